@@ -1,0 +1,70 @@
+//! Custom logic: what lies behind the engine's AXI port and the card's user BARs.
+//!
+//! The engine's channels call it from threads of their own, so a logic locks inside. Data comes as a volatile view of
+//! host memory, to be copied once.
+
+use std::sync::Arc;
+use vm_memory::VolatileSlice;
+
+/// What the AXI side answers to a transfer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Answer {
+    /// The first `n` bytes are done (`1..=len`); the engine goes on with the rest.
+    Okay(usize),
+    /// READY is low: nothing was taken. The engine tries again after [`Shell::progress`].
+    Wait,
+    /// The slave refused (SLVERR).
+    SlaveError,
+    /// Nothing at this address (DECERR).
+    DecodeError,
+}
+
+/// How the address of a transfer moves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Burst {
+    /// AXI INCR.
+    Increment,
+    /// AXI FIXED: every beat has the same address.
+    Fixed,
+}
+
+/// What a logic may ask of the shell around it.
+pub trait Shell: Send + Sync {
+    /// Something that answered [`Answer::Wait`] may go on now.
+    fn progress(&self);
+    /// Drives the level of user interrupt request `line` (0 to 15).
+    fn user_irq(&self, line: usize, level: bool);
+}
+
+/// Custom logic of a card.
+pub trait Logic: Send + Sync {
+    /// Called once, before anything else.
+    fn attach(&self, shell: Arc<dyn Shell>);
+
+    /// A write of `data` at card address `address` by H2C channel `channel` (AXI ID), never across 4 KiB.
+    fn write(&self, channel: usize, address: u64, burst: Burst, data: &VolatileSlice) -> Answer;
+
+    /// A read of `data.len()` bytes at `address` by C2H channel `channel`, never across 4 KiB.
+    fn read(&self, channel: usize, address: u64, burst: Burst, data: &VolatileSlice) -> Answer;
+
+    /// AXI-Stream from H2C channel `channel`: `last` is TLAST on the last byte of `data`.
+    fn stream_in(&self, channel: usize, data: &VolatileSlice, last: bool) -> Answer {
+        let _ = (channel, data, last);
+        Answer::DecodeError
+    }
+
+    /// AXI-Stream to C2H channel `channel`: fills the front of `data`; the flag is TLAST on the last byte given.
+    fn stream_out(&self, channel: usize, data: &VolatileSlice) -> (Answer, bool) {
+        let _ = (channel, data);
+        (Answer::DecodeError, false)
+    }
+
+    /// A 32-bit read at `offset` of user BAR `bar`.
+    fn user_read(&self, bar: usize, offset: u64) -> u32;
+
+    /// A 32-bit write at `offset` of user BAR `bar`.
+    fn user_write(&self, bar: usize, offset: u64, value: u32);
+
+    /// The card's reset. Memory behind the AXI port keeps its content.
+    fn reset(&self);
+}

@@ -1,0 +1,2 @@
+//! The emulated card.
+pub mod logic;
