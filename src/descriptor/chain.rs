@@ -55,7 +55,7 @@ impl List {
     ///
     /// If `base` is not a multiple of 32, or `len` is 0, or the list ends beyond the address space.
     pub const fn new(base: u64, len: usize, end: End, adjacency: Adjacency) -> Self {
-        assert!(base % DESCRIPTOR_BYTES == 0, "descriptors are 32-byte aligned");
+        assert!(base.is_multiple_of(DESCRIPTOR_BYTES), "descriptors are 32-byte aligned");
         assert!(len > 0, "a list has a first descriptor");
         assert!(
             (len as u64 - 1) <= (u64::MAX - base) / DESCRIPTOR_BYTES,
