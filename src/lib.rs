@@ -1,5 +1,6 @@
 //! A userspace driver for Xilinx XDMA cards.
 #![deny(missing_docs)]
+pub mod bus;
 pub mod descriptor;
 #[cfg(feature = "emulator")]
 pub mod emulator;
