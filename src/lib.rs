@@ -4,5 +4,6 @@ pub mod bus;
 pub mod descriptor;
 #[cfg(feature = "emulator")]
 pub mod emulator;
+pub mod engine;
 pub mod memory;
 pub mod regs;

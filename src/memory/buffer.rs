@@ -93,6 +93,12 @@ impl Piece<'_> {
         self.len
     }
 
+    /// Whether it lies in `allocation`.
+    #[inline]
+    pub fn is_in(&self, allocation: &Arc<Allocation>) -> bool {
+        Arc::ptr_eq(self.allocation, allocation)
+    }
+
     /// Keeps the memory, mapped, for a program that will use it.
     pub fn hold(&self) -> Arc<Allocation> {
         self.allocation.clone()

@@ -15,7 +15,8 @@ mod space;
 #[cfg(test)]
 mod tests;
 
-pub use buffer::{Buffer, DmaMemory, Keep, Piece};
+pub(crate) use buffer::Word;
+pub use buffer::{Allocation, Buffer, DmaMemory, Keep, Piece};
 pub use element::{FromCard, ToCard, bytes_of};
 pub use error::{MapError, MemoryError};
 pub use host::{HostMemory, HugePages, PageSize};
