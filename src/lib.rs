@@ -1,6 +1,7 @@
 //! A userspace driver for Xilinx XDMA cards.
 #![deny(missing_docs)]
 pub mod bus;
+pub mod card;
 pub mod descriptor;
 #[cfg(feature = "emulator")]
 pub mod emulator;
