@@ -112,7 +112,7 @@ impl Run<'_> {
     }
 
     fn fail(&mut self, name: &str, error: &anyhow::Error) {
-        let _ = writeln!(self.log, "FAILED {name}: {error:?}");
+        let _ = writeln!(self.log, "FAILED {name}: {error:#}");
         self.tally.failed.push(format!("{name}: {error:#}"));
     }
 
@@ -177,7 +177,8 @@ impl Run<'_> {
         let text = String::from_utf8_lossy(&text);
         let lines: Vec<&str> = text.lines().collect();
         let skipped = lines.len().saturating_sub(TAIL);
-        println!("    the end of {}:", path.display());
+        let shown = path.strip_prefix(&self.workspace.root).unwrap_or(&path);
+        println!("    the end of {}:", shown.display());
         lines[skipped..].iter().for_each(|line| println!("    | {line}"));
     }
 }
