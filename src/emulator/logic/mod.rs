@@ -3,6 +3,10 @@
 //! The engine's channels call it from threads of their own, so a logic locks inside. Data comes as a volatile view of
 //! host memory, to be copied once.
 
+pub mod msm;
+
+pub use msm::{Msm, MsmOptions};
+
 use std::sync::Arc;
 use vm_memory::VolatileSlice;
 
