@@ -7,4 +7,5 @@ pub mod descriptor;
 pub mod emulator;
 pub mod engine;
 pub mod memory;
+pub mod msm;
 pub mod regs;

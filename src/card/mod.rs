@@ -13,7 +13,7 @@ pub use report::Report;
 use crate::bus::vfio_user::VfioUser;
 use crate::bus::{Bar, Bus, BusError};
 use crate::engine::{Channel, ChannelOptions, Place};
-use crate::memory::{Access, Buffer, DmaSpace, HugePages, MemoryError, Registered, ToCard};
+use crate::memory::{Access, Buffer, DmaSpace, HugePages, MemoryError, RegisterError, Registered, ToCard};
 use crate::regs::{Direction, MAX_CHANNELS};
 use identify::Layout;
 use std::any::Any;

@@ -22,12 +22,14 @@ mod program;
 mod recover;
 mod registers;
 mod ring;
+mod scope;
 mod submit;
 
 pub use channel::{Channel, ChannelOptions, Place, Stats, Ticket, WORDS};
 pub use error::{EngineError, Snapshot};
 pub use poll::Poll;
 pub use program::{Program, Transfers};
+pub use scope::Scope;
 
 /// The two ways of starting transfers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

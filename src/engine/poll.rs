@@ -155,6 +155,11 @@ impl Channel {
         Ok(())
     }
 
+    /// The ticket of what was submitted last.
+    pub fn last_ticket(&self) -> Option<Ticket> {
+        Some(Ticket { channel: self.id, sequence: self.next.checked_sub(1)? })
+    }
+
     /// Reads the status register, and fails the channel if it shows an error.
     ///
     /// # Errors

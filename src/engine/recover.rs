@@ -15,7 +15,11 @@ impl Channel {
     ///
     /// [`EngineError::Hung`] when it does not become idle: memory in flight stays the card's. [`EngineError::Gone`].
     pub fn stop(&mut self) -> Result<(), EngineError> {
-        self.registers.stop(IDLE_LIMIT)?;
+        self.stop_with(&mut || Ok(()))
+    }
+
+    fn stop_with(&mut self, help: &mut dyn FnMut() -> Result<(), EngineError>) -> Result<(), EngineError> {
+        self.registers.stop_with(IDLE_LIMIT, help)?;
         self.take_finished()?;
         self.abandon(EngineError::Stopped);
         self.forget_list();
@@ -28,7 +32,20 @@ impl Channel {
     ///
     /// As [`stop`](Self::stop).
     pub fn recover(&mut self) -> Result<(), EngineError> {
-        self.stop()?;
+        self.recover_with(&mut || Ok(()))
+    }
+
+    /// As [`recover`](Self::recover), calling `help` as long as the engine is busy: user logic that holds up the engine's
+    /// writes has to be told to take or drop them.
+    ///
+    /// # Errors
+    ///
+    /// As [`stop`](Self::stop), and what `help` returns.
+    pub fn recover_with(
+        &mut self,
+        help: &mut dyn FnMut() -> Result<(), EngineError>,
+    ) -> Result<(), EngineError> {
+        self.stop_with(help)?;
         self.set_up()?;
         self.failure = None;
         Ok(())

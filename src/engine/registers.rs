@@ -65,9 +65,19 @@ impl Registers {
 
     /// Clears Run and waits until the engine is idle; the sticky status bits go to the snapshot, then away.
     pub fn stop(&self, limit: Duration) -> Result<(), EngineError> {
+        self.stop_with(limit, &mut || Ok(()))
+    }
+
+    /// As [`stop`](Self::stop), calling `help` as long as the engine is busy.
+    pub fn stop_with(
+        &self,
+        limit: Duration,
+        help: &mut dyn FnMut() -> Result<(), EngineError>,
+    ) -> Result<(), EngineError> {
         self.write(CONTROL_W1C, Control::RUN.bits())?;
         let end = Instant::now() + limit;
         while self.status()?.contains(Status::BUSY) {
+            help()?;
             if Instant::now() > end {
                 return Err(EngineError::Hung { snapshot: Box::new(self.snapshot(0)?) });
             }

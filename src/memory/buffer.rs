@@ -46,6 +46,10 @@ impl Allocation {
         }
     }
 
+    pub(super) fn revoke(&self) -> Result<(), MemoryError> {
+        Ok(self.mapping.revoke()?)
+    }
+
     pub(super) fn adopt(&self, owner: Box<dyn std::any::Any + Send>) {
         self.mapping.adopt(owner);
     }
