@@ -3,4 +3,5 @@
 pub mod descriptor;
 #[cfg(feature = "emulator")]
 pub mod emulator;
+pub mod msm;
 pub mod regs;

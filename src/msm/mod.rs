@@ -1,0 +1,2 @@
+//! The MSM design's client.
+pub mod curve;
