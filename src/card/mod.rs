@@ -142,12 +142,12 @@ impl Card {
     ///
     /// # Errors
     ///
-    /// [`MemoryError`].
+    /// [`RegisterError`], which gives the vector back.
     pub fn register<T: ToCard>(
         &self,
         data: Vec<T>,
         direction: Direction,
-    ) -> Result<Registered<T>, MemoryError> {
+    ) -> Result<Registered<T>, RegisterError<T>> {
         self.inner.space.register(data, access(direction))
     }
 

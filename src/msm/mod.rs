@@ -1,3 +1,4 @@
+<<<<<<< HEAD
 //! The client of the MSM design: points and scalars in, one point out.
 //!
 //! The design takes scalars and points from two FIFOs behind two windows of the card's address space, a scalar only
@@ -395,3 +396,7 @@ impl Msm {
         Ok(())
     }
 }
+=======
+//! The MSM design's client.
+pub mod curve;
+>>>>>>> logic

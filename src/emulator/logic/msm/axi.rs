@@ -1,10 +1,9 @@
 //! The AXI side: the windows.
 
 use super::shared::Inner;
-use super::state::Window;
+use super::state::{Nanos, Window};
 use super::{Answer, Burst};
 use crate::regs::msm::*;
-use std::time::Instant;
 use vm_memory::VolatileSlice;
 
 enum Region {
@@ -29,7 +28,7 @@ pub(super) fn write(
     address: u64,
     burst: Burst,
     data: &VolatileSlice,
-    now: Instant,
+    now: Nanos,
 ) -> Answer {
     let state = &mut inner.state;
     if state.hold.is_some_and(|hold| hold.channel != channel) {

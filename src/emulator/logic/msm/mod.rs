@@ -157,10 +157,14 @@ impl Logic for Msm {
 
     fn user_write(&self, _bar: usize, offset: u64, value: u32) {
         let Ok(offset) = u32::try_from(offset) else { return };
-        self.shared.now(|inner, _| registers::write(&mut inner.state, offset, value));
+        self.shared.now(|inner, now| {
+            registers::write(&mut inner.state, offset, value, now);
+            // A pushed task takes what was sent before it.
+            inner.state.advance(now);
+        });
     }
 
     fn reset(&self) {
-        self.shared.now(|inner, _| inner.state.reset());
+        self.shared.now(|inner, now| inner.state.reset(now));
     }
 }

@@ -1,9 +1,8 @@
 //! The design's registers. The caller has brought the state up to the present.
 
 use super::Core;
-use super::state::{State, Window};
+use super::state::{Nanos, State, Window};
 use crate::regs::msm::*;
-use std::time::Instant;
 
 /// Shape of the core that [`IMAGE_PARAMETERS`] reports: BN254, one adder, one segment.
 const CURVE: u32 = 1;
@@ -35,7 +34,7 @@ const PAIRS: [u32; PAIR_COUNT] = [
 pub(super) const PAIR_COUNT: usize = 12;
 
 /// The register at `offset`; zero where there is none.
-pub(super) fn read(state: &mut State, offset: u32, now: Instant) -> u32 {
+pub(super) fn read(state: &mut State, offset: u32, now: Nanos) -> u32 {
     let half = |half: u32| PAIRS.iter().position(|low| low + half == offset);
     if let Some(pair) = half(0) {
         let value = read_pair(state, offset, now);
@@ -60,7 +59,7 @@ fn result_word(offset: u32) -> Option<usize> {
     (byte < RESULT_BYTES && byte.is_multiple_of(4)).then_some(byte / 4)
 }
 
-fn read_pair(state: &State, offset: u32, now: Instant) -> u64 {
+fn read_pair(state: &State, offset: u32, now: Nanos) -> u64 {
     let clocks = &state.clocks;
     match offset {
         PHASE1_CLOCKS => state.clocks_in(clocks.phase1),
@@ -68,7 +67,7 @@ fn read_pair(state: &State, offset: u32, now: Instant) -> u64 {
         PUSHED_POINTS => state.points.pushed,
         CONSUMED_SCALARS => state.scalars.consumed,
         CONSUMED_POINTS => state.points.consumed,
-        CYCLES => state.clocks_in(now.saturating_duration_since(state.reset_at)),
+        CYCLES => state.clocks_in(now - state.reset_at),
         CORE_BUSY => state.busy_clocks(),
         STARVE_SCALAR => state.clocks_in(clocks.starve_scalar),
         STARVE_POINT => state.clocks_in(clocks.starve_point),
@@ -142,12 +141,12 @@ fn status(state: &State) -> Status {
 }
 
 /// Writes the register at `offset`; ignored where there is none.
-pub(super) fn write(state: &mut State, offset: u32, value: u32) {
+pub(super) fn write(state: &mut State, offset: u32, value: u32, now: Nanos) {
     match offset {
         N_ELEMENTS => state.n_elements = value,
         PUSH_TASK => state.push_task().unwrap_or_else(|error| state.fail(error)),
         POP_RESULT => state.pop_result().unwrap_or_else(|error| state.fail(error)),
-        CTRL => control(state, Ctrl::from_bits_truncate(value)),
+        CTRL => control(state, Ctrl::from_bits_truncate(value), now),
         ERRORS => state.errors.remove(Errors::from_bits_truncate(value)),
         MODE => state.mode = Mode::from_bits_truncate(value),
         LABEL => state.label = value,
@@ -158,7 +157,7 @@ pub(super) fn write(state: &mut State, offset: u32, value: u32) {
     }
 }
 
-fn control(state: &mut State, ctrl: Ctrl) {
+fn control(state: &mut State, ctrl: Ctrl, now: Nanos) {
     if ctrl.contains(Ctrl::ABORT) {
         state.abort();
     }
@@ -166,6 +165,6 @@ fn control(state: &mut State, ctrl: Ctrl) {
         state.flush();
     }
     if ctrl.contains(Ctrl::SOFT_RESET) {
-        state.reset();
+        state.reset(now);
     }
 }

@@ -1,6 +1,6 @@
 //! The lock around the state, and the two threads behind it.
 
-use super::state::{Phase, State, Store};
+use super::state::{Nanos, Phase, State, Store};
 use super::{MsmOptions, Shell, arithmetic};
 use crate::regs::msm::{Irq, Mode, SCRATCH_SIZE};
 use std::mem;
@@ -16,6 +16,8 @@ pub(super) struct Shared {
     /// There is something to do for one of the threads.
     work: Condvar,
     shell: OnceLock<Arc<dyn Shell>>,
+    /// When time began.
+    epoch: Instant,
 }
 
 pub(super) struct Inner {
@@ -29,14 +31,14 @@ pub(super) struct Inner {
     /// The shell is to be told of progress.
     progress: bool,
     /// When the event thread wakes by itself.
-    alarm: Option<Instant>,
+    alarm: Option<Nanos>,
     stop: bool,
 }
 
 impl Shared {
     pub(super) fn new(options: MsmOptions) -> Self {
         let inner = Inner {
-            state: State::new(options, 0),
+            state: State::new(options, 0, 0),
             scratch: vec![0; SCRATCH_SIZE as usize].into_boxed_slice(),
             line: false,
             line_was_low: false,
@@ -44,7 +46,7 @@ impl Shared {
             alarm: None,
             stop: false,
         };
-        Self { inner: Mutex::new(inner), work: Condvar::new(), shell: OnceLock::new() }
+        Self { inner: Mutex::new(inner), work: Condvar::new(), shell: OnceLock::new(), epoch: Instant::now() }
     }
 
     pub(super) fn attach(&self, shell: Arc<dyn Shell>) {
@@ -58,17 +60,21 @@ impl Shared {
     }
 
     /// Runs `access` on the design as it is at present, and lets the threads see to what follows.
-    pub(super) fn now<T>(&self, access: impl FnOnce(&mut Inner, Instant) -> T) -> T {
+    pub(super) fn now<T>(&self, access: impl FnOnce(&mut Inner, Nanos) -> T) -> T {
         let mut inner = self.lock();
-        let now = Instant::now();
+        let now = self.time();
         inner.state.advance(now);
         let value = access(&mut inner, now);
-        inner.state.advance(now);
         if inner.settle() {
             drop(inner);
             self.work.notify_all();
         }
         value
+    }
+
+    /// The present; read under the lock, so that it never runs backwards there.
+    fn time(&self) -> Nanos {
+        self.epoch.elapsed().as_nanos() as Nanos
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
@@ -80,7 +86,7 @@ impl Shared {
         let mut inner = self.lock();
         while !inner.stop {
             inner.alarm = None;
-            inner.state.advance(Instant::now());
+            inner.state.advance(self.time());
             inner.settle();
             if inner.has_job() {
                 // Time gave a task its last pair.
@@ -101,7 +107,7 @@ impl Shared {
         let Some(alarm) = inner.alarm else {
             return self.work.wait(inner).unwrap_or_else(PoisonError::into_inner);
         };
-        let left = alarm.saturating_duration_since(Instant::now());
+        let left = Duration::from_nanos(alarm.saturating_sub(self.time()));
         if left < SPIN {
             drop(inner);
             thread::yield_now();
@@ -125,7 +131,10 @@ impl Shared {
             };
             let montgomery = job.mode.contains(Mode::MONTGOMERY);
             let sum = arithmetic::msm(&job.store.scalars, &job.store.points, montgomery, unwanted);
-            self.now(|inner, _| inner.state.finish(job.generation, sum.as_ref(), job.store));
+            self.now(|inner, now| {
+                inner.state.finish(job.generation, sum.as_ref(), job.store);
+                inner.state.advance(now);
+            });
             inner = self.lock();
         }
     }

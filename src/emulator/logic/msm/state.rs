@@ -11,8 +11,10 @@ use crate::regs::msm::*;
 use halo2curves::bn256::G1;
 use rand::{SeedableRng, rngs::StdRng};
 use std::collections::VecDeque;
-use std::time::{Duration, Instant};
 use vm_memory::VolatileSlice;
+
+/// Time since the design was made, in nanoseconds.
+pub(super) type Nanos = u64;
 
 /// Elements that a task's store reserves at once; beyond, it grows as pairs arrive, so that a wrong count costs nothing.
 const RESERVE: usize = 1 << 20;
@@ -52,22 +54,22 @@ pub(super) struct Task {
     count: u64,
     scalars_left: u64,
     points_left: u64,
-    first_pair: Option<Instant>,
+    first_pair: Option<Nanos>,
     checksums: [Checksum; 2],
     pub(super) store: Store,
     pub(super) phase: Phase,
 }
 
-/// Clocks, kept as time.
+/// Clocks, kept as time, in nanoseconds.
 #[derive(Default)]
 pub(super) struct Clocks {
-    pub(super) busy: Duration,
-    pub(super) starve_scalar: Duration,
-    pub(super) starve_point: Duration,
-    pub(super) starve_both: Duration,
-    pub(super) stall_scalar: Duration,
-    pub(super) stall_point: Duration,
-    pub(super) phase1: Duration,
+    pub(super) busy: Nanos,
+    pub(super) starve_scalar: Nanos,
+    pub(super) starve_point: Nanos,
+    pub(super) starve_both: Nanos,
+    pub(super) stall_scalar: Nanos,
+    pub(super) stall_point: Nanos,
+    pub(super) phase1: Nanos,
 }
 
 /// The write channel, held by a write that found no room: AXI4 delivers in order, so everything behind it waits.
@@ -90,7 +92,7 @@ pub(super) struct State {
     /// Somebody behind it was told to wait.
     pub(super) others_wait: bool,
     pub(super) dropping: bool,
-    deadlock_since: Option<Instant>,
+    deadlock_since: Option<Nanos>,
     pub(super) n_elements: u32,
     pub(super) label: u32,
     pub(super) mode: Mode,
@@ -101,19 +103,18 @@ pub(super) struct State {
     pub(super) clocks: Clocks,
     /// High halves of the 64-bit registers as their low halves were last read.
     pub(super) latched: [u32; PAIR_COUNT],
-    pub(super) reset_at: Instant,
+    pub(super) reset_at: Nanos,
     /// Up to when the write channel was accounted.
-    accounted: Instant,
+    accounted: Nanos,
     /// Up to when the core was simulated: behind the present while a pair is in the making.
-    core_time: Instant,
+    core_time: Nanos,
     /// Counts aborts: a reduction that began under another number is not wanted any more.
     pub(super) generation: u64,
     random: StdRng,
 }
 
 impl State {
-    pub(super) fn new(options: MsmOptions, generation: u64) -> Self {
-        let now = Instant::now();
+    pub(super) fn new(options: MsmOptions, generation: u64, now: Nanos) -> Self {
         Self {
             scalars: Fifo::new(options.scalar_depth, SCALAR_BYTES),
             points: Fifo::new(options.point_depth, POINT_BYTES),
@@ -144,17 +145,17 @@ impl State {
     }
 
     /// As after power-up. A transfer that waited may go on.
-    pub(super) fn reset(&mut self) {
+    pub(super) fn reset(&mut self, now: Nanos) {
         let waits = (self.holder_waits, self.others_wait);
-        *self = Self::new(self.options.clone(), self.generation + 1);
+        *self = Self::new(self.options.clone(), self.generation + 1, now);
         (self.holder_waits, self.others_wait) = waits;
     }
 
     /// Brings the design up to `now`.
-    pub(super) fn advance(&mut self, now: Instant) {
+    pub(super) fn advance(&mut self, now: Nanos) {
         self.account_stalls(now);
         loop {
-            let elapsed = now.saturating_duration_since(self.core_time);
+            let elapsed = now.saturating_sub(self.core_time);
             let Some(ready) = self.ready() else {
                 if self.reducing() {
                     self.clocks.busy += elapsed;
@@ -169,7 +170,7 @@ impl State {
             }
             let allowed = match self.pair_time() {
                 None => ready,
-                Some(time) => ready.min((elapsed.as_secs_f64() / time) as u64),
+                Some(time) => ready.min((elapsed as f64 / time) as u64),
             };
             if allowed == 0 {
                 break;
@@ -198,15 +199,15 @@ impl State {
         self.tasks.front().is_some_and(|task| matches!(task.phase, Phase::Full | Phase::Reducing))
     }
 
-    /// Seconds a pair, where the rate is limited.
+    /// Nanoseconds a pair, where the rate is limited.
     fn pair_time(&self) -> Option<f64> {
         let rate = self.options.pairs_per_second.filter(|rate| rate.is_finite() && *rate > 0.0)?;
-        (self.options.core == Core::Real).then_some(1.0 / rate)
+        (self.options.core == Core::Real).then_some(1e9 / rate)
     }
 
     /// Time that `pairs` take; without a rate, one clock each is counted and none passes.
-    fn time_of(&self, pairs: u64) -> Duration {
-        self.pair_time().map_or(Duration::ZERO, |time| Duration::from_secs_f64(pairs as f64 * time))
+    fn time_of(&self, pairs: u64) -> Nanos {
+        self.pair_time().map_or(0, |time| (pairs as f64 * time).round() as Nanos)
     }
 
     /// Takes what [`Self::ready`] counted, or as many as `allowed`.
@@ -233,7 +234,7 @@ impl State {
             self.scalars.drop_padding();
         }
         if task.scalars_left == 0 && task.points_left == 0 {
-            self.clocks.phase1 = at.saturating_duration_since(first_pair);
+            self.clocks.phase1 = at - first_pair;
             task.phase = match self.options.core {
                 Core::Real => Phase::Full,
                 Core::TakeAll => Phase::Done(checksum_result(task)),
@@ -343,13 +344,7 @@ impl State {
     }
 
     /// Takes as many beats of `data` as find room; 0 holds up the write channel.
-    pub(super) fn push(
-        &mut self,
-        channel: usize,
-        window: Window,
-        data: &VolatileSlice,
-        now: Instant,
-    ) -> usize {
+    pub(super) fn push(&mut self, channel: usize, window: Window, data: &VolatileSlice, now: Nanos) -> usize {
         let flip = self.options.flip.filter(|flip| flip.window == window).map(|flip| (flip.byte, flip.mask));
         let mut done = 0;
         while done < data.len() {
@@ -399,7 +394,7 @@ impl State {
     }
 
     /// When the design changes by itself and somebody may be waiting for it.
-    pub(super) fn deadline(&self) -> Option<Instant> {
+    pub(super) fn deadline(&self) -> Option<Nanos> {
         let watchdog = self.deadlock_since.map(|since| since + self.time_of_clocks(self.watchdog));
         let core = match self.ready() {
             Some(ready) if ready > 0 && ready == self.elements_left() => Some(ready),
@@ -413,13 +408,13 @@ impl State {
         watchdog.into_iter().chain(core).min()
     }
 
-    pub(super) fn time_of_clocks(&self, clocks: u32) -> Duration {
-        Duration::from_secs_f64(f64::from(clocks) / (f64::from(self.options.clock_khz.max(1)) * 1e3))
+    fn time_of_clocks(&self, clocks: u32) -> Nanos {
+        Nanos::from(clocks) * 1_000_000 / Nanos::from(self.options.clock_khz.max(1))
     }
 
     /// Clocks in `time`.
-    pub(super) fn clocks_in(&self, time: Duration) -> u64 {
-        (time.as_nanos() * u128::from(self.options.clock_khz) / 1_000_000) as u64
+    pub(super) fn clocks_in(&self, time: Nanos) -> u64 {
+        (u128::from(time) * u128::from(self.options.clock_khz) / 1_000_000) as u64
     }
 
     /// Clocks in which the core took a pair or reduced.
@@ -429,7 +424,7 @@ impl State {
     }
 
     /// The watchdog: one window held up while the other FIFO is empty can only mean that the host sends no more.
-    fn watch(&mut self, now: Instant) {
+    fn watch(&mut self, now: Nanos) {
         let deadlocked = match self.stalled() {
             Some(Window::Scalars) => self.points.elements() == 0,
             Some(Window::Points) => self.scalars.elements() == 0,
@@ -440,7 +435,7 @@ impl State {
             return;
         }
         let since = *self.deadlock_since.get_or_insert(now);
-        if now.saturating_duration_since(since) >= self.time_of_clocks(self.watchdog) {
+        if now - since >= self.time_of_clocks(self.watchdog) {
             self.deadlock_since = None;
             self.dropping = true;
             self.hold = None;
@@ -448,8 +443,8 @@ impl State {
         }
     }
 
-    fn account_stalls(&mut self, now: Instant) {
-        let elapsed = now.saturating_duration_since(self.accounted);
+    fn account_stalls(&mut self, now: Nanos) {
+        let elapsed = now - self.accounted;
         match self.stalled() {
             Some(Window::Scalars) => self.clocks.stall_scalar += elapsed,
             Some(Window::Points) => self.clocks.stall_point += elapsed,
@@ -458,7 +453,7 @@ impl State {
         self.accounted = now;
     }
 
-    fn account_starvation(&mut self, elapsed: Duration) {
+    fn account_starvation(&mut self, elapsed: Nanos) {
         let clocks = &mut self.clocks;
         match (self.scalars.elements(), self.points.elements()) {
             (0, 0) => clocks.starve_both += elapsed,
