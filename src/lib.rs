@@ -5,10 +5,7 @@ pub mod card;
 pub mod descriptor;
 #[cfg(feature = "emulator")]
 pub mod emulator;
-<<<<<<< HEAD
 pub mod engine;
 pub mod memory;
-=======
->>>>>>> logic
 pub mod msm;
 pub mod regs;

@@ -1,6 +1,6 @@
 //! What `--card` takes.
 
-use super::CardError;
+use super::{Card, CardError, CardOptions};
 use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -61,6 +61,34 @@ pub enum CardName {
     Socket(PathBuf),
     /// An emulated card in this process, by the name of its profile: `f1`, `alveo`.
     Emulated(String),
+}
+
+impl CardName {
+    /// Opens the card. An emulated one starts here, with the MSM design, and ends with the last handle to it.
+    ///
+    /// # Errors
+    ///
+    /// As [`Card::connect`]; [`CardError::Unsupported`] for what this build cannot open.
+    pub fn open(&self, options: CardOptions) -> Result<Card, CardError> {
+        match self {
+            Self::Socket(path) => Card::connect(path, options),
+            #[cfg(feature = "emulator")]
+            Self::Emulated(profile) => match profile.parse() {
+                Ok(profile) => Card::emulated_with(profile, options),
+                Err(_) => Err(CardError::BadName(profile.clone())),
+            },
+            #[cfg(not(feature = "emulator"))]
+            Self::Emulated(profile) => {
+                let reason = "this build has no emulated card; build with the feature `emulator`";
+                Err(CardError::Unsupported { name: profile.clone(), reason })
+            }
+            Self::Pci(address) => {
+                let reason =
+                    "this version reaches cards over vfio-user only; use unix:PATH or an emulated card";
+                Err(CardError::Unsupported { name: address.to_string(), reason })
+            }
+        }
+    }
 }
 
 impl FromStr for CardName {

@@ -1,4 +1,3 @@
-<<<<<<< HEAD
 //! The client of the MSM design: points and scalars in, one point out.
 //!
 //! The design takes scalars and points from two FIFOs behind two windows of the card's address space, a scalar only
@@ -396,7 +395,3 @@ impl Msm {
         Ok(())
     }
 }
-=======
-//! The MSM design's client.
-pub mod curve;
->>>>>>> logic
