@@ -207,7 +207,9 @@ impl Msm {
         let (sequence, label) = (self.next, self.label);
         self.next += 1;
         self.label = self.label.wrapping_add(1);
-        self.keep(sequence, Output { label, bytes: [0; regs::RESULT_BYTES] });
+        let mut bytes = [0; regs::RESULT_BYTES];
+        bytes[32] = 1; // (0 : Y : 0) with any Y but 0
+        self.keep(sequence, Output { label, bytes });
         JobTicket(sequence)
     }
 
