@@ -1,2 +1,162 @@
-//! The emulated card.
+//! The emulated card: an XDMA device served over vfio-user, for tests, examples, and QEMU guests.
+//!
+//! It models what a driver can see: configuration space, BARs, MSI-X, the register map with its aliases, and engines that
+//! fetch descriptors from the client's memory, move data to and from a [custom logic](logic::Logic), and report.
+//! It shares nothing with the driver but the register map and the descriptor's layout, so that a mistake in one is
+//! not repeated in the other. What no manual decides is a [switch](Switches); what silicon would punish in ways nobody has
+//! documented is kept as a [`Violation`].
+//!
+//! ```
+//! use std::sync::Arc;
+//! use xdma::emulator::{EmulatedCard, Options, logic::Memory};
+//!
+//! # fn main() -> Result<(), xdma::emulator::Error> {
+//! let card = EmulatedCard::start(Options::default(), Arc::new(Memory::new()))?;
+//! println!("{}", card.socket().display());
+//! assert!(card.violations().is_empty());
+//! # Ok(())
+//! # }
+//! ```
+
+mod backend;
+mod bell;
+mod card;
+mod channel;
+mod config_space;
+mod engine;
+mod guest;
+mod irq;
+mod link;
+mod log;
 pub mod logic;
+mod mapping;
+mod options;
+mod perf;
+mod registers;
+mod server;
+mod transfer;
+mod wire;
+
+pub use log::{ChannelId, Counters, Fault, Purpose, Refusal, Rule, Violation};
+pub use options::{Latency, Options, Profile, Switches, UnknownProfile};
+
+use crate::regs::MAX_CHANNELS;
+use card::Card;
+use logic::Logic;
+use server::Service;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, mpsc};
+
+/// Why a card could not be started.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// More channels than XDMA has.
+    #[error("XDMA has at most {MAX_CHANNELS} channels in each direction, not {h2c} and {c2h}")]
+    Channels {
+        /// Host-to-card channels asked for.
+        h2c: usize,
+        /// Card-to-host channels asked for.
+        c2h: usize,
+    },
+    /// The socket's path is taken by a process that listens there.
+    #[error("{0:?} is taken: another process serves there; stop it, or choose another path")]
+    Taken(PathBuf),
+    /// The socket could not be made.
+    #[error("cannot serve at {path:?}; is its directory there and writable?")]
+    Socket {
+        /// Where.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// No thread could be started.
+    #[error("cannot start the card's threads")]
+    Threads(#[source] io::Error),
+}
+
+/// A card served by threads of this process. Dropping it ends them, also while a client is connected, and removes the
+/// socket.
+pub struct EmulatedCard {
+    // Dropped first: what serves the card.
+    service: Option<Service>,
+    card: Arc<Card>,
+}
+
+impl EmulatedCard {
+    /// Serves a card behind a socket (mode 0600) in a directory of its own (mode 0700).
+    pub fn start(options: Options, logic: Arc<dyn Logic>) -> Result<Self, Error> {
+        Self::serve(options, logic, None)
+    }
+
+    /// Serves a card at `path`. A socket that a dead process left there is replaced.
+    pub fn start_at(options: Options, logic: Arc<dyn Logic>, path: &Path) -> Result<Self, Error> {
+        Self::serve(options, logic, Some(path))
+    }
+
+    fn serve(options: Options, logic: Arc<dyn Logic>, path: Option<&Path>) -> Result<Self, Error> {
+        let (h2c, c2h) = (options.h2c_channels, options.c2h_channels);
+        if h2c.max(c2h) > MAX_CHANNELS {
+            return Err(Error::Channels { h2c, c2h });
+        }
+        let card = Arc::new(Card::start(options, logic).map_err(Error::Threads)?);
+        let service = Service::start(Arc::clone(&card), path).map_err(|source| {
+            let path = path.map_or_else(std::env::temp_dir, Path::to_path_buf);
+            match source.kind() {
+                io::ErrorKind::AddrInUse => Error::Taken(path),
+                _ => Error::Socket { path, source },
+            }
+        })?;
+        Ok(Self { service: Some(service), card })
+    }
+
+    /// The socket's path.
+    pub fn socket(&self) -> &Path {
+        self.service.as_ref().map_or(Path::new(""), Service::path)
+    }
+
+    /// The rules that the client broke, the first 1024.
+    pub fn violations(&self) -> Vec<Violation> {
+        self.card.shared.log.violations()
+    }
+
+    /// The accesses to host memory that were refused, the first 1024.
+    pub fn faults(&self) -> Vec<Fault> {
+        self.card.shared.log.faults()
+    }
+
+    /// Work done so far.
+    pub fn counters(&self) -> Counters {
+        self.card.shared.log.counters()
+    }
+
+    /// The options it was started with.
+    pub fn options(&self) -> &Options {
+        &self.card.shared.options
+    }
+}
+
+impl Drop for EmulatedCard {
+    fn drop(&mut self) {
+        // A register write may be driving an engine: that ends first.
+        self.card.halt();
+        self.service = None;
+    }
+}
+
+/// Serves a card at `path`, client after client, until `stop` gets a message or loses its sender.
+///
+/// Between clients the card stays as it is, as a real one would, but for the gone client's memory and interrupts; bus
+/// mastering is off, as the kernel leaves it.
+pub fn serve(
+    options: Options,
+    logic: Arc<dyn Logic>,
+    path: &Path,
+    stop: &mpsc::Receiver<()>,
+) -> Result<(), Error> {
+    let _card = EmulatedCard::start_at(options, logic, path)?;
+    // A message and a lost sender mean the same.
+    let _ = stop.recv();
+    Ok(())
+}

@@ -3,8 +3,18 @@
 //! The engine's channels call it from threads of their own, so a logic locks inside. Data comes as a volatile view of
 //! host memory, to be copied once.
 
+mod loopback;
+mod memory;
+
+pub use loopback::Loopback;
+pub use memory::Memory;
+
 use std::sync::Arc;
 use vm_memory::VolatileSlice;
+
+/// The `channel` of reads and writes that come through the BAR of the AXI port instead of an engine: their AXI ID (AWS "Shell
+/// Interface Specification").
+pub const PCIS_ID: usize = 0x20;
 
 /// What the AXI side answers to a transfer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,10 +51,11 @@ pub trait Logic: Send + Sync {
     /// Called once, before anything else.
     fn attach(&self, shell: Arc<dyn Shell>);
 
-    /// A write of `data` at card address `address` by H2C channel `channel` (AXI ID), never across 4 KiB.
+    /// A write of `data` at card address `address` by H2C channel `channel` (AXI ID; [`PCIS_ID`] for the BAR), never
+    /// across 4 KiB.
     fn write(&self, channel: usize, address: u64, burst: Burst, data: &VolatileSlice) -> Answer;
 
-    /// A read of `data.len()` bytes at `address` by C2H channel `channel`, never across 4 KiB.
+    /// A read of `data.len()` bytes at `address` by C2H channel `channel` (or [`PCIS_ID`]), never across 4 KiB.
     fn read(&self, channel: usize, address: u64, burst: Burst, data: &VolatileSlice) -> Answer;
 
     /// AXI-Stream from H2C channel `channel`: `last` is TLAST on the last byte of `data`.

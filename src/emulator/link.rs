@@ -1,0 +1,72 @@
+//! What configuration space tells the engines.
+
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+
+/// Codes of sizes are those of DevCtl: 0 = 128 bytes to 5 = 4096.
+#[derive(Debug)]
+pub(super) struct Link {
+    bus_master: AtomicBool,
+    max_payload: AtomicU32,
+    max_read_request: AtomicU32,
+    /// The limits that software may set in the configuration block.
+    user_max_payload: AtomicU32,
+    user_max_read_request: AtomicU32,
+}
+
+/// The reset value of the limits: no limit.
+const UNLIMITED: u32 = 5;
+
+impl Default for Link {
+    fn default() -> Self {
+        Self {
+            bus_master: AtomicBool::new(false),
+            max_payload: AtomicU32::new(0),
+            max_read_request: AtomicU32::new(2),
+            user_max_payload: AtomicU32::new(UNLIMITED),
+            user_max_read_request: AtomicU32::new(UNLIMITED),
+        }
+    }
+}
+
+impl Link {
+    pub fn bus_master(&self) -> bool {
+        self.bus_master.load(Ordering::Acquire)
+    }
+
+    pub fn set_bus_master(&self, on: bool) {
+        self.bus_master.store(on, Ordering::Release);
+    }
+
+    /// Takes over DevCtl's sizes.
+    pub fn set_sizes(&self, max_payload: u32, max_read_request: u32) {
+        self.max_payload.store(max_payload.min(UNLIMITED), Ordering::Relaxed);
+        self.max_read_request.store(max_read_request.min(UNLIMITED), Ordering::Relaxed);
+    }
+
+    pub fn max_payload(&self) -> u32 {
+        self.max_payload.load(Ordering::Relaxed)
+    }
+
+    pub fn max_read_request(&self) -> u32 {
+        self.max_read_request.load(Ordering::Relaxed)
+    }
+
+    pub fn user_max_payload(&self) -> &AtomicU32 {
+        &self.user_max_payload
+    }
+
+    pub fn user_max_read_request(&self) -> &AtomicU32 {
+        &self.user_max_read_request
+    }
+
+    /// Bytes of the largest read that the card may request.
+    pub fn read_request_bytes(&self) -> u64 {
+        let limit = self.user_max_read_request.load(Ordering::Relaxed).min(UNLIMITED);
+        128 << self.max_read_request().min(limit)
+    }
+
+    pub fn reset_limits(&self) {
+        self.user_max_payload.store(UNLIMITED, Ordering::Relaxed);
+        self.user_max_read_request.store(UNLIMITED, Ordering::Relaxed);
+    }
+}

@@ -1,0 +1,130 @@
+//! The performance monitor of a channel (PG195, "Performance Monitor Control").
+
+use std::time::Instant;
+
+/// Auto: stop with a descriptor that has Stop.
+const AUTO: u32 = 1 << 0;
+/// Clear the counters.
+const CLEAR: u32 = 1 << 1;
+/// Run: count from the channel's Run on.
+const RUN: u32 = 1 << 2;
+
+/// The counters have 42 bits and stay at their maximum.
+const MAX: u64 = (1 << 42) - 1;
+const MAXED: u32 = 1 << 16;
+
+/// Nanoseconds of a clock at 250 MHz.
+const CLOCK_NS: u64 = 4;
+/// Bytes that the data path moves in a clock.
+pub(super) const BEAT: u64 = 64;
+
+#[derive(Debug, Default)]
+pub(super) struct Perf {
+    control: u32,
+    since: Option<Instant>,
+    cycles: u64,
+    bytes: u64,
+}
+
+impl Perf {
+    /// A write to the control register; `running` is whether the channel runs.
+    pub fn control(&mut self, value: u32, running: bool) {
+        let starts = value & RUN != 0 && self.control & RUN == 0;
+        if value & CLEAR != 0 || starts && value & AUTO != 0 {
+            (self.cycles, self.bytes) = (0, 0);
+            self.since = self.since.map(|_| Instant::now());
+        }
+        self.control = value & (RUN | AUTO);
+        match value & RUN != 0 {
+            true if running => self.start(),
+            true => {}
+            false => self.stop(),
+        }
+    }
+
+    pub fn read_control(&self) -> u32 {
+        self.control
+    }
+
+    /// The channel starts to run.
+    pub fn channel_starts(&mut self) {
+        if self.control & RUN != 0 {
+            self.start();
+        }
+    }
+
+    /// A descriptor is done.
+    pub fn descriptor(&mut self, bytes: u64, stop: bool) {
+        if self.since.is_some() {
+            self.bytes += bytes;
+        }
+        if stop && self.control & AUTO != 0 {
+            self.stop();
+        }
+    }
+
+    fn start(&mut self) {
+        self.since.get_or_insert_with(Instant::now);
+    }
+
+    fn stop(&mut self) {
+        self.cycles = self.cycles();
+        self.since = None;
+    }
+
+    fn beats(&self) -> u64 {
+        self.bytes.div_ceil(BEAT)
+    }
+
+    /// A data path moves at most one beat a clock, also when the machine that emulates it is faster.
+    fn cycles(&self) -> u64 {
+        let running = self.since.map_or(0, |since| since.elapsed().as_nanos() as u64 / CLOCK_NS);
+        (self.cycles + running).max(self.beats())
+    }
+
+    /// Clocks counted, as the two registers have them.
+    pub fn read_cycles(&self) -> [u32; 2] {
+        words(self.cycles())
+    }
+
+    /// Beats of data counted, alike.
+    pub fn read_data(&self) -> [u32; 2] {
+        words(self.beats())
+    }
+}
+
+fn words(count: u64) -> [u32; 2] {
+    let maxed = if count > MAX { MAXED } else { 0 };
+    let count = count.min(MAX);
+    [count as u32, (count >> 32) as u32 | maxed]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn counts_while_the_channel_runs_and_stops_by_itself() {
+        let mut perf = Perf::default();
+        perf.descriptor(64, false);
+        perf.control(0x2, false);
+        perf.control(0x5, false);
+        perf.descriptor(64, false);
+        assert_eq!(perf.read_data(), [0, 0]);
+        perf.channel_starts();
+        perf.descriptor(4096, false);
+        perf.descriptor(1, true);
+        perf.descriptor(4096, false);
+        assert_eq!(perf.read_data(), [65, 0]);
+        assert!(perf.read_cycles()[0] >= 65);
+        assert_eq!(perf.read_cycles(), perf.read_cycles());
+        perf.control(0x2, false);
+        assert_eq!((perf.read_data(), perf.read_cycles()), ([0, 0], [0, 0]));
+    }
+
+    #[test]
+    fn counters_stay_at_their_maximum() {
+        assert_eq!(words(MAX), [0xffff_ffff, 0x3ff]);
+        assert_eq!(words(MAX + 1), [0xffff_ffff, 0x1_03ff]);
+    }
+}

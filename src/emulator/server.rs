@@ -1,0 +1,267 @@
+//! The socket: who may talk to the card, one client at a time, client after client.
+//!
+//! Between the client and the `vfio_user` crate's server stand two threads that carry messages, checked by [`super::wire`].
+//! They own both ends of every connection, so that a client can be refused, cut off, or outlived.
+
+use super::backend::{self, Backend};
+use super::card::Card;
+use super::log::lock;
+use super::wire::{self, Message, Verdict};
+use std::fs::{self, Permissions};
+use std::io::{self, Read, Write};
+use std::net::Shutdown;
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::thread::{Builder, JoinHandle};
+use std::time::Duration;
+use tempfile::TempDir;
+
+/// How long a new client waits for one that is just going.
+const GRACE: Duration = Duration::from_millis(250);
+/// Bytes of a reply that are carried at a time.
+const REPLY: usize = 64 << 10;
+
+/// A card being served. Dropping it ends that, whatever a client does.
+pub(super) struct Service {
+    path: PathBuf,
+    doors: Arc<Doors>,
+    threads: Vec<JoinHandle<()>>,
+    /// Holds the inner socket, and the outer one where no path was given.
+    _directory: TempDir,
+}
+
+/// What the threads share.
+struct Doors {
+    outer: UnixListener,
+    inner: UnixListener,
+    inner_path: PathBuf,
+    stopping: AtomicBool,
+    session: Mutex<Option<Session>>,
+    free: Condvar,
+}
+
+/// The client that is served.
+struct Session {
+    client: UnixStream,
+    server: UnixStream,
+    carriers: [JoinHandle<()>; 2],
+}
+
+impl Service {
+    /// Serves `card` at `path`, or in a directory of its own.
+    pub fn start(card: Arc<Card>, path: Option<&Path>) -> io::Result<Self> {
+        // Directories made here have mode 0700, so the inner socket is nobody else's.
+        let directory = match path.map(|path| path.parent().filter(|parent| !parent.as_os_str().is_empty())) {
+            None => TempDir::with_prefix("xdma-")?,
+            Some(parent) => TempDir::with_prefix_in(".xdma-", parent.unwrap_or(Path::new(".")))?,
+        };
+        let inner_path = directory.path().join("i");
+        let (made, inner) = (directory.path().join("s"), UnixListener::bind(&inner_path)?);
+        let outer = UnixListener::bind(&made)?;
+        fs::set_permissions(&made, Permissions::from_mode(0o600))?;
+        // Renamed only now, so that the socket is never seen with other permissions, or before it listens.
+        let path = match path {
+            None => made,
+            Some(path) => {
+                clear(path)?;
+                fs::rename(&made, path)?;
+                path.to_path_buf()
+            }
+        };
+        let doors = Arc::new(Doors {
+            outer,
+            inner,
+            inner_path,
+            stopping: AtomicBool::new(false),
+            session: Mutex::new(None),
+            free: Condvar::new(),
+        });
+        let mut service = Self { path, doors, threads: Vec::new(), _directory: directory };
+        service.spawn("xdma server", move |doors| doors.serve(card))?;
+        service.spawn("xdma door", |doors| doors.admit())?;
+        Ok(service)
+    }
+
+    fn spawn(&mut self, name: &str, run: impl FnOnce(Arc<Doors>) + Send + 'static) -> io::Result<()> {
+        let doors = Arc::clone(&self.doors);
+        self.threads.push(Builder::new().name(name.into()).spawn(move || run(doors))?);
+        Ok(())
+    }
+
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+impl Drop for Service {
+    fn drop(&mut self) {
+        self.doors.stop();
+        for thread in self.threads.drain(..) {
+            // A thread that panicked has said so.
+            let _ = thread.join();
+        }
+        let _ = fs::remove_file(&self.path);
+    }
+}
+
+/// Makes room for a socket: one that nobody listens to any more is removed.
+fn clear(path: &Path) -> io::Result<()> {
+    match UnixStream::connect(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => fs::remove_file(path),
+        Ok(_) => Err(io::ErrorKind::AddrInUse.into()),
+        Err(error) => Err(error),
+    }
+}
+
+impl Doors {
+    fn stopping(&self) -> bool {
+        self.stopping.load(Ordering::SeqCst)
+    }
+
+    fn stop(&self) {
+        self.stopping.store(true, Ordering::SeqCst);
+        for listener in [&self.outer, &self.inner] {
+            wake(listener);
+        }
+        if let Some(session) = lock(&self.session).as_ref() {
+            session.cut();
+        }
+        self.free.notify_all();
+    }
+
+    /// Runs the crate's server, connection after connection.
+    fn serve(&self, card: Arc<Card>) {
+        let Ok(inner) = self.inner.try_clone() else { return };
+        let server = backend::server(OwnedFd::from(inner), &card.shared.options);
+        let mut backend = Backend(Arc::clone(&card));
+        while !self.stopping() {
+            match catch_unwind(AssertUnwindSafe(|| server.run(&mut backend))) {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) if !self.stopping() => tracing::warn!("connection ended: {error}"),
+                Ok(Err(_)) => {}
+                Err(_) => tracing::error!("the vfio-user server panicked; its connection is closed"),
+            }
+            card.disconnect();
+            self.release();
+        }
+    }
+
+    /// Ends the session, and then lets the next client in.
+    fn release(&self) {
+        let session = lock(&self.session).take();
+        if let Some(session) = session {
+            session.cut();
+            for carrier in session.carriers {
+                let _ = carrier.join();
+            }
+        }
+        self.free.notify_all();
+    }
+
+    /// Lets clients in, one at a time.
+    fn admit(self: Arc<Self>) {
+        while !self.stopping() {
+            let admitted = match self.outer.accept() {
+                Ok(_) if self.stopping() => return,
+                Ok((client, _)) if self.is_free() => self.open(client),
+                Ok((client, _)) => wire::refuse_client(client),
+                Err(error) => Err(error),
+            };
+            if let Err(error) = admitted {
+                tracing::debug!("client not admitted: {error}");
+                // Such as too many open files: that does not pass by itself.
+                std::thread::sleep(Duration::from_millis(1));
+            }
+        }
+    }
+
+    fn is_free(&self) -> bool {
+        let taken = |session: &mut Option<Session>| session.is_some() && !self.stopping();
+        let waited = self.free.wait_timeout_while(lock(&self.session), GRACE, taken);
+        waited.unwrap_or_else(PoisonError::into_inner).0.is_none()
+    }
+
+    fn open(&self, client: UnixStream) -> io::Result<()> {
+        let server = UnixStream::connect(&self.inner_path)?;
+        let answers = Arc::new(Mutex::new(client.try_clone()?));
+        let mut session = lock(&self.session);
+        let commands = {
+            let (mut client, mut server) = (client.try_clone()?, server.try_clone()?);
+            let answers = Arc::clone(&answers);
+            Builder::new().name("xdma commands".into()).spawn(move || {
+                if let Err(error) = carry_commands(&mut client, &mut server, &answers) {
+                    tracing::warn!("connection ended: {error}");
+                }
+                // What was sent is still carried out, then the server sees the end.
+                let _ = server.shutdown(Shutdown::Write);
+            })?
+        };
+        let replies = {
+            let (mut server, client) = (server.try_clone()?, client.try_clone()?);
+            Builder::new().name("xdma replies".into()).spawn(move || {
+                // Either end may close at any time.
+                let _ = carry_replies(&mut server, &answers);
+                let _ = client.shutdown(Shutdown::Both);
+            })?
+        };
+        *session = Some(Session { client, server, carriers: [commands, replies] });
+        if self.stopping() {
+            session.iter().for_each(Session::cut);
+        }
+        Ok(())
+    }
+}
+
+impl Session {
+    /// Ends both connections; whoever waits on them wakes up.
+    fn cut(&self) {
+        let _ = self.client.shutdown(Shutdown::Both);
+        let _ = self.server.shutdown(Shutdown::Both);
+    }
+}
+
+/// Ends a blocking accept: Linux wakes it with EINVAL when its socket is shut down.
+fn wake(listener: &UnixListener) {
+    if let Ok(socket) = listener.try_clone() {
+        let _ = UnixStream::from(OwnedFd::from(socket)).shutdown(Shutdown::Both);
+    }
+}
+
+/// Client to server, message by message, the first being VERSION.
+fn carry_commands(
+    client: &mut UnixStream,
+    server: &mut UnixStream,
+    answers: &Mutex<UnixStream>,
+) -> io::Result<()> {
+    let mut greeted = false;
+    while let Some(message) = Message::receive(client)? {
+        greeted |= matches!(message.command(), Some(vfio_user::Command::Version));
+        if !greeted {
+            return Err(io::Error::other("a client that does not begin with its version"));
+        }
+        match message.check()? {
+            Verdict::Forward => message.send(server)?,
+            Verdict::Refuse(errno) => message.refuse(&mut lock(answers), errno)?,
+        }
+    }
+    Ok(())
+}
+
+/// Server to client, byte by byte.
+fn carry_replies(server: &mut UnixStream, client: &Mutex<UnixStream>) -> io::Result<()> {
+    let mut buffer = vec![0; REPLY];
+    loop {
+        match server.read(&mut buffer) {
+            Ok(0) => return Ok(()),
+            Ok(n) => lock(client).write_all(&buffer[..n])?,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+}

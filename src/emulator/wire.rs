@@ -1,0 +1,240 @@
+//! vfio-user messages: received whole, and checked before the `vfio_user` crate's server sees them.
+//!
+//! That server trusts lengths, unwraps strings, and after an error goes on reading in the middle of a message. Here what
+//! it cannot digest ends the connection or is refused in its stead.
+
+use libc::{EBUSY, ENOTSUP, c_void, iovec};
+use std::fs::File;
+use std::io::{self, ErrorKind, Read, Write};
+use std::os::fd::{AsRawFd, FromRawFd, RawFd};
+use std::os::unix::net::UnixStream;
+use vfio_bindings::bindings::vfio::VFIO_IRQ_SET_DATA_BOOL;
+use vfio_user::Command;
+use vmm_sys_util::sock_ctrl_msg::ScmSocket;
+
+/// Bytes of a header: identifier (16 bits), command (16), size, flags, error (32 each).
+const HEADER: usize = 16;
+/// Bytes of a region access before its data.
+const ACCESS: usize = HEADER + 16;
+/// Data of a message at most, as the server announces.
+const MAX_DATA: usize = 1 << 20;
+/// File descriptors of a message at most.
+const MAX_FDS: usize = 16;
+
+const TYPE: u32 = 0xf;
+const NO_REPLY: u32 = 1 << 4;
+const ERROR_REPLY: u32 = 1 << 5 | 1;
+
+/// A message with what came beside it.
+pub(super) struct Message {
+    bytes: Vec<u8>,
+    files: Vec<File>,
+}
+
+/// What becomes of a message.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Verdict {
+    Forward,
+    /// Answer with this error.
+    Refuse(i32),
+}
+
+impl Message {
+    /// Receives a message; `None` at the end of the connection. Errors are the stream's, or a size that no message has.
+    pub fn receive(stream: &mut UnixStream) -> io::Result<Option<Self>> {
+        let mut bytes = vec![0; HEADER];
+        let (received, files) = receive_with_files(stream, &mut bytes)?;
+        if received == 0 {
+            return Ok(None);
+        }
+        stream.read_exact(&mut bytes[received..])?;
+        let size = word(&bytes, 4) as usize;
+        if !(HEADER..=ACCESS + MAX_DATA).contains(&size) {
+            return Err(malformed("message size"));
+        }
+        bytes.resize(size, 0);
+        stream.read_exact(&mut bytes[HEADER..])?;
+        Ok(Some(Self { bytes, files }))
+    }
+
+    pub fn command(&self) -> Option<Command> {
+        Command::n(u16::from_le_bytes([self.bytes[2], self.bytes[3]]))
+    }
+
+    /// Sends it on.
+    pub fn send(&self, stream: &mut UnixStream) -> io::Result<()> {
+        let fds: Vec<RawFd> = self.files.iter().map(|file| file.as_raw_fd()).collect();
+        let sent = stream.send_with_fds(&[self.bytes.as_slice()], &fds).map_err(io::Error::from)?;
+        stream.write_all(&self.bytes[sent..])
+    }
+
+    /// Whether the server can be given this message, and whether it is a message at all.
+    pub fn check(&self) -> io::Result<Verdict> {
+        use Command::*;
+        let (len, flags) = (self.bytes.len(), word(&self.bytes, 8));
+        if flags & TYPE != 0 {
+            return Err(malformed("a reply to no command"));
+        }
+        let Some(command) = self.command() else { return Ok(Verdict::Refuse(ENOTSUP)) };
+        let answered = matches!(command, Version | DeviceGetInfo | DeviceGetRegionInfo | GetIrqInfo | RegionRead);
+        if answered && flags & NO_REPLY != 0 {
+            return Err(malformed("a question that wants no answer"));
+        }
+        let fits = match command {
+            Version => return self.check_version(),
+            DmaMap => len == HEADER + 32 && self.files.len() <= 1,
+            DmaUnmap => len == HEADER + 24,
+            DeviceGetInfo | GetIrqInfo => len == HEADER + 16,
+            DeviceGetRegionInfo => len == HEADER + 32,
+            SetIrqs => return self.check_irqs(),
+            RegionRead => len == ACCESS && self.count() <= MAX_DATA,
+            RegionWrite => len >= ACCESS && len == ACCESS + self.count(),
+            DeviceReset => len == HEADER,
+            Unknown | GetRegionIoFds | DmaRead | DmaWrite | UserDirtyPages => {
+                return Ok(Verdict::Refuse(ENOTSUP));
+            }
+        };
+        if fits { Ok(Verdict::Forward) } else { Err(malformed("size of a command")) }
+    }
+
+    /// Bytes of a region access.
+    fn count(&self) -> usize {
+        word(&self.bytes, HEADER + 12) as usize
+    }
+
+    fn check_version(&self) -> io::Result<Verdict> {
+        let json = self.bytes.get(HEADER + 4..).and_then(|data| data.strip_suffix(&[0]));
+        let json = json.ok_or_else(|| malformed("capabilities of a version"))?;
+        if json.contains(&0) || serde_json::from_slice::<serde_json::Value>(json).is_err() {
+            return Err(malformed("capabilities of a version"));
+        }
+        Ok(Verdict::Forward)
+    }
+
+    fn check_irqs(&self) -> io::Result<Verdict> {
+        if self.bytes.len() < HEADER + 20 {
+            return Err(malformed("size of a command"));
+        }
+        let with_data = word(&self.bytes, HEADER + 4) & VFIO_IRQ_SET_DATA_BOOL != 0;
+        match (with_data, self.bytes.len() == HEADER + 20) {
+            (true, _) => Ok(Verdict::Refuse(ENOTSUP)),
+            (false, true) => Ok(Verdict::Forward),
+            (false, false) => Err(malformed("size of a command")),
+        }
+    }
+
+    /// Answers with an error, unless no answer is wanted.
+    pub fn refuse(&self, stream: &mut UnixStream, errno: i32) -> io::Result<()> {
+        if word(&self.bytes, 8) & NO_REPLY != 0 {
+            return Ok(());
+        }
+        let mut reply = [0; HEADER];
+        reply[..4].copy_from_slice(&self.bytes[..4]);
+        reply[4..8].copy_from_slice(&(HEADER as u32).to_le_bytes());
+        reply[8..12].copy_from_slice(&ERROR_REPLY.to_le_bytes());
+        reply[12..].copy_from_slice(&errno.to_le_bytes());
+        stream.write_all(&reply)
+    }
+}
+
+/// Tells a client that the card is taken.
+pub(super) fn refuse_client(mut stream: UnixStream) -> io::Result<()> {
+    stream.set_read_timeout(Some(std::time::Duration::from_millis(200)))?;
+    match Message::receive(&mut stream)? {
+        Some(message) => message.refuse(&mut stream, EBUSY),
+        None => Ok(()),
+    }
+}
+
+fn malformed(what: &str) -> io::Error {
+    io::Error::new(ErrorKind::InvalidData, format!("malformed vfio-user message: {what}"))
+}
+
+fn word(bytes: &[u8], at: usize) -> u32 {
+    u32::from_le_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]])
+}
+
+fn receive_with_files(stream: &UnixStream, buffer: &mut [u8]) -> io::Result<(usize, Vec<File>)> {
+    let mut fds = [-1; MAX_FDS];
+    let mut parts = [iovec { iov_base: buffer.as_mut_ptr().cast::<c_void>(), iov_len: buffer.len() }];
+    let (bytes, count) = loop {
+        // SAFETY: the only part points to `buffer`, which is borrowed mutably, so valid for writes of its length, and
+        // outlives the call.
+        match unsafe { stream.recv_with_fds(&mut parts, &mut fds) } {
+            Err(error) if error.errno() == libc::EINTR => {}
+            other => break other.map_err(io::Error::from)?,
+        }
+    };
+    // SAFETY: the first `count` descriptors were just received, so they are open and nobody else's.
+    let files = fds[..count].iter().map(|&fd| unsafe { File::from_raw_fd(fd) }).collect();
+    Ok((bytes, files))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn message(command: u16, flags: u32, body: &[u8]) -> Message {
+        let mut bytes = vec![7, 0];
+        bytes.extend(command.to_le_bytes());
+        bytes.extend(((HEADER + body.len()) as u32).to_le_bytes());
+        bytes.extend(flags.to_le_bytes());
+        bytes.extend([0; 4]);
+        bytes.extend(body);
+        Message { bytes, files: Vec::new() }
+    }
+
+    fn passes(command: u16, flags: u32, body: &[u8]) -> bool {
+        message(command, flags, body).check().is_ok_and(|verdict| verdict == Verdict::Forward)
+    }
+
+    #[test]
+    fn sizes_are_checked() {
+        assert!(passes(13, 0, &[]));
+        assert!(!passes(13, 0, &[0]));
+        assert!(passes(9, 0, &[0; 16]));
+        assert!(!passes(9, 0, &[0xff; 16]), "a read of 4 GiB");
+        assert!(!passes(9, NO_REPLY, &[0; 16]));
+        let mut write = [0; 20];
+        write[12] = 4;
+        assert!(passes(10, NO_REPLY, &write));
+        assert!(!passes(10, 0, &write[..19]));
+        assert!(!passes(2, 0, &[0; 31]));
+        assert!(!passes(13, 1, &[]), "a reply");
+    }
+
+    #[test]
+    fn versions_are_checked() {
+        assert!(passes(1, 0, b"\0\0\x01\0{}\0"));
+        for bad in [&b""[..], b"\0\0\x01\0", b"\0\0\x01\0{}", b"\0\0\x01\0{\0}\0", b"\0\0\x01\0{\0"] {
+            assert!(!passes(1, 0, bad), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn what_the_server_lacks_is_refused() {
+        for command in [0, 6, 11, 12, 14, 99] {
+            assert_eq!(message(command, 0, &[1, 2, 3]).check().unwrap(), Verdict::Refuse(ENOTSUP));
+        }
+        let mut irqs = [0; 21];
+        irqs[4] = VFIO_IRQ_SET_DATA_BOOL as u8;
+        assert_eq!(message(8, 0, &irqs).check().unwrap(), Verdict::Refuse(ENOTSUP));
+    }
+
+    #[test]
+    fn messages_are_received_whole() {
+        let (mut near, mut far) = UnixStream::pair().unwrap();
+        let sent = message(10, 0, &[5; 40]);
+        sent.send(&mut near).unwrap();
+        let received = Message::receive(&mut far).unwrap().unwrap();
+        assert_eq!(received.bytes, sent.bytes);
+        received.refuse(&mut far, EBUSY).unwrap();
+        let mut reply = [0; 16];
+        near.read_exact(&mut reply).unwrap();
+        assert_eq!(reply, [7, 0, 10, 0, 16, 0, 0, 0, 0x21, 0, 0, 0, EBUSY as u8, 0, 0, 0]);
+        near.write_all(&[0xff; 16]).unwrap();
+        assert!(Message::receive(&mut far).is_err());
+        drop(near);
+        assert!(Message::receive(&mut far).unwrap().is_none());
+    }
+}
