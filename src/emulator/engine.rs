@@ -226,7 +226,7 @@ impl Engine {
         add(&counting.fetch_requests, 1);
         let mut buffer = [0; PAGE as usize];
         let bytes = &mut buffer[..count * BYTES];
-        let start = self.next;
+        let (start, adjacent) = (self.next, self.adjacent as usize);
         if let Err((iova, refusal)) = self.read_block(channel, bytes) {
             self.refused(channel, iova, false, Purpose::Fetch, refusal);
             self.fetched.push_back(Fetched::Refused);
@@ -236,7 +236,7 @@ impl Engine {
         for (index, bytes) in bytes.chunks_exact(BYTES).enumerate() {
             add(&counting.descriptors_fetched, 1);
             let at = start.wrapping_add(index as u64 * DESCRIPTOR_BYTES);
-            if self.take(channel, at, words(bytes), index) {
+            if self.take(channel, at, words(bytes), adjacent - index) {
                 break;
             }
         }
@@ -251,8 +251,8 @@ impl Engine {
         self.descriptors.read(guest, self.next & !(PAGE - 1), wrapped)
     }
 
-    /// Takes the descriptor at `address`, the `index`th of its request; true if it ends the list.
-    fn take(&mut self, channel: &Channel, address: u64, words: [u32; 8], index: usize) -> bool {
+    /// Takes the descriptor at `address`, after which `follow` more lie in its block; true if it ends the list.
+    fn take(&mut self, channel: &Channel, address: u64, words: [u32; 8], follow: usize) -> bool {
         let Some(descriptor) = Descriptor::from_words(words) else {
             self.fetched.push_back(Fetched::BadMagic);
             self.ended = true;
@@ -261,13 +261,11 @@ impl Engine {
         check(channel, address, words);
         self.fetched.push_back(Fetched::Descriptor(descriptor));
         self.ended = descriptor.flags.contains(Flags::STOP);
-        if self.ended && index < self.adjacent as usize {
+        if self.ended && follow > 0 {
             channel.violation(Rule::StopInsideBlock, address);
         }
-        if !self.ended {
-            // The next request continues from the last descriptor fetched, wherever in its block that was.
-            self.next = descriptor.next;
-        }
+        // The next request continues from the last descriptor fetched, wherever in its block that was.
+        (self.next, self.adjacent) = (descriptor.next, u32::from(descriptor.next_adjacent));
         self.ended
     }
 
