@@ -347,12 +347,12 @@ fn a_scalar_chunk_beyond_the_fifo_deadlocks_until_abort_and_flush() {
 #[test]
 fn the_watchdog_ends_a_deadlock() {
     let bench = Bench::new(MsmOptions::default());
-    bench.set(WATCHDOG, 250_000 * 50);
+    bench.set(WATCHDOG, 250_000 * 300);
     bench.set(IRQ_ENABLE, Irq::ERROR.bits());
     let start = Instant::now();
     deadlock(&bench);
     bench.line.wait("the watchdog fires", |said| said.0 > 0 && said.1 == [true]);
-    assert!(start.elapsed() >= Duration::from_millis(50));
+    assert!(start.elapsed() >= Duration::from_millis(300));
     for (window, channel) in [(SCALAR_WINDOW, 0), (POINT_WINDOW, 1)] {
         assert_eq!(bench.write(channel, window, &[0; 4096]), Answer::SlaveError);
     }
@@ -378,6 +378,50 @@ fn chunks_of_half_the_depth_never_deadlock_however_small_the_fifos() {
         }
         assert_eq!(decode(&bench.result().0), pairs.sum(), "{scalar_depth} {point_depth}");
     }
+}
+
+#[test]
+fn a_write_is_taken_in_part_and_then_waits() {
+    let bench = Bench::new(MsmOptions { point_depth: 16, ..MsmOptions::default() });
+    let pairs = Pairs::random(64, 20);
+    let (scalars, points) = (pairs.scalar_bytes(Mode::MONTGOMERY), pairs.point_bytes());
+    assert_eq!(bench.write(3, POINT_WINDOW, &points), Answer::Okay(16 * 64));
+    assert_eq!(bench.write(3, POINT_WINDOW, &points[16 * 64..]), Answer::Wait);
+    assert_eq!(bench.get(STATUS), Status::POINT_STALLED.bits());
+    assert_eq!(bench.write(2, SCALAR_WINDOW, &scalars), Answer::Wait);
+    // A transfer that was given up frees the channel by a flush.
+    bench.set(CTRL, Ctrl::FLUSH.bits());
+    bench.line.wait("the flush is progress", |said| said.0 > 0);
+    assert_eq!(bench.write(2, SCALAR_WINDOW, &scalars), Answer::Okay(64 * 32));
+    bench.push(64, Mode::MONTGOMERY);
+    assert_eq!(
+        bench.write(3, POINT_WINDOW, &points),
+        Answer::Okay(64 * 64),
+        "the core makes room as it goes"
+    );
+    assert_eq!(decode(&bench.result().0), pairs.sum());
+}
+
+#[test]
+fn two_channels_in_step_feed_one_task() {
+    let bench = Bench::new(MsmOptions { watchdog: 0, ..MsmOptions::default() });
+    let pairs = Pairs::random(10_001, 21);
+    bench.push(10_001, Mode::MONTGOMERY);
+    let step = std::sync::Barrier::new(2);
+    let feed = |channel, window, bytes: Vec<u8>, size: usize| {
+        let (bench, step) = (&bench, &step);
+        move || {
+            for chunk in bytes.chunks(512 * size) {
+                bench.send(channel, window, chunk);
+                step.wait();
+            }
+        }
+    };
+    std::thread::scope(|scope| {
+        scope.spawn(feed(0, SCALAR_WINDOW, pairs.scalar_bytes(Mode::MONTGOMERY), 32));
+        scope.spawn(feed(1, POINT_WINDOW, pairs.point_bytes(), 64));
+    });
+    assert_eq!(decode(&bench.result().0), pairs.sum());
 }
 
 #[test]
