@@ -11,7 +11,6 @@ use anyhow::{Result, bail, ensure};
 use ark_bn254::{Fr, G1Projective};
 use ark_ec::AffineRepr;
 use clap::Parser;
-use clap::builder::{PossibleValuesParser, TypedValueParser};
 use common::kernel_driver::{self, Cost};
 use common::{data, human};
 use groth16::{Query, Setup};
@@ -27,12 +26,12 @@ const STEPS: u64 = Query::ALL.len() as u64 + 1;
 /// Proves membership in a Semaphore group, with the proof's sums made on the card.
 #[derive(Parser)]
 struct Options {
-    /// Levels of the group's tree (2^depth members).
-    #[arg(long, default_value = "20", value_parser = PossibleValuesParser::new(["16", "20", "30"]).map(|d| d.parse::<usize>().unwrap_or_default()))]
+    /// Levels of the group's tree, for 2^depth members: 16, 20 or 30.
+    #[arg(long, default_value = "20", value_parser = depth)]
     depth: usize,
     /// Proofs to make, one after the other, with the same key.
-    #[arg(long, default_value_t = 1)]
-    proofs: usize,
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..))]
+    proofs: u16,
     /// The card; `cpu` lets the processor stand in.
     #[arg(long, env = "XDMA_CARD", default_value = "cpu")]
     card: String,
@@ -53,7 +52,7 @@ struct Report {
 #[derive(Serialize)]
 struct MsmReport {
     name: String,
-    proof: usize,
+    proof: u16,
     pairs: usize,
     bytes: usize,
     seconds: f64,
@@ -64,7 +63,7 @@ fn main() -> Result<()> {
     if options.card != "cpu" {
         bail!("no card {:?}: this program knows `cpu`", options.card);
     }
-    let progress = ProgressBar::new(options.proofs as u64 * STEPS)
+    let progress = ProgressBar::new(u64::from(options.proofs) * STEPS)
         .with_style(ProgressStyle::with_template("{elapsed:>4} [{bar:40}] {pos}/{len} {msg}")?);
     progress.set_message("reading the key");
     let setup = Setup::read(options.depth)?;
@@ -83,16 +82,22 @@ fn main() -> Result<()> {
     Ok(())
 }
 
+/// A depth that there is a key for.
+fn depth(text: &str) -> Result<usize, String> {
+    let depth = text.parse().ok().filter(|depth| groth16::DEPTHS.contains(depth));
+    depth.ok_or_else(|| format!("there are keys for depths {:?}", groth16::DEPTHS))
+}
+
 fn prove_once(
     setup: &Setup,
-    number: usize,
+    number: u16,
     quiet: bool,
     progress: &ProgressBar,
     msms: &mut Vec<MsmReport>,
 ) -> Result<bool> {
     let start = Instant::now();
     progress.set_message("making the witness");
-    let witness = setup.witness(number as u64)?;
+    let witness = setup.witness(number.into())?;
     let first = msms.len();
     let mut msm = |query: Query, scalars: &[Fr]| -> Result<G1Projective> {
         progress.set_message(format!("sum {query:?}"));
@@ -125,7 +130,7 @@ fn prove_once(
     Ok(verified)
 }
 
-fn print_proof(number: usize, msms: &[MsmReport]) {
+fn print_proof(number: u16, msms: &[MsmReport]) {
     println!("proof {}", number + 1);
     let mut kernel = Cost::default();
     for msm in msms {

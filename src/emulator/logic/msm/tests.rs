@@ -5,7 +5,8 @@ use crate::regs::msm::*;
 use ark_bn254::{Fq, Fr, G1Affine, G1Projective};
 use ark_ec::{AffineRepr, CurveGroup, VariableBaseMSM};
 use ark_ff::{BigInt, BigInteger, Field, One, PrimeField, UniformRand, Zero};
-use rand_08::{Rng, SeedableRng, rngs::StdRng};
+use proptest::prelude::*;
+use rand_08::{Rng as _, SeedableRng, rngs::StdRng};
 use std::sync::{Condvar, Mutex};
 use std::time::{Duration, Instant};
 
@@ -389,9 +390,14 @@ fn a_write_is_taken_in_part_and_then_waits() {
     assert_eq!(bench.write(3, POINT_WINDOW, &points[16 * 64..]), Answer::Wait);
     assert_eq!(bench.get(STATUS), Status::POINT_STALLED.bits());
     assert_eq!(bench.write(2, SCALAR_WINDOW, &scalars), Answer::Wait);
-    // A transfer that was given up frees the channel by a flush.
+    // Its own channel does something else: the transfer that waited was given up, and the others may go on.
+    assert_eq!(bench.write(3, 0, &[0; 64]), Answer::DecodeError);
+    bench.line.wait("a freed channel is progress", |said| said.0 == 1);
+    assert_eq!(bench.write(2, SCALAR_WINDOW, &scalars[..64]), Answer::Okay(64));
+    assert_eq!(bench.write(3, POINT_WINDOW, &points), Answer::Wait);
+    // Or nobody comes back, and a flush frees it.
     bench.set(CTRL, Ctrl::FLUSH.bits());
-    bench.line.wait("the flush is progress", |said| said.0 > 0);
+    bench.line.wait("the flush is progress", |said| said.0 == 2);
     assert_eq!(bench.write(2, SCALAR_WINDOW, &scalars), Answer::Okay(64 * 32));
     bench.push(64, Mode::MONTGOMERY);
     assert_eq!(
@@ -645,4 +651,38 @@ fn threads_end_with_the_design() {
     let shared = Arc::downgrade(&bench.msm.shared);
     drop(bench);
     assert_eq!(shared.strong_count(), 0);
+}
+
+proptest! {
+    /// Against a queue of bytes: pushes of beats, pops of scalars, padding.
+    #[test]
+    fn the_fifo_is_a_queue(depth in 1..40usize, steps in prop::collection::vec((0..3u8, 0..30usize), 1..200)) {
+        let mut fifo = fifo::Fifo::new(depth, 32);
+        let mut queue = std::collections::VecDeque::new();
+        let mut next = 0u8;
+        for (kind, amount) in steps {
+            match kind {
+                0 => {
+                    let count = (amount * BEAT).min(fifo.room());
+                    let mut bytes: Vec<u8> = (0..count + BEAT).map(|i| next.wrapping_add(i as u8)).collect();
+                    next = next.wrapping_add(count as u8).wrapping_add(7);
+                    queue.extend(&bytes[BEAT..]);
+                    fifo.push(&bytes.as_mut_slice().into(), BEAT, count, None);
+                }
+                1 => {
+                    let count = amount.min(fifo.elements());
+                    let mut popped = vec![];
+                    fifo.pop(count, |bytes| popped.extend_from_slice(bytes));
+                    prop_assert_eq!(popped, queue.drain(..count * 32).collect::<Vec<u8>>());
+                }
+                _ => {
+                    fifo.drop_padding();
+                    queue.drain(..queue.len() % BEAT);
+                }
+            }
+            prop_assert_eq!(fifo.elements() * 32, queue.len());
+            prop_assert_eq!(fifo.pushed, fifo.consumed + fifo.elements() as u64);
+            prop_assert!(fifo.elements() + fifo.free() <= fifo.depth());
+        }
+    }
 }
