@@ -62,7 +62,13 @@ impl Card {
         let bells = channels.iter().map(|channel| Arc::clone(&channel.bell)).collect();
         let shell = CardShell { shared: Arc::downgrade(&shared), bells };
         shared.logic.attach(Arc::new(shell));
-        let card = Self { shared, config_block: ConfigBlock::default(), config, channels, threads: Mutex::default() };
+        let card = Self {
+            shared,
+            config_block: ConfigBlock::default(),
+            config,
+            channels,
+            threads: Mutex::default(),
+        };
         card.apply(lock(&card.config).effects());
         for channel in card.channels() {
             let thread = std::thread::Builder::new().name(format!("xdma {}", channel.id));
@@ -159,7 +165,7 @@ impl Card {
 
     /// AXI-Lite moves 32-bit words.
     fn words(&self, offset: u64, len: usize) -> bool {
-        let words = offset % 4 == 0 && len % 4 == 0;
+        let words = offset.is_multiple_of(4) && len.is_multiple_of(4);
         if !words {
             self.shared.log.violation(Rule::AccessWidth, offset, None);
         }

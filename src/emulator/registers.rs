@@ -65,7 +65,7 @@ impl Card {
     /// 32-bit accesses only; the MSI-X table takes 64-bit ones too (PCI, "MSI-X Table Structure").
     fn supported(&self, offset: u64, len: usize) -> bool {
         let table = offset >= REGISTER_SPACE && len == 8;
-        let supported = offset % 4 == 0 && (len == 4 || table);
+        let supported = offset.is_multiple_of(4) && (len == 4 || table);
         if !supported {
             self.shared.log.violation(Rule::AccessWidth, offset, None);
         }
@@ -188,9 +188,7 @@ impl Channel {
     fn read(&self, offset: u32) -> u32 {
         let mut regs = self.registers();
         match offset {
-            IDENTIFIER => {
-                Identifier::new(Target::channel(self.id.direction), self.id.index, self.stream).0
-            }
+            IDENTIFIER => Identifier::new(Target::channel(self.id.direction), self.id.index, self.stream).0,
             chan::CONTROL => regs.control,
             chan::STATUS => self.status(&regs),
             chan::STATUS_RC => {

@@ -63,15 +63,13 @@ impl Transfer {
     }
 
     fn host(&self, channel: &Channel) -> u64 {
-        let base =
-            if channel.is_h2c() { self.descriptor.source } else { self.descriptor.destination };
+        let base = if channel.is_h2c() { self.descriptor.source } else { self.descriptor.destination };
         base.wrapping_add(self.done)
     }
 
     /// The card address `ahead` bytes on.
     fn card(&self, channel: &Channel, ahead: u64) -> u64 {
-        let base =
-            if channel.is_h2c() { self.descriptor.destination } else { self.descriptor.source };
+        let base = if channel.is_h2c() { self.descriptor.destination } else { self.descriptor.source };
         if self.fixed { base } else { base.wrapping_add(self.done).wrapping_add(ahead) }
     }
 
@@ -111,11 +109,11 @@ impl Transfer {
     /// What the mode does not allow (PG195, "Alignment").
     fn misuse(&self, channel: &Channel) -> Option<Status> {
         let Descriptor { source, destination, .. } = self.descriptor;
-        if self.fixed && (source | destination | self.length()) % BEAT != 0 {
+        if self.fixed && !(source | destination | self.length()).is_multiple_of(BEAT) {
             return Some(Status::ALIGN_MISMATCH);
         }
         let stream_c2h = channel.stream && !channel.is_h2c();
-        (stream_c2h && self.length() % BEAT != 0).then_some(Status::INVALID_LENGTH)
+        (stream_c2h && !self.length().is_multiple_of(BEAT)).then_some(Status::INVALID_LENGTH)
     }
 
     fn finish(self, engine: &mut Engine, channel: &Channel, packet: bool) -> Step {
@@ -203,11 +201,7 @@ impl Transfer {
         let (host, guest) = (self.host(channel), &channel.shared.guest);
         let mut page = std::mem::take(&mut engine.page);
         let bytes = &mut page[..piece];
-        let refused = if channel.is_h2c() {
-            engine.payload.read(guest, host, bytes)
-        } else {
-            Ok(())
-        };
+        let refused = if channel.is_h2c() { engine.payload.read(guest, host, bytes) } else { Ok(()) };
         let run = match refused {
             Ok(()) => self.offer(channel, 0, &VolatileSlice::from(&mut bytes[..])),
             Err((iova, refusal)) => self.refused(engine, channel, iova, refusal),
