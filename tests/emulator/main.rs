@@ -7,3 +7,4 @@ mod interrupts;
 mod service;
 mod streams;
 mod switches;
+mod throughput;
