@@ -137,6 +137,15 @@ fn a_malformed_message_ends_its_connection_only() {
     let mut reply = [0; 16];
     stream.read_exact(&mut reply).unwrap();
     assert_eq!((reply[8], reply[12]), (0x21, libc::ENOTSUP as u8));
+    for (offset, region) in [(u64::MAX, 2), (0xfffd, 2), (0x1000, 7), (0, 3)] {
+        stream.write_all(&message(9, 0, &read(offset, region, 4))).unwrap();
+        stream.read_exact(&mut reply).unwrap();
+        assert_eq!((reply[8], reply[12]), (0x21, libc::EINVAL as u8));
+    }
+    // A reset that there is not.
+    stream.write_all(&message(13, 0, &[])).unwrap();
+    stream.read_exact(&mut reply).unwrap();
+    assert_eq!((reply[8], reply[12]), (0x21, libc::ENOTTY as u8));
     stream.write_all(&message(9, 0, &read(0x2000, 2, 4))).unwrap();
     let mut answer = [0; 36];
     stream.read_exact(&mut answer).unwrap();
