@@ -12,6 +12,7 @@ use crate::regs::channel::{Control, Status};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use std::collections::VecDeque;
+use std::sync::atomic::{Ordering, fence};
 use std::time::{Duration, Instant};
 
 /// Descriptors that the engine holds at most. Silicon's buffer of 512 or 1024 is shared by the channels of a direction
@@ -283,6 +284,8 @@ impl Engine {
     fn write_back(&mut self, channel: &Channel, write_back: Option<(u64, u32)>) {
         if let Some((iova, word)) = write_back {
             add(&channel.shared.log.count.write_backs, 1);
+            // Who polls the word reads payload next: that must be there first.
+            fence(Ordering::Release);
             self.post(channel, iova, &word.to_le_bytes(), Purpose::WriteBack);
         }
     }
