@@ -152,6 +152,39 @@ fn a_malformed_message_ends_its_connection_only() {
     assert_eq!(answer[32..], 0x1fc2_0006u32.to_le_bytes());
 }
 
+/// A logic with a bug.
+struct Broken;
+
+impl Logic for Broken {
+    fn attach(&self, _: Arc<dyn Shell>) {}
+
+    fn write(&self, _: usize, _: u64, _: Burst, _: &VolatileSlice) -> Answer {
+        Answer::SlaveError
+    }
+
+    fn read(&self, _: usize, _: u64, _: Burst, _: &VolatileSlice) -> Answer {
+        Answer::SlaveError
+    }
+
+    fn user_read(&self, _: usize, _: u64) -> u32 {
+        panic!("a bug in the logic");
+    }
+
+    fn user_write(&self, _: usize, _: u64, _: u32) {}
+
+    fn reset(&self) {}
+}
+
+#[test]
+fn a_panic_in_the_server_ends_the_connection_only() {
+    let card = EmulatedCard::start(Options::default(), Arc::new(Broken)).unwrap();
+    for _ in 0..2 {
+        let mut client = Client::new(card.socket()).unwrap();
+        client.region_read(2, 0x2000, &mut [0; 4]).unwrap();
+        assert!(client.region_read(0, 0, &mut [0; 4]).is_err());
+    }
+}
+
 #[test]
 fn what_is_mapped_read_only_is_not_written() {
     let card = start(Options::default());
