@@ -80,7 +80,8 @@ impl ServerBackend for Backend {
         file: Option<File>,
     ) -> io::Result<()> {
         let (read, write) = (flags.contains(DmaMapFlags::READ), flags.contains(DmaMapFlags::WRITE));
-        let mapped = self.0.shared.guest.map(address, size, Permissions { read, write }, file.as_ref(), offset);
+        let mapped =
+            self.0.shared.guest.map(address, size, Permissions { read, write }, file.as_ref(), offset);
         tracing::trace!("map {address:#x} +{size:#x} read {read} write {write}: {mapped:?}");
         mapped
     }

@@ -62,7 +62,13 @@ impl Card {
         let bells = channels.iter().map(|channel| Arc::clone(&channel.bell)).collect();
         let shell = CardShell { shared: Arc::downgrade(&shared), bells };
         shared.logic.attach(Arc::new(shell));
-        let card = Self { shared, config_block: ConfigBlock::default(), config, channels, threads: Mutex::default() };
+        let card = Self {
+            shared,
+            config_block: ConfigBlock::default(),
+            config,
+            channels,
+            threads: Mutex::default(),
+        };
         card.apply(lock(&card.config).effects());
         for channel in card.channels() {
             let thread = std::thread::Builder::new().name(format!("xdma {}", channel.id));

@@ -54,8 +54,7 @@ const F1_BARS: [Bar; 4] = [
     bar(4, 128 << 30, BarKind::Axi { reserved: 1 << 30 }, true),
 ];
 
-const ALVEO_BARS: [Bar; 2] =
-    [bar(0, 1 << 20, BarKind::User, false), bar(1, 64 << 10, BarKind::Xdma, false)];
+const ALVEO_BARS: [Bar; 2] = [bar(0, 1 << 20, BarKind::User, false), bar(1, 64 << 10, BarKind::Xdma, false)];
 
 impl Profile {
     pub(super) const fn bars(self) -> &'static [Bar] {
@@ -282,11 +281,10 @@ mod tests {
         assert_eq!(read, [0xfe00_0000, 0xffe0_0000, 0xffff_000c, 0xffff_ffff, 0x0000_000c, 0xffff_ffe0]);
         let mut alveo = space(Profile::Alveo, false);
         alveo.write(0x10, &[0xff; 24]);
-        assert_eq!([read32(&alveo, 0x10), read32(&alveo, 0x14), read32(&alveo, 0x18)], [
-            0xfff0_0000,
-            0xffff_0000,
-            0
-        ]);
+        assert_eq!(
+            [read32(&alveo, 0x10), read32(&alveo, 0x14), read32(&alveo, 0x18)],
+            [0xfff0_0000, 0xffff_0000, 0]
+        );
     }
 
     #[test]

@@ -142,7 +142,8 @@ impl Cursor {
         access: Access,
         f: impl FnOnce(&VolatileSlice<'_>) -> R,
     ) -> Result<R, Refusal> {
-        let known = self.0.take().filter(|map| map.contains(iova) && (!map.reachable || map.memory().is_some()));
+        let known =
+            self.0.take().filter(|map| map.contains(iova) && (!map.reachable || map.memory().is_some()));
         let map = match known {
             Some(map) => map,
             None => guest.find(iova)?,

@@ -93,7 +93,8 @@ pub(super) struct Irq {
 
 impl Irq {
     pub fn new(vectors: usize, log: Arc<Log>) -> Self {
-        let vector = || Vector { words: [0, 0, 0, CONTROL_RESET], programmed: false, pending: false, eventfd: None };
+        let vector =
+            || Vector { words: [0, 0, 0, CONTROL_RESET], programmed: false, pending: false, eventfd: None };
         let state = State {
             user: Requests::default(),
             channel: Requests::default(),
@@ -158,7 +159,10 @@ impl Irq {
             irq::CHANNEL_REQUEST => state.channel.requested(),
             irq::USER_PENDING => state.user.sources,
             irq::CHANNEL_PENDING => state.channel.sources,
-            _ => match (vector_index(offset, irq::USER_VECTORS, 4), vector_index(offset, irq::CHANNEL_VECTORS, 2)) {
+            _ => match (
+                vector_index(offset, irq::USER_VECTORS, 4),
+                vector_index(offset, irq::CHANNEL_VECTORS, 2),
+            ) {
                 (Some(index), _) => state.user_vectors[index],
                 (_, Some(index)) => state.channel_vectors[index],
                 _ => 0,
@@ -260,7 +264,14 @@ impl State {
         self.user.requested() | self.channel.requested() != 0
     }
 
-    fn trigger(&mut self, index: u32, eventfds: bool, start: usize, count: usize, fds: Vec<File>) -> io::Result<()> {
+    fn trigger(
+        &mut self,
+        index: u32,
+        eventfds: bool,
+        start: usize,
+        count: usize,
+        fds: Vec<File>,
+    ) -> io::Result<()> {
         let mut fds = fds.into_iter();
         if index == VFIO_PCI_MSIX_IRQ_INDEX {
             if count == 0 {

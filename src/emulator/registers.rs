@@ -188,9 +188,7 @@ impl Channel {
     fn read(&self, offset: u32) -> u32 {
         let mut regs = self.registers();
         match offset {
-            IDENTIFIER => {
-                Identifier::new(Target::channel(self.id.direction), self.id.index, self.stream).0
-            }
+            IDENTIFIER => Identifier::new(Target::channel(self.id.direction), self.id.index, self.stream).0,
             chan::CONTROL => regs.control,
             chan::STATUS => self.status(&regs),
             chan::STATUS_RC => {

@@ -63,15 +63,13 @@ impl Transfer {
     }
 
     fn host(&self, channel: &Channel) -> u64 {
-        let base =
-            if channel.is_h2c() { self.descriptor.source } else { self.descriptor.destination };
+        let base = if channel.is_h2c() { self.descriptor.source } else { self.descriptor.destination };
         base.wrapping_add(self.done)
     }
 
     /// The card address `ahead` bytes on.
     fn card(&self, channel: &Channel, ahead: u64) -> u64 {
-        let base =
-            if channel.is_h2c() { self.descriptor.destination } else { self.descriptor.source };
+        let base = if channel.is_h2c() { self.descriptor.destination } else { self.descriptor.source };
         if self.fixed { base } else { base.wrapping_add(self.done).wrapping_add(ahead) }
     }
 
@@ -203,11 +201,7 @@ impl Transfer {
         let (host, guest) = (self.host(channel), &channel.shared.guest);
         let mut page = std::mem::take(&mut engine.page);
         let bytes = &mut page[..piece];
-        let refused = if channel.is_h2c() {
-            engine.payload.read(guest, host, bytes)
-        } else {
-            Ok(())
-        };
+        let refused = if channel.is_h2c() { engine.payload.read(guest, host, bytes) } else { Ok(()) };
         let run = match refused {
             Ok(()) => self.offer(channel, 0, &VolatileSlice::from(&mut bytes[..])),
             Err((iova, refusal)) => self.refused(engine, channel, iova, refusal),

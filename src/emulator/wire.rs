@@ -76,7 +76,8 @@ impl Message {
             return Err(malformed("a reply to no command"));
         }
         let Some(command) = self.command() else { return Ok(Verdict::Refuse(ENOTSUP)) };
-        let answered = matches!(command, Version | DeviceGetInfo | DeviceGetRegionInfo | GetIrqInfo | RegionRead);
+        let answered =
+            matches!(command, Version | DeviceGetInfo | DeviceGetRegionInfo | GetIrqInfo | RegionRead);
         if answered && flags & NO_REPLY != 0 {
             return Err(malformed("a question that wants no answer"));
         }
