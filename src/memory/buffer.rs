@@ -46,6 +46,10 @@ impl Allocation {
         }
     }
 
+    pub(super) fn revoke(&self) -> Result<(), MemoryError> {
+        Ok(self.mapping.revoke()?)
+    }
+
     pub(super) fn adopt(&self, owner: Box<dyn std::any::Any + Send>) {
         self.mapping.adopt(owner);
     }
@@ -91,6 +95,12 @@ impl Piece<'_> {
     #[expect(clippy::len_without_is_empty, reason = "it is never empty")]
     pub fn len(&self) -> u64 {
         self.len
+    }
+
+    /// Whether it lies in `allocation`.
+    #[inline]
+    pub fn is_in(&self, allocation: &Arc<Allocation>) -> bool {
+        Arc::ptr_eq(self.allocation, allocation)
     }
 
     /// Keeps the memory, mapped, for a program that will use it.

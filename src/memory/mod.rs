@@ -9,16 +9,18 @@ mod element;
 mod error;
 mod host;
 mod iova;
+mod parts;
 mod pool;
 mod registered;
 mod space;
 #[cfg(test)]
 mod tests;
 
-pub use buffer::{Buffer, DmaMemory, Keep, Piece};
+pub(crate) use buffer::Word;
+pub use buffer::{Allocation, Buffer, DmaMemory, Keep, Piece};
 pub use element::{FromCard, ToCard, bytes_of};
 pub use error::{MapError, MemoryError};
 pub use host::{HostMemory, HugePages, PageSize};
 pub use iova::IovaAllocator;
-pub use registered::Registered;
+pub use registered::{Lent, RegisterError, Registered};
 pub use space::{Access, Addressing, CallerMemory, DmaSpace, Extent, Mapper, MemoryRef};

@@ -1,11 +1,45 @@
-//! The caller's own memory, given to the card.
+//! The caller's own memory, given to the card: by value ([`Registered`]), or for the length of a scope ([`Lent`]).
 
-use super::buffer::Allocation;
-use super::{Access, Buffer, CallerMemory, DmaMemory, DmaSpace, FromCard, MemoryError, Piece, ToCard};
-use super::{bytes_of, element::bytes_of_mut};
+use super::parts::Parts;
+use super::{
+    Access, DmaMemory, DmaSpace, FromCard, MemoryError, Piece, ToCard, bytes_of, element::bytes_of_mut,
+};
+use std::fmt;
+use std::marker::PhantomData;
 use std::mem::ManuallyDrop;
 use std::ops::Range;
-use std::sync::Arc;
+
+/// A vector that could not be registered, and why.
+pub struct RegisterError<T> {
+    /// The vector, untouched.
+    pub data: Vec<T>,
+    /// What went wrong.
+    pub source: MemoryError,
+}
+
+impl<T> fmt::Debug for RegisterError<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "RegisterError({:?})", self.source)
+    }
+}
+
+impl<T> fmt::Display for RegisterError<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.source.fmt(f)
+    }
+}
+
+impl<T> std::error::Error for RegisterError<T> {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        self.source.source()
+    }
+}
+
+impl<T> From<RegisterError<T>> for MemoryError {
+    fn from(error: RegisterError<T>) -> Self {
+        error.source
+    }
+}
 
 /// A vector that the card reads or writes, where it lies as far as the bus can pin it.
 ///
@@ -13,68 +47,39 @@ use std::sync::Arc;
 /// nothing can pin it, are staged in memory of ours.
 #[derive(Debug)]
 pub struct Registered<T: ToCard> {
-    /// Ours again once unmapped; while the card may write it, only `ptr` is used.
+    /// Ours again once unmapped; while the card may write it, only its length is looked at.
     data: ManuallyDrop<Vec<T>>,
-    parts: Vec<Part>,
-    access: Access,
-}
-
-#[derive(Debug)]
-struct Part {
-    /// Range of bytes of the vector.
-    range: Range<u64>,
-    buffer: Buffer,
-    staged: bool,
+    parts: Parts,
 }
 
 impl<T: ToCard> Registered<T> {
-    pub(super) fn new(space: &DmaSpace, data: Vec<T>, access: Access) -> Result<Self, MemoryError> {
-        let bytes = size_of_val(data.as_slice()) as u64;
-        if bytes == 0 {
-            return Err(MemoryError::Empty);
+    pub(super) fn new(space: &DmaSpace, mut data: Vec<T>, access: Access) -> Result<Self, RegisterError<T>> {
+        let (ptr, bytes) = (data.as_mut_ptr().cast(), size_of_val(data.as_slice()) as u64);
+        // SAFETY: the vector is neither freed nor moved before the parts are unmapped: `Drop` hands it to them. It is
+        // plain bytes, and from here on no reference to its elements is made if the card may write them.
+        match unsafe { Parts::new(space, ptr, bytes, access) } {
+            Ok(parts) => {
+                let mut this = Self { data: ManuallyDrop::new(data), parts };
+                match this.copy_in() {
+                    Ok(()) => Ok(this),
+                    Err(source) => Err(RegisterError { data: this.take(), source }),
+                }
+            }
+            Err(source) => Err(RegisterError { data, source }),
         }
-        let mut data = ManuallyDrop::new(data);
-        let ptr = data.as_mut_ptr().cast::<u8>();
-        let inner = match space.caller_memory() {
-            CallerMemory::Pinned => whole_pages(ptr as u64, bytes, space.page_bytes()),
-            CallerMemory::Staged(_) => 0..0,
-        };
-        let mut this = Self { data, parts: vec![], access };
-        if inner.is_empty() {
-            this.stage(space, 0..bytes)?;
-            return Ok(this);
-        }
-        this.stage(space, 0..inner.start)?;
-        let len = inner.end - inner.start;
-        // SAFETY: the pages belong to the vector as a whole. It is not freed or moved before they are unmapped: `Drop`
-        // hands it to the mapping. From here on no reference is made to it if the card may write it.
-        let mapping = Arc::new(unsafe { space.map_callers(ptr.add(inner.start as usize), len, access)? });
-        let buffer = Buffer::new(Allocation::new(mapping, 0, len, None));
-        this.parts.push(Part { range: inner.clone(), buffer, staged: false });
-        this.stage(space, inner.end..bytes)?;
-        Ok(this)
     }
 
-    fn stage(&mut self, space: &DmaSpace, range: Range<u64>) -> Result<(), MemoryError> {
-        if range.is_empty() {
-            return Ok(());
-        }
-        let buffer = space.allocate(range.end - range.start, self.access)?;
-        self.parts.push(Part { range, buffer, staged: true });
-        if self.access == Access::CardReads { self.refresh() } else { Ok(()) }
+    fn copy_in(&mut self) -> Result<(), MemoryError> {
+        if self.access() == Access::CardReads { self.parts.copy_in(bytes_of(&self.data)) } else { Ok(()) }
     }
 
-    /// Copies the staged parts from the vector.
-    fn refresh(&mut self) -> Result<(), MemoryError> {
-        let bytes = bytes_of(&self.data);
-        for part in self.parts.iter_mut().filter(|p| p.staged) {
-            part.buffer.write(0, &bytes[part.range.start as usize..part.range.end as usize])?;
-        }
-        Ok(())
-    }
-
-    fn idle(&self) -> Result<(), MemoryError> {
-        self.parts.iter().try_for_each(|part| part.buffer.hold().idle())
+    /// The vector, after its parts were unmapped.
+    fn take(mut self) -> Vec<T> {
+        self.parts = Parts::none(self.access());
+        // SAFETY: taken once, as `self` is forgotten; `parts` holds nothing any more.
+        let data = unsafe { ManuallyDrop::take(&mut self.data) };
+        std::mem::forget(self);
+        data
     }
 
     /// Number of elements.
@@ -89,7 +94,7 @@ impl<T: ToCard> Registered<T> {
 
     /// How many bytes are copied rather than used in place.
     pub fn staged_bytes(&self) -> u64 {
-        self.parts.iter().filter(|p| p.staged).map(|p| p.range.end - p.range.start).sum()
+        self.parts.staged_bytes()
     }
 
     /// The elements, which the card only reads.
@@ -98,7 +103,7 @@ impl<T: ToCard> Registered<T> {
     ///
     /// [`MemoryError::WrongAccess`] if the card may write them; use [`read`](Self::read).
     pub fn as_slice(&self) -> Result<&[T], MemoryError> {
-        match self.access {
+        match self.access() {
             Access::CardReads => Ok(&self.data),
             has => Err(MemoryError::WrongAccess { has, remedy: "use `read` or `into_inner`" }),
         }
@@ -110,12 +115,15 @@ impl<T: ToCard> Registered<T> {
     ///
     /// [`MemoryError::InFlight`] while a transfer uses them, [`MemoryError::WrongAccess`] if the card may write them.
     pub fn update<R>(&mut self, change: impl FnOnce(&mut [T]) -> R) -> Result<R, MemoryError> {
-        if self.access != Access::CardReads {
-            return Err(MemoryError::WrongAccess { has: self.access, remedy: "use `read` or `into_inner`" });
+        if self.access() != Access::CardReads {
+            return Err(MemoryError::WrongAccess {
+                has: self.access(),
+                remedy: "use `read` or `into_inner`",
+            });
         }
-        self.idle()?;
+        self.parts.idle()?;
         let result = change(&mut self.data);
-        self.refresh()?;
+        self.copy_in()?;
         Ok(result)
     }
 }
@@ -127,54 +135,30 @@ impl<T: FromCard> Registered<T> {
     ///
     /// [`MemoryError::OutOfRange`].
     pub fn read(&self, first: usize, to: &mut [T]) -> Result<(), MemoryError> {
-        let size = size_of::<T>() as u64;
-        let start = (first as u64).saturating_mul(size);
-        let end = start.saturating_add(to.len() as u64 * size);
-        if end > self.byte_len() {
-            return Err(MemoryError::OutOfRange { start, end, len: self.byte_len() });
-        }
-        let bytes = bytes_of_mut(to);
-        for part in &self.parts {
-            let (from, until) = (start.max(part.range.start), end.min(part.range.end));
-            if from < until {
-                let into = &mut bytes[(from - start) as usize..(until - start) as usize];
-                part.buffer.read(from - part.range.start, into)?;
-            }
-        }
-        Ok(())
+        let start = (first as u64).saturating_mul(size_of::<T>() as u64);
+        self.parts.read(start, bytes_of_mut(to))
     }
 
     /// Takes the memory away from the card and gives the vector back, with what the card wrote.
     ///
+    /// A program that still holds the memory can no longer be run without an error.
+    ///
     /// # Errors
     ///
-    /// The registration itself, with [`MemoryError::InFlight`], while a transfer or a program uses it.
+    /// The registration itself, with [`MemoryError::InFlight`] while a transfer uses it, or [`MemoryError::Map`] when it
+    /// cannot be unmapped.
     pub fn into_inner(mut self) -> Result<Vec<T>, (Self, MemoryError)> {
-        if let Err(error) = self.idle() {
+        if let Err(error) = self.parts.idle().and_then(|()| self.parts.revoke()) {
             return Err((self, error));
         }
-        for part in &self.parts {
-            let users = Arc::strong_count(&part.buffer.hold()) as u32 - 2;
-            if users > 0 {
-                return Err((self, MemoryError::InFlight(users)));
-            }
-        }
-        let mut staged = vec![];
-        for part in self.parts.iter().filter(|p| p.staged && self.access == Access::CardWrites) {
-            let mut bytes = vec![0u8; (part.range.end - part.range.start) as usize];
-            if let Err(error) = part.buffer.read(0, &mut bytes) {
+        if self.access() == Access::CardWrites {
+            // The card cannot reach the vector any more: references to it are allowed again.
+            let (parts, data) = (&self.parts, &mut self.data);
+            if let Err(error) = parts.copy_out(bytes_of_mut(data)) {
                 return Err((self, error));
             }
-            staged.push((part.range.clone(), bytes));
         }
-        self.parts.clear(); // unmaps: from here on the vector is ours alone
-        // SAFETY: taken once, as `self` is forgotten.
-        let mut data = unsafe { ManuallyDrop::take(&mut self.data) };
-        std::mem::forget(self);
-        for (range, bytes) in staged {
-            bytes_of_mut(&mut data)[range.start as usize..range.end as usize].copy_from_slice(&bytes);
-        }
-        Ok(data)
+        Ok(self.take())
     }
 }
 
@@ -182,43 +166,78 @@ impl<T: ToCard> Drop for Registered<T> {
     fn drop(&mut self) {
         // SAFETY: taken once, in drop.
         let data = unsafe { ManuallyDrop::take(&mut self.data) };
-        // A transfer may still use the pages: the mapping frees the vector after it has unmapped them.
-        match self.parts.iter().find(|p| !p.staged) {
-            Some(part) => part.buffer.hold().adopt(Box::new(data)),
-            None => drop(data),
-        }
+        // A transfer may still use the pages: they free the vector after they were unmapped.
+        self.parts.adopt(Box::new(data));
     }
 }
 
 impl<T: ToCard> DmaMemory for Registered<T> {
     fn byte_len(&self) -> u64 {
-        (self.data.len() * size_of::<T>()) as u64
+        self.parts.len()
     }
 
     fn access(&self) -> Access {
-        self.access
+        self.parts.access()
     }
 
     fn pieces<'a>(&'a self, range: Range<u64>, each: &mut dyn FnMut(Piece<'a>)) -> Result<(), MemoryError> {
-        let len = self.byte_len();
-        if range.end > len {
-            return Err(MemoryError::OutOfRange { start: range.start, end: range.end, len });
-        }
-        if range.start >= range.end {
-            return Err(MemoryError::Empty);
-        }
-        for part in &self.parts {
-            let (from, until) = (range.start.max(part.range.start), range.end.min(part.range.end));
-            if from < until {
-                part.buffer.pieces(from - part.range.start..until - part.range.start, each)?;
-            }
+        self.parts.pieces(range, each)
+    }
+}
+
+/// Memory lent to the card for the length of a [scope](crate::engine::Channel::scope), pinned and staged as with [`Registered`].
+#[derive(Debug)]
+pub struct Lent<'env> {
+    parts: Parts,
+    ptr: *mut u8,
+    /// Elements of the slice are borrowed, exclusively if the card writes them.
+    _slice: PhantomData<&'env mut [u8]>,
+}
+
+impl<'env> Lent<'env> {
+    pub(crate) fn to_card<T: ToCard>(space: &DmaSpace, slice: &'env [T]) -> Result<Self, MemoryError> {
+        let bytes = bytes_of(slice);
+        let ptr = bytes.as_ptr().cast_mut();
+        // SAFETY: the slice is borrowed for 'env and only read; `revoke` unmaps it before 'env ends.
+        let mut parts = unsafe { Parts::new(space, ptr, bytes.len() as u64, Access::CardReads)? };
+        parts.copy_in(bytes)?;
+        Ok(Self { parts, ptr, _slice: PhantomData })
+    }
+
+    pub(crate) fn from_card<T: FromCard>(
+        space: &DmaSpace,
+        slice: &'env mut [T],
+    ) -> Result<Self, MemoryError> {
+        let bytes = bytes_of_mut(slice);
+        let (ptr, len) = (bytes.as_mut_ptr(), bytes.len() as u64);
+        // SAFETY: the slice is borrowed exclusively for 'env, and the borrow is not used while the card may write;
+        // `revoke` unmaps it before 'env ends.
+        let parts = unsafe { Parts::new(space, ptr, len, Access::CardWrites)? };
+        Ok(Self { parts, ptr, _slice: PhantomData })
+    }
+
+    /// Takes the memory away from the card, and copies what was staged to where it belongs.
+    pub(crate) fn revoke(&self) -> Result<(), MemoryError> {
+        self.parts.revoke()?;
+        if self.parts.access() == Access::CardWrites {
+            // SAFETY: the exclusive borrow of 'env is still held by us, and the card cannot reach the slice any more.
+            let bytes = unsafe { std::slice::from_raw_parts_mut(self.ptr, self.parts.len() as usize) };
+            self.parts.copy_out(bytes)?;
         }
         Ok(())
     }
 }
 
-/// The bytes of `bytes` from address `at` that fill pages of `page` bytes, as a range of offsets; empty if there are none.
-fn whole_pages(at: u64, bytes: u64, page: u64) -> Range<u64> {
-    let (first, last) = (at.next_multiple_of(page), (at + bytes) / page * page);
-    if first < last { first - at..last - at } else { 0..0 }
+impl DmaMemory for Lent<'_> {
+    fn byte_len(&self) -> u64 {
+        self.parts.len()
+    }
+
+    fn access(&self) -> Access {
+        self.parts.access()
+    }
+
+    fn pieces<'a>(&'a self, range: Range<u64>, each: &mut dyn FnMut(Piece<'a>)) -> Result<(), MemoryError> {
+        self.parts.pieces(range, each)
+    }
 }

@@ -2,7 +2,8 @@
 
 use super::pool::Pool;
 use super::{
-    Buffer, HostMemory, HugePages, IovaAllocator, MapError, MemoryError, PageSize, Registered, ToCard,
+    Buffer, HostMemory, HugePages, IovaAllocator, MapError, MemoryError, PageSize, RegisterError, Registered,
+    ToCard,
 };
 use std::any::Any;
 use std::fmt;
@@ -143,6 +144,7 @@ pub(super) struct Mapping {
     backing: ManuallyDrop<Backing>,
     /// What owns the caller's memory, once its handle was dropped.
     adopted: Mutex<Option<Box<dyn Any + Send>>>,
+    revoked: AtomicBool,
     pub(super) extents: Vec<Extent>,
     pub(super) access: Access,
 }
@@ -169,7 +171,8 @@ impl Mapping {
         let mapped = unsafe { core.mapper.map(memory, iova, access) };
         let extents = mapped.inspect_err(|_| core.give_back(iova, len))?;
         let backing = ManuallyDrop::new(backing);
-        Ok(Self { core: core.clone(), backing, adopted: Mutex::new(None), extents, access })
+        let (adopted, revoked) = (Mutex::new(None), AtomicBool::new(false));
+        Ok(Self { core: core.clone(), backing, adopted, revoked, extents, access })
     }
 
     pub(super) fn ptr(&self) -> *mut u8 {
@@ -193,12 +196,27 @@ impl Mapping {
     }
 }
 
+impl Mapping {
+    /// Takes the memory away from the card. Its addresses stay taken, so that nothing else is reached by them.
+    pub(super) fn revoke(&self) -> Result<(), MapError> {
+        if self.revoked.load(Ordering::Acquire) {
+            return Ok(());
+        }
+        match self.core.mapper.unmap(self.extents[0].address, self.len()) {
+            // A card that is gone reaches nothing.
+            Ok(()) | Err(MapError::Gone(_)) => {
+                self.revoked.store(true, Ordering::Release);
+                Ok(())
+            }
+            Err(error) => Err(error),
+        }
+    }
+}
+
 impl Drop for Mapping {
     fn drop(&mut self) {
-        let (address, len) = (self.extents[0].address, self.len());
-        match self.core.mapper.unmap(address, len) {
-            Ok(()) => self.core.give_back(address, len),
-            Err(MapError::Gone(_)) => {}
+        match self.revoke() {
+            Ok(()) => self.core.give_back(self.extents[0].address, self.len()),
             Err(error) => {
                 tracing::error!(%error, "memory could not be unmapped; it stays allocated for the life of the process");
                 std::mem::forget(lock(&self.adopted).take());
@@ -274,8 +292,12 @@ impl DmaSpace {
     ///
     /// # Errors
     ///
-    /// [`MemoryError`]; the vector is lost then only if it was empty.
-    pub fn register<T: ToCard>(&self, data: Vec<T>, access: Access) -> Result<Registered<T>, MemoryError> {
+    /// [`RegisterError`], which gives the vector back.
+    pub fn register<T: ToCard>(
+        &self,
+        data: Vec<T>,
+        access: Access,
+    ) -> Result<Registered<T>, RegisterError<T>> {
         Registered::new(self, data, access)
     }
 

@@ -146,7 +146,10 @@ fn bad_ranges_are_errors() {
         assert!(matches!(buffer.pieces(range, &mut |_| {}), Err(MemoryError::Empty)));
     }
     assert!(matches!(buffer.pieces(1..65, &mut |_| {}), Err(MemoryError::OutOfRange { .. })));
-    assert!(matches!(space.register(Vec::<u8>::new(), Access::CardReads), Err(MemoryError::Empty)));
+    assert!(matches!(
+        space.register(Vec::<u8>::new(), Access::CardReads),
+        Err(RegisterError { source: MemoryError::Empty, .. })
+    ));
 }
 
 #[test]
@@ -154,7 +157,8 @@ fn a_refused_mapping_costs_no_addresses() {
     let (recorder, space) = space(true);
     recorder.refuse.store(true, Ordering::Relaxed);
     assert!(matches!(space.allocate(2 << 20, Access::CardReads), Err(MemoryError::Map(_))));
-    assert!(space.register(vec![0u8; 1 << 20], Access::CardReads).is_err());
+    let refused = space.register(vec![5u8; 1 << 20], Access::CardReads).unwrap_err();
+    assert_eq!(refused.data, vec![5; 1 << 20], "the vector comes back");
     recorder.refuse.store(false, Ordering::Relaxed);
     assert_eq!(space.allocate(2 << 20, Access::CardReads).unwrap().address(), 0x20_0000);
 }
@@ -227,4 +231,35 @@ fn a_vector_in_flight_is_kept_and_not_given_back() {
     assert_eq!(seen, [7; 20_000]);
     drop(keeps);
     assert_eq!(recorder.mapped(), 1, "only the pool of staged pages is left");
+}
+
+#[test]
+fn a_revoked_vector_is_out_of_reach_even_for_who_holds_its_pages() {
+    let (recorder, space) = space(true);
+    let registered = space.register(vec![7u8; 20_000], Access::CardReads).unwrap();
+    let (before, mut held) = (recorder.mapped(), vec![]);
+    registered.pieces(0..20_000, &mut |p| held.push(p.hold())).unwrap();
+    assert_eq!(registered.into_inner().unwrap(), [7; 20_000]);
+    assert_eq!(recorder.mapped(), before - 1, "its pages are unmapped");
+    drop(held);
+    assert_eq!(recorder.mapped(), before - 1);
+}
+
+#[test]
+fn lent_slices_are_unmapped_and_filled_at_the_end() {
+    for pinned in [false, true] {
+        let (recorder, space) = space(pinned);
+        let (source, mut sink) = (vec![3u8; 30_000], vec![0u8; 30_001]);
+        let lent = Lent::to_card(&space, &source).unwrap();
+        let seen: Vec<u8> =
+            pieces(&lent, 0..30_000).iter().flat_map(|&(a, l)| recorder.card_reads(a, l)).collect();
+        lent.revoke().unwrap();
+        let into = Lent::from_card(&space, &mut sink[1..]).unwrap();
+        for (address, len) in pieces(&into, 0..30_000) {
+            recorder.card_writes(address, &vec![9; len as usize]);
+        }
+        into.revoke().unwrap();
+        drop((lent, into));
+        assert_eq!((seen, sink[0], &sink[1..]), (source, 0, &[9u8; 30_000][..]));
+    }
 }
