@@ -48,8 +48,6 @@ pub(super) struct Engine {
     adjacent: u32,
     /// A Stop or an error was fetched: nothing comes after it.
     ended: bool,
-    /// The bus master violation of this run is in the log.
-    reported: bool,
     current: Option<Transfer>,
     descriptors: Cursor,
     reports: Cursor,
@@ -66,7 +64,6 @@ impl Engine {
             next: 0,
             adjacent: 0,
             ended: false,
-            reported: false,
             current: None,
             descriptors: Cursor::default(),
             reports: Cursor::default(),
@@ -80,7 +77,6 @@ impl Engine {
         self.fetched.clear();
         self.current = None;
         self.ended = false;
-        self.reported = false;
     }
 
     /// Does what there is to do.
@@ -184,12 +180,8 @@ impl Engine {
             return if starves { Step::Wait } else { Step::Again };
         };
         if !channel.shared.link.bus_master() {
-            if !std::mem::replace(&mut self.reported, true) {
-                channel.violation(Rule::BusMasterOff, self.next);
-            }
             return Step::Wait;
         }
-        self.reported = true;
         self.check_block(channel);
         let count = self.request_length(channel, allowed);
         channel.take_credits(count);

@@ -65,7 +65,7 @@ impl Card {
     /// 32-bit accesses only; the MSI-X table takes 64-bit ones too (PCI, "MSI-X Table Structure").
     fn supported(&self, offset: u64, len: usize) -> bool {
         let table = offset >= REGISTER_SPACE && len == 8;
-        let supported = offset % 4 == 0 && (len == 4 || table);
+        let supported = offset.is_multiple_of(4) && (len == 4 || table);
         if !supported {
             self.shared.log.violation(Rule::AccessWidth, offset, None);
         }

@@ -55,10 +55,12 @@ struct Session {
 impl Service {
     /// Serves `card` at `path`, or in a directory of its own.
     pub fn start(card: Arc<Card>, path: Option<&Path>) -> io::Result<Self> {
-        // Directories made here have mode 0700, so the inner socket is nobody else's.
+        // The directory is private, so the inner socket is nobody else's.
+        let mut private = tempfile::Builder::new();
+        private.permissions(Permissions::from_mode(0o700));
         let directory = match path.map(|path| path.parent().filter(|parent| !parent.as_os_str().is_empty())) {
-            None => TempDir::with_prefix("xdma-")?,
-            Some(parent) => TempDir::with_prefix_in(".xdma-", parent.unwrap_or(Path::new(".")))?,
+            None => private.prefix("xdma-").tempdir()?,
+            Some(parent) => private.prefix(".xdma-").tempdir_in(parent.unwrap_or(Path::new(".")))?,
         };
         let inner_path = directory.path().join("i");
         let (made, inner) = (directory.path().join("s"), UnixListener::bind(&inner_path)?);
