@@ -1,5 +1,9 @@
 //! The 32-byte descriptor and chains of it (PG195, "Descriptors"). Pure functions over numbers and bytes.
 
+mod chain;
+
+pub use chain::{Adjacency, End, List, MAX_BLOCK, Segment};
+
 use bitflags::bitflags;
 
 /// Bytes of a descriptor; also its alignment in host memory.

@@ -30,6 +30,7 @@ mod link;
 mod log;
 pub mod logic;
 mod mapping;
+mod open;
 mod options;
 mod perf;
 mod registers;

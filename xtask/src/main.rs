@@ -1,1 +1,43 @@
-fn main() {}
+//! `cargo xtask test`: everything that can be tested on this machine, by one command.
+//!
+//! A suite is a file in `suites/`. What a suite runs writes to `target/xtask/SUITE.log`; what a suite must fetch goes to
+//! a private prefix below `target/`, so that no root is needed.
+
+mod libtest;
+mod packages;
+mod run;
+mod suites;
+mod table;
+
+use clap::Parser;
+use clap::builder::PossibleValuesParser;
+use run::Workspace;
+use std::process::ExitCode;
+use suites::{SUITES, Suite};
+use table::Row;
+
+#[derive(Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask")]
+/// The chores of this repository.
+enum Command {
+    /// Tests everything that can be tested on this machine and ends with one table.
+    Test {
+        /// A skip is a failure.
+        #[arg(long)]
+        require_all: bool,
+        /// The suites to run; all of them by default.
+        #[arg(value_name = "SUITE", value_parser = PossibleValuesParser::new(SUITES.iter().map(|s| s.name)))]
+        suites: Vec<String>,
+    },
+}
+
+fn main() -> ExitCode {
+    let Command::Test { require_all, suites } = Command::parse();
+    let chosen = |suite: &&Suite| suites.is_empty() || suites.iter().any(|name| name == suite.name);
+    let chosen: Vec<&Suite> = SUITES.iter().filter(chosen).collect();
+    let workspace = Workspace::find();
+    let rows: Vec<Row> = chosen.iter().map(|suite| run::suite(&workspace, suite)).collect();
+    print!("\n{}", table::render(&rows));
+    println!("\n{}", table::summary(&rows));
+    if table::is_success(&rows, require_all) { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}

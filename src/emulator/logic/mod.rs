@@ -5,9 +5,11 @@
 
 mod loopback;
 mod memory;
+pub mod msm;
 
 pub use loopback::Loopback;
 pub use memory::Memory;
+pub use msm::{Msm, MsmOptions};
 
 use std::sync::Arc;
 use vm_memory::VolatileSlice;

@@ -1,0 +1,123 @@
+//! Pairs: made up from a seed, or from files. A file holds the card's bytes and nothing else: 64 a point (x, y, Montgomery
+//! form), 32 a scalar, little-endian.
+
+use anyhow::{Context, Result, ensure};
+use ark_bn254::{Fr, G1Affine, G1Projective};
+use ark_ec::{CurveGroup, PrimeGroup, VariableBaseMSM};
+use ark_ff::UniformRand;
+use rand_08::{SeedableRng, rngs::StdRng};
+use std::fs;
+use std::path::Path;
+use std::thread;
+use xdma::msm::curve::arkworks as curve;
+use xdma::regs::msm::{POINT_BYTES, SCALAR_BYTES};
+
+/// `count` distinct points. They look random and are not independent (neighbours differ by the same point), which no MSM
+/// notices and makes 2^20 of them a matter of a second.
+pub fn random_points(count: usize, seed: u64) -> Vec<G1Affine> {
+    let mut rng = StdRng::seed_from_u64(seed);
+    let (first, step) = (G1Projective::rand(&mut rng), G1Projective::rand(&mut rng));
+    let step_affine = step.into_affine();
+    let threads = thread::available_parallelism().map_or(1, |n| n.get());
+    let share = count.div_ceil(threads).max(1);
+    let mut points = vec![G1Affine::identity(); count];
+    thread::scope(|scope| {
+        for (i, points) in points.chunks_mut(share).enumerate() {
+            scope.spawn(move || {
+                let mut next = first + step.mul_bigint([(i * share) as u64]);
+                // Batches small enough for the cache.
+                for batch in points.chunks_mut(1 << 12) {
+                    let sums: Vec<_> = batch
+                        .iter()
+                        .map(|_| {
+                            next += step_affine;
+                            next
+                        })
+                        .collect();
+                    batch.copy_from_slice(&G1Projective::normalize_batch(&sums));
+                }
+            });
+        }
+    });
+    points
+}
+
+/// `count` scalars, uniformly below r.
+pub fn random_scalars(count: usize, seed: u64) -> Vec<Fr> {
+    let mut rng = StdRng::seed_from_u64(seed);
+    (0..count).map(|_| Fr::rand(&mut rng)).collect()
+}
+
+/// The MSM on the CPU by arkworks, all processors.
+///
+/// # Errors
+/// If there are not as many points as scalars.
+pub fn cpu_msm(points: &[G1Affine], scalars: &[Fr]) -> Result<G1Affine> {
+    ensure!(
+        points.len() == scalars.len(),
+        "{} points and {} scalars: an MSM takes as many of one as of the other",
+        points.len(),
+        scalars.len()
+    );
+    Ok(G1Projective::msm_unchecked(points, scalars).into_affine())
+}
+
+/// Reads a file of points and checks that they are on the curve.
+///
+/// # Errors
+/// If it cannot be read, is not whole points, or one of them is not on the curve.
+pub fn read_points(path: &Path) -> Result<Vec<G1Affine>> {
+    let bytes = read(path, "points", POINT_BYTES)?;
+    curve::points_from_bytes(&bytes).with_context(|| format!("points in {}", path.display()))
+}
+
+/// Reads a file of scalars, in Montgomery or canonical form.
+///
+/// # Errors
+/// If it cannot be read, is not whole scalars, or one of them is not below r.
+pub fn read_scalars(path: &Path, montgomery: bool) -> Result<Vec<Fr>> {
+    let bytes = read(path, "scalars", SCALAR_BYTES)?;
+    let scalars = if montgomery {
+        curve::scalars_from_bytes(&bytes)
+    } else {
+        curve::scalars_from_canonical_bytes(&bytes)
+    };
+    scalars.with_context(|| format!("scalars in {}", path.display()))
+}
+
+/// Writes a file that [`read_points`] reads.
+///
+/// # Errors
+/// If it cannot be written.
+pub fn write_points(path: &Path, points: &[G1Affine]) -> Result<()> {
+    let mut bytes = vec![0; points.len() * POINT_BYTES];
+    curve::points_to_bytes(points, &mut bytes)?;
+    fs::write(path, bytes).with_context(|| format!("cannot write points to {}", path.display()))
+}
+
+/// Writes a file that [`read_scalars`] reads in the same form.
+///
+/// # Errors
+/// If it cannot be written.
+pub fn write_scalars(path: &Path, scalars: &[Fr], montgomery: bool) -> Result<()> {
+    let mut bytes = vec![0; scalars.len() * SCALAR_BYTES];
+    if montgomery {
+        curve::scalars_to_bytes(scalars, &mut bytes)?;
+    } else {
+        curve::scalars_to_canonical_bytes(scalars, &mut bytes)?;
+    }
+    fs::write(path, bytes).with_context(|| format!("cannot write scalars to {}", path.display()))
+}
+
+/// A file of whole elements, at least one.
+fn read(path: &Path, what: &str, size: usize) -> Result<Vec<u8>> {
+    let bytes = fs::read(path).with_context(|| format!("cannot read {what} from {}", path.display()))?;
+    ensure!(
+        !bytes.is_empty() && bytes.len().is_multiple_of(size),
+        "{} has {} bytes, which is no multiple of {size}: a file of {what} is {size} bytes each and nothing else, so it \
+         is cut short, has a header, or holds something else",
+        path.display(),
+        bytes.len()
+    );
+    Ok(bytes)
+}

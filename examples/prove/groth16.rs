@@ -1,0 +1,269 @@
+//! A Groth16 proof of a real circuit, with its G1 multi-scalar multiplications left open.
+//!
+//! The circuit is Semaphore's: a member of a group, a Merkle tree of some depth, signals once without saying who it is. Key and
+//! witness generator are those in use, as the package `semaphore-rs` carries them.
+//!
+//! What is left open are the four sums A, B1, H and L. Their points belong to the key and never change; a proof brings scalars
+//! only. A and B1 are over the whole witness, L over its private part, and H over what the witness is turned into by a few
+//! Fourier transforms, so H comes last and can be made while the others are under way.
+
+use anyhow::{Context, Result, anyhow, bail, ensure};
+use ark_bn254::{Bn254, Fr, G1Affine, G1Projective, G2Projective};
+use ark_ec::{CurveGroup, VariableBaseMSM};
+use ark_ff::{PrimeField, UniformRand};
+use ark_groth16::{Groth16, Proof, ProvingKey, prepare_verifying_key, r1cs_to_qap::R1CSToQAP};
+use ark_poly::GeneralEvaluationDomain;
+use ruint::aliases::U256;
+use semaphore_rs_ark_circom::{CircomReduction, ConstraintMatrices};
+use semaphore_rs_poseidon::poseidon::{hash1, hash2};
+use semaphore_rs_witness::Graph;
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::mpsc;
+use std::time::Instant;
+use std::{env, fs, panic, thread};
+
+/// The package that carries keys and witness generators.
+const PACKAGE: &str = "semaphore-rs";
+
+/// One of the sums, named after its part of the proving key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Query {
+    /// `a_query`: over the whole witness.
+    A,
+    /// `b_g1_query`: over the whole witness; a third of its points are infinity.
+    B1,
+    /// `l_query`: over the private part of the witness.
+    L,
+    /// `h_query`: over the quotient polynomial's coefficients, one for each point of the domain.
+    H,
+}
+
+impl Query {
+    /// In the order in which their scalars are there.
+    pub const ALL: [Self; 4] = [Self::A, Self::B1, Self::L, Self::H];
+}
+
+/// A circuit with its key, read once.
+pub struct Setup {
+    /// Levels of the group's tree: 2^depth members.
+    pub depth: usize,
+    pub key: ProvingKey<Bn254>,
+    pub constraints: ConstraintMatrices<Fr>,
+    graph: Graph,
+}
+
+/// The values of all of a circuit's wires.
+pub struct Witness {
+    /// One, the public inputs, then the private values.
+    pub assignment: Vec<Fr>,
+    /// Root of the tree, hash of the nullifier, signal, topic.
+    public: [Fr; 4],
+}
+
+/// A proof and what the CPU's part of it took.
+pub struct Proved {
+    pub proof: Proof<Bn254>,
+    /// Seconds for the scalars of H.
+    pub quotient_seconds: f64,
+    /// Seconds for the one sum in G2.
+    pub g2_seconds: f64,
+}
+
+impl Setup {
+    /// Reads the key and witness generator for groups of 2^`depth` members.
+    ///
+    /// # Errors
+    /// If the package or its files are not there or not readable.
+    pub fn read(depth: usize) -> Result<Self> {
+        let package = package_dir()?;
+        let key = read_file(&package.join(format!("assets/{depth}/semaphore.arkzkey")))?;
+        let graph = read_file(&package.join(format!("graphs/{depth}/graph.bin")))?;
+        let (key, constraints) =
+            semaphore_rs_ark_zkey::read_arkzkey_from_bytes(&key).map_err(|e| damaged("proving key", &e))?;
+        let graph = semaphore_rs_witness::init_graph(&graph).map_err(|e| damaged("witness generator", &e))?;
+        Ok(Self { depth, key, constraints, graph })
+    }
+
+    /// The points of a sum.
+    pub fn points(&self, query: Query) -> &[G1Affine] {
+        match query {
+            Query::A => &self.key.a_query,
+            Query::B1 => &self.key.b_g1_query,
+            Query::L => &self.key.l_query,
+            Query::H => &self.key.h_query,
+        }
+    }
+
+    /// The witness of the first member of an otherwise empty group who signals `signal`.
+    ///
+    /// # Errors
+    /// If the generator fails or does not agree with the public inputs computed here.
+    pub fn witness(&self, signal: u64) -> Result<Witness> {
+        let [trapdoor, nullifier, topic, signal] = [11, 22, 2026, signal].map(U256::from);
+        let commitment = hash1(hash2(nullifier, trapdoor));
+        let (root, siblings) = empty_tree(commitment, self.depth);
+        let inputs = HashMap::from(
+            [
+                ("identityTrapdoor", vec![trapdoor]),
+                ("identityNullifier", vec![nullifier]),
+                ("treeSiblings", siblings),
+                ("treePathIndices", vec![U256::ZERO; self.depth]),
+                ("externalNullifier", vec![topic]),
+                ("signalHash", vec![signal]),
+            ]
+            .map(|(name, values)| (name.to_owned(), values)),
+        );
+        let values = semaphore_rs_witness::calculate_witness(inputs, &self.graph)
+            .map_err(|error| anyhow!("the witness generator failed: {error}"))?;
+        let witness = Witness {
+            assignment: values.into_iter().map(field).collect(),
+            public: [root, hash2(topic, nullifier), signal, topic].map(field),
+        };
+        ensure!(
+            witness.assignment.get(1..self.inputs()) == Some(&witness.public),
+            "the witness generator computes other public inputs than this program: key and generator do not belong to \
+             the version of {PACKAGE} that this example was written for"
+        );
+        Ok(witness)
+    }
+
+    /// Public inputs, the constant one included.
+    fn inputs(&self) -> usize {
+        self.constraints.num_instance_variables
+    }
+
+    /// The scalars of H.
+    fn quotient(&self, witness: &Witness) -> Result<Vec<Fr>> {
+        // Keys made by circom hold H for the odd coset; the usual reduction gives scalars that no verifier accepts.
+        CircomReduction::witness_map_from_matrices::<Fr, GeneralEvaluationDomain<Fr>>(
+            &self.constraints.matrices,
+            self.inputs(),
+            self.constraints.num_constraints,
+            &witness.assignment,
+        )
+        .context("the witness does not fit the circuit")
+    }
+
+    /// Whether arkworks' own verifier accepts the proof.
+    ///
+    /// # Errors
+    /// If the public inputs do not fit the key.
+    pub fn verify(&self, witness: &Witness, proof: &Proof<Bn254>) -> Result<bool> {
+        let key = prepare_verifying_key(&self.key.vk);
+        Groth16::<Bn254>::verify_proof(&key, proof, &witness.public).context("the verifier fails")
+    }
+}
+
+/// Makes a proof with the blinding factors `r` and `s`.
+///
+/// `msm` is called on a thread of its own, once for each of [`Query::ALL`] in that order, and returns the sum of the scalars times
+/// [`Setup::points`]. Meanwhile the CPU makes the scalars of H and the sum in G2.
+///
+/// # Errors
+/// Those of `msm`, and if the witness does not fit the circuit.
+pub fn prove(
+    setup: &Setup,
+    witness: &Witness,
+    [r, s]: [Fr; 2],
+    msm: &mut (impl FnMut(Query, &[Fr]) -> Result<G1Projective> + Send),
+) -> Result<Proved> {
+    let (key, whole) = (&setup.key, witness.assignment.as_slice());
+    let private = whole.get(setup.inputs()..).context("the witness is shorter than its public inputs")?;
+    thread::scope(|scope| {
+        let (send_quotient, quotient) = mpsc::channel();
+        let sums = scope.spawn(move || -> Result<[G1Projective; 4]> {
+            let a = msm(Query::A, whole)?;
+            let b1 = msm(Query::B1, whole)?;
+            let l = msm(Query::L, private)?;
+            let quotient: Vec<Fr> = quotient.recv().context("the scalars of H were not made")?;
+            Ok([a, b1, l, msm(Query::H, &quotient)?])
+        });
+        let start = Instant::now();
+        let scalars = setup.quotient(witness)?;
+        let quotient_seconds = start.elapsed().as_secs_f64();
+        // Nobody receives it only if a sum failed, and that error is the one to report.
+        let _ = send_quotient.send(scalars);
+        let start = Instant::now();
+        let b2 = G2Projective::msm_unchecked(&key.b_g2_query, whole);
+        let g2_seconds = start.elapsed().as_secs_f64();
+        let [a, b1, l, h] = sums.join().unwrap_or_else(|panic| panic::resume_unwind(panic))?;
+
+        // The witness begins with one, so the sums hold the constant terms of the queries already.
+        let a = a + key.vk.alpha_g1 + key.delta_g1 * r;
+        let b1 = b1 + key.beta_g1 + key.delta_g1 * s;
+        let b2 = b2 + key.vk.beta_g2 + key.vk.delta_g2 * s;
+        let c = h + l + a * s + b1 * r - key.delta_g1 * (r * s);
+        let proof = Proof { a: a.into_affine(), b: b2.into_affine(), c: c.into_affine() };
+        Ok(Proved { proof, quotient_seconds, g2_seconds })
+    })
+}
+
+/// Fresh blinding factors from the operating system's randomness.
+pub fn blinding() -> [Fr; 2] {
+    let mut rng = rand_08::thread_rng();
+    [Fr::rand(&mut rng), Fr::rand(&mut rng)]
+}
+
+/// Root of a tree with one leaf at its left end, and the leaf's siblings: each is the root of an empty subtree.
+fn empty_tree(leaf: U256, depth: usize) -> (U256, Vec<U256>) {
+    let (mut node, mut empty, mut siblings) = (leaf, U256::ZERO, Vec::with_capacity(depth));
+    for _ in 0..depth {
+        siblings.push(empty);
+        node = hash2(node, empty);
+        empty = hash2(empty, empty);
+    }
+    (node, siblings)
+}
+
+fn field(value: U256) -> Fr {
+    Fr::from_le_bytes_mod_order(&value.to_le_bytes::<32>())
+}
+
+/// Where cargo unpacked the package. It is a dependency of no build, so that nothing of it is compiled; cargo knows it all the
+/// same.
+fn package_dir() -> Result<PathBuf> {
+    let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let manifest = concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml");
+    let output = Command::new(&cargo)
+        .args(["metadata", "--format-version=1", "--manifest-path", manifest])
+        .output()
+        .with_context(|| {
+            format!(
+                "cannot run {}: the proving key lies in a package that cargo finds, so start this with `cargo run`",
+                cargo.display()
+            )
+        })?;
+    if !output.status.success() {
+        bail!(
+            "cargo cannot tell where {PACKAGE} is, which carries the proving key: run `cargo fetch` once with network \
+             access\n{}",
+            String::from_utf8_lossy(&output.stderr).trim_end()
+        );
+    }
+    let metadata: serde_json::Value =
+        serde_json::from_slice(&output.stdout).context("`cargo metadata` printed no JSON")?;
+    let packages = metadata["packages"].as_array().into_iter().flatten();
+    let manifest = packages
+        .filter(|package| package["name"] == PACKAGE)
+        .find_map(|package| package["manifest_path"].as_str())
+        .with_context(|| format!("{PACKAGE} is not among the dependencies in {manifest}: put it back"))?;
+    Ok(Path::new(manifest).with_file_name(""))
+}
+
+fn damaged(what: &str, error: &dyn std::fmt::Display) -> anyhow::Error {
+    anyhow!(
+        "the {what} is damaged ({error}): remove the package {PACKAGE} from cargo's registry and run `cargo fetch`"
+    )
+}
+
+fn read_file(path: &Path) -> Result<Vec<u8>> {
+    fs::read(path).with_context(|| {
+        format!(
+            "cannot read {}: it comes with the package {PACKAGE}; remove the package from cargo's registry and run \
+             `cargo fetch` with network access",
+            path.display()
+        )
+    })
+}

@@ -1,0 +1,105 @@
+//! How this process reaches a PCI function: config space, BARs, memory for the card, interrupts, reset.
+//!
+//! One trait, [`Bus`], stands for every way; the rooms above do not know which they have.
+
+pub mod counts;
+mod error;
+pub mod vfio_user;
+
+pub use error::BusError;
+
+use crate::memory::Mapper;
+use std::fmt;
+use std::sync::Arc;
+use vmm_sys_util::eventfd::EventFd;
+
+/// Number of a PCI function's BARs.
+pub const BARS: usize = 6;
+
+/// A BAR: 32-bit registers at offsets in bytes.
+pub trait Bar: Send + Sync + fmt::Debug {
+    /// Bytes.
+    fn size(&self) -> u64;
+
+    /// Reads the register at `offset`: a round trip to the card.
+    ///
+    /// All ones may be the register's value or mean that the card is gone; the caller checks.
+    ///
+    /// # Errors
+    ///
+    /// The offset is no multiple of 4 or outside; the link failed.
+    fn read32(&self, offset: u64) -> Result<u32, BusError>;
+
+    /// Writes the register at `offset`. Posted: it returns before the card has seen it, in order with other writes.
+    ///
+    /// # Errors
+    ///
+    /// The offset is no multiple of 4 or outside; the link failed.
+    fn write32(&self, offset: u64, value: u32) -> Result<(), BusError>;
+}
+
+/// What a bus is and offers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Description {
+    /// The way to the card, such as "vfio-user".
+    pub kind: &'static str,
+    /// Which card: a socket's path, a PCI address.
+    pub location: String,
+    /// Bytes of each BAR, 0 where there is none.
+    pub bars: [u64; BARS],
+    /// MSI-X vectors.
+    pub vectors: u32,
+    /// Whether the function can be reset.
+    pub resettable: bool,
+    /// Whether a register access is a system call rather than a load or store.
+    pub registers_by_system_call: bool,
+}
+
+/// A PCI function that this process has for itself.
+pub trait Bus: Mapper {
+    /// What it is and offers.
+    fn description(&self) -> &Description;
+
+    /// A BAR.
+    ///
+    /// # Errors
+    ///
+    /// [`BusError::NoBar`].
+    fn bar(&self, index: usize) -> Result<Arc<dyn Bar>, BusError>;
+
+    /// Reads `width` bytes (1, 2 or 4) of config space at `offset`.
+    ///
+    /// # Errors
+    ///
+    /// [`BusError`].
+    fn config_read(&self, offset: u16, width: u8) -> Result<u32, BusError>;
+
+    /// Writes `width` bytes (1, 2 or 4) of config space at `offset`.
+    ///
+    /// # Errors
+    ///
+    /// [`BusError`].
+    fn config_write(&self, offset: u16, width: u8, value: u32) -> Result<(), BusError>;
+
+    /// Resets the function: every register as after power-up.
+    ///
+    /// # Errors
+    ///
+    /// [`BusError::Refused`] where there is no reset.
+    fn reset(&self) -> Result<(), BusError>;
+
+    /// Lets MSI-X vectors from `first` on signal these events; none turns MSI-X off.
+    ///
+    /// # Errors
+    ///
+    /// [`BusError`].
+    fn set_interrupts(&self, first: u32, events: &[&EventFd]) -> Result<(), BusError>;
+}
+
+/// Checks an offset against a BAR.
+pub(crate) fn check_register(size: u64, offset: u64) -> Result<(), BusError> {
+    if offset.is_multiple_of(4) && offset.checked_add(4).is_some_and(|end| end <= size) {
+        return Ok(());
+    }
+    Err(BusError::BadOffset { offset, size })
+}

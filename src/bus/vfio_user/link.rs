@@ -1,0 +1,143 @@
+//! The socket: requests, answers and their deadline. One request at a time; once it fails, the link stays dead.
+
+use super::wire::{Command, ERROR, HEADER, Header, MAX_MESSAGE, NO_REPLY, REPLY};
+use crate::bus::{BusError, counts};
+use std::io::{self, Read};
+use std::os::fd::RawFd;
+use std::os::unix::net::UnixStream;
+use std::time::Duration;
+use vmm_sys_util::sock_ctrl_msg::ScmSocket;
+
+pub struct Link {
+    stream: UnixStream,
+    deadline: Duration,
+    next_id: u16,
+    received: Vec<u8>,
+    dead: Option<String>,
+}
+
+impl Link {
+    pub fn new(stream: UnixStream, deadline: Duration) -> io::Result<Self> {
+        let mut link = Self { stream, deadline, next_id: 0, received: Vec::with_capacity(4096), dead: None };
+        link.set_deadline(deadline)?;
+        Ok(link)
+    }
+
+    pub fn set_deadline(&mut self, deadline: Duration) -> io::Result<()> {
+        self.deadline = deadline;
+        self.stream.set_read_timeout(Some(deadline))?;
+        self.stream.set_write_timeout(Some(deadline))
+    }
+
+    /// Sends a command and gives the body of its answer to `read`.
+    pub fn request<R>(
+        &mut self,
+        command: Command,
+        body: &[u8],
+        fds: &[RawFd],
+        read: impl FnOnce(&[u8]) -> Option<R>,
+    ) -> Result<R, BusError> {
+        let id = self.send(command, 0, body, fds)?;
+        let (header, len) = self.answer(command, id)?;
+        let result = if header.flags & ERROR == 0 { read(&self.received[HEADER..len]) } else { None };
+        self.received.drain(..len);
+        if header.flags & ERROR != 0 {
+            // The reference server answers most refusals with errno 0.
+            let source = match header.error {
+                0 => io::Error::other("the card's process gave no reason"),
+                errno => io::Error::from_raw_os_error(errno as i32),
+            };
+            return Err(BusError::Refused { what: command.name(), source });
+        }
+        result.ok_or_else(|| {
+            self.die(BusError::Protocol { what: command.name(), reason: "it is too short".into() })
+        })
+    }
+
+    /// Sends a command that wants no answer.
+    pub fn post(&mut self, command: Command, body: &[u8]) -> Result<(), BusError> {
+        self.send(command, NO_REPLY, body, &[]).map(drop)
+    }
+
+    fn send(&mut self, command: Command, flags: u32, body: &[u8], fds: &[RawFd]) -> Result<u16, BusError> {
+        if let Some(reason) = &self.dead {
+            return Err(BusError::Gone { reason: reason.clone() });
+        }
+        let id = self.next_id;
+        self.next_id = id.wrapping_add(1);
+        let size = HEADER + body.len();
+        let header = Header { id, command: command as u16, size: size as u32, flags, error: 0 }.to_bytes();
+        counts::system_call();
+        match self.stream.send_with_fds(&[&header[..], body], fds) {
+            Ok(sent) if sent == size => Ok(id),
+            Ok(_) => {
+                let after = self.deadline;
+                Err(self.die(BusError::Timeout { what: command.name(), after }))
+            }
+            Err(error) => Err(self.io_error(command, io::Error::from(error))),
+        }
+    }
+
+    /// Reads until the answer to `id` is at the front of `received`; returns its header and length.
+    fn answer(&mut self, command: Command, id: u16) -> Result<(Header, usize), BusError> {
+        loop {
+            let (header, len) = self.message(command)?;
+            if header.id == id && header.flags & REPLY != 0 {
+                return Ok((header, len));
+            }
+            self.received.drain(..len);
+            if header.flags & (REPLY | ERROR) != REPLY | ERROR {
+                let reason = format!("message {} came unasked", header.id);
+                return Err(self.die(BusError::Protocol { what: command.name(), reason }));
+            }
+            // A posted write that the card's process refused: there was nobody to tell.
+            tracing::warn!(command = header.command, "the card's process refused a posted request");
+        }
+    }
+
+    fn message(&mut self, command: Command) -> Result<(Header, usize), BusError> {
+        self.fill(command, HEADER)?;
+        let mut bytes = [0; HEADER];
+        bytes.copy_from_slice(&self.received[..HEADER]);
+        let header = Header::from_bytes(bytes);
+        let len = header.size as usize;
+        if !(HEADER..=MAX_MESSAGE).contains(&len) {
+            let reason = format!("a message of {len} bytes");
+            return Err(self.die(BusError::Protocol { what: command.name(), reason }));
+        }
+        self.fill(command, len)?;
+        Ok((header, len))
+    }
+
+    fn fill(&mut self, command: Command, len: usize) -> Result<(), BusError> {
+        let mut chunk = [0u8; 4096];
+        while self.received.len() < len {
+            counts::system_call();
+            match self.stream.read(&mut chunk) {
+                Ok(0) => {
+                    return Err(
+                        self.die(BusError::Gone { reason: "its process closed the connection".into() })
+                    );
+                }
+                Ok(n) => self.received.extend_from_slice(&chunk[..n]),
+                Err(error) => return Err(self.io_error(command, error)),
+            }
+        }
+        Ok(())
+    }
+
+    fn io_error(&mut self, command: Command, error: io::Error) -> BusError {
+        match error.kind() {
+            io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => {
+                let after = self.deadline;
+                self.die(BusError::Timeout { what: command.name(), after })
+            }
+            _ => self.die(BusError::Gone { reason: error.to_string() }),
+        }
+    }
+
+    fn die(&mut self, error: BusError) -> BusError {
+        self.dead = Some(error.to_string());
+        error
+    }
+}

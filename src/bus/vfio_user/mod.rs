@@ -1,0 +1,281 @@
+//! A card in another process (or another thread of this one), over the vfio-user protocol.
+//!
+//! Each register access is a message on a socket, behind a lock. Memory is shared by passing its file descriptor, so
+//! transfers copy nothing; memory without one cannot be shared and is staged.
+
+mod link;
+mod wire;
+
+use super::{BARS, Bar, Bus, BusError, Description, check_register, counts};
+use crate::memory::{Access, Addressing, CallerMemory, Extent, MapError, Mapper, MemoryRef};
+use link::Link;
+use std::fmt;
+use std::io;
+use std::os::fd::AsRawFd;
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+use vmm_sys_util::eventfd::EventFd;
+use wire::{Body, Command, field32, field64};
+
+/// How long a card's process may take to answer.
+pub const DEADLINE: Duration = Duration::from_secs(5);
+/// How long it may take to greet; a process that serves another client lets us wait.
+const GREETING: Duration = Duration::from_secs(2);
+/// The protocol allows 16 descriptors a message; a server may allow fewer.
+const MAX_FDS: usize = 16;
+
+/// The client's end of a card's socket.
+pub struct VfioUser {
+    shared: Arc<Shared>,
+    description: Description,
+    max_fds: usize,
+}
+
+struct Shared {
+    link: Mutex<Link>,
+}
+
+impl Shared {
+    fn link(&self) -> MutexGuard<'_, Link> {
+        // The link marks itself dead before it returns an error, so a poisoned lock still guards a usable state.
+        self.link.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn read(&self, region: u32, offset: u64, width: u32) -> Result<u32, BusError> {
+        let body = Body::new().u64(offset).u32(region).u32(width);
+        self.link().request(Command::RegionRead, body.as_slice(), &[], |reply| {
+            let mut value = [0; 4];
+            value[..width as usize].copy_from_slice(reply.get(16..16 + width as usize)?);
+            Some(u32::from_le_bytes(value))
+        })
+    }
+
+    fn write(&self, region: u32, offset: u64, width: u32, value: u32, posted: bool) -> Result<(), BusError> {
+        let bytes = value.to_le_bytes();
+        let body = Body::new().u64(offset).u32(region).u32(width).bytes(&bytes[..width as usize]);
+        match posted {
+            true => self.link().post(Command::RegionWrite, body.as_slice()),
+            false => self.link().request(Command::RegionWrite, body.as_slice(), &[], |_| Some(())),
+        }
+    }
+}
+
+impl fmt::Debug for VfioUser {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.description.fmt(f)
+    }
+}
+
+impl VfioUser {
+    /// Connects to the card that listens at `path`.
+    ///
+    /// # Errors
+    ///
+    /// [`BusError::NotFound`], [`BusError::Permission`], [`BusError::NotACard`], and [`BusError::Taken`] when another
+    /// client has it.
+    pub fn connect(path: &Path) -> Result<Self, BusError> {
+        let stream = UnixStream::connect(path).map_err(|source| connect_error(path, source))?;
+        let link_error = |source| BusError::NotFound { path: path.into(), source };
+        let mut link = Link::new(stream, GREETING).map_err(link_error)?;
+        let max_fds = greet(&mut link).map_err(|error| greeting_error(path, error))?;
+        link.set_deadline(DEADLINE).map_err(link_error)?;
+        let description = describe(&mut link, path)?;
+        Ok(Self { shared: Arc::new(Shared { link: Mutex::new(link) }), description, max_fds })
+    }
+}
+
+fn connect_error(path: &Path, source: io::Error) -> BusError {
+    let path = path.to_path_buf();
+    match source.kind() {
+        io::ErrorKind::PermissionDenied => BusError::Permission { path, source },
+        io::ErrorKind::ConnectionRefused => {
+            let reason = "nothing listens there; its process has ended, or it is no socket".into();
+            BusError::NotACard { path, reason }
+        }
+        _ => BusError::NotFound { path, source },
+    }
+}
+
+fn greeting_error(path: &Path, error: BusError) -> BusError {
+    let path = path.to_path_buf();
+    match error {
+        BusError::Timeout { after, .. } => {
+            let reason = format!("it accepted the connection and did not greet within {after:?}");
+            BusError::Taken { path, reason }
+        }
+        BusError::Refused { source, .. } if source.raw_os_error() == Some(libc::EBUSY) => {
+            BusError::Taken { path, reason: source.to_string() }
+        }
+        error => BusError::NotACard { path, reason: error.to_string() },
+    }
+}
+
+/// Agrees on a version; returns how many file descriptors a message may carry.
+fn greet(link: &mut Link) -> Result<usize, BusError> {
+    let capabilities = serde_json::json!({
+        "capabilities": { "max_msg_fds": MAX_FDS, "max_data_xfer_size": wire::MAX_MESSAGE / 2 }
+    });
+    let mut body = vec![0, 0, 1, 0]; // version 0.1
+    body.extend_from_slice(capabilities.to_string().as_bytes());
+    body.push(0);
+    let reply = link.request(Command::Version, &body, &[], |reply| Some(reply.to_vec()))?;
+    let bad = |reason: &str| BusError::Protocol { what: "VERSION", reason: reason.into() };
+    if reply.get(..2) != Some(&[0, 0]) {
+        return Err(bad("its major version is not 0"));
+    }
+    let text = reply.get(4..).unwrap_or_default();
+    let text = text.strip_suffix(&[0]).unwrap_or(text);
+    if text.is_empty() {
+        return Ok(1);
+    }
+    let capabilities: serde_json::Value = serde_json::from_slice(text).map_err(|e| bad(&e.to_string()))?;
+    let fds = capabilities["capabilities"]["max_msg_fds"].as_u64().unwrap_or(1);
+    Ok((fds as usize).clamp(1, MAX_FDS))
+}
+
+fn describe(link: &mut Link, path: &Path) -> Result<Description, BusError> {
+    let body = Body::new().u32(16).u32(0).u32(0).u32(0);
+    let flags = link.request(Command::DeviceInfo, body.as_slice(), &[], |reply| field32(reply, 4))?;
+    if flags & wire::DEVICE_PCI == 0 {
+        let reason = "the device there is no PCI function".into();
+        return Err(BusError::NotACard { path: path.into(), reason });
+    }
+    let mut bars = [0; BARS];
+    for (index, size) in bars.iter_mut().enumerate() {
+        let body = Body::new().u32(32).u32(0).u32(index as u32).u32(0).u64(0).u64(0);
+        *size = link.request(Command::RegionInfo, body.as_slice(), &[], |reply| field64(reply, 16))?;
+    }
+    let body = Body::new().u32(16).u32(0).u32(wire::MSIX).u32(0);
+    let vectors = link.request(Command::IrqInfo, body.as_slice(), &[], |reply| field32(reply, 12))?;
+    Ok(Description {
+        kind: "vfio-user",
+        location: path.display().to_string(),
+        bars,
+        vectors,
+        resettable: flags & wire::DEVICE_RESET != 0,
+        registers_by_system_call: true,
+    })
+}
+
+fn map_error(iova: u64, len: u64, error: BusError) -> MapError {
+    match error {
+        BusError::Refused { source, .. } => MapError::Refused { iova, len, source },
+        error => MapError::Gone(error.to_string()),
+    }
+}
+
+impl Mapper for VfioUser {
+    fn addressing(&self) -> Addressing {
+        // What every IOMMU can do, without the window of message-signalled interrupts.
+        Addressing::Chosen { ranges: vec![0..=0xfedf_ffff, 0xfef0_0000..=0x7fff_ffff_ffff], page_bytes: 4096 }
+    }
+
+    fn caller_memory(&self) -> CallerMemory {
+        CallerMemory::Staged("memory without a file descriptor cannot be shared with the card's process")
+    }
+
+    unsafe fn map(&self, memory: MemoryRef<'_>, iova: u64, access: Access) -> Result<Vec<Extent>, MapError> {
+        let Some((file, offset)) = memory.file else { return Err(MapError::NotShareable) };
+        let flags = match access {
+            Access::CardReads => wire::MAP_READ,
+            Access::CardWrites => wire::MAP_WRITE,
+        };
+        let body = Body::new().u32(32).u32(flags).u64(offset).u64(iova).u64(memory.len);
+        let mapped =
+            self.shared.link().request(Command::DmaMap, body.as_slice(), &[file.as_raw_fd()], |_| Some(()));
+        mapped.map_err(|error| map_error(iova, memory.len, error))?;
+        Ok(vec![Extent { offset: 0, address: iova, len: memory.len }])
+    }
+
+    fn unmap(&self, iova: u64, len: u64) -> Result<(), MapError> {
+        let body = Body::new().u32(24).u32(0).u64(iova).u64(len);
+        let unmapped = self.shared.link().request(Command::DmaUnmap, body.as_slice(), &[], |_| Some(()));
+        unmapped.map_err(|error| map_error(iova, len, error))
+    }
+}
+
+impl Bus for VfioUser {
+    fn description(&self) -> &Description {
+        &self.description
+    }
+
+    fn bar(&self, index: usize) -> Result<Arc<dyn Bar>, BusError> {
+        match self.description.bars.get(index) {
+            Some(&size) if size > 0 => {
+                Ok(Arc::new(RemoteBar { shared: self.shared.clone(), region: index as u32, size }))
+            }
+            _ => Err(BusError::NoBar(index)),
+        }
+    }
+
+    fn config_read(&self, offset: u16, width: u8) -> Result<u32, BusError> {
+        check_config(offset, width)?;
+        self.shared.read(wire::CONFIG_REGION, offset.into(), width.into())
+    }
+
+    fn config_write(&self, offset: u16, width: u8, value: u32) -> Result<(), BusError> {
+        check_config(offset, width)?;
+        self.shared.write(wire::CONFIG_REGION, offset.into(), width.into(), value, false)
+    }
+
+    fn reset(&self) -> Result<(), BusError> {
+        self.shared.link().request(Command::DeviceReset, &[], &[], |_| Some(()))
+    }
+
+    fn set_interrupts(&self, first: u32, events: &[&EventFd]) -> Result<(), BusError> {
+        let set = |flags: u32, start: u32, fds: &[i32]| {
+            let body = Body::new().u32(20).u32(flags).u32(wire::MSIX).u32(start).u32(fds.len() as u32);
+            self.shared.link().request(Command::SetIrqs, body.as_slice(), fds, |_| Some(()))
+        };
+        if events.is_empty() {
+            return set(wire::IRQ_NONE_TRIGGER, 0, &[]);
+        }
+        let mut start = first;
+        for chunk in events.chunks(self.max_fds) {
+            let fds: Vec<i32> = chunk.iter().map(|e| e.as_raw_fd()).collect();
+            set(wire::IRQ_EVENTFD_TRIGGER, start, &fds)?;
+            start += fds.len() as u32;
+        }
+        Ok(())
+    }
+}
+
+fn check_config(offset: u16, width: u8) -> Result<(), BusError> {
+    let aligned = matches!(width, 1 | 2 | 4) && offset.is_multiple_of(width.into());
+    if aligned && offset < 4096 {
+        return Ok(());
+    }
+    Err(BusError::BadOffset { offset: offset.into(), size: 4096 })
+}
+
+struct RemoteBar {
+    shared: Arc<Shared>,
+    region: u32,
+    size: u64,
+}
+
+impl fmt::Debug for RemoteBar {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "RemoteBar({}, {:#x} bytes)", self.region, self.size)
+    }
+}
+
+impl Bar for RemoteBar {
+    fn size(&self) -> u64 {
+        self.size
+    }
+
+    fn read32(&self, offset: u64) -> Result<u32, BusError> {
+        check_register(self.size, offset)?;
+        counts::register_read();
+        self.shared.read(self.region, offset, 4)
+    }
+
+    fn write32(&self, offset: u64, value: u32) -> Result<(), BusError> {
+        check_register(self.size, offset)?;
+        counts::register_write();
+        self.shared.write(self.region, offset, 4, value, true)
+    }
+}

@@ -1,0 +1,153 @@
+//! Messages of the vfio-user protocol, version 0.0 (QEMU's `docs/interop/vfio-user.rst`): little-endian, a 16-byte
+//! header, then a body.
+
+/// Bytes of a header.
+pub const HEADER: usize = 16;
+/// No message that we expect is longer.
+pub const MAX_MESSAGE: usize = 64 << 10;
+
+/// Flag: this answers a command.
+pub const REPLY: u32 = 1;
+/// Flag: no answer wanted.
+pub const NO_REPLY: u32 = 1 << 4;
+/// Flag of a reply: the command failed, with an errno in the header.
+pub const ERROR: u32 = 1 << 5;
+
+/// Device flag: it can be reset.
+pub const DEVICE_RESET: u32 = 1 << 0;
+/// Device flag: it is a PCI function.
+pub const DEVICE_PCI: u32 = 1 << 1;
+/// Region of config space.
+pub const CONFIG_REGION: u32 = 7;
+/// Interrupt index of MSI-X.
+pub const MSIX: u32 = 2;
+/// DMA_MAP: the card may read.
+pub const MAP_READ: u32 = 1 << 0;
+/// DMA_MAP: the card may write.
+pub const MAP_WRITE: u32 = 1 << 1;
+/// SET_IRQS: no data, trigger.
+pub const IRQ_NONE_TRIGGER: u32 = 1 << 0 | 1 << 5;
+/// SET_IRQS: eventfds, trigger.
+pub const IRQ_EVENTFD_TRIGGER: u32 = 1 << 2 | 1 << 5;
+
+/// Commands that we send.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u16)]
+pub enum Command {
+    Version = 1,
+    DmaMap = 2,
+    DmaUnmap = 3,
+    DeviceInfo = 4,
+    RegionInfo = 5,
+    IrqInfo = 7,
+    SetIrqs = 8,
+    RegionRead = 9,
+    RegionWrite = 10,
+    DeviceReset = 13,
+}
+
+impl Command {
+    /// For error messages.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Version => "VERSION",
+            Self::DmaMap => "DMA_MAP",
+            Self::DmaUnmap => "DMA_UNMAP",
+            Self::DeviceInfo => "DEVICE_GET_INFO",
+            Self::RegionInfo => "DEVICE_GET_REGION_INFO",
+            Self::IrqInfo => "DEVICE_GET_IRQ_INFO",
+            Self::SetIrqs => "DEVICE_SET_IRQS",
+            Self::RegionRead => "REGION_READ",
+            Self::RegionWrite => "REGION_WRITE",
+            Self::DeviceReset => "DEVICE_RESET",
+        }
+    }
+}
+
+/// The header of a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Header {
+    pub id: u16,
+    pub command: u16,
+    pub size: u32,
+    pub flags: u32,
+    pub error: u32,
+}
+
+impl Header {
+    pub fn to_bytes(self) -> [u8; HEADER] {
+        let mut bytes = [0; HEADER];
+        bytes[0..2].copy_from_slice(&self.id.to_le_bytes());
+        bytes[2..4].copy_from_slice(&self.command.to_le_bytes());
+        bytes[4..8].copy_from_slice(&self.size.to_le_bytes());
+        bytes[8..12].copy_from_slice(&self.flags.to_le_bytes());
+        bytes[12..16].copy_from_slice(&self.error.to_le_bytes());
+        bytes
+    }
+
+    pub fn from_bytes(bytes: [u8; HEADER]) -> Self {
+        let word = |at: usize| u32::from_le_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]]);
+        let [id, command] = [word(0) as u16, (word(0) >> 16) as u16];
+        Self { id, command, size: word(4), flags: word(8), error: word(12) }
+    }
+}
+
+/// A body: 32-bit and 64-bit fields one after the other, at most 48 bytes.
+#[derive(Clone, Copy)]
+pub struct Body {
+    bytes: [u8; 48],
+    len: usize,
+}
+
+impl Body {
+    pub fn new() -> Self {
+        Self { bytes: [0; 48], len: 0 }
+    }
+
+    pub fn u32(self, value: u32) -> Self {
+        self.bytes(&value.to_le_bytes())
+    }
+
+    pub fn u64(self, value: u64) -> Self {
+        self.bytes(&value.to_le_bytes())
+    }
+
+    pub fn bytes(mut self, bytes: &[u8]) -> Self {
+        self.bytes[self.len..self.len + bytes.len()].copy_from_slice(bytes);
+        self.len += bytes.len();
+        self
+    }
+
+    pub fn as_slice(&self) -> &[u8] {
+        &self.bytes[..self.len]
+    }
+}
+
+/// The 32-bit field at `at` of a reply's body, if it is that long.
+pub fn field32(body: &[u8], at: usize) -> Option<u32> {
+    Some(u32::from_le_bytes(body.get(at..at + 4)?.try_into().ok()?))
+}
+
+/// The 64-bit field at `at` of a reply's body, if it is that long.
+pub fn field64(body: &[u8], at: usize) -> Option<u64> {
+    Some(u64::from_le_bytes(body.get(at..at + 8)?.try_into().ok()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn headers_are_laid_out_as_the_protocol_says() {
+        let header = Header { id: 0x0102, command: 9, size: 36, flags: REPLY, error: 0 };
+        assert_eq!(header.to_bytes(), [2, 1, 9, 0, 36, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0]);
+        assert_eq!(Header::from_bytes(header.to_bytes()), header);
+    }
+
+    #[test]
+    fn short_bodies_have_no_fields() {
+        let body = Body::new().u32(1).u64(2);
+        assert_eq!((field32(body.as_slice(), 0), field64(body.as_slice(), 4)), (Some(1), Some(2)));
+        assert_eq!((field32(body.as_slice(), 9), field64(body.as_slice(), 5)), (None, None));
+    }
+}

@@ -1,0 +1,85 @@
+use crate::bus::BusError;
+use crate::engine::EngineError;
+use crate::memory::MemoryError;
+use crate::regs::Direction;
+
+/// What went wrong with a card.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum CardError {
+    /// The bus failed.
+    #[error(transparent)]
+    Bus(#[from] BusError),
+    /// A channel failed.
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+    /// Memory could not be had.
+    #[error(transparent)]
+    Memory(#[from] MemoryError),
+    /// The emulated card could not be started.
+    #[cfg(feature = "emulator")]
+    #[error(transparent)]
+    Emulator(#[from] crate::emulator::Error),
+    /// The name names no card.
+    #[error(
+        "`{0}` is no card: use a PCI address (0000:00:1d.0), unix:PATH of a vfio-user socket, or an emulated card (f1, alveo)"
+    )]
+    BadName(String),
+    /// The name is right, and this build cannot open it.
+    #[error("cannot open {name}: {reason}")]
+    Unsupported {
+        /// The card's name.
+        name: String,
+        /// Why not.
+        reason: &'static str,
+    },
+    /// No BAR has the XDMA identifiers.
+    #[error("no XDMA registers on {vendor:04x}:{device:04x}: {reason}")]
+    NotXdma {
+        /// PCI vendor.
+        vendor: u16,
+        /// PCI device.
+        device: u16,
+        /// What was looked at and seen.
+        reason: String,
+    },
+    /// Everything reads all ones.
+    #[error("the card is gone: {what} reads all ones; look for it with `lspci`, then open it again")]
+    Gone {
+        /// What was read.
+        what: &'static str,
+    },
+    /// The channel is open already.
+    #[error("{direction} channel {channel} is open already; a channel has one owner, close it there first")]
+    ChannelTaken {
+        /// Direction of the channel.
+        direction: Direction,
+        /// Its number.
+        channel: usize,
+    },
+    /// No card has so many channels.
+    #[error("{direction} channel {channel}: a card has channels 0 to 3 of each direction")]
+    ChannelNumber {
+        /// Direction of the channel.
+        direction: Direction,
+        /// The number.
+        channel: usize,
+    },
+    /// The card has no BAR for user logic.
+    #[error("the card has no BAR for user logic; name one in the options if it does")]
+    NoUserBar,
+    /// An engine stays busy.
+    #[error(
+        "{direction} channel {channel} does not become idle (status {status:#010x}), {tried}; reset or re-program the card"
+    )]
+    Hung {
+        /// Direction of the channel.
+        direction: Direction,
+        /// Its number.
+        channel: usize,
+        /// Its status register.
+        status: u32,
+        /// What was tried.
+        tried: &'static str,
+    },
+}

@@ -1,0 +1,260 @@
+//! A card: found, identified, quiesced; its channels, its memory and its user registers.
+
+mod error;
+mod identify;
+mod name;
+mod quiesce;
+mod report;
+
+pub use error::CardError;
+pub use name::{CardName, PciAddress};
+pub use report::Report;
+
+use crate::bus::vfio_user::VfioUser;
+use crate::bus::{Bar, Bus, BusError};
+use crate::engine::{Channel, ChannelOptions, Place};
+use crate::memory::{Access, Buffer, DmaSpace, HugePages, MemoryError, RegisterError, Registered, ToCard};
+use crate::regs::{Direction, MAX_CHANNELS};
+use identify::Layout;
+use std::any::Any;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+/// How a card is opened.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct CardOptions {
+    /// The BAR with the XDMA registers, where it is not to be looked for.
+    pub register_bar: Option<usize>,
+    /// The BAR with the user logic's registers, where it is not to be guessed.
+    pub user_bar: Option<usize>,
+    /// Which pages memory comes from.
+    pub pages: HugePages,
+    /// Which NUMA node memory comes from.
+    pub node: Option<u32>,
+}
+
+/// A card that this process has for itself. Clones are handles to the same card, which is quiesced and closed with
+/// the last of them and of its channels.
+#[derive(Clone, Debug)]
+pub struct Card {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    bus: Arc<dyn Bus>,
+    registers: Arc<dyn Bar>,
+    layout: Layout,
+    space: Arc<DmaSpace>,
+    /// One bit for each channel that is open: H2C in 3:0, C2H in 7:4.
+    claims: AtomicU32,
+    /// An emulated card's process, ended after the bus was closed.
+    _attached: Option<Box<dyn Any + Send + Sync>>,
+}
+
+impl std::fmt::Debug for Inner {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Card")
+            .field("bus", self.bus.description())
+            .field("layout", &self.layout)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Card {
+    /// Opens the card that another process serves at a vfio-user socket.
+    ///
+    /// # Errors
+    ///
+    /// No such socket, no permission, taken by another client, not an XDMA card, or an engine that does not become idle.
+    pub fn connect(path: impl AsRef<Path>, options: CardOptions) -> Result<Self, CardError> {
+        Self::on_bus(Arc::new(VfioUser::connect(path.as_ref())?), options)
+    }
+
+    /// Opens the card on a bus.
+    ///
+    /// # Errors
+    ///
+    /// As [`connect`](Self::connect).
+    pub fn on_bus(bus: Arc<dyn Bus>, options: CardOptions) -> Result<Self, CardError> {
+        Self::attached(bus, options, None)
+    }
+
+    /// Opens the card on a bus, and drops `attached` after the bus was closed.
+    pub(crate) fn attached(
+        bus: Arc<dyn Bus>,
+        options: CardOptions,
+        attached: Option<Box<dyn Any + Send + Sync>>,
+    ) -> Result<Self, CardError> {
+        let layout = Layout::find(&*bus, options)?;
+        let registers = bus.bar(layout.register_bar)?;
+        quiesce::quiesce(&*bus, &*registers)?;
+        quiesce::set_bus_master(&*bus, true)?;
+        let space = Arc::new(DmaSpace::new(bus.clone(), options.pages, options.node));
+        let claims = AtomicU32::new(0);
+        Ok(Self { inner: Arc::new(Inner { bus, registers, layout, space, claims, _attached: attached }) })
+    }
+
+    /// Takes H2C channel `channel` (0 to 3).
+    ///
+    /// # Errors
+    ///
+    /// It is open already, does not exist, or cannot be set up.
+    pub fn h2c(&self, channel: usize) -> Result<Channel, CardError> {
+        self.channel(Direction::H2C, channel, ChannelOptions::default())
+    }
+
+    /// Takes C2H channel `channel` (0 to 3).
+    ///
+    /// # Errors
+    ///
+    /// It is open already, does not exist, or cannot be set up.
+    pub fn c2h(&self, channel: usize) -> Result<Channel, CardError> {
+        self.channel(Direction::C2H, channel, ChannelOptions::default())
+    }
+
+    /// Takes a channel, set up as asked.
+    ///
+    /// # Errors
+    ///
+    /// It is open already, does not exist, or cannot be set up so.
+    pub fn channel(
+        &self,
+        direction: Direction,
+        channel: usize,
+        options: ChannelOptions,
+    ) -> Result<Channel, CardError> {
+        let lease = Box::new(Lease::take(&self.inner, direction, channel)?);
+        let (bar, space) = (self.inner.registers.clone(), self.inner.space.clone());
+        Ok(Channel::open(Place { bar, space, direction, channel, lease }, options)?)
+    }
+
+    /// Allocates `len` zeroed bytes for transfers in a direction: zero-copy, contiguous for the card, aligned to 64 bytes.
+    ///
+    /// # Errors
+    ///
+    /// [`MemoryError`].
+    pub fn allocate(&self, len: u64, direction: Direction) -> Result<Buffer, MemoryError> {
+        self.inner.space.allocate(len, access(direction))
+    }
+
+    /// Gives the card the caller's own elements for transfers in a direction; see [`Registered`].
+    ///
+    /// # Errors
+    ///
+    /// [`RegisterError`], which gives the vector back.
+    pub fn register<T: ToCard>(
+        &self,
+        data: Vec<T>,
+        direction: Direction,
+    ) -> Result<Registered<T>, RegisterError<T>> {
+        self.inner.space.register(data, access(direction))
+    }
+
+    /// The user logic's registers.
+    ///
+    /// # Errors
+    ///
+    /// [`CardError::NoUserBar`] when the card has no user BAR.
+    pub fn user(&self) -> Result<UserBar, CardError> {
+        let index = self.inner.layout.user_bar.ok_or(CardError::NoUserBar)?;
+        Ok(UserBar { bar: self.inner.bus.bar(index)? })
+    }
+
+    /// What the card is and can do, read from its registers now.
+    ///
+    /// # Errors
+    ///
+    /// The bus failed or the card is gone.
+    pub fn report(&self) -> Result<Report, CardError> {
+        Report::read(&*self.inner.bus, &*self.inner.registers, &self.inner.layout, &self.inner.space)
+    }
+
+    /// Resets the function: every channel has to be recovered, and the user logic set up again.
+    ///
+    /// # Errors
+    ///
+    /// There is no reset, or the card is busy again after it.
+    pub fn reset(&self) -> Result<(), CardError> {
+        self.inner.bus.reset()?;
+        quiesce::quiesce(&*self.inner.bus, &*self.inner.registers)?;
+        quiesce::set_bus_master(&*self.inner.bus, true)
+    }
+}
+
+fn access(direction: Direction) -> Access {
+    match direction {
+        Direction::H2C => Access::CardReads,
+        Direction::C2H => Access::CardWrites,
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        let closed = quiesce::quiesce(&*self.bus, &*self.registers)
+            .and_then(|()| quiesce::set_bus_master(&*self.bus, false));
+        match closed {
+            Ok(()) | Err(CardError::Gone { .. } | CardError::Bus(BusError::Gone { .. })) => {}
+            Err(error) => tracing::error!(%error, "the card was closed and may still be busy"),
+        }
+    }
+}
+
+/// The claim to a channel, given back when the channel is closed; keeps the card open.
+struct Lease {
+    card: Arc<Inner>,
+    bit: u32,
+}
+
+impl Lease {
+    fn take(card: &Arc<Inner>, direction: Direction, channel: usize) -> Result<Self, CardError> {
+        if channel >= MAX_CHANNELS {
+            return Err(CardError::ChannelNumber { direction, channel });
+        }
+        let bit = match direction {
+            Direction::H2C => 1 << channel,
+            Direction::C2H => 1 << (MAX_CHANNELS + channel),
+        };
+        if card.claims.fetch_or(bit, Ordering::AcqRel) & bit != 0 {
+            return Err(CardError::ChannelTaken { direction, channel });
+        }
+        Ok(Self { card: card.clone(), bit })
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        self.card.claims.fetch_and(!self.bit, Ordering::AcqRel);
+    }
+}
+
+/// The user logic's registers: 32 bits, at offsets in bytes, checked against the BAR.
+#[derive(Clone, Debug)]
+pub struct UserBar {
+    bar: Arc<dyn Bar>,
+}
+
+impl UserBar {
+    /// Bytes of the BAR.
+    pub fn size(&self) -> u64 {
+        self.bar.size()
+    }
+
+    /// Reads a register: a round trip. All ones may mean that the card is gone.
+    ///
+    /// # Errors
+    ///
+    /// The offset is unaligned or outside, or the link failed.
+    pub fn read(&self, offset: u32) -> Result<u32, BusError> {
+        self.bar.read32(offset.into())
+    }
+
+    /// Writes a register, posted.
+    ///
+    /// # Errors
+    ///
+    /// The offset is unaligned or outside, or the link failed.
+    pub fn write(&self, offset: u32, value: u32) -> Result<(), BusError> {
+        self.bar.write32(offset.into(), value)
+    }
+}

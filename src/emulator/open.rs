@@ -1,0 +1,38 @@
+//! Opening an emulated card in this process, with the real client over a real socket.
+
+use super::logic::{Logic, Msm, MsmOptions};
+use super::{EmulatedCard, Options, Profile};
+use crate::bus::vfio_user::VfioUser;
+use crate::card::{Card, CardError, CardOptions};
+use std::sync::Arc;
+
+impl Card {
+    /// Starts an emulated card that carries the MSM design, and opens it. It ends with the last handle to the card.
+    ///
+    /// # Errors
+    ///
+    /// [`CardError::Emulator`]; and as [`Card::connect`].
+    pub fn emulated(profile: Profile) -> Result<Self, CardError> {
+        Self::emulated_with(profile, CardOptions::default())
+    }
+
+    pub(crate) fn emulated_with(profile: Profile, options: CardOptions) -> Result<Self, CardError> {
+        let logic = Arc::new(Msm::new(MsmOptions::default()));
+        Self::emulated_logic(Options { profile, ..Options::default() }, logic, options)
+    }
+
+    /// Starts an emulated card that carries `logic`, and opens it. It ends with the last handle to the card.
+    ///
+    /// # Errors
+    ///
+    /// [`CardError::Emulator`]; and as [`Card::connect`].
+    pub fn emulated_logic(
+        emulated: Options,
+        logic: Arc<dyn Logic>,
+        options: CardOptions,
+    ) -> Result<Self, CardError> {
+        let emulated = EmulatedCard::start(emulated, logic)?;
+        let bus = Arc::new(VfioUser::connect(emulated.socket())?);
+        Self::attached(bus, options, Some(Box::new(emulated)))
+    }
+}

@@ -1,0 +1,253 @@
+//! The channel: what it is, and how it is set up.
+
+use super::registers::Registers;
+use super::ring::Slots;
+use super::submit::Job;
+use super::{EngineError, Program, Ring, Transfers};
+use crate::bus::Bar;
+use crate::memory::{Access, Buffer, DmaSpace, Word};
+use crate::regs::channel::{CONTROL, CONTROL_W1S, Control, IRQ_ENABLE, WRITE_BACK_HI};
+use crate::regs::sgdma::{CREDIT_ENABLE_W1C, CREDIT_ENABLE_W1S, CREDITS, FETCH_HALT_W1C, FETCH_HALT_W1S};
+use crate::regs::{Direction, Target};
+use std::any::Any;
+use std::collections::VecDeque;
+use std::ops::Range;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+/// Write-back words of a channel, used one after the other by chains.
+pub const WORDS: usize = 64;
+/// Jobs that may be in flight or queued.
+pub(super) const MAX_JOBS: usize = 256;
+/// How long an engine may take to become idle.
+pub(super) const IDLE_LIMIT: Duration = Duration::from_secs(1);
+
+/// How a channel is to be set up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ChannelOptions {
+    /// Which ring; `None` takes credits where the core has them, and chains elsewhere.
+    pub ring: Option<Ring>,
+    /// Descriptors of the ring for single transfers; rounded up to a power of two, at most 512.
+    pub slots: usize,
+    /// Whether every transfer goes to one fixed card address (AXI FIXED).
+    pub fixed_address: bool,
+    /// Read busy once before a chain is started again. Nobody has verified whether silicon needs it.
+    pub check_idle: bool,
+}
+
+impl Default for ChannelOptions {
+    fn default() -> Self {
+        Self { ring: None, slots: 256, fixed_address: false, check_idle: true }
+    }
+}
+
+/// Where a channel is: what its card gives it.
+pub struct Place {
+    /// The BAR with the XDMA registers.
+    pub bar: Arc<dyn Bar>,
+    /// The card's address space.
+    pub space: Arc<DmaSpace>,
+    /// Direction of the channel.
+    pub direction: Direction,
+    /// Its number.
+    pub channel: usize,
+    /// Dropped when the channel is closed.
+    pub lease: Box<dyn Any + Send>,
+}
+
+/// Names a submitted transfer or run. It is a number: losing it loses nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Ticket {
+    pub(super) channel: u64,
+    pub(super) sequence: u64,
+}
+
+/// What a channel did since it was opened.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Stats {
+    /// Writes that started the engine: Run, or credits.
+    pub doorbells: u64,
+    /// Descriptors given to the engine.
+    pub descriptors: u64,
+    /// Bytes of finished transfers.
+    pub bytes: u64,
+}
+
+/// A channel, owned. See the [module](super).
+#[derive(Debug)]
+pub struct Channel {
+    pub(super) registers: Registers,
+    pub(super) space: Arc<DmaSpace>,
+    pub(super) ring: Ring,
+    pub(super) options: ChannelOptions,
+    control: Control,
+    pub(super) slots: Slots,
+    pub(super) words: Box<[Word]>,
+    pub(super) word_base: u64,
+    pub(super) word_buffer: Buffer,
+    pub(super) word: usize,
+    /// Jobs in order: first those the engine has, then those that wait.
+    pub(super) jobs: VecDeque<Job>,
+    /// Device address of the closed list that the engine runs on; 0 when it runs on none.
+    pub(super) current: u64,
+    /// Credits given, and descriptors known to be completed, since Run was set.
+    pub(super) issued: u64,
+    pub(super) completed: u64,
+    pub(super) last: u32,
+    pub(super) next: u64,
+    pub(super) done: u64,
+    /// Tickets whose transfers did not finish, and why; those before `forgotten` are no longer known.
+    pub(super) lost: VecDeque<(Range<u64>, EngineError)>,
+    pub(super) forgotten: u64,
+    pub(super) failure: Option<EngineError>,
+    pub(super) closed: bool,
+    pub(super) scratch: Transfers,
+    pub(super) id: u64,
+    pub(super) stats: Stats,
+    _lease: Lease,
+}
+
+/// What the card gets back when the channel is closed.
+struct Lease(#[expect(dead_code, reason = "held to be dropped")] Box<dyn Any + Send>);
+
+impl std::fmt::Debug for Lease {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Lease")
+    }
+}
+
+impl Channel {
+    /// Takes a channel over: stops it, and sets it up.
+    ///
+    /// # Errors
+    ///
+    /// There is no such channel, it is a stream, it does not become idle, or it has no credits and they were demanded.
+    pub fn open(place: Place, options: ChannelOptions) -> Result<Self, EngineError> {
+        static NEXT_ID: AtomicU64 = AtomicU64::new(0);
+        let Place { bar, space, direction, channel, lease } = place;
+        let registers = Registers::new(bar, direction, channel);
+        let identifier = registers.identifier()?;
+        if !identifier.is(Target::channel(direction), channel) {
+            return Err(EngineError::NoChannel { direction, channel, identifier: identifier.0 });
+        }
+        if identifier.is_stream() {
+            return Err(EngineError::Stream { direction, channel });
+        }
+        registers.stop(IDLE_LIMIT)?;
+        let slots = Slots::new(&space, options.slots.clamp(2, 512).next_power_of_two())?;
+        let buffer = space.allocate(4 * WORDS as u64, Access::CardWrites)?;
+        let words = (0..WORDS as u64).map(|at| buffer.word(at * 4)).collect::<Result<_, _>>()?;
+        let mut control = Control::all_ie(direction) | Control::POLL_WRITE_BACK;
+        control.set(Control::NON_INCREMENTING, options.fixed_address);
+        let mut this = Self {
+            registers,
+            ring: Ring::Chain,
+            options,
+            control,
+            slots,
+            words,
+            word_base: buffer.address(),
+            word_buffer: buffer,
+            word: 0,
+            jobs: VecDeque::with_capacity(MAX_JOBS),
+            current: 0,
+            issued: 0,
+            completed: 0,
+            last: 0,
+            next: 0,
+            done: 0,
+            lost: VecDeque::new(),
+            forgotten: 0,
+            failure: None,
+            closed: false,
+            scratch: Transfers::new(direction),
+            id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
+            stats: Stats::default(),
+            space,
+            _lease: Lease(lease),
+        };
+        this.set_up()?;
+        Ok(this)
+    }
+
+    /// Writes everything that stays as it is between starts, and chooses the ring.
+    pub(super) fn set_up(&mut self) -> Result<(), EngineError> {
+        let r = &self.registers;
+        r.write(CONTROL, self.control.bits())?;
+        r.write(IRQ_ENABLE, 0)?;
+        r.write(WRITE_BACK_HI, (self.word_base >> 32) as u32)?;
+        r.write_common(FETCH_HALT_W1C)?;
+        self.ring = match self.options.ring {
+            Some(Ring::Chain) => Ring::Chain,
+            wish => match (self.has_credits()?, wish) {
+                (true, _) => Ring::Credits,
+                (false, None) => Ring::Chain,
+                (false, Some(_)) => {
+                    let (direction, channel) = (self.direction(), self.index());
+                    return Err(EngineError::NoCredits { direction, channel });
+                }
+            },
+        };
+        let mode = if self.ring == Ring::Credits { CREDIT_ENABLE_W1S } else { CREDIT_ENABLE_W1C };
+        self.registers.write_common(mode)
+    }
+
+    /// Whether credits read back. Fetch is halted meanwhile, so nothing is transferred.
+    fn has_credits(&self) -> Result<bool, EngineError> {
+        let r = &self.registers;
+        r.write_common(FETCH_HALT_W1S)?;
+        r.write_common(CREDIT_ENABLE_W1S)?;
+        self.write_list(self.slots.list().base(), 0)?;
+        r.write(CONTROL_W1S, Control::RUN.bits())?;
+        r.write_sgdma(CREDITS, 1)?;
+        let seen = r.credits()?;
+        r.stop(IDLE_LIMIT)?;
+        r.write_common(CREDIT_ENABLE_W1C)?;
+        r.write_common(FETCH_HALT_W1C)?;
+        Ok(seen == 1)
+    }
+
+    /// Direction of the channel.
+    pub fn direction(&self) -> Direction {
+        self.registers.direction
+    }
+
+    /// Its number.
+    pub fn index(&self) -> usize {
+        self.registers.index
+    }
+
+    /// Which ring it runs on.
+    pub fn ring(&self) -> Ring {
+        self.ring
+    }
+
+    /// What it did since it was opened.
+    pub fn stats(&self) -> Stats {
+        self.stats
+    }
+
+    /// Transfers and runs that are not finished.
+    pub fn in_flight(&self) -> usize {
+        self.jobs.len()
+    }
+
+    /// Builds a program for this channel.
+    ///
+    /// # Errors
+    ///
+    /// The list of transfers is empty or for the other direction; no memory.
+    pub fn program(&self, transfers: &Transfers) -> Result<Program, EngineError> {
+        if transfers.direction() != self.direction() {
+            return Err(EngineError::ForeignProgram);
+        }
+        Program::build(&self.space, transfers, self.ring)
+    }
+
+    /// Forgets what the engine knows; it is stopped.
+    pub(super) fn forget_list(&mut self) {
+        (self.current, self.issued, self.completed, self.last) = (0, 0, 0, 0);
+        self.words.iter().for_each(|w| w.store(0));
+    }
+}

@@ -1,0 +1,208 @@
+use crate::bus::BusError;
+use crate::memory::{Access, MemoryError};
+use crate::regs::Direction;
+use crate::regs::channel::{Control, Status, WriteBack};
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// A channel's registers at the time of an error.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Snapshot {
+    /// Direction of the channel.
+    pub direction: Direction,
+    /// Its number.
+    pub channel: usize,
+    /// Status register.
+    pub status: Status,
+    /// Control register.
+    pub control: Control,
+    /// Descriptors completed since the engine was started.
+    pub completed: u32,
+    /// The write-back word in host memory.
+    pub write_back: u32,
+    /// Where the list starts that the engine was last given.
+    pub list: u64,
+    /// Credits left.
+    pub credits: u32,
+}
+
+impl fmt::Display for Snapshot {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { direction, channel, status, completed, list, credits, .. } = self;
+        let busy = if status.contains(Status::BUSY) { "busy" } else { "idle" };
+        let run = if self.control.contains(Control::RUN) { "Run set" } else { "Run clear" };
+        let wb = WriteBack(self.write_back);
+        write!(f, "{direction} channel {channel}: {busy}, {run}, status {:#010x}", status.bits())?;
+        for (at, text) in status.explain(*direction).into_iter().enumerate() {
+            write!(f, "{}{text}", if at == 0 { " (" } else { "; " })?;
+        }
+        if status.intersects(Status::errors(*direction)) {
+            f.write_str(")")?;
+        }
+        write!(f, ", {completed} descriptors completed, write-back {}", wb.count())?;
+        if wb.is_error() {
+            f.write_str(" with its error bit")?;
+        }
+        write!(f, ", list at {list:#x}, {credits} credits")
+    }
+}
+
+/// What went wrong with a transfer or a channel.
+#[derive(Clone, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum EngineError {
+    /// The bus failed.
+    #[error(transparent)]
+    Bus(Arc<BusError>),
+    /// The memory cannot be used.
+    #[error(transparent)]
+    Memory(Arc<MemoryError>),
+    /// Registers read all ones.
+    #[error(
+        "the card is gone: {direction} channel {channel} reads all ones; look for it with `lspci`, then open it again"
+    )]
+    Gone {
+        /// Direction of the channel.
+        direction: Direction,
+        /// Its number.
+        channel: usize,
+    },
+    /// The channel does not exist.
+    #[error("there is no {direction} channel {channel} on this card (it reads {identifier:#010x})")]
+    NoChannel {
+        /// Direction asked for.
+        direction: Direction,
+        /// Number asked for.
+        channel: usize,
+        /// What its identifier reads.
+        identifier: u32,
+    },
+    /// The channel is an AXI-Stream one.
+    #[error(
+        "{direction} channel {channel} is an AXI-Stream one; only memory-mapped channels are supported so far"
+    )]
+    Stream {
+        /// Direction of the channel.
+        direction: Direction,
+        /// Its number.
+        channel: usize,
+    },
+    /// Credits were demanded, and this build of the core has none.
+    #[error(
+        "this card's core has no descriptor credits on {direction} channel {channel}; use the chain ring"
+    )]
+    NoCredits {
+        /// Direction of the channel.
+        direction: Direction,
+        /// Its number.
+        channel: usize,
+    },
+    /// Too much is in flight.
+    #[error("{needed} descriptors needed, {free} free: poll or wait for earlier transfers, then try again")]
+    Full {
+        /// Descriptors (or places for jobs) that the transfer needs.
+        needed: usize,
+        /// How many are free now.
+        free: usize,
+    },
+    /// It can never fit.
+    #[error("{needed} descriptors needed, the ring has {ring}: split the transfer, or build a program")]
+    TooLarge {
+        /// Descriptors needed.
+        needed: usize,
+        /// Descriptors of the ring.
+        ring: usize,
+    },
+    /// A program without transfers.
+    #[error("the program is empty; add a transfer")]
+    Empty,
+    /// The transfer would leave the card's address space.
+    #[error("{len:#x} bytes from card address {address:#x} leave the 64-bit address space")]
+    CardAddress {
+        /// First address.
+        address: u64,
+        /// Bytes.
+        len: u64,
+    },
+    /// Memory for the other direction.
+    #[error("{direction} needs memory of the other kind: the card {has} this buffer")]
+    WrongAccess {
+        /// Direction of the channel.
+        direction: Direction,
+        /// What the card may do with the buffer.
+        has: Access,
+    },
+    /// The program was built for another kind of ring or another direction.
+    #[error("the program was built for another kind of channel; build it with the channel that runs it")]
+    ForeignProgram,
+    /// The ticket is not of this channel.
+    #[error("the ticket is of another channel")]
+    ForeignTicket,
+    /// Nobody asked about the ticket for so long that its outcome is no longer known.
+    #[error("the ticket is too old: more than a thousand failures followed it")]
+    TooOld,
+    /// Not finished in time. It is still in flight, and its memory is still the card's.
+    #[error("not finished within {waited:?}; wait again, or `stop` the channel. {snapshot}")]
+    Deadline {
+        /// How long was waited.
+        waited: Duration,
+        /// The registers then.
+        snapshot: Box<Snapshot>,
+    },
+    /// The engine stopped with an error. Transfers that were in flight are lost.
+    #[error("the engine stopped with an error; `recover` the channel before the next transfer. {snapshot}")]
+    Failed {
+        /// The registers then.
+        snapshot: Arc<Snapshot>,
+    },
+    /// The transfer was in flight when its channel was stopped.
+    #[error("the transfer was abandoned: its channel was stopped before it finished")]
+    Stopped,
+    /// The engine does not become idle. Memory in flight stays allocated.
+    #[error("the engine does not become idle; reset the card. {snapshot}")]
+    Hung {
+        /// The registers then.
+        snapshot: Box<Snapshot>,
+    },
+}
+
+impl From<BusError> for EngineError {
+    fn from(error: BusError) -> Self {
+        Self::Bus(Arc::new(error))
+    }
+}
+
+impl From<MemoryError> for EngineError {
+    fn from(error: MemoryError) -> Self {
+        Self::Memory(Arc::new(error))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_snapshot_explains_itself() {
+        let snapshot = Snapshot {
+            direction: Direction::C2H,
+            channel: 2,
+            status: Status::from_bits_retain(0x80010),
+            control: Control::RUN,
+            completed: 3,
+            write_back: 0x8000_0003,
+            list: 0x1_0000_0000,
+            credits: 0,
+        };
+        let text = snapshot.to_string();
+        for part in
+            ["C2H channel 2: idle, Run set", "0x00080010 (a descriptor without", "; descriptor fetch refused"]
+        {
+            assert!(text.contains(part), "{text}");
+        }
+        assert!(
+            text.contains("3 descriptors completed, write-back 3 with its error bit, list at 0x100000000")
+        );
+    }
+}

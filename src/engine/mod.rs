@@ -1,0 +1,50 @@
+//! One DMA channel: its ring, submission, completion, waiting, stopping, recovery.
+//!
+//! A [`Channel`] is owned by one thread at a time. [`Channel::submit`] starts a transfer and returns a [`Ticket`];
+//! [`Channel::poll`] looks at a word in host memory that the engine writes. A [`Program`] is a prebuilt chain, run by
+//! [`Channel::run`]. Both work over two kinds of ring:
+//!
+//! - [`Ring::Credits`]: the list is closed, Run stays set, and each submission is one posted write of credits.
+//! - [`Ring::Chain`]: a list ends in Stop, and each start is a short sequence of posted writes.
+//!
+//! # How a stale completion is told from a new one
+//!
+//! With a chain, the engine counts from zero in each run and writes the count once, with the last descriptor. Each run gets
+//! another of [`WORDS`] write-back words, zeroed before the start, so a write-back that arrives late
+//! changes a word that nobody looks at. With credits the count goes on and wraps at 24 bits; at most 1023 descriptors
+//! are outstanding, so the distance from the last count tells how many are new, and a value that lies behind or too
+//! far ahead is ignored.
+
+mod channel;
+mod error;
+mod poll;
+mod program;
+mod recover;
+mod registers;
+mod ring;
+mod scope;
+mod submit;
+
+pub use channel::{Channel, ChannelOptions, Place, Stats, Ticket, WORDS};
+pub use error::{EngineError, Snapshot};
+pub use poll::Poll;
+pub use program::{Program, Transfers};
+pub use scope::Scope;
+
+/// The two ways of starting transfers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ring {
+    /// Lists that end in Stop, started by a sequence of writes.
+    Chain,
+    /// Closed lists, continued by writing credits. Not every build of the core has them.
+    Credits,
+}
+
+impl std::fmt::Display for Ring {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Chain => "chain",
+            Self::Credits => "credits",
+        })
+    }
+}

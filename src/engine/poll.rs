@@ -1,0 +1,197 @@
+//! Completion: polling and waiting.
+
+use super::channel::{Channel, Ticket};
+use super::submit::{Job, Work};
+use super::{EngineError, Ring, Snapshot};
+use crate::bus::counts;
+use crate::memory::DmaMemory;
+use crate::regs::channel::{Status, WriteBack};
+use std::ops::Range;
+use std::sync::atomic::{Ordering, fence};
+use std::time::{Duration, Instant};
+
+/// Polls before `wait` looks at the clock for the first time.
+const SPINS: u32 = 1024;
+/// How often `wait` reads the status register: an error that wrote no completion is found this soon.
+const STATUS_INTERVAL: Duration = Duration::from_millis(1);
+/// What a poll found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Poll {
+    /// All its descriptors are completed.
+    Ready,
+    /// Not yet.
+    Pending,
+}
+
+impl Channel {
+    /// Whether a transfer or run is finished.
+    ///
+    /// Reads a word of host memory, and a register only when a chain that waited for an earlier one is started. An
+    /// error that the engine does not write back is not seen here; [`wait`](Self::wait) and
+    /// [`check`](Self::check) find it.
+    ///
+    /// # Errors
+    ///
+    /// [`EngineError::Failed`] when the engine stopped, [`EngineError::Stopped`] when the channel was stopped, before the
+    /// transfer was finished.
+    #[inline]
+    pub fn poll(&mut self, ticket: Ticket) -> Result<Poll, EngineError> {
+        if ticket.channel != self.id || ticket.sequence >= self.next {
+            return Err(EngineError::ForeignTicket);
+        }
+        if ticket.sequence >= self.done {
+            self.reap()?;
+        }
+        if ticket.sequence >= self.done {
+            return Ok(Poll::Pending);
+        }
+        if self.lost.is_empty() {
+            return Ok(Poll::Ready);
+        }
+        self.outcome(ticket)
+    }
+
+    /// How a transfer ended, where some were lost.
+    #[cold]
+    fn outcome(&self, ticket: Ticket) -> Result<Poll, EngineError> {
+        if ticket.sequence < self.forgotten {
+            return Err(EngineError::TooOld);
+        }
+        match self.lost.iter().find(|(range, _)| range.contains(&ticket.sequence)) {
+            Some((_, error)) => Err(error.clone()),
+            None => Ok(Poll::Ready),
+        }
+    }
+
+    /// Takes note of what the engine wrote back, and starts what waits.
+    #[inline]
+    pub(super) fn reap(&mut self) -> Result<(), EngineError> {
+        let word = WriteBack(self.words[self.word].load());
+        if word.0 != self.last {
+            self.take(word)?;
+        }
+        if self.jobs.back().is_some_and(|job| job.given < job.descriptors) {
+            self.advance()?;
+        }
+        Ok(())
+    }
+
+    pub(super) fn take(&mut self, word: WriteBack) -> Result<(), EngineError> {
+        // Without this, data that the card wrote before the completion could be read from before it.
+        fence(Ordering::Acquire);
+        if word.is_error() {
+            return Err(self.fail()?);
+        }
+        match self.ring {
+            Ring::Chain => {
+                if self.jobs.front().is_some_and(|job| job.given == word.count()) {
+                    self.last = word.0;
+                    self.retire();
+                }
+            }
+            Ring::Credits => {
+                let new = word.count().wrapping_sub(self.completed as u32) & WriteBack::COUNT_MASK;
+                if u64::from(new) <= self.issued - self.completed {
+                    self.last = word.0;
+                    self.completed += u64::from(new);
+                    self.retire_completed();
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Retires the jobs whose descriptors are all completed.
+    pub(super) fn retire_completed(&mut self) {
+        while self.jobs.front().is_some_and(|job| job.given == job.descriptors && job.end <= self.completed) {
+            self.retire();
+        }
+    }
+
+    /// Takes the oldest job out: the engine is done with its memory.
+    #[inline]
+    pub(super) fn retire(&mut self) {
+        let Some(job) = self.jobs.pop_front() else { return };
+        self.stats.bytes += job.bytes;
+        self.release(job);
+        self.done += 1;
+    }
+
+    pub(super) fn release(&mut self, job: Job) {
+        match job.work {
+            Work::Ring { .. } => self.slots.release(job.descriptors as usize),
+            Work::Program(inner) => inner.leave(),
+        }
+    }
+
+    /// Waits until a transfer or run is finished: polls, and after a while yields between polls.
+    ///
+    /// # Errors
+    ///
+    /// As [`poll`](Self::poll), and [`EngineError::Deadline`] when it is not finished within `limit`; it is then
+    /// still in flight. The status register is read every millisecond, so engine errors end the wait early.
+    pub fn wait(&mut self, ticket: Ticket, limit: Duration) -> Result<(), EngineError> {
+        for _ in 0..SPINS {
+            if self.poll(ticket)? == Poll::Ready {
+                return Ok(());
+            }
+            std::hint::spin_loop();
+        }
+        let begin = Instant::now();
+        let mut look = begin + STATUS_INTERVAL;
+        while self.poll(ticket)? == Poll::Pending {
+            let now = Instant::now();
+            if now >= begin + limit {
+                let snapshot = Box::new(self.snapshot()?);
+                return Err(EngineError::Deadline { waited: limit, snapshot });
+            }
+            if now >= look {
+                self.check()?;
+                look = Instant::now() + STATUS_INTERVAL;
+            }
+            counts::system_call();
+            std::thread::yield_now();
+        }
+        Ok(())
+    }
+
+    /// The ticket of what was submitted last.
+    pub fn last_ticket(&self) -> Option<Ticket> {
+        Some(Ticket { channel: self.id, sequence: self.next.checked_sub(1)? })
+    }
+
+    /// Reads the status register, and fails the channel if it shows an error.
+    ///
+    /// # Errors
+    ///
+    /// [`EngineError::Failed`], [`EngineError::Gone`].
+    pub fn check(&mut self) -> Result<(), EngineError> {
+        let status = self.registers.status()?;
+        if status.intersects(Status::errors(self.direction())) { Err(self.fail()?) } else { Ok(()) }
+    }
+
+    /// The channel's registers, decoded.
+    ///
+    /// # Errors
+    ///
+    /// [`EngineError::Gone`].
+    pub fn snapshot(&self) -> Result<Snapshot, EngineError> {
+        self.registers.snapshot(self.words[self.word].load())
+    }
+
+    /// Moves `range` of `memory`, in bytes, and waits.
+    ///
+    /// # Errors
+    ///
+    /// As [`submit`](Self::submit) and [`wait`](Self::wait).
+    pub fn transfer(
+        &mut self,
+        memory: &impl DmaMemory,
+        range: Range<u64>,
+        card: u64,
+        limit: Duration,
+    ) -> Result<(), EngineError> {
+        let ticket = self.submit(memory, range, card)?;
+        self.wait(ticket, limit)
+    }
+}

@@ -1,0 +1,177 @@
+//! Programs: chains built once and run again and again.
+
+use super::{EngineError, Ring};
+use crate::descriptor::{Adjacency, DESCRIPTOR_BYTES, End, Flags, List, MAX_LENGTH, Segment};
+use crate::memory::{Access, Allocation, Buffer, DmaMemory, DmaSpace, Keep};
+use crate::regs::Direction;
+use std::ops::Range;
+use std::sync::Arc;
+
+/// With credits, completion is written back at least this often, so that more credits can be given in time.
+const CREDIT_STRIDE: usize = 256;
+
+/// The transfers of a program to be, in order.
+///
+/// A transfer becomes one descriptor for each stretch of memory that is contiguous for the card, and for each 2^28-1 bytes.
+#[derive(Debug)]
+pub struct Transfers {
+    direction: Direction,
+    segments: Vec<Segment>,
+    memory: Vec<Arc<Allocation>>,
+    bytes: u64,
+}
+
+impl Transfers {
+    /// An empty list for a direction.
+    pub fn new(direction: Direction) -> Self {
+        Self { direction, segments: vec![], memory: vec![], bytes: 0 }
+    }
+
+    /// Adds a transfer between `range` of `memory`, in bytes, and card addresses from `card` on.
+    ///
+    /// # Errors
+    ///
+    /// The range is empty or leaves the memory, the memory is for the other direction, or the card addresses overflow.
+    /// The list is as before then.
+    pub fn add(
+        &mut self,
+        memory: &impl DmaMemory,
+        range: Range<u64>,
+        card: u64,
+    ) -> Result<&mut Self, EngineError> {
+        let (access, direction) = (memory.access(), self.direction);
+        let fits = match direction {
+            Direction::H2C => access == Access::CardReads,
+            Direction::C2H => access == Access::CardWrites,
+        };
+        if !fits {
+            return Err(EngineError::WrongAccess { direction, has: access });
+        }
+        let len = range.end.saturating_sub(range.start);
+        if card.checked_add(len).is_none() {
+            return Err(EngineError::CardAddress { address: card, len });
+        }
+        let mut card = card;
+        let (segments, held) = (&mut self.segments, &mut self.memory);
+        memory.pieces(range, &mut |piece| {
+            // Programs alternate between few allocations: those seen last are looked at first.
+            if !held.iter().rev().any(|m| piece.is_in(m)) {
+                held.push(piece.hold());
+            }
+            let (mut host, mut left) = (piece.address(), piece.len());
+            while left > 0 {
+                let length = left.min(MAX_LENGTH.into());
+                let (source, destination) = match direction {
+                    Direction::H2C => (host, card),
+                    Direction::C2H => (card, host),
+                };
+                segments.push(Segment { source, destination, length: length as u32 });
+                (host, card, left) = (host + length, card.wrapping_add(length), left - length);
+            }
+        })?;
+        self.bytes += len;
+        Ok(self)
+    }
+
+    /// Descriptors so far.
+    pub fn descriptors(&self) -> usize {
+        self.segments.len()
+    }
+
+    /// Bytes so far.
+    pub fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    pub(super) fn direction(&self) -> Direction {
+        self.direction
+    }
+
+    pub(super) fn segments(&self) -> &[Segment] {
+        &self.segments
+    }
+
+    pub(super) fn memory(&self) -> &[Arc<Allocation>] {
+        &self.memory
+    }
+
+    pub(super) fn clear(&mut self) {
+        self.segments.clear();
+        self.memory.clear();
+        self.bytes = 0;
+    }
+}
+
+/// A prebuilt chain, which runs from its own list. Running it again writes no descriptor.
+///
+/// It holds the memory that its transfers use until it is dropped, and while it runs even longer.
+#[derive(Clone, Debug)]
+pub struct Program {
+    pub(super) inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+pub(super) struct Inner {
+    pub direction: Direction,
+    pub ring: Ring,
+    pub list: List,
+    bytes: u64,
+    /// Everything that a run uses: the transfers' memory, and the list itself.
+    memory: Vec<Arc<Allocation>>,
+}
+
+impl Inner {
+    #[inline]
+    pub fn enter(&self) {
+        self.memory.iter().for_each(|m| Keep::enter(m));
+    }
+
+    #[inline]
+    pub fn leave(&self) {
+        self.memory.iter().for_each(|m| Keep::leave(m));
+    }
+}
+
+impl Program {
+    pub(super) fn build(space: &DmaSpace, transfers: &Transfers, ring: Ring) -> Result<Self, EngineError> {
+        let count = transfers.segments.len();
+        if count == 0 {
+            return Err(EngineError::Empty);
+        }
+        let mut buffer = space.allocate(count as u64 * DESCRIPTOR_BYTES, Access::CardReads)?;
+        let list = write_list(&mut buffer, &transfers.segments, ring);
+        let mut memory = transfers.memory.clone();
+        memory.push(buffer.hold());
+        let (direction, bytes) = (transfers.direction, transfers.bytes);
+        Ok(Self { inner: Arc::new(Inner { direction, ring, list, bytes, memory }) })
+    }
+
+    /// Descriptors of a run.
+    pub fn descriptors(&self) -> usize {
+        self.inner.list.len()
+    }
+
+    /// Bytes that a run moves.
+    pub fn bytes(&self) -> u64 {
+        self.inner.bytes
+    }
+}
+
+/// Writes a program's descriptors.
+fn write_list(buffer: &mut Buffer, segments: &[Segment], ring: Ring) -> List {
+    let (end, adjacency) = match ring {
+        Ring::Chain => (End::Stop, Adjacency::Blocks),
+        Ring::Credits => (End::Closed, Adjacency::None),
+    };
+    let list = List::new(buffer.address(), segments.len(), end, adjacency);
+    let last = segments.len() - 1;
+    for (index, &segment) in segments.iter().enumerate() {
+        let report = index == last || ring == Ring::Credits && index % CREDIT_STRIDE == CREDIT_STRIDE - 1;
+        let flags = if report { Flags::COMPLETED } else { Flags::empty() };
+        buffer.write_descriptor(
+            index as u64 * DESCRIPTOR_BYTES,
+            list.descriptor(index, segment, flags).to_words(),
+        );
+    }
+    list
+}

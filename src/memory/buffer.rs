@@ -1,0 +1,326 @@
+//! Buffers: ranges of mapped memory, and what keeps them while a card uses them.
+
+use super::pool::Pool;
+use super::space::Mapping;
+use super::{Access, FromCard, MemoryError, PageSize, ToCard, bytes_of, element::bytes_of_mut};
+use std::fmt;
+use std::ops::Range;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Weak};
+use vm_memory::{Bytes, VolatileSlice};
+
+/// A range of a mapping.
+pub struct Allocation {
+    mapping: Arc<Mapping>,
+    offset: u64,
+    len: u64,
+    in_flight: AtomicU32,
+    pool: Option<Weak<Pool>>,
+}
+
+impl Allocation {
+    pub(super) fn new(mapping: Arc<Mapping>, offset: u64, len: u64, pool: Option<Weak<Pool>>) -> Self {
+        Self { mapping, offset, len, in_flight: AtomicU32::new(0), pool }
+    }
+
+    fn ptr(&self) -> *mut u8 {
+        // SAFETY: the range was carved inside the mapping.
+        unsafe { self.mapping.ptr().add(self.offset as usize) }
+    }
+
+    pub(super) fn view(&self) -> VolatileSlice<'_> {
+        // SAFETY: the range lies in the mapping, which `self` keeps; all accesses through the view are volatile.
+        unsafe { VolatileSlice::new(self.ptr(), self.len as usize) }
+    }
+
+    pub(super) fn zero(&self) {
+        // SAFETY: the range lies in the mapping, and nobody else has it yet.
+        unsafe { std::ptr::write_bytes(self.ptr(), 0, self.len as usize) };
+    }
+
+    pub(super) fn idle(&self) -> Result<(), MemoryError> {
+        // Acquire: what a retired transfer wrote, and that it was retired, is seen before the memory is used.
+        match self.in_flight.load(Ordering::Acquire) {
+            0 => Ok(()),
+            n => Err(MemoryError::InFlight(n)),
+        }
+    }
+
+    pub(super) fn revoke(&self) -> Result<(), MemoryError> {
+        Ok(self.mapping.revoke()?)
+    }
+
+    pub(super) fn adopt(&self, owner: Box<dyn std::any::Any + Send>) {
+        self.mapping.adopt(owner);
+    }
+
+    fn check(&self, start: u64, bytes: u64) -> Result<(), MemoryError> {
+        let end = start.saturating_add(bytes);
+        if end > self.len { Err(MemoryError::OutOfRange { start, end, len: self.len }) } else { Ok(()) }
+    }
+}
+
+impl fmt::Debug for Allocation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Allocation")
+            .field("len", &self.len)
+            .field("in_flight", &self.in_flight)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Drop for Allocation {
+    fn drop(&mut self) {
+        if let Some(pool) = self.pool.take().and_then(|p| p.upgrade()) {
+            pool.release(&self.mapping, self.offset, self.len);
+        }
+    }
+}
+
+/// A piece of memory that is contiguous for the card.
+#[derive(Clone, Copy, Debug)]
+pub struct Piece<'a> {
+    address: u64,
+    len: u64,
+    allocation: &'a Arc<Allocation>,
+}
+
+impl Piece<'_> {
+    /// Its address for the card.
+    pub fn address(&self) -> u64 {
+        self.address
+    }
+
+    /// Bytes.
+    #[expect(clippy::len_without_is_empty, reason = "it is never empty")]
+    pub fn len(&self) -> u64 {
+        self.len
+    }
+
+    /// Whether it lies in `allocation`.
+    #[inline]
+    pub fn is_in(&self, allocation: &Arc<Allocation>) -> bool {
+        Arc::ptr_eq(self.allocation, allocation)
+    }
+
+    /// Keeps the memory, mapped, for a program that will use it.
+    pub fn hold(&self) -> Arc<Allocation> {
+        self.allocation.clone()
+    }
+}
+
+/// Memory counted as in flight until this is dropped.
+#[derive(Debug)]
+pub struct Keep(Arc<Allocation>);
+
+impl Keep {
+    /// Counts `allocation` as in flight once more.
+    #[inline]
+    pub fn new(allocation: Arc<Allocation>) -> Self {
+        allocation.in_flight.fetch_add(1, Ordering::Relaxed);
+        Self(allocation)
+    }
+
+    /// Marks held memory as in flight without taking a share of it; the holder calls [`Keep::leave`].
+    #[inline]
+    pub(crate) fn enter(allocation: &Allocation) {
+        allocation.in_flight.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Ends what [`Keep::enter`] began.
+    #[inline]
+    pub(crate) fn leave(allocation: &Allocation) {
+        allocation.in_flight.fetch_sub(1, Ordering::Release);
+    }
+}
+
+impl Drop for Keep {
+    #[inline]
+    fn drop(&mut self) {
+        Self::leave(&self.0);
+    }
+}
+
+/// Memory that transfers can use.
+pub trait DmaMemory {
+    /// Bytes.
+    fn byte_len(&self) -> u64;
+
+    /// What the card may do with it.
+    fn access(&self) -> Access;
+
+    /// Calls `each` with the pieces of a range of bytes, in order.
+    ///
+    /// # Errors
+    ///
+    /// [`MemoryError::OutOfRange`], [`MemoryError::Empty`]; `each` was not called then.
+    fn pieces<'a>(&'a self, range: Range<u64>, each: &mut dyn FnMut(Piece<'a>)) -> Result<(), MemoryError>;
+}
+
+/// Memory allocated for the card: zero-copy everywhere, contiguous for the card wherever we choose addresses.
+#[derive(Debug)]
+pub struct Buffer {
+    allocation: Arc<Allocation>,
+}
+
+impl Buffer {
+    pub(super) fn new(allocation: Allocation) -> Self {
+        Self { allocation: Arc::new(allocation) }
+    }
+
+    /// Address of the first byte for the card.
+    pub fn address(&self) -> u64 {
+        let allocation = &*self.allocation;
+        let extents = &allocation.mapping.extents;
+        let at = extents.partition_point(|e| e.offset + e.len <= allocation.offset);
+        extents.get(at).map_or(0, |e| e.address + (allocation.offset - e.offset))
+    }
+
+    /// Which pages it lies in.
+    pub fn page(&self) -> PageSize {
+        self.allocation.mapping.page()
+    }
+
+    /// Copies `data` to byte `offset`, which may have any alignment.
+    ///
+    /// # Errors
+    ///
+    /// The range leaves the buffer, or a transfer that uses the buffer is in flight.
+    pub fn write<T: ToCard>(&mut self, offset: u64, data: &[T]) -> Result<(), MemoryError> {
+        let bytes = bytes_of(data);
+        self.allocation.check(offset, bytes.len() as u64)?;
+        self.allocation.idle()?;
+        let written = self.allocation.view().write_slice(bytes, offset as usize);
+        written.map_err(|_| MemoryError::OutOfRange { start: offset, end: offset, len: self.allocation.len })
+    }
+
+    /// Copies from byte `offset` to `data`.
+    ///
+    /// # Errors
+    ///
+    /// The range leaves the buffer.
+    pub fn read<T: FromCard>(&self, offset: u64, data: &mut [T]) -> Result<(), MemoryError> {
+        let bytes = bytes_of_mut(data);
+        self.allocation.check(offset, bytes.len() as u64)?;
+        let read = self.allocation.view().read_slice(bytes, offset as usize);
+        read.map_err(|_| MemoryError::OutOfRange { start: offset, end: offset, len: self.allocation.len })
+    }
+
+    /// All of it, to be filled in place, as long as no transfer is in flight. A rest that is no whole element is left out.
+    ///
+    /// What is written while a program that holds the buffer runs may reach the card half written.
+    ///
+    /// # Errors
+    ///
+    /// The card may write this memory, or a transfer that uses it is in flight.
+    pub fn as_mut_slice<T: FromCard>(&mut self) -> Result<&mut [T], MemoryError> {
+        if self.access() == Access::CardWrites {
+            return Err(MemoryError::WrongAccess { has: Access::CardWrites, remedy: "use `read`" });
+        }
+        self.allocation.idle()?;
+        let len = self.allocation.len as usize / size_of::<T>().max(1);
+        // SAFETY: the range is mapped, aligned to 64 bytes (no `FromCard` needs more), initialised (zeroed by the kernel
+        // or by the pool), any bytes are a T, the card only reads it, and `&mut self` is the only handle to it.
+        Ok(unsafe { std::slice::from_raw_parts_mut(self.allocation.ptr().cast(), len) })
+    }
+
+    /// A 32-bit word that the card may write, at byte `offset`.
+    ///
+    /// # Errors
+    ///
+    /// The range leaves the buffer, or the offset is no multiple of 4.
+    pub(crate) fn word(&self, offset: u64) -> Result<Word, MemoryError> {
+        self.allocation.check(offset, 4)?;
+        if !offset.is_multiple_of(4) {
+            return Err(MemoryError::Unaligned { offset, align: 4 });
+        }
+        // SAFETY: inside the allocation, as just checked.
+        let ptr = unsafe { self.allocation.ptr().add(offset as usize) }.cast();
+        Ok(Word { ptr, allocation: self.allocation.clone() })
+    }
+
+    /// Eight little-endian words at byte `offset`: a descriptor.
+    ///
+    /// # Panics
+    ///
+    /// If they leave the buffer or `offset` is no multiple of 32: lists are sized and laid out before they are written.
+    #[inline]
+    pub(crate) fn write_descriptor(&mut self, offset: u64, words: [u32; 8]) {
+        assert!(
+            offset.is_multiple_of(32) && offset <= self.allocation.len - 32,
+            "a descriptor lies in its list"
+        );
+        // SAFETY: inside the allocation and aligned, as just checked; the card only reads this memory, and reads a
+        // descriptor only after the doorbell that follows a fence.
+        unsafe {
+            self.allocation
+                .ptr()
+                .add(offset as usize)
+                .cast::<[u32; 8]>()
+                .write_volatile(words.map(u32::to_le))
+        };
+    }
+
+    pub(crate) fn hold(&self) -> Arc<Allocation> {
+        self.allocation.clone()
+    }
+}
+
+impl DmaMemory for Buffer {
+    fn byte_len(&self) -> u64 {
+        self.allocation.len
+    }
+
+    fn access(&self) -> Access {
+        self.allocation.mapping.access
+    }
+
+    fn pieces<'a>(&'a self, range: Range<u64>, each: &mut dyn FnMut(Piece<'a>)) -> Result<(), MemoryError> {
+        let (allocation, len) = (&*self.allocation, range.end.saturating_sub(range.start));
+        if len == 0 {
+            return Err(MemoryError::Empty);
+        }
+        allocation.check(range.start, len)?;
+        let (start, end) = (allocation.offset + range.start, allocation.offset + range.end);
+        let extents = &allocation.mapping.extents;
+        let first = extents.partition_point(|e| e.offset + e.len <= start);
+        for extent in extents[first..].iter().take_while(|e| e.offset < end) {
+            let from = start.max(extent.offset);
+            let len = end.min(extent.offset + extent.len) - from;
+            let address = extent.address + (from - extent.offset);
+            each(Piece { address, len, allocation: &self.allocation });
+        }
+        Ok(())
+    }
+}
+
+/// A word that a card writes.
+pub(crate) struct Word {
+    ptr: *mut u32,
+    allocation: Arc<Allocation>,
+}
+
+// SAFETY: the word is kept by `allocation`, and accessed volatile only.
+unsafe impl Send for Word {}
+
+impl fmt::Debug for Word {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Word({:#x} in {:?})", self.load(), self.allocation)
+    }
+}
+
+impl Word {
+    /// What the card wrote last.
+    #[inline]
+    pub(crate) fn load(&self) -> u32 {
+        // SAFETY: inside the allocation and aligned, see `Buffer::word`.
+        u32::from_le(unsafe { self.ptr.read_volatile() })
+    }
+
+    /// Writes the word before the card is told to.
+    #[inline]
+    pub(crate) fn store(&self, value: u32) {
+        // SAFETY: as in `load`.
+        unsafe { self.ptr.write_volatile(value.to_le()) };
+    }
+}

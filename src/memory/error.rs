@@ -1,0 +1,93 @@
+use super::PageSize;
+use std::io;
+
+/// Why a bus could not map memory for the card.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum MapError {
+    /// The kernel or the card's process refused.
+    #[error("mapping {len:#x} bytes at IOVA {iova:#x} was refused: {source}")]
+    Refused {
+        /// Address asked for.
+        iova: u64,
+        /// Bytes.
+        len: u64,
+        /// What was answered.
+        source: io::Error,
+    },
+    /// This bus cannot give the card memory that has no file descriptor.
+    #[error(
+        "this bus cannot share memory that has no file descriptor; allocate it from the card, or register it"
+    )]
+    NotShareable,
+    /// The link to the card is lost.
+    #[error("the card's link is gone: {0}")]
+    Gone(String),
+}
+
+/// Why memory could not be had or used.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum MemoryError {
+    /// Zero bytes or elements were asked for.
+    #[error("the buffer is empty; a transfer moves at least one byte")]
+    Empty,
+    /// No pages of this size could be allocated.
+    #[error("cannot allocate {len:#x} bytes in pages of {page}: {source}; {}", hint(*.page))]
+    Allocate {
+        /// Bytes.
+        len: u64,
+        /// Size of the pages.
+        page: PageSize,
+        /// What the kernel said.
+        source: io::Error,
+    },
+    /// The card's address space has no hole of this size left.
+    #[error("no {len:#x} bytes of device addresses are free; release buffers, or use fewer and larger ones")]
+    NoAddresses {
+        /// Bytes.
+        len: u64,
+    },
+    /// The mapping failed.
+    #[error(transparent)]
+    Map(#[from] MapError),
+    /// A range leaves the buffer.
+    #[error("bytes {start:#x}..{end:#x} leave the buffer of {len:#x} bytes")]
+    OutOfRange {
+        /// First byte.
+        start: u64,
+        /// Byte after the last.
+        end: u64,
+        /// Length of the buffer.
+        len: u64,
+    },
+    /// An offset is not aligned as the element type demands.
+    #[error("offset {offset:#x} is not a multiple of {align}, the element's alignment")]
+    Unaligned {
+        /// Offset in bytes.
+        offset: u64,
+        /// Alignment in bytes.
+        align: usize,
+    },
+    /// A transfer that uses the memory is not finished.
+    #[error("{0} transfer(s) that use this memory are still in flight; wait for their tickets first")]
+    InFlight(u32),
+    /// The card may write this memory, so it is not shown as a slice, or it may only read it.
+    #[error("the card {has} this memory; {remedy}")]
+    WrongAccess {
+        /// What the card may do.
+        has: super::Access,
+        /// What to do instead.
+        remedy: &'static str,
+    },
+}
+
+fn hint(page: PageSize) -> &'static str {
+    match page {
+        PageSize::Base => "free some memory",
+        PageSize::Huge2M => {
+            "reserve hugepages with `echo 64 > /proc/sys/vm/nr_hugepages`, or allow smaller pages"
+        }
+        PageSize::Huge1G => "reserve them at boot with `hugepagesz=1G hugepages=N`, or allow smaller pages",
+    }
+}

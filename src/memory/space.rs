@@ -1,0 +1,343 @@
+//! One card's address space: what is mapped where, for how long.
+
+use super::pool::Pool;
+use super::{
+    Buffer, HostMemory, HugePages, IovaAllocator, MapError, MemoryError, PageSize, RegisterError, Registered,
+    ToCard,
+};
+use std::any::Any;
+use std::fmt;
+use std::fs::File;
+use std::mem::ManuallyDrop;
+use std::ops::RangeInclusive;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// What a card may do with memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Access {
+    /// Read it: data for the card, and descriptors.
+    CardReads,
+    /// Write it: data from the card, and completions.
+    CardWrites,
+}
+
+impl fmt::Display for Access {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::CardReads => "only reads",
+            Self::CardWrites => "writes",
+        })
+    }
+}
+
+/// A stretch of a mapping that is contiguous for the card.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Extent {
+    /// Where in the mapping it starts, in bytes.
+    pub offset: u64,
+    /// Its address for the card.
+    pub address: u64,
+    /// Bytes.
+    pub len: u64,
+}
+
+/// How a bus finds device addresses.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Addressing {
+    /// We choose them from these ranges, in steps of `page_bytes`.
+    Chosen {
+        /// What may be used.
+        ranges: Vec<RangeInclusive<u64>>,
+        /// Granularity of mappings.
+        page_bytes: u64,
+    },
+    /// They are physical addresses: given, and contiguous within a page only.
+    Physical,
+}
+
+/// What a bus can do with memory that the caller allocated.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CallerMemory {
+    /// It is pinned and the card uses it where it lies.
+    Pinned,
+    /// It is copied through memory of ours, for this reason.
+    Staged(&'static str),
+}
+
+/// Memory to be mapped.
+#[derive(Clone, Copy, Debug)]
+pub struct MemoryRef<'a> {
+    /// First byte in this process.
+    pub ptr: *mut u8,
+    /// Bytes; a multiple of the bus's granularity, as is `ptr`.
+    pub len: u64,
+    /// The file it is a mapping of, and the offset in it, where there is one.
+    pub file: Option<(&'a File, u64)>,
+}
+
+/// The part of a bus that gives a card access to memory.
+pub trait Mapper: Send + Sync {
+    /// How device addresses are found.
+    fn addressing(&self) -> Addressing;
+
+    /// What happens to memory that the caller allocated.
+    fn caller_memory(&self) -> CallerMemory;
+
+    /// Maps memory at device address `iova`, which is ignored with [`Addressing::Physical`].
+    ///
+    /// # Errors
+    ///
+    /// [`MapError`]; nothing is mapped then.
+    ///
+    /// # Safety
+    ///
+    /// Until [`unmap`](Self::unmap) has returned `Ok`, the memory stays allocated; if the card may write it, no Rust
+    /// reference to it exists, and if the card reads it, it is not given out as anything but plain bytes.
+    unsafe fn map(&self, memory: MemoryRef<'_>, iova: u64, access: Access) -> Result<Vec<Extent>, MapError>;
+
+    /// Takes back a mapping as a whole; when this returns `Ok`, the card can no longer reach the memory.
+    ///
+    /// # Errors
+    ///
+    /// [`MapError`]; the memory must then stay allocated, except with [`MapError::Gone`].
+    fn unmap(&self, iova: u64, len: u64) -> Result<(), MapError>;
+}
+
+/// What outlives the space itself: mappings in flight need it to go away.
+pub(crate) struct Core {
+    mapper: Arc<dyn Mapper>,
+    iovas: Mutex<IovaAllocator>,
+    page_bytes: u64,
+    physical: bool,
+}
+
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // A panic between two updates of these maps cannot happen, so a poisoned lock still holds whole data.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+pub(super) enum Backing {
+    Ours(HostMemory),
+    Callers { ptr: *mut u8, len: u64 },
+}
+
+impl Backing {
+    pub(super) fn ptr(&self) -> *mut u8 {
+        match self {
+            Self::Ours(memory) => memory.as_ptr(),
+            Self::Callers { ptr, .. } => *ptr,
+        }
+    }
+
+    pub(super) fn len(&self) -> u64 {
+        match self {
+            Self::Ours(memory) => memory.len(),
+            Self::Callers { len, .. } => *len,
+        }
+    }
+}
+
+/// Memory that the card can reach. Dropping it takes the memory away from the card, then frees it.
+pub(super) struct Mapping {
+    core: Arc<Core>,
+    backing: ManuallyDrop<Backing>,
+    /// What owns the caller's memory, once its handle was dropped.
+    adopted: Mutex<Option<Box<dyn Any + Send>>>,
+    revoked: AtomicBool,
+    pub(super) extents: Vec<Extent>,
+    pub(super) access: Access,
+}
+
+// SAFETY: the pointer in `backing` is to memory that the mapping keeps, and that is accessed through `Allocation` only,
+// whose methods say how. `adopted` is behind a lock.
+unsafe impl Send for Mapping {}
+// SAFETY: as above; the fields are not changed after creation, but for `adopted`.
+unsafe impl Sync for Mapping {}
+
+impl Mapping {
+    /// # Safety
+    ///
+    /// The contract of [`Mapper::map`], for as long as the mapping lives.
+    unsafe fn new(core: &Arc<Core>, backing: Backing, access: Access) -> Result<Self, MemoryError> {
+        let len = backing.len();
+        let iova = if core.physical { 0 } else { core.take(len)? };
+        let file = match &backing {
+            Backing::Ours(memory) => Some((memory.file(), 0)),
+            Backing::Callers { .. } => None,
+        };
+        let memory = MemoryRef { ptr: backing.ptr(), len, file };
+        // SAFETY: passed on to our caller.
+        let mapped = unsafe { core.mapper.map(memory, iova, access) };
+        let extents = mapped.inspect_err(|_| core.give_back(iova, len))?;
+        let backing = ManuallyDrop::new(backing);
+        let (adopted, revoked) = (Mutex::new(None), AtomicBool::new(false));
+        Ok(Self { core: core.clone(), backing, adopted, revoked, extents, access })
+    }
+
+    pub(super) fn ptr(&self) -> *mut u8 {
+        self.backing.ptr()
+    }
+
+    pub(super) fn len(&self) -> u64 {
+        self.backing.len()
+    }
+
+    pub(super) fn page(&self) -> PageSize {
+        match &*self.backing {
+            Backing::Ours(memory) => memory.page(),
+            Backing::Callers { .. } => PageSize::Base,
+        }
+    }
+
+    /// Keeps `owner` until the memory was taken away from the card.
+    pub(super) fn adopt(&self, owner: Box<dyn Any + Send>) {
+        *lock(&self.adopted) = Some(owner);
+    }
+}
+
+impl Mapping {
+    /// Takes the memory away from the card. Its addresses stay taken, so that nothing else is reached by them.
+    pub(super) fn revoke(&self) -> Result<(), MapError> {
+        if self.revoked.load(Ordering::Acquire) {
+            return Ok(());
+        }
+        match self.core.mapper.unmap(self.extents[0].address, self.len()) {
+            // A card that is gone reaches nothing.
+            Ok(()) | Err(MapError::Gone(_)) => {
+                self.revoked.store(true, Ordering::Release);
+                Ok(())
+            }
+            Err(error) => Err(error),
+        }
+    }
+}
+
+impl Drop for Mapping {
+    fn drop(&mut self) {
+        match self.revoke() {
+            Ok(()) => self.core.give_back(self.extents[0].address, self.len()),
+            Err(error) => {
+                tracing::error!(%error, "memory could not be unmapped; it stays allocated for the life of the process");
+                std::mem::forget(lock(&self.adopted).take());
+                return;
+            }
+        }
+        // SAFETY: dropped here only, and not used afterwards.
+        unsafe { ManuallyDrop::drop(&mut self.backing) };
+    }
+}
+
+impl Core {
+    fn take(&self, len: u64) -> Result<u64, MemoryError> {
+        // Aligned to the largest page that the length fills, the IOMMU can use large entries.
+        let align = [PageSize::Huge1G, PageSize::Huge2M].iter().map(|p| p.bytes()).find(|&b| len >= b);
+        let align = align.unwrap_or(self.page_bytes);
+        lock(&self.iovas).take(len, align).ok_or(MemoryError::NoAddresses { len })
+    }
+
+    fn give_back(&self, iova: u64, len: u64) {
+        if !self.physical {
+            lock(&self.iovas).give_back(iova, len);
+        }
+    }
+}
+
+/// A card's address space, shared by everything that maps memory for it.
+pub struct DmaSpace {
+    core: Arc<Core>,
+    reads: Arc<Pool>,
+    writes: Arc<Pool>,
+    pages: HugePages,
+    node: Option<u32>,
+    fell_back: AtomicBool,
+}
+
+impl fmt::Debug for DmaSpace {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("DmaSpace")
+            .field("pages", &self.pages)
+            .field("node", &self.node)
+            .finish_non_exhaustive()
+    }
+}
+
+impl DmaSpace {
+    /// An empty space of the card behind `mapper`; its memory comes from `node`, where one is named.
+    pub fn new(mapper: Arc<dyn Mapper>, pages: HugePages, node: Option<u32>) -> Self {
+        let (ranges, page_bytes, physical) = match mapper.addressing() {
+            Addressing::Chosen { ranges, page_bytes } => (ranges, page_bytes, false),
+            Addressing::Physical => (vec![], PageSize::Base.bytes(), true),
+        };
+        let core = Core { mapper, iovas: Mutex::new(IovaAllocator::new(&ranges)), page_bytes, physical };
+        let (reads, writes) = (Pool::new(), Pool::new());
+        Self { core: Arc::new(core), reads, writes, pages, node, fell_back: AtomicBool::new(false) }
+    }
+
+    /// Allocates `len` zeroed bytes, contiguous for the card, aligned to 64 bytes.
+    ///
+    /// # Errors
+    ///
+    /// [`MemoryError`]: no bytes asked for, no pages, no addresses, not mapped.
+    pub fn allocate(&self, len: u64, access: Access) -> Result<Buffer, MemoryError> {
+        let pool = match access {
+            Access::CardReads => &self.reads,
+            Access::CardWrites => &self.writes,
+        };
+        Pool::allocate(pool, len, |arena| self.map_ours(arena, access))
+    }
+
+    /// Gives the card the caller's own elements: in place where the bus can pin them, but for pages that also hold
+    /// other objects, which are staged; all of it staged where it cannot ([`CallerMemory`]).
+    ///
+    /// # Errors
+    ///
+    /// [`RegisterError`], which gives the vector back.
+    pub fn register<T: ToCard>(
+        &self,
+        data: Vec<T>,
+        access: Access,
+    ) -> Result<Registered<T>, RegisterError<T>> {
+        Registered::new(self, data, access)
+    }
+
+    /// What happens to memory that the caller allocated.
+    pub fn caller_memory(&self) -> CallerMemory {
+        self.core.mapper.caller_memory()
+    }
+
+    /// Whether large allocations had to use small pages because no hugepages were free.
+    pub fn fell_back(&self) -> bool {
+        self.fell_back.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn page_bytes(&self) -> u64 {
+        self.core.page_bytes
+    }
+
+    fn map_ours(&self, len: u64, access: Access) -> Result<Mapping, MemoryError> {
+        let memory = HostMemory::allocate(len, self.pages, self.node)?;
+        if memory.page() == PageSize::Base && !self.fell_back.swap(true, Ordering::Relaxed) {
+            let page = PageSize::Base;
+            tracing::warn!(
+                "no 2 MiB hugepages are free, using pages of {page}: `echo 64 > /proc/sys/vm/nr_hugepages`"
+            );
+        }
+        // SAFETY: the mapping owns the memory, and shows it through `Allocation` only, which makes no reference to
+        // memory that the card may write.
+        unsafe { Mapping::new(&self.core, Backing::Ours(memory), access) }
+    }
+
+    /// # Safety
+    ///
+    /// The contract of [`Mapper::map`]: until the mapping is dropped, or by [`Mapping::adopt`], the memory stays.
+    pub(super) unsafe fn map_callers(
+        &self,
+        ptr: *mut u8,
+        len: u64,
+        access: Access,
+    ) -> Result<Mapping, MemoryError> {
+        // SAFETY: passed on to our caller.
+        unsafe { Mapping::new(&self.core, Backing::Callers { ptr, len }, access) }
+    }
+}

@@ -1,0 +1,265 @@
+//! The rules of memory, against a bus that only remembers what is mapped.
+
+use super::*;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+
+#[derive(Default)]
+struct Recorder {
+    pinned: bool,
+    refuse: AtomicBool,
+    maps: Mutex<Vec<(u64, u64, usize, Access)>>,
+}
+
+impl Recorder {
+    fn mapped(&self) -> usize {
+        self.maps.lock().unwrap().len()
+    }
+
+    /// What the card would read at a device address.
+    fn card_reads(&self, address: u64, len: u64) -> Vec<u8> {
+        let (at, _) = self.translate(address, len, Access::CardReads);
+        // SAFETY: mapped, as just looked up.
+        unsafe { std::slice::from_raw_parts(at, len as usize) }.to_vec()
+    }
+
+    fn card_writes(&self, address: u64, bytes: &[u8]) {
+        let (at, _) = self.translate(address, bytes.len() as u64, Access::CardWrites);
+        // SAFETY: mapped, as just looked up.
+        unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), at, bytes.len()) };
+    }
+
+    fn translate(&self, address: u64, len: u64, access: Access) -> (*mut u8, u64) {
+        let maps = self.maps.lock().unwrap();
+        let inside =
+            |m: &&(u64, u64, usize, Access)| m.0 <= address && address + len <= m.0 + m.1 && m.3 == access;
+        let map = maps.iter().find(inside).expect("the card is refused: not mapped");
+        ((map.2 + (address - map.0) as usize) as *mut u8, len)
+    }
+}
+
+impl Mapper for Recorder {
+    fn addressing(&self) -> Addressing {
+        Addressing::Chosen { ranges: vec![0..=0xffff_ffff_ffff], page_bytes: 4096 }
+    }
+
+    fn caller_memory(&self) -> CallerMemory {
+        if self.pinned { CallerMemory::Pinned } else { CallerMemory::Staged("a test says so") }
+    }
+
+    unsafe fn map(&self, memory: MemoryRef<'_>, iova: u64, access: Access) -> Result<Vec<Extent>, MapError> {
+        assert_eq!((memory.ptr as u64 % 4096, memory.len % 4096, iova % 4096), (0, 0, 0), "whole pages");
+        if self.refuse.load(Ordering::Relaxed) {
+            let source = std::io::Error::from_raw_os_error(libc::ENOMEM);
+            return Err(MapError::Refused { iova, len: memory.len, source });
+        }
+        self.maps.lock().unwrap().push((iova, memory.len, memory.ptr as usize, access));
+        Ok(vec![Extent { offset: 0, address: iova, len: memory.len }])
+    }
+
+    fn unmap(&self, iova: u64, len: u64) -> Result<(), MapError> {
+        let mut maps = self.maps.lock().unwrap();
+        let at = maps.iter().position(|m| (m.0, m.1) == (iova, len)).expect("was mapped");
+        maps.remove(at);
+        Ok(())
+    }
+}
+
+fn space(pinned: bool) -> (Arc<Recorder>, DmaSpace) {
+    let recorder = Arc::new(Recorder { pinned, ..Default::default() });
+    (recorder.clone(), DmaSpace::new(recorder, HugePages::Prefer, None))
+}
+
+fn pieces(memory: &dyn DmaMemory, range: std::ops::Range<u64>) -> Vec<(u64, u64)> {
+    let mut all = vec![];
+    memory.pieces(range, &mut |p| all.push((p.address(), p.len()))).unwrap();
+    all
+}
+
+#[test]
+fn small_buffers_share_a_mapping_and_are_zeroed_when_reused() {
+    let (recorder, space) = space(false);
+    let mut a = space.allocate(100, Access::CardReads).unwrap();
+    let b = space.allocate(5000, Access::CardReads).unwrap();
+    assert_eq!(recorder.mapped(), 1);
+    assert_eq!((a.address() % 64, b.address() % 4096), (0, 0));
+    a.write(0, &[0xffu8; 100]).unwrap();
+    let address = a.address();
+    drop(a);
+    let again = space.allocate(100, Access::CardReads).unwrap();
+    assert_eq!(again.address(), address);
+    assert_eq!(recorder.card_reads(address, 100), [0; 100]);
+}
+
+#[test]
+fn large_buffers_go_away_with_their_handle_and_pools_with_the_space() {
+    let (recorder, space) = space(false);
+    let large = space.allocate(3 << 20, Access::CardWrites).unwrap();
+    let small = space.allocate(1, Access::CardWrites).unwrap();
+    assert_eq!(recorder.mapped(), 2);
+    drop(large);
+    assert_eq!(recorder.mapped(), 1);
+    drop(space);
+    assert_eq!(recorder.mapped(), 1, "a buffer outlives the space");
+    drop(small);
+    assert_eq!(recorder.mapped(), 0);
+}
+
+#[test]
+fn memory_in_flight_is_neither_written_nor_freed() {
+    let (recorder, space) = space(false);
+    let mut buffer = space.allocate(2 << 20, Access::CardReads).unwrap();
+    let mut keep = None;
+    buffer.pieces(0..64, &mut |p| keep = Some(Keep::new(p.hold()))).unwrap();
+    assert!(matches!(buffer.write(0, &[1u8]), Err(MemoryError::InFlight(1))));
+    assert!(buffer.as_mut_slice::<u8>().is_err());
+    drop(buffer);
+    assert_eq!(recorder.mapped(), 1);
+    drop(keep);
+    assert_eq!(recorder.mapped(), 0);
+}
+
+#[test]
+fn what_the_card_may_write_is_no_slice() {
+    let (recorder, space) = space(false);
+    let mut buffer = space.allocate(64, Access::CardWrites).unwrap();
+    assert!(matches!(buffer.as_mut_slice::<u8>(), Err(MemoryError::WrongAccess { .. })));
+    recorder.card_writes(buffer.address() + 4, &7u32.to_le_bytes());
+    let mut seen = [0u32; 2];
+    buffer.read(0, &mut seen).unwrap();
+    assert_eq!(seen, [0, 7]);
+    assert_eq!(buffer.word(4).unwrap().load(), 7);
+    assert!(buffer.word(2).is_err() && buffer.word(64).is_err());
+}
+
+#[test]
+fn bad_ranges_are_errors() {
+    let (_, space) = space(false);
+    let mut buffer = space.allocate(64, Access::CardReads).unwrap();
+    assert!(matches!(space.allocate(0, Access::CardReads), Err(MemoryError::Empty)));
+    assert!(matches!(
+        buffer.write(1, &[0u64; 8]),
+        Err(MemoryError::OutOfRange { start: 1, end: 65, len: 64 })
+    ));
+    assert!(matches!(buffer.write(u64::MAX, &[0u8]), Err(MemoryError::OutOfRange { .. })));
+    for range in [0..0, 64..64] {
+        assert!(matches!(buffer.pieces(range, &mut |_| {}), Err(MemoryError::Empty)));
+    }
+    assert!(matches!(buffer.pieces(1..65, &mut |_| {}), Err(MemoryError::OutOfRange { .. })));
+    assert!(matches!(
+        space.register(Vec::<u8>::new(), Access::CardReads),
+        Err(RegisterError { source: MemoryError::Empty, .. })
+    ));
+}
+
+#[test]
+fn a_refused_mapping_costs_no_addresses() {
+    let (recorder, space) = space(true);
+    recorder.refuse.store(true, Ordering::Relaxed);
+    assert!(matches!(space.allocate(2 << 20, Access::CardReads), Err(MemoryError::Map(_))));
+    let refused = space.register(vec![5u8; 1 << 20], Access::CardReads).unwrap_err();
+    assert_eq!(refused.data, vec![5; 1 << 20], "the vector comes back");
+    recorder.refuse.store(false, Ordering::Relaxed);
+    assert_eq!(space.allocate(2 << 20, Access::CardReads).unwrap().address(), 0x20_0000);
+}
+
+#[test]
+fn staged_registration_is_a_copy_that_follows_updates() {
+    let (recorder, space) = space(false);
+    let mut registered = space.register((0..1000u32).collect(), Access::CardReads).unwrap();
+    assert_eq!(registered.staged_bytes(), 4000);
+    registered.update(|all| all[999] = 5).unwrap();
+    let at = pieces(&registered, 3996..4000)[0].0;
+    assert_eq!(recorder.card_reads(at, 4), 5u32.to_le_bytes());
+    assert_eq!(registered.into_inner().unwrap()[999], 5);
+}
+
+#[test]
+fn pinned_registration_copies_only_partial_pages() {
+    let (recorder, space) = space(true);
+    let data: Vec<u8> = (0..100_000u32).map(|i| i as u8).collect();
+    let ptr = data.as_ptr() as u64;
+    let registered = space.register(data, Access::CardReads).unwrap();
+    assert!(registered.staged_bytes() < 8192, "{}", registered.staged_bytes());
+    let inner = recorder
+        .maps
+        .lock()
+        .unwrap()
+        .iter()
+        .find(|m| m.2 as u64 >= ptr && (m.2 as u64) < ptr + 100_000)
+        .copied();
+    assert!(inner.is_some(), "the caller's own pages are mapped");
+    let all: Vec<u8> =
+        pieces(&registered, 0..100_000).iter().flat_map(|&(a, l)| recorder.card_reads(a, l)).collect();
+    assert_eq!(all, registered.as_slice().unwrap());
+    let data = registered.into_inner().unwrap();
+    assert_eq!(data.as_ptr() as u64, ptr, "the same vector comes back");
+    assert_eq!(recorder.mapped(), 1, "the pool of staged pages stays");
+}
+
+#[test]
+fn what_the_card_wrote_comes_back_in_the_vector() {
+    for pinned in [false, true] {
+        let (recorder, space) = space(pinned);
+        let registered = space.register(vec![0u8; 50_001], Access::CardWrites).unwrap();
+        assert!(registered.as_slice().is_err());
+        let mut at = 0u8;
+        for (address, len) in pieces(&registered, 1..50_001) {
+            at += 1;
+            recorder.card_writes(address, &vec![at; len as usize]);
+        }
+        let mut last = [0u8; 2];
+        registered.read(49_999, &mut last).unwrap();
+        assert_eq!(last, [at, at]);
+        let data = registered.into_inner().unwrap();
+        assert_eq!((data[0], data[1], data[50_000]), (0, 1, at));
+        assert!(data[1..].iter().all(|&b| b > 0));
+    }
+}
+
+#[test]
+fn a_vector_in_flight_is_kept_and_not_given_back() {
+    let (recorder, space) = space(true);
+    let registered = space.register(vec![7u8; 20_000], Access::CardReads).unwrap();
+    let mut keeps = vec![];
+    registered.pieces(0..20_000, &mut |p| keeps.push(Keep::new(p.hold()))).unwrap();
+    let (registered, error) = registered.into_inner().unwrap_err();
+    assert!(matches!(error, MemoryError::InFlight(1)));
+    let all = pieces(&registered, 0..20_000);
+    drop(registered);
+    let seen: Vec<u8> = all.iter().flat_map(|&(a, l)| recorder.card_reads(a, l)).collect();
+    assert_eq!(seen, [7; 20_000]);
+    drop(keeps);
+    assert_eq!(recorder.mapped(), 1, "only the pool of staged pages is left");
+}
+
+#[test]
+fn a_revoked_vector_is_out_of_reach_even_for_who_holds_its_pages() {
+    let (recorder, space) = space(true);
+    let registered = space.register(vec![7u8; 20_000], Access::CardReads).unwrap();
+    let (before, mut held) = (recorder.mapped(), vec![]);
+    registered.pieces(0..20_000, &mut |p| held.push(p.hold())).unwrap();
+    assert_eq!(registered.into_inner().unwrap(), [7; 20_000]);
+    assert_eq!(recorder.mapped(), before - 1, "its pages are unmapped");
+    drop(held);
+    assert_eq!(recorder.mapped(), before - 1);
+}
+
+#[test]
+fn lent_slices_are_unmapped_and_filled_at_the_end() {
+    for pinned in [false, true] {
+        let (recorder, space) = space(pinned);
+        let (source, mut sink) = (vec![3u8; 30_000], vec![0u8; 30_001]);
+        let lent = Lent::to_card(&space, &source).unwrap();
+        let seen: Vec<u8> =
+            pieces(&lent, 0..30_000).iter().flat_map(|&(a, l)| recorder.card_reads(a, l)).collect();
+        lent.revoke().unwrap();
+        let into = Lent::from_card(&space, &mut sink[1..]).unwrap();
+        for (address, len) in pieces(&into, 0..30_000) {
+            recorder.card_writes(address, &vec![9; len as usize]);
+        }
+        into.revoke().unwrap();
+        drop((lent, into));
+        assert_eq!((seen, sink[0], &sink[1..]), (source, 0, &[9u8; 30_000][..]));
+    }
+}

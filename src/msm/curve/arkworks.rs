@@ -1,0 +1,104 @@
+//! Conversions from and to arkworks' BN254 (`ark_bn254` 0.6).
+
+use super::limbs::{Limbs, read, write};
+use super::{CurveError, check_points, check_scalars, exactly, result};
+use crate::regs::msm::{POINT_BYTES, RESULT_BYTES, SCALAR_BYTES};
+use ark_bn254::{Fq, Fr, G1Affine, G1Projective};
+use ark_ec::CurveGroup;
+use ark_ff::{BigInt, PrimeField};
+
+/// Writes `points` to `bytes`, 64 each: x, y, Montgomery form.
+///
+/// # Errors
+/// [`CurveError::BufferSize`] unless `bytes` holds exactly `64 * points.len()`.
+pub fn points_to_bytes(points: &[G1Affine], bytes: &mut [u8]) -> Result<(), CurveError> {
+    exactly("points", points.len(), POINT_BYTES, bytes)?;
+    for (point, bytes) in points.iter().zip(bytes.as_chunks_mut::<POINT_BYTES>().0) {
+        let (x, y) = bytes.split_at_mut(POINT_BYTES / 2);
+        // Infinity is (0, 0) in this library too.
+        write(&point.x.0.0, x);
+        write(&point.y.0.0, y);
+    }
+    Ok(())
+}
+
+/// Writes `scalars` to `bytes`, 32 each, in Montgomery form: a copy.
+///
+/// # Errors
+/// [`CurveError::BufferSize`] unless `bytes` holds exactly `32 * scalars.len()`.
+pub fn scalars_to_bytes(scalars: &[Fr], bytes: &mut [u8]) -> Result<(), CurveError> {
+    each_scalar(scalars, bytes, |scalar| scalar.0.0)
+}
+
+/// Writes `scalars` to `bytes`, 32 each, in canonical form: a multiplication each.
+///
+/// # Errors
+/// [`CurveError::BufferSize`] unless `bytes` holds exactly `32 * scalars.len()`.
+pub fn scalars_to_canonical_bytes(scalars: &[Fr], bytes: &mut [u8]) -> Result<(), CurveError> {
+    each_scalar(scalars, bytes, |scalar| scalar.into_bigint().0)
+}
+
+fn each_scalar(scalars: &[Fr], bytes: &mut [u8], limbs: fn(&Fr) -> Limbs) -> Result<(), CurveError> {
+    exactly("scalars", scalars.len(), SCALAR_BYTES, bytes)?;
+    for (scalar, bytes) in scalars.iter().zip(bytes.as_chunks_mut::<SCALAR_BYTES>().0) {
+        write(&limbs(scalar), bytes);
+    }
+    Ok(())
+}
+
+/// Reads points, 64 bytes each: x, y, Montgomery form. Every point is checked.
+///
+/// # Errors
+/// As [`check_points`].
+pub fn points_from_bytes(bytes: &[u8]) -> Result<Vec<G1Affine>, CurveError> {
+    check_points(bytes)?;
+    let (points, _) = bytes.as_chunks::<POINT_BYTES>();
+    Ok(points.iter().map(|point| G1Affine::new_unchecked(field(&point[..32]), field(&point[32..]))).collect())
+}
+
+/// Reads scalars in Montgomery form, 32 bytes each. Every scalar is checked.
+///
+/// # Errors
+/// As [`check_scalars`].
+pub fn scalars_from_bytes(bytes: &[u8]) -> Result<Vec<Fr>, CurveError> {
+    check_scalars(bytes)?;
+    let (scalars, _) = bytes.as_chunks::<SCALAR_BYTES>();
+    Ok(scalars.iter().map(|scalar| Fr::new_unchecked(BigInt(read(scalar)))).collect())
+}
+
+/// Reads scalars in canonical form, 32 bytes each. Every scalar is checked.
+///
+/// # Errors
+/// As [`check_scalars`].
+pub fn scalars_from_canonical_bytes(bytes: &[u8]) -> Result<Vec<Fr>, CurveError> {
+    check_scalars(bytes)?;
+    let (scalars, _) = bytes.as_chunks::<SCALAR_BYTES>();
+    Ok(scalars.iter().map(|scalar| Fr::new(BigInt(read(scalar)))).collect())
+}
+
+/// The point that a result stands for.
+///
+/// # Errors
+/// [`CurveError::ResultTooLarge`], [`CurveError::ResultNotOnCurve`].
+pub fn result_to_point(bytes: &[u8; RESULT_BYTES]) -> Result<G1Affine, CurveError> {
+    Ok(result_to_projective(bytes)?.into_affine())
+}
+
+/// The same without an inversion. The result is homogeneous and `G1Projective` Jacobian: the coordinates are not the
+/// same numbers.
+///
+/// # Errors
+/// [`CurveError::ResultTooLarge`], [`CurveError::ResultNotOnCurve`].
+pub fn result_to_projective(bytes: &[u8; RESULT_BYTES]) -> Result<G1Projective, CurveError> {
+    let [x, y, z] = result::to_jacobian(&result::coordinates(bytes)?);
+    if z == [0; 4] {
+        return Ok(G1Projective::default());
+    }
+    let [x, y, z] = [x, y, z].map(|limbs| Fq::new_unchecked(BigInt(limbs)));
+    Ok(G1Projective::new_unchecked(x, y, z))
+}
+
+/// A coordinate that is known to be below p.
+fn field(bytes: &[u8]) -> Fq {
+    Fq::new_unchecked(BigInt(read(bytes)))
+}

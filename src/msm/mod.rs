@@ -1,0 +1,399 @@
+//! The client of the MSM design: points and scalars in, one point out.
+//!
+//! The design takes scalars and points from two FIFOs behind two windows of the card's address space, a scalar only
+//! together with its point ([`crate::regs::msm`]). A job is one interleaved [`Program`](crate::engine::Program), S0 P0 S1 P1
+//! ..., a descriptor for each chunk, built once by [`Msm::prepare`] and started by one doorbell in [`Msm::submit`]. The host
+//! takes no part in the streaming, so the next job can be submitted while the last one reduces.
+//!
+//! Bytes are little-endian. A scalar has 32 bytes, canonical or in Montgomery form (times 2^256 modulo r). A point
+//! has 64: x then y, each in Montgomery form modulo p, all zeros for infinity. A result has 96: X, Y, Z,
+//! homogeneous (x = X/Z, y = Y/Z), in Montgomery form, any representative below 2p, Z = 0 for infinity.
+
+pub mod curve;
+mod data;
+mod design;
+mod error;
+mod plan;
+mod running;
+
+pub use data::{Points, Scalars};
+pub use design::{Design, Fill};
+pub use error::MsmError;
+pub use plan::Job;
+
+use crate::bus::BusError;
+use crate::card::{Card, UserBar};
+use crate::engine::{Channel, ChannelOptions, Poll, Ring};
+use crate::memory::Buffer;
+use crate::regs::{Direction, GONE, msm as regs};
+use running::{Running, Stage};
+use std::collections::VecDeque;
+use std::ops::Range;
+use std::time::{Duration, Instant};
+
+/// How scalars lie in memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum ScalarForm {
+    /// The number itself, below r.
+    #[default]
+    Canonical,
+    /// The number times 2^256 modulo r: what arkworks and halo2curves hold in memory.
+    Montgomery,
+}
+
+/// How a client is set up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct MsmOptions {
+    /// H2C channel that streams (0 to 3).
+    pub h2c: usize,
+    /// C2H channel that fetches results (0 to 3).
+    pub c2h: usize,
+    /// Ring of the streaming channel; `None` takes chains, which start a whole program by one doorbell.
+    pub ring: Option<Ring>,
+    /// Pairs a chunk; `None` takes [`Design::default_chunk`].
+    pub chunk: Option<u32>,
+    /// Set up the streaming channel's other options.
+    pub channel: ChannelOptions,
+}
+
+/// A result and what it is the result of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Output {
+    /// The job's label.
+    pub label: u32,
+    /// 96 bytes: X, Y, Z; see the [module](self).
+    pub bytes: [u8; regs::RESULT_BYTES],
+}
+
+/// Names a submitted job.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct JobTicket(u64);
+
+/// How many results are kept for tickets that nobody asked about.
+const KEPT_RESULTS: usize = 1024;
+/// Pause between two looks at the design's registers.
+const LOOK_INTERVAL: Duration = Duration::from_micros(20);
+
+/// The client. See the [module](self).
+#[derive(Debug)]
+pub struct Msm {
+    card: Card,
+    user: UserBar,
+    design: Design,
+    h2c: Channel,
+    c2h: Channel,
+    result: Buffer,
+    chunk: Option<u32>,
+    running: VecDeque<Running>,
+    finished: VecDeque<(u64, Output)>,
+    /// Jobs lost by a recovery: tickets in these ranges have no result.
+    lost: Vec<Range<u64>>,
+    next: u64,
+    label: u32,
+}
+
+impl Msm {
+    /// Takes the design on `card` over: drops what a predecessor left, and takes one channel of each direction.
+    ///
+    /// # Errors
+    ///
+    /// The card's logic is not this design, a channel is taken, or memory cannot be had.
+    pub fn open(card: &Card, options: MsmOptions) -> Result<Self, MsmError> {
+        let user = card.user()?;
+        let design = Design::read(&user)?;
+        let channel = ChannelOptions { ring: Some(options.ring.unwrap_or(Ring::Chain)), ..options.channel };
+        let h2c = card.channel(Direction::H2C, options.h2c, channel)?;
+        let c2h = card.c2h(options.c2h)?;
+        let result = card.allocate(regs::RESULT_BYTES as u64, Direction::C2H)?;
+        user.write(regs::CTRL, regs::Ctrl::SOFT_RESET.bits())?;
+        if let Some(chunk) = options.chunk {
+            design.check_chunk(chunk)?;
+        }
+        Ok(Self {
+            card: card.clone(),
+            user,
+            design,
+            h2c,
+            c2h,
+            result,
+            chunk: options.chunk,
+            running: VecDeque::new(),
+            finished: VecDeque::new(),
+            lost: vec![],
+            next: 0,
+            label: 0,
+        })
+    }
+
+    /// What the design is.
+    pub fn design(&self) -> &Design {
+        &self.design
+    }
+
+    /// The card.
+    pub fn card(&self) -> &Card {
+        &self.card
+    }
+
+    /// The streaming channel, for feeding by hand ([`start`](Self::start)).
+    pub fn channel(&mut self) -> &mut Channel {
+        &mut self.h2c
+    }
+
+    /// Pairs a chunk that [`prepare`](Self::prepare) uses.
+    pub fn chunk(&self) -> u32 {
+        self.chunk.unwrap_or_else(|| self.design.default_chunk())
+    }
+
+    /// Jobs that have no result yet.
+    pub fn in_flight(&self) -> usize {
+        self.running.len()
+    }
+
+    /// Starts a job: pushes its task, and rings the doorbell of its program.
+    ///
+    /// # Errors
+    ///
+    /// [`MsmError::Busy`] when the design's task queue is full: poll earlier jobs first. Nothing was started then.
+    pub fn submit(&mut self, job: &Job) -> Result<JobTicket, MsmError> {
+        let Some(program) = &job.program else { return Ok(self.finish_empty()) };
+        self.check_room()?;
+        let stream = self.h2c.run(program)?;
+        self.push_task(job.pairs, job.form)?;
+        Ok(self.track(job.pairs, Stage::Streaming(stream)))
+    }
+
+    /// Starts a task whose data the caller streams, through [`channel`](Self::channel) or another channel.
+    ///
+    /// # Errors
+    ///
+    /// As [`submit`](Self::submit); [`MsmError::TooMany`].
+    pub fn start(&mut self, pairs: u32, form: ScalarForm) -> Result<JobTicket, MsmError> {
+        self.design.check_pairs(pairs.into())?;
+        if pairs == 0 {
+            return Ok(self.finish_empty());
+        }
+        self.check_room()?;
+        self.push_task(pairs, form)?;
+        Ok(self.track(pairs, Stage::Reducing))
+    }
+
+    fn check_room(&self) -> Result<(), MsmError> {
+        let (running, room) = (self.running.len(), self.design.tasks as usize);
+        if running >= room { Err(MsmError::Busy { running, room }) } else { Ok(()) }
+    }
+
+    fn push_task(&self, pairs: u32, form: ScalarForm) -> Result<(), BusError> {
+        let mode = match form {
+            ScalarForm::Canonical => regs::Mode::empty(),
+            ScalarForm::Montgomery => regs::Mode::MONTGOMERY,
+        };
+        self.user.write(regs::N_ELEMENTS, pairs)?;
+        self.user.write(regs::MODE, mode.bits())?;
+        self.user.write(regs::LABEL, self.label)?;
+        self.user.write(regs::PUSH_TASK, 1)
+    }
+
+    fn track(&mut self, pairs: u32, stage: Stage) -> JobTicket {
+        let (sequence, label) = (self.next, self.label);
+        self.next += 1;
+        self.label = self.label.wrapping_add(1);
+        self.running.push_back(Running { sequence, label, pairs, stage });
+        JobTicket(sequence)
+    }
+
+    /// A job of no pairs: infinity, without asking the card.
+    fn finish_empty(&mut self) -> JobTicket {
+        let (sequence, label) = (self.next, self.label);
+        self.next += 1;
+        self.label = self.label.wrapping_add(1);
+        let mut bytes = [0; regs::RESULT_BYTES];
+        bytes[32] = 1; // (0 : Y : 0) with any Y but 0
+        self.keep(sequence, Output { label, bytes });
+        JobTicket(sequence)
+    }
+
+    fn keep(&mut self, sequence: u64, output: Output) {
+        if self.finished.len() == KEPT_RESULTS {
+            self.finished.pop_front();
+        }
+        self.finished.push_back((sequence, output));
+    }
+
+    /// The label of the next job; each job adds one.
+    pub fn set_label(&mut self, label: u32) {
+        self.label = label;
+    }
+
+    /// Whether all of a job's data was accepted by the card: the moment at which its buffers may be written again.
+    ///
+    /// # Errors
+    ///
+    /// The streaming channel failed.
+    pub fn poll_accepted(&mut self, ticket: JobTicket) -> Result<Poll, MsmError> {
+        let Some(job) = self.running.iter().find(|job| job.sequence == ticket.0) else {
+            return self.known(ticket).map(|()| Poll::Ready);
+        };
+        match job.stage {
+            Stage::Streaming(stream) => Ok(self.h2c.poll(stream)?),
+            _ => Ok(Poll::Ready),
+        }
+    }
+
+    /// A job's result, if it is there. Gives it once.
+    ///
+    /// While data streams this reads host memory only; once all of it was accepted, each poll reads one register.
+    ///
+    /// # Errors
+    ///
+    /// A channel failed, the design reports another job's result, or the ticket has no result (any more).
+    pub fn poll(&mut self, ticket: JobTicket) -> Result<Option<Output>, MsmError> {
+        if let Some(at) = self.finished.iter().position(|(sequence, _)| *sequence == ticket.0) {
+            return Ok(self.finished.remove(at).map(|(_, output)| output));
+        }
+        if !self.running.iter().any(|job| job.sequence == ticket.0) {
+            self.known(ticket)?;
+            return Err(MsmError::NoResult);
+        }
+        self.advance()?;
+        let found = self.finished.iter().position(|(sequence, _)| *sequence == ticket.0);
+        Ok(found.and_then(|at| self.finished.remove(at)).map(|(_, output)| output))
+    }
+
+    fn known(&self, ticket: JobTicket) -> Result<(), MsmError> {
+        match ticket.0 {
+            sequence if self.lost.iter().any(|range| range.contains(&sequence)) => Err(MsmError::Lost),
+            sequence if sequence < self.next => Ok(()),
+            _ => Err(MsmError::NoResult),
+        }
+    }
+
+    /// Brings the oldest job one step further, if it can go.
+    fn advance(&mut self) -> Result<(), MsmError> {
+        // All streams are polled, as polling starts the program that waits for the one before.
+        for job in &mut self.running {
+            if let Stage::Streaming(stream) = job.stage {
+                match self.h2c.poll(stream)? {
+                    Poll::Ready => job.stage = Stage::Reducing,
+                    Poll::Pending => break,
+                }
+            }
+        }
+        let Some(job) = self.running.front_mut() else { return Ok(()) };
+        match job.stage {
+            Stage::Streaming(_) => Ok(()),
+            Stage::Reducing => {
+                match self.user.read(regs::RESULT_VALID)? {
+                    1 => {}
+                    GONE => return Err(MsmError::Gone),
+                    _ => return Ok(()),
+                }
+                let len = regs::RESULT_BYTES as u64;
+                job.stage = Stage::Fetching(self.c2h.submit(&self.result, 0..len, regs::RESULT_WINDOW)?);
+                Ok(())
+            }
+            Stage::Fetching(fetch) => {
+                if self.c2h.poll(fetch)? == Poll::Pending {
+                    return Ok(());
+                }
+                let (expected, label) = (job.label, self.user.read(regs::RESULT_LABEL)?);
+                if label != expected {
+                    return Err(MsmError::WrongLabel { expected, label });
+                }
+                let mut bytes = [0; regs::RESULT_BYTES];
+                self.result.read(0, &mut bytes)?;
+                self.user.write(regs::POP_RESULT, 1)?;
+                let sequence = job.sequence;
+                self.running.pop_front();
+                self.keep(sequence, Output { label, bytes });
+                Ok(())
+            }
+        }
+    }
+
+    /// Waits for a job's result.
+    ///
+    /// # Errors
+    ///
+    /// As [`poll`](Self::poll), and [`MsmError::Deadline`], which tells what holds the job up; it is then still in flight.
+    pub fn wait(&mut self, ticket: JobTicket, limit: Duration) -> Result<Output, MsmError> {
+        let begin = Instant::now();
+        loop {
+            if let Some(output) = self.poll(ticket)? {
+                return Ok(output);
+            }
+            if begin.elapsed() >= limit {
+                return Err(self.deadline(ticket, limit)?);
+            }
+            self.pause(ticket, begin + limit)?;
+        }
+    }
+
+    /// Waits until a job's data was accepted: the article's timer ends here.
+    ///
+    /// # Errors
+    ///
+    /// As [`wait`](Self::wait).
+    pub fn wait_accepted(&mut self, ticket: JobTicket, limit: Duration) -> Result<(), MsmError> {
+        let begin = Instant::now();
+        while self.poll_accepted(ticket)? == Poll::Pending {
+            if begin.elapsed() >= limit {
+                return Err(self.deadline(ticket, limit)?);
+            }
+            self.pause(ticket, begin + limit)?;
+        }
+        Ok(())
+    }
+
+    /// Lets some time pass: on the streaming channel while data streams, which finds engine errors; asleep otherwise.
+    fn pause(&mut self, ticket: JobTicket, end: Instant) -> Result<(), MsmError> {
+        let job = self.running.iter().find(|job| job.sequence == ticket.0);
+        let Some(Stage::Streaming(stream)) = job.map(|job| &job.stage) else {
+            crate::bus::counts::system_call();
+            std::thread::sleep(LOOK_INTERVAL);
+            return self.design.check_alive(&self.user);
+        };
+        match self.h2c.wait(*stream, end.saturating_duration_since(Instant::now())) {
+            Ok(()) | Err(crate::engine::EngineError::Deadline { .. }) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    fn deadline(&mut self, ticket: JobTicket, waited: Duration) -> Result<MsmError, MsmError> {
+        let job = self.running.iter().find(|job| job.sequence == ticket.0).ok_or(MsmError::NoResult)?;
+        let (label, pairs, streaming) = (job.label, job.pairs, matches!(job.stage, Stage::Streaming(_)));
+        let fill = self.fill()?;
+        let channel = if streaming { Some(Box::new(self.h2c.snapshot()?)) } else { None };
+        Ok(MsmError::Deadline { label, pairs, waited, fill: Box::new(fill), channel })
+    }
+
+    /// How full the design's FIFOs are, and how far it came.
+    ///
+    /// # Errors
+    ///
+    /// The bus failed.
+    pub fn fill(&self) -> Result<Fill, MsmError> {
+        Fill::read(&self.user, &self.design)
+    }
+
+    /// After an error: drops all jobs, empties the design, and makes the channels usable again.
+    ///
+    /// # Errors
+    ///
+    /// An engine does not become idle, or the bus failed.
+    pub fn recover(&mut self) -> Result<(), MsmError> {
+        use regs::Ctrl;
+        let user = self.user.clone();
+        // Data that waits for room in a FIFO keeps the engine busy, so the FIFOs are emptied until it is idle.
+        let flush = || user.write(regs::CTRL, (Ctrl::ABORT | Ctrl::FLUSH).bits());
+        flush()?;
+        self.h2c.recover_with(&mut || Ok(flush()?))?;
+        self.c2h.recover()?;
+        self.user.write(regs::CTRL, Ctrl::SOFT_RESET.bits())?;
+        if let Some(first) = self.running.front() {
+            self.lost.push(first.sequence..self.next);
+        }
+        self.running.clear();
+        Ok(())
+    }
+}

@@ -1,0 +1,21 @@
+//! Jobs on the card.
+
+use crate::engine::Ticket;
+
+#[derive(Debug)]
+pub(super) enum Stage {
+    /// Its data is being sent.
+    Streaming(Ticket),
+    /// All data was accepted; the core computes.
+    Reducing,
+    /// The result is being fetched.
+    Fetching(Ticket),
+}
+
+#[derive(Debug)]
+pub(super) struct Running {
+    pub sequence: u64,
+    pub label: u32,
+    pub pairs: u32,
+    pub stage: Stage,
+}

@@ -1,0 +1,144 @@
+//! The parts of the examples that need no card.
+
+#[path = "../examples/common/mod.rs"]
+mod common;
+#[path = "../examples/prove/groth16.rs"]
+mod groth16;
+
+use ark_bn254::{Bn254, Fr, G1Affine, G1Projective};
+use ark_ec::{AffineRepr, CurveGroup, VariableBaseMSM};
+use ark_groth16::Groth16;
+use common::kernel_driver::{Channel, Cost, msm_feed};
+use common::{data, human};
+use groth16::{Query, Setup};
+use semaphore_rs_ark_circom::CircomReduction;
+use std::collections::HashSet;
+
+#[test]
+fn a_proof_in_parts_is_arkworks_proof_and_a_wrong_sum_is_rejected() {
+    let setup = Setup::read(16).unwrap();
+    let witness = setup.witness(1).unwrap();
+    let blinding = groth16::blinding();
+    let prove = |wrong: Option<Query>| {
+        let mut order = vec![];
+        let mut msm = |query: Query, scalars: &[Fr]| {
+            order.push(query);
+            let sum = data::cpu_msm(setup.points(query), scalars)?.into_group();
+            Ok(if wrong == Some(query) { sum + G1Affine::generator() } else { sum })
+        };
+        let proved = groth16::prove(&setup, &witness, blinding, &mut msm).unwrap();
+        assert_eq!(order, Query::ALL);
+        assert!(proved.quotient_seconds > 0.0 && proved.g2_seconds > 0.0);
+        proved.proof
+    };
+    let usual = Groth16::<Bn254, CircomReduction>::create_proof_with_reduction_and_matrices(
+        &setup.key,
+        blinding[0],
+        blinding[1],
+        &setup.constraints.matrices,
+        setup.constraints.num_instance_variables,
+        setup.constraints.num_constraints,
+        &witness.assignment,
+    );
+    assert_eq!(prove(None), usual.unwrap());
+    assert!(setup.verify(&witness, &prove(None)).unwrap());
+    for query in Query::ALL {
+        assert!(!setup.verify(&witness, &prove(Some(query))).unwrap(), "{query:?}");
+    }
+    assert!(!setup.verify(&setup.witness(2).unwrap(), &prove(None)).unwrap());
+}
+
+#[test]
+fn an_error_of_a_sum_ends_the_proof() {
+    let setup = Setup::read(16).unwrap();
+    let witness = setup.witness(1).unwrap();
+    let mut msm = |_: Query, _: &[Fr]| -> anyhow::Result<G1Projective> { anyhow::bail!("no card") };
+    let error = groth16::prove(&setup, &witness, groth16::blinding(), &mut msm).err().unwrap();
+    assert_eq!(error.to_string(), "no card");
+    assert!(Setup::read(17).err().unwrap().to_string().contains("cargo fetch"));
+}
+
+#[test]
+fn made_up_points_are_distinct_points_of_the_curve() {
+    let points = data::random_points(10_000, 1);
+    assert!(points.iter().all(|point| point.is_on_curve() && !point.is_zero()));
+    assert_eq!(points.iter().collect::<HashSet<_>>().len(), points.len());
+    assert_eq!(data::random_points(10_000, 1), points);
+    assert_ne!(data::random_points(1, 2), points[..1]);
+    assert!(data::random_points(0, 1).is_empty());
+    let scalars = data::random_scalars(100, 1);
+    let sum: G1Projective = points.iter().zip(&scalars).map(|(point, scalar)| *point * scalar).sum();
+    assert_eq!(data::cpu_msm(&points[..100], &scalars).unwrap(), sum.into_affine());
+    assert_eq!(G1Projective::msm(&points[..100], &scalars).unwrap(), sum);
+    assert!(
+        data::cpu_msm(&points, &scalars).unwrap_err().to_string().contains("10000 points and 100 scalars")
+    );
+}
+
+#[test]
+fn files_hold_the_cards_bytes() {
+    let folder = tempfile::tempdir().unwrap();
+    let (points, scalars) = (data::random_points(33, 3), data::random_scalars(33, 3));
+    let file = folder.path().join("file");
+    data::write_points(&file, &points).unwrap();
+    assert_eq!(std::fs::metadata(&file).unwrap().len(), 33 * 64);
+    assert_eq!(data::read_points(&file).unwrap(), points);
+    for montgomery in [false, true] {
+        data::write_scalars(&file, &scalars, montgomery).unwrap();
+        assert_eq!(data::read_scalars(&file, montgomery).unwrap(), scalars);
+    }
+    let error = |result: anyhow::Result<()>| format!("{:#}", result.unwrap_err());
+    std::fs::write(&file, [0xff; 64]).unwrap();
+    assert!(error(data::read_points(&file).map(drop)).contains("x of point 0 is not below p"));
+    assert!(error(data::read_scalars(&file, false).map(drop)).contains("scalar 0 is not below r"));
+    std::fs::write(&file, [0; 65]).unwrap();
+    assert!(error(data::read_points(&file).map(drop)).contains("65 bytes, which is no multiple of 64"));
+    std::fs::write(&file, []).unwrap();
+    assert!(data::read_scalars(&file, true).is_err());
+    assert!(error(data::read_points(folder.path()).map(drop)).contains("cannot read points from"));
+    let one = Fr::from(1u64);
+    data::write_scalars(&file, &[one], false).unwrap();
+    assert_eq!(std::fs::read(&file).unwrap()[0], 1);
+    data::write_scalars(&file, &[one], true).unwrap();
+    assert_eq!(std::fs::read(&file).unwrap()[..8], Fr::R.0[0].to_le_bytes());
+}
+
+/// The figures of the module's documentation by hand: 32 and 64 KiB, aligned and not.
+#[test]
+fn the_kernel_driver_pins_a_page_and_makes_a_descriptor_for_every_4_kib() {
+    for (offset, bytes, pages) in
+        [(0, 32 << 10, 8), (16, 32 << 10, 9), (0, 64 << 10, 16), (4095, 64 << 10, 17)]
+    {
+        let cost = Channel::default().write(offset, bytes);
+        let expected =
+            Cost { calls: 1, bytes: bytes as u64, pinned_pages: pages, descriptors: pages, starts: 1 };
+        assert_eq!(cost, expected);
+        assert_eq!((cost.mmio_interrupt(), cost.mmio_polled()), ([7, 5], [5, 2]));
+    }
+    // 16 MiB is 4,096 descriptors: two rings full, three parts from the middle of a ring.
+    let mut channel = Channel::default();
+    assert_eq!(channel.write(0, 16 << 20).starts, 2);
+    channel.write(0, 4096);
+    assert_eq!(channel.write(0, 16 << 20).starts, 3);
+    // The feed of 2^20 pairs in chunks of 512: 2,048 calls each for scalars and points.
+    let cost = msm_feed(1 << 20, 512, 0);
+    assert_eq!((cost.calls, cost.bytes), (4096, 96 << 20));
+    assert_eq!((cost.pinned_pages, cost.descriptors), (24_576, 24_576));
+    assert_eq!(msm_feed(1 << 20, 512, 64).descriptors, 24_576 + 4096);
+    assert_eq!(msm_feed(1025, 1024, 0).calls, 4);
+}
+
+#[test]
+fn numbers_for_people() {
+    assert_eq!(
+        ["0", "999", "1,000", "1,048,576"],
+        [0, 999, 1000, 1 << 20].map(human::count).each_ref().map(|s| s.as_str())
+    );
+    assert_eq!(human::bytes(512), "512 B");
+    assert_eq!(human::bytes(96 << 20), "96.0 MiB");
+    assert_eq!(human::seconds(0.0879), "87.9 ms");
+    assert_eq!(human::seconds(1.5e-6), "1.50 µs");
+    assert_eq!(human::seconds(123.0), "123 s");
+    assert_eq!(human::bandwidth(96 << 20, 0.01), "10.1 GB/s");
+    assert_eq!(human::bandwidth(1 << 20, 0.01), "105 MB/s");
+}

@@ -1,0 +1,98 @@
+//! Programs that suites need and that no private prefix can replace.
+
+use anyhow::{Context, Result, bail, ensure};
+use std::os::unix::fs::MetadataExt;
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+
+/// Where a missing program comes from.
+enum Source {
+    /// A package of the distribution, through the machine's own apt configuration.
+    Apt(&'static str),
+    /// A component of the Rust toolchain.
+    Rustup(&'static str),
+}
+
+const PROGRAMS: [(&str, Source); 5] = [
+    ("cargo-fmt", Source::Rustup("rustfmt")),
+    ("cargo-clippy", Source::Rustup("clippy")),
+    ("cc", Source::Apt("gcc")),
+    ("strace", Source::Apt("strace")),
+    ("valgrind", Source::Apt("valgrind")),
+];
+
+/// Makes sure that `program` is there: installs it where that takes no more than this process has, and otherwise fails
+/// with the command to type.
+pub fn require(program: &str) -> Result<()> {
+    if find(program).is_some() {
+        return Ok(());
+    }
+    let (_, source) = PROGRAMS
+        .iter()
+        .find(|(name, _)| *name == program)
+        .with_context(|| format!("{program} is not here"))?;
+    match source {
+        Source::Apt(package) => {
+            let command = format!("apt-get install -y {package}");
+            ensure!(is_root() && find("apt-get").is_some(), "no {program}; type: sudo {command}");
+            run(&command).or_else(|_| run("apt-get update").and_then(|()| run(&command)))?;
+        }
+        Source::Rustup(component) => {
+            let command = format!("rustup component add {component}");
+            ensure!(
+                find("rustup").is_some(),
+                "no {program}; install Rust through rustup, then type: {command}"
+            );
+            run(&command)?;
+        }
+    }
+    ensure!(find(program).is_some(), "{program} is still not in PATH after its package was installed");
+    Ok(())
+}
+
+fn run(command: &str) -> Result<()> {
+    println!("    {command}");
+    let mut words = command.split(' ');
+    let status = Command::new(words.next().unwrap_or_default())
+        .args(words)
+        .env("DEBIAN_FRONTEND", "noninteractive")
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .status()
+        .with_context(|| format!("`{command}` did not start"))?;
+    if !status.success() {
+        bail!("`{command}` ended with {status}");
+    }
+    Ok(())
+}
+
+fn find(program: &str) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH")?;
+    std::env::split_paths(&path).map(|folder| folder.join(program)).find(|file| file.is_file())
+}
+
+/// The owner of this process' own directory in /proc is its effective user.
+fn is_root() -> bool {
+    std::fs::metadata("/proc/self").is_ok_and(|of| of.uid() == 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::suites::SUITES;
+
+    #[test]
+    fn every_suite_needs_programs_that_are_known() {
+        for program in SUITES.iter().flat_map(|suite| suite.needs.iter().chain(suite.wants)) {
+            assert!(PROGRAMS.iter().any(|(name, _)| name == program), "{program}");
+        }
+    }
+
+    #[test]
+    fn programs_are_looked_up_in_path() {
+        assert!(find("sh").is_some());
+        assert!(require("sh").is_ok());
+        let error = require("no-such-program").unwrap_err();
+        assert_eq!(error.to_string(), "no-such-program is not here");
+    }
+}

@@ -1,0 +1,12 @@
+//! Unit tests, integration tests and documentation tests.
+
+use super::Suite;
+
+pub const SUITE: Suite = Suite {
+    name: "tests",
+    about: "unit, integration and documentation tests",
+    needs: &["cc"],
+    // Tests that use it say that they skip where it is missing.
+    wants: &["strace"],
+    run: |run| run.cargo_test("--workspace"),
+};
