@@ -8,6 +8,7 @@ use std::fs::File;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI32, Ordering};
 use vfio_bindings::bindings::vfio::{
     VFIO_IRQ_INFO_AUTOMASKED, VFIO_IRQ_INFO_EVENTFD, VFIO_IRQ_INFO_MASKABLE, VFIO_IRQ_INFO_NORESIZE,
     VFIO_PCI_CONFIG_REGION_INDEX, VFIO_PCI_INTX_IRQ_INDEX, VFIO_PCI_MSI_IRQ_INDEX, VFIO_PCI_MSIX_IRQ_INDEX,
@@ -23,13 +24,22 @@ pub(super) fn server(socket: OwnedFd, options: &Options) -> Server {
     Server::from_owned_fd(socket, options.function_reset, irqs, regions)
 }
 
-fn region(index: u32, options: &Options) -> ServerRegion {
+/// Sizes of the regions, by index.
+pub(super) fn region_sizes(options: &Options) -> Vec<u64> {
+    (0..VFIO_PCI_NUM_REGIONS).map(|index| region_size(index, options)).collect()
+}
+
+fn region_size(index: u32, options: &Options) -> u64 {
     let bar = options.profile.bars().iter().find(|bar| bar.index == index as usize);
-    let size = match bar {
+    match bar {
         Some(bar) => bar.size,
         None if index == VFIO_PCI_CONFIG_REGION_INDEX => config_space::SIZE,
         None => 0,
-    };
+    }
+}
+
+fn region(index: u32, options: &Options) -> ServerRegion {
+    let size = region_size(index, options);
     let flags = if size == 0 { 0 } else { VFIO_REGION_INFO_FLAG_READ | VFIO_REGION_INFO_FLAG_WRITE };
     let argsz = size_of::<vfio_region_info>() as u32;
     ServerRegion {
@@ -50,23 +60,40 @@ fn irq(index: u32, options: &Options) -> IrqInfo {
 }
 
 /// A client's way to the card.
-pub(super) struct Backend(pub Arc<Card>);
+pub(super) struct Backend {
+    card: Arc<Card>,
+    /// The server forgets the number of an error; it is kept here for whoever carries the reply.
+    errno: Arc<AtomicI32>,
+}
+
+impl Backend {
+    pub fn new(card: Arc<Card>, errno: Arc<AtomicI32>) -> Self {
+        Self { card, errno }
+    }
+
+    fn note(&self, result: io::Result<()>) -> io::Result<()> {
+        if let Err(error) = &result {
+            self.errno.store(error.raw_os_error().unwrap_or(libc::EINVAL), Ordering::SeqCst);
+        }
+        result
+    }
+}
 
 impl ServerBackend for Backend {
     fn region_read(&mut self, region: u32, offset: u64, data: &mut [u8]) -> io::Result<()> {
         if region == VFIO_PCI_CONFIG_REGION_INDEX {
-            self.0.config_read(offset, data);
+            self.card.config_read(offset, data);
         } else {
-            self.0.bar_read(region as usize, offset, data);
+            self.card.bar_read(region as usize, offset, data);
         }
         Ok(())
     }
 
     fn region_write(&mut self, region: u32, offset: u64, data: &[u8]) -> io::Result<()> {
         if region == VFIO_PCI_CONFIG_REGION_INDEX {
-            self.0.config_write(offset, data);
+            self.card.config_write(offset, data);
         } else {
-            self.0.bar_write(region as usize, offset, data);
+            self.card.bar_write(region as usize, offset, data);
         }
         Ok(())
     }
@@ -81,29 +108,29 @@ impl ServerBackend for Backend {
     ) -> io::Result<()> {
         let (read, write) = (flags.contains(DmaMapFlags::READ), flags.contains(DmaMapFlags::WRITE));
         let mapped =
-            self.0.shared.guest.map(address, size, Permissions { read, write }, file.as_ref(), offset);
+            self.card.shared.guest.map(address, size, Permissions { read, write }, file.as_ref(), offset);
         tracing::trace!("map {address:#x} +{size:#x} read {read} write {write}: {mapped:?}");
-        mapped
+        self.note(mapped)
     }
 
     fn dma_unmap(&mut self, flags: DmaUnmapFlags, address: u64, size: u64) -> io::Result<()> {
         tracing::trace!("unmap {address:#x} +{size:#x} {flags:?}");
         if flags.contains(DmaUnmapFlags::UNMAP_ALL) {
-            self.0.shared.guest.unmap_all();
+            self.card.shared.guest.unmap_all();
             return Ok(());
         }
-        self.0.shared.guest.unmap(address, size)
+        self.note(self.card.shared.guest.unmap(address, size))
     }
 
     fn reset(&mut self) -> io::Result<()> {
-        if !self.0.shared.options.function_reset {
-            return Err(io::ErrorKind::Unsupported.into());
+        if !self.card.shared.options.function_reset {
+            return self.note(Err(io::Error::from_raw_os_error(libc::ENOTTY)));
         }
-        self.0.reset();
+        self.card.reset();
         Ok(())
     }
 
     fn set_irqs(&mut self, index: u32, flags: u32, start: u32, count: u32, fds: Vec<File>) -> io::Result<()> {
-        self.0.shared.irq.set_irqs(index, flags, start, count, fds)
+        self.note(self.card.shared.irq.set_irqs(index, flags, start, count, fds))
     }
 }

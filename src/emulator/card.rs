@@ -165,7 +165,7 @@ impl Card {
 
     /// AXI-Lite moves 32-bit words.
     fn words(&self, offset: u64, len: usize) -> bool {
-        let words = offset % 4 == 0 && len % 4 == 0;
+        let words = offset.is_multiple_of(4) && len.is_multiple_of(4);
         if !words {
             self.shared.log.violation(Rule::AccessWidth, offset, None);
         }

@@ -93,7 +93,7 @@ impl Registers {
     }
 
     fn may_fetch(&self, counts_credits: bool) -> bool {
-        !self.fetch_halted && !(counts_credits && self.credit_mode && self.credits == 0)
+        !(self.fetch_halted || counts_credits && self.credit_mode && self.credits == 0)
     }
 
     fn go_idle(&mut self, clear_run: bool) {
@@ -227,8 +227,18 @@ impl Channel {
         regs.running = true;
         regs.launch = Some((regs.start, regs.adjacent));
         regs.starved = !regs.may_fetch(self.counts_credits());
+        if !regs.starved {
+            self.check_bus_master(regs.start);
+        }
         regs.perf.channel_starts();
         self.update_irq(regs);
+    }
+
+    /// The client lets the engine fetch from `address`.
+    fn check_bus_master(&self, address: u64) {
+        if !self.shared.link.bus_master() {
+            self.violation(Rule::BusMasterOff, address);
+        }
     }
 
     /// Writes one of the registers that hold the first descriptor's address.
@@ -274,7 +284,10 @@ impl Channel {
     }
 
     fn feed(&self, mut regs: MutexGuard<'_, Registers>) {
-        regs.starved &= !regs.may_fetch(self.counts_credits());
+        if regs.starved && regs.may_fetch(self.counts_credits()) {
+            regs.starved = false;
+            self.check_bus_master(regs.start);
+        }
         drop(regs);
         self.poke();
     }
@@ -371,6 +384,9 @@ impl Channel {
 
     /// Goes idle after a descriptor with Stop.
     pub fn end_list(&self, regs: &mut Registers) {
+        if regs.stopping {
+            self.raise(regs, Status::IDLE_STOPPED.bits());
+        }
         regs.go_idle(self.shared.options.switches.stop_clears_run);
     }
 

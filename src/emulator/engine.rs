@@ -12,6 +12,7 @@ use crate::regs::channel::{Control, Status};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use std::collections::VecDeque;
+use std::sync::atomic::{Ordering, fence};
 use std::time::{Duration, Instant};
 
 /// Descriptors that the engine holds at most. Silicon's buffer of 512 or 1024 is shared by the channels of a direction
@@ -48,8 +49,6 @@ pub(super) struct Engine {
     adjacent: u32,
     /// A Stop or an error was fetched: nothing comes after it.
     ended: bool,
-    /// The bus master violation of this run is in the log.
-    reported: bool,
     current: Option<Transfer>,
     descriptors: Cursor,
     reports: Cursor,
@@ -66,7 +65,6 @@ impl Engine {
             next: 0,
             adjacent: 0,
             ended: false,
-            reported: false,
             current: None,
             descriptors: Cursor::default(),
             reports: Cursor::default(),
@@ -80,7 +78,6 @@ impl Engine {
         self.fetched.clear();
         self.current = None;
         self.ended = false;
-        self.reported = false;
     }
 
     /// Does what there is to do.
@@ -184,12 +181,8 @@ impl Engine {
             return if starves { Step::Wait } else { Step::Again };
         };
         if !channel.shared.link.bus_master() {
-            if !std::mem::replace(&mut self.reported, true) {
-                channel.violation(Rule::BusMasterOff, self.next);
-            }
             return Step::Wait;
         }
-        self.reported = true;
         self.check_block(channel);
         let count = self.request_length(channel, allowed);
         channel.take_credits(count);
@@ -291,6 +284,8 @@ impl Engine {
     fn write_back(&mut self, channel: &Channel, write_back: Option<(u64, u32)>) {
         if let Some((iova, word)) = write_back {
             add(&channel.shared.log.count.write_backs, 1);
+            // Who polls the word reads payload next: that must be there first.
+            fence(Ordering::Release);
             self.post(channel, iova, &word.to_le_bytes(), Purpose::WriteBack);
         }
     }

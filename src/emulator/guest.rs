@@ -8,6 +8,9 @@ use std::io;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 use vm_memory::VolatileSlice;
 
+/// What maps are made of.
+const PAGE: u64 = 4096;
+
 /// What an access does to host memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Access {
@@ -70,7 +73,8 @@ pub(super) struct GuestMemory {
 }
 
 impl GuestMemory {
-    /// Adds a map. Without a file the addresses are taken, but what lies there is out of reach.
+    /// Adds a map, with the errors of VFIO's type1 driver. Without a file the addresses are taken, but what lies there is out
+    /// of reach.
     pub fn map(
         &self,
         iova: u64,
@@ -79,9 +83,9 @@ impl GuestMemory {
         file: Option<&File>,
         offset: u64,
     ) -> io::Result<()> {
-        let end = iova.checked_add(size.wrapping_sub(1));
-        if size == 0 || end.is_none() {
-            return Err(io::ErrorKind::InvalidInput.into());
+        let whole_pages = (iova | size | offset).is_multiple_of(PAGE);
+        if size == 0 || !whole_pages || iova.checked_add(size - 1).is_none() {
+            return Err(io::Error::from_raw_os_error(libc::EINVAL));
         }
         let memory = file.map(|file| Mapping::of_file(file, offset, size, allowed.write)).transpose()?;
         let map = Map { iova, size, allowed, reachable: memory.is_some(), memory: RwLock::new(memory) };
@@ -89,7 +93,7 @@ impl GuestMemory {
         let before = maps.range(..=iova).next_back().is_some_and(|(_, map)| map.contains(iova));
         let after = maps.range(iova..).next().is_some_and(|(&next, _)| u128::from(next) < map.end());
         if before || after {
-            return Err(io::ErrorKind::AlreadyExists.into());
+            return Err(io::Error::from_raw_os_error(libc::EEXIST));
         }
         maps.insert(iova, Arc::new(map));
         Ok(())
@@ -104,7 +108,7 @@ impl GuestMemory {
         let inside = maps.range(iova..).map(|(_, map)| map).take_while(|map| u128::from(map.iova) < end);
         let inside: Vec<_> = inside.cloned().collect();
         if cut_below || inside.last().is_some_and(|map| map.end() > end) {
-            return Err(io::ErrorKind::InvalidInput.into());
+            return Err(io::Error::from_raw_os_error(libc::EINVAL));
         }
         for map in &inside {
             maps.remove(&map.iova);
@@ -226,11 +230,16 @@ mod tests {
     fn maps_neither_overlap_nor_are_cut() {
         let (guest, file) = (GuestMemory::default(), file());
         guest.map(0x2000, 0x2000, BOTH, Some(&file), 0).unwrap();
-        for (iova, size) in [(0x2000, 0x1000), (0x1000, 0x1001), (0x3fff, 1), (0, 0x1_0000)] {
-            let error = guest.map(iova, size, BOTH, Some(&file), 0).unwrap_err();
-            assert!(matches!(error.kind(), io::ErrorKind::AlreadyExists | io::ErrorKind::InvalidInput));
+        let errno =
+            |iova, size, offset| guest.map(iova, size, BOTH, None, offset).unwrap_err().raw_os_error();
+        for (iova, size) in [(0x2000, 0x1000), (0x1000, 0x2000), (0x3000, 0x1000), (0, 0x1_0000)] {
+            assert_eq!(errno(iova, size, 0), Some(libc::EEXIST));
         }
-        assert!(guest.map(u64::MAX, 2, BOTH, None, 0).is_err());
+        for (iova, size, offset) in
+            [(0, 0, 0), (0x10, 0x1000, 0), (0, 0x10, 0), (0, 0x1000, 1), (!0xfff, 0x2000, 0)]
+        {
+            assert_eq!(errno(iova, size, offset), Some(libc::EINVAL));
+        }
         assert!(guest.unmap(0x3000, 0x1000).is_err());
         assert!(guest.unmap(0x2000, 0x1000).is_err());
         guest.unmap(0x8000, 0x1000).unwrap();

@@ -118,13 +118,21 @@ impl Irq {
 
     /// The level of a channel's source.
     pub fn set_channel(&self, bit: u32, level: bool) {
-        self.change(|state| set(&mut state.channel.sources, bit, level));
+        let mut state = lock(&self.state);
+        // Mostly nothing changes, descriptor after descriptor.
+        if (state.channel.sources >> bit & 1 != 0) != level {
+            state.channel.sources ^= 1 << bit;
+            state.deliver(&self.log);
+        }
     }
 
     /// The level of a user source.
     pub fn set_user(&self, line: usize, level: bool) {
         if line < crate::regs::USER_IRQS {
-            self.change(|state| set(&mut state.user.sources, line as u32, level));
+            self.change(|state| {
+                let bit = 1 << line;
+                state.user.sources = state.user.sources & !bit | if level { bit } else { 0 };
+            });
         }
     }
 
@@ -340,10 +348,6 @@ fn signal(eventfd: Option<&mut File>, log: &Log) -> bool {
 fn is_eventfd(file: &File) -> bool {
     let link = std::fs::read_link(format!("/proc/self/fd/{}", file.as_raw_fd()));
     link.is_ok_and(|target| target.as_os_str() == "anon_inode:[eventfd]")
-}
-
-fn set(word: &mut u32, bit: u32, level: bool) {
-    *word = *word & !(1 << bit) | u32::from(level) << bit;
 }
 
 fn bits(word: u32) -> impl Iterator<Item = usize> {

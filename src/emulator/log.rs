@@ -192,16 +192,18 @@ pub(super) struct Log {
 
 impl Log {
     pub fn violation(&self, rule: Rule, address: u64, channel: Option<ChannelId>) {
-        let violation = Violation { rule, address, channel };
-        tracing::warn!("{violation}");
         add(&self.count.violations, 1);
-        push(lock(&self.violations), violation);
+        let violation = Violation { rule, address, channel };
+        if push(lock(&self.violations), violation) {
+            tracing::warn!("{violation}");
+        }
     }
 
     pub fn fault(&self, fault: Fault) {
-        tracing::debug!("{fault}");
         add(&self.count.faults, 1);
-        push(lock(&self.faults), fault);
+        if push(lock(&self.faults), fault) {
+            tracing::debug!("{fault}");
+        }
     }
 
     pub fn violations(&self) -> Vec<Violation> {
@@ -217,10 +219,13 @@ impl Log {
     }
 }
 
-fn push<T>(mut log: MutexGuard<'_, Vec<T>>, entry: T) {
-    if log.len() < LOG_LENGTH {
+/// False if the log is full.
+fn push<T>(mut log: MutexGuard<'_, Vec<T>>, entry: T) -> bool {
+    let room = log.len() < LOG_LENGTH;
+    if room {
         log.push(entry);
     }
+    room
 }
 
 /// Adds to a counter.

@@ -13,7 +13,7 @@ const CONTROL: u32 = 0x0eff_fe7f;
 const IRQ_ENABLE: u32 = 0x00ff_fe7e;
 /// Any alignment, lengths by byte, 64 address bits: what cards with memory-mapped channels report.
 const ALIGNMENTS: u32 = 0x0001_0140;
-/// "Pending count": read by the kernel driver, absent from PG195; falls into the default below.
+/// PG195, "Config Block System ID".
 const SYSTEM_ID: u32 = 0xff01;
 /// 512 bits.
 const DATA_WIDTH: u32 = 3;
@@ -65,7 +65,7 @@ impl Card {
     /// 32-bit accesses only; the MSI-X table takes 64-bit ones too (PCI, "MSI-X Table Structure").
     fn supported(&self, offset: u64, len: usize) -> bool {
         let table = offset >= REGISTER_SPACE && len == 8;
-        let supported = offset % 4 == 0 && (len == 4 || table);
+        let supported = offset.is_multiple_of(4) && (len == 4 || table);
         if !supported {
             self.shared.log.violation(Rule::AccessWidth, offset, None);
         }
@@ -207,6 +207,7 @@ impl Channel {
             chan::PERF_CYCLES_HI => regs.perf.read_cycles()[1],
             chan::PERF_DATA_LO => regs.perf.read_data()[0],
             chan::PERF_DATA_HI => regs.perf.read_data()[1],
+            // Also the "pending count" at 0xd4, which `xdma.ko` reads and PG195 does not have.
             _ => 0,
         }
     }

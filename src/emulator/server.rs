@@ -8,14 +8,14 @@ use super::card::Card;
 use super::log::lock;
 use super::wire::{self, Message, Verdict};
 use std::fs::{self, Permissions};
-use std::io::{self, Read, Write};
+use std::io;
 use std::net::Shutdown;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::{Builder, JoinHandle};
 use std::time::Duration;
@@ -23,8 +23,6 @@ use tempfile::TempDir;
 
 /// How long a new client waits for one that is just going.
 const GRACE: Duration = Duration::from_millis(250);
-/// Bytes of a reply that are carried at a time.
-const REPLY: usize = 64 << 10;
 
 /// A card being served. Dropping it ends that, whatever a client does.
 pub(super) struct Service {
@@ -40,6 +38,9 @@ struct Doors {
     outer: UnixListener,
     inner: UnixListener,
     inner_path: PathBuf,
+    regions: Vec<u64>,
+    /// Of the last error that the card returned.
+    errno: Arc<AtomicI32>,
     stopping: AtomicBool,
     session: Mutex<Option<Session>>,
     free: Condvar,
@@ -55,10 +56,12 @@ struct Session {
 impl Service {
     /// Serves `card` at `path`, or in a directory of its own.
     pub fn start(card: Arc<Card>, path: Option<&Path>) -> io::Result<Self> {
-        // Directories made here have mode 0700, so the inner socket is nobody else's.
+        // The directory is private, so the inner socket is nobody else's.
+        let mut private = tempfile::Builder::new();
+        private.permissions(Permissions::from_mode(0o700));
         let directory = match path.map(|path| path.parent().filter(|parent| !parent.as_os_str().is_empty())) {
-            None => TempDir::with_prefix("xdma-")?,
-            Some(parent) => TempDir::with_prefix_in(".xdma-", parent.unwrap_or(Path::new(".")))?,
+            None => private.prefix("xdma-").tempdir()?,
+            Some(parent) => private.prefix(".xdma-").tempdir_in(parent.unwrap_or(Path::new(".")))?,
         };
         let inner_path = directory.path().join("i");
         let (made, inner) = (directory.path().join("s"), UnixListener::bind(&inner_path)?);
@@ -77,6 +80,8 @@ impl Service {
             outer,
             inner,
             inner_path,
+            regions: backend::region_sizes(&card.shared.options),
+            errno: Arc::default(),
             stopping: AtomicBool::new(false),
             session: Mutex::new(None),
             free: Condvar::new(),
@@ -139,7 +144,7 @@ impl Doors {
     fn serve(&self, card: Arc<Card>) {
         let Ok(inner) = self.inner.try_clone() else { return };
         let server = backend::server(OwnedFd::from(inner), &card.shared.options);
-        let mut backend = Backend(Arc::clone(&card));
+        let mut backend = Backend::new(Arc::clone(&card), Arc::clone(&self.errno));
         while !self.stopping() {
             match catch_unwind(AssertUnwindSafe(|| server.run(&mut backend))) {
                 Ok(Ok(())) => {}
@@ -187,15 +192,15 @@ impl Doors {
         waited.unwrap_or_else(PoisonError::into_inner).0.is_none()
     }
 
-    fn open(&self, client: UnixStream) -> io::Result<()> {
+    fn open(self: &Arc<Self>, client: UnixStream) -> io::Result<()> {
         let server = UnixStream::connect(&self.inner_path)?;
         let answers = Arc::new(Mutex::new(client.try_clone()?));
         let mut session = lock(&self.session);
         let commands = {
             let (mut client, mut server) = (client.try_clone()?, server.try_clone()?);
-            let answers = Arc::clone(&answers);
+            let (answers, doors) = (Arc::clone(&answers), Arc::clone(self));
             Builder::new().name("xdma commands".into()).spawn(move || {
-                if let Err(error) = carry_commands(&mut client, &mut server, &answers) {
+                if let Err(error) = doors.carry_commands(&mut client, &mut server, &answers) {
                     tracing::warn!("connection ended: {error}");
                 }
                 // What was sent is still carried out, then the server sees the end.
@@ -203,16 +208,48 @@ impl Doors {
             })?
         };
         let replies = {
-            let (mut server, client) = (server.try_clone()?, client.try_clone()?);
+            let (mut server, client, doors) = (server.try_clone()?, client.try_clone()?, Arc::clone(self));
             Builder::new().name("xdma replies".into()).spawn(move || {
                 // Either end may close at any time.
-                let _ = carry_replies(&mut server, &answers);
+                let _ = doors.carry_replies(&mut server, &answers);
                 let _ = client.shutdown(Shutdown::Both);
             })?
         };
         *session = Some(Session { client, server, carriers: [commands, replies] });
         if self.stopping() {
             session.iter().for_each(Session::cut);
+        }
+        Ok(())
+    }
+
+    /// Client to server, the first message being VERSION.
+    fn carry_commands(
+        &self,
+        client: &mut UnixStream,
+        server: &mut UnixStream,
+        answers: &Mutex<UnixStream>,
+    ) -> io::Result<()> {
+        let mut greeted = false;
+        while let Some(message) = Message::receive(client)? {
+            greeted |= matches!(message.command(), Some(vfio_user::Command::Version));
+            if !greeted {
+                return Err(io::Error::other("a client that does not begin with its version"));
+            }
+            match message.check(&self.regions)? {
+                Verdict::Forward => message.send(server)?,
+                Verdict::Refuse(errno) => message.refuse(&mut lock(answers), errno)?,
+            }
+        }
+        Ok(())
+    }
+
+    /// Server to client. The crate's server does not say which error it reports, so that is filled in.
+    fn carry_replies(&self, server: &mut UnixStream, client: &Mutex<UnixStream>) -> io::Result<()> {
+        while let Some(mut reply) = Message::receive(server)? {
+            if reply.is_vague() {
+                reply.set_errno(self.errno.load(Ordering::SeqCst));
+            }
+            reply.send(&mut lock(client))?;
         }
         Ok(())
     }
@@ -230,38 +267,5 @@ impl Session {
 fn wake(listener: &UnixListener) {
     if let Ok(socket) = listener.try_clone() {
         let _ = UnixStream::from(OwnedFd::from(socket)).shutdown(Shutdown::Both);
-    }
-}
-
-/// Client to server, message by message, the first being VERSION.
-fn carry_commands(
-    client: &mut UnixStream,
-    server: &mut UnixStream,
-    answers: &Mutex<UnixStream>,
-) -> io::Result<()> {
-    let mut greeted = false;
-    while let Some(message) = Message::receive(client)? {
-        greeted |= matches!(message.command(), Some(vfio_user::Command::Version));
-        if !greeted {
-            return Err(io::Error::other("a client that does not begin with its version"));
-        }
-        match message.check()? {
-            Verdict::Forward => message.send(server)?,
-            Verdict::Refuse(errno) => message.refuse(&mut lock(answers), errno)?,
-        }
-    }
-    Ok(())
-}
-
-/// Server to client, byte by byte.
-fn carry_replies(server: &mut UnixStream, client: &Mutex<UnixStream>) -> io::Result<()> {
-    let mut buffer = vec![0; REPLY];
-    loop {
-        match server.read(&mut buffer) {
-            Ok(0) => return Ok(()),
-            Ok(n) => lock(client).write_all(&buffer[..n])?,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
     }
 }

@@ -109,11 +109,11 @@ impl Transfer {
     /// What the mode does not allow (PG195, "Alignment").
     fn misuse(&self, channel: &Channel) -> Option<Status> {
         let Descriptor { source, destination, .. } = self.descriptor;
-        if self.fixed && (source | destination | self.length()) % BEAT != 0 {
+        if self.fixed && !(source | destination | self.length()).is_multiple_of(BEAT) {
             return Some(Status::ALIGN_MISMATCH);
         }
         let stream_c2h = channel.stream && !channel.is_h2c();
-        (stream_c2h && self.length() % BEAT != 0).then_some(Status::INVALID_LENGTH)
+        (stream_c2h && !self.length().is_multiple_of(BEAT)).then_some(Status::INVALID_LENGTH)
     }
 
     fn finish(self, engine: &mut Engine, channel: &Channel, packet: bool) -> Step {

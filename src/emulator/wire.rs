@@ -1,9 +1,9 @@
 //! vfio-user messages: received whole, and checked before the `vfio_user` crate's server sees them.
 //!
-//! That server trusts lengths, unwraps strings, and after an error goes on reading in the middle of a message. Here what
-//! it cannot digest ends the connection or is refused in its stead.
+//! That server trusts lengths, unwraps strings, reports errors without saying which, and after one goes on reading in the
+//! middle of a message. Here what it cannot digest ends the connection or is refused in its stead.
 
-use libc::{EBUSY, ENOTSUP, c_void, iovec};
+use libc::{EBUSY, EINVAL, ENOTSUP, c_void, iovec};
 use std::fs::File;
 use std::io::{self, ErrorKind, Read, Write};
 use std::os::fd::{AsRawFd, FromRawFd, RawFd};
@@ -23,7 +23,8 @@ const MAX_FDS: usize = 16;
 
 const TYPE: u32 = 0xf;
 const NO_REPLY: u32 = 1 << 4;
-const ERROR_REPLY: u32 = 1 << 5 | 1;
+const ERROR: u32 = 1 << 5;
+const REPLY: u32 = 1;
 
 /// A message with what came beside it.
 pub(super) struct Message {
@@ -57,6 +58,16 @@ impl Message {
         Ok(Some(Self { bytes, files }))
     }
 
+    /// Whether this is a reply that tells of an error and not of which.
+    pub fn is_vague(&self) -> bool {
+        word(&self.bytes, 8) & ERROR != 0 && word(&self.bytes, 12) == 0
+    }
+
+    /// Names the error of a reply.
+    pub fn set_errno(&mut self, errno: i32) {
+        self.bytes[12..HEADER].copy_from_slice(&errno.to_le_bytes());
+    }
+
     pub fn command(&self) -> Option<Command> {
         Command::n(u16::from_le_bytes([self.bytes[2], self.bytes[3]]))
     }
@@ -68,8 +79,8 @@ impl Message {
         stream.write_all(&self.bytes[sent..])
     }
 
-    /// Whether the server can be given this message, and whether it is a message at all.
-    pub fn check(&self) -> io::Result<Verdict> {
+    /// Whether the server can be given this message, and whether it is a message at all. `regions` has their sizes.
+    pub fn check(&self, regions: &[u64]) -> io::Result<Verdict> {
         use Command::*;
         let (len, flags) = (self.bytes.len(), word(&self.bytes, 8));
         if flags & TYPE != 0 {
@@ -95,7 +106,19 @@ impl Message {
                 return Ok(Verdict::Refuse(ENOTSUP));
             }
         };
-        if fits { Ok(Verdict::Forward) } else { Err(malformed("size of a command")) }
+        match (fits, command) {
+            (false, _) => Err(malformed("size of a command")),
+            (true, RegionRead | RegionWrite) if !self.is_inside(regions) => Ok(Verdict::Refuse(EINVAL)),
+            _ => Ok(Verdict::Forward),
+        }
+    }
+
+    /// Whether a region access lies within its region.
+    fn is_inside(&self, regions: &[u64]) -> bool {
+        let offset = u64::from(word(&self.bytes, HEADER)) | u64::from(word(&self.bytes, HEADER + 4)) << 32;
+        let end = offset.checked_add(self.count() as u64);
+        let size = regions.get(word(&self.bytes, HEADER + 8) as usize);
+        end.zip(size).is_some_and(|(end, &size)| end <= size)
     }
 
     /// Bytes of a region access.
@@ -132,7 +155,7 @@ impl Message {
         let mut reply = [0; HEADER];
         reply[..4].copy_from_slice(&self.bytes[..4]);
         reply[4..8].copy_from_slice(&(HEADER as u32).to_le_bytes());
-        reply[8..12].copy_from_slice(&ERROR_REPLY.to_le_bytes());
+        reply[8..12].copy_from_slice(&(ERROR | REPLY).to_le_bytes());
         reply[12..].copy_from_slice(&errno.to_le_bytes());
         stream.write_all(&reply)
     }
@@ -186,7 +209,7 @@ mod tests {
     }
 
     fn passes(command: u16, flags: u32, body: &[u8]) -> bool {
-        message(command, flags, body).check().is_ok_and(|verdict| verdict == Verdict::Forward)
+        message(command, flags, body).check(&[4]).is_ok_and(|verdict| verdict == Verdict::Forward)
     }
 
     #[test]
@@ -215,11 +238,32 @@ mod tests {
     #[test]
     fn what_the_server_lacks_is_refused() {
         for command in [0, 6, 11, 12, 14, 99] {
-            assert_eq!(message(command, 0, &[1, 2, 3]).check().unwrap(), Verdict::Refuse(ENOTSUP));
+            assert_eq!(message(command, 0, &[1, 2, 3]).check(&[]).unwrap(), Verdict::Refuse(ENOTSUP));
         }
         let mut irqs = [0; 21];
         irqs[4] = VFIO_IRQ_SET_DATA_BOOL as u8;
-        assert_eq!(message(8, 0, &irqs).check().unwrap(), Verdict::Refuse(ENOTSUP));
+        assert_eq!(message(8, 0, &irqs).check(&[]).unwrap(), Verdict::Refuse(ENOTSUP));
+    }
+
+    #[test]
+    fn accesses_stay_in_their_region() {
+        let read = |offset: u64, region: u32, count: u32| {
+            let body = [&offset.to_le_bytes()[..], &region.to_le_bytes(), &count.to_le_bytes()].concat();
+            message(9, 0, &body).check(&[0, 8]).unwrap()
+        };
+        assert_eq!((read(4, 1, 4), read(8, 1, 0)), (Verdict::Forward, Verdict::Forward));
+        for (offset, region, count) in [(5, 1, 4), (0, 0, 1), (0, 2, 1), (u64::MAX, 1, 4), (0, 1, 9)] {
+            assert_eq!(read(offset, region, count), Verdict::Refuse(EINVAL));
+        }
+    }
+
+    #[test]
+    fn errors_get_a_name() {
+        let mut reply = message(2, ERROR | REPLY, &[]);
+        assert!(reply.is_vague());
+        reply.set_errno(EINVAL);
+        assert!(!reply.is_vague());
+        assert!(!message(2, REPLY, &[]).is_vague());
     }
 
     #[test]

@@ -104,6 +104,22 @@ impl Bench {
         bench
     }
 
+    /// Maps `size` bytes of the host's memory from `offset` at `iova`.
+    pub fn map(&mut self, iova: u64, size: u64, offset: u64) {
+        self.client.dma_map(offset, iova, size, self.file.as_raw_fd()).unwrap();
+    }
+
+    /// A word of configuration space.
+    pub fn config(&mut self, offset: u64) -> u32 {
+        let mut data = [0; 4];
+        self.client.region_read(7, offset, &mut data).unwrap();
+        u32::from_le_bytes(data)
+    }
+
+    pub fn violations(&self) -> Vec<String> {
+        self.card.violations().iter().map(|violation| violation.to_string()).collect()
+    }
+
     pub fn memory(&self) -> &Memory {
         &self.logic
     }
@@ -174,8 +190,7 @@ impl Bench {
 
     /// Nothing was done that silicon might punish, and no access refused.
     pub fn clean(&self) {
-        let violations: Vec<_> = self.card.violations().iter().map(|v| v.to_string()).collect();
-        assert_eq!(violations, [""; 0]);
+        assert_eq!(self.violations(), [""; 0]);
         assert_eq!(self.card.faults(), []);
     }
 }
