@@ -2,10 +2,12 @@
 //!
 //! One trait, [`Bus`], stands for every way; the rooms above do not know which they have.
 
+mod block;
 pub mod counts;
 mod error;
 pub mod vfio_user;
 
+pub use block::{Block, Direct, Mapped};
 pub use error::BusError;
 
 use crate::memory::Mapper;
@@ -36,6 +38,11 @@ pub trait Bar: Send + Sync + fmt::Debug {
     ///
     /// The offset is no multiple of 4 or outside; the link failed.
     fn write32(&self, offset: u64, value: u32) -> Result<(), BusError>;
+
+    /// Where the registers are mapped in this process, if they are. [`Block`] then goes there by itself.
+    fn mapped(&self) -> Option<Mapped> {
+        None
+    }
 }
 
 /// What a bus is and offers.
@@ -97,6 +104,7 @@ pub trait Bus: Mapper {
 }
 
 /// Checks an offset against a BAR.
+#[inline]
 pub(crate) fn check_register(size: u64, offset: u64) -> Result<(), BusError> {
     if offset.is_multiple_of(4) && offset.checked_add(4).is_some_and(|end| end <= size) {
         return Ok(());

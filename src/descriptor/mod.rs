@@ -64,6 +64,13 @@ impl Descriptor {
         ]
     }
 
+    /// The same as four little-endian 64-bit words.
+    #[inline]
+    pub const fn to_quads(&self) -> [u64; 4] {
+        let [control, length, ..] = self.to_words();
+        [control as u64 | (length as u64) << 32, self.source, self.destination, self.next]
+    }
+
     /// Reads the eight words; `None` if the magic number is not there.
     pub const fn from_words(words: [u32; 8]) -> Option<Self> {
         if words[0] >> 16 != MAGIC {

@@ -1,12 +1,12 @@
 //! The channel: what it is, and how it is set up.
 
+use super::jobs::Jobs;
 use super::registers::Registers;
 use super::ring::Slots;
-use super::submit::Job;
 use super::{EngineError, Program, Ring, Transfers};
 use crate::bus::Bar;
 use crate::memory::{Access, Buffer, DmaSpace, Word};
-use crate::regs::channel::{CONTROL, CONTROL_W1S, Control, IRQ_ENABLE, WRITE_BACK_HI};
+use crate::regs::channel::{CONTROL, Control, IRQ_ENABLE, WRITE_BACK_HI};
 use crate::regs::sgdma::{CREDIT_ENABLE_W1C, CREDIT_ENABLE_W1S, CREDITS, FETCH_HALT_W1C, FETCH_HALT_W1S};
 use crate::regs::{Direction, Target};
 use std::any::Any;
@@ -18,8 +18,6 @@ use std::time::Duration;
 
 /// Write-back words of a channel, used one after the other by chains.
 pub const WORDS: usize = 64;
-/// Jobs that may be in flight or queued.
-pub(super) const MAX_JOBS: usize = 256;
 /// How long an engine may take to become idle.
 pub(super) const IDLE_LIMIT: Duration = Duration::from_secs(1);
 
@@ -83,20 +81,18 @@ pub struct Channel {
     pub(super) options: ChannelOptions,
     control: Control,
     pub(super) slots: Slots,
-    pub(super) words: Box<[Word]>,
+    pub(super) words: Box<[Word; WORDS]>,
     pub(super) word_base: u64,
     pub(super) word_buffer: Buffer,
     pub(super) word: usize,
     /// Jobs in order: first those the engine has, then those that wait.
-    pub(super) jobs: VecDeque<Job>,
+    pub(super) jobs: Jobs,
     /// Device address of the closed list that the engine runs on; 0 when it runs on none.
     pub(super) current: u64,
     /// Credits given, and descriptors known to be completed, since Run was set.
     pub(super) issued: u64,
     pub(super) completed: u64,
     pub(super) last: u32,
-    pub(super) next: u64,
-    pub(super) done: u64,
     /// Tickets whose transfers did not finish, and why; those before `forgotten` are no longer known.
     pub(super) lost: VecDeque<(Range<u64>, EngineError)>,
     pub(super) forgotten: u64,
@@ -126,7 +122,7 @@ impl Channel {
     pub fn open(place: Place, options: ChannelOptions) -> Result<Self, EngineError> {
         static NEXT_ID: AtomicU64 = AtomicU64::new(0);
         let Place { bar, space, direction, channel, lease } = place;
-        let registers = Registers::new(bar, direction, channel);
+        let registers = Registers::new(bar, direction, channel)?;
         let identifier = registers.identifier()?;
         if !identifier.is(Target::channel(direction), channel) {
             return Err(EngineError::NoChannel { direction, channel, identifier: identifier.0 });
@@ -137,7 +133,7 @@ impl Channel {
         registers.stop(IDLE_LIMIT)?;
         let slots = Slots::new(&space, options.slots.clamp(2, 512).next_power_of_two())?;
         let buffer = space.allocate(4 * WORDS as u64, Access::CardWrites)?;
-        let words = (0..WORDS as u64).map(|at| buffer.word(at * 4)).collect::<Result<_, _>>()?;
+        let words: Vec<_> = (0..WORDS as u64).map(|at| buffer.word(at * 4)).collect::<Result<_, _>>()?;
         let mut control = Control::all_ie(direction) | Control::POLL_WRITE_BACK;
         control.set(Control::NON_INCREMENTING, options.fixed_address);
         let mut this = Self {
@@ -146,17 +142,15 @@ impl Channel {
             options,
             control,
             slots,
-            words,
+            words: words.try_into().expect("as many as collected"),
             word_base: buffer.address(),
             word_buffer: buffer,
             word: 0,
-            jobs: VecDeque::with_capacity(MAX_JOBS),
+            jobs: Jobs::new(),
             current: 0,
             issued: 0,
             completed: 0,
             last: 0,
-            next: 0,
-            done: 0,
             lost: VecDeque::new(),
             forgotten: 0,
             failure: None,
@@ -203,8 +197,7 @@ impl Channel {
         let r = &self.registers;
         r.write_common(FETCH_HALT_W1S)?;
         r.write_common(CREDIT_ENABLE_W1S)?;
-        self.write_list(self.slots.list().base(), 0)?;
-        r.write(CONTROL_W1S, Control::RUN.bits())?;
+        r.start(self.word_base as u32, self.slots.list().base(), 0)?;
         r.write_sgdma(CREDITS, 1)?;
         let seen = r.credits()?;
         r.stop(IDLE_LIMIT)?;

@@ -17,6 +17,7 @@
 
 mod channel;
 mod error;
+mod jobs;
 mod poll;
 mod program;
 mod recover;

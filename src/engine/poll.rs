@@ -1,7 +1,7 @@
 //! Completion: polling and waiting.
 
-use super::channel::{Channel, Ticket};
-use super::submit::{Job, Work};
+use super::channel::{Channel, Ticket, WORDS};
+use super::jobs::{Job, Work};
 use super::{EngineError, Ring, Snapshot};
 use crate::bus::counts;
 use crate::memory::DmaMemory;
@@ -36,14 +36,14 @@ impl Channel {
     /// transfer was finished.
     #[inline]
     pub fn poll(&mut self, ticket: Ticket) -> Result<Poll, EngineError> {
-        if ticket.channel != self.id || ticket.sequence >= self.next {
+        if ticket.channel != self.id || ticket.sequence >= self.jobs.next() {
             return Err(EngineError::ForeignTicket);
         }
-        if ticket.sequence >= self.done {
+        if ticket.sequence >= self.jobs.done() {
             self.reap()?;
-        }
-        if ticket.sequence >= self.done {
-            return Ok(Poll::Pending);
+            if ticket.sequence >= self.jobs.done() {
+                return Ok(Poll::Pending);
+            }
         }
         if self.lost.is_empty() {
             return Ok(Poll::Ready);
@@ -66,21 +66,22 @@ impl Channel {
     /// Takes note of what the engine wrote back, and starts what waits.
     #[inline]
     pub(super) fn reap(&mut self) -> Result<(), EngineError> {
-        let word = WriteBack(self.words[self.word].load());
+        let word = WriteBack(self.words[self.word % WORDS].load());
         if word.0 != self.last {
             self.take(word)?;
         }
-        if self.jobs.back().is_some_and(|job| job.given < job.descriptors) {
+        if self.jobs.wait() {
             self.advance()?;
         }
         Ok(())
     }
 
+    #[inline]
     pub(super) fn take(&mut self, word: WriteBack) -> Result<(), EngineError> {
         // Without this, data that the card wrote before the completion could be read from before it.
         fence(Ordering::Acquire);
         if word.is_error() {
-            return Err(self.fail()?);
+            return Err(self.failed());
         }
         match self.ring {
             Ring::Chain => {
@@ -101,9 +102,15 @@ impl Channel {
         Ok(())
     }
 
+    #[cold]
+    fn failed(&mut self) -> EngineError {
+        self.fail().unwrap_or_else(|error| error)
+    }
+
     /// Retires the jobs whose descriptors are all completed.
+    #[inline]
     pub(super) fn retire_completed(&mut self) {
-        while self.jobs.front().is_some_and(|job| job.given == job.descriptors && job.end <= self.completed) {
+        while self.jobs.front().is_some_and(|job| job.left() == 0 && job.end <= self.completed) {
             self.retire();
         }
     }
@@ -111,16 +118,16 @@ impl Channel {
     /// Takes the oldest job out: the engine is done with its memory.
     #[inline]
     pub(super) fn retire(&mut self) {
-        let Some(job) = self.jobs.pop_front() else { return };
+        let Some(job) = self.jobs.pop() else { return };
         self.stats.bytes += job.bytes;
         self.release(job);
-        self.done += 1;
     }
 
+    #[inline]
     pub(super) fn release(&mut self, job: Job) {
         match job.work {
             Work::Ring { .. } => self.slots.release(job.descriptors as usize),
-            Work::Program(inner) => inner.leave(),
+            Work::Program(inner) => inner.runs.leave(),
         }
     }
 
@@ -157,7 +164,7 @@ impl Channel {
 
     /// The ticket of what was submitted last.
     pub fn last_ticket(&self) -> Option<Ticket> {
-        Some(Ticket { channel: self.id, sequence: self.next.checked_sub(1)? })
+        Some(Ticket { channel: self.id, sequence: self.jobs.next().checked_sub(1)? })
     }
 
     /// Reads the status register, and fails the channel if it shows an error.

@@ -1,8 +1,9 @@
 //! Programs: chains built once and run again and again.
 
+use super::submit::Start;
 use super::{EngineError, Ring};
 use crate::descriptor::{Adjacency, DESCRIPTOR_BYTES, End, Flags, List, MAX_LENGTH, Segment};
-use crate::memory::{Access, Allocation, Buffer, DmaMemory, DmaSpace, Keep};
+use crate::memory::{Access, Allocation, Buffer, DmaMemory, DmaSpace, Runs};
 use crate::regs::Direction;
 use std::ops::Range;
 use std::sync::Arc;
@@ -120,21 +121,11 @@ pub(super) struct Inner {
     pub direction: Direction,
     pub ring: Ring,
     pub list: List,
+    pub start: Start,
+    pub runs: Runs,
     bytes: u64,
     /// Everything that a run uses: the transfers' memory, and the list itself.
-    memory: Vec<Arc<Allocation>>,
-}
-
-impl Inner {
-    #[inline]
-    pub fn enter(&self) {
-        self.memory.iter().for_each(|m| Keep::enter(m));
-    }
-
-    #[inline]
-    pub fn leave(&self) {
-        self.memory.iter().for_each(|m| Keep::leave(m));
-    }
+    _memory: Vec<Arc<Allocation>>,
 }
 
 impl Program {
@@ -143,12 +134,13 @@ impl Program {
         if count == 0 {
             return Err(EngineError::Empty);
         }
-        let mut buffer = space.allocate(count as u64 * DESCRIPTOR_BYTES, Access::CardReads)?;
+        let mut buffer = space.allocate_unzeroed(count as u64 * DESCRIPTOR_BYTES, Access::CardReads)?;
         let list = write_list(&mut buffer, &transfers.segments, ring);
         let mut memory = transfers.memory.clone();
         memory.push(buffer.hold());
-        let (direction, bytes) = (transfers.direction, transfers.bytes);
-        Ok(Self { inner: Arc::new(Inner { direction, ring, list, bytes, memory }) })
+        let start = Start { list: list.base(), first: list.base(), adjacent: list.first_adjacent() };
+        let (direction, runs, bytes) = (transfers.direction, Runs::of(&memory), transfers.bytes);
+        Ok(Self { inner: Arc::new(Inner { direction, ring, list, start, runs, bytes, _memory: memory }) })
     }
 
     /// Descriptors of a run.
@@ -170,13 +162,11 @@ fn write_list(buffer: &mut Buffer, segments: &[Segment], ring: Ring) -> List {
     };
     let list = List::new(buffer.address(), segments.len(), end, adjacency);
     let last = segments.len() - 1;
-    for (index, &segment) in segments.iter().enumerate() {
+    let descriptors = segments.iter().enumerate().map(|(index, &segment)| {
         let report = index == last || ring == Ring::Credits && index % CREDIT_STRIDE == CREDIT_STRIDE - 1;
         let flags = if report { Flags::COMPLETED } else { Flags::empty() };
-        buffer.write_descriptor(
-            index as u64 * DESCRIPTOR_BYTES,
-            list.descriptor(index, segment, flags).to_words(),
-        );
-    }
+        list.descriptor(index, segment, flags).to_quads()
+    });
+    buffer.write_groups(0, descriptors);
     list
 }

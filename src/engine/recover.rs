@@ -86,12 +86,12 @@ impl Channel {
 
     /// Ends all jobs with `error`; the engine is idle.
     fn abandon(&mut self, error: EngineError) {
-        while let Some(job) = self.jobs.pop_front() {
+        let range = self.jobs.done()..self.jobs.next();
+        while let Some(job) = self.jobs.pop() {
             self.release(job);
         }
-        if self.done < self.next {
-            self.lost.push_back((self.done..self.next, error));
-            self.done = self.next;
+        if !range.is_empty() {
+            self.lost.push_back((range, error));
         }
         if self.lost.len() > MAX_LOST
             && let Some((range, _)) = self.lost.pop_front()
@@ -120,7 +120,9 @@ impl Channel {
     fn quarantine(&mut self) {
         self.slots.quarantine();
         std::mem::forget(self.word_buffer.hold());
-        self.jobs.drain(..).for_each(std::mem::forget);
+        while let Some(job) = self.jobs.pop() {
+            std::mem::forget(job);
+        }
     }
 }
 

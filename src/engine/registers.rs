@@ -1,35 +1,35 @@
 //! A channel's registers, with the check that the card is still there.
 
 use super::{EngineError, Snapshot};
-use crate::bus::{Bar, counts};
-use crate::regs::channel::{COMPLETED_COUNT, CONTROL, CONTROL_W1C, Control, STATUS, STATUS_RC, Status};
+use crate::bus::{Bar, Block, BusError, counts};
+use crate::regs::channel::{
+    COMPLETED_COUNT, CONTROL, CONTROL_W1C, CONTROL_W1S, Control, STATUS, STATUS_RC, Status, WRITE_BACK_LO,
+};
 use crate::regs::{Direction, GONE, IDENTIFIER, Identifier, Target, common_bit, sgdma};
 use std::sync::Arc;
+use std::sync::atomic::{Ordering, fence};
 use std::time::{Duration, Instant};
 
 #[derive(Debug)]
 pub(super) struct Registers {
     bar: Arc<dyn Bar>,
+    channel: Block,
+    sgdma: Block,
     pub direction: Direction,
     pub index: usize,
 }
 
 impl Registers {
-    pub fn new(bar: Arc<dyn Bar>, direction: Direction, index: usize) -> Self {
-        Self { bar, direction, index }
-    }
-
-    fn channel(&self, register: u32) -> u64 {
-        (Target::channel(self.direction).base(self.index) + register).into()
-    }
-
-    fn sgdma(&self, register: u32) -> u64 {
-        (Target::sgdma(self.direction).base(self.index) + register).into()
+    pub fn new(bar: Arc<dyn Bar>, direction: Direction, index: usize) -> Result<Self, EngineError> {
+        let block = |target: Target| Block::new(bar.clone(), target.base(index).into());
+        let (channel, sgdma) = (block(Target::channel(direction))?, block(Target::sgdma(direction))?);
+        Ok(Self { bar, channel, sgdma, direction, index })
     }
 
     /// Reads a register that is never all ones.
-    fn read(&self, address: u64) -> Result<u32, EngineError> {
-        match self.bar.read32(address)? {
+    #[inline]
+    fn read(&self, block: &Block, register: u32) -> Result<u32, EngineError> {
+        match block.read(register)? {
             GONE => Err(EngineError::Gone { direction: self.direction, channel: self.index }),
             value => Ok(value),
         }
@@ -37,12 +37,34 @@ impl Registers {
 
     #[inline]
     pub fn write(&self, register: u32, value: u32) -> Result<(), EngineError> {
-        Ok(self.bar.write32(self.channel(register), value)?)
+        Ok(self.channel.write(register, value)?)
     }
 
     #[inline]
     pub fn write_sgdma(&self, register: u32, value: u32) -> Result<(), EngineError> {
-        Ok(self.bar.write32(self.sgdma(register), value)?)
+        Ok(self.sgdma.write(register, value)?)
+    }
+
+    /// Starts the engine on a list: clears Run and sets it, with the list and the write-back word's address in between.
+    #[inline]
+    pub fn start(&self, word: u32, list: u64, adjacent: u8) -> Result<(), EngineError> {
+        match (self.channel.direct(), self.sgdma.direct()) {
+            (Some(channel), Some(sgdma)) => Ok(start_sequence(
+                |register, value| channel.write(register, value),
+                |register, value| sgdma.write(register, value),
+                (word, list, adjacent),
+            )?),
+            _ => self.start_unmapped(word, list, adjacent),
+        }
+    }
+
+    #[cold]
+    fn start_unmapped(&self, word: u32, list: u64, adjacent: u8) -> Result<(), EngineError> {
+        Ok(start_sequence(
+            |register, value| self.channel.write(register, value),
+            |register, value| self.sgdma.write(register, value),
+            (word, list, adjacent),
+        )?)
     }
 
     /// Writes this channel's bit to a register of the common block.
@@ -52,15 +74,16 @@ impl Registers {
     }
 
     pub fn identifier(&self) -> Result<Identifier, EngineError> {
-        Ok(Identifier(self.read(self.channel(IDENTIFIER))?))
+        Ok(Identifier(self.read(&self.channel, IDENTIFIER)?))
     }
 
+    #[inline]
     pub fn status(&self) -> Result<Status, EngineError> {
-        Ok(Status::from_bits_retain(self.read(self.channel(STATUS))?))
+        Ok(Status::from_bits_retain(self.read(&self.channel, STATUS)?))
     }
 
     pub fn credits(&self) -> Result<u32, EngineError> {
-        self.read(self.sgdma(sgdma::CREDITS))
+        self.read(&self.sgdma, sgdma::CREDITS)
     }
 
     /// Clears Run and waits until the engine is idle; the sticky status bits go to the snapshot, then away.
@@ -84,21 +107,37 @@ impl Registers {
             counts::system_call();
             std::thread::yield_now();
         }
-        self.read(self.channel(STATUS_RC)).map(drop)
+        self.read(&self.channel, STATUS_RC).map(drop)
     }
 
     pub fn snapshot(&self, write_back: u32) -> Result<Snapshot, EngineError> {
-        let lo = self.bar.read32(self.sgdma(sgdma::DESCRIPTOR_LO))?;
-        let hi = self.bar.read32(self.sgdma(sgdma::DESCRIPTOR_HI))?;
+        let lo = self.sgdma.read(sgdma::DESCRIPTOR_LO)?;
+        let hi = self.sgdma.read(sgdma::DESCRIPTOR_HI)?;
         Ok(Snapshot {
             direction: self.direction,
             channel: self.index,
             status: self.status()?,
-            control: Control::from_bits_retain(self.read(self.channel(CONTROL))?),
-            completed: self.read(self.channel(COMPLETED_COUNT))?,
+            control: Control::from_bits_retain(self.read(&self.channel, CONTROL)?),
+            completed: self.read(&self.channel, COMPLETED_COUNT)?,
             write_back,
             list: u64::from(hi) << 32 | u64::from(lo),
             credits: self.credits()?,
         })
     }
+}
+
+#[inline]
+fn start_sequence(
+    channel: impl Fn(u32, u32) -> Result<(), BusError>,
+    sgdma: impl Fn(u32, u32) -> Result<(), BusError>,
+    (word, list, adjacent): (u32, u64, u8),
+) -> Result<(), BusError> {
+    channel(CONTROL_W1C, Control::RUN.bits())?;
+    channel(WRITE_BACK_LO, word)?;
+    sgdma(sgdma::DESCRIPTOR_LO, list as u32)?;
+    sgdma(sgdma::DESCRIPTOR_HI, (list >> 32) as u32)?;
+    sgdma(sgdma::DESCRIPTOR_ADJACENT, adjacent.into())?;
+    // Without this the engine could fetch descriptors, or read data, that were written after the doorbell.
+    fence(Ordering::Release);
+    channel(CONTROL_W1S, Control::RUN.bits())
 }

@@ -46,8 +46,8 @@ impl Slots {
     /// Fills the next slot; there is a free one.
     pub fn push(&mut self, segment: Segment, flags: Flags, memory: &Arc<Allocation>) {
         let slot = self.slot(self.filled);
-        let words = self.list.descriptor(slot, segment, flags).to_words();
-        self.buffer.write_descriptor(slot as u64 * DESCRIPTOR_BYTES, words);
+        let descriptor = self.list.descriptor(slot, segment, flags).to_quads();
+        self.buffer.write_groups(slot, std::iter::once(descriptor));
         self.keeps[slot] = Some(Keep::new(memory.clone()));
         self.filled += 1;
     }

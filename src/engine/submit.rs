@@ -1,34 +1,24 @@
 //! Submission: from transfers to doorbells.
 
-use super::channel::{Channel, MAX_JOBS, Ticket, WORDS};
-use super::program::Inner;
+use super::channel::{Channel, Ticket, WORDS};
+use super::jobs::{Job, Work};
 use super::{EngineError, Program, Ring, Transfers};
 use crate::descriptor::Flags;
 use crate::memory::DmaMemory;
-use crate::regs::channel::{CONTROL_W1C, CONTROL_W1S, Control, Status, WRITE_BACK_LO};
-use crate::regs::sgdma::{CREDITS, DESCRIPTOR_ADJACENT, DESCRIPTOR_HI, DESCRIPTOR_LO, MAX_CREDITS};
+use crate::regs::channel::{CONTROL_W1C, Control, Status};
+use crate::regs::sgdma::{CREDITS, MAX_CREDITS};
 use std::ops::Range;
-use std::sync::Arc;
 use std::sync::atomic::{Ordering, fence};
 
-#[derive(Debug)]
-pub(super) enum Work {
-    /// Descriptors in the ring from this device address on.
-    Ring {
-        start: u64,
-    },
-    Program(Arc<Inner>),
-}
-
-#[derive(Debug)]
-pub(super) struct Job {
-    pub work: Work,
-    pub descriptors: u32,
-    pub bytes: u64,
-    /// Descriptors given to the engine so far.
-    pub given: u32,
-    /// With credits: how many are issued when all of this job's are.
-    pub end: u64,
+/// Where the engine is to begin.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Start {
+    /// Device address of the list.
+    pub list: u64,
+    /// Device address of the first descriptor to run.
+    pub first: u64,
+    /// Descriptors adjacent after it.
+    pub adjacent: u8,
 }
 
 impl Channel {
@@ -85,8 +75,7 @@ impl Channel {
             // There are no fewer descriptors than allocations, and all slots of a job are emptied together.
             self.slots.push(segment, flags, &held[at.min(held.len() - 1)]);
         }
-        let (work, descriptors) = (Work::Ring { start }, needed as u32);
-        self.enqueue(Job { work, descriptors, bytes: transfers.bytes(), given: 0, end: 0 })
+        self.enqueue(Job::new(Work::Ring { start }, needed as u32, transfers.bytes()))
     }
 
     /// Runs a program.
@@ -102,141 +91,140 @@ impl Channel {
         if inner.ring != self.ring || inner.direction != self.registers.direction {
             return Err(EngineError::ForeignProgram);
         }
-        inner.enter();
-        let (work, descriptors) = (Work::Program(inner.clone()), inner.list.len() as u32);
-        self.enqueue(Job { work, descriptors, bytes: program.bytes(), given: 0, end: 0 })
+        inner.runs.enter();
+        self.enqueue(Job::new(Work::Program(inner.clone()), inner.list.len() as u32, program.bytes()))
     }
 
     #[inline]
     fn check_ready(&self) -> Result<(), EngineError> {
-        if let Some(failure) = &self.failure {
-            return Err(failure.clone());
-        }
-        if self.jobs.len() == MAX_JOBS {
-            return Err(EngineError::Full { needed: 1, free: 0 });
-        }
-        Ok(())
+        if self.failure.is_some() || self.jobs.is_full() { Err(self.not_ready()) } else { Ok(()) }
+    }
+
+    #[cold]
+    fn not_ready(&self) -> EngineError {
+        self.failure.clone().unwrap_or(EngineError::Full { needed: 1, free: 0 })
     }
 
     #[inline]
     fn enqueue(&mut self, job: Job) -> Result<Ticket, EngineError> {
-        let ticket = Ticket { channel: self.id, sequence: self.next };
-        self.next += 1;
-        self.jobs.push_back(job);
-        if let Err(error) = self.advance() {
-            // The engine may have been started: the memory stays in flight until the channel is stopped or closed.
-            self.failure = Some(error.clone());
-            return Err(error);
+        let number = self.jobs.next();
+        let others_wait = self.jobs.wait();
+        let (list, wanted) = (self.list_of(&job), job.left());
+        // It is among the jobs before the engine hears of it: whatever happens then, its memory is in flight.
+        self.jobs.push(job);
+        if !others_wait && let Err(error) = self.give(number, list, wanted) {
+            return Err(self.not_given(error));
         }
-        Ok(ticket)
+        Ok(Ticket { channel: self.id, sequence: number })
     }
 
-    /// Gives the engine what it can take now.
-    #[inline]
+    /// The engine may have been started: the memory stays in flight until the channel is stopped or closed.
+    #[cold]
+    fn not_given(&mut self, error: EngineError) -> EngineError {
+        self.failure = Some(error.clone());
+        error
+    }
+
+    /// Gives the engine what it can take now of the jobs that wait.
+    #[cold]
     pub(super) fn advance(&mut self) -> Result<(), EngineError> {
-        match self.ring {
-            Ring::Chain => self.start_chain(),
-            Ring::Credits => self.give_credits(),
+        for number in self.jobs.done()..self.jobs.next() {
+            let Some(job) = self.jobs.get(number) else { break };
+            let (list, wanted) = (self.list_of(job), job.left());
+            if wanted > 0 && self.give(number, list, wanted)? < wanted {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    #[inline]
+    fn list_of(&self, job: &Job) -> Start {
+        match &job.work {
+            Work::Ring { start } => Start { list: self.slots.list().base(), first: *start, adjacent: 0 },
+            Work::Program(inner) => inner.start,
         }
     }
 
-    /// Starts the oldest job if the engine has none.
+    /// Gives the engine what it can take now of a job, `wanted` descriptors at most; it has all jobs before. How many.
     #[inline]
-    fn start_chain(&mut self) -> Result<(), EngineError> {
-        let Some(job) = self.jobs.front() else { return Ok(()) };
-        if job.given > 0 {
-            return Ok(());
-        }
+    fn give(&mut self, number: u64, start: Start, wanted: u32) -> Result<u32, EngineError> {
+        let is_first = number == self.jobs.done();
+        let given = match self.ring {
+            Ring::Chain if is_first => self.start_chain(start, wanted)?,
+            Ring::Chain => 0,
+            Ring::Credits => self.give_credits(start, wanted, is_first)?,
+        };
+        self.jobs.give(number, given, self.issued);
+        Ok(given)
+    }
+
+    /// Starts a chain if the engine is idle; how many descriptors it was given.
+    #[inline]
+    fn start_chain(&mut self, start: Start, count: u32) -> Result<u32, EngineError> {
         // The write-back is sent before the engine is idle: it may be seen first. The next poll tries again.
         if self.options.check_idle && self.registers.status()?.contains(Status::BUSY) {
-            return Ok(());
+            return Ok(0);
         }
-        let (address, adjacent, count) = match &job.work {
-            Work::Ring { start } => (*start, 0, job.descriptors),
-            Work::Program(inner) => (inner.list.base(), inner.list.first_adjacent(), job.descriptors),
-        };
+        let word = self.next_word();
+        self.note_doorbell(count);
+        self.registers.start(word, start.first, start.adjacent)?;
+        Ok(count)
+    }
+
+    /// Takes the next write-back word, zeroed; the low half of its device address.
+    #[inline]
+    fn next_word(&mut self) -> u32 {
         self.word = (self.word + 1) % WORDS;
         self.words[self.word].store(0);
         self.last = 0;
-        self.registers.write(CONTROL_W1C, Control::RUN.bits())?;
-        self.registers.write(WRITE_BACK_LO, self.word_base as u32 + 4 * self.word as u32)?;
-        self.write_list(address, adjacent)?;
-        self.ring_doorbell(CONTROL_W1S, count)?;
-        self.jobs[0].given = count;
-        Ok(())
+        self.word_base as u32 + 4 * self.word as u32
     }
 
-    pub(super) fn write_list(&self, address: u64, adjacent: u8) -> Result<(), EngineError> {
-        self.registers.write_sgdma(DESCRIPTOR_LO, address as u32)?;
-        self.registers.write_sgdma(DESCRIPTOR_HI, (address >> 32) as u32)?;
-        self.registers.write_sgdma(DESCRIPTOR_ADJACENT, adjacent.into())
-    }
-
-    /// The write that lets the engine go.
     #[inline]
-    fn ring_doorbell(&mut self, register: u32, descriptors: u32) -> Result<(), EngineError> {
-        // Without this the engine could fetch descriptors, or read data, that were written after the doorbell.
-        fence(Ordering::Release);
+    fn note_doorbell(&mut self, descriptors: u32) {
         self.stats.doorbells += 1;
         self.stats.descriptors += u64::from(descriptors);
-        match register {
-            CONTROL_W1S => self.registers.write(CONTROL_W1S, Control::RUN.bits()),
-            _ => self.registers.write_sgdma(CREDITS, descriptors),
-        }
     }
 
-    /// Gives credits for waiting jobs, as far as they are on the list that the engine runs on.
+    /// Gives credits, if the engine runs on this list or can be started on it; how many.
     #[inline]
-    fn give_credits(&mut self) -> Result<(), EngineError> {
-        for at in 0..self.jobs.len() {
-            let job = &self.jobs[at];
-            let wanted = job.descriptors - job.given;
-            if wanted == 0 {
-                continue;
-            }
-            let (list, start) = match &job.work {
-                Work::Ring { start } => (self.slots.list().base(), *start),
-                Work::Program(inner) => (inner.list.base(), inner.list.base()),
-            };
-            if list != self.current {
-                // Another list can only be started when the engine has finished the one before.
-                if at > 0 || !self.switch_list(list, start)? {
-                    return Ok(());
-                }
-            }
-            let room = u64::from(MAX_CREDITS) - (self.issued - self.completed);
-            let credits = wanted.min(room as u32);
-            if credits == 0 {
-                return Ok(());
-            }
-            self.ring_doorbell(CREDITS, credits)?;
-            self.issued += u64::from(credits);
-            self.jobs[at].given += credits;
-            self.jobs[at].end = self.issued;
+    fn give_credits(&mut self, start: Start, wanted: u32, is_first: bool) -> Result<u32, EngineError> {
+        // Another list can only be started when the engine has finished the one before.
+        if start.list != self.current && !(is_first && self.switch_list(start.list, start.first)?) {
+            return Ok(0);
         }
-        Ok(())
+        let room = u64::from(MAX_CREDITS) - (self.issued - self.completed);
+        let credits = wanted.min(room as u32);
+        if credits > 0 {
+            self.note_doorbell(credits);
+            // Without this the engine could fetch descriptors, or read data, that were written after the doorbell.
+            fence(Ordering::Release);
+            self.registers.write_sgdma(CREDITS, credits)?;
+            self.issued += u64::from(credits);
+        }
+        Ok(credits)
     }
 
     /// Starts the engine on another closed list; nothing is in flight. False when it is not idle yet.
-    fn switch_list(&mut self, list: u64, start: u64) -> Result<bool, EngineError> {
+    #[cold]
+    fn switch_list(&mut self, list: u64, first: u64) -> Result<bool, EngineError> {
         let r = &self.registers;
         r.write(CONTROL_W1C, Control::RUN.bits())?;
         if r.status()?.contains(Status::BUSY) {
             self.current = 0;
             return Ok(false);
         }
-        self.start_list(list, start)?;
+        self.start_list(list, first)?;
         Ok(true)
     }
 
-    /// Sets Run on a closed list, from the descriptor at `start` on; the engine is idle.
-    pub(super) fn start_list(&mut self, list: u64, start: u64) -> Result<(), EngineError> {
-        self.word = (self.word + 1) % WORDS;
-        self.words[self.word].store(0);
-        (self.issued, self.completed, self.last) = (0, 0, 0);
-        self.registers.write(WRITE_BACK_LO, self.word_base as u32 + 4 * self.word as u32)?;
-        self.write_list(start, 0)?;
-        self.ring_doorbell(CONTROL_W1S, 0)?;
+    /// Sets Run on a closed list, from the descriptor at `first` on; the engine is idle.
+    pub(super) fn start_list(&mut self, list: u64, first: u64) -> Result<(), EngineError> {
+        let word = self.next_word();
+        (self.issued, self.completed) = (0, 0);
+        self.note_doorbell(0);
+        self.registers.start(word, first, 0)?;
         self.current = list;
         Ok(())
     }

@@ -1,12 +1,12 @@
 //! Buffers: ranges of mapped memory, and what keeps them while a card uses them.
 
 use super::pool::Pool;
-use super::space::Mapping;
+use super::space::{Mapping, lock};
 use super::{Access, FromCard, MemoryError, PageSize, ToCard, bytes_of, element::bytes_of_mut};
 use std::fmt;
 use std::ops::Range;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, Mutex, Weak};
 use vm_memory::{Bytes, VolatileSlice};
 
 /// A range of a mapping.
@@ -14,13 +14,17 @@ pub struct Allocation {
     mapping: Arc<Mapping>,
     offset: u64,
     len: u64,
+    /// Single transfers that use it now.
     in_flight: AtomicU32,
+    /// Programs that were built with it; those that run use it too.
+    programs: Mutex<Vec<Weak<AtomicU32>>>,
     pool: Option<Weak<Pool>>,
 }
 
 impl Allocation {
     pub(super) fn new(mapping: Arc<Mapping>, offset: u64, len: u64, pool: Option<Weak<Pool>>) -> Self {
-        Self { mapping, offset, len, in_flight: AtomicU32::new(0), pool }
+        let (in_flight, programs) = (AtomicU32::new(0), Mutex::new(vec![]));
+        Self { mapping, offset, len, in_flight, programs, pool }
     }
 
     fn ptr(&self) -> *mut u8 {
@@ -40,10 +44,11 @@ impl Allocation {
 
     pub(super) fn idle(&self) -> Result<(), MemoryError> {
         // Acquire: what a retired transfer wrote, and that it was retired, is seen before the memory is used.
-        match self.in_flight.load(Ordering::Acquire) {
-            0 => Ok(()),
-            n => Err(MemoryError::InFlight(n)),
+        let mut in_flight = self.in_flight.load(Ordering::Acquire);
+        for runs in lock(&self.programs).iter().filter_map(Weak::upgrade) {
+            in_flight += runs.load(Ordering::Acquire);
         }
+        if in_flight == 0 { Ok(()) } else { Err(MemoryError::InFlight(in_flight)) }
     }
 
     pub(super) fn revoke(&self) -> Result<(), MemoryError> {
@@ -120,24 +125,41 @@ impl Keep {
         allocation.in_flight.fetch_add(1, Ordering::Relaxed);
         Self(allocation)
     }
-
-    /// Marks held memory as in flight without taking a share of it; the holder calls [`Keep::leave`].
-    #[inline]
-    pub(crate) fn enter(allocation: &Allocation) {
-        allocation.in_flight.fetch_add(1, Ordering::Relaxed);
-    }
-
-    /// Ends what [`Keep::enter`] began.
-    #[inline]
-    pub(crate) fn leave(allocation: &Allocation) {
-        allocation.in_flight.fetch_sub(1, Ordering::Release);
-    }
 }
 
 impl Drop for Keep {
     #[inline]
     fn drop(&mut self) {
-        Self::leave(&self.0);
+        self.0.in_flight.fetch_sub(1, Ordering::Release);
+    }
+}
+
+/// Runs of a program that are in flight: with them, all memory that it was built with.
+#[derive(Debug, Default)]
+pub(crate) struct Runs(Arc<AtomicU32>);
+
+impl Runs {
+    /// No runs of a program with this memory.
+    pub(crate) fn of(memory: &[Arc<Allocation>]) -> Self {
+        let this = Self::default();
+        for allocation in memory {
+            let mut programs = lock(&allocation.programs);
+            programs.retain(|runs| runs.strong_count() > 0);
+            programs.push(Arc::downgrade(&this.0));
+        }
+        this
+    }
+
+    /// A run begins.
+    #[inline]
+    pub(crate) fn enter(&self) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// A run has ended: the card is done with the memory.
+    #[inline]
+    pub(crate) fn leave(&self) {
+        self.0.fetch_sub(1, Ordering::Release);
     }
 }
 
@@ -239,26 +261,27 @@ impl Buffer {
         Ok(Word { ptr, allocation: self.allocation.clone() })
     }
 
-    /// Eight little-endian words at byte `offset`: a descriptor.
+    /// Writes groups of little-endian words, one after the other, from group `first` of the buffer on: descriptors.
     ///
     /// # Panics
     ///
-    /// If they leave the buffer or `offset` is no multiple of 32: lists are sized and laid out before they are written.
+    /// If they leave the buffer: lists are sized before they are written.
     #[inline]
-    pub(crate) fn write_descriptor(&mut self, offset: u64, words: [u32; 8]) {
-        assert!(
-            offset.is_multiple_of(32) && offset <= self.allocation.len - 32,
-            "a descriptor lies in its list"
-        );
-        // SAFETY: inside the allocation and aligned, as just checked; the card only reads this memory, and reads a
-        // descriptor only after the doorbell that follows a fence.
-        unsafe {
-            self.allocation
-                .ptr()
-                .add(offset as usize)
-                .cast::<[u32; 8]>()
-                .write_volatile(words.map(u32::to_le))
-        };
+    pub(crate) fn write_groups<const N: usize>(
+        &mut self,
+        first: usize,
+        groups: impl ExactSizeIterator<Item = [u64; N]>,
+    ) {
+        let (room, count) = (self.allocation.len as usize / (8 * N), groups.len());
+        assert!(first <= room && count <= room - first, "groups lie in their buffer");
+        let start = self.allocation.ptr().cast::<u64>();
+        for (words, at) in groups.zip(first..first + count) {
+            for (word, value) in words.into_iter().enumerate() {
+                // SAFETY: inside the allocation, as just checked, and aligned, as allocations are; the card only reads this
+                // memory, and reads a descriptor only after the doorbell that follows a fence.
+                unsafe { start.add(N * at + word).write_volatile(value.to_le()) };
+            }
+        }
     }
 
     pub(crate) fn hold(&self) -> Arc<Allocation> {

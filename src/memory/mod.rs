@@ -16,8 +16,8 @@ mod space;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use buffer::Word;
 pub use buffer::{Allocation, Buffer, DmaMemory, Keep, Piece};
+pub(crate) use buffer::{Runs, Word};
 pub use element::{FromCard, ToCard, bytes_of};
 pub use error::{MapError, MemoryError};
 pub use host::{HostMemory, HugePages, PageSize};

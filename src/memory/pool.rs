@@ -31,6 +31,7 @@ impl Pool {
     pub(super) fn allocate(
         pool: &Arc<Self>,
         len: u64,
+        zeroed: bool,
         map: impl FnOnce(u64) -> Result<Mapping, MemoryError>,
     ) -> Result<Buffer, MemoryError> {
         if len == 0 {
@@ -43,7 +44,9 @@ impl Pool {
         let size = len.next_multiple_of(ALIGN);
         let (mapping, offset) = pool.carve(size, map)?;
         let allocation = Allocation::new(mapping, offset, len, Some(Arc::downgrade(pool)));
-        allocation.zero();
+        if zeroed {
+            allocation.zero();
+        }
         Ok(Buffer::new(allocation))
     }
 

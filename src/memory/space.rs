@@ -280,11 +280,20 @@ impl DmaSpace {
     ///
     /// [`MemoryError`]: no bytes asked for, no pages, no addresses, not mapped.
     pub fn allocate(&self, len: u64, access: Access) -> Result<Buffer, MemoryError> {
+        self.allocate_from(len, access, true)
+    }
+
+    /// As [`allocate`](Self::allocate), with whatever was in the memory before: for what is written as a whole.
+    pub(crate) fn allocate_unzeroed(&self, len: u64, access: Access) -> Result<Buffer, MemoryError> {
+        self.allocate_from(len, access, false)
+    }
+
+    fn allocate_from(&self, len: u64, access: Access, zeroed: bool) -> Result<Buffer, MemoryError> {
         let pool = match access {
             Access::CardReads => &self.reads,
             Access::CardWrites => &self.writes,
         };
-        Pool::allocate(pool, len, |arena| self.map_ours(arena, access))
+        Pool::allocate(pool, len, zeroed, |arena| self.map_ours(arena, access))
     }
 
     /// Gives the card the caller's own elements: in place where the bus can pin them, but for pages that also hold

@@ -1,0 +1,76 @@
+//! Submitting and polling allocate nothing, once the channel has warmed up.
+
+#[path = "../benches/common/plain.rs"]
+mod plain;
+
+use plain::Plain;
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::Cell;
+use xdma::engine::{Poll, Ring};
+
+thread_local! {
+    static CALLS: Cell<u64> = const { Cell::new(0) };
+}
+
+/// The system's allocator, with a count of the current thread's calls.
+struct Counting;
+
+// SAFETY: everything is passed on to the system's allocator as it came.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        CALLS.set(CALLS.get() + 1);
+        // SAFETY: our caller's promise.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, ptr: *mut u8, layout: Layout) {
+        CALLS.set(CALLS.get() + 1);
+        // SAFETY: our caller's promise.
+        unsafe { System.dealloc(ptr, layout) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+/// Calls of the allocator while `what` runs a hundred times, after ten times that do not count.
+fn calls(mut what: impl FnMut()) -> u64 {
+    (0..10).for_each(|_| what());
+    let before = CALLS.get();
+    (0..100).for_each(|_| what());
+    CALLS.get() - before
+}
+
+#[test]
+fn the_counter_counts() {
+    assert_eq!(calls(|| drop(std::hint::black_box(Box::new(1)))), 200);
+}
+
+#[test]
+fn running_and_polling_a_program_allocates_nothing() {
+    for ring in [Ring::Chain, Ring::Credits] {
+        let mut plain = Plain::new(ring);
+        let program = plain.program(100);
+        let run = || {
+            let ticket = plain.channel.run(&program).unwrap();
+            assert_eq!(plain.channel.poll(ticket).unwrap(), Poll::Pending);
+            plain.complete(200);
+            assert_eq!(plain.channel.poll(ticket).unwrap(), Poll::Ready);
+        };
+        assert_eq!(calls(run), 0, "{ring}");
+    }
+}
+
+#[test]
+fn submitting_and_polling_a_transfer_allocates_nothing() {
+    for ring in [Ring::Chain, Ring::Credits] {
+        let mut plain = Plain::new(ring);
+        let submit = || {
+            let ticket = plain.channel.submit(&plain.scalars, 64..4096, 0x1000).unwrap();
+            assert_eq!(plain.channel.poll(ticket).unwrap(), Poll::Pending);
+            plain.complete(1);
+            assert_eq!(plain.channel.poll(ticket).unwrap(), Poll::Ready);
+        };
+        assert_eq!(calls(submit), 0, "{ring}");
+    }
+}

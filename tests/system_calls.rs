@@ -1,0 +1,150 @@
+//! The system calls that the library counts are those that the kernel saw.
+//!
+//! `traced` does its work between marker calls, which nothing else in the process makes, and writes down what the library
+//! counted; the other test runs it under strace and counts the lines of its thread between the markers.
+
+use std::collections::HashMap;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::sync::Arc;
+use std::time::Duration;
+use xdma::bus::counts::Counts;
+use xdma::card::{Card, CardOptions};
+use xdma::emulator::Options;
+use xdma::emulator::logic;
+use xdma::engine::{ChannelOptions, Ring, Transfers};
+use xdma::msm::{Msm, MsmOptions, Points, ScalarForm, Scalars};
+use xdma::regs::Direction;
+use xdma::regs::msm::SCRATCH_WINDOW;
+
+/// Where `traced` writes what it counted.
+const REPORT: &str = "XDMA_SYSTEM_CALLS_REPORT";
+const LIMIT: Duration = Duration::from_secs(60);
+/// What the marker looks like in the trace.
+const MARKER: &str = "getppid(";
+
+#[test]
+fn counted_system_calls_are_those_that_strace_sees() {
+    if Command::new("strace").arg("-V").stdout(Stdio::null()).status().is_err() {
+        println!("skipped: no strace here; type: sudo apt-get install -y strace");
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let (trace, report) = (folder.path().join("trace"), folder.path().join("report"));
+    let status = Command::new("strace")
+        .args(["-f", "-q", "-o"])
+        .arg(&trace)
+        .arg(std::env::current_exe().unwrap())
+        .args(["--exact", "traced"])
+        .env(REPORT, &report)
+        .stdout(Stdio::null())
+        .status()
+        .unwrap();
+    assert!(status.success(), "strace ended with {status}");
+    let counted = std::fs::read_to_string(&report).unwrap();
+    let counted: Vec<(&str, u64)> = counted
+        .lines()
+        .map(|line| line.split_once(": ").unwrap())
+        .map(|(n, c)| (n, c.parse().unwrap()))
+        .collect();
+    let seen = between_markers(&trace);
+    assert_eq!(seen.len(), counted.len(), "a pair of markers for each job");
+    for ((name, counted), seen) in counted.into_iter().zip(seen) {
+        println!("{name}: {counted} system calls counted, {} seen", seen.len());
+        assert_eq!(counted, seen.len() as u64, "{name}; seen: {}", summary(&seen));
+    }
+}
+
+/// The calls between the first and the second marker of the only thread that makes markers, the third and the fourth, ...
+fn between_markers(trace: &Path) -> Vec<Vec<String>> {
+    let trace = std::fs::read_to_string(trace).unwrap();
+    let lines = trace.lines().filter_map(|line| line.split_once(' ')).map(|(t, call)| (t, call.trim_start()));
+    let lines: Vec<_> = lines.collect();
+    let thread = lines.iter().find(|(_, call)| call.starts_with(MARKER)).expect("markers are traced").0;
+    let (mut sections, mut inside) = (vec![], false);
+    for (_, call) in lines.into_iter().filter(|(of, _)| *of == thread) {
+        if call.starts_with(MARKER) {
+            inside = !inside;
+            if inside {
+                sections.push(vec![]);
+            }
+        } else if inside
+            // The second half of a call that another thread's line interrupted, a signal, an exit.
+            && !call.starts_with(['<', '-', '+'])
+            && let Some(section) = sections.last_mut()
+        {
+            section.push(call.split('(').next().unwrap_or(call).to_owned());
+        }
+    }
+    sections
+}
+
+fn summary(calls: &[String]) -> String {
+    let mut counts = HashMap::new();
+    calls.iter().for_each(|call| *counts.entry(call).or_insert(0) += 1);
+    format!("{counts:?}")
+}
+
+#[test]
+fn traced() {
+    let mut report = String::new();
+    let design = Arc::new(logic::Msm::new(logic::MsmOptions::default()));
+    let card = Card::emulated_logic(Options::default(), design, CardOptions::default()).unwrap();
+    channels(&card, &mut report);
+    jobs(&card, &mut report);
+    assert!(!report.contains(": 0\n"), "over a socket nothing goes without a system call:\n{report}");
+    // Without strace around it there is nobody to report to.
+    if let Some(path) = std::env::var_os(REPORT) {
+        std::fs::write(path, report).unwrap();
+    }
+}
+
+/// Does it once to warm up and once between markers.
+fn marked(report: &mut String, name: &str, mut what: impl FnMut()) {
+    what();
+    report.reserve(256);
+    std::os::unix::process::parent_id();
+    let before = Counts::now();
+    what();
+    let counted = (Counts::now() - before).system_calls;
+    std::os::unix::process::parent_id();
+    report.push_str(&format!("{name}: {counted}\n"));
+}
+
+fn channels(card: &Card, report: &mut String) {
+    let source = card.allocate(1 << 20, Direction::H2C).unwrap();
+    for ring in [Ring::Chain, Ring::Credits] {
+        let options = ChannelOptions { ring: Some(ring), ..ChannelOptions::default() };
+        let mut channel = card.channel(Direction::H2C, 1, options).unwrap();
+        marked(report, &format!("a transfer, {ring}"), || {
+            let ticket = channel.submit(&source, 0..1 << 20, SCRATCH_WINDOW).unwrap();
+            channel.wait(ticket, LIMIT).unwrap();
+        });
+        let mut transfers = Transfers::new(Direction::H2C);
+        for at in 0..1500 {
+            transfers.add(&source, at * 64..at * 64 + 64, SCRATCH_WINDOW + at * 64).unwrap();
+        }
+        let program = channel.program(&transfers).unwrap();
+        marked(report, &format!("a program, {ring}"), || {
+            let ticket = channel.run(&program).unwrap();
+            channel.wait(ticket, LIMIT).unwrap();
+        });
+    }
+}
+
+fn jobs(card: &Card, report: &mut String) {
+    for ring in [Ring::Chain, Ring::Credits] {
+        let mut msm = Msm::open(card, MsmOptions { ring: Some(ring), ..MsmOptions::default() }).unwrap();
+        let points = Points::allocate(card, 5000).unwrap();
+        let scalars = Scalars::allocate(card, 5000, ScalarForm::Canonical).unwrap();
+        let job = msm.prepare(&points, &scalars).unwrap();
+        marked(report, &format!("an MSM, {ring}"), || {
+            let ticket = msm.submit(&job).unwrap();
+            msm.wait(ticket, LIMIT).unwrap();
+        });
+        marked(report, &format!("two MSMs in flight, {ring}"), || {
+            let tickets = [(); 2].map(|()| msm.submit(&job).unwrap());
+            tickets.map(|ticket| msm.wait(ticket, LIMIT).unwrap());
+        });
+    }
+}
