@@ -15,7 +15,7 @@ const MMIO_INTERRUPT: [u64; 2] = [7, 5];
 const MMIO_POLLED: [u64; 2] = [5, 2];
 
 /// What a number of `write()` calls cost.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
 pub struct Cost {
     /// System calls.
     pub calls: u64,

@@ -4,6 +4,7 @@
 // Everyone who includes this uses a part of it.
 #![allow(dead_code)]
 
+pub mod card;
 pub mod data;
 pub mod human;
 pub mod kernel_driver;

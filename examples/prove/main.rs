@@ -6,21 +6,20 @@
 #[path = "../common/mod.rs"]
 mod common;
 mod groth16;
+mod sums;
 
-use anyhow::{Result, bail, ensure};
+use anyhow::{Result, ensure};
 use ark_bn254::{Fr, G1Projective};
-use ark_ec::AffineRepr;
 use clap::Parser;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
-use common::kernel_driver::{self, Cost};
-use common::{data, human};
+use common::card::{CardArgs, Cost};
+use common::{human, kernel_driver};
 use groth16::{Query, Setup};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 use std::time::Instant;
+use sums::Sums;
 
-/// Pairs a `write()` in the comparison: what provers use with FIFOs of 1,024.
-const KERNEL_CHUNK: usize = 512;
 /// Steps of a proof: its sums and the check.
 const STEPS: u64 = Query::ALL.len() as u64 + 1;
 
@@ -33,9 +32,8 @@ struct Options {
     /// Proofs to make, one after the other, with the same key.
     #[arg(long, default_value_t = 1)]
     proofs: usize,
-    /// The card; `cpu` lets the processor stand in.
-    #[arg(long, env = "XDMA_CARD", default_value = "cpu")]
-    card: String,
+    #[command(flatten)]
+    card: CardArgs,
     /// Print one JSON object instead of text.
     #[arg(long)]
     json: bool,
@@ -54,37 +52,55 @@ struct Report {
 struct MsmReport {
     name: String,
     proof: usize,
-    pairs: usize,
-    bytes: usize,
+    pairs: u64,
+    /// Of scalars and points; padding is left out.
+    bytes: u64,
+    #[serde(flatten)]
+    cost: Cost,
     seconds: f64,
+    /// What the same data costs through the kernel's driver.
+    xdma_ko: kernel_driver::Cost,
 }
 
 fn main() -> Result<()> {
     let options = Options::parse();
-    if options.card != "cpu" {
-        bail!("no card {:?}: this program knows `cpu`", options.card);
-    }
     let progress = ProgressBar::new(options.proofs as u64 * STEPS)
         .with_style(ProgressStyle::with_template("{elapsed:>4} [{bar:40}] {pos}/{len} {msg}")?);
+    progress.set_message("opening the card");
+    let card = options.card.open()?;
+    let name = options.card.describe(&card)?;
     progress.set_message("reading the key");
     let setup = Setup::read(options.depth)?;
+    progress.set_message("writing the key's points");
+    let mut sums = Sums::new(&card, &setup)?;
     if !options.json {
-        println!("group of 2^{} members; sums by {}", setup.depth, options.card);
+        progress.suspend(|| println!("{name}\n{}\nA group of 2^{} members.", indent(&card), setup.depth));
     }
-    let mut report = Report { card: options.card, depth: setup.depth, msms: vec![], proof_verified: true };
+    let mut report =
+        Report { card: name, depth: setup.depth, msms: vec![], proof_verified: options.proofs > 0 };
     for number in 0..options.proofs {
-        report.proof_verified &= prove_once(&setup, number, options.json, &progress, &mut report.msms)?;
+        report.proof_verified &=
+            prove_once(&setup, &mut sums, number, options.json, &progress, &mut report.msms)?;
     }
     progress.finish_and_clear();
     if options.json {
         println!("{}", serde_json::to_string(&report)?);
     }
-    ensure!(report.proof_verified, "a proof was made and the verifier does not accept it: a sum was wrong");
+    ensure!(
+        report.proof_verified || options.proofs == 0,
+        "a proof was made and the verifier does not accept it: a sum was wrong"
+    );
     Ok(())
+}
+
+fn indent(card: &xdma::card::Card) -> String {
+    let text = card.report().map_or_else(|error| error.to_string(), |report| report.to_string());
+    text.lines().skip(1).map(|line| format!("  {line}")).collect::<Vec<_>>().join("\n")
 }
 
 fn prove_once(
     setup: &Setup,
+    sums: &mut Sums,
     number: usize,
     quiet: bool,
     progress: &ProgressBar,
@@ -93,17 +109,16 @@ fn prove_once(
     let start = Instant::now();
     progress.set_message("making the witness");
     let witness = setup.witness(number as u64)?;
-    let first = msms.len();
+    let (first, chunk) = (msms.len(), sums.chunk());
     let mut msm = |query: Query, scalars: &[Fr]| -> Result<G1Projective> {
         progress.set_message(format!("sum {query:?}"));
-        let points = setup.points(query);
-        let start = Instant::now();
-        let sum = data::cpu_msm(points, scalars)?;
-        let (name, pairs) = (format!("{query:?}"), points.len());
-        let seconds = start.elapsed().as_secs_f64();
-        msms.push(MsmReport { name, proof: number, pairs, bytes: pairs * 96, seconds });
+        let sum = sums.sum(query, scalars)?;
+        let bytes = sum.pairs * 96;
+        let xdma_ko = kernel_driver::msm_feed(sum.pairs as usize, chunk as usize, 0);
+        let (name, cost, seconds) = (format!("{query:?}"), sum.cost, sum.seconds);
+        msms.push(MsmReport { name, proof: number, pairs: sum.pairs, bytes, cost, seconds, xdma_ko });
         progress.inc(1);
-        Ok(sum.into_group())
+        Ok(sum.point)
     };
     let proved = groth16::prove(setup, &witness, groth16::blinding(), &mut msm)?;
     let made = start.elapsed().as_secs_f64();
@@ -112,36 +127,50 @@ fn prove_once(
     progress.inc(1);
     if !quiet {
         progress.suspend(|| {
-            print_proof(number, &msms[first..]);
-            println!(
-                "  meanwhile on the CPU: scalars of H {}, the sum in G2 {}",
-                human::seconds(proved.quotient_seconds),
-                human::seconds(proved.g2_seconds)
-            );
-            let verdict = if verified { "verified" } else { "REJECTED by the verifier" };
-            println!("  proof {verdict}; made in {}", human::seconds(made));
+            print_proof(number, chunk, &msms[first..]);
+            let (quotient, g2) = (human::seconds(proved.quotient_seconds), human::seconds(proved.g2_seconds));
+            println!("  meanwhile on the CPU: scalars of H {quotient}, the sum in G2 {g2}");
+            let verdict = if verified { "verified by arkworks" } else { "REJECTED by arkworks" };
+            println!("  made in {}, {verdict}", human::seconds(made));
         });
     }
     Ok(verified)
 }
 
-fn print_proof(number: usize, msms: &[MsmReport]) {
-    println!("proof {}", number + 1);
-    let mut kernel = Cost::default();
-    for msm in msms {
-        println!(
-            "  {:<3} {:>8} pairs  {:>10}  {:>9}",
-            msm.name,
-            human::count(msm.pairs as u64),
-            human::bytes(msm.bytes as u64),
-            human::seconds(msm.seconds)
-        );
-        kernel += kernel_driver::msm_feed(msm.pairs, KERNEL_CHUNK, 0);
-    }
+fn print_proof(number: usize, chunk: u32, msms: &[MsmReport]) {
+    println!("\nProof {}, chunks of {chunk} pairs", number + 1);
+    println!("{:43}by this driver {:>39}", "", "by xdma.ko with write()");
     println!(
-        "  through xdma.ko the same data is {} write() calls, {} pinned pages, {} descriptors",
-        human::count(kernel.calls),
-        human::count(kernel.pinned_pages),
-        human::count(kernel.descriptors)
+        "{:>5} {:>7} {:>9} | {:>6} {:>5} {:>6} {:>6} {:>6} {:>8} | {:>5} {:>6} {:>6}",
+        "sum",
+        "pairs",
+        "data",
+        "descr.",
+        "bells",
+        "writes",
+        "reads",
+        "calls",
+        "time",
+        "calls",
+        "pages",
+        "descr."
     );
+    for msm in msms {
+        let (cost, kernel) = (&msm.cost, &msm.xdma_ko);
+        println!(
+            "{:>5} {:>7} {:>9} | {:>6} {:>5} {:>6} {:>6} {:>6} {:>8} | {:>5} {:>6} {:>6}",
+            msm.name,
+            human::count(msm.pairs),
+            human::bytes(msm.bytes),
+            cost.descriptors,
+            cost.doorbells,
+            cost.register_writes,
+            cost.register_reads,
+            cost.system_calls,
+            human::seconds(msm.seconds),
+            kernel.calls,
+            human::count(kernel.pinned_pages),
+            human::count(kernel.descriptors),
+        );
+    }
 }

@@ -184,7 +184,8 @@ impl Channel {
 
     /// BUSY and the sticky bits.
     pub fn status(&self, regs: &Registers) -> u32 {
-        let starved = regs.starved && !self.shared.options.switches.busy_without_credits;
+        // Once Run fell it is busy until it is idle, or a driver that sees it idle would set Run too early.
+        let starved = regs.starved && !regs.stopping && !self.shared.options.switches.busy_without_credits;
         regs.status | u32::from(regs.running && !starved)
     }
 

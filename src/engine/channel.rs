@@ -189,8 +189,13 @@ impl Channel {
                 }
             },
         };
-        let mode = if self.ring == Ring::Credits { CREDIT_ENABLE_W1S } else { CREDIT_ENABLE_W1C };
-        self.registers.write_common(mode)
+        match self.ring {
+            Ring::Chain => self.registers.write_common(CREDIT_ENABLE_W1C),
+            Ring::Credits => {
+                self.registers.write_common(CREDIT_ENABLE_W1S)?;
+                self.start_list(self.slots.list().base(), self.slots.tail())
+            }
+        }
     }
 
     /// Whether credits read back. Fetch is halted meanwhile, so nothing is transferred.

@@ -78,6 +78,11 @@ impl Transfers {
         self.segments.len()
     }
 
+    /// Bytes of each descriptor from the `first` on.
+    pub fn lengths(&self, first: usize) -> impl Iterator<Item = u32> {
+        self.segments.iter().skip(first).map(|segment| segment.length)
+    }
+
     /// Bytes so far.
     pub fn bytes(&self) -> u64 {
         self.bytes

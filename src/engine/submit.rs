@@ -2,7 +2,7 @@
 
 use super::channel::{Channel, MAX_JOBS, Ticket, WORDS};
 use super::program::Inner;
-use super::{EngineError, Program, Ring};
+use super::{EngineError, Program, Ring, Transfers};
 use crate::descriptor::Flags;
 use crate::memory::DmaMemory;
 use crate::regs::channel::{CONTROL_W1C, CONTROL_W1S, Control, Status, WRITE_BACK_LO};
@@ -46,30 +46,47 @@ impl Channel {
         range: Range<u64>,
         card: u64,
     ) -> Result<Ticket, EngineError> {
+        let empty = Transfers::new(self.direction());
+        let mut transfers = std::mem::replace(&mut self.scratch, empty);
+        transfers.clear();
+        let ticket = transfers.add(memory, range, card).map(drop).and_then(|()| self.start(&transfers));
+        transfers.clear();
+        self.scratch = transfers;
+        ticket
+    }
+
+    /// Starts a list of transfers as one, through the ring.
+    ///
+    /// # Errors
+    ///
+    /// As [`submit`](Self::submit).
+    pub fn start(&mut self, transfers: &Transfers) -> Result<Ticket, EngineError> {
         self.check_ready()?;
-        self.scratch.clear();
-        self.scratch.add(memory, range, card)?;
-        let (needed, ring) = (self.scratch.descriptors(), self.slots.len());
-        if needed > ring {
-            return Err(EngineError::TooLarge { needed, ring });
+        let (needed, ring) = (transfers.descriptors(), self.slots.len());
+        if transfers.direction() != self.direction() {
+            return Err(EngineError::ForeignProgram);
         }
-        if needed > self.slots.free() {
-            return Err(EngineError::Full { needed, free: self.slots.free() });
+        match needed {
+            0 => return Err(EngineError::Empty),
+            _ if needed > ring => return Err(EngineError::TooLarge { needed, ring }),
+            _ if needed > self.slots.free() => {
+                return Err(EngineError::Full { needed, free: self.slots.free() });
+            }
+            _ => {}
         }
         let start = self.slots.tail();
         let end = match self.ring {
             Ring::Chain => Flags::COMPLETED | Flags::STOP,
             Ring::Credits => Flags::COMPLETED,
         };
-        let held = self.scratch.memory();
-        for (at, &segment) in self.scratch.segments().iter().enumerate() {
+        let held = transfers.memory();
+        for (at, &segment) in transfers.segments().iter().enumerate() {
             let flags = if at + 1 == needed { end } else { Flags::empty() };
-            // The first descriptors keep one allocation each; those beyond repeat the last.
+            // There are no fewer descriptors than allocations, and all slots of a job are emptied together.
             self.slots.push(segment, flags, &held[at.min(held.len() - 1)]);
         }
-        let bytes = self.scratch.bytes();
-        self.scratch.clear();
-        self.enqueue(Job { work: Work::Ring { start }, descriptors: needed as u32, bytes, given: 0, end: 0 })
+        let (work, descriptors) = (Work::Ring { start }, needed as u32);
+        self.enqueue(Job { work, descriptors, bytes: transfers.bytes(), given: 0, end: 0 })
     }
 
     /// Runs a program.
@@ -208,13 +225,19 @@ impl Channel {
             self.current = 0;
             return Ok(false);
         }
+        self.start_list(list, start)?;
+        Ok(true)
+    }
+
+    /// Sets Run on a closed list, from the descriptor at `start` on; the engine is idle.
+    pub(super) fn start_list(&mut self, list: u64, start: u64) -> Result<(), EngineError> {
         self.word = (self.word + 1) % WORDS;
         self.words[self.word].store(0);
         (self.issued, self.completed, self.last) = (0, 0, 0);
-        r.write(WRITE_BACK_LO, self.word_base as u32 + 4 * self.word as u32)?;
+        self.registers.write(WRITE_BACK_LO, self.word_base as u32 + 4 * self.word as u32)?;
         self.write_list(start, 0)?;
-        self.registers.write(CONTROL_W1S, Control::RUN.bits())?;
+        self.ring_doorbell(CONTROL_W1S, 0)?;
         self.current = list;
-        Ok(true)
+        Ok(())
     }
 }

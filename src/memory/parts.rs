@@ -6,6 +6,9 @@ use std::any::Any;
 use std::ops::Range;
 use std::sync::Arc;
 
+/// The widest data path of a card, in bytes.
+const BEAT: u64 = 64;
+
 #[derive(Debug)]
 pub(super) struct Parts {
     all: Vec<Part>,
@@ -18,6 +21,8 @@ struct Part {
     /// Range of bytes of the caller's memory.
     range: Range<u64>,
     buffer: Buffer,
+    /// Where in the buffer the range starts.
+    skip: u64,
     staged: bool,
 }
 
@@ -30,22 +35,24 @@ impl Parts {
         if len == 0 {
             return Err(MemoryError::Empty);
         }
-        let inner = match space.caller_memory() {
+        let pages = match space.caller_memory() {
             CallerMemory::Pinned => whole_pages(ptr as u64, len, space.page_bytes()),
             CallerMemory::Staged(_) => 0..0,
         };
+        // Parts meet at whole beats from the first byte on, so that none is cut in two on the card's side.
+        let used = pages.start.next_multiple_of(BEAT)..pages.end / BEAT * BEAT;
         let mut this = Self { all: vec![], access, len };
-        if inner.is_empty() {
+        if used.is_empty() {
             this.stage(space, 0..len)?;
             return Ok(this);
         }
-        this.stage(space, 0..inner.start)?;
-        let bytes = inner.end - inner.start;
+        this.stage(space, 0..used.start)?;
+        let bytes = pages.end - pages.start;
         // SAFETY: these pages belong to the caller's memory as a whole; the rest is our caller's promise.
-        let mapping = unsafe { space.map_callers(ptr.add(inner.start as usize), bytes, access)? };
+        let mapping = unsafe { space.map_callers(ptr.add(pages.start as usize), bytes, access)? };
         let buffer = Buffer::new(Allocation::new(Arc::new(mapping), 0, bytes, None));
-        this.all.push(Part { range: inner.clone(), buffer, staged: false });
-        this.stage(space, inner.end..len)?;
+        this.all.push(Part { range: used.clone(), buffer, skip: used.start - pages.start, staged: false });
+        this.stage(space, used.end..len)?;
         Ok(this)
     }
 
@@ -57,7 +64,7 @@ impl Parts {
     fn stage(&mut self, space: &DmaSpace, range: Range<u64>) -> Result<(), MemoryError> {
         if !range.is_empty() {
             let buffer = space.allocate(range.end - range.start, self.access)?;
-            self.all.push(Part { range, buffer, staged: true });
+            self.all.push(Part { range, buffer, skip: 0, staged: true });
         }
         Ok(())
     }
@@ -104,7 +111,7 @@ impl Parts {
             let (from, until) = (start.max(part.range.start), end.min(part.range.end));
             if from < until {
                 let into = &mut to[(from - start) as usize..(until - start) as usize];
-                part.buffer.read(from - part.range.start, into)?;
+                part.buffer.read(part.skip + from - part.range.start, into)?;
             }
         }
         Ok(())
@@ -124,7 +131,8 @@ impl Parts {
         for part in &self.all {
             let (from, until) = (range.start.max(part.range.start), range.end.min(part.range.end));
             if from < until {
-                part.buffer.pieces(from - part.range.start..until - part.range.start, each)?;
+                let at = part.skip + from - part.range.start;
+                part.buffer.pieces(at..at + (until - from), each)?;
             }
         }
         Ok(())

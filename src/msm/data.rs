@@ -2,7 +2,7 @@
 
 use super::{MsmError, ScalarForm, curve};
 use crate::card::Card;
-use crate::engine::{EngineError, Transfers};
+use crate::engine::Transfers;
 use crate::memory::{Buffer, MemoryError, Registered};
 use crate::regs::Direction;
 use crate::regs::msm::{BEAT, POINT_BYTES, POINT_WINDOW, SCALAR_BYTES, SCALAR_WINDOW};
@@ -85,8 +85,12 @@ impl Points {
         Ok(self.fill(|bytes| curve::check_points(bytes))??)
     }
 
-    /// Adds the points `range` to a list of transfers.
-    pub(super) fn add(&self, transfers: &mut Transfers, range: Range<usize>) -> Result<(), EngineError> {
+    /// Adds the points `range` to a list of transfers, for their window.
+    ///
+    /// # Errors
+    ///
+    /// As [`Transfers::add`].
+    pub fn add_to(&self, transfers: &mut Transfers, range: Range<usize>) -> Result<(), MsmError> {
         let bytes = (range.start * POINT_BYTES) as u64..(range.end * POINT_BYTES) as u64;
         self.memory.add(transfers, bytes, POINT_WINDOW)
     }
@@ -193,8 +197,23 @@ impl Scalars {
         Ok(self.fill(|bytes| curve::check_scalars(bytes))??)
     }
 
-    /// Adds the scalars `range` to a list of transfers, in whole beats: an odd number brings 32 bytes of padding.
-    pub(super) fn add(&self, transfers: &mut Transfers, range: Range<usize>) -> Result<(), EngineError> {
+    /// Adds the scalars `range` to a list of transfers, for their window, in whole beats: an odd number brings 32 bytes of
+    /// padding.
+    ///
+    /// # Errors
+    ///
+    /// As [`Transfers::add`]; [`MsmError::SplitBeat`].
+    pub fn add_to(&self, transfers: &mut Transfers, range: Range<usize>) -> Result<(), MsmError> {
+        let first = transfers.descriptors();
+        self.add_beats(transfers, range.clone())?;
+        // The window takes whole beats only.
+        if transfers.lengths(first).any(|length| !(length as usize).is_multiple_of(BEAT)) {
+            return Err(MsmError::SplitBeat { start: range.start });
+        }
+        Ok(())
+    }
+
+    fn add_beats(&self, transfers: &mut Transfers, range: Range<usize>) -> Result<(), MsmError> {
         let odd = (range.end - range.start) % 2 == 1;
         let start = (range.start * SCALAR_BYTES) as u64;
         match &self.tail {
@@ -203,7 +222,7 @@ impl Scalars {
                 if start < end {
                     self.memory.add(transfers, start..end, SCALAR_WINDOW)?;
                 }
-                transfers.add(tail, 0..BEAT as u64, SCALAR_WINDOW).map(drop)
+                Ok(transfers.add(tail, 0..BEAT as u64, SCALAR_WINDOW).map(drop)?)
             }
             _ => {
                 let end = ((range.end + usize::from(odd)) * SCALAR_BYTES) as u64;
@@ -214,12 +233,12 @@ impl Scalars {
 }
 
 impl<const N: usize> Memory<N> {
-    fn add(&self, transfers: &mut Transfers, bytes: Range<u64>, card: u64) -> Result<(), EngineError> {
+    fn add(&self, transfers: &mut Transfers, bytes: Range<u64>, card: u64) -> Result<(), MsmError> {
         match self {
-            Self::Ours(buffer) => transfers.add(buffer, bytes, card),
-            Self::Callers(registered) => transfers.add(registered, bytes, card),
-        }
-        .map(drop)
+            Self::Ours(buffer) => transfers.add(buffer, bytes, card)?,
+            Self::Callers(registered) => transfers.add(registered, bytes, card)?,
+        };
+        Ok(())
     }
 }
 

@@ -91,6 +91,14 @@ pub enum MsmError {
         /// Depth of the scalar FIFO.
         depth: u32,
     },
+    /// A beat of two scalars lies in two stretches of memory.
+    #[error(
+        "the scalars from {start} on lie so that a beat of two is cut in two by the end of a stretch that is contiguous for          the card; start at an even scalar, or copy them to scalars of their own"
+    )]
+    SplitBeat {
+        /// First scalar of the range.
+        start: usize,
+    },
     /// A chunk that does not fill beats.
     #[error("chunks of {chunk} pairs: a chunk is an even number of pairs, as a beat carries two scalars")]
     Chunk {

@@ -63,8 +63,8 @@ impl Msm {
         let mut transfers = Transfers::new(Direction::H2C);
         for first in (0..pairs).step_by(chunk) {
             let end = pairs.min(first + chunk);
-            scalars.add(&mut transfers, scalar_range.start + first..scalar_range.start + end)?;
-            points.add(&mut transfers, point_range.start + first..point_range.start + end)?;
+            scalars.add_to(&mut transfers, scalar_range.start + first..scalar_range.start + end)?;
+            points.add_to(&mut transfers, point_range.start + first..point_range.start + end)?;
         }
         let program = if pairs == 0 { None } else { Some(self.h2c.program(&transfers)?) };
         Ok(Job { program, pairs: pairs as u32, form: scalars.form() })

@@ -61,7 +61,11 @@ fn any_number_of_pairs_in_both_forms_over_both_rings() {
                 let (points, scalars) = random(count, count as u64);
                 let (p, s) = put(&card, &points, &scalars, form);
                 let job = msm.prepare(&p, &s).unwrap();
-                assert_eq!(point(&run(&mut msm, &job)), cpu(&points, &scalars), "{ring}, {count} pairs, {form:?}");
+                assert_eq!(
+                    point(&run(&mut msm, &job)),
+                    cpu(&points, &scalars),
+                    "{ring}, {count} pairs, {form:?}"
+                );
             }
         }
     }
@@ -99,7 +103,11 @@ fn the_callers_own_vectors_and_ranges_of_them() {
     for s in [&registered, &ours] {
         for range in [0..777, 0..776, 1..777, 776..777, 3..4, 5..600] {
             let job = msm.prepare_range(&p, range.clone(), s, range.clone()).unwrap();
-            assert_eq!(point(&run(&mut msm, &job)), cpu(&points[range.clone()], &scalars[range.clone()]), "{range:?}");
+            assert_eq!(
+                point(&run(&mut msm, &job)),
+                cpu(&points[range.clone()], &scalars[range.clone()]),
+                "{range:?}"
+            );
         }
     }
 }
@@ -171,7 +179,8 @@ fn a_byte_flipped_on_its_way_makes_the_result_wrong() {
         let mut msm = Msm::open(&card, MsmOptions::default()).unwrap();
         let (p, s) = put(&card, &points, &scalars, ScalarForm::Canonical);
         let job = msm.prepare(&p, &s).unwrap();
-        let same = ark::result_to_point(&run(&mut msm, &job).bytes).is_ok_and(|point| point == cpu(&points, &scalars));
+        let same = ark::result_to_point(&run(&mut msm, &job).bytes)
+            .is_ok_and(|point| point == cpu(&points, &scalars));
         assert_eq!(same, right, "byte {byte} of {window:?}");
     }
 }
@@ -190,9 +199,18 @@ fn bad_jobs_are_refused_with_a_reason() {
     let s = Scalars::allocate(&card, 1001, ScalarForm::Canonical).unwrap();
     assert!(matches!(msm.prepare(&p, &s), Err(MsmError::TooMany { pairs: 1001, max: 1000 })));
     assert!(matches!(msm.prepare_range(&p, 0..5, &s, 0..6), Err(MsmError::Counts { points: 5, scalars: 6 })));
-    assert!(matches!(msm.prepare_range(&p, 0..1002, &s, 0..1002), Err(MsmError::OutOfRange { what: "points", .. })));
-    assert!(matches!(Points::from_bytes(&card, &[0; 65]), Err(MsmError::Size { what: "points", len: 65, size: 64 })));
-    assert!(matches!(Scalars::from_bytes(&card, &[0; 31], ScalarForm::Canonical), Err(MsmError::Size { .. })));
+    assert!(matches!(
+        msm.prepare_range(&p, 0..1002, &s, 0..1002),
+        Err(MsmError::OutOfRange { what: "points", .. })
+    ));
+    assert!(matches!(
+        Points::from_bytes(&card, &[0; 65]),
+        Err(MsmError::Size { what: "points", len: 65, size: 64 })
+    ));
+    assert!(matches!(
+        Scalars::from_bytes(&card, &[0; 31], ScalarForm::Canonical),
+        Err(MsmError::Size { .. })
+    ));
 }
 
 #[test]

@@ -1,0 +1,100 @@
+//! Which card, and what a job on it cost.
+
+use anyhow::{Context, Result};
+use clap::Args;
+use serde::Serialize;
+use std::io::stderr;
+use std::time::Instant;
+use tracing_subscriber::EnvFilter;
+use xdma::bus::counts::Counts;
+use xdma::card::{Card, CardName, CardOptions};
+use xdma::engine::Stats;
+
+/// The option that every example has.
+#[derive(Args, Clone, Debug)]
+pub struct CardArgs {
+    /// The card: a PCI address, unix:PATH of a vfio-user socket, or an emulated card (f1, alveo).
+    #[arg(long, env = "XDMA_CARD", default_value = "f1", value_name = "BDF|unix:PATH|f1|alveo")]
+    pub card: CardName,
+}
+
+impl CardArgs {
+    /// Opens the card. What the library has to say goes to standard error.
+    pub fn open(&self) -> Result<Card> {
+        let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("warn"));
+        // Only the first call of a process sets it.
+        let _ =
+            tracing_subscriber::fmt().with_writer(stderr).with_env_filter(filter).without_time().try_init();
+        self.card.open(CardOptions::default()).with_context(|| format!("cannot open card {}", self.card))
+    }
+
+    /// The card in one line.
+    pub fn describe(&self, card: &Card) -> Result<String> {
+        let report = card.report()?;
+        let emulated = if matches!(self.card, CardName::Emulated(_)) { "emulated " } else { "" };
+        Ok(format!(
+            "{emulated}{} ({:04x}:{:04x} over {})",
+            self.card, report.vendor, report.device, report.bus.kind
+        ))
+    }
+}
+
+/// What was asked of hardware and kernel by this thread and a channel, from one moment to another.
+#[derive(Clone, Copy, Debug, Default, Serialize)]
+pub struct Cost {
+    /// Descriptors given to the engine.
+    pub descriptors: u64,
+    /// Credit and Run writes.
+    pub doorbells: u64,
+    /// All register writes.
+    pub register_writes: u64,
+    /// Register reads.
+    pub register_reads: u64,
+    /// Entries into the kernel.
+    pub system_calls: u64,
+}
+
+impl std::ops::Add for Cost {
+    type Output = Self;
+
+    fn add(self, other: Self) -> Self {
+        Self {
+            descriptors: self.descriptors + other.descriptors,
+            doorbells: self.doorbells + other.doorbells,
+            register_writes: self.register_writes + other.register_writes,
+            register_reads: self.register_reads + other.register_reads,
+            system_calls: self.system_calls + other.system_calls,
+        }
+    }
+}
+
+/// The moment from which a [`Cost`] counts.
+pub struct Meter {
+    counts: Counts,
+    stats: Stats,
+    begin: Instant,
+}
+
+impl Meter {
+    /// Counts from now on.
+    pub fn start(stats: Stats) -> Self {
+        Self { counts: Counts::now(), stats, begin: Instant::now() }
+    }
+
+    /// Seconds so far.
+    pub fn seconds(&self) -> f64 {
+        self.begin.elapsed().as_secs_f64()
+    }
+
+    /// What it cost so far.
+    pub fn cost(&self, stats: Stats) -> Cost {
+        let counts = Counts::now() - self.counts;
+        Cost {
+            descriptors: stats.descriptors - self.stats.descriptors,
+            doorbells: stats.doorbells - self.stats.doorbells,
+            register_writes: counts.register_writes,
+            register_reads: counts.register_reads,
+            system_calls: counts.system_calls,
+        }
+    }
+}
