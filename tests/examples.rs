@@ -55,6 +55,7 @@ fn an_error_of_a_sum_ends_the_proof() {
     let mut msm = |_: Query, _: &[Fr]| -> anyhow::Result<G1Projective> { anyhow::bail!("no card") };
     let error = groth16::prove(&setup, &witness, groth16::blinding(), &mut msm).err().unwrap();
     assert_eq!(error.to_string(), "no card");
+    assert!(!groth16::DEPTHS.contains(&17));
     assert!(Setup::read(17).err().unwrap().to_string().contains("cargo fetch"));
 }
 

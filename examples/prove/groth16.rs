@@ -27,6 +27,9 @@ use std::{env, fs, panic, thread};
 /// The package that carries keys and witness generators.
 const PACKAGE: &str = "semaphore-rs";
 
+/// Depths that the package has a key for.
+pub const DEPTHS: [usize; 3] = [16, 20, 30];
+
 /// One of the sums, named after its part of the proving key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Query {
@@ -72,7 +75,7 @@ pub struct Proved {
 }
 
 impl Setup {
-    /// Reads the key and witness generator for groups of 2^`depth` members.
+    /// Reads the key and witness generator for groups of 2^`depth` members, one of [`DEPTHS`].
     ///
     /// # Errors
     /// If the package or its files are not there or not readable.

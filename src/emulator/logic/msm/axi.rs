@@ -35,36 +35,44 @@ pub(super) fn write(
         state.others_wait = true;
         return Answer::Wait;
     }
-    match region(address) {
-        Some(Region::Fifo(_)) if !address.is_multiple_of(BEAT as u64) || !data.len().is_multiple_of(BEAT) => {
-            state.fail(Errors::STROBE);
-            Answer::SlaveError
-        }
-        Some(Region::Fifo(_)) if state.dropping => Answer::SlaveError,
-        Some(Region::Fifo(window)) => match state.push(channel, window, data, now) {
+    let whole_beats = address.is_multiple_of(BEAT as u64) && data.len().is_multiple_of(BEAT);
+    let region = region(address);
+    if let Some(Region::Fifo(window)) = region
+        && whole_beats
+        && !state.dropping
+    {
+        return match state.push(channel, window, data, now) {
             0 => {
                 state.holder_waits = true;
                 Answer::Wait
             }
             done => Answer::Okay(done),
-        },
+        };
+    }
+    // Nothing of this waits, so if its channel held up the others before, it does no more.
+    state.hold = None;
+    match region {
         Some(Region::Scratch) => {
-            state.hold = None;
-            for (at, offset, count) in beats(address, burst, data.len()) {
-                let at = (at % SCRATCH_SIZE) as usize;
-                if let Ok(beat) = data.subslice(offset, count) {
-                    beat.copy_to(&mut inner.scratch[at..at + count]);
-                }
-            }
+            write_scratch(&mut inner.scratch, address, burst, data);
             Answer::Okay(data.len())
         }
-        Some(Region::Result) => {
+        Some(Region::Fifo(_)) if whole_beats => Answer::SlaveError,
+        Some(Region::Fifo(_) | Region::Result) => {
             state.fail(Errors::STROBE);
             Answer::SlaveError
         }
         None => {
             state.fail(Errors::DECODE);
             Answer::DecodeError
+        }
+    }
+}
+
+fn write_scratch(scratch: &mut [u8], address: u64, burst: Burst, data: &VolatileSlice) {
+    for (at, offset, count) in beats(address, burst, data.len()) {
+        let at = (at % SCRATCH_SIZE) as usize;
+        if let Ok(beat) = data.subslice(offset, count) {
+            beat.copy_to(&mut scratch[at..at + count]);
         }
     }
 }

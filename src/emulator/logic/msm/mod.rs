@@ -102,6 +102,8 @@ impl Default for MsmOptions {
 
 /// The MSM design as custom logic. Its registers answer in every user BAR.
 ///
+/// A call may carry more than one burst: the longer, the less each byte costs.
+///
 /// It keeps the shell that is attached, so a shell that owns its logic keeps both alive. The shell is called from a thread
 /// of the design's own, never inside a call of [`Logic`].
 pub struct Msm {

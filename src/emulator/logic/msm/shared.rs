@@ -110,7 +110,9 @@ impl Shared {
         let left = Duration::from_nanos(alarm.saturating_sub(self.time()));
         if left < SPIN {
             drop(inner);
-            thread::yield_now();
+            while self.time() < alarm {
+                thread::yield_now();
+            }
             return self.lock();
         }
         self.work.wait_timeout(inner, left - SPIN / 2).unwrap_or_else(PoisonError::into_inner).0

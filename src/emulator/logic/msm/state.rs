@@ -374,11 +374,23 @@ impl State {
 
     /// Whether somebody who was told to wait may go on now; says so once.
     pub(super) fn take_progress(&mut self) -> bool {
-        let holder = self.holder_waits && self.stalled().is_none();
+        // While the core makes room by itself, a writer that is woken for each beat is always late.
+        let more_to_come = self.ready().is_some_and(|ready| ready > 0) && self.pairs_to_progress() > 0;
+        let holder = self.holder_waits && self.stalled().is_none() && !more_to_come;
         let others = self.others_wait && self.hold.is_none();
         self.holder_waits &= !holder;
         self.others_wait &= !others;
         holder || others
+    }
+
+    /// Pairs to take until a quarter of the FIFO is free for the one who holds the write channel.
+    fn pairs_to_progress(&self) -> u64 {
+        let fifo = match self.hold {
+            Some(Hold { window: Window::Scalars, .. }) => &self.scalars,
+            Some(Hold { window: Window::Points, .. }) => &self.points,
+            None => return 0,
+        };
+        fifo.depth().div_ceil(4).saturating_sub(fifo.free()) as u64
     }
 
     /// Sets error bits; a new one raises the interrupt.
@@ -398,10 +410,7 @@ impl State {
         let watchdog = self.deadlock_since.map(|since| since + self.time_of_clocks(self.watchdog));
         let core = match self.ready() {
             Some(ready) if ready > 0 && ready == self.elements_left() => Some(ready),
-            // Room for a quarter of the FIFO: a writer that is woken for each beat is always late.
-            Some(ready) if ready > 0 && self.holder_waits => {
-                Some(ready.min(1 + self.points.depth() as u64 / 4))
-            }
+            Some(ready) if ready > 0 && self.holder_waits => Some(ready.min(self.pairs_to_progress())),
             _ => None,
         };
         let core = core.map(|pairs| self.core_time + self.time_of(pairs));

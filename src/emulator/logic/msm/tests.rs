@@ -5,7 +5,8 @@ use crate::regs::msm::*;
 use ark_bn254::{Fq, Fr, G1Affine, G1Projective};
 use ark_ec::{AffineRepr, CurveGroup, VariableBaseMSM};
 use ark_ff::{BigInt, BigInteger, Field, One, PrimeField, UniformRand, Zero};
-use rand_08::{Rng, SeedableRng, rngs::StdRng};
+use proptest::prelude::*;
+use rand_08::{Rng as _, SeedableRng, rngs::StdRng};
 use std::sync::{Condvar, Mutex};
 use std::time::{Duration, Instant};
 
@@ -347,12 +348,12 @@ fn a_scalar_chunk_beyond_the_fifo_deadlocks_until_abort_and_flush() {
 #[test]
 fn the_watchdog_ends_a_deadlock() {
     let bench = Bench::new(MsmOptions::default());
-    bench.set(WATCHDOG, 250_000 * 50);
+    bench.set(WATCHDOG, 250_000 * 300);
     bench.set(IRQ_ENABLE, Irq::ERROR.bits());
     let start = Instant::now();
     deadlock(&bench);
     bench.line.wait("the watchdog fires", |said| said.0 > 0 && said.1 == [true]);
-    assert!(start.elapsed() >= Duration::from_millis(50));
+    assert!(start.elapsed() >= Duration::from_millis(300));
     for (window, channel) in [(SCALAR_WINDOW, 0), (POINT_WINDOW, 1)] {
         assert_eq!(bench.write(channel, window, &[0; 4096]), Answer::SlaveError);
     }
@@ -378,6 +379,55 @@ fn chunks_of_half_the_depth_never_deadlock_however_small_the_fifos() {
         }
         assert_eq!(decode(&bench.result().0), pairs.sum(), "{scalar_depth} {point_depth}");
     }
+}
+
+#[test]
+fn a_write_is_taken_in_part_and_then_waits() {
+    let bench = Bench::new(MsmOptions { point_depth: 16, ..MsmOptions::default() });
+    let pairs = Pairs::random(64, 20);
+    let (scalars, points) = (pairs.scalar_bytes(Mode::MONTGOMERY), pairs.point_bytes());
+    assert_eq!(bench.write(3, POINT_WINDOW, &points), Answer::Okay(16 * 64));
+    assert_eq!(bench.write(3, POINT_WINDOW, &points[16 * 64..]), Answer::Wait);
+    assert_eq!(bench.get(STATUS), Status::POINT_STALLED.bits());
+    assert_eq!(bench.write(2, SCALAR_WINDOW, &scalars), Answer::Wait);
+    // Its own channel does something else: the transfer that waited was given up, and the others may go on.
+    assert_eq!(bench.write(3, 0, &[0; 64]), Answer::DecodeError);
+    bench.line.wait("a freed channel is progress", |said| said.0 == 1);
+    assert_eq!(bench.write(2, SCALAR_WINDOW, &scalars[..64]), Answer::Okay(64));
+    assert_eq!(bench.write(3, POINT_WINDOW, &points), Answer::Wait);
+    // Or nobody comes back, and a flush frees it.
+    bench.set(CTRL, Ctrl::FLUSH.bits());
+    bench.line.wait("the flush is progress", |said| said.0 == 2);
+    assert_eq!(bench.write(2, SCALAR_WINDOW, &scalars), Answer::Okay(64 * 32));
+    bench.push(64, Mode::MONTGOMERY);
+    assert_eq!(
+        bench.write(3, POINT_WINDOW, &points),
+        Answer::Okay(64 * 64),
+        "the core makes room as it goes"
+    );
+    assert_eq!(decode(&bench.result().0), pairs.sum());
+}
+
+#[test]
+fn two_channels_in_step_feed_one_task() {
+    let bench = Bench::new(MsmOptions { watchdog: 0, ..MsmOptions::default() });
+    let pairs = Pairs::random(10_001, 21);
+    bench.push(10_001, Mode::MONTGOMERY);
+    let step = std::sync::Barrier::new(2);
+    let feed = |channel, window, bytes: Vec<u8>, size: usize| {
+        let (bench, step) = (&bench, &step);
+        move || {
+            for chunk in bytes.chunks(512 * size) {
+                bench.send(channel, window, chunk);
+                step.wait();
+            }
+        }
+    };
+    std::thread::scope(|scope| {
+        scope.spawn(feed(0, SCALAR_WINDOW, pairs.scalar_bytes(Mode::MONTGOMERY), 32));
+        scope.spawn(feed(1, POINT_WINDOW, pairs.point_bytes(), 64));
+    });
+    assert_eq!(decode(&bench.result().0), pairs.sum());
 }
 
 #[test]
@@ -601,4 +651,38 @@ fn threads_end_with_the_design() {
     let shared = Arc::downgrade(&bench.msm.shared);
     drop(bench);
     assert_eq!(shared.strong_count(), 0);
+}
+
+proptest! {
+    /// Against a queue of bytes: pushes of beats, pops of scalars, padding.
+    #[test]
+    fn the_fifo_is_a_queue(depth in 1..40usize, steps in prop::collection::vec((0..3u8, 0..30usize), 1..200)) {
+        let mut fifo = fifo::Fifo::new(depth, 32);
+        let mut queue = std::collections::VecDeque::new();
+        let mut next = 0u8;
+        for (kind, amount) in steps {
+            match kind {
+                0 => {
+                    let count = (amount * BEAT).min(fifo.room());
+                    let mut bytes: Vec<u8> = (0..count + BEAT).map(|i| next.wrapping_add(i as u8)).collect();
+                    next = next.wrapping_add(count as u8).wrapping_add(7);
+                    queue.extend(&bytes[BEAT..]);
+                    fifo.push(&bytes.as_mut_slice().into(), BEAT, count, None);
+                }
+                1 => {
+                    let count = amount.min(fifo.elements());
+                    let mut popped = vec![];
+                    fifo.pop(count, |bytes| popped.extend_from_slice(bytes));
+                    prop_assert_eq!(popped, queue.drain(..count * 32).collect::<Vec<u8>>());
+                }
+                _ => {
+                    fifo.drop_padding();
+                    queue.drain(..queue.len() % BEAT);
+                }
+            }
+            prop_assert_eq!(fifo.elements() * 32, queue.len());
+            prop_assert_eq!(fifo.pushed, fifo.consumed + fifo.elements() as u64);
+            prop_assert!(fifo.elements() + fifo.free() <= fifo.depth());
+        }
+    }
 }
