@@ -4,14 +4,14 @@ use super::{Channel, EngineError};
 use crate::memory::{FromCard, Lent, MapError, MemoryError, ToCard};
 use std::marker::PhantomData;
 use std::ops::{Deref, DerefMut};
-use std::sync::Arc;
+use std::rc::Rc;
 use std::time::Duration;
 
 /// A channel for the length of a [`Channel::scope`], in which slices can be lent to the card.
 #[derive(Debug)]
 pub struct Scope<'scope, 'env: 'scope> {
     channel: &'scope mut Channel,
-    lent: Vec<Arc<Lent<'env>>>,
+    lent: Vec<Rc<Lent<'env>>>,
     limit: Duration,
     _env: PhantomData<&'scope mut &'env ()>,
 }
@@ -51,8 +51,8 @@ impl<'scope, 'env> Scope<'scope, 'env> {
     /// # Errors
     ///
     /// [`MemoryError`].
-    pub fn lend<T: ToCard>(&mut self, slice: &'env [T]) -> Result<Arc<Lent<'scope>>, MemoryError> {
-        let lent = Arc::new(Lent::to_card(&self.channel.space, slice)?);
+    pub fn lend<T: ToCard>(&mut self, slice: &'env [T]) -> Result<Rc<Lent<'scope>>, MemoryError> {
+        let lent = Rc::new(Lent::to_card(&self.channel.space, slice)?);
         self.lent.push(lent.clone());
         Ok(lent)
     }
@@ -62,8 +62,8 @@ impl<'scope, 'env> Scope<'scope, 'env> {
     /// # Errors
     ///
     /// [`MemoryError`].
-    pub fn lend_mut<T: FromCard>(&mut self, slice: &'env mut [T]) -> Result<Arc<Lent<'scope>>, MemoryError> {
-        let lent = Arc::new(Lent::from_card(&self.channel.space, slice)?);
+    pub fn lend_mut<T: FromCard>(&mut self, slice: &'env mut [T]) -> Result<Rc<Lent<'scope>>, MemoryError> {
+        let lent = Rc::new(Lent::from_card(&self.channel.space, slice)?);
         self.lent.push(lent.clone());
         Ok(lent)
     }

@@ -71,8 +71,9 @@ pub struct JobTicket(u64);
 
 /// How many results are kept for tickets that nobody asked about.
 const KEPT_RESULTS: usize = 1024;
-/// Pause between two looks at the design's registers.
-const LOOK_INTERVAL: Duration = Duration::from_micros(20);
+/// Shortest and longest pause between two looks at the design's registers. In between, a pause is an eighth of the time
+/// waited so far: results come little later, and a long reduction costs few register reads.
+const PAUSE: [Duration; 2] = [Duration::from_micros(20), Duration::from_millis(1)];
 
 /// The client. See the [module](self).
 #[derive(Debug)]
@@ -325,7 +326,7 @@ impl Msm {
             if begin.elapsed() >= limit {
                 return Err(self.deadline(ticket, limit)?);
             }
-            self.pause(ticket, begin + limit)?;
+            self.pause(ticket, begin, limit)?;
         }
     }
 
@@ -340,20 +341,20 @@ impl Msm {
             if begin.elapsed() >= limit {
                 return Err(self.deadline(ticket, limit)?);
             }
-            self.pause(ticket, begin + limit)?;
+            self.pause(ticket, begin, limit)?;
         }
         Ok(())
     }
 
     /// Lets some time pass: on the streaming channel while data streams, which finds engine errors; asleep otherwise.
-    fn pause(&mut self, ticket: JobTicket, end: Instant) -> Result<(), MsmError> {
+    fn pause(&mut self, ticket: JobTicket, begin: Instant, limit: Duration) -> Result<(), MsmError> {
         let job = self.running.iter().find(|job| job.sequence == ticket.0);
         let Some(Stage::Streaming(stream)) = job.map(|job| &job.stage) else {
             crate::bus::counts::system_call();
-            std::thread::sleep(LOOK_INTERVAL);
+            std::thread::sleep((begin.elapsed() / 8).clamp(PAUSE[0], PAUSE[1]));
             return self.design.check_alive(&self.user);
         };
-        match self.h2c.wait(*stream, end.saturating_duration_since(Instant::now())) {
+        match self.h2c.wait(*stream, limit.saturating_sub(begin.elapsed())) {
             Ok(()) | Err(crate::engine::EngineError::Deadline { .. }) => Ok(()),
             Err(error) => Err(error.into()),
         }
