@@ -3,7 +3,7 @@
 use anyhow::{Context, Result};
 use clap::Args;
 use serde::Serialize;
-use std::io::stderr;
+use std::io::{IsTerminal, stderr};
 use std::time::Instant;
 use tracing_subscriber::EnvFilter;
 use xdma::bus::counts::Counts;

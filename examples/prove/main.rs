@@ -11,7 +11,6 @@ mod sums;
 use anyhow::{Result, ensure};
 use ark_bn254::{Fr, G1Projective};
 use clap::Parser;
-use clap::builder::{PossibleValuesParser, TypedValueParser};
 use common::card::{CardArgs, Cost};
 use common::{human, kernel_driver};
 use groth16::{DEPTHS, Query, Setup};
@@ -27,7 +26,7 @@ const STEPS: u64 = Query::ALL.len() as u64 + 1;
 #[derive(Parser)]
 struct Options {
     /// Levels of the group's tree (2^depth members).
-    #[arg(long, default_value = "20", value_parser = depths())]
+    #[arg(long, default_value = "20", value_parser = depth)]
     depth: usize,
     /// Proofs to make, one after the other, with the same key.
     #[arg(long, default_value_t = 1)]
@@ -62,9 +61,10 @@ struct MsmReport {
     xdma_ko: kernel_driver::Cost,
 }
 
-fn depths() -> impl TypedValueParser<Value = usize> {
-    PossibleValuesParser::new(DEPTHS.map(|depth| depth.to_string()))
-        .map(|depth| depth.parse().unwrap_or_default())
+/// One of the depths that there are keys for.
+fn depth(text: &str) -> Result<usize, String> {
+    let known = text.parse().ok().filter(|depth| DEPTHS.contains(depth));
+    known.ok_or_else(|| format!("there are keys for depths {DEPTHS:?} only"))
 }
 
 fn main() -> Result<()> {
