@@ -206,10 +206,6 @@ impl Channel {
         if falls {
             regs.credits = 0;
             regs.stopping = regs.running;
-            if regs.starved {
-                // Nothing is outstanding and BUSY may read 0 already, so the next Run counts at once.
-                self.stop(&mut regs);
-            }
         }
         if rises {
             add(&self.shared.log.count.doorbells, 1);
@@ -311,7 +307,7 @@ impl Channel {
     pub fn fetch_allowance(&self) -> Option<usize> {
         let mut regs = self.registers();
         let counts = self.counts_credits();
-        if !regs.may_fetch(counts) || regs.launch.is_some() {
+        if !regs.may_fetch(counts) {
             return None;
         }
         regs.starved = false;
@@ -326,22 +322,19 @@ impl Channel {
         }
     }
 
-    /// The engine has nothing outstanding and may not fetch; false if that has just changed, or a new run began.
+    /// The engine has nothing outstanding and may not fetch; false if that has just changed.
     pub fn starve(&self) -> bool {
         let mut regs = self.registers();
-        regs.starved = regs.running && !regs.may_fetch(self.counts_credits());
-        regs.starved && regs.launch.is_none()
+        regs.starved = !regs.may_fetch(self.counts_credits());
+        regs.starved
     }
 
     /// The engine went idle because Run fell.
     pub fn stopped(&self) {
-        self.stop(&mut self.registers());
-    }
-
-    fn stop(&self, regs: &mut Registers) {
-        self.raise(regs, Status::IDLE_STOPPED.bits());
+        let mut regs = self.registers();
+        self.raise(&mut regs, Status::IDLE_STOPPED.bits());
         regs.go_idle(false);
-        self.update_irq(regs);
+        self.update_irq(&regs);
     }
 
     /// Sets those sticky bits whose `ie` bit is on, and returns them.

@@ -45,9 +45,9 @@ use crate::regs::MAX_CHANNELS;
 use card::Card;
 use logic::Logic;
 use server::Service;
-use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, mpsc};
+use std::{fmt, io};
 
 /// Why a card could not be started.
 #[derive(Debug, thiserror::Error)]
@@ -135,6 +135,12 @@ impl EmulatedCard {
     /// The options it was started with.
     pub fn options(&self) -> &Options {
         &self.card.shared.options
+    }
+}
+
+impl fmt::Debug for EmulatedCard {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("EmulatedCard").field("socket", &self.socket()).finish_non_exhaustive()
     }
 }
 

@@ -3,6 +3,7 @@
 mod channels;
 mod errors;
 mod host;
+mod hostile;
 mod interrupts;
 mod service;
 mod streams;
