@@ -31,9 +31,7 @@ impl Drop for Reserved {
 
 #[test]
 fn rings_and_completion_words_lie_in_hugepages_where_there_are_some() {
-    let reserved =
-        std::fs::read_to_string("/proc/sys/vm/nr_hugepages").unwrap().trim().parse::<u64>().unwrap_or(0);
-    let enough = reserved >= 8 || std::fs::write("/proc/sys/vm/nr_hugepages", "8").is_ok();
+    let reserved = Reserved::at_least(8);
     let card = Card::emulated(Profile::F1).unwrap();
     let _channels = (card.h2c(0).unwrap(), card.c2h(0).unwrap());
     let buffer = card.allocate(64, Direction::H2C).unwrap();
