@@ -148,6 +148,13 @@ fn buffers_that_cannot_be_transferred() {
     let registered = card.register(Vec::<u64>::new(), Direction::H2C).unwrap_err();
     assert!(matches!(registered.source, MemoryError::Empty));
     says(card.allocate(1 << 60, Direction::H2C).unwrap_err(), &["cannot allocate"]);
+    let mut c2h = card.c2h(0).unwrap();
+    let mut overlapping = Transfers::new(Direction::C2H);
+    overlapping.add(&sink, 0..64, 0).unwrap().add(&sink, 63..70, 4096).unwrap();
+    for error in [c2h.start(&overlapping).unwrap_err(), c2h.program(&overlapping).unwrap_err()] {
+        assert!(matches!(error, EngineError::Overlap { .. }));
+        says(error, &["write the same host memory"]);
+    }
     // Any alignment is fine, on either side.
     h2c.transfer(&source, 1..100, 3, LIMIT).unwrap();
 }
