@@ -11,10 +11,9 @@ mod sums;
 use anyhow::{Result, ensure};
 use ark_bn254::{Fr, G1Projective};
 use clap::Parser;
-use clap::builder::{PossibleValuesParser, TypedValueParser};
 use common::card::{CardArgs, Cost};
 use common::{human, kernel_driver};
-use groth16::{Query, Setup};
+use groth16::{DEPTHS, Query, Setup};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 use std::time::Instant;
@@ -27,7 +26,7 @@ const STEPS: u64 = Query::ALL.len() as u64 + 1;
 #[derive(Parser)]
 struct Options {
     /// Levels of the group's tree (2^depth members).
-    #[arg(long, default_value = "20", value_parser = PossibleValuesParser::new(["16", "20", "30"]).map(|d| d.parse::<usize>().unwrap_or_default()))]
+    #[arg(long, default_value = "20", value_parser = depth)]
     depth: usize,
     /// Proofs to make, one after the other, with the same key.
     #[arg(long, default_value_t = 1)]
@@ -60,6 +59,12 @@ struct MsmReport {
     seconds: f64,
     /// What the same data costs through the kernel's driver.
     xdma_ko: kernel_driver::Cost,
+}
+
+/// One of the depths that there are keys for.
+fn depth(text: &str) -> Result<usize, String> {
+    let known = text.parse().ok().filter(|depth| DEPTHS.contains(depth));
+    known.ok_or_else(|| format!("there are keys for depths {DEPTHS:?} only"))
 }
 
 fn main() -> Result<()> {

@@ -29,7 +29,7 @@ pub(super) struct Service {
     path: PathBuf,
     doors: Arc<Doors>,
     threads: Vec<JoinHandle<()>>,
-    /// Holds the inner socket, and the outer one where no path was given.
+    /// Holds the inner socket, and the outer one where no path was asked for.
     _directory: TempDir,
 }
 
@@ -57,24 +57,12 @@ impl Service {
     /// Serves `card` at `path`, or in a directory of its own.
     pub fn start(card: Arc<Card>, path: Option<&Path>) -> io::Result<Self> {
         // The directory is private, so the inner socket is nobody else's.
-        let mut private = tempfile::Builder::new();
-        private.permissions(Permissions::from_mode(0o700));
-        let directory = match path.map(|path| path.parent().filter(|parent| !parent.as_os_str().is_empty())) {
-            None => private.prefix("xdma-").tempdir()?,
-            Some(parent) => private.prefix(".xdma-").tempdir_in(parent.unwrap_or(Path::new(".")))?,
-        };
-        let inner_path = directory.path().join("i");
-        let (made, inner) = (directory.path().join("s"), UnixListener::bind(&inner_path)?);
-        let outer = UnixListener::bind(&made)?;
-        fs::set_permissions(&made, Permissions::from_mode(0o600))?;
-        // Renamed only now, so that the socket is never seen with other permissions, or before it listens.
-        let path = match path {
-            None => made,
-            Some(path) => {
-                clear(path)?;
-                fs::rename(&made, path)?;
-                path.to_path_buf()
-            }
+        let directory = private("xdma-").tempdir()?;
+        let inner_path = directory.path().join("inner");
+        let inner = UnixListener::bind(&inner_path)?;
+        let (outer, path) = match path {
+            None => listen(directory.path())?,
+            Some(path) => listen_at(path)?,
         };
         let doors = Arc::new(Doors {
             outer,
@@ -112,6 +100,32 @@ impl Drop for Service {
         }
         let _ = fs::remove_file(&self.path);
     }
+}
+
+/// Directories for this user only, whatever the umask.
+fn private(prefix: &str) -> tempfile::Builder<'_, '_> {
+    let mut builder = tempfile::Builder::new();
+    builder.prefix(prefix).permissions(Permissions::from_mode(0o700));
+    builder
+}
+
+/// Listens at a socket, for this user only, in a directory that is private.
+fn listen(directory: &Path) -> io::Result<(UnixListener, PathBuf)> {
+    let path = directory.join("card");
+    let listener = UnixListener::bind(&path)?;
+    fs::set_permissions(&path, Permissions::from_mode(0o600))?;
+    Ok((listener, path))
+}
+
+/// Listens at `path`. The socket is made beside it and renamed when it listens, so that it is never seen before, or with other
+/// permissions.
+fn listen_at(path: &Path) -> io::Result<(UnixListener, PathBuf)> {
+    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+    let beside = private(".xdma-").tempdir_in(parent.unwrap_or(Path::new(".")))?;
+    let (listener, made) = listen(beside.path())?;
+    clear(path)?;
+    fs::rename(made, path)?;
+    Ok((listener, path.to_path_buf()))
 }
 
 /// Makes room for a socket: one that nobody listens to any more is removed.

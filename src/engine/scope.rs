@@ -4,14 +4,14 @@ use super::{Channel, EngineError};
 use crate::memory::{FromCard, Lent, MapError, MemoryError, ToCard};
 use std::marker::PhantomData;
 use std::ops::{Deref, DerefMut};
-use std::sync::Arc;
+use std::rc::Rc;
 use std::time::Duration;
 
 /// A channel for the length of a [`Channel::scope`], in which slices can be lent to the card.
 #[derive(Debug)]
 pub struct Scope<'scope, 'env: 'scope> {
     channel: &'scope mut Channel,
-    lent: Vec<Arc<Lent<'env>>>,
+    lent: Vec<Rc<Lent<'env>>>,
     limit: Duration,
     _env: PhantomData<&'scope mut &'env ()>,
 }
@@ -26,9 +26,24 @@ impl Channel {
     ///
     /// The process is aborted if the memory cannot be taken away from the card, as nobody could use it safely any more.
     ///
-    /// # Errors
-    ///
-    /// None of its own: `body` waits for its tickets and returns what it wants to.
+    /// ```
+    /// # #[cfg(feature = "emulator")]
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # use std::{sync::Arc, time::Duration};
+    /// # use xdma::card::{Card, CardOptions};
+    /// # use xdma::emulator::{Options, logic::Memory};
+    /// # let card = Card::emulated_logic(Options::default(), Arc::new(Memory::new()), CardOptions::default())?;
+    /// let (data, limit) = (vec![1u8; 100], Duration::from_secs(5));
+    /// card.h2c(0)?.scope(limit, |scope| -> Result<(), Box<dyn std::error::Error>> {
+    ///     let lent = scope.lend(&data)?;
+    ///     let ticket = scope.submit(&*lent, 0..100, 0)?;
+    ///     Ok(scope.wait(ticket, limit)?)
+    /// })?;
+    /// # Ok(())
+    /// # }
+    /// # #[cfg(not(feature = "emulator"))]
+    /// # fn main() {}
+    /// ```
     pub fn scope<'env, R>(
         &mut self,
         limit: Duration,
@@ -51,8 +66,8 @@ impl<'scope, 'env> Scope<'scope, 'env> {
     /// # Errors
     ///
     /// [`MemoryError`].
-    pub fn lend<T: ToCard>(&mut self, slice: &'env [T]) -> Result<Arc<Lent<'scope>>, MemoryError> {
-        let lent = Arc::new(Lent::to_card(&self.channel.space, slice)?);
+    pub fn lend<T: ToCard>(&mut self, slice: &'env [T]) -> Result<Rc<Lent<'scope>>, MemoryError> {
+        let lent = Rc::new(Lent::to_card(&self.channel.space, slice)?);
         self.lent.push(lent.clone());
         Ok(lent)
     }
@@ -62,8 +77,8 @@ impl<'scope, 'env> Scope<'scope, 'env> {
     /// # Errors
     ///
     /// [`MemoryError`].
-    pub fn lend_mut<T: FromCard>(&mut self, slice: &'env mut [T]) -> Result<Arc<Lent<'scope>>, MemoryError> {
-        let lent = Arc::new(Lent::from_card(&self.channel.space, slice)?);
+    pub fn lend_mut<T: FromCard>(&mut self, slice: &'env mut [T]) -> Result<Rc<Lent<'scope>>, MemoryError> {
+        let lent = Rc::new(Lent::from_card(&self.channel.space, slice)?);
         self.lent.push(lent.clone());
         Ok(lent)
     }

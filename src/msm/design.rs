@@ -118,8 +118,11 @@ impl Fill {
         })
     }
 
-    /// Whether one FIFO is full and the other empty, so that neither data nor the core can go on.
+    /// Whether one FIFO is full and the other empty, so that neither data nor the core can go on, or the watchdog ended that.
     pub fn is_deadlock(&self) -> bool {
+        if self.errors.contains(regs::Errors::WATCHDOG) {
+            return true;
+        }
         let scalars = self.status.contains(regs::Status::SCALAR_STALLED) && self.points == 0;
         let points = self.status.contains(regs::Status::POINT_STALLED) && self.scalars == 0;
         scalars || points
@@ -131,14 +134,20 @@ impl fmt::Display for Fill {
         let Self { scalars, points, pairs_left, depths, .. } = self;
         write!(f, "{scalars} of {} scalars and {points} of {} points in the FIFOs, ", depths.0, depths.1)?;
         write!(f, "{pairs_left} pairs still to be taken")?;
-        if !self.errors.is_empty() {
-            write!(f, ", errors {:?}", self.errors)?;
+        let others = self.errors - regs::Errors::WATCHDOG;
+        if !others.is_empty() {
+            write!(f, ", {others:?}")?;
         }
         if self.is_deadlock() {
             f.write_str(
                 ". This is a deadlock: the core takes a scalar only together with its point, one FIFO is full, and what the \
                  other one waits for is queued behind it; send smaller chunks",
             )?;
+            if self.errors.contains(regs::Errors::WATCHDOG) {
+                f.write_str(
+                    ". The design's watchdog ended it: it drops what is written until it is flushed",
+                )?;
+            }
         }
         Ok(())
     }

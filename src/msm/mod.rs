@@ -8,6 +8,35 @@
 //! Bytes are little-endian. A scalar has 32 bytes, canonical or in Montgomery form (times 2^256 modulo r). A point
 //! has 64: x then y, each in Montgomery form modulo p, all zeros for infinity. A result has 96: X, Y, Z,
 //! homogeneous (x = X/Z, y = Y/Z), in Montgomery form, any representative below 2p, Z = 0 for infinity.
+//!
+//! ```
+//! # #[cfg(all(feature = "emulator", feature = "arkworks"))]
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! use ark_bn254::{Fr, G1Affine};
+//! use ark_ec::{AffineRepr, CurveGroup};
+//! use std::time::Duration;
+//! use xdma::card::Card;
+//! use xdma::emulator::Profile;
+//! use xdma::msm::curve::arkworks::{points_to_bytes, result_to_point, scalars_to_bytes};
+//! use xdma::msm::{Msm, MsmOptions, Points, ScalarForm, Scalars};
+//!
+//! let card = Card::emulated(Profile::F1)?; // carries the MSM design
+//! let mut msm = Msm::open(&card, MsmOptions::default())?;
+//! let mut points = Points::allocate(&card, 3)?; // written once
+//! points.fill(|bytes| points_to_bytes(&[G1Affine::generator(); 3], bytes))??;
+//! let mut scalars = Scalars::allocate(&card, 3, ScalarForm::Montgomery)?;
+//! let job = msm.prepare(&points, &scalars)?; // built once
+//!
+//! scalars.fill(|bytes| scalars_to_bytes(&[1, 2, 3].map(Fr::from), bytes))??; // for each job
+//! let ticket = msm.submit(&job)?;
+//! let output = msm.wait(ticket, Duration::from_secs(5))?;
+//! let expected = (G1Affine::generator() * Fr::from(6)).into_affine();
+//! assert_eq!(result_to_point(&output.bytes)?, expected);
+//! # Ok(())
+//! # }
+//! # #[cfg(not(all(feature = "emulator", feature = "arkworks")))]
+//! # fn main() {}
+//! ```
 
 pub mod curve;
 mod data;
@@ -71,8 +100,9 @@ pub struct JobTicket(u64);
 
 /// How many results are kept for tickets that nobody asked about.
 const KEPT_RESULTS: usize = 1024;
-/// Pause between two looks at the design's registers.
-const LOOK_INTERVAL: Duration = Duration::from_micros(20);
+/// Shortest and longest pause between two looks at the design's registers. In between, a pause is an eighth of the time
+/// waited so far: results come little later, and a long reduction costs few register reads.
+const PAUSE: [Duration; 2] = [Duration::from_micros(20), Duration::from_millis(1)];
 
 /// The client. See the [module](self).
 #[derive(Debug)]
@@ -325,7 +355,7 @@ impl Msm {
             if begin.elapsed() >= limit {
                 return Err(self.deadline(ticket, limit)?);
             }
-            self.pause(ticket, begin + limit)?;
+            self.pause(ticket, begin, limit)?;
         }
     }
 
@@ -340,20 +370,20 @@ impl Msm {
             if begin.elapsed() >= limit {
                 return Err(self.deadline(ticket, limit)?);
             }
-            self.pause(ticket, begin + limit)?;
+            self.pause(ticket, begin, limit)?;
         }
         Ok(())
     }
 
     /// Lets some time pass: on the streaming channel while data streams, which finds engine errors; asleep otherwise.
-    fn pause(&mut self, ticket: JobTicket, end: Instant) -> Result<(), MsmError> {
+    fn pause(&mut self, ticket: JobTicket, begin: Instant, limit: Duration) -> Result<(), MsmError> {
         let job = self.running.iter().find(|job| job.sequence == ticket.0);
         let Some(Stage::Streaming(stream)) = job.map(|job| &job.stage) else {
             crate::bus::counts::system_call();
-            std::thread::sleep(LOOK_INTERVAL);
+            std::thread::sleep((begin.elapsed() / 8).clamp(PAUSE[0], PAUSE[1]));
             return self.design.check_alive(&self.user);
         };
-        match self.h2c.wait(*stream, end.saturating_duration_since(Instant::now())) {
+        match self.h2c.wait(*stream, limit.saturating_sub(begin.elapsed())) {
             Ok(()) | Err(crate::engine::EngineError::Deadline { .. }) => Ok(()),
             Err(error) => Err(error.into()),
         }

@@ -1,7 +1,7 @@
 //! Descriptor credits and fetch halt (PG195 "Descriptor Credit Mode", SGDMA and SGDMA common registers).
 
 use crate::host::{COMPLETED, STOP, descriptor};
-use crate::rig::{Channel, LIST, Rig, both_times, channels, h2c, pieces, synchronous};
+use crate::rig::{Channel, LIST, Rig, WORD, both_times, c2h, channels, h2c, pieces, synchronous};
 use xdma::emulator::{Options, Rule, Switches};
 
 /// A ring of 4 descriptors of 64 bytes, from host to card or back.
@@ -219,5 +219,32 @@ fn credits_bound_blocks_too() {
             assert_eq!(rig.read(channel.base + 0x48), done);
         }
         rig.stop(channel);
+    }
+}
+
+/// A ring that ran out of credits is stopped and started again at once, as a driver does that only waits for BUSY to fall: no
+/// start is lost, however fast it follows.
+#[test]
+fn a_ring_starts_again_right_after_it_was_stopped() {
+    for seed in 0..4 {
+        let mut rig = Rig::new(Options { seed, ..Options::default() });
+        for channel in [h2c(0), c2h(1)] {
+            ring(&rig, channel);
+            let word = rig.host.at(WORD);
+            rig.write(channel.base + 0x88, word as u32);
+            rig.write(channel.base + 0x8c, (word >> 32) as u32);
+            rig.write(channel.base + 0x04, 0x0400_0040);
+            rig.write(0x6024, channel.common);
+            for round in 0..500u32 {
+                let credits = 1 + round % 9;
+                rig.host.set_word(WORD, 0);
+                rig.first(channel, rig.host.at(LIST), 0);
+                rig.write(channel.base + 0x08, 1);
+                rig.write(channel.sgdma + 0x8c, credits);
+                rig.until("the credits are used", |rig| rig.host.word(WORD) == credits);
+                assert_eq!(rig.read(channel.base + 0x48), credits, "round {round}");
+                rig.stop(channel);
+            }
+        }
     }
 }

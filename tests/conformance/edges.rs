@@ -533,3 +533,36 @@ fn without_bus_mastering_requests_stop() {
     rig.config_write(0x04, &0x0006u16.to_le_bytes());
     rig.stop(channel);
 }
+
+/// A list that is stopped in the middle and followed at once by another: no start is lost, and nothing of the old list goes
+/// on.
+#[test]
+fn another_list_starts_right_after_one_was_stopped() {
+    for seed in 0..4 {
+        let mut rig = Rig::new(Options { seed, ..Options::default() });
+        for channel in BOTH {
+            let channel = channel();
+            let endless = pieces(4, 64);
+            let list = pieces(10, 300);
+            for round in 0..100 {
+                for (i, piece) in endless.iter().enumerate() {
+                    let next = rig.host.at(LIST + 0x1000 + 32 * ((i + 1) % 4));
+                    rig.host.put(LIST + 0x1000 + 32 * i, piece.descriptor(&rig.host, channel, 0, 0, next));
+                }
+                rig.go(channel, LIST + 0x1000, 0, 0x5e);
+                rig.until("it runs", |rig| rig.read(channel.base + 0x48) > 0);
+                rig.stop(channel);
+                assert_eq!(rig.read(channel.base + 0x40), 0x40);
+                let expected = rig.fill(channel, &list, round);
+                let adjacent = rig.lay(channel, LIST, &list, 0, STOP | COMPLETED);
+                rig.run(channel, LIST, adjacent, 0x5e);
+                assert_eq!(
+                    (rig.read(channel.base + 0x40), rig.read(channel.base + 0x48)),
+                    (0x06, 10),
+                    "round {round}"
+                );
+                rig.check(channel, &list, &expected);
+            }
+        }
+    }
+}

@@ -11,6 +11,8 @@ pub const DECODE_ERROR: u64 = 0xdec0_0000_0000;
 pub const SLAVE_ERROR: u64 = 0x51e0_0000_0000;
 /// Card addresses from here on are not answered until [`Fabric::release`].
 pub const HANGS: u64 = 0x4a49_0000_0000;
+/// Card addresses from here on take everything, keep nothing, and read 0.
+pub const SINK: u64 = 0x5190_0000_0000;
 const RANGE: u64 = 0x10_0000_0000;
 
 /// One AXI transfer.
@@ -114,6 +116,10 @@ impl Fabric {
     }
 }
 
+fn is_sink(address: u64) -> bool {
+    (SINK..SINK + RANGE).contains(&address)
+}
+
 fn bytes_of(data: &VolatileSlice) -> Vec<u8> {
     let mut bytes = vec![0; data.len()];
     data.copy_to(&mut bytes[..]);
@@ -128,7 +134,9 @@ impl Logic for Fabric {
     fn write(&self, channel: usize, address: u64, burst: Burst, data: &VolatileSlice) -> Answer {
         let fixed = burst == Burst::Fixed;
         let answer = self.answer(Call { write: true, channel, address, fixed, len: data.len() });
-        if let Answer::Okay(_) = answer {
+        if let Answer::Okay(_) = answer
+            && !is_sink(address)
+        {
             self.poke(address, &bytes_of(data));
         }
         answer
@@ -138,7 +146,8 @@ impl Logic for Fabric {
         let fixed = burst == Burst::Fixed;
         let answer = self.answer(Call { write: false, channel, address, fixed, len: data.len() });
         if let Answer::Okay(_) = answer {
-            data.copy_from(&self.peek(address, data.len())[..]);
+            let bytes = if is_sink(address) { vec![0; data.len()] } else { self.peek(address, data.len()) };
+            data.copy_from(&bytes[..]);
         }
         answer
     }

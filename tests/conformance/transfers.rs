@@ -1,8 +1,10 @@
 //! Memory-mapped transfers: any byte alignment, AXI limits, fixed addresses, channels beside each other.
 
-use crate::host::{COMPLETED, STOP, descriptor, pattern};
+use crate::fabric::SINK;
+use crate::host::{COMPLETED, Host, STOP, descriptor, pattern};
 use crate::rig::{Channel, DATA, LIST, Piece, Rig, both_times, c2h, channels, h2c, pieces, synchronous};
-use xdma::emulator::Options;
+use std::time::Duration;
+use xdma::emulator::{Latency, Options};
 
 /// PG195 alignment table: incrementing memory-mapped transfers take any address and any length.
 #[test]
@@ -188,4 +190,71 @@ fn what_went_comes_back() {
     rig.host.put(LIST, descriptor(STOP, 0, 100_000, 0x77_0001, rig.host.at(DATA + 0x4_0003), 0));
     rig.run(c2h(1), LIST, 0, 0x1e);
     assert!(rig.host.read(DATA + 0x4_0003, 100_000) == bytes);
+}
+
+/// 28 bits of length, all set: 256 MiB less one byte by one descriptor. The host's side is the same memory, mapped many
+/// times in a row.
+#[test]
+fn the_longest_descriptor() {
+    const LONGEST: u32 = 0x0fff_ffff;
+    let mut rig = Rig::new(Options { latency: Latency::NONE, ..Options::default() });
+    let (base, len) = (0x40_0000_0000, rig.host.len() as u64);
+    for i in 0..64 {
+        rig.client.dma_map(0, base + i * len, len, rig.host.fd()).expect("memory is mapped");
+    }
+    for (channel, from, to) in [(h2c(0), base, SINK + 1), (c2h(0), SINK + 1, base)] {
+        // Behind the first 4 KiB, which C2H overwrites, is where the list must not lie: it comes from memory of its own.
+        let list = Host::new(0x9000_0000, 0x1000);
+        rig.client.dma_map(0, list.iova, 0x1000, list.fd()).expect("memory is mapped");
+        list.put(0, descriptor(STOP | COMPLETED, 0, LONGEST, from, to, 0));
+        let before = rig.fabric.calls().len();
+        rig.write(channel.base + 0x04, 0);
+        rig.first(channel, list.iova, 0);
+        rig.write(channel.base + 0x04, 0x1f);
+        rig.until_within(Duration::from_secs(60), "it is done", |rig| rig.read(channel.base + 0x48) == 1);
+        rig.idle(channel);
+        assert_eq!(rig.read(channel.base + 0x44), 0x06);
+        let calls = rig.fabric.calls().split_off(before);
+        assert_eq!(calls.iter().map(|call| call.len as u64).sum::<u64>(), u64::from(LONGEST));
+        assert_eq!(
+            calls.last().map(|call| call.address + call.len as u64),
+            Some(SINK + 1 + u64::from(LONGEST))
+        );
+        rig.client.dma_unmap(list.iova, 0x1000).expect("memory is unmapped");
+    }
+}
+
+/// Maps that lie side by side are one to the card: payload, descriptors and the block of a fetch go across.
+#[test]
+fn payload_and_lists_go_across_maps() {
+    let mut rig = Rig::new(synchronous());
+    let [low, high] = [0x8000_0000, 0x8000_1000].map(|iova| Host::new(iova, 0x1000));
+    for host in [&low, &high] {
+        rig.client.dma_map(0, host.iova, 0x1000, host.fd()).expect("memory is mapped");
+    }
+    low.write(0xf00, &pattern(1, 0x100));
+    high.write(0, &pattern(2, 0x100));
+    rig.host.put(LIST, descriptor(STOP, 0, 0x200, low.at(0xf00), 0x4_0000, 0));
+    rig.run(h2c(0), LIST, 0, 0x1e);
+    assert_eq!(rig.read(0x48), 1);
+    assert!(rig.fabric.peek(0x4_0000, 0x200) == [pattern(1, 0x100), pattern(2, 0x100)].concat());
+    rig.host.put(LIST, descriptor(STOP, 0, 0x200, 0x4_0000, low.at(0xe80), 0));
+    rig.run(c2h(0), LIST, 0, 0x1e);
+    assert!([low.read(0xe80, 0x180), high.read(0, 0x80)].concat() == rig.fabric.peek(0x4_0000, 0x200));
+}
+
+/// What was unmapped is out of reach from then on, and in reach again when it is mapped again.
+#[test]
+fn unmapped_memory_is_out_of_reach() {
+    let mut rig = Rig::new(synchronous());
+    let memory = Host::new(0x8000_0000, 0x1000);
+    rig.host.put(LIST, descriptor(STOP, 0, 64, memory.iova, 0x100, 0));
+    for _ in 0..3 {
+        rig.client.dma_map(0, memory.iova, 0x1000, memory.fd()).expect("memory is mapped");
+        rig.run(h2c(0), LIST, 0, 0x00ff_fe7e);
+        assert_eq!(rig.read(0x40), 0x02);
+        rig.client.dma_unmap(memory.iova, 0x1000).expect("memory is unmapped");
+        rig.run(h2c(0), LIST, 0, 0x00ff_fe7e);
+        assert_eq!(rig.read(0x40), 0x200);
+    }
 }

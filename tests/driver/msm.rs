@@ -2,7 +2,7 @@
 
 use crate::support::{Bench, LIMIT};
 use ark_bn254::{Fr, G1Affine, G1Projective};
-use ark_ec::{AffineRepr, CurveGroup, PrimeGroup, VariableBaseMSM};
+use ark_ec::{AffineRepr, CurveGroup, VariableBaseMSM};
 use ark_ff::{UniformRand, Zero};
 use rand_08::{SeedableRng, rngs::StdRng};
 use std::sync::Arc;

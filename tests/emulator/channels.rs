@@ -92,6 +92,7 @@ fn credits_drive_a_closed_ring() {
         bench.write(0x408c, more);
     }
     assert_eq!(bench.wait_word(0x100, 16), 16);
+    bench.wait_register(0x40, 0x1, 0);
     let mut seen = [0; 512];
     bench.memory().peek(0, &mut seen);
     assert!(seen.chunks(64).zip(1..).all(|(chunk, value)| chunk.iter().all(|&byte| byte == value)));
@@ -239,6 +240,25 @@ fn registers_read_back_what_was_written() {
     assert_eq!(bench.read(0x04), 0x06f8_3e1c);
     bench.write(0x408c, 9);
     assert_eq!(bench.read(0x408c), 0, "not in credit mode");
+    bench.clean();
+}
+
+/// Out of credits BUSY reads 0, but from Run's fall on until the stop was noticed it reads 1: who waits for that restarts safely.
+#[test]
+fn a_starved_channel_stops_before_it_says_so() {
+    let mut bench = Bench::new(Options::default());
+    bench.write(0x6024, 1);
+    let list = List { base: 0x1000, bytes: Desc::h2c(0x8000, 0, 64).bytes(2, 0, 0x1000).into(), adjacent: 0 };
+    bench.start(0, &list, 0x0400_0041);
+    for round in 0..300 {
+        bench.put(0x100, &[0; 4]);
+        bench.write(0x0c, 1);
+        bench.wait_register(0x40, 0x1, 0);
+        bench.write(0x08, 1);
+        bench.write(0x408c, 1 + round % 3);
+        assert_eq!(bench.wait_word(0x100, 1 + round % 3), 1 + round % 3);
+        bench.wait_register(0x40, 0x1, 0);
+    }
     bench.clean();
 }
 

@@ -3,8 +3,8 @@
 mod channels;
 mod errors;
 mod host;
+mod hostile;
 mod interrupts;
 mod service;
 mod streams;
 mod switches;
-mod throughput;

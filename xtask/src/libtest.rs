@@ -38,6 +38,28 @@ pub fn parse(output: &str) -> Option<Tally> {
     (results > 0).then_some(tally)
 }
 
+/// What the failed tests printed, without backtraces: the parts of a log that somebody wants to see.
+pub fn failures(output: &str) -> String {
+    let mut text = String::new();
+    // Sections of tests that passed are shown too; those stand behind `successes:`, the others behind `failures:`.
+    let (mut failing, mut section, mut backtrace) = (false, false, false);
+    for line in output.lines() {
+        match line {
+            "failures:" => (failing, section) = (true, false),
+            "successes:" => failing = false,
+            _ if line.starts_with("test result: ") => (failing, section) = (false, false),
+            _ if line.starts_with("---- ") => section = failing,
+            _ => {}
+        }
+        backtrace = line == "stack backtrace:" || backtrace && line.starts_with(' ');
+        if section && failing && !backtrace && !line.is_empty() {
+            text.push_str(line);
+            text.push('\n');
+        }
+    }
+    text
+}
+
 fn pad(names: &mut Vec<String>, count: usize, name: &str) {
     while names.len() < count {
         names.push(name.to_string());
@@ -110,5 +132,21 @@ mod tests {
     fn no_result_line_is_no_result() {
         assert_eq!(parse("error: could not compile `xdma`\n"), None);
         assert_eq!(parse("test result: what is this\n"), None);
+    }
+
+    #[test]
+    fn what_failed_is_shown_without_the_rest() {
+        let output = "running 2 tests\ntest a ... FAILED\ntest b ... ok\n\n\
+                      successes:\n\n---- b stdout ----\nfine\n\n\
+                      successes:\n    b\n\n\
+                      failures:\n\n---- a stdout ----\nthread 'a' panicked at x.rs:1:2:\nleft: 1\nstack backtrace:\n   \
+                      0: main\n             at ./x.rs:1\nnote: more\n\n\
+                      failures:\n    a\n\n\
+                      test result: FAILED. 1 passed; 1 failed; 0 ignored; 0 measured\n";
+        assert_eq!(
+            failures(output),
+            "---- a stdout ----\nthread 'a' panicked at x.rs:1:2:\nleft: 1\nnote: more\n"
+        );
+        assert_eq!(failures("test result: ok. 1 passed; 0 failed; 0 ignored\n"), "");
     }
 }

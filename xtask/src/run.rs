@@ -93,7 +93,7 @@ fn attempt(workspace: &Workspace, suite: &Suite) -> (Tally, String) {
         run.fail("the suite itself", &error);
     }
     if !run.tally.failed.is_empty() {
-        run.show_tail();
+        run.show_failure();
     }
     (run.tally, run.note)
 }
@@ -165,20 +165,25 @@ impl Run<'_> {
         let prefix = self.workspace.prefix().join("bin");
         let path = std::env::join_paths(std::iter::once(prefix).chain(std::env::split_paths(&path)))?;
         command.current_dir(&self.workspace.root).env("PATH", path);
+        // Logs are read as plain text.
+        command.env("TERM", "dumb").env("CARGO_TERM_COLOR", "never").env("NO_COLOR", "1");
         command.stdin(Stdio::null()).stderr(self.log.try_clone()?);
         writeln!(self.log, "$ {}", words(command))?;
         let mut child = command.spawn().with_context(|| format!("`{}` did not start", words(command)))?;
         wait(&mut child).with_context(|| format!("`{}`", words(command)))
     }
 
-    fn show_tail(&self) {
+    /// What failed tests printed, or else the end of the log.
+    fn show_failure(&self) {
         let path = log_path(self.workspace, self.name);
         let text = fs::read(&path).unwrap_or_default();
         let text = String::from_utf8_lossy(&text);
-        let lines: Vec<&str> = text.lines().collect();
+        let failures = libtest::failures(&text);
+        let lines: Vec<&str> =
+            if failures.is_empty() { text.lines().collect() } else { failures.lines().collect() };
         let skipped = lines.len().saturating_sub(TAIL);
         let shown = path.strip_prefix(&self.workspace.root).unwrap_or(&path);
-        println!("    the end of {}:", shown.display());
+        println!("    from {}:", shown.display());
         lines[skipped..].iter().for_each(|line| println!("    | {line}"));
     }
 }
