@@ -92,22 +92,14 @@ impl List {
     pub const fn descriptor(&self, index: usize, segment: Segment, flags: Flags) -> Descriptor {
         let last = index + 1 == self.len;
         let (next, next_adjacent) = match (last, self.end) {
-            (false, _) => (self.address(index + 1), self.after(index)),
+            // Inside a block that is n-2-k, at its end the size of the next one minus one.
+            (false, _) => (self.address(index + 1), self.run_from(index + 1) - 1),
             (true, End::Closed) => (self.base, self.first_adjacent()),
             (true, End::Stop) => (0, 0),
         };
         let flags = if last && matches!(self.end, End::Stop) { flags.union(Flags::STOP) } else { flags };
         let Segment { source, destination, length } = segment;
         Descriptor { flags, next_adjacent, length, source, destination, next }
-    }
-
-    /// `next_adjacent` of a descriptor that is not the last.
-    #[inline]
-    const fn after(&self, index: usize) -> u8 {
-        match self.run_from(index) {
-            1 => self.run_from(index + 1) - 1,
-            run => run - 2,
-        }
     }
 
     /// Descriptors of the block from `index` on, itself included.

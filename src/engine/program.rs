@@ -175,12 +175,16 @@ fn write_list(buffer: &mut Buffer, segments: &[Segment], ring: Ring) -> List {
         Ring::Credits => (End::Closed, Adjacency::None),
     };
     let list = List::new(buffer.address(), segments.len(), end, adjacency);
-    let last = segments.len() - 1;
-    let descriptors = segments.iter().enumerate().map(|(index, &segment)| {
-        let report = index == last || ring == Ring::Credits && index % CREDIT_STRIDE == CREDIT_STRIDE - 1;
-        let flags = if report { Flags::COMPLETED } else { Flags::empty() };
-        list.descriptor(index, segment, flags).to_quads()
-    });
-    buffer.write_groups(0, descriptors);
+    let descriptor = |index, segment, flags| list.descriptor(index, segment, flags).to_quads();
+    let all = segments.iter().enumerate();
+    buffer.write_groups(0, all.map(|(index, &segment)| descriptor(index, segment, Flags::empty())));
+    // The few that report completion are written again.
+    let stride = match ring {
+        Ring::Chain => segments.len(),
+        Ring::Credits => CREDIT_STRIDE,
+    };
+    for index in (stride - 1..segments.len()).step_by(stride).chain([segments.len() - 1]) {
+        buffer.write_groups(index, std::iter::once(descriptor(index, segments[index], Flags::COMPLETED)));
+    }
     list
 }

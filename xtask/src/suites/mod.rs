@@ -1,5 +1,6 @@
 //! The suites. A new one is a file beside this one and a line in [`SUITES`].
 
+mod benches;
 mod clippy;
 mod docs;
 mod examples;
@@ -25,4 +26,4 @@ pub struct Suite {
 
 /// All of them, in the order in which they run: the quick ones first.
 pub const SUITES: &[Suite] =
-    &[fmt::SUITE, features::SUITE, clippy::SUITE, docs::SUITE, tests::SUITE, examples::SUITE];
+    &[fmt::SUITE, features::SUITE, clippy::SUITE, docs::SUITE, tests::SUITE, examples::SUITE, benches::SUITE];
