@@ -146,3 +146,78 @@ impl Direct<'_> {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    /// Registers that can be mapped, or not.
+    #[derive(Debug)]
+    struct Plain {
+        registers: [AtomicU32; 0x140],
+        /// Bytes that are mapped.
+        mapped: Option<u64>,
+    }
+
+    impl Plain {
+        fn new(mapped: Option<u64>) -> Arc<Self> {
+            Arc::new(Self { registers: [const { AtomicU32::new(0) }; 0x140], mapped })
+        }
+    }
+
+    impl Bar for Plain {
+        fn size(&self) -> u64 {
+            0x500
+        }
+
+        fn read32(&self, offset: u64) -> Result<u32, BusError> {
+            assert!(self.mapped.is_none(), "a mapped register is read by a load");
+            Ok(self.registers[offset as usize / 4].load(Ordering::Relaxed))
+        }
+
+        fn write32(&self, offset: u64, value: u32) -> Result<(), BusError> {
+            assert!(self.mapped.is_none(), "a mapped register is written by a store");
+            self.registers[offset as usize / 4].store(value, Ordering::Relaxed);
+            Ok(())
+        }
+
+        fn mapped(&self) -> Option<Mapped> {
+            let base = NonNull::new(self.registers.as_ptr().cast_mut().cast())?;
+            // SAFETY: these are atomics, which live as long as this does.
+            self.mapped.map(|size| unsafe { Mapped::new(base, size) })
+        }
+    }
+
+    #[test]
+    fn mapped_or_not_an_access_reaches_the_same_register_and_is_counted() {
+        for mapped in [None, Some(0x500)] {
+            let bar = Plain::new(mapped);
+            let block = Block::new(bar.clone(), 0x400).unwrap();
+            let before = counts::Counts::now();
+            block.write(0xfc, 7).unwrap();
+            assert_eq!(bar.registers[0x4fc / 4].load(Ordering::Relaxed), 7);
+            assert_eq!(block.read(0xfc).unwrap(), 7);
+            let seen = counts::Counts::now() - before;
+            // A BAR that is not mapped counts by itself; this one does not.
+            let expected = u64::from(mapped.is_some());
+            assert_eq!((seen.register_writes, seen.register_reads), (expected, expected));
+        }
+    }
+
+    #[test]
+    fn nothing_outside_a_block_or_a_bar_is_touched() {
+        for mapped in [None, Some(0x500)] {
+            let block = Block::new(Plain::new(mapped), 0x400).unwrap();
+            for register in [0x100, 0xfe, 1, u32::MAX] {
+                assert!(matches!(block.read(register), Err(BusError::BadOffset { .. })));
+                assert!(matches!(block.write(register, 0), Err(BusError::BadOffset { .. })));
+            }
+        }
+        for (mapped, start) in
+            [(None, 0x404), (None, 2), (None, u64::MAX), (Some(0x4fc), 0x400), (Some(0x1000), 0x404)]
+        {
+            assert!(Block::new(Plain::new(mapped), start).is_err(), "{mapped:?} {start:#x}");
+        }
+    }
+}

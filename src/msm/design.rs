@@ -53,6 +53,10 @@ impl Design {
     }
 
     /// Pairs a chunk where none are asked for: half of the shallower FIFO, so that one chunk is taken while the next arrives.
+    ///
+    /// By measurement (`cargo bench --bench feed -- --sweep`, FIFOs of 1,024): a core that takes 10 million pairs a second got
+    /// 2^17 of them within 14 ms in chunks of 512, and within 18 ms in chunks of 1,024; it needs 13. A core that takes
+    /// everything at once got them equally fast.
     pub fn default_chunk(&self) -> u32 {
         (self.scalar_depth.min(self.point_depth) / 4 * 2).max(2)
     }

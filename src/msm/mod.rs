@@ -77,7 +77,8 @@ pub struct MsmOptions {
     pub h2c: usize,
     /// C2H channel that fetches results (0 to 3).
     pub c2h: usize,
-    /// Ring of the streaming channel; `None` takes chains, which start a whole program by one doorbell.
+    /// Ring of the streaming channel; `None` takes chains, which start a whole program by one doorbell. Credits are no faster on
+    /// the emulated card (`cargo bench --bench feed -- --sweep`).
     pub ring: Option<Ring>,
     /// Pairs a chunk; `None` takes [`Design::default_chunk`].
     pub chunk: Option<u32>,
