@@ -1,5 +1,63 @@
-//! A userspace driver for Xilinx XDMA cards.
+//! A userspace driver for FPGA cards with Xilinx' XDMA core: AWS F1, Alveo, your own board.
+//!
+//! The kernel's `xdma` module moves data by one `write()` per chunk: each call pins its pages, cuts the data into 4 KiB
+//! descriptors, starts the engine, waits, and unpins. Here the process itself has the card. Memory is pinned and
+//! mapped once; a whole interleaved transfer is one chain of descriptors, built once and started by a few posted
+//! writes; completion is a word in memory that the process polls. Between two chunks the host has nothing to do.
+//!
+//! - [`card::Card`] opens a card and hands out channels, memory and the user logic's registers.
+//! - [`engine::Channel`] is one channel, owned: [`submit`](engine::Channel::submit), [`poll`](engine::Channel::poll),
+//!   [`wait`](engine::Channel::wait), and [programs](engine::Program) that run again and again.
+//! - [`msm::Msm`] is the client of a design that computes multi-scalar multiplications on BN254.
+//! - The module `emulator` (a feature) is a card as a device model; every example and test runs on it.
+//!
+//! Cards are reached over [vfio-user](bus::vfio_user) so far: a socket of another process, or of a thread of this one. Nothing has
+//! run on silicon.
+//!
+//! # A round trip
+//!
+//! ```
+//! # #[cfg(feature = "emulator")]
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! use std::{sync::Arc, time::Duration};
+//! use xdma::card::{Card, CardOptions};
+//! use xdma::emulator::{Options, logic::Memory};
+//! use xdma::regs::Direction;
+//!
+//! let card = Card::emulated_logic(Options::default(), Arc::new(Memory::new()), CardOptions::default())?;
+//! let (mut h2c, mut c2h) = (card.h2c(0)?, card.c2h(0)?);
+//! let mut source = card.allocate(4096, Direction::H2C)?;
+//! let sink = card.allocate(4096, Direction::C2H)?;
+//! source.write(0, &[7u32; 1024])?;
+//!
+//! let limit = Duration::from_secs(5);
+//! h2c.transfer(&source, 0..4096, 0x1000, limit)?; // bytes 0..4096 to card address 0x1000
+//! let ticket = c2h.submit(&sink, 0..4096, 0x1000)?; // and back, without blocking
+//! c2h.wait(ticket, limit)?;
+//!
+//! let mut seen = [0u32; 1024];
+//! sink.read(0, &mut seen)?;
+//! assert_eq!(seen, [7; 1024]);
+//! # Ok(())
+//! # }
+//! # #[cfg(not(feature = "emulator"))]
+//! # fn main() {}
+//! ```
+//!
+//! # What holds everywhere
+//!
+//! - Nothing that a card can write is ever behind a Rust reference.
+//! - Memory is released only after the completed count passed its last descriptor or, after any error, after its channel was
+//!   seen idle. If it never becomes idle, the memory stays allocated for the life of the process.
+//! - Every wait has a deadline, and its error carries the channel's registers, decoded.
+//! - Submit and poll make no system call of their own, take no lock, allocate nothing, and read no device register; only
+//!   starting a chain again reads the status register once. Over vfio-user each register access is a socket message behind a
+//!   lock, counted in [`bus::counts`].
+//! - All ones means that the card is gone, and is checked before a value is used as a number.
+//! - Every fall-back is in the card's [description](card::Report), and logged once through `tracing`.
+
 #![deny(missing_docs)]
+
 pub mod bus;
 pub mod card;
 pub mod descriptor;

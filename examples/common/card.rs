@@ -22,9 +22,9 @@ impl CardArgs {
     /// Opens the card. What the library has to say goes to standard error.
     pub fn open(&self) -> Result<Card> {
         let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("warn"));
+        let log = tracing_subscriber::fmt().with_writer(stderr).with_ansi(stderr().is_terminal());
         // Only the first call of a process sets it.
-        let _ =
-            tracing_subscriber::fmt().with_writer(stderr).with_env_filter(filter).without_time().try_init();
+        let _ = log.with_env_filter(filter).without_time().with_target(false).try_init();
         self.card.open(CardOptions::default()).with_context(|| format!("cannot open card {}", self.card))
     }
 

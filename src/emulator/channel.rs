@@ -12,6 +12,7 @@ use super::perf::Perf;
 use crate::descriptor::{Descriptor, Flags};
 use crate::regs::channel::{Control, Status, WriteBack};
 use crate::regs::{Direction, Target, sgdma};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
@@ -126,9 +127,20 @@ impl Channel {
     pub fn run(&self) {
         while !self.quit.load(Ordering::Acquire) {
             let seen = self.bell.rings();
-            lock(&self.engine).drive(self);
-            self.bell.wait(seen);
+            let drive = AssertUnwindSafe(|| lock(&self.engine).drive(self));
+            match catch_unwind(drive) {
+                Ok(()) => self.bell.wait(seen),
+                Err(_) => self.blame_logic(),
+            }
         }
+    }
+
+    /// The custom logic panicked. To the client that is a slave that refused, which stops the engine.
+    fn blame_logic(&self) {
+        tracing::error!("the custom logic panicked under {}", self.id);
+        let refused = if self.is_h2c() { Status::WRITE_SLAVE_ERROR } else { Status::READ_ERROR_1 };
+        self.report(refused, true);
+        lock(&self.engine).abandon(self);
     }
 
     /// Ends the thread.

@@ -165,6 +165,12 @@ impl Engine {
         self.halt(channel)
     }
 
+    /// Stops after a panic in the middle of a step.
+    pub fn abandon(&mut self, channel: &Channel) {
+        self.page = vec![0; PAGE as usize];
+        self.halt(channel);
+    }
+
     /// Stops after an error.
     pub(super) fn halt(&mut self, channel: &Channel) -> Step {
         self.clear();

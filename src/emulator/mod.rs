@@ -4,7 +4,20 @@
 //! fetch descriptors from the client's memory, move data to and from a [custom logic](logic::Logic), and report.
 //! It shares nothing with the driver but the register map and the descriptor's layout, so that a mistake in one is
 //! not repeated in the other. What no manual decides is a [switch](Switches); what silicon would punish in ways nobody has
-//! documented is kept as a [`Violation`].
+//! documented is kept as a [`Violation`], and answered as gently as can be:
+//!
+//! | rule broken | what the card does |
+//! |---|---|
+//! | descriptor not aligned to 32 bytes | reads it where it lies |
+//! | block of adjacent descriptors across 4 KiB | wraps the request inside the page (or see [`Switches::aligned_fetch`]) |
+//! | Stop inside a block | ends the list there |
+//! | length 0 | counts the descriptor as done |
+//! | reserved bits set | ignores them |
+//! | access that is not an aligned 32-bit word | reads all ones, drops what is written |
+//! | more than 1023 credits | keeps 1023 |
+//! | Run set while busy | loses it: the channel must be idle first |
+//! | first descriptor's address written while running | uses it from the next Run on |
+//! | fetch with bus mastering off | holds the request until bus mastering is on or Run falls |
 //!
 //! ```
 //! use std::sync::Arc;

@@ -134,14 +134,14 @@ impl Transfer {
     }
 
     /// Moves pieces through one view of host memory.
-    fn window(&mut self, engine: &mut Engine, channel: &Channel) -> Run {
+    fn window(&self, engine: &mut Engine, channel: &Channel) -> Run {
         let access = if channel.is_h2c() { Access::Read } else { Access::Write };
         let host = self.host(channel);
         // Views end where pieces do, so that only the end of a map cuts one.
         let room = WINDOW - if channel.stream { 0 } else { self.card(channel, 0) % PAGE };
         let most = room.min(self.left()) as usize;
-        let (guest, this) = (&channel.shared.guest, &*self);
-        let run = engine.payload.with(guest, host, most, access, |data| this.pieces(channel, data));
+        let guest = &channel.shared.guest;
+        let run = engine.payload.with(guest, host, most, access, |data| self.pieces(channel, data));
         match run {
             // A piece that lies in two maps.
             Ok((0, Outcome::Moved)) => self.bounce(engine, channel),
@@ -196,7 +196,7 @@ impl Transfer {
     }
 
     /// Moves one piece by way of the engine's own page.
-    fn bounce(&mut self, engine: &mut Engine, channel: &Channel) -> Run {
+    fn bounce(&self, engine: &mut Engine, channel: &Channel) -> Run {
         let piece = self.piece(channel, 0) as usize;
         let (host, guest) = (self.host(channel), &channel.shared.guest);
         let mut page = std::mem::take(&mut engine.page);

@@ -114,6 +114,14 @@ pub enum EngineError {
         /// Descriptors of the ring.
         ring: usize,
     },
+    /// Two transfers of a list write the same host memory.
+    #[error(
+        "two transfers write the same host memory, at device address {address:#x}: one's data would be lost"
+    )]
+    Overlap {
+        /// Where the second of them starts.
+        address: u64,
+    },
     /// A program without transfers.
     #[error("the program is empty; add a transfer")]
     Empty,

@@ -24,6 +24,8 @@ mod registers;
 mod ring;
 mod scope;
 mod submit;
+#[cfg(test)]
+mod tests;
 
 pub use channel::{Channel, ChannelOptions, Place, Stats, Ticket, WORDS};
 pub use error::{EngineError, Snapshot};

@@ -88,6 +88,19 @@ impl Transfers {
         self.bytes
     }
 
+    /// Refuses a list in which two descriptors write the same host memory: one's data would be lost.
+    pub(super) fn check_overlap(&self) -> Result<(), EngineError> {
+        if self.direction == Direction::H2C || self.segments.len() < 2 {
+            return Ok(());
+        }
+        let mut ranges: Vec<_> = self.segments.iter().map(|s| (s.destination, u64::from(s.length))).collect();
+        ranges.sort_unstable();
+        match ranges.windows(2).find(|pair| pair[0].0 + pair[0].1 > pair[1].0) {
+            Some(pair) => Err(EngineError::Overlap { address: pair[1].0 }),
+            None => Ok(()),
+        }
+    }
+
     pub(super) fn direction(&self) -> Direction {
         self.direction
     }
@@ -143,6 +156,7 @@ impl Program {
         if count == 0 {
             return Err(EngineError::Empty);
         }
+        transfers.check_overlap()?;
         let mut buffer = space.allocate(count as u64 * DESCRIPTOR_BYTES, Access::CardReads)?;
         let list = write_list(&mut buffer, &transfers.segments, ring);
         let mut memory = transfers.memory.clone();

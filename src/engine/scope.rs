@@ -26,9 +26,24 @@ impl Channel {
     ///
     /// The process is aborted if the memory cannot be taken away from the card, as nobody could use it safely any more.
     ///
-    /// # Errors
-    ///
-    /// None of its own: `body` waits for its tickets and returns what it wants to.
+    /// ```
+    /// # #[cfg(feature = "emulator")]
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # use std::{sync::Arc, time::Duration};
+    /// # use xdma::card::{Card, CardOptions};
+    /// # use xdma::emulator::{Options, logic::Memory};
+    /// # let card = Card::emulated_logic(Options::default(), Arc::new(Memory::new()), CardOptions::default())?;
+    /// let (data, limit) = (vec![1u8; 100], Duration::from_secs(5));
+    /// card.h2c(0)?.scope(limit, |scope| -> Result<(), Box<dyn std::error::Error>> {
+    ///     let lent = scope.lend(&data)?;
+    ///     let ticket = scope.submit(&*lent, 0..100, 0)?;
+    ///     Ok(scope.wait(ticket, limit)?)
+    /// })?;
+    /// # Ok(())
+    /// # }
+    /// # #[cfg(not(feature = "emulator"))]
+    /// # fn main() {}
+    /// ```
     pub fn scope<'env, R>(
         &mut self,
         limit: Duration,

@@ -74,6 +74,7 @@ impl Channel {
             }
             _ => {}
         }
+        transfers.check_overlap()?;
         let start = self.slots.tail();
         let end = match self.ring {
             Ring::Chain => Flags::COMPLETED | Flags::STOP,

@@ -8,6 +8,35 @@
 //! Bytes are little-endian. A scalar has 32 bytes, canonical or in Montgomery form (times 2^256 modulo r). A point
 //! has 64: x then y, each in Montgomery form modulo p, all zeros for infinity. A result has 96: X, Y, Z,
 //! homogeneous (x = X/Z, y = Y/Z), in Montgomery form, any representative below 2p, Z = 0 for infinity.
+//!
+//! ```
+//! # #[cfg(all(feature = "emulator", feature = "arkworks"))]
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! use ark_bn254::{Fr, G1Affine};
+//! use ark_ec::{AffineRepr, CurveGroup};
+//! use std::time::Duration;
+//! use xdma::card::Card;
+//! use xdma::emulator::Profile;
+//! use xdma::msm::curve::arkworks::{points_to_bytes, result_to_point, scalars_to_bytes};
+//! use xdma::msm::{Msm, MsmOptions, Points, ScalarForm, Scalars};
+//!
+//! let card = Card::emulated(Profile::F1)?; // carries the MSM design
+//! let mut msm = Msm::open(&card, MsmOptions::default())?;
+//! let mut points = Points::allocate(&card, 3)?; // written once
+//! points.fill(|bytes| points_to_bytes(&[G1Affine::generator(); 3], bytes))??;
+//! let mut scalars = Scalars::allocate(&card, 3, ScalarForm::Montgomery)?;
+//! let job = msm.prepare(&points, &scalars)?; // built once
+//!
+//! scalars.fill(|bytes| scalars_to_bytes(&[1, 2, 3].map(Fr::from), bytes))??; // for each job
+//! let ticket = msm.submit(&job)?;
+//! let output = msm.wait(ticket, Duration::from_secs(5))?;
+//! let expected = (G1Affine::generator() * Fr::from(6)).into_affine();
+//! assert_eq!(result_to_point(&output.bytes)?, expected);
+//! # Ok(())
+//! # }
+//! # #[cfg(not(all(feature = "emulator", feature = "arkworks")))]
+//! # fn main() {}
+//! ```
 
 pub mod curve;
 mod data;

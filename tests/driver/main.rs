@@ -1,5 +1,8 @@
 //! The driver against the emulated card, over its socket.
 
+mod errors;
+mod lifetimes;
 mod memory;
 mod msm;
 mod support;
+mod switches;

@@ -8,4 +8,3 @@ mod interrupts;
 mod service;
 mod streams;
 mod switches;
-mod throughput;

@@ -159,7 +159,7 @@ impl Logic for Broken {
     fn attach(&self, _: Arc<dyn Shell>) {}
 
     fn write(&self, _: usize, _: u64, _: Burst, _: &VolatileSlice) -> Answer {
-        Answer::SlaveError
+        panic!("a bug in the logic");
     }
 
     fn read(&self, _: usize, _: u64, _: Burst, _: &VolatileSlice) -> Answer {
@@ -173,6 +173,15 @@ impl Logic for Broken {
     fn user_write(&self, _: usize, _: u64, _: u32) {}
 
     fn reset(&self) {}
+}
+
+#[test]
+fn a_panic_in_a_channel_is_a_refusal() {
+    let mut bench = Bench::with_logic(Options::default(), Arc::new(Broken));
+    for _ in 0..2 {
+        bench.start(0, &chain(0x1000, &[Desc::h2c(0x8000, 0, 64)]), 0x04ff_fe7f);
+        bench.wait_register(0x40, 0xffff_ffff, 0x8000);
+    }
 }
 
 #[test]

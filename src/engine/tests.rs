@@ -1,0 +1,263 @@
+//! The channel against registers that do what a test says: what no emulated card should have to do.
+
+use super::*;
+use crate::bus::{Bar, BusError};
+use crate::memory::{
+    Access, Addressing, CallerMemory, DmaSpace, Extent, HugePages, MapError, Mapper, MemoryRef,
+};
+use crate::regs::{Direction, GONE, Identifier, Target};
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+/// Registers that remember, and memory that is mapped.
+#[derive(Debug, Default)]
+struct Fake {
+    registers: Mutex<HashMap<u64, u32>>,
+    maps: Mutex<Vec<(u64, u64, usize)>>,
+    status: AtomicU32,
+    gone: AtomicBool,
+    /// Descriptors given: credits, or one list.
+    credits: AtomicU32,
+}
+
+const STATUS: u64 = 0x40;
+const CREDITS: u64 = 0x408c;
+
+impl Fake {
+    fn open(self: &Arc<Self>, ring: Ring) -> Channel {
+        let space = Arc::new(DmaSpace::new(self.clone(), HugePages::Prefer, None));
+        let (bar, lease) = (self.clone(), Box::new(()));
+        let place = Place { bar, space, direction: Direction::H2C, channel: 0, lease };
+        Channel::open(place, ChannelOptions { ring: Some(ring), ..Default::default() }).unwrap()
+    }
+
+    fn get(&self, offset: u64) -> u32 {
+        self.registers.lock().unwrap().get(&offset).copied().unwrap_or(0)
+    }
+
+    /// Writes a completion to where the channel wants it.
+    fn write_back(&self, word: u32) {
+        let address = u64::from(self.get(0x8c)) << 32 | u64::from(self.get(0x88));
+        let maps = self.maps.lock().unwrap();
+        let (iova, _, ptr) = maps.iter().find(|m| (m.0..m.0 + m.1).contains(&address)).expect("it is mapped");
+        // SAFETY: inside the mapping, as just looked up, and aligned.
+        unsafe { ((ptr + (address - iova) as usize) as *mut u32).write_volatile(word) };
+    }
+}
+
+impl Bar for Fake {
+    fn size(&self) -> u64 {
+        0x1_0000
+    }
+
+    fn read32(&self, offset: u64) -> Result<u32, BusError> {
+        Ok(match offset {
+            _ if self.gone.load(Ordering::Relaxed) => GONE,
+            0 => Identifier::new(Target::H2C, 0, false).0,
+            STATUS | 0x44 => self.status.load(Ordering::Relaxed),
+            CREDITS => self.credits.load(Ordering::Relaxed),
+            _ => self.get(offset),
+        })
+    }
+
+    fn write32(&self, offset: u64, value: u32) -> Result<(), BusError> {
+        match offset {
+            CREDITS => drop(self.credits.fetch_add(value, Ordering::Relaxed)),
+            0x0c => self.credits.store(0, Ordering::Relaxed),
+            _ => drop(self.registers.lock().unwrap().insert(offset, value)),
+        }
+        Ok(())
+    }
+}
+
+impl Mapper for Fake {
+    fn addressing(&self) -> Addressing {
+        Addressing::Chosen { ranges: vec![0..=1 << 40], page_bytes: 4096 }
+    }
+
+    fn caller_memory(&self) -> CallerMemory {
+        CallerMemory::Staged("a test says so")
+    }
+
+    unsafe fn map(&self, memory: MemoryRef<'_>, iova: u64, _: Access) -> Result<Vec<Extent>, MapError> {
+        self.maps.lock().unwrap().push((iova, memory.len, memory.ptr as usize));
+        Ok(vec![Extent { offset: 0, address: iova, len: memory.len }])
+    }
+
+    fn unmap(&self, iova: u64, _: u64) -> Result<(), MapError> {
+        self.maps.lock().unwrap().retain(|m| m.0 != iova);
+        Ok(())
+    }
+}
+
+fn program(channel: &Channel, descriptors: u64) -> Program {
+    let buffer = channel.space.allocate(descriptors, Access::CardReads).unwrap();
+    let mut transfers = Transfers::new(Direction::H2C);
+    for at in 0..descriptors {
+        transfers.add(&buffer, at..at + 1, at).unwrap();
+    }
+    channel.program(&transfers).unwrap()
+}
+
+#[test]
+fn the_write_back_count_wraps_at_24_bits() {
+    let fake = Arc::new(Fake::default());
+    let mut channel = fake.open(Ring::Credits);
+    let program = program(&channel, 1000);
+    let mut completed = 0u32;
+    // 2^24 descriptors and some more.
+    for _ in 0..16_800 {
+        let ticket = channel.run(&program).unwrap();
+        assert_eq!(channel.poll(ticket).unwrap(), Poll::Pending);
+        completed += 999;
+        fake.write_back(completed & 0xff_ffff);
+        assert_eq!(channel.poll(ticket).unwrap(), Poll::Pending, "one is missing");
+        completed += 1;
+        fake.write_back(completed & 0xff_ffff);
+        assert_eq!(channel.poll(ticket).unwrap(), Poll::Ready);
+    }
+    assert!(completed > 1 << 24);
+}
+
+#[test]
+fn credits_never_exceed_what_the_register_holds() {
+    let fake = Arc::new(Fake::default());
+    let mut channel = fake.open(Ring::Credits);
+    let program = program(&channel, 2500);
+    let first = channel.run(&program).unwrap();
+    let second = channel.run(&program).unwrap();
+    let mut completed = 0;
+    while channel.poll(second).unwrap() == Poll::Pending {
+        let given = fake.credits.load(Ordering::Relaxed);
+        assert!(given - completed <= 1023, "{given} given, {completed} completed");
+        assert!(given > completed, "more is given as soon as there is room");
+        completed = (completed + 300).min(given);
+        fake.write_back(completed);
+    }
+    assert_eq!((channel.poll(first).unwrap(), completed), (Poll::Ready, 5000));
+}
+
+#[test]
+fn stale_and_impossible_counts_are_ignored() {
+    let fake = Arc::new(Fake::default());
+    let mut channel = fake.open(Ring::Credits);
+    let small = program(&channel, 10);
+    let done = channel.run(&small).unwrap();
+    fake.write_back(10);
+    assert_eq!(channel.poll(done).unwrap(), Poll::Ready);
+    let ticket = channel.run(&small).unwrap();
+    for word in [0, 5, 10, 21, 0x7fff_ffff] {
+        fake.write_back(word);
+        assert_eq!(channel.poll(ticket).unwrap(), Poll::Pending, "{word}");
+    }
+    fake.write_back(20);
+    assert_eq!(channel.poll(ticket).unwrap(), Poll::Ready);
+
+    let fake = Arc::new(Fake::default());
+    let mut channel = fake.open(Ring::Chain);
+    let small = program(&channel, 10);
+    let ticket = channel.run(&small).unwrap();
+    let late = fake.get(0x88);
+    fake.write_back(10);
+    assert_eq!(channel.poll(ticket).unwrap(), Poll::Ready);
+    let ticket = channel.run(&small).unwrap();
+    // The first run's completion comes a second time, to the word of the first run.
+    let now = fake.registers.lock().unwrap().insert(0x88, late).unwrap();
+    fake.write_back(10);
+    assert_eq!(channel.poll(ticket).unwrap(), Poll::Pending);
+    fake.registers.lock().unwrap().insert(0x88, now);
+    fake.write_back(9);
+    assert_eq!(channel.poll(ticket).unwrap(), Poll::Pending);
+    fake.write_back(10);
+    assert_eq!(channel.poll(ticket).unwrap(), Poll::Ready);
+}
+
+#[test]
+fn all_ones_mean_gone_and_are_no_number() {
+    let fake = Arc::new(Fake::default());
+    let mut channel = fake.open(Ring::Chain);
+    let small = program(&channel, 1);
+    let ticket = channel.run(&small).unwrap();
+    fake.gone.store(true, Ordering::Relaxed);
+    let error = channel.wait(ticket, Duration::from_secs(5)).unwrap_err();
+    assert!(matches!(error, EngineError::Gone { .. }), "{error}");
+    assert!(error.to_string().contains("lspci"), "{error}");
+    for error in [channel.check().unwrap_err(), channel.stop().unwrap_err(), channel.snapshot().unwrap_err()]
+    {
+        assert!(matches!(error, EngineError::Gone { .. }), "{error}");
+    }
+    channel.close().expect("a card that is gone holds nothing");
+    assert_eq!(Arc::strong_count(&fake), 1 + 1, "only the test's program keeps its memory");
+    drop(small);
+    assert!(fake.maps.lock().unwrap().is_empty(), "all memory was released");
+}
+
+#[test]
+fn memory_of_an_engine_that_stays_busy_is_quarantined() {
+    let fake = Arc::new(Fake::default());
+    let mut channel = fake.open(Ring::Chain);
+    let buffer = channel.space.allocate(2 << 20, Access::CardReads).unwrap();
+    channel.submit(&buffer, 0..1, 0).unwrap();
+    drop(buffer);
+    fake.status.store(1, Ordering::Relaxed);
+    let error = channel.close().unwrap_err();
+    assert!(matches!(error, EngineError::Hung { .. }), "{error}");
+    assert!(fake.maps.lock().unwrap().len() >= 2, "ring and data stay mapped");
+}
+
+#[test]
+fn an_error_without_a_write_back_ends_a_wait_early() {
+    let fake = Arc::new(Fake::default());
+    let mut channel = fake.open(Ring::Chain);
+    let small = program(&channel, 1);
+    let ticket = channel.run(&small).unwrap();
+    fake.status.store(0x80010, Ordering::Relaxed);
+    let error = channel.wait(ticket, Duration::from_secs(60)).unwrap_err();
+    assert!(matches!(error, EngineError::Failed { .. }));
+    assert!(error.to_string().contains("descriptor fetch refused"), "{error}");
+}
+
+#[test]
+fn a_poll_reads_no_register_and_a_submission_writes_few() {
+    use crate::bus::counts::Counts;
+    // The fake does not count: a bar of its own does.
+    #[derive(Debug)]
+    struct Counting(Arc<Fake>);
+    impl Bar for Counting {
+        fn size(&self) -> u64 {
+            self.0.size()
+        }
+        fn read32(&self, offset: u64) -> Result<u32, BusError> {
+            crate::bus::counts::register_read();
+            self.0.read32(offset)
+        }
+        fn write32(&self, offset: u64, value: u32) -> Result<(), BusError> {
+            crate::bus::counts::register_write();
+            self.0.write32(offset, value)
+        }
+    }
+    for (ring, writes, reads) in [(Ring::Chain, 6, 1), (Ring::Credits, 1, 0)] {
+        let fake = Arc::new(Fake::default());
+        let space = Arc::new(DmaSpace::new(fake.clone(), HugePages::Prefer, None));
+        let bar = Arc::new(Counting(fake.clone()));
+        let place = Place { bar, space, direction: Direction::H2C, channel: 0, lease: Box::new(()) };
+        let options = ChannelOptions { ring: Some(ring), ..Default::default() };
+        let mut channel = Channel::open(place, options).unwrap();
+        let buffer = channel.space.allocate(64, Access::CardReads).unwrap();
+        let before = Counts::now();
+        let ticket = channel.submit(&buffer, 0..64, 0).unwrap();
+        let submitted = Counts::now();
+        let seen = submitted - before;
+        assert_eq!(
+            (seen.register_writes, seen.register_reads, seen.system_calls),
+            (writes, reads, 0),
+            "{ring}"
+        );
+        assert_eq!(channel.poll(ticket).unwrap(), Poll::Pending);
+        fake.write_back(1);
+        assert_eq!(channel.poll(ticket).unwrap(), Poll::Ready);
+        assert_eq!(Counts::now(), submitted, "{ring}");
+    }
+}

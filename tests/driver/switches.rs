@@ -1,0 +1,148 @@
+//! What silicon leaves open: the driver works whichever way a card decides it.
+
+use crate::support::{Bench, LIMIT, pattern};
+use std::time::Duration;
+use xdma::card::Card;
+use xdma::emulator::{Latency, Options, Profile, Switches};
+use xdma::engine::{ChannelOptions, EngineError, Ring, Transfers};
+use xdma::regs::Direction;
+
+/// Each switch in each position, with what else a card may differ in.
+fn cards() -> Vec<(&'static str, Options)> {
+    let with = |switches| Options { switches, ..Options::default() };
+    let default = Switches::default();
+    vec![
+        ("default", Options::default()),
+        ("alveo", Options { profile: Profile::Alveo, ..Options::default() }),
+        ("function reset", Options { function_reset: true, ..Options::default() }),
+        ("synchronous", Options { synchronous: true, ..Options::default() }),
+        ("slow", slow()),
+        ("no credits", with(Switches { mm_credits: false, ..default })),
+        ("busy without credits", with(Switches { busy_without_credits: true, ..default })),
+        ("busy after the write-back", with(Switches { busy_lag: Duration::from_micros(300), ..default })),
+        ("Stop clears Run", with(Switches { stop_clears_run: true, ..default })),
+        ("unlogged errors stop", with(Switches { unlogged_errors_stop: true, ..default })),
+        ("write-back on error", with(Switches { error_write_back: true, ..default })),
+        ("aligned fetch", with(Switches { aligned_fetch: true, ..default })),
+        ("all at once", Options { synchronous: false, switches: all(), ..Options::default() }),
+    ]
+}
+
+fn slow() -> Options {
+    let time = Duration::from_micros(200);
+    Options { latency: Latency { fetch: time, completion: time }, ..Options::default() }
+}
+
+fn all() -> Switches {
+    Switches {
+        mm_credits: true,
+        busy_without_credits: true,
+        busy_lag: Duration::from_micros(100),
+        stop_clears_run: true,
+        unlogged_errors_stop: true,
+        error_write_back: true,
+        ..Switches::default()
+    }
+}
+
+fn rings(card: &Card) -> Vec<Ring> {
+    let options = ChannelOptions { ring: Some(Ring::Credits), ..ChannelOptions::default() };
+    match card.channel(Direction::H2C, 0, options) {
+        Ok(_) => vec![Ring::Chain, Ring::Credits],
+        Err(error) => {
+            assert!(error.to_string().contains("no descriptor credits"), "{error}");
+            vec![Ring::Chain]
+        }
+    }
+}
+
+#[test]
+fn transfers_programs_errors_and_recovery() {
+    for (name, options) in cards() {
+        for seed in 0..2 {
+            let bench = Bench::memory(Options { seed, ..options.clone() });
+            let card = bench.open();
+            for ring in rings(&card) {
+                println!("{name}, seed {seed}, {ring}");
+                suite(&card, ring);
+            }
+        }
+    }
+}
+
+fn suite(card: &Card, ring: Ring) {
+    let options = ChannelOptions { ring: Some(ring), slots: 16, ..ChannelOptions::default() };
+    let mut h2c = card.channel(Direction::H2C, 2, options).unwrap();
+    let mut c2h = card.channel(Direction::C2H, 1, options).unwrap();
+    let data = pattern(200_000, 3);
+    let mut source = card.allocate(200_000, Direction::H2C).unwrap();
+    source.write(0, &data).unwrap();
+    let sink = card.allocate(200_000, Direction::C2H).unwrap();
+
+    // Several jobs in flight, more than the ring has slots, and a program between them.
+    let mut transfers = Transfers::new(Direction::H2C);
+    (0..300u64).for_each(|at| {
+        transfers.add(&source, at * 100..at * 100 + 100, at * 100).unwrap();
+    });
+    let program = h2c.program(&transfers).unwrap();
+    let mut tickets = vec![];
+    for at in 0..50u64 {
+        let range = 30_000 + at * 3400..30_000 + at * 3400 + 3400;
+        let ticket = loop {
+            match h2c.submit(&source, range.clone(), range.start) {
+                Ok(ticket) => break ticket,
+                Err(EngineError::Full { .. }) => {
+                    let oldest = tickets.remove(0);
+                    h2c.wait(oldest, LIMIT).unwrap();
+                }
+                Err(error) => panic!("{error}"),
+            }
+        };
+        tickets.push(ticket);
+        if at % 10 == 5 {
+            tickets.push(h2c.run(&program).unwrap());
+        }
+    }
+    for ticket in tickets {
+        h2c.wait(ticket, LIMIT).unwrap();
+    }
+    c2h.transfer(&sink, 0..200_000, 0, LIMIT).unwrap();
+    let mut seen = vec![0u8; 200_000];
+    sink.read(0, &mut seen).unwrap();
+    assert!(seen == data);
+
+    // An error in the middle, and on again.
+    let good = h2c.submit(&source, 0..64, 0).unwrap();
+    let bad = h2c.submit(&source, 0..64, 1 << 60).unwrap();
+    assert!(matches!(h2c.wait(bad, LIMIT), Err(EngineError::Failed { .. })));
+    h2c.wait(good, LIMIT).unwrap();
+    h2c.recover().unwrap();
+    let ticket = h2c.run(&program).unwrap();
+    h2c.wait(ticket, LIMIT).unwrap();
+    h2c.stop().unwrap();
+    h2c.recover().unwrap();
+    h2c.transfer(&source, 0..200_000, 0, LIMIT).unwrap();
+}
+
+#[test]
+fn the_default_ring_is_credits_where_the_core_has_them() {
+    for (mm_credits, ring) in [(true, Ring::Credits), (false, Ring::Chain)] {
+        let switches = Switches { mm_credits, ..Switches::default() };
+        let bench = Bench::memory(Options { switches, ..Options::default() });
+        assert_eq!(bench.open().h2c(0).unwrap().ring(), ring);
+    }
+}
+
+#[test]
+fn a_card_with_a_reset_is_usable_after_it() {
+    let bench = Bench::memory(Options { function_reset: true, ..Options::default() });
+    let card = bench.open();
+    let mut h2c = card.h2c(0).unwrap();
+    let source = card.allocate(100, Direction::H2C).unwrap();
+    h2c.transfer(&source, 0..100, 0, LIMIT).unwrap();
+    card.reset().unwrap();
+    h2c.recover().unwrap();
+    h2c.transfer(&source, 0..100, 0, LIMIT).unwrap();
+    let bench = Bench::memory(Options::default());
+    assert!(bench.open().reset().is_err(), "this card has none");
+}
