@@ -149,3 +149,20 @@ fn bar4_of_f1_and_dma_address_the_same_memory() {
     rig.bar_write(4, 0x12_3456_7004, 0x0807_0605);
     assert_eq!(rig.fabric.peek(0x12_3456_7000, 8), [1, 2, 3, 4, 5, 6, 7, 8]);
 }
+
+/// VFIO answers EINVAL to an access that does not lie within its region.
+#[test]
+fn an_access_beyond_its_region_is_refused() {
+    let _watchdog = watchdog();
+    let card = card();
+    for (region, offset) in
+        [(2u32, u64::MAX), (2, u64::MAX - 3), (2, 0x1_0000), (2, 0xfffd), (7, 0x1000), (3, 0), (0, 32 << 20)]
+    {
+        let mut raw = Raw::new(card.socket());
+        assert!(raw.read(region, offset, 4).is_err(), "read of region {region} at {offset:#x}");
+        raw.end();
+        let mut raw = Raw::new(card.socket());
+        assert!(raw.write(region, offset, &[0; 4]).is_err(), "write of region {region} at {offset:#x}");
+        raw.end();
+    }
+}
