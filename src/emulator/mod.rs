@@ -19,6 +19,8 @@
 //! | first descriptor's address written while running | uses it from the next Run on |
 //! | fetch with bus mastering off | holds the request until bus mastering is on or Run falls |
 //!
+//! What no client can bring about, such as a link that goes down, is caused by [`EmulatedCard::inject`].
+//!
 //! ```
 //! use std::sync::Arc;
 //! use xdma::emulator::{EmulatedCard, Options, logic::Memory};
