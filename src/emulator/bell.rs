@@ -3,6 +3,7 @@
 use super::log::lock;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Condvar, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 /// Rings are counted, so that one that falls between looking for work and going to sleep is not lost. Ringing costs
 /// two atomic operations while nobody sleeps, since custom logic rings on every step it makes.
@@ -29,12 +30,16 @@ impl Bell {
         }
     }
 
-    /// Sleeps until the count is no longer `seen`. One thread at a time.
-    pub fn wait(&self, seen: u64) {
+    /// Sleeps until the count is no longer `seen`, or until the deadline. One thread at a time.
+    pub fn wait(&self, seen: u64, deadline: Option<Instant>) {
         let mut guard = lock(&self.lock);
         self.sleeping.store(true, Ordering::SeqCst);
         while self.rings() == seen {
-            guard = self.woken.wait(guard).unwrap_or_else(PoisonError::into_inner);
+            guard = match deadline.map(|deadline| deadline.saturating_duration_since(Instant::now())) {
+                None => self.woken.wait(guard).unwrap_or_else(PoisonError::into_inner),
+                Some(Duration::ZERO) => break,
+                Some(left) => self.woken.wait_timeout(guard, left).unwrap_or_else(PoisonError::into_inner).0,
+            };
         }
         self.sleeping.store(false, Ordering::SeqCst);
     }
@@ -46,6 +51,13 @@ mod tests {
     use std::sync::Arc;
 
     #[test]
+    fn a_deadline_ends_the_sleep() {
+        let (bell, start) = (Bell::default(), Instant::now());
+        bell.wait(bell.rings(), Some(start + Duration::from_millis(5)));
+        assert!(start.elapsed() >= Duration::from_millis(5));
+    }
+
+    #[test]
     fn no_ring_is_lost() {
         let (bell, heard) = (Arc::new(Bell::default()), Arc::new(AtomicU64::new(0)));
         let sleeper = {
@@ -53,7 +65,7 @@ mod tests {
             std::thread::spawn(move || {
                 for _ in 0..1000 {
                     let seen = heard.load(Ordering::SeqCst);
-                    bell.wait(seen);
+                    bell.wait(seen, None);
                     heard.store(seen + 1, Ordering::SeqCst);
                 }
             })

@@ -1,5 +1,6 @@
 //! The card: configuration space, BARs, channels and custom logic behind one function.
 
+use super::axi_timeout::AxiTimeout;
 use super::bell::Bell;
 use super::channel::{Channel, Shared};
 use super::config_space::{Bar, BarKind, ConfigSpace, Effects};
@@ -57,7 +58,8 @@ impl Card {
         let irq = Irq::new(options.profile.vectors(), Arc::clone(&log));
         let config = Mutex::new(ConfigSpace::new(options.profile, options.function_reset));
         let (guest, link) = (GuestMemory::default(), Link::default());
-        let shared = Arc::new(Shared { options, log, guest, link, irq, logic });
+        let axi_timeout = AxiTimeout::new(options.axi_timeout);
+        let shared = Arc::new(Shared { options, log, guest, link, irq, logic, axi_timeout });
         let channels = channels(&shared);
         let bells = channels.iter().map(|channel| Arc::clone(&channel.bell)).collect();
         let shell = CardShell { shared: Arc::downgrade(&shared), bells };
@@ -89,19 +91,44 @@ impl Card {
     }
 
     pub fn config_read(&self, offset: u64, data: &mut [u8]) {
+        let up = self.shared.link.is_up();
+        if !*up {
+            data.fill(0xff);
+            return;
+        }
         let intx = self.shared.irq.intx();
         lock(&self.config).read(offset, data, intx);
     }
 
     pub fn config_write(&self, offset: u64, data: &[u8]) {
+        let up = self.shared.link.is_up();
+        if !*up {
+            return;
+        }
         let effects = lock(&self.config).write(offset, data);
         if effects.reset {
-            let Options { profile, function_reset, .. } = self.shared.options;
-            *lock(&self.config) = ConfigSpace::new(profile, function_reset);
-            self.reset();
+            self.reset_function();
+        } else {
+            let effects = lock(&self.config).effects();
+            self.apply(effects);
         }
+    }
+
+    /// Resets everything, configuration space included.
+    fn reset_function(&self) {
+        let Options { profile, function_reset, .. } = self.shared.options;
+        *lock(&self.config) = ConfigSpace::new(profile, function_reset);
+        self.reset();
         let effects = lock(&self.config).effects();
         self.apply(effects);
+    }
+
+    /// Takes the link down, which resets the function, or brings it back.
+    pub fn set_link(&self, up: bool) {
+        self.shared.link.set_up(up);
+        if !up {
+            self.reset_function();
+        }
     }
 
     /// Carries what configuration space says to where it acts.
@@ -135,13 +162,16 @@ impl Card {
         self.shared.guest.unmap_all();
     }
 
-    fn bar(&self, index: usize) -> Option<&Bar> {
-        self.shared.options.profile.bars().iter().find(|bar| bar.index == index)
+    /// The BAR that covers an access.
+    fn bar(&self, index: usize, offset: u64, len: usize) -> Option<&Bar> {
+        let mut bars = self.shared.options.profile.bars().iter();
+        bars.find(|bar| bar.index == index && inside(bar, offset, len))
     }
 
-    /// A read of a BAR; what lies outside reads as all ones.
+    /// A read of a BAR; what lies outside, or beyond a link that is down, reads as all ones.
     pub fn bar_read(&self, index: usize, offset: u64, data: &mut [u8]) {
-        match self.bar(index).filter(|bar| inside(bar, offset, data.len())) {
+        let up = self.shared.link.is_up();
+        match self.bar(index, offset, data.len()).filter(|_| *up) {
             None => data.fill(0xff),
             Some(Bar { kind: BarKind::Xdma, .. }) => self.xdma_read(offset, data),
             Some(Bar { kind: BarKind::User, .. }) => self.user_read(index, offset, data),
@@ -151,9 +181,10 @@ impl Card {
         }
     }
 
-    /// A write to a BAR; what lies outside is dropped.
+    /// A write to a BAR; what lies outside, or beyond a link that is down, is dropped.
     pub fn bar_write(&self, index: usize, offset: u64, data: &[u8]) {
-        match self.bar(index).filter(|bar| inside(bar, offset, data.len())) {
+        let up = self.shared.link.is_up();
+        match self.bar(index, offset, data.len()).filter(|_| *up) {
             None => {}
             Some(Bar { kind: BarKind::Xdma, .. }) => self.xdma_write(offset, data),
             Some(Bar { kind: BarKind::User, .. }) => self.user_write(index, offset, data),

@@ -1,7 +1,9 @@
 //! One channel: its registers, and the state that they share with the engine behind them.
 
+use super::axi_timeout::AxiTimeout;
 use super::bell::Bell;
 use super::engine::Engine;
+use super::faults::Waiting;
 use super::guest::GuestMemory;
 use super::irq::Irq;
 use super::link::Link;
@@ -29,6 +31,7 @@ pub(super) struct Shared {
     pub link: Link,
     pub irq: Irq,
     pub logic: Arc<dyn Logic>,
+    pub axi_timeout: AxiTimeout,
 }
 
 /// What the registers want of the engine.
@@ -54,6 +57,7 @@ pub(super) struct Channel {
     pub(super) regs: Mutex<Registers>,
     engine: Mutex<Engine>,
     pub bell: Arc<Bell>,
+    pub faults: Waiting,
     /// The engine lets go of everything at once.
     abort: AtomicBool,
     quit: AtomicBool,
@@ -118,6 +122,7 @@ impl Channel {
             regs: Mutex::default(),
             engine: Mutex::new(Engine::new(seed)),
             bell: Arc::default(),
+            faults: Waiting::default(),
             abort: AtomicBool::new(false),
             quit: AtomicBool::new(false),
         }
@@ -129,7 +134,7 @@ impl Channel {
             let seen = self.bell.rings();
             let drive = AssertUnwindSafe(|| lock(&self.engine).drive(self));
             match catch_unwind(drive) {
-                Ok(()) => self.bell.wait(seen),
+                Ok(deadline) => self.bell.wait(seen, deadline),
                 Err(_) => self.blame_logic(),
             }
         }

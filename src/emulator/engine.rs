@@ -28,7 +28,8 @@ const PAGE: u64 = 4096;
 enum Fetched {
     Descriptor(Descriptor),
     BadMagic,
-    Refused,
+    /// No data came: the error that the fetch ended with.
+    Failed(Status),
 }
 
 /// Whether to go on.
@@ -80,12 +81,17 @@ impl Engine {
         self.ended = false;
     }
 
-    /// Does what there is to do.
-    pub fn drive(&mut self, channel: &Channel) {
+    /// Does what there is to do; returns when there is more, if that is known.
+    pub fn drive(&mut self, channel: &Channel) -> Option<Instant> {
         while !channel.aborted() && self.step(channel) == Step::Again {}
+        self.deadline(channel)
     }
 
-    /// As [`Engine::drive`], but for no longer than `limit`; false if there is more to do.
+    fn deadline(&self, channel: &Channel) -> Option<Instant> {
+        self.current.as_ref().and_then(|transfer| transfer.deadline(channel))
+    }
+
+    /// As [`Engine::drive`], but for no longer than `limit`; false if there is more to do, now or later.
     pub fn drive_for(&mut self, channel: &Channel, limit: Duration) -> bool {
         let end = Instant::now() + limit;
         while !channel.aborted() && self.step(channel) == Step::Again {
@@ -93,7 +99,7 @@ impl Engine {
                 return false;
             }
         }
-        true
+        self.deadline(channel).is_none()
     }
 
     fn step(&mut self, channel: &Channel) -> Step {
@@ -145,9 +151,7 @@ impl Engine {
                 Step::Again
             }
             // Seen on hardware together: a refused fetch also leaves no magic number.
-            Some(Fetched::Refused) => {
-                self.fail(channel, Status::DESC_UNSUPPORTED_REQUEST | Status::MAGIC_STOPPED)
-            }
+            Some(Fetched::Failed(error)) => self.fail(channel, error | Status::MAGIC_STOPPED),
             Some(Fetched::BadMagic) => self.fail(channel, Status::MAGIC_STOPPED),
             None => Step::Again,
         }
@@ -226,11 +230,12 @@ impl Engine {
         let mut buffer = [0; PAGE as usize];
         let bytes = &mut buffer[..count * BYTES];
         let (start, adjacent) = (self.next, self.adjacent as usize);
+        if let Some(error) = channel.faults.fetch.take() {
+            return self.fetch_failed(error);
+        }
         if let Err((iova, refusal)) = self.read_block(channel, bytes) {
             self.refused(channel, iova, false, Purpose::Fetch, refusal);
-            self.fetched.push_back(Fetched::Refused);
-            self.ended = true;
-            return;
+            return self.fetch_failed(Status::DESC_UNSUPPORTED_REQUEST);
         }
         for (index, bytes) in bytes.chunks_exact(BYTES).enumerate() {
             add(&counting.descriptors_fetched, 1);
@@ -239,6 +244,11 @@ impl Engine {
                 break;
             }
         }
+    }
+
+    fn fetch_failed(&mut self, error: Status) {
+        self.fetched.push_back(Fetched::Failed(error));
+        self.ended = true;
     }
 
     /// A request does not leave its page: the address wraps inside it.

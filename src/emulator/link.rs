@@ -1,10 +1,12 @@
-//! What configuration space tells the engines.
+//! The link to the host: whether it is up, and what configuration space tells the engines.
 
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{PoisonError, RwLock, RwLockReadGuard};
 
 /// Codes of sizes are those of DevCtl: 0 = 128 bytes to 5 = 4096.
 #[derive(Debug)]
 pub(super) struct Link {
+    up: RwLock<bool>,
     bus_master: AtomicBool,
     max_payload: AtomicU32,
     max_read_request: AtomicU32,
@@ -19,6 +21,7 @@ const UNLIMITED: u32 = 5;
 impl Default for Link {
     fn default() -> Self {
         Self {
+            up: RwLock::new(true),
             bus_master: AtomicBool::new(false),
             max_payload: AtomicU32::new(0),
             max_read_request: AtomicU32::new(2),
@@ -29,6 +32,16 @@ impl Default for Link {
 }
 
 impl Link {
+    /// Whether the link is up; it stays as it is while the answer is held, so hold it as long as an access lasts.
+    pub fn is_up(&self) -> RwLockReadGuard<'_, bool> {
+        self.up.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits for accesses under way.
+    pub fn set_up(&self, up: bool) {
+        *self.up.write().unwrap_or_else(PoisonError::into_inner) = up;
+    }
+
     pub fn bus_master(&self) -> bool {
         self.bus_master.load(Ordering::Acquire)
     }

@@ -176,6 +176,9 @@ counters! {
     write_backs,
     /// Interrupt messages sent.
     interrupts,
+    /// AXI transfers, of up to 4 KiB, that the shell ended since the logic did not (see
+    /// [`Options::axi_timeout`](super::Options::axi_timeout)).
+    axi_timeouts,
     /// Accesses to host memory that were refused.
     faults,
     /// Rules broken.

@@ -19,6 +19,8 @@
 //! | first descriptor's address written while running | uses it from the next Run on |
 //! | fetch with bus mastering off | holds the request until bus mastering is on or Run falls |
 //!
+//! What no client can bring about, such as a link that goes down, is caused by [`EmulatedCard::inject`].
+//!
 //! ```
 //! use std::sync::Arc;
 //! use xdma::emulator::{EmulatedCard, Options, logic::Memory};
@@ -31,12 +33,14 @@
 //! # }
 //! ```
 
+mod axi_timeout;
 mod backend;
 mod bell;
 mod card;
 mod channel;
 mod config_space;
 mod engine;
+pub mod faults;
 mod guest;
 mod irq;
 mod link;
@@ -54,8 +58,10 @@ mod wire;
 pub use log::{ChannelId, Counters, Fault, Purpose, Refusal, Rule, Violation};
 pub use options::{Latency, Options, Profile, Switches, UnknownProfile};
 
-use crate::regs::MAX_CHANNELS;
+use crate::regs::{Direction, MAX_CHANNELS};
 use card::Card;
+use channel::Channel;
+use faults::{Injection, UnknownChannel};
 use logic::Logic;
 use server::Service;
 use std::path::{Path, PathBuf};
@@ -128,6 +134,28 @@ impl EmulatedCard {
     /// The socket's path.
     pub fn socket(&self) -> &Path {
         self.service.as_ref().map_or(Path::new(""), Service::path)
+    }
+
+    /// Makes something go wrong, now or at the next occasion.
+    ///
+    /// # Errors
+    ///
+    /// The card has no such channel.
+    pub fn inject(&self, injection: Injection) -> Result<(), UnknownChannel> {
+        match injection {
+            Injection::Fetch(id, with) => self.channel(id)?.faults.fail_fetch(with),
+            Injection::HostRead(index, with) => {
+                self.channel(ChannelId { direction: Direction::H2C, index })?.faults.fail_host_read(with);
+            }
+            Injection::LinkDown => self.card.set_link(false),
+            Injection::LinkUp => self.card.set_link(true),
+        }
+        Ok(())
+    }
+
+    fn channel(&self, id: ChannelId) -> Result<&Channel, UnknownChannel> {
+        let mut channels = self.card.channels().iter();
+        channels.find(|channel| channel.id == id).map(|channel| &**channel).ok_or(UnknownChannel(id))
     }
 
     /// The rules that the client broke, the first 1024.

@@ -64,6 +64,11 @@ pub struct Options {
     pub stream: bool,
     /// How long things take at most; each time is random up to its limit. Nothing takes time when synchronous.
     pub latency: Latency,
+    /// After how long the shell around the logic ends an AXI transaction of a memory-mapped channel that the logic does not
+    /// answer. Written data then vanishes and reads give all ones, the transfer ends as if it had succeeded, and for 4 ms
+    /// all further transactions end at once, likewise (AWS "Shell Interface Specification"; which response XDMA sees is
+    /// unverified). AWS' shell of F1 waits 5 s. Default `None`: the engine waits for ever, as without a shell.
+    pub axi_timeout: Option<Duration>,
 }
 
 impl Default for Options {
@@ -78,6 +83,7 @@ impl Default for Options {
             c2h_channels: MAX_CHANNELS,
             stream: false,
             latency: Latency::default(),
+            axi_timeout: None,
         }
     }
 }

@@ -6,11 +6,12 @@
 use super::channel::Channel;
 use super::engine::{Engine, Step, is_fixed};
 use super::guest::Access;
-use super::log::{Purpose, Refusal};
+use super::log::{Purpose, Refusal, add};
 use super::logic::{Answer, Burst};
 use super::perf::BEAT;
 use crate::descriptor::{Descriptor, Flags};
 use crate::regs::channel::{Control, Status};
+use std::time::Instant;
 use vm_memory::VolatileSlice;
 
 /// AXI bursts do not cross this.
@@ -29,6 +30,8 @@ pub(super) struct Transfer {
     /// The mode was checked.
     checked: bool,
     fixed: bool,
+    /// Since when the logic has not answered.
+    waits_since: Option<Instant>,
 }
 
 /// Why a run of pieces ended.
@@ -46,12 +49,17 @@ type Run = (u64, Outcome);
 
 impl Transfer {
     pub fn new(descriptor: Descriptor) -> Self {
-        Self { descriptor, done: 0, checked: false, fixed: false }
+        Self { descriptor, done: 0, checked: false, fixed: false, waits_since: None }
     }
 
     /// Whether this waits for the first byte of a stream.
     pub fn is_idle_stream(&self, channel: &Channel) -> bool {
         channel.stream && !channel.is_h2c() && self.done == 0
+    }
+
+    /// When the shell ends the AXI transaction that this waits for.
+    pub fn deadline(&self, channel: &Channel) -> Option<Instant> {
+        self.waits_since.and_then(|since| channel.shared.axi_timeout.deadline(since))
     }
 
     fn length(&self) -> u64 {
@@ -94,9 +102,15 @@ impl Transfer {
             }
             let (moved, outcome) = self.window(engine, channel);
             self.done += moved;
+            if moved > 0 {
+                self.waits_since = None;
+            }
             match outcome {
                 Outcome::Moved => {}
-                Outcome::Wait => return engine.suspend(self),
+                Outcome::Wait => {
+                    self.waits_since.get_or_insert_with(Instant::now);
+                    return engine.suspend(self);
+                }
                 Outcome::Packet => return self.finish(engine, channel, true),
                 Outcome::Error(error) if channel.report(error, false) => return engine.halt(channel),
                 // Unlogged: the piece counts as moved.
@@ -135,6 +149,11 @@ impl Transfer {
 
     /// Moves pieces through one view of host memory.
     fn window(&self, engine: &mut Engine, channel: &Channel) -> Run {
+        if channel.is_h2c()
+            && let Some(error) = channel.faults.host_read.take()
+        {
+            return (0, Outcome::Error(error));
+        }
         let access = if channel.is_h2c() { Access::Read } else { Access::Write };
         let host = self.host(channel);
         // Views end where pieces do, so that only the end of a map cuts one.
@@ -168,8 +187,25 @@ impl Transfer {
         (done, Outcome::Moved)
     }
 
+    /// The shell ends a transaction instead of the logic; false if the logic may still answer.
+    fn times_out(&self, channel: &Channel, ahead: u64, data: &VolatileSlice<'_>) -> bool {
+        // What lies ahead has not been offered before, so it has not waited.
+        let since = self.waits_since.filter(|_| ahead == 0);
+        let over = !channel.stream && channel.shared.axi_timeout.ends(since, Instant::now);
+        if over {
+            add(&channel.shared.log.count.axi_timeouts, 1);
+            if !channel.is_h2c() {
+                data.copy_from(&[0xff_u8; PAGE as usize][..data.len()]);
+            }
+        }
+        over
+    }
+
     /// Offers one piece to the logic.
     fn offer(&self, channel: &Channel, ahead: u64, data: &VolatileSlice<'_>) -> Run {
+        if self.times_out(channel, ahead, data) {
+            return (data.len() as u64, Outcome::Moved);
+        }
         let logic = &channel.shared.logic;
         let (index, card) = (channel.id.index, self.card(channel, ahead));
         let at_end = ahead + data.len() as u64 == self.left();

@@ -328,8 +328,10 @@ impl Msm {
                     return Ok(());
                 }
                 let (expected, label) = (job.label, self.user.read(regs::RESULT_LABEL)?);
-                if label != expected {
-                    return Err(MsmError::WrongLabel { expected, label });
+                match label {
+                    label if label == expected => {}
+                    GONE => return Err(MsmError::Gone),
+                    label => return Err(MsmError::WrongLabel { expected, label }),
                 }
                 let mut bytes = [0; regs::RESULT_BYTES];
                 self.result.read(0, &mut bytes)?;

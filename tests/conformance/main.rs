@@ -9,6 +9,7 @@ mod config_space;
 mod credits;
 mod edges;
 mod fabric;
+mod faults;
 mod host;
 mod identity;
 mod interrupts;

@@ -1,9 +1,10 @@
 //! The socket: bad messages end the connection, never the card.
 
-use crate::raw::Raw;
+use crate::raw::{Raw, Refusal};
 use crate::rig::{Rig, synchronous, watchdog};
 use std::path::Path;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 use xdma::emulator::{EmulatedCard, Rule};
 
 fn card() -> EmulatedCard {
@@ -165,4 +166,21 @@ fn an_access_beyond_its_region_is_refused() {
         assert!(raw.write(region, offset, &[0; 4]).is_err(), "write of region {region} at {offset:#x}");
         raw.end();
     }
+}
+
+/// EBUSY is 16. The card may wait a moment for the first client to go, never longer.
+#[test]
+fn a_second_client_is_refused_and_the_first_goes_on() {
+    let mut rig = Rig::new(synchronous());
+    rig.write(0x2004, 0x5a);
+    for _ in 0..3 {
+        let start = Instant::now();
+        let mut second = Raw::silent(rig.card.socket());
+        assert_eq!(second.call(1, b"\0\0\x01\0{}\0"), Err(Refusal::Error(16)));
+        assert!(start.elapsed() < Duration::from_secs(2), "{:?}", start.elapsed());
+        assert_eq!(second.call(9, &[0; 16]), Err(Refusal::Closed));
+        assert_eq!(rig.read(0x2004), 0x5a);
+    }
+    rig.reconnect();
+    assert_eq!(rig.read(0x2004), 0x5a);
 }

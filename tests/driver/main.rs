@@ -1,6 +1,7 @@
 //! The driver against the emulated card, over its socket.
 
 mod errors;
+mod faults;
 mod lifetimes;
 mod memory;
 mod msm;

@@ -1,0 +1,221 @@
+//! What goes wrong between host and card: the driver's answer to each, and the way back.
+
+use crate::support::{Bench, LIMIT, pattern};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use xdma::card::{Card, CardError, CardOptions};
+use xdma::emulator::faults::{BadCompletion, Injection};
+use xdma::emulator::logic::{self, MsmOptions as Model};
+use xdma::emulator::{ChannelId, Options};
+use xdma::engine::{Channel, ChannelOptions, EngineError, Ring};
+use xdma::memory::Buffer;
+use xdma::msm::{Msm, MsmError, MsmOptions, Points, ScalarForm, Scalars};
+use xdma::regs::Direction;
+
+const LEN: u64 = 5000;
+/// What comes back, and what the driver says of a fetch and of an H2C read that end so.
+const COMPLETIONS: [(BadCompletion, &str, &str); 5] = [
+    (BadCompletion::UnsupportedRequest, "descriptor fetch refused", "host memory read refused"),
+    (BadCompletion::CompleterAbort, "descriptor fetch aborted", "host memory read aborted by its completer"),
+    (BadCompletion::Parity, "parity error in a descriptor", "parity error in host data"),
+    (BadCompletion::Poisoned, "a descriptor arrived poisoned", "host data arrived poisoned"),
+    (BadCompletion::Unexpected, "unexpected completion of a fetch", "unexpected completion of a host read"),
+];
+
+/// A channel of each direction, with memory.
+struct Pair {
+    h2c: Channel,
+    c2h: Channel,
+    source: Buffer,
+    sink: Buffer,
+}
+
+impl Pair {
+    fn new(card: &Card, ring: Ring) -> Self {
+        let options = ChannelOptions { ring: Some(ring), ..ChannelOptions::default() };
+        Self {
+            h2c: card.channel(Direction::H2C, 0, options).unwrap(),
+            c2h: card.channel(Direction::C2H, 0, options).unwrap(),
+            source: card.allocate(LEN, Direction::H2C).unwrap(),
+            sink: card.allocate(LEN, Direction::C2H).unwrap(),
+        }
+    }
+
+    /// There and back, with the right bytes.
+    fn works(&mut self, seed: u64) {
+        let (data, mut seen) = (pattern(LEN as usize, seed), vec![0; LEN as usize]);
+        self.source.write(0, &data).unwrap();
+        self.h2c.transfer(&self.source, 0..LEN, 0x1003, LIMIT).unwrap();
+        self.c2h.transfer(&self.sink, 0..LEN, 0x1003, LIMIT).unwrap();
+        self.sink.read(0, &mut seen).unwrap();
+        assert!(seen == data, "the data is not what was sent");
+    }
+
+    fn send(&mut self) -> EngineError {
+        self.h2c.transfer(&self.source, 0..LEN, 0x1003, LIMIT).unwrap_err()
+    }
+
+    fn receive(&mut self) -> EngineError {
+        self.c2h.transfer(&self.sink, 0..LEN, 0x1003, LIMIT).unwrap_err()
+    }
+}
+
+const RINGS: [Ring; 2] = [Ring::Chain, Ring::Credits];
+
+#[track_caller]
+fn failed(error: &EngineError, text: &str) {
+    assert!(matches!(error, EngineError::Failed { .. }), "{error}");
+    assert!(error.to_string().contains(text), "{text:?} is not in: {error}");
+}
+
+#[test]
+fn bad_completions_of_fetches() {
+    for ring in RINGS {
+        let bench = Bench::memory(Options::default());
+        let mut pair = Pair::new(&bench.open(), ring);
+        pair.works(0);
+        for (seed, (with, text, _)) in (1..).zip(COMPLETIONS) {
+            let fetch = |direction| Injection::Fetch(ChannelId { direction, index: 0 }, with);
+            bench.emulated.inject(fetch(Direction::H2C)).unwrap();
+            failed(&pair.send(), text);
+            failed(&pair.send(), text);
+            pair.h2c.recover().unwrap();
+            bench.emulated.inject(fetch(Direction::C2H)).unwrap();
+            failed(&pair.receive(), text);
+            pair.c2h.recover().unwrap();
+            pair.works(seed);
+        }
+    }
+}
+
+#[test]
+fn bad_completions_of_host_reads() {
+    for ring in RINGS {
+        let bench = Bench::memory(Options::default());
+        let mut pair = Pair::new(&bench.open(), ring);
+        for (seed, (with, _, text)) in (1..).zip(COMPLETIONS) {
+            bench.emulated.inject(Injection::HostRead(0, with)).unwrap();
+            failed(&pair.send(), text);
+            pair.h2c.recover().unwrap();
+            pair.works(seed);
+        }
+    }
+}
+
+#[track_caller]
+fn is_gone<T: std::fmt::Debug>(result: Result<T, EngineError>) {
+    let error = result.unwrap_err();
+    assert!(matches!(error, EngineError::Gone { .. }), "{error}");
+}
+
+fn open(bench: &Bench) -> Result<Card, CardError> {
+    Card::connect(bench.emulated.socket(), CardOptions::default())
+}
+
+/// Every call ends at once with an error that says so, closing included; then the card can be opened again.
+#[test]
+fn a_link_that_goes_down_and_comes_back() {
+    for ring in RINGS {
+        let bench = Bench::memory(Options { function_reset: true, ..Options::default() });
+        let card = bench.open();
+        let mut pair = Pair::new(&card, ring);
+        pair.works(1);
+        let start = Instant::now();
+        bench.emulated.inject(Injection::LinkDown).unwrap();
+        is_gone(pair.h2c.transfer(&pair.source, 0..LEN, 0, LIMIT));
+        is_gone(pair.c2h.transfer(&pair.sink, 0..LEN, 0, LIMIT));
+        is_gone(pair.h2c.check());
+        is_gone(pair.h2c.snapshot());
+        is_gone(pair.h2c.stop());
+        is_gone(pair.c2h.recover());
+        assert!(matches!(card.report(), Err(CardError::Gone { .. })));
+        assert!(matches!(card.reset(), Err(CardError::Gone { .. })));
+        pair.h2c.close().unwrap();
+        drop((pair.c2h, card));
+        let mut seen = vec![0u8; 8];
+        pair.sink.read(0, &mut seen).expect("memory is still ours");
+        drop((pair.source, pair.sink));
+        assert!(matches!(open(&bench), Err(CardError::Gone { what: "config space" })));
+        assert!(start.elapsed() < LIMIT, "{:?}", start.elapsed());
+        bench.emulated.inject(Injection::LinkUp).unwrap();
+        Pair::new(&open(&bench).unwrap(), ring).works(2);
+    }
+}
+
+/// The same in the middle of transfers, whichever the driver is at.
+#[test]
+fn a_link_that_goes_down_under_transfers() {
+    let bench = Bench::memory(Options::default());
+    for round in 0..6 {
+        let mut pair = Pair::new(&open(&bench).unwrap(), RINGS[round % 2]);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                std::thread::sleep(Duration::from_millis(3 + round as u64));
+                bench.emulated.inject(Injection::LinkDown).unwrap();
+            });
+            let error = loop {
+                if let Err(error) = pair.h2c.transfer(&pair.source, 0..LEN, 0, LIMIT) {
+                    break error;
+                }
+            };
+            assert!(matches!(error, EngineError::Gone { .. }), "{error}");
+        });
+        drop(pair);
+        bench.emulated.inject(Injection::LinkUp).unwrap();
+    }
+    Pair::new(&open(&bench).unwrap(), Ring::Credits).works(3);
+}
+
+/// At whichever stage a job is: with its data still to come, and with its result just fetched.
+#[test]
+fn a_link_that_goes_down_under_an_msm() {
+    let bench = Bench::new(Options::default(), Arc::new(logic::Msm::new(Model::default())));
+    for fetched in [false, true] {
+        let card = bench.open();
+        let mut msm = Msm::open(&card, MsmOptions::default()).unwrap();
+        let points = Points::allocate(&card, 4).unwrap();
+        let scalars = Scalars::allocate(&card, 4, ScalarForm::Canonical).unwrap();
+        let job = msm.prepare(&points, &scalars).unwrap();
+        let mut ticket = None;
+        if fetched {
+            ticket = Some(msm.submit(&job).unwrap());
+            msm.wait_accepted(ticket.unwrap(), LIMIT).unwrap();
+            std::thread::sleep(Duration::from_millis(50));
+            assert!(msm.poll(ticket.unwrap()).unwrap().is_none(), "only now the result is fetched");
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        bench.emulated.inject(Injection::LinkDown).unwrap();
+        let start = Instant::now();
+        let ended = match ticket {
+            Some(ticket) => msm.wait(ticket, LIMIT).map(drop),
+            None => msm.submit(&job).and_then(|ticket| msm.wait(ticket, LIMIT)).map(drop),
+        };
+        let error = ended.unwrap_err();
+        let gone = matches!(error, MsmError::Gone | MsmError::Engine(EngineError::Gone { .. }));
+        assert!(gone, "{error}");
+        assert!(start.elapsed() < LIMIT / 2, "{:?}", start.elapsed());
+        drop((msm, job, points, scalars, card));
+        bench.emulated.inject(Injection::LinkUp).unwrap();
+    }
+    Msm::open(&bench.open(), MsmOptions::default()).unwrap();
+}
+
+/// What the shell of F1 ends looks like success to the engine, so to the driver: this is why a result must be checked.
+/// The channel is not lost, though.
+#[test]
+fn logic_that_never_answers_behind_a_shell() {
+    let options = Options { axi_timeout: Some(Duration::from_millis(100)), ..Options::default() };
+    let model = Model { watchdog: 0, ..Model::default() };
+    let bench = Bench::new(options, Arc::new(logic::Msm::new(model)));
+    let card = bench.open();
+    for ring in RINGS {
+        let options = ChannelOptions { ring: Some(ring), ..ChannelOptions::default() };
+        let mut h2c = card.channel(Direction::H2C, 0, options).unwrap();
+        let source = card.allocate(1 << 18, Direction::H2C).unwrap();
+        // Scalars without points: the FIFO fills, and then nobody answers.
+        let window = xdma::regs::msm::SCALAR_WINDOW;
+        h2c.transfer(&source, 0..1 << 18, window, LIMIT).expect("nobody is told");
+        assert!(bench.emulated.counters().axi_timeouts > 0);
+        h2c.close().unwrap();
+    }
+}
