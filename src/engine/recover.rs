@@ -64,13 +64,13 @@ impl Channel {
     /// The engine reported an error: stops it, and ends what was in flight with the error. Returns the error.
     pub(super) fn fail(&mut self) -> Result<EngineError, EngineError> {
         let snapshot = self.snapshot()?;
-        let completed = u64::from(snapshot.completed);
+        let new = u64::from(snapshot.completed.wrapping_sub(self.completed as u32));
         let error = EngineError::Failed { snapshot: Arc::new(snapshot) };
         self.failure = Some(error.clone());
         self.registers.stop(IDLE_LIMIT)?;
-        if self.ring == Ring::Credits && (self.completed..=self.issued).contains(&completed) {
+        if self.ring == Ring::Credits && new <= self.issued - self.completed {
             // What was completed before the error is done; reading the count flushed its data to memory.
-            self.completed = completed;
+            self.completed += new;
             self.retire_completed();
         }
         self.abandon(error.clone());

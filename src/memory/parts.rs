@@ -46,13 +46,16 @@ impl Parts {
             this.stage(space, 0..len)?;
             return Ok(this);
         }
+        // Staged first: once the caller's pages are mapped, nothing may fail that would give them back.
         this.stage(space, 0..used.start)?;
+        let at = this.all.len();
+        this.stage(space, used.end..len)?;
         let bytes = pages.end - pages.start;
         // SAFETY: these pages belong to the caller's memory as a whole; the rest is our caller's promise.
         let mapping = unsafe { space.map_callers(ptr.add(pages.start as usize), bytes, access)? };
         let buffer = Buffer::new(Allocation::new(Arc::new(mapping), 0, bytes, None));
-        this.all.push(Part { range: used.clone(), buffer, skip: used.start - pages.start, staged: false });
-        this.stage(space, used.end..len)?;
+        let skip = used.start - pages.start;
+        this.all.insert(at, Part { range: used, buffer, skip, staged: false });
         Ok(this)
     }
 
