@@ -6,6 +6,9 @@ use std::time::Duration;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum BusError {
+    /// What the kernel says of the function cannot be read.
+    #[error(transparent)]
+    Sysfs(#[from] super::sysfs::SysfsError),
     /// There is no such socket or device.
     #[error("no card at {}: {source}; start one with `xdma emulate --socket {}`, or check the path", path.display(), path.display())]
     NotFound {

@@ -2,11 +2,14 @@
 //!
 //! One trait, [`Bus`], stands for every way; the rooms above do not know which they have.
 
+mod address;
 mod block;
 pub mod counts;
 mod error;
+pub mod sysfs;
 pub mod vfio_user;
 
+pub use address::{BadAddress, PciAddress};
 pub use block::{Block, Direct, Mapped};
 pub use error::BusError;
 

@@ -6,8 +6,9 @@ mod name;
 mod quiesce;
 mod report;
 
+pub use crate::bus::PciAddress;
 pub use error::CardError;
-pub use name::{CardName, PciAddress};
+pub use name::CardName;
 pub use report::Report;
 
 use crate::bus::vfio_user::VfioUser;
