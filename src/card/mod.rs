@@ -3,6 +3,7 @@
 mod error;
 mod identify;
 mod name;
+mod pcie;
 mod quiesce;
 mod report;
 
@@ -11,6 +12,7 @@ pub use error::CardError;
 pub use name::CardName;
 pub use report::Report;
 
+use crate::bus::vfio::{Mode, Vfio};
 use crate::bus::vfio_user::VfioUser;
 use crate::bus::{Bar, Bus, BusError};
 use crate::engine::{Channel, ChannelOptions, Place};
@@ -31,8 +33,10 @@ pub struct CardOptions {
     pub user_bar: Option<usize>,
     /// Which pages memory comes from.
     pub pages: HugePages,
-    /// Which NUMA node memory comes from.
+    /// Which NUMA node memory comes from; the card's own if none is named.
     pub node: Option<u32>,
+    /// How a card on `vfio-pci` is reached.
+    pub mode: Option<Mode>,
 }
 
 /// A card that this process has for itself. Clones are handles to the same card, which is quiesced and closed with
@@ -63,6 +67,20 @@ impl std::fmt::Debug for Inner {
 }
 
 impl Card {
+    /// Opens the card at a PCI address, bound to `vfio-pci`: in [`CardOptions::mode`], in the one that the environment names
+    /// ([`MODE_VARIABLE`](crate::bus::vfio::MODE_VARIABLE)), or in the first that works of cdev and type 1.
+    ///
+    /// # Errors
+    ///
+    /// As [`Vfio::open`]; not an XDMA card, or an engine that does not become idle.
+    pub fn open(address: PciAddress, options: CardOptions) -> Result<Self, CardError> {
+        let mode = match options.mode {
+            Some(mode) => Some(mode),
+            None => Mode::from_environment().map_err(BusError::from)?,
+        };
+        Self::on_bus(Arc::new(Vfio::open(address, mode)?), options)
+    }
+
     /// Opens the card that another process serves at a vfio-user socket.
     ///
     /// # Errors
@@ -91,7 +109,9 @@ impl Card {
         let registers = bus.bar(layout.register_bar)?;
         quiesce::quiesce(&*bus, &*registers)?;
         quiesce::set_bus_master(&*bus, true)?;
-        let space = Arc::new(DmaSpace::new(bus.clone(), options.pages, options.node));
+        pcie::raise_read_request(&*bus)?;
+        let node = options.node.or(bus.description().node);
+        let space = Arc::new(DmaSpace::new(bus.clone(), options.pages, node));
         let claims = AtomicU32::new(0);
         Ok(Self { inner: Arc::new(Inner { bus, registers, layout, space, claims, _attached: attached }) })
     }
@@ -127,7 +147,8 @@ impl Card {
     ) -> Result<Channel, CardError> {
         let lease = Box::new(Lease::take(&self.inner, direction, channel)?);
         let (bar, space) = (self.inner.registers.clone(), self.inner.space.clone());
-        Ok(Channel::open(Place { bar, space, direction, channel, lease }, options)?)
+        let recall = self.inner.bus.recall();
+        Ok(Channel::open(Place { bar, space, direction, channel, recall, lease }, options)?)
     }
 
     /// Allocates `len` zeroed bytes for transfers in a direction: zero-copy, contiguous for the card, aligned to 64 bytes.

@@ -22,7 +22,7 @@ impl CardName {
     ///
     /// # Errors
     ///
-    /// As [`Card::connect`]; [`CardError::Unsupported`] for what this build cannot open.
+    /// As [`Card::open`] and [`Card::connect`]; [`CardError::Unsupported`] for what this build cannot open.
     pub fn open(&self, options: CardOptions) -> Result<Card, CardError> {
         match self {
             Self::Socket(path) => Card::connect(path, options),
@@ -36,11 +36,7 @@ impl CardName {
                 let reason = "this build has no emulated card; build with the feature `emulator`";
                 Err(CardError::Unsupported { name: profile.clone(), reason })
             }
-            Self::Pci(address) => {
-                let reason =
-                    "this version reaches cards over vfio-user only; use unix:PATH or an emulated card";
-                Err(CardError::Unsupported { name: address.to_string(), reason })
-            }
+            Self::Pci(address) => Card::open(*address, options),
         }
     }
 }

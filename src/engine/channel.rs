@@ -13,7 +13,7 @@ use std::any::Any;
 use std::collections::VecDeque;
 use std::ops::Range;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 /// Write-back words of a channel, used one after the other by chains.
@@ -50,6 +50,8 @@ pub struct Place {
     pub direction: Direction,
     /// Its number.
     pub channel: usize,
+    /// Set once the kernel wants the card back.
+    pub recall: Arc<AtomicBool>,
     /// Dropped when the channel is closed.
     pub lease: Box<dyn Any + Send>,
 }
@@ -98,6 +100,7 @@ pub struct Channel {
     pub(super) forgotten: u64,
     pub(super) failure: Option<EngineError>,
     pub(super) closed: bool,
+    pub(super) recall: Arc<AtomicBool>,
     pub(super) scratch: Transfers,
     pub(super) id: u64,
     pub(super) stats: Stats,
@@ -121,7 +124,7 @@ impl Channel {
     /// There is no such channel, it is a stream, it does not become idle, or it has no credits and they were demanded.
     pub fn open(place: Place, options: ChannelOptions) -> Result<Self, EngineError> {
         static NEXT_ID: AtomicU64 = AtomicU64::new(0);
-        let Place { bar, space, direction, channel, lease } = place;
+        let Place { bar, space, direction, channel, recall, lease } = place;
         let registers = Registers::new(bar, direction, channel)?;
         let identifier = registers.identifier()?;
         if !identifier.is(Target::channel(direction), channel) {
@@ -155,6 +158,7 @@ impl Channel {
             forgotten: 0,
             failure: None,
             closed: false,
+            recall,
             scratch: Transfers::new(direction),
             id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
             stats: Stats::default(),

@@ -167,6 +167,11 @@ pub enum EngineError {
     /// The transfer was in flight when its channel was stopped.
     #[error("the transfer was abandoned: its channel was stopped before it finished")]
     Stopped,
+    /// The kernel wants the card back: it is being unbound or removed.
+    #[error(
+        "the kernel wants the card back (it is being unbound or removed); close the card: drop its channels, memory and handles"
+    )]
+    Recalled,
     /// The engine does not become idle. Memory in flight stays allocated.
     #[error("the engine does not become idle; reset the card. {snapshot}")]
     Hung {

@@ -32,8 +32,8 @@ impl Channel {
     ///
     /// # Errors
     ///
-    /// [`EngineError::Failed`] when the engine stopped, [`EngineError::Stopped`] when the channel was stopped, before the
-    /// transfer was finished.
+    /// [`EngineError::Failed`] when the engine stopped, [`EngineError::Stopped`] when the channel was stopped,
+    /// [`EngineError::Recalled`] when the kernel wants the card back, before the transfer was finished.
     #[inline]
     pub fn poll(&mut self, ticket: Ticket) -> Result<Poll, EngineError> {
         if ticket.channel != self.id || ticket.sequence >= self.jobs.next() {
@@ -42,7 +42,10 @@ impl Channel {
         if ticket.sequence >= self.jobs.done() {
             self.reap()?;
             if ticket.sequence >= self.jobs.done() {
-                return Ok(Poll::Pending);
+                if !self.is_recalled() {
+                    return Ok(Poll::Pending);
+                }
+                self.give_back()?;
             }
         }
         if self.lost.is_empty() {

@@ -4,6 +4,7 @@ use super::channel::IDLE_LIMIT;
 use super::{Channel, EngineError, Ring};
 use crate::regs::channel::WriteBack;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 /// How many failures are remembered for tickets that nobody asked about yet.
 const MAX_LOST: usize = 1024;
@@ -23,6 +24,23 @@ impl Channel {
         self.take_finished()?;
         self.abandon(EngineError::Stopped);
         self.forget_list();
+        Ok(())
+    }
+
+    /// Whether the kernel wants the card back.
+    #[inline]
+    pub(super) fn is_recalled(&self) -> bool {
+        self.recall.load(Ordering::Relaxed)
+    }
+
+    /// Stops the engine, as the kernel wants the card back; what is in flight ends with [`EngineError::Recalled`].
+    #[cold]
+    pub(super) fn give_back(&mut self) -> Result<(), EngineError> {
+        self.registers.stop(IDLE_LIMIT)?;
+        self.take_finished()?;
+        self.abandon(EngineError::Recalled);
+        self.forget_list();
+        self.failure = Some(EngineError::Recalled);
         Ok(())
     }
 
@@ -46,6 +64,9 @@ impl Channel {
         help: &mut dyn FnMut() -> Result<(), EngineError>,
     ) -> Result<(), EngineError> {
         self.stop_with(help)?;
+        if self.is_recalled() {
+            return Err(EngineError::Recalled);
+        }
         self.set_up()?;
         self.failure = None;
         Ok(())

@@ -98,11 +98,15 @@ impl Channel {
 
     #[inline]
     fn check_ready(&self) -> Result<(), EngineError> {
-        if self.failure.is_some() || self.jobs.is_full() { Err(self.not_ready()) } else { Ok(()) }
+        let ready = self.failure.is_none() && !self.jobs.is_full() && !self.is_recalled();
+        if ready { Ok(()) } else { Err(self.not_ready()) }
     }
 
     #[cold]
     fn not_ready(&self) -> EngineError {
+        if self.is_recalled() {
+            return EngineError::Recalled;
+        }
         self.failure.clone().unwrap_or(EngineError::Full { needed: 1, free: 0 })
     }
 
