@@ -2,6 +2,7 @@
 
 mod error;
 mod identify;
+mod interrupts;
 mod name;
 mod pcie;
 mod quiesce;
@@ -9,6 +10,7 @@ mod report;
 
 pub use crate::bus::PciAddress;
 pub use error::CardError;
+pub use interrupts::{Interrupt, Source, USER_LINES};
 pub use name::CardName;
 pub use report::Report;
 
@@ -19,10 +21,11 @@ use crate::engine::{Channel, ChannelOptions, Place};
 use crate::memory::{Access, Buffer, DmaSpace, HugePages, MemoryError, RegisterError, Registered, ToCard};
 use crate::regs::{Direction, MAX_CHANNELS};
 use identify::Layout;
+use interrupts::Vectors;
 use std::any::Any;
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// How a card is opened.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -53,6 +56,8 @@ struct Inner {
     space: Arc<DmaSpace>,
     /// One bit for each channel that is open: H2C in 3:0, C2H in 7:4.
     claims: AtomicU32,
+    /// Set up when somebody first asks for an interrupt.
+    vectors: Mutex<Option<Vectors>>,
     /// An emulated card's process, ended after the bus was closed.
     _attached: Option<Box<dyn Any + Send + Sync>>,
 }
@@ -112,8 +117,9 @@ impl Card {
         pcie::raise_read_request(&*bus)?;
         let node = options.node.or(bus.description().node);
         let space = Arc::new(DmaSpace::new(bus.clone(), options.pages, node));
-        let claims = AtomicU32::new(0);
-        Ok(Self { inner: Arc::new(Inner { bus, registers, layout, space, claims, _attached: attached }) })
+        let (claims, vectors) = (AtomicU32::new(0), Mutex::new(None));
+        let inner = Inner { bus, registers, layout, space, claims, vectors, _attached: attached };
+        Ok(Self { inner: Arc::new(inner) })
     }
 
     /// Takes H2C channel `channel` (0 to 3).
@@ -183,6 +189,18 @@ impl Card {
         Ok(UserBar { bar: self.inner.bus.bar(index)? })
     }
 
+    /// Lets an interrupt come, as an eventfd. One that was asked for twice is off once either is dropped.
+    ///
+    /// A channel's interrupt needs [`ChannelOptions::interrupt`]. The user logic holds its line until it is told that the
+    /// interrupt was seen; how, is its own affair.
+    ///
+    /// # Errors
+    ///
+    /// [`CardError::NoInterrupts`], [`CardError::NoSuchInterrupt`], or the bus refused.
+    pub fn interrupt(&self, source: Source) -> Result<Interrupt, CardError> {
+        Interrupt::enable(&self.inner, source)
+    }
+
     /// What the card is and can do, read from its registers now.
     ///
     /// # Errors
@@ -192,7 +210,7 @@ impl Card {
         Report::read(&*self.inner.bus, &*self.inner.registers, &self.inner.layout, &self.inner.space)
     }
 
-    /// Resets the function: every channel has to be recovered, and the user logic set up again.
+    /// Resets the function: every channel has to be recovered, the user logic set up and interrupts asked for again.
     ///
     /// # Errors
     ///
@@ -200,7 +218,10 @@ impl Card {
     pub fn reset(&self) -> Result<(), CardError> {
         self.inner.bus.reset()?;
         quiesce::quiesce(&*self.inner.bus, &*self.inner.registers)?;
-        quiesce::set_bus_master(&*self.inner.bus, true)
+        quiesce::set_bus_master(&*self.inner.bus, true)?;
+        pcie::raise_read_request(&*self.inner.bus)?;
+        let vectors = self.inner.vectors.lock().unwrap_or_else(PoisonError::into_inner);
+        vectors.as_ref().map_or(Ok(()), |vectors| vectors.write_numbers(&*self.inner.registers))
     }
 }
 

@@ -32,11 +32,13 @@ pub struct ChannelOptions {
     pub fixed_address: bool,
     /// Read busy once before a chain is started again. Nobody has verified whether silicon needs it.
     pub check_idle: bool,
+    /// Let the channel interrupt when it completes a transfer or run, and when it fails: for `Card::interrupt`.
+    pub interrupt: bool,
 }
 
 impl Default for ChannelOptions {
     fn default() -> Self {
-        Self { ring: None, slots: 256, fixed_address: false, check_idle: true }
+        Self { ring: None, slots: 256, fixed_address: false, check_idle: true, interrupt: false }
     }
 }
 
@@ -173,7 +175,11 @@ impl Channel {
     pub(super) fn set_up(&mut self) -> Result<(), EngineError> {
         let r = &self.registers;
         r.write(CONTROL, self.control.bits())?;
-        r.write(IRQ_ENABLE, 0)?;
+        let interrupts = match self.options.interrupt {
+            true => Control::all_ie(self.direction()) - Control::IE_IDLE_STOPPED,
+            false => Control::empty(),
+        };
+        r.write(IRQ_ENABLE, interrupts.bits())?;
         r.write(WRITE_BACK_HI, (self.word_base >> 32) as u32)?;
         r.write_common(FETCH_HALT_W1C)?;
         self.ring = match self.options.ring {

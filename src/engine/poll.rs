@@ -107,7 +107,7 @@ impl Channel {
 
     #[cold]
     fn failed(&mut self) -> EngineError {
-        self.fail().unwrap_or_else(|error| error)
+        self.fail(Status::empty()).unwrap_or_else(|error| error)
     }
 
     /// Retires the jobs whose descriptors are all completed.
@@ -177,7 +177,18 @@ impl Channel {
     /// [`EngineError::Failed`], [`EngineError::Gone`].
     pub fn check(&mut self) -> Result<(), EngineError> {
         let status = self.registers.status()?;
-        if status.intersects(Status::errors(self.direction())) { Err(self.fail()?) } else { Ok(()) }
+        if status.intersects(Status::errors(self.direction())) { Err(self.fail(status)?) } else { Ok(()) }
+    }
+
+    /// Lets a channel with [`ChannelOptions::interrupt`](super::ChannelOptions::interrupt) interrupt again. Poll after this,
+    /// not before: a completion in between would wake nobody. A chain that is started does the same by itself.
+    ///
+    /// # Errors
+    ///
+    /// [`EngineError::Failed`], [`EngineError::Gone`].
+    pub fn rearm_interrupt(&mut self) -> Result<(), EngineError> {
+        let seen = self.registers.clear_status()?;
+        if seen.intersects(Status::errors(self.direction())) { Err(self.fail(seen)?) } else { Ok(()) }
     }
 
     /// The channel's registers, decoded.

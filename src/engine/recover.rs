@@ -2,7 +2,7 @@
 
 use super::channel::IDLE_LIMIT;
 use super::{Channel, EngineError, Ring};
-use crate::regs::channel::WriteBack;
+use crate::regs::channel::{Status, WriteBack};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -82,9 +82,11 @@ impl Channel {
         self.shut()
     }
 
-    /// The engine reported an error: stops it, and ends what was in flight with the error. Returns the error.
-    pub(super) fn fail(&mut self) -> Result<EngineError, EngineError> {
-        let snapshot = self.snapshot()?;
+    /// The engine reported an error, `seen` in its status, which may be gone by now: stops it, and ends what was in flight
+    /// with the error. Returns the error.
+    pub(super) fn fail(&mut self, seen: Status) -> Result<EngineError, EngineError> {
+        let mut snapshot = self.snapshot()?;
+        snapshot.status |= seen & Status::errors(self.direction());
         let new = u64::from(snapshot.completed.wrapping_sub(self.completed as u32));
         let error = EngineError::Failed { snapshot: Arc::new(snapshot) };
         self.failure = Some(error.clone());

@@ -107,7 +107,12 @@ impl Registers {
             counts::system_call();
             std::thread::yield_now();
         }
-        self.read(&self.channel, STATUS_RC).map(drop)
+        self.clear_status().map(drop)
+    }
+
+    /// Reads the sticky status bits, which go away.
+    pub fn clear_status(&self) -> Result<Status, EngineError> {
+        Ok(Status::from_bits_retain(self.read(&self.channel, STATUS_RC)?))
     }
 
     pub fn snapshot(&self, write_back: u32) -> Result<Snapshot, EngineError> {
