@@ -1,5 +1,5 @@
 use crate::bus::BusError;
-use crate::memory::{Access, MemoryError};
+use crate::memory::{Access, MemoryError, PageSize};
 use crate::regs::Direction;
 use crate::regs::channel::{Control, Status, WriteBack};
 use std::fmt;
@@ -121,6 +121,17 @@ pub enum EngineError {
     Overlap {
         /// Where the second of them starts.
         address: u64,
+    },
+    /// The list of a program does not fit into one page, and pages are not contiguous for the card.
+    #[error(
+        "a list of {descriptors} descriptors does not fit into a page of {page}, and without an IOMMU pages are scattered: \
+         reserve 1 GiB pages, or build several programs"
+    )]
+    ScatteredList {
+        /// Descriptors of the list.
+        descriptors: usize,
+        /// The pages that were to be had.
+        page: PageSize,
     },
     /// A program without transfers.
     #[error("the program is empty; add a transfer")]

@@ -142,13 +142,16 @@ pub(super) struct Inner {
 }
 
 impl Program {
-    pub(super) fn build(space: &DmaSpace, transfers: &Transfers, ring: Ring) -> Result<Self, EngineError> {
+    pub(crate) fn build(space: &DmaSpace, transfers: &Transfers, ring: Ring) -> Result<Self, EngineError> {
         let count = transfers.segments.len();
         if count == 0 {
             return Err(EngineError::Empty);
         }
         transfers.check_overlap()?;
         let mut buffer = space.allocate_unzeroed(count as u64 * DESCRIPTOR_BYTES, Access::CardReads)?;
+        if !buffer.is_contiguous() {
+            return Err(EngineError::ScatteredList { descriptors: count, page: buffer.page() });
+        }
         let list = write_list(&mut buffer, &transfers.segments, ring);
         let mut memory = transfers.memory.clone();
         memory.push(buffer.hold());

@@ -198,6 +198,13 @@ impl Buffer {
         extents.get(at).map_or(0, |e| e.address + (allocation.offset - e.offset))
     }
 
+    /// Whether it is one stretch for the card. Only physical addresses make it several, beyond the size of a page.
+    pub fn is_contiguous(&self) -> bool {
+        let mut pieces = 0;
+        let counted = self.pieces(0..self.allocation.len, &mut |_| pieces += 1);
+        counted.is_ok() && pieces == 1
+    }
+
     /// Which pages it lies in.
     pub fn page(&self) -> PageSize {
         self.allocation.mapping.page()
