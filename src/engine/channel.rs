@@ -217,6 +217,7 @@ impl Channel {
     }
 
     /// Direction of the channel.
+    #[inline]
     pub fn direction(&self) -> Direction {
         self.registers.direction
     }

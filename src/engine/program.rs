@@ -1,10 +1,11 @@
 //! Programs: chains built once and run again and again.
 
-use super::submit::Start;
+use super::submit::{Start, access_of};
 use super::{EngineError, Ring};
 use crate::descriptor::{Adjacency, DESCRIPTOR_BYTES, End, Flags, List, MAX_LENGTH, Segment};
 use crate::memory::{Access, Allocation, Buffer, DmaMemory, DmaSpace, Runs};
 use crate::regs::Direction;
+use crate::regs::channel::WriteBack;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -41,11 +42,7 @@ impl Transfers {
         card: u64,
     ) -> Result<&mut Self, EngineError> {
         let (access, direction) = (memory.access(), self.direction);
-        let fits = match direction {
-            Direction::H2C => access == Access::CardReads,
-            Direction::C2H => access == Access::CardWrites,
-        };
-        if !fits {
+        if access != access_of(direction) {
             return Err(EngineError::WrongAccess { direction, has: access });
         }
         let len = range.end.saturating_sub(range.start);
@@ -146,6 +143,10 @@ impl Program {
         let count = transfers.segments.len();
         if count == 0 {
             return Err(EngineError::Empty);
+        }
+        if ring == Ring::Chain && count > WriteBack::COUNT_MASK as usize {
+            // The engine counts no further, so its end would not be seen.
+            return Err(EngineError::TooLarge { needed: count, ring: WriteBack::COUNT_MASK as usize });
         }
         transfers.check_overlap()?;
         let mut buffer = space.allocate_unzeroed(count as u64 * DESCRIPTOR_BYTES, Access::CardReads)?;

@@ -110,9 +110,10 @@ impl Channel {
     /// Ends all jobs with `error`; the engine is idle.
     fn abandon(&mut self, error: EngineError) {
         let range = self.jobs.done()..self.jobs.next();
-        while let Some(job) = self.jobs.pop() {
-            self.release(job);
+        while let Some((program, descriptors, _)) = self.jobs.pop() {
+            self.release(program, descriptors);
         }
+        self.jobs.forget_waiting();
         if !range.is_empty() {
             self.lost.push_back((range, error));
         }
@@ -143,8 +144,8 @@ impl Channel {
     fn quarantine(&mut self) {
         self.slots.quarantine();
         std::mem::forget(self.word_buffer.hold());
-        while let Some(job) = self.jobs.pop() {
-            std::mem::forget(job);
+        while let Some((program, ..)) = self.jobs.pop() {
+            std::mem::forget(program);
         }
     }
 }
