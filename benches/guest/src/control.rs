@@ -47,14 +47,11 @@ impl Control {
         }
     }
 
-    /// Loads an image: options and design, but for the profile, which stays.
-    pub fn load(&mut self, options: Value, design: Value) -> Result<()> {
-        let now = self.ask(json!("Options"))?;
-        let mut all = json!({ "profile": now["Options"]["profile"], "function_reset": now["Options"]["function_reset"] });
-        for (name, value) in options.as_object().into_iter().flatten() {
-            all[name] = value.clone();
-        }
-        self.ask(json!({ "Load": { "options": all, "design": design } })).map(drop)
+    /// Loads an image: a design, and options as they are but for those that are changed.
+    pub fn load(&mut self, change: impl FnOnce(&mut Value), design: Value) -> Result<()> {
+        let mut options = self.ask(json!("Options"))?["Options"].take();
+        change(&mut options);
+        self.ask(json!({ "Load": { "options": options, "design": design } })).map(drop)
     }
 
     pub fn inject(&mut self, what: Value) -> Result<()> {

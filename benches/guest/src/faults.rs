@@ -19,7 +19,7 @@ pub fn are_reported(control: &mut Control, open: Open) -> Result<()> {
 
 /// Scalars without points: the FIFO fills, and the engine waits for ever.
 fn deadline(control: &mut Control, open: Open) -> Result<()> {
-    control.load(json!({ "synchronous": true }), json!({ "Msm": { "watchdog": 0 } }))?;
+    control.load(|_| (), json!({ "Msm": { "watchdog": 0 } }))?;
     let card = open()?;
     let mut h2c = card.h2c(0)?;
     let buffer = card.allocate(1 << 20, Direction::H2C)?;
@@ -36,8 +36,7 @@ fn deadline(control: &mut Control, open: Open) -> Result<()> {
 
 /// A descriptor that cannot be fetched, on a core that writes errors back: bit 31 of the completion.
 fn error_write_back(control: &mut Control, open: Open) -> Result<()> {
-    control
-        .load(json!({ "synchronous": true, "switches": { "error_write_back": true } }), json!("Memory"))?;
+    control.load(|options| options["switches"]["error_write_back"] = true.into(), json!("Memory"))?;
     let card = open()?;
     let buffer = card.allocate(4096, Direction::H2C)?;
     let options = ChannelOptions { ring: Some(Ring::Chain), ..ChannelOptions::default() };

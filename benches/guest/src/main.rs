@@ -13,7 +13,7 @@ mod faults;
 
 use anyhow::{Context, Result, ensure};
 use control::Control;
-use serde_json::json;
+use serde_json::{Value, json};
 use xdma::card::{Card, CardOptions};
 
 const CLOCK: &str = "/sys/devices/system/clocksource/clocksource0/current_clocksource";
@@ -25,11 +25,16 @@ fn main() -> Result<()> {
     let clock = std::fs::read_to_string(CLOCK).context(CLOCK)?;
     ensure!(clock.trim() == "tsc", "the clock is {}, not tsc: its readings are no counts", clock.trim());
     let open = || Card::open(address, CardOptions::default());
-    control.load(json!({ "synchronous": true }), json!("Memory"))?;
+    control.load(synchronous, json!("Memory"))?;
     let transfers = count::transfers(&open()?)?;
-    control.load(json!({ "synchronous": true }), count::design())?;
+    control.load(synchronous, count::design())?;
     let program = count::program(&open()?)?;
     faults::are_reported(&mut control, &open)?;
     println!("{}", json!({ "transfers": transfers, "program": program }));
     Ok(())
+}
+
+/// The card finishes what a register write starts before the write returns.
+fn synchronous(options: &mut Value) {
+    options["synchronous"] = true.into();
 }
