@@ -67,3 +67,5 @@ pub mod engine;
 pub mod memory;
 pub mod msm;
 pub mod regs;
+#[cfg(feature = "setup")]
+pub mod setup;
