@@ -54,12 +54,14 @@ pub fn store(host: &Host, path: &str, text: &str) -> Result<(), SetupError> {
         return Err(failed(host, path, Errno::NOENT));
     };
     let temporary = format!(".{name}.{}", std::process::id());
-    let result = write_new(&directory, &temporary, text)
-        .and_then(|()| Ok(rustix::fs::renameat(&directory, &temporary, &directory, name)?));
+    let failed = |error: io::Error| SetupError::io(&host.path(path), error);
+    let file = create(&directory, &temporary).map_err(failed)?;
+    let result =
+        fill(file, text).and_then(|()| Ok(rustix::fs::renameat(&directory, &temporary, &directory, name)?));
     result.map_err(|error| {
-        // Nothing else is known by that name.
+        // What matters is the first error; nothing reads a file of that name.
         let _ = rustix::fs::unlinkat(&directory, &temporary, AtFlags::empty());
-        SetupError::io(&host.path(path), error)
+        failed(error)
     })
 }
 
@@ -72,12 +74,16 @@ pub fn remove(host: &Host, path: &str) -> Result<(), SetupError> {
     }
 }
 
-fn write_new(directory: &OwnedFd, name: &str, text: &str) -> io::Result<()> {
+/// A new file, readable for all whatever the caller's umask is.
+fn create(directory: &OwnedFd, name: &str) -> io::Result<File> {
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let mode = Mode::from_raw_mode(0o644);
-    let mut file = File::from(rustix::fs::openat(directory, name, flags, mode)?);
-    // Whatever the caller's umask is.
+    let file = File::from(rustix::fs::openat(directory, name, flags, mode)?);
     rustix::fs::fchmod(&file, mode)?;
+    Ok(file)
+}
+
+fn fill(mut file: File, text: &str) -> io::Result<()> {
     file.write_all(text.as_bytes())?;
     file.sync_all()
 }

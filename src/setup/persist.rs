@@ -128,13 +128,12 @@ impl Changes {
             return Ok(());
         }
         host.require_root()?;
-        let mut before = Vec::new();
-        for file in &self.files {
-            let path = &file.path[1..];
-            before.push((path, files::load(host, path)?));
+        let load = |file: &Change| files::load(host, &file.path[1..]);
+        let before = self.files.iter().map(load).collect::<Result<Vec<_>, _>>()?;
+        for (index, file) in self.files.iter().enumerate() {
             if let Err(error) = file.apply(host) {
-                let left =
-                    before.iter().rev().filter_map(|(path, text)| restore(host, path, text.as_deref()).err());
+                let done = self.files[..index].iter().zip(&before).rev();
+                let left = done.filter_map(|(file, text)| file.restore(host, text.as_deref()).err());
                 let left = left.map(|error| error.to_string()).collect();
                 return Err(SetupError::Failed { step: file.path.clone(), reason: error.to_string(), left });
             }
@@ -157,12 +156,14 @@ impl Change {
             _ => Ok(()),
         }
     }
-}
 
-fn restore(host: &Host, path: &str, text: Option<&str>) -> Result<(), SetupError> {
-    match text {
-        Some(text) => files::store(host, path, text),
-        None => files::remove(host, path),
+    fn restore(&self, host: &Host, text: Option<&str>) -> Result<(), SetupError> {
+        let path = &self.path[1..];
+        match (self.kind, text) {
+            (Kind::Unchanged | Kind::Left, _) => Ok(()),
+            (_, Some(text)) => files::store(host, path, text),
+            (_, None) => files::remove(host, path),
+        }
     }
 }
 

@@ -141,6 +141,12 @@ impl Tree {
         self.kernel.attach(address, driver);
     }
 
+    /// The function is vfio-pci's, whose it was before.
+    pub fn driver_is_vfio(&self, address: &str) {
+        let _ = fs::remove_file(self.kernel.device(address).join("driver"));
+        self.driver(address, "vfio-pci");
+    }
+
     /// The driver that has a function.
     pub fn driver_of(&self, address: &str) -> Option<String> {
         self.kernel.driver(address)
