@@ -6,7 +6,7 @@ use super::step::{Action, Expect, Ownership, Step, Write};
 use super::{Host, Refusal, SetupError, accounts, apply};
 use crate::bus::PciAddress;
 use crate::bus::sysfs::Function;
-use std::path::PathBuf;
+use std::path::Path;
 
 /// How functions are bound.
 #[derive(Clone, Debug, Default)]
@@ -257,7 +257,7 @@ fn ownership(host: &Host, options: &BindOptions) -> Result<Option<Ownership>, Se
 }
 
 /// Whether a shared node has to change for `owner`. What others set for other programs is never taken from them.
-pub(super) fn needs_owner(host: &Host, node: &PathBuf, owner: Ownership) -> Result<bool, SetupError> {
+pub(super) fn needs_owner(host: &Host, node: &Path, owner: Ownership) -> Result<bool, SetupError> {
     const ALL_READ_AND_WRITE: u32 = 0o006;
     let Ok(now) = host.kernel().owner(node) else { return Ok(false) };
     let wanted = owner.applied(now);
