@@ -221,7 +221,7 @@ fn a_kernel_without_the_mode_is_named() {
 #[test]
 fn the_node_of_a_function_and_the_shared_one_get_the_owner_too() {
     let tree = Tree::with_card();
-    tree.directory(&format!("sys/bus/pci/devices/{CARD}/vfio-dev/vfio0"));
+    tree.file(&format!("sys/bus/pci/devices/{CARD}/vfio-dev/vfio0/dev"), "243:0\n");
     tree.kernel().node("dev/vfio/devices/vfio0", 0o600);
     tree.kernel().node("dev/iommu", 0o660);
     bind(&tree, &BindOptions { user: Some("ada".into()), ..for_fpga() }).unwrap();

@@ -171,7 +171,7 @@ fn the_way_that_was_asked_for() {
     assert_eq!(check(&tree, "way").found, "type1");
     is_bad(&check_with(&tree, Some("cdev"), "way"), "asks for cdev, and there is type1", "unset XDMA_VFIO");
     is_bad(&check_with(&tree, Some("fast"), "way"), "`fast`", "cdev, type1 or noiommu");
-    tree.directory(&format!("sys/bus/pci/devices/{CARD}/vfio-dev/vfio0"));
+    tree.file(&format!("sys/bus/pci/devices/{CARD}/vfio-dev/vfio0/dev"), "243:0\n");
     tree.kernel().node("dev/vfio/devices/vfio0", 0o660);
     tree.kernel().node("dev/iommu", 0o660);
     assert_eq!(check(&tree, "way").found, "cdev, then type1");

@@ -260,6 +260,8 @@ impl State {
         let group = self.path("sys/kernel/iommu_groups/0");
         fs::create_dir_all(group.join("devices").join(address)).unwrap();
         fs::write(group.join("name"), "vfio-noiommu\n").unwrap();
+        // The name is there, with no device number and no node.
+        fs::create_dir_all(self.device(address).join("vfio-dev/vfio0")).unwrap();
         symlink("../../../../kernel/iommu_groups/0", self.device(address).join("iommu_group")).unwrap();
         self.node("dev/vfio/noiommu-0", 0o600);
     }
