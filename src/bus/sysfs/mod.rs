@@ -195,12 +195,16 @@ impl Function {
 
     /// Name of its node in `/dev/vfio/devices`, such as `vfio0`, if this kernel gives one.
     ///
+    /// The kernel has the name for each function of `vfio-pci`, and a node only with `CONFIG_VFIO_DEVICE_CDEV` and
+    /// behind an IOMMU: then the name has a device number.
+    ///
     /// # Errors
     ///
     /// [`SysfsError`].
     pub fn vfio_device(&self) -> Result<Option<String>, SysfsError> {
-        let mut names = read::optional_names(&self.directory.join("vfio-dev"))?;
-        names.retain(|name| is_numbered(name, "vfio"));
+        let directory = self.directory.join("vfio-dev");
+        let mut names = read::optional_names(&directory)?;
+        names.retain(|name| is_numbered(name, "vfio") && directory.join(name).join("dev").exists());
         Ok(names.pop())
     }
 

@@ -26,6 +26,7 @@ fn tree() -> (TempDir, Sysfs) {
     for (name, text) in files {
         fs::write(device.join(name), text).unwrap();
     }
+    fs::write(device.join("vfio-dev/vfio3/dev"), "243:3\n").unwrap();
     let none = "0x0000000000000000 0x0000000000000000 0x0000000000000000\n";
     let bar =
         |start: u64, size: u64| format!("{start:#018x} {:#018x} 0x000000000014220c\n", start + size - 1);
@@ -108,6 +109,13 @@ fn a_group_without_an_iommu_is_known_by_its_name() {
     assert!(group.no_iommu);
     assert_eq!(group.node(), "noiommu-7");
     assert_eq!(group.others, ["AMDI0010:00"]);
+}
+
+#[test]
+fn a_name_without_a_device_number_has_no_node() {
+    let (root, sysfs) = tree();
+    fs::remove_file(root.path().join("sys/bus/pci/devices/0000:00:1d.0/vfio-dev/vfio3/dev")).unwrap();
+    assert_eq!(card(&sysfs).vfio_device().unwrap(), None);
 }
 
 #[test]
