@@ -73,7 +73,7 @@ const CASES: [Case; 6] = [
         each: "descriptor, in a list of transfers",
         units: 2 * CHUNKS,
         target: 200,
-        limit: 200,
+        limit: 130,
         run: || {
             let plain = Plain::new(Ring::Chain);
             measured(|| plain.transfers(CHUNKS));

@@ -3,7 +3,7 @@
 use super::submit::{Start, access_of};
 use super::{EngineError, Ring};
 use crate::descriptor::{Adjacency, DESCRIPTOR_BYTES, End, Flags, List, MAX_LENGTH, Segment};
-use crate::memory::{Access, Allocation, Buffer, DmaMemory, DmaSpace, Runs};
+use crate::memory::{Access, Allocation, Buffer, DmaMemory, DmaSpace, Piece, Runs};
 use crate::regs::Direction;
 use crate::regs::channel::WriteBack;
 use std::ops::Range;
@@ -49,26 +49,36 @@ impl Transfers {
         if card.checked_add(len).is_none() {
             return Err(EngineError::CardAddress { address: card, len });
         }
-        let mut card = card;
-        let (segments, held) = (&mut self.segments, &mut self.memory);
-        memory.pieces(range, &mut |piece| {
-            // Programs alternate between few allocations: those seen last are looked at first.
-            if !held.iter().rev().any(|m| piece.is_in(m)) {
-                held.push(piece.hold());
+        match memory.piece(range.clone()) {
+            Some(piece) => self.add_piece(&piece, card),
+            None => {
+                let mut card = card;
+                memory.pieces(range, &mut |piece| {
+                    self.add_piece(&piece, card);
+                    card = card.wrapping_add(piece.len());
+                })?;
             }
-            let (mut host, mut left) = (piece.address(), piece.len());
-            while left > 0 {
-                let length = left.min(MAX_LENGTH.into());
-                let (source, destination) = match direction {
-                    Direction::H2C => (host, card),
-                    Direction::C2H => (card, host),
-                };
-                segments.push(Segment { source, destination, length: length as u32 });
-                (host, card, left) = (host + length, card.wrapping_add(length), left - length);
-            }
-        })?;
+        }
         self.bytes += len;
         Ok(self)
+    }
+
+    #[inline]
+    fn add_piece(&mut self, piece: &Piece<'_>, mut card: u64) {
+        // Programs alternate between few allocations: those seen last are looked at first.
+        if !self.memory.iter().rev().any(|m| piece.is_in(m)) {
+            self.memory.push(piece.hold());
+        }
+        let (mut host, mut left) = (piece.address(), piece.len());
+        while left > 0 {
+            let length = left.min(MAX_LENGTH.into());
+            let (source, destination) = match self.direction {
+                Direction::H2C => (host, card),
+                Direction::C2H => (card, host),
+            };
+            self.segments.push(Segment { source, destination, length: length as u32 });
+            (host, card, left) = (host + length, card.wrapping_add(length), left - length);
+        }
     }
 
     /// Descriptors so far.
