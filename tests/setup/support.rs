@@ -37,6 +37,8 @@ pub struct State {
     pub ignores: RefCell<Option<&'static str>>,
     /// Hugepages that there is memory for.
     pub pages: RefCell<Option<u64>>,
+    /// The kernel has iommufd.
+    pub has_iommufd: RefCell<bool>,
     /// The kernel was built without no-IOMMU mode.
     pub no_switch: RefCell<bool>,
 }
@@ -234,6 +236,9 @@ impl State {
                 fs::write(parameters.join("enable_unsafe_noiommu_mode"), "N\n").unwrap();
             }
             self.node("dev/vfio/vfio", 0o666);
+            if *self.has_iommufd.borrow() {
+                self.node("dev/iommu", 0o660);
+            }
         }
     }
 

@@ -32,7 +32,8 @@ fn permission(patient: &Patient, name: &'static str, node: &str) -> Result<Check
         Err(error) => return Ok(Check::bad(name, format!("/{node}: {error}"), function::bind(patient, ""))),
     };
     let group = accounts::group_name(patient.host, owner.gid);
-    let found = format!("/{node} is user {}'s, group {group}'s, mode {:04o}", owner.uid, owner.mode);
+    let user = accounts::user_name(patient.host, owner.uid);
+    let found = format!("/{node} is user {user}'s, group {group}'s, mode {:04o}", owner.mode);
     if may_open(patient, owner) {
         return Ok(Check::good(name, found));
     }
