@@ -109,6 +109,7 @@ impl Plan {
             if now >= count {
                 continue;
             }
+            pool.require_memory(host, count - now)?;
             let what = format!("{} pages{}", size.name(), pool.place());
             let path = host.path(&pool.file());
             let undo = vec![Write {

@@ -37,6 +37,8 @@ pub struct State {
     pub ignores: RefCell<Option<&'static str>>,
     /// Hugepages that there is memory for.
     pub pages: RefCell<Option<u64>>,
+    /// Disks that the kernel holds.
+    pub held: RefCell<Option<&'static str>>,
     /// The kernel has iommufd.
     pub has_iommufd: RefCell<bool>,
     /// The kernel was built without no-IOMMU mode.
@@ -349,6 +351,10 @@ impl Kernel for Fake {
             self.0.load(name);
         }
         Ok(())
+    }
+
+    fn is_held(&self, disk: &Path) -> bool {
+        self.0.held.borrow().is_some_and(|held| disk.ends_with(held))
     }
 
     fn settle(&self) {
