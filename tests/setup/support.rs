@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::fs;
 use std::io;
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{DirBuilderExt, symlink};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use tempfile::TempDir;
@@ -93,16 +93,17 @@ impl Tree {
     }
 
     pub fn directory(&self, path: &str) {
-        fs::create_dir_all(self.path(path)).unwrap();
+        // Nobody else may write to it, whatever the umask is: files of configuration are not written otherwise.
+        fs::DirBuilder::new().recursive(true).mode(0o755).create(self.path(path)).unwrap();
     }
 
     pub fn file(&self, path: &str, text: &str) {
-        fs::create_dir_all(self.path(path).parent().unwrap()).unwrap();
+        self.directory(Path::new(path).parent().unwrap().to_str().unwrap());
         fs::write(self.path(path), text).unwrap();
     }
 
     pub fn link(&self, path: &str, target: &str) {
-        fs::create_dir_all(self.path(path).parent().unwrap()).unwrap();
+        self.directory(Path::new(path).parent().unwrap().to_str().unwrap());
         let _ = fs::remove_file(self.path(path));
         symlink(target, self.path(path)).unwrap();
     }
