@@ -125,7 +125,16 @@ impl Identity {
 
 /// Name of a group by its number, or the number.
 pub(super) fn group_name(host: &Host, gid: u32) -> String {
-    let text = host.text("etc/group").ok().flatten().unwrap_or_default();
-    let entry = entries(&text).find(|fields| fields[2] == gid.to_string());
-    entry.map_or_else(|| gid.to_string(), |fields| fields[0].to_string())
+    name_of(host, "etc/group", gid)
+}
+
+/// Name of a user by its number, or the number.
+pub(super) fn user_name(host: &Host, uid: u32) -> String {
+    name_of(host, "etc/passwd", uid)
+}
+
+fn name_of(host: &Host, file: &str, id: u32) -> String {
+    let text = host.text(file).ok().flatten().unwrap_or_default();
+    let entry = entries(&text).find(|fields| fields[2] == id.to_string());
+    entry.map_or_else(|| id.to_string(), |fields| fields[0].to_string())
 }

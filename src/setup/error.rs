@@ -28,6 +28,11 @@ pub enum Refusal {
         /// Its device.
         device: u16,
     },
+    /// An F1 card without a design.
+    #[error(
+        "{0} is an F1 card without an image: load one first (`fpga-load-local-image`), which gives it other identifiers"
+    )]
+    NoImage(PciAddress),
     /// Bridges stay with the kernel.
     #[error("{0} is a bridge; name the card behind it")]
     Bridge(PciAddress),
@@ -93,6 +98,21 @@ pub enum Refusal {
         place: String,
         /// What to do.
         remedy: &'static str,
+    },
+    /// There is not so much memory.
+    #[error(
+        "{count} more {size} pages are {} MiB, and {} MiB of memory are available; ask for fewer",
+        wanted >> 20, available >> 20
+    )]
+    TooManyPages {
+        /// Pages more than there are.
+        count: u64,
+        /// Their size.
+        size: &'static str,
+        /// Their bytes.
+        wanted: u64,
+        /// Bytes that are available.
+        available: u64,
     },
     /// A file that `persist` would write is somebody else's.
     #[error("{0} was not written by `vfio-setup persist`, or was changed since: move it away, then repeat")]

@@ -24,6 +24,14 @@ impl PageSize {
         }
     }
 
+    /// Bytes of a page.
+    pub fn bytes(self) -> u64 {
+        match self {
+            Self::Huge2M => 2 << 20,
+            Self::Huge1G => 1 << 30,
+        }
+    }
+
     fn directory(self) -> &'static str {
         match self {
             Self::Huge2M => "hugepages-2048kB",
@@ -105,6 +113,20 @@ impl Pool {
     /// As [`total`](Self::total).
     pub fn free(self, host: &Host) -> Result<u64, SetupError> {
         self.read(host, "free_hugepages")
+    }
+
+    /// That there is memory for so many pages more, before the kernel takes from everybody what it can find.
+    pub(super) fn require_memory(self, host: &Host, count: u64) -> Result<(), SetupError> {
+        let text = host.text("proc/meminfo")?.unwrap_or_default();
+        let line = text.lines().find_map(|line| line.strip_prefix("MemAvailable:"));
+        let kib = line.and_then(|line| line.split_whitespace().next()?.parse::<u64>().ok());
+        let (size, wanted) = (self.size.name(), count.saturating_mul(self.size.bytes()));
+        match kib.map(|kib| kib.saturating_mul(1024)) {
+            Some(available) if wanted > available => {
+                Err(Refusal::TooManyPages { count, size, wanted, available }.into())
+            }
+            _ => Ok(()),
+        }
     }
 
     fn read(self, host: &Host, name: &str) -> Result<u64, SetupError> {

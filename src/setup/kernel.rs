@@ -1,6 +1,7 @@
 //! The few things that `vfio-setup` does to a running kernel, behind a trait: tests put a kernel of their own there.
 
 use rustix::fs::{AtFlags, CWD, Gid, Mode, OFlags, Uid};
+use rustix::io::Errno;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -38,6 +39,9 @@ pub trait Kernel {
     ///
     /// There is no such module, or it cannot be loaded.
     fn load_module(&self, name: &str) -> io::Result<()>;
+
+    /// Whether the kernel itself holds a disk: mounted, swap, or part of a pool of whatever kind.
+    fn is_held(&self, disk: &Path) -> bool;
 
     /// Waits until udev has seen what happened so far, if there is udev.
     fn settle(&self);
@@ -105,6 +109,12 @@ impl Kernel for Live {
             return Ok(());
         }
         Err(io::Error::other(format!("modprobe: {}", String::from_utf8_lossy(&output.stderr).trim())))
+    }
+
+    fn is_held(&self, disk: &Path) -> bool {
+        // Without creating, this asks for a block device that nobody else has asked for so.
+        let flags = OFlags::RDONLY | OFlags::EXCL | OFlags::NONBLOCK | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        matches!(rustix::fs::open(disk, flags, Mode::empty()), Err(Errno::BUSY))
     }
 
     fn settle(&self) {

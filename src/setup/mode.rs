@@ -1,5 +1,6 @@
 //! Ways of VFIO to a function, and the nodes that each takes.
 
+use super::select::VFIO;
 use super::{Host, SetupError};
 use crate::bus::sysfs::Function;
 use serde::Serialize;
@@ -57,6 +58,10 @@ impl Mode {
 /// Sysfs cannot be read.
 pub fn modes(host: &Host, function: &Function) -> Result<Vec<Mode>, SetupError> {
     let mut modes = Vec::new();
+    // The node of a group may be there for another member.
+    if function.driver()?.as_deref() != Some(VFIO) {
+        return Ok(modes);
+    }
     for mode in [Mode::Cdev, Mode::Type1, Mode::NoIommu] {
         let node = mode.node(function)?;
         let there = |node: &str| host.path(node).exists();

@@ -67,7 +67,7 @@ impl Plan {
             plan.take(host, function)?;
         }
         if let Some(owner) = owner {
-            plan.own(host, owner)?;
+            plan.own(host, owner, options.no_iommu)?;
         }
         Ok(plan)
     }
@@ -109,6 +109,7 @@ impl Plan {
             if now >= count {
                 continue;
             }
+            pool.require_memory(host, count - now)?;
             let what = format!("{} pages{}", size.name(), pool.place());
             let path = host.path(&pool.file());
             let undo = vec![Write {
@@ -168,24 +169,34 @@ impl Plan {
         Ok(())
     }
 
-    fn own(&mut self, host: &Host, owner: Ownership) -> Result<(), SetupError> {
+    fn own(&mut self, host: &Host, owner: Ownership, no_iommu: bool) -> Result<(), SetupError> {
         for function in self.functions.clone() {
             if apply::is_owned(host, function, owner) {
                 continue;
             }
             self.add(Action::OwnNodes { function, owner }, format!("whoever opens these has {function}"));
         }
-        for (node, why) in [
+        let shared = [
             ("dev/vfio/vfio", "opening it grants nothing by itself; a group's owner needs it"),
             (
                 "dev/iommu",
                 "opening it grants nothing by itself; the owner of a node in /dev/vfio/devices needs it",
             ),
-        ] {
+        ];
+        for (node, why) in shared {
             let path = host.path(node);
             if needs_owner(host, &path, owner)? {
                 self.add(Action::OwnShared { node: path, owner }, why);
             }
+        }
+        // It comes with the modules, for root alone, where the kernel has it at all.
+        let loads = self.steps.iter().any(|step| step.action == Action::LoadVfio);
+        let iommu = host.path("dev/iommu");
+        if loads && !no_iommu && !iommu.exists() {
+            self.add(
+                Action::OwnShared { node: iommu, owner },
+                "the owner of a node in /dev/vfio/devices needs it, where this kernel has such nodes",
+            );
         }
         Ok(())
     }

@@ -30,10 +30,11 @@ pub fn functions(host: &Host, named: &[PciAddress], any: bool) -> Result<Vec<Fun
         if function.is_bridge()? {
             return Err(Refusal::Bridge(address).into());
         }
-        if !any && !Model::of(vendor, device).is_card() {
-            return Err(Refusal::UnknownCard { address, vendor, device }.into());
+        match Model::of(vendor, device) {
+            Model::Empty if !any => Err(Refusal::NoImage(address).into()),
+            Model::Unknown if !any => Err(Refusal::UnknownCard { address, vendor, device }.into()),
+            _ => Ok(function),
         }
-        Ok(function)
     };
     addresses.into_iter().map(find).collect()
 }

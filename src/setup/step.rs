@@ -1,7 +1,7 @@
 //! A step: one change, why it is made, how its success shows, and how it is taken back.
 
-use super::Host;
 use super::kernel::Owner;
+use super::{Host, accounts};
 use crate::bus::PciAddress;
 use serde::Serialize;
 use std::fmt;
@@ -65,10 +65,13 @@ impl Ownership {
         Owner { uid: self.uid.unwrap_or(now.uid), gid: self.gid.unwrap_or(now.gid), mode }
     }
 
-    fn text(self) -> String {
-        let name = |id: Option<u32>| id.map_or_else(|| "(unchanged)".to_string(), |id| id.to_string());
-        let mode = if self.gid.is_some() { "0660" } else { "0600" };
-        format!("user {}, group {}, mode {mode}", name(self.uid), name(self.gid))
+    fn text(self, host: &Host) -> String {
+        let user =
+            self.uid.map_or_else(String::new, |id| format!("user {}, ", accounts::user_name(host, id)));
+        match self.gid {
+            Some(id) => format!("{user}group {}, mode 0660", accounts::group_name(host, id)),
+            None => format!("{user}mode 0600"),
+        }
     }
 }
 
@@ -81,9 +84,9 @@ impl Step {
                 format!("echo {} > {}", quoted(&write.text), host.shown(&write.path))
             }
             Action::OwnNodes { function, owner } => {
-                format!("{} of {function}: {}", nodes_of(host, *function), owner.text())
+                format!("{} of {function}: {}", nodes_of(host, *function), owner.text(host))
             }
-            Action::OwnShared { node, owner } => format!("{}: {}", host.shown(node), owner.text()),
+            Action::OwnShared { node, owner } => format!("{}: {}", host.shown(node), owner.text(host)),
         }
     }
 
@@ -100,9 +103,9 @@ impl Step {
                 ("write", Some(host.shown(&write.path)), Some(write.text.trim_end().to_string()))
             }
             Action::OwnNodes { function, owner } => {
-                ("own", Some(nodes_of(host, *function)), Some(owner.text()))
+                ("own", Some(nodes_of(host, *function)), Some(owner.text(host)))
             }
-            Action::OwnShared { node, owner } => ("own", Some(host.shown(node)), Some(owner.text())),
+            Action::OwnShared { node, owner } => ("own", Some(host.shown(node)), Some(owner.text(host))),
         };
         StepReport { kind, path, value, why: self.why.clone() }
     }

@@ -31,6 +31,8 @@ pub enum Use {
         /// What holds it.
         holder: String,
     },
+    /// The kernel holds a disk of it, and does not say for what: a pool of ZFS, the second disk of a btrfs.
+    Held(String),
     /// A process has a node of it open, or registers of it mapped.
     Open {
         /// The process.
@@ -49,6 +51,7 @@ impl fmt::Display for Use {
             Self::Mounted { disk, at } => write!(f, "/dev/{disk} is mounted at {at} (`umount {at}`)"),
             Self::Swap(disk) => write!(f, "/dev/{disk} is swap (`swapoff /dev/{disk}`)"),
             Self::Holder { disk, holder } => write!(f, "/dev/{disk} is part of {holder}"),
+            Self::Held(disk) => write!(f, "the kernel holds /dev/{disk}, as part of a pool or the like"),
             Self::Open { pid, command, node } => write!(f, "process {pid} ({command}) has {node} open"),
         }
     }
@@ -108,12 +111,16 @@ fn disks(host: &Host, address: PciAddress, uses: &mut BTreeSet<Use>) -> Result<(
             let place = if *part == disk { directory.clone() } else { format!("{directory}/{part}") };
             let number = host.text(&format!("{place}/dev"))?.unwrap_or_default();
             let node = format!("/dev/{part}");
+            let known = uses.len();
             uses.extend(mounted(&mounts, &number, &node).map(|at| Use::Mounted { disk: part.clone(), at }));
             if swaps.lines().any(|line| line.split_whitespace().next() == Some(&node)) {
                 uses.insert(Use::Swap(part.clone()));
             }
             let holders = host.names(&format!("{place}/holders"))?;
             uses.extend(holders.into_iter().map(|holder| Use::Holder { disk: part.clone(), holder }));
+            if uses.len() == known && host.kernel().is_held(&host.path(&node[1..])) {
+                uses.insert(Use::Held(part.clone()));
+            }
         }
     }
     Ok(())

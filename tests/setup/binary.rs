@@ -63,7 +63,7 @@ fn plan_is_a_list_of_steps() {
     let plan = json(&run(&tree, &["plan", CARD, "--group", "fpga", "--json"]));
     let kinds: Vec<_> =
         plan["steps"].as_array().unwrap().iter().map(|step| step["kind"].as_str().unwrap()).collect();
-    assert_eq!(kinds, ["load_module", "write", "write", "write", "own"]);
+    assert_eq!(kinds, ["load_module", "write", "write", "write", "own", "own"]);
     assert_eq!(plan["steps"][1]["path"], format!("/sys/bus/pci/devices/{CARD}/driver_override"));
     assert!(plan["steps"].as_array().unwrap().iter().all(|step| step["why"] != ""));
     assert_eq!(plan["done"], false);

@@ -61,10 +61,11 @@ fn the_plan_is_what_bind_does_and_writes_nothing() {
         ]
     );
     assert!(
-        steps[4].starts_with("/dev/vfio/7 ") && steps[4].ends_with("group 990, mode 0660"),
+        steps[4].starts_with("/dev/vfio/7 ") && steps[4].ends_with(": group fpga, mode 0660"),
         "{}",
         steps[4]
     );
+    assert_eq!(steps[5], "/dev/iommu: group fpga, mode 0660");
     assert!(plan.steps.iter().all(|step| !step.why().is_empty()));
     assert!(tree.log().is_empty());
     assert_eq!(tree.driver_of(CARD).as_deref(), Some("xdma"));
@@ -231,6 +232,15 @@ fn the_node_of_a_function_and_the_shared_one_get_the_owner_too() {
     let tree = Tree::with_card();
     bind(&tree, &BindOptions { user: Some("1001".into()), ..BindOptions::default() }).unwrap();
     assert_eq!(tree.owner("dev/vfio/7"), (1001, 0, 0o600));
+}
+
+#[test]
+fn a_shared_node_that_comes_with_the_modules_gets_the_owner_at_once() {
+    let tree = Tree::with_card();
+    *tree.kernel().has_iommufd.borrow_mut() = true;
+    bind(&tree, &for_fpga()).unwrap();
+    assert_eq!(tree.owner("dev/iommu"), (0, 990, 0o660));
+    assert!(Plan::bind(&tree.host(), &[], &for_fpga()).unwrap().steps.is_empty());
 }
 
 #[test]

@@ -106,7 +106,7 @@ fn a_user_outside_the_group() {
     assert_eq!(check(&tree, "permission").verdict, Verdict::Good);
     // The file has her in the group, this process was started before.
     tree.process_of_ada("1000");
-    is_bad(&check(&tree, "permission"), "/dev/vfio/7 is user 0's, group fpga's, mode 0660", "newgrp fpga");
+    is_bad(&check(&tree, "permission"), "/dev/vfio/7 is user root's, group fpga's, mode 0660", "newgrp fpga");
     tree.file("etc/group", "fpga:x:990:\n");
     is_bad(&check(&tree, "permission"), "/dev/vfio/7", "sudo usermod -aG fpga ada");
     tree.set_owner("dev/vfio/7", 0, 0, 0o600);

@@ -3,6 +3,7 @@
 mod binary;
 mod bind;
 mod doctor;
+mod live;
 mod persist;
 mod refusals;
 mod rules;

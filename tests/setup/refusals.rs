@@ -40,6 +40,9 @@ fn functions_that_are_not_there_or_no_cards() {
     let any = BindOptions { any: true, ..BindOptions::default() };
     Plan::bind(&tree.host(), &[address(CARD)], &any).unwrap();
 
+    tree.function(CARD, "0x1d0f", "0x1042", "0x058000");
+    has(&refused_plainly(&tree), &["without an image", "fpga-load-local-image"]);
+
     tree.function(CARD, "0x10ee", "0x903f", "0x060400");
     has(&refused(&tree, &any), &["bridge"]);
 }
@@ -95,6 +98,27 @@ fn a_disk_that_something_is_built_on() {
     let tree = with_disk("sda", "ata1/block/sda");
     tree.directory(&format!("sys/devices/pci0000:00/{CARD}/ata1/block/sda/holders/dm-0"));
     has(&refused_plainly(&tree), &["/dev/sda is part of dm-0"]);
+}
+
+#[test]
+fn a_disk_that_the_kernel_holds_without_saying_why() {
+    let tree = with_disk("sda", "ata1/block/sda");
+    *tree.kernel().held.borrow_mut() = Some("dev/sda");
+    has(&refused_plainly(&tree), &["the kernel holds /dev/sda"]);
+    // What is known is not said twice.
+    tree.file("proc/self/mountinfo", "22 1 259:0 / /srv rw - ext4 /dev/sda rw\n");
+    assert!(!refused_plainly(&tree).contains("holds"));
+}
+
+#[test]
+fn more_hugepages_than_memory() {
+    let tree = Tree::with_card();
+    tree.file("proc/meminfo", "MemTotal:       1000000 kB\nMemAvailable:     204800 kB\n");
+    let options = |pages: &str| BindOptions { hugepages: pages.parse().unwrap(), ..BindOptions::default() };
+    // Four pages are there already.
+    Plan::bind(&tree.host(), &[], &options("2M=104")).unwrap();
+    has(&refused(&tree, &options("2M=105")), &["101 more 2M pages are 202 MiB", "200 MiB"]);
+    has(&refused(&tree, &options("1G=18446744073709551615")), &["ask for fewer"]);
 }
 
 #[test]

@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::fs;
 use std::io;
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{DirBuilderExt, symlink};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use tempfile::TempDir;
@@ -37,6 +37,10 @@ pub struct State {
     pub ignores: RefCell<Option<&'static str>>,
     /// Hugepages that there is memory for.
     pub pages: RefCell<Option<u64>>,
+    /// Disks that the kernel holds.
+    pub held: RefCell<Option<&'static str>>,
+    /// The kernel has iommufd.
+    pub has_iommufd: RefCell<bool>,
     /// The kernel was built without no-IOMMU mode.
     pub no_switch: RefCell<bool>,
 }
@@ -89,16 +93,17 @@ impl Tree {
     }
 
     pub fn directory(&self, path: &str) {
-        fs::create_dir_all(self.path(path)).unwrap();
+        // Nobody else may write to it, whatever the umask is: files of configuration are not written otherwise.
+        fs::DirBuilder::new().recursive(true).mode(0o755).create(self.path(path)).unwrap();
     }
 
     pub fn file(&self, path: &str, text: &str) {
-        fs::create_dir_all(self.path(path).parent().unwrap()).unwrap();
+        self.directory(Path::new(path).parent().unwrap().to_str().unwrap());
         fs::write(self.path(path), text).unwrap();
     }
 
     pub fn link(&self, path: &str, target: &str) {
-        fs::create_dir_all(self.path(path).parent().unwrap()).unwrap();
+        self.directory(Path::new(path).parent().unwrap().to_str().unwrap());
         let _ = fs::remove_file(self.path(path));
         symlink(target, self.path(path)).unwrap();
     }
@@ -234,6 +239,9 @@ impl State {
                 fs::write(parameters.join("enable_unsafe_noiommu_mode"), "N\n").unwrap();
             }
             self.node("dev/vfio/vfio", 0o666);
+            if *self.has_iommufd.borrow() {
+                self.node("dev/iommu", 0o660);
+            }
         }
     }
 
@@ -344,6 +352,10 @@ impl Kernel for Fake {
             self.0.load(name);
         }
         Ok(())
+    }
+
+    fn is_held(&self, disk: &Path) -> bool {
+        self.0.held.borrow().is_some_and(|held| disk.ends_with(held))
     }
 
     fn settle(&self) {

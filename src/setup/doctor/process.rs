@@ -32,7 +32,8 @@ fn permission(patient: &Patient, name: &'static str, node: &str) -> Result<Check
         Err(error) => return Ok(Check::bad(name, format!("/{node}: {error}"), function::bind(patient, ""))),
     };
     let group = accounts::group_name(patient.host, owner.gid);
-    let found = format!("/{node} is user {}'s, group {group}'s, mode {:04o}", owner.uid, owner.mode);
+    let user = accounts::user_name(patient.host, owner.uid);
+    let found = format!("/{node} is user {user}'s, group {group}'s, mode {:04o}", owner.mode);
     if may_open(patient, owner) {
         return Ok(Check::good(name, found));
     }
@@ -106,7 +107,7 @@ fn hugepages(patient: &Patient) -> Result<Check, SetupError> {
     // A node of the firmware's that the kernel has no pools for: the pools of the host count.
     let pool = if pool(node).total(patient.host).is_ok() { pool(node) } else { pool(None) };
     let (free, total) = (pool.free(patient.host).unwrap_or(0), pool.total(patient.host).unwrap_or(0));
-    let need = patient.options.memory.div_ceil(2 << 20);
+    let need = patient.options.memory.div_ceil(PageSize::Huge2M.bytes());
     let found = format!("{free} of 2 MiB are free{}, {need} would hold what is asked for", pool.place());
     let enough = total + need.saturating_sub(free);
     let remedy = format!("sudo vfio-setup bind {} --hugepages 2M={enough}", patient.function.address());
