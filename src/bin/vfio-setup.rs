@@ -2,6 +2,7 @@
 
 use clap::{Args, Parser, Subcommand};
 use serde_json::{Value, json};
+use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use xdma::bus::PciAddress;
@@ -128,24 +129,15 @@ struct Answer {
 fn main() -> ExitCode {
     let cli = Cli::parse();
     let host = Host::new(&cli.root);
-    match run(&host, &cli.command) {
-        Ok(answer) => {
-            if cli.json {
-                println!("{}", answer.json);
-            } else {
-                // Colours only on a terminal, and not against NO_COLOR.
-                anstream::print!("{}", answer.text);
-            }
-            ExitCode::from(answer.code)
-        }
-        Err(error) => {
-            if cli.json {
-                println!("{}", json!({ "error": error.to_string(), "exit_code": error.exit_code() }));
-            }
-            eprintln!("vfio-setup: {error}");
-            ExitCode::from(error.exit_code())
-        }
-    }
+    let answer = run(&host, &cli.command).unwrap_or_else(|error| {
+        eprintln!("vfio-setup: {error}");
+        let code = error.exit_code();
+        Answer { text: String::new(), json: json!({ "error": error.to_string(), "exit_code": code }), code }
+    });
+    let text = if cli.json { format!("{}\n", answer.json) } else { answer.text };
+    // Colours only on a terminal, and not against NO_COLOR. A reader that went away, such as `head`, is no failure.
+    let _ = anstream::stdout().write_all(text.as_bytes());
+    ExitCode::from(answer.code)
 }
 
 fn run(host: &Host, command: &Command) -> Result<Answer, SetupError> {
