@@ -12,8 +12,9 @@
 //! - The module `emulator` (a feature) is a card as a device model; every example and test runs on it.
 //! - The module `setup` (a feature) is what `vfio-setup` does to a host; the [`guide`] leads from there to a proof.
 //!
-//! Cards are reached over [vfio-user](bus::vfio_user) so far: a socket of another process, or of a thread of this one. Nothing has
-//! run on silicon.
+//! Cards are reached through the kernel's [`vfio-pci`](bus::vfio), with an IOMMU or without, and over
+//! [vfio-user](bus::vfio_user): a socket of another process, or of a thread of this one. The kernel was a real one in a virtual
+//! machine, the card in it an emulated one. Nothing has run on silicon.
 //!
 //! # A round trip
 //!
