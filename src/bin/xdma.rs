@@ -4,11 +4,12 @@ use anyhow::{Context, Result};
 use clap::{Parser, Subcommand, ValueEnum};
 use serde_json::json;
 use std::io::{IsTerminal, stderr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, mpsc};
 use tracing_subscriber::EnvFilter;
 use xdma::card::{CardName, CardOptions};
-use xdma::emulator::logic::{Logic, Loopback, Memory, Msm, MsmOptions};
+use xdma::emulator::control::Control;
+use xdma::emulator::logic::{Design, MsmOptions};
 use xdma::emulator::{EmulatedCard, Options, Profile};
 
 /// Looks at an XDMA card, and emulates one.
@@ -35,6 +36,9 @@ enum Command {
         /// Where to listen.
         #[arg(long)]
         socket: PathBuf,
+        /// Where to listen for orders, as JSON lines (see the documentation of `xdma::emulator::control`).
+        #[arg(long)]
+        control: Option<PathBuf>,
         /// Which card: f1 or alveo.
         #[arg(long, default_value = "f1")]
         profile: Profile,
@@ -70,11 +74,11 @@ fn main() -> Result<()> {
     log.with_env_filter(filter).without_time().with_target(false).init();
     match cli.command {
         Command::Info { card } => info(&card, cli.json),
-        Command::Emulate { socket, profile, function_reset, logic, seed, synchronous } => {
+        Command::Emulate { socket, control, profile, function_reset, logic, seed, synchronous } => {
             let stream = matches!(logic, LogicName::Loopback);
             let options =
                 Options { profile, function_reset, seed, synchronous, stream, ..Options::default() };
-            emulate(options, logic, &socket, cli.json)
+            emulate(options, logic, &socket, control.as_deref(), cli.json)
         }
     }
 }
@@ -114,12 +118,18 @@ fn info(name: &CardName, json: bool) -> Result<()> {
     Ok(())
 }
 
-fn emulate(options: Options, logic: LogicName, socket: &std::path::Path, json: bool) -> Result<()> {
+fn emulate(
+    options: Options,
+    logic: LogicName,
+    socket: &Path,
+    control: Option<&Path>,
+    json: bool,
+) -> Result<()> {
     let profile = options.profile;
-    let logic: Arc<dyn Logic> = match logic {
-        LogicName::Msm => Arc::new(Msm::new(MsmOptions::default())),
-        LogicName::Memory => Arc::new(Memory::new()),
-        LogicName::Loopback => Arc::new(Loopback::new()),
+    let design = match logic {
+        LogicName::Msm => Design::Msm(MsmOptions::default()),
+        LogicName::Memory => Design::Memory,
+        LogicName::Loopback => Design::Loopback,
     };
     let (interrupted, wait) = mpsc::channel();
     ctrlc::set_handler(move || {
@@ -127,7 +137,11 @@ fn emulate(options: Options, logic: LogicName, socket: &std::path::Path, json: b
         let _ = interrupted.send(());
     })
     .context("cannot handle signals")?;
-    let card = EmulatedCard::start_at(options, logic, socket)?;
+    let card = Arc::new(EmulatedCard::start_at(options, design.build(), socket)?);
+    let control = control.map(|path| {
+        Control::start(Arc::clone(&card), path).with_context(|| format!("no orders at {}", path.display()))
+    });
+    let _control = control.transpose()?;
     if json {
         println!("{}", json!({ "profile": profile.to_string(), "socket": card.socket() }));
     } else {
