@@ -216,7 +216,11 @@ impl Card {
     ///
     /// There is no reset, or the card is busy again after it.
     pub fn reset(&self) -> Result<(), CardError> {
-        self.inner.bus.reset()?;
+        if let Err(refused) = self.inner.bus.reset() {
+            // Why a card that is gone cannot be reset is not what the kernel says.
+            quiesce::check_present(&*self.inner.registers)?;
+            return Err(refused.into());
+        }
         quiesce::quiesce(&*self.inner.bus, &*self.inner.registers)?;
         quiesce::set_bus_master(&*self.inner.bus, true)?;
         pcie::raise_read_request(&*self.inner.bus)?;
