@@ -1,11 +1,10 @@
 //! Interrupts: eventfds of channels and of the user logic's lines.
 
-use crate::support::{Bench, LIMIT, pattern};
-use std::sync::Arc;
+use crate::support::{Bench, LIMIT, pattern, profiles};
 use std::time::Duration;
 use xdma::card::{CardError, Source};
-use xdma::emulator::logic::{self, MsmOptions as Model};
-use xdma::emulator::{Options, Profile};
+use xdma::emulator::Options;
+use xdma::emulator::logic::{Design, MsmOptions as Model};
 use xdma::engine::{ChannelOptions, EngineError, Poll, Ring};
 use xdma::msm::{Msm, MsmOptions, Points, ScalarForm, Scalars};
 use xdma::regs::{Direction, msm};
@@ -15,7 +14,7 @@ const A_WHILE: Duration = Duration::from_millis(50);
 
 #[test]
 fn a_channel_interrupts_for_each_transfer() {
-    for (profile, ring) in [(Profile::F1, Ring::Credits), (Profile::Alveo, Ring::Chain)] {
+    for (profile, ring) in profiles().into_iter().zip([Ring::Credits, Ring::Chain]) {
         let bench = Bench::memory(Options { profile, ..Options::default() });
         let card = bench.open();
         for direction in [Direction::H2C, Direction::C2H] {
@@ -73,7 +72,7 @@ fn a_failure_interrupts_and_is_not_lost_by_rearming() {
 
 #[test]
 fn the_msm_design_interrupts_when_a_result_is_there() {
-    let bench = Bench::new(Options::default(), Arc::new(logic::Msm::new(Model::default())));
+    let bench = Bench::new(Options::default(), Design::Msm(Model::default()));
     let card = bench.open();
     let fired = card.interrupt(Source::User(0)).unwrap();
     let user = card.user().unwrap();
