@@ -8,6 +8,7 @@ mod packages;
 mod run;
 mod suites;
 mod table;
+mod vm;
 
 use clap::Parser;
 use clap::builder::PossibleValuesParser;
@@ -29,10 +30,41 @@ enum Command {
         #[arg(value_name = "SUITE", value_parser = PossibleValuesParser::new(SUITES.iter().map(|s| s.name)))]
         suites: Vec<String>,
     },
+    /// Counts the instructions of transfers and of a program in a virtual machine.
+    BenchVm {
+        /// Print JSON: `{"transfers": {"4096": N, ...}, "program": {"pairs": N, "first": N, "rerun": N}}`.
+        #[arg(long)]
+        json: bool,
+    },
 }
 
 fn main() -> ExitCode {
-    let Command::Test { require_all, suites } = Command::parse();
+    match Command::parse() {
+        Command::Test { require_all, suites } => test(require_all, &suites),
+        Command::BenchVm { json } => bench_vm(json),
+    }
+}
+
+fn bench_vm(json: bool) -> ExitCode {
+    match count() {
+        Ok(counts) if json => println!("{counts}"),
+        Ok(counts) => print!("{}", vm::counts::table(&counts)),
+        Err(error) => {
+            eprintln!("{error:#}");
+            return ExitCode::FAILURE;
+        }
+    }
+    ExitCode::SUCCESS
+}
+
+fn count() -> anyhow::Result<serde_json::Value> {
+    let workspace = Workspace::find();
+    let mut run = run::Run::new(&workspace, "bench-vm")?;
+    let rig = vm::rig::Rig::install(&workspace.prefix())?;
+    vm::counts::count(&mut run, rig)
+}
+
+fn test(require_all: bool, suites: &[String]) -> ExitCode {
     let chosen = |suite: &&Suite| suites.is_empty() || suites.iter().any(|name| name == suite.name);
     let chosen: Vec<&Suite> = SUITES.iter().filter(chosen).collect();
     let workspace = Workspace::find();

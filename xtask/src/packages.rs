@@ -13,12 +13,15 @@ enum Source {
     Rustup(&'static str),
 }
 
-const PROGRAMS: [(&str, Source); 5] = [
+const PROGRAMS: [(&str, Source); 8] = [
+    ("bc", Source::Apt("bc")),
     ("cargo-fmt", Source::Rustup("rustfmt")),
     ("cargo-clippy", Source::Rustup("clippy")),
     ("cc", Source::Apt("gcc")),
+    ("make", Source::Apt("make")),
     ("strace", Source::Apt("strace")),
     ("valgrind", Source::Apt("valgrind")),
+    ("xz", Source::Apt("xz-utils")),
 ];
 
 /// Makes sure that `program` is there: installs it where that takes no more than this process has, and otherwise fails

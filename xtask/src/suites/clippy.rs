@@ -10,6 +10,9 @@ pub const SUITE: Suite = Suite {
     run: |run| {
         let lint = "clippy --workspace --all-targets --all-features -- -D warnings";
         run.check("cargo clippy", |run| run.succeed(run.cargo(lint)));
+        // Not among all targets, since it is no test of this machine.
+        let lint = "clippy --test vm --all-features -- -D warnings";
+        run.check("the tests of virtual machines", |run| run.succeed(run.cargo(lint)));
         Ok(())
     },
 };

@@ -2,11 +2,13 @@
 
 mod benches;
 mod clippy;
+mod counts;
 mod docs;
 mod examples;
 mod features;
 mod fmt;
 mod tests;
+mod vm;
 
 use crate::run::Run;
 
@@ -25,5 +27,14 @@ pub struct Suite {
 }
 
 /// All of them, in the order in which they run: the quick ones first.
-pub const SUITES: &[Suite] =
-    &[fmt::SUITE, features::SUITE, clippy::SUITE, docs::SUITE, tests::SUITE, examples::SUITE, benches::SUITE];
+pub const SUITES: &[Suite] = &[
+    fmt::SUITE,
+    features::SUITE,
+    clippy::SUITE,
+    docs::SUITE,
+    tests::SUITE,
+    examples::SUITE,
+    benches::SUITE,
+    vm::SUITE,
+    counts::SUITE,
+];
