@@ -5,6 +5,7 @@
 
 mod libtest;
 mod packages;
+mod registers;
 mod run;
 mod suites;
 mod table;
@@ -29,10 +30,24 @@ enum Command {
         #[arg(value_name = "SUITE", value_parser = PossibleValuesParser::new(SUITES.iter().map(|s| s.name)))]
         suites: Vec<String>,
     },
+    /// Writes the design's register map, a SystemVerilog package, from the driver's.
+    Registers,
 }
 
 fn main() -> ExitCode {
-    let Command::Test { require_all, suites } = Command::parse();
+    match Command::parse() {
+        Command::Test { require_all, suites } => test(require_all, &suites),
+        Command::Registers => match registers::write(&Workspace::find()) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => {
+                eprintln!("{error:#}");
+                ExitCode::FAILURE
+            }
+        },
+    }
+}
+
+fn test(require_all: bool, suites: &[String]) -> ExitCode {
     let chosen = |suite: &&Suite| suites.is_empty() || suites.iter().any(|name| name == suite.name);
     let chosen: Vec<&Suite> = SUITES.iter().filter(chosen).collect();
     let workspace = Workspace::find();

@@ -1,0 +1,67 @@
+// W x W multiplier from 26 x 17 tiles, one DSP48E2 each, and a tree of registered adders; 3 + $clog2(rows) cycles.
+// Only the lower OW bits are made: tiles above them are left out.
+module mul_tiled #(
+    parameter  int W = 256,
+    parameter  int OW = 2 * W,
+    localparam int NA = (W + 25) / 26,
+    localparam int NB = (W + 16) / 17,
+    localparam int ROWS = 2 * NB,
+    localparam int LEVELS = $clog2(ROWS)
+) (
+    input  logic          clk,
+    input  logic [ W-1:0] a,
+    input  logic [ W-1:0] b,
+    output logic [OW-1:0] y
+);
+  logic [NA*26-1:0] a_q;
+  logic [NB*17-1:0] b_q;
+  always_ff @(posedge clk) begin
+    a_q <= (NA * 26)'(a);
+    b_q <= (NB * 17)'(b);
+  end
+
+  // sums[l] has the sums of level l side by side; level 0 has the rows of tiles.
+  localparam int N = 1 << LEVELS;
+  logic [OW-1:0] sums[0:2*N-1];
+
+  genvar i, j, l;
+  generate
+    for (j = 0; j < NB; j = j + 1) begin : g_row
+      // Tiles 26 bits apart are 43 bits wide, so even and odd ones make a row each.
+      logic [OW-1:0] even, odd;
+      logic [NA*43-1:0] tiles;
+      for (i = 0; i < NA; i = i + 1) begin : g_tile
+        if (26 * i + 17 * j < OW) begin : g_dsp
+          logic [42:0] product, product_q;
+          always_ff @(posedge clk) begin
+            product   <= 43'(a_q[26*i+:26]) * 43'(b_q[17*j+:17]);
+            product_q <= product;
+          end
+          assign tiles[43*i+:43] = product_q;
+        end else begin : g_none
+          assign tiles[43*i+:43] = '0;
+        end
+      end
+      integer k;
+      always_comb begin
+        even = '0;
+        odd  = '0;
+        for (k = 0; k < NA; k = k + 2) even = even | OW'(tiles[43*k+:43]) << (26 * k + 17 * j);
+        for (k = 1; k < NA; k = k + 2) odd = odd | OW'(tiles[43*k+:43]) << (26 * k + 17 * j);
+      end
+      assign sums[N+2*j]   = even;
+      assign sums[N+2*j+1] = odd;
+    end
+    for (j = ROWS; j < N; j = j + 1) begin : g_pad
+      assign sums[N+j] = '0;
+    end
+    // A heap: node l is the sum of nodes 2l and 2l + 1.
+    for (l = 1; l < N; l = l + 1) begin : g_node
+      logic [OW-1:0] sum;
+      always_ff @(posedge clk) sum <= sums[2*l] + sums[2*l+1];
+      assign sums[l] = sum;
+    end
+  endgenerate
+  assign sums[0] = '0;
+  assign y = sums[1];
+endmodule
