@@ -5,6 +5,8 @@ use std::ffi::OsStr;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
 
 /// A top module with its parameters, and the file that hands it to Rust. `lib.rs` names the same.
 struct Variant {
@@ -61,21 +63,40 @@ fn main() {
     }
     common.file(here.join("cpp/fp_mul.cpp")).compile("verilated");
 
-    for variant in VARIANTS {
-        let folder = out.join(variant.name);
-        verilate(variant, &here, &folder, trace);
-        let mut build = compiler(&runtime, trace);
-        build.include(&folder).files(cpp_files(&folder)).file(here.join("cpp").join(variant.shim));
-        build.define("MODEL", Some(format!("V{}", variant.name).as_str()));
-        build.define("HEADER", Some(format!("\"V{}.h\"", variant.name).as_str()));
-        build.define("NAME(x)", Some(format!("{}_##x", variant.name).as_str()));
-        if variant.parameters.contains(&"STUB=1") {
-            build.define("STUB_ROOT", Some(format!("\"V{}___024root.h\"", variant.name).as_str()));
+    // One compiler at a time would leave processors idle: most variants are one large file.
+    let next = AtomicUsize::new(0);
+    thread::scope(|scope| {
+        for _ in 0..thread::available_parallelism().map_or(1, usize::from) {
+            scope.spawn(|| {
+                while let Some(variant) = VARIANTS.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    build(variant, &here, &out, &runtime, trace);
+                }
+            });
         }
-        build.compile(&format!("model_{}", variant.name));
+    });
+    for variant in VARIANTS {
+        println!("cargo::rustc-link-search=native={}", out.join(variant.name).display());
+        println!("cargo::rustc-link-lib=static=model_{}", variant.name);
     }
+    println!("cargo::rustc-link-search=native={}", out.display());
     // After its users, for linkers that look at each archive once.
     println!("cargo::rustc-link-lib=static=verilated");
+    println!("cargo::rustc-link-lib=stdc++");
+}
+
+fn build(variant: &Variant, here: &Path, out: &Path, runtime: &Path, trace: bool) {
+    let folder = out.join(variant.name);
+    verilate(variant, here, &folder, trace);
+    let mut build = compiler(runtime, trace);
+    build.include(&folder).files(cpp_files(&folder)).file(here.join("cpp").join(variant.shim));
+    build.define("MODEL", Some(format!("V{}", variant.name).as_str()));
+    build.define("HEADER", Some(format!("\"V{}.h\"", variant.name).as_str()));
+    build.define("NAME(x)", Some(format!("{}_##x", variant.name).as_str()));
+    if variant.parameters.contains(&"STUB=1") {
+        build.define("STUB_ROOT", Some(format!("\"V{}___024root.h\"", variant.name).as_str()));
+    }
+    // The same shim is compiled for several variants at once.
+    build.out_dir(&folder).compile(&format!("model_{}", variant.name));
 }
 
 fn verilate(variant: &Variant, here: &Path, folder: &Path, trace: bool) {
@@ -119,9 +140,9 @@ fn verilator(arguments: &[impl AsRef<OsStr>]) -> String {
 
 fn compiler(runtime: &Path, trace: bool) -> cc::Build {
     let mut build = cc::Build::new();
-    build.cpp(true).std("c++17").warnings(false).cargo_warnings(false).debug(false);
+    build.cpp(true).std("c++17").warnings(false).cargo_warnings(false).debug(false).cargo_metadata(false);
     // A simulation is all hot path, whatever the profile.
-    build.opt_level(2).include(runtime).include(runtime.join("vltstd"));
+    build.opt_level(3).include(runtime).include(runtime.join("vltstd"));
     for (name, value) in [("VM_COVERAGE", "0"), ("VM_SC", "0"), ("VL_TIME_CONTEXT", "1")] {
         build.define(name, value);
     }

@@ -40,7 +40,6 @@ module axi_read #(
   localparam int LOW = $clog2(msm_regs_pkg::WINDOW_SIZE);
   // Beats that hold a result.
   localparam int BEATS = (RESULT_W + DATA_W - 1) / DATA_W;
-  localparam int BW = $clog2(BEATS + 1);
 
   logic [ID_W-1:0] id;
   logic [ADDR_W-1:0] addr;
@@ -96,9 +95,7 @@ module axi_read #(
 
   // A result is padded with zeros to whole beats, and zeros follow.
   wire [LOW-SIZE-1:0] index = here[LOW-1:SIZE];
-  wire [(1<<BW)*DATA_W-1:0] padded = ((1 << BW) * DATA_W)'(result_data);
-  wire [DATA_W-1:0] result_beat =
-      (index < (LOW - SIZE)'(BEATS)) ? padded[index[BW-1:0]*DATA_W+:DATA_W] : '0;
+  wire [BEATS*DATA_W-1:0] padded = (BEATS * DATA_W)'(result_data);
 
   // Second stage: the beat, unless it comes from the scratch memory's own register.
   logic [ID_W-1:0] fetch_id;
@@ -106,11 +103,14 @@ module axi_read #(
   logic [1:0] fetch_resp;
   logic fetch_last, fetch_scratch;
 
+  integer i;
   always_ff @(posedge clk) begin
     if (take) begin
       next_addr <= (burst == msm_pkg::FIXED) ? here : (here & ~(step - 1'b1)) + step;
       fetch_id <= id;
-      fetch_data <= (result && linear) ? result_beat : '0;
+      fetch_data <= '0;
+      for (i = 0; i < BEATS; i = i + 1)
+      if (result && linear && index == (LOW - SIZE)'(i)) fetch_data <= padded[DATA_W*i+:DATA_W];
       fetch_resp <= nowhere ? msm_pkg::DECERR : linear ? msm_pkg::OKAY : msm_pkg::SLVERR;
       fetch_last <= last;
       fetch_scratch <= scratch && linear;

@@ -11,14 +11,14 @@ module delay #(
     if (N == 0) begin : g_wire
       assign q = d;
       wire unused = &{1'b0, clk};
-    end else if (N < 3) begin : g_regs
-      logic [W-1:0] stage[0:N-1];
-      integer i;
+    end else if (N == 1) begin : g_reg
+      always_ff @(posedge clk) q <= d;
+    end else if (N == 2) begin : g_regs
+      logic [W-1:0] between;
       always_ff @(posedge clk) begin
-        stage[0] <= d;
-        for (i = 1; i < N; i = i + 1) stage[i] <= stage[i-1];
+        between <= d;
+        q <= between;
       end
-      assign q = stage[N-1];
     end else begin : g_ring
       localparam int M = N - 1;
       localparam int PW = $clog2(M);

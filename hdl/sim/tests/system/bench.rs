@@ -94,6 +94,18 @@ impl Bench {
         (decode(&bytes), label)
     }
 
+    /// Aborts, and flushes until nothing comes any more: what waits for room comes in only then.
+    pub fn clean(&mut self) {
+        let ctrl = (Ctrl::ABORT | Ctrl::FLUSH).bits();
+        self.set(CTRL, ctrl);
+        while self.master.writes_open() > 0 {
+            self.master.finish(1000);
+            self.set(CTRL, ctrl);
+        }
+        assert_eq!(self.get(STATUS), 0);
+        assert_eq!((self.get(SCALARS_IN_FIFO), self.get(POINTS_IN_FIFO)), (0, 0));
+    }
+
     pub fn run(&mut self, pairs: &Pairs, mode: Mode) -> G1 {
         self.push(pairs.scalars.len(), mode);
         self.feed(pairs, mode);

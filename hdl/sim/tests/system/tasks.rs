@@ -95,11 +95,7 @@ fn abort_at_any_time() {
             bench.feed(&long, Mode::MONTGOMERY);
             bench.master.idle(delay);
             assert_eq!(bench.get(PENDING_RESULTS), 0, "the reduction takes longer than {delay}");
-            bench.set(CTRL, (Ctrl::ABORT | Ctrl::FLUSH).bits());
-            assert!(bench.master.finish(100_000));
-            // What was still on its way went into the FIFOs.
-            bench.set(CTRL, Ctrl::FLUSH.bits());
-            assert_eq!(bench.get(STATUS), 0);
+            bench.clean();
             assert_eq!(bench.run(&short, Mode::empty()), short.sum(), "{variant:?}, after {delay}");
             assert_eq!(bench.get(PENDING_RESULTS), 0);
         }
