@@ -4,6 +4,9 @@ module msm_sched #(
     parameter  int C = 13,
     // Additions that may wait for their bucket.
     parameter  int RETRY = 64,
+    // Bits of a scalar and of a coordinate; fewer only for proofs.
+    parameter  int K_W = 256,
+    parameter  int X_W = 256,
     localparam int W = bn254_pkg::SCALAR_BITS / C + 1,
     localparam int BUCKETS = W << (C - 1),
     localparam int A = $clog2(BUCKETS)
@@ -11,9 +14,9 @@ module msm_sched #(
     input  logic         clk,
     input  logic         rst_n,
     input  logic         abort,
-    input  logic [255:0] scalar,
-    input  logic [255:0] x,
-    input  logic [255:0] y,
+    input  logic [K_W-1:0] scalar,
+    input  logic [X_W-1:0] x,
+    input  logic [X_W-1:0] y,
     input  logic         valid,
     output logic         ready,
     // The adder takes something that is issued now.
@@ -21,8 +24,8 @@ module msm_sched #(
     output logic         issue,
     output logic [A-1:0] issue_addr,
     output logic         issue_negative,
-    output logic [255:0] issue_x,
-    output logic [255:0] issue_y,
+    output logic [X_W-1:0] issue_x,
+    output logic [X_W-1:0] issue_y,
     input  logic         written,
     input  logic [A-1:0] written_addr,
     input  logic         clear,
@@ -33,7 +36,8 @@ module msm_sched #(
 
   // The pair in hand.
   logic have, carry;
-  logic [255:0] bits, pair_x, pair_y;
+  logic [K_W-1:0] bits;
+  logic [X_W-1:0] pair_x, pair_y;
   logic [WW-1:0] window;
   wire last = window == WW'(W - 1);
 
@@ -54,10 +58,10 @@ module msm_sched #(
 
   logic retry_push, retry_ready, retry_valid, retry_pop, retry_negative;
   logic [A-1:0] retry_addr;
-  logic [255:0] retry_x, retry_y;
+  logic [X_W-1:0] retry_x, retry_y;
   logic [$clog2(RETRY+1)-1:0] retry_level;
   sfifo #(
-      .W(A + 1 + 512),
+      .W(A + 1 + 2 * X_W),
       .D(RETRY)
   ) u_retry (
       .clk,

@@ -34,4 +34,9 @@ module scoreboard #(
     if (clear || issue) issues[at_issue] <= issue_bit;
     if (clear || written) writes[at_write] <= write_bit;
   end
+
+`ifdef FORMAL_CLEARED
+  integer k;
+  initial for (k = 0; k < DEPTH; k = k + 1) {issues[k], writes[k]} = 2'b00;
+`endif
 endmodule

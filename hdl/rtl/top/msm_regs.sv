@@ -174,6 +174,11 @@ module msm_regs #(
 
   integer k;
   always_comb begin
+    read_data = (in_result && result_valid) ? result_data[32*in_bytes[6:2]+:32] : '0;
+    for (k = 0; k < PAIRS; k = k + 1) begin
+      if (read_addr == pair_addr(k)) read_data = counts[64*k+:32];
+      if (read_addr == pair_addr(k) + 32'd4) read_data = latched[k];
+    end
     case (read_addr)
       msm_regs_pkg::IMAGE_ID: read_data = msm_regs_pkg::IMAGE_ID_VALUE;
       msm_regs_pkg::IMAGE_PARAMETERS: read_data = PARAMETERS;
@@ -207,14 +212,7 @@ module msm_regs #(
       msm_regs_pkg::FREE_POINTS: read_data = free_points;
       msm_regs_pkg::HIGH_WATER_SCALARS: read_data = high_scalars;
       msm_regs_pkg::HIGH_WATER_POINTS: read_data = high_points;
-      default: begin
-        read_data = '0;
-        if (in_result && result_valid) read_data = result_data[32*in_bytes[6:2]+:32];
-        for (k = 0; k < PAIRS; k = k + 1) begin
-          if (read_addr == pair_addr(k)) read_data = counts[64*k+:32];
-          if (read_addr == pair_addr(k) + 32'd4) read_data = latched[k];
-        end
-      end
+      default: ;
     endcase
   end
 
