@@ -61,7 +61,7 @@ fn main() {
         common.file(runtime.join("verilated_fst_c.cpp"));
         println!("cargo::rustc-link-lib=z");
     }
-    common.file(here.join("cpp/fp_mul.cpp")).compile("verilated");
+    common.file(here.join("cpp/fp.cpp")).compile("verilated");
 
     // One compiler at a time would leave processors idle: most variants are one large file.
     let next = AtomicUsize::new(0);

@@ -8,6 +8,8 @@ use std::path::PathBuf;
 use std::sync::{Arc, mpsc};
 use tracing_subscriber::EnvFilter;
 use xdma::card::{CardName, CardOptions};
+#[cfg(feature = "rtl")]
+use xdma::emulator::logic;
 use xdma::emulator::logic::{Logic, Loopback, Memory, Msm, MsmOptions};
 use xdma::emulator::{EmulatedCard, Options, Profile};
 
@@ -57,6 +59,9 @@ enum Command {
 enum LogicName {
     /// The MSM design's functional model.
     Msm,
+    /// The MSM design itself, cycle by cycle.
+    #[cfg(feature = "rtl")]
+    Rtl,
     /// 64 GiB of memory.
     Memory,
     /// AXI-Stream channels, each H2C one looped to the C2H one of its number.
@@ -112,8 +117,10 @@ fn info(name: &CardName, json: bool) -> Result<()> {
 
 fn emulate(options: Options, logic: LogicName, socket: &std::path::Path, json: bool) -> Result<()> {
     let profile = options.profile;
-    let logic: Arc<dyn Logic> = match logic {
+    let design: Arc<dyn Logic> = match logic {
         LogicName::Msm => Arc::new(Msm::new(MsmOptions::default())),
+        #[cfg(feature = "rtl")]
+        LogicName::Rtl => Arc::new(logic::Rtl::new(logic::Variant::Full)),
         LogicName::Memory => Arc::new(Memory::new()),
         LogicName::Loopback => Arc::new(Loopback::new()),
     };
@@ -123,7 +130,7 @@ fn emulate(options: Options, logic: LogicName, socket: &std::path::Path, json: b
         let _ = interrupted.send(());
     })
     .context("cannot handle signals")?;
-    let card = EmulatedCard::start_at(options, logic, socket)?;
+    let card = EmulatedCard::start_at(options, design, socket)?;
     if json {
         println!("{}", json!({ "profile": profile.to_string(), "socket": card.socket() }));
     } else {

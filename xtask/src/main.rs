@@ -5,6 +5,7 @@
 
 mod libtest;
 mod packages;
+mod python;
 mod registers;
 mod run;
 mod suites;

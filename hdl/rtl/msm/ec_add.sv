@@ -44,49 +44,49 @@ module ec_add #(
       .d({z1, y1, x1, z2, y2, x2}),
       .q({a1[0+:768], b1[0+:768]})
   );
-  fp_addsub #(.LAT(AL)) u_xy1 (.clk, .a(x1), .b(y1), .y(a1[768+:256]));
-  fp_addsub #(.LAT(AL)) u_xy2 (.clk, .a(x2), .b(y2), .y(b1[768+:256]));
-  fp_addsub #(.LAT(AL)) u_yz1 (.clk, .a(y1), .b(z1), .y(a1[1024+:256]));
-  fp_addsub #(.LAT(AL)) u_yz2 (.clk, .a(y2), .b(z2), .y(b1[1024+:256]));
-  fp_addsub #(.LAT(AL)) u_xz1 (.clk, .a(x1), .b(z1), .y(a1[1280+:256]));
-  fp_addsub #(.LAT(AL)) u_xz2 (.clk, .a(x2), .b(z2), .y(b1[1280+:256]));
+  fp_addsub #(.LAT(AL), .FP_IMPL(FP_IMPL)) u_xy1 (.clk, .a(x1), .b(y1), .y(a1[768+:256]));
+  fp_addsub #(.LAT(AL), .FP_IMPL(FP_IMPL)) u_xy2 (.clk, .a(x2), .b(y2), .y(b1[768+:256]));
+  fp_addsub #(.LAT(AL), .FP_IMPL(FP_IMPL)) u_yz1 (.clk, .a(y1), .b(z1), .y(a1[1024+:256]));
+  fp_addsub #(.LAT(AL), .FP_IMPL(FP_IMPL)) u_yz2 (.clk, .a(y2), .b(z2), .y(b1[1024+:256]));
+  fp_addsub #(.LAT(AL), .FP_IMPL(FP_IMPL)) u_xz1 (.clk, .a(x1), .b(z1), .y(a1[1280+:256]));
+  fp_addsub #(.LAT(AL), .FP_IMPL(FP_IMPL)) u_xz2 (.clk, .a(x2), .b(z2), .y(b1[1280+:256]));
 
   wire [255:0] xx = m1[0+:256], yy = m1[256+:256], zz = m1[512+:256];
 
   // Cross terms: x1 y2 + x2 y1, y1 z2 + y2 z1, x1 z2 + x2 z1.
   logic [255:0] xx_yy, yy_zz, xx_zz, mxy, myz, mxz, xy, yz, xz;
-  fp_addsub #(.LAT(AL)) u_xx_yy (.clk, .a(xx), .b(yy), .y(xx_yy));
-  fp_addsub #(.LAT(AL)) u_yy_zz (.clk, .a(yy), .b(zz), .y(yy_zz));
-  fp_addsub #(.LAT(AL)) u_xx_zz (.clk, .a(xx), .b(zz), .y(xx_zz));
+  fp_addsub #(.LAT(AL), .FP_IMPL(FP_IMPL)) u_xx_yy (.clk, .a(xx), .b(yy), .y(xx_yy));
+  fp_addsub #(.LAT(AL), .FP_IMPL(FP_IMPL)) u_yy_zz (.clk, .a(yy), .b(zz), .y(yy_zz));
+  fp_addsub #(.LAT(AL), .FP_IMPL(FP_IMPL)) u_xx_zz (.clk, .a(xx), .b(zz), .y(xx_zz));
   delay #(.W(768), .N(AL)) u_m (.clk, .d(m1[768+:768]), .q({mxz, myz, mxy}));
-  fp_addsub #(.SUB(1), .LAT(AL)) u_xy (.clk, .a(mxy), .b(xx_yy), .y(xy));
-  fp_addsub #(.SUB(1), .LAT(AL)) u_yz (.clk, .a(myz), .b(yy_zz), .y(yz));
-  fp_addsub #(.SUB(1), .LAT(AL)) u_xz (.clk, .a(mxz), .b(xx_zz), .y(xz));
+  fp_addsub #(.SUB(1), .LAT(AL), .FP_IMPL(FP_IMPL)) u_xy (.clk, .a(mxy), .b(xx_yy), .y(xy));
+  fp_addsub #(.SUB(1), .LAT(AL), .FP_IMPL(FP_IMPL)) u_yz (.clk, .a(myz), .b(yy_zz), .y(yz));
+  fp_addsub #(.SUB(1), .LAT(AL), .FP_IMPL(FP_IMPL)) u_xz (.clk, .a(mxz), .b(xx_zz), .y(xz));
 
   // 3 xx.
   logic [255:0] xx2, xx_d, xx3;
-  fp_addsub #(.LAT(AL)) u_xx2 (.clk, .a(xx), .b(xx), .y(xx2));
+  fp_addsub #(.LAT(AL), .FP_IMPL(FP_IMPL)) u_xx2 (.clk, .a(xx), .b(xx), .y(xx2));
   delay #(.W(256), .N(AL)) u_xx_d (.clk, .d(xx), .q(xx_d));
-  fp_addsub #(.LAT(AL)) u_xx3 (.clk, .a(xx2), .b(xx_d), .y(xx3));
+  fp_addsub #(.LAT(AL), .FP_IMPL(FP_IMPL)) u_xx3 (.clk, .a(xx2), .b(xx_d), .y(xx3));
 
   // 9 zz, then yy + 9 zz and yy - 9 zz.
   logic [255:0] zz2, zz4, zz8, zz_d, zz9, yy_d, plus, minus;
-  fp_addsub #(.LAT(AL)) u_zz2 (.clk, .a(zz), .b(zz), .y(zz2));
-  fp_addsub #(.LAT(AL)) u_zz4 (.clk, .a(zz2), .b(zz2), .y(zz4));
-  fp_addsub #(.LAT(AL)) u_zz8 (.clk, .a(zz4), .b(zz4), .y(zz8));
+  fp_addsub #(.LAT(AL), .FP_IMPL(FP_IMPL)) u_zz2 (.clk, .a(zz), .b(zz), .y(zz2));
+  fp_addsub #(.LAT(AL), .FP_IMPL(FP_IMPL)) u_zz4 (.clk, .a(zz2), .b(zz2), .y(zz4));
+  fp_addsub #(.LAT(AL), .FP_IMPL(FP_IMPL)) u_zz8 (.clk, .a(zz4), .b(zz4), .y(zz8));
   delay #(.W(256), .N(3 * AL)) u_zz_d (.clk, .d(zz), .q(zz_d));
-  fp_addsub #(.LAT(AL)) u_zz9 (.clk, .a(zz8), .b(zz_d), .y(zz9));
+  fp_addsub #(.LAT(AL), .FP_IMPL(FP_IMPL)) u_zz9 (.clk, .a(zz8), .b(zz_d), .y(zz9));
   delay #(.W(256), .N(4 * AL)) u_yy_d (.clk, .d(yy), .q(yy_d));
-  fp_addsub #(.LAT(AL)) u_plus (.clk, .a(yy_d), .b(zz9), .y(plus));
-  fp_addsub #(.SUB(1), .LAT(AL)) u_minus (.clk, .a(yy_d), .b(zz9), .y(minus));
+  fp_addsub #(.LAT(AL), .FP_IMPL(FP_IMPL)) u_plus (.clk, .a(yy_d), .b(zz9), .y(plus));
+  fp_addsub #(.SUB(1), .LAT(AL), .FP_IMPL(FP_IMPL)) u_minus (.clk, .a(yy_d), .b(zz9), .y(minus));
 
   // 9 xz.
   logic [255:0] xz2, xz4, xz8, xz_d, xz9;
-  fp_addsub #(.LAT(AL)) u_xz_2 (.clk, .a(xz), .b(xz), .y(xz2));
-  fp_addsub #(.LAT(AL)) u_xz_4 (.clk, .a(xz2), .b(xz2), .y(xz4));
-  fp_addsub #(.LAT(AL)) u_xz_8 (.clk, .a(xz4), .b(xz4), .y(xz8));
+  fp_addsub #(.LAT(AL), .FP_IMPL(FP_IMPL)) u_xz_2 (.clk, .a(xz), .b(xz), .y(xz2));
+  fp_addsub #(.LAT(AL), .FP_IMPL(FP_IMPL)) u_xz_4 (.clk, .a(xz2), .b(xz2), .y(xz4));
+  fp_addsub #(.LAT(AL), .FP_IMPL(FP_IMPL)) u_xz_8 (.clk, .a(xz4), .b(xz4), .y(xz8));
   delay #(.W(256), .N(3 * AL)) u_xz_d (.clk, .d(xz), .q(xz_d));
-  fp_addsub #(.LAT(AL)) u_xz_9 (.clk, .a(xz8), .b(xz_d), .y(xz9));
+  fp_addsub #(.LAT(AL), .FP_IMPL(FP_IMPL)) u_xz_9 (.clk, .a(xz8), .b(xz_d), .y(xz9));
 
   // All six operands of the second level, 6 AL after the products.
   logic [255:0] f_xy, f_yz, f_xx3, f_plus, f_minus, f_xz9;
@@ -98,9 +98,9 @@ module ec_add #(
   assign b2 = {f_yz, f_xy, f_plus, f_xx3, f_minus, f_xz9};
 
   // x3 = xy (yy - 9 zz) - yz 9 xz, y3 = (yy - 9 zz)(yy + 9 zz) + 9 xz 3 xx, z3 = (yy + 9 zz) yz + 3 xx xy.
-  fp_addsub #(.SUB(1), .LAT(AL)) u_x3 (.clk, .a(m2[256+:256]), .b(m2[0+:256]), .y(sum[255:0]));
-  fp_addsub #(.LAT(AL)) u_y3 (.clk, .a(m2[768+:256]), .b(m2[512+:256]), .y(sum[511:256]));
-  fp_addsub #(.LAT(AL)) u_z3 (.clk, .a(m2[1280+:256]), .b(m2[1024+:256]), .y(sum[767:512]));
+  fp_addsub #(.SUB(1), .LAT(AL), .FP_IMPL(FP_IMPL)) u_x3 (.clk, .a(m2[256+:256]), .b(m2[0+:256]), .y(sum[255:0]));
+  fp_addsub #(.LAT(AL), .FP_IMPL(FP_IMPL)) u_y3 (.clk, .a(m2[768+:256]), .b(m2[512+:256]), .y(sum[511:256]));
+  fp_addsub #(.LAT(AL), .FP_IMPL(FP_IMPL)) u_z3 (.clk, .a(m2[1280+:256]), .b(m2[1024+:256]), .y(sum[767:512]));
 
   genvar i;
   generate

@@ -1,4 +1,4 @@
-// `fp_mul` computed by C (`hdl/sim/cpp/fp_mul.cpp`): for simulation with Verilator only.
+// `fp_mul` computed by C (`hdl/sim/cpp/fp.cpp`): for simulation with Verilator only.
 module fp_mul_dpi #(
     parameter int ML = 12
 ) (

@@ -28,29 +28,32 @@ module mul_tiled #(
   generate
     for (j = 0; j < NB; j = j + 1) begin : g_row
       // Tiles 26 bits apart are 43 bits wide, so even and odd ones make a row each.
-      logic [OW-1:0] even, odd;
-      logic [NA*43-1:0] tiles;
+      logic [52*((NA+1)/2)-1:0] even, odd;
+      if (NA % 2 == 1) begin : g_short
+        assign odd[52*(NA/2)+:52] = '0;
+      end
       for (i = 0; i < NA; i = i + 1) begin : g_tile
+        wire [51:0] tile;
         if (26 * i + 17 * j < OW) begin : g_dsp
           logic [42:0] product, product_q;
           always_ff @(posedge clk) begin
             product   <= 43'(a_q[26*i+:26]) * 43'(b_q[17*j+:17]);
             product_q <= product;
           end
-          assign tiles[43*i+:43] = product_q;
+          assign tile = 52'(product_q);
         end else begin : g_none
-          assign tiles[43*i+:43] = '0;
+          assign tile = '0;
+        end
+        if (i % 2 == 0) begin : g_even
+          assign even[52*(i/2)+:52] = tile;
+        end else begin : g_odd
+          assign odd[52*(i/2)+:52] = tile;
         end
       end
-      integer k;
-      always_comb begin
-        even = '0;
-        odd  = '0;
-        for (k = 0; k < NA; k = k + 2) even = even | OW'(tiles[43*k+:43]) << (26 * k + 17 * j);
-        for (k = 1; k < NA; k = k + 2) odd = odd | OW'(tiles[43*k+:43]) << (26 * k + 17 * j);
-      end
-      assign sums[N+2*j]   = even;
-      assign sums[N+2*j+1] = odd;
+      assign sums[N+2*j]   = OW'(even) << (17 * j);
+      assign sums[N+2*j+1] = OW'(odd) << (17 * j + 26);
+      // Where only lower bits are made.
+      wire unused = &{1'b0, even, odd};
     end
     for (j = ROWS; j < N; j = j + 1) begin : g_pad
       assign sums[N+j] = '0;

@@ -1,7 +1,7 @@
 //! An AXI4 master and an AXI-Lite master before the design.
 
 use crate::{Model, Variant};
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 
 /// Bytes of a beat.
 const BEAT: usize = 64;
@@ -95,6 +95,7 @@ pub struct Master {
     write_answers: HashMap<u8, VecDeque<u64>>,
     writes_open: usize,
     written: HashMap<u64, Response>,
+    forgotten: HashSet<u64>,
     read_addresses: VecDeque<Read>,
     read_answers: HashMap<u8, VecDeque<Read>>,
     reads_open: usize,
@@ -113,6 +114,7 @@ impl Master {
             write_answers: HashMap::new(),
             writes_open: 0,
             written: HashMap::new(),
+            forgotten: HashSet::new(),
             read_addresses: VecDeque::new(),
             read_answers: HashMap::new(),
             reads_open: 0,
@@ -133,6 +135,20 @@ impl Master {
     /// Clocks since the reset.
     pub fn cycles(&self) -> u64 {
         self.model.cycles()
+    }
+
+    /// The reset of the design and of the masters: what was under way is never answered. Scratch memory keeps its content.
+    pub fn reset(&mut self) {
+        self.model.reset();
+        self.write_addresses.clear();
+        self.write_data.clear();
+        self.write_answers.clear();
+        self.written.clear();
+        self.forgotten.clear();
+        self.read_addresses.clear();
+        self.read_answers.clear();
+        self.read.clear();
+        (self.writes_open, self.reads_open) = (0, 0);
     }
 
     /// Level of the interrupt.
@@ -157,6 +173,13 @@ impl Master {
         self.write_answers.entry(id).or_default().push_back(tag);
         self.writes_open += 1;
         WriteTag(tag)
+    }
+
+    /// Nobody will ask for the answer to this write.
+    pub fn forget(&mut self, tag: WriteTag) {
+        if self.written.remove(&tag.0).is_none() {
+            self.forgotten.insert(tag.0);
+        }
     }
 
     /// The answer to a write, once.
@@ -334,7 +357,9 @@ impl Master {
         if ports.bvalid & ports.bready != 0 {
             let queue = self.write_answers.get_mut(&ports.bid);
             let tag = queue.and_then(VecDeque::pop_front).expect("B only for a write of its ID");
-            self.written.insert(tag, Response::of(ports.bresp));
+            if !self.forgotten.remove(&tag) {
+                self.written.insert(tag, Response::of(ports.bresp));
+            }
             self.writes_open -= 1;
         }
         if ports.arvalid & ports.arready != 0 {

@@ -6,6 +6,7 @@ mod docs;
 mod examples;
 mod features;
 mod fmt;
+mod hdl;
 mod tests;
 
 use crate::run::Run;
@@ -25,5 +26,13 @@ pub struct Suite {
 }
 
 /// All of them, in the order in which they run: the quick ones first.
-pub const SUITES: &[Suite] =
-    &[fmt::SUITE, features::SUITE, clippy::SUITE, docs::SUITE, tests::SUITE, examples::SUITE, benches::SUITE];
+pub const SUITES: &[Suite] = &[
+    fmt::SUITE,
+    features::SUITE,
+    clippy::SUITE,
+    docs::SUITE,
+    tests::SUITE,
+    examples::SUITE,
+    hdl::SUITE,
+    benches::SUITE,
+];

@@ -162,7 +162,10 @@ impl Pairs {
 
 pub fn limb_bytes(limbs: [u64; 4]) -> [u8; 32] {
     let mut bytes = [0; 32];
-    limbs.iter().zip(bytes.chunks_exact_mut(8)).for_each(|(limb, to)| to.copy_from_slice(&limb.to_le_bytes()));
+    limbs
+        .iter()
+        .zip(bytes.chunks_exact_mut(8))
+        .for_each(|(limb, to)| to.copy_from_slice(&limb.to_le_bytes()));
     bytes
 }
 

@@ -27,7 +27,11 @@ fn a_scalar_chunk_beyond_the_fifo_deadlocks_until_abort_and_flush() {
     let mut bench = Bench::new(Variant::Small);
     bench.set(WATCHDOG, 0);
     deadlock(&mut bench);
-    assert_eq!(bench.master.writes_open(), 10, "eight of sixteen bursts of scalars fit, and nothing is behind them");
+    assert_eq!(
+        bench.master.writes_open(),
+        10,
+        "eight of sixteen bursts of scalars fit, and nothing is behind them"
+    );
     assert_eq!(bench.get(STATUS), (Status::BUSY | Status::SCALAR_STALLED).bits());
     assert_eq!((bench.get(FREE_SCALARS), bench.get(FREE_POINTS)), (0, 1024));
     bench.master.idle(300_000);

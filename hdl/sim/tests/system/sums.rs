@@ -63,7 +63,10 @@ fn special_scalars_and_points() {
         check("ones and zeros", &mut |pairs, i| pairs.scalars[i] = Fr::from(i as u64 % 2));
         check("one hot", &mut |pairs, i| pairs.scalars[i] = Fr::from(2).pow([2 * i as u64 % 254]));
         check("r - 1", &mut |pairs, i| pairs.scalars[i] = -Fr::from(1 + i as u64 % 3));
-        check("equal", &mut |pairs, i| pairs.scalars[i] = Fr::from(u64::MAX) * Fr::from(1 << 50) + pairs.scalars[0].double() * Fr::from((i == 0) as u64));
+        check("equal", &mut |pairs, i| {
+            pairs.scalars[i] =
+                Fr::from(u64::MAX) * Fr::from(1 << 50) + pairs.scalars[0].double() * Fr::from((i == 0) as u64)
+        });
         check("some infinity", &mut |pairs, i| {
             pairs.points[i] = if i % 3 == 0 { G1Affine::default() } else { pairs.points[i] }
         });

@@ -21,7 +21,10 @@ fn windows_answer_what_the_map_says() {
     assert_eq!(bench.read(SCALAR_WINDOW, Burst::Increment, 128).0, Response::DecodeError);
     assert_eq!(bench.get(ERRORS), Errors::DECODE.bits());
     assert_eq!(bench.read(RESULT_WINDOW, Burst::Increment, 128), (Response::Okay, vec![0; 128]));
-    assert_eq!(bench.read(RESULT_WINDOW + 0xf00_0000, Burst::Increment, 4096), (Response::Okay, vec![0; 4096]));
+    assert_eq!(
+        bench.read(RESULT_WINDOW + 0xf00_0000, Burst::Increment, 4096),
+        (Response::Okay, vec![0; 4096])
+    );
     // Window addresses alias.
     bench.set(CTRL, Ctrl::FLUSH.bits());
     assert_eq!(bench.write(SCALAR_WINDOW + WINDOW_SIZE - 64, &[0; 64]), Response::Okay);
@@ -52,8 +55,11 @@ fn scratch_memory_takes_any_bytes_wraps_and_survives_a_reset() {
     assert_eq!(bench.get(ERRORS), 0);
 }
 
-/// A burst as a broken master sends it: beats with their strobe and WLAST.
-fn broken(model: &mut Model, address: u64, len: u8, size: u8, burst: u8, beats: &[(u64, bool)]) -> u8 {
+/// Strobe and WLAST of each beat.
+type Beats = &'static [(u64, bool)];
+
+/// A burst as a broken master sends it.
+fn broken(model: &mut Model, address: u64, len: u8, size: u8, burst: u8, beats: Beats) -> u8 {
     let ports = &mut model.ports;
     (ports.awaddr, ports.awlen, ports.awsize, ports.awburst, ports.awid) = (address, len, size, burst, 9);
     ports.awvalid = 1;
@@ -85,7 +91,7 @@ fn broken(model: &mut Model, address: u64, len: u8, size: u8, burst: u8, beats: 
 fn broken_bursts_are_answered_counted_and_leave_no_trace() {
     const ALL: u64 = u64::MAX;
     let (okay, error) = (0, 2);
-    let cases: [(&str, u8, u8, u8, &[(u64, bool)], u8, Errors, u32); 9] = [
+    let cases: [(&str, u8, u8, u8, Beats, u8, Errors, u32); 9] = [
         ("whole", 1, 6, 1, &[(ALL, false), (ALL, true)], okay, Errors::empty(), 2),
         ("fixed", 1, 6, 0, &[(ALL, false), (ALL, true)], okay, Errors::empty(), 2),
         ("wrap", 1, 6, 2, &[(ALL, false), (ALL, true)], error, Errors::STROBE, 0),

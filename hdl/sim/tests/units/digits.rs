@@ -24,7 +24,9 @@ fn a_digit_and_its_carry_are_worth_its_bits() {
     let mut unit = Unit::new(Top::Parts);
     for (i, width) in WIDTHS.into_iter().enumerate() {
         let (size, half) = (1i64 << width, 1i64 << (width - 1));
-        for bits in (0..1u32 << width).filter(|b| width < 9 || b % 61 == 0 || *b + 3 > 1 << width || b.abs_diff(half as u32) < 3) {
+        for bits in (0..1u32 << width)
+            .filter(|b| width < 9 || b % 61 == 0 || *b + 3 > 1 << width || b.abs_diff(half as u32) < 3)
+        {
             for carry_in in [false, true] {
                 let (digit, carry) = digit(&mut unit, i, bits, carry_in);
                 assert_eq!(digit + size * i64::from(carry), i64::from(bits) + i64::from(carry_in));

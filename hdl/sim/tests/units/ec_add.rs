@@ -30,7 +30,16 @@ fn every_case_is_added_right_at_every_pace() {
     let mut cases = vec![];
     for _ in 0..60 {
         let (p, q, zero) = (any(), any(), G1::identity());
-        cases.extend([(p, q), (p, p), (p, -p), (zero, q), (p, zero), (zero, zero), (p, p + p), (p, -(p + p))]);
+        cases.extend([
+            (p, q),
+            (p, p),
+            (p, -p),
+            (zero, q),
+            (p, zero),
+            (zero, zero),
+            (p, p + p),
+            (p, -(p + p)),
+        ]);
     }
     let mut unit = Unit::new(Top::EcAdd);
     // What each adder took and has not given back.
