@@ -284,13 +284,13 @@ const PARTS: [Part; 2] = [
         files: "rtl/common/skid.sv rtl/common/sfifo.sv rtl/axi/axi_window.sv rtl/axi/axi_write.sv rtl/axi/scalar_fifo.sv \
                 rtl/axi/watchdog.sv syn/feed.sv",
         script: "synth_xilinx -family xcup -top feed -run begin:map_ffram",
-        limits: &[("RAMB18E2", 60), ("flip-flop bits", 4000)],
+        limits: &[("RAMB18E2", 60), ("flip-flop bits", 1_500)],
     },
     Part {
         name: "fp_mul_tiled",
         files: "rtl/common/delay.sv rtl/msm/mul_tiled.sv rtl/msm/fp_mul_tiled.sv",
         script: "synth_xilinx -family xcup -top fp_mul_tiled -run begin:map_memory",
-        limits: &[("DSP48E2", 381), ("flip-flop bits", 60_000)],
+        limits: &[("DSP48E2", 381), ("flip-flop bits", 70_000)],
     },
 ];
 
