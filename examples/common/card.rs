@@ -1,7 +1,7 @@
 //! Which card, and what a job on it cost.
 
 use anyhow::{Context, Result};
-use clap::Args;
+use clap::{Args, ValueEnum};
 use serde::Serialize;
 use std::io::{IsTerminal, stderr};
 use std::time::Instant;
@@ -16,6 +16,19 @@ pub struct CardArgs {
     /// The card: a PCI address, unix:PATH of a vfio-user socket, or an emulated card (f1, alveo).
     #[arg(long, env = "XDMA_CARD", default_value = "f1", value_name = "BDF|unix:PATH|f1|alveo")]
     pub card: CardName,
+    /// What an emulated card carries.
+    #[arg(long, value_enum, default_value = "msm")]
+    pub logic: LogicName,
+}
+
+/// The logic of an emulated card.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum LogicName {
+    /// The MSM design's functional model.
+    Msm,
+    /// The MSM design itself, cycle by cycle.
+    #[cfg(feature = "rtl")]
+    Rtl,
 }
 
 impl CardArgs {
@@ -25,7 +38,23 @@ impl CardArgs {
         let log = tracing_subscriber::fmt().with_writer(stderr).with_ansi(stderr().is_terminal());
         // Only the first call of a process sets it.
         let _ = log.with_env_filter(filter).without_time().with_target(false).try_init();
-        self.card.open(CardOptions::default()).with_context(|| format!("cannot open card {}", self.card))
+        let card = match self.logic {
+            LogicName::Msm => self.card.open(CardOptions::default()),
+            #[cfg(feature = "rtl")]
+            LogicName::Rtl => self.open_rtl()?,
+        };
+        card.with_context(|| format!("cannot open card {}", self.card))
+    }
+
+    #[cfg(feature = "rtl")]
+    fn open_rtl(&self) -> Result<Result<Card, xdma::card::CardError>> {
+        use xdma::emulator::{Options, logic};
+        let CardName::Emulated(profile) = &self.card else {
+            anyhow::bail!("`--logic rtl` is for an emulated card, and {} brings its own", self.card);
+        };
+        let options = Options { profile: profile.parse()?, ..Options::default() };
+        let design = std::sync::Arc::new(logic::Rtl::new(logic::Variant::Full));
+        Ok(Card::emulated_logic(options, design, CardOptions::default()))
     }
 
     /// The card in one line.

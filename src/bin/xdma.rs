@@ -9,7 +9,9 @@ use std::sync::{Arc, mpsc};
 use tracing_subscriber::EnvFilter;
 use xdma::card::{CardName, CardOptions};
 use xdma::emulator::control::Control;
-use xdma::emulator::logic::{Design, MsmOptions};
+#[cfg(feature = "rtl")]
+use xdma::emulator::logic;
+use xdma::emulator::logic::{Design, Logic, MsmOptions};
 use xdma::emulator::{EmulatedCard, Options, Profile};
 
 /// Looks at an XDMA card, and emulates one.
@@ -61,6 +63,9 @@ enum Command {
 enum LogicName {
     /// The MSM design's functional model.
     Msm,
+    /// The MSM design itself, cycle by cycle.
+    #[cfg(feature = "rtl")]
+    Rtl,
     /// 64 GiB of memory.
     Memory,
     /// AXI-Stream channels, each H2C one looped to the C2H one of its number.
@@ -126,10 +131,12 @@ fn emulate(
     json: bool,
 ) -> Result<()> {
     let profile = options.profile;
-    let design = match logic {
-        LogicName::Msm => Design::Msm(MsmOptions::default()),
-        LogicName::Memory => Design::Memory,
-        LogicName::Loopback => Design::Loopback,
+    let design: Arc<dyn Logic> = match logic {
+        LogicName::Msm => Design::Msm(MsmOptions::default()).build(),
+        #[cfg(feature = "rtl")]
+        LogicName::Rtl => Arc::new(logic::Rtl::new(logic::Variant::Full)),
+        LogicName::Memory => Design::Memory.build(),
+        LogicName::Loopback => Design::Loopback.build(),
     };
     let (interrupted, wait) = mpsc::channel();
     ctrlc::set_handler(move || {
@@ -137,7 +144,7 @@ fn emulate(
         let _ = interrupted.send(());
     })
     .context("cannot handle signals")?;
-    let card = Arc::new(EmulatedCard::start_at(options, design.build(), socket)?);
+    let card = Arc::new(EmulatedCard::start_at(options, design, socket)?);
     let control = control.map(|path| {
         Control::start(Arc::clone(&card), path).with_context(|| format!("no orders at {}", path.display()))
     });

@@ -5,11 +5,14 @@
 
 mod libtest;
 mod packages;
+mod python;
+mod registers;
 mod run;
 mod suites;
 mod table;
 mod vm;
 
+use anyhow::Result;
 use clap::Parser;
 use clap::builder::PossibleValuesParser;
 use run::Workspace;
@@ -36,32 +39,39 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Writes the design's register map, a SystemVerilog package, from the driver's.
+    Registers,
 }
 
 fn main() -> ExitCode {
     match Command::parse() {
         Command::Test { require_all, suites } => test(require_all, &suites),
-        Command::BenchVm { json } => bench_vm(json),
+        Command::BenchVm { json } => finish(bench_vm(json)),
+        Command::Registers => finish(registers::write(&Workspace::find())),
     }
 }
 
-fn bench_vm(json: bool) -> ExitCode {
-    match count() {
-        Ok(counts) if json => println!("{counts}"),
-        Ok(counts) => print!("{}", vm::counts::table(&counts)),
+fn finish(result: Result<()>) -> ExitCode {
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("{error:#}");
-            return ExitCode::FAILURE;
+            ExitCode::FAILURE
         }
     }
-    ExitCode::SUCCESS
 }
 
-fn count() -> anyhow::Result<serde_json::Value> {
+fn bench_vm(json: bool) -> Result<()> {
     let workspace = Workspace::find();
     let mut run = run::Run::new(&workspace, "bench-vm")?;
     let rig = vm::rig::Rig::install(&workspace.prefix())?;
-    vm::counts::count(&mut run, rig)
+    let counts = vm::counts::count(&mut run, rig)?;
+    if json {
+        println!("{counts}")
+    } else {
+        print!("{}", vm::counts::table(&counts))
+    }
+    Ok(())
 }
 
 fn test(require_all: bool, suites: &[String]) -> ExitCode {

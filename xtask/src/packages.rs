@@ -13,15 +13,20 @@ enum Source {
     Rustup(&'static str),
 }
 
-const PROGRAMS: [(&str, Source); 8] = [
+const PROGRAMS: [(&str, Source); 13] = [
     ("bc", Source::Apt("bc")),
     ("cargo-fmt", Source::Rustup("rustfmt")),
     ("cargo-clippy", Source::Rustup("clippy")),
+    ("c++", Source::Apt("g++")),
     ("cc", Source::Apt("gcc")),
+    ("iverilog", Source::Apt("iverilog")),
     ("make", Source::Apt("make")),
+    ("python3", Source::Apt("python3")),
     ("strace", Source::Apt("strace")),
     ("valgrind", Source::Apt("valgrind")),
+    ("verilator", Source::Apt("verilator")),
     ("xz", Source::Apt("xz-utils")),
+    ("yosys", Source::Apt("yosys")),
 ];
 
 /// Makes sure that `program` is there: installs it where that takes no more than this process has, and otherwise fails
@@ -35,11 +40,7 @@ pub fn require(program: &str) -> Result<()> {
         .find(|(name, _)| *name == program)
         .with_context(|| format!("{program} is not here"))?;
     match source {
-        Source::Apt(package) => {
-            let command = format!("apt-get install -y {package}");
-            ensure!(is_root() && find("apt-get").is_some(), "no {program}; type: sudo {command}");
-            run(&command).or_else(|_| run("apt-get update").and_then(|()| run(&command)))?;
-        }
+        Source::Apt(package) => apt(program, package)?,
         Source::Rustup(component) => {
             let command = format!("rustup component add {component}");
             ensure!(
@@ -51,6 +52,17 @@ pub fn require(program: &str) -> Result<()> {
     }
     ensure!(find(program).is_some(), "{program} is still not in PATH after its package was installed");
     Ok(())
+}
+
+/// Makes sure that Python can make environments, which Debian has in a package of its own.
+pub fn require_venv() -> Result<()> {
+    run("python3 -m ensurepip --version").or_else(|_| apt("Python's venv", "python3-venv"))
+}
+
+fn apt(what: &str, package: &str) -> Result<()> {
+    let command = format!("apt-get install -y {package}");
+    ensure!(is_root() && find("apt-get").is_some(), "no {what}; type: sudo {command}");
+    run(&command).or_else(|_| run("apt-get update").and_then(|()| run(&command)))
 }
 
 fn run(command: &str) -> Result<()> {

@@ -145,12 +145,18 @@ impl<'a> Run<'a> {
 
     /// Runs a command that must succeed and returns its standard output.
     pub fn stdout(&mut self, mut command: Command) -> Result<String> {
+        let (text, status) = self.output(&mut command)?;
+        demand_success(&command, status)?;
+        Ok(text)
+    }
+
+    /// Runs a command and returns its standard output, and how it ended.
+    pub fn output(&mut self, command: &mut Command) -> Result<(String, ExitStatus)> {
         let path = self.workspace.logs().join(format!("{}.stdout", self.name));
         let status = self.execute(command.stdout(File::create(&path)?))?;
         let text = String::from_utf8_lossy(&fs::read(&path)?).into_owned();
         self.log.write_all(text.as_bytes())?;
-        demand_success(&command, status)?;
-        Ok(text)
+        Ok((text, status))
     }
 
     /// Runs `cargo test` with `arguments` and counts its tests.
@@ -174,7 +180,10 @@ impl<'a> Run<'a> {
         let path = std::env::var_os("PATH").unwrap_or_default();
         let prefix = self.workspace.prefix().join("bin");
         let path = std::env::join_paths(std::iter::once(prefix).chain(std::env::split_paths(&path)))?;
-        command.current_dir(&self.workspace.root).env("PATH", path);
+        if command.get_current_dir().is_none() {
+            command.current_dir(&self.workspace.root);
+        }
+        command.env("PATH", path);
         // Logs are read as plain text.
         command.env("TERM", "dumb").env("CARGO_TERM_COLOR", "never").env("NO_COLOR", "1");
         command.stdin(Stdio::null()).stderr(self.log.try_clone()?);

@@ -6,10 +6,14 @@
 mod loopback;
 mod memory;
 pub mod msm;
+#[cfg(feature = "rtl")]
+mod rtl;
 
 pub use loopback::Loopback;
 pub use memory::Memory;
 pub use msm::{Msm, MsmOptions};
+#[cfg(feature = "rtl")]
+pub use rtl::{Rtl, Variant};
 
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;

@@ -7,6 +7,7 @@ mod docs;
 mod examples;
 mod features;
 mod fmt;
+mod hdl;
 mod tests;
 mod vm;
 
@@ -34,6 +35,7 @@ pub const SUITES: &[Suite] = &[
     docs::SUITE,
     tests::SUITE,
     examples::SUITE,
+    hdl::SUITE,
     benches::SUITE,
     vm::SUITE,
     counts::SUITE,

@@ -1,0 +1,58 @@
+// What AXI4 demands on the write channels: of the master assumed, of the slave asserted. All B come in the order of their AW, as one
+// in-order slave gives them; WLAST may be wrong, as a broken master's is.
+module axi_write_rules #(
+    parameter int ID_W   = 2,
+    parameter int ADDR_W = 32,
+    parameter int DATA_W = 16
+) (
+    input logic                clk,
+    input logic                rst_n,
+    input logic [    ID_W-1:0] awid,
+    input logic [  ADDR_W-1:0] awaddr,
+    input logic [         7:0] awlen,
+    input logic [         2:0] awsize,
+    input logic [         1:0] awburst,
+    input logic                awvalid,
+    input logic                awready,
+    input logic [  DATA_W-1:0] wdata,
+    input logic [DATA_W/8-1:0] wstrb,
+    input logic                wlast,
+    input logic                wvalid,
+    input logic                wready,
+    input logic [    ID_W-1:0] bid,
+    input logic [         1:0] bresp,
+    input logic                bvalid,
+    input logic                bready
+);
+  logic past = 1'b0;
+  logic [7:0] addresses, ends, answers;
+  (* anyconst *)
+  logic [7:0] watch;
+  logic [ID_W-1:0] watch_id;
+
+  always_ff @(posedge clk) begin
+    past <= 1'b1;
+    if (!past) assume (!rst_n);
+    if (!rst_n) begin
+      {addresses, ends, answers} <= '0;
+    end else if (past) begin
+      if (awvalid && awready) addresses <= addresses + 1'b1;
+      if (awvalid && awready && addresses == watch) watch_id <= awid;
+      if (wvalid && wready && wlast) ends <= ends + 1'b1;
+      if (bvalid && bready) answers <= answers + 1'b1;
+
+      // A source keeps what it offers.
+      if ($past(rst_n && awvalid && !awready))
+        assume (awvalid && $stable({awid, awaddr, awlen, awsize, awburst}));
+      if ($past(rst_n && wvalid && !wready)) assume (wvalid && $stable({wdata, wstrb, wlast}));
+      if ($past(rst_n && bvalid && !bready)) assert (bvalid && $stable({bid, bresp}));
+
+      // B only for a burst whose address and last beat were taken, with its ID.
+      if (bvalid) assert (answers < addresses && answers < ends);
+      if (bvalid && answers == watch) assert (bid == watch_id);
+      if (bvalid) assert (bresp != 2'b01);
+      // Nobody counts further in a bounded run.
+      assume (addresses < 8'd250 && ends < 8'd250);
+    end
+  end
+endmodule

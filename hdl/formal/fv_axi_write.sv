@@ -1,0 +1,139 @@
+// The write half of the slave between a master that breaks every rule but the handshake's, and FIFOs that are ready now and then.
+// CLEAN: the master sends what the FIFO windows want, and every beat must arrive at its window, once and in order.
+module fv_axi_write #(
+    parameter bit CLEAN = 1'b0
+) (
+    input logic        clk,
+    input logic        rst_n,
+    input logic [ 1:0] awid,
+    input logic [31:0] awaddr,
+    input logic [ 7:0] awlen,
+    input logic [ 2:0] awsize,
+    input logic [ 1:0] awburst,
+    input logic        awvalid,
+    input logic [15:0] wdata,
+    input logic [ 1:0] wstrb,
+    input logic        wlast,
+    input logic        wvalid,
+    input logic        bready,
+    input logic        scalar_ready,
+    input logic        point_ready,
+    input logic        dropping
+);
+  logic awready, wready, bvalid, wr_full, scalar_valid, point_valid, scratch_write;
+  logic err_decode, err_strobe, err_wlast;
+  logic [1:0] bid, bresp;
+  logic [15:0] data;
+  logic [18:0] scratch_addr;
+  logic [1:0] scratch_strb;
+
+  axi_write #(
+      .DATA_W(16),
+      .ADDR_W(32),
+      .ID_W(2),
+      .AWQ(3)
+  ) dut (
+      .clk,
+      .rst_n,
+      .s_axi_awid(awid),
+      .s_axi_awaddr(awaddr),
+      .s_axi_awlen(awlen),
+      .s_axi_awsize(awsize),
+      .s_axi_awburst(awburst),
+      .s_axi_awvalid(awvalid),
+      .s_axi_awready(awready),
+      .s_axi_wdata(wdata),
+      .s_axi_wstrb(wstrb),
+      .s_axi_wlast(wlast),
+      .s_axi_wvalid(wvalid),
+      .s_axi_wready(wready),
+      .s_axi_bid(bid),
+      .s_axi_bresp(bresp),
+      .s_axi_bvalid(bvalid),
+      .s_axi_bready(bready),
+      .wr_full,
+      .data,
+      .scalar_valid,
+      .scalar_ready,
+      .point_valid,
+      .point_ready,
+      .scratch_write,
+      .scratch_addr,
+      .scratch_strb,
+      .dropping,
+      .err_decode,
+      .err_strobe,
+      .err_wlast
+  );
+  axi_write_rules rules (.*);
+
+  logic past = 1'b0;
+  always_ff @(posedge clk) past <= 1'b1;
+
+  generate
+    if (CLEAN) begin : g_clean
+      // The beat number `watch`, and the burst that it belongs to.
+      (* anyconst *)
+      logic [7:0] watch;
+      (* anyconst *)
+      logic [7:0] watch_burst;
+      logic [7:0] addresses, ends, beats, out;
+      logic [8:0] left;  // beats of the burst whose data comes
+      logic [15:0] watch_data;
+      logic to_scalars, known;
+
+      always_ff @(posedge clk) begin
+        if (!rst_n) begin
+          {addresses, ends, beats, out, known} <= '0;
+        end else if (past) begin
+          assume (!dropping);
+          if (awvalid) begin
+            assume (awaddr[31:28] == 4'h1 || awaddr[31:28] == 4'h2);
+            assume (!awaddr[0] && awsize == 3'd1 && awburst == 2'b01 && awlen < 8'd3);
+          end
+          // For once data follow their address, so that WLAST can be right; the other run has both orders.
+          if (wvalid) assume (addresses > ends && wstrb == 2'b11 && wlast == (left == '0));
+          if (awvalid && addresses != ends) assume (!awready);
+          if (awvalid && awready) begin
+            addresses <= addresses + 1'b1;
+            left <= {1'b0, awlen};
+            if (addresses == watch_burst) to_scalars <= awaddr[31:28] == 4'h1;
+          end
+          if (wvalid && wready) begin
+            beats <= beats + 1'b1;
+            left  <= left - 1'b1;
+            if (wlast) ends <= ends + 1'b1;
+            if (beats == watch) begin
+              watch_data <= wdata;
+              known <= ends == watch_burst;
+            end
+          end
+          assert (!(scalar_valid && point_valid) && !scratch_write);
+          if ((scalar_valid && scalar_ready) || (point_valid && point_ready)) out <= out + 1'b1;
+          assert (out <= beats);
+          if (scalar_valid || point_valid) begin
+            assert (out < beats);
+            if (out == watch) assert (data == watch_data);
+            if (out == watch && known) assert (scalar_valid == to_scalars);
+          end
+          if (bvalid) assert (bresp == 2'b00);
+          assert (!err_decode && !err_strobe && !err_wlast);
+          cover (known && out == 8'd3 && bvalid);
+        end
+      end
+    end else begin : g_broken
+      always_ff @(posedge clk)
+        if (rst_n && past) begin
+          // A beat goes to one place, and an error in no case.
+          assert (32'(scalar_valid) + 32'(point_valid) + 32'(scratch_write) <= 1);
+          if (dropping) assert (!scalar_valid && !point_valid);
+          if (scalar_valid) assert (!err_strobe && !err_decode);
+          // Without room nothing hangs but what waits for room.
+          if ($past(rst_n && point_valid && !point_ready && !dropping) && !dropping)
+            assert (point_valid && $stable(data));
+          cover (bvalid && bresp == 2'b10 && $past(err_wlast, 2));
+          cover (bvalid && bresp == 2'b11);
+        end
+    end
+  endgenerate
+endmodule

@@ -1,0 +1,89 @@
+// The registers: errors stay until they are acknowledged, interrupts follow their enables, LO and HI belong together, and tasks are
+// pushed as the rules say.
+module fv_regs (
+    input logic         clk,
+    input logic         rst_n,
+    input logic         write,
+    input logic [ 31:0] write_addr,
+    input logic [ 31:0] write_data,
+    input logic         read,
+    input logic [ 31:0] read_addr,
+    input logic [  1:0] level,
+    input logic         result_valid,
+    input logic         result_new,
+    input logic         err_decode,
+    input logic         err_strobe,
+    input logic         err_wlast,
+    input logic         err_watchdog,
+    input logic [767:0] counts
+);
+  logic [31:0] read_data, task_count, task_label, watchdog_limit;
+  logic irq, task_push, task_montgomery, result_pop, abort, flush, soft_reset;
+  msm_regs #(
+      .MAX_ELEMENTS(1000)
+  ) dut (
+      .tasks(32'(level)),
+      .results('0),
+      .result_label('0),
+      .result_data('0),
+      .left('0),
+      .reducing(1'b0),
+      .scalars('0),
+      .points('0),
+      .free_scalars('0),
+      .free_points('0),
+      .high_scalars('0),
+      .high_points('0),
+      .scalar_stalled(1'b0),
+      .point_stalled(1'b0),
+      .dropping(1'b0),
+      .*
+  );
+
+  logic past = 1'b0;
+  logic [5:0] errors;  // as software should see them
+  logic [1:0] enable, status;
+  logic [31:0] high;  // of PUSHED_POINTS, when its LO was read
+  logic [31:0] count, label;
+  wire push = write && write_addr == msm_regs_pkg::PUSH_TASK;
+  wire pop = write && write_addr == msm_regs_pkg::POP_RESULT;
+  wire fits = level < 2'd2 && count != 0 && count <= 1000;
+  wire [5:0] raised = {
+    pop && !result_valid, push && !fits, err_watchdog, err_wlast, err_strobe, err_decode
+  };
+  wire [5:0] known = (write && write_addr == msm_regs_pkg::ERRORS) ? errors & ~write_data[5:0] : errors;
+  wire [1:0] served =
+      (write && write_addr == msm_regs_pkg::IRQ_STATUS) ? status & ~write_data[1:0] : status;
+
+  always_ff @(posedge clk) begin
+    past <= 1'b1;
+    if (!past) assume (!rst_n);
+    if (!rst_n) begin
+      {errors, enable, status, high, count, label} <= '0;
+    end else if (past) begin
+      assume (level <= 2'd2);
+      errors <= known | raised;
+      status <= served | {|(raised & ~errors), result_new};
+      if (write && write_addr == msm_regs_pkg::IRQ_ENABLE) enable <= write_data[1:0];
+      if (write && write_addr == msm_regs_pkg::N_ELEMENTS) count <= write_data;
+      if (write && write_addr == msm_regs_pkg::LABEL) label <= write_data;
+      else if (push && fits) label <= label + 1'b1;
+      if (read && read_addr == msm_regs_pkg::PUSHED_POINTS) high <= counts[64*2+32+:32];
+
+      assert (irq == |(status & enable));
+      assert (task_push == (push && fits) && result_pop == (pop && result_valid));
+      if (task_push) assert (task_count == count && task_label == label);
+      case (read_addr)
+        msm_regs_pkg::ERRORS: begin assert (read_data == 32'(errors)); end
+        msm_regs_pkg::IRQ_STATUS: begin assert (read_data == 32'(status)); end
+        msm_regs_pkg::PUSHED_POINTS: begin assert (read_data == counts[64*2+:32]); end
+        msm_regs_pkg::PUSHED_POINTS + 32'd4: begin assert (read_data == high); end
+        msm_regs_pkg::IMAGE_ID: begin assert (read_data == msm_regs_pkg::IMAGE_ID_VALUE); end
+        msm_regs_pkg::RESULT + 32'd96: begin assert (read_data == '0); end
+        32'h148: begin assert (read_data == '0); end
+        default: ;
+      endcase
+      cover (irq && errors[4] && label == 32'd2);
+    end
+  end
+endmodule

@@ -1,0 +1,57 @@
+// The scheduler with three windows of two bits (`small_pkg.sv`), six buckets: never two additions under way on one bucket, whatever the digits and however long an
+// addition takes. Where the adder stands, the bench says at any time that some addition of the watched bucket is done.
+module fv_sched (
+    input logic         clk,
+    input logic         rst_n,
+    input logic         abort,
+    input logic [  5:0] scalar,
+    input logic         valid,
+    input logic         slot,
+    input logic         done,
+    input logic [  2:0] other_addr
+);
+  (* anyconst *)
+  logic [2:0] watch;
+  logic ready, issue, issue_negative, busy;
+  logic [2:0] issue_addr;
+  logic issue_x, issue_y;
+  logic under_way;
+  logic past = 1'b0;
+  logic [3:0] issues;
+
+  wire written = done && (under_way || other_addr != watch);
+  wire [2:0] written_addr = other_addr;
+
+  msm_sched #(
+      .C(2),
+      .RETRY(2),
+      .K_W(6),
+      .X_W(1)
+  ) dut (
+      .x(1'b1),
+      .y(1'b0),
+      .clear(1'b0),
+      .clear_addr('0),
+      .*
+  );
+
+  always_ff @(posedge clk) begin
+    past <= 1'b1;
+    if (!past) assume (!rst_n);
+    assume (watch < 3'd6 && other_addr < 3'd6);
+    if (!rst_n) begin
+      under_way <= 1'b0;
+      issues <= '0;
+    end else if (past) begin
+      if (written && written_addr == watch) under_way <= 1'b0;
+      if (issue && issue_addr == watch) begin
+        assert (!under_way);
+        under_way <= 1'b1;
+        issues <= issues + 1'b1;
+      end
+      if (issue) assert (slot && !abort);
+      if ($past(abort)) assert (!busy);
+      cover (issues == 4'd2 && busy);
+    end
+  end
+endmodule

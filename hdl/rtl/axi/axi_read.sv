@@ -1,0 +1,142 @@
+// The read half of the AXI4 slave: the oldest result, the scratch memory, DECERR elsewhere. A read never waits for the core.
+module axi_read #(
+    parameter int DATA_W = 512,
+    parameter int ADDR_W = 64,
+    parameter int ID_W = 6,
+    // Bursts that may wait.
+    parameter int ARQ = 32,
+    localparam int STRB_W = DATA_W / 8,
+    localparam int SIZE = $clog2(STRB_W),
+    localparam int RESULT_W = 8 * msm_regs_pkg::RESULT_BYTES,
+    localparam int SCRATCH_A = $clog2(msm_regs_pkg::SCRATCH_SIZE) - SIZE
+) (
+    input logic clk,
+    input logic rst_n,
+
+    input  logic [  ID_W-1:0] s_axi_arid,
+    input  logic [ADDR_W-1:0] s_axi_araddr,
+    input  logic [       7:0] s_axi_arlen,
+    input  logic [       2:0] s_axi_arsize,
+    input  logic [       1:0] s_axi_arburst,
+    input  logic              s_axi_arvalid,
+    output logic              s_axi_arready,
+    output logic [  ID_W-1:0] s_axi_rid,
+    output logic [DATA_W-1:0] s_axi_rdata,
+    output logic [       1:0] s_axi_rresp,
+    output logic              s_axi_rlast,
+    output logic              s_axi_rvalid,
+    input  logic              s_axi_rready,
+
+    // Zeros when there is none.
+    input logic [RESULT_W-1:0] result_data,
+
+    // Answers one cycle later, and holds its answer while `scratch_read` is low.
+    output logic                 scratch_read,
+    output logic [SCRATCH_A-1:0] scratch_addr,
+    input  logic [   DATA_W-1:0] scratch_data,
+
+    output logic err_decode
+);
+  localparam int LOW = $clog2(msm_regs_pkg::WINDOW_SIZE);
+  // Beats that hold a result.
+  localparam int BEATS = (RESULT_W + DATA_W - 1) / DATA_W;
+
+  logic [ID_W-1:0] id;
+  logic [ADDR_W-1:0] addr;
+  logic [7:0] len;
+  logic [2:0] size;
+  logic [1:0] burst;
+  logic ar_valid, ar_take;
+  logic [$clog2(ARQ+1)-1:0] ar_level;
+
+  sfifo #(
+      .W(ID_W + ADDR_W + 8 + 3 + 2),
+      .D(ARQ)
+  ) u_ar (
+      .clk,
+      .rst_n,
+      .flush(1'b0),
+      .s_data({s_axi_arid, s_axi_araddr, s_axi_arlen, s_axi_arsize, s_axi_arburst}),
+      .s_valid(s_axi_arvalid),
+      .s_ready(s_axi_arready),
+      .m_data({id, addr, len, size, burst}),
+      .m_valid(ar_valid),
+      .m_ready(ar_take),
+      .level(ar_level)
+  );
+
+  logic scalar, point, result, scratch, none;
+  axi_window #(
+      .ADDR_W(ADDR_W)
+  ) u_window (
+      .addr,
+      .scalar,
+      .point,
+      .result,
+      .scratch,
+      .none
+  );
+
+  // First stage: the address of the beat.
+  logic [7:0] beat;
+  logic [LOW-1:0] next_addr;
+  logic fetch_valid, fetch_ready;
+  wire [LOW-1:0] here = (beat == '0) ? addr[LOW-1:0] : next_addr;
+  wire [LOW-1:0] step = LOW'(1) << size;
+  wire linear = burst == msm_pkg::FIXED || burst == msm_pkg::INCR;
+  wire last = beat == len;
+  wire nowhere = none || scalar || point;
+  wire take = ar_valid && (!fetch_valid || fetch_ready);
+
+  assign ar_take = take && last;
+  assign scratch_read = take;
+  assign scratch_addr = here[SCRATCH_A+SIZE-1:SIZE];
+  assign err_decode = take && nowhere;
+
+  // A result is padded with zeros to whole beats, and zeros follow.
+  wire [LOW-SIZE-1:0] index = here[LOW-1:SIZE];
+  wire [BEATS*DATA_W-1:0] padded = (BEATS * DATA_W)'(result_data);
+
+  // Second stage: the beat, unless it comes from the scratch memory's own register.
+  logic [ID_W-1:0] fetch_id;
+  logic [DATA_W-1:0] fetch_data;
+  logic [1:0] fetch_resp;
+  logic fetch_last, fetch_scratch;
+
+  integer i;
+  always_ff @(posedge clk) begin
+    if (take) begin
+      next_addr <= (burst == msm_pkg::FIXED) ? here : (here & ~(step - 1'b1)) + step;
+      fetch_id <= id;
+      fetch_data <= '0;
+      for (i = 0; i < BEATS; i = i + 1)
+      if (result && linear && index == (LOW - SIZE)'(i)) fetch_data <= padded[DATA_W*i+:DATA_W];
+      fetch_resp <= nowhere ? msm_pkg::DECERR : linear ? msm_pkg::OKAY : msm_pkg::SLVERR;
+      fetch_last <= last;
+      fetch_scratch <= scratch && linear;
+    end
+    if (!rst_n) begin
+      beat <= '0;
+      fetch_valid <= 1'b0;
+    end else begin
+      if (take) beat <= last ? '0 : beat + 1'b1;
+      if (take) fetch_valid <= 1'b1;
+      else if (fetch_ready) fetch_valid <= 1'b0;
+    end
+  end
+
+  skid #(
+      .W(ID_W + DATA_W + 2 + 1)
+  ) u_r (
+      .clk,
+      .rst_n,
+      .s_data ({fetch_id, fetch_scratch ? scratch_data : fetch_data, fetch_resp, fetch_last}),
+      .s_valid(fetch_valid),
+      .s_ready(fetch_ready),
+      .m_data ({s_axi_rid, s_axi_rdata, s_axi_rresp, s_axi_rlast}),
+      .m_valid(s_axi_rvalid),
+      .m_ready(s_axi_rready)
+  );
+
+  wire unused = &{1'b0, ar_level, next_addr[SIZE-1:0], here[SIZE-1:0]};
+endmodule

@@ -1,0 +1,177 @@
+// The write half of the AXI4 slave: bursts in order, one B for each, every beat to the window of its burst.
+//
+// A beat for a FIFO without room waits, and with it everything behind it: AXI4 has one write channel. Whatever is not whole,
+// aligned beats (FIFO windows), not writable or at no window is swallowed up to WLAST and answered with an error.
+module axi_write #(
+    parameter int DATA_W = 512,
+    parameter int ADDR_W = 64,
+    parameter int ID_W = 6,
+    // Bursts that may wait.
+    parameter int AWQ = 32,
+    localparam int STRB_W = DATA_W / 8,
+    localparam int SIZE = $clog2(STRB_W),
+    localparam int SCRATCH_A = $clog2(msm_regs_pkg::SCRATCH_SIZE) - SIZE
+) (
+    input logic clk,
+    input logic rst_n,
+
+    input  logic [  ID_W-1:0] s_axi_awid,
+    input  logic [ADDR_W-1:0] s_axi_awaddr,
+    input  logic [       7:0] s_axi_awlen,
+    input  logic [       2:0] s_axi_awsize,
+    input  logic [       1:0] s_axi_awburst,
+    input  logic              s_axi_awvalid,
+    output logic              s_axi_awready,
+    input  logic [DATA_W-1:0] s_axi_wdata,
+    input  logic [STRB_W-1:0] s_axi_wstrb,
+    input  logic              s_axi_wlast,
+    input  logic              s_axi_wvalid,
+    output logic              s_axi_wready,
+    output logic [  ID_W-1:0] s_axi_bid,
+    output logic [       1:0] s_axi_bresp,
+    output logic              s_axi_bvalid,
+    input  logic              s_axi_bready,
+
+    // The queue of bursts is nearly full.
+    output logic wr_full,
+
+    output logic [DATA_W-1:0] data,
+    output logic              scalar_valid,
+    input  logic              scalar_ready,
+    output logic              point_valid,
+    input  logic              point_ready,
+
+    output logic                 scratch_write,
+    output logic [SCRATCH_A-1:0] scratch_addr,
+    output logic [   STRB_W-1:0] scratch_strb,
+
+    // The watchdog fired: FIFO windows answer SLVERR.
+    input  logic dropping,
+    output logic err_decode,
+    output logic err_strobe,
+    output logic err_wlast
+);
+  localparam int AW_W = ID_W + ADDR_W + 8 + 3 + 2;
+  localparam int LW = $clog2(AWQ + 1);
+  localparam int SCRATCH_B = SCRATCH_A + SIZE;
+
+  logic [ID_W-1:0] id;
+  logic [ADDR_W-1:0] addr;
+  logic [7:0] len;
+  logic [2:0] size;
+  logic [1:0] burst;
+  logic aw_valid, aw_take;
+  logic [LW-1:0] aw_level;
+
+  sfifo #(
+      .W(AW_W),
+      .D(AWQ)
+  ) u_aw (
+      .clk,
+      .rst_n,
+      .flush(1'b0),
+      .s_data({s_axi_awid, s_axi_awaddr, s_axi_awlen, s_axi_awsize, s_axi_awburst}),
+      .s_valid(s_axi_awvalid),
+      .s_ready(s_axi_awready),
+      .m_data({id, addr, len, size, burst}),
+      .m_valid(aw_valid),
+      .m_ready(aw_take),
+      .level(aw_level)
+  );
+  assign wr_full = aw_level >= LW'(AWQ - AWQ / 4);
+
+  logic [STRB_W-1:0] strb;
+  logic last, w_valid, w_take;
+
+  skid #(
+      .W(DATA_W + STRB_W + 1)
+  ) u_w (
+      .clk,
+      .rst_n,
+      .s_data ({s_axi_wdata, s_axi_wstrb, s_axi_wlast}),
+      .s_valid(s_axi_wvalid),
+      .s_ready(s_axi_wready),
+      .m_data ({data, strb, last}),
+      .m_valid(w_valid),
+      .m_ready(w_take)
+  );
+
+  logic b_ready;
+  logic [1:0] resp;
+
+  skid #(
+      .W(ID_W + 2)
+  ) u_b (
+      .clk,
+      .rst_n,
+      .s_data ({id, resp}),
+      .s_valid(aw_take),
+      .s_ready(b_ready),
+      .m_data ({s_axi_bid, s_axi_bresp}),
+      .m_valid(s_axi_bvalid),
+      .m_ready(s_axi_bready)
+  );
+
+  logic scalar, point, result, scratch, none;
+  axi_window #(
+      .ADDR_W(ADDR_W)
+  ) u_window (
+      .addr,
+      .scalar,
+      .point,
+      .result,
+      .scratch,
+      .none
+  );
+
+  // The burst at the head of the queue.
+  logic [8:0] beat;  // beats taken, 256 when too many
+  logic refused;  // one of them was
+  logic [SCRATCH_B-1:0] next_addr;
+
+  wire fifo = scalar || point;
+  wire linear = burst == msm_pkg::FIXED || burst == msm_pkg::INCR;
+  wire late = beat > {1'b0, len};
+  wire at_end = beat == {1'b0, len};
+  wire whole = linear && size == 3'(SIZE) && addr[SIZE-1:0] == '0 && (&strb);
+
+  wire bad_strobe = result || (fifo && !whole) || (scratch && !linear);
+  wire bad_last = (last != at_end) && !late;
+  wire refuse = refused || none || bad_strobe || (fifo && dropping) || late;
+
+  wire beat_valid = aw_valid && w_valid && (!last || b_ready);
+  assign scalar_valid = beat_valid && scalar && !refuse;
+  assign point_valid = beat_valid && point && !refuse;
+  assign w_take = beat_valid && (!scalar_valid || scalar_ready) && (!point_valid || point_ready);
+  assign aw_take = w_take && last;
+
+  always_comb begin
+    if (none) resp = msm_pkg::DECERR;
+    else if (refuse || bad_last) resp = msm_pkg::SLVERR;
+    else resp = msm_pkg::OKAY;
+  end
+
+  wire [SCRATCH_B-1:0] here = (beat == '0) ? addr[SCRATCH_B-1:0] : next_addr;
+  wire [SCRATCH_B-1:0] step = SCRATCH_B'(1) << size;
+  assign scratch_write = w_take && scratch && !refuse;
+  assign scratch_addr = here[SCRATCH_B-1:SIZE];
+  assign scratch_strb = strb;
+
+  assign err_decode = w_take && none;
+  assign err_strobe = w_take && bad_strobe && !late;
+  assign err_wlast = w_take && bad_last;
+
+  always_ff @(posedge clk) begin
+    // After an unaligned start, INCR goes on aligned.
+    if (w_take) next_addr <= (burst == msm_pkg::FIXED) ? here : (here & ~(step - 1'b1)) + step;
+    if (!rst_n) begin
+      beat <= '0;
+      refused <= 1'b0;
+    end else if (w_take) begin
+      beat <= last ? '0 : late ? beat : beat + 1'b1;
+      refused <= !last && (refuse || bad_last);
+    end
+  end
+
+  wire unused = &{1'b0, next_addr[SIZE-1:0], here[SIZE-1:0]};
+endmodule

@@ -1,0 +1,89 @@
+// AXI-Lite to one write strobe and one read strobe. A write that is not of all four bytes does nothing.
+module axil_slave (
+    input  logic        clk,
+    input  logic        rst_n,
+    input  logic [31:0] s_axil_awaddr,
+    input  logic        s_axil_awvalid,
+    output logic        s_axil_awready,
+    input  logic [31:0] s_axil_wdata,
+    input  logic [ 3:0] s_axil_wstrb,
+    input  logic        s_axil_wvalid,
+    output logic        s_axil_wready,
+    output logic [ 1:0] s_axil_bresp,
+    output logic        s_axil_bvalid,
+    input  logic        s_axil_bready,
+    input  logic [31:0] s_axil_araddr,
+    input  logic        s_axil_arvalid,
+    output logic        s_axil_arready,
+    output logic [31:0] s_axil_rdata,
+    output logic [ 1:0] s_axil_rresp,
+    output logic        s_axil_rvalid,
+    input  logic        s_axil_rready,
+
+    output logic        write,
+    output logic [31:0] write_addr,
+    output logic [31:0] write_data,
+    output logic        read,
+    output logic [31:0] read_addr,
+    // In the same cycle as `read`.
+    input  logic [31:0] read_data
+);
+  logic aw_valid, w_valid, ar_valid;
+  logic [3:0] strb;
+  wire b_free = !s_axil_bvalid || s_axil_bready;
+  wire r_free = !s_axil_rvalid || s_axil_rready;
+  wire write_go = aw_valid && w_valid && b_free;
+
+  skid #(
+      .W(32)
+  ) u_aw (
+      .clk,
+      .rst_n,
+      .s_data (s_axil_awaddr),
+      .s_valid(s_axil_awvalid),
+      .s_ready(s_axil_awready),
+      .m_data (write_addr),
+      .m_valid(aw_valid),
+      .m_ready(write_go)
+  );
+  skid #(
+      .W(36)
+  ) u_w (
+      .clk,
+      .rst_n,
+      .s_data ({s_axil_wdata, s_axil_wstrb}),
+      .s_valid(s_axil_wvalid),
+      .s_ready(s_axil_wready),
+      .m_data ({write_data, strb}),
+      .m_valid(w_valid),
+      .m_ready(write_go)
+  );
+  skid #(
+      .W(32)
+  ) u_ar (
+      .clk,
+      .rst_n,
+      .s_data (s_axil_araddr),
+      .s_valid(s_axil_arvalid),
+      .s_ready(s_axil_arready),
+      .m_data (read_addr),
+      .m_valid(ar_valid),
+      .m_ready(read)
+  );
+
+  assign write = write_go && (&strb);
+  assign read = ar_valid && r_free;
+  assign s_axil_bresp = msm_pkg::OKAY;
+  assign s_axil_rresp = msm_pkg::OKAY;
+
+  always_ff @(posedge clk) begin
+    if (read) s_axil_rdata <= read_data;
+    if (!rst_n) begin
+      s_axil_bvalid <= 1'b0;
+      s_axil_rvalid <= 1'b0;
+    end else begin
+      if (b_free) s_axil_bvalid <= write_go;
+      if (r_free) s_axil_rvalid <= read;
+    end
+  end
+endmodule

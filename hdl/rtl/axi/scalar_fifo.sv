@@ -1,0 +1,65 @@
+// The FIFO of scalars: written in beats, read in halves, lower half first. A task's scalars start on a beat, so what is left of a
+// beat after its last one is padding and is dropped.
+module scalar_fifo #(
+    parameter  int DATA_W = 512,
+    // In scalars, even.
+    parameter  int DEPTH = 1024,
+    localparam int LW = $clog2(DEPTH + 1)
+) (
+    input  logic                clk,
+    input  logic                rst_n,
+    input  logic                flush,
+    input  logic [  DATA_W-1:0] s_data,
+    input  logic                s_valid,
+    output logic                s_ready,
+    output logic [DATA_W/2-1:0] m_data,
+    output logic                m_valid,
+    input  logic                m_ready,
+    // The one at the output is its task's last; nobody will take the rest of a beat.
+    input  logic                m_last,
+    input  logic                abort,
+    output logic                padding,
+    output logic [      LW-1:0] level,
+    // What fits, in whole beats.
+    output logic [      LW-1:0] free
+);
+  localparam int BEATS = DEPTH / 2;
+  localparam int BW = $clog2(BEATS + 1);
+
+  initial if (DEPTH < 2 || DEPTH % 2 != 0) $error("scalar_fifo: DEPTH must be even, and at least 2");
+
+  logic [DATA_W-1:0] beat;
+  logic [BW-1:0] beats;
+  logic upper;
+
+  wire take = m_valid && m_ready;
+  wire done = take && (upper || m_last);
+  // Nothing is taken in the cycle of an abort.
+  wire forget = abort && upper;
+
+  assign padding = (take && !upper && m_last) || forget;
+  assign m_data = upper ? beat[DATA_W-1:DATA_W/2] : beat[DATA_W/2-1:0];
+  assign level = LW'({beats, 1'b0}) - LW'(upper);
+  assign free = LW'(DEPTH) - LW'({beats, 1'b0});
+
+  sfifo #(
+      .W(DATA_W),
+      .D(BEATS)
+  ) u_beats (
+      .clk,
+      .rst_n,
+      .flush,
+      .s_data,
+      .s_valid,
+      .s_ready,
+      .m_data (beat),
+      .m_valid,
+      .m_ready(done || forget),
+      .level  (beats)
+  );
+
+  always_ff @(posedge clk) begin
+    if (!rst_n || flush || done || forget) upper <= 1'b0;
+    else if (take) upper <= 1'b1;
+  end
+endmodule

@@ -1,0 +1,26 @@
+// Memory for bring-up: one write port with byte enables, one read port with a register. A reset leaves it alone.
+module scratch_ram #(
+    parameter  int DATA_W = 512,
+    parameter  int A = 14,
+    localparam int STRB_W = DATA_W / 8
+) (
+    input  logic              clk,
+    input  logic              write,
+    input  logic [     A-1:0] write_addr,
+    input  logic [STRB_W-1:0] write_strb,
+    input  logic [DATA_W-1:0] write_data,
+    input  logic              read,
+    input  logic [     A-1:0] read_addr,
+    output logic [DATA_W-1:0] read_data
+);
+  (* ram_style = "ultra" *)
+  logic [DATA_W-1:0] mem[0:(1<<A)-1];
+
+  integer i;
+  always_ff @(posedge clk) begin
+    if (write)
+      for (i = 0; i < STRB_W; i = i + 1)
+      if (write_strb[i]) mem[write_addr][8*i+:8] <= write_data[8*i+:8];
+    if (read) read_data <= mem[read_addr];
+  end
+endmodule

@@ -1,0 +1,29 @@
+// Ends a deadlock: one window is held up while the other FIFO is empty, which only what is queued behind could end. After `limit` such
+// cycles in a row, writes to the FIFO windows are dropped and refused until a flush. A limit of 0 waits for ever.
+module watchdog (
+    input  logic        clk,
+    input  logic        rst_n,
+    input  logic        flush,
+    input  logic [31:0] limit,
+    input  logic        scalar_stalled,
+    input  logic        scalars_empty,
+    input  logic        point_stalled,
+    input  logic        points_empty,
+    output logic        dropping,
+    output logic        fired
+);
+  logic [31:0] cycles;
+  wire deadlock = (scalar_stalled && points_empty) || (point_stalled && scalars_empty);
+
+  assign fired = deadlock && limit != '0 && cycles >= limit - 1'b1;
+
+  always_ff @(posedge clk) begin
+    if (!rst_n || flush) begin
+      cycles   <= '0;
+      dropping <= 1'b0;
+    end else begin
+      cycles <= (deadlock && !fired) ? cycles + 1'b1 : '0;
+      if (fired) dropping <= 1'b1;
+    end
+  end
+endmodule

@@ -1,0 +1,25 @@
+// Names that several modules share.
+package msm_pkg;
+  // AXI responses and bursts.
+  localparam logic [1:0] OKAY = 2'b00;
+  localparam logic [1:0] SLVERR = 2'b10;
+  localparam logic [1:0] DECERR = 2'b11;
+  localparam logic [1:0] FIXED = 2'b00;
+  localparam logic [1:0] INCR = 2'b01;
+
+  // How a field product is made: FP_IMPL.
+  localparam int FP_BEHAV = 0;  // the operator `*`
+  localparam int FP_TILED = 1;  // 26 x 17 tiles of one DSP48E2 each: what is synthesised
+  localparam int FP_DPI = 2;  // a C function, for fast simulation
+
+  // What an addition is for, and where its sum goes.
+  localparam logic [1:0] TO_BUCKET = 2'd0;
+  localparam logic [1:0] TO_ACC = 2'd1;
+  localparam logic [1:0] TO_SUM = 2'd2;
+  localparam logic [1:0] TO_CHAIN = 2'd3;
+
+  // Second operand of an addition to the chain.
+  localparam logic [1:0] ADD_SELF = 2'd0;
+  localparam logic [1:0] ADD_SUM = 2'd1;
+  localparam logic [1:0] ADD_BASE = 2'd2;
+endpackage

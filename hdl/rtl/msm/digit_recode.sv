@@ -1,0 +1,25 @@
+// One signed digit: the lowest C bits of a scalar and a carry become a digit in (-2^(C-1), 2^(C-1)] and a carry.
+// Bucket b holds the points of digits b + 1 and, negated, -(b + 1).
+module digit_recode #(
+    parameter int C = 13
+) (
+    input  logic [C-1:0] bits,
+    input  logic         carry_in,
+    output logic         zero,
+    output logic         negative,
+    output logic [C-2:0] bucket,
+    output logic         carry_out
+);
+  localparam logic [C:0] HALF = (C + 1)'(1) << (C - 1);
+
+  wire [C:0] raw = {1'b0, bits} + (C + 1)'(carry_in);
+  wire [C:0] magnitude = negative ? (HALF << 1) - raw : raw;
+  wire [C:0] below = magnitude - 1'b1;
+
+  assign negative = raw > HALF;
+  assign zero = magnitude == '0;
+  assign bucket = below[C-2:0];
+  assign carry_out = negative;
+
+  wire unused = &{1'b0, below[C:C-1]};
+endmodule

@@ -1,0 +1,41 @@
+// a + b or a - b in the domain [0, 2p), LAT cycles.
+module fp_addsub #(
+    parameter bit SUB = 1'b0,
+    parameter int LAT = 1,
+    parameter int FP_IMPL = msm_pkg::FP_BEHAV
+) (
+    input  logic         clk,
+    input  logic [255:0] a,
+    input  logic [255:0] b,
+    output logic [255:0] y
+);
+  logic [255:0] r;
+
+  generate
+    if (FP_IMPL == msm_pkg::FP_DPI) begin : g_dpi
+      fp_addsub_dpi #(
+          .SUB(SUB)
+      ) u_addsub (
+          .a,
+          .b,
+          .y(r)
+      );
+    end else begin : g_behav
+      // The result, unless it left the domain, and that with 2p put right.
+      wire [256:0] once = SUB ? {1'b0, a} - {1'b0, b} : {1'b0, a} + {1'b0, b};
+      wire [256:0] fixed = SUB ? once + {1'b0, bn254_pkg::P2} : once - {1'b0, bn254_pkg::P2};
+      // A sum that was in the domain becomes negative, a difference that was not is negative.
+      wire use_fixed = SUB ? once[256] : !fixed[256];
+      assign r = use_fixed ? fixed[255:0] : once[255:0];
+    end
+  endgenerate
+
+  delay #(
+      .W(256),
+      .N(LAT)
+  ) u_delay (
+      .clk,
+      .d(r),
+      .q(y)
+  );
+endmodule

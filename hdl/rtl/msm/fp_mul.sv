@@ -1,0 +1,42 @@
+// Montgomery product a b / 2^256 modulo p: inputs and output below 2p (4p < 2^256, so nothing is subtracted at the end).
+// A product each cycle, ML cycles later.
+module fp_mul #(
+    parameter int ML = 25,
+    parameter int FP_IMPL = msm_pkg::FP_TILED
+) (
+    input  logic         clk,
+    input  logic [255:0] a,
+    input  logic [255:0] b,
+    output logic [255:0] y
+);
+  generate
+    if (FP_IMPL == msm_pkg::FP_DPI) begin : g_dpi
+      fp_mul_dpi #(
+          .ML(ML)
+      ) u_mul (
+          .clk,
+          .a,
+          .b,
+          .y
+      );
+    end else if (FP_IMPL == msm_pkg::FP_TILED) begin : g_tiled
+      fp_mul_tiled #(
+          .ML(ML)
+      ) u_mul (
+          .clk,
+          .a,
+          .b,
+          .y
+      );
+    end else begin : g_behav
+      fp_mul_behav #(
+          .ML(ML)
+      ) u_mul (
+          .clk,
+          .a,
+          .b,
+          .y
+      );
+    end
+  endgenerate
+endmodule

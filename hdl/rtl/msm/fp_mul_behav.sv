@@ -1,0 +1,35 @@
+// `fp_mul` with the operator `*`.
+module fp_mul_behav #(
+    parameter int ML = 12
+) (
+    input  logic         clk,
+    input  logic [255:0] a,
+    input  logic [255:0] b,
+    output logic [255:0] y
+);
+  localparam int LEAST = 3;
+  initial if (ML < LEAST) $error("fp_mul_behav: ML must be at least 3");
+
+  logic [511:0] product, product_q;
+  logic [255:0] factor;
+  // The sum's lower half is zero: that is what `factor` is for.
+  logic [512:0] sum;
+
+  always_ff @(posedge clk) begin
+    product <= 512'(a) * 512'(b);
+    product_q <= product;
+    factor <= product[255:0] * bn254_pkg::NINV;
+    sum <= 513'(product_q) + 513'(512'(factor) * 512'(bn254_pkg::P));
+  end
+
+  delay #(
+      .W(256),
+      .N(ML - LEAST)
+  ) u_delay (
+      .clk,
+      .d(sum[511:256]),
+      .q(y)
+  );
+
+  wire unused = &{1'b0, sum[512], sum[255:0]};
+endmodule

@@ -1,0 +1,27 @@
+// `fp_mul` computed by C (`hdl/sim/cpp/fp.cpp`): for simulation with Verilator only.
+module fp_mul_dpi #(
+    parameter int ML = 12
+) (
+    input  logic         clk,
+    input  logic [255:0] a,
+    input  logic [255:0] b,
+    output logic [255:0] y
+);
+  import "DPI-C" pure function void msm_fp_mul(
+    input  bit [255:0] a,
+    input  bit [255:0] b,
+    output bit [255:0] y
+  );
+
+  bit [255:0] product;
+  always_comb msm_fp_mul(a, b, product);
+
+  delay #(
+      .W(256),
+      .N(ML)
+  ) u_delay (
+      .clk,
+      .d(product),
+      .q(y)
+  );
+endmodule

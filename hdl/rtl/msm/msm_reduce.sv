@@ -1,0 +1,141 @@
+// The additions that make one point of all buckets.
+//
+// Sums: from the top bucket down, for every window, sum += acc and acc += bucket, so that in the end sum holds the buckets each times
+// its digit. All windows go through the adder together, a step for each bucket; only a step waits for the one before.
+// Chain: the windows' sums by Horner's rule. Scale: scalars in Montgomery form were 2^256 times too large, so the result is
+// multiplied by 2^-256 modulo r, once a task, instead of every scalar.
+module msm_reduce #(
+    parameter  int C = 13,
+    localparam int W = bn254_pkg::SCALAR_BITS / C + 1,
+    localparam int A = $clog2(W << (C - 1)),
+    localparam int WW = $clog2(W)
+) (
+    input  logic          clk,
+    input  logic          rst_n,
+    input  logic          abort,
+    input  logic          start,
+    input  logic          montgomery,
+    output logic          busy,
+    // The adder takes something that is issued now; nothing is under way in it.
+    input  logic          slot,
+    input  logic          idle,
+    output logic          issue,
+    output logic [   1:0] to,
+    output logic [WW-1:0] window,
+    output logic [ A-1:0] bucket_addr,
+    // The first step: acc and sum are infinity.
+    output logic          first,
+    output logic [   1:0] operand,
+    // The chain takes over the top window's sum; the base takes over the chain.
+    output logic          load_chain,
+    output logic          load_base
+);
+  localparam int CW = $clog2(C + 1);
+  localparam logic [WW-1:0] TOP_WINDOW = WW'(W - 1);
+  // Below the top bit of R_INV.
+  localparam logic [7:0] FIRST_BIT = 8'd251;
+
+  typedef enum logic [2:0] {
+    IDLE,
+    SUMS,
+    STEP,
+    CHAIN,
+    CHAINED,
+    SCALE,
+    SCALED
+  } state_t;
+  state_t state;
+
+  logic [C-1:0] bucket;  // the top bit: all are in acc, sum follows
+  logic [CW-1:0] doublings;  // before the next window's sum is added
+  logic [7:0] scale_bit;
+  logic adds_base;  // what comes next for this bit
+
+  wire rest = bucket[C-1];
+  wire go = slot && idle;
+
+  assign bucket_addr = A'({window, bucket[C-2:0]});
+  assign busy = state != IDLE;
+  assign load_chain = state == STEP && idle && rest;
+  assign load_base = state == CHAINED && idle;
+
+  always_comb begin
+    issue = 1'b0;
+    operand = msm_pkg::ADD_SELF;
+    case (state)
+      SUMS: issue = slot;
+      CHAIN: begin
+        issue = go;
+        if (doublings == '0) operand = msm_pkg::ADD_SUM;
+      end
+      SCALE: begin
+        issue = go;
+        if (adds_base) operand = msm_pkg::ADD_BASE;
+      end
+      default: ;
+    endcase
+  end
+
+  always_ff @(posedge clk) begin
+    case (state)
+      IDLE:
+      if (start) begin
+        state <= SUMS;
+        bucket <= {1'b0, {(C - 1) {1'b1}}};
+        window <= '0;
+        to <= msm_pkg::TO_SUM;
+        first <= 1'b1;
+      end
+      SUMS:
+      if (slot) begin
+        if (to == msm_pkg::TO_SUM && !rest) begin
+          to <= msm_pkg::TO_ACC;
+        end else begin
+          to <= msm_pkg::TO_SUM;
+          window <= window + 1'b1;
+          if (window == TOP_WINDOW) state <= STEP;
+        end
+      end
+      STEP:
+      if (idle) begin
+        first <= 1'b0;
+        bucket <= bucket - 1'b1;
+        window <= '0;
+        state <= SUMS;
+        if (rest) begin
+          to <= msm_pkg::TO_CHAIN;
+          window <= TOP_WINDOW - 1'b1;
+          doublings <= CW'(C);
+          state <= CHAIN;
+        end
+      end
+      CHAIN:
+      if (go) begin
+        doublings <= doublings - 1'b1;
+        if (doublings == '0) begin
+          doublings <= CW'(C);
+          window <= window - 1'b1;
+          if (window == '0) state <= CHAINED;
+        end
+      end
+      CHAINED:
+      if (idle) begin
+        scale_bit <= FIRST_BIT;
+        adds_base <= 1'b0;
+        state <= montgomery ? SCALE : IDLE;
+      end
+      SCALE:
+      if (go) begin
+        if (bn254_pkg::R_INV[scale_bit] && !adds_base) begin
+          adds_base <= 1'b1;
+        end else begin
+          adds_base <= 1'b0;
+          scale_bit <= scale_bit - 1'b1;
+          if (scale_bit == '0) state <= SCALED;
+        end
+      end
+      default: if (idle) state <= IDLE;
+    endcase
+    if (!rst_n || abort) state <= IDLE;
+  end
+endmodule

@@ -1,0 +1,88 @@
+// Takes a task's pairs from the FIFOs, a scalar only together with its point, brings them into range and passes on those that add
+// something: coordinates below P, scalars below R, no point at infinity (0, 0), no scalar 0.
+//
+// 2^256 is less than 6 P and 6 R, so subtracting 4, 2 and 1 times the modulus where possible is a whole reduction.
+module pair_front (
+    input  logic         clk,
+    input  logic         rst_n,
+    // `start` begins a task of `count` pairs, `abort` ends it.
+    input  logic         start,
+    input  logic [ 31:0] count,
+    input  logic         abort,
+    input  logic [255:0] scalar_data,
+    input  logic         scalar_valid,
+    output logic         scalar_ready,
+    // This is the task's last one.
+    output logic         scalar_last,
+    input  logic [511:0] point_data,
+    input  logic         point_valid,
+    output logic         point_ready,
+    output logic [255:0] scalar,
+    output logic [255:0] x,
+    output logic [255:0] y,
+    output logic         valid,
+    input  logic         ready,
+    // Pairs still to be taken.
+    output logic [ 31:0] left,
+    // A pair could be taken.
+    output logic         hungry,
+    // Pairs are under way here.
+    output logic         busy
+);
+  localparam int STEPS = 3;
+
+  // Stage i is what comes out of step i - 1.
+  logic [255:0] s[0:STEPS], sx[0:STEPS], sy[0:STEPS];
+  logic [255:0] r[0:STEPS-1], rx[0:STEPS-1], ry[0:STEPS-1];
+  logic [STEPS:1] full;
+  logic adds;
+
+  wire move = !valid || ready;
+  wire take = hungry && scalar_valid && point_valid;
+
+  assign hungry = left != '0 && move && !abort;
+  assign scalar_ready = hungry && point_valid;
+  assign point_ready = hungry && scalar_valid;
+  assign scalar_last = left == 32'd1;
+
+  assign s[0] = scalar_data;
+  assign sx[0] = point_data[255:0];
+  assign sy[0] = point_data[511:256];
+
+  genvar i;
+  generate
+    for (i = 0; i < STEPS; i = i + 1) begin : g_step
+      mod_step #(.M(bn254_pkg::R << (STEPS - 1 - i))) u_s (.a(s[i]), .y(r[i]));
+      mod_step #(.M(bn254_pkg::P << (STEPS - 1 - i))) u_x (.a(sx[i]), .y(rx[i]));
+      mod_step #(.M(bn254_pkg::P << (STEPS - 1 - i))) u_y (.a(sy[i]), .y(ry[i]));
+      logic [255:0] qs, qx, qy;
+      always_ff @(posedge clk)
+        if (move) begin
+          qs <= r[i];
+          qx <= rx[i];
+          qy <= ry[i];
+        end
+      assign s[i+1]  = qs;
+      assign sx[i+1] = qx;
+      assign sy[i+1] = qy;
+    end
+  endgenerate
+
+  assign adds = r[STEPS-1] != '0 && (rx[STEPS-1] != '0 || ry[STEPS-1] != '0);
+  assign scalar = s[STEPS];
+  assign x = sx[STEPS];
+  assign y = sy[STEPS];
+  assign valid = full[STEPS];
+  assign busy = full != '0;
+
+  always_ff @(posedge clk) begin
+    if (!rst_n || abort) begin
+      full <= '0;
+      left <= '0;
+    end else begin
+      if (move) full <= {full[STEPS-1] && adds, full[STEPS-2:1], take};
+      if (start) left <= count;
+      else if (take) left <= left - 1'b1;
+    end
+  end
+endmodule

@@ -1,0 +1,42 @@
+// Which buckets have an addition under way. A bucket is busy while the numbers of its issues and of its write-backs differ, and as
+// at most one is under way, one bit of each number does: two memories with one writer each.
+module scoreboard #(
+    parameter  int DEPTH = 16,
+    localparam int A = $clog2(DEPTH)
+) (
+    input  logic         clk,
+    // After power-up, over all addresses, while nothing is issued.
+    input  logic         clear,
+    input  logic [A-1:0] clear_addr,
+    input  logic [A-1:0] first_addr,
+    output logic         first_busy,
+    input  logic [A-1:0] second_addr,
+    output logic         second_busy,
+    input  logic         issue,
+    input  logic [A-1:0] issue_addr,
+    input  logic         written,
+    input  logic [A-1:0] written_addr
+);
+  (* ram_style = "distributed" *)
+  logic issues[0:DEPTH-1];
+  (* ram_style = "distributed" *)
+  logic writes[0:DEPTH-1];
+
+  assign first_busy = issues[first_addr] ^ writes[first_addr];
+  assign second_busy = issues[second_addr] ^ writes[second_addr];
+
+  wire [A-1:0] at_issue = clear ? clear_addr : issue_addr;
+  wire [A-1:0] at_write = clear ? clear_addr : written_addr;
+  wire issue_bit = !clear && !issues[issue_addr];
+  wire write_bit = !clear && !writes[written_addr];
+
+  always_ff @(posedge clk) begin
+    if (clear || issue) issues[at_issue] <= issue_bit;
+    if (clear || written) writes[at_write] <= write_bit;
+  end
+
+`ifdef FORMAL_CLEARED
+  integer k;
+  initial for (k = 0; k < DEPTH; k = k + 1) {issues[k], writes[k]} = 2'b00;
+`endif
+endmodule

@@ -1,0 +1,77 @@
+// The 64-bit counters, side by side in the order of `pair_addr` in `msm_regs`, and the high-water marks.
+module msm_counters #(
+    parameter  int SC_DEPTH = 1024,
+    parameter  int PT_DEPTH = 1024,
+    localparam int SW = $clog2(SC_DEPTH + 1),
+    localparam int PW = $clog2(PT_DEPTH + 1)
+) (
+    input  logic            clk,
+    input  logic            rst_n,
+    input  logic            scalar_push,
+    input  logic            point_push,
+    input  logic            padding,
+    // The core takes a pair, could take one, works; pairs of its task still to take.
+    input  logic            take,
+    input  logic            hungry,
+    input  logic            working,
+    input  logic [    31:0] left,
+    // Its task ends.
+    input  logic            task_end,
+    input  logic            abort,
+    input  logic            scalar_valid,
+    input  logic            point_valid,
+    input  logic            scalar_stalled,
+    input  logic            point_stalled,
+    input  logic [  SW-1:0] scalars,
+    input  logic [  PW-1:0] points,
+    output logic [12*64-1:0] counts,
+    output logic [  SW-1:0] high_scalars,
+    output logic [  PW-1:0] high_points
+);
+  logic [63:0] phase1, pushed_scalars, pushed_points, consumed, cycles, busy;
+  logic [63:0] starve_scalar, starve_point, starve_both, stall_scalar, stall_point;
+  logic [63:0] phase1_clocks;  // of the task that takes pairs
+  logic taking;
+
+  assign counts = {
+    stall_point,
+    stall_scalar,
+    starve_both,
+    starve_point,
+    starve_scalar,
+    busy,
+    cycles,
+    consumed,
+    consumed,
+    pushed_points,
+    pushed_scalars,
+    phase1
+  };
+
+  always_ff @(posedge clk) begin
+    if (!rst_n) begin
+      {phase1, pushed_scalars, pushed_points, consumed, cycles, busy} <= '0;
+      {starve_scalar, starve_point, starve_both, stall_scalar, stall_point} <= '0;
+      {high_scalars, high_points} <= '0;
+      phase1_clocks <= '0;
+      taking <= 1'b0;
+    end else begin
+      cycles <= cycles + 1'b1;
+      pushed_scalars <= pushed_scalars + (scalar_push ? 64'd2 : 64'd0) - 64'(padding);
+      pushed_points <= pushed_points + 64'(point_push);
+      consumed <= consumed + 64'(take);
+      busy <= busy + 64'(working && (take || !hungry));
+      starve_scalar <= starve_scalar + 64'(hungry && !scalar_valid && point_valid);
+      starve_point <= starve_point + 64'(hungry && scalar_valid && !point_valid);
+      starve_both <= starve_both + 64'(hungry && !scalar_valid && !point_valid);
+      stall_scalar <= stall_scalar + 64'(scalar_stalled);
+      stall_point <= stall_point + 64'(point_stalled);
+      if (scalars > high_scalars) high_scalars <= scalars;
+      if (points > high_points) high_points <= points;
+      // From the first pair to the last.
+      taking <= (taking || take) && !task_end && !abort;
+      phase1_clocks <= taking ? phase1_clocks + 1'b1 : '0;
+      if (take && left == 32'd1) phase1 <= taking ? phase1_clocks + 1'b1 : '0;
+    end
+  end
+endmodule

@@ -1,0 +1,455 @@
+// The MSM design behind any shell: one AXI4 slave for data, one AXI-Lite slave for registers, one interrupt.
+//
+// Two windows behind one write channel lead into two FIFOs, from which the core takes pairs; see `hdl/README.md`.
+module msm_design #(
+    parameter int DATA_W = 512,
+    parameter int ADDR_W = 64,
+    parameter int ID_W = 6,
+    // Bursts that may wait, for reading and for writing.
+    parameter int AXI_QUEUE = 32,
+    // Depths of the FIFOs in scalars (even) and points.
+    parameter int SC_DEPTH = 1024,
+    parameter int PT_DEPTH = 1024,
+    // What the watchdog's register is after a reset, in cycles.
+    parameter int WATCHDOG = 1 << 26,
+    // Tasks that may be queued, the running one included, and results that may wait.
+    parameter int TASKS = 2,
+    parameter int RESULTS = 2,
+    parameter int MAX_ELEMENTS = 1 << 26,
+    parameter int CLOCK_KHZ = 250_000,
+    // 1: the core that computes no MSM, a pair each STUB_N cycles.
+    parameter int STUB = 0,
+    parameter int STUB_N = 16,
+    // The core: bits of a window, cycles of a product and a sum, cycles between additions, additions that may wait for their bucket.
+    parameter int C = 13,
+    parameter int ML = 25,
+    parameter int AL = 1,
+    parameter int II = 1,
+    parameter int RETRY = 64,
+    parameter int FP_IMPL = msm_pkg::FP_TILED,
+    localparam int STRB_W = DATA_W / 8
+) (
+    input logic clk,
+    input logic rst_n,
+
+    input  logic [  ID_W-1:0] s_axi_awid,
+    input  logic [ADDR_W-1:0] s_axi_awaddr,
+    input  logic [       7:0] s_axi_awlen,
+    input  logic [       2:0] s_axi_awsize,
+    input  logic [       1:0] s_axi_awburst,
+    input  logic              s_axi_awvalid,
+    output logic              s_axi_awready,
+    input  logic [DATA_W-1:0] s_axi_wdata,
+    input  logic [STRB_W-1:0] s_axi_wstrb,
+    input  logic              s_axi_wlast,
+    input  logic              s_axi_wvalid,
+    output logic              s_axi_wready,
+    output logic [  ID_W-1:0] s_axi_bid,
+    output logic [       1:0] s_axi_bresp,
+    output logic              s_axi_bvalid,
+    input  logic              s_axi_bready,
+    input  logic [  ID_W-1:0] s_axi_arid,
+    input  logic [ADDR_W-1:0] s_axi_araddr,
+    input  logic [       7:0] s_axi_arlen,
+    input  logic [       2:0] s_axi_arsize,
+    input  logic [       1:0] s_axi_arburst,
+    input  logic              s_axi_arvalid,
+    output logic              s_axi_arready,
+    output logic [  ID_W-1:0] s_axi_rid,
+    output logic [DATA_W-1:0] s_axi_rdata,
+    output logic [       1:0] s_axi_rresp,
+    output logic              s_axi_rlast,
+    output logic              s_axi_rvalid,
+    input  logic              s_axi_rready,
+    // The queue of write bursts is nearly full.
+    output logic              wr_full,
+
+    input  logic [31:0] s_axil_awaddr,
+    input  logic        s_axil_awvalid,
+    output logic        s_axil_awready,
+    input  logic [31:0] s_axil_wdata,
+    input  logic [ 3:0] s_axil_wstrb,
+    input  logic        s_axil_wvalid,
+    output logic        s_axil_wready,
+    output logic [ 1:0] s_axil_bresp,
+    output logic        s_axil_bvalid,
+    input  logic        s_axil_bready,
+    input  logic [31:0] s_axil_araddr,
+    input  logic        s_axil_arvalid,
+    output logic        s_axil_arready,
+    output logic [31:0] s_axil_rdata,
+    output logic [ 1:0] s_axil_rresp,
+    output logic        s_axil_rvalid,
+    input  logic        s_axil_rready,
+
+    // A level.
+    output logic irq
+);
+  localparam int SW = $clog2(SC_DEPTH + 1);
+  localparam int PW = $clog2(PT_DEPTH + 1);
+  localparam int SCRATCH_A = $clog2(msm_regs_pkg::SCRATCH_SIZE) - $clog2(STRB_W);
+
+  initial if (DATA_W != 512) $error("msm_design: a beat is a point, so DATA_W is 512");
+
+  // A soft reset leaves the AXI side alone: bursts that have begun end as they should.
+  logic soft_reset, core_rst_n;
+  always_ff @(posedge clk) core_rst_n <= rst_n && !soft_reset;
+
+  // ------------------------------------------------------------------------------------------------ AXI4, writing
+  logic [DATA_W-1:0] data;
+  logic scalar_push, scalar_room, point_push, point_room;
+  logic scratch_write, scratch_read;
+  logic [SCRATCH_A-1:0] scratch_write_addr, scratch_read_addr;
+  logic [STRB_W-1:0] scratch_strb;
+  logic [DATA_W-1:0] scratch_data;
+  logic dropping, err_write_decode, err_read_decode, err_strobe, err_wlast, err_watchdog;
+
+  axi_write #(
+      .DATA_W(DATA_W),
+      .ADDR_W(ADDR_W),
+      .ID_W(ID_W),
+      .AWQ(AXI_QUEUE)
+  ) u_write (
+      .clk,
+      .rst_n,
+      .s_axi_awid,
+      .s_axi_awaddr,
+      .s_axi_awlen,
+      .s_axi_awsize,
+      .s_axi_awburst,
+      .s_axi_awvalid,
+      .s_axi_awready,
+      .s_axi_wdata,
+      .s_axi_wstrb,
+      .s_axi_wlast,
+      .s_axi_wvalid,
+      .s_axi_wready,
+      .s_axi_bid,
+      .s_axi_bresp,
+      .s_axi_bvalid,
+      .s_axi_bready,
+      .wr_full,
+      .data,
+      .scalar_valid(scalar_push),
+      .scalar_ready(scalar_room),
+      .point_valid(point_push),
+      .point_ready(point_room),
+      .scratch_write,
+      .scratch_addr(scratch_write_addr),
+      .scratch_strb,
+      .dropping,
+      .err_decode(err_write_decode),
+      .err_strobe,
+      .err_wlast
+  );
+
+  // ------------------------------------------------------------------------------------------------ AXI4, reading
+  logic result_valid;
+  logic [767:0] result_data;
+  axi_read #(
+      .DATA_W(DATA_W),
+      .ADDR_W(ADDR_W),
+      .ID_W(ID_W),
+      .ARQ(AXI_QUEUE)
+  ) u_read (
+      .clk,
+      .rst_n,
+      .s_axi_arid,
+      .s_axi_araddr,
+      .s_axi_arlen,
+      .s_axi_arsize,
+      .s_axi_arburst,
+      .s_axi_arvalid,
+      .s_axi_arready,
+      .s_axi_rid,
+      .s_axi_rdata,
+      .s_axi_rresp,
+      .s_axi_rlast,
+      .s_axi_rvalid,
+      .s_axi_rready,
+      .result_data(result_valid ? result_data : 768'd0),
+      .scratch_read,
+      .scratch_addr(scratch_read_addr),
+      .scratch_data,
+      .err_decode(err_read_decode)
+  );
+  scratch_ram #(
+      .DATA_W(DATA_W),
+      .A(SCRATCH_A)
+  ) u_scratch (
+      .clk,
+      .write(scratch_write),
+      .write_addr(scratch_write_addr),
+      .write_strb(scratch_strb),
+      .write_data(data),
+      .read(scratch_read),
+      .read_addr(scratch_read_addr),
+      .read_data(scratch_data)
+  );
+
+  // ------------------------------------------------------------------------------------------------ FIFOs
+  logic abort, flush, padding;
+  logic [255:0] scalar_data;
+  logic [511:0] point_data;
+  logic scalar_valid, scalar_ready, scalar_last, point_valid, point_ready;
+  logic [SW-1:0] scalars, free_scalars, high_scalars;
+  logic [PW-1:0] points, high_points;
+  wire scalar_stalled = scalar_push && !scalar_room;
+  wire point_stalled = point_push && !point_room;
+  wire take = scalar_valid && scalar_ready;
+
+  scalar_fifo #(
+      .DATA_W(DATA_W),
+      .DEPTH (SC_DEPTH)
+  ) u_scalars (
+      .clk,
+      .rst_n(core_rst_n),
+      .flush,
+      .s_data(data),
+      .s_valid(scalar_push),
+      .s_ready(scalar_room),
+      .m_data(scalar_data),
+      .m_valid(scalar_valid),
+      .m_ready(scalar_ready),
+      .m_last(scalar_last),
+      .abort,
+      .padding,
+      .level(scalars),
+      .free(free_scalars)
+  );
+  sfifo #(
+      .W(DATA_W),
+      .D(PT_DEPTH)
+  ) u_points (
+      .clk,
+      .rst_n  (core_rst_n),
+      .flush,
+      .s_data (data),
+      .s_valid(point_push),
+      .s_ready(point_room),
+      .m_data (point_data),
+      .m_valid(point_valid),
+      .m_ready(point_ready),
+      .level  (points)
+  );
+
+  logic [31:0] watchdog_limit;
+  watchdog u_watchdog (
+      .clk,
+      .rst_n(core_rst_n),
+      .flush,
+      .limit(watchdog_limit),
+      .scalar_stalled,
+      .scalars_empty(scalars == '0),
+      .point_stalled,
+      .points_empty(points == '0),
+      .dropping,
+      .fired(err_watchdog)
+  );
+
+  // ------------------------------------------------------------------------------------------------ core
+  logic task_push, task_push_montgomery, task_valid, task_montgomery;
+  logic [31:0] task_push_count, task_push_label, task_count;
+  logic done_valid, done_ready, result_pop;
+  logic [767:0] done_data;
+  logic [31:0] result_label, left;
+  logic hungry, working, reducing;
+  logic [$clog2(TASKS+1)-1:0] tasks;
+  logic [$clog2(RESULTS+1)-1:0] results;
+
+  task_queue #(
+      .TASKS  (TASKS),
+      .RESULTS(RESULTS)
+  ) u_queue (
+      .clk,
+      .rst_n(core_rst_n),
+      .abort,
+      .push(task_push),
+      .push_count(task_push_count),
+      .push_label(task_push_label),
+      .push_montgomery(task_push_montgomery),
+      .task_valid,
+      .task_count,
+      .task_montgomery,
+      .done_data,
+      .done_valid,
+      .done_ready,
+      .result_data,
+      .result_label,
+      .result_valid,
+      .result_pop,
+      .tasks,
+      .results
+  );
+
+  generate
+    if (STUB != 0) begin : g_stub
+      msm_core_stub #(
+          .STUB_N(STUB_N)
+      ) u_core (
+          .clk,
+          .rst_n(core_rst_n),
+          .abort,
+          .task_valid,
+          .task_count,
+          .scalar_data,
+          .scalar_valid,
+          .scalar_ready,
+          .scalar_last,
+          .point_data,
+          .point_valid,
+          .point_ready,
+          .result_data(done_data),
+          .result_valid(done_valid),
+          .result_ready(done_ready),
+          .left,
+          .hungry,
+          .working,
+          .reducing
+      );
+      wire unused = &{1'b0, task_montgomery};
+    end else begin : g_real
+      msm_core #(
+          .C(C),
+          .ML(ML),
+          .AL(AL),
+          .II(II),
+          .RETRY(RETRY),
+          .FP_IMPL(FP_IMPL)
+      ) u_core (
+          .clk,
+          .rst_n(core_rst_n),
+          .abort,
+          .task_valid,
+          .task_count,
+          .task_montgomery,
+          .scalar_data,
+          .scalar_valid,
+          .scalar_ready,
+          .scalar_last,
+          .point_data,
+          .point_valid,
+          .point_ready,
+          .result_data(done_data),
+          .result_valid(done_valid),
+          .result_ready(done_ready),
+          .left,
+          .hungry,
+          .working,
+          .reducing
+      );
+    end
+  endgenerate
+
+  // ------------------------------------------------------------------------------------------------ registers
+  logic [12*64-1:0] counts;
+  msm_counters #(
+      .SC_DEPTH(SC_DEPTH),
+      .PT_DEPTH(PT_DEPTH)
+  ) u_counters (
+      .clk,
+      .rst_n(core_rst_n),
+      .scalar_push(scalar_push && scalar_room),
+      .point_push(point_push && point_room),
+      .padding,
+      .take,
+      .hungry,
+      .working,
+      .left,
+      .task_end(done_valid && done_ready),
+      .abort,
+      .scalar_valid,
+      .point_valid,
+      .scalar_stalled,
+      .point_stalled,
+      .scalars,
+      .points,
+      .counts,
+      .high_scalars,
+      .high_points
+  );
+
+  logic write, read;
+  logic [31:0] write_addr, write_data, read_addr, read_data;
+  axil_slave u_axil (
+      .clk,
+      .rst_n,
+      .s_axil_awaddr,
+      .s_axil_awvalid,
+      .s_axil_awready,
+      .s_axil_wdata,
+      .s_axil_wstrb,
+      .s_axil_wvalid,
+      .s_axil_wready,
+      .s_axil_bresp,
+      .s_axil_bvalid,
+      .s_axil_bready,
+      .s_axil_araddr,
+      .s_axil_arvalid,
+      .s_axil_arready,
+      .s_axil_rdata,
+      .s_axil_rresp,
+      .s_axil_rvalid,
+      .s_axil_rready,
+      .write,
+      .write_addr,
+      .write_data,
+      .read,
+      .read_addr,
+      .read_data
+  );
+
+  msm_regs #(
+      .C(C),
+      .II(II),
+      .STUB(STUB),
+      .SC_DEPTH(SC_DEPTH),
+      .PT_DEPTH(PT_DEPTH),
+      .TASKS(TASKS),
+      .RESULTS(RESULTS),
+      .CLOCK_KHZ(CLOCK_KHZ),
+      .MAX_ELEMENTS(MAX_ELEMENTS),
+      .WATCHDOG(WATCHDOG)
+  ) u_regs (
+      .clk,
+      .rst_n(core_rst_n),
+      .write,
+      .write_addr,
+      .write_data,
+      .read,
+      .read_addr,
+      .read_data,
+      .irq,
+      .task_push,
+      .task_count(task_push_count),
+      .task_label(task_push_label),
+      .task_montgomery(task_push_montgomery),
+      .result_pop,
+      .abort,
+      .flush,
+      .soft_reset,
+      .watchdog_limit,
+      .tasks(32'(tasks)),
+      .results(32'(results)),
+      .result_valid,
+      .result_label,
+      .result_data,
+      .result_new(done_valid && done_ready),
+      .left,
+      .reducing,
+      .scalars(32'(scalars)),
+      .points(32'(points)),
+      .free_scalars(32'(free_scalars)),
+      .free_points(32'(PT_DEPTH) - 32'(points)),
+      .high_scalars(32'(high_scalars)),
+      .high_points(32'(high_points)),
+      .scalar_stalled,
+      .point_stalled,
+      .dropping,
+      .err_decode(err_write_decode || err_read_decode),
+      .err_strobe,
+      .err_wlast,
+      .err_watchdog,
+      .counts
+  );
+endmodule

@@ -1,0 +1,164 @@
+//! Verilator makes C++ of the design, in each of the variants of [`VARIANTS`], and `cc` compiles it.
+
+use std::env;
+use std::ffi::OsStr;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
+
+/// A top module with its parameters, and the file that hands it to Rust. `lib.rs` names the same.
+struct Variant {
+    name: &'static str,
+    top: &'static str,
+    parameters: &'static [&'static str],
+    shim: &'static str,
+}
+
+const fn design(name: &'static str, parameters: &'static [&'static str]) -> Variant {
+    Variant { name, top: "msm_design", parameters, shim: "design.cpp" }
+}
+
+const fn unit(name: &'static str) -> Variant {
+    Variant { name, top: name, parameters: &[], shim: "unit.cpp" }
+}
+
+/// FP_IMPL: 0 is the operator `*`, 2 is C.
+const VARIANTS: &[Variant] = &[
+    design("full", &["C=13", "ML=33", "AL=2", "FP_IMPL=2"]),
+    design("small", &["C=8", "ML=12", "FP_IMPL=2"]),
+    design("halved", &["C=7", "ML=12", "II=2", "RETRY=4", "FP_IMPL=2", "SC_DEPTH=64", "PT_DEPTH=32"]),
+    design("pure", &["C=8", "ML=12", "FP_IMPL=0"]),
+    design("stub", &["STUB=1"]),
+    design("stub_deep", &["STUB=1", "SC_DEPTH=4096", "PT_DEPTH=4096"]),
+    unit("unit_fp_mul"),
+    unit("unit_ec_add"),
+    unit("unit_parts"),
+];
+
+/// Packages come before the modules that use them.
+const PACKAGES: [&str; 3] = ["common/msm_regs_pkg.sv", "common/msm_pkg.sv", "msm/bn254_pkg.sv"];
+const FOLDERS: [&str; 4] = ["common", "axi", "msm", "top"];
+
+fn main() {
+    let here = PathBuf::from(variable("CARGO_MANIFEST_DIR"));
+    let out = PathBuf::from(variable("OUT_DIR"));
+    let rtl = here.join("../rtl");
+    for source in [rtl.as_path(), &here.join("sv"), &here.join("cpp"), Path::new("build.rs")] {
+        println!("cargo::rerun-if-changed={}", source.display());
+    }
+    println!("cargo::rerun-if-env-changed=PATH");
+    let trace = env::var_os("CARGO_FEATURE_TRACE").is_some();
+    let runtime = PathBuf::from(verilator(&[OsStr::new("--getenv"), OsStr::new("VERILATOR_ROOT")]).trim());
+    let runtime = runtime.join("include");
+
+    let mut common = compiler(&runtime, trace);
+    for file in ["verilated.cpp", "verilated_threads.cpp", "verilated_dpi.cpp"] {
+        common.file(runtime.join(file));
+    }
+    if trace {
+        common.file(runtime.join("verilated_fst_c.cpp"));
+        println!("cargo::rustc-link-lib=z");
+    }
+    common.file(here.join("cpp/fp.cpp")).compile("verilated");
+
+    // One compiler at a time would leave processors idle: most variants are one large file.
+    let next = AtomicUsize::new(0);
+    thread::scope(|scope| {
+        for _ in 0..thread::available_parallelism().map_or(1, usize::from) {
+            scope.spawn(|| {
+                while let Some(variant) = VARIANTS.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    build(variant, &here, &out, &runtime, trace);
+                }
+            });
+        }
+    });
+    for variant in VARIANTS {
+        println!("cargo::rustc-link-search=native={}", out.join(variant.name).display());
+        println!("cargo::rustc-link-lib=static=model_{}", variant.name);
+    }
+    println!("cargo::rustc-link-search=native={}", out.display());
+    // After its users, for linkers that look at each archive once.
+    println!("cargo::rustc-link-lib=static=verilated");
+    println!("cargo::rustc-link-lib=stdc++");
+}
+
+fn build(variant: &Variant, here: &Path, out: &Path, runtime: &Path, trace: bool) {
+    let folder = out.join(variant.name);
+    verilate(variant, here, &folder, trace);
+    let mut build = compiler(runtime, trace);
+    build.include(&folder).files(cpp_files(&folder)).file(here.join("cpp").join(variant.shim));
+    build.define("MODEL", Some(format!("V{}", variant.name).as_str()));
+    build.define("HEADER", Some(format!("\"V{}.h\"", variant.name).as_str()));
+    build.define("NAME(x)", Some(format!("{}_##x", variant.name).as_str()));
+    if variant.parameters.contains(&"STUB=1") {
+        build.define("STUB_ROOT", Some(format!("\"V{}___024root.h\"", variant.name).as_str()));
+    }
+    // The same shim is compiled for several variants at once.
+    build.out_dir(&folder).compile(&format!("model_{}", variant.name));
+}
+
+fn verilate(variant: &Variant, here: &Path, folder: &Path, trace: bool) {
+    let rtl = here.join("../rtl");
+    // Files of an earlier run that this one does not write would be compiled too.
+    let _ = fs::remove_dir_all(folder);
+    let mut arguments: Vec<String> = vec![];
+    let mut add = |word: String| arguments.push(word);
+    for flag in ["--cc", "-O3", "--no-assert", "-Wno-fatal", "-Wno-lint", "--output-split", "20000"] {
+        add(flag.into());
+    }
+    for flag in ["--x-assign", "fast", "--x-initial", "fast", "--top-module", variant.top] {
+        add(flag.into());
+    }
+    if trace {
+        add("--trace-fst".into());
+    }
+    add("--prefix".into());
+    add(format!("V{}", variant.name));
+    add("-Mdir".into());
+    add(folder.display().to_string());
+    variant.parameters.iter().for_each(|parameter| add(format!("-G{parameter}")));
+    for name in FOLDERS {
+        add("-y".into());
+        add(rtl.join(name).display().to_string());
+    }
+    PACKAGES.iter().for_each(|name| add(rtl.join(name).display().to_string()));
+    let top = format!("{}.sv", variant.top);
+    let top = if variant.shim == "unit.cpp" { here.join("sv").join(top) } else { rtl.join("top").join(top) };
+    add(top.display().to_string());
+    verilator(&arguments);
+}
+
+fn verilator(arguments: &[impl AsRef<OsStr>]) -> String {
+    let output = Command::new("verilator").args(arguments).output().unwrap_or_else(|error| {
+        panic!("verilator does not start ({error}); on Debian and Ubuntu: sudo apt-get install -y verilator")
+    });
+    assert!(output.status.success(), "verilator: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+fn compiler(runtime: &Path, trace: bool) -> cc::Build {
+    let mut build = cc::Build::new();
+    build.cpp(true).std("c++17").warnings(false).cargo_warnings(false).debug(false).cargo_metadata(false);
+    // A simulation is all hot path, whatever the profile.
+    build.opt_level(3).include(runtime).include(runtime.join("vltstd"));
+    for (name, value) in [("VM_COVERAGE", "0"), ("VM_SC", "0"), ("VL_TIME_CONTEXT", "1")] {
+        build.define(name, value);
+    }
+    build.define("VM_TRACE", if trace { "1" } else { "0" });
+    build.define("VM_TRACE_FST", if trace { "1" } else { "0" });
+    build
+}
+
+fn cpp_files(folder: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(folder).expect("verilator made a folder");
+    let mut files: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
+    files.retain(|path| path.extension().is_some_and(|end| end == "cpp"));
+    files.sort();
+    files
+}
+
+fn variable(name: &str) -> String {
+    env::var(name).unwrap_or_else(|_| panic!("cargo sets {name}"))
+}

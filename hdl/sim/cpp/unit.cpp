@@ -1,0 +1,40 @@
+// A test top with the ports clk, rst_n, in and out. MODEL, HEADER and NAME come from `build.rs`.
+#include HEADER
+#include <verilated.h>
+#include <cstring>
+
+namespace {
+struct Sim {
+    VerilatedContext context;
+    MODEL top{&context};
+};
+}  // namespace
+
+extern "C" {
+void* NAME(new)() { return new Sim; }
+
+void NAME(free)(void* raw) {
+    Sim* sim = static_cast<Sim*>(raw);
+    sim->top.final();
+    delete sim;
+}
+
+// One clock: `in` before the edge, `out` as it was at it. Both are whole 32-bit words.
+void NAME(step)(void* raw, const uint8_t* in, uint8_t* out, int rst_n) {
+    MODEL& top = static_cast<Sim*>(raw)->top;
+    memcpy(&top.in[0], in, sizeof top.in);
+    top.rst_n = rst_n;
+    top.clk = 0;
+    top.eval();
+    memcpy(out, &top.out[0], sizeof top.out);
+    top.clk = 1;
+    top.eval();
+}
+
+// Bytes of `in` and `out`.
+void NAME(sizes)(void* raw, uint64_t* in, uint64_t* out) {
+    MODEL& top = static_cast<Sim*>(raw)->top;
+    *in = sizeof top.in;
+    *out = sizeof top.out;
+}
+}

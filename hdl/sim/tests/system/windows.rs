@@ -1,0 +1,159 @@
+//! What the AXI side answers.
+
+use crate::bench::{Bench, PATIENCE};
+use xdma::regs::msm::*;
+use xdma_rtl::{Burst, Model, Response, Variant};
+
+#[test]
+fn windows_answer_what_the_map_says() {
+    let mut bench = Bench::new(Variant::Stub);
+    assert_eq!(bench.write(SCALAR_WINDOW + 32, &[0; 64]), Response::SlaveError);
+    assert_eq!(bench.write(POINT_WINDOW, &[0; 65]), Response::SlaveError);
+    assert_eq!(bench.write(RESULT_WINDOW, &[0; 64]), Response::SlaveError);
+    assert_eq!(bench.get(ERRORS), Errors::STROBE.bits());
+    bench.set(ERRORS, u32::MAX);
+    for address in [0, SCALAR_WINDOW - 64, 0x3000_0000, 0x6000_0000, 1 << 40, u64::MAX - 63] {
+        assert_eq!(bench.write(address, &[0; 64]), Response::DecodeError, "{address:#x}");
+    }
+    assert_eq!(bench.get(ERRORS), Errors::DECODE.bits());
+    bench.set(ERRORS, u32::MAX);
+    assert_eq!(bench.get(ERRORS), 0);
+    assert_eq!(bench.read(SCALAR_WINDOW, Burst::Increment, 128).0, Response::DecodeError);
+    assert_eq!(bench.get(ERRORS), Errors::DECODE.bits());
+    assert_eq!(bench.read(RESULT_WINDOW, Burst::Increment, 128), (Response::Okay, vec![0; 128]));
+    assert_eq!(
+        bench.read(RESULT_WINDOW + 0xf00_0000, Burst::Increment, 4096),
+        (Response::Okay, vec![0; 4096])
+    );
+    // Window addresses alias.
+    bench.set(CTRL, Ctrl::FLUSH.bits());
+    assert_eq!(bench.write(SCALAR_WINDOW + WINDOW_SIZE - 64, &[0; 64]), Response::Okay);
+    assert_eq!(bench.get(SCALARS_IN_FIFO), 2);
+}
+
+#[test]
+fn scratch_memory_takes_any_bytes_wraps_and_survives_a_reset() {
+    let mut bench = Bench::new(Variant::Stub);
+    let bytes: Vec<u8> = (0..200).collect();
+    let end = SCRATCH_WINDOW + SCRATCH_SIZE;
+    assert_eq!(bench.write(end - 64, &[0x77; 64]), Response::Okay);
+    assert_eq!(bench.write(end + 2 * SCRATCH_SIZE - 50, &bytes[..50]), Response::Okay);
+    assert_eq!(bench.write(SCRATCH_WINDOW, &bytes[50..]), Response::Okay);
+    bench.set(CTRL, Ctrl::SOFT_RESET.bits());
+    assert_eq!(bench.read(end - 51, Burst::Increment, 51).1, [&[0x77], &bytes[..50]].concat());
+    assert_eq!(bench.read(SCRATCH_WINDOW, Burst::Increment, 150).1, bytes[50..]);
+    let page: Vec<u8> = (0..4096).map(|i| (i * 7 + i / 256) as u8).collect();
+    assert_eq!(bench.write(SCRATCH_WINDOW + 0x3000, &page), Response::Okay);
+    assert_eq!(bench.read(SCRATCH_WINDOW + 0x3003, Burst::Increment, 4000).1, page[3..4003]);
+    // In a fixed burst the last beat stays.
+    let tag = bench.master.write(0, SCRATCH_WINDOW, Burst::Fixed, &page[..256]);
+    assert!(bench.master.finish(PATIENCE));
+    assert_eq!(bench.master.written(tag), Some(Response::Okay));
+    assert_eq!(bench.read(SCRATCH_WINDOW, Burst::Increment, 64).1, page[192..256]);
+    assert_eq!(bench.read(SCRATCH_WINDOW + 64, Burst::Increment, 64).1, bytes[114..178]);
+    assert_eq!(bench.read(SCRATCH_WINDOW, Burst::Fixed, 128).1, [&page[192..256], &page[192..256]].concat());
+    assert_eq!(bench.get(ERRORS), 0);
+}
+
+/// Strobe and WLAST of each beat.
+type Beats = &'static [(u64, bool)];
+
+/// A burst as a broken master sends it.
+fn broken(model: &mut Model, address: u64, len: u8, size: u8, burst: u8, beats: Beats) -> u8 {
+    let ports = &mut model.ports;
+    (ports.awaddr, ports.awlen, ports.awsize, ports.awburst, ports.awid) = (address, len, size, burst, 9);
+    ports.awvalid = 1;
+    let mut beats = beats.iter();
+    let mut load = |model: &mut Model| match beats.next() {
+        Some((strobe, last)) => {
+            (model.ports.wstrb, model.ports.wlast, model.ports.wvalid) = (*strobe, *last as u8, 1);
+        }
+        None => model.ports.wvalid = 0,
+    };
+    load(model);
+    for _ in 0..1000 {
+        model.step();
+        if model.ports.awready != 0 {
+            model.ports.awvalid = 0;
+        }
+        if model.ports.wvalid & model.ports.wready != 0 {
+            load(model);
+        }
+        if model.ports.bvalid != 0 {
+            assert_eq!(model.ports.bid, 9);
+            return model.ports.bresp;
+        }
+    }
+    panic!("no B");
+}
+
+#[test]
+fn broken_bursts_are_answered_counted_and_leave_no_trace() {
+    const ALL: u64 = u64::MAX;
+    let (okay, error) = (0, 2);
+    let cases: [(&str, u8, u8, u8, Beats, u8, Errors, u32); 9] = [
+        ("whole", 1, 6, 1, &[(ALL, false), (ALL, true)], okay, Errors::empty(), 2),
+        ("fixed", 1, 6, 0, &[(ALL, false), (ALL, true)], okay, Errors::empty(), 2),
+        ("wrap", 1, 6, 2, &[(ALL, false), (ALL, true)], error, Errors::STROBE, 0),
+        ("narrow", 1, 5, 1, &[(ALL, false), (ALL, true)], error, Errors::STROBE, 0),
+        ("a hole", 2, 6, 1, &[(ALL, false), (ALL - 2, false), (ALL, true)], error, Errors::STROBE, 1),
+        ("nothing", 0, 6, 1, &[(0, true)], error, Errors::STROBE, 0),
+        ("short", 3, 6, 1, &[(ALL, false), (ALL, true)], error, Errors::WLAST, 2),
+        ("long", 0, 6, 1, &[(ALL, false), (ALL, false), (ALL, true)], error, Errors::WLAST, 1),
+        ("after them", 0, 6, 1, &[(ALL, true)], okay, Errors::empty(), 1),
+    ];
+    let mut bench = Bench::new(Variant::Stub);
+    for (what, len, size, burst, beats, response, errors, pushed) in cases {
+        let answer = broken(bench.master.model(), POINT_WINDOW, len, size, burst, beats);
+        assert_eq!(answer, response, "{what}");
+        assert_eq!(bench.get(ERRORS), errors.bits(), "{what}");
+        assert_eq!(bench.get(POINTS_IN_FIFO), pushed, "{what}");
+        bench.set(ERRORS, u32::MAX);
+        bench.set(CTRL, Ctrl::FLUSH.bits());
+    }
+    assert_eq!(bench.get(IRQ_STATUS), Irq::ERROR.bits());
+}
+
+#[test]
+fn data_before_its_address_waits_for_it() {
+    let mut model = Model::new(Variant::Stub);
+    (model.ports.wvalid, model.ports.wlast) = (1, 1);
+    for _ in 0..20 {
+        model.step();
+        assert_eq!(model.ports.bvalid, 0);
+    }
+    (model.ports.awvalid, model.ports.awaddr, model.ports.awid) = (1, POINT_WINDOW, 4);
+    // Of the beats that were taken meanwhile, the first is this burst's.
+    model.step();
+    (model.ports.awvalid, model.ports.wvalid) = (0, 0);
+    let answered = (0..20).any(|_| {
+        model.step();
+        model.ports.bvalid != 0 && model.ports.bid == 4 && model.ports.bresp == 0
+    });
+    assert!(answered);
+}
+
+#[test]
+fn answers_wait_for_a_master_that_is_not_ready() {
+    let mut bench = Bench::new(Variant::Stub);
+    let model = bench.master.model();
+    model.ports.bready = 0;
+    (model.ports.awvalid, model.ports.awaddr, model.ports.awlen) = (1, SCRATCH_WINDOW, 0);
+    (model.ports.wvalid, model.ports.wlast) = (1, 1);
+    let (mut addresses, mut beats) = (0, 0);
+    for _ in 0..200 {
+        model.step();
+        addresses += model.ports.awready as u32;
+        beats += model.ports.wready as u32;
+        assert!(model.ports.wr_full != 0 || addresses < 30, "a full queue says so");
+    }
+    // Two answers in the skid buffer, the rest waits: 32 queued addresses and one at their head, and two beats.
+    assert_eq!((addresses, beats), (34, 4));
+    (model.ports.awvalid, model.ports.wvalid, model.ports.bready) = (0, 0, 1);
+    let mut answers = 0;
+    for _ in 0..20 {
+        model.step();
+        answers += model.ports.bvalid as u32;
+    }
+    assert_eq!(answers, 4, "one B for each burst that is complete");
+}

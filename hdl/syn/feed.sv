@@ -1,0 +1,84 @@
+// What lies between the AXI port and the core, for an estimate of its size: the write half of the slave, both FIFOs, the watchdog.
+module feed (
+    input  logic         clk,
+    input  logic         rst_n,
+    input  logic         flush,
+    input  logic [ 31:0] watchdog_limit,
+    input  logic [  5:0] s_axi_awid,
+    input  logic [ 63:0] s_axi_awaddr,
+    input  logic [  7:0] s_axi_awlen,
+    input  logic [  2:0] s_axi_awsize,
+    input  logic [  1:0] s_axi_awburst,
+    input  logic         s_axi_awvalid,
+    output logic         s_axi_awready,
+    input  logic [511:0] s_axi_wdata,
+    input  logic [ 63:0] s_axi_wstrb,
+    input  logic         s_axi_wlast,
+    input  logic         s_axi_wvalid,
+    output logic         s_axi_wready,
+    output logic [  5:0] s_axi_bid,
+    output logic [  1:0] s_axi_bresp,
+    output logic         s_axi_bvalid,
+    input  logic         s_axi_bready,
+    output logic         wr_full,
+    output logic         dropping,
+    output logic [  3:0] errors,
+    output logic [255:0] scalar_data,
+    output logic         scalar_valid,
+    input  logic         scalar_ready,
+    input  logic         scalar_last,
+    input  logic         abort,
+    output logic [511:0] point_data,
+    output logic         point_valid,
+    input  logic         point_ready
+);
+  logic [511:0] data;
+  logic scalar_push, scalar_room, point_push, point_room, scratch_write, padding;
+  logic [13:0] scratch_addr;
+  logic [63:0] scratch_strb;
+  logic [10:0] scalars, free, points;
+
+  axi_write u_write (
+      .scalar_valid(scalar_push),
+      .scalar_ready(scalar_room),
+      .point_valid(point_push),
+      .point_ready(point_room),
+      .err_decode(errors[0]),
+      .err_strobe(errors[1]),
+      .err_wlast(errors[2]),
+      .*
+  );
+  scalar_fifo u_scalars (
+      .s_data (data),
+      .s_valid(scalar_push),
+      .s_ready(scalar_room),
+      .m_data (scalar_data),
+      .m_valid(scalar_valid),
+      .m_ready(scalar_ready),
+      .m_last (scalar_last),
+      .level  (scalars),
+      .*
+  );
+  sfifo #(
+      .W(512),
+      .D(1024)
+  ) u_points (
+      .s_data (data),
+      .s_valid(point_push),
+      .s_ready(point_room),
+      .m_data (point_data),
+      .m_valid(point_valid),
+      .m_ready(point_ready),
+      .level  (points),
+      .*
+  );
+  watchdog u_watchdog (
+      .limit(watchdog_limit),
+      .scalar_stalled(scalar_push && !scalar_room),
+      .scalars_empty(scalars == '0),
+      .point_stalled(point_push && !point_room),
+      .points_empty(points == '0),
+      .fired(errors[3]),
+      .*
+  );
+endmodule
