@@ -4,7 +4,8 @@ use crate::process;
 use crate::support::{Bench, LIMIT, pattern};
 use std::os::unix::process::ExitStatusExt;
 use std::time::Duration;
-use xdma::card::Card;
+use xdma::bus::BusError;
+use xdma::card::{Card, CardError, CardName, CardOptions};
 use xdma::emulator::Options;
 use xdma::emulator::logic::{Design, MsmOptions as Model};
 use xdma::engine::{Channel, ChannelOptions, Poll, Ring, Ticket, Transfers};
@@ -71,6 +72,15 @@ fn a_process_that_is_killed_leaves_a_card_that_opens_again() {
         assert_eq!(process::finish(victim).1.signal(), Some(libc::SIGKILL));
         works(&bench.open());
     }
+}
+
+#[test]
+fn a_function_that_vfio_pci_does_not_have_is_refused() {
+    // Every machine has a host bridge.
+    let bridge: CardName = "0000:00:00.0".parse().unwrap();
+    let error = bridge.open(CardOptions::default()).unwrap_err();
+    assert!(matches!(error, CardError::Bus(BusError::NotBound { .. })), "{error}");
+    assert!(error.to_string().contains("vfio-setup bind 0000:00:00.0"), "{error}");
 }
 
 #[test]

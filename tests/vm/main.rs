@@ -8,6 +8,7 @@ mod nodes;
 mod process;
 mod raw;
 mod removal;
+mod stranger;
 #[expect(dead_code, reason = "shared with the driver's tests, which use all of it")]
 #[path = "../driver/support.rs"]
 mod support;

@@ -5,6 +5,16 @@ use xdma::emulator::Options;
 use xdma::regs::Direction;
 
 #[test]
+fn more_than_may_be_locked_is_explained() {
+    let bench = Bench::memory(Options::default());
+    let card = bench.open();
+    let error = card.allocate(80 << 20, Direction::H2C).unwrap_err().to_string();
+    assert!(error.contains("RLIMIT_MEMLOCK") && error.contains("hugepages count"), "{error}");
+    let source = card.allocate(1 << 20, Direction::H2C).unwrap();
+    card.h2c(0).unwrap().transfer(&source, 0..1 << 20, 0, LIMIT).unwrap();
+}
+
+#[test]
 fn the_card_works_without_root_and_without_capabilities() {
     let status = std::fs::read_to_string("/proc/self/status").unwrap();
     let line = |name: &str| status.lines().find_map(|line| line.strip_prefix(name)).unwrap().trim();

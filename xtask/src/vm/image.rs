@@ -43,8 +43,12 @@ fn add_common(archive: &mut Archive, rig: &Rig, programs: &[PathBuf]) -> Result<
     }
     archive.file("init", 0o755, include_bytes!("init.sh"));
     archive.file("bin/busybox", 0o755, &fs::read(rig.busybox())?);
-    archive.file("etc/passwd", 0o644, b"root:x:0:0::/:/bin/sh\ntester:x:1000:1000::/:/bin/sh\n");
-    archive.file("etc/group", 0o644, b"root:x:0:\ntester:x:1000:\nfpga:x:2000:tester\n");
+    archive.file(
+        "etc/passwd",
+        0o644,
+        b"root:x:0:0::/:/bin/sh\ntester:x:1000:1000::/:/bin/sh\nstranger:x:1001:1001::/:/bin/sh\n",
+    );
+    archive.file("etc/group", 0o644, b"root:x:0:\ntester:x:1000:\nstranger:x:1001:\nfpga:x:2000:tester\n");
     for module in rig.modules()? {
         archive.file(&format!("modules/{}", name(&module)), 0o644, &fs::read(&module)?);
     }

@@ -70,20 +70,22 @@ run() {
     echo "vm: end $1 $3 $4 $?"
 }
 
-# as_tester COMMAND: as a user without privileges, in the group fpga, who may lock 64 MiB.
-as_tester() {
+# as USER COMMAND: as a user without privileges, who may lock 64 MiB: tester is in the group fpga, stranger is not.
+as() {
     (
         ulimit -l 65536
-        su tester -s /bin/sh -c "$*"
+        user=$1
+        shift
+        su "$user" -s /bin/sh -c "$*"
     )
 }
 
-# run_as_tester: the same as run, as that user.
-run_as_tester() {
-    echo "vm: begin $1 $3 $4"
-    export XDMA_VFIO=$1
-    as_tester timeout -s KILL "$2" "/bin/$3" --exact "$4" --nocapture --test-threads=1 2>&1
-    echo "vm: end $1 $3 $4 $?"
+# run_as USER: the same as run, as that user.
+run_as() {
+    echo "vm: begin $2 $4 $5"
+    export XDMA_VFIO=$2
+    as "$1" timeout -s KILL "$3" "/bin/$4" --exact "$5" --nocapture --test-threads=1 2>&1
+    echo "vm: end $2 $4 $5 $?"
     unset XDMA_VFIO
 }
 

@@ -102,7 +102,10 @@ impl Planned {
     /// What a user without privileges must be able to do, once the card was given to the group.
     fn run_unprivileged(&mut self, modes: &[&str], tests: &Tests) {
         self.check("doctor", DOCTOR);
-        modes.iter().for_each(|mode| self.run_file("run_as_tester", mode, "unprivileged", tests));
+        for mode in modes {
+            self.run_file("run_as tester", mode, "unprivileged", tests);
+            self.run_file("run_as stranger", mode, "stranger", tests);
+        }
     }
 
     /// Tests of the folder `tests/vm`, by the file that they are in.
@@ -127,7 +130,7 @@ impl Planned {
 
 const F1: &str = "--profile f1";
 const BIND: &str = "vfio-setup bind --group fpga --hugepages 2M=64";
-const DOCTOR: &str = "as_tester vfio-setup doctor --memory 32";
+const DOCTOR: &str = "as tester vfio-setup doctor --memory 32";
 const ALVEO: &str = "--profile alveo --function-reset";
 
 /// All of them, the longest first.
@@ -215,7 +218,9 @@ mod tests {
         let driver = DIFFERENCES.iter().map(|d| d.test.to_string()).chain(["memory::works".into()]).collect();
         Tests {
             driver,
-            vm: ["card::a", "iommu::b", "death::c", "nodes::d", "unprivileged::e"].map(String::from).to_vec(),
+            vm: ["card::a", "iommu::b", "death::c", "nodes::d", "unprivileged::e", "stranger::f"]
+                .map(String::from)
+                .to_vec(),
         }
     }
 
