@@ -114,6 +114,7 @@ impl Plain {
             space,
             direction: Direction::H2C,
             channel: 0,
+            idle_limit: xdma::engine::IDLE_LIMIT,
             recall: Default::default(),
             lease: Box::new(()),
         };

@@ -17,7 +17,7 @@ pub use report::Report;
 use crate::bus::vfio::{Mode, Vfio};
 use crate::bus::vfio_user::VfioUser;
 use crate::bus::{Bar, Bus, BusError};
-use crate::engine::{Channel, ChannelOptions, Place};
+use crate::engine::{Channel, ChannelOptions, IDLE_LIMIT, Place};
 use crate::memory::{Access, Buffer, DmaSpace, HugePages, MemoryError, RegisterError, Registered, ToCard};
 use crate::regs::{Direction, MAX_CHANNELS};
 use identify::Layout;
@@ -26,9 +26,10 @@ use std::any::Any;
 use std::path::Path;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 /// How a card is opened.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CardOptions {
     /// The BAR with the XDMA registers, where it is not to be looked for.
     pub register_bar: Option<usize>,
@@ -40,6 +41,15 @@ pub struct CardOptions {
     pub node: Option<u32>,
     /// How a card on `vfio-pci` is reached.
     pub mode: Option<Mode>,
+    /// How long an engine may take to become idle, when its channel or the card is opened, stopped or closed.
+    pub idle_limit: Duration,
+}
+
+impl Default for CardOptions {
+    fn default() -> Self {
+        let (register_bar, user_bar, node, mode) = (None, None, None, None);
+        Self { register_bar, user_bar, pages: HugePages::default(), node, mode, idle_limit: IDLE_LIMIT }
+    }
 }
 
 /// A card that this process has for itself. Clones are handles to the same card, which is quiesced and closed with
@@ -53,6 +63,7 @@ struct Inner {
     bus: Arc<dyn Bus>,
     registers: Arc<dyn Bar>,
     layout: Layout,
+    idle_limit: Duration,
     space: Arc<DmaSpace>,
     /// One bit for each channel that is open: H2C in 3:0, C2H in 7:4.
     claims: AtomicU32,
@@ -112,13 +123,14 @@ impl Card {
     ) -> Result<Self, CardError> {
         let layout = Layout::find(&*bus, options)?;
         let registers = bus.bar(layout.register_bar)?;
-        quiesce::quiesce(&*bus, &*registers)?;
+        quiesce::quiesce(&*bus, &*registers, options.idle_limit)?;
         quiesce::set_bus_master(&*bus, true)?;
         pcie::raise_read_request(&*bus)?;
         let node = options.node.or(bus.description().node);
         let space = Arc::new(DmaSpace::new(bus.clone(), options.pages, node));
         let (claims, vectors) = (AtomicU32::new(0), Mutex::new(None));
-        let inner = Inner { bus, registers, layout, space, claims, vectors, _attached: attached };
+        let idle_limit = options.idle_limit;
+        let inner = Inner { bus, registers, layout, idle_limit, space, claims, vectors, _attached: attached };
         Ok(Self { inner: Arc::new(inner) })
     }
 
@@ -154,7 +166,10 @@ impl Card {
         let lease = Box::new(Lease::take(&self.inner, direction, channel)?);
         let (bar, space) = (self.inner.registers.clone(), self.inner.space.clone());
         let recall = self.inner.bus.recall();
-        Ok(Channel::open(Place { bar, space, direction, channel, recall, lease }, options)?)
+        Ok(Channel::open(
+            Place { bar, space, direction, channel, idle_limit: self.inner.idle_limit, recall, lease },
+            options,
+        )?)
     }
 
     /// Allocates `len` zeroed bytes for transfers in a direction: zero-copy, contiguous for the card, aligned to 64 bytes.
@@ -221,7 +236,7 @@ impl Card {
             quiesce::check_present(&*self.inner.registers)?;
             return Err(refused.into());
         }
-        quiesce::quiesce(&*self.inner.bus, &*self.inner.registers)?;
+        quiesce::quiesce(&*self.inner.bus, &*self.inner.registers, self.inner.idle_limit)?;
         quiesce::set_bus_master(&*self.inner.bus, true)?;
         pcie::raise_read_request(&*self.inner.bus)?;
         let vectors = self.inner.vectors.lock().unwrap_or_else(PoisonError::into_inner);
@@ -238,7 +253,7 @@ fn access(direction: Direction) -> Access {
 
 impl Drop for Inner {
     fn drop(&mut self) {
-        let closed = quiesce::quiesce(&*self.bus, &*self.registers)
+        let closed = quiesce::quiesce(&*self.bus, &*self.registers, self.idle_limit)
             .and_then(|()| quiesce::set_bus_master(&*self.bus, false));
         match closed {
             Ok(()) | Err(CardError::Gone { .. } | CardError::Bus(BusError::Gone { .. })) => {}

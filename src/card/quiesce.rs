@@ -7,8 +7,6 @@ use crate::regs::sgdma::{CREDIT_ENABLE_W1C, FETCH_HALT_W1S};
 use crate::regs::{Direction, GONE, IDENTIFIER, Identifier, MAX_CHANNELS, Target, irq};
 use std::time::{Duration, Instant};
 
-/// How long an engine may take to finish the descriptor it is at.
-const IDLE_LIMIT: Duration = Duration::from_secs(1);
 /// PCI command register, and its bits for memory space and bus mastering.
 const COMMAND: u16 = 0x04;
 const MEMORY_SPACE: u32 = 1 << 1;
@@ -31,12 +29,12 @@ pub(super) fn channels(registers: &dyn Bar) -> Result<Vec<(Direction, usize, Ide
 }
 
 /// Stops all engines, turns credits and interrupts off; resets the function if an engine stays busy.
-pub(super) fn quiesce(bus: &dyn Bus, registers: &dyn Bar) -> Result<(), CardError> {
-    match stop_all(registers) {
+pub(super) fn quiesce(bus: &dyn Bus, registers: &dyn Bar, limit: Duration) -> Result<(), CardError> {
+    match stop_all(registers, limit) {
         Err(CardError::Hung { direction, channel, status, .. }) if bus.description().resettable => {
             bus.reset()?;
             let tried = "not even after a function reset";
-            stop_all(registers).map_err(|error| match error {
+            stop_all(registers, limit).map_err(|error| match error {
                 CardError::Hung { .. } => CardError::Hung { direction, channel, status, tried },
                 error => error,
             })
@@ -53,7 +51,7 @@ pub(super) fn check_present(registers: &dyn Bar) -> Result<(), CardError> {
     Ok(())
 }
 
-fn stop_all(registers: &dyn Bar) -> Result<(), CardError> {
+fn stop_all(registers: &dyn Bar, limit: Duration) -> Result<(), CardError> {
     let common = |register: u32| u64::from(Target::SgdmaCommon.base(0) + register);
     let irqs = |register: u32| u64::from(Target::Irq.base(0) + register);
     // Without this, a card that is gone would pass for one without channels.
@@ -65,7 +63,7 @@ fn stop_all(registers: &dyn Bar) -> Result<(), CardError> {
         registers.write32((base + CONTROL_W1C).into(), Control::RUN.bits())?;
         registers.write32((base + IRQ_ENABLE).into(), 0)?;
     }
-    let end = Instant::now() + IDLE_LIMIT;
+    let end = Instant::now() + limit;
     for &(direction, channel, _) in &channels {
         wait_idle(registers, direction, channel, end)?;
     }

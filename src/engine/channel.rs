@@ -18,8 +18,9 @@ use std::time::Duration;
 
 /// Write-back words of a channel, used one after the other by chains.
 pub const WORDS: usize = 64;
-/// How long an engine may take to become idle.
-pub(super) const IDLE_LIMIT: Duration = Duration::from_secs(1);
+/// How long an engine may take to become idle, unless said otherwise: longer than the 5 s after which the shell of F1 ends
+/// an access that nobody answers.
+pub const IDLE_LIMIT: Duration = Duration::from_secs(6);
 
 /// How a channel is to be set up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,6 +53,8 @@ pub struct Place {
     pub direction: Direction,
     /// Its number.
     pub channel: usize,
+    /// How long the engine may take to become idle.
+    pub idle_limit: Duration,
     /// Set once the kernel wants the card back.
     pub recall: Arc<AtomicBool>,
     /// Dropped when the channel is closed.
@@ -102,6 +105,7 @@ pub struct Channel {
     pub(super) forgotten: u64,
     pub(super) failure: Option<EngineError>,
     pub(super) closed: bool,
+    pub(super) idle_limit: Duration,
     pub(super) recall: Arc<AtomicBool>,
     pub(super) scratch: Transfers,
     pub(super) id: u64,
@@ -126,7 +130,7 @@ impl Channel {
     /// There is no such channel, it is a stream, it does not become idle, or it has no credits and they were demanded.
     pub fn open(place: Place, options: ChannelOptions) -> Result<Self, EngineError> {
         static NEXT_ID: AtomicU64 = AtomicU64::new(0);
-        let Place { bar, space, direction, channel, recall, lease } = place;
+        let Place { bar, space, direction, channel, idle_limit, recall, lease } = place;
         let registers = Registers::new(bar, direction, channel)?;
         let identifier = registers.identifier()?;
         if !identifier.is(Target::channel(direction), channel) {
@@ -135,7 +139,7 @@ impl Channel {
         if identifier.is_stream() {
             return Err(EngineError::Stream { direction, channel });
         }
-        registers.stop(IDLE_LIMIT)?;
+        registers.stop(idle_limit)?;
         let slots = Slots::new(&space, options.slots.clamp(2, 512).next_power_of_two())?;
         let buffer = space.allocate(4 * WORDS as u64, Access::CardWrites)?;
         let words: Vec<_> = (0..WORDS as u64).map(|at| buffer.word(at * 4)).collect::<Result<_, _>>()?;
@@ -160,6 +164,7 @@ impl Channel {
             forgotten: 0,
             failure: None,
             closed: false,
+            idle_limit,
             recall,
             scratch: Transfers::new(direction),
             id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
@@ -210,7 +215,7 @@ impl Channel {
         r.start(self.word_base as u32, self.slots.list().base(), 0)?;
         r.write_sgdma(CREDITS, 1)?;
         let seen = r.credits()?;
-        r.stop(IDLE_LIMIT)?;
+        r.stop(self.idle_limit)?;
         r.write_common(CREDIT_ENABLE_W1C)?;
         r.write_common(FETCH_HALT_W1C)?;
         Ok(seen == 1)

@@ -45,7 +45,7 @@ mod submit;
 #[cfg(test)]
 mod tests;
 
-pub use channel::{Channel, ChannelOptions, Place, Stats, Ticket, WORDS};
+pub use channel::{Channel, ChannelOptions, IDLE_LIMIT, Place, Stats, Ticket, WORDS};
 pub use error::{EngineError, Snapshot};
 pub use poll::Poll;
 pub use program::{Program, Transfers};

@@ -1,6 +1,5 @@
 //! Stopping, failing, recovering, closing: memory is released only after the engine was seen idle.
 
-use super::channel::IDLE_LIMIT;
 use super::{Channel, EngineError, Ring};
 use crate::regs::channel::{Status, WriteBack};
 use std::sync::Arc;
@@ -20,7 +19,7 @@ impl Channel {
     }
 
     fn stop_with(&mut self, help: &mut dyn FnMut() -> Result<(), EngineError>) -> Result<(), EngineError> {
-        self.registers.stop_with(IDLE_LIMIT, help)?;
+        self.registers.stop_with(self.idle_limit, help)?;
         self.take_finished()?;
         self.abandon(EngineError::Stopped);
         self.forget_list();
@@ -36,7 +35,7 @@ impl Channel {
     /// Stops the engine, as the kernel wants the card back; what is in flight ends with [`EngineError::Recalled`].
     #[cold]
     pub(super) fn give_back(&mut self) -> Result<(), EngineError> {
-        self.registers.stop(IDLE_LIMIT)?;
+        self.registers.stop(self.idle_limit)?;
         self.take_finished()?;
         self.abandon(EngineError::Recalled);
         self.forget_list();
@@ -90,7 +89,7 @@ impl Channel {
         let new = u64::from(snapshot.completed.wrapping_sub(self.completed as u32));
         let error = EngineError::Failed { snapshot: Arc::new(snapshot) };
         self.failure = Some(error.clone());
-        self.registers.stop(IDLE_LIMIT)?;
+        self.registers.stop(self.idle_limit)?;
         if self.ring == Ring::Credits && new <= self.issued - self.completed {
             // What was completed before the error is done; reading the count flushed its data to memory.
             self.completed += new;
@@ -128,7 +127,7 @@ impl Channel {
         if std::mem::replace(&mut self.closed, true) {
             return Ok(());
         }
-        match self.registers.stop(IDLE_LIMIT) {
+        match self.registers.stop(self.idle_limit) {
             Ok(()) => self.abandon(EngineError::Stopped),
             // A card that is gone cannot write any more: its bus takes the memory away.
             Err(EngineError::Gone { .. } | EngineError::Bus(_)) => self.abandon(EngineError::Stopped),

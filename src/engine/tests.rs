@@ -30,7 +30,8 @@ impl Fake {
     fn open(self: &Arc<Self>, ring: Ring) -> Channel {
         let space = Arc::new(DmaSpace::new(self.clone(), HugePages::Prefer, None));
         let (bar, lease, recall) = (self.clone(), Box::new(()), self.recall.clone());
-        let place = Place { bar, space, direction: Direction::H2C, channel: 0, recall, lease };
+        let (direction, idle_limit) = (Direction::H2C, Duration::from_millis(50));
+        let place = Place { bar, space, direction, channel: 0, idle_limit, recall, lease };
         Channel::open(place, ChannelOptions { ring: Some(ring), ..Default::default() }).unwrap()
     }
 
@@ -244,7 +245,8 @@ fn a_poll_reads_no_register_and_a_submission_writes_few() {
         let space = Arc::new(DmaSpace::new(fake.clone(), HugePages::Prefer, None));
         let bar = Arc::new(Counting(fake.clone()));
         let (recall, lease) = (fake.recall.clone(), Box::new(()));
-        let place = Place { bar, space, direction: Direction::H2C, channel: 0, recall, lease };
+        let (direction, idle_limit) = (Direction::H2C, Duration::from_millis(50));
+        let place = Place { bar, space, direction, channel: 0, idle_limit, recall, lease };
         let options = ChannelOptions { ring: Some(ring), ..Default::default() };
         let mut channel = Channel::open(place, options).unwrap();
         let buffer = channel.space.allocate(64, Access::CardReads).unwrap();

@@ -216,7 +216,7 @@ fn nothing_at_a_card_address_is_an_error_and_the_channel_recovers() {
 #[test]
 fn a_deadline_leaves_the_transfer_in_flight_and_stop_ends_it() {
     let bench = Bench::new(Options::default(), Design::Msm(Model { watchdog: 0, ..Model::default() }));
-    let card = bench.open();
+    let card = bench.open_impatient();
     let mut h2c = card.h2c(0).unwrap();
     let mut source = card.allocate(1 << 20, Direction::H2C).unwrap();
     let window = xdma::regs::msm::SCALAR_WINDOW;

@@ -79,7 +79,7 @@ fn a_buffer_dropped_in_flight_is_kept_until_the_card_is_done() {
 fn a_card_left_busy_keeps_its_memory_and_is_not_given_back() {
     let bench = Bench::new(Options::default(), Design::Msm(Model { watchdog: 0, ..Model::default() }));
     {
-        let card = bench.open();
+        let card = bench.open_impatient();
         let mut h2c = card.h2c(0).unwrap();
         let source = card.allocate(1 << 20, Direction::H2C).unwrap();
         // The FIFO takes a part of it, and the engine waits for ever.

@@ -63,6 +63,13 @@ impl Bench {
         self.try_open(CardOptions::default()).expect("the card is there and free")
     }
 
+    /// For a test whose engine is never idle.
+    pub fn open_impatient(&self) -> Card {
+        let idle_limit = Duration::from_millis(500);
+        self.try_open(CardOptions { idle_limit, ..CardOptions::default() })
+            .expect("the card is there and free")
+    }
+
     pub fn try_open(&self, options: CardOptions) -> Result<Card, CardError> {
         match &self.place {
             Place::Here(card) => Card::connect(card.socket(), options),
