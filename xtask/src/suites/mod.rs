@@ -7,6 +7,7 @@ mod examples;
 mod features;
 mod fmt;
 mod hdl;
+mod rtl;
 mod tests;
 
 use crate::run::Run;
@@ -34,5 +35,6 @@ pub const SUITES: &[Suite] = &[
     tests::SUITE,
     examples::SUITE,
     hdl::SUITE,
+    rtl::SUITE,
     benches::SUITE,
 ];
