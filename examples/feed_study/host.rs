@@ -145,8 +145,18 @@ fn steps<'a>(setup: &Setup, data: &'a Data) -> Vec<Vec<Transfer<'a>>> {
     }
 }
 
-/// Watches a run: cycles, scalars and points in the FIFOs.
-pub type Watch<'a> = &'a mut dyn FnMut(u64, u32, u32);
+/// A moment of a run.
+pub struct Sample {
+    pub cycle: u64,
+    /// In the FIFOs.
+    pub scalars: u32,
+    pub points: u32,
+    /// Cycles that the core has waited so far.
+    pub idle: u64,
+}
+
+/// Watches a run.
+pub type Watch<'a> = &'a mut dyn FnMut(Sample);
 
 struct Bench<'a> {
     master: Master,
@@ -171,7 +181,8 @@ impl Bench<'_> {
             self.next_sample = now + self.sample;
             let scalars = self.master.register(SCALARS_IN_FIFO);
             let points = self.master.register(POINTS_IN_FIFO);
-            (self.watch)(now, scalars, points);
+            let idle = self.idle_so_far();
+            (self.watch)(Sample { cycle: now, scalars, points, idle });
             return self.master.cycles() - now;
         }
         self.master.run(max.min(self.next_sample - now))

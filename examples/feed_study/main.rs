@@ -92,7 +92,7 @@ fn main() -> Result<()> {
     let setups = setups(&options);
     for (number, setup) in setups.iter().enumerate() {
         eprint!("\r{} of {} runs", number + 1, setups.len());
-        runs.push(host::run(setup, &data, &mut |_, _, _| ())?);
+        runs.push(host::run(setup, &data, &mut |_| ())?);
     }
     eprintln!();
     if options.json {

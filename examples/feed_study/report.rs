@@ -1,6 +1,6 @@
 //! One page of HTML with drawings in SVG, and nothing else to load.
 
-use crate::host::{self, Data, Run, Setup};
+use crate::host::{self, Data, Run, Sample, Setup};
 use crate::{Core, Mode};
 use anyhow::Result;
 use std::fmt::Write;
@@ -57,14 +57,14 @@ fn bars(page: &mut String, runs: &[Run]) -> Result<()> {
     writeln!(page, "<svg viewBox=\"0 0 860 {}\">", bars.len() * 26 + 6)?;
     for (row, (what, ms, colour)) in bars.iter().enumerate() {
         let y = row * 26;
-        writeln!(page, "<text x=\"270\" y=\"{}\" text-anchor=\"end\">{what}</text>", y + 17)?;
+        writeln!(page, "<text x=\"310\" y=\"{}\" text-anchor=\"end\">{what}</text>", y + 17)?;
         writeln!(
             page,
-            "<rect x=\"280\" y=\"{}\" width=\"{:.1}\" height=\"18\" fill=\"{colour}\"/>",
+            "<rect x=\"320\" y=\"{}\" width=\"{:.1}\" height=\"18\" fill=\"{colour}\"/>",
             y + 4,
             ms * 2.5
         )?;
-        writeln!(page, "<text x=\"{:.1}\" y=\"{}\">{ms:.1} ms</text>", 286.0 + ms * 2.5, y + 17)?;
+        writeln!(page, "<text x=\"{:.1}\" y=\"{}\">{ms:.1} ms</text>", 326.0 + ms * 2.3, y + 17)?;
     }
     writeln!(
         page,
@@ -145,9 +145,12 @@ fn distinct(values: impl Iterator<Item = f64>) -> Vec<f64> {
     values
 }
 
-/// How full the FIFOs are over time, in three runs.
+/// How full the FIFOs are over time and when the core waits, in three runs.
 fn courses(page: &mut String, data: &Data) -> Result<()> {
-    writeln!(page, "<h2>The FIFOs over time</h2>")?;
+    writeln!(
+        page,
+        "<h2>The FIFOs over time</h2><p class=\"note\">Elements in each FIFO; red where the core waits.</p>"
+    )?;
     for (mode, chunk) in [(Mode::Chunked, 1024), (Mode::Chunked, 512), (Mode::Program, 512)] {
         let setup = Setup {
             mode,
@@ -163,8 +166,7 @@ fn courses(page: &mut String, data: &Data) -> Result<()> {
             continue;
         }
         let mut samples = vec![];
-        let run =
-            host::run(&setup, data, &mut |cycle, scalars, points| samples.push((cycle, scalars, points)))?;
+        let run = host::run(&setup, data, &mut |sample| samples.push(sample))?;
         writeln!(
             page,
             "<h3>{}, chunk {chunk}, FIFO 1024, 30 µs: core idle {:.1} %</h3>",
@@ -173,20 +175,30 @@ fn courses(page: &mut String, data: &Data) -> Result<()> {
         )?;
         // The first sixth shows enough.
         samples.truncate(samples.len() / 6);
-        let last = samples.last().map_or(1, |sample| sample.0).max(1) as f64;
+        let last = samples.last().map_or(1, |sample| sample.cycle).max(1) as f64;
         writeln!(
             page,
             "<svg viewBox=\"0 0 860 150\"><line x1=\"40\" y1=\"130\" x2=\"850\" y2=\"130\" stroke=\"#999\"/>"
         )?;
         writeln!(page, "<text x=\"34\" y=\"16\" text-anchor=\"end\">1024</text>")?;
         writeln!(page, "<text x=\"850\" y=\"146\" text-anchor=\"end\">{:.0} µs</text>", last / 250.0)?;
-        type Level = fn(&(u64, u32, u32)) -> u32;
+        let across = |cycle: u64| 40.0 + 810.0 * cycle as f64 / last;
+        for two in samples.windows(2) {
+            let (from, to) = (across(two[0].cycle), across(two[1].cycle));
+            let idle = (two[1].idle - two[0].idle) as f64 / (two[1].cycle - two[0].cycle) as f64;
+            let place = format!("x=\"{from:.1}\" y=\"12\" width=\"{:.1}\" height=\"118\"", to - from);
+            writeln!(page, "<rect {place} fill=\"#d33\" fill-opacity=\"{:.2}\"/>", 0.3 * idle.min(1.0))?;
+        }
+        type Level = fn(&Sample) -> u32;
         let levels: [(&str, &str, Level); 2] =
-            [("scalars", "#3b6ea5", |s| s.1), ("points", "#c2572b", |s| s.2)];
+            [("scalars", "#3b6ea5", |s| s.scalars), ("points", "#c2572b", |s| s.points)];
         for (column, (name, colour, level)) in levels.into_iter().enumerate() {
-            let at = |sample: &(u64, u32, u32)| {
-                let x = 40.0 + 810.0 * sample.0 as f64 / last;
-                format!("{x:.1},{:.1}", 130.0 - 118.0 * f64::from(level(sample)) / 1024.0)
+            let at = |sample: &Sample| {
+                format!(
+                    "{:.1},{:.1}",
+                    across(sample.cycle),
+                    130.0 - 118.0 * f64::from(level(sample)) / 1024.0
+                )
             };
             let line: Vec<String> = samples.iter().map(at).collect();
             writeln!(page, "<polyline points=\"{}\" fill=\"none\" stroke=\"{colour}\"/>", line.join(" "))?;
