@@ -35,13 +35,13 @@ struct Case {
     run: fn(),
 }
 
-const CASES: [Case; 4] = [
+const CASES: [Case; 6] = [
     Case {
         name: "chain-rerun",
         each: "submit and poll of a program",
         units: ROUNDS,
         target: 100,
-        limit: 210,
+        limit: 205,
         run: || rerun(Ring::Chain),
     },
     Case {
@@ -49,15 +49,31 @@ const CASES: [Case; 4] = [
         each: "submit and poll of a program",
         units: ROUNDS,
         target: 100,
-        limit: 200,
+        limit: 195,
         run: || rerun(Ring::Credits),
+    },
+    Case {
+        name: "chain-transfer",
+        each: "submit and wait of one transfer",
+        units: ROUNDS,
+        target: 100,
+        limit: 295,
+        run: || transfer(Ring::Chain),
+    },
+    Case {
+        name: "credits-transfer",
+        each: "submit and wait of one transfer",
+        units: ROUNDS,
+        target: 100,
+        limit: 265,
+        run: || transfer(Ring::Credits),
     },
     Case {
         name: "collect",
         each: "descriptor, in a list of transfers",
         units: 2 * CHUNKS,
         target: 200,
-        limit: 200,
+        limit: 130,
         run: || {
             let plain = Plain::new(Ring::Chain);
             measured(|| plain.transfers(CHUNKS));
@@ -97,6 +113,24 @@ fn rerun(ring: Ring) {
         let ticket = submit(&mut plain, &program);
         plain.complete(descriptors);
         assert!(poll(&mut plain, ticket));
+    }
+}
+
+fn transfer(ring: Ring) {
+    let mut plain = Plain::new(ring);
+    let limit = std::time::Duration::from_secs(10);
+    for round in 0..3 + ROUNDS {
+        let begin = |plain: &mut Plain| plain.channel.submit(&plain.scalars, 0..4096, 0x1000).unwrap();
+        let end = |plain: &mut Plain, ticket| plain.channel.wait(ticket, limit).unwrap();
+        if round < 3 {
+            let ticket = begin(&mut plain);
+            plain.complete(1);
+            end(&mut plain, ticket);
+        } else {
+            let ticket = measured(|| begin(&mut plain));
+            plain.complete(1);
+            measured(|| end(&mut plain, ticket));
+        }
     }
 }
 

@@ -10,9 +10,11 @@
 //!   [`wait`](engine::Channel::wait), and [programs](engine::Program) that run again and again.
 //! - [`msm::Msm`] is the client of a design that computes multi-scalar multiplications on BN254.
 //! - The module `emulator` (a feature) is a card as a device model; every example and test runs on it.
+//! - The module `setup` (a feature) is what `vfio-setup` does to a host; the [`guide`] leads from there to a proof.
 //!
-//! Cards are reached over [vfio-user](bus::vfio_user) so far: a socket of another process, or of a thread of this one. Nothing has
-//! run on silicon.
+//! Cards are reached through the kernel's [`vfio-pci`](bus::vfio), with an IOMMU or without, and over
+//! [vfio-user](bus::vfio_user): a socket of another process, or of a thread of this one. The kernel was a real one in a virtual
+//! machine, the card in it an emulated one. Nothing has run on silicon.
 //!
 //! # A round trip
 //!
@@ -64,6 +66,10 @@ pub mod descriptor;
 #[cfg(feature = "emulator")]
 pub mod emulator;
 pub mod engine;
+#[doc = include_str!("../docs/guide.md")]
+pub mod guide {}
 pub mod memory;
 pub mod msm;
 pub mod regs;
+#[cfg(feature = "setup")]
+pub mod setup;

@@ -109,8 +109,14 @@ impl Plain {
         let (bar, mapper) = (Arc::new(PlainBar::new()), Arc::new(PlainMapper::default()));
         let space = Arc::new(DmaSpace::new(mapper.clone(), HugePages::default(), None));
         let [scalars, points] = [1 << 20, 2 << 20].map(|len| space.allocate(len, Access::CardReads).unwrap());
-        let place =
-            Place { bar: bar.clone(), space, direction: Direction::H2C, channel: 0, lease: Box::new(()) };
+        let place = Place {
+            bar: bar.clone(),
+            space,
+            direction: Direction::H2C,
+            channel: 0,
+            recall: Default::default(),
+            lease: Box::new(()),
+        };
         let options = ChannelOptions { ring: Some(ring), ..ChannelOptions::default() };
         let channel = Channel::open(place, options).unwrap();
         Self { channel, scalars, points, bar, mapper, address: 0, completed: 0 }

@@ -4,13 +4,14 @@ use anyhow::{Context, Result};
 use clap::{Parser, Subcommand, ValueEnum};
 use serde_json::json;
 use std::io::{IsTerminal, stderr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, mpsc};
 use tracing_subscriber::EnvFilter;
 use xdma::card::{CardName, CardOptions};
+use xdma::emulator::control::Control;
 #[cfg(feature = "rtl")]
 use xdma::emulator::logic;
-use xdma::emulator::logic::{Logic, Loopback, Memory, Msm, MsmOptions};
+use xdma::emulator::logic::{Design, Logic, MsmOptions};
 use xdma::emulator::{EmulatedCard, Options, Profile};
 
 /// Looks at an XDMA card, and emulates one.
@@ -37,6 +38,9 @@ enum Command {
         /// Where to listen.
         #[arg(long)]
         socket: PathBuf,
+        /// Where to listen for orders, as JSON lines (see the documentation of `xdma::emulator::control`).
+        #[arg(long)]
+        control: Option<PathBuf>,
         /// Which card: f1 or alveo.
         #[arg(long, default_value = "f1")]
         profile: Profile,
@@ -75,11 +79,11 @@ fn main() -> Result<()> {
     log.with_env_filter(filter).without_time().with_target(false).init();
     match cli.command {
         Command::Info { card } => info(&card, cli.json),
-        Command::Emulate { socket, profile, function_reset, logic, seed, synchronous } => {
+        Command::Emulate { socket, control, profile, function_reset, logic, seed, synchronous } => {
             let stream = matches!(logic, LogicName::Loopback);
             let options =
                 Options { profile, function_reset, seed, synchronous, stream, ..Options::default() };
-            emulate(options, logic, &socket, cli.json)
+            emulate(options, logic, &socket, control.as_deref(), cli.json)
         }
     }
 }
@@ -102,6 +106,10 @@ fn info(name: &CardName, json: bool) -> Result<()> {
         "bus": report.bus.kind,
         "location": report.bus.location,
         "resettable": report.bus.resettable,
+        "page_sizes": report.bus.page_sizes,
+        "iova_bits": report.bus.iova_bits,
+        "numa_node": report.bus.node,
+        "notes": report.bus.notes,
         "vectors": report.bus.vectors,
         "bars": report.bus.bars,
         "register_bar": report.register_bar,
@@ -115,14 +123,20 @@ fn info(name: &CardName, json: bool) -> Result<()> {
     Ok(())
 }
 
-fn emulate(options: Options, logic: LogicName, socket: &std::path::Path, json: bool) -> Result<()> {
+fn emulate(
+    options: Options,
+    logic: LogicName,
+    socket: &Path,
+    control: Option<&Path>,
+    json: bool,
+) -> Result<()> {
     let profile = options.profile;
     let design: Arc<dyn Logic> = match logic {
-        LogicName::Msm => Arc::new(Msm::new(MsmOptions::default())),
+        LogicName::Msm => Design::Msm(MsmOptions::default()).build(),
         #[cfg(feature = "rtl")]
         LogicName::Rtl => Arc::new(logic::Rtl::new(logic::Variant::Full)),
-        LogicName::Memory => Arc::new(Memory::new()),
-        LogicName::Loopback => Arc::new(Loopback::new()),
+        LogicName::Memory => Design::Memory.build(),
+        LogicName::Loopback => Design::Loopback.build(),
     };
     let (interrupted, wait) = mpsc::channel();
     ctrlc::set_handler(move || {
@@ -130,7 +144,11 @@ fn emulate(options: Options, logic: LogicName, socket: &std::path::Path, json: b
         let _ = interrupted.send(());
     })
     .context("cannot handle signals")?;
-    let card = EmulatedCard::start_at(options, design, socket)?;
+    let card = Arc::new(EmulatedCard::start_at(options, design, socket)?);
+    let control = control.map(|path| {
+        Control::start(Arc::clone(&card), path).with_context(|| format!("no orders at {}", path.display()))
+    });
+    let _control = control.transpose()?;
     if json {
         println!("{}", json!({ "profile": profile.to_string(), "socket": card.socket() }));
     } else {

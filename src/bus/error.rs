@@ -1,3 +1,6 @@
+use super::PciAddress;
+use super::sysfs::SysfsError;
+use super::vfio::{Mode, UnknownMode};
 use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -7,21 +10,66 @@ use std::time::Duration;
 #[non_exhaustive]
 pub enum BusError {
     /// There is no such socket or device.
-    #[error("no card at {}: {source}; start one with `xdma emulate --socket {}`, or check the path", path.display(), path.display())]
+    #[error("no card at {}: {source}; {remedy}", path.display())]
     NotFound {
         /// What was looked for.
         path: PathBuf,
         /// What the kernel said.
         source: io::Error,
+        /// What to do.
+        remedy: String,
     },
     /// This user may not open it.
-    #[error("no permission for {}: {source}; run as the user that started the card, or change the socket's owner", path.display())]
+    #[error("no permission for {}: {source}; {remedy}", path.display())]
     Permission {
         /// What was opened.
         path: PathBuf,
         /// What the kernel said.
         source: io::Error,
+        /// What to do.
+        remedy: String,
     },
+    /// Sysfs does not have the function, or makes no sense.
+    #[error(transparent)]
+    Sysfs(#[from] SysfsError),
+    /// The function has another driver than `vfio-pci`, or none.
+    #[error(
+        "{address} is bound to {}, not to vfio-pci; type: sudo vfio-setup bind {address}",
+        driver.as_deref().unwrap_or("no driver")
+    )]
+    NotBound {
+        /// The function.
+        address: PciAddress,
+        /// The driver that has it.
+        driver: Option<String>,
+    },
+    /// Its IOMMU group has members that other drivers have.
+    #[error(
+        "{address} shares IOMMU group {group} with {}, which the kernel's drivers have; the IOMMU cannot tell them apart: unbind \
+         those too, or put the card into another slot",
+        members.join(", ")
+    )]
+    ForeignGroup {
+        /// The function.
+        address: PciAddress,
+        /// Number of the group.
+        group: u32,
+        /// The other members, with their drivers.
+        members: Vec<String>,
+    },
+    /// No way of VFIO leads to the card.
+    #[error("cannot open {address} over VFIO {mode}: {reason}")]
+    NoMode {
+        /// The function.
+        address: PciAddress,
+        /// What was tried.
+        mode: Mode,
+        /// Why not, and what to do.
+        reason: String,
+    },
+    /// The environment names a mode that does not exist.
+    #[error("in the environment's XDMA_VFIO: {0}")]
+    UnknownMode(#[from] UnknownMode),
     /// It is there, but nothing that speaks vfio-user listens.
     #[error("{} is not a vfio-user card: {reason}", path.display())]
     NotACard {

@@ -2,17 +2,22 @@
 //!
 //! One trait, [`Bus`], stands for every way; the rooms above do not know which they have.
 
+mod address;
 mod block;
 pub mod counts;
 mod error;
+pub mod sysfs;
+pub mod vfio;
 pub mod vfio_user;
 
+pub use address::{BadAddress, PciAddress};
 pub use block::{Block, Direct, Mapped};
 pub use error::BusError;
 
 use crate::memory::Mapper;
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use vmm_sys_util::eventfd::EventFd;
 
 /// Number of a PCI function's BARs.
@@ -60,6 +65,14 @@ pub struct Description {
     pub resettable: bool,
     /// Whether a register access is a system call rather than a load or store.
     pub registers_by_system_call: bool,
+    /// A bit for each size of pages that memory can be mapped in; 0 where addresses are physical.
+    pub page_sizes: u64,
+    /// Bits of the addresses that the card may use.
+    pub iova_bits: u32,
+    /// The card's NUMA node, where the system says.
+    pub node: Option<u32>,
+    /// What is not as it was asked for or as it could be, a sentence each.
+    pub notes: Vec<String>,
 }
 
 /// A PCI function that this process has for itself.
@@ -101,6 +114,11 @@ pub trait Bus: Mapper {
     ///
     /// [`BusError`].
     fn set_interrupts(&self, first: u32, events: &[&EventFd]) -> Result<(), BusError>;
+
+    /// Set once the kernel wants the card back, because it is being unbound or removed. It waits until the bus is closed.
+    fn recall(&self) -> Arc<AtomicBool> {
+        Arc::default()
+    }
 }
 
 /// Checks an offset against a BAR.
@@ -110,4 +128,13 @@ pub(crate) fn check_register(size: u64, offset: u64) -> Result<(), BusError> {
         return Ok(());
     }
     Err(BusError::BadOffset { offset, size })
+}
+
+/// Checks an offset in config space.
+pub(crate) fn check_config(offset: u16, width: u8) -> Result<(), BusError> {
+    let aligned = matches!(width, 1 | 2 | 4) && offset.is_multiple_of(width.into());
+    if aligned && offset < 4096 {
+        return Ok(());
+    }
+    Err(BusError::BadOffset { offset: offset.into(), size: 4096 })
 }

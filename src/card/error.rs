@@ -1,3 +1,4 @@
+use super::Source;
 use crate::bus::BusError;
 use crate::engine::EngineError;
 use crate::memory::MemoryError;
@@ -65,6 +66,17 @@ pub enum CardError {
         /// The number.
         channel: usize,
     },
+    /// The card has fewer MSI-X vectors than channels and user lines, or none.
+    #[error("{needed} MSI-X vectors needed, the card has {found}; poll instead")]
+    NoInterrupts {
+        /// Vectors needed.
+        needed: usize,
+        /// Vectors that the card has.
+        found: u32,
+    },
+    /// Nothing on the card interrupts so.
+    #[error("there is no interrupt of {0}; user lines are 0 to 15")]
+    NoSuchInterrupt(Source),
     /// The card has no BAR for user logic.
     #[error("the card has no BAR for user logic; name one in the options if it does")]
     NoUserBar,

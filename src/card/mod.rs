@@ -2,24 +2,30 @@
 
 mod error;
 mod identify;
+mod interrupts;
 mod name;
+mod pcie;
 mod quiesce;
 mod report;
 
+pub use crate::bus::PciAddress;
 pub use error::CardError;
-pub use name::{CardName, PciAddress};
+pub use interrupts::{Interrupt, Source, USER_LINES};
+pub use name::CardName;
 pub use report::Report;
 
+use crate::bus::vfio::{Mode, Vfio};
 use crate::bus::vfio_user::VfioUser;
 use crate::bus::{Bar, Bus, BusError};
 use crate::engine::{Channel, ChannelOptions, Place};
 use crate::memory::{Access, Buffer, DmaSpace, HugePages, MemoryError, RegisterError, Registered, ToCard};
 use crate::regs::{Direction, MAX_CHANNELS};
 use identify::Layout;
+use interrupts::Vectors;
 use std::any::Any;
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// How a card is opened.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -30,8 +36,10 @@ pub struct CardOptions {
     pub user_bar: Option<usize>,
     /// Which pages memory comes from.
     pub pages: HugePages,
-    /// Which NUMA node memory comes from.
+    /// Which NUMA node memory comes from; the card's own if none is named.
     pub node: Option<u32>,
+    /// How a card on `vfio-pci` is reached.
+    pub mode: Option<Mode>,
 }
 
 /// A card that this process has for itself. Clones are handles to the same card, which is quiesced and closed with
@@ -48,6 +56,8 @@ struct Inner {
     space: Arc<DmaSpace>,
     /// One bit for each channel that is open: H2C in 3:0, C2H in 7:4.
     claims: AtomicU32,
+    /// Set up when somebody first asks for an interrupt.
+    vectors: Mutex<Option<Vectors>>,
     /// An emulated card's process, ended after the bus was closed.
     _attached: Option<Box<dyn Any + Send + Sync>>,
 }
@@ -62,6 +72,20 @@ impl std::fmt::Debug for Inner {
 }
 
 impl Card {
+    /// Opens the card at a PCI address, bound to `vfio-pci`: in [`CardOptions::mode`], in the one that the environment names
+    /// ([`MODE_VARIABLE`](crate::bus::vfio::MODE_VARIABLE)), or in the first that works of cdev and type 1.
+    ///
+    /// # Errors
+    ///
+    /// As [`Vfio::open`]; not an XDMA card, or an engine that does not become idle.
+    pub fn open(address: PciAddress, options: CardOptions) -> Result<Self, CardError> {
+        let mode = match options.mode {
+            Some(mode) => Some(mode),
+            None => Mode::from_environment().map_err(BusError::from)?,
+        };
+        Self::on_bus(Arc::new(Vfio::open(address, mode)?), options)
+    }
+
     /// Opens the card that another process serves at a vfio-user socket.
     ///
     /// # Errors
@@ -90,9 +114,12 @@ impl Card {
         let registers = bus.bar(layout.register_bar)?;
         quiesce::quiesce(&*bus, &*registers)?;
         quiesce::set_bus_master(&*bus, true)?;
-        let space = Arc::new(DmaSpace::new(bus.clone(), options.pages, options.node));
-        let claims = AtomicU32::new(0);
-        Ok(Self { inner: Arc::new(Inner { bus, registers, layout, space, claims, _attached: attached }) })
+        pcie::raise_read_request(&*bus)?;
+        let node = options.node.or(bus.description().node);
+        let space = Arc::new(DmaSpace::new(bus.clone(), options.pages, node));
+        let (claims, vectors) = (AtomicU32::new(0), Mutex::new(None));
+        let inner = Inner { bus, registers, layout, space, claims, vectors, _attached: attached };
+        Ok(Self { inner: Arc::new(inner) })
     }
 
     /// Takes H2C channel `channel` (0 to 3).
@@ -126,7 +153,8 @@ impl Card {
     ) -> Result<Channel, CardError> {
         let lease = Box::new(Lease::take(&self.inner, direction, channel)?);
         let (bar, space) = (self.inner.registers.clone(), self.inner.space.clone());
-        Ok(Channel::open(Place { bar, space, direction, channel, lease }, options)?)
+        let recall = self.inner.bus.recall();
+        Ok(Channel::open(Place { bar, space, direction, channel, recall, lease }, options)?)
     }
 
     /// Allocates `len` zeroed bytes for transfers in a direction: zero-copy, contiguous for the card, aligned to 64 bytes.
@@ -161,6 +189,18 @@ impl Card {
         Ok(UserBar { bar: self.inner.bus.bar(index)? })
     }
 
+    /// Lets an interrupt come, as an eventfd. One that was asked for twice is off once either is dropped.
+    ///
+    /// A channel's interrupt needs [`ChannelOptions::interrupt`]. The user logic holds its line until it is told that the
+    /// interrupt was seen; how, is its own affair.
+    ///
+    /// # Errors
+    ///
+    /// [`CardError::NoInterrupts`], [`CardError::NoSuchInterrupt`], or the bus refused.
+    pub fn interrupt(&self, source: Source) -> Result<Interrupt, CardError> {
+        Interrupt::enable(&self.inner, source)
+    }
+
     /// What the card is and can do, read from its registers now.
     ///
     /// # Errors
@@ -170,15 +210,22 @@ impl Card {
         Report::read(&*self.inner.bus, &*self.inner.registers, &self.inner.layout, &self.inner.space)
     }
 
-    /// Resets the function: every channel has to be recovered, and the user logic set up again.
+    /// Resets the function: every channel has to be recovered, the user logic set up and interrupts asked for again.
     ///
     /// # Errors
     ///
     /// There is no reset, or the card is busy again after it.
     pub fn reset(&self) -> Result<(), CardError> {
-        self.inner.bus.reset()?;
+        if let Err(refused) = self.inner.bus.reset() {
+            // Why a card that is gone cannot be reset is not what the kernel says.
+            quiesce::check_present(&*self.inner.registers)?;
+            return Err(refused.into());
+        }
         quiesce::quiesce(&*self.inner.bus, &*self.inner.registers)?;
-        quiesce::set_bus_master(&*self.inner.bus, true)
+        quiesce::set_bus_master(&*self.inner.bus, true)?;
+        pcie::raise_read_request(&*self.inner.bus)?;
+        let vectors = self.inner.vectors.lock().unwrap_or_else(PoisonError::into_inner);
+        vectors.as_ref().map_or(Ok(()), |vectors| vectors.write_numbers(&*self.inner.registers))
     }
 }
 

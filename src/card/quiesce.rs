@@ -45,13 +45,19 @@ pub(super) fn quiesce(bus: &dyn Bus, registers: &dyn Bar) -> Result<(), CardErro
     }
 }
 
+/// Reads a register that no card has as all ones.
+pub(super) fn check_present(registers: &dyn Bar) -> Result<(), CardError> {
+    if registers.read32((Target::Irq.base(0) + IDENTIFIER).into())? == GONE {
+        return Err(CardError::Gone { what: "the interrupt block" });
+    }
+    Ok(())
+}
+
 fn stop_all(registers: &dyn Bar) -> Result<(), CardError> {
     let common = |register: u32| u64::from(Target::SgdmaCommon.base(0) + register);
     let irqs = |register: u32| u64::from(Target::Irq.base(0) + register);
     // Without this, a card that is gone would pass for one without channels.
-    if registers.read32(irqs(IDENTIFIER))? == GONE {
-        return Err(CardError::Gone { what: "the interrupt block" });
-    }
+    check_present(registers)?;
     let channels = channels(registers)?;
     registers.write32(common(FETCH_HALT_W1S), !0)?;
     for &(direction, channel, _) in &channels {

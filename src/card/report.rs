@@ -92,6 +92,14 @@ impl fmt::Display for Report {
             bus.vectors
         )?;
         writeln!(f, "function reset: {}", if bus.resettable { "yes" } else { "no" })?;
+        match bus.page_sizes {
+            0 => write!(f, "physical addresses")?,
+            sizes => write!(f, "{}-bit device addresses, pages of {}", bus.iova_bits, page_list(sizes))?,
+        }
+        match bus.node {
+            Some(node) => writeln!(f, ", NUMA node {node}")?,
+            None => writeln!(f)?,
+        }
         match self.caller_memory {
             CallerMemory::Pinned => write!(f, "caller's memory: pinned in place")?,
             CallerMemory::Staged(why) => write!(f, "caller's memory: staged ({why})")?,
@@ -99,6 +107,34 @@ impl fmt::Display for Report {
         if self.small_pages {
             write!(f, "\nno 2 MiB hugepages were free: buffers lie in small pages")?;
         }
-        Ok(())
+        bus.notes.iter().try_for_each(|note| write!(f, "\nnote: {note}"))
+    }
+}
+
+/// `0x40201000` as `4K, 2M, 1G`. An iommufd says more sizes than anybody wants to read.
+fn page_list(sizes: u64) -> String {
+    let name = |bit: u32| match bit {
+        0..10 => format!("{}", 1u64 << bit),
+        10..20 => format!("{}K", 1u64 << (bit - 10)),
+        20..30 => format!("{}M", 1u64 << (bit - 20)),
+        _ => format!("{}G", 1u64 << (bit - 30)),
+    };
+    let bits: Vec<u32> = (0..64).filter(|bit| sizes >> bit & 1 != 0).collect();
+    match bits[..] {
+        [] => String::new(),
+        [first, ..] if bits.len() > 4 => format!("{} and more", name(first)),
+        _ => bits.iter().map(|&bit| name(bit)).collect::<Vec<_>>().join(", "),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::page_list;
+
+    #[test]
+    fn page_sizes_are_named() {
+        assert_eq!(page_list(0x4020_1000), "4K, 2M, 1G");
+        assert_eq!(page_list(!0xfff), "4K and more");
+        assert_eq!((page_list(0), page_list(1 << 9)), (String::new(), "512".into()));
     }
 }

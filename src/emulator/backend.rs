@@ -1,9 +1,9 @@
 //! The card as the `vfio_user` crate's server wants it.
 
-use super::card::Card;
 use super::config_space;
 use super::guest::Permissions;
 use super::options::Options;
+use super::slot::Slot;
 use std::fs::File;
 use std::io;
 use std::os::fd::OwnedFd;
@@ -61,14 +61,14 @@ fn irq(index: u32, options: &Options) -> IrqInfo {
 
 /// A client's way to the card.
 pub(super) struct Backend {
-    card: Arc<Card>,
+    slot: Arc<Slot>,
     /// The server forgets the number of an error; it is kept here for whoever carries the reply.
     errno: Arc<AtomicI32>,
 }
 
 impl Backend {
-    pub fn new(card: Arc<Card>, errno: Arc<AtomicI32>) -> Self {
-        Self { card, errno }
+    pub fn new(slot: Arc<Slot>, errno: Arc<AtomicI32>) -> Self {
+        Self { slot, errno }
     }
 
     fn note(&self, result: io::Result<()>) -> io::Result<()> {
@@ -82,18 +82,18 @@ impl Backend {
 impl ServerBackend for Backend {
     fn region_read(&mut self, region: u32, offset: u64, data: &mut [u8]) -> io::Result<()> {
         if region == VFIO_PCI_CONFIG_REGION_INDEX {
-            self.card.config_read(offset, data);
+            self.slot.card().config_read(offset, data);
         } else {
-            self.card.bar_read(region as usize, offset, data);
+            self.slot.card().bar_read(region as usize, offset, data);
         }
         Ok(())
     }
 
     fn region_write(&mut self, region: u32, offset: u64, data: &[u8]) -> io::Result<()> {
         if region == VFIO_PCI_CONFIG_REGION_INDEX {
-            self.card.config_write(offset, data);
+            self.slot.card().config_write(offset, data);
         } else {
-            self.card.bar_write(region as usize, offset, data);
+            self.slot.card().bar_write(region as usize, offset, data);
         }
         Ok(())
     }
@@ -107,8 +107,13 @@ impl ServerBackend for Backend {
         file: Option<File>,
     ) -> io::Result<()> {
         let (read, write) = (flags.contains(DmaMapFlags::READ), flags.contains(DmaMapFlags::WRITE));
-        let mapped =
-            self.card.shared.guest.map(address, size, Permissions { read, write }, file.as_ref(), offset);
+        let mapped = self.slot.card().shared.guest.map(
+            address,
+            size,
+            Permissions { read, write },
+            file.as_ref(),
+            offset,
+        );
         tracing::trace!("map {address:#x} +{size:#x} read {read} write {write}: {mapped:?}");
         self.note(mapped)
     }
@@ -116,21 +121,22 @@ impl ServerBackend for Backend {
     fn dma_unmap(&mut self, flags: DmaUnmapFlags, address: u64, size: u64) -> io::Result<()> {
         tracing::trace!("unmap {address:#x} +{size:#x} {flags:?}");
         if flags.contains(DmaUnmapFlags::UNMAP_ALL) {
-            self.card.shared.guest.unmap_all();
+            self.slot.card().shared.guest.unmap_all();
             return Ok(());
         }
-        self.note(self.card.shared.guest.unmap(address, size))
+        self.note(self.slot.card().shared.guest.unmap(address, size))
     }
 
     fn reset(&mut self) -> io::Result<()> {
-        if !self.card.shared.options.function_reset {
+        let card = self.slot.card();
+        if !card.shared.options.function_reset {
             return self.note(Err(io::Error::from_raw_os_error(libc::ENOTTY)));
         }
-        self.card.reset();
+        card.reset();
         Ok(())
     }
 
     fn set_irqs(&mut self, index: u32, flags: u32, start: u32, count: u32, fds: Vec<File>) -> io::Result<()> {
-        self.note(self.card.shared.irq.set_irqs(index, flags, start, count, fds))
+        self.note(self.slot.card().shared.irq.set_irqs(index, flags, start, count, fds))
     }
 }

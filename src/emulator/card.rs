@@ -4,9 +4,7 @@ use super::axi_timeout::AxiTimeout;
 use super::bell::Bell;
 use super::channel::{Channel, Shared};
 use super::config_space::{Bar, BarKind, ConfigSpace, Effects};
-use super::guest::GuestMemory;
 use super::irq::Irq;
-use super::link::Link;
 use super::log::{ChannelId, Log, Rule, lock};
 use super::logic::{Answer, Burst, Logic, PCIS_ID, Shell};
 use super::options::Options;
@@ -28,7 +26,7 @@ const AXI_TIMEOUT: Duration = Duration::from_millis(5);
 pub(super) struct Card {
     pub shared: Arc<Shared>,
     pub config_block: ConfigBlock,
-    config: Mutex<ConfigSpace>,
+    config: Arc<Mutex<ConfigSpace>>,
     channels: Vec<Arc<Channel>>,
     threads: Mutex<Vec<JoinHandle<()>>>,
 }
@@ -55,11 +53,28 @@ impl Card {
     /// Builds the card, attaches the logic and starts the channels' threads.
     pub fn start(options: Options, logic: Arc<dyn Logic>) -> io::Result<Self> {
         let log = Arc::new(Log::default());
-        let irq = Irq::new(options.profile.vectors(), Arc::clone(&log));
-        let config = Mutex::new(ConfigSpace::new(options.profile, options.function_reset));
-        let (guest, link) = (GuestMemory::default(), Link::default());
+        let irq = Arc::new(Irq::new(options.profile.vectors(), Arc::clone(&log)));
+        let config = Arc::new(Mutex::new(ConfigSpace::new(options.profile, options.function_reset)));
         let axi_timeout = AxiTimeout::new(options.axi_timeout);
-        let shared = Arc::new(Shared { options, log, guest, link, irq, logic, axi_timeout });
+        let (guest, link) = (Arc::default(), Arc::default());
+        Self::build(Shared { options, log, guest, link, irq, logic, axi_timeout }, config)
+    }
+
+    /// The same function with other channels and another logic: what loading an image makes of it. The client's memory, its
+    /// interrupts and configuration space stay; the log starts anew.
+    pub fn with_image(&self, options: Options, logic: Arc<dyn Logic>) -> io::Result<Self> {
+        let Shared { log, guest, link, irq, .. } = &*self.shared;
+        let (log, guest, link, irq) = (Arc::clone(log), Arc::clone(guest), Arc::clone(link), Arc::clone(irq));
+        let axi_timeout = AxiTimeout::new(options.axi_timeout);
+        irq.reset();
+        link.reset_limits();
+        log.clear();
+        let shared = Shared { options, log, guest, link, irq, logic, axi_timeout };
+        Self::build(shared, Arc::clone(&self.config))
+    }
+
+    fn build(shared: Shared, config: Arc<Mutex<ConfigSpace>>) -> io::Result<Self> {
+        let shared = Arc::new(shared);
         let channels = channels(&shared);
         let bells = channels.iter().map(|channel| Arc::clone(&channel.bell)).collect();
         let shell = CardShell { shared: Arc::downgrade(&shared), bells };
@@ -255,15 +270,20 @@ impl Card {
     pub fn halt(&self) {
         self.channels.iter().for_each(|channel| channel.quit());
     }
-}
 
-impl Drop for Card {
-    fn drop(&mut self) {
+    /// Stops the engines for good, and returns when they have.
+    pub fn end(&self) {
         self.halt();
         for thread in lock(&self.threads).drain(..) {
             // A thread that panicked has said so.
             let _ = thread.join();
         }
+    }
+}
+
+impl Drop for Card {
+    fn drop(&mut self) {
+        self.end();
     }
 }
 

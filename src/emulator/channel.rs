@@ -27,9 +27,9 @@ const INLINE_LIMIT: Duration = Duration::from_secs(2);
 pub(super) struct Shared {
     pub options: Options,
     pub log: Arc<Log>,
-    pub guest: GuestMemory,
-    pub link: Link,
-    pub irq: Irq,
+    pub guest: Arc<GuestMemory>,
+    pub link: Arc<Link>,
+    pub irq: Arc<Irq>,
     pub logic: Arc<dyn Logic>,
     pub axi_timeout: AxiTimeout,
 }

@@ -16,13 +16,14 @@
 
 use super::log::ChannelId;
 use crate::regs::channel::Status;
+use serde::{Deserialize, Serialize};
 use std::sync::atomic::{AtomicU32, Ordering};
 
 /// Something that goes wrong.
 ///
 /// What the custom logic may do wrong (errors, no answer, a FIFO that never drains) is the business of a
 /// [`Logic`](super::logic::Logic); reads and writes that an IOMMU refuses need only memory that is not mapped.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Injection {
     /// The channel's next descriptor fetch fails. The engine stops with the error's bit of 23:19 (PG195, "H2C Channel
     /// Status", descriptor_error) and magic_stopped: of a refused fetch hardware was seen to set both, the other kinds
@@ -41,7 +42,7 @@ pub enum Injection {
 }
 
 /// What came back for a read of host memory, instead of its data (PG195, "H2C Channel Status").
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum BadCompletion {
     /// Nobody feels addressed, or an IOMMU refused (completion status UR).
     UnsupportedRequest,

@@ -1,6 +1,7 @@
 //! What the card noticed: rules broken, accesses refused, work counted.
 
 use crate::regs::Direction;
+use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -9,7 +10,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 const LOG_LENGTH: usize = 1024;
 
 /// A channel of the card.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct ChannelId {
     /// Its direction.
     pub direction: Direction,
@@ -24,7 +25,7 @@ impl fmt::Display for ChannelId {
 }
 
 /// A rule that silicon may punish in ways nobody has documented.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Rule {
     /// Descriptors lie at multiples of 32 bytes.
     DescriptorAlignment,
@@ -66,7 +67,7 @@ impl Rule {
 }
 
 /// A broken [`Rule`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Violation {
     /// The rule.
     pub rule: Rule,
@@ -87,7 +88,7 @@ impl fmt::Display for Violation {
 }
 
 /// What a refused access was for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Purpose {
     /// Read descriptors.
     Fetch,
@@ -100,7 +101,7 @@ pub enum Purpose {
 }
 
 /// Why an access was refused.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Refusal {
     /// No map covers the address.
     Unmapped,
@@ -111,7 +112,7 @@ pub enum Refusal {
 }
 
 /// An access to host memory that was refused, as an IOMMU would.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Fault {
     /// First address that was refused.
     pub iova: u64,
@@ -135,8 +136,8 @@ impl fmt::Display for Fault {
 
 macro_rules! counters {
     ($($(#[$doc:meta])* $name:ident),* $(,)?) => {
-        /// Work done since the card was made.
-        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+        /// Work done since the card was made, or its image loaded.
+        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
         pub struct Counters {
             $($(#[$doc])* pub $name: u64,)*
         }
@@ -150,6 +151,10 @@ macro_rules! counters {
         impl Counting {
             fn snapshot(&self) -> Counters {
                 Counters { $($name: self.$name.load(Ordering::Relaxed),)* }
+            }
+
+            fn clear(&self) {
+                $(self.$name.store(0, Ordering::Relaxed);)*
             }
         }
     };
@@ -219,6 +224,13 @@ impl Log {
 
     pub fn counters(&self) -> Counters {
         self.count.snapshot()
+    }
+
+    /// Nothing was noticed yet.
+    pub fn clear(&self) {
+        lock(&self.violations).clear();
+        lock(&self.faults).clear();
+        self.count.clear();
     }
 }
 

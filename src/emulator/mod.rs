@@ -39,6 +39,7 @@ mod bell;
 mod card;
 mod channel;
 mod config_space;
+pub mod control;
 mod engine;
 pub mod faults;
 mod guest;
@@ -52,6 +53,7 @@ mod options;
 mod perf;
 mod registers;
 mod server;
+mod slot;
 mod transfer;
 mod wire;
 
@@ -60,10 +62,10 @@ pub use options::{Latency, Options, Profile, Switches, UnknownProfile};
 
 use crate::regs::{Direction, MAX_CHANNELS};
 use card::Card;
-use channel::Channel;
 use faults::{Injection, UnknownChannel};
 use logic::Logic;
 use server::Service;
+use slot::Slot;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, mpsc};
 use std::{fmt, io};
@@ -91,6 +93,9 @@ pub enum Error {
         #[source]
         source: io::Error,
     },
+    /// The image is of another PCI function.
+    #[error("an image keeps the function: its profile, and whether it can be reset; start another card")]
+    OtherFunction,
     /// No thread could be started.
     #[error("cannot start the card's threads")]
     Threads(#[source] io::Error),
@@ -101,7 +106,7 @@ pub enum Error {
 pub struct EmulatedCard {
     // Dropped first: what serves the card.
     service: Option<Service>,
-    card: Arc<Card>,
+    slot: Arc<Slot>,
 }
 
 impl EmulatedCard {
@@ -116,19 +121,16 @@ impl EmulatedCard {
     }
 
     fn serve(options: Options, logic: Arc<dyn Logic>, path: Option<&Path>) -> Result<Self, Error> {
-        let (h2c, c2h) = (options.h2c_channels, options.c2h_channels);
-        if h2c.max(c2h) > MAX_CHANNELS {
-            return Err(Error::Channels { h2c, c2h });
-        }
-        let card = Arc::new(Card::start(options, logic).map_err(Error::Threads)?);
-        let service = Service::start(Arc::clone(&card), path).map_err(|source| {
+        check_channels(&options)?;
+        let slot = Arc::new(Slot::new(Card::start(options, logic).map_err(Error::Threads)?));
+        let service = Service::start(Arc::clone(&slot), path).map_err(|source| {
             let path = path.map_or_else(std::env::temp_dir, Path::to_path_buf);
             match source.kind() {
                 io::ErrorKind::AddrInUse => Error::Taken(path),
                 _ => Error::Socket { path, source },
             }
         })?;
-        Ok(Self { service: Some(service), card })
+        Ok(Self { service: Some(service), slot })
     }
 
     /// The socket's path.
@@ -142,41 +144,61 @@ impl EmulatedCard {
     ///
     /// The card has no such channel.
     pub fn inject(&self, injection: Injection) -> Result<(), UnknownChannel> {
+        let card = self.slot.card();
+        let channel = |id| {
+            let mut channels = card.channels().iter();
+            channels.find(|channel| channel.id == id).ok_or(UnknownChannel(id))
+        };
         match injection {
-            Injection::Fetch(id, with) => self.channel(id)?.faults.fail_fetch(with),
+            Injection::Fetch(id, with) => channel(id)?.faults.fail_fetch(with),
             Injection::HostRead(index, with) => {
-                self.channel(ChannelId { direction: Direction::H2C, index })?.faults.fail_host_read(with);
+                channel(ChannelId { direction: Direction::H2C, index })?.faults.fail_host_read(with);
             }
-            Injection::LinkDown => self.card.set_link(false),
-            Injection::LinkUp => self.card.set_link(true),
+            Injection::LinkDown => card.set_link(false),
+            Injection::LinkUp => card.set_link(true),
         }
         Ok(())
     }
 
-    fn channel(&self, id: ChannelId) -> Result<&Channel, UnknownChannel> {
-        let mut channels = self.card.channels().iter();
-        channels.find(|channel| channel.id == id).map(|channel| &**channel).ok_or(UnknownChannel(id))
+    /// Replaces what is behind the function, as loading an image into the FPGA does where its link stays up: channels, switches
+    /// and logic are new, the client's memory and configuration space stay, the log starts anew. A real card wants to be
+    /// idle then; here, whatever runs is cut off.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Channels`]; [`Error::OtherFunction`] if profile or reset differ; [`Error::Threads`].
+    pub fn load(&self, options: Options, logic: Arc<dyn Logic>) -> Result<(), Error> {
+        check_channels(&options)?;
+        self.slot.load(options, logic)
     }
 
     /// The rules that the client broke, the first 1024.
     pub fn violations(&self) -> Vec<Violation> {
-        self.card.shared.log.violations()
+        self.slot.card().shared.log.violations()
     }
 
     /// The accesses to host memory that were refused, the first 1024.
     pub fn faults(&self) -> Vec<Fault> {
-        self.card.shared.log.faults()
+        self.slot.card().shared.log.faults()
     }
 
     /// Work done so far.
     pub fn counters(&self) -> Counters {
-        self.card.shared.log.counters()
+        self.slot.card().shared.log.counters()
     }
 
-    /// The options it was started with.
-    pub fn options(&self) -> &Options {
-        &self.card.shared.options
+    /// The options it was started with, or those of its image.
+    pub fn options(&self) -> Options {
+        self.slot.card().shared.options.clone()
     }
+}
+
+fn check_channels(options: &Options) -> Result<(), Error> {
+    let (h2c, c2h) = (options.h2c_channels, options.c2h_channels);
+    if h2c.max(c2h) > MAX_CHANNELS {
+        return Err(Error::Channels { h2c, c2h });
+    }
+    Ok(())
 }
 
 impl fmt::Debug for EmulatedCard {
@@ -188,7 +210,7 @@ impl fmt::Debug for EmulatedCard {
 impl Drop for EmulatedCard {
     fn drop(&mut self) {
         // A register write may be driving an engine: that ends first.
-        self.card.halt();
+        self.slot.card().halt();
         self.service = None;
     }
 }

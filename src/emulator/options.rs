@@ -1,12 +1,13 @@
 //! What a card is made of, and how it decides what no manual decides.
 
 use crate::regs::MAX_CHANNELS;
+use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
 /// Which card is modelled: its identifiers, BARs and MSI-X vectors.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Profile {
     /// The application function of an AWS F1 card (1d0f:f001): user registers in BAR0 and BAR1, XDMA in BAR2 with 33 MSI-X
     /// vectors, the AXI port in BAR4 (AWS "FPGA PCIe Memory Address Map").
@@ -44,7 +45,8 @@ impl FromStr for Profile {
 }
 
 /// How the card is built and set.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Options {
     /// Identifiers and BARs.
     pub profile: Profile,
@@ -89,7 +91,7 @@ impl Default for Options {
 }
 
 /// Upper limits of random delays.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Latency {
     /// Of a descriptor fetch.
     pub fetch: Duration,
@@ -111,7 +113,7 @@ impl Default for Latency {
 /// What neither PG195 nor a published measurement decides. A driver must work under each value.
 ///
 /// The defaults are what is most likely, by PG195's wording or by what drivers in use rely on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Switches {
     /// Memory-mapped channels count credits. Otherwise the credit register reads 0 and fetch is never held back by it.
     /// Default true.

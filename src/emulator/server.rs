@@ -4,8 +4,8 @@
 //! They own both ends of every connection, so that a client can be refused, cut off, or outlived.
 
 use super::backend::{self, Backend};
-use super::card::Card;
 use super::log::lock;
+use super::slot::Slot;
 use super::wire::{self, Message, Verdict};
 use std::fs::{self, Permissions};
 use std::io;
@@ -54,8 +54,8 @@ struct Session {
 }
 
 impl Service {
-    /// Serves `card` at `path`, or in a directory of its own.
-    pub fn start(card: Arc<Card>, path: Option<&Path>) -> io::Result<Self> {
+    /// Serves the card in `slot` at `path`, or in a directory of its own.
+    pub fn start(slot: Arc<Slot>, path: Option<&Path>) -> io::Result<Self> {
         // The directory is private, so the inner socket is nobody else's.
         let directory = private("xdma-").tempdir()?;
         let inner_path = directory.path().join("inner");
@@ -68,14 +68,14 @@ impl Service {
             outer,
             inner,
             inner_path,
-            regions: backend::region_sizes(&card.shared.options),
+            regions: backend::region_sizes(&slot.card().shared.options),
             errno: Arc::default(),
             stopping: AtomicBool::new(false),
             session: Mutex::new(None),
             free: Condvar::new(),
         });
         let mut service = Self { path, doors, threads: Vec::new(), _directory: directory };
-        service.spawn("xdma server", move |doors| doors.serve(card))?;
+        service.spawn("xdma server", move |doors| doors.serve(slot))?;
         service.spawn("xdma door", |doors| doors.admit())?;
         Ok(service)
     }
@@ -119,7 +119,7 @@ fn listen(directory: &Path) -> io::Result<(UnixListener, PathBuf)> {
 
 /// Listens at `path`. The socket is made beside it and renamed when it listens, so that it is never seen before, or with other
 /// permissions.
-fn listen_at(path: &Path) -> io::Result<(UnixListener, PathBuf)> {
+pub(super) fn listen_at(path: &Path) -> io::Result<(UnixListener, PathBuf)> {
     let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
     let beside = private(".xdma-").tempdir_in(parent.unwrap_or(Path::new(".")))?;
     let (listener, made) = listen(beside.path())?;
@@ -155,10 +155,10 @@ impl Doors {
     }
 
     /// Runs the crate's server, connection after connection.
-    fn serve(&self, card: Arc<Card>) {
+    fn serve(&self, slot: Arc<Slot>) {
         let Ok(inner) = self.inner.try_clone() else { return };
-        let server = backend::server(OwnedFd::from(inner), &card.shared.options);
-        let mut backend = Backend::new(Arc::clone(&card), Arc::clone(&self.errno));
+        let server = backend::server(OwnedFd::from(inner), &slot.card().shared.options);
+        let mut backend = Backend::new(Arc::clone(&slot), Arc::clone(&self.errno));
         while !self.stopping() {
             match catch_unwind(AssertUnwindSafe(|| server.run(&mut backend))) {
                 Ok(Ok(())) => {}
@@ -166,7 +166,7 @@ impl Doors {
                 Ok(Err(_)) => {}
                 Err(_) => tracing::error!("the vfio-user server panicked; its connection is closed"),
             }
-            card.disconnect();
+            slot.card().disconnect();
             self.release();
         }
     }
@@ -278,7 +278,7 @@ impl Session {
 }
 
 /// Ends a blocking accept: Linux wakes it with EINVAL when its socket is shut down.
-fn wake(listener: &UnixListener) {
+pub(super) fn wake(listener: &UnixListener) {
     if let Ok(socket) = listener.try_clone() {
         let _ = UnixStream::from(OwnedFd::from(socket)).shutdown(Shutdown::Both);
     }

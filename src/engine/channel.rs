@@ -13,7 +13,7 @@ use std::any::Any;
 use std::collections::VecDeque;
 use std::ops::Range;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 /// Write-back words of a channel, used one after the other by chains.
@@ -32,11 +32,13 @@ pub struct ChannelOptions {
     pub fixed_address: bool,
     /// Read busy once before a chain is started again. Nobody has verified whether silicon needs it.
     pub check_idle: bool,
+    /// Let the channel interrupt when it completes a transfer or run, and when it fails: for `Card::interrupt`.
+    pub interrupt: bool,
 }
 
 impl Default for ChannelOptions {
     fn default() -> Self {
-        Self { ring: None, slots: 256, fixed_address: false, check_idle: true }
+        Self { ring: None, slots: 256, fixed_address: false, check_idle: true, interrupt: false }
     }
 }
 
@@ -50,6 +52,8 @@ pub struct Place {
     pub direction: Direction,
     /// Its number.
     pub channel: usize,
+    /// Set once the kernel wants the card back.
+    pub recall: Arc<AtomicBool>,
     /// Dropped when the channel is closed.
     pub lease: Box<dyn Any + Send>,
 }
@@ -98,6 +102,7 @@ pub struct Channel {
     pub(super) forgotten: u64,
     pub(super) failure: Option<EngineError>,
     pub(super) closed: bool,
+    pub(super) recall: Arc<AtomicBool>,
     pub(super) scratch: Transfers,
     pub(super) id: u64,
     pub(super) stats: Stats,
@@ -121,7 +126,7 @@ impl Channel {
     /// There is no such channel, it is a stream, it does not become idle, or it has no credits and they were demanded.
     pub fn open(place: Place, options: ChannelOptions) -> Result<Self, EngineError> {
         static NEXT_ID: AtomicU64 = AtomicU64::new(0);
-        let Place { bar, space, direction, channel, lease } = place;
+        let Place { bar, space, direction, channel, recall, lease } = place;
         let registers = Registers::new(bar, direction, channel)?;
         let identifier = registers.identifier()?;
         if !identifier.is(Target::channel(direction), channel) {
@@ -155,6 +160,7 @@ impl Channel {
             forgotten: 0,
             failure: None,
             closed: false,
+            recall,
             scratch: Transfers::new(direction),
             id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
             stats: Stats::default(),
@@ -169,7 +175,11 @@ impl Channel {
     pub(super) fn set_up(&mut self) -> Result<(), EngineError> {
         let r = &self.registers;
         r.write(CONTROL, self.control.bits())?;
-        r.write(IRQ_ENABLE, 0)?;
+        let interrupts = match self.options.interrupt {
+            true => Control::all_ie(self.direction()) - Control::IE_IDLE_STOPPED,
+            false => Control::empty(),
+        };
+        r.write(IRQ_ENABLE, interrupts.bits())?;
         r.write(WRITE_BACK_HI, (self.word_base >> 32) as u32)?;
         r.write_common(FETCH_HALT_W1C)?;
         self.ring = match self.options.ring {
@@ -207,6 +217,7 @@ impl Channel {
     }
 
     /// Direction of the channel.
+    #[inline]
     pub fn direction(&self) -> Direction {
         self.registers.direction
     }

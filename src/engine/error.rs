@@ -1,5 +1,5 @@
 use crate::bus::BusError;
-use crate::memory::{Access, MemoryError};
+use crate::memory::{Access, MemoryError, PageSize};
 use crate::regs::Direction;
 use crate::regs::channel::{Control, Status, WriteBack};
 use std::fmt;
@@ -122,6 +122,17 @@ pub enum EngineError {
         /// Where the second of them starts.
         address: u64,
     },
+    /// The list of a program does not fit into one page, and pages are not contiguous for the card.
+    #[error(
+        "a list of {descriptors} descriptors does not fit into a page of {page}, and without an IOMMU pages are scattered: \
+         reserve 1 GiB pages, or build several programs"
+    )]
+    ScatteredList {
+        /// Descriptors of the list.
+        descriptors: usize,
+        /// The pages that were to be had.
+        page: PageSize,
+    },
     /// A program without transfers.
     #[error("the program is empty; add a transfer")]
     Empty,
@@ -167,6 +178,11 @@ pub enum EngineError {
     /// The transfer was in flight when its channel was stopped.
     #[error("the transfer was abandoned: its channel was stopped before it finished")]
     Stopped,
+    /// The kernel wants the card back: it is being unbound or removed.
+    #[error(
+        "the kernel wants the card back (it is being unbound or removed); close the card: drop its channels, memory and handles"
+    )]
+    Recalled,
     /// The engine does not become idle. Memory in flight stays allocated.
     #[error("the engine does not become idle; reset the card. {snapshot}")]
     Hung {

@@ -5,50 +5,55 @@ use std::sync::Arc;
 
 /// Jobs that may be in flight or queued; a power of two.
 pub(super) const MAX_JOBS: usize = 256;
-
-#[derive(Debug)]
-pub(super) enum Work {
-    /// Descriptors in the ring from this device address on.
-    Ring {
-        start: u64,
-    },
-    Program(Arc<Inner>),
-}
+/// No count of completed descriptors.
+const NEVER: u64 = u64::MAX;
 
 #[derive(Debug)]
 pub(super) struct Job {
-    pub work: Work,
-    pub descriptors: u32,
-    /// Descriptors given to the engine so far.
-    pub given: u32,
+    /// What it runs; without it, descriptors of the ring.
+    pub program: Option<Arc<Inner>>,
+    /// Device address of its first descriptor.
+    pub first: u64,
     pub bytes: u64,
-    /// With credits: how many are issued when all of this job's are.
-    pub end: u64,
+    pub descriptors: u32,
+    /// Descriptors that the engine has yet to be given.
+    left: u32,
+    /// How many descriptors the engine has completed since it was started when it has completed this job.
+    end: u64,
 }
 
 impl Job {
-    pub fn new(work: Work, descriptors: u32, bytes: u64) -> Self {
-        Self { work, descriptors, given: 0, bytes, end: 0 }
+    #[inline]
+    pub fn new(program: Option<Arc<Inner>>, first: u64, descriptors: u32, bytes: u64) -> Self {
+        Self { program, first, bytes, descriptors, left: descriptors, end: NEVER }
     }
 
     /// Descriptors that the engine has yet to be given.
     #[inline]
     pub fn left(&self) -> u32 {
-        self.descriptors - self.given
+        self.left
+    }
+
+    /// How many descriptors the engine has completed since it was started when it has completed this job: no such number
+    /// as long as it was not given all.
+    #[inline]
+    pub fn end(&self) -> u64 {
+        self.end
     }
 }
 
 #[derive(Debug)]
 pub(super) struct Jobs {
-    places: Box<[Option<Job>; MAX_JOBS]>,
-    /// Numbers of the oldest job and of the one to come.
+    places: Box<[Job; MAX_JOBS]>,
+    /// Numbers of the oldest job, of the oldest that the engine was not given in full, and of the one to come.
     done: u64,
+    given: u64,
     next: u64,
 }
 
 impl Jobs {
     pub fn new() -> Self {
-        Self { places: Box::new([const { None }; MAX_JOBS]), done: 0, next: 0 }
+        Self { places: Box::new([const { EMPTY }; MAX_JOBS]), done: 0, given: 0, next: 0 }
     }
 
     /// Number of the oldest job that is not done.
@@ -73,46 +78,66 @@ impl Jobs {
         self.len() == MAX_JOBS
     }
 
+    /// Whether a job waits for the engine, in part or as a whole.
     #[inline]
-    pub fn get(&self, number: u64) -> Option<&Job> {
-        self.places[number as usize % MAX_JOBS].as_ref()
+    pub fn wait(&self) -> bool {
+        self.given != self.next
     }
 
-    /// Notes that the engine was given `count` more descriptors of a job, the last with credit number `end`.
+    /// The first job that waits for the engine.
     #[inline]
-    pub fn give(&mut self, number: u64, count: u32, end: u64) {
-        if let Some(job) = &mut self.places[number as usize % MAX_JOBS] {
-            job.given += count;
+    pub fn waiting(&self) -> Option<&Job> {
+        self.wait().then(|| &self.places[self.given as usize % MAX_JOBS])
+    }
+
+    /// Whether the first job that waits is the oldest of all: the engine has none before it.
+    #[inline]
+    pub fn first_waits(&self) -> bool {
+        self.given == self.done
+    }
+
+    /// Notes that the engine was given `count` more descriptors of the first job that waits, the last of which will be the
+    /// `end`-th that it completes.
+    #[inline(always)]
+    pub fn give(&mut self, count: u32, end: u64) {
+        let job = &mut self.places[self.given as usize % MAX_JOBS];
+        job.left -= count;
+        if job.left == 0 {
             job.end = end;
+            self.given += 1;
         }
     }
 
-    #[inline]
+    #[inline(always)]
     pub fn front(&self) -> Option<&Job> {
-        self.get(self.done)
-    }
-
-    /// Whether the newest job waits for the engine, in part or as a whole.
-    #[inline]
-    pub fn wait(&self) -> bool {
-        self.done != self.next && self.get(self.next - 1).is_some_and(|job| job.left() > 0)
+        (self.done != self.next).then(|| &self.places[self.done as usize % MAX_JOBS])
     }
 
     /// Adds a job; there is room.
-    #[inline]
+    #[inline(always)]
     pub fn push(&mut self, job: Job) {
         let place = &mut self.places[self.next as usize % MAX_JOBS];
-        debug_assert!(place.is_none(), "jobs are counted before they are pushed");
+        debug_assert!(place.program.is_none(), "jobs are counted before they are pushed");
         // There is nothing to drop.
-        std::mem::forget(place.replace(job));
+        std::mem::forget(std::mem::replace(place, job));
         self.next += 1;
     }
 
-    /// Takes the oldest job out.
-    #[inline]
-    pub fn pop(&mut self) -> Option<Job> {
-        let job = self.places[self.done as usize % MAX_JOBS].take()?;
+    /// Takes the oldest job out: what it ran, and its descriptors and bytes.
+    #[inline(always)]
+    pub fn pop(&mut self) -> Option<(Option<Arc<Inner>>, u32, u64)> {
+        if self.done == self.next {
+            return None;
+        }
+        let job = &mut self.places[self.done as usize % MAX_JOBS];
         self.done += 1;
-        Some(job)
+        Some((job.program.take(), job.descriptors, job.bytes))
+    }
+
+    /// All jobs were taken out, those that waited too.
+    pub fn forget_waiting(&mut self) {
+        self.given = self.next;
     }
 }
+
+const EMPTY: Job = Job { program: None, first: 0, bytes: 0, descriptors: 0, left: 0, end: NEVER };

@@ -1,12 +1,13 @@
 //! Completion: polling and waiting.
 
 use super::channel::{Channel, Ticket, WORDS};
-use super::jobs::{Job, Work};
+use super::program::Inner;
 use super::{EngineError, Ring, Snapshot};
 use crate::bus::counts;
 use crate::memory::DmaMemory;
 use crate::regs::channel::{Status, WriteBack};
 use std::ops::Range;
+use std::sync::Arc;
 use std::sync::atomic::{Ordering, fence};
 use std::time::{Duration, Instant};
 
@@ -32,8 +33,8 @@ impl Channel {
     ///
     /// # Errors
     ///
-    /// [`EngineError::Failed`] when the engine stopped, [`EngineError::Stopped`] when the channel was stopped, before the
-    /// transfer was finished.
+    /// [`EngineError::Failed`] when the engine stopped, [`EngineError::Stopped`] when the channel was stopped,
+    /// [`EngineError::Recalled`] when the kernel wants the card back, before the transfer was finished.
     #[inline]
     pub fn poll(&mut self, ticket: Ticket) -> Result<Poll, EngineError> {
         if ticket.channel != self.id || ticket.sequence >= self.jobs.next() {
@@ -42,7 +43,10 @@ impl Channel {
         if ticket.sequence >= self.jobs.done() {
             self.reap()?;
             if ticket.sequence >= self.jobs.done() {
-                return Ok(Poll::Pending);
+                if !self.is_recalled() {
+                    return Ok(Poll::Pending);
+                }
+                self.give_back()?;
             }
         }
         if self.lost.is_empty() {
@@ -64,7 +68,7 @@ impl Channel {
     }
 
     /// Takes note of what the engine wrote back, and starts what waits.
-    #[inline]
+    #[inline(always)]
     pub(super) fn reap(&mut self) -> Result<(), EngineError> {
         let word = WriteBack(self.words[self.word % WORDS].load());
         if word.0 != self.last {
@@ -76,7 +80,7 @@ impl Channel {
         Ok(())
     }
 
-    #[inline]
+    #[inline(always)]
     pub(super) fn take(&mut self, word: WriteBack) -> Result<(), EngineError> {
         // Without this, data that the card wrote before the completion could be read from before it.
         fence(Ordering::Acquire);
@@ -85,7 +89,7 @@ impl Channel {
         }
         match self.ring {
             Ring::Chain => {
-                if self.jobs.front().is_some_and(|job| job.given == word.count()) {
+                if self.jobs.front().is_some_and(|job| job.end() == u64::from(word.count())) {
                     self.last = word.0;
                     self.retire();
                 }
@@ -104,30 +108,30 @@ impl Channel {
 
     #[cold]
     fn failed(&mut self) -> EngineError {
-        self.fail().unwrap_or_else(|error| error)
+        self.fail(Status::empty()).unwrap_or_else(|error| error)
     }
 
     /// Retires the jobs whose descriptors are all completed.
-    #[inline]
+    #[inline(always)]
     pub(super) fn retire_completed(&mut self) {
-        while self.jobs.front().is_some_and(|job| job.left() == 0 && job.end <= self.completed) {
+        while self.jobs.front().is_some_and(|job| job.end() <= self.completed) {
             self.retire();
         }
     }
 
     /// Takes the oldest job out: the engine is done with its memory.
-    #[inline]
+    #[inline(always)]
     pub(super) fn retire(&mut self) {
-        let Some(job) = self.jobs.pop() else { return };
-        self.stats.bytes += job.bytes;
-        self.release(job);
+        let Some((program, descriptors, bytes)) = self.jobs.pop() else { return };
+        self.stats.bytes += bytes;
+        self.release(program, descriptors);
     }
 
-    #[inline]
-    pub(super) fn release(&mut self, job: Job) {
-        match job.work {
-            Work::Ring { .. } => self.slots.release(job.descriptors as usize),
-            Work::Program(inner) => inner.runs.leave(),
+    #[inline(always)]
+    pub(super) fn release(&mut self, program: Option<Arc<Inner>>, descriptors: u32) {
+        match program {
+            None => self.slots.release(descriptors as usize),
+            Some(inner) => inner.runs.leave(),
         }
     }
 
@@ -137,8 +141,17 @@ impl Channel {
     ///
     /// As [`poll`](Self::poll), and [`EngineError::Deadline`] when it is not finished within `limit`; it is then
     /// still in flight. The status register is read every millisecond, so engine errors end the wait early.
+    #[inline]
     pub fn wait(&mut self, ticket: Ticket, limit: Duration) -> Result<(), EngineError> {
-        for _ in 0..SPINS {
+        match self.poll(ticket)? {
+            Poll::Ready => Ok(()),
+            Poll::Pending => self.wait_on(ticket, limit),
+        }
+    }
+
+    #[cold]
+    fn wait_on(&mut self, ticket: Ticket, limit: Duration) -> Result<(), EngineError> {
+        for _ in 1..SPINS {
             if self.poll(ticket)? == Poll::Ready {
                 return Ok(());
             }
@@ -174,7 +187,18 @@ impl Channel {
     /// [`EngineError::Failed`], [`EngineError::Gone`].
     pub fn check(&mut self) -> Result<(), EngineError> {
         let status = self.registers.status()?;
-        if status.intersects(Status::errors(self.direction())) { Err(self.fail()?) } else { Ok(()) }
+        if status.intersects(Status::errors(self.direction())) { Err(self.fail(status)?) } else { Ok(()) }
+    }
+
+    /// Lets a channel with [`ChannelOptions::interrupt`](super::ChannelOptions::interrupt) interrupt again. Poll after this,
+    /// not before: a completion in between would wake nobody. A chain that is started does the same by itself.
+    ///
+    /// # Errors
+    ///
+    /// [`EngineError::Failed`], [`EngineError::Gone`].
+    pub fn rearm_interrupt(&mut self) -> Result<(), EngineError> {
+        let seen = self.registers.clear_status()?;
+        if seen.intersects(Status::errors(self.direction())) { Err(self.fail(seen)?) } else { Ok(()) }
     }
 
     /// The channel's registers, decoded.

@@ -1,10 +1,11 @@
 //! Programs: chains built once and run again and again.
 
-use super::submit::Start;
+use super::submit::{Start, access_of};
 use super::{EngineError, Ring};
 use crate::descriptor::{Adjacency, DESCRIPTOR_BYTES, End, Flags, List, MAX_LENGTH, Segment};
-use crate::memory::{Access, Allocation, Buffer, DmaMemory, DmaSpace, Runs};
+use crate::memory::{Access, Allocation, Buffer, DmaMemory, DmaSpace, Piece, Runs};
 use crate::regs::Direction;
+use crate::regs::channel::WriteBack;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -41,37 +42,43 @@ impl Transfers {
         card: u64,
     ) -> Result<&mut Self, EngineError> {
         let (access, direction) = (memory.access(), self.direction);
-        let fits = match direction {
-            Direction::H2C => access == Access::CardReads,
-            Direction::C2H => access == Access::CardWrites,
-        };
-        if !fits {
+        if access != access_of(direction) {
             return Err(EngineError::WrongAccess { direction, has: access });
         }
         let len = range.end.saturating_sub(range.start);
         if card.checked_add(len).is_none() {
             return Err(EngineError::CardAddress { address: card, len });
         }
-        let mut card = card;
-        let (segments, held) = (&mut self.segments, &mut self.memory);
-        memory.pieces(range, &mut |piece| {
-            // Programs alternate between few allocations: those seen last are looked at first.
-            if !held.iter().rev().any(|m| piece.is_in(m)) {
-                held.push(piece.hold());
+        match memory.piece(range.clone()) {
+            Some(piece) => self.add_piece(&piece, card),
+            None => {
+                let mut card = card;
+                memory.pieces(range, &mut |piece| {
+                    self.add_piece(&piece, card);
+                    card = card.wrapping_add(piece.len());
+                })?;
             }
-            let (mut host, mut left) = (piece.address(), piece.len());
-            while left > 0 {
-                let length = left.min(MAX_LENGTH.into());
-                let (source, destination) = match direction {
-                    Direction::H2C => (host, card),
-                    Direction::C2H => (card, host),
-                };
-                segments.push(Segment { source, destination, length: length as u32 });
-                (host, card, left) = (host + length, card.wrapping_add(length), left - length);
-            }
-        })?;
+        }
         self.bytes += len;
         Ok(self)
+    }
+
+    #[inline]
+    fn add_piece(&mut self, piece: &Piece<'_>, mut card: u64) {
+        // Programs alternate between few allocations: those seen last are looked at first.
+        if !self.memory.iter().rev().any(|m| piece.is_in(m)) {
+            self.memory.push(piece.hold());
+        }
+        let (mut host, mut left) = (piece.address(), piece.len());
+        while left > 0 {
+            let length = left.min(MAX_LENGTH.into());
+            let (source, destination) = match self.direction {
+                Direction::H2C => (host, card),
+                Direction::C2H => (card, host),
+            };
+            self.segments.push(Segment { source, destination, length: length as u32 });
+            (host, card, left) = (host + length, card.wrapping_add(length), left - length);
+        }
     }
 
     /// Descriptors so far.
@@ -142,13 +149,20 @@ pub(super) struct Inner {
 }
 
 impl Program {
-    pub(super) fn build(space: &DmaSpace, transfers: &Transfers, ring: Ring) -> Result<Self, EngineError> {
+    pub(crate) fn build(space: &DmaSpace, transfers: &Transfers, ring: Ring) -> Result<Self, EngineError> {
         let count = transfers.segments.len();
         if count == 0 {
             return Err(EngineError::Empty);
         }
+        if ring == Ring::Chain && count > WriteBack::COUNT_MASK as usize {
+            // The engine counts no further, so its end would not be seen.
+            return Err(EngineError::TooLarge { needed: count, ring: WriteBack::COUNT_MASK as usize });
+        }
         transfers.check_overlap()?;
         let mut buffer = space.allocate_unzeroed(count as u64 * DESCRIPTOR_BYTES, Access::CardReads)?;
+        if !buffer.is_contiguous() {
+            return Err(EngineError::ScatteredList { descriptors: count, page: buffer.page() });
+        }
         let list = write_list(&mut buffer, &transfers.segments, ring);
         let mut memory = transfers.memory.clone();
         memory.push(buffer.hold());

@@ -2,8 +2,9 @@
 
 use super::channel::IDLE_LIMIT;
 use super::{Channel, EngineError, Ring};
-use crate::regs::channel::WriteBack;
+use crate::regs::channel::{Status, WriteBack};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 /// How many failures are remembered for tickets that nobody asked about yet.
 const MAX_LOST: usize = 1024;
@@ -23,6 +24,23 @@ impl Channel {
         self.take_finished()?;
         self.abandon(EngineError::Stopped);
         self.forget_list();
+        Ok(())
+    }
+
+    /// Whether the kernel wants the card back.
+    #[inline]
+    pub(super) fn is_recalled(&self) -> bool {
+        self.recall.load(Ordering::Relaxed)
+    }
+
+    /// Stops the engine, as the kernel wants the card back; what is in flight ends with [`EngineError::Recalled`].
+    #[cold]
+    pub(super) fn give_back(&mut self) -> Result<(), EngineError> {
+        self.registers.stop(IDLE_LIMIT)?;
+        self.take_finished()?;
+        self.abandon(EngineError::Recalled);
+        self.forget_list();
+        self.failure = Some(EngineError::Recalled);
         Ok(())
     }
 
@@ -46,6 +64,9 @@ impl Channel {
         help: &mut dyn FnMut() -> Result<(), EngineError>,
     ) -> Result<(), EngineError> {
         self.stop_with(help)?;
+        if self.is_recalled() {
+            return Err(EngineError::Recalled);
+        }
         self.set_up()?;
         self.failure = None;
         Ok(())
@@ -61,9 +82,11 @@ impl Channel {
         self.shut()
     }
 
-    /// The engine reported an error: stops it, and ends what was in flight with the error. Returns the error.
-    pub(super) fn fail(&mut self) -> Result<EngineError, EngineError> {
-        let snapshot = self.snapshot()?;
+    /// The engine reported an error, `seen` in its status, which may be gone by now: stops it, and ends what was in flight
+    /// with the error. Returns the error.
+    pub(super) fn fail(&mut self, seen: Status) -> Result<EngineError, EngineError> {
+        let mut snapshot = self.snapshot()?;
+        snapshot.status |= seen & Status::errors(self.direction());
         let new = u64::from(snapshot.completed.wrapping_sub(self.completed as u32));
         let error = EngineError::Failed { snapshot: Arc::new(snapshot) };
         self.failure = Some(error.clone());
@@ -87,9 +110,10 @@ impl Channel {
     /// Ends all jobs with `error`; the engine is idle.
     fn abandon(&mut self, error: EngineError) {
         let range = self.jobs.done()..self.jobs.next();
-        while let Some(job) = self.jobs.pop() {
-            self.release(job);
+        while let Some((program, descriptors, _)) = self.jobs.pop() {
+            self.release(program, descriptors);
         }
+        self.jobs.forget_waiting();
         if !range.is_empty() {
             self.lost.push_back((range, error));
         }
@@ -120,8 +144,8 @@ impl Channel {
     fn quarantine(&mut self) {
         self.slots.quarantine();
         std::mem::forget(self.word_buffer.hold());
-        while let Some(job) = self.jobs.pop() {
-            std::mem::forget(job);
+        while let Some((program, ..)) = self.jobs.pop() {
+            std::mem::forget(program);
         }
     }
 }

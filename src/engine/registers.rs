@@ -27,7 +27,7 @@ impl Registers {
     }
 
     /// Reads a register that is never all ones.
-    #[inline]
+    #[inline(always)]
     fn read(&self, block: &Block, register: u32) -> Result<u32, EngineError> {
         match block.read(register)? {
             GONE => Err(EngineError::Gone { direction: self.direction, channel: self.index }),
@@ -40,13 +40,13 @@ impl Registers {
         Ok(self.channel.write(register, value)?)
     }
 
-    #[inline]
+    #[inline(always)]
     pub fn write_sgdma(&self, register: u32, value: u32) -> Result<(), EngineError> {
         Ok(self.sgdma.write(register, value)?)
     }
 
     /// Starts the engine on a list: clears Run and sets it, with the list and the write-back word's address in between.
-    #[inline]
+    #[inline(always)]
     pub fn start(&self, word: u32, list: u64, adjacent: u8) -> Result<(), EngineError> {
         match (self.channel.direct(), self.sgdma.direct()) {
             (Some(channel), Some(sgdma)) => Ok(start_sequence(
@@ -77,7 +77,7 @@ impl Registers {
         Ok(Identifier(self.read(&self.channel, IDENTIFIER)?))
     }
 
-    #[inline]
+    #[inline(always)]
     pub fn status(&self) -> Result<Status, EngineError> {
         Ok(Status::from_bits_retain(self.read(&self.channel, STATUS)?))
     }
@@ -107,7 +107,12 @@ impl Registers {
             counts::system_call();
             std::thread::yield_now();
         }
-        self.read(&self.channel, STATUS_RC).map(drop)
+        self.clear_status().map(drop)
+    }
+
+    /// Reads the sticky status bits, which go away.
+    pub fn clear_status(&self) -> Result<Status, EngineError> {
+        Ok(Status::from_bits_retain(self.read(&self.channel, STATUS_RC)?))
     }
 
     pub fn snapshot(&self, write_back: u32) -> Result<Snapshot, EngineError> {

@@ -1,8 +1,7 @@
 //! The ring of descriptors for single transfers: a closed list, used slot after slot.
 
 use crate::descriptor::{Adjacency, DESCRIPTOR_BYTES, End, Flags, List, Segment};
-use crate::memory::{Access, Allocation, Buffer, DmaSpace, Keep, MemoryError};
-use std::sync::Arc;
+use crate::memory::{Access, Buffer, DmaSpace, Keep, MemoryError};
 
 #[derive(Debug)]
 pub(super) struct Slots {
@@ -22,43 +21,62 @@ impl Slots {
         Ok(Self { buffer, list, keeps: (0..count).map(|_| None).collect(), filled: 0, emptied: 0 })
     }
 
+    #[inline]
     pub fn len(&self) -> usize {
         self.list.len()
     }
 
+    #[inline]
     pub fn free(&self) -> usize {
         self.len() - (self.filled - self.emptied) as usize
     }
 
     /// Device address of the slot that is filled next.
+    #[inline]
     pub fn tail(&self) -> u64 {
         self.list.address(self.slot(self.filled))
     }
 
+    #[inline]
     pub fn list(&self) -> &List {
         &self.list
     }
 
+    #[inline]
     fn slot(&self, position: u64) -> usize {
         position as usize & (self.len() - 1)
     }
 
     /// Fills the next slot; there is a free one.
-    pub fn push(&mut self, segment: Segment, flags: Flags, memory: &Arc<Allocation>) {
+    #[inline(always)]
+    pub fn push(&mut self, segment: Segment, flags: Flags, keep: Keep) {
         let slot = self.slot(self.filled);
         let descriptor = self.list.descriptor(slot, segment, flags).to_quads();
         self.buffer.write_groups(slot, std::iter::once(descriptor));
-        self.keeps[slot] = Some(Keep::new(memory.clone()));
+        // There is nothing to drop: a slot is emptied before it is free.
+        std::mem::forget(self.keeps[slot].replace(keep));
         self.filled += 1;
     }
 
     /// Empties the oldest `count` slots: the engine is done with them.
+    #[inline(always)]
     pub fn release(&mut self, count: usize) {
-        for _ in 0..count {
-            let slot = self.slot(self.emptied);
-            self.keeps[slot] = None;
-            self.emptied += 1;
+        match count {
+            1 => self.release_one(),
+            _ => self.release_many(count),
         }
+    }
+
+    #[inline(always)]
+    fn release_one(&mut self) {
+        let slot = self.slot(self.emptied);
+        self.keeps[slot] = None;
+        self.emptied += 1;
+    }
+
+    #[cold]
+    fn release_many(&mut self, count: usize) {
+        (0..count).for_each(|_| self.release_one());
     }
 
     /// Leaks the memory of all transfers in flight: the engine may still use it.

@@ -1,10 +1,11 @@
 //! Submission: from transfers to doorbells.
 
 use super::channel::{Channel, Ticket, WORDS};
-use super::jobs::{Job, Work};
+use super::jobs::Job;
 use super::{EngineError, Program, Ring, Transfers};
-use crate::descriptor::Flags;
-use crate::memory::DmaMemory;
+use crate::descriptor::{Flags, MAX_LENGTH, Segment};
+use crate::memory::{Access, DmaMemory, Keep, Piece};
+use crate::regs::Direction;
 use crate::regs::channel::{CONTROL_W1C, Control, Status};
 use crate::regs::sgdma::{CREDITS, MAX_CREDITS};
 use std::ops::Range;
@@ -21,6 +22,15 @@ pub(super) struct Start {
     pub adjacent: u8,
 }
 
+/// What the card does with memory that is moved in a direction.
+#[inline]
+pub(super) fn access_of(direction: Direction) -> Access {
+    match direction {
+        Direction::H2C => Access::CardReads,
+        Direction::C2H => Access::CardWrites,
+    }
+}
+
 impl Channel {
     /// Starts a transfer between `range` of `memory`, in bytes, and card addresses from `card` on.
     ///
@@ -30,7 +40,53 @@ impl Channel {
     ///
     /// [`EngineError::Full`] when the ring has no room now; the range is empty or leaves the memory; the memory is for
     /// the other direction; the channel failed before. Nothing was started then.
+    #[inline]
     pub fn submit(
+        &mut self,
+        memory: &impl DmaMemory,
+        range: Range<u64>,
+        card: u64,
+    ) -> Result<Ticket, EngineError> {
+        match memory.piece(range.clone()) {
+            Some(piece) if self.takes(memory.access(), &piece, card) => self.submit_piece(&piece, card),
+            _ => self.submit_pieces(memory, range, card),
+        }
+    }
+
+    /// Whether a piece is a single descriptor for which there is room: nothing is left to be checked then.
+    #[inline]
+    fn takes(&self, access: Access, piece: &Piece<'_>, card: u64) -> bool {
+        access == access_of(self.direction())
+            && piece.len() <= MAX_LENGTH.into()
+            && card <= u64::MAX - piece.len()
+            && self.slots.free() > 0
+    }
+
+    #[inline(never)]
+    fn submit_piece(&mut self, piece: &Piece<'_>, card: u64) -> Result<Ticket, EngineError> {
+        self.check_ready()?;
+        let (start, len) = (self.slots.tail(), piece.len());
+        let (source, destination) = match self.direction() {
+            Direction::H2C => (piece.address(), card),
+            Direction::C2H => (card, piece.address()),
+        };
+        let segment = Segment { source, destination, length: len as u32 };
+        self.slots.push(segment, self.last_flags(), piece.keep());
+        self.enqueue(Job::new(None, start, 1, len), self.on_ring(start))
+    }
+
+    /// Flags of the last descriptor of a transfer.
+    #[inline]
+    fn last_flags(&self) -> Flags {
+        match self.ring {
+            Ring::Chain => Flags::COMPLETED.union(Flags::STOP),
+            Ring::Credits => Flags::COMPLETED,
+        }
+    }
+
+    /// Any other transfer: in several pieces, or none that can be started.
+    #[cold]
+    fn submit_pieces(
         &mut self,
         memory: &impl DmaMemory,
         range: Range<u64>,
@@ -66,17 +122,14 @@ impl Channel {
         }
         transfers.check_overlap()?;
         let start = self.slots.tail();
-        let end = match self.ring {
-            Ring::Chain => Flags::COMPLETED | Flags::STOP,
-            Ring::Credits => Flags::COMPLETED,
-        };
+        let end = self.last_flags();
         let held = transfers.memory();
         for (at, &segment) in transfers.segments().iter().enumerate() {
             let flags = if at + 1 == needed { end } else { Flags::empty() };
             // There are no fewer descriptors than allocations, and all slots of a job are emptied together.
-            self.slots.push(segment, flags, &held[at.min(held.len() - 1)]);
+            self.slots.push(segment, flags, Keep::new(held[at.min(held.len() - 1)].clone()));
         }
-        self.enqueue(Job::new(Work::Ring { start }, needed as u32, transfers.bytes()))
+        self.enqueue(Job::new(None, start, needed as u32, transfers.bytes()), self.on_ring(start))
     }
 
     /// Runs a program.
@@ -93,27 +146,30 @@ impl Channel {
             return Err(EngineError::ForeignProgram);
         }
         inner.runs.enter();
-        self.enqueue(Job::new(Work::Program(inner.clone()), inner.list.len() as u32, program.bytes()))
+        let job = Job::new(Some(inner.clone()), inner.start.first, inner.list.len() as u32, program.bytes());
+        self.enqueue(job, inner.start)
     }
 
     #[inline]
     fn check_ready(&self) -> Result<(), EngineError> {
-        if self.failure.is_some() || self.jobs.is_full() { Err(self.not_ready()) } else { Ok(()) }
+        let ready = self.failure.is_none() && !self.jobs.is_full() && !self.is_recalled();
+        if ready { Ok(()) } else { Err(self.not_ready()) }
     }
 
     #[cold]
     fn not_ready(&self) -> EngineError {
+        if self.is_recalled() {
+            return EngineError::Recalled;
+        }
         self.failure.clone().unwrap_or(EngineError::Full { needed: 1, free: 0 })
     }
 
-    #[inline]
-    fn enqueue(&mut self, job: Job) -> Result<Ticket, EngineError> {
-        let number = self.jobs.next();
-        let others_wait = self.jobs.wait();
-        let (list, wanted) = (self.list_of(&job), job.left());
+    #[inline(always)]
+    fn enqueue(&mut self, job: Job, start: Start) -> Result<Ticket, EngineError> {
+        let (number, others_wait, wanted) = (self.jobs.next(), self.jobs.wait(), job.left());
         // It is among the jobs before the engine hears of it: whatever happens then, its memory is in flight.
         self.jobs.push(job);
-        if !others_wait && let Err(error) = self.give(number, list, wanted) {
+        if !others_wait && let Err(error) = self.give(start, wanted) {
             return Err(self.not_given(error));
         }
         Ok(Ticket { channel: self.id, sequence: number })
@@ -129,39 +185,37 @@ impl Channel {
     /// Gives the engine what it can take now of the jobs that wait.
     #[cold]
     pub(super) fn advance(&mut self) -> Result<(), EngineError> {
-        for number in self.jobs.done()..self.jobs.next() {
-            let Some(job) = self.jobs.get(number) else { break };
-            let (list, wanted) = (self.list_of(job), job.left());
-            if wanted > 0 && self.give(number, list, wanted)? < wanted {
+        while let Some(job) = self.jobs.waiting() {
+            let wanted = job.left();
+            let start = job.program.as_ref().map_or_else(|| self.on_ring(job.first), |inner| inner.start);
+            if self.give(start, wanted)? < wanted {
                 break;
             }
         }
         Ok(())
     }
 
+    /// Where the engine begins with descriptors of the ring.
     #[inline]
-    fn list_of(&self, job: &Job) -> Start {
-        match &job.work {
-            Work::Ring { start } => Start { list: self.slots.list().base(), first: *start, adjacent: 0 },
-            Work::Program(inner) => inner.start,
-        }
+    fn on_ring(&self, first: u64) -> Start {
+        Start { list: self.slots.list().base(), first, adjacent: 0 }
     }
 
-    /// Gives the engine what it can take now of a job, `wanted` descriptors at most; it has all jobs before. How many.
-    #[inline]
-    fn give(&mut self, number: u64, start: Start, wanted: u32) -> Result<u32, EngineError> {
-        let is_first = number == self.jobs.done();
-        let given = match self.ring {
-            Ring::Chain if is_first => self.start_chain(start, wanted)?,
-            Ring::Chain => 0,
-            Ring::Credits => self.give_credits(start, wanted, is_first)?,
+    /// Gives the engine what it can take now of the first job that waits, `wanted` descriptors at most. How many.
+    #[inline(always)]
+    fn give(&mut self, start: Start, wanted: u32) -> Result<u32, EngineError> {
+        let is_first = self.jobs.first_waits();
+        let (given, end) = match self.ring {
+            Ring::Chain if is_first => (self.start_chain(start, wanted)?, wanted.into()),
+            Ring::Chain => (0, 0),
+            Ring::Credits => (self.give_credits(start, wanted, is_first)?, self.issued),
         };
-        self.jobs.give(number, given, self.issued);
+        self.jobs.give(given, end);
         Ok(given)
     }
 
     /// Starts a chain if the engine is idle; how many descriptors it was given.
-    #[inline]
+    #[inline(always)]
     fn start_chain(&mut self, start: Start, count: u32) -> Result<u32, EngineError> {
         // The write-back is sent before the engine is idle: it may be seen first. The next poll tries again.
         if self.options.check_idle && self.registers.status()?.contains(Status::BUSY) {
@@ -189,7 +243,7 @@ impl Channel {
     }
 
     /// Gives credits, if the engine runs on this list or can be started on it; how many.
-    #[inline]
+    #[inline(always)]
     fn give_credits(&mut self, start: Start, wanted: u32, is_first: bool) -> Result<u32, EngineError> {
         // Another list can only be started when the engine has finished the one before.
         if start.list != self.current && !(is_first && self.switch_list(start.list, start.first)?) {

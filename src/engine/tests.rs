@@ -18,6 +18,7 @@ struct Fake {
     maps: Mutex<Vec<(u64, u64, usize)>>,
     status: AtomicU32,
     gone: AtomicBool,
+    recall: Arc<AtomicBool>,
     /// Descriptors given: credits, or one list.
     credits: AtomicU32,
 }
@@ -28,8 +29,8 @@ const CREDITS: u64 = 0x408c;
 impl Fake {
     fn open(self: &Arc<Self>, ring: Ring) -> Channel {
         let space = Arc::new(DmaSpace::new(self.clone(), HugePages::Prefer, None));
-        let (bar, lease) = (self.clone(), Box::new(()));
-        let place = Place { bar, space, direction: Direction::H2C, channel: 0, lease };
+        let (bar, lease, recall) = (self.clone(), Box::new(()), self.recall.clone());
+        let place = Place { bar, space, direction: Direction::H2C, channel: 0, recall, lease };
         Channel::open(place, ChannelOptions { ring: Some(ring), ..Default::default() }).unwrap()
     }
 
@@ -242,7 +243,8 @@ fn a_poll_reads_no_register_and_a_submission_writes_few() {
         let fake = Arc::new(Fake::default());
         let space = Arc::new(DmaSpace::new(fake.clone(), HugePages::Prefer, None));
         let bar = Arc::new(Counting(fake.clone()));
-        let place = Place { bar, space, direction: Direction::H2C, channel: 0, lease: Box::new(()) };
+        let (recall, lease) = (fake.recall.clone(), Box::new(()));
+        let place = Place { bar, space, direction: Direction::H2C, channel: 0, recall, lease };
         let options = ChannelOptions { ring: Some(ring), ..Default::default() };
         let mut channel = Channel::open(place, options).unwrap();
         let buffer = channel.space.allocate(64, Access::CardReads).unwrap();
@@ -259,5 +261,25 @@ fn a_poll_reads_no_register_and_a_submission_writes_few() {
         fake.write_back(1);
         assert_eq!(channel.poll(ticket).unwrap(), Poll::Ready);
         assert_eq!(Counts::now(), submitted, "{ring}");
+    }
+}
+
+#[test]
+fn a_card_that_the_kernel_wants_back_is_stopped_and_nothing_finished_is_lost() {
+    for ring in [Ring::Chain, Ring::Credits] {
+        let fake = Arc::new(Fake::default());
+        let mut channel = fake.open(ring);
+        let buffer = channel.space.allocate(128, Access::CardReads).unwrap();
+        let first = channel.submit(&buffer, 0..64, 0).unwrap();
+        let second = channel.submit(&buffer, 64..128, 0).unwrap();
+        fake.recall.store(true, Ordering::Relaxed);
+        assert!(matches!(channel.submit(&buffer, 0..64, 0), Err(EngineError::Recalled)));
+        fake.write_back(1);
+        assert!(matches!(channel.poll(second), Err(EngineError::Recalled)), "{ring}");
+        assert_eq!(channel.poll(first).unwrap(), Poll::Ready, "{ring}");
+        assert_eq!(fake.credits.load(Ordering::Relaxed), 0, "Run was cleared");
+        assert_eq!(channel.in_flight(), 0);
+        assert!(matches!(channel.recover(), Err(EngineError::Recalled)));
+        channel.close().unwrap();
     }
 }

@@ -2,7 +2,7 @@
 
 use super::pool::Pool;
 use super::space::{Mapping, lock};
-use super::{Access, FromCard, MemoryError, PageSize, ToCard, bytes_of, element::bytes_of_mut};
+use super::{Access, Extent, FromCard, MemoryError, PageSize, ToCard, bytes_of, element::bytes_of_mut};
 use std::fmt;
 use std::ops::Range;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -14,6 +14,8 @@ pub struct Allocation {
     mapping: Arc<Mapping>,
     offset: u64,
     len: u64,
+    /// Its address for the card, if it is one stretch for the card.
+    address: Option<u64>,
     /// Single transfers that use it now.
     in_flight: AtomicU32,
     /// Programs that were built with it; those that run use it too.
@@ -24,7 +26,10 @@ pub struct Allocation {
 impl Allocation {
     pub(super) fn new(mapping: Arc<Mapping>, offset: u64, len: u64, pool: Option<Weak<Pool>>) -> Self {
         let (in_flight, programs) = (AtomicU32::new(0), Mutex::new(vec![]));
-        Self { mapping, offset, len, in_flight, programs, pool }
+        let holds = |extent: &&Extent| extent.offset <= offset && offset + len <= extent.offset + extent.len;
+        let address =
+            mapping.extents.iter().find(holds).map(|extent| extent.address + (offset - extent.offset));
+        Self { mapping, offset, len, address, in_flight, programs, pool }
     }
 
     fn ptr(&self) -> *mut u8 {
@@ -92,12 +97,14 @@ pub struct Piece<'a> {
 
 impl Piece<'_> {
     /// Its address for the card.
+    #[inline]
     pub fn address(&self) -> u64 {
         self.address
     }
 
     /// Bytes.
     #[expect(clippy::len_without_is_empty, reason = "it is never empty")]
+    #[inline]
     pub fn len(&self) -> u64 {
         self.len
     }
@@ -106,6 +113,12 @@ impl Piece<'_> {
     #[inline]
     pub fn is_in(&self, allocation: &Arc<Allocation>) -> bool {
         Arc::ptr_eq(self.allocation, allocation)
+    }
+
+    /// Keeps the memory, mapped, for a transfer that will use it.
+    #[inline]
+    pub fn keep(&self) -> Keep {
+        Keep::new(self.allocation.clone())
     }
 
     /// Keeps the memory, mapped, for a program that will use it.
@@ -177,6 +190,14 @@ pub trait DmaMemory {
     ///
     /// [`MemoryError::OutOfRange`], [`MemoryError::Empty`]; `each` was not called then.
     fn pieces<'a>(&'a self, range: Range<u64>, each: &mut dyn FnMut(Piece<'a>)) -> Result<(), MemoryError>;
+
+    /// The piece that a range of bytes is, where that is known without looking for it. [`pieces`](Self::pieces) tells of all
+    /// others, and of ranges that are errors.
+    #[inline]
+    fn piece(&self, range: Range<u64>) -> Option<Piece<'_>> {
+        let _ = range;
+        None
+    }
 }
 
 /// Memory allocated for the card: zero-copy everywhere, contiguous for the card wherever we choose addresses.
@@ -196,6 +217,11 @@ impl Buffer {
         let extents = &allocation.mapping.extents;
         let at = extents.partition_point(|e| e.offset + e.len <= allocation.offset);
         extents.get(at).map_or(0, |e| e.address + (allocation.offset - e.offset))
+    }
+
+    /// Whether it is one stretch for the card. Only physical addresses make it several, beyond the size of a page.
+    pub fn is_contiguous(&self) -> bool {
+        self.allocation.address.is_some()
     }
 
     /// Which pages it lies in.
@@ -294,8 +320,17 @@ impl DmaMemory for Buffer {
         self.allocation.len
     }
 
+    #[inline]
     fn access(&self) -> Access {
         self.allocation.mapping.access
+    }
+
+    #[inline]
+    fn piece(&self, range: Range<u64>) -> Option<Piece<'_>> {
+        let Range { start, end } = range;
+        let address = self.allocation.address?;
+        let inside = start < end && end <= self.allocation.len;
+        inside.then_some(Piece { address: address + start, len: end - start, allocation: &self.allocation })
     }
 
     fn pieces<'a>(&'a self, range: Range<u64>, each: &mut dyn FnMut(Piece<'a>)) -> Result<(), MemoryError> {

@@ -20,6 +20,41 @@ pub enum MapError {
         "this bus cannot share memory that has no file descriptor; allocate it from the card, or register it"
     )]
     NotShareable,
+    /// The kernel would have to lock more memory than this process may have locked.
+    #[error(
+        "pinning {len:#x} bytes goes beyond this process' limit of {} (RLIMIT_MEMLOCK; hugepages count): raise it with \
+         `vfio-setup persist`, `ulimit -l unlimited`, or LimitMEMLOCK=infinity for a service",
+        limit_text(*.limit)
+    )]
+    Locked {
+        /// Bytes to be pinned.
+        len: u64,
+        /// The limit, in bytes; all ones if there is none.
+        limit: u64,
+        /// What the kernel said.
+        source: io::Error,
+    },
+    /// The kernel keeps no more mappings.
+    #[error(
+        "the kernel's limit of mappings is reached (65,535 unless set): use fewer and larger buffers, or raise \
+         dma_entry_limit of the module vfio_iommu_type1"
+    )]
+    TooMany {
+        /// What the kernel said.
+        source: io::Error,
+    },
+    /// Without an IOMMU only hugepages can be used.
+    #[error(
+        "without an IOMMU the card can use hugepages only, as other pages move: reserve some with \
+         `vfio-setup bind --hugepages 2M=64`, or `echo 64 > /proc/sys/vm/nr_hugepages`"
+    )]
+    NeedsHugePages,
+    /// The physical address of memory cannot be found.
+    #[error("no physical address: {reason}")]
+    NoPhysical {
+        /// Why not.
+        reason: String,
+    },
     /// The link to the card is lost.
     #[error("the card's link is gone: {0}")]
     Gone(String),
@@ -90,4 +125,8 @@ fn hint(page: PageSize) -> &'static str {
         }
         PageSize::Huge1G => "reserve them at boot with `hugepagesz=1G hugepages=N`, or allow smaller pages",
     }
+}
+
+fn limit_text(limit: u64) -> String {
+    if limit == u64::MAX { "any number of bytes".into() } else { format!("{} KiB", limit >> 10) }
 }

@@ -120,6 +120,14 @@ impl Parts {
         Ok(())
     }
 
+    /// The piece that a range is, if all of it lies in the only part.
+    #[inline]
+    pub fn piece(&self, range: Range<u64>) -> Option<Piece<'_>> {
+        let [part] = &self.all[..] else { return None };
+        let inside = range.start < range.end && range.end <= self.len;
+        if inside { part.buffer.piece(part.skip + range.start..part.skip + range.end) } else { None }
+    }
+
     pub fn pieces<'a>(
         &'a self,
         range: Range<u64>,

@@ -183,6 +183,11 @@ impl<T: ToCard> DmaMemory for Registered<T> {
     fn pieces<'a>(&'a self, range: Range<u64>, each: &mut dyn FnMut(Piece<'a>)) -> Result<(), MemoryError> {
         self.parts.pieces(range, each)
     }
+
+    #[inline]
+    fn piece(&self, range: Range<u64>) -> Option<Piece<'_>> {
+        self.parts.piece(range)
+    }
 }
 
 /// Memory lent to the card for the length of a [scope](crate::engine::Channel::scope), pinned and staged as with [`Registered`].
@@ -239,5 +244,10 @@ impl DmaMemory for Lent<'_> {
 
     fn pieces<'a>(&'a self, range: Range<u64>, each: &mut dyn FnMut(Piece<'a>)) -> Result<(), MemoryError> {
         self.parts.pieces(range, each)
+    }
+
+    #[inline]
+    fn piece(&self, range: Range<u64>) -> Option<Piece<'_>> {
+        self.parts.piece(range)
     }
 }

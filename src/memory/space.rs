@@ -72,6 +72,8 @@ pub struct MemoryRef<'a> {
     pub ptr: *mut u8,
     /// Bytes; a multiple of the bus's granularity, as is `ptr`.
     pub len: u64,
+    /// Its pages: the memory is physically contiguous in each.
+    pub page: PageSize,
     /// The file it is a mapping of, and the offset in it, where there is one.
     pub file: Option<(&'a File, u64)>,
 }
@@ -162,11 +164,11 @@ impl Mapping {
     unsafe fn new(core: &Arc<Core>, backing: Backing, access: Access) -> Result<Self, MemoryError> {
         let len = backing.len();
         let iova = if core.physical { 0 } else { core.take(len)? };
-        let file = match &backing {
-            Backing::Ours(memory) => Some((memory.file(), 0)),
-            Backing::Callers { .. } => None,
+        let (page, file) = match &backing {
+            Backing::Ours(memory) => (memory.page(), Some((memory.file(), 0))),
+            Backing::Callers { .. } => (PageSize::Base, None),
         };
-        let memory = MemoryRef { ptr: backing.ptr(), len, file };
+        let memory = MemoryRef { ptr: backing.ptr(), len, page, file };
         // SAFETY: passed on to our caller.
         let mapped = unsafe { core.mapper.map(memory, iova, access) };
         let extents = mapped.inspect_err(|_| core.give_back(iova, len))?;

@@ -263,3 +263,60 @@ fn lent_slices_are_unmapped_and_filled_at_the_end() {
         assert_eq!((seen, sink[0], &sink[1..]), (source, 0, &[9u8; 30_000][..]));
     }
 }
+
+/// A bus without an IOMMU: pages of 2 MiB lie anywhere.
+struct Scattered;
+
+impl Mapper for Scattered {
+    fn addressing(&self) -> Addressing {
+        Addressing::Physical
+    }
+
+    fn caller_memory(&self) -> CallerMemory {
+        CallerMemory::Staged("nothing pins it")
+    }
+
+    unsafe fn map(&self, memory: MemoryRef<'_>, _: u64, _: Access) -> Result<Vec<Extent>, MapError> {
+        const PAGE: u64 = 2 << 20;
+        let page = |offset: u64| Extent {
+            offset,
+            address: (1 << 40) - 2 * offset,
+            len: PAGE.min(memory.len - offset),
+        };
+        Ok((0..memory.len).step_by(PAGE as usize).map(page).collect())
+    }
+
+    fn unmap(&self, _: u64, _: u64) -> Result<(), MapError> {
+        Ok(())
+    }
+}
+
+#[test]
+fn physical_memory_is_in_pieces_beyond_a_page() {
+    let space = DmaSpace::new(Arc::new(Scattered), HugePages::Prefer, None);
+    let large = space.allocate(5 << 20, Access::CardReads).unwrap();
+    assert!(!large.is_contiguous());
+    let top = 1u64 << 40;
+    assert_eq!(
+        pieces(&large, 0x10_0000..0x48_0000),
+        [(top + 0x10_0000, 0x10_0000), (top - 0x40_0000, 0x20_0000), (top - 0x80_0000, 0x8_0000)]
+    );
+    assert!(space.allocate(1 << 20, Access::CardReads).unwrap().is_contiguous());
+    assert_eq!(space.register(vec![0u8; 4096], Access::CardReads).unwrap().staged_bytes(), 4096);
+}
+
+#[test]
+fn a_list_that_scattered_pages_cannot_hold_is_refused() {
+    use crate::engine::{EngineError, Program, Ring, Transfers};
+    let space = DmaSpace::new(Arc::new(Scattered), HugePages::Require(PageSize::Base), None);
+    let buffer = space.allocate(64, Access::CardReads).unwrap();
+    let mut transfers = Transfers::new(crate::regs::Direction::H2C);
+    for _ in 0..(2 << 20) / 32 {
+        transfers.add(&buffer, 0..64, 0).unwrap();
+    }
+    assert!(Program::build(&space, &transfers, Ring::Chain).is_ok());
+    transfers.add(&buffer, 0..64, 0).unwrap();
+    let error = Program::build(&space, &transfers, Ring::Chain).unwrap_err();
+    assert!(matches!(error, EngineError::ScatteredList { descriptors: 65_537, .. }));
+    assert!(error.to_string().contains("1 GiB pages"), "{error}");
+}

@@ -286,9 +286,14 @@ impl Msm {
             self.known(ticket)?;
             return Err(MsmError::NoResult);
         }
-        self.advance()?;
-        let found = self.finished.iter().position(|(sequence, _)| *sequence == ticket.0);
-        Ok(found.and_then(|at| self.finished.remove(at)).map(|(_, output)| output))
+        match self.advance()? {
+            Some((sequence, output)) if sequence == ticket.0 => Ok(Some(output)),
+            Some((sequence, output)) => {
+                self.keep(sequence, output);
+                Ok(None)
+            }
+            None => Ok(None),
+        }
     }
 
     fn known(&self, ticket: JobTicket) -> Result<(), MsmError> {
@@ -299,8 +304,9 @@ impl Msm {
         }
     }
 
-    /// Brings the oldest job one step further, if it can go.
-    fn advance(&mut self) -> Result<(), MsmError> {
+    /// Brings the oldest job one step further, if it can go; its number and result, if it was the last step.
+    #[inline]
+    fn advance(&mut self) -> Result<Option<(u64, Output)>, MsmError> {
         // All streams are polled, as polling starts the program that waits for the one before.
         for job in &mut self.running {
             if let Stage::Streaming(stream) = job.stage {
@@ -310,22 +316,22 @@ impl Msm {
                 }
             }
         }
-        let Some(job) = self.running.front_mut() else { return Ok(()) };
+        let Some(job) = self.running.front_mut() else { return Ok(None) };
         match job.stage {
-            Stage::Streaming(_) => Ok(()),
+            Stage::Streaming(_) => Ok(None),
             Stage::Reducing => {
                 match self.user.read(regs::RESULT_VALID)? {
                     1 => {}
                     GONE => return Err(MsmError::Gone),
-                    _ => return Ok(()),
+                    _ => return Ok(None),
                 }
                 let len = regs::RESULT_BYTES as u64;
                 job.stage = Stage::Fetching(self.c2h.submit(&self.result, 0..len, regs::RESULT_WINDOW)?);
-                Ok(())
+                Ok(None)
             }
             Stage::Fetching(fetch) => {
                 if self.c2h.poll(fetch)? == Poll::Pending {
-                    return Ok(());
+                    return Ok(None);
                 }
                 let (expected, label) = (job.label, self.user.read(regs::RESULT_LABEL)?);
                 match label {
@@ -338,8 +344,7 @@ impl Msm {
                 self.user.write(regs::POP_RESULT, 1)?;
                 let sequence = job.sequence;
                 self.running.pop_front();
-                self.keep(sequence, Output { label, bytes });
-                Ok(())
+                Ok(Some((sequence, Output { label, bytes })))
             }
         }
     }

@@ -23,6 +23,7 @@ pub const GONE: u32 = 0xffff_ffff;
 
 /// The direction of a channel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[cfg_attr(feature = "emulator", derive(serde::Serialize, serde::Deserialize))]
 pub enum Direction {
     /// Host to card.
     H2C,

@@ -1,9 +1,8 @@
 //! Memory and the card: scopes, registrations, and what happens to a card that is left in the middle of something.
 
 use crate::support::{Bench, LIMIT, pattern};
-use std::sync::Arc;
 use xdma::emulator::Options;
-use xdma::emulator::logic::{self, MsmOptions as Model};
+use xdma::emulator::logic::{Design, MsmOptions as Model};
 use xdma::regs::Direction;
 
 #[test]
@@ -73,13 +72,12 @@ fn a_buffer_dropped_in_flight_is_kept_until_the_card_is_done() {
     let mut seen = vec![0u8; 4 << 20];
     sink.read(0, &mut seen).unwrap();
     assert!(seen == data);
-    assert!(bench.emulated.faults().is_empty(), "the card was refused nothing");
+    assert!(bench.log().faults.is_empty(), "the card was refused nothing");
 }
 
 #[test]
 fn a_card_left_busy_keeps_its_memory_and_is_not_given_back() {
-    let bench =
-        Bench::new(Options::default(), Arc::new(logic::Msm::new(Model { watchdog: 0, ..Model::default() })));
+    let bench = Bench::new(Options::default(), Design::Msm(Model { watchdog: 0, ..Model::default() }));
     {
         let card = bench.open();
         let mut h2c = card.h2c(0).unwrap();
@@ -91,6 +89,6 @@ fn a_card_left_busy_keeps_its_memory_and_is_not_given_back() {
         assert!(error.to_string().contains("does not become idle; reset the card"), "{error}");
     }
     // The engine may still read the memory, so this process keeps it, and with it the card.
-    let error = xdma::card::Card::connect(bench.emulated.socket(), Default::default()).unwrap_err();
+    let error = bench.try_open(Default::default()).unwrap_err();
     assert!(error.to_string().contains("taken"), "{error}");
 }

@@ -2,6 +2,7 @@
 
 mod errors;
 mod faults;
+mod interrupts;
 mod lifetimes;
 mod memory;
 mod msm;

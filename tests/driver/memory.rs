@@ -1,13 +1,13 @@
 //! Transfers to and from card memory, over both rings.
 
-use crate::support::{Bench, LIMIT, pattern};
+use crate::support::{Bench, LIMIT, pattern, profiles};
 use xdma::emulator::{Options, Profile};
 use xdma::engine::{ChannelOptions, EngineError, Poll, Ring, Transfers};
 use xdma::regs::Direction;
 
 fn rings() -> impl Iterator<Item = (Profile, ChannelOptions)> {
     let options = |ring| ChannelOptions { ring: Some(ring), ..ChannelOptions::default() };
-    [Profile::F1, Profile::Alveo]
+    profiles()
         .into_iter()
         .flat_map(move |profile| [Ring::Chain, Ring::Credits].map(|ring| (profile, options(ring))))
 }

@@ -5,16 +5,16 @@ use ark_bn254::{Fr, G1Affine, G1Projective};
 use ark_ec::{AffineRepr, CurveGroup, VariableBaseMSM};
 use ark_ff::{UniformRand, Zero};
 use rand_08::{SeedableRng, rngs::StdRng};
-use std::sync::Arc;
 use xdma::card::Card;
 use xdma::emulator::Options;
-use xdma::emulator::logic::{self, MsmOptions as Model};
+use xdma::emulator::logic::{self, Design, MsmOptions as Model};
 use xdma::engine::Ring;
+use xdma::memory::CallerMemory;
 use xdma::msm::curve::arkworks as ark;
 use xdma::msm::{Job, Msm, MsmError, MsmOptions, Output, Points, ScalarForm, Scalars};
 
 fn bench(model: Model) -> Bench {
-    Bench::new(Options::default(), Arc::new(logic::Msm::new(model)))
+    Bench::new(Options::default(), Design::Msm(model))
 }
 
 fn random(count: usize, seed: u64) -> (Vec<G1Affine>, Vec<Fr>) {
@@ -100,9 +100,14 @@ fn the_callers_own_vectors_and_ranges_of_them() {
     ark::scalars_to_bytes(&scalars, bytes.as_flattened_mut()).unwrap();
     let registered = Scalars::register(&card, bytes, ScalarForm::Montgomery).unwrap();
     let (_, ours) = put(&card, &[], &scalars, ScalarForm::Montgomery);
-    for s in [&registered, &ours] {
+    let pinned = card.report().unwrap().caller_memory == CallerMemory::Pinned;
+    for (s, in_place) in [(&registered, pinned), (&ours, false)] {
         for range in [0..777, 0..776, 1..777, 776..777, 3..4, 5..600] {
-            let job = msm.prepare_range(&p, range.clone(), s, range.clone()).unwrap();
+            let job = match msm.prepare_range(&p, range.clone(), s, range.clone()) {
+                // Pinned where they lie, scalars can only be cut where their pages allow.
+                Err(MsmError::SplitBeat { start }) if in_place && start % 2 == 1 => continue,
+                job => job.unwrap(),
+            };
             assert_eq!(
                 point(&run(&mut msm, &job)),
                 cpu(&points[range.clone()], &scalars[range.clone()]),

@@ -1,37 +1,119 @@
 //! A card with memory or the MSM design behind it, watched for broken rules.
+//!
+//! Mostly it is an emulated card in this process. In a virtual machine it is the PCI function that `XDMA_CARD` names, an
+//! emulated card too, which takes orders at the serial line `XDMA_TEST_CONTROL`; its profile, and whether it can be reset,
+//! were decided when the machine was started.
 
-use std::sync::Arc;
+use std::path::Path;
+use std::sync::{Mutex, MutexGuard};
 use std::time::Duration;
-use xdma::card::{Card, CardOptions};
-use xdma::emulator::logic::{Logic, Memory};
-use xdma::emulator::{EmulatedCard, Options};
+use xdma::card::{Card, CardError, CardName, CardOptions};
+use xdma::emulator::control::{Client, Log, Request};
+use xdma::emulator::faults::Injection;
+use xdma::emulator::logic::Design;
+use xdma::emulator::{EmulatedCard, Options, Profile};
 
 /// Long enough for a crowded machine.
 pub const LIMIT: Duration = Duration::from_secs(20);
 
 /// An emulated card; dropping it checks that the driver broke no rule.
 pub struct Bench {
-    pub emulated: EmulatedCard,
+    place: Place,
+}
+
+enum Place {
+    Here(EmulatedCard),
+    There { name: CardName, control: Mutex<Client> },
+}
+
+/// The line to the card's process, if the card is not in this one.
+fn control() -> Option<Client> {
+    let path = std::env::var_os("XDMA_TEST_CONTROL")?;
+    Some(Client::open(Path::new(&path)).expect("the control line is there"))
+}
+
+/// The profiles that a card can have here.
+pub fn profiles() -> Vec<Profile> {
+    match control() {
+        None => vec![Profile::F1, Profile::Alveo],
+        Some(mut control) => vec![control.options().expect("the card answers").profile],
+    }
 }
 
 impl Bench {
-    pub fn new(options: Options, logic: Arc<dyn Logic>) -> Self {
-        Self { emulated: EmulatedCard::start(options, logic).expect("an emulated card starts anywhere") }
+    pub fn new(options: Options, design: Design) -> Self {
+        let Some(mut control) = control() else {
+            let card = EmulatedCard::start(options, design.build());
+            return Self { place: Place::Here(card.expect("an emulated card starts anywhere")) };
+        };
+        let Options { profile, function_reset, .. } = control.options().expect("the card answers");
+        let options = Box::new(Options { profile, function_reset, ..options });
+        // A test that failed may have left it down.
+        control.ask(Request::Inject(Injection::LinkUp)).expect("the card has a link");
+        control.ask(Request::Load { options, design }).expect("the card takes an image");
+        let name = std::env::var("XDMA_CARD").expect("the card is named").parse().expect("that is a card");
+        Self { place: Place::There { name, control: Mutex::new(control) } }
     }
 
     pub fn memory(options: Options) -> Self {
-        Self::new(options, Arc::new(Memory::new()))
+        Self::new(options, Design::Memory)
     }
 
     pub fn open(&self) -> Card {
-        Card::connect(self.emulated.socket(), CardOptions::default()).expect("the card is there and free")
+        self.try_open(CardOptions::default()).expect("the card is there and free")
     }
+
+    pub fn try_open(&self, options: CardOptions) -> Result<Card, CardError> {
+        match &self.place {
+            Place::Here(card) => Card::connect(card.socket(), options),
+            Place::There { name, .. } => name.open(options),
+        }
+    }
+
+    /// Its socket, for tests that need one.
+    pub fn socket(&self) -> &Path {
+        match &self.place {
+            Place::Here(card) => card.socket(),
+            Place::There { name, .. } => panic!("{name} has no socket here"),
+        }
+    }
+
+    /// As the card has them, which is as asked for but for what makes another function of it.
+    pub fn options(&self) -> Options {
+        match &self.place {
+            Place::Here(card) => card.options(),
+            Place::There { control, .. } => lock(control).options().expect("the card answers"),
+        }
+    }
+
+    pub fn inject(&self, injection: Injection) {
+        match &self.place {
+            Place::Here(card) => card.inject(injection).expect("the card has this channel"),
+            Place::There { control, .. } => {
+                lock(control).ask(Request::Inject(injection)).expect("the card has this channel");
+            }
+        }
+    }
+
+    /// What the card noticed.
+    pub fn log(&self) -> Log {
+        match &self.place {
+            Place::Here(card) => {
+                Log { violations: card.violations(), faults: card.faults(), counters: card.counters() }
+            }
+            Place::There { control, .. } => lock(control).log().expect("the card answers"),
+        }
+    }
+}
+
+fn lock(control: &Mutex<Client>) -> MutexGuard<'_, Client> {
+    control.lock().expect("no test goes on after a panic")
 }
 
 impl Drop for Bench {
     fn drop(&mut self) {
         if !std::thread::panicking() {
-            let violations: Vec<_> = self.emulated.violations().iter().map(ToString::to_string).collect();
+            let violations: Vec<_> = self.log().violations.iter().map(ToString::to_string).collect();
             assert!(violations.is_empty(), "the driver broke rules: {violations:#?}");
         }
     }

@@ -1,6 +1,7 @@
 //! The emulated card, end to end: the `vfio_user` crate's client, a memory file, raw register accesses.
 
 mod channels;
+mod control;
 mod errors;
 mod host;
 mod hostile;

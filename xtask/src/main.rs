@@ -10,7 +10,9 @@ mod registers;
 mod run;
 mod suites;
 mod table;
+mod vm;
 
+use anyhow::Result;
 use clap::Parser;
 use clap::builder::PossibleValuesParser;
 use run::Workspace;
@@ -31,6 +33,12 @@ enum Command {
         #[arg(value_name = "SUITE", value_parser = PossibleValuesParser::new(SUITES.iter().map(|s| s.name)))]
         suites: Vec<String>,
     },
+    /// Counts the instructions of transfers and of a program in a virtual machine.
+    BenchVm {
+        /// Print JSON: `{"transfers": {"4096": N, ...}, "program": {"pairs": N, "first": N, "rerun": N}}`.
+        #[arg(long)]
+        json: bool,
+    },
     /// Writes the design's register map, a SystemVerilog package, from the driver's.
     Registers,
 }
@@ -38,14 +46,32 @@ enum Command {
 fn main() -> ExitCode {
     match Command::parse() {
         Command::Test { require_all, suites } => test(require_all, &suites),
-        Command::Registers => match registers::write(&Workspace::find()) {
-            Ok(()) => ExitCode::SUCCESS,
-            Err(error) => {
-                eprintln!("{error:#}");
-                ExitCode::FAILURE
-            }
-        },
+        Command::BenchVm { json } => finish(bench_vm(json)),
+        Command::Registers => finish(registers::write(&Workspace::find())),
     }
+}
+
+fn finish(result: Result<()>) -> ExitCode {
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("{error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn bench_vm(json: bool) -> Result<()> {
+    let workspace = Workspace::find();
+    let mut run = run::Run::new(&workspace, "bench-vm")?;
+    let rig = vm::rig::Rig::install(&workspace.prefix())?;
+    let counts = vm::counts::count(&mut run, rig)?;
+    if json {
+        println!("{counts}")
+    } else {
+        print!("{}", vm::counts::table(&counts))
+    }
+    Ok(())
 }
 
 fn test(require_all: bool, suites: &[String]) -> ExitCode {

@@ -13,16 +13,19 @@ enum Source {
     Rustup(&'static str),
 }
 
-const PROGRAMS: [(&str, Source); 10] = [
+const PROGRAMS: [(&str, Source); 13] = [
+    ("bc", Source::Apt("bc")),
     ("cargo-fmt", Source::Rustup("rustfmt")),
     ("cargo-clippy", Source::Rustup("clippy")),
     ("c++", Source::Apt("g++")),
     ("cc", Source::Apt("gcc")),
     ("iverilog", Source::Apt("iverilog")),
+    ("make", Source::Apt("make")),
     ("python3", Source::Apt("python3")),
     ("strace", Source::Apt("strace")),
     ("valgrind", Source::Apt("valgrind")),
     ("verilator", Source::Apt("verilator")),
+    ("xz", Source::Apt("xz-utils")),
     ("yosys", Source::Apt("yosys")),
 ];
 

@@ -4,6 +4,7 @@ use crate::suites::Suite;
 use crate::table::{Row, Tally, seconds};
 use crate::{libtest, packages};
 use anyhow::{Context, Result, bail};
+use serde_json::Value;
 use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io::{Seek, SeekFrom, Write};
@@ -40,6 +41,13 @@ impl Workspace {
         self.target.join("prefix")
     }
 
+    /// A folder for what a suite makes, and for what it leaves to be looked at.
+    pub fn work(&self, suite: &str) -> Result<PathBuf> {
+        let folder = self.logs().join(suite);
+        fs::create_dir_all(&folder)?;
+        Ok(folder)
+    }
+
     /// Where logs go.
     fn logs(&self) -> PathBuf {
         self.target.join("xtask")
@@ -73,22 +81,13 @@ pub fn suite(workspace: &Workspace, suite: &Suite) -> Row {
 }
 
 fn attempt(workspace: &Workspace, suite: &Suite) -> (Tally, String) {
-    let opened = fs::create_dir_all(workspace.logs()).and_then(|()| {
-        File::options()
-            .create(true)
-            .truncate(true)
-            .read(true)
-            .write(true)
-            .open(log_path(workspace, suite.name))
-    });
-    let log = match opened {
-        Ok(log) => log,
+    let mut run = match Run::new(workspace, suite.name) {
+        Ok(run) => run,
         Err(error) => {
-            let failed = vec![format!("no log in {}: {error}", workspace.logs().display())];
+            let failed = vec![format!("{error:#}")];
             return (Tally { failed, ..Tally::default() }, String::new());
         }
     };
-    let mut run = Run { workspace, tally: Tally::default(), note: String::new(), log, name: suite.name };
     if let Err(error) = (suite.run)(&mut run) {
         run.fail("the suite itself", &error);
     }
@@ -102,7 +101,17 @@ fn log_path(workspace: &Workspace, suite: &str) -> PathBuf {
     workspace.logs().join(format!("{suite}.log"))
 }
 
-impl Run<'_> {
+impl<'a> Run<'a> {
+    /// With a log of its own.
+    pub fn new(workspace: &'a Workspace, name: &'static str) -> Result<Self> {
+        let mut options = File::options();
+        options.create(true).truncate(true).read(true).write(true);
+        let opened =
+            fs::create_dir_all(workspace.logs()).and_then(|()| options.open(log_path(workspace, name)));
+        let log = opened.with_context(|| format!("no log in {}", workspace.logs().display()))?;
+        Ok(Self { workspace, tally: Tally::default(), note: String::new(), log, name })
+    }
+
     /// One check: an error is its failure, and the suite goes on.
     pub fn check(&mut self, name: &str, what: impl FnOnce(&mut Self) -> Result<()>) {
         match what(self) {
@@ -111,7 +120,8 @@ impl Run<'_> {
         }
     }
 
-    fn fail(&mut self, name: &str, error: &anyhow::Error) {
+    /// A check that failed.
+    pub fn fail(&mut self, name: &str, error: &anyhow::Error) {
         let _ = writeln!(self.log, "FAILED {name}: {error:#}");
         self.tally.failed.push(format!("{name}: {error:#}"));
     }
@@ -203,6 +213,14 @@ fn is_of_this_package(name: &OsString) -> bool {
     ["CARGO_PKG_", "CARGO_MANIFEST_", "CARGO_BIN_", "CARGO_CRATE_"]
         .iter()
         .any(|start| name.starts_with(start))
+}
+
+/// The program `name` among the messages of `cargo --message-format=json`.
+pub fn executable(messages: &str, name: &str) -> Result<PathBuf> {
+    let messages = messages.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+    let mut named = messages.filter(|message| message["target"]["name"] == name);
+    let path = named.find_map(|message| message["executable"].as_str().map(PathBuf::from));
+    path.with_context(|| format!("cargo built no {name}"))
 }
 
 fn words(command: &Command) -> String {

@@ -6,7 +6,7 @@
 mod link;
 mod wire;
 
-use super::{BARS, Bar, Bus, BusError, Description, check_register, counts};
+use super::{BARS, Bar, Bus, BusError, Description, check_config, check_register, counts};
 use crate::memory::{Access, Addressing, CallerMemory, Extent, MapError, Mapper, MemoryRef};
 use link::Link;
 use std::fmt;
@@ -25,6 +25,9 @@ pub const DEADLINE: Duration = Duration::from_secs(5);
 const GREETING: Duration = Duration::from_secs(2);
 /// The protocol allows 16 descriptors a message; a server may allow fewer.
 const MAX_FDS: usize = 16;
+
+/// Granularity of mappings.
+const PAGE_BYTES: u64 = 4096;
 
 /// The client's end of a card's socket.
 pub struct VfioUser {
@@ -77,7 +80,7 @@ impl VfioUser {
     /// client has it.
     pub fn connect(path: &Path) -> Result<Self, BusError> {
         let stream = UnixStream::connect(path).map_err(|source| connect_error(path, source))?;
-        let link_error = |source| BusError::NotFound { path: path.into(), source };
+        let link_error = |source| not_found(path, source);
         let mut link = Link::new(stream, GREETING).map_err(link_error)?;
         let max_fds = greet(&mut link).map_err(|error| greeting_error(path, error))?;
         link.set_deadline(DEADLINE).map_err(link_error)?;
@@ -87,15 +90,22 @@ impl VfioUser {
 }
 
 fn connect_error(path: &Path, source: io::Error) -> BusError {
-    let path = path.to_path_buf();
     match source.kind() {
-        io::ErrorKind::PermissionDenied => BusError::Permission { path, source },
+        io::ErrorKind::PermissionDenied => {
+            let remedy = "run as the user that started the card, or change the socket's owner".into();
+            BusError::Permission { path: path.into(), source, remedy }
+        }
         io::ErrorKind::ConnectionRefused => {
             let reason = "nothing listens there; its process has ended, or it is no socket".into();
-            BusError::NotACard { path, reason }
+            BusError::NotACard { path: path.into(), reason }
         }
-        _ => BusError::NotFound { path, source },
+        _ => not_found(path, source),
     }
+}
+
+fn not_found(path: &Path, source: io::Error) -> BusError {
+    let remedy = format!("start one with `xdma emulate --socket {}`, or check the path", path.display());
+    BusError::NotFound { path: path.into(), source, remedy }
 }
 
 fn greeting_error(path: &Path, error: BusError) -> BusError {
@@ -156,6 +166,10 @@ fn describe(link: &mut Link, path: &Path) -> Result<Description, BusError> {
         vectors,
         resettable: flags & wire::DEVICE_RESET != 0,
         registers_by_system_call: true,
+        page_sizes: PAGE_BYTES,
+        iova_bits: 47,
+        node: None,
+        notes: vec![],
     })
 }
 
@@ -169,7 +183,10 @@ fn map_error(iova: u64, len: u64, error: BusError) -> MapError {
 impl Mapper for VfioUser {
     fn addressing(&self) -> Addressing {
         // What every IOMMU can do, without the window of message-signalled interrupts.
-        Addressing::Chosen { ranges: vec![0..=0xfedf_ffff, 0xfef0_0000..=0x7fff_ffff_ffff], page_bytes: 4096 }
+        Addressing::Chosen {
+            ranges: vec![0..=0xfedf_ffff, 0xfef0_0000..=0x7fff_ffff_ffff],
+            page_bytes: PAGE_BYTES,
+        }
     }
 
     fn caller_memory(&self) -> CallerMemory {
@@ -240,14 +257,6 @@ impl Bus for VfioUser {
         }
         Ok(())
     }
-}
-
-fn check_config(offset: u16, width: u8) -> Result<(), BusError> {
-    let aligned = matches!(width, 1 | 2 | 4) && offset.is_multiple_of(width.into());
-    if aligned && offset < 4096 {
-        return Ok(());
-    }
-    Err(BusError::BadOffset { offset: offset.into(), size: 4096 })
 }
 
 struct RemoteBar {

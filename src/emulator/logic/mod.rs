@@ -15,8 +15,35 @@ pub use msm::{Msm, MsmOptions};
 #[cfg(feature = "rtl")]
 pub use rtl::{Rtl, Variant};
 
+use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 use vm_memory::VolatileSlice;
+
+/// The designs that come with the emulator, by name.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub enum Design {
+    /// [`Memory`].
+    Memory,
+    /// [`Loopback`], for cards with stream channels.
+    Loopback,
+    /// [`Msm`].
+    Msm(MsmOptions),
+}
+
+impl Design {
+    /// A new logic of this design.
+    ///
+    /// # Panics
+    ///
+    /// As [`Msm::new`].
+    pub fn build(self) -> Arc<dyn Logic> {
+        match self {
+            Self::Memory => Arc::new(Memory::new()),
+            Self::Loopback => Arc::new(Loopback::new()),
+            Self::Msm(options) => Arc::new(Msm::new(options)),
+        }
+    }
+}
 
 /// The `channel` of reads and writes that come through the BAR of the AXI port instead of an engine: their AXI ID (AWS "Shell
 /// Interface Specification").

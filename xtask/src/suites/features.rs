@@ -14,9 +14,10 @@ pub const SUITE: Suite = Suite {
     wants: &[],
     run: |run| {
         run.check("default features", |run| run.succeed(run.cargo("check --lib")));
-        for feature in ["emulator", "arkworks", "halo2curves"] {
+        for feature in ["emulator", "arkworks", "halo2curves", "setup"] {
             run.check(feature, |run| run.succeed(run.cargo(&format!("check --lib --features {feature}"))));
         }
+        run.check("vfio-setup", |run| run.succeed(run.cargo("check --bin vfio-setup --features setup")));
         run.check("cli", |run| run.succeed(run.cargo("check --lib --bins --features cli")));
         let tree = run.stdout(run.cargo("tree --edges normal,build --prefix none --format {p}"));
         run.check("packages", |run| {

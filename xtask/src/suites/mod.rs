@@ -2,6 +2,7 @@
 
 mod benches;
 mod clippy;
+mod counts;
 mod docs;
 mod examples;
 mod features;
@@ -9,6 +10,7 @@ mod fmt;
 mod hdl;
 mod rtl;
 mod tests;
+mod vm;
 
 use crate::run::Run;
 
@@ -37,4 +39,6 @@ pub const SUITES: &[Suite] = &[
     hdl::SUITE,
     rtl::SUITE,
     benches::SUITE,
+    vm::SUITE,
+    counts::SUITE,
 ];

@@ -25,13 +25,14 @@ pub use fifo::Checksum;
 pub use state::Window;
 
 use super::{Answer, Burst, Logic, Shell};
+use serde::{Deserialize, Serialize};
 use shared::Shared;
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use vm_memory::VolatileSlice;
 
 /// What the core does with what it takes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Core {
     /// Multiplies and adds.
     Real,
@@ -42,7 +43,7 @@ pub enum Core {
 }
 
 /// Bits that turn over on their way from the engine into a FIFO.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Flip {
     /// Which FIFO.
     pub window: Window,
@@ -53,7 +54,8 @@ pub struct Flip {
 }
 
 /// How the design is built.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(default)]
 pub struct MsmOptions {
     /// Depth of the scalar FIFO in scalars, rounded up to whole beats.
     pub scalar_depth: usize,

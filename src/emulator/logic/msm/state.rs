@@ -10,6 +10,7 @@ use super::{Core, MsmOptions};
 use crate::regs::msm::*;
 use halo2curves::bn256::G1;
 use rand::{SeedableRng, rngs::StdRng};
+use serde::{Deserialize, Serialize};
 use std::collections::VecDeque;
 use vm_memory::VolatileSlice;
 
@@ -20,7 +21,7 @@ pub(super) type Nanos = u64;
 const RESERVE: usize = 1 << 20;
 
 /// One of the two windows that lead to a FIFO.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Window {
     /// [`SCALAR_WINDOW`].
     Scalars,

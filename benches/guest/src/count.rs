@@ -1,0 +1,121 @@
+//! What is counted.
+
+use anyhow::{Context, Result, ensure};
+use halo2curves::bn256::{Fr, G1, G1Affine};
+use serde_json::{Value, json};
+use std::time::Duration;
+use xdma::card::Card;
+use xdma::engine::Channel;
+use xdma::memory::Buffer;
+use xdma::msm::{Job, Msm, MsmOptions, Output, Points, ScalarForm, Scalars, curve};
+use xdma::regs::Direction;
+
+pub const LIMIT: Duration = Duration::from_secs(60);
+const SIZES: [u64; 3] = [4 << 10, 64 << 10, 1 << 20];
+const SAMPLES: usize = 20;
+const PAIRS: usize = 1 << 20;
+/// Rounds of a loop between two polls: a hundredth of a second or more.
+const A_WHILE: u32 = 2_000_000;
+
+/// The time-stamp counter: instructions, where the machine counts them.
+fn now() -> u64 {
+    // SAFETY: every x86-64 processor has it.
+    unsafe { core::arch::x86_64::_rdtsc() }
+}
+
+/// Instructions of `what`, without those of the counting.
+fn counted<R>(what: impl FnOnce() -> R) -> (R, u64) {
+    let empty = now();
+    let start = now();
+    let result = what();
+    let end = now();
+    (result, (end - start).saturating_sub(start - empty))
+}
+
+/// The count that samples have in common: the least of them, which ends on their own may be off by a timer's interrupt.
+fn common(mut samples: Vec<u64>) -> Result<u64> {
+    samples.sort_unstable();
+    let (least, median) = (samples[0], samples[samples.len() / 2]);
+    ensure!(least == median, "the counts vary: {samples:?}");
+    Ok(median)
+}
+
+/// One transfer of each size, as `examples/loopback` makes it.
+pub fn transfers(card: &Card) -> Result<Value> {
+    let (mut h2c, mut c2h) = (card.h2c(0)?, card.c2h(0)?);
+    let mut figures = json!({});
+    for size in SIZES {
+        let mut source = card.allocate(size, Direction::H2C)?;
+        let sink = card.allocate(size, Direction::C2H)?;
+        let mut samples = vec![];
+        for sample in 0..SAMPLES as u64 {
+            let data: Vec<u8> =
+                (0..size).map(|at| (at ^ at >> 8 ^ sample).wrapping_mul(0x9d) as u8).collect();
+            source.write(0, &data)?;
+            let (sent, count) = counted(|| send(&mut h2c, &source, size));
+            sent?;
+            samples.push(count);
+            c2h.transfer(&sink, 0..size, 0x1000, LIMIT)?;
+            let mut seen = vec![0; data.len()];
+            sink.read(0, &mut seen)?;
+            ensure!(seen == data, "the card gave other bytes back than it was given");
+        }
+        figures[size.to_string()] = common(samples.split_off(2)).context(size)?.into();
+    }
+    Ok(figures)
+}
+
+#[inline(never)]
+fn send(h2c: &mut Channel, source: &Buffer, size: u64) -> Result<(), xdma::engine::EngineError> {
+    let ticket = h2c.submit(source, 0..size, 0x1000)?;
+    h2c.wait(ticket, LIMIT)
+}
+
+/// The MSM design that computes.
+pub fn design() -> Value {
+    json!({ "Msm": {} })
+}
+
+/// The whole program of an MSM: built and run, and run again.
+pub fn program(card: &Card) -> Result<Value> {
+    let mut msm = Msm::open(card, MsmOptions::default())?;
+    let mut points = Points::allocate(card, PAIRS)?;
+    let mut scalars = Scalars::allocate(card, PAIRS, ScalarForm::Canonical)?;
+    // All others are points at infinity, which the core skips: the card's process would compute for minutes.
+    let last = PAIRS - 1;
+    points.fill(|bytes| {
+        for at in [0, last] {
+            curve::halo2curves::points_to_bytes(&[G1Affine::generator()], &mut bytes[64 * at..64 * at + 64])?;
+        }
+        anyhow::Ok(())
+    })??;
+    scalars.fill(|bytes| {
+        (bytes[0], bytes[32 * last]) = (3, 4);
+    })?;
+    let (job, built) = counted(|| msm.prepare(&points, &scalars));
+    let job = job?;
+    let first = built + run(&mut msm, &job)?;
+    let reruns = (0..5).map(|_| run(&mut msm, &job)).collect::<Result<Vec<_>>>()?;
+    Ok(json!({ "pairs": PAIRS, "first": first, "rerun": common(reruns)? }))
+}
+
+/// Instructions of a run from `submit` to the poll that returns the result, without waiting: the card is given time between
+/// polls, which is not counted, and a poll that costs what the one before it cost found nothing new.
+fn run(msm: &mut Msm, job: &Job) -> Result<u64> {
+    let (ticket, mut total) = counted(|| msm.submit(job));
+    let (ticket, mut before) = (ticket?, 0);
+    let output: Output = loop {
+        (0..A_WHILE).for_each(|_| std::hint::spin_loop());
+        let (polled, count) = counted(|| msm.poll(ticket));
+        if count != before {
+            total += count;
+        }
+        before = count;
+        if let Some(output) = polled? {
+            break output;
+        }
+    };
+    let seen = curve::halo2curves::result_to_projective(&output.bytes)?;
+    ensure!(seen == G1::generator() * Fr::from(7), "the card computed another point");
+    Ok(total)
+}

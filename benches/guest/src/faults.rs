@@ -1,0 +1,65 @@
+//! The calls that are counted report what goes wrong.
+
+use crate::control::Control;
+use anyhow::{Result, bail, ensure};
+use serde_json::json;
+use std::time::{Duration, Instant};
+use xdma::card::{Card, CardError};
+use xdma::engine::{ChannelOptions, EngineError, Ring};
+use xdma::regs::Direction;
+use xdma::regs::msm::{CTRL, Ctrl, SCALAR_WINDOW};
+
+type Open<'a> = &'a dyn Fn() -> Result<Card, CardError>;
+
+pub fn are_reported(control: &mut Control, open: Open) -> Result<()> {
+    deadline(control, open)?;
+    error_write_back(control, open)?;
+    all_ones(control, open)
+}
+
+/// Scalars without points: the FIFO fills, and the engine waits for ever.
+fn deadline(control: &mut Control, open: Open) -> Result<()> {
+    control.load(|_| (), json!({ "Msm": { "watchdog": 0 } }))?;
+    let card = open()?;
+    let mut h2c = card.h2c(0)?;
+    let buffer = card.allocate(1 << 20, Direction::H2C)?;
+    let ticket = h2c.submit(&buffer, 0..1 << 20, SCALAR_WINDOW)?;
+    let (start, limit) = (Instant::now(), Duration::from_millis(20));
+    match h2c.wait(ticket, limit) {
+        Err(EngineError::Deadline { .. }) => ensure!(start.elapsed() >= limit, "too early"),
+        other => bail!("a transfer that hangs ended with {other:?}"),
+    }
+    let user = card.user()?;
+    h2c.recover_with(&mut || Ok(user.write(CTRL, (Ctrl::ABORT | Ctrl::FLUSH).bits())?))?;
+    Ok(())
+}
+
+/// A descriptor that cannot be fetched, on a core that writes errors back: bit 31 of the completion.
+fn error_write_back(control: &mut Control, open: Open) -> Result<()> {
+    control.load(|options| options["switches"]["error_write_back"] = true.into(), json!("Memory"))?;
+    let card = open()?;
+    let buffer = card.allocate(4096, Direction::H2C)?;
+    let options = ChannelOptions { ring: Some(Ring::Chain), ..ChannelOptions::default() };
+    let mut h2c = card.channel(Direction::H2C, 0, options)?;
+    control.inject(json!({ "Fetch": [{ "direction": "H2C", "index": 0 }, "UnsupportedRequest"] }))?;
+    let ticket = h2c.submit(&buffer, 0..4096, 0)?;
+    match h2c.poll(ticket) {
+        Err(EngineError::Failed { snapshot }) if snapshot.write_back >> 31 == 1 => {}
+        other => bail!("a completion with its error bit ended with {other:?}"),
+    }
+    h2c.recover()?;
+    Ok(h2c.transfer(&buffer, 0..4096, 0, crate::count::LIMIT)?)
+}
+
+/// A card that is gone reads all ones.
+fn all_ones(control: &mut Control, open: Open) -> Result<()> {
+    let card = open()?;
+    let (mut h2c, buffer) = (card.h2c(0)?, card.allocate(4096, Direction::H2C)?);
+    control.inject(json!("LinkDown"))?;
+    let ended = h2c.submit(&buffer, 0..4096, 0).and_then(|ticket| h2c.wait(ticket, crate::count::LIMIT));
+    match ended {
+        Err(EngineError::Gone { .. }) => {}
+        other => bail!("a transfer to a card that is gone ended with {other:?}"),
+    }
+    control.inject(json!("LinkUp"))
+}

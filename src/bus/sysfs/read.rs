@@ -1,0 +1,111 @@
+//! Reading files that the kernel makes up, without trusting that it did.
+
+use crate::bus::PciAddress;
+use std::fs::{self, File};
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+
+/// Sysfs shows at most a page; `resource` of a bridge is the longest that is read here.
+const LONGEST: u64 = 4096;
+
+/// What cannot be read in sysfs.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum SysfsError {
+    /// There is no such function.
+    #[error(
+        "there is no PCI function {address}; `lspci -D` lists those that are there (loading an FPGA image removes and adds functions: `echo 1 > /sys/bus/pci/rescan`)"
+    )]
+    NoFunction {
+        /// What was looked for.
+        address: PciAddress,
+    },
+    /// A file, link or directory cannot be read.
+    #[error("cannot read {}: {source}; is sysfs mounted, and did the function go away?", path.display())]
+    Unreadable {
+        /// What was read.
+        path: PathBuf,
+        /// What the kernel said.
+        source: io::Error,
+    },
+    /// A file says something else than it should.
+    #[error("{} says `{text}`, which is not {expected}; this kernel is unknown to this version", path.display())]
+    Garbage {
+        /// What was read.
+        path: PathBuf,
+        /// What it said, in part.
+        text: String,
+        /// What was expected.
+        expected: &'static str,
+    },
+}
+
+impl SysfsError {
+    pub(super) fn garbage(path: &Path, text: &str, expected: &'static str) -> Self {
+        let text = text.chars().take(40).flat_map(char::escape_debug).collect();
+        Self::Garbage { path: path.into(), text, expected }
+    }
+
+    fn unreadable(path: &Path, source: io::Error) -> Self {
+        Self::Unreadable { path: path.into(), source }
+    }
+}
+
+/// A file's text, without blanks around it.
+pub fn required(path: &Path) -> Result<String, SysfsError> {
+    let mut bytes = Vec::new();
+    let read = File::open(path).and_then(|file| file.take(LONGEST).read_to_end(&mut bytes));
+    read.map_err(|source| SysfsError::unreadable(path, source))?;
+    match std::str::from_utf8(&bytes) {
+        Ok(text) => Ok(text.trim().to_string()),
+        Err(_) => Err(SysfsError::garbage(path, &String::from_utf8_lossy(&bytes), "text")),
+    }
+}
+
+/// A file's text, if there is such a file.
+pub fn optional(path: &Path) -> Result<Option<String>, SysfsError> {
+    absent(required(path))
+}
+
+/// A hexadecimal number of at most `bits` bits.
+pub fn hex(path: &Path, bits: u32) -> Result<u64, SysfsError> {
+    let text = required(path)?;
+    let digits = text.strip_prefix("0x").filter(|digits| digits.bytes().all(|b| b.is_ascii_hexdigit()));
+    let number = digits.and_then(|digits| u64::from_str_radix(digits, 16).ok());
+    number
+        .filter(|number| number.checked_shr(bits).unwrap_or(0) == 0)
+        .ok_or_else(|| SysfsError::garbage(path, &text, "a hexadecimal number"))
+}
+
+/// The last part of where a link points to, if there is such a link.
+pub fn link_name(path: &Path) -> Result<Option<String>, SysfsError> {
+    let target = fs::read_link(path).map_err(|source| SysfsError::unreadable(path, source));
+    let Some(target) = absent(target)? else { return Ok(None) };
+    let name = target.file_name().and_then(|name| name.to_str());
+    match name {
+        Some(name) => Ok(Some(name.to_string())),
+        None => Err(SysfsError::garbage(path, &target.to_string_lossy(), "a link to a directory")),
+    }
+}
+
+/// Names in a directory, sorted. Names that are not UTF-8 are none of the kernel's.
+pub fn names(directory: &Path) -> Result<Vec<String>, SysfsError> {
+    let entries = fs::read_dir(directory).and_then(|entries| entries.collect::<io::Result<Vec<_>>>());
+    let entries = entries.map_err(|source| SysfsError::unreadable(directory, source))?;
+    let mut names: Vec<_> = entries.iter().filter_map(|entry| entry.file_name().into_string().ok()).collect();
+    names.sort();
+    Ok(names)
+}
+
+/// Names in a directory, none if there is no such directory.
+pub fn optional_names(directory: &Path) -> Result<Vec<String>, SysfsError> {
+    Ok(absent(names(directory))?.unwrap_or_default())
+}
+
+fn absent<T>(result: Result<T, SysfsError>) -> Result<Option<T>, SysfsError> {
+    match result {
+        Ok(value) => Ok(Some(value)),
+        Err(SysfsError::Unreadable { source, .. }) if source.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
+}

@@ -1,0 +1,166 @@
+//! Interrupts: one eventfd for each channel and for each of 16 lines of the user logic.
+
+use super::{CardError, Inner, quiesce};
+use crate::bus::{Bar, BusError, counts};
+use crate::regs::irq::{
+    CHANNEL_ENABLE_W1C, CHANNEL_ENABLE_W1S, CHANNEL_VECTORS, USER_ENABLE_W1C, USER_ENABLE_W1S, USER_VECTORS,
+    pack_vectors,
+};
+use crate::regs::{Direction, Target};
+use std::fmt;
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::sync::Arc;
+use std::time::Duration;
+use vmm_sys_util::eventfd::{EFD_CLOEXEC, EFD_NONBLOCK, EventFd};
+
+/// Lines of the user logic.
+pub const USER_LINES: usize = 16;
+
+/// What interrupts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// A channel, when its engine stops or has completed a descriptor that says so.
+    Channel(Direction, usize),
+    /// A line of the user logic, 0 to 15.
+    User(usize),
+}
+
+impl fmt::Display for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Channel(direction, channel) => write!(f, "{direction} channel {channel}"),
+            Self::User(line) => write!(f, "user line {line}"),
+        }
+    }
+}
+
+/// The eventfds of all sources: channels that exist, H2C first, then user lines; each has the vector of its place.
+pub(super) struct Vectors {
+    channels: Vec<(Direction, usize)>,
+    events: Vec<EventFd>,
+}
+
+impl Vectors {
+    /// Gives each source its vector.
+    pub fn set_up(card: &Inner) -> Result<Self, CardError> {
+        let channels: Vec<_> = quiesce::channels(&*card.registers)?
+            .iter()
+            .map(|&(direction, channel, _)| (direction, channel))
+            .collect();
+        let count = channels.len() + USER_LINES;
+        if (card.bus.description().vectors as usize) < count {
+            return Err(CardError::NoInterrupts { needed: count, found: card.bus.description().vectors });
+        }
+        let event = |_| EventFd::new(EFD_CLOEXEC | EFD_NONBLOCK);
+        let events = (0..count).map(event).collect::<io::Result<Vec<_>>>();
+        let events = events.map_err(|source| BusError::Refused { what: "an eventfd", source })?;
+        card.bus.set_interrupts(0, &events.iter().collect::<Vec<_>>())?;
+        let this = Self { channels, events };
+        this.write_numbers(&*card.registers)?;
+        Ok(this)
+    }
+
+    /// Tells the card which vector each source has; to be done again after a reset.
+    pub fn write_numbers(&self, registers: &dyn Bar) -> Result<(), CardError> {
+        let numbers = |first: usize| pack_vectors(std::array::from_fn(|at| (first + at) as u8));
+        for (register, first, places) in
+            [(CHANNEL_VECTORS, 0, self.channels.len()), (USER_VECTORS, self.channels.len(), USER_LINES)]
+        {
+            for at in (0..places).step_by(4) {
+                registers.write32(irq(register + at as u32), numbers(first + at))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The place of a source among all, and its bit in the registers of its kind.
+    fn place(&self, source: Source) -> Result<(usize, u32), CardError> {
+        let missing = || CardError::NoSuchInterrupt(source);
+        match source {
+            Source::Channel(direction, channel) => {
+                let at = self.channels.iter().position(|&known| known == (direction, channel));
+                at.map(|at| (at, 1 << at)).ok_or_else(missing)
+            }
+            Source::User(line) if line < USER_LINES => Ok((self.channels.len() + line, 1 << line)),
+            Source::User(_) => Err(missing()),
+        }
+    }
+}
+
+fn irq(register: u32) -> u64 {
+    u64::from(Target::Irq.base(0) + register)
+}
+
+/// An interrupt that is enabled, until this is dropped.
+///
+/// It is an eventfd, so it can also be waited for with `poll`, `epoll` and what is built on them.
+pub struct Interrupt {
+    card: Arc<Inner>,
+    source: Source,
+    bit: u32,
+    event: EventFd,
+}
+
+impl fmt::Debug for Interrupt {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Interrupt({})", self.source)
+    }
+}
+
+impl Interrupt {
+    pub(super) fn enable(card: &Arc<Inner>, source: Source) -> Result<Self, CardError> {
+        let mut guard = card.vectors.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let vectors = match &mut *guard {
+            Some(vectors) => vectors,
+            none => none.insert(Vectors::set_up(card)?),
+        };
+        let (place, bit) = vectors.place(source)?;
+        let event = vectors.events[place].try_clone();
+        let event = event.map_err(|source| BusError::Refused { what: "an eventfd", source })?;
+        let this = Self { card: card.clone(), source, bit, event };
+        // What came before somebody listened is nobody's.
+        this.take();
+        let register = if matches!(source, Source::User(_)) { USER_ENABLE_W1S } else { CHANNEL_ENABLE_W1S };
+        card.registers.write32(irq(register), bit)?;
+        Ok(this)
+    }
+
+    /// How often it fired since it was last asked.
+    pub fn take(&self) -> u64 {
+        counts::system_call();
+        self.event.read().unwrap_or(0)
+    }
+
+    /// Sleeps until it fires, at most for `limit`; how often it did, 0 if it did not.
+    ///
+    /// # Errors
+    ///
+    /// A signal handler ran, or the kernel refuses to wait.
+    pub fn wait(&self, limit: Duration) -> io::Result<u64> {
+        let millis = limit.as_millis().min(i32::MAX as u128) as i32;
+        let mut entry = libc::pollfd { fd: self.event.as_raw_fd(), events: libc::POLLIN, revents: 0 };
+        counts::system_call();
+        // SAFETY: it is one entry, as said.
+        if unsafe { libc::poll(&mut entry, 1, millis) } < 0 {
+            return Err(io::Error::last_os_error());
+        }
+        Ok(self.take())
+    }
+}
+
+impl AsFd for Interrupt {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        // SAFETY: the event is open as long as `self` is borrowed.
+        unsafe { BorrowedFd::borrow_raw(self.event.as_raw_fd()) }
+    }
+}
+
+impl Drop for Interrupt {
+    fn drop(&mut self) {
+        let register =
+            if matches!(self.source, Source::User(_)) { USER_ENABLE_W1C } else { CHANNEL_ENABLE_W1C };
+        // A card that is gone interrupts nobody.
+        let _ = self.card.registers.write32(irq(register), self.bit);
+    }
+}

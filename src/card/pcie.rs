@@ -1,0 +1,137 @@
+//! The function's PCI Express capability.
+
+use super::CardError;
+use crate::bus::Bus;
+
+/// First capability, in config space; and the bit of the status register that says there is one.
+const CAPABILITIES: u16 = 0x34;
+const STATUS: u16 = 0x06;
+const HAS_CAPABILITIES: u32 = 1 << 4;
+/// Identifier of the PCI Express capability, and its device control register.
+const PCI_EXPRESS: u32 = 0x10;
+const DEVICE_CONTROL: u16 = 8;
+/// Maximum read request: 128 bytes times two to this.
+const READ_REQUEST: u32 = 7 << 12;
+/// 512 bytes.
+const WANTED: u32 = 2 << 12;
+
+/// Lets the card read 512 bytes of host memory with one request, where firmware left it at less: the vendor's driver does
+/// the same (XIL `probe_one`: `pcie_set_readrq`). The kernel passes it on, but not below the maximum payload.
+pub(super) fn raise_read_request(bus: &dyn Bus) -> Result<(), CardError> {
+    let Some(capability) = find(bus)? else { return Ok(()) };
+    let control = bus.config_read(capability + DEVICE_CONTROL, 2)?;
+    if control & READ_REQUEST < WANTED {
+        bus.config_write(capability + DEVICE_CONTROL, 2, control & !READ_REQUEST | WANTED)?;
+    }
+    Ok(())
+}
+
+/// Where the capability starts.
+fn find(bus: &dyn Bus) -> Result<Option<u16>, CardError> {
+    if bus.config_read(STATUS, 2)? & HAS_CAPABILITIES == 0 {
+        return Ok(None);
+    }
+    let mut at = bus.config_read(CAPABILITIES, 1)? as u16 & 0xfc;
+    // There is room for 48 capabilities, so a list that is longer runs in a circle.
+    for _ in 0..48 {
+        if at < 0x40 {
+            break;
+        }
+        let header = bus.config_read(at, 2)?;
+        if header & 0xff == PCI_EXPRESS {
+            return Ok(Some(at));
+        }
+        at = (header >> 8) as u16 & 0xfc;
+    }
+    Ok(None)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bus::{Bar, BusError, Description};
+    use crate::memory::{Access, Addressing, CallerMemory, Extent, MapError, Mapper, MemoryRef};
+    use std::sync::{Arc, Mutex};
+    use vmm_sys_util::eventfd::EventFd;
+
+    /// Config space, and nothing else.
+    struct Config(Mutex<[u8; 256]>);
+
+    impl Mapper for Config {
+        fn addressing(&self) -> Addressing {
+            Addressing::Physical
+        }
+
+        fn caller_memory(&self) -> CallerMemory {
+            CallerMemory::Pinned
+        }
+
+        unsafe fn map(&self, _: MemoryRef<'_>, _: u64, _: Access) -> Result<Vec<Extent>, MapError> {
+            Err(MapError::NotShareable)
+        }
+
+        fn unmap(&self, _: u64, _: u64) -> Result<(), MapError> {
+            Ok(())
+        }
+    }
+
+    impl Bus for Config {
+        fn description(&self) -> &Description {
+            unreachable!("nobody asks")
+        }
+
+        fn bar(&self, index: usize) -> Result<Arc<dyn Bar>, BusError> {
+            Err(BusError::NoBar(index))
+        }
+
+        fn config_read(&self, offset: u16, width: u8) -> Result<u32, BusError> {
+            let (space, mut word) = (self.0.lock().unwrap(), [0; 4]);
+            word[..width.into()].copy_from_slice(&space[offset.into()..(offset + u16::from(width)).into()]);
+            Ok(u32::from_le_bytes(word))
+        }
+
+        fn config_write(&self, offset: u16, width: u8, value: u32) -> Result<(), BusError> {
+            let to = usize::from(offset)..usize::from(offset) + usize::from(width);
+            self.0.lock().unwrap()[to].copy_from_slice(&value.to_le_bytes()[..width.into()]);
+            Ok(())
+        }
+
+        fn reset(&self) -> Result<(), BusError> {
+            Ok(())
+        }
+
+        fn set_interrupts(&self, _: u32, _: &[&EventFd]) -> Result<(), BusError> {
+            Ok(())
+        }
+    }
+
+    /// Power management at 0x40, PCI Express at 0x70 with this device control register.
+    fn config(control: u16) -> Config {
+        let mut space = [0; 256];
+        (space[6], space[0x34]) = (0x10, 0x40);
+        space[0x40..0x42].copy_from_slice(&[1, 0x70]);
+        space[0x70] = 0x10;
+        space[0x78..0x7a].copy_from_slice(&control.to_le_bytes());
+        Config(Mutex::new(space))
+    }
+
+    #[test]
+    fn small_read_requests_are_raised_and_large_ones_left() {
+        for (before, after) in [(0x0810, 0x2810), (0x1007, 0x2007), (0x2810, 0x2810), (0x5810, 0x5810)] {
+            let bus = config(before);
+            raise_read_request(&bus).unwrap();
+            assert_eq!(bus.config_read(0x78, 2).unwrap(), after, "{before:#x}");
+        }
+    }
+
+    #[test]
+    fn a_function_without_the_capability_or_with_a_list_in_a_circle_is_left() {
+        let bus = config(0);
+        bus.config_write(6, 1, 0).unwrap();
+        raise_read_request(&bus).unwrap();
+        let circle = config(0);
+        circle.config_write(0x41, 1, 0x40).unwrap();
+        raise_read_request(&circle).unwrap();
+        assert_eq!((bus.0.lock().unwrap()[0x79], circle.0.lock().unwrap()[0x79]), (0, 0));
+    }
+}

@@ -1,0 +1,169 @@
+//! Files of configuration, written by root where nobody else can interfere.
+//!
+//! Directories are opened one after the other without following links, and have to belong to root. A file is written
+//! whole under a name of its own and then renamed.
+
+use super::{Host, Refusal, SetupError};
+use rustix::fs::{AtFlags, Mode, OFlags};
+use rustix::io::Errno;
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::os::fd::OwnedFd;
+use std::path::Path;
+
+/// The first line of each file, up to the checksum of the lines below it.
+const MARK: &str = "# vfio-setup persist, checksum ";
+
+/// A text with the line above it that makes it ours.
+pub fn sealed(body: &str) -> String {
+    format!(
+        "{MARK}{:016x}; `vfio-setup undo` removes this file while it is unchanged.\n{body}",
+        checksum(body)
+    )
+}
+
+/// Whether `vfio-setup persist` wrote this text, and nobody changed it since.
+pub fn is_ours(text: &str) -> bool {
+    text.split_once('\n').is_some_and(|(_, body)| sealed(body) == text)
+}
+
+/// FNV-1a: it finds changes that were made in good faith.
+fn checksum(body: &str) -> u64 {
+    body.bytes()
+        .fold(0xcbf2_9ce4_8422_2325, |sum, byte| (sum ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3))
+}
+
+/// What a file says, if it is there.
+pub fn load(host: &Host, path: &str) -> Result<Option<String>, SetupError> {
+    let Some((directory, name)) = directory_of(host, path, false)? else { return Ok(None) };
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let file = match rustix::fs::openat(&directory, name, flags, Mode::empty()) {
+        Err(Errno::NOENT) => return Ok(None),
+        // A link is nobody's file but its maker's.
+        Err(Errno::LOOP) => return Ok(Some(String::new())),
+        file => file.map_err(|error| failed(host, path, error))?,
+    };
+    let mut bytes = Vec::new();
+    File::from(file).read_to_end(&mut bytes).map_err(|error| SetupError::io(&host.path(path), error))?;
+    Ok(Some(String::from_utf8_lossy(&bytes).into_owned()))
+}
+
+/// Writes a file, its directory too if there is none.
+pub fn store(host: &Host, path: &str, text: &str) -> Result<(), SetupError> {
+    let Some((directory, name)) = directory_of(host, path, true)? else {
+        return Err(failed(host, path, Errno::NOENT));
+    };
+    let temporary = format!(".{name}.{}", std::process::id());
+    let failed = |error: io::Error| SetupError::io(&host.path(path), error);
+    let file = create(&directory, &temporary).map_err(failed)?;
+    let result =
+        fill(file, text).and_then(|()| Ok(rustix::fs::renameat(&directory, &temporary, &directory, name)?));
+    result.map_err(|error| {
+        // What matters is the first error; nothing reads a file of that name.
+        let _ = rustix::fs::unlinkat(&directory, &temporary, AtFlags::empty());
+        failed(error)
+    })
+}
+
+/// Removes a file; it may be gone already.
+pub fn remove(host: &Host, path: &str) -> Result<(), SetupError> {
+    let Some((directory, name)) = directory_of(host, path, false)? else { return Ok(()) };
+    match rustix::fs::unlinkat(&directory, name, AtFlags::empty()) {
+        Ok(()) | Err(Errno::NOENT) => Ok(()),
+        Err(error) => Err(failed(host, path, error)),
+    }
+}
+
+/// A new file, readable for all whatever the caller's umask is.
+fn create(directory: &OwnedFd, name: &str) -> io::Result<File> {
+    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let mode = Mode::from_raw_mode(0o644);
+    let file = File::from(rustix::fs::openat(directory, name, flags, mode)?);
+    rustix::fs::fchmod(&file, mode)?;
+    Ok(file)
+}
+
+fn fill(mut file: File, text: &str) -> io::Result<()> {
+    file.write_all(text.as_bytes())?;
+    file.sync_all()
+}
+
+/// The directory of a file and the file's name in it; `None` if there is no directory and none is to be made.
+fn directory_of<'a>(
+    host: &Host,
+    path: &'a str,
+    create: bool,
+) -> Result<Option<(OwnedFd, &'a str)>, SetupError> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let root = host.sysfs().root();
+    let mut directory =
+        rustix::fs::open(root, flags, Mode::empty()).map_err(|error| SetupError::io(root, error.into()))?;
+    let (parents, name) = path.rsplit_once('/').unwrap_or(("", path));
+    for (end, part) in parts(parents) {
+        let shown = &parents[..end];
+        let open = || rustix::fs::openat(&directory, part, flags | OFlags::NOFOLLOW, Mode::empty());
+        let next = match open() {
+            Err(Errno::NOENT) if !create => return Ok(None),
+            Err(Errno::NOENT) => {
+                let made = rustix::fs::mkdirat(&directory, part, Mode::from_raw_mode(0o755));
+                made.and_then(|()| open())
+            }
+            Err(Errno::LOOP | Errno::NOTDIR) => {
+                return Err(unsafe_directory(shown, "no directory, or a symbolic link"));
+            }
+            next => next,
+        };
+        directory = next.map_err(|error| failed(host, shown, error))?;
+        check(&directory, shown)?;
+    }
+    Ok(Some((directory, name)))
+}
+
+/// Parts of a path, each with where it ends.
+fn parts(path: &str) -> impl Iterator<Item = (usize, &str)> {
+    path.split('/').scan(0, |end, part| {
+        let start = *end;
+        *end = start + part.len() + 1;
+        Some((start + part.len(), part))
+    })
+}
+
+/// Only root, or whoever runs this, may be able to change a directory.
+fn check(directory: &OwnedFd, path: &str) -> Result<(), SetupError> {
+    let data = rustix::fs::fstat(directory).map_err(|error| SetupError::io(Path::new(path), error.into()))?;
+    if data.st_uid != 0 && data.st_uid != rustix::process::geteuid().as_raw() {
+        return Err(unsafe_directory(path, "not root's"));
+    }
+    if data.st_mode & 0o022 != 0 {
+        return Err(unsafe_directory(path, "writable for others than its owner"));
+    }
+    Ok(())
+}
+
+fn unsafe_directory(path: &str, reason: &'static str) -> SetupError {
+    Refusal::UnsafeDirectory { path: format!("/{path}"), reason }.into()
+}
+
+fn failed(host: &Host, path: &str, error: Errno) -> SetupError {
+    SetupError::io(&host.path(path), error.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_change_shows() {
+        let text = sealed("a line\n");
+        assert!(is_ours(&text));
+        assert!(!is_ours(&text.replace("line", "word")));
+        assert!(!is_ours(&format!("{text}# mine\n")));
+        assert!(!is_ours("a line\n") && !is_ours("") && !is_ours(MARK));
+    }
+
+    #[test]
+    fn parts_end_where_they_end() {
+        let all: Vec<_> = parts("etc/udev/rules.d").collect();
+        assert_eq!(all, [(3, "etc"), (8, "udev"), (16, "rules.d")]);
+    }
+}

@@ -1,0 +1,88 @@
+//! A host: what its files say, and a kernel to write to.
+
+use super::kernel::{Kernel, Live};
+use super::{Refusal, SetupError};
+use crate::bus::sysfs::Sysfs;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// A host below a root directory.
+pub struct Host {
+    sysfs: Sysfs,
+    kernel: Box<dyn Kernel>,
+}
+
+impl Host {
+    /// The host below `root`, which is `/` but for tests.
+    pub fn new(root: impl Into<PathBuf>) -> Self {
+        let root = root.into();
+        Self::with_kernel(root.clone(), Box::new(Live::new(root)))
+    }
+
+    /// A host whose kernel is another.
+    pub fn with_kernel(root: impl Into<PathBuf>, kernel: Box<dyn Kernel>) -> Self {
+        Self { sysfs: Sysfs::new(root), kernel }
+    }
+
+    /// Its PCI functions.
+    pub fn sysfs(&self) -> &Sysfs {
+        &self.sysfs
+    }
+
+    /// Its kernel.
+    pub(super) fn kernel(&self) -> &dyn Kernel {
+        &*self.kernel
+    }
+
+    /// Whether it is the running system.
+    pub fn is_system(&self) -> bool {
+        self.sysfs.root() == Path::new("/")
+    }
+
+    /// Where a file of the host is: `path` without its leading slash, below the root.
+    pub(super) fn path(&self, path: &str) -> PathBuf {
+        self.sysfs.root().join(path)
+    }
+
+    /// The name of a file as the host itself knows it.
+    pub(super) fn shown(&self, path: &Path) -> String {
+        let inside = path.strip_prefix(self.sysfs.root()).unwrap_or(path);
+        Path::new("/").join(inside).display().to_string()
+    }
+
+    /// A file's text without blanks around it, if there is such a file.
+    pub(super) fn text(&self, path: &str) -> Result<Option<String>, SetupError> {
+        read(&self.path(path))
+    }
+
+    /// A directory's names, sorted; none if there is no such directory.
+    pub(super) fn names(&self, path: &str) -> Result<Vec<String>, SetupError> {
+        let path = self.path(path);
+        let entries = match fs::read_dir(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            entries => entries.map_err(|source| SetupError::io(&path, source))?,
+        };
+        let mut names: Vec<_> =
+            entries.flatten().filter_map(|entry| entry.file_name().into_string().ok()).collect();
+        names.sort();
+        Ok(names)
+    }
+
+    /// Changes need root.
+    pub(super) fn require_root(&self) -> Result<(), SetupError> {
+        if self.is_system() && !rustix::process::geteuid().is_root() {
+            return Err(Refusal::NotRoot.into());
+        }
+        Ok(())
+    }
+}
+
+/// A file's text without blanks around it, if there is such a file.
+pub(super) fn read(path: &Path) -> Result<Option<String>, SetupError> {
+    match fs::read(path) {
+        Ok(bytes) => Ok(Some(String::from_utf8_lossy(&bytes).trim().to_string())),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(source) => Err(SetupError::io(path, source)),
+    }
+}

@@ -1,0 +1,176 @@
+//! Pools of hugepages, of the whole host or of one NUMA node.
+
+use super::{Host, Refusal, SetupError};
+use std::str::FromStr;
+
+/// Sizes of hugepages.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PageSize {
+    /// 2 MiB.
+    Huge2M,
+    /// 1 GiB.
+    Huge1G,
+}
+
+impl PageSize {
+    /// Both.
+    pub const ALL: [Self; 2] = [Self::Huge2M, Self::Huge1G];
+
+    /// As it is written on the command line.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Huge2M => "2M",
+            Self::Huge1G => "1G",
+        }
+    }
+
+    /// Bytes of a page.
+    pub fn bytes(self) -> u64 {
+        match self {
+            Self::Huge2M => 2 << 20,
+            Self::Huge1G => 1 << 30,
+        }
+    }
+
+    fn directory(self) -> &'static str {
+        match self {
+            Self::Huge2M => "hugepages-2048kB",
+            Self::Huge1G => "hugepages-1048576kB",
+        }
+    }
+}
+
+/// How many pages there have to be: `2M=64,1G=2`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Wanted(pub Vec<(PageSize, u64)>);
+
+/// A text is no request for hugepages.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("`{0}` is no number of hugepages: write 2M=64, 1G=2 or 2M=64,1G=2")]
+pub struct BadRequest(String);
+
+impl FromStr for Wanted {
+    type Err = BadRequest;
+
+    fn from_str(text: &str) -> Result<Self, BadRequest> {
+        let mut wanted: Vec<(PageSize, u64)> = Vec::new();
+        for part in text.split(',') {
+            let (name, count) = part.split_once('=').ok_or_else(|| BadRequest(text.into()))?;
+            let size = PageSize::ALL.into_iter().find(|size| size.name() == name);
+            let plain = count.bytes().all(|b| b.is_ascii_digit());
+            match (size, count.parse()) {
+                (Some(size), Ok(count)) if plain && wanted.iter().all(|w| w.0 != size) => {
+                    wanted.push((size, count))
+                }
+                _ => return Err(BadRequest(text.into())),
+            }
+        }
+        Ok(Self(wanted))
+    }
+}
+
+/// A pool.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Pool {
+    /// Size of its pages.
+    pub size: PageSize,
+    /// The node whose pages these are; `None`: all.
+    pub node: Option<u32>,
+}
+
+impl Pool {
+    /// Its directory, without a leading slash.
+    pub(super) fn directory(self) -> String {
+        match self.node {
+            None => format!("sys/kernel/mm/hugepages/{}", self.size.directory()),
+            Some(node) => format!("sys/devices/system/node/node{node}/hugepages/{}", self.size.directory()),
+        }
+    }
+
+    /// The file that sets how many pages it has.
+    pub(super) fn file(self) -> String {
+        format!("{}/nr_hugepages", self.directory())
+    }
+
+    /// ` on node 1`, or nothing.
+    pub(super) fn place(self) -> String {
+        self.node.map_or_else(String::new, |node| format!(" on node {node}"))
+    }
+
+    /// How many pages it has.
+    ///
+    /// # Errors
+    ///
+    /// The kernel has no such pages, or its file cannot be read.
+    pub fn total(self, host: &Host) -> Result<u64, SetupError> {
+        self.read(host, "nr_hugepages")
+    }
+
+    /// How many of them nobody uses.
+    ///
+    /// # Errors
+    ///
+    /// As [`total`](Self::total).
+    pub fn free(self, host: &Host) -> Result<u64, SetupError> {
+        self.read(host, "free_hugepages")
+    }
+
+    /// That there is memory for so many pages more, before the kernel takes from everybody what it can find.
+    pub(super) fn require_memory(self, host: &Host, count: u64) -> Result<(), SetupError> {
+        let text = host.text("proc/meminfo")?.unwrap_or_default();
+        let line = text.lines().find_map(|line| line.strip_prefix("MemAvailable:"));
+        let kib = line.and_then(|line| line.split_whitespace().next()?.parse::<u64>().ok());
+        let (size, wanted) = (self.size.name(), count.saturating_mul(self.size.bytes()));
+        match kib.map(|kib| kib.saturating_mul(1024)) {
+            Some(available) if wanted > available => {
+                Err(Refusal::TooManyPages { count, size, wanted, available }.into())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn read(self, host: &Host, name: &str) -> Result<u64, SetupError> {
+        let text = host.text(&format!("{}/{name}", self.directory()))?;
+        text.and_then(|text| text.parse().ok()).ok_or_else(|| self.missing().into())
+    }
+
+    fn missing(self) -> Refusal {
+        let remedy = match self.size {
+            PageSize::Huge1G => {
+                "the processor needs `pdpe1gb` and the node has to exist; use 2M pages otherwise"
+            }
+            PageSize::Huge2M => "the node has to exist and the kernel needs hugetlbfs (CONFIG_HUGETLBFS)",
+        };
+        Refusal::NoSuchPages { size: self.size.name(), place: self.place(), remedy }
+    }
+}
+
+/// NUMA nodes of the host, sorted.
+///
+/// # Errors
+///
+/// The directory cannot be read.
+pub fn nodes(host: &Host) -> Result<Vec<u32>, SetupError> {
+    let names = host.names("sys/devices/system/node")?;
+    let mut nodes: Vec<u32> =
+        names.iter().filter_map(|name| name.strip_prefix("node")?.parse().ok()).collect();
+    nodes.sort_unstable();
+    Ok(nodes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn requests() {
+        let both = Wanted(vec![(PageSize::Huge2M, 64), (PageSize::Huge1G, 2)]);
+        assert_eq!("2M=64,1G=2".parse(), Ok(both));
+        for bad in
+            ["", "2M", "2M=", "4K=1", "2M=1,2M=2", "2M=-1", "2M=+1", "2M=99999999999999999999", "2M=1,"]
+        {
+            let error = bad.parse::<Wanted>().unwrap_err().to_string();
+            assert!(error.contains("2M=64"), "{bad}: {error}");
+        }
+    }
+}

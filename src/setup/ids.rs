@@ -1,0 +1,57 @@
+//! Which PCI functions are known to be XDMA cards.
+
+/// What the identifiers of a function say.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Model {
+    /// An XDMA card, by this name.
+    Card(&'static str),
+    /// A card of AWS without a design: its identifiers change when an image is loaded.
+    Empty,
+    /// Nothing known. Images of AWS may have any identifiers.
+    Unknown,
+}
+
+/// AWS's identifiers of the designs that come with its development kit; the vendor's own driver knows the same.
+const AWS: [u16; 2] = [0xf000, 0xf001];
+/// An F1 card whose image was cleared.
+const AWS_EMPTY: u16 = 0x1042;
+
+const ULTRASCALE_PLUS: [u16; 17] = [
+    0x903f, 0x9011, 0x9012, 0x9014, 0x9018, 0x9021, 0x9022, 0x9024, 0x9028, 0x9031, 0x9032, 0x9034, 0x9038,
+    0x9041, 0x9042, 0x9044, 0x9048,
+];
+const ULTRASCALE: [u16; 12] =
+    [0x8011, 0x8012, 0x8014, 0x8018, 0x8021, 0x8022, 0x8024, 0x8028, 0x8031, 0x8032, 0x8034, 0x8038];
+const SERIES_7: [u16; 12] =
+    [0x7011, 0x7012, 0x7014, 0x7018, 0x7021, 0x7022, 0x7024, 0x7028, 0x7031, 0x7032, 0x7034, 0x7038];
+const OLDER: [u16; 13] =
+    [0x6828, 0x6830, 0x6928, 0x6930, 0x6a28, 0x6a30, 0x6d30, 0x4808, 0x4828, 0x4908, 0x4a28, 0x4b28, 0x2808];
+
+impl Model {
+    /// What a function's identifiers say.
+    pub fn of(vendor: u16, device: u16) -> Self {
+        match vendor {
+            0x1d0f if AWS.contains(&device) => Self::Card("AWS F1/F2"),
+            0x1d0f if device == AWS_EMPTY => Self::Empty,
+            0x10ee if ULTRASCALE_PLUS.contains(&device) => Self::Card("UltraScale+"),
+            0x10ee if ULTRASCALE.contains(&device) => Self::Card("UltraScale"),
+            0x10ee if SERIES_7.contains(&device) => Self::Card("7 series"),
+            0x10ee if OLDER.contains(&device) => Self::Card("Xilinx XDMA"),
+            _ => Self::Unknown,
+        }
+    }
+
+    /// Whether it is an XDMA card.
+    pub fn is_card(self) -> bool {
+        matches!(self, Self::Card(_))
+    }
+
+    /// A word or two for a table.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Card(name) => name,
+            Self::Empty => "F1, no image",
+            Self::Unknown => "",
+        }
+    }
+}

@@ -1,0 +1,148 @@
+//! The few things that `vfio-setup` does to a running kernel, behind a trait: tests put a kernel of their own there.
+
+use rustix::fs::{AtFlags, CWD, Gid, Mode, OFlags, Uid};
+use rustix::io::Errno;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+/// Who may open a node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct Owner {
+    /// User.
+    pub uid: u32,
+    /// Group.
+    pub gid: u32,
+    /// Permission bits.
+    pub mode: u32,
+}
+
+impl std::fmt::Display for Owner {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}:{} {:04o}", self.uid, self.gid, self.mode)
+    }
+}
+
+/// What is done to a kernel. What it says is read from its files, below a root directory.
+pub trait Kernel {
+    /// Writes a file of the kernel's, in one piece.
+    ///
+    /// # Errors
+    ///
+    /// What the kernel says.
+    fn write(&self, path: &Path, text: &str) -> io::Result<()>;
+
+    /// Loads a module and what it needs.
+    ///
+    /// # Errors
+    ///
+    /// There is no such module, or it cannot be loaded.
+    fn load_module(&self, name: &str) -> io::Result<()>;
+
+    /// Whether the kernel itself holds a disk: mounted, swap, or part of a pool of whatever kind.
+    fn is_held(&self, disk: &Path) -> bool;
+
+    /// Waits until udev has seen what happened so far, if there is udev.
+    fn settle(&self);
+
+    /// Who may open a node.
+    ///
+    /// # Errors
+    ///
+    /// There is no such node, or it is a symbolic link.
+    fn owner(&self, node: &Path) -> io::Result<Owner>;
+
+    /// Says who may open a node.
+    ///
+    /// # Errors
+    ///
+    /// What the kernel says; it is a symbolic link.
+    fn set_owner(&self, node: &Path, owner: Owner) -> io::Result<()>;
+}
+
+/// The kernel that runs this, seen below a root directory.
+#[derive(Clone, Debug)]
+pub struct Live {
+    root: PathBuf,
+}
+
+/// Programs are looked for here only, whatever `PATH` says.
+const DIRECTORIES: [&str; 4] = ["/usr/sbin", "/sbin", "/usr/bin", "/bin"];
+
+impl Live {
+    /// Writes go below `root`; modules are only loaded if that is `/`.
+    pub fn new(root: impl Into<PathBuf>) -> Self {
+        Self { root: root.into() }
+    }
+}
+
+/// A program of the system with nothing of this process's environment.
+fn program(name: &str) -> io::Result<Command> {
+    let found =
+        DIRECTORIES.iter().map(|directory| Path::new(directory).join(name)).find(|path| path.exists());
+    let path = found.ok_or_else(|| {
+        io::Error::new(io::ErrorKind::NotFound, format!("there is no {name} in {}", DIRECTORIES.join(", ")))
+    })?;
+    let mut command = Command::new(path);
+    command.env_clear().env("PATH", DIRECTORIES.join(":")).current_dir("/").stdin(Stdio::null());
+    Ok(command)
+}
+
+impl Kernel for Live {
+    fn write(&self, path: &Path, text: &str) -> io::Result<()> {
+        let flags = OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let file = rustix::fs::open(path, flags, Mode::empty())?;
+        // The kernel takes each write for a whole value: a rest must not become a second one.
+        match rustix::io::write(&file, text.as_bytes())? {
+            n if n == text.len() => Ok(()),
+            _ => Err(io::Error::new(io::ErrorKind::WriteZero, "only a part of it was taken")),
+        }
+    }
+
+    fn load_module(&self, name: &str) -> io::Result<()> {
+        if self.root != Path::new("/") {
+            return Err(io::Error::other("modules are loaded into the running system only, not with --root"));
+        }
+        let output = program("modprobe")?.arg("--").arg(name).output()?;
+        if output.status.success() {
+            return Ok(());
+        }
+        Err(io::Error::other(format!("modprobe: {}", String::from_utf8_lossy(&output.stderr).trim())))
+    }
+
+    fn is_held(&self, disk: &Path) -> bool {
+        // Without creating, this asks for a block device that nobody else has asked for so.
+        let flags = OFlags::RDONLY | OFlags::EXCL | OFlags::NONBLOCK | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        matches!(rustix::fs::open(disk, flags, Mode::empty()), Err(Errno::BUSY))
+    }
+
+    fn settle(&self) {
+        if self.root != Path::new("/") || !Path::new("/run/udev/control").exists() {
+            return;
+        }
+        // It only orders our changes after udev's. What comes of them is read back.
+        if let Ok(mut udevadm) = program("udevadm") {
+            let _ =
+                udevadm.args(["settle", "--timeout=10"]).stdout(Stdio::null()).stderr(Stdio::null()).status();
+        }
+    }
+
+    fn owner(&self, node: &Path) -> io::Result<Owner> {
+        use std::os::unix::fs::MetadataExt;
+        let data = fs::symlink_metadata(node)?;
+        if data.is_symlink() {
+            return Err(io::Error::other("it is a symbolic link, which a node of the kernel is not"));
+        }
+        Ok(Owner { uid: data.uid(), gid: data.gid(), mode: data.mode() & 0o7777 })
+    }
+
+    fn set_owner(&self, node: &Path, owner: Owner) -> io::Result<()> {
+        self.owner(node)?;
+        let (uid, gid) = (Uid::from_raw(owner.uid), Gid::from_raw(owner.gid));
+        // Opening the node would take the card; the directory above is root's, so nobody swaps the name meanwhile.
+        rustix::fs::chownat(CWD, node, Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW)?;
+        rustix::fs::chmod(node, Mode::from_raw_mode(owner.mode))?;
+        Ok(())
+    }
+}

@@ -1,0 +1,142 @@
+//! The program itself: exit codes, JSON, text.
+
+use crate::support::{CARD, Tree};
+use serde_json::Value;
+use std::process::{Command, Output};
+
+fn run(tree: &Tree, arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_vfio-setup"))
+        .arg("--root")
+        .arg(tree.path(""))
+        .args(arguments)
+        .env_remove("XDMA_VFIO")
+        .output()
+        .unwrap()
+}
+
+fn code(output: &Output) -> i32 {
+    output.status.code().unwrap()
+}
+
+fn json(output: &Output) -> Value {
+    serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {output:?}"))
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8(bytes.to_vec()).unwrap()
+}
+
+#[test]
+fn the_exit_codes_are_in_the_help_of_every_command() {
+    for command in ["", "status", "plan", "bind", "unbind", "persist", "undo", "doctor"] {
+        let mut arguments: Vec<_> = Some(command).filter(|c| !c.is_empty()).into_iter().collect();
+        arguments.push("--help");
+        let output = run(&Tree::new(), &arguments);
+        assert_eq!(code(&output), 0);
+        assert!(text(&output.stdout).contains("Exit codes:"), "{command}");
+    }
+    assert_eq!(code(&run(&Tree::new(), &["bind", "nonsense"])), 2);
+    assert_eq!(code(&run(&Tree::new(), &["bind", "--node", "1"])), 2);
+    assert_eq!(code(&run(&Tree::new(), &["bind", "--hugepages", "4K=1"])), 2);
+}
+
+#[test]
+fn status_for_people_and_programs() {
+    let tree = Tree::with_card();
+    let output = run(&tree, &["status"]);
+    assert_eq!(code(&output), 0);
+    let shown = text(&output.stdout);
+    assert!(shown.contains(CARD) && !shown.contains('\x1b'), "no colours into a pipe: {shown}");
+    let status = json(&run(&tree, &["status", "--json"]));
+    let card = &status["functions"][0];
+    assert_eq!(
+        (&card["address"], &card["driver"], &card["group"]),
+        (&CARD.into(), &"xdma".into(), &7.into())
+    );
+    assert_eq!(card["modes"], Value::Array(Vec::new()));
+    assert_eq!(status["host"]["iommu"], true);
+}
+
+#[test]
+fn plan_is_a_list_of_steps() {
+    let tree = Tree::with_card();
+    let plan = json(&run(&tree, &["plan", CARD, "--group", "fpga", "--json"]));
+    let kinds: Vec<_> =
+        plan["steps"].as_array().unwrap().iter().map(|step| step["kind"].as_str().unwrap()).collect();
+    assert_eq!(kinds, ["load_module", "write", "write", "write", "own", "own"]);
+    assert_eq!(plan["steps"][1]["path"], format!("/sys/bus/pci/devices/{CARD}/driver_override"));
+    assert!(plan["steps"].as_array().unwrap().iter().all(|step| step["why"] != ""));
+    assert_eq!(plan["done"], false);
+}
+
+#[test]
+fn a_refusal_is_told_to_people_and_programs() {
+    let tree = Tree::with_card();
+    tree.process(4242, "prover", &["/dev/vfio/7"]);
+    let output = run(&tree, &["bind", "--json"]);
+    assert_eq!(code(&output), 3);
+    let answer = json(&output);
+    assert_eq!(answer["exit_code"], 3);
+    assert!(answer["error"].as_str().unwrap().contains("process 4242"));
+    assert!(text(&output.stderr).starts_with("vfio-setup: 0000:00:1d.0 is in use"));
+}
+
+#[test]
+fn modules_are_not_loaded_into_this_machine_for_another_root() {
+    let output = run(&Tree::with_card(), &["bind"]);
+    assert_eq!(code(&output), 1);
+    assert!(text(&output.stderr).contains("not with --root"), "{output:?}");
+}
+
+#[test]
+fn files_that_do_not_react_are_found_by_reading_back() {
+    let tree = Tree::with_card();
+    tree.file("sys/bus/pci/drivers/vfio-pci/bind", "");
+    let output = run(&tree, &["bind"]);
+    // A plain file keeps the end of what it said before, so that the override cannot be taken back either.
+    assert_eq!(code(&output), 5, "{output:?}");
+    let said = text(&output.stderr);
+    assert!(
+        said.contains("has driver xdma afterwards, not no driver") && said.contains("could not be undone"),
+        "{said}"
+    );
+    assert_eq!(tree.driver_of(CARD).as_deref(), Some("xdma"));
+}
+
+#[test]
+fn persist_and_undo_come_out_even() {
+    let tree = Tree::with_card();
+    let dry = json(&run(&tree, &["persist", "--dry-run", "--json"]));
+    assert_eq!(dry["files"].as_array().unwrap().len(), 4);
+    assert!(!tree.path("etc/udev").exists());
+    let output = run(&tree, &["persist"]);
+    assert_eq!(code(&output), 0, "{output:?}");
+    let shown = text(&output.stdout);
+    assert!(shown.contains("/etc/udev/rules.d/60-xdma.rules: created"), "{shown}");
+    assert!(shown.contains("    @fpga - memlock unlimited"), "the files are shown: {shown}");
+    assert!(shown.contains("LimitMEMLOCK=infinity"), "{shown}");
+    tree.file("etc/modules-load.d/xdma.conf", "mine\n");
+    let output = run(&tree, &["undo", "--json"]);
+    assert_eq!(code(&output), 5);
+    let kinds: Vec<_> =
+        json(&output)["files"].as_array().unwrap().iter().map(|f| f["kind"].clone()).collect();
+    assert_eq!(kinds, ["removed", "removed", "left", "removed"]);
+}
+
+#[test]
+fn doctor_answers_by_its_exit_code() {
+    let tree = Tree::with_card();
+    let output = run(&tree, &["doctor", "--json"]);
+    assert_eq!(code(&output), 4);
+    let answer = json(&output);
+    assert_eq!(answer["good"], false);
+    let checks = answer["functions"][0]["checks"].as_array().unwrap();
+    let driver = checks.iter().find(|check| check["name"] == "driver").unwrap();
+    assert_eq!(driver["verdict"], "bad");
+    assert!(driver["remedy"].as_str().unwrap().contains("vfio-setup bind"));
+
+    tree.driver_is_vfio(CARD);
+    let output = run(&tree, &["doctor", CARD]);
+    assert_eq!(code(&output), 0, "{output:?}");
+    assert!(text(&output.stdout).contains("  ok    driver       vfio-pci\n"), "{output:?}");
+}

@@ -1,0 +1,38 @@
+//! The card dies in the middle of a transfer. Its kernel waits for it for a minute, so this is the last test of its machine.
+
+use crate::support::{Bench, LIMIT};
+use std::time::{Duration, Instant};
+use xdma::card::CardError;
+use xdma::emulator::Options;
+use xdma::emulator::logic::{Design, MsmOptions as Model};
+use xdma::engine::{EngineError, Poll};
+use xdma::regs::Direction;
+use xdma::regs::msm::SCALAR_WINDOW;
+
+#[test]
+fn a_card_that_dies_in_the_middle_of_a_transfer_is_gone() {
+    let bench = Bench::new(Options::default(), Design::Msm(Model { watchdog: 0, ..Model::default() }));
+    let card = bench.open();
+    let mut h2c = card.h2c(0).unwrap();
+    let mut c2h = card.c2h(1).unwrap();
+    let source = card.allocate(1 << 20, Direction::H2C).unwrap();
+    let sink = card.allocate(1 << 20, Direction::C2H).unwrap();
+    // Scalars without points: the design takes a part of them, and then the engine waits.
+    let ticket = h2c.submit(&source, 0..1 << 20, SCALAR_WINDOW).unwrap();
+    h2c.wait(ticket, Duration::from_millis(20)).unwrap_err();
+    println!("host: kill the card");
+    // Only memory is looked at meanwhile: with an access under way QEMU would die too.
+    let killed = Instant::now();
+    while killed.elapsed() < Duration::from_secs(2) {
+        assert_eq!(h2c.poll(ticket).unwrap(), Poll::Pending);
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    let error = h2c.wait(ticket, Duration::from_millis(20)).unwrap_err();
+    assert!(matches!(error, EngineError::Gone { .. }), "{error}");
+    let error = c2h.transfer(&sink, 0..64, 0, LIMIT).unwrap_err();
+    assert!(matches!(error, EngineError::Gone { .. }), "{error}");
+    assert!(matches!(card.report(), Err(CardError::Gone { .. })));
+    h2c.close().expect("a card that is gone is closed without complaint");
+    sink.read(0, &mut [0; 64]).expect("memory is still ours");
+    println!("vm: passed");
+}

@@ -1,0 +1,68 @@
+//! The IOMMU keeps the card in its bounds.
+
+use crate::raw::{buffer_at, mapped_for_reading, mapped_once, open};
+use crate::support::{Bench, LIMIT, pattern};
+use xdma::card::Card;
+use xdma::emulator::{Options, Refusal};
+use xdma::engine::EngineError;
+use xdma::memory::{Access, Buffer};
+use xdma::regs::Direction;
+
+const LEN: u64 = 4096;
+
+/// The card must not reach `buffer` at `address`; then its channel is as before.
+#[track_caller]
+fn refused(bench: &Bench, card: &Card, buffer: &Buffer, address: u64) {
+    let mut h2c = card.h2c(0).unwrap();
+    let error = h2c.transfer(buffer, 0..LEN, 0, LIMIT).unwrap_err();
+    assert!(matches!(error, EngineError::Failed { .. }), "{error}");
+    assert!(error.to_string().contains("host memory read refused"), "{error}");
+    let fault = *bench.log().faults.last().expect("the card noticed");
+    assert_eq!((fault.iova, fault.write, fault.refusal), (address, false, Refusal::Unmapped));
+    h2c.recover().unwrap();
+    let good = card.allocate(LEN, Direction::H2C).unwrap();
+    h2c.transfer(&good, 0..LEN, 0, LIMIT).unwrap();
+}
+
+#[test]
+fn an_address_that_was_never_mapped_is_refused() {
+    let bench = Bench::memory(Options::default());
+    let (card, _bus) = open();
+    for address in [1 << 33, 1 << 38] {
+        refused(&bench, &card, &buffer_at(address, LEN, Access::CardReads), address);
+    }
+}
+
+#[test]
+fn memory_that_was_taken_back_is_refused() {
+    let bench = Bench::memory(Options::default());
+    let (card, bus) = open();
+    let (_memory, address) = mapped_once(&*bus, &pattern(LEN as usize, 1));
+    refused(&bench, &card, &buffer_at(address, LEN, Access::CardReads), address);
+}
+
+/// Writes are posted: nobody tells the card, nor us. The data is not there, though, and nothing else was written.
+#[test]
+fn a_write_outside_is_lost_in_silence() {
+    let bench = Bench::memory(Options::default());
+    let (card, _bus) = open();
+    let sink = buffer_at(1 << 33, LEN, Access::CardWrites);
+    let mut c2h = card.c2h(0).unwrap();
+    let ended = c2h.transfer(&sink, 0..LEN, 0, LIMIT);
+    let fault = *bench.log().faults.last().expect("the card noticed");
+    assert_eq!((fault.iova, fault.write, fault.refusal), (1 << 33, true, Refusal::Unmapped));
+    ended.expect("this is why results are checked");
+}
+
+#[test]
+fn memory_for_reading_is_not_written() {
+    let bench = Bench::memory(Options::default());
+    let (card, bus) = open();
+    let data = pattern(LEN as usize, 2);
+    let (memory, address) = mapped_for_reading(&*bus, &data);
+    let mut c2h = card.c2h(0).unwrap();
+    c2h.transfer(&buffer_at(address, LEN, Access::CardWrites), 0..LEN, 0, LIMIT).expect("nobody is told");
+    let fault = *bench.log().faults.last().expect("the card noticed");
+    assert_eq!((fault.iova, fault.write, fault.refusal), (address, true, Refusal::Permission));
+    assert!(memory[..LEN as usize] == data);
+}

@@ -1,0 +1,40 @@
+//! Two NUMA nodes, the card on the second, where there is a page of 1 GiB.
+
+use crate::support::{Bench, LIMIT, pattern};
+use xdma::card::CardOptions;
+use xdma::emulator::Options;
+use xdma::memory::{HugePages, PageSize};
+use xdma::regs::Direction;
+
+/// The line of the kernel's of a mapping of ours in pages of `kilobytes`.
+fn mapping(kilobytes: u32) -> String {
+    let maps = std::fs::read_to_string("/proc/self/numa_maps").unwrap();
+    let size = format!("kernelpagesize_kB={kilobytes}");
+    let found = maps.lines().find(|line| line.contains("memfd:xdma") && line.contains(&size));
+    found.unwrap_or_else(|| panic!("no such mapping in {maps}")).to_string()
+}
+
+#[test]
+fn memory_lies_on_the_cards_node_in_pages_of_1_gib() {
+    let bench = Bench::memory(Options::default());
+    let card = bench.open();
+    assert_eq!(card.report().unwrap().bus.node, Some(1));
+    let (mut h2c, data) = (card.h2c(0).unwrap(), pattern(1 << 20, 9));
+    let mut source = card.allocate(1 << 30, Direction::H2C).unwrap();
+    assert_eq!(source.page(), PageSize::Huge1G);
+    source.write(1023 << 20, &data).unwrap();
+    h2c.transfer(&source, 1023 << 20..1024 << 20, 0, LIMIT).unwrap();
+    let line = mapping(1 << 20);
+    assert!(line.contains(" N1=") && !line.contains(" N0="), "{line}");
+}
+
+#[test]
+fn small_pages_too_lie_on_the_cards_node() {
+    let bench = Bench::memory(Options::default());
+    let pages = HugePages::Require(PageSize::Base);
+    let card = bench.try_open(CardOptions { pages, ..CardOptions::default() }).unwrap();
+    let source = card.allocate(1 << 20, Direction::H2C).unwrap();
+    card.h2c(0).unwrap().transfer(&source, 0..1 << 20, 0, LIMIT).unwrap();
+    let line = mapping(4);
+    assert!(line.contains(" N1=") && !line.contains(" N0="), "{line}");
+}

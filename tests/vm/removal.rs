@@ -1,0 +1,30 @@
+//! The card is pulled out. QEMU does not survive that, so this is the last test of its machine.
+
+use crate::support::{Bench, LIMIT};
+use std::time::Instant;
+use xdma::emulator::Options;
+use xdma::engine::EngineError;
+use xdma::regs::Direction;
+
+#[test]
+fn the_kernels_request_to_let_go_ends_transfers_at_once() {
+    let bench = Bench::memory(Options::default());
+    let card = bench.open();
+    let mut h2c = card.h2c(0).unwrap();
+    let source = card.allocate(1 << 20, Direction::H2C).unwrap();
+    h2c.transfer(&source, 0..1 << 20, 0, LIMIT).unwrap();
+    println!("host: remove the card");
+    let start = Instant::now();
+    let error = loop {
+        match h2c.transfer(&source, 0..1 << 20, 0, LIMIT) {
+            Ok(()) => assert!(start.elapsed() < LIMIT, "the kernel did not ask"),
+            Err(error) => break error,
+        }
+    };
+    assert!(matches!(error, EngineError::Recalled), "{error}");
+    assert!(error.to_string().contains("close the card"), "{error}");
+    assert!(matches!(h2c.submit(&source, 0..64, 0), Err(EngineError::Recalled)));
+    assert!(bench.log().violations.is_empty());
+    h2c.close().unwrap();
+    println!("vm: passed");
+}

@@ -1,0 +1,25 @@
+//! A user without privileges, in the group that owns the card's nodes.
+
+use crate::support::{Bench, LIMIT, pattern};
+use xdma::emulator::Options;
+use xdma::regs::Direction;
+
+#[test]
+fn the_card_works_without_root_and_without_capabilities() {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let line = |name: &str| status.lines().find_map(|line| line.strip_prefix(name)).unwrap().trim();
+    assert!(!line("Uid:").split_whitespace().any(|id| id == "0"), "{}", line("Uid:"));
+    assert_eq!((line("CapEff:"), line("CapPrm:")), ("0000000000000000", "0000000000000000"));
+    let bench = Bench::memory(Options::default());
+    let card = bench.open();
+    let (mut h2c, mut c2h) = (card.h2c(0).unwrap(), card.c2h(0).unwrap());
+    let data = pattern(3 << 20, 8);
+    // In place, and in memory of ours.
+    let source = card.register(data.clone(), Direction::H2C).unwrap();
+    let sink = card.allocate(3 << 20, Direction::C2H).unwrap();
+    h2c.transfer(&source, 0..3 << 20, 0, LIMIT).unwrap();
+    c2h.transfer(&sink, 0..3 << 20, 0, LIMIT).unwrap();
+    let mut seen = vec![0; 3 << 20];
+    sink.read(0, &mut seen).unwrap();
+    assert!(seen == data);
+}

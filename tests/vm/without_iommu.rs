@@ -1,0 +1,25 @@
+//! Without an IOMMU nothing keeps the card in its bounds. That is what the mode's name warns of, and it is shown here.
+
+use crate::raw::{buffer_at, mapped_once, open};
+use crate::support::{Bench, LIMIT, pattern};
+use xdma::emulator::Options;
+use xdma::memory::Access;
+use xdma::regs::Direction;
+
+const LEN: usize = 4096;
+
+#[test]
+fn memory_that_was_taken_back_is_still_read() {
+    let bench = Bench::memory(Options::default());
+    let (card, bus) = open();
+    let data = pattern(LEN, 1);
+    let (_memory, address) = mapped_once(&*bus, &data);
+    let stray = buffer_at(address, LEN as u64, Access::CardReads);
+    card.h2c(0).unwrap().transfer(&stray, 0..LEN as u64, 0, LIMIT).unwrap();
+    let sink = card.allocate(LEN as u64, Direction::C2H).unwrap();
+    card.c2h(0).unwrap().transfer(&sink, 0..LEN as u64, 0, LIMIT).unwrap();
+    let mut seen = vec![0; LEN];
+    sink.read(0, &mut seen).unwrap();
+    assert!(seen == data, "the card read what it was not given");
+    assert!(bench.log().faults.is_empty());
+}
