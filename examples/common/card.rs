@@ -19,6 +19,10 @@ pub struct CardArgs {
     /// What an emulated card carries.
     #[arg(long, value_enum, default_value = "msm")]
     pub logic: LogicName,
+    /// Write an FST trace of the simulated design to this file.
+    #[cfg(feature = "rtl-trace")]
+    #[arg(long, value_name = "FILE")]
+    pub trace: Option<std::path::PathBuf>,
 }
 
 /// The logic of an emulated card.
@@ -54,6 +58,10 @@ impl CardArgs {
         };
         let options = Options { profile: profile.parse()?, ..Options::default() };
         let design = std::sync::Arc::new(logic::Rtl::new(logic::Variant::Full));
+        #[cfg(feature = "rtl-trace")]
+        if let Some(path) = &self.trace {
+            anyhow::ensure!(design.trace(path), "cannot write {}", path.display());
+        }
         Ok(Card::emulated_logic(options, design, CardOptions::default()))
     }
 

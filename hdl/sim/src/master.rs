@@ -87,6 +87,7 @@ pub struct Master {
     model: Model,
     pace: Pace,
     next: u64,
+    moves: u64,
     /// Writes whose address was not taken.
     write_addresses: VecDeque<Address>,
     /// Writes whose data was not taken. Data may run ahead of its address.
@@ -109,6 +110,7 @@ impl Master {
             model: Model::new(variant),
             pace: Pace::Full,
             next: 0,
+            moves: 0,
             write_addresses: VecDeque::new(),
             write_data: VecDeque::new(),
             write_answers: HashMap::new(),
@@ -149,6 +151,11 @@ impl Master {
         self.read_answers.clear();
         self.read.clear();
         (self.writes_open, self.reads_open) = (0, 0);
+    }
+
+    /// Addresses, beats and answers that moved so far, of writes and reads: if it stands still, so does the port.
+    pub fn moves(&self) -> u64 {
+        self.moves
     }
 
     /// Level of the interrupt.
@@ -342,6 +349,14 @@ impl Master {
     /// Takes what moved at the edge.
     fn collect(&mut self) {
         let ports = &mut self.model.ports;
+        let moved = [
+            ports.awvalid & ports.awready,
+            ports.wvalid & ports.wready,
+            ports.bvalid & ports.bready,
+            ports.arvalid & ports.arready,
+            ports.rvalid & ports.rready,
+        ];
+        self.moves += moved.map(u64::from).iter().sum::<u64>();
         if ports.awvalid & ports.awready != 0 {
             ports.awvalid = 0;
             self.write_addresses.pop_front();

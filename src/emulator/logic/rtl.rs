@@ -12,6 +12,7 @@ use super::{Answer, Burst, Logic, Shell};
 use crate::emulator::log::lock;
 use crate::regs::msm::PENDING_TASKS;
 use std::collections::HashMap;
+use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread::{self, JoinHandle};
@@ -71,6 +72,11 @@ impl Rtl {
             move || shared.run()
         });
         Self { shared, clock: Some(clock) }
+    }
+
+    /// Writes an FST trace from now on; `false` without the feature `rtl-trace`, or if the file cannot be written.
+    pub fn trace(&self, path: &Path) -> bool {
+        self.shared.call(|inner| inner.master.model().trace(path))
     }
 
     /// Cycles since the last reset.

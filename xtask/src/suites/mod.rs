@@ -8,6 +8,7 @@ mod examples;
 mod features;
 mod fmt;
 mod hdl;
+mod rtl;
 mod tests;
 mod vm;
 
@@ -36,6 +37,7 @@ pub const SUITES: &[Suite] = &[
     tests::SUITE,
     examples::SUITE,
     hdl::SUITE,
+    rtl::SUITE,
     benches::SUITE,
     vm::SUITE,
     counts::SUITE,

@@ -157,3 +157,18 @@ fn answers_wait_for_a_master_that_is_not_ready() {
     }
     assert_eq!(answers, 4, "one B for each burst that is complete");
 }
+
+/// `cargo test -p xdma-rtl --features trace`: what GTKWave reads.
+#[cfg(feature = "trace")]
+#[test]
+fn a_trace_is_written() {
+    let path = std::env::temp_dir().join(format!("xdma-rtl-{}.fst", std::process::id()));
+    let mut bench = Bench::new(Variant::Stub);
+    assert!(bench.master.model().trace(&path));
+    bench.write(SCRATCH_WINDOW, &[1; 4096]);
+    drop(bench);
+    let bytes = std::fs::read(&path).unwrap();
+    std::fs::remove_file(&path).unwrap();
+    // An FST file begins with a header block of 329 bytes.
+    assert!(bytes.len() > 1000 && bytes[..9] == [0, 0, 0, 0, 0, 0, 0, 1, 73], "{} bytes", bytes.len());
+}
