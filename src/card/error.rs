@@ -50,6 +50,11 @@ pub enum CardError {
         /// What was read.
         what: &'static str,
     },
+    /// The card was opened to be looked at.
+    #[error(
+        "the card was opened as it was found, only to be looked at; open it without `as_found` to use it"
+    )]
+    AsFound,
     /// The channel is open already.
     #[error("{direction} channel {channel} is open already; a channel has one owner, close it there first")]
     ChannelTaken {

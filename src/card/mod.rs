@@ -2,6 +2,7 @@
 
 mod error;
 mod identify;
+mod inspect;
 mod interrupts;
 mod name;
 mod pcie;
@@ -10,9 +11,11 @@ mod report;
 
 pub use crate::bus::PciAddress;
 pub use error::CardError;
+pub use inspect::Reading;
 pub use interrupts::{Interrupt, Source, USER_LINES};
 pub use name::CardName;
-pub use report::Report;
+pub use pcie::Link;
+pub use report::{ChannelReport, Report};
 
 use crate::bus::vfio::{Mode, Vfio};
 use crate::bus::vfio_user::VfioUser;
@@ -43,12 +46,23 @@ pub struct CardOptions {
     pub mode: Option<Mode>,
     /// How long an engine may take to become idle, when its channel or the card is opened, stopped or closed.
     pub idle_limit: Duration,
+    /// Only look: leave engines, interrupts and errors as they are found, at opening and at closing, and give out no channels.
+    /// The card reaches no host memory meanwhile. (The kernel resets a function on `vfio-pci` that has a reset when it is
+    /// opened; what is found then is that.)
+    pub as_found: bool,
 }
 
 impl Default for CardOptions {
     fn default() -> Self {
-        let (register_bar, user_bar, node, mode) = (None, None, None, None);
-        Self { register_bar, user_bar, pages: HugePages::default(), node, mode, idle_limit: IDLE_LIMIT }
+        Self {
+            register_bar: None,
+            user_bar: None,
+            pages: HugePages::default(),
+            node: None,
+            mode: None,
+            idle_limit: IDLE_LIMIT,
+            as_found: false,
+        }
     }
 }
 
@@ -65,6 +79,7 @@ struct Inner {
     layout: Layout,
     idle_limit: Duration,
     space: Arc<DmaSpace>,
+    as_found: bool,
     /// One bit for each channel that is open: H2C in 3:0, C2H in 7:4.
     claims: AtomicU32,
     /// Set up when somebody first asks for an interrupt.
@@ -123,14 +138,26 @@ impl Card {
     ) -> Result<Self, CardError> {
         let layout = Layout::find(&*bus, options)?;
         let registers = bus.bar(layout.register_bar)?;
-        quiesce::quiesce(&*bus, &*registers, options.idle_limit)?;
-        quiesce::set_bus_master(&*bus, true)?;
-        pcie::raise_read_request(&*bus)?;
+        let CardOptions { idle_limit, as_found, .. } = options;
+        if as_found {
+            quiesce::set_bus_master(&*bus, false)?;
+        } else {
+            take_over(&*bus, &*registers, idle_limit)?;
+        }
         let node = options.node.or(bus.description().node);
         let space = Arc::new(DmaSpace::new(bus.clone(), options.pages, node));
         let (claims, vectors) = (AtomicU32::new(0), Mutex::new(None));
-        let idle_limit = options.idle_limit;
-        let inner = Inner { bus, registers, layout, idle_limit, space, claims, vectors, _attached: attached };
+        let inner = Inner {
+            bus,
+            registers,
+            layout,
+            idle_limit,
+            space,
+            as_found,
+            claims,
+            vectors,
+            _attached: attached,
+        };
         Ok(Self { inner: Arc::new(inner) })
     }
 
@@ -163,6 +190,7 @@ impl Card {
         channel: usize,
         options: ChannelOptions,
     ) -> Result<Channel, CardError> {
+        self.check_taken_over()?;
         let lease = Box::new(Lease::take(&self.inner, direction, channel)?);
         let (bar, space) = (self.inner.registers.clone(), self.inner.space.clone());
         let recall = self.inner.bus.recall();
@@ -170,6 +198,10 @@ impl Card {
             Place { bar, space, direction, channel, idle_limit: self.inner.idle_limit, recall, lease },
             options,
         )?)
+    }
+
+    fn check_taken_over(&self) -> Result<(), CardError> {
+        if self.inner.as_found { Err(CardError::AsFound) } else { Ok(()) }
     }
 
     /// Allocates `len` zeroed bytes for transfers in a direction: zero-copy, contiguous for the card, aligned to 64 bytes.
@@ -204,6 +236,12 @@ impl Card {
         Ok(UserBar { bar: self.inner.bus.bar(index)? })
     }
 
+    /// The XDMA core's registers, for bring-up and tools: what they do to channels that are open is the caller's affair. Without
+    /// an IOMMU, whoever writes them can have the card write anywhere in this machine's memory.
+    pub fn register_bar(&self) -> Arc<dyn Bar> {
+        self.inner.registers.clone()
+    }
+
     /// Lets an interrupt come, as an eventfd. One that was asked for twice is off once either is dropped.
     ///
     /// A channel's interrupt needs [`ChannelOptions::interrupt`]. The user logic holds its line until it is told that the
@@ -213,6 +251,7 @@ impl Card {
     ///
     /// [`CardError::NoInterrupts`], [`CardError::NoSuchInterrupt`], or the bus refused.
     pub fn interrupt(&self, source: Source) -> Result<Interrupt, CardError> {
+        self.check_taken_over()?;
         Interrupt::enable(&self.inner, source)
     }
 
@@ -231,17 +270,23 @@ impl Card {
     ///
     /// There is no reset, or the card is busy again after it.
     pub fn reset(&self) -> Result<(), CardError> {
+        self.check_taken_over()?;
         if let Err(refused) = self.inner.bus.reset() {
             // Why a card that is gone cannot be reset is not what the kernel says.
             quiesce::check_present(&*self.inner.registers)?;
             return Err(refused.into());
         }
-        quiesce::quiesce(&*self.inner.bus, &*self.inner.registers, self.inner.idle_limit)?;
-        quiesce::set_bus_master(&*self.inner.bus, true)?;
-        pcie::raise_read_request(&*self.inner.bus)?;
+        take_over(&*self.inner.bus, &*self.inner.registers, self.inner.idle_limit)?;
         let vectors = self.inner.vectors.lock().unwrap_or_else(PoisonError::into_inner);
         vectors.as_ref().map_or(Ok(()), |vectors| vectors.write_numbers(&*self.inner.registers))
     }
+}
+
+/// Brings a card to rest, and lets it reach host memory.
+fn take_over(bus: &dyn Bus, registers: &dyn Bar, limit: Duration) -> Result<(), CardError> {
+    quiesce::quiesce(bus, registers, limit)?;
+    quiesce::set_bus_master(bus, true)?;
+    pcie::raise_read_request(bus)
 }
 
 fn access(direction: Direction) -> Access {
@@ -253,6 +298,9 @@ fn access(direction: Direction) -> Access {
 
 impl Drop for Inner {
     fn drop(&mut self) {
+        if self.as_found {
+            return;
+        }
         let closed = quiesce::quiesce(&*self.bus, &*self.registers, self.idle_limit)
             .and_then(|()| quiesce::set_bus_master(&*self.bus, false));
         match closed {

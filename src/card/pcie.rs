@@ -2,6 +2,7 @@
 
 use super::CardError;
 use crate::bus::Bus;
+use std::fmt;
 
 /// First capability, in config space; and the bit of the status register that says there is one.
 const CAPABILITIES: u16 = 0x34;
@@ -10,6 +11,9 @@ const HAS_CAPABILITIES: u32 = 1 << 4;
 /// Identifier of the PCI Express capability, and its device control register.
 const PCI_EXPRESS: u32 = 0x10;
 const DEVICE_CONTROL: u16 = 8;
+/// Its link capabilities and link status: speed in 3:0, width in 9:4 of both.
+const LINK_CAPABILITIES: u16 = 0x0c;
+const LINK_STATUS: u16 = 0x12;
 /// Maximum read request: 128 bytes times two to this.
 const READ_REQUEST: u32 = 7 << 12;
 /// 512 bytes.
@@ -24,6 +28,35 @@ pub(super) fn raise_read_request(bus: &dyn Bus) -> Result<(), CardError> {
         bus.config_write(capability + DEVICE_CONTROL, 2, control & !READ_REQUEST | WANTED)?;
     }
     Ok(())
+}
+
+/// Speed and width of a PCI Express link.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Link {
+    /// Generation: 1 is 2.5 GT/s a lane, 3 is 8.
+    pub generation: u32,
+    /// Lanes.
+    pub lanes: u32,
+}
+
+impl Link {
+    const fn of(register: u32) -> Self {
+        Self { generation: register & 0xf, lanes: register >> 4 & 0x3f }
+    }
+
+    /// The link as it is, and the best that the card can do; `None` where the function has no such capability.
+    pub(super) fn read(bus: &dyn Bus) -> Result<Option<(Self, Self)>, CardError> {
+        let Some(capability) = find(bus)? else { return Ok(None) };
+        let now = bus.config_read(capability + LINK_STATUS, 2)?;
+        let best = bus.config_read(capability + LINK_CAPABILITIES, 4)?;
+        Ok(Some((Self::of(now), Self::of(best))))
+    }
+}
+
+impl fmt::Display for Link {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Gen{} x{}", self.generation, self.lanes)
+    }
 }
 
 /// Where the capability starts.
@@ -133,5 +166,12 @@ mod tests {
         circle.config_write(0x41, 1, 0x40).unwrap();
         raise_read_request(&circle).unwrap();
         assert_eq!((bus.0.lock().unwrap()[0x79], circle.0.lock().unwrap()[0x79]), (0, 0));
+    }
+
+    #[test]
+    fn a_link_is_taken_from_its_register() {
+        // Link status of a Gen3 x16 card with the slot's clock, as lspci shows it.
+        assert_eq!(Link::of(0x1103), Link { generation: 3, lanes: 16 });
+        assert_eq!(Link::of(0x0047_4843).to_string(), "Gen3 x4");
     }
 }

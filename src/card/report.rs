@@ -1,12 +1,25 @@
 //! What a card is and can do.
 
 use super::identify::Layout;
-use super::{CardError, quiesce};
+use super::{CardError, Link, quiesce};
 use crate::bus::{Bar, Bus, Description};
 use crate::memory::{CallerMemory, DmaSpace};
 use crate::regs::channel::{ALIGNMENTS, Alignments};
 use crate::regs::{Direction, GONE, Identifier, Target, config};
 use std::fmt;
+
+/// What a channel says of itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ChannelReport {
+    /// Its direction.
+    pub direction: Direction,
+    /// Its number.
+    pub index: usize,
+    /// Its identifier: memory-mapped or AXI-Stream, and the core's version.
+    pub identifier: Identifier,
+    /// What it says of alignment.
+    pub alignments: Alignments,
+}
 
 /// A card's description. `Display` prints it in a few lines.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,16 +34,16 @@ pub struct Report {
     pub register_bar: usize,
     /// Which BAR has the user logic's registers.
     pub user_bar: Option<usize>,
-    /// Channels that exist, with their identifiers.
-    pub channels: Vec<(Direction, usize, Identifier)>,
-    /// What the first channel says of alignment.
-    pub alignments: Alignments,
+    /// Channels that exist, H2C first.
+    pub channels: Vec<ChannelReport>,
     /// Bytes of the data path: 8, 16, 32 or 64.
     pub data_width: u32,
     /// Negotiated maximum payload, in bytes.
     pub max_payload: u32,
     /// Maximum read request, in bytes.
     pub max_read_request: u32,
+    /// The PCI Express link: as it is, and the best that the card can do.
+    pub link: Option<(Link, Link)>,
     /// What happens to memory that the caller allocated.
     pub caller_memory: CallerMemory,
     /// Whether memory had to come in small pages because no hugepages were free.
@@ -49,11 +62,11 @@ impl Report {
             value => Ok(value),
         };
         let config = |register: u32| read(Target::Config.base(0) + register);
-        let channels = quiesce::channels(registers)?;
-        let alignments = match channels.first() {
-            Some(&(direction, channel, _)) => read(Target::channel(direction).base(channel) + ALIGNMENTS)?,
-            None => 0,
+        let channel = |(direction, index, identifier)| -> Result<_, CardError> {
+            let alignments = Alignments(read(Target::channel(direction).base(index) + ALIGNMENTS)?);
+            Ok(ChannelReport { direction, index, identifier, alignments })
         };
+        let channels = quiesce::channels(registers)?.into_iter().map(channel).collect::<Result<_, _>>()?;
         Ok(Self {
             bus: bus.description().clone(),
             vendor: layout.vendor,
@@ -61,10 +74,10 @@ impl Report {
             register_bar: layout.register_bar,
             user_bar: layout.user_bar,
             channels,
-            alignments: Alignments(alignments),
             data_width: config::data_width_bytes(config(config::DATA_WIDTH)?),
             max_payload: config::size_bytes(config(config::MAX_PAYLOAD)?),
             max_read_request: config::size_bytes(config(config::MAX_READ_REQUEST)?),
+            link: Link::read(bus)?,
             caller_memory: space.caller_memory(),
             small_pages: space.fell_back(),
         })
@@ -72,7 +85,7 @@ impl Report {
 
     /// How many channels of a direction there are.
     pub fn count(&self, direction: Direction) -> usize {
-        self.channels.iter().filter(|c| c.0 == direction).count()
+        self.channels.iter().filter(|c| c.direction == direction).count()
     }
 }
 
@@ -92,6 +105,9 @@ impl fmt::Display for Report {
             bus.vectors
         )?;
         writeln!(f, "function reset: {}", if bus.resettable { "yes" } else { "no" })?;
+        if let Some((now, best)) = self.link {
+            writeln!(f, "link {now}, the card can do {best}")?;
+        }
         match bus.page_sizes {
             0 => write!(f, "physical addresses")?,
             sizes => write!(f, "{}-bit device addresses, pages of {}", bus.iova_bits, page_list(sizes))?,

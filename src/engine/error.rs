@@ -1,7 +1,7 @@
 use crate::bus::BusError;
 use crate::memory::{Access, MemoryError, PageSize};
-use crate::regs::Direction;
 use crate::regs::channel::{Control, Status, WriteBack};
+use crate::regs::{Direction, MAX_CHANNELS};
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -183,6 +183,9 @@ pub enum EngineError {
         "the kernel wants the card back (it is being unbound or removed); close the card: drop its channels, memory and handles"
     )]
     Recalled,
+    /// A pool needs one to four channels, all of one direction.
+    #[error("a pool takes 1 to {MAX_CHANNELS} channels of one direction")]
+    BadPool,
     /// The engine does not become idle. Memory in flight stays allocated.
     #[error("the engine does not become idle; reset the card. {snapshot}")]
     Hung {

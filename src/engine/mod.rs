@@ -7,6 +7,8 @@
 //! - [`Ring::Credits`]: the list is closed, Run stays set, and each submission is one posted write of credits.
 //! - [`Ring::Chain`]: a list ends in Stop, and each start is a short sequence of posted writes.
 //!
+//! A [`Pool`] spreads large transfers over several channels of a direction.
+//!
 //! # How a stale completion is told from a new one
 //!
 //! With a chain, the engine counts from zero in each run and writes the count once, with the last descriptor. Each run gets
@@ -36,6 +38,7 @@ mod channel;
 mod error;
 mod jobs;
 mod poll;
+mod pool;
 mod program;
 mod recover;
 mod registers;
@@ -48,6 +51,7 @@ mod tests;
 pub use channel::{Channel, ChannelOptions, IDLE_LIMIT, Place, Stats, Ticket, WORDS};
 pub use error::{EngineError, Snapshot};
 pub use poll::Poll;
+pub use pool::{Pool, PoolTicket};
 pub use program::{Program, Transfers};
 pub use scope::Scope;
 

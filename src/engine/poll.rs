@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 /// Polls before `wait` looks at the clock for the first time.
 const SPINS: u32 = 1024;
 /// How often `wait` reads the status register: an error that wrote no completion is found this soon.
-const STATUS_INTERVAL: Duration = Duration::from_millis(1);
+pub(super) const STATUS_INTERVAL: Duration = Duration::from_millis(1);
 /// What a poll found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Poll {

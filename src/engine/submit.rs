@@ -107,21 +107,8 @@ impl Channel {
     ///
     /// As [`submit`](Self::submit).
     pub fn start(&mut self, transfers: &Transfers) -> Result<Ticket, EngineError> {
-        self.check_ready()?;
-        let (needed, ring) = (transfers.descriptors(), self.slots.len());
-        if transfers.direction() != self.direction() {
-            return Err(EngineError::ForeignProgram);
-        }
-        match needed {
-            0 => return Err(EngineError::Empty),
-            _ if needed > ring => return Err(EngineError::TooLarge { needed, ring }),
-            _ if needed > self.slots.free() => {
-                return Err(EngineError::Full { needed, free: self.slots.free() });
-            }
-            _ => {}
-        }
-        transfers.check_overlap()?;
-        let start = self.slots.tail();
+        self.check_fits(transfers)?;
+        let (needed, start) = (transfers.descriptors(), self.slots.tail());
         let end = self.last_flags();
         let held = transfers.memory();
         for (at, &segment) in transfers.segments().iter().enumerate() {
@@ -130,6 +117,21 @@ impl Channel {
             self.slots.push(segment, flags, Keep::new(held[at.min(held.len() - 1)].clone()));
         }
         self.enqueue(Job::new(None, start, needed as u32, transfers.bytes()), self.on_ring(start))
+    }
+
+    /// Whether a list of transfers can be started now: only the bus can still refuse it then.
+    pub(super) fn check_fits(&self, transfers: &Transfers) -> Result<(), EngineError> {
+        self.check_ready()?;
+        let (needed, ring, free) = (transfers.descriptors(), self.slots.len(), self.slots.free());
+        if transfers.direction() != self.direction() {
+            return Err(EngineError::ForeignProgram);
+        }
+        match needed {
+            0 => Err(EngineError::Empty),
+            _ if needed > ring => Err(EngineError::TooLarge { needed, ring }),
+            _ if needed > free => Err(EngineError::Full { needed, free }),
+            _ => transfers.check_overlap(),
+        }
     }
 
     /// Runs a program.

@@ -1,7 +1,7 @@
 //! What the design is, and what it is doing.
 
 use super::MsmError;
-use crate::card::UserBar;
+use crate::card::{Card, UserBar};
 use crate::regs::{GONE, msm as regs};
 use std::fmt;
 
@@ -28,6 +28,15 @@ pub struct Design {
 }
 
 impl Design {
+    /// Looks whether the card carries the design, by reading the user BAR.
+    ///
+    /// # Errors
+    ///
+    /// [`MsmError::NotMsm`] when it is something else; no user BAR, another curve, or the card is gone.
+    pub fn of(card: &Card) -> Result<Self, MsmError> {
+        Self::read(&card.user()?)
+    }
+
     pub(super) fn read(user: &UserBar) -> Result<Self, MsmError> {
         let expect = |what, register, expected: u32| match user.read(register)? {
             GONE => Err(MsmError::Gone),

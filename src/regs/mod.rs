@@ -8,6 +8,7 @@
 pub mod channel;
 pub mod config;
 pub mod irq;
+pub mod map;
 pub mod msix;
 pub mod msm;
 pub mod sgdma;

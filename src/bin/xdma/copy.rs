@@ -1,0 +1,238 @@
+//! `xdma read` and `xdma write`.
+
+use crate::card::CardArgs;
+use crate::failure::Failure;
+use crate::interrupt::Interrupt;
+use crate::stream::{Digests, Stream, compare, progress, whole_blocks};
+use crate::{number, output};
+use anyhow::{Context, Result};
+use clap::Args;
+use serde_json::json;
+use std::fs::File;
+use std::io::{self, Read as _, Write as _, stdin, stdout};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+use xdma::card::Card;
+use xdma::engine::{Channel, EngineError, Pool};
+use xdma::regs::Direction;
+
+/// Stands for standard input or output.
+const PIPE: &str = "-";
+
+/// For those who try an address on the emulated card.
+const HINT: &str =
+    " (this emulated card has memory from 0x50000000 to 0x50100000; with --logic memory it has 64 GiB)";
+
+#[derive(Args)]
+struct Common {
+    #[command(flatten)]
+    card: CardArgs,
+    /// Card address of the first byte; any alignment.
+    #[arg(long, value_parser = number::parse)]
+    address: u64,
+    /// Channels to spread the data over, such as 0,1.
+    #[arg(long, value_delimiter = ',', default_value = "0")]
+    channels: Vec<usize>,
+    /// Bytes of each of the two buffers.
+    #[arg(long, value_parser = number::parse, default_value = "4M")]
+    buffer: u64,
+    /// Seconds that the card may take for a buffer.
+    #[arg(long, value_name = "SECONDS", default_value_t = 10)]
+    timeout: u64,
+}
+
+#[derive(Args)]
+pub struct Write {
+    #[command(flatten)]
+    common: Common,
+    /// What to write; - for standard input.
+    file: PathBuf,
+    /// Bytes, where not all of the file: for /dev/urandom and the like.
+    #[arg(long, value_parser = number::parse)]
+    length: Option<u64>,
+    /// Read everything back when it is written, and compare.
+    #[arg(long)]
+    verify: bool,
+}
+
+#[derive(Args)]
+pub struct Read {
+    #[command(flatten)]
+    common: Common,
+    /// Where to put it; - for standard output.
+    #[arg(default_value = PIPE)]
+    file: PathBuf,
+    /// Bytes.
+    #[arg(long, value_parser = number::parse)]
+    length: u64,
+}
+
+impl Write {
+    pub fn run(&self, json: bool) -> Result<()> {
+        let (input, size) = open_input(&self.file)?;
+        let length = self.length.unwrap_or(u64::MAX);
+        let size = size.map(|size| size.min(length)).or(self.length);
+        self.common.check(size.unwrap_or(0))?;
+        let interrupt = Interrupt::listen()?;
+        let card = self.common.card.open()?;
+        let mut pool = self.common.pool(&card, Direction::H2C)?;
+        let mut back = if self.verify { Some(self.common.pool(&card, Direction::C2H)?) } else { None };
+        let stream = self.common.stream(&card, &interrupt, size);
+        let (begin, bar) = (Instant::now(), progress("writing", size));
+        let (bytes, digests) = stream.send(&mut pool, self.common.address, input.take(length), &bar)?;
+        let seconds = begin.elapsed().as_secs_f64();
+        bar.finish_and_clear();
+        if let Some(back) = &mut back {
+            self.verify(&stream, back, bytes, digests)?;
+        }
+        let moved = Moved { common: &self.common, pool: &pool, bytes, seconds, verified: self.verify };
+        output::line(&moved.describe(json));
+        Ok(())
+    }
+
+    fn verify(&self, stream: &Stream<'_>, pool: &mut Pool, bytes: u64, digests: Digests) -> Result<()> {
+        let (bar, address) = (progress("reading back", Some(bytes)), self.common.address);
+        stream.fetch(pool, address, bytes, compare(address, digests), &bar)?;
+        bar.finish_and_clear();
+        Ok(())
+    }
+}
+
+impl Read {
+    pub fn run(&self, json: bool) -> Result<()> {
+        self.common.check(self.length)?;
+        let interrupt = Interrupt::listen()?;
+        let card = self.common.card.open()?;
+        let mut pool = self.common.pool(&card, Direction::C2H)?;
+        let stream = self.common.stream(&card, &interrupt, Some(self.length));
+        // Not before the card is there: an earlier file stays what it is.
+        let mut out = open_output(&self.file)?;
+        let sink = move |bytes: &[u8]| {
+            out.write_all(bytes).and_then(|()| out.flush()).context("cannot write the output")
+        };
+        let (begin, bar) = (Instant::now(), progress("reading", Some(self.length)));
+        match stream.fetch(&mut pool, self.common.address, self.length, sink, &bar) {
+            // A reader that wants no more, such as `head`, is no failure.
+            Err(error) if is_broken_pipe(&error) => return Ok(()),
+            fetched => fetched?,
+        }
+        let seconds = begin.elapsed().as_secs_f64();
+        bar.finish_and_clear();
+        let moved = Moved { common: &self.common, pool: &pool, bytes: self.length, seconds, verified: false };
+        if self.file == Path::new(PIPE) {
+            eprintln!("{}", moved.describe(json));
+        } else {
+            output::line(&moved.describe(json));
+        }
+        Ok(())
+    }
+}
+
+impl Common {
+    /// What no card can do, before a card is looked for.
+    fn check(&self, length: u64) -> Result<()> {
+        let address = self.address;
+        if address.checked_add(length).is_none() {
+            return Err(EngineError::CardAddress { address, len: length }.into());
+        }
+        let mut channels = self.channels.clone();
+        channels.sort_unstable();
+        channels.dedup();
+        if channels.len() < self.channels.len() {
+            return Err(Failure::Usage("--channels names a channel twice".into()).into());
+        }
+        Ok(())
+    }
+
+    fn pool(&self, card: &Card, direction: Direction) -> Result<Pool> {
+        let open = |&channel: &usize| match direction {
+            Direction::H2C => card.h2c(channel),
+            Direction::C2H => card.c2h(channel),
+        };
+        let channels = self.channels.iter().map(open).collect::<Result<Vec<_>, _>>()?;
+        Ok(Pool::new(channels)?)
+    }
+
+    /// No larger buffers than there is data, where that is known.
+    fn stream<'a>(&self, card: &'a Card, interrupt: &'a Interrupt, size: Option<u64>) -> Stream<'a> {
+        let buffer = whole_blocks(self.buffer.min(size.unwrap_or(u64::MAX)));
+        let (limit, hint) =
+            (Duration::from_secs(self.timeout), if self.card.is_emulated_msm() { HINT } else { "" });
+        Stream { card, interrupt, buffer, limit, hint }
+    }
+}
+
+/// What was done.
+struct Moved<'a> {
+    common: &'a Common,
+    pool: &'a Pool,
+    bytes: u64,
+    seconds: f64,
+    verified: bool,
+}
+
+impl Moved<'_> {
+    fn describe(&self, json: bool) -> String {
+        let Self { common, pool, bytes, seconds, verified } = self;
+        let rate = *bytes as f64 / seconds;
+        let rings: Vec<_> = pool.channels().map(|channel| channel.ring().to_string()).collect();
+        if json {
+            return json!({
+                "card": common.card.card.to_string(),
+                "direction": pool.direction().to_string(),
+                "address": common.address,
+                "bytes": bytes,
+                "seconds": seconds,
+                "bytes_per_second": rate,
+                "channels": common.channels,
+                "rings": rings,
+                "descriptors": pool.channels().map(|channel| channel.stats().descriptors).sum::<u64>(),
+                "doorbells": pool.channels().map(|channel| channel.stats().doorbells).sum::<u64>(),
+                "verified": verified,
+            })
+            .to_string();
+        }
+        let verb = if pool.direction() == Direction::H2C { "wrote" } else { "read" };
+        let channels: Vec<_> = pool.channels().map(Channel::index).map(|at| at.to_string()).collect();
+        format!(
+            "{verb} {} at {:#x} in {:.1} ms ({:.0} MB/s) over {} channel {}{}",
+            number::bytes(*bytes),
+            common.address,
+            seconds * 1e3,
+            rate / 1e6,
+            pool.direction(),
+            channels.join(", "),
+            if *verified { "; the same came back" } else { "" }
+        )
+    }
+}
+
+/// The input, and its size if it is a file.
+fn open_input(path: &Path) -> Result<(Box<dyn io::Read + Send>, Option<u64>)> {
+    if path == Path::new(PIPE) {
+        return Ok((Box::new(stdin()), None));
+    }
+    let open = || {
+        let file = File::open(path)?;
+        let metadata = file.metadata()?;
+        if metadata.is_dir() {
+            return Err(io::Error::from(io::ErrorKind::IsADirectory));
+        }
+        Ok((file, metadata))
+    };
+    let (file, metadata) = open().with_context(|| format!("cannot read {}", path.display()))?;
+    Ok((Box::new(file), metadata.is_file().then_some(metadata.len())))
+}
+
+fn open_output(path: &Path) -> Result<Box<dyn io::Write + Send>> {
+    if path == Path::new(PIPE) {
+        return Ok(Box::new(stdout()));
+    }
+    let file = File::create(path).with_context(|| format!("cannot write {}", path.display()))?;
+    Ok(Box::new(file))
+}
+
+fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    let broken = |cause: &io::Error| cause.kind() == io::ErrorKind::BrokenPipe;
+    error.downcast_ref::<io::Error>().is_some_and(broken)
+}

@@ -1,0 +1,121 @@
+//! What can go wrong, and the exit codes.
+
+use std::ops::Range;
+use xdma::bus::BusError;
+use xdma::card::CardError;
+use xdma::engine::EngineError;
+use xdma::msm::MsmError;
+
+/// The exit codes of the program.
+pub const EXIT_CODES: &str = "\
+Exit codes:
+    0  done
+    1  something else than the card failed: a file, a pipe, the terminal
+    2  the command line is wrong, or asks for what no card has: an unaligned offset, one outside the BAR
+    3  the card cannot be used: not there, taken, no permission, gone, without such a channel or design
+    4  `write --verify`: the card gave other bytes back than it was given
+    5  a transfer failed or took too long; the channel is idle again, or the message says that it is not
+  130  interrupted; the card is idle";
+
+/// What this program finds wrong by itself.
+#[derive(Debug, thiserror::Error)]
+pub enum Failure {
+    /// The command line makes no sense for this card.
+    #[error("{0}")]
+    Usage(String),
+    /// What came back is not what was sent.
+    #[error(
+        "the card gave other bytes back than it was given, first between card addresses {:#x} and {:#x}: nothing but memory \
+         gives back what is written, and memory may be smaller than its window",
+        .0.start, .0.end
+    )]
+    Mismatch(Range<u64>),
+    /// Ctrl-C.
+    #[error("interrupted; the card is idle")]
+    Interrupted,
+}
+
+/// The exit code for an error.
+pub fn exit_code(error: &anyhow::Error) -> u8 {
+    let code = |cause: &(dyn std::error::Error + 'static)| {
+        None.or_else(|| cause.downcast_ref().map(of_program))
+            .or_else(|| cause.downcast_ref().map(of_card))
+            .or_else(|| cause.downcast_ref().map(of_engine))
+            .or_else(|| cause.downcast_ref().map(of_bus))
+            .or_else(|| cause.downcast_ref::<MsmError>().map(|_| 3))
+    };
+    error.chain().find_map(code).unwrap_or(1)
+}
+
+/// What went wrong and why. Causes that a sentence names already are not named again.
+pub fn text(error: &anyhow::Error) -> String {
+    let mut text = error.to_string();
+    for cause in error.chain().skip(1).map(ToString::to_string) {
+        if !text.contains(&cause) {
+            text = format!("{text}: {cause}");
+        }
+    }
+    text
+}
+
+fn of_program(failure: &Failure) -> u8 {
+    match failure {
+        Failure::Usage(_) => 2,
+        Failure::Mismatch(_) => 4,
+        Failure::Interrupted => 130,
+    }
+}
+
+fn of_card(error: &CardError) -> u8 {
+    match error {
+        CardError::Engine(error) => of_engine(error),
+        CardError::Bus(error) => of_bus(error),
+        _ => 3,
+    }
+}
+
+fn of_engine(error: &EngineError) -> u8 {
+    match error {
+        EngineError::CardAddress { .. } => 2,
+        EngineError::Bus(error) => of_bus(error),
+        EngineError::NoChannel { .. }
+        | EngineError::Stream { .. }
+        | EngineError::Gone { .. }
+        | EngineError::Recalled => 3,
+        _ => 5,
+    }
+}
+
+fn of_bus(error: &BusError) -> u8 {
+    if matches!(error, BusError::BadOffset { .. }) { 2 } else { 3 }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use anyhow::Context;
+    use std::io;
+
+    #[test]
+    fn the_cause_decides_whatever_was_said_about_it() {
+        let outside = || CardError::Bus(BusError::BadOffset { offset: 3, size: 8 });
+        let code = |error: anyhow::Error| exit_code(&error);
+        assert_eq!(code(anyhow::Error::new(outside()).context("word 1")), 2);
+        assert_eq!(code(EngineError::CardAddress { address: 1, len: u64::MAX }.into()), 2);
+        assert_eq!(code(CardError::NoUserBar.into()), 3);
+        assert_eq!(code(CardError::Engine(EngineError::Stopped).into()), 5);
+        assert_eq!(code(Failure::Interrupted.into()), 130);
+        assert_eq!(code(Failure::Mismatch(0..1).into()), 4);
+        let missing: anyhow::Result<()> = Err(io::Error::from(io::ErrorKind::NotFound)).context("f");
+        assert_eq!(code(missing.unwrap_err()), 1);
+    }
+
+    #[test]
+    fn no_cause_is_named_twice() {
+        let source = || io::Error::from(io::ErrorKind::NotFound);
+        let named = BusError::NotFound { path: "/card".into(), source: source(), remedy: "look".into() };
+        let shown = text(&anyhow::Error::new(named).context("cannot open"));
+        assert_eq!(shown.matches("not found").count(), 1, "{shown}");
+        assert!(text(&anyhow::Error::new(source()).context("cannot open")).contains("cannot open: "));
+    }
+}

@@ -1,0 +1,149 @@
+//! `xdma info`.
+
+use crate::card::CardArgs;
+use crate::output;
+use anyhow::Result;
+use clap::Args;
+use serde_json::{Value, json};
+use std::fmt::Write;
+use xdma::card::{Card, CardError, ChannelReport, Link, Report};
+use xdma::engine::{ChannelOptions, EngineError, Ring};
+use xdma::msm::{Design, MsmError};
+
+#[derive(Args)]
+pub struct Info {
+    #[command(flatten)]
+    card: CardArgs,
+    /// Do not read the user BAR, which tells whether the card carries the MSM design: logic that does not answer can hold up
+    /// the whole machine.
+    #[arg(long)]
+    no_design: bool,
+}
+
+impl Info {
+    pub fn run(&self, json: bool) -> Result<()> {
+        let card = self.card.open()?;
+        let report = card.report()?;
+        let rings =
+            report.channels.iter().map(|channel| rings(&card, channel)).collect::<Result<Vec<_>>>()?;
+        let design = if self.no_design { None } else { design(&card)? };
+        let name = self.card.card.to_string();
+        output::line(&match json {
+            true => object(&name, &report, &rings, design.as_ref()).to_string(),
+            false => text(&report, &rings, design.as_ref()),
+        });
+        Ok(())
+    }
+}
+
+/// The rings that a channel runs on; none if it is a stream.
+fn rings(card: &Card, channel: &ChannelReport) -> Result<Vec<Ring>> {
+    match card.channel(channel.direction, channel.index, ChannelOptions::default()) {
+        Ok(open) if open.ring() == Ring::Credits => Ok(vec![Ring::Credits, Ring::Chain]),
+        Ok(_) => Ok(vec![Ring::Chain]),
+        Err(CardError::Engine(EngineError::Stream { .. })) => Ok(vec![]),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// The MSM design, if the card carries it.
+fn design(card: &Card) -> Result<Option<Design>> {
+    match Design::of(card) {
+        Ok(design) => Ok(Some(design)),
+        // Something else, or nothing that answers.
+        Err(MsmError::NotMsm { .. } | MsmError::OtherCurve(_) | MsmError::Gone) => Ok(None),
+        Err(MsmError::Card(CardError::NoUserBar)) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn text(report: &Report, rings: &[Vec<Ring>], design: Option<&Design>) -> String {
+    let mut text = report.to_string();
+    let bars = report.bus.bars.iter().enumerate().filter(|(_, size)| **size > 0);
+    for (bar, size) in bars {
+        let role = match bar {
+            _ if bar == report.register_bar => " (XDMA registers)",
+            _ if Some(bar) == report.user_bar => " (user logic)",
+            _ => "",
+        };
+        // Writing to a string cannot fail.
+        let _ = write!(text, "\nBAR{bar}: {}{role}", crate::number::bytes(*size));
+    }
+    for (channel, rings) in report.channels.iter().zip(rings) {
+        let ChannelReport { direction, index, identifier, alignments } = channel;
+        let kind = if identifier.is_stream() { "AXI-Stream" } else { "memory-mapped" };
+        let rings: Vec<_> = rings.iter().map(Ring::to_string).collect();
+        let rings = if rings.is_empty() { "not supported yet".into() } else { rings.join(" or ") };
+        let _ = write!(
+            text,
+            "\n{direction} channel {index}: {kind}, addresses of {} bits aligned to {}, lengths to {}; ring: {rings}",
+            alignments.address_bits(),
+            alignments.address(),
+            alignments.length()
+        );
+    }
+    match design {
+        Some(design) => text + "\n" + &design_text(design),
+        None => text,
+    }
+}
+
+fn design_text(design: &Design) -> String {
+    format!(
+        "MSM design: BN254{}, windows of {} bits, FIFOs of {} scalars and {} points, {} MHz, {} tasks queued, at most {} pairs",
+        if design.stub { " (a stub that computes nothing)" } else { "" },
+        design.window_bits,
+        design.scalar_depth,
+        design.point_depth,
+        f64::from(design.clock_khz) / 1e3,
+        design.tasks,
+        design.max_pairs
+    )
+}
+
+fn object(name: &str, report: &Report, rings: &[Vec<Ring>], design: Option<&Design>) -> Value {
+    let link = |link: Link| json!({ "generation": link.generation, "lanes": link.lanes });
+    json!({
+        "card": name,
+        "vendor": report.vendor,
+        "device": report.device,
+        "bus": report.bus.kind,
+        "location": report.bus.location,
+        "resettable": report.bus.resettable,
+        "page_sizes": report.bus.page_sizes,
+        "iova_bits": report.bus.iova_bits,
+        "numa_node": report.bus.node,
+        "notes": report.bus.notes,
+        "vectors": report.bus.vectors,
+        "bars": report.bus.bars,
+        "register_bar": report.register_bar,
+        "user_bar": report.user_bar,
+        "data_width": report.data_width,
+        "max_payload": report.max_payload,
+        "max_read_request": report.max_read_request,
+        "link": report.link.map(|(now, best)| json!({ "now": link(now), "best": link(best) })),
+        "channels": report.channels.iter().zip(rings).map(|(at, rings)| channel(at, rings)).collect::<Vec<_>>(),
+        "msm": design.map(|design| json!({
+            "stub": design.stub,
+            "window_bits": design.window_bits,
+            "scalar_depth": design.scalar_depth,
+            "point_depth": design.point_depth,
+            "clock_khz": design.clock_khz,
+            "tasks": design.tasks,
+            "max_pairs": design.max_pairs,
+        })),
+    })
+}
+
+fn channel(channel: &ChannelReport, rings: &[Ring]) -> Value {
+    json!({
+        "direction": channel.direction.to_string(),
+        "index": channel.index,
+        "stream": channel.identifier.is_stream(),
+        "core_version": channel.identifier.version(),
+        "address_alignment": channel.alignments.address(),
+        "length_granularity": channel.alignments.length(),
+        "address_bits": channel.alignments.address_bits(),
+        "rings": rings.iter().map(Ring::to_string).collect::<Vec<_>>(),
+    })
+}

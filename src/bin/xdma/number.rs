@@ -1,0 +1,53 @@
+//! Numbers as people type and read them.
+
+/// `4096`, `0x1000`, `4K`, `1M`, `2G`; an underscore may stand between digits.
+pub fn parse(text: &str) -> Result<u64, String> {
+    let bad = || format!("`{text}` is no number: write 4096, 0x1000, or 4K, 1M, 2G for powers of 1024");
+    let (digits, shift) = match text.char_indices().last() {
+        Some((at, 'K' | 'k')) => (&text[..at], 10),
+        Some((at, 'M' | 'm')) => (&text[..at], 20),
+        Some((at, 'G' | 'g')) => (&text[..at], 30),
+        _ => (text, 0),
+    };
+    let digits = digits.replace('_', "");
+    let value = match digits.strip_prefix("0x").or_else(|| digits.strip_prefix("0X")) {
+        Some(hex) => u64::from_str_radix(hex, 16),
+        None => digits.parse(),
+    };
+    value.ok().filter(|_| !digits.contains('+')).and_then(|v| v.checked_mul(1 << shift)).ok_or_else(bad)
+}
+
+/// As [`parse`], of 32 bits.
+pub fn parse32(text: &str) -> Result<u32, String> {
+    parse(text)?.try_into().map_err(|_| format!("`{text}` has more than 32 bits"))
+}
+
+/// `96.0 MiB`, `512 bytes`.
+pub fn bytes(value: u64) -> String {
+    match value {
+        1 => "1 byte".into(),
+        0..1024 => format!("{value} bytes"),
+        _ => indicatif::BinaryBytes(value).to_string().replace(".00", ""),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers() {
+        assert_eq!(parse("4096"), Ok(4096));
+        assert_eq!(parse("0x5000_0000"), Ok(0x5000_0000));
+        assert_eq!((parse("64K"), parse("1m"), parse("0x2G")), (Ok(65536), Ok(1 << 20), Ok(2 << 30)));
+        for bad in ["", "K", "0x", "1.5M", "-1", "+1", "0x+1", "17179869184G", "ä", "1ä"] {
+            assert!(parse(bad).is_err(), "{bad}");
+        }
+        assert_eq!(parse32("0xffffffff"), Ok(u32::MAX));
+        assert!(parse32("4G").unwrap_err().contains("32 bits"));
+        assert_eq!(
+            (bytes(1), bytes(513), bytes(1 << 20)),
+            ("1 byte".into(), "513 bytes".into(), "1 MiB".into())
+        );
+    }
+}

@@ -1,0 +1,233 @@
+//! Streams of bytes to and from the card, through two buffers: while the card has one, a thread fills or empties the other.
+
+use crate::failure::Failure;
+use crate::interrupt::{Interrupt, PATIENCE};
+use anyhow::{Context, Error, Result};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use std::hash::{DefaultHasher, Hasher};
+use std::io::{self, Read};
+use std::ops::Range;
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::thread;
+use std::time::{Duration, Instant};
+use xdma::card::Card;
+use xdma::engine::{EngineError, Pool};
+use xdma::memory::Buffer;
+
+/// Buffers on the way.
+const BUFFERS: usize = 2;
+/// Bytes of which one digest is kept.
+const BLOCK: usize = 64 << 10;
+
+/// Digests of blocks, in order: what is needed to know data again that is no longer there. 128 KiB for each GiB.
+pub type Digests = Vec<u64>;
+
+/// A filled buffer: how many bytes, and the digests of its blocks.
+type Filled = (Buffer, u64, Digests);
+
+/// How bytes are moved.
+pub struct Stream<'a> {
+    pub card: &'a Card,
+    pub interrupt: &'a Interrupt,
+    /// Bytes of a buffer, a multiple of a block.
+    pub buffer: u64,
+    /// How long the card may take for one.
+    pub limit: Duration,
+    /// What is good to know when it fails.
+    pub hint: &'static str,
+}
+
+/// A whole number of blocks of at least `bytes`.
+pub fn whole_blocks(bytes: u64) -> u64 {
+    bytes.clamp(1, 1 << 40).next_multiple_of(BLOCK as u64)
+}
+
+/// A bar with the throughput, on standard error if that is a terminal.
+pub fn progress(what: &str, bytes: Option<u64>) -> ProgressBar {
+    let style = match bytes {
+        Some(_) => "{msg} {bar:30} {bytes}/{total_bytes} {bytes_per_sec} {eta}",
+        None => "{msg} {spinner} {bytes} {bytes_per_sec}",
+    };
+    let style = ProgressStyle::with_template(style).unwrap_or_else(|_| ProgressStyle::default_bar());
+    let bar = ProgressBar::with_draw_target(bytes, ProgressDrawTarget::stderr());
+    bar.with_style(style).with_message(what.to_owned())
+}
+
+impl Stream<'_> {
+    /// Moves all of `input` to card addresses from `address` on. How many bytes, and their digests.
+    pub fn send(
+        &self,
+        pool: &mut Pool,
+        address: u64,
+        input: impl Read + Send + 'static,
+        bar: &ProgressBar,
+    ) -> Result<(u64, Digests)> {
+        let ((empty, to_fill), (filled, full)) = (channel(), channel());
+        for buffer in self.buffers(pool)? {
+            // The receiver is still here.
+            let _ = empty.send(buffer);
+        }
+        thread::spawn(move || fill(input, &to_fill, &filled));
+        let (mut sent, mut digests) = (0, vec![]);
+        while let Some(filled) = self.interrupt.receive(&full)? {
+            let (buffer, len, new) = filled.context("cannot read the input")?;
+            self.transfer(pool, &buffer, len, at(address, sent)?)?;
+            digests.extend(new);
+            sent += len;
+            bar.inc(len);
+            // The thread has gone at the end of the input.
+            let _ = empty.send(buffer);
+        }
+        Ok((sent, digests))
+    }
+
+    /// Moves `length` bytes from card addresses from `address` on, and gives them to `sink` in order.
+    pub fn fetch(
+        &self,
+        pool: &mut Pool,
+        address: u64,
+        length: u64,
+        sink: impl FnMut(&[u8]) -> Result<()> + Send + 'static,
+        bar: &ProgressBar,
+    ) -> Result<()> {
+        let ((full, to_drain), (drained, empty)) = (channel(), channel());
+        for buffer in self.buffers(pool)? {
+            // The receiver is still here.
+            let _ = drained.send(Ok(buffer));
+        }
+        thread::spawn(move || drain(sink, &to_drain, &drained));
+        let mut fetched = 0;
+        let returned = || self.interrupt.receive(&empty).map_err(Error::from)?.context("the sink is gone")?;
+        while fetched < length {
+            let buffer = returned()?;
+            let len = self.buffer.min(length - fetched);
+            self.transfer(pool, &buffer, len, at(address, fetched)?)?;
+            fetched += len;
+            bar.inc(len);
+            // A thread that has gone has said why.
+            let _ = full.send((buffer, len));
+        }
+        // All buffers come back when everything is drained.
+        (0..BUFFERS).try_for_each(|_| returned().map(drop))
+    }
+
+    fn buffers(&self, pool: &Pool) -> Result<Vec<Buffer>> {
+        let buffers = (0..BUFFERS).map(|_| self.card.allocate(self.buffer, pool.direction()));
+        buffers.collect::<Result<_, _>>().context("cannot allocate buffers")
+    }
+
+    /// One buffer, in either direction.
+    fn transfer(&self, pool: &mut Pool, buffer: &Buffer, len: u64, address: u64) -> Result<()> {
+        let context = || format!("cannot move {len:#x} bytes at card address {address:#x}{}", self.hint);
+        let ticket = pool.submit(buffer, 0..len, address).with_context(context)?;
+        let end = Instant::now() + self.limit;
+        loop {
+            match pool.wait(ticket, PATIENCE.min(self.limit)) {
+                Err(EngineError::Deadline { .. }) if self.interrupt.check().is_err() => {
+                    pool.stop().context("interrupted, but the card goes on")?;
+                    return Err(Failure::Interrupted.into());
+                }
+                Err(EngineError::Deadline { .. }) if Instant::now() < end => {}
+                moved => return moved.with_context(context),
+            }
+        }
+    }
+}
+
+fn at(address: u64, offset: u64) -> Result<u64, EngineError> {
+    address.checked_add(offset).ok_or(EngineError::CardAddress { address, len: offset })
+}
+
+/// Fills buffers from `input` until it ends.
+fn fill(mut input: impl Read, empty: &Receiver<Buffer>, full: &Sender<io::Result<Filled>>) {
+    for mut buffer in empty {
+        let filled = fill_one(&mut input, &mut buffer);
+        let more = matches!(filled, Ok((len, _)) if len > 0);
+        let message = filled.map(|(len, digests)| (buffer, len, digests));
+        // Nothing is said at the end. Nobody listens after Ctrl-C.
+        if (more || message.is_err()) && full.send(message).is_err() || !more {
+            return;
+        }
+    }
+}
+
+fn fill_one(input: &mut impl Read, buffer: &mut Buffer) -> io::Result<(u64, Digests)> {
+    let bytes = buffer.as_mut_slice::<u8>().map_err(io::Error::other)?;
+    let mut len = 0;
+    while len < bytes.len() {
+        match input.read(&mut bytes[len..]) {
+            Ok(0) => break,
+            Ok(read) => len += read,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok((len as u64, bytes[..len].chunks(BLOCK).map(digest).collect()))
+}
+
+/// Empties buffers into `sink` until there are no more, or it fails.
+fn drain(
+    mut sink: impl FnMut(&[u8]) -> Result<()>,
+    full: &Receiver<(Buffer, u64)>,
+    empty: &Sender<Result<Buffer>>,
+) {
+    let mut bytes = vec![];
+    for (buffer, len) in full {
+        bytes.resize(len as usize, 0);
+        let drained = buffer.read(0, &mut bytes).map_err(Error::from).and_then(|()| sink(&bytes));
+        let failed = drained.is_err();
+        // Nobody listens after Ctrl-C.
+        if empty.send(drained.map(|()| buffer)).is_err() || failed {
+            return;
+        }
+    }
+}
+
+fn digest(bytes: &[u8]) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    hasher.write(bytes);
+    hasher.finish()
+}
+
+/// A sink that compares with what was sent to card addresses from `address` on.
+pub fn compare(address: u64, digests: Digests) -> impl FnMut(&[u8]) -> Result<()> + Send + 'static {
+    let mut expected = digests.into_iter();
+    let mut start = address;
+    move |bytes| {
+        for block in bytes.chunks(BLOCK) {
+            let range: Range<u64> = start..start + block.len() as u64;
+            if expected.next() != Some(digest(block)) {
+                return Err(Failure::Mismatch(range).into());
+            }
+            start = range.end;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_block_that_differs_is_named() {
+        let data: Vec<u8> = (0..3 * BLOCK + 5).map(|at| (at / 7) as u8).collect();
+        let digests: Digests = data.chunks(BLOCK).map(digest).collect();
+        let mut sink = compare(0x1003, digests.clone());
+        // Buffers hold whole blocks, but for the last one.
+        sink(&data[..2 * BLOCK]).and_then(|()| sink(&data[2 * BLOCK..])).unwrap();
+        for byte in [0, BLOCK + 1, 3 * BLOCK + 4] {
+            let mut wrong = data.clone();
+            wrong[byte] ^= 0x10;
+            let error = compare(0x1003, digests.clone())(&wrong).unwrap_err();
+            let Some(Failure::Mismatch(range)) = error.downcast_ref() else { panic!("{error}") };
+            let first = 0x1003 + (byte / BLOCK * BLOCK) as u64;
+            assert_eq!(*range, first..(first + BLOCK as u64).min(0x1003 + data.len() as u64));
+        }
+    }
+
+    #[test]
+    fn buffers_hold_whole_blocks() {
+        assert_eq!([0, 1, 65536, 65537, u64::MAX].map(whole_blocks), [65536, 65536, 65536, 131072, 1 << 40]);
+    }
+}

@@ -1,0 +1,153 @@
+//! Transfers over several channels at once.
+
+use std::sync::Arc;
+use std::time::Duration;
+use xdma::card::{Card, CardOptions};
+use xdma::emulator::faults::{BadCompletion, Injection};
+use xdma::emulator::logic::Memory;
+use xdma::emulator::{EmulatedCard, Options};
+use xdma::engine::{ChannelOptions, EngineError, Poll, Pool, Ring};
+use xdma::memory::MemoryError;
+use xdma::regs::Direction;
+
+const LIMIT: Duration = Duration::from_secs(20);
+const MIB: u64 = 1 << 20;
+
+fn emulated() -> (EmulatedCard, Card) {
+    let emulated = EmulatedCard::start(Options::default(), Arc::new(Memory::new())).unwrap();
+    let card = Card::connect(emulated.socket(), CardOptions::default()).unwrap();
+    (emulated, card)
+}
+
+fn pool(card: &Card, direction: Direction, channels: &[usize], ring: Ring) -> Pool {
+    let options = ChannelOptions { ring: Some(ring), ..ChannelOptions::default() };
+    let open = |&channel: &usize| card.channel(direction, channel, options).unwrap();
+    Pool::new(channels.iter().map(open).collect()).unwrap()
+}
+
+fn pattern(len: u64) -> Vec<u8> {
+    (0..len).map(|at| (at ^ at >> 8 ^ at >> 16).wrapping_mul(0x9d) as u8).collect()
+}
+
+#[test]
+fn every_channel_takes_its_part_whatever_the_alignment() {
+    let (emulated, card) = emulated();
+    for ring in [Ring::Credits, Ring::Chain] {
+        for channels in [&[0][..], &[3, 1], &[0, 1, 2], &[0, 1, 2, 3]] {
+            let mut h2c = pool(&card, Direction::H2C, channels, ring);
+            let mut c2h = pool(&card, Direction::C2H, channels, ring);
+            let len = MIB + 77;
+            let mut source = card.allocate(len + 5, Direction::H2C).unwrap();
+            let sink = card.allocate(len + 9, Direction::C2H).unwrap();
+            let data = pattern(len);
+            source.write(5, &data).unwrap();
+            h2c.transfer(&source, 5..len + 5, 0x1003, LIMIT).unwrap();
+            c2h.transfer(&sink, 9..len + 9, 0x1003, LIMIT).unwrap();
+            let mut seen = vec![0u8; len as usize];
+            sink.read(9, &mut seen).unwrap();
+            assert!(seen == data, "{ring} over {channels:?}");
+            let shares: Vec<_> = h2c.channels().map(|channel| channel.stats().bytes).collect();
+            assert_eq!(shares.iter().sum::<u64>(), len);
+            let even = len / channels.len() as u64;
+            assert!(shares.iter().all(|&share| share.abs_diff(even) <= 8192), "{shares:?}");
+        }
+    }
+    assert_eq!(emulated.violations(), []);
+}
+
+#[test]
+fn small_transfers_take_turns() {
+    let (_emulated, card) = emulated();
+    let mut h2c = pool(&card, Direction::H2C, &[0, 1], Ring::Credits);
+    let source = card.allocate(4096, Direction::H2C).unwrap();
+    let tickets: Vec<_> = (0..4).map(|at| h2c.submit(&source, 0..4096, at * 4096).unwrap()).collect();
+    tickets.into_iter().for_each(|ticket| h2c.wait(ticket, LIMIT).unwrap());
+    assert_eq!(h2c.channels().map(|channel| channel.stats().bytes).collect::<Vec<_>>(), [8192, 8192]);
+}
+
+/// The promise: whoever sees the error finds every channel idle and the memory free, and the pool can be used again.
+#[test]
+fn one_channel_that_fails_stops_all_until_they_are_recovered() {
+    let (emulated, card) = emulated();
+    for ring in [Ring::Credits, Ring::Chain] {
+        let mut h2c = pool(&card, Direction::H2C, &[0, 1, 2], ring);
+        let mut source = card.allocate(48 * MIB, Direction::H2C).unwrap();
+        emulated.inject(Injection::HostRead(1, BadCompletion::CompleterAbort)).unwrap();
+        let ticket = h2c.submit(&source, 0..48 * MIB, 0).unwrap();
+        let Err(error) = h2c.wait(ticket, LIMIT) else { panic!("a part failed") };
+        assert!(error.to_string().contains("H2C channel 1"), "the channel is named: {error}");
+        assert!(h2c.channels().all(|channel| channel.in_flight() == 0));
+        source.write(0, &[1u8]).expect("the memory is free again");
+        for again in [h2c.submit(&source, 0..1, 0).map(drop), h2c.poll(ticket).map(drop)] {
+            assert_eq!(again.unwrap_err().to_string(), error.to_string(), "the first error is told");
+        }
+        h2c.recover().unwrap();
+        h2c.transfer(&source, 0..MIB, 0, LIMIT).unwrap();
+    }
+}
+
+#[test]
+fn what_does_not_fit_starts_nothing() {
+    let (_emulated, card) = emulated();
+    let open = |channel, slots| {
+        card.channel(Direction::H2C, channel, ChannelOptions { slots, ..ChannelOptions::default() }).unwrap()
+    };
+    // The second channel has room for one descriptor less than two.
+    let mut h2c = Pool::new(vec![open(0, 256), open(1, 2)]).unwrap();
+    let source = card.allocate(MIB, Direction::H2C).unwrap();
+    let descriptors = |pool: &Pool| pool.channels().map(|c| c.stats().descriptors).collect::<Vec<_>>();
+    let mut tickets = vec![];
+    let full = loop {
+        match h2c.submit(&source, 0..MIB, 0) {
+            Ok(ticket) => tickets.push(ticket),
+            Err(error) => break error,
+        }
+        assert!(tickets.len() < 1000, "the second channel never filled up");
+    };
+    assert!(matches!(full, EngineError::Full { .. }), "{full}");
+    assert_eq!(descriptors(&h2c), [tickets.len() as u64; 2], "both got as many parts");
+    tickets.into_iter().for_each(|ticket| h2c.wait(ticket, LIMIT).unwrap());
+    h2c.transfer(&source, 0..MIB, 0, LIMIT).unwrap();
+}
+
+#[test]
+fn mistakes_are_errors_and_leave_the_pool_as_it_was() {
+    let (_emulated, card) = emulated();
+    assert!(matches!(Pool::new(vec![]), Err(EngineError::BadPool)));
+    let mixed = vec![card.h2c(0).unwrap(), card.c2h(0).unwrap()];
+    assert!(matches!(Pool::new(mixed), Err(EngineError::BadPool)));
+    let mut h2c = pool(&card, Direction::H2C, &[0, 1], Ring::Credits);
+    let source = card.allocate(MIB, Direction::H2C).unwrap();
+    let outside = h2c.submit(&source, 0..MIB + 1, 0).unwrap_err();
+    assert!(
+        matches!(&outside, EngineError::Memory(e) if matches!(**e, MemoryError::OutOfRange { .. })),
+        "{outside}"
+    );
+    let (from, to) = (7, 3);
+    assert!(matches!(h2c.submit(&source, from..to, 0), Err(EngineError::Memory(_))));
+    assert!(matches!(h2c.submit(&source, 0..MIB, u64::MAX), Err(EngineError::CardAddress { .. })));
+    let ticket = pool(&card, Direction::C2H, &[0], Ring::Credits)
+        .submit(&card.allocate(64, Direction::C2H).unwrap(), 0..64, 0)
+        .unwrap();
+    assert!(matches!(h2c.poll(ticket), Err(EngineError::ForeignTicket)));
+    h2c.transfer(&source, 0..MIB, 0, LIMIT).unwrap();
+}
+
+#[test]
+fn a_transfer_that_was_stopped_says_so_and_a_deadline_loses_nothing() {
+    let (_emulated, card) = emulated();
+    let mut h2c = pool(&card, Direction::H2C, &[0, 1], Ring::Chain);
+    let source = card.allocate(64 * MIB, Direction::H2C).unwrap();
+    let ticket = h2c.submit(&source, 0..64 * MIB, 0).unwrap();
+    assert!(matches!(h2c.wait(ticket, Duration::ZERO), Err(EngineError::Deadline { .. })));
+    h2c.wait(ticket, LIMIT).unwrap();
+    let ticket = h2c.submit(&source, 0..64 * MIB, 0).unwrap();
+    h2c.stop().unwrap();
+    match h2c.poll(ticket) {
+        Err(EngineError::Stopped) | Ok(Poll::Ready) => {}
+        other => panic!("{other:?}"),
+    }
+    assert!(h2c.channels().all(|channel| channel.in_flight() == 0));
+    h2c.recover().unwrap();
+    h2c.transfer(&source, 0..MIB, 0, LIMIT).unwrap();
+}

@@ -1,0 +1,97 @@
+//! `info`, `emulate`, and what is wrong with a card.
+
+use crate::support::{json, memory, piped, run, xdma};
+use serde_json::Value;
+use std::io::{BufRead, BufReader};
+use std::process::Command;
+
+#[test]
+fn info_for_people() {
+    let text = run("info").good();
+    for part in [
+        "1d0f:f001 over vfio-user",
+        "link Gen3 x16",
+        "BAR2: 64 KiB (XDMA registers)",
+        "BAR0: 32 MiB (user logic)",
+        "H2C channel 3: memory-mapped, addresses of 64 bits aligned to 1, lengths to 1; ring: credits or chain",
+        "MSM design: BN254, windows of 13 bits, FIFOs of 1024 scalars and 1024 points, 250 MHz",
+    ] {
+        assert!(text.contains(part), "{part:?} is missing: {text}");
+    }
+}
+
+#[test]
+fn info_for_programs() {
+    let card = json("info --card alveo");
+    assert_eq!((&card["vendor"], &card["device"]), (&0x10ee.into(), &0x903f.into()));
+    assert_eq!((&card["register_bar"], &card["user_bar"]), (&1.into(), &0.into()));
+    assert_eq!(card["link"]["now"], serde_json::json!({ "generation": 3, "lanes": 16 }));
+    assert_eq!(card["max_read_request"], 512);
+    let channels = card["channels"].as_array().unwrap();
+    assert_eq!(channels.len(), 8);
+    assert_eq!(channels[5]["direction"], "C2H");
+    assert_eq!(channels[5]["rings"], serde_json::json!(["credits", "chain"]));
+    assert_eq!(card["msm"]["scalar_depth"], 1024);
+    assert_eq!(json("info --no-design")["msm"], Value::Null);
+    assert_eq!(json("info --logic memory")["msm"], Value::Null);
+}
+
+#[test]
+fn streams_are_shown_and_have_no_ring_yet() {
+    let card = json("info --logic loopback");
+    assert_eq!(
+        (&card["channels"][0]["stream"], &card["channels"][0]["rings"]),
+        (&true.into(), &serde_json::json!([]))
+    );
+    run("write --address 0 --logic loopback Cargo.toml").bad(3, &["AXI-Stream"]);
+}
+
+#[test]
+fn a_card_that_is_not_there_is_told_to_people_and_programs() {
+    run("info --card unix:/nowhere/card").bad(3, &["cannot open card", "xdma emulate --socket"]);
+    run("info --card f2").bad(2, &["`f2` is no card"]);
+    run("info --card unix:/nowhere/card --logic memory").bad(2, &["--logic is for emulated cards"]);
+    let ended = run("info --card unix:/nowhere/card --json");
+    let object: Value = serde_json::from_str(&ended.out).unwrap();
+    assert_eq!(object["exit_code"], 3);
+    assert!(object["error"].as_str().unwrap().contains("cannot open card"));
+}
+
+#[test]
+fn a_card_that_somebody_has_is_taken() {
+    let (card, option) = memory();
+    let _other = xdma::card::Card::connect(card.socket(), xdma::card::CardOptions::default()).unwrap();
+    run(&format!("info {option}")).bad(3, &["taken"]);
+}
+
+#[test]
+fn the_environment_names_a_card() {
+    let (_card, option) = memory();
+    let name = option.strip_prefix("--card ").unwrap();
+    let output = xdma("info --json").env("XDMA_CARD", name).output().unwrap();
+    let object: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(object["card"], name);
+}
+
+#[test]
+fn an_emulated_card_serves_until_it_is_interrupted_and_says_how_qemu_gets_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let socket = folder.path().join("card");
+    let mut child = piped(&format!("emulate --json --logic memory --socket {}", socket.display()));
+    let mut line = String::new();
+    BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    let said: Value = serde_json::from_str(&line).unwrap();
+    assert_eq!(said["profile"], "f1");
+    let qemu: Vec<_> = said["qemu"].as_array().unwrap().iter().map(|part| part.as_str().unwrap()).collect();
+    let device: Value = serde_json::from_str(qemu.last().unwrap()).unwrap();
+    assert_eq!((&device["driver"], &device["socket"]["type"]), (&"vfio-user-pci".into(), &"unix".into()));
+    assert_eq!(device["socket"]["path"], socket.to_str().unwrap());
+    let card = format!("--card unix:{}", socket.display());
+    run(&format!("write {card} --address 3 Cargo.toml")).good();
+    let back = run(&format!("read {card} --address 3 --length 12 -")).good();
+    assert_eq!(back, std::fs::read_to_string("Cargo.toml").unwrap()[..12], "what was written stays there");
+    assert!(Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap().success());
+    assert!(child.wait().unwrap().success());
+    assert!(!socket.exists());
+    run("emulate --socket /nowhere/card").bad(1, &["/nowhere/card"]);
+}

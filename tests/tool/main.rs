@@ -1,0 +1,8 @@
+//! `xdma`, the program itself, against emulated cards.
+
+mod copy;
+mod look;
+mod regs;
+mod shell;
+mod support;
+mod words;

@@ -1,0 +1,38 @@
+//! Help, completions, manual pages.
+
+use crate::support::{json, run};
+
+const COMMANDS: [&str; 9] =
+    ["info", "regs", "peek", "poke", "read", "write", "emulate", "completions", "man"];
+
+#[test]
+fn the_exit_codes_are_in_the_help_of_every_command() {
+    for command in COMMANDS.into_iter().chain([""]) {
+        let help = run(&format!("{command} --help")).good();
+        assert!(help.contains("Exit codes:") && help.contains("130  interrupted"), "{command}");
+    }
+}
+
+#[test]
+fn shells_get_all_commands() {
+    for shell in ["bash", "zsh", "fish"] {
+        let script = run(&format!("completions {shell}")).good();
+        for command in COMMANDS {
+            assert!(script.contains(command), "{shell}, {command}");
+        }
+    }
+    assert!(json("completions bash")["script"].as_str().unwrap().contains("complete -F _xdma"));
+    run("completions cobol").bad(2, &["bash"]);
+}
+
+#[test]
+fn manual_pages() {
+    let page = run("man").good();
+    assert!(page.contains(".TH xdma 1") && page.contains("Exit codes"), "{page}");
+    let folder = tempfile::tempdir().unwrap();
+    run(&format!("man --dir {}", folder.path().display())).good();
+    for command in COMMANDS {
+        assert!(folder.path().join(format!("xdma-{command}.1")).exists(), "{command}");
+    }
+    run("man --dir /dev/null/pages").bad(1, &["/dev/null/pages"]);
+}
