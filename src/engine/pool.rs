@@ -246,7 +246,7 @@ mod tests {
     #[test]
     fn small_transfers_stay_whole() {
         for len in [0, 1, PART, 2 * PART - 1] {
-            assert_eq!(parts(len, 3, 4).collect::<Vec<_>>(), [0..len]);
+            assert!(parts(len, 3, 4).eq(std::iter::once(0..len)));
         }
         assert_eq!(parts(2 * PART, 0, 4).count(), 2);
         assert_eq!(parts(1 << 30, 0, 1).count(), 1);

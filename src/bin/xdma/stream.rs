@@ -142,10 +142,13 @@ fn at(address: u64, offset: u64) -> Result<u64, EngineError> {
 fn fill(mut input: impl Read, empty: &Receiver<Buffer>, full: &Sender<io::Result<Filled>>) {
     for mut buffer in empty {
         let filled = fill_one(&mut input, &mut buffer);
-        let more = matches!(filled, Ok((len, _)) if len > 0);
-        let message = filled.map(|(len, digests)| (buffer, len, digests));
-        // Nothing is said at the end. Nobody listens after Ctrl-C.
-        if (more || message.is_err()) && full.send(message).is_err() || !more {
+        // The end is said by going away.
+        if matches!(filled, Ok((0, _))) {
+            return;
+        }
+        let failed = filled.is_err();
+        // Nobody listens after Ctrl-C.
+        if full.send(filled.map(|(len, digests)| (buffer, len, digests))).is_err() || failed {
             return;
         }
     }
