@@ -43,6 +43,7 @@ module fv_regs (
   logic past = 1'b0;
   logic [5:0] errors;  // as software should see them
   logic [1:0] enable, status;
+  logic acknowledged;
   logic [31:0] high;  // of PUSHED_POINTS, when its LO was read
   logic [31:0] count, label;
   wire push = write && write_addr == msm_regs_pkg::PUSH_TASK;
@@ -59,10 +60,11 @@ module fv_regs (
     past <= 1'b1;
     if (!past) assume (!rst_n);
     if (!rst_n) begin
-      {errors, enable, status, high, count, label} <= '0;
+      {errors, enable, status, acknowledged, high, count, label} <= '0;
     end else if (past) begin
       assume (level <= 2'd2);
       errors <= known | raised;
+      acknowledged <= write && write_addr == msm_regs_pkg::IRQ_STATUS;
       status <= served | {|(raised & ~errors), result_new};
       if (write && write_addr == msm_regs_pkg::IRQ_ENABLE) enable <= write_data[1:0];
       if (write && write_addr == msm_regs_pkg::N_ELEMENTS) count <= write_data;
@@ -70,7 +72,8 @@ module fv_regs (
       else if (push && fits) label <= label + 1'b1;
       if (read && read_addr == msm_regs_pkg::PUSHED_POINTS) high <= counts[64*2+32+:32];
 
-      assert (irq == |(status & enable));
+      // It falls for a cycle after each acknowledgement.
+      assert (irq == (|(status & enable) && !acknowledged));
       assert (task_push == (push && fits) && result_pop == (pop && result_valid));
       if (task_push) assert (task_count == count && task_label == label);
       case (read_addr)

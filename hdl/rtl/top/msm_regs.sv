@@ -69,6 +69,7 @@ module msm_regs #(
   logic montgomery;
   logic [ERRS-1:0] errors;
   logic [1:0] irq_enable, irq_status;
+  logic acknowledged;
   logic [31:0] latched[0:PAIRS-1];
 
   function automatic [31:0] pair_addr(input integer index);
@@ -103,7 +104,8 @@ module msm_regs #(
   assign flush = control && write_data[msm_regs_pkg::CTRL_FLUSH];
   assign soft_reset = control && write_data[msm_regs_pkg::CTRL_SOFT_RESET];
   assign watchdog_limit = limit;
-  assign irq = |(irq_status & irq_enable);
+  // It falls after each acknowledgement, so that what came meanwhile is an edge too.
+  assign irq = |(irq_status & irq_enable) && !acknowledged;
 
   logic [ERRS-1:0] raised;
   always_comb begin
@@ -125,7 +127,8 @@ module msm_regs #(
 
   wire [ERRS-1:0] errors_seen =
       (write && write_addr == msm_regs_pkg::ERRORS) ? write_data[ERRS-1:0] : '0;
-  wire [1:0] irq_seen = (write && write_addr == msm_regs_pkg::IRQ_STATUS) ? write_data[1:0] : '0;
+  wire acknowledge = write && write_addr == msm_regs_pkg::IRQ_STATUS;
+  wire [1:0] irq_seen = acknowledge ? write_data[1:0] : '0;
 
   integer i;
   always_ff @(posedge clk) begin
@@ -137,11 +140,13 @@ module msm_regs #(
       errors <= '0;
       irq_enable <= '0;
       irq_status <= '0;
+      acknowledged <= 1'b0;
       for (i = 0; i < PAIRS; i = i + 1) latched[i] <= '0;
     end else begin
       // What happens in the cycle of an acknowledgement is not lost.
       errors <= (errors & ~errors_seen) | raised;
       irq_status <= (irq_status & ~irq_seen) | irq_raised;
+      acknowledged <= acknowledge;
       if (task_push) label <= label + 1'b1;
       if (write)
         case (write_addr)
