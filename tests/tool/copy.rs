@@ -134,3 +134,19 @@ fn an_interrupted_copy_leaves_the_card_idle() {
     assert!(sink == pattern(4096), "the first buffer had arrived");
     assert_eq!(card.violations(), []);
 }
+
+#[test]
+fn a_card_that_holds_up_a_transfer_is_not_called_idle() {
+    // The FIFO of scalars fills up, nobody takes any, and the watchdog that would end it is off.
+    let stuck = || served(Arc::new(Msm::new(MsmOptions { watchdog: 0, ..MsmOptions::default() })));
+    let arguments = |option| format!("write {option} --address 0x10000000 /dev/zero --length 1M");
+    let (_card, option) = stuck();
+    run(&(arguments(option) + " --timeout 1"))
+        .bad(5, &["address 0x10000000", "does not become idle; reset the card"]);
+    let (_card, option) = stuck();
+    let child = piped(&arguments(option));
+    sleep(Duration::from_millis(500));
+    assert!(Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap().success());
+    let ended: crate::support::Ended = child.wait_with_output().unwrap().into();
+    ended.bad(5, &["interrupted, but the card goes on", "does not become idle; reset the card"]);
+}

@@ -1,5 +1,6 @@
 //! `xdma`, the program itself, against emulated cards.
 
+mod bench;
 mod copy;
 mod look;
 mod regs;

@@ -1,5 +1,6 @@
-//! `xdma`: looks at a card, moves data to and from it, and emulates one.
+//! `xdma`: looks at a card, moves data to and from it, measures it, and emulates one.
 
+mod bench;
 mod card;
 mod copy;
 mod emulate;
@@ -21,7 +22,7 @@ use std::io::{IsTerminal, stderr};
 use std::process::ExitCode;
 use tracing_subscriber::EnvFilter;
 
-/// Looks at an XDMA card, moves data to and from it, and emulates one.
+/// Looks at an XDMA card, moves data to and from it, measures it, and emulates one.
 #[derive(Parser)]
 #[command(name = "xdma", version, after_help = EXIT_CODES)]
 struct Cli {
@@ -52,6 +53,9 @@ enum Command {
     /// Copies a file or pipe to the card.
     #[command(after_help = EXIT_CODES)]
     Write(copy::Write),
+    /// Measures latency and throughput. What is in the card's memory at the address is overwritten.
+    #[command(after_help = EXIT_CODES)]
+    Bench(bench::Options),
     /// Serves an emulated card over vfio-user until it is interrupted, to one client after the other.
     #[command(after_help = EXIT_CODES)]
     Emulate(emulate::Emulate),
@@ -90,6 +94,7 @@ fn run(cli: &Cli) -> Result<()> {
         Command::Poke(poke) => poke.run(cli.json),
         Command::Read(read) => read.run(cli.json),
         Command::Write(write) => write.run(cli.json),
+        Command::Bench(bench) => bench.run(cli.json),
         Command::Emulate(emulate) => emulate.run(cli.json),
         Command::Completions(completions) => completions.run(cli.json),
         Command::Man(man) => man.run(cli.json),

@@ -128,6 +128,10 @@ impl Stream<'_> {
                     return Err(Failure::Interrupted.into());
                 }
                 Err(EngineError::Deadline { .. }) if Instant::now() < end => {}
+                Err(EngineError::Deadline { snapshot, .. }) => {
+                    pool.stop().with_context(context)?;
+                    return Err(EngineError::Deadline { waited: self.limit, snapshot }).with_context(context);
+                }
                 moved => return moved.with_context(context),
             }
         }
