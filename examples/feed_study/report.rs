@@ -62,7 +62,7 @@ fn bars(page: &mut String, runs: &[Run]) -> Result<()> {
             page,
             "<rect x=\"320\" y=\"{}\" width=\"{:.1}\" height=\"18\" fill=\"{colour}\"/>",
             y + 4,
-            ms * 2.5
+            ms * 2.3
         )?;
         writeln!(page, "<text x=\"{:.1}\" y=\"{}\">{ms:.1} ms</text>", 326.0 + ms * 2.3, y + 17)?;
     }
