@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
 use std::thread::sleep;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use xdma::card::{Card, CardOptions};
 use xdma::emulator::logic::{Msm, MsmOptions};
 use xdma::regs::Direction;
@@ -143,9 +143,15 @@ fn a_card_that_holds_up_a_transfer_is_not_called_idle() {
     let (_card, option) = stuck();
     run(&(arguments(option) + " --timeout 1"))
         .bad(5, &["address 0x10000000", "does not become idle; reset the card"]);
-    let (_card, option) = stuck();
+    let (card, option) = stuck();
     let child = piped(&arguments(option));
-    sleep(Duration::from_millis(500));
+    // Interrupted before its transfer, it would leave an idle card.
+    let start = Instant::now();
+    while card.counters().descriptors_fetched == 0 {
+        assert!(start.elapsed() < Duration::from_secs(20), "the transfer never began");
+        sleep(Duration::from_millis(5));
+    }
+    sleep(Duration::from_millis(200));
     assert!(Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap().success());
     let ended: crate::support::Ended = child.wait_with_output().unwrap().into();
     ended.bad(5, &["interrupted, but the card goes on", "does not become idle; reset the card"]);
