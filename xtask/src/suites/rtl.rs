@@ -12,7 +12,7 @@ pub const SUITE: Suite = Suite {
     wants: &[],
     run: |run| {
         run.check("clippy", |run| {
-            let targets = "--lib --bins --example msm --example feed_study";
+            let targets = "--lib --bins --example msm --example prove --example feed_study";
             run.succeed(run.cargo(&format!("clippy --release --features rtl,cli {targets} -- -D warnings")))
         });
         for mode in ["program", "two-channel", "chunked"] {
@@ -23,6 +23,11 @@ pub const SUITE: Suite = Suite {
                 Ok(())
             });
         }
+        run.check("prove --logic rtl", |run| {
+            let report: Value = serde_json::from_str(&example(run, "prove", "--logic rtl --depth 16")?)?;
+            ensure!(report["proof_verified"] == true, "`proof_verified` is {}", report["proof_verified"]);
+            Ok(())
+        });
         run.check("the host's latency is what the formula says", |run| {
             study(run, "--mode chunked --chunk 256,512,1024 --latency-us 10,30,50", 9, formula)
         });
