@@ -48,7 +48,6 @@ fn main() {
     for source in [rtl.as_path(), &here.join("sv"), &here.join("cpp"), Path::new("build.rs")] {
         println!("cargo::rerun-if-changed={}", source.display());
     }
-    println!("cargo::rerun-if-env-changed=PATH");
     let trace = env::var_os("CARGO_FEATURE_TRACE").is_some();
     let runtime = PathBuf::from(verilator(&[OsStr::new("--getenv"), OsStr::new("VERILATOR_ROOT")]).trim());
     let runtime = runtime.join("include");
