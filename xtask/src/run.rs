@@ -60,6 +60,8 @@ pub struct Run<'a> {
     pub tally: Tally,
     /// A few words for the table.
     pub note: String,
+    /// What its commands find in their environment besides.
+    pub environment: Vec<(&'static str, PathBuf)>,
     log: File,
     name: &'static str,
 }
@@ -109,7 +111,7 @@ impl<'a> Run<'a> {
         let opened =
             fs::create_dir_all(workspace.logs()).and_then(|()| options.open(log_path(workspace, name)));
         let log = opened.with_context(|| format!("no log in {}", workspace.logs().display()))?;
-        Ok(Self { workspace, tally: Tally::default(), note: String::new(), log, name })
+        Ok(Self { workspace, tally: Tally::default(), note: String::new(), environment: vec![], log, name })
     }
 
     /// One check: an error is its failure, and the suite goes on.
@@ -133,6 +135,7 @@ impl<'a> Run<'a> {
         for (name, _) in std::env::vars_os().filter(|(name, _)| is_of_this_package(name)) {
             command.env_remove(name);
         }
+        command.envs(self.environment.iter().map(|(name, value)| (name, value)));
         command
     }
 

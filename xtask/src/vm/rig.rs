@@ -4,6 +4,7 @@
 use super::apt::{self, Apt, Mirrors, output, unpack};
 use crate::run::Run;
 use anyhow::{Context, Result, ensure};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::{fmt, fs};
@@ -46,6 +47,16 @@ impl Rig {
             fs::rename(&partial, &folder)?;
         }
         Ok(Self { folder })
+    }
+
+    /// Debian's udevadm of the guest, as a program for this machine, whose own may be too old to verify rules.
+    pub fn udevadm(&self) -> Result<PathBuf> {
+        let path = self.folder.join("udevadm");
+        let script = "#!/bin/sh\nD=$(dirname \"$(readlink -f \"$0\")\")/debian; L=$D/usr/lib/x86_64-linux-gnu\n\
+            exec $L/ld-linux-x86-64.so.2 --argv0 udevadm --library-path $L:$L/systemd $D/usr/bin/udevadm \"$@\"\n";
+        fs::write(&path, script)?;
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o755))?;
+        Ok(path)
     }
 
     /// The rig of a suite, which is skipped where there is none.
