@@ -276,3 +276,31 @@ fn register_offsets_are_checked() {
     assert!(matches!(bus.config_read(4096, 4), Err(BusError::BadOffset { .. })));
     assert_eq!(bus.config_read(0, 4).unwrap(), 0xf001_1d0f);
 }
+
+#[test]
+fn signals_do_not_disturb_a_card() {
+    extern "C" fn nothing(_: libc::c_int) {}
+    let bench = Bench::memory(Options::default());
+    let card = bench.open();
+    let buffer = card.allocate(64, Direction::H2C).unwrap();
+    let mut h2c = card.h2c(0).unwrap();
+    // SAFETY: the handler does nothing, and the signal has no other use here.
+    let target = unsafe {
+        libc::signal(libc::SIGUSR1, nothing as extern "C" fn(libc::c_int) as libc::sighandler_t);
+        libc::pthread_self()
+    };
+    let done = std::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !done.load(std::sync::atomic::Ordering::Relaxed) {
+                // SAFETY: the thread waits for this one before it ends.
+                unsafe { libc::pthread_kill(target, libc::SIGUSR1) };
+                std::thread::sleep(Duration::from_micros(50));
+            }
+        });
+        let moved =
+            (0..300).try_for_each(|_| h2c.transfer(&buffer, 0..64, 0, LIMIT).and_then(|()| h2c.check()));
+        done.store(true, std::sync::atomic::Ordering::Relaxed);
+        moved.unwrap();
+    });
+}

@@ -67,8 +67,15 @@ impl Link {
         self.next_id = id.wrapping_add(1);
         let size = HEADER + body.len();
         let header = Header { id, command: command as u16, size: size as u32, flags, error: 0 }.to_bytes();
-        counts::system_call();
-        match self.stream.send_with_fds(&[&header[..], body], fds) {
+        let sent = loop {
+            counts::system_call();
+            match self.stream.send_with_fds(&[&header[..], body], fds) {
+                // A signal came before anything was sent.
+                Err(error) if error.errno() == libc::EINTR => {}
+                sent => break sent,
+            }
+        };
+        match sent {
             Ok(sent) if sent == size => Ok(id),
             Ok(_) => {
                 let after = self.deadline;
@@ -120,6 +127,8 @@ impl Link {
                     );
                 }
                 Ok(n) => self.received.extend_from_slice(&chunk[..n]),
+                // Sockets with a deadline are not read again by the kernel after a signal.
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => return Err(self.io_error(command, error)),
             }
         }
