@@ -27,8 +27,11 @@
 //! | running a program again and polling it once, chain ring | 197, with one status read and six register writes |
 //! | the same, credits ring | 187, with one register write |
 //! | one transfer: submitting it and waiting when it is done, chain ring | 282 |
-//! | the same, credits ring | 253: about 165 to submit it, about 85 to find it done |
+//! | the same, credits ring | 253: 145 to submit it, 108 to find it done |
 //! | building a chain, a descriptor | 34 |
+//!
+//! What the compiler moves into the caller is not in these figures; counted with it, in a guest under `vfio-pci`, one transfer is
+//! 299 (`cargo xtask bench-vm`).
 //!
 //! Neither takes a lock or allocates (`cargo test --test allocations`), and neither enters the kernel unless the bus does so for
 //! a register access. What [`counts`](crate::bus::counts) says of that is compared with strace (`cargo test --test
