@@ -5,7 +5,7 @@ use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use xdma::bus::{Bar, BusError, Mapped, counts};
-use xdma::engine::{Channel, ChannelOptions, Place, Program, Ring, Transfers};
+use xdma::engine::{Channel, ChannelOptions, Place, Program, Ring, Transfers, WriteBackArea};
 use xdma::memory::{
     Access, Addressing, Buffer, CallerMemory, DmaSpace, Extent, HugePages, MapError, Mapper, MemoryRef,
 };
@@ -111,6 +111,7 @@ impl Plain {
         let [scalars, points] = [1 << 20, 2 << 20].map(|len| space.allocate(len, Access::CardReads).unwrap());
         let place = Place {
             bar: bar.clone(),
+            words: Arc::new(WriteBackArea::new(&space).unwrap()),
             space,
             direction: Direction::H2C,
             channel: 0,

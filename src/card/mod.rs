@@ -20,7 +20,7 @@ pub use report::{ChannelReport, Report};
 use crate::bus::vfio::{Mode, Vfio};
 use crate::bus::vfio_user::VfioUser;
 use crate::bus::{Bar, Bus, BusError};
-use crate::engine::{Channel, ChannelOptions, IDLE_LIMIT, Place};
+use crate::engine::{Channel, ChannelOptions, IDLE_LIMIT, Place, WriteBackArea};
 use crate::memory::{Access, Buffer, DmaSpace, HugePages, MemoryError, RegisterError, Registered, ToCard};
 use crate::regs::{Direction, MAX_CHANNELS};
 use identify::Layout;
@@ -79,6 +79,8 @@ struct Inner {
     layout: Layout,
     idle_limit: Duration,
     space: Arc<DmaSpace>,
+    /// Of the channels that were opened: they outlive them.
+    words: Mutex<[Option<Arc<WriteBackArea>>; 2 * MAX_CHANNELS]>,
     as_found: bool,
     /// One bit for each channel that is open: H2C in 3:0, C2H in 7:4.
     claims: AtomicU32,
@@ -145,14 +147,16 @@ impl Card {
             take_over(&*bus, &*registers, idle_limit)?;
         }
         let node = options.node.or(bus.description().node);
-        let space = Arc::new(DmaSpace::new(bus.clone(), options.pages, node));
-        let (claims, vectors) = (AtomicU32::new(0), Mutex::new(None));
+        let space =
+            Arc::new(DmaSpace::new(bus.clone(), options.pages, node).attended(&bus.description().location));
+        let (claims, vectors, words) = (AtomicU32::new(0), Mutex::new(None), Mutex::default());
         let inner = Inner {
             bus,
             registers,
             layout,
             idle_limit,
             space,
+            words,
             as_found,
             claims,
             vectors,
@@ -193,9 +197,9 @@ impl Card {
         self.check_taken_over()?;
         let lease = Box::new(Lease::take(&self.inner, direction, channel)?);
         let (bar, space) = (self.inner.registers.clone(), self.inner.space.clone());
-        let recall = self.inner.bus.recall();
+        let (recall, words) = (self.inner.bus.recall(), self.inner.words(direction, channel)?);
         Ok(Channel::open(
-            Place { bar, space, direction, channel, idle_limit: self.inner.idle_limit, recall, lease },
+            Place { bar, space, words, direction, channel, idle_limit: self.inner.idle_limit, recall, lease },
             options,
         )?)
     }
@@ -296,6 +300,26 @@ fn access(direction: Direction) -> Access {
     }
 }
 
+/// Which of the card's channels it is.
+fn number(direction: Direction, channel: usize) -> usize {
+    match direction {
+        Direction::H2C => channel,
+        Direction::C2H => MAX_CHANNELS + channel,
+    }
+}
+
+impl Inner {
+    /// The words that a channel reports to, which the caller has claimed.
+    fn words(&self, direction: Direction, channel: usize) -> Result<Arc<WriteBackArea>, MemoryError> {
+        let mut words = self.words.lock().unwrap_or_else(PoisonError::into_inner);
+        let words = &mut words[number(direction, channel)];
+        match words {
+            Some(words) => Ok(words.clone()),
+            None => Ok(words.insert(Arc::new(WriteBackArea::new(&self.space)?)).clone()),
+        }
+    }
+}
+
 impl Drop for Inner {
     fn drop(&mut self) {
         if self.as_found {
@@ -321,10 +345,7 @@ impl Lease {
         if channel >= MAX_CHANNELS {
             return Err(CardError::ChannelNumber { direction, channel });
         }
-        let bit = match direction {
-            Direction::H2C => 1 << channel,
-            Direction::C2H => 1 << (MAX_CHANNELS + channel),
-        };
+        let bit = 1 << number(direction, channel);
         if card.claims.fetch_or(bit, Ordering::AcqRel) & bit != 0 {
             return Err(CardError::ChannelTaken { direction, channel });
         }

@@ -4,11 +4,13 @@ use super::axi_timeout::AxiTimeout;
 use super::bell::Bell;
 use super::channel::{Channel, Shared};
 use super::config_space::{Bar, BarKind, ConfigSpace, Effects};
+use super::guest::GuestMemory;
 use super::irq::Irq;
 use super::log::{ChannelId, Log, Rule, lock};
 use super::logic::{Answer, Burst, Logic, PCIS_ID, Shell};
 use super::options::Options;
 use super::registers::ConfigBlock;
+use super::watch::Watch;
 use crate::regs::Direction;
 use std::io;
 use std::sync::{Arc, Mutex, Weak};
@@ -56,7 +58,8 @@ impl Card {
         let irq = Arc::new(Irq::new(options.profile.vectors(), Arc::clone(&log)));
         let config = Arc::new(Mutex::new(ConfigSpace::new(options.profile, options.function_reset)));
         let axi_timeout = AxiTimeout::new(options.axi_timeout);
-        let (guest, link) = (Arc::default(), Arc::default());
+        let link = Arc::default();
+        let guest = Arc::new(GuestMemory::new(Watch::new(Arc::clone(&log), Arc::clone(&link))));
         Self::build(Shared { options, log, guest, link, irq, logic, axi_timeout }, config)
     }
 
@@ -153,6 +156,7 @@ impl Card {
         irq.configure(effects.bus_master, effects.intx_disabled, effects.msix_masked);
         if link.bus_master() != effects.bus_master {
             link.set_bus_master(effects.bus_master);
+            self.shared.guest.watch.forget();
             self.channels.iter().for_each(|channel| channel.poke());
         }
     }

@@ -18,6 +18,7 @@ use super::log::lock;
 use super::logic::Design;
 use super::server::{listen_at, wake};
 use super::{Counters, EmulatedCard, Fault, Options, Violation};
+use crate::memory::Witness;
 use serde::{Deserialize, Serialize};
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read, Write};
@@ -46,6 +47,10 @@ pub enum Request {
     Inject(Injection),
     /// What the card noticed.
     Log,
+    /// The client took memory: device address and bytes ([`Witness::taken`](crate::memory::Witness::taken)).
+    Taken(u64, u64),
+    /// The client released memory ([`Witness::released`](crate::memory::Witness::released)).
+    Released(u64, u64),
 }
 
 /// What is answered.
@@ -155,6 +160,14 @@ impl Door {
             Request::Load { options, design } => {
                 card.load(*options, design.build()).map(done).map_err(|error| error.to_string())
             }
+            Request::Taken(address, len) => {
+                card.witness().taken(address, len);
+                Ok(Answer::Done)
+            }
+            Request::Released(address, len) => {
+                card.witness().released(address, len);
+                Ok(Answer::Done)
+            }
             Request::Inject(injection) => card.inject(injection).map(done).map_err(|error| error.to_string()),
             Request::Log => Ok(Answer::Log(Log {
                 violations: card.violations(),
@@ -241,5 +254,22 @@ impl Client {
             Answer::Log(log) => Ok(log),
             other => Err(io::Error::other(format!("{other:?} is no answer to that"))),
         }
+    }
+}
+
+/// Tells the card what becomes of memory ([`attend`](crate::memory::attend)).
+impl Witness for Mutex<Client> {
+    fn taken(&self, address: u64, len: u64) {
+        tell(self, Request::Taken(address, len));
+    }
+
+    fn released(&self, address: u64, len: u64) {
+        tell(self, Request::Released(address, len));
+    }
+}
+
+fn tell(client: &Mutex<Client>, request: Request) {
+    if let Err(error) = lock(client).ask(request) {
+        tracing::error!(%error, "the card was not told what becomes of memory, and may see rules broken that were not");
     }
 }

@@ -2,6 +2,7 @@
 
 use super::log::Refusal;
 use super::mapping::Mapping;
+use super::watch::Watch;
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io;
@@ -67,12 +68,17 @@ impl Map {
 }
 
 /// The maps of the client that is connected.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct GuestMemory {
     maps: RwLock<BTreeMap<u64, Arc<Map>>>,
+    pub watch: Arc<Watch>,
 }
 
 impl GuestMemory {
+    pub fn new(watch: Watch) -> Self {
+        Self { maps: RwLock::default(), watch: Arc::new(watch) }
+    }
+
     /// Adds a map, with the errors of VFIO's type1 driver. Without a file the addresses are taken, but what lies there is out
     /// of reach.
     pub fn map(
@@ -96,6 +102,7 @@ impl GuestMemory {
             return Err(io::Error::from_raw_os_error(libc::EEXIST));
         }
         maps.insert(iova, Arc::new(map));
+        self.watch.remapped(iova, size);
         Ok(())
     }
 
@@ -114,6 +121,7 @@ impl GuestMemory {
             maps.remove(&map.iova);
         }
         drop(maps);
+        self.watch.remapped(iova, size);
         inside.iter().for_each(|map| map.revoke());
         Ok(())
     }
@@ -122,6 +130,7 @@ impl GuestMemory {
     pub fn unmap_all(&self) {
         let maps = std::mem::take(&mut *self.maps.write().unwrap_or_else(PoisonError::into_inner));
         maps.values().for_each(|map| map.revoke());
+        self.watch.forget();
     }
 
     fn find(&self, iova: u64) -> Result<Arc<Map>, Refusal> {
@@ -157,8 +166,9 @@ impl Cursor {
         let mapping = memory.as_ref().ok_or(Refusal::Unmapped)?;
         let offset = iova - map.iova;
         let len = (map.size - offset).min(len as u64);
+        let pass = guest.watch.enter(iova, len);
         let result = f(&mapping.slice(offset as usize, len as usize));
-        drop(memory);
+        drop((pass, memory));
         self.0 = Some(map);
         Ok(result)
     }
@@ -198,6 +208,10 @@ mod tests {
     const BOTH: Permissions = Permissions { read: true, write: true };
     const READ: Permissions = Permissions { read: true, write: false };
 
+    fn guest() -> GuestMemory {
+        GuestMemory::new(Watch::new(Arc::default(), Arc::default()))
+    }
+
     fn file() -> File {
         let file = tempfile::tempfile().unwrap();
         file.set_len(0x4000).unwrap();
@@ -206,7 +220,7 @@ mod tests {
 
     #[test]
     fn adjacent_maps_read_as_one() {
-        let (guest, file, mut cursor) = (GuestMemory::default(), file(), Cursor::default());
+        let (guest, file, mut cursor) = (guest(), file(), Cursor::default());
         guest.map(0x1_0000, 0x1000, BOTH, Some(&file), 0x2000).unwrap();
         guest.map(0x1_1000, 0x1000, BOTH, Some(&file), 0).unwrap();
         cursor.write(&guest, 0x1_0ffc, &[1, 2, 3, 4, 5, 6]).unwrap();
@@ -218,7 +232,7 @@ mod tests {
 
     #[test]
     fn permissions_are_enforced() {
-        let (guest, file, mut cursor) = (GuestMemory::default(), file(), Cursor::default());
+        let (guest, file, mut cursor) = (guest(), file(), Cursor::default());
         guest.map(0, 0x1000, READ, Some(&file), 0).unwrap();
         guest.map(0x1000, 0x1000, BOTH, None, 0).unwrap();
         assert_eq!(cursor.read(&guest, 0, &mut [0; 4]), Ok(()));
@@ -228,7 +242,7 @@ mod tests {
 
     #[test]
     fn maps_neither_overlap_nor_are_cut() {
-        let (guest, file) = (GuestMemory::default(), file());
+        let (guest, file) = (guest(), file());
         guest.map(0x2000, 0x2000, BOTH, Some(&file), 0).unwrap();
         let errno =
             |iova, size, offset| guest.map(iova, size, BOTH, None, offset).unwrap_err().raw_os_error();
@@ -249,7 +263,7 @@ mod tests {
 
     #[test]
     fn a_remembered_map_ends_with_its_unmapping() {
-        let (guest, file, mut cursor) = (GuestMemory::default(), file(), Cursor::default());
+        let (guest, file, mut cursor) = (guest(), file(), Cursor::default());
         guest.map(0, 0x1000, BOTH, Some(&file), 0).unwrap();
         cursor.write(&guest, 0, &[1]).unwrap();
         guest.unmap(0, 0x1000).unwrap();

@@ -47,6 +47,11 @@ pub enum Rule {
     StartWhileRunning,
     /// A channel that may fetch has bus mastering enabled.
     BusMasterOff,
+    /// Memory is released only once the card is done with it. Seen where the client is this library, in the same process (see
+    /// [`attend`](crate::memory::attend)), or tells by [`control`](super::control).
+    ReleasedMemory,
+    /// Memory is unmapped only once the card is done with it, or with bus mastering off.
+    UnmappedInFlight,
 }
 
 impl Rule {
@@ -61,6 +66,8 @@ impl Rule {
             Self::CreditOverflow => "more than 1023 credits",
             Self::RunWhileBusy => "Run set while the channel is busy",
             Self::StartWhileRunning => "first descriptor address written while the channel runs",
+            Self::ReleasedMemory => "access to memory that the driver has released",
+            Self::UnmappedInFlight => "memory unmapped while the card used it",
             Self::BusMasterOff => "descriptor fetch with bus mastering off",
         }
     }

@@ -18,6 +18,7 @@
 //! | Run set while busy | loses it: the channel must be idle first |
 //! | first descriptor's address written while running | uses it from the next Run on |
 //! | fetch with bus mastering off | holds the request until bus mastering is on or Run falls |
+//! | memory released, or unmapped, that an engine uses | goes on; an unmapping waits for the access |
 //!
 //! What no client can bring about, such as a link that goes down, is caused by [`EmulatedCard::inject`].
 //!
@@ -55,11 +56,14 @@ mod registers;
 mod server;
 mod slot;
 mod transfer;
+mod watch;
 mod wire;
 
 pub use log::{ChannelId, Counters, Fault, Purpose, Refusal, Rule, Violation};
+pub use open::STRICT_VARIABLE;
 pub use options::{Latency, Options, Profile, Switches, UnknownProfile};
 
+use crate::memory::{Witness, attend};
 use crate::regs::{Direction, MAX_CHANNELS};
 use card::Card;
 use faults::{Injection, UnknownChannel};
@@ -130,7 +134,9 @@ impl EmulatedCard {
                 _ => Error::Socket { path, source },
             }
         })?;
-        Ok(Self { service: Some(service), slot })
+        let card = Self { service: Some(service), slot };
+        attend(&card.socket().display().to_string(), &card.witness());
+        Ok(card)
     }
 
     /// The socket's path.
@@ -185,6 +191,12 @@ impl EmulatedCard {
     /// Work done so far.
     pub fn counters(&self) -> Counters {
         self.slot.card().shared.log.counters()
+    }
+
+    /// Learns what becomes of the client's memory, where that is not told by itself: a client in this process that opens the card by
+    /// its socket tells.
+    pub fn witness(&self) -> Arc<dyn Witness> {
+        self.slot.card().shared.guest.watch.clone()
     }
 
     /// The options it was started with, or those of its image.

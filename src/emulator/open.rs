@@ -6,6 +6,26 @@ use crate::bus::vfio_user::VfioUser;
 use crate::card::{Card, CardError, CardOptions};
 use std::sync::Arc;
 
+/// With this variable set, a process is aborted when an emulated card that it opened by [`Card::emulated`] or
+/// [`Card::emulated_logic`] saw it break a [`Rule`](super::Rule): for tests.
+pub const STRICT_VARIABLE: &str = "XDMA_STRICT";
+
+/// A card whose only client is this library. The library breaks no rule; if it does, somebody should hear of it.
+struct Attached(EmulatedCard);
+
+impl Drop for Attached {
+    fn drop(&mut self) {
+        let violations = self.0.violations();
+        for violation in &violations {
+            tracing::error!(%violation, "the driver broke a rule");
+        }
+        if !violations.is_empty() && std::env::var_os(STRICT_VARIABLE).is_some() {
+            eprintln!("the driver broke rules: {violations:?}");
+            std::process::abort();
+        }
+    }
+}
+
 impl Card {
     /// Starts an emulated card that carries the MSM design, and opens it. It ends with the last handle to the card.
     ///
@@ -33,6 +53,6 @@ impl Card {
     ) -> Result<Self, CardError> {
         let emulated = EmulatedCard::start(emulated, logic)?;
         let bus = Arc::new(VfioUser::connect(emulated.socket())?);
-        Self::attached(bus, options, Some(Box::new(emulated)))
+        Self::attached(bus, options, Some(Box::new(Attached(emulated))))
     }
 }

@@ -3,9 +3,10 @@
 use super::jobs::Jobs;
 use super::registers::Registers;
 use super::ring::Slots;
+use super::words::{WORDS, WriteBackArea};
 use super::{EngineError, Program, Ring, Transfers};
 use crate::bus::Bar;
-use crate::memory::{Access, Buffer, DmaSpace, Word};
+use crate::memory::{DmaSpace, Word};
 use crate::regs::channel::{CONTROL, Control, IRQ_ENABLE, WRITE_BACK_HI};
 use crate::regs::sgdma::{CREDIT_ENABLE_W1C, CREDIT_ENABLE_W1S, CREDITS, FETCH_HALT_W1C, FETCH_HALT_W1S};
 use crate::regs::{Direction, Target};
@@ -16,8 +17,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-/// Write-back words of a channel, used one after the other by chains.
-pub const WORDS: usize = 64;
 /// How long an engine may take to become idle, unless said otherwise: longer than the 5 s after which the shell of F1 ends
 /// an access that nobody answers.
 pub const IDLE_LIMIT: Duration = Duration::from_secs(6);
@@ -49,6 +48,8 @@ pub struct Place {
     pub bar: Arc<dyn Bar>,
     /// The card's address space.
     pub space: Arc<DmaSpace>,
+    /// Where the engine reports to; another channel must not have the same.
+    pub words: Arc<WriteBackArea>,
     /// Direction of the channel.
     pub direction: Direction,
     /// Its number.
@@ -90,7 +91,7 @@ pub struct Channel {
     pub(super) slots: Slots,
     pub(super) words: Box<[Word; WORDS]>,
     pub(super) word_base: u64,
-    pub(super) word_buffer: Buffer,
+    pub(super) word_area: Arc<WriteBackArea>,
     pub(super) word: usize,
     /// Jobs in order: first those the engine has, then those that wait.
     pub(super) jobs: Jobs,
@@ -130,7 +131,7 @@ impl Channel {
     /// There is no such channel, it is a stream, it does not become idle, or it has no credits and they were demanded.
     pub fn open(place: Place, options: ChannelOptions) -> Result<Self, EngineError> {
         static NEXT_ID: AtomicU64 = AtomicU64::new(0);
-        let Place { bar, space, direction, channel, idle_limit, recall, lease } = place;
+        let Place { bar, space, words: area, direction, channel, idle_limit, recall, lease } = place;
         let registers = Registers::new(bar, direction, channel)?;
         let identifier = registers.identifier()?;
         if !identifier.is(Target::channel(direction), channel) {
@@ -141,8 +142,6 @@ impl Channel {
         }
         registers.stop(idle_limit)?;
         let slots = Slots::new(&space, options.slots.clamp(2, 512).next_power_of_two())?;
-        let buffer = space.allocate(4 * WORDS as u64, Access::CardWrites)?;
-        let words: Vec<_> = (0..WORDS as u64).map(|at| buffer.word(at * 4)).collect::<Result<_, _>>()?;
         let mut control = Control::all_ie(direction) | Control::POLL_WRITE_BACK;
         control.set(Control::NON_INCREMENTING, options.fixed_address);
         let mut this = Self {
@@ -151,10 +150,11 @@ impl Channel {
             options,
             control,
             slots,
-            words: words.try_into().expect("as many as collected"),
-            word_base: buffer.address(),
-            word_buffer: buffer,
-            word: 0,
+            words: area.words()?,
+            word_base: area.address(),
+            // What is still on its way goes to the one before.
+            word: (area.last() + 1) % WORDS,
+            word_area: area,
             jobs: Jobs::new(),
             current: 0,
             issued: 0,
@@ -172,6 +172,7 @@ impl Channel {
             space,
             _lease: Lease(lease),
         };
+        this.forget_list();
         this.set_up()?;
         Ok(this)
     }

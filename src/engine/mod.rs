@@ -13,7 +13,8 @@
 //!
 //! With a chain, the engine counts from zero in each run and writes the count once, with the last descriptor. Each run gets
 //! another of [`WORDS`] write-back words, zeroed before the start, so a write-back that arrives late
-//! changes a word that nobody looks at. With credits the count goes on and wraps at 24 bits; at most 1023 descriptors
+//! changes a word that nobody looks at; the words stay mapped until the card is closed ([`WriteBackArea`]), since an engine may be
+//! idle with a write-back still on its way. With credits the count goes on and wraps at 24 bits; at most 1023 descriptors
 //! are outstanding, so the distance from the last count tells how many are new, and a value that lies behind or too
 //! far ahead is ignored.
 //!
@@ -50,13 +51,15 @@ mod scope;
 mod submit;
 #[cfg(test)]
 mod tests;
+mod words;
 
-pub use channel::{Channel, ChannelOptions, IDLE_LIMIT, Place, Stats, Ticket, WORDS};
+pub use channel::{Channel, ChannelOptions, IDLE_LIMIT, Place, Stats, Ticket};
 pub use error::{EngineError, Snapshot};
 pub use poll::Poll;
 pub use pool::{Pool, PoolTicket};
 pub use program::{Program, Transfers};
 pub use scope::Scope;
+pub use words::{WORDS, WriteBackArea};
 
 /// The two ways of starting transfers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

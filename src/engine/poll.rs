@@ -1,7 +1,8 @@
 //! Completion: polling and waiting.
 
-use super::channel::{Channel, Ticket, WORDS};
+use super::channel::{Channel, Ticket};
 use super::program::Inner;
+use super::words::WORDS;
 use super::{EngineError, Ring, Snapshot};
 use crate::bus::counts;
 use crate::memory::DmaMemory;

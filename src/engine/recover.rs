@@ -127,6 +127,7 @@ impl Channel {
         if std::mem::replace(&mut self.closed, true) {
             return Ok(());
         }
+        self.word_area.leave(self.word);
         match self.registers.stop(self.idle_limit) {
             Ok(()) => self.abandon(EngineError::Stopped),
             // A card that is gone cannot write any more: its bus takes the memory away.
@@ -142,7 +143,7 @@ impl Channel {
     /// Leaks everything that the engine may still use.
     fn quarantine(&mut self) {
         self.slots.quarantine();
-        std::mem::forget(self.word_buffer.hold());
+        std::mem::forget(self.word_area.clone());
         while let Some((program, ..)) = self.jobs.pop() {
             std::mem::forget(program);
         }

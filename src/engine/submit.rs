@@ -1,7 +1,8 @@
 //! Submission: from transfers to doorbells.
 
-use super::channel::{Channel, Ticket, WORDS};
+use super::channel::{Channel, Ticket};
 use super::jobs::Job;
+use super::words::WORDS;
 use super::{EngineError, Program, Ring, Transfers};
 use crate::descriptor::{Flags, MAX_LENGTH, Segment};
 use crate::memory::{Access, DmaMemory, Keep, Piece};

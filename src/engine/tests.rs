@@ -29,9 +29,10 @@ const CREDITS: u64 = 0x408c;
 impl Fake {
     fn open(self: &Arc<Self>, ring: Ring) -> Channel {
         let space = Arc::new(DmaSpace::new(self.clone(), HugePages::Prefer, None));
+        let words = Arc::new(WriteBackArea::new(&space).unwrap());
         let (bar, lease, recall) = (self.clone(), Box::new(()), self.recall.clone());
         let (direction, idle_limit) = (Direction::H2C, Duration::from_millis(50));
-        let place = Place { bar, space, direction, channel: 0, idle_limit, recall, lease };
+        let place = Place { bar, space, words, direction, channel: 0, idle_limit, recall, lease };
         Channel::open(place, ChannelOptions { ring: Some(ring), ..Default::default() }).unwrap()
     }
 
@@ -243,10 +244,11 @@ fn a_poll_reads_no_register_and_a_submission_writes_few() {
     for (ring, writes, reads) in [(Ring::Chain, 6, 1), (Ring::Credits, 1, 0)] {
         let fake = Arc::new(Fake::default());
         let space = Arc::new(DmaSpace::new(fake.clone(), HugePages::Prefer, None));
+        let words = Arc::new(WriteBackArea::new(&space).unwrap());
         let bar = Arc::new(Counting(fake.clone()));
         let (recall, lease) = (fake.recall.clone(), Box::new(()));
         let (direction, idle_limit) = (Direction::H2C, Duration::from_millis(50));
-        let place = Place { bar, space, direction, channel: 0, idle_limit, recall, lease };
+        let place = Place { bar, space, words, direction, channel: 0, idle_limit, recall, lease };
         let options = ChannelOptions { ring: Some(ring), ..Default::default() };
         let mut channel = Channel::open(place, options).unwrap();
         let buffer = channel.space.allocate(64, Access::CardReads).unwrap();

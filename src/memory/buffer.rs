@@ -29,6 +29,7 @@ impl Allocation {
         let holds = |extent: &&Extent| extent.offset <= offset && offset + len <= extent.offset + extent.len;
         let address =
             mapping.extents.iter().find(holds).map(|extent| extent.address + (offset - extent.offset));
+        mapping.tell(offset, len, |witness, address, len| witness.taken(address, len));
         Self { mapping, offset, len, address, in_flight, programs, pool }
     }
 
@@ -81,6 +82,7 @@ impl fmt::Debug for Allocation {
 
 impl Drop for Allocation {
     fn drop(&mut self) {
+        self.mapping.tell(self.offset, self.len, |witness, address, len| witness.released(address, len));
         if let Some(pool) = self.pool.take().and_then(|p| p.upgrade()) {
             pool.release(&self.mapping, self.offset, self.len);
         }

@@ -15,6 +15,7 @@ mod registered;
 mod space;
 #[cfg(test)]
 mod tests;
+mod witness;
 
 pub use buffer::{Allocation, Buffer, DmaMemory, Keep, Piece};
 pub(crate) use buffer::{Runs, Word};
@@ -24,3 +25,4 @@ pub use host::{HostMemory, HugePages, PageSize};
 pub use iova::IovaAllocator;
 pub use registered::{Lent, RegisterError, Registered};
 pub use space::{Access, Addressing, CallerMemory, DmaSpace, Extent, Mapper, MemoryRef};
+pub use witness::{Witness, attend};

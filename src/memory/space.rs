@@ -1,6 +1,7 @@
 //! One card's address space: what is mapped where, for how long.
 
 use super::pool::Pool;
+use super::witness::{self, Witness};
 use super::{
     Buffer, HostMemory, HugePages, IovaAllocator, MapError, MemoryError, PageSize, RegisterError, Registered,
     ToCard,
@@ -11,7 +12,7 @@ use std::fs::File;
 use std::mem::ManuallyDrop;
 use std::ops::RangeInclusive;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 /// What a card may do with memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -112,6 +113,7 @@ pub(crate) struct Core {
     iovas: Mutex<IovaAllocator>,
     page_bytes: u64,
     physical: bool,
+    witness: OnceLock<Arc<dyn Witness>>,
 }
 
 pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -189,6 +191,17 @@ impl Mapping {
         match &*self.backing {
             Backing::Ours(memory) => memory.page(),
             Backing::Callers { .. } => PageSize::Base,
+        }
+    }
+
+    /// Calls the witness with the addresses of `len` bytes from `offset` on.
+    pub(super) fn tell(&self, offset: u64, len: u64, what: impl Fn(&dyn Witness, u64, u64)) {
+        let Some(witness) = self.core.witness.get() else { return };
+        for extent in &self.extents {
+            let (from, to) = (offset.max(extent.offset), (offset + len).min(extent.offset + extent.len));
+            if from < to {
+                what(&**witness, extent.address + (from - extent.offset), to - from);
+            }
         }
     }
 
@@ -271,9 +284,19 @@ impl DmaSpace {
             Addressing::Chosen { ranges, page_bytes } => (ranges, page_bytes, false),
             Addressing::Physical => (vec![], PageSize::Base.bytes(), true),
         };
-        let core = Core { mapper, iovas: Mutex::new(IovaAllocator::new(&ranges)), page_bytes, physical };
+        let (iovas, witness) = (Mutex::new(IovaAllocator::new(&ranges)), OnceLock::new());
+        let core = Core { mapper, iovas, page_bytes, physical, witness };
         let (reads, writes) = (Pool::new(), Pool::new());
         Self { core: Arc::new(core), reads, writes, pages, node, fell_back: AtomicBool::new(false) }
+    }
+
+    /// Tells the [`Witness`] at `location`, if there is one, of all memory from now on.
+    pub fn attended(self, location: &str) -> Self {
+        if let Some(witness) = witness::of(location) {
+            // A space has one place.
+            let _ = self.core.witness.set(witness);
+        }
+        self
     }
 
     /// Allocates `len` zeroed bytes, contiguous for the card, aligned to 64 bytes.

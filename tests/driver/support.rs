@@ -5,13 +5,14 @@
 //! were decided when the machine was started.
 
 use std::path::Path;
-use std::sync::{Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 use xdma::card::{Card, CardError, CardName, CardOptions};
 use xdma::emulator::control::{Client, Log, Request};
 use xdma::emulator::faults::Injection;
 use xdma::emulator::logic::Design;
 use xdma::emulator::{EmulatedCard, Options, Profile};
+use xdma::memory::{Witness, attend};
 
 /// Long enough for a crowded machine.
 pub const LIMIT: Duration = Duration::from_secs(20);
@@ -23,7 +24,7 @@ pub struct Bench {
 
 enum Place {
     Here(EmulatedCard),
-    There { name: CardName, control: Mutex<Client> },
+    There { name: CardName, control: Arc<Mutex<Client>> },
 }
 
 /// The line to the card's process, if the card is not in this one.
@@ -51,8 +52,12 @@ impl Bench {
         // A test that failed may have left it down.
         control.ask(Request::Inject(Injection::LinkUp)).expect("the card has a link");
         control.ask(Request::Load { options, design }).expect("the card takes an image");
-        let name = std::env::var("XDMA_CARD").expect("the card is named").parse().expect("that is a card");
-        Self { place: Place::There { name, control: Mutex::new(control) } }
+        let name: CardName =
+            std::env::var("XDMA_CARD").expect("the card is named").parse().expect("that is a card");
+        let control = Arc::new(Mutex::new(control));
+        let witness: Arc<dyn Witness> = control.clone();
+        attend(&name.to_string(), &witness);
+        Self { place: Place::There { name, control } }
     }
 
     pub fn memory(options: Options) -> Self {

@@ -9,3 +9,4 @@ mod interrupts;
 mod service;
 mod streams;
 mod switches;
+mod watch;

@@ -1,0 +1,46 @@
+//! The words that a channel's engine reports to.
+
+use crate::memory::{Access, Buffer, DmaSpace, MemoryError, Word};
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+/// Write-back words of a channel, used one after the other by chains.
+pub const WORDS: usize = 64;
+
+/// The memory of a channel's write-back words. It is the card's rather than the channel's: an engine that was seen idle may still have
+/// a write-back on its way, which must find neither another user of the memory nor the channel's next owner at that word.
+#[derive(Debug)]
+pub struct WriteBackArea {
+    buffer: Buffer,
+    /// The word that was used last.
+    last: AtomicUsize,
+}
+
+impl WriteBackArea {
+    /// Memory for the words of one channel; to be kept until the card can no longer write.
+    ///
+    /// # Errors
+    ///
+    /// [`MemoryError`].
+    pub fn new(space: &DmaSpace) -> Result<Self, MemoryError> {
+        let buffer = space.allocate(4 * WORDS as u64, Access::CardWrites)?;
+        Ok(Self { buffer, last: AtomicUsize::new(0) })
+    }
+
+    pub(super) fn words(&self) -> Result<Box<[Word; WORDS]>, MemoryError> {
+        let words: Vec<_> = (0..WORDS as u64).map(|at| self.buffer.word(at * 4)).collect::<Result<_, _>>()?;
+        Ok(words.try_into().expect("as many as collected"))
+    }
+
+    /// Device address of the first word.
+    pub(super) fn address(&self) -> u64 {
+        self.buffer.address()
+    }
+
+    pub(super) fn last(&self) -> usize {
+        self.last.load(Ordering::Acquire)
+    }
+
+    pub(super) fn leave(&self, last: usize) {
+        self.last.store(last, Ordering::Release);
+    }
+}
