@@ -158,6 +158,9 @@ impl AsFd for Interrupt {
 
 impl Drop for Interrupt {
     fn drop(&mut self) {
+        if self.card.process.is_forked() {
+            return;
+        }
         let register =
             if matches!(self.source, Source::User(_)) { USER_ENABLE_W1C } else { CHANNEL_ENABLE_W1C };
         // A card that is gone interrupts nobody.

@@ -21,7 +21,9 @@ use crate::bus::vfio::{Mode, Vfio};
 use crate::bus::vfio_user::VfioUser;
 use crate::bus::{Bar, Bus, BusError};
 use crate::engine::{Channel, ChannelOptions, IDLE_LIMIT, Place, WriteBackArea};
-use crate::memory::{Access, Buffer, DmaSpace, HugePages, MemoryError, RegisterError, Registered, ToCard};
+use crate::memory::{
+    Access, Buffer, DmaSpace, HugePages, MemoryError, Process, RegisterError, Registered, ToCard,
+};
 use crate::regs::{Direction, MAX_CHANNELS};
 use identify::Layout;
 use interrupts::Vectors;
@@ -87,7 +89,8 @@ struct Inner {
     /// Set up when somebody first asks for an interrupt.
     vectors: Mutex<Option<Vectors>>,
     /// An emulated card's process, ended after the bus was closed.
-    _attached: Option<Box<dyn Any + Send + Sync>>,
+    attached: Option<Box<dyn Any + Send + Sync>>,
+    process: Process,
 }
 
 impl std::fmt::Debug for Inner {
@@ -160,7 +163,8 @@ impl Card {
             as_found,
             claims,
             vectors,
-            _attached: attached,
+            attached,
+            process: Process::this(),
         };
         Ok(Self { inner: Arc::new(inner) })
     }
@@ -322,6 +326,11 @@ impl Inner {
 
 impl Drop for Inner {
     fn drop(&mut self) {
+        if self.process.is_forked() {
+            // The card is the parent's, and the threads behind these are not here.
+            std::mem::forget((self.bus.clone(), self.space.clone(), self.attached.take()));
+            return;
+        }
         if self.as_found {
             return;
         }

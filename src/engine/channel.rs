@@ -6,7 +6,7 @@ use super::ring::Slots;
 use super::words::{WORDS, WriteBackArea};
 use super::{EngineError, Program, Ring, Transfers};
 use crate::bus::Bar;
-use crate::memory::{DmaSpace, Word};
+use crate::memory::{DmaSpace, Process, Word};
 use crate::regs::channel::{CONTROL, Control, IRQ_ENABLE, WRITE_BACK_HI};
 use crate::regs::sgdma::{CREDIT_ENABLE_W1C, CREDIT_ENABLE_W1S, CREDITS, FETCH_HALT_W1C, FETCH_HALT_W1S};
 use crate::regs::{Direction, Target};
@@ -106,6 +106,7 @@ pub struct Channel {
     pub(super) forgotten: u64,
     pub(super) failure: Option<EngineError>,
     pub(super) closed: bool,
+    pub(super) process: Process,
     pub(super) idle_limit: Duration,
     pub(super) recall: Arc<AtomicBool>,
     pub(super) scratch: Transfers,
@@ -164,6 +165,7 @@ impl Channel {
             forgotten: 0,
             failure: None,
             closed: false,
+            process: Process::this(),
             idle_limit,
             recall,
             scratch: Transfers::new(direction),

@@ -124,7 +124,7 @@ impl Channel {
     }
 
     fn shut(&mut self) -> Result<(), EngineError> {
-        if std::mem::replace(&mut self.closed, true) {
+        if std::mem::replace(&mut self.closed, true) || self.process.is_forked() {
             return Ok(());
         }
         self.word_area.leave(self.word);

@@ -11,6 +11,7 @@ mod host;
 mod iova;
 mod parts;
 mod pool;
+mod process;
 mod registered;
 mod space;
 #[cfg(test)]
@@ -23,6 +24,7 @@ pub use element::{FromCard, ToCard, bytes_of};
 pub use error::{MapError, MemoryError};
 pub use host::{HostMemory, HugePages, PageSize};
 pub use iova::IovaAllocator;
+pub(crate) use process::Process;
 pub use registered::{Lent, RegisterError, Registered};
 pub use space::{Access, Addressing, CallerMemory, DmaSpace, Extent, Mapper, MemoryRef};
 pub use witness::{Witness, attend};

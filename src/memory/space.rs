@@ -3,8 +3,8 @@
 use super::pool::Pool;
 use super::witness::{self, Witness};
 use super::{
-    Buffer, HostMemory, HugePages, IovaAllocator, MapError, MemoryError, PageSize, RegisterError, Registered,
-    ToCard,
+    Buffer, HostMemory, HugePages, IovaAllocator, MapError, MemoryError, PageSize, Process, RegisterError,
+    Registered, ToCard,
 };
 use std::any::Any;
 use std::fmt;
@@ -149,6 +149,7 @@ pub(super) struct Mapping {
     /// What owns the caller's memory, once its handle was dropped.
     adopted: Mutex<Option<Box<dyn Any + Send>>>,
     revoked: AtomicBool,
+    process: Process,
     pub(super) extents: Vec<Extent>,
     pub(super) access: Access,
 }
@@ -175,8 +176,8 @@ impl Mapping {
         let mapped = unsafe { core.mapper.map(memory, iova, access) };
         let extents = mapped.inspect_err(|_| core.give_back(iova, len))?;
         let backing = ManuallyDrop::new(backing);
-        let (adopted, revoked) = (Mutex::new(None), AtomicBool::new(false));
-        Ok(Self { core: core.clone(), backing, adopted, revoked, extents, access })
+        let (adopted, revoked, process) = (Mutex::new(None), AtomicBool::new(false), Process::this());
+        Ok(Self { core: core.clone(), backing, adopted, revoked, process, extents, access })
     }
 
     pub(super) fn ptr(&self) -> *mut u8 {
@@ -230,6 +231,10 @@ impl Mapping {
 
 impl Drop for Mapping {
     fn drop(&mut self) {
+        if self.process.is_forked() {
+            std::mem::forget(lock(&self.adopted).take());
+            return;
+        }
         match self.revoke() {
             Ok(()) => self.core.give_back(self.extents[0].address, self.len()),
             Err(error) => {

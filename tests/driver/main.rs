@@ -1,10 +1,12 @@
 //! The driver against the emulated card, over its socket.
 
+mod endings;
 mod errors;
 mod faults;
 mod interrupts;
 mod lifetimes;
 mod memory;
 mod msm;
+mod process;
 mod support;
 mod switches;

@@ -82,6 +82,14 @@ impl Bench {
         }
     }
 
+    /// How another process names it.
+    pub fn name(&self) -> CardName {
+        match &self.place {
+            Place::Here(card) => CardName::Socket(card.socket().into()),
+            Place::There { name, .. } => name.clone(),
+        }
+    }
+
     /// Its socket, for tests that need one.
     pub fn socket(&self) -> &Path {
         match &self.place {

@@ -3,8 +3,8 @@
 use crate::process;
 use crate::support::{Bench, LIMIT, pattern};
 use std::os::unix::process::ExitStatusExt;
-use std::time::Duration;
-use xdma::bus::BusError;
+use xdma::bus::vfio::{Mode, Vfio};
+use xdma::bus::{Bus, BusError};
 use xdma::card::{Card, CardError, CardName, CardOptions};
 use xdma::emulator::Options;
 use xdma::emulator::logic::{Design, MsmOptions as Model};
@@ -50,31 +50,6 @@ fn the_description_says_how_the_card_is_reached() {
 }
 
 #[test]
-fn a_process_that_is_killed_leaves_a_card_that_opens_again() {
-    const ROLE: &str = "victim";
-    if process::is(ROLE) {
-        let card = process::open().unwrap();
-        let source = card.allocate(4 << 20, Direction::H2C).unwrap();
-        let mut h2c = card.h2c(0).unwrap();
-        h2c.transfer(&source, 0..4 << 20, 0, LIMIT).unwrap();
-        println!("under way");
-        loop {
-            h2c.transfer(&source, 0..4 << 20, 0, LIMIT).unwrap();
-        }
-    }
-    let bench = Bench::memory(Options::default());
-    for round in 0..3 {
-        let mut victim =
-            process::start("card::a_process_that_is_killed_leaves_a_card_that_opens_again", ROLE);
-        process::await_word(&mut victim, "under way");
-        std::thread::sleep(Duration::from_millis(20 + 7 * round));
-        victim.kill().unwrap();
-        assert_eq!(process::finish(victim).1.signal(), Some(libc::SIGKILL));
-        works(&bench.open());
-    }
-}
-
-#[test]
 fn a_function_that_vfio_pci_does_not_have_is_refused() {
     // Every machine has a host bridge.
     let bridge: CardName = "0000:00:00.0".parse().unwrap();
@@ -92,7 +67,8 @@ fn another_process_is_refused() {
     }
     let bench = Bench::memory(Options::default());
     let card = bench.open();
-    let (said, status) = process::finish(process::start("card::another_process_is_refused", ROLE));
+    let (said, status) =
+        process::finish(process::start(&bench.name(), "card::another_process_is_refused", ROLE));
     assert!(status.success() && said.contains("is taken"), "{said}");
     works(&card);
 }
@@ -178,7 +154,7 @@ fn quiet(test: &str, design: Design, drive: fn(&Card)) {
         return drive(&process::open().unwrap());
     }
     let bench = Bench::new(Options::default(), design);
-    let (said, status) = process::finish(process::start(test, "quiet"));
+    let (said, status) = process::finish(process::start(&bench.name(), test, "quiet"));
     assert_eq!((status.code(), status.signal()), (Some(DONE), None), "{said}");
     works_or_is_msm(&bench);
 }
@@ -210,6 +186,31 @@ fn a_system_call_would_be_noticed() {
         let _ = std::os::unix::process::parent_id();
         end(DONE);
     }
-    let (_, status) = process::finish(process::start("card::a_system_call_would_be_noticed", ROLE));
+    let (_, status) =
+        process::finish(process::start(&process::card(), "card::a_system_call_would_be_noticed", ROLE));
     assert_eq!(status.signal(), Some(libc::SIGSYS));
+}
+
+/// The library handles no signal: who takes a BAR away under a process is told by the kernel.
+#[test]
+fn registers_that_vanish_end_the_process_by_sigbus() {
+    const TEST: &str = "card::registers_that_vanish_end_the_process_by_sigbus";
+    if process::is(TEST) {
+        let CardName::Pci(address) = process::card() else { panic!("a PCI function was named") };
+        let bus = Vfio::open(address, Mode::from_environment().unwrap()).unwrap();
+        let bar =
+            (0..6).find(|&bar| bus.bar(bar).is_ok_and(|bar| bar.mapped().is_some())).expect("a mapped BAR");
+        let bar = bus.bar(bar).unwrap();
+        bus.config_write(4, 2, 2).unwrap();
+        bar.read32(0).unwrap();
+        println!("a register");
+        bus.config_write(4, 2, 0).unwrap();
+        bar.read32(0).unwrap();
+        println!("another");
+    }
+    let bench = Bench::memory(Options::default());
+    let (said, status) = process::finish(process::start(&bench.name(), TEST, TEST));
+    assert_eq!(status.signal(), Some(libc::SIGBUS), "{said}");
+    assert!(said.contains("a register") && !said.contains("another"), "{said}");
+    works(&bench.open());
 }

@@ -12,11 +12,12 @@ pub fn is(role: &str) -> bool {
     std::env::var(ROLE).is_ok_and(|of| of == role)
 }
 
-/// Starts this test once more, in a process that plays `role`.
-pub fn start(test: &str, role: &str) -> Child {
+/// Starts this test once more, in a process that plays `role` with this card.
+pub fn start(card: &CardName, test: &str, role: &str) -> Child {
     let mut command = Command::new(std::env::current_exe().unwrap());
-    command.args(["--exact", test, "--nocapture", "--test-threads=1"]).env(ROLE, role);
-    command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().unwrap()
+    command.args(["--exact", test, "--nocapture", "--test-threads=1"]);
+    command.env(ROLE, role).env("XDMA_CARD", card.to_string());
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap()
 }
 
 /// Reads what a process says until it says `word`.
@@ -34,8 +35,12 @@ pub fn finish(child: Child) -> (String, ExitStatus) {
     (String::from_utf8_lossy(&output.stdout).into_owned(), output.status)
 }
 
-/// Opens the card of this machine; no image is loaded.
+/// The card that this process was told of.
+pub fn card() -> CardName {
+    std::env::var("XDMA_CARD").expect("the card is named").parse().unwrap()
+}
+
+/// Opens that card; no image is loaded.
 pub fn open() -> Result<Card, CardError> {
-    let name: CardName = std::env::var("XDMA_CARD").expect("the card is named").parse().unwrap();
-    name.open(CardOptions::default())
+    card().open(CardOptions::default())
 }
