@@ -22,7 +22,7 @@ use serde::Serialize;
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
-use xdma::engine::Ring;
+use xdma::engine::{Ring, Wait};
 use xdma::msm::curve::arkworks as curve;
 
 /// Computes an MSM on the card and checks it against the CPU.
@@ -60,6 +60,9 @@ struct Options {
     /// Seconds after which a transfer, or the result, counts as stuck.
     #[arg(long, default_value_t = 10.0, value_parser = seconds)]
     timeout: f64,
+    /// How to wait: spin, spin-then-yield, hybrid, interrupt.
+    #[arg(long, default_value_t)]
+    wait: Wait,
     /// Do not compute the sum on the CPU to compare.
     #[arg(long)]
     no_check: bool,
