@@ -191,7 +191,7 @@ fn run(options: &Options, points: &[G1Affine], scalars: &[Fr], progress: &Progre
     let limit = Duration::from_secs_f64(options.timeout);
     let ring = options.ring.map_or(Ring::Chain, Ring::from);
     progress.set_message("writing points and scalars");
-    let mut feeder = Feeder::new(&card, options.mode, ring, chunk, limit)?;
+    let mut feeder = Feeder::new(&card, options.mode, ring, chunk, options.wait, limit)?;
     feeder.load(points, scalars, options.montgomery)?;
     if feeder.is_stub() && !options.no_check {
         bail!("the design on this card computes no MSM (a stub core): add --no-check");

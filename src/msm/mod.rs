@@ -144,7 +144,9 @@ impl Msm {
             true => Some(card.interrupt(Source::User(0))?),
             false => None,
         };
-        user.write(regs::IRQ_ENABLE, if done.is_some() { !0 } else { 0 })?;
+        if done.is_some() {
+            user.write(regs::IRQ_ENABLE, !0)?;
+        }
         if let Some(chunk) = options.chunk {
             design.check_chunk(chunk)?;
         }
