@@ -394,14 +394,21 @@ impl Msm {
         Ok(())
     }
 
-    /// Lets some time pass: on the streaming channel while data streams, which finds engine errors; asleep otherwise.
+    /// Lets some time pass: on a channel that moves data, which finds engine errors; asleep otherwise.
     fn pause(&mut self, ticket: JobTicket, begin: Instant, limit: Duration) -> Result<(), MsmError> {
-        let job = self.running.iter().find(|job| job.sequence == ticket.0);
-        let Some(Stage::Streaming(stream)) = job.map(|job| &job.stage) else {
-            self.rest(begin.elapsed())?;
-            return self.design.check_alive(&self.user);
+        // Only the oldest job can be fetching, and all others wait for it.
+        let fetching = self.running.front().filter(|job| matches!(job.stage, Stage::Fetching(_)));
+        let job = fetching.or_else(|| self.running.iter().find(|job| job.sequence == ticket.0));
+        let left = limit.saturating_sub(begin.elapsed());
+        let waited = match job.map(|job| &job.stage) {
+            Some(&Stage::Streaming(stream)) => self.h2c.wait(stream, left),
+            Some(&Stage::Fetching(fetch)) => self.c2h.wait(fetch, left),
+            _ => {
+                self.rest(begin.elapsed())?;
+                return self.design.check_alive(&self.user);
+            }
         };
-        match self.h2c.wait(*stream, limit.saturating_sub(begin.elapsed())) {
+        match waited {
             Ok(()) | Err(EngineError::Deadline { .. }) => Ok(()),
             Err(error) => Err(error.into()),
         }
