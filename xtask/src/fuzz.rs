@@ -1,6 +1,6 @@
 //! `cargo xtask fuzz`: the targets of `fuzz/`, without cargo-fuzz and on a stable compiler.
 
-use crate::run::{Run, Workspace};
+use crate::run::{Run, Workspace, host};
 use anyhow::{Context, Result, bail, ensure};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -76,10 +76,7 @@ fn targets(package: &Path) -> Result<Vec<String>> {
 
 /// Builds all targets; where they are.
 fn build(run: &mut Run, package: &Path) -> Result<PathBuf> {
-    let mut rustc = Command::new("rustc");
-    rustc.arg("-vV");
-    let version = run.stdout(rustc)?;
-    let host = version.lines().find_map(|line| line.strip_prefix("host: ")).context("rustc names no host")?;
+    let host = host(run)?;
     let mut cargo = run.cargo(&format!("build --release --locked --target {host}"));
     // A stable compiler takes the flags of a nightly one with this.
     cargo.current_dir(package).env("RUSTC_BOOTSTRAP", "1").env("RUSTFLAGS", FLAGS);

@@ -3,6 +3,7 @@
 //! A suite is a file in `suites/`. What a suite runs writes to `target/xtask/SUITE.log`; what a suite must fetch goes to
 //! a private prefix below `target/`, so that no root is needed.
 
+mod audits;
 mod fuzz;
 mod libtest;
 mod packages;
@@ -14,6 +15,7 @@ mod table;
 mod vm;
 
 use anyhow::Result;
+use audits::AUDITS;
 use clap::Parser;
 use clap::builder::PossibleValuesParser;
 use run::Workspace;
@@ -33,6 +35,15 @@ enum Command {
         /// The suites to run; all of them by default.
         #[arg(value_name = "SUITE", value_parser = PossibleValuesParser::new(SUITES.iter().map(|s| s.name)))]
         suites: Vec<String>,
+    },
+    /// Looks for what tests do not see: sanitizers, valgrind, Miri, and what is known of the dependencies.
+    Audit {
+        /// A skip is a failure.
+        #[arg(long)]
+        require_all: bool,
+        /// The audits to make; all of them by default.
+        #[arg(value_name = "AUDIT", value_parser = PossibleValuesParser::new(AUDITS.iter().map(|s| s.name)))]
+        audits: Vec<String>,
     },
     /// Counts the instructions of transfers and of a program in a virtual machine.
     BenchVm {
@@ -57,7 +68,8 @@ enum Command {
 
 fn main() -> ExitCode {
     match Command::parse() {
-        Command::Test { require_all, suites } => test(require_all, &suites),
+        Command::Test { require_all, suites } => test(SUITES, require_all, &suites),
+        Command::Audit { require_all, audits } => test(AUDITS, require_all, &audits),
         Command::BenchVm { json } => finish(bench_vm(json)),
         Command::Fuzz { targets, seconds, keep } => {
             finish(fuzz::fuzz(&fuzz::Wish { targets: &targets, seconds, keep }))
@@ -89,9 +101,9 @@ fn bench_vm(json: bool) -> Result<()> {
     Ok(())
 }
 
-fn test(require_all: bool, suites: &[String]) -> ExitCode {
+fn test(all: &[Suite], require_all: bool, suites: &[String]) -> ExitCode {
     let chosen = |suite: &&Suite| suites.is_empty() || suites.iter().any(|name| name == suite.name);
-    let chosen: Vec<&Suite> = SUITES.iter().filter(chosen).collect();
+    let chosen: Vec<&Suite> = all.iter().filter(chosen).collect();
     let workspace = Workspace::find();
     let rows: Vec<Row> = chosen.iter().map(|suite| run::suite(&workspace, suite)).collect();
     print!("\n{}", table::render(&rows));
