@@ -66,6 +66,15 @@ pub mod descriptor;
 #[cfg(feature = "emulator")]
 pub mod emulator;
 pub mod engine;
+#[cfg(all(
+    any(fuzzing, test),
+    feature = "arkworks",
+    feature = "emulator",
+    feature = "halo2curves",
+    feature = "setup"
+))]
+#[doc(hidden)]
+pub mod fuzz;
 #[doc = include_str!("../docs/guide.md")]
 pub mod guide {}
 pub mod memory;

@@ -21,6 +21,7 @@ use crate::bus::vfio::{Mode, Vfio};
 use crate::bus::vfio_user::VfioUser;
 use crate::bus::{Bar, Bus, BusError};
 use crate::engine::{Channel, ChannelOptions, IDLE_LIMIT, Place, WriteBackArea};
+use crate::memory::order::Claims;
 use crate::memory::{
     Access, Buffer, DmaSpace, HugePages, MemoryError, Process, RegisterError, Registered, ToCard,
 };
@@ -29,7 +30,6 @@ use identify::Layout;
 use interrupts::Vectors;
 use std::any::Any;
 use std::path::Path;
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -85,7 +85,7 @@ struct Inner {
     words: Mutex<[Option<Arc<WriteBackArea>>; 2 * MAX_CHANNELS]>,
     as_found: bool,
     /// One bit for each channel that is open: H2C in 3:0, C2H in 7:4.
-    claims: AtomicU32,
+    claims: Claims,
     /// Set up when somebody first asks for an interrupt.
     vectors: Mutex<Option<Vectors>>,
     /// An emulated card's process, ended after the bus was closed.
@@ -152,7 +152,7 @@ impl Card {
         let node = options.node.or(bus.description().node);
         let space =
             Arc::new(DmaSpace::new(bus.clone(), options.pages, node).attended(&bus.description().location));
-        let (claims, vectors, words) = (AtomicU32::new(0), Mutex::new(None), Mutex::default());
+        let (claims, vectors, words) = (Claims::default(), Mutex::new(None), Mutex::default());
         let inner = Inner {
             bus,
             registers,
@@ -355,7 +355,7 @@ impl Lease {
             return Err(CardError::ChannelNumber { direction, channel });
         }
         let bit = 1 << number(direction, channel);
-        if card.claims.fetch_or(bit, Ordering::AcqRel) & bit != 0 {
+        if !card.claims.take(bit) {
             return Err(CardError::ChannelTaken { direction, channel });
         }
         Ok(Self { card: card.clone(), bit })
@@ -364,7 +364,7 @@ impl Lease {
 
 impl Drop for Lease {
     fn drop(&mut self) {
-        self.card.claims.fetch_and(!self.bit, Ordering::AcqRel);
+        self.card.claims.give_back(self.bit);
     }
 }
 

@@ -17,11 +17,11 @@ use crate::regs::{Direction, Target, sgdma};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// How long a register write drives the engine in the synchronous setting, before the channel's thread takes over: for lists
 /// without end.
-const INLINE_LIMIT: Duration = Duration::from_secs(2);
+const INLINE_LIMIT: Duration = Duration::from_millis(if cfg!(any(fuzzing, test)) { 2 } else { 2000 });
 
 /// What all channels share.
 pub(super) struct Shared {
@@ -130,14 +130,14 @@ impl Channel {
 
     /// The channel's thread.
     pub fn run(&self) {
-        while !self.quit.load(Ordering::Acquire) {
-            let seen = self.bell.rings();
+        let over = || self.quit.load(Ordering::Acquire);
+        self.bell.attend(over, || {
             let drive = AssertUnwindSafe(|| lock(&self.engine).drive(self));
-            match catch_unwind(drive) {
-                Ok(deadline) => self.bell.wait(seen, deadline),
-                Err(_) => self.blame_logic(),
-            }
-        }
+            catch_unwind(drive).unwrap_or_else(|_| {
+                self.blame_logic();
+                Some(Instant::now())
+            })
+        });
     }
 
     /// The custom logic panicked. To the client that is a slave that refused, which stops the engine.

@@ -5,11 +5,10 @@ use super::program::Inner;
 use super::words::WORDS;
 use super::{EngineError, Ring, Snapshot};
 use crate::bus::counts;
-use crate::memory::DmaMemory;
+use crate::memory::{DmaMemory, order};
 use crate::regs::channel::{Status, WriteBack};
 use std::ops::Range;
 use std::sync::Arc;
-use std::sync::atomic::{Ordering, fence};
 use std::time::{Duration, Instant};
 
 /// Polls before `wait` looks at the clock for the first time.
@@ -83,8 +82,7 @@ impl Channel {
 
     #[inline(always)]
     pub(super) fn take(&mut self, word: WriteBack) -> Result<(), EngineError> {
-        // Without this, data that the card wrote before the completion could be read from before it.
-        fence(Ordering::Acquire);
+        order::after_completion();
         if word.is_error() {
             return Err(self.failed());
         }

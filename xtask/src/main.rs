@@ -3,6 +3,7 @@
 //! A suite is a file in `suites/`. What a suite runs writes to `target/xtask/SUITE.log`; what a suite must fetch goes to
 //! a private prefix below `target/`, so that no root is needed.
 
+mod fuzz;
 mod libtest;
 mod packages;
 mod python;
@@ -39,6 +40,17 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Feeds the fuzz targets what nobody thought of, and prints executions, coverage and finds.
+    Fuzz {
+        /// The targets, those in `fuzz/fuzz_targets`; all of them by default.
+        targets: Vec<String>,
+        /// How long each runs.
+        #[arg(long, default_value_t = 60, value_parser = clap::value_parser!(u32).range(1..=1000))]
+        seconds: u32,
+        /// Keep in the committed corpora what adds to coverage, and nothing else.
+        #[arg(long)]
+        keep: bool,
+    },
     /// Writes the design's register map, a SystemVerilog package, from the driver's.
     Registers,
 }
@@ -47,6 +59,9 @@ fn main() -> ExitCode {
     match Command::parse() {
         Command::Test { require_all, suites } => test(require_all, &suites),
         Command::BenchVm { json } => finish(bench_vm(json)),
+        Command::Fuzz { targets, seconds, keep } => {
+            finish(fuzz::fuzz(&fuzz::Wish { targets: &targets, seconds, keep }))
+        }
         Command::Registers => finish(registers::write(&Workspace::find())),
     }
 }

@@ -164,14 +164,19 @@ impl<'a> Run<'a> {
         Ok((text, status))
     }
 
-    /// Runs `cargo test` with `arguments` and counts its tests.
-    pub fn cargo_test(&mut self, arguments: &str) -> Result<()> {
-        let mut command = self.cargo(&format!("test --no-fail-fast {arguments} -- --show-output"));
+    /// Runs a command and returns all that it printed, to either stream, and how it ended.
+    pub fn noise(&mut self, command: &mut Command) -> Result<(String, ExitStatus)> {
         let start = self.log.seek(SeekFrom::End(0))?;
         let log = self.log.try_clone()?;
         let status = self.execute(command.stdout(log))?;
         let text = fs::read(log_path(self.workspace, self.name))?;
-        let text = String::from_utf8_lossy(&text[start as usize..]).into_owned();
+        Ok((String::from_utf8_lossy(&text[start as usize..]).into_owned(), status))
+    }
+
+    /// Runs `cargo test` with `arguments` and counts its tests.
+    pub fn cargo_test(&mut self, arguments: &str) -> Result<()> {
+        let mut command = self.cargo(&format!("test --no-fail-fast {arguments} -- --show-output"));
+        let (text, status) = self.noise(&mut command)?;
         let counted = libtest::parse(&text).context("no test ran")?;
         let failed = counted.failed.len();
         self.tally.passed += counted.passed;
