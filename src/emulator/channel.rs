@@ -176,7 +176,7 @@ impl Channel {
         self.abort.store(true, Ordering::Release);
         self.bell.ring();
         let mut engine = lock(&self.engine);
-        engine.clear();
+        engine.clear(self);
         *self.registers() = Registers::default();
         self.shared.irq.set_channel(self.irq_bit, false);
         self.abort.store(self.quit.load(Ordering::Acquire), Ordering::Release);

@@ -75,7 +75,10 @@ impl Engine {
     }
 
     /// Drops everything fetched and begun.
-    pub fn clear(&mut self) {
+    pub fn clear(&mut self, channel: &Channel) {
+        if channel.is_h2c() && !channel.stream {
+            channel.shared.logic.forget(channel.id.index);
+        }
         self.fetched.clear();
         self.current = None;
         self.ended = false;
@@ -106,12 +109,12 @@ impl Engine {
         match channel.order() {
             Order::Rest => Step::Wait,
             Order::Launch { start, adjacent } => {
-                self.clear();
+                self.clear(channel);
                 (self.next, self.adjacent) = (start, adjacent);
                 Step::Again
             }
             Order::Stop if self.may_stop(channel) => {
-                self.clear();
+                self.clear(channel);
                 channel.stopped();
                 Step::Again
             }
@@ -177,7 +180,7 @@ impl Engine {
 
     /// Stops after an error.
     pub(super) fn halt(&mut self, channel: &Channel) -> Step {
-        self.clear();
+        self.clear(channel);
         let write_back = channel.halt();
         self.write_back(channel, write_back);
         channel.interrupt();
