@@ -10,6 +10,7 @@ mod packages;
 mod python;
 mod registers;
 mod run;
+mod soak;
 mod suites;
 mod table;
 mod vm;
@@ -62,6 +63,18 @@ enum Command {
         #[arg(long)]
         keep: bool,
     },
+    /// Strains the driver: jobs and transfers on emulated cards, and faults under them, everything compared.
+    Soak {
+        /// How long.
+        #[arg(long, default_value_t = 10.0)]
+        minutes: f64,
+        /// Of faults, lengths and data.
+        #[arg(long, default_value_t = 1)]
+        seed: u64,
+        /// Print one JSON object: `jobs`, `bytes`, `faults`, `recoveries`, `mismatches` and more.
+        #[arg(long)]
+        json: bool,
+    },
     /// Writes the design's register map, a SystemVerilog package, from the driver's.
     Registers,
 }
@@ -74,6 +87,7 @@ fn main() -> ExitCode {
         Command::Fuzz { targets, seconds, keep } => {
             finish(fuzz::fuzz(&fuzz::Wish { targets: &targets, seconds, keep }))
         }
+        Command::Soak { minutes, seed, json } => finish(soak::soak(minutes, seed, json)),
         Command::Registers => finish(registers::write(&Workspace::find())),
     }
 }
