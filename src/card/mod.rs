@@ -20,7 +20,7 @@ pub use report::{ChannelReport, Report};
 use crate::bus::vfio::{Mode, Vfio};
 use crate::bus::vfio_user::VfioUser;
 use crate::bus::{Bar, Bus, BusError};
-use crate::engine::{Channel, ChannelOptions, IDLE_LIMIT, Place, WriteBackArea};
+use crate::engine::{Channel, ChannelOptions, Event, IDLE_LIMIT, Place, WriteBackArea};
 use crate::memory::order::Claims;
 use crate::memory::{
     Access, Buffer, DmaSpace, HugePages, MemoryError, Process, RegisterError, Registered, ToCard,
@@ -201,9 +201,23 @@ impl Card {
         self.check_taken_over()?;
         let lease = Box::new(Lease::take(&self.inner, direction, channel)?);
         let (bar, space) = (self.inner.registers.clone(), self.inner.space.clone());
+        let event: Option<Box<dyn Event>> = match options.wait.sleeps() {
+            true => Some(Box::new(Interrupt::enable(&self.inner, Source::Channel(direction, channel))?)),
+            false => None,
+        };
         let (recall, words) = (self.inner.bus.recall(), self.inner.words(direction, channel)?);
         Ok(Channel::open(
-            Place { bar, space, words, direction, channel, idle_limit: self.inner.idle_limit, recall, lease },
+            Place {
+                bar,
+                space,
+                words,
+                direction,
+                channel,
+                idle_limit: self.inner.idle_limit,
+                recall,
+                event,
+                lease,
+            },
             options,
         )?)
     }

@@ -19,17 +19,20 @@ use super::logic::Design;
 use super::server::{listen_at, wake};
 use super::{Counters, EmulatedCard, Fault, Options, Violation};
 use crate::memory::Witness;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::retry_on_intr;
 use serde::{Deserialize, Serialize};
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::Shutdown;
+use std::os::fd::AsFd;
 use std::os::unix::fs::FileTypeExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::{Builder, JoinHandle};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// What can be asked for.
 #[derive(Debug, Serialize, Deserialize)]
@@ -185,14 +188,19 @@ fn send(to: &mut impl Write, message: &impl Serialize) -> io::Result<()> {
 }
 
 /// A way to a socket or serial line.
-trait Line: Read + Write + Send {}
-impl<T: Read + Write + Send> Line for T {}
+trait Line: Read + Write + AsFd + Send {}
+impl<T: Read + Write + AsFd + Send> Line for T {}
 
 /// Gives orders.
 pub struct Client {
     line: BufReader<Box<dyn Line>>,
     id: u64,
+    /// An answer did not come: nobody is there.
+    broken: bool,
 }
+
+/// How long an answer may take. A serial line does not tell that nobody is there.
+const ANSWER: Duration = Duration::from_secs(10);
 
 impl Client {
     /// Goes to a socket, or to a device such as a serial line, which must be in raw mode.
@@ -208,20 +216,24 @@ impl Client {
         };
         // On a serial line an answer to somebody else may still be under way.
         let id = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_nanos() as u64);
-        Ok(Self { line: BufReader::new(line), id })
+        Ok(Self { line: BufReader::new(line), id, broken: false })
     }
 
     /// Asks and waits for the answer.
     ///
     /// # Errors
     ///
-    /// The line broke, or the card's own words of why it refused.
+    /// The line broke, no answer came within ten seconds now or earlier, or the card's own words of why it refused.
     pub fn ask(&mut self, request: Request) -> io::Result<Answer> {
+        if self.broken {
+            return Err(io::ErrorKind::BrokenPipe.into());
+        }
         self.id = self.id.wrapping_add(1);
         send(self.line.get_mut(), &Numbered { id: self.id, body: request })?;
         let mut line = String::new();
         loop {
             line.clear();
+            self.await_answer()?;
             if self.line.read_line(&mut line)? == 0 {
                 return Err(io::ErrorKind::UnexpectedEof.into());
             }
@@ -230,6 +242,17 @@ impl Client {
                 _ => tracing::debug!("not for us: {line:?}"),
             }
         }
+    }
+
+    fn await_answer(&mut self) -> io::Result<()> {
+        if !self.line.buffer().is_empty() {
+            return Ok(());
+        }
+        let limit = Timespec { tv_sec: ANSWER.as_secs() as i64, tv_nsec: 0 };
+        let mut entry = [PollFd::new(self.line.get_ref(), PollFlags::IN)];
+        let ready = retry_on_intr(|| poll(&mut entry, Some(&limit)))?;
+        self.broken = ready == 0;
+        if self.broken { Err(io::ErrorKind::TimedOut.into()) } else { Ok(()) }
     }
 
     /// The options as they are.

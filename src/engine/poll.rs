@@ -1,20 +1,15 @@
-//! Completion: polling and waiting.
+//! Completion: polling.
 
 use super::channel::{Channel, Ticket};
 use super::program::Inner;
 use super::words::WORDS;
 use super::{EngineError, Ring, Snapshot};
-use crate::bus::counts;
 use crate::memory::{DmaMemory, order};
 use crate::regs::channel::{Status, WriteBack};
 use std::ops::Range;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-/// Polls before `wait` looks at the clock for the first time.
-const SPINS: u32 = 1024;
-/// How often `wait` reads the status register: an error that wrote no completion is found this soon.
-pub(super) const STATUS_INTERVAL: Duration = Duration::from_millis(1);
 /// What a poll found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Poll {
@@ -132,46 +127,6 @@ impl Channel {
             None => self.slots.release(descriptors as usize),
             Some(inner) => inner.runs.leave(),
         }
-    }
-
-    /// Waits until a transfer or run is finished: polls, and after a while yields between polls.
-    ///
-    /// # Errors
-    ///
-    /// As [`poll`](Self::poll), and [`EngineError::Deadline`] when it is not finished within `limit`; it is then
-    /// still in flight. The status register is read every millisecond, so engine errors end the wait early.
-    #[inline]
-    pub fn wait(&mut self, ticket: Ticket, limit: Duration) -> Result<(), EngineError> {
-        match self.poll(ticket)? {
-            Poll::Ready => Ok(()),
-            Poll::Pending => self.wait_on(ticket, limit),
-        }
-    }
-
-    #[cold]
-    fn wait_on(&mut self, ticket: Ticket, limit: Duration) -> Result<(), EngineError> {
-        for _ in 1..SPINS {
-            if self.poll(ticket)? == Poll::Ready {
-                return Ok(());
-            }
-            std::hint::spin_loop();
-        }
-        let begin = Instant::now();
-        let mut look = begin + STATUS_INTERVAL;
-        while self.poll(ticket)? == Poll::Pending {
-            let now = Instant::now();
-            if now >= begin + limit {
-                let snapshot = Box::new(self.snapshot()?);
-                return Err(EngineError::Deadline { waited: limit, snapshot });
-            }
-            if now >= look {
-                self.check()?;
-                look = Instant::now() + STATUS_INTERVAL;
-            }
-            counts::system_call();
-            std::thread::yield_now();
-        }
-        Ok(())
     }
 
     /// The ticket of what was submitted last.

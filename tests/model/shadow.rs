@@ -1,0 +1,66 @@
+//! What memory may hold: for each byte a value, and others that it may have instead since a transfer failed half-way.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+
+#[derive(Clone, Debug)]
+pub struct Shadow {
+    bytes: Vec<u8>,
+    /// Bytes that may also have one of these values.
+    others: BTreeMap<usize, Vec<u8>>,
+}
+
+impl Shadow {
+    pub fn new(len: usize) -> Self {
+        Self { bytes: vec![0; len], others: BTreeMap::new() }
+    }
+
+    pub fn len(&self) -> usize {
+        self.bytes.len()
+    }
+
+    /// It holds this from `at` on.
+    pub fn set(&mut self, at: usize, bytes: &[u8]) {
+        self.bytes[at..at + bytes.len()].copy_from_slice(bytes);
+        let known: Vec<_> = self.others.range(at..at + bytes.len()).map(|(&at, _)| at).collect();
+        known.iter().for_each(|at| drop(self.others.remove(at)));
+    }
+
+    /// It may hold this, or any part of it, from `at` on.
+    pub fn may_be(&mut self, at: usize, bytes: &[u8]) {
+        for (at, &byte) in (at..).zip(bytes) {
+            if self.bytes[at] != byte {
+                let others = self.others.entry(at).or_default();
+                if !others.contains(&byte) {
+                    others.push(byte);
+                }
+            }
+        }
+    }
+
+    /// It may hold any part of what `from` may hold there.
+    pub fn may_be_part_of(&mut self, at: usize, from: &Self, range: Range<usize>) {
+        self.may_be(at, &from.bytes[range.clone()]);
+        for (&place, others) in from.others.range(range.clone()) {
+            others.iter().for_each(|&byte| self.may_be(at + place - range.start, &[byte]));
+        }
+    }
+
+    /// The bytes of a range, where nothing else is possible.
+    pub fn known(&self, range: Range<usize>) -> Vec<u8> {
+        assert!(self.others.range(range.clone()).next().is_none(), "host memory is always known");
+        self.bytes[range].to_vec()
+    }
+
+    /// Compares with what was seen from `at` on, which is known from then on.
+    pub fn see(&mut self, at: usize, seen: &[u8]) -> Result<(), String> {
+        for (at, &byte) in (at..).zip(seen) {
+            let (expected, others) = (self.bytes[at], self.others.get(&at));
+            if byte != expected && !others.is_some_and(|others| others.contains(&byte)) {
+                return Err(format!("byte {at:#x} is {byte:#x}, not {expected:#x} (nor any of {others:x?})"));
+            }
+        }
+        self.set(at, seen);
+        Ok(())
+    }
+}
