@@ -66,7 +66,7 @@ pub fn bus(seed: u64, honest_identifiers: bool) -> Arc<dyn Bus> {
         location: "nowhere".into(),
         bars,
         vectors: 33,
-        resettable: seed % 2 == 0,
+        resettable: seed.is_multiple_of(2),
         registers_by_system_call: false,
         page_sizes: 4096,
         iova_bits: 47,
