@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 /// Inputs made of each input of a corpus, at most, and the time after which no more are made.
 const VARIANTS: usize = 20;
-const LIMIT: Duration = Duration::from_secs(8);
+const LIMIT: Duration = Duration::from_secs(5);
 
 fn corpus(target: &str) -> Vec<Vec<u8>> {
     let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus").join(target);

@@ -101,6 +101,7 @@ fn attack(
     command.args(LIMITS).arg("-print_final_stats=1").arg(format!("-max_total_time={}", wish.seconds));
     // New inputs go to the first directory.
     command.arg(format!("-artifact_prefix={}/", finds.display())).args([&found, &committed]);
+    command.env("TMPDIR", temporary());
     let outcome = outcome(&run.noise(&mut command)?.0)?;
     if wish.keep && outcome.find.is_none() {
         keep(run, program, &found, &committed)?;
@@ -121,6 +122,12 @@ fn keep(run: &mut Run, program: &Path, found: &Path, committed: &Path) -> Result
     run.succeed(command)?;
     fs::remove_dir_all(committed)?;
     Ok(fs::rename(&smallest, committed)?)
+}
+
+/// Where files are made and gone a thousand times a second: in memory, if there is such a place.
+fn temporary() -> PathBuf {
+    let memory = PathBuf::from("/dev/shm");
+    if memory.is_dir() { memory } else { std::env::temp_dir() }
 }
 
 /// What libFuzzer says of a run.

@@ -17,7 +17,9 @@ pub const MIRI: Suite = Suite {
         }
         // The rest maps files and talks to sockets, which Miri cannot.
         let tests = "descriptor:: regs:: bus::block bus::address memory::iova memory::element engine::jobs";
-        run.environment.push(("MIRIFLAGS", "-Zmiri-disable-isolation".into()));
+        // It interprets: a few cases of each property are as many as there is time for.
+        run.environment
+            .extend([("MIRIFLAGS", "-Zmiri-disable-isolation".into()), ("PROPTEST_CASES", "8".into())]);
         run.count_tests(
             run.nightly_cargo(&format!("miri test --no-fail-fast --lib -- --show-output {tests}")),
         )
