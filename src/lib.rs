@@ -66,6 +66,8 @@ pub mod descriptor;
 #[cfg(feature = "emulator")]
 pub mod emulator;
 pub mod engine;
+#[doc = include_str!("../docs/faults.md")]
+pub mod faults {}
 #[doc = include_str!("../docs/guide.md")]
 pub mod guide {}
 pub mod memory;

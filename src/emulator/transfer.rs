@@ -5,6 +5,7 @@
 
 use super::channel::Channel;
 use super::engine::{Engine, Step, is_fixed};
+use super::faults::{Kind, Occasion};
 use super::guest::Access;
 use super::log::{Purpose, Refusal, add};
 use super::logic::{Answer, Burst};
@@ -42,6 +43,14 @@ enum Outcome {
     Error(Status),
     /// The stream ended its packet.
     Packet,
+}
+
+/// The status bits of a decode and a slave error.
+fn axi_errors(channel: &Channel) -> (Status, Status) {
+    match channel.is_h2c() {
+        true => (Status::WRITE_DECODE_ERROR, Status::WRITE_SLAVE_ERROR),
+        false => (Status::READ_ERROR_0, Status::READ_ERROR_1),
+    }
 }
 
 /// A run of pieces: bytes done, and why it ended.
@@ -149,10 +158,11 @@ impl Transfer {
 
     /// Moves pieces through one view of host memory.
     fn window(&self, engine: &mut Engine, channel: &Channel) -> Run {
-        if channel.is_h2c()
-            && let Some(error) = channel.faults.host_read.take()
-        {
-            return (0, Outcome::Error(error));
+        let occasion = if channel.is_h2c() { Occasion::HostRead } else { Occasion::HostWrite };
+        match channel.strike(occasion) {
+            Some(Kind::HostRead(with)) => return (0, Outcome::Error(with.of_host_read())),
+            Some(Kind::HostWriteDropped) => return self.vanish(engine, channel),
+            _ => {}
         }
         let access = if channel.is_h2c() { Access::Read } else { Access::Write };
         let host = self.host(channel);
@@ -206,6 +216,9 @@ impl Transfer {
         if self.times_out(channel, ahead, data) {
             return (data.len() as u64, Outcome::Moved);
         }
+        if let Some(run) = self.goes_wrong(channel, data.len() as u64) {
+            return run;
+        }
         let logic = &channel.shared.logic;
         let (index, card) = (channel.id.index, self.card(channel, ahead));
         let at_end = ahead + data.len() as u64 == self.left();
@@ -216,10 +229,7 @@ impl Transfer {
             (false, true) => (logic.write(index, card, self.burst(), data), false),
             (false, false) => (logic.read(index, card, self.burst(), data), false),
         };
-        let (decode, slave) = match channel.is_h2c() {
-            true => (Status::WRITE_DECODE_ERROR, Status::WRITE_SLAVE_ERROR),
-            false => (Status::READ_ERROR_0, Status::READ_ERROR_1),
-        };
+        let (decode, slave) = axi_errors(channel);
         match answer {
             Answer::Okay(0) | Answer::Wait => (0, Outcome::Wait),
             Answer::Okay(n) => {
@@ -228,6 +238,26 @@ impl Transfer {
             }
             Answer::DecodeError => (0, Outcome::Error(decode)),
             Answer::SlaveError => (0, Outcome::Error(slave)),
+        }
+    }
+
+    /// What a fault makes of a burst of `len` bytes.
+    fn goes_wrong(&self, channel: &Channel, len: u64) -> Option<Run> {
+        if channel.hangs() {
+            return Some((0, Outcome::Wait));
+        }
+        if channel.is_h2c() && channel.strike(Occasion::BurstWrite).is_some() {
+            return Some((len, Outcome::Moved));
+        }
+        let (decode, slave) = axi_errors(channel);
+        match channel.strike(Occasion::Burst)? {
+            Kind::AxiDecodeError => Some((0, Outcome::Error(decode))),
+            Kind::AxiSlaveError => Some((0, Outcome::Error(slave))),
+            Kind::AxiHang(lasting) => {
+                channel.hang(lasting.until());
+                Some((0, Outcome::Wait))
+            }
+            _ => None,
         }
     }
 
@@ -256,6 +286,11 @@ impl Transfer {
         if channel.is_h2c() {
             return (0, Outcome::Error(Status::READ_ERROR_0));
         }
+        self.vanish(engine, channel)
+    }
+
+    /// Takes a piece from the logic that reaches no host memory.
+    fn vanish(&self, engine: &mut Engine, channel: &Channel) -> Run {
         let piece = self.piece(channel, 0).min(PAGE) as usize;
         self.offer(channel, 0, &VolatileSlice::from(&mut engine.page[..piece]))
     }
