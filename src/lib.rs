@@ -67,6 +67,8 @@ pub mod descriptor;
 #[cfg(feature = "emulator")]
 pub mod emulator;
 pub mod engine;
+#[doc = include_str!("../docs/faults.md")]
+pub mod faults {}
 #[cfg(all(
     any(fuzzing, test),
     feature = "arkworks",

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 use xdma::card::{Card, CardOptions};
-use xdma::emulator::faults::{BadCompletion, Injection};
+use xdma::emulator::faults::{BadCompletion, Kind};
 use xdma::emulator::logic::Memory;
 use xdma::emulator::{EmulatedCard, Options};
 use xdma::engine::{ChannelOptions, EngineError, Poll, Pool, Ring};
@@ -72,7 +72,7 @@ fn one_channel_that_fails_stops_all_until_they_are_recovered() {
     for ring in [Ring::Credits, Ring::Chain] {
         let mut h2c = pool(&card, Direction::H2C, &[0, 1, 2], ring);
         let mut source = card.allocate(48 * MIB, Direction::H2C).unwrap();
-        emulated.inject(Injection::HostRead(1, BadCompletion::CompleterAbort)).unwrap();
+        emulated.inject(Kind::HostRead(BadCompletion::CompleterAbort).on(Direction::H2C, 1)).unwrap();
         let ticket = h2c.submit(&source, 0..48 * MIB, 0).unwrap();
         let Err(error) = h2c.wait(ticket, LIMIT) else { panic!("a part failed") };
         assert!(error.to_string().contains("H2C channel 1"), "the channel is named: {error}");

@@ -4,8 +4,8 @@ use crate::tally::Tally;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use std::time::{Duration, Instant};
-use xdma::emulator::faults::{BadCompletion, Injection};
-use xdma::emulator::{ChannelId, EmulatedCard};
+use xdma::emulator::EmulatedCard;
+use xdma::emulator::faults::{BadCompletion, Kind, Lasting};
 use xdma::regs::{Direction, MAX_CHANNELS};
 
 /// Causes faults of one card, one after the other.
@@ -18,9 +18,9 @@ pub struct Trouble {
 /// What a fault does to those who use the card.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reach {
-    /// A channel fails.
+    /// A channel fails, or all do for a while.
     Channel,
-    /// The card is gone for a while: all must close it.
+    /// The card is gone: all must close it.
     Card,
 }
 
@@ -35,15 +35,17 @@ impl Trouble {
             return None;
         }
         self.next = Instant::now() + self.pause.mul_f64(self.rng.random_range(0.2..2.0));
-        let (injection, reach) = self.choose();
-        card.inject(injection).expect("the card has all channels");
-        tally.fault(&name(injection));
-        Some(reach)
-    }
-
-    fn choose(&mut self) -> (Injection, Reach) {
+        let kind = self.choose();
         let index = self.rng.random_range(0..MAX_CHANNELS);
         let direction = if self.rng.random_bool(0.5) { Direction::H2C } else { Direction::C2H };
+        let direction = if matches!(kind, Kind::HostRead(_)) { Direction::H2C } else { direction };
+        card.inject(kind.on(direction, index)).expect("the card has all channels");
+        tally.fault(kind.name());
+        Some(if kind == Kind::LinkDown { Reach::Card } else { Reach::Channel })
+    }
+
+    /// Anything that a driver can notice, and that ends by itself or by a recovery.
+    fn choose(&mut self) -> Kind {
         let with = [
             BadCompletion::UnsupportedRequest,
             BadCompletion::CompleterAbort,
@@ -51,19 +53,25 @@ impl Trouble {
             BadCompletion::Poisoned,
             BadCompletion::Unexpected,
         ][self.rng.random_range(0..5)];
-        match self.rng.random_range(0..20) {
-            0 => (Injection::LinkDown, Reach::Card),
-            1..=10 => (Injection::Fetch(ChannelId { direction, index }, with), Reach::Channel),
-            _ => (Injection::HostRead(index, with), Reach::Channel),
-        }
-    }
-}
-
-fn name(injection: Injection) -> String {
-    match injection {
-        Injection::Fetch(_, with) => format!("fetch: {with:?}"),
-        Injection::HostRead(_, with) => format!("host read: {with:?}"),
-        Injection::LinkDown => "link down".into(),
-        Injection::LinkUp => "link up".into(),
+        let millis = self.rng.random_range(1..20);
+        let lasting = Lasting::Millis(millis);
+        [
+            Kind::BadMagic,
+            Kind::Fetch(with),
+            Kind::HostRead(with),
+            Kind::WriteBackDropped,
+            Kind::WriteBackDelayed(millis),
+            Kind::WriteBackRepeated,
+            Kind::InterruptLost,
+            Kind::InterruptRepeated,
+            Kind::InterruptLate(millis),
+            Kind::AxiSlaveError,
+            Kind::AxiDecodeError,
+            Kind::AxiHang(lasting),
+            Kind::BusyStuck(lasting),
+            Kind::CountJump(1 << 20),
+            Kind::AllOnes(lasting),
+            Kind::LinkDown,
+        ][self.rng.random_range(0..16)]
     }
 }

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 use xdma::card::{Card, CardOptions};
-use xdma::emulator::faults::Injection;
+use xdma::emulator::faults::Kind;
 use xdma::emulator::logic::Memory;
 use xdma::emulator::{EmulatedCard, Options, Profile};
 use xdma::engine::{Channel, ChannelOptions, EngineError, Ring, Wait};
@@ -18,7 +18,8 @@ use xdma::regs::{Direction, MAX_CHANNELS};
 
 /// Bytes of the card for each pair of channels, and of its buffers.
 const REGION: u64 = 1 << 20;
-const LIMIT: Duration = Duration::from_secs(20);
+/// A completion that was lost is found by this.
+const LIMIT: Duration = Duration::from_secs(1);
 const PAUSE: Duration = Duration::from_millis(20);
 
 /// Works until told to stop.
@@ -56,7 +57,7 @@ pub fn start(seed: u64, tally: &Arc<Tally>, stop: &Arc<AtomicBool>) -> JoinHandl
                 leave.store(true, Ordering::Relaxed);
             });
             drop(card);
-            emulated.inject(Injection::LinkUp).expect("there is a link");
+            emulated.inject(Kind::LinkUp).expect("there is a link");
         }
         tally.violations(emulated.violations().iter().map(ToString::to_string));
     })
@@ -129,12 +130,25 @@ fn work(card: &Card, pair: usize, rng: &mut StdRng, tally: &Tally, leave: &Atomi
             Err(error) => {
                 tally.error(kind(&error));
                 failed.get_or_insert_with(Instant::now);
-                match lane.recover() {
+                match patiently(leave, || lane.recover()) {
                     Ok(()) => {}
-                    Err(_) if left(leave) => return,
+                    Err(_) if leave.load(Ordering::Relaxed) => return,
                     Err(error) => return tally.unexplained(format!("pair {pair} is not recovered: {error}")),
                 }
             }
+        }
+    }
+}
+
+/// Recovers what may be gone for some milliseconds.
+pub fn patiently<E>(leave: &AtomicBool, mut recover: impl FnMut() -> Result<(), E>) -> Result<(), E> {
+    let end = Instant::now() + Duration::from_secs(3);
+    loop {
+        match recover() {
+            Err(_) if Instant::now() < end && !leave.load(Ordering::Relaxed) => {
+                thread::sleep(Duration::from_millis(2));
+            }
+            result => return result,
         }
     }
 }

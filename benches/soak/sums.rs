@@ -1,7 +1,7 @@
 //! MSM jobs, two in flight, on a card with the design's model.
 
 use crate::faults::{Reach, Trouble};
-use crate::moving::left;
+use crate::moving::{left, patiently};
 use crate::tally::Tally;
 use ark_bn254::{Fr, G1Affine, G1Projective};
 use ark_ec::{CurveGroup, VariableBaseMSM};
@@ -14,7 +14,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 use xdma::card::{Card, CardOptions};
-use xdma::emulator::faults::Injection;
+use xdma::emulator::faults::Kind;
 use xdma::emulator::logic::{Msm as Model, MsmOptions as ModelOptions};
 use xdma::emulator::{EmulatedCard, Options};
 use xdma::msm::curve::arkworks as curve;
@@ -22,7 +22,8 @@ use xdma::msm::{Job, JobTicket, Msm, MsmError, MsmOptions, Points, ScalarForm, S
 
 /// Pairs of the sums.
 const SIZES: [usize; 4] = [1, 70, 300, 1500];
-const LIMIT: Duration = Duration::from_secs(20);
+/// A completion that was lost is found by this.
+const LIMIT: Duration = Duration::from_secs(2);
 const PAUSE: Duration = Duration::from_millis(60);
 
 /// A sum and what it must be.
@@ -88,7 +89,7 @@ pub fn start(seed: u64, tally: &Arc<Tally>, stop: &Arc<AtomicBool>) -> JoinHandl
                 leave.store(true, Ordering::Relaxed);
             });
             drop(card);
-            emulated.inject(Injection::LinkUp).expect("there is a link");
+            emulated.inject(Kind::LinkUp).expect("there is a link");
         }
         tally.violations(emulated.violations().iter().map(ToString::to_string));
     })
@@ -116,7 +117,7 @@ fn work(card: &Card, sums: &[Sum], tally: &Tally, leave: &AtomicBool) -> Result<
                 tally.error(&format!("MSM: {}", kind(&error)));
                 failed.get_or_insert_with(Instant::now);
                 running.clear();
-                msm.recover()?;
+                patiently(leave, || msm.recover())?;
             }
         }
     }

@@ -4,6 +4,7 @@ use super::axi_timeout::AxiTimeout;
 use super::bell::Bell;
 use super::channel::{Channel, Shared};
 use super::config_space::{Bar, BarKind, ConfigSpace, Effects};
+use super::faults::{Board, Kind, Occasion};
 use super::guest::GuestMemory;
 use super::irq::Irq;
 use super::log::{ChannelId, Log, Rule, lock};
@@ -13,7 +14,7 @@ use super::registers::ConfigBlock;
 use super::watch::Watch;
 use crate::regs::Direction;
 use std::io;
-use std::sync::{Arc, Mutex, Weak};
+use std::sync::{Arc, Mutex, OnceLock, Weak};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 use vm_memory::VolatileSlice;
@@ -31,7 +32,11 @@ pub(super) struct Card {
     config: Arc<Mutex<ConfigSpace>>,
     channels: Vec<Arc<Channel>>,
     threads: Mutex<Vec<JoinHandle<()>>>,
+    /// Ends what serves the card.
+    leave: Arc<OnceLock<Leave>>,
 }
+
+pub(super) type Leave = Box<dyn Fn() + Send + Sync>;
 
 /// What the logic sees of the card. It must not own what owns the logic.
 struct CardShell {
@@ -60,7 +65,12 @@ impl Card {
         let axi_timeout = AxiTimeout::new(options.axi_timeout);
         let link = Arc::default();
         let guest = Arc::new(GuestMemory::new(Watch::new(Arc::clone(&log), Arc::clone(&link))));
-        Self::build(Shared { options, log, guest, link, irq, logic, axi_timeout }, config)
+        let faults = Board::new(&options.faults);
+        Self::build(
+            Shared { options, log, guest, link, irq, logic, axi_timeout, faults },
+            config,
+            Arc::default(),
+        )
     }
 
     /// The same function with other channels and another logic: what loading an image makes of it. The client's memory, its
@@ -72,11 +82,16 @@ impl Card {
         irq.reset();
         link.reset_limits();
         log.clear();
-        let shared = Shared { options, log, guest, link, irq, logic, axi_timeout };
-        Self::build(shared, Arc::clone(&self.config))
+        let faults = Board::new(&options.faults);
+        let shared = Shared { options, log, guest, link, irq, logic, axi_timeout, faults };
+        Self::build(shared, Arc::clone(&self.config), Arc::clone(&self.leave))
     }
 
-    fn build(shared: Shared, config: Arc<Mutex<ConfigSpace>>) -> io::Result<Self> {
+    fn build(
+        shared: Shared,
+        config: Arc<Mutex<ConfigSpace>>,
+        leave: Arc<OnceLock<Leave>>,
+    ) -> io::Result<Self> {
         let shared = Arc::new(shared);
         let channels = channels(&shared);
         let bells = channels.iter().map(|channel| Arc::clone(&channel.bell)).collect();
@@ -88,6 +103,7 @@ impl Card {
             config,
             channels,
             threads: Mutex::default(),
+            leave,
         };
         card.apply(lock(&card.config).effects());
         for channel in card.channels() {
@@ -96,6 +112,12 @@ impl Card {
             lock(&card.threads).push(thread.spawn(move || channel.run())?);
         }
         Ok(card)
+    }
+
+    /// Says how to end what serves the card.
+    pub fn leave_by(&self, leave: Leave) {
+        // There is one server, made with the card.
+        let _ = self.leave.set(leave);
     }
 
     pub fn channels(&self) -> &[Arc<Channel>] {
@@ -164,6 +186,11 @@ impl Card {
     /// Resets engines, registers and logic. Configuration space is the business of whoever resets: a function reset clears it,
     /// VFIO's device reset keeps it.
     pub fn reset(&self) {
+        match self.shared.faults.strike(Occasion::Reset, None) {
+            Some(Kind::ResetIneffective) => return,
+            Some(Kind::ResetClears) => self.shared.logic.clear(),
+            _ => {}
+        }
         self.channels.iter().for_each(|channel| channel.reset());
         self.shared.irq.reset();
         self.shared.link.reset_limits();
@@ -187,8 +214,30 @@ impl Card {
         bars.find(|bar| bar.index == index && inside(bar, offset, len))
     }
 
+    /// What a fault makes of an access to a BAR, or of no access at all.
+    pub fn access(&self) {
+        if let Some(fault) = self.shared.faults.strike(Occasion::Access, None) {
+            self.suffer(fault);
+        }
+    }
+
+    /// Something happens to the whole card.
+    pub fn suffer(&self, fault: Kind) {
+        match fault {
+            Kind::LinkDown => self.set_link(false),
+            Kind::LinkUp => self.set_link(true),
+            Kind::ProcessGone => {
+                if let Some(leave) = self.leave.get() {
+                    leave();
+                }
+            }
+            _ => {}
+        }
+    }
+
     /// A read of a BAR; what lies outside, or beyond a link that is down, reads as all ones.
     pub fn bar_read(&self, index: usize, offset: u64, data: &mut [u8]) {
+        self.access();
         let up = self.shared.link.is_up();
         match self.bar(index, offset, data.len()).filter(|_| *up) {
             None => data.fill(0xff),
@@ -202,6 +251,7 @@ impl Card {
 
     /// A write to a BAR; what lies outside, or beyond a link that is down, is dropped.
     pub fn bar_write(&self, index: usize, offset: u64, data: &[u8]) {
+        self.access();
         let up = self.shared.link.is_up();
         match self.bar(index, offset, data.len()).filter(|_| *up) {
             None => {}

@@ -2,8 +2,8 @@
 
 use super::axi_timeout::AxiTimeout;
 use super::bell::Bell;
-use super::engine::Engine;
-use super::faults::Waiting;
+use super::engine::{Engine, pause};
+use super::faults::{Board, Kind, Occasion, Until};
 use super::guest::GuestMemory;
 use super::irq::Irq;
 use super::link::Link;
@@ -22,6 +22,8 @@ use std::time::{Duration, Instant};
 /// How long a register write drives the engine in the synchronous setting, before the channel's thread takes over: for lists
 /// without end.
 const INLINE_LIMIT: Duration = Duration::from_millis(if cfg!(any(fuzzing, test)) { 2 } else { 2000 });
+/// Bits of the status register that stay until they are cleared.
+const STICKY: u32 = 0x00ff_fffe;
 
 /// What all channels share.
 pub(super) struct Shared {
@@ -32,6 +34,7 @@ pub(super) struct Shared {
     pub irq: Arc<Irq>,
     pub logic: Arc<dyn Logic>,
     pub axi_timeout: AxiTimeout,
+    pub faults: Board,
 }
 
 /// What the registers want of the engine.
@@ -57,7 +60,8 @@ pub(super) struct Channel {
     pub(super) regs: Mutex<Registers>,
     engine: Mutex<Engine>,
     pub bell: Arc<Bell>,
-    pub faults: Waiting,
+    /// The AXI side gives and takes nothing so long.
+    hang: Mutex<Option<Until>>,
     /// The engine lets go of everything at once.
     abort: AtomicBool,
     quit: AtomicBool,
@@ -86,6 +90,9 @@ pub(super) struct Registers {
     launch: Option<(u64, u32)>,
     /// Nothing is outstanding: fetch waits for credits or for being allowed to.
     starved: bool,
+    /// Faults that last: busy reads 1, and sticky bits that stay.
+    busy_until: Option<Until>,
+    stuck: u32,
 }
 
 impl Registers {
@@ -122,7 +129,7 @@ impl Channel {
             regs: Mutex::default(),
             engine: Mutex::new(Engine::new(seed)),
             bell: Arc::default(),
-            faults: Waiting::default(),
+            hang: Mutex::default(),
             abort: AtomicBool::new(false),
             quit: AtomicBool::new(false),
         }
@@ -176,7 +183,8 @@ impl Channel {
         self.abort.store(true, Ordering::Release);
         self.bell.ring();
         let mut engine = lock(&self.engine);
-        engine.clear(self);
+        engine.reset(self);
+        *lock(&self.hang) = None;
         *self.registers() = Registers::default();
         self.shared.irq.set_channel(self.irq_bit, false);
         self.abort.store(self.quit.load(Ordering::Acquire), Ordering::Release);
@@ -199,11 +207,44 @@ impl Channel {
         self.stream || self.shared.options.switches.mm_credits
     }
 
+    /// The fault that strikes this channel now, if one does.
+    pub fn strike(&self, occasion: Occasion) -> Option<Kind> {
+        self.shared.faults.strike(occasion, Some(self.id))
+    }
+
+    /// Whether the AXI side hangs, by a fault.
+    pub fn hangs(&self) -> bool {
+        let mut hang = lock(&self.hang);
+        if hang.is_some_and(Until::is_over) {
+            *hang = None;
+        }
+        hang.is_some()
+    }
+
+    pub fn hang(&self, until: Until) {
+        *lock(&self.hang) = Some(until);
+    }
+
+    /// When the AXI side stops hanging.
+    pub fn hang_end(&self) -> Option<Instant> {
+        lock(&self.hang).and_then(Until::end)
+    }
+
+    /// A client reads the status: what a fault makes of it.
+    pub fn distort_status(&self, regs: &mut Registers) {
+        match self.strike(Occasion::Status) {
+            Some(Kind::BusyStuck(lasting)) => regs.busy_until = Some(lasting.until()),
+            Some(Kind::StatusStuck(bits)) => regs.stuck |= bits & STICKY,
+            _ => {}
+        }
+    }
+
     /// BUSY and the sticky bits.
     pub fn status(&self, regs: &Registers) -> u32 {
         // Once Run fell it is busy until it is idle, or a driver that sees it idle would set Run too early.
         let starved = regs.starved && !regs.stopping && !self.shared.options.switches.busy_without_credits;
-        regs.status | u32::from(regs.running && !starved)
+        let stuck = regs.busy_until.is_some_and(|until| !until.is_over());
+        regs.status | regs.stuck | u32::from(regs.running && !starved || stuck)
     }
 
     /// The source is high while a status bit is set that the mask lets through. Called with the registers locked, so that
@@ -378,12 +419,23 @@ impl Channel {
         wanted.then(|| (regs.write_back, regs.completed & WriteBack::COUNT_MASK | WriteBack::ERROR))
     }
 
+    /// The write-back that the next descriptor will have, sent early.
+    pub fn early_write_back(&self) -> Option<(u64, u32)> {
+        let regs = self.registers();
+        let word = regs.completed.wrapping_add(1) & WriteBack::COUNT_MASK;
+        regs.bit(Control::POLL_WRITE_BACK).then_some((regs.write_back, word))
+    }
+
     /// Counts a finished descriptor; returns what to write back, if anything.
     pub fn finish(&self, descriptor: &Descriptor, bytes: u64) -> Option<(u64, u32)> {
         let mut regs = self.registers();
         let (stop, completed) =
             (descriptor.flags.contains(Flags::STOP), descriptor.flags.contains(Flags::COMPLETED));
-        regs.completed = regs.completed.wrapping_add(1);
+        let jump = match self.strike(Occasion::Finish) {
+            Some(Kind::CountJump(by)) => by,
+            _ => 0,
+        };
+        regs.completed = regs.completed.wrapping_add(1).wrapping_add(jump);
         regs.perf.descriptor(bytes, stop);
         if completed {
             self.raise(&mut regs, Status::DESCRIPTOR_COMPLETED.bits());
@@ -409,7 +461,24 @@ impl Channel {
 
     /// The last step of whatever happened: the interrupt.
     pub fn interrupt(&self) {
-        self.update_irq(&self.registers());
+        let regs = self.registers();
+        let level = regs.status & regs.irq_enable != 0;
+        if !level || !self.shared.irq.would_rise(self.irq_bit) {
+            return self.update_irq(&regs);
+        }
+        match self.strike(Occasion::Interrupt) {
+            Some(Kind::InterruptLost) => self.shared.irq.raise_unheard(self.irq_bit),
+            Some(Kind::InterruptRepeated) => {
+                self.update_irq(&regs);
+                self.shared.irq.repeat_channel(self.irq_bit);
+            }
+            Some(Kind::InterruptLate(millis)) => {
+                drop(regs);
+                pause(self, Duration::from_millis(millis));
+                self.update_irq(&self.registers());
+            }
+            _ => self.update_irq(&regs),
+        }
     }
 
     pub fn is_h2c(&self) -> bool {

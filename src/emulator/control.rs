@@ -6,9 +6,9 @@
 //! |---|---|
 //! | `{"id":1,"body":"Options"}` | `{"id":1,"body":{"Ok":{"Options":{"profile":"F1",...}}}}` |
 //! | `{"id":2,"body":{"Load":{"options":{"seed":7},"design":"Memory"}}}` | `{"id":2,"body":{"Ok":"Done"}}` |
-//! | `{"id":3,"body":{"Inject":"LinkDown"}}` | `{"id":3,"body":{"Ok":"Done"}}` |
-//! | `{"id":4,"body":{"Inject":{"HostRead":[9,"Parity"]}}}` | `{"id":4,"body":{"Err":"the card has no channel H2C 9"}}` |
-//! | `{"id":5,"body":"Log"}` | `{"id":5,"body":{"Ok":{"Log":{"violations":[],"faults":[],"counters":{...}}}}}` |
+//! | `{"id":3,"body":{"Inject":{"fault":"LinkDown"}}}` | `{"id":3,"body":{"Ok":"Done"}}` |
+//! | `{"id":4,"body":{"Inject":{"fault":"BadMagic","on":{"direction":"H2C","index":9}}}}` | `{"id":4,"body":{"Err":"the card has no channel H2C 9"}}` |
+//! | `{"id":5,"body":"Log"}` | `{"id":5,"body":{"Ok":{"Log":{"violations":[],"faults":[],"counters":{...},"struck":{}}}}}` |
 //!
 //! Options that a request leaves out have their default; durations are `{"secs":0,"nanos":1000}`. [`EmulatedCard::load`],
 //! [`EmulatedCard::inject`] and [`EmulatedCard::violations`] say what the requests do.
@@ -22,6 +22,7 @@ use crate::memory::Witness;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::retry_on_intr;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::Shutdown;
@@ -76,6 +77,9 @@ pub struct Log {
     pub faults: Vec<Fault>,
     /// Work done.
     pub counters: Counters,
+    /// How often each fault struck, by [name](super::faults::Kind::name).
+    #[serde(default)]
+    pub struck: BTreeMap<String, u64>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -176,6 +180,7 @@ impl Door {
                 violations: card.violations(),
                 faults: card.faults(),
                 counters: card.counters(),
+                struck: card.struck(),
             })),
         }
     }

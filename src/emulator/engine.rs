@@ -4,6 +4,7 @@
 //! doorbell's write can drive it. The order of what the host sees is payload, count, status, write-back, interrupt.
 
 use super::channel::{Channel, Order};
+use super::faults::{Kind, Occasion};
 use super::guest::Cursor;
 use super::log::{Fault, Purpose, Refusal, Rule, add};
 use super::transfer::Transfer;
@@ -56,6 +57,8 @@ pub(super) struct Engine {
     pub(super) payload: Cursor,
     /// A page for payload that lies in two maps, or that goes nowhere.
     pub(super) page: Vec<u8>,
+    /// A write-back that a fault sends again, after the next.
+    repeated: Option<(u64, u32)>,
 }
 
 impl Engine {
@@ -71,6 +74,7 @@ impl Engine {
             reports: Cursor::default(),
             payload: Cursor::default(),
             page: vec![0; PAGE as usize],
+            repeated: None,
         }
     }
 
@@ -84,6 +88,12 @@ impl Engine {
         self.ended = false;
     }
 
+    /// As after power-up.
+    pub fn reset(&mut self, channel: &Channel) {
+        self.clear(channel);
+        self.repeated = None;
+    }
+
     /// Does what there is to do; returns when there is more, if that is known.
     pub fn drive(&mut self, channel: &Channel) -> Option<Instant> {
         while !channel.aborted() && self.step(channel) == Step::Again {}
@@ -91,7 +101,8 @@ impl Engine {
     }
 
     fn deadline(&self, channel: &Channel) -> Option<Instant> {
-        self.current.as_ref().and_then(|transfer| transfer.deadline(channel))
+        let shell = self.current.as_ref()?.deadline(channel);
+        [shell, channel.hang_end()].into_iter().flatten().min()
     }
 
     /// As [`Engine::drive`], but for no longer than `limit`; false if there is more to do, now or later.
@@ -150,6 +161,10 @@ impl Engine {
         }
         match self.fetched.pop_front() {
             Some(Fetched::Descriptor(descriptor)) => {
+                if descriptor.flags.contains(Flags::COMPLETED) && channel.strike(Occasion::Begin).is_some() {
+                    let early = channel.early_write_back();
+                    self.write_back(channel, early);
+                }
                 self.current = Some(Transfer::new(descriptor));
                 Step::Again
             }
@@ -233,8 +248,8 @@ impl Engine {
         let mut buffer = [0; PAGE as usize];
         let bytes = &mut buffer[..count * BYTES];
         let (start, adjacent) = (self.next, self.adjacent as usize);
-        if let Some(error) = channel.faults.fetch.take() {
-            return self.fetch_failed(error);
+        if let Some(Kind::Fetch(with)) = channel.strike(Occasion::Fetch) {
+            return self.fetch_failed(with.of_fetch());
         }
         if let Err((iova, refusal)) = self.read_block(channel, bytes) {
             self.refused(channel, iova, false, Purpose::Fetch, refusal);
@@ -265,7 +280,8 @@ impl Engine {
 
     /// Takes the descriptor at `address`, after which `follow` more lie in its block; true if it ends the list.
     fn take(&mut self, channel: &Channel, address: u64, words: [u32; 8], follow: usize) -> bool {
-        let Some(descriptor) = Descriptor::from_words(words) else {
+        let good = Descriptor::from_words(words).filter(|_| channel.strike(Occasion::Descriptor).is_none());
+        let Some(descriptor) = good else {
             self.fetched.push_back(Fetched::BadMagic);
             self.ended = true;
             return true;
@@ -301,7 +317,15 @@ impl Engine {
     }
 
     fn write_back(&mut self, channel: &Channel, write_back: Option<(u64, u32)>) {
-        if let Some((iova, word)) = write_back {
+        let Some((iova, word)) = write_back else { return };
+        let again = self.repeated.take();
+        match channel.strike(Occasion::WriteBack) {
+            Some(Kind::WriteBackDropped) => return,
+            Some(Kind::WriteBackDelayed(millis)) => pause(channel, Duration::from_millis(millis)),
+            Some(Kind::WriteBackRepeated) => self.repeated = write_back,
+            _ => {}
+        }
+        for (iova, word) in std::iter::once((iova, word)).chain(again) {
             add(&channel.shared.log.count.write_backs, 1);
             // Who polls the word reads payload next: that must be there first.
             fence(Ordering::Release);
@@ -337,7 +361,7 @@ impl Engine {
 }
 
 /// Waits, but not for a channel that is being reset. Short times are spun, since sleeping takes longer than they are.
-fn pause(channel: &Channel, time: Duration) {
+pub(super) fn pause(channel: &Channel, time: Duration) {
     const SPIN: Duration = Duration::from_micros(50);
     const NAP: Duration = Duration::from_millis(1);
     let end = Instant::now() + time;

@@ -126,6 +126,24 @@ impl Irq {
         }
     }
 
+    /// Whether a channel's source, raised now, would be an edge of its request.
+    pub fn would_rise(&self, bit: u32) -> bool {
+        let state = lock(&self.state);
+        state.channel.sources >> bit & 1 == 0 && state.channel.enable >> bit & 1 != 0
+    }
+
+    /// Raises a channel's source, and its message is lost.
+    pub fn raise_unheard(&self, bit: u32) {
+        let mut state = lock(&self.state);
+        state.channel.sources |= 1 << bit;
+        state.channel.high |= 1 << bit;
+    }
+
+    /// Sends a channel's message once more.
+    pub fn repeat_channel(&self, bit: u32) {
+        self.change(|state| state.channel.high &= !(1 << bit));
+    }
+
     /// The level of a user source.
     pub fn set_user(&self, line: usize, level: bool) {
         if line < crate::regs::USER_IRQS {

@@ -68,10 +68,11 @@ pub use options::{Latency, Options, Profile, Switches, UnknownProfile};
 use crate::memory::{Witness, attend};
 use crate::regs::{Direction, MAX_CHANNELS};
 use card::Card;
-use faults::{Injection, UnknownChannel};
+use faults::{Injection, Kind, UnknownChannel};
 use logic::Logic;
 use server::Service;
 use slot::Slot;
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, mpsc};
 use std::{fmt, io};
@@ -102,6 +103,9 @@ pub enum Error {
     /// The image is of another PCI function.
     #[error("an image keeps the function: its profile, and whether it can be reset; start another card")]
     OtherFunction,
+    /// The plan of faults names a channel that the card does not have.
+    #[error("the plan of faults: {0}")]
+    Faults(#[from] UnknownChannel),
     /// No thread could be started.
     #[error("cannot start the card's threads")]
     Threads(#[source] io::Error),
@@ -136,6 +140,7 @@ impl EmulatedCard {
                 _ => Error::Socket { path, source },
             }
         })?;
+        slot.card().leave_by(service.leave());
         let card = Self { service: Some(service), slot };
         attend(&card.socket().display().to_string(), &card.witness());
         Ok(card)
@@ -151,21 +156,27 @@ impl EmulatedCard {
     /// # Errors
     ///
     /// The card has no such channel.
-    pub fn inject(&self, injection: Injection) -> Result<(), UnknownChannel> {
-        let card = self.slot.card();
-        let channel = |id| {
-            let mut channels = card.channels().iter();
-            channels.find(|channel| channel.id == id).ok_or(UnknownChannel(id))
-        };
-        match injection {
-            Injection::Fetch(id, with) => channel(id)?.faults.fail_fetch(with),
-            Injection::HostRead(index, with) => {
-                channel(ChannelId { direction: Direction::H2C, index })?.faults.fail_host_read(with);
+    pub fn inject(&self, injection: impl Into<Injection>) -> Result<(), UnknownChannel> {
+        let (card, injection) = (self.slot.card(), injection.into());
+        if let Some(id) = injection.on
+            && !card.channels().iter().any(|channel| channel.id == id)
+        {
+            return Err(UnknownChannel(id));
+        }
+        // Nobody may come near a card whose link is down: these wait for no access.
+        match injection.fault {
+            fault @ (Kind::LinkDown | Kind::LinkUp | Kind::ProcessGone) if injection.after == 0 => {
+                card.shared.faults.note(fault);
+                card.suffer(fault);
             }
-            Injection::LinkDown => card.set_link(false),
-            Injection::LinkUp => card.set_link(true),
+            _ => card.shared.faults.add(injection),
         }
         Ok(())
+    }
+
+    /// How often each fault struck, by [name](faults::Kind::name), since the card was made or its image loaded.
+    pub fn struck(&self) -> BTreeMap<String, u64> {
+        self.slot.card().shared.faults.struck()
     }
 
     /// Replaces what is behind the function, as loading an image into the FPGA does where its link stays up: channels, switches
@@ -212,7 +223,12 @@ fn check_channels(options: &Options) -> Result<(), Error> {
     if h2c.max(c2h) > MAX_CHANNELS {
         return Err(Error::Channels { h2c, c2h });
     }
-    Ok(())
+    let count = |direction| if direction == Direction::H2C { h2c } else { c2h };
+    let mut named = options.faults.faults.iter().filter_map(|injection| injection.on);
+    match named.find(|id| id.index >= count(id.direction)) {
+        Some(id) => Err(UnknownChannel(id).into()),
+        None => Ok(()),
+    }
 }
 
 impl fmt::Debug for EmulatedCard {

@@ -1,5 +1,6 @@
 //! What a card is made of, and how it decides what no manual decides.
 
+use super::faults::Plan;
 use crate::regs::MAX_CHANNELS;
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -71,6 +72,8 @@ pub struct Options {
     /// all further transactions end at once, likewise (AWS "Shell Interface Specification"; which response XDMA sees is
     /// unverified). AWS' shell of F1 waits 5 s. Default `None`: the engine waits for ever, as without a shell.
     pub axi_timeout: Option<Duration>,
+    /// What goes wrong. Default: nothing.
+    pub faults: Plan,
 }
 
 impl Default for Options {
@@ -86,6 +89,7 @@ impl Default for Options {
             stream: false,
             latency: Latency::default(),
             axi_timeout: None,
+            faults: Plan::default(),
         }
     }
 }

@@ -42,7 +42,7 @@ impl Card {
     /// A read of any width. All ones is the answer to what the core does not support.
     pub(super) fn xdma_read(&self, offset: u64, data: &mut [u8]) {
         add(&self.shared.log.count.register_reads, 1);
-        if !self.supported(offset, data.len()) {
+        if !self.supported(offset, data.len()) || self.shared.faults.all_ones() {
             data.fill(0xff);
             return;
         }
@@ -190,8 +190,12 @@ impl Channel {
         match offset {
             IDENTIFIER => Identifier::new(Target::channel(self.id.direction), self.id.index, self.stream).0,
             chan::CONTROL => regs.control,
-            chan::STATUS => self.status(&regs),
+            chan::STATUS => {
+                self.distort_status(&mut regs);
+                self.status(&regs)
+            }
             chan::STATUS_RC => {
+                self.distort_status(&mut regs);
                 let status = self.status(&regs);
                 regs.status = 0;
                 self.update_irq(&regs);

@@ -86,6 +86,12 @@ impl Service {
         Ok(())
     }
 
+    /// What ends the service, as if its process had died.
+    pub fn leave(&self) -> Box<dyn Fn() + Send + Sync> {
+        let doors = Arc::clone(&self.doors);
+        Box::new(move || doors.stop())
+    }
+
     pub fn path(&self) -> &Path {
         &self.path
     }

@@ -5,6 +5,7 @@
 
 use super::channel::Channel;
 use super::engine::{Engine, Step, is_fixed};
+use super::faults::{Kind, Occasion};
 use super::guest::Access;
 use super::log::{Purpose, Refusal, add};
 use super::logic::{Answer, Burst};
@@ -187,10 +188,11 @@ impl Transfer {
 
     /// Moves pieces through one view of host memory.
     fn window(&mut self, engine: &mut Engine, channel: &Channel) -> Run {
-        if channel.is_h2c()
-            && let Some(error) = channel.faults.host_read.take()
-        {
-            return (0, Outcome::Error(error));
+        let occasion = if channel.is_h2c() { Occasion::HostRead } else { Occasion::HostWrite };
+        match channel.strike(occasion) {
+            Some(Kind::HostRead(with)) => return (0, Outcome::Error(with.of_host_read())),
+            Some(Kind::HostWriteDropped) => return self.vanish(engine, channel),
+            _ => {}
         }
         let access = if channel.is_h2c() { Access::Read } else { Access::Write };
         let host = self.host(channel);
@@ -244,6 +246,9 @@ impl Transfer {
         if self.times_out(channel, ahead, data) {
             return (data.len() as u64, Outcome::Moved);
         }
+        if let Some(run) = self.goes_wrong(channel, data.len() as u64) {
+            return run;
+        }
         let logic = &channel.shared.logic;
         let (index, card) = (channel.id.index, self.card(channel, ahead));
         let at_end = ahead + data.len() as u64 == self.left();
@@ -267,6 +272,25 @@ impl Transfer {
                 (n.min(data.len()) as u64, outcome)
             }
             _ => (0, Outcome::Wait),
+        }
+    }
+
+    /// What a fault makes of a burst of `len` bytes.
+    fn goes_wrong(&self, channel: &Channel, len: u64) -> Option<Run> {
+        if channel.hangs() {
+            return Some((0, Outcome::Wait));
+        }
+        if channel.is_h2c() && channel.strike(Occasion::BurstWrite).is_some() {
+            return Some((len, Outcome::Moved));
+        }
+        match channel.strike(Occasion::Burst)? {
+            Kind::AxiDecodeError => Some((0, Outcome::Error(error(channel, Answer::DecodeError)?))),
+            Kind::AxiSlaveError => Some((0, Outcome::Error(error(channel, Answer::SlaveError)?))),
+            Kind::AxiHang(lasting) => {
+                channel.hang(lasting.until());
+                Some((0, Outcome::Wait))
+            }
+            _ => None,
         }
     }
 
@@ -296,6 +320,11 @@ impl Transfer {
         if channel.is_h2c() {
             return (0, Outcome::Error(Status::READ_ERROR_0));
         }
+        self.vanish(engine, channel)
+    }
+
+    /// Takes a piece from the logic that reaches no host memory.
+    fn vanish(&mut self, engine: &mut Engine, channel: &Channel) -> Run {
         let piece = self.piece(channel, 0).min(PAGE) as usize;
         self.offer(channel, 0, &VolatileSlice::from(&mut engine.page[..piece]))
     }

@@ -4,8 +4,8 @@ use crate::fabric::HANGS;
 use crate::host::{COMPLETED, STOP};
 use crate::rig::{Channel, DATA, LIST, Piece, Rig, both_times, c2h, h2c, pieces, synchronous};
 use std::time::{Duration, Instant};
-use xdma::emulator::faults::{BadCompletion, Injection};
-use xdma::emulator::{ChannelId, Options, Profile, Switches};
+use xdma::emulator::faults::{BadCompletion, Injection, Kind};
+use xdma::emulator::{Options, Profile, Switches};
 use xdma::regs::Direction;
 
 /// Every `ie_*` bit: H2C has write errors, C2H has none.
@@ -27,7 +27,7 @@ const COMPLETIONS: [(BadCompletion, u32, u32); 5] = [
 
 fn fetch(channel: Channel, with: BadCompletion) -> Injection {
     let direction = if channel.to_card { Direction::H2C } else { Direction::C2H };
-    Injection::Fetch(ChannelId { direction, index: channel.number }, with)
+    Kind::Fetch(with).on(direction, channel.number)
 }
 
 /// Runs three descriptors, the third of which meets the fault; returns status and count. The list is fetched one
@@ -97,7 +97,8 @@ fn an_h2c_read_of_the_host_that_ends_badly() {
     for options in both_times() {
         for (with, _, bit) in COMPLETIONS {
             let (mut rig, channel) = (Rig::new(options.clone()), h2c(1));
-            let outcome = third(&mut rig, channel, all_ie(channel) | 1, Injection::HostRead(1, with));
+            let outcome =
+                third(&mut rig, channel, all_ie(channel) | 1, Kind::HostRead(with).on(Direction::H2C, 1));
             assert_eq!(outcome, (bit, 2), "{with:?}");
             rig.stop(channel);
             works(&mut rig, channel, u64::from(bit));
@@ -112,7 +113,7 @@ fn an_h2c_read_of_the_host_that_ends_badly_is_unseen_without_its_bits() {
         for (with, ..) in COMPLETIONS {
             let switches = Switches { unlogged_errors_stop, ..Switches::default() };
             let mut rig = Rig::new(Options { switches, ..synchronous() });
-            let outcome = third(&mut rig, h2c(1), 1, Injection::HostRead(1, with));
+            let outcome = third(&mut rig, h2c(1), 1, Kind::HostRead(with).on(Direction::H2C, 1));
             assert_eq!(outcome, (0, count), "{with:?}");
         }
     }
@@ -123,7 +124,7 @@ fn an_h2c_read_of_the_host_that_ends_badly_is_unseen_without_its_bits() {
 fn a_fault_is_one_channels() {
     let mut rig = Rig::new(synchronous());
     rig.card.inject(fetch(h2c(3), BadCompletion::Poisoned)).unwrap();
-    rig.card.inject(Injection::HostRead(3, BadCompletion::Parity)).unwrap();
+    rig.card.inject(Kind::HostRead(BadCompletion::Parity).on(Direction::H2C, 3)).unwrap();
     for channel in [h2c(0), c2h(3)] {
         works(&mut rig, channel, 3);
     }
@@ -133,7 +134,7 @@ fn a_fault_is_one_channels() {
         assert_eq!((rig.read(0x340), rig.read(0x348)), (status, 0));
     }
     works(&mut rig, h2c(3), 5);
-    assert!(rig.card.inject(Injection::HostRead(4, BadCompletion::Parity)).is_err());
+    assert!(rig.card.inject(Kind::HostRead(BadCompletion::Parity).on(Direction::H2C, 4)).is_err());
 }
 
 /// A C2H list without end that writes to [`DATA`].
@@ -172,12 +173,12 @@ fn a_link_that_goes_down_and_comes_back() {
         }
         rig.write(0x2004, 0xff);
         rig.bar_write(0, 0x500, 1);
-        rig.card.inject(Injection::LinkDown).unwrap();
+        rig.card.inject(Kind::LinkDown).unwrap();
         is_gone(&mut rig);
         rig.host.write(DATA, &[0; 64]);
         std::thread::sleep(Duration::from_millis(20));
         assert_eq!(rig.host.read(DATA, 64), [0; 64], "DMA has stopped");
-        rig.card.inject(Injection::LinkUp).unwrap();
+        rig.card.inject(Kind::LinkUp).unwrap();
         assert_eq!(rig.config32(0x00), 0xf001_1d0f);
         assert_eq!(rig.config16(0x04) & 0x6, 0, "neither memory space nor bus mastering");
         assert_eq!((rig.read(0x1000), rig.read(0x1004)), (0x1fc1_0006, 0));
@@ -201,9 +202,9 @@ fn a_link_that_goes_down_under_a_busy_engine() {
             rig.host.put(LIST, piece.descriptor(&rig.host, channel(), STOP, 0, 0));
             rig.go(channel(), LIST, 0, all_ie(channel()));
             assert_eq!(rig.read(channel().base + 0x40), 1);
-            rig.card.inject(Injection::LinkDown).unwrap();
+            rig.card.inject(Kind::LinkDown).unwrap();
             assert_eq!(rig.read(channel().base + 0x40), !0);
-            rig.card.inject(Injection::LinkUp).unwrap();
+            rig.card.inject(Kind::LinkUp).unwrap();
             assert_eq!(rig.read(channel().base + 0x40), 0);
             rig.config_write(0x04, &0x0006u16.to_le_bytes());
             works(&mut rig, channel(), 9);
@@ -215,10 +216,10 @@ fn a_link_that_goes_down_under_a_busy_engine() {
 #[test]
 fn a_client_that_comes_while_the_link_is_down() {
     let mut rig = Rig::new(Options { profile: Profile::Alveo, ..synchronous() });
-    rig.card.inject(Injection::LinkDown).unwrap();
+    rig.card.inject(Kind::LinkDown).unwrap();
     rig.reconnect();
     assert_eq!((rig.config32(0x00), rig.read(0x2000)), (!0, !0));
-    rig.card.inject(Injection::LinkUp).unwrap();
+    rig.card.inject(Kind::LinkUp).unwrap();
     assert_eq!((rig.config32(0x00), rig.read(0x2000)), (0x903f_10ee, 0x1fc2_0006));
 }
 

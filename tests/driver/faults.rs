@@ -3,9 +3,9 @@
 use crate::support::{Bench, LIMIT, pattern};
 use std::time::{Duration, Instant};
 use xdma::card::{Card, CardError, CardOptions};
-use xdma::emulator::faults::{BadCompletion, Injection};
+use xdma::emulator::Options;
+use xdma::emulator::faults::{BadCompletion, Kind};
 use xdma::emulator::logic::{Design, MsmOptions as Model};
-use xdma::emulator::{ChannelId, Options};
 use xdma::engine::{Channel, ChannelOptions, EngineError, Ring};
 use xdma::memory::Buffer;
 use xdma::msm::{Msm, MsmError, MsmOptions, Points, ScalarForm, Scalars};
@@ -74,7 +74,7 @@ fn bad_completions_of_fetches() {
         let mut pair = Pair::new(&bench.open(), ring);
         pair.works(0);
         for (seed, (with, text, _)) in (1..).zip(COMPLETIONS) {
-            let fetch = |direction| Injection::Fetch(ChannelId { direction, index: 0 }, with);
+            let fetch = |direction| Kind::Fetch(with).on(direction, 0);
             bench.inject(fetch(Direction::H2C));
             failed(&pair.send(), text);
             failed(&pair.send(), text);
@@ -93,7 +93,7 @@ fn bad_completions_of_host_reads() {
         let bench = Bench::memory(Options::default());
         let mut pair = Pair::new(&bench.open(), ring);
         for (seed, (with, _, text)) in (1..).zip(COMPLETIONS) {
-            bench.inject(Injection::HostRead(0, with));
+            bench.inject(Kind::HostRead(with).on(Direction::H2C, 0));
             failed(&pair.send(), text);
             pair.h2c.recover().unwrap();
             pair.works(seed);
@@ -120,7 +120,7 @@ fn a_link_that_goes_down_and_comes_back() {
         let mut pair = Pair::new(&card, ring);
         pair.works(1);
         let start = Instant::now();
-        bench.inject(Injection::LinkDown);
+        bench.inject(Kind::LinkDown);
         is_gone(pair.h2c.transfer(&pair.source, 0..LEN, 0, LIMIT));
         is_gone(pair.c2h.transfer(&pair.sink, 0..LEN, 0, LIMIT));
         is_gone(pair.h2c.check());
@@ -137,7 +137,7 @@ fn a_link_that_goes_down_and_comes_back() {
         drop((pair.source, pair.sink));
         assert!(matches!(open(&bench), Err(CardError::Gone { .. })));
         assert!(start.elapsed() < LIMIT, "{:?}", start.elapsed());
-        bench.inject(Injection::LinkUp);
+        bench.inject(Kind::LinkUp);
         Pair::new(&open(&bench).unwrap(), ring).works(2);
     }
 }
@@ -151,7 +151,7 @@ fn a_link_that_goes_down_under_transfers() {
         std::thread::scope(|scope| {
             scope.spawn(|| {
                 std::thread::sleep(Duration::from_millis(3 + round as u64));
-                bench.inject(Injection::LinkDown);
+                bench.inject(Kind::LinkDown);
             });
             let error = loop {
                 if let Err(error) = pair.h2c.transfer(&pair.source, 0..LEN, 0, LIMIT) {
@@ -161,7 +161,7 @@ fn a_link_that_goes_down_under_transfers() {
             assert!(matches!(error, EngineError::Gone { .. }), "{error}");
         });
         drop(pair);
-        bench.inject(Injection::LinkUp);
+        bench.inject(Kind::LinkUp);
     }
     Pair::new(&open(&bench).unwrap(), Ring::Credits).works(3);
 }
@@ -184,7 +184,7 @@ fn a_link_that_goes_down_under_an_msm() {
             assert!(msm.poll(ticket.unwrap()).unwrap().is_none(), "only now the result is fetched");
             std::thread::sleep(Duration::from_millis(50));
         }
-        bench.inject(Injection::LinkDown);
+        bench.inject(Kind::LinkDown);
         let start = Instant::now();
         let ended = match ticket {
             Some(ticket) => msm.wait(ticket, LIMIT).map(drop),
@@ -195,7 +195,7 @@ fn a_link_that_goes_down_under_an_msm() {
         assert!(gone, "{error}");
         assert!(start.elapsed() < LIMIT / 2, "{:?}", start.elapsed());
         drop((msm, job, points, scalars, card));
-        bench.inject(Injection::LinkUp);
+        bench.inject(Kind::LinkUp);
     }
     Msm::open(&bench.open(), MsmOptions::default()).unwrap();
 }
@@ -228,8 +228,7 @@ fn a_result_that_cannot_be_fetched_is_an_error_at_once() {
     let points = Points::allocate(&card, 2).unwrap();
     let scalars = Scalars::allocate(&card, 2, ScalarForm::Canonical).unwrap();
     let job = msm.prepare(&points, &scalars).unwrap();
-    let channel = ChannelId { direction: Direction::C2H, index: 0 };
-    bench.inject(Injection::Fetch(channel, BadCompletion::CompleterAbort));
+    bench.inject(Kind::Fetch(BadCompletion::CompleterAbort).on(Direction::C2H, 0));
     let (ticket, begin) = (msm.submit(&job).unwrap(), Instant::now());
     let error = msm.wait(ticket, LIMIT).unwrap_err();
     assert!(matches!(error, MsmError::Engine(EngineError::Failed { .. })), "{error}");

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 use xdma::card::{Card, CardError, CardName, CardOptions};
 use xdma::emulator::control::{Client, Log, Request};
-use xdma::emulator::faults::Injection;
+use xdma::emulator::faults::{Injection, Kind};
 use xdma::emulator::logic::Design;
 use xdma::emulator::{EmulatedCard, Options, Profile};
 use xdma::memory::{Witness, attend};
@@ -50,7 +50,7 @@ impl Bench {
         let Options { profile, function_reset, .. } = control.options().expect("the card answers");
         let options = Box::new(Options { profile, function_reset, ..options });
         // A test that failed may have left it down.
-        control.ask(Request::Inject(Injection::LinkUp)).expect("the card has a link");
+        control.ask(Request::Inject(Kind::LinkUp.into())).expect("the card has a link");
         control.ask(Request::Load { options, design }).expect("the card takes an image");
         let name: CardName =
             std::env::var("XDMA_CARD").expect("the card is named").parse().expect("that is a card");
@@ -106,7 +106,8 @@ impl Bench {
         }
     }
 
-    pub fn inject(&self, injection: Injection) {
+    pub fn inject(&self, injection: impl Into<Injection>) {
+        let injection = injection.into();
         match &self.place {
             Place::Here(card) => card.inject(injection).expect("the card has this channel"),
             Place::There { control, .. } => {
@@ -119,7 +120,8 @@ impl Bench {
     pub fn log(&self) -> Log {
         match &self.place {
             Place::Here(card) => {
-                Log { violations: card.violations(), faults: card.faults(), counters: card.counters() }
+                let (violations, faults) = (card.violations(), card.faults());
+                Log { violations, faults, counters: card.counters(), struck: card.struck() }
             }
             Place::There { control, .. } => lock(control).log().expect("the card answers"),
         }

@@ -8,9 +8,9 @@ use std::time::Duration;
 use tempfile::TempDir;
 use xdma::card::{Card, CardOptions};
 use xdma::emulator::control::{Answer, Client, Control, Request};
-use xdma::emulator::faults::{BadCompletion, Injection};
+use xdma::emulator::faults::{BadCompletion, Kind};
 use xdma::emulator::logic::{Design, MsmOptions};
-use xdma::emulator::{ChannelId, EmulatedCard, Options, Profile, Switches};
+use xdma::emulator::{EmulatedCard, Options, Profile, Switches};
 use xdma::msm::Msm;
 use xdma::regs::Direction;
 
@@ -83,11 +83,11 @@ fn faults_are_caused_and_reported() {
     let (card, mut client) = (bench.open(), bench.client());
     let mut h2c = card.h2c(1).unwrap();
     let source = card.allocate(64, Direction::H2C).unwrap();
-    let channel = |index| ChannelId { direction: Direction::H2C, index };
-    client.ask(Request::Inject(Injection::Fetch(channel(1), BadCompletion::Poisoned))).unwrap();
+    client.ask(Request::Inject(Kind::Fetch(BadCompletion::Poisoned).on(Direction::H2C, 1))).unwrap();
     let error = h2c.transfer(&source, 0..64, 0, LIMIT).unwrap_err();
     assert!(error.to_string().contains("poisoned"), "{error}");
-    let error = client.ask(Request::Inject(Injection::Fetch(channel(9), BadCompletion::Parity))).unwrap_err();
+    let error =
+        client.ask(Request::Inject(Kind::Fetch(BadCompletion::Parity).on(Direction::H2C, 9))).unwrap_err();
     assert_eq!(error.to_string(), "the card has no channel H2C 9");
     let log = client.log().unwrap();
     assert!(log.violations.is_empty() && log.faults.is_empty());
@@ -128,7 +128,7 @@ fn the_next_client_is_served_when_one_is_gone_and_the_socket_ends_with_the_contr
     let bench = Bench::new();
     for _ in 0..2 {
         let mut client = bench.client();
-        assert!(matches!(client.ask(Request::Inject(Injection::LinkUp)).unwrap(), Answer::Done));
+        assert!(matches!(client.ask(Request::Inject(Kind::LinkUp.into())).unwrap(), Answer::Done));
     }
     let mut client = bench.client();
     client.log().unwrap();

@@ -5,9 +5,9 @@ use crate::plan::{PAIRS, Plan, REGION, Side, Step, ring};
 use crate::shadow::Shadow;
 use std::sync::Arc;
 use xdma::card::{Card, CardOptions};
-use xdma::emulator::faults::Injection;
+use xdma::emulator::faults::{Injection, Kind};
 use xdma::emulator::logic::Memory;
-use xdma::emulator::{ChannelId, EmulatedCard, Options};
+use xdma::emulator::{EmulatedCard, Options};
 use xdma::engine::Ring;
 use xdma::regs::Direction;
 
@@ -112,9 +112,11 @@ impl World {
             Step::Check { pair } => self.check(pair),
             Step::Fetch { pair, side, with } => {
                 let direction = if side == Side::H2C { Direction::H2C } else { Direction::C2H };
-                self.cause(pair, side, Injection::Fetch(ChannelId { direction, index: pair }, with))
+                self.cause(pair, side, Kind::Fetch(with).on(direction, pair))
             }
-            Step::HostRead { pair, with } => self.cause(pair, Side::H2C, Injection::HostRead(pair, with)),
+            Step::HostRead { pair, with } => {
+                self.cause(pair, Side::H2C, Kind::HostRead(with).on(Direction::H2C, pair))
+            }
             Step::Link => self.link(),
         }
     }
@@ -148,14 +150,14 @@ impl World {
 
     /// All is lost but what the card's memory holds.
     fn link(&mut self) -> Check {
-        self.emulated.inject(Injection::LinkDown).map_err(|error| error.to_string())?;
+        self.emulated.inject(Kind::LinkDown).map_err(|error| error.to_string())?;
         let armed: Vec<_> = self.lanes.iter().map(|[h2c, c2h]| [h2c.armed, c2h.armed]).collect();
         for ([h2c, _], region) in self.lanes.iter().zip(&mut self.regions) {
             h2c.gone(region);
         }
         self.lanes.clear();
         self.card = None;
-        self.emulated.inject(Injection::LinkUp).map_err(|error| error.to_string())?;
+        self.emulated.inject(Kind::LinkUp).map_err(|error| error.to_string())?;
         let card = open(&self.emulated)?;
         self.lanes = lanes(&card, self.ring)?;
         self.card = Some(card);

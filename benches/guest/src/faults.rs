@@ -41,7 +41,9 @@ fn error_write_back(control: &mut Control, open: Open) -> Result<()> {
     let buffer = card.allocate(4096, Direction::H2C)?;
     let options = ChannelOptions { ring: Some(Ring::Chain), ..ChannelOptions::default() };
     let mut h2c = card.channel(Direction::H2C, 0, options)?;
-    control.inject(json!({ "Fetch": [{ "direction": "H2C", "index": 0 }, "UnsupportedRequest"] }))?;
+    control.inject(
+        json!({ "fault": { "Fetch": "UnsupportedRequest" }, "on": { "direction": "H2C", "index": 0 } }),
+    )?;
     let ticket = h2c.submit(&buffer, 0..4096, 0)?;
     match h2c.poll(ticket) {
         Err(EngineError::Failed { snapshot }) if snapshot.write_back >> 31 == 1 => {}
@@ -55,11 +57,11 @@ fn error_write_back(control: &mut Control, open: Open) -> Result<()> {
 fn all_ones(control: &mut Control, open: Open) -> Result<()> {
     let card = open()?;
     let (mut h2c, buffer) = (card.h2c(0)?, card.allocate(4096, Direction::H2C)?);
-    control.inject(json!("LinkDown"))?;
+    control.inject(json!({ "fault": "LinkDown" }))?;
     let ended = h2c.submit(&buffer, 0..4096, 0).and_then(|ticket| h2c.wait(ticket, crate::count::LIMIT));
     match ended {
         Err(EngineError::Gone { .. }) => {}
         other => bail!("a transfer to a card that is gone ended with {other:?}"),
     }
-    control.inject(json!("LinkUp"))
+    control.inject(json!({ "fault": "LinkUp" }))
 }

@@ -8,6 +8,7 @@ use serde_json::json;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, mpsc};
 use xdma::emulator::control::Control;
+use xdma::emulator::faults::Plan;
 use xdma::emulator::{EmulatedCard, Options, Profile};
 
 #[derive(Args)]
@@ -33,6 +34,12 @@ pub struct Emulate {
     /// Finish what a register write starts before the write is answered.
     #[arg(long)]
     synchronous: bool,
+    /// What goes wrong: a plan (see the documentation of `xdma::emulator::faults`).
+    #[arg(long, value_name = "PLAN.toml", conflicts_with = "chaos")]
+    faults: Option<PathBuf>,
+    /// What goes wrong, drawn from a seed. The plan is printed, for `--faults`.
+    #[arg(long, value_name = "SEED")]
+    chaos: Option<u64>,
 }
 
 impl Emulate {
@@ -49,6 +56,7 @@ impl Emulate {
             seed: self.seed,
             synchronous: self.synchronous,
             stream: self.logic.is_stream(),
+            faults: self.plan()?,
             ..Options::default()
         };
         let card = Arc::new(EmulatedCard::start_at(options, self.logic.build(), &self.socket)?);
@@ -59,10 +67,29 @@ impl Emulate {
         let _control = control.transpose()?;
         output::line(&self.describe(card.socket(), json));
         wait.recv().context("the signal handler is gone")?;
+        for (fault, times) in card.struck() {
+            eprintln!("{fault} struck {times} times");
+        }
         for violation in card.violations() {
             eprintln!("a client broke a rule: {violation}");
         }
         Ok(())
+    }
+
+    fn plan(&self) -> Result<Plan> {
+        match (&self.faults, self.chaos) {
+            (Some(path), _) => {
+                let text = std::fs::read_to_string(path)
+                    .with_context(|| format!("no plan in {}", path.display()))?;
+                toml::from_str(&text).with_context(|| format!("{} is no plan of faults", path.display()))
+            }
+            (None, Some(seed)) => {
+                let plan = Plan::chaos(seed);
+                eprint!("# the plan of seed {seed}\n{}", toml::to_string(&plan)?);
+                Ok(plan)
+            }
+            (None, None) => Ok(Plan::default()),
+        }
     }
 
     fn describe(&self, socket: &Path, json: bool) -> String {

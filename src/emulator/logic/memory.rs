@@ -172,6 +172,14 @@ impl Logic for Memory {
         lock(&self.registers).fill([0; REGISTERS]);
         self.drive_user_irqs(0);
     }
+
+    fn clear(&self) {
+        let zeros = [0_u8; BEAT * BEAT];
+        for mapping in self.chunks.iter().filter_map(|chunk| chunk.get()?.as_ref()) {
+            let page = |at| mapping.slice(at, zeros.len());
+            (0..CHUNK as usize).step_by(zeros.len()).for_each(|at| page(at).copy_from(&zeros));
+        }
+    }
 }
 
 impl Answer {

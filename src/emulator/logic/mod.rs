@@ -125,4 +125,8 @@ pub trait Logic: Send + Sync {
 
     /// The card's reset. Memory behind the AXI port keeps its content.
     fn reset(&self);
+
+    /// Memory behind the AXI port loses its content, as on a card whose memory controller is reset with it. A logic without memory
+    /// has nothing to lose.
+    fn clear(&self) {}
 }
