@@ -117,6 +117,7 @@ impl Plain {
             channel: 0,
             idle_limit: xdma::engine::IDLE_LIMIT,
             recall: Default::default(),
+            notice: Default::default(),
             lease: Box::new(()),
         };
         let options = ChannelOptions { ring: Some(ring), ..ChannelOptions::default() };

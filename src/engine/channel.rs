@@ -58,8 +58,19 @@ pub struct Place {
     pub idle_limit: Duration,
     /// Set once the kernel wants the card back.
     pub recall: Arc<AtomicBool>,
+    /// What the card and its channels tell each other.
+    pub notice: Arc<Notice>,
     /// Dropped when the channel is closed.
     pub lease: Box<dyn Any + Send>,
+}
+
+/// What a card and its channels tell each other.
+#[derive(Debug, Default)]
+pub struct Notice {
+    /// How often the card was reset or brought back under its channels: each of them has to be recovered then.
+    pub resets: AtomicU64,
+    /// An engine did not become idle: whoever closes the card need not wait for it again.
+    pub hung: AtomicBool,
 }
 
 /// Names a submitted transfer or run. It is a number: losing it loses nothing.
@@ -109,6 +120,11 @@ pub struct Channel {
     pub(super) process: Process,
     pub(super) idle_limit: Duration,
     pub(super) recall: Arc<AtomicBool>,
+    pub(super) notice: Arc<Notice>,
+    /// Resets of the card that the channel knows of.
+    pub(super) resets: u64,
+    /// The engine did not become idle when it was last stopped.
+    pub(super) hung: bool,
     pub(super) scratch: Transfers,
     pub(super) id: u64,
     pub(super) stats: Stats,
@@ -132,7 +148,8 @@ impl Channel {
     /// There is no such channel, it is a stream, it does not become idle, or it has no credits and they were demanded.
     pub fn open(place: Place, options: ChannelOptions) -> Result<Self, EngineError> {
         static NEXT_ID: AtomicU64 = AtomicU64::new(0);
-        let Place { bar, space, words: area, direction, channel, idle_limit, recall, lease } = place;
+        let Place { bar, space, words: area, direction, channel, idle_limit, recall, notice, lease } = place;
+        let resets = notice.resets.load(Ordering::Acquire);
         let registers = Registers::new(bar, direction, channel)?;
         let identifier = registers.identifier()?;
         if !identifier.is(Target::channel(direction), channel) {
@@ -168,6 +185,9 @@ impl Channel {
             process: Process::this(),
             idle_limit,
             recall,
+            notice,
+            resets,
+            hung: false,
             scratch: Transfers::new(direction),
             id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
             stats: Stats::default(),

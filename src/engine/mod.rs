@@ -53,7 +53,7 @@ mod submit;
 mod tests;
 mod words;
 
-pub use channel::{Channel, ChannelOptions, IDLE_LIMIT, Place, Stats, Ticket};
+pub use channel::{Channel, ChannelOptions, IDLE_LIMIT, Notice, Place, Stats, Ticket};
 pub use error::{EngineError, Snapshot};
 pub use poll::Poll;
 pub use pool::{Pool, PoolTicket};

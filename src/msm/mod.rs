@@ -52,7 +52,7 @@ pub use plan::Job;
 
 use crate::bus::BusError;
 use crate::card::{Card, UserBar};
-use crate::engine::{Channel, ChannelOptions, Poll, Ring};
+use crate::engine::{Channel, ChannelOptions, EngineError, Poll, Ring};
 use crate::memory::Buffer;
 use crate::regs::{Direction, GONE, msm as regs};
 use running::{Running, Stage};
@@ -266,7 +266,7 @@ impl Msm {
             return self.known(ticket).map(|()| Poll::Ready);
         };
         match job.stage {
-            Stage::Streaming(stream) => Ok(self.h2c.poll(stream)?),
+            Stage::Streaming(stream) => self.h2c.poll(stream).map_err(|error| self.interrupted(error.into())),
             _ => Ok(Poll::Ready),
         }
     }
@@ -286,7 +286,7 @@ impl Msm {
             self.known(ticket)?;
             return Err(MsmError::NoResult);
         }
-        match self.advance()? {
+        match self.advance().map_err(|error| self.interrupted(error))? {
             Some((sequence, output)) if sequence == ticket.0 => Ok(Some(output)),
             Some((sequence, output)) => {
                 self.keep(sequence, output);
@@ -383,17 +383,35 @@ impl Msm {
         Ok(())
     }
 
+    /// What becomes of the oldest job with an error that ended it: how far it came is told, and the way is cleared for the next.
+    #[cold]
+    fn interrupted(&mut self, error: MsmError) -> MsmError {
+        let ends = matches!(error, MsmError::Engine(EngineError::Failed { .. }) | MsmError::Design(_));
+        let Some((label, pairs)) = self.running.front().filter(|_| ends).map(|job| (job.label, job.pairs))
+        else {
+            return error;
+        };
+        let Ok(fill) = self.fill() else { return error };
+        let taken = pairs.saturating_sub(fill.pairs_left);
+        // What the design says of itself explains what the channel says.
+        let error = if fill.errors.is_empty() { error } else { MsmError::Design(fill.errors) };
+        if let Err(error) = self.recover() {
+            tracing::warn!(%error, "the design could not be flushed after a job that failed");
+        }
+        MsmError::Interrupted { label, pairs, taken, chunks: taken / self.chunk(), source: Box::new(error) }
+    }
+
     /// Lets some time pass: on the streaming channel while data streams, which finds engine errors; asleep otherwise.
     fn pause(&mut self, ticket: JobTicket, begin: Instant, limit: Duration) -> Result<(), MsmError> {
         let job = self.running.iter().find(|job| job.sequence == ticket.0);
         let Some(Stage::Streaming(stream)) = job.map(|job| &job.stage) else {
             crate::bus::counts::system_call();
             std::thread::sleep((begin.elapsed() / 8).clamp(PAUSE[0], PAUSE[1]));
-            return self.design.check_alive(&self.user);
+            return self.design.check_alive(&self.user).map_err(|error| self.interrupted(error));
         };
         match self.h2c.wait(*stream, limit.saturating_sub(begin.elapsed())) {
-            Ok(()) | Err(crate::engine::EngineError::Deadline { .. }) => Ok(()),
-            Err(error) => Err(error.into()),
+            Ok(()) | Err(EngineError::Deadline { .. }) => Ok(()),
+            Err(error) => Err(self.interrupted(error.into())),
         }
     }
 
