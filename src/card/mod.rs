@@ -20,7 +20,7 @@ pub use report::{ChannelReport, Report};
 use crate::bus::vfio::{Mode, Vfio};
 use crate::bus::vfio_user::VfioUser;
 use crate::bus::{Bar, Bus, BusError};
-use crate::engine::{Channel, ChannelOptions, Event, IDLE_LIMIT, Place, WriteBackArea};
+use crate::engine::{Channel, ChannelOptions, Event, IDLE_LIMIT, Notice, Place, WriteBackArea};
 use crate::memory::order::Claims;
 use crate::memory::{
     Access, Buffer, DmaSpace, HugePages, MemoryError, Process, RegisterError, Registered, ToCard,
@@ -30,6 +30,7 @@ use identify::Layout;
 use interrupts::Vectors;
 use std::any::Any;
 use std::path::Path;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -84,6 +85,7 @@ struct Inner {
     /// Of the channels that were opened: they outlive them.
     words: Mutex<[Option<Arc<WriteBackArea>>; 2 * MAX_CHANNELS]>,
     as_found: bool,
+    notice: Arc<Notice>,
     /// One bit for each channel that is open: H2C in 3:0, C2H in 7:4.
     claims: Claims,
     /// Set up when somebody first asks for an interrupt.
@@ -161,6 +163,7 @@ impl Card {
             space,
             words,
             as_found,
+            notice: Arc::default(),
             claims,
             vectors,
             attached,
@@ -206,20 +209,9 @@ impl Card {
             false => None,
         };
         let (recall, words) = (self.inner.bus.recall(), self.inner.words(direction, channel)?);
-        Ok(Channel::open(
-            Place {
-                bar,
-                space,
-                words,
-                direction,
-                channel,
-                idle_limit: self.inner.idle_limit,
-                recall,
-                event,
-                lease,
-            },
-            options,
-        )?)
+        let (notice, idle_limit) = (self.inner.notice.clone(), self.inner.idle_limit);
+        let place = Place { bar, space, words, direction, channel, idle_limit, recall, event, notice, lease };
+        Ok(Channel::open(place, options)?)
     }
 
     fn check_taken_over(&self) -> Result<(), CardError> {
@@ -286,7 +278,8 @@ impl Card {
         Report::read(&*self.inner.bus, &*self.inner.registers, &self.inner.layout, &self.inner.space)
     }
 
-    /// Resets the function: every channel has to be recovered, the user logic set up and interrupts asked for again.
+    /// Resets the function, and brings it back as [`recover`](Self::recover) does: every channel has to be recovered, the user logic
+    /// set up and interrupts asked for again.
     ///
     /// # Errors
     ///
@@ -298,7 +291,24 @@ impl Card {
             quiesce::check_present(&*self.inner.registers)?;
             return Err(refused.into());
         }
-        take_over(&*self.inner.bus, &*self.inner.registers, self.inner.idle_limit)?;
+        self.recover()
+    }
+
+    /// Brings a card that is kept open back to use, after its link was down, after something else reset it, or when an engine hangs:
+    /// stops every engine, resets the function if one stays busy and there is a reset, and lets the card reach host memory again.
+    /// Transfers in flight are lost, on all channels: each is told so ([`EngineError::Reset`](crate::engine::EngineError::Reset))
+    /// when it is next waited for or checked, and stays halted until it is recovered.
+    ///
+    /// # Errors
+    ///
+    /// [`CardError::Gone`] while it is; [`CardError::Hung`] when an engine stays busy.
+    pub fn recover(&self) -> Result<(), CardError> {
+        self.check_taken_over()?;
+        let taken = take_over(&*self.inner.bus, &*self.inner.registers, self.inner.idle_limit);
+        // Last, so that a channel that was recovered meanwhile is told as well; and in any case, as engines were halted.
+        self.inner.notice.resets.fetch_add(1, Ordering::AcqRel);
+        taken?;
+        self.inner.notice.hung.store(false, Ordering::Release);
         let vectors = self.inner.vectors.lock().unwrap_or_else(PoisonError::into_inner);
         vectors.as_ref().map_or(Ok(()), |vectors| vectors.write_numbers(&*self.inner.registers))
     }
@@ -348,9 +358,12 @@ impl Drop for Inner {
         if self.as_found {
             return;
         }
-        let closed = quiesce::quiesce(&*self.bus, &*self.registers, self.idle_limit)
-            .and_then(|()| quiesce::set_bus_master(&*self.bus, false));
-        match closed {
+        // All channels are closed: what is busy now was waited for.
+        let hung = self.notice.hung.load(Ordering::Acquire);
+        let limit = if hung { Duration::ZERO } else { self.idle_limit };
+        let stopped = quiesce::quiesce(&*self.bus, &*self.registers, limit);
+        // An engine that hangs shall not reach memory either.
+        match stopped.and(quiesce::set_bus_master(&*self.bus, false)) {
             Ok(()) | Err(CardError::Gone { .. } | CardError::Bus(BusError::Gone { .. })) => {}
             Err(error) => tracing::error!(%error, "the card was closed and may still be busy"),
         }

@@ -246,7 +246,7 @@ impl Transfer {
         if self.times_out(channel, ahead, data) {
             return (data.len() as u64, Outcome::Moved);
         }
-        if let Some(run) = self.goes_wrong(channel, data.len() as u64) {
+        if let Some(run) = self.goes_wrong(channel, ahead, data.len() as u64) {
             return run;
         }
         let logic = &channel.shared.logic;
@@ -276,9 +276,13 @@ impl Transfer {
     }
 
     /// What a fault makes of a burst of `len` bytes.
-    fn goes_wrong(&self, channel: &Channel, len: u64) -> Option<Run> {
+    fn goes_wrong(&self, channel: &Channel, ahead: u64, len: u64) -> Option<Run> {
         if channel.hangs() {
             return Some((0, Outcome::Wait));
+        }
+        // One that the logic let wait is offered again, and is still the same.
+        if ahead == 0 && self.waits_since.is_some() {
+            return None;
         }
         if channel.is_h2c() && channel.strike(Occasion::BurstWrite).is_some() {
             return Some((len, Outcome::Moved));

@@ -70,8 +70,19 @@ pub struct Place {
     pub recall: Arc<AtomicBool>,
     /// What [`Wait::Hybrid`] and [`Wait::Interrupt`] sleep on.
     pub event: Option<Box<dyn Event>>,
+    /// What the card and its channels tell each other.
+    pub notice: Arc<Notice>,
     /// Dropped when the channel is closed.
     pub lease: Box<dyn Any + Send>,
+}
+
+/// What a card and its channels tell each other.
+#[derive(Debug, Default)]
+pub struct Notice {
+    /// How often the card was reset or brought back under its channels: each of them has to be recovered then.
+    pub resets: AtomicU64,
+    /// An engine did not become idle: whoever closes the card need not wait for it again.
+    pub hung: AtomicBool,
 }
 
 /// Names a submitted transfer or run. It is a number: losing it loses nothing.
@@ -124,6 +135,11 @@ pub struct Channel {
     pub(super) spin_limit: Duration,
     pub(super) idle_limit: Duration,
     pub(super) recall: Arc<AtomicBool>,
+    pub(super) notice: Arc<Notice>,
+    /// Resets of the card that the channel knows of.
+    pub(super) resets: u64,
+    /// The engine did not become idle when it was last stopped.
+    pub(super) hung: bool,
     pub(super) scratch: Transfers,
     pub(super) id: u64,
     pub(super) stats: Stats,
@@ -147,7 +163,9 @@ impl Channel {
     /// There is no such channel, it is a stream, it does not become idle, or it has no credits and they were demanded.
     pub fn open(place: Place, options: ChannelOptions) -> Result<Self, EngineError> {
         static NEXT_ID: AtomicU64 = AtomicU64::new(0);
-        let Place { bar, space, words: area, direction, channel, idle_limit, recall, event, lease } = place;
+        let Place { bar, space, words: area, direction, channel, idle_limit, recall, event, notice, lease } =
+            place;
+        let resets = notice.resets.load(Ordering::Acquire);
         let registers = Registers::new(bar, direction, channel)?;
         let identifier = registers.identifier()?;
         if !identifier.is(Target::channel(direction), channel) {
@@ -185,6 +203,9 @@ impl Channel {
             spin_limit: FIRST_SPIN,
             idle_limit,
             recall,
+            notice,
+            resets,
+            hung: false,
             scratch: Transfers::new(direction),
             id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
             stats: Stats::default(),

@@ -184,6 +184,11 @@ pub enum EngineError {
     /// The transfer was in flight when its channel was stopped.
     #[error("the transfer was abandoned: its channel was stopped before it finished")]
     Stopped,
+    /// The card was reset, or brought back after its link was down, under this channel.
+    #[error(
+        "the card was reset under this channel, and the transfer is lost; `recover` the channel, then submit it again"
+    )]
+    Reset,
     /// The kernel wants the card back: it is being unbound or removed.
     #[error(
         "the kernel wants the card back (it is being unbound or removed); close the card: drop its channels, memory and handles"

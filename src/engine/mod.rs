@@ -54,7 +54,7 @@ mod tests;
 mod wait;
 mod words;
 
-pub use channel::{Channel, ChannelOptions, IDLE_LIMIT, Place, Stats, Ticket};
+pub use channel::{Channel, ChannelOptions, IDLE_LIMIT, Notice, Place, Stats, Ticket};
 pub use error::{EngineError, Snapshot};
 pub use poll::Poll;
 pub use pool::{Pool, PoolTicket};

@@ -3,7 +3,8 @@
 use super::{Channel, EngineError, Ring};
 use crate::regs::channel::{Status, WriteBack};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{Ordering, fence};
+use std::time::Duration;
 
 /// How many failures are remembered for tickets that nobody asked about yet.
 const MAX_LOST: usize = 1024;
@@ -19,11 +20,48 @@ impl Channel {
     }
 
     fn stop_with(&mut self, help: &mut dyn FnMut() -> Result<(), EngineError>) -> Result<(), EngineError> {
-        self.registers.stop_with(self.idle_limit, help)?;
+        self.halt(self.idle_limit, help)?;
         self.take_finished()?;
-        self.abandon(EngineError::Stopped);
+        self.abandon(if self.was_reset() { EngineError::Reset } else { EngineError::Stopped });
         self.forget_list();
         Ok(())
+    }
+
+    /// Clears Run, and waits until the engine is idle. One that stayed busy was waited for once: nobody who only wants to get
+    /// rid of it waits again.
+    fn halt(
+        &mut self,
+        limit: Duration,
+        help: &mut dyn FnMut() -> Result<(), EngineError>,
+    ) -> Result<(), EngineError> {
+        let stopped = self.registers.stop_with(limit, help);
+        self.hung = matches!(stopped, Err(EngineError::Hung { .. }));
+        if self.hung {
+            self.notice.hung.store(true, Ordering::Release);
+        }
+        stopped
+    }
+
+    /// How long to wait for an engine that nobody wants to use again.
+    fn patience(&self) -> Duration {
+        if self.hung { Duration::ZERO } else { self.idle_limit }
+    }
+
+    /// Whether the card was reset since the channel was set up.
+    pub(super) fn was_reset(&self) -> bool {
+        self.notice.resets.load(Ordering::Acquire) != self.resets
+    }
+
+    /// The card was reset, and stopped all engines: what was in flight is lost.
+    #[cold]
+    pub(super) fn note_reset(&mut self) -> EngineError {
+        match self.stop() {
+            Ok(()) => {
+                self.failure = Some(EngineError::Reset);
+                EngineError::Reset
+            }
+            Err(error) => error,
+        }
     }
 
     /// Whether the kernel wants the card back.
@@ -35,7 +73,7 @@ impl Channel {
     /// Stops the engine, as the kernel wants the card back; what is in flight ends with [`EngineError::Recalled`].
     #[cold]
     pub(super) fn give_back(&mut self) -> Result<(), EngineError> {
-        self.registers.stop(self.idle_limit)?;
+        self.halt(self.patience(), &mut || Ok(()))?;
         self.take_finished()?;
         self.abandon(EngineError::Recalled);
         self.forget_list();
@@ -47,7 +85,7 @@ impl Channel {
     ///
     /// # Errors
     ///
-    /// As [`stop`](Self::stop).
+    /// As [`stop`](Self::stop); [`EngineError::Failed`] when an error stays in the status register.
     pub fn recover(&mut self) -> Result<(), EngineError> {
         self.recover_with(&mut || Ok(()))
     }
@@ -65,6 +103,11 @@ impl Channel {
         self.stop_with(help)?;
         if self.is_recalled() {
             return Err(EngineError::Recalled);
+        }
+        // Before the registers are written: of a reset that comes in between, the next check hears.
+        self.resets = self.notice.resets.load(Ordering::Acquire);
+        if self.registers.status()?.intersects(Status::errors(self.direction())) {
+            return Err(EngineError::Failed { snapshot: Arc::new(self.snapshot()?) });
         }
         self.set_up()?;
         self.failure = None;
@@ -86,15 +129,12 @@ impl Channel {
     pub(super) fn fail(&mut self, seen: Status) -> Result<EngineError, EngineError> {
         let mut snapshot = self.snapshot()?;
         snapshot.status |= seen & Status::errors(self.direction());
-        let new = u64::from(snapshot.completed.wrapping_sub(self.completed as u32));
+        let snapshot_count = snapshot.completed;
         let error = EngineError::Failed { snapshot: Arc::new(snapshot) };
         self.failure = Some(error.clone());
-        self.registers.stop(self.idle_limit)?;
-        if self.ring == Ring::Credits && new <= self.issued - self.completed {
-            // What was completed before the error is done; reading the count flushed its data to memory.
-            self.completed += new;
-            self.retire_completed();
-        }
+        self.halt(self.patience(), &mut || Ok(()))?;
+        // What was completed before the error is done.
+        self.take_count(snapshot_count);
         self.abandon(error.clone());
         self.forget_list();
         Ok(error)
@@ -103,7 +143,40 @@ impl Channel {
     /// Takes note of what finished before the engine was stopped.
     fn take_finished(&mut self) -> Result<(), EngineError> {
         let word = WriteBack(self.words[self.word].load());
-        if word.0 == self.last || word.is_error() { Ok(()) } else { self.take(word) }
+        if word.0 != self.last && !word.is_error() {
+            self.take(word)?;
+        }
+        self.take_uncounted()
+    }
+
+    /// Takes note of what the engine finished without a write-back that arrived; it is idle.
+    pub(super) fn take_uncounted(&mut self) -> Result<(), EngineError> {
+        if self.in_flight() > 0 {
+            let count = self.registers.completed()?;
+            self.take_count(count);
+        }
+        Ok(())
+    }
+
+    /// Takes note of a count that the engine's register had while it was idle. The same arithmetic as with a write-back: a count
+    /// of another run, of before a reset (0), or one that jumped further than what is outstanding, ends nothing.
+    fn take_count(&mut self, count: u32) {
+        // Without this, data that the card wrote before the count was read could be read from before it.
+        fence(Ordering::Acquire);
+        match self.ring {
+            Ring::Chain => {
+                if self.jobs.front().is_some_and(|job| job.end() == u64::from(count)) {
+                    self.retire();
+                }
+            }
+            Ring::Credits => {
+                let new = u64::from(count.wrapping_sub(self.completed as u32));
+                if new <= self.issued - self.completed {
+                    self.completed += new;
+                    self.retire_completed();
+                }
+            }
+        }
     }
 
     /// Ends all jobs with `error`; the engine is idle.
@@ -128,7 +201,7 @@ impl Channel {
             return Ok(());
         }
         self.word_area.leave(self.word);
-        match self.registers.stop(self.idle_limit) {
+        match self.halt(self.patience(), &mut || Ok(())) {
             Ok(()) => self.abandon(EngineError::Stopped),
             // A card that is gone cannot write any more: its bus takes the memory away.
             Err(EngineError::Gone { .. } | EngineError::Bus(_)) => self.abandon(EngineError::Stopped),

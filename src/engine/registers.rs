@@ -86,6 +86,11 @@ impl Registers {
         self.read(&self.sgdma, sgdma::CREDITS)
     }
 
+    /// Descriptors completed since Run was set. The answer pushes what the engine wrote before it to memory.
+    pub fn completed(&self) -> Result<u32, EngineError> {
+        self.read(&self.channel, COMPLETED_COUNT)
+    }
+
     /// Clears Run and waits until the engine is idle; the sticky status bits go to the snapshot, then away.
     pub fn stop(&self, limit: Duration) -> Result<(), EngineError> {
         self.stop_with(limit, &mut || Ok(()))
@@ -123,7 +128,7 @@ impl Registers {
             channel: self.index,
             status: self.status()?,
             control: Control::from_bits_retain(self.read(&self.channel, CONTROL)?),
-            completed: self.read(&self.channel, COMPLETED_COUNT)?,
+            completed: self.completed()?,
             write_back,
             list: u64::from(hi) << 32 | u64::from(lo),
             credits: self.credits()?,

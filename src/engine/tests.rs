@@ -32,8 +32,19 @@ impl Fake {
         let words = Arc::new(WriteBackArea::new(&space).unwrap());
         let (bar, lease, recall) = (self.clone(), Box::new(()), self.recall.clone());
         let (direction, idle_limit) = (Direction::H2C, Duration::from_millis(50));
-        let place =
-            Place { bar, space, words, direction, channel: 0, idle_limit, recall, event: None, lease };
+        let notice = Arc::default();
+        let place = Place {
+            bar,
+            space,
+            words,
+            direction,
+            channel: 0,
+            idle_limit,
+            recall,
+            event: None,
+            notice,
+            lease,
+        };
         Channel::open(place, ChannelOptions { ring: Some(ring), ..Default::default() }).unwrap()
     }
 
@@ -249,8 +260,19 @@ fn a_poll_reads_no_register_and_a_submission_writes_few() {
         let bar = Arc::new(Counting(fake.clone()));
         let (recall, lease) = (fake.recall.clone(), Box::new(()));
         let (direction, idle_limit) = (Direction::H2C, Duration::from_millis(50));
-        let place =
-            Place { bar, space, words, direction, channel: 0, idle_limit, recall, event: None, lease };
+        let notice = Arc::default();
+        let place = Place {
+            bar,
+            space,
+            words,
+            direction,
+            channel: 0,
+            idle_limit,
+            recall,
+            event: None,
+            notice,
+            lease,
+        };
         let options = ChannelOptions { ring: Some(ring), ..Default::default() };
         let mut channel = Channel::open(place, options).unwrap();
         let buffer = channel.space.allocate(64, Access::CardReads).unwrap();

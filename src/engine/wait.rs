@@ -184,6 +184,7 @@ impl Channel {
             }
             let Some(event) = &self.event else { return Err(EngineError::NoEvent) };
             event.sleep(left.min(SLEEP)).map_err(|error| EngineError::Sleep(error.into()))?;
+            self.check()?;
         }
     }
 

@@ -140,6 +140,23 @@ pub enum MsmError {
     /// The design reports errors.
     #[error("the design reports {0:?}: recover, and submit again")]
     Design(crate::regs::msm::Errors),
+    /// The job failed half-way. The design was flushed and the channels were recovered if that was possible: the next job finds
+    /// them empty, and jobs behind this one are [lost](Self::Lost).
+    #[error(
+        "job {label} stopped when the core had taken {taken} of {pairs} pairs, {chunks} whole chunks: submit it again. {source}"
+    )]
+    Interrupted {
+        /// The job's label.
+        label: u32,
+        /// Its pairs.
+        pairs: u32,
+        /// Pairs that the core had taken.
+        taken: u32,
+        /// Whole chunks among them, as [`Msm::prepare`](super::Msm::prepare) cuts jobs now.
+        chunks: u32,
+        /// Why it stopped.
+        source: Box<MsmError>,
+    },
     /// The job was in flight when the client recovered.
     #[error("the job was dropped by a recovery; submit it again")]
     Lost,

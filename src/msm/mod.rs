@@ -277,7 +277,7 @@ impl Msm {
             return self.known(ticket).map(|()| Poll::Ready);
         };
         match job.stage {
-            Stage::Streaming(stream) => Ok(self.h2c.poll(stream)?),
+            Stage::Streaming(stream) => self.h2c.poll(stream).map_err(|error| self.interrupted(error.into())),
             _ => Ok(Poll::Ready),
         }
     }
@@ -297,7 +297,7 @@ impl Msm {
             self.known(ticket)?;
             return Err(MsmError::NoResult);
         }
-        match self.advance()? {
+        match self.advance().map_err(|error| self.interrupted(error))? {
             Some((sequence, output)) if sequence == ticket.0 => Ok(Some(output)),
             Some((sequence, output)) => {
                 self.keep(sequence, output);
@@ -394,6 +394,24 @@ impl Msm {
         Ok(())
     }
 
+    /// What becomes of the oldest job with an error that ended it: how far it came is told, and the way is cleared for the next.
+    #[cold]
+    fn interrupted(&mut self, error: MsmError) -> MsmError {
+        let ends = matches!(error, MsmError::Engine(EngineError::Failed { .. }) | MsmError::Design(_));
+        let Some((label, pairs)) = self.running.front().filter(|_| ends).map(|job| (job.label, job.pairs))
+        else {
+            return error;
+        };
+        let Ok(fill) = self.fill() else { return error };
+        let taken = pairs.saturating_sub(fill.pairs_left);
+        // What the design says of itself explains what the channel says.
+        let error = if fill.errors.is_empty() { error } else { MsmError::Design(fill.errors) };
+        if let Err(error) = self.recover() {
+            tracing::warn!(%error, "the design could not be flushed after a job that failed");
+        }
+        MsmError::Interrupted { label, pairs, taken, chunks: taken / self.chunk(), source: Box::new(error) }
+    }
+
     /// Lets some time pass: on a channel that moves data, which finds engine errors; asleep otherwise.
     fn pause(&mut self, ticket: JobTicket, begin: Instant, limit: Duration) -> Result<(), MsmError> {
         // Only the oldest job can be fetching, and all others wait for it.
@@ -405,12 +423,12 @@ impl Msm {
             Some(&Stage::Fetching(fetch)) => self.c2h.wait(fetch, left),
             _ => {
                 self.rest(begin.elapsed())?;
-                return self.design.check_alive(&self.user);
+                return self.design.check_alive(&self.user).map_err(|error| self.interrupted(error));
             }
         };
         match waited {
             Ok(()) | Err(EngineError::Deadline { .. }) => Ok(()),
-            Err(error) => Err(error.into()),
+            Err(error) => Err(self.interrupted(error.into())),
         }
     }
 

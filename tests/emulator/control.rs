@@ -114,7 +114,7 @@ fn lines_are_json_and_half_a_line_is_passed_over() {
     let stream = UnixStream::connect(&bench.path).unwrap();
     let ask = |line: &str| (&stream).write_all(line.as_bytes()).unwrap();
     ask(
-        "{\"id\":1,\"body\":\n{\"id\":2,\"body\":\"Nonsense\"}\n\n{\"id\":3,\"body\":{\"Inject\":\"LinkDown\"}}\n",
+        "{\"id\":1,\"body\":\n{\"id\":2,\"body\":\"Nonsense\"}\n\n{\"id\":3,\"body\":{\"Inject\":{\"fault\":\"LinkDown\"}}}\n",
     );
     ask("{\"id\":4,\"body\":{\"Load\":{\"options\":{\"seed\":7},\"design\":\"Memory\"}}}\n");
     let mut lines = BufReader::new(&stream).lines().map(Result::unwrap);
