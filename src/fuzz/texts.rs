@@ -1,8 +1,9 @@
-//! What people type: addresses, card names, sizes, numbers; and files of the host that are text.
+//! What people type: addresses, card names, sizes, numbers, fault plans; and files of the host that are text.
 
 use crate::bus::PciAddress;
 use crate::card::CardName;
 use crate::emulator::Profile;
+use crate::emulator::faults::Plan;
 use crate::setup::hugepages::Wanted;
 
 #[path = "../bin/xdma/number.rs"]
@@ -20,6 +21,10 @@ pub fn texts(bytes: &[u8]) {
     }
     if let Ok(profile) = text.parse::<Profile>() {
         assert_eq!(profile.to_string(), text);
+    }
+    if let Ok(plan) = toml::from_str::<Plan>(text) {
+        let written = toml::to_string(&plan).expect("a plan that was read can be written");
+        assert_eq!(toml::from_str(&written), Ok(plan));
     }
     if let Ok(Wanted(pools)) = text.parse() {
         assert!((1..=2).contains(&pools.len()));
