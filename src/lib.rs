@@ -11,6 +11,7 @@
 //! - [`msm::Msm`] is the client of a design that computes multi-scalar multiplications on BN254.
 //! - The module `emulator` (a feature) is a card as a device model; every example and test runs on it.
 //! - The module `setup` (a feature) is what `vfio-setup` does to a host; the [`guide`] leads from there to a proof.
+//! - The page [`security`] says who may harm whom, and what stops them.
 //!
 //! Cards are reached through the kernel's [`vfio-pci`](bus::vfio), with an IOMMU or without, and over
 //! [vfio-user](bus::vfio_user): a socket of another process, or of a thread of this one. The kernel was a real one in a virtual
@@ -68,10 +69,21 @@ pub mod emulator;
 pub mod engine;
 #[doc = include_str!("../docs/faults.md")]
 pub mod faults {}
+#[cfg(all(
+    any(fuzzing, test),
+    feature = "arkworks",
+    feature = "emulator",
+    feature = "halo2curves",
+    feature = "setup"
+))]
+#[doc(hidden)]
+pub mod fuzz;
 #[doc = include_str!("../docs/guide.md")]
 pub mod guide {}
 pub mod memory;
 pub mod msm;
 pub mod regs;
+#[doc = include_str!("../docs/security.md")]
+pub mod security {}
 #[cfg(feature = "setup")]
 pub mod setup;

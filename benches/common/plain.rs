@@ -118,6 +118,7 @@ impl Plain {
             idle_limit: xdma::engine::IDLE_LIMIT,
             recall: Default::default(),
             notice: Default::default(),
+            event: None,
             lease: Box::new(()),
         };
         let options = ChannelOptions { ring: Some(ring), ..ChannelOptions::default() };

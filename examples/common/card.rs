@@ -19,8 +19,8 @@ pub struct CardArgs {
     /// What an emulated card carries.
     #[arg(long, value_enum, default_value = "msm")]
     pub logic: LogicName,
-    /// Write an FST trace of the simulated design to this file.
-    #[cfg(feature = "rtl-trace")]
+    /// Write an FST trace of the simulated design to this file (feature `rtl-trace`).
+    #[cfg(feature = "rtl")]
     #[arg(long, value_name = "FILE")]
     pub trace: Option<std::path::PathBuf>,
 }
@@ -42,6 +42,11 @@ impl CardArgs {
         let log = tracing_subscriber::fmt().with_writer(stderr).with_ansi(stderr().is_terminal());
         // Only the first call of a process sets it.
         let _ = log.with_env_filter(filter).without_time().with_target(false).try_init();
+        #[cfg(feature = "rtl")]
+        anyhow::ensure!(
+            self.trace.is_none() || matches!(self.logic, LogicName::Rtl),
+            "`--trace` is for the simulated design: add `--logic rtl`"
+        );
         let card = match self.logic {
             LogicName::Msm => self.card.open(CardOptions::default()),
             #[cfg(feature = "rtl")]
@@ -58,9 +63,14 @@ impl CardArgs {
         };
         let options = Options { profile: profile.parse()?, ..Options::default() };
         let design = std::sync::Arc::new(logic::Rtl::new(logic::Variant::Full));
-        #[cfg(feature = "rtl-trace")]
         if let Some(path) = &self.trace {
-            anyhow::ensure!(design.trace(path), "cannot write {}", path.display());
+            let built = cfg!(feature = "rtl-trace");
+            anyhow::ensure!(built, "`--trace` needs a model that can: build with `--features rtl-trace`");
+            anyhow::ensure!(
+                design.trace(path),
+                "cannot write {}: is the folder there, and writable?",
+                path.display()
+            );
         }
         Ok(Card::emulated_logic(options, design, CardOptions::default()))
     }

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 use xdma::card::Card;
-use xdma::engine::{Channel, ChannelOptions, Ring, Transfers};
+use xdma::engine::{Channel, ChannelOptions, Ring, Transfers, Wait};
 use xdma::msm::curve::arkworks as curve;
 use xdma::msm::{Job, Msm, MsmOptions, Output, Points, ScalarForm, Scalars};
 use xdma::regs::{Direction, msm as regs};
@@ -44,10 +44,19 @@ pub struct Fed {
 }
 
 impl Feeder {
-    pub fn new(card: &Card, mode: Mode, ring: Ring, chunk: Option<u32>, limit: Duration) -> Result<Self> {
+    pub fn new(
+        card: &Card,
+        mode: Mode,
+        ring: Ring,
+        chunk: Option<u32>,
+        wait: Wait,
+        limit: Duration,
+    ) -> Result<Self> {
         // Only a program is built for a chunk; the other modes may try chunks that the client would refuse.
         let own = if mode == Mode::Program { chunk } else { None };
-        let msm = Msm::open(card, MsmOptions { ring: Some(ring), chunk: own, ..MsmOptions::default() })?;
+        let channel = ChannelOptions { wait, ..ChannelOptions::default() };
+        let msm =
+            Msm::open(card, MsmOptions { ring: Some(ring), chunk: own, channel, ..MsmOptions::default() })?;
         let chunk = chunk.unwrap_or(msm.chunk());
         Ok(Self { card: card.clone(), msm, mode, ring, chunk, limit, data: None })
     }
@@ -150,7 +159,7 @@ impl Feeder {
 
     /// Scalars from this thread, points from another, a barrier after every chunk so that neither runs ahead.
     fn two_channel(&mut self, data: &Data) -> Result<Cost> {
-        let options = ChannelOptions { ring: Some(self.ring), ..ChannelOptions::default() };
+        let options = ChannelOptions { ring: Some(self.ring), ..self.msm.channel().options() };
         let second = self.card.channel(Direction::H2C, 1, options)?;
         let (ranges, limit): (Vec<_>, _) = (self.chunks(data).collect(), self.limit);
         let (barrier, failed) = (Barrier::new(2), AtomicBool::new(false));

@@ -22,7 +22,7 @@ use serde::Serialize;
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
-use xdma::engine::Ring;
+use xdma::engine::{Ring, Wait};
 use xdma::msm::curve::arkworks as curve;
 
 /// Computes an MSM on the card and checks it against the CPU.
@@ -60,6 +60,9 @@ struct Options {
     /// Seconds after which a transfer, or the result, counts as stuck.
     #[arg(long, default_value_t = 10.0, value_parser = seconds)]
     timeout: f64,
+    /// How to wait: spin, spin-then-yield, hybrid, interrupt.
+    #[arg(long, default_value_t)]
+    wait: Wait,
     /// Do not compute the sum on the CPU to compare.
     #[arg(long)]
     no_check: bool,
@@ -188,7 +191,7 @@ fn run(options: &Options, points: &[G1Affine], scalars: &[Fr], progress: &Progre
     let limit = Duration::from_secs_f64(options.timeout);
     let ring = options.ring.map_or(Ring::Chain, Ring::from);
     progress.set_message("writing points and scalars");
-    let mut feeder = Feeder::new(&card, options.mode, ring, chunk, limit)?;
+    let mut feeder = Feeder::new(&card, options.mode, ring, chunk, options.wait, limit)?;
     feeder.load(points, scalars, options.montgomery)?;
     if feeder.is_stub() && !options.no_check {
         bail!("the design on this card computes no MSM (a stub core): add --no-check");

@@ -9,7 +9,7 @@ from cocotbext.axi import AxiBus, AxiLiteBus, AxiLiteMaster, AxiMaster, AxiResp
 
 SCALARS, POINTS, RESULT, SCRATCH = 0x1000_0000, 0x2000_0000, 0x4000_0000, 0x5000_0000
 N_ELEMENTS, PUSH_TASK, RESULT_VALID, POP_RESULT = 0x028, 0x02C, 0x030, 0x0C8
-SCALARS_IN_FIFO, CTRL, ERRORS = 0x0E0, 0x220, 0x228
+SCALARS_IN_FIFO, CTRL, ERRORS, REFUSED_WRITES = 0x0E0, 0x220, 0x228, 0x2A0
 MASK = (1 << 64) - 1
 
 
@@ -108,5 +108,6 @@ async def what_the_map_does_not_have_is_refused(dut):
     assert (await master.write(SCALARS, bytes(64), size=3)).resp == AxiResp.SLVERR
     assert (await master.write(RESULT, bytes(64))).resp == AxiResp.SLVERR
     assert await lite.read_dword(ERRORS) == 3
+    assert await lite.read_dword(REFUSED_WRITES) == 4
     assert (await master.write(SCALARS, bytes(64))).resp == AxiResp.OKAY
     assert await lite.read_dword(SCALARS_IN_FIFO) == 2

@@ -21,7 +21,7 @@ module fv_axi_write #(
     input logic        dropping
 );
   logic awready, wready, bvalid, wr_full, scalar_valid, point_valid, scratch_write;
-  logic err_decode, err_strobe, err_wlast;
+  logic err_decode, err_strobe, err_wlast, err_burst;
   logic [1:0] bid, bresp;
   logic [15:0] data;
   logic [18:0] scratch_addr;
@@ -63,7 +63,8 @@ module fv_axi_write #(
       .dropping,
       .err_decode,
       .err_strobe,
-      .err_wlast
+      .err_wlast,
+      .err_burst
   );
   axi_write_rules rules (.*);
 
@@ -117,11 +118,24 @@ module fv_axi_write #(
             if (out == watch && known) assert (scalar_valid == to_scalars);
           end
           if (bvalid) assert (bresp == 2'b00);
-          assert (!err_decode && !err_strobe && !err_wlast);
+          assert (!err_decode && !err_strobe && !err_wlast && !err_burst);
           cover (known && out == 8'd3 && bvalid);
         end
       end
     end else begin : g_broken
+      // Each error answer is counted, once: what was counted is on its way out or was given.
+      logic [7:0] counted, given;
+      always_ff @(posedge clk) begin
+        if (!rst_n) begin
+          {counted, given} <= '0;
+        end else begin
+          counted <= counted + 8'(err_burst);
+          given   <= given + 8'(bvalid && bready && bresp != 2'b00);
+          if (past && !bvalid) assert (counted == given);
+          if (past && bvalid) assert (8'(counted - given) >= 8'(bresp != 2'b00));
+          if (past) assert (8'(counted - given) <= 8'd2);
+        end
+      end
       always_ff @(posedge clk)
         if (rst_n && past) begin
           // A beat goes to one place, and an error in no case.

@@ -14,6 +14,7 @@ module fv_regs (
     input logic         err_decode,
     input logic         err_strobe,
     input logic         err_wlast,
+    input logic         err_burst,
     input logic         err_watchdog,
     input logic [767:0] counts
 );
@@ -45,7 +46,7 @@ module fv_regs (
   logic [1:0] enable, status;
   logic acknowledged;
   logic [31:0] high;  // of PUSHED_POINTS, when its LO was read
-  logic [31:0] count, label;
+  logic [31:0] count, label, refused;
   wire push = write && write_addr == msm_regs_pkg::PUSH_TASK;
   wire pop = write && write_addr == msm_regs_pkg::POP_RESULT;
   wire fits = level < 2'd2 && count != 0 && count <= 1000;
@@ -60,10 +61,11 @@ module fv_regs (
     past <= 1'b1;
     if (!past) assume (!rst_n);
     if (!rst_n) begin
-      {errors, enable, status, acknowledged, high, count, label} <= '0;
+      {errors, enable, status, acknowledged, high, count, label, refused} <= '0;
     end else if (past) begin
       assume (level <= 2'd2);
       errors <= known | raised;
+      if (err_burst) refused <= refused + 1'b1;
       acknowledged <= write && write_addr == msm_regs_pkg::IRQ_STATUS;
       status <= served | {|(raised & ~errors), result_new};
       if (write && write_addr == msm_regs_pkg::IRQ_ENABLE) enable <= write_data[1:0];
@@ -78,6 +80,7 @@ module fv_regs (
       if (task_push) assert (task_count == count && task_label == label);
       case (read_addr)
         msm_regs_pkg::ERRORS: begin assert (read_data == 32'(errors)); end
+        msm_regs_pkg::REFUSED_WRITES: begin assert (read_data == refused); end
         msm_regs_pkg::IRQ_STATUS: begin assert (read_data == 32'(status)); end
         msm_regs_pkg::PUSHED_POINTS: begin assert (read_data == counts[64*2+:32]); end
         msm_regs_pkg::PUSHED_POINTS + 32'd4: begin assert (read_data == high); end

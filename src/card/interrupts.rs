@@ -2,6 +2,7 @@
 
 use super::{CardError, Inner, quiesce};
 use crate::bus::{Bar, BusError, counts};
+use crate::engine::Event;
 use crate::regs::irq::{
     CHANNEL_ENABLE_W1C, CHANNEL_ENABLE_W1S, CHANNEL_VECTORS, USER_ENABLE_W1C, USER_ENABLE_W1S, USER_VECTORS,
     pack_vectors,
@@ -121,9 +122,14 @@ impl Interrupt {
         let this = Self { card: card.clone(), source, bit, event };
         // What came before somebody listened is nobody's.
         this.take();
-        let register = if matches!(source, Source::User(_)) { USER_ENABLE_W1S } else { CHANNEL_ENABLE_W1S };
-        card.registers.write32(irq(register), bit)?;
+        this.let_through()?;
         Ok(this)
+    }
+
+    fn let_through(&self) -> Result<(), BusError> {
+        let register =
+            if matches!(self.source, Source::User(_)) { USER_ENABLE_W1S } else { CHANNEL_ENABLE_W1S };
+        self.card.registers.write32(irq(register), self.bit)
     }
 
     /// How often it fired since it was last asked.
@@ -146,6 +152,20 @@ impl Interrupt {
             return Err(io::Error::last_os_error());
         }
         Ok(self.take())
+    }
+}
+
+impl Event for Interrupt {
+    fn enable(&self) -> Result<(), BusError> {
+        self.let_through()
+    }
+
+    fn sleep(&self, limit: Duration) -> io::Result<()> {
+        match self.wait(limit) {
+            // A signal wakes too.
+            Err(error) if error.kind() != io::ErrorKind::Interrupted => Err(error),
+            _ => Ok(()),
+        }
     }
 }
 

@@ -20,7 +20,8 @@ pub use report::{ChannelReport, Report};
 use crate::bus::vfio::{Mode, Vfio};
 use crate::bus::vfio_user::VfioUser;
 use crate::bus::{Bar, Bus, BusError};
-use crate::engine::{Channel, ChannelOptions, IDLE_LIMIT, Notice, Place, WriteBackArea};
+use crate::engine::{Channel, ChannelOptions, Event, IDLE_LIMIT, Notice, Place, WriteBackArea};
+use crate::memory::order::Claims;
 use crate::memory::{
     Access, Buffer, DmaSpace, HugePages, MemoryError, Process, RegisterError, Registered, ToCard,
 };
@@ -29,7 +30,7 @@ use identify::Layout;
 use interrupts::Vectors;
 use std::any::Any;
 use std::path::Path;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -86,7 +87,7 @@ struct Inner {
     as_found: bool,
     notice: Arc<Notice>,
     /// One bit for each channel that is open: H2C in 3:0, C2H in 7:4.
-    claims: AtomicU32,
+    claims: Claims,
     /// Set up when somebody first asks for an interrupt.
     vectors: Mutex<Option<Vectors>>,
     /// An emulated card's process, ended after the bus was closed.
@@ -153,7 +154,7 @@ impl Card {
         let node = options.node.or(bus.description().node);
         let space =
             Arc::new(DmaSpace::new(bus.clone(), options.pages, node).attended(&bus.description().location));
-        let (claims, vectors, words) = (AtomicU32::new(0), Mutex::new(None), Mutex::default());
+        let (claims, vectors, words) = (Claims::default(), Mutex::new(None), Mutex::default());
         let inner = Inner {
             bus,
             registers,
@@ -203,9 +204,13 @@ impl Card {
         self.check_taken_over()?;
         let lease = Box::new(Lease::take(&self.inner, direction, channel)?);
         let (bar, space) = (self.inner.registers.clone(), self.inner.space.clone());
+        let event: Option<Box<dyn Event>> = match options.wait.sleeps() {
+            true => Some(Box::new(Interrupt::enable(&self.inner, Source::Channel(direction, channel))?)),
+            false => None,
+        };
         let (recall, words) = (self.inner.bus.recall(), self.inner.words(direction, channel)?);
         let (notice, idle_limit) = (self.inner.notice.clone(), self.inner.idle_limit);
-        let place = Place { bar, space, words, direction, channel, idle_limit, recall, notice, lease };
+        let place = Place { bar, space, words, direction, channel, idle_limit, recall, notice, event, lease };
         Ok(Channel::open(place, options)?)
     }
 
@@ -377,7 +382,7 @@ impl Lease {
             return Err(CardError::ChannelNumber { direction, channel });
         }
         let bit = 1 << number(direction, channel);
-        if card.claims.fetch_or(bit, Ordering::AcqRel) & bit != 0 {
+        if !card.claims.take(bit) {
             return Err(CardError::ChannelTaken { direction, channel });
         }
         Ok(Self { card: card.clone(), bit })
@@ -386,7 +391,7 @@ impl Lease {
 
 impl Drop for Lease {
     fn drop(&mut self) {
-        self.card.claims.fetch_and(!self.bit, Ordering::AcqRel);
+        self.card.claims.give_back(self.bit);
     }
 }
 

@@ -16,8 +16,20 @@ pub(super) struct Bell {
 }
 
 impl Bell {
-    /// The count to hand to [`Bell::wait`]: take it before looking for work.
-    pub fn rings(&self) -> u64 {
+    /// Works each time that the bell rang, or that the work's deadline passed, until it is over. Whoever ends it says so first
+    /// and rings then.
+    pub fn attend(&self, over: impl Fn() -> bool, mut work: impl FnMut() -> Option<Instant>) {
+        loop {
+            // Counted before looking for work, and for the end too: one that comes in between has rung since.
+            let seen = self.rings();
+            if over() {
+                return;
+            }
+            self.wait(seen, work());
+        }
+    }
+
+    fn rings(&self) -> u64 {
         self.rings.load(Ordering::SeqCst)
     }
 
@@ -31,7 +43,7 @@ impl Bell {
     }
 
     /// Sleeps until the count is no longer `seen`, or until the deadline. One thread at a time.
-    pub fn wait(&self, seen: u64, deadline: Option<Instant>) {
+    fn wait(&self, seen: u64, deadline: Option<Instant>) {
         let mut guard = lock(&self.lock);
         self.sleeping.store(true, Ordering::SeqCst);
         while self.rings() == seen {
@@ -55,6 +67,20 @@ mod tests {
         let (bell, start) = (Bell::default(), Instant::now());
         bell.wait(bell.rings(), Some(start + Duration::from_millis(5)));
         assert!(start.elapsed() >= Duration::from_millis(5));
+    }
+
+    #[test]
+    fn an_end_that_comes_while_it_is_asked_for_is_not_slept_through() {
+        let (bell, asked) = (Bell::default(), AtomicU64::new(0));
+        let over = || {
+            let before = asked.fetch_add(1, Ordering::SeqCst);
+            // The end comes right after it was asked for the first time.
+            bell.ring();
+            before > 0
+        };
+        let soon = Instant::now() + Duration::from_secs(10);
+        bell.attend(over, || Some(soon));
+        assert!(Instant::now() < soon, "only the deadline ended it");
     }
 
     #[test]

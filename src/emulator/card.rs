@@ -311,9 +311,21 @@ impl Card {
             let mut piece = data[range].to_vec();
             let view = VolatileSlice::from(&mut piece[..]);
             let logic = &self.shared.logic;
-            let write = |at: u64, view: &VolatileSlice<'_>| logic.write(PCIS_ID, at, Burst::Increment, view);
-            if address < limit {
-                insist(address, &view, write);
+            let mut accepted = false;
+            let write = |at: u64, view: &VolatileSlice<'_>| {
+                if !accepted {
+                    match logic.write(PCIS_ID, at, Burst::Increment, view) {
+                        Answer::Accepted => accepted = true,
+                        answer => return answer,
+                    }
+                }
+                match logic.response(PCIS_ID) {
+                    Answer::Okay(_) => Answer::Okay(view.len()),
+                    answer => answer,
+                }
+            };
+            if address < limit && !insist(address, &view, write) {
+                logic.forget(PCIS_ID);
             }
         });
     }
@@ -367,7 +379,7 @@ fn pieces(offset: u64, len: usize, mut f: impl FnMut(u64, std::ops::Range<usize>
 fn insist(
     address: u64,
     data: &VolatileSlice<'_>,
-    access: impl Fn(u64, &VolatileSlice<'_>) -> Answer,
+    mut access: impl FnMut(u64, &VolatileSlice<'_>) -> Answer,
 ) -> bool {
     let end = Instant::now() + AXI_TIMEOUT;
     let mut done = 0;

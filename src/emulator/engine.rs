@@ -79,15 +79,18 @@ impl Engine {
     }
 
     /// Drops everything fetched and begun.
-    pub fn clear(&mut self) {
+    pub fn clear(&mut self, channel: &Channel) {
+        if channel.is_h2c() && !channel.stream {
+            channel.shared.logic.forget(channel.id.index);
+        }
         self.fetched.clear();
         self.current = None;
         self.ended = false;
     }
 
     /// As after power-up.
-    pub fn reset(&mut self) {
-        self.clear();
+    pub fn reset(&mut self, channel: &Channel) {
+        self.clear(channel);
         self.repeated = None;
     }
 
@@ -117,12 +120,12 @@ impl Engine {
         match channel.order() {
             Order::Rest => Step::Wait,
             Order::Launch { start, adjacent } => {
-                self.clear();
+                self.clear(channel);
                 (self.next, self.adjacent) = (start, adjacent);
                 Step::Again
             }
             Order::Stop if self.may_stop(channel) => {
-                self.clear();
+                self.clear(channel);
                 channel.stopped();
                 Step::Again
             }
@@ -192,7 +195,7 @@ impl Engine {
 
     /// Stops after an error.
     pub(super) fn halt(&mut self, channel: &Channel) -> Step {
-        self.clear();
+        self.clear(channel);
         let write_back = channel.halt();
         self.write_back(channel, write_back);
         channel.interrupt();

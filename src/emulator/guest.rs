@@ -12,6 +12,9 @@ use vm_memory::VolatileSlice;
 /// What maps are made of.
 const PAGE: u64 = 4096;
 
+/// Maps of a client at most: VFIO's own limit (`dma_entry_limit`).
+const MAX_MAPS: usize = 65_535;
+
 /// What an access does to host memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Access {
@@ -100,6 +103,9 @@ impl GuestMemory {
         let after = maps.range(iova..).next().is_some_and(|(&next, _)| u128::from(next) < map.end());
         if before || after {
             return Err(io::Error::from_raw_os_error(libc::EEXIST));
+        }
+        if maps.len() >= MAX_MAPS {
+            return Err(io::Error::from_raw_os_error(libc::ENOSPC));
         }
         maps.insert(iova, Arc::new(map));
         self.watch.remapped(iova, size);
@@ -259,6 +265,16 @@ mod tests {
         guest.unmap(0x8000, 0x1000).unwrap();
         guest.unmap(0, u64::MAX).unwrap();
         guest.map(0x2000, 0x1000, BOTH, Some(&file), 0).unwrap();
+    }
+
+    #[test]
+    fn there_is_an_end_to_maps() {
+        let guest = guest();
+        let map = |at: usize| guest.map(at as u64 * PAGE, PAGE, BOTH, None, 0);
+        (0..MAX_MAPS).for_each(|at| map(at).unwrap());
+        assert_eq!(map(MAX_MAPS).unwrap_err().raw_os_error(), Some(libc::ENOSPC));
+        guest.unmap(0, PAGE).unwrap();
+        map(MAX_MAPS).unwrap();
     }
 
     #[test]

@@ -43,6 +43,8 @@ mod config_space;
 pub mod control;
 mod engine;
 pub mod faults;
+#[cfg(any(fuzzing, test))]
+pub(crate) mod fuzz;
 mod guest;
 mod irq;
 mod link;

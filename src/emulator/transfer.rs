@@ -26,12 +26,14 @@ const METADATA: u32 = 0x52b4_0000;
 #[derive(Debug)]
 pub(super) struct Transfer {
     descriptor: Descriptor,
-    /// Bytes done.
+    /// Bytes done, or taken by the logic at least.
     done: u64,
+    /// Writes that the logic took and has not answered.
+    accepted: usize,
     /// The mode was checked.
     checked: bool,
     fixed: bool,
-    /// Since when the logic has not answered.
+    /// Since when the logic has neither taken nor answered anything.
     waits_since: Option<Instant>,
 }
 
@@ -45,20 +47,12 @@ enum Outcome {
     Packet,
 }
 
-/// The status bits of a decode and a slave error.
-fn axi_errors(channel: &Channel) -> (Status, Status) {
-    match channel.is_h2c() {
-        true => (Status::WRITE_DECODE_ERROR, Status::WRITE_SLAVE_ERROR),
-        false => (Status::READ_ERROR_0, Status::READ_ERROR_1),
-    }
-}
-
 /// A run of pieces: bytes done, and why it ended.
 type Run = (u64, Outcome);
 
 impl Transfer {
     pub fn new(descriptor: Descriptor) -> Self {
-        Self { descriptor, done: 0, checked: false, fixed: false, waits_since: None }
+        Self { descriptor, done: 0, accepted: 0, checked: false, fixed: false, waits_since: None }
     }
 
     /// Whether this waits for the first byte of a stream.
@@ -109,6 +103,9 @@ impl Transfer {
             if channel.aborted() || !channel.shared.link.bus_master() {
                 return engine.suspend(self);
             }
+            if self.settle(channel) {
+                return engine.halt(channel);
+            }
             let (moved, outcome) = self.window(engine, channel);
             self.done += moved;
             if moved > 0 {
@@ -126,7 +123,40 @@ impl Transfer {
                 Outcome::Error(_) => self.done += self.piece(channel, 0).min(self.left()),
             }
         }
+        if self.settle(channel) {
+            return engine.halt(channel);
+        }
+        if self.accepted > 0 && !self.gives_up(channel) {
+            self.waits_since.get_or_insert_with(Instant::now);
+            return engine.suspend(self);
+        }
         self.finish(engine, channel, false)
+    }
+
+    /// Takes the responses that came; true if one of them is an error that stops the engine.
+    fn settle(&mut self, channel: &Channel) -> bool {
+        while self.accepted > 0 {
+            let response = channel.shared.logic.response(channel.id.index);
+            if response == Answer::Wait {
+                break;
+            }
+            self.accepted -= 1;
+            self.waits_since = None;
+            if error(channel, response).is_some_and(|error| channel.report(error, false)) {
+                return true;
+            }
+        }
+        false
+    }
+
+    /// Whether the shell ends the writes that the logic took and did not answer.
+    fn gives_up(&self, channel: &Channel) -> bool {
+        let over = channel.shared.axi_timeout.ends(self.waits_since, Instant::now);
+        if over {
+            add(&channel.shared.log.count.axi_timeouts, self.accepted as u64);
+            channel.shared.logic.forget(channel.id.index);
+        }
+        over
     }
 
     /// What the mode does not allow (PG195, "Alignment").
@@ -157,7 +187,7 @@ impl Transfer {
     }
 
     /// Moves pieces through one view of host memory.
-    fn window(&self, engine: &mut Engine, channel: &Channel) -> Run {
+    fn window(&mut self, engine: &mut Engine, channel: &Channel) -> Run {
         let occasion = if channel.is_h2c() { Occasion::HostRead } else { Occasion::HostWrite };
         match channel.strike(occasion) {
             Some(Kind::HostRead(with)) => return (0, Outcome::Error(with.of_host_read())),
@@ -179,7 +209,7 @@ impl Transfer {
         }
     }
 
-    fn pieces(&self, channel: &Channel, data: &VolatileSlice<'_>) -> Run {
+    fn pieces(&mut self, channel: &Channel, data: &VolatileSlice<'_>) -> Run {
         let mut done = 0;
         while done < data.len() as u64 {
             let piece = self.piece(channel, done);
@@ -212,7 +242,7 @@ impl Transfer {
     }
 
     /// Offers one piece to the logic.
-    fn offer(&self, channel: &Channel, ahead: u64, data: &VolatileSlice<'_>) -> Run {
+    fn offer(&mut self, channel: &Channel, ahead: u64, data: &VolatileSlice<'_>) -> Run {
         if self.times_out(channel, ahead, data) {
             return (data.len() as u64, Outcome::Moved);
         }
@@ -229,15 +259,19 @@ impl Transfer {
             (false, true) => (logic.write(index, card, self.burst(), data), false),
             (false, false) => (logic.read(index, card, self.burst(), data), false),
         };
-        let (decode, slave) = axi_errors(channel);
+        if let Some(error) = error(channel, answer) {
+            return (0, Outcome::Error(error));
+        }
         match answer {
-            Answer::Okay(0) | Answer::Wait => (0, Outcome::Wait),
-            Answer::Okay(n) => {
+            Answer::Accepted => {
+                self.accepted += 1;
+                (data.len() as u64, Outcome::Moved)
+            }
+            Answer::Okay(n) if n > 0 => {
                 let outcome = if packet { Outcome::Packet } else { Outcome::Moved };
                 (n.min(data.len()) as u64, outcome)
             }
-            Answer::DecodeError => (0, Outcome::Error(decode)),
-            Answer::SlaveError => (0, Outcome::Error(slave)),
+            _ => (0, Outcome::Wait),
         }
     }
 
@@ -253,10 +287,9 @@ impl Transfer {
         if channel.is_h2c() && channel.strike(Occasion::BurstWrite).is_some() {
             return Some((len, Outcome::Moved));
         }
-        let (decode, slave) = axi_errors(channel);
         match channel.strike(Occasion::Burst)? {
-            Kind::AxiDecodeError => Some((0, Outcome::Error(decode))),
-            Kind::AxiSlaveError => Some((0, Outcome::Error(slave))),
+            Kind::AxiDecodeError => Some((0, Outcome::Error(error(channel, Answer::DecodeError)?))),
+            Kind::AxiSlaveError => Some((0, Outcome::Error(error(channel, Answer::SlaveError)?))),
             Kind::AxiHang(lasting) => {
                 channel.hang(lasting.until());
                 Some((0, Outcome::Wait))
@@ -266,7 +299,7 @@ impl Transfer {
     }
 
     /// Moves one piece by way of the engine's own page.
-    fn bounce(&self, engine: &mut Engine, channel: &Channel) -> Run {
+    fn bounce(&mut self, engine: &mut Engine, channel: &Channel) -> Run {
         let piece = self.piece(channel, 0) as usize;
         let (host, guest) = (self.host(channel), &channel.shared.guest);
         let mut page = std::mem::take(&mut engine.page);
@@ -284,8 +317,9 @@ impl Transfer {
         engine.page = page;
         run
     }
+
     /// Host memory refused the access. A read fails; a write is posted, so it vanishes and the engine never knows.
-    fn refused(&self, engine: &mut Engine, channel: &Channel, iova: u64, refusal: Refusal) -> Run {
+    fn refused(&mut self, engine: &mut Engine, channel: &Channel, iova: u64, refusal: Refusal) -> Run {
         engine.refused(channel, iova, !channel.is_h2c(), Purpose::Payload, refusal);
         if channel.is_h2c() {
             return (0, Outcome::Error(Status::READ_ERROR_0));
@@ -294,8 +328,19 @@ impl Transfer {
     }
 
     /// Takes a piece from the logic that reaches no host memory.
-    fn vanish(&self, engine: &mut Engine, channel: &Channel) -> Run {
+    fn vanish(&mut self, engine: &mut Engine, channel: &Channel) -> Run {
         let piece = self.piece(channel, 0).min(PAGE) as usize;
         self.offer(channel, 0, &VolatileSlice::from(&mut engine.page[..piece]))
+    }
+}
+
+/// The status bit of an answer that is an error.
+fn error(channel: &Channel, answer: Answer) -> Option<Status> {
+    match (answer, channel.is_h2c()) {
+        (Answer::DecodeError, true) => Some(Status::WRITE_DECODE_ERROR),
+        (Answer::DecodeError, false) => Some(Status::READ_ERROR_0),
+        (Answer::SlaveError, true) => Some(Status::WRITE_SLAVE_ERROR),
+        (Answer::SlaveError, false) => Some(Status::READ_ERROR_1),
+        _ => None,
     }
 }

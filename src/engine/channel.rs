@@ -3,6 +3,7 @@
 use super::jobs::Jobs;
 use super::registers::Registers;
 use super::ring::Slots;
+use super::wait::{Event, FIRST_SPIN, Wait};
 use super::words::{WORDS, WriteBackArea};
 use super::{EngineError, Program, Ring, Transfers};
 use crate::bus::Bar;
@@ -34,11 +35,20 @@ pub struct ChannelOptions {
     pub check_idle: bool,
     /// Let the channel interrupt when it completes a transfer or run, and when it fails: for `Card::interrupt`.
     pub interrupt: bool,
+    /// How to wait. Modes that sleep switch the interrupt on.
+    pub wait: Wait,
 }
 
 impl Default for ChannelOptions {
     fn default() -> Self {
-        Self { ring: None, slots: 256, fixed_address: false, check_idle: true, interrupt: false }
+        Self {
+            ring: None,
+            slots: 256,
+            fixed_address: false,
+            check_idle: true,
+            interrupt: false,
+            wait: Wait::default(),
+        }
     }
 }
 
@@ -60,6 +70,8 @@ pub struct Place {
     pub recall: Arc<AtomicBool>,
     /// What the card and its channels tell each other.
     pub notice: Arc<Notice>,
+    /// What [`Wait::Hybrid`] and [`Wait::Interrupt`] sleep on.
+    pub event: Option<Box<dyn Event>>,
     /// Dropped when the channel is closed.
     pub lease: Box<dyn Any + Send>,
 }
@@ -118,6 +130,9 @@ pub struct Channel {
     pub(super) failure: Option<EngineError>,
     pub(super) closed: bool,
     pub(super) process: Process,
+    pub(super) event: Option<Box<dyn Event>>,
+    /// How long [`Wait::Hybrid`] polls.
+    pub(super) spin_limit: Duration,
     pub(super) idle_limit: Duration,
     pub(super) recall: Arc<AtomicBool>,
     pub(super) notice: Arc<Notice>,
@@ -148,7 +163,8 @@ impl Channel {
     /// There is no such channel, it is a stream, it does not become idle, or it has no credits and they were demanded.
     pub fn open(place: Place, options: ChannelOptions) -> Result<Self, EngineError> {
         static NEXT_ID: AtomicU64 = AtomicU64::new(0);
-        let Place { bar, space, words: area, direction, channel, idle_limit, recall, notice, lease } = place;
+        let Place { bar, space, words: area, direction, channel, idle_limit, recall, notice, event, lease } =
+            place;
         let resets = notice.resets.load(Ordering::Acquire);
         let registers = Registers::new(bar, direction, channel)?;
         let identifier = registers.identifier()?;
@@ -183,6 +199,8 @@ impl Channel {
             failure: None,
             closed: false,
             process: Process::this(),
+            event,
+            spin_limit: FIRST_SPIN,
             idle_limit,
             recall,
             notice,
@@ -203,11 +221,14 @@ impl Channel {
     pub(super) fn set_up(&mut self) -> Result<(), EngineError> {
         let r = &self.registers;
         r.write(CONTROL, self.control.bits())?;
-        let interrupts = match self.options.interrupt {
+        let interrupts = match self.options.interrupt || self.options.wait.sleeps() {
             true => Control::all_ie(self.direction()) - Control::IE_IDLE_STOPPED,
             false => Control::empty(),
         };
         r.write(IRQ_ENABLE, interrupts.bits())?;
+        if let Some(event) = &self.event {
+            event.enable()?;
+        }
         r.write(WRITE_BACK_HI, (self.word_base >> 32) as u32)?;
         r.write_common(FETCH_HALT_W1C)?;
         self.ring = match self.options.ring {
@@ -253,6 +274,11 @@ impl Channel {
     /// Its number.
     pub fn index(&self) -> usize {
         self.registers.index
+    }
+
+    /// How it was opened.
+    pub fn options(&self) -> ChannelOptions {
+        self.options
     }
 
     /// Which ring it runs on.

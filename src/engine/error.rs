@@ -169,6 +169,12 @@ pub enum EngineError {
         /// The registers then.
         snapshot: Box<Snapshot>,
     },
+    /// The channel was given nothing to sleep on.
+    #[error("this channel has no interrupt to sleep on; open it with `Card::channel`, or wait by polling")]
+    NoEvent,
+    /// The kernel does not let this thread sleep.
+    #[error("cannot sleep until the channel interrupts")]
+    Sleep(#[source] Arc<std::io::Error>),
     /// The engine stopped with an error. Transfers that were in flight are lost.
     #[error("the engine stopped with an error; `recover` the channel before the next transfer. {snapshot}")]
     Failed {

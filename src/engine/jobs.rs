@@ -141,3 +141,76 @@ impl Jobs {
 }
 
 const EMPTY: Job = Job { program: None, first: 0, bytes: 0, descriptors: 0, left: 0, end: NEVER };
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use std::collections::VecDeque;
+
+    #[derive(Clone, Debug)]
+    enum Step {
+        Push(u32),
+        Give(u32),
+        Pop,
+        Abandon,
+    }
+
+    fn steps() -> impl Strategy<Value = Vec<Step>> {
+        let step = prop_oneof![
+            8 => (1u32..2000).prop_map(Step::Push),
+            8 => (0u32..1024).prop_map(Step::Give),
+            6 => Just(Step::Pop),
+            1 => Just(Step::Abandon),
+        ];
+        prop::collection::vec(step, 1..600)
+    }
+
+    proptest! {
+        /// Against a queue of what each job still wants: the engine gets all of a job before anything of the next, ends
+        /// are counted on, and jobs leave in order.
+        #[test]
+        fn jobs_are_a_queue(steps in steps()) {
+            let (mut jobs, mut model, mut pushed, mut given) = (Jobs::new(), VecDeque::new(), 0, 0);
+            for step in steps {
+                match step {
+                    Step::Push(descriptors) if !jobs.is_full() => {
+                        jobs.push(Job::new(None, pushed, descriptors, descriptors.into()));
+                        model.push_back((pushed, descriptors, descriptors, NEVER));
+                        pushed += 1;
+                    }
+                    Step::Give(most) => {
+                        let first = model.iter_mut().find(|job| job.2 > 0);
+                        let seen = jobs.waiting().map(|job| (job.first, job.left()));
+                        prop_assert_eq!(seen, first.as_ref().map(|job| (job.0, job.2)));
+                        if let Some(job) = first {
+                            let count = most.min(job.2);
+                            given += u64::from(count);
+                            jobs.give(count, given);
+                            job.2 -= count;
+                            job.3 = if job.2 == 0 { given } else { NEVER };
+                        }
+                    }
+                    // The engine completes only what it was given.
+                    Step::Pop if model.front().is_some_and(|job| job.2 == 0) => {
+                        let (_, descriptors, bytes) = jobs.pop().unwrap();
+                        let (_, expected, _, _) = model.pop_front().unwrap();
+                        prop_assert_eq!((descriptors, bytes), (expected, expected.into()));
+                    }
+                    Step::Abandon => {
+                        prop_assert_eq!(std::iter::from_fn(|| jobs.pop()).count(), model.len());
+                        jobs.forget_waiting();
+                        model.clear();
+                    }
+                    Step::Push(_) | Step::Pop => {}
+                }
+                prop_assert_eq!((jobs.len(), jobs.is_full()), (model.len(), model.len() == MAX_JOBS));
+                prop_assert_eq!((jobs.next(), jobs.done()), (pushed, pushed - model.len() as u64));
+                prop_assert_eq!(jobs.wait(), model.iter().any(|job| job.2 > 0));
+                prop_assert_eq!(jobs.first_waits(), model.front().is_none_or(|job| job.2 > 0));
+                let front = jobs.front().map(|job| (job.first, job.left(), job.end()));
+                prop_assert_eq!(front, model.front().map(|job| (job.0, job.2, job.3)));
+            }
+        }
+    }
+}

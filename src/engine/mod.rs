@@ -51,6 +51,7 @@ mod scope;
 mod submit;
 #[cfg(test)]
 mod tests;
+mod wait;
 mod words;
 
 pub use channel::{Channel, ChannelOptions, IDLE_LIMIT, Notice, Place, Stats, Ticket};
@@ -59,6 +60,7 @@ pub use poll::Poll;
 pub use pool::{Pool, PoolTicket};
 pub use program::{Program, Transfers};
 pub use scope::Scope;
+pub use wait::{Event, UnknownWait, Wait};
 pub use words::{WORDS, WriteBackArea};
 
 /// The two ways of starting transfers.

@@ -1,21 +1,15 @@
-//! Completion: polling and waiting.
+//! Completion: polling.
 
 use super::channel::{Channel, Ticket};
 use super::program::Inner;
 use super::words::WORDS;
 use super::{EngineError, Ring, Snapshot};
-use crate::bus::counts;
-use crate::memory::DmaMemory;
+use crate::memory::{DmaMemory, order};
 use crate::regs::channel::{Status, WriteBack};
 use std::ops::Range;
 use std::sync::Arc;
-use std::sync::atomic::{Ordering, fence};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-/// Polls before `wait` looks at the clock for the first time.
-const SPINS: u32 = 1024;
-/// How often `wait` reads the status register: an error that wrote no completion is found this soon.
-pub(super) const STATUS_INTERVAL: Duration = Duration::from_millis(1);
 /// What a poll found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Poll {
@@ -83,8 +77,7 @@ impl Channel {
 
     #[inline(always)]
     pub(super) fn take(&mut self, word: WriteBack) -> Result<(), EngineError> {
-        // Without this, data that the card wrote before the completion could be read from before it.
-        fence(Ordering::Acquire);
+        order::after_completion();
         if word.is_error() {
             return Err(self.failed());
         }
@@ -136,46 +129,6 @@ impl Channel {
         }
     }
 
-    /// Waits until a transfer or run is finished: polls, and after a while yields between polls.
-    ///
-    /// # Errors
-    ///
-    /// As [`poll`](Self::poll), and [`EngineError::Deadline`] when it is not finished within `limit`; it is then
-    /// still in flight. The status register is read every millisecond, so engine errors end the wait early.
-    #[inline]
-    pub fn wait(&mut self, ticket: Ticket, limit: Duration) -> Result<(), EngineError> {
-        match self.poll(ticket)? {
-            Poll::Ready => Ok(()),
-            Poll::Pending => self.wait_on(ticket, limit),
-        }
-    }
-
-    #[cold]
-    fn wait_on(&mut self, ticket: Ticket, limit: Duration) -> Result<(), EngineError> {
-        for _ in 1..SPINS {
-            if self.poll(ticket)? == Poll::Ready {
-                return Ok(());
-            }
-            std::hint::spin_loop();
-        }
-        let begin = Instant::now();
-        let mut look = begin + STATUS_INTERVAL;
-        while self.poll(ticket)? == Poll::Pending {
-            let now = Instant::now();
-            if now >= begin + limit {
-                let snapshot = Box::new(self.snapshot()?);
-                return Err(EngineError::Deadline { waited: limit, snapshot });
-            }
-            if now >= look {
-                self.check()?;
-                look = Instant::now() + STATUS_INTERVAL;
-            }
-            counts::system_call();
-            std::thread::yield_now();
-        }
-        Ok(())
-    }
-
     /// The ticket of what was submitted last.
     pub fn last_ticket(&self) -> Option<Ticket> {
         Some(Ticket { channel: self.id, sequence: self.jobs.next().checked_sub(1)? })
@@ -197,37 +150,6 @@ impl Channel {
         }
         // The write-back of an engine that is idle may be lost, or late.
         if status.contains(Status::BUSY) { Ok(()) } else { self.take_uncounted() }
-    }
-
-    /// Waits until all that was submitted is finished, and until the engine's own registers say so too: for whoever
-    /// cannot trust a single word that the card wrote. Costs two register reads or more.
-    ///
-    /// # Errors
-    ///
-    /// As [`wait`](Self::wait); [`EngineError::Deadline`] also when the registers do not agree within `limit`.
-    pub fn settle(&mut self, limit: Duration) -> Result<(), EngineError> {
-        let begin = Instant::now();
-        if let Some(ticket) = self.last_ticket()
-            && self.in_flight() > 0
-        {
-            self.wait(ticket, limit)?;
-        }
-        while !self.is_settled()? {
-            if begin.elapsed() >= limit {
-                return Err(EngineError::Deadline { waited: limit, snapshot: Box::new(self.snapshot()?) });
-            }
-            counts::system_call();
-            std::thread::yield_now();
-        }
-        Ok(())
-    }
-
-    fn is_settled(&mut self) -> Result<bool, EngineError> {
-        self.check()?;
-        match self.ring {
-            Ring::Chain => Ok(!self.registers.status()?.contains(Status::BUSY)),
-            Ring::Credits => Ok(self.registers.completed()? == self.issued as u32),
-        }
     }
 
     /// Lets a channel with [`ChannelOptions::interrupt`](super::ChannelOptions::interrupt) interrupt again. Poll after this,

@@ -1,6 +1,6 @@
 //! Large transfers over several channels at once.
 
-use super::poll::STATUS_INTERVAL;
+use super::wait::STATUS_INTERVAL;
 use super::{Channel, EngineError, Poll, Ticket, Transfers};
 use crate::bus::counts;
 use crate::memory::DmaMemory;

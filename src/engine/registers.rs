@@ -2,12 +2,12 @@
 
 use super::{EngineError, Snapshot};
 use crate::bus::{Bar, Block, BusError, counts};
+use crate::memory::order;
 use crate::regs::channel::{
     COMPLETED_COUNT, CONTROL, CONTROL_W1C, CONTROL_W1S, Control, STATUS, STATUS_RC, Status, WRITE_BACK_LO,
 };
 use crate::regs::{Direction, GONE, IDENTIFIER, Identifier, Target, common_bit, sgdma};
 use std::sync::Arc;
-use std::sync::atomic::{Ordering, fence};
 use std::time::{Duration, Instant};
 
 #[derive(Debug)]
@@ -147,7 +147,6 @@ fn start_sequence(
     sgdma(sgdma::DESCRIPTOR_LO, list as u32)?;
     sgdma(sgdma::DESCRIPTOR_HI, (list >> 32) as u32)?;
     sgdma(sgdma::DESCRIPTOR_ADJACENT, adjacent.into())?;
-    // Without this the engine could fetch descriptors, or read data, that were written after the doorbell.
-    fence(Ordering::Release);
+    order::before_doorbell();
     channel(CONTROL_W1S, Control::RUN.bits())
 }

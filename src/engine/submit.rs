@@ -5,12 +5,11 @@ use super::jobs::Job;
 use super::words::WORDS;
 use super::{EngineError, Program, Ring, Transfers};
 use crate::descriptor::{Flags, MAX_LENGTH, Segment};
-use crate::memory::{Access, DmaMemory, Keep, Piece};
+use crate::memory::{Access, DmaMemory, Keep, Piece, order};
 use crate::regs::Direction;
 use crate::regs::channel::{CONTROL_W1C, Control, Status};
 use crate::regs::sgdma::{CREDITS, MAX_CREDITS};
 use std::ops::Range;
-use std::sync::atomic::{Ordering, fence};
 
 /// Where the engine is to begin.
 #[derive(Clone, Copy, Debug)]
@@ -256,8 +255,7 @@ impl Channel {
         let credits = wanted.min(room as u32);
         if credits > 0 {
             self.note_doorbell(credits);
-            // Without this the engine could fetch descriptors, or read data, that were written after the doorbell.
-            fence(Ordering::Release);
+            order::before_doorbell();
             self.registers.write_sgdma(CREDITS, credits)?;
             self.issued += u64::from(credits);
         }

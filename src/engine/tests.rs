@@ -33,7 +33,18 @@ impl Fake {
         let (bar, lease, recall) = (self.clone(), Box::new(()), self.recall.clone());
         let (direction, idle_limit) = (Direction::H2C, Duration::from_millis(50));
         let notice = Arc::default();
-        let place = Place { bar, space, words, direction, channel: 0, idle_limit, recall, notice, lease };
+        let place = Place {
+            bar,
+            space,
+            words,
+            direction,
+            channel: 0,
+            idle_limit,
+            recall,
+            notice,
+            event: None,
+            lease,
+        };
         Channel::open(place, ChannelOptions { ring: Some(ring), ..Default::default() }).unwrap()
     }
 
@@ -250,7 +261,18 @@ fn a_poll_reads_no_register_and_a_submission_writes_few() {
         let (recall, lease) = (fake.recall.clone(), Box::new(()));
         let (direction, idle_limit) = (Direction::H2C, Duration::from_millis(50));
         let notice = Arc::default();
-        let place = Place { bar, space, words, direction, channel: 0, idle_limit, recall, notice, lease };
+        let place = Place {
+            bar,
+            space,
+            words,
+            direction,
+            channel: 0,
+            idle_limit,
+            recall,
+            notice,
+            event: None,
+            lease,
+        };
         let options = ChannelOptions { ring: Some(ring), ..Default::default() };
         let mut channel = Channel::open(place, options).unwrap();
         let buffer = channel.space.allocate(64, Access::CardReads).unwrap();

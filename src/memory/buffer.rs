@@ -1,11 +1,11 @@
 //! Buffers: ranges of mapped memory, and what keeps them while a card uses them.
 
+use super::order::InFlight;
 use super::pool::Pool;
 use super::space::{Mapping, lock};
 use super::{Access, Extent, FromCard, MemoryError, PageSize, ToCard, bytes_of, element::bytes_of_mut};
 use std::fmt;
 use std::ops::Range;
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, Weak};
 use vm_memory::{Bytes, VolatileSlice};
 
@@ -17,15 +17,15 @@ pub struct Allocation {
     /// Its address for the card, if it is one stretch for the card.
     address: Option<u64>,
     /// Single transfers that use it now.
-    in_flight: AtomicU32,
+    in_flight: InFlight,
     /// Programs that were built with it; those that run use it too.
-    programs: Mutex<Vec<Weak<AtomicU32>>>,
+    programs: Mutex<Vec<Weak<InFlight>>>,
     pool: Option<Weak<Pool>>,
 }
 
 impl Allocation {
     pub(super) fn new(mapping: Arc<Mapping>, offset: u64, len: u64, pool: Option<Weak<Pool>>) -> Self {
-        let (in_flight, programs) = (AtomicU32::new(0), Mutex::new(vec![]));
+        let (in_flight, programs) = (InFlight::default(), Mutex::new(vec![]));
         let holds = |extent: &&Extent| extent.offset <= offset && offset + len <= extent.offset + extent.len;
         let address =
             mapping.extents.iter().find(holds).map(|extent| extent.address + (offset - extent.offset));
@@ -49,10 +49,9 @@ impl Allocation {
     }
 
     pub(super) fn idle(&self) -> Result<(), MemoryError> {
-        // Acquire: what a retired transfer wrote, and that it was retired, is seen before the memory is used.
-        let mut in_flight = self.in_flight.load(Ordering::Acquire);
+        let mut in_flight = self.in_flight.count();
         for runs in lock(&self.programs).iter().filter_map(Weak::upgrade) {
-            in_flight += runs.load(Ordering::Acquire);
+            in_flight += runs.count();
         }
         if in_flight == 0 { Ok(()) } else { Err(MemoryError::InFlight(in_flight)) }
     }
@@ -137,7 +136,7 @@ impl Keep {
     /// Counts `allocation` as in flight once more.
     #[inline]
     pub fn new(allocation: Arc<Allocation>) -> Self {
-        allocation.in_flight.fetch_add(1, Ordering::Relaxed);
+        allocation.in_flight.enter();
         Self(allocation)
     }
 }
@@ -145,13 +144,13 @@ impl Keep {
 impl Drop for Keep {
     #[inline]
     fn drop(&mut self) {
-        self.0.in_flight.fetch_sub(1, Ordering::Release);
+        self.0.in_flight.leave();
     }
 }
 
 /// Runs of a program that are in flight: with them, all memory that it was built with.
 #[derive(Debug, Default)]
-pub(crate) struct Runs(Arc<AtomicU32>);
+pub(crate) struct Runs(Arc<InFlight>);
 
 impl Runs {
     /// No runs of a program with this memory.
@@ -168,13 +167,13 @@ impl Runs {
     /// A run begins.
     #[inline]
     pub(crate) fn enter(&self) {
-        self.0.fetch_add(1, Ordering::Relaxed);
+        self.0.enter();
     }
 
     /// A run has ended: the card is done with the memory.
     #[inline]
     pub(crate) fn leave(&self) {
-        self.0.fetch_sub(1, Ordering::Release);
+        self.0.leave();
     }
 }
 

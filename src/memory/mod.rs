@@ -9,6 +9,7 @@ mod element;
 mod error;
 mod host;
 mod iova;
+pub(crate) mod order;
 mod parts;
 mod pool;
 mod process;
@@ -28,3 +29,6 @@ pub(crate) use process::Process;
 pub use registered::{Lent, RegisterError, Registered};
 pub use space::{Access, Addressing, CallerMemory, DmaSpace, Extent, Mapper, MemoryRef};
 pub use witness::{Witness, attend};
+
+// `order` takes it from here, so that `tests/loom` can put loom's in its place.
+use std::sync::atomic;

@@ -320,3 +320,36 @@ fn a_list_that_scattered_pages_cannot_hold_is_refused() {
     assert!(matches!(error, EngineError::ScatteredList { descriptors: 65_537, .. }));
     assert!(error.to_string().contains("1 GiB pages"), "{error}");
 }
+
+proptest::proptest! {
+    /// Buffers that come and go: what the card reads or writes at a buffer's address is that buffer's, and no other's.
+    #[test]
+    fn no_two_buffers_share_a_byte(
+        steps in proptest::collection::vec((0u8..3, 1u64..20_000, proptest::bool::ANY), 1..60),
+    ) {
+        let (recorder, space) = space(false);
+        let mut held: Vec<(Buffer, u64, Access, u8)> = vec![];
+        for (at, (step, len, writes)) in steps.into_iter().enumerate() {
+            if step == 0 && !held.is_empty() {
+                held.remove(len as usize % held.len());
+                continue;
+            }
+            let (access, mark) = (if writes { Access::CardWrites } else { Access::CardReads }, at as u8 + 1);
+            let mut buffer = space.allocate(len, access).unwrap();
+            proptest::prop_assert_eq!(buffer.address() % 64, 0);
+            match access {
+                Access::CardReads => buffer.write(0, &vec![mark; len as usize]).unwrap(),
+                Access::CardWrites => recorder.card_writes(buffer.address(), &vec![mark; len as usize]),
+            }
+            held.push((buffer, len, access, mark));
+        }
+        for (buffer, len, access, mark) in &held {
+            let mut seen = vec![0; *len as usize];
+            match access {
+                Access::CardReads => seen = recorder.card_reads(buffer.address(), *len),
+                Access::CardWrites => buffer.read(0, &mut seen).unwrap(),
+            }
+            proptest::prop_assert!(seen.iter().all(|byte| byte == mark));
+        }
+    }
+}

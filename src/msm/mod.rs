@@ -51,8 +51,8 @@ pub use error::MsmError;
 pub use plan::Job;
 
 use crate::bus::BusError;
-use crate::card::{Card, UserBar};
-use crate::engine::{Channel, ChannelOptions, EngineError, Poll, Ring};
+use crate::card::{Card, Interrupt, Source, UserBar};
+use crate::engine::{Channel, ChannelOptions, EngineError, Event, Poll, Ring, Wait};
 use crate::memory::Buffer;
 use crate::regs::{Direction, GONE, msm as regs};
 use running::{Running, Stage};
@@ -82,7 +82,8 @@ pub struct MsmOptions {
     pub ring: Option<Ring>,
     /// Pairs a chunk; `None` takes [`Design::default_chunk`].
     pub chunk: Option<u32>,
-    /// Set up the streaming channel's other options.
+    /// Set up the streaming channel's other options. How it waits is how the client waits for results too: asleep with the
+    /// design's interrupt where [`ChannelOptions::wait`] sleeps.
     pub channel: ChannelOptions,
 }
 
@@ -114,6 +115,8 @@ pub struct Msm {
     h2c: Channel,
     c2h: Channel,
     result: Buffer,
+    /// Fires when a result is there, if waiting is to sleep.
+    done: Option<Interrupt>,
     chunk: Option<u32>,
     running: VecDeque<Running>,
     finished: VecDeque<(u64, Output)>,
@@ -137,6 +140,13 @@ impl Msm {
         let c2h = card.c2h(options.c2h)?;
         let result = card.allocate(regs::RESULT_BYTES as u64, Direction::C2H)?;
         user.write(regs::CTRL, regs::Ctrl::SOFT_RESET.bits())?;
+        let done = match channel.wait.sleeps() {
+            true => Some(card.interrupt(Source::User(0))?),
+            false => None,
+        };
+        if done.is_some() {
+            user.write(regs::IRQ_ENABLE, !0)?;
+        }
         if let Some(chunk) = options.chunk {
             design.check_chunk(chunk)?;
         }
@@ -147,6 +157,7 @@ impl Msm {
             h2c,
             c2h,
             result,
+            done,
             chunk: options.chunk,
             running: VecDeque::new(),
             finished: VecDeque::new(),
@@ -401,18 +412,43 @@ impl Msm {
         MsmError::Interrupted { label, pairs, taken, chunks: taken / self.chunk(), source: Box::new(error) }
     }
 
-    /// Lets some time pass: on the streaming channel while data streams, which finds engine errors; asleep otherwise.
+    /// Lets some time pass: on a channel that moves data, which finds engine errors; asleep otherwise.
     fn pause(&mut self, ticket: JobTicket, begin: Instant, limit: Duration) -> Result<(), MsmError> {
-        let job = self.running.iter().find(|job| job.sequence == ticket.0);
-        let Some(Stage::Streaming(stream)) = job.map(|job| &job.stage) else {
-            crate::bus::counts::system_call();
-            std::thread::sleep((begin.elapsed() / 8).clamp(PAUSE[0], PAUSE[1]));
-            return self.design.check_alive(&self.user).map_err(|error| self.interrupted(error));
+        // Only the oldest job can be fetching, and all others wait for it.
+        let fetching = self.running.front().filter(|job| matches!(job.stage, Stage::Fetching(_)));
+        let job = fetching.or_else(|| self.running.iter().find(|job| job.sequence == ticket.0));
+        let left = limit.saturating_sub(begin.elapsed());
+        let waited = match job.map(|job| &job.stage) {
+            Some(&Stage::Streaming(stream)) => self.h2c.wait(stream, left),
+            Some(&Stage::Fetching(fetch)) => self.c2h.wait(fetch, left),
+            _ => {
+                self.rest(begin.elapsed())?;
+                return self.design.check_alive(&self.user).map_err(|error| self.interrupted(error));
+            }
         };
-        match self.h2c.wait(*stream, limit.saturating_sub(begin.elapsed())) {
+        match waited {
             Ok(()) | Err(EngineError::Deadline { .. }) => Ok(()),
             Err(error) => Err(self.interrupted(error.into())),
         }
+    }
+
+    /// Lets some time pass while the design computes, having waited for `waited`.
+    fn rest(&self, waited: Duration) -> Result<(), MsmError> {
+        match (&self.done, self.h2c.options().wait) {
+            (Some(done), _) => {
+                // Its line stays up until this; what comes between here and the sleep ends the sleep.
+                self.user.write(regs::IRQ_STATUS, !0)?;
+                if self.user.read(regs::RESULT_VALID)? == 0 {
+                    done.sleep(PAUSE[1] * 10).map_err(|error| EngineError::Sleep(error.into()))?;
+                }
+            }
+            (None, Wait::Spin) => std::hint::spin_loop(),
+            (None, _) => {
+                crate::bus::counts::system_call();
+                std::thread::sleep((waited / 8).clamp(PAUSE[0], PAUSE[1]));
+            }
+        }
+        Ok(())
     }
 
     fn deadline(&mut self, ticket: JobTicket, waited: Duration) -> Result<MsmError, MsmError> {

@@ -133,6 +133,8 @@ pub const STARVE_BOTH: u32 = 0x288;
 pub const STALL_SCALAR: u32 = 0x290;
 /// RO pair: clocks in which the point window held up the write channel.
 pub const STALL_POINT: u32 = 0x298;
+/// RO: write bursts that were answered SLVERR or DECERR since reset.
+pub const REFUSED_WRITES: u32 = 0x2a0;
 /// RO: most scalars ever in the FIFO.
 pub const HIGH_WATER_SCALARS: u32 = 0x2d8;
 /// RO: most points ever in the FIFO.

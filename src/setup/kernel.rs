@@ -1,9 +1,9 @@
 //! The few things that `vfio-setup` does to a running kernel, behind a trait: tests put a kernel of their own there.
 
-use rustix::fs::{AtFlags, CWD, Gid, Mode, OFlags, Uid};
+use rustix::fs::{AtFlags, FileType, Gid, Mode, OFlags, ResolveFlags, Uid};
 use rustix::io::Errno;
-use std::fs;
 use std::io;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -77,6 +77,39 @@ impl Live {
     }
 }
 
+/// What a file of sysfs says that its file system is (`SYSFS_MAGIC`).
+const SYSFS: i64 = 0x6265_6572;
+
+impl Live {
+    fn is_system(&self) -> bool {
+        self.root == Path::new("/")
+    }
+
+    /// Opens a file that is there, for writing. Links on the way to it, of which sysfs is full, lead nowhere outside the root, and
+    /// it is none itself.
+    fn open(&self, path: &Path) -> io::Result<OwnedFd> {
+        let root =
+            rustix::fs::open(&self.root, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
+        let inside = path.strip_prefix(&self.root).map_err(io::Error::other)?;
+        let flags = OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        let within = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
+        Ok(rustix::fs::openat2(root, inside, flags, Mode::empty(), within)?)
+    }
+
+    /// A node, held and not opened, which would take the card. Whatever becomes of its name, this is what was looked at.
+    fn hold(&self, node: &Path) -> io::Result<OwnedFd> {
+        let held = rustix::fs::open(node, OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())?;
+        match FileType::from_raw_mode(rustix::fs::fstat(&held)?.st_mode) {
+            FileType::Symlink => {
+                Err(io::Error::other("it is a symbolic link, which a node of the kernel is not"))
+            }
+            FileType::CharacterDevice => Ok(held),
+            _ if self.is_system() => Err(io::Error::other("it is no character device, which each node is")),
+            _ => Ok(held),
+        }
+    }
+}
+
 /// A program of the system with nothing of this process's environment.
 fn program(name: &str) -> io::Result<Command> {
     let found =
@@ -91,8 +124,10 @@ fn program(name: &str) -> io::Result<Command> {
 
 impl Kernel for Live {
     fn write(&self, path: &Path, text: &str) -> io::Result<()> {
-        let flags = OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let file = rustix::fs::open(path, flags, Mode::empty())?;
+        let file = self.open(path)?;
+        if self.is_system() && rustix::fs::fstatfs(&file)?.f_type != SYSFS {
+            return Err(io::Error::other("it is no file of sysfs, and nothing else is written to"));
+        }
         // The kernel takes each write for a whole value: a rest must not become a second one.
         match rustix::io::write(&file, text.as_bytes())? {
             n if n == text.len() => Ok(()),
@@ -101,7 +136,7 @@ impl Kernel for Live {
     }
 
     fn load_module(&self, name: &str) -> io::Result<()> {
-        if self.root != Path::new("/") {
+        if !self.is_system() {
             return Err(io::Error::other("modules are loaded into the running system only, not with --root"));
         }
         let output = program("modprobe")?.arg("--").arg(name).output()?;
@@ -118,7 +153,7 @@ impl Kernel for Live {
     }
 
     fn settle(&self) {
-        if self.root != Path::new("/") || !Path::new("/run/udev/control").exists() {
+        if !self.is_system() || !Path::new("/run/udev/control").exists() {
             return;
         }
         // It only orders our changes after udev's. What comes of them is read back.
@@ -129,20 +164,33 @@ impl Kernel for Live {
     }
 
     fn owner(&self, node: &Path) -> io::Result<Owner> {
-        use std::os::unix::fs::MetadataExt;
-        let data = fs::symlink_metadata(node)?;
-        if data.is_symlink() {
-            return Err(io::Error::other("it is a symbolic link, which a node of the kernel is not"));
-        }
-        Ok(Owner { uid: data.uid(), gid: data.gid(), mode: data.mode() & 0o7777 })
+        let data = rustix::fs::fstat(self.hold(node)?)?;
+        Ok(Owner { uid: data.st_uid, gid: data.st_gid, mode: data.st_mode & 0o7777 })
     }
 
     fn set_owner(&self, node: &Path, owner: Owner) -> io::Result<()> {
-        self.owner(node)?;
+        let held = self.hold(node)?;
         let (uid, gid) = (Uid::from_raw(owner.uid), Gid::from_raw(owner.gid));
-        // Opening the node would take the card; the directory above is root's, so nobody swaps the name meanwhile.
-        rustix::fs::chownat(CWD, node, Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW)?;
-        rustix::fs::chmod(node, Mode::from_raw_mode(owner.mode))?;
+        rustix::fs::chownat(&held, "", Some(uid), Some(gid), AtFlags::EMPTY_PATH)?;
+        // What is only held cannot be changed itself, but by this name.
+        let name = format!("/proc/self/fd/{}", held.as_raw_fd());
+        rustix::fs::chmod(name, Mode::from_raw_mode(owner.mode))?;
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn programs_are_the_systems_and_see_nothing_of_the_environment() {
+        // There is more than this in the environment of a test.
+        assert!(std::env::var_os("CARGO_MANIFEST_DIR").is_some());
+        let mut env = program("env").unwrap();
+        assert!(DIRECTORIES.iter().any(|directory| Path::new(env.get_program()).starts_with(directory)));
+        let seen = String::from_utf8(env.output().unwrap().stdout).unwrap();
+        assert_eq!(seen, format!("PATH={}\n", DIRECTORIES.join(":")));
+        assert!(program("no-such-program").is_err());
     }
 }

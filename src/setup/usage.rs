@@ -3,10 +3,10 @@
 use super::{Host, SetupError};
 use crate::bus::PciAddress;
 use crate::bus::sysfs::Function;
+use rustix::fs::{AtFlags, CWD, FileType, StatxFlags};
 use std::collections::BTreeSet;
 use std::fmt;
 use std::fs;
-use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Component, Path};
 
 /// A use of a function.
@@ -52,7 +52,10 @@ impl fmt::Display for Use {
             Self::Swap(disk) => write!(f, "/dev/{disk} is swap (`swapoff /dev/{disk}`)"),
             Self::Holder { disk, holder } => write!(f, "/dev/{disk} is part of {holder}"),
             Self::Held(disk) => write!(f, "the kernel holds /dev/{disk}, as part of a pool or the like"),
-            Self::Open { pid, command, node } => write!(f, "process {pid} ({command}) has {node} open"),
+            // A process calls itself what it likes: root's terminal must not obey.
+            Self::Open { pid, command, node } => {
+                write!(f, "process {pid} ({}) has {} open", command.escape_debug(), node.escape_debug())
+            }
         }
     }
 }
@@ -83,6 +86,11 @@ fn under(host: &Host, class: &str, address: PciAddress) -> Result<Vec<String>, S
 fn names_function(path: &Path, address: PciAddress) -> bool {
     let name = address.to_string();
     path.components().any(|part| part == Component::Normal(name.as_ref()))
+}
+
+/// Whether a file that a process has is one of the function's in sysfs. Elsewhere anybody can make files of that name.
+fn is_of_function(path: &Path, address: PciAddress) -> bool {
+    path.starts_with("/sys") && names_function(path, address)
 }
 
 fn networks(host: &Host, address: PciAddress, uses: &mut BTreeSet<Use>) -> Result<(), SetupError> {
@@ -176,18 +184,20 @@ impl Nodes {
     fn find(&self, descriptor: &Path, address: PciAddress) -> Option<String> {
         let target = fs::read_link(descriptor).ok()?;
         let name = target.display().to_string();
-        let is_register_file = name.contains("/resource") && names_function(&target, address);
+        let is_register_file = name.contains("/resource") && is_of_function(&target, address);
         (self.names.contains(&name) || is_register_file || self.has_number(descriptor)).then_some(name)
     }
 
     /// The number tells where a node has another name, as in a container.
     fn has_number(&self, descriptor: &Path) -> bool {
-        let Ok(data) = fs::metadata(descriptor) else { return false };
-        let (kind, number) = (data.file_type(), data.rdev());
+        // Without asking the file system, which may be a user's own (FUSE) and never answer.
+        let data = rustix::fs::statx(CWD, descriptor, AtFlags::STATX_DONT_SYNC, StatxFlags::TYPE);
+        let Ok(data) = data else { return false };
+        let kind = FileType::from_raw_mode(data.stx_mode.into());
         if !kind.is_char_device() && !kind.is_block_device() {
             return false;
         }
-        let number = format!("{}:{}", rustix::fs::major(number), rustix::fs::minor(number));
+        let number = format!("{}:{}", data.stx_rdev_major, data.stx_rdev_minor);
         self.numbers.contains(&(kind.is_block_device(), number))
     }
 }
@@ -222,6 +232,6 @@ pub fn open_nodes(host: &Host, function: &Function) -> Result<Vec<Use>, SetupErr
 fn mapped(host: &Host, pid: u32, nodes: &Nodes, address: PciAddress) -> Vec<String> {
     let maps = host.text(&format!("proc/{pid}/maps")).ok().flatten().unwrap_or_default();
     let files = maps.lines().filter_map(|line| line.find('/').map(|at| &line[at..]));
-    let of_function = |file: &&str| nodes.names.contains(*file) || names_function(Path::new(file), address);
+    let of_function = |file: &&str| nodes.names.contains(*file) || is_of_function(Path::new(file), address);
     files.filter(of_function).map(str::to_string).collect()
 }

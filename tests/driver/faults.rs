@@ -219,3 +219,21 @@ fn logic_that_never_answers_behind_a_shell() {
         h2c.close().unwrap();
     }
 }
+
+#[test]
+fn a_result_that_cannot_be_fetched_is_an_error_at_once() {
+    let bench = Bench::new(Options::default(), Design::Msm(Model::default()));
+    let card = bench.open();
+    let mut msm = Msm::open(&card, MsmOptions::default()).unwrap();
+    let points = Points::allocate(&card, 2).unwrap();
+    let scalars = Scalars::allocate(&card, 2, ScalarForm::Canonical).unwrap();
+    let job = msm.prepare(&points, &scalars).unwrap();
+    bench.inject(Kind::Fetch(BadCompletion::CompleterAbort).on(Direction::C2H, 0));
+    let (ticket, begin) = (msm.submit(&job).unwrap(), Instant::now());
+    let error = msm.wait(ticket, LIMIT).unwrap_err();
+    assert!(matches!(error, MsmError::Engine(EngineError::Failed { .. })), "{error}");
+    assert!(begin.elapsed() < LIMIT / 2);
+    msm.recover().unwrap();
+    let ticket = msm.submit(&job).unwrap();
+    msm.wait(ticket, LIMIT).unwrap();
+}

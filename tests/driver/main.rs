@@ -10,3 +10,4 @@ mod msm;
 mod process;
 mod support;
 mod switches;
+mod waiting;

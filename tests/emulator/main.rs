@@ -6,6 +6,7 @@ mod errors;
 mod host;
 mod hostile;
 mod interrupts;
+mod posted;
 mod service;
 mod streams;
 mod switches;

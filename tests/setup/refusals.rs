@@ -152,6 +152,20 @@ fn registers_that_a_process_has_mapped() {
 }
 
 #[test]
+fn what_a_user_makes_up_neither_blocks_a_card_nor_reaches_the_terminal() {
+    let tree = Tree::with_card();
+    let made_up = format!("/home/eve/{CARD}/resource0");
+    tree.process(4245, "eve", &[&made_up]);
+    tree.file("proc/4245/maps", &format!("7f00-7f01 rw-s 00000000 00:15 99    {made_up}\n"));
+    Plan::bind(&tree.host(), &[], &BindOptions::default()).unwrap();
+    // A process calls itself what it likes, also what a terminal takes for orders.
+    tree.process(4246, "\u{1b}]0;root\u{7}", &[&format!("/sys/devices/pci0000:00/{CARD}/resource0")]);
+    let error = refused_plainly(&tree);
+    has(&error, &["process 4246", "\\u{1b}]0;root\\u{7}"]);
+    assert!(!error.contains(|c: char| c.is_control() && c != '\n'), "{error:?}");
+}
+
+#[test]
 fn a_card_in_use_is_not_given_back() {
     let tree = Tree::with_card();
     let host = tree.host();

@@ -3,16 +3,20 @@
 //! A suite is a file in `suites/`. What a suite runs writes to `target/xtask/SUITE.log`; what a suite must fetch goes to
 //! a private prefix below `target/`, so that no root is needed.
 
+mod audits;
+mod fuzz;
 mod libtest;
 mod packages;
 mod python;
 mod registers;
 mod run;
+mod soak;
 mod suites;
 mod table;
 mod vm;
 
 use anyhow::Result;
+use audits::AUDITS;
 use clap::Parser;
 use clap::builder::PossibleValuesParser;
 use run::Workspace;
@@ -33,9 +37,41 @@ enum Command {
         #[arg(value_name = "SUITE", value_parser = PossibleValuesParser::new(SUITES.iter().map(|s| s.name)))]
         suites: Vec<String>,
     },
+    /// Looks for what tests do not see: sanitizers, valgrind, Miri, and what is known of the dependencies.
+    Audit {
+        /// A skip is a failure.
+        #[arg(long)]
+        require_all: bool,
+        /// The audits to make; all of them by default.
+        #[arg(value_name = "AUDIT", value_parser = PossibleValuesParser::new(AUDITS.iter().map(|s| s.name)))]
+        audits: Vec<String>,
+    },
     /// Counts the instructions of transfers and of a program in a virtual machine.
     BenchVm {
         /// Print JSON: `{"transfers": {"4096": N, ...}, "program": {"pairs": N, "first": N, "rerun": N}}`.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Feeds the fuzz targets what nobody thought of, and prints executions, coverage and finds.
+    Fuzz {
+        /// The targets, those in `fuzz/fuzz_targets`; all of them by default.
+        targets: Vec<String>,
+        /// How long each runs.
+        #[arg(long, default_value_t = 60, value_parser = clap::value_parser!(u32).range(1..=1000))]
+        seconds: u32,
+        /// Keep in the committed corpora what adds to coverage, and nothing else.
+        #[arg(long)]
+        keep: bool,
+    },
+    /// Strains the driver: jobs and transfers on emulated cards, and faults under them, everything compared.
+    Soak {
+        /// How long.
+        #[arg(long, default_value_t = 10.0)]
+        minutes: f64,
+        /// Of faults, lengths and data.
+        #[arg(long, default_value_t = 1)]
+        seed: u64,
+        /// Print one JSON object: `jobs`, `bytes`, `faults`, `recoveries`, `mismatches` and more.
         #[arg(long)]
         json: bool,
     },
@@ -45,8 +81,13 @@ enum Command {
 
 fn main() -> ExitCode {
     match Command::parse() {
-        Command::Test { require_all, suites } => test(require_all, &suites),
+        Command::Test { require_all, suites } => test(SUITES, require_all, &suites),
+        Command::Audit { require_all, audits } => test(AUDITS, require_all, &audits),
         Command::BenchVm { json } => finish(bench_vm(json)),
+        Command::Fuzz { targets, seconds, keep } => {
+            finish(fuzz::fuzz(&fuzz::Wish { targets: &targets, seconds, keep }))
+        }
+        Command::Soak { minutes, seed, json } => finish(soak::soak(minutes, seed, json)),
         Command::Registers => finish(registers::write(&Workspace::find())),
     }
 }
@@ -74,9 +115,9 @@ fn bench_vm(json: bool) -> Result<()> {
     Ok(())
 }
 
-fn test(require_all: bool, suites: &[String]) -> ExitCode {
+fn test(all: &[Suite], require_all: bool, suites: &[String]) -> ExitCode {
     let chosen = |suite: &&Suite| suites.is_empty() || suites.iter().any(|name| name == suite.name);
-    let chosen: Vec<&Suite> = SUITES.iter().filter(chosen).collect();
+    let chosen: Vec<&Suite> = all.iter().filter(chosen).collect();
     let workspace = Workspace::find();
     let rows: Vec<Row> = chosen.iter().map(|suite| run::suite(&workspace, suite)).collect();
     print!("\n{}", table::render(&rows));

@@ -1,9 +1,11 @@
 //! Programs that suites need and that no private prefix can replace.
 
 use anyhow::{Context, Result, bail, ensure};
+use std::net::{TcpStream, ToSocketAddrs};
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
 /// Where a missing program comes from.
 enum Source {
@@ -11,10 +13,13 @@ enum Source {
     Apt(&'static str),
     /// A component of the Rust toolchain.
     Rustup(&'static str),
+    /// A program that `cargo install` takes minutes to build.
+    Cargo,
 }
 
-const PROGRAMS: [(&str, Source); 13] = [
+const PROGRAMS: [(&str, Source); 14] = [
     ("bc", Source::Apt("bc")),
+    ("cargo-deny", Source::Cargo),
     ("cargo-fmt", Source::Rustup("rustfmt")),
     ("cargo-clippy", Source::Rustup("clippy")),
     ("c++", Source::Apt("g++")),
@@ -41,6 +46,7 @@ pub fn require(program: &str) -> Result<()> {
         .with_context(|| format!("{program} is not here"))?;
     match source {
         Source::Apt(package) => apt(program, package)?,
+        Source::Cargo => bail!("no {program}; type: cargo install --locked {program}"),
         Source::Rustup(component) => {
             let command = format!("rustup component add {component}");
             ensure!(
@@ -57,6 +63,12 @@ pub fn require(program: &str) -> Result<()> {
 /// Makes sure that Python can make environments, which Debian has in a package of its own.
 pub fn require_venv() -> Result<()> {
     run("python3 -m ensurepip --version").or_else(|_| apt("Python's venv", "python3-venv"))
+}
+
+/// Whether this machine reaches `place`, a host and port, within seconds.
+pub fn reachable(place: &str) -> bool {
+    let mut addresses = place.to_socket_addrs().into_iter().flatten();
+    addresses.any(|address| TcpStream::connect_timeout(&address, Duration::from_secs(3)).is_ok())
 }
 
 fn apt(what: &str, package: &str) -> Result<()> {
@@ -94,11 +106,12 @@ fn is_root() -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::audits::AUDITS;
     use crate::suites::SUITES;
 
     #[test]
     fn every_suite_needs_programs_that_are_known() {
-        for program in SUITES.iter().flat_map(|suite| suite.needs.iter().chain(suite.wants)) {
+        for program in SUITES.iter().chain(AUDITS).flat_map(|suite| suite.needs.iter().chain(suite.wants)) {
             assert!(PROGRAMS.iter().any(|(name, _)| name == program), "{program}");
         }
     }

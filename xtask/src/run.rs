@@ -132,7 +132,15 @@ impl<'a> Run<'a> {
 
     /// A `cargo` command as the user would have typed it, without what `cargo xtask` left in the environment.
     pub fn cargo(&self, arguments: &str) -> Command {
-        let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+        self.clean(Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into())), arguments)
+    }
+
+    /// The same with the nightly toolchain.
+    pub fn nightly_cargo(&self, arguments: &str) -> Command {
+        self.clean(Command::new("rustup"), &format!("run nightly cargo {arguments}"))
+    }
+
+    fn clean(&self, mut command: Command, arguments: &str) -> Command {
         command.args(arguments.split_whitespace());
         for (name, _) in std::env::vars_os().filter(|(name, _)| is_of_this_package(name)) {
             command.env_remove(name);
@@ -164,14 +172,23 @@ impl<'a> Run<'a> {
         Ok((text, status))
     }
 
-    /// Runs `cargo test` with `arguments` and counts its tests.
-    pub fn cargo_test(&mut self, arguments: &str) -> Result<()> {
-        let mut command = self.cargo(&format!("test --no-fail-fast {arguments} -- --show-output"));
+    /// Runs a command and returns all that it printed, to either stream, and how it ended.
+    pub fn noise(&mut self, command: &mut Command) -> Result<(String, ExitStatus)> {
         let start = self.log.seek(SeekFrom::End(0))?;
         let log = self.log.try_clone()?;
         let status = self.execute(command.stdout(log))?;
         let text = fs::read(log_path(self.workspace, self.name))?;
-        let text = String::from_utf8_lossy(&text[start as usize..]).into_owned();
+        Ok((String::from_utf8_lossy(&text[start as usize..]).into_owned(), status))
+    }
+
+    /// Runs `cargo test` with `arguments` and counts its tests.
+    pub fn cargo_test(&mut self, arguments: &str) -> Result<()> {
+        self.count_tests(self.cargo(&format!("test --no-fail-fast {arguments} -- --show-output")))
+    }
+
+    /// Runs a command that prints what `cargo test` prints, and counts its tests.
+    pub fn count_tests(&mut self, mut command: Command) -> Result<()> {
+        let (text, status) = self.noise(&mut command)?;
         let counted = libtest::parse(&text).context("no test ran")?;
         let failed = counted.failed.len();
         self.tally.passed += counted.passed;
@@ -218,6 +235,15 @@ fn is_of_this_package(name: &OsString) -> bool {
     ["CARGO_PKG_", "CARGO_MANIFEST_", "CARGO_BIN_", "CARGO_CRATE_"]
         .iter()
         .any(|start| name.starts_with(start))
+}
+
+/// The machine that the compiler builds for.
+pub fn host(run: &mut Run<'_>) -> Result<String> {
+    let mut rustc = Command::new("rustc");
+    rustc.arg("-vV");
+    let version = run.stdout(rustc)?;
+    let host = version.lines().find_map(|line| line.strip_prefix("host: "));
+    Ok(host.context("rustc names no host")?.into())
 }
 
 /// The program `name` among the messages of `cargo --message-format=json`.

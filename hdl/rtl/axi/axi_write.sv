@@ -49,7 +49,9 @@ module axi_write #(
     input  logic dropping,
     output logic err_decode,
     output logic err_strobe,
-    output logic err_wlast
+    output logic err_wlast,
+    // A burst ends that is answered with an error.
+    output logic err_burst
 );
   localparam int AW_W = ID_W + ADDR_W + 8 + 3 + 2;
   localparam int LW = $clog2(AWQ + 1);
@@ -160,6 +162,7 @@ module axi_write #(
   assign err_decode = w_take && none;
   assign err_strobe = w_take && bad_strobe && !late;
   assign err_wlast = w_take && bad_last;
+  assign err_burst = aw_take && resp != msm_pkg::OKAY;
 
   always_ff @(posedge clk) begin
     // After an unaligned start, INCR goes on aligned.

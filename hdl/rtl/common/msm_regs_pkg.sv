@@ -59,6 +59,7 @@ package msm_regs_pkg;
   localparam logic [31:0] STARVE_BOTH = 32'h288;
   localparam logic [31:0] STALL_SCALAR = 32'h290;
   localparam logic [31:0] STALL_POINT = 32'h298;
+  localparam logic [31:0] REFUSED_WRITES = 32'h2a0;
   localparam logic [31:0] HIGH_WATER_SCALARS = 32'h2d8;
   localparam logic [31:0] HIGH_WATER_POINTS = 32'h2dc;
 

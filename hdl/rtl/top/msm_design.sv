@@ -102,7 +102,7 @@ module msm_design #(
   logic [SCRATCH_A-1:0] scratch_write_addr, scratch_read_addr;
   logic [STRB_W-1:0] scratch_strb;
   logic [DATA_W-1:0] scratch_data;
-  logic dropping, err_write_decode, err_read_decode, err_strobe, err_wlast, err_watchdog;
+  logic dropping, err_write_decode, err_read_decode, err_strobe, err_wlast, err_burst, err_watchdog;
 
   axi_write #(
       .DATA_W(DATA_W),
@@ -140,7 +140,8 @@ module msm_design #(
       .dropping,
       .err_decode(err_write_decode),
       .err_strobe,
-      .err_wlast
+      .err_wlast,
+      .err_burst
   );
 
   // ------------------------------------------------------------------------------------------------ AXI4, reading
@@ -449,6 +450,7 @@ module msm_design #(
       .err_decode(err_write_decode || err_read_decode),
       .err_strobe,
       .err_wlast,
+      .err_burst,
       .err_watchdog,
       .counts
   );

@@ -54,6 +54,7 @@ module msm_regs #(
     input logic             err_decode,
     input logic             err_strobe,
     input logic             err_wlast,
+    input logic             err_burst,
     input logic             err_watchdog,
     input logic [12*64-1:0] counts
 );
@@ -66,6 +67,7 @@ module msm_regs #(
 
   // Software's registers.
   logic [31:0] count, label, limit;
+  logic [31:0] refused;
   logic montgomery;
   logic [ERRS-1:0] errors;
   logic [1:0] irq_enable, irq_status;
@@ -136,6 +138,7 @@ module msm_regs #(
       count <= '0;
       label <= '0;
       limit <= 32'(WATCHDOG);
+      refused <= '0;
       montgomery <= 1'b0;
       errors <= '0;
       irq_enable <= '0;
@@ -147,6 +150,7 @@ module msm_regs #(
       errors <= (errors & ~errors_seen) | raised;
       irq_status <= (irq_status & ~irq_seen) | irq_raised;
       acknowledged <= acknowledge;
+      if (err_burst) refused <= refused + 1'b1;
       if (task_push) label <= label + 1'b1;
       if (write)
         case (write_addr)
@@ -215,6 +219,7 @@ module msm_regs #(
       msm_regs_pkg::WATCHDOG: read_data = limit;
       msm_regs_pkg::FREE_SCALARS: read_data = free_scalars;
       msm_regs_pkg::FREE_POINTS: read_data = free_points;
+      msm_regs_pkg::REFUSED_WRITES: read_data = refused;
       msm_regs_pkg::HIGH_WATER_SCALARS: read_data = high_scalars;
       msm_regs_pkg::HIGH_WATER_POINTS: read_data = high_points;
       default: ;

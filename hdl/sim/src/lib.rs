@@ -10,7 +10,7 @@ mod model;
 mod ports;
 mod unit;
 
-pub use master::{Burst, Master, Pace, ReadTag, Response, WriteTag};
+pub use master::{Burst, Master, OUTSTANDING, Pace, ReadTag, Response, WriteTag};
 pub use model::{Model, Variant};
 pub use ports::Ports;
 pub use unit::{Top, Unit};

@@ -8,7 +8,7 @@ const BEAT: usize = 64;
 /// A burst does not cross a multiple of this.
 const PAGE: u64 = 4096;
 /// Bursts under way in each direction, as a card's shell allows.
-const OUTSTANDING: usize = 32;
+pub const OUTSTANDING: usize = 32;
 /// Clocks after which a register access that is not answered is a bug.
 const PATIENCE: u64 = 10_000;
 
@@ -95,6 +95,7 @@ pub struct Master {
     /// Writes without an answer, by ID in order.
     write_answers: HashMap<u8, VecDeque<u64>>,
     writes_open: usize,
+    most_outstanding: usize,
     written: HashMap<u64, Response>,
     forgotten: HashSet<u64>,
     read_addresses: VecDeque<Read>,
@@ -115,6 +116,7 @@ impl Master {
             write_data: VecDeque::new(),
             write_answers: HashMap::new(),
             writes_open: 0,
+            most_outstanding: 0,
             written: HashMap::new(),
             forgotten: HashSet::new(),
             read_addresses: VecDeque::new(),
@@ -166,6 +168,11 @@ impl Master {
     /// Writes that were handed over and are not answered.
     pub fn writes_open(&self) -> usize {
         self.writes_open
+    }
+
+    /// Most writes that were ever under way at once: address taken, B to come.
+    pub fn most_outstanding(&self) -> usize {
+        self.most_outstanding
     }
 
     /// Queues a write of 1 to 4,096 bytes that does not cross 4 KiB.
@@ -360,6 +367,8 @@ impl Master {
         if ports.awvalid & ports.awready != 0 {
             ports.awvalid = 0;
             self.write_addresses.pop_front();
+            let outstanding = self.writes_open - self.write_addresses.len();
+            self.most_outstanding = self.most_outstanding.max(outstanding);
         }
         if ports.wvalid & ports.wready != 0 {
             ports.wvalid = 0;

@@ -5,7 +5,7 @@ use crate::bus::{BusError, counts};
 use std::io::{self, Read};
 use std::os::fd::RawFd;
 use std::os::unix::net::UnixStream;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use vmm_sys_util::sock_ctrl_msg::ScmSocket;
 
 pub struct Link {
@@ -87,8 +87,11 @@ impl Link {
 
     /// Reads until the answer to `id` is at the front of `received`; returns its header and length.
     fn answer(&mut self, command: Command, id: u16) -> Result<(Header, usize), BusError> {
+        // The socket's deadline is that of one read. A process that sends bytes one by one, or always something else, would
+        // never miss it.
+        let end = Instant::now() + self.deadline;
         loop {
-            let (header, len) = self.message(command)?;
+            let (header, len) = self.message(command, end)?;
             if header.id == id && header.flags & REPLY != 0 {
                 return Ok((header, len));
             }
@@ -102,8 +105,8 @@ impl Link {
         }
     }
 
-    fn message(&mut self, command: Command) -> Result<(Header, usize), BusError> {
-        self.fill(command, HEADER)?;
+    fn message(&mut self, command: Command, end: Instant) -> Result<(Header, usize), BusError> {
+        self.fill(command, HEADER, end)?;
         let mut bytes = [0; HEADER];
         bytes.copy_from_slice(&self.received[..HEADER]);
         let header = Header::from_bytes(bytes);
@@ -112,11 +115,11 @@ impl Link {
             let reason = format!("a message of {len} bytes");
             return Err(self.die(BusError::Protocol { what: command.name(), reason }));
         }
-        self.fill(command, len)?;
+        self.fill(command, len, end)?;
         Ok((header, len))
     }
 
-    fn fill(&mut self, command: Command, len: usize) -> Result<(), BusError> {
+    fn fill(&mut self, command: Command, len: usize, end: Instant) -> Result<(), BusError> {
         let mut chunk = [0u8; 4096];
         while self.received.len() < len {
             counts::system_call();
@@ -125,6 +128,9 @@ impl Link {
                     return Err(
                         self.die(BusError::Gone { reason: "its process closed the connection".into() })
                     );
+                }
+                Ok(_) if Instant::now() > end => {
+                    return Err(self.io_error(command, io::ErrorKind::TimedOut.into()));
                 }
                 Ok(n) => self.received.extend_from_slice(&chunk[..n]),
                 // Sockets with a deadline are not read again by the kernel after a signal.
@@ -148,5 +154,43 @@ impl Link {
     fn die(&mut self, error: BusError) -> BusError {
         self.dead = Some(error.to_string());
         error
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Write;
+
+    /// What a request that nobody answers right ends with, and after how long: `first` is what is sent instead, then
+    /// `again` and again.
+    fn request(first: &'static [u8], again: &'static [u8]) -> (BusError, Duration) {
+        let (near, mut far) = UnixStream::pair().unwrap();
+        let talker = std::thread::spawn(move || {
+            far.write_all(first).unwrap();
+            // Ends when the other end is closed.
+            while far.write_all(again).is_ok() {
+                std::thread::sleep(Duration::from_millis(10));
+            }
+        });
+        let mut link = Link::new(near, Duration::from_millis(200)).unwrap();
+        let begin = Instant::now();
+        let error = link.request(Command::RegionRead, &[], &[], |_| Some(())).unwrap_err();
+        let took = begin.elapsed();
+        drop(link);
+        talker.join().unwrap();
+        (error, took)
+    }
+
+    #[test]
+    fn a_process_that_talks_without_answering_is_as_late_as_a_silent_one() {
+        // One byte at a time of a long message, and refusals of what was posted.
+        let long = &[0, 0, 9, 0, 0, 0xf0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0];
+        let refusal = &[9, 0, 10, 0, 16, 0, 0, 0, 0x21, 0, 0, 0, 22, 0, 0, 0];
+        for (first, again) in [(&long[..], &[0u8][..]), (refusal, refusal)] {
+            let (error, took) = request(first, again);
+            assert!(matches!(error, BusError::Timeout { .. }), "{error}");
+            assert!(took < Duration::from_secs(10));
+        }
     }
 }

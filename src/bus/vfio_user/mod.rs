@@ -79,7 +79,11 @@ impl VfioUser {
     /// [`BusError::NotFound`], [`BusError::Permission`], [`BusError::NotACard`], and [`BusError::Taken`] when another
     /// client has it.
     pub fn connect(path: &Path) -> Result<Self, BusError> {
-        let stream = UnixStream::connect(path).map_err(|source| connect_error(path, source))?;
+        Self::over(UnixStream::connect(path).map_err(|source| connect_error(path, source))?, path)
+    }
+
+    /// Takes the card at the other end of a connection over; `path` is what it is called.
+    pub(crate) fn over(stream: UnixStream, path: &Path) -> Result<Self, BusError> {
         let link_error = |source| not_found(path, source);
         let mut link = Link::new(stream, GREETING).map_err(link_error)?;
         let max_fds = greet(&mut link).map_err(|error| greeting_error(path, error))?;

@@ -54,6 +54,8 @@ pub const PCIS_ID: usize = 0x20;
 pub enum Answer {
     /// The first `n` bytes are done (`1..=len`); the engine goes on with the rest.
     Okay(usize),
+    /// A write's data is taken, all of it; what becomes of it (B) is to be asked of [`Logic::response`].
+    Accepted,
     /// READY is low: nothing was taken. The engine tries again after [`Shell::progress`].
     Wait,
     /// The slave refused (SLVERR).
@@ -73,7 +75,7 @@ pub enum Burst {
 
 /// What a logic may ask of the shell around it.
 pub trait Shell: Send + Sync {
-    /// Something that answered [`Answer::Wait`] may go on now.
+    /// Something that answered [`Answer::Wait`], to a transfer or as a response, may go on now.
     fn progress(&self);
     /// Drives the level of user interrupt request `line` (0 to 15).
     fn user_irq(&self, line: usize, level: bool);
@@ -87,6 +89,18 @@ pub trait Logic: Send + Sync {
     /// A write of `data` at card address `address` by H2C channel `channel` (AXI ID; [`PCIS_ID`] for the BAR), never
     /// across 4 KiB.
     fn write(&self, channel: usize, address: u64, burst: Burst, data: &VolatileSlice) -> Answer;
+
+    /// The next response to the writes of `channel` that were [`Answer::Accepted`], in their order: [`Answer::Okay`] with any
+    /// number, an error, or [`Answer::Wait`] while there is none. Never asked of a logic that accepts nothing.
+    fn response(&self, channel: usize) -> Answer {
+        let _ = channel;
+        Answer::Okay(0)
+    }
+
+    /// Nobody will ask for the responses that `channel` still waits for. What the logic took stays taken.
+    fn forget(&self, channel: usize) {
+        let _ = channel;
+    }
 
     /// A read of `data.len()` bytes at `address` by C2H channel `channel` (or [`PCIS_ID`]), never across 4 KiB.
     fn read(&self, channel: usize, address: u64, burst: Burst, data: &VolatileSlice) -> Answer;

@@ -3,21 +3,22 @@
 //! A clock runs only while the design has something to do: a task, or a write that waits. What it counts are cycles, whatever this
 //! machine is doing; but how many pass between two calls of a driver depends on the threads of both.
 //!
-//! A call is one AXI burst, and is answered when its B or its last R came. So each channel has one burst under way, and several only
-//! together; [`xdma_rtl::Master`] itself can have 32.
+//! A call is one AXI burst. A write is accepted at once and goes over the port beat by beat, with the channel as its ID; its B is
+//! told when it came. Up to [`OUTSTANDING`] writes are under way, of one channel or of several, in order. A read is answered when its
+//! last R came.
 
 pub use xdma_rtl::Variant;
 
 use super::{Answer, Burst, Logic, Shell};
 use crate::emulator::log::lock;
 use crate::regs::msm::PENDING_TASKS;
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread::{self, JoinHandle};
 use vm_memory::VolatileSlice;
-use xdma_rtl::{Master, Response, WriteTag};
+use xdma_rtl::{Master, OUTSTANDING, Response, WriteTag};
 
 /// Most cycles that a call lasts, and those that the clock runs between two looks at who else wants the design.
 const SLICE: u64 = 5_000;
@@ -39,19 +40,15 @@ struct Shared {
 
 struct Inner {
     master: Master,
-    /// The write that each channel waits for.
-    waiting: HashMap<usize, Waiting>,
+    /// The writes of each channel whose response was not taken.
+    accepted: HashMap<usize, VecDeque<WriteTag>>,
+    /// Writes without B when the clock last looked, and those that came since.
+    open: usize,
+    /// Somebody was told to wait for a B.
+    awaited: bool,
     /// The interrupt as the shell knows it.
     line: bool,
     stop: bool,
-}
-
-struct Waiting {
-    address: u64,
-    len: usize,
-    tag: WriteTag,
-    /// It was answered, and the shell was told.
-    answer: Option<Response>,
 }
 
 impl Rtl {
@@ -60,7 +57,14 @@ impl Rtl {
     /// # Panics
     /// If the operating system gives no thread, as [`std::thread::spawn`].
     pub fn new(variant: Variant) -> Self {
-        let inner = Inner { master: Master::new(variant), waiting: HashMap::new(), line: false, stop: false };
+        let inner = Inner {
+            master: Master::new(variant),
+            accepted: HashMap::new(),
+            open: 0,
+            awaited: false,
+            line: false,
+            stop: false,
+        };
         let shared = Arc::new(Shared {
             inner: Mutex::new(inner),
             work: Condvar::new(),
@@ -77,6 +81,11 @@ impl Rtl {
     /// Writes an FST trace from now on; `false` without the feature `rtl-trace`, or if the file cannot be written.
     pub fn trace(&self, path: &Path) -> bool {
         self.shared.call(|inner| inner.master.model().trace(path))
+    }
+
+    /// Most writes that were ever under way at once: address taken, B to come. At most [`OUTSTANDING`].
+    pub fn most_outstanding(&self) -> usize {
+        self.shared.call(|inner| inner.master.most_outstanding())
     }
 
     /// Cycles since the last reset.
@@ -148,16 +157,15 @@ impl Inner {
         self.master.writes_open() > 0 || self.master.register(PENDING_TASKS) > 0
     }
 
-    /// Up to `cycles`, until there is something to tell or somebody calls: whether a write was answered that its channel was told to
-    /// wait for, and the interrupt's level if it changed.
+    /// Up to `cycles`, until there is something to tell or somebody calls: whether a B came that somebody was told to wait for, and the
+    /// interrupt's level if it changed.
     fn events(&mut self, cycles: u64, callers: &AtomicUsize) -> (bool, Option<bool>) {
         let end = self.master.cycles() + cycles;
         loop {
-            let mut progress = false;
-            for waiting in self.waiting.values_mut().filter(|waiting| waiting.answer.is_none()) {
-                waiting.answer = self.master.written(waiting.tag);
-                progress |= waiting.answer.is_some();
-            }
+            let open = self.master.writes_open();
+            let progress = self.awaited && open < self.open;
+            self.open = open;
+            self.awaited &= !progress;
             let level = self.master.irq();
             let changed = (level != self.line).then_some(level);
             self.line = level;
@@ -170,32 +178,37 @@ impl Inner {
     }
 
     fn write(&mut self, channel: usize, address: u64, burst: Burst, data: &VolatileSlice) -> Answer {
-        let len = data.len();
-        let waiting = match self.waiting.remove(&channel) {
-            Some(waiting) if (waiting.address, waiting.len) == (address, len) => waiting,
-            gone => {
-                // The engine gave the last one up; on the bus it stays.
-                if let Some(gone) = gone {
-                    self.master.forget(gone.tag);
-                }
-                let mut bytes = vec![0; len];
-                data.copy_to(&mut bytes[..]);
-                let tag = self.master.write(channel as u8, address, axi(burst), &bytes);
-                Waiting { address, len, tag, answer: None }
-            }
-        };
-        let end = self.master.cycles() + SLICE;
-        let mut answer = waiting.answer.or_else(|| self.master.written(waiting.tag));
-        while answer.is_none() && self.master.cycles() < end {
-            self.master.run(end - self.master.cycles());
-            answer = self.master.written(waiting.tag);
+        if self.master.writes_open() >= OUTSTANDING {
+            self.awaited = true;
+            return Answer::Wait;
         }
-        match answer {
-            Some(response) => answered(response, len),
+        let mut bytes = vec![0; data.len()];
+        data.copy_to(&mut bytes[..]);
+        let tag = self.master.write(channel as u8, address, axi(burst), &bytes);
+        self.accepted.entry(channel).or_default().push_back(tag);
+        self.open += 1;
+        Answer::Accepted
+    }
+
+    fn response(&mut self, channel: usize) -> Answer {
+        let writes = self.accepted.entry(channel).or_default();
+        let Some(tag) = writes.front() else { return Answer::Okay(0) };
+        match self.master.written(*tag) {
+            Some(response) => {
+                writes.pop_front();
+                answered(response, 0)
+            }
             None => {
-                self.waiting.insert(channel, waiting);
+                self.awaited = true;
                 Answer::Wait
             }
+        }
+    }
+
+    /// On the bus they stay.
+    fn forget(&mut self, channel: usize) {
+        for tag in self.accepted.remove(&channel).into_iter().flatten() {
+            self.master.forget(tag);
         }
     }
 
@@ -238,6 +251,14 @@ impl Logic for Rtl {
         self.shared.call(|inner| inner.write(channel, address, burst, data))
     }
 
+    fn response(&self, channel: usize) -> Answer {
+        self.shared.call(|inner| inner.response(channel))
+    }
+
+    fn forget(&self, channel: usize) {
+        self.shared.call(|inner| inner.forget(channel));
+    }
+
     fn read(&self, channel: usize, address: u64, burst: Burst, data: &VolatileSlice) -> Answer {
         self.shared.call(|inner| inner.read(channel, address, burst, data))
     }
@@ -255,7 +276,8 @@ impl Logic for Rtl {
     fn reset(&self) {
         self.shared.call(|inner| {
             inner.master.reset();
-            inner.waiting.clear();
+            inner.accepted.clear();
+            (inner.open, inner.awaited) = (0, false);
         });
     }
 }

@@ -12,9 +12,10 @@ pub const SUITE: Suite = Suite {
     wants: &[],
     run: |run| {
         run.check("clippy", |run| {
-            let targets = "--lib --bins --example msm --example prove --example feed_study";
+            let targets = "--lib --bins --test rtl --example msm --example prove --example feed_study";
             run.succeed(run.cargo(&format!("clippy --release --features rtl,cli {targets} -- -D warnings")))
         });
+        run.cargo_test("--release --features rtl --test rtl")?;
         for mode in ["program", "two-channel", "chunked"] {
             run.check(&format!("msm --logic rtl, {mode}"), |run| {
                 let options = format!("--logic rtl --pairs 2500 --chunk 256 --mode {mode} --montgomery");

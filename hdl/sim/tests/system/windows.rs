@@ -20,6 +20,9 @@ fn windows_answer_what_the_map_says() {
     assert_eq!(bench.get(ERRORS), 0);
     assert_eq!(bench.read(SCALAR_WINDOW, Burst::Increment, 128).0, Response::DecodeError);
     assert_eq!(bench.get(ERRORS), Errors::DECODE.bits());
+    assert_eq!(bench.get(REFUSED_WRITES), 9, "reads do not count");
+    bench.set(CTRL, Ctrl::SOFT_RESET.bits());
+    assert_eq!(bench.get(REFUSED_WRITES), 0);
     assert_eq!(bench.read(RESULT_WINDOW, Burst::Increment, 128), (Response::Okay, vec![0; 128]));
     assert_eq!(
         bench.read(RESULT_WINDOW + 0xf00_0000, Burst::Increment, 4096),
@@ -106,11 +109,14 @@ fn broken_bursts_are_answered_counted_and_leave_no_trace() {
         case("after them", [0, 6, 1], &[(ALL, true)], none, 1),
     ];
     let mut bench = Bench::new(Variant::Stub);
+    let mut refused = 0;
     for (what, shape, beats, errors, pushed) in cases {
         let answer = broken(bench.master.model(), POINT_WINDOW, shape, beats);
         assert_eq!(answer, if errors.is_empty() { 0 } else { 2 }, "{what}");
         assert_eq!(bench.get(ERRORS), errors.bits(), "{what}");
         assert_eq!(bench.get(POINTS_IN_FIFO), pushed, "{what}");
+        refused += !errors.is_empty() as u32;
+        assert_eq!(bench.get(REFUSED_WRITES), refused, "{what}");
         bench.set(ERRORS, u32::MAX);
         bench.set(CTRL, Ctrl::FLUSH.bits());
     }

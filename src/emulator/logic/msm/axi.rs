@@ -22,7 +22,23 @@ fn region(address: u64) -> Option<Region> {
     }
 }
 
+/// Answers a write, and counts it if that is an error.
 pub(super) fn write(
+    inner: &mut Inner,
+    channel: usize,
+    address: u64,
+    burst: Burst,
+    data: &VolatileSlice,
+    now: Nanos,
+) -> Answer {
+    let answer = take(inner, channel, address, burst, data, now);
+    if matches!(answer, Answer::SlaveError | Answer::DecodeError) {
+        inner.state.refused_writes = inner.state.refused_writes.wrapping_add(1);
+    }
+    answer
+}
+
+fn take(
     inner: &mut Inner,
     channel: usize,
     address: u64,

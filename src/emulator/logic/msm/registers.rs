@@ -123,6 +123,7 @@ fn read_extension(state: &State, offset: u32) -> u32 {
         WATCHDOG => state.watchdog,
         FREE_SCALARS => state.scalars.free() as u32,
         FREE_POINTS => state.points.free() as u32,
+        REFUSED_WRITES => state.refused_writes,
         HIGH_WATER_SCALARS => state.scalars.high_water as u32,
         HIGH_WATER_POINTS => state.points.high_water as u32,
         _ => 0,

@@ -488,8 +488,11 @@ fn windows_answer_what_the_map_says() {
     let read = |address, burst, buffer: &mut [u8]| bench.msm.read(0, address, burst, &buffer.into());
     assert_eq!(read(SCALAR_WINDOW, Burst::Increment, &mut buffer), Answer::DecodeError);
     assert_eq!(bench.get(ERRORS), (Errors::STROBE | Errors::DECODE).bits());
+    assert_eq!(bench.get(REFUSED_WRITES), 9, "reads do not count");
     bench.set(ERRORS, u32::MAX);
-    assert_eq!(bench.get(ERRORS), 0);
+    assert_eq!((bench.get(ERRORS), bench.get(REFUSED_WRITES)), (0, 9));
+    bench.set(CTRL, Ctrl::SOFT_RESET.bits());
+    assert_eq!(bench.get(REFUSED_WRITES), 0);
     assert_eq!(read(RESULT_WINDOW, Burst::Increment, &mut buffer), Answer::Okay(128));
     assert_eq!(buffer, [0; 128], "no result is zeros");
     assert_eq!(read(RESULT_WINDOW + 0xf00_0000, Burst::Increment, &mut buffer), Answer::Okay(128));

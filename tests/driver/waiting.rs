@@ -1,0 +1,104 @@
+//! Each way of waiting.
+
+use crate::support::{Bench, LIMIT, pattern};
+use std::time::{Duration, Instant};
+use xdma::bus::counts::Counts;
+use xdma::emulator::logic::{Design, MsmOptions as Model};
+use xdma::emulator::{Latency, Options};
+use xdma::engine::{ChannelOptions, EngineError, Ring, Wait};
+use xdma::msm::{Msm, MsmOptions, Points, ScalarForm, Scalars};
+use xdma::regs::Direction;
+use xdma::regs::msm::SCALAR_WINDOW;
+
+fn options(wait: Wait, ring: Ring) -> ChannelOptions {
+    ChannelOptions { wait, ring: Some(ring), ..ChannelOptions::default() }
+}
+
+#[test]
+fn nothing_is_lost_and_nobody_oversleeps() {
+    // Completions come before, while and after the waiter goes to sleep.
+    let latency = Latency { fetch: Duration::from_micros(100), completion: Duration::from_micros(200) };
+    let bench = Bench::memory(Options { latency, ..Options::default() });
+    let card = bench.open();
+    let data = pattern(5000, 9);
+    for wait in Wait::ALL {
+        for ring in [Ring::Chain, Ring::Credits] {
+            let mut h2c = card.channel(Direction::H2C, 2, options(wait, ring)).unwrap();
+            let mut c2h = card.channel(Direction::C2H, 2, options(wait, ring)).unwrap();
+            let mut source = card.allocate(5000, Direction::H2C).unwrap();
+            source.write(0, &data).unwrap();
+            let sink = card.allocate(5000, Direction::C2H).unwrap();
+            let mut took = vec![];
+            for _ in 0..40 {
+                let begin = Instant::now();
+                h2c.transfer(&source, 0..5000, 0x11, LIMIT).unwrap();
+                c2h.transfer(&sink, 0..5000, 0x11, LIMIT).unwrap();
+                took.push(begin.elapsed());
+            }
+            took.sort();
+            // A wake-up that is lost costs 10 ms; on a crowded machine some waits take that long, but not most.
+            assert!(took[took.len() / 2] < Duration::from_millis(10), "{wait} {ring}: {took:?}");
+            let mut seen = vec![0; 5000];
+            sink.read(0, &mut seen).unwrap();
+            assert!(seen == data, "{wait} {ring}");
+        }
+    }
+}
+
+#[test]
+fn a_deadline_and_a_failure_end_each_wait() {
+    let bench = Bench::new(Options::default(), Design::Msm(Model { watchdog: 0, ..Model::default() }));
+    for wait in Wait::ALL {
+        let card = bench.open();
+        let mut h2c = card.channel(Direction::H2C, 0, options(wait, Ring::Chain)).unwrap();
+        let source = card.allocate(1 << 20, Direction::H2C).unwrap();
+        // Scalars without points: the engine waits for room for ever.
+        let ticket = h2c.submit(&source, 0..1 << 20, SCALAR_WINDOW).unwrap();
+        let begin = Instant::now();
+        let error = h2c.wait(ticket, Duration::from_millis(30)).unwrap_err();
+        assert!(matches!(error, EngineError::Deadline { .. }), "{wait}: {error}");
+        assert!(begin.elapsed() >= Duration::from_millis(30), "{wait}");
+        let user = card.user().unwrap();
+        let flush = xdma::regs::msm::Ctrl::ABORT | xdma::regs::msm::Ctrl::FLUSH;
+        h2c.recover_with(&mut || Ok(user.write(xdma::regs::msm::CTRL, flush.bits())?)).unwrap();
+        // Nobody answers there.
+        let ticket = h2c.submit(&source, 0..64, 1 << 60).unwrap();
+        let error = h2c.wait(ticket, LIMIT).unwrap_err();
+        assert!(matches!(error, EngineError::Failed { .. }), "{wait}: {error}");
+    }
+}
+
+#[test]
+fn a_sleeper_makes_few_calls() {
+    let pace = Model { pairs_per_second: Some(40_000.0), ..Model::default() };
+    let bench = Bench::new(Options::default(), Design::Msm(pace));
+    let card = bench.open();
+    let mut calls = vec![];
+    for wait in [Wait::SpinThenYield, Wait::Interrupt] {
+        let channel = ChannelOptions { wait, ..ChannelOptions::default() };
+        let mut msm = Msm::open(&card, MsmOptions { channel, ..MsmOptions::default() }).unwrap();
+        let points = Points::allocate(&card, 4000).unwrap();
+        let scalars = Scalars::allocate(&card, 4000, ScalarForm::Canonical).unwrap();
+        let job = msm.prepare(&points, &scalars).unwrap();
+        // 100 ms of the core's work.
+        let before = Counts::now();
+        let ticket = msm.submit(&job).unwrap();
+        msm.wait(ticket, LIMIT).unwrap();
+        calls.push((Counts::now() - before).system_calls);
+    }
+    // Ten sleeps of 10 ms at most, each with a few register accesses, that are calls over vfio-user.
+    assert!(calls[1] < 400 && calls[1] < calls[0], "{calls:?}");
+}
+
+#[test]
+fn each_wait_goes_on_after_a_recovery() {
+    let bench = Bench::memory(Options::default());
+    let card = bench.open();
+    for wait in Wait::ALL {
+        let mut h2c = card.channel(Direction::H2C, 0, options(wait, Ring::Chain)).unwrap();
+        let source = card.allocate(64, Direction::H2C).unwrap();
+        h2c.transfer(&source, 0..64, 1 << 60, LIMIT).unwrap_err();
+        h2c.recover().unwrap();
+        h2c.transfer(&source, 0..64, 0, LIMIT).unwrap();
+    }
+}

@@ -1,0 +1,126 @@
+//! Everything that the driver does with a card, in a hurry.
+
+use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use xdma::bus::Bus;
+use xdma::card::{Card, CardOptions, Source};
+use xdma::engine::{Channel, ChannelOptions, EngineError, Ring, Transfers};
+use xdma::msm::{Msm, MsmError, MsmOptions, Points, ScalarForm, Scalars};
+use xdma::regs::Direction;
+use xdma::regs::map::Block;
+
+/// How long each wait may take, and an engine to become idle.
+const LIMIT: Duration = Duration::from_millis(10);
+/// What a single call takes at most: several such waits, the worst case of a deadline on the card's socket, and a
+/// processor that is busy elsewhere.
+const CALL: Duration = Duration::from_secs(30);
+const BYTES: u64 = 3 * 4096;
+
+/// How far a session came.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Outcome {
+    pub opened: bool,
+    pub moved: bool,
+    pub multiplied: bool,
+}
+
+/// One call, with its time.
+fn timed<R>(call: impl FnOnce() -> R) -> R {
+    let begin = Instant::now();
+    let result = call();
+    assert!(begin.elapsed() < CALL, "a call took {:?}", begin.elapsed());
+    result
+}
+
+pub fn run(bus: Arc<dyn Bus>, seed: u64) -> Outcome {
+    let mut outcome = Outcome::default();
+    let rng = &mut StdRng::seed_from_u64(seed);
+    let options = CardOptions { idle_limit: LIMIT, ..CardOptions::default() };
+    let Ok(card) = timed(|| Card::on_bus(bus, options)) else { return outcome };
+    outcome.opened = true;
+    look(&card);
+    outcome.moved = (0..2).all(|_| timed(|| move_about(&card, rng)).is_ok());
+    outcome.multiplied = timed(|| multiply(&card, rng)).is_ok();
+    let _ = timed(|| card.reset());
+    look(&card);
+    timed(|| drop(card));
+    outcome
+}
+
+fn look(card: &Card) {
+    let _ = timed(|| card.report());
+    for block in Block::of_core(4, 4).into_iter().chain([Block::msm()]) {
+        if let Ok(readings) = timed(|| card.read_block(&block, false)) {
+            let fields =
+                readings.iter().flat_map(|reading| reading.register.fields.iter().zip([reading.value; 40]));
+            fields.for_each(|(field, value)| _ = field.of(value.unwrap_or(0) as u32));
+        }
+    }
+}
+
+fn move_about(card: &Card, rng: &mut StdRng) -> Result<(), EngineError> {
+    for direction in [Direction::H2C, Direction::C2H] {
+        let ring = [None, Some(Ring::Chain), Some(Ring::Credits)][rng.random_range(0..3)];
+        let options = ChannelOptions { ring, interrupt: rng.random(), ..ChannelOptions::default() };
+        let mut channel =
+            timed(|| card.channel(direction, rng.random_range(0..4), options)).map_err(closed)?;
+        let interrupt = card.interrupt(Source::Channel(direction, channel.index()));
+        let result = timed(|| use_channel(card, &mut channel, rng));
+        if result.is_err() {
+            // Whoever failed tries again.
+            let _ = timed(|| channel.recover());
+            let _ = timed(|| use_channel(card, &mut channel, rng));
+        }
+        drop(interrupt);
+        timed(|| channel.close())?;
+        result?;
+    }
+    Ok(())
+}
+
+fn closed(error: xdma::card::CardError) -> EngineError {
+    tracing::debug!("{error}");
+    EngineError::Stopped
+}
+
+fn use_channel(card: &Card, channel: &mut Channel, rng: &mut StdRng) -> Result<(), EngineError> {
+    let buffer = card.allocate(BYTES, channel.direction())?;
+    for _ in 0..4 {
+        let end = rng.random_range(1..=BYTES);
+        timed(|| channel.transfer(&buffer, 0..end, 0x1000, LIMIT))?;
+    }
+    let mut transfers = Transfers::new(channel.direction());
+    for page in 0..3 {
+        transfers.add(&buffer, page * 4096..(page + 1) * 4096, page * 4096)?;
+    }
+    let program = channel.program(&transfers)?;
+    for _ in 0..3 {
+        let tickets = [channel.run(&program)?, channel.start(&transfers)?];
+        for ticket in tickets {
+            timed(|| channel.wait(ticket, LIMIT))?;
+        }
+    }
+    let _ = format!("{}", timed(|| channel.snapshot())?);
+    timed(|| channel.rearm_interrupt())?;
+    timed(|| channel.stop())?;
+    timed(|| channel.recover())?;
+    assert_eq!(channel.in_flight(), 0);
+    Ok(())
+}
+
+fn multiply(card: &Card, rng: &mut StdRng) -> Result<(), MsmError> {
+    let mut msm = timed(|| Msm::open(card, MsmOptions::default()))?;
+    let points = Points::allocate(card, 64)?;
+    let scalars = Scalars::allocate(card, 64, ScalarForm::Canonical)?;
+    let job = timed(|| msm.prepare(&points, &scalars))?;
+    let mut result = Ok(());
+    for _ in 0..rng.random_range(1..4) {
+        result = timed(|| msm.submit(&job).and_then(|ticket| msm.wait(ticket, LIMIT * 20))).map(drop);
+        if let Err(error) = &result {
+            let _ = (error.to_string(), timed(|| msm.fill()), timed(|| msm.recover()));
+        }
+    }
+    result
+}
