@@ -41,8 +41,8 @@ impl Fake {
             channel: 0,
             idle_limit,
             recall,
-            event: None,
             notice,
+            event: None,
             lease,
         };
         Channel::open(place, ChannelOptions { ring: Some(ring), ..Default::default() }).unwrap()
@@ -269,8 +269,8 @@ fn a_poll_reads_no_register_and_a_submission_writes_few() {
             channel: 0,
             idle_limit,
             recall,
-            event: None,
             notice,
+            event: None,
             lease,
         };
         let options = ChannelOptions { ring: Some(ring), ..Default::default() };
