@@ -4,11 +4,12 @@ use super::channel::{Channel, Ticket};
 use super::program::Inner;
 use super::words::WORDS;
 use super::{EngineError, Ring, Snapshot};
+use crate::bus::counts;
 use crate::memory::{DmaMemory, order};
 use crate::regs::channel::{Status, WriteBack};
 use std::ops::Range;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// What a poll found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -150,6 +151,37 @@ impl Channel {
         }
         // The write-back of an engine that is idle may be lost, or late.
         if status.contains(Status::BUSY) { Ok(()) } else { self.take_uncounted() }
+    }
+
+    /// Waits until all that was submitted is finished, and until the engine's own registers say so too: for whoever
+    /// cannot trust a single word that the card wrote. Costs two register reads or more.
+    ///
+    /// # Errors
+    ///
+    /// As [`wait`](Self::wait); [`EngineError::Deadline`] also when the registers do not agree within `limit`.
+    pub fn settle(&mut self, limit: Duration) -> Result<(), EngineError> {
+        let begin = Instant::now();
+        if let Some(ticket) = self.last_ticket()
+            && self.in_flight() > 0
+        {
+            self.wait(ticket, limit)?;
+        }
+        while !self.is_settled()? {
+            if begin.elapsed() >= limit {
+                return Err(EngineError::Deadline { waited: limit, snapshot: Box::new(self.snapshot()?) });
+            }
+            counts::system_call();
+            std::thread::yield_now();
+        }
+        Ok(())
+    }
+
+    fn is_settled(&mut self) -> Result<bool, EngineError> {
+        self.check()?;
+        match self.ring {
+            Ring::Chain => Ok(!self.registers.status()?.contains(Status::BUSY)),
+            Ring::Credits => Ok(self.registers.completed()? == self.issued as u32),
+        }
     }
 
     /// Lets a channel with [`ChannelOptions::interrupt`](super::ChannelOptions::interrupt) interrupt again. Poll after this,

@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
-use xdma::emulator::faults::BadCompletion;
+use xdma::emulator::faults::{BadCompletion, Kind, Lasting};
 use xdma::emulator::{Latency, Options, Profile, Switches};
 use xdma::engine::Ring;
 
@@ -91,16 +91,17 @@ pub enum Step {
     Check {
         pair: usize,
     },
-    /// A fetch goes wrong.
-    Fetch {
+    /// Something goes wrong that fails the channel, now or at the next occasion.
+    Fail {
         pair: usize,
         side: Side,
-        with: BadCompletion,
+        fault: Kind,
     },
-    /// A read of payload goes wrong.
-    HostRead {
+    /// Something goes wrong that nobody may notice but by the time it takes.
+    Disturb {
         pair: usize,
-        with: BadCompletion,
+        side: Side,
+        fault: Kind,
     },
     /// The link goes down and comes back.
     Link,
@@ -138,6 +139,27 @@ fn completion() -> impl Strategy<Value = BadCompletion> {
     ]
 }
 
+fn failure() -> impl Strategy<Value = Kind> {
+    prop_oneof![
+        completion().prop_map(Kind::Fetch),
+        completion().prop_map(Kind::HostRead),
+        Just(Kind::BadMagic),
+        Just(Kind::AxiSlaveError),
+        Just(Kind::AxiDecodeError),
+    ]
+}
+
+fn disturbance() -> impl Strategy<Value = Kind> {
+    let lasting = || (1..4u64).prop_map(Lasting::Millis);
+    prop_oneof![
+        (1..4u64).prop_map(Kind::WriteBackDelayed),
+        Just(Kind::InterruptLost),
+        Just(Kind::InterruptRepeated),
+        lasting().prop_map(Kind::AxiHang),
+        lasting().prop_map(Kind::BusyStuck),
+    ]
+}
+
 fn step() -> impl Strategy<Value = Step> {
     let pair = || 0..PAIRS;
     let moves = || prop::collection::vec(one_move(), 1..6);
@@ -154,8 +176,11 @@ fn step() -> impl Strategy<Value = Step> {
         1 => (pair(), side(), any::<bool>()).prop_map(|(pair, side, credits)| Step::Close { pair, side, credits }),
         2 => (pair(), side(), 0..BUFFERS).prop_map(|(pair, side, buffer)| Step::Drop { pair, side, buffer }),
         3 => pair().prop_map(|pair| Step::Check { pair }),
-        2 => (pair(), side(), completion()).prop_map(|(pair, side, with)| Step::Fetch { pair, side, with }),
-        1 => (pair(), completion()).prop_map(|(pair, with)| Step::HostRead { pair, with }),
+        3 => (pair(), side(), failure()).prop_map(|(pair, side, fault)| {
+            let side = if matches!(fault, Kind::HostRead(_)) { Side::H2C } else { side };
+            Step::Fail { pair, side, fault }
+        }),
+        3 => (pair(), side(), disturbance()).prop_map(|(pair, side, fault)| Step::Disturb { pair, side, fault }),
         1 => Just(Step::Link),
     ]
 }

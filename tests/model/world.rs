@@ -5,7 +5,7 @@ use crate::plan::{PAIRS, Plan, REGION, Side, Step, ring};
 use crate::shadow::Shadow;
 use std::sync::Arc;
 use xdma::card::{Card, CardOptions};
-use xdma::emulator::faults::{Injection, Kind};
+use xdma::emulator::faults::Kind;
 use xdma::emulator::logic::Memory;
 use xdma::emulator::{EmulatedCard, Options};
 use xdma::engine::Ring;
@@ -110,20 +110,18 @@ impl World {
                 self.lane(pair, side).0.replace(&card, buffer)
             }
             Step::Check { pair } => self.check(pair),
-            Step::Fetch { pair, side, with } => {
-                let direction = if side == Side::H2C { Direction::H2C } else { Direction::C2H };
-                self.cause(pair, side, Kind::Fetch(with).on(direction, pair))
+            Step::Fail { pair, side, fault } => {
+                self.lane(pair, side).0.armed += 1;
+                self.cause(pair, side, fault)
             }
-            Step::HostRead { pair, with } => {
-                self.cause(pair, Side::H2C, Kind::HostRead(with).on(Direction::H2C, pair))
-            }
+            Step::Disturb { pair, side, fault } => self.cause(pair, side, fault),
             Step::Link => self.link(),
         }
     }
 
-    fn cause(&mut self, pair: usize, side: Side, injection: Injection) -> Check {
-        self.lane(pair, side).0.armed += 1;
-        self.emulated.inject(injection).map_err(|error| error.to_string())
+    fn cause(&mut self, pair: usize, side: Side, fault: Kind) -> Check {
+        let direction = if side == Side::H2C { Direction::H2C } else { Direction::C2H };
+        self.emulated.inject(fault.on(direction, pair)).map_err(|error| error.to_string())
     }
 
     fn close(&mut self, pair: usize, side: Side, credits: bool) -> Check {

@@ -14,6 +14,8 @@ pub const SUITE: Suite = Suite {
         run.environment.extend([
             // A stable compiler takes the flag of a nightly one with this.
             ("RUSTC_BOOTSTRAP", "1".into()),
+            // Other builds neither wait for this one nor are thrown away by it.
+            ("CARGO_TARGET_DIR", run.workspace.prefix().join("address")),
             ("RUSTFLAGS", "-Zsanitizer=address".into()),
             // Quarantined memory is leaked on purpose.
             ("ASAN_OPTIONS", "detect_leaks=0".into()),

@@ -36,7 +36,8 @@ pub const THREAD: Suite = Suite {
             return skip(run, "rust-src");
         }
         let target = host(run)?;
-        run.environment.push(("RUSTFLAGS", "-Zsanitizer=thread".into()));
+        let directory = run.workspace.prefix().join("thread");
+        run.environment.extend([("RUSTFLAGS", "-Zsanitizer=thread".into()), ("CARGO_TARGET_DIR", directory)]);
         // The library that comes with the compiler has no such checks.
         let test = format!("test --no-fail-fast -Zbuild-std --target {target} {TESTS} -- --show-output");
         run.count_tests(run.nightly_cargo(&test))
