@@ -1,9 +1,10 @@
 //! Stopping, failing, recovering, closing: memory is released only after the engine was seen idle.
 
 use super::{Channel, EngineError, Ring};
+use crate::memory::order;
 use crate::regs::channel::{Status, WriteBack};
 use std::sync::Arc;
-use std::sync::atomic::{Ordering, fence};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 /// How many failures are remembered for tickets that nobody asked about yet.
@@ -161,8 +162,7 @@ impl Channel {
     /// Takes note of a count that the engine's register had while it was idle. The same arithmetic as with a write-back: a count
     /// of another run, of before a reset (0), or one that jumped further than what is outstanding, ends nothing.
     fn take_count(&mut self, count: u32) {
-        // Without this, data that the card wrote before the count was read could be read from before it.
-        fence(Ordering::Acquire);
+        order::after_completion();
         match self.ring {
             Ring::Chain => {
                 if self.jobs.front().is_some_and(|job| job.end() == u64::from(count)) {
