@@ -117,8 +117,8 @@ impl Plain {
             channel: 0,
             idle_limit: xdma::engine::IDLE_LIMIT,
             recall: Default::default(),
-            notice: Default::default(),
             event: None,
+            notice: Default::default(),
             lease: Box::new(()),
         };
         let options = ChannelOptions { ring: Some(ring), ..ChannelOptions::default() };

@@ -210,7 +210,7 @@ impl Card {
         };
         let (recall, words) = (self.inner.bus.recall(), self.inner.words(direction, channel)?);
         let (notice, idle_limit) = (self.inner.notice.clone(), self.inner.idle_limit);
-        let place = Place { bar, space, words, direction, channel, idle_limit, recall, notice, event, lease };
+        let place = Place { bar, space, words, direction, channel, idle_limit, recall, event, notice, lease };
         Ok(Channel::open(place, options)?)
     }
 

@@ -68,10 +68,10 @@ pub struct Place {
     pub idle_limit: Duration,
     /// Set once the kernel wants the card back.
     pub recall: Arc<AtomicBool>,
-    /// What the card and its channels tell each other.
-    pub notice: Arc<Notice>,
     /// What [`Wait::Hybrid`] and [`Wait::Interrupt`] sleep on.
     pub event: Option<Box<dyn Event>>,
+    /// What the card and its channels tell each other.
+    pub notice: Arc<Notice>,
     /// Dropped when the channel is closed.
     pub lease: Box<dyn Any + Send>,
 }
@@ -163,7 +163,7 @@ impl Channel {
     /// There is no such channel, it is a stream, it does not become idle, or it has no credits and they were demanded.
     pub fn open(place: Place, options: ChannelOptions) -> Result<Self, EngineError> {
         static NEXT_ID: AtomicU64 = AtomicU64::new(0);
-        let Place { bar, space, words: area, direction, channel, idle_limit, recall, notice, event, lease } =
+        let Place { bar, space, words: area, direction, channel, idle_limit, recall, event, notice, lease } =
             place;
         let resets = notice.resets.load(Ordering::Acquire);
         let registers = Registers::new(bar, direction, channel)?;

@@ -152,6 +152,37 @@ impl Channel {
         if status.contains(Status::BUSY) { Ok(()) } else { self.take_uncounted() }
     }
 
+    /// Waits until all that was submitted is finished, and until the engine's own registers say so too: for whoever
+    /// cannot trust a single word that the card wrote. Costs two register reads or more.
+    ///
+    /// # Errors
+    ///
+    /// As [`wait`](Self::wait); [`EngineError::Deadline`] also when the registers do not agree within `limit`.
+    pub fn settle(&mut self, limit: Duration) -> Result<(), EngineError> {
+        let begin = Instant::now();
+        if let Some(ticket) = self.last_ticket()
+            && self.in_flight() > 0
+        {
+            self.wait(ticket, limit)?;
+        }
+        while !self.is_settled()? {
+            if begin.elapsed() >= limit {
+                return Err(EngineError::Deadline { waited: limit, snapshot: Box::new(self.snapshot()?) });
+            }
+            counts::system_call();
+            std::thread::yield_now();
+        }
+        Ok(())
+    }
+
+    fn is_settled(&mut self) -> Result<bool, EngineError> {
+        self.check()?;
+        match self.ring {
+            Ring::Chain => Ok(!self.registers.status()?.contains(Status::BUSY)),
+            Ring::Credits => Ok(self.registers.completed()? == self.issued as u32),
+        }
+    }
+
     /// Lets a channel with [`ChannelOptions::interrupt`](super::ChannelOptions::interrupt) interrupt again. Poll after this,
     /// not before: a completion in between would wake nobody. A chain that is started does the same by itself.
     ///

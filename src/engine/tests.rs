@@ -41,8 +41,8 @@ impl Fake {
             channel: 0,
             idle_limit,
             recall,
-            notice,
             event: None,
+            notice,
             lease,
         };
         Channel::open(place, ChannelOptions { ring: Some(ring), ..Default::default() }).unwrap()
@@ -269,8 +269,8 @@ fn a_poll_reads_no_register_and_a_submission_writes_few() {
             channel: 0,
             idle_limit,
             recall,
-            notice,
             event: None,
+            notice,
             lease,
         };
         let options = ChannelOptions { ring: Some(ring), ..Default::default() };

@@ -1,9 +1,8 @@
 //! Waiting for a completion: with the processor, with the scheduler, or asleep.
 
 use super::poll::Poll;
-use super::{Channel, EngineError, Ring, Ticket};
+use super::{Channel, EngineError, Ticket};
 use crate::bus::{BusError, counts};
-use crate::regs::channel::Status;
 use std::fmt;
 use std::io;
 use std::str::FromStr;
@@ -115,37 +114,6 @@ impl Channel {
         }
     }
 
-    /// Waits until all that was submitted is finished, and until the engine's own registers say so too: for whoever
-    /// cannot trust a single word that the card wrote. Costs two register reads or more.
-    ///
-    /// # Errors
-    ///
-    /// As [`wait`](Self::wait); [`EngineError::Deadline`] also when the registers do not agree within `limit`.
-    pub fn settle(&mut self, limit: Duration) -> Result<(), EngineError> {
-        let begin = Instant::now();
-        if let Some(ticket) = self.last_ticket()
-            && self.in_flight() > 0
-        {
-            self.wait(ticket, limit)?;
-        }
-        while !self.is_settled()? {
-            if begin.elapsed() >= limit {
-                return Err(EngineError::Deadline { waited: limit, snapshot: Box::new(self.snapshot()?) });
-            }
-            counts::system_call();
-            std::thread::yield_now();
-        }
-        Ok(())
-    }
-
-    fn is_settled(&mut self) -> Result<bool, EngineError> {
-        self.check()?;
-        match self.ring {
-            Ring::Chain => Ok(!self.registers.status()?.contains(Status::BUSY)),
-            Ring::Credits => Ok(self.registers.completed()? == self.issued as u32),
-        }
-    }
-
     #[cold]
     fn wait_on(&mut self, ticket: Ticket, limit: Duration) -> Result<(), EngineError> {
         let wait = self.options.wait;
@@ -216,7 +184,6 @@ impl Channel {
             }
             let Some(event) = &self.event else { return Err(EngineError::NoEvent) };
             event.sleep(left.min(SLEEP)).map_err(|error| EngineError::Sleep(error.into()))?;
-            // The write-back may be lost as well as the interrupt.
             self.check()?;
         }
     }
