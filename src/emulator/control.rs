@@ -51,9 +51,9 @@ pub enum Request {
     Inject(Injection),
     /// What the card noticed.
     Log,
-    /// The client took memory: device address and bytes ([`Witness::taken`](crate::memory::Witness::taken)).
+    /// The client took memory: device address and bytes ([`Witness::taken`]).
     Taken(u64, u64),
-    /// The client released memory ([`Witness::released`](crate::memory::Witness::released)).
+    /// The client released memory ([`Witness::released`]).
     Released(u64, u64),
 }
 
