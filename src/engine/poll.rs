@@ -4,11 +4,12 @@ use super::channel::{Channel, Ticket};
 use super::program::Inner;
 use super::words::WORDS;
 use super::{EngineError, Ring, Snapshot};
+use crate::bus::counts;
 use crate::memory::{DmaMemory, order};
 use crate::regs::channel::{Status, WriteBack};
 use std::ops::Range;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// What a poll found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
