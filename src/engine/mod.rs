@@ -44,6 +44,8 @@ mod jobs;
 mod poll;
 mod pool;
 mod program;
+#[cfg(test)]
+mod properties;
 mod recover;
 mod registers;
 mod ring;

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 /// Registers that remember, and memory that is mapped.
 #[derive(Debug, Default)]
-struct Fake {
+pub(super) struct Fake {
     registers: Mutex<HashMap<u64, u32>>,
     maps: Mutex<Vec<(u64, u64, usize)>>,
     status: AtomicU32,
@@ -50,6 +50,14 @@ impl Fake {
 
     fn get(&self, offset: u64) -> u32 {
         self.registers.lock().unwrap().get(&offset).copied().unwrap_or(0)
+    }
+
+    /// The words of the descriptor at a device address.
+    pub(super) fn descriptor(&self, address: u64) -> [u32; 8] {
+        let maps = self.maps.lock().unwrap();
+        let (iova, _, ptr) = maps.iter().find(|m| (m.0..m.0 + m.1).contains(&address)).expect("it is mapped");
+        // SAFETY: inside the mapping, as just looked up, and aligned; descriptors do not cross the end of one.
+        unsafe { ((ptr + (address - iova) as usize) as *const [u32; 8]).read_volatile() }
     }
 
     /// Writes a completion to where the channel wants it.

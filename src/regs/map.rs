@@ -432,4 +432,17 @@ mod tests {
         assert_eq!((address, fields[1].of(0x000f_0000)), (0x6020, 15));
         assert_eq!(find("c2h0_sgdma", "CREDITS").0, 0x508c);
     }
+
+    proptest::proptest! {
+        /// No bit is shown twice, and none of a field is lost.
+        #[test]
+        fn values_are_the_sum_of_their_fields(value in proptest::prelude::any::<u32>()) {
+            for register in all().iter().flat_map(|block| block.registers).filter(|r| !r.fields.is_empty()) {
+                let mask = register.fields.iter().fold(0, |mask, field| mask | field.mask);
+                let part = |field: &Field| u64::from(field.of(value)) << field.mask.trailing_zeros();
+                let sum: u64 = register.fields.iter().map(part).sum();
+                proptest::prop_assert_eq!(sum, u64::from(value & mask), "{}", register.name);
+            }
+        }
+    }
 }
