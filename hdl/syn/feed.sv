@@ -22,7 +22,7 @@ module feed (
     input  logic         s_axi_bready,
     output logic         wr_full,
     output logic         dropping,
-    output logic [  3:0] errors,
+    output logic [  4:0] errors,
     output logic [255:0] scalar_data,
     output logic         scalar_valid,
     input  logic         scalar_ready,
@@ -46,6 +46,7 @@ module feed (
       .err_decode(errors[0]),
       .err_strobe(errors[1]),
       .err_wlast(errors[2]),
+      .err_burst(errors[4]),
       .*
   );
   scalar_fifo u_scalars (
