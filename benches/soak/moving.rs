@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
-use xdma::card::{Card, CardOptions};
+use xdma::card::{Card, CardError, CardOptions};
 use xdma::emulator::faults::Kind;
 use xdma::emulator::logic::Memory;
 use xdma::emulator::{EmulatedCard, Options, Profile};
@@ -33,7 +33,7 @@ pub fn start(seed: u64, tally: &Arc<Tally>, stop: &Arc<AtomicBool>) -> JoinHandl
         let mut lost: Option<Instant> = None;
         while !stop.load(Ordering::Relaxed) {
             epoch += 1;
-            let card = match Card::connect(emulated.socket(), CardOptions::default()) {
+            let card = match open(&emulated) {
                 Ok(card) => card,
                 Err(error) => return tally.unexplained(format!("the card does not open: {error}")),
             };
@@ -136,6 +136,17 @@ fn work(card: &Card, pair: usize, rng: &mut StdRng, tally: &Tally, leave: &Atomi
                     Err(error) => return tally.unexplained(format!("pair {pair} is not recovered: {error}")),
                 }
             }
+        }
+    }
+}
+
+/// Opens the card, whose registers may read all ones for some milliseconds.
+pub fn open(emulated: &EmulatedCard) -> Result<Card, CardError> {
+    let end = Instant::now() + Duration::from_secs(3);
+    loop {
+        match Card::connect(emulated.socket(), CardOptions::default()) {
+            Err(_) if Instant::now() < end => thread::sleep(Duration::from_millis(2)),
+            result => return result,
         }
     }
 }

@@ -1,7 +1,7 @@
 //! MSM jobs, two in flight, on a card with the design's model.
 
 use crate::faults::{Reach, Trouble};
-use crate::moving::{left, patiently};
+use crate::moving::{left, open, patiently};
 use crate::tally::Tally;
 use ark_bn254::{Fr, G1Affine, G1Projective};
 use ark_ec::{CurveGroup, VariableBaseMSM};
@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
-use xdma::card::{Card, CardOptions};
+use xdma::card::Card;
 use xdma::emulator::faults::Kind;
 use xdma::emulator::logic::{Msm as Model, MsmOptions as ModelOptions};
 use xdma::emulator::{EmulatedCard, Options};
@@ -62,7 +62,7 @@ pub fn start(seed: u64, tally: &Arc<Tally>, stop: &Arc<AtomicBool>) -> JoinHandl
         let mut trouble = Trouble::new(seed + 1, PAUSE);
         let mut lost: Option<Instant> = None;
         while !stop.load(Ordering::Relaxed) {
-            let card = match Card::connect(emulated.socket(), CardOptions::default()) {
+            let card = match open(&emulated) {
                 Ok(card) => card,
                 Err(error) => return tally.unexplained(format!("the MSM card does not open: {error}")),
             };
