@@ -96,7 +96,10 @@ pub fn start(seed: u64, tally: &Arc<Tally>, stop: &Arc<AtomicBool>) -> JoinHandl
 }
 
 fn work(card: &Card, sums: &[Sum], tally: &Tally, leave: &AtomicBool) -> Result<(), MsmError> {
-    let mut msm = Msm::open(card, MsmOptions::default())?;
+    // Registers may read all ones for some milliseconds.
+    let mut opened = None;
+    patiently(leave, || Msm::open(card, MsmOptions::default()).map(|msm| opened = Some(msm)))?;
+    let Some(mut msm) = opened else { return Ok(()) };
     let jobs = sums.iter().map(|sum| sum.prepare(card, &mut msm)).collect::<Result<Vec<_>, _>>()?;
     let mut failed: Option<Instant> = None;
     let mut running = VecDeque::new();

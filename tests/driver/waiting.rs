@@ -81,15 +81,14 @@ fn a_sleeper_makes_few_calls() {
         let scalars = Scalars::allocate(&card, 4000, ScalarForm::Canonical).unwrap();
         let job = msm.prepare(&points, &scalars).unwrap();
         // 100 ms of the core's work.
-        let (before, begin) = (Counts::now(), Instant::now());
+        let before = Counts::now();
         let ticket = msm.submit(&job).unwrap();
         msm.wait(ticket, LIMIT).unwrap();
-        calls.push(((Counts::now() - before).system_calls, begin.elapsed()));
+        calls.push((Counts::now() - before).system_calls);
     }
-    let [(yielding, _), (sleeping, took)] = calls[..] else { panic!("two ways of waiting") };
-    // A sleep lasts 10 ms at most, and goes with some register accesses, which are calls over vfio-user.
-    let sleeps = took.as_millis() as u64 / 10 + 10;
-    assert!(sleeping < 20 * sleeps && sleeping < yielding, "{calls:?}");
+    let [yielding, sleeping] = calls[..] else { panic!("two ways of waiting") };
+    // A sleep is a call or two, and over vfio-user the register accesses around it are calls as well.
+    assert!(sleeping * 10 < yielding, "{calls:?}");
 }
 
 #[test]
