@@ -28,9 +28,14 @@ const CREDITS: u64 = 0x408c;
 
 impl Fake {
     fn open(self: &Arc<Self>, ring: Ring) -> Channel {
+        self.open_through(self.clone(), ring)
+    }
+
+    /// With `bar` between the channel and these registers.
+    fn open_through(self: &Arc<Self>, bar: Arc<dyn Bar>, ring: Ring) -> Channel {
         let space = Arc::new(DmaSpace::new(self.clone(), HugePages::Prefer, None));
         let words = Arc::new(WriteBackArea::new(&space).unwrap());
-        let (bar, lease, recall) = (self.clone(), Box::new(()), self.recall.clone());
+        let (lease, recall) = (Box::new(()), self.recall.clone());
         let (direction, idle_limit) = (Direction::H2C, Duration::from_millis(50));
         let notice = Arc::default();
         let place = Place {
@@ -263,26 +268,7 @@ fn a_poll_reads_no_register_and_a_submission_writes_few() {
     }
     for (ring, writes, reads) in [(Ring::Chain, 6, 1), (Ring::Credits, 1, 0)] {
         let fake = Arc::new(Fake::default());
-        let space = Arc::new(DmaSpace::new(fake.clone(), HugePages::Prefer, None));
-        let words = Arc::new(WriteBackArea::new(&space).unwrap());
-        let bar = Arc::new(Counting(fake.clone()));
-        let (recall, lease) = (fake.recall.clone(), Box::new(()));
-        let (direction, idle_limit) = (Direction::H2C, Duration::from_millis(50));
-        let notice = Arc::default();
-        let place = Place {
-            bar,
-            space,
-            words,
-            direction,
-            channel: 0,
-            idle_limit,
-            recall,
-            event: None,
-            notice,
-            lease,
-        };
-        let options = ChannelOptions { ring: Some(ring), ..Default::default() };
-        let mut channel = Channel::open(place, options).unwrap();
+        let mut channel = fake.open_through(Arc::new(Counting(fake.clone())), ring);
         let buffer = channel.space.allocate(64, Access::CardReads).unwrap();
         let before = Counts::now();
         let ticket = channel.submit(&buffer, 0..64, 0).unwrap();

@@ -1,7 +1,7 @@
 //! How a thread or a process may end with the card at work: the card is whole afterwards, and so is everybody else's memory.
 
 use crate::process;
-use crate::support::{Bench, LIMIT, pattern};
+use crate::support::{Bench, LIMIT, works};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::{Child, Command, ExitStatus};
@@ -14,20 +14,6 @@ use xdma::regs::Direction;
 
 const LEN: u64 = 4 << 20;
 const UNDER_WAY: &str = "under way";
-
-#[track_caller]
-fn works(card: &Card) {
-    let data = pattern(100_000, 4);
-    let (mut h2c, mut c2h) = (card.h2c(0).unwrap(), card.c2h(0).unwrap());
-    let mut source = card.allocate(100_000, Direction::H2C).unwrap();
-    source.write(0, &data).unwrap();
-    let sink = card.allocate(100_000, Direction::C2H).unwrap();
-    h2c.transfer(&source, 0..100_000, 0x77, LIMIT).unwrap();
-    c2h.transfer(&sink, 0..100_000, 0x77, LIMIT).unwrap();
-    let mut seen = vec![0; 100_000];
-    sink.read(0, &mut seen).unwrap();
-    assert!(seen == data);
-}
 
 /// A card, and transfers that are under way in both directions.
 struct Work {

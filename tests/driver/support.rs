@@ -13,6 +13,7 @@ use xdma::emulator::faults::{Injection, Kind};
 use xdma::emulator::logic::Design;
 use xdma::emulator::{EmulatedCard, Options, Profile};
 use xdma::memory::{Witness, attend};
+use xdma::regs::Direction;
 
 /// Long enough for a crowded machine.
 pub const LIMIT: Duration = Duration::from_secs(20);
@@ -139,6 +140,21 @@ impl Drop for Bench {
             assert!(violations.is_empty(), "the driver broke rules: {violations:#?}");
         }
     }
+}
+
+/// Bytes go there and come back on the first channel of each direction.
+#[track_caller]
+pub fn works(card: &Card) {
+    let data = pattern(100_000, 4);
+    let (mut h2c, mut c2h) = (card.h2c(0).unwrap(), card.c2h(0).unwrap());
+    let mut source = card.allocate(100_000, Direction::H2C).unwrap();
+    source.write(0, &data).unwrap();
+    let sink = card.allocate(100_000, Direction::C2H).unwrap();
+    h2c.transfer(&source, 0..100_000, 0x77, LIMIT).unwrap();
+    c2h.transfer(&sink, 0..100_000, 0x77, LIMIT).unwrap();
+    let mut seen = vec![0; 100_000];
+    sink.read(0, &mut seen).unwrap();
+    assert!(seen == data);
 }
 
 /// Bytes that differ from page to page.

@@ -1,7 +1,7 @@
 //! In every mode.
 
 use crate::process;
-use crate::support::{Bench, LIMIT, pattern};
+use crate::support::{Bench, works};
 use std::os::unix::process::ExitStatusExt;
 use xdma::bus::vfio::{Mode, Vfio};
 use xdma::bus::{Bus, BusError};
@@ -14,20 +14,6 @@ use xdma::regs::Direction;
 
 /// What a process ends with when it did what it should, without being able to say so.
 const DONE: i32 = 42;
-
-#[track_caller]
-fn works(card: &Card) {
-    let data = pattern(100_000, 4);
-    let (mut h2c, mut c2h) = (card.h2c(0).unwrap(), card.c2h(0).unwrap());
-    let mut source = card.allocate(100_000, Direction::H2C).unwrap();
-    source.write(0, &data).unwrap();
-    let sink = card.allocate(100_000, Direction::C2H).unwrap();
-    h2c.transfer(&source, 0..100_000, 0x77, LIMIT).unwrap();
-    c2h.transfer(&sink, 0..100_000, 0x77, LIMIT).unwrap();
-    let mut seen = vec![0; 100_000];
-    sink.read(0, &mut seen).unwrap();
-    assert!(seen == data);
-}
 
 #[test]
 fn the_description_says_how_the_card_is_reached() {
