@@ -7,7 +7,8 @@
 //! - [`Ring::Credits`]: the list is closed, Run stays set, and each submission is one posted write of credits.
 //! - [`Ring::Chain`]: a list ends in Stop, and each start is a short sequence of posted writes.
 //!
-//! A [`Pool`] spreads large transfers over several channels of a direction.
+//! A [`Pool`] spreads large transfers over several channels of a direction. AXI-Stream channels have types of their own, in
+//! [`stream`].
 //!
 //! # How a stale completion is told from a new one
 //!
@@ -50,6 +51,7 @@ mod recover;
 mod registers;
 mod ring;
 mod scope;
+pub mod stream;
 mod submit;
 #[cfg(test)]
 mod tests;

@@ -8,6 +8,7 @@ mod lifetimes;
 mod memory;
 mod msm;
 mod process;
+mod streams;
 mod support;
 mod switches;
 mod waiting;
