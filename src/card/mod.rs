@@ -228,8 +228,8 @@ impl Card {
         self.check_taken_over()?;
         let lease = Box::new(Lease::take(&self.inner, direction, channel)?);
         let (bar, space) = (self.inner.registers.clone(), self.inner.space.clone());
-        let event: Option<Box<dyn Event>> = match wait.sleeps() {
-            true => Some(Box::new(Interrupt::enable(&self.inner, Source::Channel(direction, channel))?)),
+        let event: Option<Arc<dyn Event>> = match wait.sleeps() {
+            true => Some(Arc::new(Interrupt::enable(&self.inner, Source::Channel(direction, channel))?)),
             false => None,
         };
         let (recall, words) = (self.inner.bus.recall(), self.inner.words(direction, channel)?);

@@ -70,7 +70,7 @@ pub struct Place {
     /// Set once the kernel wants the card back.
     pub recall: Arc<AtomicBool>,
     /// What [`Wait::Hybrid`] and [`Wait::Interrupt`] sleep on.
-    pub event: Option<Box<dyn Event>>,
+    pub event: Option<Arc<dyn Event>>,
     /// What the card and its channels tell each other.
     pub notice: Arc<Notice>,
     /// Dropped when the channel is closed.
@@ -133,7 +133,7 @@ pub struct Channel {
     pub(super) failure: Option<EngineError>,
     pub(super) closed: bool,
     pub(super) process: Process,
-    pub(super) event: Option<Box<dyn Event>>,
+    pub(super) event: Option<Arc<dyn Event>>,
     /// How long [`Wait::Hybrid`] polls.
     pub(super) spin_limit: Duration,
     pub(super) idle_limit: Duration,

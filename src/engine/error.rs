@@ -216,7 +216,9 @@ pub enum EngineError {
         snapshot: Box<Snapshot>,
     },
     /// The channel was given nothing to sleep on.
-    #[error("this channel has no interrupt to sleep on; open it with `Card::channel`, or wait by polling")]
+    #[error(
+        "this channel has no interrupt to sleep on: open it through its card, with a way of waiting that sleeps, or wait by polling"
+    )]
     NoEvent,
     /// The kernel does not let this thread sleep.
     #[error("cannot sleep until the channel interrupts")]

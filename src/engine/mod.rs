@@ -39,6 +39,8 @@
 //! a register access. What [`counts`](crate::bus::counts) says of that is compared with strace (`cargo test --test
 //! system_calls`).
 
+#[cfg(feature = "tokio")]
+mod asynchronous;
 mod channel;
 mod error;
 mod jobs;
@@ -58,6 +60,8 @@ mod tests;
 mod wait;
 mod words;
 
+#[cfg(feature = "tokio")]
+pub(crate) use asynchronous::readable;
 pub use channel::{Channel, ChannelOptions, IDLE_LIMIT, Notice, Place, Stats, Ticket};
 pub use error::{EngineError, Snapshot};
 pub use poll::Poll;

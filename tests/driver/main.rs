@@ -1,5 +1,6 @@
 //! The driver against the emulated card, over its socket.
 
+mod asynchronous;
 mod endings;
 mod errors;
 mod faults;

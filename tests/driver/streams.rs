@@ -347,7 +347,8 @@ fn an_engine_that_waits_for_the_stream() {
         assert!(matches!(receiver.wait(LIMIT), Err(EngineError::NoBuffers)));
         receiver.close().unwrap();
         // With more it hangs, and its memory is not released: the next packet still goes there.
-        let receiver = card.stream_c2h(0, options(ring, 4, 256)).unwrap();
+        let mut receiver = card.stream_c2h(0, options(ring, 4, 256)).unwrap();
+        assert!(matches!(receiver.wait(A_WHILE), Err(EngineError::Deadline { .. })));
         let error = receiver.close().unwrap_err();
         assert!(matches!(error, EngineError::Hung { .. }), "{error}");
         send(&card, &mut sender, &[9; 256]).unwrap();

@@ -194,6 +194,25 @@ impl Receiver {
         }
     }
 
+    /// As [`wait`](Self::wait), and lets other tasks run meanwhile; see [`Channel::wait_async`]. If the future is dropped, what
+    /// comes is there for the next.
+    ///
+    /// # Errors
+    ///
+    /// As [`wait`](Self::wait) and [`Channel::wait_async`].
+    ///
+    /// # Panics
+    ///
+    /// As [`Channel::wait_async`].
+    #[cfg(feature = "tokio")]
+    pub async fn wait_async(&mut self, limit: Duration) -> Result<Received, EngineError> {
+        let ticket = self.oldest()?.ok_or(EngineError::NoBuffers)?;
+        match self.channel.wait_async(ticket, limit).await {
+            Ok(()) => self.take(),
+            Err(error) => Err(self.lose(error)),
+        }
+    }
+
     /// Hands out the oldest buffer of the engine, which is filled.
     fn take(&mut self) -> Result<Received, EngineError> {
         let number = self.buffers.take().ok_or(EngineError::NoBuffers)?;

@@ -74,6 +74,20 @@ impl Sender {
         self.channel.wait(ticket, limit)
     }
 
+    /// As [`Channel::wait_async`].
+    ///
+    /// # Errors
+    ///
+    /// As [`Channel::wait_async`].
+    ///
+    /// # Panics
+    ///
+    /// As [`Channel::wait_async`].
+    #[cfg(feature = "tokio")]
+    pub async fn wait_async(&mut self, ticket: Ticket, limit: Duration) -> Result<(), EngineError> {
+        self.channel.wait_async(ticket, limit).await
+    }
+
     /// The channel, to look at.
     pub fn channel(&self) -> &Channel {
         &self.channel
