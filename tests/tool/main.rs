@@ -5,5 +5,6 @@ mod copy;
 mod look;
 mod regs;
 mod shell;
+mod streams;
 mod support;
 mod words;
