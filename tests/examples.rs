@@ -17,6 +17,7 @@ example!(async_msm, "../examples/async_msm/main.rs");
 example!(loopback, "../examples/loopback/main.rs");
 example!(multi_channel, "../examples/multi_channel/main.rs");
 example!(own_memory, "../examples/own_memory/main.rs");
+example!(prove_batch, "../examples/prove_batch/main.rs");
 example!(registers, "../examples/registers/main.rs");
 example!(stream_receive, "../examples/stream_receive/main.rs");
 example!(user_interrupt, "../examples/user_interrupt/main.rs");
@@ -87,6 +88,14 @@ fn async_msm_runs() {
 #[test]
 fn stream_receive_runs() {
     runs!(stream_receive, with_streams(), ["--packets", "500", "--buffer", "1024"]);
+}
+
+#[test]
+fn proofs_of_a_batch_are_verified_and_their_sums_share_the_card() {
+    let words = ["prove_batch", "--proofs", "3", "--workers", "2"];
+    let report = prove_batch::run(&prove_batch::Options::try_parse_from(words).unwrap()).unwrap();
+    assert_eq!((report.verified, report.msms), (3, 12));
+    assert!(report.overlapped > 0, "two workers were never on the card together");
 }
 
 #[test]

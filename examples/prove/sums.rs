@@ -1,6 +1,6 @@
 //! The proof's sums on the card: points stay there, scalars come with each proof.
 
-use crate::groth16::{Query, Setup};
+use super::groth16::{Query, Setup};
 use anyhow::{Context, Result};
 use ark_bn254::Fr;
 use xdma::card::Card;

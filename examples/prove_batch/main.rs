@@ -36,7 +36,7 @@ const PAUSE: Duration = Duration::from_micros(100);
 
 /// Makes many proofs of membership in a Semaphore group, with their sums made on the card.
 #[derive(Parser)]
-struct Options {
+pub struct Options {
     /// Levels of the group's tree (2^depth members).
     #[arg(long, default_value = "16", value_parser = depth)]
     depth: usize,
@@ -61,17 +61,17 @@ fn depth(text: &str) -> Result<usize, String> {
 
 /// What is printed.
 #[derive(Serialize)]
-struct Report {
+pub struct Report {
     card: String,
     depth: usize,
     workers: u32,
     /// Proofs that arkworks verified.
-    verified: u32,
+    pub verified: u32,
     seconds: f64,
     proofs_per_second: f64,
-    msms: u64,
+    pub msms: u64,
     /// MSMs that were submitted while another was on the card.
-    overlapped: u64,
+    pub overlapped: u64,
     bytes: u64,
     doorbells: u64,
 }
@@ -142,6 +142,10 @@ impl Batch {
 
 fn main() -> Result<()> {
     let options = Options::parse();
+    print(&run(&options)?, options.json)
+}
+
+pub fn run(options: &Options) -> Result<Report> {
     let card = options.card.open()?;
     let name = options.card.describe(&card)?;
     let setup = Setup::read(options.depth)?;
@@ -169,7 +173,7 @@ fn main() -> Result<()> {
     let seconds = begin.elapsed().as_secs_f64();
     batch.progress.finish_and_clear();
     let stats = batch.msm().channel().stats();
-    let report = Report {
+    Ok(Report {
         card: name,
         depth: batch.setup.depth,
         workers: options.workers,
@@ -180,8 +184,7 @@ fn main() -> Result<()> {
         overlapped: batch.overlapped.load(Ordering::Relaxed),
         bytes: stats.bytes,
         doorbells: stats.doorbells,
-    };
-    print(&report, options.json)
+    })
 }
 
 fn print(report: &Report, json: bool) -> Result<()> {
