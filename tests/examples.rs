@@ -1,5 +1,7 @@
 //! The small examples as they are, on cards that they start and on one that they are given; and the parts of the others that need no card.
 
+#![expect(clippy::duplicate_mod, reason = "each example brings along what the examples share")]
+
 #[path = "../examples/common/mod.rs"]
 mod common;
 #[path = "../examples/prove/groth16.rs"]
@@ -92,10 +94,10 @@ fn stream_receive_runs() {
 
 #[test]
 fn proofs_of_a_batch_are_verified_and_their_sums_share_the_card() {
-    let words = ["prove_batch", "--proofs", "3", "--workers", "2"];
+    let words = ["prove_batch", "--proofs", "3", "--workers", "3"];
     let report = prove_batch::run(&prove_batch::Options::try_parse_from(words).unwrap()).unwrap();
     assert_eq!((report.verified, report.msms), (3, 12));
-    assert!(report.overlapped > 0, "two workers were never on the card together");
+    assert!(report.overlapped > 0, "the workers were never on the card together");
 }
 
 #[test]

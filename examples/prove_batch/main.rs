@@ -27,7 +27,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 use sums::{KeyPoints, Lane};
 use xdma::msm::curve::arkworks::result_to_projective;
-use xdma::msm::{Msm, MsmOptions};
+use xdma::msm::{Job, JobTicket, Msm, MsmError, MsmOptions};
 
 /// No sum of these circuits takes longer, on any machine that runs the emulated card, all workers' together.
 const LIMIT: Duration = Duration::from_secs(300);
@@ -43,7 +43,7 @@ pub struct Options {
     /// Proofs to make, with the same key.
     #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..))]
     proofs: u32,
-    /// Proofs under way at a time, each with at most one MSM on the card.
+    /// Proofs under way at a time, each with at most one MSM on the card. The design queues two.
     #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..=4))]
     workers: u32,
     #[command(flatten)]
@@ -115,13 +115,7 @@ impl Batch {
 
     /// One of a proof's sums. The client is locked for moments only, so that others can submit and look meanwhile.
     fn sum(&self, lane: &mut Lane, query: Query, scalars: &[Fr]) -> Result<G1Projective> {
-        let job = lane.job(query, scalars)?;
-        let ticket = {
-            let mut msm = self.msm();
-            self.overlapped.fetch_add(u64::from(msm.in_flight() > 0), Ordering::Relaxed);
-            msm.submit(job)?
-        };
-        self.msms.fetch_add(1, Ordering::Relaxed);
+        let ticket = self.submit(lane.job(query, scalars)?)?;
         let begin = Instant::now();
         loop {
             // Any poll moves all jobs on: it starts the next stream, and keeps results for those who ask later.
@@ -131,6 +125,26 @@ impl Batch {
             if begin.elapsed() > LIMIT {
                 self.msm().wait(ticket, Duration::ZERO)?;
             }
+            thread::sleep(PAUSE);
+        }
+    }
+
+    /// Submits a job, once the design has room for it.
+    fn submit(&self, job: &Job) -> Result<JobTicket> {
+        let begin = Instant::now();
+        loop {
+            let mut msm = self.msm();
+            let others = msm.in_flight() > 0;
+            match msm.submit(job) {
+                // Those whose jobs these are poll them.
+                Err(MsmError::Busy { .. }) if begin.elapsed() < LIMIT => {}
+                submitted => {
+                    self.msms.fetch_add(1, Ordering::Relaxed);
+                    self.overlapped.fetch_add(others.into(), Ordering::Relaxed);
+                    return Ok(submitted?);
+                }
+            }
+            drop(msm);
             thread::sleep(PAUSE);
         }
     }
