@@ -146,18 +146,21 @@ uint64_t NAME(run)(void* raw, Ports* ports, uint64_t max) {
     return done;
 }
 
-// Whether there is a trace to write.
-int NAME(trace)(void* raw, const char* path) {
+// Traces modules down to `levels` below the top, or all of them for 0. Whether there is a trace to write.
+int NAME(trace)(void* raw, const char* path, int levels) {
 #if VM_TRACE
     Sim* sim = static_cast<Sim*>(raw);
     sim->context.traceEverOn(true);
     sim->trace = new VerilatedFstC;
+    // It counts spaces in full names: one before the top module, one before each signal.
+    sim->trace->dumpvars(levels ? levels + 2 : 0, "TOP");
     sim->top.trace(sim->trace, 99);
     sim->trace->open(path);
     return sim->trace->isOpen();
 #else
     (void)raw;
     (void)path;
+    (void)levels;
     return 0;
 #endif
 }
