@@ -192,7 +192,7 @@ mod tests {
             ["0", "500 MB/s", "1 GB/s", "1.5 GB/s", "2 GB/s", "2.5 GB/s"]
         );
         assert_eq!(marks(Unit::Ratio, &[0.9, 1.1]), ["× 0.5", "× 1", "× 2"]);
-        assert_eq!(marks(Unit::Share, &[0.3]), ["0 %", "50 %", "100 %"]);
+        assert_eq!(marks(Unit::Share, &[0.3]), ["0 %", "20 %", "40 %", "60 %", "80 %", "100 %"]);
         assert_eq!(marks(Unit::Bytes, &[64.0, 4096.0, 4096.0, 64.0]), ["64\u{a0}B", "4\u{a0}KiB"]);
         let many: Vec<_> = (1..40).map(|at| f64::from(at * 1000)).collect();
         assert!((2..=MARKS).contains(&marks(Unit::Bytes, &many).len()));

@@ -95,7 +95,7 @@ impl Chart {
             .x_label_area_size(48)
             .y_label_area_size(84)
             .build_cartesian_2d(x.clone(), y.clone())?;
-        let label = ("sans-serif", 15).into_font().color(&INK);
+        let label = ("sans-serif", 16).into_font().color(&INK);
         chart
             .configure_mesh()
             .light_line_style(TRANSPARENT)
