@@ -70,6 +70,16 @@ impl CardArgs {
         matches!((&self.card, self.logic), (CardName::Emulated(_), None | Some(LogicName::Msm)))
     }
 
+    /// The same with memory behind it, if it is an emulated card of this process of which nothing else was demanded.
+    pub fn with_memory(&self) -> Option<Self> {
+        match (&self.card, self.logic) {
+            (CardName::Emulated(_), None | Some(LogicName::Memory)) => {
+                Some(Self { logic: Some(LogicName::Memory), ..self.clone() })
+            }
+            _ => None,
+        }
+    }
+
     fn open_with(&self, options: CardOptions) -> Result<Card> {
         let opened = match (&self.card, self.logic) {
             (name, None) => name.open(options),

@@ -336,8 +336,7 @@ fn open_output(path: &Path) -> Result<Box<dyn io::Write + Send>> {
     if path == Path::new(PIPE) {
         return Ok(Box::new(stdout()));
     }
-    let file = File::create(path).with_context(|| format!("cannot write {}", path.display()))?;
-    Ok(Box::new(file))
+    Ok(Box::new(output::create(path)?))
 }
 
 fn is_broken_pipe(error: &anyhow::Error) -> bool {

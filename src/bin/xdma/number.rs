@@ -31,6 +31,34 @@ pub fn bytes(value: u64) -> String {
     }
 }
 
+/// `950 ns`, `12.3 µs`, `4.56 ms`: three digits.
+pub fn nanoseconds(value: u64) -> String {
+    let (scaled, unit) = match value {
+        0..1_000 => return format!("{value} ns"),
+        1_000..1_000_000 => (value as f64 / 1e3, "µs"),
+        1_000_000..1_000_000_000 => (value as f64 / 1e6, "ms"),
+        _ => (value as f64 / 1e9, "s"),
+    };
+    format!("{} {unit}", digits(scaled))
+}
+
+/// `0.95 MB/s`, `12.3 MB/s`, `4.56 GB/s`: three digits, powers of 1000.
+pub fn rate(bytes_per_second: f64) -> String {
+    match bytes_per_second {
+        giga if giga >= 999.5e6 => format!("{} GB/s", digits(giga / 1e9)),
+        mega => format!("{} MB/s", digits(mega / 1e6)),
+    }
+}
+
+/// Three of them.
+fn digits(value: f64) -> String {
+    match value {
+        ..9.995 => format!("{value:.2}"),
+        ..99.95 => format!("{value:.1}"),
+        _ => format!("{value:.0}"),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -45,6 +73,11 @@ mod tests {
         }
         assert_eq!(parse32("0xffffffff"), Ok(u32::MAX));
         assert!(parse32("4G").unwrap_err().contains("32 bits"));
+        assert_eq!(
+            [950, 1_000, 12_345, 4_560_000, 1 << 32].map(nanoseconds),
+            ["950 ns", "1.00 µs", "12.3 µs", "4.56 ms", "4.29 s"]
+        );
+        assert_eq!([1e5, 12.34e6, 4.56e9].map(rate), ["0.10 MB/s", "12.3 MB/s", "4.56 GB/s"]);
         assert_eq!(
             (bytes(1), bytes(513), bytes(1 << 20)),
             ("1 byte".into(), "513 bytes".into(), "1 MiB".into())

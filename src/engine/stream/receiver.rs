@@ -247,7 +247,8 @@ impl Receiver {
     /// More than it holds was asked for, or it is another receiver's.
     pub fn read(&self, received: &Received, offset: usize, data: &mut [u8]) -> Result<(), EngineError> {
         let landing = self.landing(received)?;
-        let (start, end, len) = (offset as u64, offset as u64 + data.len() as u64, u64::from(received.len));
+        let (start, len) = (offset as u64, u64::from(received.len));
+        let end = start.saturating_add(data.len() as u64);
         if end > len {
             return Err(MemoryError::OutOfRange { start, end, len }.into());
         }

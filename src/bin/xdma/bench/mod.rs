@@ -1,45 +1,84 @@
 //! `xdma bench`.
 
+mod compare;
+mod html;
+mod log;
+mod machine;
 mod measure;
-mod report;
+mod results;
+mod text;
 
 use crate::card::CardArgs;
 use crate::failure::Failure;
 use crate::interrupt::Interrupt;
 use crate::{number, output};
 use anyhow::{Context, Result};
-use clap::Args;
-use measure::{Bench, Measured};
-use serde_json::{Value, json};
+use clap::{Args, Subcommand};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use machine::{Calm, CardDescription, Machine, Noise};
+use measure::{Bench, Figure};
+use results::{Results, Sweep, Way};
 use std::path::PathBuf;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
+use xdma::card::Card;
+use xdma::engine::{ChannelOptions, EngineError, Wait};
 use xdma::regs::Direction;
 
-/// Percentiles that are told.
-const PERCENTILES: [f64; 6] = [50.0, 90.0, 99.0, 99.9, 99.99, 99.999];
+/// Bytes of the transfers whose throughput is measured over depths, and over channels.
+const BY_DEPTH: u64 = 4 << 10;
+const BY_CHANNELS: u64 = 256 << 10;
+/// Bytes that are in flight on a channel at most: a few large transfers keep any card busy.
+const IN_FLIGHT: u64 = 64 << 20;
 
 #[derive(Args)]
+#[command(args_conflicts_with_subcommands = true)]
 pub struct Options {
+    #[command(subcommand)]
+    command: Option<Command>,
     #[command(flatten)]
     card: CardArgs,
-    /// Card address of memory that may be overwritten.
+    /// Card address of memory that may be overwritten, as much as the largest size. An emulated card that lives as long as the
+    /// command has nothing to lose: 0, with --logic memory.
     #[arg(long, value_parser = number::parse)]
-    address: u64,
-    /// Sizes of transfers.
-    #[arg(long, value_parser = number::parse, value_delimiter = ',', default_value = "64,1K,4K,16K,64K,256K,1M")]
+    address: Option<u64>,
+    /// Sizes of transfers, up to 1G. [default: 64,512,4K,32K,256K,2M,16M,256M]
+    #[arg(long, value_parser = number::parse, value_delimiter = ',')]
     sizes: Vec<u64>,
-    /// Channel of each direction.
-    #[arg(long, default_value_t = 0)]
-    channel: usize,
-    /// Transfers in flight while throughput is measured.
+    /// Transfers in flight on each channel: throughput is measured with each of them. [default: 1,2,4,8,16,32]
+    #[arg(long, value_delimiter = ',', value_parser = clap::value_parser!(u8).range(1..=64))]
+    depths: Vec<u8>,
+    /// How many channels of each direction: throughput is measured with each of them, as far as the card has them.
+    /// [default: 1,2,4]
+    #[arg(long, value_delimiter = ',', value_parser = clap::value_parser!(u8).range(1..=4))]
+    channels: Vec<u8>,
+    /// Transfers in flight while something else than that is varied.
     #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u8).range(1..=64))]
     depth: u8,
-    /// Seconds for each figure.
-    #[arg(long, value_name = "SECONDS", default_value_t = 0.5, value_parser = seconds)]
-    time: f64,
+    /// Seconds for each figure. [default: 0.4]
+    #[arg(long, value_name = "SECONDS", value_parser = seconds)]
+    time: Option<f64>,
+    /// Few sizes and little time: whether it works, rather than how well.
+    #[arg(long)]
+    quick: bool,
+    /// How to wait for completions: spin, spin-then-yield, hybrid, interrupt.
+    #[arg(long, default_value_t)]
+    wait: Wait,
+    /// Keep the measuring thread on this processor. An emulated card's threads stay where they like.
+    #[arg(long, value_name = "N")]
+    cpu: Option<usize>,
     /// Write a page with plots there, which needs nothing else to be looked at.
     #[arg(long, value_name = "FILE")]
     html: Option<PathBuf>,
+    /// Write all histograms there, as an HdrHistogram interval log (V2), in nanoseconds.
+    #[arg(long, value_name = "FILE")]
+    log: Option<PathBuf>,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Compares two results, which `xdma bench --json` has printed.
+    #[command(after_help = crate::failure::EXIT_CODES)]
+    Compare(compare::Compare),
 }
 
 fn seconds(text: &str) -> Result<f64, String> {
@@ -49,126 +88,165 @@ fn seconds(text: &str) -> Result<f64, String> {
 
 impl Options {
     pub fn run(&self, json: bool) -> Result<()> {
-        let largest = self.sizes.iter().copied().max().unwrap_or(0);
-        if self.sizes.contains(&0) || largest > 1 << 30 {
-            return Err(Failure::Usage("--sizes takes 1 byte to 1G".into()).into());
+        if let Some(Command::Compare(compare)) = &self.command {
+            return compare.run(json);
         }
-        let interrupt = Interrupt::listen()?;
-        let card = self.card.open()?;
-        let bench = Bench {
-            card: &card,
-            interrupt: &interrupt,
-            address: self.address,
-            depth: self.depth.into(),
-            time: Duration::from_secs_f64(self.time),
-        };
-        let mut all = vec![];
-        for direction in [Direction::H2C, Direction::C2H] {
-            all.extend(bench.run(direction, self.channel, &self.sizes)?);
+        if self.html.is_some() && self.html == self.log {
+            return Err(Failure::Usage("--html and --log name the same file".into()).into());
         }
-        let machine = Machine::look(&self.card.card.to_string(), self.depth);
+        // Nobody wants to wait for a file that cannot be written.
+        self.html.iter().chain(&self.log).try_for_each(|path| output::can_create(path))?;
+        let start = SystemTime::now();
+        let (results, figures) = self.measure()?;
         if let Some(path) = &self.html {
-            let page = report::page(&machine, &all).context("cannot draw the plots")?;
-            std::fs::write(path, page).with_context(|| format!("cannot write {}", path.display()))?;
+            html::write(path, || html::page(&results))?;
         }
-        output::line(&if json { object(&machine, &all).to_string() } else { text(&machine, &all) });
+        if let Some(path) = &self.log {
+            log::write(output::create(path)?, &figures, start)
+                .with_context(|| format!("cannot write {}", path.display()))?;
+        }
+        output::line(&if json { serde_json::to_string(&results)? } else { text::text(&results) });
         Ok(())
     }
-}
 
-/// What has to be known to believe a figure.
-struct Machine {
-    card: String,
-    depth: u8,
-    processors: usize,
-    kernel: String,
-    /// Processes that wanted to run, on average over the last minute.
-    load: f64,
-}
+    /// The figures as results, and as they were measured.
+    fn measure(&self) -> Result<(Results, Vec<Figure>)> {
+        let (args, address) = self.target()?;
+        let sizes = self.sizes(address)?;
+        let load = machine::load();
+        let interrupt = Interrupt::listen()?;
+        let card = args.open()?;
+        let mut figures = self.figures(&card, &sizes)?;
+        let time = self.time.unwrap_or(if self.quick { 0.02 } else { 0.4 });
+        let channel = ChannelOptions { wait: self.wait, ..ChannelOptions::default() };
+        let each = Duration::from_secs_f64(time);
+        let mut bench = Bench::open(&card, &interrupt, address, each, channel, &figures)?;
+        // Threads that the card has started by now go where they like.
+        self.cpu.map_or(Ok(()), machine::pin)?;
+        let before = Calm::measure()?;
+        let bar = progress(figures.len() as u64 * u64::from(measure::ROUNDS));
+        bench.run(&mut figures, &bar).with_context(|| hint(address, &sizes))?;
+        bar.finish_and_clear();
+        let (latency, throughput) = split(&figures);
+        let rounds = latency.iter().map(|of| of.total.rounds.as_slice());
+        let rounds: Vec<_> = rounds.chain(throughput.iter().map(|of| of.rounds.as_slice())).collect();
+        let noise = Noise::new(load, [before, Calm::measure()?], &rounds);
+        let (name, ring, wait) = (args.card.to_string(), bench.ring(), self.wait.to_string());
+        let card = CardDescription::new(name, &card.report()?, ring, wait, address);
+        let machine = Machine::look(card, self.cpu, noise);
+        Ok((Results::new(machine, time, latency, throughput), figures))
+    }
 
-impl Machine {
-    fn look(card: &str, depth: u8) -> Self {
-        let read = |path| std::fs::read_to_string(path).unwrap_or_default();
-        Self {
-            card: card.into(),
-            depth,
-            processors: std::thread::available_parallelism().map_or(1, usize::from),
-            kernel: read("/proc/sys/kernel/osrelease").trim().into(),
-            load: read("/proc/loadavg").split(' ').next().and_then(|load| load.parse().ok()).unwrap_or(0.0),
+    /// The card, and where its memory is.
+    fn target(&self) -> Result<(CardArgs, u64)> {
+        match self.address {
+            Some(address) => Ok((self.card.clone(), address)),
+            None => match self.card.with_memory() {
+                Some(card) => Ok((card, 0)),
+                None => {
+                    let text = "--address is missing: say where this card has memory that may be overwritten";
+                    Err(Failure::Usage(text.into()).into())
+                }
+            },
         }
     }
 
-    /// Why the figures are not to be believed.
-    fn warning(&self) -> Option<String> {
-        let Self { load, processors, .. } = self;
-        (*load > *processors as f64).then(|| {
-            format!("the machine is too busy to believe this: load {load} on {processors} processors; measure again")
-        })
-    }
-}
-
-fn text(machine: &Machine, all: &[Measured]) -> String {
-    let mut lines =
-        vec![format!("{:4} {:>9} {:>36} {:>36} {:>9}", "", "", "submit, µs", "completion, µs", "")];
-    let names = ["p50", "p99", "p99.9", "max"].map(|name| format!("{name:>9}")).concat();
-    lines.push(format!("{:4} {:>9} {names} {names} {:>9}", "", "bytes", "MB/s"));
-    for measured in all {
-        let figures = |histogram: &hdrhistogram::Histogram<u64>| {
-            let at = [50.0, 99.0, 99.9, 100.0].map(|p| histogram.value_at_percentile(p) as f64 / 1e3);
-            at.map(|value| format!("{value:9.2}")).concat()
+    fn sizes(&self, address: u64) -> Result<Vec<u64>> {
+        let default: &[u64] = match self.quick {
+            true => &[64, 4 << 10, 256 << 10],
+            false => &[64, 512, 4 << 10, 32 << 10, 256 << 10, 2 << 20, 16 << 20, 256 << 20],
         };
-        lines.push(format!(
-            "{:4} {:>9} {} {} {:9.0}",
-            measured.direction.to_string(),
-            measured.size,
-            figures(&measured.submit),
-            figures(&measured.completion),
-            measured.bytes_per_second / 1e6
-        ));
+        let mut sizes = if self.sizes.is_empty() { default.to_vec() } else { self.sizes.clone() };
+        sizes.sort_unstable();
+        sizes.dedup();
+        let (first, last) = (sizes[0], sizes[sizes.len() - 1]);
+        if first == 0 || last > 1 << 30 {
+            return Err(Failure::Usage("--sizes takes 1 byte to 1G".into()).into());
+        }
+        if address.checked_add(last).is_none() {
+            return Err(EngineError::CardAddress { address, len: last }.into());
+        }
+        Ok(sizes)
     }
-    lines.extend(machine.warning());
-    lines.join("\n")
+
+    /// Everything that is to be measured.
+    fn figures(&self, card: &Card, sizes: &[u64]) -> Result<Vec<Figure>> {
+        let or = |given: &[u8], default: &[u8], quick: &[u8]| -> Vec<usize> {
+            let values = match (given, self.quick) {
+                ([], false) => default,
+                ([], true) => quick,
+                (given, _) => given,
+            };
+            let mut values: Vec<_> = values.iter().map(|&value| value.into()).collect();
+            values.sort_unstable();
+            values.dedup();
+            values
+        };
+        let depths = or(&self.depths, &[1, 2, 4, 8, 16, 32], &[1, 4]);
+        let mut channels = or(&self.channels, &[1, 2, 4], &[1, 2]);
+        let report = card.report()?;
+        let most = report.count(Direction::H2C).min(report.count(Direction::C2H));
+        if !self.channels.is_empty() && channels.iter().any(|&channels| channels > most) {
+            let text = format!("--channels: this card has {most} channels in each direction");
+            return Err(Failure::Usage(text).into());
+        }
+        channels.retain(|&channels| channels <= most);
+        let largest = sizes.iter().copied().max().unwrap_or(1);
+        let in_flight = |bytes: u64| usize::from(self.depth).min((IN_FLIGHT / bytes).max(1) as usize);
+        let mut all = vec![];
+        for direction in [Direction::H2C, Direction::C2H] {
+            for &bytes in sizes {
+                all.push(Figure::latency(direction, bytes)?);
+            }
+        }
+        for way in [Way::H2C, Way::C2H] {
+            let by_size = |&bytes: &u64| Figure::throughput(Sweep::Size, way, bytes, in_flight(bytes), 1);
+            all.extend(sizes.iter().map(by_size));
+            let by_depth =
+                |&depth: &usize| Figure::throughput(Sweep::Depth, way, BY_DEPTH.min(largest), depth, 1);
+            all.extend(depths.iter().map(by_depth));
+        }
+        for way in [Way::H2C, Way::C2H, Way::Both] {
+            let bytes = BY_CHANNELS.min(largest);
+            let by_channels = |&channels: &usize| {
+                Figure::throughput(Sweep::Channels, way, bytes, self.depth.into(), channels)
+            };
+            all.extend(channels.iter().map(by_channels));
+        }
+        Ok(all)
+    }
 }
 
-fn object(machine: &Machine, all: &[Measured]) -> Value {
-    let percentiles = |histogram: &hdrhistogram::Histogram<u64>| {
-        let at = |p: f64| (format!("p{p}"), json!(histogram.value_at_percentile(p)));
-        let mut figures: serde_json::Map<_, _> = PERCENTILES.into_iter().map(at).collect();
-        figures.insert("max".into(), histogram.max().into());
-        figures
-    };
-    let results = all.iter().map(|measured| {
-        json!({
-            "direction": measured.direction.to_string(),
-            "bytes": measured.size,
-            "samples": measured.submit.len(),
-            "submit_ns": percentiles(&measured.submit),
-            "completion_ns": percentiles(&measured.completion),
-            "total_ns": percentiles(&measured.total),
-            "bytes_per_second": measured.bytes_per_second,
-        })
-    });
-    json!({
-        "card": machine.card,
-        "depth": machine.depth,
-        "processors": machine.processors,
-        "kernel": machine.kernel,
-        "load": machine.load,
-        "warning": machine.warning(),
-        "results": results.collect::<Vec<_>>(),
-    })
+/// Where it failed, and what may be wrong.
+fn hint(address: u64, sizes: &[u64]) -> String {
+    let largest = sizes.iter().copied().max().unwrap_or(1);
+    format!(
+        "bench needs {} of memory at card address {address:#x}; if there is less, name --address and --sizes",
+        number::bytes(largest)
+    )
+}
+
+fn split(figures: &[Figure]) -> (Vec<results::Latency>, Vec<results::Throughput>) {
+    let (mut latency, mut throughput) = (vec![], vec![]);
+    for figure in figures {
+        match figure {
+            Figure::Latency(of) => latency.push(of.result()),
+            Figure::Throughput(of) => throughput.push(of.result()),
+        }
+    }
+    (latency, throughput)
+}
+
+/// What is measured, how far it is, and how long it will take; on standard error if that is a terminal.
+fn progress(steps: u64) -> ProgressBar {
+    let style = ProgressStyle::with_template("{bar:30} {percent:>3} % {eta:>4}  {msg}");
+    let bar = ProgressBar::with_draw_target(Some(steps), ProgressDrawTarget::stderr());
+    bar.with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_busy_machine_is_not_believed() {
-        let machine = |load| Machine { card: "f1".into(), depth: 4, processors: 2, kernel: "6".into(), load };
-        assert!(machine(2.5).warning().unwrap().contains("load 2.5 on 2 processors"));
-        assert_eq!(machine(1.9).warning(), None);
-    }
 
     #[test]
     fn times_are_sensible() {

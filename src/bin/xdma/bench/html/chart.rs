@@ -1,0 +1,132 @@
+//! A plot as SVG, with its legend as HTML above it, where it can cover nothing.
+
+use super::axis::{Axis, Unit};
+use super::escaped;
+use anyhow::{Result, anyhow};
+use plotters::prelude::*;
+use plotters::style::text_anchor::{HPos, Pos, VPos};
+
+/// Pixels, before the browser scales it.
+const SIZE: (u32, u32) = (640, 380);
+/// Stand for the page's colours: its style sheet replaces them by what is readable on its ground, light or dark.
+const INK: RGBColor = RGBColor(0x33, 0x33, 0x33);
+const GRID: RGBColor = RGBColor(0xdd, 0xdd, 0xdd);
+
+/// Colours, which the style sheet knows too: of the things that are compared, and of things in an order.
+pub const KINDS: [RGBColor; 4] =
+    [RGBColor(0, 0x72, 0xb2), RGBColor(0xd5, 0x5e, 0), RGBColor(0, 0x8a, 0x64), RGBColor(0x93, 0x3d, 0xa8)];
+pub const ORDERED: [RGBColor; 8] = [
+    RGBColor(0x3b, 0x0f, 0x70),
+    RGBColor(0x3f, 0x4b, 0x9b),
+    RGBColor(0x2a, 0x78, 0x8e),
+    RGBColor(0x1b, 0x9e, 0x77),
+    RGBColor(0x66, 0xa6, 0x1e),
+    RGBColor(0xc4, 0x9a, 0x00),
+    RGBColor(0xe6, 0x6b, 0x01),
+    RGBColor(0xb2, 0x18, 0x2b),
+];
+
+/// A plot.
+pub struct Chart {
+    pub title: &'static str,
+    /// What is to be known to read it.
+    pub note: String,
+    pub x: (&'static str, Unit),
+    pub y: (&'static str, Unit),
+    pub lines: Vec<Line>,
+}
+
+/// A line through points, in the order of their first value.
+pub struct Line {
+    pub name: String,
+    pub colour: RGBColor,
+    /// What it is compared with.
+    pub dashed: bool,
+    /// A mark at each point: those are what was measured.
+    pub marks: bool,
+    pub points: Vec<Point>,
+}
+
+/// Two values, and how low and high the second one was.
+#[derive(Clone, Copy)]
+pub struct Point {
+    pub x: f64,
+    pub y: f64,
+    pub range: Option<(f64, f64)>,
+}
+
+impl Chart {
+    /// A figure of a page; nothing if there is nothing to show.
+    pub fn html(&self) -> Result<String> {
+        if self.lines.iter().all(|line| line.points.is_empty()) {
+            return Ok(String::new());
+        }
+        let mut svg = String::new();
+        self.draw(&mut svg).map_err(|error| anyhow!("{}: {error}", self.title))?;
+        let keys = self.lines.iter().filter(|line| !line.points.is_empty()).map(|line| {
+            let style = if line.dashed { "dashed" } else { "solid" };
+            let RGBColor(r, g, b) = line.colour;
+            let key = format!(
+                "<svg width=\"24\" height=\"8\"><line x1=\"0\" y1=\"4\" x2=\"24\" y2=\"4\" stroke=\"#{r:02X}{g:02X}{b:02X}\" \
+                 class=\"{style}\"/></svg>"
+            );
+            format!("<span class=\"key\">{key}{}</span>", escaped(&line.name))
+        });
+        Ok(format!(
+            "<figure>\n<figcaption><h3>{}</h3><p>{}</p></figcaption>\n<div class=\"keys\">{}</div>\n{svg}\n</figure>\n",
+            escaped(self.title),
+            escaped(&self.note),
+            keys.collect::<String>()
+        ))
+    }
+
+    fn draw(&self, svg: &mut String) -> Result<(), Box<dyn std::error::Error + '_>> {
+        let points = || self.lines.iter().flat_map(|line| &line.points);
+        let x = Axis::new(self.x.1, points().map(|point| point.x));
+        let heights = points().flat_map(|point| {
+            let (low, high) = point.range.unwrap_or((point.y, point.y));
+            [low, point.y, high]
+        });
+        let y = Axis::new(self.y.1, heights);
+        let area = SVGBackend::with_string(svg, SIZE).into_drawing_area();
+        let mut chart = ChartBuilder::on(&area)
+            .margin(8)
+            .margin_right(24)
+            .x_label_area_size(48)
+            .y_label_area_size(84)
+            .build_cartesian_2d(x.clone(), y.clone())?;
+        let label = ("sans-serif", 16).into_font().color(&INK);
+        chart
+            .configure_mesh()
+            .light_line_style(TRANSPARENT)
+            .bold_line_style(GRID)
+            .axis_style(INK)
+            .label_style(label.clone())
+            .x_desc(self.x.0)
+            .y_desc(self.y.0)
+            .axis_desc_style(label.pos(Pos::new(HPos::Center, VPos::Center)))
+            .draw()?;
+        let middle = (self.lines.len() as f64 - 1.0) / 2.0;
+        for (at, line) in self.lines.iter().enumerate() {
+            let aside = x.aside() * (at as f64 - middle);
+            let x = |point: &Point| x.place(point.x) + aside;
+            let places: Vec<_> = line.points.iter().map(|at| (x(at), y.place(at.y))).collect();
+            let style = line.colour.stroke_width(2);
+            if line.dashed {
+                chart.draw_series(DashedLineSeries::new(places.clone(), 7, 5, style))?;
+            } else {
+                chart.draw_series(LineSeries::new(places.clone(), style))?;
+            }
+            let ranges = line.points.iter().filter_map(|at| Some((x(at), at.range?)));
+            chart.draw_series(ranges.map(|(at, (low, high))| {
+                PathElement::new([(at, y.place(low)), (at, y.place(high))], line.colour.stroke_width(1))
+            }))?;
+            if line.marks {
+                let fill = line.colour.filled();
+                chart.draw_series(places.into_iter().map(|place| Circle::new(place, 3, fill)))?;
+            }
+        }
+        area.present()?;
+        Ok(())
+    }
+}

@@ -1,0 +1,273 @@
+//! Results as a page with plots, in one file that needs nothing else.
+
+mod axis;
+mod chart;
+mod plots;
+
+use super::compare::{Comparison, Row};
+use super::results::{Latency, PERCENTILES, Results, Throughput, Way};
+use super::{machine, text};
+use crate::number::{bytes, nanoseconds, rate};
+use crate::output;
+use anyhow::{Context, Result};
+use chart::Chart;
+use std::io::Write;
+use std::path::Path;
+
+/// Draws a page, and writes it.
+pub fn write(path: &Path, page: impl FnOnce() -> Result<String>) -> Result<()> {
+    let page = page().context("cannot draw the plots")?;
+    let mut file = output::create(path)?;
+    file.write_all(page.as_bytes()).with_context(|| format!("cannot write {}", path.display()))
+}
+
+/// The page of one result.
+pub fn page(results: &Results) -> Result<String> {
+    let card = &results.machine.card;
+    let title = format!("Card {}", card.name);
+    let kind = if card.emulated { "an emulated card, no silicon" } else { "as the machine sees it" };
+    let about = format!("{} over {}, {kind}; {} s for each figure", card.identity, card.bus, results.time);
+    let body = [
+        notes(&results.warnings, results.machine.is_noisy()),
+        tiles(results),
+        heading("Latency", &plots(plots::latency(results))?),
+        folded("All latencies", &latency_table(results)),
+        heading("Throughput", &plots(plots::throughput(results))?),
+        folded("All of the throughput", &throughput_table(&results.throughput)),
+        heading("The machine", &machine_table(&["", "value"], &[results])),
+    ];
+    Ok(document(&title, &about, &body.concat()))
+}
+
+/// The page of a comparison.
+pub fn compare(comparison: &Comparison, before: &Results, after: &Results) -> Result<String> {
+    let Comparison { before: old, after: new, warnings, rows } = comparison;
+    let noisy = before.machine.is_noisy() || after.machine.is_noisy();
+    let body = [
+        notes(warnings, noisy),
+        heading("Plots", &plots(plots::comparison(rows, before, after))?),
+        heading("Figures", &compare_table(rows)),
+        heading("The machines", &machine_table(&["", "before", "after"], &[before, after])),
+    ];
+    let about = format!("before: {old}; after: {new}. {}", comparison.summary());
+    Ok(document("Two results compared", &about, &body.concat()))
+}
+
+fn document(title: &str, about: &str, body: &str) -> String {
+    format!(
+        "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
+         <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
+         <title>xdma bench: {title}</title>\n<style>\n{style}</style>\n</head>\n<body>\n<h1>{title}</h1>\n\
+         <p class=\"soft\">{about}</p>\n{body}<p class=\"soft\">xdma {version}</p>\n</body>\n</html>\n",
+        title = escaped(title),
+        about = escaped(about),
+        style = include_str!("style.css"),
+        version = env!("CARGO_PKG_VERSION"),
+    )
+}
+
+fn heading(title: &str, body: &str) -> String {
+    if body.is_empty() { String::new() } else { format!("<h2>{title}</h2>\n{body}") }
+}
+
+/// Shown when somebody asks for it.
+fn folded(title: &str, body: &str) -> String {
+    format!("<details>\n<summary>{title}</summary>\n{body}</details>\n")
+}
+
+fn notes(warnings: &[String], noisy: bool) -> String {
+    let verdict = noisy.then(|| {
+        "<li><strong>The machine was too noisy to believe the figures; make it quiet and measure again.</strong></li>".into()
+    });
+    let all: String = verdict
+        .into_iter()
+        .chain(warnings.iter().map(|text| format!("<li>{}</li>", escaped(text))))
+        .collect();
+    if all.is_empty() { all } else { format!("<div class=\"notes\"><ul>{all}</ul></div>\n") }
+}
+
+/// What most people want to know.
+fn tiles(results: &Results) -> String {
+    let mut tiles = vec![];
+    for way in [Way::H2C, Way::C2H] {
+        let smallest = results.latency_of(way).min_by_key(|of| of.bytes);
+        tiles.extend(smallest.and_then(|of| {
+            let median = nanoseconds(of.total.at(50.0)?);
+            Some((median, format!("median latency, {way}, a transfer of {}", bytes(of.bytes))))
+        }));
+    }
+    for way in [Way::H2C, Way::C2H, Way::Both] {
+        let of_way = results.throughput.iter().filter(|of| of.direction == way);
+        let best = of_way.max_by(|a, b| a.bytes_per_second.total_cmp(&b.bytes_per_second));
+        tiles.extend(best.map(|of| {
+            let way = if way == Way::Both { "both directions".into() } else { way.to_string() };
+            let channels =
+                if of.channels > 1 { format!(", {} channels", of.channels) } else { String::new() };
+            let text = format!("best throughput, {way}, transfers of {}{channels}", bytes(of.bytes));
+            (rate(of.bytes_per_second), text)
+        }));
+    }
+    let tile = |(value, text): (String, String)| {
+        format!(
+            "<div class=\"tile\"><b>{}</b><span class=\"soft\">{}</span></div>",
+            escaped(&value),
+            escaped(&text)
+        )
+    };
+    format!("<div class=\"tiles\">{}</div>\n", tiles.into_iter().map(tile).collect::<String>())
+}
+
+fn plots(charts: Vec<Chart>) -> Result<String> {
+    let figures = charts.iter().map(Chart::html).collect::<Result<String>>()?;
+    Ok(if figures.is_empty() { figures } else { format!("<div class=\"plots\">\n{figures}</div>\n") })
+}
+
+fn latency_table(results: &Results) -> String {
+    let mut head: Vec<_> = ["direction", "size", "part", "samples"].map(String::from).into();
+    head.extend(PERCENTILES.map(|percentile| format!("p{percentile}")));
+    head.push("max".into());
+    let row = |of: &Latency| {
+        [("submit", &of.submit), ("completion", &of.completion), ("total", &of.total)].map(|(part, times)| {
+            let mut row =
+                vec![of.direction.to_string(), bytes(of.bytes), part.into(), times.samples.to_string()];
+            row.extend(times.percentiles.iter().map(|(_, time)| text::told(*time)));
+            row.push(nanoseconds(times.max));
+            row.iter().map(|cell| cell_of(cell)).collect::<Vec<_>>()
+        })
+    };
+    let rows: Vec<_> = results.latency.iter().flat_map(row).collect();
+    let missing =
+        text::missing(&results.latency).map(|text| format!("<p class=\"soft\">{}</p>\n", escaped(&text)));
+    table("", &head, &rows) + &missing.unwrap_or_default()
+}
+
+fn throughput_table(all: &[Throughput]) -> String {
+    let head = [
+        "direction",
+        "size",
+        "in flight",
+        "channels",
+        "median",
+        "lowest round",
+        "highest round",
+        "CPU",
+        "other threads' CPU",
+    ];
+    let row = |of: &Throughput| {
+        let (low, high) = machine::range(&of.rounds);
+        let share = |value: f64| format!("{:.0} %", 100.0 * value);
+        [
+            of.direction.to_string(),
+            bytes(of.bytes),
+            of.depth.to_string(),
+            of.channels.to_string(),
+            rate(of.bytes_per_second),
+            rate(low),
+            rate(high),
+            share(of.cpu),
+            share(of.cpu_others),
+        ]
+        .iter()
+        .map(|cell| cell_of(cell))
+        .collect::<Vec<_>>()
+    };
+    table("", &head, &all.iter().map(row).collect::<Vec<_>>())
+}
+
+fn compare_table(rows: &[Row]) -> String {
+    let head = [
+        "figure",
+        "direction",
+        "size",
+        "in flight",
+        "channels",
+        "before",
+        "after",
+        "after / before",
+        "with noise",
+        "verdict",
+    ];
+    let row = |row: &Row| {
+        let mut cells: Vec<_> = [
+            row.name().into(),
+            row.direction.to_string(),
+            bytes(row.bytes),
+            row.depth.to_string(),
+            row.channels.to_string(),
+            row.value(row.before),
+            row.value(row.after),
+            format!("{:.2}", row.ratio),
+            format!("{:.2} to {:.2}", row.between.0, row.between.1),
+        ]
+        .iter()
+        .map(|cell| cell_of(cell))
+        .collect();
+        let class = row.verdict.to_string();
+        let class = class.split(' ').next_back().unwrap_or_default();
+        cells.push(format!("<td class=\"{class}\">{}</td>", row.verdict));
+        cells
+    };
+    table("", &head, &rows.iter().map(row).collect::<Vec<_>>())
+}
+
+/// The machine of each result, side by side.
+fn machine_table(head: &[&str], results: &[&Results]) -> String {
+    let columns: Vec<_> = results.iter().map(|results| results.machine.rows()).collect();
+    let row = |at: usize| {
+        let values = columns.iter().map(|rows| cell_of(&rows[at].1));
+        [cell_of(columns[0][at].0)].into_iter().chain(values).collect::<Vec<_>>()
+    };
+    table("words", head, &(0..columns[0].len()).map(row).collect::<Vec<_>>())
+}
+
+fn cell_of(text: &str) -> String {
+    format!("<td>{}</td>", escaped(text))
+}
+
+/// A table of finished cells.
+fn table(class: &str, head: &[impl AsRef<str>], rows: &[Vec<String>]) -> String {
+    let head: String = head.iter().map(|name| format!("<th>{}</th>", escaped(name.as_ref()))).collect();
+    let rows: String = rows.iter().map(|cells| format!("<tr>{}</tr>\n", cells.concat())).collect();
+    format!(
+        "<div class=\"table\"><table class=\"{class}\">\n<thead><tr>{head}</tr></thead>\n<tbody>\n{rows}</tbody></table></div>\n"
+    )
+}
+
+/// Text as HTML, also in an attribute.
+pub fn escaped(text: &str) -> String {
+    let mut escaped = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            '&' => escaped.push_str("&amp;"),
+            '<' => escaped.push_str("&lt;"),
+            '>' => escaped.push_str("&gt;"),
+            '"' => escaped.push_str("&quot;"),
+            '\'' => escaped.push_str("&#39;"),
+            c => escaped.push(c),
+        }
+    }
+    escaped
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bench::machine::tests::quiet;
+
+    #[test]
+    fn names_are_no_markup() {
+        let mut machine = quiet();
+        machine.card.name = "unix:/tmp/<script>alert('\"&')</script>".into();
+        let page = page(&Results::new(machine, 0.1, vec![], vec![])).unwrap();
+        assert!(!page.contains("<script"), "{page}");
+        assert!(page.contains("&lt;script&gt;alert(&#39;&quot;&amp;&#39;)"), "{page}");
+    }
+
+    #[test]
+    fn every_colour_of_the_plots_has_one_for_the_dark() {
+        let style = include_str!("style.css");
+        for plotters::style::RGBColor(r, g, b) in chart::KINDS.into_iter().chain(chart::ORDERED) {
+            assert!(style.contains(&format!("[stroke=\"#{r:02X}{g:02X}{b:02X}\"]")), "{r:02X}{g:02X}{b:02X}");
+        }
+    }
+}
