@@ -1,4 +1,5 @@
-//! The small examples as they are, on cards that they start and on one that they are given; and the parts of the others that need no card.
+//! The small examples as they are, on cards that they start and on one that they are given; and the parts of the others that
+//! need no card.
 
 #![expect(clippy::duplicate_mod, reason = "each example brings along what the examples share")]
 

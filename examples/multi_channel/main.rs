@@ -2,9 +2,9 @@
 //!
 //!     cargo run --release --example multi_channel -- --channels 4
 //!
-//! The rules: a `Card` is a handle, cloned and shared by any threads. A `Channel` has one owner at a time: it may be moved to another
-//! thread and is never shared, so nothing in it is locked. A buffer belongs to whoever holds it and can be used on any channel.
-//! Transfers of one channel finish in order, those of different channels in any.
+//! The rules: a `Card` is a handle, cloned and shared by any threads. A `Channel` has one owner at a time: it may be moved to
+//! another thread and is never shared, so nothing in it is locked. A buffer belongs to whoever holds it and can be used on any
+//! channel. Transfers of one channel finish in order, those of different channels in any.
 
 #[path = "../common/mod.rs"]
 mod common;

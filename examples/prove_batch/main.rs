@@ -2,8 +2,8 @@
 //!
 //!     cargo run --release --example prove_batch -- --proofs 100
 //!
-//! Each worker makes a proof at a time, as `prove` does, with scalars and programs of its own; all share the card and the key's points.
-//! A job that a worker submits while that of another is on the card streams as soon as the channel is free.
+//! Each worker makes a proof at a time, as `prove` does, with scalars and programs of its own; all share the card and the key's
+//! points. A job that a worker submits while that of another is on the card streams as soon as the channel is free.
 
 #[path = "../common/mod.rs"]
 mod common;

@@ -1,5 +1,5 @@
-//! Packets from an AXI-Stream channel, received on a ring of buffers. A thread sends what comes back: the card is expected to loop
-//! its H2C stream to its C2H stream, as the emulated one does.
+//! Packets from an AXI-Stream channel, received on a ring of buffers. A thread sends what comes back: the card is expected to
+//! loop its H2C stream to its C2H stream, as the emulated one does.
 //!
 //!     cargo run --release --example stream_receive -- --packets 100000
 

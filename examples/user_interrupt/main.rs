@@ -46,8 +46,8 @@ pub fn run(options: &Options) -> Result<()> {
         ensure!(times > 0, "no interrupt within {LIMIT:?}");
         let took = begin.elapsed();
         let cause = Irq::from_bits_retain(user.read(IRQ_STATUS)?);
-        // The line is a level: the design is told that it was seen, and only then is there a next one. Work that comes before this
-        // is found by looking for all of it afterwards.
+        // The line is a level: the design is told that it was seen, and only then is there a next one. Work that comes before
+        // this is found by looking for all of it afterwards.
         user.write(IRQ_STATUS, cause.bits())?;
         msm.wait(ticket, LIMIT)?;
         let how = if asleep { "slept" } else { "polled" };

@@ -66,6 +66,8 @@
 mod buffers;
 mod receiver;
 mod sender;
+#[cfg(test)]
+mod tests;
 
 pub use receiver::{Received, Receiver, ReceiverOptions};
 pub use sender::Sender;
