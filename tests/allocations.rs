@@ -6,7 +6,13 @@ mod plain;
 use plain::Plain;
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
-use xdma::engine::{Poll, Ring};
+use std::sync::Arc;
+use xdma::card::{Card, CardOptions};
+use xdma::emulator::logic::Loopback;
+use xdma::emulator::{Options, Switches};
+use xdma::engine::stream::ReceiverOptions;
+use xdma::engine::{ChannelOptions, Poll, Ring};
+use xdma::regs::Direction;
 
 thread_local! {
     static CALLS: Cell<u64> = const { Cell::new(0) };
@@ -73,4 +79,29 @@ fn submitting_and_polling_a_transfer_allocates_nothing() {
         };
         assert_eq!(calls(submit), 0, "{ring}");
     }
+}
+
+#[test]
+fn receiving_allocates_nothing() {
+    let switches = Switches { stop_ends_idle_stream: true, ..Switches::default() };
+    let options = Options { stream: true, switches, ..Options::default() };
+    let card = Card::emulated_logic(options, Arc::new(Loopback::new()), CardOptions::default()).unwrap();
+    let mut sender = card.stream_h2c(0, ChannelOptions::default()).unwrap();
+    let mut receiver = card.stream_c2h(0, ReceiverOptions::default()).unwrap();
+    let buffer = card.allocate(100, Direction::H2C).unwrap();
+    let receive = || {
+        sender.send(&buffer, 0..100).unwrap();
+        let received = loop {
+            if let Some(received) = receiver.poll().unwrap() {
+                break received;
+            }
+        };
+        receiver.read(&received, 0, &mut [0; 100]).unwrap();
+        receiver.give_back(received).unwrap();
+    };
+    // Credits for a descriptor and for a buffer: over a socket each such write is a message.
+    let registers = card.register_bar();
+    let credits = || (0..2).for_each(|_| registers.write32(0x408c, 0).unwrap());
+    let messages = calls(credits);
+    assert_eq!(calls(receive), messages);
 }

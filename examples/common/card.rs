@@ -4,7 +4,7 @@ use anyhow::{Context, Result};
 use clap::{Args, ValueEnum};
 use serde::Serialize;
 use std::io::{IsTerminal, stderr};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use tracing_subscriber::EnvFilter;
 use xdma::bus::counts::Counts;
 use xdma::card::{Card, CardName, CardOptions};
@@ -23,6 +23,10 @@ pub struct CardArgs {
     #[cfg(feature = "rtl")]
     #[arg(long, value_name = "FILE")]
     pub trace: Option<std::path::PathBuf>,
+    /// How deep the trace goes: 2 has the core, 3 the adder, whose 256-bit words fill a disk; 0 has all.
+    #[cfg(feature = "rtl")]
+    #[arg(long, value_name = "LEVELS", default_value_t = 2, requires = "trace")]
+    pub trace_levels: u8,
 }
 
 /// The logic of an emulated card.
@@ -67,12 +71,21 @@ impl CardArgs {
             let built = cfg!(feature = "rtl-trace");
             anyhow::ensure!(built, "`--trace` needs a model that can: build with `--features rtl-trace`");
             anyhow::ensure!(
-                design.trace(path),
+                design.trace(path, self.trace_levels),
                 "cannot write {}: is the folder there, and writable?",
                 path.display()
             );
         }
         Ok(Card::emulated_logic(options, design, CardOptions::default()))
+    }
+
+    /// How long a transfer or a result may take. A simulated design takes seconds for milliseconds of its clock.
+    pub fn patience(&self) -> Duration {
+        match self.logic {
+            LogicName::Msm => Duration::from_secs(10),
+            #[cfg(feature = "rtl")]
+            LogicName::Rtl => Duration::from_secs(600),
+        }
     }
 
     /// The card in one line.

@@ -57,9 +57,9 @@ struct Options {
     /// How often.
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
     repeat: u32,
-    /// Seconds after which a transfer, or the result, counts as stuck.
-    #[arg(long, default_value_t = 10.0, value_parser = seconds)]
-    timeout: f64,
+    /// Seconds after which a transfer, or the result, counts as stuck: 10 unless said otherwise, 600 with a simulated design.
+    #[arg(long, value_parser = seconds)]
+    timeout: Option<f64>,
     /// How to wait: spin, spin-then-yield, hybrid, interrupt.
     #[arg(long, default_value_t)]
     wait: Wait,
@@ -188,7 +188,7 @@ fn run(options: &Options, points: &[G1Affine], scalars: &[Fr], progress: &Progre
         Some(Chunk::Pairs(chunk)) => Some(chunk),
         Some(Chunk::All) => Some(u32::try_from(points.len().next_multiple_of(2)).context("too many pairs")?),
     };
-    let limit = Duration::from_secs_f64(options.timeout);
+    let limit = options.timeout.map_or(options.card.patience(), Duration::from_secs_f64);
     let ring = options.ring.map_or(Ring::Chain, Ring::from);
     progress.set_message("writing points and scalars");
     let mut feeder = Feeder::new(&card, options.mode, ring, chunk, options.wait, limit)?;

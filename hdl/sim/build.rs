@@ -95,8 +95,9 @@ fn build(variant: &Variant, here: &Path, out: &Path, runtime: &Path, trace: bool
     build.define("MODEL", Some(format!("V{}", variant.name).as_str()));
     build.define("HEADER", Some(format!("\"V{}.h\"", variant.name).as_str()));
     build.define("NAME(x)", Some(format!("{}_##x", variant.name).as_str()));
+    build.define("ROOT", Some(format!("\"V{}___024root.h\"", variant.name).as_str()));
     if variant.parameters.contains(&"STUB=1") {
-        build.define("STUB_ROOT", Some(format!("\"V{}___024root.h\"", variant.name).as_str()));
+        build.define("STUB", None);
     }
     // The same shim is compiled for several variants at once.
     build.out_dir(&folder).compile(&format!("model_{}", variant.name));

@@ -1,4 +1,8 @@
 //! Interrupts: one eventfd for each channel and for each of 16 lines of the user logic.
+//!
+//! A line of the user logic is a level: PG195 ("User Interrupts") has the logic hold `usr_irq_req` until it was told, by a register of
+//! its own, that the host has seen it. The core sends one message for each time that the line rises. So a handler tells the logic
+//! first and looks for work after that: what comes in between raises the line again.
 
 use super::{CardError, Inner, quiesce};
 use crate::bus::{Bar, BusError, counts};
@@ -12,7 +16,7 @@ use std::fmt;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use vmm_sys_util::eventfd::{EFD_CLOEXEC, EFD_NONBLOCK, EventFd};
 
 /// Lines of the user logic.
@@ -95,7 +99,8 @@ fn irq(register: u32) -> u64 {
 
 /// An interrupt that is enabled, until this is dropped.
 ///
-/// It is an eventfd, so it can also be waited for with `poll`, `epoll` and what is built on them.
+/// It can be polled ([`take`](Self::take)), waited for by this thread ([`wait`](Self::wait)) or by a task (`wait_async`, feature `tokio`).
+/// It is an eventfd, so `poll`, `epoll` and what is built on them can wait for it too.
 pub struct Interrupt {
     card: Arc<Inner>,
     source: Source,
@@ -138,20 +143,63 @@ impl Interrupt {
         self.event.read().unwrap_or(0)
     }
 
-    /// Sleeps until it fires, at most for `limit`; how often it did, 0 if it did not.
+    /// Sleeps until it fires, at most for `limit`; how often it did, 0 if it did not. Signals do not end the wait.
     ///
     /// # Errors
     ///
-    /// A signal handler ran, or the kernel refuses to wait.
+    /// The kernel refuses to wait.
     pub fn wait(&self, limit: Duration) -> io::Result<u64> {
-        let millis = limit.as_millis().min(i32::MAX as u128) as i32;
-        let mut entry = libc::pollfd { fd: self.event.as_raw_fd(), events: libc::POLLIN, revents: 0 };
-        counts::system_call();
-        // SAFETY: it is one entry, as said.
-        if unsafe { libc::poll(&mut entry, 1, millis) } < 0 {
-            return Err(io::Error::last_os_error());
+        let begin = Instant::now();
+        loop {
+            let left = limit.saturating_sub(begin.elapsed());
+            match self.sleep_once(left) {
+                Ok(()) => {}
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(error) => return Err(error),
+            }
+            let fired = self.take();
+            if fired > 0 || left.is_zero() {
+                return Ok(fired);
+            }
         }
-        Ok(self.take())
+    }
+
+    /// Sleeps until it fires or a signal comes, at most for `limit`.
+    fn sleep_once(&self, limit: Duration) -> io::Result<()> {
+        let mut entry = libc::pollfd { fd: self.event.as_raw_fd(), events: libc::POLLIN, revents: 0 };
+        let limit = libc::timespec {
+            tv_sec: limit.as_secs().min(i32::MAX as u64) as libc::time_t,
+            tv_nsec: limit.subsec_nanos().into(),
+        };
+        counts::system_call();
+        // SAFETY: it is one entry, as said, and the kernel only reads the time.
+        match unsafe { libc::ppoll(&mut entry, 1, &limit, std::ptr::null()) } {
+            -1 => Err(io::Error::last_os_error()),
+            _ => Ok(()),
+        }
+    }
+
+    /// As [`wait`](Self::wait), and lets other tasks run meanwhile. If the future is dropped, what fires is counted for the next to
+    /// ask. Feature `tokio`.
+    ///
+    /// # Errors
+    ///
+    /// There is no runtime, or the kernel refuses to wait.
+    ///
+    /// # Panics
+    ///
+    /// If the runtime has no I/O or no time driver (`enable_all`).
+    #[cfg(feature = "tokio")]
+    pub async fn wait_async(&mut self, limit: Duration) -> io::Result<u64> {
+        let begin = Instant::now();
+        loop {
+            let fired = self.take();
+            let left = limit.saturating_sub(begin.elapsed());
+            if fired > 0 || left.is_zero() {
+                return Ok(fired);
+            }
+            crate::engine::readable(self.as_fd(), left).await?;
+        }
     }
 }
 
@@ -161,11 +209,13 @@ impl Event for Interrupt {
     }
 
     fn sleep(&self, limit: Duration) -> io::Result<()> {
-        match self.wait(limit) {
+        match self.sleep_once(limit) {
             // A signal wakes too.
-            Err(error) if error.kind() != io::ErrorKind::Interrupted => Err(error),
-            _ => Ok(()),
+            Err(error) if error.kind() != io::ErrorKind::Interrupted => return Err(error),
+            _ => {}
         }
+        self.take();
+        Ok(())
     }
 }
 

@@ -20,7 +20,8 @@ pub use report::{ChannelReport, Report};
 use crate::bus::vfio::{Mode, Vfio};
 use crate::bus::vfio_user::VfioUser;
 use crate::bus::{Bar, Bus, BusError};
-use crate::engine::{Channel, ChannelOptions, Event, IDLE_LIMIT, Notice, Place, WriteBackArea};
+use crate::engine::stream::{Receiver, ReceiverOptions, Sender};
+use crate::engine::{Channel, ChannelOptions, Event, IDLE_LIMIT, Notice, Place, Wait, WriteBackArea};
 use crate::memory::order::Claims;
 use crate::memory::{
     Access, Buffer, DmaSpace, HugePages, MemoryError, Process, RegisterError, Registered, ToCard,
@@ -190,7 +191,7 @@ impl Card {
         self.channel(Direction::C2H, channel, ChannelOptions::default())
     }
 
-    /// Takes a channel, set up as asked.
+    /// Takes a memory-mapped channel, set up as asked.
     ///
     /// # Errors
     ///
@@ -201,17 +202,39 @@ impl Card {
         channel: usize,
         options: ChannelOptions,
     ) -> Result<Channel, CardError> {
+        Ok(Channel::open(self.place(direction, channel, options.wait)?, options)?)
+    }
+
+    /// Takes H2C stream channel `channel` (0 to 3), to send packets.
+    ///
+    /// # Errors
+    ///
+    /// As [`channel`](Self::channel), and it is no stream.
+    pub fn stream_h2c(&self, channel: usize, options: ChannelOptions) -> Result<Sender, CardError> {
+        Ok(Sender::open(self.place(Direction::H2C, channel, options.wait)?, options)?)
+    }
+
+    /// Takes C2H stream channel `channel` (0 to 3), to receive packets.
+    ///
+    /// # Errors
+    ///
+    /// As [`channel`](Self::channel), it is no stream, or there is no memory for such buffers.
+    pub fn stream_c2h(&self, channel: usize, options: ReceiverOptions) -> Result<Receiver, CardError> {
+        Ok(Receiver::open(self.place(Direction::C2H, channel, options.channel.wait)?, options)?)
+    }
+
+    /// What a channel needs of its card.
+    fn place(&self, direction: Direction, channel: usize, wait: Wait) -> Result<Place, CardError> {
         self.check_taken_over()?;
         let lease = Box::new(Lease::take(&self.inner, direction, channel)?);
         let (bar, space) = (self.inner.registers.clone(), self.inner.space.clone());
-        let event: Option<Box<dyn Event>> = match options.wait.sleeps() {
-            true => Some(Box::new(Interrupt::enable(&self.inner, Source::Channel(direction, channel))?)),
+        let event: Option<Arc<dyn Event>> = match wait.sleeps() {
+            true => Some(Arc::new(Interrupt::enable(&self.inner, Source::Channel(direction, channel))?)),
             false => None,
         };
         let (recall, words) = (self.inner.bus.recall(), self.inner.words(direction, channel)?);
         let (notice, idle_limit) = (self.inner.notice.clone(), self.inner.idle_limit);
-        let place = Place { bar, space, words, direction, channel, idle_limit, recall, event, notice, lease };
-        Ok(Channel::open(place, options)?)
+        Ok(Place { bar, space, words, direction, channel, idle_limit, recall, event, notice, lease })
     }
 
     fn check_taken_over(&self) -> Result<(), CardError> {

@@ -7,6 +7,7 @@ use super::wait::{Event, FIRST_SPIN, Wait};
 use super::words::{WORDS, WriteBackArea};
 use super::{EngineError, Program, Ring, Transfers};
 use crate::bus::Bar;
+use crate::descriptor::Flags;
 use crate::memory::{DmaSpace, Process, Word};
 use crate::regs::channel::{CONTROL, Control, IRQ_ENABLE, WRITE_BACK_HI};
 use crate::regs::sgdma::{CREDIT_ENABLE_W1C, CREDIT_ENABLE_W1S, CREDITS, FETCH_HALT_W1C, FETCH_HALT_W1S};
@@ -69,7 +70,7 @@ pub struct Place {
     /// Set once the kernel wants the card back.
     pub recall: Arc<AtomicBool>,
     /// What [`Wait::Hybrid`] and [`Wait::Interrupt`] sleep on.
-    pub event: Option<Box<dyn Event>>,
+    pub event: Option<Arc<dyn Event>>,
     /// What the card and its channels tell each other.
     pub notice: Arc<Notice>,
     /// Dropped when the channel is closed.
@@ -109,6 +110,8 @@ pub struct Channel {
     pub(super) registers: Registers,
     pub(super) space: Arc<DmaSpace>,
     pub(super) ring: Ring,
+    /// Flags of the last descriptor of a transfer.
+    pub(super) end: Flags,
     pub(super) options: ChannelOptions,
     control: Control,
     pub(super) slots: Slots,
@@ -130,7 +133,7 @@ pub struct Channel {
     pub(super) failure: Option<EngineError>,
     pub(super) closed: bool,
     pub(super) process: Process,
-    pub(super) event: Option<Box<dyn Event>>,
+    pub(super) event: Option<Arc<dyn Event>>,
     /// How long [`Wait::Hybrid`] polls.
     pub(super) spin_limit: Duration,
     pub(super) idle_limit: Duration,
@@ -162,6 +165,15 @@ impl Channel {
     ///
     /// There is no such channel, it is a stream, it does not become idle, or it has no credits and they were demanded.
     pub fn open(place: Place, options: ChannelOptions) -> Result<Self, EngineError> {
+        Self::open_kind(place, options, false)
+    }
+
+    /// Takes over a channel that is a stream, or one that is none.
+    pub(super) fn open_kind(
+        place: Place,
+        options: ChannelOptions,
+        stream: bool,
+    ) -> Result<Self, EngineError> {
         static NEXT_ID: AtomicU64 = AtomicU64::new(0);
         let Place { bar, space, words: area, direction, channel, idle_limit, recall, event, notice, lease } =
             place;
@@ -171,8 +183,10 @@ impl Channel {
         if !identifier.is(Target::channel(direction), channel) {
             return Err(EngineError::NoChannel { direction, channel, identifier: identifier.0 });
         }
-        if identifier.is_stream() {
-            return Err(EngineError::Stream { direction, channel });
+        match (identifier.is_stream(), stream) {
+            (true, false) => return Err(EngineError::Stream { direction, channel }),
+            (false, true) => return Err(EngineError::NotStream { direction, channel }),
+            _ => {}
         }
         registers.stop(idle_limit)?;
         let slots = Slots::new(&space, options.slots.clamp(2, 512).next_power_of_two())?;
@@ -181,6 +195,7 @@ impl Channel {
         let mut this = Self {
             registers,
             ring: Ring::Chain,
+            end: Flags::empty(),
             options,
             control,
             slots,
@@ -243,8 +258,12 @@ impl Channel {
             },
         };
         match self.ring {
-            Ring::Chain => self.registers.write_common(CREDIT_ENABLE_W1C),
+            Ring::Chain => {
+                self.end = Flags::COMPLETED | Flags::STOP;
+                self.registers.write_common(CREDIT_ENABLE_W1C)
+            }
             Ring::Credits => {
+                self.end = Flags::COMPLETED;
                 self.registers.write_common(CREDIT_ENABLE_W1S)?;
                 self.start_list(self.slots.list().base(), self.slots.tail())
             }

@@ -1,3 +1,4 @@
+use super::stream::MAX_BUFFERS;
 use crate::bus::BusError;
 use crate::memory::{Access, MemoryError, PageSize};
 use crate::regs::channel::{Control, Status, WriteBack};
@@ -80,13 +81,58 @@ pub enum EngineError {
     },
     /// The channel is an AXI-Stream one.
     #[error(
-        "{direction} channel {channel} is an AXI-Stream one; only memory-mapped channels are supported so far"
+        "{direction} channel {channel} is an AXI-Stream one; take it with `Card::stream_h2c` or `Card::stream_c2h`"
     )]
     Stream {
         /// Direction of the channel.
         direction: Direction,
         /// Its number.
         channel: usize,
+    },
+    /// The channel is a memory-mapped one.
+    #[error("{direction} channel {channel} is a memory-mapped one; take it with `Card::h2c` or `Card::c2h`")]
+    NotStream {
+        /// Direction of the channel.
+        direction: Direction,
+        /// Its number.
+        channel: usize,
+    },
+    /// No stream can be received with such buffers.
+    #[error(
+        "{buffers} buffers of {bytes} bytes: a stream is received with 1 to {MAX_BUFFERS} buffers of 64 to 2^28-64 bytes each, \
+         a multiple of 64"
+    )]
+    BadBuffers {
+        /// Buffers asked for.
+        buffers: usize,
+        /// Bytes of each.
+        bytes: u32,
+    },
+    /// A buffer for a stream does not fit into one page, and pages are not contiguous for the card.
+    #[error(
+        "a buffer of {bytes} bytes does not fit into a page of {page}, and without an IOMMU pages are scattered: take smaller ones"
+    )]
+    ScatteredBuffer {
+        /// Bytes of a buffer.
+        bytes: u32,
+        /// The pages that were to be had.
+        page: PageSize,
+    },
+    /// The engine has no buffer to fill, so nothing can come.
+    #[error("no buffer is with the engine, so nothing can be received: give some back, or raise `set_ahead`")]
+    NoBuffers,
+    /// The engine completed a buffer and did not say how much it holds. Its content is lost.
+    #[error(
+        "C2H channel {channel} completed a buffer without metadata (it reads {status:#010x}, {length} bytes): \
+         its data is lost; look for IOMMU faults, and `recover` the channel"
+    )]
+    NoMetadata {
+        /// Number of the channel.
+        channel: usize,
+        /// The first word, which should have 0x52b4 in its upper half.
+        status: u32,
+        /// The second word, which should be at most the size of a buffer.
+        length: u32,
     },
     /// Credits were demanded, and this build of the core has none.
     #[error(
@@ -170,7 +216,9 @@ pub enum EngineError {
         snapshot: Box<Snapshot>,
     },
     /// The channel was given nothing to sleep on.
-    #[error("this channel has no interrupt to sleep on; open it with `Card::channel`, or wait by polling")]
+    #[error(
+        "this channel has no interrupt to sleep on: open it through its card, with a way of waiting that sleeps, or wait by polling"
+    )]
     NoEvent,
     /// The kernel does not let this thread sleep.
     #[error("cannot sleep until the channel interrupts")]

@@ -7,7 +7,8 @@
 //! - [`Ring::Credits`]: the list is closed, Run stays set, and each submission is one posted write of credits.
 //! - [`Ring::Chain`]: a list ends in Stop, and each start is a short sequence of posted writes.
 //!
-//! A [`Pool`] spreads large transfers over several channels of a direction.
+//! A [`Pool`] spreads large transfers over several channels of a direction. AXI-Stream channels have types of their own, in
+//! [`stream`].
 //!
 //! # How a stale completion is told from a new one
 //!
@@ -38,6 +39,8 @@
 //! a register access. What [`counts`](crate::bus::counts) says of that is compared with strace (`cargo test --test
 //! system_calls`).
 
+#[cfg(feature = "tokio")]
+mod asynchronous;
 mod channel;
 mod error;
 mod jobs;
@@ -50,12 +53,15 @@ mod recover;
 mod registers;
 mod ring;
 mod scope;
+pub mod stream;
 mod submit;
 #[cfg(test)]
 mod tests;
 mod wait;
 mod words;
 
+#[cfg(feature = "tokio")]
+pub(crate) use asynchronous::readable;
 pub use channel::{Channel, ChannelOptions, IDLE_LIMIT, Notice, Place, Stats, Ticket};
 pub use error::{EngineError, Snapshot};
 pub use poll::Poll;

@@ -65,23 +65,35 @@ impl Channel {
     #[inline(never)]
     fn submit_piece(&mut self, piece: &Piece<'_>, card: u64) -> Result<Ticket, EngineError> {
         self.check_ready()?;
-        let (start, len) = (self.slots.tail(), piece.len());
+        let len = piece.len();
         let (source, destination) = match self.direction() {
             Direction::H2C => (piece.address(), card),
             Direction::C2H => (card, piece.address()),
         };
         let segment = Segment { source, destination, length: len as u32 };
-        self.slots.push(segment, self.last_flags(), piece.keep());
-        self.enqueue(Job::new(None, start, 1, len), self.on_ring(start))
+        self.submit_segment(segment, piece.keep(), len)
     }
 
-    /// Flags of the last descriptor of a transfer.
-    #[inline]
-    fn last_flags(&self) -> Flags {
-        match self.ring {
-            Ring::Chain => Flags::COMPLETED.union(Flags::STOP),
-            Ring::Credits => Flags::COMPLETED,
+    /// Starts what a single descriptor moves, `bytes` of which are known by now; there is a slot for it.
+    #[inline(always)]
+    fn submit_segment(&mut self, segment: Segment, keep: Keep, bytes: u64) -> Result<Ticket, EngineError> {
+        let start = self.slots.tail();
+        self.slots.push(segment, self.end, keep);
+        self.enqueue(Job::new(None, start, 1, bytes), self.on_ring(start))
+    }
+
+    /// Gives the engine a buffer for what a stream brings next; how much that is, it writes to `metadata`.
+    pub(super) fn submit_landing(
+        &mut self,
+        landing: &Piece<'_>,
+        metadata: u64,
+    ) -> Result<Ticket, EngineError> {
+        self.check_ready()?;
+        if self.slots.free() == 0 {
+            return Err(EngineError::Full { needed: 1, free: 0 });
         }
+        let (destination, length) = (landing.address(), landing.len() as u32);
+        self.submit_segment(Segment { source: metadata, destination, length }, landing.keep(), 0)
     }
 
     /// Any other transfer: in several pieces, or none that can be started.
@@ -109,10 +121,9 @@ impl Channel {
     pub fn start(&mut self, transfers: &Transfers) -> Result<Ticket, EngineError> {
         self.check_fits(transfers)?;
         let (needed, start) = (transfers.descriptors(), self.slots.tail());
-        let end = self.last_flags();
         let held = transfers.memory();
         for (at, &segment) in transfers.segments().iter().enumerate() {
-            let flags = if at + 1 == needed { end } else { Flags::empty() };
+            let flags = if at + 1 == needed { self.end } else { Flags::empty() };
             // There are no fewer descriptors than allocations, and all slots of a job are emptied together.
             self.slots.push(segment, flags, Keep::new(held[at.min(held.len() - 1)].clone()));
         }

@@ -5,6 +5,7 @@ use super::{Channel, EngineError, Ticket};
 use crate::bus::{BusError, counts};
 use std::fmt;
 use std::io;
+use std::os::fd::AsFd;
 use std::str::FromStr;
 use std::time::{Duration, Instant};
 
@@ -13,7 +14,7 @@ const SPINS: u32 = 1024;
 /// How often a wait reads the status register: an error that wrote no completion is found this soon.
 pub(super) const STATUS_INTERVAL: Duration = Duration::from_millis(1);
 /// Longest sleep between two looks: an interrupt that was lost costs no more.
-const SLEEP: Duration = Duration::from_millis(10);
+pub(super) const SLEEP: Duration = Duration::from_millis(10);
 /// Bounds of the time that [`Wait::Hybrid`] polls. A sleep and the wake-up after it cost some microseconds, so to poll for much
 /// longer than that gains nothing.
 const HYBRID: [Duration; 2] = [Duration::from_micros(1), Duration::from_micros(50)];
@@ -68,8 +69,8 @@ impl FromStr for Wait {
     }
 }
 
-/// What a channel sleeps on.
-pub trait Event: Send + fmt::Debug {
+/// What a channel sleeps on: an eventfd.
+pub trait Event: AsFd + Send + Sync + fmt::Debug {
     /// Lets the channel's interrupt through, as at first and after a reset.
     ///
     /// # Errors
@@ -180,7 +181,7 @@ impl Channel {
             }
             let left = going.left();
             if left.is_zero() {
-                return Err(self.late(going)?);
+                return Err(self.late(going.limit)?);
             }
             let Some(event) = &self.event else { return Err(EngineError::NoEvent) };
             event.sleep(left.min(SLEEP)).map_err(|error| EngineError::Sleep(error.into()))?;
@@ -192,7 +193,7 @@ impl Channel {
     fn look(&mut self, going: &mut Going) -> Result<(), EngineError> {
         let now = Instant::now();
         if now >= going.begin + going.limit {
-            return Err(self.late(going)?);
+            return Err(self.late(going.limit)?);
         }
         if now >= going.look {
             self.check()?;
@@ -201,9 +202,9 @@ impl Channel {
         Ok(())
     }
 
-    fn late(&self, going: &Going) -> Result<EngineError, EngineError> {
+    pub(super) fn late(&self, waited: Duration) -> Result<EngineError, EngineError> {
         let snapshot = Box::new(self.snapshot()?);
-        Ok(EngineError::Deadline { waited: going.limit, snapshot })
+        Ok(EngineError::Deadline { waited, snapshot })
     }
 }
 

@@ -1,6 +1,8 @@
-//! The words that a channel's engine reports to.
+//! What a channel's engine reports to.
 
+use super::stream::{MAX_BUFFERS, METADATA_STRIDE};
 use crate::memory::{Access, Buffer, DmaSpace, MemoryError, Word};
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// Write-back words of a channel, used one after the other by chains.
@@ -13,6 +15,8 @@ pub struct WriteBackArea {
     buffer: Buffer,
     /// The word that was used last.
     last: AtomicUsize,
+    /// Where a C2H stream's engine tells what it put into each buffer.
+    metadata: OnceLock<Buffer>,
 }
 
 impl WriteBackArea {
@@ -23,7 +27,16 @@ impl WriteBackArea {
     /// [`MemoryError`].
     pub fn new(space: &DmaSpace) -> Result<Self, MemoryError> {
         let buffer = space.allocate(4 * WORDS as u64, Access::CardWrites)?;
-        Ok(Self { buffer, last: AtomicUsize::new(0) })
+        Ok(Self { buffer, last: AtomicUsize::new(0), metadata: OnceLock::new() })
+    }
+
+    /// Memory for the metadata of a stream's buffers, as many as there can be.
+    pub(super) fn metadata(&self, space: &DmaSpace) -> Result<&Buffer, MemoryError> {
+        if let Some(known) = self.metadata.get() {
+            return Ok(known);
+        }
+        let new = space.allocate(METADATA_STRIDE * MAX_BUFFERS as u64, Access::CardWrites)?;
+        Ok(self.metadata.get_or_init(|| new))
     }
 
     pub(super) fn words(&self) -> Result<Box<[Word; WORDS]>, MemoryError> {

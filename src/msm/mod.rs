@@ -38,6 +38,8 @@
 //! # fn main() {}
 //! ```
 
+#[cfg(feature = "tokio")]
+mod asynchronous;
 pub mod curve;
 mod data;
 mod design;

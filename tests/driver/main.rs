@@ -1,5 +1,6 @@
 //! The driver against the emulated card, over its socket.
 
+mod asynchronous;
 mod endings;
 mod errors;
 mod faults;
@@ -8,6 +9,7 @@ mod lifetimes;
 mod memory;
 mod msm;
 mod process;
+mod streams;
 mod support;
 mod switches;
 mod waiting;

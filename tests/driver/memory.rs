@@ -104,3 +104,32 @@ fn programs_run_again_without_touching_a_descriptor() {
         assert_eq!(h2c.poll(h2c.last_ticket().unwrap()).unwrap(), Poll::Ready);
     }
 }
+
+/// AXI FIXED (control bit 25), as a FIFO's window wants it: each beat goes to the same address, and comes from it.
+#[test]
+fn a_fixed_address_takes_every_beat() {
+    let bench = Bench::memory(Options::default());
+    let card = bench.open();
+    let fixed = ChannelOptions { fixed_address: true, ..ChannelOptions::default() };
+    let mut h2c = card.channel(Direction::H2C, 0, fixed).unwrap();
+    let mut c2h = card.c2h(0).unwrap();
+    let data = pattern(256, 3);
+    let mut source = card.allocate(256, Direction::H2C).unwrap();
+    source.write(0, &data).unwrap();
+    let sink = card.allocate(256, Direction::C2H).unwrap();
+    let read = || {
+        let mut seen = vec![0; 256];
+        sink.read(0, &mut seen).unwrap();
+        seen
+    };
+    h2c.transfer(&source, 0..256, 0x1000, LIMIT).unwrap();
+    c2h.transfer(&sink, 0..256, 0x1000, LIMIT).unwrap();
+    assert_eq!(read(), [&data[192..], &[0; 192]].concat(), "the last beat, and nothing beside it");
+    drop(c2h);
+    let mut c2h = card.channel(Direction::C2H, 0, fixed).unwrap();
+    c2h.transfer(&sink, 0..256, 0x1000, LIMIT).unwrap();
+    assert_eq!(read(), data[192..].repeat(4));
+    // Only whole beats can stay where they are.
+    let error = h2c.transfer(&source, 0..100, 0x1000, LIMIT).unwrap_err();
+    assert!(matches!(error, EngineError::Failed { .. }), "{error}");
+}

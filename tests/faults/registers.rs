@@ -62,8 +62,23 @@ pub fn a_count_that_jumps(ring: Ring) {
             assert!(matches!(told, Err(EngineError::Stopped)), "{told:?}");
         }
         rig.works();
+        jump_ahead(&mut rig, direction, ring);
         rig.end();
     }
+}
+
+/// By no more than what is outstanding: with credits no word can show it, and the registers do when everything should have settled.
+fn jump_ahead(rig: &mut Rig, direction: Direction, ring: Ring) {
+    rig.inject(Kind::CountJump(1).on(direction, 0));
+    let lane = rig.lane(direction);
+    let (first, second) = (lane.submit().unwrap(), lane.submit().unwrap());
+    match ring {
+        Ring::Chain => is_deadline(lane.channel.wait(first, SHORT)),
+        Ring::Credits => lane.channel.wait(second, LIMIT).unwrap(),
+    }
+    is_deadline(lane.channel.settle(SHORT));
+    lane.channel.recover().unwrap();
+    rig.works();
 }
 
 pub fn registers_that_read_all_ones(ring: Ring) {

@@ -21,7 +21,8 @@ use clap::Parser;
 use clap::builder::PossibleValuesParser;
 use run::Workspace;
 use std::process::ExitCode;
-use suites::{SUITES, Suite};
+use std::thread;
+use suites::{Lane, SUITES, Stage, all};
 use table::Row;
 
 #[derive(Parser)]
@@ -34,7 +35,7 @@ enum Command {
         #[arg(long)]
         require_all: bool,
         /// The suites to run; all of them by default.
-        #[arg(value_name = "SUITE", value_parser = PossibleValuesParser::new(SUITES.iter().map(|s| s.name)))]
+        #[arg(value_name = "SUITE", value_parser = PossibleValuesParser::new(all(SUITES).map(|s| s.name)))]
         suites: Vec<String>,
     },
     /// Looks for what tests do not see: sanitizers, valgrind, Miri, and what is known of the dependencies.
@@ -43,7 +44,7 @@ enum Command {
         #[arg(long)]
         require_all: bool,
         /// The audits to make; all of them by default.
-        #[arg(value_name = "AUDIT", value_parser = PossibleValuesParser::new(AUDITS.iter().map(|s| s.name)))]
+        #[arg(value_name = "AUDIT", value_parser = PossibleValuesParser::new(all(AUDITS).map(|s| s.name)))]
         audits: Vec<String>,
     },
     /// Counts the instructions of transfers and of a program in a virtual machine.
@@ -115,11 +116,20 @@ fn bench_vm(json: bool) -> Result<()> {
     Ok(())
 }
 
-fn test(all: &[Suite], require_all: bool, suites: &[String]) -> ExitCode {
-    let chosen = |suite: &&Suite| suites.is_empty() || suites.iter().any(|name| name == suite.name);
-    let chosen: Vec<&Suite> = all.iter().filter(chosen).collect();
+fn test(stages: &'static [Stage], require_all: bool, suites: &[String]) -> ExitCode {
+    let chosen = |name: &str| suites.is_empty() || suites.iter().any(|chosen| chosen == name);
     let workspace = Workspace::find();
-    let rows: Vec<Row> = chosen.iter().map(|suite| run::suite(&workspace, suite)).collect();
+    let run_lane = |lane: Lane| -> Vec<Row> {
+        let chosen = lane.iter().filter(|suite| chosen(suite.name));
+        chosen.map(|suite| run::suite(&workspace, suite)).collect()
+    };
+    let run_stage = |stage: &Stage| -> Vec<Row> {
+        thread::scope(|scope| {
+            let lanes: Vec<_> = stage.iter().map(|&lane| scope.spawn(move || run_lane(lane))).collect();
+            lanes.into_iter().flat_map(|lane| lane.join().expect("a suite's panic was printed")).collect()
+        })
+    };
+    let rows: Vec<Row> = stages.iter().flat_map(run_stage).collect();
     print!("\n{}", table::render(&rows));
     println!("\n{}", table::summary(&rows));
     if table::is_success(&rows, require_all) { ExitCode::SUCCESS } else { ExitCode::FAILURE }

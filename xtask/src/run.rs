@@ -78,7 +78,9 @@ pub fn suite(workspace: &Workspace, suite: &Suite) -> Row {
         Ok(()) => attempt(workspace, suite),
     };
     let (took, passed, failed) = (start.elapsed(), tally.passed, tally.failed.len());
-    println!("    {passed} passed, {failed} failed, {} skipped in {}", tally.skipped.len(), seconds(took));
+    // Another suite may have printed in between.
+    let (name, skipped) = (suite.name, tally.skipped.len());
+    println!("    {name}: {passed} passed, {failed} failed, {skipped} skipped in {}", seconds(took));
     Row { suite: suite.name, tally, took, note }
 }
 

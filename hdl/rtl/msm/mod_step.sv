@@ -1,10 +1,24 @@
-// One step of a reduction: a, or a - M where that is not negative.
+// One step of a reduction, with its register: a, or a - M where that is not negative. It computes only while `enable` is high, which
+// saves power, and a simulation much of its time.
 module mod_step #(
     parameter logic [255:0] M = bn254_pkg::P
 ) (
+    input  logic         clk,
+    input  logic         enable,
     input  logic [255:0] a,
-    output logic [255:0] y
+    output logic [255:0] y,
+    // y is not 0.
+    output logic         some
 );
-  wire [256:0] less = {1'b0, a} - {1'b0, M};
-  assign y = less[256] ? a : less[255:0];
+  function automatic logic [255:0] reduced(input logic [255:0] v);
+    logic [256:0] less;
+    less = {1'b0, v} - {1'b0, M};
+    reduced = less[256] ? v : less[255:0];
+  endfunction
+
+  always_ff @(posedge clk)
+    if (enable) begin
+      y <= reduced(a);
+      some <= a != '0 && a != M;
+    end
 endmodule

@@ -33,9 +33,8 @@ module pair_front (
 
   // Stage i is what comes out of step i - 1.
   logic [255:0] s[0:STEPS], sx[0:STEPS], sy[0:STEPS];
-  logic [255:0] r[0:STEPS-1], rx[0:STEPS-1], ry[0:STEPS-1];
+  logic [STEPS-1:0] some_s, some_x, some_y;
   logic [STEPS:1] full;
-  logic adds;
 
   wire move = !valid || ready;
   wire take = hungry && scalar_valid && point_valid;
@@ -52,27 +51,24 @@ module pair_front (
   genvar i;
   generate
     for (i = 0; i < STEPS; i = i + 1) begin : g_step
-      mod_step #(.M(bn254_pkg::R << (STEPS - 1 - i))) u_s (.a(s[i]), .y(r[i]));
-      mod_step #(.M(bn254_pkg::P << (STEPS - 1 - i))) u_x (.a(sx[i]), .y(rx[i]));
-      mod_step #(.M(bn254_pkg::P << (STEPS - 1 - i))) u_y (.a(sy[i]), .y(ry[i]));
-      logic [255:0] qs, qx, qy;
-      always_ff @(posedge clk)
-        if (move) begin
-          qs <= r[i];
-          qx <= rx[i];
-          qy <= ry[i];
-        end
-      assign s[i+1]  = qs;
-      assign sx[i+1] = qx;
-      assign sy[i+1] = qy;
+      mod_step #(.M(bn254_pkg::R << (STEPS - 1 - i))) u_s (
+          .clk, .enable(move), .a(s[i]), .y(s[i+1]), .some(some_s[i])
+      );
+      mod_step #(.M(bn254_pkg::P << (STEPS - 1 - i))) u_x (
+          .clk, .enable(move), .a(sx[i]), .y(sx[i+1]), .some(some_x[i])
+      );
+      mod_step #(.M(bn254_pkg::P << (STEPS - 1 - i))) u_y (
+          .clk, .enable(move), .a(sy[i]), .y(sy[i+1]), .some(some_y[i])
+      );
     end
   endgenerate
 
-  assign adds = r[STEPS-1] != '0 && (rx[STEPS-1] != '0 || ry[STEPS-1] != '0);
+  wire adds = some_s[STEPS-1] && (some_x[STEPS-1] || some_y[STEPS-1]);
+  wire unused = &{1'b0, some_s[STEPS-2:0], some_x[STEPS-2:0], some_y[STEPS-2:0]};
   assign scalar = s[STEPS];
   assign x = sx[STEPS];
   assign y = sy[STEPS];
-  assign valid = full[STEPS];
+  assign valid = full[STEPS] && adds;
   assign busy = full != '0;
 
   always_ff @(posedge clk) begin
@@ -80,7 +76,7 @@ module pair_front (
       full <= '0;
       left <= '0;
     end else begin
-      if (move) full <= {full[STEPS-1] && adds, full[STEPS-2:1], take};
+      if (move) full <= {full[STEPS-1:1], take};
       if (start) left <= count;
       else if (take) left <= left - 1'b1;
     end

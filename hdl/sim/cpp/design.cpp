@@ -1,5 +1,7 @@
-// `msm_design` for Rust: one call a clock, or one for many clocks in which nothing happens. MODEL, HEADER and NAME come from `build.rs`.
+// `msm_design` for Rust: one call a clock, or one for many clocks in which nothing happens. MODEL, HEADER, ROOT and NAME come from
+// `build.rs`, and STUB where the core computes no MSM.
 #include HEADER
+#include ROOT
 #include <verilated.h>
 #include <cstring>
 #if VM_TRACE
@@ -7,8 +9,11 @@
 #endif
 #include "ports.h"
 
-#ifdef STUB_ROOT
-#include STUB_ROOT
+// Things inside of the core.
+#ifdef STUB
+#define CORE(x) msm_design__DOT__g_stub__DOT__u_core__DOT__##x
+#else
+#define CORE(x) msm_design__DOT__g_real__DOT__u_core__DOT__##x
 #endif
 
 namespace {
@@ -94,6 +99,16 @@ struct Sim {
         sample(p);
         top.clk = 1;
         eval();
+        fetch_bucket();
+    }
+
+    // The bucket that is read in the clock after next comes from memory meanwhile: there are megabytes of them, in no order.
+    void fetch_bucket() {
+#ifndef STUB
+        const char* bucket = reinterpret_cast<const char*>(&top.rootp->CORE(u_buckets__DOT__mem)[top.rootp->CORE(take_addr)]);
+        __builtin_prefetch(bucket);
+        __builtin_prefetch(bucket + 64);
+#endif
     }
 };
 
@@ -131,26 +146,29 @@ uint64_t NAME(run)(void* raw, Ports* ports, uint64_t max) {
     return done;
 }
 
-// Whether there is a trace to write.
-int NAME(trace)(void* raw, const char* path) {
+// Traces modules down to `levels` below the top, or all of them for 0. Whether there is a trace to write.
+int NAME(trace)(void* raw, const char* path, int levels) {
 #if VM_TRACE
     Sim* sim = static_cast<Sim*>(raw);
     sim->context.traceEverOn(true);
     sim->trace = new VerilatedFstC;
+    // It counts spaces in full names: one before the top module, one before each signal.
+    sim->trace->dumpvars(levels ? levels + 2 : 0, "TOP");
     sim->top.trace(sim->trace, 99);
     sim->trace->open(path);
     return sim->trace->isOpen();
 #else
     (void)raw;
     (void)path;
+    (void)levels;
     return 0;
 #endif
 }
 
 // Cycles a pair of the core that computes no MSM.
 int NAME(set_pair_cycles)(void* raw, uint32_t cycles) {
-#ifdef STUB_ROOT
-    static_cast<Sim*>(raw)->top.rootp->msm_design__DOT__g_stub__DOT__u_core__DOT__pair_cycles = cycles;
+#ifdef STUB
+    static_cast<Sim*>(raw)->top.rootp->CORE(pair_cycles) = cycles;
     return 1;
 #else
     (void)raw;

@@ -26,7 +26,7 @@ struct Functions {
     new: unsafe extern "C" fn() -> *mut c_void,
     free: unsafe extern "C" fn(*mut c_void),
     run: unsafe extern "C" fn(*mut c_void, *mut Ports, u64) -> u64,
-    trace: unsafe extern "C" fn(*mut c_void, *const c_char) -> c_int,
+    trace: unsafe extern "C" fn(*mut c_void, *const c_char, c_int) -> c_int,
     set_pair_cycles: unsafe extern "C" fn(*mut c_void, u32) -> c_int,
 }
 
@@ -43,7 +43,7 @@ macro_rules! functions {
                 #[link_name = concat!(stringify!($name), "_run")]
                 pub fn run(model: *mut c_void, ports: *mut Ports, max: u64) -> u64;
                 #[link_name = concat!(stringify!($name), "_trace")]
-                pub fn trace(model: *mut c_void, path: *const c_char) -> c_int;
+                pub fn trace(model: *mut c_void, path: *const c_char, levels: c_int) -> c_int;
                 #[link_name = concat!(stringify!($name), "_set_pair_cycles")]
                 pub fn set_pair_cycles(model: *mut c_void, cycles: u32) -> c_int;
             }
@@ -127,11 +127,12 @@ impl Model {
         self.cycles
     }
 
-    /// Writes an FST trace from now on; `false` without the feature `trace`, or if the file cannot be written.
-    pub fn trace(&mut self, path: &Path) -> bool {
+    /// Writes an FST trace from now on, of the modules down to `levels` below the top (a block of `generate` counts as one), or of
+    /// all of them for 0; `false` without the feature `trace`, or if the file cannot be written.
+    pub fn trace(&mut self, path: &Path, levels: u8) -> bool {
         let Ok(path) = CString::new(path.as_os_str().as_encoded_bytes()) else { return false };
         // SAFETY: the model lives, and the path ends in a zero.
-        unsafe { (self.functions.trace)(self.raw.as_ptr(), path.as_ptr()) != 0 }
+        unsafe { (self.functions.trace)(self.raw.as_ptr(), path.as_ptr(), levels.into()) != 0 }
     }
 
     /// Sets how many cycles a core that computes no MSM takes for a pair; `false` if this one does.

@@ -78,9 +78,10 @@ impl Rtl {
         Self { shared, clock: Some(clock) }
     }
 
-    /// Writes an FST trace from now on; `false` without the feature `rtl-trace`, or if the file cannot be written.
-    pub fn trace(&self, path: &Path) -> bool {
-        self.shared.call(|inner| inner.master.model().trace(path))
+    /// Writes an FST trace from now on, of the modules down to `levels` below the top (a block of `generate` counts as one), or of
+    /// all of them for 0; `false` without the feature `rtl-trace`, or if the file cannot be written.
+    pub fn trace(&self, path: &Path, levels: u8) -> bool {
+        self.shared.call(|inner| inner.master.model().trace(path, levels))
     }
 
     /// Most writes that were ever under way at once: address taken, B to come. At most [`OUTSTANDING`].

@@ -5,11 +5,11 @@ mod dependencies;
 mod memcheck;
 mod nightly;
 
-use crate::suites::Suite;
+use crate::suites::Stage;
 
 /// All of them, in the order in which they run.
-pub const AUDITS: &[Suite] =
-    &[dependencies::SUITE, nightly::MIRI, memcheck::SUITE, address::SUITE, nightly::THREAD];
+pub const AUDITS: &[Stage] =
+    &[&[&[dependencies::SUITE, nightly::MIRI, memcheck::SUITE, address::SUITE, nightly::THREAD]]];
 
 /// The tests that reach `unsafe` code: the library's own, the driver on the emulated card, the emulated card alone, and a card
 /// that means harm.

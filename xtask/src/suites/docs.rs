@@ -9,7 +9,7 @@ pub const SUITE: Suite = Suite {
     wants: &[],
     run: |run| {
         run.check("cargo doc", |run| {
-            let mut doc = run.cargo("doc --no-deps --features arkworks,cli,halo2curves");
+            let mut doc = run.cargo("doc --no-deps --features arkworks,cli,halo2curves,tokio");
             doc.env("RUSTDOCFLAGS", "-D warnings");
             run.succeed(doc)
         });

@@ -15,7 +15,7 @@ pub const SUITE: Suite = Suite {
     wants: &[],
     run: |run| {
         run.check("default features", |run| run.succeed(run.cargo("check --lib")));
-        for feature in ["emulator", "arkworks", "halo2curves", "setup"] {
+        for feature in ["emulator", "arkworks", "halo2curves", "setup", "tokio"] {
             run.check(feature, |run| run.succeed(run.cargo(&format!("check --lib --features {feature}"))));
         }
         run.check("vfio-setup", |run| run.succeed(run.cargo("check --bin vfio-setup --features setup")));

@@ -28,17 +28,20 @@ pub struct Suite {
     pub run: fn(&mut Run) -> anyhow::Result<()>,
 }
 
-/// All of them, in the order in which they run: the quick ones first.
-pub const SUITES: &[Suite] = &[
-    fmt::SUITE,
-    features::SUITE,
-    clippy::SUITE,
-    docs::SUITE,
-    tests::SUITE,
-    examples::SUITE,
-    hdl::SUITE,
-    rtl::SUITE,
-    benches::SUITE,
-    vm::SUITE,
-    counts::SUITE,
+/// Suites that run one after the other.
+pub type Lane = &'static [Suite];
+
+/// Lanes that run side by side.
+pub type Stage = &'static [Lane];
+
+/// All of them, stage by stage: the quick ones first. Most of what the first stage does is compiling; its lanes use different
+/// directories of cargo's, and nothing in them depends on how long something takes.
+pub const SUITES: &[Stage] = &[
+    &[&[fmt::SUITE, features::SUITE, clippy::SUITE, docs::SUITE], &[hdl::SUITE, examples::SUITE, rtl::SUITE]],
+    &[&[tests::SUITE, benches::SUITE, vm::SUITE, counts::SUITE]],
 ];
+
+/// The suites of all stages.
+pub fn all(stages: &'static [Stage]) -> impl Iterator<Item = &'static Suite> {
+    stages.iter().copied().flatten().copied().flatten()
+}

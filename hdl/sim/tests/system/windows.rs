@@ -173,7 +173,7 @@ fn answers_wait_for_a_master_that_is_not_ready() {
 fn a_trace_is_written() {
     let path = std::env::temp_dir().join(format!("xdma-rtl-{}.fst", std::process::id()));
     let mut bench = Bench::new(Variant::Stub);
-    assert!(bench.master.model().trace(&path));
+    assert!(bench.master.model().trace(&path, 0));
     bench.write(SCRATCH_WINDOW, &[1; 4096]);
     drop(bench);
     let bytes = std::fs::read(&path).unwrap();

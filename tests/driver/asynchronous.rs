@@ -1,0 +1,254 @@
+//! Tasks that wait: for transfers, packets, results and the user logic's interrupts. They share one thread, so a wait that kept it
+//! would hold all of them up.
+
+use crate::support::{Bench, LIMIT, pattern};
+use std::future::Future;
+use std::pin::pin;
+use std::task::{Context, Waker};
+use std::time::{Duration, Instant};
+use tokio::time::timeout;
+use xdma::card::Source;
+use xdma::emulator::faults::Kind;
+use xdma::emulator::logic::{Design, MsmOptions as Model};
+use xdma::emulator::{Latency, Options, Switches};
+use xdma::engine::stream::ReceiverOptions;
+use xdma::engine::{ChannelOptions, EngineError, Poll, Ring, Wait};
+use xdma::memory::MemoryError;
+use xdma::msm::{Msm, MsmError, MsmOptions, Points, ScalarForm, Scalars};
+use xdma::regs::{Direction, msm};
+
+/// Long enough for something that should not come.
+const A_WHILE: Duration = Duration::from_millis(30);
+const RINGS: [Ring; 2] = [Ring::Chain, Ring::Credits];
+
+fn block_on<T>(what: impl Future<Output = T>) -> T {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(what)
+}
+
+/// Lets others run so often.
+async fn turns(count: u64) {
+    for _ in 0..count {
+        tokio::task::yield_now().await;
+    }
+}
+
+fn options(ring: Ring) -> ChannelOptions {
+    ChannelOptions { wait: Wait::Interrupt, ring: Some(ring), ..ChannelOptions::default() }
+}
+
+#[test]
+fn transfers_are_awaited_and_no_wake_up_is_lost() {
+    // Completions come before, while and after the task goes to sleep.
+    let latency = Latency { fetch: Duration::from_micros(100), completion: Duration::from_micros(200) };
+    let bench = Bench::memory(Options { latency, ..Options::default() });
+    let card = bench.open();
+    let data = pattern(5000, 9);
+    for ring in RINGS {
+        block_on(async {
+            let mut h2c = card.channel(Direction::H2C, 1, options(ring)).unwrap();
+            let mut c2h = card.channel(Direction::C2H, 1, options(ring)).unwrap();
+            let mut source = card.allocate(5000, Direction::H2C).unwrap();
+            source.write(0, &data).unwrap();
+            let sink = card.allocate(5000, Direction::C2H).unwrap();
+            let mut took = vec![];
+            for _ in 0..40 {
+                let begin = Instant::now();
+                h2c.transfer_async(&source, 0..5000, 0x11, LIMIT).await.unwrap();
+                c2h.transfer_async(&sink, 0..5000, 0x11, LIMIT).await.unwrap();
+                took.push(begin.elapsed());
+            }
+            took.sort();
+            // A wake-up that is lost costs 10 ms; on a crowded machine some waits take that long, but not most.
+            assert!(took[took.len() / 2] < Duration::from_millis(10), "{ring}: {took:?}");
+            let mut seen = vec![0; 5000];
+            sink.read(0, &mut seen).unwrap();
+            assert!(seen == data, "{ring}");
+        });
+    }
+}
+
+#[test]
+fn a_future_that_is_dropped_loses_nothing() {
+    let latency = Latency { fetch: Duration::from_micros(300), completion: Duration::from_micros(300) };
+    let bench = Bench::memory(Options { latency, ..Options::default() });
+    let card = bench.open();
+    for ring in RINGS {
+        block_on(async {
+            let mut h2c = card.channel(Direction::H2C, 0, options(ring)).unwrap();
+            let mut source = card.allocate(64, Direction::H2C).unwrap();
+            let mut dropped = 0;
+            for round in 0..60 {
+                // Dropped early or late in its sleep, or when it is done.
+                tokio::select! {
+                    biased;
+                    done = h2c.transfer_async(&source, 0..64, 64 * round, LIMIT) => done.unwrap(),
+                    () = turns(round % 20 * 10) => dropped += 1,
+                }
+                let ticket = h2c.last_ticket().unwrap();
+                if h2c.poll(ticket).unwrap() == Poll::Pending {
+                    let error = source.write(0, &[round; 8]).unwrap_err();
+                    assert!(matches!(error, MemoryError::InFlight(1)), "{error}");
+                }
+                h2c.wait_async(ticket, LIMIT).await.unwrap();
+                assert_eq!(h2c.in_flight(), 0);
+                source.write(0, &[round; 8]).unwrap();
+            }
+            assert!(dropped > 0, "{ring}");
+            assert_eq!(h2c.stats().bytes, 60 * 64, "{ring}");
+        });
+    }
+}
+
+/// The deadline, a failure, and what cannot be awaited.
+#[test]
+fn errors_end_an_asynchronous_wait() {
+    let bench = Bench::new(Options::default(), Design::Msm(Model { watchdog: 0, ..Model::default() }));
+    let card = bench.open();
+    let source = card.allocate(1 << 20, Direction::H2C).unwrap();
+    let mut h2c = card.channel(Direction::H2C, 0, options(Ring::Chain)).unwrap();
+    // Scalars without points: the engine waits for room for ever.
+    let ticket = h2c.submit(&source, 0..1 << 20, msm::SCALAR_WINDOW).unwrap();
+    block_on(async {
+        let error = h2c.wait_async(ticket, A_WHILE).await.unwrap_err();
+        assert!(matches!(error, EngineError::Deadline { .. }), "{error}");
+        assert!(error.to_string().contains("H2C channel 0: busy"), "{error}");
+    });
+    let mut context = Context::from_waker(Waker::noop());
+    let outside = pin!(h2c.wait_async(ticket, LIMIT)).poll(&mut context);
+    assert!(matches!(outside, std::task::Poll::Ready(Err(EngineError::Sleep(_)))), "{outside:?}");
+    let (user, flush) = (card.user().unwrap(), msm::Ctrl::ABORT | msm::Ctrl::FLUSH);
+    h2c.recover_with(&mut || Ok(user.write(msm::CTRL, flush.bits())?)).unwrap();
+    // An interrupt comes with an error too; and if it is lost, the status register tells.
+    for lost in [false, true] {
+        if lost {
+            bench.inject(Kind::InterruptLost.on(Direction::H2C, 0));
+        }
+        bench.inject(Kind::BadMagic.on(Direction::H2C, 0));
+        let error = block_on(h2c.transfer_async(&source, 0..64, 0x5000_0000, LIMIT)).unwrap_err();
+        assert!(matches!(error, EngineError::Failed { .. }), "{error}");
+        h2c.recover().unwrap();
+    }
+    let mut polled = card.h2c(1).unwrap();
+    bench.inject(Kind::AxiHang(xdma::emulator::faults::Lasting::Millis(50)).on(Direction::H2C, 1));
+    let error = block_on(polled.transfer_async(&source, 0..64, 0x5000_0000, LIMIT)).unwrap_err();
+    assert!(matches!(error, EngineError::NoEvent), "{error}");
+}
+
+#[test]
+fn one_thread_sends_and_receives_packets() {
+    let switches = Switches { stop_ends_idle_stream: true, ..Switches::default() };
+    let bench = Bench::new(Options { stream: true, switches, ..Options::default() }, Design::Loopback);
+    let card = bench.open();
+    for ring in RINGS {
+        let channel = options(ring);
+        let mut sender = card.stream_h2c(2, channel).unwrap();
+        let buffers = ReceiverOptions { channel, buffers: 3, bytes: 1024, ..ReceiverOptions::default() };
+        let mut receiver = card.stream_c2h(2, buffers).unwrap();
+        // Both wait for each other: the card's FIFO holds a part of this.
+        let data = pattern(300_000, 5);
+        let mut buffer = card.allocate(300_000, Direction::H2C).unwrap();
+        buffer.write(0, &data).unwrap();
+        let ticket = sender.send(&buffer, 0..300_000).unwrap();
+        let receive = async {
+            let mut seen = vec![];
+            loop {
+                // Impatience loses nothing.
+                let Ok(received) = timeout(Duration::from_millis(1), receiver.wait_async(LIMIT)).await else {
+                    continue;
+                };
+                let received = received.unwrap();
+                let start = seen.len();
+                seen.resize(start + received.len(), 0);
+                receiver.read(&received, 0, &mut seen[start..]).unwrap();
+                let ends = received.ends_packet();
+                receiver.give_back(received).unwrap();
+                if ends {
+                    return seen;
+                }
+            }
+        };
+        let (sent, seen) = block_on(async { tokio::join!(sender.wait_async(ticket, LIMIT), receive) });
+        sent.unwrap();
+        assert!(seen == data, "{ring}");
+    }
+}
+
+/// A card with the MSM design, and a client that sleeps.
+fn msm_bench() -> (Bench, MsmOptions) {
+    let options = MsmOptions { channel: options(Ring::Chain), ..MsmOptions::default() };
+    // 2,000 pairs are 10 ms.
+    let pace = Model { pairs_per_second: Some(200_000.0), ..Model::default() };
+    (Bench::new(Options::default(), Design::Msm(pace)), options)
+}
+
+#[test]
+fn results_are_awaited_beside_other_work() {
+    let (bench, options) = msm_bench();
+    let card = bench.open();
+    let mut client = Msm::open(&card, options).unwrap();
+    let points = Points::allocate(&card, 2000).unwrap();
+    let scalars = Scalars::allocate(&card, 2000, ScalarForm::Canonical).unwrap();
+    let job = client.prepare(&points, &scalars).unwrap();
+    block_on(async {
+        for round in 0..5 {
+            let first = client.submit(&job).unwrap();
+            let second = client.submit(&job).unwrap();
+            let mut ticks = 0;
+            let ticking = async {
+                loop {
+                    ticks += 1;
+                    tokio::task::yield_now().await;
+                }
+            };
+            // Cancelled in the middle, the job goes on.
+            let _ = timeout(Duration::from_millis(3 * round), client.wait_async(first, LIMIT)).await;
+            let output = tokio::select! {
+                output = client.wait_async(second, LIMIT) => output.unwrap(),
+                () = ticking => unreachable!("it ticks for ever"),
+            };
+            assert!(ticks > 1, "others ran meanwhile");
+            assert_eq!(output.label, 2 * round as u32 + 1);
+        }
+        let late = client.submit(&job).unwrap();
+        let error = client.wait_async(late, Duration::ZERO).await.unwrap_err();
+        assert!(matches!(error, MsmError::Deadline { .. }), "{error}");
+        client.wait_async(late, LIMIT).await.unwrap();
+    });
+}
+
+#[test]
+fn a_user_interrupt_is_awaited_polled_and_waited_for() {
+    let (bench, options) = msm_bench();
+    let card = bench.open();
+    let user = card.user().unwrap();
+    // One handle polls its own jobs; the interrupts are this test's.
+    let options = MsmOptions { channel: ChannelOptions { wait: Wait::Spin, ..options.channel }, ..options };
+    let mut client = Msm::open(&card, options).unwrap();
+    let mut fired = card.interrupt(Source::User(0)).unwrap();
+    let points = Points::allocate(&card, 64).unwrap();
+    let scalars = Scalars::allocate(&card, 64, ScalarForm::Canonical).unwrap();
+    let job = client.prepare(&points, &scalars).unwrap();
+    user.write(msm::IRQ_ENABLE, !0).unwrap();
+    let mut round = || {
+        user.write(msm::IRQ_STATUS, !0).unwrap();
+        let ticket = client.submit(&job).unwrap();
+        client.wait(ticket, LIMIT).unwrap();
+    };
+    assert_eq!((fired.take(), fired.wait(A_WHILE).unwrap()), (0, 0));
+    round();
+    assert!(fired.wait(LIMIT).unwrap() > 0);
+    round();
+    let begin = Instant::now();
+    while fired.take() == 0 {
+        assert!(begin.elapsed() < LIMIT, "it fires");
+    }
+    block_on(async {
+        assert_eq!(fired.wait_async(A_WHILE).await.unwrap(), 0);
+        // Nobody listens while it fires.
+        drop(timeout(Duration::from_millis(1), fired.wait_async(LIMIT)).await);
+        round();
+        assert!(fired.wait_async(LIMIT).await.unwrap() > 0);
+        assert_eq!(fired.wait_async(Duration::ZERO).await.unwrap(), 0);
+    });
+}
