@@ -79,6 +79,12 @@ fn remedy(error: &EngineError) -> Option<String> {
             "the engine stopped with an error; mend its cause and type the command again, which starts the engine anew. \
              {snapshot}"
         ),
+        EngineError::Stream { direction, channel } => {
+            format!("{direction} channel {channel} is an AXI-Stream one; `read --stream` and `write --stream` use those")
+        }
+        EngineError::NotStream { direction, channel } => {
+            format!("{direction} channel {channel} is a memory-mapped one; leave out --stream, and name an --address")
+        }
         EngineError::Reset => {
             "the card was reset meanwhile, and the transfer is lost; type the command again".into()
         }
