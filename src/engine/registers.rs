@@ -73,6 +73,16 @@ impl Registers {
         Ok(self.bar.write32(address.into(), common_bit(self.direction, self.index))?)
     }
 
+    /// Another of the channel's registers, one that is never all ones.
+    pub fn register(&self, register: u32) -> Result<u32, EngineError> {
+        self.read(&self.channel, register)
+    }
+
+    /// The lower half of a counter, which may be all ones.
+    pub fn counter_low(&self, register: u32) -> Result<u32, EngineError> {
+        Ok(self.channel.read(register)?)
+    }
+
     pub fn identifier(&self) -> Result<Identifier, EngineError> {
         Ok(Identifier(self.read(&self.channel, IDENTIFIER)?))
     }

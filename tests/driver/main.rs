@@ -7,6 +7,7 @@ mod faults;
 mod interrupts;
 mod lifetimes;
 mod memory;
+mod monitor;
 mod msm;
 mod process;
 mod streams;

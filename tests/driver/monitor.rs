@@ -1,0 +1,50 @@
+//! What the driver counts against what the engine's own monitor counts.
+
+use crate::support::{Bench, LIMIT};
+use xdma::emulator::Options;
+use xdma::engine::{ChannelOptions, Ring};
+use xdma::regs::Direction;
+
+#[test]
+fn the_engine_counts_the_bytes_that_the_driver_does() {
+    let bench = Bench::memory(Options::default());
+    let card = bench.open();
+    let width = u64::from(card.report().unwrap().data_width);
+    for ring in [Ring::Chain, Ring::Credits] {
+        for direction in [Direction::H2C, Direction::C2H] {
+            let options = ChannelOptions { ring: Some(ring), ..ChannelOptions::default() };
+            let mut channel = card.channel(direction, 0, options).unwrap();
+            let memory = card.allocate(1 << 20, direction).unwrap();
+            for len in [width, 4096, 100_000 / width * width, 1 << 20] {
+                let before = channel.stats().bytes;
+                channel.start_monitor().unwrap();
+                channel.transfer(&memory, 0..len, 0x4000, LIMIT).unwrap();
+                let (seen, moved) = (channel.monitor().unwrap(), channel.stats().bytes - before);
+                assert_eq!(moved, len);
+                assert_eq!(seen.beats * width, len, "{ring} {direction}");
+                assert!(seen.cycles >= seen.beats && !seen.maxed, "{seen:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn it_counts_all_of_a_run() {
+    let bench = Bench::memory(Options::default());
+    let card = bench.open();
+    let width = u64::from(card.report().unwrap().data_width);
+    let options = ChannelOptions { ring: Some(Ring::Chain), ..ChannelOptions::default() };
+    let mut channel = card.channel(Direction::H2C, 0, options).unwrap();
+    let memory = card.allocate(64 << 10, Direction::H2C).unwrap();
+    let mut transfers = xdma::engine::Transfers::new(Direction::H2C);
+    (0..8).for_each(|piece| transfers.add(&memory, 0..8192, piece * 8192).map(drop).unwrap());
+    let program = channel.program(&transfers).unwrap();
+    for _ in 0..2 {
+        channel.start_monitor().unwrap();
+        let ticket = channel.run(&program).unwrap();
+        channel.wait(ticket, LIMIT).unwrap();
+        assert_eq!(channel.monitor().unwrap().beats * width, 8 * 8192);
+    }
+    channel.start_monitor().unwrap();
+    assert_eq!(channel.monitor().unwrap().beats, 0, "cleared");
+}
