@@ -10,22 +10,22 @@ use std::time::Duration;
 #[non_exhaustive]
 pub enum BusError {
     /// There is no such socket or device.
-    #[error("no card at {}: {source}; {remedy}", path.display())]
+    #[error("no card at {}: {cause}; {remedy}", path.display())]
     NotFound {
         /// What was looked for.
         path: PathBuf,
         /// What the kernel said.
-        source: io::Error,
+        cause: io::Error,
         /// What to do.
         remedy: String,
     },
     /// This user may not open it.
-    #[error("no permission for {}: {source}; {remedy}", path.display())]
+    #[error("no permission for {}: {cause}; {remedy}", path.display())]
     Permission {
         /// What was opened.
         path: PathBuf,
         /// What the kernel said.
-        source: io::Error,
+        cause: io::Error,
         /// What to do.
         remedy: String,
     },
@@ -69,7 +69,7 @@ pub enum BusError {
     },
     /// The environment names a mode that does not exist.
     #[error("in the environment's XDMA_VFIO: {0}")]
-    UnknownMode(#[from] UnknownMode),
+    UnknownMode(UnknownMode),
     /// It is there, but nothing that speaks vfio-user listens.
     #[error("{} is not a vfio-user card: {reason}", path.display())]
     NotACard {
@@ -111,12 +111,12 @@ pub enum BusError {
         reason: String,
     },
     /// The request was refused.
-    #[error("{what} was refused: {source}")]
+    #[error("{what} was refused: {cause}")]
     Refused {
         /// What was asked.
         what: &'static str,
         /// The error that was answered.
-        source: io::Error,
+        cause: io::Error,
     },
     /// The function has no such BAR.
     #[error("the function has no BAR {0}")]
@@ -129,4 +129,37 @@ pub enum BusError {
         /// Bytes of the BAR.
         size: u64,
     },
+}
+
+// Not a source: the text says it already, and whoever prints causes would say it twice.
+impl From<UnknownMode> for BusError {
+    fn from(error: UnknownMode) -> Self {
+        Self::UnknownMode(error)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::error::Error;
+
+    #[test]
+    fn a_cause_is_said_once() {
+        let cause = || io::Error::from_raw_os_error(libc::EACCES);
+        let said = cause().to_string();
+        let (path, remedy) = (PathBuf::from("/dev/vfio/3"), String::from("join the group"));
+        for error in [
+            BusError::NotFound { path: path.clone(), cause: cause(), remedy: remedy.clone() },
+            BusError::Permission { path, cause: cause(), remedy },
+            BusError::Refused { what: "a map", cause: cause() },
+            UnknownMode(said.clone()).into(),
+        ] {
+            let (mut text, mut next) = (error.to_string(), error.source());
+            while let Some(error) = next {
+                text = format!("{text}: {error}");
+                next = error.source();
+            }
+            assert_eq!(text.matches(&said).count(), 1, "{text}");
+        }
+    }
 }

@@ -59,7 +59,7 @@ impl Vectors {
         }
         let event = |_| EventFd::new(EFD_CLOEXEC | EFD_NONBLOCK);
         let events = (0..count).map(event).collect::<io::Result<Vec<_>>>();
-        let events = events.map_err(|source| BusError::Refused { what: "an eventfd", source })?;
+        let events = events.map_err(|cause| BusError::Refused { what: "an eventfd", cause })?;
         card.bus.set_interrupts(0, &events.iter().collect::<Vec<_>>())?;
         let this = Self { channels, events };
         this.write_numbers(&*card.registers)?;
@@ -123,7 +123,7 @@ impl Interrupt {
         };
         let (place, bit) = vectors.place(source)?;
         let event = vectors.events[place].try_clone();
-        let event = event.map_err(|source| BusError::Refused { what: "an eventfd", source })?;
+        let event = event.map_err(|cause| BusError::Refused { what: "an eventfd", cause })?;
         let this = Self { card: card.clone(), source, bit, event };
         // What came before somebody listened is nobody's.
         this.take();

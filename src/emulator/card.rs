@@ -10,6 +10,7 @@ use super::irq::Irq;
 use super::log::{ChannelId, Log, Rule, lock};
 use super::logic::{Answer, Burst, Logic, PCIS_ID, Shell};
 use super::options::Options;
+use super::pace::Pace;
 use super::registers::ConfigBlock;
 use super::watch::Watch;
 use crate::regs::Direction;
@@ -63,11 +64,12 @@ impl Card {
         let irq = Arc::new(Irq::new(options.profile.vectors(), Arc::clone(&log)));
         let config = Arc::new(Mutex::new(ConfigSpace::new(options.profile, options.function_reset)));
         let axi_timeout = AxiTimeout::new(options.axi_timeout);
+        let pace = Pace::new(options.link_rate);
         let link = Arc::default();
         let guest = Arc::new(GuestMemory::new(Watch::new(Arc::clone(&log), Arc::clone(&link))));
         let faults = Board::new(&options.faults);
         Self::build(
-            Shared { options, log, guest, link, irq, logic, axi_timeout, faults },
+            Shared { options, log, guest, link, irq, logic, axi_timeout, pace, faults },
             config,
             Arc::default(),
         )
@@ -79,11 +81,12 @@ impl Card {
         let Shared { log, guest, link, irq, .. } = &*self.shared;
         let (log, guest, link, irq) = (Arc::clone(log), Arc::clone(guest), Arc::clone(link), Arc::clone(irq));
         let axi_timeout = AxiTimeout::new(options.axi_timeout);
+        let pace = Pace::new(options.link_rate);
         irq.reset();
         link.reset_limits();
         log.clear();
         let faults = Board::new(&options.faults);
-        let shared = Shared { options, log, guest, link, irq, logic, axi_timeout, faults };
+        let shared = Shared { options, log, guest, link, irq, logic, axi_timeout, pace, faults };
         Self::build(shared, Arc::clone(&self.config), Arc::clone(&self.leave))
     }
 

@@ -10,6 +10,7 @@ use super::link::Link;
 use super::log::{ChannelId, Log, Rule, add, lock};
 use super::logic::Logic;
 use super::options::Options;
+use super::pace::Pace;
 use super::perf::Perf;
 use crate::descriptor::{Descriptor, Flags};
 use crate::regs::channel::{Control, Status, WriteBack};
@@ -34,6 +35,7 @@ pub(super) struct Shared {
     pub irq: Arc<Irq>,
     pub logic: Arc<dyn Logic>,
     pub axi_timeout: AxiTimeout,
+    pub pace: Pace,
     pub faults: Board,
 }
 

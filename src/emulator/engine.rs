@@ -3,7 +3,7 @@
 //! It is a machine that can stop anywhere it must wait, so that the channel's thread or, in the synchronous setting, the
 //! doorbell's write can drive it. The order of what the host sees is payload, count, status, write-back, interrupt.
 
-use super::channel::{Channel, Order};
+use super::channel::{Channel, Order, Shared};
 use super::faults::{Kind, Occasion};
 use super::guest::Cursor;
 use super::log::{Fault, Purpose, Refusal, Rule, add};
@@ -349,6 +349,15 @@ impl Engine {
         refusal: Refusal,
     ) {
         channel.shared.log.fault(Fault { iova, write, purpose, refusal, channel: channel.id });
+    }
+
+    /// Takes as long as the link takes for so many bytes.
+    pub(super) fn pass_link(&self, channel: &Channel, bytes: u64) {
+        let Shared { options, pace, .. } = &*channel.shared;
+        let time = pace.pass(channel.id.direction, bytes, Instant::now);
+        if let Some(time) = time.filter(|_| !options.synchronous) {
+            pause(channel, time);
+        }
     }
 
     /// Takes a random time up to `limit`.

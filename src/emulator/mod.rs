@@ -53,6 +53,7 @@ pub mod logic;
 mod mapping;
 mod open;
 mod options;
+mod pace;
 mod perf;
 mod registers;
 mod server;

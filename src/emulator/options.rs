@@ -4,6 +4,7 @@ use super::faults::Plan;
 use crate::regs::MAX_CHANNELS;
 use serde::{Deserialize, Serialize};
 use std::fmt;
+use std::num::NonZeroU64;
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -67,6 +68,9 @@ pub struct Options {
     pub stream: bool,
     /// How long things take at most; each time is random up to its limit. Nothing takes time when synchronous.
     pub latency: Latency,
+    /// Bytes a second that the link moves at most in each direction: payload, of all channels together. Nothing takes time when
+    /// synchronous. Default `None`: as fast as the host copies.
+    pub link_rate: Option<NonZeroU64>,
     /// After how long the shell around the logic ends an AXI transaction of a memory-mapped channel that the logic does not
     /// answer. Written data then vanishes and reads give all ones, the transfer ends as if it had succeeded, and for 4 ms
     /// all further transactions end at once, likewise (AWS "Shell Interface Specification"; which response XDMA sees is
@@ -88,6 +92,7 @@ impl Default for Options {
             c2h_channels: MAX_CHANNELS,
             stream: false,
             latency: Latency::default(),
+            link_rate: None,
             axi_timeout: None,
             faults: Plan::default(),
         }

@@ -110,6 +110,7 @@ impl Transfer {
             self.done += moved;
             if moved > 0 {
                 self.waits_since = None;
+                engine.pass_link(channel, moved);
             }
             match outcome {
                 Outcome::Moved => {}

@@ -6,14 +6,14 @@ use std::io;
 #[non_exhaustive]
 pub enum MapError {
     /// The kernel or the card's process refused.
-    #[error("mapping {len:#x} bytes at IOVA {iova:#x} was refused: {source}")]
+    #[error("mapping {len:#x} bytes at IOVA {iova:#x} was refused: {cause}")]
     Refused {
         /// Address asked for.
         iova: u64,
         /// Bytes.
         len: u64,
         /// What was answered.
-        source: io::Error,
+        cause: io::Error,
     },
     /// This bus cannot give the card memory that has no file descriptor.
     #[error(
@@ -68,14 +68,14 @@ pub enum MemoryError {
     #[error("the buffer is empty; a transfer moves at least one byte")]
     Empty,
     /// No pages of this size could be allocated.
-    #[error("cannot allocate {len:#x} bytes in pages of {page}: {source}; {}", hint(*.page))]
+    #[error("cannot allocate {len:#x} bytes in pages of {page}: {cause}; {}", hint(*.page))]
     Allocate {
         /// Bytes.
         len: u64,
         /// Size of the pages.
         page: PageSize,
         /// What the kernel said.
-        source: io::Error,
+        cause: io::Error,
     },
     /// The card's address space has no hole of this size left.
     #[error("no {len:#x} bytes of device addresses are free; release buffers, or use fewer and larger ones")]

@@ -87,7 +87,7 @@ impl HostMemory {
         for &page in sizes {
             match Self::with_pages(len, page, node) {
                 Ok(memory) => return Ok(memory),
-                Err(source) => failure = failure.or(Some(MemoryError::Allocate { len, page, source })),
+                Err(cause) => failure = failure.or(Some(MemoryError::Allocate { len, page, cause })),
             }
         }
         Err(failure.expect("there is always a size to try"))

@@ -51,7 +51,7 @@ impl Mapper for Recorder {
         assert_eq!((memory.ptr as u64 % 4096, memory.len % 4096, iova % 4096), (0, 0, 0), "whole pages");
         if self.refuse.load(Ordering::Relaxed) {
             let source = std::io::Error::from_raw_os_error(libc::ENOMEM);
-            return Err(MapError::Refused { iova, len: memory.len, source });
+            return Err(MapError::Refused { iova, len: memory.len, cause: source });
         }
         self.maps.lock().unwrap().push((iova, memory.len, memory.ptr as usize, access));
         Ok(vec![Extent { offset: 0, address: iova, len: memory.len }])

@@ -1,11 +1,14 @@
 //! `bench`.
 
-use crate::support::{json, memory, run};
+use crate::support::{Ended, json, memory, piped, run};
 use hdrhistogram::serialization::Deserializer;
 use hdrhistogram::serialization::interval_log::{IntervalLogIterator, LogEntry};
 use serde_json::{Value, json as object};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
 /// Few figures of every kind.
@@ -221,8 +224,23 @@ fn what_cannot_be_measured_is_refused() {
     run("bench --wait never").bad(2, &["spin-then-yield"]);
     run("bench --cpu 4000").bad(1, &["processor 4000", "nproc"]);
     run("bench --address 0xffffffffffffffff").bad(2, &["64-bit address space"]);
+    run("bench --logic loopback --address 0 --quick").bad(3, &["AXI-Stream"]);
     run("bench --quick --html /dev/null/page").bad(1, &["/dev/null/page"]);
     run("bench --quick --html same --log same").bad(2, &["same file"]);
     let beyond = run("bench --logic msm --address 0 --time 0.01 --sizes 64,64K");
     beyond.bad(5, &["AXI decode error", "64 KiB of memory at card address 0x0", "--sizes"]);
+}
+
+#[test]
+fn ctrl_c_ends_it() {
+    let (card, option) = memory();
+    let child = piped(&format!("bench {option} --address 0 --sizes 64 --time 60"));
+    let start = Instant::now();
+    while card.counters().descriptors_fetched == 0 {
+        assert!(start.elapsed() < Duration::from_secs(60), "it never began");
+        sleep(Duration::from_millis(5));
+    }
+    let sent = Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
+    assert!(sent.success());
+    Ended::from(child.wait_with_output().unwrap()).bad(130, &["interrupted; the card is idle"]);
 }

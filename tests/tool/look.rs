@@ -1,9 +1,7 @@
-//! `info`, `emulate`, and what is wrong with a card.
+//! `info`, and what is wrong with a card.
 
-use crate::support::{json, memory, piped, run, xdma};
+use crate::support::{json, memory, run, xdma};
 use serde_json::Value;
-use std::io::{BufRead, BufReader};
-use std::process::Command;
 
 #[test]
 fn info_for_people() {
@@ -71,27 +69,4 @@ fn the_environment_names_a_card() {
     let output = xdma("info --json").env("XDMA_CARD", name).output().unwrap();
     let object: Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!(object["card"], name);
-}
-
-#[test]
-fn an_emulated_card_serves_until_it_is_interrupted_and_says_how_qemu_gets_it() {
-    let folder = tempfile::tempdir().unwrap();
-    let socket = folder.path().join("card");
-    let mut child = piped(&format!("emulate --json --logic memory --socket {}", socket.display()));
-    let mut line = String::new();
-    BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
-    let said: Value = serde_json::from_str(&line).unwrap();
-    assert_eq!(said["profile"], "f1");
-    let qemu: Vec<_> = said["qemu"].as_array().unwrap().iter().map(|part| part.as_str().unwrap()).collect();
-    let device: Value = serde_json::from_str(qemu.last().unwrap()).unwrap();
-    assert_eq!((&device["driver"], &device["socket"]["type"]), (&"vfio-user-pci".into(), &"unix".into()));
-    assert_eq!(device["socket"]["path"], socket.to_str().unwrap());
-    let card = format!("--card unix:{}", socket.display());
-    run(&format!("write {card} --address 3 Cargo.toml")).good();
-    let back = run(&format!("read {card} --address 3 --length 12 -")).good();
-    assert_eq!(back, std::fs::read_to_string("Cargo.toml").unwrap()[..12], "what was written stays there");
-    assert!(Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap().success());
-    assert!(child.wait().unwrap().success());
-    assert!(!socket.exists());
-    run("emulate --socket /nowhere/card").bad(1, &["/nowhere/card"]);
 }

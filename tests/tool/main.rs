@@ -2,6 +2,7 @@
 
 mod bench;
 mod copy;
+mod emulate;
 mod look;
 mod regs;
 mod shell;

@@ -1,6 +1,7 @@
 //! Help, completions, manual pages.
 
 use crate::support::{json, run};
+use serde_json::Value;
 
 const COMMANDS: [&str; 10] =
     ["info", "regs", "peek", "poke", "read", "write", "bench", "emulate", "completions", "man"];
@@ -35,4 +36,17 @@ fn manual_pages() {
         assert!(folder.path().join(format!("xdma-{command}.1")).exists(), "{command}");
     }
     run("man --dir /dev/null/pages").bad(1, &["/dev/null/pages"]);
+}
+
+#[test]
+fn programs_are_told_of_a_wrong_command_line_too() {
+    let ended = run("peek nowhere --json");
+    let told: Value =
+        serde_json::from_str(&ended.out).unwrap_or_else(|error| panic!("{error}: {}", ended.out));
+    assert_eq!((&told["exit_code"], ended.code), (&2.into(), 2));
+    assert!(told["error"].as_str().unwrap().contains("is no number"), "{told}");
+    ended.bad(2, &["is no number"]);
+    let text = run("peek nowhere");
+    assert_eq!(text.out, "");
+    run("--version --json").good();
 }

@@ -37,10 +37,15 @@ pub enum LogicName {
 }
 
 impl LogicName {
-    /// The logic itself.
+    /// The logic itself, with its defaults.
     pub fn build(self) -> Arc<dyn Logic> {
+        self.build_with(MsmOptions::default())
+    }
+
+    /// The logic itself; the options are those of the MSM design's functional model.
+    pub fn build_with(self, options: MsmOptions) -> Arc<dyn Logic> {
         match self {
-            Self::Msm => Design::Msm(MsmOptions::default()).build(),
+            Self::Msm => Design::Msm(options).build(),
             #[cfg(feature = "rtl")]
             Self::Rtl => Arc::new(logic::Rtl::new(logic::Variant::Full)),
             Self::Memory => Design::Memory.build(),

@@ -49,13 +49,54 @@ pub fn exit_code(error: &anyhow::Error) -> u8 {
 
 /// What went wrong and why. Causes that a sentence names already are not named again.
 pub fn text(error: &anyhow::Error) -> String {
-    let mut text = error.to_string();
-    for cause in error.chain().skip(1).map(ToString::to_string) {
-        if !text.contains(&cause) {
-            text = format!("{text}: {cause}");
+    let mut text = String::new();
+    for cause in error.chain() {
+        let cause = sentence(cause);
+        match text.as_str() {
+            "" => text = cause,
+            said if said.contains(&cause) => {}
+            said => text = format!("{said}: {cause}"),
         }
     }
     text
+}
+
+/// A cause, with what is to be done about it by somebody who has this program and not the library.
+fn sentence(cause: &(dyn std::error::Error + 'static)) -> String {
+    let of_card = |error: &CardError| if let CardError::Engine(error) = error { remedy(error) } else { None };
+    let told = cause.downcast_ref().and_then(remedy).or_else(|| cause.downcast_ref().and_then(of_card));
+    told.unwrap_or_else(|| cause.to_string())
+}
+
+/// What the library says to programs, for people.
+fn remedy(error: &EngineError) -> Option<String> {
+    Some(match error {
+        EngineError::Deadline { waited, snapshot } => format!(
+            "not finished within {waited:?}; does the design answer at this address? `read` and `write` wait longer with \
+             --timeout. {snapshot}"
+        ),
+        EngineError::Failed { snapshot } => format!(
+            "the engine stopped with an error; mend its cause and type the command again, which starts the engine anew. \
+             {snapshot}"
+        ),
+        EngineError::Stream { direction, channel } => {
+            format!("{direction} channel {channel} is an AXI-Stream one; `read --stream` and `write --stream` use those")
+        }
+        EngineError::NotStream { direction, channel } => {
+            format!("{direction} channel {channel} is a memory-mapped one; leave out --stream, and name an --address")
+        }
+        EngineError::Reset => {
+            "the card was reset meanwhile, and the transfer is lost; type the command again".into()
+        }
+        EngineError::Recalled => {
+            "the kernel wants the card back (it is being unbound or removed), and has it now; bind it again to go on".into()
+        }
+        EngineError::Hung { snapshot } => format!(
+            "the engine does not become idle; reset the card (as root: echo 1 > /sys/bus/pci/devices/ADDRESS/reset), or start \
+             an emulated one again. {snapshot}"
+        ),
+        _ => return None,
+    })
 }
 
 fn of_program(failure: &Failure) -> u8 {
@@ -112,9 +153,19 @@ mod tests {
     }
 
     #[test]
+    fn nobody_is_sent_to_the_library() {
+        let reset = anyhow::Error::new(CardError::Engine(EngineError::Reset)).context("cannot move 1 byte");
+        let shown = text(&reset);
+        assert!(shown.starts_with("cannot move 1 byte: the card was reset meanwhile"), "{shown}");
+        assert!(shown.contains("type the command again") && !shown.contains("`recover`"), "{shown}");
+        assert_eq!(text(&EngineError::Reset.into()).matches("reset meanwhile").count(), 1);
+        assert_eq!(text(&EngineError::Stopped.into()), EngineError::Stopped.to_string());
+    }
+
+    #[test]
     fn no_cause_is_named_twice() {
         let source = || io::Error::from(io::ErrorKind::NotFound);
-        let named = BusError::NotFound { path: "/card".into(), source: source(), remedy: "look".into() };
+        let named = BusError::NotFound { path: "/card".into(), cause: source(), remedy: "look".into() };
         let shown = text(&anyhow::Error::new(named).context("cannot open"));
         assert_eq!(shown.matches("not found").count(), 1, "{shown}");
         assert!(text(&anyhow::Error::new(source()).context("cannot open")).contains("cannot open: "));

@@ -69,7 +69,10 @@ enum Command {
 }
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return refuse(&error),
+    };
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("warn"));
     let log = tracing_subscriber::fmt().with_writer(stderr).with_ansi(stderr().is_terminal());
     log.with_env_filter(filter).without_time().with_target(false).init();
@@ -85,6 +88,19 @@ fn main() -> ExitCode {
             ExitCode::from(code)
         }
     }
+}
+
+/// Says what is wrong with the command line, also to programs; or prints help, which is no error.
+fn refuse(error: &clap::Error) -> ExitCode {
+    let code = error.exit_code() as u8;
+    // Whoever closed the terminal wants to know nothing.
+    let _ = error.print();
+    if error.use_stderr() && std::env::args_os().any(|argument| argument == "--json") {
+        let text = error.render().to_string();
+        let text = text.trim_start_matches("error: ").trim();
+        output::line(&json!({ "error": text, "exit_code": code }).to_string());
+    }
+    ExitCode::from(code)
 }
 
 fn run(cli: &Cli) -> Result<()> {

@@ -21,12 +21,12 @@ pub enum SysfsError {
         address: PciAddress,
     },
     /// A file, link or directory cannot be read.
-    #[error("cannot read {}: {source}; is sysfs mounted, and did the function go away?", path.display())]
+    #[error("cannot read {}: {cause}; is sysfs mounted, and did the function go away?", path.display())]
     Unreadable {
         /// What was read.
         path: PathBuf,
         /// What the kernel said.
-        source: io::Error,
+        cause: io::Error,
     },
     /// A file says something else than it should.
     #[error("{} says `{text}`, which is not {expected}; this kernel is unknown to this version", path.display())]
@@ -47,7 +47,7 @@ impl SysfsError {
     }
 
     fn unreadable(path: &Path, source: io::Error) -> Self {
-        Self::Unreadable { path: path.into(), source }
+        Self::Unreadable { path: path.into(), cause: source }
     }
 }
 
@@ -105,7 +105,7 @@ pub fn optional_names(directory: &Path) -> Result<Vec<String>, SysfsError> {
 fn absent<T>(result: Result<T, SysfsError>) -> Result<Option<T>, SysfsError> {
     match result {
         Ok(value) => Ok(Some(value)),
-        Err(SysfsError::Unreadable { source, .. }) if source.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(SysfsError::Unreadable { cause, .. }) if cause.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(error),
     }
 }

@@ -28,7 +28,7 @@ impl VfioBar {
         let map = match region.areas.first() {
             Some(&(0, bytes)) => Some(
                 map(&device, region.offset, bytes)
-                    .map_err(|source| BusError::Refused { what: "mapping a BAR", source })?,
+                    .map_err(|cause| BusError::Refused { what: "mapping a BAR", cause })?,
             ),
             _ => None,
         };

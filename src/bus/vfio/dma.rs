@@ -102,7 +102,7 @@ impl Dma {
             Translation::Type1(container) => ioctl::type1_unmap(&**container, iova, len),
             Translation::Iommufd(fd) => iommufd_unmap(fd, iova, len),
         };
-        let refused = |source| MapError::Refused { iova, len, source };
+        let refused = |cause| MapError::Refused { iova, len, cause };
         match unmapped.map_err(refused)? {
             bytes if bytes == len => Ok(()),
             bytes => Err(refused(io::Error::other(format!("{bytes:#x} bytes were mapped there")))),
@@ -135,7 +135,7 @@ fn map_error(iova: u64, len: u64, source: io::Error) -> MapError {
     match source.raw_os_error() {
         Some(libc::ENOMEM) => MapError::Locked { len, limit: memlock_limit(), source },
         Some(libc::ENOSPC) => MapError::TooMany { source },
-        _ => MapError::Refused { iova, len, source },
+        _ => MapError::Refused { iova, len, cause: source },
     }
 }
 

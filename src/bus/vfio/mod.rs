@@ -88,7 +88,7 @@ impl Drop for Device {
 }
 
 fn refused(what: &'static str) -> impl Fn(io::Error) -> BusError {
-    move |source| BusError::Refused { what, source }
+    move |cause| BusError::Refused { what, cause }
 }
 
 /// A function that `vfio-pci` has given to this process.

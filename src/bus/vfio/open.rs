@@ -215,7 +215,7 @@ fn open_error(address: PciAddress, path: &Path, source: io::Error) -> BusError {
             let remedy = format!(
                 "type: sudo vfio-setup bind --group GROUP {address}, and be in that group (log in again after joining it)"
             );
-            BusError::Permission { path, source, remedy }
+            BusError::Permission { path, cause: source, remedy }
         }
         Some(libc::EBUSY) => BusError::Taken { path, reason: source.to_string() },
         Some(libc::EAGAIN) => {
@@ -224,7 +224,7 @@ fn open_error(address: PciAddress, path: &Path, source: io::Error) -> BusError {
         }
         _ => {
             let remedy = format!("is the module loaded? type: sudo vfio-setup bind {address}");
-            BusError::NotFound { path, source, remedy }
+            BusError::NotFound { path, cause: source, remedy }
         }
     }
 }

@@ -47,7 +47,7 @@ impl Link {
                 0 => io::Error::other("the card's process gave no reason"),
                 errno => io::Error::from_raw_os_error(errno as i32),
             };
-            return Err(BusError::Refused { what: command.name(), source });
+            return Err(BusError::Refused { what: command.name(), cause: source });
         }
         result.ok_or_else(|| {
             self.die(BusError::Protocol { what: command.name(), reason: "it is too short".into() })

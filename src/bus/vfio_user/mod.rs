@@ -97,7 +97,7 @@ fn connect_error(path: &Path, source: io::Error) -> BusError {
     match source.kind() {
         io::ErrorKind::PermissionDenied => {
             let remedy = "run as the user that started the card, or change the socket's owner".into();
-            BusError::Permission { path: path.into(), source, remedy }
+            BusError::Permission { path: path.into(), cause: source, remedy }
         }
         io::ErrorKind::ConnectionRefused => {
             let reason = "nothing listens there; its process has ended, or it is no socket".into();
@@ -109,7 +109,7 @@ fn connect_error(path: &Path, source: io::Error) -> BusError {
 
 fn not_found(path: &Path, source: io::Error) -> BusError {
     let remedy = format!("start one with `xdma emulate --socket {}`, or check the path", path.display());
-    BusError::NotFound { path: path.into(), source, remedy }
+    BusError::NotFound { path: path.into(), cause: source, remedy }
 }
 
 fn greeting_error(path: &Path, error: BusError) -> BusError {
@@ -119,8 +119,8 @@ fn greeting_error(path: &Path, error: BusError) -> BusError {
             let reason = format!("it accepted the connection and did not greet within {after:?}");
             BusError::Taken { path, reason }
         }
-        BusError::Refused { source, .. } if source.raw_os_error() == Some(libc::EBUSY) => {
-            BusError::Taken { path, reason: source.to_string() }
+        BusError::Refused { cause, .. } if cause.raw_os_error() == Some(libc::EBUSY) => {
+            BusError::Taken { path, reason: cause.to_string() }
         }
         error => BusError::NotACard { path, reason: error.to_string() },
     }
@@ -179,7 +179,7 @@ fn describe(link: &mut Link, path: &Path) -> Result<Description, BusError> {
 
 fn map_error(iova: u64, len: u64, error: BusError) -> MapError {
     match error {
-        BusError::Refused { source, .. } => MapError::Refused { iova, len, source },
+        BusError::Refused { cause, .. } => MapError::Refused { iova, len, cause },
         error => MapError::Gone(error.to_string()),
     }
 }

@@ -125,7 +125,7 @@ impl Options {
         self.cpu.map_or(Ok(()), machine::pin)?;
         let before = Calm::measure()?;
         let bar = progress(figures.len() as u64 * u64::from(measure::ROUNDS));
-        bench.run(&mut figures, &bar).with_context(|| hint(address, &sizes))?;
+        bench.run(&mut figures, &bar).map_err(|error| hint(error, address, &sizes))?;
         bar.finish_and_clear();
         let (latency, throughput) = split(&figures);
         let rounds = latency.iter().map(|of| of.total.rounds.as_slice());
@@ -217,13 +217,14 @@ impl Options {
     }
 }
 
-/// Where it failed, and what may be wrong.
-fn hint(address: u64, sizes: &[u64]) -> String {
-    let largest = sizes.iter().copied().max().unwrap_or(1);
-    format!(
-        "bench needs {} of memory at card address {address:#x}; if there is less, name --address and --sizes",
-        number::bytes(largest)
-    )
+/// What may be wrong where the card refused an address.
+fn hint(error: anyhow::Error, address: u64, sizes: &[u64]) -> anyhow::Error {
+    if !matches!(error.downcast_ref(), Some(EngineError::Failed { .. })) {
+        return error;
+    }
+    let largest = number::bytes(sizes.iter().copied().max().unwrap_or(1));
+    let text = format!("bench needs {largest} of memory at card address {address:#x}");
+    error.context(format!("{text}; if there is less, name --address and --sizes"))
 }
 
 fn split(figures: &[Figure]) -> (Vec<results::Latency>, Vec<results::Throughput>) {

@@ -1,0 +1,140 @@
+//! `emulate`.
+
+use crate::support::{json, pattern, piped, run, run_with};
+use serde_json::Value;
+use std::io::{BufRead, BufReader};
+use std::process::{Child, Command};
+use std::time::{Duration, Instant};
+use tempfile::TempDir;
+use xdma::card::{Card, CardOptions};
+use xdma::msm::{Msm, MsmOptions, Points, ScalarForm, Scalars};
+
+/// A card of another process, until this is dropped.
+struct Served {
+    child: Child,
+    said: Value,
+    folder: TempDir,
+}
+
+impl Served {
+    fn new(options: &str) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let socket = folder.path().join("card");
+        let mut child = piped(&format!("emulate --json --socket {} {options}", socket.display()));
+        let mut line = String::new();
+        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        let said = serde_json::from_str(&line).unwrap_or_else(|error| panic!("{error}: {line}"));
+        Self { child, said, folder }
+    }
+
+    fn option(&self) -> String {
+        format!("--card unix:{}", self.folder.path().join("card").display())
+    }
+
+    /// Ends it as Ctrl-C does.
+    fn end(mut self) -> bool {
+        let sent = Command::new("kill").args(["-INT", &self.child.id().to_string()]).status().unwrap();
+        sent.success() && self.child.wait().unwrap().success() && !self.folder.path().join("card").exists()
+    }
+}
+
+impl Drop for Served {
+    fn drop(&mut self) {
+        // It may have ended already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+#[test]
+fn it_says_what_it_is_and_how_qemu_gets_it() {
+    let card = Served::new("--logic memory --profile alveo --seed 7 --fetch-time 2.5");
+    let said = &card.said;
+    assert_eq!(
+        (&said["profile"], &said["logic"], &said["seed"]),
+        (&"alveo".into(), &"memory".into(), &7.into())
+    );
+    assert_eq!((&said["fetch_time_us"], &said["link_rate"]), (&2.5.into(), &Value::Null));
+    assert_eq!(said["faults"]["faults"], Value::Array(vec![]));
+    let qemu: Vec<_> = said["qemu"].as_array().unwrap().iter().map(|part| part.as_str().unwrap()).collect();
+    let device: Value = serde_json::from_str(qemu.last().unwrap()).unwrap();
+    assert_eq!((&device["driver"], &device["socket"]["type"]), (&"vfio-user-pci".into(), &"unix".into()));
+    assert_eq!(device["socket"]["path"], card.folder.path().join("card").to_str().unwrap());
+    run(&format!("write {} --address 3 Cargo.toml", card.option())).good();
+    let back = run(&format!("read {} --address 3 --length 12 -", card.option())).good();
+    assert_eq!(back, std::fs::read_to_string("Cargo.toml").unwrap()[..12], "what was written stays there");
+    assert!(card.end());
+}
+
+#[test]
+fn people_are_told_the_same() {
+    let folder = tempfile::tempdir().unwrap();
+    let socket = folder.path().join("card");
+    let plan = folder.path().join("plan.toml");
+    std::fs::write(&plan, "").unwrap();
+    let (socket, plan) = (socket.display(), plan.display());
+    let pace = format!("--link-rate 1G --core-rate 5e5 --faults {plan}");
+    let mut child = piped(&format!("emulate --socket {socket} {pace}"));
+    let lines = BufReader::new(child.stdout.take().unwrap()).lines().map(Result::unwrap);
+    let text = lines.take(9).collect::<Vec<_>>().join("\n");
+    child.kill().unwrap();
+    child.wait().unwrap();
+    for part in [
+        "an emulated f1 card",
+        "logic msm, seed 1, faults: none",
+        "pace: link at most 1.07 GB/s in each direction; fetch up to 1µs, completion up to 1µs; core: 500000 pairs/s",
+        "-object memory-backend-memfd,id=mem,size=2G,share=on",
+        "-device '{\"driver\":\"vfio-user-pci\"",
+    ] {
+        assert!(text.contains(part), "{part:?} is missing: {text}");
+    }
+}
+
+#[test]
+fn the_link_is_no_quicker_than_it_was_told() {
+    let rate = 64 << 20;
+    let card = Served::new(&format!("--logic memory --link-rate {rate}"));
+    let option = card.option();
+    let data = pattern(16 << 20);
+    let begin = Instant::now();
+    run_with(&format!("write {option} --address 0x1003 --channels 0,1 --verify -"), data).good();
+    // There and back, over two channels that share the link.
+    assert!(begin.elapsed() >= Duration::from_millis(490), "{:?}", begin.elapsed());
+    let result = json(&format!("bench {option} --address 0 --sizes 1M --depths 2 --channels 2 --time 0.2"));
+    for of in result["throughput"].as_array().unwrap() {
+        let directions = if of["direction"] == "both" { 2.0 } else { 1.0 };
+        let seen = of["bytes_per_second"].as_f64().unwrap();
+        assert!(seen <= 1.01 * directions * f64::from(rate), "{of}");
+    }
+}
+
+#[test]
+fn the_core_is_no_quicker_than_it_was_told() {
+    let (pairs, rate) = (2048, 8192);
+    let served = Served::new(&format!("--core-rate {rate}"));
+    let socket = served.folder.path().join("card");
+    let card = Card::connect(socket, CardOptions::default()).unwrap();
+    let mut msm = Msm::open(&card, MsmOptions::default()).unwrap();
+    let points = Points::from_bytes(&card, &vec![0; 64 * pairs]).unwrap();
+    let scalars = Scalars::from_bytes(&card, &vec![1; 32 * pairs], ScalarForm::Canonical).unwrap();
+    let job = msm.prepare(&points, &scalars).unwrap();
+    let begin = Instant::now();
+    let ticket = msm.submit(&job).unwrap();
+    msm.wait(ticket, Duration::from_secs(60)).unwrap();
+    assert!(begin.elapsed() >= Duration::from_millis(245), "{:?}", begin.elapsed());
+}
+
+#[test]
+fn what_makes_no_sense_is_refused() {
+    run("emulate").bad(2, &["--socket"]);
+    run("emulate --socket /nowhere/card").bad(1, &["/nowhere/card"]);
+    run("emulate --socket s --link-rate 0").bad(2, &["is no link"]);
+    run("emulate --socket s --core-rate -1").bad(2, &[]);
+    run("emulate --socket s --core-rate fast").bad(2, &["no number of pairs"]);
+    run("emulate --socket s --fetch-time 1e9").bad(2, &["0 to 1e6"]);
+    run("emulate --socket s --synchronous --link-rate 1G").bad(2, &["--synchronous"]);
+    run("emulate --socket s --logic memory --core-rate 5").bad(2, &["--logic msm"]);
+    run("emulate --socket s --faults /nowhere/plan").bad(1, &["no plan in /nowhere/plan"]);
+    run("emulate --socket s --faults Cargo.toml").bad(1, &["no plan of faults"]);
+    run("emulate --socket s --profile f2").bad(2, &["f1 and alveo"]);
+}
