@@ -50,18 +50,21 @@ mod recover;
 mod registers;
 mod ring;
 mod scope;
+mod statistics;
 mod submit;
 #[cfg(test)]
 mod tests;
 mod wait;
 mod words;
 
-pub use channel::{Channel, ChannelOptions, IDLE_LIMIT, Notice, Place, Stats, Ticket};
+pub use channel::{Channel, ChannelOptions, IDLE_LIMIT, Notice, Place, Ticket};
 pub use error::{EngineError, Snapshot};
 pub use poll::Poll;
 pub use pool::{Pool, PoolTicket};
 pub use program::{Program, Transfers};
 pub use scope::Scope;
+pub(crate) use statistics::CHANNEL_WORDS;
+pub use statistics::{Counters, Errors, Latencies, Stats};
 pub use wait::{Event, UnknownWait, Wait};
 pub use words::{WORDS, WriteBackArea};
 

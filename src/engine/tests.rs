@@ -48,6 +48,7 @@ impl Fake {
             recall,
             event: None,
             notice,
+            counters: Counters::private().unwrap(),
             lease,
         };
         Channel::open(place, ChannelOptions { ring: Some(ring), ..Default::default() }).unwrap()

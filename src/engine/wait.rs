@@ -1,6 +1,7 @@
 //! Waiting for a completion: with the processor, with the scheduler, or asleep.
 
 use super::poll::Poll;
+use super::statistics::Count;
 use super::{Channel, EngineError, Ticket};
 use crate::bus::{BusError, counts};
 use std::fmt;
@@ -180,9 +181,10 @@ impl Channel {
             }
             let left = going.left();
             if left.is_zero() {
-                return Err(self.late(going)?);
+                return Err(self.late(going.limit)?);
             }
             let Some(event) = &self.event else { return Err(EngineError::NoEvent) };
+            self.counters.add(Count::Sleeps, 1);
             event.sleep(left.min(SLEEP)).map_err(|error| EngineError::Sleep(error.into()))?;
             self.check()?;
         }
@@ -192,7 +194,7 @@ impl Channel {
     fn look(&mut self, going: &mut Going) -> Result<(), EngineError> {
         let now = Instant::now();
         if now >= going.begin + going.limit {
-            return Err(self.late(going)?);
+            return Err(self.late(going.limit)?);
         }
         if now >= going.look {
             self.check()?;
@@ -201,9 +203,10 @@ impl Channel {
         Ok(())
     }
 
-    fn late(&self, going: &Going) -> Result<EngineError, EngineError> {
-        let snapshot = Box::new(self.snapshot()?);
-        Ok(EngineError::Deadline { waited: going.limit, snapshot })
+    /// It took longer than `waited`.
+    pub(super) fn late(&self, waited: Duration) -> Result<EngineError, EngineError> {
+        self.counters.add(Count::Late, 1);
+        Ok(EngineError::Deadline { waited, snapshot: Box::new(self.snapshot()?) })
     }
 }
 
