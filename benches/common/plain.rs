@@ -119,6 +119,7 @@ impl Plain {
             recall: Default::default(),
             event: None,
             notice: Default::default(),
+            counters: xdma::engine::Counters::private().unwrap(),
             lease: Box::new(()),
         };
         let options = ChannelOptions { ring: Some(ring), ..ChannelOptions::default() };

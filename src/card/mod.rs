@@ -8,6 +8,7 @@ mod name;
 mod pcie;
 mod quiesce;
 mod report;
+mod statistics;
 
 pub use crate::bus::PciAddress;
 pub use error::CardError;
@@ -16,6 +17,8 @@ pub use interrupts::{Interrupt, Source, USER_LINES};
 pub use name::CardName;
 pub use pcie::Link;
 pub use report::{ChannelReport, Report};
+pub(crate) use statistics::MSM_WORDS;
+pub use statistics::{ChannelReading, MsmStats, PageError, Reader};
 
 use crate::bus::vfio::{Mode, Vfio};
 use crate::bus::vfio_user::VfioUser;
@@ -24,11 +27,12 @@ use crate::engine::stream::{Receiver, ReceiverOptions, Sender};
 use crate::engine::{Channel, ChannelOptions, Event, IDLE_LIMIT, Notice, Place, Wait, WriteBackArea};
 use crate::memory::order::Claims;
 use crate::memory::{
-    Access, Buffer, DmaSpace, HugePages, MemoryError, Process, RegisterError, Registered, ToCard,
+    Access, Buffer, DmaSpace, HugePages, MemoryError, Process, RegisterError, Registered, SharedBlock, ToCard,
 };
 use crate::regs::{Direction, MAX_CHANNELS};
 use identify::Layout;
 use interrupts::Vectors;
+use statistics::Page;
 use std::any::Any;
 use std::path::Path;
 use std::sync::atomic::Ordering;
@@ -86,6 +90,8 @@ struct Inner {
     /// Of the channels that were opened: they outlive them.
     words: Mutex<[Option<Arc<WriteBackArea>>; 2 * MAX_CHANNELS]>,
     as_found: bool,
+    /// What the channels count, for other processes to read.
+    page: Page,
     notice: Arc<Notice>,
     /// One bit for each channel that is open: H2C in 3:0, C2H in 7:4.
     claims: Claims,
@@ -155,6 +161,7 @@ impl Card {
         let node = options.node.or(bus.description().node);
         let space =
             Arc::new(DmaSpace::new(bus.clone(), options.pages, node).attended(&bus.description().location));
+        let page = Page::new(&bus.description().location).map_err(MemoryError::Statistics)?;
         let (claims, vectors, words) = (Claims::default(), Mutex::new(None), Mutex::default());
         let inner = Inner {
             bus,
@@ -164,12 +171,14 @@ impl Card {
             space,
             words,
             as_found,
+            page,
             notice: Arc::default(),
             claims,
             vectors,
             attached,
             process: Process::this(),
         };
+        tracing::debug!(location = inner.bus.description().location, as_found, "card open");
         Ok(Self { inner: Arc::new(inner) })
     }
 
@@ -234,7 +243,20 @@ impl Card {
         };
         let (recall, words) = (self.inner.bus.recall(), self.inner.words(direction, channel)?);
         let (notice, idle_limit) = (self.inner.notice.clone(), self.inner.idle_limit);
-        Ok(Place { bar, space, words, direction, channel, idle_limit, recall, event, notice, lease })
+        let counters = self.inner.page.channel(number(direction, channel));
+        Ok(Place {
+            bar,
+            space,
+            words,
+            direction,
+            channel,
+            idle_limit,
+            recall,
+            event,
+            notice,
+            counters,
+            lease,
+        })
     }
 
     fn check_taken_over(&self) -> Result<(), CardError> {
@@ -290,6 +312,11 @@ impl Card {
     pub fn interrupt(&self, source: Source) -> Result<Interrupt, CardError> {
         self.check_taken_over()?;
         Interrupt::enable(&self.inner, source)
+    }
+
+    /// Where the MSM client counts.
+    pub(crate) fn msm_counters(&self) -> SharedBlock<MSM_WORDS> {
+        self.inner.page.msm()
     }
 
     /// What the card is and can do, read from its registers now.

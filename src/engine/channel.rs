@@ -3,6 +3,7 @@
 use super::jobs::Jobs;
 use super::registers::Registers;
 use super::ring::Slots;
+use super::statistics::{Counters, Latencies, Sample, Stats};
 use super::wait::{Event, FIRST_SPIN, Wait};
 use super::words::{WORDS, WriteBackArea};
 use super::{EngineError, Program, Ring, Transfers};
@@ -73,6 +74,8 @@ pub struct Place {
     pub event: Option<Arc<dyn Event>>,
     /// What the card and its channels tell each other.
     pub notice: Arc<Notice>,
+    /// Where the channel counts; another channel must not have the same.
+    pub counters: Counters,
     /// Dropped when the channel is closed.
     pub lease: Box<dyn Any + Send>,
 }
@@ -91,17 +94,6 @@ pub struct Notice {
 pub struct Ticket {
     pub(super) channel: u64,
     pub(super) sequence: u64,
-}
-
-/// What a channel did since it was opened.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Stats {
-    /// Writes that started the engine: Run, or credits.
-    pub doorbells: u64,
-    /// Descriptors given to the engine.
-    pub descriptors: u64,
-    /// Bytes of finished transfers.
-    pub bytes: u64,
 }
 
 /// A channel, owned. See the [module](super).
@@ -145,7 +137,10 @@ pub struct Channel {
     pub(super) hung: bool,
     pub(super) scratch: Transfers,
     pub(super) id: u64,
-    pub(super) stats: Stats,
+    pub(super) counters: Counters,
+    pub(super) sample: Sample,
+    /// Number of the first job.
+    pub(super) first: u64,
     _lease: Lease,
 }
 
@@ -175,8 +170,9 @@ impl Channel {
         stream: bool,
     ) -> Result<Self, EngineError> {
         static NEXT_ID: AtomicU64 = AtomicU64::new(0);
-        let Place { bar, space, words: area, direction, channel, idle_limit, recall, event, notice, lease } =
+        let Place { bar, space, words: area, direction, channel, idle_limit, recall, event, notice, .. } =
             place;
+        let (counters, lease) = (place.counters, place.lease);
         let resets = notice.resets.load(Ordering::Acquire);
         let registers = Registers::new(bar, direction, channel)?;
         let identifier = registers.identifier()?;
@@ -192,6 +188,7 @@ impl Channel {
         let slots = Slots::new(&space, options.slots.clamp(2, 512).next_power_of_two())?;
         let mut control = Control::all_ie(direction) | Control::POLL_WRITE_BACK;
         control.set(Control::NON_INCREMENTING, options.fixed_address);
+        let first = counters.stats().submitted;
         let mut this = Self {
             registers,
             ring: Ring::Chain,
@@ -204,7 +201,8 @@ impl Channel {
             // What is still on its way goes to the one before.
             word: (area.last() + 1) % WORDS,
             word_area: area,
-            jobs: Jobs::new(),
+            // Numbers go on where the channel's last owner ended: they are counters as they are.
+            jobs: Jobs::new(first),
             current: 0,
             issued: 0,
             completed: 0,
@@ -223,12 +221,15 @@ impl Channel {
             hung: false,
             scratch: Transfers::new(direction),
             id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
-            stats: Stats::default(),
+            counters,
+            sample: Sample::new(),
+            first,
             space,
             _lease: Lease(lease),
         };
         this.forget_list();
         this.set_up()?;
+        tracing::debug!(%direction, channel, ring = %this.ring, "channel open");
         Ok(this)
     }
 
@@ -305,9 +306,15 @@ impl Channel {
         self.ring
     }
 
-    /// What it did since it was opened.
+    /// What it did since its card was opened. In a child of the process that opened it: nothing.
     pub fn stats(&self) -> Stats {
-        self.stats
+        // A child has no such memory.
+        if self.process.is_forked() { Stats::default() } else { self.counters.stats() }
+    }
+
+    /// How long its jobs took since its card was opened. `None` in a child of the process that opened it.
+    pub fn latencies(&self) -> Option<Latencies> {
+        (!self.process.is_forked()).then(|| self.counters.latencies())
     }
 
     /// Transfers and runs that are not finished.

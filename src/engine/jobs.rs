@@ -52,8 +52,9 @@ pub(super) struct Jobs {
 }
 
 impl Jobs {
-    pub fn new() -> Self {
-        Self { places: Box::new([const { EMPTY }; MAX_JOBS]), done: 0, given: 0, next: 0 }
+    /// None yet; the first will have the number `first`.
+    pub fn new(first: u64) -> Self {
+        Self { places: Box::new([const { EMPTY }; MAX_JOBS]), done: first, given: first, next: first }
     }
 
     /// Number of the oldest job that is not done.
@@ -171,7 +172,7 @@ mod tests {
         /// are counted on, and jobs leave in order.
         #[test]
         fn jobs_are_a_queue(steps in steps()) {
-            let (mut jobs, mut model, mut pushed, mut given) = (Jobs::new(), VecDeque::new(), 0, 0);
+            let (mut jobs, mut model, mut pushed, mut given) = (Jobs::new(0), VecDeque::new(), 0, 0);
             for step in steps {
                 match step {
                     Step::Push(descriptors) if !jobs.is_full() => {

@@ -54,6 +54,7 @@ mod recover;
 mod registers;
 mod ring;
 mod scope;
+mod statistics;
 pub mod stream;
 mod submit;
 #[cfg(test)]
@@ -63,13 +64,15 @@ mod words;
 
 #[cfg(feature = "tokio")]
 pub(crate) use asynchronous::readable;
-pub use channel::{Channel, ChannelOptions, IDLE_LIMIT, Notice, Place, Stats, Ticket};
+pub use channel::{Channel, ChannelOptions, IDLE_LIMIT, Notice, Place, Ticket};
 pub use error::{EngineError, Snapshot};
 pub use monitor::Performance;
 pub use poll::Poll;
 pub use pool::{Pool, PoolTicket};
 pub use program::{Program, Transfers};
 pub use scope::Scope;
+pub(crate) use statistics::CHANNEL_WORDS;
+pub use statistics::{Counters, Errors, Latencies, Stats};
 pub use wait::{Event, UnknownWait, Wait};
 pub use words::{WORDS, WriteBackArea};
 

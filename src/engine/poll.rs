@@ -2,6 +2,7 @@
 
 use super::channel::{Channel, Ticket};
 use super::program::Inner;
+use super::statistics::Count;
 use super::words::WORDS;
 use super::{EngineError, Ring, Snapshot};
 use crate::bus::counts;
@@ -117,8 +118,11 @@ impl Channel {
     /// Takes the oldest job out: the engine is done with its memory.
     #[inline(always)]
     pub(super) fn retire(&mut self) {
+        let number = self.jobs.done();
         let Some((program, descriptors, bytes)) = self.jobs.pop() else { return };
-        self.stats.bytes += bytes;
+        self.counters.set(Count::Done, number + 1);
+        self.counters.add(Count::Bytes, bytes);
+        self.sample.end(number, &self.counters);
         self.release(program, descriptors);
     }
 
@@ -132,7 +136,8 @@ impl Channel {
 
     /// The ticket of what was submitted last.
     pub fn last_ticket(&self) -> Option<Ticket> {
-        Some(Ticket { channel: self.id, sequence: self.jobs.next().checked_sub(1)? })
+        let submitted = self.jobs.next() > self.first;
+        submitted.then(|| Ticket { channel: self.id, sequence: self.jobs.next() - 1 })
     }
 
     /// Reads the status register, and fails the channel if it shows an error. If the engine is idle, reads its count as well: a
@@ -142,7 +147,7 @@ impl Channel {
     ///
     /// [`EngineError::Failed`], [`EngineError::Reset`], [`EngineError::Gone`].
     pub fn check(&mut self) -> Result<(), EngineError> {
-        let status = self.registers.status()?;
+        let status = self.registers.status().inspect_err(|error| self.note(error))?;
         if self.was_reset() {
             return Err(self.failure.clone().unwrap_or_else(|| self.note_reset()));
         }
@@ -168,7 +173,7 @@ impl Channel {
         }
         while !self.is_settled()? {
             if begin.elapsed() >= limit {
-                return Err(EngineError::Deadline { waited: limit, snapshot: Box::new(self.snapshot()?) });
+                return Err(self.late(limit)?);
             }
             counts::system_call();
             std::thread::yield_now();

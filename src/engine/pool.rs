@@ -162,10 +162,7 @@ impl Pool {
 
     fn deadline(&self, waited: Duration) -> EngineError {
         let busy = self.channels().find(|channel| channel.in_flight() > 0);
-        match busy.unwrap_or(&self.lanes[0].channel).snapshot() {
-            Ok(snapshot) => EngineError::Deadline { waited, snapshot: Box::new(snapshot) },
-            Err(error) => error,
-        }
+        busy.unwrap_or(&self.lanes[0].channel).late(waited).unwrap_or_else(|error| error)
     }
 
     /// Moves `range` of `memory`, in bytes, and waits.

@@ -1,5 +1,6 @@
 //! Stopping, failing, recovering, closing: memory is released only after the engine was seen idle.
 
+use super::statistics::Count;
 use super::{Channel, EngineError, Ring};
 use crate::memory::order;
 use crate::regs::channel::{Status, WriteBack};
@@ -37,10 +38,20 @@ impl Channel {
     ) -> Result<(), EngineError> {
         let stopped = self.registers.stop_with(limit, help);
         self.hung = matches!(stopped, Err(EngineError::Hung { .. }));
+        if let Err(error) = &stopped {
+            self.note(error);
+        }
         if self.hung {
             self.notice.hung.store(true, Ordering::Release);
         }
         stopped
+    }
+
+    /// Counts an error, and says it to whoever traces.
+    #[cold]
+    pub(super) fn note(&self, error: &EngineError) {
+        self.counters.add_error(error);
+        tracing::debug!(direction = %self.direction(), channel = self.index(), %error, "channel error");
     }
 
     /// How long to wait for an engine that nobody wants to use again.
@@ -58,6 +69,7 @@ impl Channel {
     pub(super) fn note_reset(&mut self) -> EngineError {
         match self.stop() {
             Ok(()) => {
+                self.note(&EngineError::Reset);
                 self.failure = Some(EngineError::Reset);
                 EngineError::Reset
             }
@@ -78,6 +90,7 @@ impl Channel {
         self.take_finished()?;
         self.abandon(EngineError::Recalled);
         self.forget_list();
+        self.note(&EngineError::Recalled);
         self.failure = Some(EngineError::Recalled);
         Ok(())
     }
@@ -112,6 +125,8 @@ impl Channel {
         }
         self.set_up()?;
         self.failure = None;
+        self.counters.add(Count::Recoveries, 1);
+        tracing::info!(direction = %self.direction(), channel = self.index(), ring = %self.ring(), "recovered");
         Ok(())
     }
 
@@ -132,6 +147,7 @@ impl Channel {
         snapshot.status |= seen & Status::errors(self.direction());
         let snapshot_count = snapshot.completed;
         let error = EngineError::Failed { snapshot: Arc::new(snapshot) };
+        self.note(&error);
         self.failure = Some(error.clone());
         self.halt(self.patience(), &mut || Ok(()))?;
         // What was completed before the error is done.
@@ -182,6 +198,7 @@ impl Channel {
     /// Ends all jobs with `error`; the engine is idle.
     fn abandon(&mut self, error: EngineError) {
         let range = self.jobs.done()..self.jobs.next();
+        self.count_abandoned();
         while let Some((program, descriptors, _)) = self.jobs.pop() {
             self.release(program, descriptors);
         }
@@ -194,6 +211,13 @@ impl Channel {
         {
             self.forgotten = range.end;
         }
+    }
+
+    /// All jobs that are left are not going to be completed.
+    fn count_abandoned(&mut self) {
+        self.counters.add(Count::Abandoned, self.in_flight() as u64);
+        self.counters.set(Count::Done, self.jobs.next());
+        self.sample.abandon(self.jobs.next());
     }
 
     fn shut(&mut self) -> Result<(), EngineError> {
@@ -215,6 +239,7 @@ impl Channel {
 
     /// Leaks everything that the engine may still use.
     fn quarantine(&mut self) {
+        self.count_abandoned();
         self.slots.quarantine();
         std::mem::forget(self.word_area.clone());
         while let Some((program, ..)) = self.jobs.pop() {

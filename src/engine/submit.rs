@@ -2,6 +2,7 @@
 
 use super::channel::{Channel, Ticket};
 use super::jobs::Job;
+use super::statistics::Count;
 use super::words::WORDS;
 use super::{EngineError, Program, Ring, Transfers};
 use crate::descriptor::{Flags, MAX_LENGTH, Segment};
@@ -140,7 +141,7 @@ impl Channel {
         match needed {
             0 => Err(EngineError::Empty),
             _ if needed > ring => Err(EngineError::TooLarge { needed, ring }),
-            _ if needed > free => Err(EngineError::Full { needed, free }),
+            _ if needed > free => Err(self.full(needed, free)),
             _ => transfers.check_overlap(),
         }
     }
@@ -174,7 +175,13 @@ impl Channel {
         if self.is_recalled() {
             return EngineError::Recalled;
         }
-        self.failure.clone().unwrap_or(EngineError::Full { needed: 1, free: 0 })
+        self.failure.clone().unwrap_or_else(|| self.full(1, 0))
+    }
+
+    #[cold]
+    fn full(&self, needed: usize, free: usize) -> EngineError {
+        self.counters.add(Count::Full, 1);
+        EngineError::Full { needed, free }
     }
 
     #[inline(always)]
@@ -182,6 +189,8 @@ impl Channel {
         let (number, others_wait, wanted) = (self.jobs.next(), self.jobs.wait(), job.left());
         // It is among the jobs before the engine hears of it: whatever happens then, its memory is in flight.
         self.jobs.push(job);
+        self.counters.set(Count::Submitted, number + 1);
+        self.sample.begin(number);
         if !others_wait && let Err(error) = self.give(start, wanted) {
             return Err(self.not_given(error));
         }
@@ -191,6 +200,7 @@ impl Channel {
     /// The engine may have been started: the memory stays in flight until the channel is stopped or closed.
     #[cold]
     fn not_given(&mut self, error: EngineError) -> EngineError {
+        self.note(&error);
         self.failure = Some(error.clone());
         error
     }
@@ -251,8 +261,8 @@ impl Channel {
 
     #[inline]
     fn note_doorbell(&mut self, descriptors: u32) {
-        self.stats.doorbells += 1;
-        self.stats.descriptors += u64::from(descriptors);
+        self.counters.add(Count::Doorbells, 1);
+        self.counters.add(Count::Descriptors, descriptors.into());
     }
 
     /// Gives credits, if the engine runs on this list or can be started on it; how many.

@@ -43,7 +43,20 @@ impl Fake {
         let (lease, recall) = (Box::new(()), self.recall.clone());
         let (direction, idle_limit) = (Direction::H2C, Duration::from_millis(50));
         let notice = Arc::default();
-        Place { bar, space, words, direction, channel: 0, idle_limit, recall, event: None, notice, lease }
+        let counters = Counters::private().unwrap();
+        Place {
+            bar,
+            space,
+            words,
+            direction,
+            channel: 0,
+            idle_limit,
+            recall,
+            event: None,
+            notice,
+            counters,
+            lease,
+        }
     }
 
     pub(super) fn get(&self, offset: u64) -> u32 {

@@ -1,6 +1,7 @@
 //! Waiting for a completion: with the processor, with the scheduler, or asleep.
 
 use super::poll::Poll;
+use super::statistics::Count;
 use super::{Channel, EngineError, Ticket};
 use crate::bus::{BusError, counts};
 use std::fmt;
@@ -184,6 +185,7 @@ impl Channel {
                 return Err(self.late(going.limit)?);
             }
             let Some(event) = &self.event else { return Err(EngineError::NoEvent) };
+            self.counters.add(Count::Sleeps, 1);
             event.sleep(left.min(SLEEP)).map_err(|error| EngineError::Sleep(error.into()))?;
             self.check()?;
         }
@@ -202,9 +204,10 @@ impl Channel {
         Ok(())
     }
 
+    /// It took longer than `waited`.
     pub(super) fn late(&self, waited: Duration) -> Result<EngineError, EngineError> {
-        let snapshot = Box::new(self.snapshot()?);
-        Ok(EngineError::Deadline { waited, snapshot })
+        self.counters.add(Count::Late, 1);
+        Ok(EngineError::Deadline { waited, snapshot: Box::new(self.snapshot()?) })
     }
 }
 

@@ -14,6 +14,7 @@ mod parts;
 mod pool;
 mod process;
 mod registered;
+mod shared;
 mod space;
 #[cfg(test)]
 mod tests;
@@ -27,6 +28,7 @@ pub use host::{HostMemory, HugePages, PageSize};
 pub use iova::IovaAllocator;
 pub(crate) use process::Process;
 pub use registered::{Lent, RegisterError, Registered};
+pub(crate) use shared::{ForeignWords, SharedBlock, SharedWords};
 pub use space::{Access, Addressing, CallerMemory, DmaSpace, Extent, Mapper, MemoryRef};
 pub use witness::{Witness, attend};
 

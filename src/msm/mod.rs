@@ -46,6 +46,7 @@ mod design;
 mod error;
 mod plan;
 mod running;
+mod statistics;
 
 pub use data::{Points, Scalars};
 pub use design::{Design, Fill};
@@ -58,6 +59,7 @@ use crate::engine::{Channel, ChannelOptions, EngineError, Event, Poll, Ring, Wai
 use crate::memory::Buffer;
 use crate::regs::{Direction, GONE, msm as regs};
 use running::{Running, Stage};
+use statistics::{Counters, LOOK};
 use std::collections::VecDeque;
 use std::ops::Range;
 use std::time::{Duration, Instant};
@@ -126,6 +128,7 @@ pub struct Msm {
     lost: Vec<Range<u64>>,
     next: u64,
     label: u32,
+    counters: Counters,
 }
 
 impl Msm {
@@ -152,6 +155,7 @@ impl Msm {
         if let Some(chunk) = options.chunk {
             design.check_chunk(chunk)?;
         }
+        let counters = Counters::new(card, &design);
         Ok(Self {
             card: card.clone(),
             user,
@@ -166,6 +170,7 @@ impl Msm {
             lost: vec![],
             next: 0,
             label: 0,
+            counters,
         })
     }
 
@@ -242,6 +247,7 @@ impl Msm {
         let (sequence, label) = (self.next, self.label);
         self.next += 1;
         self.label = self.label.wrapping_add(1);
+        self.counters.submitted();
         self.running.push_back(Running { sequence, label, pairs, stage });
         JobTicket(sequence)
     }
@@ -356,6 +362,7 @@ impl Msm {
                 self.result.read(0, &mut bytes)?;
                 self.user.write(regs::POP_RESULT, 1)?;
                 let sequence = job.sequence;
+                self.counters.completed(job.pairs);
                 self.running.pop_front();
                 Ok(Some((sequence, Output { label, bytes })))
             }
@@ -416,10 +423,12 @@ impl Msm {
 
     /// Lets some time pass: on a channel that moves data, which finds engine errors; asleep otherwise.
     fn pause(&mut self, ticket: JobTicket, begin: Instant, limit: Duration) -> Result<(), MsmError> {
+        self.counters.look(&self.user)?;
         // Only the oldest job can be fetching, and all others wait for it.
         let fetching = self.running.front().filter(|job| matches!(job.stage, Stage::Fetching(_)));
         let job = fetching.or_else(|| self.running.iter().find(|job| job.sequence == ticket.0));
-        let left = limit.saturating_sub(begin.elapsed());
+        // Now and then others are to see how full the FIFOs are.
+        let left = limit.saturating_sub(begin.elapsed()).min(LOOK);
         let waited = match job.map(|job| &job.stage) {
             Some(&Stage::Streaming(stream)) => self.h2c.wait(stream, left),
             Some(&Stage::Fetching(fetch)) => self.c2h.wait(fetch, left),

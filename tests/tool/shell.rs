@@ -3,8 +3,8 @@
 use crate::support::{json, run};
 use serde_json::Value;
 
-const COMMANDS: [&str; 10] =
-    ["info", "regs", "peek", "poke", "read", "write", "bench", "emulate", "completions", "man"];
+const COMMANDS: [&str; 11] =
+    ["info", "regs", "peek", "poke", "read", "write", "bench", "top", "emulate", "completions", "man"];
 
 #[test]
 fn the_exit_codes_are_in_the_help_of_every_command() {

@@ -33,6 +33,11 @@ pub enum Failure {
     /// Ctrl-C.
     #[error("interrupted; the card is idle")]
     Interrupted,
+    /// There is nothing to show.
+    #[error(
+        "no program of yours has a card open; start one, such as `cargo run --release --example prove`, and look again"
+    )]
+    NothingRuns,
 }
 
 /// The exit code for an error.
@@ -104,6 +109,7 @@ fn of_program(failure: &Failure) -> u8 {
         Failure::Usage(_) => 2,
         Failure::Mismatch(_) => 4,
         Failure::Interrupted => 130,
+        Failure::NothingRuns => 3,
     }
 }
 

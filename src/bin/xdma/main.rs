@@ -13,6 +13,7 @@ mod packets;
 mod regs;
 mod shell;
 mod stream;
+mod top;
 mod words;
 
 use anyhow::Result;
@@ -57,6 +58,9 @@ enum Command {
     /// Measures latency and throughput. What is in the card's memory at the address is overwritten.
     #[command(after_help = EXIT_CODES)]
     Bench(bench::Options),
+    /// Shows what the cards of your running programs do: throughput, queues, latencies, errors, the MSM design's FIFOs.
+    #[command(after_help = EXIT_CODES)]
+    Top(top::Top),
     /// Serves an emulated card over vfio-user until it is interrupted, to one client after the other.
     #[command(after_help = EXIT_CODES)]
     Emulate(emulate::Emulate),
@@ -112,6 +116,7 @@ fn run(cli: &Cli) -> Result<()> {
         Command::Read(read) => read.run(cli.json),
         Command::Write(write) => write.run(cli.json),
         Command::Bench(bench) => bench.run(cli.json),
+        Command::Top(top) => top.run(cli.json),
         Command::Emulate(emulate) => emulate.run(cli.json),
         Command::Completions(completions) => completions.run(cli.json),
         Command::Man(man) => man.run(cli.json),

@@ -38,7 +38,8 @@ pub struct Regs {
     force: bool,
 }
 
-fn seconds(text: &str) -> Result<Duration, String> {
+/// A time on the command line.
+pub fn seconds(text: &str) -> Result<Duration, String> {
     let bad = || format!("`{text}` is no number of seconds, such as 0.5");
     Duration::try_from_secs_f64(text.parse().map_err(|_| bad())?).map_err(|_| bad())
 }

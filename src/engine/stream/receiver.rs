@@ -3,6 +3,7 @@
 use super::buffers::Buffers;
 use super::{MAX_BUFFERS, METADATA_STRIDE};
 use crate::descriptor::MAX_LENGTH;
+use crate::engine::statistics::Count;
 use crate::engine::{Channel, ChannelOptions, EngineError, Place, Poll, Ticket};
 use crate::memory::{Access, Buffer, DmaMemory, DmaSpace, MemoryError, Word};
 use crate::regs::Direction;
@@ -222,7 +223,7 @@ impl Receiver {
             self.buffers.give_back(number);
             return Err(EngineError::NoMetadata { channel: self.channel.index(), status, length: len });
         }
-        self.channel.stats.bytes += u64::from(len);
+        self.channel.counters.add(Count::Bytes, len.into());
         Ok(Received { receiver: self.channel.id, buffer: number, len, ends: status & EOP != 0 })
     }
 
