@@ -8,6 +8,7 @@
 //! - [`card::Card`] opens a card and hands out channels, memory and the user logic's registers.
 //! - [`engine::Channel`] is one channel, owned: [`submit`](engine::Channel::submit), [`poll`](engine::Channel::poll),
 //!   [`wait`](engine::Channel::wait), and [programs](engine::Program) that run again and again.
+//! - [`engine::stream`] has AXI-Stream channels: packets sent, and received without loss.
 //! - [`msm::Msm`] is the client of a design that computes multi-scalar multiplications on BN254.
 //! - The module `emulator` (a feature) is a card as a device model; every example and test runs on it.
 //! - The module `setup` (a feature) is what `vfio-setup` does to a host; the [`guide`] leads from there to a proof.

@@ -1,18 +1,105 @@
-//! The parts of the examples that need no card.
+//! The small examples as they are, on cards that they start and on one that they are given; and the parts of the others that
+//! need no card.
+
+#![expect(clippy::duplicate_mod, reason = "each example brings along what the examples share")]
 
 #[path = "../examples/common/mod.rs"]
 mod common;
 #[path = "../examples/prove/groth16.rs"]
 mod groth16;
 
+/// Includes an example, whose `main` nobody calls.
+macro_rules! example {
+    ($name:ident, $path:literal) => {
+        #[allow(dead_code)]
+        #[path = $path]
+        mod $name;
+    };
+}
+example!(async_msm, "../examples/async_msm/main.rs");
+example!(loopback, "../examples/loopback/main.rs");
+example!(multi_channel, "../examples/multi_channel/main.rs");
+example!(own_memory, "../examples/own_memory/main.rs");
+example!(prove_batch, "../examples/prove_batch/main.rs");
+example!(registers, "../examples/registers/main.rs");
+example!(stream_receive, "../examples/stream_receive/main.rs");
+example!(user_interrupt, "../examples/user_interrupt/main.rs");
+
 use ark_bn254::{Bn254, Fr, G1Affine, G1Projective};
 use ark_ec::{AffineRepr, CurveGroup, VariableBaseMSM};
 use ark_groth16::Groth16;
+use clap::Parser;
 use common::kernel_driver::{Channel, Cost, msm_feed};
 use common::{data, human};
 use groth16::{Query, Setup};
 use semaphore_rs_ark_circom::CircomReduction;
 use std::collections::HashSet;
+use xdma::emulator::logic::{Design, MsmOptions};
+use xdma::emulator::{EmulatedCard, Options};
+
+/// Runs an example with the options of a command line, on a card of its own and on one behind a socket.
+macro_rules! runs {
+    ($name:ident, $emulated:expr, $options:expr) => {{
+        let card: EmulatedCard = $emulated;
+        let name = format!("unix:{}", card.socket().display());
+        for card in ["f1", "alveo", &name] {
+            let words = [stringify!($name), "--card", card].into_iter().chain($options);
+            $name::run(&$name::Options::try_parse_from(words).unwrap()).unwrap();
+        }
+        assert_eq!(card.violations(), []);
+    }};
+}
+
+fn with_msm() -> EmulatedCard {
+    EmulatedCard::start(Options::default(), Design::Msm(MsmOptions::default()).build()).unwrap()
+}
+
+fn with_streams() -> EmulatedCard {
+    EmulatedCard::start(Options { stream: true, ..Options::default() }, Design::Loopback.build()).unwrap()
+}
+
+#[test]
+fn loopback_runs() {
+    runs!(loopback, with_msm(), ["--bytes", "100001", "--channel", "1"]);
+}
+
+#[test]
+fn registers_runs() {
+    runs!(registers, with_msm(), ["--label", "77"]);
+}
+
+#[test]
+fn own_memory_runs() {
+    runs!(own_memory, with_msm(), ["--elements", "50001"]);
+}
+
+#[test]
+fn multi_channel_runs() {
+    runs!(multi_channel, with_msm(), ["--channels", "4", "--rounds", "3"]);
+}
+
+#[test]
+fn user_interrupt_runs() {
+    runs!(user_interrupt, with_msm(), []);
+}
+
+#[test]
+fn async_msm_runs() {
+    runs!(async_msm, with_msm(), ["--pairs", "1000"]);
+}
+
+#[test]
+fn stream_receive_runs() {
+    runs!(stream_receive, with_streams(), ["--packets", "500", "--buffer", "1024"]);
+}
+
+#[test]
+fn proofs_of_a_batch_are_verified_and_their_sums_share_the_card() {
+    let words = ["prove_batch", "--proofs", "3", "--workers", "3"];
+    let report = prove_batch::run(&prove_batch::Options::try_parse_from(words).unwrap()).unwrap();
+    assert_eq!((report.verified, report.msms), (3, 12));
+    assert!(report.overlapped > 0, "the workers were never on the card together");
+}
 
 #[test]
 fn a_proof_in_parts_is_arkworks_proof_and_a_wrong_sum_is_rejected() {

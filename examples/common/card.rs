@@ -8,6 +8,8 @@ use std::time::{Duration, Instant};
 use tracing_subscriber::EnvFilter;
 use xdma::bus::counts::Counts;
 use xdma::card::{Card, CardName, CardOptions};
+use xdma::emulator::Options;
+use xdma::emulator::logic::Design;
 use xdma::engine::Stats;
 
 /// The option that every example has.
@@ -42,10 +44,7 @@ pub enum LogicName {
 impl CardArgs {
     /// Opens the card. What the library has to say goes to standard error.
     pub fn open(&self) -> Result<Card> {
-        let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("warn"));
-        let log = tracing_subscriber::fmt().with_writer(stderr).with_ansi(stderr().is_terminal());
-        // Only the first call of a process sets it.
-        let _ = log.with_env_filter(filter).without_time().with_target(false).try_init();
+        log();
         #[cfg(feature = "rtl")]
         anyhow::ensure!(
             self.trace.is_none() || matches!(self.logic, LogicName::Rtl),
@@ -59,9 +58,22 @@ impl CardArgs {
         card.with_context(|| format!("cannot open card {}", self.card))
     }
 
+    /// Opens a card with AXI-Stream channels; an emulated one loops each H2C stream to the C2H stream of its number.
+    pub fn open_streams(&self) -> Result<Card> {
+        log();
+        let card = match &self.card {
+            CardName::Emulated(profile) => {
+                let options = Options { profile: profile.parse()?, stream: true, ..Options::default() };
+                Card::emulated_logic(options, Design::Loopback.build(), CardOptions::default())
+            }
+            name => name.open(CardOptions::default()),
+        };
+        card.with_context(|| format!("cannot open card {}", self.card))
+    }
+
     #[cfg(feature = "rtl")]
     fn open_rtl(&self) -> Result<Result<Card, xdma::card::CardError>> {
-        use xdma::emulator::{Options, logic};
+        use xdma::emulator::logic;
         let CardName::Emulated(profile) = &self.card else {
             anyhow::bail!("`--logic rtl` is for an emulated card, and {} brings its own", self.card);
         };
@@ -97,6 +109,14 @@ impl CardArgs {
             self.card, report.vendor, report.device, report.bus.kind
         ))
     }
+}
+
+/// What the library has to say goes to standard error.
+fn log() {
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("warn"));
+    let log = tracing_subscriber::fmt().with_writer(stderr).with_ansi(stderr().is_terminal());
+    // Only the first call of a process sets it.
+    let _ = log.with_env_filter(filter).without_time().with_target(false).try_init();
 }
 
 /// What was asked of hardware and kernel by this thread and a channel, from one moment to another.

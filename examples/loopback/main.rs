@@ -15,7 +15,7 @@ use xdma::regs::msm::{SCRATCH_SIZE, SCRATCH_WINDOW};
 
 /// Writes bytes to the card, reads them back, and compares.
 #[derive(Parser)]
-struct Options {
+pub struct Options {
     #[command(flatten)]
     card: CardArgs,
     /// How many bytes, at most 1 MiB: the scratch memory of the MSM design.
@@ -30,7 +30,10 @@ struct Options {
 }
 
 fn main() -> Result<()> {
-    let options = Options::parse();
+    run(&Options::parse())
+}
+
+pub fn run(options: &Options) -> Result<()> {
     let card = options.card.open()?;
     println!("{}", options.card.describe(&card)?);
     let (mut h2c, mut c2h) = (card.h2c(options.channel)?, card.c2h(options.channel)?);

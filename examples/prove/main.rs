@@ -8,17 +8,22 @@ mod common;
 mod groth16;
 mod sums;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use ark_bn254::{Fr, G1Projective};
 use clap::Parser;
-use common::card::{CardArgs, Cost};
+use common::card::{CardArgs, Cost, Meter};
 use common::{human, kernel_driver};
 use groth16::{DEPTHS, Query, Setup};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
-use std::time::Instant;
-use sums::Sums;
+use std::time::{Duration, Instant};
+use sums::{KeyPoints, Lane};
+use xdma::card::Card;
+use xdma::msm::curve::arkworks::result_to_projective;
+use xdma::msm::{Msm, MsmOptions};
 
+/// No sum of these circuits takes longer, on any machine that runs the emulated card.
+const LIMIT: Duration = Duration::from_secs(120);
 /// Steps of a proof: its sums and the check.
 const STEPS: u64 = Query::ALL.len() as u64 + 1;
 
@@ -59,6 +64,34 @@ struct MsmReport {
     seconds: f64,
     /// What the same data costs through the kernel's driver.
     xdma_ko: kernel_driver::Cost,
+}
+
+/// The card, with a key's points.
+struct Sums {
+    msm: Msm,
+    lane: Lane,
+}
+
+impl Sums {
+    fn new(card: &Card, setup: &Setup) -> Result<Self> {
+        let msm = Msm::open(card, MsmOptions::default())?;
+        let lane = Lane::new(&msm, &KeyPoints::new(card, setup)?, setup)?;
+        Ok(Self { msm, lane })
+    }
+
+    /// One of the sums, and what it took.
+    fn sum(&mut self, query: Query, scalars: &[Fr]) -> Result<(G1Projective, MsmReport)> {
+        let chunk = self.msm.chunk() as usize;
+        let job = self.lane.job(query, scalars)?;
+        let meter = Meter::start(self.msm.channel().stats());
+        let ticket = self.msm.submit(job)?;
+        let output = self.msm.wait(ticket, LIMIT)?;
+        let (seconds, cost) = (meter.seconds(), meter.cost(self.msm.channel().stats()));
+        let point = result_to_projective(&output.bytes).context("the card's result is no point")?;
+        let (name, pairs) = (format!("{query:?}"), u64::from(job.pairs()));
+        let xdma_ko = kernel_driver::msm_feed(pairs as usize, chunk, 0);
+        Ok((point, MsmReport { name, proof: 0, pairs, bytes: pairs * 96, cost, seconds, xdma_ko }))
+    }
 }
 
 /// One of the depths that there are keys for.
@@ -110,16 +143,13 @@ fn prove_once(
     let start = Instant::now();
     progress.set_message("making the witness");
     let witness = setup.witness(number as u64)?;
-    let (first, chunk) = (msms.len(), sums.chunk());
+    let (first, chunk) = (msms.len(), sums.msm.chunk());
     let mut msm = |query: Query, scalars: &[Fr]| -> Result<G1Projective> {
         progress.set_message(format!("sum {query:?}"));
-        let sum = sums.sum(query, scalars)?;
-        let bytes = sum.pairs * 96;
-        let xdma_ko = kernel_driver::msm_feed(sum.pairs as usize, chunk as usize, 0);
-        let (name, cost, seconds) = (format!("{query:?}"), sum.cost, sum.seconds);
-        msms.push(MsmReport { name, proof: number, pairs: sum.pairs, bytes, cost, seconds, xdma_ko });
+        let (sum, report) = sums.sum(query, scalars)?;
+        msms.push(MsmReport { proof: number, ..report });
         progress.inc(1);
-        Ok(sum.point)
+        Ok(sum)
     };
     let proved = groth16::prove(setup, &witness, groth16::blinding(), &mut msm)?;
     let made = start.elapsed().as_secs_f64();

@@ -1,20 +1,30 @@
 //! The proof's sums on the card: points stay there, scalars come with each proof.
 
-use crate::common::card::{Cost, Meter};
-use crate::groth16::{Query, Setup};
+use super::groth16::{Query, Setup};
 use anyhow::{Context, Result};
-use ark_bn254::{Fr, G1Projective};
-use std::time::Duration;
+use ark_bn254::Fr;
 use xdma::card::Card;
-use xdma::msm::curve::arkworks::{points_to_bytes, result_to_projective, scalars_to_bytes};
-use xdma::msm::{Job, Msm, MsmOptions, Points, ScalarForm, Scalars};
+use xdma::msm::curve::arkworks::{points_to_bytes, scalars_to_bytes};
+use xdma::msm::{Job, Msm, Points, ScalarForm, Scalars};
 
-/// No sum of these circuits takes longer, on any machine that runs the emulated card.
-const LIMIT: Duration = Duration::from_secs(120);
+/// A key's points in memory that the card reads.
+pub struct KeyPoints(Vec<(Query, Points)>);
 
-/// The card with a key's points.
-pub struct Sums {
-    msm: Msm,
+impl KeyPoints {
+    /// Writes them there.
+    pub fn new(card: &Card, setup: &Setup) -> Result<Self> {
+        let write = |query| {
+            let points = setup.points(query);
+            let mut on_card = Points::allocate(card, points.len())?;
+            on_card.fill(|bytes| points_to_bytes(points, bytes))??;
+            Ok((query, on_card))
+        };
+        Ok(Self(Query::ALL.into_iter().map(write).collect::<Result<_>>()?))
+    }
+}
+
+/// The scalars of one proof at a time, and the four programs that send them with a key's points.
+pub struct Lane {
     /// Scalars of A, B1 and, in their private part, L.
     witness: Scalars,
     /// Scalars of H.
@@ -22,53 +32,31 @@ pub struct Sums {
     jobs: Vec<(Query, Job)>,
 }
 
-/// A sum and what it took.
-pub struct Sum {
-    pub point: G1Projective,
-    pub pairs: u64,
-    pub seconds: f64,
-    pub cost: Cost,
-}
-
-impl Sums {
-    /// Writes the key's points to memory that the card reads, and builds the four programs.
-    pub fn new(card: &Card, setup: &Setup) -> Result<Self> {
-        let msm = Msm::open(card, MsmOptions::default())?;
-        let whole = setup.points(Query::A).len();
-        let witness = Scalars::allocate(card, whole, ScalarForm::Montgomery)?;
-        let quotient = Scalars::allocate(card, setup.points(Query::H).len(), ScalarForm::Montgomery)?;
+impl Lane {
+    /// Builds the programs.
+    pub fn new(msm: &Msm, points: &KeyPoints, setup: &Setup) -> Result<Self> {
+        let allocate =
+            |query| Scalars::allocate(msm.card(), setup.points(query).len(), ScalarForm::Montgomery);
+        let (witness, quotient) = (allocate(Query::A)?, allocate(Query::H)?);
         let mut jobs = vec![];
-        for query in Query::ALL {
-            let points = setup.points(query);
-            let mut on_card = Points::allocate(card, points.len())?;
-            on_card.fill(|bytes| points_to_bytes(points, bytes))??;
-            let scalars = if query == Query::H { &quotient } else { &witness };
+        for (query, points) in &points.0 {
+            let scalars = if *query == Query::H { &quotient } else { &witness };
             // A and B1 are over all scalars, L over the last ones: the witness begins with what is public.
             let first = scalars.len() - points.len();
-            let job = msm.prepare_range(&on_card, 0..points.len(), scalars, first..scalars.len())?;
-            jobs.push((query, job));
+            let job = msm.prepare_range(points, 0..points.len(), scalars, first..scalars.len())?;
+            jobs.push((*query, job));
         }
-        Ok(Self { msm, witness, quotient, jobs })
+        Ok(Self { witness, quotient, jobs })
     }
 
-    /// Pairs that a chunk has.
-    pub fn chunk(&self) -> u32 {
-        self.msm.chunk()
-    }
-
-    /// One of the sums. A comes first in a proof: it brings the witness for B1 and L.
-    pub fn sum(&mut self, query: Query, scalars: &[Fr]) -> Result<Sum> {
+    /// The job of one of the sums, ready to be submitted. A comes first in a proof: it brings the witness for B1 and L.
+    pub fn job(&mut self, query: Query, scalars: &[Fr]) -> Result<&Job> {
         match query {
             Query::A => self.witness.fill(|bytes| scalars_to_bytes(scalars, bytes))??,
             Query::H => self.quotient.fill(|bytes| scalars_to_bytes(scalars, bytes))??,
             Query::B1 | Query::L => {}
         }
-        let (_, job) = self.jobs.iter().find(|(of, _)| *of == query).context("every sum has its job")?;
-        let meter = Meter::start(self.msm.channel().stats());
-        let ticket = self.msm.submit(job)?;
-        let output = self.msm.wait(ticket, LIMIT)?;
-        let (seconds, cost) = (meter.seconds(), meter.cost(self.msm.channel().stats()));
-        let point = result_to_projective(&output.bytes).context("the card's result is no point")?;
-        Ok(Sum { point, pairs: job.pairs().into(), seconds, cost })
+        let job = self.jobs.iter().find(|(of, _)| *of == query);
+        Ok(&job.context("every sum has its job")?.1)
     }
 }

@@ -33,27 +33,20 @@ impl Fake {
 
     /// With `bar` between the channel and these registers.
     fn open_through(self: &Arc<Self>, bar: Arc<dyn Bar>, ring: Ring) -> Channel {
+        let options = ChannelOptions { ring: Some(ring), ..Default::default() };
+        Channel::open(self.place(bar), options).unwrap()
+    }
+
+    pub(super) fn place(self: &Arc<Self>, bar: Arc<dyn Bar>) -> Place {
         let space = Arc::new(DmaSpace::new(self.clone(), HugePages::Prefer, None));
         let words = Arc::new(WriteBackArea::new(&space).unwrap());
         let (lease, recall) = (Box::new(()), self.recall.clone());
         let (direction, idle_limit) = (Direction::H2C, Duration::from_millis(50));
         let notice = Arc::default();
-        let place = Place {
-            bar,
-            space,
-            words,
-            direction,
-            channel: 0,
-            idle_limit,
-            recall,
-            event: None,
-            notice,
-            lease,
-        };
-        Channel::open(place, ChannelOptions { ring: Some(ring), ..Default::default() }).unwrap()
+        Place { bar, space, words, direction, channel: 0, idle_limit, recall, event: None, notice, lease }
     }
 
-    fn get(&self, offset: u64) -> u32 {
+    pub(super) fn get(&self, offset: u64) -> u32 {
         self.registers.lock().unwrap().get(&offset).copied().unwrap_or(0)
     }
 
@@ -66,8 +59,12 @@ impl Fake {
     }
 
     /// Writes a completion to where the channel wants it.
-    fn write_back(&self, word: u32) {
-        let address = u64::from(self.get(0x8c)) << 32 | u64::from(self.get(0x88));
+    pub(super) fn write_back(&self, word: u32) {
+        self.write_word(u64::from(self.get(0x8c)) << 32 | u64::from(self.get(0x88)), word);
+    }
+
+    /// Writes a word to memory, as the card does.
+    pub(super) fn write_word(&self, address: u64, word: u32) {
         let maps = self.maps.lock().unwrap();
         let (iova, _, ptr) = maps.iter().find(|m| (m.0..m.0 + m.1).contains(&address)).expect("it is mapped");
         // SAFETY: inside the mapping, as just looked up, and aligned.

@@ -316,47 +316,55 @@ fn dropped_in_the_middle_it_can_be_opened_again() {
 }
 
 /// As hardware is said to be: an engine that waits for the stream stays busy.
+// Two tests: a card whose memory is kept for the life of the process is not opened twice in it.
 #[test]
-fn an_engine_that_waits_for_the_stream() {
-    for ring in RINGS {
-        let bench = Bench::new(Options { stream: true, ..Options::default() }, Design::Loopback);
-        let card = bench.open_impatient();
-        let (mut sender, mut receiver) = pair(&card, options(ring, 4, 256));
-        // The user logic ends a packet while the engine is stopped.
-        let mut helped = false;
-        let help = &mut || {
-            if !std::mem::replace(&mut helped, true) {
-                send(&card, &mut sender, &[1; 100])?;
-            }
-            Ok(())
-        };
-        receiver.recover_with(help).unwrap();
-        assert!(helped);
-        // What it was helped with may have been taken as finished.
-        if let Ok(received) = receiver.wait(A_WHILE) {
-            receiver.give_back(received).unwrap();
+fn an_engine_that_waits_for_the_stream_over_credits() {
+    an_engine_that_waits_for_the_stream(Ring::Credits);
+}
+
+#[test]
+fn an_engine_that_waits_for_the_stream_over_a_chain() {
+    an_engine_that_waits_for_the_stream(Ring::Chain);
+}
+
+fn an_engine_that_waits_for_the_stream(ring: Ring) {
+    let bench = Bench::new(Options { stream: true, ..Options::default() }, Design::Loopback);
+    let card = bench.open_impatient();
+    let (mut sender, mut receiver) = pair(&card, options(ring, 4, 256));
+    // The user logic ends a packet while the engine is stopped.
+    let mut helped = false;
+    let help = &mut || {
+        if !std::mem::replace(&mut helped, true) {
+            send(&card, &mut sender, &[1; 100])?;
         }
-        // With as many buffers as packets it becomes idle.
-        receiver.set_ahead(0).unwrap();
-        for number in 0..4 {
-            send(&card, &mut sender, &pattern(200, number)).unwrap();
-            assert!(receive(&mut receiver).unwrap() == (pattern(200, number), 1), "{ring}");
-        }
-        assert!(matches!(receiver.wait(LIMIT), Err(EngineError::NoBuffers)));
-        receiver.close().unwrap();
-        // With more it hangs, and its memory is not released: the next packet goes there, and ends that.
-        let mut receiver = card.stream_c2h(0, options(ring, 4, 256)).unwrap();
-        assert!(matches!(receiver.wait(A_WHILE), Err(EngineError::Deadline { .. })));
-        let error = receiver.close().unwrap_err();
-        assert!(matches!(error, EngineError::Hung { .. }), "{error}");
-        send(&card, &mut sender, &[9; 256]).unwrap();
-        drop(sender);
-        let (mut sender, mut receiver) = pair(&card, options(ring, 2, 256));
-        receiver.set_ahead(0).unwrap();
-        for number in 0..2 {
-            send(&card, &mut sender, &pattern(200, number)).unwrap();
-            assert!(receive(&mut receiver).unwrap() == (pattern(200, number), 1), "{ring}");
-        }
+        Ok(())
+    };
+    receiver.recover_with(help).unwrap();
+    assert!(helped);
+    // What it was helped with may have been taken as finished.
+    if let Ok(received) = receiver.wait(A_WHILE) {
+        receiver.give_back(received).unwrap();
+    }
+    // With as many buffers as packets it becomes idle.
+    receiver.set_ahead(0).unwrap();
+    for number in 0..4 {
+        send(&card, &mut sender, &pattern(200, number)).unwrap();
+        assert!(receive(&mut receiver).unwrap() == (pattern(200, number), 1), "{ring}");
+    }
+    assert!(matches!(receiver.wait(LIMIT), Err(EngineError::NoBuffers)));
+    receiver.close().unwrap();
+    // With more it hangs, and its memory is not released: the next packet goes there, and ends that.
+    let mut receiver = card.stream_c2h(0, options(ring, 4, 256)).unwrap();
+    assert!(matches!(receiver.wait(A_WHILE), Err(EngineError::Deadline { .. })));
+    let error = receiver.close().unwrap_err();
+    assert!(matches!(error, EngineError::Hung { .. }), "{error}");
+    send(&card, &mut sender, &[9; 256]).unwrap();
+    drop(sender);
+    let (mut sender, mut receiver) = pair(&card, options(ring, 2, 256));
+    receiver.set_ahead(0).unwrap();
+    for number in 0..2 {
+        send(&card, &mut sender, &pattern(200, number)).unwrap();
+        assert!(receive(&mut receiver).unwrap() == (pattern(200, number), 1), "{ring}");
     }
 }
 

@@ -6,5 +6,6 @@ mod emulate;
 mod look;
 mod regs;
 mod shell;
+mod streams;
 mod support;
 mod words;

@@ -3,6 +3,7 @@
 use crate::card::CardArgs;
 use crate::failure::Failure;
 use crate::interrupt::Interrupt;
+use crate::packets::{self, Packets};
 use crate::stream::{Digests, Stream, compare, progress, whole_blocks};
 use crate::{number, output};
 use anyhow::{Context, Result};
@@ -28,8 +29,18 @@ struct Common {
     #[command(flatten)]
     card: CardArgs,
     /// Card address of the first byte; any alignment.
-    #[arg(long, value_parser = number::parse)]
+    #[arg(
+        long,
+        value_parser = number::parse,
+        required = false,
+        required_unless_present = "stream",
+        default_value_if("stream", "true", "0"),
+        conflicts_with = "stream"
+    )]
     address: u64,
+    /// The channel is an AXI-Stream one: packets, no addresses.
+    #[arg(long)]
+    stream: bool,
     /// Channels to spread the data over, such as 0,1.
     #[arg(long, value_delimiter = ',', default_value = "0")]
     channels: Vec<usize>,
@@ -51,8 +62,11 @@ pub struct Write {
     #[arg(long, value_parser = number::parse)]
     length: Option<u64>,
     /// Read everything back when it is written, and compare.
-    #[arg(long)]
+    #[arg(long, conflicts_with = "stream")]
     verify: bool,
+    /// Bytes of each packet; without it, the whole file is one.
+    #[arg(long, value_name = "BYTES", value_parser = number::parse, conflicts_with = "address")]
+    packet: Option<u64>,
 }
 
 #[derive(Args)]
@@ -63,8 +77,18 @@ pub struct Read {
     #[arg(default_value = PIPE)]
     file: PathBuf,
     /// Bytes.
-    #[arg(long, value_parser = number::parse)]
+    #[arg(
+        long,
+        value_parser = number::parse,
+        required = false,
+        required_unless_present = "stream",
+        default_value_if("stream", "true", "0"),
+        conflicts_with = "stream"
+    )]
     length: u64,
+    /// How many packets.
+    #[arg(long, value_name = "COUNT", conflicts_with = "address", default_value_t = 1)]
+    packets: usize,
 }
 
 impl Write {
@@ -75,6 +99,9 @@ impl Write {
         self.common.check(size.unwrap_or(0))?;
         let interrupt = Interrupt::listen()?;
         let card = self.common.card.open()?;
+        if self.common.stream {
+            return self.send_packets(&card, &interrupt, input.take(length), size, json);
+        }
         let mut pool = self.common.pool(&card, Direction::H2C)?;
         let mut back = if self.verify { Some(self.common.pool(&card, Direction::C2H)?) } else { None };
         let stream = self.common.stream(&card, &interrupt, size);
@@ -87,6 +114,22 @@ impl Write {
         }
         let moved = Moved { common: &self.common, pool: &pool, bytes, seconds, verified: self.verify };
         output::line(&moved.describe(json));
+        Ok(())
+    }
+
+    fn send_packets(
+        &self,
+        card: &Card,
+        interrupt: &Interrupt,
+        input: impl io::Read + Send + 'static,
+        size: Option<u64>,
+        json: bool,
+    ) -> Result<()> {
+        let packets = self.common.packets(card, interrupt)?;
+        let (begin, bar) = (Instant::now(), progress("sending", size));
+        let moved = packets.send(input, self.packet.unwrap_or(u64::MAX).max(1), &bar)?;
+        bar.finish_and_clear();
+        output::line(&self.common.describe_packets(Direction::H2C, &moved, begin.elapsed(), json));
         Ok(())
     }
 
@@ -103,6 +146,9 @@ impl Read {
         self.common.check(self.length)?;
         let interrupt = Interrupt::listen()?;
         let card = self.common.card.open()?;
+        if self.common.stream {
+            return self.receive_packets(&card, &interrupt, json);
+        }
         let mut pool = self.common.pool(&card, Direction::C2H)?;
         let stream = self.common.stream(&card, &interrupt, Some(self.length));
         // Not before the card is there: an earlier file stays what it is.
@@ -119,12 +165,32 @@ impl Read {
         let seconds = begin.elapsed().as_secs_f64();
         bar.finish_and_clear();
         let moved = Moved { common: &self.common, pool: &pool, bytes: self.length, seconds, verified: false };
-        if self.file == Path::new(PIPE) {
-            eprintln!("{}", moved.describe(json));
-        } else {
-            output::line(&moved.describe(json));
-        }
+        self.tell(&moved.describe(json));
         Ok(())
+    }
+
+    fn receive_packets(&self, card: &Card, interrupt: &Interrupt, json: bool) -> Result<()> {
+        let packets = self.common.packets(card, interrupt)?;
+        let mut out = open_output(&self.file)?;
+        let sink =
+            |bytes: &[u8]| out.write_all(bytes).and_then(|()| out.flush()).context("cannot write the output");
+        let (begin, bar) = (Instant::now(), progress("receiving", None));
+        let moved = match packets.receive(self.packets, sink, &bar) {
+            Err(error) if is_broken_pipe(&error) => return Ok(()),
+            moved => moved?,
+        };
+        bar.finish_and_clear();
+        self.tell(&self.common.describe_packets(Direction::C2H, &moved, begin.elapsed(), json));
+        Ok(())
+    }
+
+    /// Says what was done where the data does not go.
+    fn tell(&self, text: &str) {
+        if self.file == Path::new(PIPE) {
+            eprintln!("{text}");
+        } else {
+            output::line(text);
+        }
     }
 }
 
@@ -142,6 +208,48 @@ impl Common {
             return Err(Failure::Usage("--channels names a channel twice".into()).into());
         }
         Ok(())
+    }
+
+    fn packets<'a>(&self, card: &'a Card, interrupt: &'a Interrupt) -> Result<Packets<'a>> {
+        let [channel] = self.channels[..] else {
+            return Err(Failure::Usage("--stream takes one channel: packets have an order".into()).into());
+        };
+        let (buffer, limit) = (whole_blocks(self.buffer), Duration::from_secs(self.timeout));
+        Ok(Packets { card, interrupt, channel, buffer, limit })
+    }
+
+    fn describe_packets(
+        &self,
+        direction: Direction,
+        moved: &packets::Moved,
+        time: Duration,
+        json: bool,
+    ) -> String {
+        let (bytes, seconds) = (moved.lengths.iter().sum::<u64>(), time.as_secs_f64());
+        if json {
+            return json!({
+                "card": self.card.card.to_string(),
+                "direction": direction.to_string(),
+                "channel": self.channels[0],
+                "ring": moved.ring.to_string(),
+                "bytes": bytes,
+                "packets": moved.lengths,
+                "seconds": seconds,
+                "bytes_per_second": bytes as f64 / seconds,
+            })
+            .to_string();
+        }
+        format!(
+            "{} {} in {} over {direction} channel {}, {:.1} ms",
+            if direction == Direction::H2C { "sent" } else { "received" },
+            number::bytes(bytes),
+            match moved.lengths.len() {
+                1 => "1 packet".into(),
+                count => format!("{count} packets"),
+            },
+            self.channels[0],
+            seconds * 1e3,
+        )
     }
 
     fn pool(&self, card: &Card, direction: Direction) -> Result<Pool> {

@@ -121,6 +121,7 @@ fn of_engine(error: &EngineError) -> u8 {
         EngineError::Bus(error) => of_bus(error),
         EngineError::NoChannel { .. }
         | EngineError::Stream { .. }
+        | EngineError::NotStream { .. }
         | EngineError::Gone { .. }
         | EngineError::Recalled => 3,
         _ => 5,

@@ -7,8 +7,10 @@ use clap::Args;
 use serde_json::{Value, json};
 use std::fmt::Write;
 use xdma::card::{Card, CardError, ChannelReport, Link, Report};
-use xdma::engine::{ChannelOptions, EngineError, Ring};
+use xdma::engine::stream::ReceiverOptions;
+use xdma::engine::{ChannelOptions, Ring};
 use xdma::msm::{Design, MsmError};
+use xdma::regs::Direction;
 
 #[derive(Args)]
 pub struct Info {
@@ -36,14 +38,19 @@ impl Info {
     }
 }
 
-/// The rings that a channel runs on; none if it is a stream.
+/// The rings that a channel runs on.
 fn rings(card: &Card, channel: &ChannelReport) -> Result<Vec<Ring>> {
-    match card.channel(channel.direction, channel.index, ChannelOptions::default()) {
-        Ok(open) if open.ring() == Ring::Credits => Ok(vec![Ring::Credits, Ring::Chain]),
-        Ok(_) => Ok(vec![Ring::Chain]),
-        Err(CardError::Engine(EngineError::Stream { .. })) => Ok(vec![]),
-        Err(error) => Err(error.into()),
-    }
+    let (direction, index, options) = (channel.direction, channel.index, ChannelOptions::default());
+    let ring = match (channel.identifier.is_stream(), direction) {
+        (false, _) => card.channel(direction, index, options)?.ring(),
+        (true, Direction::H2C) => card.stream_h2c(index, options)?.channel().ring(),
+        (true, Direction::C2H) => {
+            // Without a buffer it takes nothing from the stream.
+            let options = ReceiverOptions { buffers: 1, bytes: 64, ahead: 0, ..ReceiverOptions::default() };
+            card.stream_c2h(index, options)?.channel().ring()
+        }
+    };
+    Ok(if ring == Ring::Credits { vec![Ring::Credits, Ring::Chain] } else { vec![Ring::Chain] })
 }
 
 /// The MSM design, if the card carries it.

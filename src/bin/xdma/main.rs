@@ -9,6 +9,7 @@ mod info;
 mod interrupt;
 mod number;
 mod output;
+mod packets;
 mod regs;
 mod shell;
 mod stream;

@@ -4,6 +4,41 @@
 //! [`Receiver`] has a C2H stream channel: the engine fills buffer after buffer and says of each how much it holds and whether
 //! that ends a packet. A packet longer than a buffer goes on in the next; a shorter one ends its buffer early.
 //!
+//! ```
+//! # #[cfg(feature = "emulator")]
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! use std::{sync::Arc, time::Duration};
+//! use xdma::card::{Card, CardOptions};
+//! use xdma::emulator::{Options, logic::Loopback};
+//! use xdma::engine::{ChannelOptions, stream::ReceiverOptions};
+//! use xdma::regs::Direction;
+//!
+//! let streams = Options { stream: true, ..Options::default() }; // and what is sent comes back
+//! let card = Card::emulated_logic(streams, Arc::new(Loopback::new()), CardOptions::default())?;
+//! let limit = Duration::from_secs(5);
+//! let mut sender = card.stream_h2c(0, ChannelOptions::default())?;
+//! let mut packet = card.allocate(1000, Direction::H2C)?;
+//! packet.write(0, &[7u8; 1000])?;
+//! let ticket = sender.send(&packet, 0..1000)?;
+//!
+//! // Four buffers of 512 bytes: the packet needs two, and the engine gets no more, as no other comes.
+//! let ring = ReceiverOptions { buffers: 4, bytes: 512, ahead: 2, ..ReceiverOptions::default() };
+//! let mut receiver = card.stream_c2h(0, ring)?;
+//! receiver.set_ahead(0)?;
+//! let (first, last) = (receiver.wait(limit)?, receiver.wait(limit)?);
+//! assert_eq!((first.len(), first.ends_packet(), last.len(), last.ends_packet()), (512, false, 488, true));
+//! let mut bytes = [0; 488];
+//! receiver.read(&last, 0, &mut bytes)?;
+//! assert_eq!(bytes, [7; 488]);
+//! receiver.give_back(first)?; // from here on the engine could fill it again
+//! sender.wait(ticket, limit)?;
+//! receiver.close()?;
+//! # Ok(())
+//! # }
+//! # #[cfg(not(feature = "emulator"))]
+//! # fn main() {}
+//! ```
+//!
 //! # Nothing is lost
 //!
 //! The engine takes from the stream only what it has a buffer for. Each buffer that is given back is one more credit; while the
@@ -31,6 +66,8 @@
 mod buffers;
 mod receiver;
 mod sender;
+#[cfg(test)]
+mod tests;
 
 pub use receiver::{Received, Receiver, ReceiverOptions};
 pub use sender::Sender;

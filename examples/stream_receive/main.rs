@@ -1,0 +1,119 @@
+//! Packets from an AXI-Stream channel, received on a ring of buffers. A thread sends what comes back: the card is expected to
+//! loop its H2C stream to its C2H stream, as the emulated one does.
+//!
+//!     cargo run --release --example stream_receive -- --packets 100000
+
+#[path = "../common/mod.rs"]
+mod common;
+
+use anyhow::{Context, Result, ensure};
+use clap::Parser;
+use common::card::CardArgs;
+use common::human;
+use std::time::{Duration, Instant};
+use xdma::card::Card;
+use xdma::engine::ChannelOptions;
+use xdma::engine::stream::{ReceiverOptions, Sender};
+use xdma::regs::Direction;
+
+const LIMIT: Duration = Duration::from_secs(10);
+
+/// Sends packets, and receives them.
+#[derive(Parser)]
+pub struct Options {
+    #[command(flatten)]
+    card: CardArgs,
+    /// How many packets.
+    #[arg(long, default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..))]
+    packets: u32,
+    /// Bytes of the longest packet; they get longer up to that, and then short again.
+    #[arg(long, default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(1..=1 << 24))]
+    longest: u32,
+    /// Bytes of a buffer, a multiple of 64.
+    #[arg(long, default_value_t = 4096)]
+    buffer: u32,
+    /// H2C and C2H channel.
+    #[arg(long, default_value_t = 0)]
+    channel: usize,
+}
+
+impl Options {
+    fn len(&self, packet: u32) -> usize {
+        (u64::from(packet) * 37 % u64::from(self.longest)) as usize + 1
+    }
+}
+
+/// What is in a packet: its number, again and again.
+fn byte(packet: u32, at: usize) -> u8 {
+    packet.to_le_bytes()[at % 4]
+}
+
+fn main() -> Result<()> {
+    run(&Options::parse())
+}
+
+pub fn run(options: &Options) -> Result<()> {
+    let card = options.card.open_streams()?;
+    println!("{}", options.card.describe(&card)?);
+    let sender = card.stream_h2c(options.channel, ChannelOptions::default())?;
+    std::thread::scope(|scope| {
+        let sent = scope.spawn(|| send(&card, sender, options));
+        let received = receive(&card, options);
+        sent.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
+        received
+    })
+}
+
+fn send(card: &Card, mut sender: Sender, options: &Options) -> Result<()> {
+    let mut buffer = card.allocate(options.longest.into(), Direction::H2C)?;
+    for packet in 0..options.packets {
+        let len = options.len(packet);
+        let bytes = buffer.as_mut_slice::<u8>()?;
+        bytes[..len].iter_mut().enumerate().for_each(|(at, each)| *each = byte(packet, at));
+        // Its last descriptor has EOP: the packet ends here.
+        let ticket = sender.send(&buffer, 0..len as u64)?;
+        sender.wait(ticket, LIMIT).with_context(|| format!("packet {packet} is not taken"))?;
+    }
+    Ok(sender.close()?)
+}
+
+fn receive(card: &Card, options: &Options) -> Result<()> {
+    // The engine has no more buffers than packets to come, so that it becomes idle with the last one.
+    let left = |packet: u32| (options.packets - packet) as usize;
+    let ring =
+        ReceiverOptions { buffers: 16, bytes: options.buffer, ahead: left(0), ..ReceiverOptions::default() };
+    let mut receiver = card.stream_c2h(options.channel, ring)?;
+    let begin = Instant::now();
+    let (mut packet, mut buffers, mut bytes) = (0, 0u64, 0);
+    let mut data = vec![];
+    while packet < options.packets {
+        let received = receiver.wait(LIMIT).with_context(|| format!("packet {packet} does not come"))?;
+        // A packet longer than a buffer goes on in the next one.
+        let start = data.len();
+        data.resize(start + received.len(), 0);
+        receiver.read(&received, 0, &mut data[start..])?;
+        buffers += 1;
+        if received.ends_packet() {
+            let right = data.len() == options.len(packet)
+                && data.iter().enumerate().all(|(at, &each)| each == byte(packet, at));
+            ensure!(right, "packet {packet} came back as {} bytes that were not sent", data.len());
+            bytes += data.len() as u64;
+            data.clear();
+            packet += 1;
+            receiver.set_ahead(left(packet))?;
+        }
+        // Only now can the engine fill it again: a slow program holds the stream up and loses nothing.
+        receiver.give_back(received)?;
+    }
+    let (seconds, ring) = (begin.elapsed().as_secs_f64(), receiver.channel().ring());
+    receiver.close()?;
+    println!(
+        "  {} packets, {} in {} buffers, in {} ({}, {ring} ring): all as they were sent",
+        human::count(packet.into()),
+        human::bytes(bytes),
+        human::count(buffers),
+        human::seconds(seconds),
+        human::bandwidth(bytes, seconds),
+    );
+    Ok(())
+}

@@ -1,0 +1,198 @@
+//! Packets to and from AXI-Stream channels.
+
+use crate::failure::Failure;
+use crate::interrupt::{Interrupt, PATIENCE};
+use anyhow::{Context, Result};
+use indicatif::ProgressBar;
+use std::io::{self, Read};
+use std::sync::mpsc::{SyncSender, sync_channel};
+use std::thread;
+use std::time::{Duration, Instant};
+use xdma::card::Card;
+use xdma::engine::stream::{ReceiverOptions, Sender};
+use xdma::engine::{ChannelOptions, EngineError, Ring};
+use xdma::regs::Direction;
+
+/// Buffers that a receiver fills by turns.
+const BUFFERS: usize = 4;
+/// Most bytes of a receiver's buffer.
+const MOST: u64 = 64 << 20;
+
+/// How packets are moved.
+pub struct Packets<'a> {
+    pub card: &'a Card,
+    pub interrupt: &'a Interrupt,
+    pub channel: usize,
+    /// Bytes of a buffer, a multiple of 64.
+    pub buffer: u64,
+    /// How long the stream may take for one.
+    pub limit: Duration,
+}
+
+/// What was moved.
+pub struct Moved {
+    pub ring: Ring,
+    /// Bytes of each packet.
+    pub lengths: Vec<u64>,
+}
+
+impl Packets<'_> {
+    /// Sends `input`, in packets of `packet` bytes, the last of which may be shorter.
+    pub fn send(&self, input: impl Read + Send + 'static, packet: u64, bar: &ProgressBar) -> Result<Moved> {
+        let mut sender = self.card.stream_h2c(self.channel, ChannelOptions::default())?;
+        let mut buffer = self.card.allocate(self.buffer, Direction::H2C)?;
+        let ((parts, to_send), size) = (sync_channel(1), self.buffer);
+        thread::spawn(move || cut(input, packet, size, &parts));
+        let mut moved = Moved { ring: sender.channel().ring(), lengths: vec![] };
+        let mut packet = 0;
+        while let Some(part) = self.interrupt.receive(&to_send)? {
+            let (bytes, ends) = part.context("cannot read the input")?;
+            buffer.write(0, &bytes)?;
+            self.send_part(&mut sender, &buffer, bytes.len() as u64, ends)?;
+            packet += bytes.len() as u64;
+            bar.inc(bytes.len() as u64);
+            if ends {
+                moved.lengths.push(std::mem::take(&mut packet));
+            }
+        }
+        sender.close()?;
+        Ok(moved)
+    }
+
+    fn send_part(
+        &self,
+        sender: &mut Sender,
+        buffer: &xdma::memory::Buffer,
+        len: u64,
+        ends: bool,
+    ) -> Result<()> {
+        let ticket = if ends { sender.send(buffer, 0..len)? } else { sender.send_part(buffer, 0..len)? };
+        let sent = self.patiently(|limit| sender.wait(ticket, limit));
+        sent.or_else(|error| {
+            sender.stop()?;
+            Err(error)
+        })
+        .with_context(|| format!("the stream of H2C channel {} does not take the data", self.channel))
+    }
+
+    /// Receives so many packets, and gives what is in them to `sink` in order.
+    pub fn receive(
+        &self,
+        packets: usize,
+        mut sink: impl FnMut(&[u8]) -> Result<()>,
+        bar: &ProgressBar,
+    ) -> Result<Moved> {
+        // Each packet needs a buffer, so with no more of them than packets to come the engine becomes idle at the end.
+        let (bytes, ahead) = (self.buffer.min(MOST) as u32, packets);
+        let options = ReceiverOptions { buffers: BUFFERS, bytes, ahead, ..ReceiverOptions::default() };
+        let mut receiver = self.card.stream_c2h(self.channel, options)?;
+        let mut moved = Moved { ring: receiver.channel().ring(), lengths: vec![] };
+        let (mut data, mut packet) = (vec![], 0);
+        while moved.lengths.len() < packets {
+            let received = self.patiently(|limit| receiver.wait(limit)).or_else(|error| {
+                receiver.stop()?;
+                Err(error)
+            });
+            let received =
+                received.with_context(|| format!("nothing comes from C2H channel {}", self.channel))?;
+            data.resize(received.len(), 0);
+            receiver.read(&received, 0, &mut data)?;
+            packet += received.len() as u64;
+            if received.ends_packet() {
+                moved.lengths.push(std::mem::take(&mut packet));
+                receiver.set_ahead(packets - moved.lengths.len())?;
+            }
+            receiver.give_back(received)?;
+            bar.inc(data.len() as u64);
+            sink(&data)?;
+        }
+        receiver.close()?;
+        Ok(moved)
+    }
+
+    /// Waits for as long as is allowed, and not after Ctrl-C.
+    fn patiently<T>(&self, mut wait: impl FnMut(Duration) -> Result<T, EngineError>) -> Result<T> {
+        let end = Instant::now() + self.limit;
+        loop {
+            match wait(PATIENCE.min(self.limit)) {
+                Err(EngineError::Deadline { .. }) if self.interrupt.check().is_err() => {
+                    return Err(Failure::Interrupted.into());
+                }
+                Err(EngineError::Deadline { .. }) if Instant::now() < end => {}
+                Err(EngineError::Deadline { snapshot, .. }) => {
+                    return Err(EngineError::Deadline { waited: self.limit, snapshot }.into());
+                }
+                waited => return Ok(waited?),
+            }
+        }
+    }
+}
+
+/// A part of a packet, and whether it ends there.
+type Part = (Vec<u8>, bool);
+
+/// Cuts `input` into packets, and these into parts of at most `size` bytes. A part is held back until it is known whether more
+/// follows.
+fn cut(mut input: impl Read, packet: u64, size: u64, parts: &SyncSender<io::Result<Part>>) {
+    let (mut held, mut left) = (None, packet);
+    loop {
+        let mut bytes = vec![];
+        let read = input.by_ref().take(size.min(left)).read_to_end(&mut bytes);
+        let more = match read {
+            Ok(read) => read > 0,
+            Err(error) => return drop(parts.send(Err(error))),
+        };
+        // The one before ends its packet if this is the first of another, or there is none.
+        let ends = left == packet || !more;
+        // Nobody listens after an error.
+        if let Some(part) = held.take()
+            && parts.send(Ok((part, ends))).is_err()
+        {
+            return;
+        }
+        if !more {
+            return;
+        }
+        left -= bytes.len() as u64;
+        if left == 0 {
+            left = packet;
+        }
+        held = Some(bytes);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parts(len: usize, packet: u64, size: u64) -> Vec<(usize, bool)> {
+        let (sender, receiver) = sync_channel(100);
+        cut(&vec![0; len][..], packet, size, &sender);
+        drop(sender);
+        receiver.iter().map(Result::unwrap).map(|(part, ends)| (part.len(), ends)).collect()
+    }
+
+    #[test]
+    fn packets_end_where_they_should() {
+        let all = u64::MAX;
+        assert_eq!(parts(0, all, 64), []);
+        assert_eq!(parts(64, all, 64), [(64, true)]);
+        assert_eq!(parts(65, all, 64), [(64, false), (1, true)]);
+        assert_eq!(parts(10, 4, 64), [(4, true), (4, true), (2, true)]);
+        assert_eq!(parts(8, 4, 64), [(4, true), (4, true)]);
+        assert_eq!(parts(21, 10, 6), [(6, false), (4, true), (6, false), (4, true), (1, true)]);
+    }
+
+    #[test]
+    fn an_input_that_fails_is_told() {
+        struct Broken;
+        impl Read for Broken {
+            fn read(&mut self, _: &mut [u8]) -> io::Result<usize> {
+                Err(io::Error::other("broken"))
+            }
+        }
+        let (sender, receiver) = sync_channel(1);
+        cut(Broken, 4, 4, &sender);
+        assert!(receiver.recv().unwrap().is_err());
+    }
+}

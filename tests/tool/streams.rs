@@ -1,0 +1,71 @@
+//! `read --stream` and `write --stream`.
+
+use crate::support::{pattern, piped, run, run_with, xdma};
+use serde_json::Value;
+use std::io::Read;
+use std::sync::Arc;
+use xdma::emulator::logic::Loopback;
+use xdma::emulator::{EmulatedCard, Options};
+
+/// A card that outlives commands and keeps what they send, and the option that names it.
+fn loopback() -> (EmulatedCard, String) {
+    let options = Options { stream: true, ..Options::default() };
+    let card = EmulatedCard::start(options, Arc::new(Loopback::new())).unwrap();
+    let option = format!("--card unix:{} --stream --timeout 1", card.socket().display());
+    (card, option)
+}
+
+#[test]
+fn files_and_pipes_become_packets_and_come_back() {
+    let (card, option) = loopback();
+    let folder = tempfile::tempdir().unwrap();
+    let (data, out) = (pattern(50_001), folder.path().join("output"));
+    let input = folder.path().join("input");
+    std::fs::write(&input, &data).unwrap();
+    // A packet of the whole file, longer than a buffer, then several.
+    let text = run(&format!("write {option} --buffer 64K {}", input.display())).good();
+    assert!(text.starts_with("sent 48.83 KiB in 1 packet over H2C channel 0"), "{text}");
+    let text = run(&format!("read {option} --buffer 64K {}", out.display())).good();
+    assert!(text.starts_with("received 48.83 KiB in 1 packet over C2H channel 0"), "{text}");
+    assert!(std::fs::read(&out).unwrap() == data);
+    let sent = run_with(&format!("write {option} --packet 20000 --channels 3 --json -"), data.clone()).good();
+    let sent: Value = serde_json::from_str(&sent).unwrap();
+    assert_eq!(sent["packets"], serde_json::json!([20_000, 20_000, 10_001]));
+    assert_eq!((&sent["bytes"], &sent["channel"]), (&50_001.into(), &3.into()));
+    let output = xdma(&format!("read {option} --packets 3 --channels 3 --json")).output().unwrap();
+    assert!(output.stdout == data);
+    let received: Value = serde_json::from_slice(&output.stderr).unwrap();
+    assert_eq!((&received["packets"], &received["ring"]), (&sent["packets"], &"credits".into()));
+    assert_eq!(card.violations(), []);
+}
+
+/// More than the card and all buffers hold, while nobody reads what comes out at the other end.
+#[test]
+fn a_reader_that_is_slow_holds_the_stream_back() {
+    let (_card, option) = loopback();
+    let data = pattern(60_000);
+    run_with(&format!("write {option} --packet 1000 -"), data.clone()).good();
+    let mut child = piped(&format!("read {option} --packets 60 --buffer 64 -"));
+    std::thread::sleep(std::time::Duration::from_millis(300));
+    let mut seen = vec![];
+    child.stdout.take().unwrap().read_to_end(&mut seen).unwrap();
+    assert!(child.wait().unwrap().success() && seen == data);
+}
+
+#[test]
+fn what_a_stream_cannot_do() {
+    let (_card, option) = loopback();
+    for wrong in ["--address 0", "--verify", "--channels 0,1"] {
+        run(&format!("write {option} {wrong} Cargo.toml")).bad(2, &[]);
+    }
+    run("write --packet 4 --address 0 Cargo.toml").bad(2, &["--address"]);
+    run("write --packet 4 Cargo.toml").bad(2, &["--address"]);
+    run("write Cargo.toml").bad(2, &["--address"]);
+    run("read --address 0").bad(2, &["--length"]);
+    run("read --stream").bad(3, &["memory-mapped one"]);
+    run("write --stream Cargo.toml").bad(3, &["memory-mapped one"]);
+    // An empty file is no packet, and nothing takes more than the card holds.
+    assert!(run(&format!("write {option} /dev/null")).good().starts_with("sent 0 bytes in 0 packets"));
+    let stuck = run(&format!("write {option} --length 100K /dev/zero"));
+    stuck.bad(5, &["the stream of H2C channel 0 does not take the data"]);
+}
