@@ -86,7 +86,7 @@ impl Figure {
         match self {
             Self::Latency(of) => format!("latency, {} {}", of.direction, number::bytes(of.bytes)),
             Self::Throughput(of) => format!(
-                "throughput, {} {}, {} in flight, {} channels",
+                "throughput, {} {}, {} in flight, channels: {}",
                 of.way,
                 number::bytes(of.bytes),
                 of.depth,
