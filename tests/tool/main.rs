@@ -6,4 +6,5 @@ mod look;
 mod regs;
 mod shell;
 mod support;
+mod top;
 mod words;
