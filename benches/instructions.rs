@@ -41,7 +41,7 @@ const CASES: [Case; 6] = [
         each: "submit and poll of a program",
         units: ROUNDS,
         target: 100,
-        limit: 205,
+        limit: 218,
         run: || rerun(Ring::Chain),
     },
     Case {
@@ -49,7 +49,7 @@ const CASES: [Case; 6] = [
         each: "submit and poll of a program",
         units: ROUNDS,
         target: 100,
-        limit: 195,
+        limit: 203,
         run: || rerun(Ring::Credits),
     },
     Case {
@@ -65,7 +65,7 @@ const CASES: [Case; 6] = [
         each: "submit and wait of one transfer",
         units: ROUNDS,
         target: 100,
-        limit: 265,
+        limit: 268,
         run: || transfer(Ring::Credits),
     },
     Case {

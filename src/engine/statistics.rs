@@ -15,7 +15,7 @@ const BUCKETS: usize = 144;
 /// Values below this power of two share the first bucket.
 const FIRST_POWER: u32 = 6;
 /// One of so many jobs is timed, and each one after a job that took longer than [`LONG`].
-const STRIDE: u64 = 64;
+const STRIDE: u64 = 256;
 /// A job of which there are so few a second that each can be timed.
 const LONG: Duration = Duration::from_millis(1);
 
@@ -110,7 +110,7 @@ impl Stats {
     }
 }
 
-/// How long jobs took, from their submission until they were seen to be finished: one of 64 jobs, and of those longer than a
+/// How long jobs took, from their submission until they were seen to be finished: one of 256 jobs, and of those longer than a
 /// millisecond each. Jobs that failed are not among them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Latencies([u64; BUCKETS]);

@@ -21,7 +21,7 @@ const NAME_BYTES: usize = 249;
 pub struct SharedWords {
     map: MmapRaw,
     /// Where other processes find it; `None` if they do not.
-    _file: Option<File>,
+    file: Option<File>,
 }
 
 impl SharedWords {
@@ -57,7 +57,7 @@ impl SharedWords {
         if unsafe { libc::madvise(map.as_mut_ptr().cast(), map.len(), libc::MADV_DONTFORK) } != 0 {
             return Err(io::Error::last_os_error());
         }
-        Ok(Self { map, _file: Some(file) })
+        Ok(Self { map, file: Some(file) })
     }
 
     /// `count` zeroed words that no other process finds.
@@ -66,7 +66,7 @@ impl SharedWords {
     ///
     /// There is no memory.
     pub fn private(count: usize) -> io::Result<Self> {
-        Ok(Self { map: MmapMut::map_anon(count * 8)?.into(), _file: None })
+        Ok(Self { map: MmapMut::map_anon(count * 8)?.into(), file: None })
     }
 
     /// Number of words.
@@ -166,11 +166,11 @@ mod tests {
     use std::sync::atomic::Ordering;
 
     fn reopened(words: &SharedWords) -> File {
-        File::open(format!("/proc/self/fd/{}", words._file.as_ref().unwrap().as_raw_fd())).unwrap()
+        File::open(format!("/proc/self/fd/{}", words.file.as_ref().unwrap().as_raw_fd())).unwrap()
     }
 
     #[test]
-    fn what_is_written_is_seen_by_whoever_opens_the_file() {
+    fn what_is_written_is_seen_by_whoever_opens_thefile() {
         let words = Arc::new(SharedWords::create("xdma-test", 16).unwrap());
         let block = SharedBlock::<4>::new(&words, 8);
         block[3].store(7, Ordering::Relaxed);
@@ -182,9 +182,9 @@ mod tests {
     }
 
     #[test]
-    fn the_file_cannot_be_resized_or_written_by_others() {
+    fn thefile_cannot_be_resized_or_written_by_others() {
         let words = SharedWords::create(&"ä".repeat(200), 16).unwrap();
-        let path = format!("/proc/self/fd/{}", words._file.as_ref().unwrap().as_raw_fd());
+        let path = format!("/proc/self/fd/{}", words.file.as_ref().unwrap().as_raw_fd());
         let file = File::options().read(true).write(true).open(path).unwrap();
         assert!(file.set_len(0).is_err() && file.set_len(1 << 20).is_err());
         assert!(MmapOptions::new().map_raw(&file).is_err(), "no second mapping to write");

@@ -8,4 +8,5 @@ mod regs;
 mod shell;
 mod streams;
 mod support;
+mod top;
 mod words;
