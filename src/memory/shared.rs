@@ -21,6 +21,7 @@ const NAME_BYTES: usize = 249;
 pub struct SharedWords {
     map: MmapRaw,
     /// Where other processes find it; `None` if they do not.
+    #[cfg_attr(not(test), expect(dead_code, reason = "held open, so that others find it"))]
     file: Option<File>,
 }
 
