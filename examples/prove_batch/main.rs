@@ -125,6 +125,7 @@ impl Batch {
             if begin.elapsed() > LIMIT {
                 self.msm().wait(ticket, Duration::ZERO)?;
             }
+            self.msm().look()?;
             thread::sleep(PAUSE);
         }
     }

@@ -14,10 +14,10 @@ const LATENCIES: usize = 16;
 const BUCKETS: usize = 144;
 /// Values below this power of two share the first bucket.
 const FIRST_POWER: u32 = 6;
-/// One of so many jobs is timed, and each one after a job that took longer than [`LONG`].
+/// At least one of so many jobs is timed.
 const STRIDE: u64 = 256;
-/// A job of which there are so few a second that each can be timed.
-const LONG: Duration = Duration::from_millis(1);
+/// Fewer are timed while timed ones follow each other quicker than this, and more while they do not.
+const APART: Duration = Duration::from_millis(10);
 
 /// What is counted, in the order of the words.
 #[derive(Clone, Copy)]
@@ -110,8 +110,8 @@ impl Stats {
     }
 }
 
-/// How long jobs took, from their submission until they were seen to be finished: one of 256 jobs, and of those longer than a
-/// millisecond each. Jobs that failed are not among them.
+/// How long jobs took, from their submission until they were seen to be finished: about a hundred of them a second, and one of
+/// 256 at least. Jobs that failed are not among them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Latencies([u64; BUCKETS]);
 
@@ -237,7 +237,10 @@ pub(super) struct Sample {
     from: u64,
     /// The job that is timed, if any.
     job: u64,
+    /// When the job that is timed, or the last that was, began.
     begin: Option<Instant>,
+    /// From one job that is timed to the next.
+    stride: u64,
 }
 
 /// No job has this number.
@@ -245,7 +248,7 @@ const NONE: u64 = u64::MAX;
 
 impl Sample {
     pub fn new() -> Self {
-        Self { from: 0, job: NONE, begin: None }
+        Self { from: 0, job: NONE, begin: None, stride: 1 }
     }
 
     /// Job `number` is about to be given to the engine.
@@ -258,7 +261,10 @@ impl Sample {
 
     #[cold]
     fn start(&mut self, number: u64) {
-        *self = Self { from: NONE, job: number, begin: Some(Instant::now()) };
+        let now = Instant::now();
+        let quick = self.begin.is_some_and(|last| now - last < APART);
+        self.stride = if quick { (self.stride * 2).min(STRIDE) } else { (self.stride / 4).max(1) };
+        (self.from, self.job, self.begin) = (NONE, number, Some(now));
     }
 
     /// Job `number` was seen to be finished.
@@ -271,19 +277,14 @@ impl Sample {
 
     #[cold]
     fn finish(&mut self, counters: &Counters) {
-        let took = self.begin.map_or(Duration::ZERO, |begin| begin.elapsed());
-        counters.add_latency(took);
-        self.next(if took >= LONG { 1 } else { STRIDE });
-    }
-
-    fn next(&mut self, stride: u64) {
-        *self = Self { from: self.job.saturating_add(stride), job: NONE, begin: None };
+        counters.add_latency(self.begin.map_or(Duration::ZERO, |begin| begin.elapsed()));
+        (self.from, self.job) = (self.job.saturating_add(self.stride), NONE);
     }
 
     /// All jobs before `number` are over; one that was timed and is not done, is timed no longer.
     pub fn abandon(&mut self, number: u64) {
         if self.job != NONE {
-            *self = Self { from: number, job: NONE, begin: None };
+            (self.from, self.job) = (number, NONE);
         }
     }
 }
@@ -322,6 +323,17 @@ mod tests {
         between(0.5, 50, 63);
         between(0.99, 99, 124);
         assert_eq!(before.since(&before).percentile(0.5), None);
+    }
+
+    #[test]
+    fn each_job_is_timed_while_there_are_few() {
+        let (counters, mut sample) = (Counters::private().unwrap(), Sample::new());
+        for number in 0..5 {
+            sample.begin(number);
+            sample.end(number, &counters);
+            std::thread::sleep(2 * APART);
+        }
+        assert_eq!(counters.latencies().count(), 5);
     }
 
     #[test]

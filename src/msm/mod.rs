@@ -423,7 +423,7 @@ impl Msm {
 
     /// Lets some time pass: on a channel that moves data, which finds engine errors; asleep otherwise.
     fn pause(&mut self, ticket: JobTicket, begin: Instant, limit: Duration) -> Result<(), MsmError> {
-        self.counters.look(&self.user)?;
+        self.look()?;
         // Only the oldest job can be fetching, and all others wait for it.
         let fetching = self.running.front().filter(|job| matches!(job.stage, Stage::Fetching(_)));
         let job = fetching.or_else(|| self.running.iter().find(|job| job.sequence == ticket.0));
@@ -477,6 +477,17 @@ impl Msm {
     /// The bus failed.
     pub fn fill(&self) -> Result<Fill, MsmError> {
         Fill::read(&self.user, &self.design)
+    }
+
+    /// Reads how full the design's FIFOs are and how busy its core was, for the statistics that others see ([`MsmStats`](crate::card::MsmStats)), if
+    /// that was not done in the last 100 ms. [`wait`](Self::wait) does so by itself; this is for programs that poll and rest in
+    /// their own way.
+    ///
+    /// # Errors
+    ///
+    /// The bus failed.
+    pub fn look(&mut self) -> Result<(), MsmError> {
+        self.counters.look(&self.user)
     }
 
     /// After an error: drops all jobs, empties the design, and makes the channels usable again.

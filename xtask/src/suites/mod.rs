@@ -2,6 +2,7 @@
 
 mod benches;
 mod clippy;
+mod compile;
 mod counts;
 mod docs;
 mod examples;
@@ -37,7 +38,10 @@ pub type Stage = &'static [Lane];
 /// All of them, stage by stage: the quick ones first. Most of what the first stage does is compiling; its lanes use different
 /// directories of cargo's, and nothing in them depends on how long something takes.
 pub const SUITES: &[Stage] = &[
-    &[&[fmt::SUITE, features::SUITE, clippy::SUITE, docs::SUITE], &[hdl::SUITE, examples::SUITE, rtl::SUITE]],
+    &[
+        &[fmt::SUITE, features::SUITE, clippy::SUITE, docs::SUITE, compile::SUITE],
+        &[hdl::SUITE, examples::SUITE, rtl::SUITE],
+    ],
     &[&[tests::SUITE, benches::SUITE, vm::SUITE, counts::SUITE]],
 ];
 
