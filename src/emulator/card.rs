@@ -83,6 +83,8 @@ impl Card {
         let axi_timeout = AxiTimeout::new(options.axi_timeout);
         let pace = Pace::new(options.link_rate);
         irq.reset();
+        // Nobody drives the lines of the image that is gone; one left up would have no edge to interrupt with.
+        (0..crate::regs::USER_IRQS).for_each(|line| irq.set_user(line, false));
         link.reset_limits();
         log.clear();
         let faults = Board::new(&options.faults);

@@ -331,6 +331,8 @@ fn an_engine_that_waits_for_the_stream(ring: Ring) {
     let bench = Bench::new(Options { stream: true, ..Options::default() }, Design::Loopback);
     let card = bench.open_impatient();
     let (mut sender, mut receiver) = pair(&card, options(ring, 4, 256));
+    // It has a buffer, and waits for the stream.
+    assert!(matches!(receiver.wait(A_WHILE), Err(EngineError::Deadline { .. })));
     // The user logic ends a packet while the engine is stopped.
     let mut helped = false;
     let help = &mut || {

@@ -72,11 +72,13 @@ fn jump_ahead(rig: &mut Rig, direction: Direction, ring: Ring) {
     rig.inject(Kind::CountJump(1).on(direction, 0));
     let lane = rig.lane(direction);
     let (first, second) = (lane.submit().unwrap(), lane.submit().unwrap());
-    match ring {
-        Ring::Chain => is_deadline(lane.channel.wait(first, SHORT)),
-        Ring::Credits => lane.channel.wait(second, LIMIT).unwrap(),
+    match (ring, lane.channel.wait(second, SHORT)) {
+        // Too early, or if both were finished by the first look, the count is beyond what was outstanding.
+        (Ring::Credits, Ok(())) => {}
+        (_, told) => is_deadline(told),
     }
     is_deadline(lane.channel.settle(SHORT));
+    assert!(ring == Ring::Credits || matches!(lane.channel.poll(first), Ok(Poll::Pending)));
     lane.channel.recover().unwrap();
     rig.works();
 }
