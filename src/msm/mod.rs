@@ -423,17 +423,19 @@ impl Msm {
 
     /// Lets some time pass: on a channel that moves data, which finds engine errors; asleep otherwise.
     fn pause(&mut self, ticket: JobTicket, begin: Instant, limit: Duration) -> Result<(), MsmError> {
-        self.look()?;
+        let now = Instant::now();
+        let past = now - begin;
+        self.counters.look(&self.user, now)?;
         // Only the oldest job can be fetching, and all others wait for it.
         let fetching = self.running.front().filter(|job| matches!(job.stage, Stage::Fetching(_)));
         let job = fetching.or_else(|| self.running.iter().find(|job| job.sequence == ticket.0));
         // Now and then others are to see how full the FIFOs are.
-        let left = limit.saturating_sub(begin.elapsed()).min(LOOK);
+        let left = limit.saturating_sub(past).min(LOOK);
         let waited = match job.map(|job| &job.stage) {
             Some(&Stage::Streaming(stream)) => self.h2c.wait(stream, left),
             Some(&Stage::Fetching(fetch)) => self.c2h.wait(fetch, left),
             _ => {
-                self.rest(begin.elapsed())?;
+                self.rest(past)?;
                 return self.design.check_alive(&self.user).map_err(|error| self.interrupted(error));
             }
         };
@@ -487,7 +489,7 @@ impl Msm {
     ///
     /// The bus failed.
     pub fn look(&mut self) -> Result<(), MsmError> {
-        self.counters.look(&self.user)
+        self.counters.look(&self.user, Instant::now())
     }
 
     /// After an error: drops all jobs, empties the design, and makes the channels usable again.
