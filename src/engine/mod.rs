@@ -35,7 +35,7 @@
 //! Of these 5 to 14 are for the statistics that another process may read ([`Stats`]): 197, 187, 279 and 250 without them.
 //!
 //! What the compiler moves into the caller is not in these figures; counted with it, in a guest under `vfio-pci`, one transfer is
-//! 299 (`cargo xtask bench-vm`).
+//! 306 (`cargo xtask bench-vm`).
 //!
 //! Neither takes a lock or allocates (`cargo test --test allocations`), and neither enters the kernel unless the bus does so for
 //! a register access. What [`counts`](crate::bus::counts) says of that is compared with strace (`cargo test --test
