@@ -248,7 +248,7 @@ const NONE: u64 = u64::MAX;
 
 impl Sample {
     pub fn new() -> Self {
-        Self { from: 0, job: NONE, begin: None, stride: 1 }
+        Self { from: 0, job: NONE, begin: None, stride: STRIDE }
     }
 
     /// Job `number` is about to be given to the engine.
@@ -327,7 +327,7 @@ mod tests {
 
     #[test]
     fn each_job_is_timed_while_there_are_few() {
-        let (counters, mut sample) = (Counters::private().unwrap(), Sample::new());
+        let (counters, mut sample) = (Counters::private().unwrap(), Sample { stride: 1, ..Sample::new() });
         for number in 0..3 {
             sample.begin(number);
             sample.end(number, &counters);
