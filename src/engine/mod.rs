@@ -26,13 +26,13 @@
 //!
 //! | what | instructions |
 //! |---|---|
-//! | running a program again and polling it once, chain ring | 211, with one status read and six register writes |
-//! | the same, credits ring | 196, with one register write |
-//! | one transfer: submitting it and waiting when it is done, chain ring | 284 |
-//! | the same, credits ring | 259 |
+//! | running a program again and polling it once, chain ring | 214, with one status read and six register writes |
+//! | the same, credits ring | 199, with one register write |
+//! | one transfer: submitting it and waiting when it is done, chain ring | 287 |
+//! | the same, credits ring | 262 |
 //! | building a chain, a descriptor | 34 |
 //!
-//! Of these 5 to 14 are for the statistics that another process may read ([`Stats`]): 197, 187, 279 and 250 without them.
+//! Of these 8 to 17 are for the statistics that another process may read ([`Stats`]): 197, 187, 279 and 250 without them.
 //!
 //! What the compiler moves into the caller is not in these figures; counted with it, in a guest under `vfio-pci`, one transfer is
 //! 306 (`cargo xtask bench-vm`).
