@@ -481,9 +481,9 @@ impl Msm {
         Fill::read(&self.user, &self.design)
     }
 
-    /// Reads how full the design's FIFOs are and how busy its core was, for the statistics that others see ([`MsmStats`](crate::card::MsmStats)), if
-    /// that was not done in the last 100 ms. [`wait`](Self::wait) does so by itself; this is for programs that poll and rest in
-    /// their own way.
+    /// Reads how full the design's FIFOs are and how busy its core was, for the statistics that others see
+    /// ([`MsmStats`](crate::card::MsmStats)), if that was not done in the last 100 ms. [`wait`](Self::wait) does so by itself; this
+    /// is for programs that poll and rest in their own way.
     ///
     /// # Errors
     ///

@@ -2,9 +2,11 @@
 
 use crate::host::{Bench, Desc, chain};
 use std::os::fd::AsRawFd;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 use vmm_sys_util::eventfd::{EFD_NONBLOCK, EventFd};
 use xdma::emulator::Options;
+use xdma::emulator::logic::Memory;
 
 /// VFIO_IRQ_SET_DATA_EVENTFD | VFIO_IRQ_SET_ACTION_TRIGGER.
 const EVENTFD_TRIGGER: u32 = 0x24;
@@ -108,6 +110,21 @@ fn user_lines_fire_by_level_and_mask() {
     assert_eq!(bench.read(0x2048), 0);
     drive(&mut bench, 2);
     assert!(fires(&eventfds[9]));
+}
+
+/// A line that was left up would have no edge to interrupt with.
+#[test]
+fn an_image_that_is_loaded_begins_with_its_lines_down() {
+    let (mut bench, eventfds) = bench();
+    bench.client.region_write(0, 0xd00, &[1, 0, 0, 0]).unwrap();
+    assert_eq!(bench.read(0x2048), 1);
+    bench.card.load(Options::default(), Arc::new(Memory::new())).unwrap();
+    assert_eq!(bench.read(0x2048), 0);
+    bench.write(0x2080, 0x0b0a_0908);
+    bench.write(0x2008, 1);
+    assert!(silent(&eventfds));
+    bench.client.region_write(0, 0xd00, &[1, 0, 0, 0]).unwrap();
+    assert!(fires(&eventfds[8]));
 }
 
 #[test]
