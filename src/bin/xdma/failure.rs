@@ -88,7 +88,10 @@ fn remedy(error: &EngineError) -> Option<String> {
             format!("{direction} channel {channel} is an AXI-Stream one; `read --stream` and `write --stream` use those")
         }
         EngineError::NotStream { direction, channel } => {
-            format!("{direction} channel {channel} is a memory-mapped one; leave out --stream, and name an --address")
+            format!(
+                "{direction} channel {channel} is a memory-mapped one; leave out --stream, and name an --address (an emulated \
+                 card has streams with --logic loopback)"
+            )
         }
         EngineError::Reset => {
             "the card was reset meanwhile, and the transfer is lost; type the command again".into()
