@@ -1,9 +1,11 @@
 //! The channel: what it is, and how it is set up.
 
+use super::gate::Gate;
 use super::jobs::Jobs;
+use super::outcomes::Outcomes;
 use super::registers::Registers;
 use super::ring::Slots;
-use super::statistics::{Counters, Latencies, Sample, Stats};
+use super::statistics::{Counters, Latencies, Stats};
 use super::wait::{Event, FIRST_SPIN, Wait};
 use super::words::{WORDS, WriteBackArea};
 use super::{EngineError, Program, Ring, Transfers};
@@ -14,8 +16,6 @@ use crate::regs::channel::{CONTROL, Control, IRQ_ENABLE, WRITE_BACK_HI};
 use crate::regs::sgdma::{CREDIT_ENABLE_W1C, CREDIT_ENABLE_W1S, CREDITS, FETCH_HALT_W1C, FETCH_HALT_W1S};
 use crate::regs::{Direction, Target};
 use std::any::Any;
-use std::collections::VecDeque;
-use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
@@ -119,10 +119,7 @@ pub struct Channel {
     pub(super) issued: u64,
     pub(super) completed: u64,
     pub(super) last: u32,
-    /// Tickets whose transfers did not finish, and why; those before `forgotten` are no longer known.
-    pub(super) lost: VecDeque<(Range<u64>, EngineError)>,
-    pub(super) forgotten: u64,
-    pub(super) failure: Option<EngineError>,
+    pub(super) outcomes: Outcomes,
     pub(super) closed: bool,
     pub(super) process: Process,
     pub(super) event: Option<Arc<dyn Event>>,
@@ -138,7 +135,7 @@ pub struct Channel {
     pub(super) scratch: Transfers,
     pub(super) id: u64,
     pub(super) counters: Counters,
-    pub(super) sample: Sample,
+    pub(super) gate: Gate,
     /// Number of the first job.
     pub(super) first: u64,
     _lease: Lease,
@@ -207,9 +204,7 @@ impl Channel {
             issued: 0,
             completed: 0,
             last: 0,
-            lost: VecDeque::new(),
-            forgotten: 0,
-            failure: None,
+            outcomes: Outcomes::new(),
             closed: false,
             process: Process::this(),
             event,
@@ -222,7 +217,7 @@ impl Channel {
             scratch: Transfers::new(direction),
             id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
             counters,
-            sample: Sample::new(),
+            gate: Gate::new(),
             first,
             space,
             _lease: Lease(lease),

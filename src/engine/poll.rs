@@ -46,22 +46,15 @@ impl Channel {
                 self.give_back()?;
             }
         }
-        if self.lost.is_empty() {
-            return Ok(Poll::Ready);
-        }
-        self.outcome(ticket)
+        if self.outcomes.is_plain(ticket.sequence) { Ok(Poll::Ready) } else { self.outcome(ticket) }
     }
 
-    /// How a transfer ended, where some were lost.
+    /// How a transfer ended that was timed, or where some were lost.
     #[cold]
-    fn outcome(&self, ticket: Ticket) -> Result<Poll, EngineError> {
-        if ticket.sequence < self.forgotten {
-            return Err(EngineError::TooOld);
-        }
-        match self.lost.iter().find(|(range, _)| range.contains(&ticket.sequence)) {
-            Some((_, error)) => Err(error.clone()),
-            None => Ok(Poll::Ready),
-        }
+    fn outcome(&mut self, ticket: Ticket) -> Result<Poll, EngineError> {
+        self.gate.seen(ticket.sequence, &self.counters);
+        self.outcomes.watch(self.gate.timed());
+        self.outcomes.of(ticket.sequence)
     }
 
     /// Takes note of what the engine wrote back, and starts what waits.
@@ -118,11 +111,9 @@ impl Channel {
     /// Takes the oldest job out: the engine is done with its memory.
     #[inline(always)]
     pub(super) fn retire(&mut self) {
-        let number = self.jobs.done();
         let Some((program, descriptors, bytes)) = self.jobs.pop() else { return };
-        self.counters.set(Count::Done, number + 1);
+        self.counters.set(Count::Done, self.jobs.done());
         self.counters.add(Count::Bytes, bytes);
-        self.sample.end(number, &self.counters);
         self.release(program, descriptors);
     }
 
@@ -149,7 +140,7 @@ impl Channel {
     pub fn check(&mut self) -> Result<(), EngineError> {
         let status = self.registers.status().inspect_err(|error| self.note(error))?;
         if self.was_reset() {
-            return Err(self.failure.clone().unwrap_or_else(|| self.note_reset()));
+            return Err(self.gate.failure().cloned().unwrap_or_else(|| self.note_reset()));
         }
         if status.intersects(Status::errors(self.direction())) {
             return Err(self.fail(status)?);

@@ -8,9 +8,6 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-/// How many failures are remembered for tickets that nobody asked about yet.
-const MAX_LOST: usize = 1024;
-
 impl Channel {
     /// Stops the engine and abandons what is in flight. What had finished is still done.
     ///
@@ -70,7 +67,7 @@ impl Channel {
         match self.stop() {
             Ok(()) => {
                 self.note(&EngineError::Reset);
-                self.failure = Some(EngineError::Reset);
+                self.gate.close(EngineError::Reset);
                 EngineError::Reset
             }
             Err(error) => error,
@@ -91,7 +88,7 @@ impl Channel {
         self.abandon(EngineError::Recalled);
         self.forget_list();
         self.note(&EngineError::Recalled);
-        self.failure = Some(EngineError::Recalled);
+        self.gate.close(EngineError::Recalled);
         Ok(())
     }
 
@@ -124,7 +121,7 @@ impl Channel {
             return Err(EngineError::Failed { snapshot: Arc::new(self.snapshot()?) });
         }
         self.set_up()?;
-        self.failure = None;
+        self.gate.open();
         self.counters.add(Count::Recoveries, 1);
         tracing::info!(direction = %self.direction(), channel = self.index(), ring = %self.ring(), "recovered");
         Ok(())
@@ -148,7 +145,7 @@ impl Channel {
         let snapshot_count = snapshot.completed;
         let error = EngineError::Failed { snapshot: Arc::new(snapshot) };
         self.note(&error);
-        self.failure = Some(error.clone());
+        self.gate.close(error.clone());
         self.halt(self.patience(), &mut || Ok(()))?;
         // What was completed before the error is done.
         self.take_count(snapshot_count);
@@ -203,21 +200,14 @@ impl Channel {
             self.release(program, descriptors);
         }
         self.jobs.forget_waiting();
-        if !range.is_empty() {
-            self.lost.push_back((range, error));
-        }
-        if self.lost.len() > MAX_LOST
-            && let Some((range, _)) = self.lost.pop_front()
-        {
-            self.forgotten = range.end;
-        }
+        self.outcomes.lose(range, error);
     }
 
     /// All jobs that are left are not going to be completed.
     fn count_abandoned(&mut self) {
         self.counters.add(Count::Abandoned, self.in_flight() as u64);
         self.counters.set(Count::Done, self.jobs.next());
-        self.sample.abandon(self.jobs.next());
+        self.gate.abandon(self.jobs.next());
     }
 
     fn shut(&mut self) -> Result<(), EngineError> {

@@ -89,10 +89,10 @@ impl Channel {
         landing: &Piece<'_>,
         metadata: u64,
     ) -> Result<Ticket, EngineError> {
-        self.check_ready()?;
         if self.slots.free() == 0 {
             return Err(EngineError::Full { needed: 1, free: 0 });
         }
+        self.check_ready()?;
         let (destination, length) = (landing.address(), landing.len() as u32);
         self.submit_segment(Segment { source: metadata, destination, length }, landing.keep(), 0)
     }
@@ -132,8 +132,7 @@ impl Channel {
     }
 
     /// Whether a list of transfers can be started now: only the bus can still refuse it then.
-    pub(super) fn check_fits(&self, transfers: &Transfers) -> Result<(), EngineError> {
-        self.check_ready()?;
+    pub(super) fn check_fits(&mut self, transfers: &Transfers) -> Result<(), EngineError> {
         let (needed, ring, free) = (transfers.descriptors(), self.slots.len(), self.slots.free());
         if transfers.direction() != self.direction() {
             return Err(EngineError::ForeignProgram);
@@ -142,7 +141,7 @@ impl Channel {
             0 => Err(EngineError::Empty),
             _ if needed > ring => Err(EngineError::TooLarge { needed, ring }),
             _ if needed > free => Err(self.full(needed, free)),
-            _ => transfers.check_overlap(),
+            _ => transfers.check_overlap().and_then(|()| self.check_ready()),
         }
     }
 
@@ -154,28 +153,36 @@ impl Channel {
     /// another kind of channel, or the channel failed before. Nothing was started then.
     #[inline]
     pub fn run(&mut self, program: &Program) -> Result<Ticket, EngineError> {
-        self.check_ready()?;
         let inner = &program.inner;
         if inner.ring != self.ring || inner.direction != self.registers.direction {
             return Err(EngineError::ForeignProgram);
         }
+        self.check_ready()?;
         inner.runs.enter();
         let job = Job::new(Some(inner.clone()), inner.start.first, inner.list.len() as u32, program.bytes());
         self.enqueue(job, inner.start)
     }
 
+    /// The last question before a submission: a job that is timed is timed from here on.
     #[inline]
-    fn check_ready(&self) -> Result<(), EngineError> {
-        let ready = self.failure.is_none() && !self.jobs.is_full() && !self.is_recalled();
-        if ready { Ok(()) } else { Err(self.not_ready()) }
+    fn check_ready(&mut self) -> Result<(), EngineError> {
+        if self.gate.is_open(self.jobs.next()) && !self.is_recalled() { Ok(()) } else { self.look_closer() }
     }
 
     #[cold]
-    fn not_ready(&self) -> EngineError {
+    fn look_closer(&mut self) -> Result<(), EngineError> {
         if self.is_recalled() {
-            return EngineError::Recalled;
+            return Err(EngineError::Recalled);
         }
-        self.failure.clone().unwrap_or_else(|| self.full(1, 0))
+        if let Some(failure) = self.gate.failure() {
+            return Err(failure.clone());
+        }
+        if self.jobs.is_full() {
+            return Err(self.full(1, 0));
+        }
+        self.gate.look(self.jobs.next(), self.jobs.done());
+        self.outcomes.watch(self.gate.timed());
+        Ok(())
     }
 
     #[cold]
@@ -190,8 +197,9 @@ impl Channel {
         // It is among the jobs before the engine hears of it: whatever happens then, its memory is in flight.
         self.jobs.push(job);
         self.counters.set(Count::Submitted, number + 1);
-        self.sample.begin(number);
-        if !others_wait && let Err(error) = self.give(start, wanted) {
+        if others_wait {
+            self.no_doorbell();
+        } else if let Err(error) = self.give(start, wanted) {
             return Err(self.not_given(error));
         }
         Ok(Ticket { channel: self.id, sequence: number })
@@ -201,7 +209,7 @@ impl Channel {
     #[cold]
     fn not_given(&mut self, error: EngineError) -> EngineError {
         self.note(&error);
-        self.failure = Some(error.clone());
+        self.gate.close(error.clone());
         error
     }
 
@@ -211,6 +219,7 @@ impl Channel {
         while let Some(job) = self.jobs.waiting() {
             let wanted = job.left();
             let start = job.program.as_ref().map_or_else(|| self.on_ring(job.first), |inner| inner.start);
+            self.counters.add(Count::MoreDoorbells, 1);
             if self.give(start, wanted)? < wanted {
                 break;
             }
@@ -224,13 +233,14 @@ impl Channel {
         Start { list: self.slots.list().base(), first, adjacent: 0 }
     }
 
-    /// Gives the engine what it can take now of the first job that waits, `wanted` descriptors at most. How many.
+    /// Gives the engine what it can take now of the first job that waits, `wanted` descriptors at most. How many. The caller has
+    /// counted a doorbell.
     #[inline(always)]
     fn give(&mut self, start: Start, wanted: u32) -> Result<u32, EngineError> {
         let is_first = self.jobs.first_waits();
         let (given, end) = match self.ring {
             Ring::Chain if is_first => (self.start_chain(start, wanted)?, wanted.into()),
-            Ring::Chain => (0, 0),
+            Ring::Chain => (self.no_doorbell(), 0),
             Ring::Credits => (self.give_credits(start, wanted, is_first)?, self.issued),
         };
         self.jobs.give(given, end);
@@ -242,10 +252,10 @@ impl Channel {
     fn start_chain(&mut self, start: Start, count: u32) -> Result<u32, EngineError> {
         // The write-back is sent before the engine is idle: it may be seen first. The next poll tries again.
         if self.options.check_idle && self.registers.status()?.contains(Status::BUSY) {
-            return Ok(0);
+            return Ok(self.no_doorbell());
         }
         let word = self.next_word();
-        self.note_doorbell(count);
+        self.counters.add(Count::Descriptors, count.into());
         self.registers.start(word, start.first, start.adjacent)?;
         Ok(count)
     }
@@ -259,10 +269,11 @@ impl Channel {
         self.word_base as u32 + 4 * self.word as u32
     }
 
-    #[inline]
-    fn note_doorbell(&mut self, descriptors: u32) {
-        self.counters.add(Count::Doorbells, 1);
-        self.counters.add(Count::Descriptors, descriptors.into());
+    /// The engine takes nothing now, so a doorbell was counted too many.
+    #[cold]
+    fn no_doorbell(&mut self) -> u32 {
+        self.counters.add(Count::MoreDoorbells, u64::MAX);
+        0
     }
 
     /// Gives credits, if the engine runs on this list or can be started on it; how many.
@@ -270,17 +281,18 @@ impl Channel {
     fn give_credits(&mut self, start: Start, wanted: u32, is_first: bool) -> Result<u32, EngineError> {
         // Another list can only be started when the engine has finished the one before.
         if start.list != self.current && !(is_first && self.switch_list(start.list, start.first)?) {
-            return Ok(0);
+            return Ok(self.no_doorbell());
         }
         let room = u64::from(MAX_CREDITS) - (self.issued - self.completed);
-        let credits = wanted.min(room as u32);
-        if credits > 0 {
-            self.note_doorbell(credits);
-            order::before_doorbell();
-            self.registers.write_sgdma(CREDITS, credits)?;
-            self.issued += u64::from(credits);
+        let credits = room.min(wanted.into());
+        if credits == 0 {
+            return Ok(self.no_doorbell());
         }
-        Ok(credits)
+        self.counters.add(Count::Descriptors, credits);
+        order::before_doorbell();
+        self.registers.write_sgdma(CREDITS, credits as u32)?;
+        self.issued += credits;
+        Ok(credits as u32)
     }
 
     /// Starts the engine on another closed list; nothing is in flight. False when it is not idle yet.
@@ -300,7 +312,7 @@ impl Channel {
     pub(super) fn start_list(&mut self, list: u64, first: u64) -> Result<(), EngineError> {
         let word = self.next_word();
         (self.issued, self.completed) = (0, 0);
-        self.note_doorbell(0);
+        self.counters.add(Count::MoreDoorbells, 1);
         self.registers.start(word, first, 0)?;
         self.current = list;
         Ok(())
