@@ -2,7 +2,7 @@
 
 use crate::support::{Bench, LIMIT};
 use xdma::emulator::Options;
-use xdma::engine::{ChannelOptions, Ring};
+use xdma::engine::{ChannelOptions, Ring, Transfers};
 use xdma::regs::Direction;
 
 #[test]
@@ -36,7 +36,7 @@ fn it_counts_all_of_a_run() {
     let options = ChannelOptions { ring: Some(Ring::Chain), ..ChannelOptions::default() };
     let mut channel = card.channel(Direction::H2C, 0, options).unwrap();
     let memory = card.allocate(64 << 10, Direction::H2C).unwrap();
-    let mut transfers = xdma::engine::Transfers::new(Direction::H2C);
+    let mut transfers = Transfers::new(Direction::H2C);
     (0..8).for_each(|piece| transfers.add(&memory, 0..8192, piece * 8192).map(drop).unwrap());
     let program = channel.program(&transfers).unwrap();
     for _ in 0..2 {
@@ -47,4 +47,36 @@ fn it_counts_all_of_a_run() {
     }
     channel.start_monitor().unwrap();
     assert_eq!(channel.monitor().unwrap().beats, 0, "cleared");
+}
+
+/// However jobs wait for each other: chains behind chains, programs larger than the credits, lists that have to be switched.
+#[test]
+fn the_card_counts_the_doorbells_and_descriptors_that_the_driver_does() {
+    let bench = Bench::memory(Options::default());
+    let card = bench.open();
+    for ring in [Ring::Chain, Ring::Credits] {
+        let options = ChannelOptions { ring: Some(ring), ..ChannelOptions::default() };
+        let mut channel = card.channel(Direction::H2C, 0, options).unwrap();
+        let memory = card.allocate(2500 * 64, Direction::H2C).unwrap();
+        let mut transfers = Transfers::new(Direction::H2C);
+        (0..2500).for_each(|at| transfers.add(&memory, at * 64..(at + 1) * 64, at * 128).map(drop).unwrap());
+        let program = channel.program(&transfers).unwrap();
+        // What came before the channel was opened, and to find out whether there are credits, is the card's alone.
+        let before = (channel.stats(), bench.log().counters);
+        for round in 0..20 {
+            for _ in 0..8 {
+                channel.submit(&memory, 0..4096, 0).unwrap();
+            }
+            if round % 3 == 0 {
+                channel.run(&program).unwrap();
+                channel.run(&program).unwrap();
+            }
+            channel.settle(LIMIT).unwrap();
+        }
+        let after = (channel.stats(), bench.log().counters);
+        assert_eq!(after.0.doorbells - before.0.doorbells, after.1.doorbells - before.1.doorbells, "{ring}");
+        let descriptors = after.0.descriptors - before.0.descriptors;
+        assert_eq!(descriptors, after.1.descriptors_completed - before.1.descriptors_completed, "{ring}");
+        assert_eq!(descriptors, 20 * 8 + 7 * 2 * 2500);
+    }
 }
