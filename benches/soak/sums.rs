@@ -146,7 +146,7 @@ fn step(
 fn kind(error: &MsmError) -> &'static str {
     match error {
         MsmError::Engine(error) => crate::moving::kind(error),
-        MsmError::Interrupted { source, .. } => kind(source),
+        MsmError::Interrupted { cause, .. } => kind(cause),
         MsmError::Deadline { .. } => "Deadline",
         MsmError::Gone => "Gone",
         MsmError::WrongLabel { .. } => "WrongLabel",

@@ -150,6 +150,7 @@ impl Card {
         options: CardOptions,
         attached: Option<Box<dyn Any + Send + Sync>>,
     ) -> Result<Self, CardError> {
+        let _span = tracing::debug_span!("open", card = bus.description().location).entered();
         let layout = Layout::find(&*bus, options)?;
         let registers = bus.bar(layout.register_bar)?;
         let CardOptions { idle_limit, as_found, .. } = options;
@@ -178,7 +179,8 @@ impl Card {
             attached,
             process: Process::this(),
         };
-        tracing::debug!(location = inner.bus.description().location, as_found, "card open");
+        let (bus, pages) = (inner.bus.description().kind, options.pages);
+        tracing::debug!(bus, ?pages, ?node, as_found, "card open");
         Ok(Self { inner: Arc::new(inner) })
     }
 
@@ -414,7 +416,10 @@ impl Drop for Inner {
         let stopped = quiesce::quiesce(&*self.bus, &*self.registers, limit);
         // An engine that hangs shall not reach memory either.
         match stopped.and(quiesce::set_bus_master(&*self.bus, false)) {
-            Ok(()) | Err(CardError::Gone { .. } | CardError::Bus(BusError::Gone { .. })) => {}
+            Ok(()) => tracing::debug!(card = self.bus.description().location, "card closed"),
+            Err(CardError::Gone { .. } | CardError::Bus(BusError::Gone { .. })) => {
+                tracing::debug!(card = self.bus.description().location, "card closed, which was gone");
+            }
             Err(error) => tracing::error!(%error, "the card was closed and may still be busy"),
         }
     }

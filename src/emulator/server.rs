@@ -193,7 +193,7 @@ impl Doors {
     fn admit(self: Arc<Self>) {
         while !self.stopping() {
             let admitted = match self.outer.accept() {
-                Ok(_) if self.stopping() => return,
+                _ if self.stopping() => return,
                 Ok((client, _)) if self.is_free() => self.open(client),
                 Ok((client, _)) => wire::refuse_client(client),
                 Err(error) => Err(error),

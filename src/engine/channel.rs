@@ -224,7 +224,7 @@ impl Channel {
         };
         this.forget_list();
         this.set_up()?;
-        tracing::debug!(%direction, channel, ring = %this.ring, "channel open");
+        tracing::debug!(%direction, channel, ring = %this.ring, wait = %this.options.wait, "channel open");
         Ok(this)
     }
 
@@ -326,7 +326,11 @@ impl Channel {
         if transfers.direction() != self.direction() {
             return Err(EngineError::ForeignProgram);
         }
-        Program::build(&self.space, transfers, self.ring)
+        let program = Program::build(&self.space, transfers, self.ring)?;
+        let (descriptors, bytes) = (program.descriptors(), program.bytes());
+        let list = format_args!("{:#x}", program.inner.start.list);
+        tracing::debug!(direction = %self.direction(), channel = self.index(), descriptors, bytes, %list, "program built");
+        Ok(program)
     }
 
     /// Forgets what the engine knows; it is stopped.

@@ -1,53 +1,10 @@
+use super::Snapshot;
 use super::stream::MAX_BUFFERS;
 use crate::bus::BusError;
 use crate::memory::{Access, MemoryError, PageSize};
-use crate::regs::channel::{Control, Status, WriteBack};
 use crate::regs::{Direction, MAX_CHANNELS};
-use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
-
-/// A channel's registers at the time of an error.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Snapshot {
-    /// Direction of the channel.
-    pub direction: Direction,
-    /// Its number.
-    pub channel: usize,
-    /// Status register.
-    pub status: Status,
-    /// Control register.
-    pub control: Control,
-    /// Descriptors completed since the engine was started.
-    pub completed: u32,
-    /// The write-back word in host memory.
-    pub write_back: u32,
-    /// Where the list starts that the engine was last given.
-    pub list: u64,
-    /// Credits left.
-    pub credits: u32,
-}
-
-impl fmt::Display for Snapshot {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { direction, channel, status, completed, list, credits, .. } = self;
-        let busy = if status.contains(Status::BUSY) { "busy" } else { "idle" };
-        let run = if self.control.contains(Control::RUN) { "Run set" } else { "Run clear" };
-        let wb = WriteBack(self.write_back);
-        write!(f, "{direction} channel {channel}: {busy}, {run}, status {:#010x}", status.bits())?;
-        for (at, text) in status.explain(*direction).into_iter().enumerate() {
-            write!(f, "{}{text}", if at == 0 { " (" } else { "; " })?;
-        }
-        if status.intersects(Status::errors(*direction)) {
-            f.write_str(")")?;
-        }
-        write!(f, ", {completed} descriptors completed, write-back {}", wb.count())?;
-        if wb.is_error() {
-            f.write_str(" with its error bit")?;
-        }
-        write!(f, ", list at {list:#x}, {credits} credits")
-    }
-}
 
 /// What went wrong with a transfer or a channel.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -124,7 +81,7 @@ pub enum EngineError {
     /// The engine completed a buffer and did not say how much it holds. Its content is lost.
     #[error(
         "C2H channel {channel} completed a buffer without metadata (it reads {status:#010x}, {length} bytes): \
-         its data is lost; look for IOMMU faults, and `recover` the channel"
+         its data is lost; look for IOMMU faults, and `recover` the channel. {snapshot}"
     )]
     NoMetadata {
         /// Number of the channel.
@@ -133,6 +90,8 @@ pub enum EngineError {
         status: u32,
         /// The second word, which should be at most the size of a buffer.
         length: u32,
+        /// The channel then.
+        snapshot: Box<Snapshot>,
     },
     /// Credits were demanded, and this build of the core has none.
     #[error(
@@ -212,7 +171,7 @@ pub enum EngineError {
     Deadline {
         /// How long was waited.
         waited: Duration,
-        /// The registers then.
+        /// The channel then.
         snapshot: Box<Snapshot>,
     },
     /// The channel was given nothing to sleep on.
@@ -226,7 +185,7 @@ pub enum EngineError {
     /// The engine stopped with an error. Transfers that were in flight are lost.
     #[error("the engine stopped with an error; `recover` the channel before the next transfer. {snapshot}")]
     Failed {
-        /// The registers then.
+        /// The channel then.
         snapshot: Arc<Snapshot>,
     },
     /// The transfer was in flight when its channel was stopped.
@@ -248,9 +207,22 @@ pub enum EngineError {
     /// The engine does not become idle. Memory in flight stays allocated.
     #[error("the engine does not become idle; reset the card. {snapshot}")]
     Hung {
-        /// The registers then.
+        /// The channel then.
         snapshot: Box<Snapshot>,
     },
+}
+
+impl EngineError {
+    /// What was known of the channel when it happened: of errors that its registers explain.
+    pub fn snapshot(&self) -> Option<&Snapshot> {
+        match self {
+            Self::Failed { snapshot } => Some(snapshot),
+            Self::Deadline { snapshot, .. } | Self::Hung { snapshot } | Self::NoMetadata { snapshot, .. } => {
+                Some(snapshot)
+            }
+            _ => None,
+        }
+    }
 }
 
 impl From<BusError> for EngineError {
@@ -262,33 +234,5 @@ impl From<BusError> for EngineError {
 impl From<MemoryError> for EngineError {
     fn from(error: MemoryError) -> Self {
         Self::Memory(Arc::new(error))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_snapshot_explains_itself() {
-        let snapshot = Snapshot {
-            direction: Direction::C2H,
-            channel: 2,
-            status: Status::from_bits_retain(0x80010),
-            control: Control::RUN,
-            completed: 3,
-            write_back: 0x8000_0003,
-            list: 0x1_0000_0000,
-            credits: 0,
-        };
-        let text = snapshot.to_string();
-        for part in
-            ["C2H channel 2: idle, Run set", "0x00080010 (a descriptor without", "; descriptor fetch refused"]
-        {
-            assert!(text.contains(part), "{text}");
-        }
-        assert!(
-            text.contains("3 descriptors completed, write-back 3 with its error bit, list at 0x100000000")
-        );
     }
 }

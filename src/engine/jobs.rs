@@ -6,7 +6,7 @@ use std::sync::Arc;
 /// Jobs that may be in flight or queued; a power of two.
 pub(super) const MAX_JOBS: usize = 256;
 /// No count of completed descriptors.
-const NEVER: u64 = u64::MAX;
+pub(super) const NEVER: u64 = u64::MAX;
 
 #[derive(Debug)]
 pub(super) struct Job {
@@ -83,6 +83,11 @@ impl Jobs {
     #[inline]
     pub fn wait(&self) -> bool {
         self.given != self.next
+    }
+
+    /// How many jobs wait for the engine, in part or as a whole.
+    pub fn waiting_count(&self) -> usize {
+        (self.next - self.given) as usize
     }
 
     /// The first job that waits for the engine.

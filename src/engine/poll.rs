@@ -4,7 +4,7 @@ use super::channel::{Channel, Ticket};
 use super::program::Inner;
 use super::statistics::Count;
 use super::words::WORDS;
-use super::{EngineError, Ring, Snapshot};
+use super::{EngineError, Ring};
 use crate::bus::counts;
 use crate::memory::{DmaMemory, order};
 use crate::regs::channel::{Status, WriteBack};
@@ -189,15 +189,6 @@ impl Channel {
     pub fn rearm_interrupt(&mut self) -> Result<(), EngineError> {
         let seen = self.registers.clear_status()?;
         if seen.intersects(Status::errors(self.direction())) { Err(self.fail(seen)?) } else { Ok(()) }
-    }
-
-    /// The channel's registers, decoded.
-    ///
-    /// # Errors
-    ///
-    /// [`EngineError::Gone`].
-    pub fn snapshot(&self) -> Result<Snapshot, EngineError> {
-        self.registers.snapshot(self.words[self.word].load())
     }
 
     /// Moves `range` of `memory`, in bytes, and waits.

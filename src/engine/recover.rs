@@ -1,6 +1,6 @@
 //! Stopping, failing, recovering, closing: memory is released only after the engine was seen idle.
 
-use super::statistics::Count;
+use super::statistics::{Count, Stats};
 use super::{Channel, EngineError, Ring};
 use crate::memory::order;
 use crate::regs::channel::{Status, WriteBack};
@@ -33,7 +33,7 @@ impl Channel {
         limit: Duration,
         help: &mut dyn FnMut() -> Result<(), EngineError>,
     ) -> Result<(), EngineError> {
-        let stopped = self.registers.stop_with(limit, help);
+        let stopped = self.registers.stop_with(limit, || Some(self.ring_state()), help);
         self.hung = matches!(stopped, Err(EngineError::Hung { .. }));
         if let Err(error) = &stopped {
             self.note(error);
@@ -44,11 +44,15 @@ impl Channel {
         stopped
     }
 
-    /// Counts an error, and says it to whoever traces.
+    /// Counts an error, and says it to whoever traces, with the ring if the error itself does not show it.
     #[cold]
     pub(super) fn note(&self, error: &EngineError) {
         self.counters.add_error(error);
-        tracing::debug!(direction = %self.direction(), channel = self.index(), %error, "channel error");
+        let (direction, channel) = (self.direction(), self.index());
+        match error.snapshot() {
+            Some(_) => tracing::debug!(%direction, channel, %error, "channel error"),
+            None => tracing::debug!(%direction, channel, %error, ring = %self.ring_state(), "channel error"),
+        }
     }
 
     /// How long to wait for an engine that nobody wants to use again.
@@ -111,6 +115,8 @@ impl Channel {
         &mut self,
         help: &mut dyn FnMut() -> Result<(), EngineError>,
     ) -> Result<(), EngineError> {
+        let (direction, channel) = (self.direction(), self.index());
+        let _span = tracing::debug_span!("recover", %direction, channel).entered();
         self.stop_with(help)?;
         if self.is_recalled() {
             return Err(EngineError::Recalled);
@@ -123,7 +129,7 @@ impl Channel {
         self.set_up()?;
         self.gate.open();
         self.counters.add(Count::Recoveries, 1);
-        tracing::info!(direction = %self.direction(), channel = self.index(), ring = %self.ring(), "recovered");
+        tracing::info!(%direction, channel, ring = %self.ring(), "recovered");
         Ok(())
     }
 
@@ -215,6 +221,9 @@ impl Channel {
             return Ok(());
         }
         self.word_area.leave(self.word);
+        let Stats { submitted, completed, bytes, .. } = self.stats();
+        let (direction, channel) = (self.direction(), self.index());
+        tracing::debug!(%direction, channel, submitted, completed, bytes, "channel closes");
         match self.halt(self.patience(), &mut || Ok(())) {
             Ok(()) => self.abandon(EngineError::Stopped),
             // A card that is gone cannot write any more: its bus takes the memory away.

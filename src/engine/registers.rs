@@ -1,6 +1,6 @@
 //! A channel's registers, with the check that the card is still there.
 
-use super::{EngineError, Snapshot};
+use super::{EngineError, RingState, Snapshot};
 use crate::bus::{Bar, Block, BusError, counts};
 use crate::memory::order;
 use crate::regs::channel::{
@@ -103,13 +103,14 @@ impl Registers {
 
     /// Clears Run and waits until the engine is idle; the sticky status bits go to the snapshot, then away.
     pub fn stop(&self, limit: Duration) -> Result<(), EngineError> {
-        self.stop_with(limit, &mut || Ok(()))
+        self.stop_with(limit, || None, &mut || Ok(()))
     }
 
-    /// As [`stop`](Self::stop), calling `help` as long as the engine is busy.
+    /// As [`stop`](Self::stop), calling `help` as long as the engine is busy; `ring` goes to the snapshot.
     pub fn stop_with(
         &self,
         limit: Duration,
+        ring: impl Fn() -> Option<RingState>,
         help: &mut dyn FnMut() -> Result<(), EngineError>,
     ) -> Result<(), EngineError> {
         self.write(CONTROL_W1C, Control::RUN.bits())?;
@@ -117,7 +118,7 @@ impl Registers {
         while self.status()?.contains(Status::BUSY) {
             help()?;
             if Instant::now() > end {
-                return Err(EngineError::Hung { snapshot: Box::new(self.snapshot(0)?) });
+                return Err(EngineError::Hung { snapshot: Box::new(self.snapshot(ring())?) });
             }
             counts::system_call();
             std::thread::yield_now();
@@ -130,7 +131,8 @@ impl Registers {
         Ok(Status::from_bits_retain(self.read(&self.channel, STATUS_RC)?))
     }
 
-    pub fn snapshot(&self, write_back: u32) -> Result<Snapshot, EngineError> {
+    /// Reads everything that explains an error; `ring` is added to it.
+    pub fn snapshot(&self, ring: Option<RingState>) -> Result<Snapshot, EngineError> {
         let lo = self.sgdma.read(sgdma::DESCRIPTOR_LO)?;
         let hi = self.sgdma.read(sgdma::DESCRIPTOR_HI)?;
         Ok(Snapshot {
@@ -139,9 +141,9 @@ impl Registers {
             status: self.status()?,
             control: Control::from_bits_retain(self.read(&self.channel, CONTROL)?),
             completed: self.completed()?,
-            write_back,
             list: u64::from(hi) << 32 | u64::from(lo),
             credits: self.credits()?,
+            ring,
         })
     }
 }

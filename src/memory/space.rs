@@ -121,6 +121,14 @@ pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// Says to whoever traces what a device address was, for whoever reads of an IOMMU fault there.
+fn tell(what: &str, extents: &[Extent], access: Access, page: PageSize) {
+    for Extent { address, len, .. } in extents {
+        let iova = format_args!("{address:#x}..{:#x}", address + len);
+        tracing::debug!(%iova, card = %access, pages = %page, "{what}");
+    }
+}
+
 pub(super) enum Backing {
     Ours(HostMemory),
     Callers { ptr: *mut u8, len: u64 },
@@ -176,6 +184,7 @@ impl Mapping {
         let mapped = unsafe { core.mapper.map(memory, iova, access) };
         let extents = mapped.inspect_err(|_| core.give_back(iova, len))?;
         let backing = ManuallyDrop::new(backing);
+        tell("mapped", &extents, access, page);
         let (adopted, revoked, process) = (Mutex::new(None), AtomicBool::new(false), Process::this());
         Ok(Self { core: core.clone(), backing, adopted, revoked, process, extents, access })
     }
@@ -221,6 +230,7 @@ impl Mapping {
         match self.core.mapper.unmap(self.extents[0].address, self.len()) {
             // A card that is gone reaches nothing.
             Ok(()) | Err(MapError::Gone(_)) => {
+                tell("unmapped", &self.extents, self.access, self.page());
                 self.revoked.store(true, Ordering::Release);
                 Ok(())
             }

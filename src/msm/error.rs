@@ -143,7 +143,7 @@ pub enum MsmError {
     /// The job failed half-way. The design was flushed and the channels were recovered if that was possible: the next job finds
     /// them empty, and jobs behind this one are [lost](Self::Lost).
     #[error(
-        "job {label} stopped when the core had taken {taken} of {pairs} pairs, {chunks} whole chunks: submit it again. {source}"
+        "job {label} stopped when the core had taken {taken} of {pairs} pairs, {chunks} whole chunks: submit it again. {cause}"
     )]
     Interrupted {
         /// The job's label.
@@ -154,8 +154,8 @@ pub enum MsmError {
         taken: u32,
         /// Whole chunks among them, as [`Msm::prepare`](super::Msm::prepare) cuts jobs now.
         chunks: u32,
-        /// Why it stopped.
-        source: Box<MsmError>,
+        /// Why it stopped. The text has it already, so it is no source.
+        cause: Box<MsmError>,
     },
     /// The job was in flight when the client recovered.
     #[error("the job was dropped by a recovery; submit it again")]

@@ -248,7 +248,9 @@ impl Msm {
         self.next += 1;
         self.label = self.label.wrapping_add(1);
         self.counters.submitted();
-        self.running.push_back(Running { sequence, label, pairs, stage });
+        let span = tracing::debug_span!("job", label, pairs);
+        tracing::debug!(parent: &span, "submitted");
+        self.running.push_back(Running { sequence, label, pairs, stage, span });
         JobTicket(sequence)
     }
 
@@ -330,7 +332,10 @@ impl Msm {
         for job in &mut self.running {
             if let Stage::Streaming(stream) = job.stage {
                 match self.h2c.poll(stream)? {
-                    Poll::Ready => job.stage = Stage::Reducing,
+                    Poll::Ready => {
+                        tracing::debug!(parent: &job.span, "accepted");
+                        job.stage = Stage::Reducing;
+                    }
                     Poll::Pending => break,
                 }
             }
@@ -362,6 +367,7 @@ impl Msm {
                 self.result.read(0, &mut bytes)?;
                 self.user.write(regs::POP_RESULT, 1)?;
                 let sequence = job.sequence;
+                tracing::debug!(parent: &job.span, "result");
                 self.counters.completed(job.pairs);
                 self.running.pop_front();
                 Ok(Some((sequence, Output { label, bytes })))
@@ -418,7 +424,7 @@ impl Msm {
         if let Err(error) = self.recover() {
             tracing::warn!(%error, "the design could not be flushed after a job that failed");
         }
-        MsmError::Interrupted { label, pairs, taken, chunks: taken / self.chunk(), source: Box::new(error) }
+        MsmError::Interrupted { label, pairs, taken, chunks: taken / self.chunk(), cause: Box::new(error) }
     }
 
     /// Lets some time pass: on a channel that moves data, which finds engine errors; asleep otherwise.
@@ -506,6 +512,7 @@ impl Msm {
         self.h2c.recover_with(&mut || Ok(flush()?))?;
         self.c2h.recover()?;
         self.user.write(regs::CTRL, Ctrl::SOFT_RESET.bits())?;
+        self.running.iter().for_each(|job| tracing::debug!(parent: &job.span, "lost"));
         if let Some(first) = self.running.front() {
             self.lost.push(first.sequence..self.next);
         }

@@ -1,6 +1,7 @@
 //! Jobs on the card.
 
 use crate::engine::Ticket;
+use tracing::Span;
 
 #[derive(Debug)]
 pub(super) enum Stage {
@@ -18,4 +19,6 @@ pub(super) struct Running {
     pub label: u32,
     pub pairs: u32,
     pub stage: Stage,
+    /// From the submission to the result.
+    pub span: Span,
 }

@@ -231,8 +231,8 @@ fn a_result_that_cannot_be_fetched_is_an_error_at_once() {
     bench.inject(Kind::Fetch(BadCompletion::CompleterAbort).on(Direction::C2H, 0));
     let (ticket, begin) = (msm.submit(&job).unwrap(), Instant::now());
     let error = msm.wait(ticket, LIMIT).unwrap_err();
-    let MsmError::Interrupted { source, .. } = &error else { panic!("{error}") };
-    assert!(matches!(**source, MsmError::Engine(EngineError::Failed { .. })), "{error}");
+    let MsmError::Interrupted { cause, .. } = &error else { panic!("{error}") };
+    assert!(matches!(**cause, MsmError::Engine(EngineError::Failed { .. })), "{error}");
     assert!(begin.elapsed() < LIMIT / 2);
     let ticket = msm.submit(&job).unwrap();
     msm.wait(ticket, LIMIT).unwrap();

@@ -9,6 +9,7 @@ mod lifetimes;
 mod memory;
 mod monitor;
 mod msm;
+mod observed;
 mod process;
 mod streams;
 mod support;

@@ -46,7 +46,8 @@ fn error_write_back(control: &mut Control, open: Open) -> Result<()> {
     )?;
     let ticket = h2c.submit(&buffer, 0..4096, 0)?;
     match h2c.poll(ticket) {
-        Err(EngineError::Failed { snapshot }) if snapshot.write_back >> 31 == 1 => {}
+        Err(EngineError::Failed { snapshot })
+            if snapshot.ring.is_some_and(|ring| ring.write_back.is_error()) => {}
         other => bail!("a completion with its error bit ended with {other:?}"),
     }
     h2c.recover()?;

@@ -221,7 +221,13 @@ impl Receiver {
         let (status, len) = (landing.status.load(), landing.length.load());
         if status >> 16 != MAGIC || u64::from(len) > landing.memory.byte_len() {
             self.buffers.give_back(number);
-            return Err(EngineError::NoMetadata { channel: self.channel.index(), status, length: len });
+            let snapshot = Box::new(self.channel.snapshot()?);
+            return Err(EngineError::NoMetadata {
+                channel: self.channel.index(),
+                status,
+                length: len,
+                snapshot,
+            });
         }
         self.channel.counters.add(Count::Bytes, len.into());
         Ok(Received { receiver: self.channel.id, buffer: number, len, ends: status & EOP != 0 })

@@ -1,0 +1,151 @@
+//! What the library tells through `tracing`, and when it is silent.
+
+use crate::support::{Bench, LIMIT};
+use std::io::Write;
+use std::sync::{Arc, Mutex};
+use tracing_subscriber::fmt::MakeWriter;
+use tracing_subscriber::util::SubscriberInitExt;
+use xdma::emulator::Options;
+use xdma::emulator::faults::{BadCompletion, Kind};
+use xdma::emulator::logic::{Design, MsmOptions as Model};
+use xdma::engine::{ChannelOptions, EngineError, Ring, Transfers};
+use xdma::msm::{Msm, MsmOptions, Points, ScalarForm, Scalars};
+use xdma::regs::Direction;
+
+/// What this thread was told.
+#[derive(Clone, Default)]
+struct Told(Arc<Mutex<Vec<u8>>>);
+
+impl Told {
+    /// Everything that `what` tells, a line each.
+    fn during<T>(what: impl FnOnce() -> T) -> (T, Vec<String>) {
+        let told = Self::default();
+        let subscriber =
+            tracing_subscriber::fmt().with_max_level(tracing_subscriber::filter::LevelFilter::TRACE);
+        let subscriber =
+            subscriber.without_time().with_target(false).with_ansi(false).with_writer(told.clone());
+        let result = {
+            let _guard = subscriber.set_default();
+            what()
+        };
+        let text = String::from_utf8(told.0.lock().unwrap().clone()).unwrap();
+        (result, text.lines().map(|line| line.trim().to_owned()).collect())
+    }
+}
+
+impl Write for Told {
+    fn write(&mut self, data: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(data);
+        Ok(data.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+impl<'a> MakeWriter<'a> for Told {
+    type Writer = Self;
+
+    fn make_writer(&'a self) -> Self {
+        self.clone()
+    }
+}
+
+/// The parts are found in lines that follow each other, others between them.
+#[track_caller]
+fn in_order(lines: &[String], parts: &[&str]) {
+    let mut left = lines.iter();
+    for part in parts {
+        assert!(left.any(|line| line.contains(part)), "{part:?} is not there, or too early: {lines:#?}");
+    }
+}
+
+#[test]
+fn a_card_and_its_channels_tell_what_becomes_of_them() {
+    let bench = Bench::memory(Options::default());
+    let ((), told) = Told::during(|| {
+        let card = bench.open();
+        let mut h2c = card.h2c(0).unwrap();
+        let memory = card.allocate(4096, Direction::H2C).unwrap();
+        let mut transfers = Transfers::new(Direction::H2C);
+        transfers.add(&memory, 0..4096, 0).unwrap();
+        let program = h2c.program(&transfers).unwrap();
+        let ticket = h2c.run(&program).unwrap();
+        h2c.wait(ticket, LIMIT).unwrap();
+    });
+    let parts = [
+        "open{card=",
+        "mapped iova=0x",
+        "channel open direction=H2C channel=0 ring=",
+        "program built direction=H2C channel=0 descriptors=1 bytes=4096 list=0x",
+        "channel closes direction=H2C channel=0 submitted=1 completed=1 bytes=4096",
+        "card closed card=",
+        "unmapped iova=0x",
+    ];
+    in_order(&told, &parts);
+}
+
+#[test]
+fn nothing_is_told_of_transfers() {
+    let bench = Bench::memory(Options::default());
+    let card = bench.open();
+    for ring in [Ring::Chain, Ring::Credits] {
+        let options = ChannelOptions { ring: Some(ring), ..ChannelOptions::default() };
+        let mut h2c = card.channel(Direction::H2C, 0, options).unwrap();
+        let memory = card.allocate(4096, Direction::H2C).unwrap();
+        let ((), told) = Told::during(|| {
+            for _ in 0..300 {
+                h2c.submit(&memory, 0..64, 0).unwrap();
+                h2c.transfer(&memory, 0..4096, 0, LIMIT).unwrap();
+            }
+        });
+        assert_eq!(told, Vec::<String>::new(), "{ring}");
+    }
+}
+
+#[test]
+fn an_error_is_told_with_the_ring_and_recovery_as_a_span() {
+    let bench = Bench::memory(Options::default());
+    let card = bench.open();
+    let options = ChannelOptions { ring: Some(Ring::Chain), ..ChannelOptions::default() };
+    let mut h2c = card.channel(Direction::H2C, 0, options).unwrap();
+    let memory = card.allocate(4096, Direction::H2C).unwrap();
+    bench.inject(Kind::Fetch(BadCompletion::UnsupportedRequest).on(Direction::H2C, 0));
+    let (error, told) = Told::during(|| {
+        h2c.submit(&memory, 0..4096, 0).unwrap();
+        let ticket = h2c.submit(&memory, 0..64, 0).unwrap();
+        let error = h2c.wait(ticket, LIMIT).unwrap_err();
+        h2c.recover().unwrap();
+        error
+    });
+    in_order(
+        &told,
+        &[
+            "channel error direction=H2C channel=0 error=the engine stopped",
+            "recover{direction=H2C channel=0}: recovered",
+        ],
+    );
+    let EngineError::Failed { snapshot } = &error else { panic!("{error}") };
+    let ring = snapshot.ring.unwrap();
+    assert_eq!((ring.in_flight, ring.waiting, ring.slots - ring.free), (2, 1, 2), "{error}");
+    assert_eq!((ring.ends_with, ring.oldest), (Some(1), Some(snapshot.list)), "{error}");
+    assert!(error.to_string().contains("254 of 256 slots free"), "{error}");
+}
+
+#[test]
+fn a_job_is_a_span_from_its_submission_to_its_result() {
+    let bench = Bench::new(Options::default(), Design::Msm(Model::default()));
+    let card = bench.open();
+    let mut msm = Msm::open(&card, MsmOptions::default()).unwrap();
+    let points = Points::from_bytes(&card, &vec![0; 64 * 100]).unwrap();
+    let scalars = Scalars::from_bytes(&card, &vec![0; 32 * 100], ScalarForm::Canonical).unwrap();
+    let job = msm.prepare(&points, &scalars).unwrap();
+    msm.set_label(7);
+    let ((), told) = Told::during(|| {
+        let ticket = msm.submit(&job).unwrap();
+        msm.wait(ticket, LIMIT).unwrap();
+    });
+    let of = |what: &str| format!("job{{label=7 pairs=100}}: {what}");
+    in_order(&told, &["submitted", "accepted", "result"].map(of).each_ref().map(String::as_str));
+}
