@@ -62,6 +62,8 @@ fn the_card_counts_the_doorbells_and_descriptors_that_the_driver_does() {
         (0..2500).for_each(|at| transfers.add(&memory, at * 64..(at + 1) * 64, at * 128).map(drop).unwrap());
         let program = channel.program(&transfers).unwrap();
         // What came before the channel was opened, and to find out whether there are credits, is the card's alone.
+        // A read: the writes before it have arrived.
+        channel.check().unwrap();
         let before = (channel.stats(), bench.log().counters);
         for round in 0..20 {
             for _ in 0..8 {

@@ -1,10 +1,10 @@
 //! What the library tells through `tracing`, and when it is silent.
 
 use crate::support::{Bench, LIMIT};
+use std::cell::RefCell;
 use std::io::Write;
-use std::sync::{Arc, Mutex};
-use tracing_subscriber::fmt::MakeWriter;
-use tracing_subscriber::util::SubscriberInitExt;
+use std::sync::Once;
+use tracing_subscriber::filter::LevelFilter;
 use xdma::emulator::Options;
 use xdma::emulator::faults::{BadCompletion, Kind};
 use xdma::emulator::logic::{Design, MsmOptions as Model};
@@ -12,43 +12,37 @@ use xdma::engine::{ChannelOptions, EngineError, Ring, Transfers};
 use xdma::msm::{Msm, MsmOptions, Points, ScalarForm, Scalars};
 use xdma::regs::Direction;
 
-/// What this thread was told.
-#[derive(Clone, Default)]
-struct Told(Arc<Mutex<Vec<u8>>>);
-
-impl Told {
-    /// Everything that `what` tells, a line each.
-    fn during<T>(what: impl FnOnce() -> T) -> (T, Vec<String>) {
-        let told = Self::default();
-        let subscriber =
-            tracing_subscriber::fmt().with_max_level(tracing_subscriber::filter::LevelFilter::TRACE);
-        let subscriber =
-            subscriber.without_time().with_target(false).with_ansi(false).with_writer(told.clone());
-        let result = {
-            let _guard = subscriber.set_default();
-            what()
-        };
-        let text = String::from_utf8(told.0.lock().unwrap().clone()).unwrap();
-        (result, text.lines().map(|line| line.trim().to_owned()).collect())
-    }
+thread_local! {
+    /// What this thread was told, as long as somebody wants to know.
+    static TOLD: RefCell<Option<Vec<u8>>> = const { RefCell::new(None) };
 }
 
-impl Write for Told {
+/// Everything that `what` tells on this thread, a line each.
+fn told_during<T>(what: impl FnOnce() -> T) -> (T, Vec<String>) {
+    static LISTENING: Once = Once::new();
+    // One subscriber for all threads: what one thread's own subscriber may hear is cached for all of them.
+    LISTENING.call_once(|| {
+        let subscriber =
+            tracing_subscriber::fmt().with_max_level(LevelFilter::TRACE).with_writer(|| ToThread);
+        subscriber.without_time().with_target(false).with_ansi(false).init();
+    });
+    tracing::callsite::rebuild_interest_cache();
+    TOLD.set(Some(vec![]));
+    let result = what();
+    let text = String::from_utf8(TOLD.take().unwrap()).unwrap();
+    (result, text.lines().map(|line| line.trim().to_owned()).collect())
+}
+
+struct ToThread;
+
+impl Write for ToThread {
     fn write(&mut self, data: &[u8]) -> std::io::Result<usize> {
-        self.0.lock().unwrap().extend_from_slice(data);
+        TOLD.with_borrow_mut(|told| told.iter_mut().for_each(|told| told.extend_from_slice(data)));
         Ok(data.len())
     }
 
     fn flush(&mut self) -> std::io::Result<()> {
         Ok(())
-    }
-}
-
-impl<'a> MakeWriter<'a> for Told {
-    type Writer = Self;
-
-    fn make_writer(&'a self) -> Self {
-        self.clone()
     }
 }
 
@@ -64,7 +58,7 @@ fn in_order(lines: &[String], parts: &[&str]) {
 #[test]
 fn a_card_and_its_channels_tell_what_becomes_of_them() {
     let bench = Bench::memory(Options::default());
-    let ((), told) = Told::during(|| {
+    let ((), told) = told_during(|| {
         let card = bench.open();
         let mut h2c = card.h2c(0).unwrap();
         let memory = card.allocate(4096, Direction::H2C).unwrap();
@@ -94,7 +88,7 @@ fn nothing_is_told_of_transfers() {
         let options = ChannelOptions { ring: Some(ring), ..ChannelOptions::default() };
         let mut h2c = card.channel(Direction::H2C, 0, options).unwrap();
         let memory = card.allocate(4096, Direction::H2C).unwrap();
-        let ((), told) = Told::during(|| {
+        let ((), told) = told_during(|| {
             for _ in 0..300 {
                 h2c.submit(&memory, 0..64, 0).unwrap();
                 h2c.transfer(&memory, 0..4096, 0, LIMIT).unwrap();
@@ -112,7 +106,7 @@ fn an_error_is_told_with_the_ring_and_recovery_as_a_span() {
     let mut h2c = card.channel(Direction::H2C, 0, options).unwrap();
     let memory = card.allocate(4096, Direction::H2C).unwrap();
     bench.inject(Kind::Fetch(BadCompletion::UnsupportedRequest).on(Direction::H2C, 0));
-    let (error, told) = Told::during(|| {
+    let (error, told) = told_during(|| {
         h2c.submit(&memory, 0..4096, 0).unwrap();
         let ticket = h2c.submit(&memory, 0..64, 0).unwrap();
         let error = h2c.wait(ticket, LIMIT).unwrap_err();
@@ -142,7 +136,7 @@ fn a_job_is_a_span_from_its_submission_to_its_result() {
     let scalars = Scalars::from_bytes(&card, &vec![0; 32 * 100], ScalarForm::Canonical).unwrap();
     let job = msm.prepare(&points, &scalars).unwrap();
     msm.set_label(7);
-    let ((), told) = Told::during(|| {
+    let ((), told) = told_during(|| {
         let ticket = msm.submit(&job).unwrap();
         msm.wait(ticket, LIMIT).unwrap();
     });
