@@ -152,6 +152,13 @@ impl EmulatedCard {
         self.service.as_ref().map_or(Path::new(""), Service::path)
     }
 
+    /// Removes the socket, once the only client is connected.
+    fn hide(&self) {
+        if let Some(service) = &self.service {
+            service.hide();
+        }
+    }
+
     /// Makes something go wrong, now or at the next occasion.
     ///
     /// # Errors

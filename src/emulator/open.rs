@@ -53,6 +53,7 @@ impl Card {
     ) -> Result<Self, CardError> {
         let emulated = EmulatedCard::start(emulated, logic)?;
         let bus = Arc::new(VfioUser::connect(emulated.socket())?);
+        emulated.hide();
         Self::attached(bus, options, Some(Box::new(Attached(emulated))))
     }
 }

@@ -30,7 +30,7 @@ pub(super) struct Service {
     doors: Arc<Doors>,
     threads: Vec<JoinHandle<()>>,
     /// Holds the inner socket, and the outer one where no path was asked for.
-    _directory: TempDir,
+    directory: TempDir,
 }
 
 /// What the threads share.
@@ -74,7 +74,7 @@ impl Service {
             session: Mutex::new(None),
             free: Condvar::new(),
         });
-        let mut service = Self { path, doors, threads: Vec::new(), _directory: directory };
+        let mut service = Self { path, doors, threads: Vec::new(), directory };
         service.spawn("xdma server", move |doors| doors.serve(slot))?;
         service.spawn("xdma door", |doors| doors.admit())?;
         Ok(service)
@@ -94,6 +94,11 @@ impl Service {
 
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// Removes the sockets: nobody is let in any more, and a process that is killed leaves nothing behind.
+    pub fn hide(&self) {
+        let _ = fs::remove_dir_all(self.directory.path());
     }
 }
 

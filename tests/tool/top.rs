@@ -2,6 +2,7 @@
 
 use crate::support::{json, run, xdma};
 use std::io::{BufRead, BufReader};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 use xdma::card::Card;
@@ -23,9 +24,10 @@ fn busy_program() {
     }
 }
 
-fn watched() -> Child {
+fn watched(temporary: &Path) -> Child {
     let mut command = Command::new(std::env::current_exe().unwrap());
     command.args(["--exact", "top::busy_program", "--nocapture"]).env("XDMA_TEST_BUSY", "1");
+    command.env("TMPDIR", temporary);
     let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
     let mut lines = BufReader::new(child.stdout.as_mut().unwrap()).lines();
     assert!(lines.any(|line| line.unwrap().contains("busy")));
@@ -34,7 +36,8 @@ fn watched() -> Child {
 
 #[test]
 fn a_busy_program_is_seen_until_it_is_killed() {
-    let mut child = watched();
+    let temporary = tempfile::tempdir().unwrap();
+    let mut child = watched(temporary.path());
     let process = child.id();
     let seen = json(&format!("top --once --interval 0.5 --pid {process}"));
     let channels = seen["cards"][0]["channels"].as_array().unwrap();
@@ -50,6 +53,7 @@ fn a_busy_program_is_seen_until_it_is_killed() {
     assert!(text.contains("H2C 1") && text.contains("bytes/s"), "{text}");
     child.kill().unwrap();
     child.wait().unwrap();
+    assert_eq!(temporary.path().read_dir().unwrap().count(), 0, "it left something behind");
     run(&format!("top --once --pid {process}")).bad(1, &["cannot be read"]);
 }
 
