@@ -93,7 +93,7 @@ impl Chart {
             .margin(8)
             .margin_right(24)
             .x_label_area_size(48)
-            .y_label_area_size(84)
+            .y_label_area_size(100)
             .build_cartesian_2d(x.clone(), y.clone())?;
         let label = ("sans-serif", 16).into_font().color(&INK);
         chart
