@@ -11,7 +11,7 @@ fn info_for_people() {
         "link Gen3 x16",
         "BAR2: 64 KiB (XDMA registers)",
         "BAR0: 32 MiB (user logic)",
-        "H2C channel 3: memory-mapped, addresses of 64 bits aligned to 1, lengths to 1; ring: credits or chain",
+        "H2C channels 0 to 3: memory-mapped, addresses of 64 bits aligned to 1, lengths to 1; ring: credits or chain; core version 6",
         "MSM design: BN254, windows of 13 bits, FIFOs of 1024 scalars and 1024 points, 250 MHz",
     ] {
         assert!(text.contains(part), "{part:?} is missing: {text}");

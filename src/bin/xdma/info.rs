@@ -76,22 +76,40 @@ fn text(report: &Report, rings: &[Vec<Ring>], design: Option<&Design>) -> String
         // Writing to a string cannot fail.
         let _ = write!(text, "\nBAR{bar}: {}{role}", crate::number::bytes(*size));
     }
-    for (channel, rings) in report.channels.iter().zip(rings) {
-        let ChannelReport { direction, index, identifier, alignments } = channel;
-        let kind = if identifier.is_stream() { "AXI-Stream" } else { "memory-mapped" };
-        let rings: Vec<_> = rings.iter().map(Ring::to_string).collect();
-        let rings = if rings.is_empty() { "not supported yet".into() } else { rings.join(" or ") };
-        let _ = write!(
-            text,
-            "\n{direction} channel {index}: {kind}, addresses of {} bits aligned to {}, lengths to {}; ring: {rings}",
-            alignments.address_bits(),
-            alignments.address(),
-            alignments.length()
-        );
+    for alike in channels(report, rings)
+        .chunk_by(|(one, about), (other, also)| one.direction == other.direction && about == also)
+    {
+        text += "\n";
+        text += &numbers(alike[0].0, alike[alike.len() - 1].0);
+        text += &alike[0].1;
     }
     match design {
         Some(design) => text + "\n" + &design_text(design),
         None => text,
+    }
+}
+
+/// Each channel, and what there is to say of it.
+fn channels<'a>(report: &'a Report, rings: &[Vec<Ring>]) -> Vec<(&'a ChannelReport, String)> {
+    let about = |channel: &ChannelReport, rings: &[Ring]| {
+        let ChannelReport { identifier, alignments, .. } = channel;
+        let kind = if identifier.is_stream() { "AXI-Stream" } else { "memory-mapped" };
+        let rings: Vec<_> = rings.iter().map(Ring::to_string).collect();
+        let (bits, address, length) = (alignments.address_bits(), alignments.address(), alignments.length());
+        format!(
+            ": {kind}, addresses of {bits} bits aligned to {address}, lengths to {length}; ring: {}; core version {}",
+            rings.join(" or "),
+            identifier.version()
+        )
+    };
+    report.channels.iter().zip(rings).map(|(channel, rings)| (channel, about(channel, rings))).collect()
+}
+
+/// Names channels that follow each other.
+fn numbers(first: &ChannelReport, last: &ChannelReport) -> String {
+    match first.index == last.index {
+        true => format!("{} channel {}", first.direction, first.index),
+        false => format!("{} channels {} to {}", first.direction, first.index, last.index),
     }
 }
 
