@@ -122,13 +122,21 @@ pub enum BusError {
     #[error("the function has no BAR {0}")]
     NoBar(usize),
     /// A register offset is unaligned or outside its BAR.
-    #[error("register offset {offset:#x} is no multiple of 4 inside a BAR of {size:#x} bytes")]
+    #[error("register offset {offset:#x} is {}", misplaced(*offset, *size))]
     BadOffset {
         /// The offset.
         offset: u64,
         /// Bytes of the BAR.
         size: u64,
     },
+}
+
+/// What is wrong with an offset.
+fn misplaced(offset: u64, size: u64) -> String {
+    match offset.is_multiple_of(4) {
+        true => format!("outside a BAR of {size:#x} bytes"),
+        false => "no multiple of 4".into(),
+    }
 }
 
 // Not a source: the text says it already, and whoever prints causes would say it twice.

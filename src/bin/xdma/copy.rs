@@ -135,7 +135,7 @@ impl Write {
 
     fn verify(&self, stream: &Stream<'_>, pool: &mut Pool, bytes: u64, digests: Digests) -> Result<()> {
         let (bar, address) = (progress("reading back", Some(bytes)), self.common.address);
-        stream.fetch(pool, address, bytes, compare(address, digests), &bar)?;
+        stream.fetch(pool, address, bytes, compare(address, digests, stream.hint), &bar)?;
         bar.finish_and_clear();
         Ok(())
     }
@@ -303,11 +303,11 @@ impl Moved<'_> {
         let verb = if pool.direction() == Direction::H2C { "wrote" } else { "read" };
         let channels: Vec<_> = pool.channels().map(Channel::index).map(|at| at.to_string()).collect();
         format!(
-            "{verb} {} at {:#x} in {:.1} ms ({:.0} MB/s) over {} channel {}{}",
+            "{verb} {} at {:#x} in {:.1} ms ({}) over {} channel {}{}",
             number::bytes(*bytes),
             common.address,
             seconds * 1e3,
-            rate / 1e6,
+            number::rate(rate),
             pool.direction(),
             channels.join(", "),
             if *verified { "; the same came back" } else { "" }

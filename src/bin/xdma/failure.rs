@@ -26,10 +26,10 @@ pub enum Failure {
     /// What came back is not what was sent.
     #[error(
         "the card gave other bytes back than it was given, first between card addresses {:#x} and {:#x}: nothing but memory \
-         gives back what is written, and memory may be smaller than its window",
-        .0.start, .0.end
+         gives back what is written, and memory may be smaller than its window{}",
+        .0.start, .0.end, .1
     )]
-    Mismatch(Range<u64>),
+    Mismatch(Range<u64>, &'static str),
     /// Ctrl-C.
     #[error("interrupted; the card is idle")]
     Interrupted,
@@ -110,7 +110,7 @@ fn remedy(error: &EngineError) -> Option<String> {
 fn of_program(failure: &Failure) -> u8 {
     match failure {
         Failure::Usage(_) => 2,
-        Failure::Mismatch(_) => 4,
+        Failure::Mismatch(..) => 4,
         Failure::Interrupted => 130,
         Failure::NothingRuns => 3,
     }
@@ -156,7 +156,7 @@ mod tests {
         assert_eq!(code(CardError::NoUserBar.into()), 3);
         assert_eq!(code(CardError::Engine(EngineError::Stopped).into()), 5);
         assert_eq!(code(Failure::Interrupted.into()), 130);
-        assert_eq!(code(Failure::Mismatch(0..1).into()), 4);
+        assert_eq!(code(Failure::Mismatch(0..1, "").into()), 4);
         let missing: anyhow::Result<()> = Err(io::Error::from(io::ErrorKind::NotFound)).context("f");
         assert_eq!(code(missing.unwrap_err()), 1);
     }

@@ -1,5 +1,7 @@
 //! Numbers as people type and read them.
 
+use std::num::IntErrorKind;
+
 /// `4096`, `0x1000`, `4K`, `1M`, `2G`; an underscore may stand between digits.
 pub fn parse(text: &str) -> Result<u64, String> {
     let bad = || format!("`{text}` is no number: write 4096, 0x1000, or 4K, 1M, 2G for powers of 1024");
@@ -14,7 +16,12 @@ pub fn parse(text: &str) -> Result<u64, String> {
         Some(hex) => u64::from_str_radix(hex, 16),
         None => digits.parse(),
     };
-    value.ok().filter(|_| !digits.contains('+')).and_then(|v| v.checked_mul(1 << shift)).ok_or_else(bad)
+    let value = match value {
+        Err(error) if *error.kind() == IntErrorKind::PosOverflow => None,
+        Ok(value) if !digits.contains('+') => value.checked_mul(1 << shift),
+        _ => return Err(bad()),
+    };
+    value.ok_or_else(|| format!("`{text}` has more than 64 bits"))
 }
 
 /// As [`parse`], of 32 bits.
@@ -68,10 +75,13 @@ mod tests {
         assert_eq!(parse("4096"), Ok(4096));
         assert_eq!(parse("0x5000_0000"), Ok(0x5000_0000));
         assert_eq!((parse("64K"), parse("1m"), parse("0x2G")), (Ok(65536), Ok(1 << 20), Ok(2 << 30)));
-        for bad in ["", "K", "0x", "1.5M", "-1", "+1", "0x+1", "17179869184G", "ä", "1ä"] {
+        for bad in ["", "K", "0x", "1.5M", "-1", "+1", "0x+1", "ä", "1ä"] {
             assert!(parse(bad).is_err(), "{bad}");
         }
         assert_eq!(parse32("0xffffffff"), Ok(u32::MAX));
+        for large in ["17179869184G", "0x10000000000000000", "99999999999999999999"] {
+            assert!(parse(large).unwrap_err().contains("64 bits"), "{large}");
+        }
         assert!(parse32("4G").unwrap_err().contains("32 bits"));
         assert_eq!(
             [950, 1_000, 12_345, 4_560_000, 1 << 32].map(nanoseconds),

@@ -196,15 +196,19 @@ fn digest(bytes: &[u8]) -> u64 {
     hasher.finish()
 }
 
-/// A sink that compares with what was sent to card addresses from `address` on.
-pub fn compare(address: u64, digests: Digests) -> impl FnMut(&[u8]) -> Result<()> + Send + 'static {
+/// A sink that compares with what was sent to card addresses from `address` on, and says `hint` where it differs.
+pub fn compare(
+    address: u64,
+    digests: Digests,
+    hint: &'static str,
+) -> impl FnMut(&[u8]) -> Result<()> + Send + 'static {
     let mut expected = digests.into_iter();
     let mut start = address;
     move |bytes| {
         for block in bytes.chunks(BLOCK) {
             let range: Range<u64> = start..start + block.len() as u64;
             if expected.next() != Some(digest(block)) {
-                return Err(Failure::Mismatch(range).into());
+                return Err(Failure::Mismatch(range, hint).into());
             }
             start = range.end;
         }
@@ -220,14 +224,14 @@ mod tests {
     fn the_block_that_differs_is_named() {
         let data: Vec<u8> = (0..3 * BLOCK + 5).map(|at| (at / 7) as u8).collect();
         let digests: Digests = data.chunks(BLOCK).map(digest).collect();
-        let mut sink = compare(0x1003, digests.clone());
+        let mut sink = compare(0x1003, digests.clone(), "");
         // Buffers hold whole blocks, but for the last one.
         sink(&data[..2 * BLOCK]).and_then(|()| sink(&data[2 * BLOCK..])).unwrap();
         for byte in [0, BLOCK + 1, 3 * BLOCK + 4] {
             let mut wrong = data.clone();
             wrong[byte] ^= 0x10;
-            let error = compare(0x1003, digests.clone())(&wrong).unwrap_err();
-            let Some(Failure::Mismatch(range)) = error.downcast_ref() else { panic!("{error}") };
+            let error = compare(0x1003, digests.clone(), "")(&wrong).unwrap_err();
+            let Some(Failure::Mismatch(range, _)) = error.downcast_ref() else { panic!("{error}") };
             let first = 0x1003 + (byte / BLOCK * BLOCK) as u64;
             assert_eq!(*range, first..(first + BLOCK as u64).min(0x1003 + data.len() as u64));
         }
