@@ -174,10 +174,7 @@ impl Channel {
         if self.is_recalled() {
             return Err(EngineError::Recalled);
         }
-        if let Some(failure) = self.gate.failure() {
-            return Err(failure.clone());
-        }
-        if self.jobs.is_full() {
+        if self.gate.failure().is_some() || self.jobs.is_full() {
             return Err(self.full(1, 0));
         }
         self.gate.look(self.jobs.next(), self.jobs.done());
@@ -185,8 +182,12 @@ impl Channel {
         Ok(())
     }
 
+    /// There is no room; on a channel that failed there is none to wait for.
     #[cold]
     fn full(&self, needed: usize, free: usize) -> EngineError {
+        if let Some(failure) = self.gate.failure() {
+            return failure.clone();
+        }
         self.counters.add(Count::Full, 1);
         EngineError::Full { needed, free }
     }

@@ -233,6 +233,23 @@ fn all_ones_mean_gone_and_are_no_number() {
 }
 
 #[test]
+fn a_failure_is_told_rather_than_a_lack_of_room() {
+    let fake = Arc::new(Fake::default());
+    let mut channel = fake.open(Ring::Chain);
+    let buffer = channel.space.allocate(1 << 20, Access::CardReads).unwrap();
+    let mut transfers = Transfers::new(Direction::H2C);
+    let slots = channel.options().slots as u64;
+    (0..slots).for_each(|at| transfers.add(&buffer, at * 64..at * 64 + 64, at * 128).map(drop).unwrap());
+    fake.gone.store(true, Ordering::Relaxed);
+    let is_gone = |error| assert!(matches!(error, EngineError::Gone { .. }), "{error}");
+    is_gone(channel.submit(&buffer, 0..64, 0).unwrap_err());
+    assert_eq!(channel.in_flight(), 1, "its memory may be the engine's");
+    is_gone(channel.start(&transfers).unwrap_err());
+    is_gone(channel.submit(&buffer, 0..64, 0).unwrap_err());
+    assert_eq!(channel.stats().full, 0);
+}
+
+#[test]
 fn memory_of_an_engine_that_stays_busy_is_quarantined() {
     let fake = Arc::new(Fake::default());
     let mut channel = fake.open(Ring::Chain);
