@@ -1,10 +1,14 @@
 //! `top`, beside a process that has a card.
 
 use crate::support::{json, run, xdma};
-use std::io::{BufRead, BufReader};
+use std::fs::File;
+use std::io::{BufRead, BufReader, Read};
+use std::os::fd::{AsRawFd, FromRawFd};
+use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::time::Duration;
+use std::ptr::{null, null_mut};
+use std::time::{Duration, Instant};
 use xdma::card::Card;
 use xdma::emulator::Profile;
 use xdma::regs::Direction;
@@ -57,12 +61,58 @@ fn a_busy_program_is_seen_until_it_is_killed() {
     run(&format!("top --once --pid {process}")).bad(1, &["cannot be read"]);
 }
 
+/// Runs the program on a terminal of its own, the other end of which is returned.
+fn on_a_terminal(command: &mut Command) -> (Child, File) {
+    let (mut ours, mut its) = (-1, -1);
+    let size = libc::winsize { ws_row: 24, ws_col: 80, ws_xpixel: 0, ws_ypixel: 0 };
+    // SAFETY: both places are ours, and no name or mode is asked for.
+    let opened = unsafe { libc::openpty(&mut ours, &mut its, null_mut(), null(), &size) };
+    assert_eq!(opened, 0, "{}", std::io::Error::last_os_error());
+    // SAFETY: the descriptors were just made, and are nobody else's.
+    let (ours, its) = unsafe { (File::from_raw_fd(ours), File::from_raw_fd(its)) };
+    let end = || Stdio::from(its.try_clone().unwrap());
+    command.stdin(end()).stdout(end()).stderr(end()).env("TERM", "xterm");
+    let ours_fd = ours.as_raw_fd();
+    // SAFETY: these calls may be made between fork and exec.
+    unsafe {
+        command.pre_exec(move || {
+            let done = libc::setsid() >= 0 && libc::ioctl(0, libc::TIOCSCTTY, 0) == 0;
+            libc::close(ours_fd);
+            if done { Ok(()) } else { Err(std::io::Error::last_os_error()) }
+        });
+    }
+    let child = command.spawn().unwrap();
+    // Its ends are the program's alone from here on, so that it hears when ours is closed.
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    (child, ours)
+}
+
+#[test]
+fn it_ends_with_its_terminal() {
+    let temporary = tempfile::tempdir().unwrap();
+    let mut program = watched(temporary.path());
+    let (mut top, mut terminal) = on_a_terminal(xdma("top --pid").arg(program.id().to_string()));
+    let (mut seen, mut some) = (vec![], [0; 4096]);
+    while !String::from_utf8_lossy(&seen).contains("bytes/s") {
+        let len = terminal.read(&mut some).expect("it draws");
+        seen.extend_from_slice(&some[..len]);
+    }
+    drop(terminal);
+    let begin = Instant::now();
+    while top.try_wait().unwrap().is_none() && begin.elapsed() < Duration::from_secs(20) {
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    let ended = top.try_wait().unwrap().is_some();
+    for child in [&mut top, &mut program] {
+        child.kill().and_then(|()| child.wait()).unwrap();
+    }
+    assert!(ended, "it goes on without a terminal");
+}
+
 #[test]
 fn what_is_called_like_a_page_and_is_none_is_refused() {
-    use std::os::fd::FromRawFd;
     // SAFETY: the name is a C string; the descriptor is ours alone.
-    let file =
-        unsafe { std::fs::File::from_raw_fd(libc::memfd_create(c"xdma-statistics:\x1b[31m".as_ptr(), 0)) };
+    let file = unsafe { File::from_raw_fd(libc::memfd_create(c"xdma-statistics:\x1b[31m".as_ptr(), 0)) };
     file.set_len(8).unwrap();
     // Without the flag CLOEXEC it is the other process' file, too.
     let output = xdma("top --once").arg("--pid").arg(std::process::id().to_string()).output().unwrap();

@@ -93,7 +93,12 @@ impl Top {
         }
         let stop = Arc::new(AtomicBool::new(false));
         let signal = stop.clone();
-        ctrlc::set_handler(move || signal.store(true, Ordering::Relaxed))?;
+        ctrlc::set_handler(move || {
+            signal.store(true, Ordering::Relaxed);
+            // Whoever waits for a key of a terminal that is gone does not come back.
+            std::thread::sleep(10 * KEY);
+            std::process::exit(0);
+        })?;
         // A panic restores the terminal too.
         let mut terminal = ratatui::try_init()?;
         let shown = self.show(&mut terminal, &mut cards, &stop);
