@@ -63,9 +63,9 @@ fn stop_all(registers: &dyn Bar, limit: Duration) -> Result<(), CardError> {
         registers.write32((base + CONTROL_W1C).into(), Control::RUN.bits())?;
         registers.write32((base + IRQ_ENABLE).into(), 0)?;
     }
-    let end = Instant::now() + limit;
+    let begin = Instant::now();
     for &(direction, channel, _) in &channels {
-        wait_idle(registers, direction, channel, end)?;
+        wait_idle(registers, direction, channel, (begin, limit))?;
     }
     registers.write32(common(CREDIT_ENABLE_W1C), !0)?;
     registers.write32(irqs(irq::USER_ENABLE_W1C), !0)?;
@@ -77,7 +77,7 @@ fn wait_idle(
     registers: &dyn Bar,
     direction: Direction,
     channel: usize,
-    end: Instant,
+    (begin, limit): (Instant, Duration),
 ) -> Result<(), CardError> {
     let base = Target::channel(direction).base(channel);
     loop {
@@ -89,7 +89,7 @@ fn wait_idle(
             registers.read32((base + STATUS_RC).into())?;
             return Ok(());
         }
-        if Instant::now() > end {
+        if begin.elapsed() > limit {
             return Err(CardError::Hung {
                 direction,
                 channel,

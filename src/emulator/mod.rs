@@ -90,10 +90,10 @@ pub enum Error {
         c2h: usize,
     },
     /// The socket's path is taken by a process that listens there.
-    #[error("{0:?} is taken: another process serves there; stop it, or choose another path")]
+    #[error("{} is taken: another process serves there; stop it, or choose another path", .0.display())]
     Taken(PathBuf),
     /// The socket could not be made.
-    #[error("cannot serve at {path:?}; is its directory there and writable?")]
+    #[error("cannot serve at {}", path.display())]
     Socket {
         /// Where.
         path: PathBuf,

@@ -11,7 +11,7 @@ use std::fs::{self, Permissions};
 use std::io;
 use std::net::Shutdown;
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
@@ -139,8 +139,14 @@ pub(super) fn listen_at(path: &Path) -> io::Result<(UnixListener, PathBuf)> {
     Ok((listener, path.to_path_buf()))
 }
 
-/// Makes room for a socket: one that nobody listens to any more is removed.
+/// Makes room for a socket: one that nobody listens to any more is removed, and nothing else ever.
 fn clear(path: &Path) -> io::Result<()> {
+    let is_other = |found: fs::Metadata| !found.file_type().is_socket();
+    // To connect to a file is refused like to a socket that was left behind.
+    if fs::symlink_metadata(path).is_ok_and(is_other) {
+        let text = "something that is no socket is there, and stays; choose another path";
+        return Err(io::Error::new(io::ErrorKind::AlreadyExists, text));
+    }
     match UnixStream::connect(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => fs::remove_file(path),

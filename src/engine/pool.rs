@@ -129,7 +129,8 @@ impl Pool {
         Ok(all)
     }
 
-    /// Waits until a transfer is finished.
+    /// Waits until a transfer is finished: polls all channels by turns and lets other threads run in between, however the channels
+    /// wait by themselves.
     ///
     /// # Errors
     ///
@@ -141,7 +142,7 @@ impl Pool {
         // All lanes in turn: a chain that waits in one of them is started by a poll.
         while self.poll(ticket)? == Poll::Pending {
             let now = Instant::now();
-            if now >= begin + limit {
+            if now - begin >= limit {
                 return Err(self.deadline(limit));
             }
             if now >= look {

@@ -114,10 +114,10 @@ impl Registers {
         help: &mut dyn FnMut() -> Result<(), EngineError>,
     ) -> Result<(), EngineError> {
         self.write(CONTROL_W1C, Control::RUN.bits())?;
-        let end = Instant::now() + limit;
+        let begin = Instant::now();
         while self.status()?.contains(Status::BUSY) {
             help()?;
-            if Instant::now() > end {
+            if begin.elapsed() > limit {
                 return Err(EngineError::Hung { snapshot: Box::new(self.snapshot(ring())?) });
             }
             counts::system_call();

@@ -194,7 +194,7 @@ impl Channel {
     /// Now and then: whether it takes too long, or the engine reports an error.
     fn look(&mut self, going: &mut Going) -> Result<(), EngineError> {
         let now = Instant::now();
-        if now >= going.begin + going.limit {
+        if now - going.begin >= going.limit {
             return Err(self.late(going.limit)?);
         }
         if now >= going.look {

@@ -3,9 +3,10 @@
 use crate::support::{Bench, LIMIT, pattern};
 use std::time::{Duration, Instant};
 use xdma::bus::counts::Counts;
+use xdma::card::CardOptions;
 use xdma::emulator::logic::{Design, MsmOptions as Model};
 use xdma::emulator::{Latency, Options};
-use xdma::engine::{ChannelOptions, EngineError, Ring, Wait};
+use xdma::engine::{ChannelOptions, EngineError, Pool, Ring, Wait};
 use xdma::msm::{Msm, MsmOptions, Points, ScalarForm, Scalars};
 use xdma::regs::Direction;
 use xdma::regs::msm::SCALAR_WINDOW;
@@ -42,6 +43,24 @@ fn nothing_is_lost_and_nobody_oversleeps() {
             sink.read(0, &mut seen).unwrap();
             assert!(seen == data, "{wait} {ring}");
         }
+    }
+}
+
+/// What comes late enough for each wait to look at the clock.
+#[test]
+fn a_limit_may_be_for_ever() {
+    let latency = Latency { completion: Duration::from_millis(5), ..Latency::NONE };
+    let bench = Bench::memory(Options { latency, ..Options::default() });
+    let card = bench.try_open(CardOptions { idle_limit: Duration::MAX, ..CardOptions::default() }).unwrap();
+    let source = card.allocate(4096, Direction::H2C).unwrap();
+    for wait in Wait::ALL {
+        let mut h2c = card.channel(Direction::H2C, 0, options(wait, Ring::Chain)).unwrap();
+        for _ in 0..5 {
+            h2c.transfer(&source, 0..4096, 0, Duration::MAX).unwrap();
+        }
+        h2c.settle(Duration::MAX).unwrap();
+        let mut pool = Pool::new(vec![h2c]).unwrap();
+        pool.transfer(&source, 0..4096, 0, Duration::MAX).unwrap();
     }
 }
 

@@ -1,6 +1,6 @@
 //! `emulate`.
 
-use crate::support::{json, pattern, piped, run, run_with};
+use crate::support::{Ended, json, pattern, piped, run, run_with};
 use serde_json::Value;
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Command};
@@ -137,4 +137,32 @@ fn what_makes_no_sense_is_refused() {
     run("emulate --socket s --faults /nowhere/plan").bad(1, &["no plan in /nowhere/plan"]);
     run("emulate --socket s --faults Cargo.toml").bad(1, &["no plan of faults"]);
     run("emulate --socket s --profile f2").bad(2, &["f1 and alveo"]);
+}
+
+/// Whatever else is where a socket is wanted: files, and links to sockets too.
+#[test]
+fn only_a_socket_is_replaced() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    std::fs::write(at("file"), "precious").unwrap();
+    std::os::unix::fs::symlink(at("file"), at("link")).unwrap();
+    for name in ["file", "link"] {
+        let elsewhere = at("card");
+        for option in [
+            format!("--socket {}", at(name).display()),
+            format!("--socket {} --control {}", elsewhere.display(), at(name).display()),
+        ] {
+            let mut child = piped(&format!("emulate {option}"));
+            let end = Instant::now() + Duration::from_secs(20);
+            while child.try_wait().unwrap().is_none() && Instant::now() < end {
+                std::thread::sleep(Duration::from_millis(10));
+            }
+            // It ends by itself; where it does not, the test has failed anyway.
+            let _ = child.kill();
+            Ended::from(child.wait_with_output().unwrap())
+                .bad(1, &["no socket is there", at(name).to_str().unwrap()]);
+            assert_eq!(std::fs::read_to_string(at(name)).unwrap(), "precious", "{option}");
+            assert!(at("link").is_symlink());
+        }
+    }
 }
