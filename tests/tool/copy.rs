@@ -114,6 +114,35 @@ fn a_file_is_not_emptied_for_a_card_that_is_not_there() {
 }
 
 #[test]
+fn a_read_that_fails_leaves_the_file_and_puts_nothing_among_the_data() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = file(folder.path(), b"dear");
+    run(&format!("read --logic memory --address 64G --length 4 {path}")).bad(5, &["AXI decode error"]);
+    assert_eq!(std::fs::read(path).unwrap(), b"dear");
+    let ended = run("read --json --logic memory --address 64G --length 4 -");
+    assert_eq!(ended.out, "", "an error is no data");
+    ended.bad(5, &["\"exit_code\":5"]);
+    let nothing = folder.path().join("nothing");
+    run(&format!("read --logic memory --address 0 --length 0 {}", nothing.display())).good();
+    assert_eq!(std::fs::metadata(nothing).unwrap().len(), 0);
+}
+
+#[test]
+fn what_cannot_be_meant_is_refused() {
+    for wrong in
+        ["--timeout 18446744073709551615", "--timeout 0", "--buffer 0", "--buffer 2G", "--packet 0 --stream"]
+    {
+        run(&format!("write --logic memory Cargo.toml {wrong}")).bad(2, &[]);
+    }
+    run("read --stream --packets 0").bad(2, &["0 are none"]);
+    let bytes = std::fs::metadata("Cargo.toml").unwrap().len();
+    let short = format!("Cargo.toml ends after {bytes} of 10485760 bytes");
+    run("write --logic memory --address 0 --length 10M Cargo.toml").bad(1, &[&short]);
+    run_with("write --logic memory --address 0 --length 10 -", b"five!".to_vec())
+        .bad(1, &["ends after 5 of 10 bytes"]);
+}
+
+#[test]
 fn an_interrupted_copy_leaves_the_card_idle() {
     let (card, option) = memory();
     let mut child = piped(&format!("write {option} --address 0 -"));

@@ -1,7 +1,11 @@
 //! Help, completions, manual pages.
 
-use crate::support::{json, run};
+use crate::support::{json, piped, run, xdma};
 use serde_json::Value;
+use std::fs::File;
+use std::io::{BufRead, BufReader};
+use std::process::Stdio;
+use std::time::{Duration, Instant};
 
 const COMMANDS: [&str; 11] =
     ["info", "regs", "peek", "poke", "read", "write", "bench", "top", "emulate", "completions", "man"];
@@ -49,4 +53,41 @@ fn programs_are_told_of_a_wrong_command_line_too() {
     let text = run("peek nowhere");
     assert_eq!(text.out, "");
     run("--version --json").good();
+}
+
+/// A full disk is no success, whatever was to be written.
+#[test]
+fn output_that_cannot_be_written_is_told() {
+    for command in [
+        "info",
+        "info --json",
+        "regs h2c0",
+        "peek 0",
+        "poke 0x230 7",
+        "man",
+        "completions bash",
+        "bench --quick --json",
+    ] {
+        let full = File::options().write(true).open("/dev/full").unwrap();
+        let output = xdma(command).stdin(Stdio::null()).stdout(full).output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{command}: {said}");
+        assert!(said.contains("cannot write the output: No space left"), "{command}: {said}");
+    }
+}
+
+/// A reader that has enough is an end, also of what would go on.
+#[test]
+fn nobody_is_written_for_who_has_gone() {
+    let mut watch = piped("regs h2c0 --watch 0.02");
+    let mut line = String::new();
+    BufReader::new(watch.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    let end = Instant::now() + Duration::from_secs(20);
+    while watch.try_wait().unwrap().is_none() && Instant::now() < end {
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    let _ = watch.kill();
+    let output = watch.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
+    assert!(line.contains("h2c0"), "{line}");
 }

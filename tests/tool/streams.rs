@@ -1,8 +1,9 @@
 //! `read --stream` and `write --stream`.
 
-use crate::support::{pattern, piped, run, run_with, xdma};
+use crate::support::{Ended, pattern, piped, run, run_with, xdma};
 use serde_json::Value;
 use std::io::Read;
+use std::process::Command;
 use std::sync::Arc;
 use xdma::emulator::logic::Loopback;
 use xdma::emulator::{EmulatedCard, Options};
@@ -67,5 +68,26 @@ fn what_a_stream_cannot_do() {
     // An empty file is no packet, and nothing takes more than the card holds.
     assert!(run(&format!("write {option} /dev/null")).good().starts_with("sent 0 bytes in 0 packets"));
     let stuck = run(&format!("write {option} --length 100K /dev/zero"));
-    stuck.bad(5, &["the stream of H2C channel 0 does not take the data"]);
+    let parts =
+        ["the stream of H2C channel 0 does not take the data", "not all was taken within 1s", "--timeout"];
+    stuck.bad(5, &parts);
+}
+
+/// That an engine in the middle of a stream cannot be stopped is no news of its own, and no card has to be reset for it.
+#[test]
+fn silence_and_ctrl_c_are_told_as_what_they_are() {
+    let (_card, option) = loopback();
+    let silent = run(&format!("read {option}"));
+    assert!(!silent.err.contains("as root"), "{}", silent.err);
+    silent.bad(5, &["nothing came within 1s", "the next command takes it over"]);
+    let mut child = piped(&format!("read {} --timeout 60 -", option.replace("--timeout 1", "")));
+    std::thread::sleep(std::time::Duration::from_millis(500));
+    assert!(Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap().success());
+    drop(child.stdin.take());
+    let ended: Ended = child.wait_with_output().unwrap().into();
+    ended.bad(130, &["interrupted"]);
+    // It was taken over.
+    run_with(&format!("write {option} -"), pattern(1000)).good();
+    let output = xdma(&format!("read {option} -")).output().unwrap();
+    assert!(output.stdout == pattern(1000));
 }

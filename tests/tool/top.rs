@@ -122,5 +122,17 @@ fn what_is_called_like_a_page_and_is_none_is_refused() {
 
 #[test]
 fn when_nothing_runs_it_says_what_to_type() {
-    run("top --once --card nowhere-at-all").bad(3, &["no program of yours", "--example prove"]);
+    let mut idle = Command::new("sleep").arg("60").spawn().unwrap();
+    run(&format!("top --once --pid {}", idle.id())).bad(3, &["no program of yours", "xdma bench"]);
+    idle.kill().and_then(|()| idle.wait()).unwrap();
+    run("top --once --interval 1e19").bad(2, &["no number of seconds"]);
+}
+
+#[test]
+fn a_card_that_nobody_has_is_told_from_none_at_all() {
+    let temporary = tempfile::tempdir().unwrap();
+    let mut program = watched(temporary.path());
+    let ended = run(&format!("top --once --card nowhere-at-all --pid {}", program.id()));
+    program.kill().and_then(|()| program.wait()).unwrap();
+    ended.bad(3, &["is at `nowhere-at-all`; there are: ", temporary.path().to_str().unwrap()]);
 }

@@ -3,10 +3,11 @@
 use crate::card::CardArgs;
 use crate::failure::Failure;
 use crate::interrupt::Interrupt;
+use crate::number::{self, seconds};
+use crate::output;
 use crate::packets::{self, Packets};
 use crate::stream::{Digests, Stream, compare, progress, whole_blocks};
-use crate::{number, output};
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use clap::Args;
 use serde_json::json;
 use std::fs::File;
@@ -21,8 +22,7 @@ use xdma::regs::Direction;
 const PIPE: &str = "-";
 
 /// For those who try an address on the emulated card.
-const HINT: &str =
-    " (this emulated card has memory from 0x50000000 to 0x50100000; with --logic memory it has 64 GiB)";
+const HINT: &str = " (this emulated card has 1 MiB of memory at 0x50000000, again and again up to 0x60000000; with --logic memory it has 64 GiB)";
 
 #[derive(Args)]
 struct Common {
@@ -44,12 +44,12 @@ struct Common {
     /// Channels to spread the data over, such as 0,1.
     #[arg(long, value_delimiter = ',', default_value = "0")]
     channels: Vec<usize>,
-    /// Bytes of each of the two buffers.
-    #[arg(long, value_parser = number::parse, default_value = "4M")]
+    /// Bytes of each of the two buffers, up to 1G; whole blocks of 64 KiB are taken.
+    #[arg(long, value_parser = buffer, default_value = "4M")]
     buffer: u64,
     /// Seconds that the card may take for a buffer.
-    #[arg(long, value_name = "SECONDS", default_value_t = 10)]
-    timeout: u64,
+    #[arg(long, value_name = "SECONDS", default_value = "10", value_parser = seconds)]
+    timeout: Duration,
 }
 
 #[derive(Args)]
@@ -58,14 +58,14 @@ pub struct Write {
     common: Common,
     /// What to write; - for standard input.
     file: PathBuf,
-    /// Bytes, where not all of the file: for /dev/urandom and the like.
+    /// Bytes, where not all of the file: for /dev/urandom and the like. It is an error if there are fewer.
     #[arg(long, value_parser = number::parse)]
     length: Option<u64>,
     /// Read everything back when it is written, and compare.
     #[arg(long, conflicts_with = "stream")]
     verify: bool,
     /// Bytes of each packet; without it, the whole file is one.
-    #[arg(long, value_name = "BYTES", value_parser = number::parse, conflicts_with = "address")]
+    #[arg(long, value_name = "BYTES", value_parser = positive, conflicts_with = "address")]
     packet: Option<u64>,
 }
 
@@ -73,7 +73,7 @@ pub struct Write {
 pub struct Read {
     #[command(flatten)]
     common: Common,
-    /// Where to put it; - for standard output.
+    /// Where to put it; - for standard output. What was done is then told on standard error, as its last line.
     #[arg(default_value = PIPE)]
     file: PathBuf,
     /// Bytes.
@@ -87,7 +87,7 @@ pub struct Read {
     )]
     length: u64,
     /// How many packets.
-    #[arg(long, value_name = "COUNT", conflicts_with = "address", default_value_t = 1)]
+    #[arg(long, value_name = "COUNT", value_parser = count, conflicts_with = "address", default_value = "1")]
     packets: usize,
 }
 
@@ -95,6 +95,7 @@ impl Write {
     pub fn run(&self, json: bool) -> Result<()> {
         let (input, size) = open_input(&self.file)?;
         let length = self.length.unwrap_or(u64::MAX);
+        size.map_or(Ok(()), |size| self.check_end(size))?;
         let size = size.map(|size| size.min(length)).or(self.length);
         self.common.check(size.unwrap_or(0))?;
         let interrupt = Interrupt::listen()?;
@@ -107,13 +108,20 @@ impl Write {
         let stream = self.common.stream(&card, &interrupt, size);
         let (begin, bar) = (Instant::now(), progress("writing", size));
         let (bytes, digests) = stream.send(&mut pool, self.common.address, input.take(length), &bar)?;
+        self.check_end(bytes)?;
         let seconds = begin.elapsed().as_secs_f64();
         bar.finish_and_clear();
         if let Some(back) = &mut back {
             self.verify(&stream, back, bytes, digests)?;
         }
         let moved = Moved { common: &self.common, pool: &pool, bytes, seconds, verified: self.verify };
-        output::line(&moved.describe(json));
+        output::line(&moved.describe(json))
+    }
+
+    /// Fails if the input ends before what was asked for.
+    fn check_end(&self, bytes: u64) -> Result<()> {
+        let length = self.length.unwrap_or(0);
+        ensure!(bytes >= length, "{} ends after {bytes} of {length} bytes", self.file.display());
         Ok(())
     }
 
@@ -127,10 +135,10 @@ impl Write {
     ) -> Result<()> {
         let packets = self.common.packets(card, interrupt)?;
         let (begin, bar) = (Instant::now(), progress("sending", size));
-        let moved = packets.send(input, self.packet.unwrap_or(u64::MAX).max(1), &bar)?;
+        let moved = packets.send(input, self.packet.unwrap_or(u64::MAX), &bar)?;
+        self.check_end(moved.lengths.iter().sum())?;
         bar.finish_and_clear();
-        output::line(&self.common.describe_packets(Direction::H2C, &moved, begin.elapsed(), json));
-        Ok(())
+        output::line(&self.common.describe_packets(Direction::H2C, &moved, begin.elapsed(), json))
     }
 
     fn verify(&self, stream: &Stream<'_>, pool: &mut Pool, bytes: u64, digests: Digests) -> Result<()> {
@@ -151,46 +159,49 @@ impl Read {
         }
         let mut pool = self.common.pool(&card, Direction::C2H)?;
         let stream = self.common.stream(&card, &interrupt, Some(self.length));
-        // Not before the card is there: an earlier file stays what it is.
-        let mut out = open_output(&self.file)?;
-        let sink = move |bytes: &[u8]| {
-            out.write_all(bytes).and_then(|()| out.flush()).context("cannot write the output")
-        };
         let (begin, bar) = (Instant::now(), progress("reading", Some(self.length)));
-        match stream.fetch(&mut pool, self.common.address, self.length, sink, &bar) {
-            // A reader that wants no more, such as `head`, is no failure.
-            Err(error) if is_broken_pipe(&error) => return Ok(()),
-            fetched => fetched?,
+        stream.fetch(&mut pool, self.common.address, self.length, self.sink(), &bar)?;
+        if self.length == 0 {
+            self.sink()(&[])?;
         }
         let seconds = begin.elapsed().as_secs_f64();
         bar.finish_and_clear();
         let moved = Moved { common: &self.common, pool: &pool, bytes: self.length, seconds, verified: false };
-        self.tell(&moved.describe(json));
-        Ok(())
+        self.tell(&moved.describe(json))
     }
 
     fn receive_packets(&self, card: &Card, interrupt: &Interrupt, json: bool) -> Result<()> {
         let packets = self.common.packets(card, interrupt)?;
-        let mut out = open_output(&self.file)?;
-        let sink =
-            |bytes: &[u8]| out.write_all(bytes).and_then(|()| out.flush()).context("cannot write the output");
         let (begin, bar) = (Instant::now(), progress("receiving", None));
-        let moved = match packets.receive(self.packets, sink, &bar) {
-            Err(error) if is_broken_pipe(&error) => return Ok(()),
-            moved => moved?,
-        };
+        let moved = packets.receive(self.packets, self.sink(), &bar)?;
         bar.finish_and_clear();
-        self.tell(&self.common.describe_packets(Direction::C2H, &moved, begin.elapsed(), json));
-        Ok(())
+        self.tell(&self.common.describe_packets(Direction::C2H, &moved, begin.elapsed(), json))
+    }
+
+    /// What takes the data. The file is made when the first of it is there: until then an earlier one stays what it is.
+    fn sink(&self) -> impl FnMut(&[u8]) -> Result<()> + Send + 'static {
+        let (path, mut file) = (self.file.clone(), None);
+        move |bytes| {
+            let out = match &mut file {
+                Some(out) => out,
+                None => file.insert(open_output(&path)?),
+            };
+            out.write_all(bytes).and_then(|()| out.flush()).map_err(output::failed)
+        }
+    }
+
+    /// Whether the data goes to standard output.
+    pub fn is_piped(&self) -> bool {
+        self.file == Path::new(PIPE)
     }
 
     /// Says what was done where the data does not go.
-    fn tell(&self, text: &str) {
-        if self.file == Path::new(PIPE) {
+    fn tell(&self, text: &str) -> Result<()> {
+        if self.is_piped() {
             eprintln!("{text}");
-        } else {
-            output::line(text);
+            return Ok(());
         }
+        output::line(text)
     }
 }
 
@@ -214,7 +225,7 @@ impl Common {
         let [channel] = self.channels[..] else {
             return Err(Failure::Usage("--stream takes one channel: packets have an order".into()).into());
         };
-        let (buffer, limit) = (whole_blocks(self.buffer), Duration::from_secs(self.timeout));
+        let (buffer, limit) = (whole_blocks(self.buffer), self.timeout);
         Ok(Packets { card, interrupt, channel, buffer, limit })
     }
 
@@ -264,8 +275,7 @@ impl Common {
     /// No larger buffers than there is data, where that is known.
     fn stream<'a>(&self, card: &'a Card, interrupt: &'a Interrupt, size: Option<u64>) -> Stream<'a> {
         let buffer = whole_blocks(self.buffer.min(size.unwrap_or(u64::MAX)));
-        let (limit, hint) =
-            (Duration::from_secs(self.timeout), if self.card.is_emulated_msm() { HINT } else { "" });
+        let (limit, hint) = (self.timeout, if self.card.is_emulated_msm() { HINT } else { "" });
         Stream { card, interrupt, buffer, limit, hint }
     }
 }
@@ -339,7 +349,15 @@ fn open_output(path: &Path) -> Result<Box<dyn io::Write + Send>> {
     Ok(Box::new(output::create(path)?))
 }
 
-fn is_broken_pipe(error: &anyhow::Error) -> bool {
-    let broken = |cause: &io::Error| cause.kind() == io::ErrorKind::BrokenPipe;
-    error.downcast_ref::<io::Error>().is_some_and(broken)
+fn positive(text: &str) -> Result<u64, String> {
+    number::parse(text).and_then(|value| if value > 0 { Ok(value) } else { Err("0 are none".into()) })
+}
+
+fn buffer(text: &str) -> Result<u64, String> {
+    let bytes = positive(text)?;
+    if bytes <= 1 << 30 { Ok(bytes) } else { Err(format!("`{text}` is more than 1G")) }
+}
+
+fn count(text: &str) -> Result<usize, String> {
+    positive(text)?.try_into().map_err(|_| format!("`{text}` are too many"))
 }

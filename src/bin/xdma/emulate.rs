@@ -96,7 +96,7 @@ impl Emulate {
                 .with_context(|| format!("no orders at {}", path.display()))
         });
         let _control = control.transpose()?;
-        output::line(&self.describe(&options, card.socket(), json));
+        output::line(&self.describe(&options, card.socket(), json))?;
         wait.recv().context("the signal handler is gone")?;
         for (fault, times) in card.struck() {
             eprintln!("{fault} struck {times} times");

@@ -1,10 +1,12 @@
 //! What can go wrong, and the exit codes.
 
 use std::ops::Range;
+use std::time::Duration;
 use xdma::bus::BusError;
 use xdma::card::CardError;
 use xdma::engine::EngineError;
 use xdma::msm::MsmError;
+use xdma::regs::Direction;
 
 /// The exit codes of the program.
 pub const EXIT_CODES: &str = "\
@@ -15,7 +17,11 @@ Exit codes:
     3  the card cannot be used: not there, taken, no permission, gone, without such a channel or design
     4  `write --verify`: the card gave other bytes back than it was given
     5  a transfer failed or took too long; the channel is idle again, or the message says that it is not
-  130  interrupted; the card is idle";
+  130  interrupted; the card is idle, or the message says that it is not. `emulate`, `top` and `regs --watch` are ended like
+       this, with 0";
+
+/// What becomes of an engine that cannot be stopped before its stream goes on.
+const BUSY: &str = "its engine still waits for the stream: the next command takes it over, once the stream goes on or the card is reset";
 
 /// What this program finds wrong by itself.
 #[derive(Debug, thiserror::Error)]
@@ -33,11 +39,27 @@ pub enum Failure {
     /// Ctrl-C.
     #[error("interrupted; the card is idle")]
     Interrupted,
+    /// Ctrl-C, while an engine waits for a stream.
+    #[error("interrupted; {BUSY}")]
+    InterruptedBusy,
+    /// Nothing came over a stream, or nothing was taken; whether its engine still waits for it.
+    #[error(
+        "{} within {limit:?}; is there somebody at the other end? --timeout waits longer{}",
+        if *.direction == Direction::C2H { "nothing came" } else { "not all was taken" },
+        if *.busy { format!(". {BUSY}") } else { String::new() }
+    )]
+    Silent { direction: Direction, limit: Duration, busy: bool },
+    /// Whoever read the output has enough of it: no error.
+    #[error("nobody reads the output any more")]
+    NobodyReads,
     /// There is nothing to show.
     #[error(
-        "no program of yours has a card open; start one, such as `cargo run --release --example prove`, and look again"
+        "no program of yours has a card open; start one, such as an example of this project or `xdma bench`, and look again"
     )]
     NothingRuns,
+    /// Nothing that runs is meant.
+    #[error("no card that a program of yours has open is at `{0}`; there are: {1}")]
+    NothingThere(String, String),
 }
 
 /// The exit code for an error.
@@ -111,8 +133,10 @@ fn of_program(failure: &Failure) -> u8 {
     match failure {
         Failure::Usage(_) => 2,
         Failure::Mismatch(..) => 4,
-        Failure::Interrupted => 130,
-        Failure::NothingRuns => 3,
+        Failure::Interrupted | Failure::InterruptedBusy => 130,
+        Failure::Silent { .. } => 5,
+        Failure::NobodyReads => 0,
+        Failure::NothingRuns | Failure::NothingThere(..) => 3,
     }
 }
 

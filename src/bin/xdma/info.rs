@@ -33,8 +33,7 @@ impl Info {
         output::line(&match json {
             true => object(&name, &report, &rings, design.as_ref()).to_string(),
             false => text(&report, &rings, design.as_ref()),
-        });
-        Ok(())
+        })
     }
 }
 

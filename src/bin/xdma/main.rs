@@ -18,7 +18,7 @@ mod words;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
-use failure::EXIT_CODES;
+use failure::{EXIT_CODES, Failure};
 use serde_json::json;
 use std::io::{IsTerminal, stderr};
 use std::process::ExitCode;
@@ -37,7 +37,8 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Describes a card: where it is, its link and channels, what it can do, the design it carries.
+    /// Describes a card: where it is, its link and channels, what it can do, the design it carries. Takes the card over: after a
+    /// crash look at `regs` first.
     #[command(after_help = EXIT_CODES)]
     Info(info::Info),
     /// Shows registers, decoded by field; nothing is changed by looking.
@@ -82,12 +83,13 @@ fn main() -> ExitCode {
     log.with_env_filter(filter).without_time().with_target(false).init();
     match run(&cli) {
         Ok(()) => ExitCode::SUCCESS,
+        Err(error) if matches!(error.downcast_ref(), Some(Failure::NobodyReads)) => ExitCode::SUCCESS,
         Err(error) => {
             let code = failure::exit_code(&error);
             let text = failure::text(&error);
             eprintln!("xdma: {text}");
             if cli.json {
-                output::line(&json!({ "error": text, "exit_code": code }).to_string());
+                cli.command.report(&json!({ "error": text, "exit_code": code }).to_string());
             }
             ExitCode::from(code)
         }
@@ -102,9 +104,21 @@ fn refuse(error: &clap::Error) -> ExitCode {
     if error.use_stderr() && std::env::args_os().any(|argument| argument == "--json") {
         let text = error.render().to_string();
         let text = text.trim_start_matches("error: ").trim();
-        output::line(&json!({ "error": text, "exit_code": code }).to_string());
+        // Nothing is left to be told of output that cannot be written.
+        let _ = output::line(&json!({ "error": text, "exit_code": code }).to_string());
     }
     ExitCode::from(code)
+}
+
+impl Command {
+    /// Tells a program what went wrong, where no data goes.
+    fn report(&self, text: &str) {
+        match self {
+            Self::Read(read) if read.is_piped() => eprintln!("{text}"),
+            // Nothing is left to be told of output that cannot be written.
+            _ => drop(output::line(text)),
+        }
+    }
 }
 
 fn run(cli: &Cli) -> Result<()> {

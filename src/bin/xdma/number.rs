@@ -1,6 +1,7 @@
 //! Numbers as people type and read them.
 
 use std::num::IntErrorKind;
+use std::time::Duration;
 
 /// `4096`, `0x1000`, `4K`, `1M`, `2G`; an underscore may stand between digits.
 pub fn parse(text: &str) -> Result<u64, String> {
@@ -27,6 +28,14 @@ pub fn parse(text: &str) -> Result<u64, String> {
 /// As [`parse`], of 32 bits.
 pub fn parse32(text: &str) -> Result<u32, String> {
     parse(text)?.try_into().map_err(|_| format!("`{text}` has more than 32 bits"))
+}
+
+/// A time on the command line.
+pub fn seconds(text: &str) -> Result<Duration, String> {
+    let time = text.parse().ok().filter(|time: &f64| (0.001..=1e6).contains(time));
+    let time =
+        time.ok_or_else(|| format!("`{text}` is no number of seconds from 0.001 to 1000000, such as 0.5"))?;
+    Ok(Duration::from_secs_f64(time))
 }
 
 /// `96.0 MiB`, `512 bytes`.
@@ -82,6 +91,8 @@ mod tests {
         for large in ["17179869184G", "0x10000000000000000", "99999999999999999999"] {
             assert!(parse(large).unwrap_err().contains("64 bits"), "{large}");
         }
+        assert_eq!(seconds("0.5"), Ok(Duration::from_millis(500)));
+        assert!(["0", "-1", "NaN", "1e9", "1e19", "inf", "x"].iter().all(|text| seconds(text).is_err()));
         assert!(parse32("4G").unwrap_err().contains("32 bits"));
         assert_eq!(
             [950, 1_000, 12_345, 4_560_000, 1 << 32].map(nanoseconds),

@@ -2,7 +2,7 @@
 
 use crate::failure::Failure;
 use crate::interrupt::{Interrupt, PATIENCE};
-use anyhow::{Context, Result};
+use anyhow::{Context, Error, Result};
 use indicatif::ProgressBar;
 use std::io::{self, Read};
 use std::sync::mpsc::{SyncSender, sync_channel};
@@ -67,12 +67,9 @@ impl Packets<'_> {
         ends: bool,
     ) -> Result<()> {
         let ticket = if ends { sender.send(buffer, 0..len)? } else { sender.send_part(buffer, 0..len)? };
-        let sent = self.patiently(|limit| sender.wait(ticket, limit));
-        sent.or_else(|error| {
-            sender.stop()?;
-            Err(error)
-        })
-        .with_context(|| format!("the stream of H2C channel {} does not take the data", self.channel))
+        let sent = self.patiently(Direction::H2C, |limit| sender.wait(ticket, limit));
+        sent.map_err(|error| ended(error, sender.stop()))
+            .with_context(|| format!("the stream of H2C channel {} does not take the data", self.channel))
     }
 
     /// Receives so many packets, and gives what is in them to `sink` in order.
@@ -89,12 +86,10 @@ impl Packets<'_> {
         let mut moved = Moved { ring: receiver.channel().ring(), lengths: vec![] };
         let (mut data, mut packet) = (vec![], 0);
         while moved.lengths.len() < packets {
-            let received = self.patiently(|limit| receiver.wait(limit)).or_else(|error| {
-                receiver.stop()?;
-                Err(error)
-            });
-            let received =
-                received.with_context(|| format!("nothing comes from C2H channel {}", self.channel))?;
+            let received = self.patiently(Direction::C2H, |limit| receiver.wait(limit));
+            let received = received
+                .map_err(|error| ended(error, receiver.stop()))
+                .with_context(|| format!("the stream of C2H channel {} brings no packet", self.channel))?;
             data.resize(received.len(), 0);
             receiver.read(&received, 0, &mut data)?;
             packet += received.len() as u64;
@@ -111,20 +106,39 @@ impl Packets<'_> {
     }
 
     /// Waits for as long as is allowed, and not after Ctrl-C.
-    fn patiently<T>(&self, mut wait: impl FnMut(Duration) -> Result<T, EngineError>) -> Result<T> {
-        let end = Instant::now() + self.limit;
+    fn patiently<T>(
+        &self,
+        direction: Direction,
+        mut wait: impl FnMut(Duration) -> Result<T, EngineError>,
+    ) -> Result<T> {
+        let (begin, limit) = (Instant::now(), self.limit);
         loop {
-            match wait(PATIENCE.min(self.limit)) {
+            match wait(PATIENCE.min(limit)) {
                 Err(EngineError::Deadline { .. }) if self.interrupt.check().is_err() => {
                     return Err(Failure::Interrupted.into());
                 }
-                Err(EngineError::Deadline { .. }) if Instant::now() < end => {}
-                Err(EngineError::Deadline { snapshot, .. }) => {
-                    return Err(EngineError::Deadline { waited: self.limit, snapshot }.into());
+                Err(EngineError::Deadline { .. }) if begin.elapsed() < limit => {}
+                Err(EngineError::Deadline { .. }) => {
+                    return Err(Failure::Silent { direction, limit, busy: false }.into());
                 }
                 waited => return Ok(waited?),
             }
         }
+    }
+}
+
+/// Why it ended, and whether the engine did. An engine in the middle of a stream may not be stoppable; that is no news of its own.
+fn ended(error: Error, stopped: Result<(), EngineError>) -> Error {
+    if !matches!(stopped, Err(EngineError::Hung { .. })) {
+        return error;
+    }
+    match error.downcast::<Failure>() {
+        Ok(Failure::Interrupted) => Failure::InterruptedBusy.into(),
+        Ok(Failure::Silent { direction, limit, .. }) => {
+            Failure::Silent { direction, limit, busy: true }.into()
+        }
+        Ok(failure) => failure.into(),
+        Err(error) => error,
     }
 }
 

@@ -3,6 +3,7 @@
 use crate::card::CardArgs;
 use crate::failure::Failure;
 use crate::interrupt::Interrupt;
+use crate::number::seconds;
 use crate::output;
 use anstyle::{AnsiColor, Style};
 use anyhow::Result;
@@ -38,12 +39,6 @@ pub struct Regs {
     force: bool,
 }
 
-/// A time on the command line.
-pub fn seconds(text: &str) -> Result<Duration, String> {
-    let bad = || format!("`{text}` is no number of seconds, such as 0.5");
-    Duration::try_from_secs_f64(text.parse().map_err(|_| bad())?).map_err(|_| bad())
-}
-
 /// A block, and what it read.
 type Seen = Vec<(Block, Vec<Reading>)>;
 
@@ -60,7 +55,7 @@ impl Regs {
             blocks.iter().cloned().map(read).collect()
         };
         let mut seen = look()?;
-        print(&seen, None, json);
+        print(&seen, None, json)?;
         let Some(interval) = self.watch else { return Ok(()) };
         let interrupt = Interrupt::listen()?;
         for _ in 1..self.times.unwrap_or(u64::MAX) {
@@ -68,7 +63,7 @@ impl Regs {
                 break;
             }
             let now = look()?;
-            print(&now, Some(&seen), json);
+            print(&now, Some(&seen), json)?;
             seen = now;
         }
         Ok(())
@@ -93,20 +88,19 @@ impl Regs {
     }
 }
 
-fn print(seen: &Seen, before: Option<&Seen>, json: bool) {
+fn print(seen: &Seen, before: Option<&Seen>, json: bool) -> Result<()> {
     let blocks = seen.iter().enumerate().map(|(at, (block, readings))| {
         let before = before.map(|before| before[at].1.as_slice());
         if json { object(block, readings, before) } else { Value::String(text(block, readings, before)) }
     });
     let blocks: Vec<_> = blocks.collect();
     if json {
-        output::line(&json!({ "blocks": blocks }).to_string());
-        return;
+        return output::line(&json!({ "blocks": blocks }).to_string());
     }
     // Home, and clear to the end: the picture stands still.
     let home = if before.is_some() && stdout().is_terminal() { "\x1b[H\x1b[J" } else { "" };
     let blocks: Vec<_> = blocks.iter().filter_map(Value::as_str).collect();
-    output::line(&format!("{home}{}", blocks.join("\n\n")));
+    output::line(&format!("{home}{}", blocks.join("\n\n")))
 }
 
 fn text(block: &Block, readings: &[Reading], before: Option<&[Reading]>) -> String {

@@ -39,16 +39,14 @@ impl Man {
         std::fs::create_dir_all(dir).with_context(context)?;
         clap_mangen::generate_to(Cli::command(), dir).with_context(context)?;
         if json {
-            output::line(&json!({ "dir": dir }).to_string());
+            output::line(&json!({ "dir": dir }).to_string())
         } else {
-            output::line(&format!("the pages are in {0}; man -l {0}/xdma.1", dir.display()));
+            output::line(&format!("the pages are in {0}; man -l {0}/xdma.1", dir.display()))
         }
-        Ok(())
     }
 }
 
 fn print(text: Vec<u8>, json: bool, what: &str) -> Result<()> {
     let text = String::from_utf8(text).context("the generator made no text")?;
-    output::line(&if json { json!({ what: text }).to_string() } else { text });
-    Ok(())
+    output::line(&if json { json!({ what: text }).to_string() } else { text })
 }

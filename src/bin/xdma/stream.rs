@@ -120,14 +120,14 @@ impl Stream<'_> {
     fn transfer(&self, pool: &mut Pool, buffer: &Buffer, len: u64, address: u64) -> Result<()> {
         let context = || format!("cannot move {len:#x} bytes at card address {address:#x}{}", self.hint);
         let ticket = pool.submit(buffer, 0..len, address).with_context(context)?;
-        let end = Instant::now() + self.limit;
+        let begin = Instant::now();
         loop {
             match pool.wait(ticket, PATIENCE.min(self.limit)) {
                 Err(EngineError::Deadline { .. }) if self.interrupt.check().is_err() => {
                     pool.stop().context("interrupted, but the card goes on")?;
                     return Err(Failure::Interrupted.into());
                 }
-                Err(EngineError::Deadline { .. }) if Instant::now() < end => {}
+                Err(EngineError::Deadline { .. }) if begin.elapsed() < self.limit => {}
                 Err(EngineError::Deadline { snapshot, .. }) => {
                     pool.stop().with_context(context)?;
                     return Err(EngineError::Deadline { waited: self.limit, snapshot }).with_context(context);

@@ -74,11 +74,11 @@ impl Peek {
         let values = words.offsets().map(|offset| words.read(offset)).collect::<Result<Vec<_>>>()?;
         if json {
             let values: Vec<_> = values.iter().map(|value| format!("{value:#010x}")).collect();
-            output::line(&json!({ "offset": self.offset, "values": values }).to_string());
+            output::line(&json!({ "offset": self.offset, "values": values }).to_string())?;
         } else {
             for (line, four) in values.chunks(4).enumerate() {
                 let four: Vec<_> = four.iter().map(|value| format!("{value:08x}")).collect();
-                output::line(&format!("{:08x}: {}", self.offset + 16 * line as u32, four.join(" ")));
+                output::line(&format!("{:08x}: {}", self.offset + 16 * line as u32, four.join(" ")))?;
             }
         }
         Ok(())
@@ -108,7 +108,7 @@ impl Poke {
             let seen: Vec<_> = seen.iter().map(|seen| seen.map(hex)).collect();
             output::line(
                 &json!({ "offset": self.offset, "written": written, "read_back": seen }).to_string(),
-            );
+            )?;
         } else {
             for (offset, (written, seen)) in lines {
                 let seen = match seen {
@@ -116,7 +116,7 @@ impl Poke {
                     Some(seen) => format!(", reads back {seen:08x}"),
                     None => String::new(),
                 };
-                output::line(&format!("{offset:08x}: {written:08x}{seen}"));
+                output::line(&format!("{offset:08x}: {written:08x}{seen}"))?;
             }
         }
         Ok(())

@@ -85,8 +85,7 @@ impl Compare {
         if let Some(path) = &self.html {
             html::write(path, || html::compare(&comparison, &before, &after))?;
         }
-        output::line(&if json { serde_json::to_string(&comparison)? } else { comparison.text() });
-        Ok(())
+        output::line(&if json { serde_json::to_string(&comparison)? } else { comparison.text() })
     }
 }
 

@@ -77,8 +77,13 @@ pub struct Noise {
     pub spread: f64,
 }
 
+/// The processors that this thread may use: fewer once it is pinned.
+pub fn processors() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
+}
+
 impl Machine {
-    pub fn look(card: CardDescription, pinned: Option<usize>, noise: Noise) -> Self {
+    pub fn look(card: CardDescription, processors: usize, pinned: Option<usize>, noise: Noise) -> Self {
         let cpuinfo = read("/proc/cpuinfo");
         let of = |key: &str| {
             let line = cpuinfo.lines().find(|line| line.starts_with(key))?;
@@ -91,7 +96,7 @@ impl Machine {
         Self {
             card,
             cpu: of("model name").or_else(|| of("CPU implementer")).unwrap_or_else(|| "unknown".into()),
-            processors: std::thread::available_parallelism().map_or(1, usize::from),
+            processors,
             pinned,
             virtual_machine: of("flags").is_some_and(|flags| flags.split(' ').any(|f| f == "hypervisor")),
             kernel: read("/proc/sys/kernel/osrelease").trim().into(),
@@ -328,7 +333,7 @@ pub mod tests {
             address: 0,
             small_pages: false,
         };
-        Machine { processors: 2, ..Machine::look(card, None, Noise::default()) }
+        Machine::look(card, 2, None, Noise::default())
     }
 
     #[test]

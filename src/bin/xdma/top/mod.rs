@@ -3,9 +3,9 @@
 mod rates;
 mod screen;
 
-use crate::regs::seconds;
+use crate::number::seconds;
 use crate::{failure::Failure, output};
-use anyhow::Result;
+use anyhow::{Context, Result};
 use clap::Args;
 use ratatui::crossterm::event::{self, Event, KeyCode, KeyModifiers};
 use rates::{Rates, Reading};
@@ -32,7 +32,7 @@ pub struct Top {
     /// Seconds between two readings.
     #[arg(long, default_value = "1", value_parser = seconds)]
     interval: Duration,
-    /// Print what happens in one interval, and end.
+    /// Print what happens in one interval, and end; so does --json.
     #[arg(long)]
     once: bool,
 }
@@ -88,8 +88,7 @@ impl Top {
         if self.once || json {
             std::thread::sleep(self.interval);
             cards.iter_mut().for_each(Watched::read);
-            output::line(&if json { object(&cards) } else { screen::text(&cards) });
-            return Ok(());
+            return output::line(&if json { object(&cards) } else { screen::text(&cards) });
         }
         let stop = Arc::new(AtomicBool::new(false));
         let signal = stop.clone();
@@ -100,7 +99,8 @@ impl Top {
             std::process::exit(0);
         })?;
         // A panic restores the terminal too.
-        let mut terminal = ratatui::try_init()?;
+        let terminal = ratatui::try_init();
+        let mut terminal = terminal.context("there is no terminal to draw on; --once prints one look")?;
         let shown = self.show(&mut terminal, &mut cards, &stop);
         ratatui::restore();
         shown
@@ -135,15 +135,19 @@ impl Top {
         };
         let (good, strange): (Vec<_>, Vec<_>) = found.into_iter().partition(Result::is_ok);
         let strange: Vec<PageError> = strange.into_iter().filter_map(Result::err).collect();
-        let cards: Vec<_> =
-            good.into_iter().flatten().filter(|page| self.wants(page)).map(Watched::new).collect();
+        let good: Vec<_> = good.into_iter().flatten().collect();
+        let places: Vec<_> = good.iter().map(|page| page.location().to_owned()).collect();
+        let cards: Vec<_> = good.into_iter().filter(|page| self.wants(page)).map(Watched::new).collect();
         if !cards.is_empty() {
             strange.iter().for_each(|error| tracing::warn!("{error}"));
             return Ok(cards);
         }
-        match strange.into_iter().next() {
-            Some(error) => Err(error.into()),
-            None => Err(Failure::NothingRuns.into()),
+        match (strange.into_iter().next(), &self.card) {
+            (Some(error), _) => Err(error.into()),
+            (None, Some(part)) if !places.is_empty() => {
+                Err(Failure::NothingThere(part.clone(), places.join(", ")).into())
+            }
+            (None, _) => Err(Failure::NothingRuns.into()),
         }
     }
 
