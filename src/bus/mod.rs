@@ -6,6 +6,7 @@ mod address;
 mod block;
 pub mod counts;
 mod error;
+mod ready;
 pub mod sysfs;
 pub mod vfio;
 pub mod vfio_user;
@@ -13,6 +14,7 @@ pub mod vfio_user;
 pub use address::{BadAddress, PciAddress};
 pub use block::{Block, Direct, Mapped};
 pub use error::BusError;
+pub(crate) use ready::readable;
 
 use crate::memory::Mapper;
 use std::fmt;

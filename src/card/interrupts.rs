@@ -5,7 +5,7 @@
 //! first and looks for work after that: what comes in between raises the line again.
 
 use super::{CardError, Inner, quiesce};
-use crate::bus::{Bar, BusError, counts};
+use crate::bus::{Bar, BusError, counts, readable};
 use crate::engine::Event;
 use crate::regs::irq::{
     CHANNEL_ENABLE_W1C, CHANNEL_ENABLE_W1S, CHANNEL_VECTORS, USER_ENABLE_W1C, USER_ENABLE_W1S, USER_VECTORS,
@@ -152,30 +152,12 @@ impl Interrupt {
         let begin = Instant::now();
         loop {
             let left = limit.saturating_sub(begin.elapsed());
-            match self.sleep_once(left) {
-                Ok(()) => {}
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-                Err(error) => return Err(error),
-            }
+            counts::system_call();
+            readable([Some(self.as_fd())], left)?;
             let fired = self.take();
-            if fired > 0 || left.is_zero() {
+            if fired > 0 || begin.elapsed() >= limit {
                 return Ok(fired);
             }
-        }
-    }
-
-    /// Sleeps until it fires or a signal comes, at most for `limit`.
-    fn sleep_once(&self, limit: Duration) -> io::Result<()> {
-        let mut entry = libc::pollfd { fd: self.event.as_raw_fd(), events: libc::POLLIN, revents: 0 };
-        let limit = libc::timespec {
-            tv_sec: limit.as_secs().min(i32::MAX as u64) as libc::time_t,
-            tv_nsec: limit.subsec_nanos().into(),
-        };
-        counts::system_call();
-        // SAFETY: it is one entry, as said, and the kernel only reads the time.
-        match unsafe { libc::ppoll(&mut entry, 1, &limit, std::ptr::null()) } {
-            -1 => Err(io::Error::last_os_error()),
-            _ => Ok(()),
         }
     }
 
@@ -198,7 +180,7 @@ impl Interrupt {
             if fired > 0 || left.is_zero() {
                 return Ok(fired);
             }
-            crate::engine::readable(self.as_fd(), left).await?;
+            crate::engine::readable([Some(self.as_fd())], left).await?;
         }
     }
 }
@@ -208,14 +190,8 @@ impl Event for Interrupt {
         self.let_through()
     }
 
-    fn sleep(&self, limit: Duration) -> io::Result<()> {
-        match self.sleep_once(limit) {
-            // A signal wakes too.
-            Err(error) if error.kind() != io::ErrorKind::Interrupted => return Err(error),
-            _ => {}
-        }
+    fn clear(&self) {
         self.take();
-        Ok(())
     }
 }
 

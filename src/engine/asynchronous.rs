@@ -4,25 +4,50 @@
 //! transfer goes on, and its ticket can be polled or waited for again, in any way. What it had slept on is level-triggered: an
 //! eventfd that fired stays readable, so the next wait is woken at once, finds nothing new or what it wants, and goes on.
 
-use super::wait::SLEEP;
-use super::{Channel, EngineError, Poll, Ticket};
+use super::pool::{Pool, PoolTicket};
+use super::wait::{Awaited, Waiting};
+use super::{Channel, EngineError, Ticket};
 use crate::memory::DmaMemory;
+use std::future::poll_fn;
 use std::io;
 use std::ops::Range;
 use std::os::fd::{AsFd, BorrowedFd};
-use std::time::{Duration, Instant};
+use std::task;
+use std::time::Duration;
 use tokio::io::{Interest, unix::AsyncFd};
 use tokio::runtime::Handle;
 use tokio::time::timeout;
 
-/// Until `fd` is readable, at most for `limit`.
-pub(crate) async fn readable(fd: BorrowedFd<'_>, limit: Duration) -> io::Result<()> {
+/// Until one of the files is readable, at most for `limit`.
+pub(crate) async fn readable<const N: usize>(
+    files: [Option<BorrowedFd<'_>>; N],
+    limit: Duration,
+) -> io::Result<()> {
     Handle::try_current().map_err(io::Error::other)?;
-    // SAFETY: the descriptor is borrowed, so open and the same, for longer than this lives.
-    let fd = unsafe { AsyncFd::register_with_interest(fd, Interest::READABLE) }?;
-    match timeout(limit, fd.readable()).await {
-        Ok(ready) => ready.map(drop),
-        Err(_) => Ok(()),
+    let mut watched = Vec::with_capacity(N);
+    for file in files.into_iter().flatten() {
+        // SAFETY: the descriptor is borrowed, so open and the same, for longer than this lives.
+        watched.push(unsafe { AsyncFd::register_with_interest(file, Interest::READABLE) }?);
+    }
+    let one_is_ready = poll_fn(|context| {
+        // All are asked, so that each wakes the task.
+        let ready = watched.iter().map(|file| file.poll_read_ready(context).map_ok(drop));
+        ready.fold(task::Poll::Pending, |seen, now| if seen.is_ready() { seen } else { now })
+    });
+    timeout(limit, one_is_ready).await.unwrap_or(Ok(()))
+}
+
+impl<A: Awaited> Waiting<'_, A> {
+    async fn run_async(mut self) -> Result<(), EngineError> {
+        if self.is_ready()? {
+            return Ok(());
+        }
+        while let Some(most) = self.before_sleep()? {
+            let files = self.on.events().map(|event| event.map(|event| event.as_fd()));
+            let slept = readable(files, most).await;
+            self.after_sleep(slept)?;
+        }
+        Ok(())
     }
 }
 
@@ -44,27 +69,7 @@ impl Channel {
     ///
     /// If the runtime has no I/O or no time driver (`enable_all`).
     pub async fn wait_async(&mut self, ticket: Ticket, limit: Duration) -> Result<(), EngineError> {
-        if self.poll(ticket)? == Poll::Ready {
-            return Ok(());
-        }
-        let event = self.event.clone().ok_or(EngineError::NoEvent)?;
-        let begin = Instant::now();
-        loop {
-            // What completes before this is seen by the poll, and what completes after it makes the eventfd readable.
-            self.rearm_interrupt()?;
-            if self.poll(ticket)? == Poll::Ready {
-                return Ok(());
-            }
-            let left = limit.saturating_sub(begin.elapsed());
-            if left.is_zero() {
-                return Err(self.late(limit)?);
-            }
-            let slept = readable(event.as_fd(), left.min(SLEEP)).await;
-            slept
-                .and_then(|()| event.sleep(Duration::ZERO))
-                .map_err(|error| EngineError::Sleep(error.into()))?;
-            self.check()?;
-        }
+        Waiting::new(self, ticket, limit).run_async().await
     }
 
     /// Moves `range` of `memory`, in bytes, and waits as [`wait_async`](Self::wait_async) does. If the future is dropped, the transfer
@@ -86,5 +91,23 @@ impl Channel {
     ) -> Result<(), EngineError> {
         let ticket = self.submit(memory, range, card)?;
         self.wait_async(ticket, limit).await
+    }
+}
+
+impl Pool {
+    /// Waits until a transfer is finished, as [`wait`](Self::wait) does, and lets other tasks run meanwhile. The channels need a
+    /// [`Wait`](super::Wait) that sleeps. Feature `tokio`.
+    ///
+    /// The future may be dropped at any time: the transfer goes on, and the ticket can be waited for again.
+    ///
+    /// # Errors
+    ///
+    /// As [`wait`](Self::wait) and [`Channel::wait_async`].
+    ///
+    /// # Panics
+    ///
+    /// As [`Channel::wait_async`].
+    pub async fn wait_async(&mut self, ticket: PoolTicket, limit: Duration) -> Result<(), EngineError> {
+        Waiting::new(self, ticket, limit).run_async().await
     }
 }

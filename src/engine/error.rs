@@ -201,8 +201,8 @@ pub enum EngineError {
         "the kernel wants the card back (it is being unbound or removed); close the card: drop its channels, memory and handles"
     )]
     Recalled,
-    /// A pool needs one to four channels, all of one direction.
-    #[error("a pool takes 1 to {MAX_CHANNELS} channels of one direction")]
+    /// A pool needs one to four channels, all of one direction and with one way of waiting.
+    #[error("a pool takes 1 to {MAX_CHANNELS} channels of one direction that wait in the same way")]
     BadPool,
     /// The engine does not become idle. Memory in flight stays allocated.
     #[error("the engine does not become idle; reset the card. {snapshot}")]

@@ -1,12 +1,11 @@
 //! Large transfers over several channels at once.
 
-use super::wait::STATUS_INTERVAL;
+use super::wait::{Awaited, Events, FIRST_SPIN, Waiting};
 use super::{Channel, EngineError, Poll, Ticket, Transfers};
-use crate::bus::counts;
 use crate::memory::DmaMemory;
 use crate::regs::{Direction, MAX_CHANNELS};
 use std::ops::Range;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// Bytes that are worth a channel of their own: below, starting it takes longer than what it saves.
 const PART: u64 = 64 << 10;
@@ -25,6 +24,8 @@ pub struct Pool {
     /// Whose turn it is.
     next: usize,
     failure: Option<EngineError>,
+    /// How long [`Wait::Hybrid`](super::Wait::Hybrid) polls.
+    spin_limit: Duration,
 }
 
 /// A channel, and the list that is filled with its part before any part is started.
@@ -41,18 +42,20 @@ pub struct PoolTicket {
 }
 
 impl Pool {
-    /// Takes channels of one direction.
+    /// Takes channels of one direction that wait in the same way.
     ///
     /// # Errors
     ///
-    /// [`EngineError::BadPool`]: none, more than four, or of both directions.
+    /// [`EngineError::BadPool`]: none, more than four, of both directions, or with different ways of waiting.
     pub fn new(channels: Vec<Channel>) -> Result<Self, EngineError> {
-        let direction = channels.first().map(Channel::direction).ok_or(EngineError::BadPool)?;
-        if channels.len() > MAX_CHANNELS || channels.iter().any(|channel| channel.direction() != direction) {
+        let kind = |channel: &Channel| (channel.direction(), channel.options().wait);
+        let first = channels.first().map(kind).ok_or(EngineError::BadPool)?;
+        if channels.len() > MAX_CHANNELS || channels.iter().any(|channel| kind(channel) != first) {
             return Err(EngineError::BadPool);
         }
-        let lane = |channel| Lane { channel, part: Transfers::new(direction) };
-        Ok(Self { lanes: channels.into_iter().map(lane).collect(), next: 0, failure: None })
+        let lane = |channel| Lane { channel, part: Transfers::new(first.0) };
+        let lanes = channels.into_iter().map(lane).collect();
+        Ok(Self { lanes, next: 0, failure: None, spin_limit: FIRST_SPIN })
     }
 
     /// Direction of the channels.
@@ -129,41 +132,25 @@ impl Pool {
         Ok(all)
     }
 
-    /// Waits until a transfer is finished: polls all channels by turns and lets other threads run in between, however the channels
-    /// wait by themselves.
+    /// Waits until a transfer is finished, as the channels' [`wait`](super::ChannelOptions::wait) says. Whoever sleeps is woken by
+    /// each of them.
     ///
     /// # Errors
     ///
     /// As [`poll`](Self::poll), and [`EngineError::Deadline`] when it is not finished within `limit`; it is then still in
     /// flight.
     pub fn wait(&mut self, ticket: PoolTicket, limit: Duration) -> Result<(), EngineError> {
-        let begin = Instant::now();
-        let mut look = begin + STATUS_INTERVAL;
-        // All lanes in turn: a chain that waits in one of them is started by a poll.
-        while self.poll(ticket)? == Poll::Pending {
-            let now = Instant::now();
-            if now - begin >= limit {
-                return Err(self.deadline(limit));
-            }
-            if now >= look {
-                self.check()?;
-                look = Instant::now() + STATUS_INTERVAL;
-            }
-            counts::system_call();
-            std::thread::yield_now();
-        }
-        Ok(())
+        let wait = self.lanes[0].channel.options().wait;
+        Waiting::new(self, ticket, limit).run(wait)
     }
 
-    /// Reads the status registers: an error may write no completion.
-    fn check(&mut self) -> Result<(), EngineError> {
-        let checked = self.lanes.iter_mut().try_for_each(|lane| lane.channel.check());
-        checked.map_err(|error| self.fail(error))
-    }
-
-    fn deadline(&self, waited: Duration) -> EngineError {
-        let busy = self.channels().find(|channel| channel.in_flight() > 0);
-        busy.unwrap_or(&self.lanes[0].channel).late(waited).unwrap_or_else(|error| error)
+    /// For each channel that has something to do.
+    fn each_busy(
+        &mut self,
+        what: impl Fn(&mut Channel) -> Result<(), EngineError>,
+    ) -> Result<(), EngineError> {
+        let mut busy = self.lanes.iter_mut().map(|lane| &mut lane.channel).filter(|c| c.in_flight() > 0);
+        busy.try_for_each(what).map_err(|error| self.fail(error))
     }
 
     /// Moves `range` of `memory`, in bytes, and waits.
@@ -219,6 +206,36 @@ impl Pool {
         recovered.fold(Ok(()), Result::and)?;
         self.failure = None;
         Ok(())
+    }
+}
+
+impl Awaited for Pool {
+    type Ticket = PoolTicket;
+
+    /// All channels: a chain that waits in one of them is started by a poll.
+    fn poll(&mut self, ticket: PoolTicket) -> Result<Poll, EngineError> {
+        Pool::poll(self, ticket)
+    }
+
+    fn check(&mut self) -> Result<(), EngineError> {
+        self.each_busy(Channel::check)
+    }
+
+    fn rearm(&mut self) -> Result<(), EngineError> {
+        self.each_busy(Channel::rearm_interrupt)
+    }
+
+    fn events(&self) -> Events<'_> {
+        std::array::from_fn(|at| self.lanes.get(at).and_then(|lane| lane.channel.event.as_ref()))
+    }
+
+    fn spin_limit(&mut self) -> &mut Duration {
+        &mut self.spin_limit
+    }
+
+    fn busy(&self) -> &Channel {
+        let busy = self.channels().find(|channel| channel.in_flight() > 0);
+        busy.unwrap_or(&self.lanes[0].channel)
     }
 }
 

@@ -3,19 +3,21 @@
 use super::poll::Poll;
 use super::statistics::Count;
 use super::{Channel, EngineError, Ticket};
-use crate::bus::{BusError, counts};
+use crate::bus::{BusError, counts, readable};
+use crate::regs::MAX_CHANNELS;
 use std::fmt;
 use std::io;
 use std::os::fd::AsFd;
 use std::str::FromStr;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// Polls before a wait looks at the clock for the first time.
 const SPINS: u32 = 1024;
 /// How often a wait reads the status register: an error that wrote no completion is found this soon.
-pub(super) const STATUS_INTERVAL: Duration = Duration::from_millis(1);
+const STATUS_INTERVAL: Duration = Duration::from_millis(1);
 /// Longest sleep between two looks: an interrupt that was lost costs no more.
-pub(super) const SLEEP: Duration = Duration::from_millis(10);
+const SLEEP: Duration = Duration::from_millis(10);
 /// Bounds of the time that [`Wait::Hybrid`] polls. A sleep and the wake-up after it cost some microseconds, so to poll for much
 /// longer than that gains nothing.
 const HYBRID: [Duration; 2] = [Duration::from_micros(1), Duration::from_micros(50)];
@@ -79,25 +81,185 @@ pub trait Event: AsFd + Send + Sync + fmt::Debug {
     /// The bus failed.
     fn enable(&self) -> Result<(), BusError>;
 
-    /// Sleeps until the channel has interrupted since the last call, at most for `limit`. To return early is no harm.
-    ///
-    /// # Errors
-    ///
-    /// The kernel refuses.
-    fn sleep(&self, limit: Duration) -> io::Result<()>;
+    /// Forgets that the channel has interrupted, so that its next interrupt makes the eventfd readable again.
+    fn clear(&self);
+}
+
+/// The eventfds to sleep on.
+pub(super) type Events<'a> = [Option<&'a Arc<dyn Event>>; MAX_CHANNELS];
+
+/// A channel or several, which finish what their tickets name.
+pub(super) trait Awaited {
+    /// Names what is waited for.
+    type Ticket: Copy;
+
+    fn poll(&mut self, ticket: Self::Ticket) -> Result<Poll, EngineError>;
+
+    /// Reads the status registers: an error may write no completion.
+    fn check(&mut self) -> Result<(), EngineError>;
+
+    /// Lets what is not finished interrupt.
+    fn rearm(&mut self) -> Result<(), EngineError>;
+
+    /// What the interrupts make readable.
+    fn events(&self) -> Events<'_>;
+
+    /// How long [`Wait::Hybrid`] polls.
+    fn spin_limit(&mut self) -> &mut Duration;
+
+    /// One that is not finished, or any: it counts what the wait does.
+    fn busy(&self) -> &Channel;
 }
 
 /// A wait that is going on.
-struct Going {
-    ticket: Ticket,
+pub(super) struct Waiting<'a, A: Awaited> {
+    pub on: &'a mut A,
+    ticket: A::Ticket,
     begin: Instant,
     limit: Duration,
     look: Instant,
 }
 
-impl Going {
-    fn left(&self) -> Duration {
-        self.limit.saturating_sub(self.begin.elapsed())
+impl<'a, A: Awaited> Waiting<'a, A> {
+    pub fn new(on: &'a mut A, ticket: A::Ticket, limit: Duration) -> Self {
+        let begin = Instant::now();
+        Self { on, ticket, begin, limit, look: begin + STATUS_INTERVAL }
+    }
+
+    pub fn is_ready(&mut self) -> Result<bool, EngineError> {
+        Ok(self.on.poll(self.ticket)? == Poll::Ready)
+    }
+
+    pub fn run(mut self, wait: Wait) -> Result<(), EngineError> {
+        if !wait.sleeps() && self.polls(SPINS - 1)? {
+            return Ok(());
+        }
+        match wait {
+            Wait::Spin => self.spin(),
+            Wait::SpinThenYield => self.take_turns(),
+            Wait::Hybrid => self.spin_then_sleep(),
+            Wait::Interrupt => self.sleep(),
+        }
+    }
+
+    /// Whether one of so many polls found it finished.
+    fn polls(&mut self, count: u32) -> Result<bool, EngineError> {
+        for _ in 0..count {
+            if self.is_ready()? {
+                return Ok(true);
+            }
+            std::hint::spin_loop();
+        }
+        Ok(false)
+    }
+
+    fn spin(&mut self) -> Result<(), EngineError> {
+        while !self.polls(SPINS)? {
+            self.look()?;
+        }
+        Ok(())
+    }
+
+    fn take_turns(&mut self) -> Result<(), EngineError> {
+        while !self.is_ready()? {
+            self.look()?;
+            counts::system_call();
+            std::thread::yield_now();
+        }
+        Ok(())
+    }
+
+    fn spin_then_sleep(&mut self) -> Result<(), EngineError> {
+        while self.begin.elapsed() < *self.on.spin_limit() {
+            if self.polls(64)? {
+                self.adapt();
+                return Ok(());
+            }
+        }
+        let slept = self.sleep();
+        self.adapt();
+        slept
+    }
+
+    fn adapt(&mut self) {
+        let limit = self.on.spin_limit();
+        *limit = adapted(*limit, self.begin.elapsed());
+    }
+
+    fn sleep(&mut self) -> Result<(), EngineError> {
+        while let Some(most) = self.before_sleep()? {
+            let events = self.on.events();
+            counts::system_call();
+            let slept = readable(events.map(|event| event.map(|event| event.as_fd())), most);
+            self.after_sleep(slept.map(drop))?;
+        }
+        Ok(())
+    }
+
+    /// Arms the interrupts, looks, and then says how long to sleep: what completes in between is seen by the look or wakes the
+    /// sleeper. `None` when it is finished.
+    pub fn before_sleep(&mut self) -> Result<Option<Duration>, EngineError> {
+        self.on.rearm()?;
+        if self.is_ready()? {
+            return Ok(None);
+        }
+        let left = self.limit.saturating_sub(self.begin.elapsed());
+        if left.is_zero() {
+            return Err(self.on.busy().late(self.limit)?);
+        }
+        if self.on.events().iter().all(Option::is_none) {
+            return Err(EngineError::NoEvent);
+        }
+        self.on.busy().counters.add(Count::Sleeps, 1);
+        Ok(Some(left.min(SLEEP)))
+    }
+
+    pub fn after_sleep(&mut self, slept: io::Result<()>) -> Result<(), EngineError> {
+        slept.map_err(|error| EngineError::Sleep(error.into()))?;
+        self.on.events().into_iter().flatten().for_each(|event| event.clear());
+        self.on.check()
+    }
+
+    /// Now and then: whether it takes too long, or an engine reports an error.
+    fn look(&mut self) -> Result<(), EngineError> {
+        let now = Instant::now();
+        if now - self.begin >= self.limit {
+            return Err(self.on.busy().late(self.limit)?);
+        }
+        if now >= self.look {
+            self.on.check()?;
+            self.look = Instant::now() + STATUS_INTERVAL;
+        }
+        Ok(())
+    }
+}
+
+impl Awaited for Channel {
+    type Ticket = Ticket;
+
+    #[inline(always)]
+    fn poll(&mut self, ticket: Ticket) -> Result<Poll, EngineError> {
+        Channel::poll(self, ticket)
+    }
+
+    fn check(&mut self) -> Result<(), EngineError> {
+        Channel::check(self)
+    }
+
+    fn rearm(&mut self) -> Result<(), EngineError> {
+        self.rearm_interrupt()
+    }
+
+    fn events(&self) -> Events<'_> {
+        [self.event.as_ref(), None, None, None]
+    }
+
+    fn spin_limit(&mut self) -> &mut Duration {
+        &mut self.spin_limit
+    }
+
+    fn busy(&self) -> &Channel {
+        self
     }
 }
 
@@ -119,89 +281,7 @@ impl Channel {
     #[cold]
     fn wait_on(&mut self, ticket: Ticket, limit: Duration) -> Result<(), EngineError> {
         let wait = self.options.wait;
-        if !wait.sleeps() {
-            for _ in 1..SPINS {
-                if self.poll(ticket)? == Poll::Ready {
-                    return Ok(());
-                }
-                std::hint::spin_loop();
-            }
-        }
-        let begin = Instant::now();
-        let going = Going { ticket, begin, limit, look: begin + STATUS_INTERVAL };
-        match wait {
-            Wait::Spin => self.spin(going),
-            Wait::SpinThenYield => self.take_turns(going),
-            Wait::Hybrid => self.spin_then_sleep(going),
-            Wait::Interrupt => self.sleep(&going),
-        }
-    }
-
-    fn spin(&mut self, mut going: Going) -> Result<(), EngineError> {
-        loop {
-            for _ in 0..SPINS {
-                if self.poll(going.ticket)? == Poll::Ready {
-                    return Ok(());
-                }
-                std::hint::spin_loop();
-            }
-            self.look(&mut going)?;
-        }
-    }
-
-    fn take_turns(&mut self, mut going: Going) -> Result<(), EngineError> {
-        while self.poll(going.ticket)? == Poll::Pending {
-            self.look(&mut going)?;
-            counts::system_call();
-            std::thread::yield_now();
-        }
-        Ok(())
-    }
-
-    fn spin_then_sleep(&mut self, going: Going) -> Result<(), EngineError> {
-        while going.begin.elapsed() < self.spin_limit {
-            for _ in 0..64 {
-                if self.poll(going.ticket)? == Poll::Ready {
-                    self.spin_limit = adapted(self.spin_limit, going.begin.elapsed());
-                    return Ok(());
-                }
-                std::hint::spin_loop();
-            }
-        }
-        let slept = self.sleep(&going);
-        self.spin_limit = adapted(self.spin_limit, going.begin.elapsed());
-        slept
-    }
-
-    /// Arms the interrupt, looks, then sleeps: what completes in between is seen by the look or wakes the sleeper.
-    fn sleep(&mut self, going: &Going) -> Result<(), EngineError> {
-        loop {
-            self.rearm_interrupt()?;
-            if self.poll(going.ticket)? == Poll::Ready {
-                return Ok(());
-            }
-            let left = going.left();
-            if left.is_zero() {
-                return Err(self.late(going.limit)?);
-            }
-            let Some(event) = &self.event else { return Err(EngineError::NoEvent) };
-            self.counters.add(Count::Sleeps, 1);
-            event.sleep(left.min(SLEEP)).map_err(|error| EngineError::Sleep(error.into()))?;
-            self.check()?;
-        }
-    }
-
-    /// Now and then: whether it takes too long, or the engine reports an error.
-    fn look(&mut self, going: &mut Going) -> Result<(), EngineError> {
-        let now = Instant::now();
-        if now - going.begin >= going.limit {
-            return Err(self.late(going.limit)?);
-        }
-        if now >= going.look {
-            self.check()?;
-            going.look = Instant::now() + STATUS_INTERVAL;
-        }
-        Ok(())
+        Waiting::new(self, ticket, limit).run(wait)
     }
 
     /// It took longer than `waited`.

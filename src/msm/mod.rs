@@ -55,7 +55,7 @@ pub use plan::Job;
 
 use crate::bus::BusError;
 use crate::card::{Card, Interrupt, Source, UserBar};
-use crate::engine::{Channel, ChannelOptions, EngineError, Event, Poll, Ring, Wait};
+use crate::engine::{Channel, ChannelOptions, EngineError, Poll, Ring, Wait};
 use crate::memory::Buffer;
 use crate::regs::{Direction, GONE, msm as regs};
 use running::{Running, Stage};
@@ -458,7 +458,7 @@ impl Msm {
                 // Its line stays up until this; what comes between here and the sleep ends the sleep.
                 self.user.write(regs::IRQ_STATUS, !0)?;
                 if self.user.read(regs::RESULT_VALID)? == 0 {
-                    done.sleep(PAUSE[1] * 10).map_err(|error| EngineError::Sleep(error.into()))?;
+                    done.wait(PAUSE[1] * 10).map_err(|error| EngineError::Sleep(error.into()))?;
                 }
             }
             (None, Wait::Spin) => std::hint::spin_loop(),

@@ -12,7 +12,7 @@ use xdma::emulator::faults::Kind;
 use xdma::emulator::logic::{Design, MsmOptions as Model};
 use xdma::emulator::{Latency, Options, Switches};
 use xdma::engine::stream::ReceiverOptions;
-use xdma::engine::{ChannelOptions, EngineError, Poll, Ring, Wait};
+use xdma::engine::{ChannelOptions, EngineError, Poll, Pool, Ring, Wait};
 use xdma::memory::MemoryError;
 use xdma::msm::{Msm, MsmError, MsmOptions, Points, ScalarForm, Scalars};
 use xdma::regs::{Direction, msm};
@@ -66,6 +66,40 @@ fn transfers_are_awaited_and_no_wake_up_is_lost() {
             assert!(seen == data, "{ring}");
         });
     }
+}
+
+#[test]
+fn pools_are_awaited() {
+    let latency = Latency { fetch: Duration::from_micros(100), completion: Duration::from_micros(200) };
+    let bench = Bench::memory(Options { latency, ..Options::default() });
+    let card = bench.open();
+    let source = card.allocate(400_000, Direction::H2C).unwrap();
+    for ring in RINGS {
+        let open = |at| card.channel(Direction::H2C, at, options(ring)).unwrap();
+        let mut pool = Pool::new((0..3).map(open).collect()).unwrap();
+        block_on(async {
+            let mut took = vec![];
+            for _ in 0..20 {
+                let begin = Instant::now();
+                let tickets = [(); 3].map(|()| pool.submit(&source, 0..400_000, 0).unwrap());
+                // Dropped on the way, it loses nothing.
+                let _ = timeout(Duration::from_micros(50), pool.wait_async(tickets[2], LIMIT)).await;
+                for ticket in tickets {
+                    pool.wait_async(ticket, LIMIT).await.unwrap();
+                }
+                took.push(begin.elapsed());
+            }
+            took.sort();
+            assert!(took[took.len() / 2] < Duration::from_millis(10), "{ring}: {took:?}");
+            let ticket = pool.submit(&source, 0..64, 1 << 60).unwrap();
+            let failed = pool.wait_async(ticket, LIMIT).await.unwrap_err();
+            assert!(matches!(failed, EngineError::Failed { .. }), "{ring}: {failed}");
+        });
+    }
+    let mut poller = Pool::new(vec![card.h2c(0).unwrap()]).unwrap();
+    let ticket = poller.submit(&source, 0..400_000, 0).unwrap();
+    let waited = block_on(poller.wait_async(ticket, LIMIT));
+    assert!(matches!(waited, Err(EngineError::NoEvent) | Ok(())), "{waited:?}");
 }
 
 #[test]

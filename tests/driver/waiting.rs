@@ -59,7 +59,9 @@ fn a_limit_may_be_for_ever() {
             h2c.transfer(&source, 0..4096, 0, Duration::MAX).unwrap();
         }
         h2c.settle(Duration::MAX).unwrap();
-        let mut pool = Pool::new(vec![h2c]).unwrap();
+        let mut pool =
+            Pool::new(vec![h2c, card.channel(Direction::H2C, 1, options(wait, Ring::Chain)).unwrap()])
+                .unwrap();
         pool.transfer(&source, 0..4096, 0, Duration::MAX).unwrap();
     }
 }
@@ -85,6 +87,48 @@ fn a_deadline_and_a_failure_end_each_wait() {
         let error = h2c.wait(ticket, LIMIT).unwrap_err();
         assert!(matches!(error, EngineError::Failed { .. }), "{wait}: {error}");
     }
+}
+
+/// Pools wait as their channels do, and whichever channel is the last wakes them.
+#[test]
+fn a_pool_waits_as_its_channels_do() {
+    let latency = Latency { fetch: Duration::from_micros(100), completion: Duration::from_micros(200) };
+    let bench = Bench::memory(Options { latency, ..Options::default() });
+    let card = bench.open();
+    let data = pattern(400_000, 3);
+    let mut source = card.allocate(400_000, Direction::H2C).unwrap();
+    source.write(0, &data).unwrap();
+    let sink = card.allocate(400_000, Direction::C2H).unwrap();
+    let pool = |direction, wait, ring| {
+        Pool::new((0..3).map(|at| card.channel(direction, at, options(wait, ring)).unwrap()).collect())
+            .unwrap()
+    };
+    for (wait, ring) in [Ring::Chain, Ring::Credits].into_iter().flat_map(|r| Wait::ALL.map(|w| (w, r))) {
+        let (mut h2c, mut c2h) = (pool(Direction::H2C, wait, ring), pool(Direction::C2H, wait, ring));
+        let sleeps = |pool: &Pool| pool.channels().map(|channel| channel.stats().sleeps).sum::<u64>();
+        let (mut took, before) = (vec![], sleeps(&h2c));
+        for round in 0..20 {
+            let begin = Instant::now();
+            // Chains that wait behind others are started while one sleeps; small ones take turns.
+            let all: Vec<_> = (0..4).map(|_| h2c.submit(&source, 0..400_000, 0x11).unwrap()).collect();
+            let small = h2c.submit(&source, 0..round + 1, 0x11).unwrap();
+            h2c.wait(small, LIMIT).unwrap();
+            all.into_iter().for_each(|ticket| h2c.wait(ticket, LIMIT).unwrap());
+            c2h.transfer(&sink, 0..400_000, 0x11, LIMIT).unwrap();
+            took.push(begin.elapsed());
+        }
+        took.sort();
+        // A wake-up that is lost costs 10 ms; on a crowded machine some waits take that long, but not most.
+        assert!(took[took.len() / 2] < Duration::from_millis(20), "{wait} {ring}: {took:?}");
+        assert_eq!(sleeps(&h2c) > before, wait.sleeps(), "{wait} {ring}");
+        let mut seen = vec![0; 400_000];
+        sink.read(0, &mut seen).unwrap();
+        assert!(seen == data, "{wait} {ring}");
+    }
+    let mixed = [Wait::Spin, Wait::Hybrid].map(|wait| options(wait, Ring::Chain));
+    let mixed =
+        mixed.iter().enumerate().map(|(at, options)| card.channel(Direction::H2C, at, *options).unwrap());
+    assert!(matches!(Pool::new(mixed.collect()), Err(EngineError::BadPool)));
 }
 
 #[test]

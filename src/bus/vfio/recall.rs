@@ -2,11 +2,13 @@
 
 use super::Device;
 use super::ioctl;
+use crate::bus::readable;
 use std::io;
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsRawFd, BorrowedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
+use std::time::Duration;
 use vfio_bindings::bindings::vfio::VFIO_PCI_REQ_IRQ_INDEX;
 use vmm_sys_util::eventfd::{EFD_CLOEXEC, EFD_NONBLOCK, EventFd};
 
@@ -42,17 +44,9 @@ impl Recall {
 }
 
 fn wait(request: &EventFd, end: &EventFd, asked: &AtomicBool) {
-    let entry = |event: &EventFd| libc::pollfd { fd: event.as_raw_fd(), events: libc::POLLIN, revents: 0 };
-    let mut entries = [entry(request), entry(end)];
-    loop {
-        // SAFETY: the entries are as many as said.
-        let ready = unsafe { libc::poll(entries.as_mut_ptr(), 2, -1) };
-        if ready < 0 && io::Error::last_os_error().kind() != io::ErrorKind::Interrupted {
-            return;
-        }
-        if entries[1].revents != 0 {
-            return;
-        }
+    // SAFETY: both are open until this returns.
+    let files = [request, end].map(|event| Some(unsafe { BorrowedFd::borrow_raw(event.as_raw_fd()) }));
+    while let Ok([_, false]) = readable(files, Duration::MAX) {
         // It asks again every few seconds; once is enough.
         if request.read().is_ok() && !asked.swap(true, Ordering::Relaxed) {
             tracing::warn!("the kernel wants the card back: transfers end with an error; close the card");
@@ -73,7 +67,7 @@ impl Drop for Recall {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::time::{Duration, Instant};
+    use std::time::Instant;
 
     #[test]
     fn a_request_sets_the_flag_and_the_end_ends_the_thread() {
