@@ -1,5 +1,5 @@
-use super::Snapshot;
 use super::stream::MAX_BUFFERS;
+use super::{RingState, Snapshot};
 use crate::bus::BusError;
 use crate::memory::{Access, MemoryError, PageSize};
 use crate::regs::{Direction, MAX_CHANNELS};
@@ -18,13 +18,16 @@ pub enum EngineError {
     Memory(Arc<MemoryError>),
     /// Registers read all ones.
     #[error(
-        "the card is gone: {direction} channel {channel} reads all ones; look for it with `lspci`, then open it again"
+        "the card is gone: {direction} channel {channel} reads all ones; look for it with `lspci`, then open it again{}",
+        after(ring.as_deref())
     )]
     Gone {
         /// Direction of the channel.
         direction: Direction,
         /// Its number.
         channel: usize,
+        /// The ring then; there is none yet while a channel is opened.
+        ring: Option<Box<RingState>>,
     },
     /// The channel does not exist.
     #[error("there is no {direction} channel {channel} on this card (it reads {identifier:#010x})")]
@@ -193,14 +196,20 @@ pub enum EngineError {
     Stopped,
     /// The card was reset, or brought back after its link was down, under this channel.
     #[error(
-        "the card was reset under this channel, and the transfer is lost; `recover` the channel, then submit it again"
+        "the card was reset under this channel, and the transfer is lost; `recover` the channel, then submit it again. {ring}"
     )]
-    Reset,
+    Reset {
+        /// The ring then.
+        ring: Box<RingState>,
+    },
     /// The kernel wants the card back: it is being unbound or removed.
     #[error(
-        "the kernel wants the card back (it is being unbound or removed); close the card: drop its channels, memory and handles"
+        "the kernel wants the card back (it is being unbound or removed); close the card: drop its channels, memory and handles. {ring}"
     )]
-    Recalled,
+    Recalled {
+        /// The ring then.
+        ring: Box<RingState>,
+    },
     /// A pool needs one to four channels, all of one direction and with one way of waiting.
     #[error("a pool takes 1 to {MAX_CHANNELS} channels of one direction that wait in the same way")]
     BadPool,
@@ -213,7 +222,7 @@ pub enum EngineError {
 }
 
 impl EngineError {
-    /// What was known of the channel when it happened: of errors that its registers explain.
+    /// The channel when it happened, registers and ring: of errors that registers explain.
     pub fn snapshot(&self) -> Option<&Snapshot> {
         match self {
             Self::Failed { snapshot } => Some(snapshot),
@@ -223,6 +232,20 @@ impl EngineError {
             _ => None,
         }
     }
+
+    /// The channel's ring when it happened: of errors with a [`snapshot`](Self::snapshot), and of those whose registers say nothing,
+    /// as the card was gone, reset or wanted back.
+    pub fn ring(&self) -> Option<&RingState> {
+        match self {
+            Self::Gone { ring, .. } => ring.as_deref(),
+            Self::Reset { ring } | Self::Recalled { ring } => Some(ring),
+            other => other.snapshot()?.ring.as_ref(),
+        }
+    }
+}
+
+fn after(ring: Option<&RingState>) -> String {
+    ring.map(|ring| format!(". {ring}")).unwrap_or_default()
 }
 
 impl From<BusError> for EngineError {

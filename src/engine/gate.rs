@@ -76,7 +76,7 @@ mod tests {
         gate.look(0, 0);
         gate.look(1, 0);
         assert!(gate.is_open(2) && gate.is_open(MAX_JOBS as u64 - 1));
-        gate.close(EngineError::Reset);
+        gate.close(EngineError::Stopped);
         assert!(!gate.is_open(0));
         gate.look(2, 0);
         assert!(!gate.is_open(2));

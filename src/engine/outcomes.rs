@@ -68,9 +68,9 @@ mod tests {
         assert!(outcomes.is_plain(0));
         outcomes.watch(7);
         assert!(outcomes.is_plain(6) && !outcomes.is_plain(7));
-        outcomes.lose(3..3, EngineError::Reset);
+        outcomes.lose(3..3, EngineError::NoEvent);
         assert!(outcomes.is_plain(6), "nothing was lost");
-        outcomes.lose(3..5, EngineError::Reset);
+        outcomes.lose(3..5, EngineError::NoEvent);
         outcomes.watch(u64::MAX);
         assert!(!outcomes.is_plain(0));
         for (number, is_lost) in [(2, false), (3, true), (4, true), (5, false)] {

@@ -138,7 +138,7 @@ impl Channel {
     ///
     /// [`EngineError::Failed`], [`EngineError::Reset`], [`EngineError::Gone`].
     pub fn check(&mut self) -> Result<(), EngineError> {
-        let status = self.registers.status().inspect_err(|error| self.note(error))?;
+        let status = self.registers.status().map_err(|error| self.note(error))?;
         if self.was_reset() {
             return Err(self.gate.failure().cloned().unwrap_or_else(|| self.note_reset()));
         }
@@ -187,7 +187,7 @@ impl Channel {
     ///
     /// [`EngineError::Failed`], [`EngineError::Gone`].
     pub fn rearm_interrupt(&mut self) -> Result<(), EngineError> {
-        let seen = self.registers.clear_status()?;
+        let seen = self.registers.clear_status().map_err(|error| self.note(error))?;
         if seen.intersects(Status::errors(self.direction())) { Err(self.fail(seen)?) } else { Ok(()) }
     }
 

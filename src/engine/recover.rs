@@ -20,8 +20,9 @@ impl Channel {
 
     fn stop_with(&mut self, help: &mut dyn FnMut() -> Result<(), EngineError>) -> Result<(), EngineError> {
         self.halt(self.idle_limit, help)?;
+        let reset = self.was_reset().then(|| EngineError::Reset { ring: Box::new(self.ring_state()) });
         self.take_finished()?;
-        self.abandon(if self.was_reset() { EngineError::Reset } else { EngineError::Stopped });
+        self.abandon(reset.unwrap_or(EngineError::Stopped));
         self.forget_list();
         Ok(())
     }
@@ -35,24 +36,25 @@ impl Channel {
     ) -> Result<(), EngineError> {
         let stopped = self.registers.stop_with(limit, || Some(self.ring_state()), help);
         self.hung = matches!(stopped, Err(EngineError::Hung { .. }));
-        if let Err(error) = &stopped {
-            self.note(error);
-        }
         if self.hung {
             self.notice.hung.store(true, Ordering::Release);
         }
-        stopped
+        stopped.map_err(|error| self.note(error))
     }
 
-    /// Counts an error, and says it to whoever traces, with the ring if the error itself does not show it.
+    /// Counts an error, adds the ring where registers could not be read, and says it to whoever traces.
     #[cold]
-    pub(super) fn note(&self, error: &EngineError) {
-        self.counters.add_error(error);
+    pub(super) fn note(&self, mut error: EngineError) -> EngineError {
+        self.counters.add_error(&error);
+        if let EngineError::Gone { ring, .. } = &mut error {
+            *ring = Some(Box::new(self.ring_state()));
+        }
         let (direction, channel) = (self.direction(), self.index());
-        match error.snapshot() {
+        match error.ring() {
             Some(_) => tracing::debug!(%direction, channel, %error, "channel error"),
             None => tracing::debug!(%direction, channel, %error, ring = %self.ring_state(), "channel error"),
         }
+        error
     }
 
     /// How long to wait for an engine that nobody wants to use again.
@@ -68,11 +70,11 @@ impl Channel {
     /// The card was reset, and stopped all engines: what was in flight is lost.
     #[cold]
     pub(super) fn note_reset(&mut self) -> EngineError {
+        let reset = EngineError::Reset { ring: Box::new(self.ring_state()) };
         match self.stop() {
             Ok(()) => {
-                self.note(&EngineError::Reset);
-                self.gate.close(EngineError::Reset);
-                EngineError::Reset
+                self.gate.close(reset.clone());
+                self.note(reset)
             }
             Err(error) => error,
         }
@@ -87,12 +89,12 @@ impl Channel {
     /// Stops the engine, as the kernel wants the card back; what is in flight ends with [`EngineError::Recalled`].
     #[cold]
     pub(super) fn give_back(&mut self) -> Result<(), EngineError> {
+        let recalled = EngineError::Recalled { ring: Box::new(self.ring_state()) };
         self.halt(self.patience(), &mut || Ok(()))?;
         self.take_finished()?;
-        self.abandon(EngineError::Recalled);
+        self.abandon(recalled.clone());
         self.forget_list();
-        self.note(&EngineError::Recalled);
-        self.gate.close(EngineError::Recalled);
+        self.gate.close(self.note(recalled));
         Ok(())
     }
 
@@ -119,7 +121,7 @@ impl Channel {
         let _span = tracing::debug_span!("recover", %direction, channel).entered();
         self.stop_with(help)?;
         if self.is_recalled() {
-            return Err(EngineError::Recalled);
+            return Err(EngineError::Recalled { ring: Box::new(self.ring_state()) });
         }
         // Before the registers are written: of a reset that comes in between, the next check hears.
         self.resets = self.notice.resets.load(Ordering::Acquire);
@@ -149,8 +151,7 @@ impl Channel {
         let mut snapshot = self.snapshot()?;
         snapshot.status |= seen & Status::errors(self.direction());
         let snapshot_count = snapshot.completed;
-        let error = EngineError::Failed { snapshot: Arc::new(snapshot) };
-        self.note(&error);
+        let error = self.note(EngineError::Failed { snapshot: Arc::new(snapshot) });
         self.gate.close(error.clone());
         self.halt(self.patience(), &mut || Ok(()))?;
         // What was completed before the error is done.

@@ -30,7 +30,7 @@ impl Registers {
     #[inline(always)]
     fn read(&self, block: &Block, register: u32) -> Result<u32, EngineError> {
         match block.read(register)? {
-            GONE => Err(EngineError::Gone { direction: self.direction, channel: self.index }),
+            GONE => Err(EngineError::Gone { direction: self.direction, channel: self.index, ring: None }),
             value => Ok(value),
         }
     }

@@ -215,7 +215,7 @@ impl Counters {
         let kind = match error {
             EngineError::Failed { .. } => 0,
             EngineError::Hung { .. } => 1,
-            EngineError::Reset | EngineError::Recalled => 2,
+            EngineError::Reset { .. } | EngineError::Recalled { .. } => 2,
             EngineError::Gone { .. } | EngineError::Bus(_) => 3,
             _ => return,
         };

@@ -172,7 +172,7 @@ impl Channel {
     #[cold]
     fn look_closer(&mut self) -> Result<(), EngineError> {
         if self.is_recalled() {
-            return Err(EngineError::Recalled);
+            return Err(EngineError::Recalled { ring: Box::new(self.ring_state()) });
         }
         if self.gate.failure().is_some() || self.jobs.is_full() {
             return Err(self.full(1, 0));
@@ -209,7 +209,7 @@ impl Channel {
     /// The engine may have been started: the memory stays in flight until the channel is stopped or closed.
     #[cold]
     fn not_given(&mut self, error: EngineError) -> EngineError {
-        self.note(&error);
+        let error = self.note(error);
         self.gate.close(error.clone());
         error
     }

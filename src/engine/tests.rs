@@ -222,6 +222,8 @@ fn all_ones_mean_gone_and_are_no_number() {
     let error = channel.wait(ticket, Duration::from_secs(5)).unwrap_err();
     assert!(matches!(error, EngineError::Gone { .. }), "{error}");
     assert!(error.to_string().contains("lspci"), "{error}");
+    assert!(error.to_string().contains(". chain ring: 1 in flight, the oldest at "), "{error}");
+    assert_eq!(error.ring(), Some(&channel.ring_state()));
     for error in [channel.check().unwrap_err(), channel.stop().unwrap_err(), channel.snapshot().unwrap_err()]
     {
         assert!(matches!(error, EngineError::Gone { .. }), "{error}");
@@ -322,13 +324,16 @@ fn a_card_that_the_kernel_wants_back_is_stopped_and_nothing_finished_is_lost() {
         let first = channel.submit(&buffer, 0..64, 0).unwrap();
         let second = channel.submit(&buffer, 64..128, 0).unwrap();
         fake.recall.store(true, Ordering::Relaxed);
-        assert!(matches!(channel.submit(&buffer, 0..64, 0), Err(EngineError::Recalled)));
+        assert!(matches!(channel.submit(&buffer, 0..64, 0), Err(EngineError::Recalled { .. })));
         fake.write_back(1);
-        assert!(matches!(channel.poll(second), Err(EngineError::Recalled)), "{ring}");
+        let error = channel.poll(second).unwrap_err();
+        assert!(matches!(error, EngineError::Recalled { .. }), "{ring}: {error}");
+        let told = format!("{ring} ring: 1 in flight, the oldest at ");
+        assert!(error.to_string().contains(&told), "{error}");
         assert_eq!(channel.poll(first).unwrap(), Poll::Ready, "{ring}");
         assert_eq!(fake.credits.load(Ordering::Relaxed), 0, "Run was cleared");
         assert_eq!(channel.in_flight(), 0);
-        assert!(matches!(channel.recover(), Err(EngineError::Recalled)));
+        assert!(matches!(channel.recover(), Err(EngineError::Recalled { .. })));
         channel.close().unwrap();
     }
 }

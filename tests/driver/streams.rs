@@ -307,7 +307,7 @@ fn dropped_in_the_middle_it_can_be_opened_again() {
         assert!(receive(&mut receiver).unwrap() == (pattern(700, 1), 3), "{ring}");
         // That the card was brought back under it is told, and recovered from.
         card.recover().unwrap();
-        assert!(matches!(receiver.wait(LIMIT), Err(EngineError::Reset)));
+        assert!(matches!(receiver.wait(LIMIT), Err(EngineError::Reset { .. })));
         receiver.recover().unwrap();
         sender.recover().unwrap();
         send(&card, &mut sender, &pattern(700, 2)).unwrap();

@@ -124,8 +124,8 @@ impl Rig {
     pub fn recover_all(&mut self) {
         for lane in self.h2c.iter_mut().chain(&mut self.c2h) {
             let told = lane.channel.check().unwrap_err();
-            assert!(matches!(told, EngineError::Reset), "{told}");
-            assert!(matches!(lane.submit(), Err(EngineError::Reset)), "until it is recovered");
+            assert!(matches!(told, EngineError::Reset { .. }), "{told}");
+            assert!(matches!(lane.submit(), Err(EngineError::Reset { .. })), "until it is recovered");
             lane.channel.recover().unwrap();
         }
         self.works();

@@ -21,9 +21,9 @@ fn the_kernels_request_to_let_go_ends_transfers_at_once() {
             Err(error) => break error,
         }
     };
-    assert!(matches!(error, EngineError::Recalled), "{error}");
+    assert!(matches!(error, EngineError::Recalled { .. }), "{error}");
     assert!(error.to_string().contains("close the card"), "{error}");
-    assert!(matches!(h2c.submit(&source, 0..64, 0), Err(EngineError::Recalled)));
+    assert!(matches!(h2c.submit(&source, 0..64, 0), Err(EngineError::Recalled { .. })));
     assert!(bench.log().violations.is_empty());
     h2c.close().unwrap();
     println!("vm: passed");

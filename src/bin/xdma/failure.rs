@@ -107,7 +107,9 @@ fn remedy(error: &EngineError) -> Option<String> {
              {snapshot}"
         ),
         EngineError::Stream { direction, channel } => {
-            format!("{direction} channel {channel} is an AXI-Stream one; `read --stream` and `write --stream` use those")
+            format!(
+                "{direction} channel {channel} is an AXI-Stream one; `read --stream` and `write --stream` use those"
+            )
         }
         EngineError::NotStream { direction, channel } => {
             format!(
@@ -115,11 +117,13 @@ fn remedy(error: &EngineError) -> Option<String> {
                  card has streams with --logic loopback)"
             )
         }
-        EngineError::Reset => {
-            "the card was reset meanwhile, and the transfer is lost; type the command again".into()
+        EngineError::Reset { ring } => {
+            format!("the card was reset meanwhile, and the transfer is lost; type the command again. {ring}")
         }
-        EngineError::Recalled => {
-            "the kernel wants the card back (it is being unbound or removed), and has it now; bind it again to go on".into()
+        EngineError::Recalled { ring } => {
+            format!(
+                "the kernel wants the card back (it is being unbound or removed), and has it now; bind it again to go on. {ring}"
+            )
         }
         EngineError::Hung { snapshot } => format!(
             "the engine does not become idle; reset the card (as root: echo 1 > /sys/bus/pci/devices/ADDRESS/reset), or start \
@@ -156,7 +160,7 @@ fn of_engine(error: &EngineError) -> u8 {
         | EngineError::Stream { .. }
         | EngineError::NotStream { .. }
         | EngineError::Gone { .. }
-        | EngineError::Recalled => 3,
+        | EngineError::Recalled { .. } => 3,
         _ => 5,
     }
 }
@@ -187,11 +191,12 @@ mod tests {
 
     #[test]
     fn nobody_is_sent_to_the_library() {
-        let reset = anyhow::Error::new(CardError::Engine(EngineError::Reset)).context("cannot move 1 byte");
-        let shown = text(&reset);
-        assert!(shown.starts_with("cannot move 1 byte: the card was reset meanwhile"), "{shown}");
-        assert!(shown.contains("type the command again") && !shown.contains("`recover`"), "{shown}");
-        assert_eq!(text(&EngineError::Reset.into()).matches("reset meanwhile").count(), 1);
+        let stream = EngineError::Stream { direction: xdma::regs::Direction::H2C, channel: 1 };
+        let of_card = anyhow::Error::new(CardError::Engine(stream.clone())).context("cannot move 1 byte");
+        let shown = text(&of_card);
+        assert!(shown.starts_with("cannot move 1 byte: H2C channel 1 is an AXI-Stream one"), "{shown}");
+        assert!(shown.contains("`write --stream`") && !shown.contains("Card::"), "{shown}");
+        assert_eq!(text(&stream.into()).matches("AXI-Stream").count(), 1);
         assert_eq!(text(&EngineError::Stopped.into()), EngineError::Stopped.to_string());
     }
 
