@@ -39,6 +39,7 @@ pub(super) enum Count {
     Recoveries,
     /// The kinds of [`Errors`], one after the other.
     Errors,
+    Starved = 14,
 }
 
 /// What a channel did since its card was opened, by all who had it since.
@@ -62,6 +63,8 @@ pub struct Stats {
     pub sleeps: u64,
     /// Waits that ended before what they waited for ([`EngineError::Deadline`]).
     pub late: u64,
+    /// Times that a receiver had no buffer left for the engine, so that the stream waited for the program to give one back.
+    pub starved: u64,
     /// Recoveries that succeeded.
     pub recoveries: u64,
     /// Errors, by kind.
@@ -94,6 +97,11 @@ impl Stats {
         self.submitted.saturating_sub(self.completed.saturating_add(self.abandoned))
     }
 
+    /// How often somebody had to wait for somebody else: submissions for room, waits longer than they wanted, a stream for a buffer.
+    pub fn stalls(&self) -> u64 {
+        [self.full, self.late, self.starved].into_iter().fold(0, u64::wrapping_add)
+    }
+
     /// From the words of a block.
     pub(crate) fn of(words: &[u64]) -> Self {
         let word = |count: Count| words[count as usize];
@@ -110,6 +118,7 @@ impl Stats {
             full: word(Count::Full),
             sleeps: word(Count::Sleeps),
             late: word(Count::Late),
+            starved: word(Count::Starved),
             recoveries: word(Count::Recoveries),
             errors: Errors { failed: error(0), hung: error(1), reset: error(2), gone: error(3) },
         }

@@ -128,6 +128,8 @@ fn a_slow_receiver_holds_the_stream_back_and_loses_nothing() {
         let ticket = sender.send(&buffer, 0..len).unwrap();
         let mut held: Vec<_> = (0..4).map(|_| receiver.wait(LIMIT).unwrap()).collect();
         assert!(matches!(receiver.wait(LIMIT), Err(EngineError::NoBuffers)), "all are held");
+        let stats = receiver.channel().stats();
+        assert_eq!((stats.starved, stats.stalls()), (1, 1), "once until it gets one again");
         assert!(receiver.poll().unwrap().is_none());
         assert!(matches!(sender.wait(ticket, A_WHILE), Err(EngineError::Deadline { .. })), "{ring}");
         // What is held stays what it is.
@@ -143,6 +145,11 @@ fn a_slow_receiver_holds_the_stream_back_and_loses_nothing() {
         seen.extend(receive(&mut receiver).unwrap().0);
         assert!(seen == data, "{ring}");
         sender.wait(ticket, LIMIT).unwrap();
+        // With buffers to spare it is not held back.
+        let before = receiver.channel().stats().starved;
+        sender.send(&buffer, 0..1000).unwrap();
+        assert!(receive(&mut receiver).unwrap().0 == data[..1000]);
+        assert_eq!(receiver.channel().stats().starved, before);
     }
 }
 

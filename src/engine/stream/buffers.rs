@@ -48,6 +48,11 @@ impl<T: Copy> Buffers<T> {
         self.posted.pop_front().map(|(buffer, _)| buffer)
     }
 
+    /// Whether all are with the engine or the program.
+    pub fn is_used_up(&self) -> bool {
+        self.free.is_empty()
+    }
+
     /// The program is done with one.
     pub fn give_back(&mut self, buffer: usize) {
         self.free.push(buffer);

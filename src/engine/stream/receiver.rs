@@ -70,6 +70,8 @@ pub struct Receiver {
     landings: Box<[Landing]>,
     buffers: Buffers<Ticket>,
     stopped: bool,
+    /// How many the engine had got when it last had none left to fill.
+    starved: u64,
 }
 
 /// A buffer, and where the engine says what is in it.
@@ -119,7 +121,7 @@ impl Receiver {
         let area = channel.word_area.metadata(&channel.space)?;
         let landings = (0..buffers).map(|number| Landing::new(&channel.space, area, number, bytes));
         let landings = landings.collect::<Result<_, _>>()?;
-        let mut this = Self { channel, landings, buffers: Buffers::new(buffers), stopped: false };
+        let mut this = Self { channel, landings, buffers: Buffers::new(buffers), stopped: false, starved: 0 };
         this.set_ahead(ahead)?;
         Ok(this)
     }
@@ -229,8 +231,19 @@ impl Receiver {
                 snapshot,
             });
         }
+        self.count_starved();
         self.channel.counters.add(Count::Bytes, len.into());
         Ok(Received { receiver: self.channel.id, buffer: number, len, ends: status & EOP != 0 })
+    }
+
+    /// The engine that has filled all that it got, and would get more if there were any, holds the stream back until the program
+    /// gives a buffer back.
+    fn count_starved(&mut self) {
+        let given = self.channel.jobs.next();
+        if self.channel.in_flight() == 0 && self.buffers.is_used_up() && self.starved != given {
+            self.starved = given;
+            self.channel.counters.add(Count::Starved, 1);
+        }
     }
 
     #[cold]

@@ -112,12 +112,16 @@ impl Top {
         cards: &mut Vec<Watched>,
         stop: &AtomicBool,
     ) -> Result<()> {
-        let mut due = Instant::now() + self.interval;
+        let (mut due, mut first) = (Instant::now() + self.interval, 0);
         while !stop.load(Ordering::Relaxed) {
-            terminal.draw(|frame| screen::draw(frame, cards))?;
+            terminal.draw(|frame| first = screen::draw(frame, cards, first))?;
             let now = Instant::now();
-            if event::poll(due.saturating_duration_since(now).min(KEY))? && is_end(&event::read()?) {
-                break;
+            if event::poll(due.saturating_duration_since(now).min(KEY))? {
+                let event = event::read()?;
+                if is_end(&event) {
+                    break;
+                }
+                first = first.saturating_add_signed(moved(&event));
             }
             if Instant::now() >= due {
                 cards.iter_mut().for_each(Watched::read);
@@ -171,6 +175,17 @@ fn is_end(event: &Event) -> bool {
     let Event::Key(key) = event else { return false };
     let control = key.modifiers.contains(KeyModifiers::CONTROL);
     matches!(key.code, KeyCode::Char('q') | KeyCode::Esc) || control && key.code == KeyCode::Char('c')
+}
+
+/// How many rows down a key moves the picture.
+fn moved(event: &Event) -> isize {
+    match event {
+        Event::Key(key) if key.code == KeyCode::Down => 1,
+        Event::Key(key) if key.code == KeyCode::Up => -1,
+        Event::Key(key) if key.code == KeyCode::PageDown => 10,
+        Event::Key(key) if key.code == KeyCode::PageUp => -10,
+        _ => 0,
+    }
 }
 
 fn object(cards: &[Watched]) -> String {

@@ -27,6 +27,7 @@ pub struct ChannelRates {
     pub in_flight: u64,
     pub p50: Option<Duration>,
     pub p99: Option<Duration>,
+    pub stalls: u64,
     pub errors: u64,
     /// All that was counted since the card was opened.
     total: xdma::engine::Stats,
@@ -79,6 +80,7 @@ fn channel(before: &ChannelReading, now: &ChannelReading, seconds: f64) -> Chann
         in_flight: now.stats.in_flight(),
         p50: times.percentile(0.5),
         p99: times.percentile(0.99),
+        stalls: now.stats.stalls(),
         errors: now.stats.errors.total(),
         total: now.stats,
     }
@@ -111,7 +113,8 @@ impl ChannelRates {
             "total": {
                 "submitted": total.submitted, "completed": total.completed, "abandoned": total.abandoned,
                 "bytes": total.bytes, "descriptors": total.descriptors, "doorbells": total.doorbells,
-                "full": total.full, "sleeps": total.sleeps, "late": total.late, "recoveries": total.recoveries,
+                "full": total.full, "sleeps": total.sleeps, "late": total.late, "starved": total.starved,
+                "recoveries": total.recoveries,
                 "errors": {
                     "failed": total.errors.failed, "hung": total.errors.hung,
                     "reset": total.errors.reset, "gone": total.errors.gone,

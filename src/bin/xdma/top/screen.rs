@@ -9,44 +9,70 @@ use ratatui::text::Line;
 use ratatui::widgets::{Gauge, Paragraph, Sparkline};
 use std::time::Duration;
 
-const HEADER: &str = "channel     bytes/s     jobs/s   queue       p50       p99  errors";
+const HEADER: &str = "channel  bytes/s    jobs/s queue      p50      p99 stalls errors";
 
-/// All cards, one below the other; what does not fit is cut off.
-pub fn draw(frame: &mut Frame, cards: &[Watched]) {
-    let height =
-        |card: &Watched| 3 + card.rates.channels.len() as u16 + 3 * u16::from(card.rates.msm.is_some());
-    let rows = cards
-        .iter()
-        .map(|card| Constraint::Length(height(card)))
-        .chain([Constraint::Min(0), Constraint::Length(1)]);
-    let areas = Layout::vertical(rows).split(frame.area());
-    for (card, area) in cards.iter().zip(areas.iter()) {
-        draw_card(frame, card, *area);
-    }
-    frame.render_widget(Line::from("q quits").dim(), areas[areas.len() - 1]);
+/// One line of the screen.
+enum Row<'a> {
+    Title(&'a Watched),
+    Header,
+    Channel(&'a Watched, &'a ChannelRates),
+    Msm(&'a MsmRates),
+    Fifo(&'static str, u64, u64),
+    Gap,
 }
 
-fn draw_card(frame: &mut Frame, card: &Watched, area: Rect) {
-    let lines = 2 + card.rates.channels.len() + 3 * usize::from(card.rates.msm.is_some());
-    let areas = Layout::vertical(vec![Constraint::Length(1); lines]).split(area);
-    let title = Line::from(card.title()).bold();
-    frame.render_widget(if card.ended { title.fg(Color::Red) } else { title }, areas[0]);
-    frame.render_widget(Line::from(format!("{HEADER}   p50 lately")).dim(), areas[1]);
-    for (channel, row) in card.rates.channels.iter().zip(&areas[2..]) {
-        let [left, right] =
-            Layout::horizontal([Constraint::Length(HEADER.len() as u16 + 3), Constraint::Min(0)]).areas(*row);
-        let style = if channel.errors > 0 { Style::new().fg(Color::Red) } else { Style::new() };
-        frame.render_widget(Paragraph::new(row_text(channel)).style(style), left);
-        if let Some((_, times)) = card.history.iter().find(|(name, _)| *name == channel.name) {
-            frame.render_widget(Sparkline::default().data(times.iter().copied()).fg(Color::Cyan), right);
-        }
-    }
+fn rows(card: &Watched) -> Vec<Row<'_>> {
+    let mut rows = vec![Row::Title(card), Row::Header];
+    rows.extend(card.rates.channels.iter().map(|channel| Row::Channel(card, channel)));
     if let Some(msm) = &card.rates.msm {
-        let at = 2 + card.rates.channels.len();
-        frame.render_widget(Line::from(msm_text(msm)), areas[at]);
-        for (which, name) in ["scalars", "points"].into_iter().enumerate() {
-            frame.render_widget(gauge(name, msm.filled[which], msm.depths[which]), areas[at + 1 + which]);
+        rows.push(Row::Msm(msm));
+        let fifo = |at: usize, name| Row::Fifo(name, msm.filled[at], msm.depths[at]);
+        rows.extend([fifo(0, "scalars"), fifo(1, "points")]);
+    }
+    rows.push(Row::Gap);
+    rows
+}
+
+/// All cards, one below the other, from row `first` on or as far down as there are rows. The row that is shown first.
+pub fn draw(frame: &mut Frame, cards: &[Watched], first: usize) -> usize {
+    let mut rows: Vec<_> = cards.iter().flat_map(rows).collect();
+    rows.pop();
+    let [body, foot] = Layout::vertical([Constraint::Min(0), Constraint::Length(1)]).areas(frame.area());
+    let shown = usize::from(body.height).min(rows.len());
+    let first = first.min(rows.len() - shown);
+    let (above, below) = (first, rows.len() - shown - first);
+    for (row, at) in rows.iter().skip(first).zip(body.rows()) {
+        draw_row(frame, row, at);
+    }
+    let keys = match (above, below) {
+        (0, 0) => "q quits".into(),
+        _ => format!("q quits; {above} lines above, {below} below: arrows move"),
+    };
+    frame.render_widget(Line::from(keys).dim(), foot);
+    first
+}
+
+fn draw_row(frame: &mut Frame, row: &Row, at: Rect) {
+    match row {
+        Row::Title(card) => {
+            let title = Line::from(card.title()).bold();
+            frame.render_widget(if card.ended { title.fg(Color::Red) } else { title }, at);
         }
+        Row::Header => frame.render_widget(Line::from(format!("{HEADER}  p50 lately")).dim(), at),
+        Row::Channel(card, channel) => draw_channel(frame, card, channel, at),
+        Row::Msm(msm) => frame.render_widget(Line::from(msm_text(msm)), at),
+        Row::Fifo(name, filled, depth) => frame.render_widget(gauge(name, *filled, *depth), at),
+        Row::Gap => {}
+    }
+}
+
+fn draw_channel(frame: &mut Frame, card: &Watched, channel: &ChannelRates, at: Rect) {
+    let [left, right] =
+        Layout::horizontal([Constraint::Length(HEADER.len() as u16 + 2), Constraint::Min(0)]).areas(at);
+    let style = if channel.errors > 0 { Style::new().fg(Color::Red) } else { Style::new() };
+    frame.render_widget(Paragraph::new(row_text(channel)).style(style), left);
+    if let Some((_, times)) = card.history.iter().find(|(name, _)| *name == channel.name) {
+        frame.render_widget(Sparkline::default().data(times.iter().copied()).fg(Color::Cyan), right);
     }
 }
 
@@ -59,9 +85,10 @@ fn gauge(name: &str, filled: u64, depth: u64) -> Gauge<'static> {
 }
 
 fn row_text(channel: &ChannelRates) -> String {
-    let ChannelRates { name, bytes_per_second, jobs_per_second, in_flight, p50, p99, errors, .. } = channel;
+    let ChannelRates { name, bytes_per_second, jobs_per_second, in_flight, stalls, errors, .. } = channel;
     let (bytes, jobs) = (short(*bytes_per_second), short(*jobs_per_second));
-    format!("{name:<7} {bytes:>11} {jobs:>10} {in_flight:>7} {:>9} {:>9} {errors:>7}", time(*p50), time(*p99))
+    let (p50, p99) = (time(channel.p50), time(channel.p99));
+    format!("{name:<6} {bytes:>9} {jobs:>9} {in_flight:>5} {p50:>8} {p99:>8} {stalls:>6} {errors:>6}")
 }
 
 fn msm_text(msm: &MsmRates) -> String {
@@ -116,7 +143,7 @@ mod tests {
     use xdma::regs::Direction;
 
     /// Draws a card of this process that did ten transfers, and lost none.
-    fn drawn(width: u16, height: u16) -> String {
+    fn drawn(width: u16, height: u16, first: usize) -> (String, usize) {
         let card = Card::emulated(Profile::F1).unwrap();
         let mut channel = card.h2c(2).unwrap();
         let location = card.report().unwrap().bus.location;
@@ -129,17 +156,27 @@ mod tests {
         }
         watched.read();
         let mut terminal = Terminal::new(TestBackend::new(width, height)).unwrap();
-        terminal.draw(|frame| draw(frame, &[watched])).unwrap();
-        terminal.backend().to_string()
+        let mut shown = 0;
+        terminal.draw(|frame| shown = draw(frame, &[watched], first)).unwrap();
+        (terminal.backend().to_string(), shown)
     }
 
     #[test]
     fn a_card_is_shown_on_a_terminal_of_any_size() {
-        let seen = drawn(100, 20);
+        let (seen, _) = drawn(80, 20, 5);
         assert!(seen.contains("H2C 2") && seen.contains("bytes/s") && seen.contains("q quits"), "{seen}");
+        assert!(!seen.contains("above"), "everything is shown: {seen}");
         for (width, height) in [(1, 1), (3, 2), (20, 5), (200, 3)] {
-            drawn(width, height);
+            drawn(width, height, 1);
         }
+    }
+
+    #[test]
+    fn what_does_not_fit_is_counted_and_can_be_reached() {
+        let (seen, first) = drawn(80, 2, 0);
+        assert!(first == 0 && seen.contains("process") && seen.contains("0 lines above, 2 below"), "{seen}");
+        let (seen, first) = drawn(80, 2, 99);
+        assert!(first == 2 && seen.contains("H2C 2") && seen.contains("2 lines above, 0 below"), "{seen}");
     }
 
     #[test]
