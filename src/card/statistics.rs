@@ -107,6 +107,12 @@ impl MsmStats {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum PageError {
+    /// There is no such process, or it ended.
+    #[error("there is no process {process}")]
+    NoProcess {
+        /// Its number.
+        process: u32,
+    },
     /// The process or its file cannot be looked at.
     #[error(
         "the statistics of process {process} cannot be read; it has to be one of yours that is not privileged"
@@ -157,9 +163,12 @@ impl Reader {
     ///
     /// # Errors
     ///
-    /// [`PageError::Open`] when the process may not be looked at, or has ended.
+    /// [`PageError::NoProcess`]; [`PageError::Open`] when it may not be looked at.
     pub fn of_process(process: u32) -> Result<Vec<Result<Self, PageError>>, PageError> {
-        let open = |source| PageError::Open { process, source };
+        let open = |source: std::io::Error| match source.kind() {
+            std::io::ErrorKind::NotFound => PageError::NoProcess { process },
+            _ => PageError::Open { process, source },
+        };
         let mut found = vec![];
         for entry in fs::read_dir(format!("/proc/{process}/fd")).map_err(open)? {
             let path = entry.map_err(open)?.path();

@@ -132,9 +132,19 @@ fn listen(directory: &Path) -> io::Result<(UnixListener, PathBuf)> {
 /// permissions.
 pub(super) fn listen_at(path: &Path) -> io::Result<(UnixListener, PathBuf)> {
     let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
-    let beside = private(".xdma-").tempdir_in(parent.unwrap_or(Path::new(".")))?;
-    let (listener, made) = listen(beside.path())?;
-    clear(path)?;
+    let parent = parent.unwrap_or(Path::new("."));
+    let explained = |error: io::Error| match error.kind() {
+        io::ErrorKind::NotFound => {
+            io::Error::new(error.kind(), format!("there is no directory {}", parent.display()))
+        }
+        io::ErrorKind::InvalidInput => {
+            io::Error::new(error.kind(), "the path is too long for a socket; choose a shorter one")
+        }
+        _ => error,
+    };
+    let beside = private(".xdma-").tempdir_in(parent).map_err(explained)?;
+    let (listener, made) = listen(beside.path()).map_err(explained)?;
+    clear(path).map_err(explained)?;
     fs::rename(made, path)?;
     Ok((listener, path.to_path_buf()))
 }

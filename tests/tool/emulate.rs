@@ -127,7 +127,8 @@ fn the_core_is_no_quicker_than_it_was_told() {
 #[test]
 fn what_makes_no_sense_is_refused() {
     run("emulate").bad(2, &["--socket"]);
-    run("emulate --socket /nowhere/card").bad(1, &["/nowhere/card"]);
+    run("emulate --socket /nowhere/card").bad(1, &["/nowhere/card", "there is no directory /nowhere"]);
+    run(&format!("emulate --socket /tmp/{}", "long".repeat(40))).bad(1, &["too long for a socket"]);
     run("emulate --socket s --link-rate 0").bad(2, &["is no link"]);
     run("emulate --socket s --core-rate -1").bad(2, &[]);
     run("emulate --socket s --core-rate fast").bad(2, &["no number of pairs"]);

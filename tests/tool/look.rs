@@ -24,7 +24,8 @@ fn info_for_programs() {
     assert_eq!((&card["vendor"], &card["device"]), (&0x10ee.into(), &0x903f.into()));
     assert_eq!((&card["register_bar"], &card["user_bar"]), (&1.into(), &0.into()));
     assert_eq!(card["link"]["now"], serde_json::json!({ "generation": 3, "lanes": 16 }));
-    assert_eq!(card["max_read_request"], 512);
+    assert_eq!((&card["max_read_request_bytes"], &card["data_width_bytes"]), (&512.into(), &64.into()));
+    assert_eq!(card["page_sizes"], serde_json::json!([4096]));
     let channels = card["channels"].as_array().unwrap();
     assert_eq!(channels.len(), 8);
     assert_eq!(channels[5]["direction"], "C2H");

@@ -86,6 +86,7 @@ fn a_watch_marks_what_changed() {
     let last: Value = serde_json::from_str(lines.lines().last().unwrap()).unwrap();
     assert_eq!(register(&last, "msm", "cycles")["changed"], true);
     assert_eq!(register(&last, "msm", "image_id")["changed"], false);
+    assert_eq!(register(&last, "msm", "image_id")["changed_fields"], serde_json::json!([]));
     run("regs msm --watch never").bad(2, &["no number of seconds"]);
     run("regs msm --times 2").bad(2, &["--watch"]);
 }

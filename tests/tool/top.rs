@@ -58,7 +58,7 @@ fn a_busy_program_is_seen_until_it_is_killed() {
     child.kill().unwrap();
     child.wait().unwrap();
     assert_eq!(temporary.path().read_dir().unwrap().count(), 0, "it left something behind");
-    run(&format!("top --once --pid {process}")).bad(1, &["cannot be read"]);
+    run(&format!("top --once --pid {process}")).bad(3, &["there is no process"]);
 }
 
 /// Runs the program on a terminal of its own, the other end of which is returned.

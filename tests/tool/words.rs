@@ -9,7 +9,7 @@ fn words_are_read_in_hexadecimal() {
     assert!(lines[0].starts_with("00000000: 4d534d01 "), "{text}");
     assert!(lines[1].starts_with("00000010: ") && lines.len() == 2, "{text}");
     let ids = json("peek --bar xdma 0x1000");
-    assert_eq!(ids["values"], serde_json::json!(["0x1fc10006"]));
+    assert_eq!((&ids["bar"], &ids["values"]), (&"xdma".into(), &serde_json::json!([0x1fc1_0006])));
 }
 
 #[test]
@@ -18,7 +18,7 @@ fn words_are_written_and_read_back() {
     let text = run(&format!("poke {option} --bar xdma --force 0x4080 0x1000 0xffffffff")).good();
     assert!(text.contains("00004080: 00001000, reads back the same"), "{text}");
     let seen = json(&format!("peek {option} --bar xdma 0x4080 2"));
-    assert_eq!(seen["values"], serde_json::json!(["0x00001000", "0xffffffff"]));
+    assert_eq!(seen["values"], serde_json::json!([0x1000, u32::MAX]));
     // An identifier stays what it is.
     let text = run("poke 0 1").good();
     assert!(text.contains("00000000: 00000001, reads back 4d534d01"), "{text}");

@@ -114,7 +114,13 @@ impl Write {
         if let Some(back) = &mut back {
             self.verify(&stream, back, bytes, digests)?;
         }
-        let moved = Moved { common: &self.common, pool: &pool, bytes, seconds, verified: self.verify };
+        let moved = Moved {
+            common: &self.common,
+            pool: &pool,
+            bytes,
+            seconds,
+            verified: self.verify.then_some(true),
+        };
         output::line(&moved.describe(json))
     }
 
@@ -166,7 +172,7 @@ impl Read {
         }
         let seconds = begin.elapsed().as_secs_f64();
         bar.finish_and_clear();
-        let moved = Moved { common: &self.common, pool: &pool, bytes: self.length, seconds, verified: false };
+        let moved = Moved { common: &self.common, pool: &pool, bytes: self.length, seconds, verified: None };
         self.tell(&moved.describe(json))
     }
 
@@ -286,7 +292,7 @@ struct Moved<'a> {
     pool: &'a Pool,
     bytes: u64,
     seconds: f64,
-    verified: bool,
+    verified: Option<bool>,
 }
 
 impl Moved<'_> {
@@ -320,7 +326,7 @@ impl Moved<'_> {
             number::rate(rate),
             pool.direction(),
             channels.join(", "),
-            if *verified { "; the same came back" } else { "" }
+            if *verified == Some(true) { "; the same came back" } else { "" }
         )
     }
 }

@@ -3,7 +3,7 @@
 use std::ops::Range;
 use std::time::Duration;
 use xdma::bus::BusError;
-use xdma::card::CardError;
+use xdma::card::{CardError, PageError};
 use xdma::engine::EngineError;
 use xdma::msm::MsmError;
 use xdma::regs::Direction;
@@ -70,6 +70,7 @@ pub fn exit_code(error: &anyhow::Error) -> u8 {
             .or_else(|| cause.downcast_ref().map(of_engine))
             .or_else(|| cause.downcast_ref().map(of_bus))
             .or_else(|| cause.downcast_ref::<MsmError>().map(|_| 3))
+            .or_else(|| cause.downcast_ref::<PageError>().map(|_| 3))
     };
     error.chain().find_map(code).unwrap_or(1)
 }

@@ -8,6 +8,7 @@ use crate::output;
 use anstyle::{AnsiColor, Style};
 use anyhow::Result;
 use clap::Args;
+use ratatui::crossterm::terminal::size;
 use serde_json::{Map, Value, json};
 use std::io::{IsTerminal, stdout};
 use std::time::Duration;
@@ -28,7 +29,8 @@ pub struct Regs {
     block: Option<String>,
     #[command(flatten)]
     card: CardArgs,
-    /// Look again and again, every second or so many seconds, and mark what changed.
+    /// Look again and again, every second or so many seconds, and mark what changed. A card has one program at a time: see
+    /// `xdma top` for one that a program has.
     #[arg(long, value_name = "SECONDS", num_args = 0..=1, default_missing_value = "1", value_parser = seconds)]
     watch: Option<Duration>,
     /// With --watch: stop after so many looks.
@@ -91,21 +93,53 @@ impl Regs {
 fn print(seen: &Seen, before: Option<&Seen>, json: bool) -> Result<()> {
     let blocks = seen.iter().enumerate().map(|(at, (block, readings))| {
         let before = before.map(|before| before[at].1.as_slice());
-        if json { object(block, readings, before) } else { Value::String(text(block, readings, before)) }
+        (block, readings.as_slice(), before)
     });
-    let blocks: Vec<_> = blocks.collect();
     if json {
+        let blocks: Vec<_> =
+            blocks.map(|(block, readings, before)| object(block, readings, before)).collect();
         return output::line(&json!({ "blocks": blocks }).to_string());
     }
+    let all: Vec<_> = blocks.map(|(block, readings, before)| lines(block, readings, before)).collect();
+    if before.is_none() || !stdout().is_terminal() {
+        return output::line(&picture(&all, usize::MAX));
+    }
+    let rows = size().map_or(usize::MAX, |(_, rows)| rows.into());
     // Home, and clear to the end: the picture stands still.
-    let home = if before.is_some() && stdout().is_terminal() { "\x1b[H\x1b[J" } else { "" };
-    let blocks: Vec<_> = blocks.iter().filter_map(Value::as_str).collect();
-    output::line(&format!("{home}{}", blocks.join("\n\n")))
+    output::line(&format!("\x1b[H\x1b[J{}", picture(&all, rows.saturating_sub(1))))
 }
 
-fn text(block: &Block, readings: &[Reading], before: Option<&[Reading]>) -> String {
+/// The blocks in so many rows: if they are too few for all lines, what changed, and how much that leaves out.
+fn picture(blocks: &[Vec<Line>], rows: usize) -> String {
+    let whole =
+        |lines: &Vec<Line>| lines.iter().map(|line| line.text.as_str()).collect::<Vec<_>>().join("\n");
+    let whole = blocks.iter().map(whole).collect::<Vec<_>>().join("\n\n");
+    if whole.lines().count() <= rows {
+        return whole;
+    }
+    let changed = blocks.iter().filter(|lines| lines.iter().any(|line| line.changed));
+    let part = changed.flat_map(|lines| {
+        lines
+            .iter()
+            .enumerate()
+            .filter(|(at, line)| *at == 0 || line.changed)
+            .map(|(_, line)| line.text.as_str())
+    });
+    let mut part: Vec<_> = part.take(rows.saturating_sub(1)).collect();
+    part.push("only what changed fits into this window; name a block to see all of it");
+    part.join("\n")
+}
+
+/// A line about a register, or about what it means.
+struct Line {
+    text: String,
+    changed: bool,
+}
+
+fn lines(block: &Block, readings: &[Reading], before: Option<&[Reading]>) -> Vec<Line> {
     let bar = if block.space == Space::Xdma { "XDMA" } else { "user" };
-    let mut lines = vec![format!("{} at {:#06x} of the {bar} BAR", block.name, block.base)];
+    let title = format!("{} at {:#06x} of the {bar} BAR", block.name, block.base);
+    let mut lines = vec![Line { text: title, changed: false }];
     for (at, reading) in readings.iter().enumerate() {
         // Aliases and triggers have nothing to show.
         if reading.register.access == Access::Wo {
@@ -126,10 +160,11 @@ fn text(block: &Block, readings: &[Reading], before: Option<&[Reading]>) -> Stri
         };
         let line = line.trim_end();
         let colour = changed && stdout().is_terminal();
-        lines.push(if colour { format!("{COLOUR}{line}{COLOUR:#}") } else { line.into() });
-        lines.extend(explanation(block, reading));
+        let text = if colour { format!("{COLOUR}{line}{COLOUR:#}") } else { line.into() };
+        let meaning = explanation(block, reading).map(|text| Line { text, changed });
+        lines.extend([Line { text, changed }].into_iter().chain(meaning));
     }
-    lines.join("\n")
+    lines
 }
 
 fn name(reading: &Reading) -> String {
@@ -171,6 +206,13 @@ fn explanation(block: &Block, reading: &Reading) -> Option<String> {
     (!texts.is_empty()).then(|| format!("{:13}{}", "", texts.join("; ")))
 }
 
+/// Names of the fields that are no longer what they were.
+fn changed_fields(reading: &Reading, before: Option<u64>) -> Vec<String> {
+    let (Some(now), Some(before)) = (reading.value, before) else { return vec![] };
+    let changed = |field: &&Field| field.of(now as u32) != field.of(before as u32);
+    reading.register.fields.iter().filter(changed).map(|field| field.name.to_lowercase()).collect()
+}
+
 fn object(block: &Block, readings: &[Reading], before: Option<&[Reading]>) -> Value {
     let registers = readings.iter().enumerate().filter(|(_, reading)| reading.register.access != Access::Wo);
     let registers: Vec<_> = registers
@@ -186,8 +228,27 @@ fn object(block: &Block, readings: &[Reading], before: Option<&[Reading]>) -> Va
                 "value": reading.value,
                 "fields": fields,
                 "changed": before.map(|before| before[at].value != reading.value),
+                "changed_fields": before.map(|before| changed_fields(reading, before[at].value)),
             })
         })
         .collect();
     json!({ "name": block.name, "base": block.base, "registers": registers })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_window_that_is_too_small_shows_what_changed() {
+        let block = |name: &str, changed: &[usize]| -> Vec<Line> {
+            (0..4).map(|at| Line { text: format!("{name}{at}"), changed: changed.contains(&at) }).collect()
+        };
+        let blocks = [block("a", &[2]), block("b", &[]), block("c", &[1, 3])];
+        assert_eq!(picture(&blocks[..2], 9), "a0\na1\na2\na3\n\nb0\nb1\nb2\nb3");
+        let note = "only what changed fits into this window; name a block to see all of it";
+        assert_eq!(picture(&blocks, 9), format!("a0\na2\nc0\nc1\nc3\n{note}"));
+        assert_eq!(picture(&blocks, 3), format!("a0\na2\n{note}"));
+        assert_eq!(picture(&blocks, 0), note);
+    }
 }

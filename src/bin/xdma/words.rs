@@ -59,6 +59,15 @@ enum BarName {
     Xdma,
 }
 
+impl BarName {
+    fn name(self) -> &'static str {
+        match self {
+            Self::User => "user",
+            Self::Xdma => "xdma",
+        }
+    }
+}
+
 impl Peek {
     pub fn run(&self, json: bool) -> Result<()> {
         let card = self.card.open_as_found()?;
@@ -73,8 +82,10 @@ impl Peek {
         }
         let values = words.offsets().map(|offset| words.read(offset)).collect::<Result<Vec<_>>>()?;
         if json {
-            let values: Vec<_> = values.iter().map(|value| format!("{value:#010x}")).collect();
-            output::line(&json!({ "offset": self.offset, "values": values }).to_string())?;
+            let object = json!({
+                "card": self.card.card.to_string(), "bar": self.bar.name(), "offset": self.offset, "values": values,
+            });
+            output::line(&object.to_string())?;
         } else {
             for (line, four) in values.chunks(4).enumerate() {
                 let four: Vec<_> = four.iter().map(|value| format!("{value:08x}")).collect();
@@ -103,12 +114,11 @@ impl Poke {
         }
         let lines = words.offsets().zip(self.values.iter().zip(&seen));
         if json {
-            let hex = |value: u32| format!("{value:#010x}");
-            let written: Vec<_> = self.values.iter().map(|&value| hex(value)).collect();
-            let seen: Vec<_> = seen.iter().map(|seen| seen.map(hex)).collect();
-            output::line(
-                &json!({ "offset": self.offset, "written": written, "read_back": seen }).to_string(),
-            )?;
+            let object = json!({
+                "card": self.card.card.to_string(), "bar": self.bar.name(), "offset": self.offset,
+                "written": self.values, "read_back": seen,
+            });
+            output::line(&object.to_string())?;
         } else {
             for (offset, (written, seen)) in lines {
                 let seen = match seen {

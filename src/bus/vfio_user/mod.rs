@@ -116,7 +116,9 @@ fn greeting_error(path: &Path, error: BusError) -> BusError {
     let path = path.to_path_buf();
     match error {
         BusError::Timeout { after, .. } => {
-            let reason = format!("it accepted the connection and did not greet within {after:?}");
+            let reason = format!(
+                "it accepted the connection and did not greet within {after:?}, if it is a card at all"
+            );
             BusError::Taken { path, reason }
         }
         BusError::Refused { cause, .. } if cause.raw_os_error() == Some(libc::EBUSY) => {

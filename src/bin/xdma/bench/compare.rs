@@ -216,13 +216,16 @@ fn warnings(
     differs("ring", was.card.ring.clone(), is.card.ring.clone());
     differs("way of waiting", was.card.wait.clone(), is.card.wait.clone());
     differs("time for each figure", format!("{} s", old.time), format!("{} s", new.time));
-    for (name, results) in [(old_name, old), (new_name, new)] {
+    for (name, results, other) in [(old_name, old, new), (new_name, new, old)] {
         let figures = results.latency.len() + results.throughput.len();
         if figures > common {
             all.push(format!("{} figures of {name} are not in the other one", figures - common));
         }
-        all.extend(results.warnings.iter().map(|warning| format!("{name}: {warning}")));
+        let own = results.warnings.iter().filter(|warning| !other.warnings.contains(warning));
+        all.extend(own.map(|warning| format!("{name}: {warning}")));
     }
+    let both = old.warnings.iter().filter(|warning| new.warnings.contains(warning));
+    all.extend(both.map(|warning| format!("both: {warning}")));
     all
 }
 
