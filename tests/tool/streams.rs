@@ -40,6 +40,31 @@ fn files_and_pipes_become_packets_and_come_back() {
     assert_eq!(card.violations(), []);
 }
 
+/// More than the card and all buffers hold, there and back in one command.
+#[test]
+fn what_is_sent_is_received_at_the_same_time() {
+    let folder = tempfile::tempdir().unwrap();
+    let (input, out) = (folder.path().join("input"), folder.path().join("output"));
+    let data = pattern(1_000_001);
+    std::fs::write(&input, &data).unwrap();
+    let command = format!("write --stream --logic loopback {} --timeout 5", input.display());
+    let text = run(&format!("{command} --receive {}", out.display())).good();
+    assert!(text.contains("sent 976.56 KiB in 1 packet over H2C channel 0"), "{text}");
+    assert!(text.contains("\nreceived 976.56 KiB in 1 packet over C2H channel 0"), "{text}");
+    assert!(std::fs::read(&out).unwrap() == data);
+    let output = xdma(&format!("{command} --packet 300000 --receive - --json")).output().unwrap();
+    assert!(output.stdout == data);
+    let told = String::from_utf8(output.stderr).unwrap();
+    let told: Value = serde_json::from_str(told.lines().last().unwrap()).unwrap();
+    assert_eq!(told["packets"], serde_json::json!([300_000, 300_000, 300_000, 100_001]));
+    assert_eq!(told["received"]["packets"], told["packets"]);
+    run_with("write --stream --logic loopback - --receive x", data).bad(2, &["--length"]);
+    run("write --address 0 Cargo.toml --receive x").bad(2, &["--address"]);
+    // What is wrong at the receiving end is told, and not only that nothing more is taken.
+    run(&format!("{} --timeout 1 --receive /dev/full", command.replace("--timeout 5", "")))
+        .bad(1, &["cannot write the output", "No space left"]);
+}
+
 /// More than the card and all buffers hold, while nobody reads what comes out at the other end.
 #[test]
 fn a_reader_that_is_slow_holds_the_stream_back() {

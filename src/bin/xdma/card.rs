@@ -85,7 +85,8 @@ impl CardArgs {
         }
     }
 
-    fn open_with(&self, options: CardOptions) -> Result<Card> {
+    /// Opens the card as the options say.
+    pub fn open_with(&self, options: CardOptions) -> Result<Card> {
         let opened = match (&self.card, self.logic) {
             (name, None) => name.open(options),
             (CardName::Emulated(profile), Some(logic)) => {

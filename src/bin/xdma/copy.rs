@@ -14,8 +14,8 @@ use std::fs::File;
 use std::io::{self, Read as _, Write as _, stdin, stdout};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
-use xdma::card::Card;
-use xdma::engine::{Channel, EngineError, Pool};
+use xdma::card::{Card, CardOptions};
+use xdma::engine::{Channel, EngineError, IDLE_LIMIT, Pool};
 use xdma::regs::Direction;
 
 /// Stands for standard input or output.
@@ -23,6 +23,9 @@ const PIPE: &str = "-";
 
 /// For those who try an address on the emulated card.
 const HINT: &str = " (this emulated card has 1 MiB of memory at 0x50000000, again and again up to 0x60000000; with --logic memory it has 64 GiB)";
+
+/// Why packets cannot be received that are not counted.
+const UNKNOWN: &str = "--receive has to know how much is sent: send a file, or say how much with --length";
 
 #[derive(Args)]
 struct Common {
@@ -61,12 +64,17 @@ pub struct Write {
     /// Bytes, where not all of the file: for /dev/urandom and the like. It is an error if there are fewer.
     #[arg(long, value_parser = number::parse)]
     length: Option<u64>,
-    /// Read everything back when it is written, and compare.
+    /// Read everything back when it is written, and compare. Memory that is smaller than its window and repeats in it passes as
+    /// long as the data fits into it.
     #[arg(long, conflicts_with = "stream")]
     verify: bool,
     /// Bytes of each packet; without it, the whole file is one.
     #[arg(long, value_name = "BYTES", value_parser = positive, conflicts_with = "address")]
     packet: Option<u64>,
+    /// With --stream: receive as many packets as are sent, at the same time and from the channel of the same number, into this
+    /// file; - for standard output.
+    #[arg(long, value_name = "OUT", conflicts_with = "address")]
+    receive: Option<PathBuf>,
 }
 
 #[derive(Args)]
@@ -99,7 +107,7 @@ impl Write {
         let size = size.map(|size| size.min(length)).or(self.length);
         self.common.check(size.unwrap_or(0))?;
         let interrupt = Interrupt::listen()?;
-        let card = self.common.card.open()?;
+        let card = self.common.open()?;
         if self.common.stream {
             return self.send_packets(&card, &interrupt, input.take(length), size, json);
         }
@@ -140,11 +148,25 @@ impl Write {
         json: bool,
     ) -> Result<()> {
         let packets = self.common.packets(card, interrupt)?;
-        let (begin, bar) = (Instant::now(), progress("sending", size));
-        let moved = packets.send(input, self.packet.unwrap_or(u64::MAX), &bar)?;
-        self.check_end(moved.lengths.iter().sum())?;
+        let (bar, packet) = (progress("sending", size), self.packet.unwrap_or(u64::MAX));
+        let (sent, received) = match &self.receive {
+            None => (packets.send(input, packet, &bar)?, None),
+            Some(path) => {
+                let size = size.ok_or_else(|| Failure::Usage(UNKNOWN.into()))?;
+                let count = size.div_ceil(packet).try_into()?;
+                let (sent, received) = packets.exchange(input, packet, count, sink(path), &bar)?;
+                (sent, Some(received))
+            }
+        };
+        self.check_end(sent.lengths.iter().sum())?;
         bar.finish_and_clear();
-        output::line(&self.common.describe_packets(Direction::H2C, &moved, begin.elapsed(), json))
+        let card = self.common.card.card.to_string();
+        tell(self.is_piped(), &packets::describe(&card, &sent, received.as_ref(), json))
+    }
+
+    /// Whether data goes to standard output.
+    pub fn is_piped(&self) -> bool {
+        self.receive.as_deref() == Some(Path::new(PIPE))
     }
 
     fn verify(&self, stream: &Stream<'_>, pool: &mut Pool, bytes: u64, digests: Digests) -> Result<()> {
@@ -159,56 +181,57 @@ impl Read {
     pub fn run(&self, json: bool) -> Result<()> {
         self.common.check(self.length)?;
         let interrupt = Interrupt::listen()?;
-        let card = self.common.card.open()?;
+        let card = self.common.open()?;
         if self.common.stream {
             return self.receive_packets(&card, &interrupt, json);
         }
         let mut pool = self.common.pool(&card, Direction::C2H)?;
         let stream = self.common.stream(&card, &interrupt, Some(self.length));
         let (begin, bar) = (Instant::now(), progress("reading", Some(self.length)));
-        stream.fetch(&mut pool, self.common.address, self.length, self.sink(), &bar)?;
+        stream.fetch(&mut pool, self.common.address, self.length, sink(&self.file), &bar)?;
         if self.length == 0 {
-            self.sink()(&[])?;
+            sink(&self.file)(&[])?;
         }
         let seconds = begin.elapsed().as_secs_f64();
         bar.finish_and_clear();
         let moved = Moved { common: &self.common, pool: &pool, bytes: self.length, seconds, verified: None };
-        self.tell(&moved.describe(json))
+        tell(self.is_piped(), &moved.describe(json))
     }
 
     fn receive_packets(&self, card: &Card, interrupt: &Interrupt, json: bool) -> Result<()> {
         let packets = self.common.packets(card, interrupt)?;
-        let (begin, bar) = (Instant::now(), progress("receiving", None));
-        let moved = packets.receive(self.packets, self.sink(), &bar)?;
+        let bar = progress("receiving", None);
+        let received = packets.receive(self.packets, sink(&self.file), &bar)?;
         bar.finish_and_clear();
-        self.tell(&self.common.describe_packets(Direction::C2H, &moved, begin.elapsed(), json))
-    }
-
-    /// What takes the data. The file is made when the first of it is there: until then an earlier one stays what it is.
-    fn sink(&self) -> impl FnMut(&[u8]) -> Result<()> + Send + 'static {
-        let (path, mut file) = (self.file.clone(), None);
-        move |bytes| {
-            let out = match &mut file {
-                Some(out) => out,
-                None => file.insert(open_output(&path)?),
-            };
-            out.write_all(bytes).and_then(|()| out.flush()).map_err(output::failed)
-        }
+        let card = self.common.card.card.to_string();
+        tell(self.is_piped(), &packets::describe(&card, &received, None, json))
     }
 
     /// Whether the data goes to standard output.
     pub fn is_piped(&self) -> bool {
         self.file == Path::new(PIPE)
     }
+}
 
-    /// Says what was done where the data does not go.
-    fn tell(&self, text: &str) -> Result<()> {
-        if self.is_piped() {
-            eprintln!("{text}");
-            return Ok(());
-        }
-        output::line(text)
+/// What takes the data. The file is made when the first of it is there: until then an earlier one stays what it is.
+fn sink(path: &Path) -> impl FnMut(&[u8]) -> Result<()> + Send + 'static {
+    let (path, mut file) = (path.to_owned(), None);
+    move |bytes| {
+        let out = match &mut file {
+            Some(out) => out,
+            None => file.insert(open_output(&path)?),
+        };
+        out.write_all(bytes).and_then(|()| out.flush()).map_err(output::failed)
     }
+}
+
+/// Says what was done where the data does not go.
+fn tell(piped: bool, text: &str) -> Result<()> {
+    if piped {
+        eprintln!("{text}");
+        return Ok(());
+    }
+    output::line(text)
 }
 
 impl Common {
@@ -227,46 +250,18 @@ impl Common {
         Ok(())
     }
 
+    fn open(&self) -> Result<Card> {
+        // An engine that waits for its stream does not become idle: nobody is to wait for long who wants to end it.
+        let idle_limit = if self.stream { Duration::from_secs(1) } else { IDLE_LIMIT };
+        self.card.open_with(CardOptions { idle_limit, ..CardOptions::default() })
+    }
+
     fn packets<'a>(&self, card: &'a Card, interrupt: &'a Interrupt) -> Result<Packets<'a>> {
         let [channel] = self.channels[..] else {
             return Err(Failure::Usage("--stream takes one channel: packets have an order".into()).into());
         };
         let (buffer, limit) = (whole_blocks(self.buffer), self.timeout);
         Ok(Packets { card, interrupt, channel, buffer, limit })
-    }
-
-    fn describe_packets(
-        &self,
-        direction: Direction,
-        moved: &packets::Moved,
-        time: Duration,
-        json: bool,
-    ) -> String {
-        let (bytes, seconds) = (moved.lengths.iter().sum::<u64>(), time.as_secs_f64());
-        if json {
-            return json!({
-                "card": self.card.card.to_string(),
-                "direction": direction.to_string(),
-                "channel": self.channels[0],
-                "ring": moved.ring.to_string(),
-                "bytes": bytes,
-                "packets": moved.lengths,
-                "seconds": seconds,
-                "bytes_per_second": bytes as f64 / seconds,
-            })
-            .to_string();
-        }
-        format!(
-            "{} {} in {} over {direction} channel {}, {:.1} ms",
-            if direction == Direction::H2C { "sent" } else { "received" },
-            number::bytes(bytes),
-            match moved.lengths.len() {
-                1 => "1 packet".into(),
-                count => format!("{count} packets"),
-            },
-            self.channels[0],
-            seconds * 1e3,
-        )
     }
 
     fn pool(&self, card: &Card, direction: Direction) -> Result<Pool> {

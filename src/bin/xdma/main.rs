@@ -115,6 +115,7 @@ impl Command {
     fn report(&self, text: &str) {
         match self {
             Self::Read(read) if read.is_piped() => eprintln!("{text}"),
+            Self::Write(write) if write.is_piped() => eprintln!("{text}"),
             // Nothing is left to be told of output that cannot be written.
             _ => drop(output::line(text)),
         }

@@ -2,15 +2,17 @@
 
 use crate::failure::Failure;
 use crate::interrupt::{Interrupt, PATIENCE};
-use anyhow::{Context, Error, Result};
+use crate::number;
+use anyhow::{Context, Error, Result, anyhow};
 use indicatif::ProgressBar;
+use serde_json::{Value, json};
 use std::io::{self, Read};
 use std::sync::mpsc::{SyncSender, sync_channel};
 use std::thread;
 use std::time::{Duration, Instant};
 use xdma::card::Card;
 use xdma::engine::stream::{ReceiverOptions, Sender};
-use xdma::engine::{ChannelOptions, EngineError, Ring};
+use xdma::engine::{Channel, ChannelOptions, EngineError, Ring};
 use xdma::regs::Direction;
 
 /// Buffers that a receiver fills by turns.
@@ -31,9 +33,68 @@ pub struct Packets<'a> {
 
 /// What was moved.
 pub struct Moved {
-    pub ring: Ring,
+    direction: Direction,
+    channel: usize,
+    ring: Ring,
     /// Bytes of each packet.
     pub lengths: Vec<u64>,
+    begin: Instant,
+    took: Duration,
+}
+
+impl Moved {
+    fn begin(channel: &Channel) -> Self {
+        let (direction, ring, channel) = (channel.direction(), channel.ring(), channel.index());
+        Self { direction, channel, ring, lengths: vec![], begin: Instant::now(), took: Duration::ZERO }
+    }
+
+    fn end(self) -> Self {
+        Self { took: self.begin.elapsed(), ..self }
+    }
+
+    fn bytes(&self) -> u64 {
+        self.lengths.iter().sum()
+    }
+
+    fn object(&self, card: &str) -> Value {
+        json!({
+            "card": card,
+            "direction": self.direction.to_string(),
+            "channel": self.channel,
+            "ring": self.ring.to_string(),
+            "bytes": self.bytes(),
+            "packets": self.lengths,
+            "seconds": self.took.as_secs_f64(),
+            "bytes_per_second": self.bytes() as f64 / self.took.as_secs_f64(),
+        })
+    }
+
+    fn text(&self) -> String {
+        format!(
+            "{} {} in {} over {} channel {}, {:.1} ms",
+            if self.direction == Direction::H2C { "sent" } else { "received" },
+            number::bytes(self.bytes()),
+            match self.lengths.len() {
+                1 => "1 packet".into(),
+                count => format!("{count} packets"),
+            },
+            self.direction,
+            self.channel,
+            self.took.as_secs_f64() * 1e3,
+        )
+    }
+}
+
+/// What was moved, and what else at the same time.
+pub fn describe(card: &str, moved: &Moved, received: Option<&Moved>, json: bool) -> String {
+    if !json {
+        return [Some(moved), received].into_iter().flatten().map(Moved::text).collect::<Vec<_>>().join("\n");
+    }
+    let mut object = moved.object(card);
+    if let Some(received) = received {
+        object["received"] = received.object(card);
+    }
+    object.to_string()
 }
 
 impl Packets<'_> {
@@ -43,7 +104,7 @@ impl Packets<'_> {
         let mut buffer = self.card.allocate(self.buffer, Direction::H2C)?;
         let ((parts, to_send), size) = (sync_channel(1), self.buffer);
         thread::spawn(move || cut(input, packet, size, &parts));
-        let mut moved = Moved { ring: sender.channel().ring(), lengths: vec![] };
+        let mut moved = Moved::begin(sender.channel());
         let mut packet = 0;
         while let Some(part) = self.interrupt.receive(&to_send)? {
             let (bytes, ends) = part.context("cannot read the input")?;
@@ -56,7 +117,7 @@ impl Packets<'_> {
             }
         }
         sender.close()?;
-        Ok(moved)
+        Ok(moved.end())
     }
 
     fn send_part(
@@ -83,7 +144,7 @@ impl Packets<'_> {
         let (bytes, ahead) = (self.buffer.min(MOST) as u32, packets);
         let options = ReceiverOptions { buffers: BUFFERS, bytes, ahead, ..ReceiverOptions::default() };
         let mut receiver = self.card.stream_c2h(self.channel, options)?;
-        let mut moved = Moved { ring: receiver.channel().ring(), lengths: vec![] };
+        let mut moved = Moved::begin(receiver.channel());
         let (mut data, mut packet) = (vec![], 0);
         while moved.lengths.len() < packets {
             let received = self.patiently(Direction::C2H, |limit| receiver.wait(limit));
@@ -102,7 +163,29 @@ impl Packets<'_> {
             sink(&data)?;
         }
         receiver.close()?;
-        Ok(moved)
+        Ok(moved.end())
+    }
+
+    /// Sends `input`, and receives `count` packets at the same time.
+    pub fn exchange(
+        &self,
+        input: impl Read + Send + 'static,
+        packet: u64,
+        count: usize,
+        sink: impl FnMut(&[u8]) -> Result<()> + Send,
+        bar: &ProgressBar,
+    ) -> Result<(Moved, Moved)> {
+        let (sent, received) = thread::scope(|scope| {
+            let receiver = scope.spawn(|| self.receive(count, sink, &ProgressBar::hidden()));
+            (self.send(input, packet, bar), receiver.join())
+        });
+        let received = received.map_err(|_| anyhow!("the receiving thread panicked"))?;
+        match (sent, received) {
+            (Ok(sent), Ok(received)) => Ok((sent, received)),
+            // Where nobody receives, nothing more is taken: that follows from what the receiver says.
+            (Err(error), Err(cause)) if !is_silence(&cause) && is_silence(&error) => Err(cause),
+            (Err(error), _) | (_, Err(error)) => Err(error),
+        }
     }
 
     /// Waits for as long as is allowed, and not after Ctrl-C.
@@ -125,6 +208,10 @@ impl Packets<'_> {
             }
         }
     }
+}
+
+fn is_silence(error: &Error) -> bool {
+    matches!(error.downcast_ref(), Some(Failure::Silent { .. }))
 }
 
 /// Why it ended, and whether the engine did. An engine in the middle of a stream may not be stoppable; that is no news of its own.
