@@ -30,9 +30,9 @@ use xdma::msm::curve::arkworks as curve;
 struct Options {
     #[command(flatten)]
     card: CardArgs,
-    /// Pairs of made-up points and scalars.
-    #[arg(long, default_value_t = 1 << 16, conflicts_with_all = ["points", "scalars"])]
-    pairs: usize,
+    /// Pairs of made-up points and scalars; the design takes 2^26 at most.
+    #[arg(long, default_value_t = 1 << 16, value_parser = clap::value_parser!(u32).range(..=1 << 26), conflicts_with_all = ["points", "scalars"])]
+    pairs: u32,
     /// Seed of made-up points and scalars.
     #[arg(long, default_value_t = 1)]
     seed: u64,
@@ -173,7 +173,7 @@ fn inputs(options: &Options) -> Result<(Vec<G1Affine>, Vec<Fr>)> {
             Ok((data::read_points(points)?, data::read_scalars(scalars, options.montgomery)?))
         }
         _ => {
-            let (pairs, seed) = (options.pairs, options.seed);
+            let (pairs, seed) = (options.pairs as usize, options.seed);
             Ok((data::random_points(pairs, seed), data::random_scalars(pairs, seed)))
         }
     }
