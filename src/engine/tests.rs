@@ -337,3 +337,55 @@ fn a_card_that_the_kernel_wants_back_is_stopped_and_nothing_finished_is_lost() {
         channel.close().unwrap();
     }
 }
+
+/// What completes just before the interrupt is let through wakes nobody, so whoever sleeps has to look after that, and not before.
+#[test]
+fn a_completion_in_the_moment_of_arming_costs_no_sleep() {
+    use std::os::fd::{AsFd, BorrowedFd};
+    use std::os::unix::net::UnixStream;
+    /// Completes the transfer when the channel's interrupt is armed, which is by reading the status away.
+    #[derive(Debug)]
+    struct AtLast(Arc<Fake>, AtomicBool);
+    impl Bar for AtLast {
+        fn size(&self) -> u64 {
+            self.0.size()
+        }
+        fn read32(&self, offset: u64) -> Result<u32, BusError> {
+            if offset == STATUS + 4 && self.1.load(Ordering::Relaxed) {
+                self.0.write_back(1);
+            }
+            self.0.read32(offset)
+        }
+        fn write32(&self, offset: u64, value: u32) -> Result<(), BusError> {
+            self.0.write32(offset, value)
+        }
+    }
+    #[derive(Debug)]
+    struct Silent(UnixStream);
+    impl AsFd for Silent {
+        fn as_fd(&self) -> BorrowedFd<'_> {
+            self.0.as_fd()
+        }
+    }
+    impl Event for Silent {
+        fn enable(&self) -> Result<(), BusError> {
+            Ok(())
+        }
+        fn clear(&self) {}
+    }
+    let (silent, _other) = UnixStream::pair().unwrap();
+    let fake = Arc::new(Fake::default());
+    let bar = Arc::new(AtLast(fake.clone(), AtomicBool::new(false)));
+    let place = Place { event: Some(Arc::new(Silent(silent))), ..fake.place(bar.clone()) };
+    let options = ChannelOptions { ring: Some(Ring::Chain), wait: Wait::Interrupt, ..Default::default() };
+    let mut channel = Channel::open(place, options).unwrap();
+    let small = program(&channel, 1);
+    let ticket = channel.run(&small).unwrap();
+    let late = channel.wait(ticket, Duration::from_millis(30)).unwrap_err();
+    assert!(matches!(late, EngineError::Deadline { .. }), "{late}");
+    let sleeps = channel.stats().sleeps;
+    assert!(sleeps >= 3, "{sleeps} sleeps of 10 ms at most");
+    bar.1.store(true, Ordering::Relaxed);
+    channel.wait(ticket, Duration::from_secs(5)).unwrap();
+    assert_eq!(channel.stats().sleeps, sleeps);
+}
