@@ -180,7 +180,7 @@ pub fn kind(error: &EngineError) -> &'static str {
         EngineError::Gone { .. } => "Gone",
         EngineError::Hung { .. } => "Hung",
         EngineError::Stopped => "Stopped",
-        EngineError::Bus(_) => "Bus",
+        EngineError::Bus { .. } => "Bus",
         _ => "other",
     }
 }

@@ -11,8 +11,13 @@ use std::time::Duration;
 #[non_exhaustive]
 pub enum EngineError {
     /// The bus failed.
-    #[error(transparent)]
-    Bus(Arc<BusError>),
+    #[error("{cause}{}", after(ring.as_deref()))]
+    Bus {
+        /// How.
+        cause: Arc<BusError>,
+        /// The ring then, if it was a channel at work that noticed.
+        ring: Option<Box<RingState>>,
+    },
     /// The memory cannot be used.
     #[error(transparent)]
     Memory(Arc<MemoryError>),
@@ -234,10 +239,10 @@ impl EngineError {
     }
 
     /// The channel's ring when it happened: of errors with a [`snapshot`](Self::snapshot), and of those whose registers say nothing,
-    /// as the card was gone, reset or wanted back.
+    /// as the card was gone, reset or wanted back, or its bus failed.
     pub fn ring(&self) -> Option<&RingState> {
         match self {
-            Self::Gone { ring, .. } => ring.as_deref(),
+            Self::Gone { ring, .. } | Self::Bus { ring, .. } => ring.as_deref(),
             Self::Reset { ring } | Self::Recalled { ring } => Some(ring),
             other => other.snapshot()?.ring.as_ref(),
         }
@@ -250,7 +255,7 @@ fn after(ring: Option<&RingState>) -> String {
 
 impl From<BusError> for EngineError {
     fn from(error: BusError) -> Self {
-        Self::Bus(Arc::new(error))
+        Self::Bus { cause: Arc::new(error), ring: None }
     }
 }
 

@@ -46,7 +46,7 @@ impl Channel {
     #[cold]
     pub(super) fn note(&self, mut error: EngineError) -> EngineError {
         self.counters.add_error(&error);
-        if let EngineError::Gone { ring, .. } = &mut error {
+        if let EngineError::Gone { ring, .. } | EngineError::Bus { ring, .. } = &mut error {
             *ring = Some(Box::new(self.ring_state()));
         }
         let (direction, channel) = (self.direction(), self.index());
@@ -228,7 +228,7 @@ impl Channel {
         match self.halt(self.patience(), &mut || Ok(())) {
             Ok(()) => self.abandon(EngineError::Stopped),
             // A card that is gone cannot write any more: its bus takes the memory away.
-            Err(EngineError::Gone { .. } | EngineError::Bus(_)) => self.abandon(EngineError::Stopped),
+            Err(EngineError::Gone { .. } | EngineError::Bus { .. }) => self.abandon(EngineError::Stopped),
             Err(error) => {
                 self.quarantine();
                 return Err(error);

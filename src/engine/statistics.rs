@@ -225,7 +225,7 @@ impl Counters {
             EngineError::Failed { .. } => 0,
             EngineError::Hung { .. } => 1,
             EngineError::Reset { .. } | EngineError::Recalled { .. } => 2,
-            EngineError::Gone { .. } | EngineError::Bus(_) => 3,
+            EngineError::Gone { .. } | EngineError::Bus { .. } => 3,
             _ => return,
         };
         self.add_to(Count::Errors as usize + kind, 1);

@@ -85,8 +85,8 @@ pub fn a_process_that_is_gone(ring: Ring) {
     rig.inject(Kind::ProcessGone);
     at_once(|| {
         let ended = rig.c2h[0].channel.wait(ticket, LIMIT);
-        assert!(matches!(ended, Err(EngineError::Bus(_))), "{ended:?}");
-        assert!(matches!(rig.h2c[0].transfer(LIMIT), Err(EngineError::Bus(_))));
+        assert!(matches!(&ended, Err(EngineError::Bus { ring: Some(_), .. })), "{ended:?}");
+        assert!(matches!(rig.h2c[0].transfer(LIMIT), Err(EngineError::Bus { .. })));
         assert!(rig.card.recover().is_err());
     });
     assert!(open(&rig.emulated).is_err(), "nobody listens");

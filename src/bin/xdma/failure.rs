@@ -156,7 +156,7 @@ fn of_card(error: &CardError) -> u8 {
 fn of_engine(error: &EngineError) -> u8 {
     match error {
         EngineError::CardAddress { .. } => 2,
-        EngineError::Bus(error) => of_bus(error),
+        EngineError::Bus { cause, .. } => of_bus(cause),
         EngineError::NoChannel { .. }
         | EngineError::Stream { .. }
         | EngineError::NotStream { .. }
