@@ -22,8 +22,8 @@ const SLEEP: Duration = Duration::from_millis(10);
 /// longer than that gains nothing.
 const HYBRID: [Duration; 2] = [Duration::from_micros(1), Duration::from_micros(50)];
 
-/// How [`Channel::wait`] and [`Pool::wait`](super::Pool::wait) wait. Completion is found in memory in each case; sleeping costs a register read, a system call and an
-/// interrupt more.
+/// How [`Channel::wait`] and [`Pool::wait`](super::Pool::wait) wait. Completion is found in memory in each case; sleeping costs a
+/// register read, a system call and an interrupt more.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Wait {
     /// Polls, and never gives the processor away: the quickest on a processor of its own.
