@@ -11,7 +11,8 @@ use xdma::card::{Card, CardOptions};
 use xdma::emulator::logic::Loopback;
 use xdma::emulator::{Options, Switches};
 use xdma::engine::stream::ReceiverOptions;
-use xdma::engine::{ChannelOptions, Poll, Ring};
+use xdma::engine::{ChannelOptions, Poll, Ring, Transfers};
+use xdma::memory::DmaMemory;
 use xdma::regs::Direction;
 
 thread_local! {
@@ -78,6 +79,46 @@ fn submitting_and_polling_a_transfer_allocates_nothing() {
             assert_eq!(plain.channel.poll(ticket).unwrap(), Poll::Ready);
         };
         assert_eq!(calls(submit), 0, "{ring}");
+    }
+}
+
+/// Also for lists that are compared with themselves, since the card writes what they name.
+#[test]
+fn submitting_lists_of_several_pieces_allocates_nothing() {
+    for direction in [Direction::H2C, Direction::C2H] {
+        for ring in [Ring::Chain, Ring::Credits] {
+            let mut plain = Plain::of(ring, direction);
+            // Back to front, so that there is something to sort.
+            let mut list = Transfers::new(direction);
+            for at in (0..100u64).rev() {
+                list.add(&plain.points, at * 1000..at * 1000 + 500, 0x1000 * at).unwrap();
+            }
+            let start = || {
+                let ticket = plain.channel.start(&list).unwrap();
+                assert_eq!(plain.channel.poll(ticket).unwrap(), Poll::Pending);
+                plain.complete(100);
+                assert_eq!(plain.channel.poll(ticket).unwrap(), Poll::Ready);
+            };
+            assert_eq!(calls(start), 0, "{direction}, {ring}");
+        }
+    }
+}
+
+/// Memory of the caller's that is in several pieces for the card, from the first transfer on.
+#[test]
+fn submitting_scattered_memory_allocates_nothing() {
+    for direction in [Direction::H2C, Direction::C2H] {
+        let mut plain = Plain::of(Ring::Credits, direction);
+        // Whole pages, and what is before and behind them.
+        let vector = plain.space.register(vec![0u8; 100_000], plain.scalars.access()).unwrap();
+        let mut pieces = 0;
+        vector.pieces(0..100_000, &mut |_| pieces += 1).unwrap();
+        assert!(pieces > 1);
+        let before = CALLS.get();
+        let ticket = plain.channel.submit(&vector, 0..100_000, 0).unwrap();
+        assert_eq!(CALLS.get() - before, 0, "{direction}");
+        plain.complete(pieces);
+        assert_eq!(plain.channel.poll(ticket).unwrap(), Poll::Ready);
     }
 }
 

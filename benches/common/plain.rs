@@ -7,7 +7,8 @@ use std::sync::{Arc, Mutex};
 use xdma::bus::{Bar, BusError, Mapped, counts};
 use xdma::engine::{Channel, ChannelOptions, Place, Program, Ring, Transfers, WriteBackArea};
 use xdma::memory::{
-    Access, Addressing, Buffer, CallerMemory, DmaSpace, Extent, HugePages, MapError, Mapper, MemoryRef,
+    Access, Addressing, Buffer, CallerMemory, DmaSpace, Extent, HugePages, Isolation, MapError, Mapper,
+    MemoryRef,
 };
 use xdma::regs::channel::{WRITE_BACK_HI, WRITE_BACK_LO};
 use xdma::regs::{Direction, Identifier, REGISTER_SPACE, Target};
@@ -21,7 +22,10 @@ pub struct PlainBar {
 impl PlainBar {
     fn new() -> Self {
         let registers: Box<[AtomicU32]> = (0..REGISTER_SPACE / 4).map(|_| AtomicU32::new(0)).collect();
-        registers[0].store(Identifier::new(Target::H2C, 0, false).0, Ordering::Relaxed);
+        for target in [Target::H2C, Target::C2H] {
+            let identifier = Identifier::new(target, 0, false);
+            registers[target.base(0) as usize / 4].store(identifier.0, Ordering::Relaxed);
+        }
         Self { registers }
     }
 
@@ -34,7 +38,8 @@ impl PlainBar {
     }
 }
 
-impl Bar for PlainBar {
+// SAFETY: the registers are a field, on the heap, that is not replaced.
+unsafe impl Bar for PlainBar {
     fn size(&self) -> u64 {
         self.registers.len() as u64 * 4
     }
@@ -52,7 +57,7 @@ impl Bar for PlainBar {
         Ok(())
     }
 
-    fn mapped(&self) -> Option<Mapped> {
+    fn mapped(&self) -> Option<Mapped<'_>> {
         let base = NonNull::new(self.registers.as_ptr().cast_mut().cast())?;
         // SAFETY: these are atomics, which live as long as this does.
         Some(unsafe { Mapped::new(base, self.size()) })
@@ -72,7 +77,8 @@ impl PlainMapper {
     }
 }
 
-impl Mapper for PlainMapper {
+// SAFETY: only the bench writes to memory, and looks for it here.
+unsafe impl Mapper for PlainMapper {
     fn addressing(&self) -> Addressing {
         Addressing::Chosen { ranges: vec![0..=1 << 46], page_bytes: 4096 }
     }
@@ -90,13 +96,19 @@ impl Mapper for PlainMapper {
         self.0.lock().unwrap().remove(&iova);
         Ok(())
     }
+
+    fn isolation(&self) -> Isolation {
+        Isolation::Iommu
+    }
 }
 
-/// An H2C channel of such a card, and memory for its transfers.
+/// A channel of such a card, and memory for its transfers.
 pub struct Plain {
     pub channel: Channel,
     pub scalars: Buffer,
     pub points: Buffer,
+    #[allow(dead_code, reason = "not all who include this file need it")]
+    pub space: Arc<DmaSpace>,
     bar: Arc<PlainBar>,
     mapper: Arc<PlainMapper>,
     /// Where completions went last, and descriptors completed since the engine was started to send them there.
@@ -106,14 +118,19 @@ pub struct Plain {
 
 impl Plain {
     pub fn new(ring: Ring) -> Self {
+        Self::of(ring, Direction::H2C)
+    }
+
+    pub fn of(ring: Ring, direction: Direction) -> Self {
         let (bar, mapper) = (Arc::new(PlainBar::new()), Arc::new(PlainMapper::default()));
-        let space = Arc::new(DmaSpace::new(mapper.clone(), HugePages::default(), None));
-        let [scalars, points] = [1 << 20, 2 << 20].map(|len| space.allocate(len, Access::CardReads).unwrap());
+        let access = if direction == Direction::H2C { Access::CardReads } else { Access::CardWrites };
+        let space = Arc::new(DmaSpace::new(mapper.clone(), HugePages::default(), None, None));
+        let [scalars, points] = [1 << 20, 2 << 20].map(|len| space.allocate(len, access).unwrap());
         let place = Place {
             bar: bar.clone(),
             words: Arc::new(WriteBackArea::new(&space).unwrap()),
-            space,
-            direction: Direction::H2C,
+            space: space.clone(),
+            direction,
             channel: 0,
             idle_limit: xdma::engine::IDLE_LIMIT,
             recall: Default::default(),
@@ -123,13 +140,14 @@ impl Plain {
             lease: Box::new(()),
         };
         let options = ChannelOptions { ring: Some(ring), ..ChannelOptions::default() };
-        let channel = Channel::open(place, options).unwrap();
-        Self { channel, scalars, points, bar, mapper, address: 0, completed: 0 }
+        // SAFETY: nobody else knows this card.
+        let channel = unsafe { Channel::open(place, options) }.unwrap();
+        Self { channel, scalars, points, space, bar, mapper, address: 0, completed: 0 }
     }
 
     /// A program of `pairs` transfers from each of two buffers, as an MSM has them.
     pub fn transfers(&self, pairs: u64) -> Transfers {
-        let mut transfers = Transfers::new(Direction::H2C);
+        let mut transfers = Transfers::new(self.channel.direction());
         for at in 0..pairs {
             transfers.add(&self.scalars, at * 32..at * 32 + 32, 0x1000_0000).unwrap();
             transfers.add(&self.points, at * 64..at * 64 + 64, 0x2000_0000).unwrap();
@@ -143,7 +161,9 @@ impl Plain {
 
     /// The card is done with `descriptors` more: writes their count to where the channel told it to.
     pub fn complete(&mut self, descriptors: u32) {
-        let [low, high] = [WRITE_BACK_LO, WRITE_BACK_HI].map(|at| self.bar.read32(at.into()).unwrap());
+        let block = Target::channel(self.channel.direction()).base(0);
+        let [low, high] =
+            [WRITE_BACK_LO, WRITE_BACK_HI].map(|at| self.bar.read32((block + at).into()).unwrap());
         let address = u64::from(high) << 32 | u64::from(low);
         if std::mem::replace(&mut self.address, address) != address {
             // The engine was started anew, and with it its count.

@@ -7,21 +7,22 @@ use std::ptr::NonNull;
 use std::sync::Arc;
 
 /// Where a BAR's registers are mapped in this process.
-#[derive(Clone, Copy, Debug)]
-pub struct Mapped {
+#[derive(Debug)]
+pub struct Mapped<'bar> {
     base: NonNull<u8>,
     size: u64,
+    _bar: PhantomData<&'bar ()>,
 }
 
-impl Mapped {
+impl Mapped<'_> {
     /// `size` bytes of registers from `base` on.
     ///
     /// # Safety
     ///
-    /// `base` is aligned to 4 bytes. As long as the BAR lives that tells of it, the bytes are mapped, any thread may read and
+    /// `base` is aligned to 4 bytes. As long as the BAR lives that returns it, the bytes are mapped, any thread may read and
     /// write them 32 bits at a time, and no Rust reference to them is used but for atomics.
     pub unsafe fn new(base: NonNull<u8>, size: u64) -> Self {
-        Self { base, size }
+        Self { base, size, _bar: PhantomData }
     }
 }
 
@@ -33,7 +34,7 @@ pub struct Block {
     mapped: Option<NonNull<u8>>,
 }
 
-// SAFETY: the pointer is to registers that any thread may access, see `Mapped::new`.
+// SAFETY: the pointer is to registers that any thread may access (`Mapped::new`), and that stay mapped while `bar` lives (`Bar`).
 unsafe impl Send for Block {}
 
 impl fmt::Debug for Block {
@@ -166,7 +167,8 @@ mod tests {
         }
     }
 
-    impl Bar for Plain {
+    // SAFETY: the registers are a field of this.
+    unsafe impl Bar for Plain {
         fn size(&self) -> u64 {
             0x500
         }
@@ -182,7 +184,7 @@ mod tests {
             Ok(())
         }
 
-        fn mapped(&self) -> Option<Mapped> {
+        fn mapped(&self) -> Option<Mapped<'_>> {
             let base = NonNull::new(self.registers.as_ptr().cast_mut().cast())?;
             // SAFETY: these are atomics, which live as long as this does.
             self.mapped.map(|size| unsafe { Mapped::new(base, size) })

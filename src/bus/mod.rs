@@ -12,7 +12,8 @@ pub mod vfio;
 pub mod vfio_user;
 
 pub use address::{BadAddress, PciAddress};
-pub use block::{Block, Direct, Mapped};
+pub(crate) use block::Block;
+pub use block::Mapped;
 pub use error::BusError;
 pub(crate) use ready::readable;
 
@@ -22,11 +23,20 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use vmm_sys_util::eventfd::EventFd;
 
+/// PCI command register, and its bits for memory space and bus mastering.
+pub(crate) const COMMAND: u16 = 0x04;
+pub(crate) const MEMORY_SPACE: u32 = 1 << 1;
+pub(crate) const BUS_MASTER: u32 = 1 << 2;
+
 /// Number of a PCI function's BARs.
 pub const BARS: usize = 6;
 
 /// A BAR: 32-bit registers at offsets in bytes.
-pub trait Bar: Send + Sync + fmt::Debug {
+///
+/// # Safety
+///
+/// What [`mapped`](Self::mapped) returns stays mapped, at the same address, as long as the BAR lives.
+pub unsafe trait Bar: Send + Sync + fmt::Debug {
     /// Bytes.
     fn size(&self) -> u64;
 
@@ -46,8 +56,8 @@ pub trait Bar: Send + Sync + fmt::Debug {
     /// The offset is no multiple of 4 or outside; the link failed.
     fn write32(&self, offset: u64, value: u32) -> Result<(), BusError>;
 
-    /// Where the registers are mapped in this process, if they are. [`Block`] then goes there by itself.
-    fn mapped(&self) -> Option<Mapped> {
+    /// Where the registers are mapped in this process, if they are. Channels then access them there.
+    fn mapped(&self) -> Option<Mapped<'_>> {
         None
     }
 }

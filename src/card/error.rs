@@ -50,6 +50,11 @@ pub enum CardError {
         /// What was read.
         what: &'static str,
     },
+    /// The Bus Master bit stays set.
+    #[error(
+        "the card goes on accessing host memory: its Bus Master bit cannot be cleared; reset the card or the machine"
+    )]
+    NotCutOff,
     /// The card was opened to be looked at.
     #[error(
         "the card was opened as it was found, only to be looked at; open it without `as_found` to use it"

@@ -32,6 +32,8 @@ use crate::memory::{
 use crate::regs::{Direction, MAX_CHANNELS};
 use identify::Layout;
 use interrupts::Vectors;
+use pcie::ReadRequest;
+use quiesce::Command;
 use statistics::Page;
 use std::any::Any;
 use std::path::Path;
@@ -52,6 +54,9 @@ pub struct CardOptions {
     pub node: Option<u32>,
     /// How a card on `vfio-pci` is reached.
     pub mode: Option<Mode>,
+    /// Decides where the card's device addresses begin, where the driver chooses them; random if not said. Tests that want the same
+    /// addresses again say it.
+    pub address_seed: Option<u64>,
     /// How long an engine may take to become idle, when its channel or the card is opened, stopped or closed.
     pub idle_limit: Duration,
     /// Only look: leave engines, interrupts and errors as they are found, at opening and at closing, and give out no channels.
@@ -68,6 +73,7 @@ impl Default for CardOptions {
             pages: HugePages::default(),
             node: None,
             mode: None,
+            address_seed: None,
             idle_limit: IDLE_LIMIT,
             as_found: false,
         }
@@ -97,6 +103,9 @@ struct Inner {
     claims: Claims,
     /// Set up when somebody first asks for an interrupt.
     vectors: Mutex<Option<Vectors>>,
+    /// What configuration space held when the card was opened.
+    command: Command,
+    read_request: Option<ReadRequest>,
     /// An emulated card's process, ended after the bus was closed.
     attached: Option<Box<dyn Any + Send + Sync>>,
     process: Process,
@@ -154,14 +163,15 @@ impl Card {
         let layout = Layout::find(&*bus, options)?;
         let registers = bus.bar(layout.register_bar)?;
         let CardOptions { idle_limit, as_found, .. } = options;
+        let (command, read_request) = (Command::read(&*bus)?, ReadRequest::find(&*bus)?);
         if as_found {
-            quiesce::set_bus_master(&*bus, false)?;
+            command.cut_off(&*bus)?;
         } else {
-            take_over(&*bus, &*registers, idle_limit)?;
+            take_over(&*bus, &*registers, (command, read_request), idle_limit)?;
         }
         let node = options.node.or(bus.description().node);
-        let space =
-            Arc::new(DmaSpace::new(bus.clone(), options.pages, node).attended(&bus.description().location));
+        let space = DmaSpace::new(bus.clone(), options.pages, node, options.address_seed);
+        let space = Arc::new(space.attended(&bus.description().location));
         let page = Page::new(&bus.description().location).map_err(MemoryError::Statistics)?;
         let (claims, vectors, words) = (Claims::default(), Mutex::new(None), Mutex::default());
         let inner = Inner {
@@ -176,6 +186,8 @@ impl Card {
             notice: Arc::default(),
             claims,
             vectors,
+            command,
+            read_request,
             attached,
             process: Process::this(),
         };
@@ -213,7 +225,9 @@ impl Card {
         channel: usize,
         options: ChannelOptions,
     ) -> Result<Channel, CardError> {
-        Ok(Channel::open(self.place(direction, channel, options.wait)?, options)?)
+        let place = self.place(direction, channel, options.wait)?;
+        // SAFETY: the lease claims the channel, its words and its counters, and all is of this card.
+        Ok(unsafe { Channel::open(place, options) }?)
     }
 
     /// Takes H2C stream channel `channel` (0 to 3), to send packets.
@@ -222,7 +236,9 @@ impl Card {
     ///
     /// As [`channel`](Self::channel), and it is no stream.
     pub fn stream_h2c(&self, channel: usize, options: ChannelOptions) -> Result<Sender, CardError> {
-        Ok(Sender::open(self.place(Direction::H2C, channel, options.wait)?, options)?)
+        let place = self.place(Direction::H2C, channel, options.wait)?;
+        // SAFETY: as in `channel`.
+        Ok(unsafe { Sender::open(place, options) }?)
     }
 
     /// Takes C2H stream channel `channel` (0 to 3), to receive packets.
@@ -231,7 +247,9 @@ impl Card {
     ///
     /// As [`channel`](Self::channel), it is no stream, or there is no memory for such buffers.
     pub fn stream_c2h(&self, channel: usize, options: ReceiverOptions) -> Result<Receiver, CardError> {
-        Ok(Receiver::open(self.place(Direction::C2H, channel, options.channel.wait)?, options)?)
+        let place = self.place(Direction::C2H, channel, options.channel.wait)?;
+        // SAFETY: as in `channel`.
+        Ok(unsafe { Receiver::open(place, options) }?)
     }
 
     /// What a channel needs of its card.
@@ -321,6 +339,13 @@ impl Card {
         self.inner.page.msm()
     }
 
+    /// Bytes of memory that transfers used which ended without proof that the card was done with it, such as those of a channel that
+    /// was closed while its registers read all ones. They are not used again, and freed when the card is closed and can
+    /// be kept from reaching them.
+    pub fn quarantined_bytes(&self) -> u64 {
+        self.inner.space.quarantined_bytes()
+    }
+
     /// What the card is and can do, read from its registers now.
     ///
     /// # Errors
@@ -356,7 +381,8 @@ impl Card {
     /// [`CardError::Gone`] while it is; [`CardError::Hung`] when an engine stays busy.
     pub fn recover(&self) -> Result<(), CardError> {
         self.check_taken_over()?;
-        let taken = take_over(&*self.inner.bus, &*self.inner.registers, self.inner.idle_limit);
+        let Inner { bus, registers, command, read_request, idle_limit, .. } = &*self.inner;
+        let taken = take_over(&**bus, &**registers, (*command, *read_request), *idle_limit);
         // Last, so that a channel that was recovered meanwhile is told as well; and in any case, as engines were halted.
         self.inner.notice.resets.fetch_add(1, Ordering::AcqRel);
         taken?;
@@ -367,10 +393,15 @@ impl Card {
 }
 
 /// Brings a card to rest, and lets it reach host memory.
-fn take_over(bus: &dyn Bus, registers: &dyn Bar, limit: Duration) -> Result<(), CardError> {
+fn take_over(
+    bus: &dyn Bus,
+    registers: &dyn Bar,
+    (command, read_request): (Command, Option<ReadRequest>),
+    limit: Duration,
+) -> Result<(), CardError> {
     quiesce::quiesce(bus, registers, limit)?;
-    quiesce::set_bus_master(bus, true)?;
-    pcie::raise_read_request(bus)
+    command.let_in(bus)?;
+    read_request.map_or(Ok(()), |found| found.raise(bus))
 }
 
 fn access(direction: Direction) -> Access {
@@ -414,8 +445,10 @@ impl Drop for Inner {
         let hung = self.notice.hung.load(Ordering::Acquire);
         let limit = if hung { Duration::ZERO } else { self.idle_limit };
         let stopped = quiesce::quiesce(&*self.bus, &*self.registers, limit);
-        // An engine that hangs shall not reach memory either.
-        match stopped.and(quiesce::set_bus_master(&*self.bus, false)) {
+        // An engine that hangs shall not reach memory either. Quarantined memory is looked at after this.
+        let cut_off = self.command.cut_off(&*self.bus);
+        let restored = self.read_request.map_or(Ok(()), |found| found.restore(&*self.bus));
+        match stopped.and(cut_off).and(restored) {
             Ok(()) => tracing::debug!(card = self.bus.description().location, "card closed"),
             Err(CardError::Gone { .. } | CardError::Bus(BusError::Gone { .. })) => {
                 tracing::debug!(card = self.bus.description().location, "card closed, which was gone");

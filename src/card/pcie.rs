@@ -19,15 +19,37 @@ const READ_REQUEST: u32 = 7 << 12;
 /// 512 bytes.
 const WANTED: u32 = 2 << 12;
 
-/// Lets the card read 512 bytes of host memory with one request, where firmware left it at less: the vendor's driver does
-/// the same (XIL `probe_one`: `pcie_set_readrq`). The kernel passes it on, but not below the maximum payload.
-pub(super) fn raise_read_request(bus: &dyn Bus) -> Result<(), CardError> {
-    let Some(capability) = find(bus)? else { return Ok(()) };
-    let control = bus.config_read(capability + DEVICE_CONTROL, 2)?;
-    if control & READ_REQUEST < WANTED {
-        bus.config_write(capability + DEVICE_CONTROL, 2, control & !READ_REQUEST | WANTED)?;
+/// The maximum read request as it was found: the register, and what it held.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct ReadRequest {
+    register: u16,
+    control: u32,
+}
+
+impl ReadRequest {
+    /// `None` where the function has no such register.
+    pub fn find(bus: &dyn Bus) -> Result<Option<Self>, CardError> {
+        let Some(capability) = find(bus)? else { return Ok(None) };
+        let register = capability + DEVICE_CONTROL;
+        Ok(Some(Self { register, control: bus.config_read(register, 2)? }))
     }
-    Ok(())
+
+    /// Lets the card read 512 bytes of host memory with one request, where firmware left it at less: the vendor's driver does
+    /// the same (XIL `probe_one`: `pcie_set_readrq`). The kernel passes it on, but not below the maximum payload.
+    pub fn raise(self, bus: &dyn Bus) -> Result<(), CardError> {
+        if self.control & READ_REQUEST < WANTED {
+            bus.config_write(self.register, 2, self.control & !READ_REQUEST | WANTED)?;
+        }
+        Ok(())
+    }
+
+    /// Leaves it as it was found.
+    pub fn restore(self, bus: &dyn Bus) -> Result<(), CardError> {
+        if self.control & READ_REQUEST < WANTED {
+            bus.config_write(self.register, 2, self.control)?;
+        }
+        Ok(())
+    }
 }
 
 /// Speed and width of a PCI Express link.
@@ -83,14 +105,15 @@ fn find(bus: &dyn Bus) -> Result<Option<u16>, CardError> {
 mod tests {
     use super::*;
     use crate::bus::{Bar, BusError, Description};
-    use crate::memory::{Access, Addressing, CallerMemory, Extent, MapError, Mapper, MemoryRef};
+    use crate::memory::{Access, Addressing, CallerMemory, Extent, Isolation, MapError, Mapper, MemoryRef};
     use std::sync::{Arc, Mutex};
     use vmm_sys_util::eventfd::EventFd;
 
     /// Config space, and nothing else.
     struct Config(Mutex<[u8; 256]>);
 
-    impl Mapper for Config {
+    // SAFETY: nothing is ever mapped.
+    unsafe impl Mapper for Config {
         fn addressing(&self) -> Addressing {
             Addressing::Physical
         }
@@ -105,6 +128,10 @@ mod tests {
 
         fn unmap(&self, _: u64, _: u64) -> Result<(), MapError> {
             Ok(())
+        }
+
+        fn isolation(&self) -> Isolation {
+            Isolation::Iommu
         }
     }
 
@@ -152,8 +179,11 @@ mod tests {
     fn small_read_requests_are_raised_and_large_ones_left() {
         for (before, after) in [(0x0810, 0x2810), (0x1007, 0x2007), (0x2810, 0x2810), (0x5810, 0x5810)] {
             let bus = config(before);
-            raise_read_request(&bus).unwrap();
+            let found = ReadRequest::find(&bus).unwrap().unwrap();
+            found.raise(&bus).unwrap();
             assert_eq!(bus.config_read(0x78, 2).unwrap(), after, "{before:#x}");
+            found.restore(&bus).unwrap();
+            assert_eq!(bus.config_read(0x78, 2).unwrap(), u32::from(before));
         }
     }
 
@@ -161,11 +191,9 @@ mod tests {
     fn a_function_without_the_capability_or_with_a_list_in_a_circle_is_left() {
         let bus = config(0);
         bus.config_write(6, 1, 0).unwrap();
-        raise_read_request(&bus).unwrap();
         let circle = config(0);
         circle.config_write(0x41, 1, 0x40).unwrap();
-        raise_read_request(&circle).unwrap();
-        assert_eq!((bus.0.lock().unwrap()[0x79], circle.0.lock().unwrap()[0x79]), (0, 0));
+        assert!([bus, circle].iter().all(|bus| ReadRequest::find(bus).unwrap().is_none()));
     }
 
     #[test]

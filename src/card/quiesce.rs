@@ -1,16 +1,14 @@
 //! Bringing every engine to rest, whatever state a predecessor left: few cards have a reset to rely on.
 
 use super::CardError;
-use crate::bus::{Bar, Bus, counts};
-use crate::regs::channel::{CONTROL_W1C, Control, IRQ_ENABLE, STATUS, STATUS_RC, Status};
-use crate::regs::sgdma::{CREDIT_ENABLE_W1C, FETCH_HALT_W1S};
-use crate::regs::{Direction, GONE, IDENTIFIER, Identifier, MAX_CHANNELS, Target, irq};
+use crate::bus::{BUS_MASTER, Bar, Bus, BusError, COMMAND, MEMORY_SPACE, counts};
+use crate::engine::reset_channel;
+use crate::regs::channel::{CONTROL_W1C, Control, STATUS, STATUS_RC, Status};
+use crate::regs::sgdma::{CREDIT_ENABLE_W1C, FETCH_HALT_W1C, FETCH_HALT_W1S};
+use crate::regs::{
+    Direction, GONE, IDENTIFIER, Identifier, MAX_CHANNELS, Target, USER_IRQS, common_bit, irq,
+};
 use std::time::{Duration, Instant};
-
-/// PCI command register, and its bits for memory space and bus mastering.
-const COMMAND: u16 = 0x04;
-const MEMORY_SPACE: u32 = 1 << 1;
-const BUS_MASTER: u32 = 1 << 2;
 
 /// Channels that exist, H2C first.
 pub(super) fn channels(registers: &dyn Bar) -> Result<Vec<(Direction, usize, Identifier)>, CardError> {
@@ -28,7 +26,7 @@ pub(super) fn channels(registers: &dyn Bar) -> Result<Vec<(Direction, usize, Ide
     Ok(found)
 }
 
-/// Stops all engines, turns credits and interrupts off; resets the function if an engine stays busy.
+/// Stops all engines and leaves their registers as a reset does; resets the function if an engine stays busy.
 pub(super) fn quiesce(bus: &dyn Bus, registers: &dyn Bar, limit: Duration) -> Result<(), CardError> {
     match stop_all(registers, limit) {
         Err(CardError::Hung { direction, channel, status, .. }) if bus.description().resettable => {
@@ -51,26 +49,46 @@ pub(super) fn check_present(registers: &dyn Bar) -> Result<(), CardError> {
     Ok(())
 }
 
+/// Stops every engine and leaves each control register that a driver writes as a reset does, whatever was found there. An engine that
+/// stays busy keeps its registers as they are, but for Run.
 fn stop_all(registers: &dyn Bar, limit: Duration) -> Result<(), CardError> {
-    let common = |register: u32| u64::from(Target::SgdmaCommon.base(0) + register);
-    let irqs = |register: u32| u64::from(Target::Irq.base(0) + register);
     // Without this, a card that is gone would pass for one without channels.
     check_present(registers)?;
     let channels = channels(registers)?;
-    registers.write32(common(FETCH_HALT_W1S), !0)?;
     for &(direction, channel, _) in &channels {
+        write_common(registers, FETCH_HALT_W1S, common_bit(direction, channel))?;
         let base = Target::channel(direction).base(channel);
         registers.write32((base + CONTROL_W1C).into(), Control::RUN.bits())?;
-        registers.write32((base + IRQ_ENABLE).into(), 0)?;
     }
-    let begin = Instant::now();
+    let (begin, mut stopped, mut busy) = (Instant::now(), Ok(()), 0);
     for &(direction, channel, _) in &channels {
-        wait_idle(registers, direction, channel, (begin, limit))?;
+        match wait_idle(registers, direction, channel, (begin, limit)) {
+            Ok(()) => reset_channel(registers, direction, channel)?,
+            Err(hung @ CardError::Hung { .. }) => {
+                busy |= common_bit(direction, channel);
+                stopped = stopped.and(Err(hung));
+            }
+            Err(error) => return Err(error),
+        }
     }
-    registers.write32(common(CREDIT_ENABLE_W1C), !0)?;
-    registers.write32(irqs(irq::USER_ENABLE_W1C), !0)?;
-    registers.write32(irqs(irq::CHANNEL_ENABLE_W1C), !0)?;
-    Ok(())
+    // Also those of channels that do not exist, which somebody may have set all the same.
+    write_common(registers, CREDIT_ENABLE_W1C, !busy)?;
+    write_common(registers, FETCH_HALT_W1C, !busy)?;
+    reset_interrupts(registers)?;
+    stopped
+}
+
+fn write_common(registers: &dyn Bar, register: u32, value: u32) -> Result<(), BusError> {
+    registers.write32((Target::SgdmaCommon.base(0) + register).into(), value)
+}
+
+/// Lets no interrupt through, and takes every vector back.
+fn reset_interrupts(registers: &dyn Bar) -> Result<(), BusError> {
+    let write = |register: u32, value| registers.write32((Target::Irq.base(0) + register).into(), value);
+    write(irq::USER_ENABLE_W1C, !0)?;
+    write(irq::CHANNEL_ENABLE_W1C, !0)?;
+    (0..USER_IRQS as u32).step_by(4).try_for_each(|at| write(irq::USER_VECTORS + at, 0))?;
+    (0..2 * MAX_CHANNELS as u32).step_by(4).try_for_each(|at| write(irq::CHANNEL_VECTORS + at, 0))
 }
 
 fn wait_idle(
@@ -102,9 +120,29 @@ fn wait_idle(
     }
 }
 
-/// Lets the card reach host memory, or not. The registers are enabled too: some kernels leave that to us.
-pub(super) fn set_bus_master(bus: &dyn Bus, on: bool) -> Result<(), CardError> {
-    let command = bus.config_read(COMMAND, 2)? | MEMORY_SPACE;
-    let command = if on { command | BUS_MASTER } else { command & !BUS_MASTER };
-    Ok(bus.config_write(COMMAND, 2, command)?)
+/// The function's command register as it was found when the card was opened.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Command(u32);
+
+impl Command {
+    pub fn read(bus: &dyn Bus) -> Result<Self, CardError> {
+        match bus.config_read(COMMAND, 2)? {
+            0xffff => Err(CardError::Gone { what: "config space" }),
+            command => Ok(Self(command)),
+        }
+    }
+
+    /// Lets the card reach host memory. The registers are enabled too: some kernels leave that to us.
+    pub fn let_in(self, bus: &dyn Bus) -> Result<(), CardError> {
+        Ok(bus.config_write(COMMAND, 2, self.0 | MEMORY_SPACE | BUS_MASTER)?)
+    }
+
+    /// Keeps the card from host memory, and sees that it is so.
+    pub fn cut_off(self, bus: &dyn Bus) -> Result<(), CardError> {
+        bus.config_write(COMMAND, 2, (self.0 | MEMORY_SPACE) & !BUS_MASTER)?;
+        match Self::read(bus)?.0 & BUS_MASTER {
+            0 => Ok(()),
+            _ => Err(CardError::NotCutOff),
+        }
+    }
 }

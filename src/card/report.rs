@@ -46,6 +46,8 @@ pub struct Report {
     pub link: Option<(Link, Link)>,
     /// What happens to memory that the caller allocated.
     pub caller_memory: CallerMemory,
+    /// Where the device addresses of this card's memory begin, where the driver chooses them.
+    pub address_base: Option<u64>,
     /// Whether memory had to come in small pages because no hugepages were free.
     pub small_pages: bool,
 }
@@ -79,6 +81,7 @@ impl Report {
             max_read_request: config::size_bytes(config(config::MAX_READ_REQUEST)?),
             link: Link::read(bus)?,
             caller_memory: space.caller_memory(),
+            address_base: space.base(),
             small_pages: space.fell_back(),
         })
     }
@@ -111,6 +114,9 @@ impl fmt::Display for Report {
         match bus.page_sizes {
             0 => write!(f, "physical addresses")?,
             sizes => write!(f, "{}-bit device addresses, pages of {}", bus.iova_bits, page_list(sizes))?,
+        }
+        if let Some(base) = self.address_base {
+            write!(f, ", from {base:#x} on")?;
         }
         match bus.node {
             Some(node) => writeln!(f, ", NUMA node {node}")?,

@@ -26,7 +26,9 @@ pub(crate) async fn readable<const N: usize>(
     Handle::try_current().map_err(io::Error::other)?;
     let mut watched = Vec::with_capacity(N);
     for file in files.into_iter().flatten() {
-        // SAFETY: the descriptor is borrowed, so open and the same, for longer than this lives.
+        // A descriptor of its own: if this future is forgotten, the runtime keeps watching that one, and watches none twice.
+        let file = file.try_clone_to_owned()?;
+        // SAFETY: the descriptor belongs to what is registered, which keeps it open.
         watched.push(unsafe { AsyncFd::register_with_interest(file, Interest::READABLE) }?);
     }
     let one_is_ready = poll_fn(|context| {

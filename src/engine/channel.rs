@@ -11,7 +11,7 @@ use super::words::{WORDS, WriteBackArea};
 use super::{EngineError, Program, Ring, Transfers};
 use crate::bus::Bar;
 use crate::descriptor::Flags;
-use crate::memory::{DmaSpace, Process, Word};
+use crate::memory::{DmaSpace, Process, SpaceId, Word};
 use crate::regs::channel::{CONTROL, Control, IRQ_ENABLE, WRITE_BACK_HI};
 use crate::regs::sgdma::{CREDIT_ENABLE_W1C, CREDIT_ENABLE_W1S, CREDITS, FETCH_HALT_W1C, FETCH_HALT_W1S};
 use crate::regs::{Direction, Target};
@@ -101,6 +101,7 @@ pub struct Ticket {
 pub struct Channel {
     pub(super) registers: Registers,
     pub(super) space: Arc<DmaSpace>,
+    pub(super) space_id: SpaceId,
     pub(super) ring: Ring,
     /// Flags of the last descriptor of a transfer.
     pub(super) end: Flags,
@@ -133,6 +134,8 @@ pub struct Channel {
     /// The engine did not become idle when it was last stopped.
     pub(super) hung: bool,
     pub(super) scratch: Transfers,
+    /// Room to compare host addresses of a list.
+    pub(super) ranges: Vec<(u64, u64)>,
     pub(super) id: u64,
     pub(super) counters: Counters,
     pub(super) gate: Gate,
@@ -156,7 +159,12 @@ impl Channel {
     /// # Errors
     ///
     /// There is no such channel, it is a stream, it does not become idle, or it has no credits and they were demanded.
-    pub fn open(place: Place, options: ChannelOptions) -> Result<Self, EngineError> {
+    ///
+    /// # Safety
+    ///
+    /// Nothing else uses this channel of the card, nor the words and counters of `place`, until it is closed. The BAR, the
+    /// space and the words are of one card.
+    pub unsafe fn open(place: Place, options: ChannelOptions) -> Result<Self, EngineError> {
         Self::open_kind(place, options, false)
     }
 
@@ -182,10 +190,12 @@ impl Channel {
             _ => {}
         }
         registers.stop(idle_limit)?;
-        let slots = Slots::new(&space, options.slots.clamp(2, 512).next_power_of_two())?;
+        let room = options.slots.clamp(2, 512).next_power_of_two();
+        let slots = Slots::new(&space, room)?;
         let mut control = Control::all_ie(direction) | Control::POLL_WRITE_BACK;
         control.set(Control::NON_INCREMENTING, options.fixed_address);
-        let first = counters.stats().submitted;
+        // Numbers go on where the channel's last owner ended: they are counters as they are.
+        let first = area.next_job();
         let mut this = Self {
             registers,
             ring: Ring::Chain,
@@ -198,7 +208,6 @@ impl Channel {
             // What is still on its way goes to the one before.
             word: (area.last() + 1) % WORDS,
             word_area: area,
-            // Numbers go on where the channel's last owner ended: they are counters as they are.
             jobs: Jobs::new(first),
             current: 0,
             issued: 0,
@@ -214,11 +223,13 @@ impl Channel {
             notice,
             resets,
             hung: false,
-            scratch: Transfers::new(direction),
+            scratch: Transfers::with_room(direction, room),
+            ranges: Vec::with_capacity(room),
             id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
             counters,
             gate: Gate::new(),
             first,
+            space_id: space.id(),
             space,
             _lease: Lease(lease),
         };

@@ -165,8 +165,15 @@ pub enum EngineError {
         /// What the card may do with the buffer.
         has: Access,
     },
-    /// The program was built for another kind of ring or another direction.
-    #[error("the program was built for another kind of channel; build it with the channel that runs it")]
+    /// The memory is another card's: its device addresses mean nothing here.
+    #[error(
+        "the memory was allocated or registered with another card; do that with the card whose channel is to use it"
+    )]
+    ForeignMemory,
+    /// The program was built for another card, another kind of ring or another direction.
+    #[error(
+        "the program was built for another card or another kind of channel; build it with the channel that runs it"
+    )]
     ForeignProgram,
     /// The ticket is not of this channel.
     #[error("the ticket is of another channel")]
@@ -224,6 +231,17 @@ pub enum EngineError {
         /// The channel then.
         snapshot: Box<Snapshot>,
     },
+    /// The channel is closed, and its engine was not seen idle: the card may still use the memory of its transfers.
+    #[error(
+        "{cause}. The channel is closed; {bytes} bytes that its engine may still use stay allocated until the card is closed, or for the \
+         life of the process if the card cannot be kept from them then"
+    )]
+    Quarantined {
+        /// Bytes that stay allocated; those of the channel's own ring are among them.
+        bytes: u64,
+        /// What kept the engine from being seen idle.
+        cause: Box<EngineError>,
+    },
 }
 
 impl EngineError {
@@ -234,6 +252,7 @@ impl EngineError {
             Self::Deadline { snapshot, .. } | Self::Hung { snapshot } | Self::NoMetadata { snapshot, .. } => {
                 Some(snapshot)
             }
+            Self::Quarantined { cause, .. } => cause.snapshot(),
             _ => None,
         }
     }
@@ -244,6 +263,7 @@ impl EngineError {
         match self {
             Self::Gone { ring, .. } | Self::Bus { ring, .. } => ring.as_deref(),
             Self::Reset { ring } | Self::Recalled { ring } => Some(ring),
+            Self::Quarantined { cause, .. } => cause.ring(),
             other => other.snapshot()?.ring.as_ref(),
         }
     }

@@ -76,6 +76,7 @@ pub use monitor::Performance;
 pub use poll::Poll;
 pub use pool::{Pool, PoolTicket};
 pub use program::{Program, Transfers};
+pub(crate) use registers::reset_channel;
 pub use scope::Scope;
 pub use snapshot::{RingState, Snapshot};
 pub(crate) use statistics::CHANNEL_WORDS;

@@ -3,7 +3,7 @@
 use super::submit::{Start, access_of};
 use super::{EngineError, Ring};
 use crate::descriptor::{Adjacency, DESCRIPTOR_BYTES, End, Flags, List, MAX_LENGTH, Segment};
-use crate::memory::{Access, Allocation, Buffer, DmaMemory, DmaSpace, Piece, Runs};
+use crate::memory::{Access, Allocation, Buffer, DmaMemory, DmaSpace, Piece, Runs, SpaceId};
 use crate::regs::Direction;
 use crate::regs::channel::WriteBack;
 use std::ops::Range;
@@ -21,20 +21,28 @@ pub struct Transfers {
     segments: Vec<Segment>,
     memory: Vec<Arc<Allocation>>,
     bytes: u64,
+    /// Whose card's memory it is; `None` while there is none.
+    space: Option<SpaceId>,
 }
 
 impl Transfers {
     /// An empty list for a direction.
     pub fn new(direction: Direction) -> Self {
-        Self { direction, segments: vec![], memory: vec![], bytes: 0 }
+        Self::with_room(direction, 0)
+    }
+
+    /// An empty list that takes so many descriptors without allocating.
+    pub(super) fn with_room(direction: Direction, descriptors: usize) -> Self {
+        let (segments, memory) = (Vec::with_capacity(descriptors), Vec::with_capacity(descriptors));
+        Self { direction, segments, memory, bytes: 0, space: None }
     }
 
     /// Adds a transfer between `range` of `memory`, in bytes, and card addresses from `card` on.
     ///
     /// # Errors
     ///
-    /// The range is empty or leaves the memory, the memory is for the other direction, or the card addresses overflow.
-    /// The list is as before then.
+    /// The range is empty or leaves the memory, the memory is for the other direction or of another card than the memory before,
+    /// or the card addresses overflow. The list is as before then.
     pub fn add(
         &mut self,
         memory: &impl DmaMemory,
@@ -50,17 +58,41 @@ impl Transfers {
             return Err(EngineError::CardAddress { address: card, len });
         }
         match memory.piece(range.clone()) {
-            Some(piece) => self.add_piece(&piece, card),
-            None => {
-                let mut card = card;
-                memory.pieces(range, &mut |piece| {
-                    self.add_piece(&piece, card);
-                    card = card.wrapping_add(piece.len());
-                })?;
-            }
+            Some(piece) => self.take_space(piece.space()).map(|()| self.add_piece(&piece, card))?,
+            None => self.add_pieces(memory, range, card)?,
         }
         self.bytes += len;
         Ok(self)
+    }
+
+    #[cold]
+    fn add_pieces(
+        &mut self,
+        memory: &impl DmaMemory,
+        range: Range<u64>,
+        mut card: u64,
+    ) -> Result<(), EngineError> {
+        let mut same_space = Ok(());
+        memory.pieces(range, &mut |piece| {
+            // All pieces of one memory are of one space, so that either all are taken or none is.
+            same_space = self.take_space(piece.space());
+            if same_space.is_ok() {
+                self.add_piece(&piece, card);
+                card = card.wrapping_add(piece.len());
+            }
+        })?;
+        same_space
+    }
+
+    /// All memory of a list is of one card.
+    #[inline]
+    fn take_space(&mut self, space: SpaceId) -> Result<(), EngineError> {
+        if *self.space.get_or_insert(space) == space { Ok(()) } else { Err(EngineError::ForeignMemory) }
+    }
+
+    /// Refuses a list with another card's memory.
+    pub(super) fn check_space(&self, space: SpaceId) -> Result<(), EngineError> {
+        if self.space.is_none_or(|known| known == space) { Ok(()) } else { Err(EngineError::ForeignMemory) }
     }
 
     #[inline]
@@ -96,12 +128,14 @@ impl Transfers {
         self.bytes
     }
 
-    /// Refuses a list in which two descriptors write the same host memory: one's data would be lost.
-    pub(super) fn check_overlap(&self) -> Result<(), EngineError> {
+    /// Refuses a list in which two descriptors write the same host memory: one's data would be lost. `ranges` is room to sort
+    /// them in.
+    pub(super) fn check_overlap(&self, ranges: &mut Vec<(u64, u64)>) -> Result<(), EngineError> {
         if self.direction == Direction::H2C || self.segments.len() < 2 {
             return Ok(());
         }
-        let mut ranges: Vec<_> = self.segments.iter().map(|s| (s.destination, u64::from(s.length))).collect();
+        ranges.clear();
+        ranges.extend(self.segments.iter().map(|s| (s.destination, u64::from(s.length))));
         ranges.sort_unstable();
         match ranges.windows(2).find(|pair| pair[0].0 + pair[0].1 > pair[1].0) {
             Some(pair) => Err(EngineError::Overlap { address: pair[1].0 }),
@@ -124,7 +158,7 @@ impl Transfers {
     pub(super) fn clear(&mut self) {
         self.segments.clear();
         self.memory.clear();
-        self.bytes = 0;
+        (self.bytes, self.space) = (0, None);
     }
 }
 
@@ -143,9 +177,17 @@ pub(super) struct Inner {
     pub list: List,
     pub start: Start,
     pub runs: Runs,
+    pub space: SpaceId,
     bytes: u64,
     /// Everything that a run uses: the transfers' memory, and the list itself.
-    _memory: Vec<Arc<Allocation>>,
+    memory: Vec<Arc<Allocation>>,
+}
+
+impl Inner {
+    /// A run ends without proof that the engine is done with it.
+    pub fn condemn(&self) {
+        self.memory.iter().for_each(|allocation| allocation.condemn());
+    }
 }
 
 impl Program {
@@ -158,7 +200,8 @@ impl Program {
             // The engine counts no further, so its end would not be seen.
             return Err(EngineError::TooLarge { needed: count, ring: WriteBack::COUNT_MASK as usize });
         }
-        transfers.check_overlap()?;
+        transfers.check_space(space.id())?;
+        transfers.check_overlap(&mut vec![])?;
         let mut buffer = space.allocate_unzeroed(count as u64 * DESCRIPTOR_BYTES, Access::CardReads)?;
         if !buffer.is_contiguous() {
             return Err(EngineError::ScatteredList { descriptors: count, page: buffer.page() });
@@ -168,7 +211,8 @@ impl Program {
         memory.push(buffer.hold());
         let start = Start { list: list.base(), first: list.base(), adjacent: list.first_adjacent() };
         let (direction, runs, bytes) = (transfers.direction, Runs::of(&memory), transfers.bytes);
-        Ok(Self { inner: Arc::new(Inner { direction, ring, list, start, runs, bytes, _memory: memory }) })
+        let space = space.id();
+        Ok(Self { inner: Arc::new(Inner { direction, ring, list, start, runs, space, bytes, memory }) })
     }
 
     /// Descriptors of a run.

@@ -14,7 +14,7 @@ const PAGE: u64 = 4096;
 
 fn space() -> (Arc<Fake>, DmaSpace) {
     let fake = Arc::new(Fake::default());
-    (fake.clone(), DmaSpace::new(fake, HugePages::Prefer, None))
+    (fake.clone(), DmaSpace::new(fake, HugePages::Prefer, None, None))
 }
 
 fn segment(descriptor: &Descriptor) -> Segment {

@@ -1,4 +1,7 @@
-//! Stopping, failing, recovering, closing: memory is released only after the engine was seen idle.
+//! Stopping, failing, recovering, closing.
+//!
+//! [`Channel::halt`] is the proof for all memory that is released here: it ends well only if the engine was seen idle. Whoever gets
+//! an error from it releases nothing: the jobs stay in flight, or their memory is condemned when the channel is closed.
 
 use super::statistics::{Count, Stats};
 use super::{Channel, EngineError, Ring};
@@ -139,8 +142,8 @@ impl Channel {
     ///
     /// # Errors
     ///
-    /// [`EngineError::Hung`] when the engine does not become idle; the memory of its transfers then stays allocated
-    /// for the life of the process, as the card may still use it.
+    /// [`EngineError::Quarantined`] when the engine was not seen idle, for whatever reason: the memory of its transfers is then
+    /// neither used again nor freed, as the card may still use it, until the card is closed and cut off.
     pub fn close(mut self) -> Result<(), EngineError> {
         self.shut()
     }
@@ -221,37 +224,40 @@ impl Channel {
         if std::mem::replace(&mut self.closed, true) || self.process.is_forked() {
             return Ok(());
         }
-        self.word_area.leave(self.word);
+        self.word_area.leave(self.word, self.jobs.next());
         let Stats { submitted, completed, bytes, .. } = self.stats();
         let (direction, channel) = (self.direction(), self.index());
         tracing::debug!(%direction, channel, submitted, completed, bytes, "channel closes");
         match self.halt(self.patience(), &mut || Ok(())) {
-            Ok(()) => self.abandon(EngineError::Stopped),
-            // A card that is gone cannot write any more: its bus takes the memory away.
-            Err(EngineError::Gone { .. } | EngineError::Bus { .. }) => self.abandon(EngineError::Stopped),
-            Err(error) => {
-                self.quarantine();
-                return Err(error);
+            // Proof for all that was in flight: the engine was seen idle.
+            Ok(()) => {
+                self.abandon(EngineError::Stopped);
+                self.registers.reset()
             }
+            // No error is proof. Registers of all ones may be those of a card that goes on, and a link that fails here may work
+            // in the other direction.
+            Err(cause) => Err(EngineError::Quarantined { bytes: self.condemn(), cause: Box::new(cause) }),
         }
-        Ok(())
     }
 
-    /// Leaks everything that the engine may still use.
-    fn quarantine(&mut self) {
+    /// Condemns everything that the engine may still use. Bytes that were not condemned before.
+    fn condemn(&mut self) -> u64 {
+        let before = self.space.quarantined_bytes();
         self.count_abandoned();
-        self.slots.quarantine();
-        std::mem::forget(self.word_area.clone());
-        while let Some((program, ..)) = self.jobs.pop() {
-            std::mem::forget(program);
+        self.slots.condemn();
+        self.word_area.condemn();
+        while let Some((program, descriptors, _)) = self.jobs.pop() {
+            program.iter().for_each(|inner| inner.condemn());
+            self.release(program, descriptors);
         }
+        self.space.quarantined_bytes() - before
     }
 }
 
 impl Drop for Channel {
     fn drop(&mut self) {
         if let Err(error) = self.shut() {
-            tracing::error!(%error, "a channel was closed while its engine is busy; its memory is quarantined");
+            tracing::error!(%error, "a channel was dropped that could not be closed well");
         }
     }
 }

@@ -4,7 +4,8 @@ use super::{EngineError, RingState, Snapshot};
 use crate::bus::{Bar, Block, BusError, counts};
 use crate::memory::order;
 use crate::regs::channel::{
-    COMPLETED_COUNT, CONTROL, CONTROL_W1C, CONTROL_W1S, Control, STATUS, STATUS_RC, Status, WRITE_BACK_LO,
+    COMPLETED_COUNT, CONTROL, CONTROL_W1C, CONTROL_W1S, Control, IRQ_ENABLE, PERF_CONTROL, STATUS, STATUS_RC,
+    Status, WRITE_BACK_HI, WRITE_BACK_LO,
 };
 use crate::regs::{Direction, GONE, IDENTIFIER, Identifier, Target, common_bit, sgdma};
 use std::sync::Arc;
@@ -131,6 +132,11 @@ impl Registers {
         Ok(Status::from_bits_retain(self.read(&self.channel, STATUS_RC)?))
     }
 
+    /// Writes the channel's control registers as a reset leaves them. The engine is idle.
+    pub fn reset(&self) -> Result<(), EngineError> {
+        Ok(reset_channel(&*self.bar, self.direction, self.index)?)
+    }
+
     /// Reads everything that explains an error; `ring` is added to it.
     pub fn snapshot(&self, ring: Option<RingState>) -> Result<Snapshot, EngineError> {
         let lo = self.sgdma.read(sgdma::DESCRIPTOR_LO)?;
@@ -146,6 +152,24 @@ impl Registers {
             ring,
         })
     }
+}
+
+/// Writes every control register of a channel that a driver writes as a reset leaves it, so that the next driver works without one:
+/// the vendor's, for one, never ends the halt of descriptor fetch. The engine is idle.
+pub(crate) fn reset_channel(bar: &dyn Bar, direction: Direction, index: usize) -> Result<(), BusError> {
+    let (channel, fetch) = (Target::channel(direction).base(index), Target::sgdma(direction).base(index));
+    for register in [CONTROL, IRQ_ENABLE, WRITE_BACK_LO, WRITE_BACK_HI, PERF_CONTROL] {
+        bar.write32((channel + register).into(), 0)?;
+    }
+    for register in [sgdma::DESCRIPTOR_LO, sgdma::DESCRIPTOR_HI, sgdma::DESCRIPTOR_ADJACENT] {
+        bar.write32((fetch + register).into(), 0)?;
+    }
+    // Credits go with their mode.
+    for register in [sgdma::CREDIT_ENABLE_W1C, sgdma::FETCH_HALT_W1C] {
+        let address = Target::SgdmaCommon.base(0) + register;
+        bar.write32(address.into(), common_bit(direction, index))?;
+    }
+    Ok(())
 }
 
 #[inline]

@@ -79,9 +79,9 @@ impl Slots {
         (0..count).for_each(|_| self.release_one());
     }
 
-    /// Leaks the memory of all transfers in flight: the engine may still use it.
-    pub fn quarantine(&mut self) {
-        self.keeps.iter_mut().filter_map(Option::take).for_each(std::mem::forget);
-        std::mem::forget(self.buffer.hold());
+    /// The engine may go on using the ring itself, and the memory of all transfers in flight.
+    pub fn condemn(&mut self) {
+        self.keeps.iter_mut().filter_map(Option::take).for_each(Keep::condemn);
+        self.buffer.hold().condemn();
     }
 }

@@ -1,7 +1,7 @@
 //! Transfers of borrowed memory.
 
 use super::{Channel, EngineError};
-use crate::memory::{FromCard, Lent, MapError, MemoryError, ToCard};
+use crate::memory::{FromCard, Lent, MemoryError, ToCard};
 use std::marker::PhantomData;
 use std::ops::{Deref, DerefMut};
 use std::rc::Rc;
@@ -13,6 +13,9 @@ pub struct Scope<'scope, 'env: 'scope> {
     channel: &'scope mut Channel,
     lent: Vec<Rc<Lent<'env>>>,
     limit: Duration,
+    /// Number of the first job that the scope submits.
+    first: u64,
+    ended: bool,
     _env: PhantomData<&'scope mut &'env ()>,
 }
 
@@ -25,6 +28,10 @@ impl Channel {
     /// that the card reports.
     ///
     /// The process is aborted if the memory cannot be taken away from the card, as nobody could use it safely any more.
+    ///
+    /// # Errors
+    ///
+    /// What `body` returns. If that is `Ok`: that transfers of the scope are late, or failed, and the channel was not recovered since.
     ///
     /// ```
     /// # #[cfg(feature = "emulator")]
@@ -44,19 +51,30 @@ impl Channel {
     /// # #[cfg(not(feature = "emulator"))]
     /// # fn main() {}
     /// ```
-    pub fn scope<'env, R>(
+    pub fn scope<'env, R, E: From<EngineError>>(
         &mut self,
         limit: Duration,
-        body: impl for<'scope> FnOnce(&mut Scope<'scope, 'env>) -> R,
-    ) -> R {
-        body(&mut Scope { channel: self, lent: vec![], limit, _env: PhantomData })
+        body: impl for<'scope> FnOnce(&mut Scope<'scope, 'env>) -> Result<R, E>,
+    ) -> Result<R, E> {
+        let first = self.jobs.next();
+        let mut scope = Scope { channel: self, lent: vec![], limit, first, ended: false, _env: PhantomData };
+        let result = body(&mut scope);
+        let ended = scope.end();
+        // The body's error came first.
+        let value = result?;
+        ended?;
+        Ok(value)
     }
 
-    fn finish(&mut self, limit: Duration) -> Result<(), EngineError> {
-        match self.last_ticket() {
-            Some(ticket) if self.in_flight() > 0 => self.wait(ticket, limit),
+    /// Waits for all that is in flight, and stops what is late. Why jobs from number `first` on did not finish, if they did not.
+    fn finish(&mut self, first: u64, limit: Duration) -> Result<(), EngineError> {
+        let waited = match (self.last_ticket(), self.gate.failure()) {
+            (Some(ticket), _) if self.in_flight() > 0 => self.wait(ticket, limit),
+            (Some(ticket), Some(failure)) if ticket.sequence >= first => Err(failure.clone()),
             _ => Ok(()),
-        }
+        };
+        let stopped = if self.in_flight() > 0 { self.stop() } else { Ok(()) };
+        waited.and(stopped)
     }
 }
 
@@ -84,6 +102,24 @@ impl<'scope, 'env> Scope<'scope, 'env> {
     }
 }
 
+impl Scope<'_, '_> {
+    /// Ends all transfers, and takes the slices away from the card.
+    fn end(&mut self) -> Result<(), EngineError> {
+        self.ended = true;
+        let finished = self.channel.finish(self.first, self.limit);
+        let mut arrived = Ok(());
+        for lent in &self.lent {
+            // With an IOMMU this is the proof that the card can no longer reach the slice. Elsewhere the slice was never mapped.
+            if let Err(error) = lent.revoke() {
+                tracing::error!(%error, "borrowed memory stays within the card's reach: aborting");
+                std::process::abort();
+            }
+            arrived = arrived.and(lent.copy_back());
+        }
+        finished.and(arrived.map_err(EngineError::from))
+    }
+}
+
 impl Deref for Scope<'_, '_> {
     type Target = Channel;
 
@@ -100,17 +136,11 @@ impl DerefMut for Scope<'_, '_> {
 
 impl Drop for Scope<'_, '_> {
     fn drop(&mut self) {
-        if let Err(error) = self.channel.finish(self.limit).or_else(|_| self.channel.stop()) {
-            tracing::error!(%error, "a scope ends while its channel is busy");
-        }
-        for lent in &self.lent {
-            match lent.revoke() {
-                Ok(()) | Err(MemoryError::Map(MapError::Gone(_))) => {}
-                Err(error) => {
-                    tracing::error!(%error, "borrowed memory stays within the card's reach: aborting");
-                    std::process::abort();
-                }
-            }
+        // After a panic in the body.
+        if !self.ended
+            && let Err(error) = self.end()
+        {
+            tracing::error!(%error, "a scope ends with its transfers unfinished");
         }
     }
 }

@@ -40,7 +40,7 @@ impl Channel {
     /// # Errors
     ///
     /// [`EngineError::Full`] when the ring has no room now; the range is empty or leaves the memory; the memory is for
-    /// the other direction; the channel failed before. Nothing was started then.
+    /// the other direction or of another card; the channel failed before. Nothing was started then.
     #[inline]
     pub fn submit(
         &mut self,
@@ -58,6 +58,7 @@ impl Channel {
     #[inline]
     fn takes(&self, access: Access, piece: &Piece<'_>, card: u64) -> bool {
         access == access_of(self.direction())
+            && piece.space() == self.space_id
             && piece.len() <= MAX_LENGTH.into()
             && card <= u64::MAX - piece.len()
             && self.slots.free() > 0
@@ -137,11 +138,12 @@ impl Channel {
         if transfers.direction() != self.direction() {
             return Err(EngineError::ForeignProgram);
         }
+        transfers.check_space(self.space_id)?;
         match needed {
             0 => Err(EngineError::Empty),
             _ if needed > ring => Err(EngineError::TooLarge { needed, ring }),
             _ if needed > free => Err(self.full(needed, free)),
-            _ => transfers.check_overlap().and_then(|()| self.check_ready()),
+            _ => transfers.check_overlap(&mut self.ranges).and_then(|()| self.check_ready()),
         }
     }
 
@@ -150,11 +152,14 @@ impl Channel {
     /// # Errors
     ///
     /// [`EngineError::Full`] when too many jobs are in flight, [`EngineError::ForeignProgram`] when it was built for
-    /// another kind of channel, or the channel failed before. Nothing was started then.
+    /// another card or another kind of channel, or the channel failed before. Nothing was started then.
     #[inline]
     pub fn run(&mut self, program: &Program) -> Result<Ticket, EngineError> {
         let inner = &program.inner;
-        if inner.ring != self.ring || inner.direction != self.registers.direction {
+        if inner.space != self.space_id
+            || inner.ring != self.ring
+            || inner.direction != self.registers.direction
+        {
             return Err(EngineError::ForeignProgram);
         }
         self.check_ready()?;

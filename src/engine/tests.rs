@@ -1,9 +1,10 @@
 //! The channel against registers that do what a test says: what no emulated card should have to do.
 
+use super::statistics::Count;
 use super::*;
 use crate::bus::{Bar, BusError};
 use crate::memory::{
-    Access, Addressing, CallerMemory, DmaSpace, Extent, HugePages, MapError, Mapper, MemoryRef,
+    Access, Addressing, CallerMemory, DmaSpace, Extent, HugePages, Isolation, MapError, Mapper, MemoryRef,
 };
 use crate::regs::{Direction, GONE, Identifier, Target};
 use std::collections::HashMap;
@@ -34,11 +35,12 @@ impl Fake {
     /// With `bar` between the channel and these registers.
     fn open_through(self: &Arc<Self>, bar: Arc<dyn Bar>, ring: Ring) -> Channel {
         let options = ChannelOptions { ring: Some(ring), ..Default::default() };
-        Channel::open(self.place(bar), options).unwrap()
+        // SAFETY: nothing runs on this card.
+        unsafe { Channel::open(self.place(bar), options) }.unwrap()
     }
 
     pub(super) fn place(self: &Arc<Self>, bar: Arc<dyn Bar>) -> Place {
-        let space = Arc::new(DmaSpace::new(self.clone(), HugePages::Prefer, None));
+        let space = Arc::new(DmaSpace::new(self.clone(), HugePages::Prefer, None, None));
         let words = Arc::new(WriteBackArea::new(&space).unwrap());
         let (lease, recall) = (Box::new(()), self.recall.clone());
         let (direction, idle_limit) = (Direction::H2C, Duration::from_millis(50));
@@ -85,7 +87,8 @@ impl Fake {
     }
 }
 
-impl Bar for Fake {
+// SAFETY: nothing is mapped.
+unsafe impl Bar for Fake {
     fn size(&self) -> u64 {
         0x1_0000
     }
@@ -110,7 +113,8 @@ impl Bar for Fake {
     }
 }
 
-impl Mapper for Fake {
+// SAFETY: this card reaches what is in `maps` and nothing else.
+unsafe impl Mapper for Fake {
     fn addressing(&self) -> Addressing {
         Addressing::Chosen { ranges: vec![0..=1 << 40], page_bytes: 4096 }
     }
@@ -127,6 +131,10 @@ impl Mapper for Fake {
     fn unmap(&self, iova: u64, _: u64) -> Result<(), MapError> {
         self.maps.lock().unwrap().retain(|m| m.0 != iova);
         Ok(())
+    }
+
+    fn isolation(&self) -> Isolation {
+        Isolation::Iommu
     }
 }
 
@@ -228,9 +236,11 @@ fn all_ones_mean_gone_and_are_no_number() {
     {
         assert!(matches!(error, EngineError::Gone { .. }), "{error}");
     }
-    channel.close().expect("a card that is gone holds nothing");
+    let closed = channel.close();
+    assert!(matches!(closed, Err(EngineError::Quarantined { bytes: 8000.., .. })), "{closed:?}");
     assert_eq!(Arc::strong_count(&fake), 1 + 1, "only the test's program keeps its memory");
     drop(small);
+    // Nobody is left who could use it: the space ended, and with it its mappings.
     assert!(fake.maps.lock().unwrap().is_empty(), "all memory was released");
 }
 
@@ -259,9 +269,15 @@ fn memory_of_an_engine_that_stays_busy_is_quarantined() {
     channel.submit(&buffer, 0..1, 0).unwrap();
     drop(buffer);
     fake.status.store(1, Ordering::Relaxed);
+    let space = channel.space.clone();
     let error = channel.close().unwrap_err();
-    assert!(matches!(error, EngineError::Hung { .. }), "{error}");
+    assert!(
+        matches!(&error, EngineError::Quarantined { cause, .. } if matches!(**cause, EngineError::Hung { .. })),
+        "{error}"
+    );
+    assert!(error.snapshot().is_some() && error.ring().is_some());
     assert!(fake.maps.lock().unwrap().len() >= 2, "ring and data stay mapped");
+    assert!(space.quarantined_bytes() >= 2 << 20);
 }
 
 #[test]
@@ -282,7 +298,8 @@ fn a_poll_reads_no_register_and_a_submission_writes_few() {
     // The fake does not count: a bar of its own does.
     #[derive(Debug)]
     struct Counting(Arc<Fake>);
-    impl Bar for Counting {
+    // SAFETY: nothing is mapped.
+    unsafe impl Bar for Counting {
         fn size(&self) -> u64 {
             self.0.size()
         }
@@ -346,7 +363,8 @@ fn a_completion_in_the_moment_of_arming_costs_no_sleep() {
     /// Completes the transfer when the channel's interrupt is armed, which is by reading the status away.
     #[derive(Debug)]
     struct AtLast(Arc<Fake>, AtomicBool);
-    impl Bar for AtLast {
+    // SAFETY: nothing is mapped.
+    unsafe impl Bar for AtLast {
         fn size(&self) -> u64 {
             self.0.size()
         }
@@ -378,7 +396,8 @@ fn a_completion_in_the_moment_of_arming_costs_no_sleep() {
     let bar = Arc::new(AtLast(fake.clone(), AtomicBool::new(false)));
     let place = Place { event: Some(Arc::new(Silent(silent))), ..fake.place(bar.clone()) };
     let options = ChannelOptions { ring: Some(Ring::Chain), wait: Wait::Interrupt, ..Default::default() };
-    let mut channel = Channel::open(place, options).unwrap();
+    // SAFETY: nothing runs on this card.
+    let mut channel = unsafe { Channel::open(place, options) }.unwrap();
     let small = program(&channel, 1);
     let ticket = channel.run(&small).unwrap();
     let late = channel.wait(ticket, Duration::from_millis(30)).unwrap_err();
@@ -388,4 +407,34 @@ fn a_completion_in_the_moment_of_arming_costs_no_sleep() {
     bar.1.store(true, Ordering::Relaxed);
     channel.wait(ticket, Duration::from_secs(5)).unwrap();
     assert_eq!(channel.stats().sleeps, sleeps);
+}
+
+/// What another process could have written to the page is shown, and nothing else.
+#[test]
+fn numbers_of_jobs_do_not_come_from_the_statistics() {
+    let fake = Arc::new(Fake::default());
+    fake.registers.lock().unwrap().insert(0, Identifier::new(Target::H2C, 0, false).0);
+    let place = fake.place(fake.clone());
+    let (words, space, counters) = (place.words.clone(), place.space.clone(), place.counters.clone());
+    counters.set(Count::Submitted, u64::MAX - 1);
+    let options = ChannelOptions { ring: Some(Ring::Chain), ..Default::default() };
+    let memory = space.allocate(64, Access::CardReads).unwrap();
+    for owner in 0..3 {
+        let place = Place {
+            words: words.clone(),
+            space: space.clone(),
+            counters: counters.clone(),
+            ..fake.place(fake.clone())
+        };
+        // SAFETY: nothing runs on this card.
+        let mut channel = unsafe { Channel::open(place, options) }.unwrap();
+        for _ in 0..4 {
+            let ticket = channel.submit(&memory, 0..64, 0).unwrap();
+            fake.write_back(1);
+            assert_eq!(channel.poll(ticket).unwrap(), Poll::Ready);
+        }
+        // Those of the owners before are counted all the same.
+        assert_eq!(channel.stats().submitted, 4 * (owner + 1));
+        counters.set(Count::Submitted, u64::MAX - owner);
+    }
 }

@@ -3,7 +3,7 @@
 use super::stream::{MAX_BUFFERS, METADATA_STRIDE};
 use crate::memory::{Access, Buffer, DmaSpace, MemoryError, Word};
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 /// Write-back words of a channel, used one after the other by chains.
 pub const WORDS: usize = 64;
@@ -15,6 +15,8 @@ pub struct WriteBackArea {
     buffer: Buffer,
     /// The word that was used last.
     last: AtomicUsize,
+    /// Number of the channel's next job.
+    next_job: AtomicU64,
     /// Where a C2H stream's engine tells what it put into each buffer.
     metadata: OnceLock<Buffer>,
 }
@@ -27,7 +29,8 @@ impl WriteBackArea {
     /// [`MemoryError`].
     pub fn new(space: &DmaSpace) -> Result<Self, MemoryError> {
         let buffer = space.allocate(4 * WORDS as u64, Access::CardWrites)?;
-        Ok(Self { buffer, last: AtomicUsize::new(0), metadata: OnceLock::new() })
+        let (last, next_job, metadata) = (AtomicUsize::new(0), AtomicU64::new(0), OnceLock::new());
+        Ok(Self { buffer, last, next_job, metadata })
     }
 
     /// Memory for the metadata of a stream's buffers, as many as there can be.
@@ -49,11 +52,27 @@ impl WriteBackArea {
         self.buffer.address()
     }
 
+    /// The word that the channel's last owner used last.
     pub(super) fn last(&self) -> usize {
         self.last.load(Ordering::Acquire)
     }
 
-    pub(super) fn leave(&self, last: usize) {
+    /// The number with which jobs go on, so that those of all owners can be counted together.
+    pub(super) fn next_job(&self) -> u64 {
+        self.next_job.load(Ordering::Acquire)
+    }
+
+    /// An owner leaves, having used word `last`, before its job `next_job`.
+    pub(super) fn leave(&self, last: usize, next_job: u64) {
+        self.next_job.store(next_job, Ordering::Release);
         self.last.store(last, Ordering::Release);
+    }
+
+    /// The engine may go on writing.
+    pub(super) fn condemn(&self) {
+        self.buffer.hold().condemn();
+        if let Some(metadata) = self.metadata.get() {
+            metadata.hold().condemn();
+        }
     }
 }

@@ -3,9 +3,12 @@
 use super::order::InFlight;
 use super::pool::Pool;
 use super::space::{Mapping, lock};
-use super::{Access, Extent, FromCard, MemoryError, PageSize, ToCard, bytes_of, element::bytes_of_mut};
+use super::{
+    Access, Extent, FromCard, MemoryError, PageSize, SpaceId, ToCard, bytes_of, element::bytes_of_mut,
+};
 use std::fmt;
 use std::ops::Range;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, Weak};
 use vm_memory::{Bytes, VolatileSlice};
 
@@ -21,6 +24,9 @@ pub struct Allocation {
     /// Programs that were built with it; those that run use it too.
     programs: Mutex<Vec<Weak<InFlight>>>,
     pool: Option<Weak<Pool>>,
+    space: SpaceId,
+    /// A transfer that used it ended without proof that the card was done with it.
+    condemned: AtomicBool,
 }
 
 impl Allocation {
@@ -28,9 +34,10 @@ impl Allocation {
         let (in_flight, programs) = (InFlight::default(), Mutex::new(vec![]));
         let holds = |extent: &&Extent| extent.offset <= offset && offset + len <= extent.offset + extent.len;
         let address =
-            mapping.extents.iter().find(holds).map(|extent| extent.address + (offset - extent.offset));
+            mapping.extents().iter().find(holds).map(|extent| extent.address + (offset - extent.offset));
         mapping.tell(offset, len, |witness, address, len| witness.taken(address, len));
-        Self { mapping, offset, len, address, in_flight, programs, pool }
+        let (space, condemned) = (mapping.space(), AtomicBool::new(false));
+        Self { mapping, offset, len, address, in_flight, programs, pool, space, condemned }
     }
 
     fn ptr(&self) -> *mut u8 {
@@ -53,7 +60,18 @@ impl Allocation {
         for runs in lock(&self.programs).iter().filter_map(Weak::upgrade) {
             in_flight += runs.count();
         }
+        if self.condemned.load(Ordering::Acquire) {
+            return Err(MemoryError::Quarantined);
+        }
         if in_flight == 0 { Ok(()) } else { Err(MemoryError::InFlight(in_flight)) }
+    }
+
+    /// A transfer that uses the memory ends, and nothing proves that the card is done with it: the memory is neither written nor
+    /// used for anything else from now on.
+    pub(crate) fn condemn(&self) {
+        if !self.condemned.swap(true, Ordering::AcqRel) {
+            self.mapping.condemn(self.len);
+        }
     }
 
     pub(super) fn revoke(&self) -> Result<(), MemoryError> {
@@ -81,6 +99,11 @@ impl fmt::Debug for Allocation {
 
 impl Drop for Allocation {
     fn drop(&mut self) {
+        if self.condemned.load(Ordering::Acquire) {
+            // It goes where its mapping goes, and to nobody else before.
+            return;
+        }
+        // All transfers that used it ended with proof, or they would hold it, or have condemned it.
         self.mapping.tell(self.offset, self.len, |witness, address, len| witness.released(address, len));
         if let Some(pool) = self.pool.take().and_then(|p| p.upgrade()) {
             pool.release(&self.mapping, self.offset, self.len);
@@ -116,6 +139,12 @@ impl Piece<'_> {
         Arc::ptr_eq(self.allocation, allocation)
     }
 
+    /// Whose card's memory it is.
+    #[inline]
+    pub(crate) fn space(&self) -> SpaceId {
+        self.allocation.space
+    }
+
     /// Keeps the memory, mapped, for a transfer that will use it.
     #[inline]
     pub fn keep(&self) -> Keep {
@@ -138,6 +167,11 @@ impl Keep {
     pub fn new(allocation: Arc<Allocation>) -> Self {
         allocation.in_flight.enter();
         Self(allocation)
+    }
+
+    /// The transfer ends without proof that the card is done with the memory.
+    pub(crate) fn condemn(self) {
+        self.0.condemn();
     }
 }
 
@@ -177,8 +211,13 @@ impl Runs {
     }
 }
 
-/// Memory that transfers can use.
-pub trait DmaMemory {
+pub(super) mod sealed {
+    /// The engine believes what [`DmaMemory`](super::DmaMemory) says of addresses and of access, so only this crate implements it.
+    pub trait Sealed {}
+}
+
+/// Memory that transfers can use: [`Buffer`], [`Registered`](super::Registered), [`Lent`](super::Lent).
+pub trait DmaMemory: sealed::Sealed {
     /// Bytes.
     fn byte_len(&self) -> u64;
 
@@ -215,7 +254,7 @@ impl Buffer {
     /// Address of the first byte for the card.
     pub fn address(&self) -> u64 {
         let allocation = &*self.allocation;
-        let extents = &allocation.mapping.extents;
+        let extents = &allocation.mapping.extents();
         let at = extents.partition_point(|e| e.offset + e.len <= allocation.offset);
         extents.get(at).map_or(0, |e| e.address + (allocation.offset - e.offset))
     }
@@ -316,6 +355,8 @@ impl Buffer {
     }
 }
 
+impl sealed::Sealed for Buffer {}
+
 impl DmaMemory for Buffer {
     fn byte_len(&self) -> u64 {
         self.allocation.len
@@ -323,7 +364,7 @@ impl DmaMemory for Buffer {
 
     #[inline]
     fn access(&self) -> Access {
-        self.allocation.mapping.access
+        self.allocation.mapping.access()
     }
 
     #[inline]
@@ -341,7 +382,7 @@ impl DmaMemory for Buffer {
         }
         allocation.check(range.start, len)?;
         let (start, end) = (allocation.offset + range.start, allocation.offset + range.end);
-        let extents = &allocation.mapping.extents;
+        let extents = &allocation.mapping.extents();
         let first = extents.partition_point(|e| e.offset + e.len <= start);
         for extent in extents[first..].iter().take_while(|e| e.offset < end) {
             let from = start.max(extent.offset);

@@ -110,6 +110,12 @@ pub enum MemoryError {
     /// A transfer that uses the memory is not finished.
     #[error("{0} transfer(s) that use this memory are still in flight; wait for their tickets first")]
     InFlight(u32),
+    /// A transfer that used the memory was given up without proof that the card is done with it.
+    #[error(
+        "the card may still use this memory: its channel was closed before its engine was seen idle; drop the memory and take \
+         other (it is freed once the card is closed and can no longer reach it)"
+    )]
+    Quarantined,
     /// The card may write this memory, so it is not shown as a slice, or it may only read it.
     #[error("the card {has} this memory; {remedy}")]
     WrongAccess {

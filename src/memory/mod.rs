@@ -13,6 +13,8 @@ pub(crate) mod order;
 mod parts;
 mod pool;
 mod process;
+#[cfg(test)]
+mod quarantine_tests;
 mod registered;
 mod shared;
 mod space;
@@ -24,12 +26,14 @@ pub use buffer::{Allocation, Buffer, DmaMemory, Keep, Piece};
 pub(crate) use buffer::{Runs, Word};
 pub use element::{FromCard, ToCard, bytes_of};
 pub use error::{MapError, MemoryError};
-pub use host::{HostMemory, HugePages, PageSize};
-pub use iova::IovaAllocator;
+pub(crate) use host::HostMemory;
+pub use host::{HugePages, PageSize};
+use iova::IovaAllocator;
 pub(crate) use process::Process;
 pub use registered::{Lent, RegisterError, Registered};
 pub(crate) use shared::{ForeignWords, SharedBlock, SharedWords};
-pub use space::{Access, Addressing, CallerMemory, DmaSpace, Extent, Mapper, MemoryRef};
+pub(crate) use space::SpaceId;
+pub use space::{Access, Addressing, CallerMemory, DmaSpace, Extent, Isolation, Mapper, MemoryRef};
 pub use witness::{Witness, attend};
 
 // `order` takes it from here, so that `tests/loom` can put loom's in its place.

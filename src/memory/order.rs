@@ -6,6 +6,13 @@
 
 use super::atomic::{AtomicU32, Ordering, fence};
 
+// On x86-64 a fence of this kind orders memory and registers alike. Elsewhere a doorbell, which is a write to device memory, may
+// overtake descriptors, and nothing here has been tried.
+#[cfg(not(target_arch = "x86_64"))]
+compile_error!(
+    "xdma orders memory and registers as x86-64 does; it has not been made right for other processors"
+);
+
 /// To be called after descriptors and data were written, before the doorbell that tells the card.
 ///
 /// Without this the engine could fetch descriptors, or read data, that were written after the doorbell.

@@ -1,5 +1,6 @@
 //! The caller's own memory, given to the card: by value ([`Registered`]), or for the length of a scope ([`Lent`]).
 
+use super::buffer::sealed::Sealed;
 use super::parts::Parts;
 use super::{
     Access, DmaMemory, DmaSpace, FromCard, MemoryError, Piece, ToCard, bytes_of, element::bytes_of_mut,
@@ -171,6 +172,8 @@ impl<T: ToCard> Drop for Registered<T> {
     }
 }
 
+impl<T: ToCard> Sealed for Registered<T> {}
+
 impl<T: ToCard> DmaMemory for Registered<T> {
     fn byte_len(&self) -> u64 {
         self.parts.len()
@@ -221,9 +224,18 @@ impl<'env> Lent<'env> {
         Ok(Self { parts, ptr, _slice: PhantomData })
     }
 
-    /// Takes the memory away from the card, and copies what was staged to where it belongs.
+    /// Takes the slice away from the card, which cannot reach it after `Ok`.
     pub(crate) fn revoke(&self) -> Result<(), MemoryError> {
-        self.parts.revoke()?;
+        self.parts.revoke()
+    }
+
+    /// Copies what was staged to where it belongs; to be called after [`revoke`](Self::revoke).
+    ///
+    /// # Errors
+    ///
+    /// [`MemoryError::InFlight`], [`MemoryError::Quarantined`]: another channel uses the memory, or may.
+    pub(crate) fn copy_back(&self) -> Result<(), MemoryError> {
+        self.parts.idle()?;
         if self.parts.access() == Access::CardWrites {
             // SAFETY: the exclusive borrow of 'env is still held by us, and the card cannot reach the slice any more.
             let bytes = unsafe { std::slice::from_raw_parts_mut(self.ptr, self.parts.len() as usize) };
@@ -232,6 +244,8 @@ impl<'env> Lent<'env> {
         Ok(())
     }
 }
+
+impl Sealed for Lent<'_> {}
 
 impl DmaMemory for Lent<'_> {
     fn byte_len(&self) -> u64 {

@@ -9,9 +9,10 @@ use super::{
 use std::any::Any;
 use std::fmt;
 use std::fs::File;
+use std::hash::{BuildHasher, RandomState};
 use std::mem::ManuallyDrop;
 use std::ops::RangeInclusive;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 /// What a card may do with memory.
@@ -79,8 +80,25 @@ pub struct MemoryRef<'a> {
     pub file: Option<(&'a File, u64)>,
 }
 
+/// What keeps memory out of a card's reach once it was unmapped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Isolation {
+    /// An IOMMU: the card cannot reach what is not mapped, whatever its engines do.
+    Iommu,
+    /// The card is another process, which maps the memory's file and may keep that map. The file is never used for anything
+    /// else, so what is written to it afterwards harms nobody.
+    SharedFile,
+    /// Nothing: the card uses physical addresses, and reaches all memory while it may access the bus.
+    None,
+}
+
 /// The part of a bus that gives a card access to memory.
-pub trait Mapper: Send + Sync {
+///
+/// # Safety
+///
+/// [`unmap`](Self::unmap), [`isolation`](Self::isolation) and [`is_cut_off`](Self::is_cut_off) decide when memory is freed, so they
+/// tell the truth. With [`Isolation::SharedFile`], [`caller_memory`](Self::caller_memory) is [`CallerMemory::Staged`].
+pub unsafe trait Mapper: Send + Sync {
     /// How device addresses are found.
     fn addressing(&self) -> Addressing;
 
@@ -99,21 +117,57 @@ pub trait Mapper: Send + Sync {
     /// reference to it exists, and if the card reads it, it is not given out as anything but plain bytes.
     unsafe fn map(&self, memory: MemoryRef<'_>, iova: u64, access: Access) -> Result<Vec<Extent>, MapError>;
 
-    /// Takes back a mapping as a whole; when this returns `Ok`, the card can no longer reach the memory.
+    /// Takes back a mapping as a whole. What `Ok` proves depends on the [`isolation`](Self::isolation).
     ///
     /// # Errors
     ///
-    /// [`MapError`]; the memory must then stay allocated, except with [`MapError::Gone`].
+    /// [`MapError`]: the card may still reach the memory.
     fn unmap(&self, iova: u64, len: u64) -> Result<(), MapError>;
+
+    /// What keeps unmapped memory out of the card's reach.
+    fn isolation(&self) -> Isolation;
+
+    /// Whether the card cannot start any access to host memory now: its Bus Master bit was read back as clear. Asked only with
+    /// [`Isolation::None`].
+    fn is_cut_off(&self) -> bool {
+        false
+    }
+}
+
+/// Names an address space, for the life of the process. Device addresses mean nothing outside of theirs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct SpaceId(u64);
+
+impl SpaceId {
+    fn new() -> Self {
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        Self(NEXT.fetch_add(1, Ordering::Relaxed))
+    }
+}
+
+/// How far into the allowed addresses a space begins, of 2^64. Multiples of the golden ratio never come close to each other.
+fn share(seed: Option<u64>, id: SpaceId) -> u64 {
+    const GOLDEN: u64 = 0x9e37_79b9_7f4a_7c15;
+    static PROCESS: OnceLock<u64> = OnceLock::new();
+    match seed {
+        Some(seed) => seed.wrapping_mul(GOLDEN),
+        None => {
+            PROCESS.get_or_init(|| RandomState::new().hash_one(0)).wrapping_add(id.0.wrapping_mul(GOLDEN))
+        }
+    }
 }
 
 /// What outlives the space itself: mappings in flight need it to go away.
 pub(crate) struct Core {
+    id: SpaceId,
     mapper: Arc<dyn Mapper>,
     iovas: Mutex<IovaAllocator>,
     page_bytes: u64,
     physical: bool,
     witness: OnceLock<Arc<dyn Witness>>,
+    /// Memory that nobody holds any more and that the card may still use: see [`Quarantine`].
+    quarantine: Quarantine,
+    process: Process,
 }
 
 pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -121,8 +175,8 @@ pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Says to whoever traces what a device address was, for whoever reads of an IOMMU fault there.
-fn tell(what: &str, extents: &[Extent], access: Access, page: PageSize) {
+/// Traces device addresses, so that an IOMMU fault in the kernel's log can be told to its memory.
+fn trace_addresses(what: &str, extents: &[Extent], access: Access, page: PageSize) {
     for Extent { address, len, .. } in extents {
         let iova = format_args!("{address:#x}..{:#x}", address + len);
         tracing::debug!(%iova, card = %access, pages = %page, "{what}");
@@ -133,6 +187,12 @@ pub(super) enum Backing {
     Ours(HostMemory),
     Callers { ptr: *mut u8, len: u64 },
 }
+
+// SAFETY: the pointer is to memory that belongs to whoever has this, and that is accessed through `Allocation` only, whose methods
+// say how.
+unsafe impl Send for Backing {}
+// SAFETY: as above.
+unsafe impl Sync for Backing {}
 
 impl Backing {
     pub(super) fn ptr(&self) -> *mut u8 {
@@ -148,25 +208,68 @@ impl Backing {
             Self::Callers { len, .. } => *len,
         }
     }
+
+    fn page(&self) -> PageSize {
+        match self {
+            Self::Ours(memory) => memory.page(),
+            Self::Callers { .. } => PageSize::Base,
+        }
+    }
+}
+
+/// Memory with its device addresses. It is freed by [`Core::release`] alone, and leaked otherwise.
+struct Region {
+    backing: ManuallyDrop<Backing>,
+    /// What owns the caller's memory, once its handle was dropped.
+    owner: Mutex<Option<Box<dyn Any + Send>>>,
+    revoked: AtomicBool,
+    extents: Vec<Extent>,
+    access: Access,
+}
+
+impl Region {
+    /// Takes the memory away from the card. Its addresses stay taken, so that nothing else is reached by them.
+    fn revoke(&self, mapper: &dyn Mapper) -> Result<(), MapError> {
+        if self.revoked.load(Ordering::Acquire) {
+            return Ok(());
+        }
+        mapper.unmap(self.extents[0].address, self.backing.len())?;
+        trace_addresses("unmapped", &self.extents, self.access, self.backing.page());
+        self.revoked.store(true, Ordering::Release);
+        Ok(())
+    }
+
+    /// # Safety
+    ///
+    /// The card can no longer reach the memory.
+    unsafe fn free(mut self) {
+        // SAFETY: dropped here only; `self` ends here.
+        unsafe { ManuallyDrop::drop(&mut self.backing) };
+    }
+
+    /// Leaves the memory allocated for the life of the process.
+    fn leak(&self) {
+        std::mem::forget(lock(&self.owner).take());
+    }
+}
+
+/// Memory of transfers that ended without proof that the engine was done with them, such as those of a channel that was closed
+/// while its registers read all ones. None of it is used again.
+#[derive(Default)]
+struct Quarantine {
+    /// Whole mappings that nobody holds any more. They are released, if that can be done safely, when the space ends.
+    regions: Mutex<Vec<Region>>,
+    /// Bytes of all allocations that were ever condemned.
+    bytes: AtomicU64,
 }
 
 /// Memory that the card can reach. Dropping it takes the memory away from the card, then frees it.
 pub(super) struct Mapping {
     core: Arc<Core>,
-    backing: ManuallyDrop<Backing>,
-    /// What owns the caller's memory, once its handle was dropped.
-    adopted: Mutex<Option<Box<dyn Any + Send>>>,
-    revoked: AtomicBool,
-    process: Process,
-    pub(super) extents: Vec<Extent>,
-    pub(super) access: Access,
+    region: ManuallyDrop<Region>,
+    /// A use of the memory ended without proof that the card was done with it.
+    unproven: AtomicBool,
 }
-
-// SAFETY: the pointer in `backing` is to memory that the mapping keeps, and that is accessed through `Allocation` only,
-// whose methods say how. `adopted` is behind a lock.
-unsafe impl Send for Mapping {}
-// SAFETY: as above; the fields are not changed after creation, but for `adopted`.
-unsafe impl Sync for Mapping {}
 
 impl Mapping {
     /// # Safety
@@ -175,39 +278,45 @@ impl Mapping {
     unsafe fn new(core: &Arc<Core>, backing: Backing, access: Access) -> Result<Self, MemoryError> {
         let len = backing.len();
         let iova = if core.physical { 0 } else { core.take(len)? };
-        let (page, file) = match &backing {
-            Backing::Ours(memory) => (memory.page(), Some((memory.file(), 0))),
-            Backing::Callers { .. } => (PageSize::Base, None),
+        let file = match &backing {
+            Backing::Ours(memory) => Some((memory.file(), 0)),
+            Backing::Callers { .. } => None,
         };
-        let memory = MemoryRef { ptr: backing.ptr(), len, page, file };
+        let memory = MemoryRef { ptr: backing.ptr(), len, page: backing.page(), file };
         // SAFETY: passed on to our caller.
         let mapped = unsafe { core.mapper.map(memory, iova, access) };
         let extents = mapped.inspect_err(|_| core.give_back(iova, len))?;
-        let backing = ManuallyDrop::new(backing);
-        tell("mapped", &extents, access, page);
-        let (adopted, revoked, process) = (Mutex::new(None), AtomicBool::new(false), Process::this());
-        Ok(Self { core: core.clone(), backing, adopted, revoked, process, extents, access })
+        trace_addresses("mapped", &extents, access, backing.page());
+        let (owner, revoked, backing) =
+            (Mutex::new(None), AtomicBool::new(false), ManuallyDrop::new(backing));
+        let region = ManuallyDrop::new(Region { backing, owner, revoked, extents, access });
+        Ok(Self { core: core.clone(), region, unproven: AtomicBool::new(false) })
     }
 
     pub(super) fn ptr(&self) -> *mut u8 {
-        self.backing.ptr()
-    }
-
-    pub(super) fn len(&self) -> u64 {
-        self.backing.len()
+        self.region.backing.ptr()
     }
 
     pub(super) fn page(&self) -> PageSize {
-        match &*self.backing {
-            Backing::Ours(memory) => memory.page(),
-            Backing::Callers { .. } => PageSize::Base,
-        }
+        self.region.backing.page()
+    }
+
+    pub(super) fn extents(&self) -> &[Extent] {
+        &self.region.extents
+    }
+
+    pub(super) fn access(&self) -> Access {
+        self.region.access
+    }
+
+    pub(super) fn space(&self) -> SpaceId {
+        self.core.id
     }
 
     /// Calls the witness with the addresses of `len` bytes from `offset` on.
     pub(super) fn tell(&self, offset: u64, len: u64, what: impl Fn(&dyn Witness, u64, u64)) {
         let Some(witness) = self.core.witness.get() else { return };
-        for extent in &self.extents {
+        for extent in self.extents() {
             let (from, to) = (offset.max(extent.offset), (offset + len).min(extent.offset + extent.len));
             if from < to {
                 what(&**witness, extent.address + (from - extent.offset), to - from);
@@ -217,44 +326,33 @@ impl Mapping {
 
     /// Keeps `owner` until the memory was taken away from the card.
     pub(super) fn adopt(&self, owner: Box<dyn Any + Send>) {
-        *lock(&self.adopted) = Some(owner);
+        *lock(&self.region.owner) = Some(owner);
     }
-}
 
-impl Mapping {
-    /// Takes the memory away from the card. Its addresses stay taken, so that nothing else is reached by them.
+    /// The card may go on using `bytes` of this memory for as long as it can reach it.
+    pub(super) fn condemn(&self, bytes: u64) {
+        self.unproven.store(true, Ordering::Release);
+        self.core.quarantine.bytes.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    /// Takes the memory away from the card now. With an IOMMU, `Ok` proves that the card can no longer reach it; elsewhere nothing
+    /// of the caller's is mapped, so nothing needs that proof.
     pub(super) fn revoke(&self) -> Result<(), MapError> {
-        if self.revoked.load(Ordering::Acquire) {
-            return Ok(());
-        }
-        match self.core.mapper.unmap(self.extents[0].address, self.len()) {
-            // A card that is gone reaches nothing.
-            Ok(()) | Err(MapError::Gone(_)) => {
-                tell("unmapped", &self.extents, self.access, self.page());
-                self.revoked.store(true, Ordering::Release);
-                Ok(())
-            }
-            Err(error) => Err(error),
-        }
+        self.region.revoke(&*self.core.mapper)
     }
 }
 
 impl Drop for Mapping {
     fn drop(&mut self) {
-        if self.process.is_forked() {
-            std::mem::forget(lock(&self.adopted).take());
-            return;
+        // SAFETY: taken once, in drop.
+        let region = unsafe { ManuallyDrop::take(&mut self.region) };
+        let proven = !self.unproven.load(Ordering::Acquire);
+        if proven || region.revoked.load(Ordering::Acquire) {
+            self.core.release(region, proven);
+        } else {
+            // The card may be using it at this moment. It is looked at again when the card was closed.
+            lock(&self.core.quarantine.regions).push(region);
         }
-        match self.revoke() {
-            Ok(()) => self.core.give_back(self.extents[0].address, self.len()),
-            Err(error) => {
-                tracing::error!(%error, "memory could not be unmapped; it stays allocated for the life of the process");
-                std::mem::forget(lock(&self.adopted).take());
-                return;
-            }
-        }
-        // SAFETY: dropped here only, and not used afterwards.
-        unsafe { ManuallyDrop::drop(&mut self.backing) };
     }
 }
 
@@ -269,6 +367,50 @@ impl Core {
     fn give_back(&self, iova: u64, len: u64) {
         if !self.physical {
             lock(&self.iovas).give_back(iova, len);
+        }
+    }
+
+    /// Unmaps a region that nobody holds any more and frees it, or leaks it where the card may still reach it. `proven` says that
+    /// all uses of it ended with proof: the completed count passed them, or their engine was seen idle.
+    ///
+    /// | bus | proof that the card cannot reach it |
+    /// |---|---|
+    /// | IOMMU | it was unmapped with success |
+    /// | vfio-user | none is needed: the file is closed here, and never used again |
+    /// | no IOMMU | all uses ended with proof, or Bus Master was read back as clear |
+    fn release(&self, region: Region, proven: bool) {
+        if self.process.is_forked() {
+            // The mapping is the parent's, and its memory is not here.
+            return region.leak();
+        }
+        let unmapped = region.revoke(&*self.mapper);
+        if unmapped.is_ok() {
+            self.give_back(region.extents[0].address, region.backing.len());
+        }
+        let unreachable = match self.mapper.isolation() {
+            Isolation::Iommu => unmapped.is_ok(),
+            Isolation::SharedFile => true,
+            Isolation::None => proven || self.mapper.is_cut_off(),
+        };
+        if unreachable {
+            // SAFETY: just shown, bus by bus.
+            return unsafe { region.free() };
+        }
+        let (bytes, error) = (region.backing.len(), unmapped.err().map(tracing::field::display));
+        tracing::error!(
+            bytes,
+            error,
+            "the card may still reach memory; it stays allocated for the life of the process"
+        );
+        region.leak();
+    }
+}
+
+impl Drop for Core {
+    fn drop(&mut self) {
+        // The card was closed, and with it Bus Master cleared, if that could be done.
+        for region in std::mem::take(&mut *lock(&self.quarantine.regions)) {
+            self.release(region, false);
         }
     }
 }
@@ -294,13 +436,27 @@ impl fmt::Debug for DmaSpace {
 
 impl DmaSpace {
     /// An empty space of the card behind `mapper`; its memory comes from `node`, where one is named.
-    pub fn new(mapper: Arc<dyn Mapper>, pages: HugePages, node: Option<u32>) -> Self {
+    ///
+    /// Where the driver chooses device addresses, each space begins at another, so that an address of one card means nothing to
+    /// another. `seed` decides where; without one, each space of a process begins elsewhere, and each process too.
+    pub fn new(mapper: Arc<dyn Mapper>, pages: HugePages, node: Option<u32>, seed: Option<u64>) -> Self {
         let (ranges, page_bytes, physical) = match mapper.addressing() {
             Addressing::Chosen { ranges, page_bytes } => (ranges, page_bytes, false),
             Addressing::Physical => (vec![], PageSize::Base.bytes(), true),
         };
-        let (iovas, witness) = (Mutex::new(IovaAllocator::new(&ranges)), OnceLock::new());
-        let core = Core { mapper, iovas, page_bytes, physical, witness };
+        let (id, mut iovas) = (SpaceId::new(), IovaAllocator::new(&ranges));
+        iovas.set_base(share(seed, id));
+        let iovas = Mutex::new(iovas);
+        let core = Core {
+            id,
+            mapper,
+            iovas,
+            page_bytes,
+            physical,
+            witness: OnceLock::new(),
+            quarantine: Quarantine::default(),
+            process: Process::this(),
+        };
         let (reads, writes) = (Pool::new(), Pool::new());
         Self { core: Arc::new(core), reads, writes, pages, node, fell_back: AtomicBool::new(false) }
     }
@@ -353,6 +509,21 @@ impl DmaSpace {
     /// What happens to memory that the caller allocated.
     pub fn caller_memory(&self) -> CallerMemory {
         self.core.mapper.caller_memory()
+    }
+
+    pub(crate) fn id(&self) -> SpaceId {
+        self.core.id
+    }
+
+    /// Where device addresses begin; `None` where they are physical.
+    pub fn base(&self) -> Option<u64> {
+        (!self.core.physical).then(|| lock(&self.core.iovas).base())
+    }
+
+    /// Bytes that stay allocated because a transfer that used them ended without proof that the card was done with them: until the
+    /// card is closed, and where that is no proof either, for the life of the process.
+    pub fn quarantined_bytes(&self) -> u64 {
+        self.core.quarantine.bytes.load(Ordering::Relaxed)
     }
 
     /// Whether large allocations had to use small pages because no hugepages were free.

@@ -68,6 +68,30 @@ fn transfers_are_awaited_and_no_wake_up_is_lost() {
     }
 }
 
+/// A future that is forgotten stays registered for ever; what waits after it is woken all the same.
+#[test]
+fn a_wait_that_is_forgotten_takes_nothing_from_the_next() {
+    let latency = Latency { fetch: Duration::from_micros(100), completion: Duration::from_millis(5) };
+    let bench = Bench::memory(Options { latency, ..Options::default() });
+    let card = bench.open();
+    let source = card.allocate(5000, Direction::H2C).unwrap();
+    let mut h2c = card.channel(Direction::H2C, 0, options(Ring::Chain)).unwrap();
+    let mut line = card.interrupt(Source::User(1)).unwrap();
+    block_on(async {
+        for _ in 0..3 {
+            let ticket = h2c.submit(&source, 0..5000, 0).unwrap();
+            let mut wait = Box::pin(h2c.wait_async(ticket, LIMIT));
+            assert!(wait.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending());
+            std::mem::forget(wait);
+            h2c.wait_async(ticket, LIMIT).await.unwrap();
+            let mut fired = Box::pin(line.wait_async(LIMIT));
+            assert!(fired.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending());
+            std::mem::forget(fired);
+            assert_eq!(line.wait_async(A_WHILE).await.unwrap(), 0);
+        }
+    });
+}
+
 #[test]
 fn pools_are_awaited() {
     let latency = Latency { fetch: Duration::from_micros(100), completion: Duration::from_micros(200) };

@@ -14,9 +14,14 @@ pub fn is(role: &str) -> bool {
 
 /// Starts this test once more, in a process that plays `role` with this card.
 pub fn start(card: &CardName, test: &str, role: &str) -> Child {
+    start_with(card, test, role, &[])
+}
+
+/// The same with more in its environment.
+pub fn start_with(card: &CardName, test: &str, role: &str, environment: &[(&str, &str)]) -> Child {
     let mut command = Command::new(std::env::current_exe().unwrap());
     command.args(["--exact", test, "--nocapture", "--test-threads=1"]);
-    command.env(ROLE, role).env("XDMA_CARD", card.to_string());
+    command.env(ROLE, role).env("XDMA_CARD", card.to_string()).envs(environment.iter().copied());
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap()
 }
 

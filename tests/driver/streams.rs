@@ -366,7 +366,7 @@ fn an_engine_that_waits_for_the_stream(ring: Ring) {
     let mut receiver = card.stream_c2h(0, options(ring, 4, 256)).unwrap();
     assert!(matches!(receiver.wait(A_WHILE), Err(EngineError::Deadline { .. })));
     let error = receiver.close().unwrap_err();
-    assert!(matches!(error, EngineError::Hung { .. }), "{error}");
+    assert!(matches!(error, EngineError::Quarantined { .. }), "{error}");
     send(&card, &mut sender, &[9; 256]).unwrap();
     drop(sender);
     let (mut sender, mut receiver) = pair(&card, options(ring, 2, 256));

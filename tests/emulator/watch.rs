@@ -100,7 +100,7 @@ fn the_library_tells_of_what_it_allocates_and_releases() {
     let card = EmulatedCard::start(options, Arc::new(Memory::new())).unwrap();
     let bus = Arc::new(VfioUser::connect(card.socket()).unwrap());
     let location = bus.description().location.clone();
-    let space = DmaSpace::new(bus.clone(), HugePages::default(), None).attended(&location);
+    let space = DmaSpace::new(bus.clone(), HugePages::default(), None, None).attended(&location);
     bus.config_write(4, 2, 6).unwrap();
     let xdma = bus.bar(1).unwrap();
     let mut list = space.allocate(32, Access::CardReads).unwrap();

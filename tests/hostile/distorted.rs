@@ -11,7 +11,7 @@ use xdma::bus::vfio_user::VfioUser;
 use xdma::bus::{Bar, Bus, BusError, Description};
 use xdma::emulator::logic::Design;
 use xdma::emulator::{EmulatedCard, Options};
-use xdma::memory::{Access, Addressing, CallerMemory, Extent, MapError, Mapper, MemoryRef};
+use xdma::memory::{Access, Addressing, CallerMemory, Extent, Isolation, MapError, Mapper, MemoryRef};
 
 /// What becomes of an answer.
 #[derive(Clone, Copy, Debug)]
@@ -95,7 +95,8 @@ pub fn bus(lie: Lie, design: Design, seed: u64) -> Arc<dyn Bus> {
     Arc::new(Distorted { inner, _card: card, liar })
 }
 
-impl Mapper for Distorted {
+// SAFETY: as the card behind it, and the scribbler forgets what is unmapped.
+unsafe impl Mapper for Distorted {
     fn addressing(&self) -> Addressing {
         self.inner.addressing()
     }
@@ -114,6 +115,10 @@ impl Mapper for Distorted {
     fn unmap(&self, iova: u64, len: u64) -> Result<(), MapError> {
         self.liar.scribbler.unmapped(iova);
         self.inner.unmap(iova, len)
+    }
+
+    fn isolation(&self) -> Isolation {
+        self.inner.isolation()
     }
 }
 
@@ -155,7 +160,8 @@ impl fmt::Debug for DistortedBar {
     }
 }
 
-impl Bar for DistortedBar {
+// SAFETY: nothing is mapped.
+unsafe impl Bar for DistortedBar {
     fn size(&self) -> u64 {
         self.inner.size()
     }

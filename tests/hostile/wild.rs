@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use vmm_sys_util::eventfd::EventFd;
 use xdma::bus::{BARS, Bar, Bus, BusError, Description, Mapped};
-use xdma::memory::{Access, Addressing, CallerMemory, Extent, MapError, Mapper, MemoryRef};
+use xdma::memory::{Access, Addressing, CallerMemory, Extent, Isolation, MapError, Mapper, MemoryRef};
 
 /// Registers of the XDMA BAR.
 const WORDS: usize = 1 << 14;
@@ -99,7 +99,8 @@ impl Drop for Wild {
     }
 }
 
-impl Mapper for Wild {
+// SAFETY: the scribbler forgets what is unmapped, and writes nowhere else.
+unsafe impl Mapper for Wild {
     fn addressing(&self) -> Addressing {
         Addressing::Chosen { ranges: vec![0..=1 << 46], page_bytes: 4096 }
     }
@@ -116,6 +117,10 @@ impl Mapper for Wild {
     fn unmap(&self, iova: u64, _: u64) -> Result<(), MapError> {
         self.shared.scribbler.unmapped(iova);
         Ok(())
+    }
+
+    fn isolation(&self) -> Isolation {
+        Isolation::Iommu
     }
 }
 
@@ -157,7 +162,8 @@ struct WildBar {
     registers: bool,
 }
 
-impl Bar for WildBar {
+// SAFETY: the registers are leaked.
+unsafe impl Bar for WildBar {
     fn size(&self) -> u64 {
         self.size
     }
@@ -181,7 +187,7 @@ impl Bar for WildBar {
         Ok(())
     }
 
-    fn mapped(&self) -> Option<Mapped> {
+    fn mapped(&self) -> Option<Mapped<'_>> {
         let base = NonNull::new(self.shared.registers.as_ptr().cast_mut().cast())?;
         // SAFETY: these are atomics, which live as long as this does.
         self.registers.then(|| unsafe { Mapped::new(base, self.size) })

@@ -1,11 +1,11 @@
 //! The IOMMU keeps the card in its bounds.
 
-use crate::raw::{buffer_at, mapped_for_reading, mapped_once, open};
+use crate::raw::open;
 use crate::support::{Bench, LIMIT, pattern};
 use xdma::card::Card;
 use xdma::emulator::{Options, Refusal};
 use xdma::engine::EngineError;
-use xdma::memory::{Access, Buffer};
+use xdma::memory::Buffer;
 use xdma::regs::Direction;
 
 const LEN: u64 = 4096;
@@ -27,9 +27,9 @@ fn refused(bench: &Bench, card: &Card, buffer: &Buffer, address: u64) {
 #[test]
 fn an_address_that_was_never_mapped_is_refused() {
     let bench = Bench::memory(Options::default());
-    let (card, _bus) = open();
+    let (card, bus) = open();
     for address in [1 << 33, 1 << 38] {
-        refused(&bench, &card, &buffer_at(address, LEN, Access::CardReads), address);
+        refused(&bench, &card, bus.buffer_at(&card, address, Direction::H2C), address);
     }
 }
 
@@ -37,18 +37,18 @@ fn an_address_that_was_never_mapped_is_refused() {
 fn memory_that_was_taken_back_is_refused() {
     let bench = Bench::memory(Options::default());
     let (card, bus) = open();
-    let (_memory, address) = mapped_once(&*bus, &pattern(LEN as usize, 1));
-    refused(&bench, &card, &buffer_at(address, LEN, Access::CardReads), address);
+    let (_memory, address) = bus.mapped_once(&pattern(LEN as usize, 1));
+    refused(&bench, &card, bus.buffer_at(&card, address, Direction::H2C), address);
 }
 
 /// Writes are posted: nobody tells the card, nor us. The data is not there, though, and nothing else was written.
 #[test]
 fn a_write_outside_is_lost_in_silence() {
     let bench = Bench::memory(Options::default());
-    let (card, _bus) = open();
-    let sink = buffer_at(1 << 33, LEN, Access::CardWrites);
+    let (card, bus) = open();
+    let sink = bus.buffer_at(&card, 1 << 33, Direction::C2H);
     let mut c2h = card.c2h(0).unwrap();
-    let ended = c2h.transfer(&sink, 0..LEN, 0, LIMIT);
+    let ended = c2h.transfer(sink, 0..LEN, 0, LIMIT);
     let fault = *bench.log().faults.last().expect("the card noticed");
     assert_eq!((fault.iova, fault.write, fault.refusal), (1 << 33, true, Refusal::Unmapped));
     ended.expect("this is why results are checked");
@@ -59,9 +59,10 @@ fn memory_for_reading_is_not_written() {
     let bench = Bench::memory(Options::default());
     let (card, bus) = open();
     let data = pattern(LEN as usize, 2);
-    let (memory, address) = mapped_for_reading(&*bus, &data);
+    let (memory, address) = bus.mapped_for_reading(&data);
     let mut c2h = card.c2h(0).unwrap();
-    c2h.transfer(&buffer_at(address, LEN, Access::CardWrites), 0..LEN, 0, LIMIT).expect("nobody is told");
+    let sink = bus.buffer_at(&card, address, Direction::C2H);
+    c2h.transfer(sink, 0..LEN, 0, LIMIT).expect("nobody is told");
     let fault = *bench.log().faults.last().expect("the card noticed");
     assert_eq!((fault.iova, fault.write, fault.refusal), (address, true, Refusal::Permission));
     assert!(memory[..LEN as usize] == data);

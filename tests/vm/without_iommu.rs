@@ -1,9 +1,8 @@
 //! Without an IOMMU nothing keeps the card in its bounds. That is what the mode's name warns of, and it is shown here.
 
-use crate::raw::{buffer_at, mapped_once, open};
+use crate::raw::open;
 use crate::support::{Bench, LIMIT, pattern};
 use xdma::emulator::Options;
-use xdma::memory::Access;
 use xdma::regs::Direction;
 
 const LEN: usize = 4096;
@@ -13,9 +12,9 @@ fn memory_that_was_taken_back_is_still_read() {
     let bench = Bench::memory(Options::default());
     let (card, bus) = open();
     let data = pattern(LEN, 1);
-    let (_memory, address) = mapped_once(&*bus, &data);
-    let stray = buffer_at(address, LEN as u64, Access::CardReads);
-    card.h2c(0).unwrap().transfer(&stray, 0..LEN as u64, 0, LIMIT).unwrap();
+    let (_memory, address) = bus.mapped_once(&data);
+    let stray = bus.buffer_at(&card, address, Direction::H2C);
+    card.h2c(0).unwrap().transfer(stray, 0..LEN as u64, 0, LIMIT).unwrap();
     let sink = card.allocate(LEN as u64, Direction::C2H).unwrap();
     card.c2h(0).unwrap().transfer(&sink, 0..LEN as u64, 0, LIMIT).unwrap();
     let mut seen = vec![0; LEN];

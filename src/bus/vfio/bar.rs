@@ -64,7 +64,8 @@ impl fmt::Debug for VfioBar {
     }
 }
 
-impl Bar for VfioBar {
+// SAFETY: the mapping is a field, and is neither moved nor replaced.
+unsafe impl Bar for VfioBar {
     fn size(&self) -> u64 {
         self.region.size
     }
@@ -96,7 +97,7 @@ impl Bar for VfioBar {
         written.map_err(|error| gone("writing a register", &error))
     }
 
-    fn mapped(&self) -> Option<Mapped> {
+    fn mapped(&self) -> Option<Mapped<'_>> {
         let map = self.map.as_ref()?;
         let base = NonNull::new(map.as_mut_ptr())?;
         // SAFETY: page-aligned, mapped as long as `self` lives, which is the BAR that tells of it; no reference is ever made.

@@ -2,7 +2,7 @@
 
 use super::ioctl::{self, Limits};
 use super::pagemap::Pagemap;
-use crate::memory::{Access, Addressing, CallerMemory, Extent, MapError, MemoryRef};
+use crate::memory::{Access, Addressing, CallerMemory, Extent, Isolation, MapError, MemoryRef};
 use iommufd_bindings::iommufd::{
     iommu_ioas_map, iommu_ioas_unmap, iommufd_ioas_map_flags_IOMMU_IOAS_MAP_FIXED_IOVA as FIXED,
     iommufd_ioas_map_flags_IOMMU_IOAS_MAP_READABLE as READABLE,
@@ -48,6 +48,13 @@ impl Dma {
         let Some(limits) = &self.limits else { return Addressing::Physical };
         let ranges = limits.ranges.iter().map(|&(first, last)| first..=last).collect();
         Addressing::Chosen { ranges, page_bytes: smallest_page(limits.page_sizes) }
+    }
+
+    pub fn isolation(&self) -> Isolation {
+        match &self.translation {
+            Translation::None(_) => Isolation::None,
+            Translation::Type1(_) | Translation::Iommufd(_) => Isolation::Iommu,
+        }
     }
 
     pub fn caller_memory(&self) -> CallerMemory {
@@ -97,7 +104,7 @@ impl Dma {
 
     pub fn unmap(&self, iova: u64, len: u64) -> Result<(), MapError> {
         let unmapped = match &self.translation {
-            // Nothing was granted: the card reaches all memory at all times.
+            // Nothing was granted, so nothing is taken away: the card reaches all memory at all times.
             Translation::None(_) => return Ok(()),
             Translation::Type1(container) => ioctl::type1_unmap(&**container, iova, len),
             Translation::Iommufd(fd) => iommufd_unmap(fd, iova, len),

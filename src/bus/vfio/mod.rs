@@ -23,8 +23,8 @@ mod recall;
 pub use mode::{MODE_VARIABLE, Mode, UnknownMode};
 
 use super::sysfs::{Function, Sysfs};
-use super::{BARS, Bar, Bus, BusError, Description, PciAddress, check_config, counts};
-use crate::memory::{Access, Addressing, CallerMemory, Extent, MapError, Mapper, MemoryRef};
+use super::{BARS, BUS_MASTER, Bar, Bus, BusError, COMMAND, Description, PciAddress, check_config, counts};
+use crate::memory::{Access, Addressing, CallerMemory, Extent, Isolation, MapError, Mapper, MemoryRef};
 use bar::VfioBar;
 use dma::Dma;
 use ioctl::Region;
@@ -159,7 +159,9 @@ fn slow_link(function: &Function) -> Option<String> {
     Some(format!("the link runs at {} of {}: reseat the card, or use another slot", link.now, link.most))
 }
 
-impl Mapper for Vfio {
+// SAFETY: the kernel unmaps before it answers, and the IOMMU then refuses the card's accesses; without one, Bus Master is read
+// from the card.
+unsafe impl Mapper for Vfio {
     fn addressing(&self) -> Addressing {
         self.dma.addressing()
     }
@@ -175,6 +177,14 @@ impl Mapper for Vfio {
 
     fn unmap(&self, iova: u64, len: u64) -> Result<(), MapError> {
         self.dma.unmap(iova, len)
+    }
+
+    fn isolation(&self) -> Isolation {
+        self.dma.isolation()
+    }
+
+    fn is_cut_off(&self) -> bool {
+        self.config_read(COMMAND, 2).is_ok_and(|command| command != 0xffff && command & BUS_MASTER == 0)
     }
 }
 

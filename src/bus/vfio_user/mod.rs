@@ -7,7 +7,7 @@ mod link;
 mod wire;
 
 use super::{BARS, Bar, Bus, BusError, Description, check_config, check_register, counts};
-use crate::memory::{Access, Addressing, CallerMemory, Extent, MapError, Mapper, MemoryRef};
+use crate::memory::{Access, Addressing, CallerMemory, Extent, Isolation, MapError, Mapper, MemoryRef};
 use link::Link;
 use std::fmt;
 use std::io;
@@ -186,7 +186,8 @@ fn map_error(iova: u64, len: u64, error: BusError) -> MapError {
     }
 }
 
-impl Mapper for VfioUser {
+// SAFETY: memory without a file is not mapped at all.
+unsafe impl Mapper for VfioUser {
     fn addressing(&self) -> Addressing {
         // What every IOMMU can do, without the window of message-signalled interrupts.
         Addressing::Chosen {
@@ -216,6 +217,10 @@ impl Mapper for VfioUser {
         let body = Body::new().u32(24).u32(0).u64(iova).u64(len);
         let unmapped = self.shared.link().request(Command::DmaUnmap, body.as_slice(), &[], |_| Some(()));
         unmapped.map_err(|error| map_error(iova, len, error))
+    }
+
+    fn isolation(&self) -> Isolation {
+        Isolation::SharedFile
     }
 }
 
@@ -277,7 +282,8 @@ impl fmt::Debug for RemoteBar {
     }
 }
 
-impl Bar for RemoteBar {
+// SAFETY: nothing is mapped.
+unsafe impl Bar for RemoteBar {
     fn size(&self) -> u64 {
         self.size
     }

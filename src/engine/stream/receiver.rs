@@ -108,7 +108,11 @@ impl Receiver {
     /// # Errors
     ///
     /// As [`Channel::open`]; [`EngineError::NotStream`], [`EngineError::BadBuffers`], [`EngineError::ScatteredBuffer`].
-    pub fn open(place: Place, options: ReceiverOptions) -> Result<Self, EngineError> {
+    ///
+    /// # Safety
+    ///
+    /// As [`Channel::open`].
+    pub unsafe fn open(place: Place, options: ReceiverOptions) -> Result<Self, EngineError> {
         let ReceiverOptions { channel, buffers, bytes, ahead } = options;
         if !(1..=MAX_BUFFERS).contains(&buffers)
             || !(1..=MAX_LENGTH).contains(&bytes)

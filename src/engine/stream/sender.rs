@@ -19,7 +19,11 @@ impl Sender {
     /// # Errors
     ///
     /// As [`Channel::open`]; [`EngineError::NotStream`].
-    pub fn open(place: Place, options: ChannelOptions) -> Result<Self, EngineError> {
+    ///
+    /// # Safety
+    ///
+    /// As [`Channel::open`].
+    pub unsafe fn open(place: Place, options: ChannelOptions) -> Result<Self, EngineError> {
         let place = Place { direction: Direction::H2C, ..place };
         Ok(Self { channel: Channel::open_kind(place, options, true)? })
     }

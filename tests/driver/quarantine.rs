@@ -1,0 +1,215 @@
+//! Channels that are closed while the card seems to be gone, and goes on all the same: it reaches no memory of anybody else.
+
+use crate::support::{Bench, LIMIT, pattern, works};
+use std::thread::sleep;
+use std::time::Duration;
+use xdma::card::{Card, CardOptions};
+use xdma::emulator::Options;
+use xdma::emulator::faults::{Kind, Lasting};
+use xdma::emulator::logic::Design;
+use xdma::engine::stream::ReceiverOptions;
+use xdma::engine::{Channel, ChannelOptions, EngineError, Ring, Transfers};
+use xdma::memory::{Buffer, MemoryError};
+use xdma::regs::Direction;
+
+/// How long the engine waits for the AXI side, and for how much of that the registers read all ones.
+const HANG: Lasting = Lasting::Millis(400);
+const GONE: Lasting = Lasting::Millis(100);
+const BOTH: Duration = Duration::from_millis(600);
+
+/// Short transfers lie beside others in one mapping, long ones have their own.
+const LENGTHS: [u64; 2] = [3000, 3 << 20];
+const RINGS: [Ring; 2] = [Ring::Chain, Ring::Credits];
+
+fn open(bench: &Bench) -> Card {
+    bench.try_open(CardOptions { idle_limit: Duration::from_secs(2), ..CardOptions::default() }).unwrap()
+}
+
+fn channel(card: &Card, direction: Direction, ring: Ring) -> Channel {
+    card.channel(direction, 0, ChannelOptions { ring: Some(ring), ..ChannelOptions::default() }).unwrap()
+}
+
+/// Fills the card's memory, so that what comes from it differs from what is there.
+fn fill(card: &Card, len: u64) {
+    let mut source = card.allocate(len, Direction::H2C).unwrap();
+    source.write(0, &pattern(len as usize, 1)).unwrap();
+    channel(card, Direction::H2C, Ring::Chain).transfer(&source, 0..len, 0, LIMIT).unwrap();
+}
+
+/// The engine takes a transfer and waits; its registers read all ones from now on, for a time.
+fn seem_gone(bench: &Bench, direction: Direction) {
+    bench.inject(Kind::AxiHang(HANG).on(direction, 0));
+}
+
+fn is_quarantined(closed: Result<(), EngineError>, least: u64) {
+    match closed {
+        Err(EngineError::Quarantined { bytes, cause }) => {
+            assert!(matches!(*cause, EngineError::Gone { .. }), "{cause}");
+            assert!(bytes >= least, "{bytes} of {least}");
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+/// As much memory as there was, and more: all of it stays as it is while the card goes on.
+fn stays_untouched(card: &Card, len: u64) {
+    let others: Vec<Buffer> = (0..8).map(|_| card.allocate(len, Direction::C2H).unwrap()).collect();
+    sleep(BOTH);
+    for (at, other) in others.iter().enumerate() {
+        let mut seen = vec![0u8; len as usize];
+        other.read(0, &mut seen).unwrap();
+        assert!(seen.iter().all(|&byte| byte == 0), "buffer {at} of {len} bytes was written to");
+    }
+}
+
+#[test]
+fn memory_of_transfers_is_not_used_again() {
+    for ring in RINGS {
+        for len in LENGTHS {
+            let bench = Bench::memory(Options::default());
+            let card = open(&bench);
+            fill(&card, len);
+            let mut c2h = channel(&card, Direction::C2H, ring);
+            let sink = card.allocate(len, Direction::C2H).unwrap();
+            seem_gone(&bench, Direction::C2H);
+            c2h.submit(&sink, 0..len, 0).unwrap();
+            bench.inject(Kind::AllOnes(GONE));
+            is_quarantined(c2h.close(), len);
+            drop(sink);
+            stays_untouched(&card, len);
+            assert!(card.quarantined_bytes() >= len);
+            // The next owner sees the engine idle before it does anything.
+            works(&card);
+        }
+    }
+}
+
+#[test]
+fn memory_of_programs_is_not_used_again_and_their_lists_are_not() {
+    for ring in RINGS {
+        let bench = Bench::memory(Options::default());
+        let card = open(&bench);
+        fill(&card, 4 << 20);
+        let mut c2h = channel(&card, Direction::C2H, ring);
+        let sink = card.allocate(4 << 20, Direction::C2H).unwrap();
+        let mut transfers = Transfers::new(Direction::C2H);
+        for at in 0..64u64 {
+            transfers.add(&sink, at << 16..(at + 1) << 16, at << 16).unwrap();
+        }
+        let program = c2h.program(&transfers).unwrap();
+        drop(transfers);
+        seem_gone(&bench, Direction::C2H);
+        c2h.run(&program).unwrap();
+        bench.inject(Kind::AllOnes(GONE));
+        drop(c2h);
+        drop((program, sink));
+        // What a list could be taken for: memory for the card to read, full of nonsense.
+        let mut lists: Vec<_> = (0..8).map(|_| card.allocate(64 * 32, Direction::H2C).unwrap()).collect();
+        lists.iter_mut().for_each(|list| list.write(0, &[0xffu8; 64 * 32]).unwrap());
+        stays_untouched(&card, 4 << 20);
+        works(&card);
+    }
+}
+
+#[test]
+fn a_buffer_that_the_card_may_still_read_is_not_written() {
+    let bench = Bench::memory(Options::default());
+    let card = open(&bench);
+    let mut h2c = channel(&card, Direction::H2C, Ring::Chain);
+    let mut source = card.allocate(1 << 20, Direction::H2C).unwrap();
+    seem_gone(&bench, Direction::H2C);
+    h2c.submit(&source, 0..1 << 20, 0).unwrap();
+    bench.inject(Kind::AllOnes(GONE));
+    drop(h2c);
+    assert!(matches!(source.write(0, &[1u8]), Err(MemoryError::Quarantined)));
+    assert!(matches!(source.as_mut_slice::<u8>(), Err(MemoryError::Quarantined)));
+    sleep(BOTH);
+    works(&card);
+}
+
+#[test]
+fn vectors_of_a_card_that_seemed_gone_are_kept_from_their_owner() {
+    let bench = Bench::memory(Options::default());
+    let card = open(&bench);
+    fill(&card, 1 << 20);
+    let mut c2h = channel(&card, Direction::C2H, Ring::Chain);
+    let sink = card.register(vec![7u8; 1 << 20], Direction::C2H).unwrap();
+    seem_gone(&bench, Direction::C2H);
+    c2h.submit(&sink, 0..1 << 20, 0).unwrap();
+    bench.inject(Kind::AllOnes(GONE));
+    drop(c2h);
+    let (sink, error) = sink.into_inner().unwrap_err();
+    assert!(matches!(error, MemoryError::Quarantined), "{error}");
+    drop(sink);
+    let others: Vec<_> = (0..4).map(|_| vec![7u8; 1 << 20]).collect();
+    sleep(BOTH);
+    assert!(others.iter().flatten().all(|&byte| byte == 7), "a vector that was never given to the card");
+    works(&card);
+}
+
+/// Slices are taken back by the IOMMU, or were never mapped.
+#[test]
+fn a_scope_ends_with_an_error_and_the_slice_is_the_callers() {
+    let bench = Bench::memory(Options::default());
+    let card = open(&bench);
+    fill(&card, 1 << 20);
+    let mut c2h = channel(&card, Direction::C2H, Ring::Chain);
+    let mut slice = vec![7u8; 1 << 20];
+    let ended = c2h.scope(Duration::from_millis(20), |scope| -> Result<(), EngineError> {
+        let lent = scope.lend_mut(&mut slice)?;
+        seem_gone(&bench, Direction::C2H);
+        scope.submit(&*lent, 0..1 << 20, 0)?;
+        bench.inject(Kind::AllOnes(GONE));
+        Ok(())
+    });
+    assert!(matches!(ended, Err(EngineError::Gone { .. })), "{ended:?}");
+    let before = slice.clone();
+    sleep(BOTH);
+    assert!(slice == before, "the card wrote behind a slice that was no longer lent");
+    c2h.recover().unwrap();
+    drop(c2h);
+    works(&card);
+}
+
+#[test]
+fn a_card_that_seems_gone_when_it_is_closed_can_be_opened_again() {
+    for ring in RINGS {
+        let bench = Bench::memory(Options::default());
+        let card = open(&bench);
+        fill(&card, 1 << 20);
+        let mut c2h = channel(&card, Direction::C2H, ring);
+        let sink = card.allocate(1 << 20, Direction::C2H).unwrap();
+        seem_gone(&bench, Direction::C2H);
+        c2h.submit(&sink, 0..1 << 20, 0).unwrap();
+        bench.inject(Kind::AllOnes(GONE));
+        drop((c2h, sink, card));
+        sleep(BOTH);
+        works(&open(&bench));
+    }
+}
+
+#[test]
+fn a_receiver_that_is_closed_blindly_leaves_its_buffers_to_the_card() {
+    for ring in RINGS {
+        let bench = Bench::new(Options { stream: true, ..Options::default() }, Design::Loopback);
+        let card = open(&bench);
+        let mut sender = card.stream_h2c(0, ChannelOptions::default()).unwrap();
+        let channel = ChannelOptions { ring: Some(ring), ..ChannelOptions::default() };
+        let buffers = ReceiverOptions { channel, buffers: 4, bytes: 4096, ..ReceiverOptions::default() };
+        let receiver = card.stream_c2h(0, buffers).unwrap();
+        bench.inject(Kind::AllOnes(GONE));
+        is_quarantined(receiver.close(), 4 * 4096);
+        let others: Vec<_> = (0..8).map(|_| card.allocate(4096, Direction::C2H).unwrap()).collect();
+        sleep(Duration::from_millis(150));
+        let mut packet = card.allocate(4096, Direction::H2C).unwrap();
+        packet.write(0, &[9u8; 4096]).unwrap();
+        let ticket = sender.send(&packet, 0..4096).unwrap();
+        sender.wait(ticket, LIMIT).unwrap();
+        sleep(Duration::from_millis(50));
+        for other in &others {
+            let mut seen = [0u8; 4096];
+            other.read(0, &mut seen).unwrap();
+            assert_eq!(seen, [0; 4096], "{ring}");
+        }
+    }
+}

@@ -1,0 +1,125 @@
+//! Two cards in one process: what belongs to one is refused by the other, and nothing of it is touched.
+
+use crate::support::{Bench, LIMIT};
+use std::sync::Arc;
+use xdma::card::{Card, CardOptions};
+use xdma::emulator::Options;
+use xdma::emulator::logic::{Design, Loopback, Memory, MsmOptions as Model};
+use xdma::engine::{Channel, ChannelOptions, EngineError, Pool, Transfers};
+use xdma::memory::Buffer;
+use xdma::msm::{Msm, MsmError, MsmOptions, Points, ScalarForm, Scalars};
+use xdma::regs::Direction;
+
+const BOTH: [Direction; 2] = [Direction::H2C, Direction::C2H];
+
+fn other_card() -> Card {
+    Card::emulated_logic(Options::default(), Arc::new(Memory::new()), CardOptions::default()).unwrap()
+}
+
+fn channel(card: &Card, direction: Direction) -> Channel {
+    card.channel(direction, 0, ChannelOptions::default()).unwrap()
+}
+
+#[track_caller]
+fn foreign<T: std::fmt::Debug>(result: Result<T, EngineError>) {
+    assert!(matches!(result, Err(EngineError::ForeignMemory)), "{result:?}");
+}
+
+fn list(memory: &Buffer, direction: Direction) -> Transfers {
+    let mut transfers = Transfers::new(direction);
+    transfers.add(memory, 0..64, 0).unwrap();
+    transfers.add(memory, 64..128, 0x1000).unwrap();
+    transfers
+}
+
+#[test]
+fn memory_of_another_card_is_refused() {
+    let bench = Bench::memory(Options::default());
+    let (card, other) = (bench.open(), other_card());
+    for direction in BOTH {
+        let mut its = channel(&card, direction);
+        let stranger = other.allocate(4096, direction).unwrap();
+        let vector = other.register(vec![0u8; 10_000], direction).unwrap();
+        foreign(its.submit(&stranger, 0..4096, 0));
+        foreign(its.submit(&vector, 0..10_000, 0));
+        foreign(its.transfer(&stranger, 1..2, 0, LIMIT));
+        foreign(its.start(&list(&stranger, direction)));
+        foreign(its.program(&list(&stranger, direction)));
+        let mut own = list(&card.allocate(4096, direction).unwrap(), direction);
+        foreign(own.add(&stranger, 0..1, 0).map(drop));
+        assert_eq!(own.descriptors(), 2, "the list is as before");
+        assert_eq!((its.in_flight(), its.stats().submitted), (0, 0));
+        let mut pool = Pool::new(vec![its]).unwrap();
+        foreign(pool.submit(&stranger, 0..4096, 0));
+    }
+}
+
+#[test]
+fn a_program_of_another_card_is_refused() {
+    let bench = Bench::memory(Options::default());
+    let (card, other) = (bench.open(), other_card());
+    for direction in BOTH {
+        let memory = other.allocate(4096, direction).unwrap();
+        let program = channel(&other, direction).program(&list(&memory, direction)).unwrap();
+        let ran = channel(&card, direction).run(&program);
+        assert!(matches!(ran, Err(EngineError::ForeignProgram)), "{ran:?}");
+    }
+}
+
+#[test]
+fn what_is_lent_to_one_card_is_refused_by_another() {
+    let bench = Bench::memory(Options::default());
+    let (card, other) = (bench.open(), other_card());
+    let (mut its, mut others) = (channel(&card, Direction::H2C), channel(&other, Direction::H2C));
+    let data = vec![1u8; 10_000];
+    its.scope(LIMIT, |scope| -> Result<(), EngineError> {
+        let lent = scope.lend(&data)?;
+        foreign(others.submit(&*lent, 0..10_000, 0));
+        Ok(())
+    })
+    .unwrap();
+}
+
+#[test]
+fn packets_of_another_card_are_refused() {
+    let bench = Bench::new(Options { stream: true, ..Options::default() }, Design::Loopback);
+    let streams = Options { stream: true, ..Options::default() };
+    let other = Card::emulated_logic(streams, Arc::new(Loopback::new()), CardOptions::default()).unwrap();
+    let mut sender = bench.open().stream_h2c(0, ChannelOptions::default()).unwrap();
+    foreign(sender.send(&other.allocate(64, Direction::H2C).unwrap(), 0..64));
+}
+
+#[test]
+fn points_and_scalars_of_another_card_are_refused() {
+    let bench = Bench::new(Options::default(), Design::Msm(Model::default()));
+    let (card, other) = (bench.open(), other_card());
+    let msm = Msm::open(&card, MsmOptions::default()).unwrap();
+    let points = |card| Points::from_bytes(card, &[0; 64 * 10]).unwrap();
+    let scalars = |card| Scalars::from_bytes(card, &[0; 32 * 10], ScalarForm::Canonical).unwrap();
+    for (points, scalars) in [
+        (points(&other), scalars(&card)),
+        (points(&card), scalars(&other)),
+        (points(&other), scalars(&other)),
+    ] {
+        let prepared = msm.prepare(&points, &scalars).map(drop);
+        assert!(matches!(prepared, Err(MsmError::Engine(EngineError::ForeignMemory))), "{prepared:?}");
+    }
+}
+
+#[test]
+fn each_card_has_device_addresses_of_its_own() {
+    let open = |address_seed| {
+        let options = CardOptions { address_seed, ..CardOptions::default() };
+        Card::emulated_logic(Options::default(), Arc::new(Memory::new()), options).unwrap()
+    };
+    let address = |card: &Card| card.allocate(2 << 20, Direction::H2C).unwrap().address();
+    let cards: Vec<_> = (0..6).map(|_| open(None)).collect();
+    let mut all: Vec<_> = cards.iter().map(address).collect();
+    all.sort_unstable();
+    assert!(all.windows(2).all(|pair| pair[1] - pair[0] >= 1 << 40), "{all:x?}");
+    let report = cards[0].report().unwrap();
+    let base = report.address_base.unwrap();
+    assert!(report.to_string().contains(&format!("from {base:#x} on")), "{report}");
+    assert_eq!(address(&open(Some(7))), address(&open(Some(7))));
+    assert_ne!(address(&open(Some(7))), address(&open(Some(8))));
+}
