@@ -51,8 +51,11 @@
 //! # What holds everywhere
 //!
 //! - Nothing that a card can write is ever behind a Rust reference.
-//! - Memory is released only after the completed count passed its last descriptor or, after any error, after its channel was
-//!   seen idle. If it never becomes idle, the memory stays allocated for the life of the process.
+//! - Memory is released only with proof that the card can no longer reach it ([how](memory#when-memory-is-released)): an error is
+//!   none. Without proof it is never used again, and freed when the card was closed and cut off, or not at all.
+//! - Memory, programs and tickets of one card are refused by every other.
+//! - Safe code cannot break this: traits that `unsafe` code believes are sealed or `unsafe`.
+//! - A card that is closed has its control registers as after a reset, so that any other driver works on it.
 //! - Every wait has a deadline, and its error carries the channel's registers, decoded.
 //! - Submit and poll make no system call of their own, take no lock, allocate nothing, and read no device register; only
 //!   starting a chain again reads the status register once. Over vfio-user each register access is a socket message behind a

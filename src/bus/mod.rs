@@ -35,7 +35,8 @@ pub const BARS: usize = 6;
 ///
 /// # Safety
 ///
-/// What [`mapped`](Self::mapped) returns stays mapped, at the same address, as long as the BAR lives.
+/// What [`mapped`](Self::mapped) returns stays mapped, at the same address, as long as the BAR lives. What is read is what the
+/// card's registers say: memory is released when a channel's say that its engine is idle.
 pub unsafe trait Bar: Send + Sync + fmt::Debug {
     /// Bytes.
     fn size(&self) -> u64;
@@ -57,6 +58,16 @@ pub unsafe trait Bar: Send + Sync + fmt::Debug {
     fn write32(&self, offset: u64, value: u32) -> Result<(), BusError>;
 
     /// Where the registers are mapped in this process, if they are. Channels then access them there.
+    ///
+    /// ```compile_fail,E0505
+    /// # use std::sync::Arc;
+    /// # use xdma::bus::Bar;
+    /// fn outlive(bar: Arc<dyn Bar>) {
+    ///     let mapped = bar.mapped();
+    ///     drop(bar);
+    ///     println!("{mapped:?}");
+    /// }
+    /// ```
     fn mapped(&self) -> Option<Mapped<'_>> {
         None
     }

@@ -217,6 +217,32 @@ pub(super) mod sealed {
 }
 
 /// Memory that transfers can use: [`Buffer`], [`Registered`](super::Registered), [`Lent`](super::Lent).
+///
+/// Channels believe what this says of device addresses, so nobody else can implement it:
+///
+/// ```compile_fail,E0277
+/// use xdma::memory::{Access, DmaMemory, MemoryError, Piece};
+///
+/// struct Anything;
+///
+/// impl DmaMemory for Anything {
+///     fn byte_len(&self) -> u64 {
+///         1 << 40
+///     }
+///
+///     fn access(&self) -> Access {
+///         Access::CardWrites
+///     }
+///
+///     fn pieces<'a>(
+///         &'a self,
+///         _: std::ops::Range<u64>,
+///         _: &mut dyn FnMut(Piece<'a>),
+///     ) -> Result<(), MemoryError> {
+///         Ok(())
+///     }
+/// }
+/// ```
 pub trait DmaMemory: sealed::Sealed {
     /// Bytes.
     fn byte_len(&self) -> u64;

@@ -3,6 +3,30 @@
 //! Nothing that a card can write is ever behind a Rust reference: such memory is seen through volatile copies only. Memory
 //! that a card only reads may be seen as a slice. What a transfer uses is kept alive by the channel that runs it, so
 //! dropping a handle never takes memory away from a card that may still use it.
+//!
+//! # When memory is released
+//!
+//! Memory goes back to a free list or to the system only with proof that the card can no longer reach it. An error, a time-out or
+//! a register of all ones proves nothing. A use of memory ends with proof if the completed count passed its last descriptor, or
+//! if its engine was seen idle. If it ends without, the memory is in quarantine: never written or used again, and
+//! released when the card was closed, if there is proof then.
+//!
+//! | what is released | IOMMU | vfio-user | no IOMMU |
+//! |---|---|---|---|
+//! | part of a mapping that is shared by small buffers, to its free list | all uses ended with proof | the same | the same |
+//! | a mapping of ours, to the system | unmapped with success | always: its file is closed, and never used again | all uses ended with proof, or Bus Master was read back as clear |
+//! | pages of the caller | unmapped with success | never mapped | never mapped |
+//! | device addresses, to be given out again | unmapped with success | the same | they are physical |
+//! | write-back words and metadata of a channel | with the card, as any mapping | the same | the same |
+//!
+//! Without proof memory stays allocated for the life of the process. [`Channel::close`](crate::engine::Channel::close) says so, and
+//! [`Card::quarantined_bytes`](crate::card::Card::quarantined_bytes) says how much.
+//!
+//! # Whose memory it is
+//!
+//! Memory, lists of transfers and programs carry the identity of their card's address space, and channels of other cards refuse
+//! them. Where the driver chooses device addresses, each space begins at another, so that an address of one card means nothing to
+//! another.
 
 mod buffer;
 mod element;

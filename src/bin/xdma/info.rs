@@ -136,6 +136,7 @@ fn object(name: &str, report: &Report, rings: &[Vec<Ring>], design: Option<&Desi
         "resettable": report.bus.resettable,
         "page_sizes": (0..64).map(|bit| 1u64 << bit).filter(|size| report.bus.page_sizes & size != 0).collect::<Vec<_>>(),
         "iova_bits": report.bus.iova_bits,
+        "iova_base": report.address_base,
         "numa_node": report.bus.node,
         "notes": report.bus.notes,
         "vectors": report.bus.vectors,
