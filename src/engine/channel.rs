@@ -297,6 +297,11 @@ impl Channel {
         self.registers.direction
     }
 
+    /// Names the channel among all of this process.
+    pub(crate) fn id(&self) -> u64 {
+        self.id
+    }
+
     /// Its number.
     pub fn index(&self) -> usize {
         self.registers.index

@@ -121,6 +121,9 @@ impl Pool {
     ///
     /// That of the first channel that failed: all are stopped then.
     pub fn poll(&mut self, ticket: PoolTicket) -> Result<Poll, EngineError> {
+        if ticket.parts.iter().skip(self.lanes.len()).any(Option::is_some) {
+            return Err(EngineError::ForeignTicket);
+        }
         let mut all = Poll::Ready;
         for (lane, part) in self.lanes.iter_mut().zip(ticket.parts) {
             match part.map_or(Ok(Poll::Ready), |part| lane.channel.poll(part)) {

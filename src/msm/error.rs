@@ -160,9 +160,12 @@ pub enum MsmError {
     /// The job was in flight when the client recovered.
     #[error("the job was dropped by a recovery; submit it again")]
     Lost,
-    /// The ticket's result was taken already, or the ticket is of another client.
-    #[error("the ticket has no result: it was taken already, or the ticket is of another client")]
+    /// The ticket's result was taken already, or is no longer kept.
+    #[error("the ticket has no result: it was taken already, or a thousand others were kept since")]
     NoResult,
+    /// The ticket is of another client.
+    #[error("the ticket is of another MSM client; ask the one that gave it")]
+    ForeignTicket,
 }
 
 fn channel_text(channel: &Option<Box<Snapshot>>) -> String {

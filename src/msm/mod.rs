@@ -100,9 +100,13 @@ pub struct Output {
     pub bytes: [u8; regs::RESULT_BYTES],
 }
 
-/// Names a submitted job.
+/// Names a submitted job. It is a number: losing it loses nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct JobTicket(u64);
+pub struct JobTicket {
+    /// The client, by the channel that it has for itself.
+    client: u64,
+    sequence: u64,
+}
 
 /// How many results are kept for tickets that nobody asked about.
 const KEPT_RESULTS: usize = 1024;
@@ -251,7 +255,16 @@ impl Msm {
         let span = tracing::debug_span!("job", label, pairs);
         tracing::debug!(parent: &span, "submitted");
         self.running.push_back(Running { sequence, label, pairs, stage, span });
-        JobTicket(sequence)
+        self.ticket(sequence)
+    }
+
+    fn ticket(&self, sequence: u64) -> JobTicket {
+        JobTicket { client: self.h2c.id(), sequence }
+    }
+
+    /// Number of the job that a ticket names, if it is one of this client's.
+    fn sequence(&self, ticket: JobTicket) -> Result<u64, MsmError> {
+        if ticket.client == self.h2c.id() { Ok(ticket.sequence) } else { Err(MsmError::ForeignTicket) }
     }
 
     /// A job of no pairs: infinity, without asking the card.
@@ -262,7 +275,7 @@ impl Msm {
         let mut bytes = [0; regs::RESULT_BYTES];
         bytes[32] = 1; // (0 : Y : 0) with any Y but 0
         self.keep(sequence, Output { label, bytes });
-        JobTicket(sequence)
+        self.ticket(sequence)
     }
 
     fn keep(&mut self, sequence: u64, output: Output) {
@@ -283,8 +296,9 @@ impl Msm {
     ///
     /// The streaming channel failed.
     pub fn poll_accepted(&mut self, ticket: JobTicket) -> Result<Poll, MsmError> {
-        let Some(job) = self.running.iter().find(|job| job.sequence == ticket.0) else {
-            return self.known(ticket).map(|()| Poll::Ready);
+        let wanted = self.sequence(ticket)?;
+        let Some(job) = self.running.iter().find(|job| job.sequence == wanted) else {
+            return self.known(wanted).map(|()| Poll::Ready);
         };
         match job.stage {
             Stage::Streaming(stream) => self.h2c.poll(stream).map_err(|error| self.interrupted(error.into())),
@@ -300,15 +314,16 @@ impl Msm {
     ///
     /// A channel failed, the design reports another job's result, or the ticket has no result (any more).
     pub fn poll(&mut self, ticket: JobTicket) -> Result<Option<Output>, MsmError> {
-        if let Some(at) = self.finished.iter().position(|(sequence, _)| *sequence == ticket.0) {
+        let wanted = self.sequence(ticket)?;
+        if let Some(at) = self.finished.iter().position(|(sequence, _)| *sequence == wanted) {
             return Ok(self.finished.remove(at).map(|(_, output)| output));
         }
-        if !self.running.iter().any(|job| job.sequence == ticket.0) {
-            self.known(ticket)?;
+        if !self.running.iter().any(|job| job.sequence == wanted) {
+            self.known(wanted)?;
             return Err(MsmError::NoResult);
         }
         match self.advance().map_err(|error| self.interrupted(error))? {
-            Some((sequence, output)) if sequence == ticket.0 => Ok(Some(output)),
+            Some((sequence, output)) if sequence == wanted => Ok(Some(output)),
             Some((sequence, output)) => {
                 self.keep(sequence, output);
                 Ok(None)
@@ -317,10 +332,10 @@ impl Msm {
         }
     }
 
-    fn known(&self, ticket: JobTicket) -> Result<(), MsmError> {
-        match ticket.0 {
-            sequence if self.lost.iter().any(|range| range.contains(&sequence)) => Err(MsmError::Lost),
-            sequence if sequence < self.next => Ok(()),
+    fn known(&self, sequence: u64) -> Result<(), MsmError> {
+        match sequence {
+            _ if self.lost.iter().any(|range| range.contains(&sequence)) => Err(MsmError::Lost),
+            _ if sequence < self.next => Ok(()),
             _ => Err(MsmError::NoResult),
         }
     }
@@ -434,7 +449,7 @@ impl Msm {
         self.counters.look(&self.user, now)?;
         // Only the oldest job can be fetching, and all others wait for it.
         let fetching = self.running.front().filter(|job| matches!(job.stage, Stage::Fetching(_)));
-        let job = fetching.or_else(|| self.running.iter().find(|job| job.sequence == ticket.0));
+        let job = fetching.or_else(|| self.running.iter().find(|job| job.sequence == ticket.sequence));
         // Now and then others are to see how full the FIFOs are.
         let left = limit.saturating_sub(past).min(LOOK);
         let waited = match job.map(|job| &job.stage) {
@@ -471,7 +486,8 @@ impl Msm {
     }
 
     fn deadline(&mut self, ticket: JobTicket, waited: Duration) -> Result<MsmError, MsmError> {
-        let job = self.running.iter().find(|job| job.sequence == ticket.0).ok_or(MsmError::NoResult)?;
+        let job =
+            self.running.iter().find(|job| job.sequence == ticket.sequence).ok_or(MsmError::NoResult)?;
         let (label, pairs, streaming) = (job.label, job.pairs, matches!(job.stage, Stage::Streaming(_)));
         let fill = self.fill()?;
         let channel = if streaming { Some(Box::new(self.h2c.snapshot()?)) } else { None };

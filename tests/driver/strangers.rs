@@ -4,7 +4,7 @@ use crate::support::{Bench, LIMIT};
 use std::sync::Arc;
 use xdma::card::{Card, CardOptions};
 use xdma::emulator::Options;
-use xdma::emulator::logic::{Design, Loopback, Memory, MsmOptions as Model};
+use xdma::emulator::logic::{Design, Loopback, Memory, Msm as MsmLogic, MsmOptions as Model};
 use xdma::engine::{Channel, ChannelOptions, EngineError, Pool, Transfers};
 use xdma::memory::Buffer;
 use xdma::msm::{Msm, MsmError, MsmOptions, Points, ScalarForm, Scalars};
@@ -104,6 +104,55 @@ fn points_and_scalars_of_another_card_are_refused() {
         let prepared = msm.prepare(&points, &scalars).map(drop);
         assert!(matches!(prepared, Err(MsmError::Engine(EngineError::ForeignMemory))), "{prepared:?}");
     }
+}
+
+/// Tickets are numbers, and begin with the same ones on every card.
+#[test]
+fn tickets_of_another_card_are_refused() {
+    let (card, other) = (other_card(), other_card());
+    let tickets = |card: &Card| {
+        let mut its = channel(card, Direction::H2C);
+        let memory = card.allocate(64, Direction::H2C).unwrap();
+        let ticket = its.submit(&memory, 0..64, 0).unwrap();
+        (its, ticket)
+    };
+    let ((mut its, ticket), (_others, foreign)) = (tickets(&card), tickets(&other));
+    its.wait(ticket, LIMIT).unwrap();
+    assert!(matches!(its.poll(foreign), Err(EngineError::ForeignTicket)));
+
+    // A pool of two does not know what a pool of four has in its last channel.
+    let pool = |card: &Card, count| {
+        let open = |index| card.channel(Direction::C2H, index, ChannelOptions::default()).unwrap();
+        Pool::new((0..count).map(open).collect()).unwrap()
+    };
+    let (mut four, mut two) = (pool(&card, 4), pool(&other, 2));
+    let memory = card.allocate(64, Direction::C2H).unwrap();
+    let tickets = [(); 4].map(|()| four.submit(&memory, 0..64, 0).unwrap());
+    for ticket in tickets {
+        four.wait(ticket, LIMIT).unwrap();
+        assert!(matches!(two.poll(ticket), Err(EngineError::ForeignTicket)));
+    }
+}
+
+#[test]
+fn results_of_another_card_are_refused() {
+    let clients: [_; 2] = std::array::from_fn(|_| {
+        let logic = Arc::new(MsmLogic::new(Model::default()));
+        let card = Card::emulated_logic(Options::default(), logic, CardOptions::default()).unwrap();
+        Msm::open(&card, MsmOptions::default()).unwrap()
+    });
+    let jobs = clients.map(|mut msm| {
+        let points = Points::from_bytes(msm.card(), &[0; 64 * 10]).unwrap();
+        let scalars = Scalars::from_bytes(msm.card(), &[0; 32 * 10], ScalarForm::Canonical).unwrap();
+        let job = msm.prepare(&points, &scalars).unwrap();
+        let ticket = msm.submit(&job).unwrap();
+        (msm, ticket)
+    });
+    let [(mut msm, own), (_other, foreign)] = jobs;
+    assert!(matches!(msm.poll_accepted(foreign), Err(MsmError::ForeignTicket)));
+    assert!(matches!(msm.poll(foreign), Err(MsmError::ForeignTicket)));
+    assert!(matches!(msm.wait(foreign, LIMIT), Err(MsmError::ForeignTicket)));
+    msm.wait(own, LIMIT).unwrap();
 }
 
 #[test]

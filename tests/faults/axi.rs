@@ -61,7 +61,11 @@ fn hangs_without_a_reset(ring: Ring, direction: Direction) {
     is_hung(lane.channel.stop());
     rig.others_work();
     let lane = if direction == Direction::H2C { rig.h2c.remove(0) } else { rig.c2h.remove(0) };
-    at_once(|| is_hung(lane.channel.close()));
+    let closed = at_once(|| lane.channel.close());
+    assert!(
+        matches!(&closed, Err(EngineError::Quarantined { cause, .. }) if matches!(**cause, EngineError::Hung { .. })),
+        "{closed:?}"
+    );
     drop(lane.buffer);
     match rig.card.recover() {
         Err(CardError::Hung { .. }) => {}
