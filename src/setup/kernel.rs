@@ -1,6 +1,6 @@
 //! The few things that `vfio-setup` does to a running kernel, behind a trait: tests put a kernel of their own there.
 
-use rustix::fs::{AtFlags, FileType, Gid, Mode, OFlags, ResolveFlags, Uid};
+use rustix::fs::{AtFlags, CWD, FileType, Gid, Mode, OFlags, ResolveFlags, StatxFlags, Uid};
 use rustix::io::Errno;
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -24,6 +24,30 @@ impl std::fmt::Display for Owner {
     }
 }
 
+/// What kind of file it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FileKind {
+    /// A character device.
+    Character,
+    /// A block device.
+    Block,
+    /// Anything else.
+    Other,
+}
+
+/// What tells a file from all others, however it is called.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FileId {
+    /// What kind of file it is.
+    pub kind: FileKind,
+    /// The device of its file system, major and minor.
+    pub device: (u32, u32),
+    /// Its inode there.
+    pub inode: u64,
+    /// The device that it stands for, major and minor; zero for other files.
+    pub number: (u32, u32),
+}
+
 /// What is done to a kernel. What it says is read from its files, below a root directory.
 pub trait Kernel {
     /// Writes a file of the kernel's, in one piece.
@@ -42,6 +66,13 @@ pub trait Kernel {
 
     /// Whether the kernel itself holds a disk: mounted, swap, or part of a pool of whatever kind.
     fn is_held(&self, disk: &Path) -> bool;
+
+    /// What a file is that a name or a link of `/proc` leads to. Its file system is not asked: a user's own (FUSE) may never answer.
+    ///
+    /// # Errors
+    ///
+    /// There is no such file, or this user may not see it.
+    fn identify(&self, path: &Path) -> io::Result<FileId>;
 
     /// Waits until udev has seen what happened so far, if there is udev.
     fn settle(&self);
@@ -150,6 +181,22 @@ impl Kernel for Live {
         // Without creating, this asks for a block device that nobody else has asked for so.
         let flags = OFlags::RDONLY | OFlags::EXCL | OFlags::NONBLOCK | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         matches!(rustix::fs::open(disk, flags, Mode::empty()), Err(Errno::BUSY))
+    }
+
+    fn identify(&self, path: &Path) -> io::Result<FileId> {
+        let wanted = StatxFlags::TYPE | StatxFlags::INO;
+        let data = rustix::fs::statx(CWD, path, AtFlags::STATX_DONT_SYNC, wanted)?;
+        let kind = match FileType::from_raw_mode(data.stx_mode.into()) {
+            FileType::CharacterDevice => FileKind::Character,
+            FileType::BlockDevice => FileKind::Block,
+            _ => FileKind::Other,
+        };
+        Ok(FileId {
+            kind,
+            device: (data.stx_dev_major, data.stx_dev_minor),
+            inode: data.stx_ino,
+            number: (data.stx_rdev_major, data.stx_rdev_minor),
+        })
     }
 
     fn settle(&self) {
