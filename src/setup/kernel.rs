@@ -1,11 +1,18 @@
 //! The few things that `vfio-setup` does to a running kernel, behind a trait: tests put a kernel of their own there.
 
+use super::doctor::chain;
+use super::mode;
+use crate::bus::{BusError, PciAddress};
+use crate::card::{Card, CardError, CardOptions};
 use rustix::fs::{AtFlags, CWD, FileType, Gid, Mode, OFlags, ResolveFlags, StatxFlags, Uid};
 use rustix::io::Errno;
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::mpsc;
+use std::thread;
+use std::time::Duration;
 
 /// Who may open a node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
@@ -74,6 +81,14 @@ pub trait Kernel {
     /// There is no such file, or this user may not see it.
     fn identify(&self, path: &Path) -> io::Result<FileId>;
 
+    /// Opens a card by the first of these ways that the library takes, and closes it, which leaves its control registers at their
+    /// reset values.
+    ///
+    /// # Errors
+    ///
+    /// It cannot be opened, or is no XDMA card. [`io::ErrorKind::TimedOut`] if it is being opened still.
+    fn quiesce(&self, address: PciAddress, modes: &[mode::Mode]) -> io::Result<()>;
+
     /// Waits until udev has seen what happened so far, if there is udev.
     fn settle(&self);
 
@@ -106,6 +121,38 @@ impl Live {
     pub fn new(root: impl Into<PathBuf>) -> Self {
         Self { root: root.into() }
     }
+}
+
+/// How long opening and closing a card may take. The library's own waits end within seconds; the kernel waits for up to a minute
+/// for the reset of a card that is gone.
+const QUIESCE: Duration = Duration::from_secs(90);
+
+/// Opens a card, with the modes of this function and not those of the environment, and closes it.
+fn open_and_close(address: PciAddress, modes: &[mode::Mode]) -> io::Result<()> {
+    let mut reason = io::Error::other("there is no way to it");
+    for &mode in modes {
+        let options = CardOptions { mode: Some(mode.into()), ..CardOptions::default() };
+        match Card::open(address, options) {
+            Ok(card) => {
+                drop(card);
+                return Ok(());
+            }
+            Err(error) => {
+                // Only what says nothing of the card leaves the next way to try, as for the library itself.
+                let is_mode = matches!(
+                    &error,
+                    CardError::Bus(
+                        BusError::NoMode { .. } | BusError::NotFound { .. } | BusError::Permission { .. }
+                    )
+                );
+                reason = io::Error::other(chain(&error));
+                if !is_mode {
+                    break;
+                }
+            }
+        }
+    }
+    Err(reason)
 }
 
 /// What a file of sysfs says that its file system is (`SYSFS_MAGIC`).
@@ -197,6 +244,24 @@ impl Kernel for Live {
             inode: data.stx_ino,
             number: (data.stx_rdev_major, data.stx_rdev_minor),
         })
+    }
+
+    fn quiesce(&self, address: PciAddress, modes: &[mode::Mode]) -> io::Result<()> {
+        if !self.is_system() {
+            return Err(io::Error::other("with --root nothing is opened"));
+        }
+        let (modes, (done, ended)) = (modes.to_vec(), mpsc::sync_channel(1));
+        thread::Builder::new().name("quiesce".into()).spawn(move || {
+            // Nobody may wait any more.
+            let _ = done.send(open_and_close(address, &modes));
+        })?;
+        let late = |_| {
+            let text = format!(
+                "the kernel has not opened and closed it within {QUIESCE:?}; `dmesg` may say why, and the next try may succeed"
+            );
+            io::Error::new(io::ErrorKind::TimedOut, text)
+        };
+        ended.recv_timeout(QUIESCE).map_err(late)?
     }
 
     fn settle(&self) {

@@ -207,6 +207,10 @@ impl Plan {
         let only = function.driver_override()?.as_deref() == Some(VFIO);
         if bound {
             self.notes.extend(select::require_idle(host, function)?);
+            self.add(
+                Action::Quiesce { function: address },
+                "a process that was killed leaves its channels set up, and the kernel's own driver would time out on them",
+            );
         }
         if only {
             let undo = vec![override_write(function, Some(VFIO.into()))];

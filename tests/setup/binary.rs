@@ -70,6 +70,16 @@ fn plan_is_a_list_of_steps() {
 }
 
 #[test]
+fn plan_shows_what_giving_back_takes() {
+    let tree = Tree::with_card();
+    tree.driver_is_vfio(CARD);
+    let plan = json(&run(&tree, &["plan", "--unbind", "--json"]));
+    let kinds: Vec<_> = plan["steps"].as_array().unwrap().iter().map(|step| step["kind"].clone()).collect();
+    assert_eq!(kinds, ["quiesce", "write", "write"]);
+    assert_eq!(code(&run(&tree, &["plan", "--unbind", "--any"])), 2);
+}
+
+#[test]
 fn a_refusal_is_told_to_people_and_programs() {
     let tree = Tree::with_card();
     // The program asks the running kernel what a file is: a device that every machine has stands for the card's.

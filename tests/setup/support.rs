@@ -11,6 +11,7 @@ use tempfile::TempDir;
 use xdma::bus::PciAddress;
 use xdma::setup::Host;
 use xdma::setup::kernel::{FileId, FileKind, Kernel, Owner};
+use xdma::setup::mode::Mode;
 
 pub const CARD: &str = "0000:00:1d.0";
 pub const OTHER: &str = "0000:00:1e.0";
@@ -39,6 +40,8 @@ pub struct State {
     files: RefCell<BTreeMap<String, FileId>>,
     /// Hugepages that there is memory for.
     pub pages: RefCell<Option<u64>>,
+    /// How opening a card fails.
+    pub hangs: RefCell<Option<io::ErrorKind>>,
     /// Disks that the kernel holds.
     pub held: RefCell<Option<&'static str>>,
     /// The kernel has iommufd.
@@ -384,6 +387,12 @@ impl Kernel for Fake {
             .unwrap_or_else(|_| Path::new("/").join(path.strip_prefix(&*self.0.root.borrow()).unwrap()));
         let known = self.0.files.borrow().get(target.to_str().unwrap()).copied();
         known.ok_or_else(|| io::Error::from_raw_os_error(2))
+    }
+
+    fn quiesce(&self, address: PciAddress, modes: &[Mode]) -> io::Result<()> {
+        let names: Vec<_> = modes.iter().map(|mode| mode.name()).collect();
+        self.0.log.borrow_mut().push(format!("quiesce {address} by {}", names.join(", ")));
+        self.0.hangs.borrow().map_or(Ok(()), |kind| Err(io::Error::new(kind, "why it did not")))
     }
 
     fn settle(&self) {
