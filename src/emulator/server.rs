@@ -193,7 +193,10 @@ fn clear(path: &Path) -> io::Result<()> {
 pub(super) fn connect(path: &Path) -> io::Result<UnixStream> {
     let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
     let socket = rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
-    rustix::net::connect(&socket, &SocketAddrUnix::new(path)?)?;
+    // The standard library's kind for a path that is too long.
+    let address =
+        SocketAddrUnix::new(path).map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))?;
+    rustix::net::connect(&socket, &address)?;
     Ok(socket.into())
 }
 

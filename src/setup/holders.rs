@@ -9,6 +9,7 @@ use super::usage::{Use, Uses, names_function, under};
 use super::{Host, SetupError, host};
 use crate::bus::PciAddress;
 use crate::bus::sysfs::Function;
+use std::cell::OnceCell;
 use std::collections::BTreeSet;
 use std::fs;
 use std::io;
@@ -80,18 +81,18 @@ impl Files {
         Ok(files)
     }
 
-    /// What a file is to the function, by what the kernel says of it, and by its name where that says nothing. `instances` are
-    /// the devices of further mounts of sysfs.
+    /// What a file is to the function, by what the kernel says of it, and by its name where that says nothing. `is_sysfs` knows the
+    /// devices of further instances of sysfs.
     fn relation(
         &self,
         id: Option<FileId>,
         name: &str,
-        instances: impl FnOnce() -> BTreeSet<(u32, u32)>,
+        is_sysfs: impl FnOnce((u32, u32)) -> bool,
     ) -> Relation {
         if id.is_some_and(|id| self.has_number(id)) {
             return Relation::Held;
         }
-        let of_sysfs = |id: FileId| self.sysfs.contains(&id.device) || instances().contains(&id.device);
+        let of_sysfs = |id: FileId| self.sysfs.contains(&id.device) || is_sysfs(id.device);
         if id.is_some_and(|id| id.kind == FileKind::Other && self.inodes.contains(&id.inode) && of_sysfs(id))
         {
             return Relation::Held;
@@ -132,7 +133,7 @@ pub(super) fn of(host: &Host, function: &Function) -> Result<Uses, SetupError> {
         if pid == std::process::id() {
             continue;
         }
-        let process = Process { host, files: &files, pid };
+        let process = Process { host, files: &files, pid, instances: OnceCell::new() };
         let mut found = process.descriptors();
         match process.mappings() {
             Some(mappings) => found.extend(mappings),
@@ -170,6 +171,8 @@ struct Process<'a> {
     host: &'a Host,
     files: &'a Files,
     pid: u32,
+    /// The devices of the instances of sysfs that it sees, once they were looked for.
+    instances: OnceCell<BTreeSet<(u32, u32)>>,
 }
 
 impl Process<'_> {
@@ -197,7 +200,7 @@ impl Process<'_> {
             let link = self.path(&format!("fd/{number}"));
             let name = fs::read_link(&link).ok()?.display().to_string();
             let id = self.host.kernel().identify(&link).ok();
-            let relation = self.files.relation(id, &name, || self.instances());
+            let relation = self.files.relation(id, &name, |device| self.has_instance(device));
             let holds = relation != Relation::Other && !self.is_path_only(number);
             holds.then_some((relation, name))
         });
@@ -219,10 +222,14 @@ impl Process<'_> {
             let mapping = Mapping::parse(line)?;
             let link = self.path(&format!("map_files/{}", mapping.range));
             let id = self.host.kernel().identify(&link).unwrap_or(mapping.id);
-            let relation = self.files.relation(Some(id), mapping.name, || self.instances());
+            let relation = self.files.relation(Some(id), mapping.name, |device| self.has_instance(device));
             (relation != Relation::Other).then(|| (relation, mapping.name.to_string()))
         });
         Some(found.collect())
+    }
+
+    fn has_instance(&self, device: (u32, u32)) -> bool {
+        self.instances.get_or_init(|| self.instances()).contains(&device)
     }
 
     /// The instances of sysfs that the process sees: one in a container has its own. The kernel says which file systems are

@@ -11,6 +11,7 @@ use xdma::bus::PciAddress;
 use xdma::bus::sysfs::Sysfs;
 use xdma::setup::Host;
 use xdma::setup::kernel::{Kernel, Live, Owner};
+use xdma::setup::mode::Mode;
 use xdma::setup::usage::{self, Use};
 
 /// Processes that use a function, and what is doubtful.
@@ -191,6 +192,19 @@ fn a_file_is_no_disk_that_the_kernel_holds() {
     assert!(!live.is_held(&file) && !file.exists());
     std::fs::write(&file, "").unwrap();
     assert!(!live.is_held(&file));
+}
+
+#[test]
+fn a_card_is_opened_in_the_running_system_only_and_one_that_is_not_there_is_an_error() {
+    let nowhere = "ffff:ff:1f.7".parse().unwrap();
+    let root = tempfile::tempdir().unwrap();
+    let error = Live::new(root.path()).quiesce(nowhere, &[Mode::Type1]).unwrap_err();
+    assert!(error.to_string().contains("--root"), "{error}");
+    for modes in [&[Mode::Cdev, Mode::Type1][..], &[Mode::NoIommu]] {
+        let error = Live::new("/").quiesce(nowhere, modes).unwrap_err();
+        assert!(error.to_string().contains("no PCI function ffff:ff:1f.7"), "{error}");
+        assert_ne!(error.kind(), std::io::ErrorKind::TimedOut);
+    }
 }
 
 #[test]
