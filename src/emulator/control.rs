@@ -13,6 +13,10 @@
 //!
 //! Options that a request leaves out have their default; durations are `{"secs":0,"nanos":1000}`. [`EmulatedCard::load`],
 //! [`EmulatedCard::inject`] and [`EmulatedCard::violations`] say what the requests do.
+//!
+//! [`EmulatedCard::load`]: super::EmulatedCard::load
+//! [`EmulatedCard::inject`]: super::EmulatedCard::inject
+//! [`EmulatedCard::violations`]: super::EmulatedCard::violations
 
 mod server;
 
@@ -42,14 +46,14 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 pub enum Request {
     /// The options as they are.
     Options,
-    /// [`EmulatedCard::load`].
+    /// [`EmulatedCard::load`](super::EmulatedCard::load).
     Load {
         /// How the card is built; profile and reset must stay.
         options: Box<Options>,
         /// What lies behind the engine.
         design: Design,
     },
-    /// [`EmulatedCard::inject`].
+    /// [`EmulatedCard::inject`](super::EmulatedCard::inject).
     Inject(Injection),
     /// What the card noticed.
     Log,
