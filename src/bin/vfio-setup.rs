@@ -35,13 +35,19 @@ enum Command {
         #[arg(long)]
         all: bool,
     },
-    /// Shows what `bind` would write, in order, and why. Writes nothing.
+    /// Shows what `bind` would write, in order, and why; with --unbind what `unbind` would. Writes nothing.
     #[command(after_help = EXIT_CODES)]
-    Plan(Bind),
+    Plan {
+        #[command(flatten)]
+        bind: Bind,
+        /// Show what giving the functions back takes.
+        #[arg(long, conflicts_with_all = ["any", "no_iommu", "hugepages", "node", "user", "group"])]
+        unbind: bool,
+    },
     /// Binds cards to vfio-pci. Checks first, reads each write back, undoes everything if a step fails.
     #[command(after_help = EXIT_CODES)]
     Bind(Bind),
-    /// Gives cards back to the kernel's own driver.
+    /// Brings cards to rest, and gives them back to the kernel's own driver.
     #[command(after_help = EXIT_CODES)]
     Unbind {
         /// The functions; all XDMA cards if none is named.
@@ -146,7 +152,10 @@ fn run(host: &Host, command: &Command) -> Result<Answer, SetupError> {
             let status = Status::read(host, *all)?;
             Ok(Answer { text: text::status(&status), json: json!(status), code: 0 })
         }
-        Command::Plan(bind) => Ok(planned(host, &plan(host, bind)?, false)),
+        Command::Plan { bind, unbind: true } => {
+            Ok(planned(host, &Plan::unbind(host, &bind.what.functions)?, false))
+        }
+        Command::Plan { bind, unbind: false } => Ok(planned(host, &plan(host, bind)?, false)),
         Command::Bind(bind) => carry_out(host, &plan(host, bind)?),
         Command::Unbind { functions } => carry_out(host, &Plan::unbind(host, functions)?),
         Command::Persist { what, group, dry_run } => {
@@ -173,7 +182,9 @@ fn plan(host: &Host, bind: &Bind) -> Result<Plan, SetupError> {
 fn carry_out(host: &Host, plan: &Plan) -> Result<Answer, SetupError> {
     // Before the steps: what they name changes with them.
     let mut answer = planned(host, plan, true);
-    plan.apply(host)?;
+    let notes = plan.apply(host)?;
+    answer.text += &text::notes(&notes);
+    answer.json["notes"] = json!([&plan.notes[..], &notes[..]].concat());
     answer.json["functions"] = json!(Status::read(host, true)?.functions_of(&plan.functions));
     Ok(answer)
 }

@@ -1,6 +1,7 @@
 //! Orders to an emulated card from outside its process: what a test in a virtual machine tells the card that its host serves.
 //!
-//! Over a socket, or a serial line behind which one is, go lines of JSON: one request, one answer with the same `id`.
+//! Over a socket, or a serial line behind which one is, go lines of JSON: one request, one answer with the same `id`. A request has
+//! at most 1 MiB. The card takes requests from up to 16 clients, one request after the other.
 //!
 //! | request | answer |
 //! |---|---|
@@ -12,42 +13,47 @@
 //!
 //! Options that a request leaves out have their default; durations are `{"secs":0,"nanos":1000}`. [`EmulatedCard::load`],
 //! [`EmulatedCard::inject`] and [`EmulatedCard::violations`] say what the requests do.
+//!
+//! [`EmulatedCard::load`]: super::EmulatedCard::load
+//! [`EmulatedCard::inject`]: super::EmulatedCard::inject
+//! [`EmulatedCard::violations`]: super::EmulatedCard::violations
 
+mod server;
+
+pub use server::Control;
+
+use super::admission::timespec;
 use super::faults::Injection;
 use super::log::lock;
 use super::logic::Design;
-use super::server::{listen_at, wake};
-use super::{Counters, EmulatedCard, Fault, Options, Violation};
+use super::server::connect;
+use super::{Counters, Fault, Options, Violation};
 use crate::memory::Witness;
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::retry_on_intr;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::{self, BufRead, BufReader, Read, Write};
-use std::net::Shutdown;
+use std::io::{self, Read, Write};
 use std::os::fd::AsFd;
-use std::os::unix::fs::FileTypeExt;
-use std::os::unix::net::{UnixListener, UnixStream};
-use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
-use std::thread::{Builder, JoinHandle};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
+use std::path::Path;
+use std::sync::Mutex;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// What can be asked for.
 #[derive(Debug, Serialize, Deserialize)]
 pub enum Request {
     /// The options as they are.
     Options,
-    /// [`EmulatedCard::load`].
+    /// [`EmulatedCard::load`](super::EmulatedCard::load).
     Load {
         /// How the card is built; profile and reset must stay.
         options: Box<Options>,
         /// What lies behind the engine.
         design: Design,
     },
-    /// [`EmulatedCard::inject`].
+    /// [`EmulatedCard::inject`](super::EmulatedCard::inject).
     Inject(Injection),
     /// What the card noticed.
     Log,
@@ -88,124 +94,36 @@ struct Numbered<T> {
     body: T,
 }
 
-/// Takes orders for a card at a socket, from one client at a time. Dropping it ends that and removes the socket.
-pub struct Control {
-    path: PathBuf,
-    door: Arc<Door>,
-    thread: Option<JoinHandle<()>>,
-}
-
-struct Door {
-    card: Arc<EmulatedCard>,
-    listener: UnixListener,
-    client: Mutex<Option<UnixStream>>,
-    stopping: AtomicBool,
-}
-
-impl Control {
-    /// Listens at `path`, for this user only. A socket that a dead process left there is replaced.
-    ///
-    /// # Errors
-    ///
-    /// The socket cannot be made, or another process listens there.
-    pub fn start(card: Arc<EmulatedCard>, path: &Path) -> io::Result<Self> {
-        let (listener, path) = listen_at(path)?;
-        let door = Door { card, listener, client: Mutex::new(None), stopping: AtomicBool::new(false) };
-        let door = Arc::new(door);
-        let thread = {
-            let door = Arc::clone(&door);
-            Builder::new().name("xdma control".into()).spawn(move || door.serve())?
-        };
-        Ok(Self { path, door, thread: Some(thread) })
-    }
-}
-
-impl Drop for Control {
-    fn drop(&mut self) {
-        self.door.stopping.store(true, Ordering::SeqCst);
-        wake(&self.door.listener);
-        if let Some(client) = lock(&self.door.client).as_ref() {
-            let _ = client.shutdown(Shutdown::Both);
-        }
-        if let Some(thread) = self.thread.take() {
-            // A thread that panicked has said so.
-            let _ = thread.join();
-        }
-        let _ = std::fs::remove_file(&self.path);
-    }
-}
-
-impl Door {
-    fn serve(&self) {
-        while !self.stopping.load(Ordering::SeqCst) {
-            let served = self.listener.accept().and_then(|(client, _)| self.talk(client));
-            if let Err(error) = served {
-                tracing::debug!("control connection ended: {error}");
-            }
-        }
-    }
-
-    fn talk(&self, mut client: UnixStream) -> io::Result<()> {
-        *lock(&self.client) = Some(client.try_clone()?);
-        for line in BufReader::new(client.try_clone()?).lines() {
-            let line = line?;
-            // A client that was killed leaves half a line behind.
-            let Ok(Numbered { id, body }) = serde_json::from_str(&line) else {
-                tracing::warn!("no request: {line:?}");
-                continue;
-            };
-            send(&mut client, &Numbered { id, body: self.obey(body) })?;
-        }
-        Ok(())
-    }
-
-    fn obey(&self, request: Request) -> Result<Answer, String> {
-        let card = &self.card;
-        let done = |()| Answer::Done;
-        match request {
-            Request::Options => Ok(Answer::Options(Box::new(card.options()))),
-            Request::Load { options, design } => {
-                card.load(*options, design.build()).map(done).map_err(|error| error.to_string())
-            }
-            Request::Taken(address, len) => {
-                card.witness().taken(address, len);
-                Ok(Answer::Done)
-            }
-            Request::Released(address, len) => {
-                card.witness().released(address, len);
-                Ok(Answer::Done)
-            }
-            Request::Inject(injection) => card.inject(injection).map(done).map_err(|error| error.to_string()),
-            Request::Log => Ok(Answer::Log(Log {
-                violations: card.violations(),
-                faults: card.faults(),
-                counters: card.counters(),
-                struck: card.struck(),
-            })),
-        }
-    }
-}
-
-fn send(to: &mut impl Write, message: &impl Serialize) -> io::Result<()> {
+/// A message as it is sent.
+fn line(message: &impl Serialize) -> io::Result<Vec<u8>> {
     let mut line = serde_json::to_vec(message)?;
     line.push(b'\n');
-    to.write_all(&line)
+    Ok(line)
 }
 
-/// A way to a socket or serial line.
+/// A way to a socket or serial line, which does not block.
 trait Line: Read + Write + AsFd + Send {}
 impl<T: Read + Write + AsFd + Send> Line for T {}
 
+/// A line for the log, in part.
+fn shown(line: &[u8]) -> String {
+    format!("{:?}", String::from_utf8_lossy(&line[..line.len().min(200)]))
+}
+
 /// Gives orders.
 pub struct Client {
-    line: BufReader<Box<dyn Line>>,
+    line: Box<dyn Line>,
+    /// What arrived behind the last answer.
+    received: Vec<u8>,
     id: u64,
     /// An answer did not come: nobody is there.
     broken: bool,
 }
 
-/// How long an answer may take. A serial line does not tell that nobody is there.
+/// How long sending a request and its answer may take. A serial line does not tell that nobody is there.
 const ANSWER: Duration = Duration::from_secs(10);
+/// Bytes of an answer at most: a full log has a few hundred thousand.
+const LONGEST_ANSWER: usize = 16 << 20;
 
 impl Client {
     /// Goes to a socket, or to a device such as a serial line, which must be in raw mode.
@@ -215,13 +133,13 @@ impl Client {
     /// It is not there, nobody listens, or no permission.
     pub fn open(path: &Path) -> io::Result<Self> {
         let line: Box<dyn Line> = if std::fs::metadata(path)?.file_type().is_socket() {
-            Box::new(UnixStream::connect(path)?)
+            Box::new(connect(path)?)
         } else {
-            Box::new(File::options().read(true).write(true).open(path)?)
+            Box::new(File::options().read(true).write(true).custom_flags(libc::O_NONBLOCK).open(path)?)
         };
         // On a serial line an answer to somebody else may still be under way.
         let id = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_nanos() as u64);
-        Ok(Self { line: BufReader::new(line), id, broken: false })
+        Ok(Self { line, received: Vec::new(), id, broken: false })
     }
 
     /// Asks and waits for the answer.
@@ -234,30 +152,70 @@ impl Client {
             return Err(io::ErrorKind::BrokenPipe.into());
         }
         self.id = self.id.wrapping_add(1);
-        send(self.line.get_mut(), &Numbered { id: self.id, body: request })?;
-        let mut line = String::new();
+        // Whatever goes wrong, a later answer could be to this request.
+        self.broken = true;
+        let answer = self.exchange(&line(&Numbered { id: self.id, body: request })?)?;
+        self.broken = false;
+        answer.map_err(io::Error::other)
+    }
+
+    fn exchange(&mut self, request: &[u8]) -> io::Result<Result<Answer, String>> {
+        let end = Instant::now() + ANSWER;
+        self.send(request, end)?;
         loop {
-            line.clear();
-            self.await_answer()?;
-            if self.line.read_line(&mut line)? == 0 {
-                return Err(io::ErrorKind::UnexpectedEof.into());
-            }
-            match serde_json::from_str::<Numbered<Result<Answer, String>>>(&line) {
-                Ok(answer) if answer.id == self.id => return answer.body.map_err(io::Error::other),
-                _ => tracing::debug!("not for us: {line:?}"),
+            let line = self.receive(end)?;
+            match serde_json::from_slice::<Numbered<Result<Answer, String>>>(&line) {
+                Ok(answer) if answer.id == self.id => return Ok(answer.body),
+                _ => tracing::debug!("not for us: {}", shown(&line)),
             }
         }
     }
 
-    fn await_answer(&mut self) -> io::Result<()> {
-        if !self.line.buffer().is_empty() {
-            return Ok(());
+    fn send(&mut self, mut bytes: &[u8], end: Instant) -> io::Result<()> {
+        while !bytes.is_empty() {
+            match self.line.write(bytes) {
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(n) => bytes = &bytes[n..],
+                Err(error) => self.retry(error, PollFlags::OUT, end)?,
+            }
         }
-        let limit = Timespec { tv_sec: ANSWER.as_secs() as i64, tv_nsec: 0 };
-        let mut entry = [PollFd::new(self.line.get_ref(), PollFlags::IN)];
-        let ready = retry_on_intr(|| poll(&mut entry, Some(&limit)))?;
-        self.broken = ready == 0;
-        if self.broken { Err(io::ErrorKind::TimedOut.into()) } else { Ok(()) }
+        Ok(())
+    }
+
+    fn receive(&mut self, end: Instant) -> io::Result<Vec<u8>> {
+        let (mut chunk, mut searched) = ([0; 4096], 0);
+        loop {
+            if let Some(at) = self.received[searched..].iter().position(|byte| *byte == b'\n') {
+                return Ok(self.received.drain(..=searched + at).collect());
+            }
+            searched = self.received.len();
+            if searched > LONGEST_ANSWER {
+                return Err(io::Error::other("an answer without an end"));
+            }
+            match self.line.read(&mut chunk) {
+                Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+                Ok(n) => self.received.extend_from_slice(&chunk[..n]),
+                Err(error) => self.retry(error, PollFlags::IN, end)?,
+            }
+            if Instant::now() > end {
+                return Err(io::ErrorKind::TimedOut.into());
+            }
+        }
+    }
+
+    /// Waits until the line is ready, if it was not.
+    fn retry(&self, error: io::Error, flags: PollFlags, end: Instant) -> io::Result<()> {
+        match error.kind() {
+            io::ErrorKind::Interrupted => return Ok(()),
+            io::ErrorKind::WouldBlock => {}
+            _ => return Err(error),
+        }
+        let mut entry = [PollFd::from_borrowed_fd(self.line.as_fd(), flags)];
+        let left = || timespec(end.saturating_duration_since(Instant::now()));
+        match retry_on_intr(|| poll(&mut entry, Some(&left())))? {
+            0 => Err(io::ErrorKind::TimedOut.into()),
+            _ => Ok(()),
+        }
     }
 
     /// The options as they are.

@@ -5,6 +5,7 @@
 
 use super::log::{Log, add, lock};
 use crate::regs::{irq, msix};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use std::fs::File;
 use std::io::{self, Write};
 use std::os::fd::AsRawFd;
@@ -357,9 +358,19 @@ impl State {
 }
 
 fn signal(eventfd: Option<&mut File>, log: &Log) -> bool {
-    let sent = eventfd.is_some_and(|eventfd| eventfd.write_all(&1u64.to_ne_bytes()).is_ok());
+    let sent =
+        eventfd.is_some_and(|eventfd| !has_room(eventfd) || eventfd.write_all(&1u64.to_ne_bytes()).is_ok());
     add(&log.count.interrupts, u64::from(sent));
     sent
+}
+
+/// Whether writing does not block. An eventfd that counts to its limit blocks the writer unless the client made it otherwise,
+/// and it is signalled already. The kernel leaves it as it is, too (`eventfd_signal`).
+fn has_room(eventfd: &File) -> bool {
+    let mut entry = [PollFd::new(eventfd, PollFlags::OUT)];
+    let now = Timespec { tv_sec: 0, tv_nsec: 0 };
+    // An error, such as a signal that came first, is left to the write.
+    poll(&mut entry, Some(&now)).map_or(true, |ready| ready > 0)
 }
 
 /// Anything else could block the card when it is written.

@@ -34,6 +34,7 @@
 //! # }
 //! ```
 
+mod admission;
 mod axi_timeout;
 mod backend;
 mod bell;
@@ -59,6 +60,7 @@ mod registers;
 mod server;
 mod slot;
 mod transfer;
+mod wakeup;
 mod watch;
 mod wire;
 

@@ -2,13 +2,27 @@
 //!
 //! Between the client and the `vfio_user` crate's server stand two threads that carry messages, checked by [`super::wire`].
 //! They own both ends of every connection, so that a client can be refused, cut off, or outlived.
+//!
+//! | thread | waits for | at most |
+//! |---|---|---|
+//! | `xdma server` | the client's next message | until its connection ends |
+//! | | the thread of replies to take one | as long as that takes |
+//! | `xdma door` | clients that want to be admitted | see [`admission`](super::admission) |
+//! | `xdma commands` | the client's next message | until its connection ends |
+//! | | the rest of a message, space for a refusal | 5 s each |
+//! | | the server to take a message | as long as the server takes for those before it |
+//! | `xdma replies` | space for a reply to the client | 5 s, then the client is cut off |
+//! | | replies to a client that is gone | [`DRAIN`], then the server is cut off too |
 
+use super::admission::Admission;
 use super::backend::{self, Backend};
 use super::log::lock;
 use super::slot::Slot;
+use super::wakeup::Wakeup;
 use super::wire::{self, Message, Verdict};
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 use std::fs::{self, Permissions};
-use std::io;
+use std::io::{self, Read};
 use std::net::Shutdown;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
@@ -16,13 +30,13 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::thread::{Builder, JoinHandle};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
-/// How long a new client waits for one that is just going.
-const GRACE: Duration = Duration::from_millis(250);
+/// How long what a client has sent is still carried out once it takes no replies any more.
+const DRAIN: Duration = Duration::from_secs(1);
 
 /// A card being served. Dropping it ends that, whatever a client does.
 pub(super) struct Service {
@@ -43,14 +57,20 @@ struct Doors {
     errno: Arc<AtomicI32>,
     stopping: AtomicBool,
     session: Mutex<Option<Session>>,
-    free: Condvar,
+    /// Wakes the thread that admits clients: the card is free, or everything ends.
+    wakeup: Wakeup,
 }
 
 /// The client that is served.
 struct Session {
+    ends: Ends,
+    carriers: [JoinHandle<()>; 2],
+}
+
+/// Connections to a client, and to the server on its behalf.
+struct Ends {
     client: UnixStream,
     server: UnixStream,
-    carriers: [JoinHandle<()>; 2],
 }
 
 impl Service {
@@ -64,6 +84,7 @@ impl Service {
             None => listen(directory.path())?,
             Some(path) => listen_at(path)?,
         };
+        outer.set_nonblocking(true)?;
         let doors = Arc::new(Doors {
             outer,
             inner,
@@ -72,7 +93,7 @@ impl Service {
             errno: Arc::default(),
             stopping: AtomicBool::new(false),
             session: Mutex::new(None),
-            free: Condvar::new(),
+            wakeup: Wakeup::new()?,
         });
         let mut service = Self { path, doors, threads: Vec::new(), directory };
         service.spawn("xdma server", move |doors| doors.serve(slot))?;
@@ -157,12 +178,26 @@ fn clear(path: &Path) -> io::Result<()> {
         let text = "something that is no socket is there, and stays; choose another path";
         return Err(io::Error::new(io::ErrorKind::AlreadyExists, text));
     }
-    match UnixStream::connect(path) {
+    match connect(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => fs::remove_file(path),
+        // The queue of a process that does not look after it is full.
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Err(io::ErrorKind::AddrInUse.into()),
         Ok(_) => Err(io::ErrorKind::AddrInUse.into()),
         Err(error) => Err(error),
     }
+}
+
+/// Connects at once, or fails with [`io::ErrorKind::WouldBlock`]: a full queue would be waited for without end. The stream does
+/// not block either.
+pub(super) fn connect(path: &Path) -> io::Result<UnixStream> {
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    let socket = rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
+    // The standard library's kind for a path that is too long.
+    let address =
+        SocketAddrUnix::new(path).map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))?;
+    rustix::net::connect(&socket, &address)?;
+    Ok(socket.into())
 }
 
 impl Doors {
@@ -178,7 +213,7 @@ impl Doors {
         if let Some(session) = lock(&self.session).as_ref() {
             session.cut();
         }
-        self.free.notify_all();
+        self.wakeup.wake();
     }
 
     /// Runs the crate's server, connection after connection.
@@ -189,7 +224,11 @@ impl Doors {
         while !self.stopping() {
             match catch_unwind(AssertUnwindSafe(|| server.run(&mut backend))) {
                 Ok(Ok(())) => {}
-                Ok(Err(error)) if !self.stopping() => tracing::warn!("connection ended: {error}"),
+                Ok(Err(error)) if !self.stopping() => {
+                    tracing::warn!("connection ended: {error}");
+                    // Such as too many open files: that does not pass by itself.
+                    std::thread::sleep(Duration::from_millis(1));
+                }
                 Ok(Err(_)) => {}
                 Err(_) => tracing::error!("the vfio-user server panicked; its connection is closed"),
             }
@@ -207,77 +246,87 @@ impl Doors {
                 let _ = carrier.join();
             }
         }
-        self.free.notify_all();
+        self.wakeup.wake();
     }
 
     /// Lets clients in, one at a time.
     fn admit(self: Arc<Self>) {
+        let mut admission = Admission::new(&self.outer, &self.wakeup, &self.regions);
         while !self.stopping() {
-            let admitted = match self.outer.accept() {
-                _ if self.stopping() => return,
-                Ok((client, _)) if self.is_free() => self.open(client),
-                Ok((client, _)) => wire::refuse_client(client),
-                Err(error) => Err(error),
-            };
-            if let Err(error) = admitted {
+            admission.wait();
+            if self.is_free()
+                && let Some((client, greeting)) = admission.next()
+                && let Err(error) = self.open(client, greeting)
+            {
                 tracing::debug!("client not admitted: {error}");
-                // Such as too many open files: that does not pass by itself.
-                std::thread::sleep(Duration::from_millis(1));
             }
+            admission.refuse_late();
         }
     }
 
     fn is_free(&self) -> bool {
-        let taken = |session: &mut Option<Session>| session.is_some() && !self.stopping();
-        let waited = self.free.wait_timeout_while(lock(&self.session), GRACE, taken);
-        waited.unwrap_or_else(PoisonError::into_inner).0.is_none()
+        !self.stopping() && lock(&self.session).is_none()
     }
 
-    fn open(self: &Arc<Self>, client: UnixStream) -> io::Result<()> {
-        let server = UnixStream::connect(&self.inner_path)?;
-        let answers = Arc::new(Mutex::new(client.try_clone()?));
+    fn open(self: &Arc<Self>, client: UnixStream, greeting: Message) -> io::Result<()> {
+        wire::limit_waits(&client)?;
         let mut session = lock(&self.session);
-        let commands = {
-            let (mut client, mut server) = (client.try_clone()?, server.try_clone()?);
-            let (answers, doors) = (Arc::clone(&answers), Arc::clone(self));
-            Builder::new().name("xdma commands".into()).spawn(move || {
-                if let Err(error) = doors.carry_commands(&mut client, &mut server, &answers) {
-                    tracing::warn!("connection ended: {error}");
-                }
-                // What was sent is still carried out, then the server sees the end.
-                let _ = server.shutdown(Shutdown::Write);
-            })?
-        };
-        let replies = {
-            let (mut server, client, doors) = (server.try_clone()?, client.try_clone()?, Arc::clone(self));
-            Builder::new().name("xdma replies".into()).spawn(move || {
-                // Either end may close at any time.
-                let _ = doors.carry_replies(&mut server, &answers);
-                let _ = client.shutdown(Shutdown::Both);
-            })?
-        };
-        *session = Some(Session { client, server, carriers: [commands, replies] });
+        let server = UnixStream::connect(&self.inner_path)?;
+        *session = Some(self.start(client, server, greeting)?);
         if self.stopping() {
             session.iter().for_each(Session::cut);
         }
         Ok(())
     }
 
-    /// Client to server, the first message being VERSION.
+    /// Starts the threads that carry messages, or none of them.
+    fn start(
+        self: &Arc<Self>,
+        client: UnixStream,
+        server: UnixStream,
+        greeting: Message,
+    ) -> io::Result<Session> {
+        let ends = Ends { client, server };
+        let answers = Arc::new(Mutex::new(ends.client.try_clone()?));
+        let commands = {
+            let (doors, answers, mut ends) = (Arc::clone(self), Arc::clone(&answers), ends.try_clone()?);
+            Builder::new().name("xdma commands".into()).spawn(move || {
+                if let Err(error) = doors.carry_commands(&mut ends, &greeting, &answers) {
+                    tracing::warn!("connection ended: {error}");
+                }
+                // What was sent is still carried out, then the server sees the end.
+                let _ = ends.server.shutdown(Shutdown::Write);
+            })?
+        };
+        let replies = {
+            let (doors, copy) = (Arc::clone(self), ends.try_clone());
+            let carry = |mut ends: Ends| {
+                Builder::new().name("xdma replies".into()).spawn(move || {
+                    // Either end may close at any time.
+                    if let Err(error) = doors.carry_replies(&mut ends.server, &answers) {
+                        tracing::debug!("no more replies: {error}");
+                        drain(&mut ends);
+                    }
+                    // The server must not wait for somebody to take its replies.
+                    ends.cut();
+                })
+            };
+            copy.and_then(carry).inspect_err(|_| ends.cut())?
+        };
+        Ok(Session { ends, carriers: [commands, replies] })
+    }
+
+    /// Client to server, from the greeting on.
     fn carry_commands(
         &self,
-        client: &mut UnixStream,
-        server: &mut UnixStream,
+        ends: &mut Ends,
+        greeting: &Message,
         answers: &Mutex<UnixStream>,
     ) -> io::Result<()> {
-        let mut greeted = false;
-        while let Some(message) = Message::receive(client)? {
-            greeted |= matches!(message.command(), Some(vfio_user::Command::Version));
-            if !greeted {
-                return Err(io::Error::other("a client that does not begin with its version"));
-            }
+        greeting.forward(&mut ends.server)?;
+        while let Some(message) = Message::receive(&mut ends.client)? {
             match message.check(&self.regions)? {
-                Verdict::Forward => message.send(server)?,
+                Verdict::Forward => message.forward(&mut ends.server)?,
                 Verdict::Refuse(errno) => message.refuse(&mut lock(answers), errno)?,
             }
         }
@@ -290,18 +339,38 @@ impl Doors {
             if reply.is_vague() {
                 reply.set_errno(self.errno.load(Ordering::SeqCst));
             }
-            reply.send(&mut lock(client))?;
+            reply.reply(&mut lock(client))?;
         }
         Ok(())
     }
 }
 
 impl Session {
+    fn cut(&self) {
+        self.ends.cut();
+    }
+}
+
+impl Ends {
+    fn try_clone(&self) -> io::Result<Self> {
+        Ok(Self { client: self.client.try_clone()?, server: self.server.try_clone()? })
+    }
+
     /// Ends both connections; whoever waits on them wakes up.
     fn cut(&self) {
         let _ = self.client.shutdown(Shutdown::Both);
         let _ = self.server.shutdown(Shutdown::Both);
     }
+}
+
+/// Lets the server carry out what the client had sent, such as writes without replies, when there is nobody to take its replies.
+fn drain(ends: &mut Ends) {
+    let _ = ends.client.shutdown(Shutdown::Both);
+    let (end, mut replies) = (Instant::now() + DRAIN, [0; 4096]);
+    if ends.server.set_read_timeout(Some(DRAIN)).is_err() {
+        return;
+    }
+    while Instant::now() < end && ends.server.read(&mut replies).is_ok_and(|n| n > 0) {}
 }
 
 /// Ends a blocking accept: Linux wakes it with EINVAL when its socket is shut down.

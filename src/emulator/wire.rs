@@ -2,12 +2,16 @@
 //!
 //! That server trusts lengths, unwraps strings, reports errors without saying which, and after one goes on reading in the
 //! middle of a message. Here what it cannot digest ends the connection or is refused in its stead.
+//!
+//! A client may be silent between messages for as long as it likes. A message that has begun, and each message to a client,
+//! must be through within [`MESSAGE`].
 
-use libc::{EBUSY, EINVAL, ENOTSUP, c_void, iovec};
+use libc::{EINVAL, ENOTSUP, c_void, iovec};
 use std::fs::File;
 use std::io::{self, ErrorKind, Read, Write};
 use std::os::fd::{AsRawFd, FromRawFd, RawFd};
 use std::os::unix::net::UnixStream;
+use std::time::{Duration, Instant};
 use vfio_bindings::bindings::vfio::VFIO_IRQ_SET_DATA_BOOL;
 use vfio_user::Command;
 use vmm_sys_util::sock_ctrl_msg::ScmSocket;
@@ -20,6 +24,9 @@ const ACCESS: usize = HEADER + 16;
 const MAX_DATA: usize = 1 << 20;
 /// File descriptors of a message at most.
 const MAX_FDS: usize = 16;
+
+/// How long a client may take for the rest of a message, and to make space for one.
+const MESSAGE: Duration = Duration::from_secs(5);
 
 const TYPE: u32 = 0xf;
 const NO_REPLY: u32 = 1 << 4;
@@ -42,19 +49,26 @@ pub(super) enum Verdict {
 
 impl Message {
     /// Receives a message; `None` at the end of the connection. Errors are the stream's, or a size that no message has.
+    ///
+    /// It waits for the beginning for as long as it takes, and for the rest of a message from a [client](limit_waits)
+    /// for five seconds and one more read.
     pub fn receive(stream: &mut UnixStream) -> io::Result<Option<Self>> {
         let mut bytes = vec![0; HEADER];
-        let (received, files) = receive_with_files(stream, &mut bytes)?;
+        let (received, files) = loop {
+            match receive_with_files(stream, &mut bytes) {
+                // Silence between messages.
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+                other => break other?,
+            }
+        };
         if received == 0 {
             return Ok(None);
         }
-        stream.read_exact(&mut bytes[received..])?;
-        let size = word(&bytes, 4) as usize;
-        if !(HEADER..=ACCESS + MAX_DATA).contains(&size) {
-            return Err(malformed("message size"));
-        }
+        let end = Instant::now() + MESSAGE;
+        read_all(stream, &mut bytes[received..], end)?;
+        let size = size(&bytes, ACCESS + MAX_DATA)?;
         bytes.resize(size, 0);
-        stream.read_exact(&mut bytes[HEADER..])?;
+        read_all(stream, &mut bytes[HEADER..], end)?;
         Ok(Some(Self { bytes, files }))
     }
 
@@ -72,11 +86,36 @@ impl Message {
         Command::n(u16::from_le_bytes([self.bytes[2], self.bytes[3]]))
     }
 
-    /// Sends it on.
-    pub fn send(&self, stream: &mut UnixStream) -> io::Result<()> {
+    /// Sends it to the server, which takes it as soon as it has done what came before.
+    pub fn forward(&self, server: &mut UnixStream) -> io::Result<()> {
+        let sent = self.begin(server)?;
+        server.write_all(&self.bytes[sent..])
+    }
+
+    /// Sends it to a [client](limit_waits): for five seconds and one more write.
+    pub fn reply(&self, client: &mut UnixStream) -> io::Result<()> {
+        let end = Instant::now() + MESSAGE;
+        let sent = self.begin(client).map_err(late)?;
+        write_all(client, &self.bytes[sent..], end)
+    }
+
+    /// Sends the first part, with the files; returns its length.
+    fn begin(&self, stream: &UnixStream) -> io::Result<usize> {
         let fds: Vec<RawFd> = self.files.iter().map(|file| file.as_raw_fd()).collect();
-        let sent = stream.send_with_fds(&[self.bytes.as_slice()], &fds).map_err(io::Error::from)?;
-        stream.write_all(&self.bytes[sent..])
+        loop {
+            match stream.send_with_fds(&[self.bytes.as_slice()], &fds) {
+                Err(error) if error.errno() == libc::EINTR => {}
+                sent => return sent.map_err(io::Error::from),
+            }
+        }
+    }
+
+    /// Checks the message that a client begins with.
+    pub fn check_greeting(&self, regions: &[u64]) -> io::Result<()> {
+        match (self.command(), self.check(regions)?) {
+            (Some(Command::Version), Verdict::Forward) => Ok(()),
+            _ => Err(malformed("a client that does not begin with its version")),
+        }
     }
 
     /// Whether the server can be given this message, and whether it is a message at all. `regions` has their sizes.
@@ -157,16 +196,101 @@ impl Message {
         reply[4..8].copy_from_slice(&(HEADER as u32).to_le_bytes());
         reply[8..12].copy_from_slice(&(ERROR | REPLY).to_le_bytes());
         reply[12..].copy_from_slice(&errno.to_le_bytes());
-        stream.write_all(&reply)
+        write_all(stream, &reply, Instant::now() + MESSAGE)
     }
 }
 
-/// Tells a client that the card is taken.
-pub(super) fn refuse_client(mut stream: UnixStream) -> io::Result<()> {
-    stream.set_read_timeout(Some(std::time::Duration::from_millis(200)))?;
-    match Message::receive(&mut stream)? {
-        Some(message) => message.refuse(&mut stream, EBUSY),
-        None => Ok(()),
+/// A message that arrives in pieces on a stream that does not block. Files beside it are closed.
+#[derive(Default)]
+pub(super) struct Partial(Vec<u8>);
+
+impl Partial {
+    /// Takes what has arrived; whether the message is whole now. It has at most `longest` bytes.
+    pub fn advance(&mut self, stream: &mut UnixStream, longest: usize) -> io::Result<bool> {
+        loop {
+            let (start, end) = (self.0.len(), self.end(longest)?);
+            if start == end {
+                return Ok(true);
+            }
+            self.0.resize(end, 0);
+            let read = stream.read(&mut self.0[start..]);
+            self.0.truncate(start + *read.as_ref().unwrap_or(&0));
+            match read {
+                Ok(0) => return Err(ErrorKind::UnexpectedEof.into()),
+                Ok(_) => {}
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(false),
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// Where the part ends that can be read next: the header, which says where the message does.
+    fn end(&self, longest: usize) -> io::Result<usize> {
+        if self.0.len() < HEADER { Ok(HEADER) } else { size(&self.0, longest) }
+    }
+
+    /// The message, which must be whole.
+    pub fn into_message(self) -> Message {
+        Message { bytes: self.0, files: Vec::new() }
+    }
+}
+
+/// Makes no read from a client, and no write to it, last longer than a message may.
+pub(super) fn limit_waits(client: &UnixStream) -> io::Result<()> {
+    client.set_nonblocking(false)?;
+    client.set_read_timeout(Some(MESSAGE))?;
+    client.set_write_timeout(Some(MESSAGE))
+}
+
+/// Reads what is left of a message. Limits of single reads do not stop a client that sends byte by byte.
+fn read_all(stream: &mut UnixStream, mut buffer: &mut [u8], end: Instant) -> io::Result<()> {
+    while !buffer.is_empty() {
+        match stream.read(buffer) {
+            Ok(0) => return Err(ErrorKind::UnexpectedEof.into()),
+            Ok(n) => buffer = &mut buffer[n..],
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(error) => return Err(late(error)),
+        }
+        if !buffer.is_empty() && Instant::now() > end {
+            return Err(late(ErrorKind::WouldBlock.into()));
+        }
+    }
+    Ok(())
+}
+
+/// Writes what is left of a message. Limits of single writes do not stop a client that reads byte by byte.
+fn write_all(stream: &mut UnixStream, mut bytes: &[u8], end: Instant) -> io::Result<()> {
+    while !bytes.is_empty() {
+        match stream.write(bytes) {
+            Ok(0) => return Err(ErrorKind::WriteZero.into()),
+            Ok(n) => bytes = &bytes[n..],
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(error) => return Err(late(error)),
+        }
+        if !bytes.is_empty() && Instant::now() > end {
+            return Err(late(ErrorKind::WouldBlock.into()));
+        }
+    }
+    Ok(())
+}
+
+/// Says what it means that a client's stream would block.
+fn late(error: io::Error) -> io::Error {
+    match error.kind() {
+        ErrorKind::WouldBlock => {
+            let text = format!("the client neither sent nor took a whole message within {MESSAGE:?}");
+            io::Error::new(ErrorKind::TimedOut, text)
+        }
+        _ => error,
+    }
+}
+
+/// The size of a message by its header.
+fn size(header: &[u8], longest: usize) -> io::Result<usize> {
+    match word(header, 4) as usize {
+        size if (HEADER..=longest).contains(&size) => Ok(size),
+        _ => Err(malformed("message size")),
     }
 }
 
@@ -267,16 +391,36 @@ mod tests {
     }
 
     #[test]
+    fn a_message_in_pieces_is_put_together_and_no_byte_more() {
+        let (mut near, mut far) = UnixStream::pair().unwrap();
+        far.set_nonblocking(true).unwrap();
+        let (sent, mut partial) = (message(13, 0, &[]).bytes, Partial::default());
+        for byte in &sent {
+            assert!(!partial.advance(&mut far, 64).unwrap());
+            near.write_all(&[*byte]).unwrap();
+        }
+        near.write_all(&message(10, 0, &[5; 48]).bytes).unwrap();
+        assert!(partial.advance(&mut far, 64).unwrap());
+        assert_eq!(partial.into_message().bytes, sent);
+        assert_eq!(Message::receive(&mut far).unwrap().unwrap().bytes.len(), 64);
+        near.write_all(&message(10, 0, &[5; 49]).bytes).unwrap();
+        assert!(Partial::default().advance(&mut far, 64).is_err(), "longer than it may be");
+        drop(near);
+        let _ = far.read_to_end(&mut Vec::new());
+        assert!(Partial::default().advance(&mut far, 64).is_err(), "an end before there was a message");
+    }
+
+    #[test]
     fn messages_are_received_whole() {
         let (mut near, mut far) = UnixStream::pair().unwrap();
         let sent = message(10, 0, &[5; 40]);
-        sent.send(&mut near).unwrap();
+        sent.forward(&mut near).unwrap();
         let received = Message::receive(&mut far).unwrap().unwrap();
         assert_eq!(received.bytes, sent.bytes);
-        received.refuse(&mut far, EBUSY).unwrap();
+        received.refuse(&mut far, libc::EBUSY).unwrap();
         let mut reply = [0; 16];
         near.read_exact(&mut reply).unwrap();
-        assert_eq!(reply, [7, 0, 10, 0, 16, 0, 0, 0, 0x21, 0, 0, 0, EBUSY as u8, 0, 0, 0]);
+        assert_eq!(reply, [7, 0, 10, 0, 16, 0, 0, 0, 0x21, 0, 0, 0, libc::EBUSY as u8, 0, 0, 0]);
         near.write_all(&[0xff; 16]).unwrap();
         assert!(Message::receive(&mut far).is_err());
         drop(near);

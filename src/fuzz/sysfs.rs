@@ -1,7 +1,9 @@
 //! A host whose files say anything.
 
+use crate::bus::PciAddress;
 use crate::setup::doctor::{self, DoctorOptions};
-use crate::setup::kernel::{Kernel, Owner};
+use crate::setup::kernel::{FileId, Kernel, Owner};
+use crate::setup::mode::Mode;
 use crate::setup::status::Status;
 use crate::setup::{BindOptions, Host, Plan, accounts, persist, text};
 use arbitrary::{Result, Unstructured};
@@ -55,6 +57,14 @@ impl Kernel for Deaf {
 
     fn is_held(&self, _: &Path) -> bool {
         false
+    }
+
+    fn identify(&self, _: &Path) -> io::Result<FileId> {
+        Err(io::ErrorKind::NotFound.into())
+    }
+
+    fn quiesce(&self, _: PciAddress, _: &[Mode]) -> io::Result<()> {
+        Err(io::ErrorKind::PermissionDenied.into())
     }
 
     fn settle(&self) {}

@@ -4,7 +4,7 @@ use super::kernel::Owner;
 use super::plan::{Plan, needs_owner};
 use super::select::VFIO;
 use super::step::{Action, Expect, Ownership, Write};
-use super::{Host, SetupError};
+use super::{Host, SetupError, mode};
 use crate::bus::PciAddress;
 use std::path::{Path, PathBuf};
 
@@ -15,25 +15,50 @@ enum Undo {
 }
 
 impl Plan {
-    /// Carries it out.
+    /// Carries it out. Returns what the administrator should know of how it went.
     ///
     /// # Errors
     ///
     /// A step failed, or did not do what it should have; what was done before was undone, or is named.
-    pub fn apply(&self, host: &Host) -> Result<(), SetupError> {
+    pub fn apply(&self, host: &Host) -> Result<Vec<String>, SetupError> {
+        let (mut undo, mut notes) = (Vec::new(), Vec::new());
         if self.steps.is_empty() {
-            return Ok(());
+            return Ok(notes);
         }
         host.require_root()?;
-        let mut undo = Vec::new();
         for step in &self.steps {
-            if let Err(reason) = carry_out(host, &step.action, &mut undo) {
+            let done = match &step.action {
+                Action::Quiesce { function } => quiesce(host, *function).map(|note| notes.extend(note)),
+                action => carry_out(host, action, &mut undo),
+            };
+            if let Err(reason) = done {
                 let left = undo.iter().rev().filter_map(|undo| take_back(host, undo).err()).collect();
                 return Err(SetupError::Failed { step: step.describe(host), reason, left });
             }
         }
-        Ok(())
+        Ok(notes)
     }
+}
+
+/// Brings a card to rest. That this cannot be done is noted: the kernel is to have the function back in any case.
+///
+/// # Errors
+///
+/// It does not end. As long as this process has the function, the kernel would not end either to take it back.
+fn quiesce(host: &Host, address: PciAddress) -> Result<Option<String>, String> {
+    let modes = host.sysfs().function(address).map_err(SetupError::from);
+    let reason = match modes.and_then(|function| mode::modes(host, &function)) {
+        Err(error) => error.to_string(),
+        Ok(modes) if modes.is_empty() => "no node in /dev/vfio leads to it".into(),
+        Ok(modes) => match host.kernel().quiesce(address, &modes) {
+            Ok(()) => return Ok(None),
+            Err(error) if error.kind() == std::io::ErrorKind::TimedOut => return Err(error.to_string()),
+            Err(error) => error.to_string(),
+        },
+    };
+    Ok(Some(format!(
+        "{address} was given back as it was found, not brought to rest: {reason}. If its driver's transfers time out, load the card's image again, or reset the machine"
+    )))
 }
 
 /// Does a step. What takes it back is noted first: a step may fail when it is half done.
@@ -44,6 +69,8 @@ fn carry_out(host: &Host, action: &Action, undo: &mut Vec<Undo>) -> Result<(), S
             let there = host.path(&format!("sys/bus/pci/drivers/{VFIO}")).is_dir();
             if there { Ok(()) } else { Err("it was loaded, and there is no driver `vfio-pci`".into()) }
         }
+        // It changes nothing that could be taken back.
+        Action::Quiesce { function } => quiesce(host, *function).map(drop),
         Action::Write { write, undo: back } => {
             // Taken back from the end: the order of `back` is kept.
             undo.extend(back.iter().rev().cloned().map(Undo::Write));

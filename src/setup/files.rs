@@ -14,6 +14,9 @@ use std::path::Path;
 /// The first line of each file, up to the checksum of the lines below it.
 const MARK: &str = "# vfio-setup persist, checksum ";
 
+/// Bytes of a file of ours at most.
+const LONGEST: u64 = 1 << 20;
+
 /// A text with the line above it that makes it ours.
 pub fn sealed(body: &str) -> String {
     format!(
@@ -43,9 +46,19 @@ pub fn load(host: &Host, path: &str) -> Result<Option<String>, SetupError> {
         Err(Errno::LOOP) => return Ok(Some(String::new())),
         file => file.map_err(|error| failed(host, path, error))?,
     };
+    read(file.into()).map(Some).map_err(|error| SetupError::io(&host.path(path), error))
+}
+
+/// What an open file says; nothing where it is not one that we could have written.
+fn read(file: File) -> io::Result<String> {
     let mut bytes = Vec::new();
-    File::from(file).read_to_end(&mut bytes).map_err(|error| SetupError::io(&host.path(path), error))?;
-    Ok(Some(String::from_utf8_lossy(&bytes).into_owned()))
+    // Anything but a file or a directory, which cannot be read, may have no end.
+    let kind = file.metadata()?.file_type();
+    if kind.is_file() || kind.is_dir() {
+        file.take(LONGEST + 1).read_to_end(&mut bytes)?;
+    }
+    let text = (bytes.len() as u64 <= LONGEST).then(|| String::from_utf8_lossy(&bytes).into_owned());
+    Ok(text.unwrap_or_default())
 }
 
 /// Writes a file, its directory too if there is none.

@@ -2,10 +2,16 @@
 
 use super::kernel::{Kernel, Live};
 use super::{Refusal, SetupError};
-use crate::bus::sysfs::Sysfs;
-use std::fs;
+use crate::bus::sysfs::{Sysfs, bounded, bounded_names};
 use std::io;
 use std::path::{Path, PathBuf};
+
+/// Bytes of a file at most: `/proc/PID/maps` of a process with very many mappings is the longest.
+const LONGEST: u64 = 64 << 20;
+/// Names in a directory at most.
+const MOST_NAMES: usize = 1 << 16;
+/// Numbers in a directory at most: the kernel allows four million processes.
+const MOST_NUMBERS: usize = 5 << 20;
 
 /// A host below a root directory.
 pub struct Host {
@@ -58,15 +64,20 @@ impl Host {
 
     /// A directory's names, sorted; none if there is no such directory.
     pub(super) fn names(&self, path: &str) -> Result<Vec<String>, SetupError> {
+        self.names_up_to(path, MOST_NAMES)
+    }
+
+    /// The names of `/proc`, or of what a process has open.
+    pub(super) fn numbers(&self, path: &str) -> Result<Vec<String>, SetupError> {
+        self.names_up_to(path, MOST_NUMBERS)
+    }
+
+    fn names_up_to(&self, path: &str, most: usize) -> Result<Vec<String>, SetupError> {
         let path = self.path(path);
-        let entries = match fs::read_dir(&path) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-            entries => entries.map_err(|source| SetupError::io(&path, source))?,
-        };
-        let mut names: Vec<_> =
-            entries.flatten().filter_map(|entry| entry.file_name().into_string().ok()).collect();
-        names.sort();
-        Ok(names)
+        match bounded_names(&path, most) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+            names => names.map_err(|source| SetupError::io(&path, source)),
+        }
     }
 
     /// Changes need root.
@@ -80,7 +91,7 @@ impl Host {
 
 /// A file's text without blanks around it, if there is such a file.
 pub(super) fn read(path: &Path) -> Result<Option<String>, SetupError> {
-    match fs::read(path) {
+    match bounded(path, LONGEST) {
         Ok(bytes) => Ok(Some(String::from_utf8_lossy(&bytes).trim().to_string())),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(source) => Err(SetupError::io(path, source)),

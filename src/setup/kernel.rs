@@ -1,11 +1,18 @@
 //! The few things that `vfio-setup` does to a running kernel, behind a trait: tests put a kernel of their own there.
 
-use rustix::fs::{AtFlags, FileType, Gid, Mode, OFlags, ResolveFlags, Uid};
+use super::doctor::chain;
+use super::mode;
+use crate::bus::{BusError, PciAddress};
+use crate::card::{Card, CardError, CardOptions};
+use rustix::fs::{AtFlags, CWD, FileType, Gid, Mode, OFlags, ResolveFlags, StatxFlags, Uid};
 use rustix::io::Errno;
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::mpsc;
+use std::thread;
+use std::time::Duration;
 
 /// Who may open a node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
@@ -22,6 +29,30 @@ impl std::fmt::Display for Owner {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{}:{} {:04o}", self.uid, self.gid, self.mode)
     }
+}
+
+/// What kind of file it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FileKind {
+    /// A character device.
+    Character,
+    /// A block device.
+    Block,
+    /// Anything else.
+    Other,
+}
+
+/// What tells a file from all others, however it is called.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FileId {
+    /// What kind of file it is.
+    pub kind: FileKind,
+    /// The device of its file system, major and minor.
+    pub device: (u32, u32),
+    /// Its inode there.
+    pub inode: u64,
+    /// The device that it stands for, major and minor; zero for other files.
+    pub number: (u32, u32),
 }
 
 /// What is done to a kernel. What it says is read from its files, below a root directory.
@@ -42,6 +73,21 @@ pub trait Kernel {
 
     /// Whether the kernel itself holds a disk: mounted, swap, or part of a pool of whatever kind.
     fn is_held(&self, disk: &Path) -> bool;
+
+    /// What a file is that a name or a link of `/proc` leads to. Its file system is not asked: a user's own (FUSE) may never answer.
+    ///
+    /// # Errors
+    ///
+    /// There is no such file, or this user may not see it.
+    fn identify(&self, path: &Path) -> io::Result<FileId>;
+
+    /// Opens a card by the first of these ways that the library takes, and closes it, which leaves its control registers at their
+    /// reset values.
+    ///
+    /// # Errors
+    ///
+    /// It cannot be opened, or is no XDMA card. [`io::ErrorKind::TimedOut`] if it is being opened still.
+    fn quiesce(&self, address: PciAddress, modes: &[mode::Mode]) -> io::Result<()>;
 
     /// Waits until udev has seen what happened so far, if there is udev.
     fn settle(&self);
@@ -75,6 +121,38 @@ impl Live {
     pub fn new(root: impl Into<PathBuf>) -> Self {
         Self { root: root.into() }
     }
+}
+
+/// How long opening and closing a card may take. The library's own waits end within seconds; the kernel waits for up to a minute
+/// for the reset of a card that is gone.
+const QUIESCE: Duration = Duration::from_secs(90);
+
+/// Opens a card, with the modes of this function and not those of the environment, and closes it.
+fn open_and_close(address: PciAddress, modes: &[mode::Mode]) -> io::Result<()> {
+    let mut reason = io::Error::other("there is no way to it");
+    for &mode in modes {
+        let options = CardOptions { mode: Some(mode.into()), ..CardOptions::default() };
+        match Card::open(address, options) {
+            Ok(card) => {
+                drop(card);
+                return Ok(());
+            }
+            Err(error) => {
+                // Only what says nothing of the card leaves the next way to try, as for the library itself.
+                let is_mode = matches!(
+                    &error,
+                    CardError::Bus(
+                        BusError::NoMode { .. } | BusError::NotFound { .. } | BusError::Permission { .. }
+                    )
+                );
+                reason = io::Error::other(chain(&error));
+                if !is_mode {
+                    break;
+                }
+            }
+        }
+    }
+    Err(reason)
 }
 
 /// What a file of sysfs says that its file system is (`SYSFS_MAGIC`).
@@ -150,6 +228,40 @@ impl Kernel for Live {
         // Without creating, this asks for a block device that nobody else has asked for so.
         let flags = OFlags::RDONLY | OFlags::EXCL | OFlags::NONBLOCK | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         matches!(rustix::fs::open(disk, flags, Mode::empty()), Err(Errno::BUSY))
+    }
+
+    fn identify(&self, path: &Path) -> io::Result<FileId> {
+        let wanted = StatxFlags::TYPE | StatxFlags::INO;
+        let data = rustix::fs::statx(CWD, path, AtFlags::STATX_DONT_SYNC, wanted)?;
+        let kind = match FileType::from_raw_mode(data.stx_mode.into()) {
+            FileType::CharacterDevice => FileKind::Character,
+            FileType::BlockDevice => FileKind::Block,
+            _ => FileKind::Other,
+        };
+        Ok(FileId {
+            kind,
+            device: (data.stx_dev_major, data.stx_dev_minor),
+            inode: data.stx_ino,
+            number: (data.stx_rdev_major, data.stx_rdev_minor),
+        })
+    }
+
+    fn quiesce(&self, address: PciAddress, modes: &[mode::Mode]) -> io::Result<()> {
+        if !self.is_system() {
+            return Err(io::Error::other("with --root nothing is opened"));
+        }
+        let (modes, (done, ended)) = (modes.to_vec(), mpsc::sync_channel(1));
+        thread::Builder::new().name("quiesce".into()).spawn(move || {
+            // Nobody may wait any more.
+            let _ = done.send(open_and_close(address, &modes));
+        })?;
+        let late = |_| {
+            let text = format!(
+                "the kernel has not opened and closed it within {QUIESCE:?}; `dmesg` may say why, and the next try may succeed"
+            );
+            io::Error::new(io::ErrorKind::TimedOut, text)
+        };
+        ended.recv_timeout(QUIESCE).map_err(late)?
     }
 
     fn settle(&self) {

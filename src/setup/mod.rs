@@ -9,6 +9,7 @@ mod apply;
 pub mod doctor;
 mod error;
 mod files;
+mod holders;
 mod host;
 pub mod hugepages;
 pub mod ids;

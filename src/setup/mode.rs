@@ -51,6 +51,16 @@ impl Mode {
     }
 }
 
+impl From<Mode> for crate::bus::vfio::Mode {
+    fn from(mode: Mode) -> Self {
+        match mode {
+            Mode::Cdev => Self::Cdev,
+            Mode::Type1 => Self::Type1,
+            Mode::NoIommu => Self::NoIommu,
+        }
+    }
+}
+
 /// The ways that the nodes of a function allow now, in the order in which a card is opened.
 ///
 /// # Errors

@@ -48,14 +48,14 @@ impl Plan {
     pub fn bind(host: &Host, named: &[PciAddress], options: &BindOptions) -> Result<Self, SetupError> {
         let functions = select::functions(host, named, options.any)?;
         check_groups(host, &functions, options.no_iommu)?;
+        let mut plan = Self { functions: addresses(&functions), steps: Vec::new(), notes: Vec::new() };
         for function in &functions {
             // One that `vfio-pci` has already is not looked at: its user may be running.
             if function.driver()?.as_deref() != Some(VFIO) {
-                select::require_idle(host, function)?;
+                plan.notes.extend(select::require_idle(host, function)?);
             }
         }
         let owner = ownership(host, options)?;
-        let mut plan = Self { functions: addresses(&functions), steps: Vec::new(), notes: Vec::new() };
         plan.hugepages(host, &functions, options)?;
         if !host.path(&format!("sys/bus/pci/drivers/{VFIO}")).is_dir() {
             plan.add(Action::LoadVfio, "the driver that hands a function to a process is not loaded");
@@ -206,7 +206,11 @@ impl Plan {
         let bound = driver.as_deref() == Some(VFIO);
         let only = function.driver_override()?.as_deref() == Some(VFIO);
         if bound {
-            select::require_idle(host, function)?;
+            self.notes.extend(select::require_idle(host, function)?);
+            self.add(
+                Action::Quiesce { function: address },
+                "a process that was killed leaves its channels set up, and the kernel's own driver would time out on them",
+            );
         }
         if only {
             let undo = vec![override_write(function, Some(VFIO.into()))];

@@ -49,13 +49,13 @@ fn cards(host: &Host) -> Result<Vec<Function>, SetupError> {
     if cards.is_empty() { Err(Refusal::NoCard.into()) } else { Ok(cards) }
 }
 
-/// That nobody uses a function.
-pub(super) fn require_idle(host: &Host, function: &Function) -> Result<(), SetupError> {
-    let uses = usage::of(host, function)?;
-    if uses.is_empty() {
-        return Ok(());
+/// That nobody uses a function. Returns what is doubtful, for the administrator to know: it must not keep root from anything.
+pub(super) fn require_idle(host: &Host, function: &Function) -> Result<Vec<String>, SetupError> {
+    let (address, uses) = (function.address(), usage::of(host, function)?);
+    if !uses.certain.is_empty() {
+        return Err(Refusal::InUse { address, uses: uses.certain }.into());
     }
-    Err(Refusal::InUse { address: function.address(), uses }.into())
+    Ok(uses.doubtful.iter().map(|doubt| format!("not counted as a user of {address}: {doubt}")).collect())
 }
 
 /// That a function's group has no members with drivers of the kernel's, but those that are about to be taken too.

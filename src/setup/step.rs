@@ -22,6 +22,8 @@ pub(super) enum Action {
     LoadVfio,
     /// Writes a file of the kernel's.
     Write { write: Write, undo: Vec<Write> },
+    /// Brings the card to rest, whatever a process that was killed has left: opens it by VFIO, and closes it.
+    Quiesce { function: PciAddress },
     /// Says who may open the nodes of a function, which may not be there before the steps above.
     OwnNodes { function: PciAddress, owner: Ownership },
     /// Says who may open `/dev/iommu` or `/dev/vfio/vfio`, which all functions share.
@@ -83,6 +85,7 @@ impl Step {
             Action::Write { write, .. } => {
                 format!("echo {} > {}", quoted(&write.text), host.shown(&write.path))
             }
+            Action::Quiesce { function } => format!("open {function} by VFIO, and close it"),
             Action::OwnNodes { function, owner } => {
                 format!("{} of {function}: {}", nodes_of(host, *function), owner.text(host))
             }
@@ -102,6 +105,7 @@ impl Step {
             Action::Write { write, .. } => {
                 ("write", Some(host.shown(&write.path)), Some(write.text.trim_end().to_string()))
             }
+            Action::Quiesce { function } => ("quiesce", None, Some(function.to_string())),
             Action::OwnNodes { function, owner } => {
                 ("own", Some(nodes_of(host, *function)), Some(owner.text(host)))
             }
@@ -114,11 +118,11 @@ impl Step {
 /// A step for programs.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct StepReport {
-    /// `load_module`, `write` or `own`.
+    /// `load_module`, `write`, `quiesce` or `own`.
     pub kind: &'static str,
     /// The file.
     pub path: Option<String>,
-    /// What is written, or the module's name.
+    /// What is written, the module's name, or the function.
     pub value: Option<String>,
     /// Why.
     pub why: String,

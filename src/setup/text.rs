@@ -149,8 +149,7 @@ pub fn plan(host: &Host, plan: &Plan, done: bool) -> String {
     if done && !plan.steps.is_empty() {
         let _ = writeln!(text, "{}", styled(GOOD, "done, and each step read back"));
     }
-    notes(&mut text, &plan.notes);
-    text
+    text + &notes(&plan.notes)
 }
 
 /// `persist` and `undo`.
@@ -172,14 +171,12 @@ pub fn changes(changes: &Changes) -> String {
             let _ = writeln!(text, "    {line}");
         }
     }
-    notes(&mut text, &changes.notes);
-    text
+    text + &notes(&changes.notes)
 }
 
-fn notes(text: &mut String, notes: &[String]) {
-    for note in notes {
-        let _ = writeln!(text, "{} {note}", styled(WARN, "note:"));
-    }
+/// What the administrator should know.
+pub fn notes(notes: &[String]) -> String {
+    notes.iter().map(|note| format!("{} {note}\n", styled(WARN, "note:"))).collect()
 }
 
 /// `doctor`.

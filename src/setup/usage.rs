@@ -1,9 +1,8 @@
 //! Who uses a function now: a function in use is never taken away.
 
-use super::{Host, SetupError};
+use super::{Host, SetupError, holders};
 use crate::bus::PciAddress;
 use crate::bus::sysfs::Function;
-use rustix::fs::{AtFlags, CWD, FileType, StatxFlags};
 use std::collections::BTreeSet;
 use std::fmt;
 use std::fs;
@@ -60,21 +59,32 @@ impl fmt::Display for Use {
     }
 }
 
+/// Who uses a function.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Uses {
+    /// Uses that nobody can make up.
+    pub certain: Vec<Use>,
+    /// Processes that could not be examined, or have a file that is called like one of the function's and is not known to be one: any
+    /// user can make such a file, in a mount namespace of their own.
+    pub doubtful: Vec<String>,
+}
+
 /// Every use of a function that can be seen by this user; root sees all.
 ///
 /// # Errors
 ///
 /// A file that should be there cannot be read.
-pub fn of(host: &Host, function: &Function) -> Result<Vec<Use>, SetupError> {
+pub fn of(host: &Host, function: &Function) -> Result<Uses, SetupError> {
     let mut uses = BTreeSet::new();
     networks(host, function.address(), &mut uses)?;
     disks(host, function.address(), &mut uses)?;
-    uses.extend(open_nodes(host, function)?);
-    Ok(uses.into_iter().collect())
+    let processes = holders::of(host, function)?;
+    uses.extend(processes.certain);
+    Ok(Uses { certain: uses.into_iter().collect(), doubtful: processes.doubtful })
 }
 
 /// Names in a class directory whose device lies under the function, drivers' own layers in between included.
-fn under(host: &Host, class: &str, address: PciAddress) -> Result<Vec<String>, SetupError> {
+pub(super) fn under(host: &Host, class: &str, address: PciAddress) -> Result<Vec<String>, SetupError> {
     let mut names = host.names(class)?;
     names.retain(|name| {
         let link = fs::read_link(host.path(class).join(name));
@@ -83,14 +93,9 @@ fn under(host: &Host, class: &str, address: PciAddress) -> Result<Vec<String>, S
     Ok(names)
 }
 
-fn names_function(path: &Path, address: PciAddress) -> bool {
+pub(super) fn names_function(path: &Path, address: PciAddress) -> bool {
     let name = address.to_string();
     path.components().any(|part| part == Component::Normal(name.as_ref()))
-}
-
-/// Whether a file that a process has is one of the function's in sysfs. Elsewhere anybody can make files of that name.
-fn is_of_function(path: &Path, address: PciAddress) -> bool {
-    path.starts_with("/sys") && names_function(path, address)
 }
 
 fn networks(host: &Host, address: PciAddress, uses: &mut BTreeSet<Use>) -> Result<(), SetupError> {
@@ -144,94 +149,15 @@ fn visible_disk(path: &str) -> String {
     parse().unwrap_or_else(|| path.to_string())
 }
 
-/// Where a disk is mounted, by the lines of `mountinfo`: by its number, or by name where the file system hides it.
+/// Where a disk is mounted, by the lines of `mountinfo`: by its number, or by name where the file system hides it. What a file system
+/// of a user's (FUSE) says that it is made of is up to that user.
 fn mounted(mounts: &str, number: &str, node: &str) -> impl Iterator<Item = String> {
     mounts.lines().filter_map(move |line| {
         let (fields, source) = line.split_once(" - ")?;
         let fields: Vec<_> = fields.split(' ').collect();
-        let same = fields.get(2) == Some(&number) || source.split(' ').nth(1) == Some(node);
+        let (kind, device) = source.split_once(' ')?;
+        let named = device.split(' ').next() == Some(node) && kind != "fuse" && !kind.starts_with("fuse.");
+        let same = fields.get(2) == Some(&number) || named;
         same.then(|| fields.get(4).map(|at| at.to_string())).flatten()
     })
-}
-
-/// Nodes of a function: how they are called, and their numbers.
-struct Nodes {
-    names: BTreeSet<String>,
-    numbers: BTreeSet<(bool, String)>,
-}
-
-impl Nodes {
-    fn of(host: &Host, function: &Function) -> Result<Self, SetupError> {
-        let mut nodes = Self { names: BTreeSet::new(), numbers: BTreeSet::new() };
-        for (class, block) in [("sys/dev/char", false), ("sys/dev/block", true)] {
-            for number in under(host, class, function.address())? {
-                let event = host.text(&format!("{class}/{number}/uevent"))?.unwrap_or_default();
-                let name = event.lines().find_map(|line| line.strip_prefix("DEVNAME="));
-                nodes.names.extend(name.map(|name| format!("/dev/{name}")));
-                nodes.numbers.insert((block, number));
-            }
-        }
-        if let Some(group) = function.iommu_group()? {
-            // The group's node is no child of the function.
-            let number = host.text(&format!("sys/class/vfio/{}/dev", group.node()))?;
-            nodes.numbers.extend(number.map(|number| (false, number)));
-            nodes.names.insert(format!("/dev/vfio/{}", group.node()));
-        }
-        Ok(nodes)
-    }
-
-    /// The name under which an open file is one of them.
-    fn find(&self, descriptor: &Path, address: PciAddress) -> Option<String> {
-        let target = fs::read_link(descriptor).ok()?;
-        let name = target.display().to_string();
-        let is_register_file = name.contains("/resource") && is_of_function(&target, address);
-        (self.names.contains(&name) || is_register_file || self.has_number(descriptor)).then_some(name)
-    }
-
-    /// The number tells where a node has another name, as in a container.
-    fn has_number(&self, descriptor: &Path) -> bool {
-        // Without asking the file system, which may be a user's own (FUSE) and never answer.
-        let data = rustix::fs::statx(CWD, descriptor, AtFlags::STATX_DONT_SYNC, StatxFlags::TYPE);
-        let Ok(data) = data else { return false };
-        let kind = FileType::from_raw_mode(data.stx_mode.into());
-        if !kind.is_char_device() && !kind.is_block_device() {
-            return false;
-        }
-        let number = format!("{}:{}", data.stx_rdev_major, data.stx_rdev_minor);
-        self.numbers.contains(&(kind.is_block_device(), number))
-    }
-}
-
-/// Processes that have a node of a function open, or its registers mapped. This process is not counted.
-///
-/// # Errors
-///
-/// A file that should be there cannot be read.
-pub fn open_nodes(host: &Host, function: &Function) -> Result<Vec<Use>, SetupError> {
-    let nodes = Nodes::of(host, function)?;
-    let mut uses = BTreeSet::new();
-    for name in host.names("proc")? {
-        let Ok(pid) = name.parse::<u32>() else { continue };
-        if pid == std::process::id() {
-            continue;
-        }
-        // A process may end, or be another user's: what cannot be seen is left out.
-        let descriptors = host.names(&format!("proc/{pid}/fd")).unwrap_or_default();
-        let mut held: BTreeSet<String> = descriptors
-            .iter()
-            .filter_map(|fd| nodes.find(&host.path(&format!("proc/{pid}/fd/{fd}")), function.address()))
-            .collect();
-        held.extend(mapped(host, pid, &nodes, function.address()));
-        let command = host.text(&format!("proc/{pid}/comm")).ok().flatten().unwrap_or_default();
-        uses.extend(held.into_iter().map(|node| Use::Open { pid, command: command.clone(), node }));
-    }
-    Ok(uses.into_iter().collect())
-}
-
-/// Files of a function that a process has mapped: it may have closed them since.
-fn mapped(host: &Host, pid: u32, nodes: &Nodes, address: PciAddress) -> Vec<String> {
-    let maps = host.text(&format!("proc/{pid}/maps")).ok().flatten().unwrap_or_default();
-    let files = maps.lines().filter_map(|line| line.find('/').map(|at| &line[at..]));
-    let of_function = |file: &&str| nodes.names.contains(*file) || is_of_function(Path::new(file), address);
-    files.filter(of_function).map(str::to_string).collect()
 }

@@ -1,10 +1,10 @@
 //! Orders from outside the card's process, and the image that is loaded under a client.
 
-use std::io::{BufRead, BufReader, Write};
-use std::os::unix::net::UnixStream;
+use std::io::{BufRead, BufReader, ErrorKind, Write};
+use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tempfile::TempDir;
 use xdma::card::{Card, CardOptions};
 use xdma::emulator::control::{Answer, Client, Control, Request};
@@ -121,6 +121,97 @@ fn lines_are_json_and_half_a_line_is_passed_over() {
     assert_eq!(lines.next().unwrap(), r#"{"id":3,"body":{"Ok":"Done"}}"#);
     assert_eq!(lines.next().unwrap(), r#"{"id":4,"body":{"Ok":"Done"}}"#);
     assert_eq!(bench.card.options().seed, 7);
+}
+
+/// A client is served within a second.
+fn is_served(bench: &Bench) {
+    let begin = Instant::now();
+    bench.client().log().unwrap();
+    assert!(begin.elapsed() < Duration::from_secs(1), "{:?}", begin.elapsed());
+}
+
+#[test]
+fn silent_clients_and_half_lines_keep_nobody_waiting() {
+    let bench = Bench::new();
+    let mut others = Vec::new();
+    for round in 0..100 {
+        let mut other = UnixStream::connect(&bench.path).unwrap();
+        other.write_all(&b"{\"id\":1,"[..round % 9]).unwrap();
+        others.push(other);
+    }
+    is_served(&bench);
+    let files = std::fs::read_dir("/proc/self/fd").unwrap().count() - others.len();
+    assert!(files < 60, "the control holds few of them open: {files}");
+}
+
+#[test]
+fn a_line_without_an_end_is_cut_off() {
+    let bench = Bench::new();
+    let mut endless = UnixStream::connect(&bench.path).unwrap();
+    endless.set_write_timeout(Some(Duration::from_secs(5))).unwrap();
+    let mut sent = 0;
+    let error = loop {
+        match endless.write(&[b' '; 1 << 16]) {
+            Ok(n) => sent += n,
+            Err(error) => break error,
+        }
+        assert!(sent < 8 << 20, "{sent} bytes of one line were taken");
+    };
+    assert!(matches!(error.kind(), ErrorKind::BrokenPipe | ErrorKind::ConnectionReset), "{error}");
+    is_served(&bench);
+}
+
+#[test]
+fn a_client_that_reads_no_answers_keeps_nobody_waiting_and_is_cut_off() {
+    let bench = Bench::new();
+    let mut deaf = UnixStream::connect(&bench.path).unwrap();
+    deaf.set_write_timeout(Some(Duration::from_millis(300))).unwrap();
+    while deaf.write_all(b"{\"id\":1,\"body\":\"Options\"}\n").is_ok() {}
+    is_served(&bench);
+    let begin = Instant::now();
+    deaf.set_write_timeout(Some(Duration::from_secs(10))).unwrap();
+    while deaf.write_all(&[b'\n'; 4096]).is_ok() {
+        assert!(begin.elapsed() < Duration::from_secs(10));
+    }
+    drop(bench.control);
+}
+
+#[test]
+fn an_order_in_pieces_is_an_order() {
+    let bench = Bench::new();
+    let mut slow = UnixStream::connect(&bench.path).unwrap();
+    for byte in b"{\"id\":1,\"body\":{\"Inject\":{\"fault\":\"LinkUp\"}}}\n" {
+        slow.write_all(&[*byte]).unwrap();
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    let mut answer = String::new();
+    BufReader::new(slow).read_line(&mut answer).unwrap();
+    assert_eq!(answer, "{\"id\":1,\"body\":{\"Ok\":\"Done\"}}\n");
+}
+
+/// A card's process that takes the order and answers nothing, or something without end.
+#[test]
+fn a_control_that_does_not_answer_right_ends_in_an_error() {
+    for endless in [false, true] {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("control");
+        let listener = UnixListener::bind(&path).unwrap();
+        let server = std::thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            while stream.write_all(if endless { &[b' '; 1 << 16] } else { b" " }).is_ok() {
+                std::thread::sleep(if endless { Duration::ZERO } else { Duration::from_millis(100) });
+            }
+        });
+        let mut client = Client::open(&path).unwrap();
+        let begin = Instant::now();
+        client.log().unwrap_err();
+        assert!(begin.elapsed() < Duration::from_secs(15));
+        let begin = Instant::now();
+        client.log().unwrap_err();
+        assert!(begin.elapsed() < Duration::from_secs(1), "nobody is there");
+        drop(client);
+        server.join().unwrap();
+    }
 }
 
 #[test]

@@ -331,6 +331,27 @@ fn a_card_outlives_its_clients() {
     assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 0);
 }
 
+/// A process that listens and accepts nobody: to connect to it would last for ever.
+#[test]
+fn a_path_with_a_process_that_hangs_is_taken() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("card.sock");
+    let listener = std::os::unix::net::UnixListener::bind(&path).unwrap();
+    // SAFETY: it takes numbers; the socket is open.
+    assert_eq!(unsafe { libc::listen(listener.as_raw_fd(), 0) }, 0);
+    let _queued = UnixStream::connect(&path).unwrap();
+    let (done, ended) = mpsc::channel();
+    let at = path.clone();
+    std::thread::spawn(move || {
+        let taken = EmulatedCard::start_at(Options::default(), Arc::new(Memory::new()), &at);
+        let control = xdma::emulator::control::Client::open(&at);
+        done.send((taken.err(), control.err())).unwrap();
+    });
+    let (taken, control) = ended.recv_timeout(Duration::from_secs(5)).expect("it hangs");
+    assert!(matches!(taken, Some(Error::Taken(taken)) if taken == path));
+    assert_eq!(control.unwrap().kind(), std::io::ErrorKind::WouldBlock);
+}
+
 #[test]
 fn a_client_that_dies_in_the_middle_leaves_a_usable_card() {
     let card = start(Options::default());

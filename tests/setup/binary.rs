@@ -70,15 +70,89 @@ fn plan_is_a_list_of_steps() {
 }
 
 #[test]
+fn plan_shows_what_giving_back_takes() {
+    let tree = Tree::with_card();
+    tree.driver_is_vfio(CARD);
+    let plan = json(&run(&tree, &["plan", "--unbind", "--json"]));
+    let kinds: Vec<_> = plan["steps"].as_array().unwrap().iter().map(|step| step["kind"].clone()).collect();
+    assert_eq!(kinds, ["quiesce", "write", "write"]);
+    assert_eq!(code(&run(&tree, &["plan", "--unbind", "--any"])), 2);
+}
+
+#[test]
 fn a_refusal_is_told_to_people_and_programs() {
     let tree = Tree::with_card();
-    tree.process(4242, "prover", &["/dev/vfio/7"]);
+    // The program asks the running kernel what a file is: a device that every machine has stands for the card's.
+    tree.file("sys/class/vfio/7/dev", "1:3\n");
+    tree.process(4242, "prover", &["/dev/null"]);
     let output = run(&tree, &["bind", "--json"]);
     assert_eq!(code(&output), 3);
     let answer = json(&output);
     assert_eq!(answer["exit_code"], 3);
     assert!(answer["error"].as_str().unwrap().contains("process 4242"));
     assert!(text(&output.stderr).starts_with("vfio-setup: 0000:00:1d.0 is in use"));
+}
+
+/// Files that have no end, and what makes a reader wait, wherever something is read.
+#[test]
+fn a_tree_without_an_end_is_an_error_that_names_it() {
+    let files = [
+        format!("sys/bus/pci/devices/{CARD}/vendor"),
+        format!("sys/bus/pci/devices/{CARD}/driver_override"),
+        "proc/self/mountinfo".into(),
+        "proc/meminfo".into(),
+        "etc/group".into(),
+    ];
+    for file in files {
+        for kind in ["endless", "fifo", "huge"] {
+            let tree = Tree::with_card();
+            tree.file(&file, "");
+            let path = tree.path(&file);
+            match kind {
+                "endless" => tree.link(&file, "/dev/zero"),
+                "huge" => std::fs::File::create(&path).unwrap().set_len(1 << 40).unwrap(),
+                _ => {
+                    std::fs::remove_file(&path).unwrap();
+                    assert!(Command::new("mkfifo").arg(&path).status().unwrap().success());
+                }
+            }
+            let begin = std::time::Instant::now();
+            let output = run(&tree, &["plan", CARD, "--group", "fpga", "--hugepages", "2M=64"]);
+            assert!(begin.elapsed() < std::time::Duration::from_secs(10), "{kind} {file}");
+            let said = text(&output.stderr);
+            let name = file.rsplit('/').next().unwrap();
+            assert!(code(&output) == 1 && said.contains(name), "{kind} {file}: {said}");
+            assert!(
+                said.contains("not a regular file") || said.contains("longer than"),
+                "{kind} {file}: {said}"
+            );
+        }
+    }
+}
+
+#[test]
+fn files_of_others_that_have_no_end_are_left_alone() {
+    let tree = Tree::with_card();
+    tree.file("etc/modules-load.d/xdma.conf", "");
+    let path = tree.path("etc/modules-load.d/xdma.conf");
+    std::fs::remove_file(&path).unwrap();
+    assert!(Command::new("mkfifo").arg(&path).status().unwrap().success());
+    assert_eq!(code(&run(&tree, &["persist"])), 3);
+    std::fs::remove_file(&path).unwrap();
+    std::fs::File::create(&path).unwrap().set_len(1 << 40).unwrap();
+    assert_eq!(code(&run(&tree, &["persist"])), 3);
+    assert_eq!(code(&run(&tree, &["undo"])), 5);
+}
+
+#[test]
+fn a_directory_without_an_end_is_an_error_that_names_it() {
+    let tree = Tree::with_card();
+    tree.directory("sys/class/net");
+    for number in 0..=1 << 16 {
+        std::fs::write(tree.path(&format!("sys/class/net/{number}")), "").unwrap();
+    }
+    let output = run(&tree, &["plan", CARD]);
+    assert!(code(&output) == 1 && text(&output.stderr).contains("sys/class/net"), "{output:?}");
 }
 
 #[test]

@@ -5,7 +5,7 @@ use xdma::setup::{BindOptions, Plan, SetupError};
 
 fn bind(tree: &Tree, options: &BindOptions) -> Result<(), SetupError> {
     let host = tree.host();
-    Plan::bind(&host, &[address(CARD)], options)?.apply(&host)
+    Plan::bind(&host, &[address(CARD)], options)?.apply(&host).map(drop)
 }
 
 fn for_fpga() -> BindOptions {
@@ -252,6 +252,7 @@ fn unbind_gives_back_what_bind_took() {
     assert_eq!(
         tree.log()[done..],
         [
+            "quiesce 0000:00:1d.0 by type1",
             " > /sys/bus/pci/devices/0000:00:1d.0/driver_override",
             "0000:00:1d.0 > /sys/bus/pci/drivers/vfio-pci/unbind",
             "0000:00:1d.0 > /sys/bus/pci/drivers_probe",
@@ -259,6 +260,71 @@ fn unbind_gives_back_what_bind_took() {
     );
     assert_eq!(tree.driver_of(CARD).as_deref(), Some("xdma"));
     assert!(Plan::unbind(&host, &[address(CARD)]).unwrap().steps.is_empty());
+}
+
+/// A process that was killed leaves credit mode and halted channels behind, on which `xdma.ko` times out.
+#[test]
+fn the_plan_to_give_back_begins_with_bringing_the_card_to_rest() {
+    let tree = Tree::with_card();
+    bind(&tree, &for_fpga()).unwrap();
+    let (host, done) = (tree.host(), tree.log().len());
+    let plan = Plan::unbind(&host, &[]).unwrap();
+    assert_eq!(plan.steps[0].describe(&host), "open 0000:00:1d.0 by VFIO, and close it");
+    assert!(plan.steps[0].why().contains("killed"), "{}", plan.steps[0].why());
+    let report = plan.steps[0].report(&host);
+    assert_eq!((report.kind, report.value.as_deref()), ("quiesce", Some(CARD)));
+    assert_eq!(tree.log().len(), done, "a plan opens nothing");
+    // One that the kernel has already is nobody's to open.
+    plan.apply(&host).unwrap();
+    assert!(Plan::unbind(&host, &[address(CARD)]).unwrap().steps.is_empty());
+}
+
+#[test]
+fn a_card_is_brought_to_rest_in_the_way_that_leads_to_it() {
+    let tree = Tree::with_card();
+    tree.file(&format!("sys/bus/pci/devices/{CARD}/vfio-dev/vfio0/dev"), "243:0\n");
+    tree.kernel().node("dev/vfio/devices/vfio0", 0o600);
+    tree.kernel().node("dev/iommu", 0o660);
+    bind(&tree, &BindOptions::default()).unwrap();
+    let host = tree.host();
+    Plan::unbind(&host, &[]).unwrap().apply(&host).unwrap();
+    assert!(tree.log().contains(&"quiesce 0000:00:1d.0 by cdev, type1".to_string()), "{:?}", tree.log());
+
+    let tree = guest();
+    bind(&tree, &BindOptions { no_iommu: true, ..for_fpga() }).unwrap();
+    let host = tree.host();
+    Plan::unbind(&host, &[]).unwrap().apply(&host).unwrap();
+    assert!(tree.log().contains(&"quiesce 0000:00:1d.0 by noiommu".to_string()), "{:?}", tree.log());
+}
+
+#[test]
+fn a_card_that_cannot_be_brought_to_rest_is_given_back_and_that_is_said() {
+    for (kind, node) in [(std::io::ErrorKind::Other, true), (std::io::ErrorKind::Other, false)] {
+        let tree = Tree::with_card();
+        bind(&tree, &for_fpga()).unwrap();
+        *tree.kernel().hangs.borrow_mut() = Some(kind);
+        if !node {
+            std::fs::remove_file(tree.path("dev/vfio/7")).unwrap();
+        }
+        let host = tree.host();
+        let notes = Plan::unbind(&host, &[]).unwrap().apply(&host).unwrap();
+        let why = if node { "why it did not" } else { "no node in /dev/vfio leads to it" };
+        assert!(notes.len() == 1 && notes[0].contains(CARD) && notes[0].contains(why), "{notes:?}");
+        assert_eq!(tree.driver_of(CARD).as_deref(), Some("xdma"));
+    }
+}
+
+/// The kernel would wait without end for this process to let go of it.
+#[test]
+fn a_card_that_is_being_opened_still_is_not_given_back() {
+    let tree = Tree::with_card();
+    bind(&tree, &for_fpga()).unwrap();
+    *tree.kernel().hangs.borrow_mut() = Some(std::io::ErrorKind::TimedOut);
+    let host = tree.host();
+    let error = Plan::unbind(&host, &[]).unwrap().apply(&host).unwrap_err();
+    assert_eq!(error.exit_code(), 1, "{error}");
+    assert!(error.to_string().contains("why it did not"), "{error}");
+    assert_eq!(tree.driver_of(CARD).as_deref(), Some("vfio-pci"));
 }
 
 #[test]

@@ -138,31 +138,119 @@ fn a_node_that_a_process_has_open() {
         &format!("sys/devices/pci0000:00/{CARD}/xdma/xdma0_h2c_0/uevent"),
         "MAJOR=240\nDEVNAME=xdma0_h2c_0\n",
     );
+    tree.device("/dev/xdma0_h2c_0", (240, 0));
     tree.process(4242, "prover", &["/dev/null", "/dev/xdma0_h2c_0"]);
     has(&refused_plainly(&tree), &["process 4242 (prover) has /dev/xdma0_h2c_0 open"]);
+    // As a path it is not open.
+    tree.file("proc/4242/fdinfo/1", "pos:\t0\nflags:\t012100000\nmnt_id:\t9\n");
+    planned(&tree);
+    tree.file("proc/4242/fdinfo/1", "pos:\t0\nflags:\t02100002\nmnt_id:\t9\n");
+    has(&refused_plainly(&tree), &["process 4242"]);
+}
+
+/// Notes of the plan to bind the card, which nothing keeps from it.
+fn planned(tree: &Tree) -> Vec<String> {
+    Plan::bind(&tree.host(), &[address(CARD)], &BindOptions::default()).unwrap().notes
+}
+
+const REGISTERS: &str = "/sys/bus/pci/devices/0000:00:1d.0/resource0";
+
+/// Where the kernel says that the registers are.
+fn registers() -> String {
+    format!("/sys/devices/pci0000:00/{CARD}/resource0")
+}
+
+fn with_registers() -> Tree {
+    let tree = Tree::with_card();
+    tree.file(&REGISTERS[1..], "");
+    tree.file(&format!("sys/bus/pci/devices/{CARD}/config"), "");
+    tree.inode(REGISTERS, (0, 21), 99);
+    tree
 }
 
 #[test]
 fn registers_that_a_process_has_mapped() {
-    let tree = Tree::with_card();
+    let tree = with_registers();
     tree.process(4243, "fpga_mgmt", &[]);
-    let line = format!("7f00-7f01 rw-s 00000000 00:15 99    /sys/devices/pci0000:00/{CARD}/resource0\n");
-    tree.file("proc/4243/maps", &line);
+    let line = |device: &str, inode: u32, name: &str| {
+        tree.file("proc/4243/maps", &format!("7f00-7f01 rw-s 00000000 {device} {inode}    {name}\n"));
+    };
+    line("00:15", 99, &registers());
     has(&refused_plainly(&tree), &["process 4243 (fpga_mgmt)", "resource0"]);
+    // In a container it may be called something else, and its sysfs has another number, which the kernel lists.
+    line("00:15", 99, "/bars/0");
+    has(&refused_plainly(&tree), &["process 4243 (fpga_mgmt)", "/bars/0"]);
+    line("00:2a", 99, &registers());
+    has(&planned(&tree)[0], &["process 4243 (fpga_mgmt)", "resource0", "not counted"]);
+    tree.file("proc/4243/mountinfo", "30 1 0:42 / /sys rw - sysfs sysfs rw\n");
+    has(&refused_plainly(&tree), &["process 4243 (fpga_mgmt)"]);
+    // Nobody can call another file system so.
+    for mounts in [
+        "30 1 0:42 / /sys rw - tmpfs sysfs rw\n",
+        "30 1 0:42 / /sys rw - fuse.sysfs sysfs rw\n",
+        "0:42 - sysfs\n",
+    ] {
+        tree.file("proc/4243/mountinfo", mounts);
+        assert_eq!(planned(&tree).len(), 1, "{mounts}");
+    }
+    // A mapped file that is known by its link is what that says.
+    tree.link("proc/4243/map_files/7f00-7f01", "/bars/0");
+    tree.inode("/bars/0", (0, 21), 99);
+    has(&refused_plainly(&tree), &["process 4243 (fpga_mgmt)"]);
+}
+
+#[test]
+fn registers_that_a_process_has_open() {
+    let tree = with_registers();
+    tree.inode(&registers(), (0, 21), 99);
+    tree.process(4247, "prover", &[&registers()]);
+    has(&refused_plainly(&tree), &["process 4247 (prover)", "resource0 open"]);
 }
 
 #[test]
 fn what_a_user_makes_up_neither_blocks_a_card_nor_reaches_the_terminal() {
-    let tree = Tree::with_card();
+    let tree = with_registers();
     let made_up = format!("/home/eve/{CARD}/resource0");
     tree.process(4245, "eve", &[&made_up]);
-    tree.file("proc/4245/maps", &format!("7f00-7f01 rw-s 00000000 00:15 99    {made_up}\n"));
-    Plan::bind(&tree.host(), &[], &BindOptions::default()).unwrap();
-    // A process calls itself what it likes, also what a terminal takes for orders.
-    tree.process(4246, "\u{1b}]0;root\u{7}", &[&format!("/sys/devices/pci0000:00/{CARD}/resource0")]);
-    let error = refused_plainly(&tree);
-    has(&error, &["process 4246", "\\u{1b}]0;root\\u{7}"]);
-    assert!(!error.contains(|c: char| c.is_control() && c != '\n'), "{error:?}");
+    tree.file("proc/4245/maps", &format!("7f00-7f01 rw-s 00000000 00:16 99    {made_up}\n"));
+    // What everybody may open.
+    tree.process(
+        4248,
+        "eve",
+        &[
+            &format!("/sys/devices/pci0000:00/{CARD}/resource"),
+            &format!("/sys/devices/pci0000:00/{CARD}/config"),
+        ],
+    );
+    assert_eq!(planned(&tree), Vec::<String>::new());
+    // In a mount namespace of her own, with a name for root's terminal: nothing tells these from the card's but what they are.
+    let files = [registers(), "/dev/vfio/7".to_string(), "/dev/\u{1b}".into()];
+    tree.inode(&files[0], (0, 22), 99);
+    tree.inode(&files[1], (0, 22), 3);
+    tree.process(4246, "\u{1b}]0;root\u{7}", &files.each_ref().map(String::as_str));
+    tree.file("proc/4246/maps", &format!("7f00-7f01 rw-s 00000000 00:16 99    {}\n", registers()));
+    let notes = planned(&tree);
+    assert_eq!(notes.len(), 2, "{notes:?}");
+    has(&notes[0], &["process 4246", "\\u{1b}]0;root\\u{7}", "/dev/vfio/7"]);
+    assert!(!notes.concat().contains(|c: char| c.is_control()), "{notes:?}");
+    // One user can make up any number.
+    for pid in 5000..5100 {
+        tree.process(pid, "eve", &[&registers()]);
+    }
+    let notes = planned(&tree);
+    assert!(notes.len() == 9 && notes[8].contains("94 more"), "{notes:?}");
+}
+
+#[test]
+fn a_file_system_of_a_user_does_not_pass_for_a_disk() {
+    let tree = with_disk("sda", "ata1/block/sda");
+    for kind in ["fuse", "fuse.sshfs"] {
+        tree.file("proc/self/mountinfo", &format!("22 1 0:31 / /home/eve/m rw - {kind} /dev/sda rw\n"));
+        planned(&tree);
+    }
+    // Only root mounts a disk with FUSE.
+    tree.file("proc/self/mountinfo", "22 1 0:31 / /data rw - fuseblk /dev/sda rw\n");
+    has(&refused_plainly(&tree), &["/dev/sda", "/data"]);
 }
 
 #[test]
@@ -170,6 +258,7 @@ fn a_card_in_use_is_not_given_back() {
     let tree = Tree::with_card();
     let host = tree.host();
     Plan::bind(&host, &[], &BindOptions::default()).unwrap().apply(&host).unwrap();
+    tree.device("/dev/vfio/7", (243, 7));
     tree.process(4244, "prover", &["/dev/vfio/7"]);
     let error = Plan::unbind(&host, &[]).unwrap_err();
     assert_eq!(error.exit_code(), 3);

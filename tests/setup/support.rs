@@ -10,7 +10,8 @@ use std::rc::Rc;
 use tempfile::TempDir;
 use xdma::bus::PciAddress;
 use xdma::setup::Host;
-use xdma::setup::kernel::{Kernel, Owner};
+use xdma::setup::kernel::{FileId, FileKind, Kernel, Owner};
+use xdma::setup::mode::Mode;
 
 pub const CARD: &str = "0000:00:1d.0";
 pub const OTHER: &str = "0000:00:1e.0";
@@ -35,8 +36,12 @@ pub struct State {
     pub fails: RefCell<Option<&'static str>>,
     /// Writes to files whose name ends so are taken and ignored.
     pub ignores: RefCell<Option<&'static str>>,
+    /// What files are, by their names as the host has them.
+    files: RefCell<BTreeMap<String, FileId>>,
     /// Hugepages that there is memory for.
     pub pages: RefCell<Option<u64>>,
+    /// How opening a card fails.
+    pub hangs: RefCell<Option<io::ErrorKind>>,
     /// Disks that the kernel holds.
     pub held: RefCell<Option<&'static str>>,
     /// The kernel has iommufd.
@@ -165,6 +170,18 @@ impl Tree {
         }
     }
 
+    /// A node that a driver made for a function: what `path` leads to below the function has this number and name.
+    pub fn device(&self, name: &str, number: (u32, u32)) {
+        let id = FileId { kind: FileKind::Character, device: (0, 5), inode: 700, number };
+        self.kernel.files.borrow_mut().insert(name.into(), id);
+    }
+
+    /// A file that is no device, in a file system with this number.
+    pub fn inode(&self, name: &str, device: (u32, u32), inode: u64) {
+        let id = FileId { kind: FileKind::Other, device, inode, number: (0, 0) };
+        self.kernel.files.borrow_mut().insert(name.into(), id);
+    }
+
     fn process_of_root(&self) {
         self.file(
             "proc/self/status",
@@ -259,9 +276,16 @@ impl State {
             return;
         }
         match self.group(address) {
-            Some(group) => self.node(&format!("dev/vfio/{group}"), 0o600),
+            Some(group) => self.group_node(&group),
             None => self.attach_without_iommu(address),
         }
+    }
+
+    fn group_node(&self, group: &str) {
+        self.node(&format!("dev/vfio/{group}"), 0o600);
+        let class = self.path("sys/class/vfio").join(group);
+        fs::create_dir_all(&class).unwrap();
+        fs::write(class.join("dev"), format!("243:{group}\n")).unwrap();
     }
 
     fn attach_without_iommu(&self, address: &str) {
@@ -356,6 +380,19 @@ impl Kernel for Fake {
 
     fn is_held(&self, disk: &Path) -> bool {
         self.0.held.borrow().is_some_and(|held| disk.ends_with(held))
+    }
+
+    fn identify(&self, path: &Path) -> io::Result<FileId> {
+        let target = fs::read_link(path)
+            .unwrap_or_else(|_| Path::new("/").join(path.strip_prefix(&*self.0.root.borrow()).unwrap()));
+        let known = self.0.files.borrow().get(target.to_str().unwrap()).copied();
+        known.ok_or_else(|| io::Error::from_raw_os_error(2))
+    }
+
+    fn quiesce(&self, address: PciAddress, modes: &[Mode]) -> io::Result<()> {
+        let names: Vec<_> = modes.iter().map(|mode| mode.name()).collect();
+        self.0.log.borrow_mut().push(format!("quiesce {address} by {}", names.join(", ")));
+        self.0.hangs.borrow().map_or(Ok(()), |kind| Err(io::Error::new(kind, "why it did not")))
     }
 
     fn settle(&self) {

@@ -10,6 +10,7 @@ mod nodes;
 mod process;
 mod raw;
 mod removal;
+mod returning;
 mod stranger;
 #[expect(dead_code, reason = "shared with the driver's tests, which use all of it")]
 #[path = "../driver/support.rs"]

@@ -3,10 +3,13 @@
 use crate::bus::PciAddress;
 use std::fs::{self, File};
 use std::io::{self, Read};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
-/// Sysfs shows at most a page; `resource` of a bridge is the longest that is read here.
-const LONGEST: u64 = 4096;
+/// Sysfs shows at most a page, of the processor with the largest.
+const LONGEST: u64 = 64 << 10;
+/// Names in a directory at most. A machine has some hundred functions.
+const MOST_NAMES: usize = 1 << 16;
 
 /// What cannot be read in sysfs.
 #[derive(Debug, thiserror::Error)]
@@ -51,11 +54,53 @@ impl SysfsError {
     }
 }
 
+/// Reads a file of at most `longest` bytes. Nothing else is opened: a device or a FIFO, to which a link in a tree that is not
+/// sysfs may lead, has no end, or makes the reader wait for one.
+///
+/// # Errors
+///
+/// It is longer, no regular file, or what the kernel says.
+pub(crate) fn bounded(path: &Path, longest: u64) -> io::Result<Vec<u8>> {
+    if !fs::metadata(path)?.is_file() {
+        return Err(io::Error::other("it is not a regular file"));
+    }
+    // It may have been replaced since.
+    let flags = libc::O_NONBLOCK | libc::O_NOCTTY;
+    let file = File::options().read(true).custom_flags(flags).open(path)?;
+    if !file.metadata()?.is_file() {
+        return Err(io::Error::other("it is not a regular file"));
+    }
+    let mut bytes = Vec::new();
+    file.take(longest + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > longest {
+        return Err(io::Error::new(
+            io::ErrorKind::FileTooLarge,
+            format!("it is longer than {longest} bytes"),
+        ));
+    }
+    Ok(bytes)
+}
+
+/// Names in a directory, sorted, `most` of them at most. Names that are not UTF-8 are none of the kernel's.
+///
+/// # Errors
+///
+/// There are more, or what the kernel says.
+pub(crate) fn bounded_names(directory: &Path, most: usize) -> io::Result<Vec<String>> {
+    let mut names = Vec::new();
+    for (index, entry) in fs::read_dir(directory)?.enumerate() {
+        if index >= most {
+            return Err(io::Error::other(format!("it has more than {most} entries")));
+        }
+        names.extend(entry?.file_name().into_string().ok());
+    }
+    names.sort();
+    Ok(names)
+}
+
 /// A file's text, without blanks around it.
 pub fn required(path: &Path) -> Result<String, SysfsError> {
-    let mut bytes = Vec::new();
-    let read = File::open(path).and_then(|file| file.take(LONGEST).read_to_end(&mut bytes));
-    read.map_err(|source| SysfsError::unreadable(path, source))?;
+    let bytes = bounded(path, LONGEST).map_err(|source| SysfsError::unreadable(path, source))?;
     match std::str::from_utf8(&bytes) {
         Ok(text) => Ok(text.trim().to_string()),
         Err(_) => Err(SysfsError::garbage(path, &String::from_utf8_lossy(&bytes), "text")),
@@ -88,13 +133,9 @@ pub fn link_name(path: &Path) -> Result<Option<String>, SysfsError> {
     }
 }
 
-/// Names in a directory, sorted. Names that are not UTF-8 are none of the kernel's.
+/// Names in a directory, sorted.
 pub fn names(directory: &Path) -> Result<Vec<String>, SysfsError> {
-    let entries = fs::read_dir(directory).and_then(|entries| entries.collect::<io::Result<Vec<_>>>());
-    let entries = entries.map_err(|source| SysfsError::unreadable(directory, source))?;
-    let mut names: Vec<_> = entries.iter().filter_map(|entry| entry.file_name().into_string().ok()).collect();
-    names.sort();
-    Ok(names)
+    bounded_names(directory, MOST_NAMES).map_err(|source| SysfsError::unreadable(directory, source))
 }
 
 /// Names in a directory, none if there is no such directory.

@@ -171,6 +171,21 @@ fn garbage_is_an_error_that_names_the_file() {
 }
 
 #[test]
+fn what_has_no_end_is_an_error_that_names_it() {
+    let (root, sysfs) = tree();
+    let vendor = root.path().join("sys/bus/pci/devices/0000:00:1d.0/vendor");
+    let error = || card(&sysfs).vendor().unwrap_err().to_string();
+    fs::remove_file(&vendor).unwrap();
+    for endless in ["/dev/zero", "/"] {
+        symlink(endless, &vendor).unwrap();
+        assert!(error().contains("vendor: it is not a regular file"), "{}", error());
+        fs::remove_file(&vendor).unwrap();
+    }
+    fs::File::create(&vendor).unwrap().set_len(1 << 40).unwrap();
+    assert!(error().contains("vendor: it is longer than"), "{}", error());
+}
+
+#[test]
 fn a_bar_that_ends_before_it_starts_is_garbage() {
     assert_eq!(bar_size("0x10 0x0f 0x0"), Some(0));
     assert_eq!(bar_size("0x10 0x10 0x1"), Some(1));

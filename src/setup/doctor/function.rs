@@ -156,9 +156,13 @@ fn way(patient: &Patient) -> Result<Check, SetupError> {
 fn users(patient: &Patient) -> Result<Check, SetupError> {
     const NAME: &str = "users";
     let uses = usage::of(patient.host, &patient.function)?;
-    if uses.is_empty() {
+    if uses.certain.is_empty() && uses.doubtful.is_empty() {
         return Ok(Check::good(NAME, "no other process that this user can see has it"));
     }
-    let uses: Vec<_> = uses.iter().map(ToString::to_string).collect();
+    if uses.certain.is_empty() {
+        let remedy = "look at that process if the card cannot be opened; any user can make such a file";
+        return Ok(Check::note(NAME, uses.doubtful.join("; "), remedy));
+    }
+    let uses: Vec<_> = uses.certain.iter().map(ToString::to_string).collect();
     Ok(Check::bad(NAME, uses.join("; "), "end that first: a card has one user at a time"))
 }

@@ -148,7 +148,7 @@ fn open(patient: &Patient) -> Check {
 }
 
 /// An error with its causes, but for those that it quotes itself.
-fn chain(error: &dyn Error) -> String {
+pub(super) fn chain(error: &dyn Error) -> String {
     let mut text = error.to_string();
     let mut next = error.source();
     while let Some(error) = next {

@@ -150,6 +150,8 @@ pub fn boots(tests: &Tests) -> Vec<Planned> {
         if iommu == Iommu::Intel {
             planned.run_unprivileged(modes, tests);
         }
+        // It binds the card again, though not for everybody who had it before.
+        modes.iter().for_each(|mode| planned.run_file("run", mode, "returning", tests));
         if machine == Machine::RootPort {
             // QEMU does not survive it, so it comes last.
             modes.last().iter().for_each(|mode| planned.run_file("run", mode, "removal", tests));
@@ -218,9 +220,17 @@ mod tests {
         let driver = DIFFERENCES.iter().map(|d| d.test.to_string()).chain(["memory::works".into()]).collect();
         Tests {
             driver,
-            vm: ["card::a", "iommu::b", "death::c", "nodes::d", "unprivileged::e", "stranger::f"]
-                .map(String::from)
-                .to_vec(),
+            vm: [
+                "card::a",
+                "iommu::b",
+                "death::c",
+                "nodes::d",
+                "unprivileged::e",
+                "stranger::f",
+                "returning::g",
+            ]
+            .map(String::from)
+            .to_vec(),
         }
     }
 
