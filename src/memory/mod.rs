@@ -4,6 +4,7 @@
 //! that a card only reads may be seen as a slice. What a transfer uses is kept alive by the channel that runs it, so
 //! dropping a handle never takes memory away from a card that may still use it.
 
+mod available;
 mod buffer;
 mod element;
 mod error;
@@ -14,6 +15,7 @@ mod parts;
 mod pool;
 mod process;
 mod registered;
+mod sealed;
 mod shared;
 mod space;
 #[cfg(test)]

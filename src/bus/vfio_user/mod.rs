@@ -26,6 +26,10 @@ const GREETING: Duration = Duration::from_secs(2);
 /// The protocol allows 16 descriptors a message; a server may allow fewer.
 const MAX_FDS: usize = 16;
 
+/// Why memory that such a card writes lies in small pages.
+const SMALL_PAGES: &str = "memory that the card writes is in 4 KiB pages unless hugepages are required: its process has the files, and \
+                           could take hugepages out of them";
+
 /// Granularity of mappings.
 const PAGE_BYTES: u64 = 4096;
 
@@ -34,6 +38,8 @@ pub struct VfioUser {
     shared: Arc<Shared>,
     description: Description,
     max_fds: usize,
+    /// Whether the card is in another process.
+    is_foreign: bool,
 }
 
 struct Shared {
@@ -85,12 +91,27 @@ impl VfioUser {
     /// Takes the card at the other end of a connection over; `path` is what it is called.
     pub(crate) fn over(stream: UnixStream, path: &Path) -> Result<Self, BusError> {
         let link_error = |source| not_found(path, source);
+        let is_foreign = peer(&stream) != Some(std::process::id());
         let mut link = Link::new(stream, GREETING).map_err(link_error)?;
         let max_fds = greet(&mut link).map_err(|error| greeting_error(path, error))?;
         link.set_deadline(DEADLINE).map_err(link_error)?;
-        let description = describe(&mut link, path)?;
-        Ok(Self { shared: Arc::new(Shared { link: Mutex::new(link) }), description, max_fds })
+        let mut description = describe(&mut link, path)?;
+        if is_foreign {
+            description.notes.push(SMALL_PAGES.into());
+        }
+        Ok(Self { shared: Arc::new(Shared { link: Mutex::new(link) }), description, max_fds, is_foreign })
     }
+}
+
+/// The process that listens at the other end; `None` if the kernel does not say.
+fn peer(stream: &UnixStream) -> Option<u32> {
+    let mut peer = libc::ucred { pid: 0, uid: 0, gid: 0 };
+    let mut len = size_of_val(&peer) as libc::socklen_t;
+    let (level, name) = (libc::SOL_SOCKET, libc::SO_PEERCRED);
+    // SAFETY: the kernel writes at most `len` bytes to the structure.
+    let rc =
+        unsafe { libc::getsockopt(stream.as_raw_fd(), level, name, (&raw mut peer).cast(), &raw mut len) };
+    if rc == 0 { u32::try_from(peer.pid).ok() } else { None }
 }
 
 fn connect_error(path: &Path, source: io::Error) -> BusError {
@@ -197,6 +218,10 @@ impl Mapper for VfioUser {
 
     fn caller_memory(&self) -> CallerMemory {
         CallerMemory::Staged("memory without a file descriptor cannot be shared with the card's process")
+    }
+
+    fn shares_files(&self) -> bool {
+        self.is_foreign
     }
 
     unsafe fn map(&self, memory: MemoryRef<'_>, iova: u64, access: Access) -> Result<Vec<Extent>, MapError> {
