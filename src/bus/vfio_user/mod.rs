@@ -4,24 +4,29 @@
 //! transfers copy nothing; memory without one cannot be shared and is staged.
 
 mod link;
+#[cfg(test)]
+mod tests;
 mod wire;
 
 use super::{BARS, Bar, Bus, BusError, Description, check_config, check_register, counts};
 use crate::memory::{Access, Addressing, CallerMemory, Extent, MapError, Mapper, MemoryRef};
 use link::Link;
+use socket2::{Domain, SockAddr, Socket, Type};
 use std::fmt;
+use std::fs;
 use std::io;
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::fs::FileTypeExt;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use vmm_sys_util::eventfd::EventFd;
 use wire::{Body, Command, field32, field64};
 
 /// How long a card's process may take to answer.
 pub const DEADLINE: Duration = Duration::from_secs(5);
-/// How long it may take to greet; a process that serves another client lets us wait.
+/// How long it may take to accept a connection, and then to greet; a process that serves another client lets us wait.
 const GREETING: Duration = Duration::from_secs(2);
 /// The protocol allows 16 descriptors a message; a server may allow fewer.
 const MAX_FDS: usize = 16;
@@ -43,6 +48,7 @@ pub struct VfioUser {
 }
 
 struct Shared {
+    /// A thread waits for the requests of the others: each of them has its deadline, and after one that failed all fail at once.
     link: Mutex<Link>,
 }
 
@@ -78,14 +84,15 @@ impl fmt::Debug for VfioUser {
 }
 
 impl VfioUser {
-    /// Connects to the card that listens at `path`.
+    /// Connects to the card that listens at `path`, within 2 s for the connection, 2 s for the greeting, and [`DEADLINE`] for each of
+    /// the nine questions about the card.
     ///
     /// # Errors
     ///
-    /// [`BusError::NotFound`], [`BusError::Permission`], [`BusError::NotACard`], and [`BusError::Taken`] when another
-    /// client has it.
+    /// [`BusError::NotFound`], [`BusError::Permission`], [`BusError::NotACard`], [`BusError::NotAccepting`], and
+    /// [`BusError::Taken`] when another client has it.
     pub fn connect(path: &Path) -> Result<Self, BusError> {
-        Self::over(UnixStream::connect(path).map_err(|source| connect_error(path, source))?, path)
+        Self::over(dial(path).map_err(|source| connect_error(path, source))?, path)
     }
 
     /// Takes the card at the other end of a connection over; `path` is what it is called.
@@ -114,15 +121,51 @@ fn peer(stream: &UnixStream) -> Option<u32> {
     if rc == 0 { u32::try_from(peer.pid).ok() } else { None }
 }
 
+/// Connects a stream. While the listener's backlog is full the kernel waits, as long as a write may take.
+fn dial(path: &Path) -> io::Result<UnixStream> {
+    let (address, end) = (SockAddr::unix(path)?, Instant::now() + GREETING);
+    let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+    loop {
+        // No time at all would mean no limit.
+        let left = end.saturating_duration_since(Instant::now()).max(Duration::from_millis(1));
+        socket.set_write_timeout(Some(left))?;
+        match socket.connect(&address) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted && Instant::now() < end => {}
+            connected => return connected.map(|()| OwnedFd::from(socket).into()),
+        }
+    }
+}
+
+/// What is at `path` that is not a socket.
+fn other_file(path: &Path) -> Option<&'static str> {
+    let kind = fs::metadata(path).ok()?.file_type();
+    Some(match kind {
+        _ if kind.is_socket() => return None,
+        _ if kind.is_dir() => "a directory",
+        _ if kind.is_fifo() => "a FIFO",
+        _ if kind.is_file() => "a regular file",
+        _ => "a device",
+    })
+}
+
 fn connect_error(path: &Path, source: io::Error) -> BusError {
+    if let Some(what) = other_file(path) {
+        return BusError::NotACard { path: path.into(), reason: format!("it is {what}, not a socket") };
+    }
     match source.kind() {
         io::ErrorKind::PermissionDenied => {
             let remedy = "run as the user that started the card, or change the socket's owner".into();
             BusError::Permission { path: path.into(), cause: source, remedy }
         }
         io::ErrorKind::ConnectionRefused => {
-            let reason = "nothing listens there; its process has ended, or it is no socket".into();
+            let reason = "nothing listens there; its process has ended".into();
             BusError::NotACard { path: path.into(), reason }
+        }
+        io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut | io::ErrorKind::Interrupted => {
+            BusError::NotAccepting { path: path.into(), after: GREETING }
+        }
+        _ if source.raw_os_error() == Some(libc::EPROTOTYPE) => {
+            BusError::NotACard { path: path.into(), reason: "its socket is of another type".into() }
         }
         _ => not_found(path, source),
     }
