@@ -50,7 +50,12 @@ impl Card {
     fn new() -> Self {
         let fake = Arc::new(Fake::default());
         let channel = ChannelOptions { ring: Some(Ring::Credits), ..ChannelOptions::default() };
-        let options = ReceiverOptions { channel, buffers: BUFFERS as usize, bytes: BYTES, ahead: usize::MAX };
+        let options = ReceiverOptions {
+            channel,
+            buffers: BUFFERS as usize,
+            bytes: BYTES,
+            ..ReceiverOptions::default()
+        };
         let receiver = Receiver::open(fake.place(Arc::new(Stream(fake.clone()))), options).unwrap();
         let list = u64::from(fake.get(0x4084)) << 32 | u64::from(fake.get(0x4080));
         Self { fake, receiver, list, completed: 0 }
