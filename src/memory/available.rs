@@ -3,6 +3,8 @@
 //! Linux grants more memory than it has and kills a process when pages run out. Memory for DMA is touched as a whole when it is
 //! allocated, so a request that is too large would end this process, or another one, instead of failing.
 
+#![deny(clippy::arithmetic_side_effects)]
+
 use super::MemoryError;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -28,7 +30,7 @@ impl Available {
 
     /// Memory that is left to everything else: a 64th, at most 1 GiB.
     fn margin(&self) -> u64 {
-        (self.total / 64).min(1 << 30)
+        (self.total >> 6).min(1 << 30)
     }
 
     /// Checks that `more` bytes of the `len` asked for can be had.
@@ -114,6 +116,7 @@ pub(super) fn here() -> PathBuf {
 }
 
 #[cfg(test)]
+#[allow(clippy::arithmetic_side_effects, reason = "an overflow fails the test")]
 mod tests {
     use super::*;
 

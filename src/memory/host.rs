@@ -1,5 +1,7 @@
 //! Memory of our own: a memory file, in hugepages where there are some, mapped and touched.
 
+#![deny(clippy::arithmetic_side_effects)]
+
 use super::available::{self, Available};
 use super::sealed::{self, Writers};
 use super::{Access, MemoryError};
@@ -149,7 +151,7 @@ impl HostMemory {
         let (len, page) = (self.len(), self.page);
         let step = STEP.max(page.bytes());
         for start in (0..len).step_by(step as usize) {
-            let bytes = step.min(len - start);
+            let bytes = step.min(len.saturating_sub(start));
             check(bytes)?;
             self.populate_range(start, bytes).map_err(|cause| MemoryError::Allocate { len, page, cause })?;
         }
@@ -184,12 +186,12 @@ impl HostMemory {
 
     fn prefer_node(&self, node: u32) -> io::Result<()> {
         let mut mask = [0u64; 16];
-        let word = mask.get_mut(node as usize / 64).ok_or(io::ErrorKind::InvalidInput)?;
-        *word |= 1 << (node % 64);
+        let (at, bit) = (node as usize >> 6, node & 63);
+        *mask.get_mut(at).ok_or(io::ErrorKind::InvalidInput)? |= 1u64 << bit;
         // SAFETY: the range is our own untouched mapping, the mask has as many bits as said.
         let rc = unsafe {
             let (at, len) = (self.map.as_mut_ptr(), self.map.len());
-            libc::syscall(libc::SYS_mbind, at, len, libc::MPOL_PREFERRED, mask.as_ptr(), mask.len() * 64, 0)
+            libc::syscall(libc::SYS_mbind, at, len, libc::MPOL_PREFERRED, mask.as_ptr(), 64 * 16, 0)
         };
         if rc == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
     }
@@ -217,6 +219,7 @@ impl HostMemory {
 }
 
 #[cfg(test)]
+#[allow(clippy::arithmetic_side_effects, reason = "an overflow fails the test")]
 mod tests {
     use super::*;
     use crate::memory::Access::{CardReads, CardWrites};
