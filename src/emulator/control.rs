@@ -18,6 +18,7 @@ use super::log::lock;
 use super::logic::Design;
 use super::server::{listen_at, wake};
 use super::{Counters, EmulatedCard, Fault, Options, Violation};
+use crate::bus::dial::dial;
 use crate::memory::Witness;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::retry_on_intr;
@@ -215,7 +216,7 @@ impl Client {
     /// It is not there, nobody listens, or no permission.
     pub fn open(path: &Path) -> io::Result<Self> {
         let line: Box<dyn Line> = if std::fs::metadata(path)?.file_type().is_socket() {
-            Box::new(UnixStream::connect(path)?)
+            Box::new(dial(path, ANSWER)?)
         } else {
             Box::new(File::options().read(true).write(true).open(path)?)
         };

@@ -7,6 +7,7 @@ use super::backend::{self, Backend};
 use super::log::lock;
 use super::slot::Slot;
 use super::wire::{self, Message, Verdict};
+use crate::bus::dial::dial;
 use std::fs::{self, Permissions};
 use std::io;
 use std::net::Shutdown;
@@ -157,10 +158,12 @@ fn clear(path: &Path) -> io::Result<()> {
         let text = "something that is no socket is there, and stays; choose another path";
         return Err(io::Error::new(io::ErrorKind::AlreadyExists, text));
     }
-    match UnixStream::connect(path) {
+    match dial(path, GRACE) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => fs::remove_file(path),
         Ok(_) => Err(io::ErrorKind::AddrInUse.into()),
+        // Somebody listens, and accepts nothing just now.
+        Err(error) if error.kind() == io::ErrorKind::TimedOut => Err(io::ErrorKind::AddrInUse.into()),
         Err(error) => Err(error),
     }
 }

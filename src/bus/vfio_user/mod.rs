@@ -8,19 +8,19 @@ mod link;
 mod tests;
 mod wire;
 
+use super::dial::dial;
 use super::{BARS, Bar, Bus, BusError, Description, check_config, check_register, counts};
 use crate::memory::{Access, Addressing, CallerMemory, Extent, MapError, Mapper, MemoryRef};
 use link::Link;
-use socket2::{Domain, SockAddr, Socket, Type};
 use std::fmt;
 use std::fs;
 use std::io;
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::AsRawFd;
 use std::os::unix::fs::FileTypeExt;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use vmm_sys_util::eventfd::EventFd;
 use wire::{Body, Command, field32, field64};
 
@@ -92,7 +92,7 @@ impl VfioUser {
     /// [`BusError::NotFound`], [`BusError::Permission`], [`BusError::NotACard`], [`BusError::NotAccepting`], and
     /// [`BusError::Taken`] when another client has it.
     pub fn connect(path: &Path) -> Result<Self, BusError> {
-        Self::over(dial(path).map_err(|source| connect_error(path, source))?, path)
+        Self::over(dial(path, GREETING).map_err(|source| connect_error(path, source))?, path)
     }
 
     /// Takes the card at the other end of a connection over; `path` is what it is called.
@@ -121,21 +121,6 @@ fn peer(stream: &UnixStream) -> Option<u32> {
     if rc == 0 { u32::try_from(peer.pid).ok() } else { None }
 }
 
-/// Connects a stream. While the listener's backlog is full the kernel waits, as long as a write may take.
-fn dial(path: &Path) -> io::Result<UnixStream> {
-    let (address, end) = (SockAddr::unix(path)?, Instant::now() + GREETING);
-    let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
-    loop {
-        // No time at all would mean no limit.
-        let left = end.saturating_duration_since(Instant::now()).max(Duration::from_millis(1));
-        socket.set_write_timeout(Some(left))?;
-        match socket.connect(&address) {
-            Err(error) if error.kind() == io::ErrorKind::Interrupted && Instant::now() < end => {}
-            connected => return connected.map(|()| OwnedFd::from(socket).into()),
-        }
-    }
-}
-
 /// What is at `path` that is not a socket.
 fn other_file(path: &Path) -> Option<&'static str> {
     let kind = fs::metadata(path).ok()?.file_type();
@@ -161,9 +146,7 @@ fn connect_error(path: &Path, source: io::Error) -> BusError {
             let reason = "nothing listens there; its process has ended".into();
             BusError::NotACard { path: path.into(), reason }
         }
-        io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut | io::ErrorKind::Interrupted => {
-            BusError::NotAccepting { path: path.into(), after: GREETING }
-        }
+        io::ErrorKind::TimedOut => BusError::NotAccepting { path: path.into(), after: GREETING },
         _ if source.raw_os_error() == Some(libc::EPROTOTYPE) => {
             BusError::NotACard { path: path.into(), reason: "its socket is of another type".into() }
         }

@@ -2,11 +2,13 @@
 
 use super::*;
 use crate::memory::{DmaSpace, HugePages, PageSize};
+use socket2::{Domain, SockAddr, Socket, Type};
 use std::fs::File;
 use std::os::fd::FromRawFd;
 use std::os::unix::net::{UnixDatagram, UnixListener};
 use std::sync::mpsc::{Receiver, channel};
 use std::thread;
+use std::time::Instant;
 use vmm_sys_util::sock_ctrl_msg::ScmSocket;
 
 fn error(path: &Path) -> BusError {
@@ -41,6 +43,21 @@ fn a_process_that_accepts_nothing_is_not_waited_for_without_end() {
     assert!(matches!(error, BusError::NotAccepting { .. }), "{error}");
     assert!(begin.elapsed() >= GREETING && begin.elapsed() < 5 * GREETING, "{:?}", begin.elapsed());
     assert!(error.to_string().contains("start it again"), "{error}");
+}
+
+#[cfg(feature = "emulator")]
+#[test]
+fn neither_a_new_card_nor_its_control_waits_for_such_a_process() {
+    use crate::emulator::{EmulatedCard, Options, control::Client, logic::Memory};
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("card");
+    let (_listener, _waiting) = full(&path);
+    let begin = Instant::now();
+    let error = EmulatedCard::start_at(Options::default(), Arc::new(Memory::new()), &path).err().unwrap();
+    assert!(error.to_string().contains("in use"), "{error}");
+    let error = Client::open(&path).err().unwrap();
+    assert!(error.to_string().contains("nobody accepts"), "{error}");
+    assert!(begin.elapsed() < Duration::from_secs(60), "{:?}", begin.elapsed());
 }
 
 #[test]
