@@ -34,8 +34,11 @@ use common::{data, human};
 use groth16::{Query, Setup};
 use semaphore_rs_ark_circom::CircomReduction;
 use std::collections::HashSet;
+use std::time::{Duration, Instant};
+use xdma::emulator::faults::Kind;
 use xdma::emulator::logic::{Design, MsmOptions};
 use xdma::emulator::{EmulatedCard, Options};
+use xdma::regs::Direction;
 
 /// Runs an example with the options of a command line, on a card of its own and on one behind a socket.
 macro_rules! runs {
@@ -91,6 +94,34 @@ fn async_msm_runs() {
 #[test]
 fn stream_receive_runs() {
     runs!(stream_receive, with_streams(), ["--packets", "500", "--buffer", "1024"]);
+}
+
+/// A thread that waits for one that failed neither makes everybody wait nor hides why.
+#[test]
+fn a_stream_that_fails_at_one_end_says_why_at_once() {
+    let run = |words: &[&str]| {
+        let words = ["stream_receive"].iter().chain(words);
+        let begin = Instant::now();
+        let error =
+            stream_receive::run(&stream_receive::Options::try_parse_from(words).unwrap()).unwrap_err();
+        assert!(begin.elapsed() < Duration::from_secs(8), "{:?}: {error:#}", begin.elapsed());
+        format!("{error:#}")
+    };
+    let error = run(&["--card", "f1", "--buffer", "100"]);
+    assert!(error.contains("100"), "{error}");
+    for (direction, what) in [(Direction::H2C, "is not taken"), (Direction::C2H, "does not come")] {
+        let card = with_streams();
+        let name = format!("unix:{}", card.socket().display());
+        let error = std::thread::scope(|scope| {
+            // In the middle of the stream.
+            scope.spawn(|| {
+                std::thread::sleep(Duration::from_secs(1));
+                card.inject(Kind::BadMagic.on(direction, 0)).unwrap();
+            });
+            run(&["--card", &name, "--packets", "100000000"])
+        });
+        assert!(error.contains(what) && !error.contains("not finished within"), "{error}");
+    }
 }
 
 #[test]

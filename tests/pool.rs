@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 use xdma::card::{Card, CardOptions};
-use xdma::emulator::faults::{BadCompletion, Kind};
+use xdma::emulator::faults::{BadCompletion, Kind, Lasting};
 use xdma::emulator::logic::Memory;
 use xdma::emulator::{EmulatedCard, Options};
 use xdma::engine::{ChannelOptions, EngineError, Poll, Pool, Ring};
@@ -86,6 +86,29 @@ fn one_channel_that_fails_stops_all_until_they_are_recovered() {
         h2c.recover().unwrap();
         h2c.transfer(&source, 0..MIB, 0, LIMIT).unwrap();
     }
+}
+
+#[test]
+fn the_first_error_is_told_and_not_that_another_channel_hangs() {
+    let (emulated, _) = emulated();
+    let options = CardOptions { idle_limit: Duration::from_millis(100), ..CardOptions::default() };
+    let card = Card::connect(emulated.socket(), options).unwrap();
+    let mut pool = pool(&card, Direction::H2C, &[0, 1], Ring::Credits);
+    let mut source = card.allocate(MIB, Direction::H2C).unwrap();
+    emulated.inject(Kind::AxiHang(Lasting::Millis(1500)).on(Direction::H2C, 0)).unwrap();
+    emulated.inject(Kind::HostRead(BadCompletion::CompleterAbort).on(Direction::H2C, 1)).unwrap();
+    for _ in 0..2 {
+        let error = pool.transfer(&source, 0..MIB, 0, LIMIT).unwrap_err();
+        assert!(matches!(error, EngineError::Failed { .. }), "{error}");
+    }
+    assert!(matches!(pool.stop(), Err(EngineError::Hung { .. })));
+    assert!(matches!(source.write(0, &[1u8]), Err(MemoryError::InFlight(_))), "its engine may still read it");
+    let begin = std::time::Instant::now();
+    while let Err(error) = pool.recover() {
+        assert!(matches!(error, EngineError::Hung { .. }) && begin.elapsed() < LIMIT, "{error}");
+    }
+    pool.transfer(&source, 0..MIB, 0, LIMIT).unwrap();
+    source.write(0, &[1u8]).unwrap();
 }
 
 #[test]

@@ -6,5 +6,6 @@
 
 pub mod card;
 pub mod data;
+pub mod first;
 pub mod human;
 pub mod kernel_driver;

@@ -2,11 +2,11 @@
 
 use crate::Mode;
 use crate::common::card::{Cost, Meter};
+use crate::common::first::FirstError;
 use anyhow::{Context, Result, anyhow};
 use ark_bn254::{Fr, G1Affine};
 use std::ops::Range;
 use std::sync::Barrier;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 use xdma::card::Card;
@@ -162,44 +162,53 @@ impl Feeder {
         let options = ChannelOptions { ring: Some(self.ring), ..self.msm.channel().options() };
         let second = self.card.channel(Direction::H2C, 1, options)?;
         let (ranges, limit): (Vec<_>, _) = (self.chunks(data).collect(), self.limit);
-        let (barrier, failed) = (Barrier::new(2), AtomicBool::new(false));
-        let feed = |channel: &mut Channel, what: &'static str, lists: &[Transfers]| -> Result<()> {
-            let mut result = Ok(());
+        let (barrier, first) = (Barrier::new(2), FirstError::default());
+        let feed = |channel: &mut Channel, what: &'static str, lists: &[Transfers]| {
             for (transfers, range) in lists.iter().zip(&ranges) {
-                let moved = channel.start(transfers).and_then(|ticket| channel.wait(ticket, limit));
+                let moved = channel.start(transfers).and_then(|ticket| {
+                    first.wait(limit, |limit| channel.wait(ticket, limit)).unwrap_or(Ok(()))
+                });
                 if let Err(error) = moved {
-                    failed.store(true, Ordering::Release);
-                    result = Err(anyhow!(error).context(stuck(what, range)));
+                    first.set(anyhow!(error).context(stuck(what, range)));
                 }
                 barrier.wait();
-                if failed.load(Ordering::Acquire) {
+                if first.is_set() {
                     break;
                 }
             }
-            result
         };
         let lists = |add: fn(&Data, Range<usize>) -> Result<Transfers>| -> Result<Vec<Transfers>> {
             ranges.iter().map(|range| add(data, range.clone())).collect()
         };
         let (of_scalars, of_points) = (lists(scalars)?, lists(points)?);
-        let (mut second, fed) = thread::scope(|scope| {
+        let (second, cost) = thread::scope(|scope| {
             let other = scope.spawn(|| {
                 let mut channel = second;
                 let meter = Meter::start(channel.stats());
-                let fed = feed(&mut channel, "points", &of_points).map(|()| meter.cost(channel.stats()));
-                (channel, fed)
+                feed(&mut channel, "points", &of_points);
+                let cost = meter.cost(channel.stats());
+                (channel, cost)
             });
-            let fed = feed(self.msm.channel(), "scalars", &of_scalars);
-            let (channel, other) = other.join().map_err(|_| anyhow!("the thread of the points panicked"))?;
-            anyhow::Ok((channel, fed.and(other)))
+            feed(self.msm.channel(), "scalars", &of_scalars);
+            other.join().map_err(|_| anyhow!("the thread of the points panicked"))
         })?;
-        if fed.is_err() {
-            // Points that wait for room keep the channel busy until the design drops them.
-            let user = self.card.user()?;
-            let flush = regs::Ctrl::ABORT | regs::Ctrl::FLUSH;
-            second.recover_with(&mut || Ok(user.write(regs::CTRL, flush.bits())?))?;
+        match first.take() {
+            Ok(()) => Ok(cost),
+            Err(error) => Err(self.drop_points(second, error)),
         }
-        fed
+    }
+
+    /// Points that wait for room keep their channel busy until the design drops them. `error` is why they wait.
+    fn drop_points(&self, mut channel: Channel, error: anyhow::Error) -> anyhow::Error {
+        let flush = regs::Ctrl::ABORT | regs::Ctrl::FLUSH;
+        let dropped =
+            self.card.user().map_err(anyhow::Error::from).and_then(|user| {
+                Ok(channel.recover_with(&mut || Ok(user.write(regs::CTRL, flush.bits())?))?)
+            });
+        match dropped {
+            Ok(()) => error,
+            Err(after) => error.context(format!("the channel of the points stays busy: {after}")),
+        }
     }
 }
 

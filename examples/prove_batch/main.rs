@@ -17,6 +17,7 @@ use anyhow::{Context, Result, ensure};
 use ark_bn254::{Fr, G1Projective};
 use clap::Parser;
 use common::card::CardArgs;
+use common::first::FirstError;
 use common::human;
 use groth16::{DEPTHS, Query, Setup};
 use indicatif::{ProgressBar, ProgressStyle};
@@ -85,21 +86,26 @@ struct Batch {
     msms: AtomicU64,
     overlapped: AtomicU64,
     progress: ProgressBar,
+    first: FirstError,
 }
 
 impl Batch {
     /// Makes proofs until there are enough of them, or one is wrong; how many.
-    fn work(&self, mut lane: Lane) -> Result<u32> {
+    fn work(&self, mut lane: Lane) -> u32 {
         let mut verified = 0;
         loop {
             let number = self.next.fetch_add(1, Ordering::Relaxed);
             if number >= self.proofs {
-                return Ok(verified);
+                return verified;
             }
-            let made = self.prove(&mut lane, number);
-            // The others need not go on.
-            made.inspect_err(|_| self.next.store(self.proofs, Ordering::Relaxed))?;
-            verified += 1;
+            match self.prove(&mut lane, number) {
+                Ok(()) => verified += 1,
+                Err(error) => {
+                    self.first.set(error);
+                    // The others need not go on.
+                    self.next.store(self.proofs, Ordering::Relaxed);
+                }
+            }
         }
     }
 
@@ -122,6 +128,8 @@ impl Batch {
             if let Some(output) = self.msm().poll(ticket)? {
                 return result_to_projective(&output.bytes).context("the card's result is no point");
             }
+            // Its error is the one that is reported: this job may be lost with that one.
+            ensure!(!self.first.is_set(), "another worker failed");
             if begin.elapsed() > LIMIT {
                 self.msm().wait(ticket, Duration::ZERO)?;
             }
@@ -175,18 +183,28 @@ pub fn run(options: &Options) -> Result<Report> {
         progress.suspend(|| println!("{name}\nA group of 2^{} members.", setup.depth));
     }
     let (next, msms, overlapped) = (AtomicU32::new(0), AtomicU64::new(0), AtomicU64::new(0));
-    let batch =
-        Batch { setup, msm: Mutex::new(msm), proofs: options.proofs, next, msms, overlapped, progress };
+    let first = FirstError::default();
+    let batch = Batch {
+        setup,
+        msm: Mutex::new(msm),
+        proofs: options.proofs,
+        next,
+        msms,
+        overlapped,
+        progress,
+        first,
+    };
     let begin = Instant::now();
-    let verified = thread::scope(|scope| {
+    let verified: u32 = thread::scope(|scope| {
         let workers: Vec<_> = lanes.into_iter().map(|lane| scope.spawn(|| batch.work(lane))).collect();
         let made = workers
             .into_iter()
             .map(|worker| worker.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
-        made.sum::<Result<u32>>()
-    })?;
+        made.sum()
+    });
     let seconds = begin.elapsed().as_secs_f64();
     batch.progress.finish_and_clear();
+    batch.first.take()?;
     let stats = batch.msm().channel().stats();
     Ok(Report {
         card: name,

@@ -9,11 +9,12 @@ mod common;
 use anyhow::{Context, Result, ensure};
 use clap::Parser;
 use common::card::CardArgs;
+use common::first::FirstError;
 use common::human;
 use std::time::{Duration, Instant};
 use xdma::card::Card;
 use xdma::engine::ChannelOptions;
-use xdma::engine::stream::{ReceiverOptions, Sender};
+use xdma::engine::stream::{Discard, Receiver, ReceiverOptions, Sender};
 use xdma::regs::Direction;
 
 const LIMIT: Duration = Duration::from_secs(10);
@@ -55,16 +56,25 @@ fn main() -> Result<()> {
 pub fn run(options: &Options) -> Result<()> {
     let card = options.card.open_streams()?;
     println!("{}", options.card.describe(&card)?);
+    // The engine has no more buffers than packets to come, so that it becomes idle with the last one. What an earlier program left
+    // in the loop is dropped before anything is sent.
+    let (ahead, discard) = (options.packets as usize, Some(Discard::default()));
+    let ring =
+        ReceiverOptions { buffers: 16, bytes: options.buffer, ahead, discard, ..ReceiverOptions::default() };
+    let receiver = card.stream_c2h(options.channel, ring)?;
     let sender = card.stream_h2c(options.channel, ChannelOptions::default())?;
+    let first = FirstError::default();
     std::thread::scope(|scope| {
-        let sent = scope.spawn(|| send(&card, sender, options));
-        let received = receive(&card, options);
-        sent.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
-        received
-    })
+        scope.spawn(|| send(&card, sender, options, &first).unwrap_or_else(|error| first.set(error)));
+        // Dropping the receiver may wait for its engine. The sender has no reason to wait for that too.
+        let mut receiver = receiver;
+        receive(&mut receiver, options, &first).unwrap_or_else(|error| first.set(error));
+        receiver.close().unwrap_or_else(|error| first.set(error.into()));
+    });
+    first.take()
 }
 
-fn send(card: &Card, mut sender: Sender, options: &Options) -> Result<()> {
+fn send(card: &Card, mut sender: Sender, options: &Options, first: &FirstError) -> Result<()> {
     let mut buffer = card.allocate(options.longest.into(), Direction::H2C)?;
     for packet in 0..options.packets {
         let len = options.len(packet);
@@ -72,22 +82,20 @@ fn send(card: &Card, mut sender: Sender, options: &Options) -> Result<()> {
         bytes[..len].iter_mut().enumerate().for_each(|(at, each)| *each = byte(packet, at));
         // Its last descriptor has EOP: the packet ends here.
         let ticket = sender.send(&buffer, 0..len as u64)?;
-        sender.wait(ticket, LIMIT).with_context(|| format!("packet {packet} is not taken"))?;
+        let Some(sent) = first.wait(LIMIT, |limit| sender.wait(ticket, limit)) else { return Ok(()) };
+        sent.with_context(|| format!("packet {packet} is not taken"))?;
     }
     Ok(sender.close()?)
 }
 
-fn receive(card: &Card, options: &Options) -> Result<()> {
-    // The engine has no more buffers than packets to come, so that it becomes idle with the last one.
+fn receive(receiver: &mut Receiver, options: &Options, first: &FirstError) -> Result<()> {
     let left = |packet: u32| (options.packets - packet) as usize;
-    let ring =
-        ReceiverOptions { buffers: 16, bytes: options.buffer, ahead: left(0), ..ReceiverOptions::default() };
-    let mut receiver = card.stream_c2h(options.channel, ring)?;
     let begin = Instant::now();
     let (mut packet, mut buffers, mut bytes) = (0, 0u64, 0);
     let mut data = vec![];
     while packet < options.packets {
-        let received = receiver.wait(LIMIT).with_context(|| format!("packet {packet} does not come"))?;
+        let Some(received) = first.wait(LIMIT, |limit| receiver.wait(limit)) else { return Ok(()) };
+        let received = received.with_context(|| format!("packet {packet} does not come"))?;
         // A packet longer than a buffer goes on in the next one.
         let start = data.len();
         data.resize(start + received.len(), 0);
@@ -106,7 +114,6 @@ fn receive(card: &Card, options: &Options) -> Result<()> {
         receiver.give_back(received)?;
     }
     let (seconds, ring) = (begin.elapsed().as_secs_f64(), receiver.channel().ring());
-    receiver.close()?;
     println!(
         "  {} packets, {} in {} buffers, in {} ({}, {ring} ring): all as they were sent",
         human::count(packet.into()),

@@ -78,6 +78,18 @@ pub enum BusError {
         /// How it shows.
         reason: String,
     },
+    /// There is a listener, which accepts nothing.
+    #[error(
+        "nobody accepts connections at {} within {after:?}: its process hangs or is stopped, or many clients wait before this one; \
+         look at that process, and start it again",
+        path.display()
+    )]
+    NotAccepting {
+        /// What was connected to.
+        path: PathBuf,
+        /// How long was waited.
+        after: Duration,
+    },
     /// Another client has it.
     #[error("the card at {} is taken: {reason}; a card serves one client, end the other one first", path.display())]
     Taken {

@@ -5,6 +5,7 @@
 mod address;
 mod block;
 pub mod counts;
+pub(crate) mod dial;
 mod error;
 mod ready;
 pub mod sysfs;

@@ -76,8 +76,14 @@ impl List {
     }
 
     /// Device address of descriptor `index`.
+    ///
+    /// # Panics
+    ///
+    /// If the list has no such descriptor.
     #[inline]
     pub const fn address(&self, index: usize) -> u64 {
+        assert!(index < self.len, "the list has no such descriptor");
+        // The last one was checked when the list was made.
         self.base + index as u64 * DESCRIPTOR_BYTES
     }
 
@@ -88,8 +94,13 @@ impl List {
     }
 
     /// Descriptor `index`, moving `segment`. `flags` are added to the Stop that ends an open list.
+    ///
+    /// # Panics
+    ///
+    /// If the list has no such descriptor.
     #[inline]
     pub const fn descriptor(&self, index: usize, segment: Segment, flags: Flags) -> Descriptor {
+        assert!(index < self.len, "the list has no such descriptor");
         let last = index + 1 == self.len;
         let (next, next_adjacent) = match (last, self.end) {
             // Inside a block that is n-2-k, at its end the size of the next one minus one.

@@ -21,7 +21,7 @@ use std::time::{Duration, Instant};
 /// How long a new client waits for one that is just going.
 const GRACE: Duration = Duration::from_millis(250);
 /// How long a greeting may take. A client sends it as soon as it is connected.
-const GREETING: Duration = Duration::from_secs(2);
+const GREETING: Duration = Duration::from_secs(5);
 /// Bytes of a greeting at most; those in use have about a hundred.
 const LONGEST_GREETING: usize = 4096;
 /// Clients that wait at most.

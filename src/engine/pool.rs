@@ -16,7 +16,8 @@ const CUT: u64 = 4096;
 /// one of less than 128 KiB goes to the channel whose turn it is.
 ///
 /// A pool fails as a whole. When a channel fails, the others are stopped, as the rest of a transfer is of no use: whoever
-/// sees the error finds every channel idle and the memory free. [`recover`](Self::recover) makes the pool usable again.
+/// sees the error finds every channel idle and the memory free. A channel that cannot be stopped keeps its part of the memory, and
+/// [`stop`](Self::stop) says so. [`recover`](Self::recover) makes the pool usable again.
 /// Parts of one transfer, and transfers of one pool, finish in any order.
 #[derive(Debug)]
 pub struct Pool {
@@ -172,7 +173,7 @@ impl Pool {
         self.wait(ticket, limit)
     }
 
-    /// Stops all channels if one has failed. Returns what is to be told.
+    /// Stops all channels if one has failed. Returns the first error, of which the others are consequences.
     fn fail(&mut self, error: EngineError) -> EngineError {
         match (&error, &self.failure) {
             // Nothing is wrong with the channels.
@@ -181,10 +182,10 @@ impl Pool {
             (_, Some(first)) => first.clone(),
             (_, None) => {
                 self.failure = Some(error.clone());
-                match self.stop() {
-                    Err(hung @ EngineError::Hung { .. }) => hung,
-                    _ => error,
+                if let Err(after) = self.stop() {
+                    tracing::error!(error = %after, "a channel of a pool that failed cannot be stopped");
                 }
+                error
             }
         }
     }

@@ -146,10 +146,11 @@ impl Latencies {
         self.0.iter().fold(0, |sum, count| sum.saturating_add(*count))
     }
 
-    /// The time within which a share of the jobs finished, 0.5 being half of them: at most a quarter too long. `None` without
-    /// any.
+    /// The time within which a share of the jobs finished, 0.5 being half of them and everything above 1 all: at most a quarter too
+    /// long. `None` without any.
     pub fn percentile(&self, share: f64) -> Option<Duration> {
-        let wanted = ((self.count() as f64 * share).ceil() as u64).max(1);
+        // Of large counts a float is not exact, and may be more than there are.
+        let wanted = ((self.count() as f64 * share).ceil() as u64).clamp(1, self.count().max(1));
         let mut seen = 0u64;
         let bucket = self.0.iter().position(|count| {
             seen = seen.saturating_add(*count);

@@ -397,8 +397,11 @@ impl DmaMemory for Buffer {
     fn piece(&self, range: Range<u64>) -> Option<Piece<'_>> {
         let Range { start, end } = range;
         let address = self.allocation.address?;
-        let inside = start < end && end <= self.allocation.len;
-        inside.then_some(Piece { address: address + start, len: end - start, allocation: &self.allocation })
+        if start < end && end <= self.allocation.len {
+            Some(Piece { address: address + start, len: end - start, allocation: &self.allocation })
+        } else {
+            None
+        }
     }
 
     fn pieces<'a>(&'a self, range: Range<u64>, each: &mut dyn FnMut(Piece<'a>)) -> Result<(), MemoryError> {

@@ -80,6 +80,18 @@ pub enum MemoryError {
         /// What the kernel said.
         cause: io::Error,
     },
+    /// The machine, or a control group of this process, has less memory left.
+    #[error(
+        "cannot allocate {len:#x} bytes: {limit} has {available:#x} bytes left; ask for less, end other programs, or raise the limit"
+    )]
+    Exhausted {
+        /// Bytes asked for.
+        len: u64,
+        /// Bytes that can be had, with a margin for everything else.
+        available: u64,
+        /// Whose limit it is: the machine's or a control group's.
+        limit: String,
+    },
     /// The card's address space has no hole of this size left.
     #[error("no {len:#x} bytes of device addresses are free; release buffers, or use fewer and larger ones")]
     NoAddresses {

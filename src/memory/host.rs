@@ -1,11 +1,18 @@
 //! Memory of our own: a memory file, in hugepages where there are some, mapped and touched.
 
-use super::MemoryError;
+#![deny(clippy::arithmetic_side_effects)]
+
+use super::available::{self, Available};
+use super::sealed::{self, Writers};
+use super::{Access, MemoryError};
 use memmap2::{MmapOptions, MmapRaw};
 use std::fmt;
 use std::fs::File;
 use std::io;
-use std::os::fd::FromRawFd;
+use std::os::fd::AsRawFd;
+
+/// Bytes that are populated between two looks at how much memory is left.
+const STEP: u64 = 64 << 20;
 
 /// Sizes of pages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -58,7 +65,7 @@ pub enum HugePages {
     Require(PageSize),
 }
 
-/// Shared memory with a file descriptor, pinned by being touched, never inherited by a child process.
+/// Shared memory with a sealed file, pinned by being touched, never inherited by a child process.
 #[derive(Debug)]
 pub struct HostMemory {
     file: File,
@@ -69,10 +76,20 @@ pub struct HostMemory {
 impl HostMemory {
     /// Allocates `len` bytes, rounded up to whole pages, zeroed, on NUMA node `node` where one is named.
     ///
+    /// The file is sealed: its length stays, and with [`Access::CardReads`] no other process that gets it can write to it. Linux
+    /// before 5.1 only fixes the length.
+    ///
     /// # Errors
     ///
-    /// [`MemoryError::Empty`], and [`MemoryError::Allocate`] when no allowed size of pages can be had.
-    pub fn allocate(len: u64, pages: HugePages, node: Option<u32>) -> Result<Self, MemoryError> {
+    /// [`MemoryError::Empty`]; [`MemoryError::Allocate`] when no allowed size of pages can be had; [`MemoryError::Exhausted`]
+    /// when the machine or a control group has less memory left. Another process can still take that memory between the check and
+    /// the use, which are at most 64 MiB apart, and the kernel then chooses a process to kill.
+    pub fn allocate(
+        len: u64,
+        pages: HugePages,
+        node: Option<u32>,
+        access: Access,
+    ) -> Result<Self, MemoryError> {
         if len == 0 {
             return Err(MemoryError::Empty);
         }
@@ -83,52 +100,78 @@ impl HostMemory {
             }
             HugePages::Prefer => &[PageSize::Huge2M, PageSize::Base],
         };
-        let mut failure = None;
+        let mut failure = MemoryError::Empty;
         for &page in sizes {
-            match Self::with_pages(len, page, node) {
+            match Self::with_pages(len, page, node, access) {
                 Ok(memory) => return Ok(memory),
-                Err(cause) => failure = failure.or(Some(MemoryError::Allocate { len, page, cause })),
+                // Where small pages may be used, a lack of hugepages is not what has to be remedied.
+                Err(error) => failure = error,
             }
         }
-        Err(failure.expect("there is always a size to try"))
+        Err(failure)
     }
 
-    fn with_pages(len: u64, page: PageSize, node: Option<u32>) -> io::Result<Self> {
+    fn with_pages(len: u64, page: PageSize, node: Option<u32>, access: Access) -> Result<Self, MemoryError> {
+        let mut check = |more| match (page, Available::read(&available::here())) {
+            (PageSize::Base, Some(available)) => available.check(len, more),
+            // Hugepages are counted by the kernel, which refuses a mapping that has too few.
+            _ => Ok(()),
+        };
+        check(len)?;
+        let memory =
+            Self::reserve(len, page, node).map_err(|cause| MemoryError::Allocate { len, page, cause })?;
+        memory.populate(&mut check)?;
+        let writers = match access {
+            Access::CardReads => Writers::Mapped,
+            Access::CardWrites => Writers::All,
+        };
+        sealed::seal(&memory.file, writers).map_err(|cause| MemoryError::Allocate { len, page, cause })?;
+        Ok(memory)
+    }
+
+    /// A file and its mapping, in which no page was touched.
+    fn reserve(len: u64, page: PageSize, node: Option<u32>) -> io::Result<Self> {
         let too_long = || io::Error::from(io::ErrorKind::OutOfMemory);
         let len = len.checked_next_multiple_of(page.bytes()).ok_or_else(too_long)?;
-        // SAFETY: the name is a C string; the descriptor that comes back is ours alone.
-        let file = unsafe {
-            let fd = libc::memfd_create(c"xdma".as_ptr(), libc::MFD_CLOEXEC | page.memfd_flags());
-            if fd < 0 {
-                return Err(io::Error::last_os_error());
-            }
-            File::from_raw_fd(fd)
-        };
+        let file = sealed::create(c"xdma", page.memfd_flags())?;
         file.set_len(len)?;
         let map = MmapOptions::new().len(usize::try_from(len).map_err(|_| too_long())?).map_raw(&file)?;
         let memory = Self { file, map, page };
         if let Some(node) = node {
             memory.prefer_node(node)?;
         }
-        memory.populate()?;
+        // A child that wrote to the pages after a fork would leave the card with the other copy.
+        memory.advise(libc::MADV_DONTFORK)?;
         Ok(memory)
     }
 
-    /// Allocates every page now: a card never waits for one, and a lack of memory is an error here, not a signal later.
-    fn populate(&self) -> io::Result<()> {
-        let (at, len) = (self.map.as_mut_ptr().cast(), self.map.len());
-        // A child that wrote to the pages after a fork would leave the card with the other copy.
-        self.advise(libc::MADV_DONTFORK)?;
-        // SAFETY: the range is our own mapping, and nothing else refers to it yet.
-        if unsafe { libc::madvise(at, len, libc::MADV_POPULATE_WRITE) } == 0 {
+    /// Allocates every page now, step by step: a card never waits for one, and a lack of memory is an error here, not a signal
+    /// later. `check` says before each step whether its bytes can be had.
+    fn populate(&self, check: &mut dyn FnMut(u64) -> Result<(), MemoryError>) -> Result<(), MemoryError> {
+        let (len, page) = (self.len(), self.page);
+        let step = STEP.max(page.bytes());
+        for start in (0..len).step_by(step as usize) {
+            let bytes = step.min(len.saturating_sub(start));
+            check(bytes)?;
+            self.populate_range(start, bytes).map_err(|cause| MemoryError::Allocate { len, page, cause })?;
+        }
+        Ok(())
+    }
+
+    fn populate_range(&self, start: u64, len: u64) -> io::Result<()> {
+        // SAFETY: the range is part of our own mapping, and nothing else refers to it yet.
+        let populated = unsafe {
+            let at = self.map.as_mut_ptr().add(start as usize);
+            libc::madvise(at.cast(), len as usize, libc::MADV_POPULATE_WRITE)
+        };
+        if populated == 0 {
             return Ok(());
         }
         match io::Error::last_os_error() {
             // Before Linux 5.14: reserve the pages in the file, and let the first touch map them.
             e if e.raw_os_error() == Some(libc::EINVAL) => {
                 // SAFETY: the file is ours; fallocate touches no memory of the process.
-                let rc =
-                    unsafe { libc::fallocate(std::os::fd::AsRawFd::as_raw_fd(&self.file), 0, 0, len as i64) };
+                let rc = unsafe { libc::fallocate(self.file.as_raw_fd(), 0, start as i64, len as i64) };
                 if rc == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
             }
             e => Err(e),
@@ -143,12 +186,12 @@ impl HostMemory {
 
     fn prefer_node(&self, node: u32) -> io::Result<()> {
         let mut mask = [0u64; 16];
-        let word = mask.get_mut(node as usize / 64).ok_or(io::ErrorKind::InvalidInput)?;
-        *word |= 1 << (node % 64);
+        let (at, bit) = (node as usize >> 6, node & 63);
+        *mask.get_mut(at).ok_or(io::ErrorKind::InvalidInput)? |= 1u64 << bit;
         // SAFETY: the range is our own untouched mapping, the mask has as many bits as said.
         let rc = unsafe {
             let (at, len) = (self.map.as_mut_ptr(), self.map.len());
-            libc::syscall(libc::SYS_mbind, at, len, libc::MPOL_PREFERRED, mask.as_ptr(), mask.len() * 64, 0)
+            libc::syscall(libc::SYS_mbind, at, len, libc::MPOL_PREFERRED, mask.as_ptr(), 64 * 16, 0)
         };
         if rc == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
     }
@@ -159,7 +202,6 @@ impl HostMemory {
     }
 
     /// Bytes, whole pages.
-    #[expect(clippy::len_without_is_empty, reason = "it is never empty")]
     pub fn len(&self) -> u64 {
         self.map.len() as u64
     }
@@ -176,30 +218,132 @@ impl HostMemory {
 }
 
 #[cfg(test)]
+#[allow(clippy::arithmetic_side_effects, reason = "an overflow fails the test")]
 mod tests {
     use super::*;
+    use crate::memory::Access::{CardReads, CardWrites};
+    use std::fs::OpenOptions;
+    use std::os::unix::fs::MetadataExt;
+    use std::time::{Duration, Instant};
+
+    const BASE: HugePages = HugePages::Require(PageSize::Base);
+    const HUGE: HugePages = HugePages::Require(PageSize::Huge2M);
 
     #[test]
     fn falls_back_to_small_pages_and_rounds_up() {
-        let memory = HostMemory::allocate(5000, HugePages::Require(PageSize::Base), None).unwrap();
+        let memory = HostMemory::allocate(5000, BASE, None, CardReads).unwrap();
         assert_eq!((memory.len(), memory.page()), (8192, PageSize::Base));
-        assert!(HostMemory::allocate(1, HugePages::Prefer, None).unwrap().len() >= 4096);
+        assert!(HostMemory::allocate(1, HugePages::Prefer, None, CardReads).unwrap().len() >= 4096);
     }
 
     #[test]
     fn missing_pages_are_an_error_with_a_remedy() {
-        let Err(error) = HostMemory::allocate(1 << 50, HugePages::Require(PageSize::Huge2M), None) else {
+        let Err(error) = HostMemory::allocate(1 << 50, HUGE, None, CardReads) else {
             panic!("a petabyte of hugepages")
         };
         let text = error.to_string();
         assert!(text.contains("2 MiB") && text.contains("nr_hugepages"), "{text}");
-        assert!(matches!(HostMemory::allocate(0, HugePages::Prefer, None), Err(MemoryError::Empty)));
-        assert!(HostMemory::allocate(u64::MAX, HugePages::Prefer, None).is_err());
+        let none = HostMemory::allocate(0, HugePages::Prefer, None, CardReads);
+        assert!(matches!(none, Err(MemoryError::Empty)));
+        assert!(HostMemory::allocate(u64::MAX, HugePages::Prefer, None, CardReads).is_err());
     }
 
     #[test]
     fn the_first_node_always_exists() {
-        HostMemory::allocate(4096, HugePages::Require(PageSize::Base), Some(0)).unwrap();
-        assert!(HostMemory::allocate(4096, HugePages::Require(PageSize::Base), Some(99_999)).is_err());
+        HostMemory::allocate(4096, BASE, Some(0), CardReads).unwrap();
+        assert!(HostMemory::allocate(4096, BASE, Some(99_999), CardReads).is_err());
+    }
+
+    fn kilobytes(file: &str, name: &str) -> u64 {
+        let text = std::fs::read_to_string(file).unwrap();
+        let line = text.lines().find(|line| line.starts_with(name)).unwrap();
+        line.split_whitespace().nth(1).unwrap().parse().unwrap()
+    }
+
+    #[test]
+    fn more_than_the_machine_has_is_refused_before_it_is_touched() {
+        let begin = Instant::now();
+        let before = kilobytes("/proc/self/status", "VmHWM:");
+        let len = (kilobytes("/proc/meminfo", "MemAvailable:") << 10) + (1 << 30);
+        for pages in [BASE, HugePages::Prefer] {
+            let Err(error) = HostMemory::allocate(len, pages, None, CardWrites) else {
+                panic!("more than there is")
+            };
+            assert!(matches!(error, MemoryError::Exhausted { .. }), "{error}");
+        }
+        assert!(begin.elapsed() < Duration::from_secs(5), "{:?}", begin.elapsed());
+        let touched = kilobytes("/proc/self/status", "VmHWM:") - before;
+        assert!(touched < 256 << 10, "{touched} KiB were touched");
+    }
+
+    #[test]
+    fn memory_that_vanishes_while_it_is_taken_is_noticed_in_time() {
+        let memory = HostMemory::reserve(STEP * 3, PageSize::Base, None).unwrap();
+        let mut looks = 0;
+        let error = memory.populate(&mut |_| {
+            looks += 1;
+            let (len, available, limit) = (STEP * 3, 0, "a test".into());
+            if looks == 2 { Err(MemoryError::Exhausted { len, available, limit }) } else { Ok(()) }
+        });
+        assert!(matches!(error, Err(MemoryError::Exhausted { .. })));
+        assert_eq!(memory.file.metadata().unwrap().blocks() * 512, STEP);
+    }
+
+    /// What a process that was sent the file can do to it: cut it, write to it, map it writable, take pages out of it.
+    fn harms(memory: &HostMemory) -> [bool; 5] {
+        let path = format!("/proc/self/fd/{}", memory.file.as_raw_fd());
+        let file = OpenOptions::new().read(true).write(true).open(path).unwrap();
+        let punch = libc::FALLOC_FL_PUNCH_HOLE | libc::FALLOC_FL_KEEP_SIZE;
+        // SAFETY: the file is open; fallocate takes numbers.
+        let punch = || unsafe { libc::fallocate(file.as_raw_fd(), punch, 0, memory.len() as i64) } == 0;
+        // SAFETY: fcntl with this command takes an integer.
+        let unseal = || unsafe { libc::fcntl(file.as_raw_fd(), libc::F_ADD_SEALS, 0) } == 0;
+        [
+            file.set_len(0).is_ok() || file.set_len(memory.len() * 2).is_ok(),
+            // Files of hugepages take no `write` at all.
+            std::io::Write::write(&mut &file, &[1]).is_ok(),
+            MmapOptions::new().map_raw(&file).is_ok(),
+            punch(),
+            unseal(),
+        ]
+    }
+
+    fn allocated(pages: HugePages, access: Access) -> Option<HostMemory> {
+        match HostMemory::allocate(2 << 20, pages, None, access) {
+            Ok(memory) => Some(memory),
+            Err(error) if pages == HUGE => {
+                println!("2 MiB pages are skipped: {error}");
+                None
+            }
+            Err(error) => panic!("{error}"),
+        }
+    }
+
+    #[test]
+    fn memory_that_the_card_reads_is_written_by_this_process_alone() {
+        for pages in [BASE, HUGE] {
+            let Some(memory) = allocated(pages, CardReads) else { continue };
+            // SAFETY: the mapping is ours, and no reference to it exists.
+            unsafe { memory.as_ptr().write_volatile(7) };
+            assert_eq!(harms(&memory), [false; 5], "{pages:?}");
+            let other = MmapOptions::new().map_raw_read_only(&memory.file).unwrap();
+            // SAFETY: mapped, and only read.
+            assert_eq!(unsafe { other.as_ptr().read_volatile() }, 7, "it can be read");
+            // SAFETY: the range is the mapping's own.
+            let writable = unsafe {
+                let at = other.as_mut_ptr().cast();
+                libc::mprotect(at, other.len(), libc::PROT_READ | libc::PROT_WRITE) == 0
+            };
+            assert!(!writable);
+        }
+    }
+
+    #[test]
+    fn memory_that_the_card_writes_keeps_its_length() {
+        for pages in [BASE, HUGE] {
+            let Some(memory) = allocated(pages, CardWrites) else { continue };
+            let written = pages == BASE;
+            assert_eq!(harms(&memory), [false, written, true, true, false], "{pages:?}");
+        }
     }
 }

@@ -1,5 +1,7 @@
 //! Device addresses: which are free.
 
+#![deny(clippy::arithmetic_side_effects)]
+
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 
@@ -8,6 +10,8 @@ use std::ops::RangeInclusive;
 pub struct IovaAllocator {
     /// Free ranges, first address to last, neither overlapping nor touching.
     free: BTreeMap<u64, u64>,
+    /// All ranges that there are, in the same form.
+    allowed: BTreeMap<u64, u64>,
     base: u64,
 }
 
@@ -15,22 +19,22 @@ impl IovaAllocator {
     /// An allocator over `allowed`. Ranges may overlap or touch. The lowest 64 KiB are never given, so that a
     /// descriptor that was never written leads nowhere.
     pub fn new(allowed: &[RangeInclusive<u64>]) -> Self {
-        let mut this = Self { free: BTreeMap::new(), base: 0 };
+        let mut free = BTreeMap::new();
         let mut sorted: Vec<(u64, u64)> =
             allowed.iter().map(|r| ((*r.start()).max(0x1_0000), *r.end())).filter(|(a, b)| a <= b).collect();
         sorted.sort_unstable();
         for (first, last) in sorted {
-            match this.free.last_entry() {
-                Some(mut entry) if first <= entry.get().saturating_add(1) => {
-                    let end = (*entry.get()).max(last);
+            match free.last_entry() {
+                Some(mut entry) if first <= u64::saturating_add(*entry.get(), 1) => {
+                    let end = last.max(*entry.get());
                     entry.insert(end);
                 }
                 _ => {
-                    this.free.insert(first, last);
+                    free.insert(first, last);
                 }
             }
         }
-        this
+        Self { allowed: free.clone(), free, base: 0 }
     }
 
     /// Moves the base to `share` / 2^64 of the way through the free addresses, rounded down to a boundary that suits the largest
@@ -38,14 +42,16 @@ impl IovaAllocator {
     pub fn set_base(&mut self, share: u64) {
         let total = self.free_bytes();
         let granule: u64 = if total >= 64 << 30 { 1 << 30 } else { 2 << 20 };
-        let mut skip = (total * u128::from(share)) >> 64;
+        // Both factors are below 2^64, but for a total of all addresses there are.
+        let mut skip = total.saturating_mul(u128::from(share)) >> 64;
         for (&first, &last) in &self.free {
-            let len = u128::from(last - first) + 1;
-            if skip < len {
-                self.base = (first + skip as u64) & !(granule - 1);
-                return;
+            if let Some(rest) = skip.checked_sub(bytes(first, last)) {
+                skip = rest;
+                continue;
             }
-            skip -= len;
+            let wanted = first.saturating_add(u64::try_from(skip).unwrap_or(0));
+            self.base = wanted & granule.wrapping_neg();
+            return;
         }
     }
 
@@ -54,50 +60,68 @@ impl IovaAllocator {
         self.base
     }
 
-    /// Takes `len` bytes aligned to `align`, a power of two. `None` when there is no such hole, or `len` is 0.
+    /// Takes `len` bytes aligned to `align`, a power of two. `None` when there is no such hole, or `len` or `align` is 0.
     pub fn take(&mut self, len: u64, align: u64) -> Option<u64> {
         let extra = len.checked_sub(1)?;
         let fit = |from: u64| {
             self.free.iter().find_map(|(&first, &last)| {
                 let start = first.max(from).checked_next_multiple_of(align)?;
-                (start.checked_add(extra)? <= last).then_some((first, last, start))
+                let end = start.checked_add(extra).filter(|&end| end <= last)?;
+                Some((first, last, start, end))
             })
         };
-        let (first, last, start) = fit(self.base).or_else(|| fit(0))?;
+        let (first, last, start, end) = fit(self.base).or_else(|| fit(0))?;
         self.free.remove(&first);
-        if first < start {
-            self.free.insert(first, start - 1);
+        if let Some(before) = start.checked_sub(1).filter(|&before| first <= before) {
+            self.free.insert(first, before);
         }
-        if start + extra < last {
-            self.free.insert(start + extra + 1, last);
+        if let Some(after) = end.checked_add(1).filter(|&after| after <= last) {
+            self.free.insert(after, last);
         }
         Some(start)
     }
 
-    /// Gives back what [`take`](Self::take) gave.
+    /// Gives back what [`take`](Self::take) gave. A range that is not allowed, or of which something is free already, is left as it
+    /// is.
     pub fn give_back(&mut self, start: u64, len: u64) {
-        let (mut first, mut last) = (start, start + (len - 1));
-        if let Some((&before, &end)) = self.free.range(..start).next_back()
-            && end + 1 == start
+        let Some(end) = len.checked_sub(1).and_then(|extra| start.checked_add(extra)) else { return };
+        if !self.is_taken(start, end) {
+            return;
+        }
+        let (mut first, mut last) = (start, end);
+        if let Some((&before, &before_end)) = self.free.range(..start).next_back()
+            && before_end.checked_add(1) == Some(start)
         {
             self.free.remove(&before);
             first = before;
         }
         if let Some(next) = last.checked_add(1)
-            && let Some(end) = self.free.remove(&next)
+            && let Some(next_end) = self.free.remove(&next)
         {
-            last = end;
+            last = next_end;
         }
         self.free.insert(first, last);
     }
 
+    fn is_taken(&self, start: u64, end: u64) -> bool {
+        let inside = self.allowed.range(..=start).next_back().is_some_and(|(_, &last)| end <= last);
+        let free = self.free.range(..=end).next_back().is_some_and(|(_, &last)| start <= last);
+        inside && !free
+    }
+
     /// Addresses that are free, in all.
     pub fn free_bytes(&self) -> u128 {
-        self.free.iter().map(|(&first, &last)| u128::from(last - first) + 1).sum()
+        self.free.iter().map(|(&first, &last)| bytes(first, last)).fold(0, u128::saturating_add)
     }
 }
 
+/// Bytes of a range, by its first address and its last.
+fn bytes(first: u64, last: u64) -> u128 {
+    u128::from(last.abs_diff(first)).saturating_add(1)
+}
+
 #[cfg(test)]
+#[expect(clippy::arithmetic_side_effects, reason = "an overflow fails the test")]
 mod tests {
     use super::*;
     use proptest::prelude::*;
@@ -135,6 +159,23 @@ mod tests {
         assert_eq!(iovas.take(0x1000, 0x1000), Some(all));
         iovas.give_back(all, 0x1000);
         assert_eq!(iovas.free_bytes(), 0x1000);
+    }
+
+    #[test]
+    fn what_was_not_taken_cannot_be_given_back() {
+        let mut iovas = IovaAllocator::new(&[0x10_0000..=0x1f_ffff]);
+        let at = iovas.take(0x1000, 0x1000).unwrap();
+        let before = iovas.free_bytes();
+        for (start, len) in
+            [(at, 0), (at, u64::MAX), (u64::MAX, 2), (0, 0x1000), (at, 0x1001), (0x1f_f000, 0x1001)]
+        {
+            iovas.give_back(start, len);
+            assert_eq!(iovas.free_bytes(), before, "{start:#x} {len:#x}");
+        }
+        iovas.give_back(at, 0x1000);
+        iovas.give_back(at, 0x1000);
+        assert_eq!(iovas.free_bytes(), before + 0x1000);
+        assert_eq!(iovas.take(1, 0), None);
     }
 
     proptest! {

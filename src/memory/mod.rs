@@ -28,6 +28,7 @@
 //! them. Where the driver chooses device addresses, each space begins at another, so that an address of one card means nothing to
 //! another.
 
+mod available;
 mod buffer;
 mod element;
 mod error;
@@ -40,6 +41,7 @@ mod process;
 #[cfg(test)]
 mod quarantine_tests;
 mod registered;
+mod sealed;
 mod shared;
 mod space;
 #[cfg(test)]

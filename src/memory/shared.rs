@@ -1,18 +1,17 @@
 //! Words that other processes may read: a memory file that is found by its name below `/proc/PID/fd`, and by nothing else, so
 //! that it is gone with its process, however that ends.
 
+use super::sealed::{self, FIXED, Writers};
 use memmap2::{Mmap, MmapMut, MmapOptions, MmapRaw};
 use std::ffi::CString;
 use std::fs::File;
 use std::io;
 use std::ops::{Deref, Range};
-use std::os::fd::{AsRawFd, FromRawFd};
+use std::os::fd::AsRawFd;
 use std::ptr::NonNull;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
-/// What holds for every file of these: its length stays, so that no access to a mapping can fail (SIGBUS).
-const FIXED: i32 = libc::F_SEAL_SHRINK | libc::F_SEAL_GROW;
 /// Longest name that the kernel takes for a memory file.
 const NAME_BYTES: usize = 249;
 
@@ -38,22 +37,11 @@ impl SharedWords {
             end -= 1;
         }
         let name = CString::new(&name[..end])?;
-        // SAFETY: the name is a C string; the descriptor that comes back is ours alone.
-        let file = unsafe {
-            let fd = libc::memfd_create(name.as_ptr(), libc::MFD_CLOEXEC | libc::MFD_ALLOW_SEALING);
-            if fd < 0 {
-                return Err(io::Error::last_os_error());
-            }
-            File::from_raw_fd(fd)
-        };
+        let file = sealed::create(&name, 0)?;
         file.set_len(count as u64 * 8)?;
         let map = MmapOptions::new().len(count * 8).map_raw(&file)?;
-        seal(&file, FIXED)?;
-        // Nobody else is to write, not even another process of the same user. Linux before 5.1 cannot promise that.
-        match seal(&file, libc::F_SEAL_FUTURE_WRITE) {
-            Err(error) if error.raw_os_error() != Some(libc::EINVAL) => return Err(error),
-            _ => seal(&file, libc::F_SEAL_SEAL)?,
-        }
+        // Nobody else is to write, not even another process of the same user.
+        sealed::seal(&file, Writers::Mapped)?;
         // SAFETY: the range is our own mapping. A child that wrote would be a second writer.
         if unsafe { libc::madvise(map.as_mut_ptr().cast(), map.len(), libc::MADV_DONTFORK) } != 0 {
             return Err(io::Error::last_os_error());
@@ -74,12 +62,6 @@ impl SharedWords {
     fn count(&self) -> usize {
         self.map.len() / 8
     }
-}
-
-fn seal(file: &File, seals: i32) -> io::Result<()> {
-    // SAFETY: fcntl with this command takes an integer and touches no memory.
-    let rc = unsafe { libc::fcntl(file.as_raw_fd(), libc::F_ADD_SEALS, seals) };
-    if rc == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
 /// `N` neighbouring words of [`SharedWords`].

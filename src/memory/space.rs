@@ -105,6 +105,11 @@ pub unsafe trait Mapper: Send + Sync {
     /// What happens to memory that the caller allocated.
     fn caller_memory(&self) -> CallerMemory;
 
+    /// Whether another process gets the files of memory, and with them can take pages out of what the card may write.
+    fn shares_files(&self) -> bool {
+        false
+    }
+
     /// Maps memory at device address `iova`, which is ignored with [`Addressing::Physical`].
     ///
     /// # Errors
@@ -536,8 +541,14 @@ impl DmaSpace {
     }
 
     fn map_ours(&self, len: u64, access: Access) -> Result<Mapping, MemoryError> {
-        let memory = HostMemory::allocate(len, self.pages, self.node)?;
-        if memory.page() == PageSize::Base && !self.fell_back.swap(true, Ordering::Relaxed) {
+        let mut pages = self.pages;
+        // A hole punched into a file of hugepages is SIGBUS when none is free; in one of small pages it reads as zeros.
+        if access == Access::CardWrites && pages == HugePages::Prefer && self.core.mapper.shares_files() {
+            pages = HugePages::Require(PageSize::Base);
+        }
+        let memory = HostMemory::allocate(len, pages, self.node, access)?;
+        let small = memory.page() == PageSize::Base && pages == self.pages;
+        if small && !self.fell_back.swap(true, Ordering::Relaxed) {
             let page = PageSize::Base;
             tracing::warn!(
                 "no 2 MiB hugepages are free, using pages of {page}: `echo 64 > /proc/sys/vm/nr_hugepages`"

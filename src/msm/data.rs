@@ -1,5 +1,7 @@
 //! Points and scalars in memory that the card reads.
 
+#![deny(clippy::arithmetic_side_effects)]
+
 use super::{MsmError, ScalarForm, curve};
 use crate::card::Card;
 use crate::engine::Transfers;
@@ -28,6 +30,7 @@ impl Points {
     ///
     /// [`MsmError::Memory`].
     pub fn allocate(card: &Card, count: usize) -> Result<Self, MsmError> {
+        // A count beyond 64 bits of bytes is more than any machine has.
         let bytes = (count.max(1) as u64).saturating_mul(POINT_BYTES as u64);
         Ok(Self { memory: Memory::Ours(card.allocate(bytes, Direction::H2C)?), count })
     }
@@ -73,7 +76,7 @@ impl Points {
     ///
     /// [`MsmError::Memory`] while a job that uses them is in flight.
     pub fn fill<R>(&mut self, write: impl FnOnce(&mut [u8]) -> R) -> Result<R, MsmError> {
-        fill(&mut self.memory, self.count * POINT_BYTES, write)
+        fill(&mut self.memory, self.count, write)
     }
 
     /// Checks that every point is on the curve or infinity.
@@ -89,10 +92,10 @@ impl Points {
     ///
     /// # Errors
     ///
-    /// As [`Transfers::add`].
+    /// As [`Transfers::add`]; [`MsmError::OutOfRange`].
     pub fn add_to(&self, transfers: &mut Transfers, range: Range<usize>) -> Result<(), MsmError> {
-        let bytes = (range.start * POINT_BYTES) as u64..(range.end * POINT_BYTES) as u64;
-        self.memory.add(transfers, bytes, POINT_WINDOW)
+        check_range("points", &range, self.count)?;
+        self.memory.add(transfers, range, POINT_WINDOW)
     }
 }
 
@@ -114,7 +117,7 @@ impl Scalars {
     /// [`MsmError::Memory`].
     pub fn allocate(card: &Card, count: usize, form: ScalarForm) -> Result<Self, MsmError> {
         // An odd range that starts anywhere is sent with 32 more bytes.
-        let bytes = (count as u64 + 1).saturating_mul(SCALAR_BYTES as u64);
+        let bytes = (count as u64).saturating_add(1).saturating_mul(SCALAR_BYTES as u64);
         Ok(Self { memory: Memory::Ours(card.allocate(bytes, Direction::H2C)?), tail: None, count, form })
     }
 
@@ -173,9 +176,8 @@ impl Scalars {
     ///
     /// [`MsmError::Memory`] while a job that uses them is in flight.
     pub fn fill<R>(&mut self, write: impl FnOnce(&mut [u8]) -> R) -> Result<R, MsmError> {
-        let len = self.count * SCALAR_BYTES;
         let mut last = [0; SCALAR_BYTES];
-        let result = fill(&mut self.memory, len, |bytes| {
+        let result = fill(&mut self.memory, self.count, |bytes| {
             let result = write(bytes);
             if let Some(scalar) = bytes.last_chunk() {
                 last = *scalar;
@@ -202,8 +204,9 @@ impl Scalars {
     ///
     /// # Errors
     ///
-    /// As [`Transfers::add`]; [`MsmError::SplitBeat`].
+    /// As [`Transfers::add`]; [`MsmError::OutOfRange`], [`MsmError::SplitBeat`].
     pub fn add_to(&self, transfers: &mut Transfers, range: Range<usize>) -> Result<(), MsmError> {
+        check_range("scalars", &range, self.count)?;
         let first = transfers.descriptors();
         self.add_beats(transfers, range.clone())?;
         // The window takes whole beats only.
@@ -214,26 +217,26 @@ impl Scalars {
     }
 
     fn add_beats(&self, transfers: &mut Transfers, range: Range<usize>) -> Result<(), MsmError> {
-        let odd = (range.end - range.start) % 2 == 1;
-        let start = (range.start * SCALAR_BYTES) as u64;
+        let odd = range.len() % 2 == 1;
         match &self.tail {
             Some(tail) if odd && range.end == self.count => {
-                let end = ((range.end - 1) * SCALAR_BYTES) as u64;
-                if start < end {
-                    self.memory.add(transfers, start..end, SCALAR_WINDOW)?;
+                let before = range.start..range.end.saturating_sub(1);
+                if !before.is_empty() {
+                    self.memory.add(transfers, before, SCALAR_WINDOW)?;
                 }
                 Ok(transfers.add(tail, 0..BEAT as u64, SCALAR_WINDOW).map(drop)?)
             }
             _ => {
-                let end = ((range.end + usize::from(odd)) * SCALAR_BYTES) as u64;
-                self.memory.add(transfers, start..end, SCALAR_WINDOW)
+                let end = range.end.saturating_add(usize::from(odd));
+                self.memory.add(transfers, range.start..end, SCALAR_WINDOW)
             }
         }
     }
 }
 
 impl<const N: usize> Memory<N> {
-    fn add(&self, transfers: &mut Transfers, bytes: Range<u64>, card: u64) -> Result<(), MsmError> {
+    fn add(&self, transfers: &mut Transfers, elements: Range<usize>, card: u64) -> Result<(), MsmError> {
+        let bytes = byte(elements.start, N)..byte(elements.end, N);
         match self {
             Self::Ours(buffer) => transfers.add(buffer, bytes, card)?,
             Self::Callers(registered) => transfers.add(registered, bytes, card)?,
@@ -244,18 +247,34 @@ impl<const N: usize> Memory<N> {
 
 fn fill<R, const N: usize>(
     memory: &mut Memory<N>,
-    len: usize,
+    count: usize,
     write: impl FnOnce(&mut [u8]) -> R,
 ) -> Result<R, MsmError> {
     match memory {
-        Memory::Ours(buffer) => Ok(write(&mut buffer.as_mut_slice::<u8>()?[..len])),
+        Memory::Ours(buffer) => {
+            // The buffer was allocated for them.
+            let elements = buffer.as_mut_slice::<[u8; N]>()?;
+            Ok(write(elements[..count].as_flattened_mut()))
+        }
         Memory::Callers(registered) => Ok(registered.update(|elements| write(elements.as_flattened_mut()))?),
     }
 }
 
+/// The first byte of element `at`. Of memory that exists no such number is beyond 64 bits, and memory refuses what it does not have.
+fn byte(at: usize, size: usize) -> u64 {
+    (at as u64).saturating_mul(size as u64)
+}
+
+pub(super) fn check_range(what: &'static str, range: &Range<usize>, len: usize) -> Result<(), MsmError> {
+    if range.start <= range.end && range.end <= len {
+        return Ok(());
+    }
+    Err(MsmError::OutOfRange { what, start: range.start, end: range.end, len })
+}
+
 fn elements(what: &'static str, bytes: &[u8], size: usize) -> Result<usize, MsmError> {
     if bytes.len().is_multiple_of(size) {
-        Ok(bytes.len() / size)
+        Ok(bytes.chunks_exact(size).len())
     } else {
         Err(MsmError::Size { what, len: bytes.len(), size })
     }

@@ -1,5 +1,8 @@
 //! From points and scalars to one interleaved program.
 
+#![deny(clippy::arithmetic_side_effects)]
+
+use super::data::check_range;
 use super::{Msm, MsmError, Points, ScalarForm, Scalars};
 use crate::engine::{Program, Transfers};
 use crate::regs::Direction;
@@ -62,18 +65,16 @@ impl Msm {
         let chunk = self.chunk() as usize;
         let mut transfers = Transfers::new(Direction::H2C);
         for first in (0..pairs).step_by(chunk) {
-            let end = pairs.min(first + chunk);
-            scalars.add_to(&mut transfers, scalar_range.start + first..scalar_range.start + end)?;
-            points.add_to(&mut transfers, point_range.start + first..point_range.start + end)?;
+            scalars.add_to(&mut transfers, part(&scalar_range, first, chunk))?;
+            points.add_to(&mut transfers, part(&point_range, first, chunk))?;
         }
         let program = if pairs == 0 { None } else { Some(self.h2c.program(&transfers)?) };
         Ok(Job { program, pairs: pairs as u32, form: scalars.form() })
     }
 }
 
-fn check_range(what: &'static str, range: &Range<usize>, len: usize) -> Result<(), MsmError> {
-    if range.start <= range.end && range.end <= len {
-        return Ok(());
-    }
-    Err(MsmError::OutOfRange { what, start: range.start, end: range.end, len })
+/// The elements of `range` from number `first` on, `chunk` at most.
+fn part(range: &Range<usize>, first: usize, chunk: usize) -> Range<usize> {
+    let start = range.start.saturating_add(first);
+    start..range.end.min(start.saturating_add(chunk))
 }

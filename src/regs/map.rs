@@ -3,7 +3,7 @@
 //! Offsets and bits are those of the other modules of [`regs`](super); this one adds what is needed to look through all of
 //! them. A name is that of the constant.
 
-use super::{Direction, Target};
+use super::{Direction, MAX_CHANNELS, Target};
 use bitflags::Flags;
 use std::fmt;
 
@@ -35,7 +35,11 @@ impl Field {
 
     /// Its value in a register's.
     pub const fn of(&self, register: u32) -> u32 {
-        (register & self.mask) >> self.mask.trailing_zeros()
+        match (register & self.mask).checked_shr(self.mask.trailing_zeros()) {
+            Some(value) => value,
+            // A field without bits.
+            None => 0,
+        }
     }
 }
 
@@ -132,8 +136,9 @@ impl Block {
         Self { name, space: Space::Xdma, base, direction: Some(direction), registers }
     }
 
-    /// The blocks of a core with so many channels, by address.
+    /// The blocks of a core with so many channels, four at most of each direction, by address.
     pub fn of_core(h2c: usize, c2h: usize) -> Vec<Self> {
+        let (h2c, c2h) = (h2c.min(MAX_CHANNELS), c2h.min(MAX_CHANNELS));
         let channels = |sgdma| {
             let all = (0..h2c).map(|at| (Direction::H2C, at)).chain((0..c2h).map(|at| (Direction::C2H, at)));
             all.map(move |(direction, index)| Self::channel(direction, index, sgdma))

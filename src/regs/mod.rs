@@ -62,7 +62,8 @@ pub enum Target {
 }
 
 impl Target {
-    /// Address of the block; `channel` is 0 where the target has no channels.
+    /// Address of the block; `channel` is 0 where the target has no channels. An address has four bits for it, and only the low four
+    /// are taken.
     ///
     /// ```
     /// use xdma::regs::Target;
@@ -100,7 +101,7 @@ impl Identifier {
     /// What bits 31:20 hold in every block of an XDMA core.
     pub const MAGIC: u32 = 0x1fc;
 
-    /// The identifier of `target` and `channel` as a core of 2017.1 or later has it.
+    /// The identifier of `target` and `channel`, of which there are four bits, as a core of 2017.1 or later has it.
     pub const fn new(target: Target, channel: usize, stream: bool) -> Self {
         Self(
             Self::MAGIC << 20
@@ -113,7 +114,7 @@ impl Identifier {
 
     /// Whether this is `target`'s identifier, with the number of `channel`.
     pub const fn is(self, target: Target, channel: usize) -> bool {
-        self.0 >> 16 == (Self::MAGIC << 4 | target as u32) && (self.0 >> 8) & 0xf == channel as u32
+        self.0 >> 16 == (Self::MAGIC << 4 | target as u32) && ((self.0 >> 8) & 0xf) as usize == channel
     }
 
     /// Whether the channel is an AXI-Stream one (bit 15).
@@ -127,8 +128,11 @@ impl Identifier {
     }
 }
 
-/// Bit of a channel in the registers of the SGDMA common block: H2C in 3:0, C2H in 19:16.
+/// Bit of a channel in the registers of the SGDMA common block: H2C in 3:0, C2H in 19:16. No bit if there can be no such channel.
 pub const fn common_bit(direction: Direction, channel: usize) -> u32 {
+    if channel >= MAX_CHANNELS {
+        return 0;
+    }
     match direction {
         Direction::H2C => 1 << channel,
         Direction::C2H => 1 << (16 + channel),
@@ -146,6 +150,7 @@ mod tests {
         assert_eq!(Identifier::new(Target::C2HSgdma, 3, false).0, 0x1fc5_0306);
         assert!(Identifier(0x1fc1_8106).is(Target::C2H, 1));
         assert!(!Identifier(0x1fc1_8106).is(Target::C2H, 0));
+        assert!(!Identifier(0x1fc1_8106).is(Target::C2H, 1 << 32 | 1));
         assert!(!Identifier(0x1fc1_8106).is(Target::H2C, 1));
         assert!(!Identifier(GONE).is(Target::H2C, 0xf));
     }
@@ -156,5 +161,6 @@ mod tests {
         assert_eq!(Target::C2H.base(3), 0x1300);
         assert_eq!(Target::SgdmaCommon.base(0), 0x6000);
         assert_eq!(common_bit(Direction::C2H, 3), 1 << 19);
+        assert_eq!([4, 16, 1 << 32, usize::MAX].map(|channel| common_bit(Direction::H2C, channel)), [0; 4]);
     }
 }

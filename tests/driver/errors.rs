@@ -41,7 +41,7 @@ fn a_file_or_a_dead_socket_is_no_card() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("file");
     std::fs::write(&file, "").unwrap();
-    says(connect(&file).unwrap_err(), &["not a vfio-user card", "nothing listens"]);
+    says(connect(&file).unwrap_err(), &["not a vfio-user card", "a regular file, not a socket"]);
     let dead = dir.path().join("dead");
     drop(UnixListener::bind(&dead).unwrap());
     says(connect(&dead).unwrap_err(), &["not a vfio-user card", "process has ended"]);

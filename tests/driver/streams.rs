@@ -7,7 +7,7 @@ use xdma::card::{Card, CardError};
 use xdma::emulator::faults::{Kind, Lasting};
 use xdma::emulator::logic::{Design, Loopback};
 use xdma::emulator::{Options, Switches};
-use xdma::engine::stream::{Receiver, ReceiverOptions, Sender};
+use xdma::engine::stream::{Discard, Discarded, Receiver, ReceiverOptions, Sender};
 use xdma::engine::{ChannelOptions, EngineError, Ring, Wait};
 use xdma::memory::MemoryError;
 use xdma::regs::Direction;
@@ -412,4 +412,72 @@ fn the_wrong_kind_of_channel_names_the_right_one() {
     let error = card.stream_h2c(1, ChannelOptions::default()).unwrap_err();
     assert!(matches!(error, CardError::Engine(EngineError::NotStream { .. })));
     assert!(card.stream_h2c(4, ChannelOptions::default()).is_err());
+}
+
+/// Whole packets, and one without an end, of a program that is gone.
+#[test]
+fn what_an_earlier_program_left_is_dropped_on_request() {
+    for ring in RINGS {
+        let bench = bench(Options::default());
+        let card = bench.open();
+        let quick = Discard { quiet: Duration::from_millis(200), ..Discard::default() };
+        let with = |discard| ReceiverOptions { discard, ..options(ring, 4, 4096) };
+        let mut sender = card.stream_h2c(0, options(ring, 4, 256).channel).unwrap();
+        for number in 0..3 {
+            send(&card, &mut sender, &pattern(1000, number)).unwrap();
+        }
+        // Without being asked nothing is dropped.
+        let mut receiver = card.stream_c2h(0, with(None)).unwrap();
+        assert!(receive(&mut receiver).unwrap().0 == pattern(1000, 0));
+        assert_eq!(receiver.discarded(), Discarded::default());
+        receiver.stop().unwrap();
+        receiver.close().unwrap();
+        let buffer = card.allocate(6400, Direction::H2C).unwrap();
+        let cut = sender.send_part(&buffer, 0..6400).unwrap();
+        sender.wait(cut, LIMIT).unwrap();
+        let mut receiver = card.stream_c2h(0, with(Some(quick))).unwrap();
+        let discarded = receiver.discarded();
+        assert!(!discarded.more && discarded.packets <= 2, "{discarded:?}");
+        assert!((6400..=8400).contains(&discarded.bytes), "{discarded:?}");
+        send(&card, &mut sender, &pattern(10_000, 9)).unwrap();
+        let (packet, buffers) = receive(&mut receiver).unwrap();
+        assert!(packet == pattern(10_000, 9), "{ring}");
+        // Four short ones at most were out.
+        assert!((3..=3 + 4).contains(&buffers), "{buffers}");
+        for number in 0..8 {
+            send(&card, &mut sender, &pattern(5000, number)).unwrap();
+            assert!(receive(&mut receiver).unwrap().0 == pattern(5000, number), "{ring}");
+        }
+    }
+}
+
+#[test]
+fn a_stream_that_does_not_pause_is_not_dropped_for_ever() {
+    let bench = bench(Options::default());
+    let card = bench.open();
+    let mut sender = card.stream_h2c(0, ChannelOptions::default()).unwrap();
+    let ended = std::sync::atomic::AtomicBool::new(false);
+    thread::scope(|scope| {
+        let (card, ended) = (&card, &ended);
+        scope.spawn(move || {
+            while !ended.load(std::sync::atomic::Ordering::Relaxed) {
+                send(card, &mut sender, &[5; 64]).unwrap();
+            }
+        });
+        let discard = Discard { quiet: Duration::from_secs(5), limit: Duration::from_millis(300) };
+        let with =
+            |ahead| ReceiverOptions { discard: Some(discard), ahead, ..options(Ring::Credits, 4, 256) };
+        // Without a buffer there is nothing to drop with.
+        assert_eq!(card.stream_c2h(1, with(0)).unwrap().discarded(), Discarded::default());
+        let begin = std::time::Instant::now();
+        let mut receiver = card.stream_c2h(0, with(usize::MAX)).unwrap();
+        assert!(begin.elapsed() < LIMIT, "{:?}", begin.elapsed());
+        assert!(receiver.discarded().more, "{:?}", receiver.discarded());
+        assert!(receive(&mut receiver).unwrap().0.iter().all(|&byte| byte == 5));
+        ended.store(true, std::sync::atomic::Ordering::Relaxed);
+        // The sender may wait for room.
+        while let Ok(received) = receiver.wait(A_WHILE) {
+            receiver.give_back(received).unwrap();
+        }
+    });
 }

@@ -171,7 +171,7 @@ fn a_card_that_holds_up_a_transfer_is_not_called_idle() {
     let arguments = |option| format!("write {option} --address 0x10000000 /dev/zero --length 1M");
     let (_card, option) = stuck();
     run(&(arguments(option) + " --timeout 1"))
-        .bad(5, &["address 0x10000000", "does not become idle; reset the card"]);
+        .bad(5, &["address 0x10000000", "not finished within 1s", "does not become idle; reset the card"]);
     let (card, option) = stuck();
     let child = piped(&arguments(option));
     // Interrupted before its transfer, it would leave an idle card.

@@ -49,6 +49,7 @@ fn what_is_sent_is_received_at_the_same_time() {
     std::fs::write(&input, &data).unwrap();
     let command = format!("write --stream --logic loopback {} --timeout 5", input.display());
     let text = run(&format!("{command} --receive {}", out.display())).good();
+    assert!(text.ends_with("ms; the same came back\n"), "{text}");
     assert!(text.contains("sent 976.56 KiB in 1 packet over H2C channel 0"), "{text}");
     assert!(text.contains("\nreceived 976.56 KiB in 1 packet over C2H channel 0"), "{text}");
     assert!(std::fs::read(&out).unwrap() == data);
@@ -58,6 +59,9 @@ fn what_is_sent_is_received_at_the_same_time() {
     let told: Value = serde_json::from_str(told.lines().last().unwrap()).unwrap();
     assert_eq!(told["packets"], serde_json::json!([300_000, 300_000, 300_000, 100_001]));
     assert_eq!(told["received"]["packets"], told["packets"]);
+    assert_eq!(told["received"]["verified"], true);
+    let text = run(&format!("{command} --no-compare --receive {}", out.display())).good();
+    assert!(text.ends_with("ms; not compared\n"), "{text}");
     run_with("write --stream --logic loopback - --receive x", data).bad(2, &["--length"]);
     run("write --address 0 Cargo.toml --receive x").bad(2, &["--address"]);
     // What is wrong at the receiving end is told, and not only that nothing more is taken.
@@ -115,4 +119,56 @@ fn silence_and_ctrl_c_are_told_as_what_they_are() {
     run_with(&format!("write {option} -"), pattern(1000)).good();
     let output = xdma(&format!("read {option} -")).output().unwrap();
     assert!(output.stdout == pattern(1000));
+}
+
+/// Starts a program that sends one packet without end and another that receives packets, kills both in the middle, and leaves the
+/// stream to the next.
+#[test]
+fn what_a_killed_program_left_does_not_come_back_as_the_next_ones_data() {
+    let (_card, option) = loopback();
+    let folder = tempfile::tempdir().unwrap();
+    let (input, out) = (folder.path().join("input"), folder.path().join("output"));
+    let data = pattern(200_003);
+    std::fs::write(&input, &data).unwrap();
+    let command = format!("write {option} --packet 5000 {} --receive {}", input.display(), out.display());
+    // The card holds 64 KiB: one packet without end, whole ones, and one that ends inside of a beat.
+    for (packets, beats) in [("", true), ("--packet 1024", true), ("--packet 1000", false)] {
+        let endless =
+            format!("write {option} {packets} --length 1G /dev/zero").replace("--timeout 1", "--timeout 60");
+        let mut child = piped(&endless);
+        std::thread::sleep(std::time::Duration::from_millis(500));
+        child.kill().unwrap();
+        child.wait().unwrap();
+        let next = run(&command);
+        if beats {
+            let text = next.good();
+            assert!(text.contains("of an earlier program dropped"), "{text}");
+            assert!(text.contains("the same came back"), "{text}");
+            assert!(std::fs::read(&out).unwrap() == data, "{packets}");
+        } else {
+            // The rest of a beat cannot be told from what follows, but that it came is told.
+            next.bad(4, &["other bytes came back", "the next command gets what it sends"]);
+        }
+        let text = run(&command).good();
+        assert!(!text.contains("dropped") && text.contains("the same came back"), "{text}");
+        assert!(std::fs::read(&out).unwrap() == data, "{packets}");
+    }
+    // What is not dropped is compared, and told.
+    run_with(&format!("write {option} --packet 100 -"), pattern(1000)).good();
+    run(&format!("{command} --keep-old")).bad(4, &["other bytes came back"]);
+    assert!(std::fs::read(&out).unwrap() != data, "it is all received nevertheless");
+    // A reader can drop too.
+    let silent = run(&format!("read {option} --discard --json"));
+    silent.bad(5, &["nothing came"]);
+    let text = run(&format!("{command} --keep-old --no-compare")).good();
+    assert!(text.contains("not compared"), "{text}");
+}
+
+/// The receiver fails at once; the sender has no reason to wait for its own time-out.
+#[test]
+fn what_failed_first_is_told_without_waiting_for_the_other_end() {
+    let begin = std::time::Instant::now();
+    run("write --stream --logic loopback --length 10M /dev/zero --timeout 30 --receive /dev/full")
+        .bad(1, &["cannot write the output", "No space left"]);
+    assert!(begin.elapsed() < std::time::Duration::from_secs(15), "{:?}", begin.elapsed());
 }

@@ -5,7 +5,7 @@ use crate::failure::Failure;
 use crate::interrupt::Interrupt;
 use crate::number::{self, seconds};
 use crate::output;
-use crate::packets::{self, Packets};
+use crate::packets::{self, Incoming, Packets};
 use crate::stream::{Digests, Stream, compare, progress, whole_blocks};
 use anyhow::{Context, Result, ensure};
 use clap::Args;
@@ -13,6 +13,7 @@ use serde_json::json;
 use std::fs::File;
 use std::io::{self, Read as _, Write as _, stdin, stdout};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 use xdma::card::{Card, CardOptions};
 use xdma::engine::{Channel, EngineError, IDLE_LIMIT, Pool};
@@ -23,6 +24,9 @@ const PIPE: &str = "-";
 
 /// For those who try an address on the emulated card.
 const HINT: &str = " (this emulated card has 1 MiB of memory at 0x50000000, again and again up to 0x60000000; with --logic memory it has 64 GiB)";
+
+/// How long a loop has nothing to say before anything is sent.
+const QUIET: Duration = Duration::from_millis(100);
 
 /// Why packets cannot be received that are not counted.
 const UNKNOWN: &str = "--receive has to know how much is sent: send a file, or say how much with --length";
@@ -47,7 +51,7 @@ struct Common {
     /// Channels to spread the data over, such as 0,1.
     #[arg(long, value_delimiter = ',', default_value = "0")]
     channels: Vec<usize>,
-    /// Bytes of each of the two buffers, up to 1G; whole blocks of 64 KiB are taken.
+    /// Bytes of each of the two buffers, up to 1G, or 64M with --stream; whole blocks of 64 KiB are taken.
     #[arg(long, value_parser = buffer, default_value = "4M")]
     buffer: u64,
     /// Seconds that the card may take for a buffer.
@@ -72,9 +76,16 @@ pub struct Write {
     #[arg(long, value_name = "BYTES", value_parser = positive, conflicts_with = "address")]
     packet: Option<u64>,
     /// With --stream: receive as many packets as are sent, at the same time and from the channel of the same number, into this
-    /// file; - for standard output.
+    /// file; - for standard output. What an earlier program left in the stream is dropped first, and what comes back is compared
+    /// with what is sent.
     #[arg(long, value_name = "OUT", conflicts_with = "address")]
     receive: Option<PathBuf>,
+    /// With --receive: the user logic answers something else than it is sent.
+    #[arg(long, requires = "receive")]
+    no_compare: bool,
+    /// With --receive: drop nothing that the stream has already.
+    #[arg(long, requires = "receive")]
+    keep_old: bool,
 }
 
 #[derive(Args)]
@@ -97,6 +108,18 @@ pub struct Read {
     /// How many packets.
     #[arg(long, value_name = "COUNT", value_parser = count, conflicts_with = "address", default_value = "1")]
     packets: usize,
+    /// With --stream: drop what comes until nothing has come for so many seconds, such as what an earlier program left. A packet
+    /// that is under way is cut.
+    #[arg(
+        long,
+        value_name = "SECONDS",
+        value_parser = seconds,
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "0.1",
+        conflicts_with = "address"
+    )]
+    discard: Option<Duration>,
 }
 
 impl Write {
@@ -122,13 +145,7 @@ impl Write {
         if let Some(back) = &mut back {
             self.verify(&stream, back, bytes, digests)?;
         }
-        let moved = Moved {
-            common: &self.common,
-            pool: &pool,
-            bytes,
-            seconds,
-            verified: self.verify.then_some(true),
-        };
+        let moved = Moved { common: &self.common, pool: &pool, bytes, seconds, verified: Some(self.verify) };
         output::line(&moved.describe(json))
     }
 
@@ -150,11 +167,17 @@ impl Write {
         let packets = self.common.packets(card, interrupt)?;
         let (bar, packet) = (progress("sending", size), self.packet.unwrap_or(u64::MAX));
         let (sent, received) = match &self.receive {
-            None => (packets.send(input, packet, &bar)?, None),
+            None => {
+                let mut sent = packets.send(input, packet, &bar)?;
+                sent.compared = Some(false);
+                (sent, None)
+            }
             Some(path) => {
                 let size = size.ok_or_else(|| Failure::Usage(UNKNOWN.into()))?;
                 let count = size.div_ceil(packet).try_into()?;
-                let (sent, received) = packets.exchange(input, packet, count, sink(path), &bar)?;
+                let discard = if self.keep_old { None } else { Some(QUIET) };
+                let into = Incoming { packets: count, discard, sink: sink(path) };
+                let (sent, received) = packets.exchange(input, packet, into, !self.no_compare, &bar)?;
                 (sent, Some(received))
             }
         };
@@ -201,7 +224,8 @@ impl Read {
     fn receive_packets(&self, card: &Card, interrupt: &Interrupt, json: bool) -> Result<()> {
         let packets = self.common.packets(card, interrupt)?;
         let bar = progress("receiving", None);
-        let received = packets.receive(self.packets, sink(&self.file), &bar)?;
+        let into = Incoming { packets: self.packets, discard: self.discard, sink: sink(&self.file) };
+        let received = packets.receive(into, &bar)?;
         bar.finish_and_clear();
         let card = self.common.card.card.to_string();
         tell(self.is_piped(), &packets::describe(&card, &received, None, json))
@@ -260,8 +284,8 @@ impl Common {
         let [channel] = self.channels[..] else {
             return Err(Failure::Usage("--stream takes one channel: packets have an order".into()).into());
         };
-        let (buffer, limit) = (whole_blocks(self.buffer), self.timeout);
-        Ok(Packets { card, interrupt, channel, buffer, limit })
+        let (buffer, limit) = (whole_blocks(self.buffer.min(packets::MOST)), self.timeout);
+        Ok(Packets { card, interrupt, channel, buffer, limit, failed: AtomicBool::new(false) })
     }
 
     fn pool(&self, card: &Card, direction: Direction) -> Result<Pool> {
@@ -307,7 +331,7 @@ impl Moved<'_> {
                 "rings": rings,
                 "descriptors": pool.channels().map(|channel| channel.stats().descriptors).sum::<u64>(),
                 "doorbells": pool.channels().map(|channel| channel.stats().doorbells).sum::<u64>(),
-                "verified": verified,
+                "verified": verified.filter(|&verified| verified),
             })
             .to_string();
         }
@@ -321,7 +345,11 @@ impl Moved<'_> {
             number::rate(rate),
             pool.direction(),
             channels.join(", "),
-            if *verified == Some(true) { "; the same came back" } else { "" }
+            match verified {
+                Some(true) => "; the same came back",
+                Some(false) => "; not compared",
+                None => "",
+            }
         )
     }
 }

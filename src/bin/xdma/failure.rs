@@ -15,7 +15,7 @@ Exit codes:
     1  something else than the card failed: a file, a pipe, the terminal
     2  the command line is wrong, or asks for what no card has: an unaligned offset, one outside the BAR
     3  the card cannot be used: not there, taken, no permission, gone, without such a channel or design
-    4  `write --verify`: the card gave other bytes back than it was given
+    4  `write --verify`, `write --receive`: the card gave other bytes back than it was given
     5  a transfer failed or took too long; the channel is idle again, or the message says that it is not
   130  interrupted; the card is idle, or the message says that it is not. `emulate`, `top` and `regs --watch` are ended like
        this, with 0";
@@ -36,6 +36,28 @@ pub enum Failure {
         .0.start, .0.end, .1
     )]
     Mismatch(Range<u64>, &'static str),
+    /// What came back over a stream is not what was sent.
+    #[error(
+        "other bytes came back than were sent, first between bytes {:#x} and {:#x}: the user logic changes or loses some, or had \
+         the beginning of a packet of an earlier program, in which case the next command gets what it sends. --no-compare is for \
+         user logic that answers something else", .0.start, .0.end
+    )]
+    OtherBytes(Range<u64>),
+    /// What came back over a stream is cut otherwise.
+    #[error(
+        "packet {packet} was sent with {sent} bytes and came back with {received}; --no-compare is for user logic that answers \
+         something else"
+    )]
+    OtherPacket { packet: usize, sent: u64, received: u64 },
+    /// A stream that brings data before anything was sent.
+    #[error(
+        "the stream brings data without end, {bytes} bytes so far, before anything was sent: it is no loop, and nothing of it is old. \
+         `read --stream` receives it"
+    )]
+    NotQuiet { bytes: u64 },
+    /// The other thread failed, and says why.
+    #[error("the other end of the stream has failed")]
+    Abandoned,
     /// Ctrl-C.
     #[error("interrupted; the card is idle")]
     Interrupted,
@@ -49,6 +71,9 @@ pub enum Failure {
         if *.busy { format!(". {BUSY}") } else { String::new() }
     )]
     Silent { direction: Direction, limit: Duration, busy: bool },
+    /// A transfer took too long, and its engine cannot be stopped.
+    #[error("{late}. After that, {after}")]
+    LateAndBusy { late: String, after: String },
     /// Whoever read the output has enough of it: no error.
     #[error("nobody reads the output any more")]
     NobodyReads,
@@ -137,9 +162,12 @@ fn remedy(error: &EngineError) -> Option<String> {
 fn of_program(failure: &Failure) -> u8 {
     match failure {
         Failure::Usage(_) => 2,
-        Failure::Mismatch(..) => 4,
+        Failure::Mismatch(..) | Failure::OtherBytes(_) | Failure::OtherPacket { .. } => 4,
         Failure::Interrupted | Failure::InterruptedBusy => 130,
-        Failure::Silent { .. } => 5,
+        Failure::Silent { .. }
+        | Failure::LateAndBusy { .. }
+        | Failure::NotQuiet { .. }
+        | Failure::Abandoned => 5,
         Failure::NobodyReads => 0,
         Failure::NothingRuns | Failure::NothingThere(..) => 3,
     }

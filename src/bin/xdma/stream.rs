@@ -1,6 +1,6 @@
 //! Streams of bytes to and from the card, through two buffers: while the card has one, a thread fills or empties the other.
 
-use crate::failure::Failure;
+use crate::failure::{self, Failure};
 use crate::interrupt::{Interrupt, PATIENCE};
 use anyhow::{Context, Error, Result};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
@@ -18,6 +18,9 @@ use xdma::memory::Buffer;
 const BUFFERS: usize = 2;
 /// Bytes of which one digest is kept.
 const BLOCK: usize = 64 << 10;
+
+/// Bytes that are copied out of a buffer at a time: whole blocks.
+const PART: usize = 16 * BLOCK;
 
 /// Digests of blocks, in order: what is needed to know data again that is no longer there. 128 KiB for each GiB.
 pub type Digests = Vec<u64>;
@@ -129,11 +132,22 @@ impl Stream<'_> {
                 }
                 Err(EngineError::Deadline { .. }) if begin.elapsed() < self.limit => {}
                 Err(EngineError::Deadline { snapshot, .. }) => {
-                    pool.stop().with_context(context)?;
-                    return Err(EngineError::Deadline { waited: self.limit, snapshot }).with_context(context);
+                    let late = EngineError::Deadline { waited: self.limit, snapshot };
+                    return Err(late_and(Error::new(late).context(context()), pool.stop()));
                 }
                 moved => return moved.with_context(context),
             }
+        }
+    }
+}
+
+/// That a transfer took too long, and what came of stopping it.
+fn late_and(late: Error, stopped: Result<(), EngineError>) -> Error {
+    match stopped {
+        Ok(()) => late,
+        Err(after) => {
+            let (late, after) = (failure::text(&late), failure::text(&after.into()));
+            Failure::LateAndBusy { late, after }.into()
         }
     }
 }
@@ -178,16 +192,116 @@ fn drain(
     full: &Receiver<(Buffer, u64)>,
     empty: &Sender<Result<Buffer>>,
 ) {
-    let mut bytes = vec![];
+    let mut bytes = vec![0; PART];
     for (buffer, len) in full {
-        bytes.resize(len as usize, 0);
-        let drained = buffer.read(0, &mut bytes).map_err(Error::from).and_then(|()| sink(&bytes));
+        let drained = drain_one(&mut sink, &buffer, len, &mut bytes);
         let failed = drained.is_err();
         // Nobody listens after Ctrl-C.
         if empty.send(drained.map(|()| buffer)).is_err() || failed {
             return;
         }
     }
+}
+
+/// An input of which digests are sent, block by block, before a reader gets the last byte of the block.
+pub struct Hashed<R> {
+    input: R,
+    block: Vec<u8>,
+    digests: Sender<u64>,
+}
+
+impl<R> Hashed<R> {
+    pub fn new(input: R, digests: Sender<u64>) -> Self {
+        Self { input, block: vec![], digests }
+    }
+
+    fn end_block(&mut self) {
+        // Where nobody compares, nobody listens.
+        let _ = self.digests.send(digest(&self.block));
+        self.block.clear();
+    }
+}
+
+impl<R: Read> Read for Hashed<R> {
+    fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
+        let most = bytes.len().min(BLOCK - self.block.len());
+        let read = self.input.read(&mut bytes[..most])?;
+        self.block.extend_from_slice(&bytes[..read]);
+        let ends = self.block.len() == BLOCK || read == 0 && most > 0 && !self.block.is_empty();
+        if ends {
+            self.end_block();
+        }
+        Ok(read)
+    }
+}
+
+/// Compares what comes back with digests of what was sent, and remembers where it differs first: the rest is still to be
+/// received.
+pub struct Returned {
+    expected: Receiver<u64>,
+    block: Vec<u8>,
+    /// Bytes of whole blocks.
+    seen: u64,
+    differs: Option<Range<u64>>,
+}
+
+impl Returned {
+    pub fn new(expected: Receiver<u64>) -> Self {
+        Self { expected, block: vec![], seen: 0, differs: None }
+    }
+
+    pub fn take(&mut self, mut bytes: &[u8]) {
+        while !bytes.is_empty() {
+            let (now, rest) = bytes.split_at(bytes.len().min(BLOCK - self.block.len()));
+            self.block.extend_from_slice(now);
+            bytes = rest;
+            if self.block.len() == BLOCK {
+                self.end_block();
+            }
+        }
+    }
+
+    fn end_block(&mut self) {
+        let block = self.seen..self.seen + self.block.len() as u64;
+        // What comes back of a block was sent, so its digest is there already.
+        if self.expected.try_recv() != Ok(digest(&self.block)) {
+            self.differs.get_or_insert(block.clone());
+        }
+        self.block.clear();
+        self.seen = block.end;
+    }
+
+    /// Fails if something else came back than packets of these lengths with these bytes.
+    pub fn check(mut self, sent: &[u64], received: &[u64]) -> Result<()> {
+        if !self.block.is_empty() {
+            self.end_block();
+        }
+        if let Some(block) = self.differs {
+            return Err(Failure::OtherBytes(block).into());
+        }
+        match sent.iter().zip(received).position(|(sent, received)| sent != received) {
+            Some(at) => {
+                let (packet, sent, received) = (at + 1, sent[at], received[at]);
+                Err(Failure::OtherPacket { packet, sent, received }.into())
+            }
+            None if self.expected.try_recv().is_ok() => Err(Failure::OtherBytes(self.seen..self.seen).into()),
+            None => Ok(()),
+        }
+    }
+}
+
+fn drain_one(
+    sink: &mut impl FnMut(&[u8]) -> Result<()>,
+    buffer: &Buffer,
+    len: u64,
+    bytes: &mut [u8],
+) -> Result<()> {
+    for start in (0..len).step_by(PART) {
+        let part = &mut bytes[..PART.min((len - start) as usize)];
+        buffer.read(start, part)?;
+        sink(part)?;
+    }
+    Ok(())
 }
 
 fn digest(bytes: &[u8]) -> u64 {
@@ -234,6 +348,36 @@ mod tests {
             let Some(Failure::Mismatch(range, _)) = error.downcast_ref() else { panic!("{error}") };
             let first = 0x1003 + (byte / BLOCK * BLOCK) as u64;
             assert_eq!(*range, first..(first + BLOCK as u64).min(0x1003 + data.len() as u64));
+        }
+    }
+
+    #[test]
+    fn what_comes_back_is_compared_however_it_is_cut() {
+        let data: Vec<u8> = (0..3 * BLOCK + 5).map(|at| (at / 7) as u8).collect();
+        let pass = |back: &[u8], received: &[u64]| {
+            let (digests, expected) = channel();
+            let mut hashed = Hashed::new(io::Cursor::new(data.clone()), digests);
+            let (mut sent, mut part) = (vec![], [0; 1000]);
+            while let read @ 1.. = hashed.read(&mut part).unwrap() {
+                sent.extend_from_slice(&part[..read]);
+            }
+            assert!(sent == data);
+            let mut returned = Returned::new(expected);
+            back.chunks(777).for_each(|part| returned.take(part));
+            returned.check(&[100, 200], received)
+        };
+        pass(&data, &[100, 200]).unwrap();
+        let error = pass(&data, &[100, 199]).unwrap_err();
+        assert!(matches!(error.downcast_ref(), Some(Failure::OtherPacket { packet: 2, .. })), "{error}");
+        for byte in [0, BLOCK, 3 * BLOCK + 4] {
+            let mut wrong = data.clone();
+            wrong[byte] ^= 1;
+            let error = pass(&wrong, &[100, 200]).unwrap_err();
+            let Some(Failure::OtherBytes(block)) = error.downcast_ref() else { panic!("{error}") };
+            assert_eq!(block.start, (byte / BLOCK * BLOCK) as u64);
+        }
+        for wrong in [&data[1..], &data[..data.len() - 1], &[]] {
+            assert!(pass(wrong, &[100, 200]).is_err());
         }
     }
 

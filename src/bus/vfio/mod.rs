@@ -221,6 +221,7 @@ impl Bus for Vfio {
     }
 
     fn reset(&self) -> Result<(), BusError> {
+        // The kernel waits for a function that does not come back for a minute at most (`PCIE_RESET_READY_POLL_MS`).
         counts::system_call();
         ioctl::reset(self.device.file()).map_err(refused("a function reset"))
     }

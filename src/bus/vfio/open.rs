@@ -30,6 +30,9 @@ const IOMMUFD: &str = "/dev/iommu";
 const CAPABILITIES: [(&str, u32); 2] = [("CAP_SYS_RAWIO", 17), ("CAP_SYS_ADMIN", 21)];
 
 /// Opens a function in the mode asked for; by default in the safest that works, and never without an IOMMU.
+///
+/// Nodes that another process has are refused at once (EBUSY). Handing out the device resets the function, for which the kernel
+/// waits a minute at most.
 pub(super) fn open(sysfs: &Sysfs, address: PciAddress, mode: Option<Mode>) -> Result<Opened, BusError> {
     let function = sysfs.function(address)?;
     let driver = function.driver()?;

@@ -57,7 +57,8 @@ fn wait(request: &EventFd, end: &EventFd, asked: &AtomicBool) {
 impl Drop for Recall {
     fn drop(&mut self) {
         if let Some(thread) = self.thread.take() {
-            // An eventfd takes one more event as long as its counter is small.
+            // An eventfd takes one more event as long as its counter is small. The thread sleeps on it and nothing else that blocks,
+            // as both eventfds are non-blocking, so it ends at once.
             let _ = self.end.write(1);
             let _ = thread.join();
         }

@@ -1,4 +1,7 @@
 //! The socket: requests, answers and their deadline. One request at a time; once it fails, the link stays dead.
+//!
+//! A request takes its deadline and one more read or write at most, each of which the kernel ends after the same time. Signals do not
+//! start it anew.
 
 use super::wire::{Command, ERROR, HEADER, Header, MAX_MESSAGE, NO_REPLY, REPLY};
 use crate::bus::{BusError, counts};
@@ -37,8 +40,9 @@ impl Link {
         fds: &[RawFd],
         read: impl FnOnce(&[u8]) -> Option<R>,
     ) -> Result<R, BusError> {
-        let id = self.send(command, 0, body, fds)?;
-        let (header, len) = self.answer(command, id)?;
+        let end = Instant::now() + self.deadline;
+        let id = self.send(command, 0, body, fds, end)?;
+        let (header, len) = self.answer(command, id, end)?;
         let result = if header.flags & ERROR == 0 { read(&self.received[HEADER..len]) } else { None };
         self.received.drain(..len);
         if header.flags & ERROR != 0 {
@@ -56,10 +60,18 @@ impl Link {
 
     /// Sends a command that wants no answer.
     pub fn post(&mut self, command: Command, body: &[u8]) -> Result<(), BusError> {
-        self.send(command, NO_REPLY, body, &[]).map(drop)
+        let end = Instant::now() + self.deadline;
+        self.send(command, NO_REPLY, body, &[], end).map(drop)
     }
 
-    fn send(&mut self, command: Command, flags: u32, body: &[u8], fds: &[RawFd]) -> Result<u16, BusError> {
+    fn send(
+        &mut self,
+        command: Command,
+        flags: u32,
+        body: &[u8],
+        fds: &[RawFd],
+        end: Instant,
+    ) -> Result<u16, BusError> {
         if let Some(reason) = &self.dead {
             return Err(BusError::Gone { reason: reason.clone() });
         }
@@ -71,25 +83,25 @@ impl Link {
             counts::system_call();
             match self.stream.send_with_fds(&[&header[..], body], fds) {
                 // A signal came before anything was sent.
-                Err(error) if error.errno() == libc::EINTR => {}
+                Err(error) if error.errno() == libc::EINTR && Instant::now() <= end => {}
+                Err(error) if error.errno() == libc::EINTR => {
+                    return Err(self.io_error(command, io::ErrorKind::TimedOut.into()));
+                }
                 sent => break sent,
             }
         };
         match sent {
             Ok(sent) if sent == size => Ok(id),
-            Ok(_) => {
-                let after = self.deadline;
-                Err(self.die(BusError::Timeout { what: command.name(), after }))
-            }
+            // The kernel sends less only after the deadline. The rest cannot follow: the link is dead.
+            Ok(_) => Err(self.io_error(command, io::ErrorKind::TimedOut.into())),
             Err(error) => Err(self.io_error(command, io::Error::from(error))),
         }
     }
 
     /// Reads until the answer to `id` is at the front of `received`; returns its header and length.
-    fn answer(&mut self, command: Command, id: u16) -> Result<(Header, usize), BusError> {
+    fn answer(&mut self, command: Command, id: u16, end: Instant) -> Result<(Header, usize), BusError> {
         // The socket's deadline is that of one read. A process that sends bytes one by one, or always something else, would
         // never miss it.
-        let end = Instant::now() + self.deadline;
         loop {
             let (header, len) = self.message(command, end)?;
             if header.id == id && header.flags & REPLY != 0 {
@@ -129,13 +141,13 @@ impl Link {
                         self.die(BusError::Gone { reason: "its process closed the connection".into() })
                     );
                 }
-                Ok(_) if Instant::now() > end => {
-                    return Err(self.io_error(command, io::ErrorKind::TimedOut.into()));
-                }
                 Ok(n) => self.received.extend_from_slice(&chunk[..n]),
                 // Sockets with a deadline are not read again by the kernel after a signal.
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => return Err(self.io_error(command, error)),
+            }
+            if Instant::now() > end {
+                return Err(self.io_error(command, io::ErrorKind::TimedOut.into()));
             }
         }
         Ok(())
@@ -180,6 +192,37 @@ mod tests {
         drop(link);
         talker.join().unwrap();
         (error, took)
+    }
+
+    extern "C" fn ignore(_: i32) {}
+
+    #[test]
+    fn signals_do_not_start_the_deadline_anew() {
+        // Without SA_RESTART, so that each ends the system call of the thread that it is sent to.
+        // SAFETY: all zeros are a valid action; the handler does nothing. The thread is alive until the scope's end.
+        let this = unsafe {
+            let mut action: libc::sigaction = std::mem::zeroed();
+            action.sa_sigaction = ignore as *const () as usize;
+            assert_eq!(libc::sigaction(libc::SIGUSR2, &action, std::ptr::null_mut()), 0);
+            libc::pthread_self()
+        };
+        let (near, _far) = UnixStream::pair().unwrap();
+        let mut link = Link::new(near, Duration::from_millis(300)).unwrap();
+        let (begin, ended) = (Instant::now(), std::sync::atomic::AtomicBool::new(false));
+        let error = std::thread::scope(|scope| {
+            scope.spawn(|| {
+                while !ended.load(std::sync::atomic::Ordering::Relaxed) && begin.elapsed().as_secs() < 10 {
+                    // SAFETY: as above.
+                    unsafe { libc::pthread_kill(this, libc::SIGUSR2) };
+                    std::thread::sleep(Duration::from_millis(20));
+                }
+            });
+            let error = link.request(Command::RegionRead, &[], &[], |_| Some(())).unwrap_err();
+            ended.store(true, std::sync::atomic::Ordering::Relaxed);
+            error
+        });
+        assert!(matches!(error, BusError::Timeout { .. }), "{error}");
+        assert!(begin.elapsed() < Duration::from_secs(5), "{:?}", begin.elapsed());
     }
 
     #[test]

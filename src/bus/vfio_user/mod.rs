@@ -4,14 +4,19 @@
 //! transfers copy nothing; memory without one cannot be shared and is staged.
 
 mod link;
+#[cfg(test)]
+mod tests;
 mod wire;
 
+use super::dial::dial;
 use super::{BARS, Bar, Bus, BusError, Description, check_config, check_register, counts};
 use crate::memory::{Access, Addressing, CallerMemory, Extent, Isolation, MapError, Mapper, MemoryRef};
 use link::Link;
 use std::fmt;
+use std::fs;
 use std::io;
 use std::os::fd::AsRawFd;
+use std::os::unix::fs::FileTypeExt;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -21,10 +26,14 @@ use wire::{Body, Command, field32, field64};
 
 /// How long a card's process may take to answer.
 pub const DEADLINE: Duration = Duration::from_secs(5);
-/// How long it may take to greet; a process that serves another client lets us wait.
+/// How long it may take to accept a connection, and then to greet; a process that serves another client lets us wait.
 const GREETING: Duration = Duration::from_secs(2);
 /// The protocol allows 16 descriptors a message; a server may allow fewer.
 const MAX_FDS: usize = 16;
+
+/// Why memory that such a card writes lies in small pages.
+const SMALL_PAGES: &str = "memory that the card writes is in 4 KiB pages unless hugepages are required: its process has the files, and \
+                           could take hugepages out of them";
 
 /// Granularity of mappings.
 const PAGE_BYTES: u64 = 4096;
@@ -34,9 +43,12 @@ pub struct VfioUser {
     shared: Arc<Shared>,
     description: Description,
     max_fds: usize,
+    /// Whether the card is in another process.
+    is_foreign: bool,
 }
 
 struct Shared {
+    /// A thread waits for the requests of the others: each of them has its deadline, and after one that failed all fail at once.
     link: Mutex<Link>,
 }
 
@@ -72,36 +84,71 @@ impl fmt::Debug for VfioUser {
 }
 
 impl VfioUser {
-    /// Connects to the card that listens at `path`.
+    /// Connects to the card that listens at `path`, within 2 s for the connection, 2 s for the greeting, and [`DEADLINE`] for each of
+    /// the nine questions about the card.
     ///
     /// # Errors
     ///
-    /// [`BusError::NotFound`], [`BusError::Permission`], [`BusError::NotACard`], and [`BusError::Taken`] when another
-    /// client has it.
+    /// [`BusError::NotFound`], [`BusError::Permission`], [`BusError::NotACard`], [`BusError::NotAccepting`], and
+    /// [`BusError::Taken`] when another client has it.
     pub fn connect(path: &Path) -> Result<Self, BusError> {
-        Self::over(UnixStream::connect(path).map_err(|source| connect_error(path, source))?, path)
+        Self::over(dial(path, GREETING).map_err(|source| connect_error(path, source))?, path)
     }
 
     /// Takes the card at the other end of a connection over; `path` is what it is called.
     pub(crate) fn over(stream: UnixStream, path: &Path) -> Result<Self, BusError> {
         let link_error = |source| not_found(path, source);
+        let is_foreign = peer(&stream) != Some(std::process::id());
         let mut link = Link::new(stream, GREETING).map_err(link_error)?;
         let max_fds = greet(&mut link).map_err(|error| greeting_error(path, error))?;
         link.set_deadline(DEADLINE).map_err(link_error)?;
-        let description = describe(&mut link, path)?;
-        Ok(Self { shared: Arc::new(Shared { link: Mutex::new(link) }), description, max_fds })
+        let mut description = describe(&mut link, path)?;
+        if is_foreign {
+            description.notes.push(SMALL_PAGES.into());
+        }
+        Ok(Self { shared: Arc::new(Shared { link: Mutex::new(link) }), description, max_fds, is_foreign })
     }
 }
 
+/// The process that listens at the other end; `None` if the kernel does not say.
+fn peer(stream: &UnixStream) -> Option<u32> {
+    let mut peer = libc::ucred { pid: 0, uid: 0, gid: 0 };
+    let mut len = size_of_val(&peer) as libc::socklen_t;
+    let (level, name) = (libc::SOL_SOCKET, libc::SO_PEERCRED);
+    // SAFETY: the kernel writes at most `len` bytes to the structure.
+    let rc =
+        unsafe { libc::getsockopt(stream.as_raw_fd(), level, name, (&raw mut peer).cast(), &raw mut len) };
+    if rc == 0 { u32::try_from(peer.pid).ok() } else { None }
+}
+
+/// What is at `path` that is not a socket.
+fn other_file(path: &Path) -> Option<&'static str> {
+    let kind = fs::metadata(path).ok()?.file_type();
+    Some(match kind {
+        _ if kind.is_socket() => return None,
+        _ if kind.is_dir() => "a directory",
+        _ if kind.is_fifo() => "a FIFO",
+        _ if kind.is_file() => "a regular file",
+        _ => "a device",
+    })
+}
+
 fn connect_error(path: &Path, source: io::Error) -> BusError {
+    if let Some(what) = other_file(path) {
+        return BusError::NotACard { path: path.into(), reason: format!("it is {what}, not a socket") };
+    }
     match source.kind() {
         io::ErrorKind::PermissionDenied => {
             let remedy = "run as the user that started the card, or change the socket's owner".into();
             BusError::Permission { path: path.into(), cause: source, remedy }
         }
         io::ErrorKind::ConnectionRefused => {
-            let reason = "nothing listens there; its process has ended, or it is no socket".into();
+            let reason = "nothing listens there; its process has ended".into();
             BusError::NotACard { path: path.into(), reason }
+        }
+        io::ErrorKind::TimedOut => BusError::NotAccepting { path: path.into(), after: GREETING },
+        _ if source.raw_os_error() == Some(libc::EPROTOTYPE) => {
+            BusError::NotACard { path: path.into(), reason: "its socket is of another type".into() }
         }
         _ => not_found(path, source),
     }
@@ -198,6 +245,10 @@ unsafe impl Mapper for VfioUser {
 
     fn caller_memory(&self) -> CallerMemory {
         CallerMemory::Staged("memory without a file descriptor cannot be shared with the card's process")
+    }
+
+    fn shares_files(&self) -> bool {
+        self.is_foreign
     }
 
     unsafe fn map(&self, memory: MemoryRef<'_>, iova: u64, access: Access) -> Result<Vec<Extent>, MapError> {

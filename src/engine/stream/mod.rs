@@ -45,6 +45,11 @@
 //! program keeps them all the engine has none, and the stream waits on the card. Over the chain ring, for cores without credits,
 //! the engine has one buffer at a time and the next poll gives it another.
 //!
+//! # What an earlier program left
+//!
+//! A stream outlives the program that had it. One that was killed leaves packets on the card, perhaps without their end, and the
+//! next program would receive them first. [`ReceiverOptions::discard`] drops them. It is off by default, since a stream may be live.
+//!
 //! # How stale metadata is told from new
 //!
 //! Metadata (PG195, "C2H Stream Writeback") says nothing about when it was written, so it is never polled. What is polled
@@ -69,7 +74,7 @@ mod sender;
 #[cfg(test)]
 mod tests;
 
-pub use receiver::{Received, Receiver, ReceiverOptions};
+pub use receiver::{Discard, Discarded, Received, Receiver, ReceiverOptions};
 pub use sender::Sender;
 
 use super::jobs::MAX_JOBS;

@@ -7,7 +7,7 @@ use crate::engine::statistics::Count;
 use crate::engine::{Channel, ChannelOptions, EngineError, Place, Poll, Ticket};
 use crate::memory::{Access, Buffer, DmaMemory, DmaSpace, MemoryError, Word};
 use crate::regs::Direction;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// What opens a buffer's metadata (PG195, "C2H Stream Writeback").
 const MAGIC: u32 = 0x52b4;
@@ -15,6 +15,8 @@ const MAGIC: u32 = 0x52b4;
 const EOP: u32 = 1;
 /// The engine takes lengths of whole beats only.
 const BEAT: u32 = 64;
+/// How many buffers the engine has at most while old data is dropped.
+const DISCARD_AHEAD: usize = 4;
 
 /// How a stream is to be received.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,11 +29,48 @@ pub struct ReceiverOptions {
     pub bytes: u32,
     /// How many the engine has at most; see [`Receiver::set_ahead`].
     pub ahead: usize,
+    /// Drop what the stream holds already, of a program that ended before it received everything. By default nothing is dropped,
+    /// since a stream may be live, and everything that arrives belongs to the program that opens it.
+    pub discard: Option<Discard>,
+}
+
+/// How old data is dropped when a stream is opened; see [`Receiver::discarded`].
+///
+/// What arrives is dropped until nothing has arrived for some time. A packet that is under way meanwhile is cut: its beginning
+/// is dropped, and its end is received as if it were a packet. Buffers hold 64 bytes while data is dropped, so that of a packet
+/// without an end no more is left than a beat that is not full; that rest joins the packet that comes next. The first packet afterwards
+/// may come in some buffers of 64 bytes too.
+///
+/// With [`ReceiverOptions::ahead`] 0 the engine has no buffer, and nothing is dropped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Discard {
+    /// How long nothing has to arrive.
+    pub quiet: Duration,
+    /// How long that may take in all. What arrives later is received.
+    pub limit: Duration,
+}
+
+impl Default for Discard {
+    fn default() -> Self {
+        Self { quiet: Duration::from_millis(100), limit: Duration::from_secs(5) }
+    }
+}
+
+/// What was dropped when a stream was opened.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Discarded {
+    /// Bytes.
+    pub bytes: u64,
+    /// Ends of packets among them.
+    pub packets: u64,
+    /// The [limit](Discard::limit) was reached before the stream was quiet: more may follow.
+    pub more: bool,
 }
 
 impl Default for ReceiverOptions {
     fn default() -> Self {
-        Self { channel: ChannelOptions::default(), buffers: 64, bytes: 64 << 10, ahead: MAX_BUFFERS }
+        let channel = ChannelOptions::default();
+        Self { channel, buffers: 64, bytes: 64 << 10, ahead: MAX_BUFFERS, discard: None }
     }
 }
 
@@ -72,6 +111,9 @@ pub struct Receiver {
     stopped: bool,
     /// How many the engine had got when it last had none left to fill.
     starved: u64,
+    /// Bytes of a buffer that the engine gets.
+    bytes: u64,
+    discarded: Discarded,
 }
 
 /// A buffer, and where the engine says what is in it.
@@ -107,13 +149,14 @@ impl Receiver {
     ///
     /// # Errors
     ///
-    /// As [`Channel::open`]; [`EngineError::NotStream`], [`EngineError::BadBuffers`], [`EngineError::ScatteredBuffer`].
+    /// As [`Channel::open`]; [`EngineError::NotStream`], [`EngineError::BadBuffers`], [`EngineError::ScatteredBuffer`]. With
+    /// [`ReceiverOptions::discard`] as [`wait`](Self::wait) too.
     ///
     /// # Safety
     ///
     /// As [`Channel::open`].
     pub unsafe fn open(place: Place, options: ReceiverOptions) -> Result<Self, EngineError> {
-        let ReceiverOptions { channel, buffers, bytes, ahead } = options;
+        let ReceiverOptions { channel, buffers, bytes, ahead, discard } = options;
         if !(1..=MAX_BUFFERS).contains(&buffers)
             || !(1..=MAX_LENGTH).contains(&bytes)
             || !bytes.is_multiple_of(BEAT)
@@ -125,9 +168,57 @@ impl Receiver {
         let area = channel.word_area.metadata(&channel.space)?;
         let landings = (0..buffers).map(|number| Landing::new(&channel.space, area, number, bytes));
         let landings = landings.collect::<Result<_, _>>()?;
-        let mut this = Self { channel, landings, buffers: Buffers::new(buffers), stopped: false, starved: 0 };
+        let (buffers, discarded) = (Buffers::new(buffers), Discarded::default());
+        let bytes = bytes.into();
+        let mut this = Self { channel, landings, buffers, stopped: false, starved: 0, bytes, discarded };
+        if let Some(discard) = discard
+            && ahead > 0
+        {
+            this.discard(discard, ahead)?;
+        }
         this.set_ahead(ahead)?;
         Ok(this)
+    }
+
+    /// Drops what arrives, through short buffers, no more of which are out than `ahead`: the engine gives none back unfilled.
+    fn discard(&mut self, options: Discard, ahead: usize) -> Result<(), EngineError> {
+        let (begin, bytes) = (Instant::now(), std::mem::replace(&mut self.bytes, BEAT.into()));
+        self.set_ahead(ahead.min(DISCARD_AHEAD))?;
+        loop {
+            let left = options.limit.saturating_sub(begin.elapsed());
+            let received = match self.wait(options.quiet.min(left)) {
+                Ok(received) => received,
+                Err(EngineError::Deadline { .. }) => {
+                    self.discarded.more = left < options.quiet;
+                    break;
+                }
+                Err(error) => return Err(error),
+            };
+            self.discarded.bytes += u64::from(received.len);
+            self.discarded.packets += u64::from(received.ends);
+            self.give_back(received)?;
+            if left.is_zero() {
+                self.discarded.more = true;
+                break;
+            }
+        }
+        self.bytes = bytes;
+        let Discarded { bytes, packets, more } = self.discarded;
+        if bytes > 0 {
+            tracing::info!(
+                channel = self.channel.index(),
+                bytes,
+                packets,
+                more,
+                "old data of the stream dropped"
+            );
+        }
+        Ok(())
+    }
+
+    /// What was dropped when the stream was opened; nothing without [`ReceiverOptions::discard`].
+    pub fn discarded(&self) -> Discarded {
+        self.discarded
     }
 
     /// Lets the engine have `most` buffers at a time from now on, as far as there are so many free. With fewer it is back-pressured
@@ -154,8 +245,7 @@ impl Receiver {
             }
             let landing = &self.landings[number];
             landing.clear();
-            let bytes = landing.memory.byte_len();
-            let piece = landing.memory.piece(0..bytes).ok_or(MemoryError::Empty)?;
+            let piece = landing.memory.piece(0..self.bytes).ok_or(MemoryError::Empty)?;
             let ticket = self.channel.submit_landing(&piece, landing.metadata)?;
             self.buffers.post(ticket);
         }

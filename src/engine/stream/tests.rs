@@ -51,7 +51,12 @@ impl Card {
     fn new() -> Self {
         let fake = Arc::new(Fake::default());
         let channel = ChannelOptions { ring: Some(Ring::Credits), ..ChannelOptions::default() };
-        let options = ReceiverOptions { channel, buffers: BUFFERS as usize, bytes: BYTES, ahead: usize::MAX };
+        let options = ReceiverOptions {
+            channel,
+            buffers: BUFFERS as usize,
+            bytes: BYTES,
+            ..ReceiverOptions::default()
+        };
         let place = fake.place(Arc::new(Stream(fake.clone())));
         // SAFETY: nothing runs on this card.
         let receiver = unsafe { Receiver::open(place, options) }.unwrap();

@@ -1,5 +1,6 @@
 //! The suites. A new one is a file beside this one and a line in [`SUITES`].
 
+mod arguments;
 mod benches;
 mod clippy;
 mod compile;
@@ -40,7 +41,7 @@ pub type Stage = &'static [Lane];
 pub const SUITES: &[Stage] = &[
     &[
         &[fmt::SUITE, features::SUITE, clippy::SUITE, docs::SUITE, compile::SUITE],
-        &[hdl::SUITE, examples::SUITE, rtl::SUITE],
+        &[hdl::SUITE, examples::SUITE, arguments::SUITE, rtl::SUITE],
     ],
     &[&[tests::SUITE, benches::SUITE, vm::SUITE, counts::SUITE]],
 ];
