@@ -74,13 +74,10 @@ impl Channel {
     #[cold]
     pub(super) fn note_reset(&mut self) -> EngineError {
         let reset = EngineError::Reset { ring: Box::new(self.ring_state()) };
-        match self.stop() {
-            Ok(()) => {
-                self.gate.close(reset.clone());
-                self.note(reset)
-            }
-            Err(error) => error,
-        }
+        self.gate.close(reset.clone());
+        // An engine that cannot be stopped keeps its memory, and `recover` tells of it; what came first is the reset.
+        let _ = self.stop();
+        self.note(reset)
     }
 
     /// Whether the kernel wants the card back.
@@ -93,11 +90,13 @@ impl Channel {
     #[cold]
     pub(super) fn give_back(&mut self) -> Result<(), EngineError> {
         let recalled = EngineError::Recalled { ring: Box::new(self.ring_state()) };
-        self.halt(self.patience(), &mut || Ok(()))?;
-        self.take_finished()?;
-        self.abandon(recalled.clone());
+        self.gate.close(self.note(recalled.clone()));
+        // An engine that cannot be stopped keeps its memory.
+        if self.halt(self.patience(), &mut || Ok(())).and_then(|()| self.take_finished()).is_err() {
+            return Err(recalled);
+        }
+        self.abandon(recalled);
         self.forget_list();
-        self.gate.close(self.note(recalled));
         Ok(())
     }
 
@@ -156,7 +155,10 @@ impl Channel {
         let snapshot_count = snapshot.completed;
         let error = self.note(EngineError::Failed { snapshot: Arc::new(snapshot) });
         self.gate.close(error.clone());
-        self.halt(self.patience(), &mut || Ok(()))?;
+        // An engine that cannot be stopped keeps its memory, and `recover` tells of it; what came first is this error.
+        if self.halt(self.patience(), &mut || Ok(())).is_err() {
+            return Ok(error);
+        }
         // What was completed before the error is done.
         self.take_count(snapshot_count);
         self.abandon(error.clone());

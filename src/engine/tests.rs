@@ -281,6 +281,21 @@ fn memory_of_an_engine_that_stays_busy_is_quarantined() {
 }
 
 #[test]
+fn why_an_engine_failed_is_told_before_that_it_hangs() {
+    let fake = Arc::new(Fake::default());
+    let mut channel = fake.open(Ring::Chain);
+    let buffer = channel.space.allocate(2 << 20, Access::CardReads).unwrap();
+    let ticket = channel.submit(&buffer, 0..64, 0).unwrap();
+    fake.status.store(0x80011, Ordering::Relaxed);
+    let is_failed = |error| assert!(matches!(error, EngineError::Failed { .. }), "{error}");
+    is_failed(channel.wait(ticket, Duration::from_secs(60)).unwrap_err());
+    is_failed(channel.submit(&buffer, 0..64, 0).unwrap_err());
+    assert_eq!(channel.in_flight(), 1, "the engine may go on");
+    let error = channel.recover().unwrap_err();
+    assert!(matches!(error, EngineError::Hung { .. }), "{error}");
+}
+
+#[test]
 fn an_error_without_a_write_back_ends_a_wait_early() {
     let fake = Arc::new(Fake::default());
     let mut channel = fake.open(Ring::Chain);
