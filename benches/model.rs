@@ -2,6 +2,16 @@
 //!
 //! `cargo bench --bench model [-- STEPS]`
 
+#[path = "../tests/model/controls.rs"]
+mod controls;
+#[path = "../tests/model/ending.rs"]
+mod ending;
+#[path = "../tests/model/foreign.rs"]
+mod foreign;
+#[path = "../tests/model/generate.rs"]
+mod generate;
+#[path = "../tests/model/host.rs"]
+mod host;
 #[path = "../tests/model/lane.rs"]
 mod lane;
 #[path = "../tests/model/plan.rs"]
@@ -10,6 +20,8 @@ mod plan;
 mod run;
 #[path = "../tests/model/shadow.rs"]
 mod shadow;
+#[path = "../tests/model/site.rs"]
+mod site;
 #[path = "../tests/model/world.rs"]
 mod world;
 
