@@ -1,6 +1,6 @@
 //! Transfers there and back on all channels of a card with memory behind it.
 
-use crate::session::{End, Plan, Session, Unused};
+use crate::session::{Plan, Session, Unused};
 use crate::tally::Tally;
 use rand::rngs::StdRng;
 use rand::{Rng, RngExt};
@@ -84,7 +84,7 @@ impl Pair {
             Direction::C2H => (&mut self.c2h, &self.sink),
         };
         let Some(mut channel) = place.take() else { return true };
-        let (how, blind) = (End::choose(rng), rng.random_bool(0.5));
+        let (how, blind) = (session.choose_end(rng), rng.random_bool(0.5));
         if blind {
             session.hold_up(direction, self.index, rng);
         }

@@ -34,16 +34,6 @@ pub enum End {
     Forget,
 }
 
-impl End {
-    pub fn choose(rng: &mut StdRng) -> Self {
-        match rng.random_range(0..1000) {
-            0..4 => Self::Forget,
-            at if at % 2 == 0 => Self::Close,
-            _ => Self::Drop,
-        }
-    }
-}
-
 /// A kind of card, and those who work with it.
 pub struct Plan<S, W> {
     pub name: &'static str,
@@ -84,7 +74,7 @@ where
             let kept = AtomicBool::new(false);
             lost = self.session((&emulated, &card, &kept), &mut trouble, &mut rng, tally, stop);
             tally.quarantined(card.quarantined_bytes());
-            if rng.random_bool(0.01) {
+            if rng.random_bool(0.01) && tally.may_forget() {
                 kept.store(true, Ordering::Relaxed);
                 std::mem::forget(card.clone());
             }
@@ -172,6 +162,15 @@ impl Session<'_> {
             thread::sleep(Duration::from_millis(1));
         }
         self.is_over()
+    }
+
+    /// How to end a channel.
+    pub fn choose_end(&self, rng: &mut StdRng) -> End {
+        match rng.random_range(0..1000) {
+            0..4 if self.tally.may_forget() => End::Forget,
+            at if at % 2 == 0 => End::Close,
+            _ => End::Drop,
+        }
     }
 
     /// Ends a channel, `blind` if its registers read all ones. Whether it can be opened again.

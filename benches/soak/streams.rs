@@ -1,6 +1,6 @@
 //! Packets there and back on the streams of a card with a loopback behind it.
 
-use crate::session::{End, Plan, Session, Unused};
+use crate::session::{Plan, Session, Unused};
 use crate::tally::Tally;
 use rand::rngs::StdRng;
 use rand::{Rng, RngExt};
@@ -97,7 +97,7 @@ impl Lane {
     /// Ends the sender with a packet on its way.
     fn end_sender(&mut self, session: &Session<'_>, rng: &mut StdRng) -> bool {
         let Some(mut sender) = self.sender.take() else { return true };
-        let (how, blind) = (End::choose(rng), rng.random_bool(0.5));
+        let (how, blind) = (session.choose_end(rng), rng.random_bool(0.5));
         if blind {
             session.hold_up(Direction::H2C, self.index, rng);
         }
@@ -113,7 +113,7 @@ impl Lane {
     /// Ends the receiver, whose engine waits for packets.
     fn end_receiver(&mut self, session: &Session<'_>, rng: &mut StdRng) -> bool {
         let Some(receiver) = self.receiver.take() else { return true };
-        let (how, blind) = (End::choose(rng), rng.random_bool(0.5));
+        let (how, blind) = (session.choose_end(rng), rng.random_bool(0.5));
         if blind {
             session.all_ones(rng);
         }

@@ -120,7 +120,7 @@ fn end_client(
     mut unused: Unused,
     rng: &mut rand::rngs::StdRng,
 ) -> Result<(), MsmError> {
-    let (how, blind) = (End::choose(rng), rng.random_bool(0.5));
+    let (how, blind) = (session.choose_end(rng), rng.random_bool(0.5));
     if blind {
         session.hold_up(Direction::H2C, 0, rng);
     }

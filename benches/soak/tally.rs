@@ -9,6 +9,9 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use xdma::engine::EngineError;
 
+/// Cards that may be forgotten.
+const FORGOTTEN: u64 = 16;
+
 #[derive(Default)]
 pub struct Tally {
     jobs: AtomicU64,
@@ -98,6 +101,11 @@ impl Tally {
     /// Something was forgotten that keeps a card, and all its memory, for the life of the process.
     pub fn forgotten(&self) {
         self.state().forgotten += 1;
+    }
+
+    /// Forgotten cards add up, to some 30 MB each: there is an end to them.
+    pub fn may_forget(&self) -> bool {
+        self.state().forgotten < FORGOTTEN
     }
 
     pub fn recovery(&self, kind: &'static str, took: Duration) {
