@@ -97,7 +97,7 @@ impl Pair {
         if blind {
             session.all_ones(rng);
         }
-        session.end(how, blind, channel, Channel::close)
+        session.end(how, channel, Channel::close)
     }
 
     /// Takes other buffers, and the channels that have ended.

@@ -173,13 +173,12 @@ impl Session<'_> {
         }
     }
 
-    /// Ends a channel, `blind` if its registers read all ones. Whether it can be opened again.
-    pub fn end<C>(&self, how: End, blind: bool, channel: C, close: fn(C) -> Result<(), EngineError>) -> bool {
+    /// Ends a channel. Whether it can be opened again.
+    pub fn end<C>(&self, how: End, channel: C, close: fn(C) -> Result<(), EngineError>) -> bool {
         self.tally.ended(how);
         match how {
             End::Close => match close(channel) {
                 Err(error) => self.tally.engine_error("", &error),
-                Ok(()) if blind => self.tally.unexplained("closed well while the registers read all ones"),
                 Ok(()) => {}
             },
             End::Drop => drop(channel),

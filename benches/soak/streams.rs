@@ -107,7 +107,7 @@ impl Lane {
         if blind {
             session.all_ones(rng);
         }
-        session.end(how, blind, sender, Sender::close)
+        session.end(how, sender, Sender::close)
     }
 
     /// Ends the receiver, whose engine waits for packets.
@@ -117,7 +117,7 @@ impl Lane {
         if blind {
             session.all_ones(rng);
         }
-        session.end(how, blind, receiver, Receiver::close)
+        session.end(how, receiver, Receiver::close)
     }
 
     /// Ends a channel or both, and opens them again; false if that will not be possible.

@@ -131,7 +131,7 @@ fn end_client(
     }
     // A client has no other end than to be dropped.
     let how = if how == End::Close { End::Drop } else { how };
-    if !session.end(how, blind, msm, |_| Ok(())) {
+    if !session.end(how, msm, |_| Ok(())) {
         while !session.is_over() {
             std::thread::sleep(Duration::from_millis(1));
         }

@@ -220,8 +220,9 @@ impl Site {
         self.look_at_unused()
     }
 
-    /// Ends all that was opened; whether all of it was closed well.
-    fn leave(&mut self, how: End, blind: bool, card_first: bool) -> Check<bool> {
+    /// Ends all that was opened, so many channels of it while the registers are sure to read all ones; whether all of it was closed
+    /// well.
+    fn leave(&mut self, how: End, mut blind: usize, card_first: bool) -> Check<bool> {
         self.look_at_unused()?;
         if card_first {
             self.card = None;
@@ -229,8 +230,10 @@ impl Site {
         let (mut well, all_ones) = (true, self.all_ones.get());
         for (lanes, region) in self.lanes.iter_mut().zip(&mut self.regions) {
             for lane in lanes {
-                self.kept |= how == End::Forget && lane.channel.is_some();
-                well &= lane.leave(how, blind, all_ones, region)?;
+                let is_open = lane.channel.is_some();
+                self.kept |= how == End::Forget && is_open;
+                well &= lane.leave(how, blind > 0, all_ones, region)?;
+                blind = blind.saturating_sub(is_open.into());
             }
         }
         self.unused.clear();
@@ -274,7 +277,7 @@ impl Site {
         self.all_ones.set(true);
         // Writes that are still on their way are lost with the link, not carried out when it is back.
         self.read_register()?;
-        self.leave(how, true, false)?;
+        self.leave(how, usize::MAX, false)?;
         self.inject(Kind::LinkUp)?;
         self.come_back()
     }
@@ -282,7 +285,7 @@ impl Site {
     pub fn process_gone(&mut self, how: End) -> Check {
         self.inject(Kind::ProcessGone)?;
         self.all_ones.set(true);
-        self.leave(how, true, false)?;
+        self.leave(how, usize::MAX, false)?;
         self.lanes.clear();
         self.card = None;
         self.replace()
@@ -297,7 +300,8 @@ impl Site {
         card_first: bool,
     ) -> Check {
         self.prepare(pair, side, under, moves)?;
-        let well = self.leave(how, under.all_ones.is_some(), card_first)?;
+        // The first channel's register read begins the fault; it may be over before the last channel ends.
+        let well = self.leave(how, under.all_ones.is_some().into(), card_first)?;
         if well && !self.kept && !self.slow && !self.all_ones.get() {
             self.check_controls()?;
         }
@@ -329,7 +333,7 @@ impl Site {
     pub fn finish(mut self) -> Check {
         self.calm()?;
         (0..PAIRS).try_for_each(|pair| self.check(pair))?;
-        let well = self.leave(End::Close, false, false)?;
+        let well = self.leave(End::Close, 0, false)?;
         if well && !self.kept && !self.slow {
             self.check_controls()?;
         }
