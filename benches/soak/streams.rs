@@ -68,23 +68,39 @@ impl Lane {
         Ok(Self { sender, receiver, source, index, unused: Unused::default(), dirty: true })
     }
 
-    /// A packet there and back; its bytes, and whether it came back as it went.
-    fn round(&mut self, rng: &mut StdRng) -> Result<(u64, bool), EngineError> {
+    /// Sends a packet.
+    fn send(&mut self, rng: &mut StdRng) -> Result<Vec<u8>, EngineError> {
         let mut packet = vec![0; rng.random_range(16..=LONGEST)];
         rng.fill_bytes(&mut packet);
         self.source.write(0, &packet)?;
-        let (Some(sender), Some(receiver)) = (&mut self.sender, &mut self.receiver) else {
-            return Err(EngineError::Stopped);
-        };
+        let sender = self.sender.as_mut().ok_or(EngineError::Stopped)?;
         let ticket = sender.send(&self.source, 0..packet.len() as u64)?;
         sender.wait(ticket, LIMIT)?;
-        Ok((2 * packet.len() as u64, receive(receiver)? == packet))
+        Ok(packet)
     }
 
-    /// Sends packets until one comes back whole: what comes before is left from packets that were cut.
-    fn clean(&mut self, rng: &mut StdRng) -> Result<(), EngineError> {
-        while self.dirty {
-            self.dirty = !self.round(rng)?.1;
+    fn receive(&mut self) -> Result<Vec<u8>, EngineError> {
+        receive(self.receiver.as_mut().ok_or(EngineError::Stopped)?)
+    }
+
+    /// A packet there and back; its bytes, and whether it came back as it went.
+    fn round(&mut self, rng: &mut StdRng) -> Result<(u64, bool), EngineError> {
+        let packet = self.send(rng)?;
+        Ok((2 * packet.len() as u64, self.receive()? == packet))
+    }
+
+    /// Sends packets until one comes back whole: what comes before it is left from packets that were cut.
+    fn clean(&mut self, session: &Session<'_>, rng: &mut StdRng) -> Result<(), EngineError> {
+        while self.dirty && !session.is_over() {
+            let packet = self.send(rng)?;
+            while self.dirty {
+                match self.receive() {
+                    Ok(received) => self.dirty = received != packet,
+                    // It went into a packet that was cut.
+                    Err(EngineError::Deadline { .. }) => break,
+                    Err(error) => return Err(error),
+                }
+            }
         }
         Ok(())
     }
@@ -166,7 +182,12 @@ fn work(session: &Session<'_>, index: usize, rng: &mut StdRng) {
     let mut failed: Option<Instant> = None;
     while !session.is_over() {
         let (mut renew, mut recovered): (bool, Result<(), EngineError>) = (rng.random_bool(0.01), Ok(()));
-        match lane.clean(rng).and_then(|()| lane.round(rng)) {
+        let round = lane.clean(session, rng).and_then(|()| lane.round(rng));
+        // A session that is over leaves the stream as it is.
+        if session.is_over() {
+            return;
+        }
+        match round {
             Ok((bytes, right)) => {
                 if let Some(since) = failed.take() {
                     tally.recovery("stream recovered", since.elapsed());
