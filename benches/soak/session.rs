@@ -177,10 +177,11 @@ impl Session<'_> {
     pub fn end<C>(&self, how: End, channel: C, close: fn(C) -> Result<(), EngineError>) -> bool {
         self.tally.ended(how);
         match how {
-            End::Close => match close(channel) {
-                Err(error) => self.tally.engine_error("", &error),
-                Ok(()) => {}
-            },
+            End::Close => {
+                if let Err(error) = close(channel) {
+                    self.tally.engine_error("", &error);
+                }
+            }
             End::Drop => drop(channel),
             End::Forget => {
                 self.kept.store(true, Ordering::Relaxed);

@@ -66,15 +66,15 @@ fn end() -> impl Strategy<Value = End> {
 
 /// Registers of all ones mostly come with an engine that hangs, or the engine would be done by the time that memory is used again.
 fn under() -> impl Strategy<Value = Under> {
-    let (short, long) = (|| 2..15u64, || 5..40u64);
+    let (short, long) = (|| 2..10u64, || 4..25u64);
     prop_oneof![
         3 => Just(Under::default()),
         1 => short().prop_map(|all_ones| Under { all_ones: Some(all_ones), ..Under::default() }),
         4 => (short(), long()).prop_map(|(all_ones, hang)| {
             Under { all_ones: Some(all_ones), hang: Some(hang), ..Under::default() }
         }),
-        1 => (10..120u64).prop_map(|hang| Under { hang: Some(hang), ..Under::default() }),
-        1 => (10..120u64).prop_map(|busy| Under { busy: Some(busy), ..Under::default() }),
+        1 => (10..80u64).prop_map(|hang| Under { hang: Some(hang), ..Under::default() }),
+        1 => (10..80u64).prop_map(|busy| Under { busy: Some(busy), ..Under::default() }),
     ]
 }
 

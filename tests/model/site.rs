@@ -18,7 +18,7 @@ use xdma::memory::Buffer;
 use xdma::regs::{Direction, GONE, IDENTIFIER, Target};
 
 /// How long an engine may take to become idle; some faults last longer.
-const IDLE_LIMIT: Duration = Duration::from_millis(60);
+const IDLE_LIMIT: Duration = Duration::from_millis(40);
 /// Sizes of small buffers that are taken after something was quarantined: of lists, of rings, of short transfers.
 const SMALL: [u64; 6] = [64, 192, 512, 1000, 4096, 20 << 10];
 /// Small buffers that are kept.
