@@ -96,7 +96,10 @@ fn work(session: &Session<'_>, sums: &[Sum], rng: &mut rand::rngs::StdRng) -> Re
             }
             Ok(None) => {}
             Err(error) => {
-                tally.error(&format!("MSM: {}", kind(&error)));
+                match kind(&error) {
+                    "other" => tally.unexplained(format!("MSM: {error}")),
+                    kind => tally.error(&format!("MSM: {kind}")),
+                }
                 failed.get_or_insert_with(Instant::now);
                 running.clear();
                 end |= rng.random_bool(0.3);
