@@ -1,10 +1,16 @@
-//! Hours in minutes: MSM jobs on one emulated card, transfers on all channels of another, and faults under both.
+//! Hours in minutes: MSM jobs on one emulated card, transfers on all channels of another, packets on the streams of a third, and
+//! faults under all of them.
+//!
+//! After a fault, and at any other time, channels, clients and cards are recovered, or closed, dropped or forgotten and opened
+//! again.
 //!
 //! `cargo xtask soak --minutes 10 [--json]`. Every byte that comes back and every sum is compared. What fails without a fault,
 //! does not work again after its recovery, or comes back wrong ends in a report that says so, and in a failure.
 
 mod faults;
 mod moving;
+mod session;
+mod streams;
 mod sums;
 mod tally;
 
@@ -37,7 +43,8 @@ const WARM: Duration = Duration::from_secs(20);
 fn main() -> ExitCode {
     let options = Options::parse();
     let (tally, stop) = (Arc::new(Tally::default()), Arc::new(AtomicBool::new(false)));
-    let threads = [moving::start(options.seed, &tally, &stop), sums::start(options.seed, &tally, &stop)];
+    let threads =
+        [moving::start, streams::start, sums::start].map(|start| start(options.seed, &tally, &stop));
     let (start, length) = (Instant::now(), Duration::from_secs_f64(options.minutes.max(0.01) * 60.0));
     while start.elapsed() < length && threads.iter().all(|thread| !thread.is_finished()) {
         std::thread::sleep(Duration::from_millis(500));

@@ -1,15 +1,14 @@
 //! Transfers there and back on all channels of a card with memory behind it.
 
-use crate::faults::{Reach, Trouble};
+use crate::session::{Plan, Session, Unused};
 use crate::tally::Tally;
 use rand::rngs::StdRng;
-use rand::{Rng, RngExt, SeedableRng};
+use rand::{Rng, RngExt};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread::{self, JoinHandle};
+use std::sync::atomic::AtomicBool;
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
-use xdma::card::{Card, CardError, CardOptions};
-use xdma::emulator::faults::Kind;
+use xdma::card::CardError;
 use xdma::emulator::logic::Memory;
 use xdma::emulator::{EmulatedCard, Options, Profile};
 use xdma::engine::{Channel, ChannelOptions, EngineError, Ring, Wait};
@@ -24,66 +23,36 @@ const PAUSE: Duration = Duration::from_millis(20);
 
 /// Works until told to stop.
 pub fn start(seed: u64, tally: &Arc<Tally>, stop: &Arc<AtomicBool>) -> JoinHandle<()> {
-    let (tally, stop) = (tally.clone(), stop.clone());
-    thread::spawn(move || {
+    let start = move || {
         let options = Options { profile: Profile::Alveo, seed, ..Options::default() };
-        let emulated = EmulatedCard::start(options, Arc::new(Memory::new())).expect("a card starts anywhere");
-        let mut trouble = Trouble::new(seed, PAUSE);
-        let mut epoch = 0;
-        let mut lost: Option<Instant> = None;
-        while !stop.load(Ordering::Relaxed) {
-            epoch += 1;
-            let card = match open(&emulated) {
-                Ok(card) => card,
-                Err(error) => return tally.unexplained(format!("the card does not open: {error}")),
-            };
-            if let Some(since) = lost.take() {
-                tally.recovery("card opened again", since.elapsed());
-            }
-            let leave = AtomicBool::new(false);
-            thread::scope(|scope| {
-                for pair in 0..MAX_CHANNELS {
-                    let (card, tally, leave) = (card.clone(), &*tally, &leave);
-                    let mut rng = StdRng::seed_from_u64(seed ^ (epoch << 8) ^ pair as u64);
-                    scope.spawn(move || work(&card, pair, &mut rng, tally, leave));
-                }
-                while !stop.load(Ordering::Relaxed) {
-                    thread::sleep(Duration::from_millis(1));
-                    if trouble.strike(&emulated, &tally) == Some(Reach::Card) {
-                        lost = Some(Instant::now());
-                        break;
-                    }
-                }
-                leave.store(true, Ordering::Relaxed);
-            });
-            drop(card);
-            emulated.inject(Kind::LinkUp).expect("there is a link");
-        }
-        tally.violations(emulated.violations().iter().map(ToString::to_string));
-    })
+        EmulatedCard::start(options, Arc::new(Memory::new())).expect("a card starts anywhere")
+    };
+    Plan { name: "memory", seed, pause: PAUSE, workers: MAX_CHANNELS, start, work }.spawn(tally, stop)
 }
 
 /// A pair of channels with memory.
 struct Pair {
-    h2c: Channel,
-    c2h: Channel,
+    h2c: Option<Channel>,
+    c2h: Option<Channel>,
     source: Buffer,
     sink: Buffer,
-    base: u64,
+    index: usize,
+    unused: Unused,
 }
 
 impl Pair {
-    fn open(card: &Card, pair: usize, rng: &mut StdRng) -> Result<Self, Box<dyn std::error::Error>> {
-        let ring = if rng.random_bool(0.5) { Ring::Chain } else { Ring::Credits };
-        let wait = Wait::ALL[rng.random_range(1..4)];
-        let options = ChannelOptions { ring: Some(ring), wait, ..ChannelOptions::default() };
-        Ok(Self {
-            h2c: card.channel(Direction::H2C, pair, options)?,
-            c2h: card.channel(Direction::C2H, pair, options)?,
-            source: card.allocate(REGION, Direction::H2C)?,
-            sink: card.allocate(REGION, Direction::C2H)?,
-            base: REGION * pair as u64,
-        })
+    fn open(session: &Session<'_>, index: usize, rng: &mut StdRng) -> Result<Self, CardError> {
+        let channels =
+            [Direction::H2C, Direction::C2H].map(|direction| channel(session, direction, index, rng));
+        let [h2c, c2h] = channels;
+        let (h2c, c2h) = (Some(h2c?), Some(c2h?));
+        let source = session.card.allocate(REGION, Direction::H2C)?;
+        let sink = session.card.allocate(REGION, Direction::C2H)?;
+        Ok(Self { h2c, c2h, source, sink, index, unused: Unused::default() })
+    }
+
+    fn base(&self) -> u64 {
+        REGION * self.index as u64
     }
 
     /// There and back; whether it came back as it went.
@@ -94,29 +63,93 @@ impl Pair {
         let mut data = vec![0; len as usize];
         rng.fill_bytes(&mut data);
         self.source.write(from, &data)?;
-        let card = self.base + to;
-        self.h2c.transfer(&self.source, from..from + len, card, LIMIT)?;
-        self.c2h.transfer(&self.sink, to..to + len, card, LIMIT)?;
+        let card = self.base() + to;
+        let (Some(h2c), Some(c2h)) = (&mut self.h2c, &mut self.c2h) else { return Err(EngineError::Stopped) };
+        h2c.transfer(&self.source, from..from + len, card, LIMIT)?;
+        c2h.transfer(&self.sink, to..to + len, card, LIMIT)?;
         let mut seen = vec![0; len as usize];
         self.sink.read(to, &mut seen)?;
         Ok((2 * len, seen == data))
     }
 
     fn recover(&mut self) -> Result<(), EngineError> {
-        self.h2c.recover().and_then(|()| self.c2h.recover())
+        self.h2c.iter_mut().chain(&mut self.c2h).try_for_each(Channel::recover)
+    }
+
+    /// Ends one of the channels, mostly with a transfer in flight and in the worst moment. Whether it can be opened again.
+    fn end(&mut self, direction: Direction, session: &Session<'_>, rng: &mut StdRng) -> bool {
+        let base = self.base();
+        let (place, memory) = match direction {
+            Direction::H2C => (&mut self.h2c, &self.source),
+            Direction::C2H => (&mut self.c2h, &self.sink),
+        };
+        let Some(mut channel) = place.take() else { return true };
+        let (how, blind) = (session.choose_end(rng), rng.random_bool(0.5));
+        if blind {
+            session.hold_up(direction, self.index, rng);
+        }
+        for _ in 0..rng.random_range(0..4) {
+            let len = rng.random_range(1..=REGION);
+            if let Err(error) = channel.submit(memory, 0..len, base) {
+                session.tally.engine_error("", &error);
+            }
+        }
+        if blind {
+            session.all_ones(rng);
+        }
+        session.end(how, channel, Channel::close)
+    }
+
+    /// Takes other buffers, and the channels that have ended.
+    fn open_again(&mut self, session: &Session<'_>, rng: &mut StdRng) -> Result<(), CardError> {
+        self.unused.renew(session)?;
+        self.source = session.card.allocate(REGION, Direction::H2C)?;
+        self.sink = session.card.allocate(REGION, Direction::C2H)?;
+        if self.h2c.is_none() {
+            self.h2c = Some(session.patiently(|| channel(session, Direction::H2C, self.index, rng))?);
+        }
+        if self.c2h.is_none() {
+            self.c2h = Some(session.patiently(|| channel(session, Direction::C2H, self.index, rng))?);
+        }
+        Ok(())
+    }
+
+    /// Ends a channel or both, and opens them again; false if that will not be possible.
+    fn renew(&mut self, session: &Session<'_>, rng: &mut StdRng) -> Result<bool, CardError> {
+        let which = rng.random_range(1..4);
+        for (bit, direction) in [(1, Direction::H2C), (2, Direction::C2H)] {
+            if which & bit != 0 && !self.end(direction, session, rng) {
+                return Ok(false);
+            }
+        }
+        self.open_again(session, rng).map(|()| true)
     }
 }
 
-fn work(card: &Card, pair: usize, rng: &mut StdRng, tally: &Tally, leave: &AtomicBool) {
-    let mut lane = match Pair::open(card, pair, rng) {
-        Ok(lane) => lane,
+fn channel(
+    session: &Session<'_>,
+    direction: Direction,
+    index: usize,
+    rng: &mut StdRng,
+) -> Result<Channel, CardError> {
+    let ring = if rng.random_bool(0.5) { Ring::Chain } else { Ring::Credits };
+    let wait = Wait::ALL[rng.random_range(1..4)];
+    let options = ChannelOptions { ring: Some(ring), wait, ..ChannelOptions::default() };
+    session.card.channel(direction, index, options)
+}
+
+fn work(session: &Session<'_>, index: usize, rng: &mut StdRng) {
+    let tally = session.tally;
+    let mut pair = match session.patiently(|| Pair::open(session, index, rng)) {
+        Ok(pair) => pair,
         // The link may be down again by now.
-        Err(_) if left(leave) => return,
-        Err(error) => return tally.unexplained(format!("pair {pair} does not open: {error}")),
+        Err(_) if session.left() => return,
+        Err(error) => return tally.unexplained(format!("pair {index} does not open: {error}")),
     };
     let mut failed: Option<Instant> = None;
-    while !leave.load(Ordering::Relaxed) {
-        match lane.round(rng) {
+    while !session.is_over() {
+        let (mut renew, mut recovered): (bool, Result<(), EngineError>) = (rng.random_bool(0.01), Ok(()));
+        match pair.round(rng) {
             Ok((bytes, right)) => {
                 if let Some(since) = failed.take() {
                     tally.recovery("channel recovered", since.elapsed());
@@ -124,63 +157,31 @@ fn work(card: &Card, pair: usize, rng: &mut StdRng, tally: &Tally, leave: &Atomi
                 if right {
                     tally.job(bytes)
                 } else {
-                    tally.mismatch(format!("pair {pair}: other bytes came back"))
+                    tally.mismatch(format!("pair {index}: other bytes came back"))
                 }
             }
             Err(error) => {
-                tally.error(kind(&error));
+                tally.engine_error("", &error);
                 failed.get_or_insert_with(Instant::now);
-                match patiently(leave, || lane.recover()) {
-                    Ok(()) => {}
-                    Err(_) if leave.load(Ordering::Relaxed) => return,
-                    Err(error) => return tally.unexplained(format!("pair {pair} is not recovered: {error}")),
+                renew |= rng.random_bool(0.3);
+                if !renew {
+                    recovered = session.patiently(|| pair.recover());
                 }
             }
         }
-    }
-}
-
-/// Opens the card, whose registers may read all ones for some milliseconds.
-pub fn open(emulated: &EmulatedCard) -> Result<Card, CardError> {
-    let end = Instant::now() + Duration::from_secs(3);
-    loop {
-        match Card::connect(emulated.socket(), CardOptions::default()) {
-            Err(_) if Instant::now() < end => thread::sleep(Duration::from_millis(2)),
-            result => return result,
+        match recovered
+            .map_err(CardError::from)
+            .and_then(|()| if renew { pair.renew(session, rng) } else { Ok(true) })
+        {
+            Ok(true) => {}
+            Ok(false) => return,
+            Err(_) if session.left() => return,
+            Err(error) => return tally.unexplained(format!("pair {index} does not work again: {error}")),
         }
     }
-}
-
-/// Recovers what may be gone for some milliseconds.
-pub fn patiently<E>(leave: &AtomicBool, mut recover: impl FnMut() -> Result<(), E>) -> Result<(), E> {
-    let end = Instant::now() + Duration::from_secs(3);
-    loop {
-        match recover() {
-            Err(_) if Instant::now() < end && !leave.load(Ordering::Relaxed) => {
-                thread::sleep(Duration::from_millis(2));
-            }
-            result => return result,
-        }
-    }
-}
-
-/// Whether all are to leave the card, which those who are quick see before they are told.
-pub fn left(leave: &AtomicBool) -> bool {
-    let end = Instant::now() + Duration::from_secs(2);
-    while !leave.load(Ordering::Relaxed) && Instant::now() < end {
-        thread::sleep(Duration::from_millis(1));
-    }
-    leave.load(Ordering::Relaxed)
-}
-
-pub fn kind(error: &EngineError) -> &'static str {
-    match error {
-        EngineError::Failed { .. } => "Failed",
-        EngineError::Deadline { .. } => "Deadline",
-        EngineError::Gone { .. } => "Gone",
-        EngineError::Hung { .. } => "Hung",
-        EngineError::Stopped => "Stopped",
-        EngineError::Bus { .. } => "Bus",
-        _ => "other",
+    // The card is closed with transfers in flight.
+    for channel in [&mut pair.h2c, &mut pair.c2h].into_iter().flatten() {
+        let memory = if channel.direction() == Direction::H2C { &pair.source } else { &pair.sink };
+        let _ = channel.submit(memory, 0..REGION, REGION * index as u64);
     }
 }

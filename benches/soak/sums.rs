@@ -1,24 +1,24 @@
 //! MSM jobs, two in flight, on a card with the design's model.
 
-use crate::faults::{Reach, Trouble};
-use crate::moving::{left, open, patiently};
+use crate::session::{End, Plan, Session, Unused};
 use crate::tally::Tally;
 use ark_bn254::{Fr, G1Affine, G1Projective};
 use ark_ec::{CurveGroup, VariableBaseMSM};
 use ark_ff::UniformRand;
+use rand::RngExt;
 use rand_08::SeedableRng;
 use rand_08::rngs::StdRng;
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread::{self, JoinHandle};
+use std::sync::atomic::AtomicBool;
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 use xdma::card::Card;
-use xdma::emulator::faults::Kind;
 use xdma::emulator::logic::{Msm as Model, MsmOptions as ModelOptions};
 use xdma::emulator::{EmulatedCard, Options};
 use xdma::msm::curve::arkworks as curve;
 use xdma::msm::{Job, JobTicket, Msm, MsmError, MsmOptions, Points, ScalarForm, Scalars};
+use xdma::regs::Direction;
 
 /// Pairs of the sums.
 const SIZES: [usize; 4] = [1, 70, 300, 1500];
@@ -54,57 +54,36 @@ impl Sum {
 
 /// Works until told to stop.
 pub fn start(seed: u64, tally: &Arc<Tally>, stop: &Arc<AtomicBool>) -> JoinHandle<()> {
-    let (tally, stop) = (tally.clone(), stop.clone());
-    thread::spawn(move || {
-        let sums: Vec<_> = (seed..).zip(SIZES).map(|(seed, pairs)| Sum::new(pairs, seed)).collect();
+    let sums: Vec<_> = (seed..).zip(SIZES).map(|(seed, pairs)| Sum::new(pairs, seed)).collect();
+    let start = || {
         let logic = Arc::new(Model::new(ModelOptions::default()));
-        let emulated = EmulatedCard::start(Options::default(), logic).expect("a card starts anywhere");
-        let mut trouble = Trouble::new(seed + 1, PAUSE);
-        let mut lost: Option<Instant> = None;
-        while !stop.load(Ordering::Relaxed) {
-            let card = match open(&emulated) {
-                Ok(card) => card,
-                Err(error) => return tally.unexplained(format!("the MSM card does not open: {error}")),
-            };
-            if let Some(since) = lost.take() {
-                tally.recovery("MSM card opened again", since.elapsed());
+        EmulatedCard::start(Options::default(), logic).expect("a card starts anywhere")
+    };
+    let work = move |session: &Session<'_>, _, rng: &mut rand::rngs::StdRng| {
+        while !session.is_over() {
+            match work(session, &sums, rng) {
+                Ok(()) => {}
+                Err(_) if session.left() => return,
+                Err(error) => return session.tally.unexplained(format!("the MSM client ends: {error}")),
             }
-            let leave = AtomicBool::new(false);
-            thread::scope(|scope| {
-                let (sums, tally, leave, its) = (&sums, &*tally, &leave, card.clone());
-                scope.spawn(move || {
-                    if let Err(error) = work(&its, sums, tally, leave)
-                        && !left(leave)
-                    {
-                        tally.unexplained(format!("the MSM client ends: {error}"));
-                    }
-                });
-                while !stop.load(Ordering::Relaxed) {
-                    thread::sleep(Duration::from_millis(1));
-                    if trouble.strike(&emulated, tally) == Some(Reach::Card) {
-                        lost = Some(Instant::now());
-                        break;
-                    }
-                }
-                leave.store(true, Ordering::Relaxed);
-            });
-            drop(card);
-            emulated.inject(Kind::LinkUp).expect("there is a link");
         }
-        tally.violations(emulated.violations().iter().map(ToString::to_string));
-    })
+    };
+    Plan { name: "MSM", seed: seed + 1, pause: PAUSE, workers: 1, start, work }.spawn(tally, stop)
 }
 
-fn work(card: &Card, sums: &[Sum], tally: &Tally, leave: &AtomicBool) -> Result<(), MsmError> {
+/// Works with a client until it ends, or is ended.
+fn work(session: &Session<'_>, sums: &[Sum], rng: &mut rand::rngs::StdRng) -> Result<(), MsmError> {
+    let tally = session.tally;
     // Registers may read all ones for some milliseconds.
-    let mut opened = None;
-    patiently(leave, || Msm::open(card, MsmOptions::default()).map(|msm| opened = Some(msm)))?;
-    let Some(mut msm) = opened else { return Ok(()) };
-    let jobs = sums.iter().map(|sum| sum.prepare(card, &mut msm)).collect::<Result<Vec<_>, _>>()?;
+    let mut msm = session.patiently(|| Msm::open(session.card, MsmOptions::default()))?;
+    let jobs = sums.iter().map(|sum| sum.prepare(session.card, &mut msm)).collect::<Result<Vec<_>, _>>()?;
+    let mut unused = Unused::default();
+    unused.renew(session)?;
     let mut failed: Option<Instant> = None;
     let mut running = VecDeque::new();
     let mut next = (0..sums.len()).cycle();
-    while !leave.load(Ordering::Relaxed) {
+    while !session.is_over() {
+        let mut end = rng.random_bool(0.01);
         match step(&mut msm, &jobs, &mut running, &mut next) {
             Ok(Some((at, output))) => {
                 if let Some(since) = failed.take() {
@@ -117,14 +96,51 @@ fn work(card: &Card, sums: &[Sum], tally: &Tally, leave: &AtomicBool) -> Result<
             }
             Ok(None) => {}
             Err(error) => {
-                tally.error(&format!("MSM: {}", kind(&error)));
+                match kind(&error) {
+                    "other" => tally.unexplained(format!("MSM: {error}")),
+                    kind => tally.error(&format!("MSM: {kind}")),
+                }
                 failed.get_or_insert_with(Instant::now);
                 running.clear();
-                patiently(leave, || msm.recover())?;
+                end |= rng.random_bool(0.3);
+                if !end {
+                    session.patiently(|| msm.recover())?;
+                }
             }
+        }
+        if end {
+            return end_client(session, msm, &jobs, unused, rng);
         }
     }
     Ok(())
+}
+
+/// Ends a client with a job in flight, mostly in the worst moment.
+fn end_client(
+    session: &Session<'_>,
+    mut msm: Msm,
+    jobs: &[Job],
+    mut unused: Unused,
+    rng: &mut rand::rngs::StdRng,
+) -> Result<(), MsmError> {
+    let (how, blind) = (session.choose_end(rng), rng.random_bool(0.5));
+    if blind {
+        session.hold_up(Direction::H2C, 0, rng);
+    }
+    // It fails if a fault came before.
+    let _ = msm.submit(&jobs[rng.random_range(0..jobs.len())]);
+    if blind {
+        session.all_ones(rng);
+    }
+    // A client has no other end than to be dropped.
+    let how = if how == End::Close { End::Drop } else { how };
+    if !session.end(how, msm, |_| Ok(())) {
+        while !session.is_over() {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        return Ok(());
+    }
+    Ok(unused.renew(session)?)
 }
 
 /// Starts a job, or takes the result of the oldest of two.
@@ -145,7 +161,7 @@ fn step(
 
 fn kind(error: &MsmError) -> &'static str {
     match error {
-        MsmError::Engine(error) => crate::moving::kind(error),
+        MsmError::Engine(error) => crate::tally::known(error).unwrap_or("other"),
         MsmError::Interrupted { cause, .. } => kind(cause),
         MsmError::Deadline { .. } => "Deadline",
         MsmError::Gone => "Gone",

@@ -1,30 +1,18 @@
 //! What a card is left with: every control register as after a reset, whatever was there when it was opened.
 
+use crate::controls::{Controls, changed, read};
 use crate::process;
 use crate::support::{Bench, LIMIT, profiles};
-use std::collections::BTreeMap;
 use xdma::card::{Card, CardOptions, Source};
 use xdma::emulator::faults::{BadCompletion, Kind, Lasting};
 use xdma::emulator::{Options, Profile};
 use xdma::engine::{Channel, ChannelOptions, Ring, Wait};
 use xdma::memory::Buffer;
-use xdma::regs::map::{Access, Block};
 use xdma::regs::{Direction, MAX_CHANNELS};
-
-/// Every register of the core that can be written and read back, by name.
-type Controls = BTreeMap<String, u64>;
 
 /// Looks without changing anything.
 fn controls(bench: &Bench) -> Controls {
-    let card = bench.try_open(CardOptions { as_found: true, ..CardOptions::default() }).unwrap();
-    let mut found = BTreeMap::new();
-    for block in Block::of_core(MAX_CHANNELS, MAX_CHANNELS) {
-        for reading in card.read_block(&block, false).unwrap() {
-            if let (Access::Rw, Some(value)) = (reading.register.access, reading.value) {
-                found.insert(format!("{} {} {}", block.name, reading.register.name, reading.index), value);
-            }
-        }
-    }
+    let found = read(&bench.try_open(CardOptions { as_found: true, ..CardOptions::default() }).unwrap());
     assert!(found.len() > 60, "{found:?}");
     found
 }
@@ -75,7 +63,7 @@ fn each(test: impl Fn(&Bench, Ring)) {
 
 #[track_caller]
 fn same(fresh: &Controls, left: &Controls, profile: Profile, ring: Ring) {
-    let changed: Vec<_> = left.iter().filter(|(name, value)| fresh[*name] != **value).collect();
+    let changed = changed(fresh, left);
     assert!(changed.is_empty(), "{profile}, {ring}: {changed:x?}");
 }
 

@@ -1,6 +1,8 @@
 //! The driver against the emulated card, over its socket.
 
 mod asynchronous;
+#[path = "../model/controls.rs"]
+mod controls;
 mod endings;
 mod errors;
 mod faults;

@@ -1,13 +1,22 @@
-//! Random sequences of calls, with faults in between, against a plain account of what must come out: every byte of host and card
-//! memory, the outcome of every transfer, and no error without a cause.
+//! Random sequences of calls to several cards, with faults in between, against a plain account of what must come out: every byte of
+//! host and card memory, the outcome of every transfer, and no error without a cause.
+//!
+//! Channels, buffers, programs and cards are closed, dropped, forgotten and opened again at any point, under any fault. What an
+//! engine may still do after its channel ended blindly stays possible in the account, until the engine is seen idle.
 //!
 //! A sequence that fails is shrunk and printed as JSON; `XDMA_MODEL_PLAN=FILE cargo test --test model` carries that out.
 //! `cargo bench --bench model` takes a million steps.
 
+mod controls;
+mod ending;
+mod foreign;
+mod generate;
+mod host;
 mod lane;
 mod plan;
 mod run;
 mod shadow;
+mod site;
 mod world;
 
 #[test]

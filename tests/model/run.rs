@@ -1,8 +1,9 @@
 //! Makes plans and carries them out.
 
-use crate::plan::{self, Plan};
+use crate::generate;
+use crate::plan::Plan;
 use crate::world;
-use proptest::test_runner::{Config, TestCaseError, TestRunner};
+use proptest::test_runner::{Config, TestCaseError, TestError, TestRunner};
 use std::cell::Cell;
 use std::path::Path;
 
@@ -15,15 +16,16 @@ pub fn run(steps: usize) -> usize {
         Config { cases: BATCH, max_shrink_iters: 500, failure_persistence: None, ..Config::default() };
     let taken = Cell::new(0);
     while taken.get() < steps {
-        let outcome = TestRunner::new(config.clone()).run(&plan::plans(200), |plan| {
+        let outcome = TestRunner::new(config.clone()).run(&generate::plans(200), |plan| {
             taken.set(taken.get() + plan.steps.len());
-            world::carry_out(&plan).map_err(|why| {
-                let plan = serde_json::to_string(&plan).expect("a plan is plain data");
-                TestCaseError::fail(format!("{why}\nthe plan: {plan}"))
-            })
+            world::carry_out(&plan).map_err(TestCaseError::fail)
         });
-        if let Err(error) = outcome {
-            panic!("{error}");
+        match outcome {
+            Ok(()) => {}
+            Err(TestError::Fail(why, plan)) => {
+                panic!("{why}\nthe plan: {}", serde_json::to_string(&plan).expect("a plan is plain data"))
+            }
+            Err(error) => panic!("{error}"),
         }
     }
     taken.get()

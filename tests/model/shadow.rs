@@ -15,10 +15,6 @@ impl Shadow {
         Self { bytes: vec![0; len], others: BTreeMap::new() }
     }
 
-    pub fn len(&self) -> usize {
-        self.bytes.len()
-    }
-
     /// It holds this from `at` on.
     pub fn set(&mut self, at: usize, bytes: &[u8]) {
         self.bytes[at..at + bytes.len()].copy_from_slice(bytes);
@@ -61,6 +57,57 @@ impl Shadow {
             }
         }
         self.set(at, seen);
+        Ok(())
+    }
+}
+
+/// Bytes of a card that one pair of channels uses.
+#[derive(Clone, Debug)]
+pub struct Region {
+    shadow: Shadow,
+    /// What an engine may still write here, since it was not seen idle after its channel ended.
+    ghosts: Vec<(usize, Vec<u8>)>,
+}
+
+impl Region {
+    pub fn new(len: usize) -> Self {
+        Self { shadow: Shadow::new(len), ghosts: vec![] }
+    }
+
+    pub fn shadow(&self) -> &Shadow {
+        &self.shadow
+    }
+
+    /// A transfer to the card is done.
+    pub fn set(&mut self, at: usize, bytes: &[u8]) {
+        self.shadow.set(at, bytes);
+    }
+
+    /// A transfer to the card was lost: it may have happened in part.
+    pub fn may_be(&mut self, at: usize, bytes: &[u8]) {
+        self.shadow.may_be(at, bytes);
+    }
+
+    /// A transfer to the card was lost, and may still go on.
+    pub fn may_become(&mut self, at: usize, bytes: &[u8]) {
+        self.shadow.may_be(at, bytes);
+        self.ghosts.push((at, bytes.to_vec()));
+    }
+
+    /// The engine was seen idle: nothing goes on.
+    pub fn settle(&mut self) {
+        self.ghosts.clear();
+    }
+
+    /// Compares with what was seen from `at` on. What may still be written there stays possible.
+    pub fn see(&mut self, at: usize, seen: &[u8]) -> Result<(), String> {
+        self.shadow.see(at, seen)?;
+        for (from, bytes) in &self.ghosts {
+            let (start, end) = (at.max(*from), (at + seen.len()).min(from + bytes.len()));
+            if start < end {
+                self.shadow.may_be(start, &bytes[start - from..end - from]);
+            }
+        }
         Ok(())
     }
 }
