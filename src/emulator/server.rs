@@ -184,8 +184,6 @@ fn clear(path: &Path) -> io::Result<()> {
         // The queue of a process that does not look after it is full.
         Err(error) if error.kind() == io::ErrorKind::WouldBlock => Err(io::ErrorKind::AddrInUse.into()),
         Ok(_) => Err(io::ErrorKind::AddrInUse.into()),
-        // Somebody listens, and accepts nothing just now.
-        Err(error) if error.kind() == io::ErrorKind::TimedOut => Err(io::ErrorKind::AddrInUse.into()),
         Err(error) => Err(error),
     }
 }

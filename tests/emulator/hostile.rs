@@ -214,7 +214,8 @@ fn a_slow_sender_that_is_not_admitted_blocks_nobody() {
             if slow.write_all(&[*byte]).is_err() {
                 return;
             }
-            std::thread::sleep(Duration::from_millis(100));
+            // Its greeting would be whole long after it is late.
+            std::thread::sleep(Duration::from_millis(500));
         }
     });
     std::thread::sleep(Duration::from_millis(150));

@@ -78,10 +78,11 @@ fn after_a_kill_the_kernel_gets_a_card_at_rest() {
     process::await_word(&mut user, "running");
     user.kill().unwrap();
     user.wait().unwrap();
+    // What is left of a killed process depends on what the kernel could reset since: the worst of it is put there by hand.
     let card = bench.try_open(CardOptions { as_found: true, ..CardOptions::default() }).unwrap();
-    let credits = card.register_bar().read32(CREDIT_MODE as u64).unwrap();
-    // Where there is a reset, of the function or of its slot, the kernel has made one by now.
-    assert_eq!(credits == 0, card.report().unwrap().bus.resettable, "{credits:#x}");
+    for set_bits in [FETCH_HALT + 4, CREDIT_MODE + 4] {
+        card.register_bar().write32(set_bits as u64, 0x000f_000f).unwrap();
+    }
     drop(card);
     let said = setup(&["unbind", &function]);
     assert!(said.contains("by VFIO, and close it") && !said.contains("not brought to rest"), "{said}");

@@ -47,20 +47,6 @@ fn a_process_that_accepts_nothing_is_not_waited_for_without_end() {
 
 #[cfg(feature = "emulator")]
 #[test]
-fn neither_a_new_card_nor_its_control_waits_for_such_a_process() {
-    use crate::emulator::{EmulatedCard, Options, control::Client, logic::Memory};
-    let dir = tempfile::tempdir().unwrap();
-    let path = dir.path().join("card");
-    let (_listener, _waiting) = full(&path);
-    let begin = Instant::now();
-    let error = EmulatedCard::start_at(Options::default(), Arc::new(Memory::new()), &path).err().unwrap();
-    assert!(error.to_string().contains("in use"), "{error}");
-    let error = Client::open(&path).err().unwrap();
-    assert!(error.to_string().contains("nobody accepts"), "{error}");
-    assert!(begin.elapsed() < Duration::from_secs(60), "{:?}", begin.elapsed());
-}
-
-#[test]
 fn what_is_not_a_socket_is_named() {
     let dir = tempfile::tempdir().unwrap();
     let path = |name: &str| dir.path().join(name);
