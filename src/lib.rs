@@ -51,11 +51,13 @@
 //! # What holds everywhere
 //!
 //! - Nothing that a card can write is ever behind a Rust reference.
-//! - Memory is released only with proof that the card can no longer reach it ([how](memory#when-memory-is-released)): an error is
-//!   none. Without proof it is never used again, and freed when the card was closed and cut off, or not at all.
-//! - Memory, programs and tickets of one card are refused by every other.
+//! - Memory is reused or freed only when the card is proven to be done with it or unable to reach it
+//!   ([how](memory#when-memory-is-released)). An error is not proof. Otherwise the memory is quarantined: never reused, and
+//!   reported.
+//! - Every card rejects memory, programs and tickets that belong to another.
 //! - Safe code cannot break this: traits that `unsafe` code believes are sealed or `unsafe`.
-//! - A card that is closed has its control registers as after a reset, so that any other driver works on it.
+//! - Closing a card restores the reset values of its control registers, so that any other driver can use it. An engine that stays
+//!   busy keeps its registers and is reported.
 //! - Every wait has a deadline, and its error carries the channel's registers, decoded.
 //! - Submit and poll make no system call of their own, take no lock, allocate nothing, and read no device register; only
 //!   starting a chain again reads the status register once. Over vfio-user each register access is a socket message behind a

@@ -52,7 +52,7 @@ pub enum CardError {
     },
     /// The Bus Master bit stays set.
     #[error(
-        "the card goes on accessing host memory: its Bus Master bit cannot be cleared; reset the card or the machine"
+        "cannot clear the card's Bus Master bit, so the card may still access host memory; reset the card or reboot the machine"
     )]
     NotCutOff,
     /// The card was opened to be looked at.

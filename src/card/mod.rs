@@ -54,8 +54,8 @@ pub struct CardOptions {
     pub node: Option<u32>,
     /// How a card on `vfio-pci` is reached.
     pub mode: Option<Mode>,
-    /// Decides where the card's device addresses begin, where the driver chooses them; random if not said. Tests that want the same
-    /// addresses again say it.
+    /// Seed for the base of the card's device addresses, if the driver chooses them; random if `None`. Set it to get reproducible
+    /// addresses.
     pub address_seed: Option<u64>,
     /// How long an engine may take to become idle, when its channel or the card is opened, stopped or closed.
     pub idle_limit: Duration,
@@ -132,7 +132,7 @@ impl Card {
             Some(mode) => Some(mode),
             None => Mode::from_environment().map_err(BusError::from)?,
         };
-        Self::on_bus(Arc::new(Vfio::open(address, mode)?), options)
+        Self::attached(Arc::new(Vfio::open(address, mode)?), options, None)
     }
 
     /// Opens the card that another process serves at a vfio-user socket.
@@ -141,7 +141,7 @@ impl Card {
     ///
     /// No such socket, no permission, taken by another client, not an XDMA card, or an engine that does not become idle.
     pub fn connect(path: impl AsRef<Path>, options: CardOptions) -> Result<Self, CardError> {
-        Self::on_bus(Arc::new(VfioUser::connect(path.as_ref())?), options)
+        Self::attached(Arc::new(VfioUser::connect(path.as_ref())?), options, None)
     }
 
     /// Opens the card on a bus.
@@ -149,7 +149,12 @@ impl Card {
     /// # Errors
     ///
     /// As [`connect`](Self::connect).
-    pub fn on_bus(bus: Arc<dyn Bus>, options: CardOptions) -> Result<Self, CardError> {
+    ///
+    /// # Safety
+    ///
+    /// Until the card and all of its memory are dropped, nothing else opens a card on this bus, writes the registers of its channels,
+    /// or sets its Bus Master bit.
+    pub unsafe fn on_bus(bus: Arc<dyn Bus>, options: CardOptions) -> Result<Self, CardError> {
         Self::attached(bus, options, None)
     }
 
@@ -165,7 +170,7 @@ impl Card {
         let CardOptions { idle_limit, as_found, .. } = options;
         let (command, read_request) = (Command::read(&*bus)?, ReadRequest::find(&*bus)?);
         if as_found {
-            command.cut_off(&*bus)?;
+            command.disable_bus_master(&*bus)?;
         } else {
             take_over(&*bus, &*registers, (command, read_request), idle_limit)?;
         }
@@ -339,9 +344,9 @@ impl Card {
         self.inner.page.msm()
     }
 
-    /// Bytes of memory that transfers used which ended without proof that the card was done with it, such as those of a channel that
-    /// was closed while its registers read all ones. They are not used again, and freed when the card is closed and can
-    /// be kept from reaching them.
+    /// Bytes in quarantine: memory of transfers that ended without proof that the card was done with it, such as those of a channel
+    /// that was closed while its registers read all ones. It is never reused, and freed when the card is closed, if the card can
+    /// then be kept from reaching it.
     pub fn quarantined_bytes(&self) -> u64 {
         self.inner.space.quarantined_bytes()
     }
@@ -382,9 +387,11 @@ impl Card {
     pub fn recover(&self) -> Result<(), CardError> {
         self.check_taken_over()?;
         let Inner { bus, registers, command, read_request, idle_limit, .. } = &*self.inner;
+        let alone = self.inner.notice.set_up();
         let taken = take_over(&**bus, &**registers, (*command, *read_request), *idle_limit);
         // Last, so that a channel that was recovered meanwhile is told as well; and in any case, as engines were halted.
         self.inner.notice.resets.fetch_add(1, Ordering::AcqRel);
+        drop(alone);
         taken?;
         self.inner.notice.hung.store(false, Ordering::Release);
         let vectors = self.inner.vectors.lock().unwrap_or_else(PoisonError::into_inner);
@@ -400,7 +407,7 @@ fn take_over(
     limit: Duration,
 ) -> Result<(), CardError> {
     quiesce::quiesce(bus, registers, limit)?;
-    command.let_in(bus)?;
+    command.enable_bus_master(bus)?;
     read_request.map_or(Ok(()), |found| found.raise(bus))
 }
 
@@ -446,7 +453,7 @@ impl Drop for Inner {
         let limit = if hung { Duration::ZERO } else { self.idle_limit };
         let stopped = quiesce::quiesce(&*self.bus, &*self.registers, limit);
         // An engine that hangs shall not reach memory either. Quarantined memory is looked at after this.
-        let cut_off = self.command.cut_off(&*self.bus);
+        let cut_off = self.command.disable_bus_master(&*self.bus);
         let restored = self.read_request.map_or(Ok(()), |found| found.restore(&*self.bus));
         match stopped.and(cut_off).and(restored) {
             Ok(()) => tracing::debug!(card = self.bus.description().location, "card closed"),

@@ -17,6 +17,10 @@ pub(super) fn channels(registers: &dyn Bar) -> Result<Vec<(Direction, usize, Ide
         let target = Target::channel(direction);
         for channel in 0..MAX_CHANNELS {
             let id = Identifier(registers.read32((target.base(channel) + IDENTIFIER).into())?);
+            if id.0 == GONE {
+                // It is not known what there is.
+                return Err(CardError::Gone { what: "a channel's identifier" });
+            }
             if !id.is(target, channel) {
                 break;
             }
@@ -50,7 +54,7 @@ pub(super) fn check_present(registers: &dyn Bar) -> Result<(), CardError> {
 }
 
 /// Stops every engine and leaves each control register that a driver writes as a reset does, whatever was found there. An engine that
-/// stays busy keeps its registers as they are, but for Run.
+/// is not seen idle keeps its registers as they are, but for Run; the first error is returned.
 fn stop_all(registers: &dyn Bar, limit: Duration) -> Result<(), CardError> {
     // Without this, a card that is gone would pass for one without channels.
     check_present(registers)?;
@@ -64,11 +68,11 @@ fn stop_all(registers: &dyn Bar, limit: Duration) -> Result<(), CardError> {
     for &(direction, channel, _) in &channels {
         match wait_idle(registers, direction, channel, (begin, limit)) {
             Ok(()) => reset_channel(registers, direction, channel)?,
-            Err(hung @ CardError::Hung { .. }) => {
+            // Also if its registers read all ones: those of the others may be there.
+            Err(error) => {
                 busy |= common_bit(direction, channel);
-                stopped = stopped.and(Err(hung));
+                stopped = stopped.and(Err(error));
             }
-            Err(error) => return Err(error),
         }
     }
     // Also those of channels that do not exist, which somebody may have set all the same.
@@ -132,13 +136,13 @@ impl Command {
         }
     }
 
-    /// Lets the card reach host memory. The registers are enabled too: some kernels leave that to us.
-    pub fn let_in(self, bus: &dyn Bus) -> Result<(), CardError> {
+    /// Enables bus mastering, and the registers too: some kernels leave that to us.
+    pub fn enable_bus_master(self, bus: &dyn Bus) -> Result<(), CardError> {
         Ok(bus.config_write(COMMAND, 2, self.0 | MEMORY_SPACE | BUS_MASTER)?)
     }
 
-    /// Keeps the card from host memory, and sees that it is so.
-    pub fn cut_off(self, bus: &dyn Bus) -> Result<(), CardError> {
+    /// Disables bus mastering, and reads the bit back to verify it.
+    pub fn disable_bus_master(self, bus: &dyn Bus) -> Result<(), CardError> {
         bus.config_write(COMMAND, 2, (self.0 | MEMORY_SPACE) & !BUS_MASTER)?;
         match Self::read(bus)?.0 & BUS_MASTER {
             0 => Ok(()),

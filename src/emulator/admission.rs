@@ -57,6 +57,11 @@ impl<'a> Admission<'a> {
         self.sleep();
         self.wakeup.clear();
         self.accept();
+        self.listen();
+    }
+
+    /// Takes what has arrived, and drops those who have gone or say something else than a greeting.
+    fn listen(&mut self) {
         let regions = self.regions;
         self.waiting.retain_mut(|candidate| match candidate.listen(regions) {
             Ok(()) => true,
@@ -80,8 +85,9 @@ impl<'a> Admission<'a> {
         let _ = poll(&mut entries, limit.as_ref());
     }
 
+    /// Accepts those who have come, not more at a time than can wait: others who are waiting get their turn.
     fn accept(&mut self) {
-        loop {
+        for _ in 0..MOST_WAITING {
             match self.listener.accept() {
                 Ok((stream, _)) => self.enter(stream),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
@@ -105,9 +111,12 @@ impl<'a> Admission<'a> {
         self.waiting.push(Candidate { stream, partial: Partial::default(), greeting: None, deadline });
     }
 
+    /// Drops the oldest that has not greeted, as far as there is one: what has arrived is looked at first.
     fn drop_oldest(&mut self) {
+        self.listen();
+        let silent = self.waiting.iter().position(|candidate| candidate.greeting.is_none());
         if !self.waiting.is_empty() {
-            self.waiting.remove(0);
+            self.waiting.remove(silent.unwrap_or(0));
         }
     }
 

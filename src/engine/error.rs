@@ -167,12 +167,12 @@ pub enum EngineError {
     },
     /// The memory is another card's: its device addresses mean nothing here.
     #[error(
-        "the memory was allocated or registered with another card; do that with the card whose channel is to use it"
+        "this memory belongs to another card; allocate or register it with the card whose channel uses it"
     )]
     ForeignMemory,
     /// The program was built for another card, another kind of ring or another direction.
     #[error(
-        "the program was built for another card or another kind of channel; build it with the channel that runs it"
+        "this program was built for another card or another kind of channel; build it on the channel that will run it"
     )]
     ForeignProgram,
     /// The ticket is not of this channel.
@@ -233,8 +233,8 @@ pub enum EngineError {
     },
     /// The channel is closed, and its engine was not seen idle: the card may still use the memory of its transfers.
     #[error(
-        "{cause}. The channel is closed; {bytes} bytes that its engine may still use stay allocated until the card is closed, or for the \
-         life of the process if the card cannot be kept from them then"
+        "{cause}. The channel is closed, but its engine may still access {bytes} bytes of memory. They stay allocated until the card is \
+         closed, or until the process exits if the card cannot be cut off"
     )]
     Quarantined {
         /// Bytes that stay allocated; those of the channel's own ring are among them.

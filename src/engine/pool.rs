@@ -54,7 +54,10 @@ impl Pool {
         if channels.len() > MAX_CHANNELS || channels.iter().any(|channel| kind(channel) != first) {
             return Err(EngineError::BadPool);
         }
-        let lane = |channel| Lane { channel, part: Transfers::new(first.0) };
+        let lane = |channel: Channel| {
+            let part = Transfers::with_room(first.0, channel.slots.len());
+            Lane { channel, part }
+        };
         let lanes = channels.into_iter().map(lane).collect();
         Ok(Self { lanes, next: 0, failure: None, spin_limit: FIRST_SPIN })
     }

@@ -1,7 +1,7 @@
 //! Stopping, failing, recovering, closing.
 //!
-//! [`Channel::halt`] is the proof for all memory that is released here: it ends well only if the engine was seen idle. Whoever gets
-//! an error from it releases nothing: the jobs stay in flight, or their memory is condemned when the channel is closed.
+//! [`Channel::halt`] is the proof for all memory that is released here: it succeeds only if the engine was seen idle. On error the
+//! caller must release nothing: the jobs stay in flight, or their memory is condemned when the channel is closed.
 
 use super::statistics::{Count, Stats};
 use super::{Channel, EngineError, Ring};
@@ -75,7 +75,7 @@ impl Channel {
     pub(super) fn note_reset(&mut self) -> EngineError {
         let reset = EngineError::Reset { ring: Box::new(self.ring_state()) };
         self.gate.close(reset.clone());
-        // An engine that cannot be stopped keeps its memory, and `recover` tells of it; what came first is the reset.
+        // An engine that cannot be stopped keeps its memory, and `recover` reports it; the first cause is the reset.
         let _ = self.stop();
         self.note(reset)
     }
@@ -155,7 +155,7 @@ impl Channel {
         let snapshot_count = snapshot.completed;
         let error = self.note(EngineError::Failed { snapshot: Arc::new(snapshot) });
         self.gate.close(error.clone());
-        // An engine that cannot be stopped keeps its memory, and `recover` tells of it; what came first is this error.
+        // An engine that cannot be stopped keeps its memory, and `recover` reports it; the first cause is this error.
         if self.halt(self.patience(), &mut || Ok(())).is_err() {
             return Ok(error);
         }
@@ -234,10 +234,11 @@ impl Channel {
             // Proof for all that was in flight: the engine was seen idle.
             Ok(()) => {
                 self.abandon(EngineError::Stopped);
+                let _alone = self.notice.set_up();
                 self.registers.reset()
             }
-            // No error is proof. Registers of all ones may be those of a card that goes on, and a link that fails here may work
-            // in the other direction.
+            // An error is not proof: a card whose registers read all ones may still be running, and a link that fails in this
+            // direction may work in the other.
             Err(cause) => Err(EngineError::Quarantined { bytes: self.condemn(), cause: Box::new(cause) }),
         }
     }
@@ -259,7 +260,7 @@ impl Channel {
 impl Drop for Channel {
     fn drop(&mut self) {
         if let Err(error) = self.shut() {
-            tracing::error!(%error, "a channel was dropped that could not be closed well");
+            tracing::error!(%error, "could not close a dropped channel cleanly");
         }
     }
 }

@@ -31,7 +31,8 @@ impl Channel {
     ///
     /// # Errors
     ///
-    /// What `body` returns. If that is `Ok`: that transfers of the scope are late, or failed, and the channel was not recovered since.
+    /// The error of `body`. If `body` succeeds, an error if a transfer of this scope failed or missed its deadline and the channel
+    /// has not been recovered since.
     ///
     /// ```
     /// # #[cfg(feature = "emulator")]
@@ -111,7 +112,7 @@ impl Scope<'_, '_> {
         for lent in &self.lent {
             // With an IOMMU this is the proof that the card can no longer reach the slice. Elsewhere the slice was never mapped.
             if let Err(error) = lent.revoke() {
-                tracing::error!(%error, "borrowed memory stays within the card's reach: aborting");
+                tracing::error!(%error, "the card can still reach borrowed memory: aborting");
                 std::process::abort();
             }
             arrived = arrived.and(lent.copy_back());
@@ -140,7 +141,7 @@ impl Drop for Scope<'_, '_> {
         if !self.ended
             && let Err(error) = self.end()
         {
-            tracing::error!(%error, "a scope ends with its transfers unfinished");
+            tracing::error!(%error, "a scope ended with unfinished transfers");
         }
     }
 }

@@ -148,6 +148,10 @@ impl<'a, A: Awaited> Waiting<'a, A> {
             if self.is_ready()? {
                 return Ok(true);
             }
+            // While a job waits for the engine each poll reads a register, which over a socket may take long.
+            if self.on.busy().jobs.wait() && self.begin.elapsed() >= self.limit {
+                return Err(self.on.busy().late(self.limit)?);
+            }
             std::hint::spin_loop();
         }
         Ok(false)

@@ -124,8 +124,8 @@ pub enum MemoryError {
     InFlight(u32),
     /// A transfer that used the memory was given up without proof that the card is done with it.
     #[error(
-        "the card may still use this memory: its channel was closed before its engine was seen idle; drop the memory and take \
-         other (it is freed once the card is closed and can no longer reach it)"
+        "the card may still access this memory: its channel was closed before the engine was seen idle. Drop this buffer and \
+         allocate another; it is freed once the card is closed and can no longer reach it"
     )]
     Quarantined,
     /// The card may write this memory, so it is not shown as a slice, or it may only read it.

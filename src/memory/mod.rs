@@ -14,9 +14,9 @@
 //! | what is released | IOMMU | vfio-user | no IOMMU |
 //! |---|---|---|---|
 //! | part of a mapping that is shared by small buffers, to its free list | all uses ended with proof | the same | the same |
-//! | a mapping of ours, to the system | unmapped with success | always: its file is closed, and never used again | all uses ended with proof, or Bus Master was read back as clear |
-//! | pages of the caller | unmapped with success | never mapped | never mapped |
-//! | device addresses, to be given out again | unmapped with success | the same | they are physical |
+//! | a mapping of ours, to the system | successfully unmapped | always: its file is closed, and never used again | all uses ended with proof, or Bus Master was read back as clear |
+//! | pages of the caller | successfully unmapped | never mapped | never mapped |
+//! | device addresses, to be given out again | successfully unmapped | the same | they are physical |
 //! | write-back words and metadata of a channel | with the card, as any mapping | the same | the same |
 //!
 //! Without proof memory stays allocated for the life of the process. [`Channel::close`](crate::engine::Channel::close) says so, and

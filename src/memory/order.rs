@@ -6,12 +6,10 @@
 
 use super::atomic::{AtomicU32, Ordering, fence};
 
-// On x86-64 a fence of this kind orders memory and registers alike. Elsewhere a doorbell, which is a write to device memory, may
-// overtake descriptors, and nothing here has been tried.
+// On x86-64 these fences order accesses to memory and to registers alike. On other architectures a doorbell, which is a write to
+// device memory, may overtake the descriptors, and nothing here has been tested.
 #[cfg(not(target_arch = "x86_64"))]
-compile_error!(
-    "xdma orders memory and registers as x86-64 does; it has not been made right for other processors"
-);
+compile_error!("xdma supports x86-64 only: its memory fences are not correct for other architectures");
 
 /// To be called after descriptors and data were written, before the doorbell that tells the card.
 ///

@@ -1,4 +1,5 @@
-//! Memory files that keep their length, so that no access to a mapping of one raises SIGBUS, whoever else has the file.
+//! Memory files of fixed length: no process that shares one can cause SIGBUS by truncating it. (Holes punched in writable hugepages
+//! still can.)
 
 use std::ffi::CStr;
 use std::fs::File;

@@ -380,7 +380,7 @@ impl Core {
     ///
     /// | bus | proof that the card cannot reach it |
     /// |---|---|
-    /// | IOMMU | it was unmapped with success |
+    /// | IOMMU | it was successfully unmapped |
     /// | vfio-user | none is needed: the file is closed here, and never used again |
     /// | no IOMMU | all uses ended with proof, or Bus Master was read back as clear |
     fn release(&self, region: Region, proven: bool) {

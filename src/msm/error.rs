@@ -161,10 +161,12 @@ pub enum MsmError {
     #[error("the job was dropped by a recovery; submit it again")]
     Lost,
     /// The ticket's result was taken already, or is no longer kept.
-    #[error("the ticket has no result: it was taken already, or a thousand others were kept since")]
+    #[error(
+        "no result for this ticket: it was already taken, or discarded because only the latest 1024 results are kept"
+    )]
     NoResult,
     /// The ticket is of another client.
-    #[error("the ticket is of another MSM client; ask the one that gave it")]
+    #[error("this ticket belongs to another MSM client; use it with the client that issued it")]
     ForeignTicket,
 }
 

@@ -169,7 +169,7 @@ impl Msm {
             result,
             done,
             chunk: options.chunk,
-            running: VecDeque::new(),
+            running: VecDeque::with_capacity(design.tasks as usize),
             finished: VecDeque::new(),
             lost: vec![],
             next: 0,
@@ -534,5 +534,14 @@ impl Msm {
         }
         self.running.clear();
         Ok(())
+    }
+}
+
+impl Drop for Msm {
+    fn drop(&mut self) {
+        if self.done.is_some() && !self.h2c.is_forked() {
+            // A card that is gone interrupts nobody.
+            let _ = self.user.write(regs::IRQ_ENABLE, 0);
+        }
     }
 }

@@ -201,18 +201,24 @@ impl Process<'_> {
             let name = fs::read_link(&link).ok()?.display().to_string();
             let id = self.host.kernel().identify(&link).ok();
             let relation = self.files.relation(id, &name, |device| self.has_instance(device));
-            let holds = relation != Relation::Other && !self.is_path_only(number);
-            holds.then_some((relation, name))
+            match self.is_path_only(number) {
+                _ if relation == Relation::Other => None,
+                Some(true) => None,
+                Some(false) => Some((relation, name)),
+                // It was closed or replaced since, which everybody can do all the time.
+                None => Some((Relation::Alike, name)),
+            }
         });
         found.collect()
     }
 
     /// Whether a file was opened as a path (`O_PATH`), which opens nothing and which everybody may do.
-    fn is_path_only(&self, descriptor: &str) -> bool {
+    /// `None` if that cannot be known.
+    fn is_path_only(&self, descriptor: &str) -> Option<bool> {
         const O_PATH: u32 = libc::O_PATH as u32;
-        let info = self.text(&format!("fdinfo/{descriptor}")).unwrap_or_default();
-        let flags = info.lines().find_map(|line| line.strip_prefix("flags:"));
-        flags.is_some_and(|flags| u32::from_str_radix(flags.trim(), 8).is_ok_and(|flags| flags & O_PATH != 0))
+        let info = self.text(&format!("fdinfo/{descriptor}"))?;
+        let flags = info.lines().find_map(|line| line.strip_prefix("flags:"))?;
+        u32::from_str_radix(flags.trim(), 8).ok().map(|flags| flags & O_PATH != 0)
     }
 
     /// Mapped files that have to do with the function: the process may have closed them since. `None` if they cannot be listed.

@@ -5,7 +5,6 @@ mod card;
 mod death;
 mod iommu;
 mod nodes;
-#[expect(dead_code, reason = "shared with the driver's tests, which use all of it")]
 #[path = "../driver/process.rs"]
 mod process;
 mod raw;

@@ -51,8 +51,8 @@ pub enum Failure {
     OtherPacket { packet: usize, sent: u64, received: u64 },
     /// A stream that brings data before anything was sent.
     #[error(
-        "the stream brings data without end, {bytes} bytes so far, before anything was sent: it is no loop, and nothing of it is old. \
-         `read --stream` receives it"
+        "the stream did not go quiet: {bytes} bytes were discarded and more is arriving, so its source is live and cannot be drained; \
+         use `read --stream` without --discard, or `write --stream --receive --keep-old`"
     )]
     NotQuiet { bytes: u64 },
     /// The other thread failed, and says why.
@@ -72,7 +72,7 @@ pub enum Failure {
     )]
     Silent { direction: Direction, limit: Duration, busy: bool },
     /// A transfer took too long, and its engine cannot be stopped.
-    #[error("{late}. After that, {after}")]
+    #[error("{late}. The engine then could not be stopped: {after}")]
     LateAndBusy { late: String, after: String },
     /// Whoever read the output has enough of it: no error.
     #[error("nobody reads the output any more")]
