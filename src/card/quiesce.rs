@@ -150,3 +150,81 @@ impl Command {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::regs::channel::CONTROL;
+    use std::collections::HashMap;
+    use std::sync::Mutex;
+
+    /// Two H2C channels at rest, in use by somebody before. One register reads all ones.
+    #[derive(Debug)]
+    struct Core {
+        registers: Mutex<HashMap<u64, u32>>,
+        gone: u32,
+    }
+
+    const HALTED: u64 = 0x6014;
+    const RELEASED: u64 = 0x6018;
+
+    impl Core {
+        fn new(gone: u32) -> Self {
+            let identifiers =
+                [0, 1].map(|channel| (Target::H2C, channel)).into_iter().chain([(Target::Irq, 0)]);
+            let of = |(target, channel): (Target, usize)| {
+                (u64::from(target.base(channel)), Identifier::new(target, channel, false).0)
+            };
+            let mut registers: HashMap<_, _> = identifiers.map(of).collect();
+            registers.extend([(0x004, 1), (0x104, 1)]);
+            Self { registers: Mutex::new(registers), gone }
+        }
+
+        fn seen(&self, address: u64) -> u32 {
+            self.registers.lock().unwrap().get(&address).copied().unwrap_or(0)
+        }
+    }
+
+    // SAFETY: nothing is mapped.
+    unsafe impl Bar for Core {
+        fn size(&self) -> u64 {
+            0x1_0000
+        }
+
+        fn read32(&self, offset: u64) -> Result<u32, BusError> {
+            Ok(if offset == u64::from(self.gone) { GONE } else { self.seen(offset) })
+        }
+
+        fn write32(&self, offset: u64, value: u32) -> Result<(), BusError> {
+            self.registers.lock().unwrap().insert(offset, value);
+            Ok(())
+        }
+    }
+
+    fn stopped(gone: u32) -> (Core, Result<(), CardError>) {
+        let core = Core::new(gone);
+        let stopped = stop_all(&core, Duration::from_millis(10));
+        (core, stopped)
+    }
+
+    #[test]
+    fn an_identifier_that_reads_all_ones_is_not_a_card_without_channels() {
+        for channel in [0, 1] {
+            let (_, stopped) = stopped(Target::H2C.base(channel) + IDENTIFIER);
+            assert!(matches!(stopped, Err(CardError::Gone { .. })), "{channel}: {stopped:?}");
+        }
+    }
+
+    #[test]
+    fn a_channel_that_cannot_be_read_keeps_no_other_from_being_left_well() {
+        for (silent, other) in [(0, 1), (1, 0)] {
+            let (core, stopped) = stopped(Target::H2C.base(silent) + STATUS);
+            assert!(matches!(stopped, Err(CardError::Gone { .. })), "{stopped:?}");
+            assert_eq!(core.seen(u64::from(Target::H2C.base(other) + CONTROL)), 0);
+            assert_eq!(core.seen(u64::from(Target::H2C.base(silent) + CONTROL)), 1, "it is not written to");
+            let (halted, released) = (core.seen(HALTED), core.seen(RELEASED));
+            assert_ne!(halted, 0);
+            assert_eq!(released, !common_bit(Direction::H2C, silent), "the others fetch again");
+        }
+    }
+}

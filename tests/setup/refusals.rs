@@ -146,6 +146,9 @@ fn a_node_that_a_process_has_open() {
     planned(&tree);
     tree.file("proc/4242/fdinfo/1", "pos:\t0\nflags:\t02100002\nmnt_id:\t9\n");
     has(&refused_plainly(&tree), &["process 4242"]);
+    // One that is replaced at this moment, which any user can do all the time, is only noted.
+    std::fs::remove_file(tree.path("proc/4242/fdinfo/1")).unwrap();
+    has(&planned(&tree).join("\n"), &["process 4242"]);
 }
 
 /// Notes of the plan to bind the card, which nothing keeps from it.

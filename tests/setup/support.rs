@@ -167,6 +167,7 @@ impl Tree {
         self.file(&format!("proc/{pid}/comm"), &format!("{command}\n"));
         for (number, file) in files.iter().enumerate() {
             self.link(&format!("proc/{pid}/fd/{number}"), file);
+            self.file(&format!("proc/{pid}/fdinfo/{number}"), "pos:\t0\nflags:\t02100002\nmnt_id:\t9\n");
         }
     }
 
