@@ -60,7 +60,7 @@ const CASES: [Case; 6] = [
         each: "submit and wait of one transfer",
         units: ROUNDS,
         target: 100,
-        limit: 277,
+        limit: 284,
         run: || transfer(Ring::Chain),
     },
     Case {
@@ -68,7 +68,7 @@ const CASES: [Case; 6] = [
         each: "submit and wait of one transfer",
         units: ROUNDS,
         target: 100,
-        limit: 254,
+        limit: 261,
         run: || transfer(Ring::Credits),
     },
     Case {
@@ -87,7 +87,7 @@ const CASES: [Case; 6] = [
         each: "descriptor, in a chain",
         units: 2 * CHUNKS,
         target: 40,
-        limit: 40,
+        limit: 42,
         run: || {
             let plain = Plain::new(Ring::Chain);
             let transfers = plain.transfers(CHUNKS);

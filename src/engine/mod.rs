@@ -26,17 +26,17 @@
 //!
 //! | what | instructions |
 //! |---|---|
-//! | running a program again and polling it once, chain ring | 196, with one status read and six register writes |
-//! | the same, credits ring | 185, with one register write |
-//! | one transfer: submitting it and waiting when it is done, chain ring | 271 |
-//! | the same, credits ring | 248 |
-//! | building a chain, a descriptor | 34 |
+//! | running a program again and polling it once, chain ring | 200, with one status read and six register writes |
+//! | the same, credits ring | 189, with one register write |
+//! | one transfer: submitting it and waiting when it is done, chain ring | 278 |
+//! | the same, credits ring | 255 |
+//! | building a chain, a descriptor | 39 |
 //!
-//! Of these 10 at most are for the statistics that another process may read ([`Stats`]): with `RUSTFLAGS="--cfg xdma_uncounted"` before
-//! that command there are none, and the first four lines are 186, 175, 274 and 248.
+//! Of these 10 at most are for the statistics that another process may read ([`Stats`]): `RUSTFLAGS="--cfg xdma_uncounted"` before
+//! that command leaves them out. 4 to 7 are for the identity of the memory's card and for ranges that end before they begin.
 //!
 //! What the compiler moves into the caller is not in these figures; counted with it, in a guest under `vfio-pci`, one transfer is
-//! 285 (`cargo xtask bench-vm`).
+//! 295 (`cargo xtask bench-vm`).
 //!
 //! Neither takes a lock or allocates (`cargo test --test allocations`), and neither enters the kernel unless the bus does so for
 //! a register access. What [`counts`](crate::bus::counts) says of that is compared with strace (`cargo test --test

@@ -118,8 +118,8 @@ fn a_pool_waits_as_its_channels_do() {
             took.push(begin.elapsed());
         }
         took.sort();
-        // A wake-up that is lost costs 10 ms; on a crowded machine some waits take that long, but not most.
-        assert!(took[took.len() / 2] < Duration::from_millis(20), "{wait} {ring}: {took:?}");
+        // A wake-up that is lost costs 10 ms, and a round has six waits. A crowded machine alone makes rounds of 40 ms.
+        assert!(took[took.len() / 2] < Duration::from_millis(50), "{wait} {ring}: {took:?}");
         assert_eq!(sleeps(&h2c) > before, wait.sleeps(), "{wait} {ring}");
         let mut seen = vec![0; 400_000];
         sink.read(0, &mut seen).unwrap();
