@@ -155,7 +155,7 @@ impl Session<'_> {
         }
     }
 
-    /// Whether all are to leave the card, which those who are quick see before they are told.
+    /// Whether all workers must leave the card. A worker may see the fault before the flag is set, so it waits for the flag.
     pub fn left(&self) -> bool {
         let end = Instant::now() + Duration::from_secs(2);
         while !self.is_over() && Instant::now() < end {

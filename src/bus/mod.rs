@@ -5,7 +5,6 @@
 mod address;
 mod block;
 pub mod counts;
-pub(crate) mod dial;
 mod error;
 mod ready;
 pub mod sysfs;

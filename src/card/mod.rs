@@ -33,7 +33,7 @@ use crate::regs::{Direction, MAX_CHANNELS};
 use identify::Layout;
 use interrupts::Vectors;
 use pcie::ReadRequest;
-use quiesce::Command;
+use quiesce::{Channels, Command};
 use statistics::Page;
 use std::any::Any;
 use std::path::Path;
@@ -170,9 +170,10 @@ impl Card {
         let CardOptions { idle_limit, as_found, .. } = options;
         let (command, read_request) = (Command::read(&*bus)?, ReadRequest::find(&*bus)?);
         if as_found {
-            command.disable_bus_master(&*bus)?;
+            command.enable_registers(&*bus)?;
         } else {
-            take_over(&*bus, &*registers, (command, read_request), idle_limit)?;
+            quiesce::quiesce(&*bus, &*registers, Channels::Closed, idle_limit)?;
+            let_in(&*bus, command, read_request)?;
         }
         let node = options.node.or(bus.description().node);
         let space = DmaSpace::new(bus.clone(), options.pages, node, options.address_seed);
@@ -387,11 +388,10 @@ impl Card {
     pub fn recover(&self) -> Result<(), CardError> {
         self.check_taken_over()?;
         let Inner { bus, registers, command, read_request, idle_limit, .. } = &*self.inner;
-        let alone = self.inner.notice.set_up();
-        let taken = take_over(&**bus, &**registers, (*command, *read_request), *idle_limit);
+        let stopped = quiesce::quiesce(&**bus, &**registers, Channels::Open, *idle_limit);
+        let taken = stopped.and_then(|()| let_in(&**bus, *command, *read_request));
         // Last, so that a channel that was recovered meanwhile is told as well; and in any case, as engines were halted.
         self.inner.notice.resets.fetch_add(1, Ordering::AcqRel);
-        drop(alone);
         taken?;
         self.inner.notice.hung.store(false, Ordering::Release);
         let vectors = self.inner.vectors.lock().unwrap_or_else(PoisonError::into_inner);
@@ -399,14 +399,8 @@ impl Card {
     }
 }
 
-/// Brings a card to rest, and lets it reach host memory.
-fn take_over(
-    bus: &dyn Bus,
-    registers: &dyn Bar,
-    (command, read_request): (Command, Option<ReadRequest>),
-    limit: Duration,
-) -> Result<(), CardError> {
-    quiesce::quiesce(bus, registers, limit)?;
+/// Lets a card that is at rest reach host memory.
+fn let_in(bus: &dyn Bus, command: Command, read_request: Option<ReadRequest>) -> Result<(), CardError> {
     command.enable_bus_master(bus)?;
     read_request.map_or(Ok(()), |found| found.raise(bus))
 }
@@ -446,15 +440,18 @@ impl Drop for Inner {
             return;
         }
         if self.as_found {
+            if let Err(error) = self.command.restore(&*self.bus) {
+                tracing::debug!(%error, "the command register was not restored");
+            }
             return;
         }
         // All channels are closed: what is busy now was waited for.
         let hung = self.notice.hung.load(Ordering::Acquire);
         let limit = if hung { Duration::ZERO } else { self.idle_limit };
-        let stopped = quiesce::quiesce(&*self.bus, &*self.registers, limit);
-        // An engine that hangs shall not reach memory either. Quarantined memory is looked at after this.
-        let cut_off = self.command.disable_bus_master(&*self.bus);
+        let stopped = quiesce::quiesce(&*self.bus, &*self.registers, Channels::Closed, limit);
         let restored = self.read_request.map_or(Ok(()), |found| found.restore(&*self.bus));
+        // An engine that hangs must not reach memory either. Quarantined memory is looked at after this.
+        let cut_off = self.command.restore(&*self.bus);
         match stopped.and(cut_off).and(restored) {
             Ok(()) => tracing::debug!(card = self.bus.description().location, "card closed"),
             Err(CardError::Gone { .. } | CardError::Bus(BusError::Gone { .. })) => {

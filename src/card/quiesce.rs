@@ -30,13 +30,28 @@ pub(super) fn channels(registers: &dyn Bar) -> Result<Vec<(Direction, usize, Ide
     Ok(found)
 }
 
-/// Stops all engines and leaves their registers as a reset does; resets the function if an engine stays busy.
-pub(super) fn quiesce(bus: &dyn Bus, registers: &dyn Bar, limit: Duration) -> Result<(), CardError> {
-    match stop_all(registers, limit) {
+/// Who may use the channels while they are stopped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Channels {
+    /// Nobody. Each control register that a driver writes is left as a reset leaves it, whatever was found there.
+    Closed,
+    /// Their owners, which may be starting them at this moment. Addresses are left to them, since one that two write may be torn, and
+    /// descriptor fetch stays halted until they recover.
+    Open,
+}
+
+/// Stops all engines; resets the function if an engine stays busy.
+pub(super) fn quiesce(
+    bus: &dyn Bus,
+    registers: &dyn Bar,
+    channels: Channels,
+    limit: Duration,
+) -> Result<(), CardError> {
+    match stop_all(registers, channels, limit) {
         Err(CardError::Hung { direction, channel, status, .. }) if bus.description().resettable => {
             bus.reset()?;
             let tried = "not even after a function reset";
-            stop_all(registers, limit).map_err(|error| match error {
+            stop_all(registers, channels, limit).map_err(|error| match error {
                 CardError::Hung { .. } => CardError::Hung { direction, channel, status, tried },
                 error => error,
             })
@@ -53,9 +68,8 @@ pub(super) fn check_present(registers: &dyn Bar) -> Result<(), CardError> {
     Ok(())
 }
 
-/// Stops every engine and leaves each control register that a driver writes as a reset does, whatever was found there. An engine that
-/// is not seen idle keeps its registers as they are, but for Run; the first error is returned.
-fn stop_all(registers: &dyn Bar, limit: Duration) -> Result<(), CardError> {
+/// Stops every engine. One that is not seen idle keeps its registers as they are, but for Run; the first error is returned.
+fn stop_all(registers: &dyn Bar, use_of: Channels, limit: Duration) -> Result<(), CardError> {
     // Without this, a card that is gone would pass for one without channels.
     check_present(registers)?;
     let channels = channels(registers)?;
@@ -67,7 +81,8 @@ fn stop_all(registers: &dyn Bar, limit: Duration) -> Result<(), CardError> {
     let (begin, mut stopped, mut busy) = (Instant::now(), Ok(()), 0);
     for &(direction, channel, _) in &channels {
         match wait_idle(registers, direction, channel, (begin, limit)) {
-            Ok(()) => reset_channel(registers, direction, channel)?,
+            Ok(()) if use_of == Channels::Closed => reset_channel(registers, direction, channel)?,
+            Ok(()) => {}
             // Also if its registers read all ones: those of the others may be there.
             Err(error) => {
                 busy |= common_bit(direction, channel);
@@ -77,7 +92,9 @@ fn stop_all(registers: &dyn Bar, limit: Duration) -> Result<(), CardError> {
     }
     // Also those of channels that do not exist, which somebody may have set all the same.
     write_common(registers, CREDIT_ENABLE_W1C, !busy)?;
-    write_common(registers, FETCH_HALT_W1C, !busy)?;
+    if use_of == Channels::Closed {
+        write_common(registers, FETCH_HALT_W1C, !busy)?;
+    }
     reset_interrupts(registers)?;
     stopped
 }
@@ -141,9 +158,14 @@ impl Command {
         Ok(bus.config_write(COMMAND, 2, self.0 | MEMORY_SPACE | BUS_MASTER)?)
     }
 
-    /// Disables bus mastering, and reads the bit back to verify it.
-    pub fn disable_bus_master(self, bus: &dyn Bus) -> Result<(), CardError> {
-        bus.config_write(COMMAND, 2, (self.0 | MEMORY_SPACE) & !BUS_MASTER)?;
+    /// Keeps the registers enabled, and bus mastering disabled.
+    pub fn enable_registers(self, bus: &dyn Bus) -> Result<(), CardError> {
+        Self(self.0 | MEMORY_SPACE).restore(bus)
+    }
+
+    /// Leaves the register as it was found, but for bus mastering, which is disabled; reads the bit back to verify it.
+    pub fn restore(self, bus: &dyn Bus) -> Result<(), CardError> {
+        bus.config_write(COMMAND, 2, self.0 & !BUS_MASTER)?;
         match Self::read(bus)?.0 & BUS_MASTER {
             0 => Ok(()),
             _ => Err(CardError::NotCutOff),
@@ -203,7 +225,7 @@ mod tests {
 
     fn stopped(gone: u32) -> (Core, Result<(), CardError>) {
         let core = Core::new(gone);
-        let stopped = stop_all(&core, Duration::from_millis(10));
+        let stopped = stop_all(&core, Channels::Closed, Duration::from_millis(10));
         (core, stopped)
     }
 

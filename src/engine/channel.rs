@@ -16,8 +16,8 @@ use crate::regs::channel::{CONTROL, Control, IRQ_ENABLE, WRITE_BACK_HI};
 use crate::regs::sgdma::{CREDIT_ENABLE_W1C, CREDIT_ENABLE_W1S, CREDITS, FETCH_HALT_W1C, FETCH_HALT_W1S};
 use crate::regs::{Direction, Target};
 use std::any::Any;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 /// How long an engine may take to become idle, unless said otherwise: longer than the 5 s after which the shell of F1 ends
@@ -87,16 +87,6 @@ pub struct Notice {
     pub resets: AtomicU64,
     /// An engine did not become idle: whoever closes the card need not wait for it again.
     pub hung: AtomicBool,
-    /// Held while registers that stay between starts are written: by a channel that is set up or closed, and by the card that stops all.
-    pub(crate) setting_up: Mutex<()>,
-}
-
-impl Notice {
-    /// Keeps others from setting up or closing channels.
-    pub(crate) fn set_up(&self) -> MutexGuard<'_, ()> {
-        // It guards registers, which a panic leaves as it found them.
-        self.setting_up.lock().unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
 /// Names a submitted transfer or run. It is a number: losing it loses nothing.
@@ -251,8 +241,6 @@ impl Channel {
 
     /// Writes everything that stays as it is between starts, and chooses the ring.
     pub(super) fn set_up(&mut self) -> Result<(), EngineError> {
-        let notice = self.notice.clone();
-        let _alone = notice.set_up();
         let r = &self.registers;
         r.write(CONTROL, self.control.bits())?;
         let interrupts = match self.options.interrupt || self.options.wait.sleeps() {

@@ -142,7 +142,7 @@ impl Channel {
     /// # Errors
     ///
     /// [`EngineError::Quarantined`] when the engine was not seen idle, for whatever reason: the memory of its transfers is then
-    /// neither used again nor freed, as the card may still use it, until the card is closed and cut off.
+    /// neither used again nor freed, as the card may still use it, until the card is closed and cut off. The bus failed after that.
     pub fn close(mut self) -> Result<(), EngineError> {
         self.shut()
     }
@@ -234,7 +234,6 @@ impl Channel {
             // Proof for all that was in flight: the engine was seen idle.
             Ok(()) => {
                 self.abandon(EngineError::Stopped);
-                let _alone = self.notice.set_up();
                 self.registers.reset()
             }
             // An error is not proof: a card whose registers read all ones may still be running, and a link that fails in this

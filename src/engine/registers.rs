@@ -155,11 +155,11 @@ impl Registers {
 }
 
 /// Writes every control register of a channel that a driver writes as a reset leaves it, so that the next driver works without one:
-/// the vendor's, for one, never ends the halt of descriptor fetch. The engine is idle.
+/// the vendor's, for one, never ends the halt of descriptor fetch. The engine is idle, and nobody else starts it meanwhile: an address
+/// that is half written leads anywhere.
 pub(crate) fn reset_channel(bar: &dyn Bar, direction: Direction, index: usize) -> Result<(), BusError> {
     let (channel, fetch) = (Target::channel(direction).base(index), Target::sgdma(direction).base(index));
-    // Control comes last: an address that is written in part is never one to write back to.
-    for register in [WRITE_BACK_LO, WRITE_BACK_HI, PERF_CONTROL, IRQ_ENABLE, CONTROL] {
+    for register in [CONTROL, IRQ_ENABLE, WRITE_BACK_LO, WRITE_BACK_HI, PERF_CONTROL] {
         bar.write32((channel + register).into(), 0)?;
     }
     for register in [sgdma::DESCRIPTOR_LO, sgdma::DESCRIPTOR_HI, sgdma::DESCRIPTOR_ADJACENT] {

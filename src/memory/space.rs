@@ -193,8 +193,8 @@ pub(super) enum Backing {
     Callers { ptr: *mut u8, len: u64 },
 }
 
-// SAFETY: the pointer is to memory that belongs to whoever has this, and that is accessed through `Allocation` only, whose methods
-// say how.
+// SAFETY: the pointer is to memory that this value owns or keeps allocated, and `Allocation` alone accesses it, whose methods say
+// how.
 unsafe impl Send for Backing {}
 // SAFETY: as above.
 unsafe impl Sync for Backing {}
@@ -521,13 +521,13 @@ impl DmaSpace {
     }
 
     /// Where device addresses begin; `None` where they are physical.
-    pub fn base(&self) -> Option<u64> {
+    pub(crate) fn base(&self) -> Option<u64> {
         (!self.core.physical).then(|| lock(&self.core.iovas).base())
     }
 
     /// Bytes that stay allocated because a transfer that used them ended without proof that the card was done with them: until the
     /// card is closed, and where that is no proof either, for the life of the process.
-    pub fn quarantined_bytes(&self) -> u64 {
+    pub(crate) fn quarantined_bytes(&self) -> u64 {
         self.core.quarantine.bytes.load(Ordering::Relaxed)
     }
 

@@ -2,7 +2,7 @@
 
 use crate::support::{Bench, LIMIT, pattern, works};
 use std::thread::sleep;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use xdma::card::{Card, CardOptions};
 use xdma::emulator::Options;
 use xdma::emulator::faults::{Kind, Lasting};
@@ -36,9 +36,20 @@ fn fill(card: &Card, len: u64) {
     channel(card, Direction::H2C, Ring::Chain).transfer(&source, 0..len, 0, LIMIT).unwrap();
 }
 
-/// The engine takes a transfer and waits; its registers read all ones from now on, for a time.
-fn seem_gone(bench: &Bench, direction: Direction) {
+/// The engine of the first channel waits in the middle of its next transfer.
+fn hang(bench: &Bench, direction: Direction) {
     bench.inject(Kind::AxiHang(HANG).on(direction, 0));
+}
+
+/// A C2H transfer that is under way when the registers begin to read all ones.
+fn seems_gone(bench: &Bench, card: &Card, ring: Ring, len: u64) -> (Channel, Buffer) {
+    fill(card, len);
+    let mut c2h = channel(card, Direction::C2H, ring);
+    let sink = card.allocate(len, Direction::C2H).unwrap();
+    hang(bench, Direction::C2H);
+    c2h.submit(&sink, 0..len, 0).unwrap();
+    bench.inject(Kind::AllOnes(GONE));
+    (c2h, sink)
 }
 
 fn is_quarantined(closed: Result<(), EngineError>, least: u64) {
@@ -68,12 +79,7 @@ fn memory_of_transfers_is_not_used_again() {
         for len in LENGTHS {
             let bench = Bench::memory(Options::default());
             let card = open(&bench);
-            fill(&card, len);
-            let mut c2h = channel(&card, Direction::C2H, ring);
-            let sink = card.allocate(len, Direction::C2H).unwrap();
-            seem_gone(&bench, Direction::C2H);
-            c2h.submit(&sink, 0..len, 0).unwrap();
-            bench.inject(Kind::AllOnes(GONE));
+            let (c2h, sink) = seems_gone(&bench, &card, ring, len);
             is_quarantined(c2h.close(), len);
             drop(sink);
             stays_untouched(&card, len);
@@ -98,7 +104,7 @@ fn memory_of_programs_is_not_used_again_and_their_lists_are_not() {
         }
         let program = c2h.program(&transfers).unwrap();
         drop(transfers);
-        seem_gone(&bench, Direction::C2H);
+        hang(&bench, Direction::C2H);
         c2h.run(&program).unwrap();
         bench.inject(Kind::AllOnes(GONE));
         drop(c2h);
@@ -117,7 +123,7 @@ fn a_buffer_that_the_card_may_still_read_is_not_written() {
     let card = open(&bench);
     let mut h2c = channel(&card, Direction::H2C, Ring::Chain);
     let mut source = card.allocate(1 << 20, Direction::H2C).unwrap();
-    seem_gone(&bench, Direction::H2C);
+    hang(&bench, Direction::H2C);
     h2c.submit(&source, 0..1 << 20, 0).unwrap();
     bench.inject(Kind::AllOnes(GONE));
     drop(h2c);
@@ -134,7 +140,7 @@ fn vectors_of_a_card_that_seemed_gone_are_kept_from_their_owner() {
     fill(&card, 1 << 20);
     let mut c2h = channel(&card, Direction::C2H, Ring::Chain);
     let sink = card.register(vec![7u8; 1 << 20], Direction::C2H).unwrap();
-    seem_gone(&bench, Direction::C2H);
+    hang(&bench, Direction::C2H);
     c2h.submit(&sink, 0..1 << 20, 0).unwrap();
     bench.inject(Kind::AllOnes(GONE));
     drop(c2h);
@@ -157,7 +163,7 @@ fn a_scope_ends_with_an_error_and_the_slice_is_the_callers() {
     let mut slice = vec![7u8; 1 << 20];
     let ended = c2h.scope(Duration::from_millis(20), |scope| -> Result<(), EngineError> {
         let lent = scope.lend_mut(&mut slice)?;
-        seem_gone(&bench, Direction::C2H);
+        hang(&bench, Direction::C2H);
         scope.submit(&*lent, 0..1 << 20, 0)?;
         bench.inject(Kind::AllOnes(GONE));
         Ok(())
@@ -176,12 +182,7 @@ fn a_card_that_seems_gone_when_it_is_closed_can_be_opened_again() {
     for ring in RINGS {
         let bench = Bench::memory(Options::default());
         let card = open(&bench);
-        fill(&card, 1 << 20);
-        let mut c2h = channel(&card, Direction::C2H, ring);
-        let sink = card.allocate(1 << 20, Direction::C2H).unwrap();
-        seem_gone(&bench, Direction::C2H);
-        c2h.submit(&sink, 0..1 << 20, 0).unwrap();
-        bench.inject(Kind::AllOnes(GONE));
+        let (c2h, sink) = seems_gone(&bench, &card, ring, 1 << 20);
         drop((c2h, sink, card));
         sleep(BOTH);
         works(&open(&bench));
@@ -211,5 +212,31 @@ fn a_receiver_that_is_closed_blindly_leaves_its_buffers_to_the_card() {
             other.read(0, &mut seen).unwrap();
             assert_eq!(seen, [0; 4096], "{ring}");
         }
+    }
+}
+
+/// Whoever recovers the card writes no address that a channel may be writing at this moment: half of each would lead anywhere.
+#[test]
+fn a_card_that_recovers_under_a_running_channel_reaches_no_other_memory() {
+    for ring in RINGS {
+        let bench = Bench::memory(Options::default());
+        let card = open(&bench);
+        let mut c2h = channel(&card, Direction::C2H, ring);
+        let sink = card.allocate(4096, Direction::C2H).unwrap();
+        let end = Instant::now() + Duration::from_secs(2);
+        std::thread::scope(|scope| {
+            scope.spawn(|| while Instant::now() < end && card.recover().is_ok() {});
+            while Instant::now() < end {
+                if c2h.transfer(&sink, 0..64, 0, Duration::from_millis(2)).is_err() {
+                    // As often as not the other thread has stopped it again by then.
+                    let _ = c2h.recover();
+                }
+            }
+        });
+        let faults = bench.log().faults;
+        assert!(faults.is_empty(), "{ring}: {faults:x?}");
+        c2h.recover().unwrap();
+        drop(c2h);
+        works(&card);
     }
 }

@@ -146,7 +146,7 @@ fn what_a_killed_program_left_does_not_come_back_as_the_next_ones_data() {
             assert!(text.contains("the same came back"), "{text}");
             assert!(std::fs::read(&out).unwrap() == data, "{packets}");
         } else {
-            // The rest of a beat cannot be told from what follows, but that it came is told.
+            // A partial beat cannot be separated from the data that follows, but the tool reports the mismatch.
             next.bad(4, &["other bytes came back", "the next command gets what it sends"]);
         }
         let text = run(&command).good();

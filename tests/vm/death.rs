@@ -32,7 +32,7 @@ fn a_card_that_dies_in_the_middle_of_a_transfer_is_gone() {
     let error = c2h.transfer(&sink, 0..64, 0, LIMIT).unwrap_err();
     assert!(matches!(error, EngineError::Gone { .. }), "{error}");
     assert!(matches!(card.report(), Err(CardError::Gone { .. })));
-    // That the card is dead is known to whoever killed it. To the driver it is silent, and may go on.
+    // The driver only sees a silent card, which may still be running.
     let closed = h2c.close();
     assert!(matches!(closed, Err(EngineError::Quarantined { .. })), "{closed:?}");
     sink.read(0, &mut [0; 64]).expect("memory is still ours");

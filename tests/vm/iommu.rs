@@ -62,7 +62,7 @@ fn memory_for_reading_is_not_written() {
     let (memory, address) = bus.mapped_for_reading(&data);
     let mut c2h = card.c2h(0).unwrap();
     let sink = bus.buffer_at(&card, address, Direction::C2H);
-    c2h.transfer(sink, 0..LEN, 0, LIMIT).expect("nobody is told");
+    c2h.transfer(sink, 0..LEN, 0, LIMIT).expect("posted writes report nothing");
     let fault = *bench.log().faults.last().expect("the card noticed");
     assert_eq!((fault.iova, fault.write, fault.refusal), (address, true, Refusal::Permission));
     assert!(memory[..LEN as usize] == data);

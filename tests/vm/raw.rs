@@ -86,7 +86,7 @@ impl Bus for Liar {
 }
 
 impl Liar {
-    /// A buffer that the card is told to find at `address`, whatever is there. It is never given back: its address is nobody's.
+    /// A buffer that claims to lie at device address `address`, whatever is mapped there. It is leaked, since nothing is mapped for it.
     pub fn buffer_at(&self, card: &Card, address: u64, direction: Direction) -> &'static Buffer {
         *self.pretended.lock().unwrap() = Some(address);
         let buffer = card.allocate(BYTES, direction).unwrap();

@@ -216,7 +216,7 @@ impl<R> Hashed<R> {
     }
 
     fn end_block(&mut self) {
-        // Where nobody compares, nobody listens.
+        // Without a comparison the receiver is gone.
         let _ = self.digests.send(digest(&self.block));
         self.block.clear();
     }

@@ -3,14 +3,15 @@
 //! Each register access is a message on a socket, behind a lock. Memory is shared by passing its file descriptor, so
 //! transfers copy nothing; memory without one cannot be shared and is staged.
 
+mod dial;
 mod link;
 #[cfg(test)]
 mod tests;
 mod wire;
 
-use super::dial::dial;
 use super::{BARS, Bar, Bus, BusError, Description, check_config, check_register, counts};
 use crate::memory::{Access, Addressing, CallerMemory, Extent, Isolation, MapError, Mapper, MemoryRef};
+use dial::dial;
 use link::Link;
 use std::fmt;
 use std::fs;

@@ -1,4 +1,4 @@
-//! Connecting to a socket, for so long and no longer.
+//! Connecting to a Unix socket, with a time-out.
 
 use socket2::{Domain, SockAddr, Socket, Type};
 use std::io;
@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 /// # Errors
 ///
 /// [`TimedOut`](io::ErrorKind::TimedOut) after `limit`, and what the kernel says.
-pub(crate) fn dial(path: &Path, limit: Duration) -> io::Result<UnixStream> {
+pub(super) fn dial(path: &Path, limit: Duration) -> io::Result<UnixStream> {
     let (address, end) = (SockAddr::unix(path)?, Instant::now() + limit);
     let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
     loop {
@@ -25,7 +25,7 @@ pub(crate) fn dial(path: &Path, limit: Duration) -> io::Result<UnixStream> {
         match error.kind() {
             io::ErrorKind::Interrupted if Instant::now() < end => {}
             io::ErrorKind::Interrupted | io::ErrorKind::WouldBlock => {
-                return Err(io::Error::new(io::ErrorKind::TimedOut, "nobody accepts connections there"));
+                return Err(io::Error::new(io::ErrorKind::TimedOut, "no connection was accepted in time"));
             }
             _ => return Err(error),
         }
