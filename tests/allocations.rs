@@ -7,11 +7,12 @@ use plain::Plain;
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 use std::sync::Arc;
+use std::time::Duration;
 use xdma::card::{Card, CardOptions};
-use xdma::emulator::logic::Loopback;
+use xdma::emulator::logic::{Loopback, Memory};
 use xdma::emulator::{Options, Switches};
 use xdma::engine::stream::ReceiverOptions;
-use xdma::engine::{ChannelOptions, Poll, Ring, Transfers};
+use xdma::engine::{ChannelOptions, Poll, Pool, Ring, Transfers};
 use xdma::memory::DmaMemory;
 use xdma::regs::Direction;
 
@@ -120,6 +121,32 @@ fn submitting_scattered_memory_allocates_nothing() {
         plain.complete(pieces);
         assert_eq!(plain.channel.poll(ticket).unwrap(), Poll::Ready);
     }
+}
+
+/// The parts of a transfer that a pool spreads.
+#[test]
+fn submitting_to_a_pool_allocates_nothing() {
+    let card =
+        Card::emulated_logic(Options::default(), Arc::new(Memory::new()), CardOptions::default()).unwrap();
+    let options = ChannelOptions { ring: Some(Ring::Credits), ..ChannelOptions::default() };
+    let open = |index| card.channel(Direction::H2C, index, options).unwrap();
+    let mut pool = Pool::new(vec![open(0), open(1)]).unwrap();
+    let buffer = card.allocate(400_000, Direction::H2C).unwrap();
+    let mut submit = || {
+        let before = CALLS.get();
+        let ticket = pool.submit(&buffer, 0..400_000, 0).unwrap();
+        let calls = CALLS.get() - before;
+        pool.wait(ticket, Duration::from_secs(20)).unwrap();
+        calls
+    };
+    submit();
+    let registers = card.register_bar();
+    // Over a socket each doorbell is a message.
+    let doorbells = calls(|| (0..2).for_each(|_| registers.write32(0x408c, 0).unwrap())) / 100;
+    for _ in 0..100 {
+        assert_eq!(submit(), doorbells);
+    }
+    assert!(pool.channels().all(|channel| channel.stats().submitted > 100));
 }
 
 #[test]

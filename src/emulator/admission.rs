@@ -161,3 +161,54 @@ impl Candidate {
 pub(super) fn timespec(duration: Duration) -> Timespec {
     Timespec { tv_sec: duration.as_secs() as i64, tv_nsec: i64::from(duration.subsec_nanos()) }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Write;
+    use std::path::Path;
+
+    const GREETING: &[u8] = b"\x01\0\x01\0\x28\0\0\0\0\0\0\0\0\0\0\0\0\0\x01\0{\"capabilities\":{}}\0";
+
+    /// One that says who it is: the order in which clients are admitted is seen by what they write next.
+    fn client(path: &Path, greets: bool) -> UnixStream {
+        let mut stream = UnixStream::connect(path).unwrap();
+        if greets {
+            stream.write_all(GREETING).unwrap();
+        }
+        stream
+    }
+
+    /// Whether two ends are of one connection.
+    fn are_connected(client: &mut UnixStream, server: &mut UnixStream) -> bool {
+        use std::io::Read;
+        client.write_all(b"?").unwrap();
+        server.set_nonblocking(true).unwrap();
+        matches!(server.read(&mut [0; 8]), Ok(1))
+    }
+
+    #[test]
+    fn those_who_greeted_come_first_in_the_order_of_their_arrival() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("socket");
+        let (listener, wakeup) = (UnixListener::bind(&path).unwrap(), Wakeup::new().unwrap());
+        listener.set_nonblocking(true).unwrap();
+        let mut admission = Admission::new(&listener, &wakeup, &[]);
+        let silent = client(&path, false);
+        let mut greeted = [client(&path, true), client(&path, true)];
+        // More than can wait, none of whom says a word.
+        let mut crowd = vec![];
+        for _ in 0..3 {
+            crowd.extend((0..MOST_WAITING - 1).map(|_| client(&path, false)));
+            admission.wait();
+            assert!(admission.waiting.len() <= MOST_WAITING);
+        }
+        for client in &mut greeted {
+            let (mut stream, greeting) = admission.next().expect("it greeted");
+            assert!(greeting.check_greeting(&[]).is_ok());
+            assert!(are_connected(client, &mut stream));
+        }
+        assert!(admission.next().is_none());
+        drop(silent);
+    }
+}

@@ -18,11 +18,11 @@ use tokio::io::{Interest, unix::AsyncFd};
 use tokio::runtime::Handle;
 use tokio::time::timeout;
 
-/// Until one of the files is readable, at most for `limit`.
+/// Until one of the files is readable, at most for `limit`; whether one is.
 pub(crate) async fn readable<const N: usize>(
     files: [Option<BorrowedFd<'_>>; N],
     limit: Duration,
-) -> io::Result<()> {
+) -> io::Result<bool> {
     Handle::try_current().map_err(io::Error::other)?;
     let mut watched = Vec::with_capacity(N);
     for file in files.into_iter().flatten() {
@@ -36,7 +36,7 @@ pub(crate) async fn readable<const N: usize>(
         let ready = watched.iter().map(|file| file.poll_read_ready(context).map_ok(drop));
         ready.fold(task::Poll::Pending, |seen, now| if seen.is_ready() { seen } else { now })
     });
-    timeout(limit, one_is_ready).await.unwrap_or(Ok(()))
+    timeout(limit, one_is_ready).await.map_or(Ok(false), |ready| ready.map(|()| true))
 }
 
 impl<A: Awaited> Waiting<'_, A> {

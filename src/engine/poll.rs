@@ -97,7 +97,7 @@ impl Channel {
 
     #[cold]
     fn failed(&mut self) -> EngineError {
-        self.fail(Status::empty()).unwrap_or_else(|error| error)
+        self.fail(Status::empty())
     }
 
     /// Retires the jobs whose descriptors are all completed.
@@ -143,7 +143,7 @@ impl Channel {
             return Err(self.gate.failure().cloned().unwrap_or_else(|| self.note_reset()));
         }
         if status.intersects(Status::errors(self.direction())) {
-            return Err(self.fail(status)?);
+            return Err(self.fail(status));
         }
         // The write-back of an engine that is idle may be lost, or late.
         if status.contains(Status::BUSY) { Ok(()) } else { self.take_uncounted() }
@@ -188,7 +188,7 @@ impl Channel {
     /// [`EngineError::Failed`], [`EngineError::Gone`].
     pub fn rearm_interrupt(&mut self) -> Result<(), EngineError> {
         let seen = self.registers.clear_status().map_err(|error| self.note(error))?;
-        if seen.intersects(Status::errors(self.direction())) { Err(self.fail(seen)?) } else { Ok(()) }
+        if seen.intersects(Status::errors(self.direction())) { Err(self.fail(seen)) } else { Ok(()) }
     }
 
     /// Moves `range` of `memory`, in bytes, and waits.

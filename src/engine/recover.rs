@@ -149,21 +149,21 @@ impl Channel {
 
     /// The engine reported an error, `seen` in its status, which may be gone by now: stops it, and ends what was in flight
     /// with the error. Returns the error.
-    pub(super) fn fail(&mut self, seen: Status) -> Result<EngineError, EngineError> {
-        let mut snapshot = self.snapshot()?;
-        snapshot.status |= seen & Status::errors(self.direction());
+    pub(super) fn fail(&mut self, seen: Status) -> EngineError {
+        let errors = seen & Status::errors(self.direction());
+        let snapshot = self.registers.snapshot_after(errors, self.ring_state());
         let snapshot_count = snapshot.completed;
         let error = self.note(EngineError::Failed { snapshot: Arc::new(snapshot) });
         self.gate.close(error.clone());
         // An engine that cannot be stopped keeps its memory, and `recover` reports it; the first cause is this error.
         if self.halt(self.patience(), &mut || Ok(())).is_err() {
-            return Ok(error);
+            return error;
         }
         // What was completed before the error is done.
         self.take_count(snapshot_count);
         self.abandon(error.clone());
         self.forget_list();
-        Ok(error)
+        error
     }
 
     /// Takes note of what finished before the engine was stopped.

@@ -137,6 +137,24 @@ impl Registers {
         Ok(reset_channel(&*self.bar, self.direction, self.index)?)
     }
 
+    /// Reads what can still be read after an error that was seen in `status`: the other registers are all ones if the card went away
+    /// since.
+    pub fn snapshot_after(&self, status: Status, ring: RingState) -> Snapshot {
+        let Self { direction, index: channel, .. } = *self;
+        self.snapshot(Some(ring)).map(|read| Snapshot { status: read.status | status, ..read }).unwrap_or(
+            Snapshot {
+                direction,
+                channel,
+                status,
+                control: Control::from_bits_retain(GONE),
+                completed: GONE,
+                list: u64::MAX,
+                credits: GONE,
+                ring: Some(ring),
+            },
+        )
+    }
+
     /// Reads everything that explains an error; `ring` is added to it.
     pub fn snapshot(&self, ring: Option<RingState>) -> Result<Snapshot, EngineError> {
         let lo = self.sgdma.read(sgdma::DESCRIPTOR_LO)?;

@@ -2,8 +2,8 @@
 
 use super::jobs::NEVER;
 use super::{Channel, EngineError, Ring};
-use crate::regs::Direction;
 use crate::regs::channel::{Control, Status, WriteBack};
+use crate::regs::{Direction, GONE};
 use std::fmt;
 
 /// A channel at the time of an error: what its registers say, and what the driver knows of its ring.
@@ -68,7 +68,10 @@ impl fmt::Display for Snapshot {
         if status.intersects(Status::errors(*direction)) {
             f.write_str(")")?;
         }
-        write!(f, ", {completed} descriptors completed, list at {list:#x}, {credits} credits")?;
+        match self.control.bits() {
+            GONE => f.write_str(", and then its registers read all ones")?,
+            _ => write!(f, ", {completed} descriptors completed, list at {list:#x}, {credits} credits")?,
+        }
         self.ring.as_ref().map_or(Ok(()), |ring| write!(f, "; {ring}"))
     }
 }

@@ -40,6 +40,7 @@ pub(super) enum Count {
     /// The kinds of [`Errors`], one after the other.
     Errors,
     Starved = 14,
+    Missed = 15,
 }
 
 /// What a channel did since its card was opened, by all who had it since.
@@ -61,6 +62,8 @@ pub struct Stats {
     pub full: u64,
     /// Sleeps of waits that had polled for long enough, or that only sleep.
     pub sleeps: u64,
+    /// Those of them after which the work was found finished although no interrupt had ended them: it was lost, or late.
+    pub missed: u64,
     /// Waits that ended before what they waited for ([`EngineError::Deadline`]).
     pub late: u64,
     /// Times that a receiver had no buffer left for the engine, so that the stream waited for the program to give one back.
@@ -117,6 +120,7 @@ impl Stats {
             doorbells: submitted.saturating_add_signed(word(Count::MoreDoorbells) as i64),
             full: word(Count::Full),
             sleeps: word(Count::Sleeps),
+            missed: word(Count::Missed),
             late: word(Count::Late),
             starved: word(Count::Starved),
             recoveries: word(Count::Recoveries),

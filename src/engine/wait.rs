@@ -118,12 +118,14 @@ pub(super) struct Waiting<'a, A: Awaited> {
     begin: Instant,
     limit: Duration,
     look: Instant,
+    /// The last sleep ended without an interrupt.
+    overslept: bool,
 }
 
 impl<'a, A: Awaited> Waiting<'a, A> {
     pub fn new(on: &'a mut A, ticket: A::Ticket, limit: Duration) -> Self {
         let begin = Instant::now();
-        Self { on, ticket, begin, limit, look: begin + STATUS_INTERVAL }
+        Self { on, ticket, begin, limit, look: begin + STATUS_INTERVAL, overslept: false }
     }
 
     pub fn is_ready(&mut self) -> Result<bool, EngineError> {
@@ -195,7 +197,7 @@ impl<'a, A: Awaited> Waiting<'a, A> {
             let events = self.on.events();
             counts::system_call();
             let slept = readable(events.map(|event| event.map(|event| event.as_fd())), most);
-            self.after_sleep(slept.map(drop))?;
+            self.after_sleep(slept.map(|ready| ready.contains(&true)))?;
         }
         Ok(())
     }
@@ -205,6 +207,7 @@ impl<'a, A: Awaited> Waiting<'a, A> {
     pub fn before_sleep(&mut self) -> Result<Option<Duration>, EngineError> {
         self.on.rearm()?;
         if self.is_ready()? {
+            self.on.busy().counters.add(Count::Missed, self.overslept.into());
             return Ok(None);
         }
         let left = self.limit.saturating_sub(self.begin.elapsed());
@@ -218,8 +221,9 @@ impl<'a, A: Awaited> Waiting<'a, A> {
         Ok(Some(left.min(SLEEP)))
     }
 
-    pub fn after_sleep(&mut self, slept: io::Result<()>) -> Result<(), EngineError> {
-        slept.map_err(|error| EngineError::Sleep(error.into()))?;
+    /// `slept` says whether an interrupt ended it.
+    pub fn after_sleep(&mut self, slept: io::Result<bool>) -> Result<(), EngineError> {
+        self.overslept = !slept.map_err(|error| EngineError::Sleep(error.into()))?;
         self.on.events().into_iter().flatten().for_each(|event| event.clear());
         self.on.check()
     }

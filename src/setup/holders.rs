@@ -9,18 +9,22 @@ use super::usage::{Use, Uses, names_function, under};
 use super::{Host, SetupError, host};
 use crate::bus::PciAddress;
 use crate::bus::sysfs::Function;
-use std::cell::OnceCell;
+use std::cell::{Cell, OnceCell};
 use std::collections::BTreeSet;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// How long the kernel may take to list what a process has mapped. One that is stuck, with memory of a file system of its own,
 /// may keep that list locked.
 const LIST: Duration = Duration::from_secs(2);
+/// How long it may take for all processes together, as one user may have thousands that are stuck.
+const ALL_LISTS: Duration = Duration::from_secs(6);
+/// What each of them gets after that.
+const LATE_LIST: Duration = Duration::from_millis(5);
 /// Doubtful processes that are named.
 const NAMED: usize = 8;
 
@@ -128,12 +132,13 @@ fn is_register_file(name: &str) -> bool {
 pub(super) fn of(host: &Host, function: &Function) -> Result<Uses, SetupError> {
     let files = Files::of(host, function)?;
     let (mut held, mut doubtful) = (BTreeSet::new(), BTreeSet::new());
+    let patience = Patience::new();
     for name in host.numbers("proc")? {
         let Ok(pid) = name.parse::<u32>() else { continue };
         if pid == std::process::id() {
             continue;
         }
-        let process = Process { host, files: &files, pid, instances: OnceCell::new() };
+        let process = Process { host, files: &files, patience: &patience, pid, instances: OnceCell::new() };
         let mut found = process.descriptors();
         match process.mappings() {
             Some(mappings) => found.extend(mappings),
@@ -170,6 +175,7 @@ fn shortened(doubtful: BTreeSet<String>) -> Vec<String> {
 struct Process<'a> {
     host: &'a Host,
     files: &'a Files,
+    patience: &'a Patience,
     pid: u32,
     /// The devices of the instances of sysfs that it sees, once they were looked for.
     instances: OnceCell<BTreeSet<(u32, u32)>>,
@@ -201,7 +207,7 @@ impl Process<'_> {
             let name = fs::read_link(&link).ok()?.display().to_string();
             let id = self.host.kernel().identify(&link).ok();
             let relation = self.files.relation(id, &name, |device| self.has_instance(device));
-            match self.is_path_only(number) {
+            match self.is_path_only(number, id) {
                 _ if relation == Relation::Other => None,
                 Some(true) => None,
                 Some(false) => Some((relation, name)),
@@ -214,16 +220,14 @@ impl Process<'_> {
 
     /// Whether a file was opened as a path (`O_PATH`), which opens nothing and which everybody may do.
     /// `None` if that cannot be known.
-    fn is_path_only(&self, descriptor: &str) -> Option<bool> {
-        const O_PATH: u32 = libc::O_PATH as u32;
-        let info = self.text(&format!("fdinfo/{descriptor}"))?;
-        let flags = info.lines().find_map(|line| line.strip_prefix("flags:"))?;
-        u32::from_str_radix(flags.trim(), 8).ok().map(|flags| flags & O_PATH != 0)
+    fn is_path_only(&self, descriptor: &str, id: Option<FileId>) -> Option<bool> {
+        opened_as_path(&self.text(&format!("fdinfo/{descriptor}"))?, id?.inode)
     }
 
     /// Mapped files that have to do with the function: the process may have closed them since. `None` if they cannot be listed.
     fn mappings(&self) -> Option<BTreeSet<(Relation, String)>> {
-        let maps = read_within(self.path("maps"), LIST)?;
+        let maps = self.path("maps");
+        let maps = self.patience.wait(move || list(&maps))?;
         let found = maps.lines().filter_map(|line| {
             let mapping = Mapping::parse(line)?;
             let link = self.path(&format!("map_files/{}", mapping.range));
@@ -252,6 +256,16 @@ impl Process<'_> {
     }
 }
 
+/// Whether the file in a text of `/proc/PID/fdinfo` was opened as a path. `None` if that text is about another file than the one with
+/// this inode: whoever has a descriptor may replace it between two looks. Before Linux 5.14 the text names no inode.
+fn opened_as_path(info: &str, inode: u64) -> Option<bool> {
+    const O_PATH: u32 = libc::O_PATH as u32;
+    let field = |name| info.lines().find_map(|line| line.strip_prefix(name)).map(str::trim);
+    let flags = u32::from_str_radix(field("flags:")?, 8).ok()?;
+    let same = field("ino:").is_none_or(|seen| seen.parse() == Ok(inode));
+    same.then_some(flags & O_PATH != 0)
+}
+
 /// A line of `/proc/PID/maps` with a file.
 struct Mapping<'a> {
     range: &'a str,
@@ -273,20 +287,40 @@ impl<'a> Mapping<'a> {
     }
 }
 
-/// Reads a file of the kernel's, which may never answer: `None` then, or if it is too long. What is not there, or not for this user
-/// to see, is empty. The thread of a read that is stuck ends with the process.
-fn read_within(path: PathBuf, limit: Duration) -> Option<String> {
-    let (done, read) = mpsc::sync_channel(1);
-    let reader = thread::Builder::new().spawn(move || {
-        let text = match host::read(&path) {
-            Ok(text) => text,
-            Err(SetupError::Io { source, .. }) if source.kind() == io::ErrorKind::FileTooLarge => return,
-            Err(_) => None,
-        };
-        // Nobody may wait any more.
-        let _ = done.send(text.unwrap_or_default());
-    });
-    reader.ok().and_then(|_| read.recv_timeout(limit).ok())
+/// How long lists of mappings may still take.
+struct Patience(Cell<Duration>);
+
+impl Patience {
+    fn new() -> Self {
+        Self(Cell::new(ALL_LISTS))
+    }
+
+    /// What a read finds; `None` if it took too long.
+    fn wait(&self, read: impl FnOnce() -> Option<String> + Send + 'static) -> Option<String> {
+        let begin = Instant::now();
+        let text = within(LIST.min(self.0.get()).max(LATE_LIST), read);
+        if text.is_none() {
+            self.0.set(self.0.get().saturating_sub(begin.elapsed()));
+        }
+        text
+    }
+}
+
+/// Reads a list of the kernel's: `None` if it is too long. What is not there, or not for this user to see, is empty.
+fn list(path: &Path) -> Option<String> {
+    match host::read(path) {
+        Ok(text) => Some(text.unwrap_or_default()),
+        Err(SetupError::Io { source, .. }) if source.kind() == io::ErrorKind::FileTooLarge => None,
+        Err(_) => Some(String::new()),
+    }
+}
+
+/// Does what the kernel may never answer: `None` then. The thread of a read that is stuck ends with the process.
+fn within(limit: Duration, read: impl FnOnce() -> Option<String> + Send + 'static) -> Option<String> {
+    let (done, answered) = mpsc::sync_channel(1);
+    // Nobody may wait any more.
+    let reader = thread::Builder::new().spawn(move || _ = done.send(read()));
+    reader.ok().and_then(|_| answered.recv_timeout(limit).ok()?)
 }
 
 #[cfg(test)]
@@ -319,11 +353,38 @@ mod tests {
     }
 
     #[test]
-    fn a_read_that_is_not_answered_ends() {
+    fn flags_of_another_file_say_nothing() {
+        let (opened, path) =
+            ("pos:\t0\nflags:\t02100002\nmnt_id:\t9\nino:\t77\n", "flags:\t012100000\nino:\t77\n");
+        assert_eq!((opened_as_path(opened, 77), opened_as_path(path, 77)), (Some(false), Some(true)));
+        assert_eq!((opened_as_path(opened, 78), opened_as_path(path, 78)), (None, None));
+        assert_eq!(
+            opened_as_path("pos:\t0\nflags:\t02100002\nmnt_id:\t9\n", 5),
+            Some(false),
+            "an older kernel"
+        );
+        assert_eq!((opened_as_path("", 5), opened_as_path("flags:\t9\n", 5)), (None, None));
+    }
+
+    #[test]
+    fn any_number_of_lists_that_are_locked_ends() {
+        let (patience, begin) = (Patience::new(), Instant::now());
+        for _ in 0..200 {
+            let stuck = || loop {
+                thread::park();
+            };
+            assert_eq!(patience.wait(stuck), None);
+        }
+        assert!(begin.elapsed() < ALL_LISTS * 2, "{:?}", begin.elapsed());
+        assert_eq!(Patience::new().wait(|| Some("text".into())).as_deref(), Some("text"));
+    }
+
+    #[test]
+    fn what_is_not_there_has_nothing_mapped() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("file");
+        assert_eq!(list(&path).as_deref(), Some(""));
         std::fs::write(&path, "text\n").unwrap();
-        assert_eq!(read_within(path, LIST).as_deref(), Some("text"));
-        assert_eq!(read_within(directory.path().join("missing"), LIST).as_deref(), Some(""));
+        assert_eq!(list(&path).as_deref(), Some("text"));
     }
 }

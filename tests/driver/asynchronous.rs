@@ -1,7 +1,7 @@
 //! Tasks that wait: for transfers, packets, results and the user logic's interrupts. They share one thread, so a wait that kept it
 //! would hold all of them up.
 
-use crate::support::{Bench, LIMIT, pattern};
+use crate::support::{Bench, LIMIT, assert_few_missed, pattern};
 use std::future::Future;
 use std::pin::pin;
 use std::task::{Context, Waker};
@@ -51,16 +51,11 @@ fn transfers_are_awaited_and_no_wake_up_is_lost() {
             let mut source = card.allocate(5000, Direction::H2C).unwrap();
             source.write(0, &data).unwrap();
             let sink = card.allocate(5000, Direction::C2H).unwrap();
-            let mut took = vec![];
             for _ in 0..40 {
-                let begin = Instant::now();
                 h2c.transfer_async(&source, 0..5000, 0x11, LIMIT).await.unwrap();
                 c2h.transfer_async(&sink, 0..5000, 0x11, LIMIT).await.unwrap();
-                took.push(begin.elapsed());
             }
-            took.sort();
-            // A wake-up that is lost costs 10 ms; on a crowded machine some waits take that long, but not most.
-            assert!(took[took.len() / 2] < Duration::from_millis(10), "{ring}: {took:?}");
+            assert_few_missed([&h2c, &c2h]);
             let mut seen = vec![0; 5000];
             sink.read(0, &mut seen).unwrap();
             assert!(seen == data, "{ring}");
@@ -102,19 +97,15 @@ fn pools_are_awaited() {
         let open = |at| card.channel(Direction::H2C, at, options(ring)).unwrap();
         let mut pool = Pool::new((0..3).map(open).collect()).unwrap();
         block_on(async {
-            let mut took = vec![];
             for _ in 0..20 {
-                let begin = Instant::now();
                 let tickets = [(); 3].map(|()| pool.submit(&source, 0..400_000, 0).unwrap());
                 // Dropped on the way, it loses nothing.
                 let _ = timeout(Duration::from_micros(50), pool.wait_async(tickets[2], LIMIT)).await;
                 for ticket in tickets {
                     pool.wait_async(ticket, LIMIT).await.unwrap();
                 }
-                took.push(begin.elapsed());
             }
-            took.sort();
-            assert!(took[took.len() / 2] < Duration::from_millis(10), "{ring}: {took:?}");
+            assert_few_missed(pool.channels());
             let ticket = pool.submit(&source, 0..64, 1 << 60).unwrap();
             let failed = pool.wait_async(ticket, LIMIT).await.unwrap_err();
             assert!(matches!(failed, EngineError::Failed { .. }), "{ring}: {failed}");
@@ -249,10 +240,10 @@ fn results_are_awaited_beside_other_work() {
     let scalars = Scalars::allocate(&card, 2000, ScalarForm::Canonical).unwrap();
     let job = client.prepare(&points, &scalars).unwrap();
     block_on(async {
+        let mut ticks = 0;
         for round in 0..5 {
             let first = client.submit(&job).unwrap();
             let second = client.submit(&job).unwrap();
-            let mut ticks = 0;
             let ticking = async {
                 loop {
                     ticks += 1;
@@ -265,9 +256,10 @@ fn results_are_awaited_beside_other_work() {
                 output = client.wait_async(second, LIMIT) => output.unwrap(),
                 () = ticking => unreachable!("it ticks for ever"),
             };
-            assert!(ticks > 1, "others ran meanwhile");
             assert_eq!(output.label, 2 * round as u32 + 1);
         }
+        // On a crowded machine some results are there before anybody waits.
+        assert!(ticks > 5, "others ran meanwhile: {ticks} times");
         let late = client.submit(&job).unwrap();
         let error = client.wait_async(late, Duration::ZERO).await.unwrap_err();
         assert!(matches!(error, MsmError::Deadline { .. }), "{error}");

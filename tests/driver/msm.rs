@@ -8,10 +8,11 @@ use rand_08::{SeedableRng, rngs::StdRng};
 use xdma::card::Card;
 use xdma::emulator::Options;
 use xdma::emulator::logic::{self, Design, MsmOptions as Model};
-use xdma::engine::Ring;
+use xdma::engine::{ChannelOptions, Ring, Wait};
 use xdma::memory::CallerMemory;
 use xdma::msm::curve::arkworks as ark;
 use xdma::msm::{Job, Msm, MsmError, MsmOptions, Output, Points, ScalarForm, Scalars};
+use xdma::regs::msm;
 
 fn bench(model: Model) -> Bench {
     Bench::new(Options::default(), Design::Msm(model))
@@ -253,4 +254,25 @@ fn a_deadlock_by_hand_is_explained_and_recovered_from() {
     let (p, s) = put(&card, &points, &scalars, ScalarForm::Montgomery);
     let job = msm.prepare(&p, &s).unwrap();
     assert_eq!(point(&run(&mut msm, &job)), cpu(&points, &scalars), "the next job is right");
+}
+
+/// Closed, dropped, or dropped with a job under way: nobody listens to the design's interrupts any more.
+#[test]
+fn a_client_that_ends_leaves_no_interrupt_enabled() {
+    let bench = bench(Model::default());
+    let card = bench.open();
+    let user = card.user().unwrap();
+    let channel = ChannelOptions { wait: Wait::Interrupt, ..ChannelOptions::default() };
+    let points = Points::allocate(&card, 4).unwrap();
+    let scalars = Scalars::allocate(&card, 4, ScalarForm::Canonical).unwrap();
+    for busy in [false, true] {
+        let mut msm = Msm::open(&card, MsmOptions { channel, ..MsmOptions::default() }).unwrap();
+        assert_ne!(user.read(msm::IRQ_ENABLE).unwrap(), 0);
+        if busy {
+            let job = msm.prepare(&points, &scalars).unwrap();
+            msm.submit(&job).unwrap();
+        }
+        drop(msm);
+        assert_eq!(user.read(msm::IRQ_ENABLE).unwrap(), 0);
+    }
 }

@@ -12,6 +12,7 @@ use xdma::emulator::control::{Client, Log, Request};
 use xdma::emulator::faults::{Injection, Kind};
 use xdma::emulator::logic::Design;
 use xdma::emulator::{EmulatedCard, Options, Profile};
+use xdma::engine::{Channel, Stats};
 use xdma::memory::{Witness, attend};
 use xdma::regs::Direction;
 
@@ -155,6 +156,14 @@ pub fn works(card: &Card) {
     let mut seen = vec![0; 100_000];
     sink.read(0, &mut seen).unwrap();
     assert!(seen == data);
+}
+
+/// Sleeps that no interrupt ended are the exception. On a crowded machine an interrupt may come late, but most do not.
+pub fn assert_few_missed<'a>(channels: impl IntoIterator<Item = &'a Channel>) {
+    for channel in channels {
+        let Stats { sleeps, missed, .. } = channel.stats();
+        assert!(missed * 2 <= sleeps, "{:?}: {missed} of {sleeps} interrupts missed", channel.options());
+    }
 }
 
 /// Bytes that differ from page to page.

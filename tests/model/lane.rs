@@ -284,6 +284,11 @@ impl Lane {
             EngineError::Failed { .. } if self.armed > 0 || self.failed => {
                 self.armed -= u32::from(!self.failed);
                 self.failed = true;
+                if cx.all_ones.get() && self.channel().in_flight() > 0 {
+                    // The error is told, but the engine was not seen idle after it.
+                    self.unknown = true;
+                    return Ok(());
+                }
                 self.lose(cx)
             }
             EngineError::Gone { .. } if cx.all_ones.get() => {

@@ -65,8 +65,16 @@ impl Shadow {
 #[derive(Clone, Debug)]
 pub struct Region {
     shadow: Shadow,
-    /// What an engine may still write here, since it was not seen idle after its channel ended.
-    ghosts: Vec<(usize, Vec<u8>)>,
+    /// What an engine may write here after its channel ended, since it was not seen idle then.
+    ghosts: Vec<Ghost>,
+}
+
+#[derive(Clone, Debug)]
+struct Ghost {
+    at: usize,
+    bytes: Vec<u8>,
+    /// The engine was seen idle since. What was read before that may still be compared after it.
+    over: bool,
 }
 
 impl Region {
@@ -91,18 +99,24 @@ impl Region {
     /// A transfer to the card was lost, and may still go on.
     pub fn may_become(&mut self, at: usize, bytes: &[u8]) {
         self.shadow.may_be(at, bytes);
-        self.ghosts.push((at, bytes.to_vec()));
+        self.ghosts.push(Ghost { at, bytes: bytes.to_vec(), over: false });
     }
 
     /// The engine was seen idle: nothing goes on.
     pub fn settle(&mut self) {
-        self.ghosts.clear();
+        self.ghosts.iter_mut().for_each(|ghost| ghost.over = true);
     }
 
-    /// Compares with what was seen from `at` on. What may still be written there stays possible.
+    /// Compares with what is there now; nothing that was read earlier is compared any more.
+    pub fn see_now(&mut self, seen: &[u8]) -> Result<(), String> {
+        self.ghosts.retain(|ghost| !ghost.over);
+        self.see(0, seen)
+    }
+
+    /// Compares with what was seen from `at` on. What may have been written since stays possible.
     pub fn see(&mut self, at: usize, seen: &[u8]) -> Result<(), String> {
         self.shadow.see(at, seen)?;
-        for (from, bytes) in &self.ghosts {
+        for Ghost { at: from, bytes, .. } in &self.ghosts {
             let (start, end) = (at.max(*from), (at + seen.len()).min(from + bytes.len()));
             if start < end {
                 self.shadow.may_be(start, &bytes[start - from..end - from]);

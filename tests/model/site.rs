@@ -216,7 +216,7 @@ impl Site {
         }
         let mut seen = vec![0; REGION as usize];
         self.memory.peek(REGION * pair as u64, &mut seen);
-        self.regions[pair].see(0, &seen).map_err(|why| format!("the card's memory: {why}"))?;
+        self.regions[pair].see_now(&seen).map_err(|why| format!("the card's memory: {why}"))?;
         self.look_at_unused()
     }
 

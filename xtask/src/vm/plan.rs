@@ -7,7 +7,7 @@ use std::time::Duration;
 /// How long a test may take; the whole driver is at work in some.
 const TEST: u32 = 120;
 /// How long a boot may take.
-const BOOT: Duration = Duration::from_secs(400);
+const BOOT: Duration = Duration::from_secs(900);
 
 /// A test that the host runs and some machines do not, and why.
 struct Difference {
