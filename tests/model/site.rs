@@ -300,9 +300,12 @@ impl Site {
         card_first: bool,
     ) -> Check {
         self.prepare(pair, side, under, moves)?;
+        // A machine that is busy may hold up an engine too, for longer than a channel waits for it.
+        let (begin, known) = (Instant::now(), self.lanes.iter().flatten().all(|lane| !lane.unknown));
         // The first channel's register read begins the fault; it may be over before the last channel ends.
         let well = self.leave(how, under.all_ones.is_some().into(), card_first)?;
-        if well && !self.kept && !self.slow && !self.all_ones.get() {
+        let quick = known && begin.elapsed() < IDLE_LIMIT;
+        if well && quick && !self.kept && !self.slow && !self.all_ones.get() {
             self.check_controls()?;
         }
         self.come_back()
