@@ -6,6 +6,7 @@
 use super::statistics::{Count, Stats};
 use super::{Channel, EngineError, Ring};
 use crate::memory::order;
+use crate::regs::GONE;
 use crate::regs::channel::{Status, WriteBack};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -159,8 +160,10 @@ impl Channel {
         if self.halt(self.patience(), &mut || Ok(())).is_err() {
             return error;
         }
-        // What was completed before the error is done.
-        self.take_count(snapshot_count);
+        // What was completed before the error is done. All ones is not a count, even if the registers are back since.
+        if snapshot_count != GONE {
+            self.take_count(snapshot_count);
+        }
         self.abandon(error.clone());
         self.forget_list();
         error

@@ -281,9 +281,9 @@ fn a_wait_for_the_engine_ends_after_few_register_reads() {
     assert!((2..100).contains(&reads), "{reads} register reads");
 }
 
-/// Registers that read all ones once an error was read.
+/// Registers that read all ones once an error was read: for ever, or until Run is cleared.
 #[derive(Debug)]
-struct GoneAfterAnError(Arc<Fake>);
+struct GoneAfterAnError(Arc<Fake>, bool);
 
 // SAFETY: nothing is mapped.
 unsafe impl Bar for GoneAfterAnError {
@@ -298,15 +298,34 @@ unsafe impl Bar for GoneAfterAnError {
     }
 
     fn write32(&self, offset: u64, value: u32) -> Result<(), BusError> {
+        if self.1 && offset == 0x0c {
+            self.0.gone.store(false, Ordering::Relaxed);
+            self.0.status.store(0, Ordering::Relaxed);
+        }
         self.0.write32(offset, value)
     }
+}
+
+/// After 2^32 descriptors all ones would be a count that the channel expects.
+#[test]
+fn all_ones_end_no_job_when_the_registers_come_back() {
+    let fake = Arc::new(Fake::default());
+    let bar = Arc::new(GoneAfterAnError(fake.clone(), true));
+    let mut channel = fake.open_through(bar, Ring::Credits);
+    let buffer = channel.space.allocate(64, Access::CardReads).unwrap();
+    (channel.completed, channel.issued) = (0xffff_fffe, 0xffff_fffe);
+    let ticket = channel.submit(&buffer, 0..64, 0).unwrap();
+    fake.status.store(Status::READ_ERROR_0.bits(), Ordering::Relaxed);
+    assert!(matches!(channel.check(), Err(EngineError::Failed { .. })));
+    let ended = channel.poll(ticket);
+    assert!(matches!(ended, Err(EngineError::Failed { .. })), "{ended:?}");
 }
 
 #[test]
 fn an_error_is_told_even_if_nothing_else_can_be_read_after_it() {
     for rearm in [false, true] {
         let fake = Arc::new(Fake::default());
-        let mut channel = fake.open_through(Arc::new(GoneAfterAnError(fake.clone())), Ring::Chain);
+        let mut channel = fake.open_through(Arc::new(GoneAfterAnError(fake.clone(), false)), Ring::Chain);
         let small = program(&channel, 1);
         channel.run(&small).unwrap();
         fake.status.store(Status::READ_ERROR_0.bits(), Ordering::Relaxed);

@@ -257,7 +257,7 @@ impl Process<'_> {
 }
 
 /// Whether the file in a text of `/proc/PID/fdinfo` was opened as a path. `None` if that text is about another file than the one with
-/// this inode: whoever has a descriptor may replace it between two looks. Before Linux 5.14 the text names no inode.
+/// this inode: the process may replace the descriptor between two reads. Linux before 5.14 reports no inode.
 fn opened_as_path(info: &str, inode: u64) -> Option<bool> {
     const O_PATH: u32 = libc::O_PATH as u32;
     let field = |name| info.lines().find_map(|line| line.strip_prefix(name)).map(str::trim);

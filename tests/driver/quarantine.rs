@@ -215,7 +215,7 @@ fn a_receiver_that_is_closed_blindly_leaves_its_buffers_to_the_card() {
     }
 }
 
-/// Whoever recovers the card writes no address that a channel may be writing at this moment: half of each would lead anywhere.
+/// Recovering the card must not write address registers that a running channel may be writing: a half-written address points anywhere.
 #[test]
 fn a_card_that_recovers_under_a_running_channel_reaches_no_other_memory() {
     for ring in RINGS {

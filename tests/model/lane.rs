@@ -285,7 +285,7 @@ impl Lane {
                 self.armed -= u32::from(!self.failed);
                 self.failed = true;
                 if cx.all_ones.get() && self.channel().in_flight() > 0 {
-                    // The error is told, but the engine was not seen idle after it.
+                    // The error is reported, but the engine was not seen idle after it.
                     self.unknown = true;
                     return Ok(());
                 }

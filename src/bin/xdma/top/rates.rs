@@ -113,8 +113,8 @@ impl ChannelRates {
             "total": {
                 "submitted": total.submitted, "completed": total.completed, "abandoned": total.abandoned,
                 "bytes": total.bytes, "descriptors": total.descriptors, "doorbells": total.doorbells,
-                "full": total.full, "sleeps": total.sleeps, "missed": total.missed, "late": total.late, "starved": total.starved,
-                "recoveries": total.recoveries,
+                "full": total.full, "sleeps": total.sleeps, "missed": total.missed, "late": total.late,
+                "starved": total.starved, "recoveries": total.recoveries,
                 "errors": {
                     "failed": total.errors.failed, "hung": total.errors.hung,
                     "reset": total.errors.reset, "gone": total.errors.gone,
