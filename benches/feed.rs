@@ -8,12 +8,12 @@ use std::hint::black_box;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use xdma::card::{Card, CardOptions};
-use xdma::emulator::logic::msm::{Checksum, Core};
-use xdma::emulator::logic::{self, MsmOptions as Model};
-use xdma::emulator::{Latency, Options};
+use xdma::card::CardOptions;
 use xdma::engine::Ring;
 use xdma::msm::{Job, Msm, MsmOptions, Points, ScalarForm, Scalars};
+use xdma_emulator::logic::msm::{Checksum, Core};
+use xdma_emulator::logic::{self, MsmOptions as Model};
+use xdma_emulator::{Latency, Options};
 
 const PAIRS: usize = 1 << 20;
 const CHUNK: u32 = 1024;
@@ -34,7 +34,7 @@ impl Feed {
     fn new(latency: Latency, model: Model, options: MsmOptions, bytes: &Bytes) -> Self {
         let emulated = Options { latency, ..Options::default() };
         let design = Arc::new(logic::Msm::new(model));
-        let card = Card::emulated_logic(emulated, design, CardOptions::default()).unwrap();
+        let card = xdma_emulated_card::start(emulated, design, CardOptions::default()).unwrap();
         let msm = Msm::open(&card, options).unwrap();
         let points = Points::from_bytes(&card, &bytes.points).unwrap();
         let scalars = Scalars::from_bytes(&card, &bytes.scalars, ScalarForm::Canonical).unwrap();

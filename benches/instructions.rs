@@ -3,9 +3,6 @@
 //! `cargo bench --bench instructions`; it needs valgrind, which counts them. The counts are exact and the same in each run of
 //! one build: no clock is read, and nothing else on the machine matters.
 //!
-//! What the statistics cost is the difference to `RUSTFLAGS="--cfg xdma_uncounted" cargo bench --bench instructions`, where they count
-//! nothing.
-//!
 //! The program runs itself under `valgrind --tool=callgrind`, once for each case, and counts what happens inside `measured`
 //! after the case has warmed up. This needs no runner, no macro and no crate: a fresh machine has valgrind or it has not.
 //! The card's registers are plain memory here, checked and counted as those of a mapped BAR.

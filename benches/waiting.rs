@@ -10,12 +10,12 @@ use std::hint::black_box;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
-use xdma::card::{Card, CardOptions};
-use xdma::emulator::logic::{self, MsmOptions as Model};
-use xdma::emulator::{Latency, Options};
+use xdma::card::CardOptions;
 use xdma::engine::{ChannelOptions, Transfers, Wait};
 use xdma::msm::{Job, Msm, MsmOptions, Points, ScalarForm, Scalars};
 use xdma::regs::Direction;
+use xdma_emulator::logic::{self, MsmOptions as Model};
+use xdma_emulator::{Latency, Options};
 
 const PAIRS: usize = 1 << 14;
 const CHUNK: usize = 512;
@@ -48,7 +48,8 @@ impl Feed {
         // Threads inherit the policy of who starts them.
         let first = set_policy(libc::SCHED_FIFO, 10);
         let options = Options { latency: Latency::NONE, ..Options::default() };
-        let card = Card::emulated_logic(options, Arc::new(logic::Msm::new(model)), CardOptions::default());
+        let card =
+            xdma_emulated_card::start(options, Arc::new(logic::Msm::new(model)), CardOptions::default());
         set_policy(libc::SCHED_OTHER, 0);
         let card = card.expect("an emulated card starts anywhere");
         let channel = ChannelOptions { wait, ..ChannelOptions::default() };

@@ -10,8 +10,8 @@
 //!   [`wait`](engine::Channel::wait), and [programs](engine::Program) that run again and again.
 //! - [`engine::stream`] has AXI-Stream channels: packets sent, and received without loss.
 //! - [`msm::Msm`] is the client of a design that computes multi-scalar multiplications on BN254.
-//! - The module `emulator` (a feature) is a card as a device model; every example and test runs on it.
-//! - The module `setup` (a feature) is what `vfio-setup` does to a host; the [`guide`] leads from there to a proof.
+//! - The package `xdma-emulated-card` opens a card that is a device model; every example and test runs on it.
+//! - The package `vfio-setup` prepares a host; the [`guide`] leads from there to a proof.
 //! - The page [`security`] says who may harm whom, and what stops them.
 //!
 //! Cards are reached through the kernel's [`vfio-pci`](bus::vfio), with an IOMMU or without, and over
@@ -21,14 +21,13 @@
 //! # A round trip
 //!
 //! ```
-//! # #[cfg(feature = "emulator")]
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! use std::{sync::Arc, time::Duration};
-//! use xdma::card::{Card, CardOptions};
-//! use xdma::emulator::{Options, logic::Memory};
+//! use xdma::card::CardOptions;
+//! use xdma_emulator::{Options, logic::Memory};
 //! use xdma::regs::Direction;
 //!
-//! let card = Card::emulated_logic(Options::default(), Arc::new(Memory::new()), CardOptions::default())?;
+//! let card = xdma_emulated_card::start(Options::default(), Arc::new(Memory::new()), CardOptions::default())?;
 //! let (mut h2c, mut c2h) = (card.h2c(0)?, card.c2h(0)?);
 //! let mut source = card.allocate(4096, Direction::H2C)?;
 //! let sink = card.allocate(4096, Direction::C2H)?;
@@ -44,8 +43,6 @@
 //! assert_eq!(seen, [7; 1024]);
 //! # Ok(())
 //! # }
-//! # #[cfg(not(feature = "emulator"))]
-//! # fn main() {}
 //! ```
 //!
 //! # What holds everywhere
@@ -70,26 +67,18 @@
 pub mod bus;
 pub mod card;
 pub mod descriptor;
-#[cfg(feature = "emulator")]
-pub mod emulator;
 pub mod engine;
 #[doc = include_str!("../docs/faults.md")]
 pub mod faults {}
-#[cfg(all(
-    any(fuzzing, test),
-    feature = "arkworks",
-    feature = "emulator",
-    feature = "halo2curves",
-    feature = "setup"
-))]
+#[cfg(any(fuzzing, test))]
 #[doc(hidden)]
 pub mod fuzz;
 #[doc = include_str!("../docs/guide.md")]
 pub mod guide {}
 pub mod memory;
 pub mod msm;
-pub mod regs;
 #[doc = include_str!("../docs/security.md")]
 pub mod security {}
-#[cfg(feature = "setup")]
-pub mod setup;
+pub mod stats;
+
+pub use xdma_regs as regs;

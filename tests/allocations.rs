@@ -8,13 +8,13 @@ use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 use std::sync::Arc;
 use std::time::Duration;
-use xdma::card::{Card, CardOptions};
-use xdma::emulator::logic::{Loopback, Memory};
-use xdma::emulator::{Options, Switches};
+use xdma::card::CardOptions;
 use xdma::engine::stream::ReceiverOptions;
 use xdma::engine::{ChannelOptions, Poll, Pool, Ring, Transfers};
 use xdma::memory::DmaMemory;
 use xdma::regs::Direction;
+use xdma_emulator::logic::{Loopback, Memory};
+use xdma_emulator::{Options, Switches};
 
 thread_local! {
     static CALLS: Cell<u64> = const { Cell::new(0) };
@@ -126,8 +126,8 @@ fn submitting_scattered_memory_allocates_nothing() {
 /// The parts of a transfer that a pool spreads.
 #[test]
 fn submitting_to_a_pool_allocates_nothing() {
-    let card =
-        Card::emulated_logic(Options::default(), Arc::new(Memory::new()), CardOptions::default()).unwrap();
+    let card = xdma_emulated_card::start(Options::default(), Arc::new(Memory::new()), CardOptions::default())
+        .unwrap();
     let options = ChannelOptions { ring: Some(Ring::Credits), ..ChannelOptions::default() };
     let open = |index| card.channel(Direction::H2C, index, options).unwrap();
     let mut pool = Pool::new(vec![open(0), open(1)]).unwrap();
@@ -153,7 +153,7 @@ fn submitting_to_a_pool_allocates_nothing() {
 fn receiving_allocates_nothing() {
     let switches = Switches { stop_ends_idle_stream: true, ..Switches::default() };
     let options = Options { stream: true, switches, ..Options::default() };
-    let card = Card::emulated_logic(options, Arc::new(Loopback::new()), CardOptions::default()).unwrap();
+    let card = xdma_emulated_card::start(options, Arc::new(Loopback::new()), CardOptions::default()).unwrap();
     let mut sender = card.stream_h2c(0, ChannelOptions::default()).unwrap();
     let mut receiver = card.stream_c2h(0, ReceiverOptions::default()).unwrap();
     let buffer = card.allocate(100, Direction::H2C).unwrap();

@@ -8,13 +8,13 @@ use std::time::Duration;
 use xdma::bus::Bus;
 use xdma::card::{Card, CardOptions, Source};
 use xdma::descriptor::{Adjacency, Descriptor, End, Flags, List, Segment};
-use xdma::emulator::logic::{Design, Loopback, Memory};
-use xdma::emulator::{EmulatedCard, Options, Profile};
 use xdma::engine::stream::{Discard, ReceiverOptions};
 use xdma::engine::{ChannelOptions, EngineError, Pool, Transfers, Wait};
 use xdma::memory::{DmaMemory, HugePages, MemoryError, PageSize};
 use xdma::msm::{Msm, MsmError, MsmOptions, Points, ScalarForm, Scalars};
 use xdma::regs::{self, Direction, Identifier, Target, config, irq, map};
+use xdma_emulator::logic::{Design, Loopback, Memory};
+use xdma_emulator::{EmulatedCard, Options, Profile};
 
 const WILD: [u64; 22] = [
     0,
@@ -58,11 +58,11 @@ fn sizes(range: &Range<u64>) -> Range<usize> {
 
 fn with_memory() -> Card {
     let options = Options { stream: false, ..Options::default() };
-    Card::emulated_logic(options, Arc::new(Memory::new()), CardOptions::default()).unwrap()
+    xdma_emulated_card::start(options, Arc::new(Memory::new()), CardOptions::default()).unwrap()
 }
 
 fn with_msm() -> Card {
-    Card::emulated(Profile::F1).unwrap()
+    xdma_emulated_card::start_msm(Profile::F1, CardOptions::default()).unwrap()
 }
 
 /// A buffer, a vector, and both from the view of a list of transfers.
@@ -131,7 +131,8 @@ fn nothing_allocates_more_than_there_is() {
             [HugePages::Prefer, HugePages::Require(PageSize::Base), HugePages::Require(PageSize::Huge1G)]
         {
             let options = CardOptions { node: Some(node as u32), pages, ..CardOptions::default() };
-            let card = Card::emulated_logic(Options::default(), Design::Memory.build(), options).unwrap();
+            let card =
+                xdma_emulated_card::start(Options::default(), Design::Memory.build(), options).unwrap();
             let _ = card.allocate(LEN, Direction::H2C);
         }
     }
@@ -185,7 +186,7 @@ fn options_of_any_size_open_or_are_refused() {
             CardOptions { user_bar: Some(bar), ..CardOptions::default() },
             CardOptions { node: Some(bar as u32), idle_limit: Duration::MAX, ..CardOptions::default() },
         ] {
-            let _ = Card::emulated_logic(Options::default(), Arc::new(Memory::new()), options);
+            let _ = xdma_emulated_card::start(Options::default(), Arc::new(Memory::new()), options);
         }
     }
 }
@@ -194,7 +195,7 @@ fn options_of_any_size_open_or_are_refused() {
 fn receivers_of_any_size_open_or_are_refused() {
     let streams = Options { stream: true, ..Options::default() };
     let emulated = EmulatedCard::start(streams, Arc::new(Loopback::new())).unwrap();
-    let card = Card::connect(emulated.socket(), CardOptions::default()).unwrap();
+    let card = xdma_emulated_card::connect(&emulated, CardOptions::default()).unwrap();
     let mut packet = card.allocate(64, Direction::H2C).unwrap();
     packet.write(0, &[3u8; 64]).unwrap();
     for number in WILD {

@@ -1,9 +1,9 @@
 //! Alone in its process, since others' memory would be seen in smaps too.
 
-use xdma::card::Card;
-use xdma::emulator::Profile;
+use xdma::card::CardOptions;
 use xdma::memory::PageSize;
 use xdma::regs::Direction;
+use xdma_emulator::Profile;
 
 const NR_HUGEPAGES: &str = "/proc/sys/vm/nr_hugepages";
 
@@ -32,7 +32,7 @@ impl Drop for Reserved {
 #[test]
 fn rings_and_completion_words_lie_in_hugepages_where_there_are_some() {
     let reserved = Reserved::at_least(8);
-    let card = Card::emulated(Profile::F1).unwrap();
+    let card = xdma_emulated_card::start_msm(Profile::F1, CardOptions::default()).unwrap();
     let _channels = (card.h2c(0).unwrap(), card.c2h(0).unwrap());
     let buffer = card.allocate(64, Direction::H2C).unwrap();
     let smaps = std::fs::read_to_string("/proc/self/smaps").unwrap();

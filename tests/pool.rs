@@ -3,19 +3,19 @@
 use std::sync::Arc;
 use std::time::Duration;
 use xdma::card::{Card, CardOptions};
-use xdma::emulator::faults::{BadCompletion, Kind, Lasting};
-use xdma::emulator::logic::Memory;
-use xdma::emulator::{EmulatedCard, Options};
 use xdma::engine::{ChannelOptions, EngineError, Poll, Pool, Ring};
 use xdma::memory::MemoryError;
 use xdma::regs::Direction;
+use xdma_emulator::faults::{BadCompletion, Kind, Lasting};
+use xdma_emulator::logic::Memory;
+use xdma_emulator::{EmulatedCard, Options};
 
 const LIMIT: Duration = Duration::from_secs(20);
 const MIB: u64 = 1 << 20;
 
 fn emulated() -> (EmulatedCard, Card) {
     let emulated = EmulatedCard::start(Options::default(), Arc::new(Memory::new())).unwrap();
-    let card = Card::connect(emulated.socket(), CardOptions::default()).unwrap();
+    let card = xdma_emulated_card::connect(&emulated, CardOptions::default()).unwrap();
     (emulated, card)
 }
 
@@ -92,7 +92,7 @@ fn one_channel_that_fails_stops_all_until_they_are_recovered() {
 fn the_first_error_is_told_and_not_that_another_channel_hangs() {
     let (emulated, _) = emulated();
     let options = CardOptions { idle_limit: Duration::from_millis(100), ..CardOptions::default() };
-    let card = Card::connect(emulated.socket(), options).unwrap();
+    let card = xdma_emulated_card::connect(&emulated, options).unwrap();
     let mut pool = pool(&card, Direction::H2C, &[0, 1], Ring::Credits);
     let mut source = card.allocate(MIB, Direction::H2C).unwrap();
     emulated.inject(Kind::AxiHang(Lasting::Millis(1500)).on(Direction::H2C, 0)).unwrap();

@@ -10,12 +10,12 @@ use std::sync::Arc;
 use std::time::Duration;
 use xdma::bus::counts::Counts;
 use xdma::card::{Card, CardOptions};
-use xdma::emulator::Options;
-use xdma::emulator::logic;
 use xdma::engine::{ChannelOptions, Ring, Transfers};
 use xdma::msm::{Msm, MsmOptions, Points, ScalarForm, Scalars};
 use xdma::regs::Direction;
 use xdma::regs::msm::SCRATCH_WINDOW;
+use xdma_emulator::Options;
+use xdma_emulator::logic;
 
 /// Where `traced` writes what it counted.
 const REPORT: &str = "XDMA_SYSTEM_CALLS_REPORT";
@@ -89,7 +89,7 @@ fn summary(calls: &[String]) -> String {
 fn traced() {
     let mut report = String::new();
     let design = Arc::new(logic::Msm::new(logic::MsmOptions::default()));
-    let card = Card::emulated_logic(Options::default(), design, CardOptions::default()).unwrap();
+    let card = xdma_emulated_card::start(Options::default(), design, CardOptions::default()).unwrap();
     channels(&card, &mut report);
     jobs(&card, &mut report);
     assert!(!report.contains(": 0\n"), "over a socket nothing goes without a system call:\n{report}");

@@ -4,9 +4,9 @@ use crate::tally::Tally;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use std::time::{Duration, Instant};
-use xdma::emulator::EmulatedCard;
-use xdma::emulator::faults::{BadCompletion, Kind, Lasting};
 use xdma::regs::{Direction, MAX_CHANNELS};
+use xdma_emulator::EmulatedCard;
+use xdma_emulator::faults::{BadCompletion, Kind, Lasting};
 
 /// Causes faults of one card, one after the other.
 pub struct Trouble {

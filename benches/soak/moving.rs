@@ -9,11 +9,11 @@ use std::sync::atomic::AtomicBool;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 use xdma::card::CardError;
-use xdma::emulator::logic::Memory;
-use xdma::emulator::{EmulatedCard, Options, Profile};
 use xdma::engine::{Channel, ChannelOptions, EngineError, Ring, Wait};
 use xdma::memory::Buffer;
 use xdma::regs::{Direction, MAX_CHANNELS};
+use xdma_emulator::logic::Memory;
+use xdma_emulator::{EmulatedCard, Options, Profile};
 
 /// Bytes of the card for each pair of channels, and of its buffers.
 const REGION: u64 = 1 << 20;

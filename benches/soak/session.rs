@@ -9,11 +9,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 use xdma::card::{Card, CardError, CardOptions};
-use xdma::emulator::EmulatedCard;
-use xdma::emulator::faults::{Kind, Lasting};
 use xdma::engine::EngineError;
 use xdma::memory::{Buffer, DmaMemory, MemoryError};
 use xdma::regs::Direction;
+use xdma_emulator::EmulatedCard;
+use xdma_emulator::faults::{Kind, Lasting};
 
 /// A card while it is open.
 pub struct Session<'a> {
@@ -132,7 +132,7 @@ fn cause(card: &EmulatedCard, kind: Kind, tally: &Tally) {
 fn open(emulated: &EmulatedCard) -> Result<Card, CardError> {
     let end = Instant::now() + Duration::from_secs(3);
     loop {
-        match Card::connect(emulated.socket(), CardOptions::default()) {
+        match xdma_emulated_card::connect(&emulated, CardOptions::default()) {
             Err(_) if Instant::now() < end => thread::sleep(Duration::from_millis(2)),
             result => return result,
         }

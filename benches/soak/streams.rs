@@ -9,12 +9,12 @@ use std::sync::atomic::AtomicBool;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 use xdma::card::CardError;
-use xdma::emulator::logic::Loopback;
-use xdma::emulator::{EmulatedCard, Options, Switches};
 use xdma::engine::stream::{Receiver, ReceiverOptions, Sender};
 use xdma::engine::{ChannelOptions, EngineError, Ring, Wait};
 use xdma::memory::Buffer;
 use xdma::regs::Direction;
+use xdma_emulator::logic::Loopback;
+use xdma_emulator::{EmulatedCard, Options, Switches};
 
 const LANES: usize = 2;
 /// Bytes of the longest packet; it fits into the loopback's FIFO, so one thread can send and then receive.

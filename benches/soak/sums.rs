@@ -14,11 +14,11 @@ use std::sync::atomic::AtomicBool;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 use xdma::card::Card;
-use xdma::emulator::logic::{Msm as Model, MsmOptions as ModelOptions};
-use xdma::emulator::{EmulatedCard, Options};
 use xdma::msm::curve::arkworks as curve;
 use xdma::msm::{Job, JobTicket, Msm, MsmError, MsmOptions, Points, ScalarForm, Scalars};
 use xdma::regs::Direction;
+use xdma_emulator::logic::{Msm as Model, MsmOptions as ModelOptions};
+use xdma_emulator::{EmulatedCard, Options};
 
 /// Pairs of the sums.
 const SIZES: [usize; 4] = [1, 70, 300, 1500];

@@ -4,19 +4,16 @@
 //!
 //! In a program of your own: `xdma = { features = ["tokio"] }`.
 
-#[path = "../common/mod.rs"]
-mod common;
-
 use anyhow::{Result, ensure};
 use clap::Parser;
-use common::card::CardArgs;
-use common::{data, human};
 use std::time::{Duration, Instant};
 use tokio::task::spawn_blocking;
 use tokio::time::{interval, timeout};
 use xdma::engine::{ChannelOptions, Wait};
 use xdma::msm::curve::arkworks as curve;
 use xdma::msm::{JobTicket, Msm, MsmOptions, Output, Points, ScalarForm, Scalars};
+use xdma_examples::card::CardArgs;
+use xdma_examples::{data, human};
 
 const LIMIT: Duration = Duration::from_secs(60);
 

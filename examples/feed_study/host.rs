@@ -6,12 +6,12 @@ use halo2curves::bn256::{Fq, Fr, G1, G1Affine};
 use halo2curves::ff::Field;
 use halo2curves::group::Curve;
 use rand::{RngExt, SeedableRng, rngs::StdRng};
-use xdma::emulator::logic::msm::Checksum;
 use xdma::regs::msm::{
     self as regs, BEAT, CONSUMED_POINTS, MODE, N_ELEMENTS, PHASE1_CLOCKS, POINT_BYTES, POINT_WINDOW,
     POINTS_IN_FIFO, PUSH_TASK, RESULT_BYTES, RESULT_VALID, RESULT_WINDOW, SCALAR_BYTES, SCALAR_WINDOW,
     SCALARS_IN_FIFO, STARVE_BOTH, STARVE_POINT, STARVE_SCALAR, WATCHDOG,
 };
+use xdma_emulator::logic::msm::Checksum;
 use xdma_rtl::{Burst, Master, Variant};
 
 /// Cycles a microsecond, at 250 MHz.

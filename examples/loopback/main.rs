@@ -2,16 +2,13 @@
 //!
 //!     cargo run --release --example loopback -- --bytes 1048576
 
-#[path = "../common/mod.rs"]
-mod common;
-
 use anyhow::{Context, Result, ensure};
 use clap::Parser;
-use common::card::{CardArgs, Meter};
-use common::human;
 use std::time::Duration;
 use xdma::regs::Direction;
 use xdma::regs::msm::{SCRATCH_SIZE, SCRATCH_WINDOW};
+use xdma_examples::card::{CardArgs, Meter};
+use xdma_examples::human;
 
 /// Writes bytes to the card, reads them back, and compares.
 #[derive(Parser)]

@@ -1,8 +1,6 @@
 //! The ways of feeding.
 
 use crate::Mode;
-use crate::common::card::{Cost, Meter};
-use crate::common::first::FirstError;
 use anyhow::{Context, Result, anyhow};
 use ark_bn254::{Fr, G1Affine};
 use std::ops::Range;
@@ -14,6 +12,8 @@ use xdma::engine::{Channel, ChannelOptions, Ring, Transfers, Wait};
 use xdma::msm::curve::arkworks as curve;
 use xdma::msm::{Job, Msm, MsmOptions, Output, Points, ScalarForm, Scalars};
 use xdma::regs::{Direction, msm as regs};
+use xdma_examples::card::{Cost, Meter};
+use xdma_examples::first::FirstError;
 
 /// The card, the data on it, and how it is fed.
 pub struct Feeder {

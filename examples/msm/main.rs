@@ -7,15 +7,11 @@
 //!
 //! Files hold elements and nothing else: 64 bytes a point (x then y, Montgomery form), 32 bytes a scalar, little-endian.
 
-#[path = "../common/mod.rs"]
-mod common;
 mod feed;
 
 use anyhow::{Context, Result, bail, ensure};
 use ark_bn254::{Fr, G1Affine};
 use clap::{Parser, ValueEnum};
-use common::card::{CardArgs, Cost};
-use common::{data, human, kernel_driver};
 use feed::Feeder;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
@@ -24,6 +20,8 @@ use std::str::FromStr;
 use std::time::Duration;
 use xdma::engine::{Ring, Wait};
 use xdma::msm::curve::arkworks as curve;
+use xdma_examples::card::{CardArgs, Cost};
+use xdma_examples::{data, human, kernel_driver};
 
 /// Computes an MSM on the card and checks it against the CPU.
 #[derive(Parser)]

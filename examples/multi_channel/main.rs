@@ -6,19 +6,16 @@
 //! another thread and is never shared, so nothing in it is locked. A buffer belongs to whoever holds it and can be used on any
 //! channel. Transfers of one channel finish in order, those of different channels in any.
 
-#[path = "../common/mod.rs"]
-mod common;
-
 use anyhow::{Context, Result, ensure};
 use clap::Parser;
-use common::card::CardArgs;
-use common::human;
 use std::thread;
 use std::time::{Duration, Instant};
 use xdma::card::Card;
 use xdma::engine::Pool;
 use xdma::regs::Direction;
 use xdma::regs::msm::{SCRATCH_SIZE, SCRATCH_WINDOW};
+use xdma_examples::card::CardArgs;
+use xdma_examples::human;
 
 const LIMIT: Duration = Duration::from_secs(10);
 

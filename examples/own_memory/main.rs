@@ -5,16 +5,13 @@
 //! Under VFIO with an IOMMU its pages are pinned in place; where nothing can pin them (vfio-user, no IOMMU) they are copied
 //! through hugepages, and the program is the same.
 
-#[path = "../common/mod.rs"]
-mod common;
-
 use anyhow::{Result, ensure};
 use clap::Parser;
-use common::card::CardArgs;
-use common::human;
 use std::time::Duration;
 use xdma::regs::Direction;
 use xdma::regs::msm::{SCRATCH_SIZE, SCRATCH_WINDOW};
+use xdma_examples::card::CardArgs;
+use xdma_examples::human;
 
 const LIMIT: Duration = Duration::from_secs(10);
 /// 32 bytes, as a scalar has.

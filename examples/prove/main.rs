@@ -3,24 +3,19 @@
 //!     cargo run --release --example prove
 //!     cargo run --release --example prove -- --depth 30 --proofs 3 --json
 
-#[path = "../common/mod.rs"]
-mod common;
-mod groth16;
-mod sums;
-
 use anyhow::{Context, Result, ensure};
 use ark_bn254::{Fr, G1Projective};
 use clap::Parser;
-use common::card::{CardArgs, Cost, Meter};
-use common::{human, kernel_driver};
-use groth16::{DEPTHS, Query, Setup};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 use std::time::{Duration, Instant};
-use sums::{KeyPoints, Lane};
 use xdma::card::Card;
 use xdma::msm::curve::arkworks::result_to_projective;
 use xdma::msm::{Msm, MsmOptions};
+use xdma_examples::card::{CardArgs, Cost, Meter};
+use xdma_examples::groth16::{self, DEPTHS, Query, Setup};
+use xdma_examples::sums::{KeyPoints, Lane};
+use xdma_examples::{human, kernel_driver};
 
 /// No sum of these circuits takes longer, on any machine that runs the emulated card.
 const LIMIT: Duration = Duration::from_secs(120);

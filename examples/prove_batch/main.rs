@@ -5,30 +5,22 @@
 //! Each worker makes a proof at a time, as `prove` does, with scalars and programs of its own; all share the card and the key's
 //! points. A job that a worker submits while that of another is on the card streams as soon as the channel is free.
 
-#[path = "../common/mod.rs"]
-mod common;
-#[expect(dead_code, reason = "what the CPU takes is told by `prove`")]
-#[path = "../prove/groth16.rs"]
-mod groth16;
-#[path = "../prove/sums.rs"]
-mod sums;
-
 use anyhow::{Context, Result, ensure};
 use ark_bn254::{Fr, G1Projective};
 use clap::Parser;
-use common::card::CardArgs;
-use common::first::FirstError;
-use common::human;
-use groth16::{DEPTHS, Query, Setup};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
-use sums::{KeyPoints, Lane};
 use xdma::msm::curve::arkworks::result_to_projective;
 use xdma::msm::{Job, JobTicket, Msm, MsmError, MsmOptions};
+use xdma_examples::card::CardArgs;
+use xdma_examples::first::FirstError;
+use xdma_examples::groth16::{self, DEPTHS, Query, Setup};
+use xdma_examples::human;
+use xdma_examples::sums::{KeyPoints, Lane};
 
 /// No sum of these circuits takes longer, on any machine that runs the emulated card, all workers' together.
 const LIMIT: Duration = Duration::from_secs(300);

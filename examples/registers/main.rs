@@ -3,14 +3,11 @@
 //!     cargo run --example registers
 //!     cargo run --example registers -- --card 0000:3b:00.0
 
-#[path = "../common/mod.rs"]
-mod common;
-
 use anyhow::{Result, ensure};
 use clap::Parser;
-use common::card::CardArgs;
 use xdma::regs::map::{Block, Field};
 use xdma::regs::msm::LABEL;
+use xdma_examples::card::CardArgs;
 
 /// Shows the registers of the MSM design, and writes one.
 #[derive(Parser)]

@@ -3,19 +3,16 @@
 //!
 //!     cargo run --release --example stream_receive -- --packets 100000
 
-#[path = "../common/mod.rs"]
-mod common;
-
 use anyhow::{Context, Result, ensure};
 use clap::Parser;
-use common::card::CardArgs;
-use common::first::FirstError;
-use common::human;
 use std::time::{Duration, Instant};
 use xdma::card::Card;
 use xdma::engine::ChannelOptions;
 use xdma::engine::stream::{Discard, Receiver, ReceiverOptions, Sender};
 use xdma::regs::Direction;
+use xdma_examples::card::CardArgs;
+use xdma_examples::first::FirstError;
+use xdma_examples::human;
 
 const LIMIT: Duration = Duration::from_secs(10);
 

@@ -2,16 +2,13 @@
 //!
 //!     cargo run --example user_interrupt
 
-#[path = "../common/mod.rs"]
-mod common;
-
 use anyhow::{Result, ensure};
 use clap::Parser;
-use common::card::CardArgs;
 use std::time::{Duration, Instant};
 use xdma::card::{Interrupt, Source};
 use xdma::msm::{Msm, MsmOptions, Points, ScalarForm, Scalars};
 use xdma::regs::msm::{IRQ_ENABLE, IRQ_STATUS, Irq};
+use xdma_examples::card::CardArgs;
 
 const LIMIT: Duration = Duration::from_secs(10);
 

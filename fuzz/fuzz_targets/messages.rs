@@ -1,3 +1,3 @@
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|bytes: &[u8]| xdma::fuzz::messages(bytes));
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| xdma_emulator::fuzz::messages(bytes));

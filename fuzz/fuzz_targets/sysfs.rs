@@ -1,3 +1,3 @@
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|bytes: &[u8]| xdma::fuzz::sysfs(bytes));
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| vfio_setup::fuzz::sysfs(bytes));

@@ -1,3 +1,9 @@
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|bytes: &[u8]| xdma::fuzz::texts(bytes));
+#[path = "../../crates/cli/src/number.rs"]
+#[expect(dead_code, reason = "the tool uses the rest")]
+mod number;
+#[path = "../texts.rs"]
+mod texts;
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| texts::texts(bytes));

@@ -17,23 +17,12 @@ pub enum CardError {
     /// Memory could not be had.
     #[error(transparent)]
     Memory(#[from] MemoryError),
-    /// The emulated card could not be started.
-    #[cfg(feature = "emulator")]
-    #[error(transparent)]
-    Emulator(#[from] crate::emulator::Error),
     /// The name names no card.
-    #[error(
-        "`{0}` is no card: use a PCI address (0000:00:1d.0), unix:PATH of a vfio-user socket, or an emulated card (f1, alveo)"
-    )]
+    #[error("`{0}` is no card: use a PCI address (0000:00:1d.0) or unix:PATH of a vfio-user socket")]
     BadName(String),
-    /// The name is right, and this build cannot open it.
-    #[error("cannot open {name}: {reason}")]
-    Unsupported {
-        /// The card's name.
-        name: String,
-        /// Why not.
-        reason: &'static str,
-    },
+    /// There is no memory for the card's statistics.
+    #[error("no memory for the card's statistics")]
+    Statistics(#[source] std::io::Error),
     /// No BAR has the XDMA identifiers.
     #[error("no XDMA registers on {vendor:04x}:{device:04x}: {reason}")]
     NotXdma {

@@ -8,7 +8,6 @@ mod name;
 mod pcie;
 mod quiesce;
 mod report;
-mod statistics;
 
 pub use crate::bus::PciAddress;
 pub use error::CardError;
@@ -17,24 +16,22 @@ pub use interrupts::{Interrupt, Source, USER_LINES};
 pub use name::CardName;
 pub use pcie::Link;
 pub use report::{ChannelReport, Report};
-pub(crate) use statistics::MSM_WORDS;
-pub use statistics::{ChannelReading, MsmStats, PageError, Reader};
 
-use crate::bus::vfio::{Mode, Vfio};
-use crate::bus::vfio_user::VfioUser;
+use crate::bus::vfio::Mode;
 use crate::bus::{Bar, Bus, BusError};
 use crate::engine::stream::{Receiver, ReceiverOptions, Sender};
 use crate::engine::{Channel, ChannelOptions, Event, IDLE_LIMIT, Notice, Place, Wait, WriteBackArea};
 use crate::memory::order::Claims;
 use crate::memory::{
-    Access, Buffer, DmaSpace, HugePages, MemoryError, Process, RegisterError, Registered, SharedBlock, ToCard,
+    Access, Buffer, DmaSpace, HugePages, MemoryError, Process, RegisterError, Registered, SharedBlock,
+    ToCard, Witness,
 };
 use crate::regs::{Direction, MAX_CHANNELS};
+use crate::stats::{CLIENT_WORDS, Page};
 use identify::Layout;
 use interrupts::Vectors;
 use pcie::ReadRequest;
 use quiesce::{Channels, Command};
-use statistics::Page;
 use std::any::Any;
 use std::path::Path;
 use std::sync::atomic::Ordering;
@@ -80,6 +77,16 @@ impl Default for CardOptions {
     }
 }
 
+/// What belongs to a card that is a device model.
+#[doc(hidden)]
+#[derive(Default)]
+pub struct Companions {
+    /// Who is told what becomes of the memory that the card may use.
+    pub witness: Option<Arc<dyn Witness>>,
+    /// The model, if it ends with the card.
+    pub model: Option<Box<dyn Any + Send + Sync>>,
+}
+
 /// A card that this process has for itself. Clones are handles to the same card, which is quiesced and closed with
 /// the last of them and of its channels.
 #[derive(Clone, Debug)]
@@ -106,8 +113,8 @@ struct Inner {
     /// What configuration space held when the card was opened.
     command: Command,
     read_request: Option<ReadRequest>,
-    /// An emulated card's process, ended after the bus was closed.
-    attached: Option<Box<dyn Any + Send + Sync>>,
+    /// Dropped after the bus was closed.
+    model: Option<Box<dyn Any + Send + Sync>>,
     process: Process,
 }
 
@@ -128,11 +135,7 @@ impl Card {
     ///
     /// As [`Vfio::open`]; not an XDMA card, or an engine that does not become idle.
     pub fn open(address: PciAddress, options: CardOptions) -> Result<Self, CardError> {
-        let mode = match options.mode {
-            Some(mode) => Some(mode),
-            None => Mode::from_environment().map_err(BusError::from)?,
-        };
-        Self::attached(Arc::new(Vfio::open(address, mode)?), options, None)
+        CardName::Pci(address).open(options)
     }
 
     /// Opens the card that another process serves at a vfio-user socket.
@@ -141,7 +144,7 @@ impl Card {
     ///
     /// No such socket, no permission, taken by another client, not an XDMA card, or an engine that does not become idle.
     pub fn connect(path: impl AsRef<Path>, options: CardOptions) -> Result<Self, CardError> {
-        Self::attached(Arc::new(VfioUser::connect(path.as_ref())?), options, None)
+        CardName::Socket(path.as_ref().into()).open(options)
     }
 
     /// Opens the card on a bus.
@@ -155,15 +158,10 @@ impl Card {
     /// Until the card and all of its memory are dropped, nothing else opens a card on this bus, writes the registers of its channels,
     /// or sets its Bus Master bit.
     pub unsafe fn on_bus(bus: Arc<dyn Bus>, options: CardOptions) -> Result<Self, CardError> {
-        Self::attached(bus, options, None)
+        Self::over(bus, options, Companions::default())
     }
 
-    /// Opens the card on a bus, and drops `attached` after the bus was closed.
-    pub(crate) fn attached(
-        bus: Arc<dyn Bus>,
-        options: CardOptions,
-        attached: Option<Box<dyn Any + Send + Sync>>,
-    ) -> Result<Self, CardError> {
+    fn over(bus: Arc<dyn Bus>, options: CardOptions, companions: Companions) -> Result<Self, CardError> {
         let _span = tracing::debug_span!("open", card = bus.description().location).entered();
         let layout = Layout::find(&*bus, options)?;
         let registers = bus.bar(layout.register_bar)?;
@@ -177,8 +175,11 @@ impl Card {
         }
         let node = options.node.or(bus.description().node);
         let space = DmaSpace::new(bus.clone(), options.pages, node, options.address_seed);
-        let space = Arc::new(space.attended(&bus.description().location));
-        let page = Page::new(&bus.description().location).map_err(MemoryError::Statistics)?;
+        let space = Arc::new(match companions.witness {
+            Some(witness) => space.witnessed_by(witness),
+            None => space,
+        });
+        let page = Page::new(&bus.description().location).map_err(CardError::Statistics)?;
         let (claims, vectors, words) = (Claims::default(), Mutex::new(None), Mutex::default());
         let inner = Inner {
             bus,
@@ -194,7 +195,7 @@ impl Card {
             vectors,
             command,
             read_request,
-            attached,
+            model: companions.model,
             process: Process::this(),
         };
         let (bus, pages) = (inner.bus.description().kind, options.pages);
@@ -341,8 +342,8 @@ impl Card {
     }
 
     /// Where the MSM client counts.
-    pub(crate) fn msm_counters(&self) -> SharedBlock<MSM_WORDS> {
-        self.inner.page.msm()
+    pub(crate) fn client_counters(&self) -> SharedBlock<CLIENT_WORDS> {
+        self.inner.page.client()
     }
 
     /// Bytes in quarantine: memory of transfers that ended without proof that the card was done with it, such as those of a channel
@@ -436,7 +437,7 @@ impl Drop for Inner {
     fn drop(&mut self) {
         if self.process.is_forked() {
             // The card is the parent's, and the threads behind these are not here.
-            std::mem::forget((self.bus.clone(), self.space.clone(), self.attached.take()));
+            std::mem::forget((self.bus.clone(), self.space.clone(), self.model.take()));
             return;
         }
         if self.as_found {

@@ -1,43 +1,50 @@
 //! What `--card` takes.
 
-use super::{Card, CardError, CardOptions};
-use crate::bus::PciAddress;
+use super::{Card, CardError, CardOptions, Companions};
+use crate::bus::vfio::{Mode, Vfio};
+use crate::bus::vfio_user::VfioUser;
+use crate::bus::{Bus, BusError, PciAddress};
 use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
+use std::sync::Arc;
 
-/// Which card: what every example and binary takes as `--card` or `XDMA_CARD`.
+/// Which card, as text has it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum CardName {
     /// A PCI function bound to `vfio-pci`.
     Pci(PciAddress),
     /// `unix:PATH`: a vfio-user socket.
     Socket(PathBuf),
-    /// An emulated card in this process, by the name of its profile: `f1`, `alveo`.
-    Emulated(String),
 }
 
 impl CardName {
-    /// Opens the card. An emulated one starts here, with the MSM design, and ends with the last handle to it.
+    /// Opens the card.
     ///
     /// # Errors
     ///
-    /// As [`Card::open`] and [`Card::connect`]; [`CardError::Unsupported`] for what this build cannot open.
+    /// As [`Card::open`] and [`Card::connect`].
     pub fn open(&self, options: CardOptions) -> Result<Card, CardError> {
-        match self {
-            Self::Socket(path) => Card::connect(path, options),
-            #[cfg(feature = "emulator")]
-            Self::Emulated(profile) => match profile.parse() {
-                Ok(profile) => Card::emulated_with(profile, options),
-                Err(_) => Err(CardError::BadName(profile.clone())),
-            },
-            #[cfg(not(feature = "emulator"))]
-            Self::Emulated(profile) => {
-                let reason = "this build has no emulated card; build with the feature `emulator`";
-                Err(CardError::Unsupported { name: profile.clone(), reason })
+        self.open_with(options, Companions::default())
+    }
+
+    /// Opens the card together with what belongs to an emulated one.
+    #[doc(hidden)]
+    pub fn open_with(&self, options: CardOptions, companions: Companions) -> Result<Card, CardError> {
+        Card::over(self.bus(options.mode)?, options, companions)
+    }
+
+    fn bus(&self, mode: Option<Mode>) -> Result<Arc<dyn Bus>, CardError> {
+        Ok(match self {
+            Self::Socket(path) => Arc::new(VfioUser::connect(path)?),
+            Self::Pci(address) => {
+                let mode = match mode {
+                    Some(mode) => Some(mode),
+                    None => Mode::from_environment().map_err(BusError::from)?,
+                };
+                Arc::new(Vfio::open(*address, mode)?)
             }
-            Self::Pci(address) => Card::open(*address, options),
-        }
+        })
     }
 }
 
@@ -48,7 +55,6 @@ impl FromStr for CardName {
         match text.strip_prefix("unix:") {
             Some("") => Err(CardError::BadName(text.into())),
             Some(path) => Ok(Self::Socket(path.into())),
-            None if matches!(text, "f1" | "alveo") => Ok(Self::Emulated(text.into())),
             None => text.parse().map(Self::Pci).map_err(|_| CardError::BadName(text.into())),
         }
     }
@@ -59,7 +65,6 @@ impl fmt::Display for CardName {
         match self {
             Self::Pci(address) => address.fmt(f),
             Self::Socket(path) => write!(f, "unix:{}", path.display()),
-            Self::Emulated(profile) => f.write_str(profile),
         }
     }
 }
@@ -75,10 +80,9 @@ mod tests {
         assert_eq!("0000:00:1d.0".parse::<CardName>().unwrap(), pci(0, 0, 0x1d, 0));
         assert_eq!("af:1f.7".parse::<CardName>().unwrap(), pci(0, 0xaf, 0x1f, 7));
         assert_eq!("unix:/run/card".parse::<CardName>().unwrap(), CardName::Socket("/run/card".into()));
-        assert_eq!("f1".parse::<CardName>().unwrap().to_string(), "f1");
-        for bad in ["", "f2", "unix:", "00:1d"] {
+        for bad in ["", "f1", "unix:", "00:1d"] {
             let error = bad.parse::<CardName>().unwrap_err().to_string();
-            assert!(error.contains("PCI address") && error.contains("alveo"), "{bad}: {error}");
+            assert!(error.contains("PCI address") && error.contains("unix:PATH"), "{bad}: {error}");
         }
     }
 

@@ -3,6 +3,7 @@ use super::{RingState, Snapshot};
 use crate::bus::BusError;
 use crate::memory::{Access, MemoryError, PageSize};
 use crate::regs::{Direction, MAX_CHANNELS};
+use crate::stats::ErrorKind;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -245,6 +246,17 @@ pub enum EngineError {
 }
 
 impl EngineError {
+    /// What it counts as.
+    pub(super) fn kind(&self) -> Option<ErrorKind> {
+        match self {
+            Self::Failed { .. } => Some(ErrorKind::Failed),
+            Self::Hung { .. } => Some(ErrorKind::Hung),
+            Self::Reset { .. } | Self::Recalled { .. } => Some(ErrorKind::Reset),
+            Self::Gone { .. } | Self::Bus { .. } => Some(ErrorKind::Gone),
+            _ => None,
+        }
+    }
+
     /// The channel when it happened, registers and ring: of errors that registers explain.
     pub fn snapshot(&self) -> Option<&Snapshot> {
         match self {

@@ -2,7 +2,7 @@
 
 use super::EngineError;
 use super::jobs::MAX_JOBS;
-use super::statistics::{Counters, Sample};
+use crate::stats::{Counters, Sample};
 
 /// Whether the next job may go to the engine.
 #[derive(Debug)]

@@ -32,8 +32,7 @@
 //! | the same, credits ring | 255 |
 //! | building a chain, a descriptor | 39 |
 //!
-//! Of these 10 at most are for the statistics that another process may read ([`Stats`]): `RUSTFLAGS="--cfg xdma_uncounted"` before
-//! that command leaves them out. 4 to 7 are for the identity of the memory's card and for ranges that end before they begin.
+//! Of these about 10 are for the statistics that another process may read ([`Stats`]), and 4 to 7 for the identity of the memory's card and for ranges that end before they begin.
 //!
 //! What the compiler moves into the caller is not in these figures; counted with it, in a guest under `vfio-pci`, one transfer is
 //! 295 (`cargo xtask bench-vm`).
@@ -60,7 +59,6 @@ mod registers;
 mod ring;
 mod scope;
 mod snapshot;
-mod statistics;
 pub mod stream;
 mod submit;
 #[cfg(test)]
@@ -68,6 +66,7 @@ mod tests;
 mod wait;
 mod words;
 
+pub use crate::stats::{Counters, Errors, Latencies, Stats};
 #[cfg(feature = "tokio")]
 pub(crate) use asynchronous::readable;
 pub use channel::{Channel, ChannelOptions, IDLE_LIMIT, Notice, Place, Ticket};
@@ -79,8 +78,6 @@ pub use program::{Program, Transfers};
 pub(crate) use registers::reset_channel;
 pub use scope::Scope;
 pub use snapshot::{RingState, Snapshot};
-pub(crate) use statistics::CHANNEL_WORDS;
-pub use statistics::{Counters, Errors, Latencies, Stats};
 pub use wait::{Event, UnknownWait, Wait};
 pub use words::{WORDS, WriteBackArea};
 

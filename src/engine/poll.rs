@@ -2,12 +2,12 @@
 
 use super::channel::{Channel, Ticket};
 use super::program::Inner;
-use super::statistics::Count;
 use super::words::WORDS;
 use super::{EngineError, Ring};
 use crate::bus::counts;
 use crate::memory::{DmaMemory, order};
 use crate::regs::channel::{Status, WriteBack};
+use crate::stats::Count;
 use std::ops::Range;
 use std::sync::Arc;
 use std::time::{Duration, Instant};

@@ -3,11 +3,11 @@
 //! [`Channel::halt`] is the proof for all memory that is released here: it succeeds only if the engine was seen idle. On error the
 //! caller must release nothing: the jobs stay in flight, or their memory is condemned when the channel is closed.
 
-use super::statistics::{Count, Stats};
 use super::{Channel, EngineError, Ring};
 use crate::memory::order;
 use crate::regs::GONE;
 use crate::regs::channel::{Status, WriteBack};
+use crate::stats::{Count, Stats};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -49,7 +49,9 @@ impl Channel {
     /// Counts an error, adds the ring where registers could not be read, and says it to whoever traces.
     #[cold]
     pub(super) fn note(&self, mut error: EngineError) -> EngineError {
-        self.counters.add_error(&error);
+        if let Some(kind) = error.kind() {
+            self.counters.add_error(kind);
+        }
         if let EngineError::Gone { ring, .. } | EngineError::Bus { ring, .. } = &mut error {
             *ring = Some(Box::new(self.ring_state()));
         }

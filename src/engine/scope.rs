@@ -35,12 +35,11 @@ impl Channel {
     /// has not been recovered since.
     ///
     /// ```
-    /// # #[cfg(feature = "emulator")]
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
     /// # use std::{sync::Arc, time::Duration};
     /// # use xdma::card::{Card, CardOptions};
-    /// # use xdma::emulator::{Options, logic::Memory};
-    /// # let card = Card::emulated_logic(Options::default(), Arc::new(Memory::new()), CardOptions::default())?;
+    /// # use xdma_emulator::{Options, logic::Memory};
+    /// # let card = xdma_emulated_card::start(Options::default(), Arc::new(Memory::new()), CardOptions::default())?;
     /// let (data, limit) = (vec![1u8; 100], Duration::from_secs(5));
     /// card.h2c(0)?.scope(limit, |scope| -> Result<(), Box<dyn std::error::Error>> {
     ///     let lent = scope.lend(&data)?;
@@ -49,8 +48,6 @@ impl Channel {
     /// })?;
     /// # Ok(())
     /// # }
-    /// # #[cfg(not(feature = "emulator"))]
-    /// # fn main() {}
     /// ```
     pub fn scope<'env, R, E: From<EngineError>>(
         &mut self,

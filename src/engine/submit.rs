@@ -2,7 +2,6 @@
 
 use super::channel::{Channel, Ticket};
 use super::jobs::Job;
-use super::statistics::Count;
 use super::words::WORDS;
 use super::{EngineError, Program, Ring, Transfers};
 use crate::descriptor::{Flags, MAX_LENGTH, Segment};
@@ -10,6 +9,7 @@ use crate::memory::{Access, DmaMemory, Keep, Piece, order};
 use crate::regs::Direction;
 use crate::regs::channel::{CONTROL_W1C, Control, Status};
 use crate::regs::sgdma::{CREDITS, MAX_CREDITS};
+use crate::stats::Count;
 use std::ops::Range;
 
 /// Where the engine is to begin.

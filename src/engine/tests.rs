@@ -1,6 +1,5 @@
 //! The channel against registers that do what a test says: what no emulated card should have to do.
 
-use super::statistics::Count;
 use super::*;
 use crate::bus::{Bar, BusError};
 use crate::memory::{
@@ -8,6 +7,7 @@ use crate::memory::{
 };
 use crate::regs::channel::Status;
 use crate::regs::{Direction, GONE, Identifier, Target};
+use crate::stats::Count;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};

@@ -1,10 +1,10 @@
 //! Waiting for a completion: with the processor, with the scheduler, or asleep.
 
 use super::poll::Poll;
-use super::statistics::Count;
 use super::{Channel, EngineError, Ticket};
 use crate::bus::{BusError, counts, readable};
 use crate::regs::MAX_CHANNELS;
+use crate::stats::Count;
 use std::fmt;
 use std::io;
 use std::os::fd::AsFd;

@@ -64,9 +64,6 @@ pub enum MapError {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum MemoryError {
-    /// There is no memory to count in.
-    #[error("no memory for a card's statistics")]
-    Statistics(#[source] std::io::Error),
     /// Zero bytes or elements were asked for.
     #[error("the buffer is empty; a transfer moves at least one byte")]
     Empty,

@@ -60,7 +60,7 @@ pub use registered::{Lent, RegisterError, Registered};
 pub(crate) use shared::{ForeignWords, SharedBlock, SharedWords};
 pub(crate) use space::SpaceId;
 pub use space::{Access, Addressing, CallerMemory, DmaSpace, Extent, Isolation, Mapper, MemoryRef};
-pub use witness::{Witness, attend};
+pub use witness::Witness;
 
 // `order` takes it from here, so that `tests/loom` can put loom's in its place.
 use std::sync::atomic;

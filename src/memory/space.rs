@@ -1,7 +1,7 @@
 //! One card's address space: what is mapped where, for how long.
 
 use super::pool::Pool;
-use super::witness::{self, Witness};
+use super::witness::Witness;
 use super::{
     Buffer, HostMemory, HugePages, IovaAllocator, MapError, MemoryError, PageSize, Process, RegisterError,
     Registered, ToCard,
@@ -466,12 +466,10 @@ impl DmaSpace {
         Self { core: Arc::new(core), reads, writes, pages, node, fell_back: AtomicBool::new(false) }
     }
 
-    /// Tells the [`Witness`] at `location`, if there is one, of all memory from now on.
-    pub fn attended(self, location: &str) -> Self {
-        if let Some(witness) = witness::of(location) {
-            // A space has one place.
-            let _ = self.core.witness.set(witness);
-        }
+    /// Tells `witness` of all memory from now on.
+    pub fn witnessed_by(self, witness: Arc<dyn Witness>) -> Self {
+        // A space is made once.
+        let _ = self.core.witness.set(witness);
         self
     }
 

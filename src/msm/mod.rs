@@ -10,13 +10,12 @@
 //! homogeneous (x = X/Z, y = Y/Z), in Montgomery form, any representative below 2p, Z = 0 for infinity.
 //!
 //! ```
-//! # #[cfg(all(feature = "emulator", feature = "arkworks"))]
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! use ark_bn254::{Fr, G1Affine};
 //! use ark_ec::{AffineRepr, CurveGroup};
 //! use std::time::Duration;
 //! use xdma::card::Card;
-//! use xdma::emulator::Profile;
+//! use xdma_emulator::Profile;
 //! use xdma::msm::curve::arkworks::{points_to_bytes, result_to_point, scalars_to_bytes};
 //! use xdma::msm::{Msm, MsmOptions, Points, ScalarForm, Scalars};
 //!
@@ -34,8 +33,6 @@
 //! assert_eq!(result_to_point(&output.bytes)?, expected);
 //! # Ok(())
 //! # }
-//! # #[cfg(not(all(feature = "emulator", feature = "arkworks")))]
-//! # fn main() {}
 //! ```
 
 #[cfg(feature = "tokio")]
@@ -52,6 +49,7 @@ pub use data::{Points, Scalars};
 pub use design::{Design, Fill};
 pub use error::MsmError;
 pub use plan::Job;
+pub use statistics::MsmStats;
 
 use crate::bus::BusError;
 use crate::card::{Card, Interrupt, Source, UserBar};
@@ -504,7 +502,7 @@ impl Msm {
     }
 
     /// Reads how full the design's FIFOs are and how busy its core was, for the statistics that others see
-    /// ([`MsmStats`](crate::card::MsmStats)), if that was not done in the last 100 ms. [`wait`](Self::wait) does so by itself; this
+    /// ([`MsmStats`]), if that was not done in the last 100 ms. [`wait`](Self::wait) does so by itself; this
     /// is for programs that poll and rest in their own way.
     ///
     /// # Errors

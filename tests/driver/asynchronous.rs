@@ -8,14 +8,14 @@ use std::task::{Context, Waker};
 use std::time::{Duration, Instant};
 use tokio::time::timeout;
 use xdma::card::Source;
-use xdma::emulator::faults::Kind;
-use xdma::emulator::logic::{Design, MsmOptions as Model};
-use xdma::emulator::{Latency, Options, Switches};
 use xdma::engine::stream::ReceiverOptions;
 use xdma::engine::{ChannelOptions, EngineError, Poll, Pool, Ring, Wait};
 use xdma::memory::MemoryError;
 use xdma::msm::{Msm, MsmError, MsmOptions, Points, ScalarForm, Scalars};
 use xdma::regs::{Direction, msm};
+use xdma_emulator::faults::Kind;
+use xdma_emulator::logic::{Design, MsmOptions as Model};
+use xdma_emulator::{Latency, Options, Switches};
 
 /// Long enough for something that should not come.
 const A_WHILE: Duration = Duration::from_millis(30);
@@ -179,7 +179,7 @@ fn errors_end_an_asynchronous_wait() {
         h2c.recover().unwrap();
     }
     let mut polled = card.h2c(1).unwrap();
-    bench.inject(Kind::AxiHang(xdma::emulator::faults::Lasting::Millis(50)).on(Direction::H2C, 1));
+    bench.inject(Kind::AxiHang(xdma_emulator::faults::Lasting::Millis(50)).on(Direction::H2C, 1));
     let error = block_on(polled.transfer_async(&source, 0..64, 0x5000_0000, LIMIT)).unwrap_err();
     assert!(matches!(error, EngineError::NoEvent), "{error}");
 }

@@ -7,10 +7,10 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::{Child, Command, ExitStatus};
 use std::time::Duration;
 use xdma::card::Card;
-use xdma::emulator::Options;
 use xdma::engine::{Channel, Poll};
 use xdma::memory::Buffer;
 use xdma::regs::Direction;
+use xdma_emulator::Options;
 
 const LEN: u64 = 4 << 20;
 const UNDER_WAY: &str = "under way";

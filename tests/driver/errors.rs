@@ -6,12 +6,12 @@ use std::time::Duration;
 use xdma::bus::vfio_user::VfioUser;
 use xdma::bus::{Bus, BusError};
 use xdma::card::{Card, CardError, CardName, CardOptions};
-use xdma::emulator::logic::{Design, MsmOptions as Model};
-use xdma::emulator::{Options, Profile};
 use xdma::engine::{ChannelOptions, EngineError, Poll, Ring, Transfers};
 use xdma::memory::{HugePages, MemoryError, PageSize};
 use xdma::msm::{Msm, MsmError, MsmOptions};
 use xdma::regs::Direction;
+use xdma_emulator::logic::{Design, MsmOptions as Model};
+use xdma_emulator::{Options, Profile};
 
 fn text(error: impl std::fmt::Display) -> String {
     error.to_string()

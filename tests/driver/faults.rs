@@ -3,13 +3,13 @@
 use crate::support::{Bench, LIMIT, pattern};
 use std::time::{Duration, Instant};
 use xdma::card::{Card, CardError, CardOptions};
-use xdma::emulator::Options;
-use xdma::emulator::faults::{BadCompletion, Kind};
-use xdma::emulator::logic::{Design, MsmOptions as Model};
 use xdma::engine::{Channel, ChannelOptions, EngineError, Ring};
 use xdma::memory::Buffer;
 use xdma::msm::{Msm, MsmError, MsmOptions, Points, ScalarForm, Scalars};
 use xdma::regs::Direction;
+use xdma_emulator::Options;
+use xdma_emulator::faults::{BadCompletion, Kind};
+use xdma_emulator::logic::{Design, MsmOptions as Model};
 
 const LEN: u64 = 5000;
 /// What comes back, and what the driver says of a fetch and of an H2C read that end so.

@@ -3,11 +3,11 @@
 use crate::support::{Bench, LIMIT, pattern, profiles};
 use std::time::Duration;
 use xdma::card::{CardError, Source};
-use xdma::emulator::Options;
-use xdma::emulator::logic::{Design, MsmOptions as Model};
 use xdma::engine::{ChannelOptions, EngineError, Poll, Ring};
 use xdma::msm::{Msm, MsmOptions, Points, ScalarForm, Scalars};
 use xdma::regs::{Direction, msm};
+use xdma_emulator::Options;
+use xdma_emulator::logic::{Design, MsmOptions as Model};
 
 /// Long enough for an interrupt that should not come.
 const A_WHILE: Duration = Duration::from_millis(50);

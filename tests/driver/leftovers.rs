@@ -4,11 +4,11 @@ use crate::controls::{Controls, changed, read};
 use crate::process;
 use crate::support::{Bench, LIMIT, profiles};
 use xdma::card::{Card, CardOptions, Source};
-use xdma::emulator::faults::{BadCompletion, Kind, Lasting};
-use xdma::emulator::{Options, Profile};
 use xdma::engine::{Channel, ChannelOptions, Ring, Wait};
 use xdma::memory::Buffer;
 use xdma::regs::{Direction, MAX_CHANNELS};
+use xdma_emulator::faults::{BadCompletion, Kind, Lasting};
+use xdma_emulator::{Options, Profile};
 
 /// Looks without changing anything.
 fn controls(bench: &Bench) -> Controls {

@@ -3,11 +3,11 @@
 use crate::support::{Bench, LIMIT, pattern};
 use std::time::Duration;
 use xdma::card::{CardError, CardOptions};
-use xdma::emulator::Options;
-use xdma::emulator::faults::{BadCompletion, Kind, Lasting};
-use xdma::emulator::logic::{Design, MsmOptions as Model};
 use xdma::engine::EngineError;
 use xdma::regs::Direction;
+use xdma_emulator::Options;
+use xdma_emulator::faults::{BadCompletion, Kind, Lasting};
+use xdma_emulator::logic::{Design, MsmOptions as Model};
 
 #[test]
 fn registered_vectors_go_out_and_come_back() {

@@ -6,13 +6,13 @@ use ark_ec::{AffineRepr, CurveGroup, VariableBaseMSM};
 use ark_ff::{UniformRand, Zero};
 use rand_08::{SeedableRng, rngs::StdRng};
 use xdma::card::Card;
-use xdma::emulator::Options;
-use xdma::emulator::logic::{self, Design, MsmOptions as Model};
 use xdma::engine::{ChannelOptions, Ring, Wait};
 use xdma::memory::CallerMemory;
 use xdma::msm::curve::arkworks as ark;
 use xdma::msm::{Job, Msm, MsmError, MsmOptions, Output, Points, ScalarForm, Scalars};
 use xdma::regs::msm;
+use xdma_emulator::Options;
+use xdma_emulator::logic::{self, Design, MsmOptions as Model};
 
 fn bench(model: Model) -> Bench {
     Bench::new(Options::default(), Design::Msm(model))

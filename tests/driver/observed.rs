@@ -5,12 +5,12 @@ use std::cell::RefCell;
 use std::io::Write;
 use std::sync::Once;
 use tracing_subscriber::filter::LevelFilter;
-use xdma::emulator::Options;
-use xdma::emulator::faults::{BadCompletion, Kind};
-use xdma::emulator::logic::{Design, MsmOptions as Model};
 use xdma::engine::{ChannelOptions, EngineError, Ring, Transfers};
 use xdma::msm::{Msm, MsmOptions, Points, ScalarForm, Scalars};
 use xdma::regs::Direction;
+use xdma_emulator::Options;
+use xdma_emulator::faults::{BadCompletion, Kind};
+use xdma_emulator::logic::{Design, MsmOptions as Model};
 
 thread_local! {
     /// What this thread was told, as long as somebody wants to know.

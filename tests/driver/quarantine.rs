@@ -4,13 +4,13 @@ use crate::support::{Bench, LIMIT, pattern, works};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 use xdma::card::{Card, CardOptions};
-use xdma::emulator::Options;
-use xdma::emulator::faults::{Kind, Lasting};
-use xdma::emulator::logic::Design;
 use xdma::engine::stream::ReceiverOptions;
 use xdma::engine::{Channel, ChannelOptions, EngineError, Ring, Transfers};
 use xdma::memory::{Buffer, MemoryError};
 use xdma::regs::Direction;
+use xdma_emulator::Options;
+use xdma_emulator::faults::{Kind, Lasting};
+use xdma_emulator::logic::Design;
 
 /// How long the engine waits for the AXI side, and for how much of that the registers read all ones.
 const HANG: Lasting = Lasting::Millis(400);

@@ -3,17 +3,17 @@
 use crate::support::{Bench, LIMIT};
 use std::sync::Arc;
 use xdma::card::{Card, CardOptions};
-use xdma::emulator::Options;
-use xdma::emulator::logic::{Design, Loopback, Memory, Msm as MsmLogic, MsmOptions as Model};
 use xdma::engine::{Channel, ChannelOptions, EngineError, Pool, Transfers};
 use xdma::memory::Buffer;
 use xdma::msm::{Msm, MsmError, MsmOptions, Points, ScalarForm, Scalars};
 use xdma::regs::Direction;
+use xdma_emulator::Options;
+use xdma_emulator::logic::{Design, Loopback, Memory, Msm as MsmLogic, MsmOptions as Model};
 
 const BOTH: [Direction; 2] = [Direction::H2C, Direction::C2H];
 
 fn other_card() -> Card {
-    Card::emulated_logic(Options::default(), Arc::new(Memory::new()), CardOptions::default()).unwrap()
+    xdma_emulated_card::start(Options::default(), Arc::new(Memory::new()), CardOptions::default()).unwrap()
 }
 
 fn channel(card: &Card, direction: Direction) -> Channel {
@@ -84,7 +84,8 @@ fn what_is_lent_to_one_card_is_refused_by_another() {
 fn packets_of_another_card_are_refused() {
     let bench = Bench::new(Options { stream: true, ..Options::default() }, Design::Loopback);
     let streams = Options { stream: true, ..Options::default() };
-    let other = Card::emulated_logic(streams, Arc::new(Loopback::new()), CardOptions::default()).unwrap();
+    let other =
+        xdma_emulated_card::start(streams, Arc::new(Loopback::new()), CardOptions::default()).unwrap();
     let mut sender = bench.open().stream_h2c(0, ChannelOptions::default()).unwrap();
     foreign(sender.send(&other.allocate(64, Direction::H2C).unwrap(), 0..64));
 }
@@ -138,7 +139,7 @@ fn tickets_of_another_card_are_refused() {
 fn results_of_another_card_are_refused() {
     let clients: [_; 2] = std::array::from_fn(|_| {
         let logic = Arc::new(MsmLogic::new(Model::default()));
-        let card = Card::emulated_logic(Options::default(), logic, CardOptions::default()).unwrap();
+        let card = xdma_emulated_card::start(Options::default(), logic, CardOptions::default()).unwrap();
         Msm::open(&card, MsmOptions::default()).unwrap()
     });
     let jobs = clients.map(|mut msm| {
@@ -159,7 +160,7 @@ fn results_of_another_card_are_refused() {
 fn each_card_has_device_addresses_of_its_own() {
     let open = |address_seed| {
         let options = CardOptions { address_seed, ..CardOptions::default() };
-        Card::emulated_logic(Options::default(), Arc::new(Memory::new()), options).unwrap()
+        xdma_emulated_card::start(Options::default(), Arc::new(Memory::new()), options).unwrap()
     };
     let address = |card: &Card| card.allocate(2 << 20, Direction::H2C).unwrap().address();
     let cards: Vec<_> = (0..6).map(|_| open(None)).collect();

@@ -4,13 +4,13 @@ use crate::support::{Bench, LIMIT, pattern};
 use std::thread;
 use std::time::Duration;
 use xdma::card::{Card, CardError};
-use xdma::emulator::faults::{Kind, Lasting};
-use xdma::emulator::logic::{Design, Loopback};
-use xdma::emulator::{Options, Switches};
 use xdma::engine::stream::{Discard, Discarded, Receiver, ReceiverOptions, Sender};
 use xdma::engine::{ChannelOptions, EngineError, Ring, Wait};
 use xdma::memory::MemoryError;
 use xdma::regs::Direction;
+use xdma_emulator::faults::{Kind, Lasting};
+use xdma_emulator::logic::{Design, Loopback};
+use xdma_emulator::{Options, Switches};
 
 const RINGS: [Ring; 2] = [Ring::Chain, Ring::Credits];
 /// Long enough for something that should not come.

@@ -7,14 +7,14 @@
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
+use xdma::card::Companions;
 use xdma::card::{Card, CardError, CardName, CardOptions};
-use xdma::emulator::control::{Client, Log, Request};
-use xdma::emulator::faults::{Injection, Kind};
-use xdma::emulator::logic::Design;
-use xdma::emulator::{EmulatedCard, Options, Profile};
 use xdma::engine::{Channel, Stats};
-use xdma::memory::{Witness, attend};
 use xdma::regs::Direction;
+use xdma_emulator::control::{Client, Log, Request};
+use xdma_emulator::faults::{Injection, Kind};
+use xdma_emulator::logic::Design;
+use xdma_emulator::{EmulatedCard, Options, Profile};
 
 /// Long enough for a crowded machine.
 pub const LIMIT: Duration = Duration::from_secs(20);
@@ -57,8 +57,6 @@ impl Bench {
         let name: CardName =
             std::env::var("XDMA_CARD").expect("the card is named").parse().expect("that is a card");
         let control = Arc::new(Mutex::new(control));
-        let witness: Arc<dyn Witness> = control.clone();
-        attend(&name.to_string(), &witness);
         Self { place: Place::There { name, control } }
     }
 
@@ -79,8 +77,11 @@ impl Bench {
 
     pub fn try_open(&self, options: CardOptions) -> Result<Card, CardError> {
         match &self.place {
-            Place::Here(card) => Card::connect(card.socket(), options),
-            Place::There { name, .. } => name.open(options),
+            Place::Here(card) => xdma_emulated_card::connect(card, options),
+            Place::There { name, control } => {
+                let witness = Some(xdma_emulated_card::remote_witness(control.clone()));
+                name.open_with(options, Companions { witness, model: None })
+            }
         }
     }
 

@@ -3,9 +3,9 @@
 use crate::support::{Bench, LIMIT, pattern};
 use std::time::Duration;
 use xdma::card::Card;
-use xdma::emulator::{Latency, Options, Profile, Switches};
 use xdma::engine::{ChannelOptions, EngineError, Ring, Transfers};
 use xdma::regs::Direction;
+use xdma_emulator::{Latency, Options, Profile, Switches};
 
 /// Each switch in each position, with what else a card may differ in.
 fn cards() -> Vec<(&'static str, Options)> {

@@ -4,12 +4,12 @@ use crate::support::{Bench, LIMIT, assert_few_missed, pattern};
 use std::time::{Duration, Instant};
 use xdma::bus::counts::Counts;
 use xdma::card::CardOptions;
-use xdma::emulator::logic::{Design, MsmOptions as Model};
-use xdma::emulator::{Latency, Options};
 use xdma::engine::{ChannelOptions, EngineError, Pool, Ring, Wait};
 use xdma::msm::{Msm, MsmOptions, Points, ScalarForm, Scalars};
 use xdma::regs::Direction;
 use xdma::regs::msm::SCALAR_WINDOW;
+use xdma_emulator::logic::{Design, MsmOptions as Model};
+use xdma_emulator::{Latency, Options};
 
 fn options(wait: Wait, ring: Ring) -> ChannelOptions {
     ChannelOptions { wait, ring: Some(ring), ..ChannelOptions::default() }

@@ -2,10 +2,10 @@
 
 use crate::rig::{LIMIT, Rig, SHORT, at_once, failed, is_deadline, is_hung};
 use xdma::card::CardError;
-use xdma::emulator::faults::{Kind, Lasting};
 use xdma::engine::{EngineError, Ring};
 use xdma::regs::Direction;
 use xdma::regs::channel::Status;
+use xdma_emulator::faults::{Kind, Lasting};
 
 fn fails(ring: Ring, fault: Kind, bits: [Status; 2]) {
     let mut rig = Rig::new(ring);

@@ -2,9 +2,9 @@
 
 use crate::rig::{LEN, LIMIT, Rig, SHORT, at_once, is_deadline, is_gone, is_hung, open};
 use xdma::card::CardError;
-use xdma::emulator::faults::{Kind, Lasting};
 use xdma::engine::{EngineError, Ring};
 use xdma::regs::Direction;
+use xdma_emulator::faults::{Kind, Lasting};
 
 pub fn a_reset_that_does_nothing(ring: Ring) {
     let mut rig = Rig::new(ring);

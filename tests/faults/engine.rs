@@ -1,10 +1,10 @@
 //! Descriptors and payload.
 
 use crate::rig::{LIMIT, Rig, failed};
-use xdma::emulator::faults::{BadCompletion, Kind};
 use xdma::engine::Ring;
 use xdma::regs::Direction;
 use xdma::regs::channel::Status;
+use xdma_emulator::faults::{BadCompletion, Kind};
 
 const BOTH: [Direction; 2] = [Direction::H2C, Direction::C2H];
 const COMPLETIONS: [(BadCompletion, u32); 5] = [

@@ -2,9 +2,9 @@
 
 use crate::rig::{LIMIT, Rig, SHORT};
 use xdma::card::{Interrupt, Source};
-use xdma::emulator::faults::Kind;
 use xdma::engine::Ring;
 use xdma::regs::Direction;
+use xdma_emulator::faults::Kind;
 
 const DIRECTION: Direction = Direction::C2H;
 

@@ -10,8 +10,8 @@ mod registers;
 mod rig;
 mod write_back;
 
-use xdma::emulator::faults::Kind;
 use xdma::engine::Ring;
+use xdma_emulator::faults::Kind;
 
 /// A test for each fault, on both rings.
 macro_rules! rows {

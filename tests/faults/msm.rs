@@ -8,12 +8,12 @@ use rand_08::{SeedableRng, rngs::StdRng};
 use std::sync::Arc;
 use std::time::Duration;
 use xdma::card::{Card, CardOptions};
-use xdma::emulator::faults::Kind;
-use xdma::emulator::logic::{Msm as Model, MsmOptions as ModelOptions};
-use xdma::emulator::{EmulatedCard, Options};
 use xdma::msm::curve::arkworks as ark;
 use xdma::msm::{Job, Msm, MsmError, MsmOptions, Points, ScalarForm, Scalars};
 use xdma::regs::Direction;
+use xdma_emulator::faults::Kind;
+use xdma_emulator::logic::{Msm as Model, MsmOptions as ModelOptions};
+use xdma_emulator::{EmulatedCard, Options};
 
 const PAIRS: usize = 256;
 const CHUNK: u32 = 16;
@@ -30,7 +30,7 @@ struct Rig {
 fn rig(watchdog: u32) -> Rig {
     let model = ModelOptions { scalar_depth: 32, point_depth: 32, watchdog, ..ModelOptions::default() };
     let emulated = EmulatedCard::start(Options::default(), Arc::new(Model::new(model))).unwrap();
-    let card = Card::connect(emulated.socket(), CardOptions::default()).unwrap();
+    let card = xdma_emulated_card::connect(&emulated, CardOptions::default()).unwrap();
     let msm = Msm::open(&card, MsmOptions { chunk: Some(CHUNK), ..MsmOptions::default() }).unwrap();
     let mut rng = StdRng::seed_from_u64(5);
     let points: Vec<_> = (0..PAIRS).map(|_| G1Projective::rand(&mut rng).into_affine()).collect();
@@ -144,7 +144,7 @@ fn a_job_whose_link_goes_down() {
     let mut rig = rig(1 << 26);
     rig.works();
     rig.emulated
-        .inject(Kind::AxiHang(xdma::emulator::faults::Lasting::ForEver).on(Direction::H2C, 0).after(8))
+        .inject(Kind::AxiHang(xdma_emulator::faults::Lasting::ForEver).on(Direction::H2C, 0).after(8))
         .unwrap();
     let ticket = rig.msm.submit(&rig.job).unwrap();
     let short = Duration::from_millis(100);

@@ -3,11 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 use xdma::card::{Card, CardOptions};
-use xdma::emulator::faults::{Kind, Plan};
-use xdma::emulator::{EmulatedCard, Error, Options, logic::Memory};
 use xdma::engine::{Channel, EngineError};
 use xdma::memory::Buffer;
 use xdma::regs::Direction;
+use xdma_emulator::faults::{Kind, Plan};
+use xdma_emulator::{EmulatedCard, Error, Options, logic::Memory};
 
 const LEN: u64 = 9000;
 
@@ -39,7 +39,7 @@ fn a_driver_that_follows_the_table_survives_any_seed() {
         let options = Options { faults: Plan::chaos(seed), function_reset: true, seed, ..Options::default() };
         let emulated = EmulatedCard::start(options, Arc::new(Memory::new())).unwrap();
         let card_options = CardOptions { idle_limit: Duration::from_millis(200), ..CardOptions::default() };
-        let open = || Card::connect(emulated.socket(), card_options);
+        let open = || xdma_emulated_card::connect(&emulated, card_options);
         let card = (0..50).find_map(|_| open().ok()).expect("all ones end");
         let channel = |open: &dyn Fn() -> Option<Channel>| (0..50).find_map(|_| open()).expect("it opens");
         let mut h2c = channel(&|| card.h2c(0).ok());

@@ -3,10 +3,10 @@
 use crate::rig::{LIMIT, Rig, SHORT, at_once, is_deadline, is_gone, is_hung, open};
 use std::time::Duration;
 use xdma::card::CardError;
-use xdma::emulator::faults::{Injection, Kind, Lasting};
 use xdma::engine::{EngineError, Poll, Ring};
 use xdma::regs::Direction;
 use xdma::regs::channel::Status;
+use xdma_emulator::faults::{Injection, Kind, Lasting};
 
 pub fn busy_that_stays(ring: Ring) {
     let mut rig = Rig::new(ring);

@@ -3,11 +3,11 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use xdma::card::{Card, CardError, CardOptions};
-use xdma::emulator::faults::Injection;
-use xdma::emulator::{EmulatedCard, Options, logic::Memory};
 use xdma::engine::{Channel, ChannelOptions, EngineError, Ring, Snapshot, Ticket};
 use xdma::memory::Buffer;
 use xdma::regs::Direction;
+use xdma_emulator::faults::Injection;
+use xdma_emulator::{EmulatedCard, Options, logic::Memory};
 
 /// Long enough for a crowded machine.
 pub const LIMIT: Duration = Duration::from_secs(20);
@@ -142,7 +142,7 @@ impl Rig {
 }
 
 pub fn open(emulated: &EmulatedCard) -> Result<Card, CardError> {
-    Card::connect(emulated.socket(), CardOptions { idle_limit: 2 * SHORT, ..CardOptions::default() })
+    xdma_emulated_card::connect(&emulated, CardOptions { idle_limit: 2 * SHORT, ..CardOptions::default() })
 }
 
 /// The registers when a transfer failed, and that the channel stays so until it is recovered.

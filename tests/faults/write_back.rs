@@ -2,9 +2,9 @@
 
 use crate::rig::{LIMIT, Rig};
 use std::time::Duration;
-use xdma::emulator::faults::{Kind, Lasting};
 use xdma::engine::{Poll, Ring};
 use xdma::regs::Direction;
+use xdma_emulator::faults::{Kind, Lasting};
 
 const A_WHILE: Duration = Duration::from_millis(30);
 

@@ -9,9 +9,9 @@ use std::sync::{Arc, Mutex};
 use vmm_sys_util::eventfd::EventFd;
 use xdma::bus::vfio_user::VfioUser;
 use xdma::bus::{Bar, Bus, BusError, Description};
-use xdma::emulator::logic::Design;
-use xdma::emulator::{EmulatedCard, Options};
 use xdma::memory::{Access, Addressing, CallerMemory, Extent, Isolation, MapError, Mapper, MemoryRef};
+use xdma_emulator::logic::Design;
+use xdma_emulator::{EmulatedCard, Options};
 
 /// What becomes of an answer.
 #[derive(Clone, Copy, Debug)]

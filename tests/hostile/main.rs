@@ -16,8 +16,8 @@ use std::sync::Arc;
 use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::time::Duration;
 use xdma::bus::Bus;
-use xdma::emulator::logic::Design;
-use xdma::emulator::logic::msm::MsmOptions;
+use xdma_emulator::logic::Design;
+use xdma_emulator::logic::msm::MsmOptions;
 
 /// Far more than all deadlines of a session together, on a crowded machine.
 const LIMIT: Duration = Duration::from_secs(120);

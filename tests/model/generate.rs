@@ -5,8 +5,8 @@ use crate::plan::{
 };
 use proptest::prelude::*;
 use std::time::Duration;
-use xdma::emulator::faults::{BadCompletion, Kind, Lasting};
-use xdma::emulator::{Latency, Options, Profile, Switches};
+use xdma_emulator::faults::{BadCompletion, Kind, Lasting};
+use xdma_emulator::{Latency, Options, Profile, Switches};
 
 /// Cards of a plan at most.
 const CARDS: usize = 3;

@@ -1,9 +1,9 @@
 //! What is done to the cards of a process: plans of steps, as they are printed to be replayed.
 
 use serde::{Deserialize, Serialize};
-use xdma::emulator::Options;
-use xdma::emulator::faults::Kind;
 use xdma::engine::{Ring, Wait};
+use xdma_emulator::Options;
+use xdma_emulator::faults::Kind;
 
 /// Pairs of an H2C and a C2H channel of each card, each with a region of the card for itself.
 pub const PAIRS: usize = 2;

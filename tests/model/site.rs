@@ -11,11 +11,11 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 use xdma::bus::BusError;
 use xdma::card::{Card, CardError, CardOptions};
-use xdma::emulator::EmulatedCard;
-use xdma::emulator::faults::{Injection, Kind, Lasting};
-use xdma::emulator::logic::Memory;
 use xdma::memory::Buffer;
 use xdma::regs::{Direction, GONE, IDENTIFIER, Target};
+use xdma_emulator::EmulatedCard;
+use xdma_emulator::faults::{Injection, Kind, Lasting};
+use xdma_emulator::logic::Memory;
 
 /// How long an engine may take to become idle; some faults last longer.
 const IDLE_LIMIT: Duration = Duration::from_millis(40);
@@ -53,14 +53,15 @@ fn start(setup: &Setup) -> Check<(EmulatedCard, Arc<Memory>, Controls)> {
 
 fn look_only(emulated: &EmulatedCard) -> Check<Controls> {
     let options = CardOptions { as_found: true, ..CardOptions::default() };
-    let card = Card::connect(emulated.socket(), options).map_err(|error| format!("not read: {error}"))?;
+    let card =
+        xdma_emulated_card::connect(&emulated, options).map_err(|error| format!("not read: {error}"))?;
     Ok(controls::read(&card))
 }
 
 fn open(emulated: &EmulatedCard, setup: &Setup) -> Result<Card, CardError> {
     let address_seed = Some(setup.address_seed);
     let options = CardOptions { address_seed, idle_limit: IDLE_LIMIT, ..CardOptions::default() };
-    Card::connect(emulated.socket(), options)
+    xdma_emulated_card::connect(&emulated, options)
 }
 
 fn lanes(card: &Card, setup: &Setup) -> Check<Vec<[Lane; 2]>> {

@@ -6,11 +6,11 @@ use std::os::unix::process::ExitStatusExt;
 use xdma::bus::vfio::{Mode, Vfio};
 use xdma::bus::{Bus, BusError};
 use xdma::card::{Card, CardError, CardName, CardOptions};
-use xdma::emulator::Options;
-use xdma::emulator::logic::{Design, MsmOptions as Model};
 use xdma::engine::{Channel, ChannelOptions, Poll, Ring, Ticket, Transfers};
 use xdma::msm::{Msm, MsmOptions, Points, ScalarForm, Scalars};
 use xdma::regs::Direction;
+use xdma_emulator::Options;
+use xdma_emulator::logic::{Design, MsmOptions as Model};
 
 /// What a process ends with when it did what it should, without being able to say so.
 const DONE: i32 = 42;

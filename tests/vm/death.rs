@@ -3,11 +3,11 @@
 use crate::support::{Bench, LIMIT};
 use std::time::{Duration, Instant};
 use xdma::card::CardError;
-use xdma::emulator::Options;
-use xdma::emulator::logic::{Design, MsmOptions as Model};
 use xdma::engine::{EngineError, Poll};
 use xdma::regs::Direction;
 use xdma::regs::msm::SCALAR_WINDOW;
+use xdma_emulator::Options;
+use xdma_emulator::logic::{Design, MsmOptions as Model};
 
 #[test]
 fn a_card_that_dies_in_the_middle_of_a_transfer_is_gone() {

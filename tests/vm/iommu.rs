@@ -3,10 +3,10 @@
 use crate::raw::open;
 use crate::support::{Bench, LIMIT, pattern};
 use xdma::card::Card;
-use xdma::emulator::{Options, Refusal};
 use xdma::engine::EngineError;
 use xdma::memory::Buffer;
 use xdma::regs::Direction;
+use xdma_emulator::{Options, Refusal};
 
 const LEN: u64 = 4096;
 

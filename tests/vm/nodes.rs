@@ -2,9 +2,9 @@
 
 use crate::support::{Bench, LIMIT, pattern};
 use xdma::card::CardOptions;
-use xdma::emulator::Options;
 use xdma::memory::{HugePages, PageSize};
 use xdma::regs::Direction;
+use xdma_emulator::Options;
 
 /// The line of the kernel's of a mapping of ours in pages of `kilobytes`.
 fn mapping(kilobytes: u32) -> String {

@@ -2,9 +2,9 @@
 
 use crate::support::{Bench, LIMIT};
 use std::time::Instant;
-use xdma::emulator::Options;
 use xdma::engine::EngineError;
 use xdma::regs::Direction;
+use xdma_emulator::Options;
 
 #[test]
 fn the_kernels_request_to_let_go_ends_transfers_at_once() {

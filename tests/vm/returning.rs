@@ -7,9 +7,9 @@ use memmap2::{MmapOptions, MmapRaw};
 use std::fs::{self, File};
 use std::process::Command;
 use xdma::card::{CardName, CardOptions};
-use xdma::emulator::{Options, Profile};
 use xdma::engine::{ChannelOptions, Ring};
 use xdma::regs::{Direction, MAX_CHANNELS};
+use xdma_emulator::{Options, Profile};
 
 const FETCH_HALT: usize = 0x6010;
 const CREDIT_MODE: usize = 0x6020;

@@ -1,8 +1,8 @@
 //! A user without privileges, in the group that owns the card's nodes.
 
 use crate::support::{Bench, LIMIT, pattern};
-use xdma::emulator::Options;
 use xdma::regs::Direction;
+use xdma_emulator::Options;
 
 #[test]
 fn more_than_may_be_locked_is_explained() {

@@ -2,8 +2,8 @@
 
 use crate::raw::open;
 use crate::support::{Bench, LIMIT, pattern};
-use xdma::emulator::Options;
 use xdma::regs::Direction;
+use xdma_emulator::Options;
 
 const LEN: usize = 4096;
 

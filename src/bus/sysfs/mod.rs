@@ -8,8 +8,7 @@ mod read;
 mod tests;
 
 pub use read::SysfsError;
-#[cfg(feature = "setup")]
-pub(crate) use read::{bounded, bounded_names};
+pub use read::{bounded, bounded_names};
 
 use super::{BARS, PciAddress};
 use std::path::{Path, PathBuf};

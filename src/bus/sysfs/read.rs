@@ -60,7 +60,7 @@ impl SysfsError {
 /// # Errors
 ///
 /// It is longer, no regular file, or what the kernel says.
-pub(crate) fn bounded(path: &Path, longest: u64) -> io::Result<Vec<u8>> {
+pub fn bounded(path: &Path, longest: u64) -> io::Result<Vec<u8>> {
     if !fs::metadata(path)?.is_file() {
         return Err(io::Error::other("it is not a regular file"));
     }
@@ -86,7 +86,7 @@ pub(crate) fn bounded(path: &Path, longest: u64) -> io::Result<Vec<u8>> {
 /// # Errors
 ///
 /// There are more, or what the kernel says.
-pub(crate) fn bounded_names(directory: &Path, most: usize) -> io::Result<Vec<String>> {
+pub fn bounded_names(directory: &Path, most: usize) -> io::Result<Vec<String>> {
     let mut names = Vec::new();
     for (index, entry) in fs::read_dir(directory)?.enumerate() {
         if index >= most {

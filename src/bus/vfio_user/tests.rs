@@ -45,7 +45,6 @@ fn a_process_that_accepts_nothing_is_not_waited_for_without_end() {
     assert!(error.to_string().contains("start it again"), "{error}");
 }
 
-#[cfg(feature = "emulator")]
 #[test]
 fn what_is_not_a_socket_is_named() {
     let dir = tempfile::tempdir().unwrap();

@@ -5,16 +5,15 @@
 //! that ends a packet. A packet longer than a buffer goes on in the next; a shorter one ends its buffer early.
 //!
 //! ```
-//! # #[cfg(feature = "emulator")]
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! use std::{sync::Arc, time::Duration};
 //! use xdma::card::{Card, CardOptions};
-//! use xdma::emulator::{Options, logic::Loopback};
+//! use xdma_emulator::{Options, logic::Loopback};
 //! use xdma::engine::{ChannelOptions, stream::ReceiverOptions};
 //! use xdma::regs::Direction;
 //!
 //! let streams = Options { stream: true, ..Options::default() }; // and what is sent comes back
-//! let card = Card::emulated_logic(streams, Arc::new(Loopback::new()), CardOptions::default())?;
+//! let card = xdma_emulated_card::start(streams, Arc::new(Loopback::new()), CardOptions::default())?;
 //! let limit = Duration::from_secs(5);
 //! let mut sender = card.stream_h2c(0, ChannelOptions::default())?;
 //! let mut packet = card.allocate(1000, Direction::H2C)?;
@@ -35,8 +34,6 @@
 //! receiver.close()?;
 //! # Ok(())
 //! # }
-//! # #[cfg(not(feature = "emulator"))]
-//! # fn main() {}
 //! ```
 //!
 //! # Nothing is lost

@@ -3,10 +3,10 @@
 use super::buffers::Buffers;
 use super::{MAX_BUFFERS, METADATA_STRIDE};
 use crate::descriptor::MAX_LENGTH;
-use crate::engine::statistics::Count;
 use crate::engine::{Channel, ChannelOptions, EngineError, Place, Poll, Ticket};
 use crate::memory::{Access, Buffer, DmaMemory, DmaSpace, MemoryError, Word};
 use crate::regs::Direction;
+use crate::stats::Count;
 use std::time::{Duration, Instant};
 
 /// What opens a buffer's metadata (PG195, "C2H Stream Writeback").

@@ -1,0 +1,192 @@
+//! How it looks.
+
+use super::Watched;
+use super::rates::{ChannelRates, MsmRates};
+use ratatui::Frame;
+use ratatui::layout::{Constraint, Layout, Rect};
+use ratatui::style::{Color, Style, Stylize};
+use ratatui::text::Line;
+use ratatui::widgets::{Gauge, Paragraph, Sparkline};
+use std::time::Duration;
+
+const HEADER: &str = "channel  bytes/s    jobs/s queue      p50      p99 stalls errors";
+
+/// One line of the screen.
+enum Row<'a> {
+    Title(&'a Watched),
+    Header,
+    Channel(&'a Watched, &'a ChannelRates),
+    Msm(&'a MsmRates),
+    Fifo(&'static str, u64, u64),
+    Gap,
+}
+
+fn rows(card: &Watched) -> Vec<Row<'_>> {
+    let mut rows = vec![Row::Title(card), Row::Header];
+    rows.extend(card.rates.channels.iter().map(|channel| Row::Channel(card, channel)));
+    if let Some(msm) = &card.rates.msm {
+        rows.push(Row::Msm(msm));
+        let fifo = |at: usize, name| Row::Fifo(name, msm.filled[at], msm.depths[at]);
+        rows.extend([fifo(0, "scalars"), fifo(1, "points")]);
+    }
+    rows.push(Row::Gap);
+    rows
+}
+
+/// All cards, one below the other, from row `first` on or as far down as there are rows. The row that is shown first.
+pub fn draw(frame: &mut Frame, cards: &[Watched], first: usize) -> usize {
+    let mut rows: Vec<_> = cards.iter().flat_map(rows).collect();
+    rows.pop();
+    let [body, foot] = Layout::vertical([Constraint::Min(0), Constraint::Length(1)]).areas(frame.area());
+    let shown = usize::from(body.height).min(rows.len());
+    let first = first.min(rows.len() - shown);
+    let (above, below) = (first, rows.len() - shown - first);
+    for (row, at) in rows.iter().skip(first).zip(body.rows()) {
+        draw_row(frame, row, at);
+    }
+    let keys = match (above, below) {
+        (0, 0) => "q quits".into(),
+        _ => format!("q quits; {above} lines above, {below} below: arrows move"),
+    };
+    frame.render_widget(Line::from(keys).dim(), foot);
+    first
+}
+
+fn draw_row(frame: &mut Frame, row: &Row, at: Rect) {
+    match row {
+        Row::Title(card) => {
+            let title = Line::from(card.title()).bold();
+            frame.render_widget(if card.ended { title.fg(Color::Red) } else { title }, at);
+        }
+        Row::Header => frame.render_widget(Line::from(format!("{HEADER}  p50 lately")).dim(), at),
+        Row::Channel(card, channel) => draw_channel(frame, card, channel, at),
+        Row::Msm(msm) => frame.render_widget(Line::from(msm_text(msm)), at),
+        Row::Fifo(name, filled, depth) => frame.render_widget(gauge(name, *filled, *depth), at),
+        Row::Gap => {}
+    }
+}
+
+fn draw_channel(frame: &mut Frame, card: &Watched, channel: &ChannelRates, at: Rect) {
+    let [left, right] =
+        Layout::horizontal([Constraint::Length(HEADER.len() as u16 + 2), Constraint::Min(0)]).areas(at);
+    let style = if channel.errors > 0 { Style::new().fg(Color::Red) } else { Style::new() };
+    frame.render_widget(Paragraph::new(row_text(channel)).style(style), left);
+    if let Some((_, times)) = card.history.iter().find(|(name, _)| *name == channel.name) {
+        frame.render_widget(Sparkline::default().data(times.iter().copied()).fg(Color::Cyan), right);
+    }
+}
+
+fn gauge(name: &str, filled: u64, depth: u64) -> Gauge<'static> {
+    let ratio = filled as f64 / depth.max(1) as f64;
+    Gauge::default()
+        .ratio(ratio.clamp(0.0, 1.0))
+        .label(format!("{filled} of {depth} {name} in the FIFO"))
+        .gauge_style(Color::Blue)
+}
+
+fn row_text(channel: &ChannelRates) -> String {
+    let ChannelRates { name, bytes_per_second, jobs_per_second, in_flight, stalls, errors, .. } = channel;
+    let (bytes, jobs) = (short(*bytes_per_second), short(*jobs_per_second));
+    let (p50, p99) = (time(channel.p50), time(channel.p99));
+    format!("{name:<6} {bytes:>9} {jobs:>9} {in_flight:>5} {p50:>8} {p99:>8} {stalls:>6} {errors:>6}")
+}
+
+fn msm_text(msm: &MsmRates) -> String {
+    let idle = msm.idle.map_or("not seen".into(), |idle| format!("{:.1} %", idle * 100.0));
+    let (jobs, pairs) = (short(msm.jobs_per_second), short(msm.pairs_per_second));
+    format!("MSM: {jobs} jobs/s, {pairs} pairs/s, {} queued, core idle: {idle}", msm.in_flight)
+}
+
+/// All cards as plain text.
+pub fn text(cards: &[Watched]) -> String {
+    let mut lines = vec![];
+    for card in cards {
+        lines.extend([card.title(), HEADER.into()]);
+        lines.extend(card.rates.channels.iter().map(row_text));
+        if let Some(msm) = &card.rates.msm {
+            let ([scalars, points], [scalar_depth, point_depth]) = (msm.filled, msm.depths);
+            lines.push(msm_text(msm));
+            lines.push(format!(
+                "FIFOs: {scalars} of {scalar_depth} scalars, {points} of {point_depth} points"
+            ));
+        }
+    }
+    lines.join("\n")
+}
+
+/// `1234567.0` as `1.23 M`.
+fn short(value: f64) -> String {
+    match value {
+        0.0..1e3 => format!("{value:.1}"),
+        1e3..1e6 => format!("{:.2} k", value / 1e3),
+        1e6..1e9 => format!("{:.2} M", value / 1e6),
+        _ => format!("{:.2} G", value / 1e9),
+    }
+}
+
+fn time(time: Option<Duration>) -> String {
+    match time.map(|time| time.as_nanos() as f64) {
+        None => "-".into(),
+        Some(nanoseconds @ ..1e3) => format!("{nanoseconds:.0} ns"),
+        Some(nanoseconds @ ..1e6) => format!("{:.1} us", nanoseconds / 1e3),
+        Some(nanoseconds @ ..1e9) => format!("{:.1} ms", nanoseconds / 1e6),
+        Some(nanoseconds) => format!("{:.2} s", nanoseconds / 1e9),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ratatui::{Terminal, backend::TestBackend};
+    use xdma::card::CardOptions;
+    use xdma::regs::Direction;
+    use xdma::stats::Reader;
+    use xdma_emulator::Profile;
+
+    /// Draws a card of this process that did ten transfers, and lost none.
+    fn drawn(width: u16, height: u16, first: usize) -> (String, usize) {
+        let card = xdma_emulated_card::start_msm(Profile::F1, CardOptions::default()).unwrap();
+        let mut channel = card.h2c(2).unwrap();
+        let location = card.report().unwrap().bus.location;
+        let page = Reader::of_process(std::process::id()).unwrap().into_iter().flatten();
+        let page = page.into_iter().find(|page| page.location() == location).unwrap();
+        let mut watched = Watched::new(page);
+        let buffer = card.allocate(4096, Direction::H2C).unwrap();
+        for _ in 0..10 {
+            channel.transfer(&buffer, 0..4096, 0x5000_0000, Duration::from_secs(10)).unwrap();
+        }
+        watched.read();
+        let mut terminal = Terminal::new(TestBackend::new(width, height)).unwrap();
+        let mut shown = 0;
+        terminal.draw(|frame| shown = draw(frame, &[watched], first)).unwrap();
+        (terminal.backend().to_string(), shown)
+    }
+
+    #[test]
+    fn a_card_is_shown_on_a_terminal_of_any_size() {
+        let (seen, _) = drawn(80, 20, 5);
+        assert!(seen.contains("H2C 2") && seen.contains("bytes/s") && seen.contains("q quits"), "{seen}");
+        assert!(!seen.contains("above"), "everything is shown: {seen}");
+        for (width, height) in [(1, 1), (3, 2), (20, 5), (200, 3)] {
+            drawn(width, height, 1);
+        }
+    }
+
+    #[test]
+    fn what_does_not_fit_is_counted_and_can_be_reached() {
+        let (seen, first) = drawn(80, 2, 0);
+        assert!(first == 0 && seen.contains("process") && seen.contains("0 lines above, 2 below"), "{seen}");
+        let (seen, first) = drawn(80, 2, 99);
+        assert!(first == 2 && seen.contains("H2C 2") && seen.contains("2 lines above, 0 below"), "{seen}");
+    }
+
+    #[test]
+    fn figures_are_short() {
+        assert_eq!(
+            [0.0, 12.34, 1234.0, 5e6, 2.5e9].map(short),
+            ["0.0", "12.3", "1.23 k", "5.00 M", "2.50 G"]
+        );
+        assert_eq!(time(Some(Duration::from_micros(1500))), "1.5 ms");
+        assert_eq!(time(None), "-");
+    }
+}

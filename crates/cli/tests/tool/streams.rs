@@ -1,0 +1,174 @@
+//! `read --stream` and `write --stream`.
+
+use crate::support::{Ended, pattern, piped, run, run_with, xdma};
+use serde_json::Value;
+use std::io::Read;
+use std::process::Command;
+use std::sync::Arc;
+use xdma_emulator::logic::Loopback;
+use xdma_emulator::{EmulatedCard, Options};
+
+/// A card that outlives commands and keeps what they send, and the option that names it.
+fn loopback() -> (EmulatedCard, String) {
+    let options = Options { stream: true, ..Options::default() };
+    let card = EmulatedCard::start(options, Arc::new(Loopback::new())).unwrap();
+    let option = format!("--card unix:{} --stream --timeout 1", card.socket().display());
+    (card, option)
+}
+
+#[test]
+fn files_and_pipes_become_packets_and_come_back() {
+    let (card, option) = loopback();
+    let folder = tempfile::tempdir().unwrap();
+    let (data, out) = (pattern(50_001), folder.path().join("output"));
+    let input = folder.path().join("input");
+    std::fs::write(&input, &data).unwrap();
+    // A packet of the whole file, longer than a buffer, then several.
+    let text = run(&format!("write {option} --buffer 64K {}", input.display())).good();
+    assert!(text.starts_with("sent 48.83 KiB in 1 packet over H2C channel 0"), "{text}");
+    let text = run(&format!("read {option} --buffer 64K {}", out.display())).good();
+    assert!(text.starts_with("received 48.83 KiB in 1 packet over C2H channel 0"), "{text}");
+    assert!(std::fs::read(&out).unwrap() == data);
+    let sent = run_with(&format!("write {option} --packet 20000 --channels 3 --json -"), data.clone()).good();
+    let sent: Value = serde_json::from_str(&sent).unwrap();
+    assert_eq!(sent["packets"], serde_json::json!([20_000, 20_000, 10_001]));
+    assert_eq!((&sent["bytes"], &sent["channel"]), (&50_001.into(), &3.into()));
+    let output = xdma(&format!("read {option} --packets 3 --channels 3 --json")).output().unwrap();
+    assert!(output.stdout == data);
+    let received: Value = serde_json::from_slice(&output.stderr).unwrap();
+    assert_eq!((&received["packets"], &received["ring"]), (&sent["packets"], &"credits".into()));
+    assert_eq!(card.violations(), []);
+}
+
+/// More than the card and all buffers hold, there and back in one command.
+#[test]
+fn what_is_sent_is_received_at_the_same_time() {
+    let folder = tempfile::tempdir().unwrap();
+    let (input, out) = (folder.path().join("input"), folder.path().join("output"));
+    let data = pattern(1_000_001);
+    std::fs::write(&input, &data).unwrap();
+    let command = format!("write --stream --logic loopback {} --timeout 5", input.display());
+    let text = run(&format!("{command} --receive {}", out.display())).good();
+    assert!(text.ends_with("ms; the same came back\n"), "{text}");
+    assert!(text.contains("sent 976.56 KiB in 1 packet over H2C channel 0"), "{text}");
+    assert!(text.contains("\nreceived 976.56 KiB in 1 packet over C2H channel 0"), "{text}");
+    assert!(std::fs::read(&out).unwrap() == data);
+    let output = xdma(&format!("{command} --packet 300000 --receive - --json")).output().unwrap();
+    assert!(output.stdout == data);
+    let told = String::from_utf8(output.stderr).unwrap();
+    let told: Value = serde_json::from_str(told.lines().last().unwrap()).unwrap();
+    assert_eq!(told["packets"], serde_json::json!([300_000, 300_000, 300_000, 100_001]));
+    assert_eq!(told["received"]["packets"], told["packets"]);
+    assert_eq!(told["received"]["verified"], true);
+    let text = run(&format!("{command} --no-compare --receive {}", out.display())).good();
+    assert!(text.ends_with("ms; not compared\n"), "{text}");
+    run_with("write --stream --logic loopback - --receive x", data).bad(2, &["--length"]);
+    run("write --address 0 Cargo.toml --receive x").bad(2, &["--address"]);
+    // What is wrong at the receiving end is told, and not only that nothing more is taken.
+    run(&format!("{} --timeout 1 --receive /dev/full", command.replace("--timeout 5", "")))
+        .bad(1, &["cannot write the output", "No space left"]);
+}
+
+/// More than the card and all buffers hold, while nobody reads what comes out at the other end.
+#[test]
+fn a_reader_that_is_slow_holds_the_stream_back() {
+    let (_card, option) = loopback();
+    let data = pattern(60_000);
+    run_with(&format!("write {option} --packet 1000 -"), data.clone()).good();
+    let mut child = piped(&format!("read {option} --packets 60 --buffer 64 -"));
+    std::thread::sleep(std::time::Duration::from_millis(300));
+    let mut seen = vec![];
+    child.stdout.take().unwrap().read_to_end(&mut seen).unwrap();
+    assert!(child.wait().unwrap().success() && seen == data);
+}
+
+#[test]
+fn what_a_stream_cannot_do() {
+    let (_card, option) = loopback();
+    for wrong in ["--address 0", "--verify", "--channels 0,1"] {
+        run(&format!("write {option} {wrong} Cargo.toml")).bad(2, &[]);
+    }
+    run("write --packet 4 --address 0 Cargo.toml").bad(2, &["--address"]);
+    run("write --packet 4 Cargo.toml").bad(2, &["--address"]);
+    run("write Cargo.toml").bad(2, &["--address"]);
+    run("read --address 0").bad(2, &["--length"]);
+    run("read --stream").bad(3, &["memory-mapped one"]);
+    run("write --stream Cargo.toml").bad(3, &["memory-mapped one"]);
+    // An empty file is no packet, and nothing takes more than the card holds.
+    assert!(run(&format!("write {option} /dev/null")).good().starts_with("sent 0 bytes in 0 packets"));
+    let stuck = run(&format!("write {option} --length 100K /dev/zero"));
+    let parts =
+        ["the stream of H2C channel 0 does not take the data", "not all was taken within 1s", "--timeout"];
+    stuck.bad(5, &parts);
+}
+
+/// That an engine in the middle of a stream cannot be stopped is no news of its own, and no card has to be reset for it.
+#[test]
+fn silence_and_ctrl_c_are_told_as_what_they_are() {
+    let (_card, option) = loopback();
+    let silent = run(&format!("read {option}"));
+    assert!(!silent.err.contains("as root"), "{}", silent.err);
+    silent.bad(5, &["nothing came within 1s", "the next command takes it over"]);
+    let mut child = piped(&format!("read {} --timeout 60 -", option.replace("--timeout 1", "")));
+    std::thread::sleep(std::time::Duration::from_millis(500));
+    assert!(Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap().success());
+    drop(child.stdin.take());
+    let ended: Ended = child.wait_with_output().unwrap().into();
+    ended.bad(130, &["interrupted"]);
+    // It was taken over.
+    run_with(&format!("write {option} -"), pattern(1000)).good();
+    let output = xdma(&format!("read {option} -")).output().unwrap();
+    assert!(output.stdout == pattern(1000));
+}
+
+/// Starts a program that sends one packet without end and another that receives packets, kills both in the middle, and leaves the
+/// stream to the next.
+#[test]
+fn what_a_killed_program_left_does_not_come_back_as_the_next_ones_data() {
+    let (_card, option) = loopback();
+    let folder = tempfile::tempdir().unwrap();
+    let (input, out) = (folder.path().join("input"), folder.path().join("output"));
+    let data = pattern(200_003);
+    std::fs::write(&input, &data).unwrap();
+    let command = format!("write {option} --packet 5000 {} --receive {}", input.display(), out.display());
+    // The card holds 64 KiB: one packet without end, whole ones, and one that ends inside of a beat.
+    for (packets, beats) in [("", true), ("--packet 1024", true), ("--packet 1000", false)] {
+        let endless =
+            format!("write {option} {packets} --length 1G /dev/zero").replace("--timeout 1", "--timeout 60");
+        let mut child = piped(&endless);
+        std::thread::sleep(std::time::Duration::from_millis(500));
+        child.kill().unwrap();
+        child.wait().unwrap();
+        let next = run(&command);
+        if beats {
+            let text = next.good();
+            assert!(text.contains("of an earlier program dropped"), "{text}");
+            assert!(text.contains("the same came back"), "{text}");
+            assert!(std::fs::read(&out).unwrap() == data, "{packets}");
+        } else {
+            // A partial beat cannot be separated from the data that follows, but the tool reports the mismatch.
+            next.bad(4, &["other bytes came back", "the next command gets what it sends"]);
+        }
+        let text = run(&command).good();
+        assert!(!text.contains("dropped") && text.contains("the same came back"), "{text}");
+        assert!(std::fs::read(&out).unwrap() == data, "{packets}");
+    }
+    // What is not dropped is compared, and told.
+    run_with(&format!("write {option} --packet 100 -"), pattern(1000)).good();
+    run(&format!("{command} --keep-old")).bad(4, &["other bytes came back"]);
+    assert!(std::fs::read(&out).unwrap() != data, "it is all received nevertheless");
+    // A reader can drop too.
+    let silent = run(&format!("read {option} --discard --json"));
+    silent.bad(5, &["nothing came"]);
+    let text = run(&format!("{command} --keep-old --no-compare")).good();
+    assert!(text.contains("not compared"), "{text}");
+}
+
+/// The receiver fails at once; the sender has no reason to wait for its own time-out.
+#[test]
+fn what_failed_first_is_told_without_waiting_for_the_other_end() {
+    let begin = std::time::Instant::now();
+    run("write --stream --logic loopback --length 10M /dev/zero --timeout 30 --receive /dev/full")
+        .bad(1, &["cannot write the output", "No space left"]);
+    assert!(begin.elapsed() < std::time::Duration::from_secs(15), "{:?}", begin.elapsed());
+}

@@ -1,0 +1,138 @@
+//! `top`, beside a process that has a card.
+
+use crate::support::{json, run, xdma};
+use std::fs::File;
+use std::io::{BufRead, BufReader, Read};
+use std::os::fd::{AsRawFd, FromRawFd};
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::ptr::{null, null_mut};
+use std::time::{Duration, Instant};
+use xdma::card::CardOptions;
+use xdma::regs::Direction;
+use xdma_emulator::Profile;
+
+/// Plays the program that is watched, until it is killed.
+#[test]
+fn busy_program() {
+    if std::env::var_os("XDMA_TEST_BUSY").is_none() {
+        return; // Not the process that `watched` starts.
+    }
+    let card = xdma_emulated_card::start_msm(Profile::F1, CardOptions::default()).unwrap();
+    let mut channel = card.h2c(1).unwrap();
+    let buffer = card.allocate(4096, Direction::H2C).unwrap();
+    println!("busy");
+    loop {
+        channel.transfer(&buffer, 0..4096, 0x5000_0000, Duration::from_secs(10)).unwrap();
+    }
+}
+
+fn watched(temporary: &Path) -> Child {
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    command.args(["--exact", "top::busy_program", "--nocapture"]).env("XDMA_TEST_BUSY", "1");
+    command.env("TMPDIR", temporary);
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+    let mut lines = BufReader::new(child.stdout.as_mut().unwrap()).lines();
+    assert!(lines.any(|line| line.unwrap().contains("busy")));
+    child
+}
+
+#[test]
+fn a_busy_program_is_seen_until_it_is_killed() {
+    let temporary = tempfile::tempdir().unwrap();
+    let mut child = watched(temporary.path());
+    let process = child.id();
+    let seen = json(&format!("top --once --interval 0.5 --pid {process}"));
+    let channels = seen["cards"][0]["channels"].as_array().unwrap();
+    assert_eq!((seen["cards"].as_array().unwrap().len(), channels.len()), (1, 1), "{seen}");
+    let (channel, total) = (&channels[0], &channels[0]["total"]);
+    assert_eq!(channel["channel"], "H2C 1");
+    assert!(channel["jobs_per_second"].as_f64().unwrap() > 0.0, "{channel}");
+    let number = |name: &str| total[name].as_u64().unwrap();
+    assert!(number("completed") > 0 && number("bytes") >= 4096 * number("completed"), "{total}");
+    assert!(number("submitted") - number("completed") <= 1 && number("abandoned") == 0, "{total}");
+    assert!(channel["p50_ns"].as_u64() <= channel["p99_ns"].as_u64());
+    let text = run(&format!("top --once --interval 0.1 --pid {process}")).good();
+    assert!(text.contains("H2C 1") && text.contains("bytes/s"), "{text}");
+    child.kill().unwrap();
+    child.wait().unwrap();
+    assert_eq!(temporary.path().read_dir().unwrap().count(), 0, "it left something behind");
+    run(&format!("top --once --pid {process}")).bad(3, &["there is no process"]);
+}
+
+/// Runs the program on a terminal of its own, the other end of which is returned.
+fn on_a_terminal(command: &mut Command) -> (Child, File) {
+    let (mut ours, mut its) = (-1, -1);
+    let size = libc::winsize { ws_row: 24, ws_col: 80, ws_xpixel: 0, ws_ypixel: 0 };
+    // SAFETY: both places are ours, and no name or mode is asked for.
+    let opened = unsafe { libc::openpty(&mut ours, &mut its, null_mut(), null(), &size) };
+    assert_eq!(opened, 0, "{}", std::io::Error::last_os_error());
+    // SAFETY: the descriptors were just made, and are nobody else's.
+    let (ours, its) = unsafe { (File::from_raw_fd(ours), File::from_raw_fd(its)) };
+    let end = || Stdio::from(its.try_clone().unwrap());
+    command.stdin(end()).stdout(end()).stderr(end()).env("TERM", "xterm");
+    let ours_fd = ours.as_raw_fd();
+    // SAFETY: these calls may be made between fork and exec.
+    unsafe {
+        command.pre_exec(move || {
+            let done = libc::setsid() >= 0 && libc::ioctl(0, libc::TIOCSCTTY, 0) == 0;
+            libc::close(ours_fd);
+            if done { Ok(()) } else { Err(std::io::Error::last_os_error()) }
+        });
+    }
+    let child = command.spawn().unwrap();
+    // Its ends are the program's alone from here on, so that it hears when ours is closed.
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    (child, ours)
+}
+
+#[test]
+fn it_ends_with_its_terminal() {
+    let temporary = tempfile::tempdir().unwrap();
+    let mut program = watched(temporary.path());
+    let (mut top, mut terminal) = on_a_terminal(xdma("top --pid").arg(program.id().to_string()));
+    let (mut seen, mut some) = (vec![], [0; 4096]);
+    while !String::from_utf8_lossy(&seen).contains("bytes/s") {
+        let len = terminal.read(&mut some).expect("it draws");
+        seen.extend_from_slice(&some[..len]);
+    }
+    drop(terminal);
+    let begin = Instant::now();
+    while top.try_wait().unwrap().is_none() && begin.elapsed() < Duration::from_secs(20) {
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    let ended = top.try_wait().unwrap().is_some();
+    for child in [&mut top, &mut program] {
+        child.kill().and_then(|()| child.wait()).unwrap();
+    }
+    assert!(ended, "it goes on without a terminal");
+}
+
+#[test]
+fn what_is_called_like_a_page_and_is_none_is_refused() {
+    // SAFETY: the name is a C string; the descriptor is ours alone.
+    let file = unsafe { File::from_raw_fd(libc::memfd_create(c"xdma-statistics:\x1b[31m".as_ptr(), 0)) };
+    file.set_len(8).unwrap();
+    // Without the flag CLOEXEC it is the other process' file, too.
+    let output = xdma("top --once").arg("--pid").arg(std::process::id().to_string()).output().unwrap();
+    let text = String::from_utf8_lossy(&output.stderr);
+    assert!(text.contains("its length is not sealed") && !text.contains('\x1b'), "{text}");
+}
+
+#[test]
+fn when_nothing_runs_it_says_what_to_type() {
+    let mut idle = Command::new("sleep").arg("60").spawn().unwrap();
+    run(&format!("top --once --pid {}", idle.id())).bad(3, &["no program of yours", "xdma bench"]);
+    idle.kill().and_then(|()| idle.wait()).unwrap();
+    run("top --once --interval 1e19").bad(2, &["no number of seconds"]);
+}
+
+#[test]
+fn a_card_that_nobody_has_is_told_from_none_at_all() {
+    let temporary = tempfile::tempdir().unwrap();
+    let mut program = watched(temporary.path());
+    let ended = run(&format!("top --once --card nowhere-at-all --pid {}", program.id()));
+    program.kill().and_then(|()| program.wait()).unwrap();
+    ended.bad(3, &["is at `nowhere-at-all`; there are: ", temporary.path().to_str().unwrap()]);
+}

@@ -1,0 +1,85 @@
+//! What `--card` takes.
+
+use crate::{StartError, start_msm};
+use std::fmt;
+use std::str::FromStr;
+use xdma::card::{Card, CardName, CardOptions};
+use xdma_emulator::Profile;
+
+/// Which card: what every example and binary takes as `--card` or `XDMA_CARD`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum CardChoice {
+    /// A PCI function bound to `vfio-pci`, or a vfio-user socket.
+    Named(CardName),
+    /// An emulated card in this process, by the name of its profile: `f1`, `alveo`.
+    Emulated(Profile),
+}
+
+impl CardChoice {
+    /// Opens the card. An emulated one starts here, with the MSM design, and ends with the last handle to it.
+    ///
+    /// # Errors
+    ///
+    /// As [`CardName::open`] and [`start_msm`].
+    pub fn open(&self, options: CardOptions) -> Result<Card, StartError> {
+        match self {
+            Self::Named(name) => Ok(name.open(options)?),
+            Self::Emulated(profile) => start_msm(*profile, options),
+        }
+    }
+}
+
+/// A text that names no card.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "`{0}` is no card: use a PCI address (0000:00:1d.0), unix:PATH of a vfio-user socket, or an emulated card (f1, alveo)"
+)]
+pub struct NoCard(pub String);
+
+impl FromStr for CardChoice {
+    type Err = NoCard;
+
+    fn from_str(text: &str) -> Result<Self, NoCard> {
+        if let Ok(profile) = text.parse() {
+            return Ok(Self::Emulated(profile));
+        }
+        text.parse().map(Self::Named).map_err(|_| NoCard(text.into()))
+    }
+}
+
+impl fmt::Display for CardChoice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Named(name) => name.fmt(f),
+            Self::Emulated(profile) => profile.fmt(f),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn names() {
+        assert_eq!("f1".parse(), Ok(CardChoice::Emulated(Profile::F1)));
+        assert_eq!(CardChoice::Emulated(Profile::Alveo).to_string(), "alveo");
+        for name in ["0000:00:1d.0", "unix:/run/card"] {
+            assert_eq!(name.parse::<CardChoice>().unwrap(), CardChoice::Named(name.parse().unwrap()));
+        }
+        for bad in ["", "f2", "unix:", "00:1d"] {
+            let error = bad.parse::<CardChoice>().unwrap_err().to_string();
+            assert!(error.contains("PCI address") && error.contains("alveo"), "{bad}: {error}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_taken_comes_back(text in ".{0,24}") {
+            if let Ok(choice) = text.parse::<CardChoice>() {
+                prop_assert_eq!(choice.to_string().parse(), Ok(choice));
+            }
+        }
+    }
+}

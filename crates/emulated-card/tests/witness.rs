@@ -1,0 +1,46 @@
+//! The emulated card hears what becomes of the driver's memory.
+
+use std::sync::Arc;
+use xdma::bus::Bus;
+use xdma::bus::vfio_user::VfioUser;
+use xdma::memory::{Access, Buffer, DmaSpace, HugePages};
+use xdma_emulator::logic::Memory;
+use xdma_emulator::{EmulatedCard, Options, Profile, Rule};
+use xdma_regs::descriptor::{Descriptor, Flags};
+
+fn rules(card: &EmulatedCard) -> Vec<(Rule, u64)> {
+    card.violations().iter().map(|violation| (violation.rule, violation.address)).collect()
+}
+
+#[test]
+fn the_library_tells_of_what_it_allocates_and_releases() {
+    let options = Options { profile: Profile::Alveo, ..Options::default() };
+    let card = EmulatedCard::start(options, Arc::new(Memory::new())).unwrap();
+    let bus = Arc::new(VfioUser::connect(card.socket()).unwrap());
+    let space = DmaSpace::new(bus.clone(), HugePages::default(), None, None)
+        .witnessed_by(xdma_emulated_card::witness(&card));
+    bus.config_write(4, 2, 6).unwrap();
+    let xdma = bus.bar(1).unwrap();
+    let mut list = space.allocate(32, Access::CardReads).unwrap();
+    let transfer = |memory: u64, list: &mut Buffer| {
+        let flags = Flags::STOP | Flags::COMPLETED;
+        let only =
+            Descriptor { flags, next_adjacent: 0, length: 64, source: memory, destination: 0, next: 0 };
+        list.write(0, &only.to_words()).unwrap();
+        for (register, value) in
+            [(0x4080, list.address() as u32), (0x4084, (list.address() >> 32) as u32), (0x4, 0), (0x4, 1)]
+        {
+            xdma.write32(register, value).unwrap();
+        }
+        while xdma.read32(0x40).unwrap() & 1 != 0 {
+            std::thread::yield_now();
+        }
+    };
+    let memory = space.allocate(64, Access::CardReads).unwrap();
+    let address = memory.address();
+    transfer(address, &mut list);
+    assert_eq!(rules(&card), []);
+    drop(memory);
+    transfer(address, &mut list);
+    assert_eq!(rules(&card), [(Rule::ReleasedMemory, address)]);
+}

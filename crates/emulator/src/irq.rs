@@ -1,0 +1,487 @@
+//! Interrupts: sources and masks (PG195, "IRQ Block Registers"), and the message that a rising request sends.
+//!
+//! A message goes out on the rising edge of source AND mask, so also when a mask is opened over a source that is high.
+//! MSI-X wins over MSI, MSI over the legacy line.
+
+use super::log::{Log, add, lock};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use std::fs::File;
+use std::io::{self, Write};
+use std::os::fd::AsRawFd;
+use std::sync::{Arc, Mutex};
+use vfio_bindings::bindings::vfio::{
+    VFIO_IRQ_SET_ACTION_MASK, VFIO_IRQ_SET_ACTION_TRIGGER, VFIO_IRQ_SET_ACTION_UNMASK,
+    VFIO_IRQ_SET_DATA_EVENTFD, VFIO_PCI_INTX_IRQ_INDEX, VFIO_PCI_MSI_IRQ_INDEX, VFIO_PCI_MSIX_IRQ_INDEX,
+};
+use xdma_regs::{irq, msix};
+
+/// Vector control bit 0.
+const MASKED: u32 = 1;
+/// Vector control after reset (PG195, "MSI-X Vector Table and PBA").
+const CONTROL_RESET: u32 = 0xffff_ffff;
+
+/// Requests of one kind: an enable mask over sources.
+#[derive(Debug, Default)]
+struct Requests {
+    enable: u32,
+    sources: u32,
+    /// The requests that were high when last looked at.
+    high: u32,
+}
+
+impl Requests {
+    fn requested(&self) -> u32 {
+        self.enable & self.sources
+    }
+
+    /// The requests that rose since the last call.
+    fn rising(&mut self) -> u32 {
+        let requested = self.requested();
+        let before = std::mem::replace(&mut self.high, requested);
+        requested & !before
+    }
+}
+
+/// An entry of the MSI-X table.
+#[derive(Debug)]
+struct Vector {
+    words: [u32; 4],
+    /// The client programs the table. Until it does (QEMU and the kernel keep the table to themselves), the eventfd decides.
+    programmed: bool,
+    pending: bool,
+    eventfd: Option<File>,
+}
+
+impl Vector {
+    fn reset(&mut self) {
+        self.words = [0, 0, 0, CONTROL_RESET];
+        self.programmed = false;
+        self.pending = false;
+    }
+
+    fn masked(&self) -> bool {
+        self.programmed && self.words[3] & MASKED != 0
+    }
+}
+
+/// The legacy line, with vfio's masking: it masks itself as it fires.
+#[derive(Debug, Default)]
+struct Line {
+    eventfd: Option<File>,
+    masked: bool,
+    disabled: bool,
+}
+
+#[derive(Debug)]
+struct State {
+    user: Requests,
+    channel: Requests,
+    user_vectors: [u32; 4],
+    channel_vectors: [u32; 2],
+    table: Vec<Vector>,
+    function_masked: bool,
+    bus_master: bool,
+    msi: Option<File>,
+    line: Line,
+}
+
+/// The interrupt block.
+#[derive(Debug)]
+pub(super) struct Irq {
+    state: Mutex<State>,
+    log: Arc<Log>,
+}
+
+impl Irq {
+    pub fn new(vectors: usize, log: Arc<Log>) -> Self {
+        let vector =
+            || Vector { words: [0, 0, 0, CONTROL_RESET], programmed: false, pending: false, eventfd: None };
+        let state = State {
+            user: Requests::default(),
+            channel: Requests::default(),
+            user_vectors: [0; 4],
+            channel_vectors: [0; 2],
+            table: std::iter::repeat_with(vector).take(vectors).collect(),
+            function_masked: false,
+            bus_master: false,
+            msi: None,
+            line: Line::default(),
+        };
+        Self { state: Mutex::new(state), log }
+    }
+
+    fn change<R>(&self, f: impl FnOnce(&mut State) -> R) -> R {
+        let mut state = lock(&self.state);
+        let result = f(&mut state);
+        state.deliver(&self.log);
+        result
+    }
+
+    /// The level of a channel's source.
+    pub fn set_channel(&self, bit: u32, level: bool) {
+        let mut state = lock(&self.state);
+        // Mostly nothing changes, descriptor after descriptor.
+        if (state.channel.sources >> bit & 1 != 0) != level {
+            state.channel.sources ^= 1 << bit;
+            state.deliver(&self.log);
+        }
+    }
+
+    /// Whether a channel's source, raised now, would be an edge of its request.
+    pub fn would_rise(&self, bit: u32) -> bool {
+        let state = lock(&self.state);
+        state.channel.sources >> bit & 1 == 0 && state.channel.enable >> bit & 1 != 0
+    }
+
+    /// Raises a channel's source, and its message is lost.
+    pub fn raise_unheard(&self, bit: u32) {
+        let mut state = lock(&self.state);
+        state.channel.sources |= 1 << bit;
+        state.channel.high |= 1 << bit;
+    }
+
+    /// Sends a channel's message once more.
+    pub fn repeat_channel(&self, bit: u32) {
+        self.change(|state| state.channel.high &= !(1 << bit));
+    }
+
+    /// The level of a user source.
+    pub fn set_user(&self, line: usize, level: bool) {
+        if line < xdma_regs::USER_IRQS {
+            self.change(|state| {
+                let bit = 1 << line;
+                state.user.sources = state.user.sources & !bit | if level { bit } else { 0 };
+            });
+        }
+    }
+
+    /// Whether the legacy line is asserted.
+    pub fn intx(&self) -> bool {
+        let state = lock(&self.state);
+        !state.messages() && state.asserted()
+    }
+
+    /// Takes over what configuration space says.
+    pub fn configure(&self, bus_master: bool, intx_disabled: bool, msix_masked: bool) {
+        self.change(|state| {
+            state.bus_master = bus_master;
+            state.line.disabled = intx_disabled;
+            state.function_masked = msix_masked;
+        });
+    }
+
+    /// MSI enable of the configuration block as far as the client's eventfds tell: bit 0 MSI, bit 1 MSI-X.
+    pub fn enabled(&self) -> u32 {
+        let state = lock(&self.state);
+        u32::from(state.msi.is_some()) | u32::from(state.msix()) << 1
+    }
+
+    /// A read of the block at target 2.
+    pub fn read(&self, offset: u32) -> u32 {
+        let state = lock(&self.state);
+        match offset {
+            irq::USER_ENABLE => state.user.enable,
+            irq::CHANNEL_ENABLE => state.channel.enable,
+            irq::USER_REQUEST => state.user.requested(),
+            irq::CHANNEL_REQUEST => state.channel.requested(),
+            irq::USER_PENDING => state.user.sources,
+            irq::CHANNEL_PENDING => state.channel.sources,
+            _ => match (
+                vector_index(offset, irq::USER_VECTORS, 4),
+                vector_index(offset, irq::CHANNEL_VECTORS, 2),
+            ) {
+                (Some(index), _) => state.user_vectors[index],
+                (_, Some(index)) => state.channel_vectors[index],
+                _ => 0,
+            },
+        }
+    }
+
+    /// A write to the block at target 2; `channels` has a bit for each channel that exists.
+    pub fn write(&self, offset: u32, value: u32, channels: u32) {
+        const USERS: u32 = 0xffff;
+        self.change(|state| match offset {
+            irq::USER_ENABLE => state.user.enable = value & USERS,
+            irq::USER_ENABLE_W1S => state.user.enable |= value & USERS,
+            irq::USER_ENABLE_W1C => state.user.enable &= !value,
+            irq::CHANNEL_ENABLE => state.channel.enable = value & channels,
+            irq::CHANNEL_ENABLE_W1S => state.channel.enable |= value & channels,
+            irq::CHANNEL_ENABLE_W1C => state.channel.enable &= !value,
+            _ => {
+                let value = value & 0x1f1f_1f1f;
+                if let Some(index) = vector_index(offset, irq::USER_VECTORS, 4) {
+                    state.user_vectors[index] = value;
+                } else if let Some(index) = vector_index(offset, irq::CHANNEL_VECTORS, 2) {
+                    state.channel_vectors[index] = value;
+                }
+            }
+        });
+    }
+
+    /// A read of the MSI-X table or the pending bits, at an offset of the register BAR.
+    pub fn table_read(&self, offset: u32) -> u32 {
+        let state = lock(&self.state);
+        if let Some((vector, word)) = table_entry(offset) {
+            return state.table.get(vector).map_or(0, |vector| vector.words[word]);
+        }
+        let first = offset.wrapping_sub(msix::PENDING) as usize * 8;
+        let pending = state.table.iter().skip(first).take(32).enumerate();
+        pending.fold(0, |bits, (bit, vector)| bits | u32::from(vector.pending) << bit)
+    }
+
+    /// A write to the MSI-X table; the pending bits are read-only.
+    pub fn table_write(&self, offset: u32, value: u32) {
+        let Some((vector, word)) = table_entry(offset) else { return };
+        self.change(|state| {
+            let Some(vector) = state.table.get_mut(vector) else { return };
+            vector.words[word] = value;
+            vector.programmed |= word == 3;
+        });
+    }
+
+    /// The client's SET_IRQS.
+    pub fn set_irqs(&self, index: u32, flags: u32, start: u32, count: u32, fds: Vec<File>) -> io::Result<()> {
+        if !fds.iter().all(is_eventfd) {
+            return Err(io::ErrorKind::InvalidInput.into());
+        }
+        self.change(|state| {
+            if flags & VFIO_IRQ_SET_ACTION_TRIGGER != 0 {
+                let eventfds = flags & VFIO_IRQ_SET_DATA_EVENTFD != 0;
+                return state.trigger(index, eventfds, start as usize, count as usize, fds);
+            }
+            if index == VFIO_PCI_INTX_IRQ_INDEX {
+                state.line.masked |= flags & VFIO_IRQ_SET_ACTION_MASK != 0;
+                state.line.masked &= flags & VFIO_IRQ_SET_ACTION_UNMASK == 0;
+            }
+            Ok(())
+        })
+    }
+
+    /// The client is gone, and its eventfds with it.
+    pub fn disconnect(&self) {
+        self.change(|state| {
+            state.table.iter_mut().for_each(|vector| vector.eventfd = None);
+            state.msi = None;
+            state.line = Line { disabled: state.line.disabled, ..Line::default() };
+        });
+    }
+
+    /// Function reset: registers and table; user sources are the custom logic's, eventfds the client's.
+    pub fn reset(&self) {
+        self.change(|state| {
+            state.user.enable = 0;
+            state.channel = Requests::default();
+            state.user_vectors = [0; 4];
+            state.channel_vectors = [0; 2];
+            state.table.iter_mut().for_each(Vector::reset);
+        });
+    }
+}
+
+impl State {
+    fn msix(&self) -> bool {
+        self.table.iter().any(|vector| vector.eventfd.is_some())
+    }
+
+    fn messages(&self) -> bool {
+        self.msi.is_some() || self.msix()
+    }
+
+    fn asserted(&self) -> bool {
+        self.user.requested() | self.channel.requested() != 0
+    }
+
+    fn trigger(
+        &mut self,
+        index: u32,
+        eventfds: bool,
+        start: usize,
+        count: usize,
+        fds: Vec<File>,
+    ) -> io::Result<()> {
+        let mut fds = fds.into_iter();
+        if index == VFIO_PCI_MSIX_IRQ_INDEX {
+            if count == 0 {
+                self.table.iter_mut().for_each(|vector| vector.eventfd = None);
+                return Ok(());
+            }
+            let end = start.checked_add(count).filter(|&end| end <= self.table.len());
+            let vectors = &mut self.table[start..end.ok_or(io::ErrorKind::InvalidInput)?];
+            for vector in vectors {
+                if eventfds {
+                    vector.eventfd = fds.next();
+                } else {
+                    // Without data: fire it, which lets a client test its own end.
+                    vector.pending = true;
+                }
+            }
+        } else if index == VFIO_PCI_MSI_IRQ_INDEX {
+            if eventfds || count == 0 {
+                self.msi = fds.next();
+            }
+        } else if index == VFIO_PCI_INTX_IRQ_INDEX && (eventfds || count == 0) {
+            self.line = Line { eventfd: fds.next(), masked: false, disabled: self.line.disabled };
+        }
+        Ok(())
+    }
+
+    /// Sends what is due.
+    fn deliver(&mut self, log: &Log) {
+        let (user, channel) = (self.user.rising(), self.channel.rising());
+        for line in bits(channel) {
+            self.message(vector_of(&self.channel_vectors, line), log);
+        }
+        for line in bits(user) {
+            self.message(vector_of(&self.user_vectors, line), log);
+        }
+        if self.bus_master && !self.function_masked {
+            for vector in self.table.iter_mut().filter(|vector| vector.pending && !vector.masked()) {
+                vector.pending = !signal(vector.eventfd.as_mut(), log);
+            }
+        }
+        let fires = !self.line.disabled && !self.line.masked && !self.messages() && self.asserted();
+        if fires && signal(self.line.eventfd.as_mut(), log) {
+            self.line.masked = true;
+        }
+    }
+
+    fn message(&mut self, vector: usize, log: &Log) {
+        if self.msix() {
+            // Sent with everything else that is pending.
+            if let Some(vector) = self.table.get_mut(vector) {
+                vector.pending = true;
+            }
+        } else if self.bus_master {
+            signal(self.msi.as_mut(), log);
+        }
+    }
+}
+
+fn signal(eventfd: Option<&mut File>, log: &Log) -> bool {
+    let sent =
+        eventfd.is_some_and(|eventfd| !has_room(eventfd) || eventfd.write_all(&1u64.to_ne_bytes()).is_ok());
+    add(&log.count.interrupts, u64::from(sent));
+    sent
+}
+
+/// Whether writing does not block. An eventfd that counts to its limit blocks the writer unless the client made it otherwise,
+/// and it is signalled already. The kernel leaves it as it is, too (`eventfd_signal`).
+fn has_room(eventfd: &File) -> bool {
+    let mut entry = [PollFd::new(eventfd, PollFlags::OUT)];
+    let now = Timespec { tv_sec: 0, tv_nsec: 0 };
+    // An error, such as a signal that came first, is left to the write.
+    poll(&mut entry, Some(&now)).map_or(true, |ready| ready > 0)
+}
+
+/// Anything else could block the card when it is written.
+fn is_eventfd(file: &File) -> bool {
+    let link = std::fs::read_link(format!("/proc/self/fd/{}", file.as_raw_fd()));
+    link.is_ok_and(|target| target.as_os_str() == "anon_inode:[eventfd]")
+}
+
+fn bits(word: u32) -> impl Iterator<Item = usize> {
+    (0..32).filter(move |bit| word >> bit & 1 != 0)
+}
+
+/// Four five-bit numbers in a register.
+fn vector_of(registers: &[u32], line: usize) -> usize {
+    registers.get(line / 4).map_or(0, |register| (register >> (8 * (line % 4)) & 0x1f) as usize)
+}
+
+fn vector_index(offset: u32, base: u32, registers: u32) -> Option<usize> {
+    let index = offset.checked_sub(base)? / 4;
+    (index < registers).then_some(index as usize)
+}
+
+fn table_entry(offset: u32) -> Option<(usize, usize)> {
+    let entry = (msix::TABLE..msix::PENDING).contains(&offset).then(|| offset - msix::TABLE)?;
+    Some((entry as usize / 16, entry as usize / 4 % 4))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::fd::{FromRawFd, IntoRawFd};
+    use vmm_sys_util::eventfd::{EFD_NONBLOCK, EventFd};
+
+    const FDS: u32 = VFIO_IRQ_SET_ACTION_TRIGGER | VFIO_IRQ_SET_DATA_EVENTFD;
+
+    struct Bench {
+        irq: Irq,
+        eventfds: Vec<EventFd>,
+    }
+
+    fn bench() -> Bench {
+        let irq = Irq::new(32, Arc::default());
+        let eventfds: Vec<_> = (0..4).map(|_| EventFd::new(EFD_NONBLOCK).unwrap()).collect();
+        irq.set_irqs(VFIO_PCI_MSIX_IRQ_INDEX, FDS, 0, 4, eventfds.iter().map(file).collect()).unwrap();
+        irq.configure(true, false, false);
+        Bench { irq, eventfds }
+    }
+
+    fn file(eventfd: &EventFd) -> File {
+        // SAFETY: `into_raw_fd` gives up the descriptor that `try_clone` made, so the file is its only owner.
+        unsafe { File::from_raw_fd(eventfd.try_clone().unwrap().into_raw_fd()) }
+    }
+
+    impl Bench {
+        fn fired(&self, vector: usize) -> bool {
+            self.eventfds[vector].read().is_ok()
+        }
+    }
+
+    #[test]
+    fn a_message_is_sent_on_the_rising_edge_of_source_and_mask() {
+        let bench = bench();
+        bench.irq.write(irq::CHANNEL_VECTORS, 0x0302_0100, 0xff);
+        bench.irq.set_channel(1, true);
+        assert!(!bench.fired(1));
+        assert_eq!(bench.irq.read(irq::CHANNEL_PENDING), 2);
+        assert_eq!(bench.irq.read(irq::CHANNEL_REQUEST), 0);
+        bench.irq.write(irq::CHANNEL_ENABLE_W1S, 0xff, 0xff);
+        assert!(bench.fired(1) && !bench.fired(0));
+        bench.irq.set_channel(1, true);
+        assert!(!bench.fired(1), "a level that stays is no edge");
+        bench.irq.write(irq::CHANNEL_ENABLE_W1C, 2, 0xff);
+        bench.irq.write(irq::CHANNEL_ENABLE_W1S, 2, 0xff);
+        assert!(bench.fired(1));
+    }
+
+    #[test]
+    fn a_masked_vector_is_pending_until_it_is_unmasked() {
+        let bench = bench();
+        bench.irq.write(irq::USER_VECTORS, 2, 0xff);
+        bench.irq.write(irq::USER_ENABLE, 1, 0xff);
+        bench.irq.table_write(msix::TABLE + 2 * 16 + 12, 1);
+        bench.irq.set_user(0, true);
+        assert!(!bench.fired(2));
+        assert_eq!(bench.irq.table_read(msix::PENDING), 4);
+        bench.irq.table_write(msix::TABLE + 2 * 16 + 12, 0);
+        assert!(bench.fired(2));
+        assert_eq!(bench.irq.table_read(msix::PENDING), 0);
+        assert_eq!(bench.irq.table_read(msix::TABLE + 12), CONTROL_RESET);
+    }
+
+    #[test]
+    fn the_line_masks_itself_and_fires_again_while_asserted() {
+        let irq = Irq::new(32, Arc::default());
+        let eventfd = EventFd::new(EFD_NONBLOCK).unwrap();
+        irq.set_irqs(VFIO_PCI_INTX_IRQ_INDEX, FDS, 0, 1, vec![file(&eventfd)]).unwrap();
+        irq.write(irq::USER_ENABLE, 1, 0);
+        irq.set_user(0, true);
+        assert!(eventfd.read().is_ok() && irq.intx());
+        irq.set_user(0, false);
+        irq.set_user(0, true);
+        assert!(eventfd.read().is_err(), "masked");
+        irq.set_irqs(VFIO_PCI_INTX_IRQ_INDEX, VFIO_IRQ_SET_ACTION_UNMASK, 0, 1, vec![]).unwrap();
+        assert!(eventfd.read().is_ok());
+    }
+
+    #[test]
+    fn only_eventfds_are_taken() {
+        let irq = Irq::new(32, Arc::default());
+        let file = tempfile::tempfile().unwrap();
+        assert!(irq.set_irqs(VFIO_PCI_MSIX_IRQ_INDEX, FDS, 0, 1, vec![file]).is_err());
+        assert!(irq.set_irqs(VFIO_PCI_MSIX_IRQ_INDEX, FDS, 32, 1, vec![]).is_err());
+    }
+}

@@ -1,0 +1,193 @@
+//! Memory behind the AXI port.
+
+use super::{Answer, Burst, Logic, Shell};
+use crate::log::lock;
+use crate::mapping::Mapping;
+use std::sync::{Arc, Mutex, OnceLock};
+use vm_memory::VolatileSlice;
+
+/// Bytes mapped at a time. Within them, memory is taken as it is written.
+const CHUNK: u64 = 64 << 20;
+/// Scratch registers in the user BARs, from offset 0 on.
+const REGISTERS: usize = 1024;
+/// BARs.
+const BARS: usize = 6;
+
+/// Sparse memory, 64 GiB unless said otherwise, and scratch registers in the first 4 KiB of each user BAR.
+///
+/// The register at [`Memory::USER_IRQ`] drives the 16 user interrupts, one by each bit. Addresses beyond the memory answer DECERR.
+/// In fixed-address mode each 64-byte beat goes to the same address. A reset clears the registers and keeps the memory.
+pub struct Memory {
+    size: u64,
+    chunks: Vec<OnceLock<Option<Mapping>>>,
+    registers: Mutex<Vec<[u32; REGISTERS]>>,
+    shell: OnceLock<Arc<dyn Shell>>,
+}
+
+impl Memory {
+    /// Bytes of a memory made with [`Memory::new`], as large as the four DDR4 channels of an F1 card.
+    pub const DEFAULT_SIZE: u64 = 64 << 30;
+    /// Offset of the register, in any user BAR, that drives the user interrupts.
+    pub const USER_IRQ: u64 = 0xd00;
+
+    /// [`Memory::DEFAULT_SIZE`] bytes.
+    pub fn new() -> Self {
+        Self::with_size(Self::DEFAULT_SIZE)
+    }
+
+    /// `size` bytes.
+    pub fn with_size(size: u64) -> Self {
+        let chunks = size.div_ceil(CHUNK);
+        Self {
+            size,
+            chunks: std::iter::repeat_with(OnceLock::new).take(chunks as usize).collect(),
+            registers: Mutex::new(vec![[0; REGISTERS]; BARS]),
+            shell: OnceLock::new(),
+        }
+    }
+
+    /// Bytes of the memory.
+    pub fn size(&self) -> u64 {
+        self.size
+    }
+
+    /// Reads the memory from the side: what the card has at `address`.
+    ///
+    /// # Panics
+    /// When the range is not inside the memory, or the host has no memory left.
+    pub fn peek(&self, address: u64, buffer: &mut [u8]) {
+        let buffer = VolatileSlice::from(buffer);
+        self.each(address, &buffer, |memory, buffer| memory.copy_to_volatile_slice(*buffer));
+    }
+
+    /// Writes the memory from the side.
+    ///
+    /// # Panics
+    /// As [`Memory::peek`].
+    pub fn poke(&self, address: u64, bytes: &[u8]) {
+        let mut copy = bytes.to_vec();
+        let bytes = VolatileSlice::from(&mut copy[..]);
+        self.each(address, &bytes, |memory, bytes| bytes.copy_to_volatile_slice(*memory));
+    }
+
+    fn each(
+        &self,
+        address: u64,
+        buffer: &VolatileSlice<'_>,
+        copy: impl Fn(&VolatileSlice<'_>, &VolatileSlice<'_>),
+    ) {
+        let mut done = 0;
+        while done < buffer.len() {
+            let at = address + done as u64;
+            let piece = ((CHUNK - at % CHUNK) as usize).min(buffer.len() - done);
+            let part = buffer.subslice(done, piece).expect("inside the buffer");
+            let answer = self.access(at, piece, |memory| copy(memory, &part));
+            assert!(matches!(answer, Answer::Okay(_)), "no memory at {at:#x}");
+            done += piece;
+        }
+    }
+
+    /// Hands over a view of `len` bytes that do not cross a chunk.
+    fn access(&self, address: u64, len: usize, f: impl FnOnce(&VolatileSlice<'_>)) -> Answer {
+        if address.checked_add(len as u64).is_none_or(|end| end > self.size) {
+            return Answer::DecodeError;
+        }
+        let chunk = &self.chunks[(address / CHUNK) as usize];
+        match chunk.get_or_init(|| Mapping::anonymous(CHUNK as usize).ok()) {
+            Some(mapping) => {
+                f(&mapping.slice((address % CHUNK) as usize, len));
+                Answer::Okay(len)
+            }
+            // The machine that emulates the card has no address space left.
+            None => Answer::SlaveError,
+        }
+    }
+
+    fn register(bar: usize, offset: u64) -> Option<(usize, usize)> {
+        let index = usize::try_from(offset / 4).ok().filter(|&index| index < REGISTERS)?;
+        (bar < BARS).then_some((bar, index))
+    }
+
+    fn drive_user_irqs(&self, levels: u32) {
+        if let Some(shell) = self.shell.get() {
+            (0..xdma_regs::USER_IRQS).for_each(|line| shell.user_irq(line, levels >> line & 1 != 0));
+        }
+    }
+}
+
+impl Default for Memory {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// Bytes of a beat of the 512-bit port.
+const BEAT: usize = 64;
+
+/// The address range of an access. In a fixed burst every beat has the same address: of a write the last beat stays, a read
+/// repeats the first.
+fn beats(burst: Burst, len: usize) -> usize {
+    match burst {
+        Burst::Increment => len,
+        Burst::Fixed => len.min(BEAT),
+    }
+}
+
+impl Logic for Memory {
+    fn attach(&self, shell: Arc<dyn Shell>) {
+        // A memory has one card: the first.
+        let _ = self.shell.set(shell);
+    }
+
+    fn write(&self, _channel: usize, address: u64, burst: Burst, data: &VolatileSlice) -> Answer {
+        let len = beats(burst, data.len());
+        let last = data.offset(data.len() - len).expect("inside the data");
+        self.access(address, len, |memory| last.copy_to_volatile_slice(*memory)).covering(data.len())
+    }
+
+    fn read(&self, _channel: usize, address: u64, burst: Burst, data: &VolatileSlice) -> Answer {
+        let len = beats(burst, data.len());
+        let copy = |memory: &VolatileSlice<'_>| {
+            for at in (0..data.len()).step_by(len) {
+                memory.copy_to_volatile_slice(data.offset(at).expect("inside the data"));
+            }
+        };
+        self.access(address, len, copy).covering(data.len())
+    }
+
+    fn user_read(&self, bar: usize, offset: u64) -> u32 {
+        Self::register(bar, offset).map_or(0, |(bar, index)| lock(&self.registers)[bar][index])
+    }
+
+    fn user_write(&self, bar: usize, offset: u64, value: u32) {
+        if let Some((bar, index)) = Self::register(bar, offset) {
+            lock(&self.registers)[bar][index] = value;
+            if offset == Self::USER_IRQ {
+                self.drive_user_irqs(value);
+            }
+        }
+    }
+
+    fn reset(&self) {
+        lock(&self.registers).fill([0; REGISTERS]);
+        self.drive_user_irqs(0);
+    }
+
+    fn clear(&self) {
+        let zeros = [0_u8; BEAT * BEAT];
+        for mapping in self.chunks.iter().filter_map(|chunk| chunk.get()?.as_ref()) {
+            let page = |at| mapping.slice(at, zeros.len());
+            (0..CHUNK as usize).step_by(zeros.len()).for_each(|at| page(at).copy_from(&zeros));
+        }
+    }
+}
+
+impl Answer {
+    /// An answer to a part that stands for the whole.
+    fn covering(self, len: usize) -> Self {
+        match self {
+            Self::Okay(_) => Self::Okay(len),
+            other => other,
+        }
+    }
+}

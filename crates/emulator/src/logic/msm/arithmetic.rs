@@ -1,0 +1,113 @@
+//! The core's arithmetic: an MSM over bytes as they came out of the FIFOs.
+
+use halo2curves::CurveAffine;
+use halo2curves::bn256::{Fq, Fr, G1, G1Affine};
+use halo2curves::group::{Group, prime::PrimeCurveAffine};
+use halo2curves::msm::msm_best;
+use rand::{RngExt, rngs::StdRng};
+use xdma_regs::msm::{POINT_BYTES, RESULT_BYTES, SCALAR_BYTES};
+
+type Limbs = [u64; 4];
+
+/// p, the modulus of the coordinates, least significant limb first.
+const P: Limbs = [0x3c20_8c16_d87c_fd47, 0x9781_6a91_6871_ca8d, 0xb850_45b6_8181_585d, 0x3064_4e72_e131_a029];
+/// r, the order of the curve and modulus of the scalars.
+const R: Limbs = [0x43e1_f593_f000_0001, 0x2833_e848_79b9_7091, 0xb850_45b6_8181_585d, 0x3064_4e72_e131_a029];
+/// Pairs between two looks at whether the result is still wanted.
+const BATCH: usize = 1 << 18;
+
+/// The sum of scalar times point over all pairs, or `None` once `unwanted` says so.
+///
+/// Coordinates count modulo p and scalars modulo r. (0, 0) is infinity. Bytes that are not on the curve count
+/// as its generator: a wrong answer that is always the same, as this arithmetic has none for them.
+pub(super) fn msm(
+    scalars: &[u8],
+    points: &[u8],
+    montgomery: bool,
+    mut unwanted: impl FnMut() -> bool,
+) -> Option<G1> {
+    let mut sum = G1::identity();
+    for (scalars, points) in scalars.chunks(BATCH * SCALAR_BYTES).zip(points.chunks(BATCH * POINT_BYTES)) {
+        if unwanted() {
+            return None;
+        }
+        // Infinity adds nothing, and the library's batched additions do not take it.
+        let (scalars, points): (Vec<Fr>, Vec<G1Affine>) = scalars
+            .chunks_exact(SCALAR_BYTES)
+            .zip(points.chunks_exact(POINT_BYTES))
+            .map(|(scalar, bytes)| (scalar, point(bytes)))
+            .filter(|(_, point)| !bool::from(point.is_identity()))
+            .map(|(bytes, point)| (scalar(bytes, montgomery), point))
+            .unzip();
+        sum += msm_best(&scalars, &points);
+    }
+    Some(sum)
+}
+
+/// The result's bytes: X, Y, Z times a random value, each in one of its two representatives below 2p, since clients
+/// must not count on one. Z = 0 modulo p is infinity.
+pub(super) fn result(sum: &G1, random: &mut StdRng) -> [u8; RESULT_BYTES] {
+    let scale = loop {
+        let value = Fq(reduce(random.random(), &P));
+        if value != Fq::zero() {
+            break value;
+        }
+    };
+    let mut bytes = [0; RESULT_BYTES];
+    for (coordinate, to) in [sum.x, sum.y, sum.z].into_iter().zip(bytes.chunks_exact_mut(32)) {
+        let mut limbs = (coordinate * scale).0;
+        if random.random() {
+            limbs = add(&limbs, &P);
+        }
+        for (limb, to) in limbs.into_iter().zip(to.chunks_exact_mut(8)) {
+            to.copy_from_slice(&limb.to_le_bytes());
+        }
+    }
+    bytes
+}
+
+fn scalar(bytes: &[u8], montgomery: bool) -> Fr {
+    let limbs = reduce(limbs(bytes), &R);
+    if montgomery { Fr(limbs) } else { Fr::from_raw(limbs) }
+}
+
+fn point(bytes: &[u8]) -> G1Affine {
+    let (x, y) = bytes.split_at(POINT_BYTES / 2);
+    let point = G1Affine { x: Fq(reduce(limbs(x), &P)), y: Fq(reduce(limbs(y), &P)) };
+    if bool::from(point.is_on_curve()) { point } else { G1Affine::generator() }
+}
+
+fn limbs(bytes: &[u8]) -> Limbs {
+    let mut limbs = [0; 4];
+    for (limb, bytes) in limbs.iter_mut().zip(bytes.chunks_exact(8)) {
+        let mut word = [0; 8];
+        word.copy_from_slice(bytes);
+        *limb = u64::from_le_bytes(word);
+    }
+    limbs
+}
+
+/// `value` modulo `modulus`, which is above 2^253: at most five subtractions.
+fn reduce(mut value: Limbs, modulus: &Limbs) -> Limbs {
+    while value.iter().rev().ge(modulus.iter().rev()) {
+        let mut borrow = false;
+        for (limb, m) in value.iter_mut().zip(modulus) {
+            let (difference, under) = limb.overflowing_sub(*m);
+            let (difference, under_again) = difference.overflowing_sub(borrow as u64);
+            (*limb, borrow) = (difference, under || under_again);
+        }
+    }
+    value
+}
+
+/// The sum of two values below 2^255.
+fn add(a: &Limbs, b: &Limbs) -> Limbs {
+    let mut sum = [0; 4];
+    let mut carry = false;
+    for (limb, (a, b)) in sum.iter_mut().zip(a.iter().zip(b)) {
+        let (s, over) = a.overflowing_add(*b);
+        let (s, over_again) = s.overflowing_add(carry as u64);
+        (*limb, carry) = (s, over || over_again);
+    }
+    sum
+}

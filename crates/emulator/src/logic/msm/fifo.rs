@@ -1,0 +1,171 @@
+//! The FIFOs between the AXI windows and the core, and the checksum of the core that takes everything.
+
+use vm_memory::VolatileSlice;
+use xdma_regs::msm::BEAT;
+
+/// A FIFO of elements that is written in whole beats and read in elements.
+pub(super) struct Fifo {
+    data: Box<[u8]>,
+    /// Offset of the oldest byte in `data`.
+    head: usize,
+    /// Bytes held.
+    len: usize,
+    /// Bytes of an element.
+    element: usize,
+    /// Elements ever written, padding not counted once it was dropped.
+    pub(super) pushed: u64,
+    /// Elements ever taken.
+    pub(super) consumed: u64,
+    /// Most elements ever held.
+    pub(super) high_water: usize,
+    /// Bytes ever written, padding included: the position that [`super::Flip`] names.
+    position: u64,
+}
+
+impl Fifo {
+    /// A FIFO for `depth` elements of `element` bytes, rounded up to whole beats, at least one.
+    pub(super) fn new(depth: usize, element: usize) -> Self {
+        let bytes = (depth.max(1) * element).next_multiple_of(BEAT);
+        Self {
+            data: vec![0; bytes].into_boxed_slice(),
+            head: 0,
+            len: 0,
+            element,
+            pushed: 0,
+            consumed: 0,
+            high_water: 0,
+            position: 0,
+        }
+    }
+
+    /// Elements that fit when it is empty.
+    pub(super) fn depth(&self) -> usize {
+        self.data.len() / self.element
+    }
+
+    /// Elements held.
+    pub(super) fn elements(&self) -> usize {
+        self.len / self.element
+    }
+
+    /// Bytes of the whole beats that fit now.
+    pub(super) fn room(&self) -> usize {
+        (self.data.len() - self.len) / BEAT * BEAT
+    }
+
+    /// Elements that fit now.
+    pub(super) fn free(&self) -> usize {
+        self.room() / self.element
+    }
+
+    /// Copies `count` bytes (whole beats, at most [`Self::room`]) of `data` from `offset` on; `flip` is a byte of the
+    /// FIFO's whole input and the bits that turn over in it.
+    pub(super) fn push(
+        &mut self,
+        data: &VolatileSlice,
+        offset: usize,
+        count: usize,
+        flip: Option<(u64, u8)>,
+    ) {
+        debug_assert!(count.is_multiple_of(BEAT) && count <= self.room());
+        if self.len == 0 {
+            // An empty FIFO is read up to a beat's end: starting over keeps the bytes in the cache.
+            self.head = 0;
+        }
+        let start = (self.head + self.len) % self.data.len();
+        let first = count.min(self.data.len() - start);
+        copy(data, offset, &mut self.data[start..start + first]);
+        copy(data, offset + first, &mut self.data[..count - first]);
+        if let Some((byte, mask)) = flip
+            && let Some(at) = byte.checked_sub(self.position).filter(|at| *at < count as u64)
+        {
+            self.data[(start + at as usize) % self.data.len()] ^= mask;
+        }
+        self.position += count as u64;
+        self.len += count;
+        self.pushed += (count / self.element) as u64;
+        self.high_water = self.high_water.max(self.elements());
+    }
+
+    /// Takes the oldest `count` elements (no more than it holds) and shows them to `sink` in one or two pieces.
+    pub(super) fn pop(&mut self, count: usize, mut sink: impl FnMut(&[u8])) {
+        let bytes = count * self.element;
+        debug_assert!(bytes <= self.len);
+        let first = bytes.min(self.data.len() - self.head);
+        sink(&self.data[self.head..self.head + first]);
+        if bytes > first {
+            sink(&self.data[..bytes - first]);
+        }
+        self.skip(bytes);
+        self.consumed += count as u64;
+    }
+
+    /// Drops what is left of a beat of which elements were taken.
+    pub(super) fn drop_padding(&mut self) {
+        let rest = self.len % BEAT;
+        self.skip(rest);
+        self.pushed -= (rest / self.element) as u64;
+    }
+
+    /// Drops everything.
+    pub(super) fn flush(&mut self) {
+        self.skip(self.len);
+    }
+
+    fn skip(&mut self, bytes: usize) {
+        self.head = (self.head + bytes) % self.data.len();
+        self.len -= bytes;
+    }
+}
+
+fn copy(data: &VolatileSlice, offset: usize, to: &mut [u8]) {
+    if let Ok(from) = data.subslice(offset, to.len()) {
+        from.copy_to(to);
+    }
+}
+
+/// Checksum of a stream of 32-byte granules that depends on their order: cheap enough not to hide the bandwidth of
+/// what it checks, and no defence against anybody.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Checksum {
+    sums: [u64; 4],
+    sums_of_sums: [u64; 4],
+}
+
+impl Checksum {
+    /// Bytes of a granule.
+    pub const GRANULE: usize = 32;
+
+    /// The checksum of `bytes`.
+    pub fn of(bytes: &[u8]) -> [u8; 32] {
+        let mut checksum = Self::default();
+        checksum.update(bytes);
+        checksum.finish()
+    }
+
+    /// Adds `bytes`, a multiple of 32 of them (what is beyond the last multiple is not looked at).
+    pub fn update(&mut self, bytes: &[u8]) {
+        let (mut sums, mut sums_of_sums) = (self.sums, self.sums_of_sums);
+        for granule in bytes.chunks_exact(Self::GRANULE) {
+            for lane in 0..4 {
+                let mut word = [0; 8];
+                word.copy_from_slice(&granule[lane * 8..lane * 8 + 8]);
+                sums[lane] = sums[lane].wrapping_add(u64::from_le_bytes(word));
+                sums_of_sums[lane] = sums_of_sums[lane].wrapping_add(sums[lane]);
+            }
+        }
+        (self.sums, self.sums_of_sums) = (sums, sums_of_sums);
+    }
+
+    /// The checksum so far, 32 bytes.
+    pub fn finish(&self) -> [u8; 32] {
+        let mut out = [0; 32];
+        for (lane, to) in out.chunks_exact_mut(8).enumerate() {
+            // Odd multipliers that differ by lane, so that exchanged lanes show.
+            let odd = 0x9e37_79b9_7f4a_7c15u64.wrapping_mul(2 * lane as u64 + 1);
+            let word = self.sums[lane].wrapping_mul(odd) ^ self.sums_of_sums[lane].rotate_left(32);
+            to.copy_from_slice(&word.to_le_bytes());
+        }
+        out
+    }
+}

@@ -1,0 +1,273 @@
+//! The register space of the XDMA BAR: which register does what when it is read or written. PG195, "Register Space".
+
+use super::card::Card;
+use super::channel::Channel;
+use super::log::{Rule, add};
+use std::sync::atomic::{AtomicU32, Ordering};
+use xdma_regs::channel as chan;
+use xdma_regs::{Direction, IDENTIFIER, Identifier, MAX_CHANNELS, REGISTER_SPACE, Target, config, sgdma};
+
+/// Bits of the control register that exist; 24 and 8:7 are reserved.
+const CONTROL: u32 = 0x0eff_fe7f;
+/// Bits of the channel's interrupt mask that exist.
+const IRQ_ENABLE: u32 = 0x00ff_fe7e;
+/// Any alignment, lengths by byte, 64 address bits: what cards with memory-mapped channels report.
+const ALIGNMENTS: u32 = 0x0001_0140;
+/// PG195, "Config Block System ID".
+const SYSTEM_ID: u32 = 0xff01;
+/// 512 bits.
+const DATA_WIDTH: u32 = 3;
+
+/// Registers of the configuration block that hold what is written.
+#[derive(Debug)]
+pub(super) struct ConfigBlock {
+    pcie_control: AtomicU32,
+    flush_timeout: AtomicU32,
+}
+
+impl Default for ConfigBlock {
+    fn default() -> Self {
+        Self { pcie_control: AtomicU32::new(1), flush_timeout: AtomicU32::new(0) }
+    }
+}
+
+impl ConfigBlock {
+    pub fn reset(&self) {
+        self.pcie_control.store(1, Ordering::Relaxed);
+        self.flush_timeout.store(0, Ordering::Relaxed);
+    }
+}
+
+impl Card {
+    /// A read of any width. All ones is the answer to what the core does not support.
+    pub(super) fn xdma_read(&self, offset: u64, data: &mut [u8]) {
+        add(&self.shared.log.count.register_reads, 1);
+        if !self.supported(offset, data.len()) || self.shared.faults.all_ones() {
+            data.fill(0xff);
+            return;
+        }
+        for (offset, word) in (offset as u32..).step_by(4).zip(data.chunks_exact_mut(4)) {
+            word.copy_from_slice(&self.register(offset).to_le_bytes());
+        }
+    }
+
+    /// A write of any width; what the core does not support is dropped.
+    pub(super) fn xdma_write(&self, offset: u64, data: &[u8]) {
+        add(&self.shared.log.count.register_writes, 1);
+        if !self.supported(offset, data.len()) {
+            return;
+        }
+        for (offset, word) in (offset as u32..).step_by(4).zip(data.chunks_exact(4)) {
+            self.set_register(offset, u32::from_le_bytes([word[0], word[1], word[2], word[3]]));
+        }
+    }
+
+    /// 32-bit accesses only; the MSI-X table takes 64-bit ones too (PCI, "MSI-X Table Structure").
+    fn supported(&self, offset: u64, len: usize) -> bool {
+        let table = offset >= REGISTER_SPACE && len == 8;
+        let supported = offset.is_multiple_of(4) && (len == 4 || table);
+        if !supported {
+            self.shared.log.violation(Rule::AccessWidth, offset, None);
+        }
+        supported
+    }
+
+    fn register(&self, address: u32) -> u32 {
+        let (target, index, offset) = split(address);
+        match target {
+            0 => self.channel(Direction::H2C, index).map_or(0, |channel| channel.read(offset)),
+            1 => self.channel(Direction::C2H, index).map_or(0, |channel| channel.read(offset)),
+            2 if address & 0xfff == IDENTIFIER => Identifier::new(Target::Irq, 0, false).0,
+            2 => self.shared.irq.read(address & 0xfff),
+            3 => self.block_read(address & 0xfff),
+            4 => self.channel(Direction::H2C, index).map_or(0, |channel| channel.sgdma_read(offset)),
+            5 => self.channel(Direction::C2H, index).map_or(0, |channel| channel.sgdma_read(offset)),
+            6 => self.common_read(address & 0xfff),
+            8 => self.shared.irq.table_read(address),
+            _ => 0,
+        }
+    }
+
+    fn set_register(&self, address: u32, value: u32) {
+        let (target, index, offset) = split(address);
+        let channel = |direction| self.channel(direction, index);
+        match target {
+            0 => _ = channel(Direction::H2C).map(|channel| channel.write(offset, value)),
+            1 => _ = channel(Direction::C2H).map(|channel| channel.write(offset, value)),
+            2 => self.shared.irq.write(address & 0xfff, value, self.channel_bits()),
+            3 => self.block_write(address & 0xfff, value),
+            4 => _ = channel(Direction::H2C).map(|channel| channel.sgdma_write(offset, value)),
+            5 => _ = channel(Direction::C2H).map(|channel| channel.sgdma_write(offset, value)),
+            6 => self.common_write(address & 0xfff, value),
+            8 => self.shared.irq.table_write(address, value),
+            _ => {}
+        }
+    }
+
+    /// One bit for each channel, H2C first.
+    fn channel_bits(&self) -> u32 {
+        (1 << self.channels().len()) - 1
+    }
+
+    fn block_read(&self, offset: u32) -> u32 {
+        let link = &self.shared.link;
+        match offset {
+            IDENTIFIER => Identifier::new(Target::Config, 0, false).0,
+            config::MAX_PAYLOAD => link.max_payload(),
+            config::MAX_READ_REQUEST => link.max_read_request(),
+            config::SYSTEM_ID => SYSTEM_ID,
+            config::MSI_ENABLE => self.shared.irq.enabled() | self.messages_enabled(),
+            config::DATA_WIDTH => DATA_WIDTH,
+            config::PCIE_CONTROL => self.config_block.pcie_control.load(Ordering::Relaxed),
+            config::USER_MAX_PAYLOAD => link.user_max_payload().load(Ordering::Relaxed),
+            config::USER_MAX_READ_REQUEST => link.user_max_read_request().load(Ordering::Relaxed),
+            config::WRITE_FLUSH_TIMEOUT => self.config_block.flush_timeout.load(Ordering::Relaxed),
+            // Bus, device and function are the host's choice, which no vfio-user message tells.
+            _ => 0,
+        }
+    }
+
+    fn block_write(&self, offset: u32, value: u32) {
+        let link = &self.shared.link;
+        let (register, mask) = match offset {
+            config::PCIE_CONTROL => (&self.config_block.pcie_control, 1),
+            config::USER_MAX_PAYLOAD => (link.user_max_payload(), 7),
+            config::USER_MAX_READ_REQUEST => (link.user_max_read_request(), 7),
+            config::WRITE_FLUSH_TIMEOUT => (&self.config_block.flush_timeout, 0x1f),
+            _ => return,
+        };
+        register.store(value & mask, Ordering::Relaxed);
+    }
+
+    fn common_read(&self, offset: u32) -> u32 {
+        match offset {
+            IDENTIFIER => Identifier::new(Target::SgdmaCommon, 0, false).0,
+            sgdma::FETCH_HALT => self.common(|channel| channel.registers().fetch_halted),
+            sgdma::CREDIT_ENABLE => self.common(|channel| channel.registers().credit_mode),
+            _ => 0,
+        }
+    }
+
+    fn common(&self, is_set: impl Fn(&Channel) -> bool) -> u32 {
+        let set = self.channels().iter().filter(|channel| is_set(channel));
+        set.fold(0, |bits, channel| bits | channel.common_bit())
+    }
+
+    fn common_write(&self, offset: u32, value: u32) {
+        for channel in self.channels() {
+            let named = value & channel.common_bit() != 0;
+            match offset {
+                sgdma::FETCH_HALT => channel.set_fetch_halted(named),
+                sgdma::FETCH_HALT_W1S if named => channel.set_fetch_halted(true),
+                sgdma::FETCH_HALT_W1C if named => channel.set_fetch_halted(false),
+                sgdma::CREDIT_ENABLE => channel.set_credit_mode(named),
+                sgdma::CREDIT_ENABLE_W1S if named => channel.set_credit_mode(true),
+                sgdma::CREDIT_ENABLE_W1C if named => channel.set_credit_mode(false),
+                _ => {}
+            }
+        }
+    }
+
+    fn channel(&self, direction: Direction, index: usize) -> Option<&Channel> {
+        let mut channels = self.channels().iter();
+        channels.find(|channel| channel.id.direction == direction && channel.id.index == index).map(|c| &**c)
+    }
+}
+
+/// Target, channel and offset of an address.
+fn split(address: u32) -> (u32, usize, u32) {
+    (address >> 12, (address >> 8 & 0xf) as usize, address & 0xff)
+}
+
+impl Channel {
+    fn common_bit(&self) -> u32 {
+        debug_assert!(self.id.index < MAX_CHANNELS);
+        xdma_regs::common_bit(self.id.direction, self.id.index)
+    }
+
+    fn read(&self, offset: u32) -> u32 {
+        let mut regs = self.registers();
+        match offset {
+            IDENTIFIER => Identifier::new(Target::channel(self.id.direction), self.id.index, self.stream).0,
+            chan::CONTROL => regs.control,
+            chan::STATUS => {
+                self.distort_status(&mut regs);
+                self.status(&regs)
+            }
+            chan::STATUS_RC => {
+                self.distort_status(&mut regs);
+                let status = self.status(&regs);
+                regs.status = 0;
+                self.update_irq(&regs);
+                status
+            }
+            chan::COMPLETED_COUNT => regs.completed,
+            chan::ALIGNMENTS => ALIGNMENTS,
+            chan::WRITE_BACK_LO => regs.write_back as u32,
+            chan::WRITE_BACK_HI => (regs.write_back >> 32) as u32,
+            chan::IRQ_ENABLE => regs.irq_enable,
+            chan::PERF_CONTROL => regs.perf.read_control(),
+            chan::PERF_CYCLES_LO => regs.perf.read_cycles()[0],
+            chan::PERF_CYCLES_HI => regs.perf.read_cycles()[1],
+            chan::PERF_DATA_LO => regs.perf.read_data()[0],
+            chan::PERF_DATA_HI => regs.perf.read_data()[1],
+            // Also the "pending count" at 0xd4, which `xdma.ko` reads and PG195 does not have.
+            _ => 0,
+        }
+    }
+
+    fn write(&self, offset: u32, value: u32) {
+        match offset {
+            chan::CONTROL => self.set_control(|_| value & CONTROL),
+            chan::CONTROL_W1S => self.set_control(|control| control | value & CONTROL),
+            chan::CONTROL_W1C => self.set_control(|control| control & !value),
+            chan::STATUS => self.update(|regs| regs.status &= !value),
+            chan::WRITE_BACK_LO => self.update(|regs| set_low(&mut regs.write_back, value)),
+            chan::WRITE_BACK_HI => self.update(|regs| set_high(&mut regs.write_back, value)),
+            chan::IRQ_ENABLE => self.update(|regs| regs.irq_enable = value & IRQ_ENABLE),
+            chan::IRQ_ENABLE_W1S => self.update(|regs| regs.irq_enable |= value & IRQ_ENABLE),
+            chan::IRQ_ENABLE_W1C => self.update(|regs| regs.irq_enable &= !value),
+            chan::PERF_CONTROL => self.update(|regs| {
+                let running = regs.is_running();
+                regs.perf.control(value, running);
+            }),
+            _ => {}
+        }
+    }
+
+    fn update(&self, change: impl FnOnce(&mut super::channel::Registers)) {
+        let mut regs = self.registers();
+        change(&mut regs);
+        self.update_irq(&regs);
+    }
+
+    fn sgdma_read(&self, offset: u32) -> u32 {
+        let regs = self.registers();
+        match offset {
+            IDENTIFIER => Identifier::new(Target::sgdma(self.id.direction), self.id.index, self.stream).0,
+            sgdma::DESCRIPTOR_LO => regs.start as u32,
+            sgdma::DESCRIPTOR_HI => (regs.start >> 32) as u32,
+            sgdma::DESCRIPTOR_ADJACENT => regs.adjacent,
+            sgdma::CREDITS => regs.credits,
+            _ => 0,
+        }
+    }
+
+    fn sgdma_write(&self, offset: u32, value: u32) {
+        match offset {
+            sgdma::DESCRIPTOR_LO => self.set_start(offset, |regs| set_low(&mut regs.start, value)),
+            sgdma::DESCRIPTOR_HI => self.set_start(offset, |regs| set_high(&mut regs.start, value)),
+            sgdma::DESCRIPTOR_ADJACENT => self.set_start(offset, |regs| regs.adjacent = value & 0x3f),
+            sgdma::CREDITS => self.add_credits(value & sgdma::MAX_CREDITS),
+            _ => {}
+        }
+    }
+}
+
+fn set_low(register: &mut u64, value: u32) {
+    *register = *register & !0xffff_ffff | u64::from(value);
+}
+
+fn set_high(register: &mut u64, value: u32) {
+    *register = *register & 0xffff_ffff | u64::from(value) << 32;
+}

@@ -1,0 +1,250 @@
+//! Adjacency (PG195 "Descriptors"): where fetches may end, and what becomes of lists that get it wrong.
+
+use crate::host::{COMPLETED, STOP, descriptor};
+use crate::rig::{Channel, LIST, Piece, Rig, c2h, h2c, pieces, synchronous};
+use xdma_emulator::{Options, Rule, Switches};
+
+/// Repeatable choices.
+struct Dice(u64);
+
+impl Dice {
+    fn new(seed: u64) -> Self {
+        Self(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1)
+    }
+
+    fn up_to(&mut self, most: u64) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        (self.0 >> 20) % (most + 1)
+    }
+}
+
+/// Blocks scattered over pages: each is up to 64 descriptors at a random place of a page of its own, and what lies after it
+/// is no descriptor.
+fn scattered(dice: &mut Dice, blocks: usize) -> Vec<(usize, usize)> {
+    let block = |i: usize| {
+        let len = 2 + dice.up_to(62) as usize;
+        let slot = dice.up_to(128 - len as u64) as usize;
+        (LIST + 0x1000 * i + 32 * slot, len)
+    };
+    (0..blocks).map(block).collect()
+}
+
+/// Writes the blocks. `number(n, k)` is what descriptor k of a block of n holds, except the last.
+fn write_blocks(
+    rig: &Rig,
+    channel: Channel,
+    blocks: &[(usize, usize)],
+    pieces: &[Piece],
+    number: impl Fn(usize, usize) -> usize,
+) {
+    let mut pieces = pieces.iter();
+    for (b, &(at, len)) in blocks.iter().enumerate() {
+        for k in 0..len {
+            let (next, adjacent) = match blocks.get(b + 1) {
+                _ if k + 1 < len => (rig.host.at(at + 32 * (k + 1)), number(len, k)),
+                Some(&(next, count)) => (rig.host.at(next), count - 1),
+                None => (0, 0),
+            };
+            let control = if next == 0 { STOP | COMPLETED } else { 0 };
+            let piece = pieces.next().unwrap();
+            rig.host.put(at + 32 * k, piece.descriptor(&rig.host, channel, control, adjacent as u32, next));
+        }
+    }
+}
+
+fn clear_list(rig: &Rig) {
+    rig.host.write(LIST, &[0; 0x1_0000]);
+}
+
+const SEEDS: std::ops::Range<u64> = 0..40;
+
+#[test]
+fn correct_adjacency_is_right_whatever_fetches_take() {
+    for seed in SEEDS {
+        let mut dice = Dice::new(seed);
+        let synchronous_card = seed % 2 == 0;
+        let mut rig = Rig::new(Options { seed, synchronous: synchronous_card, ..synchronous() });
+        for channel in [h2c(0), c2h(0), h2c(2), c2h(3)] {
+            clear_list(&rig);
+            let count = 1 + dice.up_to(7) as usize;
+            let blocks = scattered(&mut dice, count);
+            let total: usize = blocks.iter().map(|(_, len)| len).sum();
+            let pieces = pieces(total, 1 + dice.up_to(3000) as u32);
+            let expected = rig.fill(channel, &pieces, seed * 1000);
+            write_blocks(&rig, channel, &blocks, &pieces, |n, k| n - 2 - k);
+            rig.run(channel, blocks[0].0, blocks[0].1 as u32 - 1, 0x00f8_3e1e);
+            assert_eq!(rig.read(channel.base + 0x44), 0x06, "seed {seed} {channel:?}");
+            assert_eq!(rig.read(channel.base + 0x48), total as u32);
+            rig.check(channel, &pieces, &expected);
+        }
+    }
+}
+
+/// PRA#8: numbers that start at n-1 instead of n-2 work only as long as a fetch takes a whole block.
+#[test]
+fn numbering_from_n_minus_1_is_caught() {
+    for seed in SEEDS {
+        let mut dice = Dice::new(seed);
+        let mut rig = Rig::new(Options { seed, ..synchronous() });
+        rig.may_break(Rule::StopInsideBlock);
+        rig.may_break(Rule::BlockCrossesPage);
+        clear_list(&rig);
+        let channel = if seed % 2 == 0 { h2c(0) } else { c2h(0) };
+        let blocks: Vec<(usize, usize)> =
+            (0..8).map(|i| (LIST + 0x1000 * i, 48 + dice.up_to(15) as usize)).collect();
+        let total: usize = blocks.iter().map(|(_, len)| len).sum();
+        let pieces = pieces(total, 64);
+        rig.fill(channel, &pieces, seed);
+        write_blocks(&rig, channel, &blocks, &pieces, |n, k| n - 1 - k);
+        rig.run(channel, blocks[0].0, blocks[0].1 as u32 - 1, 0x00f8_3e1e);
+        let (status, count) = (rig.read(channel.base + 0x44), rig.read(channel.base + 0x48));
+        assert_eq!(status & 0x10, 0x10, "seed {seed}: what follows a block has no magic number");
+        assert!(count < total as u32, "seed {seed}: {count}");
+    }
+}
+
+/// AWSM's `xdma_desc_adjacent`: the same number, up to 63, in every descriptor of the run.
+#[test]
+fn too_large_a_number_reads_what_is_no_descriptor() {
+    let mut caught = 0;
+    for seed in SEEDS {
+        let mut rig = Rig::new(Options { seed, ..synchronous() });
+        rig.may_break(Rule::BlockCrossesPage);
+        rig.may_break(Rule::StopInsideBlock);
+        clear_list(&rig);
+        let channel = h2c(0);
+        // Two descriptors, the third elsewhere; the first block is said to have 4.
+        let blocks = [(LIST, 2), (LIST + 0x2000, 1)];
+        let pieces = pieces(3, 64);
+        rig.fill(channel, &pieces, seed);
+        write_blocks(&rig, channel, &blocks, &pieces, |n, k| n - 2 - k);
+        rig.run(channel, LIST, 3, 0x00f8_3e1e);
+        match (rig.read(channel.base + 0x44), rig.read(channel.base + 0x48)) {
+            (0x06, 3) => {}
+            (0x10, 2) => caught += 1,
+            other => panic!("seed {seed}: {other:x?}"),
+        }
+    }
+    assert!(
+        caught > 0 && caught < SEEDS.end,
+        "{caught}: fetches end anywhere, and so only sometimes before the mistake"
+    );
+}
+
+#[test]
+fn too_small_a_number_is_only_slow() {
+    for seed in 0..8 {
+        let mut rig = Rig::new(Options { seed, ..synchronous() });
+        let (channel, pieces) = (h2c(0), pieces(20, 64));
+        let expected = rig.fill(channel, &pieces, seed);
+        rig.lay(channel, LIST, &pieces, 0, STOP | COMPLETED);
+        for i in 0..20 {
+            let word = rig.host.word(LIST + 32 * i);
+            rig.host.set_word(LIST + 32 * i, word & !0x3f00);
+        }
+        rig.run(channel, LIST, 0, 0x00f8_3e1e);
+        assert_eq!((rig.read(channel.base + 0x44), rig.read(channel.base + 0x48)), (0x06, 20));
+        rig.check(channel, &pieces, &expected);
+    }
+}
+
+/// DID#48, PR#49: a request does not cross 4 KiB; a block that does is read wrong, and noticed.
+#[test]
+fn a_block_across_4_kib_ends_in_magic_stopped() {
+    let mut caught = 0;
+    for seed in SEEDS {
+        let mut rig = Rig::new(Options { seed, ..synchronous() });
+        rig.breaks(Rule::BlockCrossesPage);
+        clear_list(&rig);
+        let channel = h2c(0);
+        let pieces = pieces(4, 64);
+        rig.fill(channel, &pieces, seed);
+        write_blocks(&rig, channel, &[(LIST + 0xfc0, 4)], &pieces, |n, k| n - 2 - k);
+        rig.run(channel, LIST + 0xfc0, 3, 0x00f8_3e1e);
+        match (rig.read(channel.base + 0x44), rig.read(channel.base + 0x48)) {
+            // A fetch ended at the boundary by chance.
+            (0x06, 4) => {}
+            (0x10, 2) => caught += 1,
+            other => panic!("seed {seed}: {other:x?}"),
+        }
+    }
+    assert!(caught > 0);
+}
+
+/// Requests that end at multiples of their size follow such a block as if it were legal, which is how AWS' driver got by.
+/// Nobody knows which cards do, so it is a switch; it stays a broken rule.
+#[test]
+fn aligned_requests_follow_a_block_across_4_kib() {
+    for seed in SEEDS {
+        let switches = Switches { aligned_fetch: true, ..Switches::default() };
+        let mut rig = Rig::new(Options { seed, switches, ..synchronous() });
+        rig.breaks(Rule::BlockCrossesPage);
+        let (channel, pieces) = (h2c(0), pieces(4, 64));
+        let expected = rig.fill(channel, &pieces, seed);
+        write_blocks(&rig, channel, &[(LIST + 0xfc0, 4)], &pieces, |n, k| n - 2 - k);
+        rig.run(channel, LIST + 0xfc0, 3, 0x00f8_3e1e);
+        assert_eq!((rig.read(channel.base + 0x44), rig.read(channel.base + 0x48)), (0x06, 4));
+        rig.check(channel, &pieces, &expected);
+    }
+}
+
+#[test]
+fn a_block_that_ends_at_4_kib_is_right() {
+    for seed in 0..8 {
+        let mut rig = Rig::new(Options { seed, ..synchronous() });
+        let (channel, pieces) = (c2h(0), pieces(64, 64));
+        let expected = rig.fill(channel, &pieces, seed);
+        write_blocks(&rig, channel, &[(LIST + 0x800, 64)], &pieces, |n, k| n - 2 - k);
+        rig.run(channel, LIST + 0x800, 63, 0x00f8_3e1e);
+        assert_eq!((rig.read(channel.base + 0x44), rig.read(channel.base + 0x48)), (0x06, 64));
+        rig.check(channel, &pieces, &expected);
+    }
+}
+
+/// "Stop may only be set on the last descriptor of an adjacent block."
+#[test]
+fn stop_inside_a_block_is_noticed() {
+    for seed in 0..8 {
+        let mut rig = Rig::new(Options { seed, ..synchronous() });
+        let (channel, pieces) = (h2c(0), pieces(4, 64));
+        rig.fill(channel, &pieces, 1);
+        let adjacent = rig.lay(channel, LIST, &pieces, 0, STOP);
+        rig.host.set_word(LIST + 32, rig.host.word(LIST + 32) | STOP);
+        rig.breaks(Rule::StopInsideBlock);
+        rig.run(channel, LIST, adjacent, 0x00f8_3e1e);
+        assert_eq!((rig.read(channel.base + 0x44), rig.read(channel.base + 0x48)), (0x02, 2));
+    }
+}
+
+#[test]
+fn a_descriptor_off_its_alignment_is_noticed() {
+    let mut rig = Rig::new(synchronous());
+    let (channel, pieces) = (h2c(0), pieces(2, 64));
+    rig.fill(channel, &pieces, 1);
+    let second = pieces[1].descriptor(&rig.host, channel, STOP, 0, 0);
+    rig.host.put(LIST, pieces[0].descriptor(&rig.host, channel, 0, 0, rig.host.at(LIST + 0x50)));
+    rig.host.put(LIST + 0x50, second);
+    rig.breaks(Rule::DescriptorAlignment);
+    rig.go(channel, LIST, 0, 0x00f8_3e1e);
+    rig.idle(channel);
+}
+
+/// A circular list has no end of its own.
+#[test]
+fn a_circular_list_runs_until_it_is_stopped() {
+    let mut rig = Rig::new(Options::default());
+    let channel = h2c(0);
+    for i in 0..4 {
+        let next = rig.host.at(LIST + 32 * ((i + 1) % 4));
+        rig.host.put(LIST + 32 * i, descriptor(0, 0, 64, rig.host.at(0), 0x40 * i as u64, next));
+    }
+    rig.go(channel, LIST, 0, 0x00f8_3e5e);
+    rig.until("it went round a hundred times", |rig| rig.read(channel.base + 0x48) > 400);
+    assert_eq!(rig.read(channel.base + 0x40) & 1, 1, "busy");
+    rig.stop(channel);
+    let count = rig.read(channel.base + 0x48);
+    assert_eq!(rig.read(channel.base + 0x40), 0x40, "idle after Run was cleared");
+    assert_eq!(rig.read(channel.base + 0x48), count, "stopped for good");
+}

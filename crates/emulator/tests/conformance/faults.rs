@@ -1,0 +1,278 @@
+//! What goes wrong between host and card, or behind the shell: nothing that a descriptor or a register could bring about.
+
+use crate::fabric::HANGS;
+use crate::host::{COMPLETED, STOP};
+use crate::rig::{Channel, DATA, LIST, Piece, Rig, both_times, c2h, h2c, pieces, synchronous};
+use std::time::{Duration, Instant};
+use xdma_emulator::faults::{BadCompletion, Injection, Kind};
+use xdma_emulator::{Options, Profile, Switches};
+use xdma_regs::Direction;
+
+/// Every `ie_*` bit: H2C has write errors, C2H has none.
+fn all_ie(channel: Channel) -> u32 {
+    if channel.to_card { 0x00ff_fe7e } else { 0x00f8_3e7e }
+}
+
+const BOTH: [fn() -> Channel; 2] = [|| h2c(1), || c2h(2)];
+
+/// What comes back, its bit of 23:19 in the status of a channel, and its bit of 13:9 in that of an H2C channel (PG195
+/// "H2C Channel Status").
+const COMPLETIONS: [(BadCompletion, u32, u32); 5] = [
+    (BadCompletion::UnsupportedRequest, 1 << 19, 1 << 9),
+    (BadCompletion::CompleterAbort, 1 << 20, 1 << 10),
+    (BadCompletion::Parity, 1 << 21, 1 << 11),
+    (BadCompletion::Poisoned, 1 << 22, 1 << 12),
+    (BadCompletion::Unexpected, 1 << 23, 1 << 13),
+];
+
+fn fetch(channel: Channel, with: BadCompletion) -> Injection {
+    let direction = if channel.to_card { Direction::H2C } else { Direction::C2H };
+    Kind::Fetch(with).on(direction, channel.number)
+}
+
+/// Runs three descriptors, the third of which meets the fault; returns status and count. The list is fetched one
+/// descriptor a credit, so that the fault hits no other.
+fn third(rig: &mut Rig, channel: Channel, control: u32, fault: Injection) -> (u32, u32) {
+    let list = pieces(3, 128);
+    let expected = rig.fill(channel, &list, 4);
+    let adjacent = rig.lay(channel, LIST, &list, 0, STOP | COMPLETED);
+    rig.write(0x6024, channel.common);
+    rig.go(channel, LIST, adjacent, control);
+    rig.write(channel.sgdma + 0x8c, 2);
+    rig.until("two are done", |rig| rig.read(channel.base + 0x48) == 2);
+    rig.card.inject(fault).unwrap();
+    rig.write(channel.sgdma + 0x8c, 1);
+    rig.until("the third is taken", |rig| rig.read(channel.sgdma + 0x8c) == 0);
+    rig.check(channel, &list[..2], &expected[..2]);
+    rig.write(0x6028, channel.common);
+    rig.idle(channel);
+    let outcome = (rig.read(channel.base + 0x40), rig.read(channel.base + 0x48));
+    assert!(rig.arrived(channel, &list[2]).iter().all(|byte| *byte == 0), "its data was not moved");
+    outcome
+}
+
+/// A good list, with the data where it belongs.
+fn works(rig: &mut Rig, channel: Channel, seed: u64) {
+    let list = pieces(4, 300);
+    let expected = rig.fill(channel, &list, seed);
+    let adjacent = rig.lay(channel, LIST, &list, 0, STOP | COMPLETED);
+    rig.run(channel, LIST, adjacent, all_ie(channel));
+    assert_eq!((rig.read(channel.base + 0x40), rig.read(channel.base + 0x48)), (0x06, 4));
+    rig.check(channel, &list, &expected);
+}
+
+#[test]
+fn a_descriptor_fetch_that_ends_badly() {
+    for channel in BOTH {
+        for options in both_times() {
+            let channel = channel();
+            let mut rig = Rig::new(options);
+            for (with, bit, _) in COMPLETIONS {
+                let outcome = third(&mut rig, channel, all_ie(channel) | 1, fetch(channel, with));
+                assert_eq!(outcome, (bit | 0x10, 2), "{with:?}");
+                rig.stop(channel);
+                assert_eq!(rig.read(channel.base + 0x44) & !0x40, bit | 0x10, "sticky until it is read");
+                assert_eq!(rig.read(channel.base + 0x40), 0);
+                works(&mut rig, channel, u64::from(bit));
+                rig.host.write(DATA, &[0; 0x1000]);
+                rig.fabric.poke(0x1000_0000, &[0; 0x1000]);
+            }
+            assert_eq!(rig.card.faults(), [], "no IOMMU refused anything");
+        }
+    }
+}
+
+#[test]
+fn a_descriptor_fetch_that_ends_badly_stops_unseen_without_its_bits() {
+    for channel in BOTH {
+        for (with, ..) in COMPLETIONS {
+            let mut rig = Rig::new(synchronous());
+            assert_eq!(third(&mut rig, channel(), 1, fetch(channel(), with)), (0, 2), "{with:?}");
+        }
+    }
+}
+
+#[test]
+fn an_h2c_read_of_the_host_that_ends_badly() {
+    for options in both_times() {
+        for (with, _, bit) in COMPLETIONS {
+            let (mut rig, channel) = (Rig::new(options.clone()), h2c(1));
+            let outcome =
+                third(&mut rig, channel, all_ie(channel) | 1, Kind::HostRead(with).on(Direction::H2C, 1));
+            assert_eq!(outcome, (bit, 2), "{with:?}");
+            rig.stop(channel);
+            works(&mut rig, channel, u64::from(bit));
+        }
+    }
+}
+
+/// Unverified, so a switch: without its bit the engine goes on, and the data is missing.
+#[test]
+fn an_h2c_read_of_the_host_that_ends_badly_is_unseen_without_its_bits() {
+    for (unlogged_errors_stop, count) in [(false, 3), (true, 2)] {
+        for (with, ..) in COMPLETIONS {
+            let switches = Switches { unlogged_errors_stop, ..Switches::default() };
+            let mut rig = Rig::new(Options { switches, ..synchronous() });
+            let outcome = third(&mut rig, h2c(1), 1, Kind::HostRead(with).on(Direction::H2C, 1));
+            assert_eq!(outcome, (0, count), "{with:?}");
+        }
+    }
+}
+
+/// A channel's fault is that channel's, happens once, and waits for its occasion.
+#[test]
+fn a_fault_is_one_channels() {
+    let mut rig = Rig::new(synchronous());
+    rig.card.inject(fetch(h2c(3), BadCompletion::Poisoned)).unwrap();
+    rig.card.inject(Kind::HostRead(BadCompletion::Parity).on(Direction::H2C, 3)).unwrap();
+    for channel in [h2c(0), c2h(3)] {
+        works(&mut rig, channel, 3);
+    }
+    for status in [0x0040_0010, 0x0800] {
+        let adjacent = rig.lay(h2c(3), LIST, &pieces(1, 64), 0, STOP);
+        rig.run(h2c(3), LIST, adjacent, all_ie(h2c(3)));
+        assert_eq!((rig.read(0x340), rig.read(0x348)), (status, 0));
+    }
+    works(&mut rig, h2c(3), 5);
+    assert!(rig.card.inject(Kind::HostRead(BadCompletion::Parity).on(Direction::H2C, 4)).is_err());
+}
+
+/// A C2H list without end that writes to [`DATA`].
+fn endless(rig: &mut Rig) {
+    rig.fabric.poke(0x9000, &[0x5a; 64]);
+    let piece = Piece { host: DATA, card: 0x9000, len: 64 };
+    let again = rig.host.at(LIST);
+    rig.host.put(LIST, piece.descriptor(&rig.host, c2h(0), 0, 0, again));
+    rig.go(c2h(0), LIST, 0, all_ie(c2h(0)));
+    rig.until("it runs", |rig| rig.host.read(DATA, 64) == [0x5a; 64] && rig.read(0x1048) > 0);
+}
+
+/// All ones from everywhere, whatever is written; BUSY and the count are no exception.
+fn is_gone(rig: &mut Rig) {
+    rig.config_write(0x04, &0x0006u16.to_le_bytes());
+    rig.write(0x2004, 0);
+    assert_eq!((rig.config32(0x00), rig.config32(0x04), rig.config8(0x34)), (!0, !0, 0xff));
+    for offset in [0x0000, 0x1004, 0x1040, 0x1044, 0x1048, 0x2000, 0x3000, 0x6000, 0x8000, 0xf000] {
+        assert_eq!(rig.read(offset), !0, "{offset:#x}");
+    }
+    for user in [0, 1, 4] {
+        rig.bar_write(user, 0x500, 7);
+        assert_eq!(rig.bar_read(user, 0x500), !0, "BAR{user}");
+    }
+}
+
+/// PCI Express "Transaction Layer Behavior in DL_Down Status": reads of a card without a link are all ones, writes are lost,
+/// and for the card it is a reset.
+#[test]
+fn a_link_that_goes_down_and_comes_back() {
+    for options in both_times() {
+        let mut rig = Rig::new(options);
+        // Driven by the register write itself, it would hold that up for seconds.
+        if !rig.card.options().synchronous {
+            endless(&mut rig);
+        }
+        rig.write(0x2004, 0xff);
+        rig.bar_write(0, 0x500, 1);
+        rig.card.inject(Kind::LinkDown).unwrap();
+        is_gone(&mut rig);
+        rig.host.write(DATA, &[0; 64]);
+        std::thread::sleep(Duration::from_millis(20));
+        assert_eq!(rig.host.read(DATA, 64), [0; 64], "DMA has stopped");
+        rig.card.inject(Kind::LinkUp).unwrap();
+        assert_eq!(rig.config32(0x00), 0xf001_1d0f);
+        assert_eq!(rig.config16(0x04) & 0x6, 0, "neither memory space nor bus mastering");
+        assert_eq!((rig.read(0x1000), rig.read(0x1004)), (0x1fc1_0006, 0));
+        assert_eq!((rig.read(0x1040), rig.read(0x1048), rig.read(0x2004)), (0, 0, 0));
+        assert_eq!(rig.fabric.register(0, 0x500), Some(1), "writes were lost");
+        assert_eq!(rig.host.read(DATA, 64), [0; 64]);
+        rig.config_write(0x04, &0x0006u16.to_le_bytes());
+        for channel in [h2c(0), c2h(0)] {
+            works(&mut rig, channel, 8);
+        }
+    }
+}
+
+/// A card that hangs is gone as well, and usable after.
+#[test]
+fn a_link_that_goes_down_under_a_busy_engine() {
+    for channel in BOTH {
+        for options in both_times() {
+            let mut rig = Rig::new(options);
+            let piece = Piece { host: DATA, card: HANGS, len: 64 };
+            rig.host.put(LIST, piece.descriptor(&rig.host, channel(), STOP, 0, 0));
+            rig.go(channel(), LIST, 0, all_ie(channel()));
+            assert_eq!(rig.read(channel().base + 0x40), 1);
+            rig.card.inject(Kind::LinkDown).unwrap();
+            assert_eq!(rig.read(channel().base + 0x40), !0);
+            rig.card.inject(Kind::LinkUp).unwrap();
+            assert_eq!(rig.read(channel().base + 0x40), 0);
+            rig.config_write(0x04, &0x0006u16.to_le_bytes());
+            works(&mut rig, channel(), 9);
+        }
+    }
+}
+
+/// A client that comes while the link is down finds nothing, and stays.
+#[test]
+fn a_client_that_comes_while_the_link_is_down() {
+    let mut rig = Rig::new(Options { profile: Profile::Alveo, ..synchronous() });
+    rig.card.inject(Kind::LinkDown).unwrap();
+    rig.reconnect();
+    assert_eq!((rig.config32(0x00), rig.read(0x2000)), (!0, !0));
+    rig.card.inject(Kind::LinkUp).unwrap();
+    assert_eq!((rig.config32(0x00), rig.read(0x2000)), (0x903f_10ee, 0x1fc2_0006));
+}
+
+/// AWS "Shell Interface Specification": the shell ends what the custom logic does not, and then everything at once for
+/// 4 ms. Unverified: that XDMA sees no error.
+#[test]
+fn a_shell_that_ends_what_the_logic_does_not_answer() {
+    const LIMIT: Duration = Duration::from_millis(300);
+    /// 16 AXI transactions of 4 KiB.
+    const LEN: u32 = 0x1_0000;
+    for channel in BOTH {
+        for options in both_times() {
+            let (channel, options) = (channel(), Options { axi_timeout: Some(LIMIT), ..options });
+            let mut rig = Rig::new(options);
+            works(&mut rig, channel, 1);
+            let piece = Piece { host: DATA, card: HANGS, len: LEN };
+            rig.host.put(LIST, piece.descriptor(&rig.host, channel, STOP | COMPLETED, 0, 0));
+            let start = Instant::now();
+            rig.go(channel, LIST, 0, all_ie(channel));
+            assert_eq!(rig.read(channel.base + 0x40), 1, "it waits");
+            rig.idle(channel);
+            let took = start.elapsed();
+            assert_eq!((rig.read(channel.base + 0x40), rig.read(channel.base + 0x48)), (0x06, 1));
+            assert!(took >= LIMIT, "{took:?}");
+            assert!(took < 8 * LIMIT, "only the first waits its time: {took:?}");
+            match channel.to_card {
+                true => assert!(rig.arrived(channel, &piece).iter().all(|byte| *byte == 0), "vanished"),
+                false => assert!(rig.arrived(channel, &piece).iter().all(|byte| *byte == 0xff)),
+            }
+            assert_eq!(rig.card.counters().axi_timeouts, 16);
+            // Patience comes back.
+            std::thread::sleep(Duration::from_millis(5));
+            works(&mut rig, channel, 2);
+        }
+    }
+}
+
+/// An answer in time is an answer.
+#[test]
+fn a_shell_that_waits_long_enough() {
+    for channel in BOTH {
+        for options in both_times() {
+            let options = Options { axi_timeout: Some(Duration::from_secs(5)), ..options };
+            let (mut rig, channel) = (Rig::new(options), channel());
+            let list = [Piece { host: DATA, card: HANGS, len: 8192 }];
+            let expected = rig.fill(channel, &list, 7);
+            let adjacent = rig.lay(channel, LIST, &list, 0, STOP | COMPLETED);
+            rig.go(channel, LIST, adjacent, all_ie(channel));
+            assert_eq!(rig.read(channel.base + 0x40), 1);
+            rig.fabric.release();
+            rig.idle(channel);
+            rig.check(channel, &list, &expected);
+            assert_eq!(rig.card.counters().axi_timeouts, 0);
+        }
+    }
+}

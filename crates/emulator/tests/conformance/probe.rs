@@ -1,0 +1,148 @@
+//! The order in which the vendor's kernel driver looks at a card (XIL `xdma_device_open`, `probe_one`).
+
+use crate::rig::{Rig, synchronous};
+use xdma_emulator::{Options, Profile};
+
+struct Card {
+    options: Options,
+    /// Where the driver finds the registers: index among the BARs that exist, and region.
+    config_bar: u32,
+    h2c: u64,
+    c2h: u64,
+}
+
+fn cards() -> Vec<Card> {
+    let card = |profile, h2c: usize, c2h: usize, stream| Card {
+        options: Options { profile, h2c_channels: h2c, c2h_channels: c2h, stream, ..synchronous() },
+        config_bar: if profile == Profile::F1 { 2 } else { 1 },
+        h2c: h2c as u64,
+        c2h: c2h as u64,
+    };
+    vec![
+        card(Profile::F1, 4, 4, false),
+        card(Profile::Alveo, 4, 4, false),
+        card(Profile::Alveo, 1, 1, false),
+        card(Profile::Alveo, 2, 2, true),
+        card(Profile::Alveo, 1, 3, false),
+    ]
+}
+
+/// `is_config_bar`: both identifiers, in the first BAR of at least 32 KiB that has them. Reads custom logic on the way.
+fn find_config_bar(rig: &mut Rig) -> Option<u32> {
+    (0..6).find(|bar| {
+        let size = rig.client.region(*bar).map_or(0, |region| region.size);
+        size >= 0x8000
+            && rig.bar_read(*bar, 0x2000) >> 16 == 0x1fc2
+            && rig.bar_read(*bar, 0x3000) >> 16 == 0x1fc3
+    })
+}
+
+/// `pci_keep_intx_enabled`, relaxed ordering, extended tags, `pcie_set_readrq(512)`, bus mastering.
+fn set_up_function(rig: &mut Rig) {
+    let pcie = rig.capability(0x10).expect("PCI Express capability");
+    rig.config_write(0x04, &0x0002u16.to_le_bytes());
+    let control = rig.config16(pcie + 8);
+    rig.config_write(pcie + 8, &(control | 0x0110).to_le_bytes());
+    let control = rig.config16(pcie + 8) & !0x7000;
+    rig.config_write(pcie + 8, &(control | 0x2000).to_le_bytes());
+    assert_eq!(rig.config16(pcie + 8) & 0x7110, 0x2110, "relaxed ordering, extended tags, 512-byte reads");
+    rig.config_write(0x04, &0x0006u16.to_le_bytes());
+    assert_eq!(rig.config16(0x04) & 0x0006, 0x0006);
+    assert_eq!(rig.read(0x300c), 2);
+}
+
+/// `probe_engines`, `engine_init_regs`.
+fn probe_engine(rig: &mut Rig, target: u64, channel: u64, mask: u32) {
+    let base = target << 12 | channel << 8;
+    rig.write(base + 0x0c, 1 << 25);
+    assert_eq!(rig.read(base + 0x04), 0);
+    let alignments = rig.read(base + 0x4c);
+    assert!(alignments == 0 || alignments & 0xff == 0x40, "{alignments:#x}");
+    rig.write(base + 0x90, mask);
+    assert_eq!(rig.read(base + 0x90) & 0x00f8_3e16, mask & 0x00f8_3e16);
+}
+
+#[test]
+fn the_vendors_probe_finds_everything() {
+    for Card { options, config_bar, h2c, c2h } in cards() {
+        let mut rig = Rig::new(options);
+        set_up_function(&mut rig);
+        assert_eq!(find_config_bar(&mut rig), Some(config_bar));
+        for at in [0x2004, 0x2010, 0x2040, 0x2044, 0x2048, 0x204c] {
+            assert_eq!(rig.read(at), 0);
+        }
+        rig.write(0x2018, 0xffff_ffff);
+        rig.write(0x200c, 0xffff_ffff);
+        assert_eq!((rig.read(0x2040), rig.read(0x2044)), (0, 0));
+        for (target, present) in [(0, h2c), (1, c2h)] {
+            let found = (0..4u64).take_while(|channel| {
+                let id = u64::from(rig.read(target << 12 | channel << 8));
+                id >> 16 == 0x1fc0 + target && id >> 8 & 0xf == *channel
+            });
+            assert_eq!(found.count() as u64, present);
+            (0..present).for_each(|channel| probe_engine(&mut rig, target, channel, 0x00f8_3e1e));
+        }
+        // MSI-X with exactly h2c + c2h + 16 vectors; the table must have them.
+        let msix = rig.capability(0x11).expect("MSI-X capability");
+        let vectors = u64::from(rig.config16(msix + 2) & 0x7ff) + 1;
+        assert!(vectors >= h2c + c2h + 16);
+        rig.config_write(msix + 2, &0x8000u16.to_le_bytes());
+        rig.config_write(0x04, &0x0006u16.to_le_bytes());
+        program_vectors(&mut rig, (h2c + c2h) as u32);
+        rig.write(0x2014, 0xffff_ffff);
+        assert_eq!((rig.read(0x2040), rig.read(0x2044)), (0, 0));
+        rig.write(0x2008, 0x0001_ffff);
+        assert_eq!(rig.read(0x2004), 0xffff);
+        assert_eq!(rig.read(0x2010), (1 << (h2c + c2h)) - 1);
+    }
+}
+
+/// `prog_irq_msix_channel`, `prog_irq_msix_user`: channels first, users after them.
+fn program_vectors(rig: &mut Rig, channels: u32) {
+    let pack = |first: u32, count: u32| {
+        (0..4).filter(|i| *i < count).fold(0, |value, i| value | (first + i) << (8 * i))
+    };
+    for i in 0..channels.div_ceil(4) {
+        let value = pack(4 * i, channels - 4 * i);
+        rig.write(0x20a0 + u64::from(4 * i), value);
+        assert_eq!(rig.read(0x20a0 + u64::from(4 * i)), value);
+    }
+    for i in 0..4 {
+        let value = pack(channels + 4 * i, 4);
+        rig.write(0x2080 + u64::from(4 * i), value);
+        assert_eq!(rig.read(0x2080 + u64::from(4 * i)), value);
+    }
+}
+
+#[test]
+fn vectors_are_packed_as_published() {
+    let mut rig = Rig::new(synchronous());
+    program_vectors(&mut rig, 8);
+    let seen = [0x20a0, 0x20a4, 0x2080, 0x2084, 0x2088, 0x208c].map(|at| rig.read(at));
+    assert_eq!(seen, [0x0302_0100, 0x0706_0504, 0x0b0a_0908, 0x0f0e_0d0c, 0x1312_1110, 0x1716_1514]);
+    let mut rig = Rig::new(Options { h2c_channels: 1, c2h_channels: 1, ..synchronous() });
+    program_vectors(&mut rig, 2);
+    assert_eq!((rig.read(0x20a0), rig.read(0x2080), rig.read(0x208c)), (0x0100, 0x0504_0302, 0x1110_0f0e));
+}
+
+/// The driver was there, left, and comes again: nothing of the first visit stands in the way.
+#[test]
+fn a_second_probe_after_the_first_left_finds_the_same() {
+    let mut rig = Rig::new(synchronous());
+    for _ in 0..2 {
+        set_up_function(&mut rig);
+        for (target, channel) in [(0, 0), (0, 3), (1, 0), (1, 3)] {
+            probe_engine(&mut rig, target, channel, 0x00f8_3e1e);
+        }
+        rig.write(0x2014, 0xffff_ffff);
+        rig.write(0x2008, 0x0001_ffff);
+        // `remove_one`: interrupts off, vectors back to 0.
+        rig.write(0x2018, 0xffff_ffff);
+        rig.write(0x200c, 0xffff_ffff);
+        for at in [0x20a0, 0x20a4, 0x2080, 0x2084, 0x2088, 0x208c] {
+            rig.write(at, 0);
+        }
+        rig.config_write(0x04, &0x0002u16.to_le_bytes());
+        assert_eq!((rig.read(0x2004), rig.read(0x2010)), (0, 0));
+    }
+}

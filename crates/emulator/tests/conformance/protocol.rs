@@ -1,0 +1,186 @@
+//! The socket: bad messages end the connection, never the card.
+
+use crate::raw::{Raw, Refusal};
+use crate::rig::{Rig, synchronous, watchdog};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use xdma_emulator::{EmulatedCard, Rule};
+
+fn card() -> EmulatedCard {
+    EmulatedCard::start(synchronous(), Arc::new(crate::fabric::Fabric::default())).expect("the card starts")
+}
+
+/// The card serves a proper client.
+fn serves(path: &Path) {
+    let mut raw = Raw::new(path);
+    assert_eq!(raw.read(2, 0, 4).unwrap(), 0x1fc0_0006u32.to_le_bytes());
+    raw.end();
+}
+
+fn header(command: u16, size: u32, flags: u32) -> Vec<u8> {
+    [[1, 0], command.to_le_bytes()]
+        .concat()
+        .into_iter()
+        .chain(size.to_le_bytes())
+        .chain(flags.to_le_bytes())
+        .chain([0; 4])
+        .collect()
+}
+
+/// Messages that no client may send, after a proper beginning.
+fn bad_messages() -> Vec<(&'static str, Vec<u8>)> {
+    let with = |command, size, payload: &[u8]| [header(command, size, 0), payload.to_vec()].concat();
+    vec![
+        ("unknown command", with(0x77, 16, &[])),
+        ("command 0", with(0, 16, &[])),
+        ("size below a header", with(9, 8, &[])),
+        ("size 0", with(9, 0, &[])),
+        ("size of 4 GiB", with(9, u32::MAX, &[])),
+        ("region read without its payload", with(9, 16, &[])),
+        (
+            "region read of 4 GiB",
+            with(9, 32, &[[0; 8].as_slice(), &2u32.to_le_bytes(), &u32::MAX.to_le_bytes()].concat()),
+        ),
+        ("region 99", with(9, 32, &[[0; 8].as_slice(), &99u32.to_le_bytes(), &4u32.to_le_bytes()].concat())),
+        (
+            "write with less data than it says",
+            with(10, 36, &[&[0; 8], &2u32.to_le_bytes()[..], &400u32.to_le_bytes(), &[0; 4]].concat()),
+        ),
+        ("interrupt index 99", with(8, 36, &[20u32, 0x24, 99, 0, 1].map(u32::to_le_bytes).concat())),
+        (
+            "interrupt vectors without end",
+            with(8, 36, &[20u32, 0x21, 2, u32::MAX, u32::MAX].map(u32::to_le_bytes).concat()),
+        ),
+        ("map without memory", with(2, 48, &[[32, 0, 0, 0, 3, 0, 0, 0].as_slice(), &[0; 24]].concat())),
+        (
+            "map that ends beyond all addresses",
+            with(2, 48, &[[32, 0, 0, 0, 3, 0, 0, 0].as_slice(), &[0; 8], &[0xff; 16]].concat()),
+        ),
+        ("a second version", with(1, 20, &[0, 0, 1, 0])),
+        ("a reply", [header(9, 32, 1), vec![0; 16]].concat()),
+        ("noise", (0..200).map(|i| (i * 37 + 11) as u8).collect()),
+    ]
+}
+
+/// Each is refused in time; whatever becomes of the connection, the card serves the next client, in this very process.
+#[test]
+fn a_bad_message_is_refused_and_does_not_end_the_card() {
+    let _watchdog = watchdog();
+    let card = card();
+    for (what, message) in bad_messages() {
+        let mut raw = Raw::new(card.socket());
+        raw.send(&message);
+        assert!(raw.is_refused(), "{what}");
+        raw.end();
+        drop(raw);
+        serves(card.socket());
+    }
+}
+
+#[test]
+fn a_connection_that_begins_badly_does_not_end_the_card() {
+    let _watchdog = watchdog();
+    let card = card();
+    for beginning in
+        [&b""[..], b"\x01", b"GET / HTTP/1.1\r\n\r\n", &[0xff; 64], &header(1, 16, 0), &header(1, 24, 0)]
+    {
+        let mut raw = Raw::silent(card.socket());
+        raw.send(beginning);
+        raw.end();
+        drop(raw);
+        serves(card.socket());
+    }
+}
+
+#[test]
+fn only_its_owner_may_open_the_socket() {
+    use std::os::unix::fs::PermissionsExt;
+    let card = card();
+    let mode = std::fs::metadata(card.socket()).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
+}
+
+#[test]
+fn the_socket_goes_with_the_card() {
+    let card = card();
+    let path = card.socket().to_owned();
+    serves(&path);
+    drop(card);
+    assert!(!path.exists());
+}
+
+/// PG195: only 32-bit accesses to the register space.
+#[test]
+fn an_access_of_another_width_is_noticed() {
+    for (offset, len) in [(0x40u64, 1usize), (0x40, 2), (0x40, 8), (0x42, 4), (0x41, 1)] {
+        let mut rig = Rig::new(synchronous());
+        rig.breaks(Rule::AccessWidth);
+        let mut raw = Raw::instead_of(&mut rig);
+        let _ = raw.read(2, offset, len as u32);
+        raw.end();
+    }
+    for (offset, len) in [(0x90u64, 1usize), (0x90, 2), (0x90, 8), (0x92, 4)] {
+        let mut rig = Rig::new(synchronous());
+        rig.breaks(Rule::AccessWidth);
+        let mut raw = Raw::instead_of(&mut rig);
+        let _ = raw.write(2, offset, &[0xff; 8][..len]);
+        raw.end();
+    }
+}
+
+/// Custom logic sees 32-bit accesses of the user BAR.
+#[test]
+fn user_bars_reach_the_logic() {
+    let mut rig = Rig::new(synchronous());
+    for (bar, offset) in [(0u32, 0x0u64), (0, 0x500), (0, 0x1ff_fffc), (1, 0x20), (1, 0x1f_fffc)] {
+        let value = offset as u32 ^ 0x5a5a_0000 ^ bar;
+        rig.bar_write(bar, offset, value);
+        assert_eq!(rig.fabric.register(bar as usize, offset), Some(value));
+        assert_eq!(rig.bar_read(bar, offset), value);
+    }
+}
+
+/// F1's BAR4 and the DMA engine see the same addresses (AWS shell specification: the card's DMA address space is BAR4's).
+#[test]
+fn bar4_of_f1_and_dma_address_the_same_memory() {
+    let mut rig = Rig::new(synchronous());
+    rig.fabric.poke(0x12_3456_7000, &[1, 2, 3, 4]);
+    assert_eq!(rig.bar_read(4, 0x12_3456_7000), 0x0403_0201);
+    rig.bar_write(4, 0x12_3456_7004, 0x0807_0605);
+    assert_eq!(rig.fabric.peek(0x12_3456_7000, 8), [1, 2, 3, 4, 5, 6, 7, 8]);
+}
+
+/// VFIO answers EINVAL to an access that does not lie within its region.
+#[test]
+fn an_access_beyond_its_region_is_refused() {
+    let _watchdog = watchdog();
+    let card = card();
+    for (region, offset) in
+        [(2u32, u64::MAX), (2, u64::MAX - 3), (2, 0x1_0000), (2, 0xfffd), (7, 0x1000), (3, 0), (0, 32 << 20)]
+    {
+        let mut raw = Raw::new(card.socket());
+        assert!(raw.read(region, offset, 4).is_err(), "read of region {region} at {offset:#x}");
+        raw.end();
+        let mut raw = Raw::new(card.socket());
+        assert!(raw.write(region, offset, &[0; 4]).is_err(), "write of region {region} at {offset:#x}");
+        raw.end();
+    }
+}
+
+/// EBUSY is 16. The card may wait a moment for the first client to go, never longer.
+#[test]
+fn a_second_client_is_refused_and_the_first_goes_on() {
+    let mut rig = Rig::new(synchronous());
+    rig.write(0x2004, 0x5a);
+    for _ in 0..3 {
+        let start = Instant::now();
+        let mut second = Raw::silent(rig.card.socket());
+        assert_eq!(second.call(1, b"\0\0\x01\0{}\0"), Err(Refusal::Error(16)));
+        assert!(start.elapsed() < Duration::from_secs(2), "{:?}", start.elapsed());
+        assert_eq!(second.call(9, &[0; 16]), Err(Refusal::Closed));
+        assert_eq!(rig.read(0x2004), 0x5a);
+    }
+    rig.reconnect();
+    assert_eq!(rig.read(0x2004), 0x5a);
+}

@@ -1,0 +1,92 @@
+//! The watch over memory that the driver has released.
+
+use crate::host::{Bench, Desc, chain};
+use std::sync::{Arc, Condvar, Mutex};
+use vm_memory::VolatileSlice;
+use xdma_emulator::logic::{Answer, Burst, Logic, Shell};
+use xdma_emulator::{EmulatedCard, Options, Rule};
+
+const CONTROL: u32 = 0x04f8_3e19;
+
+fn rules(card: &EmulatedCard) -> Vec<(Rule, u64)> {
+    card.violations().iter().map(|violation| (violation.rule, violation.address)).collect()
+}
+
+#[test]
+fn a_transfer_of_released_memory_breaks_a_rule() {
+    let mut bench = Bench::new(Options::default());
+    let list = chain(0x1000, &[Desc::h2c(0x8000, 0, 64), Desc::h2c(0x9000, 64, 64)]);
+    let run = |bench: &mut Bench| {
+        bench.start(0, &list, CONTROL);
+        bench.wait_register(0x40, 1, 0);
+    };
+    run(&mut bench);
+    bench.card.witness().released(0x9020, 64);
+    run(&mut bench);
+    assert_eq!(rules(&bench.card), [(Rule::ReleasedMemory, 0x9000)]);
+    bench.card.witness().taken(0x9020, 64);
+    run(&mut bench);
+    bench.card.witness().released(0x1020, 32);
+    run(&mut bench);
+    let all = rules(&bench.card);
+    assert!(all.len() > 1 && all[1..].iter().all(|(rule, _)| *rule == Rule::ReleasedMemory), "{all:x?}");
+}
+
+/// Memory that takes nothing before it is told to, and says when it is asked.
+#[derive(Default)]
+struct Gate {
+    /// Asked, and told.
+    state: Mutex<(bool, bool)>,
+    change: Condvar,
+}
+
+impl Gate {
+    fn await_access(&self) {
+        drop(self.change.wait_while(self.state.lock().unwrap(), |state| !state.0).unwrap());
+    }
+
+    fn open(&self) {
+        self.state.lock().unwrap().1 = true;
+        self.change.notify_all();
+    }
+}
+
+impl Logic for Gate {
+    fn attach(&self, _: Arc<dyn Shell>) {}
+    fn write(&self, _: usize, _: u64, _: Burst, data: &VolatileSlice) -> Answer {
+        let mut state = self.state.lock().unwrap();
+        state.0 = true;
+        self.change.notify_all();
+        drop(self.change.wait_while(state, |state| !state.1).unwrap());
+        Answer::Okay(data.len())
+    }
+    fn read(&self, _: usize, _: u64, _: Burst, _: &VolatileSlice) -> Answer {
+        Answer::DecodeError
+    }
+    fn user_read(&self, _: usize, _: u64) -> u32 {
+        0
+    }
+    fn user_write(&self, _: usize, _: u64, _: u32) {}
+    fn reset(&self) {}
+}
+
+#[test]
+fn memory_that_is_taken_away_under_an_access_breaks_a_rule() {
+    let gate = Arc::new(Gate::default());
+    let mut bench = Bench::with_logic(Options::default(), gate.clone());
+    bench.map(0x1000_0000, 0x1000, 0x8000);
+    bench.start(0, &chain(0x1000, &[Desc::h2c(0x1000_0000, 0, 64)]), CONTROL);
+    gate.await_access();
+    bench.card.witness().released(0x1000_0000, 4096);
+    assert_eq!(rules(&bench.card), [(Rule::ReleasedMemory, 0x1000_0000)]);
+    std::thread::scope(|scope| {
+        // It waits for the access, which must not end before the rule was seen to be broken.
+        let unmapping = scope.spawn(|| bench.client.dma_unmap(0x1000_0000, 0x1000));
+        while bench.card.violations().len() < 2 {
+            std::thread::yield_now();
+        }
+        gate.open();
+        unmapping.join().unwrap().unwrap();
+    });
+    assert_eq!(rules(&bench.card)[1], (Rule::UnmappedInFlight, 0x1000_0000));
+}

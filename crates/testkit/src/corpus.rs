@@ -1,0 +1,85 @@
+//! The corpora of the fuzz targets, and what seeds make of them, through the harnesses.
+
+use rand::rngs::StdRng;
+use rand::{Rng, RngExt, SeedableRng};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+/// Inputs made of each input of a corpus, at most, and the time after which no more are made.
+const VARIANTS: usize = 20;
+const LIMIT: Duration = Duration::from_secs(5);
+
+/// Where the fuzz targets and their corpora lie.
+fn folder() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fuzz")
+}
+
+fn corpus(target: &str) -> Vec<Vec<u8>> {
+    let directory = folder().join("corpus").join(target);
+    let entries = fs::read_dir(&directory).unwrap_or_else(|error| panic!("{}: {error}", directory.display()));
+    let mut files: Vec<_> = entries.map(|entry| entry.unwrap().path()).collect();
+    files.sort();
+    assert!(!files.is_empty(), "{} is empty", directory.display());
+    files.iter().map(|file| fs::read(file).unwrap()).collect()
+}
+
+/// A few bytes changed, cut out, doubled, or taken from another input.
+fn vary(input: &[u8], other: &[u8], rng: &mut StdRng) -> Vec<u8> {
+    let mut bytes = input.to_vec();
+    for _ in 0..rng.random_range(1..8) {
+        let at = rng.random_range(0..=bytes.len());
+        let len = rng.random_range(0..=16.min(bytes.len() - at));
+        match rng.random_range(0..4) {
+            0 => bytes[at..at + len].fill([0, 0xff, rng.next_u32() as u8][rng.random_range(0..3)]),
+            1 => drop(bytes.drain(at..at + len)),
+            2 => bytes.extend_from_within(at..at + len),
+            _ => {
+                let from = rng.random_range(0..=other.len());
+                let piece = other[from..].iter().take(16).copied();
+                bytes.splice(at..at + len, piece);
+            }
+        }
+    }
+    bytes
+}
+
+/// Runs `run` on the corpus of a fuzz target and on variants of it.
+///
+/// # Panics
+///
+/// If a run does.
+pub fn replay(target: &str, run: fn(&[u8])) {
+    let corpus = corpus(target);
+    corpus.iter().for_each(|input| run(input));
+    let (mut rng, end) = (StdRng::seed_from_u64(5), Instant::now() + LIMIT);
+    for _ in 0..VARIANTS {
+        for input in &corpus {
+            if Instant::now() > end {
+                return;
+            }
+            let other = &corpus[rng.random_range(0..corpus.len())];
+            let bytes = vary(input, other, &mut rng);
+            let panicked = std::panic::catch_unwind(|| run(&bytes)).is_err();
+            assert!(!panicked, "{target}, with {bytes:?}");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_corpus_has_a_target() {
+        let directory = folder();
+        let names = |of: &str| {
+            let entries = fs::read_dir(directory.join(of)).unwrap();
+            let name = |entry: fs::DirEntry| entry.path().file_stem().unwrap().to_owned();
+            let mut names: Vec<_> = entries.map(|entry| name(entry.unwrap())).collect();
+            names.sort();
+            names
+        };
+        assert_eq!(names("corpus"), names("fuzz_targets"));
+    }
+}

@@ -1,0 +1,163 @@
+//! Who uses a function now: a function in use is never taken away.
+
+use super::{Host, SetupError, holders};
+use std::collections::BTreeSet;
+use std::fmt;
+use std::fs;
+use std::path::{Component, Path};
+use xdma::bus::PciAddress;
+use xdma::bus::sysfs::Function;
+
+/// A use of a function.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Use {
+    /// A network interface of it is up.
+    Network(String),
+    /// A file system on it is mounted.
+    Mounted {
+        /// The disk or partition.
+        disk: String,
+        /// Where.
+        at: String,
+    },
+    /// It holds swap.
+    Swap(String),
+    /// RAID, LVM, encryption or the like is built on it.
+    Holder {
+        /// The disk or partition.
+        disk: String,
+        /// What holds it.
+        holder: String,
+    },
+    /// The kernel holds a disk of it, and does not say for what: a pool of ZFS, the second disk of a btrfs.
+    Held(String),
+    /// A process has a node of it open, or registers of it mapped.
+    Open {
+        /// The process.
+        pid: u32,
+        /// Its name.
+        command: String,
+        /// The node.
+        node: String,
+    },
+}
+
+impl fmt::Display for Use {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Network(name) => write!(f, "network interface {name} is up (`ip link set {name} down`)"),
+            Self::Mounted { disk, at } => write!(f, "/dev/{disk} is mounted at {at} (`umount {at}`)"),
+            Self::Swap(disk) => write!(f, "/dev/{disk} is swap (`swapoff /dev/{disk}`)"),
+            Self::Holder { disk, holder } => write!(f, "/dev/{disk} is part of {holder}"),
+            Self::Held(disk) => write!(f, "the kernel holds /dev/{disk}, as part of a pool or the like"),
+            // A process calls itself what it likes: root's terminal must not obey.
+            Self::Open { pid, command, node } => {
+                write!(f, "process {pid} ({}) has {} open", command.escape_debug(), node.escape_debug())
+            }
+        }
+    }
+}
+
+/// Who uses a function.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Uses {
+    /// Uses that nobody can make up.
+    pub certain: Vec<Use>,
+    /// Processes that could not be examined, or have a file that is called like one of the function's and is not known to be one: any
+    /// user can make such a file, in a mount namespace of their own.
+    pub doubtful: Vec<String>,
+}
+
+/// Every use of a function that can be seen by this user; root sees all.
+///
+/// # Errors
+///
+/// A file that should be there cannot be read.
+pub fn of(host: &Host, function: &Function) -> Result<Uses, SetupError> {
+    let mut uses = BTreeSet::new();
+    networks(host, function.address(), &mut uses)?;
+    disks(host, function.address(), &mut uses)?;
+    let processes = holders::of(host, function)?;
+    uses.extend(processes.certain);
+    Ok(Uses { certain: uses.into_iter().collect(), doubtful: processes.doubtful })
+}
+
+/// Names in a class directory whose device lies under the function, drivers' own layers in between included.
+pub(super) fn under(host: &Host, class: &str, address: PciAddress) -> Result<Vec<String>, SetupError> {
+    let mut names = host.names(class)?;
+    names.retain(|name| {
+        let link = fs::read_link(host.path(class).join(name));
+        link.is_ok_and(|target| names_function(&target, address))
+    });
+    Ok(names)
+}
+
+pub(super) fn names_function(path: &Path, address: PciAddress) -> bool {
+    let name = address.to_string();
+    path.components().any(|part| part == Component::Normal(name.as_ref()))
+}
+
+fn networks(host: &Host, address: PciAddress, uses: &mut BTreeSet<Use>) -> Result<(), SetupError> {
+    const UP: u32 = 1; // IFF_UP
+    for name in under(host, "sys/class/net", address)? {
+        let flags = host.text(&format!("sys/class/net/{name}/flags"))?.unwrap_or_default();
+        let flags = u32::from_str_radix(flags.trim_start_matches("0x"), 16);
+        let state = host.text(&format!("sys/class/net/{name}/operstate"))?;
+        // Flags that cannot be read count as up: the doubt is the interface's.
+        if flags.map_or(true, |flags| flags & UP != 0) || state.as_deref() == Some("up") {
+            uses.insert(Use::Network(name));
+        }
+    }
+    Ok(())
+}
+
+fn disks(host: &Host, address: PciAddress, uses: &mut BTreeSet<Use>) -> Result<(), SetupError> {
+    let mounts = host.text("proc/self/mountinfo")?.unwrap_or_default();
+    let swaps = host.text("proc/swaps")?.unwrap_or_default();
+    for path in under(host, "sys/block", address)? {
+        let disk = visible_disk(&path);
+        let directory = format!("sys/block/{disk}");
+        let names = host.names(&directory)?;
+        let parts = names.iter().filter(|name| name.starts_with(disk.as_str()));
+        for part in std::iter::once(&disk).chain(parts) {
+            let place = if *part == disk { directory.clone() } else { format!("{directory}/{part}") };
+            let number = host.text(&format!("{place}/dev"))?.unwrap_or_default();
+            let node = format!("/dev/{part}");
+            let known = uses.len();
+            uses.extend(mounted(&mounts, &number, &node).map(|at| Use::Mounted { disk: part.clone(), at }));
+            if swaps.lines().any(|line| line.split_whitespace().next() == Some(&node)) {
+                uses.insert(Use::Swap(part.clone()));
+            }
+            let holders = host.names(&format!("{place}/holders"))?;
+            uses.extend(holders.into_iter().map(|holder| Use::Holder { disk: part.clone(), holder }));
+            if uses.len() == known && host.kernel().is_held(&host.path(&node[1..])) {
+                uses.insert(Use::Held(part.clone()));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// `nvme0c1n2`, a path to a disk that is reachable on several, is part of the disk `nvme0n2`.
+fn visible_disk(path: &str) -> String {
+    let parse = || {
+        let (subsystem, rest) = path.strip_prefix("nvme")?.split_once('c')?;
+        let (_, namespace) = rest.split_once('n')?;
+        Some(format!("nvme{subsystem}n{namespace}"))
+    };
+    parse().unwrap_or_else(|| path.to_string())
+}
+
+/// Where a disk is mounted, by the lines of `mountinfo`: by its number, or by name where the file system hides it. What a file system
+/// of a user's (FUSE) says that it is made of is up to that user.
+fn mounted(mounts: &str, number: &str, node: &str) -> impl Iterator<Item = String> {
+    mounts.lines().filter_map(move |line| {
+        let (fields, source) = line.split_once(" - ")?;
+        let fields: Vec<_> = fields.split(' ').collect();
+        let (kind, device) = source.split_once(' ')?;
+        let named = device.split(' ').next() == Some(node) && kind != "fuse" && !kind.starts_with("fuse.");
+        let same = fields.get(2) == Some(&number) || named;
+        same.then(|| fields.get(4).map(|at| at.to_string())).flatten()
+    })
+}

@@ -1,0 +1,349 @@
+//! Binding and giving back: order, read-back, roll-back, idempotence.
+
+use crate::support::{CARD, OTHER, Tree, address};
+use vfio_setup::{BindOptions, Plan, SetupError};
+
+fn bind(tree: &Tree, options: &BindOptions) -> Result<(), SetupError> {
+    let host = tree.host();
+    Plan::bind(&host, &[address(CARD)], options)?.apply(&host).map(drop)
+}
+
+fn for_fpga() -> BindOptions {
+    BindOptions { group: Some("fpga".into()), ..BindOptions::default() }
+}
+
+/// A machine as on EC2: no IOMMU.
+fn guest() -> Tree {
+    let tree = Tree::new();
+    std::fs::remove_dir_all(tree.path("sys/class/iommu/dmar0")).unwrap();
+    tree.function(CARD, "0x1d0f", "0xf001", "0x058000");
+    tree
+}
+
+const UNSAFE: &str = "/sys/module/vfio/parameters/enable_unsafe_noiommu_mode";
+
+#[test]
+fn a_card_is_taken_from_its_driver_in_this_order() {
+    let tree = Tree::with_card();
+    let options = BindOptions { hugepages: "2M=64".parse().unwrap(), ..for_fpga() };
+    bind(&tree, &options).unwrap();
+    assert_eq!(
+        tree.log(),
+        [
+            "64 > /sys/devices/system/node/node1/hugepages/hugepages-2048kB/nr_hugepages",
+            "modprobe vfio-pci",
+            "vfio-pci > /sys/bus/pci/devices/0000:00:1d.0/driver_override",
+            "0000:00:1d.0 > /sys/bus/pci/drivers/xdma/unbind",
+            "0000:00:1d.0 > /sys/bus/pci/drivers_probe",
+            "settle",
+            "own /dev/vfio/7 0:990 0660",
+        ]
+    );
+    assert_eq!(tree.driver_of(CARD).as_deref(), Some("vfio-pci"));
+    assert_eq!(tree.owner("dev/vfio/7"), (0, 990, 0o660));
+    // The kernel made it so, and virtual machines of others rely on it.
+    assert_eq!(tree.owner("dev/vfio/vfio"), (0, 0, 0o666));
+}
+
+#[test]
+fn the_plan_is_what_bind_does_and_writes_nothing() {
+    let tree = Tree::with_card();
+    let host = tree.host();
+    let plan = Plan::bind(&host, &[], &for_fpga()).unwrap();
+    let steps: Vec<_> = plan.steps.iter().map(|step| step.describe(&host)).collect();
+    assert_eq!(
+        steps[..4],
+        [
+            "modprobe vfio-pci",
+            "echo vfio-pci > /sys/bus/pci/devices/0000:00:1d.0/driver_override",
+            "echo 0000:00:1d.0 > /sys/bus/pci/drivers/xdma/unbind",
+            "echo 0000:00:1d.0 > /sys/bus/pci/drivers_probe",
+        ]
+    );
+    assert!(
+        steps[4].starts_with("/dev/vfio/7 ") && steps[4].ends_with(": group fpga, mode 0660"),
+        "{}",
+        steps[4]
+    );
+    assert_eq!(steps[5], "/dev/iommu: group fpga, mode 0660");
+    assert!(plan.steps.iter().all(|step| !step.why().is_empty()));
+    assert!(tree.log().is_empty());
+    assert_eq!(tree.driver_of(CARD).as_deref(), Some("xdma"));
+}
+
+#[test]
+fn binding_twice_does_nothing_the_second_time() {
+    let tree = Tree::with_card();
+    bind(&tree, &for_fpga()).unwrap();
+    // Its user runs by now, which is no hindrance: nothing is taken away.
+    tree.process(77, "prover", &["/dev/vfio/7"]);
+    let before = tree.log();
+    let host = tree.host();
+    assert!(Plan::bind(&host, &[address(CARD)], &for_fpga()).unwrap().steps.is_empty());
+    bind(&tree, &for_fpga()).unwrap();
+    assert_eq!(tree.log(), before);
+}
+
+#[test]
+fn a_function_without_a_driver_is_only_probed() {
+    let tree = Tree::with_card();
+    std::fs::remove_file(tree.path(&format!("sys/bus/pci/devices/{CARD}/driver"))).unwrap();
+    bind(&tree, &BindOptions::default()).unwrap();
+    assert!(!tree.log().iter().any(|line| line.ends_with("unbind")), "{:?}", tree.log());
+    assert_eq!(tree.driver_of(CARD).as_deref(), Some("vfio-pci"));
+}
+
+#[test]
+fn a_failure_gives_the_card_back_to_its_driver() {
+    for (fails, ignores) in
+        [(Some("drivers_probe"), None), (None, Some("drivers_probe")), (Some("dev/vfio/7"), None)]
+    {
+        let tree = Tree::with_card();
+        *tree.kernel().fails.borrow_mut() = fails;
+        *tree.kernel().ignores.borrow_mut() = ignores;
+        let options = BindOptions { hugepages: "2M=64".parse().unwrap(), ..for_fpga() };
+        let error = bind(&tree, &options).unwrap_err();
+        assert_eq!(error.exit_code(), 1, "{error}");
+        assert!(error.to_string().ends_with("what had been done before was undone"), "{error}");
+        assert_eq!(tree.driver_of(CARD).as_deref(), Some("xdma"), "{error}");
+        assert_eq!(tree.text(&format!("sys/bus/pci/devices/{CARD}/driver_override")), "(null)\n");
+        let pages = "sys/devices/system/node/node1/hugepages/hugepages-2048kB/nr_hugepages";
+        assert_eq!(tree.text(pages), "4\n");
+    }
+}
+
+#[test]
+fn what_cannot_be_undone_is_named() {
+    let tree = Tree::with_card();
+    *tree.kernel().ignores.borrow_mut() = Some("drivers_probe");
+    *tree.kernel().fails.borrow_mut() = Some("xdma/bind");
+    let error = bind(&tree, &for_fpga()).unwrap_err();
+    assert_eq!(error.exit_code(), 5);
+    let text = error.to_string();
+    assert!(text.contains("could not be undone") && text.contains("drivers/xdma/bind"), "{text}");
+}
+
+#[test]
+fn a_write_that_changes_nothing_is_found() {
+    for ignored in ["driver_override", "xdma/unbind", "modprobe"] {
+        let tree = Tree::with_card();
+        *tree.kernel().ignores.borrow_mut() = Some(ignored);
+        let error = bind(&tree, &for_fpga()).unwrap_err();
+        assert_eq!(error.exit_code(), 1, "{error}");
+        assert_eq!(tree.driver_of(CARD).as_deref(), Some("xdma"), "{error}");
+    }
+}
+
+#[test]
+fn a_kernel_without_vfio_is_told_by_modprobe() {
+    let tree = Tree::with_card();
+    *tree.kernel().fails.borrow_mut() = Some("modprobe");
+    let error = bind(&tree, &for_fpga()).unwrap_err().to_string();
+    assert!(error.contains("Module vfio-pci not found"), "{error}");
+    assert_eq!(tree.driver_of(CARD).as_deref(), Some("xdma"));
+}
+
+#[test]
+fn fewer_hugepages_than_asked_for_is_an_error() {
+    let tree = Tree::with_card();
+    *tree.kernel().pages.borrow_mut() = Some(17);
+    let options = BindOptions { hugepages: "2M=64".parse().unwrap(), ..for_fpga() };
+    let error = bind(&tree, &options).unwrap_err().to_string();
+    assert!(error.contains("gave 17 of 64 2M pages on node 1"), "{error}");
+    assert_eq!(tree.driver_of(CARD).as_deref(), Some("xdma"));
+}
+
+#[test]
+fn hugepages_are_never_taken_away_and_go_where_they_are_asked_for() {
+    let tree = Tree::with_card();
+    let fewer = BindOptions { hugepages: "2M=3,1G=4".parse().unwrap(), ..BindOptions::default() };
+    bind(&tree, &fewer).unwrap();
+    assert!(!tree.log().iter().any(|line| line.contains("hugepages")), "{:?}", tree.log());
+
+    let missing = BindOptions { hugepages: "1G=5".parse().unwrap(), node: Some(9), ..BindOptions::default() };
+    let error = bind(&tree, &missing).unwrap_err();
+    assert_eq!(error.exit_code(), 3);
+    assert!(error.to_string().contains("no 1G pages on node 9"), "{error}");
+
+    // Two cards on different nodes have no node in common.
+    tree.function(OTHER, "0x10ee", "0x903f", "0x058000");
+    tree.file(&format!("sys/bus/pci/devices/{OTHER}/numa_node"), "-1\n");
+    tree.group(8, &[OTHER]);
+    let host = tree.host();
+    let options = BindOptions { hugepages: "2M=64".parse().unwrap(), ..BindOptions::default() };
+    Plan::bind(&host, &[], &options).unwrap().apply(&host).unwrap();
+    assert!(
+        tree.log().iter().any(|line| line.starts_with("64 > /sys/kernel/mm/hugepages/")),
+        "{:?}",
+        tree.log()
+    );
+    assert_eq!(tree.driver_of(OTHER).as_deref(), Some("vfio-pci"));
+}
+
+#[test]
+fn without_an_iommu_the_switch_comes_first() {
+    let tree = guest();
+    let options = BindOptions { no_iommu: true, ..for_fpga() };
+    let host = tree.host();
+    let plan = Plan::bind(&host, &[address(CARD)], &options).unwrap();
+    assert!(plan.notes.iter().any(|note| note.contains("all memory")), "{:?}", plan.notes);
+    plan.apply(&host).unwrap();
+    assert_eq!(
+        tree.log(),
+        [
+            "modprobe vfio-pci".to_string(),
+            format!("Y > {UNSAFE}"),
+            "vfio-pci > /sys/bus/pci/devices/0000:00:1d.0/driver_override".into(),
+            "0000:00:1d.0 > /sys/bus/pci/drivers_probe".into(),
+            "settle".into(),
+            "own /dev/vfio/noiommu-0 0:990 0660".into(),
+        ]
+    );
+    assert!(Plan::bind(&host, &[address(CARD)], &options).unwrap().steps.is_empty());
+}
+
+#[test]
+fn a_failure_without_an_iommu_switches_the_mode_off_again() {
+    let tree = guest();
+    *tree.kernel().ignores.borrow_mut() = Some("drivers_probe");
+    let error = bind(&tree, &BindOptions { no_iommu: true, ..for_fpga() }).unwrap_err();
+    assert_eq!(error.exit_code(), 1, "{error}");
+    assert_eq!(tree.text(&UNSAFE[1..]), "N\n");
+}
+
+#[test]
+fn a_kernel_without_the_mode_is_named() {
+    let tree = guest();
+    *tree.kernel().no_switch.borrow_mut() = true;
+    let error = bind(&tree, &BindOptions { no_iommu: true, ..for_fpga() }).unwrap_err().to_string();
+    assert!(error.contains("CONFIG_VFIO_NOIOMMU"), "{error}");
+}
+
+#[test]
+fn the_node_of_a_function_and_the_shared_one_get_the_owner_too() {
+    let tree = Tree::with_card();
+    tree.file(&format!("sys/bus/pci/devices/{CARD}/vfio-dev/vfio0/dev"), "243:0\n");
+    tree.kernel().node("dev/vfio/devices/vfio0", 0o600);
+    tree.kernel().node("dev/iommu", 0o660);
+    bind(&tree, &BindOptions { user: Some("ada".into()), ..for_fpga() }).unwrap();
+    for node in ["dev/vfio/7", "dev/vfio/devices/vfio0", "dev/iommu"] {
+        assert_eq!(tree.owner(node), (1000, 990, 0o660), "{node}");
+    }
+    let tree = Tree::with_card();
+    bind(&tree, &BindOptions { user: Some("1001".into()), ..BindOptions::default() }).unwrap();
+    assert_eq!(tree.owner("dev/vfio/7"), (1001, 0, 0o600));
+}
+
+#[test]
+fn a_shared_node_that_comes_with_the_modules_gets_the_owner_at_once() {
+    let tree = Tree::with_card();
+    *tree.kernel().has_iommufd.borrow_mut() = true;
+    bind(&tree, &for_fpga()).unwrap();
+    assert_eq!(tree.owner("dev/iommu"), (0, 990, 0o660));
+    assert!(Plan::bind(&tree.host(), &[], &for_fpga()).unwrap().steps.is_empty());
+}
+
+#[test]
+fn unbind_gives_back_what_bind_took() {
+    let tree = Tree::with_card();
+    bind(&tree, &for_fpga()).unwrap();
+    let (host, done) = (tree.host(), tree.log().len());
+    Plan::unbind(&host, &[]).unwrap().apply(&host).unwrap();
+    assert_eq!(
+        tree.log()[done..],
+        [
+            "quiesce 0000:00:1d.0 by type1",
+            " > /sys/bus/pci/devices/0000:00:1d.0/driver_override",
+            "0000:00:1d.0 > /sys/bus/pci/drivers/vfio-pci/unbind",
+            "0000:00:1d.0 > /sys/bus/pci/drivers_probe",
+        ]
+    );
+    assert_eq!(tree.driver_of(CARD).as_deref(), Some("xdma"));
+    assert!(Plan::unbind(&host, &[address(CARD)]).unwrap().steps.is_empty());
+}
+
+/// A process that was killed leaves credit mode and halted channels behind, on which `xdma.ko` times out.
+#[test]
+fn the_plan_to_give_back_begins_with_bringing_the_card_to_rest() {
+    let tree = Tree::with_card();
+    bind(&tree, &for_fpga()).unwrap();
+    let (host, done) = (tree.host(), tree.log().len());
+    let plan = Plan::unbind(&host, &[]).unwrap();
+    assert_eq!(plan.steps[0].describe(&host), "open 0000:00:1d.0 by VFIO, and close it");
+    assert!(plan.steps[0].why().contains("killed"), "{}", plan.steps[0].why());
+    let report = plan.steps[0].report(&host);
+    assert_eq!((report.kind, report.value.as_deref()), ("quiesce", Some(CARD)));
+    assert_eq!(tree.log().len(), done, "a plan opens nothing");
+    // One that the kernel has already is nobody's to open.
+    plan.apply(&host).unwrap();
+    assert!(Plan::unbind(&host, &[address(CARD)]).unwrap().steps.is_empty());
+}
+
+#[test]
+fn a_card_is_brought_to_rest_in_the_way_that_leads_to_it() {
+    let tree = Tree::with_card();
+    tree.file(&format!("sys/bus/pci/devices/{CARD}/vfio-dev/vfio0/dev"), "243:0\n");
+    tree.kernel().node("dev/vfio/devices/vfio0", 0o600);
+    tree.kernel().node("dev/iommu", 0o660);
+    bind(&tree, &BindOptions::default()).unwrap();
+    let host = tree.host();
+    Plan::unbind(&host, &[]).unwrap().apply(&host).unwrap();
+    assert!(tree.log().contains(&"quiesce 0000:00:1d.0 by cdev, type1".to_string()), "{:?}", tree.log());
+
+    let tree = guest();
+    bind(&tree, &BindOptions { no_iommu: true, ..for_fpga() }).unwrap();
+    let host = tree.host();
+    Plan::unbind(&host, &[]).unwrap().apply(&host).unwrap();
+    assert!(tree.log().contains(&"quiesce 0000:00:1d.0 by noiommu".to_string()), "{:?}", tree.log());
+}
+
+#[test]
+fn a_card_that_cannot_be_brought_to_rest_is_given_back_and_that_is_said() {
+    for (kind, node) in [(std::io::ErrorKind::Other, true), (std::io::ErrorKind::Other, false)] {
+        let tree = Tree::with_card();
+        bind(&tree, &for_fpga()).unwrap();
+        *tree.kernel().hangs.borrow_mut() = Some(kind);
+        if !node {
+            std::fs::remove_file(tree.path("dev/vfio/7")).unwrap();
+        }
+        let host = tree.host();
+        let notes = Plan::unbind(&host, &[]).unwrap().apply(&host).unwrap();
+        let why = if node { "why it did not" } else { "no node in /dev/vfio leads to it" };
+        assert!(notes.len() == 1 && notes[0].contains(CARD) && notes[0].contains(why), "{notes:?}");
+        assert_eq!(tree.driver_of(CARD).as_deref(), Some("xdma"));
+    }
+}
+
+/// The kernel would wait without end for this process to let go of it.
+#[test]
+fn a_card_that_is_being_opened_still_is_not_given_back() {
+    let tree = Tree::with_card();
+    bind(&tree, &for_fpga()).unwrap();
+    *tree.kernel().hangs.borrow_mut() = Some(std::io::ErrorKind::TimedOut);
+    let host = tree.host();
+    let error = Plan::unbind(&host, &[]).unwrap().apply(&host).unwrap_err();
+    assert_eq!(error.exit_code(), 1, "{error}");
+    assert!(error.to_string().contains("why it did not"), "{error}");
+    assert_eq!(tree.driver_of(CARD).as_deref(), Some("vfio-pci"));
+}
+
+#[test]
+fn unbind_that_fails_leaves_the_card_with_vfio() {
+    let tree = Tree::with_card();
+    bind(&tree, &for_fpga()).unwrap();
+    *tree.kernel().fails.borrow_mut() = Some("vfio-pci/unbind");
+    let host = tree.host();
+    let error = Plan::unbind(&host, &[]).unwrap().apply(&host).unwrap_err();
+    assert_eq!(error.exit_code(), 1, "{error}");
+    assert_eq!(tree.driver_of(CARD).as_deref(), Some("vfio-pci"));
+    assert_eq!(tree.text(&format!("sys/bus/pci/devices/{CARD}/driver_override")), "vfio-pci\n");
+}
+
+#[test]
+fn unbind_says_that_no_iommu_mode_stays_on() {
+    let tree = guest();
+    bind(&tree, &BindOptions { no_iommu: true, ..for_fpga() }).unwrap();
+    let host = tree.host();
+    let plan = Plan::unbind(&host, &[]).unwrap();
+    assert!(plan.notes[0].contains(&format!("echo N > {UNSAFE}")), "{:?}", plan.notes);
+}

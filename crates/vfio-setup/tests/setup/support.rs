@@ -1,0 +1,417 @@
+//! A host made of files, and a kernel that reacts to what is written to them.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::fs;
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, symlink};
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+use tempfile::TempDir;
+use vfio_setup::Host;
+use vfio_setup::kernel::{FileId, FileKind, Kernel, Owner};
+use vfio_setup::mode::Mode;
+use xdma::bus::PciAddress;
+
+pub const CARD: &str = "0000:00:1d.0";
+pub const OTHER: &str = "0000:00:1e.0";
+
+pub fn address(text: &str) -> PciAddress {
+    text.parse().unwrap()
+}
+
+/// A tree of files like those of a host.
+pub struct Tree {
+    root: TempDir,
+    kernel: Rc<State>,
+}
+
+/// What the kernel of a tree was told, and how it misbehaves.
+#[derive(Default)]
+pub struct State {
+    root: RefCell<PathBuf>,
+    log: RefCell<Vec<String>>,
+    owners: RefCell<BTreeMap<PathBuf, Owner>>,
+    /// Writes to files whose name ends so fail.
+    pub fails: RefCell<Option<&'static str>>,
+    /// Writes to files whose name ends so are taken and ignored.
+    pub ignores: RefCell<Option<&'static str>>,
+    /// What files are, by their names as the host has them.
+    files: RefCell<BTreeMap<String, FileId>>,
+    /// Hugepages that there is memory for.
+    pub pages: RefCell<Option<u64>>,
+    /// How opening a card fails.
+    pub hangs: RefCell<Option<io::ErrorKind>>,
+    /// Disks that the kernel holds.
+    pub held: RefCell<Option<&'static str>>,
+    /// The kernel has iommufd.
+    pub has_iommufd: RefCell<bool>,
+    /// The kernel was built without no-IOMMU mode.
+    pub no_switch: RefCell<bool>,
+}
+
+impl Tree {
+    /// A host without PCI functions: vfio-pci is not loaded, an IOMMU is in use.
+    pub fn new() -> Self {
+        let tree = Self { root: tempfile::tempdir().unwrap(), kernel: Rc::default() };
+        *tree.kernel.root.borrow_mut() = tree.path("");
+        for directory in
+            ["sys/bus/pci/devices", "sys/class/iommu/dmar0", "sys/kernel/iommu_groups", "proc", "etc"]
+        {
+            tree.directory(directory);
+        }
+        tree.file("sys/bus/pci/drivers_probe", "");
+        for (place, free) in [("sys/kernel/mm", 3), ("sys/devices/system/node/node1", 2)] {
+            for size in ["2048", "1048576"] {
+                tree.file(&format!("{place}/hugepages/hugepages-{size}kB/nr_hugepages"), "4\n");
+                tree.file(
+                    &format!("{place}/hugepages/hugepages-{size}kB/free_hugepages"),
+                    &format!("{free}\n"),
+                );
+            }
+        }
+        tree.file("etc/group", "root:x:0:\nkvm:x:44:\nfpga:x:990:ada\n");
+        tree.file("etc/passwd", "root:x:0:0::/root:/bin/sh\nada:x:1000:1000::/home/ada:/bin/sh\n");
+        tree.process_of_root();
+        tree
+    }
+
+    /// The usual host: an F1-like card in group 7 on node 1, which driver `xdma` has.
+    pub fn with_card() -> Self {
+        let tree = Self::new();
+        tree.function(CARD, "0x1d0f", "0xf001", "0x058000");
+        tree.group(7, &[CARD]);
+        tree.driver(CARD, "xdma");
+        tree
+    }
+
+    pub fn path(&self, path: &str) -> PathBuf {
+        self.root.path().join(path)
+    }
+
+    pub fn kernel(&self) -> &State {
+        &self.kernel
+    }
+
+    pub fn host(&self) -> Host {
+        Host::with_kernel(self.root.path(), Box::new(Fake(self.kernel.clone())))
+    }
+
+    pub fn directory(&self, path: &str) {
+        // Nobody else may write to it, whatever the umask is: files of configuration are not written otherwise.
+        fs::DirBuilder::new().recursive(true).mode(0o755).create(self.path(path)).unwrap();
+    }
+
+    pub fn file(&self, path: &str, text: &str) {
+        self.directory(Path::new(path).parent().unwrap().to_str().unwrap());
+        fs::write(self.path(path), text).unwrap();
+    }
+
+    pub fn link(&self, path: &str, target: &str) {
+        self.directory(Path::new(path).parent().unwrap().to_str().unwrap());
+        let _ = fs::remove_file(self.path(path));
+        symlink(target, self.path(path)).unwrap();
+    }
+
+    pub fn text(&self, path: &str) -> String {
+        fs::read_to_string(self.path(path)).unwrap()
+    }
+
+    /// A PCI function without driver and group.
+    pub fn function(&self, address: &str, vendor: &str, device: &str, class: &str) {
+        let directory = format!("sys/bus/pci/devices/{address}");
+        let resource = "0x0000000080000000 0x0000000081ffffff 0x0000000000040200\n";
+        for (name, text) in [
+            ("vendor", vendor),
+            ("device", device),
+            ("class", class),
+            ("driver_override", "(null)"),
+            ("numa_node", "1"),
+            ("current_link_speed", "8.0 GT/s PCIe"),
+            ("current_link_width", "16"),
+            ("max_link_speed", "8.0 GT/s PCIe"),
+            ("max_link_width", "16"),
+            ("reset_method", "bus"),
+            ("resource", resource),
+        ] {
+            self.file(&format!("{directory}/{name}"), &format!("{text}\n"));
+        }
+    }
+
+    pub fn group(&self, number: u32, members: &[&str]) {
+        for member in members {
+            self.directory(&format!("sys/kernel/iommu_groups/{number}/devices/{member}"));
+            let target = format!("../../../../kernel/iommu_groups/{number}");
+            self.link(&format!("sys/bus/pci/devices/{member}/iommu_group"), &target);
+        }
+    }
+
+    pub fn driver(&self, address: &str, driver: &str) {
+        self.kernel.load(driver);
+        self.kernel.attach(address, driver);
+    }
+
+    /// The function is vfio-pci's, whose it was before.
+    pub fn driver_is_vfio(&self, address: &str) {
+        let _ = fs::remove_file(self.kernel.device(address).join("driver"));
+        self.driver(address, "vfio-pci");
+    }
+
+    /// The driver that has a function.
+    pub fn driver_of(&self, address: &str) -> Option<String> {
+        self.kernel.driver(address)
+    }
+
+    /// A process with files open.
+    pub fn process(&self, pid: u32, command: &str, files: &[&str]) {
+        self.file(&format!("proc/{pid}/comm"), &format!("{command}\n"));
+        for (number, file) in files.iter().enumerate() {
+            self.link(&format!("proc/{pid}/fd/{number}"), file);
+            self.file(&format!("proc/{pid}/fdinfo/{number}"), "pos:\t0\nflags:\t02100002\nmnt_id:\t9\n");
+        }
+    }
+
+    /// A node that a driver made for a function: what `path` leads to below the function has this number and name.
+    pub fn device(&self, name: &str, number: (u32, u32)) {
+        let id = FileId { kind: FileKind::Character, device: (0, 5), inode: 700, number };
+        self.kernel.files.borrow_mut().insert(name.into(), id);
+    }
+
+    /// A file that is no device, in a file system with this number.
+    pub fn inode(&self, name: &str, device: (u32, u32), inode: u64) {
+        let id = FileId { kind: FileKind::Other, device, inode, number: (0, 0) };
+        self.kernel.files.borrow_mut().insert(name.into(), id);
+    }
+
+    fn process_of_root(&self) {
+        self.file(
+            "proc/self/status",
+            "Uid:\t0\t0\t0\t0\nGid:\t0\t0\t0\t0\nGroups:\t0 \nCapEff:\t000001ffffffffff\n",
+        );
+        self.file(
+            "proc/self/limits",
+            "Max locked memory         unlimited            unlimited            bytes\n",
+        );
+    }
+
+    /// This process is ada's: in these groups, without capabilities, with 8 MiB to lock.
+    pub fn process_of_ada(&self, groups: &str) {
+        let status = format!(
+            "Uid:\t1000\t1000\t1000\t1000\nGid:\t1000\t1000\t1000\t1000\nGroups:\t{groups}\nCapEff:\t0000000000000000\n"
+        );
+        self.file("proc/self/status", &status);
+        self.file(
+            "proc/self/limits",
+            "Max locked memory         8388608              8388608              bytes\n",
+        );
+    }
+
+    pub fn set_owner(&self, node: &str, uid: u32, gid: u32, mode: u32) {
+        self.kernel.owners.borrow_mut().insert(self.path(node), Owner { uid, gid, mode });
+    }
+
+    pub fn owner(&self, node: &str) -> (u32, u32, u32) {
+        let owner = Fake(self.kernel.clone()).owner(&self.path(node)).unwrap();
+        (owner.uid, owner.gid, owner.mode)
+    }
+
+    /// What the kernel was told, in order.
+    pub fn log(&self) -> Vec<String> {
+        self.kernel.log.borrow().clone()
+    }
+}
+
+impl State {
+    fn path(&self, path: &str) -> PathBuf {
+        self.root.borrow().join(path)
+    }
+
+    fn device(&self, address: &str) -> PathBuf {
+        self.path("sys/bus/pci/devices").join(address)
+    }
+
+    fn driver(&self, address: &str) -> Option<String> {
+        let link = fs::read_link(self.device(address).join("driver")).ok()?;
+        Some(link.file_name()?.to_str()?.to_string())
+    }
+
+    fn group(&self, address: &str) -> Option<String> {
+        let link = fs::read_link(self.device(address).join("iommu_group")).ok()?;
+        Some(link.file_name()?.to_str()?.to_string())
+    }
+
+    fn only_driver(&self, address: &str) -> Option<String> {
+        let text = fs::read_to_string(self.device(address).join("driver_override")).unwrap();
+        Some(text.trim().to_string()).filter(|text| text != "(null)")
+    }
+
+    fn load(&self, driver: &str) {
+        let directory = self.path("sys/bus/pci/drivers").join(driver);
+        fs::create_dir_all(&directory).unwrap();
+        fs::write(directory.join("bind"), "").unwrap();
+        fs::write(directory.join("unbind"), "").unwrap();
+        if driver == "vfio-pci" {
+            let parameters = self.path("sys/module/vfio/parameters");
+            fs::create_dir_all(&parameters).unwrap();
+            if !*self.no_switch.borrow() {
+                fs::write(parameters.join("enable_unsafe_noiommu_mode"), "N\n").unwrap();
+            }
+            self.node("dev/vfio/vfio", 0o666);
+            if *self.has_iommufd.borrow() {
+                self.node("dev/iommu", 0o660);
+            }
+        }
+    }
+
+    pub fn node(&self, node: &str, mode: u32) {
+        let path = self.path(node);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(&path, "").unwrap();
+        self.owners.borrow_mut().insert(path, Owner { uid: 0, gid: 0, mode });
+    }
+
+    fn attach(&self, address: &str, driver: &str) {
+        symlink(format!("../../../../bus/pci/drivers/{driver}"), self.device(address).join("driver"))
+            .unwrap();
+        if driver != "vfio-pci" {
+            return;
+        }
+        match self.group(address) {
+            Some(group) => self.group_node(&group),
+            None => self.attach_without_iommu(address),
+        }
+    }
+
+    fn group_node(&self, group: &str) {
+        self.node(&format!("dev/vfio/{group}"), 0o600);
+        let class = self.path("sys/class/vfio").join(group);
+        fs::create_dir_all(&class).unwrap();
+        fs::write(class.join("dev"), format!("243:{group}\n")).unwrap();
+    }
+
+    fn attach_without_iommu(&self, address: &str) {
+        let group = self.path("sys/kernel/iommu_groups/0");
+        fs::create_dir_all(group.join("devices").join(address)).unwrap();
+        fs::write(group.join("name"), "vfio-noiommu\n").unwrap();
+        // The name is there, with no device number and no node.
+        fs::create_dir_all(self.device(address).join("vfio-dev/vfio0")).unwrap();
+        symlink("../../../../kernel/iommu_groups/0", self.device(address).join("iommu_group")).unwrap();
+        self.node("dev/vfio/noiommu-0", 0o600);
+    }
+
+    fn detach(&self, address: &str, driver: &str) -> io::Result<()> {
+        if self.driver(address).as_deref() != Some(driver) {
+            return Err(io::Error::from_raw_os_error(19)); // ENODEV
+        }
+        fs::remove_file(self.device(address).join("driver"))?;
+        if driver == "vfio-pci"
+            && let Some(group) = self.group(address)
+        {
+            let _ = fs::remove_file(self.path(&format!("dev/vfio/{group}")));
+        }
+        Ok(())
+    }
+
+    /// Whether vfio-pci's probe succeeds: there is a group, or leave to do without.
+    fn viable(&self, address: &str) -> bool {
+        let switch = fs::read_to_string(self.path("sys/module/vfio/parameters/enable_unsafe_noiommu_mode"));
+        self.group(address).is_some() || switch.is_ok_and(|text| text == "Y\n")
+    }
+
+    fn probe(&self, address: &str) {
+        let driver = self.only_driver(address).unwrap_or_else(|| "xdma".into());
+        let loaded = self.path("sys/bus/pci/drivers").join(&driver).is_dir();
+        if loaded && self.driver(address).is_none() && (driver != "vfio-pci" || self.viable(address)) {
+            self.attach(address, &driver);
+        }
+    }
+
+    fn react(&self, path: &Path, text: &str) -> io::Result<()> {
+        let shown = path.display().to_string();
+        let name = path.file_name().unwrap().to_str().unwrap();
+        let parent = path.parent().unwrap().file_name().unwrap().to_str().unwrap();
+        match name {
+            "driver_override" if text == "\n" => fs::write(path, "(null)\n"),
+            "unbind" => self.detach(text, parent),
+            "bind" if self.only_driver(text).is_some_and(|only| only != parent) => {
+                Err(io::Error::from_raw_os_error(19))
+            }
+            "bind" => {
+                self.attach(text, parent);
+                Ok(())
+            }
+            "drivers_probe" => {
+                self.probe(text);
+                Ok(())
+            }
+            "nr_hugepages" => {
+                let given = text.parse::<u64>().unwrap().min(self.pages.borrow().unwrap_or(u64::MAX));
+                fs::write(path, format!("{given}\n"))
+            }
+            _ if !path.exists() => Err(io::Error::from_raw_os_error(2)),
+            "driver_override" | "enable_unsafe_noiommu_mode" => fs::write(path, format!("{text}\n")),
+            _ => panic!("nobody should write {shown}"),
+        }
+    }
+}
+
+struct Fake(Rc<State>);
+
+impl Kernel for Fake {
+    fn write(&self, path: &Path, text: &str) -> io::Result<()> {
+        let inside = path.strip_prefix(&*self.0.root.borrow()).unwrap().display().to_string();
+        self.0.log.borrow_mut().push(format!("{} > /{inside}", text.trim_end()));
+        let named = |ends: &RefCell<Option<&str>>| ends.borrow().is_some_and(|end| inside.ends_with(end));
+        if named(&self.0.fails) {
+            return Err(io::Error::from_raw_os_error(5)); // EIO
+        }
+        if named(&self.0.ignores) { Ok(()) } else { self.0.react(path, text) }
+    }
+
+    fn load_module(&self, name: &str) -> io::Result<()> {
+        self.0.log.borrow_mut().push(format!("modprobe {name}"));
+        if *self.0.fails.borrow() == Some("modprobe") {
+            return Err(io::Error::other("modprobe: FATAL: Module vfio-pci not found"));
+        }
+        if *self.0.ignores.borrow() != Some("modprobe") {
+            self.0.load(name);
+        }
+        Ok(())
+    }
+
+    fn is_held(&self, disk: &Path) -> bool {
+        self.0.held.borrow().is_some_and(|held| disk.ends_with(held))
+    }
+
+    fn identify(&self, path: &Path) -> io::Result<FileId> {
+        let target = fs::read_link(path)
+            .unwrap_or_else(|_| Path::new("/").join(path.strip_prefix(&*self.0.root.borrow()).unwrap()));
+        let known = self.0.files.borrow().get(target.to_str().unwrap()).copied();
+        known.ok_or_else(|| io::Error::from_raw_os_error(2))
+    }
+
+    fn quiesce(&self, address: PciAddress, modes: &[Mode]) -> io::Result<()> {
+        let names: Vec<_> = modes.iter().map(Mode::to_string).collect();
+        self.0.log.borrow_mut().push(format!("quiesce {address} by {}", names.join(", ")));
+        self.0.hangs.borrow().map_or(Ok(()), |kind| Err(io::Error::new(kind, "why it did not")))
+    }
+
+    fn settle(&self) {
+        self.0.log.borrow_mut().push("settle".into());
+    }
+
+    fn owner(&self, node: &Path) -> io::Result<Owner> {
+        fs::symlink_metadata(node)?;
+        Ok(self.0.owners.borrow().get(node).copied().unwrap_or(Owner { uid: 0, gid: 0, mode: 0o600 }))
+    }
+
+    fn set_owner(&self, node: &Path, owner: Owner) -> io::Result<()> {
+        let inside = node.strip_prefix(&*self.0.root.borrow()).unwrap().display().to_string();
+        self.0.log.borrow_mut().push(format!("own /{inside} {owner}"));
+        if self.0.fails.borrow().is_some_and(|end| inside.ends_with(end)) {
+            return Err(io::Error::from_raw_os_error(1)); // EPERM
+        }
+        self.0.owners.borrow_mut().insert(node.into(), owner);
+        Ok(())
+    }
+}

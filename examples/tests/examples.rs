@@ -1,0 +1,256 @@
+//! The small examples as they are, on cards that they start and on one that they are given; and the parts of the others that
+//! need no card.
+
+/// Includes an example, whose `main` nobody calls.
+macro_rules! example {
+    ($name:ident, $path:literal) => {
+        #[allow(dead_code)]
+        #[path = $path]
+        mod $name;
+    };
+}
+example!(async_msm, "../async_msm/main.rs");
+example!(loopback, "../loopback/main.rs");
+example!(multi_channel, "../multi_channel/main.rs");
+example!(own_memory, "../own_memory/main.rs");
+example!(prove_batch, "../prove_batch/main.rs");
+example!(registers, "../registers/main.rs");
+example!(stream_receive, "../stream_receive/main.rs");
+example!(user_interrupt, "../user_interrupt/main.rs");
+
+use ark_bn254::{Bn254, Fr, G1Affine, G1Projective};
+use ark_ec::{AffineRepr, CurveGroup, VariableBaseMSM};
+use ark_groth16::Groth16;
+use clap::Parser;
+use semaphore_rs_ark_circom::CircomReduction;
+use std::collections::HashSet;
+use std::time::{Duration, Instant};
+use xdma::regs::Direction;
+use xdma_emulator::faults::Kind;
+use xdma_emulator::logic::{Design, MsmOptions};
+use xdma_emulator::{EmulatedCard, Options};
+use xdma_examples::groth16::{self, Query, Setup};
+use xdma_examples::kernel_driver::{Channel, Cost, msm_feed};
+use xdma_examples::{data, human};
+
+/// Runs an example with the options of a command line, on a card of its own and on one behind a socket.
+macro_rules! runs {
+    ($name:ident, $emulated:expr, $options:expr) => {{
+        let card: EmulatedCard = $emulated;
+        let name = format!("unix:{}", card.socket().display());
+        for card in ["f1", "alveo", &name] {
+            let words = [stringify!($name), "--card", card].into_iter().chain($options);
+            $name::run(&$name::Options::try_parse_from(words).unwrap()).unwrap();
+        }
+        assert_eq!(card.violations(), []);
+    }};
+}
+
+fn with_msm() -> EmulatedCard {
+    EmulatedCard::start(Options::default(), Design::Msm(MsmOptions::default()).build()).unwrap()
+}
+
+fn with_streams() -> EmulatedCard {
+    EmulatedCard::start(Options { stream: true, ..Options::default() }, Design::Loopback.build()).unwrap()
+}
+
+#[test]
+fn loopback_runs() {
+    runs!(loopback, with_msm(), ["--bytes", "100001", "--channel", "1"]);
+}
+
+#[test]
+fn registers_runs() {
+    runs!(registers, with_msm(), ["--label", "77"]);
+}
+
+#[test]
+fn own_memory_runs() {
+    runs!(own_memory, with_msm(), ["--elements", "50001"]);
+}
+
+#[test]
+fn multi_channel_runs() {
+    runs!(multi_channel, with_msm(), ["--channels", "4", "--rounds", "3"]);
+}
+
+#[test]
+fn user_interrupt_runs() {
+    runs!(user_interrupt, with_msm(), []);
+}
+
+#[test]
+fn async_msm_runs() {
+    runs!(async_msm, with_msm(), ["--pairs", "1000"]);
+}
+
+#[test]
+fn stream_receive_runs() {
+    runs!(stream_receive, with_streams(), ["--packets", "500", "--buffer", "1024"]);
+}
+
+/// A thread that waits for one that failed neither makes everybody wait nor hides why.
+#[test]
+fn a_stream_that_fails_at_one_end_says_why_at_once() {
+    let run = |words: &[&str]| {
+        let words = ["stream_receive"].iter().chain(words);
+        let begin = Instant::now();
+        let error =
+            stream_receive::run(&stream_receive::Options::try_parse_from(words).unwrap()).unwrap_err();
+        assert!(begin.elapsed() < Duration::from_secs(8), "{:?}: {error:#}", begin.elapsed());
+        format!("{error:#}")
+    };
+    let error = run(&["--card", "f1", "--buffer", "100"]);
+    assert!(error.contains("100"), "{error}");
+    for (direction, what) in [(Direction::H2C, "is not taken"), (Direction::C2H, "does not come")] {
+        let card = with_streams();
+        let name = format!("unix:{}", card.socket().display());
+        let error = std::thread::scope(|scope| {
+            // In the middle of the stream.
+            scope.spawn(|| {
+                std::thread::sleep(Duration::from_secs(1));
+                card.inject(Kind::BadMagic.on(direction, 0)).unwrap();
+            });
+            run(&["--card", &name, "--packets", "100000000"])
+        });
+        assert!(error.contains(what) && !error.contains("not finished within"), "{error}");
+    }
+}
+
+#[test]
+fn proofs_of_a_batch_are_verified_and_their_sums_share_the_card() {
+    let words = ["prove_batch", "--proofs", "3", "--workers", "3"];
+    let report = prove_batch::run(&prove_batch::Options::try_parse_from(words).unwrap()).unwrap();
+    assert_eq!((report.verified, report.msms), (3, 12));
+    assert!(report.overlapped > 0, "the workers were never on the card together");
+}
+
+#[test]
+fn a_proof_in_parts_is_arkworks_proof_and_a_wrong_sum_is_rejected() {
+    let setup = Setup::read(16).unwrap();
+    let witness = setup.witness(1).unwrap();
+    let blinding = groth16::blinding();
+    let prove = |wrong: Option<Query>| {
+        let mut order = vec![];
+        let mut msm = |query: Query, scalars: &[Fr]| {
+            order.push(query);
+            let sum = data::cpu_msm(setup.points(query), scalars)?.into_group();
+            Ok(if wrong == Some(query) { sum + G1Affine::generator() } else { sum })
+        };
+        let proved = groth16::prove(&setup, &witness, blinding, &mut msm).unwrap();
+        assert_eq!(order, Query::ALL);
+        assert!(proved.quotient_seconds > 0.0 && proved.g2_seconds > 0.0);
+        proved.proof
+    };
+    let usual = Groth16::<Bn254, CircomReduction>::create_proof_with_reduction_and_matrices(
+        &setup.key,
+        blinding[0],
+        blinding[1],
+        &setup.constraints.matrices,
+        setup.constraints.num_instance_variables,
+        setup.constraints.num_constraints,
+        &witness.assignment,
+    );
+    assert_eq!(prove(None), usual.unwrap());
+    assert!(setup.verify(&witness, &prove(None)).unwrap());
+    for query in Query::ALL {
+        assert!(!setup.verify(&witness, &prove(Some(query))).unwrap(), "{query:?}");
+    }
+    assert!(!setup.verify(&setup.witness(2).unwrap(), &prove(None)).unwrap());
+}
+
+#[test]
+fn an_error_of_a_sum_ends_the_proof() {
+    let setup = Setup::read(16).unwrap();
+    let witness = setup.witness(1).unwrap();
+    let mut msm = |_: Query, _: &[Fr]| -> anyhow::Result<G1Projective> { anyhow::bail!("no card") };
+    let error = groth16::prove(&setup, &witness, groth16::blinding(), &mut msm).err().unwrap();
+    assert_eq!(error.to_string(), "no card");
+    assert!(!groth16::DEPTHS.contains(&17));
+    assert!(Setup::read(17).err().unwrap().to_string().contains("cargo fetch"));
+}
+
+#[test]
+fn made_up_points_are_distinct_points_of_the_curve() {
+    let points = data::random_points(10_000, 1);
+    assert!(points.iter().all(|point| point.is_on_curve() && !point.is_zero()));
+    assert_eq!(points.iter().collect::<HashSet<_>>().len(), points.len());
+    assert_eq!(data::random_points(10_000, 1), points);
+    assert_ne!(data::random_points(1, 2), points[..1]);
+    assert!(data::random_points(0, 1).is_empty());
+    let scalars = data::random_scalars(100, 1);
+    let sum: G1Projective = points.iter().zip(&scalars).map(|(point, scalar)| *point * scalar).sum();
+    assert_eq!(data::cpu_msm(&points[..100], &scalars).unwrap(), sum.into_affine());
+    assert_eq!(G1Projective::msm(&points[..100], &scalars).unwrap(), sum);
+    assert!(
+        data::cpu_msm(&points, &scalars).unwrap_err().to_string().contains("10000 points and 100 scalars")
+    );
+}
+
+#[test]
+fn files_hold_the_cards_bytes() {
+    let folder = tempfile::tempdir().unwrap();
+    let (points, scalars) = (data::random_points(33, 3), data::random_scalars(33, 3));
+    let file = folder.path().join("file");
+    data::write_points(&file, &points).unwrap();
+    assert_eq!(std::fs::metadata(&file).unwrap().len(), 33 * 64);
+    assert_eq!(data::read_points(&file).unwrap(), points);
+    for montgomery in [false, true] {
+        data::write_scalars(&file, &scalars, montgomery).unwrap();
+        assert_eq!(data::read_scalars(&file, montgomery).unwrap(), scalars);
+    }
+    let error = |result: anyhow::Result<()>| format!("{:#}", result.unwrap_err());
+    std::fs::write(&file, [0xff; 64]).unwrap();
+    assert!(error(data::read_points(&file).map(drop)).contains("x of point 0 is not below p"));
+    assert!(error(data::read_scalars(&file, false).map(drop)).contains("scalar 0 is not below r"));
+    std::fs::write(&file, [0; 65]).unwrap();
+    assert!(error(data::read_points(&file).map(drop)).contains("65 bytes, which is no multiple of 64"));
+    std::fs::write(&file, []).unwrap();
+    assert!(data::read_scalars(&file, true).is_err());
+    assert!(error(data::read_points(folder.path()).map(drop)).contains("cannot read points from"));
+    let one = Fr::from(1u64);
+    data::write_scalars(&file, &[one], false).unwrap();
+    assert_eq!(std::fs::read(&file).unwrap()[0], 1);
+    data::write_scalars(&file, &[one], true).unwrap();
+    assert_eq!(std::fs::read(&file).unwrap()[..8], Fr::R.0[0].to_le_bytes());
+}
+
+/// The figures of the module's documentation by hand: 32 and 64 KiB, aligned and not.
+#[test]
+fn the_kernel_driver_pins_a_page_and_makes_a_descriptor_for_every_4_kib() {
+    for (offset, bytes, pages) in
+        [(0, 32 << 10, 8), (16, 32 << 10, 9), (0, 64 << 10, 16), (4095, 64 << 10, 17)]
+    {
+        let cost = Channel::default().write(offset, bytes);
+        let expected =
+            Cost { calls: 1, bytes: bytes as u64, pinned_pages: pages, descriptors: pages, starts: 1 };
+        assert_eq!(cost, expected);
+        assert_eq!((cost.mmio_interrupt(), cost.mmio_polled()), ([7, 5], [5, 2]));
+    }
+    // 16 MiB is 4,096 descriptors: two rings full, three parts from the middle of a ring.
+    let mut channel = Channel::default();
+    assert_eq!(channel.write(0, 16 << 20).starts, 2);
+    channel.write(0, 4096);
+    assert_eq!(channel.write(0, 16 << 20).starts, 3);
+    // The feed of 2^20 pairs in chunks of 512: 2,048 calls each for scalars and points.
+    let cost = msm_feed(1 << 20, 512, 0);
+    assert_eq!((cost.calls, cost.bytes), (4096, 96 << 20));
+    assert_eq!((cost.pinned_pages, cost.descriptors), (24_576, 24_576));
+    assert_eq!(msm_feed(1 << 20, 512, 64).descriptors, 24_576 + 4096);
+    assert_eq!(msm_feed(1025, 1024, 0).calls, 4);
+}
+
+#[test]
+fn numbers_for_people() {
+    assert_eq!(
+        ["0", "999", "1,000", "1,048,576"],
+        [0, 999, 1000, 1 << 20].map(human::count).each_ref().map(|s| s.as_str())
+    );
+    assert_eq!(human::bytes(512), "512 B");
+    assert_eq!(human::bytes(96 << 20), "96.0 MiB");
+    assert_eq!(human::seconds(0.0879), "87.9 ms");
+    assert_eq!(human::seconds(1.5e-6), "1.50 µs");
+    assert_eq!(human::seconds(123.0), "123 s");
+    assert_eq!(human::bandwidth(96 << 20, 0.01), "10.1 GB/s");
+    assert_eq!(human::bandwidth(1 << 20, 0.01), "105 MB/s");
+}

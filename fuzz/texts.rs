@@ -1,0 +1,38 @@
+//! What people type: addresses, card names, sizes, numbers, fault plans; and files of the host that are text.
+
+use crate::number;
+use vfio_setup::hugepages::Wanted;
+use xdma::bus::PciAddress;
+use xdma::card::CardName;
+use xdma_emulated_card::CardChoice;
+use xdma_emulator::Profile;
+use xdma_emulator::faults::Plan;
+
+/// Any bytes as each of them; what is taken comes back as it is printed.
+pub fn texts(bytes: &[u8]) {
+    let Ok(text) = std::str::from_utf8(bytes) else { return };
+    if let Ok(address) = text.parse::<PciAddress>() {
+        assert_eq!(address.to_string().parse(), Ok(address));
+    }
+    if let Ok(name) = text.parse::<CardName>() {
+        assert_eq!(name.to_string().parse::<CardName>().ok(), Some(name));
+    }
+    if let Ok(choice) = text.parse::<CardChoice>() {
+        assert_eq!(choice.to_string().parse(), Ok(choice));
+    }
+    if let Ok(profile) = text.parse::<Profile>() {
+        assert_eq!(profile.to_string(), text);
+    }
+    if let Ok(plan) = toml::from_str::<Plan>(text) {
+        let written = toml::to_string(&plan).expect("a plan that was read can be written");
+        assert_eq!(toml::from_str(&written), Ok(plan));
+    }
+    if let Ok(Wanted(pools)) = text.parse() {
+        assert!((1..=2).contains(&pools.len()));
+    }
+    if let Ok(value) = number::parse(text) {
+        assert_eq!(number::parse(&value.to_string()), Ok(value));
+        assert_eq!(number::parse(&format!("{value:#x}")), Ok(value));
+        assert_eq!(number::parse32(text).is_ok(), value <= u32::MAX.into());
+    }
+}
