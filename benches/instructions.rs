@@ -7,15 +7,12 @@
 //! after the case has warmed up. This needs no runner, no macro and no crate: a fresh machine has valgrind or it has not.
 //! The card's registers are plain memory here, checked and counted as those of a mapped BAR.
 
-#[path = "common/plain.rs"]
-mod plain;
-
-use plain::Plain;
 use std::collections::BTreeMap;
 use std::hint::black_box;
 use std::path::Path;
 use std::process::{Command, ExitCode, Stdio};
 use xdma::engine::{Poll, Program, Ring, Ticket};
+use xdma_testkit::plain::Plain;
 
 /// Times that a case is measured in a run; the figure is the mean.
 const ROUNDS: u64 = 100;

@@ -1,32 +1,10 @@
-//! A million steps of the model-based test (`tests/model`): random calls and faults, every byte accounted for.
+//! A million steps of the model-based test (`tests/model.rs`): random calls and faults, every byte accounted for.
 //!
 //! `cargo bench --bench model [-- STEPS]`
 
-#[path = "../tests/model/controls.rs"]
-mod controls;
-#[path = "../tests/model/ending.rs"]
-mod ending;
-#[path = "../tests/model/foreign.rs"]
-mod foreign;
-#[path = "../tests/model/generate.rs"]
-mod generate;
-#[path = "../tests/model/host.rs"]
-mod host;
-#[path = "../tests/model/lane.rs"]
-mod lane;
-#[path = "../tests/model/plan.rs"]
-mod plan;
-#[path = "../tests/model/run.rs"]
-mod run;
-#[path = "../tests/model/shadow.rs"]
-mod shadow;
-#[path = "../tests/model/site.rs"]
-mod site;
-#[path = "../tests/model/world.rs"]
-mod world;
-
 use std::process::Command;
 use std::time::Instant;
+use xdma_testkit::model;
 
 const STEPS: usize = 1_000_000;
 /// Steps between two lines of output. They have a process for themselves, since what they forget stays for the life of a process.
@@ -36,10 +14,10 @@ const PART: &str = "XDMA_MODEL_PART";
 
 fn main() {
     if let Some(path) = std::env::var_os("XDMA_MODEL_PLAN") {
-        return run::replay(path.as_ref());
+        return model::replay(path.as_ref());
     }
     if let Some(steps) = std::env::var(PART).ok().and_then(|steps| steps.parse().ok()) {
-        run::run(steps);
+        model::run(steps);
         return;
     }
     let steps = std::env::args().filter_map(|argument| argument.parse().ok()).next().unwrap_or(STEPS);

@@ -1,9 +1,5 @@
 //! Submitting and polling allocate nothing, once the channel has warmed up.
 
-#[path = "../benches/common/plain.rs"]
-mod plain;
-
-use plain::Plain;
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 use std::sync::Arc;
@@ -15,6 +11,7 @@ use xdma::memory::DmaMemory;
 use xdma::regs::Direction;
 use xdma_emulator::logic::{Loopback, Memory};
 use xdma_emulator::{Options, Switches};
+use xdma_testkit::plain::Plain;
 
 thread_local! {
     static CALLS: Cell<u64> = const { Cell::new(0) };

@@ -9,6 +9,7 @@ use xdma::regs::Direction;
 use xdma_emulator::faults::{BadCompletion, Kind, Lasting};
 use xdma_emulator::logic::Memory;
 use xdma_emulator::{EmulatedCard, Options};
+use xdma_testkit::bench::pattern;
 
 const LIMIT: Duration = Duration::from_secs(20);
 const MIB: u64 = 1 << 20;
@@ -25,10 +26,6 @@ fn pool(card: &Card, direction: Direction, channels: &[usize], ring: Ring) -> Po
     Pool::new(channels.iter().map(open).collect()).unwrap()
 }
 
-fn pattern(len: u64) -> Vec<u8> {
-    (0..len).map(|at| (at ^ at >> 8 ^ at >> 16).wrapping_mul(0x9d) as u8).collect()
-}
-
 #[test]
 fn every_channel_takes_its_part_whatever_the_alignment() {
     let (emulated, card) = emulated();
@@ -39,7 +36,7 @@ fn every_channel_takes_its_part_whatever_the_alignment() {
             let len = MIB + 77;
             let mut source = card.allocate(len + 5, Direction::H2C).unwrap();
             let sink = card.allocate(len + 9, Direction::C2H).unwrap();
-            let data = pattern(len);
+            let data = pattern(len as usize, 1);
             source.write(5, &data).unwrap();
             let bytes = |pool: &Pool| pool.channels().map(|c| c.stats().bytes).collect::<Vec<_>>();
             let before = bytes(&h2c);

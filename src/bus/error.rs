@@ -34,7 +34,7 @@ pub enum BusError {
     Sysfs(#[from] SysfsError),
     /// The function has another driver than `vfio-pci`, or none.
     #[error(
-        "{address} is bound to {}, not to vfio-pci; type: sudo vfio-setup bind {address}",
+        "{address} is bound to {}, not to vfio-pci; bind it to vfio-pci first",
         driver.as_deref().unwrap_or("no driver")
     )]
     NotBound {

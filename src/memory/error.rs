@@ -23,7 +23,7 @@ pub enum MapError {
     /// The kernel would have to lock more memory than this process may have locked.
     #[error(
         "pinning {len:#x} bytes goes beyond this process' limit of {} (RLIMIT_MEMLOCK; hugepages count): raise it with \
-         `vfio-setup persist`, `ulimit -l unlimited`, or LimitMEMLOCK=infinity for a service",
+         `ulimit -l unlimited`, or LimitMEMLOCK=infinity for a service",
         limit_text(*.limit)
     )]
     Locked {
@@ -45,8 +45,8 @@ pub enum MapError {
     },
     /// Without an IOMMU only hugepages can be used.
     #[error(
-        "without an IOMMU the card can use hugepages only, as other pages move: reserve some with \
-         `vfio-setup bind --hugepages 2M=64`, or `echo 64 > /proc/sys/vm/nr_hugepages`"
+        "without an IOMMU the card can use hugepages only, as other pages move: reserve some, as \
+         root: `echo 64 > /proc/sys/vm/nr_hugepages`"
     )]
     NeedsHugePages,
     /// The physical address of memory cannot be found.

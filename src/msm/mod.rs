@@ -14,12 +14,12 @@
 //! use ark_bn254::{Fr, G1Affine};
 //! use ark_ec::{AffineRepr, CurveGroup};
 //! use std::time::Duration;
-//! use xdma::card::Card;
+//! use xdma::card::CardOptions;
 //! use xdma_emulator::Profile;
 //! use xdma::msm::curve::arkworks::{points_to_bytes, result_to_point, scalars_to_bytes};
 //! use xdma::msm::{Msm, MsmOptions, Points, ScalarForm, Scalars};
 //!
-//! let card = Card::emulated(Profile::F1)?; // carries the MSM design
+//! let card = xdma_emulated_card::start_msm(Profile::F1, CardOptions::default())?; // carries the MSM design
 //! let mut msm = Msm::open(&card, MsmOptions::default())?;
 //! let mut points = Points::allocate(&card, 3)?; // written once
 //! points.fill(|bytes| points_to_bytes(&[G1Affine::generator(); 3], bytes))??;

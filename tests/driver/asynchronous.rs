@@ -1,7 +1,6 @@
 //! Tasks that wait: for transfers, packets, results and the user logic's interrupts. They share one thread, so a wait that kept it
 //! would hold all of them up.
 
-use crate::support::{Bench, LIMIT, assert_few_missed, pattern};
 use std::future::Future;
 use std::pin::pin;
 use std::task::{Context, Waker};
@@ -16,6 +15,7 @@ use xdma::regs::{Direction, msm};
 use xdma_emulator::faults::Kind;
 use xdma_emulator::logic::{Design, MsmOptions as Model};
 use xdma_emulator::{Latency, Options, Switches};
+use xdma_testkit::bench::{Bench, LIMIT, assert_few_missed, pattern};
 
 /// Long enough for something that should not come.
 const A_WHILE: Duration = Duration::from_millis(30);

@@ -1,7 +1,5 @@
 //! How a thread or a process may end with the card at work: the card is whole afterwards, and so is everybody else's memory.
 
-use crate::process;
-use crate::support::{Bench, LIMIT, works};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::{Child, Command, ExitStatus};
@@ -11,6 +9,8 @@ use xdma::engine::{Channel, Poll};
 use xdma::memory::Buffer;
 use xdma::regs::Direction;
 use xdma_emulator::Options;
+use xdma_testkit::bench::{Bench, LIMIT, works};
+use xdma_testkit::process;
 
 const LEN: u64 = 4 << 20;
 const UNDER_WAY: &str = "under way";

@@ -1,6 +1,5 @@
 //! Bad input and bad luck: each a typed error that names cause and remedy.
 
-use crate::support::{Bench, LIMIT, profiles};
 use std::os::unix::net::UnixListener;
 use std::time::Duration;
 use xdma::bus::vfio_user::VfioUser;
@@ -12,6 +11,7 @@ use xdma::msm::{Msm, MsmError, MsmOptions};
 use xdma::regs::Direction;
 use xdma_emulator::logic::{Design, MsmOptions as Model};
 use xdma_emulator::{Options, Profile};
+use xdma_testkit::bench::{Bench, LIMIT, profiles};
 
 fn text(error: impl std::fmt::Display) -> String {
     error.to_string()

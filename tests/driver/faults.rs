@@ -1,6 +1,5 @@
 //! What goes wrong between host and card: the driver's answer to each, and the way back.
 
-use crate::support::{Bench, LIMIT, pattern};
 use std::time::{Duration, Instant};
 use xdma::card::{Card, CardError, CardOptions};
 use xdma::engine::{Channel, ChannelOptions, EngineError, Ring};
@@ -10,6 +9,7 @@ use xdma::regs::Direction;
 use xdma_emulator::Options;
 use xdma_emulator::faults::{BadCompletion, Kind};
 use xdma_emulator::logic::{Design, MsmOptions as Model};
+use xdma_testkit::bench::{Bench, LIMIT, pattern};
 
 const LEN: u64 = 5000;
 /// What comes back, and what the driver says of a fetch and of an H2C read that end so.

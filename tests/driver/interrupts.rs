@@ -1,6 +1,5 @@
 //! Interrupts: eventfds of channels and of the user logic's lines.
 
-use crate::support::{Bench, LIMIT, pattern, profiles};
 use std::time::Duration;
 use xdma::card::{CardError, Source};
 use xdma::engine::{ChannelOptions, EngineError, Poll, Ring};
@@ -8,6 +7,7 @@ use xdma::msm::{Msm, MsmOptions, Points, ScalarForm, Scalars};
 use xdma::regs::{Direction, msm};
 use xdma_emulator::Options;
 use xdma_emulator::logic::{Design, MsmOptions as Model};
+use xdma_testkit::bench::{Bench, LIMIT, pattern, profiles};
 
 /// Long enough for an interrupt that should not come.
 const A_WHILE: Duration = Duration::from_millis(50);

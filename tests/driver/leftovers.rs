@@ -1,14 +1,14 @@
 //! What a card is left with: every control register as after a reset, whatever was there when it was opened.
 
-use crate::controls::{Controls, changed, read};
-use crate::process;
-use crate::support::{Bench, LIMIT, profiles};
 use xdma::card::{Card, CardOptions, Source};
 use xdma::engine::{Channel, ChannelOptions, Ring, Wait};
 use xdma::memory::Buffer;
 use xdma::regs::{Direction, MAX_CHANNELS};
 use xdma_emulator::faults::{BadCompletion, Kind, Lasting};
 use xdma_emulator::{Options, Profile};
+use xdma_testkit::bench::{Bench, LIMIT, profiles};
+use xdma_testkit::controls::{Controls, changed, read};
+use xdma_testkit::process;
 
 /// Looks without changing anything.
 fn controls(bench: &Bench) -> Controls {

@@ -1,6 +1,5 @@
 //! Memory and the card: scopes, registrations, and what happens to a card that is left in the middle of something.
 
-use crate::support::{Bench, LIMIT, pattern};
 use std::time::Duration;
 use xdma::card::{CardError, CardOptions};
 use xdma::engine::EngineError;
@@ -8,6 +7,7 @@ use xdma::regs::Direction;
 use xdma_emulator::Options;
 use xdma_emulator::faults::{BadCompletion, Kind, Lasting};
 use xdma_emulator::logic::{Design, MsmOptions as Model};
+use xdma_testkit::bench::{Bench, LIMIT, pattern};
 
 #[test]
 fn registered_vectors_go_out_and_come_back() {

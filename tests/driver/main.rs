@@ -1,8 +1,6 @@
 //! The driver against the emulated card, over its socket.
 
 mod asynchronous;
-#[path = "../model/controls.rs"]
-mod controls;
 mod endings;
 mod errors;
 mod faults;
@@ -13,10 +11,8 @@ mod memory;
 mod monitor;
 mod msm;
 mod observed;
-mod process;
 mod quarantine;
 mod strangers;
 mod streams;
-mod support;
 mod switches;
 mod waiting;

@@ -1,9 +1,9 @@
 //! Transfers to and from card memory, over both rings.
 
-use crate::support::{Bench, LIMIT, pattern, profiles};
 use xdma::engine::{ChannelOptions, EngineError, Poll, Ring, Transfers};
 use xdma::regs::Direction;
 use xdma_emulator::{Options, Profile};
+use xdma_testkit::bench::{Bench, LIMIT, pattern, profiles};
 
 fn rings() -> impl Iterator<Item = (Profile, ChannelOptions)> {
     let options = |ring| ChannelOptions { ring: Some(ring), ..ChannelOptions::default() };

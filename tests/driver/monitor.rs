@@ -1,9 +1,9 @@
 //! What the driver counts against what the engine's own monitor counts.
 
-use crate::support::{Bench, LIMIT};
 use xdma::engine::{ChannelOptions, Ring, Transfers};
 use xdma::regs::Direction;
 use xdma_emulator::Options;
+use xdma_testkit::bench::{Bench, LIMIT};
 
 #[test]
 fn the_engine_counts_the_bytes_that_the_driver_does() {

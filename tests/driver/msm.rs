@@ -1,6 +1,5 @@
 //! MSMs on the emulated card; what it computes with halo2curves is checked with arkworks.
 
-use crate::support::{Bench, LIMIT};
 use ark_bn254::{Fr, G1Affine, G1Projective};
 use ark_ec::{AffineRepr, CurveGroup, VariableBaseMSM};
 use ark_ff::{UniformRand, Zero};
@@ -13,6 +12,7 @@ use xdma::msm::{Job, Msm, MsmError, MsmOptions, Output, Points, ScalarForm, Scal
 use xdma::regs::msm;
 use xdma_emulator::Options;
 use xdma_emulator::logic::{self, Design, MsmOptions as Model};
+use xdma_testkit::bench::{Bench, LIMIT};
 
 fn bench(model: Model) -> Bench {
     Bench::new(Options::default(), Design::Msm(model))

@@ -1,6 +1,5 @@
 //! What the library tells through `tracing`, and when it is silent.
 
-use crate::support::{Bench, LIMIT};
 use std::cell::RefCell;
 use std::io::Write;
 use std::sync::Once;
@@ -11,6 +10,7 @@ use xdma::regs::Direction;
 use xdma_emulator::Options;
 use xdma_emulator::faults::{BadCompletion, Kind};
 use xdma_emulator::logic::{Design, MsmOptions as Model};
+use xdma_testkit::bench::{Bench, LIMIT};
 
 thread_local! {
     /// What this thread was told, as long as somebody wants to know.

@@ -1,6 +1,5 @@
 //! Channels that are closed while the card seems to be gone, and goes on all the same: it reaches no memory of anybody else.
 
-use crate::support::{Bench, LIMIT, pattern, works};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 use xdma::card::{Card, CardOptions};
@@ -11,6 +10,7 @@ use xdma::regs::Direction;
 use xdma_emulator::Options;
 use xdma_emulator::faults::{Kind, Lasting};
 use xdma_emulator::logic::Design;
+use xdma_testkit::bench::{Bench, LIMIT, pattern, works};
 
 /// How long the engine waits for the AXI side, and for how much of that the registers read all ones.
 const HANG: Lasting = Lasting::Millis(400);

@@ -1,6 +1,5 @@
 //! Two cards in one process: what belongs to one is refused by the other, and nothing of it is touched.
 
-use crate::support::{Bench, LIMIT};
 use std::sync::Arc;
 use xdma::card::{Card, CardOptions};
 use xdma::engine::{Channel, ChannelOptions, EngineError, Pool, Transfers};
@@ -9,6 +8,7 @@ use xdma::msm::{Msm, MsmError, MsmOptions, Points, ScalarForm, Scalars};
 use xdma::regs::Direction;
 use xdma_emulator::Options;
 use xdma_emulator::logic::{Design, Loopback, Memory, Msm as MsmLogic, MsmOptions as Model};
+use xdma_testkit::bench::{Bench, LIMIT};
 
 const BOTH: [Direction; 2] = [Direction::H2C, Direction::C2H];
 

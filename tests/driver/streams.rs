@@ -1,6 +1,5 @@
 //! AXI-Stream channels around the loopback: packets there and back.
 
-use crate::support::{Bench, LIMIT, pattern};
 use std::thread;
 use std::time::Duration;
 use xdma::card::{Card, CardError};
@@ -11,6 +10,7 @@ use xdma::regs::Direction;
 use xdma_emulator::faults::{Kind, Lasting};
 use xdma_emulator::logic::{Design, Loopback};
 use xdma_emulator::{Options, Switches};
+use xdma_testkit::bench::{Bench, LIMIT, pattern};
 
 const RINGS: [Ring; 2] = [Ring::Chain, Ring::Credits];
 /// Long enough for something that should not come.

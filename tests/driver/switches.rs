@@ -1,11 +1,11 @@
 //! What silicon leaves open: the driver works whichever way a card decides it.
 
-use crate::support::{Bench, LIMIT, pattern};
 use std::time::Duration;
 use xdma::card::Card;
 use xdma::engine::{ChannelOptions, EngineError, Ring, Transfers};
 use xdma::regs::Direction;
 use xdma_emulator::{Latency, Options, Profile, Switches};
+use xdma_testkit::bench::{Bench, LIMIT, pattern};
 
 /// Each switch in each position, with what else a card may differ in.
 fn cards() -> Vec<(&'static str, Options)> {

@@ -1,6 +1,5 @@
 //! Each way of waiting.
 
-use crate::support::{Bench, LIMIT, assert_few_missed, pattern};
 use std::time::{Duration, Instant};
 use xdma::bus::counts::Counts;
 use xdma::card::CardOptions;
@@ -10,6 +9,7 @@ use xdma::regs::Direction;
 use xdma::regs::msm::SCALAR_WINDOW;
 use xdma_emulator::logic::{Design, MsmOptions as Model};
 use xdma_emulator::{Latency, Options};
+use xdma_testkit::bench::{Bench, LIMIT, assert_few_missed, pattern};
 
 fn options(wait: Wait, ring: Ring) -> ChannelOptions {
     ChannelOptions { wait, ring: Some(ring), ..ChannelOptions::default() }

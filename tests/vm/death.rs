@@ -1,6 +1,5 @@
 //! The card dies in the middle of a transfer. Its kernel waits for it for a minute, so this is the last test of its machine.
 
-use crate::support::{Bench, LIMIT};
 use std::time::{Duration, Instant};
 use xdma::card::CardError;
 use xdma::engine::{EngineError, Poll};
@@ -8,6 +7,7 @@ use xdma::regs::Direction;
 use xdma::regs::msm::SCALAR_WINDOW;
 use xdma_emulator::Options;
 use xdma_emulator::logic::{Design, MsmOptions as Model};
+use xdma_testkit::bench::{Bench, LIMIT};
 
 #[test]
 fn a_card_that_dies_in_the_middle_of_a_transfer_is_gone() {

@@ -1,12 +1,12 @@
 //! The IOMMU keeps the card in its bounds.
 
 use crate::raw::open;
-use crate::support::{Bench, LIMIT, pattern};
 use xdma::card::Card;
 use xdma::engine::EngineError;
 use xdma::memory::Buffer;
 use xdma::regs::Direction;
 use xdma_emulator::{Options, Refusal};
+use xdma_testkit::bench::{Bench, LIMIT, pattern};
 
 const LEN: u64 = 4096;
 

@@ -5,14 +5,9 @@ mod card;
 mod death;
 mod iommu;
 mod nodes;
-#[path = "../driver/process.rs"]
-mod process;
 mod raw;
 mod removal;
 mod returning;
 mod stranger;
-#[expect(dead_code, reason = "shared with the driver's tests, which use all of it")]
-#[path = "../driver/support.rs"]
-mod support;
 mod unprivileged;
 mod without_iommu;

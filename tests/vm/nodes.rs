@@ -1,10 +1,10 @@
 //! Two NUMA nodes, the card on the second, where there is a page of 1 GiB.
 
-use crate::support::{Bench, LIMIT, pattern};
 use xdma::card::CardOptions;
 use xdma::memory::{HugePages, PageSize};
 use xdma::regs::Direction;
 use xdma_emulator::Options;
+use xdma_testkit::bench::{Bench, LIMIT, pattern};
 
 /// The line of the kernel's of a mapping of ours in pages of `kilobytes`.
 fn mapping(kilobytes: u32) -> String {

@@ -1,10 +1,10 @@
 //! The card is pulled out. QEMU does not survive that, so this is the last test of its machine.
 
-use crate::support::{Bench, LIMIT};
 use std::time::Instant;
 use xdma::engine::EngineError;
 use xdma::regs::Direction;
 use xdma_emulator::Options;
+use xdma_testkit::bench::{Bench, LIMIT};
 
 #[test]
 fn the_kernels_request_to_let_go_ends_transfers_at_once() {

@@ -1,8 +1,6 @@
 //! The card is given back after a process that used it was killed: the vendor's driver must find it as after a reset. At the end
 //! the card is bound again.
 
-use crate::process;
-use crate::support::{Bench, LIMIT};
 use memmap2::{MmapOptions, MmapRaw};
 use std::fs::{self, File};
 use std::process::Command;
@@ -10,6 +8,8 @@ use xdma::card::{CardName, CardOptions};
 use xdma::engine::{ChannelOptions, Ring};
 use xdma::regs::{Direction, MAX_CHANNELS};
 use xdma_emulator::{Options, Profile};
+use xdma_testkit::bench::{Bench, LIMIT};
+use xdma_testkit::process;
 
 const FETCH_HALT: usize = 0x6010;
 const CREDIT_MODE: usize = 0x6020;

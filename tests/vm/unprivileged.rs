@@ -1,8 +1,8 @@
 //! A user without privileges, in the group that owns the card's nodes.
 
-use crate::support::{Bench, LIMIT, pattern};
 use xdma::regs::Direction;
 use xdma_emulator::Options;
+use xdma_testkit::bench::{Bench, LIMIT, pattern};
 
 #[test]
 fn more_than_may_be_locked_is_explained() {

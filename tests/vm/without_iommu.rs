@@ -1,9 +1,9 @@
 //! Without an IOMMU nothing keeps the card in its bounds. That is what the mode's name warns of, and it is shown here.
 
 use crate::raw::open;
-use crate::support::{Bench, LIMIT, pattern};
 use xdma::regs::Direction;
 use xdma_emulator::Options;
+use xdma_testkit::bench::{Bench, LIMIT, pattern};
 
 const LEN: usize = 4096;
 

@@ -1,10 +1,13 @@
 //! What can go wrong, and the exit codes.
 
+use std::error::Error;
 use std::ops::Range;
+use std::path::Path;
 use std::time::Duration;
 use xdma::bus::BusError;
 use xdma::card::CardError;
 use xdma::engine::EngineError;
+use xdma::memory::MemoryError;
 use xdma::msm::MsmError;
 use xdma::regs::Direction;
 use xdma::stats::PageError;
@@ -91,12 +94,14 @@ pub enum Failure {
 
 /// The exit code for an error.
 pub fn exit_code(error: &anyhow::Error) -> u8 {
-    let code = |cause: &(dyn std::error::Error + 'static)| {
+    let code = |cause: &(dyn Error + 'static)| {
+        let cause = laid_bare(cause);
         None.or_else(|| cause.downcast_ref().map(of_program))
-            .or_else(|| cause.downcast_ref().map(of_start))
-            .or_else(|| cause.downcast_ref().map(of_card))
             .or_else(|| cause.downcast_ref().map(of_engine))
             .or_else(|| cause.downcast_ref().map(of_bus))
+            .or_else(|| cause.downcast_ref::<CardError>().map(|_| 3))
+            .or_else(|| cause.downcast_ref::<StartError>().map(|_| 3))
+            .or_else(|| cause.downcast_ref::<MemoryError>().map(|_| 3))
             .or_else(|| cause.downcast_ref::<MsmError>().map(|_| 3))
             .or_else(|| cause.downcast_ref::<PageError>().map(|_| 3))
     };
@@ -107,7 +112,7 @@ pub fn exit_code(error: &anyhow::Error) -> u8 {
 pub fn text(error: &anyhow::Error) -> String {
     let mut text = String::new();
     for cause in error.chain() {
-        let cause = sentence(cause);
+        let cause = sentence(laid_bare(cause));
         match text.as_str() {
             "" => text = cause,
             said if said.contains(&cause) => {}
@@ -117,16 +122,41 @@ pub fn text(error: &anyhow::Error) -> String {
     text
 }
 
+/// The error that others pass on without a word of their own.
+fn laid_bare<'a>(mut cause: &'a (dyn Error + 'static)) -> &'a (dyn Error + 'static) {
+    loop {
+        cause = match (cause.downcast_ref(), cause.downcast_ref()) {
+            (Some(StartError::Card(error)), _) => error,
+            (_, Some(CardError::Bus(error))) => error,
+            (_, Some(CardError::Engine(error))) => error,
+            (_, Some(CardError::Memory(error))) => error,
+            _ => return cause,
+        }
+    }
+}
+
 /// A cause, with what is to be done about it by somebody who has this program and not the library.
-fn sentence(cause: &(dyn std::error::Error + 'static)) -> String {
-    let of_card = |error: &CardError| if let CardError::Engine(error) = error { remedy(error) } else { None };
-    let of_start =
-        |error: &StartError| if let StartError::Card(error) = error { of_card(error) } else { None };
-    let told = None
-        .or_else(|| cause.downcast_ref().and_then(remedy))
-        .or_else(|| cause.downcast_ref().and_then(of_card))
-        .or_else(|| cause.downcast_ref().and_then(of_start));
-    told.unwrap_or_else(|| cause.to_string())
+fn sentence(cause: &(dyn Error + 'static)) -> String {
+    let text = cause.downcast_ref().and_then(remedy).unwrap_or_else(|| cause.to_string());
+    match hint(cause) {
+        Some(hint) => format!("{text}; {hint}"),
+        None => text,
+    }
+}
+
+/// What this program and its companion do about it, of which the library does not know.
+fn hint(cause: &(dyn Error + 'static)) -> Option<String> {
+    const DOCTOR: &str = "`vfio-setup doctor` says what to type";
+    let is_node = |path: &Path| path.starts_with("/dev");
+    match cause.downcast_ref()? {
+        BusError::NotBound { address, .. } => Some(format!("type: sudo vfio-setup bind {address}")),
+        BusError::NotFound { path, .. } if !is_node(path) => {
+            Some(format!("`xdma emulate --socket {}` serves an emulated card", path.display()))
+        }
+        BusError::NotFound { .. } | BusError::NoMode { .. } => Some(DOCTOR.into()),
+        BusError::Permission { path, .. } if is_node(path) => Some(DOCTOR.into()),
+        _ => None,
+    }
 }
 
 /// What the library says to programs, for people.
@@ -181,18 +211,6 @@ fn of_program(failure: &Failure) -> u8 {
     }
 }
 
-fn of_start(error: &StartError) -> u8 {
-    if let StartError::Card(error) = error { of_card(error) } else { 3 }
-}
-
-fn of_card(error: &CardError) -> u8 {
-    match error {
-        CardError::Engine(error) => of_engine(error),
-        CardError::Bus(error) => of_bus(error),
-        _ => 3,
-    }
-}
-
 fn of_engine(error: &EngineError) -> u8 {
     match error {
         EngineError::CardAddress { .. } => 2,
@@ -239,6 +257,21 @@ mod tests {
         assert!(shown.contains("`write --stream`") && !shown.contains("Card::"), "{shown}");
         assert_eq!(text(&stream.into()).matches("AXI-Stream").count(), 1);
         assert_eq!(text(&EngineError::Stopped.into()), EngineError::Stopped.to_string());
+    }
+
+    #[test]
+    fn the_companion_is_named_where_it_helps() {
+        let address = "0000:3b:00.0".parse().unwrap();
+        let card = CardError::Bus(BusError::NotBound { address, driver: None });
+        let shown = text(&anyhow::Error::new(StartError::Card(card)).context("cannot open"));
+        assert!(shown.ends_with("type: sudo vfio-setup bind 0000:3b:00.0"), "{shown}");
+        let missing = |path: &str| BusError::NotFound {
+            path: path.into(),
+            cause: io::Error::from(io::ErrorKind::NotFound),
+            remedy: "look".into(),
+        };
+        assert!(text(&missing("/run/card").into()).contains("xdma emulate --socket /run/card"));
+        assert!(text(&missing("/dev/vfio/7").into()).contains("vfio-setup doctor"));
     }
 
     #[test]

@@ -75,8 +75,8 @@ pub(super) fn open(sysfs: &Sysfs, address: PciAddress, mode: Option<Mode>) -> Re
 fn no_iommu(address: PciAddress) -> BusError {
     let reason = format!(
         "no IOMMU stands before the card. Turn it on in the firmware and with intel_iommu=on or amd_iommu=on. Where there is \
-         none, as in EC2 guests, and if the card may be trusted with all memory: `sudo vfio-setup bind --no-iommu {address}`, \
-         then {}=noiommu",
+         none, as in EC2 guests, and if the card may be trusted with all memory: as root, `echo Y > \
+         /sys/module/vfio/parameters/enable_unsafe_noiommu_mode`, bind the card again, then set {}=noiommu",
         super::MODE_VARIABLE
     );
     BusError::NoMode { address, mode: Mode::Type1, reason }
@@ -215,9 +215,7 @@ fn open_error(address: PciAddress, path: &Path, source: io::Error) -> BusError {
     let path = path.to_path_buf();
     match source.raw_os_error() {
         Some(libc::EACCES | libc::EPERM) => {
-            let remedy = format!(
-                "type: sudo vfio-setup bind --group GROUP {address}, and be in that group (log in again after joining it)"
-            );
+            let remedy = "this user must be able to read and write it".into();
             BusError::Permission { path, cause: source, remedy }
         }
         Some(libc::EBUSY) => BusError::Taken { path, reason: source.to_string() },
@@ -226,7 +224,7 @@ fn open_error(address: PciAddress, path: &Path, source: io::Error) -> BusError {
             BusError::Taken { path, reason }
         }
         _ => {
-            let remedy = format!("is the module loaded? type: sudo vfio-setup bind {address}");
+            let remedy = format!("is the module loaded, and {address} bound to vfio-pci?");
             BusError::NotFound { path, cause: source, remedy }
         }
     }
@@ -281,10 +279,13 @@ mod tests {
     fn each_obstacle_has_its_remedy() {
         let empty = tempfile::tempdir().unwrap();
         says(&error(&empty, None), &["0000:00:04.0"]);
-        says(&error(&tree(None, None), None), &["no driver", "vfio-setup bind 0000:00:04.0"]);
-        says(&error(&tree(Some("xdma"), None), None), &["bound to xdma", "vfio-setup bind"]);
+        says(&error(&tree(None, None), None), &["0000:00:04.0 is bound to no driver", "bind it to vfio-pci"]);
+        says(&error(&tree(Some("xdma"), None), None), &["bound to xdma", "bind it to vfio-pci"]);
         let bare = tree(Some("vfio-pci"), None);
-        says(&error(&bare, None), &["no IOMMU", "intel_iommu=on", "--no-iommu", "XDMA_VFIO=noiommu"]);
+        says(
+            &error(&bare, None),
+            &["no IOMMU", "intel_iommu=on", "enable_unsafe_noiommu_mode", "XDMA_VFIO=noiommu"],
+        );
         let unsafe_group = tree(Some("vfio-pci"), Some(("vfio-noiommu", &[])));
         for mode in [None, Some(Mode::Type1), Some(Mode::Cdev)] {
             says(&error(&unsafe_group, mode), &["no IOMMU stands before the card"]);
@@ -310,9 +311,9 @@ mod tests {
         let error = |number| {
             open_error(ADDRESS, Path::new("/dev/vfio/7"), io::Error::from_raw_os_error(number)).to_string()
         };
-        says(&error(libc::EACCES), &["no permission for /dev/vfio/7", "--group", "log in again"]);
+        says(&error(libc::EACCES), &["no permission for /dev/vfio/7", "read and write"]);
         says(&error(libc::EBUSY), &["/dev/vfio/7 is taken"]);
-        says(&error(libc::ENOENT), &["no card at /dev/vfio/7", "vfio-setup bind"]);
+        says(&error(libc::ENOENT), &["no card at /dev/vfio/7", "bound to vfio-pci"]);
         let eperm = VfioError::ContainerSetIOMMU(vmm_sys_util::errno::Error::new(libc::EPERM));
         let text = vfio_error(ADDRESS, Mode::Type1, Path::new("/dev/vfio/7"), eperm).to_string();
         says(&text, &["type1", "remap interrupts", "allow_unsafe_interrupts"]);

@@ -156,7 +156,7 @@ fn connect_error(path: &Path, source: io::Error) -> BusError {
 }
 
 fn not_found(path: &Path, source: io::Error) -> BusError {
-    let remedy = format!("start one with `xdma emulate --socket {}`, or check the path", path.display());
+    let remedy = "is it served there? check the path".into();
     BusError::NotFound { path: path.into(), cause: source, remedy }
 }
 

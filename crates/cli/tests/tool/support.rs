@@ -2,50 +2,18 @@
 
 use serde_json::Value;
 use std::io::Write;
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::thread;
 use xdma_emulator::logic::{Logic, Memory};
 use xdma_emulator::{EmulatedCard, Options};
+pub use xdma_testkit::command::Ended;
 
 /// The program with some arguments, separated by blanks, and no card from the environment.
 pub fn xdma(arguments: &str) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_xdma"));
     command.args(arguments.split_whitespace()).env_remove("XDMA_CARD").env("RUST_LOG", "off");
     command
-}
-
-/// What it printed and how it ended.
-pub struct Ended {
-    pub code: i32,
-    pub out: String,
-    pub err: String,
-}
-
-impl From<Output> for Ended {
-    fn from(output: Output) -> Self {
-        let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
-        let code = output.status.code().expect("it ends by itself");
-        Self { code, out: text(output.stdout), err: text(output.stderr) }
-    }
-}
-
-impl Ended {
-    #[track_caller]
-    pub fn good(self) -> String {
-        assert_eq!(self.code, 0, "{}{}", self.out, self.err);
-        self.out
-    }
-
-    /// The end with an exit code, and what was said about it.
-    #[track_caller]
-    pub fn bad(self, code: i32, parts: &[&str]) {
-        assert_eq!(self.code, code, "{}{}", self.out, self.err);
-        for part in parts {
-            assert!(self.err.contains(part), "{part:?} is missing: {}", self.err);
-        }
-        assert!(!self.err.contains("panicked"), "{}", self.err);
-    }
 }
 
 pub fn run(arguments: &str) -> Ended {
@@ -91,5 +59,5 @@ pub fn memory() -> (EmulatedCard, String) {
 
 /// Bytes that differ from page to page.
 pub fn pattern(len: usize) -> Vec<u8> {
-    (0..len).map(|at| (at ^ at >> 8 ^ at >> 16).wrapping_mul(0x9d) as u8).collect()
+    xdma_testkit::bench::pattern(len, 1)
 }

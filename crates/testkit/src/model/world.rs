@@ -1,8 +1,8 @@
 //! The cards of a process, and the steps that concern them.
 
-use crate::host::Check;
-use crate::plan::{Action, Foreign, Plan, Side, Step};
-use crate::site::Site;
+use super::host::Check;
+use super::plan::{Action, Foreign, Plan, Side, Step};
+use super::site::Site;
 
 struct World {
     sites: Vec<Site>,
@@ -45,9 +45,9 @@ impl Site {
             Action::Check => return self.check(pair),
             Action::Fail(fault) => {
                 self.lane(pair, side).0.armed += 1;
-                return self.inject(fault.on(crate::host::direction(side), pair));
+                return self.inject(fault.on(super::host::direction(side), pair));
             }
-            Action::Disturb(fault) => return self.inject(fault.on(crate::host::direction(side), pair)),
+            Action::Disturb(fault) => return self.inject(fault.on(super::host::direction(side), pair)),
             Action::AllOnes(millis) => return self.all_ones(millis),
             Action::Link { how } => return self.link(how),
             Action::ProcessGone { how } => return self.process_gone(how),

@@ -1,9 +1,9 @@
 //! How a channel stops, fails, ends and begins again, and what may still happen then.
 
-use crate::host::{Check, Host, Job};
-use crate::lane::{Context, Lane, open, patiently};
-use crate::plan::{End, Side};
-use crate::shadow::Region;
+use super::host::{Check, Host, Job};
+use super::lane::{Context, Lane, open, patiently};
+use super::plan::{End, Side};
+use super::shadow::Region;
 use std::cell::RefCell;
 use std::future::Future;
 use std::task;
@@ -85,7 +85,7 @@ impl Lane {
         let channel = self.channel();
         let seen = RUNTIME.with_borrow(|runtime| {
             let _inside = runtime.enter();
-            let mut future = Box::pin(channel.wait_async(ticket, crate::lane::LIMIT));
+            let mut future = Box::pin(channel.wait_async(ticket, super::lane::LIMIT));
             let seen = future.as_mut().poll(&mut task::Context::from_waker(task::Waker::noop()));
             if forget {
                 std::mem::forget(future)

@@ -7,22 +7,12 @@
 //! A sequence that fails is shrunk and printed as JSON; `XDMA_MODEL_PLAN=FILE cargo test --test model` carries that out.
 //! `cargo bench --bench model` takes a million steps.
 
-mod controls;
-mod ending;
-mod foreign;
-mod generate;
-mod host;
-mod lane;
-mod plan;
-mod run;
-mod shadow;
-mod site;
-mod world;
+use xdma_testkit::model;
 
 #[test]
 fn what_comes_out_is_what_the_account_says() {
     match std::env::var_os("XDMA_MODEL_PLAN") {
-        Some(path) => run::replay(path.as_ref()),
-        None => drop(run::run(10_000)),
+        Some(path) => model::replay(path.as_ref()),
+        None => drop(model::run(10_000)),
     }
 }

@@ -1,11 +1,11 @@
 //! A card, its lanes, and what the card's memory may hold.
 
+use super::ending::Fate;
+use super::host::{Check, direction};
+use super::lane::{Context, LIMIT, Lane, patiently};
+use super::plan::{End, Move, PAIRS, REGION, Setup, Side, Under};
+use super::shadow::Region;
 use crate::controls::{self, Controls};
-use crate::ending::Fate;
-use crate::host::{Check, direction};
-use crate::lane::{Context, LIMIT, Lane, patiently};
-use crate::plan::{End, Move, PAIRS, REGION, Setup, Side, Under};
-use crate::shadow::Region;
 use std::cell::Cell;
 use std::sync::Arc;
 use std::time::{Duration, Instant};

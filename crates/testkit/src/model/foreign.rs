@@ -1,8 +1,8 @@
 //! One card's things in the hands of another card's channel: refused, and nothing is changed.
 
-use crate::host::{Check, Host, transfers};
-use crate::lane::{LIMIT, Lane};
-use crate::plan::{Foreign, Move};
+use super::host::{Check, Host, transfers};
+use super::lane::{LIMIT, Lane};
+use super::plan::{Foreign, Move};
 use xdma::engine::{EngineError, Program, Ticket, Transfers};
 
 /// What a lane has to offer to another.

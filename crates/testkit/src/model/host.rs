@@ -1,7 +1,7 @@
 //! Host memory, and the parts of jobs that use it.
 
-use crate::plan::{BUFFER, Move, Side};
-use crate::shadow::{Region, Shadow};
+use super::plan::{BUFFER, Move, Side};
+use super::shadow::{Region, Shadow};
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use xdma::card::Card;

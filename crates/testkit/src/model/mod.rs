@@ -1,8 +1,16 @@
 //! Makes plans and carries them out.
 
-use crate::generate;
-use crate::plan::Plan;
-use crate::world;
+mod ending;
+mod foreign;
+mod generate;
+mod host;
+mod lane;
+mod plan;
+mod shadow;
+mod site;
+mod world;
+
+use plan::Plan;
 use proptest::test_runner::{Config, TestCaseError, TestError, TestRunner};
 use std::cell::Cell;
 use std::path::Path;

@@ -1,6 +1,6 @@
 //! How plans are made up: what happens how often.
 
-use crate::plan::{
+use super::plan::{
     Action, BUFFER, BUFFERS, End, Foreign, Move, PAIRS, Plan, REGION, Setup, Side, Step, Under,
 };
 use proptest::prelude::*;

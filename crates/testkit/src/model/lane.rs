@@ -1,8 +1,8 @@
 //! One channel with its host memory, and what must become of what it was given.
 
-use crate::host::{Check, Host, Job, Part, direction, transfers};
-use crate::plan::{BUFFERS, Move, Setup, Side};
-use crate::shadow::Region;
+use super::host::{Check, Host, Job, Part, direction, transfers};
+use super::plan::{BUFFERS, Move, Setup, Side};
+use super::shadow::Region;
 use std::cell::Cell;
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};

@@ -1,0 +1,36 @@
+//! A program that ran.
+
+use std::process::Output;
+
+/// What it printed and how it ended.
+pub struct Ended {
+    pub code: i32,
+    pub out: String,
+    pub err: String,
+}
+
+impl From<Output> for Ended {
+    fn from(output: Output) -> Self {
+        let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
+        let code = output.status.code().expect("it ends by itself");
+        Self { code, out: text(output.stdout), err: text(output.stderr) }
+    }
+}
+
+impl Ended {
+    #[track_caller]
+    pub fn good(self) -> String {
+        assert_eq!(self.code, 0, "{}{}", self.out, self.err);
+        self.out
+    }
+
+    /// The end with an exit code, and what was said about it.
+    #[track_caller]
+    pub fn bad(self, code: i32, parts: &[&str]) {
+        assert_eq!(self.code, code, "{}{}", self.out, self.err);
+        for part in parts {
+            assert!(self.err.contains(part), "{part:?} is missing: {}", self.err);
+        }
+        assert!(!self.err.contains("panicked"), "{}", self.err);
+    }
+}
