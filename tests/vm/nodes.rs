@@ -6,12 +6,32 @@ use xdma::regs::Direction;
 use xdma_emulator::Options;
 use xdma_testkit::bench::{Bench, LIMIT, pattern};
 
-/// The line of the kernel's of a mapping of ours in pages of `kilobytes`.
-fn mapping(kilobytes: u32) -> String {
+/// The lines of the kernel's of our mappings for the card, without the statistics, which it does not use.
+fn mappings() -> Vec<String> {
     let maps = std::fs::read_to_string("/proc/self/numa_maps").unwrap();
-    let size = format!("kernelpagesize_kB={kilobytes}");
-    let found = maps.lines().find(|line| line.contains("memfd:xdma") && line.contains(&size));
-    found.unwrap_or_else(|| panic!("no such mapping in {maps}")).to_string()
+    let ours = |line: &&str| line.contains("memfd:xdma") && !line.contains("memfd:xdma-statistics");
+    maps.lines().filter(ours).map(str::to_string).collect()
+}
+
+/// The line of a mapping of ours in pages of `kilobytes`.
+fn mapping(kilobytes: u32) -> String {
+    let (maps, size) = (mappings(), format!("kernelpagesize_kB={kilobytes}"));
+    let found = maps.iter().find(|line| line.contains(&size));
+    found.unwrap_or_else(|| panic!("no such mapping in {maps:?}")).clone()
+}
+
+#[test]
+fn rings_lie_on_the_cards_node() {
+    let bench = Bench::memory(Options::default());
+    for pages in [HugePages::default(), HugePages::Require(PageSize::Base)] {
+        let card = bench.try_open(CardOptions { pages, ..CardOptions::default() }).unwrap();
+        // Rings and write-back words are all that is mapped.
+        let channels = (card.h2c(0).unwrap(), card.c2h(0).unwrap());
+        let maps = mappings();
+        assert!(maps.iter().any(|line| line.contains(" N1=")), "{maps:?}");
+        assert!(!maps.iter().any(|line| line.contains(" N0=")), "{maps:?}");
+        drop(channels);
+    }
 }
 
 #[test]

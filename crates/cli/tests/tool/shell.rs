@@ -11,6 +11,11 @@ const COMMANDS: [&str; 11] =
     ["info", "regs", "peek", "poke", "read", "write", "bench", "top", "emulate", "completions", "man"];
 
 #[test]
+fn the_version_names_the_program() {
+    assert_eq!(run("--version").good(), format!("xdma {}\n", env!("CARGO_PKG_VERSION")));
+}
+
+#[test]
 fn the_exit_codes_are_in_the_help_of_every_command() {
     for command in COMMANDS.into_iter().chain([""]) {
         let help = run(&format!("{command} --help")).good();

@@ -41,6 +41,12 @@ fn the_exit_codes_are_in_the_help_of_every_command() {
 }
 
 #[test]
+fn the_version_names_the_program() {
+    let output = run(&Tree::new(), &["--version"]);
+    assert_eq!(text(&output.stdout), format!("vfio-setup {}\n", env!("CARGO_PKG_VERSION")));
+}
+
+#[test]
 fn status_for_people_and_programs() {
     let tree = Tree::with_card();
     let output = run(&tree, &["status"]);
