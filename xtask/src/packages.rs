@@ -1,106 +1,85 @@
-//! Programs that suites need and that no private prefix can replace.
+//! Programs that suites need, and the command that installs those that are missing. Nothing here installs anything.
 
-use anyhow::{Context, Result, bail, ensure};
+use std::collections::BTreeSet;
 use std::net::{TcpStream, ToSocketAddrs};
-use std::os::unix::fs::MetadataExt;
-use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-/// Where a missing program comes from.
+/// Where a program comes from.
+#[derive(Clone, Copy, PartialEq, Eq)]
 enum Source {
-    /// A package of the distribution, through the machine's own apt configuration.
+    /// A package of Debian and Ubuntu.
     Apt(&'static str),
     /// A component of the Rust toolchain.
     Rustup(&'static str),
-    /// A program that `cargo install` takes minutes to build.
-    Cargo,
+    /// A package that `cargo install` builds.
+    Cargo(&'static str),
 }
 
-const PROGRAMS: [(&str, Source); 14] = [
-    ("bc", Source::Apt("bc")),
-    ("cargo-deny", Source::Cargo),
-    ("cargo-fmt", Source::Rustup("rustfmt")),
-    ("cargo-clippy", Source::Rustup("clippy")),
-    ("c++", Source::Apt("g++")),
-    ("cc", Source::Apt("gcc")),
-    ("iverilog", Source::Apt("iverilog")),
-    ("make", Source::Apt("make")),
-    ("python3", Source::Apt("python3")),
-    ("strace", Source::Apt("strace")),
-    ("valgrind", Source::Apt("valgrind")),
-    ("verilator", Source::Apt("verilator")),
-    ("xz", Source::Apt("xz-utils")),
-    ("yosys", Source::Apt("yosys")),
+use Source::{Apt, Cargo, Rustup};
+
+const PROGRAMS: &[(&str, Source)] = &[
+    ("bc", Apt("bc")),
+    ("c++", Apt("g++")),
+    ("cargo-clippy", Rustup("clippy")),
+    ("cargo-deny", Cargo("cargo-deny")),
+    ("cargo-fmt", Rustup("rustfmt")),
+    ("cargo-fuzz", Cargo("cargo-fuzz")),
+    ("cc", Apt("gcc")),
+    ("iverilog", Apt("iverilog")),
+    ("make", Apt("make")),
+    ("python3", Apt("python3")),
+    (VENV, Apt("python3-venv")),
+    ("strace", Apt("strace")),
+    ("strip", Apt("binutils")),
+    ("valgrind", Apt("valgrind")),
+    ("verilator", Apt("verilator")),
+    ("xz", Apt("xz-utils")),
+    ("yosys", Apt("yosys")),
 ];
 
-/// Makes sure that `program` is there: installs it where that takes no more than this process has, and otherwise fails
-/// with the command to type.
-pub fn require(program: &str) -> Result<()> {
-    if find(program).is_some() {
-        return Ok(());
-    }
-    let (_, source) = PROGRAMS
-        .iter()
-        .find(|(name, _)| *name == program)
-        .with_context(|| format!("{program} is not here"))?;
-    match source {
-        Source::Apt(package) => apt(program, package)?,
-        Source::Cargo => bail!("no {program}; type: cargo install --locked {program}"),
-        Source::Rustup(component) => {
-            let command = format!("rustup component add {component}");
-            ensure!(
-                find("rustup").is_some(),
-                "no {program}; install Rust through rustup, then type: {command}"
-            );
-            run(&command)?;
-        }
-    }
-    ensure!(find(program).is_some(), "{program} is still not in PATH after its package was installed");
-    Ok(())
+/// Not a program, but a part of Python that Debian packages by itself: it makes private environments.
+pub const VENV: &str = "python3-venv";
+
+/// Says which of `programs` are missing, and what to type; `None` if all are there.
+pub fn explain(programs: &[&str]) -> Option<String> {
+    let programs = BTreeSet::from_iter(programs.iter().copied());
+    let missing: Vec<&str> = programs.into_iter().filter(|program| !is_installed(program)).collect();
+    let command = install_command(&missing);
+    (!missing.is_empty()).then(|| format!("no {}; type: {command}", missing.join(", no ")))
 }
 
-/// Makes sure that Python can make environments, which Debian has in a package of its own.
-pub fn require_venv() -> Result<()> {
-    run("python3 -m ensurepip --version").or_else(|_| apt("Python's venv", "python3-venv"))
+/// One line for a shell that installs all of `programs`.
+fn install_command(programs: &[&str]) -> String {
+    let sources: Vec<Source> =
+        PROGRAMS.iter().filter(|(name, _)| programs.contains(name)).map(|(_, source)| *source).collect();
+    let line = |command: &str, package: fn(Source) -> Option<&'static str>| {
+        let packages: BTreeSet<&str> = sources.iter().copied().filter_map(package).collect();
+        let packages: Vec<&str> = packages.into_iter().collect();
+        (!packages.is_empty()).then(|| format!("{command} {}", packages.join(" ")))
+    };
+    let lines = [
+        line("sudo apt-get install -y", |source| if let Apt(name) = source { Some(name) } else { None }),
+        line("rustup component add", |source| if let Rustup(name) = source { Some(name) } else { None }),
+        line("cargo install --locked", |source| if let Cargo(name) = source { Some(name) } else { None }),
+    ];
+    lines.into_iter().flatten().collect::<Vec<_>>().join(" && ")
 }
 
-/// Whether this machine reaches `place`, a host and port, within seconds.
-pub fn reachable(place: &str) -> bool {
-    let mut addresses = place.to_socket_addrs().into_iter().flatten();
+fn is_installed(program: &str) -> bool {
+    if program == VENV {
+        let mut python = Command::new("python3");
+        python.args(["-c", "import ensurepip"]).stdout(Stdio::null()).stderr(Stdio::null());
+        return python.status().is_ok_and(|status| status.success());
+    }
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&path).any(|folder| folder.join(program).is_file())
+}
+
+/// Whether this machine reaches `address`, a host and port, within seconds.
+pub fn is_reachable(address: &str) -> bool {
+    let mut addresses = address.to_socket_addrs().into_iter().flatten();
     addresses.any(|address| TcpStream::connect_timeout(&address, Duration::from_secs(3)).is_ok())
-}
-
-fn apt(what: &str, package: &str) -> Result<()> {
-    let command = format!("apt-get install -y {package}");
-    ensure!(is_root() && find("apt-get").is_some(), "no {what}; type: sudo {command}");
-    run(&command).or_else(|_| run("apt-get update").and_then(|()| run(&command)))
-}
-
-fn run(command: &str) -> Result<()> {
-    println!("    {command}");
-    let mut words = command.split(' ');
-    let status = Command::new(words.next().unwrap_or_default())
-        .args(words)
-        .env("DEBIAN_FRONTEND", "noninteractive")
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .status()
-        .with_context(|| format!("`{command}` did not start"))?;
-    if !status.success() {
-        bail!("`{command}` ended with {status}");
-    }
-    Ok(())
-}
-
-fn find(program: &str) -> Option<PathBuf> {
-    let path = std::env::var_os("PATH")?;
-    std::env::split_paths(&path).map(|folder| folder.join(program)).find(|file| file.is_file())
-}
-
-/// The owner of this process' own directory in /proc is its effective user.
-fn is_root() -> bool {
-    std::fs::metadata("/proc/self").is_ok_and(|of| of.uid() == 0)
 }
 
 #[cfg(test)]
@@ -108,20 +87,33 @@ mod tests {
     use super::*;
     use crate::audits::AUDITS;
     use crate::suites::{SUITES, all};
+    use crate::workspace::Workspace;
 
     #[test]
-    fn every_suite_needs_programs_that_are_known() {
-        for program in all(SUITES).chain(all(AUDITS)).flat_map(|suite| suite.needs.iter().chain(suite.wants))
-        {
+    fn the_programs_of_every_suite_are_known() {
+        let suites = all(SUITES).chain(all(AUDITS));
+        for program in suites.flat_map(|suite| suite.needs.iter().chain(suite.wants)) {
             assert!(PROGRAMS.iter().any(|(name, _)| name == program), "{program}");
         }
     }
 
     #[test]
-    fn programs_are_looked_up_in_path() {
-        assert!(find("sh").is_some());
-        assert!(require("sh").is_ok());
-        let error = require("no-such-program").unwrap_err();
-        assert_eq!(error.to_string(), "no-such-program is not here");
+    fn continuous_integration_installs_every_package() {
+        let script = std::fs::read_to_string(Workspace::find().root.join(".ci/run")).unwrap();
+        let words: Vec<&str> = script.split(|c: char| c.is_whitespace() || "()".contains(c)).collect();
+        for (_, source) in PROGRAMS {
+            if let Apt(package) = source {
+                assert!(words.contains(package), "{package}");
+            }
+        }
+    }
+
+    #[test]
+    fn missing_programs_are_installed_by_one_line() {
+        assert_eq!(explain(&["sh"]), None);
+        assert_eq!(
+            install_command(&["yosys", "bc", "cargo-fmt", "cargo-deny"]),
+            "sudo apt-get install -y bc yosys && rustup component add rustfmt && cargo install --locked cargo-deny"
+        );
     }
 }

@@ -1,38 +1,35 @@
 //! The figures: instructions against their limits, and the feed against a plain copy.
 
-use super::Suite;
+use super::{Level, Suite};
 use crate::packages;
 use anyhow::{Context, Result, ensure};
 
 pub const SUITE: Suite = Suite {
     name: "benches",
     about: "instructions of the hot path, bandwidth of the emulated card",
+    takes: 2.5,
+    level: Level::Default,
     needs: &["cc"],
     wants: &["valgrind"],
     run: |run| {
-        match packages::require("valgrind") {
-            Ok(()) => run.check("instructions", |run| {
-                let text = run.stdout(run.cargo("bench --quiet --bench instructions"))?;
-                run.note = instructions(&text)?;
+        match packages::explain(&["valgrind"]) {
+            None => run.check("instructions", |run| {
+                let text = run.stdout(run.cargo("bench --package xdma --bench instructions"))?;
+                run.note = format!("instructions: {}, ", instructions(&text)?);
                 Ok(())
             }),
-            Err(missing) => run.tally.skipped.push(format!("instructions: {missing:#}")),
+            Some(missing) => run.tally.skipped.push(format!("instructions: {missing}")),
         }
         run.check("feed", |run| {
-            let text = run.stdout(run.cargo("bench --quiet --bench feed"))?;
-            let ratio = ratio(&text)?;
-            run.note = format!("{}feed {ratio} of a copy", separated(&run.note));
+            let text = run.stdout(run.cargo("bench --package xdma --bench feed"))?;
+            run.note += &format!("feed {} of a copy", ratio(&text)?);
             Ok(())
         });
         Ok(())
     },
 };
 
-fn separated(note: &str) -> String {
-    if note.is_empty() { String::new() } else { format!("{note}, ") }
-}
-
-/// `NAME: 12.3 instructions a ...` of each case as `NAME 12.3`. The bench itself keeps to its limits.
+/// `NAME: 12.3 instructions a ...` of each case as `NAME 12.3`. The bench itself checks its limits.
 fn instructions(text: &str) -> Result<String> {
     let figure = |line: &str| {
         let (name, figure) = line.split_once(": ")?;
@@ -40,23 +37,23 @@ fn instructions(text: &str) -> Result<String> {
     };
     let figures: Vec<String> = text.lines().filter_map(figure).collect();
     ensure!(!figures.is_empty(), "the bench counted nothing");
-    Ok(format!("instructions: {}", figures.join(", ")))
+    Ok(figures.join(", "))
 }
 
 /// The word after `ratio`.
 fn ratio(text: &str) -> Result<&str> {
-    let line = text.lines().find_map(|line| line.strip_prefix("ratio ")).context("no ratio was printed")?;
-    line.split(' ').next().context("no ratio was printed")
+    let rest = text.lines().find_map(|line| line.strip_prefix("ratio ")).context("no ratio was printed")?;
+    rest.split(' ').next().context("no ratio was printed")
 }
 
 #[cfg(test)]
-mod tests {
+mod test {
     use super::*;
 
     #[test]
     fn figures_are_found() {
         let text = "a: 99.0 instructions a submit, at most 100\n    98.0  xdma::run\nb: 3.5 instructions a c, at most 4\n";
-        assert_eq!(instructions(text).unwrap(), "instructions: a 99.0, b 3.5");
+        assert_eq!(instructions(text).unwrap(), "a 99.0, b 3.5");
         assert!(instructions("nothing").is_err());
         assert_eq!(ratio("copy 9 GB/s\nratio 0.51 (target 0.5)\n").unwrap(), "0.51");
         assert!(ratio("").is_err());

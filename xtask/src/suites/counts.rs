@@ -1,24 +1,29 @@
-//! Instructions of transfers and programs, against the committed figures.
+//! Instructions of transfers and programs, counted in a virtual machine whose clock counts them, against the committed figures.
 
-use super::Suite;
-use crate::vm::counts;
-use crate::vm::rig::Rig;
+use super::{Level, PACKAGES, Suite};
+use crate::run::{Run, executable};
+use crate::vm::boot::{Boot, Host, Iommu, Machine, System};
+use crate::vm::image;
+use crate::vm::rig::{self, Rig};
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
+use std::time::Duration;
 
 /// Raised only by a commit that says what was bought.
 const BASELINE: &str = "benches/guest/baseline.json";
-/// Both ways: what got better is to be written down too.
+/// Either way: improvements are written down too.
 const TOLERANCE: f64 = 0.05;
 
 pub const SUITE: Suite = Suite {
     name: "counts",
     about: "instructions in a guest of a transfer and of a program",
-    needs: &["cc", "make", "bc", "xz"],
+    takes: 3.0,
+    level: Level::Full,
+    needs: rig::NEEDS,
     wants: &[],
     run: |run| {
         let Some(rig) = Rig::of(run)? else { return Ok(()) };
-        let counted = counts::count(run, rig)?;
+        let counted = count(run, rig)?;
         run.note = format!("counted: {counted}");
         let text = std::fs::read_to_string(run.workspace.root.join(BASELINE)).context(BASELINE)?;
         let baseline: Value = serde_json::from_str(&text).context(BASELINE)?;
@@ -28,6 +33,45 @@ pub const SUITE: Suite = Suite {
         Ok(())
     },
 };
+
+/// Builds `benches/guest`, runs it in the machine, and returns what it counted.
+pub fn count(run: &mut Run, rig: Rig) -> Result<Value> {
+    let work = run.workspace.work("counts")?;
+    let build = format!("build {PACKAGES} --bin xdma --message-format=json");
+    let xdma = executable(&run.stdout(run.cargo(&build))?, "xdma")?;
+    let build = "build --release --package xdma-guest --message-format=json";
+    let guest = executable(&run.stdout(run.cargo(build))?, "xdma-guest")?;
+    let small = work.join("small.cpio");
+    image::make("small", &rig, &small, &[&guest])?;
+    let host = Host { rig, xdma, debian: small.clone(), small, work };
+    let text = host.boot(&boot())?;
+    // The only line of JSON.
+    let mut objects = text.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+    let counts = objects.find(Value::is_object);
+    counts.with_context(|| format!("nothing was counted: {}", last_words(&text)))
+}
+
+fn boot() -> Boot {
+    let job = "load_modules\n\
+               echo 128 >/proc/sys/vm/nr_hugepages\n\
+               echo vfio-pci >/sys/bus/pci/devices/$XDMA_CARD/driver_override\n\
+               echo $XDMA_CARD >/sys/bus/pci/drivers_probe\n\
+               xdma-guest $XDMA_CARD $XDMA_TEST_CONTROL 2>&1\n";
+    Boot {
+        name: "counting".into(),
+        iommu: Iommu::Intel,
+        card: "--profile f1".into(),
+        machine: Machine::Counting,
+        system: System::Small,
+        jobs: vec![job.into()],
+        deadline: Duration::from_secs(300),
+    }
+}
+
+fn last_words(text: &str) -> &str {
+    let said = text.lines().rfind(|line| !line.is_empty() && !line.starts_with("vm: "));
+    said.unwrap_or("the guest printed nothing")
+}
 
 /// Every number, by its JSON pointer.
 fn figures(baseline: &Value) -> Vec<(String, u64)> {
@@ -54,14 +98,14 @@ fn near(counted: u64, expected: u64) -> Result<()> {
 }
 
 #[cfg(test)]
-mod tests {
+mod test {
     use super::*;
     use serde_json::json;
 
     #[test]
     fn every_figure_is_compared() {
-        let figures =
-            figures(&json!({ "transfers": { "4096": 250 }, "program": { "first": 3, "rerun": 2 } }));
+        let baseline = json!({ "transfers": { "4096": 250 }, "program": { "first": 3, "rerun": 2 } });
+        let figures = figures(&baseline);
         assert_eq!(figures.len(), 3);
         assert!(figures.contains(&("/transfers/4096".into(), 250)));
         assert_eq!(number(&json!({ "program": { "first": 7 } }), "/program/first").unwrap(), 7);

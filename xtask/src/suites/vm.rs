@@ -1,25 +1,26 @@
 //! The driver in virtual machines: real `vfio-pci`, emulated IOMMUs, the emulated card.
 //!
-//! `XDMA_BOOTS=intel-f1,persistent` boots these only.
+//! `XDMA_BOOTS=intel-f1-cdev,persistent` boots only these.
 
-use super::Suite;
+use super::{Level, PACKAGES, Suite};
 use crate::run::{Run, executable};
-use crate::vm::apt::output;
+use crate::table::duration;
 use crate::vm::boot::Host;
 use crate::vm::image;
 use crate::vm::judge::{Verdict, outcomes};
-use crate::vm::plan::{self, Planned, Tests};
-use crate::vm::rig::Rig;
+use crate::vm::plan::{self, DEFAULT, Planned, Tests};
+use crate::vm::rig::{self, Rig};
 use anyhow::{Result, anyhow};
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::sync::Mutex;
 use std::time::Instant;
 
 pub const SUITE: Suite = Suite {
     name: "vm",
-    about: "the driver under Linux' vfio-pci, in each of its modes",
-    needs: &["cc", "make", "bc", "xz"],
+    about: "the driver under Linux' vfio-pci, in four virtual machines; with --full in all of them",
+    takes: 3.0,
+    level: Level::Default,
+    needs: rig::NEEDS,
     wants: &[],
     run: suite,
 };
@@ -27,25 +28,29 @@ pub const SUITE: Suite = Suite {
 fn suite(run: &mut Run) -> Result<()> {
     let Some(rig) = Rig::of(run)? else { return Ok(()) };
     let programs = Programs::build(run)?;
-    let tests = Tests { driver: list(&programs.driver)?, vm: list(&programs.vm)? };
+    let tests = Tests { driver: list(run, &programs.driver)?, vm: list(run, &programs.vm)? };
     let work = run.workspace.work("vm")?;
-    let stripped = image::strip(&[&programs.driver, &programs.vm, &programs.setup], &work)?;
-    let (small, debian) = (image::small(&rig, &stripped)?, image::debian(&rig, &stripped)?);
+    let [small, debian] = ["small", "debian"].map(|kind| work.join(kind).with_extension("cpio"));
+    let guest = [programs.driver.as_path(), &programs.vm, &programs.setup];
+    image::make("small", &rig, &small, &guest)?;
+    image::make("debian", &rig, &debian, &guest)?;
     let host = Host { rig, xdma: programs.xdma, small, debian, work };
-    let boots = plan::boots(&tests);
+    let mut boots = plan::boots(&tests);
     let before = run.tally.failed.len();
     for forgotten in plan::forgotten(&tests, &boots) {
         run.fail("the plan", &anyhow!(forgotten));
     }
-    boot_all(run, &host, &boots)?;
+    let chosen = std::env::var("XDMA_BOOTS").ok();
+    boots.retain(|planned| is_chosen(&planned.boot.name, run.level, chosen.as_deref()));
+    boot_all(run, &host, &boots);
     run.note = plan::summary(&tests, &boots);
     if run.tally.failed.len() > before {
-        println!("    what each machine wrote is in {}", host.work.display());
+        println!("    what each machine printed is in {}", host.work.display());
     }
     Ok(())
 }
 
-/// What cargo builds for it, the same as for the suite of tests.
+/// What cargo builds for the machines, the same as for the suite `tests`.
 struct Programs {
     xdma: PathBuf,
     setup: PathBuf,
@@ -55,27 +60,29 @@ struct Programs {
 
 impl Programs {
     fn build(run: &mut Run) -> Result<Self> {
-        let build = "test --workspace --no-run --test driver --test vm --features cli --message-format=json";
-        let text = run.stdout(run.cargo(build))?;
-        let find = |name| executable(&text, name);
+        let targets = "--bin xdma --bin vfio-setup --test driver --test vm --message-format=json";
+        let messages = run.stdout(run.cargo(&format!("build {PACKAGES} {targets}")))?;
+        let find = |name| executable(&messages, name);
         Ok(Self { xdma: find("xdma")?, setup: find("vfio-setup")?, driver: find("driver")?, vm: find("vm")? })
     }
 }
 
-/// The tests that a program has.
-fn list(program: &Path) -> Result<Vec<String>> {
-    let text = output(Command::new(program).arg("--list"))?;
+/// The names of the tests in a program.
+fn list(run: &mut Run, program: &Path) -> Result<Vec<String>> {
+    let text = run.stdout(run.command(program, "--list"))?;
     Ok(text.lines().filter_map(|line| line.strip_suffix(": test")).map(String::from).collect())
 }
 
-/// Two at a time: one guest and its card keep a little more than one processor busy.
-fn boot_all(run: &mut Run, host: &Host, boots: &[Planned]) -> Result<()> {
-    let chosen = std::env::var("XDMA_BOOTS").unwrap_or_default();
-    let chosen: Vec<&Planned> = boots
-        .iter()
-        .filter(|planned| chosen.is_empty() || chosen.split(',').any(|name| name == planned.boot.name))
-        .collect();
-    let (next, run) = (Mutex::new(chosen.into_iter()), Mutex::new(run));
+fn is_chosen(name: &str, level: Level, chosen: Option<&str>) -> bool {
+    match chosen {
+        Some(names) => names.split(',').any(|chosen| chosen == name),
+        None => level == Level::Full || DEFAULT.contains(&name),
+    }
+}
+
+/// Boots two machines at a time: one guest and its card keep a little more than one processor busy.
+fn boot_all(run: &mut Run, host: &Host, boots: &[Planned]) {
+    let (next, run) = (Mutex::new(boots.iter()), Mutex::new(run));
     std::thread::scope(|scope| {
         for _ in 0..2 {
             scope.spawn(|| {
@@ -87,10 +94,9 @@ fn boot_all(run: &mut Run, host: &Host, boots: &[Planned]) -> Result<()> {
             });
         }
     });
-    Ok(())
 }
 
-/// Counts the tests of a boot. Those that ran are compared with those that should have.
+/// Counts the tests of a boot, and compares those that ran with those that should have.
 fn judge(run: &mut Run, planned: &Planned, text: Result<String>, start: Instant) {
     let name = &planned.boot.name;
     let text = match text {
@@ -112,5 +118,18 @@ fn judge(run: &mut Run, planned: &Planned, text: Result<String>, start: Instant)
         run.fail(name, &anyhow!("{} tests did not run, such as {first}", missing.len()));
     }
     run.tally.passed += passed;
-    println!("    {name}: {passed} of {} in {:.0} s", planned.expected.len(), start.elapsed().as_secs_f64());
+    println!("    {name}: {passed} of {} in {}", planned.expected.len(), duration(start.elapsed()));
+}
+
+#[cfg(test)]
+mod test {
+    use super::*;
+
+    #[test]
+    fn four_machines_boot_unless_others_are_named() {
+        assert!(is_chosen("persistent", Level::Default, None));
+        assert!(!is_chosen("two-nodes", Level::Default, None) && is_chosen("two-nodes", Level::Full, None));
+        assert!(is_chosen("two-nodes", Level::Default, Some("a,two-nodes")));
+        assert!(!is_chosen("persistent", Level::Full, Some("a,two-nodes")));
+    }
 }

@@ -84,14 +84,14 @@ pub struct Host {
     /// The program `xdma`.
     pub xdma: PathBuf,
     /// File systems without a job.
-    pub small: Vec<u8>,
-    pub debian: Vec<u8>,
+    pub small: PathBuf,
+    pub debian: PathBuf,
     /// Each boot has a folder here.
     pub work: PathBuf,
 }
 
 impl Host {
-    /// Boots once for each job and returns what the guest wrote.
+    /// Boots once for each job and returns what the guest printed.
     pub fn boot(&self, boot: &Boot) -> Result<String> {
         let folder = self.work.join(&boot.name);
         if folder.exists() {
@@ -105,14 +105,22 @@ impl Host {
                 System::Small => &self.small,
                 System::Debian => &self.debian,
             };
-            let job = image::job(job, &carried(&text));
-            fs::write(folder.join("initrd"), [&base[..], &job].concat())?;
+            self.make_initrd(base, job, &carried(&text), &folder)?;
             text += &self.run(boot, &folder, &mut card)?;
         }
         Ok(text)
     }
 
-    /// Up to the guest's last line, the deadline, or the end of QEMU.
+    /// The file system `base` with a job.
+    fn make_initrd(&self, base: &Path, job: &str, carried: &str, folder: &Path) -> Result<()> {
+        let [job_path, carried_path, archive] = ["job", "carried", "job.cpio"].map(|name| folder.join(name));
+        fs::write(&job_path, job)?;
+        fs::write(&carried_path, carried)?;
+        image::make("job", &self.rig, &archive, &[&job_path, &carried_path])?;
+        Ok(fs::write(folder.join("initrd"), [fs::read(base)?, fs::read(archive)?].concat())?)
+    }
+
+    /// Runs QEMU up to the guest's last line, the deadline, or its end.
     fn run(&self, boot: &Boot, folder: &Path, card: &mut Option<Process>) -> Result<String> {
         let mut qemu = self.start_qemu(boot, folder)?;
         let lines = lines(qemu.0.stdout.take().context("QEMU's output is piped")?);
@@ -150,7 +158,7 @@ impl Host {
     }
 
     fn start_qemu(&self, boot: &Boot, folder: &Path) -> Result<Process> {
-        let mut command = self.rig.qemu();
+        let mut command = Command::new(self.rig.qemu());
         command.current_dir(folder).args(COMMON.split_whitespace());
         command.arg("-kernel").arg(self.rig.kernel());
         command.args(

@@ -133,13 +133,17 @@ const BIND: &str = "vfio-setup bind --group fpga --hugepages 2M=64";
 const DOCTOR: &str = "as tester vfio-setup doctor --memory 32";
 const ALVEO: &str = "--profile alveo --function-reset";
 
-/// All of them, the longest first.
+/// The machines that boot by default: each mode, IOMMU and kind of card once, and a host that keeps its settings.
+pub const DEFAULT: [&str; 4] = ["intel-f1-cdev", "amd-alveo", "noiommu-f1", "persistent"];
+
+/// All machines, the longest first.
 pub fn boots(tests: &Tests) -> Vec<Planned> {
     let mut all = vec![];
     // On F1 the card is on the root complex and has no reset; the other one is behind a port and has.
     for (name, iommu, machine, card, modes) in [
-        ("intel-f1", Iommu::Intel, Machine::Plain, F1, &["type1", "cdev"][..]),
-        ("intel-alveo", Iommu::Intel, Machine::RootPort, ALVEO, &["type1", "cdev"]),
+        ("intel-alveo", Iommu::Intel, Machine::RootPort, ALVEO, &["type1", "cdev"][..]),
+        ("intel-f1-cdev", Iommu::Intel, Machine::Plain, F1, &["cdev"]),
+        ("intel-f1-type1", Iommu::Intel, Machine::Plain, F1, &["type1"]),
         ("amd-f1", Iommu::Amd, Machine::Plain, F1, &["cdev"]),
         ("amd-alveo", Iommu::Amd, Machine::RootPort, ALVEO, &["type1"]),
         ("noiommu-f1", Iommu::None, Machine::Plain, F1, &["noiommu"]),
@@ -150,7 +154,7 @@ pub fn boots(tests: &Tests) -> Vec<Planned> {
         if iommu == Iommu::Intel {
             planned.run_unprivileged(modes, tests);
         }
-        // It binds the card again, though not for everybody who had it before.
+        // It binds the card again, but not for the users that had it before.
         modes.iter().for_each(|mode| planned.run_file("run", mode, "returning", tests));
         if machine == Machine::RootPort {
             // QEMU does not survive it, so it comes last.
@@ -218,20 +222,8 @@ mod tests {
 
     fn tests() -> Tests {
         let driver = DIFFERENCES.iter().map(|d| d.test.to_string()).chain(["memory::works".into()]).collect();
-        Tests {
-            driver,
-            vm: [
-                "card::a",
-                "iommu::b",
-                "death::c",
-                "nodes::d",
-                "unprivileged::e",
-                "stranger::f",
-                "returning::g",
-            ]
-            .map(String::from)
-            .to_vec(),
-        }
+        let files = ["card", "iommu", "death", "nodes", "unprivileged", "stranger", "returning"];
+        Tests { driver, vm: files.map(|file| format!("{file}::test")).to_vec() }
     }
 
     #[test]
@@ -242,9 +234,10 @@ mod tests {
             assert!(boots.iter().filter(|planned| planned.expected.contains(&run)).count() >= 2, "{mode}");
         }
         let noiommu = boots.iter().find(|planned| planned.boot.name == "noiommu-f1").unwrap();
-        assert!(!noiommu.expected.contains("noiommu vm iommu::b"));
+        assert!(!noiommu.expected.contains("noiommu vm iommu::test"));
         assert!(boots.iter().all(|planned| planned.expected.iter().all(|test| !test.contains("socket"))));
         assert!(noiommu.boot.jobs[0].contains("--no-iommu\nrun noiommu 120 driver "));
+        assert!(DEFAULT.iter().all(|name| boots.iter().any(|planned| planned.boot.name == *name)));
     }
 
     #[test]
