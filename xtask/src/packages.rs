@@ -5,37 +5,29 @@ use std::net::{TcpStream, ToSocketAddrs};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-/// Where a program comes from.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Source {
-    /// A package of Debian and Ubuntu.
-    Apt(&'static str),
-    /// A component of the Rust toolchain.
-    Rustup(&'static str),
-    /// A package that `cargo install` builds.
-    Cargo(&'static str),
-}
+const APT: &str = "sudo apt-get install -y";
+const RUSTUP: &str = "rustup component add";
+const CARGO: &str = "cargo install --locked";
 
-use Source::{Apt, Cargo, Rustup};
-
-const PROGRAMS: &[(&str, Source)] = &[
-    ("bc", Apt("bc")),
-    ("c++", Apt("g++")),
-    ("cargo-clippy", Rustup("clippy")),
-    ("cargo-deny", Cargo("cargo-deny")),
-    ("cargo-fmt", Rustup("rustfmt")),
-    ("cargo-fuzz", Cargo("cargo-fuzz")),
-    ("cc", Apt("gcc")),
-    ("iverilog", Apt("iverilog")),
-    ("make", Apt("make")),
-    ("python3", Apt("python3")),
-    (VENV, Apt("python3-venv")),
-    ("strace", Apt("strace")),
-    ("strip", Apt("binutils")),
-    ("valgrind", Apt("valgrind")),
-    ("verilator", Apt("verilator")),
-    ("xz", Apt("xz-utils")),
-    ("yosys", Apt("yosys")),
+/// Each program, what installs it, and the name of its package there.
+const PROGRAMS: &[(&str, &str, &str)] = &[
+    ("bc", APT, "bc"),
+    ("c++", APT, "g++"),
+    ("cargo-clippy", RUSTUP, "clippy"),
+    ("cargo-deny", CARGO, "cargo-deny"),
+    ("cargo-fmt", RUSTUP, "rustfmt"),
+    ("cargo-fuzz", CARGO, "cargo-fuzz"),
+    ("cc", APT, "gcc"),
+    ("iverilog", APT, "iverilog"),
+    ("make", APT, "make"),
+    ("python3", APT, "python3"),
+    (VENV, APT, "python3-venv"),
+    ("strace", APT, "strace"),
+    ("strip", APT, "binutils"),
+    ("valgrind", APT, "valgrind"),
+    ("verilator", APT, "verilator"),
+    ("xz", APT, "xz-utils"),
+    ("yosys", APT, "yosys"),
 ];
 
 /// Not a program, but a part of Python that Debian packages by itself: it makes private environments.
@@ -51,19 +43,14 @@ pub fn explain(programs: &[&str]) -> Option<String> {
 
 /// One line for a shell that installs all of `programs`.
 fn install_command(programs: &[&str]) -> String {
-    let sources: Vec<Source> =
-        PROGRAMS.iter().filter(|(name, _)| programs.contains(name)).map(|(_, source)| *source).collect();
-    let line = |command: &str, package: fn(Source) -> Option<&'static str>| {
-        let packages: BTreeSet<&str> = sources.iter().copied().filter_map(package).collect();
-        let packages: Vec<&str> = packages.into_iter().collect();
-        (!packages.is_empty()).then(|| format!("{command} {}", packages.join(" ")))
+    let packages = |installer: &str| -> Vec<&str> {
+        let rows = PROGRAMS.iter().filter(|(name, by, _)| *by == installer && programs.contains(name));
+        rows.map(|(_, _, package)| *package).collect()
     };
-    let lines = [
-        line("sudo apt-get install -y", |source| if let Apt(name) = source { Some(name) } else { None }),
-        line("rustup component add", |source| if let Rustup(name) = source { Some(name) } else { None }),
-        line("cargo install --locked", |source| if let Cargo(name) = source { Some(name) } else { None }),
-    ];
-    lines.into_iter().flatten().collect::<Vec<_>>().join(" && ")
+    let commands = [APT, RUSTUP, CARGO].map(|installer| (installer, packages(installer)));
+    let needed = commands.into_iter().filter(|(_, packages)| !packages.is_empty());
+    let lines = needed.map(|(installer, packages)| format!("{installer} {}", packages.join(" ")));
+    lines.collect::<Vec<_>>().join(" && ")
 }
 
 fn is_installed(program: &str) -> bool {
@@ -93,7 +80,7 @@ mod tests {
     fn the_programs_of_every_suite_are_known() {
         let suites = all(SUITES).chain(all(AUDITS));
         for program in suites.flat_map(|suite| suite.needs.iter().chain(suite.wants)) {
-            assert!(PROGRAMS.iter().any(|(name, _)| name == program), "{program}");
+            assert!(PROGRAMS.iter().any(|(name, ..)| name == program), "{program}");
         }
     }
 
@@ -101,10 +88,8 @@ mod tests {
     fn continuous_integration_installs_every_package() {
         let script = std::fs::read_to_string(Workspace::find().root.join(".ci/run")).unwrap();
         let words: Vec<&str> = script.split(|c: char| c.is_whitespace() || "()".contains(c)).collect();
-        for (_, source) in PROGRAMS {
-            if let Apt(package) = source {
-                assert!(words.contains(package), "{package}");
-            }
+        for (_, _, package) in PROGRAMS.iter().filter(|(_, installer, _)| *installer == APT) {
+            assert!(words.contains(package), "{package}");
         }
     }
 

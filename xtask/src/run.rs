@@ -166,8 +166,9 @@ impl<'a> Run<'a> {
             command.current_dir(&self.workspace.root);
         }
         command.env("PATH", path);
-        // Logs are read as plain text.
+        // Logs are read as plain text, and the table needs no backtraces.
         command.env("TERM", "dumb").env("CARGO_TERM_COLOR", "never").env("NO_COLOR", "1");
+        command.env_remove("RUST_BACKTRACE");
         command.stdin(Stdio::null()).stderr(self.log.try_clone()?);
         writeln!(self.log, "$ {}", words(command))?;
         let mut child = command.spawn().with_context(|| format!("`{}` did not start", words(command)))?;

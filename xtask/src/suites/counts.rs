@@ -2,12 +2,12 @@
 
 use super::{Level, PACKAGES, Suite};
 use crate::run::{Run, executable};
-use crate::vm::boot::{Boot, Host, Iommu, Machine, System};
+use crate::vm::boot::Host;
 use crate::vm::image;
+use crate::vm::plan::Catalog;
 use crate::vm::rig::{self, Rig};
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
-use std::time::Duration;
 
 /// Raised only by a commit that says what was bought.
 const BASELINE: &str = "benches/guest/baseline.json";
@@ -43,29 +43,13 @@ pub fn count(run: &mut Run, rig: Rig) -> Result<Value> {
     let guest = executable(&run.stdout(run.cargo(build))?, "xdma-guest")?;
     let small = work.join("small.cpio");
     image::make("small", &rig, &small, &[&guest])?;
-    let host = Host { rig, xdma, debian: small.clone(), small, work };
-    let text = host.boot(&boot())?;
+    let host = Host { rig, catalog: Catalog::read()?, xdma, debian: small.clone(), small, work };
+    let machine = &host.catalog.counting;
+    let text = host.boot(machine, &machine.jobs)?;
     // The only line of JSON.
     let mut objects = text.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
     let counts = objects.find(Value::is_object);
     counts.with_context(|| format!("nothing was counted: {}", last_words(&text)))
-}
-
-fn boot() -> Boot {
-    let job = "load_modules\n\
-               echo 128 >/proc/sys/vm/nr_hugepages\n\
-               echo vfio-pci >/sys/bus/pci/devices/$XDMA_CARD/driver_override\n\
-               echo $XDMA_CARD >/sys/bus/pci/drivers_probe\n\
-               xdma-guest $XDMA_CARD $XDMA_TEST_CONTROL 2>&1\n";
-    Boot {
-        name: "counting".into(),
-        iommu: Iommu::Intel,
-        card: "--profile f1".into(),
-        machine: Machine::Counting,
-        system: System::Small,
-        jobs: vec![job.into()],
-        deadline: Duration::from_secs(300),
-    }
 }
 
 fn last_words(text: &str) -> &str {

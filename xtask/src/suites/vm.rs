@@ -8,7 +8,7 @@ use crate::table::duration;
 use crate::vm::boot::Host;
 use crate::vm::image;
 use crate::vm::judge::{Verdict, outcomes};
-use crate::vm::plan::{self, DEFAULT, Planned, Tests};
+use crate::vm::plan::{Catalog, Machine, Plan, Tests, summary};
 use crate::vm::rig::{self, Rig};
 use anyhow::{Result, anyhow};
 use std::path::{Path, PathBuf};
@@ -34,19 +34,18 @@ fn suite(run: &mut Run) -> Result<()> {
     let guest = [programs.driver.as_path(), &programs.vm, &programs.setup];
     image::make("small", &rig, &small, &guest)?;
     image::make("debian", &rig, &debian, &guest)?;
-    let host = Host { rig, xdma: programs.xdma, small, debian, work };
-    let mut boots = plan::boots(&tests);
-    let before = run.tally.failed.len();
-    for forgotten in plan::forgotten(&tests, &boots) {
-        run.fail("the plan", &anyhow!(forgotten));
+    let host = Host { rig, catalog: Catalog::read()?, xdma: programs.xdma, small, debian, work };
+    for forgotten in host.catalog.forgotten(&tests) {
+        run.fail("machines.toml", &anyhow!(forgotten));
     }
     let chosen = std::env::var("XDMA_BOOTS").ok();
-    boots.retain(|planned| is_chosen(&planned.boot.name, run.level, chosen.as_deref()));
-    boot_all(run, &host, &boots);
-    run.note = plan::summary(&tests, &boots);
-    if run.tally.failed.len() > before {
-        println!("    what each machine printed is in {}", host.work.display());
-    }
+    let machines = host.catalog.machines.iter();
+    let machines = machines.filter(|machine| is_chosen(machine, run.level, chosen.as_deref()));
+    let (machines, plans): (Vec<_>, Vec<_>) =
+        machines.map(|machine| (machine, host.catalog.plan(machine, &tests))).unzip();
+    run.note = summary(&tests, &plans);
+    boot_all(run, &host, &machines, &plans);
+    println!("    what each machine printed is in {}", host.work.display());
     Ok(())
 }
 
@@ -73,23 +72,23 @@ fn list(run: &mut Run, program: &Path) -> Result<Vec<String>> {
     Ok(text.lines().filter_map(|line| line.strip_suffix(": test")).map(String::from).collect())
 }
 
-fn is_chosen(name: &str, level: Level, chosen: Option<&str>) -> bool {
+fn is_chosen(machine: &Machine, level: Level, chosen: Option<&str>) -> bool {
     match chosen {
-        Some(names) => names.split(',').any(|chosen| chosen == name),
-        None => level == Level::Full || DEFAULT.contains(&name),
+        Some(names) => names.split(',').any(|name| name == machine.name),
+        None => level == Level::Full || machine.default,
     }
 }
 
 /// Boots two machines at a time: one guest and its card keep a little more than one processor busy.
-fn boot_all(run: &mut Run, host: &Host, boots: &[Planned]) {
-    let (next, run) = (Mutex::new(boots.iter()), Mutex::new(run));
+fn boot_all(run: &mut Run, host: &Host, machines: &[&Machine], plans: &[Plan]) {
+    let (next, run) = (Mutex::new(machines.iter().zip(plans)), Mutex::new(run));
     std::thread::scope(|scope| {
         for _ in 0..2 {
             scope.spawn(|| {
-                while let Some(planned) = { next.lock().unwrap().next() } {
+                while let Some((machine, plan)) = { next.lock().unwrap().next() } {
                     let start = Instant::now();
-                    let text = host.boot(&planned.boot);
-                    judge(&mut run.lock().unwrap(), planned, text, start);
+                    let text = host.boot(machine, &plan.jobs);
+                    judge(&mut run.lock().unwrap(), &machine.name, plan, text, start);
                 }
             });
         }
@@ -97,13 +96,12 @@ fn boot_all(run: &mut Run, host: &Host, boots: &[Planned]) {
 }
 
 /// Counts the tests of a boot, and compares those that ran with those that should have.
-fn judge(run: &mut Run, planned: &Planned, text: Result<String>, start: Instant) {
-    let name = &planned.boot.name;
+fn judge(run: &mut Run, name: &str, plan: &Plan, text: Result<String>, start: Instant) {
     let text = match text {
         Ok(text) => text,
         Err(error) => return run.fail(name, &error),
     };
-    let (mut missing, mut passed) = (planned.expected.clone(), 0);
+    let (mut missing, mut passed) = (plan.expected.clone(), 0);
     for outcome in outcomes(&text) {
         let expected = missing.remove(&outcome.test);
         match outcome.verdict {
@@ -118,18 +116,5 @@ fn judge(run: &mut Run, planned: &Planned, text: Result<String>, start: Instant)
         run.fail(name, &anyhow!("{} tests did not run, such as {first}", missing.len()));
     }
     run.tally.passed += passed;
-    println!("    {name}: {passed} of {} in {}", planned.expected.len(), duration(start.elapsed()));
-}
-
-#[cfg(test)]
-mod test {
-    use super::*;
-
-    #[test]
-    fn four_machines_boot_unless_others_are_named() {
-        assert!(is_chosen("persistent", Level::Default, None));
-        assert!(!is_chosen("two-nodes", Level::Default, None) && is_chosen("two-nodes", Level::Full, None));
-        assert!(is_chosen("two-nodes", Level::Default, Some("a,two-nodes")));
-        assert!(!is_chosen("persistent", Level::Full, Some("a,two-nodes")));
-    }
+    println!("    {name}: {passed} of {} in {}", plan.expected.len(), duration(start.elapsed()));
 }
