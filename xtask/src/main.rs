@@ -9,23 +9,21 @@ mod libtest;
 mod metadata;
 mod packages;
 mod process;
-mod python;
 mod registers;
 mod run;
+mod schedule;
 mod soak;
 mod suites;
 mod table;
 mod vm;
 mod workspace;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use audits::AUDITS;
 use clap::Parser;
 use clap::builder::PossibleValuesParser;
 use std::process::ExitCode;
-use std::thread;
-use suites::{Lane, Level, SUITES, Stage, Suite, all};
-use table::Row;
+use suites::{Level, SUITES, Stage, all};
 use workspace::Workspace;
 
 #[derive(Parser)]
@@ -103,10 +101,10 @@ fn main() -> ExitCode {
                 (_, true) => Level::Full,
                 _ => Level::Default,
             };
-            Ok(test(SUITES, level, require_all, &suites))
+            schedule::test(SUITES, level, require_all, &suites)
         }
-        Command::Audit { require_all, audits } => Ok(test(AUDITS, Level::Full, require_all, &audits)),
-        Command::BenchVm { json } => bench_vm(json).map(|()| true),
+        Command::Audit { require_all, audits } => schedule::test(AUDITS, Level::Full, require_all, &audits),
+        Command::BenchVm { json } => bench_vm(json),
         Command::Fuzz { targets, seconds, keep } => fuzz::fuzz(&targets, seconds, keep),
         Command::Soak { minutes, seed, json } => soak::soak(minutes, seed, json),
         Command::Registers => registers::write(&Workspace::find()).map(|()| true),
@@ -121,72 +119,12 @@ fn main() -> ExitCode {
     }
 }
 
-fn bench_vm(json: bool) -> Result<()> {
+fn bench_vm(json: bool) -> Result<bool> {
     let workspace = Workspace::find();
     let mut run = run::Run::new(&workspace, Level::Full, "bench-vm")?;
-    let rig = vm::rig::Rig::install(&mut run)?;
+    let rig =
+        vm::rig::Rig::of(&mut run)?.context("no virtual machine here; see target/xtask/bench-vm.log")?;
     let counts = suites::count(&mut run, rig)?;
-    if json {
-        println!("{counts}")
-    } else {
-        println!("{counts:#}")
-    }
-    Ok(())
-}
-
-/// Runs the suites that are named, or those of the level; whether all is well.
-fn test(stages: &'static [Stage], level: Level, require_all: bool, names: &[String]) -> bool {
-    let is_chosen = |suite: &Suite| match names {
-        [] => suite.level <= level,
-        names => names.iter().any(|name| name == suite.name),
-    };
-    let chosen = || all(stages).filter(|suite| is_chosen(suite));
-    let programs: Vec<_> =
-        chosen().flat_map(|suite| suite.needs.iter().chain(suite.wants)).copied().collect();
-    let missing = packages::explain(&programs);
-    missing.iter().for_each(|missing| println!("{missing}\n"));
-
-    let workspace = Workspace::find();
-    let run_lane = |lane: Lane| -> Vec<Row> {
-        lane.iter()
-            .filter(|suite| is_chosen(suite))
-            .map(|suite| run::suite(&workspace, level, suite))
-            .collect()
-    };
-    let run_stage = |stage: &Stage| -> Vec<Row> {
-        thread::scope(|scope| {
-            let lanes: Vec<_> = stage.iter().map(|&lane| scope.spawn(move || run_lane(lane))).collect();
-            lanes.into_iter().flat_map(|lane| lane.join().expect("a suite's panic was printed")).collect()
-        })
-    };
-    let rows: Vec<Row> = stages.iter().flat_map(run_stage).collect();
-    println!("\n{}", table::results(&rows));
-    missing.iter().for_each(|missing| println!("\n{missing}"));
-    if names.is_empty() {
-        print!("{}", left_out(stages, level));
-    }
-    println!("\n{}", table::summary(&rows));
-    table::is_success(&rows, require_all)
-}
-
-/// Says which suites the level leaves out.
-fn left_out(stages: &'static [Stage], level: Level) -> String {
-    let suites = all(stages).filter(|suite| suite.level > level);
-    let lines =
-        suites.map(|suite| format!("\nleft out: {} ({} minutes): {}", suite.name, suite.takes, suite.about));
-    lines.collect::<String>() + "\n"
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_quick_run_says_what_it_leaves_out() {
-        let text = left_out(SUITES, Level::Quick);
-        for name in ["hdl", "rtl", "vm", "benches", "docs", "publish", "counts", "release"] {
-            assert!(text.contains(&format!("left out: {name} (")), "{name}");
-        }
-        assert_eq!(left_out(SUITES, Level::Full), "\n");
-    }
+    println!("{}", if json { counts.to_string() } else { format!("{counts:#}") });
+    Ok(true)
 }

@@ -2,56 +2,44 @@
 
 use crate::run::Run;
 use anyhow::{Context, Result};
+use serde::Deserialize;
 use serde_json::Value;
+use std::collections::BTreeMap;
 
-/// A package that is published.
-#[derive(Debug, PartialEq, Eq)]
+/// A package of the workspace.
+#[derive(Deserialize)]
 pub struct Package {
     pub name: String,
-    pub features: Vec<String>,
-    /// How docs.rs documents it: `package.metadata.docs.rs` in its manifest.
-    pub docs_rs: DocsRs,
+    pub features: BTreeMap<String, Vec<String>>,
+    /// The registries that may have it; all if there is no list.
+    publish: Option<Vec<String>>,
+    metadata: Value,
 }
 
-/// Settings of docs.rs.
-#[derive(Debug, Default, PartialEq, Eq)]
-pub struct DocsRs {
-    /// Options for `cargo doc`.
-    pub cargo: String,
-    /// Options for rustdoc.
-    pub rustdoc: String,
-}
-
-/// Every package of the workspace that crates.io may have.
-pub fn published(run: &mut Run) -> Result<Vec<Package>> {
-    let text = run.stdout(run.cargo("metadata --no-deps --format-version 1"))?;
-    let metadata: Value = serde_json::from_str(&text).context("`cargo metadata` printed no JSON")?;
-    let packages = metadata["packages"].as_array().context("`cargo metadata` lists no packages")?;
-    // `publish = false` is an empty list of registries.
-    let is_published = |package: &&Value| package["publish"].as_array().is_none_or(|list| !list.is_empty());
-    Ok(packages.iter().filter(is_published).map(package).collect())
-}
-
-fn package(package: &Value) -> Package {
-    let features = package["features"].as_object().into_iter().flatten().map(|(name, _)| name.clone());
-    Package {
-        name: package["name"].as_str().unwrap_or_default().into(),
-        features: features.filter(|name| name != "default").collect(),
-        docs_rs: docs_rs(&package["metadata"]["docs"]["rs"]),
+impl Package {
+    /// The options of cargo and of rustdoc with which docs.rs documents it: `package.metadata.docs.rs` in its manifest.
+    pub fn docs_rs(&self) -> (String, String) {
+        let settings = &self.metadata["docs"]["rs"];
+        let words = |key: &str| {
+            let list = settings[key].as_array().into_iter().flatten().filter_map(Value::as_str);
+            list.collect::<Vec<_>>().join(" ")
+        };
+        let cargo = match words("features") {
+            _ if settings["all-features"] == true => "--all-features".into(),
+            features if features.is_empty() => features,
+            features => format!("--features {}", features.replace(' ', ",")),
+        };
+        (cargo, words("rustdoc-args"))
     }
 }
 
-fn docs_rs(settings: &Value) -> DocsRs {
-    let flag = |key: &str| (settings[key] == true).then(|| format!("--{key}"));
-    let words = |key: &str, separator: &str| {
-        let list = settings[key].as_array().into_iter().flatten().filter_map(Value::as_str);
-        list.collect::<Vec<_>>().join(separator)
-    };
-    let features = Some(words("features", ",")).filter(|list| !list.is_empty());
-    let features = features.map(|list| format!("--features {list}"));
-    let cargo: Vec<_> =
-        [flag("all-features"), flag("no-default-features"), features].into_iter().flatten().collect();
-    DocsRs { cargo: cargo.join(" "), rustdoc: words("rustdoc-args", " ") }
+/// Every package that may be published.
+pub fn published(run: &mut Run) -> Result<Vec<Package>> {
+    let text = run.stdout(run.cargo("metadata --no-deps --format-version 1"))?;
+    let mut metadata: Value = serde_json::from_str(&text).context("cargo metadata")?;
+    let mut packages: Vec<Package> = serde_json::from_value(metadata["packages"].take())?;
+    packages.retain(|package| package.publish.as_ref().is_none_or(|registries| !registries.is_empty()));
+    Ok(packages)
 }
 
 #[cfg(test)]
@@ -61,14 +49,13 @@ mod tests {
 
     #[test]
     fn the_settings_of_docs_rs_become_options() {
-        let found = package(&json!({
-            "name": "xdma", "features": { "default": [], "tokio": ["dep:tokio"] },
-            "metadata": { "docs": { "rs": { "features": ["a", "b"], "rustdoc-args": ["--cfg", "x"] } } }
-        }));
-        assert_eq!((found.name.as_str(), found.features), ("xdma", vec!["tokio".to_string()]));
-        assert_eq!(found.docs_rs.cargo, "--features a,b");
-        assert_eq!(found.docs_rs.rustdoc, "--cfg x");
-        assert_eq!(docs_rs(&json!({ "all-features": true })).cargo, "--all-features");
-        assert_eq!(docs_rs(&Value::Null).cargo, "");
+        let options = |settings: Value| {
+            let metadata = json!({ "docs": { "rs": settings } });
+            Package { name: "xdma".into(), features: BTreeMap::new(), publish: None, metadata }.docs_rs()
+        };
+        let flags = json!({ "features": ["a", "b"], "rustdoc-args": ["--cfg", "x"] });
+        assert_eq!(options(flags), ("--features a,b".into(), "--cfg x".into()));
+        assert_eq!(options(json!({ "all-features": true })).0, "--all-features");
+        assert_eq!(options(Value::Null), (String::new(), String::new()));
     }
 }

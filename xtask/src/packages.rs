@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::net::{TcpStream, ToSocketAddrs};
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::time::Duration;
 
 const APT: &str = "sudo apt-get install -y";
@@ -54,13 +54,19 @@ fn install_command(programs: &[&str]) -> String {
 }
 
 fn is_installed(program: &str) -> bool {
-    if program == VENV {
-        let mut python = Command::new("python3");
-        python.args(["-c", "import ensurepip"]).stdout(Stdio::null()).stderr(Stdio::null());
-        return python.status().is_ok_and(|status| status.success());
+    match program {
+        VENV => succeeds("python3", &["-c", "import ensurepip"]),
+        // rustup has a file for every component, installed or not.
+        _ if program.starts_with("cargo-") => succeeds(program, &["--version"]),
+        _ => {
+            let path = std::env::var_os("PATH").unwrap_or_default();
+            std::env::split_paths(&path).any(|folder| folder.join(program).is_file())
+        }
     }
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    std::env::split_paths(&path).any(|folder| folder.join(program).is_file())
+}
+
+fn succeeds(program: &str, arguments: &[&str]) -> bool {
+    Command::new(program).args(arguments).output().is_ok_and(|output| output.status.success())
 }
 
 /// Whether this machine reaches `address`, a host and port, within seconds.
@@ -78,8 +84,7 @@ mod tests {
 
     #[test]
     fn the_programs_of_every_suite_are_known() {
-        let suites = all(SUITES).chain(all(AUDITS));
-        for program in suites.flat_map(|suite| suite.needs.iter().chain(suite.wants)) {
+        for program in all(SUITES).chain(all(AUDITS)).flat_map(|suite| suite.needs) {
             assert!(PROGRAMS.iter().any(|(name, ..)| name == program), "{program}");
         }
     }

@@ -24,8 +24,8 @@ pub struct Run<'a> {
     /// How much to test.
     pub level: Level,
     pub tally: Tally,
-    /// A few words for the table.
-    pub note: String,
+    /// Lines for the table.
+    pub notes: Vec<String>,
     /// Variables added to the environment of its commands.
     pub environment: Vec<(&'static str, OsString)>,
     log: File,
@@ -35,33 +35,19 @@ pub struct Run<'a> {
 }
 
 /// Runs one suite and prints its result.
-pub fn suite(workspace: &Workspace, level: Level, suite: &Suite) -> Row {
+pub fn suite(workspace: &Workspace, level: Level, suite: &Suite) -> Result<Row> {
     println!("==> {}: {}", suite.name, suite.about);
-    let start = Instant::now();
-    let (tally, note) = match packages::explain(suite.needs) {
-        Some(missing) => (Tally { skipped: vec![missing], ..Tally::default() }, String::new()),
-        None => attempt(workspace, level, suite),
-    };
-    let (name, took, passed) = (suite.name, duration(start.elapsed()), tally.passed);
-    let (failed, skipped) = (tally.failed.len(), tally.skipped.len());
-    println!("    {name}: {passed} passed, {failed} failed, {skipped} skipped in {took}");
-    Row { suite: suite.name, tally, took, note }
-}
-
-fn attempt(workspace: &Workspace, level: Level, suite: &Suite) -> (Tally, String) {
-    let mut run = match Run::new(workspace, level, suite.name) {
-        Ok(run) => run,
-        Err(error) => {
-            return (Tally { failed: vec![format!("{error:#}")], ..Tally::default() }, String::new());
-        }
-    };
-    if let Err(error) = (suite.run)(&mut run) {
-        run.fail("the suite itself", &error);
+    let mut run = Run::new(workspace, level, suite.name)?;
+    match packages::explain(suite.needs) {
+        Some(missing) => run.tally.skipped.push(missing),
+        None => (suite.run)(&mut run).unwrap_or_else(|error| run.fail("the suite itself", &error)),
     }
     if !run.tally.failed.is_empty() {
         run.show_failure();
     }
-    (run.tally, run.note)
+    let (name, took) = (suite.name, duration(run.start.elapsed()));
+    println!("    {name}: {} in {took}", run.tally);
+    Ok(Row { suite: name, tally: run.tally, took, notes: run.notes })
 }
 
 impl<'a> Run<'a> {
@@ -69,13 +55,12 @@ impl<'a> Run<'a> {
     pub fn new(workspace: &'a Workspace, level: Level, name: &'static str) -> Result<Self> {
         let log_path = workspace.logs().join(format!("{name}.log"));
         fs::create_dir_all(workspace.logs()).with_context(|| workspace.logs().display().to_string())?;
-        let mut options = File::options();
-        options.create(true).truncate(true).read(true).write(true);
-        let log = options.open(&log_path).with_context(|| log_path.display().to_string())?;
+        let log = File::options().create(true).truncate(true).read(true).write(true).open(&log_path);
+        let log = log.with_context(|| log_path.display().to_string())?;
         // The emulated card aborts a process whose driver breaks a rule, such as releasing memory too early.
         let environment = vec![("XDMA_STRICT", "1".into())];
-        let (tally, note, start) = (Tally::default(), String::new(), Instant::now());
-        Ok(Self { workspace, level, tally, note, environment, log, log_path, name, start })
+        let (tally, notes, start) = (Tally::default(), vec![], Instant::now());
+        Ok(Self { workspace, level, tally, notes, environment, log, log_path, name, start })
     }
 
     /// Runs one check. An error counts as its failure, and the suite goes on.
@@ -88,8 +73,7 @@ impl<'a> Run<'a> {
 
     /// Runs one check that is a `cargo` command.
     pub fn check_cargo(&mut self, arguments: &str) {
-        let name = format!("cargo {arguments}");
-        self.check(&name, |run| run.succeed(run.cargo(arguments)));
+        self.check("cargo", |run| run.succeed(run.cargo(arguments)));
     }
 
     /// Counts a failed check.
@@ -129,6 +113,11 @@ impl<'a> Run<'a> {
         self.log.write_all(text.as_bytes())?;
         demand_success(&command, status)?;
         Ok(text)
+    }
+
+    /// Runs a `cargo` command that builds, and returns its messages for [`executable`].
+    pub fn build(&mut self, arguments: &str) -> Result<String> {
+        self.stdout(self.cargo(&format!("{arguments} --message-format=json-render-diagnostics")))
     }
 
     /// Runs a command and returns all that it printed to either stream, and its status.
@@ -205,14 +194,12 @@ fn is_of_this_package(name: &OsString) -> bool {
         .any(|start| name.starts_with(start))
 }
 
-/// The target triple that the compiler builds for.
+/// The target triple of this machine.
 pub fn host(run: &mut Run<'_>) -> Result<String> {
-    let version = run.stdout(run.command("rustc", "-vV"))?;
-    let host = version.lines().find_map(|line| line.strip_prefix("host: "));
-    Ok(host.context("rustc names no host")?.into())
+    Ok(run.stdout(run.command("rustc", "--print host-tuple"))?.trim().into())
 }
 
-/// The program `name` among the messages of `cargo --message-format=json`.
+/// The program `name` among the messages of [`Run::build`].
 pub fn executable(messages: &str, name: &str) -> Result<PathBuf> {
     let messages = messages.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
     let mut named = messages.filter(|message| message["target"]["name"] == name);
@@ -234,13 +221,6 @@ fn demand_success(command: &Command, status: ExitStatus) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn commands_are_shown_without_the_path_of_the_program() {
-        let mut command = Command::new("/usr/bin/cargo");
-        command.args(["test", "--lib"]);
-        assert_eq!(words(&command), "cargo test --lib");
-    }
 
     #[test]
     fn an_executable_is_found_by_its_name() {

@@ -9,7 +9,6 @@ pub const SUITE: Suite = Suite {
     takes: 0.2,
     level: Level::Full,
     needs: &["cargo-deny"],
-    wants: &[],
     run: |run| {
         run.check_cargo("deny --offline check licenses sources bans");
         // cargo-deny downloads the list of weaknesses.

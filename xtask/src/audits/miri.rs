@@ -13,7 +13,6 @@ pub const SUITE: Suite = Suite {
     takes: 10.0,
     level: Level::Full,
     needs: &["cc"],
-    wants: &[],
     run: |run| {
         if !has_nightly(run, "miri") {
             return Ok(());

@@ -15,7 +15,6 @@ pub const ADDRESS: Suite = Suite {
     takes: 10.0,
     level: Level::Full,
     needs: &["cc"],
-    wants: &[],
     run: |run| {
         let target = host(run)?;
         run.environment.extend([
@@ -37,7 +36,6 @@ pub const THREAD: Suite = Suite {
     takes: 15.0,
     level: Level::Full,
     needs: &["cc"],
-    wants: &[],
     run: |run| {
         if !has_nightly(run, "rust-src") {
             return Ok(());

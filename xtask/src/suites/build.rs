@@ -8,7 +8,6 @@ pub const SUITE: Suite = Suite {
     takes: 4.0,
     level: Level::Quick,
     needs: &["cc"],
-    wants: &[],
     run: |run| {
         run.check_cargo(&format!("test --no-run {PACKAGES}"));
         // For virtual machines, and therefore not among the tests of this one.

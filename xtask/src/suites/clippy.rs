@@ -8,7 +8,6 @@ pub const SUITE: Suite = Suite {
     takes: 1.5,
     level: Level::Quick,
     needs: &["cargo-clippy", "cc"],
-    wants: &[],
     run: |run| {
         run.check_cargo(&format!("clippy {PACKAGES} --all-targets -- -D warnings"));
         // Not among all targets, since its tests are for virtual machines.

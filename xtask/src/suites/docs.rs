@@ -2,7 +2,7 @@
 
 use super::{Level, Suite};
 use crate::metadata::published;
-use crate::run::Run;
+use std::collections::BTreeSet;
 
 pub const SUITE: Suite = Suite {
     name: "docs",
@@ -10,23 +10,18 @@ pub const SUITE: Suite = Suite {
     takes: 1.5,
     level: Level::Default,
     needs: &["cc"],
-    wants: &[],
     run: |run| {
         for package in published(run)? {
-            document(run, &package.name, "", "");
-            if !package.docs_rs.cargo.is_empty() {
-                document(run, &package.name, &package.docs_rs.cargo, &package.docs_rs.rustdoc);
+            let default = (String::new(), String::new());
+            for (options, flags) in BTreeSet::from([default, package.docs_rs()]) {
+                let arguments = format!("doc --no-deps --package {} {options}", package.name);
+                run.check(&arguments, |run| {
+                    let mut cargo = run.cargo(&arguments);
+                    cargo.env("RUSTDOCFLAGS", format!("-D warnings {flags}"));
+                    run.succeed(cargo)
+                });
             }
         }
         Ok(())
     },
 };
-
-fn document(run: &mut Run, package: &str, options: &str, flags: &str) {
-    let arguments = format!("doc --no-deps --package {package} {options}");
-    run.check(&format!("cargo {arguments}"), |run| {
-        let mut cargo = run.cargo(&arguments);
-        cargo.env("RUSTDOCFLAGS", format!("-D warnings {flags}"));
-        run.succeed(cargo)
-    });
-}

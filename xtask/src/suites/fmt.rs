@@ -8,7 +8,6 @@ pub const SUITE: Suite = Suite {
     takes: 0.1,
     level: Level::Quick,
     needs: &["cargo-fmt"],
-    wants: &[],
     run: |run| {
         run.check_cargo("fmt --all --check");
         Ok(())

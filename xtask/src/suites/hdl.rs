@@ -2,8 +2,9 @@
 
 use super::{Level, Suite};
 use crate::run::Run;
-use crate::{packages, python, registers};
+use crate::{packages, registers};
 use anyhow::Result;
+use std::path::{Path, PathBuf};
 use std::thread::available_parallelism;
 
 pub const SUITE: Suite = Suite {
@@ -12,7 +13,6 @@ pub const SUITE: Suite = Suite {
     takes: 10.0,
     level: Level::Default,
     needs: &["c++", "cc", "iverilog", "make", "python3", packages::VENV, "verilator", "yosys"],
-    wants: &[],
     run: |run| {
         run.check("register map", |run| registers::check(run.workspace));
         check_design(run)?;
@@ -23,7 +23,7 @@ pub const SUITE: Suite = Suite {
 /// Runs `hdl/check.py`, which prints what `cargo test` prints, and lines `note: ...` for the table.
 fn check_design(run: &mut Run) -> Result<()> {
     let hdl = run.workspace.root.join("hdl");
-    let python = python::install(run, &hdl.join("requirements.txt"))?;
+    let python = install_python(run, &hdl.join("requirements.txt"))?;
     let mut check = run.command(python, "");
     check.arg(hdl.join("check.py")).arg("--build").arg(run.workspace.target.join("hdl"));
     check.args(["--jobs", &available_parallelism()?.to_string()]);
@@ -31,20 +31,21 @@ fn check_design(run: &mut Run) -> Result<()> {
         check.arg("--all");
     }
     let text = run.count_tests(check)?;
-    run.note = notes(&text);
+    run.notes.extend(text.lines().filter_map(|line| line.strip_prefix("note: ")).map(String::from));
     Ok(())
 }
 
-fn notes(text: &str) -> String {
-    text.lines().filter_map(|line| line.strip_prefix("note: ")).collect::<Vec<_>>().join(", ")
-}
-
-#[cfg(test)]
-mod test {
-    use super::*;
-
-    #[test]
-    fn notes_are_collected() {
-        assert_eq!(notes("test a ... ok\nnote: 5 DSPs\nnote: 2 RAMs\nnot this\n"), "5 DSPs, 2 RAMs");
+/// Installs what `requirements` names into the private prefix, unless it is there, and returns the prefix' `python3`.
+fn install_python(run: &mut Run, requirements: &Path) -> Result<PathBuf> {
+    let prefix = run.workspace.prefix();
+    let python = prefix.join("bin/python3");
+    if !prefix.join("bin/pip").is_file() {
+        let mut venv = run.command("python3", "-m venv");
+        venv.arg(prefix);
+        run.succeed(venv)?;
     }
+    let mut pip = run.command(&python, "-m pip install --quiet --disable-pip-version-check -r");
+    pip.arg(requirements);
+    run.succeed(pip)?;
+    Ok(python)
 }

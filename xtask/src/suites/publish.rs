@@ -2,7 +2,6 @@
 
 use super::{Level, Suite};
 use crate::packages::is_reachable;
-use anyhow::Context;
 
 const INDEX: &str = "index.crates.io:443";
 
@@ -12,17 +11,16 @@ pub const SUITE: Suite = Suite {
     takes: 0.5,
     level: Level::Default,
     needs: &["cc"],
-    wants: &[],
     run: |run| {
         let verify = if run.level == Level::Full { "" } else { "--no-verify" };
         let publish = format!("publish --workspace --dry-run --allow-dirty {verify}");
-        run.check("cargo publish --dry-run", |run| {
-            let published = run.succeed(run.cargo(&publish));
-            match published.is_err() && !is_reachable(INDEX) {
-                true => published
-                    .with_context(|| format!("{INDEX} cannot be reached; cargo publish needs the index")),
-                false => published,
-            }
+        run.check("packages", |run| {
+            run.succeed(run.cargo(&publish)).map_err(|error| match is_reachable(INDEX) {
+                true => error,
+                false => {
+                    error.context(format!("{INDEX} cannot be reached, and cargo publish needs the index"))
+                }
+            })
         });
         Ok(())
     },

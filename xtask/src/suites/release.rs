@@ -15,10 +15,8 @@ pub const SUITE: Suite = Suite {
     takes: 10.0,
     level: Level::Full,
     needs: &["cc", "strip"],
-    wants: &[],
     run: |run| {
-        let build = format!("build --release {PACKAGES} --bin xdma --bin vfio-setup --message-format=json");
-        let messages = run.stdout(run.cargo(&build))?;
+        let messages = run.build(&format!("build --release {PACKAGES} --bin xdma --bin vfio-setup"))?;
         for (name, limit) in LIMITS {
             let program = executable(&messages, name)?;
             run.check(name, |run| small(run, &program, limit));
@@ -34,7 +32,7 @@ pub const SUITE: Suite = Suite {
 fn small(run: &mut Run, program: &Path, limit: f64) -> Result<()> {
     let megabytes = fs::metadata(program)?.len() as f64 / 1e6;
     let name = program.file_name().unwrap_or_default().display();
-    run.note += &format!("{}{name} {megabytes:.1} MB", if run.note.is_empty() { "" } else { ", " });
+    run.notes.push(format!("{name} {megabytes:.1} MB"));
     ensure!(megabytes <= limit, "{megabytes:.1} MB, more than {limit}");
     let mut sections = run.command("readelf", "--sections --wide");
     sections.arg(program);

@@ -8,7 +8,6 @@ pub const SUITE: Suite = Suite {
     takes: 4.0,
     level: Level::Default,
     needs: &["c++", "cargo-clippy", "cc", "verilator"],
-    wants: &[],
     run: |run| {
         let rtl = format!("{PACKAGES} --features rtl");
         run.check_cargo(&format!("clippy {rtl} --all-targets -- -D warnings"));

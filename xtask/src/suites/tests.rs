@@ -1,6 +1,7 @@
 //! Unit tests, integration tests and documentation tests.
 
 use super::{Level, PACKAGES, Suite};
+use crate::packages;
 use crate::vm::rig::Rig;
 
 pub const SUITE: Suite = Suite {
@@ -9,17 +10,16 @@ pub const SUITE: Suite = Suite {
     takes: 2.0,
     level: Level::Quick,
     needs: &["cc"],
-    // Tests that use one say that they skip where it is missing.
-    wants: &["strace"],
     run: |run| {
-        if run.level == Level::Quick {
-            run.note = "without documentation tests".into();
-            return run.cargo_test(&format!("{PACKAGES} --lib --bins --examples --tests"));
+        // A test verifies the rules for udev, and skips where no udevadm can; Debian 12's own is too old.
+        if let Some(rig) = Rig::find(run.workspace) {
+            run.environment.push(("XDMA_UDEVADM", rig.file("udevadm").into()));
         }
-        // A test verifies the rules for udev, and skips where no udevadm can. Debian 12's own is too old.
-        if let Ok(rig) = Rig::install(run) {
-            run.environment.push(("XDMA_UDEVADM", rig.udevadm().into()));
+        // Tests of system calls skip without it.
+        run.notes.extend(packages::explain(&["strace"]));
+        match run.level {
+            Level::Quick => run.cargo_test(&format!("{PACKAGES} --lib --bins --examples --tests")),
+            _ => run.cargo_test(PACKAGES),
         }
-        run.cargo_test(PACKAGES)
     },
 };

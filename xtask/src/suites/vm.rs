@@ -6,12 +6,11 @@ use super::{Level, PACKAGES, Suite};
 use crate::run::{Run, executable};
 use crate::table::duration;
 use crate::vm::boot::Host;
-use crate::vm::image;
 use crate::vm::judge::{Verdict, outcomes};
-use crate::vm::plan::{Catalog, Machine, Plan, Tests, summary};
+use crate::vm::plan::{Catalog, Machine, Plan, Tests};
 use crate::vm::rig::{self, Rig};
 use anyhow::{Result, anyhow};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Mutex;
 use std::time::Instant;
 
@@ -21,49 +20,34 @@ pub const SUITE: Suite = Suite {
     takes: 3.0,
     level: Level::Default,
     needs: rig::NEEDS,
-    wants: &[],
     run: suite,
 };
 
 fn suite(run: &mut Run) -> Result<()> {
     let Some(rig) = Rig::of(run)? else { return Ok(()) };
-    let programs = Programs::build(run)?;
-    let tests = Tests { driver: list(run, &programs.driver)?, vm: list(run, &programs.vm)? };
+    // The same programs as for the suite `tests`.
+    let targets = "--bin xdma --bin vfio-setup --test driver --test vm";
+    let messages = run.build(&format!("build {PACKAGES} {targets}"))?;
+    let program = |name| executable(&messages, name);
+    let (driver, vm, setup) = (program("driver")?, program("vm")?, program("vfio-setup")?);
+    let tests = Tests { driver: list(run, &driver)?, vm: list(run, &vm)? };
     let work = run.workspace.work("vm")?;
     let [small, debian] = ["small", "debian"].map(|kind| work.join(kind).with_extension("cpio"));
-    let guest = [programs.driver.as_path(), &programs.vm, &programs.setup];
-    image::make("small", &rig, &small, &guest)?;
-    image::make("debian", &rig, &debian, &guest)?;
-    let host = Host { rig, catalog: Catalog::read()?, xdma: programs.xdma, small, debian, work };
+    let guest = [driver.as_path(), &vm, &setup];
+    rig.make_image("small", &small, &guest)?;
+    rig.make_image("debian", &debian, &guest)?;
+    let host = Host { rig, catalog: Catalog::read()?, xdma: program("xdma")?, small, debian, work };
     for forgotten in host.catalog.forgotten(&tests) {
         run.fail("machines.toml", &anyhow!(forgotten));
     }
     let chosen = std::env::var("XDMA_BOOTS").ok();
     let machines = host.catalog.machines.iter();
     let machines = machines.filter(|machine| is_chosen(machine, run.level, chosen.as_deref()));
-    let (machines, plans): (Vec<_>, Vec<_>) =
-        machines.map(|machine| (machine, host.catalog.plan(machine, &tests))).unzip();
-    run.note = summary(&tests, &plans);
-    boot_all(run, &host, &machines, &plans);
+    let boots: Vec<_> = machines.map(|machine| (machine, host.catalog.plan(machine, &tests))).collect();
+    run.notes.push(format!("{} machines", boots.len()));
+    boot_all(run, &host, &boots);
     println!("    what each machine printed is in {}", host.work.display());
     Ok(())
-}
-
-/// What cargo builds for the machines, the same as for the suite `tests`.
-struct Programs {
-    xdma: PathBuf,
-    setup: PathBuf,
-    driver: PathBuf,
-    vm: PathBuf,
-}
-
-impl Programs {
-    fn build(run: &mut Run) -> Result<Self> {
-        let targets = "--bin xdma --bin vfio-setup --test driver --test vm --message-format=json";
-        let messages = run.stdout(run.cargo(&format!("build {PACKAGES} {targets}")))?;
-        let find = |name| executable(&messages, name);
-        Ok(Self { xdma: find("xdma")?, setup: find("vfio-setup")?, driver: find("driver")?, vm: find("vm")? })
-    }
 }
 
 /// The names of the tests in a program.
@@ -80,13 +64,14 @@ fn is_chosen(machine: &Machine, level: Level, chosen: Option<&str>) -> bool {
 }
 
 /// Boots two machines at a time: one guest and its card keep a little more than one processor busy.
-fn boot_all(run: &mut Run, host: &Host, machines: &[&Machine], plans: &[Plan]) {
-    let (next, run) = (Mutex::new(machines.iter().zip(plans)), Mutex::new(run));
+fn boot_all(run: &mut Run, host: &Host, boots: &[(&Machine, Plan)]) {
+    let (next, run) = (Mutex::new(boots.iter()), Mutex::new(run));
     std::thread::scope(|scope| {
         for _ in 0..2 {
             scope.spawn(|| {
                 while let Some((machine, plan)) = { next.lock().unwrap().next() } {
                     let start = Instant::now();
+                    println!("    {}: boots", machine.name);
                     let text = host.boot(machine, &plan.jobs);
                     judge(&mut run.lock().unwrap(), &machine.name, plan, text, start);
                 }
@@ -102,13 +87,13 @@ fn judge(run: &mut Run, name: &str, plan: &Plan, text: Result<String>, start: In
         Err(error) => return run.fail(name, &error),
     };
     let (mut missing, mut passed) = (plan.expected.clone(), 0);
-    for outcome in outcomes(&text) {
-        let expected = missing.remove(&outcome.test);
-        match outcome.verdict {
+    for (test, verdict) in outcomes(&text) {
+        let expected = missing.remove(&test);
+        match verdict {
             Verdict::Passed if expected => passed += 1,
-            Verdict::Passed => run.fail(name, &anyhow!("{} was not asked for", outcome.test)),
-            Verdict::Skipped(why) => run.tally.skipped.push(format!("{name}: {}: {why}", outcome.test)),
-            Verdict::Failed(why) => run.fail(name, &anyhow!("{}: {why}", outcome.test)),
+            Verdict::Passed => run.fail(name, &anyhow!("{test} was not asked for")),
+            Verdict::Skipped(why) => run.tally.skipped.push(format!("{name}: {test}: {why}")),
+            Verdict::Failed(why) => run.fail(name, &anyhow!("{test}: {why}")),
         }
     }
     // Usually the machine died.

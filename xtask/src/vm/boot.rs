@@ -1,6 +1,5 @@
 //! One boot: the card's process, QEMU, and what the guest prints to its serial line, with a deadline.
 
-use super::image;
 use super::judge::PASSED;
 use super::plan::{Catalog, Machine, Part};
 use super::rig::Rig;
@@ -16,8 +15,6 @@ use std::time::{Duration, Instant};
 
 /// How long a boot may take before QEMU is killed.
 const DEADLINE: Duration = Duration::from_secs(15 * 60);
-/// How long the card's process may take to listen.
-const LISTENING: Duration = Duration::from_secs(20);
 /// What a test asks of the host, as a line that it prints.
 const KILL_CARD: &str = "host: kill the card";
 const REMOVE_CARD: &str = "host: remove the card";
@@ -71,7 +68,7 @@ impl Host {
         let [job_path, carried_path, archive] = ["job", "carried", "job.cpio"].map(|name| folder.join(name));
         fs::write(&job_path, job)?;
         fs::write(&carried_path, carried)?;
-        image::make("job", &self.rig, &archive, &[&job_path, &carried_path])?;
+        self.rig.make_image("job", &archive, &[&job_path, &carried_path])?;
         Ok(fs::write(folder.join("initrd"), [fs::read(base)?, fs::read(archive)?].concat())?)
     }
 
@@ -106,7 +103,7 @@ impl Host {
         let card = Process(command.spawn().context("the card's process did not start")?);
         let start = Instant::now();
         while !folder.join("control").exists() {
-            ensure!(start.elapsed() < LISTENING, "the card's process does not listen");
+            ensure!(start.elapsed() < Duration::from_secs(20), "the card's process does not listen");
             std::thread::sleep(Duration::from_millis(5));
         }
         Ok(card)
@@ -116,8 +113,8 @@ impl Host {
         let Catalog { common, iommu, board, .. } = &self.catalog;
         let parts = [common, &iommu[&machine.iommu], &board[&machine.board]];
         let join = |of: fn(&Part) -> &str| parts.map(of).join(" ");
-        let mut command = Command::new(self.rig.qemu());
-        command.current_dir(folder).arg("-kernel").arg(self.rig.kernel());
+        let mut command = Command::new(self.rig.file("qemu-system-x86_64"));
+        command.current_dir(folder).arg("-kernel").arg(self.rig.file("vmlinuz"));
         command.args(join(|part| &part.qemu).split_whitespace());
         let device = board[&machine.board].device.as_str();
         let socket = r#""socket":{"type":"unix","path":"card"}"#;

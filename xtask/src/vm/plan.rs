@@ -3,7 +3,6 @@
 use anyhow::{Context, Result};
 use serde::Deserialize;
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt::Write;
 
 /// Seconds that a test may take; some use the whole driver.
 const DEADLINE: u32 = 120;
@@ -141,19 +140,6 @@ impl Plan {
 
 fn of_file<'a>(tests: &'a Tests, file: &str) -> impl Iterator<Item = &'a String> {
     tests.vm.iter().filter(move |test| test.split_once("::").is_some_and(|(of, _)| of == file))
-}
-
-/// How many of the host's tests of the driver run in each mode.
-pub fn summary(tests: &Tests, plans: &[Plan]) -> String {
-    let expected = BTreeSet::from_iter(plans.iter().flat_map(|plan| &plan.expected));
-    let mut text =
-        format!("{} machines; of the host's {} tests of the driver:", plans.len(), tests.driver.len());
-    for mode in ["cdev", "type1", "noiommu"] {
-        let start = format!("{mode} driver ");
-        let count = expected.iter().filter(|test| test.starts_with(&start)).count();
-        let _ = write!(text, " {mode} {count}");
-    }
-    text
 }
 
 #[cfg(test)]

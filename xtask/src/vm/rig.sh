@@ -1,7 +1,7 @@
 #!/bin/bash
 # Makes the parts of the virtual machines in the folder DIR, without root:
 #
-#   rig.sh fetch DIR    downloads and unpacks QEMU, a Debian kernel and its sources
+#   rig.sh fetch DIR    downloads and unpacks QEMU, a Debian kernel and its sources, and removes older or incomplete rigs beside DIR
 #   rig.sh build DIR    builds the kernel's VFIO modules with what Debian leaves out: no-IOMMU, and cdev with its iommufd
 #
 # It leaves in DIR: `qemu-system-x86_64` and `udevadm` (programs for this machine), `debian/` (kmod, systemd and udev for the guest),
@@ -108,6 +108,8 @@ fetch_kernel() {
 }
 
 fetch() {
+    rm -rf "${dir%/*}"/vm-*
+    mkdir -p "$dir"
     . /etc/os-release
     if [ "${VERSION_CODENAME:-}" != "$release" ]; then
         echo "the modules are built from the sources of Debian's $release, by its compiler, and this is $PRETTY_NAME" >&2
