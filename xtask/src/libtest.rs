@@ -17,10 +17,9 @@ pub fn parse(output: &str) -> Option<Tally> {
             failed += failures;
             shown = None;
         } else if let Some((name, verdict)) = test_line(line) {
-            match verdict.split_once(", ") {
-                _ if verdict == "FAILED" => tally.failed.push(name.into()),
-                Some(("ignored", why)) => tally.skipped.push(format!("{name}: {why}")),
-                _ if verdict == "ignored" => tally.skipped.push(format!("{name}: ignored without a reason")),
+            match verdict.split_once(", ").unwrap_or((verdict, "ignored without a reason")) {
+                ("FAILED", _) => tally.failed.push(name.into()),
+                ("ignored", why) => tally.skipped.push(format!("{name}: {why}")),
                 _ => {}
             }
         } else if let Some(name) = line.strip_prefix("---- ").and_then(|l| l.strip_suffix(" stdout ----")) {

@@ -194,11 +194,6 @@ fn is_of_this_package(name: &OsString) -> bool {
         .any(|start| name.starts_with(start))
 }
 
-/// The target triple of this machine.
-pub fn host(run: &mut Run<'_>) -> Result<String> {
-    Ok(run.stdout(run.command("rustc", "--print host-tuple"))?.trim().into())
-}
-
 /// The program `name` among the messages of [`Run::build`].
 pub fn executable(messages: &str, name: &str) -> Result<PathBuf> {
     let messages = messages.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());

@@ -1,7 +1,6 @@
 //! AddressSanitizer and ThreadSanitizer.
 
 use super::miri::{has_nightly, nightly_cargo};
-use crate::run::host;
 use crate::suites::{Level, Suite};
 
 /// The tests that reach `unsafe` code: the libraries' own, the driver on the emulated card, the emulated card alone, and a malicious
@@ -16,7 +15,6 @@ pub const ADDRESS: Suite = Suite {
     level: Level::Full,
     needs: &["cc"],
     run: |run| {
-        let target = host(run)?;
         run.environment.extend([
             // A stable compiler accepts the flag of a nightly one with this.
             ("RUSTC_BOOTSTRAP", "1".into()),
@@ -26,7 +24,7 @@ pub const ADDRESS: Suite = Suite {
             // Quarantined memory is leaked on purpose.
             ("ASAN_OPTIONS", "detect_leaks=0".into()),
         ]);
-        run.cargo_test(&format!("--target {target} {TESTS}"))
+        run.cargo_test(&format!("--target host-tuple {TESTS}"))
     },
 };
 
@@ -40,7 +38,6 @@ pub const THREAD: Suite = Suite {
         if !has_nightly(run, "rust-src") {
             return Ok(());
         }
-        let target = host(run)?;
         let known = run.workspace.root.join("xtask/src/audits/thread.supp");
         run.environment.extend([
             ("RUSTFLAGS", "-Zsanitizer=thread".into()),
@@ -48,7 +45,7 @@ pub const THREAD: Suite = Suite {
             ("TSAN_OPTIONS", format!("suppressions={}", known.display()).into()),
         ]);
         // The standard library that comes with the compiler is not instrumented.
-        let test = format!("test --no-fail-fast -Zbuild-std --target {target} {TESTS} -- --show-output");
+        let test = format!("test --no-fail-fast -Zbuild-std --target host-tuple {TESTS} -- --show-output");
         run.count_tests(nightly_cargo(run, &test)).map(drop)
     },
 };

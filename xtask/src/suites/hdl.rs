@@ -9,7 +9,7 @@ use std::thread::available_parallelism;
 
 pub const SUITE: Suite = Suite {
     name: "hdl",
-    about: "the MSM design: lint, proofs, planted bugs, simulation, synthesis; with --full all of them",
+    about: "the MSM design: lint, proofs, simulation, synthesis; with --full also planted bugs and covers",
     takes: 10.0,
     level: Level::Default,
     needs: &["c++", "cc", "iverilog", "make", "python3", packages::VENV, "verilator", "yosys"],
