@@ -42,14 +42,16 @@ fn attack(run: &mut Run, name: &str, seconds: u32, keep: bool) -> Result<bool> {
     for folder in [&committed, &found] {
         fs::create_dir_all(folder)?;
     }
-    let mut cargo = run.cargo(&format!("fuzz run {name}"));
+    let mut fuzz = run.cargo(&format!("fuzz run {name}"));
     // New inputs go to the first folder.
-    cargo.args(if keep { [&committed, &found] } else { [&found, &committed] });
-    cargo.arg("--").args(LIMITS.split(' ')).arg(format!("-max_total_time={seconds}"));
-    let (text, status) = run.output(&mut cargo)?;
+    fuzz.args([&found, &committed]).arg("--").args(LIMITS.split(' '));
+    let (text, status) = run.output(fuzz.arg(format!("-max_total_time={seconds}")))?;
     println!("{name}: {}", outcome(&text));
     if keep && status.success() {
-        run.succeed(run.cargo(&format!("fuzz cmin {name} -- {LIMITS} -max_len=512")))?;
+        let mut merge = run.cargo(&format!("fuzz run {name}"));
+        merge.args([&committed, &found]).args(["--", "-merge=1", "-max_len=512"]);
+        run.succeed(merge)?;
+        run.succeed(run.cargo(&format!("fuzz cmin {name}")))?;
     }
     Ok(status.success())
 }

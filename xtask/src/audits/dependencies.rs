@@ -7,7 +7,7 @@ pub const SUITE: Suite = Suite {
     name: "dependencies",
     about: "licences, sources, duplicates and known weaknesses of all dependencies",
     takes: 0.2,
-    level: Level::Full,
+    level: Level::Quick,
     needs: &["cargo-deny"],
     run: |run| {
         run.check_cargo("deny --offline check licenses sources bans");

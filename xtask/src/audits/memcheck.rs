@@ -8,7 +8,7 @@ pub const SUITE: Suite = Suite {
     name: "memcheck",
     about: "valgrind finds nothing in the driver's tests",
     takes: 10.0,
-    level: Level::Full,
+    level: Level::Quick,
     needs: &["cc", "valgrind"],
     run: |run| {
         let messages = run.build("test --no-run --package xdma --test driver")?;

@@ -11,7 +11,7 @@ pub const SUITE: Suite = Suite {
     name: "miri",
     about: "Miri finds nothing undefined in what needs no kernel",
     takes: 10.0,
-    level: Level::Full,
+    level: Level::Quick,
     needs: &["cc"],
     run: |run| {
         if !has_nightly(run, "miri") {

@@ -12,7 +12,7 @@ pub const ADDRESS: Suite = Suite {
     name: "address",
     about: "AddressSanitizer finds no access outside of live memory",
     takes: 10.0,
-    level: Level::Full,
+    level: Level::Quick,
     needs: &["cc"],
     run: |run| {
         run.environment.extend([
@@ -32,7 +32,7 @@ pub const THREAD: Suite = Suite {
     name: "thread",
     about: "ThreadSanitizer finds no race in the driver and the emulated card",
     takes: 15.0,
-    level: Level::Full,
+    level: Level::Quick,
     needs: &["cc"],
     run: |run| {
         if !has_nightly(run, "rust-src") {

@@ -15,7 +15,7 @@ pub const SUITE: Suite = Suite {
     needs: &["c++", "cc", "iverilog", "make", "python3", packages::VENV, "verilator", "yosys"],
     run: |run| {
         run.check("register map", |run| registers::check(run.workspace));
-        check_design(run)?;
+        check_design(run).unwrap_or_else(|error| run.fail("hdl/check.py", &error));
         run.cargo_test("--package xdma-rtl --tests")
     },
 };

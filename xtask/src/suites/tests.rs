@@ -18,7 +18,8 @@ pub const SUITE: Suite = Suite {
         // Tests of system calls skip without it.
         run.notes.extend(packages::explain(&["strace"]));
         match run.level {
-            Level::Quick => run.cargo_test(&format!("{PACKAGES} --lib --bins --examples --tests")),
+            // The suite `build` has built the examples that tests run.
+            Level::Quick => run.cargo_test(&format!("{PACKAGES} --lib --bins --tests")),
             _ => run.cargo_test(PACKAGES),
         }
     },
