@@ -4,23 +4,23 @@ use crate::table::Tally;
 
 /// Counts the tests in the output of `cargo test -- --show-output`.
 ///
-/// A test that cannot run on a machine returns early and prints a line `skipped: WHY`; it counts as skipped, not as
-/// passed. `None` if there is no `test result:` line at all.
+/// A test that cannot run on a machine returns early and prints a line `skipped: WHY`; it counts as skipped, not as passed. `None` if
+/// there is no `test result:` line at all.
 pub fn parse(output: &str) -> Option<Tally> {
     let mut tally = Tally::default();
-    let (mut results, mut failed, mut ignored, mut said) = (0, 0, 0, 0);
+    let (mut results, mut failed, mut said) = (0, 0, 0);
     let mut shown = None;
     for line in output.lines() {
-        if let Some(counts) = result_line(line) {
+        if let Some([passed, failures]) = result_line(line) {
             results += 1;
-            tally.passed += counts[0];
-            failed += counts[1];
-            ignored += counts[2];
+            tally.passed += passed;
+            failed += failures;
             shown = None;
         } else if let Some((name, verdict)) = test_line(line) {
-            match verdict {
-                "FAILED" => tally.failed.push(name.to_string()),
-                _ => tally.skipped.extend(ignored_reason(name, verdict)),
+            match verdict.split_once(", ").unwrap_or((verdict, "ignored without a reason")) {
+                ("FAILED", _) => tally.failed.push(name.into()),
+                ("ignored", why) => tally.skipped.push(format!("{name}: {why}")),
+                _ => {}
             }
         } else if let Some(name) = line.strip_prefix("---- ").and_then(|l| l.strip_suffix(" stdout ----")) {
             shown = Some(name);
@@ -32,57 +32,30 @@ pub fn parse(output: &str) -> Option<Tally> {
         }
     }
     tally.passed = tally.passed.saturating_sub(said);
-    // The counts are right even where a line was garbled.
-    pad(&mut tally.failed, failed, "a test, see the log");
-    pad(&mut tally.skipped, ignored + said, "an ignored test, see the log");
+    // The counts are right even where other output got into a test's line.
+    while tally.failed.len() < failed {
+        tally.failed.push("a test, see the log".into());
+    }
     (results > 0).then_some(tally)
 }
 
-/// What the failed tests printed, without backtraces: the parts of a log that somebody wants to see.
+/// What the failed tests printed: the parts of a log that a reader wants to see.
 pub fn failures(output: &str) -> String {
-    let mut text = String::new();
-    // Sections of tests that passed are shown too; those stand behind `successes:`, the others behind `failures:`.
-    let (mut failing, mut section, mut backtrace) = (false, false, false);
-    for line in output.lines() {
-        match line {
-            "failures:" => (failing, section) = (true, false),
-            "successes:" => failing = false,
-            _ if line.starts_with("test result: ") => (failing, section) = (false, false),
-            _ if line.starts_with("---- ") => section = failing,
-            _ => {}
-        }
-        backtrace = line == "stack backtrace:" || backtrace && line.starts_with(' ');
-        if section && failing && !backtrace && !line.is_empty() {
-            text.push_str(line);
-            text.push('\n');
-        }
-    }
-    text
+    // `failures:` comes twice, before what they printed and before their names.
+    output.split("\nfailures:\n").filter(|part| part.starts_with("\n---- ")).collect()
 }
 
-fn pad(names: &mut Vec<String>, count: usize, name: &str) {
-    while names.len() < count {
-        names.push(name.to_string());
-    }
-}
-
-/// `test result: ok. 3 passed; 0 failed; 1 ignored; ...` as its first three numbers.
-fn result_line(line: &str) -> Option<[usize; 3]> {
+/// `test result: ok. 3 passed; 0 failed; ...` as its first two numbers.
+fn result_line(line: &str) -> Option<[usize; 2]> {
     let (_, counts) = line.strip_prefix("test result: ")?.split_once(". ")?;
     let mut counts = counts.split("; ");
     let mut next = |word| counts.next()?.strip_suffix(word)?.parse().ok();
-    Some([next(" passed")?, next(" failed")?, next(" ignored")?])
+    Some([next(" passed")?, next(" failed")?])
 }
 
 /// `test NAME ... VERDICT`.
 fn test_line(line: &str) -> Option<(&str, &str)> {
     line.strip_prefix("test ")?.split_once(" ... ")
-}
-
-fn ignored_reason(name: &str, verdict: &str) -> Option<String> {
-    let why = verdict.strip_prefix("ignored")?;
-    let why = why.strip_prefix(", ").unwrap_or("ignored, and does not say why");
-    Some(format!("{name}: {why}"))
 }
 
 #[cfg(test)]
@@ -91,62 +64,33 @@ mod tests {
 
     #[test]
     fn counts_of_all_targets_add_up() {
-        let tally = parse(
-            "running 3 tests\n\
-             test a::one ... ok\n\
-             test a::two ... FAILED\n\
-             test a::three ... ignored, needs a card\n\
-             test result: FAILED. 1 passed; 1 failed; 1 ignored; 0 measured; 0 filtered out; finished in 0.00s\n\
-             test result: ok. 40 passed; 0 failed; 0 ignored; 0 measured; 0 filtered out; finished in 1.07s\n",
-        )
-        .unwrap();
-        assert_eq!(tally.passed, 41);
-        assert_eq!(tally.failed, ["a::two"]);
-        assert_eq!(tally.skipped, ["a::three: needs a card"]);
+        let output = "running 3 tests\ntest a::one ... ok\ntest a::two ... FAILED\n\
+             test a::three ... ignored, needs a card\ntest four ... ignored\n\
+             test result: FAILED. 1 passed; 1 failed; 2 ignored; 0 measured; 0 filtered out; finished in 0.00s\n\
+             test result: ok. 40 passed; 0 failed; 0 ignored; 0 measured; 0 filtered out; finished in 1.07s\n";
+        let tally = parse(output).unwrap();
+        assert_eq!((tally.passed, tally.failed), (41, vec!["a::two".to_string()]));
+        assert_eq!(tally.skipped, ["a::three: needs a card", "four: ignored without a reason"]);
+        let garbled = parse("noise test x ... FAILED\ntest result: FAILED. 0 passed; 2 failed\n").unwrap();
+        assert_eq!((garbled.passed, garbled.failed.len()), (0, 2));
+        assert_eq!(parse("error: could not compile `xdma`\ntest result: what is this\n"), None);
     }
 
     #[test]
-    fn a_test_that_says_it_skipped_did_not_pass() {
-        let tally = parse(
-            "test huge ... ok\ntest plain ... ok\n\
-             successes:\n\
+    fn a_test_that_prints_that_it_skipped_did_not_pass() {
+        let output = "test huge ... ok\ntest plain ... ok\n\
+             test result: ok. 7 passed; 0 failed\nsuccesses:\n\
              ---- huge stdout ----\nlooking\nskipped: no hugepages\nskipped: twice\n\
-             ---- plain stdout ----\nnothing skipped: here\n\
-             test result: ok. 2 passed; 0 failed; 0 ignored; 0 measured; 0 filtered out; finished in 0.00s\n",
-        )
-        .unwrap();
-        assert_eq!(tally.passed, 1);
-        assert_eq!(tally.skipped, ["huge: no hugepages"]);
-    }
-
-    #[test]
-    fn a_failure_whose_line_is_garbled_still_counts() {
-        let tally = parse(
-            "noise test x ... FAILED\ntest result: FAILED. 0 passed; 2 failed; 1 ignored; 0 measured\n",
-        );
-        let tally = tally.unwrap();
-        assert_eq!((tally.passed, tally.failed.len(), tally.skipped.len()), (0, 2, 1));
-    }
-
-    #[test]
-    fn no_result_line_is_no_result() {
-        assert_eq!(parse("error: could not compile `xdma`\n"), None);
-        assert_eq!(parse("test result: what is this\n"), None);
+             ---- plain stdout ----\nnothing skipped: here\ntest result: ok. 2 passed; 0 failed\n";
+        let tally = parse(output).unwrap();
+        assert_eq!((tally.passed, tally.skipped), (8, vec!["huge: no hugepages".to_string()]));
     }
 
     #[test]
     fn what_failed_is_shown_without_the_rest() {
-        let output = "running 2 tests\ntest a ... FAILED\ntest b ... ok\n\n\
-                      successes:\n\n---- b stdout ----\nfine\n\n\
-                      successes:\n    b\n\n\
-                      failures:\n\n---- a stdout ----\nthread 'a' panicked at x.rs:1:2:\nleft: 1\nstack backtrace:\n   \
-                      0: main\n             at ./x.rs:1\nnote: more\n\n\
-                      failures:\n    a\n\n\
-                      test result: FAILED. 1 passed; 1 failed; 0 ignored; 0 measured\n";
-        assert_eq!(
-            failures(output),
-            "---- a stdout ----\nthread 'a' panicked at x.rs:1:2:\nleft: 1\nnote: more\n"
-        );
-        assert_eq!(failures("test result: ok. 1 passed; 0 failed; 0 ignored\n"), "");
+        let output = "running 2 tests\ntest a ... FAILED\ntest b ... ok\n\nsuccesses:\n\n---- b stdout ----\nfine\n\n\
+                      failures:\n\n---- a stdout ----\nthread 'a' panicked at x.rs:1:2:\nleft: 1\n\n\
+                      failures:\n    a\n\ntest result: FAILED. 1 passed; 1 failed; 0 ignored; 0 measured\n";
+        assert_eq!(failures(output), "\n---- a stdout ----\nthread 'a' panicked at x.rs:1:2:\nleft: 1\n");
     }
 }

@@ -1,66 +1,75 @@
 //! `cargo xtask test`: everything that can be tested on this machine, by one command.
 //!
-//! A suite is a file in `suites/`. What a suite runs writes to `target/xtask/SUITE.log`; what a suite must fetch goes to
-//! a private prefix below `target/`, so that no root is needed.
+//! A suite is a file in `suites/`. The commands of a suite write to `target/xtask/SUITE.log`. What a suite downloads goes to a private
+//! prefix below `target/`; nothing is installed on the machine, and nothing needs root.
 
 mod audits;
 mod fuzz;
 mod libtest;
+mod metadata;
 mod packages;
-mod python;
+mod process;
 mod registers;
 mod run;
+mod schedule;
 mod soak;
 mod suites;
 mod table;
 mod vm;
+mod workspace;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use audits::AUDITS;
 use clap::Parser;
 use clap::builder::PossibleValuesParser;
-use run::Workspace;
 use std::process::ExitCode;
-use std::thread;
-use suites::{Lane, SUITES, Stage, all};
-use table::Row;
+use suites::{Level, SUITES, Stage, all};
+use workspace::Workspace;
 
 #[derive(Parser)]
 #[command(name = "cargo xtask", bin_name = "cargo xtask")]
 /// The chores of this repository.
 enum Command {
     /// Tests everything that can be tested on this machine and ends with one table.
+    #[command(after_help = suites::help(SUITES))]
     Test {
-        /// A skip is a failure.
+        /// Run only the suites that take two minutes together once everything is built.
+        #[arg(long, conflicts_with = "full")]
+        quick: bool,
+        /// Run all suites, and all of their checks: an hour.
+        #[arg(long)]
+        full: bool,
+        /// Count a skip as a failure.
         #[arg(long)]
         require_all: bool,
-        /// The suites to run; all of them by default.
-        #[arg(value_name = "SUITE", value_parser = PossibleValuesParser::new(all(SUITES).map(|s| s.name)))]
+        /// The suites to run, whatever their level.
+        #[arg(value_name = "SUITE", hide_possible_values = true, value_parser = names(SUITES))]
         suites: Vec<String>,
     },
-    /// Looks for what tests do not see: sanitizers, valgrind, Miri, and what is known of the dependencies.
+    /// Looks for what tests do not see: sanitizers, valgrind, Miri, and known weaknesses of dependencies.
+    #[command(after_help = suites::help(AUDITS))]
     Audit {
-        /// A skip is a failure.
+        /// Count a skip as a failure.
         #[arg(long)]
         require_all: bool,
-        /// The audits to make; all of them by default.
-        #[arg(value_name = "AUDIT", value_parser = PossibleValuesParser::new(all(AUDITS).map(|s| s.name)))]
+        /// The audits to run; all by default.
+        #[arg(value_name = "AUDIT", hide_possible_values = true, value_parser = names(AUDITS))]
         audits: Vec<String>,
     },
-    /// Counts the instructions of transfers and of a program in a virtual machine.
+    /// Counts the instructions of transfers and of a program in a virtual machine, and prints them as JSON.
     BenchVm {
-        /// Print JSON: `{"transfers": {"4096": N, ...}, "program": {"pairs": N, "first": N, "rerun": N}}`.
+        /// Print one line: `{"transfers": {"4096": N, ...}, "program": {"pairs": N, "first": N, "rerun": N}}`.
         #[arg(long)]
         json: bool,
     },
-    /// Feeds the fuzz targets what nobody thought of, and prints executions, coverage and finds.
+    /// Runs the fuzz targets.
     Fuzz {
-        /// The targets, those in `fuzz/fuzz_targets`; all of them by default.
+        /// The targets, those in `fuzz/fuzz_targets`; all by default.
         targets: Vec<String>,
-        /// How long each runs.
+        /// Seconds that each runs.
         #[arg(long, default_value_t = 60, value_parser = clap::value_parser!(u32).range(1..=1000))]
         seconds: u32,
-        /// Keep in the committed corpora what adds to coverage, and nothing else.
+        /// Reduce the committed corpora to inputs that add to coverage, new ones included.
         #[arg(long)]
         keep: bool,
     },
@@ -69,7 +78,7 @@ enum Command {
         /// How long.
         #[arg(long, default_value_t = 10.0)]
         minutes: f64,
-        /// Of faults, lengths and data.
+        /// The seed of faults, lengths and data.
         #[arg(long, default_value_t = 1)]
         seed: u64,
         /// Print one JSON object: `jobs`, `bytes`, `faults`, `recoveries`, `mismatches` and more.
@@ -80,22 +89,29 @@ enum Command {
     Registers,
 }
 
-fn main() -> ExitCode {
-    match Command::parse() {
-        Command::Test { require_all, suites } => test(SUITES, require_all, &suites),
-        Command::Audit { require_all, audits } => test(AUDITS, require_all, &audits),
-        Command::BenchVm { json } => finish(bench_vm(json)),
-        Command::Fuzz { targets, seconds, keep } => {
-            finish(fuzz::fuzz(&fuzz::Wish { targets: &targets, seconds, keep }))
-        }
-        Command::Soak { minutes, seed, json } => finish(soak::soak(minutes, seed, json)),
-        Command::Registers => finish(registers::write(&Workspace::find())),
-    }
+fn names(stages: &'static [Stage]) -> PossibleValuesParser {
+    PossibleValuesParser::new(all(stages).map(|suite| suite.name))
 }
 
-fn finish(result: Result<()>) -> ExitCode {
+fn main() -> ExitCode {
+    let result = process::kill_descendants_when_interrupted().and_then(|()| match Command::parse() {
+        Command::Test { quick, full, require_all, suites } => {
+            let level = match (quick, full) {
+                (true, _) => Level::Quick,
+                (_, true) => Level::Full,
+                _ => Level::Default,
+            };
+            schedule::test(SUITES, level, require_all, &suites)
+        }
+        Command::Audit { require_all, audits } => schedule::test(AUDITS, Level::Full, require_all, &audits),
+        Command::BenchVm { json } => bench_vm(json),
+        Command::Fuzz { targets, seconds, keep } => fuzz::fuzz(&targets, seconds, keep),
+        Command::Soak { minutes, seed, json } => soak::soak(minutes, seed, json),
+        Command::Registers => registers::write(&Workspace::find()).map(|()| true),
+    });
     match result {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
         Err(error) => {
             eprintln!("{error:#}");
             ExitCode::FAILURE
@@ -103,34 +119,12 @@ fn finish(result: Result<()>) -> ExitCode {
     }
 }
 
-fn bench_vm(json: bool) -> Result<()> {
+fn bench_vm(json: bool) -> Result<bool> {
     let workspace = Workspace::find();
-    let mut run = run::Run::new(&workspace, "bench-vm")?;
-    let rig = vm::rig::Rig::install(&workspace.prefix())?;
-    let counts = vm::counts::count(&mut run, rig)?;
-    if json {
-        println!("{counts}")
-    } else {
-        print!("{}", vm::counts::table(&counts))
-    }
-    Ok(())
-}
-
-fn test(stages: &'static [Stage], require_all: bool, suites: &[String]) -> ExitCode {
-    let chosen = |name: &str| suites.is_empty() || suites.iter().any(|chosen| chosen == name);
-    let workspace = Workspace::find();
-    let run_lane = |lane: Lane| -> Vec<Row> {
-        let chosen = lane.iter().filter(|suite| chosen(suite.name));
-        chosen.map(|suite| run::suite(&workspace, suite)).collect()
-    };
-    let run_stage = |stage: &Stage| -> Vec<Row> {
-        thread::scope(|scope| {
-            let lanes: Vec<_> = stage.iter().map(|&lane| scope.spawn(move || run_lane(lane))).collect();
-            lanes.into_iter().flat_map(|lane| lane.join().expect("a suite's panic was printed")).collect()
-        })
-    };
-    let rows: Vec<Row> = stages.iter().flat_map(run_stage).collect();
-    print!("\n{}", table::render(&rows));
-    println!("\n{}", table::summary(&rows));
-    if table::is_success(&rows, require_all) { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    let mut run = run::Run::new(&workspace, Level::Full, "bench-vm")?;
+    let rig =
+        vm::rig::Rig::of(&mut run)?.context("no virtual machine here; see target/xtask/bench-vm.log")?;
+    let counts = suites::count(&mut run, rig)?;
+    println!("{}", if json { counts.to_string() } else { format!("{counts:#}") });
+    Ok(true)
 }

@@ -1,106 +1,82 @@
-//! Programs that suites need and that no private prefix can replace.
+//! Programs that suites need, and the command that installs those that are missing. Nothing here installs anything.
 
-use anyhow::{Context, Result, bail, ensure};
+use rustix::process::geteuid;
+use std::collections::BTreeSet;
 use std::net::{TcpStream, ToSocketAddrs};
-use std::os::unix::fs::MetadataExt;
-use std::path::PathBuf;
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::time::Duration;
 
-/// Where a missing program comes from.
-enum Source {
-    /// A package of the distribution, through the machine's own apt configuration.
-    Apt(&'static str),
-    /// A component of the Rust toolchain.
-    Rustup(&'static str),
-    /// A program that `cargo install` takes minutes to build.
-    Cargo,
-}
+const APT: &str = "apt-get install -y";
+const RUSTUP: &str = "rustup component add";
+const CARGO: &str = "cargo install --locked";
 
-const PROGRAMS: [(&str, Source); 14] = [
-    ("bc", Source::Apt("bc")),
-    ("cargo-deny", Source::Cargo),
-    ("cargo-fmt", Source::Rustup("rustfmt")),
-    ("cargo-clippy", Source::Rustup("clippy")),
-    ("c++", Source::Apt("g++")),
-    ("cc", Source::Apt("gcc")),
-    ("iverilog", Source::Apt("iverilog")),
-    ("make", Source::Apt("make")),
-    ("python3", Source::Apt("python3")),
-    ("strace", Source::Apt("strace")),
-    ("valgrind", Source::Apt("valgrind")),
-    ("verilator", Source::Apt("verilator")),
-    ("xz", Source::Apt("xz-utils")),
-    ("yosys", Source::Apt("yosys")),
+/// Each program, what installs it, and the name of its package there.
+const PROGRAMS: &[(&str, &str, &str)] = &[
+    ("bc", APT, "bc"),
+    ("c++", APT, "g++"),
+    ("cargo-clippy", RUSTUP, "clippy"),
+    ("cargo-deny", CARGO, "cargo-deny"),
+    ("cargo-fmt", RUSTUP, "rustfmt"),
+    ("cargo-fuzz", CARGO, "cargo-fuzz"),
+    ("cc", APT, "gcc"),
+    ("iverilog", APT, "iverilog"),
+    ("make", APT, "make"),
+    ("python3", APT, "python3"),
+    (VENV, APT, "python3-venv"),
+    ("strace", APT, "strace"),
+    ("strip", APT, "binutils"),
+    ("valgrind", APT, "valgrind"),
+    ("verilator", APT, "verilator"),
+    ("xz", APT, "xz-utils"),
+    ("yosys", APT, "yosys"),
 ];
 
-/// Makes sure that `program` is there: installs it where that takes no more than this process has, and otherwise fails
-/// with the command to type.
-pub fn require(program: &str) -> Result<()> {
-    if find(program).is_some() {
-        return Ok(());
-    }
-    let (_, source) = PROGRAMS
-        .iter()
-        .find(|(name, _)| *name == program)
-        .with_context(|| format!("{program} is not here"))?;
-    match source {
-        Source::Apt(package) => apt(program, package)?,
-        Source::Cargo => bail!("no {program}; type: cargo install --locked {program}"),
-        Source::Rustup(component) => {
-            let command = format!("rustup component add {component}");
-            ensure!(
-                find("rustup").is_some(),
-                "no {program}; install Rust through rustup, then type: {command}"
-            );
-            run(&command)?;
+/// Not a program, but a part of Python that Debian packages by itself: it makes private environments.
+pub const VENV: &str = "python3-venv";
+
+/// Says which of `programs` are missing, and what to type; `None` if all are there.
+pub fn explain(programs: &[&str]) -> Option<String> {
+    let programs = BTreeSet::from_iter(programs.iter().copied());
+    let missing: Vec<&str> = programs.into_iter().filter(|program| !is_installed(program)).collect();
+    let command = install_command(&missing);
+    (!missing.is_empty()).then(|| format!("no {}; type: {command}", missing.join(", no ")))
+}
+
+/// One line for a shell that installs all of `programs`.
+fn install_command(programs: &[&str]) -> String {
+    let packages = |installer: &str| -> Vec<&str> {
+        let rows = PROGRAMS.iter().filter(|(name, by, _)| *by == installer && programs.contains(name));
+        rows.map(|(_, _, package)| *package).collect()
+    };
+    let commands = [APT, RUSTUP, CARGO].map(|installer| (installer, packages(installer)));
+    let needed = commands.into_iter().filter(|(_, packages)| !packages.is_empty());
+    let lines = needed.map(|(installer, packages)| {
+        let sudo = if installer == APT && !geteuid().is_root() { "sudo " } else { "" };
+        format!("{sudo}{installer} {}", packages.join(" "))
+    });
+    lines.collect::<Vec<_>>().join(" && ")
+}
+
+fn is_installed(program: &str) -> bool {
+    match program {
+        VENV => succeeds("python3", &["-c", "import ensurepip"]),
+        // rustup has a file for every component, installed or not.
+        _ if program.starts_with("cargo-") => succeeds(program, &["--version"]),
+        _ => {
+            let path = std::env::var_os("PATH").unwrap_or_default();
+            std::env::split_paths(&path).any(|folder| folder.join(program).is_file())
         }
     }
-    ensure!(find(program).is_some(), "{program} is still not in PATH after its package was installed");
-    Ok(())
 }
 
-/// Makes sure that Python can make environments, which Debian has in a package of its own.
-pub fn require_venv() -> Result<()> {
-    run("python3 -m ensurepip --version").or_else(|_| apt("Python's venv", "python3-venv"))
+fn succeeds(program: &str, arguments: &[&str]) -> bool {
+    Command::new(program).args(arguments).output().is_ok_and(|output| output.status.success())
 }
 
-/// Whether this machine reaches `place`, a host and port, within seconds.
-pub fn reachable(place: &str) -> bool {
-    let mut addresses = place.to_socket_addrs().into_iter().flatten();
+/// Whether this machine reaches `address`, a host and port, within seconds.
+pub fn is_reachable(address: &str) -> bool {
+    let mut addresses = address.to_socket_addrs().into_iter().flatten();
     addresses.any(|address| TcpStream::connect_timeout(&address, Duration::from_secs(3)).is_ok())
-}
-
-fn apt(what: &str, package: &str) -> Result<()> {
-    let command = format!("apt-get install -y {package}");
-    ensure!(is_root() && find("apt-get").is_some(), "no {what}; type: sudo {command}");
-    run(&command).or_else(|_| run("apt-get update").and_then(|()| run(&command)))
-}
-
-fn run(command: &str) -> Result<()> {
-    println!("    {command}");
-    let mut words = command.split(' ');
-    let status = Command::new(words.next().unwrap_or_default())
-        .args(words)
-        .env("DEBIAN_FRONTEND", "noninteractive")
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .status()
-        .with_context(|| format!("`{command}` did not start"))?;
-    if !status.success() {
-        bail!("`{command}` ended with {status}");
-    }
-    Ok(())
-}
-
-fn find(program: &str) -> Option<PathBuf> {
-    let path = std::env::var_os("PATH")?;
-    std::env::split_paths(&path).map(|folder| folder.join(program)).find(|file| file.is_file())
-}
-
-/// The owner of this process' own directory in /proc is its effective user.
-fn is_root() -> bool {
-    std::fs::metadata("/proc/self").is_ok_and(|of| of.uid() == 0)
 }
 
 #[cfg(test)]
@@ -108,20 +84,29 @@ mod tests {
     use super::*;
     use crate::audits::AUDITS;
     use crate::suites::{SUITES, all};
+    use crate::workspace::Workspace;
 
     #[test]
-    fn every_suite_needs_programs_that_are_known() {
-        for program in all(SUITES).chain(all(AUDITS)).flat_map(|suite| suite.needs.iter().chain(suite.wants))
-        {
-            assert!(PROGRAMS.iter().any(|(name, _)| name == program), "{program}");
+    fn the_programs_of_every_suite_are_known() {
+        for program in all(SUITES).chain(all(AUDITS)).flat_map(|suite| suite.needs) {
+            assert!(PROGRAMS.iter().any(|(name, ..)| name == program), "{program}");
         }
     }
 
     #[test]
-    fn programs_are_looked_up_in_path() {
-        assert!(find("sh").is_some());
-        assert!(require("sh").is_ok());
-        let error = require("no-such-program").unwrap_err();
-        assert_eq!(error.to_string(), "no-such-program is not here");
+    fn continuous_integration_installs_every_package() {
+        let script = std::fs::read_to_string(Workspace::find().root.join(".ci/run")).unwrap();
+        let words: Vec<&str> = script.split(|c: char| c.is_whitespace() || "()".contains(c)).collect();
+        for (_, _, package) in PROGRAMS.iter().filter(|(_, installer, _)| *installer == APT) {
+            assert!(words.contains(package), "{package}");
+        }
+    }
+
+    #[test]
+    fn missing_programs_are_installed_by_one_line() {
+        assert_eq!(explain(&["sh"]), None);
+        let line = install_command(&["yosys", "bc", "cargo-fmt", "cargo-deny"]);
+        let end = "apt-get install -y bc yosys && rustup component add rustfmt && cargo install --locked cargo-deny";
+        assert!(line.ends_with(end), "{line}");
     }
 }

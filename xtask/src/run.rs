@@ -1,148 +1,95 @@
 //! Runs suites, and the commands of a suite.
 
-use crate::suites::Suite;
-use crate::table::{Row, Tally, seconds};
-use crate::{libtest, packages};
-use anyhow::{Context, Result, bail};
+use crate::suites::{Level, Suite};
+use crate::table::{Row, Tally, duration};
+use crate::workspace::Workspace;
+use crate::{libtest, packages, process};
+use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io::{Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Stdio};
-use std::time::{Duration, Instant};
+use std::process::{Command, ExitStatus, Stdio};
+use std::time::Instant;
 
-/// No command of a suite may take longer.
-const DEADLINE: Duration = Duration::from_secs(20 * 60);
 /// Lines of a log shown when a suite failed.
 const TAIL: usize = 60;
-
-/// The folders that everything happens in.
-pub struct Workspace {
-    /// Where the repository lies.
-    pub root: PathBuf,
-    target: PathBuf,
-}
-
-impl Workspace {
-    /// The workspace that this program was built from.
-    pub fn find() -> Self {
-        let root = Path::new(env!("CARGO_MANIFEST_DIR"))
-            .parent()
-            .expect("xtask/ lies in the workspace")
-            .to_path_buf();
-        let target =
-            std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), |dir| root.join(dir));
-        Self { root, target }
-    }
-
-    /// Where suites put what they fetch; its `bin` is searched first for programs.
-    pub fn prefix(&self) -> PathBuf {
-        self.target.join("prefix")
-    }
-
-    /// A folder for what a suite makes, and for what it leaves to be looked at.
-    pub fn work(&self, suite: &str) -> Result<PathBuf> {
-        let folder = self.logs().join(suite);
-        fs::create_dir_all(&folder)?;
-        Ok(folder)
-    }
-
-    /// Where logs go.
-    fn logs(&self) -> PathBuf {
-        self.target.join("xtask")
-    }
-}
+/// Characters of a log line shown as progress.
+const PROGRESS: usize = 100;
 
 /// A suite that is running.
 pub struct Run<'a> {
     pub workspace: &'a Workspace,
+    /// How much to test.
+    pub level: Level,
     pub tally: Tally,
-    /// A few words for the table.
-    pub note: String,
-    /// What its commands find in their environment besides.
-    pub environment: Vec<(&'static str, PathBuf)>,
+    /// Lines for the table.
+    pub notes: Vec<String>,
+    /// Variables added to the environment of its commands.
+    pub environment: Vec<(&'static str, OsString)>,
     log: File,
+    log_path: PathBuf,
     name: &'static str,
+    start: Instant,
 }
 
-/// Runs one suite and says so.
-pub fn suite(workspace: &Workspace, suite: &Suite) -> Row {
+/// Runs one suite and prints its result.
+pub fn suite(workspace: &Workspace, level: Level, suite: &Suite) -> Result<Row> {
     println!("==> {}: {}", suite.name, suite.about);
-    let start = Instant::now();
-    for missing in suite.wants.iter().filter_map(|program| packages::require(program).err()) {
-        println!("    {missing:#}");
-    }
-    let (tally, note) = match suite.needs.iter().try_for_each(|program| packages::require(program)) {
-        Err(missing) => (Tally { skipped: vec![format!("{missing:#}")], ..Tally::default() }, String::new()),
-        Ok(()) => attempt(workspace, suite),
-    };
-    let (took, passed, failed) = (start.elapsed(), tally.passed, tally.failed.len());
-    // Another suite may have printed in between.
-    let (name, skipped) = (suite.name, tally.skipped.len());
-    println!("    {name}: {passed} passed, {failed} failed, {skipped} skipped in {}", seconds(took));
-    Row { suite: suite.name, tally, took, note }
-}
-
-fn attempt(workspace: &Workspace, suite: &Suite) -> (Tally, String) {
-    let mut run = match Run::new(workspace, suite.name) {
-        Ok(run) => run,
-        Err(error) => {
-            let failed = vec![format!("{error:#}")];
-            return (Tally { failed, ..Tally::default() }, String::new());
-        }
-    };
-    if let Err(error) = (suite.run)(&mut run) {
-        run.fail("the suite itself", &error);
+    let mut run = Run::new(workspace, level, suite.name)?;
+    match packages::explain(suite.needs) {
+        Some(missing) => run.tally.skipped.push(missing),
+        None => (suite.run)(&mut run).unwrap_or_else(|error| run.fail("the suite itself", &error)),
     }
     if !run.tally.failed.is_empty() {
         run.show_failure();
     }
-    (run.tally, run.note)
-}
-
-fn log_path(workspace: &Workspace, suite: &str) -> PathBuf {
-    workspace.logs().join(format!("{suite}.log"))
+    let (name, took) = (suite.name, duration(run.start.elapsed()));
+    println!("    {name}: {} in {took}", run.tally);
+    Ok(Row { suite: name, tally: run.tally, took, notes: run.notes })
 }
 
 impl<'a> Run<'a> {
-    /// With a log of its own.
-    pub fn new(workspace: &'a Workspace, name: &'static str) -> Result<Self> {
-        let mut options = File::options();
-        options.create(true).truncate(true).read(true).write(true);
-        let opened =
-            fs::create_dir_all(workspace.logs()).and_then(|()| options.open(log_path(workspace, name)));
-        let log = opened.with_context(|| format!("no log in {}", workspace.logs().display()))?;
-        // A driver that breaks a rule of the emulated card, as one that lets go of memory too early, aborts its process.
+    /// A run with a log of its own.
+    pub fn new(workspace: &'a Workspace, level: Level, name: &'static str) -> Result<Self> {
+        let log_path = workspace.logs().join(format!("{name}.log"));
+        fs::create_dir_all(workspace.logs()).with_context(|| workspace.logs().display().to_string())?;
+        let log = File::options().create(true).truncate(true).read(true).write(true).open(&log_path);
+        let log = log.with_context(|| log_path.display().to_string())?;
+        // The emulated card aborts a process whose driver breaks a rule, such as releasing memory too early.
         let environment = vec![("XDMA_STRICT", "1".into())];
-        Ok(Self { workspace, tally: Tally::default(), note: String::new(), environment, log, name })
+        let (tally, notes, start) = (Tally::default(), vec![], Instant::now());
+        Ok(Self { workspace, level, tally, notes, environment, log, log_path, name, start })
     }
 
-    /// One check: an error is its failure, and the suite goes on.
-    pub fn check(&mut self, name: &str, what: impl FnOnce(&mut Self) -> Result<()>) {
-        match what(self) {
+    /// Runs one check. An error counts as its failure, and the suite goes on.
+    pub fn check(&mut self, name: &str, check: impl FnOnce(&mut Self) -> Result<()>) {
+        match check(self) {
             Ok(()) => self.tally.passed += 1,
             Err(error) => self.fail(name, &error),
         }
     }
 
-    /// A check that failed.
+    /// Runs one check that is a `cargo` command.
+    pub fn check_cargo(&mut self, arguments: &str) {
+        self.check("cargo", |run| run.succeed(run.cargo(arguments)));
+    }
+
+    /// Counts a failed check.
     pub fn fail(&mut self, name: &str, error: &anyhow::Error) {
         let _ = writeln!(self.log, "FAILED {name}: {error:#}");
         self.tally.failed.push(format!("{name}: {error:#}"));
     }
 
-    /// A `cargo` command as the user would have typed it, without what `cargo xtask` left in the environment.
+    /// A `cargo` command as a user would type it, without the variables of the `cargo run` behind `cargo xtask`.
     pub fn cargo(&self, arguments: &str) -> Command {
-        self.clean(Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into())), arguments)
+        self.command(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()), arguments)
     }
 
-    /// The same with the nightly toolchain.
-    pub fn nightly_cargo(&self, arguments: &str) -> Command {
-        self.clean(Command::new("rustup"), &format!("run nightly cargo {arguments}"))
-    }
-
-    fn clean(&self, mut command: Command, arguments: &str) -> Command {
+    /// A command in the suite's environment; `arguments` are separated by blanks.
+    pub fn command(&self, program: impl Into<OsString>, arguments: &str) -> Command {
+        let mut command = Command::new(program.into());
         command.args(arguments.split_whitespace());
         for (name, _) in std::env::vars_os().filter(|(name, _)| is_of_this_package(name)) {
             command.env_remove(name);
@@ -151,7 +98,7 @@ impl<'a> Run<'a> {
         command
     }
 
-    /// Runs a command that must succeed; its noise goes to the log.
+    /// Runs a command that must succeed. Its output goes to the log.
     pub fn succeed(&mut self, mut command: Command) -> Result<()> {
         let log = self.log.try_clone()?;
         let status = self.execute(command.stdout(log))?;
@@ -160,44 +107,44 @@ impl<'a> Run<'a> {
 
     /// Runs a command that must succeed and returns its standard output.
     pub fn stdout(&mut self, mut command: Command) -> Result<String> {
-        let (text, status) = self.output(&mut command)?;
+        let path = self.log_path.with_extension("stdout");
+        let status = self.execute(command.stdout(File::create(&path)?))?;
+        let text = String::from_utf8_lossy(&fs::read(&path)?).into_owned();
+        self.log.write_all(text.as_bytes())?;
         demand_success(&command, status)?;
         Ok(text)
     }
 
-    /// Runs a command and returns its standard output, and how it ended.
-    pub fn output(&mut self, command: &mut Command) -> Result<(String, ExitStatus)> {
-        let path = self.workspace.logs().join(format!("{}.stdout", self.name));
-        let status = self.execute(command.stdout(File::create(&path)?))?;
-        let text = String::from_utf8_lossy(&fs::read(&path)?).into_owned();
-        self.log.write_all(text.as_bytes())?;
-        Ok((text, status))
+    /// Runs a `cargo` command that builds, and returns its messages for [`executable`].
+    pub fn build(&mut self, arguments: &str) -> Result<String> {
+        self.stdout(self.cargo(&format!("{arguments} --message-format=json-render-diagnostics")))
     }
 
-    /// Runs a command and returns all that it printed, to either stream, and how it ended.
-    pub fn noise(&mut self, command: &mut Command) -> Result<(String, ExitStatus)> {
+    /// Runs a command and returns all that it printed to either stream, and its status.
+    pub fn output(&mut self, command: &mut Command) -> Result<(String, ExitStatus)> {
         let start = self.log.seek(SeekFrom::End(0))?;
         let log = self.log.try_clone()?;
         let status = self.execute(command.stdout(log))?;
-        let text = fs::read(log_path(self.workspace, self.name))?;
+        let text = fs::read(&self.log_path)?;
         Ok((String::from_utf8_lossy(&text[start as usize..]).into_owned(), status))
     }
 
     /// Runs `cargo test` with `arguments` and counts its tests.
     pub fn cargo_test(&mut self, arguments: &str) -> Result<()> {
-        self.count_tests(self.cargo(&format!("test --no-fail-fast {arguments} -- --show-output")))
+        self.count_tests(self.cargo(&format!("test --no-fail-fast {arguments} -- --show-output"))).map(drop)
     }
 
-    /// Runs a command that prints what `cargo test` prints, and counts its tests.
-    pub fn count_tests(&mut self, mut command: Command) -> Result<()> {
-        let (text, status) = self.noise(&mut command)?;
+    /// Runs a command that prints what `cargo test` prints, counts its tests, and returns its output.
+    pub fn count_tests(&mut self, mut command: Command) -> Result<String> {
+        let (text, status) = self.output(&mut command)?;
         let counted = libtest::parse(&text).context("no test ran")?;
-        let failed = counted.failed.len();
-        self.tally.passed += counted.passed;
-        self.tally.failed.extend(counted.failed);
-        self.tally.skipped.extend(counted.skipped);
-        // A test program that does not compile or dies prints no result.
-        if failed == 0 { demand_success(&command, status) } else { Ok(()) }
+        let passed = counted.failed.is_empty();
+        self.tally.add(counted);
+        // A test program that does not compile or that dies prints no result.
+        if passed {
+            demand_success(&command, status)?;
+        }
+        Ok(text)
     }
 
     fn execute(&mut self, command: &mut Command) -> Result<ExitStatus> {
@@ -208,27 +155,35 @@ impl<'a> Run<'a> {
             command.current_dir(&self.workspace.root);
         }
         command.env("PATH", path);
-        // Logs are read as plain text.
+        // Logs are read as plain text, and the table needs no backtraces.
         command.env("TERM", "dumb").env("CARGO_TERM_COLOR", "never").env("NO_COLOR", "1");
+        command.env_remove("RUST_BACKTRACE");
         command.stdin(Stdio::null()).stderr(self.log.try_clone()?);
         writeln!(self.log, "$ {}", words(command))?;
         let mut child = command.spawn().with_context(|| format!("`{}` did not start", words(command)))?;
-        wait(&mut child).with_context(|| format!("`{}`", words(command)))
+        process::wait(&mut child, || self.show_progress()).with_context(|| format!("`{}`", words(command)))
     }
 
-    /// What failed tests printed, or else the end of the log.
-    fn show_failure(&self) {
-        let path = log_path(self.workspace, self.name);
-        let text = fs::read(&path).unwrap_or_default();
-        let text = String::from_utf8_lossy(&text);
-        let failures = libtest::failures(&text);
-        let lines: Vec<&str> =
-            if failures.is_empty() { text.lines().collect() } else { failures.lines().collect() };
-        let skipped = lines.len().saturating_sub(TAIL);
-        let shown = path.strip_prefix(&self.workspace.root).unwrap_or(&path);
-        println!("    from {}:", shown.display());
-        lines[skipped..].iter().for_each(|line| println!("    | {line}"));
+    /// Prints how long the suite has run, and the last line of its log.
+    fn show_progress(&self) {
+        let text = read_lossy(&self.log_path);
+        let line = text.lines().rfind(|line| !line.trim().is_empty()).unwrap_or_default();
+        let line: String = line.trim().chars().take(PROGRESS).collect();
+        println!("    {}, {}: {line}", self.name, duration(self.start.elapsed()));
     }
+
+    /// Prints what failed tests printed, or else the end of the log.
+    fn show_failure(&self) {
+        let text = read_lossy(&self.log_path);
+        let failures = libtest::failures(&text);
+        let lines: Vec<&str> = if failures.is_empty() { &text } else { &failures }.lines().collect();
+        println!("    from {}:", self.log_path.display());
+        lines[lines.len().saturating_sub(TAIL)..].iter().for_each(|line| println!("    | {line}"));
+    }
+}
+
+fn read_lossy(path: &Path) -> String {
+    String::from_utf8_lossy(&fs::read(path).unwrap_or_default()).into_owned()
 }
 
 /// Variables that `cargo run` sets for this program and that would tell build scripts the wrong package.
@@ -239,16 +194,7 @@ fn is_of_this_package(name: &OsString) -> bool {
         .any(|start| name.starts_with(start))
 }
 
-/// The machine that the compiler builds for.
-pub fn host(run: &mut Run<'_>) -> Result<String> {
-    let mut rustc = Command::new("rustc");
-    rustc.arg("-vV");
-    let version = run.stdout(rustc)?;
-    let host = version.lines().find_map(|line| line.strip_prefix("host: "));
-    Ok(host.context("rustc names no host")?.into())
-}
-
-/// The program `name` among the messages of `cargo --message-format=json`.
+/// The program `name` among the messages of [`Run::build`].
 pub fn executable(messages: &str, name: &str) -> Result<PathBuf> {
     let messages = messages.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
     let mut named = messages.filter(|message| message["target"]["name"] == name);
@@ -263,51 +209,8 @@ fn words(command: &Command) -> String {
 }
 
 fn demand_success(command: &Command, status: ExitStatus) -> Result<()> {
-    if !status.success() {
-        bail!("`{}` ended with {status}", words(command));
-    }
+    ensure!(status.success(), "`{}` ended with {status}", words(command));
     Ok(())
-}
-
-fn wait(child: &mut Child) -> Result<ExitStatus> {
-    let start = Instant::now();
-    loop {
-        if let Some(status) = child.try_wait()? {
-            return Ok(status);
-        }
-        if start.elapsed() > DEADLINE {
-            kill_tree(child.id());
-            child.wait()?;
-            bail!("ended by us after {}", seconds(DEADLINE));
-        }
-        std::thread::sleep(Duration::from_millis(50));
-    }
-}
-
-/// Kills a process and all below it: `cargo` does not pass a signal on to the tests that it runs.
-fn kill_tree(process: u32) {
-    let mut doomed = vec![process];
-    let parents = parents();
-    let mut next = 0;
-    while let Some(&parent) = doomed.get(next) {
-        doomed.extend(parents.iter().filter(|(_, of)| *of == parent).map(|(child, _)| *child));
-        next += 1;
-    }
-    let doomed: Vec<String> = doomed.iter().map(u32::to_string).collect();
-    // The shell's own `kill`: no package has to be there for it.
-    let _ = Command::new("sh").args(["-c", &format!("kill -9 {}", doomed.join(" "))]).status();
-}
-
-/// Every process with its parent.
-fn parents() -> Vec<(u32, u32)> {
-    let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
-    let process = |entry: fs::DirEntry| {
-        let stat = fs::read_to_string(entry.path().join("stat")).ok()?;
-        // The name in parentheses may hold blanks.
-        let parent = stat.rsplit_once(") ")?.1.split(' ').nth(1)?;
-        Some((entry.file_name().to_str()?.parse().ok()?, parent.parse().ok()?))
-    };
-    entries.filter_map(process).collect()
 }
 
 #[cfg(test)]
@@ -315,25 +218,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_process_is_killed_with_its_children() {
-        let mut child = Command::new("sh").args(["-c", "sleep 1000 & wait"]).spawn().unwrap();
-        let grandchild = loop {
-            if let Some((grandchild, _)) = parents().into_iter().find(|(_, parent)| *parent == child.id()) {
-                break grandchild;
-            }
-        };
-        kill_tree(child.id());
-        assert!(!child.wait().unwrap().success());
-        let deadline = Instant::now() + Duration::from_secs(10);
-        while parents().iter().any(|(process, parent)| *process == grandchild && *parent != 1) {
-            assert!(Instant::now() < deadline, "process {grandchild} outlived its parent");
-        }
-    }
-
-    #[test]
-    fn commands_are_shown_without_the_path_of_the_program() {
-        let mut command = Command::new("/usr/bin/cargo");
-        command.args(["test", "--lib"]);
-        assert_eq!(words(&command), "cargo test --lib");
+    fn an_executable_is_found_by_its_name() {
+        let messages = "{\"target\":{\"name\":\"xdma\"},\"executable\":null}\nnoise\n\
+            {\"target\":{\"name\":\"xdma\"},\"executable\":\"/t/xdma\"}\n";
+        assert_eq!(executable(messages, "xdma").unwrap(), Path::new("/t/xdma"));
+        assert!(executable(messages, "driver").is_err());
     }
 }

@@ -304,6 +304,18 @@ const SGDMA_COMMON: &[Register] = {
     ]
 };
 
+/// The sets of flags of the MSM design, by the name of their type.
+pub const MSM_FLAGS: &[(&str, &[Field])] = {
+    use super::msm::*;
+    &[
+        ("Ctrl", flags!(Ctrl)),
+        ("Status", flags!(Status)),
+        ("Errors", flags!(Errors)),
+        ("Mode", flags!(Mode)),
+        ("Irq", flags!(Irq)),
+    ]
+};
+
 const MSM: &[Register] = {
     use super::msm::*;
     &[

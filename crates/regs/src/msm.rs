@@ -13,132 +13,156 @@
 
 use bitflags::bitflags;
 
-/// Window of scalars on the AXI side: 32-byte scalars, two a beat. Address bits inside the window are ignored.
-pub const SCALAR_WINDOW: u64 = 0x1000_0000;
-/// Window of points on the AXI side: 64-byte affine points, x then y, one a beat. Address bits inside are ignored.
-pub const POINT_WINDOW: u64 = 0x2000_0000;
-/// Read window: the oldest result, 96 bytes (X, Y, Z, each 32 bytes little-endian), zeros when there is none.
-pub const RESULT_WINDOW: u64 = 0x4000_0000;
-/// Scratch memory of [`SCRATCH_SIZE`] bytes, for bring-up and loop-back tests.
-pub const SCRATCH_WINDOW: u64 = 0x5000_0000;
-/// Bytes of scratch memory; the address wraps at this size inside its window.
-pub const SCRATCH_SIZE: u64 = 1 << 20;
-/// Bytes of every window. Outside the windows the AXI side answers DECERR.
-pub const WINDOW_SIZE: u64 = 256 << 20;
-/// Bytes of one AXI beat. Writes to the scalar and point windows are whole, aligned beats; others get SLVERR.
-pub const BEAT: usize = 64;
-/// Bytes of a scalar.
-pub const SCALAR_BYTES: usize = 32;
-/// Bytes of an affine point.
-pub const POINT_BYTES: usize = 64;
-/// Bytes of a result.
-pub const RESULT_BYTES: usize = 96;
+/// A constant of this module, for programs that translate the map, such as `cargo xtask registers`.
+#[derive(Clone, Copy, Debug)]
+pub struct Constant {
+    /// Its name.
+    pub name: &'static str,
+    /// Its type: `u32` for offsets and register values, `u64` for addresses, `usize` for sizes.
+    pub kind: &'static str,
+    /// Its value.
+    pub value: u64,
+}
 
-/// RO: which image this is; [`IMAGE_ID_VALUE`] for this design.
-pub const IMAGE_ID: u32 = 0x000;
-/// What [`IMAGE_ID`] reads: "MSM" and the major version.
-pub const IMAGE_ID_VALUE: u32 = 0x4d53_4d01;
-/// RO: 31:28 stub core (1 = the core computes no MSM), 27:20 curve (1 = BN254), 19:16 adders, 15:8 bucket address bits,
-/// 7:4 segments.
-pub const IMAGE_PARAMETERS: u32 = 0x004;
-/// RO: bit 0, the core accepts tasks.
-pub const ENGINE_READY: u32 = 0x008;
-/// RO: the label that the next pushed task gets.
-pub const TASK_LABEL: u32 = 0x00c;
-/// RW: pairs of the next task, 1 to [`MAX_ELEMENTS`].
-pub const N_ELEMENTS: u32 = 0x028;
-/// WO: any write queues a task. On a full queue, or with [`N_ELEMENTS`] out of range: dropped, [`Errors::OVERRUN`].
-pub const PUSH_TASK: u32 = 0x02c;
-/// RO: bit 0, a result waits.
-pub const RESULT_VALID: u32 = 0x030;
-/// RO: label of the oldest result.
-pub const RESULT_LABEL: u32 = 0x034;
-/// RO: the oldest result, 24 words from here: X, Y, Z, least significant word first.
-pub const RESULT: u32 = 0x038;
-/// WO: any write removes the oldest result. Without one: [`Errors::UNDERRUN`].
-pub const POP_RESULT: u32 = 0x0c8;
-/// RO: tasks queued and not finished, the running one included.
-pub const PENDING_TASKS: u32 = 0x0cc;
-/// RO: results that wait.
-pub const PENDING_RESULTS: u32 = 0x0d0;
-/// RO: bit 0, the running task has all its pairs and is being reduced.
-pub const FINAL_ACCUMULATION: u32 = 0x0d8;
-/// RO: pairs that the running task still waits for.
-pub const ELEMENTS_LEFT: u32 = 0x0dc;
-/// RO: scalars in the FIFO.
-pub const SCALARS_IN_FIFO: u32 = 0x0e0;
-/// RO: points in the FIFO.
-pub const POINTS_IN_FIFO: u32 = 0x0e4;
-/// RO pair: clocks of the last task's first phase (taking pairs); further phase counters follow up to 0x144.
-pub const PHASE1_CLOCKS: u32 = 0x0f8;
+/// Defines constants, and [`CONSTANTS`] with all of them in this order.
+macro_rules! constants {
+    ($($(#[$doc:meta])* pub const $name:ident: $kind:ty = $value:expr;)*) => {
+        $($(#[$doc])* pub const $name: $kind = $value;)*
 
-/// RO: [`EXTENSION_ID_VALUE`] where the registers from 0x200 on exist.
-pub const EXTENSION_ID: u32 = 0x200;
-/// What [`EXTENSION_ID`] reads: "XMSM".
-pub const EXTENSION_ID_VALUE: u32 = 0x584d_534d;
-/// RO: version of the extension, major in 31:16, minor in 15:0.
-pub const EXTENSION_VERSION: u32 = 0x204;
-/// RO: 7:0 window bits C, 15:8 number of windows, 23:16 initiation interval of the adder.
-pub const BUILD: u32 = 0x208;
-/// RO: depth of the scalar FIFO, in scalars.
-pub const SCALAR_DEPTH: u32 = 0x20c;
-/// RO: depth of the point FIFO, in points.
-pub const POINT_DEPTH: u32 = 0x210;
-/// RO: the core's clock in kHz.
-pub const CLOCK_KHZ: u32 = 0x214;
-/// RO: 7:0 tasks that can be queued, 15:8 results that can wait.
-pub const QUEUE_DEPTH: u32 = 0x218;
-/// RO: most pairs of a task.
-pub const MAX_ELEMENTS: u32 = 0x21c;
-/// WO: [`Ctrl`]; each bit acts once when written 1.
-pub const CTRL: u32 = 0x220;
-/// RO: [`Status`].
-pub const STATUS: u32 = 0x224;
-/// RW1C: [`Errors`], sticky.
-pub const ERRORS: u32 = 0x228;
-/// RW: [`Mode`], taken over by a task when it is pushed.
-pub const MODE: u32 = 0x22c;
-/// RW: label of the next task; each push adds one.
-pub const LABEL: u32 = 0x230;
-/// RW: [`Irq`] bits that raise user interrupt 0.
-pub const IRQ_ENABLE: u32 = 0x234;
-/// RW1C: [`Irq`].
-pub const IRQ_STATUS: u32 = 0x238;
-/// RW: clocks that one window may stall the write channel while the other FIFO is empty, before the design drops
-/// what is written, answers SLVERR and sets [`Errors::WATCHDOG`] until a flush; 0 turns the watchdog off.
-pub const WATCHDOG: u32 = 0x23c;
-/// RO: scalars that fit into the FIFO now.
-pub const FREE_SCALARS: u32 = 0x240;
-/// RO: points that fit into the FIFO now.
-pub const FREE_POINTS: u32 = 0x244;
-/// RO pair: scalars ever pushed into the FIFO (padding not counted once it is known).
-pub const PUSHED_SCALARS: u32 = 0x248;
-/// RO pair: points ever pushed into the FIFO.
-pub const PUSHED_POINTS: u32 = 0x250;
-/// RO pair: scalars ever taken by the core.
-pub const CONSUMED_SCALARS: u32 = 0x258;
-/// RO pair: points ever taken by the core.
-pub const CONSUMED_POINTS: u32 = 0x260;
-/// RO pair: clocks since reset.
-pub const CYCLES: u32 = 0x268;
-/// RO pair: clocks in which the core took a pair or reduced.
-pub const CORE_BUSY: u32 = 0x270;
-/// RO pair: clocks in which the core lacked a scalar while a point waited.
-pub const STARVE_SCALAR: u32 = 0x278;
-/// RO pair: clocks in which the core lacked a point while a scalar waited.
-pub const STARVE_POINT: u32 = 0x280;
-/// RO pair: clocks in which a running task lacked both.
-pub const STARVE_BOTH: u32 = 0x288;
-/// RO pair: clocks in which the scalar window held up the write channel.
-pub const STALL_SCALAR: u32 = 0x290;
-/// RO pair: clocks in which the point window held up the write channel.
-pub const STALL_POINT: u32 = 0x298;
-/// RO: write bursts that were answered SLVERR or DECERR since reset.
-pub const REFUSED_WRITES: u32 = 0x2a0;
-/// RO: most scalars ever in the FIFO.
-pub const HIGH_WATER_SCALARS: u32 = 0x2d8;
-/// RO: most points ever in the FIFO.
-pub const HIGH_WATER_POINTS: u32 = 0x2dc;
+        /// Every constant of the map.
+        pub const CONSTANTS: &[Constant] =
+            &[$(Constant { name: stringify!($name), kind: stringify!($kind), value: $name as u64 }),*];
+    };
+}
+
+constants! {
+    /// Window of scalars on the AXI side: 32-byte scalars, two a beat. Address bits inside the window are ignored.
+    pub const SCALAR_WINDOW: u64 = 0x1000_0000;
+    /// Window of points on the AXI side: 64-byte affine points, x then y, one a beat. Address bits inside are ignored.
+    pub const POINT_WINDOW: u64 = 0x2000_0000;
+    /// Read window: the oldest result, 96 bytes (X, Y, Z, each 32 bytes little-endian), zeros when there is none.
+    pub const RESULT_WINDOW: u64 = 0x4000_0000;
+    /// Scratch memory of [`SCRATCH_SIZE`] bytes, for bring-up and loop-back tests.
+    pub const SCRATCH_WINDOW: u64 = 0x5000_0000;
+    /// Bytes of scratch memory; the address wraps at this size inside its window.
+    pub const SCRATCH_SIZE: u64 = 1 << 20;
+    /// Bytes of every window. Outside the windows the AXI side answers DECERR.
+    pub const WINDOW_SIZE: u64 = 256 << 20;
+    /// Bytes of one AXI beat. Writes to the scalar and point windows are whole, aligned beats; others get SLVERR.
+    pub const BEAT: usize = 64;
+    /// Bytes of a scalar.
+    pub const SCALAR_BYTES: usize = 32;
+    /// Bytes of an affine point.
+    pub const POINT_BYTES: usize = 64;
+    /// Bytes of a result.
+    pub const RESULT_BYTES: usize = 96;
+
+    /// RO: which image this is; [`IMAGE_ID_VALUE`] for this design.
+    pub const IMAGE_ID: u32 = 0x000;
+    /// What [`IMAGE_ID`] reads: "MSM" and the major version.
+    pub const IMAGE_ID_VALUE: u32 = 0x4d53_4d01;
+    /// RO: 31:28 stub core (1 = the core computes no MSM), 27:20 curve (1 = BN254), 19:16 adders, 15:8 bucket address bits,
+    /// 7:4 segments.
+    pub const IMAGE_PARAMETERS: u32 = 0x004;
+    /// RO: bit 0, the core accepts tasks.
+    pub const ENGINE_READY: u32 = 0x008;
+    /// RO: the label that the next pushed task gets.
+    pub const TASK_LABEL: u32 = 0x00c;
+    /// RW: pairs of the next task, 1 to [`MAX_ELEMENTS`].
+    pub const N_ELEMENTS: u32 = 0x028;
+    /// WO: any write queues a task. On a full queue, or with [`N_ELEMENTS`] out of range: dropped, [`Errors::OVERRUN`].
+    pub const PUSH_TASK: u32 = 0x02c;
+    /// RO: bit 0, a result waits.
+    pub const RESULT_VALID: u32 = 0x030;
+    /// RO: label of the oldest result.
+    pub const RESULT_LABEL: u32 = 0x034;
+    /// RO: the oldest result, 24 words from here: X, Y, Z, least significant word first.
+    pub const RESULT: u32 = 0x038;
+    /// WO: any write removes the oldest result. Without one: [`Errors::UNDERRUN`].
+    pub const POP_RESULT: u32 = 0x0c8;
+    /// RO: tasks queued and not finished, the running one included.
+    pub const PENDING_TASKS: u32 = 0x0cc;
+    /// RO: results that wait.
+    pub const PENDING_RESULTS: u32 = 0x0d0;
+    /// RO: bit 0, the running task has all its pairs and is being reduced.
+    pub const FINAL_ACCUMULATION: u32 = 0x0d8;
+    /// RO: pairs that the running task still waits for.
+    pub const ELEMENTS_LEFT: u32 = 0x0dc;
+    /// RO: scalars in the FIFO.
+    pub const SCALARS_IN_FIFO: u32 = 0x0e0;
+    /// RO: points in the FIFO.
+    pub const POINTS_IN_FIFO: u32 = 0x0e4;
+    /// RO pair: clocks of the last task's first phase (taking pairs); further phase counters follow up to 0x144.
+    pub const PHASE1_CLOCKS: u32 = 0x0f8;
+
+    /// RO: [`EXTENSION_ID_VALUE`] where the registers from 0x200 on exist.
+    pub const EXTENSION_ID: u32 = 0x200;
+    /// What [`EXTENSION_ID`] reads: "XMSM".
+    pub const EXTENSION_ID_VALUE: u32 = 0x584d_534d;
+    /// RO: version of the extension, major in 31:16, minor in 15:0.
+    pub const EXTENSION_VERSION: u32 = 0x204;
+    /// RO: 7:0 window bits C, 15:8 number of windows, 23:16 initiation interval of the adder.
+    pub const BUILD: u32 = 0x208;
+    /// RO: depth of the scalar FIFO, in scalars.
+    pub const SCALAR_DEPTH: u32 = 0x20c;
+    /// RO: depth of the point FIFO, in points.
+    pub const POINT_DEPTH: u32 = 0x210;
+    /// RO: the core's clock in kHz.
+    pub const CLOCK_KHZ: u32 = 0x214;
+    /// RO: 7:0 tasks that can be queued, 15:8 results that can wait.
+    pub const QUEUE_DEPTH: u32 = 0x218;
+    /// RO: most pairs of a task.
+    pub const MAX_ELEMENTS: u32 = 0x21c;
+    /// WO: [`Ctrl`]; each bit acts once when written 1.
+    pub const CTRL: u32 = 0x220;
+    /// RO: [`Status`].
+    pub const STATUS: u32 = 0x224;
+    /// RW1C: [`Errors`], sticky.
+    pub const ERRORS: u32 = 0x228;
+    /// RW: [`Mode`], taken over by a task when it is pushed.
+    pub const MODE: u32 = 0x22c;
+    /// RW: label of the next task; each push adds one.
+    pub const LABEL: u32 = 0x230;
+    /// RW: [`Irq`] bits that raise user interrupt 0.
+    pub const IRQ_ENABLE: u32 = 0x234;
+    /// RW1C: [`Irq`].
+    pub const IRQ_STATUS: u32 = 0x238;
+    /// RW: clocks that one window may stall the write channel while the other FIFO is empty, before the design drops
+    /// what is written, answers SLVERR and sets [`Errors::WATCHDOG`] until a flush; 0 turns the watchdog off.
+    pub const WATCHDOG: u32 = 0x23c;
+    /// RO: scalars that fit into the FIFO now.
+    pub const FREE_SCALARS: u32 = 0x240;
+    /// RO: points that fit into the FIFO now.
+    pub const FREE_POINTS: u32 = 0x244;
+    /// RO pair: scalars ever pushed into the FIFO (padding not counted once it is known).
+    pub const PUSHED_SCALARS: u32 = 0x248;
+    /// RO pair: points ever pushed into the FIFO.
+    pub const PUSHED_POINTS: u32 = 0x250;
+    /// RO pair: scalars ever taken by the core.
+    pub const CONSUMED_SCALARS: u32 = 0x258;
+    /// RO pair: points ever taken by the core.
+    pub const CONSUMED_POINTS: u32 = 0x260;
+    /// RO pair: clocks since reset.
+    pub const CYCLES: u32 = 0x268;
+    /// RO pair: clocks in which the core took a pair or reduced.
+    pub const CORE_BUSY: u32 = 0x270;
+    /// RO pair: clocks in which the core lacked a scalar while a point waited.
+    pub const STARVE_SCALAR: u32 = 0x278;
+    /// RO pair: clocks in which the core lacked a point while a scalar waited.
+    pub const STARVE_POINT: u32 = 0x280;
+    /// RO pair: clocks in which a running task lacked both.
+    pub const STARVE_BOTH: u32 = 0x288;
+    /// RO pair: clocks in which the scalar window held up the write channel.
+    pub const STALL_SCALAR: u32 = 0x290;
+    /// RO pair: clocks in which the point window held up the write channel.
+    pub const STALL_POINT: u32 = 0x298;
+    /// RO: write bursts that were answered SLVERR or DECERR since reset.
+    pub const REFUSED_WRITES: u32 = 0x2a0;
+    /// RO: most scalars ever in the FIFO.
+    pub const HIGH_WATER_SCALARS: u32 = 0x2d8;
+    /// RO: most points ever in the FIFO.
+    pub const HIGH_WATER_POINTS: u32 = 0x2dc;
+}
 
 bitflags! {
     /// [`CTRL`].

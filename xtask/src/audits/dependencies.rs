@@ -1,24 +1,23 @@
-//! Licences, sources, duplicates and known weaknesses of everything that is depended on.
+//! Licences, sources, duplicates and known weaknesses of all dependencies.
 
-use crate::packages;
-use crate::suites::Suite;
+use crate::packages::is_reachable;
+use crate::suites::{Level, Suite};
 
 pub const SUITE: Suite = Suite {
     name: "dependencies",
-    about: "licences, sources, duplicates, and known weaknesses of what is depended on",
+    about: "licences, sources, duplicates and known weaknesses of all dependencies",
+    takes: 0.2,
+    level: Level::Quick,
     needs: &["cargo-deny"],
-    wants: &[],
     run: |run| {
-        run.check("licences, sources, duplicates", |run| {
-            run.succeed(run.cargo("deny --offline check licenses sources bans"))
-        });
-        // The list of weaknesses is fetched from where cargo-deny finds it.
-        match packages::reachable("github.com:443") {
-            true => run.check("known weaknesses", |run| run.succeed(run.cargo("deny check advisories"))),
-            false => run
-                .tally
+        run.check_cargo("deny --offline check licenses sources bans");
+        // cargo-deny downloads the list of weaknesses.
+        if is_reachable("github.com:443") {
+            run.check_cargo("deny check advisories");
+        } else {
+            run.tally
                 .skipped
-                .push("known weaknesses: github.com, where their list is, cannot be reached".into()),
+                .push("known weaknesses: github.com, where their list is, cannot be reached".into());
         }
         Ok(())
     },

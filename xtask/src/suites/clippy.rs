@@ -1,18 +1,17 @@
-//! Clippy has nothing to say.
+//! Clippy has no warnings.
 
-use super::Suite;
+use super::{Level, PACKAGES, Suite};
 
 pub const SUITE: Suite = Suite {
     name: "clippy",
     about: "no warning in any target of the workspace",
+    takes: 1.5,
+    level: Level::Quick,
     needs: &["cargo-clippy", "cc"],
-    wants: &[],
     run: |run| {
-        let lint = "clippy --workspace --exclude xdma-rtl --all-targets --features arkworks,cli,halo2curves,tokio -- -D warnings";
-        run.check("cargo clippy", |run| run.succeed(run.cargo(lint)));
-        // Not among all targets, since it is no test of this machine.
-        let lint = "clippy --test vm --features arkworks,cli,halo2curves,tokio -- -D warnings";
-        run.check("the tests of virtual machines", |run| run.succeed(run.cargo(lint)));
+        run.check_cargo(&format!("clippy {PACKAGES} --all-targets -- -D warnings"));
+        // Not among all targets, since its tests are for virtual machines.
+        run.check_cargo(&format!("clippy {PACKAGES} --test vm -- -D warnings"));
         Ok(())
     },
 };

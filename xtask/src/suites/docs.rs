@@ -1,18 +1,27 @@
-//! The documentation builds, and no link in it is broken.
+//! The documentation builds as docs.rs builds it and with default features, and no link in it is broken.
 
-use super::Suite;
+use super::{Level, Suite};
+use crate::metadata::published;
+use std::collections::BTreeSet;
 
 pub const SUITE: Suite = Suite {
     name: "docs",
-    about: "the documentation has no broken link and no gap",
+    about: "the documentation of every published crate has no broken link and no gap",
+    takes: 1.5,
+    level: Level::Default,
     needs: &["cc"],
-    wants: &[],
     run: |run| {
-        run.check("cargo doc", |run| {
-            let mut doc = run.cargo("doc --no-deps --features arkworks,cli,halo2curves,tokio");
-            doc.env("RUSTDOCFLAGS", "-D warnings");
-            run.succeed(doc)
-        });
+        for package in published(run)? {
+            let default = (String::new(), String::new());
+            for (options, flags) in BTreeSet::from([default, package.docs_rs()]) {
+                let arguments = format!("doc --no-deps --package {} {options}", package.name);
+                run.check(&arguments, |run| {
+                    let mut cargo = run.cargo(&arguments);
+                    cargo.env("RUSTDOCFLAGS", format!("-D warnings {flags}"));
+                    run.succeed(cargo)
+                });
+            }
+        }
         Ok(())
     },
 };

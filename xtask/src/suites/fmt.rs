@@ -1,14 +1,15 @@
 //! The code is formatted.
 
-use super::Suite;
+use super::{Level, Suite};
 
 pub const SUITE: Suite = Suite {
     name: "fmt",
     about: "every file is as rustfmt writes it",
+    takes: 0.1,
+    level: Level::Quick,
     needs: &["cargo-fmt"],
-    wants: &[],
     run: |run| {
-        run.check("cargo fmt --check", |run| run.succeed(run.cargo("fmt --all --check")));
+        run.check_cargo("fmt --all --check");
         Ok(())
     },
 };

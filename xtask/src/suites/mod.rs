@@ -1,33 +1,49 @@
 //! The suites. A new one is a file beside this one and a line in [`SUITES`].
 
-mod arguments;
 mod benches;
+mod build;
 mod clippy;
-mod compile;
 mod counts;
 mod docs;
-mod examples;
 mod features;
 mod fmt;
 mod hdl;
+mod publish;
+mod release;
 mod rtl;
 mod tests;
 mod vm;
 
 use crate::run::Run;
+use crate::table::table;
+
+pub use counts::count;
 
 /// A row of the table.
 pub struct Suite {
-    /// How it is named on the command line.
+    /// Its name on the command line.
     pub name: &'static str,
-    /// What it shows, for whoever watches.
+    /// What it shows.
     pub about: &'static str,
+    /// Minutes that it takes on two processors, from a clean clone.
+    pub takes: f64,
+    /// The lowest level at which it runs without being named.
+    pub level: Level,
     /// Programs without which it is skipped; see [`crate::packages`].
     pub needs: &'static [&'static str],
-    /// Programs without which it runs, but skips some checks.
-    pub wants: &'static [&'static str],
     /// Counts into the run's tally; an error is one more failure.
     pub run: fn(&mut Run) -> anyhow::Result<()>,
+}
+
+/// How much to test.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Level {
+    /// Two minutes on a warm build.
+    Quick,
+    /// 15 minutes from a clean clone.
+    Default,
+    /// An hour.
+    Full,
 }
 
 /// Suites that run one after the other.
@@ -36,17 +52,47 @@ pub type Lane = &'static [Suite];
 /// Lanes that run side by side.
 pub type Stage = &'static [Lane];
 
-/// All of them, stage by stage: the quick ones first. Most of what the first stage does is compiling; its lanes use different
-/// directories of cargo's, and nothing in them depends on how long something takes.
+/// All suites. The first stage compiles in one lane, while single-threaded provers and simulators run in the other; nothing in it
+/// depends on how long something takes.
 pub const SUITES: &[Stage] = &[
     &[
-        &[fmt::SUITE, features::SUITE, clippy::SUITE, docs::SUITE, compile::SUITE],
-        &[hdl::SUITE, examples::SUITE, arguments::SUITE, rtl::SUITE],
+        &[fmt::SUITE, build::SUITE, clippy::SUITE, features::SUITE, docs::SUITE, publish::SUITE],
+        &[hdl::SUITE, rtl::SUITE],
     ],
-    &[&[tests::SUITE, benches::SUITE, vm::SUITE, counts::SUITE]],
+    // The virtual machines come with a udevadm that the tests use.
+    &[&[vm::SUITE, tests::SUITE, benches::SUITE, counts::SUITE, release::SUITE]],
 ];
+
+/// The packages that every command selects, so that cargo resolves one set of features and compiles each crate once. `xdma-rtl`
+/// needs Verilator.
+pub const PACKAGES: &str = "--workspace --exclude xdma-rtl";
 
 /// The suites of all stages.
 pub fn all(stages: &'static [Stage]) -> impl Iterator<Item = &'static Suite> {
     stages.iter().copied().flatten().copied().flatten()
+}
+
+/// The suites for `--help`.
+pub fn help(stages: &'static [Stage]) -> String {
+    let mut table = table(&["suite", "minutes", "runs", "what it shows"]);
+    for suite in all(stages) {
+        let level = match suite.level {
+            Level::Quick => "always",
+            Level::Default => "without --quick",
+            Level::Full => "with --full",
+        };
+        table.add_row([suite.name, &suite.takes.to_string(), level, suite.about]);
+    }
+    format!("Suites, with the time each takes on two processors from a clean clone:\n\n{table}")
+}
+
+#[cfg(test)]
+mod test {
+    use super::*;
+
+    #[test]
+    fn help_names_every_suite() {
+        let help = help(SUITES);
+        assert!(all(SUITES).all(|suite| help.contains(suite.name) && help.contains(suite.about)), "{help}");
+    }
 }

@@ -1,20 +1,26 @@
 //! Unit tests, integration tests and documentation tests.
 
-use super::Suite;
+use super::{Level, PACKAGES, Suite};
+use crate::packages;
 use crate::vm::rig::Rig;
 
 pub const SUITE: Suite = Suite {
     name: "tests",
-    about: "unit, integration and documentation tests",
+    about: "unit, integration and, without --quick, documentation tests",
+    takes: 2.0,
+    level: Level::Quick,
     needs: &["cc"],
-    // Tests that use one say that they skip where it is missing.
-    wants: &["strace", "make", "bc", "xz"],
     run: |run| {
-        // A test verifies the rules for udev, and skips where no udevadm can.
-        if let Ok(udevadm) = Rig::install(&run.workspace.prefix()).and_then(|rig| rig.udevadm()) {
-            run.environment.push(("XDMA_UDEVADM", udevadm));
+        // A test verifies the rules for udev, and skips where no udevadm can; Debian 12's own is too old.
+        if let Some(rig) = Rig::find(run.workspace) {
+            run.environment.push(("XDMA_UDEVADM", rig.file("udevadm").into()));
         }
-        // `xdma-rtl` needs Verilator, and is tested with the design.
-        run.cargo_test("--workspace --exclude xdma-rtl")
+        // Tests of system calls skip without it.
+        run.notes.extend(packages::explain(&["strace"]));
+        match run.level {
+            // The suite `build` has built the examples that tests run.
+            Level::Quick => run.cargo_test(&format!("{PACKAGES} --lib --bins --tests")),
+            _ => run.cargo_test(PACKAGES),
+        }
     },
 };

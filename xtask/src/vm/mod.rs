@@ -1,10 +1,6 @@
 //! The driver under a real Linux in a virtual machine, with the emulated card as its PCI function.
 
-pub mod apt;
 pub mod boot;
-pub mod counts;
-mod cpio;
-pub mod image;
 pub mod judge;
 pub mod plan;
 pub mod rig;

@@ -1,0 +1,312 @@
+//! The examples as programs: each runs on the emulated card, and the JSON that it prints with `--json` is judged.
+
+use anyhow::{Context, Result, ensure};
+use serde_json::Value;
+use std::path::PathBuf;
+use std::process::Command;
+
+/// Not a multiple of [`CHUNK`], so that the last chunk is shorter than the others.
+const PAIRS: u64 = 4100;
+const CHUNK: u64 = 256;
+/// A scalar and an affine point as the card takes them.
+const BYTES_PER_PAIR: u64 = 32 + 64;
+
+/// Where cargo puts the examples; a test program is in `deps` beside them.
+fn program(example: &str) -> Result<PathBuf> {
+    let test = std::env::current_exe()?;
+    let profile = test.ancestors().nth(2).context("a test program lies in a folder of cargo's")?;
+    let path = profile.join("examples").join(example);
+    ensure!(path.is_file(), "{example} is not built; type: cargo build --package xdma-examples --examples");
+    Ok(path)
+}
+
+/// Runs an example with `--json`. It prints one value and nothing else.
+fn report(example: &str, options: &str) -> Result<Value> {
+    let output = Command::new(program(example)?).arg("--json").args(options.split_whitespace()).output()?;
+    let complaint = String::from_utf8_lossy(&output.stderr);
+    ensure!(output.status.success(), "{example} {options} ended with {}: {complaint}", output.status);
+    serde_json::from_slice(&output.stdout).context("standard output is not one JSON value")
+}
+
+fn count(report: &Value, key: &str) -> Result<u64> {
+    report[key].as_u64().with_context(|| format!("`{key}` is {}, not a count", report[key]))
+}
+
+fn is_positive(value: &Value) -> bool {
+    value.as_f64().is_some_and(|number| number > 0.0)
+}
+
+/// The report describes the card.
+fn check_card(report: &Value) -> Result<()> {
+    let described = match &report["card"] {
+        Value::String(text) => !text.is_empty(),
+        Value::Object(fields) => !fields.is_empty(),
+        _ => false,
+    };
+    ensure!(described, "`card` is {}", report["card"]);
+    Ok(())
+}
+
+/// The counts that every MSM has.
+fn check_counts(report: &Value) -> Result<()> {
+    for key in ["pairs", "bytes", "descriptors", "doorbells", "register_writes", "register_reads"] {
+        count(report, key)?;
+    }
+    let (doorbells, writes) = (count(report, "doorbells")?, count(report, "register_writes")?);
+    ensure!(doorbells <= writes, "{doorbells} doorbells are more than {writes} register writes");
+    let (bytes, pairs) = (count(report, "bytes")?, count(report, "pairs")?);
+    ensure!(bytes == pairs * BYTES_PER_PAIR, "`bytes` is not {BYTES_PER_PAIR} a pair: {report}");
+    Ok(())
+}
+
+fn check_proof(report: &Value) -> Result<()> {
+    check_card(report)?;
+    ensure!(report["proof_verified"] == true, "`proof_verified` is {}", report["proof_verified"]);
+    let msms = report["msms"].as_array().context("`msms` is not a list")?;
+    ensure!(!msms.is_empty(), "`msms` is empty: the card computed nothing");
+    for msm in msms {
+        check_counts(msm)?;
+        let is_started = count(msm, "pairs")? == 0 || count(msm, "doorbells")? > 0;
+        ensure!(is_started, "pairs reached the card without a doorbell: {msm}");
+        // Over vfio-user every register access is at least one message.
+        let accesses = count(msm, "register_writes")? + count(msm, "register_reads")?;
+        ensure!(count(msm, "system_calls")? >= accesses, "fewer system calls than register accesses: {msm}");
+        ensure!(is_positive(&msm["seconds"]), "`seconds` is {}", msm["seconds"]);
+    }
+    Ok(())
+}
+
+fn check_msm(report: &Value, mode: &str, ring: &str) -> Result<()> {
+    check_card(report)?;
+    check_counts(report)?;
+    ensure!(report["verified"] == true, "`verified` is {}", report["verified"]);
+    ensure!(report["mode"] == mode && report["ring"] == ring, "not the mode and ring asked for: {report}");
+    ensure!(count(report, "pairs")? == PAIRS, "`pairs` is not {PAIRS}");
+    ensure!(count(report, "chunk")? == CHUNK, "`chunk` is not {CHUNK}");
+    // In every mode the scalars and the points of a chunk are a descriptor each.
+    let descriptors = 2 * PAIRS.div_ceil(CHUNK);
+    ensure!(count(report, "descriptors")? == descriptors, "`descriptors` is not {descriptors}");
+    let expected = match (mode, ring) {
+        ("program", "chain") => 1,
+        // The engine is started, then gets all credits by one write.
+        ("program", _) => 2,
+        _ => descriptors,
+    };
+    let doorbells = count(report, "doorbells")?;
+    ensure!(doorbells == expected, "{doorbells} doorbells where the mode needs {expected}");
+    let seconds = report["seconds"].as_array().context("`seconds` is not a list")?;
+    ensure!(!seconds.is_empty() && seconds.iter().all(is_positive), "`seconds` is {}", report["seconds"]);
+    ensure!(is_positive(&report["seconds_result"]), "`seconds_result` is {}", report["seconds_result"]);
+    Ok(())
+}
+
+#[test]
+fn prove_reports_a_verified_proof() -> Result<()> {
+    check_proof(&report("prove", "--depth 16")?)
+}
+
+fn msm_reports_its_counts(mode: &str) -> Result<()> {
+    for ring in ["credits", "chain"] {
+        let options = format!("--pairs {PAIRS} --chunk {CHUNK} --mode {mode} --ring {ring}");
+        check_msm(&report("msm", &options)?, mode, ring).context(options)?;
+    }
+    Ok(())
+}
+
+#[test]
+fn msm_reports_its_counts_in_mode_chunked() -> Result<()> {
+    msm_reports_its_counts("chunked")
+}
+
+#[test]
+fn msm_reports_its_counts_in_mode_two_channel() -> Result<()> {
+    msm_reports_its_counts("two-channel")
+}
+
+#[test]
+fn msm_reports_its_counts_in_mode_program() -> Result<()> {
+    msm_reports_its_counts("program")
+}
+
+/// The checks themselves: a good report passes, and one that is wrong in any respect does not.
+mod judging {
+    use super::{check_msm, check_proof};
+    use serde_json::{Value, json};
+
+    fn good_proof() -> Value {
+        json!({
+            "card": "emulated f1", "proof_verified": true,
+            "msms": [{
+                "pairs": 2, "bytes": 192, "descriptors": 2, "doorbells": 1, "register_writes": 5,
+                "register_reads": 1, "system_calls": 12, "seconds": 0.5
+            }]
+        })
+    }
+
+    fn good_msm() -> Value {
+        json!({
+            "card": "emulated f1", "pairs": 4100, "mode": "program", "ring": "chain", "chunk": 256,
+            "bytes": 393_600, "descriptors": 34, "doorbells": 1, "register_writes": 5, "register_reads": 1,
+            "seconds": [0.1], "seconds_result": 0.2, "verified": true
+        })
+    }
+
+    #[test]
+    fn a_proof_must_be_verified_and_made_by_the_card() {
+        check_proof(&good_proof()).unwrap();
+        for (path, value) in [
+            ("/proof_verified", json!(false)),
+            ("/card", json!("")),
+            ("/msms", json!([])),
+            ("/msms/0/bytes", json!(191)),
+            ("/msms/0/doorbells", json!(0)),
+            ("/msms/0/system_calls", json!(5)),
+            ("/msms/0/seconds", json!(0)),
+        ] {
+            let mut report = good_proof();
+            *report.pointer_mut(path).unwrap() = value;
+            assert!(check_proof(&report).is_err(), "{path}");
+        }
+    }
+
+    #[test]
+    fn an_msm_must_be_the_one_asked_for() {
+        check_msm(&good_msm(), "program", "chain").unwrap();
+        for (key, value) in [
+            ("verified", json!(null)),
+            ("mode", json!("chunked")),
+            ("ring", json!("credits")),
+            ("pairs", json!(4099)),
+            ("chunk", json!("256")),
+            ("bytes", json!(393_599)),
+            ("descriptors", json!(35)),
+            ("doorbells", json!(2)),
+            ("register_reads", json!(-1)),
+            ("seconds", json!([])),
+            ("seconds_result", json!(null)),
+        ] {
+            let mut report = good_msm();
+            report[key] = value;
+            assert!(check_msm(&report, "program", "chain").is_err(), "{key}");
+        }
+        let mut credits = good_msm();
+        credits["ring"] = json!("credits");
+        assert!(check_msm(&credits, "program", "credits").is_err());
+        credits["doorbells"] = json!(2);
+        check_msm(&credits, "program", "credits").unwrap();
+    }
+}
+
+/// The examples and the feed study on the simulated design.
+#[cfg(feature = "rtl")]
+mod rtl {
+    use super::report;
+    use anyhow::{Context, Result, ensure};
+    use serde_json::{Value, json};
+
+    /// The largest share of time in which a core that is fed may wait.
+    const IDLE: f64 = 0.001;
+    /// Cycles of the design a microsecond.
+    const CYCLES_PER_US: f64 = 250.0;
+
+    #[test]
+    fn msm_computes_the_right_sum_in_each_mode() -> Result<()> {
+        for mode in ["program", "two-channel", "chunked"] {
+            let options = format!("--logic rtl --pairs 2500 --chunk 256 --mode {mode} --montgomery");
+            let report = report("msm", &options)?;
+            ensure!(report["verified"] == true, "{mode}: `verified` is {}", report["verified"]);
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn prove_reports_a_verified_proof() -> Result<()> {
+        let report = report("prove", "--logic rtl --depth 16")?;
+        ensure!(report["proof_verified"] == true, "`proof_verified` is {}", report["proof_verified"]);
+        Ok(())
+    }
+
+    #[test]
+    fn the_latency_of_the_host_costs_what_the_formula_says() -> Result<()> {
+        study("--mode chunked --chunk 256,512,1024 --latency-us 10,30,50", 9, check_formula)
+    }
+
+    #[test]
+    fn a_program_keeps_the_core_fed_whatever_the_host_does() -> Result<()> {
+        study("--mode program --chunk 512 --latency-us 0,10,50 --jitter 0,3", 6, check_fed)
+    }
+
+    #[test]
+    fn a_program_keeps_the_real_core_fed() -> Result<()> {
+        study("--core real --mode program --chunk 512 --latency-us 50 --jitter 3", 1, check_fed)
+    }
+
+    #[test]
+    fn chunks_larger_than_the_fifos_deadlock() -> Result<()> {
+        study("--mode chunked,two-channel,program --chunk 2048 --latency-us 2", 3, check_deadlock)
+    }
+
+    /// Runs the study with FIFOs of 1,024 and 2^16 pairs. It makes `count` runs, and each must pass `check`.
+    fn study(options: &str, count: usize, check: fn(&Value) -> Result<()>) -> Result<()> {
+        let runs = report("feed_study", &format!("--depth 1024 --pairs 65536 {options}"))?;
+        let runs = runs.as_array().context("standard output is not a list of runs")?;
+        ensure!(runs.len() == count, "{} runs instead of {count}", runs.len());
+        runs.iter().try_for_each(|run| check(run).with_context(|| run.to_string()))
+    }
+
+    fn number(run: &Value, key: &str) -> Result<f64> {
+        run[key].as_f64().with_context(|| format!("`{key}` is {}, not a number", run[key]))
+    }
+
+    /// Cycles a pair when the host sends chunk after chunk: up to half a FIFO must arrive while the core works; a whole FIFO only
+    /// once it is empty.
+    fn check_formula(run: &Value) -> Result<()> {
+        let (chunk, depth) = (number(run, "chunk")?, number(run, "depth")?);
+        let (core, latency) =
+            (number(run, "core_cycles_per_pair")?, CYCLES_PER_US * number(run, "latency_us")?);
+        let expected = match chunk <= depth / 2.0 {
+            true => core.max((2.0 * latency + 1.5 * chunk) / chunk),
+            false => core + latency / chunk,
+        };
+        let seen = number(run, "cycles")? / number(run, "pairs")?;
+        ensure!(run["verified"] == true, "a wrong result");
+        ensure!((seen / expected - 1.0).abs() < 0.02, "{seen:.2} cycles a pair, not {expected:.2}");
+        Ok(())
+    }
+
+    fn check_fed(run: &Value) -> Result<()> {
+        let idle = number(run, "core_idle")?;
+        ensure!(run["verified"] == true, "a wrong result");
+        ensure!((0.0..=IDLE).contains(&idle), "the core is idle for {idle} of the time, more than {IDLE}");
+        Ok(())
+    }
+
+    fn check_deadlock(run: &Value) -> Result<()> {
+        ensure!(run["deadlock"] == true, "no deadlock");
+        Ok(())
+    }
+
+    #[test]
+    fn runs_are_judged() {
+        let good = json!({
+            "chunk": 512, "depth": 1024, "core_cycles_per_pair": 16, "latency_us": 30, "pairs": 1000,
+            "cycles": 30_700, "core_idle": 0.0005, "verified": true, "deadlock": false
+        });
+        check_formula(&good).unwrap();
+        check_fed(&good).unwrap();
+        assert!(check_deadlock(&good).is_err());
+        let wrong = |key: &str, value: Value| {
+            let mut run = good.clone();
+            run[key] = value;
+            run
+        };
+        for (key, value) in [("cycles", json!(28_000)), ("verified", json!(false)), ("chunk", json!(1024))] {
+            assert!(check_formula(&wrong(key, value)).is_err(), "{key}");
+        }
+        for (key, value) in
+            [("core_idle", json!(0.002)), ("core_idle", json!(null)), ("verified", json!(false))]
+        {
+            assert!(check_fed(&wrong(key, value)).is_err(), "{key}");
+        }
+    }
+}

@@ -1,0 +1,17 @@
+//! Everything that the suites `tests` and `vm` run compiles. A suite of its own shows how long compiling takes.
+
+use super::{Level, PACKAGES, Suite};
+
+pub const SUITE: Suite = Suite {
+    name: "build",
+    about: "libraries, programs, examples and tests compile",
+    takes: 4.0,
+    level: Level::Quick,
+    needs: &["cc"],
+    run: |run| {
+        run.check_cargo(&format!("test --no-run {PACKAGES}"));
+        // For virtual machines, and therefore not among the tests of this one.
+        run.check_cargo(&format!("test --no-run {PACKAGES} --test vm"));
+        Ok(())
+    },
+};

@@ -1,0 +1,41 @@
+//! What users build: release programs are small, the README's proof works, and wild numbers meet optimised code.
+
+use super::{Level, PACKAGES, Suite};
+use crate::run::{Run, executable};
+use anyhow::{Result, ensure};
+use std::fs;
+use std::path::Path;
+
+/// Megabytes that a program may have.
+const LIMITS: [(&str, f64); 2] = [("xdma", 16.0), ("vfio-setup", 4.0)];
+
+pub const SUITE: Suite = Suite {
+    name: "release",
+    about: "release programs are stripped and small, the README's proof, wild numbers with overflow checks",
+    takes: 10.0,
+    level: Level::Full,
+    needs: &["cc", "strip"],
+    run: |run| {
+        let messages = run.build(&format!("build --release {PACKAGES} --bin xdma --bin vfio-setup"))?;
+        for (name, limit) in LIMITS {
+            let program = executable(&messages, name)?;
+            run.check(name, |run| small(run, &program, limit));
+        }
+        run.check_cargo("run --release --example prove -- --json");
+        // A debug build checks overflows; this one also optimises as users do.
+        run.cargo_test(
+            "--release --config profile.release.package.xdma.overflow-checks=true --package xdma --test arguments",
+        )
+    },
+};
+
+fn small(run: &mut Run, program: &Path, limit: f64) -> Result<()> {
+    let megabytes = fs::metadata(program)?.len() as f64 / 1e6;
+    let name = program.file_name().unwrap_or_default().display();
+    run.notes.push(format!("{name} {megabytes:.1} MB"));
+    ensure!(megabytes <= limit, "{megabytes:.1} MB, more than {limit}");
+    let mut sections = run.command("readelf", "--sections --wide");
+    sections.arg(program);
+    ensure!(!run.stdout(sections)?.contains(".symtab"), "{name} has its symbols; set `strip = true`");
+    Ok(())
+}

@@ -1,0 +1,59 @@
+#!/bin/bash
+# Makes the guest's file systems, archives that the kernel unpacks one after the other:
+#
+#   image.sh small RIG OUT PROGRAM...     busybox, the modules, and programs with this machine's libraries
+#   image.sh debian RIG OUT PROGRAM...    the same with Debian's own programs for modules, devices and files
+#   image.sh job RIG OUT JOB CARRIED      what one boot does, and what an earlier boot left
+set -euo pipefail
+
+kind=$1 rig=$2 out=$3
+shift 3
+here=$(dirname "$(readlink -f "$0")")
+tree=$(mktemp -d "$out.XXXXXX")
+trap 'rm -rf "$tree"' EXIT
+chmod 755 "$tree"
+
+add_common() {
+    mkdir -p "$tree"/{bin,dev,etc,modules,proc,run,sys,tmp}
+    install "$here/init.sh" "$tree/init"
+    cp "$rig/busybox" "$tree/bin"
+    cp "$rig"/modules/*.ko "$tree/modules"
+    cat >"$tree/etc/passwd" <<END
+root:x:0:0::/:/bin/sh
+tester:x:1000:1000::/:/bin/sh
+stranger:x:1001:1001::/:/bin/sh
+END
+    cat >"$tree/etc/group" <<END
+root:x:0:
+tester:x:1000:
+stranger:x:1001:
+fpga:x:2000:tester
+END
+    # A third as large without symbols. Cargo's test programs end in a hash.
+    local program name
+    for program in "$@"; do
+        name=$(basename "$program" | sed -E 's/-[0-9a-f]{16}$//')
+        strip -o "$tree/bin/$name" "$program"
+    done
+}
+
+case $kind in
+small)
+    add_common "$@"
+    ldd "$@" | grep -o '/[^ :]*\.so[^ :]*' | sort -u | xargs cp -L --parents -t "$tree"
+    ;;
+debian)
+    cp -a "$rig/debian/." "$tree"
+    rm -rf "$tree"/usr/share/{doc,man,locale}
+    for folder in bin sbin lib lib64; do
+        [ -e "$tree/$folder" ] || ln -s "usr/$folder" "$tree/$folder"
+    done
+    add_common "$@"
+    ;;
+job)
+    cp "$1" "$tree/job"
+    [ ! -s "$2" ] || cp "$2" "$tree/carried"
+    ;;
+esac
+cd "$tree"
+find . | "$rig/busybox" cpio --quiet -o -H newc -R 0:0 >"$out"
