@@ -11,7 +11,7 @@ use xdma::memory::DmaMemory;
 use xdma::regs::Direction;
 use xdma_emulator::logic::{Loopback, Memory};
 use xdma_emulator::{Options, Switches};
-use xdma_testkit::plain::Plain;
+use xdma_instructions::Plain;
 
 thread_local! {
     static CALLS: Cell<u64> = const { Cell::new(0) };

@@ -6,11 +6,10 @@ use crate::workspace::Workspace;
 use anyhow::{Context, Result, bail, ensure};
 use std::fmt::Write;
 use std::fs;
-use xdma::regs as xdma_regs;
 use xdma_regs::map::{Field, MSM_FLAGS};
 use xdma_regs::msm::{CONSTANTS, Constant};
 
-const SOURCE: &str = "src/regs/msm.rs";
+const SOURCE: &str = "crates/regs/src/msm.rs";
 const PACKAGE: &str = "hdl/rtl/common/msm_regs_pkg.sv";
 
 /// Writes the package.

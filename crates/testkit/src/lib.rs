@@ -5,5 +5,4 @@ pub mod command;
 pub mod controls;
 pub mod corpus;
 pub mod model;
-pub mod plain;
 pub mod process;

@@ -1,4 +1,4 @@
-// The register map of `src/regs/msm.rs`, which says more.
+// The register map of `crates/regs/src/msm.rs`, which says more.
 // Made by `cargo xtask registers`; do not edit.
 package msm_regs_pkg;
   localparam logic [63:0] SCALAR_WINDOW = 64'h10000000;

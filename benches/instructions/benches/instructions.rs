@@ -12,7 +12,7 @@ use std::hint::black_box;
 use std::path::Path;
 use std::process::{Command, ExitCode, Stdio};
 use xdma::engine::{Poll, Program, Ring, Ticket};
-use xdma_testkit::plain::Plain;
+use xdma_instructions::Plain;
 
 /// Times that a case is measured in a run; the figure is the mean.
 const ROUNDS: u64 = 100;
