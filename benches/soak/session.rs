@@ -132,7 +132,7 @@ fn cause(card: &EmulatedCard, kind: Kind, tally: &Tally) {
 fn open(emulated: &EmulatedCard) -> Result<Card, CardError> {
     let end = Instant::now() + Duration::from_secs(3);
     loop {
-        match xdma_emulated_card::connect(&emulated, CardOptions::default()) {
+        match xdma_emulated_card::connect(emulated, CardOptions::default()) {
             Err(_) if Instant::now() < end => thread::sleep(Duration::from_millis(2)),
             result => return result,
         }

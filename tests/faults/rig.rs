@@ -142,7 +142,7 @@ impl Rig {
 }
 
 pub fn open(emulated: &EmulatedCard) -> Result<Card, CardError> {
-    xdma_emulated_card::connect(&emulated, CardOptions { idle_limit: 2 * SHORT, ..CardOptions::default() })
+    xdma_emulated_card::connect(emulated, CardOptions { idle_limit: 2 * SHORT, ..CardOptions::default() })
 }
 
 /// The registers when a transfer failed, and that the channel stays so until it is recovered.

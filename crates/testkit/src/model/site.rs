@@ -54,14 +54,14 @@ fn start(setup: &Setup) -> Check<(EmulatedCard, Arc<Memory>, Controls)> {
 fn look_only(emulated: &EmulatedCard) -> Check<Controls> {
     let options = CardOptions { as_found: true, ..CardOptions::default() };
     let card =
-        xdma_emulated_card::connect(&emulated, options).map_err(|error| format!("not read: {error}"))?;
+        xdma_emulated_card::connect(emulated, options).map_err(|error| format!("not read: {error}"))?;
     Ok(controls::read(&card))
 }
 
 fn open(emulated: &EmulatedCard, setup: &Setup) -> Result<Card, CardError> {
     let address_seed = Some(setup.address_seed);
     let options = CardOptions { address_seed, idle_limit: IDLE_LIMIT, ..CardOptions::default() };
-    xdma_emulated_card::connect(&emulated, options)
+    xdma_emulated_card::connect(emulated, options)
 }
 
 fn lanes(card: &Card, setup: &Setup) -> Check<Vec<[Lane; 2]>> {
