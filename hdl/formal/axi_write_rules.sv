@@ -1,3 +1,5 @@
+`default_nettype none
+
 // What AXI4 demands on the write channels: of the master assumed, of the slave asserted. All B come in the order of their AW, as one
 // in-order slave gives them; WLAST may be wrong, as a broken master's is.
 module axi_write_rules #(
@@ -5,24 +7,24 @@ module axi_write_rules #(
     parameter int ADDR_W = 32,
     parameter int DATA_W = 16
 ) (
-    input logic                clk,
-    input logic                rst_n,
-    input logic [    ID_W-1:0] awid,
-    input logic [  ADDR_W-1:0] awaddr,
-    input logic [         7:0] awlen,
-    input logic [         2:0] awsize,
-    input logic [         1:0] awburst,
-    input logic                awvalid,
-    input logic                awready,
-    input logic [  DATA_W-1:0] wdata,
-    input logic [DATA_W/8-1:0] wstrb,
-    input logic                wlast,
-    input logic                wvalid,
-    input logic                wready,
-    input logic [    ID_W-1:0] bid,
-    input logic [         1:0] bresp,
-    input logic                bvalid,
-    input logic                bready
+    input wire                clk,
+    input wire                rst_n,
+    input wire [    ID_W-1:0] awid,
+    input wire [  ADDR_W-1:0] awaddr,
+    input wire [         7:0] awlen,
+    input wire [         2:0] awsize,
+    input wire [         1:0] awburst,
+    input wire                awvalid,
+    input wire                awready,
+    input wire [  DATA_W-1:0] wdata,
+    input wire [DATA_W/8-1:0] wstrb,
+    input wire                wlast,
+    input wire                wvalid,
+    input wire                wready,
+    input wire [    ID_W-1:0] bid,
+    input wire [         1:0] bresp,
+    input wire                bvalid,
+    input wire                bready
 );
   logic past = 1'b0;
   logic [7:0] addresses, ends, answers;
@@ -56,3 +58,5 @@ module axi_write_rules #(
     end
   end
 endmodule
+
+`default_nettype wire

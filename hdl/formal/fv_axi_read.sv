@@ -1,15 +1,17 @@
+`default_nettype none
+
 // The read half of the slave: as many beats as were asked for, RLAST at the last, answers in order with their IDs, each offered until it is
 // taken. Masters may ask for anything.
 module fv_axi_read (
-    input logic        clk,
-    input logic        rst_n,
-    input logic [ 1:0] arid,
-    input logic [31:0] araddr,
-    input logic [ 7:0] arlen,
-    input logic [ 2:0] arsize,
-    input logic [ 1:0] arburst,
-    input logic        arvalid,
-    input logic        rready
+    input wire        clk,
+    input wire        rst_n,
+    input wire [ 1:0] arid,
+    input wire [31:0] araddr,
+    input wire [ 7:0] arlen,
+    input wire [ 2:0] arsize,
+    input wire [ 1:0] arburst,
+    input wire        arvalid,
+    input wire        rready
 );
   logic arready, rvalid, rlast, scratch_read, err_decode;
   logic [1:0] rid, rresp;
@@ -92,3 +94,5 @@ module fv_axi_read (
     end
   end
 endmodule
+
+`default_nettype wire

@@ -1,24 +1,26 @@
+`default_nettype none
+
 // The write half of the slave between a master that breaks every rule but the handshake's, and FIFOs that are ready now and then.
 // CLEAN: the master sends what the FIFO windows want, and every beat must arrive at its window, once and in order.
 module fv_axi_write #(
     parameter bit CLEAN = 1'b0
 ) (
-    input logic        clk,
-    input logic        rst_n,
-    input logic [ 1:0] awid,
-    input logic [31:0] awaddr,
-    input logic [ 7:0] awlen,
-    input logic [ 2:0] awsize,
-    input logic [ 1:0] awburst,
-    input logic        awvalid,
-    input logic [15:0] wdata,
-    input logic [ 1:0] wstrb,
-    input logic        wlast,
-    input logic        wvalid,
-    input logic        bready,
-    input logic        scalar_ready,
-    input logic        point_ready,
-    input logic        dropping
+    input wire        clk,
+    input wire        rst_n,
+    input wire [ 1:0] awid,
+    input wire [31:0] awaddr,
+    input wire [ 7:0] awlen,
+    input wire [ 2:0] awsize,
+    input wire [ 1:0] awburst,
+    input wire        awvalid,
+    input wire [15:0] wdata,
+    input wire [ 1:0] wstrb,
+    input wire        wlast,
+    input wire        wvalid,
+    input wire        bready,
+    input wire        scalar_ready,
+    input wire        point_ready,
+    input wire        dropping
 );
   logic awready, wready, bvalid, wr_full, scalar_valid, point_valid, scratch_write;
   logic err_decode, err_strobe, err_wlast, err_burst;
@@ -151,3 +153,5 @@ module fv_axi_write #(
     end
   endgenerate
 endmodule
+
+`default_nettype wire

@@ -1,16 +1,18 @@
+`default_nettype none
+
 // AXI-Lite: one answer for each access, in order, offered until it is taken; one strobe for each whole write.
 module fv_axil (
-    input logic        clk,
-    input logic        rst_n,
-    input logic [31:0] awaddr,
-    input logic        awvalid,
-    input logic [31:0] wdata,
-    input logic [ 3:0] wstrb,
-    input logic        wvalid,
-    input logic        bready,
-    input logic [31:0] araddr,
-    input logic        arvalid,
-    input logic        rready
+    input wire        clk,
+    input wire        rst_n,
+    input wire [31:0] awaddr,
+    input wire        awvalid,
+    input wire [31:0] wdata,
+    input wire [ 3:0] wstrb,
+    input wire        wvalid,
+    input wire        bready,
+    input wire [31:0] araddr,
+    input wire        arvalid,
+    input wire        rready
 );
   logic awready, wready, bvalid, arready, rvalid, write, read;
   logic [1:0] bresp, rresp;
@@ -84,3 +86,5 @@ module fv_axil (
     end
   end
 endmodule
+
+`default_nettype wire

@@ -1,3 +1,5 @@
+`default_nettype none
+
 // The read half of the AXI4 slave: the oldest result, the scratch memory, DECERR elsewhere. A read never waits for the core.
 module axi_read #(
     parameter int DATA_W = 512,
@@ -10,30 +12,30 @@ module axi_read #(
     localparam int RESULT_W = 8 * msm_regs_pkg::RESULT_BYTES,
     localparam int SCRATCH_A = $clog2(msm_regs_pkg::SCRATCH_SIZE) - SIZE
 ) (
-    input logic clk,
-    input logic rst_n,
+    input wire clk,
+    input wire rst_n,
 
-    input  logic [  ID_W-1:0] s_axi_arid,
-    input  logic [ADDR_W-1:0] s_axi_araddr,
-    input  logic [       7:0] s_axi_arlen,
-    input  logic [       2:0] s_axi_arsize,
-    input  logic [       1:0] s_axi_arburst,
-    input  logic              s_axi_arvalid,
+    input  wire  [  ID_W-1:0] s_axi_arid,
+    input  wire  [ADDR_W-1:0] s_axi_araddr,
+    input  wire  [       7:0] s_axi_arlen,
+    input  wire  [       2:0] s_axi_arsize,
+    input  wire  [       1:0] s_axi_arburst,
+    input  wire               s_axi_arvalid,
     output logic              s_axi_arready,
     output logic [  ID_W-1:0] s_axi_rid,
     output logic [DATA_W-1:0] s_axi_rdata,
     output logic [       1:0] s_axi_rresp,
     output logic              s_axi_rlast,
     output logic              s_axi_rvalid,
-    input  logic              s_axi_rready,
+    input  wire               s_axi_rready,
 
     // Zeros when there is none.
-    input logic [RESULT_W-1:0] result_data,
+    input wire [RESULT_W-1:0] result_data,
 
     // Answers one cycle later, and holds its answer while `scratch_read` is low.
     output logic                 scratch_read,
     output logic [SCRATCH_A-1:0] scratch_addr,
-    input  logic [   DATA_W-1:0] scratch_data,
+    input  wire  [   DATA_W-1:0] scratch_data,
 
     output logic err_decode
 );
@@ -140,3 +142,5 @@ module axi_read #(
 
   wire unused = &{1'b0, ar_level, next_addr[SIZE-1:0], here[SIZE-1:0]};
 endmodule
+
+`default_nettype wire

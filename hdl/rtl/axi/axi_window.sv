@@ -1,8 +1,10 @@
+`default_nettype none
+
 // Which window an address lies in; none of them is DECERR.
 module axi_window #(
     parameter int ADDR_W = 64
 ) (
-    input  logic [ADDR_W-1:0] addr,
+    input  wire  [ADDR_W-1:0] addr,
     output logic              scalar,
     output logic              point,
     output logic              result,
@@ -20,3 +22,5 @@ module axi_window #(
 
   wire unused = &{1'b0, addr[LOW-1:0]};
 endmodule
+
+`default_nettype wire

@@ -1,3 +1,5 @@
+`default_nettype none
+
 // The FIFO of scalars: written in beats, read in halves, lower half first. A task's scalars start on a beat, so what is left of a
 // beat after its last one is padding and is dropped.
 module scalar_fifo #(
@@ -6,18 +8,18 @@ module scalar_fifo #(
     parameter  int DEPTH = 1024,
     localparam int LW = $clog2(DEPTH + 1)
 ) (
-    input  logic                clk,
-    input  logic                rst_n,
-    input  logic                flush,
-    input  logic [  DATA_W-1:0] s_data,
-    input  logic                s_valid,
+    input  wire                 clk,
+    input  wire                 rst_n,
+    input  wire                 flush,
+    input  wire  [  DATA_W-1:0] s_data,
+    input  wire                 s_valid,
     output logic                s_ready,
     output logic [DATA_W/2-1:0] m_data,
     output logic                m_valid,
-    input  logic                m_ready,
+    input  wire                 m_ready,
     // The one at the output is its task's last; nobody will take the rest of a beat.
-    input  logic                m_last,
-    input  logic                abort,
+    input  wire                 m_last,
+    input  wire                 abort,
     output logic                padding,
     output logic [      LW-1:0] level,
     // What fits, in whole beats.
@@ -63,3 +65,5 @@ module scalar_fifo #(
     else if (take) upper <= 1'b1;
   end
 endmodule
+
+`default_nettype wire

@@ -1,10 +1,12 @@
+`default_nettype none
+
 // A delay of N cycles; from three on a ring in memory, which maps to SRLs or RAM and costs a simulation little.
 module delay #(
     parameter int W = 8,
     parameter int N = 1
 ) (
-    input  logic         clk,
-    input  logic [W-1:0] d,
+    input  wire          clk,
+    input  wire  [W-1:0] d,
     output logic [W-1:0] q
 );
   generate
@@ -32,3 +34,5 @@ module delay #(
     end
   endgenerate
 endmodule
+
+`default_nettype wire

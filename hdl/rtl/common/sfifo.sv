@@ -1,3 +1,5 @@
+`default_nettype none
+
 // Synchronous FIFO of any depth: first word falls through, memory and output are registers, so block RAM fits.
 // `flush` empties it; what is pushed in the same cycle is lost too.
 module sfifo #(
@@ -5,15 +7,15 @@ module sfifo #(
     parameter  int D  = 16,
     localparam int LW = $clog2(D + 1)
 ) (
-    input  logic          clk,
-    input  logic          rst_n,
-    input  logic          flush,
-    input  logic [ W-1:0] s_data,
-    input  logic          s_valid,
+    input  wire           clk,
+    input  wire           rst_n,
+    input  wire           flush,
+    input  wire  [ W-1:0] s_data,
+    input  wire           s_valid,
     output logic          s_ready,
     output logic [ W-1:0] m_data,
     output logic          m_valid,
-    input  logic          m_ready,
+    input  wire           m_ready,
     output logic [LW-1:0] level     // the word at the output included
 );
   localparam int AW = (D > 1) ? $clog2(D) : 1;
@@ -86,3 +88,5 @@ module sfifo #(
   end
 `endif
 endmodule
+
+`default_nettype wire

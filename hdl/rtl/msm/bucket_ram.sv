@@ -1,13 +1,15 @@
+`default_nettype none
+
 // The buckets: one write port, one read port with a register.
 module bucket_ram #(
     parameter  int DEPTH = 16,
     localparam int A = $clog2(DEPTH)
 ) (
-    input  logic         clk,
-    input  logic         write,
-    input  logic [A-1:0] write_addr,
-    input  logic [767:0] write_data,
-    input  logic [A-1:0] read_addr,
+    input  wire          clk,
+    input  wire          write,
+    input  wire  [A-1:0] write_addr,
+    input  wire  [767:0] write_data,
+    input  wire  [A-1:0] read_addr,
     output logic [767:0] read_data
 );
   (* ram_style = "ultra" *)
@@ -18,3 +20,5 @@ module bucket_ram #(
     read_data <= mem[read_addr];
   end
 endmodule
+
+`default_nettype wire

@@ -1,3 +1,5 @@
+`default_nettype none
+
 // Complete addition of projective points on y^2 = x^3 + 3 (Renes, Costello, Batina 2016, algorithm 7, with 3b = 9): no
 // exceptional cases. Coordinates are below 2p and in Montgomery form.
 //
@@ -12,13 +14,13 @@ module ec_add #(
     // Bits that travel along.
     parameter int TAG_W = 8
 ) (
-    input  logic             clk,
-    input  logic             rst_n,
+    input  wire              clk,
+    input  wire              rst_n,
     output logic             in_ready,
-    input  logic             in_valid,
-    input  logic [TAG_W-1:0] in_tag,
-    input  logic [    767:0] p,          // {z, y, x}
-    input  logic [    767:0] q,
+    input  wire              in_valid,
+    input  wire  [TAG_W-1:0] in_tag,
+    input  wire  [    767:0] p,          // {z, y, x}
+    input  wire  [    767:0] q,
     output logic             out_valid,
     output logic [TAG_W-1:0] out_tag,
     output logic [    767:0] sum
@@ -139,3 +141,5 @@ module ec_add #(
   always_ff @(posedge clk) valid <= rst_n ? {valid[LAT-2:0], in_valid} : '0;
   assign out_valid = valid[LAT-1];
 endmodule
+
+`default_nettype wire

@@ -1,12 +1,14 @@
+`default_nettype none
+
 // a + b or a - b in the domain [0, 2p), LAT cycles.
 module fp_addsub #(
     parameter bit SUB = 1'b0,
     parameter int LAT = 1,
     parameter int FP_IMPL = msm_pkg::FP_BEHAV
 ) (
-    input  logic         clk,
-    input  logic [255:0] a,
-    input  logic [255:0] b,
+    input  wire          clk,
+    input  wire  [255:0] a,
+    input  wire  [255:0] b,
     output logic [255:0] y
 );
   logic [255:0] r;
@@ -39,3 +41,5 @@ module fp_addsub #(
       .q(y)
   );
 endmodule
+
+`default_nettype wire

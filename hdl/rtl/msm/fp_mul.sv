@@ -1,12 +1,14 @@
+`default_nettype none
+
 // Montgomery product a b / 2^256 modulo p: inputs and output below 2p (4p < 2^256, so nothing is subtracted at the end).
 // A product each cycle, ML cycles later.
 module fp_mul #(
     parameter int ML = 25,
     parameter int FP_IMPL = msm_pkg::FP_TILED
 ) (
-    input  logic         clk,
-    input  logic [255:0] a,
-    input  logic [255:0] b,
+    input  wire          clk,
+    input  wire  [255:0] a,
+    input  wire  [255:0] b,
     output logic [255:0] y
 );
   generate
@@ -40,3 +42,5 @@ module fp_mul #(
     end
   endgenerate
 endmodule
+
+`default_nettype wire

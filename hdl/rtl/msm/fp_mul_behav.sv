@@ -1,10 +1,12 @@
+`default_nettype none
+
 // `fp_mul` with the operator `*`.
 module fp_mul_behav #(
     parameter int ML = 12
 ) (
-    input  logic         clk,
-    input  logic [255:0] a,
-    input  logic [255:0] b,
+    input  wire          clk,
+    input  wire  [255:0] a,
+    input  wire  [255:0] b,
     output logic [255:0] y
 );
   localparam int LEAST = 3;
@@ -33,3 +35,5 @@ module fp_mul_behav #(
 
   wire unused = &{1'b0, sum[512], sum[255:0]};
 endmodule
+
+`default_nettype wire

@@ -1,10 +1,12 @@
+`default_nettype none
+
 // `fp_mul` computed by C (`hdl/sim/cpp/fp.cpp`): for simulation with Verilator only.
 module fp_mul_dpi #(
     parameter int ML = 12
 ) (
-    input  logic         clk,
-    input  logic [255:0] a,
-    input  logic [255:0] b,
+    input  wire          clk,
+    input  wire  [255:0] a,
+    input  wire  [255:0] b,
     output logic [255:0] y
 );
   import "DPI-C" pure function void msm_fp_mul(
@@ -25,3 +27,5 @@ module fp_mul_dpi #(
       .q(y)
   );
 endmodule
+
+`default_nettype wire

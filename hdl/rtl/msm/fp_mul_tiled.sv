@@ -1,10 +1,12 @@
+`default_nettype none
+
 // `fp_mul` as it is synthesised: a full product, a lower half, a full product, all of DSP tiles.
 module fp_mul_tiled #(
     parameter int ML = 25
 ) (
-    input  logic         clk,
-    input  logic [255:0] a,
-    input  logic [255:0] b,
+    input  wire          clk,
+    input  wire  [255:0] a,
+    input  wire  [255:0] b,
     output logic [255:0] y
 );
   localparam int MUL = 8;  // cycles of each `mul_tiled`
@@ -57,3 +59,5 @@ module fp_mul_tiled #(
 
   wire unused = &{1'b0, sum[512], sum[255:0]};
 endmodule
+
+`default_nettype wire

@@ -1,11 +1,13 @@
+`default_nettype none
+
 // One step of a reduction, with its register: a, or a - M where that is not negative. It computes only while `enable` is high, which
 // saves power, and a simulation much of its time.
 module mod_step #(
     parameter logic [255:0] M = bn254_pkg::P
 ) (
-    input  logic         clk,
-    input  logic         enable,
-    input  logic [255:0] a,
+    input  wire          clk,
+    input  wire          enable,
+    input  wire  [255:0] a,
     output logic [255:0] y,
     // y is not 0.
     output logic         some
@@ -22,3 +24,5 @@ module mod_step #(
       some <= a != '0 && a != M;
     end
 endmodule
+
+`default_nettype wire

@@ -1,3 +1,5 @@
+`default_nettype none
+
 // Pippenger's algorithm with one complete adder: pairs into buckets by signed digits of C bits, buckets into one projective point.
 //
 // One task at a time. A result waits here until there is room for it. Buckets are infinity between tasks: they are cleared as they
@@ -14,23 +16,23 @@ module msm_core #(
     localparam int A = $clog2(BUCKETS),
     localparam int WW = $clog2(W)
 ) (
-    input  logic         clk,
-    input  logic         rst_n,
-    input  logic         abort,
-    input  logic         task_valid,
-    input  logic [ 31:0] task_count,
-    input  logic         task_montgomery,
-    input  logic [255:0] scalar_data,
-    input  logic         scalar_valid,
+    input  wire          clk,
+    input  wire          rst_n,
+    input  wire          abort,
+    input  wire          task_valid,
+    input  wire  [ 31:0] task_count,
+    input  wire          task_montgomery,
+    input  wire  [255:0] scalar_data,
+    input  wire          scalar_valid,
     output logic         scalar_ready,
     output logic         scalar_last,
-    input  logic [511:0] point_data,
-    input  logic         point_valid,
+    input  wire  [511:0] point_data,
+    input  wire          point_valid,
     output logic         point_ready,
     // {z, y, x}; taking it ends the task.
     output logic [767:0] result_data,
     output logic         result_valid,
-    input  logic         result_ready,
+    input  wire          result_ready,
     // Pairs still to be taken, and whether one could be now.
     output logic [ 31:0] left,
     output logic         hungry,
@@ -273,3 +275,5 @@ module msm_core #(
   end
 
 endmodule
+
+`default_nettype wire

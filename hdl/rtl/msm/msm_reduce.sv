@@ -1,3 +1,5 @@
+`default_nettype none
+
 // The additions that make one point of all buckets.
 //
 // Sums: from the top bucket down, for every window, sum += acc and acc += bucket, so that in the end sum holds the buckets each times
@@ -10,15 +12,15 @@ module msm_reduce #(
     localparam int A = $clog2(W << (C - 1)),
     localparam int WW = $clog2(W)
 ) (
-    input  logic          clk,
-    input  logic          rst_n,
-    input  logic          abort,
-    input  logic          start,
-    input  logic          montgomery,
+    input  wire           clk,
+    input  wire           rst_n,
+    input  wire           abort,
+    input  wire           start,
+    input  wire           montgomery,
     output logic          busy,
     // The adder takes something that is issued now; nothing is under way in it.
-    input  logic          slot,
-    input  logic          idle,
+    input  wire           slot,
+    input  wire           idle,
     output logic          issue,
     output logic [   1:0] to,
     output logic [WW-1:0] window,
@@ -139,3 +141,5 @@ module msm_reduce #(
     if (!rst_n || abort) state <= IDLE;
   end
 endmodule
+
+`default_nettype wire

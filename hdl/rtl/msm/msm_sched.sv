@@ -1,3 +1,5 @@
+`default_nettype none
+
 // From pairs to bucket additions: a digit each slot, from the lowest window up. An addition whose bucket is busy waits in a queue,
 // and whatever comes out of that queue goes first.
 module msm_sched #(
@@ -11,25 +13,25 @@ module msm_sched #(
     localparam int BUCKETS = W << (C - 1),
     localparam int A = $clog2(BUCKETS)
 ) (
-    input  logic         clk,
-    input  logic         rst_n,
-    input  logic         abort,
-    input  logic [K_W-1:0] scalar,
-    input  logic [X_W-1:0] x,
-    input  logic [X_W-1:0] y,
-    input  logic         valid,
+    input  wire          clk,
+    input  wire          rst_n,
+    input  wire          abort,
+    input  wire  [K_W-1:0] scalar,
+    input  wire  [X_W-1:0] x,
+    input  wire  [X_W-1:0] y,
+    input  wire          valid,
     output logic         ready,
     // The adder takes something that is issued now.
-    input  logic         slot,
+    input  wire          slot,
     output logic         issue,
     output logic [A-1:0] issue_addr,
     output logic         issue_negative,
     output logic [X_W-1:0] issue_x,
     output logic [X_W-1:0] issue_y,
-    input  logic         written,
-    input  logic [A-1:0] written_addr,
-    input  logic         clear,
-    input  logic [A-1:0] clear_addr,
+    input  wire          written,
+    input  wire  [A-1:0] written_addr,
+    input  wire          clear,
+    input  wire  [A-1:0] clear_addr,
     output logic         busy
 );
   localparam int WW = $clog2(W);
@@ -125,3 +127,5 @@ module msm_sched #(
     else if (ready) have <= valid;
   end
 endmodule
+
+`default_nettype wire

@@ -1,3 +1,5 @@
+`default_nettype none
+
 // W x W multiplier from 26 x 17 tiles, one DSP48E2 each, and a tree of registered adders; 3 + $clog2(rows) cycles.
 // Only the lower OW bits are made: tiles above them are left out.
 module mul_tiled #(
@@ -8,9 +10,9 @@ module mul_tiled #(
     localparam int ROWS = 2 * NB,
     localparam int LEVELS = $clog2(ROWS)
 ) (
-    input  logic          clk,
-    input  logic [ W-1:0] a,
-    input  logic [ W-1:0] b,
+    input  wire           clk,
+    input  wire  [ W-1:0] a,
+    input  wire  [ W-1:0] b,
     output logic [OW-1:0] y
 );
   logic [NA*26-1:0] a_q;
@@ -68,3 +70,5 @@ module mul_tiled #(
   assign sums[0] = '0;
   assign y = sums[1];
 endmodule
+
+`default_nettype wire

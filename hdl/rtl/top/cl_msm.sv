@@ -1,3 +1,5 @@
+`default_nettype none
+
 // The design under the names of the AWS F1 shell (`cl_ports.vh`): DMA_PCIS, OCL and one user interrupt. What else the shell offers
 // is tied off by its own `unused_*_template.inc` in a build with the HDK.
 module cl_msm #(
@@ -11,59 +13,59 @@ module cl_msm #(
     parameter int II = 2,
     parameter int FP_IMPL = msm_pkg::FP_TILED
 ) (
-    input logic clk_main_a0,
-    input logic rst_main_n,
+    input wire clk_main_a0,
+    input wire rst_main_n,
 
-    input  logic [  5:0] sh_cl_dma_pcis_awid,
-    input  logic [ 63:0] sh_cl_dma_pcis_awaddr,
-    input  logic [  7:0] sh_cl_dma_pcis_awlen,
-    input  logic [  2:0] sh_cl_dma_pcis_awsize,
-    input  logic         sh_cl_dma_pcis_awvalid,
+    input  wire  [  5:0] sh_cl_dma_pcis_awid,
+    input  wire  [ 63:0] sh_cl_dma_pcis_awaddr,
+    input  wire  [  7:0] sh_cl_dma_pcis_awlen,
+    input  wire  [  2:0] sh_cl_dma_pcis_awsize,
+    input  wire          sh_cl_dma_pcis_awvalid,
     output logic         cl_sh_dma_pcis_awready,
-    input  logic [511:0] sh_cl_dma_pcis_wdata,
-    input  logic [ 63:0] sh_cl_dma_pcis_wstrb,
-    input  logic         sh_cl_dma_pcis_wlast,
-    input  logic         sh_cl_dma_pcis_wvalid,
+    input  wire  [511:0] sh_cl_dma_pcis_wdata,
+    input  wire  [ 63:0] sh_cl_dma_pcis_wstrb,
+    input  wire          sh_cl_dma_pcis_wlast,
+    input  wire          sh_cl_dma_pcis_wvalid,
     output logic         cl_sh_dma_pcis_wready,
     output logic [  5:0] cl_sh_dma_pcis_bid,
     output logic [  1:0] cl_sh_dma_pcis_bresp,
     output logic         cl_sh_dma_pcis_bvalid,
-    input  logic         sh_cl_dma_pcis_bready,
-    input  logic [  5:0] sh_cl_dma_pcis_arid,
-    input  logic [ 63:0] sh_cl_dma_pcis_araddr,
-    input  logic [  7:0] sh_cl_dma_pcis_arlen,
-    input  logic [  2:0] sh_cl_dma_pcis_arsize,
-    input  logic         sh_cl_dma_pcis_arvalid,
+    input  wire          sh_cl_dma_pcis_bready,
+    input  wire  [  5:0] sh_cl_dma_pcis_arid,
+    input  wire  [ 63:0] sh_cl_dma_pcis_araddr,
+    input  wire  [  7:0] sh_cl_dma_pcis_arlen,
+    input  wire  [  2:0] sh_cl_dma_pcis_arsize,
+    input  wire          sh_cl_dma_pcis_arvalid,
     output logic         cl_sh_dma_pcis_arready,
     output logic [  5:0] cl_sh_dma_pcis_rid,
     output logic [511:0] cl_sh_dma_pcis_rdata,
     output logic [  1:0] cl_sh_dma_pcis_rresp,
     output logic         cl_sh_dma_pcis_rlast,
     output logic         cl_sh_dma_pcis_rvalid,
-    input  logic         sh_cl_dma_pcis_rready,
+    input  wire          sh_cl_dma_pcis_rready,
     output logic         cl_sh_dma_wr_full,
     output logic         cl_sh_dma_rd_full,
 
-    input  logic        sh_ocl_awvalid,
-    input  logic [31:0] sh_ocl_awaddr,
+    input  wire         sh_ocl_awvalid,
+    input  wire  [31:0] sh_ocl_awaddr,
     output logic        ocl_sh_awready,
-    input  logic        sh_ocl_wvalid,
-    input  logic [31:0] sh_ocl_wdata,
-    input  logic [ 3:0] sh_ocl_wstrb,
+    input  wire         sh_ocl_wvalid,
+    input  wire  [31:0] sh_ocl_wdata,
+    input  wire  [ 3:0] sh_ocl_wstrb,
     output logic        ocl_sh_wready,
     output logic        ocl_sh_bvalid,
     output logic [ 1:0] ocl_sh_bresp,
-    input  logic        sh_ocl_bready,
-    input  logic        sh_ocl_arvalid,
-    input  logic [31:0] sh_ocl_araddr,
+    input  wire         sh_ocl_bready,
+    input  wire         sh_ocl_arvalid,
+    input  wire  [31:0] sh_ocl_araddr,
     output logic        ocl_sh_arready,
     output logic        ocl_sh_rvalid,
     output logic [31:0] ocl_sh_rdata,
     output logic [ 1:0] ocl_sh_rresp,
-    input  logic        sh_ocl_rready,
+    input  wire         sh_ocl_rready,
 
     output logic [15:0] cl_sh_apppf_irq_req,
-    input  logic [15:0] sh_cl_apppf_irq_ack
+    input  wire  [15:0] sh_cl_apppf_irq_ack
 );
   // The shell's reset may come from far away.
   logic [1:0] rst_pipe;
@@ -156,3 +158,5 @@ module cl_msm #(
 
   wire unused = &{1'b0, sh_cl_apppf_irq_ack[15:1]};
 endmodule
+
+`default_nettype wire

@@ -1,3 +1,5 @@
+`default_nettype none
+
 // The MSM design behind any shell: one AXI4 slave for data, one AXI-Lite slave for registers, one interrupt.
 //
 // Two windows behind one write channel lead into two FIFOs, from which the core takes pairs; see `hdl/README.md`.
@@ -29,58 +31,58 @@ module msm_design #(
     parameter int FP_IMPL = msm_pkg::FP_TILED,
     localparam int STRB_W = DATA_W / 8
 ) (
-    input logic clk,
-    input logic rst_n,
+    input wire clk,
+    input wire rst_n,
 
-    input  logic [  ID_W-1:0] s_axi_awid,
-    input  logic [ADDR_W-1:0] s_axi_awaddr,
-    input  logic [       7:0] s_axi_awlen,
-    input  logic [       2:0] s_axi_awsize,
-    input  logic [       1:0] s_axi_awburst,
-    input  logic              s_axi_awvalid,
+    input  wire  [  ID_W-1:0] s_axi_awid,
+    input  wire  [ADDR_W-1:0] s_axi_awaddr,
+    input  wire  [       7:0] s_axi_awlen,
+    input  wire  [       2:0] s_axi_awsize,
+    input  wire  [       1:0] s_axi_awburst,
+    input  wire               s_axi_awvalid,
     output logic              s_axi_awready,
-    input  logic [DATA_W-1:0] s_axi_wdata,
-    input  logic [STRB_W-1:0] s_axi_wstrb,
-    input  logic              s_axi_wlast,
-    input  logic              s_axi_wvalid,
+    input  wire  [DATA_W-1:0] s_axi_wdata,
+    input  wire  [STRB_W-1:0] s_axi_wstrb,
+    input  wire               s_axi_wlast,
+    input  wire               s_axi_wvalid,
     output logic              s_axi_wready,
     output logic [  ID_W-1:0] s_axi_bid,
     output logic [       1:0] s_axi_bresp,
     output logic              s_axi_bvalid,
-    input  logic              s_axi_bready,
-    input  logic [  ID_W-1:0] s_axi_arid,
-    input  logic [ADDR_W-1:0] s_axi_araddr,
-    input  logic [       7:0] s_axi_arlen,
-    input  logic [       2:0] s_axi_arsize,
-    input  logic [       1:0] s_axi_arburst,
-    input  logic              s_axi_arvalid,
+    input  wire               s_axi_bready,
+    input  wire  [  ID_W-1:0] s_axi_arid,
+    input  wire  [ADDR_W-1:0] s_axi_araddr,
+    input  wire  [       7:0] s_axi_arlen,
+    input  wire  [       2:0] s_axi_arsize,
+    input  wire  [       1:0] s_axi_arburst,
+    input  wire               s_axi_arvalid,
     output logic              s_axi_arready,
     output logic [  ID_W-1:0] s_axi_rid,
     output logic [DATA_W-1:0] s_axi_rdata,
     output logic [       1:0] s_axi_rresp,
     output logic              s_axi_rlast,
     output logic              s_axi_rvalid,
-    input  logic              s_axi_rready,
+    input  wire               s_axi_rready,
     // The queue of write bursts is nearly full.
     output logic              wr_full,
 
-    input  logic [31:0] s_axil_awaddr,
-    input  logic        s_axil_awvalid,
+    input  wire  [31:0] s_axil_awaddr,
+    input  wire         s_axil_awvalid,
     output logic        s_axil_awready,
-    input  logic [31:0] s_axil_wdata,
-    input  logic [ 3:0] s_axil_wstrb,
-    input  logic        s_axil_wvalid,
+    input  wire  [31:0] s_axil_wdata,
+    input  wire  [ 3:0] s_axil_wstrb,
+    input  wire         s_axil_wvalid,
     output logic        s_axil_wready,
     output logic [ 1:0] s_axil_bresp,
     output logic        s_axil_bvalid,
-    input  logic        s_axil_bready,
-    input  logic [31:0] s_axil_araddr,
-    input  logic        s_axil_arvalid,
+    input  wire         s_axil_bready,
+    input  wire  [31:0] s_axil_araddr,
+    input  wire         s_axil_arvalid,
     output logic        s_axil_arready,
     output logic [31:0] s_axil_rdata,
     output logic [ 1:0] s_axil_rresp,
     output logic        s_axil_rvalid,
-    input  logic        s_axil_rready,
+    input  wire         s_axil_rready,
 
     // A level.
     output logic irq
@@ -455,3 +457,5 @@ module msm_design #(
       .counts
   );
 endmodule
+
+`default_nettype wire
