@@ -1,5 +1,7 @@
 `default_nettype none
 
+`include "parameter_check.svh"
+
 // What AXI4 demands on the write channels: of the master assumed, of the slave asserted. All B come in the order of their AW, as one
 // in-order slave gives them; WLAST may be wrong, as a broken master's is.
 module axi_write_rules #(
@@ -26,6 +28,10 @@ module axi_write_rules #(
     input wire                bvalid,
     input wire                bready
 );
+  `PARAMETER_CHECK(axi_write_rules_ID_W, ID_W >= 1, "axi_write_rules: ID_W must be at least 1")
+  `PARAMETER_CHECK(axi_write_rules_ADDR_W, ADDR_W >= 1, "axi_write_rules: ADDR_W must be at least 1")
+  `PARAMETER_CHECK(axi_write_rules_DATA_W, DATA_W >= 8 && DATA_W % 8 == 0, "axi_write_rules: DATA_W must be a multiple of 8")
+
   logic past = 1'b0;
   logic [7:0] addresses, ends, answers;
   (* anyconst *)

@@ -1,5 +1,7 @@
 `default_nettype none
 
+`include "parameter_check.svh"
+
 // The read half of the AXI4 slave: the oldest result, the scratch memory, DECERR elsewhere. A read never waits for the core.
 module axi_read #(
     parameter int DATA_W = 512,
@@ -39,6 +41,12 @@ module axi_read #(
 
     output logic err_decode
 );
+  `PARAMETER_CHECK(axi_read_DATA_W, DATA_W >= 16 && DATA_W <= 1024 && (DATA_W & (DATA_W - 1)) == 0,
+                   "axi_read: DATA_W must be a power of two, 16 to 1024")
+  `PARAMETER_CHECK(axi_read_ADDR_W, ADDR_W >= 32 && ADDR_W <= 64, "axi_read: ADDR_W must be 32 to 64")
+  `PARAMETER_CHECK(axi_read_ID_W, ID_W >= 1, "axi_read: ID_W must be at least 1")
+  `PARAMETER_CHECK(axi_read_ARQ, ARQ >= 1, "axi_read: ARQ must be at least 1")
+
   localparam int LOW = $clog2(msm_regs_pkg::WINDOW_SIZE);
   // Beats that hold a result.
   localparam int BEATS = (RESULT_W + DATA_W - 1) / DATA_W;

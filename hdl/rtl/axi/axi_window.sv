@@ -1,5 +1,7 @@
 `default_nettype none
 
+`include "parameter_check.svh"
+
 // Which window an address lies in; none of them is DECERR.
 module axi_window #(
     parameter int ADDR_W = 64
@@ -11,6 +13,8 @@ module axi_window #(
     output logic              scratch,
     output logic              none
 );
+  `PARAMETER_CHECK(axi_window_ADDR_W, ADDR_W >= 32 && ADDR_W <= 64, "axi_window: ADDR_W must be 32 to 64")
+
   localparam int LOW = $clog2(msm_regs_pkg::WINDOW_SIZE);
   wire [ADDR_W-1:LOW] base = addr[ADDR_W-1:LOW];
 

@@ -1,5 +1,7 @@
 `default_nettype none
 
+`include "parameter_check.svh"
+
 // The write half of the AXI4 slave: bursts in order, one B for each, every beat to the window of its burst.
 //
 // A beat for a FIFO without room waits, and with it everything behind it: AXI4 has one write channel. Whatever is not whole,
@@ -55,6 +57,12 @@ module axi_write #(
     // A burst ends that is answered with an error.
     output logic err_burst
 );
+  `PARAMETER_CHECK(axi_write_DATA_W, DATA_W >= 16 && DATA_W <= 1024 && (DATA_W & (DATA_W - 1)) == 0,
+                   "axi_write: DATA_W must be a power of two, 16 to 1024")
+  `PARAMETER_CHECK(axi_write_ADDR_W, ADDR_W >= 32 && ADDR_W <= 64, "axi_write: ADDR_W must be 32 to 64")
+  `PARAMETER_CHECK(axi_write_ID_W, ID_W >= 1, "axi_write: ID_W must be at least 1")
+  `PARAMETER_CHECK(axi_write_AWQ, AWQ >= 1, "axi_write: AWQ must be at least 1")
+
   localparam int AW_W = ID_W + ADDR_W + 8 + 3 + 2;
   localparam int LW = $clog2(AWQ + 1);
   localparam int SCRATCH_B = SCRATCH_A + SIZE;

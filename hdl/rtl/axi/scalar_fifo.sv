@@ -1,5 +1,7 @@
 `default_nettype none
 
+`include "parameter_check.svh"
+
 // The FIFO of scalars: written in beats, read in halves, lower half first. A task's scalars start on a beat, so what is left of a
 // beat after its last one is padding and is dropped.
 module scalar_fifo #(
@@ -25,10 +27,11 @@ module scalar_fifo #(
     // What fits, in whole beats.
     output logic [      LW-1:0] free
 );
+  `PARAMETER_CHECK(scalar_fifo_DATA_W, DATA_W >= 2 && DATA_W % 2 == 0, "scalar_fifo: DATA_W must be even and at least 2")
+  `PARAMETER_CHECK(scalar_fifo_DEPTH, DEPTH >= 2 && DEPTH % 2 == 0, "scalar_fifo: DEPTH must be even and at least 2")
+
   localparam int BEATS = DEPTH / 2;
   localparam int BW = $clog2(BEATS + 1);
-
-  initial if (DEPTH < 2 || DEPTH % 2 != 0) $error("scalar_fifo: DEPTH must be even, and at least 2");
 
   logic [DATA_W-1:0] beat;
   logic [BW-1:0] beats;

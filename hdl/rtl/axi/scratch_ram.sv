@@ -1,5 +1,7 @@
 `default_nettype none
 
+`include "parameter_check.svh"
+
 // Memory for bring-up: one write port with byte enables, one read port with a register. A reset leaves it alone.
 module scratch_ram #(
     parameter  int DATA_W = 512,
@@ -15,6 +17,9 @@ module scratch_ram #(
     input  wire  [     A-1:0] read_addr,
     output logic [DATA_W-1:0] read_data
 );
+  `PARAMETER_CHECK(scratch_ram_DATA_W, DATA_W >= 8 && DATA_W % 8 == 0, "scratch_ram: DATA_W must be a multiple of 8")
+  `PARAMETER_CHECK(scratch_ram_A, A >= 1 && A <= 30, "scratch_ram: A must be 1 to 30")
+
   (* ram_style = "ultra" *)
   logic [DATA_W-1:0] mem[0:(1<<A)-1];
 

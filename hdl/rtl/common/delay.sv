@@ -1,5 +1,7 @@
 `default_nettype none
 
+`include "parameter_check.svh"
+
 // A delay of N cycles; from three on a ring in memory, which maps to SRLs or RAM and costs a simulation little.
 module delay #(
     parameter int W = 8,
@@ -9,6 +11,9 @@ module delay #(
     input  wire  [W-1:0] d,
     output logic [W-1:0] q
 );
+  `PARAMETER_CHECK(delay_W, W >= 1, "delay: W must be at least 1")
+  `PARAMETER_CHECK(delay_N, N >= 0, "delay: N must be at least 0")
+
   generate
     if (N == 0) begin : g_wire
       assign q = d;

@@ -1,5 +1,7 @@
 `default_nettype none
 
+`include "parameter_check.svh"
+
 // A register stage whose READY is a register too: what was on its way when the sink stopped waits in `held`.
 module skid #(
     parameter int W = 8
@@ -13,6 +15,8 @@ module skid #(
     output logic         m_valid,
     input  wire          m_ready
 );
+  `PARAMETER_CHECK(skid_W, W >= 1, "skid: W must be at least 1")
+
   logic [W-1:0] held;
   logic         held_valid;
   wire          move = !m_valid || m_ready;

@@ -1,5 +1,7 @@
 `default_nettype none
 
+`include "parameter_check.svh"
+
 // The buckets: one write port, one read port with a register.
 module bucket_ram #(
     parameter  int DEPTH = 16,
@@ -12,6 +14,8 @@ module bucket_ram #(
     input  wire  [A-1:0] read_addr,
     output logic [767:0] read_data
 );
+  `PARAMETER_CHECK(bucket_ram_DEPTH, DEPTH >= 2, "bucket_ram: DEPTH must be at least 2")
+
   (* ram_style = "ultra" *)
   logic [767:0] mem[0:DEPTH-1];
 

@@ -1,5 +1,7 @@
 `default_nettype none
 
+`include "parameter_check.svh"
+
 // One signed digit: the lowest C bits of a scalar and a carry become a digit in (-2^(C-1), 2^(C-1)] and a carry.
 // Bucket b holds the points of digits b + 1 and, negated, -(b + 1).
 module digit_recode #(
@@ -12,6 +14,8 @@ module digit_recode #(
     output logic [C-2:0] bucket,
     output logic         carry_out
 );
+  `PARAMETER_CHECK(digit_recode_C, C >= 2, "digit_recode: C must be at least 2")
+
   localparam logic [C:0] HALF = (C + 1)'(1) << (C - 1);
 
   wire [C:0] raw = {1'b0, bits} + (C + 1)'(carry_in);

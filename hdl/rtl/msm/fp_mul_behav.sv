@@ -1,5 +1,7 @@
 `default_nettype none
 
+`include "parameter_check.svh"
+
 // `fp_mul` with the operator `*`.
 module fp_mul_behav #(
     parameter int ML = 12
@@ -10,7 +12,8 @@ module fp_mul_behav #(
     output logic [255:0] y
 );
   localparam int LEAST = 3;
-  initial if (ML < LEAST) $error("fp_mul_behav: ML must be at least 3");
+
+  `PARAMETER_CHECK(fp_mul_behav_ML, ML >= LEAST, "fp_mul_behav: ML must be at least 3")
 
   logic [511:0] product, product_q;
   logic [255:0] factor;

@@ -1,5 +1,7 @@
 `default_nettype none
 
+`include "parameter_check.svh"
+
 // `fp_mul` as it is synthesised: a full product, a lower half, a full product, all of DSP tiles.
 module fp_mul_tiled #(
     parameter int ML = 25
@@ -11,7 +13,8 @@ module fp_mul_tiled #(
 );
   localparam int MUL = 8;  // cycles of each `mul_tiled`
   localparam int LEAST = 3 * MUL + 1;
-  initial if (ML < LEAST) $error("fp_mul_tiled: ML must be at least 25");
+
+  `PARAMETER_CHECK(fp_mul_tiled_ML, ML >= LEAST, "fp_mul_tiled: ML must be at least 25")
 
   logic [511:0] product, product_q, reduction;
   logic [255:0] factor;

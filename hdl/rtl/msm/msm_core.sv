@@ -1,5 +1,7 @@
 `default_nettype none
 
+`include "parameter_check.svh"
+
 // Pippenger's algorithm with one complete adder: pairs into buckets by signed digits of C bits, buckets into one projective point.
 //
 // One task at a time. A result waits here until there is room for it. Buckets are infinity between tasks: they are cleared as they
@@ -39,13 +41,15 @@ module msm_core #(
     output logic         working,
     output logic         reducing
 );
+  `PARAMETER_CHECK(msm_core_C, C >= 2 && C <= 16, "msm_core: C must be 2 to 16")
+  `PARAMETER_CHECK(msm_core_ML, ML >= 1, "msm_core: ML must be at least 1")
+  `PARAMETER_CHECK(msm_core_AL, AL >= 1, "msm_core: AL must be at least 1")
+  `PARAMETER_CHECK(msm_core_II, II >= 1 && II <= 2, "msm_core: II must be 1 or 2")
+  `PARAMETER_CHECK(msm_core_RETRY, RETRY >= 1, "msm_core: RETRY must be at least 1")
+  `PARAMETER_CHECK(msm_core_FP_IMPL, FP_IMPL >= 0 && FP_IMPL <= 2, "msm_core: FP_IMPL must be 0, 1 or 2")
+
   localparam int TAG_W = 2 + A;
   localparam int FLIGHT_W = $clog2(2 * ML + 8 * AL + 8);
-
-  initial begin
-    if (C < 2 || C > 16) $error("msm_core: C is 2 to 16");
-    if (RETRY < 1) $error("msm_core: RETRY must be at least 1");
-  end
 
   typedef enum logic [2:0] {
     CLEAR,

@@ -1,5 +1,7 @@
 `default_nettype none
 
+`include "parameter_check.svh"
+
 // A core that computes no MSM, for studies of the feed: a pair every `pair_cycles`, and as the result checksums of what it took: X of
 // the scalars, Y of the points, Z the number of pairs.
 //
@@ -28,6 +30,8 @@ module msm_core_stub #(
     output logic         working,
     output logic         reducing
 );
+  `PARAMETER_CHECK(msm_core_stub_STUB_N, STUB_N >= 1, "msm_core_stub: STUB_N must be at least 1")
+
   // A simulation may set it.
   logic [31:0] pair_cycles  /*verilator public_flat_rw*/ = STUB_N;
   logic [31:0] count, pause;

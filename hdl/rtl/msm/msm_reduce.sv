@@ -1,5 +1,7 @@
 `default_nettype none
 
+`include "parameter_check.svh"
+
 // The additions that make one point of all buckets.
 //
 // Sums: from the top bucket down, for every window, sum += acc and acc += bucket, so that in the end sum holds the buckets each times
@@ -32,6 +34,8 @@ module msm_reduce #(
     output logic          load_chain,
     output logic          load_base
 );
+  `PARAMETER_CHECK(msm_reduce_C, C >= 2 && C <= 16, "msm_reduce: C must be 2 to 16")
+
   localparam int CW = $clog2(C + 1);
   localparam logic [WW-1:0] TOP_WINDOW = WW'(W - 1);
   // Below the top bit of R_INV.

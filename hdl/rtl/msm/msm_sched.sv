@@ -1,5 +1,7 @@
 `default_nettype none
 
+`include "parameter_check.svh"
+
 // From pairs to bucket additions: a digit each slot, from the lowest window up. An addition whose bucket is busy waits in a queue,
 // and whatever comes out of that queue goes first.
 module msm_sched #(
@@ -34,6 +36,11 @@ module msm_sched #(
     input  wire  [A-1:0] clear_addr,
     output logic         busy
 );
+  `PARAMETER_CHECK(msm_sched_C, C >= 2 && C <= 16, "msm_sched: C must be 2 to 16")
+  `PARAMETER_CHECK(msm_sched_RETRY, RETRY >= 1, "msm_sched: RETRY must be at least 1")
+  `PARAMETER_CHECK(msm_sched_K_W, K_W >= C && K_W >= bn254_pkg::SCALAR_BITS, "msm_sched: K_W must hold a window and a scalar")
+  `PARAMETER_CHECK(msm_sched_X_W, X_W >= 1, "msm_sched: X_W must be at least 1")
+
   localparam int WW = $clog2(W);
 
   // The pair in hand.

@@ -1,5 +1,7 @@
 `default_nettype none
 
+`include "parameter_check.svh"
+
 // Which buckets have an addition under way. A bucket is busy while the numbers of its issues and of its write-backs differ, and as
 // at most one is under way, one bit of each number does: two memories with one writer each.
 module scoreboard #(
@@ -19,6 +21,8 @@ module scoreboard #(
     input  wire          written,
     input  wire  [A-1:0] written_addr
 );
+  `PARAMETER_CHECK(scoreboard_DEPTH, DEPTH >= 2, "scoreboard: DEPTH must be at least 2")
+
   (* ram_style = "distributed" *)
   logic issues[0:DEPTH-1];
   (* ram_style = "distributed" *)

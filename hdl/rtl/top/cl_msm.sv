@@ -1,5 +1,7 @@
 `default_nettype none
 
+`include "parameter_check.svh"
+
 // The design under the names of the AWS F1 shell (`cl_ports.vh`): DMA_PCIS, OCL and one user interrupt. What else the shell offers
 // is tied off by its own `unused_*_template.inc` in a build with the HDK.
 module cl_msm #(
@@ -67,6 +69,15 @@ module cl_msm #(
     output logic [15:0] cl_sh_apppf_irq_req,
     input  wire  [15:0] sh_cl_apppf_irq_ack
 );
+  `PARAMETER_CHECK(cl_msm_SC_DEPTH, SC_DEPTH >= 2 && SC_DEPTH % 2 == 0, "cl_msm: SC_DEPTH must be even and at least 2")
+  `PARAMETER_CHECK(cl_msm_PT_DEPTH, PT_DEPTH >= 1, "cl_msm: PT_DEPTH must be at least 1")
+  `PARAMETER_CHECK(cl_msm_CLOCK_KHZ, CLOCK_KHZ >= 1, "cl_msm: CLOCK_KHZ must be at least 1")
+  `PARAMETER_CHECK(cl_msm_C, C >= 2 && C <= 16, "cl_msm: C must be 2 to 16")
+  `PARAMETER_CHECK(cl_msm_ML, ML >= 1, "cl_msm: ML must be at least 1")
+  `PARAMETER_CHECK(cl_msm_AL, AL >= 1, "cl_msm: AL must be at least 1")
+  `PARAMETER_CHECK(cl_msm_II, II >= 1 && II <= 2, "cl_msm: II must be 1 or 2")
+  `PARAMETER_CHECK(cl_msm_FP_IMPL, FP_IMPL >= 0 && FP_IMPL <= 2, "cl_msm: FP_IMPL must be 0, 1 or 2")
+
   // The shell's reset may come from far away.
   logic [1:0] rst_pipe;
   always_ff @(posedge clk_main_a0) rst_pipe <= {rst_pipe[0], rst_main_n};

@@ -1,5 +1,7 @@
 `default_nettype none
 
+`include "parameter_check.svh"
+
 // The 64-bit counters, side by side in the order of `pair_addr` in `msm_regs`, and the high-water marks.
 module msm_counters #(
     parameter  int SC_DEPTH = 1024,
@@ -30,6 +32,9 @@ module msm_counters #(
     output logic [  SW-1:0] high_scalars,
     output logic [  PW-1:0] high_points
 );
+  `PARAMETER_CHECK(msm_counters_SC_DEPTH, SC_DEPTH >= 1, "msm_counters: SC_DEPTH must be at least 1")
+  `PARAMETER_CHECK(msm_counters_PT_DEPTH, PT_DEPTH >= 1, "msm_counters: PT_DEPTH must be at least 1")
+
   logic [63:0] phase1, pushed_scalars, pushed_points, consumed, cycles, busy;
   logic [63:0] starve_scalar, starve_point, starve_both, stall_scalar, stall_point;
   logic [63:0] phase1_clocks;  // of the task that takes pairs

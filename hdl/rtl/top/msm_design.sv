@@ -1,5 +1,7 @@
 `default_nettype none
 
+`include "parameter_check.svh"
+
 // The MSM design behind any shell: one AXI4 slave for data, one AXI-Lite slave for registers, one interrupt.
 //
 // Two windows behind one write channel lead into two FIFOs, from which the core takes pairs; see `hdl/README.md`.
@@ -87,11 +89,29 @@ module msm_design #(
     // A level.
     output logic irq
 );
+  `PARAMETER_CHECK(msm_design_DATA_W, DATA_W == 512, "msm_design: DATA_W must be 512, since a beat is a point")
+  `PARAMETER_CHECK(msm_design_ADDR_W, ADDR_W >= 32 && ADDR_W <= 64, "msm_design: ADDR_W must be 32 to 64")
+  `PARAMETER_CHECK(msm_design_ID_W, ID_W >= 1, "msm_design: ID_W must be at least 1")
+  `PARAMETER_CHECK(msm_design_AXI_QUEUE, AXI_QUEUE >= 1, "msm_design: AXI_QUEUE must be at least 1")
+  `PARAMETER_CHECK(msm_design_SC_DEPTH, SC_DEPTH >= 2 && SC_DEPTH % 2 == 0, "msm_design: SC_DEPTH must be even and at least 2")
+  `PARAMETER_CHECK(msm_design_PT_DEPTH, PT_DEPTH >= 1, "msm_design: PT_DEPTH must be at least 1")
+  `PARAMETER_CHECK(msm_design_WATCHDOG, WATCHDOG >= 0, "msm_design: WATCHDOG must be at least 0")
+  `PARAMETER_CHECK(msm_design_TASKS, TASKS >= 2 && TASKS <= 255, "msm_design: TASKS must be 2 to 255")
+  `PARAMETER_CHECK(msm_design_RESULTS, RESULTS >= 2 && RESULTS <= 255, "msm_design: RESULTS must be 2 to 255")
+  `PARAMETER_CHECK(msm_design_MAX_ELEMENTS, MAX_ELEMENTS >= 1, "msm_design: MAX_ELEMENTS must be at least 1")
+  `PARAMETER_CHECK(msm_design_CLOCK_KHZ, CLOCK_KHZ >= 1, "msm_design: CLOCK_KHZ must be at least 1")
+  `PARAMETER_CHECK(msm_design_STUB, STUB >= 0 && STUB <= 1, "msm_design: STUB must be 0 or 1")
+  `PARAMETER_CHECK(msm_design_STUB_N, STUB_N >= 1, "msm_design: STUB_N must be at least 1")
+  `PARAMETER_CHECK(msm_design_C, C >= 2 && C <= 16, "msm_design: C must be 2 to 16")
+  `PARAMETER_CHECK(msm_design_ML, ML >= 1, "msm_design: ML must be at least 1")
+  `PARAMETER_CHECK(msm_design_AL, AL >= 1, "msm_design: AL must be at least 1")
+  `PARAMETER_CHECK(msm_design_II, II >= 1 && II <= 2, "msm_design: II must be 1 or 2")
+  `PARAMETER_CHECK(msm_design_RETRY, RETRY >= 1, "msm_design: RETRY must be at least 1")
+  `PARAMETER_CHECK(msm_design_FP_IMPL, FP_IMPL >= 0 && FP_IMPL <= 2, "msm_design: FP_IMPL must be 0, 1 or 2")
+
   localparam int SW = $clog2(SC_DEPTH + 1);
   localparam int PW = $clog2(PT_DEPTH + 1);
   localparam int SCRATCH_A = $clog2(msm_regs_pkg::SCRATCH_SIZE) - $clog2(STRB_W);
-
-  initial if (DATA_W != 512) $error("msm_design: a beat is a point, so DATA_W is 512");
 
   // A soft reset leaves the AXI side alone: bursts that have begun end as they should.
   logic soft_reset, core_rst_n;

@@ -1,5 +1,7 @@
 `default_nettype none
 
+`include "parameter_check.svh"
+
 // The registers of `src/regs/msm.rs`: what software sets, what it reads, and what its writes start.
 //
 // A 64-bit register is a LO and a HI; reading LO keeps HI. What is not named there reads zero and ignores writes.
@@ -60,6 +62,17 @@ module msm_regs #(
     input wire             err_watchdog,
     input wire [12*64-1:0] counts
 );
+  `PARAMETER_CHECK(msm_regs_C, C >= 2 && C <= 16, "msm_regs: C must be 2 to 16")
+  `PARAMETER_CHECK(msm_regs_II, II >= 1 && II <= 2, "msm_regs: II must be 1 or 2")
+  `PARAMETER_CHECK(msm_regs_STUB, STUB >= 0 && STUB <= 1, "msm_regs: STUB must be 0 or 1")
+  `PARAMETER_CHECK(msm_regs_SC_DEPTH, SC_DEPTH >= 1, "msm_regs: SC_DEPTH must be at least 1")
+  `PARAMETER_CHECK(msm_regs_PT_DEPTH, PT_DEPTH >= 1, "msm_regs: PT_DEPTH must be at least 1")
+  `PARAMETER_CHECK(msm_regs_TASKS, TASKS >= 1 && TASKS <= 255, "msm_regs: TASKS must be 1 to 255")
+  `PARAMETER_CHECK(msm_regs_RESULTS, RESULTS >= 1 && RESULTS <= 255, "msm_regs: RESULTS must be 1 to 255")
+  `PARAMETER_CHECK(msm_regs_CLOCK_KHZ, CLOCK_KHZ >= 1, "msm_regs: CLOCK_KHZ must be at least 1")
+  `PARAMETER_CHECK(msm_regs_MAX_ELEMENTS, MAX_ELEMENTS >= 1, "msm_regs: MAX_ELEMENTS must be at least 1")
+  `PARAMETER_CHECK(msm_regs_WATCHDOG, WATCHDOG >= 0, "msm_regs: WATCHDOG must be at least 0")
+
   localparam int PAIRS = 12;
   localparam int W = bn254_pkg::SCALAR_BITS / C + 1;
   localparam logic [31:0] PARAMETERS =

@@ -1,5 +1,7 @@
 `default_nettype none
 
+`include "parameter_check.svh"
+
 // Tasks in order of their pushes, the running one at the head, and results in the same order. A result's label comes from its task.
 module task_queue #(
     parameter  int TASKS = 2,
@@ -27,7 +29,8 @@ module task_queue #(
     output logic [TW-1:0] tasks,
     output logic [RW-1:0] results
 );
-  initial if (TASKS < 2 || RESULTS < 2) $error("task_queue: TASKS and RESULTS must be at least 2");
+  `PARAMETER_CHECK(task_queue_TASKS, TASKS >= 2, "task_queue: TASKS must be at least 2")
+  `PARAMETER_CHECK(task_queue_RESULTS, RESULTS >= 2, "task_queue: RESULTS must be at least 2")
 
   logic push_ready;
   logic [31:0] label;
