@@ -1,5 +1,6 @@
 `default_nettype none
 
+`include "axi_ports.svh"
 `include "parameter_check.svh"
 
 // What AXI4 demands on the write channels: of the master assumed, of the slave asserted. All B come in the order of their AW, as one
@@ -9,24 +10,9 @@ module axi_write_rules #(
     parameter int ADDR_W = 32,
     parameter int DATA_W = 16
 ) (
-    input wire                clk,
-    input wire                rst_n,
-    input wire [    ID_W-1:0] awid,
-    input wire [  ADDR_W-1:0] awaddr,
-    input wire [         7:0] awlen,
-    input wire [         2:0] awsize,
-    input wire [         1:0] awburst,
-    input wire                awvalid,
-    input wire                awready,
-    input wire [  DATA_W-1:0] wdata,
-    input wire [DATA_W/8-1:0] wstrb,
-    input wire                wlast,
-    input wire                wvalid,
-    input wire                wready,
-    input wire [    ID_W-1:0] bid,
-    input wire [         1:0] bresp,
-    input wire                bvalid,
-    input wire                bready
+    `AXI4_WRITE_MONITOR(, , ID_W, ADDR_W, DATA_W)
+    input wire clk,
+    input wire rst_n
 );
   `PARAMETER_CHECK(axi_write_rules_ID_W, ID_W >= 1, "axi_write_rules: ID_W must be at least 1")
   `PARAMETER_CHECK(axi_write_rules_ADDR_W, ADDR_W >= 1, "axi_write_rules: ADDR_W must be at least 1")

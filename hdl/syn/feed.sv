@@ -1,27 +1,14 @@
 `default_nettype none
 
+`include "axi_ports.svh"
+
 // What lies between the AXI port and the core, for an estimate of its size: the write half of the slave, both FIFOs, the watchdog.
 module feed (
     input  wire          clk,
     input  wire          rst_n,
     input  wire          flush,
     input  wire  [ 31:0] watchdog_limit,
-    input  wire  [  5:0] s_axi_awid,
-    input  wire  [ 63:0] s_axi_awaddr,
-    input  wire  [  7:0] s_axi_awlen,
-    input  wire  [  2:0] s_axi_awsize,
-    input  wire  [  1:0] s_axi_awburst,
-    input  wire          s_axi_awvalid,
-    output logic         s_axi_awready,
-    input  wire  [511:0] s_axi_wdata,
-    input  wire  [ 63:0] s_axi_wstrb,
-    input  wire          s_axi_wlast,
-    input  wire          s_axi_wvalid,
-    output logic         s_axi_wready,
-    output logic [  5:0] s_axi_bid,
-    output logic [  1:0] s_axi_bresp,
-    output logic         s_axi_bvalid,
-    input  wire          s_axi_bready,
+    `AXI4_WRITE_PORTS(s_axi_, s_axi_, 6, 64, 512)
     output logic         wr_full,
     output logic         dropping,
     output logic [  4:0] errors,

@@ -1,5 +1,6 @@
 `default_nettype none
 
+`include "axi_ports.svh"
 `include "parameter_check.svh"
 
 // The read half of the AXI4 slave: the oldest result, the scratch memory, DECERR elsewhere. A read never waits for the core.
@@ -17,19 +18,7 @@ module axi_read #(
     input wire clk,
     input wire rst_n,
 
-    input  wire  [  ID_W-1:0] s_axi_arid,
-    input  wire  [ADDR_W-1:0] s_axi_araddr,
-    input  wire  [       7:0] s_axi_arlen,
-    input  wire  [       2:0] s_axi_arsize,
-    input  wire  [       1:0] s_axi_arburst,
-    input  wire               s_axi_arvalid,
-    output logic              s_axi_arready,
-    output logic [  ID_W-1:0] s_axi_rid,
-    output logic [DATA_W-1:0] s_axi_rdata,
-    output logic [       1:0] s_axi_rresp,
-    output logic              s_axi_rlast,
-    output logic              s_axi_rvalid,
-    input  wire               s_axi_rready,
+    `AXI4_READ_PORTS(s_axi_, s_axi_, ID_W, ADDR_W, DATA_W)
 
     // Zeros when there is none.
     input wire [RESULT_W-1:0] result_data,

@@ -1,5 +1,6 @@
 `default_nettype none
 
+`include "axi_ports.svh"
 `include "parameter_check.svh"
 
 // The write half of the AXI4 slave: bursts in order, one B for each, every beat to the window of its burst.
@@ -19,22 +20,7 @@ module axi_write #(
     input wire clk,
     input wire rst_n,
 
-    input  wire  [  ID_W-1:0] s_axi_awid,
-    input  wire  [ADDR_W-1:0] s_axi_awaddr,
-    input  wire  [       7:0] s_axi_awlen,
-    input  wire  [       2:0] s_axi_awsize,
-    input  wire  [       1:0] s_axi_awburst,
-    input  wire               s_axi_awvalid,
-    output logic              s_axi_awready,
-    input  wire  [DATA_W-1:0] s_axi_wdata,
-    input  wire  [STRB_W-1:0] s_axi_wstrb,
-    input  wire               s_axi_wlast,
-    input  wire               s_axi_wvalid,
-    output logic              s_axi_wready,
-    output logic [  ID_W-1:0] s_axi_bid,
-    output logic [       1:0] s_axi_bresp,
-    output logic              s_axi_bvalid,
-    input  wire               s_axi_bready,
+    `AXI4_WRITE_PORTS(s_axi_, s_axi_, ID_W, ADDR_W, DATA_W)
 
     // The queue of bursts is nearly full.
     output logic wr_full,

@@ -1,26 +1,12 @@
 `default_nettype none
 
+`include "axi_ports.svh"
+
 // AXI-Lite to one write strobe and one read strobe. A write that is not of all four bytes does nothing.
 module axil_slave (
-    input  wire         clk,
-    input  wire         rst_n,
-    input  wire  [31:0] s_axil_awaddr,
-    input  wire         s_axil_awvalid,
-    output logic        s_axil_awready,
-    input  wire  [31:0] s_axil_wdata,
-    input  wire  [ 3:0] s_axil_wstrb,
-    input  wire         s_axil_wvalid,
-    output logic        s_axil_wready,
-    output logic [ 1:0] s_axil_bresp,
-    output logic        s_axil_bvalid,
-    input  wire         s_axil_bready,
-    input  wire  [31:0] s_axil_araddr,
-    input  wire         s_axil_arvalid,
-    output logic        s_axil_arready,
-    output logic [31:0] s_axil_rdata,
-    output logic [ 1:0] s_axil_rresp,
-    output logic        s_axil_rvalid,
-    input  wire         s_axil_rready,
+    input wire clk,
+    input wire rst_n,
+    `AXIL_PORTS(s_axil_, s_axil_)
 
     output logic        write,
     output logic [31:0] write_addr,
