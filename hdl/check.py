@@ -34,9 +34,9 @@ import traceback
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 
-from check.job import Body, Failed, Job, Processes
-from check.parts import checks
-from check.sources import HDL, YOWASP, yosys
+from checks.job import Body, Failed, Job, Processes
+from checks.parts import checks
+from checks.sources import HDL, YOWASP, yosys
 
 DEFAULT = ("self", "lint", "illegal", "proofs", "cocotb", "synthesis")
 LONG = ("covers", "planted", "multiplier")

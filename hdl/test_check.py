@@ -6,9 +6,9 @@ import unittest
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from check.job import Failed, Job, Processes, session_members
-from check.parts import FLIP_FLOPS, cells, is_long, tasks, verdict
-from check.sources import parameters
+from checks.job import Failed, Job, Processes, session_members
+from checks.parts import FLIP_FLOPS, cells, is_long, tasks, verdict
+from checks.sources import parameters
 
 
 class Reading(unittest.TestCase):

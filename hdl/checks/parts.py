@@ -7,10 +7,11 @@ import sys
 import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
-from check.job import Body, Caught, Failed, Job
-from check.sources import GENERATED, HDL, INCLUDE, PACKAGES, YOWASP, modules, parametrised, verilator, yosys
+from checks.job import Body, Caught, Failed, Job, runs
+from checks.sources import GENERATED, HDL, INCLUDE, PACKAGES, YOWASP, modules, parametrised, verilator, yosys
 
 TOPS = ["cl_msm", "msm_design -GSTUB=1", "msm_design -GFP_IMPL=2", "msm_design -GFP_IMPL=0 -GII=2"]
 SBY = ["yowasp-sby", "--yosys", YOWASP[0], "--smtbmc", YOWASP[1], "--witness", YOWASP[2], "-j", "1"]
@@ -46,18 +47,18 @@ def lint() -> Iterator[tuple[str, Body]]:
     for top in TOPS:
         words = top.split()
         command = verilator([*words, f"rtl/top/{words[0]}.sv"], "-Wall", "lint/verilator.vlt")
-        yield "verilator_" + re.sub(r"\W+", "_", top), lambda job, command=command: job.succeed(command)
+        yield "verilator_" + re.sub(r"\W+", "_", top), runs(command)
     for file in sorted((HDL / "sim/sv").glob("*.sv")):
         command = verilator([file.stem, f"sim/sv/{file.name}"], "-Wno-lint")
-        yield f"verilator_{file.stem}", lambda job, command=command: job.succeed(command)
+        yield f"verilator_{file.stem}", runs(command)
     files = [str(file.relative_to(HDL)) for file in sorted(HDL.rglob("*.sv*"))]
-    yield "verible", lambda job: job.succeed(["verible-verilog-lint", "--rules_config", "lint/verible.rules", *files])
+    yield "verible", runs(["verible-verilog-lint", "--rules_config", "lint/verible.rules", *files])
     read = [*PACKAGES, *modules(HDL), "sim/sv/unit_parts.sv", "syn/feed.sv"]
     for top in ["cl_msm", "feed", "unit_parts"]:
         script = f"read_verilog -sv {INCLUDE} {' '.join(read)}; hierarchy -check -top {top}"
-        yield f"yosys_{top}", lambda job, script=script: job.succeed(yosys(script, "-q"))
+        yield f"yosys_{top}", runs(yosys(script, "-q"))
         icarus = ["iverilog", "-g2012", INCLUDE, "-t", "null", "-s", top, *read]
-        yield f"icarus_{top}", lambda job, icarus=icarus: job.succeed(icarus)
+        yield f"icarus_{top}", runs(icarus)
     yield "no_implicit_nets", no_implicit_nets
 
 
@@ -76,7 +77,7 @@ REFUSED = re.compile(r"\w+: \w+ must |Unknown module type: illegal_\w+|Static ca
 def illegal() -> Iterator[tuple[str, Body]]:
     yield "list", illegal_list
     for module in parametrised(HDL):
-        yield module, lambda job, module=module: illegal_module(job, module)
+        yield module, partial(illegal_module, module=module)
 
 
 def illegal_list(job: Job) -> None:
@@ -133,7 +134,7 @@ def is_long(task: str) -> bool:
 def proofs(long: bool) -> Iterator[tuple[str, Body]]:
     for task in tasks((HDL / "formal/proofs.sby").read_text()):
         if is_long(task) == long:
-            yield task, lambda job, task=task: proof(job, task)
+            yield task, partial(proof, task=task)
 
 
 def proof(job: Job, task: str) -> None:
@@ -193,7 +194,7 @@ def size(job: Job, part: Size) -> None:
 
 def planted() -> Iterator[tuple[str, Body]]:
     for bug in tomllib.loads((HDL / "formal/planted.toml").read_text())["bug"]:
-        yield re.sub(r"\W+", "_", bug["what"]), lambda job, bug=bug: plant(job, bug)
+        yield re.sub(r"\W+", "_", bug["what"]), partial(plant, bug=bug)
 
 
 def plant(job: Job, bug: dict[str, str]) -> None:
@@ -215,16 +216,16 @@ def plant(job: Job, bug: dict[str, str]) -> None:
 
 def checks() -> Iterator[tuple[str, Body]]:
     parts: dict[str, Iterator[tuple[str, Body]]] = {
-        "self": iter([("unit_tests", lambda job: job.succeed([sys.executable, "test_check.py"]))]),
+        "self": iter([("unit_tests", runs([sys.executable, "test_check.py"]))]),
         # The longest first, so that the short ones fill the gaps.
         "proofs": proofs(long=False),
         "cocotb": iter([("design", cocotb)]),
         "illegal": illegal(),
         "lint": lint(),
-        "synthesis": iter([("feed", lambda job: size(job, FEED))]),
+        "synthesis": iter([("feed", partial(size, part=FEED))]),
         "covers": proofs(long=True),
         "planted": planted(),
-        "multiplier": iter([("fp_mul_tiled", lambda job: size(job, MULTIPLIER))]),
+        "multiplier": iter([("fp_mul_tiled", partial(size, part=MULTIPLIER))]),
     }
     for part, bodies in parts.items():
         for name, body in bodies:
