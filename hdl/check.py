@@ -125,7 +125,8 @@ def main() -> int:
     try:
         if any(not name.startswith(("self", "cocotb")) for name, _ in selected):
             try:
-                warm_up(build, processes)
+                # In a thread, as all commands: no signal comes between the start of a process and its registration.
+                pool.submit(warm_up, build, processes).result()
             except Failed as failure:
                 sys.exit(f"yosys does not run: {failure}; see {build / 'logs/warm_up.log'}")
         print(f"\nrunning {len(selected)} tests", flush=True)

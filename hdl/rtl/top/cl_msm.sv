@@ -21,8 +21,8 @@ module cl_msm #(
 
     `AXI4_WRITE_PORTS_INCR(sh_cl_dma_pcis_, cl_sh_dma_pcis_, 6, 64, 512)
     `AXI4_READ_PORTS_INCR(sh_cl_dma_pcis_, cl_sh_dma_pcis_, 6, 64, 512)
-    output logic         cl_sh_dma_wr_full,
-    output logic         cl_sh_dma_rd_full,
+    output logic cl_sh_dma_wr_full,
+    output logic cl_sh_dma_rd_full,
 
     `AXIL_PORTS(sh_ocl_, ocl_sh_)
 

@@ -40,7 +40,7 @@ module msm_design #(
     `AXI4_WRITE_PORTS(s_axi_, s_axi_, ID_W, ADDR_W, DATA_W)
     `AXI4_READ_PORTS(s_axi_, s_axi_, ID_W, ADDR_W, DATA_W)
     // The queue of write bursts is nearly full.
-    output logic              wr_full,
+    output logic wr_full,
 
     `AXIL_PORTS(s_axil_, s_axil_)
 
