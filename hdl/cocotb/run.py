@@ -18,6 +18,7 @@ runner.build(
     sources=packages + modules,
     hdl_toplevel="msm_design",
     parameters={"STUB": 1, "STUB_N": 3, "SC_DEPTH": 64, "PT_DEPTH": 64},
+    includes=[rtl / "include"],
     build_args=["-g2012"],
     build_dir=build,
     always=True,

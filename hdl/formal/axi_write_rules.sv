@@ -1,3 +1,8 @@
+`default_nettype none
+
+`include "axi_ports.svh"
+`include "parameter_check.svh"
+
 // What AXI4 demands on the write channels: of the master assumed, of the slave asserted. All B come in the order of their AW, as one
 // in-order slave gives them; WLAST may be wrong, as a broken master's is.
 module axi_write_rules #(
@@ -5,25 +10,14 @@ module axi_write_rules #(
     parameter int ADDR_W = 32,
     parameter int DATA_W = 16
 ) (
-    input logic                clk,
-    input logic                rst_n,
-    input logic [    ID_W-1:0] awid,
-    input logic [  ADDR_W-1:0] awaddr,
-    input logic [         7:0] awlen,
-    input logic [         2:0] awsize,
-    input logic [         1:0] awburst,
-    input logic                awvalid,
-    input logic                awready,
-    input logic [  DATA_W-1:0] wdata,
-    input logic [DATA_W/8-1:0] wstrb,
-    input logic                wlast,
-    input logic                wvalid,
-    input logic                wready,
-    input logic [    ID_W-1:0] bid,
-    input logic [         1:0] bresp,
-    input logic                bvalid,
-    input logic                bready
+    `AXI4_WRITE_MONITOR(, , ID_W, ADDR_W, DATA_W)
+    input wire clk,
+    input wire rst_n
 );
+  `PARAMETER_CHECK(axi_write_rules_ID_W, ID_W >= 1, "axi_write_rules: ID_W must be at least 1")
+  `PARAMETER_CHECK(axi_write_rules_ADDR_W, ADDR_W >= 1, "axi_write_rules: ADDR_W must be at least 1")
+  `PARAMETER_CHECK(axi_write_rules_DATA_W, DATA_W >= 8 && DATA_W % 8 == 0, "axi_write_rules: DATA_W must be a multiple of 8")
+
   logic past = 1'b0;
   logic [7:0] addresses, ends, answers;
   (* anyconst *)
@@ -56,3 +50,5 @@ module axi_write_rules #(
     end
   end
 endmodule
+
+`default_nettype wire

@@ -1,19 +1,16 @@
+`default_nettype none
+
+`include "axi_ports.svh"
+
 // The read half of the slave: as many beats as were asked for, RLAST at the last, answers in order with their IDs, each offered until it is
 // taken. Masters may ask for anything.
 module fv_axi_read (
-    input logic        clk,
-    input logic        rst_n,
-    input logic [ 1:0] arid,
-    input logic [31:0] araddr,
-    input logic [ 7:0] arlen,
-    input logic [ 2:0] arsize,
-    input logic [ 1:0] arburst,
-    input logic        arvalid,
-    input logic        rready
+    `AXI4_READ_PORTS(, , 2, 32, 16)
+    input wire clk,
+    input wire rst_n
 );
-  logic arready, rvalid, rlast, scratch_read, err_decode;
-  logic [1:0] rid, rresp;
-  logic [15:0] rdata, scratch_data;
+  logic scratch_read, err_decode;
+  logic [15:0] scratch_data;
   logic [18:0] scratch_addr;
 
   axi_read #(
@@ -24,19 +21,7 @@ module fv_axi_read (
   ) dut (
       .clk,
       .rst_n,
-      .s_axi_arid(arid),
-      .s_axi_araddr(araddr),
-      .s_axi_arlen(arlen),
-      .s_axi_arsize(arsize),
-      .s_axi_arburst(arburst),
-      .s_axi_arvalid(arvalid),
-      .s_axi_arready(arready),
-      .s_axi_rid(rid),
-      .s_axi_rdata(rdata),
-      .s_axi_rresp(rresp),
-      .s_axi_rlast(rlast),
-      .s_axi_rvalid(rvalid),
-      .s_axi_rready(rready),
+      `AXI4_READ_CONNECT(s_axi_, , ),
       .result_data({48{16'hcafe}}),
       .scratch_read,
       .scratch_addr,
@@ -92,3 +77,5 @@ module fv_axi_read (
     end
   end
 endmodule
+
+`default_nettype wire

@@ -1,28 +1,21 @@
+`default_nettype none
+
+`include "axi_ports.svh"
+
 // The write half of the slave between a master that breaks every rule but the handshake's, and FIFOs that are ready now and then.
 // CLEAN: the master sends what the FIFO windows want, and every beat must arrive at its window, once and in order.
 module fv_axi_write #(
     parameter bit CLEAN = 1'b0
 ) (
-    input logic        clk,
-    input logic        rst_n,
-    input logic [ 1:0] awid,
-    input logic [31:0] awaddr,
-    input logic [ 7:0] awlen,
-    input logic [ 2:0] awsize,
-    input logic [ 1:0] awburst,
-    input logic        awvalid,
-    input logic [15:0] wdata,
-    input logic [ 1:0] wstrb,
-    input logic        wlast,
-    input logic        wvalid,
-    input logic        bready,
-    input logic        scalar_ready,
-    input logic        point_ready,
-    input logic        dropping
+    input wire clk,
+    input wire rst_n,
+    `AXI4_WRITE_PORTS(, , 2, 32, 16)
+    input wire scalar_ready,
+    input wire point_ready,
+    input wire dropping
 );
-  logic awready, wready, bvalid, wr_full, scalar_valid, point_valid, scratch_write;
+  logic wr_full, scalar_valid, point_valid, scratch_write;
   logic err_decode, err_strobe, err_wlast, err_burst;
-  logic [1:0] bid, bresp;
   logic [15:0] data;
   logic [18:0] scratch_addr;
   logic [1:0] scratch_strb;
@@ -35,22 +28,7 @@ module fv_axi_write #(
   ) dut (
       .clk,
       .rst_n,
-      .s_axi_awid(awid),
-      .s_axi_awaddr(awaddr),
-      .s_axi_awlen(awlen),
-      .s_axi_awsize(awsize),
-      .s_axi_awburst(awburst),
-      .s_axi_awvalid(awvalid),
-      .s_axi_awready(awready),
-      .s_axi_wdata(wdata),
-      .s_axi_wstrb(wstrb),
-      .s_axi_wlast(wlast),
-      .s_axi_wvalid(wvalid),
-      .s_axi_wready(wready),
-      .s_axi_bid(bid),
-      .s_axi_bresp(bresp),
-      .s_axi_bvalid(bvalid),
-      .s_axi_bready(bready),
+      `AXI4_WRITE_CONNECT(s_axi_, , ),
       .wr_full,
       .data,
       .scalar_valid,
@@ -151,3 +129,5 @@ module fv_axi_write #(
     end
   endgenerate
 endmodule
+
+`default_nettype wire

@@ -1,41 +1,20 @@
+`default_nettype none
+
+`include "axi_ports.svh"
+
 // AXI-Lite: one answer for each access, in order, offered until it is taken; one strobe for each whole write.
 module fv_axil (
-    input logic        clk,
-    input logic        rst_n,
-    input logic [31:0] awaddr,
-    input logic        awvalid,
-    input logic [31:0] wdata,
-    input logic [ 3:0] wstrb,
-    input logic        wvalid,
-    input logic        bready,
-    input logic [31:0] araddr,
-    input logic        arvalid,
-    input logic        rready
+    `AXIL_PORTS(, )
+    input wire clk,
+    input wire rst_n
 );
-  logic awready, wready, bvalid, arready, rvalid, write, read;
-  logic [1:0] bresp, rresp;
-  logic [31:0] rdata, write_addr, write_data, read_addr;
+  logic write, read;
+  logic [31:0] write_addr, write_data, read_addr;
   // A register block whose registers hold their addresses.
   axil_slave dut (
       .clk,
       .rst_n,
-      .s_axil_awaddr(awaddr),
-      .s_axil_awvalid(awvalid),
-      .s_axil_awready(awready),
-      .s_axil_wdata(wdata),
-      .s_axil_wstrb(wstrb),
-      .s_axil_wvalid(wvalid),
-      .s_axil_wready(wready),
-      .s_axil_bresp(bresp),
-      .s_axil_bvalid(bvalid),
-      .s_axil_bready(bready),
-      .s_axil_araddr(araddr),
-      .s_axil_arvalid(arvalid),
-      .s_axil_arready(arready),
-      .s_axil_rdata(rdata),
-      .s_axil_rresp(rresp),
-      .s_axil_rvalid(rvalid),
-      .s_axil_rready(rready),
+      `AXIL_CONNECT(s_axil_, , ),
       .write,
       .write_addr,
       .write_data,
@@ -84,3 +63,5 @@ module fv_axil (
     end
   end
 endmodule
+
+`default_nettype wire

@@ -1,22 +1,24 @@
+`default_nettype none
+
 // The registers: errors stay until they are acknowledged, interrupts follow their enables, LO and HI belong together, and tasks are
 // pushed as the rules say.
 module fv_regs (
-    input logic         clk,
-    input logic         rst_n,
-    input logic         write,
-    input logic [ 31:0] write_addr,
-    input logic [ 31:0] write_data,
-    input logic         read,
-    input logic [ 31:0] read_addr,
-    input logic [  1:0] level,
-    input logic         result_valid,
-    input logic         result_new,
-    input logic         err_decode,
-    input logic         err_strobe,
-    input logic         err_wlast,
-    input logic         err_burst,
-    input logic         err_watchdog,
-    input logic [767:0] counts
+    input wire         clk,
+    input wire         rst_n,
+    input wire         write,
+    input wire [ 31:0] write_addr,
+    input wire [ 31:0] write_data,
+    input wire         read,
+    input wire [ 31:0] read_addr,
+    input wire [  1:0] level,
+    input wire         result_valid,
+    input wire         result_new,
+    input wire         err_decode,
+    input wire         err_strobe,
+    input wire         err_wlast,
+    input wire         err_burst,
+    input wire         err_watchdog,
+    input wire [767:0] counts
 );
   logic [31:0] read_data, task_count, task_label, watchdog_limit;
   logic irq, task_push, task_montgomery, result_pop, abort, flush, soft_reset;
@@ -93,3 +95,5 @@ module fv_regs (
     end
   end
 endmodule
+
+`default_nettype wire

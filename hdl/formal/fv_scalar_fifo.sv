@@ -1,12 +1,14 @@
+`default_nettype none
+
 // Scalars are numbered as they come in, two a beat; they must come out by number, but for the padding that is dropped.
 module fv_scalar_fifo (
-    input logic clk,
-    input logic rst_n,
-    input logic flush,
-    input logic s_valid,
-    input logic m_ready,
-    input logic m_last,
-    input logic abort
+    input wire clk,
+    input wire rst_n,
+    input wire flush,
+    input wire s_valid,
+    input wire m_ready,
+    input wire m_last,
+    input wire abort
 );
   logic s_ready, m_valid, padding;
   logic [3:0] m_data;
@@ -47,3 +49,5 @@ module fv_scalar_fifo (
     end
   end
 endmodule
+
+`default_nettype wire

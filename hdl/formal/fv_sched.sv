@@ -1,14 +1,16 @@
+`default_nettype none
+
 // The scheduler with three windows of two bits (`small_pkg.sv`), six buckets: never two additions under way on one bucket, whatever the digits and however long an
 // addition takes. Where the adder stands, the bench says at any time that some addition of the watched bucket is done.
 module fv_sched (
-    input logic         clk,
-    input logic         rst_n,
-    input logic         abort,
-    input logic [  5:0] scalar,
-    input logic         valid,
-    input logic         slot,
-    input logic         done,
-    input logic [  2:0] other_addr
+    input wire         clk,
+    input wire         rst_n,
+    input wire         abort,
+    input wire [  5:0] scalar,
+    input wire         valid,
+    input wire         slot,
+    input wire         done,
+    input wire [  2:0] other_addr
 );
   (* anyconst *)
   logic [2:0] watch;
@@ -55,3 +57,5 @@ module fv_sched (
     end
   end
 endmodule
+
+`default_nettype wire

@@ -1,13 +1,15 @@
+`default_nettype none
+
 // One bucket, any: the scoreboard knows whether it is under way.
 module fv_scoreboard (
-    input logic       clk,
-    input logic       clear,
-    input logic [2:0] clear_addr,
-    input logic [2:0] first_addr,
-    input logic       issue,
-    input logic [2:0] issue_addr,
-    input logic       written,
-    input logic [2:0] written_addr
+    input wire       clk,
+    input wire       clear,
+    input wire [2:0] clear_addr,
+    input wire [2:0] first_addr,
+    input wire       issue,
+    input wire [2:0] issue_addr,
+    input wire       written,
+    input wire [2:0] written_addr
 );
   (* anyconst *)
   logic [2:0] watch;
@@ -41,3 +43,5 @@ module fv_scoreboard (
     cover (issued && cleared && !busy && $past(busy));
   end
 endmodule
+
+`default_nettype wire

@@ -1,12 +1,14 @@
+`default_nettype none
+
 // It fires after so many cycles of a deadlock in a row and not before; it drops from then on until a flush.
 module fv_watchdog (
-    input logic clk,
-    input logic rst_n,
-    input logic flush,
-    input logic scalar_stalled,
-    input logic scalars_empty,
-    input logic point_stalled,
-    input logic points_empty
+    input wire clk,
+    input wire rst_n,
+    input wire flush,
+    input wire scalar_stalled,
+    input wire scalars_empty,
+    input wire point_stalled,
+    input wire points_empty
 );
   (* anyconst *)
   logic [31:0] limit;
@@ -36,3 +38,5 @@ module fv_watchdog (
     end
   end
 endmodule
+
+`default_nettype wire

@@ -1,36 +1,25 @@
+`default_nettype none
+
+`include "axi_ports.svh"
+
 // What lies between the AXI port and the core, for an estimate of its size: the write half of the slave, both FIFOs, the watchdog.
 module feed (
-    input  logic         clk,
-    input  logic         rst_n,
-    input  logic         flush,
-    input  logic [ 31:0] watchdog_limit,
-    input  logic [  5:0] s_axi_awid,
-    input  logic [ 63:0] s_axi_awaddr,
-    input  logic [  7:0] s_axi_awlen,
-    input  logic [  2:0] s_axi_awsize,
-    input  logic [  1:0] s_axi_awburst,
-    input  logic         s_axi_awvalid,
-    output logic         s_axi_awready,
-    input  logic [511:0] s_axi_wdata,
-    input  logic [ 63:0] s_axi_wstrb,
-    input  logic         s_axi_wlast,
-    input  logic         s_axi_wvalid,
-    output logic         s_axi_wready,
-    output logic [  5:0] s_axi_bid,
-    output logic [  1:0] s_axi_bresp,
-    output logic         s_axi_bvalid,
-    input  logic         s_axi_bready,
+    input  wire          clk,
+    input  wire          rst_n,
+    input  wire          flush,
+    input  wire  [ 31:0] watchdog_limit,
+    `AXI4_WRITE_PORTS(s_axi_, s_axi_, 6, 64, 512)
     output logic         wr_full,
     output logic         dropping,
     output logic [  4:0] errors,
     output logic [255:0] scalar_data,
     output logic         scalar_valid,
-    input  logic         scalar_ready,
-    input  logic         scalar_last,
-    input  logic         abort,
+    input  wire          scalar_ready,
+    input  wire          scalar_last,
+    input  wire          abort,
     output logic [511:0] point_data,
     output logic         point_valid,
-    input  logic         point_ready
+    input  wire          point_ready
 );
   logic [511:0] data;
   logic scalar_push, scalar_room, point_push, point_room, scratch_write, padding;
@@ -83,3 +72,5 @@ module feed (
       .*
   );
 endmodule
+
+`default_nettype wire

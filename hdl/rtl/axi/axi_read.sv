@@ -1,3 +1,8 @@
+`default_nettype none
+
+`include "axi_ports.svh"
+`include "parameter_check.svh"
+
 // The read half of the AXI4 slave: the oldest result, the scratch memory, DECERR elsewhere. A read never waits for the core.
 module axi_read #(
     parameter int DATA_W = 512,
@@ -10,33 +15,27 @@ module axi_read #(
     localparam int RESULT_W = 8 * msm_regs_pkg::RESULT_BYTES,
     localparam int SCRATCH_A = $clog2(msm_regs_pkg::SCRATCH_SIZE) - SIZE
 ) (
-    input logic clk,
-    input logic rst_n,
+    input wire clk,
+    input wire rst_n,
 
-    input  logic [  ID_W-1:0] s_axi_arid,
-    input  logic [ADDR_W-1:0] s_axi_araddr,
-    input  logic [       7:0] s_axi_arlen,
-    input  logic [       2:0] s_axi_arsize,
-    input  logic [       1:0] s_axi_arburst,
-    input  logic              s_axi_arvalid,
-    output logic              s_axi_arready,
-    output logic [  ID_W-1:0] s_axi_rid,
-    output logic [DATA_W-1:0] s_axi_rdata,
-    output logic [       1:0] s_axi_rresp,
-    output logic              s_axi_rlast,
-    output logic              s_axi_rvalid,
-    input  logic              s_axi_rready,
+    `AXI4_READ_PORTS(s_axi_, s_axi_, ID_W, ADDR_W, DATA_W)
 
     // Zeros when there is none.
-    input logic [RESULT_W-1:0] result_data,
+    input wire [RESULT_W-1:0] result_data,
 
     // Answers one cycle later, and holds its answer while `scratch_read` is low.
     output logic                 scratch_read,
     output logic [SCRATCH_A-1:0] scratch_addr,
-    input  logic [   DATA_W-1:0] scratch_data,
+    input  wire  [   DATA_W-1:0] scratch_data,
 
     output logic err_decode
 );
+  `PARAMETER_CHECK(axi_read_DATA_W, DATA_W >= 16 && DATA_W <= 1024 && (DATA_W & (DATA_W - 1)) == 0,
+                   "axi_read: DATA_W must be a power of two, 16 to 1024")
+  `PARAMETER_CHECK(axi_read_ADDR_W, ADDR_W >= 32 && ADDR_W <= 64, "axi_read: ADDR_W must be 32 to 64")
+  `PARAMETER_CHECK(axi_read_ID_W, ID_W >= 1, "axi_read: ID_W must be at least 1")
+  `PARAMETER_CHECK(axi_read_ARQ, ARQ >= 1, "axi_read: ARQ must be at least 1")
+
   localparam int LOW = $clog2(msm_regs_pkg::WINDOW_SIZE);
   // Beats that hold a result.
   localparam int BEATS = (RESULT_W + DATA_W - 1) / DATA_W;
@@ -140,3 +139,5 @@ module axi_read #(
 
   wire unused = &{1'b0, ar_level, next_addr[SIZE-1:0], here[SIZE-1:0]};
 endmodule
+
+`default_nettype wire

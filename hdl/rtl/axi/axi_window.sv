@@ -1,14 +1,20 @@
+`default_nettype none
+
+`include "parameter_check.svh"
+
 // Which window an address lies in; none of them is DECERR.
 module axi_window #(
     parameter int ADDR_W = 64
 ) (
-    input  logic [ADDR_W-1:0] addr,
+    input  wire  [ADDR_W-1:0] addr,
     output logic              scalar,
     output logic              point,
     output logic              result,
     output logic              scratch,
     output logic              none
 );
+  `PARAMETER_CHECK(axi_window_ADDR_W, ADDR_W >= 32 && ADDR_W <= 64, "axi_window: ADDR_W must be 32 to 64")
+
   localparam int LOW = $clog2(msm_regs_pkg::WINDOW_SIZE);
   wire [ADDR_W-1:LOW] base = addr[ADDR_W-1:LOW];
 
@@ -20,3 +26,5 @@ module axi_window #(
 
   wire unused = &{1'b0, addr[LOW-1:0]};
 endmodule
+
+`default_nettype wire

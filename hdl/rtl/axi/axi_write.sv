@@ -1,3 +1,8 @@
+`default_nettype none
+
+`include "axi_ports.svh"
+`include "parameter_check.svh"
+
 // The write half of the AXI4 slave: bursts in order, one B for each, every beat to the window of its burst.
 //
 // A beat for a FIFO without room waits, and with it everything behind it: AXI4 has one write channel. Whatever is not whole,
@@ -12,47 +17,38 @@ module axi_write #(
     localparam int SIZE = $clog2(STRB_W),
     localparam int SCRATCH_A = $clog2(msm_regs_pkg::SCRATCH_SIZE) - SIZE
 ) (
-    input logic clk,
-    input logic rst_n,
+    input wire clk,
+    input wire rst_n,
 
-    input  logic [  ID_W-1:0] s_axi_awid,
-    input  logic [ADDR_W-1:0] s_axi_awaddr,
-    input  logic [       7:0] s_axi_awlen,
-    input  logic [       2:0] s_axi_awsize,
-    input  logic [       1:0] s_axi_awburst,
-    input  logic              s_axi_awvalid,
-    output logic              s_axi_awready,
-    input  logic [DATA_W-1:0] s_axi_wdata,
-    input  logic [STRB_W-1:0] s_axi_wstrb,
-    input  logic              s_axi_wlast,
-    input  logic              s_axi_wvalid,
-    output logic              s_axi_wready,
-    output logic [  ID_W-1:0] s_axi_bid,
-    output logic [       1:0] s_axi_bresp,
-    output logic              s_axi_bvalid,
-    input  logic              s_axi_bready,
+    `AXI4_WRITE_PORTS(s_axi_, s_axi_, ID_W, ADDR_W, DATA_W)
 
     // The queue of bursts is nearly full.
     output logic wr_full,
 
     output logic [DATA_W-1:0] data,
     output logic              scalar_valid,
-    input  logic              scalar_ready,
+    input  wire               scalar_ready,
     output logic              point_valid,
-    input  logic              point_ready,
+    input  wire               point_ready,
 
     output logic                 scratch_write,
     output logic [SCRATCH_A-1:0] scratch_addr,
     output logic [   STRB_W-1:0] scratch_strb,
 
     // The watchdog fired: FIFO windows answer SLVERR.
-    input  logic dropping,
+    input  wire  dropping,
     output logic err_decode,
     output logic err_strobe,
     output logic err_wlast,
     // A burst ends that is answered with an error.
     output logic err_burst
 );
+  `PARAMETER_CHECK(axi_write_DATA_W, DATA_W >= 16 && DATA_W <= 1024 && (DATA_W & (DATA_W - 1)) == 0,
+                   "axi_write: DATA_W must be a power of two, 16 to 1024")
+  `PARAMETER_CHECK(axi_write_ADDR_W, ADDR_W >= 32 && ADDR_W <= 64, "axi_write: ADDR_W must be 32 to 64")
+  `PARAMETER_CHECK(axi_write_ID_W, ID_W >= 1, "axi_write: ID_W must be at least 1")
+  `PARAMETER_CHECK(axi_write_AWQ, AWQ >= 1, "axi_write: AWQ must be at least 1")
+
   localparam int AW_W = ID_W + ADDR_W + 8 + 3 + 2;
   localparam int LW = $clog2(AWQ + 1);
   localparam int SCRATCH_B = SCRATCH_A + SIZE;
@@ -178,3 +174,5 @@ module axi_write #(
 
   wire unused = &{1'b0, next_addr[SIZE-1:0], here[SIZE-1:0]};
 endmodule
+
+`default_nettype wire

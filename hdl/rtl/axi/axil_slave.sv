@@ -1,24 +1,12 @@
+`default_nettype none
+
+`include "axi_ports.svh"
+
 // AXI-Lite to one write strobe and one read strobe. A write that is not of all four bytes does nothing.
 module axil_slave (
-    input  logic        clk,
-    input  logic        rst_n,
-    input  logic [31:0] s_axil_awaddr,
-    input  logic        s_axil_awvalid,
-    output logic        s_axil_awready,
-    input  logic [31:0] s_axil_wdata,
-    input  logic [ 3:0] s_axil_wstrb,
-    input  logic        s_axil_wvalid,
-    output logic        s_axil_wready,
-    output logic [ 1:0] s_axil_bresp,
-    output logic        s_axil_bvalid,
-    input  logic        s_axil_bready,
-    input  logic [31:0] s_axil_araddr,
-    input  logic        s_axil_arvalid,
-    output logic        s_axil_arready,
-    output logic [31:0] s_axil_rdata,
-    output logic [ 1:0] s_axil_rresp,
-    output logic        s_axil_rvalid,
-    input  logic        s_axil_rready,
+    input wire clk,
+    input wire rst_n,
+    `AXIL_PORTS(s_axil_, s_axil_)
 
     output logic        write,
     output logic [31:0] write_addr,
@@ -26,7 +14,7 @@ module axil_slave (
     output logic        read,
     output logic [31:0] read_addr,
     // In the same cycle as `read`.
-    input  logic [31:0] read_data
+    input  wire  [31:0] read_data
 );
   logic aw_valid, w_valid, ar_valid;
   logic [3:0] strb;
@@ -87,3 +75,5 @@ module axil_slave (
     end
   end
 endmodule
+
+`default_nettype wire

@@ -1,3 +1,7 @@
+`default_nettype none
+
+`include "parameter_check.svh"
+
 // The FIFO of scalars: written in beats, read in halves, lower half first. A task's scalars start on a beat, so what is left of a
 // beat after its last one is padding and is dropped.
 module scalar_fifo #(
@@ -6,27 +10,28 @@ module scalar_fifo #(
     parameter  int DEPTH = 1024,
     localparam int LW = $clog2(DEPTH + 1)
 ) (
-    input  logic                clk,
-    input  logic                rst_n,
-    input  logic                flush,
-    input  logic [  DATA_W-1:0] s_data,
-    input  logic                s_valid,
+    input  wire                 clk,
+    input  wire                 rst_n,
+    input  wire                 flush,
+    input  wire  [  DATA_W-1:0] s_data,
+    input  wire                 s_valid,
     output logic                s_ready,
     output logic [DATA_W/2-1:0] m_data,
     output logic                m_valid,
-    input  logic                m_ready,
+    input  wire                 m_ready,
     // The one at the output is its task's last; nobody will take the rest of a beat.
-    input  logic                m_last,
-    input  logic                abort,
+    input  wire                 m_last,
+    input  wire                 abort,
     output logic                padding,
     output logic [      LW-1:0] level,
     // What fits, in whole beats.
     output logic [      LW-1:0] free
 );
+  `PARAMETER_CHECK(scalar_fifo_DATA_W, DATA_W >= 2 && DATA_W % 2 == 0, "scalar_fifo: DATA_W must be even and at least 2")
+  `PARAMETER_CHECK(scalar_fifo_DEPTH, DEPTH >= 2 && DEPTH % 2 == 0, "scalar_fifo: DEPTH must be even and at least 2")
+
   localparam int BEATS = DEPTH / 2;
   localparam int BW = $clog2(BEATS + 1);
-
-  initial if (DEPTH < 2 || DEPTH % 2 != 0) $error("scalar_fifo: DEPTH must be even, and at least 2");
 
   logic [DATA_W-1:0] beat;
   logic [BW-1:0] beats;
@@ -63,3 +68,5 @@ module scalar_fifo #(
     else if (take) upper <= 1'b1;
   end
 endmodule
+
+`default_nettype wire

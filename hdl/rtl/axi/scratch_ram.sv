@@ -1,18 +1,25 @@
+`default_nettype none
+
+`include "parameter_check.svh"
+
 // Memory for bring-up: one write port with byte enables, one read port with a register. A reset leaves it alone.
 module scratch_ram #(
     parameter  int DATA_W = 512,
     parameter  int A = 14,
     localparam int STRB_W = DATA_W / 8
 ) (
-    input  logic              clk,
-    input  logic              write,
-    input  logic [     A-1:0] write_addr,
-    input  logic [STRB_W-1:0] write_strb,
-    input  logic [DATA_W-1:0] write_data,
-    input  logic              read,
-    input  logic [     A-1:0] read_addr,
+    input  wire               clk,
+    input  wire               write,
+    input  wire  [     A-1:0] write_addr,
+    input  wire  [STRB_W-1:0] write_strb,
+    input  wire  [DATA_W-1:0] write_data,
+    input  wire               read,
+    input  wire  [     A-1:0] read_addr,
     output logic [DATA_W-1:0] read_data
 );
+  `PARAMETER_CHECK(scratch_ram_DATA_W, DATA_W >= 8 && DATA_W % 8 == 0, "scratch_ram: DATA_W must be a multiple of 8")
+  `PARAMETER_CHECK(scratch_ram_A, A >= 1 && A <= 30, "scratch_ram: A must be 1 to 30")
+
   (* ram_style = "ultra" *)
   logic [DATA_W-1:0] mem[0:(1<<A)-1];
 
@@ -24,3 +31,5 @@ module scratch_ram #(
     if (read) read_data <= mem[read_addr];
   end
 endmodule
+
+`default_nettype wire

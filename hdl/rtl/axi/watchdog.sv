@@ -1,14 +1,16 @@
+`default_nettype none
+
 // Ends a deadlock: one window is held up while the other FIFO is empty, which only what is queued behind could end. After `limit` such
 // cycles in a row, writes to the FIFO windows are dropped and refused until a flush. A limit of 0 waits for ever.
 module watchdog (
-    input  logic        clk,
-    input  logic        rst_n,
-    input  logic        flush,
-    input  logic [31:0] limit,
-    input  logic        scalar_stalled,
-    input  logic        scalars_empty,
-    input  logic        point_stalled,
-    input  logic        points_empty,
+    input  wire         clk,
+    input  wire         rst_n,
+    input  wire         flush,
+    input  wire  [31:0] limit,
+    input  wire         scalar_stalled,
+    input  wire         scalars_empty,
+    input  wire         point_stalled,
+    input  wire         points_empty,
     output logic        dropping,
     output logic        fired
 );
@@ -27,3 +29,5 @@ module watchdog (
     end
   end
 endmodule
+
+`default_nettype wire

@@ -1,12 +1,19 @@
+`default_nettype none
+
+`include "parameter_check.svh"
+
 // A delay of N cycles; from three on a ring in memory, which maps to SRLs or RAM and costs a simulation little.
 module delay #(
     parameter int W = 8,
     parameter int N = 1
 ) (
-    input  logic         clk,
-    input  logic [W-1:0] d,
+    input  wire          clk,
+    input  wire  [W-1:0] d,
     output logic [W-1:0] q
 );
+  `PARAMETER_CHECK(delay_W, W >= 1, "delay: W must be at least 1")
+  `PARAMETER_CHECK(delay_N, N >= 0, "delay: N must be at least 0")
+
   generate
     if (N == 0) begin : g_wire
       assign q = d;
@@ -32,3 +39,5 @@ module delay #(
     end
   endgenerate
 endmodule
+
+`default_nettype wire

@@ -1,3 +1,5 @@
+`default_nettype none
+
 // Names that several modules share.
 package msm_pkg;
   // AXI responses and bursts.
@@ -23,3 +25,5 @@ package msm_pkg;
   localparam logic [1:0] ADD_SUM = 2'd1;
   localparam logic [1:0] ADD_BASE = 2'd2;
 endpackage
+
+`default_nettype wire

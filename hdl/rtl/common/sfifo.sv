@@ -1,3 +1,7 @@
+`default_nettype none
+
+`include "parameter_check.svh"
+
 // Synchronous FIFO of any depth: first word falls through, memory and output are registers, so block RAM fits.
 // `flush` empties it; what is pushed in the same cycle is lost too.
 module sfifo #(
@@ -5,17 +9,20 @@ module sfifo #(
     parameter  int D  = 16,
     localparam int LW = $clog2(D + 1)
 ) (
-    input  logic          clk,
-    input  logic          rst_n,
-    input  logic          flush,
-    input  logic [ W-1:0] s_data,
-    input  logic          s_valid,
+    input  wire           clk,
+    input  wire           rst_n,
+    input  wire           flush,
+    input  wire  [ W-1:0] s_data,
+    input  wire           s_valid,
     output logic          s_ready,
     output logic [ W-1:0] m_data,
     output logic          m_valid,
-    input  logic          m_ready,
+    input  wire           m_ready,
     output logic [LW-1:0] level     // the word at the output included
 );
+  `PARAMETER_CHECK(sfifo_W, W >= 1, "sfifo: W must be at least 1")
+  `PARAMETER_CHECK(sfifo_D, D >= 1, "sfifo: D must be at least 1")
+
   localparam int AW = (D > 1) ? $clog2(D) : 1;
   localparam logic [AW-1:0] TOP = AW'(D - 1);
 
@@ -28,8 +35,6 @@ module sfifo #(
 
   assign level   = stored + LW'(m_valid);
   assign s_ready = level != LW'(D);
-
-  initial if (D < 1) $error("sfifo: D must be at least 1");
 
   always_ff @(posedge clk) begin
     if (push) mem[wr] <= s_data;
@@ -86,3 +91,5 @@ module sfifo #(
   end
 `endif
 endmodule
+
+`default_nettype wire

@@ -1,16 +1,22 @@
+`default_nettype none
+
+`include "parameter_check.svh"
+
 // A register stage whose READY is a register too: what was on its way when the sink stopped waits in `held`.
 module skid #(
     parameter int W = 8
 ) (
-    input  logic         clk,
-    input  logic         rst_n,
-    input  logic [W-1:0] s_data,
-    input  logic         s_valid,
+    input  wire          clk,
+    input  wire          rst_n,
+    input  wire  [W-1:0] s_data,
+    input  wire          s_valid,
     output logic         s_ready,
     output logic [W-1:0] m_data,
     output logic         m_valid,
-    input  logic         m_ready
+    input  wire          m_ready
 );
+  `PARAMETER_CHECK(skid_W, W >= 1, "skid: W must be at least 1")
+
   logic [W-1:0] held;
   logic         held_valid;
   wire          move = !m_valid || m_ready;
@@ -61,3 +67,5 @@ module skid #(
   end
 `endif
 endmodule
+
+`default_nettype wire

@@ -1,3 +1,5 @@
+`default_nettype none
+
 // BN254: coordinates modulo P, scalars modulo R, values in Montgomery form with respect to 2^256.
 package bn254_pkg;
   localparam logic [255:0] P = 256'h30644e72e131a029b85045b68181585d97816a916871ca8d3c208c16d87cfd47;
@@ -14,3 +16,5 @@ package bn254_pkg;
   // Bits of a scalar.
   localparam int SCALAR_BITS = 254;
 endpackage
+
+`default_nettype wire

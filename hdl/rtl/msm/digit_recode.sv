@@ -1,15 +1,21 @@
+`default_nettype none
+
+`include "parameter_check.svh"
+
 // One signed digit: the lowest C bits of a scalar and a carry become a digit in (-2^(C-1), 2^(C-1)] and a carry.
 // Bucket b holds the points of digits b + 1 and, negated, -(b + 1).
 module digit_recode #(
     parameter int C = 13
 ) (
-    input  logic [C-1:0] bits,
-    input  logic         carry_in,
+    input  wire  [C-1:0] bits,
+    input  wire          carry_in,
     output logic         zero,
     output logic         negative,
     output logic [C-2:0] bucket,
     output logic         carry_out
 );
+  `PARAMETER_CHECK(digit_recode_C, C >= 2, "digit_recode: C must be at least 2")
+
   localparam logic [C:0] HALF = (C + 1)'(1) << (C - 1);
 
   wire [C:0] raw = {1'b0, bits} + (C + 1)'(carry_in);
@@ -23,3 +29,5 @@ module digit_recode #(
 
   wire unused = &{1'b0, below[C:C-1]};
 endmodule
+
+`default_nettype wire

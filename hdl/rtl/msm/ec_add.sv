@@ -1,3 +1,7 @@
+`default_nettype none
+
+`include "parameter_check.svh"
+
 // Complete addition of projective points on y^2 = x^3 + 3 (Renes, Costello, Batina 2016, algorithm 7, with 3b = 9): no
 // exceptional cases. Coordinates are below 2p and in Montgomery form.
 //
@@ -12,25 +16,26 @@ module ec_add #(
     // Bits that travel along.
     parameter int TAG_W = 8
 ) (
-    input  logic             clk,
-    input  logic             rst_n,
+    input  wire              clk,
+    input  wire              rst_n,
     output logic             in_ready,
-    input  logic             in_valid,
-    input  logic [TAG_W-1:0] in_tag,
-    input  logic [    767:0] p,          // {z, y, x}
-    input  logic [    767:0] q,
+    input  wire              in_valid,
+    input  wire  [TAG_W-1:0] in_tag,
+    input  wire  [    767:0] p,          // {z, y, x}
+    input  wire  [    767:0] q,
     output logic             out_valid,
     output logic [TAG_W-1:0] out_tag,
     output logic [    767:0] sum
 );
+  `PARAMETER_CHECK(ec_add_ML, ML >= 1, "ec_add: ML must be at least 1")
+  `PARAMETER_CHECK(ec_add_AL, AL >= 1, "ec_add: AL must be at least 1")
+  `PARAMETER_CHECK(ec_add_II, II >= 1 && II <= 2, "ec_add: II must be 1 or 2")
+  `PARAMETER_CHECK(ec_add_FP_IMPL, FP_IMPL >= 0 && FP_IMPL <= 2, "ec_add: FP_IMPL must be 0, 1 or 2")
+  `PARAMETER_CHECK(ec_add_TAG_W, TAG_W >= 1, "ec_add: TAG_W must be at least 1")
+
   // With shared multipliers the second level's operands must come in an odd cycle.
   localparam int ODD = (II == 2) ? (ML + 6 * AL + 1) % 2 : 0;
   localparam int LAT = 2 * ML + 8 * AL + ODD;
-
-  initial begin
-    if (II != 1 && II != 2) $error("ec_add: II is 1 or 2");
-    if (AL < 1) $error("ec_add: AL must be at least 1");
-  end
 
   wire [255:0] x1 = p[255:0], y1 = p[511:256], z1 = p[767:512];
   wire [255:0] x2 = q[255:0], y2 = q[511:256], z2 = q[767:512];
@@ -139,3 +144,5 @@ module ec_add #(
   always_ff @(posedge clk) valid <= rst_n ? {valid[LAT-2:0], in_valid} : '0;
   assign out_valid = valid[LAT-1];
 endmodule
+
+`default_nettype wire

@@ -1,14 +1,21 @@
+`default_nettype none
+
+`include "parameter_check.svh"
+
 // a + b or a - b in the domain [0, 2p), LAT cycles.
 module fp_addsub #(
     parameter bit SUB = 1'b0,
     parameter int LAT = 1,
     parameter int FP_IMPL = msm_pkg::FP_BEHAV
 ) (
-    input  logic         clk,
-    input  logic [255:0] a,
-    input  logic [255:0] b,
+    input  wire          clk,
+    input  wire  [255:0] a,
+    input  wire  [255:0] b,
     output logic [255:0] y
 );
+  `PARAMETER_CHECK(fp_addsub_LAT, LAT >= 0, "fp_addsub: LAT must be at least 0")
+  `PARAMETER_CHECK(fp_addsub_FP_IMPL, FP_IMPL >= 0 && FP_IMPL <= 2, "fp_addsub: FP_IMPL must be 0, 1 or 2")
+
   logic [255:0] r;
 
   generate
@@ -39,3 +46,5 @@ module fp_addsub #(
       .q(y)
   );
 endmodule
+
+`default_nettype wire

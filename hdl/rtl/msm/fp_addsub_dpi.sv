@@ -1,9 +1,11 @@
+`default_nettype none
+
 // `fp_addsub` computed by C (`hdl/sim/cpp/fp.cpp`): for simulation with Verilator only.
 module fp_addsub_dpi #(
     parameter bit SUB = 1'b0
 ) (
-    input  logic [255:0] a,
-    input  logic [255:0] b,
+    input  wire  [255:0] a,
+    input  wire  [255:0] b,
     output logic [255:0] y
 );
   import "DPI-C" pure function void msm_fp_add(
@@ -27,3 +29,5 @@ module fp_addsub_dpi #(
   endgenerate
   assign y = r;
 endmodule
+
+`default_nettype wire

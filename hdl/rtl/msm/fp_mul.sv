@@ -1,14 +1,21 @@
+`default_nettype none
+
+`include "parameter_check.svh"
+
 // Montgomery product a b / 2^256 modulo p: inputs and output below 2p (4p < 2^256, so nothing is subtracted at the end).
 // A product each cycle, ML cycles later.
 module fp_mul #(
     parameter int ML = 25,
     parameter int FP_IMPL = msm_pkg::FP_TILED
 ) (
-    input  logic         clk,
-    input  logic [255:0] a,
-    input  logic [255:0] b,
+    input  wire          clk,
+    input  wire  [255:0] a,
+    input  wire  [255:0] b,
     output logic [255:0] y
 );
+  `PARAMETER_CHECK(fp_mul_ML, ML >= 1, "fp_mul: ML must be at least 1")
+  `PARAMETER_CHECK(fp_mul_FP_IMPL, FP_IMPL >= 0 && FP_IMPL <= 2, "fp_mul: FP_IMPL must be 0, 1 or 2")
+
   generate
     if (FP_IMPL == msm_pkg::FP_DPI) begin : g_dpi
       fp_mul_dpi #(
@@ -40,3 +47,5 @@ module fp_mul #(
     end
   endgenerate
 endmodule
+
+`default_nettype wire

@@ -1,14 +1,19 @@
+`default_nettype none
+
+`include "parameter_check.svh"
+
 // `fp_mul` with the operator `*`.
 module fp_mul_behav #(
     parameter int ML = 12
 ) (
-    input  logic         clk,
-    input  logic [255:0] a,
-    input  logic [255:0] b,
+    input  wire          clk,
+    input  wire  [255:0] a,
+    input  wire  [255:0] b,
     output logic [255:0] y
 );
   localparam int LEAST = 3;
-  initial if (ML < LEAST) $error("fp_mul_behav: ML must be at least 3");
+
+  `PARAMETER_CHECK(fp_mul_behav_ML, ML >= LEAST, "fp_mul_behav: ML must be at least 3")
 
   logic [511:0] product, product_q;
   logic [255:0] factor;
@@ -33,3 +38,5 @@ module fp_mul_behav #(
 
   wire unused = &{1'b0, sum[512], sum[255:0]};
 endmodule
+
+`default_nettype wire

@@ -1,12 +1,18 @@
+`default_nettype none
+
+`include "parameter_check.svh"
+
 // `fp_mul` computed by C (`hdl/sim/cpp/fp.cpp`): for simulation with Verilator only.
 module fp_mul_dpi #(
     parameter int ML = 12
 ) (
-    input  logic         clk,
-    input  logic [255:0] a,
-    input  logic [255:0] b,
+    input  wire          clk,
+    input  wire  [255:0] a,
+    input  wire  [255:0] b,
     output logic [255:0] y
 );
+  `PARAMETER_CHECK(fp_mul_dpi_ML, ML >= 1, "fp_mul_dpi: ML must be at least 1")
+
   import "DPI-C" pure function void msm_fp_mul(
     input  bit [255:0] a,
     input  bit [255:0] b,
@@ -25,3 +31,5 @@ module fp_mul_dpi #(
       .q(y)
   );
 endmodule
+
+`default_nettype wire

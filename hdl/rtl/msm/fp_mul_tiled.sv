@@ -1,15 +1,20 @@
+`default_nettype none
+
+`include "parameter_check.svh"
+
 // `fp_mul` as it is synthesised: a full product, a lower half, a full product, all of DSP tiles.
 module fp_mul_tiled #(
     parameter int ML = 25
 ) (
-    input  logic         clk,
-    input  logic [255:0] a,
-    input  logic [255:0] b,
+    input  wire          clk,
+    input  wire  [255:0] a,
+    input  wire  [255:0] b,
     output logic [255:0] y
 );
   localparam int MUL = 8;  // cycles of each `mul_tiled`
   localparam int LEAST = 3 * MUL + 1;
-  initial if (ML < LEAST) $error("fp_mul_tiled: ML must be at least 25");
+
+  `PARAMETER_CHECK(fp_mul_tiled_ML, ML >= LEAST, "fp_mul_tiled: ML must be at least 25")
 
   logic [511:0] product, product_q, reduction;
   logic [255:0] factor;
@@ -57,3 +62,5 @@ module fp_mul_tiled #(
 
   wire unused = &{1'b0, sum[512], sum[255:0]};
 endmodule
+
+`default_nettype wire

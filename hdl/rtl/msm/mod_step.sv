@@ -1,15 +1,21 @@
+`default_nettype none
+
+`include "parameter_check.svh"
+
 // One step of a reduction, with its register: a, or a - M where that is not negative. It computes only while `enable` is high, which
 // saves power, and a simulation much of its time.
 module mod_step #(
     parameter logic [255:0] M = bn254_pkg::P
 ) (
-    input  logic         clk,
-    input  logic         enable,
-    input  logic [255:0] a,
+    input  wire          clk,
+    input  wire          enable,
+    input  wire  [255:0] a,
     output logic [255:0] y,
     // y is not 0.
     output logic         some
 );
+  `PARAMETER_CHECK(mod_step_M, M != '0, "mod_step: M must not be 0")
+
   function automatic logic [255:0] reduced(input logic [255:0] v);
     logic [256:0] less;
     less = {1'b0, v} - {1'b0, M};
@@ -22,3 +28,5 @@ module mod_step #(
       some <= a != '0 && a != M;
     end
 endmodule
+
+`default_nettype wire

@@ -1,3 +1,7 @@
+`default_nettype none
+
+`include "parameter_check.svh"
+
 // Pippenger's algorithm with one complete adder: pairs into buckets by signed digits of C bits, buckets into one projective point.
 //
 // One task at a time. A result waits here until there is room for it. Buckets are infinity between tasks: they are cleared as they
@@ -14,36 +18,38 @@ module msm_core #(
     localparam int A = $clog2(BUCKETS),
     localparam int WW = $clog2(W)
 ) (
-    input  logic         clk,
-    input  logic         rst_n,
-    input  logic         abort,
-    input  logic         task_valid,
-    input  logic [ 31:0] task_count,
-    input  logic         task_montgomery,
-    input  logic [255:0] scalar_data,
-    input  logic         scalar_valid,
+    input  wire          clk,
+    input  wire          rst_n,
+    input  wire          abort,
+    input  wire          task_valid,
+    input  wire  [ 31:0] task_count,
+    input  wire          task_montgomery,
+    input  wire  [255:0] scalar_data,
+    input  wire          scalar_valid,
     output logic         scalar_ready,
     output logic         scalar_last,
-    input  logic [511:0] point_data,
-    input  logic         point_valid,
+    input  wire  [511:0] point_data,
+    input  wire          point_valid,
     output logic         point_ready,
     // {z, y, x}; taking it ends the task.
     output logic [767:0] result_data,
     output logic         result_valid,
-    input  logic         result_ready,
+    input  wire          result_ready,
     // Pairs still to be taken, and whether one could be now.
     output logic [ 31:0] left,
     output logic         hungry,
     output logic         working,
     output logic         reducing
 );
+  `PARAMETER_CHECK(msm_core_C, C >= 2 && C <= 16, "msm_core: C must be 2 to 16")
+  `PARAMETER_CHECK(msm_core_ML, ML >= 1, "msm_core: ML must be at least 1")
+  `PARAMETER_CHECK(msm_core_AL, AL >= 1, "msm_core: AL must be at least 1")
+  `PARAMETER_CHECK(msm_core_II, II >= 1 && II <= 2, "msm_core: II must be 1 or 2")
+  `PARAMETER_CHECK(msm_core_RETRY, RETRY >= 1, "msm_core: RETRY must be at least 1")
+  `PARAMETER_CHECK(msm_core_FP_IMPL, FP_IMPL >= 0 && FP_IMPL <= 2, "msm_core: FP_IMPL must be 0, 1 or 2")
+
   localparam int TAG_W = 2 + A;
   localparam int FLIGHT_W = $clog2(2 * ML + 8 * AL + 8);
-
-  initial begin
-    if (C < 2 || C > 16) $error("msm_core: C is 2 to 16");
-    if (RETRY < 1) $error("msm_core: RETRY must be at least 1");
-  end
 
   typedef enum logic [2:0] {
     CLEAR,
@@ -273,3 +279,5 @@ module msm_core #(
   end
 
 endmodule
+
+`default_nettype wire

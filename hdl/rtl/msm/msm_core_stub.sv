@@ -1,3 +1,7 @@
+`default_nettype none
+
+`include "parameter_check.svh"
+
 // A core that computes no MSM, for studies of the feed: a pair every `pair_cycles`, and as the result checksums of what it took: X of
 // the scalars, Y of the points, Z the number of pairs.
 //
@@ -6,26 +10,28 @@
 module msm_core_stub #(
     parameter int STUB_N = 16
 ) (
-    input  logic         clk,
-    input  logic         rst_n,
-    input  logic         abort,
-    input  logic         task_valid,
-    input  logic [ 31:0] task_count,
-    input  logic [255:0] scalar_data,
-    input  logic         scalar_valid,
+    input  wire          clk,
+    input  wire          rst_n,
+    input  wire          abort,
+    input  wire          task_valid,
+    input  wire  [ 31:0] task_count,
+    input  wire  [255:0] scalar_data,
+    input  wire          scalar_valid,
     output logic         scalar_ready,
     output logic         scalar_last,
-    input  logic [511:0] point_data,
-    input  logic         point_valid,
+    input  wire  [511:0] point_data,
+    input  wire          point_valid,
     output logic         point_ready,
     output logic [767:0] result_data,
     output logic         result_valid,
-    input  logic         result_ready,
+    input  wire          result_ready,
     output logic [ 31:0] left,
     output logic         hungry,
     output logic         working,
     output logic         reducing
 );
+  `PARAMETER_CHECK(msm_core_stub_STUB_N, STUB_N >= 1, "msm_core_stub: STUB_N must be at least 1")
+
   // A simulation may set it.
   logic [31:0] pair_cycles  /*verilator public_flat_rw*/ = STUB_N;
   logic [31:0] count, pause;
@@ -100,3 +106,5 @@ module msm_core_stub #(
     end
   end
 endmodule
+
+`default_nettype wire

@@ -1,3 +1,7 @@
+`default_nettype none
+
+`include "parameter_check.svh"
+
 // The additions that make one point of all buckets.
 //
 // Sums: from the top bucket down, for every window, sum += acc and acc += bucket, so that in the end sum holds the buckets each times
@@ -10,15 +14,15 @@ module msm_reduce #(
     localparam int A = $clog2(W << (C - 1)),
     localparam int WW = $clog2(W)
 ) (
-    input  logic          clk,
-    input  logic          rst_n,
-    input  logic          abort,
-    input  logic          start,
-    input  logic          montgomery,
+    input  wire           clk,
+    input  wire           rst_n,
+    input  wire           abort,
+    input  wire           start,
+    input  wire           montgomery,
     output logic          busy,
     // The adder takes something that is issued now; nothing is under way in it.
-    input  logic          slot,
-    input  logic          idle,
+    input  wire           slot,
+    input  wire           idle,
     output logic          issue,
     output logic [   1:0] to,
     output logic [WW-1:0] window,
@@ -30,6 +34,8 @@ module msm_reduce #(
     output logic          load_chain,
     output logic          load_base
 );
+  `PARAMETER_CHECK(msm_reduce_C, C >= 2 && C <= 16, "msm_reduce: C must be 2 to 16")
+
   localparam int CW = $clog2(C + 1);
   localparam logic [WW-1:0] TOP_WINDOW = WW'(W - 1);
   // Below the top bit of R_INV.
@@ -139,3 +145,5 @@ module msm_reduce #(
     if (!rst_n || abort) state <= IDLE;
   end
 endmodule
+
+`default_nettype wire

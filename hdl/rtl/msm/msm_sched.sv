@@ -1,3 +1,7 @@
+`default_nettype none
+
+`include "parameter_check.svh"
+
 // From pairs to bucket additions: a digit each slot, from the lowest window up. An addition whose bucket is busy waits in a queue,
 // and whatever comes out of that queue goes first.
 module msm_sched #(
@@ -11,27 +15,32 @@ module msm_sched #(
     localparam int BUCKETS = W << (C - 1),
     localparam int A = $clog2(BUCKETS)
 ) (
-    input  logic         clk,
-    input  logic         rst_n,
-    input  logic         abort,
-    input  logic [K_W-1:0] scalar,
-    input  logic [X_W-1:0] x,
-    input  logic [X_W-1:0] y,
-    input  logic         valid,
+    input  wire          clk,
+    input  wire          rst_n,
+    input  wire          abort,
+    input  wire  [K_W-1:0] scalar,
+    input  wire  [X_W-1:0] x,
+    input  wire  [X_W-1:0] y,
+    input  wire          valid,
     output logic         ready,
     // The adder takes something that is issued now.
-    input  logic         slot,
+    input  wire          slot,
     output logic         issue,
     output logic [A-1:0] issue_addr,
     output logic         issue_negative,
     output logic [X_W-1:0] issue_x,
     output logic [X_W-1:0] issue_y,
-    input  logic         written,
-    input  logic [A-1:0] written_addr,
-    input  logic         clear,
-    input  logic [A-1:0] clear_addr,
+    input  wire          written,
+    input  wire  [A-1:0] written_addr,
+    input  wire          clear,
+    input  wire  [A-1:0] clear_addr,
     output logic         busy
 );
+  `PARAMETER_CHECK(msm_sched_C, C >= 2 && C <= 16, "msm_sched: C must be 2 to 16")
+  `PARAMETER_CHECK(msm_sched_RETRY, RETRY >= 1, "msm_sched: RETRY must be at least 1")
+  `PARAMETER_CHECK(msm_sched_K_W, K_W >= C && K_W >= bn254_pkg::SCALAR_BITS, "msm_sched: K_W must hold a window and a scalar")
+  `PARAMETER_CHECK(msm_sched_X_W, X_W >= 1, "msm_sched: X_W must be at least 1")
+
   localparam int WW = $clog2(W);
 
   // The pair in hand.
@@ -125,3 +134,5 @@ module msm_sched #(
     else if (ready) have <= valid;
   end
 endmodule
+
+`default_nettype wire

@@ -1,3 +1,7 @@
+`default_nettype none
+
+`include "parameter_check.svh"
+
 // W x W multiplier from 26 x 17 tiles, one DSP48E2 each, and a tree of registered adders; 3 + $clog2(rows) cycles.
 // Only the lower OW bits are made: tiles above them are left out.
 module mul_tiled #(
@@ -8,11 +12,14 @@ module mul_tiled #(
     localparam int ROWS = 2 * NB,
     localparam int LEVELS = $clog2(ROWS)
 ) (
-    input  logic          clk,
-    input  logic [ W-1:0] a,
-    input  logic [ W-1:0] b,
+    input  wire           clk,
+    input  wire  [ W-1:0] a,
+    input  wire  [ W-1:0] b,
     output logic [OW-1:0] y
 );
+  `PARAMETER_CHECK(mul_tiled_W, W >= 1, "mul_tiled: W must be at least 1")
+  `PARAMETER_CHECK(mul_tiled_OW, OW >= 1 && OW <= 2 * W, "mul_tiled: OW must be 1 to 2 W")
+
   logic [NA*26-1:0] a_q;
   logic [NB*17-1:0] b_q;
   always_ff @(posedge clk) begin
@@ -68,3 +75,5 @@ module mul_tiled #(
   assign sums[0] = '0;
   assign y = sums[1];
 endmodule
+
+`default_nettype wire

@@ -1,27 +1,29 @@
+`default_nettype none
+
 // Takes a task's pairs from the FIFOs, a scalar only together with its point, brings them into range and passes on those that add
 // something: coordinates below P, scalars below R, no point at infinity (0, 0), no scalar 0.
 //
 // 2^256 is less than 6 P and 6 R, so subtracting 4, 2 and 1 times the modulus where possible is a whole reduction.
 module pair_front (
-    input  logic         clk,
-    input  logic         rst_n,
+    input  wire          clk,
+    input  wire          rst_n,
     // `start` begins a task of `count` pairs, `abort` ends it.
-    input  logic         start,
-    input  logic [ 31:0] count,
-    input  logic         abort,
-    input  logic [255:0] scalar_data,
-    input  logic         scalar_valid,
+    input  wire          start,
+    input  wire  [ 31:0] count,
+    input  wire          abort,
+    input  wire  [255:0] scalar_data,
+    input  wire          scalar_valid,
     output logic         scalar_ready,
     // This is the task's last one.
     output logic         scalar_last,
-    input  logic [511:0] point_data,
-    input  logic         point_valid,
+    input  wire  [511:0] point_data,
+    input  wire          point_valid,
     output logic         point_ready,
     output logic [255:0] scalar,
     output logic [255:0] x,
     output logic [255:0] y,
     output logic         valid,
-    input  logic         ready,
+    input  wire          ready,
     // Pairs still to be taken.
     output logic [ 31:0] left,
     // A pair could be taken.
@@ -82,3 +84,5 @@ module pair_front (
     end
   end
 endmodule
+
+`default_nettype wire

@@ -1,22 +1,28 @@
+`default_nettype none
+
+`include "parameter_check.svh"
+
 // Which buckets have an addition under way. A bucket is busy while the numbers of its issues and of its write-backs differ, and as
 // at most one is under way, one bit of each number does: two memories with one writer each.
 module scoreboard #(
     parameter  int DEPTH = 16,
     localparam int A = $clog2(DEPTH)
 ) (
-    input  logic         clk,
+    input  wire          clk,
     // After power-up, over all addresses, while nothing is issued.
-    input  logic         clear,
-    input  logic [A-1:0] clear_addr,
-    input  logic [A-1:0] first_addr,
+    input  wire          clear,
+    input  wire  [A-1:0] clear_addr,
+    input  wire  [A-1:0] first_addr,
     output logic         first_busy,
-    input  logic [A-1:0] second_addr,
+    input  wire  [A-1:0] second_addr,
     output logic         second_busy,
-    input  logic         issue,
-    input  logic [A-1:0] issue_addr,
-    input  logic         written,
-    input  logic [A-1:0] written_addr
+    input  wire          issue,
+    input  wire  [A-1:0] issue_addr,
+    input  wire          written,
+    input  wire  [A-1:0] written_addr
 );
+  `PARAMETER_CHECK(scoreboard_DEPTH, DEPTH >= 2, "scoreboard: DEPTH must be at least 2")
+
   (* ram_style = "distributed" *)
   logic issues[0:DEPTH-1];
   (* ram_style = "distributed" *)
@@ -40,3 +46,5 @@ module scoreboard #(
   initial for (k = 0; k < DEPTH; k = k + 1) {issues[k], writes[k]} = 2'b00;
 `endif
 endmodule
+
+`default_nettype wire

@@ -1,3 +1,7 @@
+`default_nettype none
+
+`include "parameter_check.svh"
+
 // The 64-bit counters, side by side in the order of `pair_addr` in `msm_regs`, and the high-water marks.
 module msm_counters #(
     parameter  int SC_DEPTH = 1024,
@@ -5,29 +9,32 @@ module msm_counters #(
     localparam int SW = $clog2(SC_DEPTH + 1),
     localparam int PW = $clog2(PT_DEPTH + 1)
 ) (
-    input  logic            clk,
-    input  logic            rst_n,
-    input  logic            scalar_push,
-    input  logic            point_push,
-    input  logic            padding,
+    input  wire             clk,
+    input  wire             rst_n,
+    input  wire             scalar_push,
+    input  wire             point_push,
+    input  wire             padding,
     // The core takes a pair, could take one, works; pairs of its task still to take.
-    input  logic            take,
-    input  logic            hungry,
-    input  logic            working,
-    input  logic [    31:0] left,
+    input  wire             take,
+    input  wire             hungry,
+    input  wire             working,
+    input  wire  [    31:0] left,
     // Its task ends.
-    input  logic            task_end,
-    input  logic            abort,
-    input  logic            scalar_valid,
-    input  logic            point_valid,
-    input  logic            scalar_stalled,
-    input  logic            point_stalled,
-    input  logic [  SW-1:0] scalars,
-    input  logic [  PW-1:0] points,
+    input  wire             task_end,
+    input  wire             abort,
+    input  wire             scalar_valid,
+    input  wire             point_valid,
+    input  wire             scalar_stalled,
+    input  wire             point_stalled,
+    input  wire  [  SW-1:0] scalars,
+    input  wire  [  PW-1:0] points,
     output logic [12*64-1:0] counts,
     output logic [  SW-1:0] high_scalars,
     output logic [  PW-1:0] high_points
 );
+  `PARAMETER_CHECK(msm_counters_SC_DEPTH, SC_DEPTH >= 1, "msm_counters: SC_DEPTH must be at least 1")
+  `PARAMETER_CHECK(msm_counters_PT_DEPTH, PT_DEPTH >= 1, "msm_counters: PT_DEPTH must be at least 1")
+
   logic [63:0] phase1, pushed_scalars, pushed_points, consumed, cycles, busy;
   logic [63:0] starve_scalar, starve_point, starve_both, stall_scalar, stall_point;
   logic [63:0] phase1_clocks;  // of the task that takes pairs
@@ -75,3 +82,5 @@ module msm_counters #(
     end
   end
 endmodule
+
+`default_nettype wire

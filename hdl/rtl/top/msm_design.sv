@@ -1,3 +1,8 @@
+`default_nettype none
+
+`include "axi_ports.svh"
+`include "parameter_check.svh"
+
 // The MSM design behind any shell: one AXI4 slave for data, one AXI-Lite slave for registers, one interrupt.
 //
 // Two windows behind one write channel lead into two FIFOs, from which the core takes pairs; see `hdl/README.md`.
@@ -29,67 +34,42 @@ module msm_design #(
     parameter int FP_IMPL = msm_pkg::FP_TILED,
     localparam int STRB_W = DATA_W / 8
 ) (
-    input logic clk,
-    input logic rst_n,
+    input wire clk,
+    input wire rst_n,
 
-    input  logic [  ID_W-1:0] s_axi_awid,
-    input  logic [ADDR_W-1:0] s_axi_awaddr,
-    input  logic [       7:0] s_axi_awlen,
-    input  logic [       2:0] s_axi_awsize,
-    input  logic [       1:0] s_axi_awburst,
-    input  logic              s_axi_awvalid,
-    output logic              s_axi_awready,
-    input  logic [DATA_W-1:0] s_axi_wdata,
-    input  logic [STRB_W-1:0] s_axi_wstrb,
-    input  logic              s_axi_wlast,
-    input  logic              s_axi_wvalid,
-    output logic              s_axi_wready,
-    output logic [  ID_W-1:0] s_axi_bid,
-    output logic [       1:0] s_axi_bresp,
-    output logic              s_axi_bvalid,
-    input  logic              s_axi_bready,
-    input  logic [  ID_W-1:0] s_axi_arid,
-    input  logic [ADDR_W-1:0] s_axi_araddr,
-    input  logic [       7:0] s_axi_arlen,
-    input  logic [       2:0] s_axi_arsize,
-    input  logic [       1:0] s_axi_arburst,
-    input  logic              s_axi_arvalid,
-    output logic              s_axi_arready,
-    output logic [  ID_W-1:0] s_axi_rid,
-    output logic [DATA_W-1:0] s_axi_rdata,
-    output logic [       1:0] s_axi_rresp,
-    output logic              s_axi_rlast,
-    output logic              s_axi_rvalid,
-    input  logic              s_axi_rready,
+    `AXI4_WRITE_PORTS(s_axi_, s_axi_, ID_W, ADDR_W, DATA_W)
+    `AXI4_READ_PORTS(s_axi_, s_axi_, ID_W, ADDR_W, DATA_W)
     // The queue of write bursts is nearly full.
-    output logic              wr_full,
+    output logic wr_full,
 
-    input  logic [31:0] s_axil_awaddr,
-    input  logic        s_axil_awvalid,
-    output logic        s_axil_awready,
-    input  logic [31:0] s_axil_wdata,
-    input  logic [ 3:0] s_axil_wstrb,
-    input  logic        s_axil_wvalid,
-    output logic        s_axil_wready,
-    output logic [ 1:0] s_axil_bresp,
-    output logic        s_axil_bvalid,
-    input  logic        s_axil_bready,
-    input  logic [31:0] s_axil_araddr,
-    input  logic        s_axil_arvalid,
-    output logic        s_axil_arready,
-    output logic [31:0] s_axil_rdata,
-    output logic [ 1:0] s_axil_rresp,
-    output logic        s_axil_rvalid,
-    input  logic        s_axil_rready,
+    `AXIL_PORTS(s_axil_, s_axil_)
 
     // A level.
     output logic irq
 );
+  `PARAMETER_CHECK(msm_design_DATA_W, DATA_W == 512, "msm_design: DATA_W must be 512, since a beat is a point")
+  `PARAMETER_CHECK(msm_design_ADDR_W, ADDR_W >= 32 && ADDR_W <= 64, "msm_design: ADDR_W must be 32 to 64")
+  `PARAMETER_CHECK(msm_design_ID_W, ID_W >= 1, "msm_design: ID_W must be at least 1")
+  `PARAMETER_CHECK(msm_design_AXI_QUEUE, AXI_QUEUE >= 1, "msm_design: AXI_QUEUE must be at least 1")
+  `PARAMETER_CHECK(msm_design_SC_DEPTH, SC_DEPTH >= 2 && SC_DEPTH % 2 == 0, "msm_design: SC_DEPTH must be even and at least 2")
+  `PARAMETER_CHECK(msm_design_PT_DEPTH, PT_DEPTH >= 1, "msm_design: PT_DEPTH must be at least 1")
+  `PARAMETER_CHECK(msm_design_WATCHDOG, WATCHDOG >= 0, "msm_design: WATCHDOG must be at least 0")
+  `PARAMETER_CHECK(msm_design_TASKS, TASKS >= 2 && TASKS <= 255, "msm_design: TASKS must be 2 to 255")
+  `PARAMETER_CHECK(msm_design_RESULTS, RESULTS >= 2 && RESULTS <= 255, "msm_design: RESULTS must be 2 to 255")
+  `PARAMETER_CHECK(msm_design_MAX_ELEMENTS, MAX_ELEMENTS >= 1, "msm_design: MAX_ELEMENTS must be at least 1")
+  `PARAMETER_CHECK(msm_design_CLOCK_KHZ, CLOCK_KHZ >= 1, "msm_design: CLOCK_KHZ must be at least 1")
+  `PARAMETER_CHECK(msm_design_STUB, STUB >= 0 && STUB <= 1, "msm_design: STUB must be 0 or 1")
+  `PARAMETER_CHECK(msm_design_STUB_N, STUB_N >= 1, "msm_design: STUB_N must be at least 1")
+  `PARAMETER_CHECK(msm_design_C, C >= 2 && C <= 16, "msm_design: C must be 2 to 16")
+  `PARAMETER_CHECK(msm_design_ML, ML >= 1, "msm_design: ML must be at least 1")
+  `PARAMETER_CHECK(msm_design_AL, AL >= 1, "msm_design: AL must be at least 1")
+  `PARAMETER_CHECK(msm_design_II, II >= 1 && II <= 2, "msm_design: II must be 1 or 2")
+  `PARAMETER_CHECK(msm_design_RETRY, RETRY >= 1, "msm_design: RETRY must be at least 1")
+  `PARAMETER_CHECK(msm_design_FP_IMPL, FP_IMPL >= 0 && FP_IMPL <= 2, "msm_design: FP_IMPL must be 0, 1 or 2")
+
   localparam int SW = $clog2(SC_DEPTH + 1);
   localparam int PW = $clog2(PT_DEPTH + 1);
   localparam int SCRATCH_A = $clog2(msm_regs_pkg::SCRATCH_SIZE) - $clog2(STRB_W);
-
-  initial if (DATA_W != 512) $error("msm_design: a beat is a point, so DATA_W is 512");
 
   // A soft reset leaves the AXI side alone: bursts that have begun end as they should.
   logic soft_reset, core_rst_n;
@@ -112,22 +92,7 @@ module msm_design #(
   ) u_write (
       .clk,
       .rst_n,
-      .s_axi_awid,
-      .s_axi_awaddr,
-      .s_axi_awlen,
-      .s_axi_awsize,
-      .s_axi_awburst,
-      .s_axi_awvalid,
-      .s_axi_awready,
-      .s_axi_wdata,
-      .s_axi_wstrb,
-      .s_axi_wlast,
-      .s_axi_wvalid,
-      .s_axi_wready,
-      .s_axi_bid,
-      .s_axi_bresp,
-      .s_axi_bvalid,
-      .s_axi_bready,
+      `AXI4_WRITE_CONNECT(s_axi_, s_axi_, s_axi_),
       .wr_full,
       .data,
       .scalar_valid(scalar_push),
@@ -155,19 +120,7 @@ module msm_design #(
   ) u_read (
       .clk,
       .rst_n,
-      .s_axi_arid,
-      .s_axi_araddr,
-      .s_axi_arlen,
-      .s_axi_arsize,
-      .s_axi_arburst,
-      .s_axi_arvalid,
-      .s_axi_arready,
-      .s_axi_rid,
-      .s_axi_rdata,
-      .s_axi_rresp,
-      .s_axi_rlast,
-      .s_axi_rvalid,
-      .s_axi_rready,
+      `AXI4_READ_CONNECT(s_axi_, s_axi_, s_axi_),
       .result_data(result_valid ? result_data : 768'd0),
       .scratch_read,
       .scratch_addr(scratch_read_addr),
@@ -375,23 +328,7 @@ module msm_design #(
   axil_slave u_axil (
       .clk,
       .rst_n,
-      .s_axil_awaddr,
-      .s_axil_awvalid,
-      .s_axil_awready,
-      .s_axil_wdata,
-      .s_axil_wstrb,
-      .s_axil_wvalid,
-      .s_axil_wready,
-      .s_axil_bresp,
-      .s_axil_bvalid,
-      .s_axil_bready,
-      .s_axil_araddr,
-      .s_axil_arvalid,
-      .s_axil_arready,
-      .s_axil_rdata,
-      .s_axil_rresp,
-      .s_axil_rvalid,
-      .s_axil_rready,
+      `AXIL_CONNECT(s_axil_, s_axil_, s_axil_),
       .write,
       .write_addr,
       .write_data,
@@ -455,3 +392,5 @@ module msm_design #(
       .counts
   );
 endmodule
+
+`default_nettype wire

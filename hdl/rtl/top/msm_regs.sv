@@ -1,3 +1,7 @@
+`default_nettype none
+
+`include "parameter_check.svh"
+
 // The registers of `src/regs/msm.rs`: what software sets, what it reads, and what its writes start.
 //
 // A 64-bit register is a LO and a HI; reading LO keeps HI. What is not named there reads zero and ignores writes.
@@ -13,14 +17,14 @@ module msm_regs #(
     parameter int MAX_ELEMENTS = 1 << 26,
     parameter int WATCHDOG = 1 << 26
 ) (
-    input  logic        clk,
-    input  logic        rst_n,
+    input  wire         clk,
+    input  wire         rst_n,
     // Also after a soft reset.
-    input  logic        write,
-    input  logic [31:0] write_addr,
-    input  logic [31:0] write_data,
-    input  logic        read,
-    input  logic [31:0] read_addr,
+    input  wire         write,
+    input  wire  [31:0] write_addr,
+    input  wire  [31:0] write_data,
+    input  wire         read,
+    input  wire  [31:0] read_addr,
     output logic [31:0] read_data,
     output logic        irq,
 
@@ -34,30 +38,41 @@ module msm_regs #(
     output logic        soft_reset,
     output logic [31:0] watchdog_limit,
 
-    input logic [     31:0] tasks,
-    input logic [     31:0] results,
-    input logic             result_valid,
-    input logic [     31:0] result_label,
-    input logic [    767:0] result_data,
-    input logic             result_new,
-    input logic [     31:0] left,
-    input logic             reducing,
-    input logic [     31:0] scalars,
-    input logic [     31:0] points,
-    input logic [     31:0] free_scalars,
-    input logic [     31:0] free_points,
-    input logic [     31:0] high_scalars,
-    input logic [     31:0] high_points,
-    input logic             scalar_stalled,
-    input logic             point_stalled,
-    input logic             dropping,
-    input logic             err_decode,
-    input logic             err_strobe,
-    input logic             err_wlast,
-    input logic             err_burst,
-    input logic             err_watchdog,
-    input logic [12*64-1:0] counts
+    input wire [     31:0] tasks,
+    input wire [     31:0] results,
+    input wire             result_valid,
+    input wire [     31:0] result_label,
+    input wire [    767:0] result_data,
+    input wire             result_new,
+    input wire [     31:0] left,
+    input wire             reducing,
+    input wire [     31:0] scalars,
+    input wire [     31:0] points,
+    input wire [     31:0] free_scalars,
+    input wire [     31:0] free_points,
+    input wire [     31:0] high_scalars,
+    input wire [     31:0] high_points,
+    input wire             scalar_stalled,
+    input wire             point_stalled,
+    input wire             dropping,
+    input wire             err_decode,
+    input wire             err_strobe,
+    input wire             err_wlast,
+    input wire             err_burst,
+    input wire             err_watchdog,
+    input wire [12*64-1:0] counts
 );
+  `PARAMETER_CHECK(msm_regs_C, C >= 2 && C <= 16, "msm_regs: C must be 2 to 16")
+  `PARAMETER_CHECK(msm_regs_II, II >= 1 && II <= 2, "msm_regs: II must be 1 or 2")
+  `PARAMETER_CHECK(msm_regs_STUB, STUB >= 0 && STUB <= 1, "msm_regs: STUB must be 0 or 1")
+  `PARAMETER_CHECK(msm_regs_SC_DEPTH, SC_DEPTH >= 1, "msm_regs: SC_DEPTH must be at least 1")
+  `PARAMETER_CHECK(msm_regs_PT_DEPTH, PT_DEPTH >= 1, "msm_regs: PT_DEPTH must be at least 1")
+  `PARAMETER_CHECK(msm_regs_TASKS, TASKS >= 1 && TASKS <= 255, "msm_regs: TASKS must be 1 to 255")
+  `PARAMETER_CHECK(msm_regs_RESULTS, RESULTS >= 1 && RESULTS <= 255, "msm_regs: RESULTS must be 1 to 255")
+  `PARAMETER_CHECK(msm_regs_CLOCK_KHZ, CLOCK_KHZ >= 1, "msm_regs: CLOCK_KHZ must be at least 1")
+  `PARAMETER_CHECK(msm_regs_MAX_ELEMENTS, MAX_ELEMENTS >= 1, "msm_regs: MAX_ELEMENTS must be at least 1")
+  `PARAMETER_CHECK(msm_regs_WATCHDOG, WATCHDOG >= 0, "msm_regs: WATCHDOG must be at least 0")
+
   localparam int PAIRS = 12;
   localparam int W = bn254_pkg::SCALAR_BITS / C + 1;
   localparam logic [31:0] PARAMETERS =
@@ -228,3 +243,5 @@ module msm_regs #(
 
   wire unused = &{1'b0, in_bytes[31:7], in_bytes[1:0]};
 endmodule
+
+`default_nettype wire

@@ -1,3 +1,7 @@
+`default_nettype none
+
+`include "parameter_check.svh"
+
 // Tasks in order of their pushes, the running one at the head, and results in the same order. A result's label comes from its task.
 module task_queue #(
     parameter  int TASKS = 2,
@@ -5,27 +9,28 @@ module task_queue #(
     localparam int TW = $clog2(TASKS + 1),
     localparam int RW = $clog2(RESULTS + 1)
 ) (
-    input  logic          clk,
-    input  logic          rst_n,
-    input  logic          abort,
-    input  logic          push,
-    input  logic [  31:0] push_count,
-    input  logic [  31:0] push_label,
-    input  logic          push_montgomery,
+    input  wire           clk,
+    input  wire           rst_n,
+    input  wire           abort,
+    input  wire           push,
+    input  wire  [  31:0] push_count,
+    input  wire  [  31:0] push_label,
+    input  wire           push_montgomery,
     output logic          task_valid,
     output logic [  31:0] task_count,
     output logic          task_montgomery,
-    input  logic [ 767:0] done_data,
-    input  logic          done_valid,
+    input  wire  [ 767:0] done_data,
+    input  wire           done_valid,
     output logic          done_ready,
     output logic [ 767:0] result_data,
     output logic [  31:0] result_label,
     output logic          result_valid,
-    input  logic          result_pop,
+    input  wire           result_pop,
     output logic [TW-1:0] tasks,
     output logic [RW-1:0] results
 );
-  initial if (TASKS < 2 || RESULTS < 2) $error("task_queue: TASKS and RESULTS must be at least 2");
+  `PARAMETER_CHECK(task_queue_TASKS, TASKS >= 2, "task_queue: TASKS must be at least 2")
+  `PARAMETER_CHECK(task_queue_RESULTS, RESULTS >= 2, "task_queue: RESULTS must be at least 2")
 
   logic push_ready;
   logic [31:0] label;
@@ -64,3 +69,5 @@ module task_queue #(
 
   wire unused = &{1'b0, push_ready};
 endmodule
+
+`default_nettype wire

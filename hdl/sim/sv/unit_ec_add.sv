@@ -1,8 +1,10 @@
+`default_nettype none
+
 // The adder with its own multipliers, and with shared ones for an even and an odd latency of these.
 module unit_ec_add (
-    input  logic          clk,
-    input  logic          rst_n,
-    input  logic [1567:0] in,     // {valid, tag, q, p}: bit 1552, 16 bits, 768 bits each
+    input  wire           clk,
+    input  wire           rst_n,
+    input  wire  [1567:0] in,     // {valid, tag, q, p}: bit 1552, 16 bits, 768 bits each
     // {ready, valid, tag, sum} of each, 800 bits apart
     output logic [2399:0] out
 );
@@ -12,7 +14,7 @@ module unit_ec_add (
 
   genvar i;
   generate
-    for (i = 0; i < 3; i = i + 1) begin : g
+    for (i = 0; i < 3; i = i + 1) begin : g_adder
       logic ready, out_valid;
       logic [15:0] out_tag;
       logic [767:0] sum;
@@ -38,3 +40,5 @@ module unit_ec_add (
     end
   endgenerate
 endmodule
+
+`default_nettype wire

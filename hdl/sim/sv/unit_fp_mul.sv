@@ -1,8 +1,10 @@
+`default_nettype none
+
 // The three field multipliers side by side.
 module unit_fp_mul (
-    input  logic         clk,
-    input  logic         rst_n,
-    input  logic [511:0] in,     // {b, a}
+    input  wire          clk,
+    input  wire          rst_n,
+    input  wire  [511:0] in,     // {b, a}
     output logic [767:0] out     // {dpi, tiled, behav}, 26 cycles later
 );
   localparam int ML = 26;
@@ -34,3 +36,5 @@ module unit_fp_mul (
       .y(out[767:512])
   );
 endmodule
+
+`default_nettype wire

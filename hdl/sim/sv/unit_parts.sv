@@ -1,15 +1,17 @@
+`default_nettype none
+
 // Digits for several widths, and a FIFO whose depth is no power of two.
 module unit_parts (
-    input  logic        clk,
-    input  logic        rst_n,
+    input  wire         clk,
+    input  wire         rst_n,
     // 15:0 bits, 16 carry; 31:24 data, 32 push, 33 pop, 34 flush
-    input  logic [95:0] in,
+    input  wire  [95:0] in,
     // For C = 3, 8, 13, 16, 24 bits apart: 15:0 bucket, 16 zero, 17 negative, 18 carry; then at 96 data, 104 valid, 105 ready, 106 level
     output logic [127:0] out
 );
   genvar i;
   generate
-    for (i = 0; i < 4; i = i + 1) begin : g
+    for (i = 0; i < 4; i = i + 1) begin : g_width
       localparam int C = (i == 0) ? 3 : (i == 1) ? 8 : (i == 2) ? 13 : 16;
       logic [C-2:0] bucket;
       logic zero, negative, carry;
@@ -47,3 +49,5 @@ module unit_parts (
   );
   assign out[127:96] = {19'd0, level, ready, valid, data};
 endmodule
+
+`default_nettype wire

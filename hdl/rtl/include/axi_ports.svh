@@ -1,0 +1,128 @@
+`ifndef AXI_PORTS_SVH
+`define AXI_PORTS_SVH
+
+// Port lists of AXI4 and AXI4-Lite slaves, and connections to them. IN is the prefix of what the master drives, OUT of what the
+// slave drives. The _INCR forms have no burst type, as the AWS shell's ports. A list of ports ends with its comma, so another
+// port must follow; a list of connections does not. Verible reads these forms and no other without the definitions.
+
+`define AXI4_WRITE_PORTS_INCR(IN, OUT, ID_W, ADDR_W, DATA_W) \
+  `AXI4_WRITE_LIST(input wire, output logic, IN, OUT, ID_W, ADDR_W, DATA_W)
+`define AXI4_WRITE_PORTS(IN, OUT, ID_W, ADDR_W, DATA_W) \
+  `AXI4_WRITE_LIST(input wire, output logic, IN, OUT, ID_W, ADDR_W, DATA_W) \
+  input wire [1:0] IN``awburst,
+// Only inputs, for a module that watches both sides.
+`define AXI4_WRITE_MONITOR(IN, OUT, ID_W, ADDR_W, DATA_W) \
+  `AXI4_WRITE_LIST(input wire, input wire, IN, OUT, ID_W, ADDR_W, DATA_W) \
+  input wire [1:0] IN``awburst,
+
+`define AXI4_WRITE_LIST(MASTER, SLAVE, IN, OUT, ID_W, ADDR_W, DATA_W) \
+  MASTER [    ID_W-1:0] IN``awid, \
+  MASTER [  ADDR_W-1:0] IN``awaddr, \
+  MASTER [         7:0] IN``awlen, \
+  MASTER [         2:0] IN``awsize, \
+  MASTER                IN``awvalid, \
+  SLAVE                 OUT``awready, \
+  MASTER [  DATA_W-1:0] IN``wdata, \
+  MASTER [DATA_W/8-1:0] IN``wstrb, \
+  MASTER                IN``wlast, \
+  MASTER                IN``wvalid, \
+  SLAVE                 OUT``wready, \
+  SLAVE  [    ID_W-1:0] OUT``bid, \
+  SLAVE  [         1:0] OUT``bresp, \
+  SLAVE                 OUT``bvalid, \
+  MASTER                IN``bready,
+
+`define AXI4_READ_PORTS(IN, OUT, ID_W, ADDR_W, DATA_W) \
+  `AXI4_READ_PORTS_INCR(IN, OUT, ID_W, ADDR_W, DATA_W) \
+  input wire [1:0] IN``arburst,
+`define AXI4_READ_PORTS_INCR(IN, OUT, ID_W, ADDR_W, DATA_W) \
+  input wire   [  ID_W-1:0] IN``arid, \
+  input wire   [ADDR_W-1:0] IN``araddr, \
+  input wire   [       7:0] IN``arlen, \
+  input wire   [       2:0] IN``arsize, \
+  input wire                IN``arvalid, \
+  output logic              OUT``arready, \
+  output logic [  ID_W-1:0] OUT``rid, \
+  output logic [DATA_W-1:0] OUT``rdata, \
+  output logic [       1:0] OUT``rresp, \
+  output logic              OUT``rlast, \
+  output logic              OUT``rvalid, \
+  input wire                IN``rready,
+
+// Addresses and data of 32 bits, no protection types.
+`define AXIL_PORTS(IN, OUT) \
+  input wire   [31:0] IN``awaddr, \
+  input wire          IN``awvalid, \
+  output logic        OUT``awready, \
+  input wire   [31:0] IN``wdata, \
+  input wire   [ 3:0] IN``wstrb, \
+  input wire          IN``wvalid, \
+  output logic        OUT``wready, \
+  output logic [ 1:0] OUT``bresp, \
+  output logic        OUT``bvalid, \
+  input wire          IN``bready, \
+  input wire   [31:0] IN``araddr, \
+  input wire          IN``arvalid, \
+  output logic        OUT``arready, \
+  output logic [31:0] OUT``rdata, \
+  output logic [ 1:0] OUT``rresp, \
+  output logic        OUT``rvalid, \
+  input wire          IN``rready,
+
+`define AXI4_WRITE_CONNECT(PORT, IN, OUT) \
+  `AXI4_WRITE_CONNECT_INCR(PORT, IN, OUT), \
+  .PORT``awburst(IN``awburst)
+`define AXI4_WRITE_CONNECT_INCR(PORT, IN, OUT) \
+  .PORT``awid   (IN``awid), \
+  .PORT``awaddr (IN``awaddr), \
+  .PORT``awlen  (IN``awlen), \
+  .PORT``awsize (IN``awsize), \
+  .PORT``awvalid(IN``awvalid), \
+  .PORT``awready(OUT``awready), \
+  .PORT``wdata  (IN``wdata), \
+  .PORT``wstrb  (IN``wstrb), \
+  .PORT``wlast  (IN``wlast), \
+  .PORT``wvalid (IN``wvalid), \
+  .PORT``wready (OUT``wready), \
+  .PORT``bid    (OUT``bid), \
+  .PORT``bresp  (OUT``bresp), \
+  .PORT``bvalid (OUT``bvalid), \
+  .PORT``bready (IN``bready)
+
+`define AXI4_READ_CONNECT(PORT, IN, OUT) \
+  `AXI4_READ_CONNECT_INCR(PORT, IN, OUT), \
+  .PORT``arburst(IN``arburst)
+`define AXI4_READ_CONNECT_INCR(PORT, IN, OUT) \
+  .PORT``arid   (IN``arid), \
+  .PORT``araddr (IN``araddr), \
+  .PORT``arlen  (IN``arlen), \
+  .PORT``arsize (IN``arsize), \
+  .PORT``arvalid(IN``arvalid), \
+  .PORT``arready(OUT``arready), \
+  .PORT``rid    (OUT``rid), \
+  .PORT``rdata  (OUT``rdata), \
+  .PORT``rresp  (OUT``rresp), \
+  .PORT``rlast  (OUT``rlast), \
+  .PORT``rvalid (OUT``rvalid), \
+  .PORT``rready (IN``rready)
+
+`define AXIL_CONNECT(PORT, IN, OUT) \
+  .PORT``awaddr (IN``awaddr), \
+  .PORT``awvalid(IN``awvalid), \
+  .PORT``awready(OUT``awready), \
+  .PORT``wdata  (IN``wdata), \
+  .PORT``wstrb  (IN``wstrb), \
+  .PORT``wvalid (IN``wvalid), \
+  .PORT``wready (OUT``wready), \
+  .PORT``bresp  (OUT``bresp), \
+  .PORT``bvalid (OUT``bvalid), \
+  .PORT``bready (IN``bready), \
+  .PORT``araddr (IN``araddr), \
+  .PORT``arvalid(IN``arvalid), \
+  .PORT``arready(OUT``arready), \
+  .PORT``rdata  (OUT``rdata), \
+  .PORT``rresp  (OUT``rresp), \
+  .PORT``rvalid (OUT``rvalid), \
+  .PORT``rready (IN``rready)
+
+`endif
