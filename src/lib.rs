@@ -64,6 +64,8 @@
 
 #![deny(missing_docs)]
 
+#[cfg(feature = "tokio")]
+mod asynchronous;
 pub mod bus;
 pub mod card;
 pub mod descriptor;

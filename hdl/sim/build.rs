@@ -44,7 +44,7 @@ const FOLDERS: [&str; 4] = ["common", "axi", "msm", "top"];
 fn main() {
     let here = PathBuf::from(variable("CARGO_MANIFEST_DIR"));
     let out = PathBuf::from(variable("OUT_DIR"));
-    let rtl = here.join("../rtl");
+    let rtl = here.join("rtl");
     for source in [rtl.as_path(), &here.join("sv"), &here.join("cpp"), Path::new("build.rs")] {
         println!("cargo::rerun-if-changed={}", source.display());
     }
@@ -112,7 +112,7 @@ fn build(variant: &Variant, here: &Path, out: &Path, runtime: &Path, trace: bool
 }
 
 fn verilate(variant: &Variant, here: &Path, folder: &Path, trace: bool) {
-    let rtl = here.join("../rtl");
+    let rtl = here.join("rtl");
     // Files of an earlier run that this one does not write would be compiled too.
     let _ = fs::remove_dir_all(folder);
     let mut arguments: Vec<String> = vec![];

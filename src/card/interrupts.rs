@@ -160,29 +160,6 @@ impl Interrupt {
             }
         }
     }
-
-    /// As [`wait`](Self::wait), and lets other tasks run meanwhile. If the future is dropped, what fires is counted for the next to
-    /// ask. Feature `tokio`.
-    ///
-    /// # Errors
-    ///
-    /// There is no runtime, or the kernel refuses to wait.
-    ///
-    /// # Panics
-    ///
-    /// If the runtime has no I/O or no time driver (`enable_all`).
-    #[cfg(feature = "tokio")]
-    pub async fn wait_async(&mut self, limit: Duration) -> io::Result<u64> {
-        let begin = Instant::now();
-        loop {
-            let fired = self.take();
-            let left = limit.saturating_sub(begin.elapsed());
-            if fired > 0 || left.is_zero() {
-                return Ok(fired);
-            }
-            crate::engine::readable([Some(self.as_fd())], left).await?;
-        }
-    }
 }
 
 impl Event for Interrupt {

@@ -133,7 +133,7 @@ impl Card {
     ///
     /// # Errors
     ///
-    /// As [`Vfio::open`]; not an XDMA card, or an engine that does not become idle.
+    /// As [`Vfio::open`](crate::bus::vfio::Vfio::open); not an XDMA card, or an engine that does not become idle.
     pub fn open(address: PciAddress, options: CardOptions) -> Result<Self, CardError> {
         CardName::Pci(address).open(options)
     }

@@ -41,8 +41,6 @@
 //! a register access. What [`counts`](crate::bus::counts) says of that is compared with strace (`cargo test --test
 //! system_calls`).
 
-#[cfg(feature = "tokio")]
-mod asynchronous;
 mod channel;
 mod error;
 mod gate;
@@ -63,12 +61,10 @@ pub mod stream;
 mod submit;
 #[cfg(test)]
 mod tests;
-mod wait;
+pub(crate) mod wait;
 mod words;
 
 pub use crate::stats::{Counters, Errors, Latencies, Stats};
-#[cfg(feature = "tokio")]
-pub(crate) use asynchronous::readable;
 pub use channel::{Channel, ChannelOptions, IDLE_LIMIT, Notice, Place, Ticket};
 pub use error::EngineError;
 pub use monitor::Performance;

@@ -86,10 +86,10 @@ pub trait Event: AsFd + Send + Sync + fmt::Debug {
 }
 
 /// The eventfds to sleep on.
-pub(super) type Events<'a> = [Option<&'a Arc<dyn Event>>; MAX_CHANNELS];
+pub(crate) type Events<'a> = [Option<&'a Arc<dyn Event>>; MAX_CHANNELS];
 
 /// A channel or several, which finish what their tickets name.
-pub(super) trait Awaited {
+pub(crate) trait Awaited {
     /// Names what is waited for.
     type Ticket: Copy;
 
@@ -112,7 +112,7 @@ pub(super) trait Awaited {
 }
 
 /// A wait that is going on.
-pub(super) struct Waiting<'a, A: Awaited> {
+pub(crate) struct Waiting<'a, A: Awaited> {
     pub on: &'a mut A,
     ticket: A::Ticket,
     begin: Instant,
@@ -293,14 +293,14 @@ impl Channel {
     }
 
     /// It took longer than `waited`.
-    pub(super) fn late(&self, waited: Duration) -> Result<EngineError, EngineError> {
+    pub(crate) fn late(&self, waited: Duration) -> Result<EngineError, EngineError> {
         self.counters.add(Count::Late, 1);
         Ok(EngineError::Deadline { waited, snapshot: Box::new(self.snapshot()?) })
     }
 }
 
 /// How long to poll before a sleep at first.
-pub(super) const FIRST_SPIN: Duration = HYBRID[1];
+pub(crate) const FIRST_SPIN: Duration = HYBRID[1];
 
 /// Moves the time to poll towards twice what a wait took, or to the shortest if that is not worth polling for.
 fn adapted(limit: Duration, took: Duration) -> Duration {

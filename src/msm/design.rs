@@ -89,7 +89,7 @@ impl Design {
     }
 
     /// Whether the card is there, and the design reports no error.
-    pub(super) fn check_alive(&self, user: &UserBar) -> Result<(), MsmError> {
+    pub(crate) fn check_alive(&self, user: &UserBar) -> Result<(), MsmError> {
         match user.read(regs::ERRORS)? {
             GONE => Err(MsmError::Gone),
             0 => Ok(()),

@@ -35,14 +35,12 @@
 //! # }
 //! ```
 
-#[cfg(feature = "tokio")]
-mod asynchronous;
 pub mod curve;
 mod data;
 mod design;
 mod error;
 mod plan;
-mod running;
+pub(crate) mod running;
 mod statistics;
 
 pub use data::{Points, Scalars};
@@ -110,21 +108,21 @@ pub struct JobTicket {
 const KEPT_RESULTS: usize = 1024;
 /// Shortest and longest pause between two looks at the design's registers. In between, a pause is an eighth of the time
 /// waited so far: results come little later, and a long reduction costs few register reads.
-const PAUSE: [Duration; 2] = [Duration::from_micros(20), Duration::from_millis(1)];
+pub(crate) const PAUSE: [Duration; 2] = [Duration::from_micros(20), Duration::from_millis(1)];
 
 /// The client. See the [module](self).
 #[derive(Debug)]
 pub struct Msm {
     card: Card,
-    user: UserBar,
-    design: Design,
-    h2c: Channel,
-    c2h: Channel,
+    pub(crate) user: UserBar,
+    pub(crate) design: Design,
+    pub(crate) h2c: Channel,
+    pub(crate) c2h: Channel,
     result: Buffer,
     /// Fires when a result is there, if waiting is to sleep.
-    done: Option<Interrupt>,
+    pub(crate) done: Option<Interrupt>,
     chunk: Option<u32>,
-    running: VecDeque<Running>,
+    pub(crate) running: VecDeque<Running>,
     finished: VecDeque<(u64, Output)>,
     /// Jobs lost by a recovery: tickets in these ranges have no result.
     lost: Vec<Range<u64>>,
@@ -424,7 +422,7 @@ impl Msm {
 
     /// What becomes of the oldest job with an error that ended it: how far it came is told, and the way is cleared for the next.
     #[cold]
-    fn interrupted(&mut self, error: MsmError) -> MsmError {
+    pub(crate) fn interrupted(&mut self, error: MsmError) -> MsmError {
         let ends = matches!(error, MsmError::Engine(EngineError::Failed { .. }) | MsmError::Design(_));
         let Some((label, pairs)) = self.running.front().filter(|_| ends).map(|job| (job.label, job.pairs))
         else {
@@ -483,7 +481,7 @@ impl Msm {
         Ok(())
     }
 
-    fn deadline(&mut self, ticket: JobTicket, waited: Duration) -> Result<MsmError, MsmError> {
+    pub(crate) fn deadline(&mut self, ticket: JobTicket, waited: Duration) -> Result<MsmError, MsmError> {
         let job =
             self.running.iter().find(|job| job.sequence == ticket.sequence).ok_or(MsmError::NoResult)?;
         let (label, pairs, streaming) = (job.label, job.pairs, matches!(job.stage, Stage::Streaming(_)));

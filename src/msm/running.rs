@@ -4,7 +4,7 @@ use crate::engine::Ticket;
 use tracing::Span;
 
 #[derive(Debug)]
-pub(super) enum Stage {
+pub(crate) enum Stage {
     /// Its data is being sent.
     Streaming(Ticket),
     /// All data was accepted; the core computes.
@@ -14,7 +14,7 @@ pub(super) enum Stage {
 }
 
 #[derive(Debug)]
-pub(super) struct Running {
+pub(crate) struct Running {
     pub sequence: u64,
     pub label: u32,
     pub pairs: u32,

@@ -56,8 +56,8 @@ pub enum Rule {
     StartWhileRunning,
     /// A channel that may fetch has bus mastering enabled.
     BusMasterOff,
-    /// Memory is released only once the card is done with it. Seen where the client is this library, in the same process (see
-    /// [`attend`](crate::memory::attend)), or tells by [`control`](super::control).
+    /// Memory is released only once the card is done with it. Seen where the client tells of it, to a
+    /// [`Witness`](super::Witness) or by [`control`](super::control).
     ReleasedMemory,
     /// Memory is unmapped only once the card is done with it, or with bus mastering off.
     UnmappedInFlight,

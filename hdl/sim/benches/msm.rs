@@ -8,7 +8,7 @@ mod bench;
 
 use bench::{Bench, Pairs};
 use std::time::Instant;
-use xdma::regs::msm::*;
+use xdma_regs::msm::*;
 use xdma_rtl::Variant;
 
 fn main() {

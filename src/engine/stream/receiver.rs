@@ -105,7 +105,7 @@ impl Received {
 /// A C2H stream channel, owned, with the buffers that it fills. See the [module](super).
 #[derive(Debug)]
 pub struct Receiver {
-    channel: Channel,
+    pub(crate) channel: Channel,
     landings: Box<[Landing]>,
     buffers: Buffers<Ticket>,
     stopped: bool,
@@ -253,7 +253,7 @@ impl Receiver {
     }
 
     /// The oldest transfer of the engine; `None` if it has no buffer.
-    fn oldest(&mut self) -> Result<Option<Ticket>, EngineError> {
+    pub(crate) fn oldest(&mut self) -> Result<Option<Ticket>, EngineError> {
         let filled = self.fill();
         match self.buffers.oldest() {
             // What arrived before a failure is handed out before it is told.
@@ -291,27 +291,8 @@ impl Receiver {
         }
     }
 
-    /// As [`wait`](Self::wait), and lets other tasks run meanwhile; see [`Channel::wait_async`]. If the future is dropped, what
-    /// comes is there for the next.
-    ///
-    /// # Errors
-    ///
-    /// As [`wait`](Self::wait) and [`Channel::wait_async`].
-    ///
-    /// # Panics
-    ///
-    /// As [`Channel::wait_async`].
-    #[cfg(feature = "tokio")]
-    pub async fn wait_async(&mut self, limit: Duration) -> Result<Received, EngineError> {
-        let ticket = self.oldest()?.ok_or(EngineError::NoBuffers)?;
-        match self.channel.wait_async(ticket, limit).await {
-            Ok(()) => self.take(),
-            Err(error) => Err(self.lose(error)),
-        }
-    }
-
     /// Hands out the oldest buffer of the engine, which is filled.
-    fn take(&mut self) -> Result<Received, EngineError> {
+    pub(crate) fn take(&mut self) -> Result<Received, EngineError> {
         let number = self.buffers.take().ok_or(EngineError::NoBuffers)?;
         let landing = &self.landings[number];
         let (status, len) = (landing.status.load(), landing.length.load());
@@ -341,7 +322,7 @@ impl Receiver {
     }
 
     #[cold]
-    fn lose(&mut self, error: EngineError) -> EngineError {
+    pub(crate) fn lose(&mut self, error: EngineError) -> EngineError {
         self.reclaim();
         error
     }

@@ -10,7 +10,7 @@ use std::time::Duration;
 /// An H2C stream channel, owned. See the [module](super).
 #[derive(Debug)]
 pub struct Sender {
-    channel: Channel,
+    pub(crate) channel: Channel,
 }
 
 impl Sender {
@@ -76,20 +76,6 @@ impl Sender {
     /// As [`Channel::wait`]; [`EngineError::Deadline`] also when the stream takes nothing for so long.
     pub fn wait(&mut self, ticket: Ticket, limit: Duration) -> Result<(), EngineError> {
         self.channel.wait(ticket, limit)
-    }
-
-    /// As [`Channel::wait_async`].
-    ///
-    /// # Errors
-    ///
-    /// As [`Channel::wait_async`].
-    ///
-    /// # Panics
-    ///
-    /// As [`Channel::wait_async`].
-    #[cfg(feature = "tokio")]
-    pub async fn wait_async(&mut self, ticket: Ticket, limit: Duration) -> Result<(), EngineError> {
-        self.channel.wait_async(ticket, limit).await
     }
 
     /// The channel, to look at.

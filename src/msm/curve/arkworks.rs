@@ -1,7 +1,8 @@
 //! Conversions from and to arkworks' BN254 (`ark_bn254` 0.6).
 
-use super::limbs::{Limbs, read, write};
-use super::{CurveError, check_points, check_scalars, exactly, result};
+use super::convert::{coordinates, exactly, write};
+use super::limbs::{Limbs, multiply, read};
+use super::{CurveError, check_points, check_scalars};
 use crate::regs::msm::{POINT_BYTES, RESULT_BYTES, SCALAR_BYTES};
 use ark_bn254::{Fq, Fr, G1Affine, G1Projective};
 use ark_ec::CurveGroup;
@@ -90,7 +91,7 @@ pub fn result_to_point(bytes: &[u8; RESULT_BYTES]) -> Result<G1Affine, CurveErro
 /// # Errors
 /// [`CurveError::ResultTooLarge`], [`CurveError::ResultNotOnCurve`].
 pub fn result_to_projective(bytes: &[u8; RESULT_BYTES]) -> Result<G1Projective, CurveError> {
-    let [x, y, z] = result::to_jacobian(&result::coordinates(bytes)?);
+    let [x, y, z] = to_jacobian(&coordinates(bytes)?);
     if z == [0; 4] {
         return Ok(G1Projective::default());
     }
@@ -101,4 +102,9 @@ pub fn result_to_projective(bytes: &[u8; RESULT_BYTES]) -> Result<G1Projective, 
 /// A coordinate that is known to be below p.
 fn field(bytes: &[u8]) -> Fq {
     Fq::new_unchecked(BigInt(read(bytes)))
+}
+
+/// The homogeneous (X : Y : Z) as the Jacobian (XZ : YZ² : Z).
+fn to_jacobian([x, y, z]: &[Limbs; 3]) -> [Limbs; 3] {
+    [multiply(x, z), multiply(y, &multiply(z, z)), *z]
 }

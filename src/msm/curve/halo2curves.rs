@@ -1,7 +1,8 @@
 //! Conversions from and to halo2curves' BN254 (`halo2curves` 0.10).
 
-use super::limbs::{Limbs, read, write};
-use super::{CurveError, check_points, check_scalars, exactly, result};
+use super::convert::{coordinates, exactly, write};
+use super::limbs::{Limbs, read};
+use super::{CurveError, check_points, check_scalars};
 use crate::regs::msm::{POINT_BYTES, RESULT_BYTES, SCALAR_BYTES};
 use halo2curves::bn256::{Fq, Fr, G1, G1Affine};
 use halo2curves::group::{Curve, Group};
@@ -88,7 +89,7 @@ pub fn result_to_point(bytes: &[u8; RESULT_BYTES]) -> Result<G1Affine, CurveErro
 /// # Errors
 /// [`CurveError::ResultTooLarge`], [`CurveError::ResultNotOnCurve`].
 pub fn result_to_projective(bytes: &[u8; RESULT_BYTES]) -> Result<G1, CurveError> {
-    let [x, y, z] = result::coordinates(bytes)?;
+    let [x, y, z] = coordinates(bytes)?;
     if z == [0; 4] {
         return Ok(G1::identity());
     }

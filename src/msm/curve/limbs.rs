@@ -25,14 +25,6 @@ pub(super) fn read(bytes: &[u8]) -> Limbs {
     limbs
 }
 
-/// Writes 32 little-endian bytes.
-#[cfg(any(feature = "arkworks", feature = "halo2curves"))]
-pub(super) fn write(limbs: &Limbs, bytes: &mut [u8]) {
-    for (limb, bytes) in limbs.iter().zip(bytes.chunks_exact_mut(8)) {
-        bytes.copy_from_slice(&limb.to_le_bytes());
-    }
-}
-
 pub(super) fn below(value: &Limbs, bound: &Limbs) -> bool {
     value.iter().rev().lt(bound.iter().rev())
 }

@@ -15,18 +15,18 @@
 //!
 //! No curve library promises a memory layout, so nothing is reinterpreted: limbs are copied one by one. A result is
 //! homogeneous as in halo2curves; arkworks' projective type is Jacobian (x = X/Z², y = Y/Z³), which
-//! [`arkworks::result_to_projective`] takes care of.
+//! `arkworks::result_to_projective` takes care of.
 //!
 //! The checks here ([`check_scalars`], [`check_points`]) need no curve library and no feature.
 
 #[cfg(feature = "arkworks")]
 pub mod arkworks;
 mod check;
+#[cfg(any(feature = "arkworks", feature = "halo2curves"))]
+mod convert;
 #[cfg(feature = "halo2curves")]
 pub mod halo2curves;
 mod limbs;
-#[cfg(any(feature = "arkworks", feature = "halo2curves"))]
-mod result;
 #[cfg(test)]
 mod tests;
 
@@ -97,11 +97,4 @@ pub enum CurveError {
          on the curve (find it with check_points), or the card computes wrongly"
     )]
     ResultNotOnCurve,
-}
-
-/// Refuses a buffer that is not `size` bytes for each of `count` elements.
-#[cfg(any(feature = "arkworks", feature = "halo2curves"))]
-fn exactly(what: &'static str, count: usize, size: usize, bytes: &[u8]) -> Result<(), CurveError> {
-    let (expected, actual) = (count * size, bytes.len());
-    if expected == actual { Ok(()) } else { Err(CurveError::BufferSize { what, count, expected, actual }) }
 }

@@ -1,5 +1,6 @@
 //! The conversions and checks against both libraries, and the libraries against each other.
 
+use super::convert;
 use super::limbs::{self, P, R};
 use super::*;
 use crate::regs::msm::{POINT_BYTES, RESULT_BYTES, SCALAR_BYTES};
@@ -41,7 +42,7 @@ fn result(x: Fq, y: Fq, z: Fq, higher: [bool; 3]) -> [u8; RESULT_BYTES] {
         if higher {
             ark_ff::BigInteger::add_with_carry(&mut value, &Fq::MODULUS);
         }
-        limbs::write(&value.0, to);
+        convert::write(&value.0, to);
     }
     bytes
 }
@@ -131,19 +132,19 @@ fn the_first_bad_element_is_named() {
     assert_eq!(check_points(&bytes), Ok(()));
     bytes[7 * POINT_BYTES] ^= 1;
     assert_eq!(check_points(&bytes), Err(CurveError::NotOnCurve { index: 7 }));
-    limbs::write(&P, &mut bytes[3 * POINT_BYTES + 32..][..32]);
+    convert::write(&P, &mut bytes[3 * POINT_BYTES + 32..][..32]);
     assert_eq!(check_points(&bytes), Err(CurveError::CoordinateTooLarge { index: 3, coordinate: 'y' }));
     assert_eq!(arkworks::points_from_bytes(&bytes).unwrap_err().to_string().split(':').next().unwrap(), {
         "y of point 3 is not below p, the modulus of BN254"
     });
     let mut scalars = [[0; SCALAR_BYTES]; 5];
     assert_eq!(check_scalars(scalars.as_flattened()), Ok(()));
-    limbs::write(&R, &mut scalars[4]);
+    convert::write(&R, &mut scalars[4]);
     let error = CurveError::ScalarTooLarge { index: 4 };
     assert_eq!(check_scalars(scalars.as_flattened()), Err(error.clone()));
     assert_eq!(halo2curves::scalars_from_bytes(scalars.as_flattened()), Err(error.clone()));
     assert_eq!(arkworks::scalars_from_canonical_bytes(scalars.as_flattened()), Err(error));
-    limbs::write(&(-Fr::one()).into_bigint().0, &mut scalars[4]);
+    convert::write(&(-Fr::one()).into_bigint().0, &mut scalars[4]);
     assert_eq!(check_scalars(scalars.as_flattened()), Ok(()), "r - 1");
 }
 

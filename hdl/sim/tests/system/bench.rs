@@ -4,7 +4,7 @@ use halo2curves::bn256::{Fq, Fr, G1, G1Affine};
 use halo2curves::ff::{Field, PrimeField};
 use halo2curves::group::{Curve, Group};
 use rand::{RngExt, SeedableRng, rngs::StdRng};
-use xdma::regs::msm::*;
+use xdma_regs::msm::*;
 use xdma_rtl::{Burst, Master, Response, Variant, WriteTag};
 
 /// Clocks in which anything here is over.

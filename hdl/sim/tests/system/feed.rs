@@ -2,7 +2,7 @@
 
 use crate::bench::{Bench, PATIENCE, Pairs};
 use rand::{RngExt, SeedableRng, rngs::StdRng};
-use xdma::regs::msm::*;
+use xdma_regs::msm::*;
 use xdma_rtl::{Response, Variant};
 
 /// Scalars that fill their FIFO before their points: the deadlock that the design has.

@@ -5,7 +5,7 @@ use halo2curves::bn256::{Fr, G1, G1Affine};
 use halo2curves::ff::Field;
 use halo2curves::group::Group;
 use rand::{RngExt, SeedableRng, rngs::StdRng};
-use xdma::regs::msm::*;
+use xdma_regs::msm::*;
 use xdma_rtl::{Pace, Variant};
 
 const FORMS: [Mode; 2] = [Mode::empty(), Mode::MONTGOMERY];

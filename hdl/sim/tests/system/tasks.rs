@@ -1,7 +1,7 @@
 //! Queues, labels, abort, reset, interrupts.
 
 use crate::bench::{Bench, Pairs};
-use xdma::regs::msm::*;
+use xdma_regs::msm::*;
 use xdma_rtl::Variant;
 
 #[test]

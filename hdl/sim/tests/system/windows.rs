@@ -1,7 +1,7 @@
 //! What the AXI side answers.
 
 use crate::bench::{Bench, PATIENCE};
-use xdma::regs::msm::*;
+use xdma_regs::msm::*;
 use xdma_rtl::{Burst, Model, Response, Variant};
 
 #[test]

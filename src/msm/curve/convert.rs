@@ -1,4 +1,4 @@
-//! A result's coordinates, before any library sees them.
+//! What the conversions of both libraries share.
 
 use super::CurveError;
 use super::limbs::{B, Limbs, P, add, below, multiply, read, subtract};
@@ -29,8 +29,15 @@ fn is_on_curve([x, y, z]: &[Limbs; 3]) -> bool {
     multiply(&multiply(y, y), z) == right && [x, y, z].into_iter().flatten().any(|limb| *limb != 0)
 }
 
-/// The homogeneous (X : Y : Z) as the Jacobian (XZ : YZ² : Z).
-#[cfg(feature = "arkworks")]
-pub(super) fn to_jacobian([x, y, z]: &[Limbs; 3]) -> [Limbs; 3] {
-    [multiply(x, z), multiply(y, &multiply(z, z)), *z]
+/// Writes 32 little-endian bytes.
+pub(super) fn write(limbs: &Limbs, bytes: &mut [u8]) {
+    for (limb, bytes) in limbs.iter().zip(bytes.chunks_exact_mut(8)) {
+        bytes.copy_from_slice(&limb.to_le_bytes());
+    }
+}
+
+/// Refuses a buffer that is not `size` bytes for each of `count` elements.
+pub(super) fn exactly(what: &'static str, count: usize, size: usize, bytes: &[u8]) -> Result<(), CurveError> {
+    let (expected, actual) = (count * size, bytes.len());
+    if expected == actual { Ok(()) } else { Err(CurveError::BufferSize { what, count, expected, actual }) }
 }
