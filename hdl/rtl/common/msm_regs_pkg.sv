@@ -1,3 +1,4 @@
+`default_nettype none
 // The register map of `crates/regs/src/msm.rs`, which says more.
 // Made by `cargo xtask registers`; do not edit.
 package msm_regs_pkg;
@@ -90,3 +91,4 @@ package msm_regs_pkg;
   localparam int IRQ_RESULT = 0;
   localparam int IRQ_ERROR = 1;
 endpackage
+`default_nettype wire
