@@ -1,6 +1,6 @@
 //! Wild numbers for every public function that takes one: an error, and neither a panic nor another element than was asked for.
 //!
-//! `cargo xtask test arguments` runs this in a release build too, with overflow checks.
+//! `cargo xtask test --full release` runs this in a release build too, with overflow checks.
 
 use std::ops::Range;
 use std::sync::Arc;

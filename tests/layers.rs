@@ -1,84 +1,169 @@
-//! The driver's modules import only from those below them. Between packages the compiler sees to it; this does within `src`.
+//! The driver's modules import only from those below them, and its packages too. Between packages the compiler sees to it that there is
+//! no circle; which way the arrows point is looked at here.
 
+use serde_json::Value;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
-/// From the lowest to the highest. `regs` is a package of its own.
-const LAYERS: [&str; 8] = ["regs", "descriptor", "memory", "bus", "stats", "engine", "card", "msm"];
+/// The driver's modules, from the lowest to the highest. `regs` is a package of its own.
+const LAYERS: [&str; 9] =
+    ["regs", "descriptor", "memory", "bus", "stats", "engine", "card", "msm", "asynchronous"];
+
+/// The published packages, and which of this workspace's each may be built from.
+const PACKAGES: [(&str, &[&str]); 7] = [
+    ("xdma-regs", &[]),
+    ("xdma-rtl", &[]),
+    ("xdma", &["xdma-regs"]),
+    ("xdma-emulator", &["xdma-regs", "xdma-rtl"]),
+    ("xdma-emulated-card", &["xdma", "xdma-emulator"]),
+    ("vfio-setup", &["xdma"]),
+    ("xdma-cli", &["xdma", "xdma-emulated-card", "xdma-emulator"]),
+];
 
 fn rank(module: &str) -> Option<usize> {
     LAYERS.iter().position(|layer| *layer == module)
 }
 
-/// Rust files below `src`, with the module of the crate that each belongs to.
-fn files(folder: &Path, found: &mut Vec<PathBuf>) {
-    for entry in fs::read_dir(folder).unwrap() {
-        let path = entry.unwrap().path();
-        match path.is_dir() {
-            true => files(&path, found),
-            false => found.push(path),
-        }
-    }
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("src")
 }
 
-/// Modules of the crate that a file's code names, comments and unit tests left out.
-fn imports(text: &str) -> Vec<(usize, String)> {
-    let code = text.split("#[cfg(test)]\nmod ").next().unwrap_or(text);
-    let mut found = vec![];
-    for (number, line) in code.lines().enumerate() {
-        let line = line.split("//").next().unwrap_or_default();
-        for rest in line.split("crate::").skip(1) {
-            let names = rest.trim_start_matches('{').split(|c: char| !c.is_alphanumeric() && c != '_');
-            found.extend(names.take(1).map(|name| (number + 1, name.to_owned())));
+/// The driver's files, relative to `src`, without its unit tests, which see the whole crate.
+fn sources() -> Vec<PathBuf> {
+    let (mut folders, mut found) = (vec![root()], vec![]);
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            let name = path.file_stem().unwrap().to_string_lossy().into_owned();
+            match path.is_dir() {
+                true if name != "fuzz" => folders.push(path),
+                false if name != "tests" && !name.ends_with("_tests") => {
+                    found.push(path.strip_prefix(root()).unwrap().to_owned());
+                }
+                _ => {}
+            }
         }
     }
     found
 }
 
-/// Whether the file holds unit tests, which see the whole crate.
-fn is_test(path: &Path) -> bool {
-    let name = path.file_stem().unwrap().to_string_lossy();
-    name == "tests" || name.ends_with("_tests") || path.components().any(|part| part.as_os_str() == "fuzz")
+/// Code without comments and without what follows the beginning of its unit tests.
+fn code(text: &str) -> String {
+    let lines: Vec<&str> = text.lines().map(|line| line.split("//").next().unwrap_or_default()).collect();
+    let is_test =
+        |pair: &[&str]| pair[0] == "#[cfg(test)]" && pair[1].starts_with("mod ") && pair[1].ends_with('{');
+    let end = lines.windows(2).position(is_test).unwrap_or(lines.len());
+    lines[..end].join("\n")
+}
+
+/// The first names of what a path leads to: one, or those in braces.
+fn heads(path: &str) -> Vec<String> {
+    let name = |text: &str| text.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect::<String>();
+    let Some(inside) = path.strip_prefix('{') else { return vec![name(path)] };
+    let (mut depth, mut names, mut start) = (0, vec![], 0);
+    for (at, c) in inside.char_indices() {
+        match c {
+            '{' => depth += 1,
+            ',' | '}' if depth == 0 => {
+                names.push(name(inside[start..at].trim()));
+                start = at + 1;
+                if c == '}' {
+                    break;
+                }
+            }
+            '}' => depth -= 1,
+            _ => {}
+        }
+    }
+    names
+}
+
+/// The crate's modules that code names in a file which is so many modules deep: from the root, or up from where it is.
+fn imports(code: &str, depth: usize) -> Vec<String> {
+    let up = "super::".repeat(depth);
+    let after = |prefix: &str| {
+        let rest = code.match_indices(prefix).map(|(at, _)| &code[at + prefix.len()..]);
+        rest.flat_map(heads).collect::<Vec<_>>()
+    };
+    [after("crate::"), after(&up)].concat()
+}
+
+/// How many modules deep a file's code is: `bus/mod.rs` and `bus.rs` one, `bus/error.rs` two.
+fn depth(path: &Path) -> usize {
+    path.components().count() - usize::from(path.ends_with("mod.rs"))
 }
 
 #[test]
 fn no_module_imports_from_a_higher_one() {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
-    let mut all = vec![];
-    files(&root, &mut all);
     let mut seen = 0;
-    for path in all.iter().filter(|path| !is_test(path)) {
-        let inside = path.strip_prefix(&root).unwrap();
-        let module = inside.components().next().unwrap().as_os_str().to_string_lossy();
-        let Some(own) = rank(module.trim_end_matches(".rs")) else { continue };
-        for (line, name) in imports(&fs::read_to_string(path).unwrap()) {
-            // Macros and the crate's root are nobody's layer.
+    for path in sources().iter().filter(|path| *path != Path::new("lib.rs")) {
+        let module = path.components().next().unwrap().as_os_str().to_string_lossy();
+        let module = module.trim_end_matches(".rs");
+        let own = rank(module).unwrap_or_else(|| panic!("{module} has no layer"));
+        for name in imports(&code(&fs::read_to_string(root().join(path)).unwrap()), depth(path)) {
+            // A module that the file has itself is named by `super` too.
             let Some(theirs) = rank(&name) else { continue };
             seen += 1;
-            assert!(theirs <= own, "{}:{line} imports from `{name}`, which is above it", inside.display());
+            assert!(theirs <= own, "{} imports from `{name}`, which is above it", path.display());
         }
     }
-    assert!(seen > 50, "only {seen} imports were found: this test no longer sees them");
+    assert!(seen > 100, "only {seen} imports were found: this test no longer sees them");
+    let lib = code(&fs::read_to_string(root().join("lib.rs")).unwrap());
+    let exports: Vec<&str> = lib.lines().filter(|line| line.contains(" use ")).collect();
+    assert_eq!(exports, ["pub use xdma_regs as regs;"], "a name at the root would hide whose it is");
+}
+
+#[test]
+fn only_the_client_of_the_design_knows_its_registers() {
+    for path in
+        sources().iter().filter(|path| !path.starts_with("msm") && !path.starts_with("asynchronous.rs"))
+    {
+        let code = code(&fs::read_to_string(root().join(path)).unwrap());
+        assert!(!code.contains("regs::msm"), "{}", path.display());
+    }
+}
+
+#[test]
+fn packages_depend_on_lower_ones() {
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let manifest = concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml");
+    let arguments =
+        ["metadata", "--no-deps", "--format-version", "1", "--offline", "--manifest-path", manifest];
+    let output = Command::new(cargo).args(arguments).output().unwrap();
+    let metadata: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let packages = metadata["packages"].as_array().unwrap();
+    let published = packages.iter().filter(|package| package["publish"].is_null());
+    assert_eq!(published.clone().count(), PACKAGES.len());
+    for package in published {
+        let name = package["name"].as_str().unwrap();
+        let (_, allowed) = PACKAGES.iter().find(|(of, _)| *of == name).unwrap();
+        let built_from = package["dependencies"].as_array().unwrap().iter().filter(|of| of["kind"] != "dev");
+        for of in built_from.filter(|of| of["path"].is_string()) {
+            let of = of["name"].as_str().unwrap();
+            assert!(allowed.contains(&of), "{name} depends on {of}");
+        }
+        for key in ["description", "documentation", "repository", "readme", "license", "rust_version"] {
+            assert!(package[key].is_string(), "{name} has no {key}");
+        }
+        assert!(package["metadata"]["docs"]["rs"].is_object(), "{name} says nothing to docs.rs");
+    }
 }
 
 #[test]
 fn the_library_names_no_program() {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
-    let mut all = vec![];
-    files(&root, &mut all);
-    for path in all {
-        let text = fs::read_to_string(&path).unwrap();
-        for (number, line) in text.lines().enumerate() {
-            let code = line.split("//").next().unwrap_or_default();
-            for name in ["vfio-setup", "`xdma ", "cargo "] {
-                assert!(!code.contains(name), "{}:{} names {name:?}", path.display(), number + 1);
-            }
+    for path in sources() {
+        let code = code(&fs::read_to_string(root().join(&path)).unwrap());
+        for name in ["vfio-setup", "`xdma ", "cargo "] {
+            assert!(!code.contains(name), "{} names {name:?}", path.display());
         }
     }
 }
 
 #[test]
 fn an_import_is_found_wherever_it_stands() {
-    let text = "//! crate::msm\nuse crate::card::Card; // crate::msm\nfn f() -> crate::bus::Bus {}\n#[cfg(test)]\nmod tests { use crate::msm; }";
-    assert_eq!(imports(text), [(2, "card".into()), (3, "bus".into())]);
+    let text = "//! crate::msm\n#[cfg(test)]\nmod tests;\nuse crate::{\n    bus::{Bar, Bus},\n    card::Card,\n};\n\
+                use super::super::engine::Ring;\nfn f() -> crate::stats::Stats {}\n#[cfg(test)]\nmod more {\n    use crate::msm;\n}\n";
+    assert_eq!(imports(&code(text), 2), ["bus", "card", "", "stats", "engine"]);
+    assert_eq!([depth(Path::new("bus/mod.rs")), depth(Path::new("bus/vfio/dma.rs"))], [1, 3]);
 }

@@ -91,7 +91,8 @@ fn together(card: &Card, channels: usize) -> Result<()> {
         let mut pool = Pool::new((0..channels).map(open).collect::<Result<_, _>>()?)?;
         // It fails as a whole: after an error no channel still uses the memory.
         pool.transfer(memory, 0..SCRATCH_SIZE, SCRATCH_WINDOW, LIMIT).context("the pool failed")?;
-        let parts: Vec<_> = pool.channels().map(|channel| human::bytes(channel.stats().bytes)).collect();
+        let parts: Vec<_> =
+            pool.channels().map(|channel| human::bytes(channel.stats().bytes).to_string()).collect();
         println!("  one transfer over all {direction} channels: {}", parts.join(", "));
     }
     let mut seen = vec![0u64; SCRATCH_SIZE as usize / 8];

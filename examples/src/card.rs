@@ -5,9 +5,10 @@ use clap::{Args, ValueEnum};
 use serde::Serialize;
 use std::io::{IsTerminal, stderr};
 use std::time::{Duration, Instant};
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::{LevelFilter, Targets};
+use tracing_subscriber::{Layer, fmt, layer::SubscriberExt, registry, util::SubscriberInitExt};
 use xdma::bus::counts::Counts;
-use xdma::card::{Card, CardOptions};
+use xdma::card::{Card, CardName, CardOptions};
 use xdma::engine::Stats;
 use xdma_emulated_card::{CardChoice, StartError};
 use xdma_emulator::Options;
@@ -56,7 +57,16 @@ impl CardArgs {
             #[cfg(feature = "rtl")]
             LogicName::Rtl => self.open_rtl()?,
         };
-        card.with_context(|| format!("cannot open card {}", self.card))
+        card.with_context(|| self.cannot_open())
+    }
+
+    fn cannot_open(&self) -> String {
+        match &self.card {
+            CardChoice::Named(CardName::Pci(_)) => {
+                format!("cannot open card {} (`vfio-setup doctor` says what is missing)", self.card)
+            }
+            card => format!("cannot open card {card}"),
+        }
     }
 
     /// Opens a card with AXI-Stream channels; an emulated one loops each H2C stream to the C2H stream of its number.
@@ -69,7 +79,7 @@ impl CardArgs {
             }
             CardChoice::Named(name) => name.open(CardOptions::default()).map_err(StartError::from),
         };
-        card.with_context(|| format!("cannot open card {}", self.card))
+        card.with_context(|| self.cannot_open())
     }
 
     #[cfg(feature = "rtl")]
@@ -114,10 +124,12 @@ impl CardArgs {
 
 /// What the library has to say goes to standard error.
 fn log() {
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("warn"));
-    let log = tracing_subscriber::fmt().with_writer(stderr).with_ansi(stderr().is_terminal());
+    let asked = std::env::var("RUST_LOG").ok().and_then(|text| text.parse::<Targets>().ok());
+    let filter = asked.unwrap_or_else(|| Targets::new().with_default(LevelFilter::WARN));
+    let layer =
+        fmt::layer().with_writer(stderr).with_ansi(stderr().is_terminal()).without_time().with_target(false);
     // Only the first call of a process sets it.
-    let _ = log.with_env_filter(filter).without_time().with_target(false).try_init();
+    let _ = registry().with(layer.with_filter(filter)).try_init();
 }
 
 /// What was asked of hardware and kernel by this thread and a channel, from one moment to another.

@@ -341,7 +341,7 @@ impl Card {
         Interrupt::enable(&self.inner, source)
     }
 
-    /// Where the MSM client counts.
+    /// Where the client of the user logic counts.
     pub(crate) fn client_counters(&self) -> SharedBlock<CLIENT_WORDS> {
         self.inner.page.client()
     }

@@ -60,6 +60,20 @@ mod tests {
     use super::*;
 
     #[test]
+    fn constants_and_flags_are_translated() {
+        let constant = |name, kind, value| Constant { name, kind, value };
+        let all = [constant("A", "u32", 16), constant("B", "usize", 64)];
+        let fields = [Field { name: "BIT", mask: 1 << 3, flag: true, bytes: None }];
+        let text = package(&all, &[("irq", &fields)]).unwrap();
+        for line in
+            ["localparam logic [31:0] A = 32'h10;", "localparam int B = 64;", "localparam int IRQ_BIT = 3;"]
+        {
+            assert!(text.contains(line), "{line} is not in {text}");
+        }
+        assert!(parameter(&constant("C", "i8", 1)).is_err());
+    }
+
+    #[test]
     fn the_committed_package_is_current() {
         check(&Workspace::find()).unwrap();
     }

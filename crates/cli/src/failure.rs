@@ -7,7 +7,7 @@ use std::time::Duration;
 use xdma::bus::BusError;
 use xdma::card::CardError;
 use xdma::engine::EngineError;
-use xdma::memory::MemoryError;
+use xdma::memory::{MapError, MemoryError};
 use xdma::msm::MsmError;
 use xdma::regs::Direction;
 use xdma::stats::PageError;
@@ -148,6 +148,15 @@ fn sentence(cause: &(dyn Error + 'static)) -> String {
 fn hint(cause: &(dyn Error + 'static)) -> Option<String> {
     const DOCTOR: &str = "`vfio-setup doctor` says what to type";
     let is_node = |path: &Path| path.starts_with("/dev");
+    match cause.downcast_ref() {
+        Some(MemoryError::Map(MapError::Locked { .. })) => {
+            return Some("`sudo vfio-setup persist` raises it".into());
+        }
+        Some(MemoryError::Map(MapError::NeedsHugePages)) => {
+            return Some("or type: sudo vfio-setup bind --hugepages 2M=64".into());
+        }
+        _ => {}
+    }
     match cause.downcast_ref()? {
         BusError::NotBound { address, .. } => Some(format!("type: sudo vfio-setup bind {address}")),
         BusError::NotFound { path, .. } if !is_node(path) => {

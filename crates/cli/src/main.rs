@@ -25,7 +25,8 @@ use failure::{EXIT_CODES, Failure};
 use serde_json::json;
 use std::io::{IsTerminal, stderr};
 use std::process::ExitCode;
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::{LevelFilter, Targets};
+use tracing_subscriber::{Layer, fmt, layer::SubscriberExt, registry, util::SubscriberInitExt};
 
 /// Looks at an XDMA card, moves data to and from it, measures it, and emulates one.
 #[derive(Parser)]
@@ -81,9 +82,11 @@ fn main() -> ExitCode {
         Ok(cli) => cli,
         Err(error) => return refuse(&error),
     };
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("warn"));
-    let log = tracing_subscriber::fmt().with_writer(stderr).with_ansi(stderr().is_terminal());
-    log.with_env_filter(filter).without_time().with_target(false).init();
+    let asked = std::env::var("RUST_LOG").ok().and_then(|text| text.parse::<Targets>().ok());
+    let filter = asked.unwrap_or_else(|| Targets::new().with_default(LevelFilter::WARN));
+    let layer =
+        fmt::layer().with_writer(stderr).with_ansi(stderr().is_terminal()).without_time().with_target(false);
+    registry().with(layer.with_filter(filter)).init();
     match run(&cli) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) if matches!(error.downcast_ref(), Some(Failure::NobodyReads)) => ExitCode::SUCCESS,

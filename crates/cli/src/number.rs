@@ -66,6 +66,16 @@ pub fn rate(bytes_per_second: f64) -> String {
     }
 }
 
+/// `12.3`, `1.23 k`, `5.00 M`: three digits, powers of 1000.
+pub fn short(value: f64) -> String {
+    match value {
+        ..999.5 => digits(value),
+        ..999.5e3 => format!("{} k", digits(value / 1e3)),
+        ..999.5e6 => format!("{} M", digits(value / 1e6)),
+        _ => format!("{} G", digits(value / 1e9)),
+    }
+}
+
 /// Three of them.
 fn digits(value: f64) -> String {
     match value {
@@ -97,6 +107,10 @@ mod tests {
         assert_eq!(
             [950, 1_000, 12_345, 4_560_000, 1 << 32].map(nanoseconds),
             ["950 ns", "1.00 µs", "12.3 µs", "4.56 ms", "4.29 s"]
+        );
+        assert_eq!(
+            [0.0, 12.34, 1234.0, 5e6, 2.5e9].map(short),
+            ["0.00", "12.3", "1.23 k", "5.00 M", "2.50 G"]
         );
         assert_eq!([1e5, 12.34e6, 4.56e9].map(rate), ["0.10 MB/s", "12.3 MB/s", "4.56 GB/s"]);
         assert_eq!(

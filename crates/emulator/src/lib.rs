@@ -34,6 +34,8 @@
 //! # }
 //! ```
 
+#![deny(missing_docs)]
+
 mod admission;
 mod axi_timeout;
 mod backend;
@@ -152,6 +154,7 @@ impl EmulatedCard {
     }
 
     /// Removes the socket, once the only client is connected.
+    #[doc(hidden)]
     pub fn hide(&self) {
         if let Some(service) = &self.service {
             service.hide();

@@ -81,5 +81,8 @@ mod tests {
             names
         };
         assert_eq!(names("corpus"), names("fuzz_targets"));
+        let manifest = fs::read_to_string(directory.join("Cargo.toml")).unwrap();
+        let binaries = manifest.lines().filter(|line| line.starts_with("path = \"fuzz_targets/")).count();
+        assert_eq!(binaries, names("fuzz_targets").len(), "each target is a binary");
     }
 }

@@ -1,8 +1,13 @@
 //! What tests and benches of several packages share.
 
+#[cfg(feature = "driver")]
 pub mod bench;
+#[cfg(feature = "driver")]
 pub mod command;
+#[cfg(feature = "driver")]
 pub mod controls;
 pub mod corpus;
+#[cfg(feature = "driver")]
 pub mod model;
+#[cfg(feature = "driver")]
 pub mod process;

@@ -4,6 +4,8 @@
 //! failure half-way takes back what was done. A function in use is never taken away, and nothing is overwritten that
 //! somebody else set.
 
+#![deny(missing_docs)]
+
 pub mod accounts;
 mod apply;
 pub mod doctor;

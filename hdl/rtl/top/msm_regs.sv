@@ -2,7 +2,7 @@
 
 `include "parameter_check.svh"
 
-// The registers of `src/regs/msm.rs`: what software sets, what it reads, and what its writes start.
+// The registers of `crates/regs/src/msm.rs`: what software sets, what it reads, and what its writes start.
 //
 // A 64-bit register is a LO and a HI; reading LO keeps HI. What is not named there reads zero and ignores writes.
 module msm_regs #(

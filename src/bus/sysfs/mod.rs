@@ -8,6 +8,7 @@ mod read;
 mod tests;
 
 pub use read::SysfsError;
+#[doc(hidden)]
 pub use read::{bounded, bounded_names};
 
 use super::{BARS, PciAddress};

@@ -5,8 +5,8 @@ use crate::suites::{Level, Suite};
 
 /// The tests that reach `unsafe` code: the libraries' own, the driver on the emulated card, the emulated card alone, and a malicious
 /// card.
-const TESTS: &str = "--package xdma --package xdma-emulator --package xdma-emulated-card --lib \
-     --test driver --test emulator --test hostile --test pool";
+const TESTS: &str = "--package xdma --package xdma-emulator --package xdma-emulated-card --package xdma-regs \
+     --package vfio-setup --lib --test control --test driver --test emulator --test hostile --test pool --test witness";
 
 pub const ADDRESS: Suite = Suite {
     name: "address",

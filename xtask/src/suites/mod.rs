@@ -52,12 +52,12 @@ pub type Lane = &'static [Suite];
 /// Lanes that run side by side.
 pub type Stage = &'static [Lane];
 
-/// All suites. The first stage compiles in one lane, while single-threaded provers and simulators run in the other; nothing in it
-/// depends on how long something takes.
+/// All suites. The first stage compiles in one lane, while single-threaded provers run in the other; nothing in it depends on how
+/// long something takes.
 pub const SUITES: &[Stage] = &[
     &[
-        &[fmt::SUITE, build::SUITE, clippy::SUITE, features::SUITE, docs::SUITE, publish::SUITE],
-        &[hdl::SUITE, rtl::SUITE],
+        &[fmt::SUITE, build::SUITE, clippy::SUITE, features::SUITE, docs::SUITE, publish::SUITE, rtl::SUITE],
+        &[hdl::SUITE],
     ],
     // The virtual machines come with a udevadm that the tests use.
     &[&[vm::SUITE, tests::SUITE, benches::SUITE, counts::SUITE, release::SUITE]],

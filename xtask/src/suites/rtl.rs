@@ -1,10 +1,10 @@
-//! The driver, the examples and the feed study on the simulated design.
+//! The simulated design, and the driver, the examples and the feed study on it.
 
 use super::{Level, PACKAGES, Suite};
 
 pub const SUITE: Suite = Suite {
     name: "rtl",
-    about: "the driver, the examples and the feed study on the simulated design; with --full also its traces compile",
+    about: "the simulated design, and the driver, the examples and the feed study on it; with --full also its traces compile",
     takes: 4.0,
     level: Level::Default,
     needs: &["c++", "cargo-clippy", "cc", "verilator"],
@@ -12,6 +12,7 @@ pub const SUITE: Suite = Suite {
         let rtl = format!("{PACKAGES} --features rtl");
         run.check_cargo(&format!("clippy {rtl} --all-targets -- -D warnings"));
         run.check_cargo("clippy --package xdma-rtl --all-targets -- -D warnings");
+        run.cargo_test("--package xdma-rtl --tests")?;
         // The tests run these, and `--test` alone does not build them.
         run.check_cargo(&format!("build {rtl} --example msm --example prove --example feed_study"));
         run.cargo_test(&format!("{rtl} --test rtl --test reports"))?;

@@ -18,8 +18,7 @@ pub const SUITE: Suite = Suite {
         // Tests of system calls skip without it.
         run.notes.extend(packages::explain(&["strace"]));
         match run.level {
-            // The suite `build` has built the examples that tests run.
-            Level::Quick => run.cargo_test(&format!("{PACKAGES} --lib --bins --tests")),
+            Level::Quick => run.cargo_test(&format!("{PACKAGES} --lib --bins --tests --examples")),
             _ => run.cargo_test(PACKAGES),
         }
     },

@@ -2,6 +2,7 @@
 
 use super::Watched;
 use super::rates::{ChannelRates, MsmRates};
+use crate::number::{nanoseconds, short};
 use ratatui::Frame;
 use ratatui::layout::{Constraint, Layout, Rect};
 use ratatui::style::{Color, Style, Stylize};
@@ -114,24 +115,8 @@ pub fn text(cards: &[Watched]) -> String {
     lines.join("\n")
 }
 
-/// `1234567.0` as `1.23 M`.
-fn short(value: f64) -> String {
-    match value {
-        0.0..1e3 => format!("{value:.1}"),
-        1e3..1e6 => format!("{:.2} k", value / 1e3),
-        1e6..1e9 => format!("{:.2} M", value / 1e6),
-        _ => format!("{:.2} G", value / 1e9),
-    }
-}
-
 fn time(time: Option<Duration>) -> String {
-    match time.map(|time| time.as_nanos() as f64) {
-        None => "-".into(),
-        Some(nanoseconds @ ..1e3) => format!("{nanoseconds:.0} ns"),
-        Some(nanoseconds @ ..1e6) => format!("{:.1} us", nanoseconds / 1e3),
-        Some(nanoseconds @ ..1e9) => format!("{:.1} ms", nanoseconds / 1e6),
-        Some(nanoseconds) => format!("{:.2} s", nanoseconds / 1e9),
-    }
+    time.map_or_else(|| "-".into(), |time| nanoseconds(time.as_nanos().try_into().unwrap_or(u64::MAX)))
 }
 
 #[cfg(test)]
@@ -181,12 +166,8 @@ mod tests {
     }
 
     #[test]
-    fn figures_are_short() {
-        assert_eq!(
-            [0.0, 12.34, 1234.0, 5e6, 2.5e9].map(short),
-            ["0.0", "12.3", "1.23 k", "5.00 M", "2.50 G"]
-        );
-        assert_eq!(time(Some(Duration::from_micros(1500))), "1.5 ms");
+    fn a_time_may_be_missing() {
+        assert_eq!(time(Some(Duration::from_micros(1500))), "1.50 ms");
         assert_eq!(time(None), "-");
     }
 }
