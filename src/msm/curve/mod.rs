@@ -27,7 +27,7 @@ mod convert;
 #[cfg(feature = "halo2curves")]
 pub mod halo2curves;
 mod limbs;
-#[cfg(test)]
+#[cfg(all(test, feature = "arkworks", feature = "halo2curves"))]
 mod tests;
 
 pub use check::{check_points, check_scalars, point_is_on_curve, scalar_is_canonical};

@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 pub const SUITE: Suite = Suite {
     name: "docs",
     about: "the documentation of every published crate has no broken link and no gap",
-    takes: 1.5,
+    takes: 0.5,
     level: Level::Default,
     needs: &["cc"],
     run: |run| {

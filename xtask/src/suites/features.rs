@@ -14,7 +14,7 @@ const LIST: &str = "docs/dependencies.md";
 pub const SUITE: Suite = Suite {
     name: "features",
     about: "the default build is lean, each feature compiles alone",
-    takes: 1.5,
+    takes: 1.0,
     level: Level::Quick,
     needs: &["cc"],
     run: |run| {

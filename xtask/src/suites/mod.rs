@@ -52,15 +52,15 @@ pub type Lane = &'static [Suite];
 /// Lanes that run side by side.
 pub type Stage = &'static [Lane];
 
-/// All suites. The first stage compiles in one lane, while single-threaded provers run in the other; nothing in it depends on how
-/// long something takes.
+/// All suites. The first stage compiles in one lane, while provers run in the other, and a bench that counts instructions; nothing in
+/// it depends on how long something takes.
 pub const SUITES: &[Stage] = &[
     &[
         &[fmt::SUITE, build::SUITE, clippy::SUITE, features::SUITE, docs::SUITE, publish::SUITE, rtl::SUITE],
-        &[hdl::SUITE],
+        &[hdl::SUITE, benches::SUITE],
     ],
     // The virtual machines come with a udevadm that the tests use.
-    &[&[vm::SUITE, tests::SUITE, benches::SUITE, counts::SUITE, release::SUITE]],
+    &[&[vm::SUITE, tests::SUITE, counts::SUITE, release::SUITE]],
 ];
 
 /// The packages that every command selects, so that cargo resolves one set of features and compiles each crate once. `xdma-rtl`

@@ -5,7 +5,7 @@ use super::{Level, Suite};
 pub const SUITE: Suite = Suite {
     name: "publish",
     about: "the crates could be published; with --full they also build from what is packaged",
-    takes: 0.5,
+    takes: 0.1,
     level: Level::Default,
     needs: &["c++", "cc", "verilator"],
     run: |run| {

@@ -7,7 +7,7 @@ use crate::vm::rig::Rig;
 pub const SUITE: Suite = Suite {
     name: "tests",
     about: "unit, integration and, without --quick, documentation tests",
-    takes: 2.0,
+    takes: 3.5,
     level: Level::Quick,
     needs: &["cc"],
     run: |run| {

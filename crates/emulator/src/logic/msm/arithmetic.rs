@@ -1,9 +1,8 @@
 //! The core's arithmetic: an MSM over bytes as they came out of the FIFOs.
 
-use halo2curves::CurveAffine;
-use halo2curves::bn256::{Fq, Fr, G1, G1Affine};
-use halo2curves::group::{Group, prime::PrimeCurveAffine};
-use halo2curves::msm::msm_best;
+use ark_bn254::{Fq, Fr, G1Affine, G1Projective};
+use ark_ec::{AffineRepr, VariableBaseMSM};
+use ark_ff::{BigInt, Field, PrimeField, Zero};
 use rand::{RngExt, rngs::StdRng};
 use xdma_regs::msm::{POINT_BYTES, RESULT_BYTES, SCALAR_BYTES};
 
@@ -25,37 +24,32 @@ pub(super) fn msm(
     points: &[u8],
     montgomery: bool,
     mut unwanted: impl FnMut() -> bool,
-) -> Option<G1> {
-    let mut sum = G1::identity();
+) -> Option<G1Projective> {
+    let mut sum = G1Projective::zero();
     for (scalars, points) in scalars.chunks(BATCH * SCALAR_BYTES).zip(points.chunks(BATCH * POINT_BYTES)) {
         if unwanted() {
             return None;
         }
-        // Infinity adds nothing, and the library's batched additions do not take it.
-        let (scalars, points): (Vec<Fr>, Vec<G1Affine>) = scalars
-            .chunks_exact(SCALAR_BYTES)
-            .zip(points.chunks_exact(POINT_BYTES))
-            .map(|(scalar, bytes)| (scalar, point(bytes)))
-            .filter(|(_, point)| !bool::from(point.is_identity()))
-            .map(|(bytes, point)| (scalar(bytes, montgomery), point))
-            .unzip();
-        sum += msm_best(&scalars, &points);
+        let scalars: Vec<Fr> = scalars.chunks_exact(SCALAR_BYTES).map(|s| scalar(s, montgomery)).collect();
+        let points: Vec<G1Affine> = points.chunks_exact(POINT_BYTES).map(point).collect();
+        sum += G1Projective::msm_unchecked(&points, &scalars);
     }
     Some(sum)
 }
 
-/// The result's bytes: X, Y, Z times a random value, each in one of its two representatives below 2p, since clients
+/// The result's bytes, homogeneous (x = X/Z, y = Y/Z) where the library is Jacobian (x = X/Z², y = Y/Z³): X, Y, Z times a random value, each in one of its two representatives below 2p, since clients
 /// must not count on one. Z = 0 modulo p is infinity.
-pub(super) fn result(sum: &G1, random: &mut StdRng) -> [u8; RESULT_BYTES] {
+pub(super) fn result(sum: &G1Projective, random: &mut StdRng) -> [u8; RESULT_BYTES] {
     let scale = loop {
-        let value = Fq(reduce(random.random(), &P));
-        if value != Fq::zero() {
+        let value = coordinate(random.random());
+        if !value.is_zero() {
             break value;
         }
     };
     let mut bytes = [0; RESULT_BYTES];
-    for (coordinate, to) in [sum.x, sum.y, sum.z].into_iter().zip(bytes.chunks_exact_mut(32)) {
-        let mut limbs = (coordinate * scale).0;
+    let homogeneous = [sum.x * sum.z, sum.y, sum.z.square() * sum.z];
+    for (coordinate, to) in homogeneous.into_iter().zip(bytes.chunks_exact_mut(32)) {
+        let mut limbs = (coordinate * scale).0.0;
         if random.random() {
             limbs = add(&limbs, &P);
         }
@@ -67,14 +61,23 @@ pub(super) fn result(sum: &G1, random: &mut StdRng) -> [u8; RESULT_BYTES] {
 }
 
 fn scalar(bytes: &[u8], montgomery: bool) -> Fr {
-    let limbs = reduce(limbs(bytes), &R);
-    if montgomery { Fr(limbs) } else { Fr::from_raw(limbs) }
+    let value = BigInt(reduce(limbs(bytes), &R));
+    if montgomery { Fr::new_unchecked(value) } else { Fr::from_bigint(value).expect("below r") }
 }
 
 fn point(bytes: &[u8]) -> G1Affine {
     let (x, y) = bytes.split_at(POINT_BYTES / 2);
-    let point = G1Affine { x: Fq(reduce(limbs(x), &P)), y: Fq(reduce(limbs(y), &P)) };
-    if bool::from(point.is_on_curve()) { point } else { G1Affine::generator() }
+    let (x, y) = (coordinate(limbs(x)), coordinate(limbs(y)));
+    if x.is_zero() && y.is_zero() {
+        return G1Affine::zero();
+    }
+    let point = G1Affine::new_unchecked(x, y);
+    if point.is_on_curve() { point } else { G1Affine::generator() }
+}
+
+/// In Montgomery form, as it is in memory.
+fn coordinate(limbs: Limbs) -> Fq {
+    Fq::new_unchecked(BigInt(reduce(limbs, &P)))
 }
 
 fn limbs(bytes: &[u8]) -> Limbs {

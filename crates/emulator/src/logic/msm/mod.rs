@@ -3,7 +3,7 @@
 //! Two windows behind one write channel lead into two FIFOs of set depth. A write that finds no room holds up the channel
 //! and everything behind it, from any DMA channel: scalars that fill their FIFO while their points are still to
 //! come wait for ever, as in the real design. The core takes pairs at a set rate, and sees nothing but what was in
-//! the FIFOs. Sums are computed by halo2curves.
+//! the FIFOs. Sums are computed by arkworks, and tested against halo2curves.
 //!
 //! Clocks are wall-clock time at [`MsmOptions::clock_khz`], so counters tell the truth about this model and not about
 //! hardware; the time of a reduction is that of the host's processors.

@@ -7,7 +7,7 @@ use super::arithmetic;
 use super::fifo::{Checksum, Fifo};
 use super::registers::PAIR_COUNT;
 use super::{Core, MsmOptions};
-use halo2curves::bn256::G1;
+use ark_bn254::G1Projective;
 use rand::{SeedableRng, rngs::StdRng};
 use serde::{Deserialize, Serialize};
 use std::collections::VecDeque;
@@ -269,7 +269,7 @@ impl State {
     }
 
     /// Takes a sum from the core's thread, unless its task was aborted.
-    pub(super) fn finish(&mut self, generation: u64, sum: Option<&G1>, store: Store) {
+    pub(super) fn finish(&mut self, generation: u64, sum: Option<&G1Projective>, store: Store) {
         if generation == self.generation
             && let Some(sum) = sum
             && let Some(task) = self.tasks.front_mut()
