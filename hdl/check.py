@@ -12,7 +12,7 @@ A part is the prefix of the names of its checks. These run by default:
 
 and these too if they are named or with `--all`:
 
-    covers     the cover task of each proof, and the scheduler's proof to its full depth
+    covers     the cover task of each proof, and three proofs with a deeper bound
     planted    each bug in formal/planted.toml is found by the check that it names
     multiplier the size of the tiled multiplier, against a limit
 

@@ -1,8 +1,8 @@
 //! Waiting without keeping a thread: tasks of tokio sleep on the channel's eventfd.
 //!
-//! A future that is dropped loses nothing. It holds neither the transfer nor its memory, which are the channel's table's, so the
-//! transfer goes on, and its ticket can be polled or waited for again, in any way. What it had slept on is level-triggered: an
-//! eventfd that fired stays readable, so the next wait is woken at once, finds nothing new or what it wants, and goes on.
+//! Dropping a future loses nothing. The channel's job table owns the transfer and its memory, so the transfer continues, and its
+//! ticket can be polled or waited for again. The eventfd is level-triggered: after it fires it stays readable, so the next wait wakes
+//! at once, checks for completion, and sleeps again if there is none.
 
 use crate::card::Interrupt;
 use crate::engine::stream::{Received, Receiver, Sender};
@@ -23,7 +23,7 @@ use tokio::runtime::Handle;
 use tokio::task::yield_now;
 use tokio::time::timeout;
 
-/// Until one of the files is readable, at most for `limit`; whether one is.
+/// Waits until one of the files is readable, for at most `limit`. Returns whether one is.
 async fn readable<const N: usize>(files: [Option<BorrowedFd<'_>>; N], limit: Duration) -> io::Result<bool> {
     Handle::try_current().map_err(io::Error::other)?;
     let mut watched = Vec::with_capacity(N);
@@ -132,8 +132,8 @@ impl Sender {
 }
 
 impl Receiver {
-    /// As [`wait`](Self::wait), and lets other tasks run meanwhile; see [`Channel::wait_async`]. If the future is dropped, what
-    /// comes is there for the next.
+    /// As [`wait`](Self::wait), and lets other tasks run meanwhile; see [`Channel::wait_async`]. If the future is
+    /// dropped, the next wait returns what arrived.
     ///
     /// # Errors
     ///
@@ -152,8 +152,8 @@ impl Receiver {
 }
 
 impl Interrupt {
-    /// As [`wait`](Self::wait), and lets other tasks run meanwhile. If the future is dropped, what fires is counted for the next to
-    /// ask. Feature `tokio`.
+    /// As [`wait`](Self::wait), and lets other tasks run meanwhile. If the future is dropped, interrupts that fire are reported by the
+    /// next call. Feature `tokio`.
     ///
     /// # Errors
     ///
@@ -225,7 +225,7 @@ impl Msm {
     /// Lets some time pass while the design computes.
     async fn rest_async(&mut self, left: Duration) -> Result<(), MsmError> {
         let done = self.done.as_mut().ok_or(EngineError::NoEvent)?;
-        // Its line stays up until this; what comes between here and the sleep ends the sleep.
+        // Deasserts the interrupt line. An interrupt between here and the sleep ends the sleep.
         self.user.write(regs::IRQ_STATUS, !0)?;
         if self.user.read(regs::RESULT_VALID)? == 0 {
             let slept = done.wait_async(left.min(PAUSE[1] * 10)).await;

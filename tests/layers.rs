@@ -1,5 +1,5 @@
-//! The driver's modules import only from those below them, and its packages too. Between packages the compiler sees to it that there is
-//! no circle; which way the arrows point is looked at here.
+//! The driver's modules import only from lower modules, and packages depend only on lower packages. Cargo rejects cycles between
+//! packages; these tests check the direction.
 
 use serde_json::Value;
 use std::fs;
@@ -146,7 +146,7 @@ fn packages_depend_on_lower_ones() {
         for key in ["description", "documentation", "repository", "readme", "license", "rust_version"] {
             assert!(package[key].is_string(), "{name} has no {key}");
         }
-        assert!(package["metadata"]["docs"]["rs"].is_object(), "{name} says nothing to docs.rs");
+        assert!(package["metadata"]["docs"]["rs"].is_object(), "{name} has no [package.metadata.docs.rs]");
     }
 }
 

@@ -18,7 +18,7 @@ pub enum CardError {
     #[error(transparent)]
     Memory(#[from] MemoryError),
     /// The name names no card.
-    #[error("`{0}` is no card: use a PCI address (0000:00:1d.0) or unix:PATH of a vfio-user socket")]
+    #[error("`{0}` is not a card: use a PCI address (0000:00:1d.0) or unix:PATH of a vfio-user socket")]
     BadName(String),
     /// There is no memory for the card's statistics.
     #[error("no memory for the card's statistics")]

@@ -45,8 +45,8 @@ pub enum MapError {
     },
     /// Without an IOMMU only hugepages can be used.
     #[error(
-        "without an IOMMU the card can use hugepages only, as other pages move: reserve some, as \
-         root: `echo 64 > /proc/sys/vm/nr_hugepages`"
+        "without an IOMMU the card can use only hugepages, because other pages may move; to reserve some, run as root: \
+         `echo 64 > /proc/sys/vm/nr_hugepages`"
     )]
     NeedsHugePages,
     /// The physical address of memory cannot be found.

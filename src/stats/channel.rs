@@ -13,9 +13,9 @@ const LATENCIES: usize = 16;
 const BUCKETS: usize = 144;
 /// Values below this power of two share the first bucket.
 const FIRST_POWER: u32 = 6;
-/// At least one of so many jobs is timed.
+/// At least one job in this many is timed.
 const STRIDE: u64 = 256;
-/// Fewer are timed while timed ones follow each other quicker than this, and more while they do not.
+/// The stride doubles while timed jobs begin less than this apart, and shrinks otherwise.
 const APART: Duration = Duration::from_millis(100);
 
 /// What is counted, in the order of the words.
@@ -27,7 +27,7 @@ pub(crate) enum Count {
     Abandoned,
     Bytes,
     Descriptors,
-    /// Beyond one for each job that was submitted; a job that waits makes this less, down to below zero.
+    /// Doorbells minus submitted jobs, as a signed number: a job that is queued without a doorbell decrements it.
     MoreDoorbells,
     Full,
     Sleeps,
@@ -69,7 +69,7 @@ pub struct Stats {
     pub sleeps: u64,
     /// Those of them after which the work was found finished although no interrupt had ended them: it was lost, or late.
     pub missed: u64,
-    /// Waits that ended before what they waited for ([`Deadline`](crate::engine::EngineError::Deadline)).
+    /// Waits that reached their deadline ([`Deadline`](crate::engine::EngineError::Deadline)).
     pub late: u64,
     /// Times that a receiver had no buffer left for the engine, so that the stream waited for the program to give one back.
     pub starved: u64,
@@ -105,7 +105,7 @@ impl Stats {
         self.submitted.saturating_sub(self.completed.saturating_add(self.abandoned))
     }
 
-    /// How often somebody had to wait for somebody else: submissions for room, waits longer than they wanted, a stream for a buffer.
+    /// Number of stalls: submissions refused because the ring was full, waits that timed out, and streams without a receive buffer.
     pub fn stalls(&self) -> u64 {
         [self.full, self.late, self.starved].into_iter().fold(0, u64::wrapping_add)
     }

@@ -1,8 +1,8 @@
 //! The statistics page: what a card's channels count, where other processes of the same user find it.
 //!
-//! Whoever opens a card has one, a memory file called `xdma-statistics:LOCATION` below `/proc/PID/fd`. It is only ever written
-//! through the memory of the process that made it, cannot be resized, and is gone with that process. A [`Reader`] takes it
-//! for what a stranger wrote: any bytes.
+//! Each open card has a page: a memfd named `xdma-statistics:LOCATION`, found under `/proc/PID/fd`. Only the process that created it
+//! can write it, through its own mapping; it cannot be resized, and it disappears with that process. A [`Reader`] treats its contents
+//! as untrusted bytes.
 
 use super::channel::{CHANNEL_WORDS, Counters, Latencies, Stats};
 use crate::memory::{ForeignWords, SharedBlock, SharedWords};
@@ -33,7 +33,7 @@ const CLIENT: usize = WORDS - CLIENT_WORDS;
 pub(crate) struct Page(Arc<SharedWords>);
 
 impl Page {
-    /// A page for the card at a location; one that others do not find, where there is no other.
+    /// Creates the statistics page for the card at `location`. If no shared page is available, the page is private to this process.
     pub fn new(location: &str) -> std::io::Result<Self> {
         let words = SharedWords::create(&format!("{NAME}{location}"), WORDS).or_else(|error| {
             tracing::warn!(%error, "no memory file: other processes cannot see this card's statistics");
@@ -65,7 +65,7 @@ impl Page {
     }
 }
 
-/// What a page of statistics cannot be read for.
+/// Why a statistics page could not be read.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum PageError {
@@ -77,7 +77,7 @@ pub enum PageError {
     },
     /// The process or its file cannot be looked at.
     #[error(
-        "the statistics of process {process} cannot be read; it has to be one of yours that is not privileged"
+        "cannot read the statistics of process {process}: it must be an unprivileged process of the same user"
     )]
     Open {
         /// The process.
@@ -86,7 +86,7 @@ pub enum PageError {
         source: std::io::Error,
     },
     /// It is no such page.
-    #[error("process {process} has no page of statistics in its file {file}: {reason}")]
+    #[error("file descriptor {file} of process {process} is not a statistics page: {reason}")]
     Strange {
         /// The process.
         process: u32,
@@ -171,7 +171,7 @@ impl Reader {
         let words = ForeignWords::map(&file, WORDS).map_err(|error| strange(error.to_string()))?;
         let header = words.read(0..HEADER_WORDS);
         if header[0] != MAGIC {
-            return Err(strange("it does not begin as one".into()));
+            return Err(strange("wrong magic number".into()));
         }
         if header[1] != VERSION {
             let theirs = header[1];

@@ -117,7 +117,7 @@ fn the_wrong_bar_has_no_identifiers() {
 
 #[test]
 fn names_that_are_no_card() {
-    says("f2".parse::<CardName>().unwrap_err(), &["`f2` is no card", "PCI address", "unix:PATH"]);
+    says("f2".parse::<CardName>().unwrap_err(), &["`f2` is not a card", "PCI address", "unix:PATH"]);
     let name: CardName = "ffff:ff:1f.7".parse().unwrap();
     says(name.open(CardOptions::default()).unwrap_err(), &["no PCI function ffff:ff:1f.7", "lspci"]);
 }

@@ -1,4 +1,4 @@
-//! `cargo xtask test`: everything that can be tested on this machine, by one command.
+//! `cargo xtask`: tests, audits, benchmarks, fuzzing and code generation for this repository.
 //!
 //! A suite is a file in `suites/`. The commands of a suite write to `target/xtask/SUITE.log`. What a suite downloads goes to a private
 //! prefix below `target/`; nothing is installed on the machine, and nothing needs root.
@@ -30,7 +30,7 @@ use workspace::Workspace;
 #[command(name = "cargo xtask", bin_name = "cargo xtask")]
 /// The chores of this repository.
 enum Command {
-    /// Tests everything that can be tested on this machine and ends with one table.
+    /// Runs the test suites and prints one table of results.
     #[command(after_help = suites::help(SUITES))]
     Test {
         /// Run only the suites that take two minutes together once everything is built.
@@ -46,7 +46,7 @@ enum Command {
         #[arg(value_name = "SUITE", hide_possible_values = true, value_parser = names(SUITES))]
         suites: Vec<String>,
     },
-    /// Looks for what tests do not see: sanitizers, valgrind, Miri, and known weaknesses of dependencies.
+    /// Runs the sanitizers, valgrind and Miri, and checks dependencies for known vulnerabilities.
     #[command(after_help = suites::help(AUDITS))]
     Audit {
         /// Count a skip as a failure.
@@ -64,16 +64,16 @@ enum Command {
     },
     /// Runs the fuzz targets.
     Fuzz {
-        /// The targets, those in `fuzz/fuzz_targets`; all by default.
+        /// Targets in `fuzz/fuzz_targets` to run; all by default.
         targets: Vec<String>,
-        /// Seconds that each runs.
+        /// Seconds to run each target.
         #[arg(long, default_value_t = 60, value_parser = clap::value_parser!(u32).range(1..=1000))]
         seconds: u32,
-        /// Reduce the committed corpora to inputs that add to coverage, new ones included.
+        /// Afterwards, add new inputs to the committed corpora and minimise them.
         #[arg(long)]
         keep: bool,
     },
-    /// Strains the driver: jobs and transfers on emulated cards, and faults under them, everything compared.
+    /// Stress-tests the driver: runs jobs and transfers on emulated cards, injects faults, and checks every result.
     Soak {
         /// How long.
         #[arg(long, default_value_t = 10.0)]
@@ -85,7 +85,7 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
-    /// Writes the design's register map, a SystemVerilog package, from the driver's.
+    /// Generates the design's SystemVerilog register package from `crates/regs`.
     Registers,
 }
 

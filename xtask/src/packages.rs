@@ -38,7 +38,7 @@ pub fn explain(programs: &[&str]) -> Option<String> {
     let programs = BTreeSet::from_iter(programs.iter().copied());
     let missing: Vec<&str> = programs.into_iter().filter(|program| !is_installed(program)).collect();
     let command = install_command(&missing);
-    (!missing.is_empty()).then(|| format!("no {}; type: {command}", missing.join(", no ")))
+    (!missing.is_empty()).then(|| format!("missing: {}; to install: {command}", missing.join(", ")))
 }
 
 /// One line for a shell that installs all of `programs`.

@@ -1,4 +1,4 @@
-//! `cargo xtask registers`: the design's register map in SystemVerilog, generated from the driver's.
+//! `cargo xtask registers`: generates the design's SystemVerilog register package from `crates/regs`.
 //!
 //! The generated package is committed, and the suite `hdl` checks that it is current.
 

@@ -122,7 +122,7 @@ pub fn text(error: &anyhow::Error) -> String {
     text
 }
 
-/// The error that others pass on without a word of their own.
+/// Unwraps errors whose wrappers add no text.
 fn laid_bare<'a>(mut cause: &'a (dyn Error + 'static)) -> &'a (dyn Error + 'static) {
     loop {
         cause = match (cause.downcast_ref(), cause.downcast_ref()) {
@@ -144,7 +144,7 @@ fn sentence(cause: &(dyn Error + 'static)) -> String {
     }
 }
 
-/// What this program and its companion do about it, of which the library does not know.
+/// The command of this program or of `vfio-setup` that helps; the library names neither.
 fn hint(cause: &(dyn Error + 'static)) -> Option<String> {
     const DOCTOR: &str = "`vfio-setup doctor` says what to type";
     let is_node = |path: &Path| path.starts_with("/dev");

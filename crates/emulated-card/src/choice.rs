@@ -32,7 +32,7 @@ impl CardChoice {
 /// A text that names no card.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "`{0}` is no card: use a PCI address (0000:00:1d.0), unix:PATH of a vfio-user socket, or an emulated card (f1, alveo)"
+    "`{0}` is not a card: use a PCI address (0000:00:1d.0), unix:PATH of a vfio-user socket, or an emulated card (f1, alveo)"
 )]
 pub struct NoCard(pub String);
 

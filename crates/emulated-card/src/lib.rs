@@ -1,8 +1,8 @@
 //! Emulated cards as cards of the driver: where [`xdma`] and [`xdma_emulator`] meet.
 //!
 //! The card is a device model in threads of this process, and the driver reaches it as it reaches any vfio-user card: over a real
-//! socket, with its real client. In exchange for that the model learns what becomes of the memory that it may use, and takes an access
-//! to memory that was released for a broken rule.
+//! socket, with its real client. In addition, the driver reports which memory it allocates and releases, so the model can flag
+//! an access to released memory as a broken rule.
 //!
 //! ```
 //! use std::{sync::Arc, time::Duration};
@@ -32,8 +32,8 @@ use xdma::card::{Card, CardError, CardName, CardOptions, Companions};
 use xdma_emulator::logic::{Logic, Msm, MsmOptions};
 use xdma_emulator::{EmulatedCard, Options, Profile};
 
-/// With this variable set, a process is aborted when an emulated card that it opened by [`start`] or [`start_msm`] saw it break a
-/// [`Rule`](xdma_emulator::Rule): for tests.
+/// Environment variable for tests. If it is set and the driver broke a [`Rule`](xdma_emulator::Rule), closing an emulated card opened by
+/// [`start`] or [`start_msm`] aborts the process.
 pub const STRICT_VARIABLE: &str = "XDMA_STRICT";
 
 /// Why there is no emulated card.
@@ -70,7 +70,7 @@ pub fn start_msm(profile: Profile, options: CardOptions) -> Result<Card, StartEr
     start(Options { profile, ..Options::default() }, Arc::new(Msm::new(MsmOptions::default())), options)
 }
 
-/// Opens an emulated card of this process, which tells it what becomes of memory.
+/// Opens an emulated card of this process. The driver then reports to it which memory it allocates and releases.
 ///
 /// # Errors
 ///
@@ -88,7 +88,7 @@ fn open(
     CardName::Socket(emulated.socket().into()).open_with(options, companions)
 }
 
-/// A card whose only client is this process' driver. The driver breaks no rule; if it does, somebody should hear of it.
+/// An emulated card whose only client is this process's driver. Dropping it reports the rules that the driver broke.
 struct Attached(Arc<EmulatedCard>);
 
 impl Drop for Attached {

@@ -1,11 +1,11 @@
-//! Tells an emulated card what becomes of memory.
+//! Reports the driver's allocations and releases to an emulated card.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use xdma::memory;
 use xdma_emulator::EmulatedCard;
 use xdma_emulator::control::{Client, Request};
 
-/// Tells a card of this process.
+/// An observer that reports to a card in this process.
 pub fn witness(card: &EmulatedCard) -> Arc<dyn memory::Witness> {
     Arc::new(Watched(card.witness()))
 }
@@ -22,7 +22,7 @@ impl memory::Witness for Watched {
     }
 }
 
-/// Tells a card of another process, which takes [orders](xdma_emulator::control) from `control`.
+/// An observer that reports to a card in another process, which takes [requests](xdma_emulator::control) from `control`.
 pub fn remote_witness(control: Arc<Mutex<Client>>) -> Arc<dyn memory::Witness> {
     Arc::new(Remote(control))
 }
@@ -43,7 +43,7 @@ impl Remote {
     fn tell(&self, request: Request) {
         let mut client = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let Err(error) = client.ask(request) {
-            tracing::error!(%error, "the card was not told what becomes of memory, and may see rules broken that were not");
+            tracing::error!(%error, "could not report an allocation or a release to the emulated card; it may report false rule violations");
         }
     }
 }

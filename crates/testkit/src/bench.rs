@@ -101,7 +101,7 @@ impl Bench {
         }
     }
 
-    /// As the card has them, which is as asked for but for what makes another function of it.
+    /// The card's options: those that were requested, except that a card in a virtual machine keeps its own profile and reset support.
     pub fn options(&self) -> Options {
         match &self.place {
             Place::Here(card) => card.options(),

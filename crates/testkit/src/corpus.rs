@@ -1,4 +1,4 @@
-//! The corpora of the fuzz targets, and what seeds make of them, through the harnesses.
+//! Runs the fuzz harnesses on the committed corpora and on seeded random variants of them.
 
 use rand::rngs::StdRng;
 use rand::{Rng, RngExt, SeedableRng};

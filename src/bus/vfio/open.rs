@@ -75,8 +75,8 @@ pub(super) fn open(sysfs: &Sysfs, address: PciAddress, mode: Option<Mode>) -> Re
 fn no_iommu(address: PciAddress) -> BusError {
     let reason = format!(
         "no IOMMU stands before the card. Turn it on in the firmware and with intel_iommu=on or amd_iommu=on. Where there is \
-         none, as in EC2 guests, and if the card may be trusted with all memory: as root, `echo Y > \
-         /sys/module/vfio/parameters/enable_unsafe_noiommu_mode`, bind the card again, then set {}=noiommu",
+         none, as in EC2 guests, and if the card may be trusted with all memory: run `echo Y > \
+         /sys/module/vfio/parameters/enable_unsafe_noiommu_mode` as root, bind the card again, and set {}=noiommu",
         super::MODE_VARIABLE
     );
     BusError::NoMode { address, mode: Mode::Type1, reason }
@@ -224,7 +224,7 @@ fn open_error(address: PciAddress, path: &Path, source: io::Error) -> BusError {
             BusError::Taken { path, reason }
         }
         _ => {
-            let remedy = format!("is the module loaded, and {address} bound to vfio-pci?");
+            let remedy = format!("load the module vfio-pci, and check that {address} is bound to vfio-pci");
             BusError::NotFound { path, cause: source, remedy }
         }
     }

@@ -156,7 +156,7 @@ fn connect_error(path: &Path, source: io::Error) -> BusError {
 }
 
 fn not_found(path: &Path, source: io::Error) -> BusError {
-    let remedy = "is it served there? check the path".into();
+    let remedy = "check the path, and that a server is listening on it".into();
     BusError::NotFound { path: path.into(), cause: source, remedy }
 }
 

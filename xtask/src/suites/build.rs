@@ -1,4 +1,4 @@
-//! Everything that the suites `tests` and `vm` run compiles. A suite of its own shows how long compiling takes.
+//! Compiles everything that the suites `tests` and `vm` run. It is a separate suite so that the table shows the compile time.
 
 use super::{Level, PACKAGES, Suite};
 

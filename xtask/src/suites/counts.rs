@@ -8,9 +8,9 @@ use crate::vm::rig::{self, Rig};
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
-/// Raised only by a commit that says what was bought.
+/// Raise a figure only in a commit that says why.
 const BASELINE: &str = "benches/guest/baseline.json";
-/// Either way: improvements are written down too.
+/// In both directions: an improvement must be recorded too.
 const TOLERANCE: f64 = 0.05;
 
 pub const SUITE: Suite = Suite {
@@ -56,7 +56,7 @@ fn compare(counted: &Value, expected: &Value) -> Result<()> {
     let expected = expected.as_u64().context(BASELINE)?;
     ensure!(
         counted.abs_diff(expected) as f64 <= expected as f64 * TOLERANCE,
-        "{counted} instructions, and {expected} in {BASELINE}: explain it in a commit that changes that file"
+        "{counted} instructions, but {BASELINE} has {expected}; update it in a commit that explains the change"
     );
     Ok(())
 }

@@ -40,7 +40,7 @@ pub struct Suite {
 pub enum Level {
     /// Two minutes on a warm build.
     Quick,
-    /// 15 minutes from a clean clone.
+    /// What continuous integration runs.
     Default,
     /// An hour.
     Full,
@@ -52,8 +52,8 @@ pub type Lane = &'static [Suite];
 /// Lanes that run side by side.
 pub type Stage = &'static [Lane];
 
-/// All suites. The first stage compiles in one lane, while provers run in the other, and a bench that counts instructions; nothing in
-/// it depends on how long something takes.
+/// All suites. In the first stage, one lane compiles while the other runs the SMT solvers of `hdl` and counts instructions; no check
+/// in this stage depends on timing.
 pub const SUITES: &[Stage] = &[
     &[
         &[fmt::SUITE, build::SUITE, clippy::SUITE, features::SUITE, docs::SUITE, publish::SUITE, rtl::SUITE],
@@ -63,8 +63,8 @@ pub const SUITES: &[Stage] = &[
     &[&[vm::SUITE, tests::SUITE, counts::SUITE, release::SUITE]],
 ];
 
-/// The packages that every command selects, so that cargo resolves one set of features and compiles each crate once. `xdma-rtl`
-/// needs Verilator.
+/// The packages that builds, clippy and tests select, so that cargo resolves one set of features and compiles each crate once.
+/// `xdma-rtl` is left out because it needs Verilator.
 pub const PACKAGES: &str = "--workspace --exclude xdma-rtl";
 
 /// The suites of all stages.

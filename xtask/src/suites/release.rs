@@ -1,4 +1,4 @@
-//! What users build: release programs are small, the README's proof works, and wild numbers meet optimised code.
+//! What users build: release programs are small, the README's proof works, and optimised code handles extreme arguments.
 
 use super::{Level, PACKAGES, Suite};
 use crate::run::{Run, executable};
@@ -11,7 +11,7 @@ const LIMITS: [(&str, f64); 2] = [("xdma", 16.0), ("vfio-setup", 4.0)];
 
 pub const SUITE: Suite = Suite {
     name: "release",
-    about: "release programs are stripped and small, the README's proof, wild numbers with overflow checks",
+    about: "release programs are stripped and small, the README's proof runs, extreme arguments with overflow checks",
     takes: 10.0,
     level: Level::Full,
     needs: &["cc", "strip"],
