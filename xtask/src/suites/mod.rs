@@ -10,6 +10,7 @@ mod fmt;
 mod hdl;
 mod publish;
 mod release;
+mod rig;
 mod rtl;
 mod tests;
 mod vm;
@@ -52,15 +53,13 @@ pub type Lane = &'static [Suite];
 /// Lanes that run side by side.
 pub type Stage = &'static [Lane];
 
-/// All suites. In the first stage, one lane compiles while the other runs the SMT solvers of `hdl` and counts instructions; no check
-/// in this stage depends on timing.
+/// All suites. In the first stage most is compiled, while the other lane runs the SMT solvers of `hdl` and counts instructions; in
+/// the second the examples are linked anew with the simulated design. No check of these two depends on timing.
 pub const SUITES: &[Stage] = &[
-    &[
-        &[fmt::SUITE, build::SUITE, clippy::SUITE, features::SUITE, docs::SUITE, publish::SUITE, rtl::SUITE],
-        &[hdl::SUITE, benches::SUITE],
-    ],
-    // The virtual machines come with a udevadm that the tests use.
-    &[&[vm::SUITE, tests::SUITE, counts::SUITE, release::SUITE]],
+    &[&[fmt::SUITE, build::SUITE], &[hdl::SUITE, benches::SUITE, rig::SUITE]],
+    &[&[clippy::SUITE, features::SUITE, docs::SUITE, publish::SUITE], &[rtl::SUITE]],
+    // Tests mostly wait, and machines mostly compute.
+    &[&[vm::SUITE, counts::SUITE, release::SUITE], &[tests::SUITE]],
 ];
 
 /// The packages that builds, clippy and tests select, so that cargo resolves one set of features and compiles each crate once.
