@@ -7,7 +7,7 @@ use anyhow::{Result, ensure};
 pub const SUITE: Suite = Suite {
     name: "benches",
     about: "instructions of the hot path; with --full also the bandwidth of the emulated card",
-    takes: 1.0,
+    takes: 0.7,
     level: Level::Default,
     needs: &["cc", "valgrind"],
     run: |run| {

@@ -5,7 +5,7 @@ use super::{Level, PACKAGES, Suite};
 pub const SUITE: Suite = Suite {
     name: "build",
     about: "libraries, programs, examples and tests compile",
-    takes: 7.0,
+    takes: 6.0,
     level: Level::Quick,
     needs: &["cc"],
     run: |run| {

@@ -5,7 +5,7 @@ use super::{Level, PACKAGES, Suite};
 pub const SUITE: Suite = Suite {
     name: "clippy",
     about: "no warning in any target of the workspace",
-    takes: 1.5,
+    takes: 1.0,
     level: Level::Quick,
     needs: &["cargo-clippy", "cc"],
     run: |run| {

@@ -10,7 +10,7 @@ use std::thread::available_parallelism;
 pub const SUITE: Suite = Suite {
     name: "hdl",
     about: "the MSM design: lint, proofs, cocotb, synthesis; with --full also planted bugs and covers",
-    takes: 4.0,
+    takes: 3.0,
     level: Level::Default,
     needs: &["c++", "cc", "iverilog", "make", "python3", packages::VENV, "verilator"],
     run: |run| {

@@ -5,7 +5,7 @@ use super::{Level, PACKAGES, Suite};
 pub const SUITE: Suite = Suite {
     name: "rtl",
     about: "the simulated design, and the driver, the examples and the feed study on it; with --full also its traces compile",
-    takes: 4.0,
+    takes: 2.5,
     level: Level::Default,
     needs: &["c++", "cargo-clippy", "cc", "verilator"],
     run: |run| {

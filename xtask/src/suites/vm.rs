@@ -17,7 +17,7 @@ use std::time::Instant;
 pub const SUITE: Suite = Suite {
     name: "vm",
     about: "the driver under Linux' vfio-pci, in four virtual machines; with --full in all of them",
-    takes: 5.0,
+    takes: 4.5,
     level: Level::Default,
     needs: rig::NEEDS,
     run: suite,

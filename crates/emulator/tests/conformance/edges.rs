@@ -367,6 +367,7 @@ fn clearing_run_ends_after_the_descriptor_in_hand() {
             rig.host.put(LIST + 32, second);
             rig.go(channel, LIST, 0, ie);
             rig.until("one is done", |rig| rig.read(channel.base + 0x48) == 1);
+            rig.fabric.await_hang();
             rig.write(channel.base + 0x04, ie);
             assert_eq!(rig.read(channel.base + 0x40), 1, "the second is in hand");
             rig.fabric.release();
@@ -387,6 +388,7 @@ fn a_card_that_never_answers_stays_busy() {
         set_address(&mut words, card_side(channel), HANGS);
         rig.host.put(LIST, words);
         rig.go(channel, LIST, 0, all_ie(channel));
+        rig.fabric.await_hang();
         rig.write(channel.base + 0x0c, 1);
         std::thread::sleep(std::time::Duration::from_millis(50));
         assert_eq!((rig.read(channel.base + 0x40), rig.read(channel.base + 0x48)), (1, 0));
@@ -408,6 +410,7 @@ fn run_set_while_the_channel_is_still_busy_is_noticed() {
     set_address(&mut words, 4, HANGS);
     rig.host.put(LIST, words);
     rig.go(channel, LIST, 0, 0x1e);
+    rig.fabric.await_hang();
     rig.write(channel.base + 0x0c, 1);
     assert_eq!(rig.read(channel.base + 0x40) & 1, 1);
     rig.breaks(Rule::RunWhileBusy);
@@ -427,6 +430,7 @@ fn a_new_first_address_is_for_the_next_run() {
     set_address(&mut first, 4, HANGS);
     rig.host.put(LIST, first);
     rig.go(channel, LIST, 0, 0x1e);
+    rig.fabric.await_hang();
     rig.breaks(Rule::StartWhileRunning);
     rig.host.put(LIST + 0x1000, list[0].descriptor(&rig.host, channel, STOP | COMPLETED, 0, 0));
     rig.first(channel, rig.host.at(LIST + 0x1000), 0);

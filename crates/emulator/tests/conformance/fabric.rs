@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
 use vm_memory::VolatileSlice;
 use xdma_emulator::logic::{Answer, Burst, Logic, Shell};
 
@@ -29,7 +30,9 @@ pub struct Call {
 struct State {
     pages: BTreeMap<u64, Vec<u8>>,
     calls: Vec<Call>,
-    /// Memory behind [`HANGS`] answers.
+    /// Memory behind [`HANGS`] was asked.
+    hangs: bool,
+    /// It answers.
     released: bool,
     /// What came by stream: channel, bytes, TLAST.
     came: Vec<(usize, Vec<u8>, bool)>,
@@ -73,6 +76,15 @@ impl Fabric {
         self.state().calls.clone()
     }
 
+    /// Waits until an engine waits for the place that hangs: on a crowded machine, one that was started has not begun yet.
+    pub fn await_hang(&self) {
+        let end = Instant::now() + Duration::from_secs(10);
+        while !self.state().hangs {
+            assert!(Instant::now() < end, "no engine came");
+            std::thread::yield_now();
+        }
+    }
+
     /// Lets the place that hangs answer.
     pub fn release(&self) {
         self.state().released = true;
@@ -108,7 +120,10 @@ impl Fabric {
         let answer = match () {
             () if within(DECODE_ERROR) => Answer::DecodeError,
             () if within(SLAVE_ERROR) => Answer::SlaveError,
-            () if within(HANGS) && !state.released => return Answer::Wait,
+            () if within(HANGS) && !state.released => {
+                state.hangs = true;
+                return Answer::Wait;
+            }
             () => Answer::Okay(call.len),
         };
         state.calls.push(call);
