@@ -20,6 +20,8 @@ const PROGRAMS: &[(&str, &str, &str)] = &[
     ("cargo-fuzz", CARGO, "cargo-fuzz"),
     ("cc", APT, "gcc"),
     ("iverilog", APT, "iverilog"),
+    (LIBELF, APT, "libelf1"),
+    (LIBPYTHON, APT, "libpython3-dev"),
     ("make", APT, "make"),
     ("python3", APT, "python3"),
     (VENV, APT, "python3-venv"),
@@ -30,8 +32,13 @@ const PROGRAMS: &[(&str, &str, &str)] = &[
     ("xz", APT, "xz-utils"),
 ];
 
-/// Not a program, but a part of Python that Debian packages by itself: it makes private environments.
+/// Not programs: what the kernel's objtool links, what cocotb loads, and what makes Python's private environments.
+pub const LIBELF: &str = "libelf";
+pub const LIBPYTHON: &str = "libpython3";
 pub const VENV: &str = "python3-venv";
+/// Succeeds if the interpreter's shared library is there.
+const FIND_LIBPYTHON: &str = "import os, sysconfig as s; v = s.get_config_var; \
+     os.stat(os.path.join(v('LIBDIR'), v('INSTSONAME')))";
 
 /// Says which of `programs` are missing, and what to type; `None` if all are there.
 pub fn explain(programs: &[&str]) -> Option<String> {
@@ -58,6 +65,8 @@ fn install_command(programs: &[&str]) -> String {
 
 fn is_installed(program: &str) -> bool {
     match program {
+        LIBELF => succeeds("python3", &["-c", "import ctypes; ctypes.CDLL('libelf.so.1')"]),
+        LIBPYTHON => succeeds("python3", &["-c", FIND_LIBPYTHON]),
         VENV => succeeds("python3", &["-c", "import ensurepip"]),
         // rustup has a file for every component, installed or not.
         _ if program.starts_with("cargo-") => succeeds(program, &["--version"]),

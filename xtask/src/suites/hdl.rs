@@ -12,7 +12,7 @@ pub const SUITE: Suite = Suite {
     about: "the MSM design: lint, proofs, cocotb, synthesis; with --full also planted bugs and covers",
     takes: 3.0,
     level: Level::Default,
-    needs: &["c++", "cc", "iverilog", "make", "python3", packages::VENV, "verilator"],
+    needs: &["c++", "cc", "iverilog", "make", "python3", packages::LIBPYTHON, packages::VENV, "verilator"],
     run: |run| {
         run.check("register map", |run| registers::check(run.workspace));
         check_design(run)

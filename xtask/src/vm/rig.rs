@@ -1,6 +1,7 @@
 //! The parts of a virtual machine, in a private prefix: a QEMU that knows vfio-user, a Debian kernel, and that kernel's VFIO modules
 //! built again with what Debian leaves out. `rig.sh` makes them.
 
+use crate::packages::LIBELF;
 use crate::run::Run;
 use crate::workspace::Workspace;
 use anyhow::{Context, Result, ensure};
@@ -9,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 /// Programs that making the parts needs.
-pub const NEEDS: &[&str] = &["bc", "cc", "make", "strip", "xz"];
+pub const NEEDS: &[&str] = &["bc", "cc", LIBELF, "make", "python3", "strip", "xz"];
 /// Raise it when `rig.sh` changes: an older rig is then replaced.
 const VERSION: u32 = 5;
 /// Lines of the script's output in an error.
