@@ -1,12 +1,11 @@
 //! `bench`.
 
-use crate::support::{Ended, json, memory, piped, run};
+use crate::support::{Ended, interrupt, json, memory, piped, run};
 use hdrhistogram::serialization::Deserializer;
 use hdrhistogram::serialization::interval_log::{IntervalLogIterator, LogEntry};
 use serde_json::{Value, json as object};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
@@ -241,7 +240,6 @@ fn ctrl_c_ends_it() {
         assert!(start.elapsed() < Duration::from_secs(60), "it never began");
         sleep(Duration::from_millis(5));
     }
-    let sent = Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
-    assert!(sent.success());
+    interrupt(&child);
     Ended::from(child.wait_with_output().unwrap()).bad(130, &["interrupted; the card is idle"]);
 }

@@ -1,9 +1,8 @@
 //! `read` and `write`.
 
-use crate::support::{json, memory, pattern, piped, run, run_with, served};
+use crate::support::{interrupt, json, memory, pattern, piped, run, run_with, served};
 use std::io::{Read, Write};
 use std::path::Path;
-use std::process::Command;
 use std::sync::Arc;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -149,7 +148,7 @@ fn an_interrupted_copy_leaves_the_card_idle() {
     // More than a buffer, so that the card has been written to; the pipe stays open.
     child.stdin.as_mut().unwrap().write_all(&pattern(9 << 20)).unwrap();
     sleep(Duration::from_millis(300));
-    assert!(Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap().success());
+    interrupt(&child);
     // Closed here, it would end by itself.
     let stdin = child.stdin.take();
     let output = child.wait_with_output().unwrap();
@@ -181,7 +180,7 @@ fn a_card_that_holds_up_a_transfer_is_not_called_idle() {
         sleep(Duration::from_millis(5));
     }
     sleep(Duration::from_millis(200));
-    assert!(Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap().success());
+    interrupt(&child);
     let ended: crate::support::Ended = child.wait_with_output().unwrap().into();
     ended.bad(5, &["interrupted, but the card goes on", "does not become idle; reset the card"]);
 }

@@ -1,9 +1,9 @@
 //! `emulate`.
 
-use crate::support::{Ended, json, pattern, piped, run, run_with};
+use crate::support::{Ended, interrupt, json, pattern, piped, run, run_with};
 use serde_json::Value;
 use std::io::{BufRead, BufReader};
-use std::process::{Child, Command};
+use std::process::Child;
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
 use xdma::card::{Card, CardOptions};
@@ -33,8 +33,8 @@ impl Served {
 
     /// Ends it as Ctrl-C does.
     fn end(mut self) -> bool {
-        let sent = Command::new("kill").args(["-INT", &self.child.id().to_string()]).status().unwrap();
-        sent.success() && self.child.wait().unwrap().success() && !self.folder.path().join("card").exists()
+        interrupt(&self.child);
+        self.child.wait().unwrap().success() && !self.folder.path().join("card").exists()
     }
 }
 

@@ -1,9 +1,8 @@
 //! `read --stream` and `write --stream`.
 
-use crate::support::{Ended, pattern, piped, run, run_with, xdma};
+use crate::support::{Ended, interrupt, pattern, piped, run, run_with, xdma};
 use serde_json::Value;
 use std::io::Read;
-use std::process::Command;
 use std::sync::Arc;
 use xdma_emulator::logic::Loopback;
 use xdma_emulator::{EmulatedCard, Options};
@@ -111,7 +110,7 @@ fn silence_and_ctrl_c_are_told_as_what_they_are() {
     silent.bad(5, &["nothing came within 1s", "the next command takes it over"]);
     let mut child = piped(&format!("read {} --timeout 60 -", option.replace("--timeout 1", "")));
     std::thread::sleep(std::time::Duration::from_millis(500));
-    assert!(Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap().success());
+    interrupt(&child);
     drop(child.stdin.take());
     let ended: Ended = child.wait_with_output().unwrap().into();
     ended.bad(130, &["interrupted"]);

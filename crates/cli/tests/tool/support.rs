@@ -46,6 +46,13 @@ pub fn piped(arguments: &str) -> Child {
     pipes(&mut xdma(arguments))
 }
 
+/// Ctrl-C. There may be no program `kill`.
+#[track_caller]
+pub fn interrupt(child: &Child) {
+    // SAFETY: it sends a signal to a child that was not waited for.
+    assert_eq!(unsafe { libc::kill(child.id() as libc::pid_t, libc::SIGINT) }, 0);
+}
+
 /// A card that outlives commands, and the option that names it.
 pub fn served(logic: Arc<dyn Logic>) -> (EmulatedCard, String) {
     let card = EmulatedCard::start(Options::default(), logic).unwrap();
