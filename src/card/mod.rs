@@ -81,7 +81,7 @@ impl Default for CardOptions {
 #[doc(hidden)]
 #[derive(Default)]
 pub struct Companions {
-    /// Who is told what becomes of the memory that the card may use.
+    /// Observes which memory the card may use.
     pub witness: Option<Arc<dyn Witness>>,
     /// The model, if it ends with the card.
     pub model: Option<Box<dyn Any + Send + Sync>>,

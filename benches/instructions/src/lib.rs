@@ -1,4 +1,6 @@
 //! A channel whose card is plain memory: registers store what is written, nothing runs, and completions are written by hand.
+//!
+//! Only benches and tests use it, so it panics where they would: `unwrap` says that the harness itself is broken.
 
 use std::collections::BTreeMap;
 use std::ptr::NonNull;
