@@ -9,7 +9,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use xdma::card::CardOptions;
-use xdma::engine::Ring;
+use xdma::channel::Ring;
 use xdma::msm::{Job, Msm, MsmOptions, Points, ScalarForm, Scalars};
 use xdma_emulator::logic::msm::{Checksum, Core};
 use xdma_emulator::logic::{self, MsmOptions as Model};

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 use xdma::card::CardOptions;
-use xdma::engine::{ChannelOptions, Transfers, Wait};
+use xdma::channel::{ChannelOptions, Transfers, Wait};
 use xdma::msm::{Job, Msm, MsmOptions, Points, ScalarForm, Scalars};
 use xdma::regs::Direction;
 use xdma_emulator::logic::{self, MsmOptions as Model};

@@ -5,9 +5,9 @@
 //! at once, checks for completion, and sleeps again if there is none.
 
 use crate::card::Interrupt;
-use crate::engine::stream::{Received, Receiver, Sender};
-use crate::engine::wait::{Awaited, Waiting};
-use crate::engine::{Channel, EngineError, Pool, PoolTicket, Ticket};
+use crate::channel::stream::{Received, Receiver, Sender};
+use crate::channel::waiting::{Awaited, Waiting};
+use crate::channel::{Channel, EngineError, Pool, PoolTicket, Ticket};
 use crate::memory::DmaMemory;
 use crate::msm::running::Stage;
 use crate::msm::{JobTicket, Msm, MsmError, Output, PAUSE};
@@ -57,7 +57,7 @@ impl<A: Awaited> Waiting<'_, A> {
 
 impl Channel {
     /// Waits until a transfer or run is finished, as [`wait`](Self::wait) does, and lets other tasks run meanwhile. The channel needs
-    /// a [`Wait`](crate::engine::Wait) that sleeps. Feature `tokio`.
+    /// a [`Wait`](crate::channel::Wait) that sleeps. Feature `tokio`.
     ///
     /// The future may be dropped at any time: the transfer goes on, its memory stays the card's until it is done, and the ticket
     /// can be waited for again.
@@ -100,7 +100,7 @@ impl Channel {
 
 impl Pool {
     /// Waits until a transfer is finished, as [`wait`](Self::wait) does, and lets other tasks run meanwhile. The channels need a
-    /// [`Wait`](crate::engine::Wait) that sleeps. Feature `tokio`.
+    /// [`Wait`](crate::channel::Wait) that sleeps. Feature `tokio`.
     ///
     /// The future may be dropped at any time: the transfer goes on, and the ticket can be waited for again.
     ///
@@ -177,13 +177,13 @@ impl Interrupt {
 
 impl Msm {
     /// Waits for a job's result, as [`wait`](Self::wait) does, and lets other tasks run meanwhile. The client needs a
-    /// [`Wait`](crate::engine::Wait) that sleeps. Feature `tokio`.
+    /// [`Wait`](crate::channel::Wait) that sleeps. Feature `tokio`.
     ///
     /// The future may be dropped at any time: the job goes on, and its ticket can be waited for again.
     ///
     /// # Errors
     ///
-    /// As [`wait`](Self::wait), and as [`Channel::wait_async`](crate::engine::Channel::wait_async).
+    /// As [`wait`](Self::wait), and as [`Channel::wait_async`](crate::channel::Channel::wait_async).
     ///
     /// # Panics
     ///

@@ -6,9 +6,9 @@
 //! writes; completion is a word in memory that the process polls. Between two chunks the host has nothing to do.
 //!
 //! - [`card::Card`] opens a card and hands out channels, memory and the user logic's registers.
-//! - [`engine::Channel`] is one channel, owned: [`submit`](engine::Channel::submit), [`poll`](engine::Channel::poll),
-//!   [`wait`](engine::Channel::wait), and [programs](engine::Program) that run again and again.
-//! - [`engine::stream`] has AXI-Stream channels: packets sent, and received without loss.
+//! - [`channel::Channel`] is one channel, owned: [`submit`](channel::Channel::submit), [`poll`](channel::Channel::poll),
+//!   [`wait`](channel::Channel::wait), and [programs](channel::Program) that run again and again.
+//! - [`channel::stream`] has AXI-Stream channels: packets sent, and received without loss.
 //! - [`msm::Msm`] is the client of a design that computes multi-scalar multiplications on BN254.
 //! - The package `xdma-emulated-card` opens a card that is a device model; every example and test runs on it.
 //! - The package `vfio-setup` prepares a host; the [`guide`] leads from there to a proof.
@@ -68,8 +68,8 @@
 mod asynchronous;
 pub mod bus;
 pub mod card;
+pub mod channel;
 pub mod descriptor;
-pub mod engine;
 #[doc = include_str!("../docs/faults.md")]
 pub mod faults {}
 #[cfg(any(fuzzing, test))]

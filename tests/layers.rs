@@ -8,7 +8,7 @@ use std::process::Command;
 
 /// The driver's modules, from the lowest to the highest. `regs` is a package of its own.
 const LAYERS: [&str; 9] =
-    ["regs", "descriptor", "memory", "bus", "stats", "engine", "card", "msm", "asynchronous"];
+    ["regs", "descriptor", "memory", "bus", "stats", "channel", "card", "msm", "asynchronous"];
 
 /// The published packages, and which of this workspace's each may be built from.
 const PACKAGES: [(&str, &[&str]); 7] = [

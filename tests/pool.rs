@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 use xdma::card::{Card, CardOptions};
-use xdma::engine::{ChannelOptions, EngineError, Poll, Pool, Ring};
+use xdma::channel::{ChannelOptions, EngineError, Poll, Pool, Ring};
 use xdma::memory::MemoryError;
 use xdma::regs::Direction;
 use xdma_emulator::faults::{BadCompletion, Kind, Lasting};

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use xdma::bus::counts::Counts;
 use xdma::card::{Card, CardOptions};
-use xdma::engine::{ChannelOptions, Ring, Transfers};
+use xdma::channel::{ChannelOptions, Ring, Transfers};
 use xdma::msm::{Msm, MsmOptions, Points, ScalarForm, Scalars};
 use xdma::regs::Direction;
 use xdma::regs::msm::SCRATCH_WINDOW;

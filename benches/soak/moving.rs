@@ -9,7 +9,7 @@ use std::sync::atomic::AtomicBool;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 use xdma::card::CardError;
-use xdma::engine::{Channel, ChannelOptions, EngineError, Ring, Wait};
+use xdma::channel::{Channel, ChannelOptions, EngineError, Ring, Wait};
 use xdma::memory::Buffer;
 use xdma::regs::{Direction, MAX_CHANNELS};
 use xdma_emulator::logic::Memory;

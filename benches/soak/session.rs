@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 use xdma::card::{Card, CardError, CardOptions};
-use xdma::engine::EngineError;
+use xdma::channel::EngineError;
 use xdma::memory::{Buffer, DmaMemory, MemoryError};
 use xdma::regs::Direction;
 use xdma_emulator::EmulatedCard;

@@ -7,7 +7,7 @@ use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
-use xdma::engine::EngineError;
+use xdma::channel::EngineError;
 
 /// Cards that may be forgotten.
 const FORGOTTEN: u64 = 16;

@@ -9,7 +9,7 @@ use clap::Parser;
 use std::time::{Duration, Instant};
 use tokio::task::spawn_blocking;
 use tokio::time::{interval, timeout};
-use xdma::engine::{ChannelOptions, Wait};
+use xdma::channel::{ChannelOptions, Wait};
 use xdma::msm::curve::arkworks as curve;
 use xdma::msm::{JobTicket, Msm, MsmOptions, Output, Points, ScalarForm, Scalars};
 use xdma_examples::card::CardArgs;

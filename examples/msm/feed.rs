@@ -8,7 +8,7 @@ use std::sync::Barrier;
 use std::thread;
 use std::time::Duration;
 use xdma::card::Card;
-use xdma::engine::{Channel, ChannelOptions, Ring, Transfers, Wait};
+use xdma::channel::{Channel, ChannelOptions, Ring, Transfers, Wait};
 use xdma::msm::curve::arkworks as curve;
 use xdma::msm::{Job, Msm, MsmOptions, Output, Points, ScalarForm, Scalars};
 use xdma::regs::{Direction, msm as regs};

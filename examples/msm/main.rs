@@ -18,7 +18,7 @@ use serde::Serialize;
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
-use xdma::engine::{Ring, Wait};
+use xdma::channel::{Ring, Wait};
 use xdma::msm::curve::arkworks as curve;
 use xdma_examples::card::{CardArgs, Cost};
 use xdma_examples::{data, human, kernel_driver};

@@ -11,7 +11,7 @@ use clap::Parser;
 use std::thread;
 use std::time::{Duration, Instant};
 use xdma::card::Card;
-use xdma::engine::Pool;
+use xdma::channel::Pool;
 use xdma::regs::Direction;
 use xdma::regs::msm::{SCRATCH_SIZE, SCRATCH_WINDOW};
 use xdma_examples::card::CardArgs;

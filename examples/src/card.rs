@@ -9,7 +9,7 @@ use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::{Layer, fmt, layer::SubscriberExt, registry, util::SubscriberInitExt};
 use xdma::bus::counts::Counts;
 use xdma::card::{Card, CardName, CardOptions};
-use xdma::engine::Stats;
+use xdma::channel::Stats;
 use xdma_emulated_card::{CardChoice, StartError};
 use xdma_emulator::Options;
 use xdma_emulator::logic::Design;

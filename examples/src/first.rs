@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
-use xdma::engine::EngineError;
+use xdma::channel::EngineError;
 
 /// How long it may take until a thread notices that another one failed.
 const PATIENCE: Duration = Duration::from_millis(50);

@@ -26,7 +26,8 @@ impl Mapped<'_> {
     }
 }
 
-/// 256 bytes of a BAR's registers, as each channel has them. Where they are mapped, an access is a load or a store.
+/// A part of a BAR's registers that begins with those of a channel, and ends with those of the same channel's descriptor fetch. Where they
+/// are mapped, an access is a load or a store.
 pub struct Block {
     bar: Arc<dyn Bar>,
     start: u64,
@@ -45,7 +46,7 @@ impl fmt::Debug for Block {
 
 impl Block {
     /// Bytes of a block.
-    pub const SIZE: u64 = 0x100;
+    pub const SIZE: u64 = 0x4100;
 
     /// The block that begins at offset `start` of `bar`.
     ///
@@ -71,12 +72,12 @@ impl Block {
     /// # Errors
     ///
     /// As [`Bar::read32`].
-    #[inline]
     pub fn read(&self, register: u32) -> Result<u32, BusError> {
-        match self.direct() {
-            Some(direct) => direct.read(register),
-            None => self.read_unmapped(register),
-        }
+        check_register(Self::SIZE, register.into())?;
+        let Some(first) = self.mapped else { return self.bar.read32(self.start + u64::from(register)) };
+        counts::register_read();
+        // SAFETY: inside the block and aligned, as just checked; the block was checked when it was made.
+        Ok(u32::from_le(unsafe { first.byte_add(register as usize).cast::<u32>().read_volatile() }))
     }
 
     /// Writes `register`, an offset in the block.
@@ -84,34 +85,25 @@ impl Block {
     /// # Errors
     ///
     /// As [`Bar::write32`].
-    #[inline]
     pub fn write(&self, register: u32, value: u32) -> Result<(), BusError> {
-        match self.direct() {
-            Some(direct) => direct.write(register, value),
-            None => self.write_unmapped(register, value),
-        }
+        check_register(Self::SIZE, register.into())?;
+        let Some(first) = self.mapped else {
+            return self.bar.write32(self.start + u64::from(register), value);
+        };
+        counts::register_writes(1);
+        // SAFETY: as in `read`.
+        unsafe { first.byte_add(register as usize).cast::<u32>().write_volatile(value.to_le()) };
+        Ok(())
     }
 
-    /// The block where it is mapped, for several accesses in a row.
-    #[inline]
+    /// The block where it is mapped, for registers that are known when this is compiled.
+    #[inline(always)]
     pub fn direct(&self) -> Option<Direct<'_>> {
         self.mapped.map(|first| Direct { first, _block: PhantomData })
     }
-
-    #[cold]
-    fn read_unmapped(&self, register: u32) -> Result<u32, BusError> {
-        check_register(Self::SIZE, register.into())?;
-        self.bar.read32(self.start + u64::from(register))
-    }
-
-    #[cold]
-    fn write_unmapped(&self, register: u32, value: u32) -> Result<(), BusError> {
-        check_register(Self::SIZE, register.into())?;
-        self.bar.write32(self.start + u64::from(register), value)
-    }
 }
 
-/// A [`Block`] where it is mapped.
+/// A [`Block`] where it is mapped. Accesses are not [counted](counts): the caller does that for several of them at once.
 #[derive(Clone, Copy, Debug)]
 pub struct Direct<'a> {
     first: NonNull<u8>,
@@ -120,31 +112,20 @@ pub struct Direct<'a> {
 }
 
 impl Direct<'_> {
-    /// As [`Block::read`].
-    ///
-    /// # Errors
-    ///
-    /// [`BusError::BadOffset`].
-    #[inline]
-    pub fn read(self, register: u32) -> Result<u32, BusError> {
-        check_register(Block::SIZE, register.into())?;
-        counts::register_read();
+    /// Reads a register.
+    #[inline(always)]
+    pub fn read<const REGISTER: u32>(self) -> u32 {
+        const { assert!(REGISTER.is_multiple_of(4) && (REGISTER as u64) < Block::SIZE) };
         // SAFETY: inside the block and aligned, as just checked; the block was checked when it was made.
-        Ok(u32::from_le(unsafe { self.first.byte_add(register as usize).cast::<u32>().read_volatile() }))
+        u32::from_le(unsafe { self.first.byte_add(REGISTER as usize).cast::<u32>().read_volatile() })
     }
 
-    /// As [`Block::write`].
-    ///
-    /// # Errors
-    ///
-    /// [`BusError::BadOffset`].
-    #[inline]
-    pub fn write(self, register: u32, value: u32) -> Result<(), BusError> {
-        check_register(Block::SIZE, register.into())?;
-        counts::register_write();
+    /// Writes a register.
+    #[inline(always)]
+    pub fn write<const REGISTER: u32>(self, value: u32) {
+        const { assert!(REGISTER.is_multiple_of(4) && (REGISTER as u64) < Block::SIZE) };
         // SAFETY: as in `read`.
-        unsafe { self.first.byte_add(register as usize).cast::<u32>().write_volatile(value.to_le()) };
-        Ok(())
+        unsafe { self.first.byte_add(REGISTER as usize).cast::<u32>().write_volatile(value.to_le()) };
     }
 }
 
@@ -156,21 +137,21 @@ mod tests {
     /// Registers that can be mapped, or not.
     #[derive(Debug)]
     struct Plain {
-        registers: [AtomicU32; 0x140],
+        registers: [AtomicU32; 0x1140],
         /// Bytes that are mapped.
         mapped: Option<u64>,
     }
 
     impl Plain {
         fn new(mapped: Option<u64>) -> Arc<Self> {
-            Arc::new(Self { registers: [const { AtomicU32::new(0) }; 0x140], mapped })
+            Arc::new(Self { registers: [const { AtomicU32::new(0) }; 0x1140], mapped })
         }
     }
 
     // SAFETY: the registers are a field of this.
     unsafe impl Bar for Plain {
         fn size(&self) -> u64 {
-            0x500
+            0x4500
         }
 
         fn read32(&self, offset: u64) -> Result<u32, BusError> {
@@ -193,13 +174,13 @@ mod tests {
 
     #[test]
     fn mapped_or_not_an_access_reaches_the_same_register_and_is_counted() {
-        for mapped in [None, Some(0x500)] {
+        for mapped in [None, Some(0x4500)] {
             let bar = Plain::new(mapped);
             let block = Block::new(bar.clone(), 0x400).unwrap();
             let before = counts::Counts::now();
-            block.write(0xfc, 7).unwrap();
-            assert_eq!(bar.registers[0x4fc / 4].load(Ordering::Relaxed), 7);
-            assert_eq!(block.read(0xfc).unwrap(), 7);
+            block.write(0x40fc, 7).unwrap();
+            assert_eq!(bar.registers[0x44fc / 4].load(Ordering::Relaxed), 7);
+            assert_eq!(block.read(0x40fc).unwrap(), 7);
             let seen = counts::Counts::now() - before;
             // A BAR that is not mapped counts by itself; this one does not.
             let expected = u64::from(mapped.is_some());
@@ -209,15 +190,15 @@ mod tests {
 
     #[test]
     fn nothing_outside_a_block_or_a_bar_is_touched() {
-        for mapped in [None, Some(0x500)] {
+        for mapped in [None, Some(0x4500)] {
             let block = Block::new(Plain::new(mapped), 0x400).unwrap();
-            for register in [0x100, 0xfe, 1, u32::MAX] {
+            for register in [0x4100, 0x40fe, 1, u32::MAX] {
                 assert!(matches!(block.read(register), Err(BusError::BadOffset { .. })));
                 assert!(matches!(block.write(register, 0), Err(BusError::BadOffset { .. })));
             }
         }
         for (mapped, start) in
-            [(None, 0x404), (None, 2), (None, u64::MAX), (Some(0x4fc), 0x400), (Some(0x1000), 0x404)]
+            [(None, 0x404), (None, 2), (None, u64::MAX), (Some(0x44fc), 0x400), (Some(0x8000), 0x404)]
         {
             assert!(Block::new(Plain::new(mapped), start).is_err(), "{mapped:?} {start:#x}");
         }

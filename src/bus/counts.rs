@@ -44,27 +44,33 @@ impl Counts {
 }
 
 /// `LocalKey::set` would do, but is a function call each time.
-#[inline]
-fn add_one(count: &'static LocalKey<Cell<u64>>) {
-    count.with(|count| count.set(count.get() + 1));
+#[inline(always)]
+fn add(count: &'static LocalKey<Cell<u64>>, more: u64) {
+    count.with(|count| count.set(count.get() + more));
 }
 
 /// Counts a register write, for an implementation of [`super::Bar`].
 #[inline]
 pub fn register_write() {
-    add_one(&WRITES);
+    register_writes(1);
+}
+
+/// Counts several register writes.
+#[inline(always)]
+pub(crate) fn register_writes(count: u64) {
+    add(&WRITES, count);
 }
 
 /// Counts a register read, for an implementation of [`super::Bar`].
 #[inline]
 pub fn register_read() {
-    add_one(&READS);
+    add(&READS, 1);
 }
 
 /// Counts a system call, for an implementation of [`super::Bus`].
 #[inline]
 pub fn system_call() {
-    add_one(&CALLS);
+    add(&CALLS, 1);
 }
 
 #[cfg(test)]

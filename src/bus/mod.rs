@@ -12,8 +12,8 @@ pub mod vfio;
 pub mod vfio_user;
 
 pub use address::{BadAddress, PciAddress};
-pub(crate) use block::Block;
 pub use block::Mapped;
+pub(crate) use block::{Block, Direct};
 pub use error::BusError;
 pub(crate) use ready::readable;
 

@@ -1,6 +1,6 @@
 use super::Source;
 use crate::bus::BusError;
-use crate::engine::EngineError;
+use crate::channel::EngineError;
 use crate::memory::MemoryError;
 use crate::regs::Direction;
 

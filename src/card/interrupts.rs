@@ -6,7 +6,7 @@
 
 use super::{CardError, Inner, quiesce};
 use crate::bus::{Bar, BusError, counts, readable};
-use crate::engine::Event;
+use crate::channel::Event;
 use crate::regs::irq::{
     CHANNEL_ENABLE_W1C, CHANNEL_ENABLE_W1S, CHANNEL_VECTORS, USER_ENABLE_W1C, USER_ENABLE_W1S, USER_VECTORS,
     pack_vectors,

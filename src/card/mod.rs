@@ -19,8 +19,8 @@ pub use report::{ChannelReport, Report};
 
 use crate::bus::vfio::Mode;
 use crate::bus::{Bar, Bus, BusError};
-use crate::engine::stream::{Receiver, ReceiverOptions, Sender};
-use crate::engine::{Channel, ChannelOptions, Event, IDLE_LIMIT, Notice, Place, Wait, WriteBackArea};
+use crate::channel::stream::{Receiver, ReceiverOptions, Sender};
+use crate::channel::{Channel, ChannelOptions, Event, IDLE_LIMIT, Notice, Place, Wait, WriteBackArea};
 use crate::memory::order::Claims;
 use crate::memory::{
     Access, Buffer, DmaSpace, HugePages, MemoryError, Process, RegisterError, Registered, SharedBlock,
@@ -380,7 +380,7 @@ impl Card {
 
     /// Brings a card that is kept open back to use, after its link was down, after something else reset it, or when an engine hangs:
     /// stops every engine, resets the function if one stays busy and there is a reset, and lets the card reach host memory again.
-    /// Transfers in flight are lost, on all channels: each is told so ([`EngineError::Reset`](crate::engine::EngineError::Reset))
+    /// Transfers in flight are lost, on all channels: each is told so ([`EngineError::Reset`](crate::channel::EngineError::Reset))
     /// when it is next waited for or checked, and stays halted until it is recovered.
     ///
     /// # Errors

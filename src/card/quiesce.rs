@@ -2,7 +2,7 @@
 
 use super::CardError;
 use crate::bus::{BUS_MASTER, Bar, Bus, BusError, COMMAND, MEMORY_SPACE, counts};
-use crate::engine::reset_channel;
+use crate::channel::reset_channel;
 use crate::regs::channel::{CONTROL_W1C, Control, STATUS, STATUS_RC, Status};
 use crate::regs::sgdma::{CREDIT_ENABLE_W1C, FETCH_HALT_W1C, FETCH_HALT_W1S};
 use crate::regs::{

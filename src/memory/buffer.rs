@@ -1,28 +1,26 @@
 //! Buffers: ranges of mapped memory, and what keeps them while a card uses them.
 
-use super::order::InFlight;
+use super::order;
 use super::pool::Pool;
 use super::space::{Mapping, lock};
 use super::{
     Access, Extent, FromCard, MemoryError, PageSize, SpaceId, ToCard, bytes_of, element::bytes_of_mut,
 };
+use std::collections::BTreeSet;
 use std::fmt;
-use std::ops::Range;
+use std::ops::{Deref, Range};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, Weak};
 use vm_memory::{Bytes, VolatileSlice};
 
-/// A range of a mapping.
-pub struct Allocation {
+/// A range of a mapping. Transfers in flight keep it; everything else has a [`Handle`].
+pub(crate) struct Allocation {
     mapping: Arc<Mapping>,
+    /// Where in the mapping it begins.
     offset: u64,
     len: u64,
     /// Its address for the card, if it is one stretch for the card.
     address: Option<u64>,
-    /// Single transfers that use it now.
-    in_flight: InFlight,
-    /// Programs that were built with it; those that run use it too.
-    programs: Mutex<Vec<Weak<InFlight>>>,
     pool: Option<Weak<Pool>>,
     space: SpaceId,
     /// A transfer that used it ended without proof that the card was done with it.
@@ -31,13 +29,12 @@ pub struct Allocation {
 
 impl Allocation {
     pub(super) fn new(mapping: Arc<Mapping>, offset: u64, len: u64, pool: Option<Weak<Pool>>) -> Self {
-        let (in_flight, programs) = (InFlight::default(), Mutex::new(vec![]));
         let holds = |extent: &&Extent| extent.offset <= offset && offset + len <= extent.offset + extent.len;
         let address =
             mapping.extents().iter().find(holds).map(|extent| extent.address + (offset - extent.offset));
         mapping.tell(offset, len, |witness, address, len| witness.taken(address, len));
         let (space, condemned) = (mapping.space(), AtomicBool::new(false));
-        Self { mapping, offset, len, address, in_flight, programs, pool, space, condemned }
+        Self { mapping, offset, len, address, pool, space, condemned }
     }
 
     fn ptr(&self) -> *mut u8 {
@@ -53,17 +50,6 @@ impl Allocation {
     pub(super) fn zero(&self) {
         // SAFETY: the range lies in the mapping, and nobody else has it yet.
         unsafe { std::ptr::write_bytes(self.ptr(), 0, self.len as usize) };
-    }
-
-    pub(super) fn idle(&self) -> Result<(), MemoryError> {
-        let mut in_flight = self.in_flight.count();
-        for runs in lock(&self.programs).iter().filter_map(Weak::upgrade) {
-            in_flight += runs.count();
-        }
-        if self.condemned.load(Ordering::Acquire) {
-            return Err(MemoryError::Quarantined);
-        }
-        if in_flight == 0 { Ok(()) } else { Err(MemoryError::InFlight(in_flight)) }
     }
 
     /// A transfer that uses the memory ends, and nothing proves that the card is done with it: the memory is neither written nor
@@ -90,10 +76,7 @@ impl Allocation {
 
 impl fmt::Debug for Allocation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Allocation")
-            .field("len", &self.len)
-            .field("in_flight", &self.in_flight)
-            .finish_non_exhaustive()
+        f.debug_struct("Allocation").field("len", &self.len).finish_non_exhaustive()
     }
 }
 
@@ -111,15 +94,75 @@ impl Drop for Allocation {
     }
 }
 
+/// What buffers, lists of transfers and programs have of an allocation: the one reference to it that is no transfer's.
+pub(crate) struct Handle {
+    allocation: Arc<Allocation>,
+    /// Numbers of the programs that were built with it.
+    programs: Mutex<BTreeSet<u64>>,
+}
+
+impl Handle {
+    pub(super) fn new(allocation: Allocation) -> Arc<Self> {
+        Arc::new(Self { allocation: Arc::new(allocation), programs: Mutex::default() })
+    }
+
+    /// Keeps the memory, and counts as a transfer in flight while it does.
+    #[inline(always)]
+    pub fn keep(&self) -> Arc<Allocation> {
+        self.allocation.clone()
+    }
+
+    /// A program that uses the memory exists, or does no longer.
+    pub fn set_program(&self, number: u64, exists: bool) {
+        let mut programs = lock(&self.programs);
+        if exists {
+            programs.insert(number)
+        } else {
+            programs.remove(&number)
+        };
+    }
+
+    /// Whether neither a transfer nor a run of a program uses the memory.
+    pub(super) fn idle(&self) -> Result<(), MemoryError> {
+        if self.condemned.load(Ordering::Acquire) {
+            return Err(MemoryError::Quarantined);
+        }
+        match order::uses(&self.allocation) + self.runs() {
+            0 => Ok(()),
+            in_flight => Err(MemoryError::InFlight(in_flight)),
+        }
+    }
+
+    fn runs(&self) -> usize {
+        let programs = lock(&self.programs);
+        if programs.is_empty() { 0 } else { self.mapping.runs(&|number| programs.contains(&number)) }
+    }
+}
+
+impl Deref for Handle {
+    type Target = Allocation;
+
+    #[inline(always)]
+    fn deref(&self) -> &Allocation {
+        &self.allocation
+    }
+}
+
+impl fmt::Debug for Handle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.allocation.fmt(f)
+    }
+}
+
 /// A piece of memory that is contiguous for the card.
 #[derive(Clone, Copy, Debug)]
 pub struct Piece<'a> {
     address: u64,
     len: u64,
-    allocation: &'a Arc<Allocation>,
+    handle: &'a Arc<Handle>,
 }
 
-impl Piece<'_> {
+impl<'a> Piece<'a> {
     /// Its address for the card.
     #[inline]
     pub fn address(&self) -> u64 {
@@ -133,81 +176,16 @@ impl Piece<'_> {
         self.len
     }
 
-    /// Whether it lies in `allocation`.
-    #[inline]
-    pub fn is_in(&self, allocation: &Arc<Allocation>) -> bool {
-        Arc::ptr_eq(self.allocation, allocation)
+    /// What it is a piece of.
+    #[inline(always)]
+    pub(crate) fn handle(&self) -> &'a Arc<Handle> {
+        self.handle
     }
 
     /// Whose card's memory it is.
     #[inline]
     pub(crate) fn space(&self) -> SpaceId {
-        self.allocation.space
-    }
-
-    /// Keeps the memory, mapped, for a transfer that will use it.
-    #[inline]
-    pub fn keep(&self) -> Keep {
-        Keep::new(self.allocation.clone())
-    }
-
-    /// Keeps the memory, mapped, for a program that will use it.
-    pub fn hold(&self) -> Arc<Allocation> {
-        self.allocation.clone()
-    }
-}
-
-/// Memory counted as in flight until this is dropped.
-#[derive(Debug)]
-pub struct Keep(Arc<Allocation>);
-
-impl Keep {
-    /// Counts `allocation` as in flight once more.
-    #[inline]
-    pub fn new(allocation: Arc<Allocation>) -> Self {
-        allocation.in_flight.enter();
-        Self(allocation)
-    }
-
-    /// The transfer ends without proof that the card is done with the memory.
-    pub(crate) fn condemn(self) {
-        self.0.condemn();
-    }
-}
-
-impl Drop for Keep {
-    #[inline]
-    fn drop(&mut self) {
-        self.0.in_flight.leave();
-    }
-}
-
-/// Runs of a program that are in flight: with them, all memory that it was built with.
-#[derive(Debug, Default)]
-pub(crate) struct Runs(Arc<InFlight>);
-
-impl Runs {
-    /// No runs of a program with this memory.
-    pub(crate) fn of(memory: &[Arc<Allocation>]) -> Self {
-        let this = Self::default();
-        for allocation in memory {
-            let mut programs = lock(&allocation.programs);
-            programs.retain(|runs| runs.strong_count() > 0);
-            programs.push(Arc::downgrade(&this.0));
-        }
-        this
-    }
-
-    /// A run begins.
-    #[inline]
-    pub(crate) fn enter(&self) {
-        self.0.enter();
-    }
-
-    /// A run has ended: the card is done with the memory.
-    #[inline]
-    pub(crate) fn leave(&self) {
-        self.0.leave();
+        self.handle.space
     }
 }
 
@@ -269,17 +247,17 @@ pub trait DmaMemory: sealed::Sealed {
 /// Memory allocated for the card: zero-copy everywhere, contiguous for the card wherever we choose addresses.
 #[derive(Debug)]
 pub struct Buffer {
-    allocation: Arc<Allocation>,
+    handle: Arc<Handle>,
 }
 
 impl Buffer {
     pub(super) fn new(allocation: Allocation) -> Self {
-        Self { allocation: Arc::new(allocation) }
+        Self { handle: Handle::new(allocation) }
     }
 
     /// Address of the first byte for the card.
     pub fn address(&self) -> u64 {
-        let allocation = &*self.allocation;
+        let allocation = &**self.handle;
         let extents = &allocation.mapping.extents();
         let at = extents.partition_point(|e| e.offset + e.len <= allocation.offset);
         extents.get(at).map_or(0, |e| e.address + (allocation.offset - e.offset))
@@ -287,12 +265,12 @@ impl Buffer {
 
     /// Whether it is one stretch for the card. Only physical addresses make it several, beyond the size of a page.
     pub fn is_contiguous(&self) -> bool {
-        self.allocation.address.is_some()
+        self.handle.address.is_some()
     }
 
     /// Which pages it lies in.
     pub fn page(&self) -> PageSize {
-        self.allocation.mapping.page()
+        self.handle.mapping.page()
     }
 
     /// Copies `data` to byte `offset`, which may have any alignment.
@@ -302,10 +280,10 @@ impl Buffer {
     /// The range leaves the buffer, or a transfer that uses the buffer is in flight.
     pub fn write<T: ToCard>(&mut self, offset: u64, data: &[T]) -> Result<(), MemoryError> {
         let bytes = bytes_of(data);
-        self.allocation.check(offset, bytes.len() as u64)?;
-        self.allocation.idle()?;
-        let written = self.allocation.view().write_slice(bytes, offset as usize);
-        written.map_err(|_| MemoryError::OutOfRange { start: offset, end: offset, len: self.allocation.len })
+        self.handle.check(offset, bytes.len() as u64)?;
+        self.handle.idle()?;
+        let written = self.handle.view().write_slice(bytes, offset as usize);
+        written.map_err(|_| MemoryError::OutOfRange { start: offset, end: offset, len: self.handle.len })
     }
 
     /// Copies from byte `offset` to `data`.
@@ -315,9 +293,9 @@ impl Buffer {
     /// The range leaves the buffer.
     pub fn read<T: FromCard>(&self, offset: u64, data: &mut [T]) -> Result<(), MemoryError> {
         let bytes = bytes_of_mut(data);
-        self.allocation.check(offset, bytes.len() as u64)?;
-        let read = self.allocation.view().read_slice(bytes, offset as usize);
-        read.map_err(|_| MemoryError::OutOfRange { start: offset, end: offset, len: self.allocation.len })
+        self.handle.check(offset, bytes.len() as u64)?;
+        let read = self.handle.view().read_slice(bytes, offset as usize);
+        read.map_err(|_| MemoryError::OutOfRange { start: offset, end: offset, len: self.handle.len })
     }
 
     /// All of it, to be filled in place, as long as no transfer is in flight. A rest that is no whole element is left out.
@@ -331,53 +309,40 @@ impl Buffer {
         if self.access() == Access::CardWrites {
             return Err(MemoryError::WrongAccess { has: Access::CardWrites, remedy: "use `read`" });
         }
-        self.allocation.idle()?;
-        let len = self.allocation.len as usize / size_of::<T>().max(1);
+        self.handle.idle()?;
+        let len = self.handle.len as usize / size_of::<T>().max(1);
         // SAFETY: the range is mapped, aligned to 64 bytes (no `FromCard` needs more), initialised (zeroed by the kernel
         // or by the pool), any bytes are a T, the card only reads it, and `&mut self` is the only handle to it.
-        Ok(unsafe { std::slice::from_raw_parts_mut(self.allocation.ptr().cast(), len) })
+        Ok(unsafe { std::slice::from_raw_parts_mut(self.handle.ptr().cast(), len) })
     }
 
-    /// A 32-bit word that the card may write, at byte `offset`.
+    /// Words of 32 bits that the card may write, from byte `offset` on.
     ///
     /// # Errors
     ///
     /// The range leaves the buffer, or the offset is no multiple of 4.
-    pub(crate) fn word(&self, offset: u64) -> Result<Word, MemoryError> {
-        self.allocation.check(offset, 4)?;
+    pub(crate) fn words<const N: usize>(&self, offset: u64) -> Result<Words<N>, MemoryError> {
+        self.handle.check(offset, 4 * N as u64)?;
         if !offset.is_multiple_of(4) {
             return Err(MemoryError::Unaligned { offset, align: 4 });
         }
         // SAFETY: inside the allocation, as just checked.
-        let ptr = unsafe { self.allocation.ptr().add(offset as usize) }.cast();
-        Ok(Word { ptr, allocation: self.allocation.clone() })
+        let first = unsafe { self.handle.ptr().add(offset as usize) }.cast();
+        Ok(Words { first, handle: self.handle.clone() })
     }
 
-    /// Writes groups of little-endian words, one after the other, from group `first` of the buffer on: descriptors.
+    /// All of it, to be written four words at a time: for descriptors.
     ///
     /// # Panics
     ///
-    /// If they leave the buffer: lists are sized before they are written.
-    #[inline]
-    pub(crate) fn write_groups<const N: usize>(
-        &mut self,
-        first: usize,
-        groups: impl ExactSizeIterator<Item = [u64; N]>,
-    ) {
-        let (room, count) = (self.allocation.len as usize / (8 * N), groups.len());
-        assert!(first <= room && count <= room - first, "groups lie in their buffer");
-        let start = self.allocation.ptr().cast::<u64>();
-        for (words, at) in groups.zip(first..first + count) {
-            for (word, value) in words.into_iter().enumerate() {
-                // SAFETY: inside the allocation, as just checked, and aligned, as allocations are; the card only reads this
-                // memory, and reads a descriptor only after the doorbell that follows a fence.
-                unsafe { start.add(N * at + word).write_volatile(value.to_le()) };
-            }
-        }
+    /// If the card may write it.
+    pub(crate) fn into_quads(self) -> Quads {
+        assert!(self.access() == Access::CardReads, "descriptors lie where the card only reads");
+        Quads { first: self.handle.ptr().cast(), groups: self.handle.len as usize / 32, handle: self.handle }
     }
 
-    pub(crate) fn hold(&self) -> Arc<Allocation> {
-        self.allocation.clone()
+    pub(crate) fn handle(&self) -> &Arc<Handle> {
+        &self.handle
     }
 }
 
@@ -385,27 +350,27 @@ impl sealed::Sealed for Buffer {}
 
 impl DmaMemory for Buffer {
     fn byte_len(&self) -> u64 {
-        self.allocation.len
+        self.handle.len
     }
 
     #[inline]
     fn access(&self) -> Access {
-        self.allocation.mapping.access()
+        self.handle.mapping.access()
     }
 
     #[inline]
     fn piece(&self, range: Range<u64>) -> Option<Piece<'_>> {
         let Range { start, end } = range;
-        let address = self.allocation.address?;
-        if start < end && end <= self.allocation.len {
-            Some(Piece { address: address + start, len: end - start, allocation: &self.allocation })
+        let address = self.handle.address?;
+        if start < end && end <= self.handle.len {
+            Some(Piece { address: address + start, len: end - start, handle: &self.handle })
         } else {
             None
         }
     }
 
     fn pieces<'a>(&'a self, range: Range<u64>, each: &mut dyn FnMut(Piece<'a>)) -> Result<(), MemoryError> {
-        let (allocation, len) = (&*self.allocation, range.end.saturating_sub(range.start));
+        let (allocation, len) = (&**self.handle, range.end.saturating_sub(range.start));
         if len == 0 {
             return Err(MemoryError::Empty);
         }
@@ -417,39 +382,82 @@ impl DmaMemory for Buffer {
             let from = start.max(extent.offset);
             let len = end.min(extent.offset + extent.len) - from;
             let address = extent.address + (from - extent.offset);
-            each(Piece { address, len, allocation: &self.allocation });
+            each(Piece { address, len, handle: &self.handle });
         }
         Ok(())
     }
 }
 
-/// A word that a card writes.
-pub(crate) struct Word {
-    ptr: *mut u32,
-    allocation: Arc<Allocation>,
+/// Memory in groups of four 64-bit words that a card only reads: descriptors.
+pub(crate) struct Quads {
+    first: *mut [u64; 4],
+    groups: usize,
+    handle: Arc<Handle>,
 }
 
-// SAFETY: the word is kept by `allocation`, and accessed volatile only.
-unsafe impl Send for Word {}
+// SAFETY: the words are kept by `handle`, and accessed volatile only, through `&mut self`.
+unsafe impl Send for Quads {}
 
-impl fmt::Debug for Word {
+impl fmt::Debug for Quads {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Word({:#x} in {:?})", self.load(), self.allocation)
+        write!(f, "Quads({:?})", self.handle)
     }
 }
 
-impl Word {
-    /// What the card wrote last.
-    #[inline]
-    pub(crate) fn load(&self) -> u32 {
-        // SAFETY: inside the allocation and aligned, see `Buffer::word`.
-        u32::from_le(unsafe { self.ptr.read_volatile() })
+impl Quads {
+    /// Writes the first words of a group, little-endian.
+    ///
+    /// # Panics
+    ///
+    /// If there is no such group: lists are sized before they are written.
+    #[inline(always)]
+    pub(crate) fn write<const N: usize>(&mut self, group: usize, words: [u64; N]) {
+        const { assert!(N <= 4) };
+        assert!(group < self.groups, "descriptors lie in their list");
+        for (at, word) in words.into_iter().enumerate() {
+            // SAFETY: inside the allocation, as just checked, and aligned, as allocations are; the card only reads this memory, and
+            // reads a descriptor only after the doorbell that follows a fence.
+            unsafe { self.first.add(group).cast::<u64>().add(at).write_volatile(word.to_le()) };
+        }
     }
 
-    /// Writes the word before the card is told to.
-    #[inline]
-    pub(crate) fn store(&self, value: u32) {
+    pub(crate) fn handle(&self) -> &Arc<Handle> {
+        &self.handle
+    }
+
+    /// The card may go on reading them.
+    pub(crate) fn condemn(&self) {
+        self.handle.condemn();
+    }
+}
+
+/// `N` words that a card writes.
+pub(crate) struct Words<const N: usize> {
+    first: *mut u32,
+    handle: Arc<Handle>,
+}
+
+// SAFETY: the words are kept by `handle`, and accessed volatile only.
+unsafe impl<const N: usize> Send for Words<N> {}
+
+impl<const N: usize> fmt::Debug for Words<N> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Words<{N}>({:?})", self.handle)
+    }
+}
+
+impl<const N: usize> Words<N> {
+    /// What the card wrote last to a word; numbers go around.
+    #[inline(always)]
+    pub(crate) fn load(&self, word: usize) -> u32 {
+        // SAFETY: inside the allocation and aligned, see `Buffer::words`.
+        u32::from_le(unsafe { self.first.add(word % N).read_volatile() })
+    }
+
+    /// Writes a word before the card is told to; numbers go around.
+    #[inline(always)]
+    pub(crate) fn store(&self, word: usize, value: u32) {
         // SAFETY: as in `load`.
-        unsafe { self.ptr.write_volatile(value.to_le()) };
+        unsafe { self.first.add(word % N).write_volatile(value.to_le()) };
     }
 }

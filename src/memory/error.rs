@@ -118,7 +118,7 @@ pub enum MemoryError {
     },
     /// A transfer that uses the memory is not finished.
     #[error("{0} transfer(s) that use this memory are still in flight; wait for their tickets first")]
-    InFlight(u32),
+    InFlight(usize),
     /// A transfer that used the memory was given up without proof that the card is done with it.
     #[error(
         "the card may still access this memory: its channel was closed before the engine was seen idle. Drop this buffer and \

@@ -19,7 +19,7 @@
 //! | device addresses, to be given out again | successfully unmapped | the same | they are physical |
 //! | write-back words and metadata of a channel | with the card, as any mapping | the same | the same |
 //!
-//! Without proof memory stays allocated for the life of the process. [`Channel::close`](crate::engine::Channel::close) says so, and
+//! Without proof memory stays allocated for the life of the process. [`Channel::close`](crate::channel::Channel::close) says so, and
 //! [`Card::quarantined_bytes`](crate::card::Card::quarantined_bytes) says how much.
 //!
 //! # Whose memory it is
@@ -48,8 +48,8 @@ mod space;
 mod tests;
 mod witness;
 
-pub use buffer::{Allocation, Buffer, DmaMemory, Keep, Piece};
-pub(crate) use buffer::{Runs, Word};
+pub(crate) use buffer::{Allocation, Handle, Quads, Words};
+pub use buffer::{Buffer, DmaMemory, Piece};
 pub use element::{FromCard, ToCard, bytes_of};
 pub use error::{MapError, MemoryError};
 pub(crate) use host::HostMemory;
@@ -62,5 +62,10 @@ pub(crate) use space::SpaceId;
 pub use space::{Access, Addressing, CallerMemory, DmaSpace, Extent, Isolation, Mapper, MemoryRef};
 pub use witness::Witness;
 
+/// Jobs that a channel may have in flight or queued; a power of two.
+pub(crate) const MAX_JOBS: usize = 256;
+/// The programs that a channel has in flight, by their numbers.
+pub(crate) type Running = order::InFlight<MAX_JOBS>;
+
 // `order` takes it from here, so that `tests/loom` can put loom's in its place.
-use std::sync::atomic;
+use std::sync;

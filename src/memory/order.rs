@@ -4,7 +4,8 @@
 //! after the data that it reports. Every fence of the driver is here, so that `tests/loom` can run this file against a model
 //! of the card in every order that the memory model allows, and show that each fence is needed.
 
-use super::atomic::{AtomicU32, Ordering, fence};
+use super::sync::Arc;
+use super::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
 
 // On x86-64 these fences order accesses to memory and to registers alike. On other architectures a doorbell, which is a write to
 // device memory, may overtake the descriptors, and nothing here has been tested.
@@ -27,30 +28,70 @@ pub fn after_completion() {
     fence(Ordering::Acquire);
 }
 
-/// How many transfers use memory now. They begin and end in the thread that has the channel; whether there are none is asked by
-/// the thread that wants to use the memory.
-#[derive(Debug, Default)]
-pub struct InFlight(AtomicU32);
+/// How many transfers use what `held` keeps: they have the references to it beyond this one. They begin and end in the thread that has
+/// the channel; whether there are none is asked by the thread that wants to use the memory, which got it from that thread since,
+/// in some way that orders the two.
+///
+/// `Arc` gives up a reference with Release, as what it keeps may be dropped by another thread. The fence is the Acquire to that: without
+/// it, memory could be used before what the card did with it.
+pub fn uses<T>(held: &Arc<T>) -> usize {
+    let count = Arc::strong_count(held) - 1;
+    fence(Ordering::Acquire);
+    count
+}
 
-impl InFlight {
-    /// One more. Whoever asks in another thread got the memory from this one since, in some way that orders the two.
-    #[inline]
-    pub fn enter(&self) {
-        self.0.fetch_add(1, Ordering::Relaxed);
+/// What the jobs of a channel are that are in flight, `N` at most: a number for each. Written by the owner of the channel alone; read by
+/// whoever wants to know whether one of some jobs is in flight.
+#[derive(Debug)]
+pub struct InFlight<const N: usize> {
+    /// Jobs before `done` have ended; jobs before `next` have begun.
+    done: AtomicU64,
+    next: AtomicU64,
+    what: [AtomicU64; N],
+}
+
+impl<const N: usize> InFlight<N> {
+    /// No jobs; the first will have the number `first`.
+    pub fn new(first: u64) -> Self {
+        let what = std::array::from_fn(|_| AtomicU64::new(0));
+        Self { done: AtomicU64::new(first), next: AtomicU64::new(first), what }
     }
 
-    /// One less: its completion was seen.
+    /// Number of the oldest job in flight. For the owner.
+    #[inline(always)]
+    pub fn done(&self) -> u64 {
+        self.done.load(Ordering::Relaxed)
+    }
+
+    /// Number of the next job. For the owner.
+    #[inline(always)]
+    pub fn next(&self) -> u64 {
+        self.next.load(Ordering::Relaxed)
+    }
+
+    /// Job `number` begins, which is `what`. For the owner; fewer than `N` are in flight. Whoever asks in another thread got what the job
+    /// uses from this one since, in some way that orders the two.
+    #[inline(always)]
+    pub fn begin(&self, number: u64, what: u64) {
+        self.what[number as usize % N].store(what, Ordering::Relaxed);
+        self.next.store(number + 1, Ordering::Relaxed);
+    }
+
+    /// All jobs before `number` have ended: their completion was seen. For the owner.
     ///
-    /// Release: without it, another thread could use the memory before what the card did with it.
-    #[inline]
-    pub fn leave(&self) {
-        self.0.fetch_sub(1, Ordering::Release);
+    /// Release: without it, another thread could use their memory before what the card did with it.
+    #[inline(always)]
+    pub fn end_before(&self, number: u64) {
+        self.done.store(number, Ordering::Release);
     }
 
-    /// How many. Acquire, for the same reason.
-    #[inline]
-    pub fn count(&self) -> u32 {
-        self.0.load(Ordering::Acquire)
+    /// How many jobs in flight are one of `wanted`. Acquire, for the same reason.
+    pub fn count(&self, wanted: impl Fn(u64) -> bool) -> usize {
+        let next = self.next.load(Ordering::Relaxed);
+        let done = self.done.load(Ordering::Acquire);
+        // A place may be used again meanwhile, by a job that is then in flight itself.
+        let is_wanted = |&number: &u64| wanted(self.what[number as usize % N].load(Ordering::Relaxed));
+        (done..next).filter(is_wanted).count()
     }
 }
 

@@ -85,7 +85,7 @@ impl Parts {
     }
 
     pub fn idle(&self) -> Result<(), MemoryError> {
-        self.all.iter().try_for_each(|part| part.buffer.hold().idle())
+        self.all.iter().try_for_each(|part| part.buffer.handle().idle())
     }
 
     /// Copies the caller's bytes to the staged parts.
@@ -151,13 +151,13 @@ impl Parts {
 
     /// Takes the caller's pages away from the card now, whoever still holds them.
     pub fn revoke(&self) -> Result<(), MemoryError> {
-        self.all.iter().filter(|p| !p.staged).try_for_each(|part| part.buffer.hold().revoke())
+        self.all.iter().filter(|p| !p.staged).try_for_each(|part| part.buffer.handle().revoke())
     }
 
     /// Keeps `owner`, which owns the caller's memory, until the card can no longer reach it.
     pub fn adopt(&self, owner: Box<dyn Any + Send>) {
         if let Some(part) = self.all.iter().find(|p| !p.staged) {
-            part.buffer.hold().adopt(owner);
+            part.buffer.handle().adopt(owner);
         }
     }
 }

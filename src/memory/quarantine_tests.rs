@@ -29,7 +29,7 @@ fn is_allocated(place: &str) -> bool {
 fn used(space: &DmaSpace, proven: bool) -> (Buffer, String) {
     let mut buffer = space.allocate(LEN, Access::CardReads).unwrap();
     let at = place(&mut buffer);
-    let keep = buffer.piece(0..64).unwrap().keep();
+    let keep = buffer.piece(0..64).unwrap().handle().keep();
     if proven {
         drop(keep)
     } else {
@@ -104,7 +104,7 @@ fn part_of_a_shared_mapping_is_not_used_again_and_its_neighbours_are() {
     let (recorder, space) = space(Isolation::None);
     let [first, second] = [0, 0].map(|_| space.allocate(5000, Access::CardWrites).unwrap());
     let (condemned, free) = (first.address(), second.address());
-    first.piece(0..1).unwrap().keep().condemn();
+    first.piece(0..1).unwrap().handle().keep().condemn();
     drop((first, second));
     let later: Vec<_> = (0..100).map(|_| space.allocate(5000, Access::CardWrites).unwrap()).collect();
     assert!(later.iter().all(|buffer| buffer.address().abs_diff(condemned) >= 5000));
@@ -118,7 +118,7 @@ fn a_vector_without_proof_is_freed_once_it_is_unmapped() {
     for (refuse, freed) in [(false, true), (true, false)] {
         let (recorder, space) = recorded(Recorder { pinned: true, ..Recorder::default() });
         let vector = space.register(vec![7u8; 4 << 20], Access::CardWrites).unwrap();
-        vector.pieces(0..4 << 20, &mut |piece| piece.keep().condemn()).unwrap();
+        vector.pieces(0..4 << 20, &mut |piece| piece.handle().keep().condemn()).unwrap();
         let (vector, error) = vector.into_inner().unwrap_err();
         assert!(matches!(error, MemoryError::Quarantined), "{error}");
         let maps = recorder.mapped();

@@ -193,7 +193,7 @@ impl<T: ToCard> DmaMemory for Registered<T> {
     }
 }
 
-/// Memory lent to the card for the length of a [scope](crate::engine::Channel::scope), pinned and staged as with [`Registered`].
+/// Memory lent to the card for the length of a [scope](crate::channel::Channel::scope), pinned and staged as with [`Registered`].
 #[derive(Debug)]
 pub struct Lent<'env> {
     parts: Parts,

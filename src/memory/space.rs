@@ -4,7 +4,7 @@ use super::pool::Pool;
 use super::witness::Witness;
 use super::{
     Buffer, HostMemory, HugePages, IovaAllocator, MapError, MemoryError, PageSize, Process, RegisterError,
-    Registered, ToCard,
+    Registered, Running, ToCard,
 };
 use std::any::Any;
 use std::fmt;
@@ -13,7 +13,7 @@ use std::hash::{BuildHasher, RandomState};
 use std::mem::ManuallyDrop;
 use std::ops::RangeInclusive;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 
 /// What a card may do with memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -144,6 +144,11 @@ pub unsafe trait Mapper: Send + Sync {
 pub(crate) struct SpaceId(u64);
 
 impl SpaceId {
+    /// Below 2^62: no process makes so many.
+    pub(crate) fn number(self) -> u64 {
+        self.0
+    }
+
     fn new() -> Self {
         static NEXT: AtomicU64 = AtomicU64::new(0);
         Self(NEXT.fetch_add(1, Ordering::Relaxed))
@@ -172,6 +177,8 @@ pub(crate) struct Core {
     witness: OnceLock<Arc<dyn Witness>>,
     /// Memory that nobody holds any more and that the card may still use: see [`Quarantine`].
     quarantine: Quarantine,
+    /// What the jobs of each channel are that are in flight.
+    channels: Mutex<Vec<Weak<Running>>>,
     process: Process,
 }
 
@@ -329,6 +336,12 @@ impl Mapping {
         }
     }
 
+    /// Runs in flight, on any channel, of the programs whose numbers are `wanted`.
+    pub(super) fn runs(&self, wanted: &dyn Fn(u64) -> bool) -> usize {
+        let channels = lock(&self.core.channels);
+        channels.iter().filter_map(Weak::upgrade).map(|running| running.count(wanted)).sum()
+    }
+
     /// Keeps `owner` until the memory was taken away from the card.
     pub(super) fn adopt(&self, owner: Box<dyn Any + Send>) {
         *lock(&self.region.owner) = Some(owner);
@@ -460,6 +473,7 @@ impl DmaSpace {
             physical,
             witness: OnceLock::new(),
             quarantine: Quarantine::default(),
+            channels: Mutex::default(),
             process: Process::this(),
         };
         let (reads, writes) = (Pool::new(), Pool::new());
@@ -516,6 +530,15 @@ impl DmaSpace {
 
     pub(crate) fn id(&self) -> SpaceId {
         self.core.id
+    }
+
+    /// A channel that will have jobs in flight, the first of which has the number `first`. They count as long as what is returned lives.
+    pub(crate) fn add_channel(&self, first: u64) -> Arc<Running> {
+        let running = Arc::new(Running::new(first));
+        let mut channels = lock(&self.core.channels);
+        channels.retain(|channel| channel.strong_count() > 0);
+        channels.push(Arc::downgrade(&running));
+        running
     }
 
     /// Where device addresses begin; `None` where they are physical.

@@ -130,7 +130,7 @@ fn memory_in_flight_is_neither_written_nor_freed() {
     let (recorder, space) = space(false);
     let mut buffer = space.allocate(2 << 20, Access::CardReads).unwrap();
     let mut keep = None;
-    buffer.pieces(0..64, &mut |p| keep = Some(Keep::new(p.hold()))).unwrap();
+    buffer.pieces(0..64, &mut |p| keep = Some(p.handle().keep())).unwrap();
     assert!(matches!(buffer.write(0, &[1u8]), Err(MemoryError::InFlight(1))));
     assert!(buffer.as_mut_slice::<u8>().is_err());
     drop(buffer);
@@ -148,8 +148,8 @@ fn what_the_card_may_write_is_no_slice() {
     let mut seen = [0u32; 2];
     buffer.read(0, &mut seen).unwrap();
     assert_eq!(seen, [0, 7]);
-    assert_eq!(buffer.word(4).unwrap().load(), 7);
-    assert!(buffer.word(2).is_err() && buffer.word(64).is_err());
+    assert_eq!(buffer.words::<1>(4).unwrap().load(0), 7);
+    assert!(buffer.words::<1>(2).is_err() && buffer.words::<2>(60).is_err());
 }
 
 #[test]
@@ -242,7 +242,7 @@ fn a_vector_in_flight_is_kept_and_not_given_back() {
     let (recorder, space) = space(true);
     let registered = space.register(vec![7u8; 20_000], Access::CardReads).unwrap();
     let mut keeps = vec![];
-    registered.pieces(0..20_000, &mut |p| keeps.push(Keep::new(p.hold()))).unwrap();
+    registered.pieces(0..20_000, &mut |p| keeps.push(p.handle().keep())).unwrap();
     let (registered, error) = registered.into_inner().unwrap_err();
     assert!(matches!(error, MemoryError::InFlight(1)));
     let all = pieces(&registered, 0..20_000);
@@ -258,7 +258,7 @@ fn a_revoked_vector_is_out_of_reach_even_for_who_holds_its_pages() {
     let (recorder, space) = space(true);
     let registered = space.register(vec![7u8; 20_000], Access::CardReads).unwrap();
     let (before, mut held) = (recorder.mapped(), vec![]);
-    registered.pieces(0..20_000, &mut |p| held.push(p.hold())).unwrap();
+    registered.pieces(0..20_000, &mut |p| held.push(p.handle().clone())).unwrap();
     assert_eq!(registered.into_inner().unwrap(), [7; 20_000]);
     assert_eq!(recorder.mapped(), before - 1, "its pages are unmapped");
     drop(held);
@@ -333,7 +333,7 @@ fn physical_memory_is_in_pieces_beyond_a_page() {
 
 #[test]
 fn a_list_that_scattered_pages_cannot_hold_is_refused() {
-    use crate::engine::{EngineError, Program, Ring, Transfers};
+    use crate::channel::{EngineError, Program, Ring, Transfers};
     let space = DmaSpace::new(Arc::new(Scattered), HugePages::Require(PageSize::Base), None, None);
     let buffer = space.allocate(64, Access::CardReads).unwrap();
     let mut transfers = Transfers::new(crate::regs::Direction::H2C);

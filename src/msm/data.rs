@@ -4,7 +4,7 @@
 
 use super::{MsmError, ScalarForm, curve};
 use crate::card::Card;
-use crate::engine::Transfers;
+use crate::channel::Transfers;
 use crate::memory::{Buffer, MemoryError, Registered};
 use crate::regs::Direction;
 use crate::regs::msm::{BEAT, POINT_BYTES, POINT_WINDOW, SCALAR_BYTES, SCALAR_WINDOW};

@@ -1,7 +1,7 @@
 use super::Fill;
 use crate::bus::BusError;
 use crate::card::CardError;
-use crate::engine::{EngineError, Snapshot};
+use crate::channel::{EngineError, Snapshot};
 use crate::memory::MemoryError;
 use std::time::Duration;
 

@@ -1,7 +1,7 @@
 //! The client of the MSM design: points and scalars in, one point out.
 //!
 //! The design takes scalars and points from two FIFOs behind two windows of the card's address space, a scalar only
-//! together with its point ([`crate::regs::msm`]). A job is one interleaved [`Program`](crate::engine::Program), S0 P0 S1 P1
+//! together with its point ([`crate::regs::msm`]). A job is one interleaved [`Program`](crate::channel::Program), S0 P0 S1 P1
 //! ..., a descriptor for each chunk, built once by [`Msm::prepare`] and started by one doorbell in [`Msm::submit`]. The host
 //! takes no part in the streaming, so the next job can be submitted while the last one reduces.
 //!
@@ -51,7 +51,7 @@ pub use statistics::MsmStats;
 
 use crate::bus::BusError;
 use crate::card::{Card, Interrupt, Source, UserBar};
-use crate::engine::{Channel, ChannelOptions, EngineError, Poll, Ring, Wait};
+use crate::channel::{Channel, ChannelOptions, EngineError, Poll, Ring, Wait};
 use crate::memory::Buffer;
 use crate::regs::{Direction, GONE, msm as regs};
 use running::{Running, Stage};

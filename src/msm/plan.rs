@@ -4,7 +4,7 @@
 
 use super::data::check_range;
 use super::{Msm, MsmError, Points, ScalarForm, Scalars};
-use crate::engine::{Program, Transfers};
+use crate::channel::{Program, Transfers};
 use crate::regs::Direction;
 use std::ops::Range;
 

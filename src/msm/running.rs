@@ -1,6 +1,6 @@
 //! Jobs on the card.
 
-use crate::engine::Ticket;
+use crate::channel::Ticket;
 use tracing::Span;
 
 #[derive(Debug)]

@@ -2,7 +2,7 @@
 
 use crate::memory::{SharedBlock, SharedWords};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 /// Words of a channel's block; a whole number of cache lines, so that no two channels write one.
@@ -27,8 +27,7 @@ pub(crate) enum Count {
     Abandoned,
     Bytes,
     Descriptors,
-    /// Doorbells minus submitted jobs, as a signed number: a job that is queued without a doorbell decrements it.
-    MoreDoorbells,
+    Doorbells,
     Full,
     Sleeps,
     Late,
@@ -63,13 +62,13 @@ pub struct Stats {
     pub descriptors: u64,
     /// Writes that started the engine: Run, or credits.
     pub doorbells: u64,
-    /// Submissions refused because there was no room ([`Full`](crate::engine::EngineError::Full)).
+    /// Submissions refused because there was no room ([`Full`](crate::channel::EngineError::Full)).
     pub full: u64,
     /// Sleeps of waits that had polled for long enough, or that only sleep.
     pub sleeps: u64,
     /// Those of them after which the work was found finished although no interrupt had ended them: it was lost, or late.
     pub missed: u64,
-    /// Waits that reached their deadline ([`Deadline`](crate::engine::EngineError::Deadline)).
+    /// Waits that reached their deadline ([`Deadline`](crate::channel::EngineError::Deadline)).
     pub late: u64,
     /// Times that a receiver had no buffer left for the engine, so that the stream waited for the program to give one back.
     pub starved: u64,
@@ -82,13 +81,13 @@ pub struct Stats {
 /// Errors of a channel, by kind.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Errors {
-    /// The engine stopped with one ([`Failed`](crate::engine::EngineError::Failed)).
+    /// The engine stopped with one ([`Failed`](crate::channel::EngineError::Failed)).
     pub failed: u64,
-    /// The engine did not become idle ([`Hung`](crate::engine::EngineError::Hung)).
+    /// The engine did not become idle ([`Hung`](crate::channel::EngineError::Hung)).
     pub hung: u64,
-    /// The card was reset, or recalled by the kernel ([`Reset`](crate::engine::EngineError::Reset), [`Recalled`](crate::engine::EngineError::Recalled)).
+    /// The card was reset, or recalled by the kernel ([`Reset`](crate::channel::EngineError::Reset), [`Recalled`](crate::channel::EngineError::Recalled)).
     pub reset: u64,
-    /// The card was gone, or the bus failed ([`Gone`](crate::engine::EngineError::Gone), [`Bus`](crate::engine::EngineError::Bus)).
+    /// The card was gone, or the bus failed ([`Gone`](crate::channel::EngineError::Gone), [`Bus`](crate::channel::EngineError::Bus)).
     pub gone: u64,
 }
 
@@ -114,15 +113,13 @@ impl Stats {
     pub(crate) fn of(words: &[u64]) -> Self {
         let word = |count: Count| words[count as usize];
         let error = |kind: usize| words[Count::Errors as usize + kind];
-        let submitted = word(Count::Submitted);
         Self {
-            submitted,
+            submitted: word(Count::Submitted),
             completed: word(Count::Done).saturating_sub(word(Count::Abandoned)),
             abandoned: word(Count::Abandoned),
             bytes: word(Count::Bytes),
             descriptors: word(Count::Descriptors),
-            // The words are not of one moment.
-            doorbells: submitted.saturating_add_signed(word(Count::MoreDoorbells) as i64),
+            doorbells: word(Count::Doorbells),
             full: word(Count::Full),
             sleeps: word(Count::Sleeps),
             missed: word(Count::Missed),
@@ -189,6 +186,12 @@ fn upper(bucket: usize) -> u64 {
     }
 }
 
+/// There is one writer.
+#[inline(always)]
+fn add(word: &AtomicU64, more: u64) {
+    word.store(word.load(Ordering::Relaxed).wrapping_add(more), Ordering::Relaxed);
+}
+
 /// Where a channel counts. It has one writer, the channel; there is no lock, and no locked instruction.
 #[derive(Clone, Debug)]
 pub struct Counters {
@@ -221,8 +224,24 @@ impl Counters {
 
     #[inline(always)]
     fn add_to(&self, at: usize, more: u64) {
-        let word = &self.words[at];
-        word.store(word.load(Ordering::Relaxed).wrapping_add(more), Ordering::Relaxed);
+        add(&self.words[at], more);
+    }
+
+    /// The engine was given so many descriptors by a doorbell; jobs before this number were submitted.
+    #[inline(always)]
+    pub(crate) fn count_given(&self, number: u64, descriptors: u32) {
+        let words = &*self.words;
+        words[Count::Submitted as usize].store(number, Ordering::Relaxed);
+        add(&words[Count::Doorbells as usize], 1);
+        add(&words[Count::Descriptors as usize], descriptors.into());
+    }
+
+    /// Jobs before this number are done, the last of them with so many bytes.
+    #[inline(always)]
+    pub(crate) fn count_done(&self, number: u64, bytes: u64) {
+        let words = &*self.words;
+        words[Count::Done as usize].store(number, Ordering::Relaxed);
+        add(&words[Count::Bytes as usize], bytes);
     }
 
     #[cold]
@@ -382,14 +401,5 @@ mod tests {
         sample.finish(&counters);
         let took = counters.latencies().percentile(1.0).unwrap();
         assert!(took < Duration::from_millis(20), "{took:?}");
-    }
-
-    #[test]
-    fn doorbells_are_counted_beyond_one_a_job() {
-        let counters = Counters::private().unwrap();
-        counters.add(Count::MoreDoorbells, u64::MAX);
-        assert_eq!(counters.stats().doorbells, 0, "the words are not of one moment");
-        counters.set(Count::Submitted, 3);
-        assert_eq!(counters.stats().doorbells, 2);
     }
 }

@@ -16,7 +16,7 @@ use std::sync::atomic::Ordering;
 /// "XDMASTAT", the first word of a page.
 const MAGIC: u64 = u64::from_le_bytes(*b"XDMASTAT");
 /// Version of the layout, the second word.
-const VERSION: u64 = 2;
+const VERSION: u64 = 3;
 /// What a page's file is called, before the card's location.
 const NAME: &str = "xdma-statistics:";
 /// Words of the header: magic, version, process; the location from [`LOCATION`] on, ended by a zero byte.

@@ -5,7 +5,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::{Child, Command, ExitStatus};
 use std::time::Duration;
 use xdma::card::Card;
-use xdma::engine::{Channel, Poll};
+use xdma::channel::{Channel, Poll};
 use xdma::memory::Buffer;
 use xdma::regs::Direction;
 use xdma_emulator::Options;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use xdma::bus::vfio_user::VfioUser;
 use xdma::bus::{Bus, BusError};
 use xdma::card::{Card, CardError, CardName, CardOptions};
-use xdma::engine::{ChannelOptions, EngineError, Poll, Ring, Transfers};
+use xdma::channel::{ChannelOptions, EngineError, Poll, Ring, Transfers};
 use xdma::memory::{HugePages, MemoryError, PageSize};
 use xdma::msm::{Msm, MsmError, MsmOptions};
 use xdma::regs::Direction;

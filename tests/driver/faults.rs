@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 use xdma::card::{Card, CardError, CardOptions};
-use xdma::engine::{Channel, ChannelOptions, EngineError, Ring};
+use xdma::channel::{Channel, ChannelOptions, EngineError, Ring};
 use xdma::memory::Buffer;
 use xdma::msm::{Msm, MsmError, MsmOptions, Points, ScalarForm, Scalars};
 use xdma::regs::Direction;

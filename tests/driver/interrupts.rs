@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 use xdma::card::{CardError, Source};
-use xdma::engine::{ChannelOptions, EngineError, Poll, Ring};
+use xdma::channel::{ChannelOptions, EngineError, Poll, Ring};
 use xdma::msm::{Msm, MsmOptions, Points, ScalarForm, Scalars};
 use xdma::regs::{Direction, msm};
 use xdma_emulator::Options;

@@ -1,7 +1,7 @@
 //! What a card is left with: every control register as after a reset, whatever was there when it was opened.
 
 use xdma::card::{Card, CardOptions, Source};
-use xdma::engine::{Channel, ChannelOptions, Ring, Wait};
+use xdma::channel::{Channel, ChannelOptions, Ring, Wait};
 use xdma::memory::Buffer;
 use xdma::regs::{Direction, MAX_CHANNELS};
 use xdma_emulator::faults::{BadCompletion, Kind, Lasting};

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 use xdma::card::{CardError, CardOptions};
-use xdma::engine::EngineError;
+use xdma::channel::EngineError;
 use xdma::regs::Direction;
 use xdma_emulator::Options;
 use xdma_emulator::faults::{BadCompletion, Kind, Lasting};

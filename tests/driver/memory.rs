@@ -1,6 +1,6 @@
 //! Transfers to and from card memory, over both rings.
 
-use xdma::engine::{ChannelOptions, EngineError, Poll, Ring, Transfers};
+use xdma::channel::{ChannelOptions, EngineError, Poll, Ring, Transfers};
 use xdma::regs::Direction;
 use xdma_emulator::{Options, Profile};
 use xdma_testkit::bench::{Bench, LIMIT, pattern, profiles};

@@ -1,6 +1,6 @@
 //! What the driver counts against what the engine's own monitor counts.
 
-use xdma::engine::{ChannelOptions, Ring, Transfers};
+use xdma::channel::{ChannelOptions, Ring, Transfers};
 use xdma::regs::Direction;
 use xdma_emulator::Options;
 use xdma_testkit::bench::{Bench, LIMIT};

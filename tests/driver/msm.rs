@@ -5,7 +5,7 @@ use ark_ec::{AffineRepr, CurveGroup, VariableBaseMSM};
 use ark_ff::{UniformRand, Zero};
 use rand_08::{SeedableRng, rngs::StdRng};
 use xdma::card::Card;
-use xdma::engine::{ChannelOptions, Ring, Wait};
+use xdma::channel::{ChannelOptions, Ring, Wait};
 use xdma::memory::CallerMemory;
 use xdma::msm::curve::arkworks as ark;
 use xdma::msm::{Job, Msm, MsmError, MsmOptions, Output, Points, ScalarForm, Scalars};

@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::io::Write;
 use std::sync::Once;
 use tracing_subscriber::filter::LevelFilter;
-use xdma::engine::{ChannelOptions, EngineError, Ring, Transfers};
+use xdma::channel::{ChannelOptions, EngineError, Ring, Transfers};
 use xdma::msm::{Msm, MsmOptions, Points, ScalarForm, Scalars};
 use xdma::regs::Direction;
 use xdma_emulator::Options;

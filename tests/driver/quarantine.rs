@@ -3,8 +3,8 @@
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 use xdma::card::{Card, CardOptions};
-use xdma::engine::stream::ReceiverOptions;
-use xdma::engine::{Channel, ChannelOptions, EngineError, Ring, Transfers};
+use xdma::channel::stream::ReceiverOptions;
+use xdma::channel::{Channel, ChannelOptions, EngineError, Ring, Transfers};
 use xdma::memory::{Buffer, MemoryError};
 use xdma::regs::Direction;
 use xdma_emulator::Options;

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 use xdma::card::{Card, CardOptions};
-use xdma::engine::{Channel, ChannelOptions, EngineError, Pool, Transfers};
+use xdma::channel::{Channel, ChannelOptions, EngineError, Pool, Transfers};
 use xdma::memory::Buffer;
 use xdma::msm::{Msm, MsmError, MsmOptions, Points, ScalarForm, Scalars};
 use xdma::regs::Direction;

@@ -3,8 +3,8 @@
 use std::thread;
 use std::time::Duration;
 use xdma::card::{Card, CardError};
-use xdma::engine::stream::{Discard, Discarded, Receiver, ReceiverOptions, Sender};
-use xdma::engine::{ChannelOptions, EngineError, Ring, Wait};
+use xdma::channel::stream::{Discard, Discarded, Receiver, ReceiverOptions, Sender};
+use xdma::channel::{ChannelOptions, EngineError, Ring, Wait};
 use xdma::memory::MemoryError;
 use xdma::regs::Direction;
 use xdma_emulator::faults::{Kind, Lasting};

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 use xdma::card::Card;
-use xdma::engine::{ChannelOptions, EngineError, Ring, Transfers};
+use xdma::channel::{ChannelOptions, EngineError, Ring, Transfers};
 use xdma::regs::Direction;
 use xdma_emulator::{Latency, Options, Profile, Switches};
 use xdma_testkit::bench::{Bench, LIMIT, pattern};

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 use xdma::bus::counts::Counts;
 use xdma::card::CardOptions;
-use xdma::engine::{ChannelOptions, EngineError, Pool, Ring, Wait};
+use xdma::channel::{ChannelOptions, EngineError, Pool, Ring, Wait};
 use xdma::msm::{Msm, MsmOptions, Points, ScalarForm, Scalars};
 use xdma::regs::Direction;
 use xdma::regs::msm::SCALAR_WINDOW;

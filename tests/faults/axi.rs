@@ -2,7 +2,7 @@
 
 use crate::rig::{LIMIT, Rig, SHORT, at_once, failed, is_deadline, is_hung};
 use xdma::card::CardError;
-use xdma::engine::{EngineError, Ring};
+use xdma::channel::{EngineError, Ring};
 use xdma::regs::Direction;
 use xdma::regs::channel::Status;
 use xdma_emulator::faults::{Kind, Lasting};

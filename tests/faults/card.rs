@@ -2,7 +2,7 @@
 
 use crate::rig::{LEN, LIMIT, Rig, SHORT, at_once, is_deadline, is_gone, is_hung, open};
 use xdma::card::CardError;
-use xdma::engine::{EngineError, Ring};
+use xdma::channel::{EngineError, Ring};
 use xdma::regs::Direction;
 use xdma_emulator::faults::{Kind, Lasting};
 

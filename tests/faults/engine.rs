@@ -1,7 +1,7 @@
 //! Descriptors and payload.
 
 use crate::rig::{LIMIT, Rig, failed};
-use xdma::engine::Ring;
+use xdma::channel::Ring;
 use xdma::regs::Direction;
 use xdma::regs::channel::Status;
 use xdma_emulator::faults::{BadCompletion, Kind};

@@ -2,7 +2,7 @@
 
 use crate::rig::{LIMIT, Rig, SHORT};
 use xdma::card::{Interrupt, Source};
-use xdma::engine::Ring;
+use xdma::channel::Ring;
 use xdma::regs::Direction;
 use xdma_emulator::faults::Kind;
 

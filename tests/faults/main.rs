@@ -10,7 +10,7 @@ mod registers;
 mod rig;
 mod write_back;
 
-use xdma::engine::Ring;
+use xdma::channel::Ring;
 use xdma_emulator::faults::Kind;
 
 /// A test for each fault, on both rings.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 use xdma::card::{Card, CardOptions};
-use xdma::engine::{Channel, EngineError};
+use xdma::channel::{Channel, EngineError};
 use xdma::memory::Buffer;
 use xdma::regs::Direction;
 use xdma_emulator::faults::{Kind, Plan};

@@ -3,7 +3,7 @@
 use crate::rig::{LIMIT, Rig, SHORT, at_once, is_deadline, is_gone, is_hung, open};
 use std::time::Duration;
 use xdma::card::CardError;
-use xdma::engine::{EngineError, Poll, Ring};
+use xdma::channel::{EngineError, Poll, Ring};
 use xdma::regs::Direction;
 use xdma::regs::channel::Status;
 use xdma_emulator::faults::{Injection, Kind, Lasting};

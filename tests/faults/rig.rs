@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use xdma::card::{Card, CardError, CardOptions};
-use xdma::engine::{Channel, ChannelOptions, EngineError, Ring, Snapshot, Ticket};
+use xdma::channel::{Channel, ChannelOptions, EngineError, Ring, Snapshot, Ticket};
 use xdma::memory::Buffer;
 use xdma::regs::Direction;
 use xdma_emulator::faults::Injection;

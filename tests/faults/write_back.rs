@@ -2,7 +2,7 @@
 
 use crate::rig::{LIMIT, Rig};
 use std::time::Duration;
-use xdma::engine::{Poll, Ring};
+use xdma::channel::{Poll, Ring};
 use xdma::regs::Direction;
 use xdma_emulator::faults::{Kind, Lasting};
 

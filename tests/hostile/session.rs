@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 use xdma::bus::Bus;
 use xdma::card::{Card, CardOptions, Source};
-use xdma::engine::{Channel, ChannelOptions, EngineError, Ring, Transfers};
+use xdma::channel::{Channel, ChannelOptions, EngineError, Ring, Transfers};
 use xdma::msm::{Msm, MsmError, MsmOptions, Points, ScalarForm, Scalars};
 use xdma::regs::Direction;
 use xdma::regs::map::Block;

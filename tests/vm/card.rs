@@ -4,7 +4,7 @@ use std::os::unix::process::ExitStatusExt;
 use xdma::bus::vfio::{Mode, Vfio};
 use xdma::bus::{Bus, BusError};
 use xdma::card::{Card, CardError, CardName, CardOptions};
-use xdma::engine::{Channel, ChannelOptions, Poll, Ring, Ticket, Transfers};
+use xdma::channel::{Channel, ChannelOptions, Poll, Ring, Ticket, Transfers};
 use xdma::msm::{Msm, MsmOptions, Points, ScalarForm, Scalars};
 use xdma::regs::Direction;
 use xdma_emulator::Options;

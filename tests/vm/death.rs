@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 use xdma::card::CardError;
-use xdma::engine::{EngineError, Poll};
+use xdma::channel::{EngineError, Poll};
 use xdma::regs::Direction;
 use xdma::regs::msm::SCALAR_WINDOW;
 use xdma_emulator::Options;

@@ -2,7 +2,7 @@
 
 use crate::raw::open;
 use xdma::card::Card;
-use xdma::engine::EngineError;
+use xdma::channel::EngineError;
 use xdma::memory::Buffer;
 use xdma::regs::Direction;
 use xdma_emulator::{Options, Refusal};

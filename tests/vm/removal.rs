@@ -1,7 +1,7 @@
 //! The card is pulled out. QEMU does not survive that, so this is the last test of its machine.
 
 use std::time::Instant;
-use xdma::engine::EngineError;
+use xdma::channel::EngineError;
 use xdma::regs::Direction;
 use xdma_emulator::Options;
 use xdma_testkit::bench::{Bench, LIMIT};

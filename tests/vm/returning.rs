@@ -5,7 +5,7 @@ use memmap2::{MmapOptions, MmapRaw};
 use std::fs::{self, File};
 use std::process::Command;
 use xdma::card::{CardName, CardOptions};
-use xdma::engine::{ChannelOptions, Ring};
+use xdma::channel::{ChannelOptions, Ring};
 use xdma::regs::{Direction, MAX_CHANNELS};
 use xdma_emulator::{Options, Profile};
 use xdma_testkit::bench::{Bench, LIMIT};

@@ -5,7 +5,7 @@ use halo2curves::bn256::{Fr, G1, G1Affine};
 use serde_json::{Value, json};
 use std::time::Duration;
 use xdma::card::Card;
-use xdma::engine::Channel;
+use xdma::channel::Channel;
 use xdma::memory::Buffer;
 use xdma::msm::{Job, Msm, MsmOptions, Output, Points, ScalarForm, Scalars, curve};
 use xdma::regs::Direction;
@@ -66,7 +66,7 @@ pub fn transfers(card: &Card) -> Result<Value> {
 }
 
 #[inline(never)]
-fn send(h2c: &mut Channel, source: &Buffer, size: u64) -> Result<(), xdma::engine::EngineError> {
+fn send(h2c: &mut Channel, source: &Buffer, size: u64) -> Result<(), xdma::channel::EngineError> {
     let ticket = h2c.submit(source, 0..size, 0x1000)?;
     h2c.wait(ticket, LIMIT)
 }

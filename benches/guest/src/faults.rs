@@ -5,7 +5,7 @@ use anyhow::{Result, bail, ensure};
 use serde_json::json;
 use std::time::{Duration, Instant};
 use xdma::card::{Card, CardError};
-use xdma::engine::{ChannelOptions, EngineError, Ring};
+use xdma::channel::{ChannelOptions, EngineError, Ring};
 use xdma::regs::Direction;
 use xdma::regs::msm::{CTRL, Ctrl, SCALAR_WINDOW};
 

@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use std::hint::black_box;
 use std::path::Path;
 use std::process::{Command, ExitCode, Stdio};
-use xdma::engine::{Poll, Program, Ring, Ticket};
+use xdma::channel::{Poll, Program, Ring, Ticket};
 use xdma_instructions::Plain;
 
 /// Times that a case is measured in a run; the figure is the mean.
@@ -32,45 +32,69 @@ struct Case {
     run: fn(),
 }
 
-const CASES: [Case; 6] = [
+const CASES: [Case; 9] = [
     Case {
         name: "chain-rerun",
         each: "submit and poll of a program",
         units: ROUNDS,
-        target: 100,
-        limit: 202,
+        target: 120,
+        limit: 181,
         run: || rerun(Ring::Chain),
     },
     Case {
         name: "credits-rerun",
         each: "submit and poll of a program",
         units: ROUNDS,
-        target: 100,
-        limit: 191,
+        target: 98,
+        limit: 150,
         run: || rerun(Ring::Credits),
     },
     Case {
         name: "chain-transfer",
         each: "submit and wait of one transfer",
         units: ROUNDS,
-        target: 100,
-        limit: 284,
+        target: 141,
+        limit: 203,
         run: || transfer(Ring::Chain),
     },
     Case {
         name: "credits-transfer",
         each: "submit and wait of one transfer",
         units: ROUNDS,
-        target: 100,
-        limit: 261,
+        target: 106,
+        limit: 172,
         run: || transfer(Ring::Credits),
+    },
+    Case {
+        name: "chain-depth-1",
+        each: "submit and wait of one transfer of a queue of 1",
+        units: ROUNDS,
+        target: 141,
+        limit: 203,
+        run: || queue(1),
+    },
+    Case {
+        name: "chain-depth-16",
+        each: "submit and wait of one transfer of a queue of 16",
+        units: 16 * ROUNDS,
+        target: 148,
+        limit: 297,
+        run: || queue(16),
+    },
+    Case {
+        name: "chain-depth-250",
+        each: "submit and wait of one transfer of a queue of 250",
+        units: 250 * ROUNDS,
+        target: 148,
+        limit: 297,
+        run: || queue(250),
     },
     Case {
         name: "collect",
         each: "descriptor, in a list of transfers",
         units: 2 * CHUNKS,
         target: 200,
-        limit: 130,
+        limit: 108,
         run: || {
             let plain = Plain::new(Ring::Chain);
             measured(|| plain.transfers(CHUNKS));
@@ -81,7 +105,7 @@ const CASES: [Case; 6] = [
         each: "descriptor, in a chain",
         units: 2 * CHUNKS,
         target: 40,
-        limit: 42,
+        limit: 39,
         run: || {
             let plain = Plain::new(Ring::Chain);
             let transfers = plain.transfers(CHUNKS);
@@ -127,6 +151,28 @@ fn transfer(ring: Ring) {
             let ticket = measured(|| begin(&mut plain));
             plain.complete(1);
             measured(|| end(&mut plain, ticket));
+        }
+    }
+}
+
+/// Transfers of which so many are in flight, over the chain ring: the engine has one, the others wait for it.
+fn queue(depth: usize) {
+    let mut plain = Plain::new(Ring::Chain);
+    let limit = std::time::Duration::from_secs(10);
+    let mut tickets = Vec::with_capacity(depth);
+    for round in 0..3 + ROUNDS {
+        for _ in 0..depth {
+            let mut begin = || plain.channel.submit(&plain.scalars, 0..4096, 0x1000).unwrap();
+            tickets.push(if round < 3 { begin() } else { measured(begin) });
+        }
+        for ticket in tickets.drain(..) {
+            plain.complete(1);
+            let mut end = || plain.channel.wait(ticket, limit).unwrap();
+            if round < 3 {
+                end()
+            } else {
+                measured(end)
+            };
         }
     }
 }

@@ -7,7 +7,7 @@ use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use xdma::bus::{Bar, BusError, Mapped, counts};
-use xdma::engine::{Channel, ChannelOptions, Place, Program, Ring, Transfers, WriteBackArea};
+use xdma::channel::{Channel, ChannelOptions, Place, Program, Ring, Transfers, WriteBackArea};
 use xdma::memory::{
     Access, Addressing, Buffer, CallerMemory, DmaSpace, Extent, HugePages, Isolation, MapError, Mapper,
     MemoryRef,
@@ -134,11 +134,11 @@ impl Plain {
             space: space.clone(),
             direction,
             channel: 0,
-            idle_limit: xdma::engine::IDLE_LIMIT,
+            idle_limit: xdma::channel::IDLE_LIMIT,
             recall: Default::default(),
             event: None,
             notice: Default::default(),
-            counters: xdma::engine::Counters::private().unwrap(),
+            counters: xdma::channel::Counters::private().unwrap(),
             lease: Box::new(()),
         };
         let options = ChannelOptions { ring: Some(ring), ..ChannelOptions::default() };

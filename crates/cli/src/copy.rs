@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 use xdma::card::{Card, CardOptions};
-use xdma::engine::{Channel, EngineError, IDLE_LIMIT, Pool};
+use xdma::channel::{Channel, EngineError, IDLE_LIMIT, Pool};
 use xdma::regs::Direction;
 
 /// Stands for standard input or output.

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::time::Duration;
 use xdma::bus::BusError;
 use xdma::card::CardError;
-use xdma::engine::EngineError;
+use xdma::channel::EngineError;
 use xdma::memory::{MapError, MemoryError};
 use xdma::msm::MsmError;
 use xdma::regs::Direction;

@@ -7,8 +7,8 @@ use clap::Args;
 use serde_json::{Value, json};
 use std::fmt::Write;
 use xdma::card::{Card, CardError, ChannelReport, Link, Report};
-use xdma::engine::stream::ReceiverOptions;
-use xdma::engine::{ChannelOptions, Ring};
+use xdma::channel::stream::ReceiverOptions;
+use xdma::channel::{ChannelOptions, Ring};
 use xdma::msm::{Design, MsmError};
 use xdma::regs::Direction;
 

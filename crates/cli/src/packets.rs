@@ -13,8 +13,8 @@ use std::sync::mpsc::{self, RecvTimeoutError, SyncSender, channel, sync_channel}
 use std::thread;
 use std::time::{Duration, Instant};
 use xdma::card::Card;
-use xdma::engine::stream::{Discard, Discarded, Receiver, ReceiverOptions, Sender};
-use xdma::engine::{Channel, ChannelOptions, EngineError, Ring};
+use xdma::channel::stream::{Discard, Discarded, Receiver, ReceiverOptions, Sender};
+use xdma::channel::{Channel, ChannelOptions, EngineError, Ring};
 use xdma::regs::Direction;
 
 /// Buffers that a receiver fills by turns.

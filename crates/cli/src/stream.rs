@@ -11,7 +11,7 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread;
 use std::time::{Duration, Instant};
 use xdma::card::Card;
-use xdma::engine::{EngineError, Pool};
+use xdma::channel::{EngineError, Pool};
 use xdma::memory::Buffer;
 
 /// Buffers on the way.

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 use xdma::card::Companions;
 use xdma::card::{Card, CardError, CardName, CardOptions};
-use xdma::engine::{Channel, Stats};
+use xdma::channel::{Channel, Stats};
 use xdma::regs::Direction;
 use xdma_emulator::control::{Client, Log, Request};
 use xdma_emulator::faults::{Injection, Kind};

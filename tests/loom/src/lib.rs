@@ -8,11 +8,10 @@
 
 #![cfg(test)]
 
-mod atomic {
-    pub use loom::sync::atomic::*;
-}
+mod sync;
 
 #[path = "../../../src/memory/order.rs"]
+#[expect(dead_code, reason = "what only the owner of a channel asks")]
 mod order;
 
 mod card;

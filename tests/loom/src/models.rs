@@ -1,10 +1,11 @@
 //! What crosses threads, in miniature.
 
 use crate::card::{Cell, Shared};
-use crate::order::Claims;
+use crate::order::{self, Claims};
 use crate::rules::{
     Count, LooseCount, LooseLeave, NothingAfterCompletion, NothingBeforeDoorbell, Real, Rules,
 };
+use crate::sync;
 use loom::sync::Arc;
 use loom::sync::atomic::Ordering;
 use loom::thread;
@@ -73,6 +74,30 @@ fn reuse<R: Rules>() {
         })
     };
     if in_flight.count() == 0 {
+        shared.payload.set(11);
+    }
+    channel.join().unwrap();
+    assert_eq!(card.join().unwrap(), (1, 10));
+}
+
+/// The same with a transfer that keeps what it uses.
+fn reuse_kept(uses: fn(&sync::Arc<()>) -> usize) {
+    let (shared, held) = (Arc::new(Shared::default()), sync::Arc::new(()));
+    shared.payload.set(10);
+    let card = {
+        let shared = shared.clone();
+        thread::spawn(move || shared.take(1))
+    };
+    let channel = {
+        let (shared, kept) = (shared.clone(), held.clone());
+        thread::spawn(move || {
+            shared.descriptor.set(1);
+            ring::<Real>(&shared, 1);
+            wait::<Real>(&shared, 1);
+            drop(kept);
+        })
+    };
+    if uses(&held) == 0 {
         shared.payload.set(11);
     }
     channel.join().unwrap();
@@ -157,6 +182,8 @@ fn memory_is_used_again_after_the_card_is_done_with_it() {
     fails(reuse::<NothingAfterCompletion>);
     fails(reuse::<LooseLeave>);
     fails(reuse::<LooseCount>);
+    holds(|| reuse_kept(order::uses));
+    fails(|| reuse_kept(|held| sync::Arc::strong_count(held) - 1));
 }
 
 #[test]

@@ -20,20 +20,29 @@ pub trait Rules: 'static {
 pub trait Count: Default + Send + Sync {
     fn enter(&self);
     fn leave(&self);
-    fn count(&self) -> u32;
+    fn count(&self) -> usize;
 }
 
-impl Count for order::InFlight {
+/// The driver's own, with a job that is in flight or not.
+pub struct InFlight(order::InFlight<2>);
+
+impl Default for InFlight {
+    fn default() -> Self {
+        Self(order::InFlight::new(5))
+    }
+}
+
+impl Count for InFlight {
     fn enter(&self) {
-        self.enter();
+        self.0.begin(5, 1);
     }
 
     fn leave(&self) {
-        self.leave();
+        self.0.end_before(6);
     }
 
-    fn count(&self) -> u32 {
-        self.count()
+    fn count(&self) -> usize {
+        self.0.count(|what| what == 1)
     }
 }
 
@@ -41,13 +50,13 @@ impl Count for order::InFlight {
 pub struct Real;
 
 impl Rules for Real {
-    type Count = order::InFlight;
+    type Count = InFlight;
 }
 
 pub struct NothingBeforeDoorbell;
 
 impl Rules for NothingBeforeDoorbell {
-    type Count = order::InFlight;
+    type Count = InFlight;
 
     fn before_doorbell() {}
 }
@@ -55,7 +64,7 @@ impl Rules for NothingBeforeDoorbell {
 pub struct NothingAfterCompletion;
 
 impl Rules for NothingAfterCompletion {
-    type Count = order::InFlight;
+    type Count = InFlight;
 
     fn after_completion() {}
 }
@@ -79,8 +88,8 @@ macro_rules! count {
                 self.0.fetch_sub(1, Ordering::$leave);
             }
 
-            fn count(&self) -> u32 {
-                self.0.load(Ordering::$count)
+            fn count(&self) -> usize {
+                self.0.load(Ordering::$count) as usize
             }
         }
 

@@ -5,7 +5,7 @@ use crate::suites::{Level, Suite};
 use std::process::Command;
 
 /// The rest maps files and talks to sockets, which Miri cannot.
-const TESTS: &str = "descriptor:: bus::block bus::address memory::iova memory::element engine::jobs";
+const TESTS: &str = "descriptor:: bus::block bus::address memory::iova memory::element channel::queue::jobs";
 
 pub const SUITE: Suite = Suite {
     name: "miri",

@@ -58,8 +58,7 @@ pub type Stage = &'static [Lane];
 pub const SUITES: &[Stage] = &[
     &[&[fmt::SUITE, build::SUITE], &[hdl::SUITE, benches::SUITE, rig::SUITE]],
     &[&[clippy::SUITE, features::SUITE, docs::SUITE, publish::SUITE], &[rtl::SUITE]],
-    // Here time matters: one after the other.
-    &[&[vm::SUITE, tests::SUITE, counts::SUITE, release::SUITE]],
+    &[&[vm::SUITE, counts::SUITE, release::SUITE], &[tests::SUITE]],
 ];
 
 /// The packages that builds, clippy and tests select, so that cargo resolves one set of features and compiles each crate once.

@@ -13,7 +13,7 @@ use indicatif::ProgressBar;
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 use xdma::card::Card;
-use xdma::engine::{Channel, ChannelOptions, EngineError, Ticket};
+use xdma::channel::{Channel, ChannelOptions, EngineError, Ticket};
 use xdma::memory::Buffer;
 use xdma::regs::Direction;
 

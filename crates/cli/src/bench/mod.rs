@@ -21,7 +21,7 @@ use results::{Results, Sweep, Way};
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 use xdma::card::Card;
-use xdma::engine::{ChannelOptions, EngineError, Wait};
+use xdma::channel::{ChannelOptions, EngineError, Wait};
 use xdma::regs::Direction;
 
 /// Bytes of the transfers whose throughput is measured over depths, and over channels.

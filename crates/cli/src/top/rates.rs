@@ -31,7 +31,7 @@ pub struct ChannelRates {
     pub stalls: u64,
     pub errors: u64,
     /// All that was counted since the card was opened.
-    total: xdma::engine::Stats,
+    total: xdma::channel::Stats,
 }
 
 /// The MSM design between two readings.

@@ -8,7 +8,7 @@ use std::cell::RefCell;
 use std::future::Future;
 use std::task;
 use xdma::card::{Card, CardError};
-use xdma::engine::{EngineError, Poll};
+use xdma::channel::{EngineError, Poll};
 use xdma::memory::MemoryError;
 
 /// What is known of an engine after its channel ended.

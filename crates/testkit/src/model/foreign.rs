@@ -3,7 +3,7 @@
 use super::host::{Check, Host, transfers};
 use super::lane::{LIMIT, Lane};
 use super::plan::{Foreign, Move};
-use xdma::engine::{EngineError, Program, Ticket, Transfers};
+use xdma::channel::{EngineError, Program, Ticket, Transfers};
 
 /// What a lane has to offer to another.
 pub struct Offer {

@@ -5,7 +5,7 @@ use super::shadow::{Region, Shadow};
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use xdma::card::Card;
-use xdma::engine::{Ticket, Transfers};
+use xdma::channel::{Ticket, Transfers};
 use xdma::memory::{Buffer, MemoryError};
 use xdma::regs::Direction;
 

@@ -7,7 +7,7 @@ use std::cell::Cell;
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 use xdma::card::{Card, CardError};
-use xdma::engine::{Channel, ChannelOptions, EngineError, Poll, Program, Ring, Ticket};
+use xdma::channel::{Channel, ChannelOptions, EngineError, Poll, Program, Ring, Ticket};
 use xdma::memory::MemoryError;
 
 /// Long enough for a crowded machine.

@@ -1,7 +1,7 @@
 //! What is done to the cards of a process: plans of steps, as they are printed to be replayed.
 
 use serde::{Deserialize, Serialize};
-use xdma::engine::{Ring, Wait};
+use xdma::channel::{Ring, Wait};
 use xdma_emulator::Options;
 use xdma_emulator::faults::Kind;
 

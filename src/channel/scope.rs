@@ -1,6 +1,7 @@
 //! Transfers of borrowed memory.
 
-use super::{Channel, EngineError};
+use super::error::EngineError;
+use super::handle::Channel;
 use crate::memory::{FromCard, Lent, MemoryError, ToCard};
 use std::marker::PhantomData;
 use std::ops::{Deref, DerefMut};
@@ -54,7 +55,7 @@ impl Channel {
         limit: Duration,
         body: impl for<'scope> FnOnce(&mut Scope<'scope, 'env>) -> Result<R, E>,
     ) -> Result<R, E> {
-        let first = self.jobs.next();
+        let first = self.queue.next();
         let mut scope = Scope { channel: self, lent: vec![], limit, first, ended: false, _env: PhantomData };
         let result = body(&mut scope);
         let ended = scope.end();
@@ -66,7 +67,7 @@ impl Channel {
 
     /// Waits for all that is in flight, and stops what is late. Why jobs from number `first` on did not finish, if they did not.
     fn finish(&mut self, first: u64, limit: Duration) -> Result<(), EngineError> {
-        let waited = match (self.last_ticket(), self.gate.failure()) {
+        let waited = match (self.last_ticket(), self.queue.failure()) {
             (Some(ticket), _) if self.in_flight() > 0 => self.wait(ticket, limit),
             (Some(ticket), Some(failure)) if ticket.sequence >= first => Err(failure.clone()),
             _ => Ok(()),

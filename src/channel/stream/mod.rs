@@ -9,7 +9,7 @@
 //! use std::{sync::Arc, time::Duration};
 //! use xdma::card::{Card, CardOptions};
 //! use xdma_emulator::{Options, logic::Loopback};
-//! use xdma::engine::{ChannelOptions, stream::ReceiverOptions};
+//! use xdma::channel::{ChannelOptions, stream::ReceiverOptions};
 //! use xdma::regs::Direction;
 //!
 //! let streams = Options { stream: true, ..Options::default() }; // and what is sent comes back
@@ -74,10 +74,7 @@ mod tests;
 pub use receiver::{Discard, Discarded, Received, Receiver, ReceiverOptions};
 pub use sender::Sender;
 
-use super::jobs::MAX_JOBS;
+use crate::memory::MAX_JOBS;
 
 /// Most buffers of a [`Receiver`].
 pub const MAX_BUFFERS: usize = MAX_JOBS;
-/// Bytes from one buffer's metadata to the next: two words, and as far apart as the vendor's driver has them (`libxdma.h`,
-/// `struct xdma_result`).
-pub(super) const METADATA_STRIDE: u64 = 32;

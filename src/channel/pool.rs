@@ -1,7 +1,10 @@
 //! Large transfers over several channels at once.
 
-use super::wait::{Awaited, Events, FIRST_SPIN, Waiting};
-use super::{Channel, EngineError, Poll, Ticket, Transfers};
+use super::completion::Poll;
+use super::error::EngineError;
+use super::handle::{Channel, LONGEST_SPIN, Ticket};
+use super::transfers::Transfers;
+use super::waiting::{Awaited, Events, Waiting};
 use crate::memory::DmaMemory;
 use crate::regs::{Direction, MAX_CHANNELS};
 use std::ops::Range;
@@ -55,11 +58,11 @@ impl Pool {
             return Err(EngineError::BadPool);
         }
         let lane = |channel: Channel| {
-            let part = Transfers::with_room(first.0, channel.slots.len());
+            let part = Transfers::with_room(first.0, channel.engine.slots.len());
             Lane { channel, part }
         };
         let lanes = channels.into_iter().map(lane).collect();
-        Ok(Self { lanes, next: 0, failure: None, spin_limit: FIRST_SPIN })
+        Ok(Self { lanes, next: 0, failure: None, spin_limit: LONGEST_SPIN })
     }
 
     /// Direction of the channels.
@@ -233,7 +236,7 @@ impl Awaited for Pool {
     }
 
     fn events(&self) -> Events<'_> {
-        std::array::from_fn(|at| self.lanes.get(at).and_then(|lane| lane.channel.event.as_ref()))
+        std::array::from_fn(|at| self.lanes.get(at).and_then(|lane| lane.channel.sleeper.event.as_ref()))
     }
 
     fn spin_limit(&mut self) -> &mut Duration {

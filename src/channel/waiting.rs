@@ -1,14 +1,15 @@
 //! Waiting for a completion: with the processor, with the scheduler, or asleep.
 
-use super::poll::Poll;
-use super::{Channel, EngineError, Ticket};
-use crate::bus::{BusError, counts, readable};
+use super::completion::Poll;
+use super::error::EngineError;
+use super::handle::{Channel, LONGEST_SPIN, Ticket};
+use super::options::Wait;
+use super::place::Event;
+use crate::bus::{counts, readable};
 use crate::regs::MAX_CHANNELS;
 use crate::stats::Count;
-use std::fmt;
 use std::io;
 use std::os::fd::AsFd;
-use std::str::FromStr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -20,70 +21,7 @@ const STATUS_INTERVAL: Duration = Duration::from_millis(1);
 const SLEEP: Duration = Duration::from_millis(10);
 /// Bounds of the time that [`Wait::Hybrid`] polls. A sleep and the wake-up after it cost some microseconds, so to poll for much
 /// longer than that gains nothing.
-const HYBRID: [Duration; 2] = [Duration::from_micros(1), Duration::from_micros(50)];
-
-/// How [`Channel::wait`] and [`Pool::wait`](super::Pool::wait) wait. Completion is found in memory in each case; sleeping costs a
-/// register read, a system call and an interrupt more.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub enum Wait {
-    /// Polls, and never gives the processor away: the quickest on a processor of its own.
-    Spin,
-    /// Polls, and after 1,024 times lets other threads run in between.
-    #[default]
-    SpinThenYield,
-    /// Polls for about as long as it took lately if that was short (1 to 50 us), then sleeps until the channel interrupts.
-    Hybrid,
-    /// Sleeps at once.
-    Interrupt,
-}
-
-impl Wait {
-    /// All of them.
-    pub const ALL: [Self; 4] = [Self::Spin, Self::SpinThenYield, Self::Hybrid, Self::Interrupt];
-
-    /// Whether it needs the channel's interrupt.
-    pub const fn sleeps(self) -> bool {
-        matches!(self, Self::Hybrid | Self::Interrupt)
-    }
-}
-
-impl fmt::Display for Wait {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Spin => "spin",
-            Self::SpinThenYield => "spin-then-yield",
-            Self::Hybrid => "hybrid",
-            Self::Interrupt => "interrupt",
-        })
-    }
-}
-
-/// No [`Wait`] is called so.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{0:?} is no way of waiting; there are spin, spin-then-yield, hybrid and interrupt")]
-pub struct UnknownWait(String);
-
-impl FromStr for Wait {
-    type Err = UnknownWait;
-
-    fn from_str(name: &str) -> Result<Self, UnknownWait> {
-        let named = Self::ALL.into_iter().find(|wait| wait.to_string() == name);
-        named.ok_or_else(|| UnknownWait(name.into()))
-    }
-}
-
-/// What a channel sleeps on: an eventfd.
-pub trait Event: AsFd + Send + Sync + fmt::Debug {
-    /// Lets the channel's interrupt through, as at first and after a reset.
-    ///
-    /// # Errors
-    ///
-    /// The bus failed.
-    fn enable(&self) -> Result<(), BusError>;
-
-    /// Forgets that the channel has interrupted, so that its next interrupt makes the eventfd readable again.
-    fn clear(&self);
-}
+const HYBRID: [Duration; 2] = [Duration::from_micros(1), LONGEST_SPIN];
 
 /// The eventfds to sleep on.
 pub(crate) type Events<'a> = [Option<&'a Arc<dyn Event>>; MAX_CHANNELS];
@@ -151,7 +89,7 @@ impl<'a, A: Awaited> Waiting<'a, A> {
                 return Ok(true);
             }
             // While a job waits for the engine each poll reads a register, which over a socket may take long.
-            if self.on.busy().jobs.wait() && self.begin.elapsed() >= self.limit {
+            if self.on.busy().queue.waits() && self.begin.elapsed() >= self.limit {
                 return Err(self.on.busy().late(self.limit)?);
             }
             std::hint::spin_loop();
@@ -259,11 +197,11 @@ impl Awaited for Channel {
     }
 
     fn events(&self) -> Events<'_> {
-        [self.event.as_ref(), None, None, None]
+        [self.sleeper.event.as_ref(), None, None, None]
     }
 
     fn spin_limit(&mut self) -> &mut Duration {
-        &mut self.spin_limit
+        &mut self.sleeper.spin_limit
     }
 
     fn busy(&self) -> &Channel {
@@ -299,9 +237,6 @@ impl Channel {
     }
 }
 
-/// How long to poll before a sleep at first.
-pub(crate) const FIRST_SPIN: Duration = HYBRID[1];
-
 /// Moves the time to poll towards twice what a wait took, or to the shortest if that is not worth polling for.
 fn adapted(limit: Duration, took: Duration) -> Duration {
     let wanted = if took * 2 <= HYBRID[1] { took * 2 } else { HYBRID[0] };
@@ -315,7 +250,7 @@ mod tests {
     #[test]
     fn the_time_to_poll_follows_what_waits_take() {
         let after =
-            |took: u64| (0..64).fold(FIRST_SPIN, |limit, _| adapted(limit, Duration::from_micros(took)));
+            |took: u64| (0..64).fold(LONGEST_SPIN, |limit, _| adapted(limit, Duration::from_micros(took)));
         let between = |low, high, time: Duration| (low..=high).contains(&time.as_nanos());
         assert!(between(9_900, 11_000, after(5)), "{:?}", after(5));
         assert!(between(48_000, 50_000, after(24)), "{:?}", after(24));
@@ -324,13 +259,5 @@ mod tests {
         // It comes back once waits are short again.
         let slow = after(1000);
         assert!((0..32).fold(slow, |limit, _| adapted(limit, Duration::from_micros(10))) > slow * 10);
-    }
-
-    #[test]
-    fn names_are_parsed_as_they_are_printed() {
-        for wait in Wait::ALL {
-            assert_eq!(wait.to_string().parse(), Ok(wait));
-        }
-        assert!("sleep".parse::<Wait>().unwrap_err().to_string().contains("hybrid"));
     }
 }

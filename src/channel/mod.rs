@@ -26,71 +26,60 @@
 //!
 //! | what | instructions |
 //! |---|---|
-//! | running a program again and polling it once, chain ring | 200, with one status read and six register writes |
-//! | the same, credits ring | 189, with one register write |
-//! | one transfer: submitting it and waiting when it is done, chain ring | 278 |
-//! | the same, credits ring | 255 |
-//! | building a chain, a descriptor | 39 |
+//! | running a program again and polling it once, chain ring | 177, with one status read and six register writes |
+//! | the same, credits ring | 146, with one register write |
+//! | one transfer: submitting it and waiting when it is done, chain ring | 198 |
+//! | the same, credits ring | 167 |
+//! | the same, chain ring, with 16 or 250 transfers in flight | 290 |
+//! | building a chain, a descriptor | 37 |
 //!
-//! Of these about 10 are for the statistics that another process may read ([`Stats`]), and 4 to 7 for the identity of the memory's card and for ranges that end before they begin.
+//! Of these 9 are for the statistics that another process may read ([`Stats`]), and 3 to 6 for the counts of register accesses
+//! ([`counts`](crate::bus::counts)).
 //!
 //! What the compiler moves into the caller is not in these figures; counted with it, in a guest under `vfio-pci`, one transfer is
-//! 295 (`cargo xtask bench-vm`).
+//! 240 (`cargo xtask bench-vm`).
 //!
 //! Neither takes a lock or allocates (`cargo test --test allocations`), and neither enters the kernel unless the bus does so for
 //! a register access. What [`counts`](crate::bus::counts) says of that is compared with strace (`cargo test --test
 //! system_calls`).
 
-mod channel;
+mod completion;
+mod engine;
 mod error;
-mod gate;
-mod jobs;
+mod handle;
 mod monitor;
-mod outcomes;
-mod poll;
+mod options;
+mod place;
 mod pool;
 mod program;
 #[cfg(test)]
 mod properties;
-mod recover;
+mod queue;
+mod recovery;
 mod registers;
+mod report;
 mod ring;
 mod scope;
+mod slots;
 mod snapshot;
 pub mod stream;
-mod submit;
+mod submission;
 #[cfg(test)]
 mod tests;
-pub(crate) mod wait;
-mod words;
+mod transfers;
+pub(crate) mod waiting;
 
 pub use crate::stats::{Counters, Errors, Latencies, Stats};
-pub use channel::{Channel, ChannelOptions, IDLE_LIMIT, Notice, Place, Ticket};
+pub use completion::Poll;
 pub use error::EngineError;
+pub use handle::{Channel, Ticket};
 pub use monitor::Performance;
-pub use poll::Poll;
+pub use options::{ChannelOptions, Ring, UnknownWait, Wait};
+pub use place::{Event, IDLE_LIMIT, Notice, Place};
 pub use pool::{Pool, PoolTicket};
-pub use program::{Program, Transfers};
+pub use program::Program;
 pub(crate) use registers::reset_channel;
+pub use report::{WORDS, WriteBackArea};
 pub use scope::Scope;
 pub use snapshot::{RingState, Snapshot};
-pub use wait::{Event, UnknownWait, Wait};
-pub use words::{WORDS, WriteBackArea};
-
-/// The two ways of starting transfers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Ring {
-    /// Lists that end in Stop, started by a sequence of writes.
-    Chain,
-    /// Closed lists, continued by writing credits. Not every build of the core has them.
-    Credits,
-}
-
-impl std::fmt::Display for Ring {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(match self {
-            Self::Chain => "chain",
-            Self::Credits => "credits",
-        })
-    }
-}
+pub use transfers::Transfers;

@@ -1,6 +1,6 @@
 //! What holds of every ring and program: their lists, walked as the engine walks them.
 
-use super::ring::Slots;
+use super::slots::Slots;
 use super::tests::Fake;
 use super::*;
 use crate::descriptor::{DESCRIPTOR_BYTES, Descriptor, Flags, Segment};
@@ -24,35 +24,54 @@ fn segment(descriptor: &Descriptor) -> Segment {
 
 proptest! {
     #[test]
-    fn slots_hold_what_is_in_flight_and_nothing_else(steps in vec((any::<bool>(), 1..6u64), 1..60)) {
+    fn slots_hold_what_is_in_flight_and_nothing_else(steps in vec((any::<bool>(), any::<bool>(), 1..6u64), 1..60)) {
         const SLOTS: u64 = 8;
         let (fake, space) = space();
-        let mut slots = Slots::new(&space, SLOTS as usize).unwrap();
+        let mut slots = Slots::new(&space, SLOTS as usize, Direction::H2C).unwrap();
+        slots.set_end(Flags::COMPLETED);
         let mut buffer = space.allocate(64, Access::CardReads).unwrap();
-        let (base, mut filled, mut emptied) = (slots.list().base(), 0u64, 0u64);
-        for (fill, count) in steps {
+        let base = slots.base();
+        // Jobs in order: slots of each, and what keeps the memory of a single transfer.
+        let mut jobs = std::collections::VecDeque::new();
+        let mut filled = 0u64;
+        for (fill, single, count) in steps {
             if fill {
-                for _ in 0..count.min(slots.free() as u64) {
+                let count = if single { 1 } else { count }.min(slots.free() as u64);
+                let keep = || buffer.piece(0..64).unwrap().handle().keep();
+                for part in 0..count {
                     let at = base + filled % SLOTS * DESCRIPTOR_BYTES;
-                    prop_assert_eq!(slots.tail(), at);
+                    prop_assert_eq!(slots.next().first, at);
                     let wanted = Segment { source: buffer.address(), destination: filled, length: 1 };
-                    slots.push(wanted, Flags::COMPLETED, buffer.piece(0..64).unwrap().keep());
+                    let is_last = single || part + 1 == count;
+                    match single {
+                        true => slots.push(wanted.source, wanted.destination, wanted.length),
+                        false => slots.push_part(wanted, is_last, keep()),
+                    }
                     filled += 1;
                     let seen = Descriptor::from_words(fake.descriptor(at)).unwrap();
                     prop_assert_eq!(segment(&seen), wanted);
+                    prop_assert_eq!(seen.flags, if is_last { Flags::COMPLETED } else { Flags::empty() });
                     // The ring is closed, wherever in it one is.
                     prop_assert_eq!((seen.next, seen.next_adjacent), (base + filled % SLOTS * DESCRIPTOR_BYTES, 0));
                 }
+                if count > 0 {
+                    jobs.push_back((count, single.then(keep)));
+                }
             } else {
-                let count = count.min(filled - emptied);
-                slots.release(count as usize);
-                emptied += count;
+                match jobs.pop_front() {
+                    Some((_, Some(keep))) => {
+                        slots.release(1, true);
+                        drop(keep);
+                    }
+                    Some((count, None)) => slots.release(count as u32, false),
+                    None => {}
+                }
             }
-            let used = filled - emptied;
+            let used: u64 = jobs.iter().map(|job| job.0).sum();
             prop_assert_eq!(slots.free() as u64, SLOTS - used);
             match buffer.write(0, &[0u8]) {
                 Ok(()) => prop_assert_eq!(used, 0),
-                Err(MemoryError::InFlight(count)) => prop_assert_eq!(u64::from(count), used),
+                Err(MemoryError::InFlight(count)) => prop_assert_eq!(count as u64, used),
                 Err(error) => return Err(TestCaseError::fail(error.to_string())),
             }
         }
@@ -74,7 +93,7 @@ proptest! {
         let ring = if credits { Ring::Credits } else { Ring::Chain };
         let program = Program::build(&space, &transfers, ring).unwrap();
         prop_assert_eq!(program.bytes(), moves.iter().map(|each| each.1).sum::<u64>());
-        let (mut at, mut adjacent) = (program.inner.start.first, u64::from(program.inner.start.adjacent));
+        let (mut at, mut adjacent) = (program.run.start.first, u64::from(program.run.start.adjacent));
         for (number, wanted) in wanted.iter().enumerate() {
             let last = number + 1 == moves.len();
             // A request for the whole block stays in its page.
@@ -89,7 +108,7 @@ proptest! {
             (at, adjacent) = (seen.next, u64::from(seen.next_adjacent));
         }
         if credits {
-            prop_assert_eq!(at, program.inner.start.first, "the list is closed");
+            prop_assert_eq!(at, program.run.start.first, "the list is closed");
         }
     }
 }

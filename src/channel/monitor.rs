@@ -1,6 +1,7 @@
 //! The engine's own performance monitor (PG195, "Performance Monitor Control"): a second opinion on what a channel moved.
 
-use super::{Channel, EngineError};
+use super::error::EngineError;
+use super::handle::Channel;
 use crate::regs::channel::{
     PERF_CONTROL, PERF_CYCLES_HI, PERF_CYCLES_LO, PERF_DATA_HI, PERF_DATA_LO, PerfControl,
 };
@@ -31,8 +32,8 @@ impl Channel {
     ///
     /// The bus failed.
     pub fn start_monitor(&mut self) -> Result<(), EngineError> {
-        self.registers.write(PERF_CONTROL, PerfControl::CLEAR.bits())?;
-        self.registers.write(PERF_CONTROL, PerfControl::START.bits())
+        self.engine.registers.write(PERF_CONTROL, PerfControl::CLEAR.bits())?;
+        Ok(self.engine.registers.write(PERF_CONTROL, PerfControl::START.bits())?)
     }
 
     /// Reads the monitor: five registers at least.
@@ -48,10 +49,10 @@ impl Channel {
 
     /// A counter, and whether it is at its maximum. The lower half may overflow between two reads.
     fn counter(&self, low: u32, high: u32) -> Result<(u64, bool), EngineError> {
-        let mut upper = self.registers.register(high)?;
+        let mut upper = self.engine.registers.register(high)?;
         loop {
-            let lower = self.registers.counter_low(low)?;
-            let again = self.registers.register(high)?;
+            let lower = self.engine.registers.counter_low(low)?;
+            let again = self.engine.registers.register(high)?;
             if again == upper {
                 return Ok((u64::from(upper & HIGH) << 32 | u64::from(lower), upper & MAXED != 0));
             }

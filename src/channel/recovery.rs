@@ -3,10 +3,11 @@
 //! [`Channel::halt`] is the proof for all memory that is released here: it succeeds only if the engine was seen idle. On error the
 //! caller must release nothing: the jobs stay in flight, or their memory is condemned when the channel is closed.
 
-use super::{Channel, EngineError, Ring};
-use crate::memory::order;
+use super::error::EngineError;
+use super::handle::Channel;
+use super::queue::Kept;
 use crate::regs::GONE;
-use crate::regs::channel::{Status, WriteBack};
+use crate::regs::channel::Status;
 use crate::stats::{Count, Stats};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -23,11 +24,10 @@ impl Channel {
     }
 
     fn stop_with(&mut self, help: &mut dyn FnMut() -> Result<(), EngineError>) -> Result<(), EngineError> {
-        self.halt(self.idle_limit, help)?;
+        self.halt(self.engine.idle_limit, help)?;
         let reset = self.was_reset().then(|| EngineError::Reset { ring: Box::new(self.ring_state()) });
         self.take_finished()?;
         self.abandon(reset.unwrap_or(EngineError::Stopped));
-        self.forget_list();
         Ok(())
     }
 
@@ -38,12 +38,12 @@ impl Channel {
         limit: Duration,
         help: &mut dyn FnMut() -> Result<(), EngineError>,
     ) -> Result<(), EngineError> {
-        let stopped = self.registers.stop_with(limit, || Some(self.ring_state()), help);
-        self.hung = matches!(stopped, Err(EngineError::Hung { .. }));
-        if self.hung {
-            self.notice.hung.store(true, Ordering::Release);
+        let stopped = self.engine.registers.stop_with(limit, || Some(self.ring_state()), help);
+        self.bond.hung = stopped.as_ref().is_err_and(|error| matches!(**error, EngineError::Hung { .. }));
+        if self.bond.hung {
+            self.bond.notice.hung.store(true, Ordering::Release);
         }
-        stopped.map_err(|error| self.note(error))
+        stopped.map_err(|error| self.note(*error))
     }
 
     /// Counts an error, adds the ring where registers could not be read, and says it to whoever traces.
@@ -65,41 +65,34 @@ impl Channel {
 
     /// How long to wait for an engine that nobody wants to use again.
     fn patience(&self) -> Duration {
-        if self.hung { Duration::ZERO } else { self.idle_limit }
+        if self.bond.hung { Duration::ZERO } else { self.engine.idle_limit }
     }
 
     /// Whether the card was reset since the channel was set up.
     pub(super) fn was_reset(&self) -> bool {
-        self.notice.resets.load(Ordering::Acquire) != self.resets
+        self.bond.notice.resets.load(Ordering::Acquire) != self.bond.resets
     }
 
     /// The card was reset, and stopped all engines: what was in flight is lost.
     #[cold]
     pub(super) fn note_reset(&mut self) -> EngineError {
         let reset = EngineError::Reset { ring: Box::new(self.ring_state()) };
-        self.gate.close(reset.clone());
+        self.queue.close(reset.clone());
         // An engine that cannot be stopped keeps its memory, and `recover` reports it; the first cause is the reset.
         let _ = self.stop();
         self.note(reset)
-    }
-
-    /// Whether the kernel wants the card back.
-    #[inline]
-    pub(super) fn is_recalled(&self) -> bool {
-        self.recall.load(Ordering::Relaxed)
     }
 
     /// Stops the engine, as the kernel wants the card back; what is in flight ends with [`EngineError::Recalled`].
     #[cold]
     pub(super) fn give_back(&mut self) -> Result<(), EngineError> {
         let recalled = EngineError::Recalled { ring: Box::new(self.ring_state()) };
-        self.gate.close(self.note(recalled.clone()));
+        self.queue.close(self.note(recalled.clone()));
         // An engine that cannot be stopped keeps its memory.
         if self.halt(self.patience(), &mut || Ok(())).and_then(|()| self.take_finished()).is_err() {
             return Err(recalled);
         }
         self.abandon(recalled);
-        self.forget_list();
         Ok(())
     }
 
@@ -129,12 +122,12 @@ impl Channel {
             return Err(EngineError::Recalled { ring: Box::new(self.ring_state()) });
         }
         // Before the registers are written: of a reset that comes in between, the next check hears.
-        self.resets = self.notice.resets.load(Ordering::Acquire);
-        if self.registers.status()?.intersects(Status::errors(self.direction())) {
+        self.bond.resets = self.bond.notice.resets.load(Ordering::Acquire);
+        if self.engine.registers.status()?.intersects(Status::errors(self.direction())) {
             return Err(EngineError::Failed { snapshot: Arc::new(self.snapshot()?) });
         }
         self.set_up()?;
-        self.gate.open();
+        self.queue.reopen();
         self.counters.add(Count::Recoveries, 1);
         tracing::info!(%direction, channel, ring = %self.ring(), "recovered");
         Ok(())
@@ -154,10 +147,10 @@ impl Channel {
     /// with the error. Returns the error.
     pub(super) fn fail(&mut self, seen: Status) -> EngineError {
         let errors = seen & Status::errors(self.direction());
-        let snapshot = self.registers.snapshot_after(errors, self.ring_state());
+        let snapshot = self.engine.registers.snapshot_after(errors, self.ring_state());
         let snapshot_count = snapshot.completed;
         let error = self.note(EngineError::Failed { snapshot: Arc::new(snapshot) });
-        self.gate.close(error.clone());
+        self.queue.close(error.clone());
         // An engine that cannot be stopped keeps its memory, and `recover` reports it; the first cause is this error.
         if self.halt(self.patience(), &mut || Ok(())).is_err() {
             return error;
@@ -167,15 +160,15 @@ impl Channel {
             self.take_count(snapshot_count);
         }
         self.abandon(error.clone());
-        self.forget_list();
         error
     }
 
     /// Takes note of what finished before the engine was stopped.
     fn take_finished(&mut self) -> Result<(), EngineError> {
-        let word = WriteBack(self.words[self.word].load());
-        if word.0 != self.last && !word.is_error() {
-            self.take(word)?;
+        let word = self.engine.progress.report.load();
+        if !self.engine.progress.report.is_known(word) && !word.is_error() {
+            self.engine.note_written(word);
+            self.retire();
         }
         self.take_uncounted()
     }
@@ -183,55 +176,40 @@ impl Channel {
     /// Takes note of what the engine finished without a write-back that arrived; it is idle.
     pub(super) fn take_uncounted(&mut self) -> Result<(), EngineError> {
         if self.in_flight() > 0 {
-            let count = self.registers.completed()?;
+            let count = self.engine.registers.completed()?;
             self.take_count(count);
         }
         Ok(())
     }
 
-    /// Takes note of a count that the engine's register had while it was idle. The same arithmetic as with a write-back: a count
-    /// of another run, of before a reset (0), or one that jumped further than what is outstanding, ends nothing.
     fn take_count(&mut self, count: u32) {
-        order::after_completion();
-        match self.ring {
-            Ring::Chain => {
-                if self.jobs.front().is_some_and(|job| job.end() == u64::from(count)) {
-                    self.retire();
-                }
-            }
-            Ring::Credits => {
-                let new = u64::from(count.wrapping_sub(self.completed as u32));
-                if new <= self.issued - self.completed {
-                    self.completed += new;
-                    self.retire_completed();
-                }
-            }
-        }
+        self.engine.note_read(count);
+        self.retire();
     }
 
-    /// Ends all jobs with `error`; the engine is idle.
+    /// Ends all jobs with `error`; the engine is idle, and knows no list any more.
     fn abandon(&mut self, error: EngineError) {
-        let range = self.jobs.done()..self.jobs.next();
-        self.count_abandoned();
-        while let Some((program, descriptors, _)) = self.jobs.pop() {
-            self.release(program, descriptors);
-        }
-        self.jobs.forget_waiting();
-        self.outcomes.lose(range, error);
+        self.end_all(error, |_| ());
+        self.engine.progress.forget();
     }
 
-    /// All jobs that are left are not going to be completed.
-    fn count_abandoned(&mut self) {
+    /// Ends all jobs with `error`; `each` sees what they kept.
+    fn end_all(&mut self, error: EngineError, each: impl Fn(&dyn Kept)) {
         self.counters.add(Count::Abandoned, self.in_flight() as u64);
-        self.counters.set(Count::Done, self.jobs.next());
-        self.gate.abandon(self.jobs.next());
+        self.counters.set(Count::Done, self.queue.next());
+        self.queue.abandon(error);
+        while let Some((over, kept)) = self.queue.end() {
+            kept.into_iter().for_each(&each);
+            self.engine.slots.release(over.slots, over.kept);
+            self.queue.clear(over);
+        }
     }
 
     fn shut(&mut self) -> Result<(), EngineError> {
         if std::mem::replace(&mut self.closed, true) || self.process.is_forked() {
             return Ok(());
         }
-        self.word_area.leave(self.word, self.jobs.next());
+        self.engine.progress.report.leave(self.queue.next());
         let Stats { submitted, completed, bytes, .. } = self.stats();
         let (direction, channel) = (self.direction(), self.index());
         tracing::debug!(%direction, channel, submitted, completed, bytes, "channel closes");
@@ -239,7 +217,7 @@ impl Channel {
             // Proof for all that was in flight: the engine was seen idle.
             Ok(()) => {
                 self.abandon(EngineError::Stopped);
-                self.registers.reset()
+                Ok(self.engine.registers.reset()?)
             }
             // An error is not proof: a card whose registers read all ones may still be running, and a link that fails in this
             // direction may work in the other.
@@ -250,13 +228,9 @@ impl Channel {
     /// Condemns everything that the engine may still use. Bytes that were not condemned before.
     fn condemn(&mut self) -> u64 {
         let before = self.space.quarantined_bytes();
-        self.count_abandoned();
-        self.slots.condemn();
-        self.word_area.condemn();
-        while let Some((program, descriptors, _)) = self.jobs.pop() {
-            program.iter().for_each(|inner| inner.condemn());
-            self.release(program, descriptors);
-        }
+        self.engine.slots.condemn();
+        self.engine.progress.report.condemn();
+        self.end_all(EngineError::Stopped, |kept| kept.condemn());
         self.space.quarantined_bytes() - before
     }
 }

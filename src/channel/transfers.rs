@@ -1,16 +1,24 @@
-//! Programs: chains built once and run again and again.
+//! Lists of transfers, from which programs are built.
 
-use super::submit::{Start, access_of};
-use super::{EngineError, Ring};
-use crate::descriptor::{Adjacency, DESCRIPTOR_BYTES, End, Flags, List, MAX_LENGTH, Segment};
-use crate::memory::{Access, Allocation, Buffer, DmaMemory, DmaSpace, Piece, Runs, SpaceId};
+use super::error::EngineError;
+use crate::descriptor::{MAX_LENGTH, Segment};
+use crate::memory::{Access, DmaMemory, Handle, Piece, SpaceId};
 use crate::regs::Direction;
-use crate::regs::channel::WriteBack;
+use std::collections::HashSet;
 use std::ops::Range;
 use std::sync::Arc;
 
-/// With credits, completion is written back at least this often, so that more credits can be given in time.
-const CREDIT_STRIDE: usize = 256;
+/// Lists often alternate between few allocations: so many are looked at before all are looked up.
+const RECENT: usize = 4;
+
+/// What the card does with memory that is moved in a direction.
+#[inline]
+pub(super) fn access_of(direction: Direction) -> Access {
+    match direction {
+        Direction::H2C => Access::CardReads,
+        Direction::C2H => Access::CardWrites,
+    }
+}
 
 /// The transfers of a program to be, in order.
 ///
@@ -19,7 +27,10 @@ const CREDIT_STRIDE: usize = 256;
 pub struct Transfers {
     direction: Direction,
     segments: Vec<Segment>,
-    memory: Vec<Arc<Allocation>>,
+    /// The memory that they use, each once.
+    memory: Vec<Arc<Handle>>,
+    /// Where these are, to find them.
+    known: HashSet<usize>,
     bytes: u64,
     /// Whose card's memory it is; `None` while there is none.
     space: Option<SpaceId>,
@@ -34,7 +45,8 @@ impl Transfers {
     /// An empty list that takes so many descriptors without allocating.
     pub(super) fn with_room(direction: Direction, descriptors: usize) -> Self {
         let (segments, memory) = (Vec::with_capacity(descriptors), Vec::with_capacity(descriptors));
-        Self { direction, segments, memory, bytes: 0, space: None }
+        let known = HashSet::with_capacity(descriptors);
+        Self { direction, segments, memory, known, bytes: 0, space: None }
     }
 
     /// Adds a transfer between `range` of `memory`, in bytes, and card addresses from `card` on.
@@ -97,9 +109,9 @@ impl Transfers {
 
     #[inline]
     fn add_piece(&mut self, piece: &Piece<'_>, mut card: u64) {
-        // Programs alternate between few allocations: those seen last are looked at first.
-        if !self.memory.iter().rev().any(|m| piece.is_in(m)) {
-            self.memory.push(piece.hold());
+        let handle = piece.handle();
+        if !self.memory.iter().rev().take(RECENT).any(|known| Arc::ptr_eq(known, handle)) {
+            self.add_memory(handle);
         }
         let (mut host, mut left) = (piece.address(), piece.len());
         while left > 0 {
@@ -110,6 +122,13 @@ impl Transfers {
             };
             self.segments.push(Segment { source, destination, length: length as u32 });
             (host, card, left) = (host + length, card.wrapping_add(length), left - length);
+        }
+    }
+
+    #[cold]
+    fn add_memory(&mut self, handle: &Arc<Handle>) {
+        if self.known.insert(Arc::as_ptr(handle).addr()) {
+            self.memory.push(handle.clone());
         }
     }
 
@@ -151,99 +170,14 @@ impl Transfers {
         &self.segments
     }
 
-    pub(super) fn memory(&self) -> &[Arc<Allocation>] {
+    pub(super) fn memory(&self) -> &[Arc<Handle>] {
         &self.memory
     }
 
     pub(super) fn clear(&mut self) {
         self.segments.clear();
         self.memory.clear();
+        self.known.clear();
         (self.bytes, self.space) = (0, None);
     }
-}
-
-/// A prebuilt chain, which runs from its own list. Running it again writes no descriptor.
-///
-/// It holds the memory that its transfers use until it is dropped, and while it runs even longer.
-#[derive(Clone, Debug)]
-pub struct Program {
-    pub(super) inner: Arc<Inner>,
-}
-
-#[derive(Debug)]
-pub(super) struct Inner {
-    pub direction: Direction,
-    pub ring: Ring,
-    pub list: List,
-    pub start: Start,
-    pub runs: Runs,
-    pub space: SpaceId,
-    bytes: u64,
-    /// Everything that a run uses: the transfers' memory, and the list itself.
-    memory: Vec<Arc<Allocation>>,
-}
-
-impl Inner {
-    /// A run ends without proof that the engine is done with it.
-    pub fn condemn(&self) {
-        self.memory.iter().for_each(|allocation| allocation.condemn());
-    }
-}
-
-impl Program {
-    pub(crate) fn build(space: &DmaSpace, transfers: &Transfers, ring: Ring) -> Result<Self, EngineError> {
-        let count = transfers.segments.len();
-        if count == 0 {
-            return Err(EngineError::Empty);
-        }
-        if ring == Ring::Chain && count > WriteBack::COUNT_MASK as usize {
-            // The engine counts no further, so its end would not be seen.
-            return Err(EngineError::TooLarge { needed: count, ring: WriteBack::COUNT_MASK as usize });
-        }
-        transfers.check_space(space.id())?;
-        transfers.check_overlap(&mut vec![])?;
-        let mut buffer = space.allocate_unzeroed(count as u64 * DESCRIPTOR_BYTES, Access::CardReads)?;
-        if !buffer.is_contiguous() {
-            return Err(EngineError::ScatteredList { descriptors: count, page: buffer.page() });
-        }
-        let list = write_list(&mut buffer, &transfers.segments, ring);
-        let mut memory = transfers.memory.clone();
-        memory.push(buffer.hold());
-        let start = Start { list: list.base(), first: list.base(), adjacent: list.first_adjacent() };
-        let (direction, runs, bytes) = (transfers.direction, Runs::of(&memory), transfers.bytes);
-        let space = space.id();
-        Ok(Self { inner: Arc::new(Inner { direction, ring, list, start, runs, space, bytes, memory }) })
-    }
-
-    /// Descriptors of a run.
-    pub fn descriptors(&self) -> usize {
-        self.inner.list.len()
-    }
-
-    /// Bytes that a run moves.
-    pub fn bytes(&self) -> u64 {
-        self.inner.bytes
-    }
-}
-
-/// Writes a program's descriptors. Kept out of its caller, where the loop takes a fifth more instructions.
-#[inline(never)]
-fn write_list(buffer: &mut Buffer, segments: &[Segment], ring: Ring) -> List {
-    let (end, adjacency) = match ring {
-        Ring::Chain => (End::Stop, Adjacency::Blocks),
-        Ring::Credits => (End::Closed, Adjacency::None),
-    };
-    let list = List::new(buffer.address(), segments.len(), end, adjacency);
-    let descriptor = |index, segment, flags| list.descriptor(index, segment, flags).to_quads();
-    let all = segments.iter().enumerate();
-    buffer.write_groups(0, all.map(|(index, &segment)| descriptor(index, segment, Flags::empty())));
-    // The few that report completion are written again.
-    let stride = match ring {
-        Ring::Chain => segments.len(),
-        Ring::Credits => CREDIT_STRIDE,
-    };
-    for index in (stride - 1..segments.len()).step_by(stride).chain([segments.len() - 1]) {
-        buffer.write_groups(index, std::iter::once(descriptor(index, segments[index], Flags::COMPLETED)));
-    }
-    list
 }

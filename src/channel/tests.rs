@@ -313,7 +313,7 @@ fn all_ones_end_no_job_when_the_registers_come_back() {
     let bar = Arc::new(GoneAfterAnError(fake.clone(), true));
     let mut channel = fake.open_through(bar, Ring::Credits);
     let buffer = channel.space.allocate(64, Access::CardReads).unwrap();
-    (channel.completed, channel.issued) = (0xffff_fffe, 0xffff_fffe);
+    channel.engine.progress.set_done(0xffff_fffe);
     let ticket = channel.submit(&buffer, 0..64, 0).unwrap();
     fake.status.store(Status::READ_ERROR_0.bits(), Ordering::Relaxed);
     assert!(matches!(channel.check(), Err(EngineError::Failed { .. })));

@@ -1,7 +1,10 @@
 //! Packets to the card.
 
-use crate::descriptor::Flags;
-use crate::engine::{Channel, ChannelOptions, EngineError, Place, Poll, Ticket};
+use crate::channel::completion::Poll;
+use crate::channel::error::EngineError;
+use crate::channel::handle::{Channel, Ticket};
+use crate::channel::options::ChannelOptions;
+use crate::channel::place::Place;
 use crate::memory::DmaMemory;
 use crate::regs::Direction;
 use std::ops::Range;
@@ -55,7 +58,7 @@ impl Sender {
         range: Range<u64>,
         ends: bool,
     ) -> Result<Ticket, EngineError> {
-        self.channel.end.set(Flags::EOP, ends);
+        self.channel.engine.slots.set_ends_packet(ends);
         // A stream has no card address.
         self.channel.submit(memory, range, 0)
     }

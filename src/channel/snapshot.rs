@@ -1,7 +1,6 @@
 //! What is known of a channel at the time of an error: its registers, and its ring in host memory.
 
-use super::jobs::NEVER;
-use super::{Channel, EngineError, Ring};
+use super::options::Ring;
 use crate::regs::channel::{Control, Status, WriteBack};
 use crate::regs::{Direction, GONE};
 use std::fmt;
@@ -40,9 +39,9 @@ pub struct RingState {
     pub oldest: Option<u64>,
     /// The engine's count with which the oldest is finished, if the engine has it in full.
     pub ends_with: Option<u64>,
-    /// Credits ring: descriptors given to the engine since Run was set.
+    /// Descriptors given to the engine; over the credits ring, since Run was set.
     pub given: u64,
-    /// Credits ring: descriptors of these that were seen to be completed.
+    /// Those of them that were seen to be completed.
     pub seen: u64,
     /// Descriptors of the ring for single transfers.
     pub slots: usize,
@@ -97,36 +96,6 @@ impl fmt::Display for RingState {
             f.write_str(" with its error bit")?;
         }
         write!(f, " at {word:#x}")
-    }
-}
-
-impl Channel {
-    /// The channel's registers, and its ring.
-    ///
-    /// # Errors
-    ///
-    /// [`EngineError::Gone`].
-    pub fn snapshot(&self) -> Result<Snapshot, EngineError> {
-        self.registers.snapshot(Some(self.ring_state()))
-    }
-
-    /// The channel's ring, as the driver sees it; no register is read.
-    pub fn ring_state(&self) -> RingState {
-        let oldest = self.jobs.front();
-        RingState {
-            ring: self.ring,
-            in_flight: self.jobs.len(),
-            waiting: self.jobs.waiting_count(),
-            oldest: oldest.map(|job| job.first),
-            ends_with: oldest.map(|job| job.end()).filter(|&end| end != NEVER),
-            given: self.issued,
-            seen: self.completed,
-            slots: self.slots.len(),
-            free: self.slots.free(),
-            tail: self.slots.tail(),
-            word: self.word_base + 4 * self.word as u64,
-            write_back: WriteBack(self.words[self.word].load()),
-        }
     }
 }
 

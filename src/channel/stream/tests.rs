@@ -2,8 +2,8 @@
 
 use super::{Received, Receiver, ReceiverOptions};
 use crate::bus::{Bar, BusError};
-use crate::engine::tests::Fake;
-use crate::engine::{ChannelOptions, EngineError, Ring};
+use crate::channel::tests::Fake;
+use crate::channel::{ChannelOptions, EngineError, Ring};
 use crate::regs::{Identifier, Target};
 use std::sync::Arc;
 

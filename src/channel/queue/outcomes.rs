@@ -1,6 +1,6 @@
 //! How transfers ended that did not simply finish, for those who ask later.
 
-use super::{EngineError, Poll};
+use crate::channel::error::EngineError;
 use std::collections::VecDeque;
 use std::ops::Range;
 
@@ -9,7 +9,7 @@ const MAX_LOST: usize = 1024;
 
 /// Of the tickets whose jobs are over: which have something to tell.
 #[derive(Debug)]
-pub(super) struct Outcomes {
+pub struct Outcomes {
     /// Tickets before this number finished, and there is no more to it.
     plain_until: u64,
     /// Tickets whose transfers did not finish, and why; those before `forgotten` are no longer known.
@@ -46,14 +46,14 @@ impl Outcomes {
         }
     }
 
-    /// How a ticket ended.
-    pub fn of(&self, number: u64) -> Result<Poll, EngineError> {
+    /// How a ticket ended, which is over.
+    pub fn of(&self, number: u64) -> Result<(), EngineError> {
         if number < self.forgotten {
             return Err(EngineError::TooOld);
         }
         match self.lost.iter().find(|(range, _)| range.contains(&number)) {
             Some((_, error)) => Err(error.clone()),
-            None => Ok(Poll::Ready),
+            None => Ok(()),
         }
     }
 }
@@ -85,6 +85,6 @@ mod tests {
             .for_each(|number| outcomes.lose(2 * number..2 * number + 1, EngineError::Stopped));
         assert!(matches!(outcomes.of(0), Err(EngineError::TooOld)));
         assert!(matches!(outcomes.of(2), Err(EngineError::Stopped)));
-        assert_eq!(outcomes.of(3).unwrap(), Poll::Ready);
+        outcomes.of(3).unwrap();
     }
 }

@@ -1,11 +1,13 @@
-use super::stream::MAX_BUFFERS;
-use super::{RingState, Snapshot};
+use super::snapshot::{RingState, Snapshot};
 use crate::bus::BusError;
-use crate::memory::{Access, MemoryError, PageSize};
+use crate::memory::{Access, MAX_JOBS, MemoryError, PageSize};
 use crate::regs::{Direction, MAX_CHANNELS};
 use crate::stats::ErrorKind;
 use std::sync::Arc;
 use std::time::Duration;
+
+/// The error of a function on the hot path: a pointer, so that the result fits in two registers.
+pub(super) type Fail = Box<EngineError>;
 
 /// What went wrong with a transfer or a channel.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -65,7 +67,7 @@ pub enum EngineError {
     },
     /// No stream can be received with such buffers.
     #[error(
-        "{buffers} buffers of {bytes} bytes: a stream is received with 1 to {MAX_BUFFERS} buffers of 64 to 2^28-64 bytes each, \
+        "{buffers} buffers of {bytes} bytes: a stream is received with 1 to {MAX_JOBS} buffers of 64 to 2^28-64 bytes each, \
          a multiple of 64"
     )]
     BadBuffers {
@@ -294,5 +296,27 @@ impl From<BusError> for EngineError {
 impl From<MemoryError> for EngineError {
     fn from(error: MemoryError) -> Self {
         Self::Memory(Arc::new(error))
+    }
+}
+
+impl From<Fail> for EngineError {
+    #[cold]
+    fn from(error: Fail) -> Self {
+        *error
+    }
+}
+
+impl From<BusError> for Fail {
+    #[cold]
+    #[inline(never)]
+    fn from(error: BusError) -> Self {
+        Self::new(error.into())
+    }
+}
+
+impl From<MemoryError> for Fail {
+    #[cold]
+    fn from(error: MemoryError) -> Self {
+        Self::new(error.into())
     }
 }

@@ -1,12 +1,12 @@
 //! The gate before the engine: one comparison for each job, unless something is to be done or refused first.
 
-use super::EngineError;
-use super::jobs::MAX_JOBS;
+use crate::channel::error::EngineError;
+use crate::memory::MAX_JOBS;
 use crate::stats::{Counters, Sample};
 
 /// Whether the next job may go to the engine.
 #[derive(Debug)]
-pub(super) struct Gate {
+pub struct Gate {
     /// Jobs before this number pass without a closer look: the channel works, there is room for them, and none is to be timed.
     open_until: u64,
     /// Why no job passes, if none does.

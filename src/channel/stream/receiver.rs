@@ -1,10 +1,15 @@
 //! Packets from the card.
 
+use super::MAX_BUFFERS;
 use super::buffers::Buffers;
-use super::{MAX_BUFFERS, METADATA_STRIDE};
+use crate::channel::completion::Poll;
+use crate::channel::error::EngineError;
+use crate::channel::handle::{Channel, Ticket};
+use crate::channel::options::ChannelOptions;
+use crate::channel::place::Place;
+use crate::channel::report::METADATA_STRIDE;
 use crate::descriptor::MAX_LENGTH;
-use crate::engine::{Channel, ChannelOptions, EngineError, Place, Poll, Ticket};
-use crate::memory::{Access, Buffer, DmaMemory, DmaSpace, MemoryError, Word};
+use crate::memory::{Access, Buffer, DmaMemory, DmaSpace, MemoryError, Words};
 use crate::regs::Direction;
 use crate::stats::Count;
 use std::time::{Duration, Instant};
@@ -122,8 +127,8 @@ struct Landing {
     memory: Buffer,
     /// Device address of the metadata.
     metadata: u64,
-    status: Word,
-    length: Word,
+    /// Status and length.
+    words: Words<2>,
 }
 
 impl Landing {
@@ -133,14 +138,13 @@ impl Landing {
             return Err(EngineError::ScatteredBuffer { bytes, page: memory.page() });
         }
         let at = METADATA_STRIDE * number as u64;
-        let (metadata, status, length) = (area.address() + at, area.word(at)?, area.word(at + 4)?);
-        Ok(Self { memory, metadata, status, length })
+        Ok(Self { memory, metadata: area.address() + at, words: area.words(at)? })
     }
 
     /// Forgets what was in it.
     fn clear(&self) {
-        self.status.store(0);
-        self.length.store(0);
+        self.words.store(0, 0);
+        self.words.store(1, 0);
     }
 }
 
@@ -165,7 +169,7 @@ impl Receiver {
         }
         let place = Place { direction: Direction::C2H, ..place };
         let channel = Channel::open_kind(place, ChannelOptions { slots: buffers, ..channel }, true)?;
-        let area = channel.word_area.metadata(&channel.space)?;
+        let area = channel.engine.progress.report.metadata(&channel.space)?;
         let landings = (0..buffers).map(|number| Landing::new(&channel.space, area, number, bytes));
         let landings = landings.collect::<Result<_, _>>()?;
         let (buffers, discarded) = (Buffers::new(buffers), Discarded::default());
@@ -295,7 +299,7 @@ impl Receiver {
     pub(crate) fn take(&mut self) -> Result<Received, EngineError> {
         let number = self.buffers.take().ok_or(EngineError::NoBuffers)?;
         let landing = &self.landings[number];
-        let (status, len) = (landing.status.load(), landing.length.load());
+        let (status, len) = (landing.words.load(0), landing.words.load(1));
         if status >> 16 != MAGIC || u64::from(len) > landing.memory.byte_len() {
             self.buffers.give_back(number);
             let snapshot = Box::new(self.channel.snapshot()?);
@@ -314,7 +318,7 @@ impl Receiver {
     /// The engine that has filled all that it got, and would get more if there were any, holds the stream back until the program
     /// gives a buffer back.
     fn count_starved(&mut self) {
-        let given = self.channel.jobs.next();
+        let given = self.channel.queue.next();
         if self.channel.in_flight() == 0 && self.buffers.is_used_up() && self.starved != given {
             self.starved = given;
             self.channel.counters.add(Count::Starved, 1);
