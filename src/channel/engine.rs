@@ -9,17 +9,6 @@ use crate::regs::sgdma::{CREDIT_ENABLE_W1C, CREDIT_ENABLE_W1S, FETCH_HALT_W1C, F
 use crate::stats::{Count, Counters};
 use std::time::Duration;
 
-/// Where the engine is to begin.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Start {
-    /// Device address of the list.
-    pub list: u64,
-    /// Device address of the first descriptor to run.
-    pub first: u64,
-    /// Descriptors adjacent after it.
-    pub adjacent: u8,
-}
-
 #[derive(Debug)]
 pub(super) struct Engine {
     pub ring: Ring,

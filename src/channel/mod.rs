@@ -62,6 +62,7 @@ mod ring;
 mod scope;
 mod slots;
 mod snapshot;
+mod start;
 pub mod stream;
 mod submission;
 #[cfg(test)]

@@ -1,9 +1,9 @@
 //! Programs: chains built once and run again and again.
 
-use super::engine::Start;
 use super::error::EngineError;
 use super::options::Ring;
 use super::queue::Kept;
+use super::start::Start;
 use super::transfers::Transfers;
 use crate::descriptor::{Adjacency, DESCRIPTOR_BYTES, End, Flags, List, Segment};
 use crate::memory::{Access, DmaSpace, Handle, Quads, SpaceId};

@@ -8,10 +8,11 @@
 //! | the engine has | one job at a time | up to 1,023 descriptors |
 //! | count | of one job: all of it, or nothing | of all since Run was set, modulo 2^24 |
 
-use super::engine::{Engine, Progress, Start};
+use super::engine::{Engine, Progress};
 use super::error::Fail;
 use super::options::{ChannelOptions, Ring};
 use super::registers::{Mapped, Registers};
+use super::start::Start;
 use crate::descriptor::Flags;
 use crate::memory::order;
 use crate::regs::channel::WriteBack;

@@ -1,6 +1,6 @@
 //! The descriptors for single transfers: a closed list, used slot after slot.
 
-use super::engine::Start;
+use super::start::Start;
 use crate::descriptor::{Adjacency, DESCRIPTOR_BYTES, End, Flags, List, Segment};
 use crate::memory::{Access, Allocation, DmaSpace, MemoryError, Quads};
 use crate::regs::Direction;

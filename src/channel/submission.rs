@@ -1,6 +1,6 @@
 //! Submission: from the caller's buffer to the doorbell.
 
-use super::engine::{Engine, Start};
+use super::engine::Engine;
 use super::error::{EngineError, Fail};
 use super::handle::{Channel, Ticket};
 use super::options::Ring;
@@ -8,6 +8,7 @@ use super::program::{Program, Run};
 use super::queue::Job;
 use super::ring::{Chain, Credits, Feed};
 use super::slots::Slots;
+use super::start::Start;
 use super::transfers::{Transfers, access_of};
 use crate::descriptor::MAX_LENGTH;
 use crate::memory::{Access, DmaMemory, Piece};

@@ -3,7 +3,8 @@
 use super::*;
 use crate::bus::{Bar, BusError};
 use crate::memory::{
-    Access, Addressing, CallerMemory, DmaSpace, Extent, HugePages, Isolation, MapError, Mapper, MemoryRef,
+    Access, Addressing, Buffer, CallerMemory, DmaSpace, Extent, HugePages, Isolation, MapError, Mapper,
+    MemoryError, MemoryRef,
 };
 use crate::regs::channel::Status;
 use crate::regs::{Direction, GONE, Identifier, Target};
@@ -243,6 +244,38 @@ fn all_ones_mean_gone_and_are_no_number() {
     drop(small);
     // Nobody is left who could use it: the space ended, and with it its mappings.
     assert!(fake.maps.lock().unwrap().is_empty(), "all memory was released");
+}
+
+#[test]
+fn memory_is_in_flight_while_a_program_runs_that_was_built_with_it() {
+    let fake = Arc::new(Fake::default());
+    let mut channel = fake.open(Ring::Credits);
+    let [mut used, mut other] = [(); 2].map(|()| channel.space.allocate(64, Access::CardReads).unwrap());
+    let mut transfers = Transfers::new(Direction::H2C);
+    transfers.add(&used, 0..64, 0).unwrap();
+    let program = channel.program(&transfers).unwrap();
+    transfers.add(&other, 0..64, 0).unwrap();
+    let both = channel.program(&transfers).unwrap();
+    channel.run(&program).unwrap();
+    let last = channel.run(&program).unwrap();
+    // It runs on without its owner.
+    drop(program);
+    let in_flight = |memory: &mut Buffer| match memory.write(0, &[1u8]) {
+        Ok(()) => 0,
+        Err(MemoryError::InFlight(count)) => count,
+        Err(error) => panic!("{error}"),
+    };
+    assert_eq!((in_flight(&mut used), in_flight(&mut other)), (2, 0));
+    fake.write_back(1);
+    assert_eq!(channel.poll(last).unwrap(), Poll::Pending);
+    assert_eq!((in_flight(&mut used), in_flight(&mut other)), (1, 0));
+    fake.write_back(2);
+    assert_eq!(channel.poll(last).unwrap(), Poll::Ready);
+    assert_eq!((in_flight(&mut used), in_flight(&mut other)), (0, 0));
+    // Of a channel that is forgotten nobody knows how far it is.
+    channel.run(&both).unwrap();
+    std::mem::forget(channel);
+    assert_eq!((in_flight(&mut used), in_flight(&mut other)), (1, 1));
 }
 
 /// Over a socket a register access may take milliseconds, so a wait that reads registers looks at the clock between them.

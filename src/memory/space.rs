@@ -476,7 +476,7 @@ impl DmaSpace {
             channels: Mutex::default(),
             process: Process::this(),
         };
-        let (reads, writes) = (Pool::new(), Pool::new());
+        let (reads, writes) = (Pool::new(pages), Pool::new(pages));
         Self { core: Arc::new(core), reads, writes, pages, node, fell_back: AtomicBool::new(false) }
     }
 

@@ -293,7 +293,7 @@ impl Msm {
     /// The streaming channel failed.
     pub fn poll_accepted(&mut self, ticket: JobTicket) -> Result<Poll, MsmError> {
         let wanted = self.sequence(ticket)?;
-        let Some(job) = self.running.iter().find(|job| job.sequence == wanted) else {
+        let Some(job) = self.job(wanted) else {
             return self.known(wanted).map(|()| Poll::Ready);
         };
         match job.stage {
@@ -311,12 +311,8 @@ impl Msm {
     /// A channel failed, the design reports another job's result, or the ticket has no result (any more).
     pub fn poll(&mut self, ticket: JobTicket) -> Result<Option<Output>, MsmError> {
         let wanted = self.sequence(ticket)?;
-        if let Some(at) = self.finished.iter().position(|(sequence, _)| *sequence == wanted) {
-            return Ok(self.finished.remove(at).map(|(_, output)| output));
-        }
-        if !self.running.iter().any(|job| job.sequence == wanted) {
-            self.known(wanted)?;
-            return Err(MsmError::NoResult);
+        if self.job(wanted).is_none() {
+            return self.take(wanted).map(Some);
         }
         match self.advance().map_err(|error| self.interrupted(error))? {
             Some((sequence, output)) if sequence == wanted => Ok(Some(output)),
@@ -326,6 +322,31 @@ impl Msm {
             }
             None => Ok(None),
         }
+    }
+
+    /// The job with this number, if it has no result yet. Numbers ascend, and it is nearly always the oldest.
+    #[inline]
+    fn job(&self, sequence: u64) -> Option<&Running> {
+        match self.running.front() {
+            Some(oldest) if oldest.sequence == sequence => Some(oldest),
+            _ => self.later_job(sequence),
+        }
+    }
+
+    #[cold]
+    fn later_job(&self, sequence: u64) -> Option<&Running> {
+        let at = self.running.binary_search_by_key(&sequence, |job| job.sequence).ok()?;
+        self.running.get(at)
+    }
+
+    /// The result of a job that is over.
+    fn take(&mut self, sequence: u64) -> Result<Output, MsmError> {
+        let at = self.finished.iter().position(|&(finished, _)| finished == sequence);
+        if let Some((_, output)) = at.and_then(|at| self.finished.remove(at)) {
+            return Ok(output);
+        }
+        self.known(sequence)?;
+        Err(MsmError::NoResult)
     }
 
     fn known(&self, sequence: u64) -> Result<(), MsmError> {
@@ -392,15 +413,12 @@ impl Msm {
     ///
     /// As [`poll`](Self::poll), and [`MsmError::Deadline`], which tells what holds the job up; it is then still in flight.
     pub fn wait(&mut self, ticket: JobTicket, limit: Duration) -> Result<Output, MsmError> {
-        let begin = Instant::now();
+        let mut begin = None;
         loop {
             if let Some(output) = self.poll(ticket)? {
                 return Ok(output);
             }
-            if begin.elapsed() >= limit {
-                return Err(self.deadline(ticket, limit)?);
-            }
-            self.pause(ticket, begin, limit)?;
+            self.pause(ticket, &mut begin, limit)?;
         }
     }
 
@@ -410,12 +428,9 @@ impl Msm {
     ///
     /// As [`wait`](Self::wait).
     pub fn wait_accepted(&mut self, ticket: JobTicket, limit: Duration) -> Result<(), MsmError> {
-        let begin = Instant::now();
+        let mut begin = None;
         while self.poll_accepted(ticket)? == Poll::Pending {
-            if begin.elapsed() >= limit {
-                return Err(self.deadline(ticket, limit)?);
-            }
-            self.pause(ticket, begin, limit)?;
+            self.pause(ticket, &mut begin, limit)?;
         }
         Ok(())
     }
@@ -438,16 +453,25 @@ impl Msm {
         MsmError::Interrupted { label, pairs, taken, chunks: taken / self.chunk(), cause: Box::new(error) }
     }
 
-    /// Lets some time pass: on a channel that moves data, which finds engine errors; asleep otherwise.
-    fn pause(&mut self, ticket: JobTicket, begin: Instant, limit: Duration) -> Result<(), MsmError> {
+    /// Lets some time pass, until `limit` after `begin`, which is set by the first call: on a channel that moves data, which finds engine
+    /// errors; asleep otherwise. The clock is read once.
+    fn pause(
+        &mut self,
+        ticket: JobTicket,
+        begin: &mut Option<Instant>,
+        limit: Duration,
+    ) -> Result<(), MsmError> {
         let now = Instant::now();
-        let past = now - begin;
+        let past = now - *begin.get_or_insert(now);
+        if past >= limit {
+            return Err(self.deadline(ticket, limit)?);
+        }
         self.counters.look(&self.user, now)?;
         // Only the oldest job can be fetching, and all others wait for it.
         let fetching = self.running.front().filter(|job| matches!(job.stage, Stage::Fetching(_)));
-        let job = fetching.or_else(|| self.running.iter().find(|job| job.sequence == ticket.sequence));
+        let job = fetching.or_else(|| self.job(ticket.sequence));
         // Now and then others are to see how full the FIFOs are.
-        let left = limit.saturating_sub(past).min(LOOK);
+        let left = (limit - past).min(LOOK);
         let waited = match job.map(|job| &job.stage) {
             Some(&Stage::Streaming(stream)) => self.h2c.wait(stream, left),
             Some(&Stage::Fetching(fetch)) => self.c2h.wait(fetch, left),
@@ -482,8 +506,7 @@ impl Msm {
     }
 
     pub(crate) fn deadline(&mut self, ticket: JobTicket, waited: Duration) -> Result<MsmError, MsmError> {
-        let job =
-            self.running.iter().find(|job| job.sequence == ticket.sequence).ok_or(MsmError::NoResult)?;
+        let job = self.job(ticket.sequence).ok_or(MsmError::NoResult)?;
         let (label, pairs, streaming) = (job.label, job.pairs, matches!(job.stage, Stage::Streaming(_)));
         let fill = self.fill()?;
         let channel = if streaming { Some(Box::new(self.h2c.snapshot()?)) } else { None };

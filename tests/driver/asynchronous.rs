@@ -73,10 +73,17 @@ fn a_wait_that_is_forgotten_takes_nothing_from_the_next() {
     let mut h2c = card.channel(Direction::H2C, 0, options(Ring::Chain)).unwrap();
     let mut line = card.interrupt(Source::User(1)).unwrap();
     block_on(async {
-        for _ in 0..3 {
+        let (mut forgotten, mut rounds) = (0, 0);
+        while forgotten < 3 {
             let ticket = h2c.submit(&source, 0..5000, 0).unwrap();
             let mut wait = Box::pin(h2c.wait_async(ticket, LIMIT));
-            assert!(wait.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending());
+            rounds += 1;
+            if wait.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_ready() {
+                // On a busy machine it may be done before it is waited for, but not always.
+                assert!(rounds < 100);
+                continue;
+            }
+            forgotten += 1;
             std::mem::forget(wait);
             h2c.wait_async(ticket, LIMIT).await.unwrap();
             let mut fired = Box::pin(line.wait_async(LIMIT));

@@ -15,13 +15,39 @@ pub struct Link {
     stream: UnixStream,
     deadline: Duration,
     next_id: u16,
-    received: Vec<u8>,
+    received: Received,
     dead: Option<String>,
+}
+
+/// What was received and not yet consumed: room for the longest message, which is never cleared.
+struct Received {
+    bytes: Box<[u8]>,
+    filled: usize,
+}
+
+impl Received {
+    fn bytes(&self) -> &[u8] {
+        &self.bytes[..self.filled]
+    }
+
+    /// Receives what has come, or waits for something; how much.
+    fn receive(&mut self, stream: &mut UnixStream) -> io::Result<usize> {
+        let count = stream.read(&mut self.bytes[self.filled..])?;
+        self.filled += count;
+        Ok(count)
+    }
+
+    /// Forgets the first `len` bytes.
+    fn consume(&mut self, len: usize) {
+        self.bytes.copy_within(len..self.filled, 0);
+        self.filled -= len;
+    }
 }
 
 impl Link {
     pub fn new(stream: UnixStream, deadline: Duration) -> io::Result<Self> {
-        let mut link = Self { stream, deadline, next_id: 0, received: Vec::with_capacity(4096), dead: None };
+        let received = Received { bytes: vec![0; MAX_MESSAGE].into(), filled: 0 };
+        let mut link = Self { stream, deadline, next_id: 0, received, dead: None };
         link.set_deadline(deadline)?;
         Ok(link)
     }
@@ -43,8 +69,8 @@ impl Link {
         let end = Instant::now() + self.deadline;
         let id = self.send(command, 0, body, fds, end)?;
         let (header, len) = self.answer(command, id, end)?;
-        let result = if header.flags & ERROR == 0 { read(&self.received[HEADER..len]) } else { None };
-        self.received.drain(..len);
+        let result = if header.flags & ERROR == 0 { read(&self.received.bytes()[HEADER..len]) } else { None };
+        self.received.consume(len);
         if header.flags & ERROR != 0 {
             // The reference server answers most refusals with errno 0.
             let source = match header.error {
@@ -107,7 +133,7 @@ impl Link {
             if header.id == id && header.flags & REPLY != 0 {
                 return Ok((header, len));
             }
-            self.received.drain(..len);
+            self.received.consume(len);
             if header.flags & (REPLY | ERROR) != REPLY | ERROR {
                 let reason = format!("message {} came unasked", header.id);
                 return Err(self.die(BusError::Protocol { what: command.name(), reason }));
@@ -120,7 +146,7 @@ impl Link {
     fn message(&mut self, command: Command, end: Instant) -> Result<(Header, usize), BusError> {
         self.fill(command, HEADER, end)?;
         let mut bytes = [0; HEADER];
-        bytes.copy_from_slice(&self.received[..HEADER]);
+        bytes.copy_from_slice(&self.received.bytes()[..HEADER]);
         let header = Header::from_bytes(bytes);
         let len = header.size as usize;
         if !(HEADER..=MAX_MESSAGE).contains(&len) {
@@ -132,16 +158,15 @@ impl Link {
     }
 
     fn fill(&mut self, command: Command, len: usize, end: Instant) -> Result<(), BusError> {
-        let mut chunk = [0u8; 4096];
-        while self.received.len() < len {
+        while self.received.filled < len {
             counts::system_call();
-            match self.stream.read(&mut chunk) {
+            match self.received.receive(&mut self.stream) {
                 Ok(0) => {
                     return Err(
                         self.die(BusError::Gone { reason: "its process closed the connection".into() })
                     );
                 }
-                Ok(n) => self.received.extend_from_slice(&chunk[..n]),
+                Ok(_) => {}
                 // Sockets with a deadline are not read again by the kernel after a signal.
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => return Err(self.io_error(command, error)),

@@ -1,7 +1,7 @@
 //! Jobs in flight and queued: a ring in which a job's place is the number of its ticket.
 
-use crate::channel::engine::Start;
 use crate::channel::slots::Slots;
+use crate::channel::start::Start;
 use crate::memory::{Allocation, MAX_JOBS, Running};
 use std::fmt::Debug;
 use std::sync::Arc;

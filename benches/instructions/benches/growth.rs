@@ -1,0 +1,163 @@
+//! How what the library does grows with what a program has: nothing is to grow faster than a logarithm.
+//!
+//! `cargo bench --bench growth` prints the curves. Times are of this machine, and only their ratios in one run say something.
+
+use std::hint::black_box;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Instant;
+use xdma::channel::{Ring, Transfers};
+use xdma::memory::{Access, Buffer, DmaSpace, HugePages};
+use xdma::regs::Direction;
+use xdma_instructions::{Plain, PlainMapper};
+
+/// The largest may take so many times as long as the smallest, on a busy machine. What is linear takes 30 to 1,000 times as long.
+const LIMIT: f64 = 12.0;
+/// How often something is done that one is to take the time of.
+const ROUNDS: usize = 500;
+
+/// What is measured with a number of things: nanoseconds for one more.
+struct Curve {
+    name: &'static str,
+    sizes: &'static [usize],
+    run: fn(usize) -> f64,
+}
+
+const CURVES: [Curve; 9] = [
+    Curve { name: "register a vector, beside others", sizes: &[300, 3_000, 15_000], run: register },
+    Curve { name: "register a vector, past holes", sizes: &[300, 3_000, 15_000], run: past_holes },
+    Curve {
+        name: "allocate 64 bytes, beside others",
+        sizes: &[1_000, 10_000, 100_000],
+        run: |n| allocate(n, 64),
+    },
+    Curve {
+        name: "allocate 4 KiB, beside others",
+        sizes: &[1_000, 10_000, 100_000],
+        run: |n| allocate(n, 4096),
+    },
+    Curve { name: "allocate 128 bytes, past holes of 64", sizes: &[1_000, 10_000, 100_000], run: fragmented },
+    Curve { name: "drop 64 bytes, of as many", sizes: &[1_000, 10_000, 100_000], run: release },
+    Curve { name: "build a program, on a buffer of others", sizes: &[10, 1_000, 10_000], run: build },
+    Curve { name: "write a buffer that programs use", sizes: &[10, 1_000, 10_000], run: write },
+    Curve { name: "add a buffer to a list of others", sizes: &[100, 3_000, 30_000], run: collect },
+];
+
+fn space() -> DmaSpace {
+    DmaSpace::new(Arc::new(PlainMapper::default()), HugePages::default(), None, None)
+}
+
+/// Nanoseconds of each of `count`.
+fn each<R>(count: usize, what: impl FnOnce() -> R) -> f64 {
+    let begin = Instant::now();
+    black_box(what());
+    begin.elapsed().as_nanos() as f64 / count as f64
+}
+
+fn vector() -> Vec<u8> {
+    vec![1; 3 * 4096]
+}
+
+fn register(count: usize) -> f64 {
+    let space = space();
+    let register = |vector| space.register(vector, Access::CardReads).unwrap();
+    let _others: Vec<_> = (0..count).map(|_| register(vector())).collect();
+    let more: Vec<_> = (0..ROUNDS).map(|_| vector()).collect();
+    each(ROUNDS, || more.into_iter().map(register).collect::<Vec<_>>())
+}
+
+fn past_holes(count: usize) -> f64 {
+    let space = space();
+    let register = |vector| space.register(vector, Access::CardReads).unwrap();
+    let mut others: Vec<_> = (0..2 * count).map(|_| Some(register(vector()))).collect();
+    others.iter_mut().step_by(2).for_each(|other| *other = None);
+    let more: Vec<_> = (0..ROUNDS).map(|_| vec![1; 9 * 4096]).collect();
+    each(ROUNDS, || more.into_iter().map(register).collect::<Vec<_>>())
+}
+
+fn buffers(space: &DmaSpace, count: usize, len: u64) -> Vec<Buffer> {
+    (0..count).map(|_| space.allocate(len, Access::CardReads).unwrap()).collect()
+}
+
+fn allocate(count: usize, len: u64) -> f64 {
+    let space = space();
+    let _others = buffers(&space, count, len);
+    each(ROUNDS, || buffers(&space, ROUNDS, len))
+}
+
+fn fragmented(count: usize) -> f64 {
+    let space = space();
+    let mut others: Vec<_> = buffers(&space, count, 64).into_iter().map(Some).collect();
+    others.iter_mut().step_by(2).for_each(|other| *other = None);
+    each(ROUNDS, || buffers(&space, ROUNDS, 128))
+}
+
+fn release(count: usize) -> f64 {
+    let space = space();
+    let all = buffers(&space, count, 64);
+    each(count, || drop(all))
+}
+
+/// A list of a buffer that is another's as well.
+fn shared(plain: &Plain) -> Transfers {
+    let mut transfers = Transfers::new(Direction::H2C);
+    transfers.add(&plain.scalars, 0..4096, 0).unwrap();
+    transfers
+}
+
+fn build(count: usize) -> f64 {
+    let plain = Plain::new(Ring::Chain);
+    let transfers = shared(&plain);
+    let programs = |count| (0..count).map(|_| plain.channel.program(&transfers).unwrap()).collect::<Vec<_>>();
+    let _others = programs(count);
+    each(ROUNDS, || programs(ROUNDS))
+}
+
+fn write(count: usize) -> f64 {
+    let mut plain = Plain::new(Ring::Chain);
+    let transfers = shared(&plain);
+    let _programs: Vec<_> = (0..count).map(|_| plain.channel.program(&transfers).unwrap()).collect();
+    each(ROUNDS, || (0..ROUNDS).for_each(|_| plain.scalars.write(0, &[1u8; 64]).unwrap()))
+}
+
+fn collect(count: usize) -> f64 {
+    let space = space();
+    let all = buffers(&space, count, 64);
+    let mut transfers = Transfers::new(Direction::H2C);
+    each(count, || all.iter().for_each(|buffer| transfers.add(buffer, 0..64, 0).map(drop).unwrap()))
+}
+
+/// Memory of files that this process has mapped, in MiB.
+fn resident() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("RssShmem:")).expect("Linux has it");
+    line.trim().trim_end_matches(" kB").trim().parse::<u64>().unwrap() >> 10
+}
+
+/// Whether memory goes back to the system when all buffers of a space were dropped, and with it what they took.
+fn goes_back() -> bool {
+    let space = space();
+    let before = resident();
+    let all = buffers(&space, 1000, 1 << 20);
+    let with = resident();
+    drop(all);
+    let after = resident();
+    println!(
+        "1,000 buffers of 1 MiB: {with} MiB resident with them, {after} MiB after they were dropped, {before} before"
+    );
+    after <= before + 8
+}
+
+fn main() -> ExitCode {
+    let mut good = goes_back();
+    for Curve { name, sizes, run } in CURVES {
+        let times: Vec<f64> = sizes.iter().map(|&size| run(size)).collect();
+        let ratio = times[times.len() - 1] / times[0];
+        let curve: Vec<_> =
+            sizes.iter().zip(&times).map(|(size, time)| format!("{size}: {:.2} us", time / 1e3)).collect();
+        let verdict = if ratio > LIMIT { "  GROWS" } else { "" };
+        println!("{name}: {}; ratio {ratio:.1}{verdict}", curve.join(", "));
+        good &= ratio <= LIMIT;
+    }
+    if good { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
