@@ -10,8 +10,9 @@
 //! | greets with more than [`LONGEST_GREETING`], or with something else | dropped |
 //! | connects again and again | [`MOST_WAITING`] wait at a time; the oldest of more is dropped |
 
+use super::command::Command;
 use super::wakeup::Wakeup;
-use super::wire::{Message, Partial};
+use super::wire::{Message, Partial, Reply};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use std::io;
 use std::os::fd::AsFd;
@@ -42,14 +43,13 @@ struct Candidate {
 pub(super) struct Admission<'a> {
     listener: &'a UnixListener,
     wakeup: &'a Wakeup,
-    regions: &'a [u64],
     waiting: Vec<Candidate>,
 }
 
 impl<'a> Admission<'a> {
     /// Admits the clients of `listener`, which must not block. `wakeup` ends a wait.
-    pub fn new(listener: &'a UnixListener, wakeup: &'a Wakeup, regions: &'a [u64]) -> Self {
-        Self { listener, wakeup, regions, waiting: Vec::new() }
+    pub fn new(listener: &'a UnixListener, wakeup: &'a Wakeup) -> Self {
+        Self { listener, wakeup, waiting: Vec::new() }
     }
 
     /// Waits until a client has come or said something, a deadline has passed, or somebody woke this thread.
@@ -62,8 +62,7 @@ impl<'a> Admission<'a> {
 
     /// Takes what has arrived, and drops those who have gone or say something else than a greeting.
     fn listen(&mut self) {
-        let regions = self.regions;
-        self.waiting.retain_mut(|candidate| match candidate.listen(regions) {
+        self.waiting.retain_mut(|candidate| match candidate.listen() {
             Ok(()) => true,
             Err(error) => {
                 tracing::debug!("client not admitted: {error}");
@@ -138,21 +137,21 @@ impl<'a> Admission<'a> {
 
 impl Candidate {
     /// Takes what has arrived of the greeting.
-    fn listen(&mut self, regions: &[u64]) -> io::Result<()> {
+    fn listen(&mut self) -> io::Result<()> {
         if self.greeting.is_some() || !self.partial.advance(&mut self.stream, LONGEST_GREETING)? {
             return Ok(());
         }
-        let message = std::mem::take(&mut self.partial).into_message();
-        message.check_greeting(regions)?;
+        let mut message = std::mem::take(&mut self.partial).into_message();
+        Command::check_greeting(&mut message)?;
         self.greeting = Some(message);
         self.deadline = Instant::now() + GRACE;
         Ok(())
     }
 
-    fn refuse(mut self) {
+    fn refuse(self) {
         if let Some(greeting) = &self.greeting {
             // Nothing was sent to it yet, so there is space for this; it is not waited for in any case.
-            let _ = greeting.refuse(&mut self.stream, libc::EBUSY);
+            let _ = Reply::refusal(greeting, libc::EBUSY).send(&self.stream);
         }
     }
 }
@@ -193,7 +192,7 @@ mod tests {
         let path = directory.path().join("socket");
         let (listener, wakeup) = (UnixListener::bind(&path).unwrap(), Wakeup::new().unwrap());
         listener.set_nonblocking(true).unwrap();
-        let mut admission = Admission::new(&listener, &wakeup, &[]);
+        let mut admission = Admission::new(&listener, &wakeup);
         let silent = client(&path, false);
         let mut greeted = [client(&path, true), client(&path, true)];
         // More than can wait, none of whom says a word.
@@ -204,8 +203,8 @@ mod tests {
             assert!(admission.waiting.len() <= MOST_WAITING);
         }
         for client in &mut greeted {
-            let (mut stream, greeting) = admission.next().expect("it greeted");
-            assert!(greeting.check_greeting(&[]).is_ok());
+            let (mut stream, mut greeting) = admission.next().expect("it greeted");
+            assert!(Command::check_greeting(&mut greeting).is_ok());
             assert!(are_connected(client, &mut stream));
         }
         assert!(admission.next().is_none());

@@ -1,9 +1,10 @@
 //! The emulated card under hostile clients: what the fuzz targets run, in this process and without a socket where that is
 //! possible.
 
-use super::backend::{Backend, region_sizes};
 use super::card::Card;
+use super::command::{Access, MAP_READ, MAP_WRITE};
 use super::config_space::{self, ConfigSpace};
+use super::device::Device;
 use super::logic::msm::{Core, Msm, MsmOptions};
 use super::logic::{Logic, Loopback, Memory};
 use super::slot::Slot;
@@ -17,7 +18,6 @@ use std::os::unix::fs::FileExt;
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::time::Duration;
-use vfio_user::{DmaMapFlags, DmaUnmapFlags, ServerBackend};
 
 /// A page of the client's memory.
 const PAGE: u64 = 4096;
@@ -33,52 +33,47 @@ const OPERATIONS: usize = 256;
 /// A client with all of a card in its hands.
 struct Client {
     slot: Arc<Slot>,
-    backend: Backend,
+    device: Device,
     memory: File,
 }
 
 impl Client {
     fn new(options: Options, logic: Arc<dyn Logic>) -> Self {
         let slot = Arc::new(Slot::new(Card::start(options, logic).expect("there are threads")));
-        let mut backend = Backend::new(Arc::clone(&slot), Arc::default());
+        let device = Device::new(Arc::clone(&slot));
         let memory = tempfile::tempfile().expect("there are files");
         memory.set_len(PAGES * PAGE).expect("there is room");
         memory.write_all_at(&[0x5a; PAGE as usize], READ_ONLY * PAGE).expect("there is room");
-        let both = DmaMapFlags::READ | DmaMapFlags::WRITE;
+        let both = MAP_READ | MAP_WRITE;
         // Low, at the end of all addresses, and what the card may only read or only write.
         for (address, page, pages, flags) in [
             (0, 0, READ_ONLY, both),
-            (READ_ONLY * PAGE, READ_ONLY, 1, DmaMapFlags::READ),
+            (READ_ONLY * PAGE, READ_ONLY, 1, MAP_READ),
             (0xf_f000, 9, 2, both),
-            (0x10_1000, 11, 1, DmaMapFlags::WRITE),
+            (0x10_1000, 11, 1, MAP_WRITE),
             (PAGE.wrapping_neg(), 12, 1, both),
         ] {
             let file = memory.try_clone().ok();
-            let mapped = backend.dma_map(flags, page * PAGE, address, pages * PAGE, file);
+            let mapped = device.dma_map(flags, page * PAGE, address, pages * PAGE, file);
             mapped.expect("the maps do not overlap");
         }
-        let mut this = Self { slot, backend, memory };
+        let mut this = Self { slot, device, memory };
         // Memory space and bus master.
         this.write(CONFIG, 4, &[6, 0]);
         this
     }
 
-    /// As the server lets an access through: inside its region.
-    fn is_inside(&self, region: u32, offset: u64, len: usize) -> bool {
-        let sizes = region_sizes(&self.slot.card().shared.options);
-        let size = sizes.get(region as usize).copied().unwrap_or(0);
-        offset.checked_add(len as u64).is_some_and(|end| end <= size)
-    }
-
     fn write(&mut self, region: u32, offset: u64, data: &[u8]) {
-        if self.is_inside(region, offset, data.len()) {
-            self.backend.region_write(region, offset, data).expect("no write is refused");
+        let access = Access { offset, region, count: data.len() as u32 };
+        if self.device.check(access).is_ok() {
+            self.device.region_write(access, data);
         }
     }
 
     fn read(&mut self, region: u32, offset: u64, data: &mut [u8]) {
-        if self.is_inside(region, offset, data.len()) {
-            self.backend.region_read(region, offset, data).expect("no read is refused");
+        let access = Access { offset, region, count: data.len() as u32 };
+        if self.device.check(access).is_ok() {
+            self.device.region_read(access, data);
         }
     }
 
@@ -117,7 +112,7 @@ impl Client {
             }
             12 => self.remap(u)?,
             13 => self.set_interrupts(u)?,
-            14 => _ = self.backend.reset(),
+            14 => _ = self.device.reset(),
             _ => {
                 let (offset, len) = (u.int_in_range(0..=0x100)?, u.int_in_range(0..=8)?);
                 self.write(CONFIG, offset, u.bytes(len)?);
@@ -130,12 +125,12 @@ impl Client {
     fn remap(&mut self, u: &mut Unstructured<'_>) -> Result<()> {
         let (flags, address, size) = (u.arbitrary()?, place(u)?, u.int_in_range(0..=20)? * PAGE);
         let _ = match u.arbitrary()? {
-            true => self.backend.dma_unmap(DmaUnmapFlags::from_bits_truncate(flags), address, size),
+            true => self.device.dma_unmap(flags, address, size),
             false => {
                 // Never what is to stay as it is.
                 let offset = u.int_in_range(READ_ONLY + 1..=PAGES + 1)? * PAGE;
                 let file = if u.arbitrary()? { self.memory.try_clone().ok() } else { None };
-                self.backend.dma_map(DmaMapFlags::from_bits_truncate(flags), offset, address, size, file)
+                self.device.dma_map(flags, offset, address, size, file)
             }
         };
         Ok(())
@@ -147,7 +142,7 @@ impl Client {
         // Whatever takes the eight bytes of an event.
         let file = || File::from(OwnedFd::from(std::io::pipe().expect("there are files").1));
         let files = (0..u.int_in_range(0..=4)?).map(|_| file()).collect();
-        let _ = self.backend.set_irqs(index, flags, start, count, files);
+        let _ = self.device.set_irqs(index, flags, start, count, files);
         Ok(())
     }
 
@@ -322,8 +317,8 @@ fn use_config(u: &mut Unstructured<'_>) -> Result<()> {
     Ok(())
 }
 
-/// Any bytes as messages: checked by our own front, and as far as it lets them through, served by the crate's server behind it.
-/// A panic there is contained ([`super::server`]), so what is looked for is one that is not, and memory without bound.
+/// Any bytes as messages, over a socket. A panic in the card is contained ([`super::server`]), so what is looked for is one that
+/// is not, and memory without bound.
 pub fn messages(bytes: &[u8]) {
     let options = Options { h2c_channels: 1, c2h_channels: 1, ..Options::default() };
     let card = EmulatedCard::start(options, Arc::new(Memory::with_size(1 << 20))).expect("it starts");

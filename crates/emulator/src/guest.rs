@@ -10,7 +10,7 @@ use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 use vm_memory::VolatileSlice;
 
 /// What maps are made of.
-const PAGE: u64 = 4096;
+pub(super) const PAGE: u64 = 4096;
 
 /// Maps of a client at most: VFIO's own limit (`dma_entry_limit`).
 const MAX_MAPS: usize = 65_535;

@@ -38,12 +38,13 @@
 
 mod admission;
 mod axi_timeout;
-mod backend;
 mod bell;
 mod card;
 mod channel;
+mod command;
 mod config_space;
 pub mod control;
+mod device;
 mod engine;
 pub mod faults;
 #[cfg(any(fuzzing, test))]

@@ -1,35 +1,35 @@
 //! The socket: who may talk to the card, one client at a time, client after client.
 //!
-//! Between the client and the `vfio_user` crate's server stand two threads that carry messages, checked by [`super::wire`].
-//! They own both ends of every connection, so that a client can be refused, cut off, or outlived.
+//! One thread serves the client that has the card: it receives a message, has the [`Device`] carry it out, and sends the reply,
+//! so that messages take effect in the order in which they were sent.
 //!
 //! | thread | waits for | at most |
 //! |---|---|---|
-//! | `xdma server` | the client's next message | until its connection ends |
-//! | | the thread of replies to take one | as long as that takes |
 //! | `xdma door` | clients that want to be admitted | see [`admission`](super::admission) |
-//! | `xdma commands` | the client's next message | until its connection ends |
-//! | | the rest of a message, space for a refusal | 5 s each |
-//! | | the server to take a message | as long as the server takes for those before it |
-//! | `xdma replies` | space for a reply to the client | 5 s, then the client is cut off |
-//! | | replies to a client that is gone | [`DRAIN`], then the server is cut off too |
+//! | `xdma server` | a client that was admitted | until the service ends |
+//! | | the client's next message | until its connection ends |
+//! | | the rest of a message | 5 s, then the client is cut off |
+//! | | space for a reply | 5 s, then the client is cut off |
+//! | | the card to carry a message out | as long as the card takes |
+//!
+//! What a client had sent before it was gone, or cut off, is still carried out, for [`DRAIN`].
 
 use super::admission::Admission;
-use super::backend::{self, Backend};
+use super::device::Device;
 use super::log::lock;
 use super::slot::Slot;
 use super::wakeup::Wakeup;
-use super::wire::{self, Message, Verdict};
+use super::wire::{self, Message};
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 use std::fs::{self, Permissions};
-use std::io::{self, Read};
+use std::io;
 use std::net::Shutdown;
-use std::os::fd::OwnedFd;
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
 use std::thread::{Builder, JoinHandle};
 use std::time::{Duration, Instant};
@@ -43,61 +43,48 @@ pub(super) struct Service {
     path: PathBuf,
     doors: Arc<Doors>,
     threads: Vec<JoinHandle<()>>,
-    /// Holds the inner socket, and the outer one where no path was asked for.
-    directory: TempDir,
+    /// Holds the socket where no path was asked for.
+    directory: Option<TempDir>,
 }
 
 /// What the threads share.
 struct Doors {
-    outer: UnixListener,
-    inner: UnixListener,
-    inner_path: PathBuf,
-    regions: Vec<u64>,
-    /// Of the last error that the card returned.
-    errno: Arc<AtomicI32>,
+    listener: UnixListener,
     stopping: AtomicBool,
-    session: Mutex<Option<Session>>,
+    /// The client that has the card.
+    client: Mutex<Option<Arc<UnixStream>>>,
     /// Wakes the thread that admits clients: the card is free, or everything ends.
     wakeup: Wakeup,
 }
 
-/// The client that is served.
-struct Session {
-    ends: Ends,
-    carriers: [JoinHandle<()>; 2],
-}
-
-/// Connections to a client, and to the server on its behalf.
-struct Ends {
-    client: UnixStream,
-    server: UnixStream,
+/// A client that has the card from now on.
+struct Admitted {
+    client: Arc<UnixStream>,
+    greeting: Message,
 }
 
 impl Service {
     /// Serves the card in `slot` at `path`, or in a directory of its own.
     pub fn start(slot: Arc<Slot>, path: Option<&Path>) -> io::Result<Self> {
-        // The directory is private, so the inner socket is nobody else's.
-        let directory = private("xdma-").tempdir()?;
-        let inner_path = directory.path().join("inner");
-        let inner = UnixListener::bind(&inner_path)?;
-        let (outer, path) = match path {
-            None => listen(directory.path())?,
-            Some(path) => listen_at(path)?,
+        let (directory, (listener, path)) = match path {
+            Some(path) => (None, listen_at(path)?),
+            None => {
+                let directory = private("xdma-").tempdir()?;
+                let listening = listen(directory.path())?;
+                (Some(directory), listening)
+            }
         };
-        outer.set_nonblocking(true)?;
+        listener.set_nonblocking(true)?;
         let doors = Arc::new(Doors {
-            outer,
-            inner,
-            inner_path,
-            regions: backend::region_sizes(&slot.card().shared.options),
-            errno: Arc::default(),
+            listener,
             stopping: AtomicBool::new(false),
-            session: Mutex::new(None),
+            client: Mutex::new(None),
             wakeup: Wakeup::new()?,
         });
         let mut service = Self { path, doors, threads: Vec::new(), directory };
-        service.spawn("xdma server", move |doors| doors.serve(slot))?;
-        service.spawn("xdma door", |doors| doors.admit())?;
+        let (admit, admitted) = channel();
+        service.spawn("xdma server", move |doors| doors.serve(&Device::new(slot), &admitted))?;
+        service.spawn("xdma door", move |doors| doors.admit(&admit))?;
         Ok(service)
     }
 
@@ -117,9 +104,12 @@ impl Service {
         &self.path
     }
 
-    /// Removes the sockets: nobody is let in any more, and a process that is killed leaves nothing behind.
+    /// Removes the socket: nobody is let in any more, and a process that is killed leaves nothing behind.
     pub fn hide(&self) {
-        let _ = fs::remove_dir_all(self.directory.path());
+        let _ = fs::remove_file(&self.path);
+        if let Some(directory) = &self.directory {
+            let _ = fs::remove_dir(directory.path());
+        }
     }
 }
 
@@ -207,56 +197,21 @@ impl Doors {
 
     fn stop(&self) {
         self.stopping.store(true, Ordering::SeqCst);
-        for listener in [&self.outer, &self.inner] {
-            wake(listener);
-        }
-        if let Some(session) = lock(&self.session).as_ref() {
-            session.cut();
+        shut(&self.listener);
+        if let Some(client) = lock(&self.client).as_ref() {
+            cut(client);
         }
         self.wakeup.wake();
     }
 
-    /// Runs the crate's server, connection after connection.
-    fn serve(&self, slot: Arc<Slot>) {
-        let Ok(inner) = self.inner.try_clone() else { return };
-        let server = backend::server(OwnedFd::from(inner), &slot.card().shared.options);
-        let mut backend = Backend::new(Arc::clone(&slot), Arc::clone(&self.errno));
-        while !self.stopping() {
-            match catch_unwind(AssertUnwindSafe(|| server.run(&mut backend))) {
-                Ok(Ok(())) => {}
-                Ok(Err(error)) if !self.stopping() => {
-                    tracing::warn!("connection ended: {error}");
-                    // Such as too many open files: that does not pass by itself.
-                    std::thread::sleep(Duration::from_millis(1));
-                }
-                Ok(Err(_)) => {}
-                Err(_) => tracing::error!("the vfio-user server panicked; its connection is closed"),
-            }
-            slot.card().disconnect();
-            self.release();
-        }
-    }
-
-    /// Ends the session, and then lets the next client in.
-    fn release(&self) {
-        let session = lock(&self.session).take();
-        if let Some(session) = session {
-            session.cut();
-            for carrier in session.carriers {
-                let _ = carrier.join();
-            }
-        }
-        self.wakeup.wake();
-    }
-
-    /// Lets clients in, one at a time.
-    fn admit(self: Arc<Self>) {
-        let mut admission = Admission::new(&self.outer, &self.wakeup, &self.regions);
+    /// Lets clients in, one at a time. The server ends when this does.
+    fn admit(&self, admit: &Sender<Admitted>) {
+        let mut admission = Admission::new(&self.listener, &self.wakeup);
         while !self.stopping() {
             admission.wait();
             if self.is_free()
                 && let Some((client, greeting)) = admission.next()
-                && let Err(error) = self.open(client, greeting)
+                && let Err(error) = self.open(client, greeting, admit)
             {
                 tracing::debug!("client not admitted: {error}");
             }
@@ -265,117 +220,73 @@ impl Doors {
     }
 
     fn is_free(&self) -> bool {
-        !self.stopping() && lock(&self.session).is_none()
+        !self.stopping() && lock(&self.client).is_none()
     }
 
-    fn open(self: &Arc<Self>, client: UnixStream, greeting: Message) -> io::Result<()> {
+    /// Gives the card to a client.
+    fn open(&self, client: UnixStream, greeting: Message, admit: &Sender<Admitted>) -> io::Result<()> {
         wire::limit_waits(&client)?;
-        let mut session = lock(&self.session);
-        let server = UnixStream::connect(&self.inner_path)?;
-        *session = Some(self.start(client, server, greeting)?);
+        let client = Arc::new(client);
+        *lock(&self.client) = Some(Arc::clone(&client));
         if self.stopping() {
-            session.iter().for_each(Session::cut);
+            cut(&client);
         }
-        Ok(())
+        admit.send(Admitted { client, greeting }).map_err(|_| io::ErrorKind::BrokenPipe.into())
     }
 
-    /// Starts the threads that carry messages, or none of them.
-    fn start(
-        self: &Arc<Self>,
-        client: UnixStream,
-        server: UnixStream,
-        greeting: Message,
-    ) -> io::Result<Session> {
-        let ends = Ends { client, server };
-        let answers = Arc::new(Mutex::new(ends.client.try_clone()?));
-        let commands = {
-            let (doors, answers, mut ends) = (Arc::clone(self), Arc::clone(&answers), ends.try_clone()?);
-            Builder::new().name("xdma commands".into()).spawn(move || {
-                if let Err(error) = doors.carry_commands(&mut ends, &greeting, &answers) {
-                    tracing::warn!("connection ended: {error}");
-                }
-                // What was sent is still carried out, then the server sees the end.
-                let _ = ends.server.shutdown(Shutdown::Write);
-            })?
-        };
-        let replies = {
-            let (doors, copy) = (Arc::clone(self), ends.try_clone());
-            let carry = |mut ends: Ends| {
-                Builder::new().name("xdma replies".into()).spawn(move || {
-                    // Either end may close at any time.
-                    if let Err(error) = doors.carry_replies(&mut ends.server, &answers) {
-                        tracing::debug!("no more replies: {error}");
-                        drain(&mut ends);
-                    }
-                    // The server must not wait for somebody to take its replies.
-                    ends.cut();
-                })
-            };
-            copy.and_then(carry).inspect_err(|_| ends.cut())?
-        };
-        Ok(Session { ends, carriers: [commands, replies] })
-    }
-
-    /// Client to server, from the greeting on.
-    fn carry_commands(
-        &self,
-        ends: &mut Ends,
-        greeting: &Message,
-        answers: &Mutex<UnixStream>,
-    ) -> io::Result<()> {
-        greeting.forward(&mut ends.server)?;
-        while let Some(message) = Message::receive(&mut ends.client)? {
-            match message.check(&self.regions)? {
-                Verdict::Forward => message.forward(&mut ends.server)?,
-                Verdict::Refuse(errno) => message.refuse(&mut lock(answers), errno)?,
+    /// Serves those who are admitted, one after the other.
+    fn serve(&self, device: &Device, admitted: &Receiver<Admitted>) {
+        for Admitted { client, greeting } in admitted {
+            match catch_unwind(AssertUnwindSafe(|| self.converse(&client, greeting, device))) {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => tracing::warn!("connection ended: {error}"),
+                Err(_) => tracing::error!("the card panicked over a message; its connection is closed"),
             }
+            cut(&client);
+            device.disconnect();
+            *lock(&self.client) = None;
+            self.wakeup.wake();
         }
-        Ok(())
     }
 
-    /// Server to client. The crate's server does not say which error it reports, so that is filled in.
-    fn carry_replies(&self, server: &mut UnixStream, client: &Mutex<UnixStream>) -> io::Result<()> {
-        while let Some(mut reply) = Message::receive(server)? {
-            if reply.is_vague() {
-                reply.set_errno(self.errno.load(Ordering::SeqCst));
+    /// Carries out what a client sends, from its greeting on, until its connection ends.
+    fn converse(&self, client: &UnixStream, greeting: Message, device: &Device) -> io::Result<()> {
+        let mut next = Some(greeting);
+        while let Some(message) = next
+            && !self.stopping()
+        {
+            if let Some(reply) = device.answer(message)?
+                && let Err(error) = reply.send(client)
+            {
+                tracing::debug!("no more replies: {error}");
+                return self.drain(client, device);
             }
-            reply.reply(&mut lock(client))?;
+            next = Message::receive(client)?;
+        }
+        Ok(())
+    }
+
+    /// Carries out what a client had sent, such as writes without replies, when there is nobody to take replies.
+    fn drain(&self, client: &UnixStream, device: &Device) -> io::Result<()> {
+        // What has arrived can still be received, and then comes the end.
+        cut(client);
+        let end = Instant::now() + DRAIN;
+        while !self.stopping()
+            && Instant::now() < end
+            && let Some(message) = Message::receive(client)?
+        {
+            device.answer(message)?;
         }
         Ok(())
     }
 }
 
-impl Session {
-    fn cut(&self) {
-        self.ends.cut();
-    }
+/// Ends a connection; whoever waits on it wakes up.
+fn cut(client: &UnixStream) {
+    let _ = client.shutdown(Shutdown::Both);
 }
 
-impl Ends {
-    fn try_clone(&self) -> io::Result<Self> {
-        Ok(Self { client: self.client.try_clone()?, server: self.server.try_clone()? })
-    }
-
-    /// Ends both connections; whoever waits on them wakes up.
-    fn cut(&self) {
-        let _ = self.client.shutdown(Shutdown::Both);
-        let _ = self.server.shutdown(Shutdown::Both);
-    }
-}
-
-/// Lets the server carry out what the client had sent, such as writes without replies, when there is nobody to take its replies.
-fn drain(ends: &mut Ends) {
-    let _ = ends.client.shutdown(Shutdown::Both);
-    let (end, mut replies) = (Instant::now() + DRAIN, [0; 4096]);
-    if ends.server.set_read_timeout(Some(DRAIN)).is_err() {
-        return;
-    }
-    while Instant::now() < end && ends.server.read(&mut replies).is_ok_and(|n| n > 0) {}
-}
-
-/// Ends a blocking accept: Linux wakes it with EINVAL when its socket is shut down.
-pub(super) fn wake(listener: &UnixListener) {
-    if let Ok(socket) = listener.try_clone() {
-        let _ = UnixStream::from(OwnedFd::from(socket)).shutdown(Shutdown::Both);
-    }
+/// Lets nobody connect any more.
+pub(super) fn shut(listener: &UnixListener) {
+    let _ = rustix::net::shutdown(listener, rustix::net::Shutdown::Both);
 }

@@ -10,7 +10,7 @@
 use super::{Answer, Log, Numbered, Request, line, shown};
 use crate::EmulatedCard;
 use crate::admission::timespec;
-use crate::server::{listen_at, wake};
+use crate::server::{listen_at, shut};
 use crate::wakeup::Wakeup;
 use rustix::event::{PollFd, PollFlags, poll};
 use std::io::{self, Read, Write};
@@ -91,7 +91,7 @@ impl Control {
 impl Drop for Control {
     fn drop(&mut self) {
         self.door.stopping.store(true, Ordering::SeqCst);
-        wake(&self.door.listener);
+        shut(&self.door.listener);
         self.door.wakeup.wake();
         if let Some(thread) = self.thread.take() {
             // A thread that panicked has said so.

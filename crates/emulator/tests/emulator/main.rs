@@ -6,6 +6,7 @@ mod host;
 mod hostile;
 mod interrupts;
 mod posted;
+mod protocol;
 mod service;
 mod streams;
 mod switches;

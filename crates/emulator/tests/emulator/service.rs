@@ -84,7 +84,7 @@ fn a_second_client_is_refused_at_once() {
     Client::new(card.socket()).unwrap();
 }
 
-fn message(command: u16, flags: u32, body: &[u8]) -> Vec<u8> {
+pub fn message(command: u16, flags: u32, body: &[u8]) -> Vec<u8> {
     let mut bytes = vec![1, 0];
     bytes.extend(command.to_le_bytes());
     bytes.extend((16 + body.len() as u32).to_le_bytes());
@@ -99,7 +99,7 @@ fn version() -> Vec<u8> {
 }
 
 /// A connection past its greeting.
-fn raw(card: &EmulatedCard) -> UnixStream {
+pub fn raw(card: &EmulatedCard) -> UnixStream {
     let mut stream = UnixStream::connect(card.socket()).unwrap();
     stream.write_all(&version()).unwrap();
     let mut header = [0; 16];

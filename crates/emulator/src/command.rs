@@ -1,0 +1,261 @@
+//! What a client asks of the card: commands of the vfio-user protocol (QEMU's `docs/interop/vfio-user.rst`), taken apart. A
+//! command has just the size that it must have; another ends its connection, as nobody knows what else is wrong there.
+
+use super::wire::{MAX_DATA, Message, malformed};
+use std::fs::File;
+use std::io;
+use vfio_bindings::bindings::vfio::VFIO_IRQ_SET_DATA_BOOL;
+
+const VERSION: u16 = 1;
+const DMA_MAP: u16 = 2;
+const DMA_UNMAP: u16 = 3;
+const DEVICE_GET_INFO: u16 = 4;
+const DEVICE_GET_REGION_INFO: u16 = 5;
+const DEVICE_GET_IRQ_INFO: u16 = 7;
+const DEVICE_SET_IRQS: u16 = 8;
+const REGION_READ: u16 = 9;
+const REGION_WRITE: u16 = 10;
+const DEVICE_RESET: u16 = 13;
+
+/// Flags of [`Command::DmaMap`]: what the card may do.
+pub(super) const MAP_READ: u32 = 1 << 0;
+pub(super) const MAP_WRITE: u32 = 1 << 1;
+/// Flag of [`Command::DmaUnmap`]: everything, wherever it is.
+pub(super) const UNMAP_ALL: u32 = 1 << 2;
+
+/// A command with its arguments.
+#[derive(Debug)]
+pub(super) enum Command<'a> {
+    Version,
+    DmaMap {
+        flags: u32,
+        offset: u64,
+        address: u64,
+        size: u64,
+        file: Option<File>,
+    },
+    DmaUnmap {
+        flags: u32,
+        address: u64,
+        size: u64,
+    },
+    DeviceInfo,
+    RegionInfo {
+        index: u32,
+    },
+    IrqInfo {
+        index: u32,
+    },
+    SetIrqs {
+        flags: u32,
+        index: u32,
+        start: u32,
+        count: u32,
+        files: Vec<File>,
+    },
+    RegionRead(Access),
+    RegionWrite(Access, &'a [u8]),
+    Reset,
+    /// One that there is not, or that the card does not offer.
+    Unsupported,
+}
+
+/// A place in a region.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Access {
+    pub offset: u64,
+    pub region: u32,
+    pub count: u32,
+}
+
+impl<'a> Command<'a> {
+    /// Takes a message apart. Files that its command has no use for stay with it.
+    pub fn parse(message: &'a mut Message) -> io::Result<Self> {
+        if !message.is_command() {
+            return Err(malformed("a reply to no command"));
+        }
+        let (command, posted) = (message.command(), message.is_posted());
+        if posted && is_question(command) {
+            return Err(malformed("a question that wants no answer"));
+        }
+        let (body, files) = message.parts();
+        match command {
+            VERSION => version(body),
+            DMA_MAP => dma_map(body, files),
+            DMA_UNMAP => {
+                let [_, flags, rest @ ..] = words::<6>(body)?;
+                Ok(Self::DmaUnmap { flags, address: long(rest[0], rest[1]), size: long(rest[2], rest[3]) })
+            }
+            DEVICE_GET_INFO => words::<4>(body).map(|_| Self::DeviceInfo),
+            DEVICE_GET_REGION_INFO => words::<8>(body).map(|[_, _, index, ..]| Self::RegionInfo { index }),
+            DEVICE_GET_IRQ_INFO => words::<4>(body).map(|[_, _, index, _]| Self::IrqInfo { index }),
+            DEVICE_SET_IRQS => set_irqs(body, files),
+            REGION_READ => region_read(body),
+            REGION_WRITE => region_write(body),
+            DEVICE_RESET => words::<0>(body).map(|[]| Self::Reset),
+            _ => Ok(Self::Unsupported),
+        }
+    }
+
+    /// Checks the message that a client begins with.
+    pub fn check_greeting(message: &'a mut Message) -> io::Result<()> {
+        match Self::parse(message)? {
+            Self::Version => Ok(()),
+            _ => Err(malformed("a client that does not begin with its version")),
+        }
+    }
+}
+
+/// Whether a command is of no use without its reply.
+fn is_question(command: u16) -> bool {
+    matches!(command, VERSION | DEVICE_GET_INFO | DEVICE_GET_REGION_INFO | DEVICE_GET_IRQ_INFO | REGION_READ)
+}
+
+/// Nothing that a client can do is of use to the card, but it must be well-formed.
+fn version<'a>(body: &[u8]) -> io::Result<Command<'a>> {
+    let json = body.get(4..).and_then(|data| data.strip_suffix(&[0]));
+    let capabilities = json.and_then(|json| serde_json::from_slice::<serde_json::Value>(json).ok());
+    match capabilities {
+        Some(serde_json::Value::Object(_)) => Ok(Command::Version),
+        _ => Err(malformed("capabilities of a version")),
+    }
+}
+
+fn dma_map<'a>(body: &[u8], files: &mut Vec<File>) -> io::Result<Command<'a>> {
+    let [_, flags, rest @ ..] = words::<8>(body)?;
+    if files.len() > 1 {
+        return Err(malformed("a map of more than one file"));
+    }
+    Ok(Command::DmaMap {
+        flags,
+        offset: long(rest[0], rest[1]),
+        address: long(rest[2], rest[3]),
+        size: long(rest[4], rest[5]),
+        file: files.pop(),
+    })
+}
+
+fn set_irqs<'a>(body: &[u8], files: &mut Vec<File>) -> io::Result<Command<'a>> {
+    let (fixed, data) = body.split_at_checked(20).ok_or_else(|| malformed("size of a command"))?;
+    let [_, flags, index, start, count] = words(fixed)?;
+    match (flags & VFIO_IRQ_SET_DATA_BOOL != 0, data.is_empty()) {
+        (true, _) => Ok(Command::Unsupported),
+        (false, true) => Ok(Command::SetIrqs { flags, index, start, count, files: std::mem::take(files) }),
+        (false, false) => Err(malformed("size of a command")),
+    }
+}
+
+fn region_read<'a>(body: &[u8]) -> io::Result<Command<'a>> {
+    match access(body)? {
+        (access, []) if access.count as usize <= MAX_DATA => Ok(Command::RegionRead(access)),
+        _ => Err(malformed("size of a command")),
+    }
+}
+
+fn region_write(body: &[u8]) -> io::Result<Command<'_>> {
+    match access(body)? {
+        (access, data) if access.count as usize == data.len() => Ok(Command::RegionWrite(access, data)),
+        _ => Err(malformed("size of a command")),
+    }
+}
+
+/// The place of an access, and what follows.
+fn access(body: &[u8]) -> io::Result<(Access, &[u8])> {
+    let (fixed, data) = body.split_at_checked(16).ok_or_else(|| malformed("size of a command"))?;
+    let [low, high, region, count] = words(fixed)?;
+    Ok((Access { offset: long(low, high), region, count }, data))
+}
+
+/// A body of just so many words.
+fn words<const N: usize>(body: &[u8]) -> io::Result<[u32; N]> {
+    let (words, rest) = body.as_chunks::<4>();
+    match <[[u8; 4]; N]>::try_from(words) {
+        Ok(words) if rest.is_empty() => Ok(words.map(u32::from_le_bytes)),
+        _ => Err(malformed("size of a command")),
+    }
+}
+
+fn long(low: u32, high: u32) -> u64 {
+    u64::from(high) << 32 | u64::from(low)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NO_REPLY: u32 = 1 << 4;
+
+    fn parse<T>(command: u16, flags: u32, body: &[u8], f: impl FnOnce(Command<'_>) -> T) -> io::Result<T> {
+        Command::parse(&mut Message::new(command, flags, body)).map(f)
+    }
+
+    fn passes(command: u16, flags: u32, body: &[u8]) -> bool {
+        parse(command, flags, body, |command| !matches!(command, Command::Unsupported)).unwrap_or(false)
+    }
+
+    #[test]
+    fn sizes_are_checked() {
+        assert!(passes(13, 0, &[]));
+        assert!(!passes(13, 0, &[0]));
+        assert!(passes(9, 0, &[0; 16]));
+        assert!(!passes(9, 0, &[0; 20]));
+        assert!(!passes(9, 0, &[0xff; 16]), "a read of 4 GiB");
+        assert!(!passes(9, NO_REPLY, &[0; 16]));
+        let mut write = [0; 20];
+        write[12] = 4;
+        assert!(passes(10, NO_REPLY, &write));
+        assert!(!passes(10, 0, &write[..19]));
+        for (command, size) in [(2, 32), (3, 24), (4, 16), (5, 32), (7, 16), (8, 20)] {
+            assert!(passes(command, 0, &vec![0; size]));
+            for other in [0, size - 4, size - 1, size + 1, size + 4] {
+                assert!(!passes(command, 0, &vec![0; other]), "{command} with {other} bytes");
+            }
+        }
+        assert!(!passes(13, 1, &[]), "a reply");
+    }
+
+    #[test]
+    fn versions_are_checked() {
+        assert!(passes(1, 0, b"\0\0\x01\0{}\0"));
+        for bad in [
+            &b""[..],
+            b"\0\0\x01\0",
+            b"\0\0\x01\0{}",
+            b"\0\0\x01\0{\0}\0",
+            b"\0\0\x01\0{\0",
+            b"\0\0\x01\0[]\0",
+        ] {
+            assert!(!passes(1, 0, bad), "{bad:?}");
+        }
+        assert!(Command::check_greeting(&mut Message::new(1, 0, b"\0\0\x01\0{}\0")).is_ok());
+        assert!(Command::check_greeting(&mut Message::new(13, 0, &[])).is_err());
+    }
+
+    #[test]
+    fn what_the_card_does_not_offer_is_no_command() {
+        let mut irqs = [0; 21];
+        irqs[4] = VFIO_IRQ_SET_DATA_BOOL as u8;
+        for (command, body) in
+            [0, 6, 11, 12, 14, 99].map(|n| (n, &[1, 2, 3][..])).into_iter().chain([(8, &irqs[..])])
+        {
+            assert!(parse(command, 0, body, |command| matches!(command, Command::Unsupported)).unwrap());
+        }
+    }
+
+    #[test]
+    fn arguments_are_where_the_protocol_has_them() {
+        let words = |range: std::ops::Range<u32>| range.flat_map(u32::to_le_bytes).collect::<Vec<u8>>();
+        let text = |command, body: &[u8]| parse(command, 0, body, |command| format!("{command:x?}")).unwrap();
+        let expected =
+            "DmaMap { flags: 2, offset: 400000003, address: 600000005, size: 800000007, file: None }";
+        assert_eq!(text(2, &words(1..9)), expected);
+        assert_eq!(text(3, &words(1..7)), "DmaUnmap { flags: 2, address: 400000003, size: 600000005 }");
+        assert_eq!(text(5, &words(1..9)), "RegionInfo { index: 3 }");
+        assert_eq!(text(7, &words(1..5)), "IrqInfo { index: 3 }");
+        let expected = "SetIrqs { flags: 0, index: 1, start: 2, count: 3, files: [] }";
+        assert_eq!(text(8, &[[9; 4].to_vec(), words(0..4)].concat()), expected);
+        let access = "Access { offset: 200000001, region: 3, count: 4 }";
+        assert_eq!(text(9, &words(1..5)), format!("RegionRead({access})"));
+        assert_eq!(text(10, &words(1..6)), format!("RegionWrite({access}, [5, 0, 0, 0])"));
+    }
+}

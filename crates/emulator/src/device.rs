@@ -1,0 +1,250 @@
+//! The card as a vfio-user device: its regions, interrupts and maps, and what becomes of each command.
+
+use super::command::{Access, Command, MAP_READ, MAP_WRITE, UNMAP_ALL};
+use super::config_space;
+use super::guest::{PAGE, Permissions};
+use super::options::Options;
+use super::slot::Slot;
+use super::wire::{MAX_DATA, Message, Reply};
+use std::fs::File;
+use std::io;
+use std::sync::Arc;
+use vfio_bindings::bindings::vfio::{
+    VFIO_DEVICE_FLAGS_PCI, VFIO_DEVICE_FLAGS_RESET, VFIO_IRQ_INFO_AUTOMASKED, VFIO_IRQ_INFO_EVENTFD,
+    VFIO_IRQ_INFO_MASKABLE, VFIO_IRQ_INFO_NORESIZE, VFIO_PCI_CONFIG_REGION_INDEX, VFIO_PCI_INTX_IRQ_INDEX,
+    VFIO_PCI_MSI_IRQ_INDEX, VFIO_PCI_MSIX_IRQ_INDEX, VFIO_PCI_NUM_IRQS, VFIO_PCI_NUM_REGIONS,
+    VFIO_REGION_INFO_FLAG_READ, VFIO_REGION_INFO_FLAG_WRITE,
+};
+
+/// A client's way to the card.
+pub(super) struct Device {
+    slot: Arc<Slot>,
+    /// Sizes by index. The function keeps them, whatever image is loaded.
+    regions: [u64; VFIO_PCI_NUM_REGIONS as usize],
+}
+
+fn region_size(index: u32, options: &Options) -> u64 {
+    let bar = options.profile.bars().iter().find(|bar| bar.index == index as usize);
+    match bar {
+        Some(bar) => bar.size,
+        None if index == VFIO_PCI_CONFIG_REGION_INDEX => config_space::SIZE,
+        None => 0,
+    }
+}
+
+fn refused(errno: i32) -> io::Error {
+    io::Error::from_raw_os_error(errno)
+}
+
+impl Device {
+    pub fn new(slot: Arc<Slot>) -> Self {
+        let regions = {
+            let card = slot.card();
+            std::array::from_fn(|index| region_size(index as u32, &card.shared.options))
+        };
+        Self { slot, regions }
+    }
+
+    /// Carries out what a message asks for; the reply, if the client waits for one. Errors are of messages that are none, and
+    /// end the connection.
+    pub fn answer(&self, mut message: Message) -> io::Result<Option<Reply>> {
+        let mut reply = Reply::to(&message);
+        let done = self.carry_out(Command::parse(&mut message)?, &mut reply);
+        let reply = match done {
+            Ok(()) => reply,
+            Err(error) => Reply::refusal(&message, error.raw_os_error().unwrap_or(libc::EINVAL)),
+        };
+        Ok((!message.is_posted()).then_some(reply))
+    }
+
+    /// Carries out a command, and puts what it asks to know into the reply.
+    fn carry_out(&self, command: Command<'_>, reply: &mut Reply) -> io::Result<()> {
+        match command {
+            Command::Version => put_version(reply),
+            Command::DmaMap { flags, offset, address, size, file } => {
+                self.dma_map(flags, offset, address, size, file)?;
+            }
+            Command::DmaUnmap { flags, address, size } => {
+                self.dma_unmap(flags, address, size)?;
+                put_words(reply, &[24, flags]);
+                put_longs(reply, &[address, size]);
+            }
+            Command::DeviceInfo => self.put_info(reply),
+            Command::RegionInfo { index } => self.put_region(index, reply)?,
+            Command::IrqInfo { index } => self.put_irq(index, reply)?,
+            Command::SetIrqs { flags, index, start, count, files } => {
+                self.set_irqs(index, flags, start, count, files)?;
+            }
+            Command::RegionRead(access) => {
+                self.check(access)?;
+                put_access(reply, access);
+                self.region_read(access, reply.put_room(access.count as usize));
+            }
+            Command::RegionWrite(access, data) => {
+                self.check(access)?;
+                put_access(reply, access);
+                self.region_write(access, data);
+            }
+            Command::Reset => self.reset()?,
+            Command::Unsupported => return Err(refused(libc::ENOTSUP)),
+        }
+        Ok(())
+    }
+
+    fn put_info(&self, reply: &mut Reply) {
+        let resets = match self.slot.card().shared.options.function_reset {
+            true => VFIO_DEVICE_FLAGS_RESET,
+            false => 0,
+        };
+        put_words(reply, &[16, VFIO_DEVICE_FLAGS_PCI | resets, VFIO_PCI_NUM_REGIONS, VFIO_PCI_NUM_IRQS]);
+    }
+
+    fn put_region(&self, index: u32, reply: &mut Reply) -> io::Result<()> {
+        let size = *self.regions.get(index as usize).ok_or_else(|| refused(libc::EINVAL))?;
+        let flags = if size == 0 { 0 } else { VFIO_REGION_INFO_FLAG_READ | VFIO_REGION_INFO_FLAG_WRITE };
+        let (capabilities, offset) = (0, 0);
+        put_words(reply, &[32, flags, index, capabilities]);
+        put_longs(reply, &[size, offset]);
+        Ok(())
+    }
+
+    fn put_irq(&self, index: u32, reply: &mut Reply) -> io::Result<()> {
+        let (count, extra) = match index {
+            VFIO_PCI_INTX_IRQ_INDEX => (1, VFIO_IRQ_INFO_MASKABLE | VFIO_IRQ_INFO_AUTOMASKED),
+            VFIO_PCI_MSI_IRQ_INDEX => (1, VFIO_IRQ_INFO_NORESIZE),
+            VFIO_PCI_MSIX_IRQ_INDEX => {
+                (self.slot.card().shared.options.profile.vectors() as u32, VFIO_IRQ_INFO_NORESIZE)
+            }
+            _ if index < VFIO_PCI_NUM_IRQS => (0, 0),
+            _ => return Err(refused(libc::EINVAL)),
+        };
+        put_words(reply, &[16, VFIO_IRQ_INFO_EVENTFD | extra, index, count]);
+        Ok(())
+    }
+
+    /// An access lies within its region, or is refused.
+    pub fn check(&self, access: Access) -> io::Result<()> {
+        let end = access.offset.checked_add(access.count.into());
+        let size = self.regions.get(access.region as usize);
+        match end.zip(size).is_some_and(|(end, &size)| end <= size) {
+            true => Ok(()),
+            false => Err(refused(libc::EINVAL)),
+        }
+    }
+
+    /// An access that was [checked](Self::check).
+    pub fn region_read(&self, access: Access, data: &mut [u8]) {
+        let (card, Access { offset, region, .. }) = (self.slot.card(), access);
+        match region {
+            VFIO_PCI_CONFIG_REGION_INDEX => card.config_read(offset, data),
+            _ => card.bar_read(region as usize, offset, data),
+        }
+    }
+
+    /// An access that was [checked](Self::check).
+    pub fn region_write(&self, access: Access, data: &[u8]) {
+        let (card, Access { offset, region, .. }) = (self.slot.card(), access);
+        match region {
+            VFIO_PCI_CONFIG_REGION_INDEX => card.config_write(offset, data),
+            _ => card.bar_write(region as usize, offset, data),
+        }
+    }
+
+    pub fn dma_map(
+        &self,
+        flags: u32,
+        offset: u64,
+        address: u64,
+        size: u64,
+        file: Option<File>,
+    ) -> io::Result<()> {
+        let allowed = Permissions { read: flags & MAP_READ != 0, write: flags & MAP_WRITE != 0 };
+        let mapped = self.slot.card().shared.guest.map(address, size, allowed, file.as_ref(), offset);
+        tracing::trace!("map {address:#x} +{size:#x} flags {flags:#x}: {mapped:?}");
+        mapped
+    }
+
+    pub fn dma_unmap(&self, flags: u32, address: u64, size: u64) -> io::Result<()> {
+        tracing::trace!("unmap {address:#x} +{size:#x} flags {flags:#x}");
+        let card = self.slot.card();
+        if flags & UNMAP_ALL != 0 {
+            card.shared.guest.unmap_all();
+            return Ok(());
+        }
+        card.shared.guest.unmap(address, size)
+    }
+
+    pub fn reset(&self) -> io::Result<()> {
+        let card = self.slot.card();
+        if !card.shared.options.function_reset {
+            return Err(refused(libc::ENOTTY));
+        }
+        card.reset();
+        Ok(())
+    }
+
+    pub fn set_irqs(
+        &self,
+        index: u32,
+        flags: u32,
+        start: u32,
+        count: u32,
+        files: Vec<File>,
+    ) -> io::Result<()> {
+        if index >= VFIO_PCI_NUM_IRQS {
+            return Err(refused(libc::EINVAL));
+        }
+        self.slot.card().shared.irq.set_irqs(index, flags, start, count, files)
+    }
+
+    /// The client is gone.
+    pub fn disconnect(&self) {
+        self.slot.card().disconnect();
+    }
+}
+
+/// Version 0.0, and what a client may do.
+fn put_version(reply: &mut Reply) {
+    let capabilities = serde_json::json!({ "capabilities": {
+        "max_msg_fds": 1, "max_data_xfer_size": MAX_DATA, "migration": { "pgsize": PAGE }
+    } });
+    reply.put(&[0; 4]);
+    reply.put(capabilities.to_string().as_bytes());
+    reply.put(&[0]);
+}
+
+fn put_access(reply: &mut Reply, access: Access) {
+    put_longs(reply, &[access.offset]);
+    put_words(reply, &[access.region, access.count]);
+}
+
+fn put_words(reply: &mut Reply, words: &[u32]) {
+    words.iter().for_each(|word| reply.put(&word.to_le_bytes()));
+}
+
+fn put_longs(reply: &mut Reply, longs: &[u64]) {
+    longs.iter().for_each(|long| reply.put(&long.to_le_bytes()));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::card::Card;
+    use crate::logic::Memory;
+
+    #[test]
+    fn accesses_stay_in_their_region() {
+        let card = Card::start(Options::default(), Arc::new(Memory::with_size(0))).unwrap();
+        let device = Device::new(Arc::new(Slot::new(card)));
+        let is_inside = |offset, region, count| device.check(Access { offset, region, count }).is_ok();
+        for (offset, region, count) in [(0, 2, 4), (0xfffc, 2, 4), (0x1_0000, 2, 0), (0xfff, 7, 1), (0, 3, 0)]
+        {
+            assert!(is_inside(offset, region, count));
+        }
+        for (offset, region, count) in
+            [(0xfffd, 2, 4), (0, 3, 1), (0, 9, 1), (0, 99, 0), (u64::MAX, 2, 4), (0, 2, 0x1_0001)]
+        {
+            assert!(!is_inside(offset, region, count));
+        }
+    }
+}
