@@ -31,11 +31,13 @@ impl AxiTimeout {
     }
 
     /// Whether the shell ends a transaction at `now`, which has waited since then or is new.
+    #[inline]
     pub fn ends(&self, since: Option<Instant>, now: impl FnOnce() -> Instant) -> bool {
-        if self.limit.is_none() {
-            return false;
-        }
-        let (now, mut until) = (now(), lock(&self.impatient_until));
+        self.limit.is_some() && self.ends_at(since, now())
+    }
+
+    fn ends_at(&self, since: Option<Instant>, now: Instant) -> bool {
+        let mut until = lock(&self.impatient_until);
         if until.is_some_and(|until| now < until) {
             return true;
         }

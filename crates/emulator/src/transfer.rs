@@ -277,7 +277,13 @@ impl Transfer {
     }
 
     /// What a fault makes of a burst of `len` bytes.
+    #[inline]
     fn goes_wrong(&self, channel: &Channel, ahead: u64, len: u64) -> Option<Run> {
+        // One look for each burst, for all that could go wrong.
+        if channel.shared.faults.is_used() { self.suffer(channel, ahead, len) } else { None }
+    }
+
+    fn suffer(&self, channel: &Channel, ahead: u64, len: u64) -> Option<Run> {
         if channel.hangs() {
             return Some((0, Outcome::Wait));
         }

@@ -29,11 +29,19 @@ impl Board {
         self.used.store(true, Ordering::Release);
     }
 
+    /// Whether there ever was a fault.
+    #[inline]
+    pub fn is_used(&self) -> bool {
+        self.used.load(Ordering::Acquire)
+    }
+
     /// Notes an occasion; the fault that strikes now, if one does.
+    #[inline]
     pub fn strike(&self, occasion: Occasion, channel: Option<ChannelId>) -> Option<Kind> {
-        if !self.used.load(Ordering::Acquire) {
-            return None;
-        }
+        if self.is_used() { self.find(occasion, channel) } else { None }
+    }
+
+    fn find(&self, occasion: Occasion, channel: Option<ChannelId>) -> Option<Kind> {
         let mut waiting = lock(&self.waiting);
         let mut struck = None;
         waiting.retain_mut(|injection| {
@@ -70,7 +78,7 @@ impl Board {
 
     /// Whether the registers read all ones now.
     pub fn all_ones(&self) -> bool {
-        if !self.used.load(Ordering::Acquire) {
+        if !self.is_used() {
             return false;
         }
         if let Some(Kind::AllOnes(lasting)) = self.strike(Occasion::RegisterRead, None) {

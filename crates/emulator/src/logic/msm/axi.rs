@@ -22,6 +22,20 @@ fn region(address: u64) -> Option<Region> {
     }
 }
 
+/// Answers a write that the core takes at once; `None` if anything else may become of it.
+pub(super) fn write_at_once(inner: &mut Inner, address: u64, data: &VolatileSlice) -> Option<Answer> {
+    match region(address)? {
+        Region::Fifo(window) if is_whole_beats(address, data) => {
+            inner.state.push_at_once(window, data).then_some(Answer::Okay(data.len()))
+        }
+        _ => None,
+    }
+}
+
+fn is_whole_beats(address: u64, data: &VolatileSlice) -> bool {
+    address.is_multiple_of(BEAT as u64) && data.len().is_multiple_of(BEAT)
+}
+
 /// Answers a write, and counts it if that is an error.
 pub(super) fn write(
     inner: &mut Inner,
@@ -51,7 +65,7 @@ fn take(
         state.others_wait = true;
         return Answer::Wait;
     }
-    let whole_beats = address.is_multiple_of(BEAT as u64) && data.len().is_multiple_of(BEAT);
+    let whole_beats = is_whole_beats(address, data);
     let region = region(address);
     if let Some(Region::Fifo(window)) = region
         && whole_beats

@@ -147,7 +147,10 @@ impl Logic for Msm {
     }
 
     fn write(&self, channel: usize, address: u64, burst: Burst, data: &VolatileSlice) -> Answer {
-        self.shared.now(|inner, now| axi::write(inner, channel, address, burst, data, now))
+        self.shared.now_unless(
+            |inner| axi::write_at_once(inner, address, data),
+            |inner, now| axi::write(inner, channel, address, burst, data, now),
+        )
     }
 
     fn read(&self, _channel: usize, address: u64, burst: Burst, data: &VolatileSlice) -> Answer {

@@ -61,7 +61,20 @@ impl Shared {
 
     /// Runs `access` on the design as it is at present, and lets the threads see to what follows.
     pub(super) fn now<T>(&self, access: impl FnOnce(&mut Inner, Nanos) -> T) -> T {
+        self.now_unless(|_| None, access)
+    }
+
+    /// As [`Self::now`], unless `timeless` has done it: something from which nothing follows, whenever it happens. To look at the
+    /// clock, and at all that may follow, costs as much as to take a burst.
+    pub(super) fn now_unless<T>(
+        &self,
+        timeless: impl FnOnce(&mut Inner) -> Option<T>,
+        access: impl FnOnce(&mut Inner, Nanos) -> T,
+    ) -> T {
         let mut inner = self.lock();
+        if let Some(value) = timeless(&mut inner) {
+            return value;
+        }
         let now = self.time();
         inner.state.advance(now);
         let value = access(&mut inner, now);

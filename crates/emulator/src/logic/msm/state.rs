@@ -346,9 +346,37 @@ impl State {
         }
     }
 
+    /// Takes all of `data` where the core takes it at once and waits for more of the same, so that it waits as it did before: then
+    /// no counter, nobody who waits and no deadline depends on when that was. False if nothing was taken.
+    pub(super) fn push_at_once(&mut self, window: Window, data: &VolatileSlice) -> bool {
+        let nobody_waits = self.hold.is_none() && !self.holder_waits && !self.others_wait;
+        if self.options.core != Core::TakeAll || self.dropping || !nobody_waits {
+            return false;
+        }
+        let Some(task) = self.tasks.front().filter(|task| task.phase == Phase::Taking) else { return false };
+        let (fifo, left) = match window {
+            Window::Scalars => (&self.scalars, task.scalars_left),
+            Window::Points => (&self.points, task.points_left),
+        };
+        let goes_through = fifo.lets_through(data.len());
+        let Some(elements) = goes_through.filter(|n| (1..left).contains(n) && task.first_pair.is_some())
+        else {
+            return false;
+        };
+        let flip = self.flip(window);
+        self.fifo(window).push(data, 0, data.len(), flip);
+        self.take(elements);
+        true
+    }
+
+    /// The byte of a window's input that turns over, and how.
+    fn flip(&self, window: Window) -> Option<(u64, u8)> {
+        self.options.flip.filter(|flip| flip.window == window).map(|flip| (flip.byte, flip.mask))
+    }
+
     /// Takes as many beats of `data` as find room; 0 holds up the write channel.
     pub(super) fn push(&mut self, channel: usize, window: Window, data: &VolatileSlice, now: Nanos) -> usize {
-        let flip = self.options.flip.filter(|flip| flip.window == window).map(|flip| (flip.byte, flip.mask));
+        let flip = self.flip(window);
         let mut done = 0;
         while done < data.len() {
             let fifo = self.fifo(window);

@@ -1,5 +1,6 @@
 //! The design driven through [`Logic`], its sums checked against halo2curves, since it computes them by arkworks.
 
+use super::state::State;
 use super::*;
 use ark_bn254::{Fq, Fr, G1Affine, G1Projective};
 use ark_ec::{AffineRepr, CurveGroup};
@@ -659,6 +660,61 @@ fn the_core_that_takes_all_returns_checksums() {
     let mut swapped = points.clone();
     swapped.rotate_left(64);
     assert_ne!(Checksum::of(&points), Checksum::of(&swapped));
+}
+
+/// What a design counted, and what it returned.
+fn outcome(state: &State) -> impl PartialEq + std::fmt::Debug {
+    let clocks = &state.clocks;
+    let starved = [clocks.starve_scalar, clocks.starve_point, clocks.starve_both];
+    let others = [clocks.busy, clocks.stall_scalar, clocks.stall_point, clocks.phase1];
+    let fifos = [&state.scalars, &state.points].map(|fifo| (fifo.pushed, fifo.consumed, fifo.high_water));
+    (starved, others, fifos, state.results.clone(), state.tasks.len(), state.irq_status)
+}
+
+#[test]
+fn what_is_taken_without_a_look_at_the_clock_leaves_what_it_leaves_with_one() {
+    let mut quick = 0;
+    for seed in 0..100 {
+        let mut rng = StdRng::seed_from_u64(seed);
+        let flip = Some(Flip { window: Window::Points, byte: rng.gen_range(0..10_000), mask: 1 });
+        let options = MsmOptions {
+            core: Core::TakeAll,
+            scalar_depth: 64,
+            point_depth: 32,
+            flip,
+            ..MsmOptions::default()
+        };
+        let [mut plain, mut lazy] = [0, 1].map(|_| State::new(options.clone(), 0, 0));
+        let mut now = 0;
+        for _ in 0..300 {
+            now += rng.gen_range(0..1000);
+            let (task, result, count) = (rng.gen_bool(0.05), rng.gen_bool(0.05), rng.gen_range(1..400));
+            for state in [&mut plain, &mut lazy].into_iter().filter(|_| task || result) {
+                state.advance(now);
+                state.n_elements = count;
+                let _ = if task { state.push_task() } else { state.pop_result() };
+                state.advance(now);
+            }
+            let window = if rng.gen_bool(0.5) { Window::Scalars } else { Window::Points };
+            let mut bytes = vec![0; BEAT * rng.gen_range(1..20)];
+            rng.fill(&mut bytes[..]);
+            let data = VolatileSlice::from(&mut bytes[..]);
+            plain.advance(now);
+            let expected = plain.push(0, window, &data, now);
+            let done = if lazy.push_at_once(window, &data) {
+                quick += 1;
+                data.len()
+            } else {
+                lazy.advance(now);
+                lazy.push(0, window, &data, now)
+            };
+            assert_eq!(done, expected);
+        }
+        plain.advance(now);
+        lazy.advance(now);
+        assert_eq!(outcome(&lazy), outcome(&plain), "seed {seed}");
+    }
+    assert!(quick > 1000, "{quick}");
 }
 
 #[test]
