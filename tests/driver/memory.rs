@@ -133,3 +133,46 @@ fn a_fixed_address_takes_every_beat() {
     let error = h2c.transfer(&source, 0..100, 0x1000, LIMIT).unwrap_err();
     assert!(matches!(error, EngineError::Failed { .. }), "{error}");
 }
+
+/// Small buffers share mappings that go back to the system as soon as nothing in them is used. The card says if it reached one after that.
+#[test]
+fn mappings_come_and_go_while_channels_use_them() {
+    const LEN: u64 = 300_000;
+    let bench = Bench::memory(Options::default());
+    let card = bench.open();
+    std::thread::scope(|scope| {
+        for index in 0..2u64 {
+            let card = &card;
+            scope.spawn(move || {
+                let mut h2c = card.h2c(index as usize).unwrap();
+                let mut c2h = card.c2h(index as usize).unwrap();
+                for round in 0..6 {
+                    let base = (index * 6 + round) << 24;
+                    let data: Vec<Vec<u8>> = (0..12).map(|at| pattern(LEN as usize, base + at)).collect();
+                    for (at, data) in (0..).zip(&data) {
+                        let mut buffer = card.allocate(LEN, Direction::H2C).unwrap();
+                        buffer.write(0, data).unwrap();
+                        let to = base + (at << 20);
+                        if at % 3 == 0 {
+                            let mut transfers = Transfers::new(Direction::H2C);
+                            transfers.add(&buffer, 0..LEN, to).unwrap();
+                            let program = h2c.program(&transfers).unwrap();
+                            h2c.run(&program).unwrap();
+                        } else {
+                            h2c.submit(&buffer, 0..LEN, to).unwrap();
+                        }
+                        // Buffer and program are dropped here, in flight.
+                    }
+                    h2c.wait(h2c.last_ticket().unwrap(), LIMIT).unwrap();
+                    for (at, data) in (0..).zip(&data) {
+                        let back = card.allocate(LEN, Direction::C2H).unwrap();
+                        c2h.transfer(&back, 0..LEN, base + (at << 20), LIMIT).unwrap();
+                        let mut seen = vec![0; LEN as usize];
+                        back.read(0, &mut seen).unwrap();
+                        assert!(seen == *data, "round {round}, buffer {at}");
+                    }
+                }
+            });
+        }
+    });
+}
