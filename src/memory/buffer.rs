@@ -447,14 +447,14 @@ impl<const N: usize> fmt::Debug for Words<N> {
 }
 
 impl<const N: usize> Words<N> {
-    /// What the card wrote last to a word; numbers go around.
+    /// What the card wrote last to a word; `word` is taken modulo `N`.
     #[inline(always)]
     pub(crate) fn load(&self, word: usize) -> u32 {
         // SAFETY: inside the allocation and aligned, see `Buffer::words`.
         u32::from_le(unsafe { self.first.add(word % N).read_volatile() })
     }
 
-    /// Writes a word before the card is told to; numbers go around.
+    /// Writes a word, before the card is told to use it; `word` is taken modulo `N`.
     #[inline(always)]
     pub(crate) fn store(&self, word: usize, value: u32) {
         // SAFETY: as in `load`.

@@ -40,8 +40,8 @@ pub fn uses<T>(held: &Arc<T>) -> usize {
     count
 }
 
-/// What the jobs of a channel are that are in flight, `N` at most: a number for each. Written by the owner of the channel alone; read by
-/// whoever wants to know whether one of some jobs is in flight.
+/// The jobs that a channel has in flight, at most `N`: for each, a number that says what it runs. Only the channel's owner writes this;
+/// any thread may read it to find out whether certain work is in flight.
 #[derive(Debug)]
 pub struct InFlight<const N: usize> {
     /// Jobs before `done` have ended; jobs before `next` have begun.
@@ -69,8 +69,8 @@ impl<const N: usize> InFlight<N> {
         self.next.load(Ordering::Relaxed)
     }
 
-    /// Job `number` begins, which is `what`. For the owner; fewer than `N` are in flight. Whoever asks in another thread got what the job
-    /// uses from this one since, in some way that orders the two.
+    /// Job `number` begins and runs `what`. For the owner, with fewer than `N` jobs in flight. Relaxed is enough: another thread that
+    /// asks got the job's memory from this thread afterwards, which orders the two.
     #[inline(always)]
     pub fn begin(&self, number: u64, what: u64) {
         self.what[number as usize % N].store(what, Ordering::Relaxed);

@@ -82,7 +82,7 @@ impl Pool {
 
     pub(super) fn release(&self, mapping: &Arc<Mapping>, offset: u64, len: u64) {
         let unused = lock(&self.arenas).release(mapping, offset, len.next_multiple_of(ALIGN));
-        // Unmapped here, where nobody waits for it.
+        // Unmapped after the lock was released: it is a system call.
         drop(unused);
     }
 }

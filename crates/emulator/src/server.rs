@@ -281,7 +281,7 @@ impl Doors {
     }
 }
 
-/// Ends a connection; whoever waits on it wakes up.
+/// Ends a connection, and wakes any thread that is blocked on it.
 fn cut(client: &UnixStream) {
     let _ = client.shutdown(Shutdown::Both);
 }

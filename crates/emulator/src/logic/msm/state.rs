@@ -346,8 +346,8 @@ impl State {
         }
     }
 
-    /// Takes all of `data` where the core takes it at once and waits for more of the same, so that it waits as it did before: then
-    /// no counter, nobody who waits and no deadline depends on when that was. False if nothing was taken.
+    /// Takes all of `data` if the core would take it at once and then go on waiting for more of the same. In that case neither a counter,
+    /// nor a waiting thread, nor a deadline depends on the time of the push, so no clock is read. False if nothing was taken.
     pub(super) fn push_at_once(&mut self, window: Window, data: &VolatileSlice) -> bool {
         let nobody_waits = self.hold.is_none() && !self.holder_waits && !self.others_wait;
         if self.options.core != Core::TakeAll || self.dropping || !nobody_waits {
