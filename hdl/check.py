@@ -1,22 +1,22 @@
 #!/usr/bin/env python3
 """Checks the MSM design without Rust: `python3 hdl/check.py [PART...]`.
 
-A part is the prefix of the names of its checks. These run by default:
+PART selects the checks whose names start with it. These parts run by default:
 
     self       unit tests of this program
     lint       Verilator -Wall, verible, yosys and Icarus; no implicit nets
-    illegal    every illegal parameter in lint/illegal.toml is refused by Verilator, yosys and Icarus
-    proofs     each formally verified module's proof: by induction, or bounded
+    illegal    Verilator, yosys and Icarus reject every illegal parameter value in lint/illegal.toml
+    proofs     the proof of each formally verified module: by induction, or bounded
     cocotb     the design under an independent AXI master
     synthesis  the size of the feed, against a limit
 
-and these too if they are named or with `--all`:
+These run if named, or with `--all`:
 
     covers     the cover task of each proof, and three proofs with a deeper bound
-    planted    each bug in formal/planted.toml is found by the check that it names
+    planted    each bug in formal/planted.toml is found by the check named there
     multiplier the size of the tiled multiplier, against a limit
 
-hdl/README.md has the tools and the times. Each check's log lies below `BUILD/logs`.
+hdl/README.md lists the tools and the run times. The log of each check is in `DIR/logs`; see `--build`.
 """
 
 import sys
@@ -43,18 +43,18 @@ LONG = ("covers", "planted", "multiplier")
 
 
 def warm_up(build: Path, processes: Processes) -> None:
-    """Lets yowasp compile its WebAssembly once: processes that start at once would all do that, into the same file."""
+    """Makes yowasp compile its WebAssembly once. Parallel processes would each compile it, into the same file."""
     cache, marker = Path(os.environ["YOWASP_CACHE_DIR"]), build / "yowasp-is-warm"
     tools = [shutil.which(tool) or "" for tool in YOWASP]
     if not all(tools):
-        return  # The checks that need them say so.
-    # Other tools at these paths, or newer ones, have a cache of their own.
+        return  # The checks that need the missing tools report it.
+    # The cache is only valid for these tools: a changed path or modification time makes it stale.
     state = "".join(f"{tool} {Path(tool).stat().st_mtime_ns}\n" for tool in tools)
     if marker.exists() and marker.read_text() == state and cache.exists():
         return
-    print("compiling the WebAssembly of yosys, once: half a minute to four", file=sys.stderr, flush=True)
+    print("compiling the WebAssembly of yosys, only this once: half a minute to four minutes", file=sys.stderr, flush=True)
     marker.unlink(missing_ok=True)
-    # What an interrupted run left there may be half a file.
+    # An interrupted run may have left a truncated file.
     shutil.rmtree(cache, ignore_errors=True)
     job = Job(HDL, build, build / "logs/warm_up.log", processes)
     job.succeed(yosys("stat", "-q"))
@@ -64,32 +64,32 @@ def warm_up(build: Path, processes: Processes) -> None:
 
 
 def execute(name: str, body: Body, build: Path, processes: Processes) -> tuple[str, Job, str]:
-    """Runs a check in an empty folder of its own; what it says is empty if it passed."""
-    place = name.replace("::", "/")
-    job = Job(HDL, build / "work" / place, build / "logs" / f"{place}.log", processes)
+    """Runs a check in its own empty folder. Returns an error message too, which is empty if the check passed."""
+    path = name.replace("::", "/")
+    job = Job(HDL, build / "work" / path, build / "logs" / f"{path}.log", processes)
     shutil.rmtree(job.scratch, ignore_errors=True)
     job.scratch.mkdir(parents=True)
     job.log.parent.mkdir(parents=True, exist_ok=True)
     job.log.write_text("")
-    start, said = time.monotonic(), ""
+    start, error = time.monotonic(), ""
     try:
         body(job)
     except Failed as failure:
-        said = str(failure)
+        error = str(failure)
     except Exception:
-        said = traceback.format_exc()
+        error = traceback.format_exc()
     with job.log.open("a") as log:
-        log.write(f"{time.monotonic() - start:.1f} s, {said or 'ok'}\n")
-    return name, job, said
+        log.write(f"{time.monotonic() - start:.1f} s, {error or 'ok'}\n")
+    return name, job, error
 
 
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("parts", metavar="PART", nargs="*", help="only checks whose names begin so")
-    parser.add_argument("--all", action="store_true", help="the long parts too")
-    parser.add_argument("--list", action="store_true", help="only list the checks")
-    parser.add_argument("--build", type=Path, default=HDL.parent / "target/hdl", metavar="DIR", help="for all that is made")
-    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, metavar="N", help="checks at the same time")
+    parser.add_argument("parts", metavar="PART", nargs="*", help="run only checks whose names start with PART")
+    parser.add_argument("--all", action="store_true", help="also run the long parts")
+    parser.add_argument("--list", action="store_true", help="list the checks without running them")
+    parser.add_argument("--build", type=Path, default=HDL.parent / "target/hdl", metavar="DIR", help="output folder")
+    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, metavar="N", help="checks to run in parallel")
     return parser.parse_args()
 
 
@@ -100,7 +100,7 @@ def main() -> int:
     selected = [(name, body) for name, body in everything if name.startswith(tuple(wanted))]
     for part in wanted:
         if not any(name.startswith(part) for name, _ in selected):
-            sys.exit(f"no check begins with `{part}`; --list has them")
+            sys.exit(f"no check name starts with `{part}`; --list shows the names")
     if options.list:
         print("\n".join(f"{name}: test" for name, _ in selected))
         return 0
@@ -109,9 +109,9 @@ def main() -> int:
     (build / "logs").mkdir(parents=True, exist_ok=True)
     os.environ["YOWASP_CACHE_DIR"] = str(build / "yowasp-cache")
     os.environ["PYTHONDONTWRITEBYTECODE"] = "1"
-    # The tools may lie beside the interpreter of an environment that is not activated.
+    # The tools may be next to the interpreter of a virtual environment that is not activated.
     os.environ["PATH"] = f"{os.environ.get('PATH', os.defpath)}{os.pathsep}{Path(sys.executable).parent}"
-    # A second run in the same folder would remove the first one's files.
+    # A second run in the same folder would delete the files of the first.
     lock = (build / "lock").open("w")
     fcntl.flock(lock, fcntl.LOCK_EX)
 
@@ -125,25 +125,25 @@ def main() -> int:
     try:
         if any(not name.startswith(("self", "cocotb")) for name, _ in selected):
             try:
-                # In a thread, as all commands: no signal comes between the start of a process and its registration.
+                # In a thread, like all commands: a signal cannot interrupt between the start of a process and its registration.
                 pool.submit(warm_up, build, processes).result()
             except Failed as failure:
-                sys.exit(f"yosys does not run: {failure}; see {build / 'logs/warm_up.log'}")
+                sys.exit(f"cannot run yosys: {failure}; see {build / 'logs/warm_up.log'}")
         print(f"\nrunning {len(selected)} tests", flush=True)
         for future in as_completed([pool.submit(execute, *check, build, processes) for check in selected]):
-            name, job, said = future.result()
-            print(f"test {name} ... {'FAILED' if said else 'ok'}", flush=True)
-            if said:
-                failures.append((name, job, said))
+            name, job, error = future.result()
+            print(f"test {name} ... {'FAILED' if error else 'ok'}", flush=True)
+            if error:
+                failures.append((name, job, error))
             if job.note:
                 notes.append(job.note)
     finally:
         processes.stop()
         pool.shutdown(cancel_futures=True)
 
-    for name, job, said in failures:
+    for name, job, _ in failures:
         tail = "\n".join(job.log.read_text(errors="replace").splitlines()[-40:])
-        print(f"\n---- {name} ----\n{tail}\nthe whole log: {job.log}")
+        print(f"\n---- {name} ----\n{tail}\nfull log: {job.log}")
     if failures:
         print("\nfailures:\n" + "\n".join(f"    {name}" for name, _, _ in sorted(failures, key=lambda f: f[0])))
     if notes:

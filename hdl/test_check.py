@@ -1,4 +1,4 @@
-"""Tests of what `check.py` reads from its tools and files."""
+"""Unit tests of `check.py`: parsing of tool output and source files, and process handling."""
 
 import subprocess
 import sys
@@ -34,7 +34,7 @@ class Reading(unittest.TestCase):
             self.assertEqual(cells(stat, FLIP_FLOPS), 20)
             self.assertEqual(cells(stat, "RAMB18E2"), 0)
 
-    def test_parameters_are_found_without_constants(self) -> None:
+    def test_localparams_are_not_parameters(self) -> None:
         text = (
             "// module x #(\nmodule a #(\n    parameter  int W = 8,\n    // Even.\n    parameter logic [7:0] M = p::P,\n"
             "    parameter bit S = 1'b0,\n    localparam int L = W\n) (\n    input wire c\n);\n  b #(\n      .W(W)\n  ) u ();\n"
@@ -51,21 +51,21 @@ class Running(unittest.TestCase):
         with TemporaryDirectory() as folder, self.assertRaisesRegex(Failed, "no-such-tool is missing; see .*README"):
             self.job(folder, Processes()).run(["no-such-tool"])
 
-    def test_output_is_that_of_the_last_command(self) -> None:
+    def test_run_returns_only_its_own_output(self) -> None:
         with TemporaryDirectory() as folder:
             job = self.job(folder, Processes())
             self.assertEqual(job.run(["echo", "one"]), (0, "one\n"))
             self.assertEqual(job.run(["sh", "-c", "echo two; exit 3"]), (3, "two\n"))
 
     def test_no_process_is_left_behind(self) -> None:
-        # The first one ends and leaves a child in a process group of its own, as SymbiYosys does when it is killed.
+        # The parent exits and leaves a child in its own process group, as SymbiYosys does when killed.
         child = "import os, time; os.setpgid(0, 0); time.sleep(60)"
         script = f"import subprocess, sys; print(subprocess.Popen([sys.executable, '-c', {child!r}]).pid)"
         with TemporaryDirectory() as folder:
             _, text = self.job(folder, Processes()).run([sys.executable, "-c", script])
             self.assertFalse(Path(f"/proc/{int(text)}/cmdline").exists() and Path(f"/proc/{int(text)}/cmdline").read_bytes())
 
-    def test_a_stopped_run_starts_nothing(self) -> None:
+    def test_a_stopped_run_starts_no_process(self) -> None:
         processes = Processes()
         processes.stop()
         with TemporaryDirectory() as folder, self.assertRaisesRegex(Failed, "interrupted"):

@@ -1,1 +1,1 @@
-"""The parts of `check.py`."""
+"""The checks of `check.py` and the code that runs them."""

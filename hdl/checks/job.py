@@ -1,4 +1,4 @@
-"""Running the commands of a check, and leaving none behind."""
+"""Runs the commands of a check and cleans up all of their processes."""
 
 import os
 import shutil
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-# No command takes longer than this, in seconds.
+# Time limit of a command, in seconds.
 DEADLINE = 3600
 
 
@@ -19,12 +19,12 @@ class Failed(Exception):
     """A check did not pass."""
 
 
-class Caught(Failed):
-    """A check ran to its end and found an error in the design."""
+class BugFound(Failed):
+    """A check ran to completion and found an error in the design."""
 
 
 class Processes:
-    """Runs commands, each in a session of its own, so that all that it started can be killed."""
+    """Runs each command in its own session, so that all processes started by it can be killed."""
 
     def __init__(self) -> None:
         self.lock = threading.Lock()
@@ -40,9 +40,9 @@ class Processes:
         try:
             return process.wait(DEADLINE)
         except subprocess.TimeoutExpired:
-            raise Failed(f"{command[0]} did not end within {DEADLINE} s") from None
+            raise Failed(f"{command[0]} did not finish within {DEADLINE} s") from None
         finally:
-            # Also after the end: a tool that crashed leaves its solver behind.
+            # Also after a normal exit: a tool that crashed leaves its solver running.
             kill_session(process.pid)
             process.wait()
             with self.lock:
@@ -56,7 +56,7 @@ class Processes:
 
 
 def kill_session(session: int) -> None:
-    """Kills all processes of a session, whatever their group: SymbiYosys gives each solver a group of its own."""
+    """Kills all processes of a session, in any process group: SymbiYosys starts each solver in its own group."""
     while members := list(session_members(session)):
         for pid in members:
             try:
@@ -69,17 +69,17 @@ def kill_session(session: int) -> None:
 def session_members(session: int) -> Iterator[int]:
     for stat in Path("/proc").glob("[0-9]*/stat"):
         try:
-            # After the name, which may hold blanks: state, parent, group, session.
-            state, _, _, of = stat.read_text().rpartition(")")[2].split()[:4]
+            # After the name, which may contain spaces: state, parent, group, session.
+            state, _, _, session_of = stat.read_text().rpartition(")")[2].split()[:4]
         except (OSError, ValueError):
             continue
-        if int(of) == session and state not in "ZX":
+        if int(session_of) == session and state not in "ZX":
             yield int(stat.parent.name)
 
 
 @dataclass
 class Job:
-    """What a running check has: the design, a folder of its own, its log, and the figures that it reports."""
+    """The context of a running check: the design, a scratch folder, the log, and a note with figures to report."""
 
     hdl: Path
     scratch: Path
@@ -88,7 +88,7 @@ class Job:
     note: str = ""
 
     def run(self, command: list[str]) -> tuple[int, str]:
-        """Exit status and output of a command in the design's folder."""
+        """Runs a command in the design's folder and returns its exit status and output."""
         tool = command[0]
         if shutil.which(tool) is None:
             raise Failed(f'{tool} is missing; see "Tools" in hdl/README.md')
@@ -103,16 +103,16 @@ class Job:
     def succeed(self, command: list[str]) -> str:
         status, text = self.run(command)
         if status != 0:
-            raise Failed(f"{command[0]} ended with status {status}")
+            raise Failed(f"{command[0]} exited with status {status}")
         return text
 
 
-# What a check does with its job.
+# The function that performs a check.
 Body = Callable[[Job], None]
 
 
 def runs(command: list[str]) -> Body:
-    """A check that passes if a command does."""
+    """Returns a check that passes if the command succeeds."""
 
     def body(job: Job) -> None:
         job.succeed(command)

@@ -1,4 +1,4 @@
-"""The checks, part by part: generators of names and of what to do."""
+"""The checks of each part, as generators of names and check functions."""
 
 import os
 import re
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from checks.job import Body, Caught, Failed, Job, runs
+from checks.job import Body, BugFound, Failed, Job, runs
 from checks.sources import HDL, INCLUDE, PACKAGES, YOWASP, modules, parametrised, verilator, yosys
 
 TOPS = ["cl_msm", "msm_design -GSTUB=1", "msm_design -GFP_IMPL=2", "msm_design -GFP_IMPL=0 -GII=2"]
@@ -19,7 +19,7 @@ SBY = ["yowasp-sby", "--yosys", YOWASP[0], "--smtbmc", YOWASP[1], "--witness", Y
 
 @dataclass(frozen=True)
 class Size:
-    """A part of the design as yosys maps it, and what it may take at most."""
+    """A part of the design for yosys to map, and the upper limits of its resources."""
 
     top: str
     files: str
@@ -67,11 +67,11 @@ def no_implicit_nets(job: Job) -> None:
         lines = file.read_text().splitlines()
         marked = (lines[0], lines[-1]) == ("`default_nettype none", "`default_nettype wire")
         if not marked:
-            raise Failed(f"{file} does not begin with `default_nettype none and end with `default_nettype wire")
+            raise Failed(f"{file} does not start with `default_nettype none and end with `default_nettype wire")
 
 
-# What each tool says of a failed PARAMETER_CHECK. yosys looks at the checks last, and may stop at a width of zero before.
-REFUSED = re.compile(r"\w+: \w+ must |Unknown module type: illegal_\w+|Static cast with zero or negative size")
+# The message of each tool for a failed PARAMETER_CHECK. yosys evaluates the checks last and may stop at a zero width first.
+REJECTED = re.compile(r"\w+: \w+ must |Unknown module type: illegal_\w+|Static cast with zero or negative size")
 
 
 def illegal() -> Iterator[tuple[str, Body]]:
@@ -84,11 +84,11 @@ def illegal_list(job: Job) -> None:
     listed = tomllib.loads((job.hdl / "lint/illegal.toml").read_text())
     found = {module: names for module, (_, names) in parametrised(job.hdl).items()}
     if wrong := {module for module in listed.keys() | found if list(listed.get(module, ())) != found.get(module)}:
-        raise Failed(f"lint/illegal.toml does not list the parameters of {', '.join(sorted(wrong))} in their order")
+        raise Failed(f"lint/illegal.toml does not list the parameters of {', '.join(sorted(wrong))} in declaration order")
 
 
 def illegal_module(job: Job, module: str) -> None:
-    """All tools accept the defaults of a module, and refuse each illegal value with a message."""
+    """All tools accept the default parameters of a module and reject each illegal value with a message."""
     listed = tomllib.loads((job.hdl / "lint/illegal.toml").read_text()).get(module, {})
     file = parametrised(job.hdl)[module][0]
     cases = [""] + [f"#(.{name}({value})) " for name, values in listed.items() for value in values]
@@ -98,15 +98,15 @@ def illegal_module(job: Job, module: str) -> None:
         for command in elaborations(job, file, os.path.relpath(top, job.hdl)):
             status, text = job.run(command)
             if not case and status != 0:
-                raise Failed(f"{command[0]} refuses the default parameters of {module}")
+                raise Failed(f"{command[0]} rejects the default parameters of {module}")
             if case and status == 0:
-                raise Caught(f"{command[0]} accepts {module} {case.strip()}")
-            if case and not REFUSED.search(text):
-                raise Failed(f"{command[0]} does not say why it refuses {module} {case.strip()}")
+                raise BugFound(f"{command[0]} accepts {module} {case.strip()}")
+            if case and not REJECTED.search(text):
+                raise Failed(f"{command[0]} rejects {module} {case.strip()} without the expected message")
 
 
 def elaborations(job: Job, file: str, top: str) -> Iterator[list[str]]:
-    # As `sim/build.rs` has it: no warning is an error, but for that of the check.
+    # As in `sim/build.rs`: the warning of PARAMETER_CHECK is the only one treated as an error.
     yield verilator(["top", top], "-Wno-lint", "-Wno-fatal", "-Werror-USERERROR", "-y", "formal")
     if not file.endswith("_dpi.sv"):
         others = [other for other, _ in parametrised(job.hdl).values() if other.startswith("formal")]
@@ -116,13 +116,13 @@ def elaborations(job: Job, file: str, top: str) -> Iterator[list[str]]:
 
 
 def tasks(sby: str) -> list[str]:
-    """First words of the lines of the section `[tasks]`."""
+    """Returns the task names, the first words of the lines in the section `[tasks]`."""
     section = re.search(r"^\[tasks\]\n(.*?)^\s*$", sby, re.MULTILINE | re.DOTALL)
     return [line.split()[0] for line in section[1].splitlines()] if section else []
 
 
 def verdict(text: str, task: str) -> str | None:
-    """What SymbiYosys says of a task: `... proof_TASK] DONE (PASS, rc=0)`."""
+    """Returns the verdict of SymbiYosys on a task, from `... proof_TASK] DONE (PASS, rc=0)`."""
     found = re.search(rf"proof_{re.escape(task)}\] DONE \((\w+)", text)
     return found and found[1]
 
@@ -143,9 +143,9 @@ def proof(job: Job, task: str) -> None:
         case "PASS":
             return
         case "FAIL":
-            raise Caught("the proof says FAIL")
-        case said:
-            raise Failed(f"the proof says {said}" if said else "the proof did not end")
+            raise BugFound("the proof failed")
+        case result:
+            raise Failed(f"the proof ended with {result}" if result else "the proof did not finish")
 
 
 def cocotb(job: Job) -> None:
@@ -157,13 +157,13 @@ def cocotb(job: Job) -> None:
     status, _ = job.run([str(Path(config).with_name("python3")), "cocotb/run.py", str(job.scratch)])
     results = job.scratch / "results.xml"
     if status != 0 and results.exists() and "<failure" in results.read_text():
-        raise Caught("a test failed")
+        raise BugFound("a test failed")
     if status != 0:
-        raise Failed(f"cocotb/run.py ended with status {status}")
+        raise Failed(f"cocotb/run.py exited with status {status}")
 
 
 def cells(stat: str, kind: str) -> int:
-    """Cells of a kind in the whole hierarchy: the last list of `stat -width`, of yosys before 0.30 or after."""
+    """Counts cells of a kind in the whole hierarchy, the last list of `stat -width`, as printed before and since yosys 0.30."""
     total = 0
     for line in stat.rpartition("=== design hierarchy ===")[2].splitlines():
         match line.split():
@@ -189,7 +189,7 @@ def size(job: Job, part: Size) -> None:
     job.note = ", ".join(f"{part.top} {count:,} {kind} of {part.limits[kind]:,}" for kind, count in figures.items())
     for kind, limit in part.limits.items():
         if not 0 < figures[kind] <= limit:
-            raise Failed(f"{figures[kind]} {kind}, more than {limit} or none")
+            raise Failed(f"{figures[kind]} {kind}; expected 1 to {limit}")
 
 
 def planted() -> Iterator[tuple[str, Body]]:
@@ -198,26 +198,26 @@ def planted() -> Iterator[tuple[str, Body]]:
 
 
 def plant(job: Job, bug: dict[str, str]) -> None:
-    """A copy of the design with the bug in it does not pass."""
+    """A copy of the design with the bug fails the check that must find it."""
     copy = job.scratch / "hdl"
     for folder in ["rtl", "formal", "cocotb", "lint"]:
         shutil.copytree(HDL / folder, copy / folder, ignore=shutil.ignore_patterns("__pycache__"))
     file = copy / bug["file"]
     text = file.read_text()
     if text.count(bug["right"]) != 1:
-        raise Failed(f"{bug['file']} does not have `{bug['right']}` once")
+        raise Failed(f"{bug['file']} does not contain `{bug['right']}` exactly once")
     file.write_text(text.replace(bug["right"], bug["wrong"]))
     try:
         dict(checks())[bug["caught_by"]](Job(copy, job.scratch, job.log, job.processes))
-    except Caught:
+    except BugFound:
         return
-    raise Failed(f"{bug['caught_by']} passes")
+    raise Failed(f"{bug['caught_by']} passes despite the bug")
 
 
 def checks() -> Iterator[tuple[str, Body]]:
     parts: dict[str, Iterator[tuple[str, Body]]] = {
         "self": iter([("unit_tests", runs([sys.executable, "test_check.py"]))]),
-        # The longest first, so that the short ones fill the gaps.
+        # Long checks come first, so that the short ones fill the gaps.
         "proofs": proofs(long=False),
         "cocotb": iter([("design", cocotb)]),
         "illegal": illegal(),

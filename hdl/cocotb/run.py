@@ -1,4 +1,4 @@
-"""Runs the tests beside this file on Icarus: python run.py BUILD_FOLDER"""
+"""Runs the tests in this folder on Icarus: python run.py BUILD_FOLDER"""
 
 import sys
 from pathlib import Path
@@ -10,7 +10,7 @@ here = Path(__file__).resolve().parent
 rtl = here.parent / "rtl"
 build = Path(sys.argv[1]).resolve()
 packages = [rtl / "common/msm_regs_pkg.sv", rtl / "common/msm_pkg.sv", rtl / "msm/bn254_pkg.sv"]
-# DPI is not for Icarus.
+# Icarus does not support DPI.
 modules = [f for f in sorted(rtl.glob("*/*.sv")) if f not in packages and not f.name.endswith("_dpi.sv")]
 
 runner = get_runner("icarus")

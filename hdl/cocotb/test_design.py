@@ -1,4 +1,4 @@
-"""The design, with the core that only takes pairs, under a master that is not ours: cocotbext-axi, idling and stalling at random."""
+"""Tests the design with the stub core under an independent master, cocotbext-axi, with random idle cycles and backpressure."""
 
 import random
 
@@ -14,7 +14,7 @@ MASK = (1 << 64) - 1
 
 
 def stalls(seed):
-    """Idle in about a third of the cycles, in bursts."""
+    """Yields pauses in 30 % of all cycles on average, in bursts of up to 8 cycles."""
     rng = random.Random(seed)
     while True:
         yield from [rng.random() < 0.3] * rng.randint(1, 8)
@@ -38,7 +38,7 @@ async def start(dut, stalled=True):
 
 
 def checksum(data):
-    """As `msm_core_stub` has it."""
+    """Computes the checksum of `msm_core_stub`."""
     sums, sums_of_sums = [0] * 4, [0] * 4
     for at in range(0, len(data), 8):
         lane = at // 8 % 4
@@ -53,7 +53,7 @@ def checksum(data):
 
 
 @cocotb.test(timeout_time=2, timeout_unit="ms")
-async def scratch_memory_holds_what_is_written(dut):
+async def scratch_memory_reads_back(dut):
     master, _ = await start(dut)
     image = bytearray(4096)
     await master.write(SCRATCH, bytes(image))
@@ -79,7 +79,7 @@ async def pairs_arrive_whole_and_in_order(dut):
         points = random.randbytes(64 * count)
         await lite.write_dword(N_ELEMENTS, count)
         await lite.write_dword(PUSH_TASK, 1)
-        # Up to 32 pairs at a time, half of what the FIFOs hold, each write a burst of its own that does not wait for the last one.
+        # Chunks of up to 32 pairs, half of what the FIFOs hold. The writes are queued without waiting for earlier ones.
         writes = []
         for at in range(0, count, 32):
             writes.append(master.init_write(SCALARS, scalars[32 * at : 32 * (at + 32)]))
@@ -99,7 +99,7 @@ async def pairs_arrive_whole_and_in_order(dut):
 
 
 @cocotb.test(timeout_time=1, timeout_unit="ms")
-async def what_the_map_does_not_have_is_refused(dut):
+async def invalid_accesses_are_refused(dut):
     master, lite = await start(dut)
     assert (await master.write(0x6000_0000, bytes(64))).resp == AxiResp.DECERR
     assert (await master.read(0x3000_0000, 64)).resp == AxiResp.DECERR

@@ -3,8 +3,8 @@
 `include "axi_ports.svh"
 `include "parameter_check.svh"
 
-// What AXI4 demands on the write channels: of the master assumed, of the slave asserted. All B come in the order of their AW, as one
-// in-order slave gives them; WLAST may be wrong, as a broken master's is.
+// The AXI4 rules of the write channels, assumed for the master and asserted for the slave. All B arrive in the order of their AW,
+// as from a single in-order slave. WLAST may be wrong, as from a faulty master.
 module axi_write_rules #(
     parameter int ID_W   = 2,
     parameter int ADDR_W = 32,
@@ -35,17 +35,17 @@ module axi_write_rules #(
       if (wvalid && wready && wlast) ends <= ends + 1'b1;
       if (bvalid && bready) answers <= answers + 1'b1;
 
-      // A source keeps what it offers.
+      // A source holds its payload until the handshake.
       if ($past(rst_n && awvalid && !awready))
         assume (awvalid && $stable({awid, awaddr, awlen, awsize, awburst}));
       if ($past(rst_n && wvalid && !wready)) assume (wvalid && $stable({wdata, wstrb, wlast}));
       if ($past(rst_n && bvalid && !bready)) assert (bvalid && $stable({bid, bresp}));
 
-      // B only for a burst whose address and last beat were taken, with its ID.
+      // A B is sent only after the address and the last beat of its burst, with the burst's ID.
       if (bvalid) assert (answers < addresses && answers < ends);
       if (bvalid && answers == watch) assert (bid == watch_id);
       if (bvalid) assert (bresp != 2'b01);
-      // Nobody counts further in a bounded run.
+      // The counters do not overflow in a bounded run.
       assume (addresses < 8'd250 && ends < 8'd250);
     end
   end

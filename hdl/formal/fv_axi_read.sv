@@ -2,8 +2,8 @@
 
 `include "axi_ports.svh"
 
-// The read half of the slave: as many beats as were asked for, RLAST at the last, answers in order with their IDs, each offered until it is
-// taken. Masters may ask for anything.
+// Proves the read half of the slave: every burst has the requested number of beats with RLAST on the last, and responses are in
+// order, have the right IDs and are held until accepted. The master may read any address with any burst of whole, aligned beats.
 module fv_axi_read (
     `AXI4_READ_PORTS(, , 2, 32, 16)
     input wire clk,
@@ -28,20 +28,20 @@ module fv_axi_read (
       .scratch_data,
       .err_decode
   );
-  // A memory whose words are their addresses.
+  // A memory in which every word equals its own address.
   always_ff @(posedge clk) if (scratch_read) scratch_data <= scratch_addr[15:0];
 
   (* anyconst *)
   logic [7:0] watch;
   logic [7:0] asked, given;
-  logic [8:0] beats;  // of the burst that is being given
+  logic [8:0] beats;  // of the burst that is being returned
   logic [1:0] watch_id, watch_burst;
   logic [31:0] watch_addr;
   logic [7:0] watch_len;
   logic past = 1'b0;
   wire watched = rvalid && given == watch;
   wire linear = !watch_burst[1];
-  // Whole beats, so that the word of each is easily said.
+  // All beats are full width, which makes the expected data simple.
   wire [31:0] here = (watch_burst == 2'b00) ? watch_addr : watch_addr + {22'd0, beats, 1'b0};
 
   always_ff @(posedge clk) begin

@@ -2,8 +2,10 @@
 
 `include "axi_ports.svh"
 
-// The write half of the slave between a master that breaks every rule but the handshake's, and FIFOs that are ready now and then.
-// CLEAN: the master sends what the FIFO windows want, and every beat must arrive at its window, once and in order.
+// Proves the write half of the slave between a master that may break every rule except the handshake, and FIFOs that are ready at
+// arbitrary times.
+// CLEAN: the master sends only valid bursts to the FIFO windows, and every beat must arrive at its window exactly once and in
+// order.
 module fv_axi_write #(
     parameter bit CLEAN = 1'b0
 ) (
@@ -51,13 +53,13 @@ module fv_axi_write #(
 
   generate
     if (CLEAN) begin : g_clean
-      // The beat number `watch`, and the burst that it belongs to.
+      // `watch` is the number of a beat; `watch_burst` is the number of a burst that may contain it.
       (* anyconst *)
       logic [7:0] watch;
       (* anyconst *)
       logic [7:0] watch_burst;
       logic [7:0] addresses, ends, beats, out;
-      logic [8:0] left;  // beats of the burst whose data comes
+      logic [8:0] left;  // beats of the current burst after this one
       logic [15:0] watch_data;
       logic to_scalars, known;
 
@@ -70,7 +72,7 @@ module fv_axi_write #(
             assume (awaddr[31:28] == 4'h1 || awaddr[31:28] == 4'h2);
             assume (!awaddr[0] && awsize == 3'd1 && awburst == 2'b01 && awlen < 8'd3);
           end
-          // For once data follow their address, so that WLAST can be right; the other run has both orders.
+          // Here data follows its address, so that WLAST can be correct; the other run covers both orders.
           if (wvalid) assume (addresses > ends && wstrb == 2'b11 && wlast == (left == '0));
           if (awvalid && addresses != ends) assume (!awready);
           if (awvalid && awready) begin
@@ -101,7 +103,7 @@ module fv_axi_write #(
         end
       end
     end else begin : g_broken
-      // Each error answer is counted, once: what was counted is on its way out or was given.
+      // Each error response is counted exactly once: every counted response is pending or was accepted.
       logic [7:0] counted, given;
       always_ff @(posedge clk) begin
         if (!rst_n) begin
@@ -116,11 +118,11 @@ module fv_axi_write #(
       end
       always_ff @(posedge clk)
         if (rst_n && past) begin
-          // A beat goes to one place, and an error in no case.
+          // A beat goes to one destination at most, and an invalid beat to none.
           assert (32'(scalar_valid) + 32'(point_valid) + 32'(scratch_write) <= 1);
           if (dropping) assert (!scalar_valid && !point_valid);
           if (scalar_valid) assert (!err_strobe && !err_decode);
-          // Without room nothing hangs but what waits for room.
+          // A beat that waits for room stays valid and stable.
           if ($past(rst_n && point_valid && !point_ready && !dropping) && !dropping)
             assert (point_valid && $stable(data));
           cover (bvalid && bresp == 2'b10 && $past(err_wlast, 2));

@@ -2,7 +2,7 @@
 
 `include "axi_ports.svh"
 
-// AXI-Lite: one answer for each access, in order, offered until it is taken; one strobe for each whole write.
+// Proves the AXI-Lite slave: one response per access, in order and held until accepted, and one strobe per full-word write.
 module fv_axil (
     `AXIL_PORTS(, )
     input wire clk,
@@ -10,7 +10,7 @@ module fv_axil (
 );
   logic write, read;
   logic [31:0] write_addr, write_data, read_addr;
-  // A register block whose registers hold their addresses.
+  // A register block in which every register reads as its inverted address.
   axil_slave dut (
       .clk,
       .rst_n,

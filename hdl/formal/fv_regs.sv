@@ -1,7 +1,7 @@
 `default_nettype none
 
-// The registers: errors stay until they are acknowledged, interrupts follow their enables, LO and HI belong together, and tasks are
-// pushed as the rules say.
+// Proves the register block: errors persist until acknowledged, interrupts follow their enables, HI matches the last read of LO,
+// and a task is pushed only if its pair count is legal and the queue has room.
 module fv_regs (
     input wire         clk,
     input wire         rst_n,
@@ -44,10 +44,10 @@ module fv_regs (
   );
 
   logic past = 1'b0;
-  logic [5:0] errors;  // as software should see them
+  logic [5:0] errors;  // as software should read them
   logic [1:0] enable, status;
   logic acknowledged;
-  logic [31:0] high;  // of PUSHED_POINTS, when its LO was read
+  logic [31:0] high;  // HI of PUSHED_POINTS when its LO was read
   logic [31:0] count, label, refused;
   wire push = write && write_addr == msm_regs_pkg::PUSH_TASK;
   wire pop = write && write_addr == msm_regs_pkg::POP_RESULT;
@@ -76,7 +76,7 @@ module fv_regs (
       else if (push && fits) label <= label + 1'b1;
       if (read && read_addr == msm_regs_pkg::PUSHED_POINTS) high <= counts[64*2+32+:32];
 
-      // It falls for a cycle after each acknowledgement.
+      // The interrupt is low for a cycle after each acknowledgement.
       assert (irq == (|(status & enable) && !acknowledged));
       assert (task_push == (push && fits) && result_pop == (pop && result_valid));
       if (task_push) assert (task_count == count && task_label == label);

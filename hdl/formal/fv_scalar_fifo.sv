@@ -1,6 +1,7 @@
 `default_nettype none
 
-// Scalars are numbered as they come in, two a beat; they must come out by number, but for the padding that is dropped.
+// Proves the scalar FIFO. Scalars are numbered as they enter, two per beat, and must leave in that order, except for dropped
+// padding.
 module fv_scalar_fifo (
     input wire clk,
     input wire rst_n,
@@ -14,7 +15,7 @@ module fv_scalar_fifo (
   logic [3:0] m_data;
   logic [2:0] level, free;
   logic [2:0] beat;  // number of the next beat
-  logic [3:0] next;  // number of the scalar that comes out next
+  logic [3:0] next;  // number of the next scalar to leave
   logic past = 1'b0;
   wire [3:0] even = {next[3:1], 1'b0};
 
@@ -35,7 +36,7 @@ module fv_scalar_fifo (
     end else if (past) begin
       assume (!(abort && m_ready));
       if (s_valid && s_ready) beat <= beat + 1'b1;
-      // What comes in during a flush is lost too.
+      // A beat that enters during a flush is lost too.
       if (flush) next <= {(s_valid && s_ready) ? beat + 3'd1 : beat, 1'b0};
       else if (abort && next[0]) next <= even + 4'd2;
       else if (m_valid && m_ready) next <= m_last ? even + 4'd2 : next + 1'b1;

@@ -1,7 +1,8 @@
 `default_nettype none
 
-// The scheduler with three windows of two bits (`small_pkg.sv`), six buckets: never two additions under way on one bucket, whatever the digits and however long an
-// addition takes. Where the adder stands, the bench says at any time that some addition of the watched bucket is done.
+// Proves the scheduler with three 2-bit windows (`small_pkg.sv`), so six buckets: no bucket ever has two additions in flight, for
+// any digits and any latency of the adder. In place of the adder, the testbench completes an addition of the watched bucket at an
+// arbitrary time.
 module fv_sched (
     input wire         clk,
     input wire         rst_n,

@@ -1,6 +1,6 @@
 `default_nettype none
 
-// One bucket, any: the scoreboard knows whether it is under way.
+// Proves for an arbitrary bucket that the scoreboard reports whether an addition is in flight.
 module fv_scoreboard (
     input wire       clk,
     input wire       clear,
@@ -25,7 +25,7 @@ module fv_scoreboard (
 
   always_ff @(posedge clk) begin
     assume (watch < 3'd7 && issue_addr < 3'd7 && written_addr < 3'd7);
-    // It is cleared first, and used as it should be.
+    // The scoreboard is cleared first and used correctly.
     if (clear) assume (!issue && !written && !issued);
     if (!cleared) assume (!issue && !written);
     if (issue && issue_addr == watch) assume (!second_busy);

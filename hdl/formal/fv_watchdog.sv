@@ -1,6 +1,7 @@
 `default_nettype none
 
-// It fires after so many cycles of a deadlock in a row and not before; it drops from then on until a flush.
+// Proves that the watchdog fires after exactly `limit` consecutive cycles of a deadlock, and that writes are then dropped until a
+// flush.
 module fv_watchdog (
     input wire clk,
     input wire rst_n,
@@ -14,7 +15,7 @@ module fv_watchdog (
   logic [31:0] limit;
   logic dropping, fired;
   logic past = 1'b0;
-  logic [31:0] held;  // cycles of the deadlock before this one
+  logic [31:0] held;  // deadlock cycles before this one
   logic drops;
   wire deadlock = (scalar_stalled && points_empty) || (point_stalled && scalars_empty);
 

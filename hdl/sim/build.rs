@@ -1,4 +1,4 @@
-//! Verilator makes C++ of the design, in each of the variants of [`VARIANTS`], and `cc` compiles it.
+//! Translates the design to C++ with Verilator, once for each of [`VARIANTS`], and compiles it with `cc`.
 
 use std::env;
 use std::ffi::OsStr;
@@ -8,7 +8,8 @@ use std::process::Command;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
-/// A top module with its parameters, and the file that hands it to Rust. `lib.rs` names the same.
+/// A top module with its parameters, and the C++ file with its C interface. `src/model.rs` and `src/unit.rs` list the same
+/// variants.
 struct Variant {
     name: &'static str,
     top: &'static str,
@@ -24,7 +25,7 @@ const fn unit(name: &'static str) -> Variant {
     Variant { name, top: name, parameters: &[], shim: "unit.cpp" }
 }
 
-/// FP_IMPL: 0 is the operator `*`, 2 is C.
+/// FP_IMPL: 0 is the `*` operator, 2 is C through DPI.
 const VARIANTS: &[Variant] = &[
     design("full", &["C=13", "ML=33", "AL=2", "FP_IMPL=2"]),
     design("small", &["C=8", "ML=12", "FP_IMPL=2"]),
@@ -37,7 +38,7 @@ const VARIANTS: &[Variant] = &[
     unit("unit_parts"),
 ];
 
-/// Packages come before the modules that use them.
+/// Packages must precede the modules that use them.
 const PACKAGES: [&str; 3] = ["common/msm_regs_pkg.sv", "common/msm_pkg.sv", "msm/bn254_pkg.sv"];
 const FOLDERS: [&str; 4] = ["common", "axi", "msm", "top"];
 
@@ -48,7 +49,7 @@ fn main() {
     for source in [rtl.as_path(), &here.join("sv"), &here.join("cpp"), Path::new("build.rs")] {
         println!("cargo::rerun-if-changed={}", source.display());
     }
-    // Neither lints nor docs link the design, so they do without Verilator.
+    // Clippy and rustdoc do not link the design, so they do not need Verilator.
     for name in ["RUSTC_WORKSPACE_WRAPPER", "DOCS_RS"] {
         println!("cargo::rerun-if-env-changed={name}");
     }
@@ -70,7 +71,7 @@ fn main() {
     }
     common.file(here.join("cpp/fp.cpp")).compile("verilated");
 
-    // One compiler at a time would leave processors idle: most variants are one large file.
+    // Build the variants in parallel: most consist of one large file, which occupies a single compiler process.
     let next = AtomicUsize::new(0);
     thread::scope(|scope| {
         for _ in 0..thread::available_parallelism().map_or(1, usize::from) {
@@ -86,7 +87,7 @@ fn main() {
         println!("cargo::rustc-link-lib=static=model_{}", variant.name);
     }
     println!("cargo::rustc-link-search=native={}", out.display());
-    // After its users, for linkers that look at each archive once.
+    // After the archives that use it, for linkers that search each archive only once.
     println!("cargo::rustc-link-lib=static=verilated");
     println!("cargo::rustc-link-lib=stdc++");
 }
@@ -95,7 +96,7 @@ fn build(variant: &Variant, here: &Path, out: &Path, runtime: &Path, trace: bool
     let folder = out.join(variant.name);
     verilate(variant, here, &folder, trace);
     let mut build = compiler(runtime, trace);
-    // A test top runs for seconds, and takes three times as long to compile with all optimisation.
+    // A test top runs for seconds but would take three times as long to compile with full optimisation.
     if variant.shim == "unit.cpp" {
         build.opt_level(1);
     }
@@ -107,20 +108,20 @@ fn build(variant: &Variant, here: &Path, out: &Path, runtime: &Path, trace: bool
     if variant.parameters.contains(&"STUB=1") {
         build.define("STUB", None);
     }
-    // The same shim is compiled for several variants at once.
+    // Several variants compile the same shim in parallel, so each has its own output folder.
     build.out_dir(&folder).compile(&format!("model_{}", variant.name));
 }
 
 fn verilate(variant: &Variant, here: &Path, folder: &Path, trace: bool) {
     let rtl = here.join("rtl");
-    // Files of an earlier run that this one does not write would be compiled too.
+    // Stale files of an earlier run would be compiled too.
     let _ = fs::remove_dir_all(folder);
     let mut arguments: Vec<String> = vec![];
     let mut add = |word: String| arguments.push(word);
     for flag in ["--cc", "-O3", "--no-assert", "-Wno-fatal", "-Wno-lint", "--output-split", "20000"] {
         add(flag.into());
     }
-    // The message of an illegal parameter (`parameter_check.svh`) is a warning otherwise.
+    // Otherwise the message for an illegal parameter (`parameter_check.svh`) is only a warning.
     add("-Werror-USERERROR".into());
     add(format!("-I{}", rtl.join("include").display()));
     for flag in ["--x-assign", "fast", "--x-initial", "fast", "--top-module", variant.top] {
@@ -147,7 +148,7 @@ fn verilate(variant: &Variant, here: &Path, folder: &Path, trace: bool) {
 
 fn verilator(arguments: &[impl AsRef<OsStr>]) -> String {
     let output = Command::new("verilator").args(arguments).output().unwrap_or_else(|error| {
-        panic!("verilator does not start ({error}); on Debian and Ubuntu: sudo apt-get install -y verilator")
+        panic!("cannot run verilator ({error}); on Debian and Ubuntu: sudo apt-get install -y verilator")
     });
     assert!(output.status.success(), "verilator: {}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8_lossy(&output.stdout).into_owned()
@@ -156,7 +157,7 @@ fn verilator(arguments: &[impl AsRef<OsStr>]) -> String {
 fn compiler(runtime: &Path, trace: bool) -> cc::Build {
     let mut build = cc::Build::new();
     build.cpp(true).std("c++17").warnings(false).cargo_warnings(false).debug(false).cargo_metadata(false);
-    // A design is all hot path, whatever the profile.
+    // All of a design is hot code, so optimise in every profile.
     build.opt_level(3).include(runtime).include(runtime.join("vltstd"));
     for (name, value) in [("VM_COVERAGE", "0"), ("VM_SC", "0"), ("VL_TIME_CONTEXT", "1")] {
         build.define(name, value);
@@ -167,7 +168,7 @@ fn compiler(runtime: &Path, trace: bool) -> cc::Build {
 }
 
 fn cpp_files(folder: &Path) -> Vec<PathBuf> {
-    let entries = fs::read_dir(folder).expect("verilator made a folder");
+    let entries = fs::read_dir(folder).expect("verilator creates the output folder");
     let mut files: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
     files.retain(|path| path.extension().is_some_and(|end| end == "cpp"));
     files.sort();

@@ -2,7 +2,8 @@
 
 `include "axi_ports.svh"
 
-// What lies between the AXI port and the core, for an estimate of its size: the write half of the slave, both FIFOs, the watchdog.
+// Synthesis top for a size estimate of the feed, the logic between the AXI port and the core: the write half of the slave, both
+// FIFOs and the watchdog.
 module feed (
     input  wire          clk,
     input  wire          rst_n,

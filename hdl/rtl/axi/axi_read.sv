@@ -3,12 +3,13 @@
 `include "axi_ports.svh"
 `include "parameter_check.svh"
 
-// The read half of the AXI4 slave: the oldest result, the scratch memory, DECERR elsewhere. A read never waits for the core.
+// The read half of the AXI4 slave. It returns the oldest result and the scratch memory, and responds DECERR elsewhere. A read
+// never waits for the core.
 module axi_read #(
     parameter int DATA_W = 512,
     parameter int ADDR_W = 64,
     parameter int ID_W = 6,
-    // Bursts that may wait.
+    // Bursts that can be queued.
     parameter int ARQ = 32,
     localparam int STRB_W = DATA_W / 8,
     localparam int SIZE = $clog2(STRB_W),
@@ -20,10 +21,10 @@ module axi_read #(
 
     `AXI4_READ_PORTS(s_axi_, s_axi_, ID_W, ADDR_W, DATA_W)
 
-    // Zeros when there is none.
+    // Zero if no result is available.
     input wire [RESULT_W-1:0] result_data,
 
-    // Answers one cycle later, and holds its answer while `scratch_read` is low.
+    // Data is valid one cycle after `scratch_read` and held while `scratch_read` is low.
     output logic                 scratch_read,
     output logic [SCRATCH_A-1:0] scratch_addr,
     input  wire  [   DATA_W-1:0] scratch_data,
@@ -37,7 +38,7 @@ module axi_read #(
   `PARAMETER_CHECK(axi_read_ARQ, ARQ >= 1, "axi_read: ARQ must be at least 1")
 
   localparam int LOW = $clog2(msm_regs_pkg::WINDOW_SIZE);
-  // Beats that hold a result.
+  // Beats per result.
   localparam int BEATS = (RESULT_W + DATA_W - 1) / DATA_W;
 
   logic [ID_W-1:0] id;
@@ -76,7 +77,7 @@ module axi_read #(
       .none
   );
 
-  // First stage: the address of the beat.
+  // First stage: the beat's address.
   logic [7:0] beat;
   logic [LOW-1:0] next_addr;
   logic fetch_valid, fetch_ready;
@@ -92,11 +93,11 @@ module axi_read #(
   assign scratch_addr = here[SCRATCH_A+SIZE-1:SIZE];
   assign err_decode = take && nowhere;
 
-  // A result is padded with zeros to whole beats, and zeros follow.
+  // A result is padded with zeros to whole beats; the rest of its window reads as zero.
   wire [LOW-SIZE-1:0] index = here[LOW-1:SIZE];
   wire [BEATS*DATA_W-1:0] padded = (BEATS * DATA_W)'(result_data);
 
-  // Second stage: the beat, unless it comes from the scratch memory's own register.
+  // Second stage: the beat's data, except scratch data, which is in the scratch memory's output register.
   logic [ID_W-1:0] fetch_id;
   logic [DATA_W-1:0] fetch_data;
   logic [1:0] fetch_resp;

@@ -2,7 +2,7 @@
 
 `include "parameter_check.svh"
 
-// Which window an address lies in; none of them is DECERR.
+// Decodes the window of an address. An address outside all windows (`none`) gets DECERR.
 module axi_window #(
     parameter int ADDR_W = 64
 ) (

@@ -3,15 +3,17 @@
 `include "axi_ports.svh"
 `include "parameter_check.svh"
 
-// The write half of the AXI4 slave: bursts in order, one B for each, every beat to the window of its burst.
+// The write half of the AXI4 slave. It processes bursts in order, passes each beat to the window of its burst, and sends one B
+// per burst.
 //
-// A beat for a FIFO without room waits, and with it everything behind it: AXI4 has one write channel. Whatever is not whole,
-// aligned beats (FIFO windows), not writable or at no window is swallowed up to WLAST and answered with an error.
+// A beat for a full FIFO waits and blocks everything behind it, because AXI4 has a single write channel. A burst is discarded up
+// to WLAST and gets an error response if it is outside all windows, goes to a read-only window, or goes to a FIFO window and does
+// not consist of whole, aligned beats.
 module axi_write #(
     parameter int DATA_W = 512,
     parameter int ADDR_W = 64,
     parameter int ID_W = 6,
-    // Bursts that may wait.
+    // Bursts that can be queued.
     parameter int AWQ = 32,
     localparam int STRB_W = DATA_W / 8,
     localparam int SIZE = $clog2(STRB_W),
@@ -22,7 +24,7 @@ module axi_write #(
 
     `AXI4_WRITE_PORTS(s_axi_, s_axi_, ID_W, ADDR_W, DATA_W)
 
-    // The queue of bursts is nearly full.
+    // The burst queue is nearly full.
     output logic wr_full,
 
     output logic [DATA_W-1:0] data,
@@ -35,12 +37,12 @@ module axi_write #(
     output logic [SCRATCH_A-1:0] scratch_addr,
     output logic [   STRB_W-1:0] scratch_strb,
 
-    // The watchdog fired: FIFO windows answer SLVERR.
+    // The watchdog fired: FIFO windows respond SLVERR.
     input  wire  dropping,
     output logic err_decode,
     output logic err_strobe,
     output logic err_wlast,
-    // A burst ends that is answered with an error.
+    // A burst with an error response ends.
     output logic err_burst
 );
   `PARAMETER_CHECK(axi_write_DATA_W, DATA_W >= 16 && DATA_W <= 1024 && (DATA_W & (DATA_W - 1)) == 0,
@@ -123,8 +125,8 @@ module axi_write #(
   );
 
   // The burst at the head of the queue.
-  logic [8:0] beat;  // beats taken, 256 when too many
-  logic refused;  // one of them was
+  logic [8:0] beat;  // beats accepted, at most len + 1
+  logic refused;  // an earlier beat of the burst was refused
   logic [SCRATCH_B-1:0] next_addr;
 
   wire fifo = scalar || point;
@@ -161,7 +163,7 @@ module axi_write #(
   assign err_burst = aw_take && resp != msm_pkg::OKAY;
 
   always_ff @(posedge clk) begin
-    // After an unaligned start, INCR goes on aligned.
+    // After an unaligned start, INCR continues with aligned addresses.
     if (w_take) next_addr <= (burst == msm_pkg::FIXED) ? here : (here & ~(step - 1'b1)) + step;
     if (!rst_n) begin
       beat <= '0;

@@ -2,7 +2,7 @@
 
 `include "axi_ports.svh"
 
-// AXI-Lite to one write strobe and one read strobe. A write that is not of all four bytes does nothing.
+// Converts AXI-Lite accesses to a write strobe and a read strobe. A write that does not cover all four bytes has no effect.
 module axil_slave (
     input wire clk,
     input wire rst_n,
@@ -13,7 +13,7 @@ module axil_slave (
     output logic [31:0] write_data,
     output logic        read,
     output logic [31:0] read_addr,
-    // In the same cycle as `read`.
+    // Sampled in the same cycle as `read`.
     input  wire  [31:0] read_data
 );
   logic aw_valid, w_valid, ar_valid;

@@ -2,11 +2,11 @@
 
 `include "parameter_check.svh"
 
-// The FIFO of scalars: written in beats, read in halves, lower half first. A task's scalars start on a beat, so what is left of a
-// beat after its last one is padding and is dropped.
+// The scalar FIFO: written in beats, read in half beats, lower half first. Each task's scalars start on a new beat, so after an
+// odd number of scalars the upper half of the last beat is padding and is dropped.
 module scalar_fifo #(
     parameter  int DATA_W = 512,
-    // In scalars, even.
+    // In scalars; even.
     parameter  int DEPTH = 1024,
     localparam int LW = $clog2(DEPTH + 1)
 ) (
@@ -19,12 +19,12 @@ module scalar_fifo #(
     output logic [DATA_W/2-1:0] m_data,
     output logic                m_valid,
     input  wire                 m_ready,
-    // The one at the output is its task's last; nobody will take the rest of a beat.
+    // The scalar at the output is the last of its task; the rest of its beat is padding.
     input  wire                 m_last,
     input  wire                 abort,
     output logic                padding,
     output logic [      LW-1:0] level,
-    // What fits, in whole beats.
+    // Scalars that fit, in whole beats.
     output logic [      LW-1:0] free
 );
   `PARAMETER_CHECK(scalar_fifo_DATA_W, DATA_W >= 2 && DATA_W % 2 == 0, "scalar_fifo: DATA_W must be even and at least 2")
@@ -39,7 +39,7 @@ module scalar_fifo #(
 
   wire take = m_valid && m_ready;
   wire done = take && (upper || m_last);
-  // Nothing is taken in the cycle of an abort.
+  // No scalar is consumed in the cycle of an abort.
   wire forget = abort && upper;
 
   assign padding = (take && !upper && m_last) || forget;

@@ -2,7 +2,8 @@
 
 `include "parameter_check.svh"
 
-// Memory for bring-up: one write port with byte enables, one read port with a register. A reset leaves it alone.
+// Scratch memory for bring-up: one write port with byte enables, one read port with an output register. A reset does not clear
+// it.
 module scratch_ram #(
     parameter  int DATA_W = 512,
     parameter  int A = 14,

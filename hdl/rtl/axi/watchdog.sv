@@ -1,7 +1,8 @@
 `default_nettype none
 
-// Ends a deadlock: one window is held up while the other FIFO is empty, which only what is queued behind could end. After `limit` such
-// cycles in a row, writes to the FIFO windows are dropped and refused until a flush. A limit of 0 waits for ever.
+// Breaks a deadlock: a beat waits because its FIFO is full while the other FIFO is empty, and only the data blocked behind that
+// beat could let the core continue. After `limit` consecutive cycles of this, writes to the FIFO windows are dropped and refused
+// until a flush. A `limit` of 0 disables the watchdog.
 module watchdog (
     input  wire         clk,
     input  wire         rst_n,

@@ -2,7 +2,8 @@
 
 `include "parameter_check.svh"
 
-// A delay of N cycles; from three on a ring in memory, which maps to SRLs or RAM and costs a simulation little.
+// Delays a word by N cycles. From N = 3 on, the delay is a ring buffer in memory, which maps to SRLs or RAM and simulates
+// quickly.
 module delay #(
     parameter int W = 8,
     parameter int N = 1

@@ -1,6 +1,6 @@
 `default_nettype none
 
-// Names that several modules share.
+// Constants shared by several modules.
 package msm_pkg;
   // AXI responses and bursts.
   localparam logic [1:0] OKAY = 2'b00;
@@ -9,12 +9,12 @@ package msm_pkg;
   localparam logic [1:0] FIXED = 2'b00;
   localparam logic [1:0] INCR = 2'b01;
 
-  // How a field product is made: FP_IMPL.
-  localparam int FP_BEHAV = 0;  // the operator `*`
-  localparam int FP_TILED = 1;  // 26 x 17 tiles of one DSP48E2 each: what is synthesised
+  // FP_IMPL, the implementation of the field arithmetic.
+  localparam int FP_BEHAV = 0;  // the `*` operator
+  localparam int FP_TILED = 1;  // tiles of 26 x 17 bits, one DSP48E2 each; for synthesis
   localparam int FP_DPI = 2;  // a C function, for fast simulation
 
-  // What an addition is for, and where its sum goes.
+  // Destination of an addition's result.
   localparam logic [1:0] TO_BUCKET = 2'd0;
   localparam logic [1:0] TO_ACC = 2'd1;
   localparam logic [1:0] TO_SUM = 2'd2;

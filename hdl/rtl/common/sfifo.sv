@@ -2,8 +2,8 @@
 
 `include "parameter_check.svh"
 
-// Synchronous FIFO of any depth: first word falls through, memory and output are registers, so block RAM fits.
-// `flush` empties it; what is pushed in the same cycle is lost too.
+// Synchronous first-word fall-through FIFO of any depth. The memory is read into an output register, so it maps to block RAM.
+// `flush` empties the FIFO and also discards a word pushed in the same cycle.
 module sfifo #(
     parameter  int W  = 8,
     parameter  int D  = 16,
@@ -18,7 +18,7 @@ module sfifo #(
     output logic [ W-1:0] m_data,
     output logic          m_valid,
     input  wire           m_ready,
-    output logic [LW-1:0] level     // the word at the output included
+    output logic [LW-1:0] level     // includes the word at the output
 );
   `PARAMETER_CHECK(sfifo_W, W >= 1, "sfifo: W must be at least 1")
   `PARAMETER_CHECK(sfifo_D, D >= 1, "sfifo: D must be at least 1")
@@ -54,14 +54,14 @@ module sfifo #(
   end
 
 `ifdef FORMAL
-  // The word number f_watch, modulo 256: what came in as that goes out as that, unless a flush dropped it.
+  // Follows word number f_watch, modulo 256: it must leave with the data it entered with, unless a flush dropped it.
   (* anyconst *)
   logic [7:0] f_watch;
   logic [7:0] f_in, f_out;
   logic [W-1:0] f_data;
   logic f_past = 1'b0;
   wire [7:0] f_ahead = f_watch - f_out;
-  // Where it lies in `mem`, if it does.
+  // The word's position in `mem`, if it is there.
   wire [7:0] f_from = 8'(rd) + f_ahead - 8'(m_valid);
   wire [AW-1:0] f_slot = AW'((f_from >= 8'(D)) ? f_from - 8'(D) : f_from);
   wire [7:0] f_end = 8'(rd) + 8'(stored);
@@ -84,7 +84,7 @@ module sfifo #(
       if (m_valid && f_ahead == 8'd0) assert (m_data == f_data);
       else if (f_ahead < 8'(level)) assert (mem[f_slot] == f_data);
       if ($past(rst_n && m_valid && !m_ready && !flush)) assert (m_valid && $stable(m_data));
-      // It does not keep what it has.
+      // A stored word does not get stuck: the output is valid in the next cycle.
       if ($past(rst_n && !flush && stored != '0)) assert (m_valid);
       cover (!s_ready && f_out == 8'd2);
     end

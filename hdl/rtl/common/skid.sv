@@ -2,7 +2,7 @@
 
 `include "parameter_check.svh"
 
-// A register stage whose READY is a register too: what was on its way when the sink stopped waits in `held`.
+// A register stage with a registered READY. A word that is in flight when the sink stalls is kept in `held`.
 module skid #(
     parameter int W = 8
 ) (
@@ -38,7 +38,7 @@ module skid #(
   end
 
 `ifdef FORMAL
-  // The word number f_watch, modulo 256: what came in as that goes out as that.
+  // Follows word number f_watch, modulo 256: it must leave with the data it entered with.
   (* anyconst *)
   logic [7:0] f_watch;
   logic [7:0] f_in, f_out;

@@ -1,16 +1,17 @@
 `ifndef AXI_PORTS_SVH
 `define AXI_PORTS_SVH
 
-// Port lists of AXI4 and AXI4-Lite slaves, and connections to them. IN is the prefix of what the master drives, OUT of what the
-// slave drives. The _INCR forms have no burst type, as the AWS shell's ports. A list of ports ends with its comma, so another
-// port must follow; a list of connections does not. Verible reads these forms and no other without the definitions.
+// Port lists of AXI4 and AXI4-Lite slaves, and the matching connections. IN is the prefix of signals that the master drives, OUT
+// of signals that the slave drives. The _INCR forms have no burst type, like the ports of the AWS shell. A port list ends with a
+// comma, so another port must follow; a connection list does not. Verible can parse only these forms without the macro
+// definitions.
 
 `define AXI4_WRITE_PORTS_INCR(IN, OUT, ID_W, ADDR_W, DATA_W) \
   `AXI4_WRITE_LIST(input wire, output logic, IN, OUT, ID_W, ADDR_W, DATA_W)
 `define AXI4_WRITE_PORTS(IN, OUT, ID_W, ADDR_W, DATA_W) \
   `AXI4_WRITE_LIST(input wire, output logic, IN, OUT, ID_W, ADDR_W, DATA_W) \
   input wire [1:0] IN``awburst,
-// Only inputs, for a module that watches both sides.
+// Inputs only, for a module that monitors both sides.
 `define AXI4_WRITE_MONITOR(IN, OUT, ID_W, ADDR_W, DATA_W) \
   `AXI4_WRITE_LIST(input wire, input wire, IN, OUT, ID_W, ADDR_W, DATA_W) \
   input wire [1:0] IN``awburst,
@@ -49,7 +50,7 @@
   output logic              OUT``rvalid, \
   input wire                IN``rready,
 
-// Addresses and data of 32 bits, no protection types.
+// 32-bit addresses and data, without AWPROT and ARPROT.
 `define AXIL_PORTS(IN, OUT) \
   input wire   [31:0] IN``awaddr, \
   input wire          IN``awvalid, \

@@ -1,9 +1,9 @@
 `ifndef PARAMETER_CHECK_SVH
 `define PARAMETER_CHECK_SVH
 
-// A module item that stops elaboration with MESSAGE unless the constant LEGAL holds. NAME is the module and the parameter,
-// `sfifo_D`. Icarus 11 has no elaboration tasks, so there a module that does not exist stops it: `illegal_sfifo_D`.
-// In Verilator the message is the warning USERERROR, which `-Werror-USERERROR` makes an error.
+// Module item that stops elaboration with MESSAGE unless the constant expression LEGAL is true. NAME is the module and the
+// parameter, such as `sfifo_D`. Icarus 11 has no elaboration system tasks, so there the check instantiates a module that does not
+// exist, `illegal_sfifo_D`. Verilator reports MESSAGE as the warning USERERROR; `-Werror-USERERROR` turns it into an error.
 `ifdef __ICARUS__
 `define PARAMETER_CHECK(NAME, LEGAL, MESSAGE) \
   generate \

@@ -2,7 +2,7 @@
 
 `include "parameter_check.svh"
 
-// The buckets: one write port, one read port with a register.
+// The bucket memory: one write port, one read port with an output register.
 module bucket_ram #(
     parameter  int DEPTH = 16,
     localparam int A = $clog2(DEPTH)

@@ -2,8 +2,8 @@
 
 `include "parameter_check.svh"
 
-// One signed digit: the lowest C bits of a scalar and a carry become a digit in (-2^(C-1), 2^(C-1)] and a carry.
-// Bucket b holds the points of digits b + 1 and, negated, -(b + 1).
+// Recodes the lowest C bits of a scalar and a carry into one signed digit in (-2^(C-1), 2^(C-1)] and a carry.
+// Bucket b accumulates the points of digit b + 1 and the negated points of digit -(b + 1).
 module digit_recode #(
     parameter int C = 13
 ) (

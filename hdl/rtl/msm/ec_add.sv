@@ -2,18 +2,18 @@
 
 `include "parameter_check.svh"
 
-// Complete addition of projective points on y^2 = x^3 + 3 (Renes, Costello, Batina 2016, algorithm 7, with 3b = 9): no
-// exceptional cases. Coordinates are below 2p and in Montgomery form.
+// Complete addition of projective points on y^2 = x^3 + 3 (Renes, Costello, Batina 2016, algorithm 7, with 3b = 9),
+// without exceptional cases. Coordinates are below 2p and in Montgomery form.
 //
-// II = 1: twelve multipliers, a point each cycle. II = 2: six that serve the two levels of products in turn, a point each
-// second cycle, taken while `in_ready` is high.
+// II = 1: twelve multipliers, one addition per cycle. II = 2: six multipliers that alternate between the two levels of products,
+// one addition every second cycle, accepted while `in_ready` is high.
 module ec_add #(
-    // Cycles of a product, and of a sum.
+    // Latencies of a field product and of a field addition, in cycles.
     parameter int ML = 25,
     parameter int AL = 1,
     parameter int II = 1,
     parameter int FP_IMPL = msm_pkg::FP_TILED,
-    // Bits that travel along.
+    // Width of the tag that accompanies each addition.
     parameter int TAG_W = 8
 ) (
     input  wire              clk,
@@ -33,7 +33,7 @@ module ec_add #(
   `PARAMETER_CHECK(ec_add_FP_IMPL, FP_IMPL >= 0 && FP_IMPL <= 2, "ec_add: FP_IMPL must be 0, 1 or 2")
   `PARAMETER_CHECK(ec_add_TAG_W, TAG_W >= 1, "ec_add: TAG_W must be at least 1")
 
-  // With shared multipliers the second level's operands must come in an odd cycle.
+  // With shared multipliers, the second level's operands must arrive in an odd cycle.
   localparam int ODD = (II == 2) ? (ML + 6 * AL + 1) % 2 : 0;
   localparam int LAT = 2 * ML + 8 * AL + ODD;
 
@@ -93,7 +93,7 @@ module ec_add #(
   delay #(.W(256), .N(3 * AL)) u_xz_d (.clk, .d(xz), .q(xz_d));
   fp_addsub #(.LAT(AL), .FP_IMPL(FP_IMPL)) u_xz_9 (.clk, .a(xz8), .b(xz_d), .y(xz9));
 
-  // All six operands of the second level, 6 AL after the products.
+  // All six operands of the second level, aligned to 6 AL + ODD cycles after the products.
   logic [255:0] f_xy, f_yz, f_xx3, f_plus, f_minus, f_xz9;
   delay #(.W(768), .N(4 * AL + ODD)) u_f (.clk, .d({xy, yz, xx3}), .q({f_xy, f_yz, f_xx3}));
   delay #(.W(512), .N(AL + ODD)) u_pm (.clk, .d({plus, minus}), .q({f_plus, f_minus}));
@@ -123,7 +123,7 @@ module ec_add #(
       logic phase;
       always_ff @(posedge clk) phase <= rst_n && !phase;
       assign in_ready = !phase;
-      // The first level's operands come AL cycles after a cycle with `in_ready`.
+      // The first level's operands arrive AL cycles after a cycle with `in_ready`.
       wire second = (AL % 2 == 1) ? !phase : phase;
       wire [6*256-1:0] a = second ? a2 : a1;
       wire [6*256-1:0] b = second ? b2 : b1;

@@ -2,7 +2,7 @@
 
 `include "parameter_check.svh"
 
-// a + b or a - b in the domain [0, 2p), LAT cycles.
+// a + b or a - b modulo p, in the range [0, 2p), with a latency of LAT cycles.
 module fp_addsub #(
     parameter bit SUB = 1'b0,
     parameter int LAT = 1,
@@ -28,10 +28,10 @@ module fp_addsub #(
           .y(r)
       );
     end else begin : g_behav
-      // The result, unless it left the domain, and that with 2p put right.
+      // The plain result, and the result corrected by 2p for when the plain one is out of range.
       wire [256:0] once = SUB ? {1'b0, a} - {1'b0, b} : {1'b0, a} + {1'b0, b};
       wire [256:0] fixed = SUB ? once + {1'b0, bn254_pkg::P2} : once - {1'b0, bn254_pkg::P2};
-      // A sum that was in the domain becomes negative, a difference that was not is negative.
+      // A sum needs correction if it stays non-negative after subtracting 2p, a difference if it is negative.
       wire use_fixed = SUB ? once[256] : !fixed[256];
       assign r = use_fixed ? fixed[255:0] : once[255:0];
     end

@@ -1,6 +1,6 @@
 `default_nettype none
 
-// `fp_addsub` computed by C (`hdl/sim/cpp/fp.cpp`): for simulation with Verilator only.
+// `fp_addsub` in C (`hdl/sim/cpp/fp.cpp`), only for simulation with Verilator.
 module fp_addsub_dpi #(
     parameter bit SUB = 1'b0
 ) (

@@ -2,8 +2,8 @@
 
 `include "parameter_check.svh"
 
-// Montgomery product a b / 2^256 modulo p: inputs and output below 2p (4p < 2^256, so nothing is subtracted at the end).
-// A product each cycle, ML cycles later.
+// Montgomery product a b / 2^256 modulo p. Inputs and output are below 2p; since 4p < 2^256, no final subtraction is needed.
+// One product per cycle, with a latency of ML cycles.
 module fp_mul #(
     parameter int ML = 25,
     parameter int FP_IMPL = msm_pkg::FP_TILED

@@ -2,7 +2,7 @@
 
 `include "parameter_check.svh"
 
-// `fp_mul` with the operator `*`.
+// `fp_mul` with the `*` operator.
 module fp_mul_behav #(
     parameter int ML = 12
 ) (
@@ -17,7 +17,7 @@ module fp_mul_behav #(
 
   logic [511:0] product, product_q;
   logic [255:0] factor;
-  // The sum's lower half is zero: that is what `factor` is for.
+  // `factor` makes the lower half of the sum zero.
   logic [512:0] sum;
 
   always_ff @(posedge clk) begin

@@ -2,7 +2,7 @@
 
 `include "parameter_check.svh"
 
-// `fp_mul` computed by C (`hdl/sim/cpp/fp.cpp`): for simulation with Verilator only.
+// `fp_mul` in C (`hdl/sim/cpp/fp.cpp`), only for simulation with Verilator.
 module fp_mul_dpi #(
     parameter int ML = 12
 ) (

@@ -2,7 +2,7 @@
 
 `include "parameter_check.svh"
 
-// `fp_mul` as it is synthesised: a full product, a lower half, a full product, all of DSP tiles.
+// `fp_mul` for synthesis: a full product, the lower half of a product, and another full product, all built from DSP tiles.
 module fp_mul_tiled #(
     parameter int ML = 25
 ) (
@@ -11,7 +11,7 @@ module fp_mul_tiled #(
     input  wire  [255:0] b,
     output logic [255:0] y
 );
-  localparam int MUL = 8;  // cycles of each `mul_tiled`
+  localparam int MUL = 8;  // latency of each `mul_tiled`
   localparam int LEAST = 3 * MUL + 1;
 
   `PARAMETER_CHECK(fp_mul_tiled_ML, ML >= LEAST, "fp_mul_tiled: ML must be at least 25")
@@ -48,7 +48,7 @@ module fp_mul_tiled #(
       .d(product),
       .q(product_q)
   );
-  // The sum's lower half is zero: that is what `factor` is for.
+  // `factor` makes the lower half of the sum zero.
   always_ff @(posedge clk) sum <= 513'(product_q) + 513'(reduction);
 
   delay #(

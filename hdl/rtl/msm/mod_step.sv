@@ -2,8 +2,8 @@
 
 `include "parameter_check.svh"
 
-// One step of a reduction, with its register: a, or a - M where that is not negative. It computes only while `enable` is high, which
-// saves power, and a simulation much of its time.
+// One registered step of a modular reduction: a - M if that is not negative, otherwise a. The step computes only while `enable`
+// is high, which saves power and much simulation time.
 module mod_step #(
     parameter logic [255:0] M = bn254_pkg::P
 ) (
@@ -11,7 +11,7 @@ module mod_step #(
     input  wire          enable,
     input  wire  [255:0] a,
     output logic [255:0] y,
-    // y is not 0.
+    // y is nonzero.
     output logic         some
 );
   `PARAMETER_CHECK(mod_step_M, M != '0, "mod_step: M must not be 0")

@@ -2,10 +2,11 @@
 
 `include "parameter_check.svh"
 
-// Pippenger's algorithm with one complete adder: pairs into buckets by signed digits of C bits, buckets into one projective point.
+// Pippenger's algorithm with one complete adder. The core adds each point to buckets selected by the signed C-bit digits of its
+// scalar, then reduces the buckets to one projective point.
 //
-// One task at a time. A result waits here until there is room for it. Buckets are infinity between tasks: they are cleared as they
-// are summed up, and all of them after a reset or an abort.
+// It processes one task at a time. A result waits here until the result queue has room. Between tasks all buckets are infinity:
+// each is cleared as it is summed, and all are cleared after a reset or an abort.
 module msm_core #(
     parameter  int C = 13,
     parameter  int ML = 25,
@@ -31,11 +32,11 @@ module msm_core #(
     input  wire  [511:0] point_data,
     input  wire          point_valid,
     output logic         point_ready,
-    // {z, y, x}; taking it ends the task.
+    // {z, y, x}; accepting it ends the task.
     output logic [767:0] result_data,
     output logic         result_valid,
     input  wire          result_ready,
-    // Pairs still to be taken, and whether one could be now.
+    // Pairs not consumed yet, and whether one can be accepted now.
     output logic [ 31:0] left,
     output logic         hungry,
     output logic         working,
@@ -62,7 +63,7 @@ module msm_core #(
   state_t state;
 
   logic [A-1:0] clear_addr;
-  logic [FLIGHT_W-1:0] flight;  // additions issued and not written back
+  logic [FLIGHT_W-1:0] flight;  // additions issued but not written back
   wire idle = flight == '0;
   wire clear = state == CLEAR;
   wire start = state == IDLE && task_valid && !abort;
@@ -151,7 +152,7 @@ module msm_core #(
       .load_base
   );
 
-  // First stage: addresses, and the point with its sign.
+  // First stage: the addresses, and the point, negated for a negative digit.
   logic s1_valid, s1_first;
   logic [1:0] s1_to, s1_operand;
   logic [A-1:0] s1_addr;
@@ -183,7 +184,7 @@ module msm_core #(
   always_ff @(posedge clk) begin
     s2_valid <= rst_n && s1_valid;
     s2_to <= s1_to;
-    // Sums and chains have no bucket: the address names the window.
+    // An addition to a sum uses no bucket, so its address is the window.
     s2_addr <= (s1_to == msm_pkg::TO_SUM) ? A'(s1_window) : s1_addr;
     s2_p <= (s1_to == msm_pkg::TO_CHAIN) ? chain : sum_now;
     case (s1_to)
@@ -200,7 +201,7 @@ module msm_core #(
   logic [WW-1:0] s2_window;
   always_ff @(posedge clk) s2_window <= s1_window;
 
-  // A bucket is cleared as it goes into its window's acc.
+  // A bucket is cleared as it is added to its window's acc.
   wire s2_is_acc = s2_valid && s2_to == msm_pkg::TO_ACC;
   bucket_ram #(
       .DEPTH(BUCKETS)
@@ -223,7 +224,7 @@ module msm_core #(
   ) u_add (
       .clk,
       .rst_n,
-      // Two stages after its issue: as many cycles as phases of II = 2.
+      // An addition enters the adder two cycles after its issue, which is the same phase for II = 2.
       .in_ready(slot),
       .in_valid(s2_valid),
       .in_tag({s2_to, s2_is_acc ? A'(s2_window) : s2_addr}),

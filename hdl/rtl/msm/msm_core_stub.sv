@@ -2,11 +2,12 @@
 
 `include "parameter_check.svh"
 
-// A core that computes no MSM, for studies of the feed: a pair every `pair_cycles`, and as the result checksums of what it took: X of
-// the scalars, Y of the points, Z the number of pairs.
+// Stub core for studies of the feed. It computes no MSM: it consumes a pair every `pair_cycles` cycles and returns checksums of
+// its input as the result. X is the checksum of the scalars, Y is the checksum of the points, and Z is the number of
+// pairs.
 //
-// A checksum sees a stream of 32-byte granules of four 64-bit lanes, and depends on their order: each lane has the sum of its
-// words and the sum of those sums.
+// A checksum treats its input as a stream of 32-byte granules of four 64-bit lanes and depends on their order: each lane keeps
+// the sum of its words and the sum of those sums.
 module msm_core_stub #(
     parameter int STUB_N = 16
 ) (
@@ -32,7 +33,7 @@ module msm_core_stub #(
 );
   `PARAMETER_CHECK(msm_core_stub_STUB_N, STUB_N >= 1, "msm_core_stub: STUB_N must be at least 1")
 
-  // A simulation may set it.
+  // A simulation can change it.
   logic [31:0] pair_cycles  /*verilator public_flat_rw*/ = STUB_N;
   logic [31:0] count, pause;
   logic running;
@@ -50,7 +51,7 @@ module msm_core_stub #(
   assign reducing = running && left == '0;
   assign result_valid = running && left == '0 && pause == '0 && !abort;
 
-  // Odd multipliers that differ by lane, so that exchanged lanes show.
+  // A different odd multiplier for each lane, so that swapped lanes change the checksum.
   function automatic [255:0] finish(input [255:0] sum, input [255:0] sums);
     integer lane;
     reg [63:0] odd;

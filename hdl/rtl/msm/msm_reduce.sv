@@ -2,12 +2,14 @@
 
 `include "parameter_check.svh"
 
-// The additions that make one point of all buckets.
+// Schedules the additions that reduce all buckets to one point.
 //
-// Sums: from the top bucket down, for every window, sum += acc and acc += bucket, so that in the end sum holds the buckets each times
-// its digit. All windows go through the adder together, a step for each bucket; only a step waits for the one before.
-// Chain: the windows' sums by Horner's rule. Scale: scalars in Montgomery form were 2^256 times too large, so the result is
-// multiplied by 2^-256 modulo r, once a task, instead of every scalar.
+// Sums: for every window, from the top bucket down, sum += acc and acc += bucket. In the end, sum is the total of all buckets,
+// each multiplied by its digit. A step handles one bucket of every window: the windows go through the adder back to back, and
+// each step waits for the one before.
+// Chain: combines the windows' sums by Horner's rule.
+// Scale: scalars in Montgomery form are 2^256 times too large. Instead of every scalar, the result is multiplied by 2^-256 modulo
+// r, once per task.
 module msm_reduce #(
     parameter  int C = 13,
     localparam int W = bn254_pkg::SCALAR_BITS / C + 1,
@@ -20,7 +22,7 @@ module msm_reduce #(
     input  wire           start,
     input  wire           montgomery,
     output logic          busy,
-    // The adder takes something that is issued now; nothing is under way in it.
+    // The adder accepts an addition issued now; no addition is in flight.
     input  wire           slot,
     input  wire           idle,
     output logic          issue,
@@ -30,7 +32,7 @@ module msm_reduce #(
     // The first step: acc and sum are infinity.
     output logic          first,
     output logic [   1:0] operand,
-    // The chain takes over the top window's sum; the base takes over the chain.
+    // Load the chain with the top window's sum; load the base with the chain.
     output logic          load_chain,
     output logic          load_base
 );
@@ -38,7 +40,7 @@ module msm_reduce #(
 
   localparam int CW = $clog2(C + 1);
   localparam logic [WW-1:0] TOP_WINDOW = WW'(W - 1);
-  // Below the top bit of R_INV.
+  // The bit below the top bit of R_INV.
   localparam logic [7:0] FIRST_BIT = 8'd251;
 
   typedef enum logic [2:0] {
@@ -52,10 +54,10 @@ module msm_reduce #(
   } state_t;
   state_t state;
 
-  logic [C-1:0] bucket;  // the top bit: all are in acc, sum follows
-  logic [CW-1:0] doublings;  // before the next window's sum is added
+  logic [C-1:0] bucket;  // top bit: all buckets are in acc, and the last sum follows
+  logic [CW-1:0] doublings;  // to do before the next window's sum is added
   logic [7:0] scale_bit;
-  logic adds_base;  // what comes next for this bit
+  logic adds_base;  // the next addition for this bit adds the base
 
   wire rest = bucket[C-1];
   wire go = slot && idle;

@@ -2,13 +2,13 @@
 
 `include "parameter_check.svh"
 
-// From pairs to bucket additions: a digit each slot, from the lowest window up. An addition whose bucket is busy waits in a queue,
-// and whatever comes out of that queue goes first.
+// Turns pairs into bucket additions: one digit per slot, from the lowest window up. An addition whose bucket is busy waits in the
+// retry queue. Once its bucket is free, it takes precedence over new additions.
 module msm_sched #(
     parameter  int C = 13,
-    // Additions that may wait for their bucket.
+    // Additions that can wait for a busy bucket.
     parameter  int RETRY = 64,
-    // Bits of a scalar and of a coordinate; fewer only for proofs.
+    // Bits of a scalar and of a coordinate; reduced only for proofs.
     parameter  int K_W = 256,
     parameter  int X_W = 256,
     localparam int W = bn254_pkg::SCALAR_BITS / C + 1,
@@ -23,7 +23,7 @@ module msm_sched #(
     input  wire  [X_W-1:0] y,
     input  wire          valid,
     output logic         ready,
-    // The adder takes something that is issued now.
+    // The adder accepts an addition issued now.
     input  wire          slot,
     output logic         issue,
     output logic [A-1:0] issue_addr,
@@ -43,7 +43,7 @@ module msm_sched #(
 
   localparam int WW = $clog2(W);
 
-  // The pair in hand.
+  // The current pair.
   logic have, carry;
   logic [K_W-1:0] bits;
   logic [X_W-1:0] pair_x, pair_y;
@@ -62,7 +62,7 @@ module msm_sched #(
       .bucket,
       .carry_out
   );
-  // Windows lie side by side: w 2^(C-1) + bucket.
+  // Windows are contiguous: w 2^(C-1) + bucket.
   wire [A-1:0] fresh_addr = A'({window, bucket});
 
   logic retry_push, retry_ready, retry_valid, retry_pop, retry_negative;

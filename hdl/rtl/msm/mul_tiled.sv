@@ -2,8 +2,8 @@
 
 `include "parameter_check.svh"
 
-// W x W multiplier from 26 x 17 tiles, one DSP48E2 each, and a tree of registered adders; 3 + $clog2(rows) cycles.
-// Only the lower OW bits are made: tiles above them are left out.
+// W x W multiplier built from tiles of 26 x 17 bits, one DSP48E2 each, and a tree of registered adders. The latency is
+// 3 + $clog2(ROWS) cycles. Only the lower OW bits are computed; tiles above them are omitted.
 module mul_tiled #(
     parameter  int W = 256,
     parameter  int OW = 2 * W,
@@ -27,14 +27,14 @@ module mul_tiled #(
     b_q <= (NB * 17)'(b);
   end
 
-  // sums[l] has the sums of level l side by side; level 0 has the rows of tiles.
+  // The adder tree, stored as a heap: sums[1] is the root, and the leaves from sums[N] on are the rows of tiles.
   localparam int N = 1 << LEVELS;
   logic [OW-1:0] sums[0:2*N-1];
 
   genvar i, j, l;
   generate
     for (j = 0; j < NB; j = j + 1) begin : g_row
-      // Tiles 26 bits apart are 43 bits wide, so even and odd ones make a row each.
+      // Tiles are 26 bits apart and 43 bits wide, so the even and the odd tiles form one row each.
       logic [52*((NA+1)/2)-1:0] even, odd;
       if (NA % 2 == 1) begin : g_short
         assign odd[52*(NA/2)+:52] = '0;
@@ -59,13 +59,13 @@ module mul_tiled #(
       end
       assign sums[N+2*j]   = OW'(even) << (17 * j);
       assign sums[N+2*j+1] = OW'(odd) << (17 * j + 26);
-      // Where only lower bits are made.
+      // Some bits are unused if only lower bits are computed.
       wire unused = &{1'b0, even, odd};
     end
     for (j = ROWS; j < N; j = j + 1) begin : g_pad
       assign sums[N+j] = '0;
     end
-    // A heap: node l is the sum of nodes 2l and 2l + 1.
+    // Node l is the sum of nodes 2l and 2l + 1.
     for (l = 1; l < N; l = l + 1) begin : g_node
       logic [OW-1:0] sum;
       always_ff @(posedge clk) sum <= sums[2*l] + sums[2*l+1];

@@ -1,9 +1,9 @@
 `default_nettype none
 
-// Takes a task's pairs from the FIFOs, a scalar only together with its point, brings them into range and passes on those that add
-// something: coordinates below P, scalars below R, no point at infinity (0, 0), no scalar 0.
+// Consumes a task's pairs from the FIFOs, each scalar together with its point, and reduces coordinates modulo P and scalars
+// modulo R. Pairs that contribute nothing are dropped: those with the point at infinity (0, 0) or with the scalar 0.
 //
-// 2^256 is less than 6 P and 6 R, so subtracting 4, 2 and 1 times the modulus where possible is a whole reduction.
+// 2^256 is less than 6 P and 6 R, so subtracting 4, 2 and 1 times the modulus, each where possible, reduces completely.
 module pair_front (
     input  wire          clk,
     input  wire          rst_n,
@@ -14,7 +14,7 @@ module pair_front (
     input  wire  [255:0] scalar_data,
     input  wire          scalar_valid,
     output logic         scalar_ready,
-    // This is the task's last one.
+    // The scalar at the input is the last of its task.
     output logic         scalar_last,
     input  wire  [511:0] point_data,
     input  wire          point_valid,
@@ -24,16 +24,16 @@ module pair_front (
     output logic [255:0] y,
     output logic         valid,
     input  wire          ready,
-    // Pairs still to be taken.
+    // Pairs not consumed yet.
     output logic [ 31:0] left,
-    // A pair could be taken.
+    // A pair can be accepted.
     output logic         hungry,
-    // Pairs are under way here.
+    // Pairs are in the pipeline.
     output logic         busy
 );
   localparam int STEPS = 3;
 
-  // Stage i is what comes out of step i - 1.
+  // Stage i is the output of step i - 1.
   logic [255:0] s[0:STEPS], sx[0:STEPS], sy[0:STEPS];
   logic [STEPS-1:0] some_s, some_x, some_y;
   logic [STEPS:1] full;

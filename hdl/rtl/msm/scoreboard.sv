@@ -2,14 +2,14 @@
 
 `include "parameter_check.svh"
 
-// Which buckets have an addition under way. A bucket is busy while the numbers of its issues and of its write-backs differ, and as
-// at most one is under way, one bit of each number does: two memories with one writer each.
+// Tracks the buckets that have an addition in flight. A bucket is busy while its number of issues and its number of write-backs
+// differ. At most one addition per bucket is in flight, so one bit of each number is enough: two memories with one writer each.
 module scoreboard #(
     parameter  int DEPTH = 16,
     localparam int A = $clog2(DEPTH)
 ) (
     input  wire          clk,
-    // After power-up, over all addresses, while nothing is issued.
+    // Asserted after power-up for every address in turn, while nothing is issued.
     input  wire          clear,
     input  wire  [A-1:0] clear_addr,
     input  wire  [A-1:0] first_addr,

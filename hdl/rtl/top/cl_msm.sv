@@ -3,12 +3,12 @@
 `include "axi_ports.svh"
 `include "parameter_check.svh"
 
-// The design under the names of the AWS F1 shell (`cl_ports.vh`): DMA_PCIS, OCL and one user interrupt. What else the shell offers
-// is tied off by its own `unused_*_template.inc` in a build with the HDK.
+// The design with the port names of the AWS F1 shell (`cl_ports.vh`): DMA_PCIS, OCL and one user interrupt. In an HDK build, the
+// shell's `unused_*_template.inc` files tie off all other interfaces.
 module cl_msm #(
     parameter int SC_DEPTH = 1024,
     parameter int PT_DEPTH = 1024,
-    // Clock recipe A1 has 250 MHz, A0 half of it.
+    // Clock recipe A1 runs at 250 MHz, A0 at half of that.
     parameter int CLOCK_KHZ = 250_000,
     parameter int C = 13,
     parameter int ML = 33,
@@ -38,7 +38,7 @@ module cl_msm #(
   `PARAMETER_CHECK(cl_msm_II, II >= 1 && II <= 2, "cl_msm: II must be 1 or 2")
   `PARAMETER_CHECK(cl_msm_FP_IMPL, FP_IMPL >= 0 && FP_IMPL <= 2, "cl_msm: FP_IMPL must be 0, 1 or 2")
 
-  // The shell's reset may come from far away.
+  // The shell's reset may be routed across the die, so register it.
   logic [1:0] rst_pipe;
   always_ff @(posedge clk_main_a0) rst_pipe <= {rst_pipe[0], rst_main_n};
   wire rst_n = rst_pipe[1];
@@ -58,17 +58,17 @@ module cl_msm #(
       .clk(clk_main_a0),
       .rst_n,
       `AXI4_WRITE_CONNECT_INCR(s_axi_, sh_cl_dma_pcis_, cl_sh_dma_pcis_),
-      .s_axi_awburst(msm_pkg::INCR),  // the shell sends nothing else
+      .s_axi_awburst(msm_pkg::INCR),  // the shell sends only INCR
       `AXI4_READ_CONNECT_INCR(s_axi_, sh_cl_dma_pcis_, cl_sh_dma_pcis_),
       .s_axi_arburst(msm_pkg::INCR),
       .wr_full(cl_sh_dma_wr_full),
       `AXIL_CONNECT(s_axil_, sh_ocl_, ocl_sh_),
       .irq
   );
-  // Reads never wait for anything.
+  // Reads are never held up.
   assign cl_sh_dma_rd_full = 1'b0;
 
-  // A rising edge is one pulse, and the next waits for the shell to acknowledge it.
+  // Each rising edge of `irq` requests one pulse. The next request waits until the shell has acknowledged the last one.
   logic irq_before, pending, asked;
   wire ask = pending && !asked;
   assign cl_sh_apppf_irq_req = {15'd0, ask};

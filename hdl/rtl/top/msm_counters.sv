@@ -2,7 +2,7 @@
 
 `include "parameter_check.svh"
 
-// The 64-bit counters, side by side in the order of `pair_addr` in `msm_regs`, and the high-water marks.
+// The 64-bit counters, concatenated in the order of `pair_addr` in `msm_regs`, and the high-water marks.
 module msm_counters #(
     parameter  int SC_DEPTH = 1024,
     parameter  int PT_DEPTH = 1024,
@@ -14,12 +14,12 @@ module msm_counters #(
     input  wire             scalar_push,
     input  wire             point_push,
     input  wire             padding,
-    // The core takes a pair, could take one, works; pairs of its task still to take.
+    // The core consumes a pair, can accept one, is busy; pairs of its task that are not consumed yet.
     input  wire             take,
     input  wire             hungry,
     input  wire             working,
     input  wire  [    31:0] left,
-    // Its task ends.
+    // The current task ends.
     input  wire             task_end,
     input  wire             abort,
     input  wire             scalar_valid,
@@ -37,7 +37,7 @@ module msm_counters #(
 
   logic [63:0] phase1, pushed_scalars, pushed_points, consumed, cycles, busy;
   logic [63:0] starve_scalar, starve_point, starve_both, stall_scalar, stall_point;
-  logic [63:0] phase1_clocks;  // of the task that takes pairs
+  logic [63:0] phase1_clocks;  // of the task that is consuming pairs
   logic taking;
 
   assign counts = {
@@ -75,7 +75,7 @@ module msm_counters #(
       stall_point <= stall_point + 64'(point_stalled);
       if (scalars > high_scalars) high_scalars <= scalars;
       if (points > high_points) high_points <= points;
-      // From the first pair to the last.
+      // Phase 1 lasts from the first pair to the last.
       taking <= (taking || take) && !task_end && !abort;
       phase1_clocks <= taking ? phase1_clocks + 1'b1 : '0;
       if (take && left == 32'd1) phase1 <= taking ? phase1_clocks + 1'b1 : '0;

@@ -3,29 +3,30 @@
 `include "axi_ports.svh"
 `include "parameter_check.svh"
 
-// The MSM design behind any shell: one AXI4 slave for data, one AXI-Lite slave for registers, one interrupt.
+// The shell-independent MSM design: one AXI4 slave for data, one AXI-Lite slave for registers, one interrupt.
 //
-// Two windows behind one write channel lead into two FIFOs, from which the core takes pairs; see `hdl/README.md`.
+// Two windows on one write channel feed two FIFOs, from which the core consumes pairs; see `hdl/README.md`.
 module msm_design #(
     parameter int DATA_W = 512,
     parameter int ADDR_W = 64,
     parameter int ID_W = 6,
-    // Bursts that may wait, for reading and for writing.
+    // Bursts that can be queued in each direction.
     parameter int AXI_QUEUE = 32,
-    // Depths of the FIFOs in scalars (even) and points.
+    // FIFO depths, in scalars (even) and in points.
     parameter int SC_DEPTH = 1024,
     parameter int PT_DEPTH = 1024,
-    // What the watchdog's register is after a reset, in cycles.
+    // Reset value of the WATCHDOG register, in cycles.
     parameter int WATCHDOG = 1 << 26,
-    // Tasks that may be queued, the running one included, and results that may wait.
+    // Tasks that can be queued, including the running one, and results that can be queued.
     parameter int TASKS = 2,
     parameter int RESULTS = 2,
     parameter int MAX_ELEMENTS = 1 << 26,
     parameter int CLOCK_KHZ = 250_000,
-    // 1: the core that computes no MSM, a pair each STUB_N cycles.
+    // 1: the stub core, which computes no MSM and consumes a pair every STUB_N cycles.
     parameter int STUB = 0,
     parameter int STUB_N = 16,
-    // The core: bits of a window, cycles of a product and a sum, cycles between additions, additions that may wait for their bucket.
+    // The core: bits per window, latencies of a field product and of a field addition, cycles between point additions, additions
+    // that can wait for a busy bucket, and the implementation of the field arithmetic.
     parameter int C = 13,
     parameter int ML = 25,
     parameter int AL = 1,
@@ -39,12 +40,12 @@ module msm_design #(
 
     `AXI4_WRITE_PORTS(s_axi_, s_axi_, ID_W, ADDR_W, DATA_W)
     `AXI4_READ_PORTS(s_axi_, s_axi_, ID_W, ADDR_W, DATA_W)
-    // The queue of write bursts is nearly full.
+    // The write burst queue is nearly full.
     output logic wr_full,
 
     `AXIL_PORTS(s_axil_, s_axil_)
 
-    // A level.
+    // An active-high level.
     output logic irq
 );
   `PARAMETER_CHECK(msm_design_DATA_W, DATA_W == 512, "msm_design: DATA_W must be 512, since a beat is a point")
@@ -71,11 +72,11 @@ module msm_design #(
   localparam int PW = $clog2(PT_DEPTH + 1);
   localparam int SCRATCH_A = $clog2(msm_regs_pkg::SCRATCH_SIZE) - $clog2(STRB_W);
 
-  // A soft reset leaves the AXI side alone: bursts that have begun end as they should.
+  // A soft reset does not reset the AXI side, so bursts in progress complete normally.
   logic soft_reset, core_rst_n;
   always_ff @(posedge clk) core_rst_n <= rst_n && !soft_reset;
 
-  // ------------------------------------------------------------------------------------------------ AXI4, writing
+  // ------------------------------------------------------------------------------------------------ AXI4 write
   logic [DATA_W-1:0] data;
   logic scalar_push, scalar_room, point_push, point_room;
   logic scratch_write, scratch_read;
@@ -109,7 +110,7 @@ module msm_design #(
       .err_burst
   );
 
-  // ------------------------------------------------------------------------------------------------ AXI4, reading
+  // ------------------------------------------------------------------------------------------------ AXI4 read
   logic result_valid;
   logic [767:0] result_data;
   axi_read #(

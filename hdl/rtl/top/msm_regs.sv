@@ -2,9 +2,9 @@
 
 `include "parameter_check.svh"
 
-// The registers of `crates/regs/src/msm.rs`: what software sets, what it reads, and what its writes start.
+// The registers of `crates/regs/src/msm.rs`: settings, status and counters, and the commands triggered by register writes.
 //
-// A 64-bit register is a LO and a HI; reading LO keeps HI. What is not named there reads zero and ignores writes.
+// A 64-bit register is a LO and HI pair; reading LO latches HI. Registers not named there read as zero and ignore writes.
 module msm_regs #(
     parameter int C = 13,
     parameter int II = 1,
@@ -18,8 +18,8 @@ module msm_regs #(
     parameter int WATCHDOG = 1 << 26
 ) (
     input  wire         clk,
+    // Also asserted by a soft reset.
     input  wire         rst_n,
-    // Also after a soft reset.
     input  wire         write,
     input  wire  [31:0] write_addr,
     input  wire  [31:0] write_data,
@@ -80,7 +80,7 @@ module msm_regs #(
   localparam logic [31:0] BUILD = 32'(C) | (32'(W) << 8) | (32'(II) << 16);
   localparam int ERRS = msm_regs_pkg::ERRORS_UNDERRUN + 1;
 
-  // Software's registers.
+  // State visible to software.
   logic [31:0] count, label, limit;
   logic [31:0] refused;
   logic montgomery;
@@ -121,7 +121,7 @@ module msm_regs #(
   assign flush = control && write_data[msm_regs_pkg::CTRL_FLUSH];
   assign soft_reset = control && write_data[msm_regs_pkg::CTRL_SOFT_RESET];
   assign watchdog_limit = limit;
-  // It falls after each acknowledgement, so that what came meanwhile is an edge too.
+  // Low for a cycle after each acknowledgement, so that an event raised in the meantime produces another edge.
   assign irq = |(irq_status & irq_enable) && !acknowledged;
 
   logic [ERRS-1:0] raised;
@@ -138,7 +138,7 @@ module msm_regs #(
   always_comb begin
     irq_raised = '0;
     irq_raised[msm_regs_pkg::IRQ_RESULT] = result_new;
-    // Only by an error that is not known yet.
+    // Only for an error bit that is not already set.
     irq_raised[msm_regs_pkg::IRQ_ERROR] = |(raised & ~errors);
   end
 
@@ -161,7 +161,7 @@ module msm_regs #(
       acknowledged <= 1'b0;
       for (i = 0; i < PAIRS; i = i + 1) latched[i] <= '0;
     end else begin
-      // What happens in the cycle of an acknowledgement is not lost.
+      // An event in the same cycle as its acknowledgement is not lost.
       errors <= (errors & ~errors_seen) | raised;
       irq_status <= (irq_status & ~irq_seen) | irq_raised;
       acknowledged <= acknowledge;

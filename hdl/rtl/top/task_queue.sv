@@ -2,7 +2,7 @@
 
 `include "parameter_check.svh"
 
-// Tasks in order of their pushes, the running one at the head, and results in the same order. A result's label comes from its task.
+// The task queue, with the running task at its head, and the result queue, in the same order. A result has the label of its task.
 module task_queue #(
     parameter  int TASKS = 2,
     parameter  int RESULTS = 2,

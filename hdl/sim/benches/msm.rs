@@ -1,6 +1,6 @@
-//! A whole MSM through the design: cycles, which are the same everywhere, and how fast this machine simulates them.
+//! Runs a whole MSM on the design and reports its cycles, which are the same on every machine, and the simulation speed.
 //!
-//! `cargo bench -p xdma-rtl -- 20` for 2^20 pairs, which is the default.
+//! `cargo bench -p xdma-rtl -- 20` runs 2^20 pairs, which is also the default.
 
 #[path = "../tests/system/bench.rs"]
 #[allow(dead_code)]
@@ -24,7 +24,9 @@ fn main() {
     let (cycles, seconds) = (bench.master.cycles() - first, start.elapsed().as_secs_f64());
     assert_eq!(sum, expected);
     let phase1 = bench.get64(PHASE1_CLOCKS);
-    println!("2^{log} pairs, right: {cycles} cycles, {phase1} of them from the first pair to the last");
+    println!(
+        "2^{log} pairs, result correct: {cycles} cycles, of which {phase1} from the first pair to the last"
+    );
     println!("{:.2} ms at 250 MHz", cycles as f64 / 250e3);
-    println!("{seconds:.1} s, {:.2} million cycles a second", cycles as f64 / seconds / 1e6);
+    println!("{seconds:.1} s, {:.2} million cycles per second", cycles as f64 / seconds / 1e6);
 }

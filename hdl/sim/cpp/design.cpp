@@ -1,5 +1,5 @@
-// `msm_design` for Rust: one call a clock, or one for many clocks in which nothing happens. MODEL, HEADER, ROOT and NAME come from
-// `build.rs`, and STUB where the core computes no MSM.
+// C interface of `msm_design` for Rust: one call per clock, or one call for many clocks in which nothing happens. `build.rs`
+// defines MODEL, HEADER, ROOT and NAME, and STUB for variants with the stub core.
 #include HEADER
 #include ROOT
 #include <verilated.h>
@@ -9,7 +9,7 @@
 #endif
 #include "ports.h"
 
-// Things inside of the core.
+// Signals inside the core.
 #ifdef STUB
 #define CORE(x) msm_design__DOT__g_stub__DOT__u_core__DOT__##x
 #else
@@ -91,7 +91,7 @@ struct Sim {
         p.lite_rdata = top.s_axil_rdata;
     }
 
-    // Inputs before the edge, outputs as they were at it.
+    // Runs one clock: drives the inputs and samples the outputs before the rising edge.
     void step(Ports& p) {
         drive(p);
         top.clk = 0;
@@ -102,7 +102,7 @@ struct Sim {
         fetch_bucket();
     }
 
-    // The bucket that is read in the clock after next comes from memory meanwhile: there are megabytes of them, in no order.
+    // Prefetches the bucket that is read in the clock after next: buckets take megabytes and are read in random order.
     void fetch_bucket() {
 #ifndef STUB
         const char* bucket = reinterpret_cast<const char*>(&top.rootp->CORE(u_buckets__DOT__mem)[top.rootp->CORE(take_addr)]);
@@ -112,7 +112,7 @@ struct Sim {
     }
 };
 
-// Something moved on a channel, or wants to, or the interrupt changed.
+// Whether a channel transferred something, a response is waiting, or the interrupt changed.
 bool happened(const Ports& p, uint8_t irq) {
     return (p.awvalid && p.awready) || (p.wvalid && p.wready) || (p.arvalid && p.arready) || p.bvalid ||
            p.rvalid || (p.lite_awvalid && p.lite_awready) || (p.lite_wvalid && p.lite_wready) ||
@@ -133,7 +133,7 @@ void NAME(free)(void* raw) {
     delete sim;
 }
 
-// Up to `max` clocks, less if something happens; how many they were.
+// Runs until something happens, for at most `max` clocks. Returns the number of clocks run.
 uint64_t NAME(run)(void* raw, Ports* ports, uint64_t max) {
     Sim* sim = static_cast<Sim*>(raw);
     const uint8_t irq = ports->irq;
@@ -146,13 +146,13 @@ uint64_t NAME(run)(void* raw, Ports* ports, uint64_t max) {
     return done;
 }
 
-// Traces modules down to `levels` below the top, or all of them for 0. Whether there is a trace to write.
+// Traces modules down to `levels` below the top, or all of them for 0. Returns whether the trace file is open.
 int NAME(trace)(void* raw, const char* path, int levels) {
 #if VM_TRACE
     Sim* sim = static_cast<Sim*>(raw);
     sim->context.traceEverOn(true);
     sim->trace = new VerilatedFstC;
-    // It counts spaces in full names: one before the top module, one before each signal.
+    // `dumpvars` counts the spaces in full names: one before the top module and one before each signal.
     sim->trace->dumpvars(levels ? levels + 2 : 0, "TOP");
     sim->top.trace(sim->trace, 99);
     sim->trace->open(path);
@@ -165,7 +165,7 @@ int NAME(trace)(void* raw, const char* path, int levels) {
 #endif
 }
 
-// Cycles a pair of the core that computes no MSM.
+// Sets the cycles per pair of the stub core. Returns 0 if the variant has the real core.
 int NAME(set_pair_cycles)(void* raw, uint32_t cycles) {
 #ifdef STUB
     static_cast<Sim*>(raw)->top.rootp->CORE(pair_cycles) = cycles;

@@ -1,5 +1,5 @@
-// Field arithmetic for FP_IMPL = DPI, in the domain [0, 2p). The simulation spends half of its time here: the words are spelled out,
-// and carries written so that a compiler makes chains of them.
+// Field arithmetic for FP_IMPL = DPI, in the range [0, 2p). The simulation spends half of its time here, so the words are
+// unrolled by hand, and the carries are written so that a compiler emits carry chains.
 #include <cstdint>
 #include <cstring>
 
@@ -15,7 +15,7 @@ constexpr u128 wide(u64 high, u64 low) { return static_cast<u128>(high) << 64 | 
 constexpr u128 P2_LOW = wide(0x2f02d522d0e3951a, 0x7841182db0f9fa8e);
 constexpr u128 P2_HIGH = wide(0x60c89ce5c2634053, 0x70a08b6d0302b0bb);
 
-// 256 bits, modulo 2^256.
+// A 256-bit number, modulo 2^256.
 struct Number {
     u128 low, high;
 };
@@ -37,14 +37,14 @@ inline Number add(const Number& a, const Number& b) {
 inline Number sub(const Number& a, const Number& b) {
     return {a.low - b.low, a.high - b.high - (a.low < b.low)};
 }
-// a where `which` is negative, else b; without a branch, which nobody could predict.
+// Returns a if `which` is negative, else b; without a branch, which would be unpredictable.
 inline Number choose(const Number& which, const Number& a, const Number& b) {
     const u128 mask = static_cast<u128>(static_cast<__int128>(which.high) >> 127);
     return {(a.low & mask) | (b.low & ~mask), (a.high & mask) | (b.high & ~mask)};
 }
 constexpr Number P2 = {P2_LOW, P2_HIGH};
 
-// Low half of a b + c + d, which cannot overflow; the high half is the new carry.
+// Returns the low half of a b + c + carry, which cannot overflow; the high half is the new carry.
 inline u64 step(u64 a, u64 b, u64 c, u64& carry) {
     const u128 t = static_cast<u128>(a) * b + c + carry;
     carry = static_cast<u64>(t >> 64);
@@ -52,7 +52,7 @@ inline u64 step(u64 a, u64 b, u64 c, u64& carry) {
 }
 }  // namespace
 
-// Differences of values below 2p, and of a sum of two and 2p, fit 256 bits with a sign.
+// a - b and a + b - 2p fit in 256 signed bits, because a and b are below 2p.
 extern "C" void msm_fp_add(const uint32_t* a, const uint32_t* b, uint32_t* y) {
     const Number sum = add(load(a), load(b)), less = sub(sum, P2);
     store(y, choose(less, sum, less));
@@ -63,7 +63,7 @@ extern "C" void msm_fp_sub(const uint32_t* a, const uint32_t* b, uint32_t* y) {
     store(y, choose(less, add(less, P2), less));
 }
 
-// Montgomery multiplication, operand scanning. As 4p < 2^256, the fifth word of the sum is its last.
+// Montgomery multiplication by operand scanning. Since 4p < 2^256, the sum has no more than five words.
 extern "C" void msm_fp_mul(const uint32_t* a32, const uint32_t* b32, uint32_t* y) {
     u64 a[4], b[4];
     memcpy(a, a32, sizeof a);

@@ -1,4 +1,4 @@
-// The ports of `msm_design` but for the clock, as `src/ports.rs` has them. Outputs are those before the last edge.
+// The ports of `msm_design` except the clock; the layout must match `src/ports.rs`. Outputs are sampled before the last edge.
 #pragma once
 #include <cstdint>
 

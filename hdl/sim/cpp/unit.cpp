@@ -1,4 +1,4 @@
-// A test top with the ports clk, rst_n, in and out. MODEL, HEADER and NAME come from `build.rs`.
+// C interface of a test top with the ports clk, rst_n, in and out. `build.rs` defines MODEL, HEADER and NAME.
 #include HEADER
 #include <verilated.h>
 #include <cstring>
@@ -19,7 +19,7 @@ void NAME(free)(void* raw) {
     delete sim;
 }
 
-// One clock: `in` before the edge, `out` as it was at it. Both are whole 32-bit words.
+// Runs one clock: drives `in` and samples `out` before the rising edge. Both are whole 32-bit words.
 void NAME(step)(void* raw, const uint8_t* in, uint8_t* out, int rst_n) {
     MODEL& top = static_cast<Sim*>(raw)->top;
     memcpy(&top.in[0], in, sizeof top.in);
@@ -31,7 +31,7 @@ void NAME(step)(void* raw, const uint8_t* in, uint8_t* out, int rst_n) {
     top.eval();
 }
 
-// Bytes of `in` and `out`.
+// Returns the sizes of `in` and `out` in bytes.
 void NAME(sizes)(void* raw, uint64_t* in, uint64_t* out) {
     MODEL& top = static_cast<Sim*>(raw)->top;
     *in = sizeof top.in;

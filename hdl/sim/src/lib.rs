@@ -1,16 +1,17 @@
 //! The MSM design of `hdl/rtl`, simulated cycle by cycle.
 //!
-//! [`Model`] is the design with its ports: one call a clock. [`Master`] is what stands before it on a card: it takes whole bursts, keeps
-//! the AXI rules, has several outstanding, and counts clocks. [`Unit`] is one of the test tops of `hdl/sim/sv`.
+//! [`Model`] is the design with its ports, advanced clock by clock. [`Master`] drives those ports like the shell of a card: it
+//! accepts whole bursts, follows the AXI rules, keeps several bursts outstanding and counts clocks. [`Unit`] is one of the test
+//! tops in `hdl/sim/sv`.
 //!
-//! Everything is deterministic: the same calls give the same cycles on every machine.
+//! The simulation is deterministic: the same calls take the same number of cycles on every machine.
 
 mod master;
 mod model;
 mod ports;
 mod unit;
 
-pub use master::{Burst, Master, OUTSTANDING, Pace, ReadTag, Response, WriteTag};
+pub use master::{Burst, Master, OUTSTANDING, ReadTag, Response, Throttle, WriteTag};
 pub use model::{Model, Variant};
 pub use ports::Ports;
 pub use unit::{Top, Unit};

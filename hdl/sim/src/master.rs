@@ -1,67 +1,67 @@
-//! An AXI4 master and an AXI-Lite master before the design.
+//! An AXI4 master and an AXI-Lite master that drive the design.
 
 use crate::{Model, Variant};
 use std::collections::{HashMap, HashSet, VecDeque};
 
-/// Bytes of a beat.
+/// Bytes per beat.
 const BEAT: usize = 64;
-/// A burst does not cross a multiple of this.
+/// Bytes of a page, whose boundary a burst must not cross.
 const PAGE: u64 = 4096;
-/// Bursts under way in each direction, as a card's shell allows.
+/// Maximum number of outstanding bursts in each direction, as in the shell of a card.
 pub const OUTSTANDING: usize = 32;
-/// Clocks after which a register access that is not answered is a bug.
-const PATIENCE: u64 = 10_000;
+/// Time limit of a register access, in clocks. The design always responds earlier.
+const REGISTER_TIMEOUT: u64 = 10_000;
 
-/// How the address of a burst moves.
+/// The AXI burst type.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Burst {
-    /// The same for every beat.
+    /// Every beat has the same address (FIXED).
     Fixed,
-    /// Beat after beat.
+    /// The address increases from beat to beat (INCR).
     Increment,
 }
 
-/// What the design answered.
+/// A response of the design.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Response {
-    /// Done.
+    /// OKAY: the access succeeded.
     Okay,
-    /// Refused.
+    /// SLVERR: the design refused the access.
     SlaveError,
-    /// Nothing at this address.
+    /// DECERR: no window has this address.
     DecodeError,
 }
 
 impl Response {
-    fn of(bits: u8) -> Self {
+    fn from_bits(bits: u8) -> Self {
         match bits {
             0 => Self::Okay,
             2 => Self::SlaveError,
             3 => Self::DecodeError,
-            _ => panic!("the design answered EXOKAY, which nobody asked for"),
+            _ => panic!("EXOKAY in response to a normal access"),
         }
     }
 }
 
-/// Names a write until its answer was taken.
+/// Identifies a write until its response is consumed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct WriteTag(u64);
 
-/// Names a read until its answer was taken.
+/// Identifies a read until its response is consumed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct ReadTag(u64);
 
-/// How often the master idles where it need not.
+/// How often the master inserts idle clocks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Pace {
+pub enum Throttle {
     /// Never.
-    Full,
-    /// On each channel in about this share of the clocks, in 1/256, by a generator that starts from this seed.
+    Off,
+    /// On each channel at random, in about this share of the clocks, in units of 1/256, with this random seed.
     Random(u8, u64),
 }
 
-/// What goes over an address channel.
-struct Address {
+/// The payload of an address channel.
+struct Request {
     id: u8,
     address: u64,
     burst: Burst,
@@ -76,167 +76,168 @@ struct Write {
 
 struct Read {
     tag: u64,
-    at: Address,
+    request: Request,
     data: Vec<u8>,
     beat: usize,
     response: Response,
 }
 
-/// The masters and the design, clock by clock.
+/// The masters together with the design, advanced clock by clock.
 pub struct Master {
     model: Model,
-    pace: Pace,
+    throttle: Throttle,
     next: u64,
     moves: u64,
-    /// Writes whose address was not taken.
-    write_addresses: VecDeque<Address>,
-    /// Writes whose data was not taken. Data may run ahead of its address.
+    /// Writes whose address is not accepted yet.
+    write_addresses: VecDeque<Request>,
+    /// Writes whose data is not fully accepted yet. Data may run ahead of its address.
     write_data: VecDeque<Write>,
-    /// Writes without an answer, by ID in order.
-    write_answers: HashMap<u8, VecDeque<u64>>,
+    /// Writes without a response, in order per ID.
+    write_responses: HashMap<u8, VecDeque<u64>>,
     writes_open: usize,
     most_outstanding: usize,
     written: HashMap<u64, Response>,
     forgotten: HashSet<u64>,
     read_addresses: VecDeque<Read>,
-    read_answers: HashMap<u8, VecDeque<Read>>,
+    read_responses: HashMap<u8, VecDeque<Read>>,
     reads_open: usize,
     read: HashMap<u64, (Response, Vec<u8>)>,
 }
 
 impl Master {
-    /// The design after its reset.
+    /// Creates the design and resets it.
     pub fn new(variant: Variant) -> Self {
         Self {
             model: Model::new(variant),
-            pace: Pace::Full,
+            throttle: Throttle::Off,
             next: 0,
             moves: 0,
             write_addresses: VecDeque::new(),
             write_data: VecDeque::new(),
-            write_answers: HashMap::new(),
+            write_responses: HashMap::new(),
             writes_open: 0,
             most_outstanding: 0,
             written: HashMap::new(),
             forgotten: HashSet::new(),
             read_addresses: VecDeque::new(),
-            read_answers: HashMap::new(),
+            read_responses: HashMap::new(),
             reads_open: 0,
             read: HashMap::new(),
         }
     }
 
-    /// Changes the pace.
-    pub fn set_pace(&mut self, pace: Pace) {
-        self.pace = pace;
+    /// Sets how often the master inserts idle clocks. The default is [`Throttle::Off`].
+    pub fn set_throttle(&mut self, throttle: Throttle) {
+        self.throttle = throttle;
     }
 
-    /// The design itself.
+    /// Returns the design.
     pub fn model(&mut self) -> &mut Model {
         &mut self.model
     }
 
-    /// Clocks since the reset.
+    /// Returns the number of clocks since the last reset.
     pub fn cycles(&self) -> u64 {
         self.model.cycles()
     }
 
-    /// The reset of the design and of the masters: what was under way is never answered. Scratch memory keeps its content.
+    /// Resets the design and the masters. Accesses in progress never get a response. Scratch memory keeps its contents.
     pub fn reset(&mut self) {
         self.model.reset();
         self.write_addresses.clear();
         self.write_data.clear();
-        self.write_answers.clear();
+        self.write_responses.clear();
         self.written.clear();
         self.forgotten.clear();
         self.read_addresses.clear();
-        self.read_answers.clear();
+        self.read_responses.clear();
         self.read.clear();
         (self.writes_open, self.reads_open) = (0, 0);
     }
 
-    /// Addresses, beats and answers that moved so far, of writes and reads: if it stands still, so does the port.
+    /// Returns the number of handshakes so far, on all five AXI4 channels. While it does not change, the port makes no progress.
     pub fn moves(&self) -> u64 {
         self.moves
     }
 
-    /// Level of the interrupt.
+    /// Returns the level of the interrupt.
     pub fn irq(&self) -> bool {
         self.model.ports.irq != 0
     }
 
-    /// Writes that were handed over and are not answered.
+    /// Returns the number of queued writes that have no response yet.
     pub fn writes_open(&self) -> usize {
         self.writes_open
     }
 
-    /// Most writes that were ever under way at once: address taken, B to come.
+    /// Returns the highest number of writes that were ever outstanding: address accepted, B pending.
     pub fn most_outstanding(&self) -> usize {
         self.most_outstanding
     }
 
-    /// Queues a write of 1 to 4,096 bytes that does not cross 4 KiB.
+    /// Queues a write of 1 to 4,096 bytes that does not cross a 4 KiB boundary.
     ///
     /// # Panics
-    /// If it is none.
+    /// If the length is out of range or the burst crosses a 4 KiB boundary.
     pub fn write(&mut self, id: u8, address: u64, burst: Burst, data: &[u8]) -> WriteTag {
-        check(address, data.len());
+        assert_valid_burst(address, data.len());
         let tag = self.tag();
-        self.write_addresses.push_back(Address { id, address, burst, len: data.len() });
+        self.write_addresses.push_back(Request { id, address, burst, len: data.len() });
         self.write_data.push_back(Write { address, data: data.to_vec(), beat: 0 });
-        self.write_answers.entry(id).or_default().push_back(tag);
+        self.write_responses.entry(id).or_default().push_back(tag);
         self.writes_open += 1;
         WriteTag(tag)
     }
 
-    /// Nobody will ask for the answer to this write.
+    /// Discards the response to this write. The write itself continues.
     pub fn forget(&mut self, tag: WriteTag) {
         if self.written.remove(&tag.0).is_none() {
             self.forgotten.insert(tag.0);
         }
     }
 
-    /// The answer to a write, once.
+    /// Consumes the response to a write, if it has arrived.
     pub fn written(&mut self, tag: WriteTag) -> Option<Response> {
         self.written.remove(&tag.0)
     }
 
-    /// Queues a read of 1 to 4,096 bytes that does not cross 4 KiB.
+    /// Queues a read of 1 to 4,096 bytes that does not cross a 4 KiB boundary.
     ///
     /// # Panics
-    /// If it is none.
+    /// If the length is out of range or the burst crosses a 4 KiB boundary.
     pub fn read(&mut self, id: u8, address: u64, burst: Burst, len: usize) -> ReadTag {
-        check(address, len);
+        assert_valid_burst(address, len);
         let tag = self.tag();
         let data = Vec::with_capacity(len);
-        let at = Address { id, address, burst, len };
-        self.read_addresses.push_back(Read { tag, at, data, beat: 0, response: Response::Okay });
+        let request = Request { id, address, burst, len };
+        self.read_addresses.push_back(Read { tag, request, data, beat: 0, response: Response::Okay });
         self.reads_open += 1;
         ReadTag(tag)
     }
 
-    /// The answer to a read, once.
+    /// Consumes the response and the data of a read, if it has completed.
     pub fn read_done(&mut self, tag: ReadTag) -> Option<(Response, Vec<u8>)> {
         self.read.remove(&tag.0)
     }
 
-    /// Clocks until something happens on a channel or at the interrupt, `max` at most. Returns how many there were.
+    /// Runs until something happens on a channel or the interrupt changes, for at most `max` clocks. Returns the number of clocks
+    /// run.
     pub fn run(&mut self, max: u64) -> u64 {
         self.drive();
-        let max = if self.pace == Pace::Full { max } else { max.min(1) };
+        let max = if self.throttle == Throttle::Off { max } else { max.min(1) };
         let done = self.model.run(max);
         self.collect();
         done
     }
 
-    /// Clocks, exactly that many.
+    /// Runs exactly `clocks` clocks.
     pub fn idle(&mut self, mut clocks: u64) {
         while clocks > 0 {
             clocks -= self.run(clocks);
         }
     }
 
-    /// Clocks until all writes and reads are answered; `false` if that takes more than `max`.
+    /// Runs until all writes and reads have a response. Returns `false` if that takes more than `max` clocks.
     pub fn finish(&mut self, max: u64) -> bool {
         let end = self.cycles() + max;
         while self.writes_open + self.reads_open > 0 && self.cycles() < end {
@@ -245,14 +246,14 @@ impl Master {
         self.writes_open + self.reads_open == 0
     }
 
-    /// Reads a register; other traffic goes on meanwhile.
+    /// Reads a register. Other traffic continues in the meantime.
     ///
     /// # Panics
-    /// If the design does not answer.
+    /// If the design does not respond.
     pub fn register(&mut self, address: u32) -> u32 {
         self.model.ports.lite_araddr = address;
         self.model.ports.lite_arvalid = 1;
-        for _ in 0..PATIENCE {
+        for _ in 0..REGISTER_TIMEOUT {
             self.run(1);
             let ports = &mut self.model.ports;
             if ports.lite_arready != 0 {
@@ -263,18 +264,18 @@ impl Master {
                 return ports.lite_rdata;
             }
         }
-        panic!("no answer to a read of register {address:#x}");
+        panic!("no response to the read of register {address:#x}");
     }
 
-    /// Writes a register; other traffic goes on meanwhile.
+    /// Writes a register. Other traffic continues in the meantime.
     ///
     /// # Panics
-    /// If the design does not answer.
+    /// If the design does not respond.
     pub fn set_register(&mut self, address: u32, value: u32) {
         let ports = &mut self.model.ports;
         (ports.lite_awaddr, ports.lite_wdata) = (address, value);
         (ports.lite_awvalid, ports.lite_wvalid) = (1, 1);
-        for _ in 0..PATIENCE {
+        for _ in 0..REGISTER_TIMEOUT {
             self.run(1);
             let ports = &mut self.model.ports;
             if ports.lite_awready != 0 {
@@ -288,7 +289,7 @@ impl Master {
                 return;
             }
         }
-        panic!("no answer to a write of register {address:#x}");
+        panic!("no response to the write of register {address:#x}");
     }
 
     fn tag(&mut self) -> u64 {
@@ -296,9 +297,9 @@ impl Master {
         self.next
     }
 
-    /// Whether a channel idles in this clock though it need not.
-    fn idles(&mut self) -> bool {
-        let Pace::Random(share, state) = &mut self.pace else { return false };
+    /// Returns whether the throttle makes a channel idle in this clock.
+    fn throttled(&mut self) -> bool {
+        let Throttle::Random(share, state) = &mut self.throttle else { return false };
         // Xorshift.
         let mut x = *state | 1;
         x ^= x << 13;
@@ -308,16 +309,16 @@ impl Master {
         (x >> 32) as u8 <= *share
     }
 
-    /// Sets the inputs. What is valid stays so until it was taken.
+    /// Sets the inputs. A valid signal stays set until its handshake.
     fn drive(&mut self) {
-        let idle = [self.idles(), self.idles(), self.idles(), self.idles(), self.idles()];
+        let idle = [self.throttled(), self.throttled(), self.throttled(), self.throttled(), self.throttled()];
         let ports = &mut self.model.ports;
         ports.bready = !idle[0] as u8;
         ports.rready = !idle[1] as u8;
-        let answered_later = self.writes_open - self.write_addresses.len();
+        let outstanding = self.writes_open - self.write_addresses.len();
         if ports.awvalid == 0
             && !idle[2]
-            && answered_later < OUTSTANDING
+            && outstanding < OUTSTANDING
             && ports.wr_full == 0
             && let Some(write) = self.write_addresses.front()
         {
@@ -332,7 +333,7 @@ impl Master {
             && let Some(write) = self.write_data.front()
         {
             ports.wvalid = 1;
-            let (from, lane, count) = part(write.address, write.data.len(), write.beat);
+            let (from, lane, count) = beat_part(write.address, write.data.len(), write.beat);
             if count < BEAT {
                 ports.wdata = [0; BEAT];
             }
@@ -343,7 +344,7 @@ impl Master {
         if ports.arvalid == 0
             && !idle[4]
             && self.reads_open - self.read_addresses.len() < OUTSTANDING
-            && let Some(Read { at: read, .. }) = self.read_addresses.front()
+            && let Some(Read { request: read, .. }) = self.read_addresses.front()
         {
             ports.arvalid = 1;
             ports.arid = read.id;
@@ -353,7 +354,7 @@ impl Master {
         }
     }
 
-    /// Takes what moved at the edge.
+    /// Processes the handshakes of the last edge.
     fn collect(&mut self) {
         let ports = &mut self.model.ports;
         let moved = [
@@ -379,29 +380,29 @@ impl Master {
             }
         }
         if ports.bvalid & ports.bready != 0 {
-            let queue = self.write_answers.get_mut(&ports.bid);
-            let tag = queue.and_then(VecDeque::pop_front).expect("B only for a write of its ID");
+            let queue = self.write_responses.get_mut(&ports.bid);
+            let tag = queue.and_then(VecDeque::pop_front).expect("B belongs to a write with its ID");
             if !self.forgotten.remove(&tag) {
-                self.written.insert(tag, Response::of(ports.bresp));
+                self.written.insert(tag, Response::from_bits(ports.bresp));
             }
             self.writes_open -= 1;
         }
         if ports.arvalid & ports.arready != 0 {
             ports.arvalid = 0;
             if let Some(read) = self.read_addresses.pop_front() {
-                self.read_answers.entry(read.at.id).or_default().push_back(read);
+                self.read_responses.entry(read.request.id).or_default().push_back(read);
             }
         }
         if ports.rvalid & ports.rready != 0 {
-            let queue = self.read_answers.get_mut(&ports.rid).expect("R only for a read of its ID");
-            let read = queue.front_mut().expect("R only for a read of its ID");
-            let (from, lane, count) = part(read.at.address, read.at.len, read.beat);
+            let queue = self.read_responses.get_mut(&ports.rid).expect("R belongs to a read with its ID");
+            let read = queue.front_mut().expect("R belongs to a read with its ID");
+            let (from, lane, count) = beat_part(read.request.address, read.request.len, read.beat);
             read.data.extend_from_slice(&ports.rdata[lane..lane + count]);
             read.beat += 1;
             if ports.rresp != 0 {
-                read.response = Response::of(ports.rresp);
+                read.response = Response::from_bits(ports.rresp);
             }
-            assert_eq!(ports.rlast != 0, from + count == read.at.len, "RLAST at the last beat");
+            assert_eq!(ports.rlast != 0, from + count == read.request.len, "RLAST marks the last beat");
             if ports.rlast != 0
                 && let Some(read) = queue.pop_front()
             {
@@ -412,17 +413,18 @@ impl Master {
     }
 }
 
-fn check(address: u64, len: usize) {
+fn assert_valid_burst(address: u64, len: usize) {
     assert!((1..=PAGE as usize).contains(&len), "a burst has 1 to 4,096 bytes");
-    assert!(address % PAGE + len as u64 <= PAGE, "a burst does not cross 4 KiB");
+    assert!(address % PAGE + len as u64 <= PAGE, "a burst does not cross a 4 KiB boundary");
 }
 
 fn beats(address: u64, len: usize) -> usize {
     ((address % BEAT as u64) as usize + len).div_ceil(BEAT)
 }
 
-/// Of a transfer's beat: offset in the data, first byte lane, bytes. In a fixed burst the lanes do not matter: it has whole beats.
-fn part(address: u64, len: usize, beat: usize) -> (usize, usize, usize) {
+/// Returns the part of a transfer in one beat: offset in the data, first byte lane, number of bytes. The lane is also right for
+/// fixed bursts, which have whole beats.
+fn beat_part(address: u64, len: usize, beat: usize) -> (usize, usize, usize) {
     let skew = (address % BEAT as u64) as usize;
     let from = (beat * BEAT).saturating_sub(skew);
     let lane = if beat == 0 { skew } else { 0 };

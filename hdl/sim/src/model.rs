@@ -1,24 +1,25 @@
-//! The design.
+//! The simulated design.
 
 use crate::Ports;
 use std::ffi::{CString, c_char, c_int, c_void};
 use std::path::Path;
 use std::ptr::NonNull;
 
-/// How the design is built: `VARIANTS` in `build.rs`.
+/// A configuration of the design, from `VARIANTS` in `build.rs`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Variant {
-    /// C = 13, products of 33 cycles, computed by C: the design as it is meant.
+    /// The intended configuration: C = 13, products of 33 cycles, computed in C.
     Full,
-    /// C = 8, products of 12 cycles, computed by C: quick to reduce.
+    /// C = 8, products of 12 cycles, computed in C. The reduction is short.
     Small,
-    /// C = 7, an addition each second cycle with six multipliers, FIFOs of 64 scalars and 32 points, 4 waiting additions.
+    /// C = 7, an addition every second cycle with six multipliers, FIFOs of 64 scalars and 32 points, a retry queue of 4
+    /// additions.
     Halved,
-    /// As [`Variant::Small`], but every product is simulated.
+    /// Like [`Variant::Small`], but every product is simulated.
     Pure,
-    /// The core that computes no MSM, FIFOs of 1,024.
+    /// The stub core, which computes no MSM, with FIFOs of 1,024 scalars and points.
     Stub,
-    /// The same with FIFOs of 4,096.
+    /// The stub core with FIFOs of 4,096 scalars and points.
     StubDeep,
 }
 
@@ -73,31 +74,31 @@ impl Variant {
 
 /// The design with its ports.
 ///
-/// Set inputs in [`Model::ports`], call [`Model::step`], read outputs there: they are what the inputs met at the edge, so that a channel
-/// has moved when its valid and its ready are both set.
+/// Set the inputs in [`Model::ports`], call [`Model::step`], and read the outputs there. The outputs are sampled at the clock
+/// edge together with the inputs, so a handshake took place on a channel if its valid and ready are both set.
 pub struct Model {
     raw: NonNull<c_void>,
     functions: &'static Functions,
-    /// Inputs and outputs.
+    /// The inputs and outputs.
     pub ports: Ports,
     cycles: u64,
 }
 
-// SAFETY: a model has no tie to the thread that made it; it is used by one at a time.
+// SAFETY: a model is not tied to the thread that created it, and only one thread uses it at a time.
 unsafe impl Send for Model {}
 
 impl Model {
-    /// The design after its reset.
+    /// Creates the design and resets it.
     pub fn new(variant: Variant) -> Self {
         let functions = variant.functions();
-        // SAFETY: `new` takes nothing and returns what the other functions take.
-        let raw = NonNull::new(unsafe { (functions.new)() }).expect("the model is made by C++'s `new`");
+        // SAFETY: `new` has no preconditions; it returns the pointer that the other functions expect.
+        let raw = NonNull::new(unsafe { (functions.new)() }).expect("C++'s `new` does not return null");
         let mut model = Self { raw, functions, ports: Ports::default(), cycles: 0 };
         model.reset();
         model
     }
 
-    /// Holds the reset for some clocks, which do not count.
+    /// Asserts the reset for several clocks, which are not counted.
     pub fn reset(&mut self) {
         self.ports = Ports { rst_n: 0, ..Ports::default() };
         for _ in 0..8 {
@@ -108,43 +109,43 @@ impl Model {
         self.cycles = 0;
     }
 
-    /// One clock.
+    /// Runs one clock.
     pub fn step(&mut self) {
         self.run(1);
     }
 
-    /// Clocks with unchanged inputs, `max` at most, until a channel moves, the design wants it to, or the interrupt changes. Returns how
-    /// many there were.
+    /// Runs with unchanged inputs until a handshake takes place, the design offers a response, or the interrupt changes, for at
+    /// most `max` clocks. Returns the number of clocks run.
     pub fn run(&mut self, max: u64) -> u64 {
-        // SAFETY: the model lives, and `Ports` is laid out as in `ports.h`.
+        // SAFETY: the model is alive, and `Ports` is laid out as in `ports.h`.
         let done = unsafe { (self.functions.run)(self.raw.as_ptr(), &mut self.ports, max) };
         self.cycles += done;
         done
     }
 
-    /// Clocks since the reset.
+    /// Returns the number of clocks since the last reset.
     pub fn cycles(&self) -> u64 {
         self.cycles
     }
 
-    /// Writes an FST trace from now on, of the modules down to `levels` below the top (a block of `generate` counts as one), or of
-    /// all of them for 0; `false` without the feature `trace`, or if the file cannot be written.
+    /// Starts writing an FST trace of the modules down to `levels` below the top, or of all modules if `levels` is 0. A
+    /// `generate` block counts as a level. Returns `false` without the feature `trace`, or if the file cannot be written.
     pub fn trace(&mut self, path: &Path, levels: u8) -> bool {
         let Ok(path) = CString::new(path.as_os_str().as_encoded_bytes()) else { return false };
-        // SAFETY: the model lives, and the path ends in a zero.
+        // SAFETY: the model is alive, and the path is null-terminated.
         unsafe { (self.functions.trace)(self.raw.as_ptr(), path.as_ptr(), levels.into()) != 0 }
     }
 
-    /// Sets how many cycles a core that computes no MSM takes for a pair; `false` if this one does.
+    /// Sets the cycles per pair of the stub core. Returns `false` if the variant has the real core.
     pub fn set_pair_cycles(&mut self, cycles: u32) -> bool {
-        // SAFETY: the model lives.
+        // SAFETY: the model is alive.
         unsafe { (self.functions.set_pair_cycles)(self.raw.as_ptr(), cycles.max(1)) != 0 }
     }
 }
 
 impl Drop for Model {
     fn drop(&mut self) {
-        // SAFETY: the model lives, and nothing uses it later.
+        // SAFETY: the model is alive, and nothing uses it afterwards.
         unsafe { (self.functions.free)(self.raw.as_ptr()) };
     }
 }

@@ -1,6 +1,7 @@
 //! The ports of `msm_design`.
 
-/// Inputs for the next edge, and outputs as they were before the last one. Named as in the RTL without `s_axi_`; `lite_` is AXI-Lite.
+/// The inputs for the next clock edge, and the outputs sampled before the last one. Named as in the RTL, without `s_axi_` and
+/// with `lite_` for `s_axil_`.
 #[repr(C)]
 #[derive(Clone, Debug)]
 #[allow(missing_docs)]
@@ -58,9 +59,9 @@ pub struct Ports {
 }
 
 impl Default for Ports {
-    /// Nothing valid, everything ready, whole beats.
+    /// No channel valid, every response channel ready, bursts of whole beats, not in reset.
     fn default() -> Self {
-        // SAFETY: all fields are integers and arrays of integers, for which zero is a value.
+        // SAFETY: all fields are integers and arrays of integers, for which all-zero bytes are valid.
         let zero: Self = unsafe { std::mem::zeroed() };
         Self {
             rst_n: 1,

@@ -1,9 +1,9 @@
-//! Test tops with flat ports.
+//! Test tops, each with one flat input port and one flat output port.
 
 use std::ffi::{c_int, c_void};
 use std::ptr::NonNull;
 
-/// A file of `hdl/sim/sv`, which says what its ports carry.
+/// A test top in `hdl/sim/sv`. The file documents the contents of its ports.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Top {
     /// `unit_fp_mul.sv`.
@@ -40,18 +40,18 @@ struct Functions {
     sizes: unsafe extern "C" fn(*mut c_void, *mut u64, *mut u64),
 }
 
-/// A test top.
+/// A simulated test top.
 pub struct Unit {
     raw: NonNull<c_void>,
     functions: &'static Functions,
     /// The port `in`, little-endian, in whole 32-bit words.
     pub input: Vec<u8>,
-    /// The port `out` as it was before the last edge.
+    /// The port `out`, sampled before the last edge.
     pub output: Vec<u8>,
 }
 
 impl Unit {
-    /// The top after its reset, all inputs zero.
+    /// Creates the test top and resets it, with all inputs zero.
     pub fn new(top: Top) -> Self {
         let functions = match top {
             Top::FpMul => functions!(unit_fp_mul),
@@ -59,9 +59,9 @@ impl Unit {
             Top::Parts => functions!(unit_parts),
         };
         let (mut input, mut output) = (0, 0);
-        // SAFETY: `new` returns what the other functions take; `sizes` writes two numbers.
+        // SAFETY: `new` returns the pointer that the other functions expect; `sizes` writes two numbers.
         let raw = unsafe {
-            let raw = NonNull::new((functions.new)()).expect("the model is made by C++'s `new`");
+            let raw = NonNull::new((functions.new)()).expect("C++'s `new` does not return null");
             (functions.sizes)(raw.as_ptr(), &mut input, &mut output);
             raw
         };
@@ -73,13 +73,13 @@ impl Unit {
         unit
     }
 
-    /// One clock.
+    /// Runs one clock.
     pub fn step(&mut self) {
         self.clock(1);
     }
 
     fn clock(&mut self, rst_n: c_int) {
-        // SAFETY: the buffers have the sizes that `sizes` said, and only their contents can change.
+        // SAFETY: the model is alive, and the assertion checks that the buffers have the sizes reported by `sizes`.
         unsafe {
             assert!(self.input.len() == self.sizes().0 && self.output.len() == self.sizes().1);
             (self.functions.step)(self.raw.as_ptr(), self.input.as_ptr(), self.output.as_mut_ptr(), rst_n);
@@ -88,7 +88,7 @@ impl Unit {
 
     fn sizes(&self) -> (usize, usize) {
         let (mut input, mut output) = (0, 0);
-        // SAFETY: the model lives.
+        // SAFETY: the model is alive.
         unsafe { (self.functions.sizes)(self.raw.as_ptr(), &mut input, &mut output) };
         (input as usize, output as usize)
     }
@@ -96,7 +96,7 @@ impl Unit {
 
 impl Drop for Unit {
     fn drop(&mut self) {
-        // SAFETY: the model lives, and nothing uses it later.
+        // SAFETY: the model is alive, and nothing uses it afterwards.
         unsafe { (self.functions.free)(self.raw.as_ptr()) };
     }
 }

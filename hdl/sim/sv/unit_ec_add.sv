@@ -1,11 +1,11 @@
 `default_nettype none
 
-// The adder with its own multipliers, and with shared ones for an even and an odd latency of these.
+// The adder with dedicated multipliers, and with shared multipliers of even and of odd latency.
 module unit_ec_add (
     input  wire           clk,
     input  wire           rst_n,
     input  wire  [1567:0] in,     // {valid, tag, q, p}: bit 1552, 16 bits, 768 bits each
-    // {ready, valid, tag, sum} of each, 800 bits apart
+    // {ready, valid, tag, sum} of each adder, 800 bits apart
     output logic [2399:0] out
 );
   wire [767:0] p = in[767:0], q = in[1535:768];

@@ -1,12 +1,13 @@
 `default_nettype none
 
-// Digits for several widths, and a FIFO whose depth is no power of two.
+// Digit recoders of several widths, and a FIFO whose depth is not a power of two.
 module unit_parts (
     input  wire         clk,
     input  wire         rst_n,
     // 15:0 bits, 16 carry; 31:24 data, 32 push, 33 pop, 34 flush
     input  wire  [95:0] in,
-    // For C = 3, 8, 13, 16, 24 bits apart: 15:0 bucket, 16 zero, 17 negative, 18 carry; then at 96 data, 104 valid, 105 ready, 106 level
+    // For C = 3, 8, 13 and 16, every 24 bits: 15:0 bucket, 16 zero, 17 negative, 18 carry. 103:96 data, 104 valid, 105 ready,
+    // 108:106 level
     output logic [127:0] out
 );
   genvar i;

@@ -1,4 +1,4 @@
-//! What the tests share: the design with a host before it, and pairs with their sums.
+//! The testbench shared by all tests: the design driven by a host, and pairs with their sums.
 
 use halo2curves::bn256::{Fq, Fr, G1, G1Affine};
 use halo2curves::ff::{Field, PrimeField};
@@ -7,8 +7,8 @@ use rand::{RngExt, SeedableRng, rngs::StdRng};
 use xdma_regs::msm::*;
 use xdma_rtl::{Burst, Master, Response, Variant, WriteTag};
 
-/// Clocks in which anything here is over.
-pub const PATIENCE: u64 = 50_000_000;
+/// Time limit of every wait, in clocks.
+pub const TIMEOUT: u64 = 50_000_000;
 
 /// 2p.
 const P2: [u64; 4] = [0x7841182db0f9fa8e, 0x2f02d522d0e3951a, 0x70a08b6d0302b0bb, 0x60c89ce5c2634053];
@@ -45,7 +45,7 @@ impl Bench {
         bytes.chunks(4096).map(|piece| self.master.write(id, window, Burst::Increment, piece)).collect()
     }
 
-    /// Queues pairs in chunks of half a FIFO, as the driver's program does.
+    /// Queues pairs in chunks of half a FIFO, like the driver's program mode.
     pub fn feed(&mut self, pairs: &Pairs, mode: Mode) {
         let (scalars, points) = (pairs.scalar_bytes(mode), pairs.point_bytes());
         let chunk = self.get(SCALAR_DEPTH).min(self.get(POINT_DEPTH)) as usize / 2;
@@ -55,22 +55,22 @@ impl Bench {
         }
     }
 
-    /// One write, answered.
+    /// Performs one write and returns its response.
     pub fn write(&mut self, address: u64, bytes: &[u8]) -> Response {
         let tag = self.master.write(3, address, Burst::Increment, bytes);
-        assert!(self.master.finish(PATIENCE), "a write to {address:#x} is not answered");
+        assert!(self.master.finish(TIMEOUT), "no response to the write to {address:#x}");
         self.master.written(tag).unwrap()
     }
 
     pub fn read(&mut self, address: u64, burst: Burst, len: usize) -> (Response, Vec<u8>) {
         let tag = self.master.read(5, address, burst, len);
-        assert!(self.master.finish(PATIENCE), "a read of {address:#x} is not answered");
+        assert!(self.master.finish(TIMEOUT), "no response to the read of {address:#x}");
         self.master.read_done(tag).unwrap()
     }
 
-    /// Clocks until the register has the value.
+    /// Runs until the register has the value.
     pub fn wait(&mut self, register: u32, value: u32) {
-        let end = self.master.cycles() + PATIENCE;
+        let end = self.master.cycles() + TIMEOUT;
         loop {
             let seen = self.get(register);
             if seen == value {
@@ -81,7 +81,7 @@ impl Bench {
         }
     }
 
-    /// The oldest result by both ways, removed, and its label.
+    /// Reads the oldest result through the window and the registers, pops it, and returns it with its label.
     pub fn result(&mut self) -> (G1, u32) {
         self.wait(RESULT_VALID, 1);
         let (response, bytes) = self.read(RESULT_WINDOW, Burst::Increment, RESULT_BYTES);
@@ -94,8 +94,8 @@ impl Bench {
         (decode(&bytes), label)
     }
 
-    /// Aborts, and flushes until nothing comes any more: what waits for room comes in only then.
-    pub fn clean(&mut self) {
+    /// Aborts, and flushes until no writes are outstanding, since writes that wait for room enter the FIFOs only after a flush.
+    pub fn abort_and_flush(&mut self) {
         let ctrl = (Ctrl::ABORT | Ctrl::FLUSH).bits();
         self.set(CTRL, ctrl);
         while self.master.writes_open() > 0 {
@@ -119,7 +119,7 @@ pub struct Pairs {
 }
 
 impl Pairs {
-    /// Points are multiples of the generator by small steps, which is quick to make.
+    /// Creates random pairs. The points are an arithmetic progression, which is fast to compute.
     pub fn random(count: usize, seed: u64) -> Self {
         let mut random = StdRng::seed_from_u64(seed);
         let mut any = || Fr::from_raw(std::array::from_fn(|_| random.random()));
@@ -145,7 +145,7 @@ impl Pairs {
         halo2curves::msm::msm_best(&scalars, &points)
     }
 
-    /// Whole beats: an odd count ends in padding that must not be looked at.
+    /// Returns the scalars in whole beats. An odd count is padded with bytes that the design must ignore.
     pub fn scalar_bytes(&self, mode: Mode) -> Vec<u8> {
         let mut bytes: Vec<u8> = match mode.contains(Mode::MONTGOMERY) {
             true => self.scalars.iter().flat_map(|scalar| limb_bytes(scalar.0)).collect(),
@@ -173,7 +173,7 @@ fn decode(result: &[u8]) -> G1 {
     let [x, y, z] = [0, 1, 2].map(|i| {
         let limb = |n: usize| u64::from_le_bytes(result[32 * i + 8 * n..][..8].try_into().unwrap());
         let value: [u64; 4] = std::array::from_fn(limb);
-        // A value from p up is congruent to one below: multiplication brings it there.
+        // Multiplication by one reduces a value of p or more.
         assert!(value.iter().rev().lt(P2.iter().rev()), "a representative below 2p");
         Fq(value) * Fq::ONE
     });

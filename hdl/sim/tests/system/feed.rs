@@ -1,11 +1,11 @@
-//! Feeding: deadlock, watchdog, flush, counters, and the core that only takes pairs.
+//! The feed: deadlock, watchdog, flush, counters, and the stub core.
 
-use crate::bench::{Bench, PATIENCE, Pairs};
+use crate::bench::{Bench, Pairs, TIMEOUT};
 use rand::{RngExt, SeedableRng, rngs::StdRng};
 use xdma_regs::msm::*;
 use xdma_rtl::{Response, Variant};
 
-/// Scalars that fill their FIFO before their points: the deadlock that the design has.
+/// Causes the deadlock that the design allows: scalars fill their FIFO before any of their points arrive.
 fn deadlock(bench: &mut Bench) {
     let pairs = Pairs::random(2048, 5);
     bench.push(2048, Mode::empty());
@@ -17,7 +17,7 @@ fn deadlock(bench: &mut Bench) {
 }
 
 fn recover(bench: &mut Bench) {
-    bench.clean();
+    bench.abort_and_flush();
     let pairs = Pairs::random(100, 6);
     assert_eq!(bench.run(&pairs, Mode::empty()), pairs.sum());
 }
@@ -30,7 +30,7 @@ fn a_scalar_chunk_beyond_the_fifo_deadlocks_until_abort_and_flush() {
     assert_eq!(
         bench.master.writes_open(),
         10,
-        "eight of sixteen bursts of scalars fit, and nothing is behind them"
+        "eight of sixteen scalar bursts fit; the other eight block the two writes behind them"
     );
     assert_eq!(bench.get(STATUS), (Status::BUSY | Status::SCALAR_STALLED).bits());
     assert_eq!((bench.get(FREE_SCALARS), bench.get(FREE_POINTS)), (0, 1024));
@@ -52,10 +52,10 @@ fn the_watchdog_ends_a_deadlock() {
     let mut clocks = 0;
     while !bench.master.irq() {
         clocks += bench.master.run(10_000);
-        assert!(clocks < 6_000, "the watchdog does not fire");
+        assert!(clocks < 6_000, "the watchdog has not fired");
     }
     assert!(bench.get64(STALL_SCALAR) >= 5_000);
-    assert!(bench.master.finish(2_000), "what waited is swallowed");
+    assert!(bench.master.finish(2_000), "the blocked writes are discarded");
     let windows = [SCALAR_WINDOW, POINT_WINDOW];
     assert_eq!(windows.map(|window| bench.write(window, &[0; 4096])), [Response::SlaveError; 2]);
     assert_eq!(bench.write(SCRATCH_WINDOW, &[0; 4096]), Response::Okay);
@@ -68,7 +68,7 @@ fn the_watchdog_ends_a_deadlock() {
 }
 
 #[test]
-fn the_watchdog_leaves_a_slow_host_alone() {
+fn the_watchdog_tolerates_a_slow_host() {
     let mut bench = Bench::new(Variant::Stub);
     bench.set(WATCHDOG, 300);
     let pairs = Pairs::random(1500, 7);
@@ -84,7 +84,8 @@ fn the_watchdog_leaves_a_slow_host_alone() {
     assert_eq!(bench.get(ERRORS), 0);
 }
 
-/// What [`xdma`'s emulated core](xdma) returns too: sums and sums of sums of the words of each lane.
+/// Computes the checksum of the stub core, from the sums and the sums of sums of each lane's words. The emulated card's
+/// functional model computes it too.
 fn checksum(bytes: &[u8]) -> Vec<u8> {
     let (mut sums, mut sums_of_sums) = ([0u64; 4], [0u64; 4]);
     for granule in bytes.chunks_exact(32) {
@@ -100,7 +101,7 @@ fn checksum(bytes: &[u8]) -> Vec<u8> {
 }
 
 #[test]
-fn the_core_that_only_takes_pairs_keeps_its_rate_and_returns_checksums() {
+fn the_stub_core_keeps_its_rate_and_returns_checksums() {
     for (variant, cycles) in [(Variant::Stub, 16), (Variant::Stub, 23), (Variant::StubDeep, 2)] {
         let mut bench = Bench::new(variant);
         assert!(bench.master.model().set_pair_cycles(cycles));
@@ -114,7 +115,7 @@ fn the_core_that_only_takes_pairs_keeps_its_rate_and_returns_checksums() {
             bench.queue(0, POINT_WINDOW, points);
         }
         bench.wait(RESULT_VALID, 1);
-        assert!(bench.master.finish(PATIENCE));
+        assert!(bench.master.finish(TIMEOUT));
         let result = bench.read(RESULT_WINDOW, xdma_rtl::Burst::Increment, RESULT_BYTES).1;
         assert_eq!(result[..32], checksum(&scalars[..5001 * 32]));
         assert_eq!(result[32..64], checksum(&points));
@@ -125,7 +126,7 @@ fn the_core_that_only_takes_pairs_keeps_its_rate_and_returns_checksums() {
 }
 
 #[test]
-fn counters_tell_where_the_time_went() {
+fn counters_attribute_every_wait() {
     let mut bench = Bench::new(Variant::Stub);
     bench.push(64, Mode::empty());
     bench.master.idle(500);

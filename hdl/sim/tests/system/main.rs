@@ -1,4 +1,4 @@
-//! The whole design through its ports, as a card's shell drives it, against halo2curves.
+//! System tests: the whole design, driven through its ports as by the shell of a card, compared to halo2curves.
 
 mod bench;
 mod feed;

@@ -1,4 +1,4 @@
-//! Results.
+//! Results of tasks.
 
 use crate::bench::{Bench, Pairs, limb_bytes};
 use halo2curves::bn256::{Fr, G1, G1Affine};
@@ -6,12 +6,12 @@ use halo2curves::ff::Field;
 use halo2curves::group::Group;
 use rand::{RngExt, SeedableRng, rngs::StdRng};
 use xdma_regs::msm::*;
-use xdma_rtl::{Pace, Variant};
+use xdma_rtl::{Throttle, Variant};
 
 const FORMS: [Mode; 2] = [Mode::empty(), Mode::MONTGOMERY];
 
 #[test]
-fn sums_are_halo2curves_sums_in_both_forms() {
+fn sums_match_halo2curves_in_both_scalar_forms() {
     for variant in [Variant::Small, Variant::Halved] {
         let mut bench = Bench::new(variant);
         for count in [1, 2, 3, 33, 1025] {
@@ -43,7 +43,7 @@ fn many_pairs() {
     let mut bench = Bench::new(Variant::Small);
     let pairs = Pairs::random(1 << 16, 3);
     assert_eq!(bench.run(&pairs, Mode::MONTGOMERY), pairs.sum());
-    // The core waits for nobody: 32 windows a pair, and the few cycles before the first.
+    // The core must not wait for data: a pair takes 32 cycles, one per window.
     let clocks = bench.get64(PHASE1_CLOCKS);
     let ideal = 32 << 16;
     assert!((ideal - 200..ideal + ideal / 1000).contains(&clocks), "{clocks}");
@@ -80,7 +80,7 @@ fn special_scalars_and_points() {
 }
 
 #[test]
-fn values_out_of_range_count_as_what_they_are_congruent_to() {
+fn values_out_of_range_are_reduced() {
     let mut bench = Bench::new(Variant::Small);
     let pairs = Pairs::random(3, 5);
     let multiple = |modulus: [u64; 4], times: u64, plus: [u64; 4]| {
@@ -93,7 +93,7 @@ fn values_out_of_range_count_as_what_they_are_congruent_to() {
     };
     let r = [0x43e1f593f0000001, 0x2833e84879b97091, 0xb85045b68181585d, 0x30644e72e131a029];
     let p = [0x3c208c16d87cfd47, 0x97816a916871ca8d, 0xb85045b68181585d, 0x30644e72e131a029];
-    // 5 r - 1 and 2^256 - 1 are the largest of their kind; p and 0 make no coordinate.
+    // Scalars up to 2^256 - 1; the second point, (p, 5 p), reduces to infinity.
     let scalars = [multiple(r, 4, [2, 0, 0, 0]), multiple(r, 5, [7, 0, 0, 0]), [0xff; 32], [0; 32]].concat();
     let [a, b, c] = [0, 1, 2].map(|i| pairs.points[i]);
     let points = [
@@ -111,7 +111,7 @@ fn values_out_of_range_count_as_what_they_are_congruent_to() {
 }
 
 #[test]
-fn bytes_that_are_no_points_hang_nothing() {
+fn invalid_points_do_not_hang_the_core() {
     let mut bench = Bench::new(Variant::Small);
     let mut random = StdRng::seed_from_u64(6);
     let noise: Vec<u8> = (0..300 * 96).map(|_| random.random()).collect();
@@ -121,15 +121,15 @@ fn bytes_that_are_no_points_hang_nothing() {
     bench.wait(RESULT_VALID, 1);
     bench.set(POP_RESULT, 1);
     let pairs = Pairs::random(20, 7);
-    assert_eq!(bench.run(&pairs, Mode::empty()), pairs.sum(), "the next task does not see them");
+    assert_eq!(bench.run(&pairs, Mode::empty()), pairs.sum(), "the next task is not affected");
     assert_ne!(pairs.sum(), G1::identity());
 }
 
 #[test]
-fn a_master_that_idles_at_random_changes_nothing() {
+fn random_idle_clocks_do_not_change_results() {
     let mut bench = Bench::new(Variant::Small);
     for share in [64, 200] {
-        bench.master.set_pace(Pace::Random(share, 8));
+        bench.master.set_throttle(Throttle::Random(share, 8));
         let pairs = Pairs::random(601, 8);
         assert_eq!(bench.run(&pairs, Mode::MONTGOMERY), pairs.sum());
     }

@@ -1,4 +1,4 @@
-//! Queues, labels, abort, reset, interrupts.
+//! Task and result queues, labels, abort, reset and interrupts.
 
 use crate::bench::{Bench, Pairs};
 use xdma_regs::msm::*;
@@ -50,7 +50,7 @@ fn a_full_result_queue_holds_back_the_core() {
 }
 
 #[test]
-fn data_may_come_before_its_task() {
+fn data_may_arrive_before_its_task() {
     let mut bench = Bench::new(Variant::Small);
     let pairs = Pairs::random(9, 4);
     bench.feed(&pairs, Mode::MONTGOMERY);
@@ -78,13 +78,17 @@ fn abort_drops_tasks_and_keeps_results() {
     bench.wait(ELEMENTS_LEFT, 991);
     bench.set(CTRL, Ctrl::ABORT.bits());
     assert_eq!((bench.get(PENDING_TASKS), bench.get(PENDING_RESULTS)), (0, 1));
-    assert_eq!(bench.get(SCALARS_IN_FIFO), 0, "half a beat goes with the task that took the other half");
+    assert_eq!(
+        bench.get(SCALARS_IN_FIFO),
+        0,
+        "the second half of a beat is dropped with the task that consumed the first"
+    );
     assert_eq!(bench.get(ELEMENTS_LEFT), 0);
     assert_eq!(bench.result().0, pairs.sum());
     assert_eq!(bench.run(&pairs, Mode::empty()), pairs.sum());
 }
 
-/// Wherever an abort meets the core, what comes after is right.
+/// The next task is correct regardless of the core's state at the abort.
 #[test]
 fn abort_at_any_time() {
     for variant in [Variant::Small, Variant::Halved] {
@@ -95,7 +99,7 @@ fn abort_at_any_time() {
             bench.feed(&long, Mode::MONTGOMERY);
             bench.master.idle(delay);
             assert_eq!(bench.get(PENDING_RESULTS), 0, "the reduction takes longer than {delay}");
-            bench.clean();
+            bench.abort_and_flush();
             assert_eq!(bench.run(&short, Mode::empty()), short.sum(), "{variant:?}, after {delay}");
             assert_eq!(bench.get(PENDING_RESULTS), 0);
         }
@@ -103,11 +107,11 @@ fn abort_at_any_time() {
 }
 
 #[test]
-fn soft_reset_is_power_up() {
+fn soft_reset_restores_the_power_up_state() {
     let mut bench = Bench::new(Variant::Small);
     fn registers(bench: &mut Bench) -> Vec<u32> {
-        let quiet = |r: &u32| *r < CYCLES || *r > CYCLES + 4;
-        (0..0x300).step_by(4).filter(quiet).map(|r| bench.get(r)).collect()
+        let stable = |r: &u32| *r < CYCLES || *r > CYCLES + 4;
+        (0..0x300).step_by(4).filter(stable).map(|r| bench.get(r)).collect()
     }
     let fresh = registers(&mut bench);
     let pairs = Pairs::random(7, 15);
@@ -122,7 +126,7 @@ fn soft_reset_is_power_up() {
     bench.set(CTRL, Ctrl::SOFT_RESET.bits());
     assert_eq!(registers(&mut bench), fresh);
     assert_eq!(bench.run(&pairs, Mode::empty()), pairs.sum());
-    // In the middle of things, with additions under way.
+    // Also while a task runs, with additions in flight.
     for delay in [10, 500, 3000, 10_000] {
         bench.push(7, Mode::empty());
         bench.feed(&pairs, Mode::empty());
@@ -144,9 +148,9 @@ fn identity_registers() {
     assert_eq!(bench.get(BUILD), 0x0001_140d);
     assert_eq!((bench.get(SCALAR_DEPTH), bench.get(POINT_DEPTH)), (1024, 1024));
     assert_eq!((bench.get(CLOCK_KHZ), bench.get(QUEUE_DEPTH)), (250_000, 0x0202));
-    for nothing in [0x010, 0x148, 0x2f0, 0x1000, 0x8000_0000] {
-        bench.set(nothing, u32::MAX);
-        assert_eq!(bench.get(nothing), 0);
+    for unused in [0x010, 0x148, 0x2f0, 0x1000, 0x8000_0000] {
+        bench.set(unused, u32::MAX);
+        assert_eq!(bench.get(unused), 0);
     }
     for pairs in [0, bench.get(MAX_ELEMENTS) + 1] {
         bench.set(ERRORS, u32::MAX);
@@ -165,7 +169,7 @@ fn a_result_raises_the_interrupt_until_it_is_acknowledged() {
     let mut bench = Bench::new(Variant::Small);
     let pairs = Pairs::random(2, 16);
     bench.run(&pairs, Mode::empty());
-    assert!(!bench.master.irq(), "nobody enabled it");
+    assert!(!bench.master.irq(), "the interrupt is not enabled");
     assert_eq!(bench.get(IRQ_STATUS), Irq::RESULT.bits());
     bench.set(IRQ_STATUS, Irq::RESULT.bits());
     bench.set(IRQ_ENABLE, Irq::RESULT.bits());

@@ -1,11 +1,11 @@
-//! What the AXI side answers.
+//! Responses of the AXI port.
 
-use crate::bench::{Bench, PATIENCE};
+use crate::bench::{Bench, TIMEOUT};
 use xdma_regs::msm::*;
 use xdma_rtl::{Burst, Model, Response, Variant};
 
 #[test]
-fn windows_answer_what_the_map_says() {
+fn windows_respond_as_the_map_specifies() {
     let mut bench = Bench::new(Variant::Stub);
     assert_eq!(bench.write(SCALAR_WINDOW + 32, &[0; 64]), Response::SlaveError);
     assert_eq!(bench.write(POINT_WINDOW, &[0; 65]), Response::SlaveError);
@@ -35,7 +35,7 @@ fn windows_answer_what_the_map_says() {
 }
 
 #[test]
-fn scratch_memory_takes_any_bytes_wraps_and_survives_a_reset() {
+fn scratch_memory_accepts_any_bytes_wraps_and_survives_a_reset() {
     let mut bench = Bench::new(Variant::Stub);
     let bytes: Vec<u8> = (0..200).collect();
     let end = SCRATCH_WINDOW + SCRATCH_SIZE;
@@ -48,9 +48,9 @@ fn scratch_memory_takes_any_bytes_wraps_and_survives_a_reset() {
     let page: Vec<u8> = (0..4096).map(|i| (i * 7 + i / 256) as u8).collect();
     assert_eq!(bench.write(SCRATCH_WINDOW + 0x3000, &page), Response::Okay);
     assert_eq!(bench.read(SCRATCH_WINDOW + 0x3003, Burst::Increment, 4000).1, page[3..4003]);
-    // In a fixed burst the last beat stays.
+    // After a fixed burst, the last beat remains.
     let tag = bench.master.write(0, SCRATCH_WINDOW, Burst::Fixed, &page[..256]);
-    assert!(bench.master.finish(PATIENCE));
+    assert!(bench.master.finish(TIMEOUT));
     assert_eq!(bench.master.written(tag), Some(Response::Okay));
     assert_eq!(bench.read(SCRATCH_WINDOW, Burst::Increment, 64).1, page[192..256]);
     assert_eq!(bench.read(SCRATCH_WINDOW + 64, Burst::Increment, 64).1, bytes[114..178]);
@@ -61,8 +61,8 @@ fn scratch_memory_takes_any_bytes_wraps_and_survives_a_reset() {
 /// Strobe and WLAST of each beat.
 type Beats = &'static [(u64, bool)];
 
-/// A burst as a broken master sends it.
-fn broken(model: &mut Model, address: u64, [len, size, burst]: [u8; 3], beats: Beats) -> u8 {
+/// Sends a burst as a faulty master would, and returns its response.
+fn send_burst(model: &mut Model, address: u64, [len, size, burst]: [u8; 3], beats: Beats) -> u8 {
     let ports = &mut model.ports;
     (ports.awaddr, ports.awlen, ports.awsize, ports.awburst, ports.awid) = (address, len, size, burst, 9);
     ports.awvalid = 1;
@@ -91,10 +91,10 @@ fn broken(model: &mut Model, address: u64, [len, size, burst]: [u8; 3], beats: B
 }
 
 #[test]
-fn broken_bursts_are_answered_counted_and_leave_no_trace() {
+fn invalid_bursts_get_an_error_and_are_counted() {
     const ALL: u64 = u64::MAX;
     let two: Beats = &[(ALL, false), (ALL, true)];
-    // Length, size and kind; beats; the error, and the beats that stay.
+    // AxLEN, AxSIZE and AxBURST; the beats; the error; the number of beats that remain in the FIFO.
     let (none, strobe, wlast) = (Errors::empty(), Errors::STROBE, Errors::WLAST);
     let case = |what, shape, beats: Beats, errors, pushed| (what, shape, beats, errors, pushed);
     let cases = [
@@ -102,17 +102,17 @@ fn broken_bursts_are_answered_counted_and_leave_no_trace() {
         case("fixed", [1, 6, 0], two, none, 2),
         case("wrap", [1, 6, 2], two, strobe, 0),
         case("narrow", [1, 5, 1], two, strobe, 0),
-        case("a hole", [2, 6, 1], &[(ALL, false), (ALL - 2, false), (ALL, true)], strobe, 1),
-        case("nothing", [0, 6, 1], &[(0, true)], strobe, 0),
+        case("strobe hole", [2, 6, 1], &[(ALL, false), (ALL - 2, false), (ALL, true)], strobe, 1),
+        case("no strobes", [0, 6, 1], &[(0, true)], strobe, 0),
         case("short", [3, 6, 1], two, wlast, 2),
         case("long", [0, 6, 1], &[(ALL, false), (ALL, false), (ALL, true)], wlast, 1),
-        case("after them", [0, 6, 1], &[(ALL, true)], none, 1),
+        case("valid again", [0, 6, 1], &[(ALL, true)], none, 1),
     ];
     let mut bench = Bench::new(Variant::Stub);
     let mut refused = 0;
     for (what, shape, beats, errors, pushed) in cases {
-        let answer = broken(bench.master.model(), POINT_WINDOW, shape, beats);
-        assert_eq!(answer, if errors.is_empty() { 0 } else { 2 }, "{what}");
+        let response = send_burst(bench.master.model(), POINT_WINDOW, shape, beats);
+        assert_eq!(response, if errors.is_empty() { 0 } else { 2 }, "{what}");
         assert_eq!(bench.get(ERRORS), errors.bits(), "{what}");
         assert_eq!(bench.get(POINTS_IN_FIFO), pushed, "{what}");
         refused += !errors.is_empty() as u32;
@@ -124,7 +124,7 @@ fn broken_bursts_are_answered_counted_and_leave_no_trace() {
 }
 
 #[test]
-fn data_before_its_address_waits_for_it() {
+fn data_waits_for_its_address() {
     let mut model = Model::new(Variant::Stub);
     (model.ports.wvalid, model.ports.wlast) = (1, 1);
     for _ in 0..20 {
@@ -132,18 +132,18 @@ fn data_before_its_address_waits_for_it() {
         assert_eq!(model.ports.bvalid, 0);
     }
     (model.ports.awvalid, model.ports.awaddr, model.ports.awid) = (1, POINT_WINDOW, 4);
-    // Of the beats that were taken meanwhile, the first is this burst's.
+    // The first of the beats accepted so far belongs to this burst.
     model.step();
     (model.ports.awvalid, model.ports.wvalid) = (0, 0);
-    let answered = (0..20).any(|_| {
+    let completed = (0..20).any(|_| {
         model.step();
         model.ports.bvalid != 0 && model.ports.bid == 4 && model.ports.bresp == 0
     });
-    assert!(answered);
+    assert!(completed);
 }
 
 #[test]
-fn answers_wait_for_a_master_that_is_not_ready() {
+fn responses_wait_until_the_master_is_ready() {
     let mut bench = Bench::new(Variant::Stub);
     let model = bench.master.model();
     model.ports.bready = 0;
@@ -154,20 +154,21 @@ fn answers_wait_for_a_master_that_is_not_ready() {
         model.step();
         addresses += model.ports.awready as u32;
         beats += model.ports.wready as u32;
-        assert!(model.ports.wr_full != 0 || addresses < 30, "a full queue says so");
+        assert!(model.ports.wr_full != 0 || addresses < 30, "wr_full rises before the queue is full");
     }
-    // Two answers in the skid buffer, the rest waits: 32 queued addresses and one at their head, and two beats.
+    // Two bursts have their responses in the B skid buffer. Behind them wait 32 queued addresses, and two beats in the W skid
+    // buffer.
     assert_eq!((addresses, beats), (34, 4));
     (model.ports.awvalid, model.ports.wvalid, model.ports.bready) = (0, 0, 1);
-    let mut answers = 0;
+    let mut responses = 0;
     for _ in 0..20 {
         model.step();
-        answers += model.ports.bvalid as u32;
+        responses += model.ports.bvalid as u32;
     }
-    assert_eq!(answers, 4, "one B for each burst that is complete");
+    assert_eq!(responses, 4, "one B per complete burst");
 }
 
-/// `cargo test -p xdma-rtl --features trace`: what GTKWave reads.
+/// Needs `cargo test -p xdma-rtl --features trace`. GTKWave can read the file.
 #[cfg(feature = "trace")]
 #[test]
 fn a_trace_is_written() {
@@ -178,6 +179,6 @@ fn a_trace_is_written() {
     drop(bench);
     let bytes = std::fs::read(&path).unwrap();
     std::fs::remove_file(&path).unwrap();
-    // An FST file begins with a header block of 329 bytes.
+    // An FST file starts with a header block of 329 bytes.
     assert!(bytes.len() > 1000 && bytes[..9] == [0, 0, 0, 0, 0, 0, 0, 1, 73], "{} bytes", bytes.len());
 }

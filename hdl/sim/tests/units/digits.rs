@@ -1,13 +1,13 @@
-//! Digits at their edges, and whole scalars put together again.
+//! Digit recoding: single digits with all edge cases, and whole scalars recomposed from their digits.
 
 use halo2curves::bn256::Fr;
 use halo2curves::ff::{Field, PrimeField};
 use xdma_rtl::{Top, Unit};
 
-/// The widths in the top.
+/// The values of `C` in the test top.
 const WIDTHS: [u32; 4] = [3, 8, 13, 16];
 
-/// Digit and carry that the design makes of these bits.
+/// Returns the digit and the carry that the design computes from these bits.
 fn digit(unit: &mut Unit, width: usize, bits: u32, carry: bool) -> (i64, bool) {
     unit.input[..2].copy_from_slice(&(bits as u16).to_le_bytes());
     unit.input[2] = carry as u8;
@@ -20,7 +20,7 @@ fn digit(unit: &mut Unit, width: usize, bits: u32, carry: bool) -> (i64, bool) {
 }
 
 #[test]
-fn a_digit_and_its_carry_are_worth_its_bits() {
+fn digit_and_carry_equal_their_bits() {
     let mut unit = Unit::new(Top::Parts);
     for (i, width) in WIDTHS.into_iter().enumerate() {
         let (size, half) = (1i64 << width, 1i64 << (width - 1));
@@ -37,7 +37,7 @@ fn a_digit_and_its_carry_are_worth_its_bits() {
 }
 
 #[test]
-fn digits_of_a_scalar_are_the_scalar() {
+fn digits_recompose_the_scalar() {
     let mut unit = Unit::new(Top::Parts);
     let one = Fr::ONE;
     let mut scalars = vec![Fr::ZERO, one, -one, -one - one, Fr::from(u64::MAX)];
@@ -56,7 +56,7 @@ fn digits_of_a_scalar_are_the_scalar() {
                 weight *= Fr::from(1 << width);
                 carry = next;
             }
-            assert!(!carry, "the windows hold every scalar");
+            assert!(!carry, "the windows cover every scalar");
             assert_eq!(sum, *scalar);
         }
     }

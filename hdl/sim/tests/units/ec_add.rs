@@ -1,4 +1,4 @@
-//! The adder, with its own and with shared multipliers, against halo2curves.
+//! The adder, with dedicated and with shared multipliers, compared to halo2curves.
 
 use crate::{bytes, element, limbs, representative};
 use halo2curves::bn256::{Fq, G1};
@@ -8,7 +8,7 @@ use rand::{RngExt, SeedableRng, rngs::StdRng};
 use std::collections::VecDeque;
 use xdma_rtl::{Top, Unit};
 
-/// A point as the card may have it: any scale, any representative.
+/// Encodes a point with a random projective scale and a random representative of each coordinate.
 fn coordinates(point: G1, random: &mut StdRng) -> Vec<u8> {
     let scale = Fq(std::array::from_fn(|_| random.random())) * Fq::ONE;
     [point.x, point.y, point.z].iter().flat_map(|c| bytes(representative(*c * scale, random))).collect()
@@ -24,7 +24,7 @@ fn point(output: &[u8]) -> G1 {
 }
 
 #[test]
-fn every_case_is_added_right_at_every_pace() {
+fn every_case_is_added_correctly() {
     let mut random = StdRng::seed_from_u64(2);
     let mut any = || G1::generator() * halo2curves::bn256::Fr::from(random.random::<u64>());
     let mut cases = vec![];
@@ -42,26 +42,26 @@ fn every_case_is_added_right_at_every_pace() {
         ]);
     }
     let mut unit = Unit::new(Top::EcAdd);
-    // What each adder took and has not given back.
-    let mut under_way: [VecDeque<(u16, G1)>; 3] = Default::default();
+    // The additions in flight in each adder.
+    let mut in_flight: [VecDeque<(u16, G1)>; 3] = Default::default();
     let mut checked = [0; 3];
-    let mut step = |unit: &mut Unit, taken: Option<(u16, G1)>| {
+    let mut step = |unit: &mut Unit, offered: Option<(u16, G1)>| {
         unit.step();
         for adder in 0..3 {
             let output = &unit.output[100 * adder..100 * adder + 100];
             let flags = output[98];
             if flags & 1 != 0 {
-                let (tag, sum) = under_way[adder].pop_front().expect("a sum of something");
+                let (tag, sum) = in_flight[adder].pop_front().expect("a sum belongs to an addition");
                 assert_eq!(u16::from_le_bytes([output[96], output[97]]), tag);
                 assert_eq!(point(output), sum, "adder {adder}, case {tag}");
                 checked[adder] += 1;
             }
-            if let Some(taken) = taken.filter(|_| flags & 2 != 0) {
-                under_way[adder].push_back(taken);
+            if let Some(accepted) = offered.filter(|_| flags & 2 != 0) {
+                in_flight[adder].push_back(accepted);
             }
         }
     };
-    // Each case twice in a row, so that those who take every second one get all of them.
+    // Each case is offered in two consecutive clocks, so that adders with II = 2 accept every case once.
     for (tag, (p, q)) in cases.iter().enumerate() {
         let operands = [coordinates(*p, &mut random), coordinates(*q, &mut random)].concat();
         unit.input[..192].copy_from_slice(&operands);

@@ -1,20 +1,20 @@
-//! The FIFO against a queue.
+//! The FIFO, compared to a queue.
 
 use rand::{RngExt, SeedableRng, rngs::StdRng};
 use std::collections::VecDeque;
 use xdma_rtl::{Top, Unit};
 
-/// `D` in the top.
+/// `D` in the test top.
 const DEPTH: usize = 5;
 
 #[test]
-fn the_fifo_is_a_queue() {
+fn fifo_behaves_like_a_queue() {
     let mut random = StdRng::seed_from_u64(3);
     let mut unit = Unit::new(Top::Parts);
     let mut queue = VecDeque::new();
     let (mut full, mut popped, mut flushed) = (0, 0, 0);
     for round in 0..20_000u32 {
-        // Phases in which one side is quicker.
+        // Phases in which one side is faster, or both run at full rate.
         let (push, pop) = match round / 100 % 3 {
             0 => (0.9, 0.3),
             1 => (0.3, 0.9),
@@ -31,7 +31,7 @@ fn the_fifo_is_a_queue() {
         assert_eq!(ready, level < DEPTH);
         full += !ready as u32;
         if valid {
-            assert_eq!(output[0], *queue.front().expect("valid only with something"));
+            assert_eq!(output[0], *queue.front().expect("valid implies a queued word"));
         }
         if flush {
             queue.clear();

@@ -1,4 +1,4 @@
-//! The three multipliers against each other and against halo2curves.
+//! The three multipliers, compared to each other and to halo2curves.
 
 use crate::{P, add, bytes, element, limbs, representative, subtract};
 use halo2curves::bn256::Fq;
@@ -7,11 +7,11 @@ use rand::{SeedableRng, rngs::StdRng};
 use std::collections::VecDeque;
 use xdma_rtl::{Top, Unit};
 
-/// Cycles of each: `ML` in the top.
+/// Latency of each multiplier in cycles, `ML` in the test top.
 const LATENCY: usize = 26;
 
 #[test]
-fn all_three_multiply_alike() {
+fn all_multipliers_agree() {
     let mut unit = Unit::new(Top::FpMul);
     let mut random = StdRng::seed_from_u64(1);
     let top = subtract(add(P, P), [1, 0, 0, 0]);

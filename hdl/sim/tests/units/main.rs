@@ -1,4 +1,4 @@
-//! The parts of the design by themselves.
+//! Unit tests of modules of the design.
 
 mod digits;
 mod ec_add;
@@ -23,7 +23,7 @@ fn limbs(bytes: &[u8]) -> [u64; 4] {
     std::array::from_fn(|i| u64::from_le_bytes(bytes[8 * i..8 * i + 8].try_into().unwrap()))
 }
 
-/// a + b, no more than 256 bits.
+/// Returns a + b, which must fit in 256 bits.
 fn add(a: [u64; 4], b: [u64; 4]) -> [u64; 4] {
     let mut carry = 0;
     std::array::from_fn(|i| {
@@ -33,7 +33,7 @@ fn add(a: [u64; 4], b: [u64; 4]) -> [u64; 4] {
     })
 }
 
-/// a - b; b is not greater.
+/// Returns a - b, where b is not greater than a.
 fn subtract(a: [u64; 4], b: [u64; 4]) -> [u64; 4] {
     add(add(a, b.map(|limb| !limb)), [1, 0, 0, 0])
 }
@@ -42,13 +42,13 @@ fn less(a: [u64; 4], b: [u64; 4]) -> bool {
     a.iter().rev().lt(b.iter().rev())
 }
 
-/// The element of which these are the Montgomery limbs, in either representative below 2p.
+/// Returns the element with these Montgomery limbs, which may be either representative below 2p.
 fn element(value: [u64; 4]) -> Fq {
     assert!(less(value, add(P, P)), "{value:x?} is not below 2p");
     Fq(if less(value, P) { value } else { subtract(value, P) })
 }
 
-/// One of the two representatives of a random element, or of a special one.
+/// Returns one of the element's two representatives below 2p, chosen at random.
 fn representative(element: Fq, random: &mut StdRng) -> [u64; 4] {
     if random.random() { element.0 } else { add(element.0, P) }
 }
