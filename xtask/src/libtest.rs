@@ -1,14 +1,14 @@
-//! Reads what `cargo test` prints.
+//! Parses the output of `cargo test`.
 
 use crate::table::Tally;
 
 /// Counts the tests in the output of `cargo test -- --show-output`.
 ///
-/// A test that cannot run on a machine returns early and prints a line `skipped: WHY`; it counts as skipped, not as passed. `None` if
-/// there is no `test result:` line at all.
+/// A test that cannot run on this machine returns early and prints a line `skipped: WHY`; it counts as skipped, not as passed. Returns
+/// `None` if there is no `test result:` line.
 pub fn parse(output: &str) -> Option<Tally> {
     let mut tally = Tally::default();
-    let (mut results, mut failed, mut said) = (0, 0, 0);
+    let (mut results, mut failed, mut reported_skips) = (0, 0, 0);
     let mut shown = None;
     for line in output.lines() {
         if let Some([passed, failures]) = result_line(line) {
@@ -28,24 +28,24 @@ pub fn parse(output: &str) -> Option<Tally> {
             && let Some(name) = shown.take()
         {
             tally.skipped.push(format!("{name}: {why}"));
-            said += 1;
+            reported_skips += 1;
         }
     }
-    tally.passed = tally.passed.saturating_sub(said);
-    // The counts are right even where other output got into a test's line.
+    tally.passed = tally.passed.saturating_sub(reported_skips);
+    // The counts are right even if other output garbled a test's line.
     while tally.failed.len() < failed {
         tally.failed.push("a test, see the log".into());
     }
     (results > 0).then_some(tally)
 }
 
-/// What the failed tests printed: the parts of a log that a reader wants to see.
+/// Returns the output of the failed tests.
 pub fn failures(output: &str) -> String {
-    // `failures:` comes twice, before what they printed and before their names.
+    // `failures:` appears twice: before the tests' output, and before their names.
     output.split("\nfailures:\n").filter(|part| part.starts_with("\n---- ")).collect()
 }
 
-/// `test result: ok. 3 passed; 0 failed; ...` as its first two numbers.
+/// Parses `test result: ok. 3 passed; 0 failed; ...` into its first two numbers.
 fn result_line(line: &str) -> Option<[usize; 2]> {
     let (_, counts) = line.strip_prefix("test result: ")?.split_once(". ")?;
     let mut counts = counts.split("; ");
@@ -53,7 +53,7 @@ fn result_line(line: &str) -> Option<[usize; 2]> {
     Some([next(" passed")?, next(" failed")?])
 }
 
-/// `test NAME ... VERDICT`.
+/// Parses `test NAME ... VERDICT`.
 fn test_line(line: &str) -> Option<(&str, &str)> {
     line.strip_prefix("test ")?.split_once(" ... ")
 }
@@ -77,17 +77,17 @@ mod tests {
     }
 
     #[test]
-    fn a_test_that_prints_that_it_skipped_did_not_pass() {
+    fn a_test_that_prints_skipped_counts_as_skipped() {
         let output = "test huge ... ok\ntest plain ... ok\n\
              test result: ok. 7 passed; 0 failed\nsuccesses:\n\
-             ---- huge stdout ----\nlooking\nskipped: no hugepages\nskipped: twice\n\
+             ---- huge stdout ----\nchecking\nskipped: no hugepages\nskipped: twice\n\
              ---- plain stdout ----\nnothing skipped: here\ntest result: ok. 2 passed; 0 failed\n";
         let tally = parse(output).unwrap();
         assert_eq!((tally.passed, tally.skipped), (8, vec!["huge: no hugepages".to_string()]));
     }
 
     #[test]
-    fn what_failed_is_shown_without_the_rest() {
+    fn only_the_output_of_failed_tests_is_returned() {
         let output = "running 2 tests\ntest a ... FAILED\ntest b ... ok\n\nsuccesses:\n\n---- b stdout ----\nfine\n\n\
                       failures:\n\n---- a stdout ----\nthread 'a' panicked at x.rs:1:2:\nleft: 1\n\n\
                       failures:\n    a\n\ntest result: FAILED. 1 passed; 1 failed; 0 ignored; 0 measured\n";

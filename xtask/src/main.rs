@@ -1,7 +1,7 @@
 //! `cargo xtask`: tests, audits, benchmarks, fuzzing and code generation for this repository.
 //!
-//! A suite is a file in `suites/`. The commands of a suite write to `target/xtask/SUITE.log`. What a suite downloads goes to a private
-//! prefix below `target/`; nothing is installed on the machine, and nothing needs root.
+//! Each suite is a file in `suites/`. The output of its commands goes to `target/xtask/SUITE.log`, and its downloads to a private prefix
+//! below `target/`. Nothing is installed on the machine, and nothing needs root.
 
 mod audits;
 mod fuzz;
@@ -28,21 +28,21 @@ use workspace::Workspace;
 
 #[derive(Parser)]
 #[command(name = "cargo xtask", bin_name = "cargo xtask")]
-/// The chores of this repository.
+/// Tests, audits, benchmarks, fuzzing and code generation for this repository.
 enum Command {
     /// Runs the test suites and prints one table of results.
     #[command(after_help = suites::help(SUITES))]
     Test {
-        /// Run only the suites that take two minutes together once everything is built.
+        /// Run only the quick suites: about two minutes once everything is built.
         #[arg(long, conflicts_with = "full")]
         quick: bool,
-        /// Run all suites, and all of their checks: an hour.
+        /// Run all suites with all of their checks: about an hour.
         #[arg(long)]
         full: bool,
         /// Count a skip as a failure.
         #[arg(long)]
         require_all: bool,
-        /// The suites to run, whatever their level.
+        /// The suites to run, regardless of their level.
         #[arg(value_name = "SUITE", hide_possible_values = true, value_parser = names(SUITES))]
         suites: Vec<String>,
     },
@@ -56,7 +56,7 @@ enum Command {
         #[arg(value_name = "AUDIT", hide_possible_values = true, value_parser = names(AUDITS))]
         audits: Vec<String>,
     },
-    /// Counts the instructions of transfers and of a program in a virtual machine, and prints them as JSON.
+    /// Counts the instructions of transfers and a program in a virtual machine, and prints them as JSON.
     BenchVm {
         /// Print one line: `{"transfers": {"4096": N, ...}, "program": {"pairs": N, "first": N, "rerun": N}}`.
         #[arg(long)]
@@ -75,10 +75,10 @@ enum Command {
     },
     /// Stress-tests the driver: runs jobs and transfers on emulated cards, injects faults, and checks every result.
     Soak {
-        /// How long.
+        /// How long to run.
         #[arg(long, default_value_t = 10.0)]
         minutes: f64,
-        /// The seed of faults, lengths and data.
+        /// Seed for faults, lengths and data.
         #[arg(long, default_value_t = 1)]
         seed: u64,
         /// Print one JSON object: `jobs`, `bytes`, `faults`, `recoveries`, `mismatches` and more.
@@ -101,9 +101,11 @@ fn main() -> ExitCode {
                 (_, true) => Level::Full,
                 _ => Level::Default,
             };
-            schedule::test(SUITES, level, require_all, &suites)
+            schedule::run_suites(SUITES, level, require_all, &suites)
         }
-        Command::Audit { require_all, audits } => schedule::test(AUDITS, Level::Full, require_all, &audits),
+        Command::Audit { require_all, audits } => {
+            schedule::run_suites(AUDITS, Level::Full, require_all, &audits)
+        }
         Command::BenchVm { json } => bench_vm(json),
         Command::Fuzz { targets, seconds, keep } => fuzz::fuzz(&targets, seconds, keep),
         Command::Soak { minutes, seed, json } => soak::soak(minutes, seed, json),
@@ -122,8 +124,8 @@ fn main() -> ExitCode {
 fn bench_vm(json: bool) -> Result<bool> {
     let workspace = Workspace::find();
     let mut run = run::Run::new(&workspace, Level::Full, "bench-vm")?;
-    let rig =
-        vm::rig::Rig::of(&mut run)?.context("no virtual machine here; see target/xtask/bench-vm.log")?;
+    let rig = vm::rig::Rig::get_or_build(&mut run)?
+        .context("cannot build the virtual machine; see target/xtask/bench-vm.log")?;
     let counts = suites::count(&mut run, rig)?;
     println!("{}", if json { counts.to_string() } else { format!("{counts:#}") });
     Ok(true)

@@ -11,13 +11,13 @@ use std::collections::BTreeMap;
 pub struct Package {
     pub name: String,
     pub features: BTreeMap<String, Vec<String>>,
-    /// The registries that may have it; all if there is no list.
+    /// The registries to which it may be published; `None` means all.
     publish: Option<Vec<String>>,
     metadata: Value,
 }
 
 impl Package {
-    /// The options of cargo and of rustdoc with which docs.rs documents it: `package.metadata.docs.rs` in its manifest.
+    /// Returns the cargo and rustdoc options that docs.rs uses for it, from `package.metadata.docs.rs` in its manifest.
     pub fn docs_rs(&self) -> (String, String) {
         let settings = &self.metadata["docs"]["rs"];
         let words = |key: &str| {
@@ -33,7 +33,7 @@ impl Package {
     }
 }
 
-/// Every package that may be published.
+/// Returns every package that may be published.
 pub fn published(run: &mut Run) -> Result<Vec<Package>> {
     let text = run.stdout(run.cargo("metadata --no-deps --format-version 1"))?;
     let mut metadata: Value = serde_json::from_str(&text).context("cargo metadata")?;
@@ -48,7 +48,7 @@ mod tests {
     use serde_json::json;
 
     #[test]
-    fn the_settings_of_docs_rs_become_options() {
+    fn docs_rs_settings_become_options() {
         let options = |settings: Value| {
             let metadata = json!({ "docs": { "rs": settings } });
             Package { name: "xdma".into(), features: BTreeMap::new(), publish: None, metadata }.docs_rs()

@@ -1,4 +1,4 @@
-//! Programs that suites need, and the command that installs those that are missing. Nothing here installs anything.
+//! The programs that suites need, and the command that would install missing ones. This module installs nothing.
 
 use rustix::process::geteuid;
 use std::collections::BTreeSet;
@@ -10,7 +10,7 @@ const APT: &str = "apt-get install -y";
 const RUSTUP: &str = "rustup component add";
 const CARGO: &str = "cargo install --locked";
 
-/// Each program, what installs it, and the name of its package there.
+/// Each program, its installer, and the name of its package there.
 const PROGRAMS: &[(&str, &str, &str)] = &[
     ("bc", APT, "bc"),
     ("c++", APT, "g++"),
@@ -32,23 +32,23 @@ const PROGRAMS: &[(&str, &str, &str)] = &[
     ("xz", APT, "xz-utils"),
 ];
 
-/// Not programs: what the kernel's objtool links, what cocotb loads, and what makes Python's private environments.
+/// Requirements that are not programs: a library of the kernel's objtool, a library that cocotb loads, and Python's module `venv`.
 pub const LIBELF: &str = "libelf";
 pub const LIBPYTHON: &str = "libpython3";
 pub const VENV: &str = "python3-venv";
-/// Succeeds if the interpreter's shared library is there.
+/// A Python script that succeeds if the interpreter's shared library is installed.
 const FIND_LIBPYTHON: &str = "import os, sysconfig as s; v = s.get_config_var; \
      os.stat(os.path.join(v('LIBDIR'), v('INSTSONAME')))";
 
-/// Says which of `programs` are missing, and what to type; `None` if all are there.
-pub fn explain(programs: &[&str]) -> Option<String> {
+/// Returns which of `programs` are missing and how to install them, or `None` if all are installed.
+pub fn describe_missing(programs: &[&str]) -> Option<String> {
     let programs = BTreeSet::from_iter(programs.iter().copied());
     let missing: Vec<&str> = programs.into_iter().filter(|program| !is_installed(program)).collect();
     let command = install_command(&missing);
     (!missing.is_empty()).then(|| format!("missing: {}; to install: {command}", missing.join(", ")))
 }
 
-/// One line for a shell that installs all of `programs`.
+/// Returns a shell command that installs all of `programs`.
 fn install_command(programs: &[&str]) -> String {
     let packages = |installer: &str| -> Vec<&str> {
         let rows = PROGRAMS.iter().filter(|(name, by, _)| *by == installer && programs.contains(name));
@@ -68,11 +68,11 @@ fn is_installed(program: &str) -> bool {
         LIBELF => succeeds("python3", &["-c", "import ctypes; ctypes.CDLL('libelf.so.1')"]),
         LIBPYTHON => succeeds("python3", &["-c", FIND_LIBPYTHON]),
         VENV => succeeds("python3", &["-c", "import ensurepip"]),
-        // rustup has a file for every component, installed or not.
+        // rustup's proxies exist even if the component is not installed.
         _ if program.starts_with("cargo-") => succeeds(program, &["--version"]),
         _ => {
             let path = std::env::var_os("PATH").unwrap_or_default();
-            std::env::split_paths(&path).any(|folder| folder.join(program).is_file())
+            std::env::split_paths(&path).any(|dir| dir.join(program).is_file())
         }
     }
 }
@@ -81,7 +81,7 @@ fn succeeds(program: &str, arguments: &[&str]) -> bool {
     Command::new(program).args(arguments).output().is_ok_and(|output| output.status.success())
 }
 
-/// Whether this machine reaches `address`, a host and port, within seconds.
+/// Returns whether `address`, a host and port, accepts a connection within a few seconds.
 pub fn is_reachable(address: &str) -> bool {
     let mut addresses = address.to_socket_addrs().into_iter().flatten();
     addresses.any(|address| TcpStream::connect_timeout(&address, Duration::from_secs(3)).is_ok())
@@ -95,7 +95,7 @@ mod tests {
     use crate::workspace::Workspace;
 
     #[test]
-    fn the_programs_of_every_suite_are_known() {
+    fn every_needed_program_has_an_installer() {
         for program in all(SUITES).chain(all(AUDITS)).flat_map(|suite| suite.needs) {
             assert!(PROGRAMS.iter().any(|(name, ..)| name == program), "{program}");
         }
@@ -111,8 +111,8 @@ mod tests {
     }
 
     #[test]
-    fn missing_programs_are_installed_by_one_line() {
-        assert_eq!(explain(&["sh"]), None);
+    fn one_command_installs_all_missing_programs() {
+        assert_eq!(describe_missing(&["sh"]), None);
         let line = install_command(&["verilator", "bc", "cargo-fmt", "cargo-deny"]);
         let end = "apt-get install -y bc verilator && rustup component add rustfmt && cargo install --locked cargo-deny";
         assert!(line.ends_with(end), "{line}");

@@ -1,4 +1,4 @@
-//! Child processes: each has a deadline, and none outlives this process.
+//! Child processes. Each has a deadline, and is killed with this process.
 
 use anyhow::{Result, bail};
 use rustix::process::{Pid, Signal, kill_process};
@@ -6,21 +6,21 @@ use std::fs;
 use std::process::{Child, ExitStatus, exit};
 use std::time::{Duration, Instant};
 
-/// The longest time that a command may take.
+/// Time limit for a command.
 const DEADLINE: Duration = Duration::from_secs(20 * 60);
 /// How often a waiting command reports progress.
-const PROGRESS: Duration = Duration::from_secs(15);
+const PROGRESS_INTERVAL: Duration = Duration::from_secs(15);
 
-/// Kills all descendants on Ctrl-C, SIGTERM or SIGHUP: `cargo` does not pass a signal on to the tests that it runs.
+/// Kills all descendants on Ctrl-C, SIGTERM or SIGHUP, since `cargo` does not forward signals to the tests that it runs.
 pub fn kill_descendants_when_interrupted() -> Result<()> {
     Ok(ctrlc::set_handler(|| {
         descendants(std::process::id()).into_iter().for_each(kill);
-        // As a shell reports Ctrl-C.
+        // A shell's exit status for Ctrl-C.
         exit(130);
     })?)
 }
 
-/// Waits until `child` ends or is killed at the deadline. Calls `progress` from time to time.
+/// Waits for `child` to exit, and kills it at the deadline. Calls `progress` at intervals.
 pub fn wait(child: &mut Child, mut progress: impl FnMut()) -> Result<ExitStatus> {
     let start = Instant::now();
     let mut reported = start;
@@ -32,7 +32,7 @@ pub fn wait(child: &mut Child, mut progress: impl FnMut()) -> Result<ExitStatus>
             kill_tree(child)?;
             bail!("killed after {}", crate::table::duration(DEADLINE));
         }
-        if reported.elapsed() > PROGRESS {
+        if reported.elapsed() > PROGRESS_INTERVAL {
             reported = Instant::now();
             progress();
         }
@@ -50,11 +50,11 @@ fn kill_tree(child: &mut Child) -> Result<()> {
 
 fn kill(process: u32) {
     let pid = Pid::from_raw(process as i32);
-    // It may have ended by itself.
+    // It may already have exited.
     let _ = pid.map(|pid| kill_process(pid, Signal::KILL));
 }
 
-/// The children of a process, their children, and so on.
+/// Returns all descendants of a process.
 fn descendants(process: u32) -> Vec<u32> {
     let mut found = children(process);
     found.extend(found.clone().into_iter().flat_map(descendants));

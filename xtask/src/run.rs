@@ -13,20 +13,20 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Stdio};
 use std::time::Instant;
 
-/// Lines of a log shown when a suite failed.
-const TAIL: usize = 60;
-/// Characters of a log line shown as progress.
-const PROGRESS: usize = 100;
+/// Number of log lines shown for a failed suite.
+const TAIL_LINES: usize = 60;
+/// Number of characters of a log line shown as progress.
+const PROGRESS_WIDTH: usize = 100;
 
-/// A suite that is running.
+/// A running suite.
 pub struct Run<'a> {
     pub workspace: &'a Workspace,
     /// How much to test.
     pub level: Level,
     pub tally: Tally,
-    /// Lines for the table.
+    /// Extra lines for the table.
     pub notes: Vec<String>,
-    /// Variables added to the environment of its commands.
+    /// Environment variables for its commands.
     pub environment: Vec<(&'static str, OsString)>,
     log: File,
     log_path: PathBuf,
@@ -35,12 +35,12 @@ pub struct Run<'a> {
 }
 
 /// Runs one suite and prints its result.
-pub fn suite(workspace: &Workspace, level: Level, suite: &Suite) -> Result<Row> {
+pub fn run_suite(workspace: &Workspace, level: Level, suite: &Suite) -> Result<Row> {
     println!("==> {}: {}", suite.name, suite.about);
     let mut run = Run::new(workspace, level, suite.name)?;
-    match packages::explain(suite.needs) {
+    match packages::describe_missing(suite.needs) {
         Some(missing) => run.tally.skipped.push(missing),
-        None => (suite.run)(&mut run).unwrap_or_else(|error| run.fail("the suite itself", &error)),
+        None => (suite.run)(&mut run).unwrap_or_else(|error| run.fail("suite aborted", &error)),
     }
     if !run.tally.failed.is_empty() {
         run.show_failure();
@@ -51,10 +51,10 @@ pub fn suite(workspace: &Workspace, level: Level, suite: &Suite) -> Result<Row> 
 }
 
 impl<'a> Run<'a> {
-    /// A run with a log of its own.
+    /// Creates a run with its own log file.
     pub fn new(workspace: &'a Workspace, level: Level, name: &'static str) -> Result<Self> {
-        let log_path = workspace.logs().join(format!("{name}.log"));
-        fs::create_dir_all(workspace.logs()).with_context(|| workspace.logs().display().to_string())?;
+        let log_path = workspace.log_dir().join(format!("{name}.log"));
+        fs::create_dir_all(workspace.log_dir()).with_context(|| workspace.log_dir().display().to_string())?;
         let log = File::options().create(true).truncate(true).read(true).write(true).open(&log_path);
         let log = log.with_context(|| log_path.display().to_string())?;
         // The emulated card aborts a process whose driver breaks a rule, such as releasing memory too early.
@@ -63,7 +63,7 @@ impl<'a> Run<'a> {
         Ok(Self { workspace, level, tally, notes, environment, log, log_path, name, start })
     }
 
-    /// Runs one check. An error counts as its failure, and the suite goes on.
+    /// Runs one check. An error counts as a failure of the check, and the suite continues.
     pub fn check(&mut self, name: &str, check: impl FnOnce(&mut Self) -> Result<()>) {
         match check(self) {
             Ok(()) => self.tally.passed += 1,
@@ -71,27 +71,27 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// Runs one check that is a `cargo` command.
+    /// Runs a `cargo` command as a check.
     pub fn check_cargo(&mut self, arguments: &str) {
         self.check("cargo", |run| run.succeed(run.cargo(arguments)));
     }
 
-    /// Counts a failed check.
+    /// Records a failed check.
     pub fn fail(&mut self, name: &str, error: &anyhow::Error) {
         let _ = writeln!(self.log, "FAILED {name}: {error:#}");
         self.tally.failed.push(format!("{name}: {error:#}"));
     }
 
-    /// A `cargo` command as a user would type it, without the variables of the `cargo run` behind `cargo xtask`.
+    /// Returns a `cargo` command with the environment of a user's shell, without the variables that `cargo run` set for this program.
     pub fn cargo(&self, arguments: &str) -> Command {
         self.command(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()), arguments)
     }
 
-    /// A command in the suite's environment; `arguments` are separated by blanks.
+    /// Returns a command in the suite's environment. `arguments` are separated by spaces.
     pub fn command(&self, program: impl Into<OsString>, arguments: &str) -> Command {
         let mut command = Command::new(program.into());
         command.args(arguments.split_whitespace());
-        for (name, _) in std::env::vars_os().filter(|(name, _)| is_of_this_package(name)) {
+        for (name, _) in std::env::vars_os().filter(|(name, _)| is_package_variable(name)) {
             command.env_remove(name);
         }
         command.envs(self.environment.iter().map(|(name, value)| (name, value)));
@@ -102,7 +102,7 @@ impl<'a> Run<'a> {
     pub fn succeed(&mut self, mut command: Command) -> Result<()> {
         let log = self.log.try_clone()?;
         let status = self.execute(command.stdout(log))?;
-        demand_success(&command, status)
+        ensure_success(&command, status)
     }
 
     /// Runs a command that must succeed and returns its standard output.
@@ -111,7 +111,7 @@ impl<'a> Run<'a> {
         let status = self.execute(command.stdout(File::create(&path)?))?;
         let text = String::from_utf8_lossy(&fs::read(&path)?).into_owned();
         self.log.write_all(text.as_bytes())?;
-        demand_success(&command, status)?;
+        ensure_success(&command, status)?;
         Ok(text)
     }
 
@@ -120,7 +120,7 @@ impl<'a> Run<'a> {
         self.stdout(self.cargo(&format!("{arguments} --message-format=json-render-diagnostics")))
     }
 
-    /// Runs a command and returns all that it printed to either stream, and its status.
+    /// Runs a command and returns its output, both streams combined, and its status.
     pub fn output(&mut self, command: &mut Command) -> Result<(String, ExitStatus)> {
         let start = self.log.seek(SeekFrom::End(0))?;
         let log = self.log.try_clone()?;
@@ -134,15 +134,15 @@ impl<'a> Run<'a> {
         self.count_tests(self.cargo(&format!("test --no-fail-fast {arguments} -- --show-output"))).map(drop)
     }
 
-    /// Runs a command that prints what `cargo test` prints, counts its tests, and returns its output.
+    /// Runs a command with the output format of `cargo test`, counts its tests, and returns its output.
     pub fn count_tests(&mut self, mut command: Command) -> Result<String> {
         let (text, status) = self.output(&mut command)?;
         let counted = libtest::parse(&text).context("no test ran")?;
         let passed = counted.failed.is_empty();
         self.tally.add(counted);
-        // A test program that does not compile or that dies prints no result.
+        // A test program that does not compile or that crashes prints no result.
         if passed {
-            demand_success(&command, status)?;
+            ensure_success(&command, status)?;
         }
         Ok(text)
     }
@@ -155,30 +155,32 @@ impl<'a> Run<'a> {
             command.current_dir(&self.workspace.root);
         }
         command.env("PATH", path);
-        // Logs are read as plain text, and the table needs no backtraces.
+        // Logs are plain text, and backtraces would clutter the table.
         command.env("TERM", "dumb").env("CARGO_TERM_COLOR", "never").env("NO_COLOR", "1");
         command.env_remove("RUST_BACKTRACE");
         command.stdin(Stdio::null()).stderr(self.log.try_clone()?);
-        writeln!(self.log, "$ {}", words(command))?;
-        let mut child = command.spawn().with_context(|| format!("`{}` did not start", words(command)))?;
-        process::wait(&mut child, || self.show_progress()).with_context(|| format!("`{}`", words(command)))
+        writeln!(self.log, "$ {}", command_line(command))?;
+        let mut child =
+            command.spawn().with_context(|| format!("`{}` did not start", command_line(command)))?;
+        process::wait(&mut child, || self.show_progress())
+            .with_context(|| format!("`{}`", command_line(command)))
     }
 
-    /// Prints how long the suite has run, and the last line of its log.
+    /// Prints the elapsed time and the last line of the log.
     fn show_progress(&self) {
         let text = read_lossy(&self.log_path);
         let line = text.lines().rfind(|line| !line.trim().is_empty()).unwrap_or_default();
-        let line: String = line.trim().chars().take(PROGRESS).collect();
+        let line: String = line.trim().chars().take(PROGRESS_WIDTH).collect();
         println!("    {}, {}: {line}", self.name, duration(self.start.elapsed()));
     }
 
-    /// Prints what failed tests printed, or else the end of the log.
+    /// Prints the output of the failed tests, or the end of the log if there is none.
     fn show_failure(&self) {
         let text = read_lossy(&self.log_path);
         let failures = libtest::failures(&text);
         let lines: Vec<&str> = if failures.is_empty() { &text } else { &failures }.lines().collect();
-        println!("    from {}:", self.log_path.display());
-        lines[lines.len().saturating_sub(TAIL)..].iter().for_each(|line| println!("    | {line}"));
+        println!("    see {}:", self.log_path.display());
+        lines[lines.len().saturating_sub(TAIL_LINES)..].iter().for_each(|line| println!("    | {line}"));
     }
 }
 
@@ -186,30 +188,30 @@ fn read_lossy(path: &Path) -> String {
     String::from_utf8_lossy(&fs::read(path).unwrap_or_default()).into_owned()
 }
 
-/// Variables that `cargo run` sets for this program and that would tell build scripts the wrong package.
-fn is_of_this_package(name: &OsString) -> bool {
+/// Returns whether `cargo run` set this variable for xtask's own package, which would mislead build scripts of other packages.
+fn is_package_variable(name: &OsString) -> bool {
     let name = name.to_string_lossy();
     ["CARGO_PKG_", "CARGO_MANIFEST_", "CARGO_BIN_", "CARGO_CRATE_"]
         .iter()
         .any(|start| name.starts_with(start))
 }
 
-/// The program `name` among the messages of [`Run::build`].
+/// Returns the path of the program `name` from the messages of [`Run::build`].
 pub fn executable(messages: &str, name: &str) -> Result<PathBuf> {
     let messages = messages.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
     let mut named = messages.filter(|message| message["target"]["name"] == name);
     let path = named.find_map(|message| message["executable"].as_str().map(PathBuf::from));
-    path.with_context(|| format!("cargo built no {name}"))
+    path.with_context(|| format!("cargo did not build {name}"))
 }
 
-fn words(command: &Command) -> String {
+fn command_line(command: &Command) -> String {
     let program = Path::new(command.get_program()).file_name().unwrap_or_default();
     let words = std::iter::once(program).chain(command.get_args());
     words.map(|word| word.to_string_lossy()).collect::<Vec<_>>().join(" ")
 }
 
-fn demand_success(command: &Command, status: ExitStatus) -> Result<()> {
-    ensure!(status.success(), "`{}` ended with {status}", words(command));
+fn ensure_success(command: &Command, status: ExitStatus) -> Result<()> {
+    ensure!(status.success(), "`{}` ended with {status}", command_line(command));
     Ok(())
 }
 

@@ -1,4 +1,4 @@
-//! Which suites run, side by side or one after the other, and what is printed about all of them.
+//! Selects suites, runs them in parallel or in sequence, and prints the results.
 
 use crate::suites::{Lane, Level, Stage, Suite, all};
 use crate::table::{self, Row};
@@ -7,26 +7,31 @@ use crate::{packages, run};
 use anyhow::Result;
 use std::thread;
 
-/// Runs the suites that are named, or else those of the level, and prints the table; whether all is well.
-pub fn test(stages: &'static [Stage], level: Level, require_all: bool, names: &[String]) -> Result<bool> {
-    let is_chosen = |suite: &Suite| match names {
+/// Runs the named suites, or else the suites of the level, and prints the table. Returns whether the run succeeded.
+pub fn run_suites(
+    stages: &'static [Stage],
+    level: Level,
+    require_all: bool,
+    names: &[String],
+) -> Result<bool> {
+    let is_selected = |suite: &Suite| match names {
         [] => suite.level <= level,
         names => names.iter().any(|name| name == suite.name),
     };
-    let chosen = || all(stages).filter(|suite| is_chosen(suite));
-    let programs: Vec<_> = chosen().flat_map(|suite| suite.needs).copied().collect();
-    let missing = packages::explain(&programs);
+    let selected = || all(stages).filter(|suite| is_selected(suite));
+    let programs: Vec<_> = selected().flat_map(|suite| suite.needs).copied().collect();
+    let missing = packages::describe_missing(&programs);
     missing.iter().for_each(|missing| println!("{missing}\n"));
 
     let workspace = Workspace::find();
     let run_lane = |lane: Lane| {
-        let suites = lane.iter().filter(|suite| is_chosen(suite));
-        suites.map(|suite| run::suite(&workspace, level, suite)).collect::<Vec<_>>()
+        let suites = lane.iter().filter(|suite| is_selected(suite));
+        suites.map(|suite| run::run_suite(&workspace, level, suite)).collect::<Vec<_>>()
     };
     let run_stage = |stage: &Stage| -> Vec<Result<Row>> {
         thread::scope(|scope| {
             let lanes: Vec<_> = stage.iter().map(|&lane| scope.spawn(move || run_lane(lane))).collect();
-            lanes.into_iter().flat_map(|lane| lane.join().expect("a suite's panic was printed")).collect()
+            lanes.into_iter().flat_map(|lane| lane.join().expect("a suite panicked")).collect()
         })
     };
     let rows = stages.iter().flat_map(run_stage).collect::<Result<Vec<Row>>>()?;
@@ -40,11 +45,11 @@ pub fn test(stages: &'static [Stage], level: Level, require_all: bool, names: &[
     Ok(table::is_success(&total, require_all))
 }
 
-/// Says which suites the level leaves out.
+/// Lists the suites that the level leaves out.
 fn left_out(stages: &'static [Stage], level: Level) -> String {
     let suites = all(stages).filter(|suite| suite.level > level);
-    let lines =
-        suites.map(|suite| format!("\nleft out: {} ({} minutes): {}", suite.name, suite.takes, suite.about));
+    let lines = suites
+        .map(|suite| format!("\nleft out: {} ({} minutes): {}", suite.name, suite.minutes, suite.about));
     lines.collect::<String>() + "\n"
 }
 
@@ -54,7 +59,7 @@ mod tests {
     use crate::suites::SUITES;
 
     #[test]
-    fn a_quick_run_says_what_it_leaves_out() {
+    fn a_quick_run_lists_what_it_leaves_out() {
         let text = left_out(SUITES, Level::Quick);
         for name in ["hdl", "rtl", "vm", "benches", "docs", "publish", "counts", "release"] {
             assert!(text.contains(&format!("left out: {name} (")), "{name}");

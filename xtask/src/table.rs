@@ -1,15 +1,15 @@
-//! The tables that are printed, and what counts as success.
+//! The printed tables, and the condition for success.
 
 use comfy_table::{Cell, CellAlignment, Table, presets};
 use std::fmt;
 use std::time::Duration;
 
-/// Counts of checks, with names and reasons.
+/// Results of checks, with names and reasons.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Tally {
     /// Checks that passed.
     pub passed: usize,
-    /// The name of each failed check, and why it failed.
+    /// Name and reason of each failed check.
     pub failed: Vec<String>,
     /// The reason of each skip.
     pub skipped: Vec<String>,
@@ -35,21 +35,21 @@ pub struct Row {
     pub suite: &'static str,
     pub tally: Tally,
     pub took: String,
-    /// What the suite measured, such as counts or sizes.
+    /// Measurements of the suite, such as counts or sizes.
     pub notes: Vec<String>,
 }
 
-/// Reasons and names shown in the table; the log has them all.
-const SHOWN: usize = 5;
+/// The number of failures or skips shown in the table for each suite. The log contains all of them.
+const MAX_SHOWN: usize = 5;
 
-/// An empty table.
+/// Returns an empty table.
 pub fn table(header: &[&str]) -> Table {
     let mut table = Table::new();
     table.load_preset(presets::ASCII_MARKDOWN).set_header(header);
     table
 }
 
-/// One line a suite, with names of failed checks and reasons of skips below each other.
+/// Returns the table of results, one row per suite, with one line for each failed check and each skip.
 pub fn results(rows: &[Row]) -> Table {
     let mut table = table(&["suite", "passed", "failed", "skipped", "time", "why"]);
     for Row { suite, tally, took, notes } in rows {
@@ -66,15 +66,15 @@ pub fn results(rows: &[Row]) -> Table {
 fn reasons(tally: &Tally, notes: &[String]) -> String {
     let mut lines = notes.to_vec();
     for (word, items) in [("failed", &tally.failed), ("skipped", &tally.skipped)] {
-        lines.extend(items.iter().take(SHOWN).map(|item| format!("{word}: {item}")));
-        if let more @ 1.. = items.len().saturating_sub(SHOWN) {
+        lines.extend(items.iter().take(MAX_SHOWN).map(|item| format!("{word}: {item}")));
+        if let more @ 1.. = items.len().saturating_sub(MAX_SHOWN) {
             lines.push(format!("{word}: {more} more, see the log"));
         }
     }
     lines.join("\n")
 }
 
-/// A duration for a reader: `1.2 s` or `1 m 01 s`.
+/// Formats a duration as `1.2 s` or `1 m 01 s`.
 pub fn duration(took: Duration) -> String {
     match took.as_secs() {
         0..60 => format!("{:.1} s", took.as_secs_f64()),
@@ -82,14 +82,14 @@ pub fn duration(took: Duration) -> String {
     }
 }
 
-/// All results together.
+/// Returns the sum of all results.
 pub fn total(rows: &[Row]) -> Tally {
     let mut total = Tally::default();
     rows.iter().for_each(|row| total.add(row.tally.clone()));
     total
 }
 
-/// Whether something passed, nothing failed and, with `require_all`, nothing was skipped.
+/// Returns whether at least one check passed, none failed and, with `require_all`, none was skipped.
 pub fn is_success(total: &Tally, require_all: bool) -> bool {
     total.passed > 0 && total.failed.is_empty() && (!require_all || total.skipped.is_empty())
 }
@@ -105,7 +105,7 @@ mod tests {
     }
 
     #[test]
-    fn every_failure_and_skip_is_named_until_there_are_too_many() {
+    fn failures_and_skips_are_listed_up_to_a_limit() {
         let rows = [row("fmt", 1, &["f"; 8], &[]), row("tests", 12, &["a::b"], &["no strace", "no memory"])];
         let text = results(&rows).to_string();
         assert!(text.contains("| tests |     12 |      1 |       2 | 1.2 s | failed: a::b"), "{text}");

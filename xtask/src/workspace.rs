@@ -1,4 +1,4 @@
-//! The folders that everything happens in.
+//! The repository's directories.
 
 use anyhow::{Context, Result};
 use std::fs;
@@ -8,32 +8,32 @@ use std::path::{Path, PathBuf};
 pub struct Workspace {
     /// The root of the repository.
     pub root: PathBuf,
-    /// Where cargo builds.
+    /// Cargo's target directory.
     pub target: PathBuf,
 }
 
 impl Workspace {
-    /// The workspace that this program was built from.
+    /// Returns the workspace that this program was built from.
     pub fn find() -> Self {
-        let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("xtask/ lies in the workspace");
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("xtask/ is in the workspace");
         let target = std::env::var_os("CARGO_TARGET_DIR").unwrap_or_else(|| "target".into());
         Self { root: root.to_path_buf(), target: root.join(target) }
     }
 
-    /// Where suites install what they download. Programs are looked up in its `bin` first.
+    /// Returns the prefix for downloads of suites. Its `bin` comes first in the search path.
     pub fn prefix(&self) -> PathBuf {
         self.target.join("prefix")
     }
 
-    /// The folder of the logs.
-    pub fn logs(&self) -> PathBuf {
+    /// Returns the directory of the logs.
+    pub fn log_dir(&self) -> PathBuf {
         self.target.join("xtask")
     }
 
-    /// A folder for the files of a suite, kept for inspection.
-    pub fn work(&self, suite: &str) -> Result<PathBuf> {
-        let folder = self.logs().join(suite);
-        fs::create_dir_all(&folder).with_context(|| folder.display().to_string())?;
-        Ok(folder)
+    /// Creates a directory for the files of a suite, which are kept for inspection.
+    pub fn work_dir(&self, suite: &str) -> Result<PathBuf> {
+        let dir = self.log_dir().join(suite);
+        fs::create_dir_all(&dir).with_context(|| dir.display().to_string())?;
+        Ok(dir)
     }
 }

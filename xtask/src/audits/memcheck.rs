@@ -1,4 +1,4 @@
-//! Valgrind: no use of uninitialised memory, which AddressSanitizer does not see.
+//! Valgrind: finds uses of uninitialised memory, which AddressSanitizer does not detect.
 
 use crate::run::executable;
 use crate::suites::{Level, Suite};
@@ -6,8 +6,8 @@ use anyhow::Context;
 
 pub const SUITE: Suite = Suite {
     name: "memcheck",
-    about: "valgrind finds nothing in the driver's tests",
-    takes: 10.0,
+    about: "valgrind reports no errors in the driver's tests",
+    minutes: 10.0,
     level: Level::Quick,
     needs: &["cc", "valgrind"],
     run: |run| {
@@ -15,9 +15,9 @@ pub const SUITE: Suite = Suite {
         let program = executable(&messages, "driver")?;
         let options = "--error-exitcode=99 --fair-sched=yes --child-silent-after-fork=yes";
         let mut valgrind = run.command("valgrind", options);
-        // Valgrind runs one thread at a time anyway; with fewer tests at once fewer deadlines are missed.
+        // Valgrind runs one thread at a time anyway; with a single test at a time, fewer tests exceed their deadlines.
         valgrind.arg(program).arg("--test-threads=1");
-        // They conflict with how valgrind handles `fork`, `exec` and signals.
+        // These conflict with valgrind's handling of `fork`, `exec` and signals.
         valgrind.args(["--skip", "endings::"]);
         let text = run.count_tests(valgrind)?;
         let summary = text.lines().rfind(|line| line.contains("ERROR SUMMARY"));

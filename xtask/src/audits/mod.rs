@@ -1,4 +1,4 @@
-//! `cargo xtask audit`: what takes too long, or needs tools too rare, for `cargo xtask test`. The rows are suites like those.
+//! `cargo xtask audit`: suites that take too long for `cargo xtask test`, or need uncommon tools.
 
 mod dependencies;
 mod memcheck;

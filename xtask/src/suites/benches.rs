@@ -1,4 +1,4 @@
-//! The figures: instructions against their limits, and with `--full` the feed against a plain copy.
+//! Benchmarks with limits: instruction counts, and with `--full` also scaling and the bandwidth of feeding the emulated card.
 
 use super::{Level, Suite};
 use crate::run::Run;
@@ -6,8 +6,8 @@ use anyhow::{Result, ensure};
 
 pub const SUITE: Suite = Suite {
     name: "benches",
-    about: "instructions of the hot path; with --full also how the library grows and the bandwidth of the emulated card",
-    takes: 0.7,
+    about: "instruction counts of the hot path; with --full also scaling, and the bandwidth of the emulated card",
+    minutes: 0.7,
     level: Level::Default,
     needs: &["cc", "valgrind"],
     run: |run| {
@@ -28,7 +28,7 @@ fn bench(run: &mut Run, package: &str, name: &str) -> Result<()> {
     Ok(())
 }
 
-/// The lines `NAME: 12.3 instructions a ...`, and those with a ratio. The bench itself checks its limits.
+/// Returns the lines `NAME: 12.3 instructions a ...`, and the lines with a ratio. The bench itself checks its limits.
 fn figures(text: &str) -> Vec<String> {
     let is_count =
         |line: &str| line.split_once(": ").is_some_and(|(_, rest)| rest.contains(" instructions a "));

@@ -5,12 +5,12 @@ use super::{Level, PACKAGES, Suite};
 pub const SUITE: Suite = Suite {
     name: "build",
     about: "libraries, programs, examples and tests compile",
-    takes: 6.0,
+    minutes: 6.0,
     level: Level::Quick,
     needs: &["cc"],
     run: |run| {
         run.check_cargo(&format!("test --no-run {PACKAGES}"));
-        // For virtual machines, and therefore not among the tests of this one.
+        // Excluded from the default test targets, since it runs in virtual machines.
         run.check_cargo(&format!("test --no-run {PACKAGES} --test vm"));
         Ok(())
     },

@@ -1,26 +1,27 @@
-//! Instructions of transfers and programs, counted in a virtual machine whose clock counts them, against the committed figures.
+//! Counts the instructions of transfers and programs in a virtual machine whose clock counts instructions, and compares them with
+//! the committed figures.
 
 use super::{Level, PACKAGES, Suite};
 use crate::run::{Run, executable};
-use crate::vm::boot::Host;
+use crate::vm::boot::Launcher;
 use crate::vm::plan::Catalog;
 use crate::vm::rig::{self, Rig};
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
-/// Raise a figure only in a commit that says why.
+/// The committed figures. Raise one only in a commit that explains why.
 const BASELINE: &str = "benches/guest/baseline.json";
-/// In both directions: an improvement must be recorded too.
+/// Allowed relative difference. It applies in both directions, since improvements must be recorded too.
 const TOLERANCE: f64 = 0.05;
 
 pub const SUITE: Suite = Suite {
     name: "counts",
-    about: "instructions in a guest of a transfer and of a program",
-    takes: 3.0,
+    about: "instruction counts of a transfer and a program, in a virtual machine",
+    minutes: 3.0,
     level: Level::Full,
     needs: rig::NEEDS,
     run: |run| {
-        let Some(rig) = Rig::of(run)? else { return Ok(()) };
+        let Some(rig) = Rig::get_or_build(run)? else { return Ok(()) };
         let counted = count(run, rig)?;
         run.notes.push(format!("counted: {counted}"));
         let text = std::fs::read_to_string(run.workspace.root.join(BASELINE)).context(BASELINE)?;
@@ -34,17 +35,17 @@ pub const SUITE: Suite = Suite {
     },
 };
 
-/// Builds `benches/guest`, runs it in the machine, and returns what it counted.
+/// Builds `benches/guest`, runs it in the virtual machine, and returns its counts.
 pub fn count(run: &mut Run, rig: Rig) -> Result<Value> {
-    let work = run.workspace.work("counts")?;
+    let work = run.workspace.work_dir("counts")?;
     let xdma = executable(&run.build(&format!("build {PACKAGES} --bin xdma"))?, "xdma")?;
     let guest = executable(&run.build("build --release --package xdma-guest")?, "xdma-guest")?;
     let small = work.join("small.cpio");
     rig.make_image("small", &small, &[&guest])?;
-    let host = Host { rig, catalog: Catalog::read()?, xdma, debian: small.clone(), small, work };
-    let machine = &host.catalog.counting;
-    let text = host.boot(machine, &machine.jobs)?;
-    // The only line of JSON.
+    let launcher = Launcher { rig, catalog: Catalog::read()?, xdma, debian: small.clone(), small, work };
+    let machine = &launcher.catalog.counting;
+    let text = launcher.boot(machine, &machine.jobs)?;
+    // The counts are the only line of JSON.
     let mut objects = text.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
     objects
         .find(Value::is_object)
@@ -52,7 +53,7 @@ pub fn count(run: &mut Run, rig: Rig) -> Result<Value> {
 }
 
 fn compare(counted: &Value, expected: &Value) -> Result<()> {
-    let counted = counted.as_u64().context("it was not counted")?;
+    let counted = counted.as_u64().context("the guest printed no such count")?;
     let expected = expected.as_u64().context(BASELINE)?;
     ensure!(
         counted.abs_diff(expected) as f64 <= expected as f64 * TOLERANCE,

@@ -1,4 +1,4 @@
-//! The documentation builds as docs.rs builds it and with default features, and no link in it is broken.
+//! Builds the documentation with docs.rs's settings and with default features, and checks its links.
 
 use super::{Level, Suite};
 use crate::metadata::published;
@@ -6,8 +6,8 @@ use std::collections::BTreeSet;
 
 pub const SUITE: Suite = Suite {
     name: "docs",
-    about: "the documentation of every published crate has no broken link and no gap",
-    takes: 0.5,
+    about: "the documentation of every published crate is complete and has no broken links",
+    minutes: 0.5,
     level: Level::Default,
     needs: &["cc"],
     run: |run| {
@@ -19,7 +19,7 @@ pub const SUITE: Suite = Suite {
                     let mut cargo = run.cargo(&arguments);
                     cargo.env("RUSTDOCFLAGS", format!("-D warnings {flags}"));
                     if package.name == "xdma-rtl" {
-                        // As docs.rs, which has no Verilator. In the other directory this would make a build script run again.
+                        // As on docs.rs, which has no Verilator. A separate directory keeps the build script of other builds current.
                         cargo
                             .env("DOCS_RS", "1")
                             .arg("--target-dir")

@@ -1,11 +1,11 @@
-//! The code is formatted.
+//! Checks that the code is formatted.
 
 use super::{Level, Suite};
 
 pub const SUITE: Suite = Suite {
     name: "fmt",
-    about: "every file is as rustfmt writes it",
-    takes: 0.1,
+    about: "all code is formatted with rustfmt",
+    minutes: 0.1,
     level: Level::Quick,
     needs: &["cargo-fmt"],
     run: |run| {

@@ -1,4 +1,4 @@
-//! The MSM design in `hdl/`: its register map, and the checks of `hdl/check.py`.
+//! Checks the MSM design in `hdl/`: its register map, and everything in `hdl/check.py`.
 
 use super::{Level, Suite};
 use crate::run::Run;
@@ -10,7 +10,7 @@ use std::thread::available_parallelism;
 pub const SUITE: Suite = Suite {
     name: "hdl",
     about: "the MSM design: lint, proofs, cocotb, synthesis; with --full also planted bugs and covers",
-    takes: 3.0,
+    minutes: 3.0,
     level: Level::Default,
     needs: &["c++", "cc", "iverilog", "make", "python3", packages::LIBPYTHON, packages::VENV, "verilator"],
     run: |run| {
@@ -19,7 +19,7 @@ pub const SUITE: Suite = Suite {
     },
 };
 
-/// Runs `hdl/check.py`, which prints what `cargo test` prints, and lines `note: ...` for the table.
+/// Runs `hdl/check.py`. It has the output format of `cargo test`, and prints lines `note: ...` for the table.
 fn check_design(run: &mut Run) -> Result<()> {
     let hdl = run.workspace.root.join("hdl");
     let python = install_python(run, &hdl.join("requirements.txt"))?;
@@ -34,7 +34,7 @@ fn check_design(run: &mut Run) -> Result<()> {
     Ok(())
 }
 
-/// Installs what `requirements` names into the private prefix, unless it is there, and returns the prefix' `python3`.
+/// Installs the Python packages of `requirements` into the private prefix if necessary, and returns the prefix's `python3`.
 fn install_python(run: &mut Run, requirements: &Path) -> Result<PathBuf> {
     let prefix = run.workspace.prefix();
     let python = prefix.join("bin/python3");

@@ -1,4 +1,4 @@
-//! The suites. A new one is a file beside this one and a line in [`SUITES`].
+//! The suites. To add one, add a file to this directory and a line to [`SUITES`].
 
 mod benches;
 mod build;
@@ -20,68 +20,69 @@ use crate::table::table;
 
 pub use counts::count;
 
-/// A row of the table.
+/// A suite: one row of the table.
 pub struct Suite {
-    /// Its name on the command line.
+    /// Name on the command line.
     pub name: &'static str,
-    /// What it shows.
+    /// What it checks, for the help text.
     pub about: &'static str,
-    /// Minutes that it takes on two processors, from a clean clone.
-    pub takes: f64,
-    /// The lowest level at which it runs without being named.
+    /// Duration on two processors, from a clean clone.
+    pub minutes: f64,
+    /// The lowest level that includes it.
     pub level: Level,
-    /// Programs without which it is skipped; see [`crate::packages`].
+    /// Required programs; the suite is skipped if one is missing. See [`crate::packages`].
     pub needs: &'static [&'static str],
-    /// Counts into the run's tally; an error is one more failure.
+    /// Runs the checks and records them in the run's tally. An error counts as one more failure.
     pub run: fn(&mut Run) -> anyhow::Result<()>,
 }
 
 /// How much to test.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Level {
-    /// Two minutes on a warm build.
+    /// About two minutes with a warm build.
     Quick,
-    /// What continuous integration runs.
+    /// The level that continuous integration runs.
     Default,
-    /// An hour.
+    /// About an hour.
     Full,
 }
 
-/// Suites that run one after the other.
+/// Suites that run in sequence.
 pub type Lane = &'static [Suite];
 
-/// Lanes that run side by side.
+/// Lanes that run in parallel.
 pub type Stage = &'static [Lane];
 
-/// All suites. In the first stage most is compiled, while the other lane runs the SMT solvers of `hdl` and counts instructions; in
-/// the second the examples are linked anew with the simulated design. No check of these two depends on timing.
+/// All suites. The first stage compiles most of the code, while its other lane runs the SMT solvers of `hdl` and counts instructions. The
+/// second links the examples again with the simulated design. No check of these two stages depends on timing.
 pub const SUITES: &[Stage] = &[
     &[&[fmt::SUITE, build::SUITE], &[hdl::SUITE, benches::SUITE, rig::SUITE]],
     &[&[clippy::SUITE, features::SUITE, docs::SUITE, publish::SUITE], &[rtl::SUITE]],
     &[&[vm::SUITE, counts::SUITE, release::SUITE], &[tests::SUITE]],
 ];
 
-/// The packages that builds, clippy and tests select, so that cargo resolves one set of features and compiles each crate once.
+/// The packages for builds, clippy and tests. All use the same selection, so that cargo resolves the same features and compiles each
+/// crate once.
 /// `xdma-rtl` is left out because it needs Verilator.
 pub const PACKAGES: &str = "--workspace --exclude xdma-rtl";
 
-/// The suites of all stages.
+/// Returns the suites of all stages.
 pub fn all(stages: &'static [Stage]) -> impl Iterator<Item = &'static Suite> {
     stages.iter().copied().flatten().copied().flatten()
 }
 
-/// The suites for `--help`.
+/// Returns the list of suites for `--help`.
 pub fn help(stages: &'static [Stage]) -> String {
-    let mut table = table(&["suite", "minutes", "runs", "what it shows"]);
+    let mut table = table(&["suite", "minutes", "runs", "what it checks"]);
     for suite in all(stages) {
         let level = match suite.level {
             Level::Quick => "always",
             Level::Default => "without --quick",
             Level::Full => "with --full",
         };
-        table.add_row([suite.name, &suite.takes.to_string(), level, suite.about]);
+        table.add_row([suite.name, &suite.minutes.to_string(), level, suite.about]);
     }
-    format!("Suites, with the time each takes on two processors from a clean clone:\n\n{table}")
+    format!("Suites, and how long each takes on two processors from a clean clone:\n\n{table}")
 }
 
 #[cfg(test)]
@@ -89,7 +90,7 @@ mod test {
     use super::*;
 
     #[test]
-    fn help_names_every_suite() {
+    fn help_lists_every_suite() {
         let help = help(SUITES);
         assert!(all(SUITES).all(|suite| help.contains(suite.name) && help.contains(suite.about)), "{help}");
     }

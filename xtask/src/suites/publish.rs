@@ -1,11 +1,11 @@
-//! Every published crate packages as the registry would take it.
+//! Packages every published crate as for the registry.
 
 use super::{Level, Suite};
 
 pub const SUITE: Suite = Suite {
     name: "publish",
-    about: "the crates could be published; with --full they also build from what is packaged",
-    takes: 0.1,
+    about: "the crates can be published; with --full they also build from their packages",
+    minutes: 0.1,
     level: Level::Default,
     needs: &["c++", "cc", "verilator"],
     run: |run| {

@@ -1,4 +1,4 @@
-//! What users build: release programs are small, the README's proof works, and optimised code handles extreme arguments.
+//! Checks release builds: programs are small, the README's proof works, and optimised code handles extreme arguments.
 
 use super::{Level, PACKAGES, Suite};
 use crate::run::{Run, executable};
@@ -6,36 +6,36 @@ use anyhow::{Result, ensure};
 use std::fs;
 use std::path::Path;
 
-/// Megabytes that a program may have.
-const LIMITS: [(&str, f64); 2] = [("xdma", 16.0), ("vfio-setup", 4.0)];
+/// Maximum size of each program in megabytes.
+const SIZE_LIMITS: [(&str, f64); 2] = [("xdma", 16.0), ("vfio-setup", 4.0)];
 
 pub const SUITE: Suite = Suite {
     name: "release",
-    about: "release programs are stripped and small, the README's proof runs, extreme arguments with overflow checks",
-    takes: 10.0,
+    about: "release programs are stripped and small, the README's proof runs, extreme arguments do not overflow",
+    minutes: 10.0,
     level: Level::Full,
     needs: &["cc", "strip"],
     run: |run| {
         let messages = run.build(&format!("build --release {PACKAGES} --bin xdma --bin vfio-setup"))?;
-        for (name, limit) in LIMITS {
+        for (name, limit) in SIZE_LIMITS {
             let program = executable(&messages, name)?;
-            run.check(name, |run| small(run, &program, limit));
+            run.check(name, |run| check_size(run, &program, limit));
         }
         run.check_cargo("run --release --example prove -- --json");
-        // A debug build checks overflows; this one also optimises as users do.
+        // Overflow checks as in a debug build, but with a release build's optimisation.
         run.cargo_test(
             "--release --config profile.release.package.xdma.overflow-checks=true --package xdma --test arguments",
         )
     },
 };
 
-fn small(run: &mut Run, program: &Path, limit: f64) -> Result<()> {
+fn check_size(run: &mut Run, program: &Path, limit: f64) -> Result<()> {
     let megabytes = fs::metadata(program)?.len() as f64 / 1e6;
     let name = program.file_name().unwrap_or_default().display();
     run.notes.push(format!("{name} {megabytes:.1} MB"));
-    ensure!(megabytes <= limit, "{megabytes:.1} MB, more than {limit}");
+    ensure!(megabytes <= limit, "{megabytes:.1} MB, the limit is {limit}");
     let mut sections = run.command("readelf", "--sections --wide");
     sections.arg(program);
-    ensure!(!run.stdout(sections)?.contains(".symtab"), "{name} has its symbols; set `strip = true`");
+    ensure!(!run.stdout(sections)?.contains(".symtab"), "{name} contains symbols; set `strip = true`");
     Ok(())
 }

@@ -1,16 +1,16 @@
-//! The parts of the virtual machines, downloaded and built while other suites compile.
+//! Downloads and builds the components of the virtual machines while other suites compile.
 
 use super::{Level, Suite};
 use crate::vm::rig::{self, Rig};
 
 pub const SUITE: Suite = Suite {
     name: "rig",
-    about: "what virtual machines are made of: QEMU, a kernel and its VFIO modules, udev",
-    takes: 1.0,
+    about: "the components of the virtual machines: QEMU, a kernel and its VFIO modules, udev",
+    minutes: 1.0,
     level: Level::Default,
     needs: rig::NEEDS,
     run: |run| {
-        run.tally.passed += usize::from(Rig::of(run)?.is_some());
+        run.tally.passed += usize::from(Rig::get_or_build(run)?.is_some());
         Ok(())
     },
 };

@@ -4,7 +4,7 @@ use super::{Level, PACKAGES, Suite};
 use crate::packages;
 use crate::vm::rig::Rig;
 
-/// What `--quick` runs, and what takes longer than all of it.
+/// The tests that `--quick` runs. The others take longer than all of these.
 const SHORT: &str = "--lib --bins --test allocations --test descriptors --test driver --test emulator --test faults --test hostile \
      --test layers --test pool --test setup";
 const LONG: &str = "tests conformance, examples, model, reports, tool and others, documentation tests";
@@ -12,16 +12,16 @@ const LONG: &str = "tests conformance, examples, model, reports, tool and others
 pub const SUITE: Suite = Suite {
     name: "tests",
     about: "unit, integration and documentation tests; with --quick the shorter ones",
-    takes: 3.5,
+    minutes: 3.5,
     level: Level::Quick,
     needs: &["cc"],
     run: |run| {
-        // A test verifies the rules for udev, and skips where no udevadm can; Debian 12's own is too old.
+        // A test verifies the udev rules, and skips if `udevadm` cannot do so; Debian 12's is too old.
         if let Some(rig) = Rig::find(run.workspace) {
             run.environment.push(("XDMA_UDEVADM", rig.file("udevadm").into()));
         }
-        // Tests of system calls skip without it.
-        run.notes.extend(packages::explain(&["strace"]));
+        // The system call tests skip without it.
+        run.notes.extend(packages::describe_missing(&["strace"]));
         match run.level {
             Level::Quick => {
                 run.notes.push(format!("left out: {LONG}"));

@@ -1,6 +1,6 @@
-//! One boot: the card's process, QEMU, and what the guest prints to its serial line, with a deadline.
+//! Boots a machine: starts the card's process and QEMU, and reads the guest's serial output, with a deadline.
 
-use super::judge::PASSED;
+use super::outcomes::PASSED;
 use super::plan::{Catalog, Machine, Part};
 use super::rig::Rig;
 use anyhow::{Context, Result, bail, ensure};
@@ -13,70 +13,70 @@ use std::process::{Child, ChildStdout, Command, Stdio};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
-/// How long a boot may take before QEMU is killed.
+/// Time limit for a boot; QEMU is then killed.
 const DEADLINE: Duration = Duration::from_secs(15 * 60);
-/// What a test asks of the host, as a line that it prints.
+/// Requests to the host, which a test prints as a line.
 const KILL_CARD: &str = "host: kill the card";
 const REMOVE_CARD: &str = "host: remove the card";
 /// The guest's last line.
 const DONE: &str = "vm: done";
 
-/// A process that ends with its handle.
-struct Process(Child);
+/// A child process that is killed on drop.
+struct KillOnDrop(Child);
 
-impl Drop for Process {
+impl Drop for KillOnDrop {
     fn drop(&mut self) {
-        // It may have ended by itself.
+        // It may already have exited.
         let _ = self.0.kill();
         let _ = self.0.wait();
     }
 }
 
-/// What all boots need.
-pub struct Host {
+/// Boots machines.
+pub struct Launcher {
     pub rig: Rig,
     pub catalog: Catalog,
     /// The program `xdma`.
     pub xdma: PathBuf,
-    /// File systems without a job.
+    /// The guest's file systems, without a job.
     pub small: PathBuf,
     pub debian: PathBuf,
-    /// Each boot has a folder here.
+    /// The working directory, with a subdirectory for each machine.
     pub work: PathBuf,
 }
 
-impl Host {
-    /// Boots once for each job and returns what the guest printed.
+impl Launcher {
+    /// Boots once for each job and returns the guest's output.
     pub fn boot(&self, machine: &Machine, jobs: &[String]) -> Result<String> {
-        let folder = self.work.join(&machine.name);
-        if folder.exists() {
-            fs::remove_dir_all(&folder)?;
+        let dir = self.work.join(&machine.name);
+        if dir.exists() {
+            fs::remove_dir_all(&dir)?;
         }
-        fs::create_dir_all(&folder)?;
-        let mut card = Some(self.start_card(machine, &folder)?);
+        fs::create_dir_all(&dir)?;
+        let mut card = Some(self.start_card(machine, &dir)?);
         let mut text = String::new();
         let base = if machine.debian { &self.debian } else { &self.small };
         for job in jobs {
-            self.make_initrd(base, job, carried(&text), &folder)?;
-            text += &self.run(machine, &folder, &mut card)?;
+            self.make_initrd(base, job, saved_files(&text), &dir)?;
+            text += &self.run(machine, &dir, &mut card)?;
         }
         Ok(text)
     }
 
-    /// The file system `base` with a job.
-    fn make_initrd(&self, base: &Path, job: &str, carried: &str, folder: &Path) -> Result<()> {
-        let [job_path, carried_path, archive] = ["job", "carried", "job.cpio"].map(|name| folder.join(name));
+    /// Writes the initrd: the file system `base`, a job, and files from an earlier boot.
+    fn make_initrd(&self, base: &Path, job: &str, saved: &str, dir: &Path) -> Result<()> {
+        let [job_path, saved_path, archive] = ["job", "saved", "job.cpio"].map(|name| dir.join(name));
         fs::write(&job_path, job)?;
-        fs::write(&carried_path, carried)?;
-        self.rig.make_image("job", &archive, &[&job_path, &carried_path])?;
-        Ok(fs::write(folder.join("initrd"), [fs::read(base)?, fs::read(archive)?].concat())?)
+        fs::write(&saved_path, saved)?;
+        self.rig.make_image("job", &archive, &[&job_path, &saved_path])?;
+        Ok(fs::write(dir.join("initrd"), [fs::read(base)?, fs::read(archive)?].concat())?)
     }
 
-    /// Runs QEMU up to the guest's last line, the deadline, or its end.
-    fn run(&self, machine: &Machine, folder: &Path, card: &mut Option<Process>) -> Result<String> {
-        let mut qemu = self.start_qemu(machine, folder)?;
+    /// Runs QEMU until the guest's last line, the deadline, or until QEMU exits.
+    fn run(&self, machine: &Machine, dir: &Path, card: &mut Option<KillOnDrop>) -> Result<String> {
+        let mut qemu = self.start_qemu(machine, dir)?;
         let lines = lines(qemu.0.stdout.take().context("QEMU's output is piped")?);
-        let mut log = File::options().create(true).append(true).open(folder.join("serial.log"))?;
+        let mut log = File::options().create(true).append(true).open(dir.join("serial.log"))?;
         let (start, mut text) = (Instant::now(), String::new());
         while let Some(line) = next(&lines, start) {
             writeln!(log, "{:7.2} {line}", start.elapsed().as_secs_f64())?;
@@ -85,48 +85,51 @@ impl Host {
             match line.as_str() {
                 PASSED => break,
                 line if line.starts_with(DONE) => break,
-                // The name of the test may stand before it.
+                // libtest may have printed the test's name on the same line.
                 line if line.ends_with(KILL_CARD) => drop(card.take()),
-                line if line.ends_with(REMOVE_CARD) => remove_card(folder)?,
+                line if line.ends_with(REMOVE_CARD) => remove_card(dir)?,
                 _ => {}
             }
         }
         Ok(text)
     }
 
-    fn start_card(&self, machine: &Machine, folder: &Path) -> Result<Process> {
+    fn start_card(&self, machine: &Machine, dir: &Path) -> Result<KillOnDrop> {
         let mut command = Command::new(&self.xdma);
         command.args(["emulate", "--socket", "card", "--control", "control", "--logic", "memory"]);
-        command.args(machine.card.split_whitespace()).current_dir(folder);
-        let log = File::create(folder.join("card.log"))?;
+        command.args(machine.card.split_whitespace()).current_dir(dir);
+        let log = File::create(dir.join("card.log"))?;
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
-        let card = Process(command.spawn().context("the card's process did not start")?);
+        let card = KillOnDrop(command.spawn().context("the card's process did not start")?);
         let start = Instant::now();
-        while !folder.join("control").exists() {
-            ensure!(start.elapsed() < Duration::from_secs(20), "the card's process does not listen");
+        while !dir.join("control").exists() {
+            ensure!(
+                start.elapsed() < Duration::from_secs(20),
+                "the card's process does not open its control socket"
+            );
             std::thread::sleep(Duration::from_millis(5));
         }
         Ok(card)
     }
 
-    fn start_qemu(&self, machine: &Machine, folder: &Path) -> Result<Process> {
-        let Catalog { common, iommu, board, .. } = &self.catalog;
-        let parts = [common, &iommu[&machine.iommu], &board[&machine.board]];
+    fn start_qemu(&self, machine: &Machine, dir: &Path) -> Result<KillOnDrop> {
+        let Catalog { common, iommu, platform, .. } = &self.catalog;
+        let parts = [common, &iommu[&machine.iommu], &platform[&machine.platform]];
         let join = |of: fn(&Part) -> &str| parts.map(of).join(" ");
         let mut command = Command::new(self.rig.file("qemu-system-x86_64"));
-        command.current_dir(folder).arg("-kernel").arg(self.rig.file("vmlinuz"));
+        command.current_dir(dir).arg("-kernel").arg(self.rig.file("vmlinuz"));
         command.args(join(|part| &part.qemu).split_whitespace());
-        let device = board[&machine.board].device.as_str();
+        let device = platform[&machine.platform].device.as_str();
         let socket = r#""socket":{"type":"unix","path":"card"}"#;
         command.arg("-device").arg(format!(r#"{{"driver":"vfio-user-pci","id":"card",{device},{socket}}}"#));
         command.arg("-append").arg(join(|part| &part.kernel));
-        let log = File::create(folder.join("qemu.log"))?;
+        let log = File::create(dir.join("qemu.log"))?;
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(log);
-        Ok(Process(command.spawn().context("QEMU did not start")?))
+        Ok(KillOnDrop(command.spawn().context("QEMU did not start")?))
     }
 }
 
-/// Lines as they come, without carriage returns.
+/// Returns the lines of the output as they arrive, without carriage returns.
 fn lines(output: ChildStdout) -> Receiver<String> {
     let (send, receive) = mpsc::channel();
     std::thread::spawn(move || {
@@ -143,22 +146,22 @@ fn lines(output: ChildStdout) -> Receiver<String> {
 fn next(lines: &Receiver<String>, start: Instant) -> Option<String> {
     match lines.recv_timeout(DEADLINE.saturating_sub(start.elapsed())) {
         Ok(line) => Some(line),
-        Err(RecvTimeoutError::Timeout) => Some(format!("{DONE}, by force: the deadline is over")),
+        Err(RecvTimeoutError::Timeout) => Some(format!("{DONE}, killed at the deadline")),
         Err(RecvTimeoutError::Disconnected) => None,
     }
 }
 
-/// What the guest left for its next boot.
-fn carried(text: &str) -> &str {
-    let rest = text.rsplit_once("vm: carry\n").map_or("", |(_, rest)| rest);
-    rest.split_once("vm: carried\n").map_or("", |(files, _)| files)
+/// Returns the files that the guest saved for its next boot, as an encoded archive.
+fn saved_files(text: &str) -> &str {
+    let rest = text.rsplit_once("vm: save\n").map_or("", |(_, rest)| rest);
+    rest.split_once("vm: saved\n").map_or("", |(files, _)| files)
 }
 
-/// Asks QEMU to unplug the card, as an administrator would by pulling it.
-fn remove_card(folder: &Path) -> Result<()> {
-    // A socket's path must be short, and this one may not be.
-    let folder = File::open(folder)?;
-    let stream = UnixStream::connect(format!("/proc/self/fd/{}/qmp", folder.as_raw_fd()))?;
+/// Unplugs the card, through QEMU's control socket.
+fn remove_card(dir: &Path) -> Result<()> {
+    // Socket paths have a length limit, which this one might exceed.
+    let dir = File::open(dir)?;
+    let stream = UnixStream::connect(format!("/proc/self/fd/{}/qmp", dir.as_raw_fd()))?;
     let mut answers = BufReader::new(stream.try_clone()?).lines().map_while(Result::ok);
     for request in
         [r#"{"execute":"qmp_capabilities"}"#, r#"{"execute":"device_del","arguments":{"id":"card"}}"#]

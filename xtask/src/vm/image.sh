@@ -1,9 +1,9 @@
 #!/bin/bash
-# Makes the guest's file systems, archives that the kernel unpacks one after the other:
+# Creates the guest's file systems, as archives that the kernel unpacks in sequence:
 #
-#   image.sh small RIG OUT PROGRAM...     busybox, the modules, and programs with this machine's libraries
-#   image.sh debian RIG OUT PROGRAM...    the same with Debian's own programs for modules, devices and files
-#   image.sh job RIG OUT JOB CARRIED      what one boot does, and what an earlier boot left
+#   image.sh small RIG OUT PROGRAM...     busybox, the modules, and programs with the host's libraries
+#   image.sh debian RIG OUT PROGRAM...    the same, with Debian's kmod, udev and systemd
+#   image.sh job RIG OUT JOB SAVED        the script of one boot, and files that an earlier boot saved
 set -euo pipefail
 
 kind=$1 rig=$2 out=$3
@@ -29,7 +29,7 @@ tester:x:1000:
 stranger:x:1001:
 fpga:x:2000:tester
 END
-    # A third as large without symbols. Cargo's test programs end in a hash.
+    # Without symbols they are a third of the size. The names of Cargo's test programs end in a hash.
     local program name
     for program in "$@"; do
         name=$(basename "$program" | sed -E 's/-[0-9a-f]{16}$//')
@@ -45,14 +45,14 @@ small)
 debian)
     cp -a "$rig/debian/." "$tree"
     rm -rf "$tree"/usr/share/{doc,man,locale}
-    for folder in bin sbin lib lib64; do
-        [ -e "$tree/$folder" ] || ln -s "usr/$folder" "$tree/$folder"
+    for dir in bin sbin lib lib64; do
+        [ -e "$tree/$dir" ] || ln -s "usr/$dir" "$tree/$dir"
     done
     add_common "$@"
     ;;
 job)
     cp "$1" "$tree/job"
-    [ ! -s "$2" ] || cp "$2" "$tree/carried"
+    [ ! -s "$2" ] || cp "$2" "$tree/saved"
     ;;
 esac
 cd "$tree"

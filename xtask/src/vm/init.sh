@@ -1,5 +1,5 @@
 #!/bin/busybox sh
-# The guest's first process: makes a system of it, does what /job says, and says that it is done.
+# The guest's init process: sets up the system, runs /job, and reports when it is done.
 /bin/busybox --install -s /bin 2>/dev/null
 export PATH=/usr/sbin:/usr/bin:/bin
 mount -t proc proc /proc
@@ -7,14 +7,14 @@ mount -t sysfs sys /sys
 mount -t devtmpfs dev /dev
 mount -t tmpfs tmp /tmp
 mount -t tmpfs run /run
-# A line of the kernel's in the middle of one of ours could not be judged.
+# Kernel messages must not interrupt test output.
 dmesg -n 1
-# Orders to the card's process go through the second serial line; held open, so that it stays as it is set.
+# The second serial line controls the card's process. It is held open to keep its settings.
 exec 3<>/dev/ttyS1
 stty -F /dev/ttyS1 raw -echo
 chmod 666 /dev/ttyS1
-# What an earlier boot of this machine left.
-[ -e /carried ] && base64 -d </carried | tar -x -C /
+# Files that an earlier boot of this machine saved.
+[ -e /saved ] && base64 -d </saved | tar -x -C /
 
 for function in /sys/bus/pci/devices/*; do
     case $(cat "$function/vendor"):$(cat "$function/device") in
@@ -23,21 +23,21 @@ for function in /sys/bus/pci/devices/*; do
 done
 export XDMA_CARD XDMA_TEST_CONTROL=/dev/ttyS1
 
-# load_modules: all of them, in the order of their numbers.
+# load_modules: loads all modules, in the order of their numbers.
 load_modules() {
-    for module in /modules/*.ko; do insmod "$module" || echo "vm: no module $module"; done
+    for module in /modules/*.ko; do insmod "$module" || echo "vm: cannot load $module"; done
 }
 
-# install_modules: to where modprobe looks.
+# install_modules: installs the modules for modprobe.
 install_modules() {
-    folder=/lib/modules/$(uname -r)
-    mkdir -p "$folder"
-    for module in /modules/*.ko; do cp "$module" "$folder/${module##*/[0-9]-}"; done
-    # By its path: busybox would take its own.
+    dir=/lib/modules/$(uname -r)
+    mkdir -p "$dir"
+    for module in /modules/*.ko; do cp "$module" "$dir/${module##*/[0-9]-}"; done
+    # The full path, since busybox would run its own applet.
     /usr/sbin/depmod
 }
 
-# start_like_debian: what systemd starts of what it has for modules, devices and files.
+# start_like_debian: starts the parts of systemd that load modules, manage devices and create files.
 start_like_debian() {
     install_modules
     /usr/lib/systemd/systemd-modules-load
@@ -47,14 +47,14 @@ start_like_debian() {
     systemd-tmpfiles --create --prefix=/sys
 }
 
-# carry PATH...: leaves files for the next boot of this machine.
-carry() {
-    echo "vm: carry"
+# save PATH...: saves files for the next boot of this machine.
+save() {
+    echo "vm: save"
     tar -c -C / "$@" | base64
-    echo "vm: carried"
+    echo "vm: saved"
 }
 
-# check NAME COMMAND...: a test that is a command.
+# check NAME COMMAND...: runs a command as a test.
 check() {
     echo "vm: begin root check $1"
     name=$1
@@ -63,14 +63,14 @@ check() {
     echo "vm: end root check $name $?"
 }
 
-# run MODE SECONDS PROGRAM TEST: one test, in a process of its own, in a VFIO mode.
+# run MODE SECONDS PROGRAM TEST: runs one test in its own process, in a VFIO mode.
 run() {
     echo "vm: begin $1 $3 $4"
     XDMA_VFIO=$1 timeout -s KILL "$2" "/bin/$3" --exact "$4" --nocapture --test-threads=1 2>&1
     echo "vm: end $1 $3 $4 $?"
 }
 
-# as USER COMMAND: as a user without privileges, who may lock 64 MiB: tester is in the group fpga, stranger is not.
+# as USER COMMAND: runs a command as an unprivileged user who may lock 64 MiB. The user tester is in the group fpga, stranger is not.
 as() {
     (
         ulimit -l 65536
@@ -80,7 +80,7 @@ as() {
     )
 }
 
-# run_as USER: the same as run, as that user.
+# run_as USER ...: like run, as that user.
 run_as() {
     echo "vm: begin $2 $4 $5"
     export XDMA_VFIO=$2

@@ -1,6 +1,6 @@
-//! The driver under a real Linux in a virtual machine, with the emulated card as its PCI function.
+//! Virtual machines that run the driver under a real Linux kernel, with the emulated card as a PCI function.
 
 pub mod boot;
-pub mod judge;
+pub mod outcomes;
 pub mod plan;
 pub mod rig;

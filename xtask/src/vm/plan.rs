@@ -1,36 +1,37 @@
-//! The machines of `machines.toml`, and the tests that run in each.
+//! The machines in `machines.toml`, and the tests that run on each.
 
+use crate::suites::Level;
 use anyhow::{Context, Result};
 use serde::Deserialize;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Seconds that a test may take; some use the whole driver.
+/// Time limit for a test in seconds; some exercise the whole driver.
 const DEADLINE: u32 = 120;
 
-/// All of `machines.toml`.
+/// The content of `machines.toml`.
 #[derive(Deserialize)]
 pub struct Catalog {
-    /// What all machines have.
+    /// Hardware that all machines have.
     #[serde(flatten)]
     pub common: Part,
     pub iommu: BTreeMap<String, Part>,
-    pub board: BTreeMap<String, Part>,
+    pub platform: BTreeMap<String, Part>,
     #[serde(rename = "machine")]
     pub machines: Vec<Machine>,
     pub counting: Machine,
-    #[serde(rename = "difference")]
-    differences: Vec<Difference>,
+    #[serde(rename = "exclusion")]
+    exclusions: Vec<Exclusion>,
 }
 
-/// A part of a machine's hardware.
+/// Part of a machine: QEMU arguments, kernel parameters, or both.
 #[derive(Deserialize, Default)]
 #[serde(default)]
 pub struct Part {
-    /// Arguments of QEMU.
+    /// QEMU arguments.
     pub qemu: String,
-    /// Parameters of the kernel.
+    /// Kernel parameters.
     pub kernel: String,
-    /// Properties of the card's device.
+    /// Device properties of the card.
     pub device: String,
 }
 
@@ -41,33 +42,33 @@ pub struct Machine {
     /// Whether it boots without `--full`.
     #[serde(default)]
     pub default: bool,
-    /// Whether the guest has Debian's own programs for modules, devices and files besides busybox.
+    /// Whether the guest has Debian's kmod, udev and systemd besides busybox.
     #[serde(default)]
     pub debian: bool,
     pub iommu: String,
-    pub board: String,
+    pub platform: String,
     /// Options of `xdma emulate`.
     pub card: String,
-    /// Lines for the guest's shell; the machine boots once for each job.
+    /// Shell scripts for the guest. The machine boots once for each.
     pub jobs: Vec<String>,
 }
 
-/// A test of the driver that the host runs and machines do not.
+/// A driver test that runs on the host but not in virtual machines.
 #[derive(Deserialize)]
-struct Difference {
+struct Exclusion {
     test: String,
-    /// Applies only to cards with a function reset, or only to cards without one.
+    /// Restricts the exclusion to cards with a function reset, or to cards without one.
     reset: Option<bool>,
     why: String,
 }
 
-/// Names of the tests in each program.
+/// The names of the tests in each program.
 pub struct Tests {
     pub driver: Vec<String>,
     pub vm: Vec<String>,
 }
 
-/// What one boot executes, and the tests that must have an outcome.
+/// The scripts of a machine's boots, and the tests that must have an outcome.
 #[derive(Default)]
 pub struct Plan {
     pub jobs: Vec<String>,
@@ -79,12 +80,18 @@ impl Catalog {
         toml::from_str(include_str!("machines.toml")).context("machines.toml")
     }
 
-    /// Replaces the lines that stand for many tests.
-    pub fn plan(&self, machine: &Machine, tests: &Tests) -> Plan {
+    /// Expands the lines that stand for many tests. Lines that start with `full` apply to that level only.
+    pub fn plan(&self, machine: &Machine, tests: &Tests, level: Level) -> Plan {
         let mut plan = Plan::default();
         for job in &machine.jobs {
             plan.jobs.push(String::new());
-            job.lines().for_each(|line| self.expand(line, machine, tests, &mut plan));
+            for line in job.lines() {
+                match line.strip_prefix("full ") {
+                    Some(_) if level != Level::Full => {}
+                    Some(line) => self.expand(line, machine, tests, &mut plan),
+                    None => self.expand(line, machine, tests, &mut plan),
+                }
+            }
         }
         plan
     }
@@ -92,7 +99,7 @@ impl Catalog {
     fn expand(&self, line: &str, machine: &Machine, tests: &Tests, plan: &mut Plan) {
         match line.split(' ').collect::<Vec<_>>()[..] {
             ["driver", mode] => {
-                let names = tests.driver.iter().filter(|test| !self.differs(test, machine));
+                let names = tests.driver.iter().filter(|test| !self.is_excluded(test, machine));
                 plan.run("run", mode, "driver", names);
             }
             ["tests", mode, file] => plan.run("run", mode, "vm", of_file(tests, file)),
@@ -107,25 +114,25 @@ impl Catalog {
         }
     }
 
-    fn differs(&self, test: &str, machine: &Machine) -> bool {
+    fn is_excluded(&self, test: &str, machine: &Machine) -> bool {
         let reset = machine.card.contains("--function-reset");
-        self.differences.iter().any(|d| d.test == test && d.reset.is_none_or(|only| only == reset))
+        self.exclusions.iter().any(|e| e.test == test && e.reset.is_none_or(|only| only == reset))
     }
 
-    /// Tests that no machine runs, and differences from tests that do not exist.
-    pub fn forgotten(&self, tests: &Tests) -> Vec<String> {
+    /// Returns the tests that no machine runs, and the exclusions of tests that do not exist.
+    pub fn problems(&self, tests: &Tests) -> Vec<String> {
         let expected: Vec<_> =
-            self.machines.iter().map(|machine| self.plan(machine, tests).expected).collect();
+            self.machines.iter().map(|machine| self.plan(machine, tests, Level::Full).expected).collect();
         let runs = |test: &str| expected.iter().flatten().any(|run| run.ends_with(&format!(" vm {test}")));
-        let vm = tests.vm.iter().filter(|test| !runs(test)).map(|test| format!("{test} runs in no boot"));
-        let unknown = self.differences.iter().filter(|d| !tests.driver.contains(&d.test));
-        vm.chain(unknown.map(|d| format!("{}: there is no such test ({})", d.test, d.why))).collect()
+        let vm = tests.vm.iter().filter(|test| !runs(test)).map(|test| format!("{test} runs on no machine"));
+        let unknown = self.exclusions.iter().filter(|e| !tests.driver.contains(&e.test));
+        vm.chain(unknown.map(|e| format!("exclusion of an unknown test: {} ({})", e.test, e.why))).collect()
     }
 }
 
 impl Plan {
     fn line(&mut self, line: &str) {
-        let job = self.jobs.last_mut().expect("there is a job");
+        let job = self.jobs.last_mut().expect("a plan has a job");
         job.push_str(line);
         job.push('\n');
     }
@@ -147,19 +154,20 @@ mod tests {
     use super::*;
 
     fn tests(catalog: &Catalog) -> Tests {
-        let differences = catalog.differences.iter().map(|d| d.test.clone());
+        let excluded = catalog.exclusions.iter().map(|e| e.test.clone());
         let files = ["card", "iommu", "death", "nodes", "unprivileged", "stranger", "returning"];
         Tests {
-            driver: differences.chain(["memory::works".into()]).collect(),
+            driver: excluded.chain(["memory::works".into()]).collect(),
             vm: files.map(|file| format!("{file}::test")).to_vec(),
         }
     }
 
     #[test]
-    fn each_mode_runs_what_the_host_runs_except_for_the_differences() {
+    fn each_mode_runs_the_driver_tests_without_the_exclusions() {
         let catalog = Catalog::read().unwrap();
         let tests = tests(&catalog);
-        let plans = catalog.machines.iter().map(|machine| catalog.plan(machine, &tests)).collect::<Vec<_>>();
+        let plan = |machine| catalog.plan(machine, &tests, Level::Full);
+        let plans = catalog.machines.iter().map(plan).collect::<Vec<_>>();
         for mode in ["type1", "cdev", "noiommu"] {
             let run = format!("{mode} driver memory::works");
             assert!(plans.iter().filter(|plan| plan.expected.contains(&run)).count() >= 2, "{mode}");
@@ -171,21 +179,24 @@ mod tests {
     }
 
     #[test]
-    fn every_machine_consists_of_known_parts() {
+    fn every_machine_consists_of_known_components() {
         let catalog = Catalog::read().unwrap();
         for machine in catalog.machines.iter().chain([&catalog.counting]) {
-            assert!(catalog.iommu.contains_key(&machine.iommu) && catalog.board.contains_key(&machine.board));
+            assert!(
+                catalog.iommu.contains_key(&machine.iommu)
+                    && catalog.platform.contains_key(&machine.platform)
+            );
         }
         assert_eq!(catalog.machines.iter().filter(|machine| machine.default).count(), 4);
     }
 
     #[test]
-    fn nothing_is_forgotten() {
+    fn unused_tests_and_unknown_exclusions_are_problems() {
         let catalog = Catalog::read().unwrap();
         let mut tests = tests(&catalog);
-        assert_eq!(catalog.forgotten(&tests), Vec::<String>::new());
+        assert_eq!(catalog.problems(&tests), Vec::<String>::new());
         tests.vm.push("nowhere::x".into());
         tests.driver.clear();
-        assert_eq!(catalog.forgotten(&tests).len(), 1 + catalog.differences.len());
+        assert_eq!(catalog.problems(&tests).len(), 1 + catalog.exclusions.len());
     }
 }

@@ -1,17 +1,17 @@
 #!/bin/bash
-# Makes the parts of the virtual machines in the folder DIR, without root:
+# Builds the components of the virtual machines in the directory DIR, without root:
 #
-#   rig.sh fetch DIR    downloads and unpacks QEMU, a Debian kernel and its sources, and removes older or incomplete rigs beside DIR
-#   rig.sh build DIR    builds the kernel's VFIO modules with what Debian leaves out: no-IOMMU, and cdev with its iommufd
+#   rig.sh fetch DIR    downloads and unpacks QEMU, a Debian kernel and its sources, and removes older or incomplete rigs next to DIR
+#   rig.sh build DIR    builds the kernel's VFIO modules with options that Debian disables: no-IOMMU, and cdev with iommufd
 #
-# It leaves in DIR: `qemu-system-x86_64` and `udevadm` (programs for this machine), `debian/` (kmod, systemd and udev for the guest),
-# `vmlinuz`, `busybox` and `modules/`.
+# The result: `qemu-system-x86_64` and `udevadm` (programs for the host), `debian/` (kmod, systemd and udev for the guest), `vmlinuz`,
+# `busybox` and `modules/`.
 set -euo pipefail
 
-# The modules are built by this machine's compiler from this release's sources, so both are of one release.
+# The host's compiler builds the modules from this release's sources, so the host must run the same release.
 release=bookworm
 series=6.12
-# The cloud flavour is smaller and boots as fast, but does not know AMD's IOMMU.
+# The cloud flavour is smaller and boots as fast, but does not support AMD's IOMMU.
 flavour=amd64
 keyring=/usr/share/keyrings/debian-archive-keyring.gpg
 
@@ -20,14 +20,14 @@ dir=$(readlink -f "$2")
 root=$dir/work/root
 source=$dir/work/source/linux-source-$series
 
-# The mirror that this machine's apt uses for the suite $1.
+# Prints the mirror that the host's apt uses for the suite $1.
 mirror() {
     apt-get indextargets --format '$(SITE) $(RELEASE)' 'Created-By: Packages' |
         awk -v suite="$1" '$2 == suite && !n++ { print $1 }'
 }
 
-# use_apt NAME SOURCE...: an apt with lists, packages and lock of its own. How to reach a mirror (proxies, credentials) is taken
-# from the machine's configuration; nothing else is.
+# use_apt NAME SOURCE...: configures an apt with private lists, packages and lock. Only the access to mirrors (proxies, credentials) is
+# taken from the host's configuration.
 use_apt() {
     local apt=$dir/work/apt-$1
     shift
@@ -45,7 +45,7 @@ END
     export APT_CONFIG=$apt/apt.conf
 }
 
-# unpack FOLDER DEB...: without running anything of the packages.
+# unpack FOLDER DEB...: unpacks packages without running their scripts.
 unpack() {
     local folder=$1 package
     shift
@@ -61,7 +61,8 @@ unpack_with_dependencies() {
     rm "$archives"/*.deb
 }
 
-# program NAME FOLDER OPTION...: a script NAME that runs Debian's program of that name from FOLDER, with its own loader and libraries.
+# program NAME FOLDER OPTION...: creates a script NAME that runs Debian's program of that name from FOLDER, with its own loader and
+# libraries.
 program() {
     local name=$1 folder=$2
     shift 2
@@ -76,7 +77,7 @@ END
 }
 
 fetch_programs() {
-    # QEMU knows vfio-user from 10.1 on.
+    # QEMU supports vfio-user since 10.1.
     use_apt programs "$main trixie" "$main trixie-backports"
     printf 'Package: qemu-* seabios ipxe-qemu\nPin: release n=trixie-backports\nPin-Priority: 990\n' \
         >"${APT_CONFIG%/*}/etc/preferences"
@@ -97,7 +98,7 @@ fetch_kernel() {
     mkdir -p "$debs" "$dir/work/source"
     (cd "$debs" && apt-get -qq download "$image" "linux-headers-$version" "linux-headers-$common-common" \
         "linux-kbuild-$common" busybox-static "linux-source-$series")
-    # Of the sources only what is built again: the whole is 1.6 GB.
+    # Unpack only the sources that are rebuilt: all of them would be 1.6 GB.
     dpkg-deb --fsys-tarfile "$debs"/linux-source-*.deb | tar -xO "./usr/src/linux-source-$series.tar.xz" | xz -T0 -dc |
         tar -x -C "$dir/work/source" "linux-source-$series"/{drivers/vfio,drivers/iommu,lib/interval_tree.c}
     rm "$debs"/linux-source-*.deb
@@ -112,17 +113,17 @@ fetch() {
     mkdir -p "$dir"
     . /etc/os-release
     if [ "${VERSION_CODENAME:-}" != "$release" ]; then
-        echo "the modules are built from the sources of Debian's $release, by its compiler, and this is $PRETTY_NAME" >&2
+        echo "the modules are built from the sources of Debian $release with its compiler, but this is $PRETTY_NAME" >&2
         exit 1
     fi
     main=$(mirror "$release")
     security=$(mirror "$release-security")
-    [ -n "$main" ] || { echo "apt knows no mirror of Debian's $release" >&2; exit 1; }
+    [ -n "$main" ] || { echo "apt has no mirror of Debian $release configured" >&2; exit 1; }
     fetch_programs
     fetch_kernel
 }
 
-# The part of the interval tree that iommufd needs and that Debian's kernel is built without.
+# Prints the part of the interval tree that iommufd needs and that Debian's kernel lacks.
 span_iterator() {
     printf '#include <linux/interval_tree.h>\n#include <linux/compiler.h>\n'
     sed -n '/^#ifdef CONFIG_INTERVAL_TREE_SPAN_ITER/,/^#endif/p' "$source/lib/interval_tree.c" | sed '1d; $d; /^EXPORT_SYMBOL/d'
@@ -137,9 +138,9 @@ build() {
     span_iterator >"$build/iommufd/span_iter.c"
     sed -i 's/^\tvfio_compat.o/\tvfio_compat.o span_iter.o/' "$build/iommufd/Makefile"
     echo 'obj-m += iommufd/ vfio/' >"$build/Kbuild"
-    # The headers' makefile includes another by its absolute path.
+    # The headers' makefile includes another one by its absolute path.
     sed -i "s#^include /usr/src#include $root/usr/src#" "$headers/Makefile"
-    # What Debian's headers do not have set goes to the compiler too.
+    # Options that Debian's headers do not set must also be passed to the compiler.
     make -s -j"$(nproc)" -C "$headers" M="$build" \
         CONFIG_VFIO=m CONFIG_VFIO_GROUP=y CONFIG_VFIO_CONTAINER=y CONFIG_VFIO_VIRQFD=y CONFIG_VFIO_PCI=m \
         CONFIG_VFIO_PCI_CORE=m CONFIG_VFIO_IOMMU_TYPE1=m CONFIG_VFIO_NOIOMMU=y CONFIG_VFIO_DEVICE_CDEV=y CONFIG_IOMMUFD=m \
@@ -147,7 +148,7 @@ build() {
         CONFIG_{MLX5,PDS,VIRTIO,QAT,HISI_ACC,NVGRACE_GPU}_VFIO_PCI= \
         KCFLAGS="-DCONFIG_VFIO_NOIOMMU=1 -DCONFIG_VFIO_DEVICE_CDEV=1 -DCONFIG_IOMMUFD_MODULE=1 -DCONFIG_INTERVAL_TREE_SPAN_ITER=1" \
         modules
-    # Numbered in the order in which they are loaded.
+    # The numbers are the load order.
     xz -dc "$root/lib/modules/$version/kernel/virt/lib/irqbypass.ko.xz" >"$dir/modules/0-irqbypass.ko"
     local number=0 module
     for module in iommufd/iommufd vfio/vfio vfio/vfio_iommu_type1 vfio/pci/vfio-pci-core vfio/pci/vfio-pci; do
