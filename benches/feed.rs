@@ -1,8 +1,8 @@
-//! How fast an MSM's data goes through the emulated card, against a plain copy of the same bytes in the same run.
+//! Bandwidth of an MSM's data into the emulated card, relative to a plain copy of the same bytes in the same run.
 //!
-//! `cargo bench --bench feed`; with `-- --sweep`, how chunk and ring compare. The card's process is a thread of this one, the
-//! client is the real one over its socket. The core takes everything and returns checksums, which are compared with
-//! the host's own: every byte is copied once into the logic. Latencies are off, as they are no part of bandwidth.
+//! `cargo bench --bench feed`; with `-- --sweep`, it compares chunk sizes and rings instead. The emulated card is a thread of this process,
+//! and the client connects to its socket as usual. The core accepts all data immediately and returns checksums, which are compared with
+//! those of the host, so every byte is copied into the logic once. Latencies are disabled, since they do not affect bandwidth.
 
 use std::hint::black_box;
 use std::process::ExitCode;
@@ -12,19 +12,19 @@ use xdma::card::CardOptions;
 use xdma::channel::Ring;
 use xdma::msm::{Job, Msm, MsmOptions, Points, ScalarForm, Scalars};
 use xdma_emulator::logic::msm::{Checksum, Core};
-use xdma_emulator::logic::{self, MsmOptions as Model};
+use xdma_emulator::logic::{self, MsmModelOptions as Model};
 use xdma_emulator::{Latency, Options};
 
 const PAIRS: usize = 1 << 20;
 const CHUNK: u32 = 1024;
 const REPETITIONS: usize = 9;
 const LIMIT: Duration = Duration::from_secs(60);
-/// Of a copy's bandwidth. Wall-clock time on a busy machine swings: what is less than this is broken, not slow.
-const LEAST: f64 = 0.25;
-/// What the model is meant to reach on a quiet machine.
+/// Minimum ratio to the bandwidth of the copy. Wall-clock times vary on a busy machine, so this only detects that something is broken.
+const MINIMUM: f64 = 0.25;
+/// Intended ratio on a quiet machine.
 const TARGET: f64 = 0.8;
 
-/// The design on an emulated card, and a job for it.
+/// A client of the design on an emulated card, and a job.
 struct Feed {
     msm: Msm,
     job: Job,
@@ -33,7 +33,7 @@ struct Feed {
 impl Feed {
     fn new(latency: Latency, model: Model, options: MsmOptions, bytes: &Bytes) -> Self {
         let emulated = Options { latency, ..Options::default() };
-        let design = Arc::new(logic::Msm::new(model));
+        let design = Arc::new(logic::MsmModel::new(model));
         let card = xdma_emulated_card::start(emulated, design, CardOptions::default()).unwrap();
         let msm = Msm::open(&card, options).unwrap();
         let points = Points::from_bytes(&card, &bytes.points).unwrap();
@@ -42,20 +42,21 @@ impl Feed {
         Self { msm, job }
     }
 
-    /// Sends the data once; how long until all of it was accepted.
+    /// Sends the data once, and returns the time until all of it was accepted.
     fn time(&mut self, checksums: Option<[[u8; 32]; 2]>) -> Duration {
         let begin = Instant::now();
         let ticket = self.msm.submit(&self.job).unwrap();
         self.msm.wait_accepted(ticket, LIMIT).unwrap();
-        let taken = begin.elapsed();
+        let time = begin.elapsed();
         let result = self.msm.wait(ticket, LIMIT).unwrap().bytes;
         if let Some([scalars, points]) = checksums {
-            assert!(result[..32] == scalars && result[32..64] == points, "the core took other bytes");
+            assert!(result[..32] == scalars && result[32..64] == points, "the core received other bytes");
         }
-        taken
+        time
     }
 }
 
+/// The input data of an MSM.
 struct Bytes {
     scalars: Vec<u8>,
     points: Vec<u8>,
@@ -84,8 +85,9 @@ impl Bytes {
     }
 }
 
-fn take_all() -> Model {
-    Model { core: Core::TakeAll, ..Model::default() }
+/// Returns a model whose core accepts all data immediately.
+fn accept_all() -> Model {
+    Model { core: Core::Checksum, ..Model::default() }
 }
 
 fn options(ring: Ring, chunk: u32) -> MsmOptions {
@@ -108,7 +110,7 @@ fn main() -> ExitCode {
 fn bandwidth() -> ExitCode {
     let bytes = Bytes::new(PAIRS);
     let checksums = bytes.checksums();
-    let mut feed = Feed::new(Latency::NONE, take_all(), options(Ring::Chain, CHUNK), &bytes);
+    let mut feed = Feed::new(Latency::NONE, accept_all(), options(Ring::Chain, CHUNK), &bytes);
     let mut copy = Bytes { scalars: vec![1; bytes.scalars.len()], points: vec![1; bytes.points.len()] };
     feed.time(Some(checksums));
     let before = feed.msm.channel().stats();
@@ -129,23 +131,24 @@ fn bandwidth() -> ExitCode {
     let (rate, ratio) = (|seconds: f64| bytes.len() as f64 / seconds / 1e9, copied / fed);
     println!("{PAIRS} pairs, {} MiB, {descriptors} descriptors, doorbells: {doorbells}", bytes.len() >> 20);
     println!("copy {:.2} GB/s, card {:.2} GB/s, checksums equal", rate(copied), rate(fed));
-    println!("ratio {ratio:.2} (target {TARGET}, at least {LEAST}), median of {REPETITIONS}");
-    assert!(doorbells == 1 && descriptors <= 2048, "a program is one doorbell and a descriptor a chunk");
-    if ratio < LEAST { ExitCode::FAILURE } else { ExitCode::SUCCESS }
+    println!("ratio {ratio:.2} (target {TARGET}, at least {MINIMUM}), median of {REPETITIONS}");
+    assert!(
+        doorbells == 1 && descriptors <= 2048,
+        "a program needs one doorbell, and at most two descriptors per chunk"
+    );
+    if ratio < MINIMUM { ExitCode::FAILURE } else { ExitCode::SUCCESS }
 }
 
-/// Chunk and ring, with a core that takes everything and with cores that take pairs at a rate; default latencies.
+/// Compares chunk sizes and rings, with a core that accepts all data immediately and with cores of a fixed rate, at default latencies.
 fn sweep() {
     const PAIRS: usize = 1 << 17;
     let bytes = Bytes::new(PAIRS);
     let cores = [
-        ("takes all", take_all()),
+        ("accepts all", accept_all()),
         ("4 M pairs/s", Model { pairs_per_second: Some(4e6), ..Model::default() }),
         ("10 M pairs/s", Model { pairs_per_second: Some(10e6), ..Model::default() }),
     ];
-    println!(
-        "{PAIRS} pairs, FIFOs of 1024, default latencies: milliseconds until the last write was accepted"
-    );
+    println!("{PAIRS} pairs, FIFOs of 1024, default latencies: milliseconds until all data was accepted");
     println!("| core | ring | chunk 256 | chunk 512 | chunk 1024 |");
     println!("|---|---|---|---|---|");
     for (name, model) in cores {

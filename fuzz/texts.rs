@@ -1,14 +1,13 @@
-//! What people type: addresses, card names, sizes, numbers, fault plans; and files of the host that are text.
+//! Parsers of user input: PCI addresses, card names, profiles, fault plans, hugepage sizes and numbers.
 
 use crate::number;
 use vfio_setup::hugepages::Wanted;
-use xdma::bus::PciAddress;
-use xdma::card::CardName;
+use xdma::card::{CardName, PciAddress};
 use xdma_emulated_card::CardChoice;
 use xdma_emulator::Profile;
 use xdma_emulator::faults::Plan;
 
-/// Any bytes as each of them; what is taken comes back as it is printed.
+/// Parses arbitrary bytes with each parser. An accepted value, formatted and parsed again, must be the same.
 pub fn texts(bytes: &[u8]) {
     let Ok(text) = std::str::from_utf8(bytes) else { return };
     if let Ok(address) = text.parse::<PciAddress>() {
@@ -24,7 +23,7 @@ pub fn texts(bytes: &[u8]) {
         assert_eq!(profile.to_string(), text);
     }
     if let Ok(plan) = toml::from_str::<Plan>(text) {
-        let written = toml::to_string(&plan).expect("a plan that was read can be written");
+        let written = toml::to_string(&plan).expect("a parsed plan can be serialised");
         assert_eq!(toml::from_str(&written), Ok(plan));
     }
     if let Ok(Wanted(pools)) = text.parse() {

@@ -1,25 +1,26 @@
-//! The 32-byte descriptor and chains of it (PG195, "Descriptors"). Pure functions over numbers and bytes.
+//! The 32-byte descriptor, and lists of descriptors (PG195, "Descriptors"). Pure functions on numbers and bytes.
 //!
 //! A [`List`] has correct adjacency by construction.
 //!
-//! A fetch takes a *block* of adjacent descriptors, and may end at any of them: the engine then goes on from the `next` and
-//! `next_adjacent` of the last one it fetched. So each descriptor must tell what follows it. Blocks here end at
-//! every 2 KiB boundary, which keeps them to 64 descriptors and inside a 4 KiB page. Descriptor k of a block of n holds
-//! n-2-k, the last one the size of the next block minus one (PG195 "Descriptors"; numbering from n-1 breaks on hardware).
+//! A fetch requests a *block* of adjacent descriptors and may end at any of them. The engine then continues with the `next` and
+//! `next_adjacent` of the last descriptor it fetched, so each descriptor must state how many follow it. Blocks here end at
+//! every 2 KiB boundary, which limits them to 64 descriptors and keeps them inside a 4 KiB page. Descriptor k of a block of n
+//! holds n-2-k; the last one holds the size of the next block minus one (PG195 "Descriptors"; numbering from n-1 breaks on
+//! hardware).
 
 pub use xdma_regs::descriptor::*;
 
-/// Most descriptors of a block.
+/// Maximum number of descriptors per block.
 pub const MAX_BLOCK: usize = 64;
 
-/// What one descriptor moves.
+/// The data that one descriptor moves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Segment {
-    /// Where data comes from.
+    /// Source address.
     pub source: u64,
-    /// Where data goes.
+    /// Destination address.
     pub destination: u64,
-    /// Bytes, 1 to [`MAX_LENGTH`].
+    /// Length in bytes, 1 to [`MAX_LENGTH`].
     pub length: u32,
 }
 
@@ -28,20 +29,20 @@ pub struct Segment {
 pub enum End {
     /// The last descriptor has Stop and no next one.
     Stop,
-    /// The last descriptor leads back to the first.
+    /// The last descriptor links back to the first.
     Closed,
 }
 
-/// Whether descriptors tell of adjacent ones.
+/// Whether descriptors state how many adjacent ones follow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Adjacency {
     /// Blocks of up to [`MAX_BLOCK`].
     Blocks,
-    /// Every descriptor is fetched alone: always legal, and what is known to work with credits.
+    /// Every descriptor is fetched alone: always valid, and known to work with credits.
     None,
 }
 
-/// Where the descriptors of a list lie and how they are linked.
+/// The addresses of a list's descriptors, and how they are linked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct List {
     base: u64,
@@ -51,14 +52,14 @@ pub struct List {
 }
 
 impl List {
-    /// A list of `len` descriptors, one after the other in memory from device address `base`.
+    /// Creates a list of `len` descriptors, contiguous in memory from device address `base`.
     ///
     /// # Panics
     ///
-    /// If `base` is not a multiple of 32, or `len` is 0, or the list ends beyond the address space.
+    /// If `base` is not a multiple of 32, if `len` is 0, or if the list ends beyond the address space.
     pub const fn new(base: u64, len: usize, end: End, adjacency: Adjacency) -> Self {
         assert!(base.is_multiple_of(DESCRIPTOR_BYTES), "descriptors are 32-byte aligned");
-        assert!(len > 0, "a list has a first descriptor");
+        assert!(len > 0, "a list has at least one descriptor");
         assert!(
             (len as u64 - 1) <= (u64::MAX - base) / DESCRIPTOR_BYTES,
             "the list ends beyond the address space"
@@ -66,18 +67,18 @@ impl List {
         Self { base, len, end, adjacency }
     }
 
-    /// Device address of the first descriptor.
+    /// Returns the device address of the first descriptor.
     pub const fn base(&self) -> u64 {
         self.base
     }
 
-    /// Number of descriptors.
+    /// Returns the number of descriptors.
     #[expect(clippy::len_without_is_empty, reason = "a list is never empty")]
     pub const fn len(&self) -> usize {
         self.len
     }
 
-    /// Device address of descriptor `index`.
+    /// Returns the device address of descriptor `index`.
     ///
     /// # Panics
     ///
@@ -85,17 +86,17 @@ impl List {
     #[inline]
     pub const fn address(&self, index: usize) -> u64 {
         assert!(index < self.len, "the list has no such descriptor");
-        // The last one was checked when the list was made.
+        // `new` checked the address of the last one.
         self.base + index as u64 * DESCRIPTOR_BYTES
     }
 
-    /// How many descriptors lie adjacent after the first: the value for the start registers.
+    /// Returns the number of adjacent descriptors after the first: the value for the start registers.
     #[inline]
     pub const fn first_adjacent(&self) -> u8 {
         self.run_from(0) - 1
     }
 
-    /// Descriptor `index`, moving `segment`. `flags` are added to the Stop that ends an open list.
+    /// Returns descriptor `index`, which moves `segment`. `flags` are combined with the Stop that ends an open list.
     ///
     /// # Panics
     ///
@@ -105,7 +106,7 @@ impl List {
         assert!(index < self.len, "the list has no such descriptor");
         let last = index + 1 == self.len;
         let (next, next_adjacent) = match (last, self.end) {
-            // Inside a block that is n-2-k, at its end the size of the next one minus one.
+            // Inside a block this is n-2-k; at its end, the size of the next block minus one.
             (false, _) => (self.address(index + 1), self.run_from(index + 1) - 1),
             (true, End::Closed) => (self.base, self.first_adjacent()),
             (true, End::Stop) => (0, 0),
@@ -115,7 +116,7 @@ impl List {
         Descriptor { flags, next_adjacent, length, source, destination, next }
     }
 
-    /// Descriptors of the block from `index` on, itself included.
+    /// Returns the number of descriptors of the block from `index` on, including that one.
     #[inline]
     const fn run_from(&self, index: usize) -> u8 {
         if matches!(self.adjacency, Adjacency::None) {
@@ -147,7 +148,7 @@ mod tests {
     }
 
     #[test]
-    fn the_last_of_a_block_tells_the_size_of_the_next() {
+    fn the_last_descriptor_of_a_block_holds_the_size_of_the_next() {
         let seen = adjacents(0x1000, 70, End::Stop);
         assert_eq!(seen[..3], [62, 61, 60]);
         assert_eq!(seen[62..], [0, 5, 4, 3, 2, 1, 0, 0]);
@@ -161,14 +162,14 @@ mod tests {
     }
 
     #[test]
-    fn a_closed_list_leads_back() {
+    fn a_closed_list_links_back_to_its_start() {
         let list = List::new(0x2000, 65, End::Closed, Adjacency::Blocks);
         let last = list.descriptor(64, SEGMENT, Flags::COMPLETED);
         assert_eq!((last.next, last.next_adjacent, last.flags), (0x2000, 63, Flags::COMPLETED));
     }
 
     #[test]
-    fn an_open_list_stops() {
+    fn an_open_list_ends_with_stop() {
         let list = List::new(0x2000, 2, End::Stop, Adjacency::None);
         let [first, last] = [0, 1].map(|i| list.descriptor(i, SEGMENT, Flags::COMPLETED));
         assert_eq!((first.next, first.flags), (0x2020, Flags::COMPLETED));

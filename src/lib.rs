@@ -1,22 +1,23 @@
-//! A userspace driver for FPGA cards with Xilinx' XDMA core: AWS F1, Alveo, your own board.
+//! A userspace driver for FPGA cards with the Xilinx XDMA core: AWS F1, Alveo, and custom boards.
 //!
-//! The kernel's `xdma` module moves data by one `write()` per chunk: each call pins its pages, cuts the data into 4 KiB
-//! descriptors, starts the engine, waits, and unpins. Here the process itself has the card. Memory is pinned and
-//! mapped once; a whole interleaved transfer is one chain of descriptors, built once and started by a few posted
-//! writes; completion is a word in memory that the process polls. Between two chunks the host has nothing to do.
+//! The kernel's `xdma` module moves data in chunks, one `write()` per chunk. Each call pins its pages, splits the data into 4
+//! KiB descriptors, starts the engine, waits for it, and unpins the pages. With this crate, the process owns the card. Memory
+//! is pinned and mapped once. A whole interleaved transfer is one chain of descriptors, built once and started by a few posted
+//! register writes. The engine reports completion in a word of memory, which the process polls. Between two chunks, the host
+//! has nothing to do.
 //!
-//! - [`card::Card`] opens a card and hands out channels, memory and the user logic's registers.
-//! - [`channel::Channel`] is one channel, owned: [`submit`](channel::Channel::submit), [`poll`](channel::Channel::poll),
-//!   [`wait`](channel::Channel::wait), and [programs](channel::Program) that run again and again.
-//! - [`channel::stream`] has AXI-Stream channels: packets sent, and received without loss.
+//! - [`card::Card`] opens a card, and provides its channels, memory and user registers.
+//! - [`channel::Channel`] is one DMA channel. It has [`submit`](channel::Channel::submit), [`poll`](channel::Channel::poll) and
+//!   [`wait`](channel::Channel::wait), and runs [prebuilt programs](channel::Program).
+//! - [`channel::stream`] has AXI-Stream channels, which send packets and receive them without loss.
 //! - [`msm::Msm`] is the client of a design that computes multi-scalar multiplications on BN254.
-//! - The package `xdma-emulated-card` opens a card that is a device model; every example and test runs on it.
-//! - The package `vfio-setup` prepares a host; the [`guide`] leads from there to a proof.
-//! - The page [`security`] says who may harm whom, and what stops them.
+//! - The package `xdma-emulated-card` opens a card that is a device model. All examples and tests run on it.
+//! - The package `vfio-setup` prepares a host. The [`guide`] leads from there to a proof.
+//! - The [`security`] page describes which parties are trusted, and how the others are contained.
 //!
-//! Cards are reached through the kernel's [`vfio-pci`](bus::vfio), with an IOMMU or without, and over
-//! [vfio-user](bus::vfio_user): a socket of another process, or of a thread of this one. The kernel was a real one in a virtual
-//! machine, the card in it an emulated one. Nothing has run on silicon.
+//! The driver reaches cards through the kernel's [`vfio-pci`](bus::vfio), with or without an IOMMU, and over
+//! [vfio-user](bus::vfio_user), a socket protocol whose other end is a card model in another process or in a thread. It has been
+//! tested with a real kernel in a virtual machine, in which the card was emulated. Nothing has run on silicon.
 //!
 //! # A round trip
 //!
@@ -45,31 +46,33 @@
 //! # }
 //! ```
 //!
-//! # What holds everywhere
+//! # Guarantees
 //!
-//! - Nothing that a card can write is ever behind a Rust reference.
-//! - Memory is reused or freed only when the card is proven to be done with it or unable to reach it
-//!   ([how](memory#when-memory-is-released)). An error is not proof. Otherwise the memory is quarantined: never reused, and
-//!   reported.
-//! - Every card rejects memory, programs and tickets that belong to another.
-//! - Safe code cannot break this: traits that `unsafe` code believes are sealed or `unsafe`.
-//! - Closing a card restores the reset values of its control registers, so that any other driver can use it. An engine that stays
-//!   busy keeps its registers and is reported.
-//! - Every wait has a deadline, and its error carries the channel's registers, decoded.
-//! - Submit and poll make no system call of their own, take no lock, allocate nothing, and read no device register; only
-//!   starting a chain again reads the status register once. Over vfio-user each register access is a socket message behind a
-//!   lock, counted in [`bus::counts`].
-//! - All ones means that the card is gone, and is checked before a value is used as a number.
-//! - Every fall-back is in the card's [description](card::Report), and logged once through `tracing`.
+//! - No Rust reference ever points to memory that a card can write.
+//! - Memory is reused or freed only after the card is proven to be done with it, or unable to reach it
+//!   ([how](memory#when-memory-is-released)). An error is not proof: without proof, the memory is quarantined, which means that
+//!   it is never reused, and is reported.
+//! - A card rejects memory, programs and tickets that belong to another card.
+//! - Safe code cannot break this: traits that `unsafe` code relies on are sealed or `unsafe`.
+//! - Closing a card restores the reset values of its control registers, so that any other driver can use it. An engine that
+//!   stays busy keeps its registers and is reported.
+//! - Every wait has a deadline, and its error contains the decoded registers of the channel.
+//! - Submitting and polling make no system call, take no lock, allocate nothing, and read no device register, except that
+//!   restarting a chain reads the status register once. Over vfio-user, each register access is a socket message behind a lock,
+//!   counted in [`bus::counts`].
+//! - A register that reads all ones means that the card is gone. This is checked before a value is used.
+//! - Every fallback is part of the card's [description](card::Report), and logged once through `tracing`.
 
 #![deny(missing_docs)]
 
 #[cfg(feature = "tokio")]
 mod asynchronous;
-pub mod bus;
+mod bus;
 pub mod card;
 pub mod channel;
-pub mod descriptor;
+mod descriptor;
+#[cfg(test)]
+mod error_tests;
 #[doc = include_str!("../docs/faults.md")]
 pub mod faults {}
 #[cfg(any(fuzzing, test))]
@@ -79,8 +82,11 @@ pub mod fuzz;
 pub mod guide {}
 pub mod memory;
 pub mod msm;
+mod remedy;
 #[doc = include_str!("../docs/security.md")]
 pub mod security {}
 pub mod stats;
+pub mod unstable;
 
+pub use remedy::Remedy;
 pub use xdma_regs as regs;

@@ -1,4 +1,4 @@
-//! Submitting and polling allocate nothing, once the channel has warmed up.
+//! Submitting and polling do not allocate, once the channel has warmed up.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
@@ -9,6 +9,7 @@ use xdma::channel::stream::ReceiverOptions;
 use xdma::channel::{ChannelOptions, Poll, Pool, Ring, Transfers};
 use xdma::memory::DmaMemory;
 use xdma::regs::Direction;
+use xdma::unstable::card::registers;
 use xdma_emulator::logic::{Loopback, Memory};
 use xdma_emulator::{Options, Switches};
 use xdma_instructions::Plain;
@@ -17,20 +18,20 @@ thread_local! {
     static CALLS: Cell<u64> = const { Cell::new(0) };
 }
 
-/// The system's allocator, with a count of the current thread's calls.
+/// The system's allocator, with a count of the calls of each thread.
 struct Counting;
 
-// SAFETY: everything is passed on to the system's allocator as it came.
+// SAFETY: all calls are forwarded unchanged to the system's allocator.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         CALLS.set(CALLS.get() + 1);
-        // SAFETY: our caller's promise.
+        // SAFETY: the caller's contract.
         unsafe { System.alloc(layout) }
     }
 
     unsafe fn dealloc(&self, ptr: *mut u8, layout: Layout) {
         CALLS.set(CALLS.get() + 1);
-        // SAFETY: our caller's promise.
+        // SAFETY: the caller's contract.
         unsafe { System.dealloc(ptr, layout) }
     }
 }
@@ -38,16 +39,16 @@ unsafe impl GlobalAlloc for Counting {
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
 
-/// Calls of the allocator while `what` runs a hundred times, after ten times that do not count.
-fn calls(mut what: impl FnMut()) -> u64 {
-    (0..10).for_each(|_| what());
+/// Returns the number of calls of the allocator while `job` runs a hundred times, after ten runs to warm up.
+fn calls(mut job: impl FnMut()) -> u64 {
+    (0..10).for_each(|_| job());
     let before = CALLS.get();
-    (0..100).for_each(|_| what());
+    (0..100).for_each(|_| job());
     CALLS.get() - before
 }
 
 #[test]
-fn the_counter_counts() {
+fn calls_of_the_allocator_are_counted() {
     assert_eq!(calls(|| drop(std::hint::black_box(Box::new(1)))), 200);
 }
 
@@ -80,13 +81,13 @@ fn submitting_and_polling_a_transfer_allocates_nothing() {
     }
 }
 
-/// Also for lists that are compared with themselves, since the card writes what they name.
+/// This includes C2H lists, which are checked for overlapping memory.
 #[test]
 fn submitting_lists_of_several_pieces_allocates_nothing() {
     for direction in [Direction::H2C, Direction::C2H] {
         for ring in [Ring::Chain, Ring::Credits] {
             let mut plain = Plain::of(ring, direction);
-            // Back to front, so that there is something to sort.
+            // In reverse order, so that the check must sort them.
             let mut list = Transfers::new(direction);
             for at in (0..100u64).rev() {
                 list.add(&plain.points, at * 1000..at * 1000 + 500, 0x1000 * at).unwrap();
@@ -102,25 +103,26 @@ fn submitting_lists_of_several_pieces_allocates_nothing() {
     }
 }
 
-/// Memory of the caller's that is in several pieces for the card, from the first transfer on.
+/// Registered memory consists of several pieces for the card. Already the first transfer allocates nothing.
 #[test]
 fn submitting_scattered_memory_allocates_nothing() {
     for direction in [Direction::H2C, Direction::C2H] {
         let mut plain = Plain::of(Ring::Credits, direction);
-        // Whole pages, and what is before and behind them.
+        // Whole pages, and the parts before and after them.
         let vector = plain.space.register(vec![0u8; 100_000], plain.scalars.access()).unwrap();
-        let mut pieces = 0;
-        vector.pieces(0..100_000, &mut |_| pieces += 1).unwrap();
-        assert!(pieces > 1);
+        let mut list = Transfers::new(direction);
+        list.add(&vector, 0..100_000, 0).unwrap();
+        let descriptors = list.descriptors();
+        assert!(descriptors > 1);
+        drop(list);
         let before = CALLS.get();
         let ticket = plain.channel.submit(&vector, 0..100_000, 0).unwrap();
         assert_eq!(CALLS.get() - before, 0, "{direction}");
-        plain.complete(pieces);
+        plain.complete(descriptors as u32);
         assert_eq!(plain.channel.poll(ticket).unwrap(), Poll::Ready);
     }
 }
 
-/// The parts of a transfer that a pool spreads.
 #[test]
 fn submitting_to_a_pool_allocates_nothing() {
     let card = xdma_emulated_card::start(Options::default(), Arc::new(Memory::new()), CardOptions::default())
@@ -137,8 +139,8 @@ fn submitting_to_a_pool_allocates_nothing() {
         calls
     };
     submit();
-    let registers = card.register_bar();
-    // Over a socket each doorbell is a message.
+    let registers = registers(&card);
+    // Over a socket, each doorbell is a message, which is allocated.
     let doorbells = calls(|| (0..2).for_each(|_| registers.write32(0x408c, 0).unwrap())) / 100;
     for _ in 0..100 {
         assert_eq!(submit(), doorbells);
@@ -162,10 +164,10 @@ fn receiving_allocates_nothing() {
             }
         };
         receiver.read(&received, 0, &mut [0; 100]).unwrap();
-        receiver.give_back(received).unwrap();
+        receiver.recycle(received).unwrap();
     };
-    // Credits for a descriptor and for a buffer: over a socket each such write is a message.
-    let registers = card.register_bar();
+    // Over a socket, each write of credits, for the descriptor and for the buffer, is a message, which is allocated.
+    let registers = registers(&card);
     let credits = || (0..2).for_each(|_| registers.write32(0x408c, 0).unwrap());
     let messages = calls(credits);
     assert_eq!(calls(receive), messages);

@@ -1,22 +1,24 @@
-//! Wild numbers for every public function that takes one: an error, and neither a panic nor another element than was asked for.
+//! Extreme numbers for every public function that accepts a number: each call succeeds or returns an error, without a panic or overflow.
 //!
-//! `cargo xtask test --full release` runs this in a release build too, with overflow checks.
+//! `cargo xtask test --full release` also runs these tests in a release build with overflow checks.
 
+use std::error::Error;
 use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
-use xdma::bus::Bus;
 use xdma::card::{Card, CardOptions, Source};
 use xdma::channel::stream::{Discard, ReceiverOptions};
-use xdma::channel::{ChannelOptions, EngineError, Pool, Transfers, Wait};
-use xdma::descriptor::{Adjacency, Descriptor, End, Flags, List, Segment};
+use xdma::channel::{ChannelOptions, InvalidTransfer, Pool, SubmitError, Transfers, Wait};
 use xdma::memory::{DmaMemory, HugePages, MemoryError, PageSize};
-use xdma::msm::{Msm, MsmError, MsmOptions, Points, ScalarForm, Scalars};
+use xdma::msm::{Msm, MsmOptions, MsmSubmitError, Points, ScalarForm, Scalars};
 use xdma::regs::{self, Direction, Identifier, Target, config, irq, map};
+use xdma::unstable::bus::Bus;
+use xdma::unstable::card::registers;
+use xdma::unstable::descriptor::{Adjacency, Descriptor, End, Flags, List, Segment};
 use xdma_emulator::logic::{Design, Loopback, Memory};
 use xdma_emulator::{EmulatedCard, Options, Profile};
 
-const WILD: [u64; 22] = [
+const EXTREME: [u64; 22] = [
     0,
     1,
     2,
@@ -43,9 +45,9 @@ const WILD: [u64; 22] = [
 const LEN: u64 = 4096;
 const LIMIT: Duration = Duration::from_secs(20);
 
-/// All ranges of wild numbers, reversed ones too.
+/// Returns all ranges between these numbers, including reversed ones.
 fn ranges() -> impl Iterator<Item = Range<u64>> {
-    WILD.into_iter().flat_map(|start| WILD.into_iter().map(move |end| start..end))
+    EXTREME.into_iter().flat_map(|start| EXTREME.into_iter().map(move |end| start..end))
 }
 
 fn is_inside(range: &Range<u64>, len: u64) -> bool {
@@ -65,56 +67,52 @@ fn with_msm() -> Card {
     xdma_emulated_card::start_msm(Profile::F1, CardOptions::default()).unwrap()
 }
 
-/// A buffer, a vector, and both from the view of a list of transfers.
-fn check_memory(memory: &impl DmaMemory, direction: Direction) {
+/// Checks the ranges and addresses that a list of transfers accepts.
+fn check_transfers(memory: &impl DmaMemory, direction: Direction) {
     for range in ranges() {
-        let (mut bytes, inside) = (0, is_inside(&range, memory.byte_len()));
-        let pieces = memory.pieces(range.clone(), &mut |piece| bytes += piece.len());
-        assert_eq!(pieces.is_ok(), inside, "{range:?}");
-        assert_eq!(bytes, if inside { range.end - range.start } else { 0 }, "{range:?}");
-        assert!(memory.piece(range.clone()).is_none_or(|piece| piece.len() == bytes), "{range:?}");
-        for card in WILD {
+        let inside = is_inside(&range, memory.byte_len());
+        for card in EXTREME {
             let mut transfers = Transfers::new(direction);
             let fits = inside && card.checked_add(range.end - range.start).is_some();
             assert_eq!(transfers.add(memory, range.clone(), card).is_ok(), fits, "{range:?} at {card:#x}");
-            assert_eq!(transfers.bytes() > 0, fits);
-            assert!(transfers.lengths(card as usize).count() <= transfers.descriptors());
+            assert_eq!(transfers.bytes(), if fits { range.end - range.start } else { 0 }, "{range:?}");
+            assert_eq!(transfers.descriptors() > 0, fits, "{range:?} at {card:#x}");
         }
     }
 }
 
 #[test]
-fn memory_refuses_what_it_does_not_have() {
+fn memory_rejects_ranges_out_of_bounds() {
     let card = with_memory();
     let mut buffer = card.allocate(LEN, Direction::H2C).unwrap();
     let sink = card.allocate(LEN, Direction::C2H).unwrap();
-    for offset in WILD {
+    for offset in EXTREME {
         assert_eq!(buffer.write(offset, &[1u8; 2]).is_ok(), offset <= LEN - 2, "{offset:#x}");
         assert_eq!(sink.read(offset, &mut [0u8; 2]).is_ok(), offset <= LEN - 2, "{offset:#x}");
         assert_eq!(buffer.write::<u64>(offset, &[]).is_ok(), offset <= LEN, "{offset:#x}");
     }
-    check_memory(&buffer, Direction::H2C);
-    check_memory(&sink, Direction::C2H);
+    check_transfers(&buffer, Direction::H2C);
+    check_transfers(&sink, Direction::C2H);
     let registered = card.register(vec![7u64; 512], Direction::C2H).unwrap();
-    for first in WILD {
+    for first in EXTREME {
         let read = registered.read(first as usize, &mut [0; 2]);
         assert_eq!(read.is_ok(), first <= 510, "{first:#x}");
     }
-    check_memory(&registered, Direction::C2H);
+    check_transfers(&registered, Direction::C2H);
     let (mut channel, mut slice) = (card.c2h(0).unwrap(), vec![0u32; 1024]);
     channel
-        .scope(LIMIT, |scope| -> Result<(), EngineError> {
-            check_memory(&*scope.lend_mut(&mut slice)?, Direction::C2H);
+        .scope(LIMIT, |scope| -> Result<(), Box<dyn Error>> {
+            check_transfers(&*scope.lend_mut(&mut slice)?, Direction::C2H);
             Ok(())
         })
         .unwrap();
 }
 
 #[test]
-fn nothing_allocates_more_than_there_is() {
+fn impossible_allocations_are_refused() {
     let card = with_memory();
     let msm = with_msm();
-    for len in WILD.into_iter().filter(|&len| !(1..1 << 32).contains(&len)) {
+    for len in EXTREME.into_iter().filter(|&len| !(1..1 << 32).contains(&len)) {
         if len < 1 << 47 && len > 0 {
             continue;
         }
@@ -126,7 +124,7 @@ fn nothing_allocates_more_than_there_is() {
         let scalars = Scalars::allocate(&msm, len as usize, ScalarForm::Canonical);
         assert_eq!(scalars.is_ok(), len == 0, "{len:#x}");
     }
-    for node in WILD {
+    for node in EXTREME {
         for pages in
             [HugePages::Prefer, HugePages::Require(PageSize::Base), HugePages::Require(PageSize::Huge1G)]
         {
@@ -139,13 +137,13 @@ fn nothing_allocates_more_than_there_is() {
 }
 
 #[test]
-fn channels_start_nothing_that_is_not_there() {
+fn channels_reject_invalid_ranges_and_addresses() {
     let card = with_memory();
     let source = card.allocate(LEN, Direction::H2C).unwrap();
     let mut channel = card.h2c(0).unwrap();
     let mut pool = Pool::new(vec![card.h2c(1).unwrap(), card.h2c(2).unwrap()]).unwrap();
     for range in ranges() {
-        for address in WILD {
+        for address in EXTREME {
             let fits = is_inside(&range, LEN) && address.checked_add(range.end - range.start).is_some();
             if fits {
                 continue;
@@ -160,9 +158,9 @@ fn channels_start_nothing_that_is_not_there() {
 }
 
 #[test]
-fn options_of_any_size_open_or_are_refused() {
+fn card_and_channel_options_accept_or_reject_any_number() {
     let card = with_memory();
-    for number in WILD {
+    for number in EXTREME {
         let number = number as usize;
         let options = ChannelOptions { slots: number, ..ChannelOptions::default() };
         let channel = card.channel(Direction::H2C, number, options);
@@ -173,13 +171,13 @@ fn options_of_any_size_open_or_are_refused() {
             assert_eq!(card.interrupt(source).is_ok(), number < most, "{source}");
         }
     }
-    // All of a time: the wait ends as soon as the transfer does.
+    // With the longest limit, the wait still ends as soon as the transfer does.
     let options = ChannelOptions { wait: Wait::Interrupt, ..ChannelOptions::default() };
     let mut channel = card.channel(Direction::H2C, 0, options).unwrap();
     let source = card.allocate(LEN, Direction::H2C).unwrap();
     channel.transfer(&source, 0..LEN, 0, Duration::MAX).unwrap();
     drop((channel, source, card));
-    for bar in WILD {
+    for bar in EXTREME {
         let bar = bar as usize;
         for options in [
             CardOptions { register_bar: Some(bar), ..CardOptions::default() },
@@ -192,20 +190,20 @@ fn options_of_any_size_open_or_are_refused() {
 }
 
 #[test]
-fn receivers_of_any_size_open_or_are_refused() {
+fn receiver_options_accept_or_reject_any_number() {
     let streams = Options { stream: true, ..Options::default() };
     let emulated = EmulatedCard::start(streams, Arc::new(Loopback::new())).unwrap();
     let card = xdma_emulated_card::connect(&emulated, CardOptions::default()).unwrap();
     let mut packet = card.allocate(64, Direction::H2C).unwrap();
     packet.write(0, &[3u8; 64]).unwrap();
-    for number in WILD {
+    for number in EXTREME {
         for (buffers, bytes) in [(number as usize, 64), (4, number as u32)] {
-            let wild = Discard { quiet: Duration::ZERO, limit: Duration::from_secs(number) };
+            let extreme = Discard { quiet: Duration::ZERO, limit: Duration::from_secs(number) };
             let options = ReceiverOptions {
                 buffers,
                 bytes,
-                ahead: 0,
-                discard: Some(wild),
+                max_posted: 0,
+                discard: Some(extreme),
                 ..ReceiverOptions::default()
             };
             let Ok(receiver) = card.stream_c2h(0, options) else { continue };
@@ -214,7 +212,7 @@ fn receivers_of_any_size_open_or_are_refused() {
         }
     }
     let mut sender = card.stream_h2c(0, ChannelOptions::default()).unwrap();
-    let options = ReceiverOptions { buffers: 2, bytes: 64, ahead: 1, ..ReceiverOptions::default() };
+    let options = ReceiverOptions { buffers: 2, bytes: 64, max_posted: 1, ..ReceiverOptions::default() };
     let mut receiver = card.stream_c2h(0, options).unwrap();
     for range in ranges().filter(|range| !is_inside(range, 64)) {
         assert!(sender.send(&packet, range.clone()).is_err() && sender.send_part(&packet, range).is_err());
@@ -222,26 +220,25 @@ fn receivers_of_any_size_open_or_are_refused() {
     let ticket = sender.send(&packet, 0..64).unwrap();
     let received = receiver.wait(Duration::MAX).unwrap();
     sender.wait(ticket, LIMIT).unwrap();
-    for offset in WILD {
+    for offset in EXTREME {
         let read = receiver.read(&received, offset as usize, &mut [0; 2]);
         assert_eq!(read.is_ok(), offset <= 62, "{offset:#x}");
     }
-    receiver.set_ahead(0).unwrap();
-    receiver.give_back(received).unwrap();
+    receiver.set_max_posted(0).unwrap();
+    receiver.recycle(received).unwrap();
 }
 
 #[test]
-fn msm_ranges_stay_in_their_elements() {
+fn msm_ranges_are_checked_against_the_elements() {
     const COUNT: usize = 100;
     let card = with_msm();
     let mut msm = Msm::open(&card, MsmOptions::default()).unwrap();
     let points =
-        [Points::allocate(&card, COUNT), Points::register(&card, vec![[0; 64]; COUNT])].map(Result::unwrap);
+        [Points::allocate(&card, COUNT).unwrap(), Points::register(&card, vec![[0u8; 64]; COUNT]).unwrap()];
     let scalars = [
-        Scalars::allocate(&card, COUNT, ScalarForm::Canonical),
-        Scalars::register(&card, vec![[0; 32]; COUNT], ScalarForm::Canonical),
-    ]
-    .map(Result::unwrap);
+        Scalars::allocate(&card, COUNT, ScalarForm::Canonical).unwrap(),
+        Scalars::register(&card, vec![[0u8; 32]; COUNT], ScalarForm::Canonical).unwrap(),
+    ];
     let near = [0, 1, 99, 100, 101, 1 << 57, (1 << 58) + 1, (1 << 58) + 50, (1 << 59) + 3, u64::MAX];
     let near = near.into_iter().flat_map(|start| near.into_iter().map(move |end| start..end));
     for range in ranges().chain(near) {
@@ -268,18 +265,20 @@ fn msm_ranges_stay_in_their_elements() {
             assert!(job.is_err() || range.start <= range.end && range.end <= COUNT as u64, "{range:?}");
         }
     }
-    for pairs in WILD.into_iter().filter(|&pairs| pairs > 1 << 28) {
+    for pairs in EXTREME.into_iter().filter(|&pairs| pairs > 1 << 28) {
         let started = msm.start(pairs as u32, ScalarForm::Canonical);
-        assert!(pairs as u32 <= msm.design().max_pairs || matches!(started, Err(MsmError::TooMany { .. })));
+        assert!(
+            pairs as u32 <= msm.design().max_pairs || matches!(started, Err(MsmSubmitError::TooMany { .. }))
+        );
         let _ = msm.recover();
     }
-    for label in WILD {
+    for label in EXTREME {
         msm.set_label(label as u32);
         let ticket = msm.submit(&msm.prepare_range(&points[0], 0..0, &scalars[0], 0..0).unwrap()).unwrap();
         assert_eq!(msm.wait(ticket, Duration::MAX).unwrap().label, label as u32);
     }
     drop(msm);
-    for number in WILD {
+    for number in EXTREME {
         let (channel, chunk) = (number as usize, Some(number as u32));
         for options in [
             MsmOptions { h2c: channel, ..MsmOptions::default() },
@@ -293,10 +292,10 @@ fn msm_ranges_stay_in_their_elements() {
 }
 
 #[test]
-fn registers_outside_of_their_bar_are_refused() {
+fn register_offsets_outside_a_bar_are_refused() {
     let card = with_msm();
-    let (user, bar) = (card.user().unwrap(), card.register_bar());
-    for offset in WILD {
+    let (user, bar) = (card.user().unwrap(), registers(&card));
+    for offset in EXTREME {
         let aligned = offset.is_multiple_of(4);
         let inside = |size: u64| aligned && offset.checked_add(4).is_some_and(|end| end <= size);
         assert_eq!(bar.read32(offset).is_ok(), inside(bar.size()), "{offset:#x}");
@@ -305,8 +304,8 @@ fn registers_outside_of_their_bar_are_refused() {
         assert!(offset > u32::MAX.into() || user.read(register).is_ok() == inside(user.size()));
     }
     let emulated = EmulatedCard::start(Options::default(), Design::Memory.build()).unwrap();
-    let bus = xdma::bus::vfio_user::VfioUser::connect(emulated.socket()).unwrap();
-    for number in WILD {
+    let bus = xdma::unstable::bus::vfio_user::VfioUser::connect(emulated.socket()).unwrap();
+    for number in EXTREME {
         let _ = bus.bar(number as usize);
         for width in [0, 1, 2, 3, 4, 8, 255] {
             let _ = bus.config_read(number as u16, width);
@@ -316,8 +315,8 @@ fn registers_outside_of_their_bar_are_refused() {
 }
 
 #[test]
-fn pure_functions_take_any_number() {
-    for number in WILD {
+fn pure_functions_accept_any_number() {
+    for number in EXTREME {
         let (small, size, byte) = (number as u32, number as usize, number as u8);
         for direction in [Direction::H2C, Direction::C2H] {
             assert_eq!(regs::common_bit(direction, size) != 0, size < 4);
@@ -345,17 +344,17 @@ fn pure_functions_take_any_number() {
         };
         let known = Descriptor::from_words(descriptor.to_words()).unwrap();
         assert_eq!((known.source, known.next, descriptor.to_quads()[1]), (number, number, number));
-        // The last descriptors that there can be.
+        // The descriptors with the highest possible addresses.
         let list = List::new(u64::MAX - 63, 2, End::Stop, Adjacency::Blocks);
         assert_eq!(list.descriptor(0, segment, flags).next, u64::MAX - 31);
     }
 }
 
 #[test]
-fn lists_that_cannot_be_are_refused_when_they_are_made() {
+fn impossible_descriptor_lists_are_refused() {
     let list = |base, len| std::panic::catch_unwind(|| List::new(base, len, End::Closed, Adjacency::Blocks));
-    for base in WILD {
-        for len in WILD {
+    for base in EXTREME {
+        for len in EXTREME {
             let end = (len as u128).checked_mul(32).map(|bytes| bytes + u128::from(base));
             let fits = base.is_multiple_of(32) && len > 0 && end.is_some_and(|end| end <= 1 << 64);
             let Ok(list) = list(base, len as usize) else {
@@ -364,7 +363,7 @@ fn lists_that_cannot_be_are_refused_when_they_are_made() {
             };
             assert!(fits, "{len} from {base:#x}");
             let segment = Segment { source: 0, destination: 0, length: 1 };
-            for index in WILD {
+            for index in EXTREME {
                 let made = std::panic::catch_unwind(|| {
                     (list.address(index as usize), list.descriptor(index as usize, segment, Flags::empty()))
                 });
@@ -376,7 +375,7 @@ fn lists_that_cannot_be_are_refused_when_they_are_made() {
 }
 
 #[test]
-fn shares_and_counts_are_any_number() {
+fn percentiles_accept_any_share() {
     let card = with_memory();
     let mut channel = card.h2c(0).unwrap();
     let source = card.allocate(LEN, Direction::H2C).unwrap();
@@ -385,13 +384,13 @@ fn shares_and_counts_are_any_number() {
         shares.iter().all(|&share| channel.latencies().is_none_or(|all| all.percentile(share).is_none()))
     );
     channel.transfer(&source, 0..LEN, 0, LIMIT).unwrap();
-    // A build that counts nothing has none.
+    // A build without statistics has no latencies.
     if let Some(latencies) = channel.latencies() {
         let some = latencies.count() > 0;
         assert!(shares.iter().all(|&share| latencies.percentile(share).is_some() == some));
         assert_eq!(latencies.since(&latencies).count(), 0);
     }
     let error = channel.submit(&source, Range { start: 1, end: 0 }, 0).unwrap_err();
-    let is_empty = matches!(&error, EngineError::Memory(error) if matches!(**error, MemoryError::Empty));
-    assert!(is_empty || matches!(error, EngineError::Empty), "{error}");
+    let is_empty = matches!(error, SubmitError::Invalid(InvalidTransfer::Memory(MemoryError::Empty)));
+    assert!(is_empty || matches!(error, SubmitError::Empty), "{error}");
 }

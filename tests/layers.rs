@@ -1,16 +1,27 @@
-//! The driver's modules import only from lower modules, and packages depend only on lower packages. Cargo rejects cycles between
-//! packages; these tests check the direction.
+//! The driver's modules import only from lower modules, and packages depend only on lower packages. Cargo rejects cyclic dependencies
+//! between packages; these tests check their direction.
 
 use serde_json::Value;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// The driver's modules, from the lowest to the highest. `regs` is a package of its own.
-const LAYERS: [&str; 9] =
-    ["regs", "descriptor", "memory", "bus", "stats", "channel", "card", "msm", "asynchronous"];
+/// The driver's modules, from the lowest to the highest. `regs` is a separate package.
+const LAYERS: [&str; 11] = [
+    "regs",
+    "remedy",
+    "descriptor",
+    "memory",
+    "bus",
+    "stats",
+    "channel",
+    "card",
+    "msm",
+    "asynchronous",
+    "unstable",
+];
 
-/// The published packages, and which of this workspace's each may be built from.
+/// The published packages, and the packages of this workspace on which each may depend.
 const PACKAGES: [(&str, &[&str]); 7] = [
     ("xdma-regs", &[]),
     ("xdma-rtl", &[]),
@@ -29,15 +40,15 @@ fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("src")
 }
 
-/// The driver's files, relative to `src`, without its unit tests, which see the whole crate.
+/// Returns the driver's source files, relative to `src`, without unit tests, which may import from all modules.
 fn sources() -> Vec<PathBuf> {
-    let (mut folders, mut found) = (vec![root()], vec![]);
-    while let Some(folder) = folders.pop() {
-        for entry in fs::read_dir(folder).unwrap() {
+    let (mut directories, mut found) = (vec![root()], vec![]);
+    while let Some(directory) = directories.pop() {
+        for entry in fs::read_dir(directory).unwrap() {
             let path = entry.unwrap().path();
             let name = path.file_stem().unwrap().to_string_lossy().into_owned();
             match path.is_dir() {
-                true if name != "fuzz" => folders.push(path),
+                true if name != "fuzz" => directories.push(path),
                 false if name != "tests" && !name.ends_with("_tests") => {
                     found.push(path.strip_prefix(root()).unwrap().to_owned());
                 }
@@ -48,7 +59,7 @@ fn sources() -> Vec<PathBuf> {
     found
 }
 
-/// Code without comments and without what follows the beginning of its unit tests.
+/// Returns the code without comments, up to the first module of unit tests.
 fn code(text: &str) -> String {
     let lines: Vec<&str> = text.lines().map(|line| line.split("//").next().unwrap_or_default()).collect();
     let is_test =
@@ -57,7 +68,7 @@ fn code(text: &str) -> String {
     lines[..end].join("\n")
 }
 
-/// The first names of what a path leads to: one, or those in braces.
+/// Returns the first name of a path, or those of all paths in braces.
 fn heads(path: &str) -> Vec<String> {
     let name = |text: &str| text.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect::<String>();
     let Some(inside) = path.strip_prefix('{') else { return vec![name(path)] };
@@ -79,7 +90,7 @@ fn heads(path: &str) -> Vec<String> {
     names
 }
 
-/// The crate's modules that code names in a file which is so many modules deep: from the root, or up from where it is.
+/// Returns the modules of the crate that `code` imports from, by `crate::` or by `super::`. `depth` is the depth of its module.
 fn imports(code: &str, depth: usize) -> Vec<String> {
     let up = "super::".repeat(depth);
     let after = |prefix: &str| {
@@ -89,7 +100,7 @@ fn imports(code: &str, depth: usize) -> Vec<String> {
     [after("crate::"), after(&up)].concat()
 }
 
-/// How many modules deep a file's code is: `bus/mod.rs` and `bus.rs` one, `bus/error.rs` two.
+/// Returns the depth of a file's module: one for `bus/mod.rs` and `bus.rs`, two for `bus/error.rs`.
 fn depth(path: &Path) -> usize {
     path.components().count() - usize::from(path.ends_with("mod.rs"))
 }
@@ -102,20 +113,21 @@ fn no_module_imports_from_a_higher_one() {
         let module = module.trim_end_matches(".rs");
         let own = rank(module).unwrap_or_else(|| panic!("{module} has no layer"));
         for name in imports(&code(&fs::read_to_string(root().join(path)).unwrap()), depth(path)) {
-            // A module that the file has itself is named by `super` too.
+            // `super` can also name a child module of the file.
             let Some(theirs) = rank(&name) else { continue };
             seen += 1;
-            assert!(theirs <= own, "{} imports from `{name}`, which is above it", path.display());
+            assert!(theirs <= own, "{} imports from `{name}`, a higher module", path.display());
         }
     }
-    assert!(seen > 100, "only {seen} imports were found: this test no longer sees them");
+    assert!(seen > 100, "only {seen} imports were found, so this test no longer works");
     let lib = code(&fs::read_to_string(root().join("lib.rs")).unwrap());
     let exports: Vec<&str> = lib.lines().filter(|line| line.contains(" use ")).collect();
-    assert_eq!(exports, ["pub use xdma_regs as regs;"], "a name at the root would hide whose it is");
+    let shared = ["pub use remedy::Remedy;", "pub use xdma_regs as regs;"];
+    assert_eq!(exports, shared, "each other name belongs to a module");
 }
 
 #[test]
-fn only_the_client_of_the_design_knows_its_registers() {
+fn only_the_msm_client_uses_the_designs_registers() {
     for path in
         sources().iter().filter(|path| !path.starts_with("msm") && !path.starts_with("asynchronous.rs"))
     {
@@ -125,7 +137,7 @@ fn only_the_client_of_the_design_knows_its_registers() {
 }
 
 #[test]
-fn packages_depend_on_lower_ones() {
+fn packages_depend_only_on_lower_packages() {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let manifest = concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml");
     let arguments =
@@ -138,8 +150,9 @@ fn packages_depend_on_lower_ones() {
     for package in published {
         let name = package["name"].as_str().unwrap();
         let (_, allowed) = PACKAGES.iter().find(|(of, _)| *of == name).unwrap();
-        let built_from = package["dependencies"].as_array().unwrap().iter().filter(|of| of["kind"] != "dev");
-        for of in built_from.filter(|of| of["path"].is_string()) {
+        let dependencies =
+            package["dependencies"].as_array().unwrap().iter().filter(|of| of["kind"] != "dev");
+        for of in dependencies.filter(|of| of["path"].is_string()) {
             let of = of["name"].as_str().unwrap();
             assert!(allowed.contains(&of), "{name} depends on {of}");
         }
@@ -151,17 +164,17 @@ fn packages_depend_on_lower_ones() {
 }
 
 #[test]
-fn the_library_names_no_program() {
+fn the_library_mentions_no_program() {
     for path in sources() {
         let code = code(&fs::read_to_string(root().join(&path)).unwrap());
         for name in ["vfio-setup", "`xdma ", "cargo "] {
-            assert!(!code.contains(name), "{} names {name:?}", path.display());
+            assert!(!code.contains(name), "{} mentions {name:?}", path.display());
         }
     }
 }
 
 #[test]
-fn an_import_is_found_wherever_it_stands() {
+fn imports_are_found_in_all_forms() {
     let text = "//! crate::msm\n#[cfg(test)]\nmod tests;\nuse crate::{\n    bus::{Bar, Bus},\n    card::Card,\n};\n\
                 use super::super::engine::Ring;\nfn f() -> crate::stats::Stats {}\n#[cfg(test)]\nmod more {\n    use crate::msm;\n}\n";
     assert_eq!(imports(&code(text), 2), ["bus", "card", "", "stats", "engine"]);

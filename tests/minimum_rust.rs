@@ -1,4 +1,4 @@
-//! The stated `rust-version` is what the packages of the lock file need, all platforms and development included.
+//! The stated `rust-version` is the one that the packages of the lock file require, including those for other platforms and for development.
 
 use serde_json::Value;
 use std::process::Command;
@@ -11,7 +11,7 @@ fn version(text: &str) -> Vec<u32> {
 }
 
 #[test]
-fn the_stated_version_is_the_highest_that_a_dependency_declares() {
+fn rust_version_is_the_highest_that_a_dependency_declares() {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let output = Command::new(cargo)
         .args(["metadata", "--format-version", "1", "--locked", "--manifest-path"])
@@ -29,13 +29,13 @@ fn the_stated_version_is_the_highest_that_a_dependency_declares() {
         .max_by_key(|(text, _)| version(text))
         .unwrap();
     let ours: Vec<_> = packages.iter().filter(|package| package["source"].is_null()).collect();
-    assert!(ours.len() > 5, "{} packages of this workspace", ours.len());
+    assert!(ours.len() > 5, "only {} packages of this workspace", ours.len());
     for package in ours {
         let stated = declared(package).unwrap_or_else(|| panic!("{} states no version", package["name"]));
         assert_eq!(
             version(&stated),
             version(&highest.0),
-            "{} says {stated}; {} needs {}",
+            "{} states {stated}, but {} requires {}",
             package["name"],
             highest.1,
             highest.0

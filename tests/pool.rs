@@ -1,12 +1,15 @@
-//! Transfers over several channels at once.
+//! Transfers that are split across several channels.
 
 use std::sync::Arc;
 use std::time::Duration;
 use xdma::card::{Card, CardOptions};
-use xdma::channel::{ChannelOptions, EngineError, Poll, Pool, Ring};
+use xdma::channel::{
+    ChannelOptions, EngineError, InvalidTransfer, Poll, PollError, Pool, PoolError, Ring, SubmitError,
+    WaitError,
+};
 use xdma::memory::MemoryError;
 use xdma::regs::Direction;
-use xdma_emulator::faults::{BadCompletion, Kind, Lasting};
+use xdma_emulator::faults::{BadCompletion, FaultDuration, Kind};
 use xdma_emulator::logic::Memory;
 use xdma_emulator::{EmulatedCard, Options};
 use xdma_testkit::bench::pattern;
@@ -27,7 +30,7 @@ fn pool(card: &Card, direction: Direction, channels: &[usize], ring: Ring) -> Po
 }
 
 #[test]
-fn every_channel_takes_its_part_whatever_the_alignment() {
+fn every_channel_moves_an_equal_part_at_any_alignment() {
     let (emulated, card) = emulated();
     for ring in [Ring::Credits, Ring::Chain] {
         for channels in [&[0][..], &[3, 1], &[0, 1, 2], &[0, 1, 2, 3]] {
@@ -55,7 +58,7 @@ fn every_channel_takes_its_part_whatever_the_alignment() {
 }
 
 #[test]
-fn small_transfers_take_turns() {
+fn small_transfers_alternate_between_the_channels() {
     let (_emulated, card) = emulated();
     let mut h2c = pool(&card, Direction::H2C, &[0, 1], Ring::Credits);
     let source = card.allocate(4096, Direction::H2C).unwrap();
@@ -64,9 +67,9 @@ fn small_transfers_take_turns() {
     assert_eq!(h2c.channels().map(|channel| channel.stats().bytes).collect::<Vec<_>>(), [8192, 8192]);
 }
 
-/// The promise: whoever sees the error finds every channel idle and the memory free, and the pool can be used again.
+/// After the error, every channel is idle and the memory is free. After a recovery, the pool can be used again.
 #[test]
-fn one_channel_that_fails_stops_all_until_they_are_recovered() {
+fn a_failed_channel_stops_the_pool_until_it_is_recovered() {
     let (emulated, card) = emulated();
     for ring in [Ring::Credits, Ring::Chain] {
         let mut h2c = pool(&card, Direction::H2C, &[0, 1, 2], ring);
@@ -74,11 +77,12 @@ fn one_channel_that_fails_stops_all_until_they_are_recovered() {
         emulated.inject(Kind::HostRead(BadCompletion::CompleterAbort).on(Direction::H2C, 1)).unwrap();
         let ticket = h2c.submit(&source, 0..48 * MIB, 0).unwrap();
         let Err(error) = h2c.wait(ticket, LIMIT) else { panic!("a part failed") };
-        assert!(error.to_string().contains("H2C channel 1"), "the channel is named: {error}");
+        assert!(error.to_string().contains("H2C channel 1"), "the error names the channel: {error}");
         assert!(h2c.channels().all(|channel| channel.in_flight() == 0));
-        source.write(0, &[1u8]).expect("the memory is free again");
-        for again in [h2c.submit(&source, 0..1, 0).map(drop), h2c.poll(ticket).map(drop)] {
-            assert_eq!(again.unwrap_err().to_string(), error.to_string(), "the first error is told");
+        source.write(0, &[1u8]).expect("the memory is free");
+        let (submitted, polled) = (h2c.submit(&source, 0..1, 0), h2c.poll(ticket));
+        for again in [submitted.unwrap_err().to_string(), polled.unwrap_err().to_string()] {
+            assert_eq!(again, error.to_string(), "the first error is reported");
         }
         h2c.recover().unwrap();
         h2c.transfer(&source, 0..MIB, 0, LIMIT).unwrap();
@@ -86,20 +90,23 @@ fn one_channel_that_fails_stops_all_until_they_are_recovered() {
 }
 
 #[test]
-fn the_first_error_is_told_and_not_that_another_channel_hangs() {
+fn the_first_error_is_reported_even_if_another_channel_hangs() {
     let (emulated, _) = emulated();
     let options = CardOptions { idle_limit: Duration::from_millis(100), ..CardOptions::default() };
     let card = xdma_emulated_card::connect(&emulated, options).unwrap();
     let mut pool = pool(&card, Direction::H2C, &[0, 1], Ring::Credits);
     let mut source = card.allocate(MIB, Direction::H2C).unwrap();
-    emulated.inject(Kind::AxiHang(Lasting::Millis(1500)).on(Direction::H2C, 0)).unwrap();
+    emulated.inject(Kind::AxiHang(FaultDuration::Millis(1500)).on(Direction::H2C, 0)).unwrap();
     emulated.inject(Kind::HostRead(BadCompletion::CompleterAbort).on(Direction::H2C, 1)).unwrap();
     for _ in 0..2 {
         let error = pool.transfer(&source, 0..MIB, 0, LIMIT).unwrap_err();
-        assert!(matches!(error, EngineError::Failed { .. }), "{error}");
+        assert!(matches!(error.engine(), Some(EngineError::Failed { .. })), "{error}");
     }
     assert!(matches!(pool.stop(), Err(EngineError::Hung { .. })));
-    assert!(matches!(source.write(0, &[1u8]), Err(MemoryError::InFlight(_))), "its engine may still read it");
+    assert!(
+        matches!(source.write(0, &[1u8]), Err(MemoryError::InFlight(_))),
+        "the engine may still read the memory"
+    );
     let begin = std::time::Instant::now();
     while let Err(error) = pool.recover() {
         assert!(matches!(error, EngineError::Hung { .. }) && begin.elapsed() < LIMIT, "{error}");
@@ -109,12 +116,12 @@ fn the_first_error_is_told_and_not_that_another_channel_hangs() {
 }
 
 #[test]
-fn what_does_not_fit_starts_nothing() {
+fn a_transfer_that_does_not_fit_starts_nothing() {
     let (_emulated, card) = emulated();
     let open = |channel, slots| {
         card.channel(Direction::H2C, channel, ChannelOptions { slots, ..ChannelOptions::default() }).unwrap()
     };
-    // The second channel has room for one descriptor less than two.
+    // The second ring has only two slots.
     let mut h2c = Pool::new(vec![open(0, 256), open(1, 2)]).unwrap();
     let source = card.allocate(MIB, Direction::H2C).unwrap();
     let descriptors = |pool: &Pool| pool.channels().map(|c| c.stats().descriptors).collect::<Vec<_>>();
@@ -126,47 +133,57 @@ fn what_does_not_fit_starts_nothing() {
         }
         assert!(tickets.len() < 1000, "the second channel never filled up");
     };
-    assert!(matches!(full, EngineError::Full { .. }), "{full}");
-    assert_eq!(descriptors(&h2c), [tickets.len() as u64; 2], "both got as many parts");
+    assert!(matches!(full, SubmitError::Full { .. }), "{full}");
+    assert_eq!(
+        descriptors(&h2c),
+        [tickets.len() as u64; 2],
+        "both channels received the same number of parts"
+    );
     tickets.into_iter().for_each(|ticket| h2c.wait(ticket, LIMIT).unwrap());
     h2c.transfer(&source, 0..MIB, 0, LIMIT).unwrap();
 }
 
 #[test]
-fn mistakes_are_errors_and_leave_the_pool_as_it_was() {
+fn invalid_calls_are_errors_and_leave_the_pool_unchanged() {
     let (_emulated, card) = emulated();
-    assert!(matches!(Pool::new(vec![]), Err(EngineError::BadPool)));
+    assert!(matches!(Pool::new(vec![]), Err(PoolError)));
     let mixed = vec![card.h2c(0).unwrap(), card.c2h(0).unwrap()];
-    assert!(matches!(Pool::new(mixed), Err(EngineError::BadPool)));
+    assert!(matches!(Pool::new(mixed), Err(PoolError)));
     let mut h2c = pool(&card, Direction::H2C, &[0, 1], Ring::Credits);
     let source = card.allocate(MIB, Direction::H2C).unwrap();
     let outside = h2c.submit(&source, 0..MIB + 1, 0).unwrap_err();
     assert!(
-        matches!(&outside, EngineError::Memory(e) if matches!(**e, MemoryError::OutOfRange { .. })),
+        matches!(outside, SubmitError::Invalid(InvalidTransfer::Memory(MemoryError::OutOfRange { .. }))),
         "{outside}"
     );
     let (from, to) = (7, 3);
-    assert!(matches!(h2c.submit(&source, from..to, 0), Err(EngineError::Memory(_))));
-    assert!(matches!(h2c.submit(&source, 0..MIB, u64::MAX), Err(EngineError::CardAddress { .. })));
+    assert!(matches!(
+        h2c.submit(&source, from..to, 0),
+        Err(SubmitError::Invalid(InvalidTransfer::Memory(_)))
+    ));
+    assert!(matches!(
+        h2c.submit(&source, 0..MIB, u64::MAX),
+        Err(SubmitError::Invalid(InvalidTransfer::CardAddress { .. }))
+    ));
     let ticket = pool(&card, Direction::C2H, &[0], Ring::Credits)
         .submit(&card.allocate(64, Direction::C2H).unwrap(), 0..64, 0)
         .unwrap();
-    assert!(matches!(h2c.poll(ticket), Err(EngineError::ForeignTicket)));
+    assert!(matches!(h2c.poll(ticket), Err(PollError::ForeignTicket)));
     h2c.transfer(&source, 0..MIB, 0, LIMIT).unwrap();
 }
 
 #[test]
-fn a_transfer_that_was_stopped_says_so_and_a_deadline_loses_nothing() {
+fn a_stopped_transfer_is_an_error_and_a_deadline_loses_nothing() {
     let (_emulated, card) = emulated();
     let mut h2c = pool(&card, Direction::H2C, &[0, 1], Ring::Chain);
     let source = card.allocate(64 * MIB, Direction::H2C).unwrap();
     let ticket = h2c.submit(&source, 0..64 * MIB, 0).unwrap();
-    assert!(matches!(h2c.wait(ticket, Duration::ZERO), Err(EngineError::Deadline { .. })));
+    assert!(matches!(h2c.wait(ticket, Duration::ZERO), Err(WaitError::Deadline { .. })));
     h2c.wait(ticket, LIMIT).unwrap();
     let ticket = h2c.submit(&source, 0..64 * MIB, 0).unwrap();
     h2c.stop().unwrap();
     match h2c.poll(ticket) {
-        Err(EngineError::Stopped) | Ok(Poll::Ready) => {}
+        Err(PollError::Engine(EngineError::Stopped)) | Ok(Poll::Ready) => {}
         other => panic!("{other:?}"),
     }
     assert!(h2c.channels().all(|channel| channel.in_flight() == 0));

@@ -1,32 +1,32 @@
-//! The system calls that the library counts are those that the kernel saw.
+//! The library's counts of system calls are correct.
 //!
-//! `traced` does its work between marker calls, which nothing else in the process makes, and writes down what the library
-//! counted; the other test runs it under strace and counts the lines of its thread between the markers.
+//! The test `traced` works between marker calls, which nothing else in the process makes, and writes the library's counts to a file. The
+//! other test runs `traced` under strace, and counts the lines of its thread between the markers.
 
 use std::collections::HashMap;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
-use xdma::bus::counts::Counts;
 use xdma::card::{Card, CardOptions};
 use xdma::channel::{ChannelOptions, Ring, Transfers};
 use xdma::msm::{Msm, MsmOptions, Points, ScalarForm, Scalars};
 use xdma::regs::Direction;
 use xdma::regs::msm::SCRATCH_WINDOW;
+use xdma::unstable::bus::counts::Counts;
 use xdma_emulator::Options;
 use xdma_emulator::logic;
 
-/// Where `traced` writes what it counted.
+/// Environment variable with the file to which `traced` writes its counts.
 const REPORT: &str = "XDMA_SYSTEM_CALLS_REPORT";
 const LIMIT: Duration = Duration::from_secs(60);
-/// What the marker looks like in the trace.
+/// The marker in the trace.
 const MARKER: &str = "getppid(";
 
 #[test]
-fn counted_system_calls_are_those_that_strace_sees() {
+fn the_library_counts_the_system_calls_that_strace_sees() {
     if Command::new("strace").arg("-V").stdout(Stdio::null()).status().is_err() {
-        println!("skipped: no strace here; type: sudo apt-get install -y strace");
+        println!("skipped: strace is not installed; run: sudo apt-get install -y strace");
         return;
     }
     let folder = tempfile::tempdir().unwrap();
@@ -48,14 +48,15 @@ fn counted_system_calls_are_those_that_strace_sees() {
         .map(|(n, c)| (n, c.parse().unwrap()))
         .collect();
     let seen = between_markers(&trace);
-    assert_eq!(seen.len(), counted.len(), "a pair of markers for each job");
+    assert_eq!(seen.len(), counted.len(), "there is a pair of markers for each job");
     for ((name, counted), seen) in counted.into_iter().zip(seen) {
         println!("{name}: {counted} system calls counted, {} seen", seen.len());
         assert_eq!(counted, seen.len() as u64, "{name}; seen: {}", summary(&seen));
     }
 }
 
-/// The calls between the first and the second marker of the only thread that makes markers, the third and the fourth, ...
+/// Returns the calls between each pair of markers: the first and the second, the third and the fourth, and so on. Only one thread makes
+/// markers.
 fn between_markers(trace: &Path) -> Vec<Vec<String>> {
     let trace = std::fs::read_to_string(trace).unwrap();
     let lines = trace.lines().filter_map(|line| line.split_once(' ')).map(|(t, call)| (t, call.trim_start()));
@@ -69,7 +70,7 @@ fn between_markers(trace: &Path) -> Vec<Vec<String>> {
                 sections.push(vec![]);
             }
         } else if inside
-            // The second half of a call that another thread's line interrupted, a signal, an exit.
+            // Not the second half of a call that a line of another thread interrupted, a signal, or an exit.
             && !call.starts_with(['<', '-', '+'])
             && let Some(section) = sections.last_mut()
         {
@@ -88,30 +89,30 @@ fn summary(calls: &[String]) -> String {
 #[test]
 fn traced() {
     let mut report = String::new();
-    let design = Arc::new(logic::Msm::new(logic::MsmOptions::default()));
+    let design = Arc::new(logic::MsmModel::new(logic::MsmModelOptions::default()));
     let card = xdma_emulated_card::start(Options::default(), design, CardOptions::default()).unwrap();
     channels(&card, &mut report);
     jobs(&card, &mut report);
-    assert!(!report.contains(": 0\n"), "over a socket nothing goes without a system call:\n{report}");
-    // Without strace around it there is nobody to report to.
+    assert!(!report.contains(": 0\n"), "over a socket, every job makes system calls:\n{report}");
+    // Without the other test, there is no file for the report.
     if let Some(path) = std::env::var_os(REPORT) {
         std::fs::write(path, report).unwrap();
     }
 }
 
-/// Does it once to warm up and once between markers.
-fn marked(report: &mut String, name: &str, mut what: impl FnMut()) {
-    what();
+/// Runs a job once to warm up, and once between markers.
+fn marked(report: &mut String, name: &str, mut job: impl FnMut()) {
+    job();
     report.reserve(256);
     mark();
     let before = Counts::now();
-    what();
+    job();
     let counted = (Counts::now() - before).system_calls;
     mark();
     report.push_str(&format!("{name}: {counted}\n"));
 }
 
-/// A call that nothing else in this process makes, and that does nothing.
+/// Makes a call without effect that nothing else in this process makes.
 fn mark() {
     let _ = std::os::unix::process::parent_id();
 }

@@ -1,4 +1,4 @@
-//! What goes wrong, and when.
+//! Random faults.
 
 use crate::tally::Tally;
 use rand::rngs::StdRng;
@@ -6,31 +6,33 @@ use rand::{RngExt, SeedableRng};
 use std::time::{Duration, Instant};
 use xdma::regs::{Direction, MAX_CHANNELS};
 use xdma_emulator::EmulatedCard;
-use xdma_emulator::faults::{BadCompletion, Kind, Lasting};
+use xdma_emulator::faults::{BadCompletion, FaultDuration, Kind};
 
-/// Causes faults of one card, one after the other.
-pub struct Trouble {
+/// Injects random faults into one card.
+pub struct FaultSource {
     rng: StdRng,
+    /// Time of the next fault.
     next: Instant,
+    /// Mean time between two faults, roughly.
     pause: Duration,
 }
 
-/// What a fault does to those who use the card.
+/// The scope of a fault.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Reach {
-    /// A channel fails, or all do for a while.
+pub enum Impact {
+    /// One channel fails, or all channels fail for a while.
     Channel,
-    /// The card is gone: all must close it.
+    /// The card is gone and must be closed.
     Card,
 }
 
-impl Trouble {
+impl FaultSource {
     pub fn new(seed: u64, pause: Duration) -> Self {
         Self { rng: StdRng::seed_from_u64(seed), next: Instant::now() + pause, pause }
     }
 
-    /// Causes a fault, if it is time for one.
-    pub fn strike(&mut self, card: &EmulatedCard, tally: &Tally) -> Option<Reach> {
+    /// Injects a fault if one is due.
+    pub fn inject_due(&mut self, card: &EmulatedCard, tally: &Tally) -> Option<Impact> {
         if Instant::now() < self.next {
             return None;
         }
@@ -41,10 +43,10 @@ impl Trouble {
         let direction = if matches!(kind, Kind::HostRead(_)) { Direction::H2C } else { direction };
         card.inject(kind.on(direction, index)).expect("the card has all channels");
         tally.fault(kind.name());
-        Some(if kind == Kind::LinkDown { Reach::Card } else { Reach::Channel })
+        Some(if kind == Kind::LinkDown { Impact::Card } else { Impact::Channel })
     }
 
-    /// Anything that a driver can notice, and that ends by itself or by a recovery.
+    /// Chooses a fault that a driver can detect, and that ends automatically or by a recovery.
     fn choose(&mut self) -> Kind {
         let with = [
             BadCompletion::UnsupportedRequest,
@@ -54,7 +56,7 @@ impl Trouble {
             BadCompletion::Unexpected,
         ][self.rng.random_range(0..5)];
         let millis = self.rng.random_range(1..20);
-        let lasting = Lasting::Millis(millis);
+        let lasting = FaultDuration::Millis(millis);
         [
             Kind::BadMagic,
             Kind::Fetch(with),

@@ -1,16 +1,19 @@
-//! What happened.
+//! Statistics of a run, and its report.
 
-use crate::session::End;
+use crate::session::Disposal;
 use serde::Serialize;
 use std::collections::BTreeMap;
+use std::error::Error;
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
-use xdma::channel::EngineError;
+use xdma::channel::stream::{BufferError, ReceiveError};
+use xdma::channel::{CloseError, EngineError, SubmitError, TransferError, WaitError};
+use xdma::msm::{JobError, MsmSubmitError};
 
-/// Cards that may be forgotten.
-const FORGOTTEN: u64 = 16;
+/// Maximum number of leaked cards.
+const MAX_LEAKED: u64 = 16;
 
 #[derive(Default)]
 pub struct Tally {
@@ -24,29 +27,75 @@ pub struct Tally {
 struct State {
     faults: BTreeMap<String, u64>,
     errors: BTreeMap<String, u64>,
-    /// Kinds of recovery: how many, and how long they took together and at most.
+    /// For each kind of recovery: the number, the total time, and the longest time.
     recoveries: BTreeMap<&'static str, (u64, Duration, Duration)>,
     unexplained: Vec<String>,
     violations: Vec<String>,
-    /// How channels and clients were ended on purpose.
+    /// The number of channels and clients that were closed, dropped and forgotten.
     ends: BTreeMap<&'static str, u64>,
     quarantined: u64,
     forgotten: u64,
-    /// Resident memory when things had settled, and at last.
+    /// Resident memory after the warm-up, and the latest value.
     memory: Option<(Resident, Resident)>,
 }
 
-/// What stands for an error in the report; `None` for one that no fault explains.
-pub fn known(error: &EngineError) -> Option<&'static str> {
+/// Returns the name of an error in the report. `None` if no fault explains the error.
+pub fn classify(error: &(dyn Error + 'static)) -> Option<&'static str> {
+    if let Some(error) = error.downcast_ref() {
+        return engine_kind(error);
+    }
+    if let Some(error) = error.downcast_ref::<SubmitError>() {
+        return error.engine().and_then(engine_kind);
+    }
+    if let Some(error) = error.downcast_ref() {
+        return match error {
+            WaitError::Deadline { .. } => Some("Deadline"),
+            other => other.engine().and_then(engine_kind),
+        };
+    }
+    if let Some(error) = error.downcast_ref() {
+        return match error {
+            TransferError::Submit(error) => classify(error),
+            TransferError::Wait(error) => classify(error),
+        };
+    }
+    if let Some(error) = error.downcast_ref() {
+        return match error {
+            ReceiveError::NoMetadata { .. } => Some("NoMetadata"),
+            ReceiveError::Wait(error) => classify(error),
+            _ => None,
+        };
+    }
+    if let Some(BufferError::Engine(error)) = error.downcast_ref() {
+        return engine_kind(error);
+    }
+    if let Some(error) = error.downcast_ref() {
+        return match error {
+            CloseError::Quarantined { .. } => Some("Quarantined"),
+            other => engine_kind(other.engine()),
+        };
+    }
+    if let Some(MsmSubmitError::Channel(error)) = error.downcast_ref() {
+        return classify(error);
+    }
+    match error.downcast_ref()? {
+        JobError::Channel(error) => classify(error),
+        JobError::Interrupted { cause, .. } => classify(&**cause),
+        JobError::Deadline { .. } => Some("Deadline"),
+        JobError::Gone => Some("Gone"),
+        JobError::WrongLabel { .. } => Some("WrongLabel"),
+        JobError::Design(_) => Some("Design"),
+        _ => None,
+    }
+}
+
+fn engine_kind(error: &EngineError) -> Option<&'static str> {
     Some(match error {
         EngineError::Failed { .. } => "Failed",
-        EngineError::Deadline { .. } => "Deadline",
         EngineError::Gone { .. } => "Gone",
         EngineError::Hung { .. } => "Hung",
         EngineError::Stopped => "Stopped",
         EngineError::Bus { .. } => "Bus",
-        EngineError::NoMetadata { .. } => "NoMetadata",
-        EngineError::Quarantined { .. } => "Quarantined",
         _ => return None,
     })
 }
@@ -56,74 +105,75 @@ impl Tally {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A transfer there and back, or a sum, came out right.
+    /// Counts a round trip or an MSM with a correct result.
     pub fn job(&self, bytes: u64) {
         self.jobs.fetch_add(1, Ordering::Relaxed);
         self.bytes.fetch_add(bytes, Ordering::Relaxed);
     }
 
+    /// Counts wrong data, and prints a description.
     pub fn mismatch(&self, what: impl fmt::Display) {
         eprintln!("\nwrong: {what}");
         self.mismatches.fetch_add(1, Ordering::Relaxed);
     }
 
+    /// Counts an injected fault.
     pub fn fault(&self, kind: &str) {
         *self.state().faults.entry(kind.into()).or_default() += 1;
     }
 
-    /// An error that was reported, by its kind.
-    pub fn error(&self, kind: &str) {
-        *self.state().errors.entry(kind.into()).or_default() += 1;
-    }
-
-    /// An error of a channel, which is unexplained if no fault brings it about.
-    pub fn engine_error(&self, of: &str, error: &EngineError) {
-        match known(error) {
-            Some(kind) => self.error(&format!("{of}{kind}")),
+    /// Counts an error of the driver. It is unexplained if no fault can cause it.
+    pub fn error(&self, of: &str, error: &(dyn Error + 'static)) {
+        match classify(error) {
+            Some(kind) => *self.state().errors.entry(format!("{of}{kind}")).or_default() += 1,
             None => self.unexplained(format!("{of}{error}")),
         }
     }
 
-    pub fn ended(&self, how: End) {
+    /// Counts a channel or client that was ended on purpose.
+    pub fn ended(&self, how: Disposal) {
         let name = match how {
-            End::Close => "close",
-            End::Drop => "drop",
-            End::Forget => "forget",
+            Disposal::Close => "close",
+            Disposal::Drop => "drop",
+            Disposal::Forget => "forget",
         };
         *self.state().ends.entry(name).or_default() += 1;
     }
 
-    /// Bytes that a card had in quarantine when it was closed.
+    /// Counts bytes that were in quarantine when a card was closed.
     pub fn quarantined(&self, bytes: u64) {
         self.state().quarantined += bytes;
     }
 
-    /// Something was forgotten that keeps a card, and all its memory, for the life of the process.
-    pub fn forgotten(&self) {
+    /// Counts a card that a forgotten handle keeps open, with all its memory, for the life of the process.
+    pub fn leaked(&self) {
         self.state().forgotten += 1;
     }
 
-    /// Forgotten cards add up, to some 30 MB each: there is an end to them.
+    /// Returns whether another handle may be forgotten. Each leaked card takes about 30 MB.
     pub fn may_forget(&self) -> bool {
-        self.state().forgotten < FORGOTTEN
+        self.state().forgotten < MAX_LEAKED
     }
 
+    /// Counts a recovery and its time.
     pub fn recovery(&self, kind: &'static str, took: Duration) {
         let mut state = self.state();
         let (count, all, most) = state.recoveries.entry(kind).or_default();
         (*count, *all, *most) = (*count + 1, *all + took, (*most).max(took));
     }
 
-    /// Something that should not be.
+    /// Records an event that no fault explains.
     pub fn unexplained(&self, what: impl fmt::Display) {
         eprintln!("\nunexplained: {what}");
         self.state().unexplained.push(what.to_string());
     }
 
+    /// Records rules of the card that the driver violated.
     pub fn violations(&self, found: impl IntoIterator<Item = String>) {
         self.state().violations.extend(found);
     }
 
+    /// Records the resident memory of this process.
     pub fn note_memory(&self) {
         let Some(now) = resident() else { return };
         let mut state = self.state();
@@ -131,6 +181,7 @@ impl Tally {
         state.memory = Some((first, now));
     }
 
+    /// Returns the progress in one line.
     pub fn line(&self) -> String {
         let state = self.state();
         let (faults, recoveries): (u64, u64) =
@@ -139,7 +190,7 @@ impl Tally {
         format!("{jobs} jobs, {faults} faults, {recoveries} recoveries, {wrong} wrong")
     }
 
-    pub fn report(&self, took: Duration) -> Report {
+    pub fn report(&self, took: Duration) -> SoakReport {
         let state = self.state();
         let count: u64 = state.recoveries.values().map(|r| r.0).sum();
         let all: Duration = state.recoveries.values().map(|r| r.1).sum();
@@ -149,7 +200,7 @@ impl Tally {
         let growth = |of: fn(Resident) -> u64| {
             state.memory.map_or(0, |(first, last)| of(last) as i64 - of(first) as i64)
         };
-        Report {
+        SoakReport {
             seconds: took.as_secs_f64(),
             jobs: self.jobs.load(Ordering::Relaxed),
             bytes: self.bytes.load(Ordering::Relaxed),
@@ -178,7 +229,7 @@ fn millis(time: Duration) -> f64 {
 #[derive(Clone, Copy)]
 struct Resident {
     all: u64,
-    /// Of files in memory: what cards reach.
+    /// Memory files, which include all memory for cards.
     shared: u64,
 }
 
@@ -199,7 +250,7 @@ pub struct Recovery {
 }
 
 #[derive(Serialize)]
-pub struct Report {
+pub struct SoakReport {
     seconds: f64,
     jobs: u64,
     bytes: u64,
@@ -209,7 +260,7 @@ pub struct Report {
     recovery: BTreeMap<&'static str, Recovery>,
     mean_recovery_ms: f64,
     memory_growth_kib: i64,
-    /// The part of it that cards reach: of cards that were forgotten it stays.
+    /// The part of it in memory files. The memory of leaked cards is never released.
     shared_growth_kib: i64,
     ends: BTreeMap<&'static str, u64>,
     quarantined_bytes: u64,
@@ -219,7 +270,7 @@ pub struct Report {
     pub violations: Vec<String>,
 }
 
-impl fmt::Display for Report {
+impl fmt::Display for SoakReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let rate = self.bytes as f64 / self.seconds / 1e6;
         writeln!(f, "{} jobs, {} bytes ({rate:.0} MB/s) in {:.0} s", self.jobs, self.bytes, self.seconds)?;
@@ -238,13 +289,13 @@ impl fmt::Display for Report {
         }
         let Self { memory_growth_kib: all, shared_growth_kib: shared, .. } = self;
         writeln!(f, "  {} bytes were in quarantine when their cards were closed", self.quarantined_bytes)?;
-        writeln!(f, "  {} cards are kept open by handles that were forgotten", self.forgotten_cards)?;
-        writeln!(f, "  memory grew by {all} KiB after the start, {shared} of it memory for cards")?;
+        writeln!(f, "  {} cards are kept open by forgotten handles", self.forgotten_cards)?;
+        writeln!(f, "  memory grew by {all} KiB after the warm-up, {shared} KiB of it memory for cards")?;
         for what in &self.unexplained {
             writeln!(f, "  unexplained: {what}")?;
         }
         for what in &self.violations {
-            writeln!(f, "  rule broken: {what}")?;
+            writeln!(f, "  rule violated: {what}")?;
         }
         write!(f, "{} mismatches", self.mismatches)
     }

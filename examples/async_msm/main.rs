@@ -1,8 +1,17 @@
-//! MSMs as tasks of tokio: one thread waits for the card, computes on the CPU and does other things meanwhile.
+//! Computes MSMs on the card in a tokio task. A single thread waits for the card and runs other tasks in the meantime.
 //!
-//!     cargo run --release --example async_msm -- --pairs 65536
+//!     cargo run --release --example async_msm -- --pairs 20000
 //!
-//! In a program of your own: `xdma = { features = ["tokio"] }`.
+//! Typical output:
+//!
+//! ```text
+//! emulated f1 (1d0f:f001 over vfio-user)
+//!   20,000 pairs on the card in 823.67ms; the same thread counted 823 timer ticks meanwhile
+//!   cancelled the wait after a millisecond, and waited again
+//!   the CPU computes the same sum for both
+//! ```
+//!
+//! A program needs the feature `tokio` of the library: `xdma = { features = ["tokio"] }`.
 
 use anyhow::{Result, ensure};
 use clap::Parser;
@@ -17,68 +26,70 @@ use xdma_examples::{data, human};
 
 const LIMIT: Duration = Duration::from_secs(60);
 
-/// Computes MSMs on the card without keeping a thread.
+/// Computes MSMs on the card without blocking a thread.
 #[derive(Parser)]
-pub struct Options {
+pub struct Args {
     #[command(flatten)]
     card: CardArgs,
-    /// Pairs of made-up points and scalars.
+    /// Number of generated points and scalars.
     #[arg(long, default_value_t = 4096, value_parser = clap::value_parser!(u32).range(1..=1 << 20))]
     pairs: u32,
 }
 
 fn main() -> Result<()> {
-    run(&Options::parse())
+    run(&Args::parse())
 }
 
-pub fn run(options: &Options) -> Result<()> {
+pub fn run(args: &Args) -> Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(compute(options))
+    runtime.block_on(compute(args))
 }
 
-async fn compute(options: &Options) -> Result<()> {
-    let card = options.card.open()?;
-    println!("{}", options.card.describe(&card)?);
-    let pairs = options.pairs as usize;
+async fn compute(args: &Args) -> Result<()> {
+    let card = args.card.open()?;
+    println!("{}", args.card.describe(&card)?);
+    let pairs = args.pairs as usize;
     let (points, scalars) = (data::random_points(pairs, 1), data::random_scalars(pairs, 2));
-    let mut on_card =
-        (Points::allocate(&card, pairs)?, Scalars::allocate(&card, pairs, ScalarForm::Montgomery)?);
-    on_card.0.fill(|bytes| curve::points_to_bytes(&points, bytes))??;
-    on_card.1.fill(|bytes| curve::scalars_to_bytes(&scalars, bytes))??;
-    // Tasks sleep on the eventfds of the channel and of the design, so the client needs a way of waiting that sleeps.
+    let mut points_on_card = Points::allocate(&card, pairs)?;
+    points_on_card.fill(|bytes| curve::points_to_bytes(&points, bytes))??;
+    let mut scalars_on_card = Scalars::allocate(&card, pairs, ScalarForm::Montgomery)?;
+    scalars_on_card.fill(|bytes| curve::scalars_to_bytes(&scalars, bytes))??;
+    // Tasks sleep on the eventfds of the channel and of the design, so the client must wait by interrupt (or `Wait::Hybrid`).
     let channel = ChannelOptions { wait: Wait::Interrupt, ..ChannelOptions::default() };
     let mut msm = Msm::open(&card, MsmOptions { channel, ..MsmOptions::default() })?;
-    let job = msm.prepare(&on_card.0, &on_card.1)?;
+    let job = msm.prepare(&points_on_card, &scalars_on_card)?;
 
     let begin = Instant::now();
     let ticket = msm.submit(&job)?;
     let on_cpu = spawn_blocking(move || data::cpu_msm(&points, &scalars));
-    let (output, ticks) = ticking(&mut msm, ticket).await?;
+    let (output, ticks) = wait_and_count(&mut msm, ticket).await?;
     println!(
-        "  {} pairs on the card in {}; the same thread ticked {ticks} times meanwhile",
+        "  {} pairs on the card in {}; the same thread counted {ticks} timer ticks meanwhile",
         human::count(pairs as u64),
         human::seconds(begin.elapsed().as_secs_f64())
     );
     let expected = on_cpu.await??;
-    ensure!(curve::result_to_point(&output.bytes)? == expected, "the card's sum is not the CPU's");
+    ensure!(curve::result_to_point(&output.bytes)? == expected, "the card's sum differs from the CPU's");
 
-    // Whoever loses patience loses nothing: the job goes on, and its ticket is as good as before.
+    // Cancelling a wait loses nothing: the job continues, and its ticket stays valid.
     let ticket = msm.submit(&job)?;
-    let impatient = timeout(Duration::from_millis(1), msm.wait_async(ticket, LIMIT)).await;
-    let output = match impatient {
+    let output = match timeout(Duration::from_millis(1), msm.wait_async(ticket, LIMIT)).await {
         Ok(output) => output?,
         Err(_) => {
-            println!("  gave the wait up after a millisecond, and waited again");
+            println!("  cancelled the wait after a millisecond, and waited again");
             msm.wait_async(ticket, LIMIT).await?
         }
     };
-    ensure!(curve::result_to_point(&output.bytes)? == expected, "the card's second sum is not the CPU's");
-    println!("  both sums are the CPU's");
+    ensure!(
+        curve::result_to_point(&output.bytes)? == expected,
+        "the card's second sum differs from the CPU's"
+    );
+    println!("  the CPU computes the same sum for both");
     Ok(())
 }
 
-/// Waits for a result, and counts milliseconds on the same thread.
-async fn ticking(msm: &mut Msm, ticket: JobTicket) -> Result<(Output, u32)> {
+/// Waits for a result, and counts timer ticks of a millisecond on the same thread.
+async fn wait_and_count(msm: &mut Msm, ticket: JobTicket) -> Result<(Output, u32)> {
     let (mut clock, mut ticks) = (interval(Duration::from_millis(1)), 0);
     let wait = msm.wait_async(ticket, LIMIT);
     tokio::pin!(wait);

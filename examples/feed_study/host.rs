@@ -1,6 +1,6 @@
-//! The host's side of a run: which transfers begin when.
+//! A model of the host, which determines when each transfer starts.
 
-use crate::{Core, Mode};
+use crate::{Core, FeedMode};
 use anyhow::{Result, ensure};
 use halo2curves::bn256::{Fq, Fr, G1, G1Affine};
 use halo2curves::ff::Field;
@@ -14,23 +14,23 @@ use xdma::regs::msm::{
 use xdma_emulator::logic::msm::Checksum;
 use xdma_rtl::{Burst, Master, Variant};
 
-/// Cycles a microsecond, at 250 MHz.
-const CLOCKS_A_MICROSECOND: f64 = 250.0;
-/// Cycles without any movement after which nothing will move any more: longer than a pair takes.
-const STUCK: u64 = 20_000;
-/// Cycles that the end of a task may take: pairs that are in the FIFOs, and the reduction.
-const PATIENCE: u64 = 20_000_000;
-/// A page of the host, and the most that a burst has.
+/// Cycles per microsecond, at 250 MHz.
+const CYCLES_PER_MICROSECOND: f64 = 250.0;
+/// Cycles without progress that indicate a deadlock; more than a pair takes.
+const STALL_CYCLES: u64 = 20_000;
+/// Limit for the end of a task, in cycles: consuming the pairs in the FIFOs, and the reduction.
+const RESULT_LIMIT: u64 = 20_000_000;
+/// Size of a host page, and the maximum size of a burst.
 const PAGE: usize = 4096;
-/// Where in a page an unaligned buffer begins.
+/// Offset of an unaligned buffer in its page.
 const SKEW: usize = 1024;
-/// Points of a run's course that are looked at.
+/// Number of samples per run.
 const SAMPLES: u64 = 400;
 
-/// One run's setting.
+/// The parameters of a run.
 #[derive(Clone, Debug)]
-pub struct Setup {
-    pub mode: Mode,
+pub struct RunConfig {
+    pub mode: FeedMode,
     pub chunk: usize,
     pub depth: usize,
     pub latency_us: f64,
@@ -40,20 +40,20 @@ pub struct Setup {
     pub aligned: bool,
 }
 
-/// What came of it.
+/// The result of a run.
 pub struct Run {
-    pub setup: Setup,
+    pub config: RunConfig,
     pub pairs: usize,
-    /// From the first pair that the core took to the last.
+    /// Cycles from the first pair that the core consumed to the last.
     pub cycles: u64,
-    /// Share of these in which the core could have taken a pair and a FIFO was empty.
+    /// Share of these cycles in which the core could have consumed a pair but a FIFO was empty.
     pub core_idle: f64,
     pub deadlock: bool,
-    /// The result is right.
+    /// Whether the result was correct.
     pub verified: bool,
 }
 
-/// Pairs, and what the core should make of them.
+/// Points and scalars, and the expected sum.
 pub struct Data {
     pub pairs: usize,
     scalars: Vec<u8>,
@@ -86,7 +86,7 @@ impl Data {
         Self { pairs, scalars, points, sum: Some(halo2curves::msm::msm_best(&factors, &affine)) }
     }
 
-    /// The pairs are real ones.
+    /// Returns whether the pairs are valid scalars and points, and not just random bytes for the stub core.
     pub fn has_sum(&self) -> bool {
         self.sum.is_some()
     }
@@ -99,7 +99,7 @@ impl Data {
         };
         let coordinate = |i: usize| {
             let limb = |n: usize| u64::from_le_bytes(std::array::from_fn(|b| result[32 * i + 8 * n + b]));
-            // Multiplied, so that either representative will do.
+            // Multiplying reduces the value, which may not be reduced yet.
             Fq(std::array::from_fn(limb)) * Fq::ONE
         };
         let [x, y, z] = [0, 1, 2].map(coordinate);
@@ -107,7 +107,7 @@ impl Data {
     }
 }
 
-/// A part of the data on its way to a window.
+/// A part of the data that is sent to one window.
 struct Transfer<'a> {
     channel: u8,
     window: u64,
@@ -115,12 +115,12 @@ struct Transfer<'a> {
 }
 
 impl Transfer<'_> {
-    /// Its bursts: none crosses a page of the host, nor 4 KiB of the card's addresses.
+    /// Splits the transfer into bursts. No burst crosses a host page or a 4 KiB boundary of card addresses.
     fn bursts(&self, aligned: bool) -> Vec<&[u8]> {
         if aligned {
             return self.bytes.chunks(PAGE).collect();
         }
-        // Every page of the card's addresses is made of the ends of two of the host.
+        // Each 4 KiB of card addresses come from two host pages.
         let halves = |page| {
             let (first, second): (&[u8], &[u8]) = <[u8]>::split_at(page, (PAGE - SKEW).min(page.len()));
             [first, second]
@@ -129,43 +129,46 @@ impl Transfer<'_> {
     }
 }
 
-/// Transfers that begin together, a latency after the last ones ended.
-fn steps<'a>(setup: &Setup, data: &'a Data) -> Vec<Vec<Transfer<'a>>> {
-    let scalars = data.scalars.chunks(setup.chunk * SCALAR_BYTES);
-    let points = data.points.chunks(setup.chunk * POINT_BYTES);
-    let two = setup.mode == Mode::TwoChannel;
+/// Returns the transfers in groups. Those of a group start at the same time, one latency after the previous group has ended.
+fn groups<'a>(config: &RunConfig, data: &'a Data) -> Vec<Vec<Transfer<'a>>> {
+    let scalars = data.scalars.chunks(config.chunk * SCALAR_BYTES);
+    let points = data.points.chunks(config.chunk * POINT_BYTES);
+    let two = config.mode == FeedMode::TwoChannel;
     let chunks = scalars.zip(points).map(|(scalars, points)| {
         let scalars = Transfer { channel: 0, window: SCALAR_WINDOW, bytes: scalars };
         [scalars, Transfer { channel: two as u8, window: POINT_WINDOW, bytes: points }]
     });
-    match setup.mode {
-        Mode::Chunked => chunks.flatten().map(|transfer| vec![transfer]).collect(),
-        Mode::TwoChannel => chunks.map(Vec::from).collect(),
-        Mode::Program => vec![chunks.flatten().collect()],
+    match config.mode {
+        FeedMode::Chunked => chunks.flatten().map(|transfer| vec![transfer]).collect(),
+        FeedMode::TwoChannel => chunks.map(Vec::from).collect(),
+        FeedMode::Program => vec![chunks.flatten().collect()],
     }
 }
 
-/// A moment of a run.
+/// The state at one moment of a run.
 pub struct Sample {
     pub cycle: u64,
-    /// In the FIFOs.
+    /// Scalars in their FIFO.
     pub scalars: u32,
+    /// Points in their FIFO.
     pub points: u32,
-    /// Cycles that the core has waited so far.
+    /// Cycles for which the core has waited so far.
     pub idle: u64,
 }
 
-/// Watches a run.
-pub type Watch<'a> = &'a mut dyn FnMut(Sample);
+/// Receives samples of a run.
+pub type Observer<'a> = &'a mut dyn FnMut(Sample);
 
-struct Bench<'a> {
+struct Simulation<'a> {
     master: Master,
-    watch: Watch<'a>,
+    observer: Observer<'a>,
+    /// Cycle of the next sample.
     next_sample: u64,
-    sample: u64,
+    /// Cycles between two samples.
+    interval: u64,
 }
 
-impl Bench<'_> {
+impl Simulation<'_> {
     fn get64(&mut self, register: u32) -> u64 {
         u64::from(self.master.register(register)) | u64::from(self.master.register(register + 4)) << 32
     }
@@ -174,21 +177,21 @@ impl Bench<'_> {
         self.get64(STARVE_BOTH) + self.get64(STARVE_SCALAR) + self.get64(STARVE_POINT)
     }
 
-    /// Some cycles, and a look at the FIFOs when it is time; how many there were.
+    /// Runs up to `max` cycles, or takes a sample if one is due. Returns the number of cycles that have passed.
     fn advance(&mut self, max: u64) -> u64 {
         let now = self.master.cycles();
         if now >= self.next_sample {
-            self.next_sample = now + self.sample;
+            self.next_sample = now + self.interval;
             let scalars = self.master.register(SCALARS_IN_FIFO);
             let points = self.master.register(POINTS_IN_FIFO);
             let idle = self.idle_so_far();
-            (self.watch)(Sample { cycle: now, scalars, points, idle });
+            (self.observer)(Sample { cycle: now, scalars, points, idle });
             return self.master.cycles() - now;
         }
         self.master.run(max.min(self.next_sample - now))
     }
 
-    /// Cycles, that many if sampling does not take a few more.
+    /// Runs for at least this number of cycles; sampling may add a few.
     fn idle(&mut self, cycles: u64) {
         let end = self.master.cycles() + cycles;
         while self.master.cycles() < end {
@@ -197,14 +200,14 @@ impl Bench<'_> {
         }
     }
 
-    /// Until every write is answered; `false` if nothing moves any more.
+    /// Runs until every write has a response. Returns `false` on a deadlock.
     fn drain(&mut self) -> bool {
         let mut quiet = 0;
         while self.master.writes_open() > 0 {
             let moved = self.master.moves();
-            let clocks = self.advance(STUCK);
+            let clocks = self.advance(STALL_CYCLES);
             quiet = if self.master.moves() == moved { quiet + clocks } else { 0 };
-            if quiet > STUCK {
+            if quiet > STALL_CYCLES {
                 return false;
             }
         }
@@ -212,49 +215,48 @@ impl Bench<'_> {
     }
 }
 
-/// One run.
-pub fn run(setup: &Setup, data: &Data, watch: Watch<'_>) -> Result<Run> {
-    let variant = match (setup.core, setup.depth) {
+/// Simulates one run.
+pub fn run(config: &RunConfig, data: &Data, observer: Observer<'_>) -> Result<Run> {
+    let variant = match (config.core, config.depth) {
         (Core::Stub, 1024) => Variant::Stub,
         (Core::Stub, 4096) => Variant::StubDeep,
         (Core::Real, 1024) => Variant::Full,
-        (_, depth) => anyhow::bail!("the simulation is not built with FIFOs of {depth} for this core"),
+        (_, depth) => anyhow::bail!("there is no simulation of this core with FIFOs of depth {depth}"),
     };
     let mut master = Master::new(variant);
-    if setup.core == Core::Stub {
-        ensure!(master.model().set_pair_cycles(setup.core_cycles), "the stub's rate cannot be set");
+    if config.core == Core::Stub {
+        ensure!(master.model().set_pair_cycles(config.core_cycles), "cannot set the rate of the stub core");
     } else {
-        // The buckets are cleared first.
+        // The core clears its buckets first.
         master.idle(100_000);
     }
     let begin = master.cycles();
-    let sample = (data.pairs as u64 * u64::from(setup.core_cycles) / SAMPLES).max(64);
-    let mut bench = Bench { master, watch, next_sample: begin, sample };
-    let mode = if setup.core == Core::Real { regs::Mode::MONTGOMERY } else { regs::Mode::empty() };
+    let interval = (data.pairs as u64 * u64::from(config.core_cycles) / SAMPLES).max(64);
+    let mut simulation = Simulation { master, observer, next_sample: begin, interval };
+    let mode = if config.core == Core::Real { regs::Mode::MONTGOMERY } else { regs::Mode::empty() };
     for (register, value) in
         [(WATCHDOG, 0), (N_ELEMENTS, data.pairs as u32), (MODE, mode.bits()), (PUSH_TASK, 1)]
     {
-        bench.master.set_register(register, value);
+        simulation.master.set_register(register, value);
     }
     let mut random = StdRng::seed_from_u64(2);
     let mut before_first = None;
-    for step in steps(setup, data) {
-        let extra = -setup.jitter * (1.0 - random.random::<f64>()).ln();
-        bench.idle((setup.latency_us * CLOCKS_A_MICROSECOND * (1.0 + extra)) as u64);
-        queue(&mut bench.master, &step, setup.aligned);
-        // What the core waited before its first pair is not counted.
-        while before_first.is_none() && bench.master.writes_open() > 0 {
-            if bench.get64(CONSUMED_POINTS) > 0 {
-                before_first = Some(bench.idle_so_far());
-            } else if bench.master.run(STUCK) == STUCK {
+    for group in groups(config, data) {
+        let extra = -config.jitter * (1.0 - random.random::<f64>()).ln();
+        simulation.idle((config.latency_us * CYCLES_PER_MICROSECOND * (1.0 + extra)) as u64);
+        queue(&mut simulation.master, &group, config.aligned);
+        // Waiting before the first pair is not counted.
+        while before_first.is_none() && simulation.master.writes_open() > 0 {
+            if simulation.get64(CONSUMED_POINTS) > 0 {
+                before_first = Some(simulation.idle_so_far());
+            } else if simulation.master.run(STALL_CYCLES) == STALL_CYCLES {
                 break;
             }
         }
-        if !bench.drain() {
-            let cycles = bench.master.cycles() - begin;
-            let setup = setup.clone();
+        if !simulation.drain() {
+            let cycles = simulation.master.cycles() - begin;
             return Ok(Run {
-                setup,
+                config: config.clone(),
                 pairs: data.pairs,
                 cycles,
                 core_idle: 1.0,
@@ -263,18 +265,18 @@ pub fn run(setup: &Setup, data: &Data, watch: Watch<'_>) -> Result<Run> {
             });
         }
     }
-    let end = bench.master.cycles() + PATIENCE;
-    while bench.master.register(RESULT_VALID) == 0 {
-        ensure!(bench.master.cycles() < end, "no result");
-        bench.advance(1000);
+    let end = simulation.master.cycles() + RESULT_LIMIT;
+    while simulation.master.register(RESULT_VALID) == 0 {
+        ensure!(simulation.master.cycles() < end, "no result within {RESULT_LIMIT} cycles");
+        simulation.advance(1000);
     }
-    let tag = bench.master.read(0, RESULT_WINDOW, Burst::Increment, RESULT_BYTES);
-    ensure!(bench.master.finish(10_000), "the result cannot be read");
-    let result = bench.master.read_done(tag).map_or(vec![], |(_, bytes)| bytes);
-    let cycles = bench.get64(PHASE1_CLOCKS);
-    let idle = bench.idle_so_far() - before_first.unwrap_or(0);
+    let tag = simulation.master.read(0, RESULT_WINDOW, Burst::Increment, RESULT_BYTES);
+    ensure!(simulation.master.finish(10_000), "cannot read the result");
+    let result = simulation.master.read_done(tag).map_or(vec![], |(_, bytes)| bytes);
+    let cycles = simulation.get64(PHASE1_CLOCKS);
+    let idle = simulation.idle_so_far() - before_first.unwrap_or(0);
     Ok(Run {
-        setup: setup.clone(),
+        config: config.clone(),
         pairs: data.pairs,
         cycles,
         core_idle: idle as f64 / cycles.max(1) as f64,
@@ -283,15 +285,15 @@ pub fn run(setup: &Setup, data: &Data, watch: Watch<'_>) -> Result<Run> {
     })
 }
 
-/// Bursts in the order in which they come to the card's port: two channels take turns.
-fn queue(master: &mut Master, step: &[Transfer], aligned: bool) {
+/// Queues bursts in the order in which they arrive at the card's port: two channels alternate.
+fn queue(master: &mut Master, group: &[Transfer], aligned: bool) {
     let queue = |master: &mut Master, transfer: &Transfer, burst: &[u8], done: &mut u64| {
         let at = transfer.window + *done % PAGE as u64;
         let tag = master.write(transfer.channel, at, Burst::Increment, burst);
         master.forget(tag);
         *done += burst.len() as u64;
     };
-    if let [first, second] = step
+    if let [first, second] = group
         && first.channel != second.channel
     {
         let bursts = [first.bursts(aligned), second.bursts(aligned)];
@@ -305,7 +307,7 @@ fn queue(master: &mut Master, step: &[Transfer], aligned: bool) {
         }
         return;
     }
-    for transfer in step {
+    for transfer in group {
         let mut done = 0;
         for burst in transfer.bursts(aligned) {
             queue(master, transfer, burst, &mut done);

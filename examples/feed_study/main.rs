@@ -1,72 +1,81 @@
-//! The founding experiment, repeated in simulation: how a host's latency, its chunks and the card's FIFOs decide how long the core
-//! waits.
+//! Simulates how the host's latency, the chunk size and the depth of the card's FIFOs determine how long the MSM core waits for data. This
+//! repeats in simulation the experiment that motivated this project.
 //!
-//!     cargo run --release --features rtl --example feed_study                          # the sweep, and a report
+//!     cargo run --release --features rtl --example feed_study                          # all combinations, with a report in HTML
 //!     cargo run --release --features rtl --example feed_study -- --mode program --depth 1024 --chunk 512 --json
 //!     cargo run --release --features rtl --example feed_study -- --core real --mode program --chunk 512 --depth 1024
 //!
-//! The design is the RTL of `hdl/`, cycle by cycle; the host is a model: a transfer begins a latency after the last one ended. All
-//! figures are of this simulation, and the same on every machine.
+//! Each line of output is one run:
+//!
+//! ```text
+//! chunked     depth 1024, chunk  512, latency 30 us, core 16: 30.69 cycles per pair, core idle 47.873 %
+//! program     depth 1024, chunk  512, latency 30 us, core 16: 16.00 cycles per pair, core idle 0.000 %
+//! ```
+//!
+//! `core 16` means that the core can consume a pair every 16 cycles. It is idle when it could consume a pair but a FIFO is empty.
+//!
+//! The design is the RTL in `hdl/`, simulated cycle by cycle. The host is a model: each transfer starts one latency after the previous one
+//! has ended. The figures come from this simulation only, and are the same on every machine.
 
 mod host;
 mod report;
 
 use anyhow::{Context, Result};
 use clap::{Parser, ValueEnum};
-use host::{Data, Run, Setup};
+use host::{Data, Run, RunConfig};
 use serde_json::json;
 use std::path::PathBuf;
 
-/// Sweeps how the MSM design is fed.
+/// Simulates the MSM design with different hosts, chunks and FIFOs.
 #[derive(Parser)]
-struct Options {
-    /// Who starts transfers, and when.
+struct Args {
+    /// How to send the data.
     #[arg(long, value_enum, value_delimiter = ',', default_value = "chunked,two-channel,program")]
-    mode: Vec<Mode>,
-    /// Pairs a chunk, even.
+    mode: Vec<FeedMode>,
+    /// Pairs per chunk, an even number.
     #[arg(long, value_delimiter = ',', default_value = "256,512,1024,2048,4096,8192")]
     chunk: Vec<usize>,
-    /// Depth of both FIFOs, in elements; the simulation has 1024 and 4096.
+    /// Depth of both FIFOs, in elements: 1024 or 4096.
     #[arg(long, value_delimiter = ',', default_value = "1024,4096")]
     depth: Vec<usize>,
-    /// The host's latency for each transfer, in microseconds at 250 MHz.
+    /// The host's latency before each transfer, in microseconds. The design runs at 250 MHz.
     #[arg(long, value_delimiter = ',', default_value = "0,2,10,30,50")]
     latency_us: Vec<f64>,
-    /// A busy host: a latency is this much longer on average, by an exponential distribution.
+    /// Busy host: the mean additional latency, as a multiple of the latency, with an exponential distribution.
     #[arg(long, value_delimiter = ',', default_value = "0")]
     jitter: Vec<f64>,
-    /// Cycles a pair of the core that only takes pairs.
+    /// Cycles per pair of the stub core.
     #[arg(long, value_delimiter = ',', default_value = "16")]
     core_cycles: Vec<u32>,
-    /// Host buffers that lie across pages: two bursts a page instead of one.
+    /// Use host buffers that do not start at a page boundary: two bursts per page instead of one.
     #[arg(long)]
     unaligned: bool,
-    /// The core.
+    /// The core to simulate.
     #[arg(long, value_enum, default_value = "stub")]
     core: Core,
-    /// Pairs of each run.
+    /// Pairs per run.
     #[arg(long, default_value_t = 1 << 16)]
     pairs: usize,
     /// Print JSON instead of text.
     #[arg(long)]
     json: bool,
-    /// Where the report goes.
+    /// File for the report.
     #[arg(long, default_value = "target/feed_study.html")]
     html: PathBuf,
 }
 
-/// Who starts transfers, and when.
+/// Ways of sending an MSM's data to the design.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Mode {
-    /// Scalars and points of a chunk in turn, each when the last transfer ended.
+pub enum FeedMode {
+    /// One transfer after the other: the scalars of a chunk, then its points.
     Chunked,
-    /// Scalars and points of a chunk on two channels at once; the next chunk when both ended.
+    /// Two channels: scalars and points of a chunk at the same time, the next chunk when both have ended.
     TwoChannel,
-    /// One chain of descriptors for all chunks: the host starts it, and that is all.
+    /// One chain of descriptors for all chunks, started once by the host.
     Program,
 }
 
-impl Mode {
+impl FeedMode {
     fn name(self) -> &'static str {
         match self {
             Self::Chunked => "chunked",
@@ -76,72 +85,72 @@ impl Mode {
     }
 }
 
-/// What takes the pairs.
+/// The core of the design, which consumes the pairs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Core {
-    /// A pair each `--core-cycles`, and checksums.
+    /// Consumes a pair every `--core-cycles` cycles, and computes checksums.
     Stub,
-    /// The MSM core with windows of 13 bits, a pair each 20 cycles; FIFOs of 1,024.
+    /// The MSM core with windows of 13 bits: consumes a pair every 20 cycles. Its FIFOs have a depth of 1,024.
     Real,
 }
 
 fn main() -> Result<()> {
-    let options = Options::parse();
-    let data = Data::random(options.pairs, options.core);
+    let args = Args::parse();
+    let data = Data::random(args.pairs, args.core);
     let mut runs = vec![];
-    let setups = setups(&options);
-    for (number, setup) in setups.iter().enumerate() {
-        eprint!("\r{} of {} runs", number + 1, setups.len());
-        runs.push(host::run(setup, &data, &mut |_| ())?);
+    let configs = configs(&args);
+    for (number, config) in configs.iter().enumerate() {
+        eprint!("\rrun {} of {}", number + 1, configs.len());
+        runs.push(host::run(config, &data, &mut |_| ())?);
     }
     eprintln!();
-    if options.json {
-        println!("{}", serde_json::to_string(&runs.iter().map(object).collect::<Vec<_>>())?);
+    if args.json {
+        println!("{}", serde_json::to_string(&runs.iter().map(to_json).collect::<Vec<_>>())?);
         return Ok(());
     }
-    runs.iter().for_each(|run| println!("{}", line(run)));
+    runs.iter().for_each(|run| println!("{}", to_text(run)));
     let html = report::html(&runs, &data)?;
-    std::fs::write(&options.html, html).with_context(|| options.html.display().to_string())?;
-    println!("the report is {}", options.html.display());
+    std::fs::write(&args.html, html).with_context(|| args.html.display().to_string())?;
+    println!("wrote the report to {}", args.html.display());
     Ok(())
 }
 
-fn setups(options: &Options) -> Vec<Setup> {
-    let mut setups = vec![];
-    for &mode in &options.mode {
-        for &depth in &options.depth {
-            for &latency_us in &options.latency_us {
-                for &jitter in &options.jitter {
-                    for &core_cycles in &options.core_cycles {
-                        setups.extend(options.chunk.iter().map(|&chunk| Setup {
+fn configs(args: &Args) -> Vec<RunConfig> {
+    let mut configs = vec![];
+    for &mode in &args.mode {
+        for &depth in &args.depth {
+            for &latency_us in &args.latency_us {
+                for &jitter in &args.jitter {
+                    for &core_cycles in &args.core_cycles {
+                        configs.extend(args.chunk.iter().map(|&chunk| RunConfig {
                             mode,
                             chunk: chunk.max(2) / 2 * 2,
                             depth,
                             latency_us,
                             jitter,
-                            core: options.core,
-                            core_cycles: if options.core == Core::Real { 20 } else { core_cycles.max(1) },
-                            aligned: !options.unaligned,
+                            core: args.core,
+                            core_cycles: if args.core == Core::Real { 20 } else { core_cycles.max(1) },
+                            aligned: !args.unaligned,
                         }));
                     }
                 }
             }
         }
     }
-    setups
+    configs
 }
 
-fn object(run: &Run) -> serde_json::Value {
-    let setup = &run.setup;
+fn to_json(run: &Run) -> serde_json::Value {
+    let config = &run.config;
     json!({
-        "mode": setup.mode.name(),
-        "chunk": setup.chunk,
-        "depth": setup.depth,
-        "latency_us": setup.latency_us,
-        "jitter": setup.jitter,
-        "aligned": setup.aligned,
-        "core": if setup.core == Core::Real { "real" } else { "stub" },
-        "core_cycles_per_pair": setup.core_cycles,
+        "mode": config.mode.name(),
+        "chunk": config.chunk,
+        "depth": config.depth,
+        "latency_us": config.latency_us,
+        "jitter": config.jitter,
+        "aligned": config.aligned,
+        "core": if config.core == Core::Real { "real" } else { "stub" },
+        "core_cycles_per_pair": config.core_cycles,
         "pairs": run.pairs,
         "cycles": run.cycles,
         "core_idle": run.core_idle,
@@ -150,17 +159,17 @@ fn object(run: &Run) -> serde_json::Value {
     })
 }
 
-fn line(run: &Run) -> String {
-    let Setup { mode, chunk, depth, latency_us, jitter, core_cycles, .. } = run.setup;
+fn to_text(run: &Run) -> String {
+    let RunConfig { mode, chunk, depth, latency_us, jitter, core_cycles, .. } = run.config;
     let jitter = if jitter > 0.0 { format!(" x{:.1}", 1.0 + jitter) } else { String::new() };
-    let setup = format!(
+    let config = format!(
         "{:<11} depth {depth:>4}, chunk {chunk:>4}, latency {latency_us:>2} us{jitter}, core {core_cycles}",
         mode.name()
     );
     if run.deadlock {
-        return format!("{setup}: deadlock");
+        return format!("{config}: deadlock");
     }
     let verified = if run.verified { "" } else { ", WRONG RESULT" };
-    let a_pair = run.cycles as f64 / run.pairs as f64;
-    format!("{setup}: {a_pair:.2} cycles a pair, core idle {:.3} %{verified}", 100.0 * run.core_idle)
+    let cycles = run.cycles as f64 / run.pairs as f64;
+    format!("{config}: {cycles:.2} cycles per pair, core idle {:.3} %{verified}", 100.0 * run.core_idle)
 }

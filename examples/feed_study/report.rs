@@ -1,11 +1,11 @@
-//! One page of HTML with drawings in SVG, and nothing else to load.
+//! The report: a self-contained HTML page with SVG plots.
 
-use crate::host::{self, Data, Run, Sample, Setup};
-use crate::{Core, Mode};
+use crate::host::{self, Data, Run, RunConfig, Sample};
+use crate::{Core, FeedMode};
 use anyhow::Result;
 use std::fmt::Write;
 
-/// What the article measured for 2^20 pairs, in milliseconds.
+/// The article's measurements for 2^20 pairs, in milliseconds.
 const ARTICLE: [(&str, f64); 4] = [
     ("chunk 1,024, FIFO 1K, interrupts", 198.49),
     ("polling", 165.1),
@@ -15,18 +15,18 @@ const ARTICLE: [(&str, f64); 4] = [
 const STYLE: &str = "body{font:16px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem;color:#222}\
     svg{width:100%;height:auto}text{font:12px system-ui,sans-serif;fill:#222}h2{margin-top:2.5rem}.note{color:#666}";
 
-/// The report.
+/// Returns the report.
 pub fn html(runs: &[Run], data: &Data) -> Result<String> {
     let mut page = format!(
         "<!doctype html><html lang=\"en\"><meta charset=\"utf-8\"><title>Feeding the MSM design</title><style>{STYLE}</style>\n\
-         <h1>Feeding the MSM design</h1>\n<p>{} pairs a run. The design is simulated cycle by cycle from its RTL; the host is a \
-         model that starts a transfer a latency after the last one ended. Nothing here was measured on hardware but the \
-         article's bars.</p>\n",
+         <h1>Feeding the MSM design</h1>\n<p>{} pairs per run. The design's RTL is simulated cycle by cycle. The host is a \
+         model that starts each transfer one latency after the previous one has ended. Only the bars of the article were measured \
+         on hardware.</p>\n",
         data.pairs
     );
     bars(&mut page, runs)?;
-    maps(&mut page, runs)?;
-    courses(&mut page, data)?;
+    heat_maps(&mut page, runs)?;
+    fill_levels(&mut page, data)?;
     page.push_str("</html>\n");
     Ok(page)
 }
@@ -39,14 +39,14 @@ fn bars(page: &mut String, runs: &[Run]) -> Result<()> {
     let mut bars: Vec<(String, f64, &str)> = vec![];
     bars.extend(ARTICLE.iter().map(|(what, ms)| (format!("article: {what}"), *ms, "#b9b3a8")));
     for (mode, chunk, depth) in [
-        (Mode::Chunked, 1024, 1024),
-        (Mode::Chunked, 512, 1024),
-        (Mode::Chunked, 2048, 4096),
-        (Mode::TwoChannel, 512, 1024),
-        (Mode::Program, 512, 1024),
+        (FeedMode::Chunked, 1024, 1024),
+        (FeedMode::Chunked, 512, 1024),
+        (FeedMode::Chunked, 2048, 4096),
+        (FeedMode::TwoChannel, 512, 1024),
+        (FeedMode::Program, 512, 1024),
     ] {
         let of = |run: &&Run| {
-            let s = &run.setup;
+            let s = &run.config;
             (s.mode, s.chunk, s.depth) == (mode, chunk, depth) && s.latency_us == 30.0 && !run.deadlock
         };
         bars.extend(runs.iter().find(of).map(|run| {
@@ -68,21 +68,21 @@ fn bars(page: &mut String, runs: &[Run]) -> Result<()> {
     }
     writeln!(
         page,
-        "</svg><p class=\"note\">The article's figures were taken on a host later found crowded by runaway processes, with a \
-         core whose rate is not known. Simulated: 250 MHz, 30 microseconds of latency for each transfer, and the core of the \
-         sweep; from the first pair to the last.</p>"
+        "</svg><p class=\"note\">The article's figures were measured on a host that, as was found later, was loaded by runaway \
+         processes, with a core of unknown rate. The simulated figures are the time from the first pair to the last, at 250 MHz, with \
+         a latency of 30 microseconds per transfer.</p>"
     )?;
     Ok(())
 }
 
-/// Chunk by depth, a map for each mode and latency.
-fn maps(page: &mut String, runs: &[Run]) -> Result<()> {
+/// Draws a heat map of chunk and depth for each mode and latency.
+fn heat_maps(page: &mut String, runs: &[Run]) -> Result<()> {
     writeln!(page, "<h2>How long the core waits</h2>")?;
-    for mode in [Mode::Chunked, Mode::TwoChannel, Mode::Program] {
-        let of_mode: Vec<&Run> = runs.iter().filter(|run| run.setup.mode == mode).collect();
-        let latencies = distinct(of_mode.iter().map(|run| run.setup.latency_us));
-        let depths = distinct(of_mode.iter().map(|run| run.setup.depth as f64));
-        let chunks = distinct(of_mode.iter().map(|run| run.setup.chunk as f64));
+    for mode in [FeedMode::Chunked, FeedMode::TwoChannel, FeedMode::Program] {
+        let of_mode: Vec<&Run> = runs.iter().filter(|run| run.config.mode == mode).collect();
+        let latencies = distinct(of_mode.iter().map(|run| run.config.latency_us));
+        let depths = distinct(of_mode.iter().map(|run| run.config.depth as f64));
+        let chunks = distinct(of_mode.iter().map(|run| run.config.chunk as f64));
         if of_mode.is_empty() {
             continue;
         }
@@ -103,7 +103,7 @@ fn maps(page: &mut String, runs: &[Run]) -> Result<()> {
                 )?;
                 for (column, chunk) in chunks.iter().enumerate() {
                     let of = |run: &&&Run| {
-                        let s = &run.setup;
+                        let s = &run.config;
                         (s.latency_us, s.depth as f64, s.chunk as f64) == (*latency, *depth, *chunk)
                     };
                     if let Some(run) = of_mode.iter().find(of) {
@@ -116,8 +116,8 @@ fn maps(page: &mut String, runs: &[Run]) -> Result<()> {
     }
     writeln!(
         page,
-        "<p class=\"note\">Cycles a pair, and the share of the time between the first pair and the last in which the core could \
-         have taken a pair and a FIFO was empty.</p>"
+        "<p class=\"note\">Cycles per pair, and the share of the time between the first pair and the last in which the core could \
+         have consumed a pair but a FIFO was empty.</p>"
     )?;
     Ok(())
 }
@@ -126,11 +126,11 @@ fn cell(page: &mut String, x: usize, y: usize, run: &Run) -> Result<()> {
     let (colour, text) = if run.deadlock {
         ("#333".to_owned(), "deadlock".to_owned())
     } else {
-        // From white to red.
+        // A scale from white to red.
         let warmth = (run.core_idle.clamp(0.0, 1.0).sqrt() * 160.0) as u32;
-        let a_pair = run.cycles as f64 / run.pairs as f64;
+        let cycles = run.cycles as f64 / run.pairs as f64;
         let colour = format!("rgb(250,{},{})", 245 - warmth, 240 - warmth);
-        (colour, format!("{a_pair:.2} · {:.1} %", 100.0 * run.core_idle))
+        (colour, format!("{cycles:.2} · {:.1} %", 100.0 * run.core_idle))
     };
     writeln!(page, "<rect x=\"{x}\" y=\"{y}\" width=\"100\" height=\"21\" fill=\"{colour}\"/>")?;
     let ink = if run.deadlock { " style=\"fill:#fff\"" } else { "" };
@@ -145,14 +145,14 @@ fn distinct(values: impl Iterator<Item = f64>) -> Vec<f64> {
     values
 }
 
-/// How full the FIFOs are over time and when the core waits, in three runs.
-fn courses(page: &mut String, data: &Data) -> Result<()> {
+/// Plots the fill levels of the FIFOs over time, and the times when the core waits, for three runs.
+fn fill_levels(page: &mut String, data: &Data) -> Result<()> {
     writeln!(
         page,
-        "<h2>The FIFOs over time</h2><p class=\"note\">Elements in each FIFO; red where the core waits.</p>"
+        "<h2>The FIFOs over time</h2><p class=\"note\">Elements in each FIFO. The core waits where the background is red.</p>"
     )?;
-    for (mode, chunk) in [(Mode::Chunked, 1024), (Mode::Chunked, 512), (Mode::Program, 512)] {
-        let setup = Setup {
+    for (mode, chunk) in [(FeedMode::Chunked, 1024), (FeedMode::Chunked, 512), (FeedMode::Program, 512)] {
+        let config = RunConfig {
             mode,
             chunk,
             depth: 1024,
@@ -166,14 +166,14 @@ fn courses(page: &mut String, data: &Data) -> Result<()> {
             continue;
         }
         let mut samples = vec![];
-        let run = host::run(&setup, data, &mut |sample| samples.push(sample))?;
+        let run = host::run(&config, data, &mut |sample| samples.push(sample))?;
         writeln!(
             page,
             "<h3>{}, chunk {chunk}, FIFO 1024, 30 µs: core idle {:.1} %</h3>",
             mode.name(),
             100.0 * run.core_idle
         )?;
-        // The first sixth shows enough.
+        // The first sixth shows the pattern.
         samples.truncate(samples.len() / 6);
         let last = samples.last().map_or(1, |sample| sample.cycle).max(1) as f64;
         writeln!(
@@ -186,8 +186,8 @@ fn courses(page: &mut String, data: &Data) -> Result<()> {
         for two in samples.windows(2) {
             let (from, to) = (across(two[0].cycle), across(two[1].cycle));
             let idle = (two[1].idle - two[0].idle) as f64 / (two[1].cycle - two[0].cycle) as f64;
-            let place = format!("x=\"{from:.1}\" y=\"12\" width=\"{:.1}\" height=\"118\"", to - from);
-            writeln!(page, "<rect {place} fill=\"#d33\" fill-opacity=\"{:.2}\"/>", 0.3 * idle.min(1.0))?;
+            let area = format!("x=\"{from:.1}\" y=\"12\" width=\"{:.1}\" height=\"118\"", to - from);
+            writeln!(page, "<rect {area} fill=\"#d33\" fill-opacity=\"{:.2}\"/>", 0.3 * idle.min(1.0))?;
         }
         type Level = fn(&Sample) -> u32;
         let levels: [(&str, &str, Level); 2] =

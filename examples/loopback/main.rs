@@ -1,6 +1,19 @@
-//! The smallest useful program: bytes to the card's scratch memory and back, compared.
+//! The smallest useful program: writes bytes to the card's memory, reads them back, and compares them.
 //!
 //!     cargo run --release --example loopback -- --bytes 1048576
+//!
+//! Typical output:
+//!
+//! ```text
+//! emulated f1 (1d0f:f001 over vfio-user)
+//!   write 1.00 MiB in 7.53ms: 1 descriptors, 1 doorbells, 1 register writes, 0 reads, 1 system calls (credits ring)
+//!   read  1.00 MiB in 6.42ms: 1 descriptors, 1 doorbells, 1 register writes, 0 reads, 1 system calls (credits ring)
+//!   1.00 MiB came back unchanged
+//! ```
+//!
+//! A buffer that is contiguous for the card needs one descriptor, whatever its size. One register write, the doorbell, starts it. No
+//! register is read, since the card reports the completion in host memory. The system call carries the register write over the vfio-user
+//! socket of the emulated card; under `vfio-pci` there is none.
 
 use anyhow::{Context, Result, ensure};
 use clap::Parser;
@@ -10,47 +23,46 @@ use xdma::regs::msm::{SCRATCH_SIZE, SCRATCH_WINDOW};
 use xdma_examples::card::{CardArgs, Meter};
 use xdma_examples::human;
 
-/// Writes bytes to the card, reads them back, and compares.
+/// Writes bytes to the card, reads them back, and compares them.
 #[derive(Parser)]
-pub struct Options {
+pub struct Args {
     #[command(flatten)]
     card: CardArgs,
-    /// How many bytes, at most 1 MiB: the scratch memory of the MSM design.
+    /// Number of bytes, at most 1 MiB, which is the size of the MSM design's scratch memory.
     #[arg(long, default_value_t = 65536, value_parser = clap::value_parser!(u64).range(1..=SCRATCH_SIZE))]
     bytes: u64,
-    /// Where on the card.
+    /// Address on the card.
     #[arg(long, default_value_t = SCRATCH_WINDOW)]
     address: u64,
-    /// H2C and C2H channel.
+    /// Number of the H2C channel and of the C2H channel.
     #[arg(long, default_value_t = 0)]
     channel: usize,
 }
 
 fn main() -> Result<()> {
-    run(&Options::parse())
+    run(&Args::parse())
 }
 
-pub fn run(options: &Options) -> Result<()> {
-    let card = options.card.open()?;
-    println!("{}", options.card.describe(&card)?);
-    let (mut h2c, mut c2h) = (card.h2c(options.channel)?, card.c2h(options.channel)?);
-    let data: Vec<u8> = (0..options.bytes).map(|at| (at ^ at >> 8).wrapping_mul(0x9d) as u8).collect();
-    let mut source = card.allocate(options.bytes, Direction::H2C)?;
+pub fn run(args: &Args) -> Result<()> {
+    let card = args.card.open()?;
+    println!("{}", args.card.describe(&card)?);
+    let (mut h2c, mut c2h) = (card.h2c(args.channel)?, card.c2h(args.channel)?);
+    let data: Vec<u8> = (0..args.bytes).map(|at| (at ^ at >> 8).wrapping_mul(0x9d) as u8).collect();
+    // Buffers are memory that the card can reach. The card only reads `source` and only writes `sink`.
+    let mut source = card.allocate(args.bytes, Direction::H2C)?;
     source.write(0, &data)?;
-    let sink = card.allocate(options.bytes, Direction::C2H)?;
-    for (what, channel) in [("write", &mut h2c), ("read", &mut c2h)] {
+    let sink = card.allocate(args.bytes, Direction::C2H)?;
+    for (what, channel, buffer) in [("write", &mut h2c, &source), ("read", &mut c2h, &sink)] {
         let meter = Meter::start(channel.stats());
-        let ticket = match what {
-            "write" => channel.submit(&source, 0..options.bytes, options.address)?,
-            _ => channel.submit(&sink, 0..options.bytes, options.address)?,
-        };
+        // `submit` starts the transfer and returns immediately; `wait` blocks until it is finished.
+        let ticket = channel.submit(buffer, 0..args.bytes, args.address)?;
         channel
             .wait(ticket, Duration::from_secs(10))
-            .with_context(|| format!("the {what} is not finished"))?;
+            .with_context(|| format!("the {what} did not finish"))?;
         let (seconds, cost) = (meter.seconds(), meter.cost(channel.stats()));
         println!(
             "  {what:5} {} in {}: {} descriptors, {} doorbells, {} register writes, {} reads, {} system calls ({} ring)",
-            human::bytes(options.bytes),
+            human::bytes(args.bytes),
             human::seconds(seconds),
             cost.descriptors,
             cost.doorbells,
@@ -60,9 +72,9 @@ pub fn run(options: &Options) -> Result<()> {
             channel.ring()
         );
     }
-    let mut seen = vec![0u8; data.len()];
-    sink.read(0, &mut seen)?;
-    ensure!(seen == data, "the card gave other bytes back than it was given");
-    println!("  the same {} came back", human::bytes(options.bytes));
+    let mut received = vec![0u8; data.len()];
+    sink.read(0, &mut received)?;
+    ensure!(received == data, "the bytes read from the card differ from those written");
+    println!("  {} came back unchanged", human::bytes(args.bytes));
     Ok(())
 }

@@ -1,6 +1,6 @@
-//! The ways of feeding.
+//! The ways of sending an MSM's data to the design.
 
-use crate::Mode;
+use crate::FeedMode;
 use anyhow::{Context, Result, anyhow};
 use ark_bn254::{Fr, G1Affine};
 use std::ops::Range;
@@ -13,13 +13,13 @@ use xdma::msm::curve::arkworks as curve;
 use xdma::msm::{Job, Msm, MsmOptions, Output, Points, ScalarForm, Scalars};
 use xdma::regs::{Direction, msm as regs};
 use xdma_examples::card::{Cost, Meter};
-use xdma_examples::first::FirstError;
+use xdma_examples::first_error::FirstError;
 
-/// The card, the data on it, and how it is fed.
+/// The card, the data, and the way of sending it.
 pub struct Feeder {
     card: Card,
     msm: Msm,
-    mode: Mode,
+    mode: FeedMode,
     ring: Ring,
     chunk: u32,
     limit: Duration,
@@ -29,16 +29,16 @@ pub struct Feeder {
 struct Data {
     points: Points,
     scalars: Scalars,
-    /// Built in mode `program`.
+    /// Prepared in mode `program` only.
     job: Option<Job>,
 }
 
-/// One run.
+/// The result of one run.
 pub struct Fed {
     pub output: Output,
-    /// Seconds until the last write was accepted.
+    /// Seconds until the card had accepted all data.
     pub accepted: f64,
-    /// Seconds until the result was there.
+    /// Seconds until the result was available.
     pub result: f64,
     pub cost: Cost,
 }
@@ -46,17 +46,19 @@ pub struct Fed {
 impl Feeder {
     pub fn new(
         card: &Card,
-        mode: Mode,
+        mode: FeedMode,
         ring: Ring,
         chunk: Option<u32>,
         wait: Wait,
         limit: Duration,
     ) -> Result<Self> {
-        // Only a program is built for a chunk; the other modes may try chunks that the client would refuse.
-        let own = if mode == Mode::Program { chunk } else { None };
+        // The client refuses chunks that would deadlock. Only programs use its chunk size, so the other modes can try such chunks.
+        let program_chunk = if mode == FeedMode::Program { chunk } else { None };
         let channel = ChannelOptions { wait, ..ChannelOptions::default() };
-        let msm =
-            Msm::open(card, MsmOptions { ring: Some(ring), chunk: own, channel, ..MsmOptions::default() })?;
+        let msm = Msm::open(
+            card,
+            MsmOptions { ring: Some(ring), chunk: program_chunk, channel, ..MsmOptions::default() },
+        )?;
         let chunk = chunk.unwrap_or(msm.chunk());
         Ok(Self { card: card.clone(), msm, mode, ring, chunk, limit, data: None })
     }
@@ -69,38 +71,38 @@ impl Feeder {
         self.msm.design().stub
     }
 
-    /// Writes the data to memory that the card reads.
+    /// Writes the data to memory that the card reads, and prepares the job in mode `program`.
     pub fn load(&mut self, points: &[G1Affine], scalars: &[Fr], montgomery: bool) -> Result<()> {
-        let mut on_card = Points::allocate(&self.card, points.len())?;
-        on_card.fill(|bytes| curve::points_to_bytes(points, bytes))??;
+        let mut points_on_card = Points::allocate(&self.card, points.len())?;
+        points_on_card.fill(|bytes| curve::points_to_bytes(points, bytes))??;
         let form = if montgomery { ScalarForm::Montgomery } else { ScalarForm::Canonical };
-        let mut factors = Scalars::allocate(&self.card, scalars.len(), form)?;
-        factors.fill(|bytes| match form {
+        let mut scalars_on_card = Scalars::allocate(&self.card, scalars.len(), form)?;
+        scalars_on_card.fill(|bytes| match form {
             ScalarForm::Montgomery => curve::scalars_to_bytes(scalars, bytes),
             ScalarForm::Canonical => curve::scalars_to_canonical_bytes(scalars, bytes),
         })??;
         let job = match self.mode {
-            Mode::Program => Some(self.msm.prepare(&on_card, &factors)?),
+            FeedMode::Program => Some(self.msm.prepare(&points_on_card, &scalars_on_card)?),
             _ => None,
         };
-        self.data = Some(Data { points: on_card, scalars: factors, job });
+        self.data = Some(Data { points: points_on_card, scalars: scalars_on_card, job });
         Ok(())
     }
 
-    /// Feeds once.
+    /// Computes the MSM once.
     pub fn run(&mut self) -> Result<Fed> {
-        let data = self.data.take().context("nothing was loaded")?;
+        let data = self.data.take().context("no data was loaded")?;
         let fed = match self.mode {
-            Mode::Program => self.program(&data),
-            Mode::Chunked => self.by_hand(&data, Self::chunked),
-            Mode::TwoChannel => self.by_hand(&data, Self::two_channel),
+            FeedMode::Program => self.program(&data),
+            FeedMode::Chunked => self.manually(&data, Self::chunked),
+            FeedMode::TwoChannel => self.manually(&data, Self::two_channel),
         };
         self.data = Some(data);
         fed
     }
 
     fn program(&mut self, data: &Data) -> Result<Fed> {
-        let job = data.job.as_ref().context("nothing was prepared")?;
+        let job = data.job.as_ref().context("no job was prepared")?;
         let meter = Meter::start(self.msm.channel().stats());
         let ticket = self.msm.submit(job)?;
         self.msm.wait_accepted(ticket, self.limit)?;
@@ -110,8 +112,8 @@ impl Feeder {
         Ok(Fed { output, accepted, result, cost })
     }
 
-    /// Pushes the task and lets `feed` stream its data; what it returns is the cost of other threads.
-    fn by_hand(&mut self, data: &Data, feed: fn(&mut Self, &Data) -> Result<Cost>) -> Result<Fed> {
+    /// Starts a task in the design, sends its data with `feed`, and waits for the result. `feed` returns the cost of other threads.
+    fn manually(&mut self, data: &Data, feed: fn(&mut Self, &Data) -> Result<Cost>) -> Result<Fed> {
         let meter = Meter::start(self.msm.channel().stats());
         let ticket = self.msm.start(data.points.len() as u32, data.scalars.form())?;
         let others = match feed(self, data) {
@@ -124,17 +126,17 @@ impl Feeder {
         Ok(Fed { output, accepted, result, cost })
     }
 
-    /// Why a transfer is stuck, and the card usable again.
+    /// Adds the state of the design's FIFOs to the error of a transfer, and recovers the card.
     fn explain(&mut self, error: anyhow::Error) -> anyhow::Error {
-        let seen = match self.msm.fill() {
+        let state = match self.msm.state() {
             Ok(fill) => fill.to_string(),
             Err(error) => error.to_string(),
         };
         let after = match self.msm.recover() {
-            Ok(()) => "The card was flushed and is ready again.".to_owned(),
+            Ok(()) => "The card was flushed and can be used again.".to_owned(),
             Err(error) => format!("The card could not be recovered: {error}"),
         };
-        error.context(format!("the design has {seen}\n{after}"))
+        error.context(format!("the design has {state}\n{after}"))
     }
 
     fn chunks(&self, data: &Data) -> impl Iterator<Item = Range<usize>> + use<> {
@@ -142,7 +144,7 @@ impl Feeder {
         (0..count).step_by(chunk).map(move |first| first..count.min(first + chunk))
     }
 
-    /// One blocking transfer after the other.
+    /// Mode `chunked`.
     fn chunked(&mut self, data: &Data) -> Result<Cost> {
         for range in self.chunks(data) {
             let limit = self.limit;
@@ -157,22 +159,22 @@ impl Feeder {
         Ok(Cost::default())
     }
 
-    /// Scalars from this thread, points from another, a barrier after every chunk so that neither runs ahead.
+    /// Mode `two-channel`: this thread sends scalars, another one sends points. A barrier after every chunk keeps them together.
     fn two_channel(&mut self, data: &Data) -> Result<Cost> {
         let options = ChannelOptions { ring: Some(self.ring), ..self.msm.channel().options() };
         let second = self.card.channel(Direction::H2C, 1, options)?;
         let (ranges, limit): (Vec<_>, _) = (self.chunks(data).collect(), self.limit);
-        let (barrier, first) = (Barrier::new(2), FirstError::default());
+        let (barrier, first_error) = (Barrier::new(2), FirstError::default());
         let feed = |channel: &mut Channel, what: &'static str, lists: &[Transfers]| {
             for (transfers, range) in lists.iter().zip(&ranges) {
-                let moved = channel.start(transfers).and_then(|ticket| {
-                    first.wait(limit, |limit| channel.wait(ticket, limit)).unwrap_or(Ok(()))
+                let moved = channel.start(transfers).map_err(anyhow::Error::from).and_then(|ticket| {
+                    Ok(first_error.wait(limit, |limit| Ok(channel.wait(ticket, limit)?)).unwrap_or(Ok(()))?)
                 });
                 if let Err(error) = moved {
-                    first.set(anyhow!(error).context(stuck(what, range)));
+                    first_error.set(error.context(stuck(what, range)));
                 }
                 barrier.wait();
-                if first.is_set() {
+                if first_error.is_set() {
                     break;
                 }
             }
@@ -180,40 +182,41 @@ impl Feeder {
         let lists = |add: fn(&Data, Range<usize>) -> Result<Transfers>| -> Result<Vec<Transfers>> {
             ranges.iter().map(|range| add(data, range.clone())).collect()
         };
-        let (of_scalars, of_points) = (lists(scalars)?, lists(points)?);
+        let (scalar_lists, point_lists) = (lists(scalars)?, lists(points)?);
         let (second, cost) = thread::scope(|scope| {
             let other = scope.spawn(|| {
                 let mut channel = second;
                 let meter = Meter::start(channel.stats());
-                feed(&mut channel, "points", &of_points);
+                feed(&mut channel, "points", &point_lists);
                 let cost = meter.cost(channel.stats());
                 (channel, cost)
             });
-            feed(self.msm.channel(), "scalars", &of_scalars);
-            other.join().map_err(|_| anyhow!("the thread of the points panicked"))
+            feed(self.msm.channel(), "scalars", &scalar_lists);
+            other.join().map_err(|_| anyhow!("the thread that sends the points panicked"))
         })?;
-        match first.take() {
+        match first_error.into_result() {
             Ok(()) => Ok(cost),
             Err(error) => Err(self.drop_points(second, error)),
         }
     }
 
-    /// Points that wait for room keep their channel busy until the design drops them. `error` is why they wait.
+    /// Recovers the channel of the points after `error`. Points for which the FIFO has no space keep the channel busy until the design drops
+    /// them.
     fn drop_points(&self, mut channel: Channel, error: anyhow::Error) -> anyhow::Error {
         let flush = regs::Ctrl::ABORT | regs::Ctrl::FLUSH;
         let dropped =
             self.card.user().map_err(anyhow::Error::from).and_then(|user| {
-                Ok(channel.recover_with(&mut || Ok(user.write(regs::CTRL, flush.bits())?))?)
+                Ok(channel.recover_with(&mut || drop(user.write(regs::CTRL, flush.bits())))?)
             });
         match dropped {
             Ok(()) => error,
-            Err(after) => error.context(format!("the channel of the points stays busy: {after}")),
+            Err(after) => error.context(format!("the channel that sends the points stays busy: {after}")),
         }
     }
 }
 
 fn stuck(what: &str, range: &Range<usize>) -> String {
-    format!("the card does not accept the {what} of pairs {}..{}", range.start, range.end)
+    format!("the card did not accept the {what} of pairs {}..{}", range.start, range.end)
 }
 
 fn scalars(data: &Data, range: Range<usize>) -> Result<Transfers> {

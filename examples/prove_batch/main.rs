@@ -1,9 +1,20 @@
-//! Many proofs: while one MSM is being reduced the next is streaming, and the CPU makes the rest of other proofs meanwhile.
+//! Creates many proofs in parallel, to keep the card busy: while the design reduces one MSM, the data of the next is sent, and the CPU works
+//! on the rest of other proofs.
 //!
 //!     cargo run --release --example prove_batch -- --proofs 100
 //!
-//! Each worker makes a proof at a time, as `prove` does, with scalars and programs of its own; all share the card and the key's
-//! points. A job that a worker submits while that of another is on the card streams as soon as the channel is free.
+//! Typical output:
+//!
+//! ```text
+//! emulated f1 (1d0f:f001 over vfio-user)
+//! The group has 2^16 members.
+//! 4 proofs verified by arkworks in 17.22s, 0.23 per second
+//!   16 MSMs, 12 of them submitted while another was on the card; 8.06 MiB sent with 16 doorbells
+//! ```
+//!
+//! Each worker thread creates one proof at a time, as the example `prove` does. The workers share the card, its MSM client and the points
+//! of the key; each has its own scalars and prepared jobs. If a worker submits a job while another job is on the card, its data is sent as
+//! soon as the channel is free.
 
 use anyhow::{Context, Result, ensure};
 use ark_bn254::{Fr, G1Projective};
@@ -15,28 +26,28 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 use xdma::msm::curve::arkworks::result_to_projective;
-use xdma::msm::{Job, JobTicket, Msm, MsmError, MsmOptions};
+use xdma::msm::{Job, JobTicket, Msm, MsmOptions, MsmSubmitError};
 use xdma_examples::card::CardArgs;
-use xdma_examples::first::FirstError;
+use xdma_examples::first_error::FirstError;
 use xdma_examples::groth16::{self, DEPTHS, Query, Setup};
 use xdma_examples::human;
-use xdma_examples::sums::{KeyPoints, Lane};
+use xdma_examples::proof_jobs::{KeyPoints, ProofJobs};
 
-/// No sum of these circuits takes longer, on any machine that runs the emulated card, all workers' together.
+/// Time limit for an MSM, including the time in which the card computes those of other workers.
 const LIMIT: Duration = Duration::from_secs(300);
-/// Between two looks for a result.
+/// Interval between two polls for a result.
 const PAUSE: Duration = Duration::from_micros(100);
 
-/// Makes many proofs of membership in a Semaphore group, with their sums made on the card.
+/// Creates many proofs of membership in a Semaphore group. The card computes their MSMs in G1.
 #[derive(Parser)]
-pub struct Options {
-    /// Levels of the group's tree (2^depth members).
+pub struct Args {
+    /// Depth of the group's tree, which has 2^depth members: 16, 20 or 30.
     #[arg(long, default_value = "16", value_parser = depth)]
     depth: usize,
-    /// Proofs to make, with the same key.
+    /// Number of proofs to create, all with the same key.
     #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..))]
     proofs: u32,
-    /// Proofs under way at a time, each with at most one MSM on the card. The design queues two.
+    /// Number of proofs in progress at a time, each with at most one MSM on the card. The design queues two.
     #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..=4))]
     workers: u32,
     #[command(flatten)]
@@ -46,30 +57,30 @@ pub struct Options {
     json: bool,
 }
 
-/// One of the depths that there are keys for.
+/// Parses a depth for which there is a key.
 fn depth(text: &str) -> Result<usize, String> {
     let known = text.parse().ok().filter(|depth| DEPTHS.contains(depth));
-    known.ok_or_else(|| format!("there are keys for depths {DEPTHS:?} only"))
+    known.ok_or_else(|| format!("the depth must be one of {DEPTHS:?}"))
 }
 
-/// What is printed.
+/// The output of `--json`.
 #[derive(Serialize)]
-pub struct Report {
+pub struct BatchReport {
     card: String,
     depth: usize,
     workers: u32,
-    /// Proofs that arkworks verified.
+    /// Number of proofs that arkworks verified.
     pub verified: u32,
     seconds: f64,
     proofs_per_second: f64,
     pub msms: u64,
-    /// MSMs that were submitted while another was on the card.
+    /// Number of MSMs that were submitted while another was on the card.
     pub overlapped: u64,
     bytes: u64,
     doorbells: u64,
 }
 
-/// What the workers share.
+/// Data that the workers share.
 struct Batch {
     setup: Setup,
     msm: Mutex<Msm>,
@@ -78,67 +89,67 @@ struct Batch {
     msms: AtomicU64,
     overlapped: AtomicU64,
     progress: ProgressBar,
-    first: FirstError,
+    first_error: FirstError,
 }
 
 impl Batch {
-    /// Makes proofs until there are enough of them, or one is wrong; how many.
-    fn work(&self, mut lane: Lane) -> u32 {
+    /// Creates proofs until all are done or one has failed. Returns the number of proofs that this worker created.
+    fn work(&self, mut jobs: ProofJobs) -> u32 {
         let mut verified = 0;
         loop {
             let number = self.next.fetch_add(1, Ordering::Relaxed);
             if number >= self.proofs {
                 return verified;
             }
-            match self.prove(&mut lane, number) {
+            match self.prove(&mut jobs, number) {
                 Ok(()) => verified += 1,
                 Err(error) => {
-                    self.first.set(error);
-                    // The others need not go on.
+                    self.first_error.set(error);
+                    // End the other workers.
                     self.next.store(self.proofs, Ordering::Relaxed);
                 }
             }
         }
     }
 
-    fn prove(&self, lane: &mut Lane, number: u32) -> Result<()> {
+    fn prove(&self, jobs: &mut ProofJobs, number: u32) -> Result<()> {
         let witness = self.setup.witness(number.into())?;
-        let mut msm = |query: Query, scalars: &[Fr]| self.sum(lane, query, scalars);
+        let mut msm = |query: Query, scalars: &[Fr]| self.compute(jobs, query, scalars);
         let proved = groth16::prove(&self.setup, &witness, groth16::blinding(), &mut msm)?;
         let accepted = self.setup.verify(&witness, &proved.proof)?;
-        ensure!(accepted, "the verifier does not accept proof {number}: a sum was wrong");
+        ensure!(accepted, "the verifier rejected proof {number}: a result of the card was wrong");
         self.progress.inc(1);
         Ok(())
     }
 
-    /// One of a proof's sums. The client is locked for moments only, so that others can submit and look meanwhile.
-    fn sum(&self, lane: &mut Lane, query: Query, scalars: &[Fr]) -> Result<G1Projective> {
-        let ticket = self.submit(lane.job(query, scalars)?)?;
+    /// Computes one MSM on the card. The client is locked only for single calls, so that other workers can submit and poll in between.
+    fn compute(&self, jobs: &mut ProofJobs, query: Query, scalars: &[Fr]) -> Result<G1Projective> {
+        let ticket = self.submit(jobs.job(query, scalars)?)?;
         let begin = Instant::now();
         loop {
-            // Any poll moves all jobs on: it starts the next stream, and keeps results for those who ask later.
+            // Each poll advances all jobs: it starts sending the next one, and stores the results of others until they are polled.
             if let Some(output) = self.msm().poll(ticket)? {
-                return result_to_projective(&output.bytes).context("the card's result is no point");
+                return result_to_projective(&output.bytes).context("the card's result is not a point");
             }
-            // Its error is the one that is reported: this job may be lost with that one.
-            ensure!(!self.first.is_set(), "another worker failed");
+            // The other worker's error is reported. This job may be lost because of it.
+            ensure!(!self.first_error.is_set(), "another worker failed");
             if begin.elapsed() > LIMIT {
                 self.msm().wait(ticket, Duration::ZERO)?;
             }
-            self.msm().look()?;
+            self.msm().sample_counters()?;
             thread::sleep(PAUSE);
         }
     }
 
-    /// Submits a job, once the design has room for it.
+    /// Submits a job, as soon as the design's queue has space for it.
     fn submit(&self, job: &Job) -> Result<JobTicket> {
         let begin = Instant::now();
         loop {
             let mut msm = self.msm();
             let others = msm.in_flight() > 0;
             match msm.submit(job) {
-                // Those whose jobs these are poll them.
-                Err(MsmError::Busy { .. }) if begin.elapsed() < LIMIT => {}
+                // The workers whose jobs are in the queue poll them.
+                Err(MsmSubmitError::Busy { .. }) if begin.elapsed() < LIMIT => {}
                 submitted => {
                     self.msms.fetch_add(1, Ordering::Relaxed);
                     self.overlapped.fetch_add(others.into(), Ordering::Relaxed);
@@ -156,52 +167,52 @@ impl Batch {
 }
 
 fn main() -> Result<()> {
-    let options = Options::parse();
-    print(&run(&options)?, options.json)
+    let args = Args::parse();
+    print(&run(&args)?, args.json)
 }
 
-pub fn run(options: &Options) -> Result<Report> {
-    let card = options.card.open()?;
-    let name = options.card.describe(&card)?;
-    let setup = Setup::read(options.depth)?;
+pub fn run(args: &Args) -> Result<BatchReport> {
+    let card = args.card.open()?;
+    let name = args.card.describe(&card)?;
+    let setup = Setup::read(args.depth)?;
     let msm = Msm::open(&card, MsmOptions::default())?;
     let points = KeyPoints::new(&card, &setup)?;
-    let lanes = (0..options.workers).map(|_| Lane::new(&msm, &points, &setup)).collect::<Result<Vec<_>>>()?;
+    let jobs =
+        (0..args.workers).map(|_| ProofJobs::new(&msm, &points, &setup)).collect::<Result<Vec<_>>>()?;
     let template = "{elapsed:>4} [{bar:40}] {pos}/{len} proofs, {per_sec}, {eta} left";
-    let progress =
-        ProgressBar::new(options.proofs.into()).with_style(ProgressStyle::with_template(template)?);
+    let progress = ProgressBar::new(args.proofs.into()).with_style(ProgressStyle::with_template(template)?);
     progress.enable_steady_tick(Duration::from_millis(200));
-    if !options.json {
-        progress.suspend(|| println!("{name}\nA group of 2^{} members.", setup.depth));
+    if !args.json {
+        progress.suspend(|| println!("{name}\nThe group has 2^{} members.", setup.depth));
     }
     let (next, msms, overlapped) = (AtomicU32::new(0), AtomicU64::new(0), AtomicU64::new(0));
-    let first = FirstError::default();
+    let first_error = FirstError::default();
     let batch = Batch {
         setup,
         msm: Mutex::new(msm),
-        proofs: options.proofs,
+        proofs: args.proofs,
         next,
         msms,
         overlapped,
         progress,
-        first,
+        first_error,
     };
     let begin = Instant::now();
     let verified: u32 = thread::scope(|scope| {
-        let workers: Vec<_> = lanes.into_iter().map(|lane| scope.spawn(|| batch.work(lane))).collect();
-        let made = workers
+        let workers: Vec<_> = jobs.into_iter().map(|jobs| scope.spawn(|| batch.work(jobs))).collect();
+        let verified = workers
             .into_iter()
             .map(|worker| worker.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
-        made.sum()
+        verified.sum()
     });
     let seconds = begin.elapsed().as_secs_f64();
     batch.progress.finish_and_clear();
-    batch.first.take()?;
     let stats = batch.msm().channel().stats();
-    Ok(Report {
+    batch.first_error.into_result()?;
+    Ok(BatchReport {
         card: name,
         depth: batch.setup.depth,
-        workers: options.workers,
+        workers: args.workers,
         verified,
         seconds,
         proofs_per_second: f64::from(verified) / seconds,
@@ -212,13 +223,13 @@ pub fn run(options: &Options) -> Result<Report> {
     })
 }
 
-fn print(report: &Report, json: bool) -> Result<()> {
+fn print(report: &BatchReport, json: bool) -> Result<()> {
     if json {
         println!("{}", serde_json::to_string(report)?);
         return Ok(());
     }
     println!(
-        "{} proofs verified by arkworks in {}, {:.2} a second",
+        "{} proofs verified by arkworks in {}, {:.2} per second",
         human::count(report.verified.into()),
         human::seconds(report.seconds),
         report.proofs_per_second

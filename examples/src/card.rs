@@ -1,4 +1,4 @@
-//! Which card, and what a job on it cost.
+//! The `--card` option, and the cost of transfers.
 
 use anyhow::{Context, Result};
 use clap::{Args, ValueEnum};
@@ -7,50 +7,54 @@ use std::io::{IsTerminal, stderr};
 use std::time::{Duration, Instant};
 use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::{Layer, fmt, layer::SubscriberExt, registry, util::SubscriberInitExt};
-use xdma::bus::counts::Counts;
 use xdma::card::{Card, CardName, CardOptions};
 use xdma::channel::Stats;
+// Only for the figures that the examples print. A program does not need these counts.
+use xdma::unstable::bus::counts::Counts;
 use xdma_emulated_card::{CardChoice, StartError};
 use xdma_emulator::Options;
 use xdma_emulator::logic::Design;
 
-/// The option that every example has.
+/// The options of every example.
 #[derive(Args, Clone, Debug)]
 pub struct CardArgs {
     /// The card: a PCI address, unix:PATH of a vfio-user socket, or an emulated card (f1, alveo).
     #[arg(long, env = "XDMA_CARD", default_value = "f1", value_name = "BDF|unix:PATH|f1|alveo")]
     pub card: CardChoice,
-    /// What an emulated card carries.
+    /// The user logic of an emulated card.
     #[arg(long, value_enum, default_value = "msm")]
     pub logic: LogicName,
     /// Write an FST trace of the simulated design to this file (feature `rtl-trace`).
     #[cfg(feature = "rtl")]
     #[arg(long, value_name = "FILE")]
     pub trace: Option<std::path::PathBuf>,
-    /// How deep the trace goes: 2 has the core, 3 the adder, whose 256-bit words fill a disk; 0 has all.
+    /// Depth of the trace: 2 includes the core; 3 includes the adder, whose 256-bit words need much disk space; 0 includes everything.
     #[cfg(feature = "rtl")]
     #[arg(long, value_name = "LEVELS", default_value_t = 2, requires = "trace")]
     pub trace_levels: u8,
 }
 
-/// The logic of an emulated card.
+/// User logic of an emulated card.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum LogicName {
-    /// The MSM design's functional model.
+    /// A functional model of the MSM design.
     Msm,
-    /// The MSM design itself, cycle by cycle.
+    /// The MSM design itself, simulated cycle by cycle.
     #[cfg(feature = "rtl")]
     Rtl,
 }
 
 impl CardArgs {
-    /// Opens the card. What the library has to say goes to standard error.
+    /// Opens the card. The library's log goes to standard error.
+    ///
+    /// # Errors
+    /// If the card cannot be opened, or the options contradict each other.
     pub fn open(&self) -> Result<Card> {
-        log();
+        init_log();
         #[cfg(feature = "rtl")]
         anyhow::ensure!(
             self.trace.is_none() || matches!(self.logic, LogicName::Rtl),
-            "`--trace` is for the simulated design: add `--logic rtl`"
+            "`--trace` requires the simulated design: add `--logic rtl`"
         );
         let card = match self.logic {
             LogicName::Msm => self.card.open(CardOptions::default()),
@@ -63,15 +67,18 @@ impl CardArgs {
     fn cannot_open(&self) -> String {
         match &self.card {
             CardChoice::Named(CardName::Pci(_)) => {
-                format!("cannot open card {} (`vfio-setup doctor` says what is missing)", self.card)
+                format!("cannot open card {} (`vfio-setup doctor` lists what is missing)", self.card)
             }
             card => format!("cannot open card {card}"),
         }
     }
 
-    /// Opens a card with AXI-Stream channels; an emulated one loops each H2C stream to the C2H stream of its number.
+    /// Opens a card with AXI-Stream channels. An emulated card loops each H2C stream back to the C2H stream of the same number.
+    ///
+    /// # Errors
+    /// If the card cannot be opened.
     pub fn open_streams(&self) -> Result<Card> {
-        log();
+        init_log();
         let card = match &self.card {
             CardChoice::Emulated(profile) => {
                 let options = Options { profile: *profile, stream: true, ..Options::default() };
@@ -86,24 +93,28 @@ impl CardArgs {
     fn open_rtl(&self) -> Result<Result<Card, StartError>> {
         use xdma_emulator::logic;
         let CardChoice::Emulated(profile) = self.card else {
-            anyhow::bail!("`--logic rtl` is for an emulated card, and {} brings its own", self.card);
+            anyhow::bail!("`--logic rtl` requires an emulated card; {} has its own logic", self.card);
         };
         let options = Options { profile, ..Options::default() };
         let design = std::sync::Arc::new(logic::Rtl::new(logic::Variant::Full));
         if let Some(path) = &self.trace {
             let built = cfg!(feature = "rtl-trace");
-            anyhow::ensure!(built, "`--trace` needs a model that can: build with `--features rtl-trace`");
+            anyhow::ensure!(
+                built,
+                "`--trace` requires the feature `rtl-trace`: build with `--features rtl-trace`"
+            );
             anyhow::ensure!(
                 design.trace(path, self.trace_levels),
-                "cannot write {}: is the folder there, and writable?",
+                "cannot write {}: check that the directory exists and is writable",
                 path.display()
             );
         }
         Ok(xdma_emulated_card::start(options, design, CardOptions::default()))
     }
 
-    /// How long a transfer or a result may take. A simulated design takes seconds for milliseconds of its clock.
-    pub fn patience(&self) -> Duration {
+    /// Returns the time limit for a transfer or a result. It is longer for a simulated design, which needs seconds for milliseconds
+    /// of its own clock.
+    pub fn timeout(&self) -> Duration {
         match self.logic {
             LogicName::Msm => Duration::from_secs(10),
             #[cfg(feature = "rtl")]
@@ -111,7 +122,10 @@ impl CardArgs {
         }
     }
 
-    /// The card in one line.
+    /// Describes the card in one line.
+    ///
+    /// # Errors
+    /// If the card cannot be read.
     pub fn describe(&self, card: &Card) -> Result<String> {
         let report = card.report()?;
         let emulated = if matches!(self.card, CardChoice::Emulated(_)) { "emulated " } else { "" };
@@ -122,28 +136,28 @@ impl CardArgs {
     }
 }
 
-/// What the library has to say goes to standard error.
-fn log() {
+/// Writes the library's log to standard error: warnings, or what `RUST_LOG` selects.
+fn init_log() {
     let asked = std::env::var("RUST_LOG").ok().and_then(|text| text.parse::<Targets>().ok());
     let filter = asked.unwrap_or_else(|| Targets::new().with_default(LevelFilter::WARN));
     let layer =
         fmt::layer().with_writer(stderr).with_ansi(stderr().is_terminal()).without_time().with_target(false);
-    // Only the first call of a process sets it.
+    // Only the first call in a process has an effect.
     let _ = registry().with(layer.with_filter(filter)).try_init();
 }
 
-/// What was asked of hardware and kernel by this thread and a channel, from one moment to another.
+/// Hardware and kernel operations of one thread and one channel in a period of time.
 #[derive(Clone, Copy, Debug, Default, Serialize)]
 pub struct Cost {
-    /// Descriptors given to the engine.
+    /// Descriptors posted to the engine.
     pub descriptors: u64,
-    /// Credit and Run writes.
+    /// Doorbells: register writes that set Run or add credits.
     pub doorbells: u64,
-    /// All register writes.
+    /// Register writes, including the doorbells.
     pub register_writes: u64,
-    /// Register reads.
+    /// Register reads, each a round trip to the card.
     pub register_reads: u64,
-    /// Entries into the kernel.
+    /// System calls.
     pub system_calls: u64,
 }
 
@@ -161,7 +175,7 @@ impl std::ops::Add for Cost {
     }
 }
 
-/// The moment from which a [`Cost`] counts.
+/// Measures a [`Cost`]. Start and read it on the thread that uses the channel.
 pub struct Meter {
     counts: Counts,
     stats: Stats,
@@ -169,17 +183,17 @@ pub struct Meter {
 }
 
 impl Meter {
-    /// Counts from now on.
+    /// Starts measuring. `stats` are the current statistics of the channel.
     pub fn start(stats: Stats) -> Self {
         Self { counts: Counts::now(), stats, begin: Instant::now() }
     }
 
-    /// Seconds so far.
+    /// Returns the seconds since the start.
     pub fn seconds(&self) -> f64 {
         self.begin.elapsed().as_secs_f64()
     }
 
-    /// What it cost so far.
+    /// Returns the cost since the start. `stats` are the current statistics of the same channel.
     pub fn cost(&self, stats: Stats) -> Cost {
         let counts = Counts::now() - self.counts;
         Cost {

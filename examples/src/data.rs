@@ -1,5 +1,5 @@
-//! Pairs: made up from a seed, or from files. A file holds the card's bytes and nothing else: 64 a point (x, y, Montgomery
-//! form), 32 a scalar, little-endian.
+//! Points and scalars, generated from a seed or read from files. A file contains elements in the card's format, without a header: 64 bytes
+//! per point (x, then y, Montgomery form), 32 bytes per scalar, little-endian.
 
 use anyhow::{Context, Result, ensure};
 use ark_bn254::{Fr, G1Affine, G1Projective};
@@ -12,8 +12,8 @@ use std::thread;
 use xdma::msm::curve::arkworks as curve;
 use xdma::regs::msm::{POINT_BYTES, SCALAR_BYTES};
 
-/// `count` distinct points. They look random and are not independent (neighbours differ by the same point), which no MSM
-/// notices and makes 2^20 of them a matter of a second.
+/// Generates `count` distinct points. They are not independent: adjacent points differ by the same point. An MSM takes the same time on
+/// them as on random points, and generating 2^20 of them takes only about a second.
 pub fn random_points(count: usize, seed: u64) -> Vec<G1Affine> {
     let mut rng = StdRng::seed_from_u64(seed);
     let (first, step) = (G1Projective::rand(&mut rng), G1Projective::rand(&mut rng));
@@ -25,7 +25,7 @@ pub fn random_points(count: usize, seed: u64) -> Vec<G1Affine> {
         for (i, points) in points.chunks_mut(share).enumerate() {
             scope.spawn(move || {
                 let mut next = first + step.mul_bigint([(i * share) as u64]);
-                // Batches small enough for the cache.
+                // These batches fit in the cache.
                 for batch in points.chunks_mut(1 << 12) {
                     let sums: Vec<_> = batch
                         .iter()
@@ -42,20 +42,20 @@ pub fn random_points(count: usize, seed: u64) -> Vec<G1Affine> {
     points
 }
 
-/// `count` scalars, uniformly below r.
+/// Generates `count` scalars, uniformly distributed below r.
 pub fn random_scalars(count: usize, seed: u64) -> Vec<Fr> {
     let mut rng = StdRng::seed_from_u64(seed);
     (0..count).map(|_| Fr::rand(&mut rng)).collect()
 }
 
-/// The MSM on the CPU by arkworks, all processors.
+/// Computes the MSM on the CPU, with arkworks on all processors.
 ///
 /// # Errors
-/// If there are not as many points as scalars.
+/// If the numbers of points and scalars differ.
 pub fn cpu_msm(points: &[G1Affine], scalars: &[Fr]) -> Result<G1Affine> {
     ensure!(
         points.len() == scalars.len(),
-        "{} points and {} scalars: an MSM takes as many of one as of the other",
+        "{} points and {} scalars: an MSM needs equal numbers of both",
         points.len(),
         scalars.len()
     );
@@ -65,7 +65,7 @@ pub fn cpu_msm(points: &[G1Affine], scalars: &[Fr]) -> Result<G1Affine> {
 /// Reads a file of points and checks that they are on the curve.
 ///
 /// # Errors
-/// If it cannot be read, is not whole points, or one of them is not on the curve.
+/// If the file cannot be read, does not contain whole points, or contains a point that is not on the curve.
 pub fn read_points(path: &Path) -> Result<Vec<G1Affine>> {
     let bytes = read(path, "points", POINT_BYTES)?;
     curve::points_from_bytes(&bytes).with_context(|| format!("points in {}", path.display()))
@@ -74,7 +74,7 @@ pub fn read_points(path: &Path) -> Result<Vec<G1Affine>> {
 /// Reads a file of scalars, in Montgomery or canonical form.
 ///
 /// # Errors
-/// If it cannot be read, is not whole scalars, or one of them is not below r.
+/// If the file cannot be read, does not contain whole scalars, or contains a scalar that is not below r.
 pub fn read_scalars(path: &Path, montgomery: bool) -> Result<Vec<Fr>> {
     let bytes = read(path, "scalars", SCALAR_BYTES)?;
     let scalars = if montgomery {
@@ -85,20 +85,20 @@ pub fn read_scalars(path: &Path, montgomery: bool) -> Result<Vec<Fr>> {
     scalars.with_context(|| format!("scalars in {}", path.display()))
 }
 
-/// Writes a file that [`read_points`] reads.
+/// Writes a file for [`read_points`].
 ///
 /// # Errors
-/// If it cannot be written.
+/// If the file cannot be written.
 pub fn write_points(path: &Path, points: &[G1Affine]) -> Result<()> {
     let mut bytes = vec![0; points.len() * POINT_BYTES];
     curve::points_to_bytes(points, &mut bytes)?;
     fs::write(path, bytes).with_context(|| format!("cannot write points to {}", path.display()))
 }
 
-/// Writes a file that [`read_scalars`] reads in the same form.
+/// Writes a file for [`read_scalars`], with scalars in Montgomery or canonical form.
 ///
 /// # Errors
-/// If it cannot be written.
+/// If the file cannot be written.
 pub fn write_scalars(path: &Path, scalars: &[Fr], montgomery: bool) -> Result<()> {
     let mut bytes = vec![0; scalars.len() * SCALAR_BYTES];
     if montgomery {
@@ -109,13 +109,13 @@ pub fn write_scalars(path: &Path, scalars: &[Fr], montgomery: bool) -> Result<()
     fs::write(path, bytes).with_context(|| format!("cannot write scalars to {}", path.display()))
 }
 
-/// A file of whole elements, at least one.
+/// Reads a file of elements of `size` bytes, at least one.
 fn read(path: &Path, what: &str, size: usize) -> Result<Vec<u8>> {
     let bytes = fs::read(path).with_context(|| format!("cannot read {what} from {}", path.display()))?;
     ensure!(
         !bytes.is_empty() && bytes.len().is_multiple_of(size),
-        "{} has {} bytes, which is no multiple of {size}: a file of {what} is {size} bytes each and nothing else, so it \
-         is cut short, has a header, or holds something else",
+        "{} has {} bytes, which is not a positive multiple of {size}: a file of {what} contains {size} bytes per element and \
+         no header, so it is truncated or has another format",
         path.display(),
         bytes.len()
     );

@@ -1,15 +1,16 @@
-//! Several threads, of which one fails.
+//! The first error of several threads.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
-use xdma::channel::EngineError;
+use xdma::channel::WaitError;
+use xdma::channel::stream::ReceiveError;
 
-/// How long it may take until a thread notices that another one failed.
-const PATIENCE: Duration = Duration::from_millis(50);
+/// Interval at which a waiting thread checks whether another thread has failed.
+const CHECK_INTERVAL: Duration = Duration::from_millis(50);
 
-/// The error of the thread that failed first. What goes wrong in the other threads after that is a consequence, and so is a
-/// time-out of a thread that waits for the one that failed.
+/// The error of the thread that failed first. Later errors are discarded, since they are consequences of it: for example, a thread
+/// that waits for the failed one times out.
 #[derive(Default)]
 pub struct FirstError {
     error: Mutex<Option<anyhow::Error>>,
@@ -17,38 +18,39 @@ pub struct FirstError {
 }
 
 impl FirstError {
-    /// Notes an error, unless there is one already.
+    /// Stores the error, unless one is stored already.
     pub fn set(&self, error: anyhow::Error) {
         self.error.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
         self.is_set.store(true, Ordering::Release);
     }
 
-    /// Whether a thread has failed, so that the others need not go on.
+    /// Returns whether a thread has failed. The other threads should then end.
     pub fn is_set(&self) -> bool {
         self.is_set.load(Ordering::Acquire)
     }
 
-    /// Waits with `wait` for `limit` at most; `None` as soon as another thread has failed.
+    /// Waits for a transfer or a packet for up to `limit`. `wait` is called with a shorter limit, several times. Returns `None` if another
+    /// thread has failed.
     pub fn wait<T>(
         &self,
         limit: Duration,
-        mut wait: impl FnMut(Duration) -> Result<T, EngineError>,
-    ) -> Option<Result<T, EngineError>> {
+        mut wait: impl FnMut(Duration) -> Result<T, ReceiveError>,
+    ) -> Option<Result<T, ReceiveError>> {
         let begin = Instant::now();
         loop {
-            match wait(PATIENCE.min(limit)) {
-                Err(EngineError::Deadline { .. }) if self.is_set() => return None,
-                Err(EngineError::Deadline { .. }) if begin.elapsed() < limit => {}
-                Err(EngineError::Deadline { snapshot, .. }) => {
-                    return Some(Err(EngineError::Deadline { waited: limit, snapshot }));
+            match wait(CHECK_INTERVAL.min(limit)) {
+                Err(ReceiveError::Wait(WaitError::Deadline { .. })) if self.is_set() => return None,
+                Err(ReceiveError::Wait(WaitError::Deadline { .. })) if begin.elapsed() < limit => {}
+                Err(ReceiveError::Wait(WaitError::Deadline { snapshot, .. })) => {
+                    return Some(Err(WaitError::Deadline { waited: limit, snapshot }.into()));
                 }
                 waited => return Some(waited),
             }
         }
     }
 
-    /// The error, if a thread has failed. Taken once, after all threads have ended.
-    pub fn take(&self) -> anyhow::Result<()> {
-        self.error.lock().unwrap_or_else(PoisonError::into_inner).take().map_or(Ok(()), Err)
+    /// Returns the error, if a thread has failed. Call this once all threads have ended.
+    pub fn into_result(self) -> anyhow::Result<()> {
+        self.error.into_inner().unwrap_or_else(PoisonError::into_inner).map_or(Ok(()), Err)
     }
 }

@@ -1,11 +1,11 @@
-//! A Groth16 proof of a real circuit, with its G1 multi-scalar multiplications left open.
+//! A Groth16 prover for a real circuit. The caller computes its G1 multi-scalar multiplications (MSMs), for example on a card.
 //!
-//! The circuit is Semaphore's: a member of a group, a Merkle tree of some depth, signals once without saying who it is. Key and
-//! witness generator are those in use, as the package `semaphore-rs` carries them.
+//! The circuit is Semaphore: a member of a group, which is a Merkle tree, sends a signal once without revealing its identity. The proving
+//! key and the witness generator are those of the package `semaphore-rs`.
 //!
-//! What is left open are the four sums A, B1, H and L. Their points belong to the key and never change; a proof brings scalars
-//! only. A and B1 are over the whole witness, L over its private part, and H over what the witness is turned into by a few
-//! Fourier transforms, so H comes last and can be made while the others are under way.
+//! The caller computes four MSMs: A, B1, L and H. Their points belong to the key and never change; only the scalars are new in each proof.
+//! The scalars of A and B1 are the whole witness, and those of L are its private part. The scalars of H are computed from the witness by a
+//! few Fourier transforms. H therefore comes last, and its scalars are computed while the other MSMs run.
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use ark_bn254::{Bn254, Fr, G1Affine, G1Projective, G2Projective};
@@ -24,61 +24,61 @@ use std::sync::mpsc;
 use std::time::Instant;
 use std::{env, fs, panic, thread};
 
-/// The package that carries keys and witness generators.
+/// The package that contains the keys and witness generators.
 const PACKAGE: &str = "semaphore-rs";
 
-/// Depths that the package has a key for.
+/// The tree depths for which the package has a key.
 pub const DEPTHS: [usize; 3] = [16, 20, 30];
 
-/// One of the sums, named after its part of the proving key.
+/// One of the MSMs, named after its part of the proving key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Query {
-    /// `a_query`: over the whole witness.
+    /// `a_query`; its scalars are the whole witness.
     A,
-    /// `b_g1_query`: over the whole witness; a third of its points are infinity.
+    /// `b_g1_query`; its scalars are the whole witness. A third of its points are the point at infinity.
     B1,
-    /// `l_query`: over the private part of the witness.
+    /// `l_query`; its scalars are the private part of the witness.
     L,
-    /// `h_query`: over the quotient polynomial's coefficients, one for each point of the domain.
+    /// `h_query`; its scalars are the coefficients of the quotient polynomial, one for each point of the domain.
     H,
 }
 
 impl Query {
-    /// In the order in which their scalars are there.
+    /// All MSMs, in the order in which their scalars become available.
     pub const ALL: [Self; 4] = [Self::A, Self::B1, Self::L, Self::H];
 }
 
-/// A circuit with its key, read once.
+/// A circuit and its proving key.
 pub struct Setup {
-    /// Levels of the group's tree: 2^depth members.
+    /// Depth of the group's tree, which has 2^depth members.
     pub depth: usize,
     pub key: ProvingKey<Bn254>,
     pub constraints: ConstraintMatrices<Fr>,
     graph: Graph,
 }
 
-/// The values of all of a circuit's wires.
+/// The values of all wires of the circuit.
 pub struct Witness {
-    /// One, the public inputs, then the private values.
+    /// The constant one, the public inputs, then the private values.
     pub assignment: Vec<Fr>,
-    /// Root of the tree, hash of the nullifier, signal, topic.
+    /// The public inputs: root of the tree, hash of the nullifier, signal, topic.
     public: [Fr; 4],
 }
 
-/// A proof and what the CPU's part of it took.
+/// A proof, and the time of the CPU's part of it.
 pub struct Proved {
     pub proof: Proof<Bn254>,
     /// Seconds for the scalars of H.
     pub quotient_seconds: f64,
-    /// Seconds for the one sum in G2.
+    /// Seconds for the MSM in G2.
     pub g2_seconds: f64,
 }
 
 impl Setup {
-    /// Reads the key and witness generator for groups of 2^`depth` members, one of [`DEPTHS`].
+    /// Reads the key and the witness generator for groups of 2^`depth` members. `depth` must be one of [`DEPTHS`].
     ///
     /// # Errors
-    /// If the package or its files are not there or not readable.
+    /// If the package or its files are missing or damaged.
     pub fn read(depth: usize) -> Result<Self> {
         let package = package_dir()?;
         let key = read_file(&package.join(format!("assets/{depth}/semaphore.arkzkey")))?;
@@ -89,7 +89,7 @@ impl Setup {
         Ok(Self { depth, key, constraints, graph })
     }
 
-    /// The points of a sum.
+    /// Returns the points of an MSM.
     pub fn points(&self, query: Query) -> &[G1Affine] {
         match query {
             Query::A => &self.key.a_query,
@@ -99,14 +99,14 @@ impl Setup {
         }
     }
 
-    /// The witness of the first member of an otherwise empty group who signals `signal`.
+    /// Computes the witness for a group whose only member sends `signal`.
     ///
     /// # Errors
-    /// If the generator fails or does not agree with the public inputs computed here.
+    /// If the generator fails, or its public inputs differ from those computed here.
     pub fn witness(&self, signal: u64) -> Result<Witness> {
         let [trapdoor, nullifier, topic, signal] = [11, 22, 2026, signal].map(U256::from);
         let commitment = hash1(hash2(nullifier, trapdoor));
-        let (root, siblings) = empty_tree(commitment, self.depth);
+        let (root, siblings) = single_leaf_tree(commitment, self.depth);
         let inputs = HashMap::from(
             [
                 ("identityTrapdoor", vec![trapdoor]),
@@ -126,20 +126,20 @@ impl Setup {
         };
         ensure!(
             witness.assignment.get(1..self.inputs()) == Some(&witness.public),
-            "the witness generator computes other public inputs than this program: key and generator do not belong to \
-             the version of {PACKAGE} that this example was written for"
+            "the public inputs of the witness generator differ from those of this program: the key and the generator are not \
+             from the version of {PACKAGE} that this example requires"
         );
         Ok(witness)
     }
 
-    /// Public inputs, the constant one included.
+    /// Returns the number of public inputs, including the constant one.
     fn inputs(&self) -> usize {
         self.constraints.num_instance_variables
     }
 
-    /// The scalars of H.
+    /// Computes the scalars of H.
     fn quotient(&self, witness: &Witness) -> Result<Vec<Fr>> {
-        // Keys made by circom hold H for the odd coset; the usual reduction gives scalars that no verifier accepts.
+        // Circom's keys contain the H query for the odd coset. With the usual reduction, no verifier would accept the proof.
         CircomReduction::witness_map_from_matrices::<Fr, GeneralEvaluationDomain<Fr>>(
             &self.constraints.matrices,
             self.inputs(),
@@ -149,23 +149,23 @@ impl Setup {
         .context("the witness does not fit the circuit")
     }
 
-    /// Whether arkworks' own verifier accepts the proof.
+    /// Returns whether the verifier of arkworks accepts the proof.
     ///
     /// # Errors
     /// If the public inputs do not fit the key.
     pub fn verify(&self, witness: &Witness, proof: &Proof<Bn254>) -> Result<bool> {
         let key = prepare_verifying_key(&self.key.vk);
-        Groth16::<Bn254>::verify_proof(&key, proof, &witness.public).context("the verifier fails")
+        Groth16::<Bn254>::verify_proof(&key, proof, &witness.public).context("the verifier failed")
     }
 }
 
-/// Makes a proof with the blinding factors `r` and `s`.
+/// Creates a proof with the blinding factors `r` and `s`.
 ///
-/// `msm` is called on a thread of its own, once for each of [`Query::ALL`] in that order, and returns the sum of the scalars times
-/// [`Setup::points`]. Meanwhile the CPU makes the scalars of H and the sum in G2.
+/// `msm` computes the MSM of [`Setup::points`] and the given scalars. It is called on a separate thread, once for each of [`Query::ALL`],
+/// in that order. Meanwhile this thread computes the scalars of H and the MSM in G2.
 ///
 /// # Errors
-/// Those of `msm`, and if the witness does not fit the circuit.
+/// If `msm` fails, or the witness does not fit the circuit.
 pub fn prove(
     setup: &Setup,
     witness: &Witness,
@@ -180,20 +180,20 @@ pub fn prove(
             let a = msm(Query::A, whole)?;
             let b1 = msm(Query::B1, whole)?;
             let l = msm(Query::L, private)?;
-            let quotient: Vec<Fr> = quotient.recv().context("the scalars of H were not made")?;
+            let quotient: Vec<Fr> = quotient.recv().context("the scalars of H could not be computed")?;
             Ok([a, b1, l, msm(Query::H, &quotient)?])
         });
         let start = Instant::now();
         let scalars = setup.quotient(witness)?;
         let quotient_seconds = start.elapsed().as_secs_f64();
-        // Nobody receives it only if a sum failed, and that error is the one to report.
+        // Sending fails only if an MSM failed. Its error is reported below.
         let _ = send_quotient.send(scalars);
         let start = Instant::now();
         let b2 = G2Projective::msm_unchecked(&key.b_g2_query, whole);
         let g2_seconds = start.elapsed().as_secs_f64();
         let [a, b1, l, h] = sums.join().unwrap_or_else(|panic| panic::resume_unwind(panic))?;
 
-        // The witness begins with one, so the sums hold the constant terms of the queries already.
+        // The witness starts with the constant one, so the MSMs already include the constant terms of the queries.
         let a = a + key.vk.alpha_g1 + key.delta_g1 * r;
         let b1 = b1 + key.beta_g1 + key.delta_g1 * s;
         let b2 = b2 + key.vk.beta_g2 + key.vk.delta_g2 * s;
@@ -203,14 +203,15 @@ pub fn prove(
     })
 }
 
-/// Fresh blinding factors from the operating system's randomness.
+/// Returns fresh random blinding factors.
 pub fn blinding() -> [Fr; 2] {
     let mut rng = rand_08::thread_rng();
     [Fr::rand(&mut rng), Fr::rand(&mut rng)]
 }
 
-/// Root of a tree with one leaf at its left end, and the leaf's siblings: each is the root of an empty subtree.
-fn empty_tree(leaf: U256, depth: usize) -> (U256, Vec<U256>) {
+/// Returns the root of a tree whose only leaf is the leftmost one, and the siblings on the leaf's path. Each sibling is the root of an
+/// empty subtree.
+fn single_leaf_tree(leaf: U256, depth: usize) -> (U256, Vec<U256>) {
     let (mut node, mut empty, mut siblings) = (leaf, U256::ZERO, Vec::with_capacity(depth));
     for _ in 0..depth {
         siblings.push(empty);
@@ -224,8 +225,8 @@ fn field(value: U256) -> Fr {
     Fr::from_le_bytes_mod_order(&value.to_le_bytes::<32>())
 }
 
-/// Where cargo unpacked the package. It is a dependency of no build, so that nothing of it is compiled; cargo knows it all the
-/// same.
+/// Returns the directory into which cargo unpacked the package. The package is a dependency for a target that never applies, so cargo
+/// downloads it but never compiles it.
 fn package_dir() -> Result<PathBuf> {
     let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let manifest = concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml");
@@ -234,38 +235,37 @@ fn package_dir() -> Result<PathBuf> {
         .output()
         .with_context(|| {
             format!(
-                "cannot run {}: the proving key lies in a package that cargo finds, so start this with `cargo run`",
+                "cannot run {}: cargo locates the package that contains the proving key; start this example with `cargo run`",
                 cargo.display()
             )
         })?;
     if !output.status.success() {
         bail!(
-            "cargo cannot tell where {PACKAGE} is, which carries the proving key: run `cargo fetch` once with network \
-             access\n{}",
+            "cargo cannot locate {PACKAGE}, which contains the proving key: run `cargo fetch` once with network access\n{}",
             String::from_utf8_lossy(&output.stderr).trim_end()
         );
     }
     let metadata: serde_json::Value =
-        serde_json::from_slice(&output.stdout).context("`cargo metadata` printed no JSON")?;
+        serde_json::from_slice(&output.stdout).context("`cargo metadata` did not print JSON")?;
     let packages = metadata["packages"].as_array().into_iter().flatten();
     let manifest = packages
         .filter(|package| package["name"] == PACKAGE)
         .find_map(|package| package["manifest_path"].as_str())
-        .with_context(|| format!("{PACKAGE} is not among the dependencies in {manifest}: put it back"))?;
+        .with_context(|| format!("{PACKAGE} is not a dependency in {manifest}: restore that dependency"))?;
     Ok(Path::new(manifest).with_file_name(""))
 }
 
 fn damaged(what: &str, error: &dyn std::fmt::Display) -> anyhow::Error {
     anyhow!(
-        "the {what} is damaged ({error}): remove the package {PACKAGE} from cargo's registry and run `cargo fetch`"
+        "the {what} is damaged ({error}): remove the package {PACKAGE} from cargo's registry cache and run `cargo fetch`"
     )
 }
 
 fn read_file(path: &Path) -> Result<Vec<u8>> {
     fs::read(path).with_context(|| {
         format!(
-            "cannot read {}: it comes with the package {PACKAGE}; remove the package from cargo's registry and run \
-             `cargo fetch` with network access",
+            "cannot read {}, a file of the package {PACKAGE}: remove the package from cargo's registry cache and run `cargo \
+             fetch` with network access",
             path.display()
         )
     })

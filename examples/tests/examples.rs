@@ -1,7 +1,6 @@
-//! The small examples as they are, on cards that they start and on one that they are given; and the parts of the others that
-//! need no card.
+//! Runs the small examples, on cards that they emulate and on a card behind a socket, and tests the shared code of the other examples.
 
-/// Includes an example, whose `main` nobody calls.
+/// Includes an example as a module. Its `main` is not used.
 macro_rules! example {
     ($name:ident, $path:literal) => {
         #[allow(dead_code)]
@@ -27,27 +26,27 @@ use std::collections::HashSet;
 use std::time::{Duration, Instant};
 use xdma::regs::Direction;
 use xdma_emulator::faults::Kind;
-use xdma_emulator::logic::{Design, MsmOptions};
+use xdma_emulator::logic::{Design, MsmModelOptions};
 use xdma_emulator::{EmulatedCard, Options};
 use xdma_examples::groth16::{self, Query, Setup};
-use xdma_examples::kernel_driver::{Channel, Cost, msm_feed};
+use xdma_examples::kernel_driver::{KernelChannel, KernelCost, msm_feed};
 use xdma_examples::{data, human};
 
-/// Runs an example with the options of a command line, on a card of its own and on one behind a socket.
+/// Runs an example with command-line arguments, on each profile of emulated card and on a card behind a socket.
 macro_rules! runs {
     ($name:ident, $emulated:expr, $options:expr) => {{
         let card: EmulatedCard = $emulated;
         let name = format!("unix:{}", card.socket().display());
         for card in ["f1", "alveo", &name] {
             let words = [stringify!($name), "--card", card].into_iter().chain($options);
-            $name::run(&$name::Options::try_parse_from(words).unwrap()).unwrap();
+            $name::run(&$name::Args::try_parse_from(words).unwrap()).unwrap();
         }
         assert_eq!(card.violations(), []);
     }};
 }
 
 fn with_msm() -> EmulatedCard {
-    EmulatedCard::start(Options::default(), Design::Msm(MsmOptions::default()).build()).unwrap()
+    EmulatedCard::start(Options::default(), Design::Msm(MsmModelOptions::default()).build()).unwrap()
 }
 
 fn with_streams() -> EmulatedCard {
@@ -89,20 +88,19 @@ fn stream_receive_runs() {
     runs!(stream_receive, with_streams(), ["--packets", "500", "--buffer", "1024"]);
 }
 
-/// A thread that waits for one that failed neither makes everybody wait nor hides why.
+/// The other thread times out as a consequence. It must not delay the program or hide the cause.
 #[test]
-fn a_stream_that_fails_at_one_end_says_why_at_once() {
+fn stream_receive_reports_a_failure_of_either_end_immediately() {
     let run = |words: &[&str]| {
         let words = ["stream_receive"].iter().chain(words);
         let begin = Instant::now();
-        let error =
-            stream_receive::run(&stream_receive::Options::try_parse_from(words).unwrap()).unwrap_err();
+        let error = stream_receive::run(&stream_receive::Args::try_parse_from(words).unwrap()).unwrap_err();
         assert!(begin.elapsed() < Duration::from_secs(8), "{:?}: {error:#}", begin.elapsed());
         format!("{error:#}")
     };
     let error = run(&["--card", "f1", "--buffer", "100"]);
     assert!(error.contains("100"), "{error}");
-    for (direction, what) in [(Direction::H2C, "is not taken"), (Direction::C2H, "does not come")] {
+    for (direction, what) in [(Direction::H2C, "was not sent"), (Direction::C2H, "was not received")] {
         let card = with_streams();
         let name = format!("unix:{}", card.socket().display());
         let error = std::thread::scope(|scope| {
@@ -118,15 +116,15 @@ fn a_stream_that_fails_at_one_end_says_why_at_once() {
 }
 
 #[test]
-fn proofs_of_a_batch_are_verified_and_their_sums_share_the_card() {
+fn prove_batch_verifies_its_proofs_and_their_msms_share_the_card() {
     let words = ["prove_batch", "--proofs", "3", "--workers", "3"];
-    let report = prove_batch::run(&prove_batch::Options::try_parse_from(words).unwrap()).unwrap();
+    let report = prove_batch::run(&prove_batch::Args::try_parse_from(words).unwrap()).unwrap();
     assert_eq!((report.verified, report.msms), (3, 12));
-    assert!(report.overlapped > 0, "the workers were never on the card together");
+    assert!(report.overlapped > 0, "no two MSMs were on the card at the same time");
 }
 
 #[test]
-fn a_proof_in_parts_is_arkworks_proof_and_a_wrong_sum_is_rejected() {
+fn the_proof_equals_that_of_arkworks_and_a_wrong_msm_is_rejected() {
     let setup = Setup::read(16).unwrap();
     let witness = setup.witness(1).unwrap();
     let blinding = groth16::blinding();
@@ -160,7 +158,7 @@ fn a_proof_in_parts_is_arkworks_proof_and_a_wrong_sum_is_rejected() {
 }
 
 #[test]
-fn an_error_of_a_sum_ends_the_proof() {
+fn an_error_of_an_msm_ends_the_proof() {
     let setup = Setup::read(16).unwrap();
     let witness = setup.witness(1).unwrap();
     let mut msm = |_: Query, _: &[Fr]| -> anyhow::Result<G1Projective> { anyhow::bail!("no card") };
@@ -171,7 +169,7 @@ fn an_error_of_a_sum_ends_the_proof() {
 }
 
 #[test]
-fn made_up_points_are_distinct_points_of_the_curve() {
+fn generated_points_are_distinct_and_on_the_curve() {
     let points = data::random_points(10_000, 1);
     assert!(points.iter().all(|point| point.is_on_curve() && !point.is_zero()));
     assert_eq!(points.iter().collect::<HashSet<_>>().len(), points.len());
@@ -188,7 +186,7 @@ fn made_up_points_are_distinct_points_of_the_curve() {
 }
 
 #[test]
-fn files_hold_the_cards_bytes() {
+fn files_contain_elements_in_the_cards_format() {
     let folder = tempfile::tempdir().unwrap();
     let (points, scalars) = (data::random_points(33, 3), data::random_scalars(33, 3));
     let file = folder.path().join("file");
@@ -204,7 +202,10 @@ fn files_hold_the_cards_bytes() {
     assert!(error(data::read_points(&file).map(drop)).contains("x of point 0 is not below p"));
     assert!(error(data::read_scalars(&file, false).map(drop)).contains("scalar 0 is not below r"));
     std::fs::write(&file, [0; 65]).unwrap();
-    assert!(error(data::read_points(&file).map(drop)).contains("65 bytes, which is no multiple of 64"));
+    assert!(
+        error(data::read_points(&file).map(drop))
+            .contains("65 bytes, which is not a positive multiple of 64")
+    );
     std::fs::write(&file, []).unwrap();
     assert!(data::read_scalars(&file, true).is_err());
     assert!(error(data::read_points(folder.path()).map(drop)).contains("cannot read points from"));
@@ -215,24 +216,24 @@ fn files_hold_the_cards_bytes() {
     assert_eq!(std::fs::read(&file).unwrap()[..8], Fr::R.0[0].to_le_bytes());
 }
 
-/// The figures of the module's documentation by hand: 32 and 64 KiB, aligned and not.
+/// 32 and 64 KiB, aligned and unaligned.
 #[test]
-fn the_kernel_driver_pins_a_page_and_makes_a_descriptor_for_every_4_kib() {
+fn the_kernel_driver_pins_a_page_and_creates_a_descriptor_per_4_kib() {
     for (offset, bytes, pages) in
         [(0, 32 << 10, 8), (16, 32 << 10, 9), (0, 64 << 10, 16), (4095, 64 << 10, 17)]
     {
-        let cost = Channel::default().write(offset, bytes);
+        let cost = KernelChannel::default().write(offset, bytes);
         let expected =
-            Cost { calls: 1, bytes: bytes as u64, pinned_pages: pages, descriptors: pages, starts: 1 };
+            KernelCost { calls: 1, bytes: bytes as u64, pinned_pages: pages, descriptors: pages, starts: 1 };
         assert_eq!(cost, expected);
         assert_eq!((cost.mmio_interrupt(), cost.mmio_polled()), ([7, 5], [5, 2]));
     }
-    // 16 MiB is 4,096 descriptors: two rings full, three parts from the middle of a ring.
-    let mut channel = Channel::default();
+    // 16 MiB are 4,096 descriptors: two full rings, or three parts if the first one starts in the middle of a ring.
+    let mut channel = KernelChannel::default();
     assert_eq!(channel.write(0, 16 << 20).starts, 2);
     channel.write(0, 4096);
     assert_eq!(channel.write(0, 16 << 20).starts, 3);
-    // The feed of 2^20 pairs in chunks of 512: 2,048 calls each for scalars and points.
+    // 2^20 pairs in chunks of 512 need 2,048 calls each for scalars and points.
     let cost = msm_feed(1 << 20, 512, 0);
     assert_eq!((cost.calls, cost.bytes), (4096, 96 << 20));
     assert_eq!((cost.pinned_pages, cost.descriptors), (24_576, 24_576));
@@ -241,7 +242,7 @@ fn the_kernel_driver_pins_a_page_and_makes_a_descriptor_for_every_4_kib() {
 }
 
 #[test]
-fn numbers_for_people() {
+fn numbers_are_formatted_for_people() {
     assert_eq!(human::count(1 << 20).to_string(), "1,048,576");
     assert_eq!(human::bytes(96 << 20).to_string(), "96.00 MiB");
     assert_eq!(human::seconds(0.0879), "87.90ms");

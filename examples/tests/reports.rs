@@ -1,4 +1,4 @@
-//! The examples as programs: each runs on the emulated card, and the JSON that it prints with `--json` is judged.
+//! Runs examples as programs on the emulated card, and checks the output of `--json`.
 
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
@@ -8,23 +8,24 @@ use std::process::Command;
 /// Not a multiple of [`CHUNK`], so that the last chunk is shorter than the others.
 const PAIRS: u64 = 4100;
 const CHUNK: u64 = 256;
-/// A scalar and an affine point as the card takes them.
+/// Size of a scalar and an affine point in the card's format.
 const BYTES_PER_PAIR: u64 = 32 + 64;
 
-/// Where cargo puts the examples; a test program is in `deps` beside them.
+/// Returns the path of an example. Cargo places examples in `examples`, next to the directory `deps` of this test program.
 fn program(example: &str) -> Result<PathBuf> {
     let test = std::env::current_exe()?;
-    let profile = test.ancestors().nth(2).context("a test program lies in a folder of cargo's")?;
+    let profile =
+        test.ancestors().nth(2).context("the test program is not in a target directory of cargo")?;
     let path = profile.join("examples").join(example);
-    ensure!(path.is_file(), "{example} is not built; type: cargo build --package xdma-examples --examples");
+    ensure!(path.is_file(), "{example} is not built; run: cargo build --package xdma-examples --examples");
     Ok(path)
 }
 
-/// Runs an example with `--json`. It prints one value and nothing else.
+/// Runs an example with `--json`, and returns its output, which must be a single JSON value.
 fn report(example: &str, options: &str) -> Result<Value> {
     let output = Command::new(program(example)?).arg("--json").args(options.split_whitespace()).output()?;
-    let complaint = String::from_utf8_lossy(&output.stderr);
-    ensure!(output.status.success(), "{example} {options} ended with {}: {complaint}", output.status);
+    let errors = String::from_utf8_lossy(&output.stderr);
+    ensure!(output.status.success(), "{example} {options} ended with {}: {errors}", output.status);
     serde_json::from_slice(&output.stdout).context("standard output is not one JSON value")
 }
 
@@ -36,7 +37,7 @@ fn is_positive(value: &Value) -> bool {
     value.as_f64().is_some_and(|number| number > 0.0)
 }
 
-/// The report describes the card.
+/// Checks that the report describes the card.
 fn check_card(report: &Value) -> Result<()> {
     let described = match &report["card"] {
         Value::String(text) => !text.is_empty(),
@@ -47,7 +48,7 @@ fn check_card(report: &Value) -> Result<()> {
     Ok(())
 }
 
-/// The counts that every MSM has.
+/// Checks the counts of an MSM.
 fn check_counts(report: &Value) -> Result<()> {
     for key in ["pairs", "bytes", "descriptors", "doorbells", "register_writes", "register_reads"] {
         count(report, key)?;
@@ -55,7 +56,7 @@ fn check_counts(report: &Value) -> Result<()> {
     let (doorbells, writes) = (count(report, "doorbells")?, count(report, "register_writes")?);
     ensure!(doorbells <= writes, "{doorbells} doorbells are more than {writes} register writes");
     let (bytes, pairs) = (count(report, "bytes")?, count(report, "pairs")?);
-    ensure!(bytes == pairs * BYTES_PER_PAIR, "`bytes` is not {BYTES_PER_PAIR} a pair: {report}");
+    ensure!(bytes == pairs * BYTES_PER_PAIR, "`bytes` is not {BYTES_PER_PAIR} per pair: {report}");
     Ok(())
 }
 
@@ -68,7 +69,7 @@ fn check_proof(report: &Value) -> Result<()> {
         check_counts(msm)?;
         let is_started = count(msm, "pairs")? == 0 || count(msm, "doorbells")? > 0;
         ensure!(is_started, "pairs reached the card without a doorbell: {msm}");
-        // Over vfio-user every register access is at least one message.
+        // Over vfio-user, every register access takes at least one message.
         let accesses = count(msm, "register_writes")? + count(msm, "register_reads")?;
         ensure!(count(msm, "system_calls")? >= accesses, "fewer system calls than register accesses: {msm}");
         ensure!(is_positive(&msm["seconds"]), "`seconds` is {}", msm["seconds"]);
@@ -80,20 +81,20 @@ fn check_msm(report: &Value, mode: &str, ring: &str) -> Result<()> {
     check_card(report)?;
     check_counts(report)?;
     ensure!(report["verified"] == true, "`verified` is {}", report["verified"]);
-    ensure!(report["mode"] == mode && report["ring"] == ring, "not the mode and ring asked for: {report}");
+    ensure!(report["mode"] == mode && report["ring"] == ring, "not the requested mode and ring: {report}");
     ensure!(count(report, "pairs")? == PAIRS, "`pairs` is not {PAIRS}");
     ensure!(count(report, "chunk")? == CHUNK, "`chunk` is not {CHUNK}");
-    // In every mode the scalars and the points of a chunk are a descriptor each.
+    // In every mode, the scalars and the points of a chunk need one descriptor each.
     let descriptors = 2 * PAIRS.div_ceil(CHUNK);
     ensure!(count(report, "descriptors")? == descriptors, "`descriptors` is not {descriptors}");
     let expected = match (mode, ring) {
         ("program", "chain") => 1,
-        // The engine is started, then gets all credits by one write.
+        // One write starts the engine, another one adds all credits.
         ("program", _) => 2,
         _ => descriptors,
     };
     let doorbells = count(report, "doorbells")?;
-    ensure!(doorbells == expected, "{doorbells} doorbells where the mode needs {expected}");
+    ensure!(doorbells == expected, "{doorbells} doorbells; the mode needs {expected}");
     let seconds = report["seconds"].as_array().context("`seconds` is not a list")?;
     ensure!(!seconds.is_empty() && seconds.iter().all(is_positive), "`seconds` is {}", report["seconds"]);
     ensure!(is_positive(&report["seconds_result"]), "`seconds_result` is {}", report["seconds_result"]);
@@ -128,8 +129,8 @@ fn msm_reports_its_counts_in_mode_program() -> Result<()> {
     msm_reports_its_counts("program")
 }
 
-/// The checks themselves: a good report passes, and one that is wrong in any respect does not.
-mod judging {
+/// Tests of the checks: a correct report passes, and a report with any wrong value does not.
+mod checks {
     use super::{check_msm, check_proof};
     use serde_json::{Value, json};
 
@@ -152,7 +153,7 @@ mod judging {
     }
 
     #[test]
-    fn a_proof_must_be_verified_and_made_by_the_card() {
+    fn a_proof_must_be_verified_and_computed_by_the_card() {
         check_proof(&good_proof()).unwrap();
         for (path, value) in [
             ("/proof_verified", json!(false)),
@@ -170,7 +171,7 @@ mod judging {
     }
 
     #[test]
-    fn an_msm_must_be_the_one_asked_for() {
+    fn an_msm_must_be_the_requested_one() {
         check_msm(&good_msm(), "program", "chain").unwrap();
         for (key, value) in [
             ("verified", json!(null)),
@@ -204,9 +205,9 @@ mod rtl {
     use anyhow::{Context, Result, ensure};
     use serde_json::{Value, json};
 
-    /// The largest share of time in which a core that is fed may wait.
-    const IDLE: f64 = 0.001;
-    /// Cycles of the design a microsecond.
+    /// Largest share of the time in which a core may wait for data.
+    const MAX_IDLE: f64 = 0.001;
+    /// Cycles of the design per microsecond.
     const CYCLES_PER_US: f64 = 250.0;
 
     #[test]
@@ -227,12 +228,12 @@ mod rtl {
     }
 
     #[test]
-    fn the_latency_of_the_host_costs_what_the_formula_says() -> Result<()> {
+    fn the_cost_of_host_latency_matches_the_formula() -> Result<()> {
         study("--mode chunked --chunk 256,512,1024 --latency-us 10,30,50", 9, check_formula)
     }
 
     #[test]
-    fn a_program_keeps_the_core_fed_whatever_the_host_does() -> Result<()> {
+    fn a_program_keeps_the_core_fed_despite_latency_and_jitter() -> Result<()> {
         study("--mode program --chunk 512 --latency-us 0,10,50 --jitter 0,3", 6, check_fed)
     }
 
@@ -246,7 +247,7 @@ mod rtl {
         study("--mode chunked,two-channel,program --chunk 2048 --latency-us 2", 3, check_deadlock)
     }
 
-    /// Runs the study with FIFOs of 1,024 and 2^16 pairs. It makes `count` runs, and each must pass `check`.
+    /// Runs the study with FIFOs of 1,024 elements and 2^16 pairs. There must be `count` runs, and each must pass `check`.
     fn study(options: &str, count: usize, check: fn(&Value) -> Result<()>) -> Result<()> {
         let runs = report("feed_study", &format!("--depth 1024 --pairs 65536 {options}"))?;
         let runs = runs.as_array().context("standard output is not a list of runs")?;
@@ -258,8 +259,8 @@ mod rtl {
         run[key].as_f64().with_context(|| format!("`{key}` is {}, not a number", run[key]))
     }
 
-    /// Cycles a pair when the host sends chunk after chunk: up to half a FIFO must arrive while the core works; a whole FIFO only
-    /// once it is empty.
+    /// Checks the cycles per pair if the host sends one chunk after another. A chunk of up to half a FIFO arrives while the core works; a
+    /// chunk of a whole FIFO fits only once the FIFO is empty.
     fn check_formula(run: &Value) -> Result<()> {
         let (chunk, depth) = (number(run, "chunk")?, number(run, "depth")?);
         let (core, latency) =
@@ -269,15 +270,18 @@ mod rtl {
             false => core + latency / chunk,
         };
         let seen = number(run, "cycles")? / number(run, "pairs")?;
-        ensure!(run["verified"] == true, "a wrong result");
-        ensure!((seen / expected - 1.0).abs() < 0.02, "{seen:.2} cycles a pair, not {expected:.2}");
+        ensure!(run["verified"] == true, "the result is wrong");
+        ensure!((seen / expected - 1.0).abs() < 0.02, "{seen:.2} cycles per pair, not {expected:.2}");
         Ok(())
     }
 
     fn check_fed(run: &Value) -> Result<()> {
         let idle = number(run, "core_idle")?;
-        ensure!(run["verified"] == true, "a wrong result");
-        ensure!((0.0..=IDLE).contains(&idle), "the core is idle for {idle} of the time, more than {IDLE}");
+        ensure!(run["verified"] == true, "the result is wrong");
+        ensure!(
+            (0.0..=MAX_IDLE).contains(&idle),
+            "the core is idle for {idle} of the time, more than {MAX_IDLE}"
+        );
         Ok(())
     }
 
@@ -287,7 +291,7 @@ mod rtl {
     }
 
     #[test]
-    fn runs_are_judged() {
+    fn the_checks_reject_wrong_runs() {
         let good = json!({
             "chunk": 512, "depth": 1024, "core_cycles_per_pair": 16, "latency_us": 30, "pairs": 1000,
             "cycles": 30_700, "core_idle": 0.0005, "verified": true, "deadlock": false

@@ -1,7 +1,7 @@
 #![no_main]
 
 #[path = "../../crates/cli/src/number.rs"]
-#[expect(dead_code, reason = "the tool uses the rest")]
+#[expect(dead_code, reason = "only the tool uses the rest of the module")]
 mod number;
 #[path = "../texts.rs"]
 mod texts;

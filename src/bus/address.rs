@@ -3,7 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-/// Address of a PCI function: domain, bus, device, function.
+/// Address of a PCI function, as `lspci -D` prints it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct PciAddress {
     /// Domain.
@@ -16,9 +16,9 @@ pub struct PciAddress {
     pub function: u8,
 }
 
-/// A text is no PCI address.
+/// The text is not a PCI address.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("`{0}` is no PCI address: write 0000:00:1d.0, or 00:1d.0 in domain 0, as `lspci -D` prints it")]
+#[error("`{0}` is not a PCI address; write it as `lspci -D` prints it: 0000:00:1d.0, or 00:1d.0 in domain 0")]
 pub struct BadAddress(pub String);
 
 impl fmt::Display for PciAddress {
@@ -30,7 +30,7 @@ impl fmt::Display for PciAddress {
 impl FromStr for PciAddress {
     type Err = BadAddress;
 
-    /// Reads `0000:00:1d.0`, or `00:1d.0` in domain 0; digits are hexadecimal.
+    /// Parses `0000:00:1d.0`, or `00:1d.0` in domain 0. Digits are hexadecimal.
     fn from_str(text: &str) -> Result<Self, BadAddress> {
         parse(text).ok_or_else(|| BadAddress(text.into()))
     }
@@ -61,7 +61,7 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
-    fn addresses() {
+    fn valid_addresses_are_parsed_and_others_refused() {
         let pci = |domain, bus, device, function| PciAddress { domain, bus, device, function };
         assert_eq!("0000:00:1d.0".parse::<PciAddress>().unwrap(), pci(0, 0, 0x1d, 0));
         assert_eq!("af:1f.7".parse::<PciAddress>().unwrap(), pci(0, 0xaf, 0x1f, 7));
@@ -74,7 +74,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn addresses_come_back(domain: u16, bus: u8, device in 0u8..32, function in 0u8..8) {
+        fn addresses_survive_a_round_trip(domain: u16, bus: u8, device in 0u8..32, function in 0u8..8) {
             let address = PciAddress { domain, bus, device, function };
             prop_assert_eq!(address.to_string().parse::<PciAddress>().unwrap(), address);
         }

@@ -1,4 +1,4 @@
-//! Blocks of registers, checked once.
+//! Windows of registers whose bounds are checked once, when the window is created.
 
 use super::{Bar, BusError, check_register, counts};
 use std::fmt;
@@ -6,7 +6,7 @@ use std::marker::PhantomData;
 use std::ptr::NonNull;
 use std::sync::Arc;
 
-/// Where a BAR's registers are mapped in this process.
+/// The mapping of a BAR's registers into this process.
 #[derive(Debug)]
 pub struct Mapped<'bar> {
     base: NonNull<u8>,
@@ -15,27 +15,27 @@ pub struct Mapped<'bar> {
 }
 
 impl Mapped<'_> {
-    /// `size` bytes of registers from `base` on.
+    /// Describes a mapping of `size` bytes of registers that starts at `base`.
     ///
     /// # Safety
     ///
-    /// `base` is aligned to 4 bytes. As long as the BAR lives that returns it, the bytes are mapped, any thread may read and
-    /// write them 32 bits at a time, and no Rust reference to them is used but for atomics.
+    /// `base` is aligned to 4 bytes. For the lifetime of the BAR that returns the mapping, the bytes are mapped, any thread may
+    /// read and write them 32 bits at a time, and the only Rust references to them are to atomics.
     pub unsafe fn new(base: NonNull<u8>, size: u64) -> Self {
         Self { base, size, _bar: PhantomData }
     }
 }
 
-/// A part of a BAR's registers that begins with those of a channel, and ends with those of the same channel's descriptor fetch. Where they
-/// are mapped, an access is a load or a store.
+/// A window of a BAR's registers that begins with the registers of a channel and ends with those of its descriptor fetch. If the
+/// BAR is mapped, an access is a load or a store.
 pub struct Block {
     bar: Arc<dyn Bar>,
     start: u64,
-    /// The block's first register.
+    /// The window's first register, if the BAR is mapped.
     mapped: Option<NonNull<u8>>,
 }
 
-// SAFETY: the pointer is to registers that any thread may access (`Mapped::new`), and that stay mapped while `bar` lives (`Bar`).
+// SAFETY: any thread may access the registers behind the pointer (`Mapped::new`), and `bar` keeps them mapped (`Bar`).
 unsafe impl Send for Block {}
 
 impl fmt::Debug for Block {
@@ -45,21 +45,21 @@ impl fmt::Debug for Block {
 }
 
 impl Block {
-    /// Bytes of a block.
+    /// Size in bytes.
     pub const SIZE: u64 = 0x4100;
 
-    /// The block that begins at offset `start` of `bar`.
+    /// Creates the window that begins at offset `start` of `bar`.
     ///
     /// # Errors
     ///
-    /// [`BusError::BadOffset`]: the start is no multiple of 4, or the BAR ends before the block does.
+    /// [`BusError::BadOffset`] if `start` is not a multiple of 4, or if the window extends past the end of the BAR.
     pub fn new(bar: Arc<dyn Bar>, start: u64) -> Result<Self, BusError> {
         let last = start.saturating_add(Self::SIZE - 4);
         check_register(bar.size(), last)?;
         let mapped = match bar.mapped() {
             Some(mapped) => {
                 check_register(mapped.size, last)?;
-                // SAFETY: as just checked, the whole block is inside what is mapped.
+                // SAFETY: the whole window is inside the mapping, as just checked.
                 Some(unsafe { mapped.base.byte_add(start as usize) })
             }
             None => None,
@@ -67,7 +67,7 @@ impl Block {
         Ok(Self { bar, start, mapped })
     }
 
-    /// Reads `register`, an offset in the block.
+    /// Reads the register at offset `register` of the window.
     ///
     /// # Errors
     ///
@@ -76,11 +76,11 @@ impl Block {
         check_register(Self::SIZE, register.into())?;
         let Some(first) = self.mapped else { return self.bar.read32(self.start + u64::from(register)) };
         counts::register_read();
-        // SAFETY: inside the block and aligned, as just checked; the block was checked when it was made.
+        // SAFETY: inside the window and aligned, as just checked; `new` checked the window.
         Ok(u32::from_le(unsafe { first.byte_add(register as usize).cast::<u32>().read_volatile() }))
     }
 
-    /// Writes `register`, an offset in the block.
+    /// Writes the register at offset `register` of the window.
     ///
     /// # Errors
     ///
@@ -96,18 +96,19 @@ impl Block {
         Ok(())
     }
 
-    /// The block where it is mapped, for registers that are known when this is compiled.
+    /// Returns direct access to the registers, if the BAR is mapped. Register offsets are checked at compile time.
     #[inline(always)]
     pub fn direct(&self) -> Option<Direct<'_>> {
         self.mapped.map(|first| Direct { first, _block: PhantomData })
     }
 }
 
-/// A [`Block`] where it is mapped. Accesses are not [counted](counts): the caller does that for several of them at once.
+/// Direct access to the mapped registers of a [`Block`]. Accesses are not [counted](counts): the caller counts several of them
+/// together.
 #[derive(Clone, Copy, Debug)]
 pub struct Direct<'a> {
     first: NonNull<u8>,
-    /// It is mapped as long as the block's BAR lives.
+    /// The block's BAR keeps the registers mapped.
     _block: PhantomData<&'a Block>,
 }
 
@@ -116,7 +117,7 @@ impl Direct<'_> {
     #[inline(always)]
     pub fn read<const REGISTER: u32>(self) -> u32 {
         const { assert!(REGISTER.is_multiple_of(4) && (REGISTER as u64) < Block::SIZE) };
-        // SAFETY: inside the block and aligned, as just checked; the block was checked when it was made.
+        // SAFETY: inside the window and aligned, as just checked; `Block::new` checked the window.
         u32::from_le(unsafe { self.first.byte_add(REGISTER as usize).cast::<u32>().read_volatile() })
     }
 
@@ -134,22 +135,22 @@ mod tests {
     use super::*;
     use std::sync::atomic::{AtomicU32, Ordering};
 
-    /// Registers that can be mapped, or not.
+    /// A BAR backed by an array of atomics, mapped or not.
     #[derive(Debug)]
-    struct Plain {
+    struct ArrayBar {
         registers: [AtomicU32; 0x1140],
-        /// Bytes that are mapped.
+        /// Number of bytes that are mapped; `None` if the BAR is not mapped.
         mapped: Option<u64>,
     }
 
-    impl Plain {
+    impl ArrayBar {
         fn new(mapped: Option<u64>) -> Arc<Self> {
             Arc::new(Self { registers: [const { AtomicU32::new(0) }; 0x1140], mapped })
         }
     }
 
-    // SAFETY: the registers are a field of this.
-    unsafe impl Bar for Plain {
+    // SAFETY: the registers are a field of `self`.
+    unsafe impl Bar for ArrayBar {
         fn size(&self) -> u64 {
             0x4500
         }
@@ -167,31 +168,31 @@ mod tests {
 
         fn mapped(&self) -> Option<Mapped<'_>> {
             let base = NonNull::new(self.registers.as_ptr().cast_mut().cast())?;
-            // SAFETY: these are atomics, which live as long as this does.
+            // SAFETY: the registers are atomics, which live as long as `self`.
             self.mapped.map(|size| unsafe { Mapped::new(base, size) })
         }
     }
 
     #[test]
-    fn mapped_or_not_an_access_reaches_the_same_register_and_is_counted() {
+    fn accesses_reach_the_same_register_whether_mapped_or_not() {
         for mapped in [None, Some(0x4500)] {
-            let bar = Plain::new(mapped);
+            let bar = ArrayBar::new(mapped);
             let block = Block::new(bar.clone(), 0x400).unwrap();
             let before = counts::Counts::now();
             block.write(0x40fc, 7).unwrap();
             assert_eq!(bar.registers[0x44fc / 4].load(Ordering::Relaxed), 7);
             assert_eq!(block.read(0x40fc).unwrap(), 7);
             let seen = counts::Counts::now() - before;
-            // A BAR that is not mapped counts by itself; this one does not.
+            // A BAR without a mapping counts its own accesses. This test BAR does not.
             let expected = u64::from(mapped.is_some());
             assert_eq!((seen.register_writes, seen.register_reads), (expected, expected));
         }
     }
 
     #[test]
-    fn nothing_outside_a_block_or_a_bar_is_touched() {
+    fn offsets_outside_the_block_or_the_bar_are_refused() {
         for mapped in [None, Some(0x4500)] {
-            let block = Block::new(Plain::new(mapped), 0x400).unwrap();
+            let block = Block::new(ArrayBar::new(mapped), 0x400).unwrap();
             for register in [0x4100, 0x40fe, 1, u32::MAX] {
                 assert!(matches!(block.read(register), Err(BusError::BadOffset { .. })));
                 assert!(matches!(block.write(register, 0), Err(BusError::BadOffset { .. })));
@@ -200,7 +201,7 @@ mod tests {
         for (mapped, start) in
             [(None, 0x404), (None, 2), (None, u64::MAX), (Some(0x44fc), 0x400), (Some(0x8000), 0x404)]
         {
-            assert!(Block::new(Plain::new(mapped), start).is_err(), "{mapped:?} {start:#x}");
+            assert!(Block::new(ArrayBar::new(mapped), start).is_err(), "{mapped:?} {start:#x}");
         }
     }
 }

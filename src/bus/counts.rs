@@ -1,20 +1,20 @@
-//! What a thread asked of the hardware and of the kernel.
+//! Per-thread counts of register accesses and system calls.
 //!
-//! Counted at the places that do it, in the thread that does it: each register access in a [`super::Bar`], each
-//! system call in a bus, and each time that waiting yields.
+//! The code that performs an access counts it, on its own thread: each register access of a [`super::Bar`], each system call
+//! of a bus, and each time a wait yields the processor.
 
 use std::cell::Cell;
 use std::ops::Sub;
 use std::thread::LocalKey;
 
-/// Counts of the current thread since it began.
+/// Counts of a thread since it started.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
-    /// Writes to registers of the card.
+    /// Writes to card registers.
     pub register_writes: u64,
-    /// Reads of registers of the card, each a round trip.
+    /// Reads of card registers, each a round trip.
     pub register_reads: u64,
-    /// Entries into the kernel.
+    /// System calls.
     pub system_calls: u64,
 }
 
@@ -37,13 +37,13 @@ thread_local! {
 }
 
 impl Counts {
-    /// The current thread's counts; two of them can be subtracted.
+    /// Returns the current thread's counts. Subtract two readings to measure what happened in between.
     pub fn now() -> Self {
         Self { register_writes: WRITES.get(), register_reads: READS.get(), system_calls: CALLS.get() }
     }
 }
 
-/// `LocalKey::set` would do, but is a function call each time.
+/// Adds to a count. Unlike `LocalKey::set`, this is inlined.
 #[inline(always)]
 fn add(count: &'static LocalKey<Cell<u64>>, more: u64) {
     count.with(|count| count.set(count.get() + more));
@@ -78,7 +78,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn threads_count_for_themselves() {
+    fn each_thread_has_its_own_counts() {
         let before = Counts::now();
         register_write();
         system_call();

@@ -1,38 +1,39 @@
 use super::PciAddress;
 use super::sysfs::SysfsError;
 use super::vfio::{Mode, UnknownMode};
+use crate::Remedy;
 use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// What went wrong between this process and a PCI function.
+/// Why a PCI function could not be opened or accessed.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum BusError {
-    /// There is no such socket or device.
+    /// The socket or device does not exist.
     #[error("no card at {}: {cause}; {remedy}", path.display())]
     NotFound {
-        /// What was looked for.
+        /// The path that was opened.
         path: PathBuf,
-        /// What the kernel said.
+        /// The kernel's error.
         cause: io::Error,
-        /// What to do.
+        /// How to fix it.
         remedy: String,
     },
-    /// This user may not open it.
+    /// This user lacks permission to open the socket or device.
     #[error("no permission for {}: {cause}; {remedy}", path.display())]
     Permission {
-        /// What was opened.
+        /// The path that was opened.
         path: PathBuf,
-        /// What the kernel said.
+        /// The kernel's error.
         cause: io::Error,
-        /// What to do.
+        /// How to fix it.
         remedy: String,
     },
-    /// Sysfs does not have the function, or makes no sense.
+    /// The function is missing from sysfs, or sysfs has unexpected contents.
     #[error(transparent)]
     Sysfs(#[from] SysfsError),
-    /// The function has another driver than `vfio-pci`, or none.
+    /// The function is bound to another driver than `vfio-pci`, or to none.
     #[error(
         "{address} is bound to {}, not to vfio-pci; bind it to vfio-pci first",
         driver.as_deref().unwrap_or("no driver")
@@ -40,118 +41,138 @@ pub enum BusError {
     NotBound {
         /// The function.
         address: PciAddress,
-        /// The driver that has it.
+        /// The driver that it is bound to.
         driver: Option<String>,
     },
-    /// Its IOMMU group has members that other drivers have.
+    /// Other members of the function's IOMMU group are bound to kernel drivers.
     #[error(
-        "{address} shares IOMMU group {group} with {}, which the kernel's drivers have; the IOMMU cannot tell them apart: unbind \
-         those too, or put the card into another slot",
+        "{address} shares IOMMU group {group} with {}, bound to kernel drivers; the IOMMU cannot isolate the members of a group \
+         from each other: unbind those as well, or move the card to another slot",
         members.join(", ")
     )]
     ForeignGroup {
         /// The function.
         address: PciAddress,
-        /// Number of the group.
+        /// The group's number.
         group: u32,
-        /// The other members, with their drivers.
+        /// The other members and their drivers.
         members: Vec<String>,
     },
-    /// No way of VFIO leads to the card.
+    /// VFIO cannot open the card in this mode.
     #[error("cannot open {address} over VFIO {mode}: {reason}")]
     NoMode {
         /// The function.
         address: PciAddress,
-        /// What was tried.
+        /// The mode that was tried.
         mode: Mode,
-        /// Why not, and what to do.
+        /// The reason, and how to fix it.
         reason: String,
     },
-    /// The environment names a mode that does not exist.
-    #[error("in the environment's XDMA_VFIO: {0}")]
+    /// The environment variable `XDMA_VFIO` names an unknown mode.
+    #[error("in the environment variable XDMA_VFIO: {0}")]
     UnknownMode(UnknownMode),
-    /// It is there, but nothing that speaks vfio-user listens.
+    /// The path exists, but no vfio-user server is listening on it.
     #[error("{} is not a vfio-user card: {reason}", path.display())]
     NotACard {
-        /// What was opened.
+        /// The path that was opened.
         path: PathBuf,
-        /// How it shows.
+        /// What was found instead.
         reason: String,
     },
-    /// There is a listener, which accepts nothing.
+    /// The listener did not accept the connection.
     #[error(
-        "nobody accepts connections at {} within {after:?}: its process hangs or is stopped, or many clients wait before this one; \
-         look at that process, and start it again",
+        "no connection was accepted at {} within {after:?}: the card's process hangs or is stopped, or many other clients are \
+         waiting; check that process, and restart it if it hangs",
         path.display()
     )]
     NotAccepting {
-        /// What was connected to.
+        /// The path of the socket.
         path: PathBuf,
-        /// How long was waited.
+        /// The time limit that expired.
         after: Duration,
     },
-    /// Another client has it.
+    /// Another client is using the card.
     #[error("the card at {} is taken: {reason}; a card serves one client, end the other one first", path.display())]
     Taken {
-        /// What was opened.
+        /// The path that was opened.
         path: PathBuf,
-        /// How it shows.
+        /// The evidence for it.
         reason: String,
     },
-    /// No answer in time. The link is of no use any more.
+    /// The reply did not arrive in time. The connection is unusable from now on.
     #[error(
-        "the card's process did not answer {what} within {after:?}; it hangs, or this machine is overloaded"
+        "the card's process did not reply to {what} within {after:?}; it hangs, or this machine is overloaded"
     )]
     Timeout {
-        /// What was asked.
+        /// The request.
         what: &'static str,
-        /// How long was waited.
+        /// The time limit that expired.
         after: Duration,
     },
-    /// The card's process or the device is gone.
+    /// The card's process has ended, or the device has been removed.
     #[error("the card is gone: {reason}; close it, and open it again when it is back")]
     Gone {
-        /// How it shows.
+        /// The evidence for it.
         reason: String,
     },
-    /// The card's process answered something that the protocol does not allow.
-    #[error("protocol error in the answer to {what}: {reason}")]
+    /// The card's process sent a reply that violates the protocol.
+    #[error("protocol error in the reply to {what}: {reason}")]
     Protocol {
-        /// What was asked.
+        /// The request.
         what: &'static str,
-        /// What is wrong with the answer.
+        /// What is wrong with the reply.
         reason: String,
     },
-    /// The request was refused.
+    /// The kernel or the card's process refused the request.
     #[error("{what} was refused: {cause}")]
     Refused {
-        /// What was asked.
+        /// The request.
         what: &'static str,
-        /// The error that was answered.
+        /// The error that was returned.
         cause: io::Error,
     },
-    /// The function has no such BAR.
+    /// The function does not have this BAR.
     #[error("the function has no BAR {0}")]
     NoBar(usize),
     /// A register offset is unaligned or outside its BAR.
-    #[error("register offset {offset:#x} is {}", misplaced(*offset, *size))]
+    #[error("register offset {offset:#x} is {}", offset_problem(*offset, *size))]
     BadOffset {
         /// The offset.
         offset: u64,
-        /// Bytes of the BAR.
+        /// Size of the BAR in bytes.
         size: u64,
     },
 }
 
-/// What is wrong with an offset.
-fn misplaced(offset: u64, size: u64) -> String {
-    match offset.is_multiple_of(4) {
-        true => format!("outside a BAR of {size:#x} bytes"),
-        false => "no multiple of 4".into(),
+impl BusError {
+    /// Returns how a program can respond to this error.
+    pub fn remedy(&self) -> Remedy {
+        match self {
+            Self::NotFound { .. }
+            | Self::Permission { .. }
+            | Self::Sysfs(_)
+            | Self::NotBound { .. }
+            | Self::ForeignGroup { .. }
+            | Self::NoMode { .. }
+            | Self::NotACard { .. }
+            | Self::NotAccepting { .. } => Remedy::PrepareHost,
+            Self::Taken { .. } => Remedy::TryAgain,
+            Self::Timeout { .. } | Self::Gone { .. } | Self::Protocol { .. } => Remedy::Reopen,
+            Self::Refused { .. } | Self::NoBar(_) => Remedy::Unsupported,
+            Self::UnknownMode(_) | Self::BadOffset { .. } => Remedy::Correct,
+        }
     }
 }
 
-// Not a source: the text says it already, and whoever prints causes would say it twice.
+/// Describes why an offset is invalid.
+fn offset_problem(offset: u64, size: u64) -> String {
+    match offset.is_multiple_of(4) {
+        true => format!("outside a BAR of {size:#x} bytes"),
+        false => "not a multiple of 4".into(),
+    }
+}
+
+// Not a `source`: the text already includes it, so printing the chain of causes would repeat it.
 impl From<UnknownMode> for BusError {
     fn from(error: UnknownMode) -> Self {
         Self::UnknownMode(error)
@@ -164,22 +185,22 @@ mod tests {
     use std::error::Error;
 
     #[test]
-    fn a_cause_is_said_once() {
+    fn each_cause_is_printed_once() {
         let cause = || io::Error::from_raw_os_error(libc::EACCES);
-        let said = cause().to_string();
+        let cause_text = cause().to_string();
         let (path, remedy) = (PathBuf::from("/dev/vfio/3"), String::from("join the group"));
         for error in [
             BusError::NotFound { path: path.clone(), cause: cause(), remedy: remedy.clone() },
             BusError::Permission { path, cause: cause(), remedy },
             BusError::Refused { what: "a map", cause: cause() },
-            UnknownMode(said.clone()).into(),
+            UnknownMode(cause_text.clone()).into(),
         ] {
             let (mut text, mut next) = (error.to_string(), error.source());
             while let Some(error) = next {
                 text = format!("{text}: {error}");
                 next = error.source();
             }
-            assert_eq!(text.matches(&said).count(), 1, "{text}");
+            assert_eq!(text.matches(&cause_text).count(), 1, "{text}");
         }
     }
 }

@@ -1,6 +1,6 @@
-//! How this process reaches a PCI function: config space, BARs, memory for the card, interrupts, reset.
+//! Access to a PCI function: config space, BARs, DMA mappings, interrupts and reset.
 //!
-//! One trait, [`Bus`], stands for every way; the rooms above do not know which they have.
+//! The [`Bus`] trait abstracts over the transport; the layers above it do not depend on a particular one.
 
 mod address;
 mod block;
@@ -23,41 +23,42 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use vmm_sys_util::eventfd::EventFd;
 
-/// PCI command register, and its bits for memory space and bus mastering.
+/// Offset of the PCI command register, and its Memory Space and Bus Master enable bits.
 pub(crate) const COMMAND: u16 = 0x04;
 pub(crate) const MEMORY_SPACE: u32 = 1 << 1;
 pub(crate) const BUS_MASTER: u32 = 1 << 2;
 
-/// Number of a PCI function's BARs.
+/// Number of BARs of a PCI function.
 pub const BARS: usize = 6;
 
-/// A BAR: 32-bit registers at offsets in bytes.
+/// A BAR: 32-bit registers, addressed by byte offset.
 ///
 /// # Safety
 ///
-/// What [`mapped`](Self::mapped) returns stays mapped, at the same address, as long as the BAR lives. What is read is what the
-/// card's registers say: memory is released when a channel's say that its engine is idle.
+/// The mapping that [`mapped`](Self::mapped) returns stays valid, at the same address, for the lifetime of the BAR. Reads return
+/// the actual register values: the driver releases memory when a status register reports that its engine is idle.
 pub unsafe trait Bar: Send + Sync + fmt::Debug {
-    /// Bytes.
+    /// Returns the size in bytes.
     fn size(&self) -> u64;
 
-    /// Reads the register at `offset`: a round trip to the card.
+    /// Reads the register at `offset`. This is a round trip to the card.
     ///
-    /// All ones may be the register's value or mean that the card is gone; the caller checks.
+    /// All ones may be the register's value or mean that the card is gone; the caller must check.
     ///
     /// # Errors
     ///
-    /// The offset is no multiple of 4 or outside; the link failed.
+    /// The offset is not a multiple of 4 or is outside the BAR, or the link failed.
     fn read32(&self, offset: u64) -> Result<u32, BusError>;
 
-    /// Writes the register at `offset`. Posted: it returns before the card has seen it, in order with other writes.
+    /// Writes the register at `offset`. The write is posted: it returns before the card has received it, and stays in order with
+    /// other writes.
     ///
     /// # Errors
     ///
-    /// The offset is no multiple of 4 or outside; the link failed.
+    /// The offset is not a multiple of 4 or is outside the BAR, or the link failed.
     fn write32(&self, offset: u64, value: u32) -> Result<(), BusError>;
 
-    /// Where the registers are mapped in this process, if they are. Channels then access them there.
+    /// Returns the mapping of the registers into this process, if there is one. Channels then access the registers through it.
     ///
     /// ```compile_fail,E0505
     /// # use std::sync::Arc;
@@ -73,41 +74,41 @@ pub unsafe trait Bar: Send + Sync + fmt::Debug {
     }
 }
 
-/// What a bus is and offers.
+/// A bus and its capabilities.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Description {
-    /// The way to the card, such as "vfio-user".
+    /// The transport, such as "vfio-user".
     pub kind: &'static str,
-    /// Which card: a socket's path, a PCI address.
+    /// The card's location: the path of a socket, or a PCI address.
     pub location: String,
-    /// Bytes of each BAR, 0 where there is none.
+    /// Size of each BAR in bytes; 0 if the BAR does not exist.
     pub bars: [u64; BARS],
-    /// MSI-X vectors.
+    /// Number of MSI-X vectors.
     pub vectors: u32,
     /// Whether the function can be reset.
     pub resettable: bool,
-    /// Whether a register access is a system call rather than a load or store.
+    /// Whether a register access is a system call rather than a load or a store.
     pub registers_by_system_call: bool,
-    /// A bit for each size of pages that memory can be mapped in; 0 where addresses are physical.
+    /// Bit mask of the page sizes in which memory can be mapped; 0 if addresses are physical.
     pub page_sizes: u64,
-    /// Bits of the addresses that the card may use.
+    /// Width in bits of the addresses that the card may use.
     pub iova_bits: u32,
-    /// The card's NUMA node, where the system says.
+    /// The card's NUMA node, if the system reports one.
     pub node: Option<u32>,
-    /// What is not as it was asked for or as it could be, a sentence each.
+    /// Fallbacks and limitations, one sentence each.
     pub notes: Vec<String>,
 }
 
-/// A PCI function that this process has for itself.
+/// A PCI function that is owned by this process.
 pub trait Bus: Mapper {
-    /// What it is and offers.
+    /// Returns the description of the bus and its capabilities.
     fn description(&self) -> &Description;
 
-    /// A BAR.
+    /// Returns BAR `index`.
     ///
     /// # Errors
     ///
-    /// [`BusError::NoBar`].
+    /// [`BusError::NoBar`] if the function does not have it.
     fn bar(&self, index: usize) -> Result<Arc<dyn Bar>, BusError>;
 
     /// Reads `width` bytes (1, 2 or 4) of config space at `offset`.
@@ -124,27 +125,28 @@ pub trait Bus: Mapper {
     /// [`BusError`].
     fn config_write(&self, offset: u16, width: u8, value: u32) -> Result<(), BusError>;
 
-    /// Resets the function: every register as after power-up.
+    /// Resets the function, which returns every register to its value after power-up.
     ///
     /// # Errors
     ///
-    /// [`BusError::Refused`] where there is no reset.
+    /// [`BusError::Refused`] if the function has no reset.
     fn reset(&self) -> Result<(), BusError>;
 
-    /// Lets MSI-X vectors from `first` on signal these events; none turns MSI-X off.
+    /// Makes MSI-X vectors from `first` on signal `events`, one each. An empty slice turns MSI-X off.
     ///
     /// # Errors
     ///
     /// [`BusError`].
     fn set_interrupts(&self, first: u32, events: &[&EventFd]) -> Result<(), BusError>;
 
-    /// Set once the kernel wants the card back, because it is being unbound or removed. It waits until the bus is closed.
+    /// Returns a flag that is set when the kernel asks for the card to be released, because it is being unbound or removed. The
+    /// kernel then waits until the bus is closed.
     fn recall(&self) -> Arc<AtomicBool> {
         Arc::default()
     }
 }
 
-/// Checks an offset against a BAR.
+/// Checks that `offset` is aligned and inside a BAR of `size` bytes.
 #[inline]
 pub(crate) fn check_register(size: u64, offset: u64) -> Result<(), BusError> {
     if offset.is_multiple_of(4) && offset.checked_add(4).is_some_and(|end| end <= size) {
@@ -153,7 +155,7 @@ pub(crate) fn check_register(size: u64, offset: u64) -> Result<(), BusError> {
     Err(BusError::BadOffset { offset, size })
 }
 
-/// Checks an offset in config space.
+/// Checks that an access of `width` bytes at `offset` is aligned and inside config space.
 pub(crate) fn check_config(offset: u16, width: u8) -> Result<(), BusError> {
     let aligned = matches!(width, 1 | 2 | 4) && offset.is_multiple_of(width.into());
     if aligned && offset < 4096 {

@@ -1,22 +1,23 @@
-//! Sleeping until files are readable.
+//! Sleeping until a file is readable.
 
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd};
 use std::time::Duration;
 
-/// Sleeps until one of the files is readable or a signal comes, at most for `limit`; which of them are readable.
+/// Sleeps until one of the files is readable or a signal arrives, for at most `limit`. Returns which files are readable.
 pub(crate) fn readable<const N: usize>(
     files: [Option<BorrowedFd<'_>>; N],
     limit: Duration,
 ) -> io::Result<[bool; N]> {
-    // The kernel leaves out what has a negative number.
-    let number = |file: Option<BorrowedFd<'_>>| file.map_or(-1, |file| file.as_raw_fd());
-    let mut entries = files.map(|file| libc::pollfd { fd: number(file), events: libc::POLLIN, revents: 0 });
+    // The kernel ignores entries with a negative descriptor.
+    let descriptor = |file: Option<BorrowedFd<'_>>| file.map_or(-1, |file| file.as_raw_fd());
+    let mut entries =
+        files.map(|file| libc::pollfd { fd: descriptor(file), events: libc::POLLIN, revents: 0 });
     let limit = libc::timespec {
         tv_sec: limit.as_secs().min(i32::MAX as u64) as libc::time_t,
         tv_nsec: limit.subsec_nanos().into(),
     };
-    // SAFETY: the entries are as many as said and live on this stack, and the kernel only reads the time.
+    // SAFETY: `entries` has `N` elements and lives on this stack; the kernel only reads the time.
     let ready = unsafe { libc::ppoll(entries.as_mut_ptr(), N as libc::nfds_t, &limit, std::ptr::null()) };
     match ready {
         -1 => match io::Error::last_os_error() {
@@ -34,7 +35,7 @@ mod tests {
     use std::time::Instant;
 
     #[test]
-    fn what_is_readable_is_named_and_nothing_else_ends_the_sleep() {
+    fn only_a_readable_file_ends_the_sleep() {
         let (one, other) = std::os::unix::net::UnixStream::pair().unwrap();
         let (silent, _end) = std::os::unix::net::UnixStream::pair().unwrap();
         let begin = Instant::now();

@@ -1,85 +1,46 @@
 use super::Source;
+use crate::Remedy;
 use crate::bus::BusError;
-use crate::channel::EngineError;
-use crate::memory::MemoryError;
 use crate::regs::Direction;
 
-/// What went wrong with a card.
+/// Why a card could not be opened, inspected, reset or recovered.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum CardError {
     /// The bus failed.
     #[error(transparent)]
     Bus(#[from] BusError),
-    /// A channel failed.
-    #[error(transparent)]
-    Engine(#[from] EngineError),
-    /// Memory could not be had.
-    #[error(transparent)]
-    Memory(#[from] MemoryError),
-    /// The name names no card.
-    #[error("`{0}` is not a card: use a PCI address (0000:00:1d.0) or unix:PATH of a vfio-user socket")]
-    BadName(String),
     /// There is no memory for the card's statistics.
     #[error("no memory for the card's statistics")]
     Statistics(#[source] std::io::Error),
     /// No BAR has the XDMA identifiers.
     #[error("no XDMA registers on {vendor:04x}:{device:04x}: {reason}")]
     NotXdma {
-        /// PCI vendor.
+        /// PCI vendor ID.
         vendor: u16,
-        /// PCI device.
+        /// PCI device ID.
         device: u16,
-        /// What was looked at and seen.
+        /// The BARs that were read, and what they contain.
         reason: String,
     },
-    /// Everything reads all ones.
-    #[error("the card is gone: {what} reads all ones; look for it with `lspci`, then open it again")]
+    /// Registers read all ones: the card was removed, or its link is down.
+    #[error("the card is gone: {what} reads all ones; check that `lspci` lists it, then open it again")]
     Gone {
-        /// What was read.
+        /// The registers that were read.
         what: &'static str,
     },
-    /// The Bus Master bit stays set.
+    /// The Bus Master bit cannot be cleared.
     #[error(
         "cannot clear the card's Bus Master bit, so the card may still access host memory; reset the card or reboot the machine"
     )]
     NotCutOff,
-    /// The card was opened to be looked at.
-    #[error(
-        "the card was opened as it was found, only to be looked at; open it without `as_found` to use it"
-    )]
+    /// The card was opened for inspection only.
+    #[error("the card was opened with `as_found`, for inspection only; open it without `as_found` to use it")]
     AsFound,
-    /// The channel is open already.
-    #[error("{direction} channel {channel} is open already; a channel has one owner, close it there first")]
-    ChannelTaken {
-        /// Direction of the channel.
-        direction: Direction,
-        /// Its number.
-        channel: usize,
-    },
-    /// No card has so many channels.
-    #[error("{direction} channel {channel}: a card has channels 0 to 3 of each direction")]
-    ChannelNumber {
-        /// Direction of the channel.
-        direction: Direction,
-        /// The number.
-        channel: usize,
-    },
-    /// The card has fewer MSI-X vectors than channels and user lines, or none.
-    #[error("{needed} MSI-X vectors needed, the card has {found}; poll instead")]
-    NoInterrupts {
-        /// Vectors needed.
-        needed: usize,
-        /// Vectors that the card has.
-        found: u32,
-    },
-    /// Nothing on the card interrupts so.
-    #[error("there is no interrupt of {0}; user lines are 0 to 15")]
-    NoSuchInterrupt(Source),
     /// The card has no BAR for user logic.
-    #[error("the card has no BAR for user logic; name one in the options if it does")]
+    #[error("no BAR for user logic was found; if the card has one, set `user_bar` in the options")]
     NoUserBar,
-    /// An engine stays busy.
+    /// An engine does not become idle.
     #[error(
         "{direction} channel {channel} does not become idle (status {status:#010x}), {tried}; reset or re-program the card"
     )]
@@ -90,7 +51,61 @@ pub enum CardError {
         channel: usize,
         /// Its status register.
         status: u32,
-        /// What was tried.
+        /// The recovery that was attempted.
         tried: &'static str,
     },
+}
+
+impl CardError {
+    /// Returns how a program can respond to this error.
+    pub fn remedy(&self) -> Remedy {
+        match self {
+            Self::Bus(error) => error.remedy(),
+            Self::Statistics(_) => Remedy::PrepareHost,
+            Self::NotXdma { .. } | Self::NoUserBar => Remedy::Unsupported,
+            Self::Gone { .. } => Remedy::Reopen,
+            Self::NotCutOff | Self::Hung { .. } => Remedy::Reset,
+            Self::AsFound => Remedy::Correct,
+        }
+    }
+}
+
+/// The text does not name a card.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("`{0}` is not a card: use a PCI address (0000:00:1d.0), or unix:PATH for a vfio-user socket")]
+pub struct BadCardName(pub(super) String);
+
+/// Why an interrupt could not be enabled.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum InterruptError {
+    /// The card has fewer MSI-X vectors than channels and user lines, or none.
+    #[error("interrupts need {needed} MSI-X vectors, the card has {found}; poll instead")]
+    NoVectors {
+        /// Number of vectors needed.
+        needed: usize,
+        /// Number of vectors that the card has.
+        found: u32,
+    },
+    /// The card has no such interrupt source.
+    #[error("the card has no interrupt for {0}; user lines are 0 to 15")]
+    NoSource(Source),
+    /// The card was opened with [`as_found`](super::CardOptions::as_found), or is gone.
+    #[error(transparent)]
+    Card(#[from] CardError),
+    /// A register access failed, or the kernel refused to set up the interrupt.
+    #[error(transparent)]
+    Bus(#[from] BusError),
+}
+
+impl InterruptError {
+    /// Returns how a program can respond to this error.
+    pub fn remedy(&self) -> Remedy {
+        match self {
+            Self::NoSource(_) => Remedy::Correct,
+            Self::NoVectors { .. } => Remedy::Unsupported,
+            Self::Card(error) => error.remedy(),
+            Self::Bus(error) => error.remedy(),
+        }
+    }
 }

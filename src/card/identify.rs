@@ -1,12 +1,12 @@
-//! Which BAR is which.
+//! Identifying the BARs of a card.
 
 use super::{CardError, CardOptions};
 use crate::bus::{BARS, Bus};
 use crate::regs::{GONE, IDENTIFIER, Identifier, REGISTER_SPACE, Target};
 
-/// Amazon's PCI vendor number.
+/// Amazon's PCI vendor ID.
 const AMAZON: u16 = 0x1d0f;
-/// Bytes of the register BAR on every card seen so far.
+/// Size in bytes of the register BAR on all known cards.
 const USUAL_SIZE: u64 = 64 << 10;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,10 +18,10 @@ pub(super) struct Layout {
 }
 
 impl Layout {
-    /// Looks for the registers.
+    /// Finds the BAR with the XDMA registers.
     ///
-    /// On Amazon's cards they are in BAR2, and nothing else is touched: a read from a user BAR whose logic does not answer
-    /// costs a time-out. Elsewhere BARs of the usual size are asked first, for the same reason.
+    /// On Amazon's cards it is BAR2, and no other BAR is read: reading a user BAR whose logic does not respond blocks until a
+    /// timeout. For the same reason, on other cards BARs of the usual size are read first.
     pub fn find(bus: &dyn Bus, options: CardOptions) -> Result<Self, CardError> {
         let (vendor, device) = (bus.config_read(0, 2)? as u16, bus.config_read(2, 2)? as u16);
         if vendor == 0xffff {
@@ -60,14 +60,14 @@ fn identifiers(bus: &dyn Bus, bar: usize) -> Result<[Identifier; 2], CardError> 
     Ok([read(Target::Irq)?, read(Target::Config)?])
 }
 
-/// As the kernel driver has it: with two BARs, the other one is for user logic if it comes first; with more, the first is.
+/// Returns the first BAR before the register BAR, as the kernel's `xdma` driver chooses it.
 fn user_bar(bars: [u64; BARS], registers: usize) -> Option<usize> {
     (0..registers).find(|&bar| bars[bar] > 0)
 }
 
 fn explain(vendor: u16, candidates: &[usize], seen: &[(usize, [Identifier; 2])]) -> String {
     let mut text = match seen {
-        [] => format!("none of BARs {candidates:?} exists with at least 32 KiB"),
+        [] => format!("none of BARs {candidates:?} exists and has at least 32 KiB"),
         _ => {
             let each = |(bar, ids): &(usize, [Identifier; 2])| {
                 format!("BAR{bar} reads {:#010x} at 0x2000 and {:#010x} at 0x3000", ids[0].0, ids[1].0)
@@ -75,10 +75,10 @@ fn explain(vendor: u16, candidates: &[usize], seen: &[(usize, [Identifier; 2])])
             seen.iter().map(each).collect::<Vec<_>>().join(", ")
         }
     };
-    text.push_str(", where XDMA has 0x1fc2.... and 0x1fc3....; ");
+    text.push_str(", where XDMA reads 0x1fc2.... and 0x1fc3....; ");
     text.push_str(match vendor {
-        AMAZON => "load an image whose shell has XDMA first (F2's shells have none so far)",
-        _ => "load a design with XDMA first, or name the right BAR",
+        AMAZON => "load an image whose shell includes XDMA (so far F2 shells do not)",
+        _ => "load a design with XDMA, or set `register_bar` in the options",
     });
     text
 }
@@ -88,14 +88,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn user_logic_comes_before_the_registers() {
+    fn the_user_bar_precedes_the_register_bar() {
         assert_eq!(user_bar([32 << 20, 2 << 20, 64 << 10, 0, 1 << 37, 0], 2), Some(0));
         assert_eq!(user_bar([1 << 20, 64 << 10, 0, 0, 0, 0], 1), Some(0));
         assert_eq!(user_bar([64 << 10, 0, 1 << 30, 0, 0, 0], 0), None);
     }
 
     #[test]
-    fn a_card_without_identifiers_is_explained() {
+    fn the_error_for_a_card_without_xdma_names_what_was_read() {
         let text = explain(AMAZON, &[2], &[(2, [Identifier(0), Identifier(1)])]);
         assert!(text.contains("BAR2 reads 0x00000000") && text.contains("F2"), "{text}");
         assert!(explain(0x10ee, &[], &[]).contains("none of BARs"));

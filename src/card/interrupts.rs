@@ -1,10 +1,10 @@
-//! Interrupts: one eventfd for each channel and for each of 16 lines of the user logic.
+//! Interrupts: one eventfd for each channel and for each of the 16 lines of the user logic.
 //!
-//! A line of the user logic is a level: PG195 ("User Interrupts") has the logic hold `usr_irq_req` until it was told, by a register of
-//! its own, that the host has seen it. The core sends one message for each time that the line rises. So a handler tells the logic
-//! first and looks for work after that: what comes in between raises the line again.
+//! User interrupt lines are level-triggered. According to PG195 ("User Interrupts"), the logic holds `usr_irq_req` until the host
+//! acknowledges the interrupt through one of the logic's own registers. The core sends one message for each rising edge. A
+//! handler must therefore acknowledge first and check for work afterwards: an event in between raises the line again.
 
-use super::{CardError, Inner, quiesce};
+use super::{Inner, InterruptError, quiesce};
 use crate::bus::{Bar, BusError, counts, readable};
 use crate::channel::Event;
 use crate::regs::irq::{
@@ -19,15 +19,15 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 use vmm_sys_util::eventfd::{EFD_CLOEXEC, EFD_NONBLOCK, EventFd};
 
-/// Lines of the user logic.
+/// Number of interrupt lines of the user logic.
 pub const USER_LINES: usize = 16;
 
-/// What interrupts.
+/// The source of an interrupt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Source {
-    /// A channel, when its engine stops or has completed a descriptor that says so.
+    /// A channel, which interrupts when its engine stops or completes a descriptor with the Completed flag.
     Channel(Direction, usize),
-    /// A line of the user logic, 0 to 15.
+    /// An interrupt line of the user logic, 0 to 15.
     User(usize),
 }
 
@@ -40,48 +40,48 @@ impl fmt::Display for Source {
     }
 }
 
-/// The eventfds of all sources: channels that exist, H2C first, then user lines; each has the vector of its place.
+/// The eventfds of all sources: the channels that exist, H2C first, then the user lines. The index of a source is its vector.
 pub(super) struct Vectors {
     channels: Vec<(Direction, usize)>,
     events: Vec<EventFd>,
 }
 
 impl Vectors {
-    /// Gives each source its vector.
-    pub fn set_up(card: &Inner) -> Result<Self, CardError> {
+    /// Assigns a vector and an eventfd to each source.
+    pub fn set_up(card: &Inner) -> Result<Self, InterruptError> {
         let channels: Vec<_> = quiesce::channels(&*card.registers)?
             .iter()
             .map(|&(direction, channel, _)| (direction, channel))
             .collect();
         let count = channels.len() + USER_LINES;
         if (card.bus.description().vectors as usize) < count {
-            return Err(CardError::NoInterrupts { needed: count, found: card.bus.description().vectors });
+            return Err(InterruptError::NoVectors { needed: count, found: card.bus.description().vectors });
         }
         let event = |_| EventFd::new(EFD_CLOEXEC | EFD_NONBLOCK);
         let events = (0..count).map(event).collect::<io::Result<Vec<_>>>();
         let events = events.map_err(|cause| BusError::Refused { what: "an eventfd", cause })?;
         card.bus.set_interrupts(0, &events.iter().collect::<Vec<_>>())?;
         let this = Self { channels, events };
-        this.write_numbers(&*card.registers)?;
+        this.write_vectors(&*card.registers)?;
         Ok(this)
     }
 
-    /// Tells the card which vector each source has; to be done again after a reset.
-    pub fn write_numbers(&self, registers: &dyn Bar) -> Result<(), CardError> {
+    /// Writes the vector of each source to the card. This must be repeated after a reset.
+    pub fn write_vectors(&self, registers: &dyn Bar) -> Result<(), BusError> {
         let numbers = |first: usize| pack_vectors(std::array::from_fn(|at| (first + at) as u8));
-        for (register, first, places) in
+        for (register, first, count) in
             [(CHANNEL_VECTORS, 0, self.channels.len()), (USER_VECTORS, self.channels.len(), USER_LINES)]
         {
-            for at in (0..places).step_by(4) {
+            for at in (0..count).step_by(4) {
                 registers.write32(irq(register + at as u32), numbers(first + at))?;
             }
         }
         Ok(())
     }
 
-    /// The place of a source among all, and its bit in the registers of its kind.
-    fn place(&self, source: Source) -> Result<(usize, u32), CardError> {
-        let missing = || CardError::NoSuchInterrupt(source);
+    /// Returns the vector of a source, and its bit in the channel or user interrupt registers.
+    fn vector_and_bit(&self, source: Source) -> Result<(usize, u32), InterruptError> {
+        let missing = || InterruptError::NoSource(source);
         match source {
             Source::Channel(direction, channel) => {
                 let at = self.channels.iter().position(|&known| known == (direction, channel));
@@ -97,10 +97,25 @@ fn irq(register: u32) -> u64 {
     u64::from(Target::Irq.base(0) + register)
 }
 
-/// An interrupt that is enabled, until this is dropped.
+/// An enabled interrupt. Dropping it disables the interrupt.
 ///
-/// It can be polled ([`take`](Self::take)), waited for by this thread ([`wait`](Self::wait)) or by a task (`wait_async`, feature `tokio`).
-/// It is an eventfd, so `poll`, `epoll` and what is built on them can wait for it too.
+/// It can be polled with [`take`](Self::take), and waited for by a thread with [`wait`](Self::wait) or by a task with
+/// `wait_async` (feature `tokio`). It is also an eventfd, for use with `poll` or `epoll`.
+///
+/// ```
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// use std::{sync::Arc, time::Duration};
+/// use xdma::card::{CardOptions, Source};
+/// use xdma_emulator::{Options, logic::Memory};
+///
+/// let card = xdma_emulated_card::start(Options::default(), Arc::new(Memory::new()), CardOptions::default())?;
+/// let interrupt = card.interrupt(Source::User(3))?;
+/// // This register of the emulated user logic drives its interrupt lines.
+/// card.user()?.write(Memory::USER_IRQ as u32, 1 << 3)?;
+/// assert_eq!(interrupt.wait(Duration::from_secs(5))?, 1);
+/// # Ok(())
+/// # }
+/// ```
 pub struct Interrupt {
     card: Arc<Inner>,
     source: Source,
@@ -115,39 +130,40 @@ impl fmt::Debug for Interrupt {
 }
 
 impl Interrupt {
-    pub(super) fn enable(card: &Arc<Inner>, source: Source) -> Result<Self, CardError> {
+    pub(super) fn enable(card: &Arc<Inner>, source: Source) -> Result<Self, InterruptError> {
         let mut guard = card.vectors.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         let vectors = match &mut *guard {
             Some(vectors) => vectors,
             none => none.insert(Vectors::set_up(card)?),
         };
-        let (place, bit) = vectors.place(source)?;
-        let event = vectors.events[place].try_clone();
+        let (vector, bit) = vectors.vector_and_bit(source)?;
+        let event = vectors.events[vector].try_clone();
         let event = event.map_err(|cause| BusError::Refused { what: "an eventfd", cause })?;
         let this = Self { card: card.clone(), source, bit, event };
-        // What came before somebody listened is nobody's.
+        // Discard interrupts from before this call.
         this.take();
-        this.let_through()?;
+        this.unmask()?;
         Ok(this)
     }
 
-    fn let_through(&self) -> Result<(), BusError> {
+    fn unmask(&self) -> Result<(), BusError> {
         let register =
             if matches!(self.source, Source::User(_)) { USER_ENABLE_W1S } else { CHANNEL_ENABLE_W1S };
         self.card.registers.write32(irq(register), self.bit)
     }
 
-    /// How often it fired since it was last asked.
+    /// Returns how many times the interrupt has fired since the last call, and resets the count.
     pub fn take(&self) -> u64 {
         counts::system_call();
         self.event.read().unwrap_or(0)
     }
 
-    /// Sleeps until it fires, at most for `limit`; how often it did, 0 if it did not. Signals do not end the wait.
+    /// Sleeps until the interrupt fires, for at most `limit`. Returns how many times it has fired since the last call; 0 if the
+    /// time limit expired. Signals do not end the wait.
     ///
     /// # Errors
     ///
-    /// The kernel refuses to wait.
+    /// The kernel's error.
     pub fn wait(&self, limit: Duration) -> io::Result<u64> {
         let begin = Instant::now();
         loop {
@@ -164,7 +180,7 @@ impl Interrupt {
 
 impl Event for Interrupt {
     fn enable(&self) -> Result<(), BusError> {
-        self.let_through()
+        self.unmask()
     }
 
     fn clear(&self) {
@@ -174,7 +190,7 @@ impl Event for Interrupt {
 
 impl AsFd for Interrupt {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        // SAFETY: the event is open as long as `self` is borrowed.
+        // SAFETY: the eventfd stays open while `self` is borrowed.
         unsafe { BorrowedFd::borrow_raw(self.event.as_raw_fd()) }
     }
 }
@@ -186,7 +202,7 @@ impl Drop for Interrupt {
         }
         let register =
             if matches!(self.source, Source::User(_)) { USER_ENABLE_W1C } else { CHANNEL_ENABLE_W1C };
-        // A card that is gone interrupts nobody.
+        // A failure is ignored: a card that is gone does not interrupt.
         let _ = self.card.registers.write32(irq(register), self.bit);
     }
 }

@@ -1,31 +1,35 @@
-//! A card: found, identified, quiesced; its channels, its memory and its user registers.
+//! Opening cards, and access to their channels, memory, interrupts and user registers.
 
 mod error;
 mod identify;
 mod inspect;
 mod interrupts;
-mod name;
+pub(crate) mod name;
 mod pcie;
 mod quiesce;
 mod report;
 
-pub use crate::bus::PciAddress;
-pub use error::CardError;
+pub use crate::bus::vfio::{Mode, UnknownMode};
+pub use crate::bus::{BadAddress, BusError, PciAddress};
+pub use error::{BadCardName, CardError, InterruptError};
 pub use inspect::Reading;
 pub use interrupts::{Interrupt, Source, USER_LINES};
 pub use name::CardName;
+use name::Companions;
 pub use pcie::Link;
 pub use report::{ChannelReport, Report};
 
-use crate::bus::vfio::Mode;
-use crate::bus::{Bar, Bus, BusError};
+use crate::bus::{Bar, Bus};
 use crate::channel::stream::{Receiver, ReceiverOptions, Sender};
-use crate::channel::{Channel, ChannelOptions, Event, IDLE_LIMIT, Notice, Place, Wait, WriteBackArea};
+use crate::channel::{
+    Channel, ChannelContext, ChannelOptions, EngineError, Event, IDLE_LIMIT, OpenError, SharedState, Wait,
+    WriteBackArea,
+};
 use crate::memory::order::Claims;
 use crate::memory::{
-    Access, Buffer, DmaSpace, HugePages, MemoryError, Process, RegisterError, Registered, SharedBlock,
-    ToCard, Witness,
+    Access, Buffer, DmaSpace, HugePages, MemoryError, Process, RegisterError, Registered, SharedBlock, ToCard,
 };
+use crate::regs::map::Block;
 use crate::regs::{Direction, MAX_CHANNELS};
 use crate::stats::{CLIENT_WORDS, Page};
 use identify::Layout;
@@ -38,27 +42,41 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-/// How a card is opened.
+/// Options for opening a card.
+///
+/// ```
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// use std::sync::Arc;
+/// use xdma::card::CardOptions;
+/// use xdma::memory::{HugePages, PageSize};
+/// use xdma_emulator::{Options, logic::Memory};
+///
+/// let options = CardOptions { pages: HugePages::Require(PageSize::Base), ..CardOptions::default() };
+/// let card = xdma_emulated_card::start(Options::default(), Arc::new(Memory::new()), options)?;
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CardOptions {
-    /// The BAR with the XDMA registers, where it is not to be looked for.
+    /// Index of the BAR with the XDMA registers; detected if `None`.
     pub register_bar: Option<usize>,
-    /// The BAR with the user logic's registers, where it is not to be guessed.
+    /// Index of the BAR with the user logic's registers; the first BAR before the register BAR if `None`.
     pub user_bar: Option<usize>,
-    /// Which pages memory comes from.
+    /// Page size of allocated memory.
     pub pages: HugePages,
-    /// Which NUMA node memory comes from; the card's own if none is named.
+    /// NUMA node of allocated memory; the card's own node if `None`.
     pub node: Option<u32>,
-    /// How a card on `vfio-pci` is reached.
+    /// VFIO mode for a card on `vfio-pci`. If `None`, the environment variable `XDMA_VFIO` names the mode; if it is unset, cdev
+    /// is tried first, then type 1.
     pub mode: Option<Mode>,
     /// Seed for the base of the card's device addresses, if the driver chooses them; random if `None`. Set it to get reproducible
     /// addresses.
     pub address_seed: Option<u64>,
-    /// How long an engine may take to become idle, when its channel or the card is opened, stopped or closed.
+    /// Time limit for an engine to become idle when its channel or the card is opened, stopped or closed.
     pub idle_limit: Duration,
-    /// Only look: leave engines, interrupts and errors as they are found, at opening and at closing, and give out no channels.
-    /// The card reaches no host memory meanwhile. (The kernel resets a function on `vfio-pci` that has a reset when it is
-    /// opened; what is found then is that.)
+    /// Open the card for inspection only: engines, interrupts and error registers are left unchanged at opening and at closing,
+    /// and channels cannot be opened. Meanwhile the card cannot access host memory. Note that the kernel resets a function on
+    /// `vfio-pci` when it is opened, if the function has a reset; the registers are then in their state after that reset.
     pub as_found: bool,
 }
 
@@ -77,18 +95,22 @@ impl Default for CardOptions {
     }
 }
 
-/// What belongs to a card that is a device model.
-#[doc(hidden)]
-#[derive(Default)]
-pub struct Companions {
-    /// Observes which memory the card may use.
-    pub witness: Option<Arc<dyn Witness>>,
-    /// The model, if it ends with the card.
-    pub model: Option<Box<dyn Any + Send + Sync>>,
-}
-
-/// A card that this process has for itself. Clones are handles to the same card, which is quiesced and closed with
-/// the last of them and of its channels.
+/// An open card, owned by this process. Parse a [`CardName`] and open it:
+///
+/// ```no_run
+/// # use xdma::{card::{CardName, CardOptions}, regs::Direction};
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let card = "0000:3b:00.0".parse::<CardName>()?.open(CardOptions::default())?;
+/// println!("{}", card.report()?);
+/// let mut buffer = card.allocate(4096, Direction::H2C)?;
+/// buffer.write(0, &[7u8; 4096])?;
+/// card.h2c(0)?.transfer(&buffer, 0..4096, 0x1000, std::time::Duration::from_secs(5))?;
+/// # Ok(())
+/// # }
+/// ```
+///
+/// Clones are handles to the same card. When the last handle and the last channel are dropped, the card's engines are stopped and
+/// the card is closed.
 #[derive(Clone, Debug)]
 pub struct Card {
     inner: Arc<Inner>,
@@ -100,20 +122,20 @@ struct Inner {
     layout: Layout,
     idle_limit: Duration,
     space: Arc<DmaSpace>,
-    /// Of the channels that were opened: they outlive them.
-    words: Mutex<[Option<Arc<WriteBackArea>>; 2 * MAX_CHANNELS]>,
+    /// Write-back areas of the channels that were opened. They are kept until the card is closed.
+    write_back: Mutex<[Option<Arc<WriteBackArea>>; 2 * MAX_CHANNELS]>,
     as_found: bool,
-    /// What the channels count, for other processes to read.
-    page: Page,
-    notice: Arc<Notice>,
-    /// One bit for each channel that is open: H2C in 3:0, C2H in 7:4.
+    /// The channels' statistics, which other processes can read.
+    statistics: Page,
+    shared: Arc<SharedState>,
+    /// A bit for each open channel: H2C in bits 3:0, C2H in bits 7:4.
     claims: Claims,
-    /// Set up when somebody first asks for an interrupt.
+    /// Set up when an interrupt is first requested.
     vectors: Mutex<Option<Vectors>>,
-    /// What configuration space held when the card was opened.
+    /// Original values of configuration space.
     command: Command,
     read_request: Option<ReadRequest>,
-    /// Dropped after the bus was closed.
+    /// Declared after `bus`: dropped when the bus is closed.
     model: Option<Box<dyn Any + Send + Sync>>,
     process: Process,
 }
@@ -128,40 +150,31 @@ impl std::fmt::Debug for Inner {
 }
 
 impl Card {
-    /// Opens the card at a PCI address, bound to `vfio-pci`: in [`CardOptions::mode`], in the one that the environment names
-    /// ([`MODE_VARIABLE`](crate::bus::vfio::MODE_VARIABLE)), or in the first that works of cdev and type 1.
+    /// Opens the card at a PCI address, which must be bound to `vfio-pci`. [`CardOptions::mode`] selects the VFIO mode.
     ///
     /// # Errors
     ///
-    /// As [`Vfio::open`](crate::bus::vfio::Vfio::open); not an XDMA card, or an engine that does not become idle.
+    /// The function does not exist, is bound to another driver, shares its IOMMU group with functions of other drivers, or is in
+    /// use; this user lacks permission, or the mode is not available; it is not an XDMA card, or an engine does not become idle.
     pub fn open(address: PciAddress, options: CardOptions) -> Result<Self, CardError> {
         CardName::Pci(address).open(options)
     }
 
-    /// Opens the card that another process serves at a vfio-user socket.
+    /// Opens the card that another process serves on a vfio-user socket.
     ///
     /// # Errors
     ///
-    /// No such socket, no permission, taken by another client, not an XDMA card, or an engine that does not become idle.
+    /// The socket does not exist, this user lacks permission, or another client is using the card; it is not an XDMA card, or an
+    /// engine does not become idle.
     pub fn connect(path: impl AsRef<Path>, options: CardOptions) -> Result<Self, CardError> {
         CardName::Socket(path.as_ref().into()).open(options)
     }
 
-    /// Opens the card on a bus.
-    ///
-    /// # Errors
-    ///
-    /// As [`connect`](Self::connect).
-    ///
-    /// # Safety
-    ///
-    /// Until the card and all of its memory are dropped, nothing else opens a card on this bus, writes the registers of its channels,
-    /// or sets its Bus Master bit.
-    pub unsafe fn on_bus(bus: Arc<dyn Bus>, options: CardOptions) -> Result<Self, CardError> {
-        Self::over(bus, options, Companions::default())
-    }
-
-    fn over(bus: Arc<dyn Bus>, options: CardOptions, companions: Companions) -> Result<Self, CardError> {
+    pub(crate) fn over(
+        bus: Arc<dyn Bus>,
+        options: CardOptions,
+        companions: Companions,
+    ) -> Result<Self, CardError> {
         let _span = tracing::debug_span!("open", card = bus.description().location).entered();
         let layout = Layout::find(&*bus, options)?;
         let registers = bus.bar(layout.register_bar)?;
@@ -171,7 +184,7 @@ impl Card {
             command.enable_registers(&*bus)?;
         } else {
             quiesce::quiesce(&*bus, &*registers, Channels::Closed, idle_limit)?;
-            let_in(&*bus, command, read_request)?;
+            enable_dma(&*bus, command, read_request)?;
         }
         let node = options.node.or(bus.description().node);
         let space = DmaSpace::new(bus.clone(), options.pages, node, options.address_seed);
@@ -179,18 +192,18 @@ impl Card {
             Some(witness) => space.witnessed_by(witness),
             None => space,
         });
-        let page = Page::new(&bus.description().location).map_err(CardError::Statistics)?;
-        let (claims, vectors, words) = (Claims::default(), Mutex::new(None), Mutex::default());
+        let statistics = Page::new(&bus.description().location).map_err(CardError::Statistics)?;
+        let (claims, vectors, write_back) = (Claims::default(), Mutex::new(None), Mutex::default());
         let inner = Inner {
             bus,
             registers,
             layout,
             idle_limit,
             space,
-            words,
+            write_back,
             as_found,
-            page,
-            notice: Arc::default(),
+            statistics,
+            shared: Arc::default(),
             claims,
             vectors,
             command,
@@ -203,94 +216,111 @@ impl Card {
         Ok(Self { inner: Arc::new(inner) })
     }
 
-    /// Takes H2C channel `channel` (0 to 3).
+    /// Opens H2C channel `channel` (0 to 3).
     ///
     /// # Errors
     ///
-    /// It is open already, does not exist, or cannot be set up.
-    pub fn h2c(&self, channel: usize) -> Result<Channel, CardError> {
+    /// The channel is already open, does not exist, or cannot be set up.
+    pub fn h2c(&self, channel: usize) -> Result<Channel, OpenError> {
         self.channel(Direction::H2C, channel, ChannelOptions::default())
     }
 
-    /// Takes C2H channel `channel` (0 to 3).
+    /// Opens C2H channel `channel` (0 to 3).
     ///
     /// # Errors
     ///
-    /// It is open already, does not exist, or cannot be set up.
-    pub fn c2h(&self, channel: usize) -> Result<Channel, CardError> {
+    /// The channel is already open, does not exist, or cannot be set up.
+    pub fn c2h(&self, channel: usize) -> Result<Channel, OpenError> {
         self.channel(Direction::C2H, channel, ChannelOptions::default())
     }
 
-    /// Takes a memory-mapped channel, set up as asked.
+    /// Opens a memory-mapped channel.
     ///
     /// # Errors
     ///
-    /// It is open already, does not exist, or cannot be set up so.
+    /// The channel is already open, does not exist, or does not support these options.
     pub fn channel(
         &self,
         direction: Direction,
         channel: usize,
         options: ChannelOptions,
-    ) -> Result<Channel, CardError> {
-        let place = self.place(direction, channel, options.wait)?;
-        // SAFETY: the lease claims the channel, its words and its counters, and all is of this card.
-        Ok(unsafe { Channel::open(place, options) }?)
+    ) -> Result<Channel, OpenError> {
+        let context = self.context(direction, channel, options.wait)?;
+        // SAFETY: the lease claims the channel together with its write-back area and counters, and all of them belong to this
+        // card.
+        Ok(unsafe { Channel::open(context, options) }?)
     }
 
-    /// Takes H2C stream channel `channel` (0 to 3), to send packets.
+    /// Opens H2C stream channel `channel` (0 to 3) to send packets.
     ///
     /// # Errors
     ///
-    /// As [`channel`](Self::channel), and it is no stream.
-    pub fn stream_h2c(&self, channel: usize, options: ChannelOptions) -> Result<Sender, CardError> {
-        let place = self.place(Direction::H2C, channel, options.wait)?;
+    /// As [`channel`](Self::channel), and if the channel is not a stream channel.
+    pub fn stream_h2c(&self, channel: usize, options: ChannelOptions) -> Result<Sender, OpenError> {
+        let context = self.context(Direction::H2C, channel, options.wait)?;
         // SAFETY: as in `channel`.
-        Ok(unsafe { Sender::open(place, options) }?)
+        Ok(unsafe { Sender::open(context, options) }?)
     }
 
-    /// Takes C2H stream channel `channel` (0 to 3), to receive packets.
+    /// Opens C2H stream channel `channel` (0 to 3) to receive packets.
     ///
     /// # Errors
     ///
-    /// As [`channel`](Self::channel), it is no stream, or there is no memory for such buffers.
-    pub fn stream_c2h(&self, channel: usize, options: ReceiverOptions) -> Result<Receiver, CardError> {
-        let place = self.place(Direction::C2H, channel, options.channel.wait)?;
+    /// As [`channel`](Self::channel), and if the channel is not a stream channel or its receive buffers cannot be allocated.
+    pub fn stream_c2h(&self, channel: usize, options: ReceiverOptions) -> Result<Receiver, OpenError> {
+        let context = self.context(Direction::C2H, channel, options.channel.wait)?;
         // SAFETY: as in `channel`.
-        Ok(unsafe { Receiver::open(place, options) }?)
+        Ok(unsafe { Receiver::open(context, options) }?)
     }
 
-    /// What a channel needs of its card.
-    fn place(&self, direction: Direction, channel: usize, wait: Wait) -> Result<Place, CardError> {
-        self.check_taken_over()?;
-        let lease = Box::new(Lease::take(&self.inner, direction, channel)?);
+    /// Claims a channel and returns the context to open it with.
+    fn context(&self, direction: Direction, channel: usize, wait: Wait) -> Result<ChannelContext, OpenError> {
+        if self.inner.as_found {
+            return Err(OpenError::AsFound);
+        }
+        let lease = Box::new(Lease::acquire(&self.inner, direction, channel)?);
         let (bar, space) = (self.inner.registers.clone(), self.inner.space.clone());
         let event: Option<Arc<dyn Event>> = match wait.sleeps() {
-            true => Some(Arc::new(Interrupt::enable(&self.inner, Source::Channel(direction, channel))?)),
+            true => Some(Arc::new(self.channel_interrupt(direction, channel)?)),
             false => None,
         };
-        let (recall, words) = (self.inner.bus.recall(), self.inner.words(direction, channel)?);
-        let (notice, idle_limit) = (self.inner.notice.clone(), self.inner.idle_limit);
-        let counters = self.inner.page.channel(number(direction, channel));
-        Ok(Place {
+        let (recalled, write_back) =
+            (self.inner.bus.recall(), self.inner.write_back_area(direction, channel)?);
+        let (shared, idle_limit) = (self.inner.shared.clone(), self.inner.idle_limit);
+        let counters = self.inner.statistics.channel(channel_index(direction, channel));
+        Ok(ChannelContext {
             bar,
             space,
-            words,
+            write_back,
             direction,
             channel,
             idle_limit,
-            recall,
+            recalled,
             event,
-            notice,
+            shared,
             counters,
             lease,
         })
     }
 
-    fn check_taken_over(&self) -> Result<(), CardError> {
+    fn channel_interrupt(&self, direction: Direction, channel: usize) -> Result<Interrupt, OpenError> {
+        let enabled = Interrupt::enable(&self.inner, Source::Channel(direction, channel));
+        enabled.map_err(|error| match error {
+            InterruptError::NoVectors { needed, found } => OpenError::NoInterrupts { needed, found },
+            InterruptError::Bus(error) | InterruptError::Card(CardError::Bus(error)) => {
+                EngineError::from(error).into()
+            }
+            InterruptError::NoSource(_) => OpenError::NoChannel { direction, channel, identifier: 0 },
+            InterruptError::Card(_) => EngineError::Gone { direction, channel, ring: None }.into(),
+        })
+    }
+
+    fn check_not_as_found(&self) -> Result<(), CardError> {
         if self.inner.as_found { Err(CardError::AsFound) } else { Ok(()) }
     }
 
-    /// Allocates `len` zeroed bytes for transfers in a direction: zero-copy, contiguous for the card, aligned to 64 bytes.
+    /// Allocates `len` zeroed bytes for zero-copy transfers in a direction. The buffer is aligned to 64 bytes, and contiguous in
+    /// the card's address space; without an IOMMU, contiguous only within each hugepage.
     ///
     /// # Errors
     ///
@@ -299,11 +329,11 @@ impl Card {
         self.inner.space.allocate(len, access(direction))
     }
 
-    /// Gives the card the caller's own elements for transfers in a direction; see [`Registered`].
+    /// Registers the caller's own vector for transfers in a direction; see [`Registered`].
     ///
     /// # Errors
     ///
-    /// [`RegisterError`], which gives the vector back.
+    /// [`RegisterError`], which returns the vector.
     pub fn register<T: ToCard>(
         &self,
         data: Vec<T>,
@@ -312,96 +342,108 @@ impl Card {
         self.inner.space.register(data, access(direction))
     }
 
-    /// The user logic's registers.
+    /// Returns the user logic's registers.
     ///
     /// # Errors
     ///
-    /// [`CardError::NoUserBar`] when the card has no user BAR.
+    /// [`CardError::NoUserBar`] if the card has no user BAR.
     pub fn user(&self) -> Result<UserBar, CardError> {
         let index = self.inner.layout.user_bar.ok_or(CardError::NoUserBar)?;
         Ok(UserBar { bar: self.inner.bus.bar(index)? })
     }
 
-    /// The XDMA core's registers, for bring-up and tools: what they do to channels that are open is the caller's affair. Without
-    /// an IOMMU, whoever writes them can have the card write anywhere in this machine's memory.
-    pub fn register_bar(&self) -> Arc<dyn Bar> {
-        self.inner.registers.clone()
-    }
-
-    /// Lets an interrupt come, as an eventfd. One that was asked for twice is off once either is dropped.
-    ///
-    /// A channel's interrupt needs [`ChannelOptions::interrupt`]. The user logic holds its line until it is told that the
-    /// interrupt was seen; how, is its own affair.
+    /// Reads a block of registers. Write-only registers are skipped. Registers with read side effects are skipped unless `force`
+    /// is set.
     ///
     /// # Errors
     ///
-    /// [`CardError::NoInterrupts`], [`CardError::NoSuchInterrupt`], or the bus refused.
-    pub fn interrupt(&self, source: Source) -> Result<Interrupt, CardError> {
-        self.check_taken_over()?;
+    /// The link failed, the card is gone, or it does not have the block's BAR.
+    pub fn read_block(&self, block: &Block, force: bool) -> Result<Vec<Reading>, CardError> {
+        inspect::read_block(self, block, force)
+    }
+
+    pub(crate) fn registers(&self) -> Arc<dyn Bar> {
+        self.inner.registers.clone()
+    }
+
+    /// Enables an interrupt and returns its eventfd. If the same interrupt is enabled twice, dropping either of the two disables
+    /// it.
+    ///
+    /// A channel's interrupt requires [`ChannelOptions::interrupt`]. The user logic holds its line until the interrupt is
+    /// acknowledged in a way that the logic defines.
+    ///
+    /// # Errors
+    ///
+    /// [`InterruptError`].
+    pub fn interrupt(&self, source: Source) -> Result<Interrupt, InterruptError> {
+        self.check_not_as_found()?;
         Interrupt::enable(&self.inner, source)
     }
 
-    /// Where the client of the user logic counts.
+    /// Returns the counters of the user logic's client.
     pub(crate) fn client_counters(&self) -> SharedBlock<CLIENT_WORDS> {
-        self.inner.page.client()
+        self.inner.statistics.client()
     }
 
-    /// Bytes in quarantine: memory of transfers that ended without proof that the card was done with it, such as those of a channel
-    /// that was closed while its registers read all ones. It is never reused, and freed when the card is closed, if the card can
-    /// then be kept from reaching it.
+    /// Returns the number of bytes in quarantine: memory of transfers that ended without proof that the card had finished with
+    /// it, such as the transfers of a channel that was closed while its registers read all ones. Quarantined memory is never
+    /// reused. It is freed when the card is closed, provided that the card can then no longer access it.
     pub fn quarantined_bytes(&self) -> u64 {
         self.inner.space.quarantined_bytes()
     }
 
-    /// What the card is and can do, read from its registers now.
+    /// Reads the description of the card and its capabilities from its registers.
     ///
     /// # Errors
     ///
-    /// The bus failed or the card is gone.
+    /// The bus failed, or the card is gone.
     pub fn report(&self) -> Result<Report, CardError> {
         Report::read(&*self.inner.bus, &*self.inner.registers, &self.inner.layout, &self.inner.space)
     }
 
-    /// Resets the function, and brings it back as [`recover`](Self::recover) does: every channel has to be recovered, the user logic
-    /// set up and interrupts asked for again.
+    /// Resets the function, then recovers the card as [`recover`](Self::recover) does. Afterwards every channel must be
+    /// recovered, the user logic set up, and interrupts requested again.
     ///
     /// # Errors
     ///
-    /// There is no reset, or the card is busy again after it.
+    /// The function has no reset, or an engine is busy after the reset.
     pub fn reset(&self) -> Result<(), CardError> {
-        self.check_taken_over()?;
+        self.check_not_as_found()?;
         if let Err(refused) = self.inner.bus.reset() {
-            // Why a card that is gone cannot be reset is not what the kernel says.
+            // If the card is gone, report that instead of the kernel's error.
             quiesce::check_present(&*self.inner.registers)?;
             return Err(refused.into());
         }
         self.recover()
     }
 
-    /// Brings a card that is kept open back to use, after its link was down, after something else reset it, or when an engine hangs:
-    /// stops every engine, resets the function if one stays busy and there is a reset, and lets the card reach host memory again.
-    /// Transfers in flight are lost, on all channels: each is told so ([`EngineError::Reset`](crate::channel::EngineError::Reset))
-    /// when it is next waited for or checked, and stays halted until it is recovered.
+    /// Recovers the card without closing it, after its link was down, after it was reset externally, or when an engine hangs.
+    /// Stops every engine, resets the function if an engine stays busy and the function has a reset, and re-enables access to
+    /// host memory.
+    ///
+    /// Transfers in flight on all channels are lost. Each channel reports [`EngineError::Reset`] when it is next waited for or
+    /// polled, and stays halted until it is recovered.
     ///
     /// # Errors
     ///
-    /// [`CardError::Gone`] while it is; [`CardError::Hung`] when an engine stays busy.
+    /// [`CardError::Gone`] while the card is gone; [`CardError::Hung`] if an engine stays busy.
     pub fn recover(&self) -> Result<(), CardError> {
-        self.check_taken_over()?;
+        self.check_not_as_found()?;
         let Inner { bus, registers, command, read_request, idle_limit, .. } = &*self.inner;
         let stopped = quiesce::quiesce(&**bus, &**registers, Channels::Open, *idle_limit);
-        let taken = stopped.and_then(|()| let_in(&**bus, *command, *read_request));
-        // Last, so that a channel that was recovered meanwhile is told as well; and in any case, as engines were halted.
-        self.inner.notice.resets.fetch_add(1, Ordering::AcqRel);
-        taken?;
-        self.inner.notice.hung.store(false, Ordering::Release);
+        let enabled = stopped.and_then(|()| enable_dma(&**bus, *command, *read_request));
+        // After the reset, so that a channel that was recovered concurrently is notified too. Also after a failure, since engines
+        // may have been halted.
+        self.inner.shared.resets.fetch_add(1, Ordering::AcqRel);
+        enabled?;
+        self.inner.shared.hung.store(false, Ordering::Release);
         let vectors = self.inner.vectors.lock().unwrap_or_else(PoisonError::into_inner);
-        vectors.as_ref().map_or(Ok(()), |vectors| vectors.write_numbers(&*self.inner.registers))
+        Ok(vectors.as_ref().map_or(Ok(()), |vectors| vectors.write_vectors(&*self.inner.registers))?)
     }
 }
 
-/// Lets a card that is at rest reach host memory.
-fn let_in(bus: &dyn Bus, command: Command, read_request: Option<ReadRequest>) -> Result<(), CardError> {
+/// Enables access to host memory. All engines must be idle.
+fn enable_dma(bus: &dyn Bus, command: Command, read_request: Option<ReadRequest>) -> Result<(), CardError> {
     command.enable_bus_master(bus)?;
     read_request.map_or(Ok(()), |found| found.raise(bus))
 }
@@ -413,8 +455,8 @@ fn access(direction: Direction) -> Access {
     }
 }
 
-/// Which of the card's channels it is.
-fn number(direction: Direction, channel: usize) -> usize {
+/// Returns the index of a channel among all channels: H2C first, then C2H.
+fn channel_index(direction: Direction, channel: usize) -> usize {
     match direction {
         Direction::H2C => channel,
         Direction::C2H => MAX_CHANNELS + channel,
@@ -422,13 +464,17 @@ fn number(direction: Direction, channel: usize) -> usize {
 }
 
 impl Inner {
-    /// The words that a channel reports to, which the caller has claimed.
-    fn words(&self, direction: Direction, channel: usize) -> Result<Arc<WriteBackArea>, MemoryError> {
-        let mut words = self.words.lock().unwrap_or_else(PoisonError::into_inner);
-        let words = &mut words[number(direction, channel)];
-        match words {
-            Some(words) => Ok(words.clone()),
-            None => Ok(words.insert(Arc::new(WriteBackArea::new(&self.space)?)).clone()),
+    /// Returns the write-back area of a channel, which the caller must have claimed.
+    fn write_back_area(
+        &self,
+        direction: Direction,
+        channel: usize,
+    ) -> Result<Arc<WriteBackArea>, MemoryError> {
+        let mut areas = self.write_back.lock().unwrap_or_else(PoisonError::into_inner);
+        let area = &mut areas[channel_index(direction, channel)];
+        match area {
+            Some(area) => Ok(area.clone()),
+            None => Ok(area.insert(Arc::new(WriteBackArea::new(&self.space)?)).clone()),
         }
     }
 }
@@ -436,47 +482,47 @@ impl Inner {
 impl Drop for Inner {
     fn drop(&mut self) {
         if self.process.is_forked() {
-            // The card is the parent's, and the threads behind these are not here.
+            // The card belongs to the parent, and a forked child does not have the threads behind these.
             std::mem::forget((self.bus.clone(), self.space.clone(), self.model.take()));
             return;
         }
         if self.as_found {
             if let Err(error) = self.command.restore(&*self.bus) {
-                tracing::debug!(%error, "the command register was not restored");
+                tracing::debug!(%error, "could not restore the command register");
             }
             return;
         }
-        // All channels are closed: what is busy now was waited for.
-        let hung = self.notice.hung.load(Ordering::Acquire);
+        // All channels are closed, so an engine that hung has already been waited for.
+        let hung = self.shared.hung.load(Ordering::Acquire);
         let limit = if hung { Duration::ZERO } else { self.idle_limit };
         let stopped = quiesce::quiesce(&*self.bus, &*self.registers, Channels::Closed, limit);
         let restored = self.read_request.map_or(Ok(()), |found| found.restore(&*self.bus));
-        // An engine that hangs must not reach memory either. Quarantined memory is looked at after this.
+        // This also stops an engine that hangs from accessing memory. Quarantined memory is released after this, if it succeeds.
         let cut_off = self.command.restore(&*self.bus);
         match stopped.and(cut_off).and(restored) {
             Ok(()) => tracing::debug!(card = self.bus.description().location, "card closed"),
             Err(CardError::Gone { .. } | CardError::Bus(BusError::Gone { .. })) => {
-                tracing::debug!(card = self.bus.description().location, "card closed, which was gone");
+                tracing::debug!(card = self.bus.description().location, "closed a card that was gone");
             }
-            Err(error) => tracing::error!(%error, "the card was closed and may still be busy"),
+            Err(error) => tracing::error!(%error, "the card was closed but may still be busy"),
         }
     }
 }
 
-/// The claim to a channel, given back when the channel is closed; keeps the card open.
+/// The claim to a channel, released when the channel is closed. It keeps the card open.
 struct Lease {
     card: Arc<Inner>,
     bit: u32,
 }
 
 impl Lease {
-    fn take(card: &Arc<Inner>, direction: Direction, channel: usize) -> Result<Self, CardError> {
+    fn acquire(card: &Arc<Inner>, direction: Direction, channel: usize) -> Result<Self, OpenError> {
         if channel >= MAX_CHANNELS {
-            return Err(CardError::ChannelNumber { direction, channel });
+            return Err(OpenError::BadNumber { direction, channel });
         }
-        let bit = 1 << number(direction, channel);
-        if !card.claims.take(bit) {
-            return Err(CardError::ChannelTaken { direction, channel });
+        let bit = 1 << channel_index(direction, channel);
+        if !card.claims.acquire(bit) {
+            return Err(OpenError::Taken { direction, channel });
         }
         Ok(Self { card: card.clone(), bit })
     }
@@ -484,36 +530,50 @@ impl Lease {
 
 impl Drop for Lease {
     fn drop(&mut self) {
-        self.card.claims.give_back(self.bit);
+        self.card.claims.release(self.bit);
     }
 }
 
-/// The user logic's registers: 32 bits, at offsets in bytes, checked against the BAR.
+/// The user logic's registers: 32-bit registers, addressed by byte offset. Offsets are checked against the size of the BAR.
+///
+/// ```
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// use std::sync::Arc;
+/// use xdma::card::CardOptions;
+/// use xdma_emulator::{Options, logic::Memory};
+///
+/// let card = xdma_emulated_card::start(Options::default(), Arc::new(Memory::new()), CardOptions::default())?;
+/// let user = card.user()?;
+/// user.write(0x10, 7)?;
+/// assert_eq!(user.read(0x10)?, 7);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug)]
 pub struct UserBar {
     bar: Arc<dyn Bar>,
 }
 
 impl UserBar {
-    /// Bytes of the BAR.
+    /// Returns the size of the BAR in bytes.
     pub fn size(&self) -> u64 {
         self.bar.size()
     }
 
-    /// Reads a register: a round trip. All ones may mean that the card is gone.
+    /// Reads a register. This is a round trip to the card. All ones may mean that the card is gone.
     ///
     /// # Errors
     ///
-    /// The offset is unaligned or outside, or the link failed.
+    /// The offset is unaligned or outside the BAR, or the link failed.
     pub fn read(&self, offset: u32) -> Result<u32, BusError> {
         self.bar.read32(offset.into())
     }
 
-    /// Writes a register, posted.
+    /// Writes a register. The write is posted: it returns before the card has received it.
     ///
     /// # Errors
     ///
-    /// The offset is unaligned or outside, or the link failed.
+    /// The offset is unaligned or outside the BAR, or the link failed.
     pub fn write(&self, offset: u32, value: u32) -> Result<(), BusError> {
         self.bar.write32(offset.into(), value)
     }

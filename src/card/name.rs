@@ -1,21 +1,41 @@
-//! What `--card` takes.
+//! Names of cards, as `--card` accepts them.
 
-use super::{Card, CardError, CardOptions, Companions};
+use super::{BadCardName, Card, CardError, CardOptions};
 use crate::bus::vfio::{Mode, Vfio};
 use crate::bus::vfio_user::VfioUser;
 use crate::bus::{Bus, BusError, PciAddress};
+use crate::memory::Witness;
+use std::any::Any;
 use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::sync::Arc;
 
-/// Which card, as text has it.
+/// The name of a card: a PCI address, or the socket of a vfio-user server.
+///
+/// ```
+/// use xdma::card::CardName;
+///
+/// let name: CardName = "0000:3b:00.0".parse()?;
+/// assert_eq!(name.to_string(), "0000:3b:00.0");
+/// assert_eq!("unix:/run/card.sock".parse(), Ok(CardName::Socket("/run/card.sock".into())));
+/// # Ok::<(), xdma::card::BadCardName>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum CardName {
     /// A PCI function bound to `vfio-pci`.
     Pci(PciAddress),
-    /// `unix:PATH`: a vfio-user socket.
+    /// The path of a vfio-user socket, written `unix:PATH`.
     Socket(PathBuf),
+}
+
+/// The parts of an emulated card that are attached to an open card.
+#[derive(Default)]
+pub struct Companions {
+    /// Observes which memory the card may use.
+    pub witness: Option<Arc<dyn Witness>>,
+    /// The device model, if it is dropped with the card.
+    pub model: Option<Box<dyn Any + Send + Sync>>,
 }
 
 impl CardName {
@@ -28,9 +48,7 @@ impl CardName {
         self.open_with(options, Companions::default())
     }
 
-    /// Opens the card together with what belongs to an emulated one.
-    #[doc(hidden)]
-    pub fn open_with(&self, options: CardOptions, companions: Companions) -> Result<Card, CardError> {
+    pub(crate) fn open_with(&self, options: CardOptions, companions: Companions) -> Result<Card, CardError> {
         Card::over(self.bus(options.mode)?, options, companions)
     }
 
@@ -49,13 +67,13 @@ impl CardName {
 }
 
 impl FromStr for CardName {
-    type Err = CardError;
+    type Err = BadCardName;
 
-    fn from_str(text: &str) -> Result<Self, CardError> {
+    fn from_str(text: &str) -> Result<Self, BadCardName> {
         match text.strip_prefix("unix:") {
-            Some("") => Err(CardError::BadName(text.into())),
+            Some("") => Err(BadCardName(text.into())),
             Some(path) => Ok(Self::Socket(path.into())),
-            None => text.parse().map(Self::Pci).map_err(|_| CardError::BadName(text.into())),
+            None => text.parse().map(Self::Pci).map_err(|_| BadCardName(text.into())),
         }
     }
 }
@@ -75,7 +93,7 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
-    fn names() {
+    fn valid_names_are_parsed_and_others_refused() {
         let pci = |domain, bus, device, function| CardName::Pci(PciAddress { domain, bus, device, function });
         assert_eq!("0000:00:1d.0".parse::<CardName>().unwrap(), pci(0, 0, 0x1d, 0));
         assert_eq!("af:1f.7".parse::<CardName>().unwrap(), pci(0, 0xaf, 0x1f, 7));

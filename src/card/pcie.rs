@@ -4,22 +4,22 @@ use super::CardError;
 use crate::bus::Bus;
 use std::fmt;
 
-/// First capability, in config space; and the bit of the status register that says there is one.
+/// Pointer to the first capability in config space, and the status register's bit that indicates a capability list.
 const CAPABILITIES: u16 = 0x34;
 const STATUS: u16 = 0x06;
 const HAS_CAPABILITIES: u32 = 1 << 4;
-/// Identifier of the PCI Express capability, and its device control register.
+/// ID of the PCI Express capability, and the offset of its device control register.
 const PCI_EXPRESS: u32 = 0x10;
 const DEVICE_CONTROL: u16 = 8;
-/// Its link capabilities and link status: speed in 3:0, width in 9:4 of both.
+/// Offsets of its link capabilities and link status registers. Both have the speed in bits 3:0 and the width in bits 9:4.
 const LINK_CAPABILITIES: u16 = 0x0c;
 const LINK_STATUS: u16 = 0x12;
-/// Maximum read request: 128 bytes times two to this.
+/// The maximum read request size field of the device control register: 128 bytes, shifted left by the field's value.
 const READ_REQUEST: u32 = 7 << 12;
-/// 512 bytes.
-const WANTED: u32 = 2 << 12;
+/// A maximum read request size of 512 bytes.
+const READ_REQUEST_512: u32 = 2 << 12;
 
-/// The maximum read request as it was found: the register, and what it held.
+/// The device control register, which holds the maximum read request size, with its original value.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct ReadRequest {
     register: u16,
@@ -27,25 +27,25 @@ pub(super) struct ReadRequest {
 }
 
 impl ReadRequest {
-    /// `None` where the function has no such register.
+    /// Reads the register. `None` if the function does not have it.
     pub fn find(bus: &dyn Bus) -> Result<Option<Self>, CardError> {
         let Some(capability) = find(bus)? else { return Ok(None) };
         let register = capability + DEVICE_CONTROL;
         Ok(Some(Self { register, control: bus.config_read(register, 2)? }))
     }
 
-    /// Lets the card read 512 bytes of host memory with one request, where firmware left it at less: the vendor's driver does
-    /// the same (XIL `probe_one`: `pcie_set_readrq`). The kernel passes it on, but not below the maximum payload.
+    /// Raises the maximum read request size to 512 bytes if firmware left it lower, as the vendor's driver does (XIL `probe_one`:
+    /// `pcie_set_readrq`). The kernel applies the write, but keeps the size at or above the maximum payload size.
     pub fn raise(self, bus: &dyn Bus) -> Result<(), CardError> {
-        if self.control & READ_REQUEST < WANTED {
-            bus.config_write(self.register, 2, self.control & !READ_REQUEST | WANTED)?;
+        if self.control & READ_REQUEST < READ_REQUEST_512 {
+            bus.config_write(self.register, 2, self.control & !READ_REQUEST | READ_REQUEST_512)?;
         }
         Ok(())
     }
 
-    /// Leaves it as it was found.
+    /// Restores the original value.
     pub fn restore(self, bus: &dyn Bus) -> Result<(), CardError> {
-        if self.control & READ_REQUEST < WANTED {
+        if self.control & READ_REQUEST < READ_REQUEST_512 {
             bus.config_write(self.register, 2, self.control)?;
         }
         Ok(())
@@ -55,23 +55,25 @@ impl ReadRequest {
 /// Speed and width of a PCI Express link.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Link {
-    /// Generation: 1 is 2.5 GT/s a lane, 3 is 8.
+    /// Generation: 1 is 2.5 GT/s per lane, 3 is 8 GT/s.
     pub generation: u32,
-    /// Lanes.
+    /// Number of lanes.
     pub lanes: u32,
 }
 
 impl Link {
-    const fn of(register: u32) -> Self {
+    /// Decodes a link capabilities or link status register.
+    const fn decode(register: u32) -> Self {
         Self { generation: register & 0xf, lanes: register >> 4 & 0x3f }
     }
 
-    /// The link as it is, and the best that the card can do; `None` where the function has no such capability.
+    /// Returns the current state of the link and the maximum that the card supports; `None` if the function has no PCI Express
+    /// capability.
     pub(super) fn read(bus: &dyn Bus) -> Result<Option<(Self, Self)>, CardError> {
         let Some(capability) = find(bus)? else { return Ok(None) };
-        let now = bus.config_read(capability + LINK_STATUS, 2)?;
-        let best = bus.config_read(capability + LINK_CAPABILITIES, 4)?;
-        Ok(Some((Self::of(now), Self::of(best))))
+        let current = bus.config_read(capability + LINK_STATUS, 2)?;
+        let maximum = bus.config_read(capability + LINK_CAPABILITIES, 4)?;
+        Ok(Some((Self::decode(current), Self::decode(maximum))))
     }
 }
 
@@ -81,13 +83,13 @@ impl fmt::Display for Link {
     }
 }
 
-/// Where the capability starts.
+/// Returns the offset of the PCI Express capability.
 fn find(bus: &dyn Bus) -> Result<Option<u16>, CardError> {
     if bus.config_read(STATUS, 2)? & HAS_CAPABILITIES == 0 {
         return Ok(None);
     }
     let mut at = bus.config_read(CAPABILITIES, 1)? as u16 & 0xfc;
-    // There is room for 48 capabilities, so a list that is longer runs in a circle.
+    // Config space has room for 48 capabilities, so a longer list is circular.
     for _ in 0..48 {
         if at < 0x40 {
             break;
@@ -109,7 +111,7 @@ mod tests {
     use std::sync::{Arc, Mutex};
     use vmm_sys_util::eventfd::EventFd;
 
-    /// Config space, and nothing else.
+    /// A bus with nothing but config space.
     struct Config(Mutex<[u8; 256]>);
 
     // SAFETY: nothing is ever mapped.
@@ -137,7 +139,7 @@ mod tests {
 
     impl Bus for Config {
         fn description(&self) -> &Description {
-            unreachable!("nobody asks")
+            unreachable!("not used by these tests")
         }
 
         fn bar(&self, index: usize) -> Result<Arc<dyn Bar>, BusError> {
@@ -165,7 +167,7 @@ mod tests {
         }
     }
 
-    /// Power management at 0x40, PCI Express at 0x70 with this device control register.
+    /// Creates a config space with power management at 0x40, and PCI Express at 0x70 with this device control register.
     fn config(control: u16) -> Config {
         let mut space = [0; 256];
         (space[6], space[0x34]) = (0x10, 0x40);
@@ -176,7 +178,7 @@ mod tests {
     }
 
     #[test]
-    fn small_read_requests_are_raised_and_large_ones_left() {
+    fn only_small_read_request_sizes_are_raised() {
         for (before, after) in [(0x0810, 0x2810), (0x1007, 0x2007), (0x2810, 0x2810), (0x5810, 0x5810)] {
             let bus = config(before);
             let found = ReadRequest::find(&bus).unwrap().unwrap();
@@ -188,18 +190,18 @@ mod tests {
     }
 
     #[test]
-    fn a_function_without_the_capability_or_with_a_list_in_a_circle_is_left() {
+    fn a_missing_capability_and_a_circular_list_are_tolerated() {
         let bus = config(0);
         bus.config_write(6, 1, 0).unwrap();
-        let circle = config(0);
-        circle.config_write(0x41, 1, 0x40).unwrap();
-        assert!([bus, circle].iter().all(|bus| ReadRequest::find(bus).unwrap().is_none()));
+        let circular = config(0);
+        circular.config_write(0x41, 1, 0x40).unwrap();
+        assert!([bus, circular].iter().all(|bus| ReadRequest::find(bus).unwrap().is_none()));
     }
 
     #[test]
-    fn a_link_is_taken_from_its_register() {
-        // Link status of a Gen3 x16 card with the slot's clock, as lspci shows it.
-        assert_eq!(Link::of(0x1103), Link { generation: 3, lanes: 16 });
-        assert_eq!(Link::of(0x0047_4843).to_string(), "Gen3 x4");
+    fn links_are_decoded() {
+        // Link status of a Gen3 x16 card that uses the slot's clock, as lspci shows it.
+        assert_eq!(Link::decode(0x1103), Link { generation: 3, lanes: 16 });
+        assert_eq!(Link::decode(0x0047_4843).to_string(), "Gen3 x4");
     }
 }

@@ -1,4 +1,4 @@
-//! Bringing every engine to rest, whatever state a predecessor left: few cards have a reset to rely on.
+//! Stopping all engines, whatever state a previous user left them in. Few cards have a function reset to rely on.
 
 use super::CardError;
 use crate::bus::{BUS_MASTER, Bar, Bus, BusError, COMMAND, MEMORY_SPACE, counts};
@@ -10,7 +10,7 @@ use crate::regs::{
 };
 use std::time::{Duration, Instant};
 
-/// Channels that exist, H2C first.
+/// Returns the channels that exist, H2C first.
 pub(super) fn channels(registers: &dyn Bar) -> Result<Vec<(Direction, usize, Identifier)>, CardError> {
     let mut found = vec![];
     for direction in [Direction::H2C, Direction::C2H] {
@@ -18,7 +18,7 @@ pub(super) fn channels(registers: &dyn Bar) -> Result<Vec<(Direction, usize, Ide
         for channel in 0..MAX_CHANNELS {
             let id = Identifier(registers.read32((target.base(channel) + IDENTIFIER).into())?);
             if id.0 == GONE {
-                // It is not known what there is.
+                // The remaining channels are unknown.
                 return Err(CardError::Gone { what: "a channel's identifier" });
             }
             if !id.is(target, channel) {
@@ -30,17 +30,17 @@ pub(super) fn channels(registers: &dyn Bar) -> Result<Vec<(Direction, usize, Ide
     Ok(found)
 }
 
-/// Who may use the channels while they are stopped.
+/// Whether channels may be in use while they are stopped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Channels {
-    /// Nobody. Each control register that a driver writes is left as a reset leaves it, whatever was found there.
+    /// They are not in use. All control registers that a driver writes are set to their reset values.
     Closed,
-    /// Their owners, which may be starting them at this moment. Addresses are left to them, since one that two write may be torn, and
-    /// descriptor fetch stays halted until they recover.
+    /// Their owners may be starting them concurrently. Address registers are not written, because two concurrent writes could mix
+    /// their halves, and descriptor fetch stays halted until the owners recover.
     Open,
 }
 
-/// Stops all engines; resets the function if an engine stays busy.
+/// Stops all engines, and resets the function if an engine stays busy.
 pub(super) fn quiesce(
     bus: &dyn Bus,
     registers: &dyn Bar,
@@ -60,7 +60,7 @@ pub(super) fn quiesce(
     }
 }
 
-/// Reads a register that no card has as all ones.
+/// Checks that the card is present, by a register that never reads all ones.
 pub(super) fn check_present(registers: &dyn Bar) -> Result<(), CardError> {
     if registers.read32((Target::Irq.base(0) + IDENTIFIER).into())? == GONE {
         return Err(CardError::Gone { what: "the interrupt block" });
@@ -68,9 +68,9 @@ pub(super) fn check_present(registers: &dyn Bar) -> Result<(), CardError> {
     Ok(())
 }
 
-/// Stops every engine. One that is not seen idle keeps its registers as they are, but for Run; the first error is returned.
-fn stop_all(registers: &dyn Bar, use_of: Channels, limit: Duration) -> Result<(), CardError> {
-    // Without this, a card that is gone would pass for one without channels.
+/// Stops every engine and returns the first error. If an engine is not seen idle, none of its registers but Run are changed.
+fn stop_all(registers: &dyn Bar, usage: Channels, limit: Duration) -> Result<(), CardError> {
+    // Without this check, a card that is gone would look like a card without channels.
     check_present(registers)?;
     let channels = channels(registers)?;
     for &(direction, channel, _) in &channels {
@@ -81,18 +81,18 @@ fn stop_all(registers: &dyn Bar, use_of: Channels, limit: Duration) -> Result<()
     let (begin, mut stopped, mut busy) = (Instant::now(), Ok(()), 0);
     for &(direction, channel, _) in &channels {
         match wait_idle(registers, direction, channel, (begin, limit)) {
-            Ok(()) if use_of == Channels::Closed => reset_channel(registers, direction, channel)?,
+            Ok(()) if usage == Channels::Closed => reset_channel(registers, direction, channel)?,
             Ok(()) => {}
-            // Also if its registers read all ones: those of the others may be there.
+            // Continue even if this channel's registers read all ones: those of the others may still be accessible.
             Err(error) => {
                 busy |= common_bit(direction, channel);
                 stopped = stopped.and(Err(error));
             }
         }
     }
-    // Also those of channels that do not exist, which somebody may have set all the same.
+    // This includes the bits of channels that do not exist; a previous user may have set them.
     write_common(registers, CREDIT_ENABLE_W1C, !busy)?;
-    if use_of == Channels::Closed {
+    if usage == Channels::Closed {
         write_common(registers, FETCH_HALT_W1C, !busy)?;
     }
     reset_interrupts(registers)?;
@@ -103,7 +103,7 @@ fn write_common(registers: &dyn Bar, register: u32, value: u32) -> Result<(), Bu
     registers.write32((Target::SgdmaCommon.base(0) + register).into(), value)
 }
 
-/// Lets no interrupt through, and takes every vector back.
+/// Masks all interrupts and resets all vector numbers.
 fn reset_interrupts(registers: &dyn Bar) -> Result<(), BusError> {
     let write = |register: u32, value| registers.write32((Target::Irq.base(0) + register).into(), value);
     write(irq::USER_ENABLE_W1C, !0)?;
@@ -141,7 +141,7 @@ fn wait_idle(
     }
 }
 
-/// The function's command register as it was found when the card was opened.
+/// The value of the function's command register when the card was opened.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Command(u32);
 
@@ -153,17 +153,17 @@ impl Command {
         }
     }
 
-    /// Enables bus mastering, and the registers too: some kernels leave that to us.
+    /// Enables bus mastering and memory space. Some kernels leave memory space disabled.
     pub fn enable_bus_master(self, bus: &dyn Bus) -> Result<(), CardError> {
         Ok(bus.config_write(COMMAND, 2, self.0 | MEMORY_SPACE | BUS_MASTER)?)
     }
 
-    /// Keeps the registers enabled, and bus mastering disabled.
+    /// Enables memory space and disables bus mastering.
     pub fn enable_registers(self, bus: &dyn Bus) -> Result<(), CardError> {
         Self(self.0 | MEMORY_SPACE).restore(bus)
     }
 
-    /// Leaves the register as it was found, but for bus mastering, which is disabled; reads the bit back to verify it.
+    /// Restores the original value with bus mastering disabled, and reads the bit back to verify it.
     pub fn restore(self, bus: &dyn Bus) -> Result<(), CardError> {
         bus.config_write(COMMAND, 2, self.0 & !BUS_MASTER)?;
         match Self::read(bus)?.0 & BUS_MASTER {
@@ -180,10 +180,11 @@ mod tests {
     use std::collections::HashMap;
     use std::sync::Mutex;
 
-    /// Two H2C channels at rest, in use by somebody before. One register reads all ones.
+    /// An XDMA core with two idle H2C channels that a previous user left running.
     #[derive(Debug)]
     struct Core {
         registers: Mutex<HashMap<u64, u32>>,
+        /// Address of a register that reads all ones.
         gone: u32,
     }
 
@@ -230,7 +231,7 @@ mod tests {
     }
 
     #[test]
-    fn an_identifier_that_reads_all_ones_is_not_a_card_without_channels() {
+    fn an_identifier_of_all_ones_means_that_the_card_is_gone() {
         for channel in [0, 1] {
             let (_, stopped) = stopped(Target::H2C.base(channel) + IDENTIFIER);
             assert!(matches!(stopped, Err(CardError::Gone { .. })), "{channel}: {stopped:?}");
@@ -238,12 +239,12 @@ mod tests {
     }
 
     #[test]
-    fn a_channel_that_cannot_be_read_keeps_no_other_from_being_left_well() {
+    fn an_unreadable_channel_does_not_prevent_resetting_the_others() {
         for (silent, other) in [(0, 1), (1, 0)] {
             let (core, stopped) = stopped(Target::H2C.base(silent) + STATUS);
             assert!(matches!(stopped, Err(CardError::Gone { .. })), "{stopped:?}");
             assert_eq!(core.seen(u64::from(Target::H2C.base(other) + CONTROL)), 0);
-            assert_eq!(core.seen(u64::from(Target::H2C.base(silent) + CONTROL)), 1, "it is not written to");
+            assert_eq!(core.seen(u64::from(Target::H2C.base(silent) + CONTROL)), 1, "it is not written");
             let (halted, released) = (core.seen(HALTED), core.seen(RELEASED));
             assert_ne!(halted, 0);
             assert_eq!(released, !common_bit(Direction::H2C, silent), "the others fetch again");

@@ -1,4 +1,4 @@
-//! What a card is and can do.
+//! The description of a card and its capabilities.
 
 use super::identify::Layout;
 use super::{CardError, Link, quiesce};
@@ -8,7 +8,7 @@ use crate::regs::channel::{ALIGNMENTS, Alignments};
 use crate::regs::{Direction, GONE, Identifier, Target, config};
 use std::fmt;
 
-/// What a channel says of itself.
+/// The description of a channel, read from its registers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ChannelReport {
     /// Its direction.
@@ -17,38 +17,53 @@ pub struct ChannelReport {
     pub index: usize,
     /// Its identifier: memory-mapped or AXI-Stream, and the core's version.
     pub identifier: Identifier,
-    /// What it says of alignment.
+    /// Its alignment requirements.
     pub alignments: Alignments,
 }
 
-/// A card's description. `Display` prints it in a few lines.
+/// The description of a card and its capabilities. `Display` prints it in a few lines.
+///
+/// ```
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// use std::sync::Arc;
+/// use xdma::card::CardOptions;
+/// use xdma::regs::Direction;
+/// use xdma_emulator::{Options, logic::Memory};
+///
+/// let card = xdma_emulated_card::start(Options::default(), Arc::new(Memory::new()), CardOptions::default())?;
+/// let report = card.report()?;
+/// println!("{report}");
+/// assert!(report.count(Direction::H2C) >= 1);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Report {
-    /// The way to the card and what it offers.
+    /// The bus through which the card is reached.
     pub bus: Description,
-    /// PCI vendor.
+    /// PCI vendor ID.
     pub vendor: u16,
-    /// PCI device.
+    /// PCI device ID.
     pub device: u16,
-    /// Which BAR has the XDMA registers.
+    /// Index of the BAR with the XDMA registers.
     pub register_bar: usize,
-    /// Which BAR has the user logic's registers.
+    /// Index of the BAR with the user logic's registers.
     pub user_bar: Option<usize>,
-    /// Channels that exist, H2C first.
+    /// The channels that exist, H2C first.
     pub channels: Vec<ChannelReport>,
-    /// Bytes of the data path: 8, 16, 32 or 64.
+    /// Width of the data path in bytes: 8, 16, 32 or 64.
     pub data_width: u32,
-    /// Negotiated maximum payload, in bytes.
+    /// Negotiated maximum payload size in bytes.
     pub max_payload: u32,
-    /// Maximum read request, in bytes.
+    /// Maximum read request size in bytes.
     pub max_read_request: u32,
-    /// The PCI Express link: as it is, and the best that the card can do.
+    /// The PCI Express link: its current state, and the maximum that the card supports.
     pub link: Option<(Link, Link)>,
-    /// What happens to memory that the caller allocated.
+    /// Whether memory that the caller allocated is pinned in place or staged.
     pub caller_memory: CallerMemory,
-    /// Where the device addresses of this card's memory begin, where the driver chooses them.
+    /// The base of this card's device addresses, if the driver chooses them.
     pub address_base: Option<u64>,
-    /// Whether memory had to come in small pages because no hugepages were free.
+    /// Whether buffers are in small pages because no hugepages were free.
     pub small_pages: bool,
 }
 
@@ -86,7 +101,7 @@ impl Report {
         })
     }
 
-    /// How many channels of a direction there are.
+    /// Returns the number of channels of a direction.
     pub fn count(&self, direction: Direction) -> usize {
         self.channels.iter().filter(|c| c.direction == direction).count()
     }
@@ -109,14 +124,14 @@ impl fmt::Display for Report {
         )?;
         writeln!(f, "function reset: {}", if bus.resettable { "yes" } else { "no" })?;
         if let Some((now, best)) = self.link {
-            writeln!(f, "link {now}, the card can do {best}")?;
+            writeln!(f, "link {now}, the card supports {best}")?;
         }
         match bus.page_sizes {
             0 => write!(f, "physical addresses")?,
             sizes => write!(f, "{}-bit device addresses, pages of {}", bus.iova_bits, page_list(sizes))?,
         }
         if let Some(base) = self.address_base {
-            write!(f, ", from {base:#x} on")?;
+            write!(f, ", starting at {base:#x}")?;
         }
         match bus.node {
             Some(node) => writeln!(f, ", NUMA node {node}")?,
@@ -127,13 +142,14 @@ impl fmt::Display for Report {
             CallerMemory::Staged(why) => write!(f, "caller's memory: staged ({why})")?,
         }
         if self.small_pages {
-            write!(f, "\nno 2 MiB hugepages were free: buffers lie in small pages")?;
+            write!(f, "\nno 2 MiB hugepages were free: buffers are in small pages")?;
         }
         bus.notes.iter().try_for_each(|note| write!(f, "\nnote: {note}"))
     }
 }
 
-/// `0x40201000` as `4K, 2M, 1G`. An iommufd says more sizes than anybody wants to read.
+/// Formats `0x40201000` as `4K, 2M, 1G`. Of more than four sizes, only the smallest is named: some kernels report every power of
+/// two.
 fn page_list(sizes: u64) -> String {
     let name = |bit: u32| match bit {
         0..10 => format!("{}", 1u64 << bit),
@@ -154,7 +170,7 @@ mod tests {
     use super::page_list;
 
     #[test]
-    fn page_sizes_are_named() {
+    fn page_sizes_are_formatted() {
         assert_eq!(page_list(0x4020_1000), "4K, 2M, 1G");
         assert_eq!(page_list(!0xfff), "4K and more");
         assert_eq!((page_list(0), page_list(1 << 9)), (String::new(), "512".into()));

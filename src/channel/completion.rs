@@ -1,132 +1,132 @@
-//! Completion: polling.
+//! Completion: polling, and the checks that find errors the engine does not write back.
 
-use super::error::{EngineError, Fail};
+use super::error::{EngineError, Fail, PollError, TransferError, WaitError};
 use super::handle::{Channel, Ticket};
 use super::options::Ring;
-use super::ring::{Chain, Credits, Feed};
+use super::ring::{Chain, Credits, RingOps};
 use crate::bus::counts;
 use crate::memory::DmaMemory;
 use crate::regs::channel::Status;
 use std::ops::Range;
 use std::time::{Duration, Instant};
 
-/// What a poll found.
+/// The state of a transfer or run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Poll {
     /// All its descriptors are completed.
     Ready,
-    /// Not yet.
+    /// Some descriptors are not completed.
     Pending,
 }
 
-/// The same, in two registers.
-enum Look {
+/// The result of a poll, in a form that fits in two registers.
+enum PollResult {
     Ready,
     Pending,
-    Failed(Fail),
+    Failed(Box<PollError>),
 }
 
 #[cold]
 #[inline(never)]
-fn foreign() -> Look {
-    Look::Failed(EngineError::ForeignTicket.into())
+fn foreign() -> PollResult {
+    PollResult::Failed(PollError::ForeignTicket.into())
 }
 
 impl Channel {
-    /// Whether a transfer or run is finished.
+    /// Returns whether a transfer or run is finished.
     ///
-    /// Reads a word of host memory, and a register only when a chain that waited for an earlier one is started. An
-    /// error that the engine does not write back is not seen here; [`wait`](Self::wait) and
-    /// [`check`](Self::check) find it.
+    /// Reads a word of host memory, and a register only when it starts a chain that waited for an earlier one. Errors that the
+    /// engine does not write back are not seen here; [`wait`](Self::wait) and [`check`](Self::check) find them.
     ///
     /// # Errors
     ///
-    /// [`EngineError::Failed`] when the engine stopped, [`EngineError::Stopped`] when the channel was stopped,
-    /// [`EngineError::Recalled`] when the kernel wants the card back, before the transfer was finished.
+    /// [`EngineError::Failed`] if the engine stopped with an error, [`EngineError::Stopped`] if the channel was stopped, or
+    /// [`EngineError::Recalled`] if the kernel requested the card back, before the transfer was finished.
+    /// [`PollError::ForeignTicket`] for a ticket of another channel.
     #[inline]
-    pub fn poll(&mut self, ticket: Ticket) -> Result<Poll, EngineError> {
-        let look = match self.engine.ring {
-            Ring::Chain => self.look::<Chain>(ticket),
-            Ring::Credits => self.look::<Credits>(ticket),
+    pub fn poll(&mut self, ticket: Ticket) -> Result<Poll, PollError> {
+        let result = match self.engine.ring {
+            Ring::Chain => self.poll_fast::<Chain>(ticket),
+            Ring::Credits => self.poll_fast::<Credits>(ticket),
         };
-        match look {
-            Look::Ready => Ok(Poll::Ready),
-            Look::Pending => Ok(Poll::Pending),
-            Look::Failed(error) => Err(*error),
+        match result {
+            PollResult::Ready => Ok(Poll::Ready),
+            PollResult::Pending => Ok(Poll::Pending),
+            PollResult::Failed(error) => Err(*error),
         }
     }
 
-    /// The usual cases with a single job in flight: the engine has completed it, or not.
+    /// Handles the common cases with a single job in flight: finished, or not.
     #[inline(never)]
-    fn look<F: Feed>(&mut self, ticket: Ticket) -> Look {
+    fn poll_fast<F: RingOps>(&mut self, ticket: Ticket) -> PollResult {
         let (number, done, next) = (ticket.sequence, self.queue.done(), self.queue.next());
         if ticket.channel != self.id || number >= next {
             return foreign();
         }
         if number < done {
-            return if self.queue.is_plain(number) { Look::Ready } else { self.outcome(number) };
+            return if self.queue.is_plain(number) { PollResult::Ready } else { self.outcome(number) };
         }
-        if done + 1 != next || self.queue.waits() {
-            return self.look_on::<F>(number);
+        if done + 1 != next || self.queue.has_waiting() {
+            return self.poll_slow::<F>(number);
         }
         let progress = &mut self.engine.progress;
-        let word = progress.report.load();
-        if progress.report.is_known(word) {
-            return if self.is_recalled() { self.look_on::<F>(number) } else { Look::Pending };
+        let word = progress.word.load();
+        if progress.word.is_known(word) {
+            return if self.is_recalled() { self.poll_slow::<F>(number) } else { PollResult::Pending };
         }
         let is_usual = !word.is_error() && self.queue.is_plain(number);
-        if is_usual && F::note_written(progress, word) && self.retire_oldest() {
-            return Look::Ready;
+        if is_usual && F::record_write_back(progress, word) && self.retire_oldest() {
+            return PollResult::Ready;
         }
-        self.look_on::<F>(number)
+        self.poll_slow::<F>(number)
     }
 
-    /// As [`look`](Self::look), whatever there is to do.
+    /// Handles every case, including those that [`poll_fast`](Self::poll_fast) does not.
     #[inline(never)]
-    fn look_on<F: Feed>(&mut self, number: u64) -> Look {
+    fn poll_slow<F: RingOps>(&mut self, number: u64) -> PollResult {
         match self.reap::<F>() {
             Ok(()) if number < self.queue.done() => match self.queue.is_plain(number) {
-                true => Look::Ready,
+                true => PollResult::Ready,
                 false => self.outcome(number),
             },
-            Ok(()) if !self.is_recalled() => Look::Pending,
-            reaped => self.look_again(number, reaped),
+            Ok(()) if !self.is_recalled() => PollResult::Pending,
+            reaped => self.poll_after_failure(number, reaped),
         }
     }
 
-    /// The engine failed, or the kernel wants the card back.
+    /// Handles an engine that failed, and a card that the kernel requested back.
     #[cold]
     #[inline(never)]
-    fn look_again(&mut self, number: u64, reaped: Result<(), Fail>) -> Look {
-        match reaped.and_then(|()| Ok(self.give_back()?)) {
+    fn poll_after_failure(&mut self, number: u64, reaped: Result<(), Fail>) -> PollResult {
+        match reaped.map_err(EngineError::from).and_then(|()| self.stop_for_recall()) {
             Ok(()) => self.outcome(number),
-            Err(error) => Look::Failed(error),
+            Err(error) => PollResult::Failed(Box::new(error.into())),
         }
     }
 
-    /// How a transfer ended that was timed, or where some were lost.
+    /// Returns how a job ended that was timed, or that may have failed.
     #[cold]
     #[inline(never)]
-    fn outcome(&mut self, number: u64) -> Look {
+    fn outcome(&mut self, number: u64) -> PollResult {
         match self.queue.outcome(number, &self.counters) {
-            Ok(()) => Look::Ready,
-            Err(error) => Look::Failed(error.into()),
+            Ok(()) => PollResult::Ready,
+            Err(error) => PollResult::Failed(error.into()),
         }
     }
 
-    /// Takes note of what the engine wrote back, and starts what waits.
+    /// Processes the engine's write-back, and posts descriptors of waiting jobs.
     #[inline(always)]
-    fn reap<F: Feed>(&mut self) -> Result<(), Fail> {
+    fn reap<F: RingOps>(&mut self) -> Result<(), Fail> {
         let progress = &mut self.engine.progress;
-        let word = progress.report.load();
-        if !progress.report.is_known(word) {
+        let word = progress.word.load();
+        if !progress.word.is_known(word) {
             if word.is_error() {
                 return Err(self.failed());
             }
-            F::note_written(progress, word);
+            F::record_write_back(progress, word);
         }
         while self.retire_oldest() {}
-        if self.queue.waits() { self.advance_now::<F>() } else { Ok(()) }
+        if self.queue.has_waiting() { self.advance_fast::<F>() } else { Ok(()) }
     }
 
     #[cold]
@@ -135,46 +135,46 @@ impl Channel {
         self.fail(Status::empty()).into()
     }
 
-    /// Takes out the jobs whose descriptors are all completed: the engine is done with their memory.
+    /// Removes all finished jobs from the queue. The engine is done with their memory.
     pub(super) fn retire(&mut self) {
         while self.retire_oldest() {}
     }
 
-    /// Takes the oldest job out if its descriptors are all completed; whether it was so.
+    /// Removes the oldest job from the queue if it is finished. Returns whether it was.
     #[inline(always)]
     fn retire_oldest(&mut self) -> bool {
-        let Some(over) = self.queue.finish(self.engine.progress.completed()) else { return false };
-        self.counters.count_done(over.number + 1, over.bytes);
-        self.engine.slots.release(over.slots, over.kept);
-        self.queue.clear(over);
+        let Some(ended) = self.queue.finish(self.engine.progress.completed()) else { return false };
+        self.counters.count_completed(ended.number + 1, ended.bytes);
+        self.engine.slots.release(ended.slots, ended.pinned);
+        self.queue.clear(ended);
         true
     }
 
-    /// Reads the status register, and fails the channel if it shows an error. If the engine is idle, reads its count as well: a
-    /// completion whose write-back was lost is found so.
+    /// Reads the status register, and fails the channel if it shows an error. If the engine is idle, reads its completion count
+    /// too, which finds completions whose write-back was lost.
     ///
     /// # Errors
     ///
     /// [`EngineError::Failed`], [`EngineError::Reset`], [`EngineError::Gone`].
     pub fn check(&mut self) -> Result<(), EngineError> {
-        let status = self.engine.registers.status().map_err(|error| self.note(*error))?;
+        let status = self.engine.registers.status().map_err(|error| self.record_error(*error))?;
         if self.was_reset() {
-            return Err(self.queue.failure().cloned().unwrap_or_else(|| self.note_reset()));
+            return Err(self.queue.failure().cloned().unwrap_or_else(|| self.record_reset()));
         }
         if status.intersects(Status::errors(self.direction())) {
             return Err(self.fail(status));
         }
-        // The write-back of an engine that is idle may be lost, or late.
-        if status.contains(Status::BUSY) { Ok(()) } else { self.take_uncounted() }
+        // If the engine is idle, its write-back may be late or lost.
+        if status.contains(Status::BUSY) { Ok(()) } else { self.collect_unreported() }
     }
 
-    /// Waits until all that was submitted is finished, and until the engine's own registers say so too: for whoever
-    /// cannot trust a single word that the card wrote. Costs two register reads or more.
+    /// Waits until everything that was submitted is finished, and until the engine's registers agree. For programs that do not
+    /// trust the write-back alone. Costs two register reads or more.
     ///
     /// # Errors
     ///
-    /// As [`wait`](Self::wait); [`EngineError::Deadline`] also when the registers do not agree within `limit`.
-    pub fn settle(&mut self, limit: Duration) -> Result<(), EngineError> {
+    /// As [`wait`](Self::wait); [`WaitError::Deadline`] also if the registers do not agree within `limit`.
+    pub fn settle(&mut self, limit: Duration) -> Result<(), WaitError> {
         let begin = Instant::now();
         if let Some(ticket) = self.last_ticket()
             && self.in_flight() > 0
@@ -183,7 +183,7 @@ impl Channel {
         }
         while !self.is_settled()? {
             if begin.elapsed() >= limit {
-                return Err(self.late(limit)?);
+                return Err(self.deadline_error(limit));
             }
             counts::system_call();
             std::thread::yield_now();
@@ -196,18 +196,19 @@ impl Channel {
         Ok(self.engine.is_settled()?)
     }
 
-    /// Lets a channel with [`ChannelOptions::interrupt`](super::ChannelOptions::interrupt) interrupt again. Poll after this,
-    /// not before: a completion in between would wake nobody. A chain that is started does the same by itself.
+    /// Enables the interrupt of a channel with [`ChannelOptions::interrupt`](super::ChannelOptions::interrupt) again. Poll
+    /// after this call, not before: a completion between a poll and this call would not interrupt. Starting a chain enables the
+    /// interrupt automatically.
     ///
     /// # Errors
     ///
     /// [`EngineError::Failed`], [`EngineError::Gone`].
     pub fn rearm_interrupt(&mut self) -> Result<(), EngineError> {
-        let seen = self.engine.registers.clear_status().map_err(|error| self.note(*error))?;
+        let seen = self.engine.registers.clear_status().map_err(|error| self.record_error(*error))?;
         if seen.intersects(Status::errors(self.direction())) { Err(self.fail(seen)) } else { Ok(()) }
     }
 
-    /// Moves `range` of `memory`, in bytes, and waits.
+    /// Moves `range` of `memory`, in bytes, to or from card addresses from `card` on, and waits.
     ///
     /// # Errors
     ///
@@ -218,8 +219,8 @@ impl Channel {
         range: Range<u64>,
         card: u64,
         limit: Duration,
-    ) -> Result<(), EngineError> {
+    ) -> Result<(), TransferError> {
         let ticket = self.submit(memory, range, card)?;
-        self.wait(ticket, limit)
+        Ok(self.wait(ticket, limit)?)
     }
 }

@@ -1,6 +1,6 @@
-//! What a card gives a channel that is opened, and what the two tell each other.
+//! Resources that a card hands to a channel when it opens it, and the state that both share.
 
-use super::report::WriteBackArea;
+use super::write_back::WriteBackArea;
 use crate::bus::{Bar, BusError};
 use crate::memory::DmaSpace;
 use crate::regs::Direction;
@@ -12,54 +12,55 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::time::Duration;
 
-/// How long an engine may take to become idle, unless said otherwise: longer than the 5 s after which the shell of F1 ends
-/// an access that nobody answers.
+/// Default time limit for an engine to become idle: longer than the 5 s after which the F1 shell aborts an access that receives
+/// no response.
 pub const IDLE_LIMIT: Duration = Duration::from_secs(6);
 
-/// Where a channel is: what its card gives it.
-pub struct Place {
+/// The resources of a channel, provided by its card.
+pub struct ChannelContext {
     /// The BAR with the XDMA registers.
     pub bar: Arc<dyn Bar>,
     /// The card's address space.
     pub space: Arc<DmaSpace>,
-    /// Where the engine reports to; another channel must not have the same.
-    pub words: Arc<WriteBackArea>,
+    /// The words that the engine writes completions to; no two channels share one.
+    pub write_back: Arc<WriteBackArea>,
     /// Direction of the channel.
     pub direction: Direction,
-    /// Its number.
+    /// Number of the channel.
     pub channel: usize,
-    /// How long the engine may take to become idle.
+    /// Time limit for the engine to become idle.
     pub idle_limit: Duration,
-    /// Set once the kernel wants the card back.
-    pub recall: Arc<AtomicBool>,
-    /// What [`Wait::Hybrid`](super::Wait::Hybrid) and [`Wait::Interrupt`](super::Wait::Interrupt) sleep on.
+    /// Set when the kernel requests the card back.
+    pub recalled: Arc<AtomicBool>,
+    /// The event that [`Wait::Hybrid`](super::Wait::Hybrid) and [`Wait::Interrupt`](super::Wait::Interrupt) sleep on.
     pub event: Option<Arc<dyn Event>>,
-    /// What the card and its channels tell each other.
-    pub notice: Arc<Notice>,
-    /// Where the channel counts; another channel must not have the same.
+    /// State shared by the card and all of its channels.
+    pub shared: Arc<SharedState>,
+    /// The channel's counters; no two channels share them.
     pub counters: Counters,
     /// Dropped when the channel is closed.
     pub lease: Box<dyn Any + Send>,
 }
 
-/// What a card and its channels tell each other.
+/// State shared by a card and its channels.
 #[derive(Debug, Default)]
-pub struct Notice {
-    /// How often the card was reset or brought back under its channels: each of them has to be recovered then.
+pub struct SharedState {
+    /// Number of times the card was reset, or recovered after its link was down, while channels were open. Each open channel
+    /// must be recovered after that.
     pub resets: AtomicU64,
-    /// An engine did not become idle: whoever closes the card need not wait for it again.
+    /// Whether an engine did not become idle. Closing the card does not wait for it a second time.
     pub hung: AtomicBool,
 }
 
-/// What a channel sleeps on: an eventfd.
+/// The eventfd that a channel sleeps on.
 pub trait Event: AsFd + Send + Sync + fmt::Debug {
-    /// Lets the channel's interrupt through, as at first and after a reset.
+    /// Enables the channel's interrupt: at first, and again after a reset.
     ///
     /// # Errors
     ///
     /// The bus failed.
     fn enable(&self) -> Result<(), BusError>;
 
-    /// Forgets that the channel has interrupted, so that its next interrupt makes the eventfd readable again.
+    /// Clears the eventfd, so that the channel's next interrupt makes it readable again.
     fn clear(&self);
 }

@@ -1,10 +1,10 @@
-//! The engine, as the driver sees it: its registers, the descriptors that it reads, and how far it is with them.
+//! The DMA engine of a channel: its registers, its descriptors, and its progress.
 
 use super::error::Fail;
 use super::options::Ring;
 use super::registers::Registers;
-use super::report::Report;
 use super::slots::Slots;
+use super::write_back::CompletionWord;
 use crate::regs::sgdma::{CREDIT_ENABLE_W1C, CREDIT_ENABLE_W1S, FETCH_HALT_W1C, FETCH_HALT_W1S};
 use crate::stats::{Count, Counters};
 use std::time::Duration;
@@ -15,63 +15,64 @@ pub(super) struct Engine {
     pub registers: Registers,
     pub slots: Slots,
     pub progress: Progress,
-    /// How long it may take to become idle.
+    /// Time limit for the engine to become idle.
     pub idle_limit: Duration,
     counters: Counters,
 }
 
 impl Engine {
-    /// An engine that is stopped.
+    /// Creates an engine, which is stopped.
     pub fn new(
         registers: Registers,
         slots: Slots,
-        report: Report,
+        word: CompletionWord,
         idle_limit: Duration,
         counters: Counters,
         check_idle: bool,
     ) -> Self {
-        let mut progress = Progress { report, list: 0, given: 0, completed: 0, check_idle };
-        progress.forget();
+        let mut progress = Progress { word, list: 0, posted: 0, completed: 0, check_idle };
+        progress.reset();
         Self { ring: Ring::Chain, registers, slots, progress, idle_limit, counters }
     }
 
-    /// Counts a doorbell that gives no descriptors.
+    /// Counts a doorbell that posts no descriptors.
     pub fn count_start(&self) {
         self.counters.add(Count::Doorbells, 1);
     }
 
-    /// Whether credits read back. Fetch is halted meanwhile, so nothing is transferred.
+    /// Returns whether credits can be written and read back. Descriptor fetch is halted meanwhile, so that nothing is
+    /// transferred.
     pub fn has_credits(&self) -> Result<bool, Fail> {
         let r = &self.registers;
         r.write_common(FETCH_HALT_W1S)?;
         r.write_common(CREDIT_ENABLE_W1S)?;
-        r.start(self.progress.report.address() as u32, self.slots.base(), 0)?;
+        r.start(self.progress.word.address() as u32, self.slots.base(), 0)?;
         r.write_credits(1)?;
         let seen = r.credits()?;
-        r.stop(self.idle_limit)?;
+        r.stop(self.idle_limit, || None, &mut || {})?;
         r.write_common(CREDIT_ENABLE_W1C)?;
         r.write_common(FETCH_HALT_W1C)?;
         Ok(seen == 1)
     }
 }
 
-/// What the engine was given, and what it reported.
+/// Descriptors posted to the engine and completed by it.
 #[derive(Debug)]
 pub(super) struct Progress {
-    pub report: Report,
-    /// Device address of the closed list that it runs on; 0 if it runs on none.
+    pub word: CompletionWord,
+    /// Device address of the closed list that the engine runs; 0 if it runs none.
     pub list: u64,
-    /// Whether its status is read before a chain is started.
+    /// Whether the status register is read before a chain is started.
     pub check_idle: bool,
-    /// Descriptors given, and known to be completed.
-    given: u64,
+    /// Number of descriptors posted, and number known to be completed.
+    posted: u64,
     completed: u64,
 }
 
 impl Progress {
     #[inline(always)]
-    pub fn given(&self) -> u64 {
-        self.given
+    pub fn posted(&self) -> u64 {
+        self.posted
     }
 
     #[inline(always)]
@@ -79,46 +80,47 @@ impl Progress {
         self.completed
     }
 
-    /// Descriptors that it was given and is not known to have completed.
+    /// Returns the number of posted descriptors that are not known to be completed.
     #[inline(always)]
     pub fn outstanding(&self) -> u64 {
-        self.given - self.completed
+        self.posted - self.completed
     }
 
-    /// It is started, and given `count` descriptors at once. The lower half of the device address of the word that it reports to.
+    /// Records that the engine is started with `count` descriptors. Returns the lower half of its completion word's device
+    /// address.
     #[inline(always)]
-    pub fn begin(&mut self, count: u32) -> u32 {
-        self.give(count);
-        self.report.advance()
+    pub fn start(&mut self, count: u32) -> u32 {
+        self.post(count);
+        self.word.advance()
     }
 
-    /// It is given `count` descriptors more.
+    /// Records that `count` more descriptors are posted.
     #[inline(always)]
-    pub fn give(&mut self, count: u32) {
-        self.given += u64::from(count);
+    pub fn post(&mut self, count: u32) {
+        self.posted += u64::from(count);
     }
 
-    /// It has completed `count` descriptors more.
+    /// Records that `count` more descriptors are completed.
     #[inline(always)]
     pub fn complete(&mut self, count: u64) {
         self.completed += count;
     }
 
-    /// It is idle, and will count from zero.
+    /// Resets the counts: the engine is idle, and counts from zero when it is started.
     pub fn restart(&mut self) {
-        (self.given, self.completed) = (0, 0);
+        (self.posted, self.completed) = (0, 0);
     }
 
-    /// It was stopped, and knows no list any more.
-    pub fn forget(&mut self) {
+    /// Resets everything: the engine was stopped, and runs no list.
+    pub fn reset(&mut self) {
         self.restart();
         self.list = 0;
-        self.report.forget();
+        self.word.reset();
     }
 
-    /// As if it had done so many descriptors since Run was set.
+    /// Sets the counts as if `count` descriptors had been completed since Run was set.
     #[cfg(test)]
     pub fn set_done(&mut self, count: u64) {
-        (self.given, self.completed) = (count, count);
+        (self.posted, self.completed) = (count, count);
     }
 }

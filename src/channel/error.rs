@@ -1,30 +1,62 @@
+//! Errors of channels: one type per operation.
+
 use super::snapshot::{RingState, Snapshot};
+use crate::Remedy;
 use crate::bus::BusError;
-use crate::memory::{Access, MAX_JOBS, MemoryError, PageSize};
+use crate::memory::{Access, MemoryError, PageSize};
 use crate::regs::{Direction, MAX_CHANNELS};
 use crate::stats::ErrorKind;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// The error of a function on the hot path: a pointer, so that the result fits in two registers.
+/// An engine's error on the hot path: boxed, so that a result fits in two registers.
 pub(super) type Fail = Box<EngineError>;
+/// A rejected submission on the hot path, boxed for the same reason.
+pub(super) type Refusal = Box<SubmitError>;
 
-/// What went wrong with a transfer or a channel.
+/// Why an engine cannot continue. Work that was in flight is lost.
+///
+/// Returned by the operations that access the engine itself, such as [`Channel::check`](super::Channel::check),
+/// [`stop`](super::Channel::stop), [`recover`](super::Channel::recover) and [`snapshot`](super::Channel::snapshot), and those
+/// of [`Pool`](super::Pool) and [`Receiver`](super::stream::Receiver) with the same names. It is also the cause within most
+/// other errors of a channel.
 #[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum EngineError {
-    /// The bus failed.
-    #[error("{cause}{}", after(ring.as_deref()))]
-    Bus {
-        /// How.
-        cause: Arc<BusError>,
-        /// The ring then, if it was a channel at work that noticed.
-        ring: Option<Box<RingState>>,
+    /// The engine stopped with an error.
+    #[error("the engine stopped with an error; recover the channel before the next transfer. {snapshot}")]
+    Failed {
+        /// The channel's registers and ring at the time of the error.
+        snapshot: Arc<Snapshot>,
     },
-    /// The memory cannot be used.
-    #[error(transparent)]
-    Memory(Arc<MemoryError>),
-    /// Registers read all ones.
+    /// The engine does not become idle. Memory in flight stays allocated.
+    #[error("the engine does not become idle; reset the card. {snapshot}")]
+    Hung {
+        /// The channel's registers and ring at the time of the error.
+        snapshot: Box<Snapshot>,
+    },
+    /// The channel was stopped before the transfer finished.
+    #[error(
+        "the channel was stopped before the transfer finished; recover the channel before the next transfer"
+    )]
+    Stopped,
+    /// The card was reset, or recovered after its link was down, while the channel was open.
+    #[error(
+        "the card was reset while the channel was open; recover the channel, then submit the transfer again. {ring}"
+    )]
+    Reset {
+        /// The channel's ring at the time of the error.
+        ring: Box<RingState>,
+    },
+    /// The kernel is unbinding or removing the card.
+    #[error(
+        "the kernel is unbinding or removing the card; close the card: drop its channels, memory and handles. {ring}"
+    )]
+    Recalled {
+        /// The channel's ring at the time of the error.
+        ring: Box<RingState>,
+    },
+    /// The channel's registers read all ones.
     #[error(
         "the card is gone: {direction} channel {channel} reads all ones; look for it with `lspci`, then open it again{}",
         after(ring.as_deref())
@@ -32,253 +64,59 @@ pub enum EngineError {
     Gone {
         /// Direction of the channel.
         direction: Direction,
-        /// Its number.
-        channel: usize,
-        /// The ring then; there is none yet while a channel is opened.
-        ring: Option<Box<RingState>>,
-    },
-    /// The channel does not exist.
-    #[error("there is no {direction} channel {channel} on this card (it reads {identifier:#010x})")]
-    NoChannel {
-        /// Direction asked for.
-        direction: Direction,
-        /// Number asked for.
-        channel: usize,
-        /// What its identifier reads.
-        identifier: u32,
-    },
-    /// The channel is an AXI-Stream one.
-    #[error(
-        "{direction} channel {channel} is an AXI-Stream one; take it with `Card::stream_h2c` or `Card::stream_c2h`"
-    )]
-    Stream {
-        /// Direction of the channel.
-        direction: Direction,
-        /// Its number.
-        channel: usize,
-    },
-    /// The channel is a memory-mapped one.
-    #[error("{direction} channel {channel} is a memory-mapped one; take it with `Card::h2c` or `Card::c2h`")]
-    NotStream {
-        /// Direction of the channel.
-        direction: Direction,
-        /// Its number.
-        channel: usize,
-    },
-    /// No stream can be received with such buffers.
-    #[error(
-        "{buffers} buffers of {bytes} bytes: a stream is received with 1 to {MAX_JOBS} buffers of 64 to 2^28-64 bytes each, \
-         a multiple of 64"
-    )]
-    BadBuffers {
-        /// Buffers asked for.
-        buffers: usize,
-        /// Bytes of each.
-        bytes: u32,
-    },
-    /// A buffer for a stream does not fit into one page, and pages are not contiguous for the card.
-    #[error(
-        "a buffer of {bytes} bytes does not fit into a page of {page}, and without an IOMMU pages are scattered: take smaller ones"
-    )]
-    ScatteredBuffer {
-        /// Bytes of a buffer.
-        bytes: u32,
-        /// The pages that were to be had.
-        page: PageSize,
-    },
-    /// The engine has no buffer to fill, so nothing can come.
-    #[error("no buffer is with the engine, so nothing can be received: give some back, or raise `set_ahead`")]
-    NoBuffers,
-    /// The engine completed a buffer and did not say how much it holds. Its content is lost.
-    #[error(
-        "C2H channel {channel} completed a buffer without metadata (it reads {status:#010x}, {length} bytes): \
-         its data is lost; look for IOMMU faults, and `recover` the channel. {snapshot}"
-    )]
-    NoMetadata {
         /// Number of the channel.
         channel: usize,
-        /// The first word, which should have 0x52b4 in its upper half.
-        status: u32,
-        /// The second word, which should be at most the size of a buffer.
-        length: u32,
-        /// The channel then.
-        snapshot: Box<Snapshot>,
+        /// The channel's ring at the time of the error; `None` while the channel is being opened.
+        ring: Option<Box<RingState>>,
     },
-    /// Credits were demanded, and this build of the core has none.
-    #[error(
-        "this card's core has no descriptor credits on {direction} channel {channel}; use the chain ring"
-    )]
-    NoCredits {
-        /// Direction of the channel.
-        direction: Direction,
-        /// Its number.
-        channel: usize,
-    },
-    /// Too much is in flight.
-    #[error("{needed} descriptors needed, {free} free: poll or wait for earlier transfers, then try again")]
-    Full {
-        /// Descriptors (or places for jobs) that the transfer needs.
-        needed: usize,
-        /// How many are free now.
-        free: usize,
-    },
-    /// It can never fit.
-    #[error("{needed} descriptors needed, the ring has {ring}: split the transfer, or build a program")]
-    TooLarge {
-        /// Descriptors needed.
-        needed: usize,
-        /// Descriptors of the ring.
-        ring: usize,
-    },
-    /// Two transfers of a list write the same host memory.
-    #[error(
-        "two transfers write the same host memory, at device address {address:#x}: one's data would be lost"
-    )]
-    Overlap {
-        /// Where the second of them starts.
-        address: u64,
-    },
-    /// The list of a program does not fit into one page, and pages are not contiguous for the card.
-    #[error(
-        "a list of {descriptors} descriptors does not fit into a page of {page}, and without an IOMMU pages are scattered: \
-         reserve 1 GiB pages, or build several programs"
-    )]
-    ScatteredList {
-        /// Descriptors of the list.
-        descriptors: usize,
-        /// The pages that were to be had.
-        page: PageSize,
-    },
-    /// A program without transfers.
-    #[error("the program is empty; add a transfer")]
-    Empty,
-    /// The transfer would leave the card's address space.
-    #[error("{len:#x} bytes from card address {address:#x} leave the 64-bit address space")]
-    CardAddress {
-        /// First address.
-        address: u64,
-        /// Bytes.
-        len: u64,
-    },
-    /// Memory for the other direction.
-    #[error("{direction} needs memory of the other kind: the card {has} this buffer")]
-    WrongAccess {
-        /// Direction of the channel.
-        direction: Direction,
-        /// What the card may do with the buffer.
-        has: Access,
-    },
-    /// The memory is another card's: its device addresses mean nothing here.
-    #[error(
-        "this memory belongs to another card; allocate or register it with the card whose channel uses it"
-    )]
-    ForeignMemory,
-    /// The program was built for another card, another kind of ring or another direction.
-    #[error(
-        "this program was built for another card or another kind of channel; build it on the channel that will run it"
-    )]
-    ForeignProgram,
-    /// The ticket is not of this channel.
-    #[error("the ticket is of another channel")]
-    ForeignTicket,
-    /// Nobody asked about the ticket for so long that its outcome is no longer known.
-    #[error("the ticket is too old: more than a thousand failures followed it")]
-    TooOld,
-    /// Not finished in time. It is still in flight, and its memory is still the card's.
-    #[error("not finished within {waited:?}; wait again, or `stop` the channel. {snapshot}")]
-    Deadline {
-        /// How long was waited.
-        waited: Duration,
-        /// The channel then.
-        snapshot: Box<Snapshot>,
-    },
-    /// The channel was given nothing to sleep on.
-    #[error(
-        "this channel has no interrupt to sleep on: open it through its card, with a way of waiting that sleeps, or wait by polling"
-    )]
-    NoEvent,
-    /// The kernel does not let this thread sleep.
-    #[error("cannot sleep until the channel interrupts")]
-    Sleep(#[source] Arc<std::io::Error>),
-    /// The engine stopped with an error. Transfers that were in flight are lost.
-    #[error("the engine stopped with an error; `recover` the channel before the next transfer. {snapshot}")]
-    Failed {
-        /// The channel then.
-        snapshot: Arc<Snapshot>,
-    },
-    /// The transfer was in flight when its channel was stopped.
-    #[error("the transfer was abandoned: its channel was stopped before it finished")]
-    Stopped,
-    /// The card was reset, or brought back after its link was down, under this channel.
-    #[error(
-        "the card was reset under this channel, and the transfer is lost; `recover` the channel, then submit it again. {ring}"
-    )]
-    Reset {
-        /// The ring then.
-        ring: Box<RingState>,
-    },
-    /// The kernel wants the card back: it is being unbound or removed.
-    #[error(
-        "the kernel wants the card back (it is being unbound or removed); close the card: drop its channels, memory and handles. {ring}"
-    )]
-    Recalled {
-        /// The ring then.
-        ring: Box<RingState>,
-    },
-    /// A pool needs one to four channels, all of one direction and with one way of waiting.
-    #[error("a pool takes 1 to {MAX_CHANNELS} channels of one direction that wait in the same way")]
-    BadPool,
-    /// The engine does not become idle. Memory in flight stays allocated.
-    #[error("the engine does not become idle; reset the card. {snapshot}")]
-    Hung {
-        /// The channel then.
-        snapshot: Box<Snapshot>,
-    },
-    /// The channel is closed, and its engine was not seen idle: the card may still use the memory of its transfers.
-    #[error(
-        "{cause}. The channel is closed, but its engine may still access {bytes} bytes of memory. They stay allocated until the card is \
-         closed, or until the process exits if the card cannot be cut off"
-    )]
-    Quarantined {
-        /// Bytes that stay allocated; those of the channel's own ring are among them.
-        bytes: u64,
-        /// What kept the engine from being seen idle.
-        cause: Box<EngineError>,
+    /// A register access failed.
+    #[error("{cause}{}", after(ring.as_deref()))]
+    Bus {
+        /// The cause. The text includes it, so it is not a source.
+        cause: Arc<BusError>,
+        /// The channel's ring at the time of the error; `None` while the channel is being opened.
+        ring: Option<Box<RingState>>,
     },
 }
 
 impl EngineError {
-    /// What it counts as.
+    /// Returns the counter of the statistics that this error increments.
     pub(super) fn kind(&self) -> Option<ErrorKind> {
         match self {
             Self::Failed { .. } => Some(ErrorKind::Failed),
             Self::Hung { .. } => Some(ErrorKind::Hung),
             Self::Reset { .. } | Self::Recalled { .. } => Some(ErrorKind::Reset),
             Self::Gone { .. } | Self::Bus { .. } => Some(ErrorKind::Gone),
-            _ => None,
+            Self::Stopped => None,
         }
     }
 
-    /// The channel when it happened, registers and ring: of errors that registers explain.
+    /// Returns the channel's registers and ring at the time of the error, if the registers explain it.
     pub fn snapshot(&self) -> Option<&Snapshot> {
         match self {
             Self::Failed { snapshot } => Some(snapshot),
-            Self::Deadline { snapshot, .. } | Self::Hung { snapshot } | Self::NoMetadata { snapshot, .. } => {
-                Some(snapshot)
-            }
-            Self::Quarantined { cause, .. } => cause.snapshot(),
+            Self::Hung { snapshot } => Some(snapshot),
             _ => None,
         }
     }
 
-    /// The channel's ring when it happened: of errors with a [`snapshot`](Self::snapshot), and of those whose registers say nothing,
-    /// as the card was gone, reset or wanted back, or its bus failed.
+    /// Returns the channel's ring at the time of the error.
     pub fn ring(&self) -> Option<&RingState> {
         match self {
             Self::Gone { ring, .. } | Self::Bus { ring, .. } => ring.as_deref(),
             Self::Reset { ring } | Self::Recalled { ring } => Some(ring),
-            Self::Quarantined { cause, .. } => cause.ring(),
-            other => other.snapshot()?.ring.as_ref(),
+            _ => self.snapshot()?.ring.as_ref(),
+        }
+    }
+
+    /// Returns the remedy for this error.
+    pub fn remedy(&self) -> Remedy {
+        match self {
+            Self::Failed { .. } | Self::Stopped | Self::Reset { .. } => Remedy::Recover,
+            Self::Hung { .. } => Remedy::Reset,
+            Self::Recalled { .. } => Remedy::Close,
+            Self::Gone { .. } => Remedy::Reopen,
+            Self::Bus { cause, .. } => cause.remedy(),
         }
     }
 }
@@ -287,22 +125,508 @@ fn after(ring: Option<&RingState>) -> String {
     ring.map(|ring| format!(". {ring}")).unwrap_or_default()
 }
 
+/// Why a channel could not be opened.
+///
+/// Returned by [`Card::channel`](crate::card::Card::channel), [`h2c`](crate::card::Card::h2c), [`c2h`](crate::card::Card::c2h),
+/// [`stream_h2c`](crate::card::Card::stream_h2c) and [`stream_c2h`](crate::card::Card::stream_c2h).
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum OpenError {
+    /// The card was opened with [`as_found`](crate::card::CardOptions::as_found).
+    #[error("the card was opened `as_found`, for inspection only; open it without `as_found` to use it")]
+    AsFound,
+    /// The channel number is above 3.
+    #[error("there is no {direction} channel {channel}; channel numbers are 0 to 3")]
+    BadNumber {
+        /// Direction of the channel.
+        direction: Direction,
+        /// Number of the channel.
+        channel: usize,
+    },
+    /// This process already has the channel open.
+    #[error("{direction} channel {channel} is already open; close it first")]
+    Taken {
+        /// Direction of the channel.
+        direction: Direction,
+        /// Number of the channel.
+        channel: usize,
+    },
+    /// The card has no such channel.
+    #[error("this card has no {direction} channel {channel} (its identifier reads {identifier:#010x})")]
+    NoChannel {
+        /// Direction of the channel.
+        direction: Direction,
+        /// Number of the channel.
+        channel: usize,
+        /// Value of the identifier register.
+        identifier: u32,
+    },
+    /// The channel is an AXI-Stream channel.
+    #[error("{direction} channel {channel} is an AXI-Stream channel; open it as a stream")]
+    Stream {
+        /// Direction of the channel.
+        direction: Direction,
+        /// Number of the channel.
+        channel: usize,
+    },
+    /// The channel is a memory-mapped channel.
+    #[error("{direction} channel {channel} is a memory-mapped channel; do not open it as a stream")]
+    NotStream {
+        /// Direction of the channel.
+        direction: Direction,
+        /// Number of the channel.
+        channel: usize,
+    },
+    /// The credits ring was requested, and this channel has no descriptor credits.
+    #[error("{direction} channel {channel} of this card has no descriptor credits; use the chain ring")]
+    NoCredits {
+        /// Direction of the channel.
+        direction: Direction,
+        /// Number of the channel.
+        channel: usize,
+    },
+    /// The receive buffers have an invalid number or size.
+    #[error(
+        "{buffers} receive buffers of {bytes} bytes: a stream needs 1 to {} buffers of 64 to 2^28-64 bytes, \
+         in multiples of 64",
+        super::stream::MAX_BUFFERS
+    )]
+    BadBuffers {
+        /// Number of buffers requested.
+        buffers: usize,
+        /// Size of each buffer in bytes.
+        bytes: u32,
+    },
+    /// A receive buffer does not fit in one page, and pages are not contiguous for the card.
+    #[error(
+        "a receive buffer of {bytes} bytes does not fit in a page of {page}, and without an IOMMU pages are scattered; \
+         use smaller buffers"
+    )]
+    ScatteredBuffer {
+        /// Size of each buffer in bytes.
+        bytes: u32,
+        /// Page size that was available.
+        page: PageSize,
+    },
+    /// The requested [`Wait`](super::Wait) mode needs interrupts, and the card has too few MSI-X vectors.
+    #[error(
+        "waiting for interrupts needs {needed} MSI-X vectors, and the card has {found}; use a `Wait` mode that polls"
+    )]
+    NoInterrupts {
+        /// Vectors needed.
+        needed: usize,
+        /// Vectors that the card has.
+        found: u32,
+    },
+    /// Discarding old data of a stream failed.
+    #[error(transparent)]
+    Discard(#[from] super::stream::ReceiveError),
+    /// Memory for the channel could not be allocated or mapped.
+    #[error(transparent)]
+    Memory(#[from] MemoryError),
+    /// The engine, or the link to it, failed.
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+}
+
+impl OpenError {
+    /// Returns the remedy for this error.
+    pub fn remedy(&self) -> Remedy {
+        match self {
+            Self::AsFound
+            | Self::BadNumber { .. }
+            | Self::BadBuffers { .. }
+            | Self::ScatteredBuffer { .. } => Remedy::Correct,
+            Self::Taken { .. } => Remedy::TryAgain,
+            Self::NoChannel { .. }
+            | Self::Stream { .. }
+            | Self::NotStream { .. }
+            | Self::NoCredits { .. }
+            | Self::NoInterrupts { .. } => Remedy::Unsupported,
+            Self::Discard(error) => error.remedy(),
+            Self::Memory(error) => error.remedy(),
+            Self::Engine(error) => error.remedy(),
+        }
+    }
+}
+
+/// Why a transfer's memory or card addresses are invalid.
+///
+/// Returned by [`Transfers::add`](super::Transfers::add), and part of [`SubmitError`], [`ProgramError`] and
+/// [`DataError`](crate::msm::DataError).
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum InvalidTransfer {
+    /// The transfer would leave the card's address space.
+    #[error("{len:#x} bytes from card address {address:#x} exceed the 64-bit address space")]
+    CardAddress {
+        /// First card address.
+        address: u64,
+        /// Number of bytes.
+        len: u64,
+    },
+    /// The memory was allocated or registered for the other direction.
+    #[error(
+        "{direction} transfers need memory for that direction, and the card {has} this memory; allocate or register it for {direction}"
+    )]
+    WrongAccess {
+        /// Direction of the channel.
+        direction: Direction,
+        /// The card's access to the memory.
+        has: Access,
+    },
+    /// The memory belongs to another card. Its device addresses are not valid for this one.
+    #[error("the memory belongs to another card; allocate or register it with the card that uses it")]
+    ForeignMemory,
+    /// The range is empty or outside of the memory.
+    #[error(transparent)]
+    Memory(#[from] MemoryError),
+}
+
+impl InvalidTransfer {
+    /// Returns the remedy for this error.
+    pub fn remedy(&self) -> Remedy {
+        match self {
+            Self::Memory(error) => error.remedy(),
+            _ => Remedy::Correct,
+        }
+    }
+}
+
+/// Why a transfer, a list of transfers or a program was not started. Nothing was started, except that after an
+/// [`Engine`](Self::Engine) error the engine may have been.
+///
+/// Returned by [`Channel::submit`](super::Channel::submit), [`start`](super::Channel::start) and [`run`](super::Channel::run),
+/// [`Pool::submit`](super::Pool::submit), and [`Sender::send`](super::stream::Sender::send) and
+/// [`send_part`](super::stream::Sender::send_part).
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum SubmitError {
+    /// The ring or the queue is full.
+    #[error(
+        "{needed} descriptors are needed, and {free} are free; poll or wait for earlier transfers, then try again"
+    )]
+    Full {
+        /// Number of descriptors (or queue entries) that the transfer needs.
+        needed: usize,
+        /// Number that is free.
+        free: usize,
+    },
+    /// The transfer needs more descriptors than the ring has.
+    #[error(
+        "the transfer needs {needed} descriptors, and the ring has {ring}; split the transfer, or build a program"
+    )]
+    TooLarge {
+        /// Number of descriptors that the transfer needs.
+        needed: usize,
+        /// Number of descriptors that the ring has.
+        ring: usize,
+    },
+    /// The list of transfers is empty.
+    #[error("the list of transfers is empty; add a transfer")]
+    Empty,
+    /// Two transfers of the list write the same host memory.
+    #[error("two transfers write the same host memory at device address {address:#x}; separate them")]
+    Overlap {
+        /// Device address at which the second one starts.
+        address: u64,
+    },
+    /// The list or program was made for another card, another direction or another ring.
+    #[error("the list or program was made for another channel; build it on the channel that runs it")]
+    WrongChannel,
+    /// The memory, the range or the card addresses are invalid.
+    #[error(transparent)]
+    Invalid(#[from] InvalidTransfer),
+    /// The engine has failed, now or earlier.
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+}
+
+impl SubmitError {
+    /// Returns the remedy for this error.
+    pub fn remedy(&self) -> Remedy {
+        match self {
+            Self::Full { .. } => Remedy::TryAgain,
+            Self::TooLarge { .. } | Self::Empty | Self::Overlap { .. } | Self::WrongChannel => {
+                Remedy::Correct
+            }
+            Self::Invalid(error) => error.remedy(),
+            Self::Engine(error) => error.remedy(),
+        }
+    }
+
+    /// Returns the engine's error, if that is the cause.
+    pub fn engine(&self) -> Option<&EngineError> {
+        if let Self::Engine(error) = self { Some(error) } else { None }
+    }
+}
+
+/// Why a program could not be built.
+///
+/// Returned by [`Channel::program`](super::Channel::program), and part of [`PrepareError`](crate::msm::PrepareError).
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ProgramError {
+    /// The list of transfers is empty.
+    #[error("the program is empty; add a transfer")]
+    Empty,
+    /// The program has more descriptors than an engine can count.
+    #[error(
+        "the program needs {needed} descriptors, and a program has at most {most}; build several programs"
+    )]
+    TooLarge {
+        /// Number of descriptors that the program needs.
+        needed: usize,
+        /// Maximum number of descriptors of a program.
+        most: usize,
+    },
+    /// Two transfers write the same host memory.
+    #[error("two transfers write the same host memory at device address {address:#x}; separate them")]
+    Overlap {
+        /// Device address at which the second one starts.
+        address: u64,
+    },
+    /// The list of transfers was made for the other direction.
+    #[error(
+        "the list is for {0} transfers, and the channel is of the other direction; build a list for its direction"
+    )]
+    WrongDirection(Direction),
+    /// The memory belongs to another card.
+    #[error(transparent)]
+    Invalid(#[from] InvalidTransfer),
+    /// The program's descriptors do not fit in one page, and pages are not contiguous for the card.
+    #[error(
+        "{descriptors} descriptors do not fit in a page of {page}, and without an IOMMU pages are scattered; reserve 1 GiB \
+         pages, or build several programs"
+    )]
+    ScatteredList {
+        /// Number of descriptors of the program.
+        descriptors: usize,
+        /// Page size that was available.
+        page: PageSize,
+    },
+    /// Memory for the descriptors could not be allocated or mapped.
+    #[error(transparent)]
+    Memory(#[from] MemoryError),
+}
+
+impl ProgramError {
+    /// Returns the remedy for this error.
+    pub fn remedy(&self) -> Remedy {
+        match self {
+            Self::Invalid(error) => error.remedy(),
+            Self::Memory(error) => error.remedy(),
+            _ => Remedy::Correct,
+        }
+    }
+}
+
+/// Why a poll could not determine the state of a transfer.
+///
+/// Returned by [`Channel::poll`](super::Channel::poll) and [`Pool::poll`](super::Pool::poll).
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum PollError {
+    /// Another channel or pool issued the ticket.
+    #[error("the ticket belongs to another channel; use it with the channel that issued it")]
+    ForeignTicket,
+    /// The outcome of the transfer is no longer stored.
+    #[error("the outcome of this ticket is no longer known: more than a thousand failures followed it")]
+    TooOld,
+    /// The engine failed before the transfer finished.
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+}
+
+impl PollError {
+    /// Returns the remedy for this error.
+    pub fn remedy(&self) -> Remedy {
+        match self {
+            Self::ForeignTicket | Self::TooOld => Remedy::Correct,
+            Self::Engine(error) => error.remedy(),
+        }
+    }
+
+    /// Returns the engine's error, if that is the cause.
+    pub fn engine(&self) -> Option<&EngineError> {
+        if let Self::Engine(error) = self { Some(error) } else { None }
+    }
+}
+
+/// Why a wait ended before the transfer finished.
+///
+/// Returned by [`Channel::wait`](super::Channel::wait) and [`settle`](super::Channel::settle), by
+/// [`Pool::wait`](super::Pool::wait), and by their asynchronous counterparts; part of
+/// [`ReceiveError`](super::stream::ReceiveError) and [`TransferError`].
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum WaitError {
+    /// The transfer did not finish in time. It is still in flight, and the card still uses its memory.
+    #[error("the transfer is not finished within {waited:?}; wait again, or stop the channel. {snapshot}")]
+    Deadline {
+        /// Time limit of the wait.
+        waited: Duration,
+        /// The channel's registers and ring at the deadline.
+        snapshot: Box<Snapshot>,
+    },
+    /// The wait would sleep, and the channel has no interrupt.
+    #[error(
+        "the channel has no interrupt to sleep on; open it with `Wait::Hybrid` or `Wait::Interrupt`, or wait by polling"
+    )]
+    NoInterrupt,
+    /// The thread or task cannot sleep.
+    #[error("cannot sleep until the channel interrupts")]
+    Sleep(#[source] std::io::Error),
+    /// Another channel or pool issued the ticket.
+    #[error("the ticket belongs to another channel; use it with the channel that issued it")]
+    ForeignTicket,
+    /// The outcome of the transfer is no longer stored.
+    #[error("the outcome of this ticket is no longer known: more than a thousand failures followed it")]
+    TooOld,
+    /// The engine failed before the transfer finished.
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+}
+
+impl WaitError {
+    /// Returns the remedy for this error.
+    pub fn remedy(&self) -> Remedy {
+        match self {
+            Self::Deadline { .. } => Remedy::WaitAgain,
+            Self::NoInterrupt | Self::ForeignTicket | Self::TooOld => Remedy::Correct,
+            Self::Sleep(_) => Remedy::PrepareHost,
+            Self::Engine(error) => error.remedy(),
+        }
+    }
+
+    /// Returns the engine's error, if that is the cause.
+    pub fn engine(&self) -> Option<&EngineError> {
+        if let Self::Engine(error) = self { Some(error) } else { None }
+    }
+
+    /// Returns the channel's registers and ring at the end of the wait, if they explain the error.
+    pub fn snapshot(&self) -> Option<&Snapshot> {
+        match self {
+            Self::Deadline { snapshot, .. } => Some(snapshot),
+            _ => self.engine()?.snapshot(),
+        }
+    }
+}
+
+impl From<PollError> for WaitError {
+    fn from(error: PollError) -> Self {
+        match error {
+            PollError::ForeignTicket => Self::ForeignTicket,
+            PollError::TooOld => Self::TooOld,
+            PollError::Engine(error) => Self::Engine(error),
+        }
+    }
+}
+
+/// Why a transfer did not finish: it was not started, or the wait for it failed.
+///
+/// Returned by [`Channel::transfer`](super::Channel::transfer) and [`Pool::transfer`](super::Pool::transfer), and part of
+/// [`JobError`](crate::msm::JobError).
+#[derive(Debug, thiserror::Error)]
+pub enum TransferError {
+    /// The transfer was not started.
+    #[error(transparent)]
+    Submit(#[from] SubmitError),
+    /// The transfer was started, and the wait for it failed.
+    #[error(transparent)]
+    Wait(#[from] WaitError),
+}
+
+impl From<PollError> for TransferError {
+    fn from(error: PollError) -> Self {
+        Self::Wait(error.into())
+    }
+}
+
+impl From<EngineError> for TransferError {
+    fn from(error: EngineError) -> Self {
+        Self::Wait(error.into())
+    }
+}
+
+impl TransferError {
+    /// Returns the remedy for this error.
+    pub fn remedy(&self) -> Remedy {
+        match self {
+            Self::Submit(error) => error.remedy(),
+            Self::Wait(error) => error.remedy(),
+        }
+    }
+
+    /// Returns the engine's error, if that is the cause.
+    pub fn engine(&self) -> Option<&EngineError> {
+        match self {
+            Self::Submit(error) => error.engine(),
+            Self::Wait(error) => error.engine(),
+        }
+    }
+}
+
+/// Why a scope failed although its body succeeded.
+///
+/// [`Channel::scope`](super::Channel::scope) converts it to the error type of the body.
+#[derive(Debug, thiserror::Error)]
+pub enum ScopeError {
+    /// A transfer failed, or was not finished in time.
+    #[error(transparent)]
+    Wait(#[from] WaitError),
+    /// Received data could not be copied to a lent slice.
+    #[error(transparent)]
+    Memory(#[from] MemoryError),
+}
+
+/// Why a channel was not closed cleanly. It is closed nevertheless.
+///
+/// Returned by [`Channel::close`](super::Channel::close), [`Sender::close`](super::stream::Sender::close) and
+/// [`Receiver::close`](super::stream::Receiver::close).
+#[derive(Clone, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum CloseError {
+    /// The engine was not seen idle, so the card may still use the memory of its transfers.
+    #[error(
+        "{cause}. The channel is closed, but its engine may still access {bytes} bytes of memory. They stay allocated until the \
+         card is closed, or until the process exits if the card cannot be cut off"
+    )]
+    Quarantined {
+        /// Number of bytes that stay allocated, including the channel's own ring.
+        bytes: u64,
+        /// Why the engine was not seen idle. The text includes it, so it is not a source.
+        cause: EngineError,
+    },
+    /// The engine is idle, but its registers could not be reset.
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+}
+
+impl CloseError {
+    /// Returns the remedy for this error.
+    pub fn remedy(&self) -> Remedy {
+        self.engine().remedy()
+    }
+
+    /// Returns the engine's error.
+    pub fn engine(&self) -> &EngineError {
+        match self {
+            Self::Quarantined { cause, .. } | Self::Engine(cause) => cause,
+        }
+    }
+}
+
+/// Why a pool could not be created: it needs 1 to 4 channels of one direction that wait in the same way.
+///
+/// Returned by [`Pool::new`](super::Pool::new).
+#[derive(Clone, Copy, Debug, thiserror::Error)]
+#[error("a pool needs 1 to {MAX_CHANNELS} channels of one direction that wait in the same way")]
+pub struct PoolError;
+
 impl From<BusError> for EngineError {
     fn from(error: BusError) -> Self {
         Self::Bus { cause: Arc::new(error), ring: None }
-    }
-}
-
-impl From<MemoryError> for EngineError {
-    fn from(error: MemoryError) -> Self {
-        Self::Memory(Arc::new(error))
-    }
-}
-
-impl From<Fail> for EngineError {
-    #[cold]
-    fn from(error: Fail) -> Self {
-        *error
     }
 }
 
@@ -314,9 +638,38 @@ impl From<BusError> for Fail {
     }
 }
 
-impl From<MemoryError> for Fail {
+/// Conversions for error types with a variant `Engine`.
+macro_rules! from_fail {
+    ($($error:ident),*) => {$(
+        impl From<Fail> for $error {
+            #[cold]
+            fn from(error: Fail) -> Self {
+                (*error).into()
+            }
+        }
+    )*};
+}
+
+from_fail!(OpenError, SubmitError, PollError, WaitError);
+
+impl From<Fail> for EngineError {
     #[cold]
-    fn from(error: MemoryError) -> Self {
-        Self::new(error.into())
+    fn from(error: Fail) -> Self {
+        *error
+    }
+}
+
+impl From<Fail> for Refusal {
+    #[cold]
+    #[inline(never)]
+    fn from(error: Fail) -> Self {
+        Self::new((*error).into())
+    }
+}
+
+impl From<Refusal> for SubmitError {
+    #[cold]
+    fn from(error: Refusal) -> Self {
+        *error
     }
 }

@@ -1,16 +1,16 @@
-//! The channel: what it consists of, and how it is set up.
+//! The channel: its state, and how it is set up.
 
+use super::context::{ChannelContext, Event, SharedState};
 use super::engine::Engine;
-use super::error::{EngineError, Fail};
+use super::error::{EngineError, Fail, OpenError, ProgramError};
 use super::options::{ChannelOptions, Ring};
-use super::place::{Event, Notice, Place};
 use super::program::{Kind, Program};
 use super::queue::{NEVER, Queue};
 use super::registers::Registers;
-use super::report::Report;
 use super::slots::Slots;
 use super::snapshot::{RingState, Snapshot};
 use super::transfers::Transfers;
+use super::write_back::CompletionWord;
 use crate::memory::{DmaSpace, Process, SpaceId};
 use crate::regs::channel::{CONTROL, Control, IRQ_ENABLE, WRITE_BACK_HI};
 use crate::regs::sgdma::FETCH_HALT_W1C;
@@ -21,64 +21,87 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-/// How long [`Wait::Hybrid`](super::Wait::Hybrid) polls at first, and at most.
+/// Initial and maximum time for which [`Wait::Hybrid`](super::Wait::Hybrid) polls.
 pub(super) const LONGEST_SPIN: Duration = Duration::from_micros(50);
 
-/// Names a submitted transfer or run. It is a number: losing it loses nothing.
+/// Identifies a submitted transfer or run. It is a plain number: dropping it does not affect the transfer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Ticket {
     pub(super) channel: u64,
     pub(super) sequence: u64,
 }
 
-/// A channel, owned. See the [module](super).
+/// One DMA channel, memory-mapped. See the [module](super).
+///
+/// ```
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # use std::{sync::Arc, time::Duration};
+/// # use xdma::card::CardOptions;
+/// # use xdma_emulator::{Options, logic::Memory};
+/// use xdma::channel::Poll;
+/// use xdma::regs::Direction;
+///
+/// # let card = xdma_emulated_card::start(Options::default(), Arc::new(Memory::new()), CardOptions::default())?;
+/// let mut channel = card.h2c(0)?;
+/// let mut buffer = card.allocate(4096, Direction::H2C)?;
+/// buffer.write(0, &[1u8; 4096])?;
+///
+/// let ticket = channel.submit(&buffer, 0..4096, 0)?; // returns immediately
+/// while channel.poll(ticket)? == Poll::Pending {
+///     // The thread can do other work.
+/// }
+/// channel.transfer(&buffer, 0..64, 0x2000, Duration::from_secs(1))?; // submits and waits
+/// channel.close()?;
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug)]
 pub struct Channel {
     pub(super) id: u64,
     pub(super) space_id: SpaceId,
-    /// Which programs it can run.
+    /// The programs that it can run.
     pub(super) kind: Kind,
     pub(super) engine: Engine,
-    /// Jobs in order: first those the engine has, then those that wait.
+    /// Jobs in order: first those that the engine has, then those that wait for it.
     pub(super) queue: Queue,
     pub(super) counters: Counters,
     pub(super) space: Arc<DmaSpace>,
     pub(super) options: ChannelOptions,
     pub(super) sleeper: Sleeper,
-    pub(super) bond: Bond,
-    pub(super) lists: Lists,
+    pub(super) card: CardState,
+    pub(super) scratch: Scratch,
     pub(super) closed: bool,
     pub(super) process: Process,
     _lease: Lease,
 }
 
-/// What a channel sleeps on, and how long it polls before.
+/// The event that the channel sleeps on, and for how long it polls before it sleeps.
 #[derive(Debug)]
 pub(super) struct Sleeper {
     pub event: Option<Arc<dyn Event>>,
     pub spin_limit: Duration,
 }
 
-/// What the channel and its card know of each other.
+/// State that the channel shares with its card.
 #[derive(Debug)]
-pub(super) struct Bond {
-    pub recall: Arc<AtomicBool>,
-    pub notice: Arc<Notice>,
-    /// Resets of the card that the channel knows of.
-    pub resets: u64,
-    /// The engine did not become idle when it was last stopped.
+pub(super) struct CardState {
+    pub recalled: Arc<AtomicBool>,
+    pub shared: Arc<SharedState>,
+    /// Number of card resets that the channel has observed.
+    pub seen_resets: u64,
+    /// Whether the engine stayed busy when it was last stopped.
     pub hung: bool,
 }
 
-/// Room for lists of transfers, so that to submit one allocates nothing.
+/// Preallocated lists, so that submitting a list of transfers does not allocate.
 #[derive(Debug)]
-pub(super) struct Lists {
-    pub pieces: Transfers,
-    /// To compare host addresses of a list.
+pub(super) struct Scratch {
+    pub transfers: Transfers,
+    /// For the comparison of host addresses within a list.
     pub ranges: Vec<(u64, u64)>,
 }
 
-/// What the card gets back when the channel is closed.
+/// Returned to the card when the channel is closed.
 struct Lease(#[expect(dead_code, reason = "held to be dropped")] Box<dyn Any + Send>);
 
 impl std::fmt::Debug for Lease {
@@ -88,43 +111,51 @@ impl std::fmt::Debug for Lease {
 }
 
 impl Channel {
-    /// Takes a channel over: stops it, and sets it up.
-    ///
-    /// # Errors
-    ///
-    /// There is no such channel, it is a stream, it does not become idle, or it has no credits and they were demanded.
+    /// Opens a memory-mapped channel: stops it and sets it up.
     ///
     /// # Safety
     ///
-    /// Nothing else uses this channel of the card, nor the words and counters of `place`, until it is closed. The BAR, the
-    /// space and the words are of one card.
-    pub unsafe fn open(place: Place, options: ChannelOptions) -> Result<Self, EngineError> {
-        Self::open_kind(place, options, false)
+    /// As [`crate::unstable::channel::open`].
+    pub(crate) unsafe fn open(context: ChannelContext, options: ChannelOptions) -> Result<Self, OpenError> {
+        Self::open_kind(context, options, false)
     }
 
-    /// Takes over a channel that is a stream, or one that is none.
+    /// Opens a stream channel or a memory-mapped channel.
     pub(super) fn open_kind(
-        place: Place,
+        context: ChannelContext,
         options: ChannelOptions,
         stream: bool,
-    ) -> Result<Self, EngineError> {
+    ) -> Result<Self, OpenError> {
         static NEXT_ID: AtomicU64 = AtomicU64::new(0);
-        let Place { bar, space, words, direction, channel, idle_limit, recall, event, notice, .. } = place;
-        let (counters, lease) = (place.counters, place.lease);
-        let resets = notice.resets.load(Ordering::Acquire);
+        let ChannelContext {
+            bar,
+            space,
+            write_back,
+            direction,
+            channel,
+            idle_limit,
+            recalled,
+            event,
+            shared,
+            ..
+        } = context;
+        let (counters, lease) = (context.counters, context.lease);
+        let resets = shared.resets.load(Ordering::Acquire);
         let registers = Registers::new(bar, direction, channel)?;
         check_kind(&registers, stream)?;
-        registers.stop(idle_limit)?;
+        registers.stop(idle_limit, || None, &mut || {})?;
         let room = options.slots.clamp(2, 512).next_power_of_two();
-        let slots = Slots::new(&space, room, direction)?;
-        // Numbers go on where the channel's last owner ended: they are counters as they are.
-        let running = space.add_channel(words.next_job());
-        let report = Report::new(words)?;
+        let slots = Slots::new(&space, room, direction, stream && direction == Direction::H2C)?;
+        // Job numbers continue from the channel's previous owner, because they double as counters.
+        let running = space.add_channel(write_back.next_job());
+        let word = CompletionWord::new(write_back)?;
         let mut engine =
-            Engine::new(registers, slots, report, idle_limit, counters.clone(), options.check_idle);
+            Engine::new(registers, slots, word, idle_limit, counters.clone(), options.check_idle);
         let sleeper = Sleeper { event, spin_limit: LONGEST_SPIN };
-        set_up(&mut engine, &options, &sleeper)?;
-        tracing::debug!(%direction, channel, ring = %engine.ring, wait = %options.wait, "channel open");
+        if !set_up(&mut engine, &options, &sleeper)? {
+            return Err(OpenError::NoCredits { direction, channel });
+        }
+        tracing::debug!(%direction, channel, ring = %engine.ring, wait = %options.wait, "channel opened");
         Ok(Self {
             id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
             space_id: space.id(),
@@ -135,90 +166,96 @@ impl Channel {
             space,
             options,
             sleeper,
-            bond: Bond { recall, notice, resets, hung: false },
-            lists: Lists { pieces: Transfers::with_room(direction, room), ranges: Vec::with_capacity(room) },
+            card: CardState { recalled, shared, seen_resets: resets, hung: false },
+            scratch: Scratch {
+                transfers: Transfers::with_capacity(direction, room),
+                ranges: Vec::with_capacity(room),
+            },
             closed: false,
             process: Process::this(),
             _lease: Lease(lease),
         })
     }
 
-    /// Writes everything that stays as it is between starts; the engine is stopped.
+    /// Writes the registers that keep their values between starts. The engine is stopped.
     pub(super) fn set_up(&mut self) -> Result<(), Fail> {
-        set_up(&mut self.engine, &self.options, &self.sleeper)?;
+        if !set_up(&mut self.engine, &self.options, &self.sleeper)? {
+            let (direction, channel) = (self.direction(), self.index());
+            tracing::warn!(%direction, channel, "the channel no longer has descriptor credits, and now uses the chain ring");
+        }
         self.kind = Kind::new(self.space_id, self.direction(), self.ring());
         Ok(())
     }
 
-    /// Direction of the channel.
+    /// Returns the channel's direction.
     #[inline]
     pub fn direction(&self) -> Direction {
         self.engine.registers.direction
     }
 
-    /// Whether this is a child of the process that opened it, which leaves the card alone.
+    /// Returns whether this is a child of the process that opened the channel. A child does not touch the card.
     pub(crate) fn is_forked(&self) -> bool {
         self.process.is_forked()
     }
 
-    /// Names the channel among all of this process.
+    /// Returns a number that is unique among the channels of this process.
     pub(crate) fn id(&self) -> u64 {
         self.id
     }
 
-    /// Its number.
+    /// Returns the channel's number.
     pub fn index(&self) -> usize {
         self.engine.registers.index
     }
 
-    /// How it was opened.
+    /// Returns the options that the channel was opened with.
     pub fn options(&self) -> ChannelOptions {
         self.options
     }
 
-    /// Which ring it runs on.
+    /// Returns the ring that the channel uses.
     pub fn ring(&self) -> Ring {
         self.engine.ring
     }
 
-    /// What it did since its card was opened. In a child of the process that opened it: nothing.
+    /// Returns the channel's statistics since its card was opened; all zero in a child of the process that opened it.
     pub fn stats(&self) -> Stats {
-        // A child has no such memory.
+        // A child does not have this memory.
         if self.process.is_forked() { Stats::default() } else { self.counters.stats() }
     }
 
-    /// How long its jobs took since its card was opened. `None` in a child of the process that opened it.
+    /// Returns the latencies of jobs since the card was opened; `None` in a child of the process that opened it.
     pub fn latencies(&self) -> Option<Latencies> {
         (!self.process.is_forked()).then(|| self.counters.latencies())
     }
 
-    /// Transfers and runs that are not finished.
+    /// Returns the number of unfinished transfers and runs.
     pub fn in_flight(&self) -> usize {
         self.queue.len()
     }
 
-    /// The ticket of what was submitted last.
+    /// Returns the ticket of the latest submission.
     pub fn last_ticket(&self) -> Option<Ticket> {
         self.queue.last().map(|sequence| Ticket { channel: self.id, sequence })
     }
 
-    /// Builds a program for this channel.
+    /// Builds a program for this channel. On a [`Sender`](super::stream::Sender) the program is one packet.
     ///
     /// # Errors
     ///
-    /// The list of transfers is empty or for the other direction; no memory.
-    pub fn program(&self, transfers: &Transfers) -> Result<Program, EngineError> {
+    /// The list of transfers is empty or was made for the other direction; memory for the descriptors cannot be allocated.
+    pub fn program(&self, transfers: &Transfers) -> Result<Program, ProgramError> {
         if transfers.direction() != self.direction() {
-            return Err(EngineError::ForeignProgram);
+            return Err(ProgramError::WrongDirection(transfers.direction()));
         }
-        let program = Program::build(&self.space, transfers, self.ring())?;
+        let program = Program::build(&self.space, transfers, self.ring(), self.engine.slots.packets())?;
         let (descriptors, bytes) = (program.descriptors(), program.bytes());
-        let list = format_args!("{:#x}", program.run.start.list);
+        let list = format_args!("{:#x}", program.data.start.list);
         tracing::debug!(direction = %self.direction(), channel = self.index(), descriptors, bytes, %list, "program built");
         Ok(program)
     }
 
-    /// The channel's registers, and its ring.
+    /// Reads the channel's registers and returns them with the state of its ring.
     ///
     /// # Errors
     ///
@@ -227,42 +264,43 @@ impl Channel {
         Ok(self.engine.registers.snapshot(Some(self.ring_state()))?)
     }
 
-    /// The channel's ring, as the driver sees it; no register is read.
+    /// Returns the state of the channel's ring in host memory. Reads no register.
     pub fn ring_state(&self) -> RingState {
         let (slots, progress) = (&self.engine.slots, &self.engine.progress);
-        let (oldest, report) = (self.queue.front(), &progress.report);
+        let (oldest, completion) = (self.queue.front(), &progress.word);
         RingState {
             ring: self.ring(),
             in_flight: self.queue.len(),
             waiting: self.queue.waiting_count(),
             oldest: oldest.map(|job| job.start(slots).first),
             ends_with: oldest.filter(|job| job.end != NEVER).map(|job| self.engine.count_at(job.end)),
-            given: progress.given(),
-            seen: progress.completed(),
+            posted: progress.posted(),
+            completed: progress.completed(),
             slots: slots.len(),
             free: slots.free(),
             tail: slots.next().first,
-            word: report.address(),
-            write_back: report.load(),
+            word: completion.address(),
+            write_back: completion.load(),
         }
     }
 }
 
-/// Whether the channel exists, and is a stream as expected, or none.
-fn check_kind(registers: &Registers, stream: bool) -> Result<(), EngineError> {
+/// Checks that the channel exists and is of the expected kind.
+fn check_kind(registers: &Registers, stream: bool) -> Result<(), OpenError> {
     let (identifier, direction, channel) = (registers.identifier()?, registers.direction, registers.index);
     if !identifier.is(Target::channel(direction), channel) {
-        return Err(EngineError::NoChannel { direction, channel, identifier: identifier.0 });
+        return Err(OpenError::NoChannel { direction, channel, identifier: identifier.0 });
     }
     match (identifier.is_stream(), stream) {
-        (true, false) => Err(EngineError::Stream { direction, channel }),
-        (false, true) => Err(EngineError::NotStream { direction, channel }),
+        (true, false) => Err(OpenError::Stream { direction, channel }),
+        (false, true) => Err(OpenError::NotStream { direction, channel }),
         _ => Ok(()),
     }
 }
 
-/// Writes everything that stays as it is between starts, and chooses the ring; the engine is stopped.
-fn set_up(engine: &mut Engine, options: &ChannelOptions, sleeper: &Sleeper) -> Result<(), Fail> {
+/// Writes the registers that keep their values between starts, and selects the ring. The engine is stopped. Returns whether it
+/// is the requested ring.
+fn set_up(engine: &mut Engine, options: &ChannelOptions, sleeper: &Sleeper) -> Result<bool, Fail> {
     let r = &engine.registers;
     let all = Control::all_ie(r.direction);
     let mut control = all | Control::POLL_WRITE_BACK;
@@ -276,7 +314,7 @@ fn set_up(engine: &mut Engine, options: &ChannelOptions, sleeper: &Sleeper) -> R
     if let Some(event) = &sleeper.event {
         event.enable()?;
     }
-    r.write(WRITE_BACK_HI, (engine.progress.report.address() >> 32) as u32)?;
+    r.write(WRITE_BACK_HI, (engine.progress.word.address() >> 32) as u32)?;
     r.write_common(FETCH_HALT_W1C)?;
-    engine.set_up(options)
+    engine.set_up(options.ring)
 }

@@ -1,4 +1,4 @@
-//! The engine's own performance monitor (PG195, "Performance Monitor Control"): a second opinion on what a channel moved.
+//! The engine's performance monitor (PG195, "Performance Monitor Control"), which counts data independently of the driver.
 
 use super::error::EngineError;
 use super::handle::Channel;
@@ -6,27 +6,46 @@ use crate::regs::channel::{
     PERF_CONTROL, PERF_CYCLES_HI, PERF_CYCLES_LO, PERF_DATA_HI, PERF_DATA_LO, PerfControl,
 };
 
-/// Bits 41:32 of a counter, in the register of its upper half.
+/// Bits 41:32 of a counter, in the register with its upper half.
 const HIGH: u32 = 0x3ff;
-/// The counter stays at its maximum.
+/// The counter has reached its maximum.
 const MAXED: u32 = 1 << 16;
 
-/// What the monitor of a channel counted.
+/// Counters of a channel's performance monitor.
+///
+/// ```
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # use std::{sync::Arc, time::Duration};
+/// # use xdma::card::CardOptions;
+/// # use xdma_emulator::{Options, logic::Memory};
+/// use xdma::regs::Direction;
+///
+/// # let card = xdma_emulated_card::start(Options::default(), Arc::new(Memory::new()), CardOptions::default())?;
+/// let mut channel = card.h2c(0)?;
+/// let buffer = card.allocate(1 << 20, Direction::H2C)?;
+/// channel.start_monitor()?;
+/// channel.transfer(&buffer, 0..1 << 20, 0, Duration::from_secs(5))?;
+/// let counted = channel.monitor()?;
+/// println!("{} beats in {} cycles", counted.beats, counted.cycles);
+/// # assert!(counted.beats > 0 && !counted.maxed);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Performance {
-    /// Clocks of the core.
+    /// Clock cycles of the core.
     pub cycles: u64,
-    /// Beats of the data path, of [`Report::data_width`](crate::card::Report::data_width) bytes; each piece of memory may begin and
-    /// end inside of one.
+    /// Beats of the data path, each of [`Report::data_width`](crate::card::Report::data_width) bytes. A piece of memory may
+    /// start and end within a beat.
     pub beats: u64,
-    /// One of the counters reached its maximum, 2^42 - 1, and stayed there.
+    /// Whether a counter has reached its maximum, 2^42 - 1, at which it stops.
     pub maxed: bool,
 }
 
 impl Channel {
-    /// Clears the monitor and starts it: it counts from the next start of the engine on, or from now if the engine runs. Over the
-    /// chain ring it stops with the transfer or run that is started next, and PG195 does not say what those after it do; over the
-    /// credits ring it goes on until it is started again.
+    /// Clears and starts the performance monitor. It counts from the engine's next start, or immediately if the engine is
+    /// running. On the chain ring it stops with the next transfer or run; PG195 does not specify the effect of later ones. On
+    /// the credits ring it counts until it is started again.
     ///
     /// # Errors
     ///
@@ -36,7 +55,7 @@ impl Channel {
         Ok(self.engine.registers.write(PERF_CONTROL, PerfControl::START.bits())?)
     }
 
-    /// Reads the monitor: five registers at least.
+    /// Reads the performance monitor, with at least five register reads.
     ///
     /// # Errors
     ///
@@ -47,7 +66,8 @@ impl Channel {
         Ok(Performance { cycles, beats, maxed: cycles_maxed || beats_maxed })
     }
 
-    /// A counter, and whether it is at its maximum. The lower half may overflow between two reads.
+    /// Reads a counter, and whether it is at its maximum. The lower half may overflow between two reads, so the upper half is
+    /// read again.
     fn counter(&self, low: u32, high: u32) -> Result<(u64, bool), EngineError> {
         let mut upper = self.engine.registers.register(high)?;
         loop {

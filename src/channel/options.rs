@@ -1,14 +1,14 @@
-//! How a channel is to be set up.
+//! Options of a channel.
 
 use std::fmt;
 use std::str::FromStr;
 
-/// The two ways of starting transfers.
+/// The two kinds of descriptor ring.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ring {
-    /// Lists that end in Stop, started by a sequence of writes.
+    /// Lists that end with Stop. Each start is a sequence of register writes.
     Chain,
-    /// Closed lists, continued by writing credits. Not every build of the core has them.
+    /// A closed list that the engine continues whenever credits are written. Not every build of the core supports it.
     Credits,
 }
 
@@ -21,20 +21,36 @@ impl fmt::Display for Ring {
     }
 }
 
-/// How a channel is to be set up.
+/// Options for opening a channel.
+///
+/// ```
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # use std::sync::Arc;
+/// # use xdma::card::CardOptions;
+/// # use xdma_emulator::{Options, logic::Memory};
+/// use xdma::channel::{ChannelOptions, Ring, Wait};
+/// use xdma::regs::Direction;
+///
+/// # let card = xdma_emulated_card::start(Options::default(), Arc::new(Memory::new()), CardOptions::default())?;
+/// let options = ChannelOptions { ring: Some(Ring::Chain), wait: Wait::Hybrid, ..ChannelOptions::default() };
+/// let channel = card.channel(Direction::H2C, 0, options)?;
+/// assert_eq!(channel.ring(), Ring::Chain);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ChannelOptions {
-    /// Which ring; `None` takes credits where the core has them, and chains elsewhere.
+    /// The ring; `None` selects credits where the core supports them, and chains otherwise.
     pub ring: Option<Ring>,
-    /// Descriptors of the ring for single transfers; rounded up to a power of two, at most 512.
+    /// Number of descriptors of the ring for single transfers; rounded up to a power of two, at most 512.
     pub slots: usize,
-    /// Whether every transfer goes to one fixed card address (AXI FIXED).
+    /// Whether every transfer accesses one fixed card address (AXI FIXED).
     pub fixed_address: bool,
-    /// Read busy once before a chain is started again. Nobody has verified whether silicon needs it.
+    /// Whether to read the busy bit before a chain is started again. Whether silicon needs this has not been verified.
     pub check_idle: bool,
-    /// Let the channel interrupt when it completes a transfer or run, and when it fails: for `Card::interrupt`.
+    /// Whether the channel interrupts when it completes a transfer or run, and when it fails: for `Card::interrupt`.
     pub interrupt: bool,
-    /// How to wait. Modes that sleep switch the interrupt on.
+    /// How to wait. Modes that sleep enable the interrupt.
     pub wait: Wait,
 }
 
@@ -51,26 +67,26 @@ impl Default for ChannelOptions {
     }
 }
 
-/// How [`Channel::wait`](super::Channel::wait) and [`Pool::wait`](super::Pool::wait) wait. Completion is found in memory in each case;
-/// sleeping costs a register read, a system call and an interrupt more.
+/// How [`Channel::wait`](super::Channel::wait) and [`Pool::wait`](super::Pool::wait) wait. Completion is always detected in
+/// memory; sleeping adds a register read, a system call and an interrupt.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Wait {
-    /// Polls, and never gives the processor away: the quickest on a processor of its own.
+    /// Polls without yielding the processor: the fastest on a dedicated processor.
     Spin,
-    /// Polls, and after 1,024 times lets other threads run in between.
+    /// Polls, and yields to other threads between polls after the first 1,024.
     #[default]
     SpinThenYield,
-    /// Polls for about as long as it took lately if that was short (1 to 50 us), then sleeps until the channel interrupts.
+    /// Polls for about as long as recent waits took if they were short (1 to 50 us), then sleeps until the channel interrupts.
     Hybrid,
-    /// Sleeps at once.
+    /// Sleeps immediately.
     Interrupt,
 }
 
 impl Wait {
-    /// All of them.
+    /// All modes.
     pub const ALL: [Self; 4] = [Self::Spin, Self::SpinThenYield, Self::Hybrid, Self::Interrupt];
 
-    /// Whether it needs the channel's interrupt.
+    /// Returns whether this mode needs the channel's interrupt.
     pub const fn sleeps(self) -> bool {
         matches!(self, Self::Hybrid | Self::Interrupt)
     }
@@ -87,9 +103,9 @@ impl fmt::Display for Wait {
     }
 }
 
-/// No [`Wait`] is called so.
+/// The name is not that of a [`Wait`] mode.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{0:?} is no way of waiting; there are spin, spin-then-yield, hybrid and interrupt")]
+#[error("{0:?} is not a way of waiting; use spin, spin-then-yield, hybrid or interrupt")]
 pub struct UnknownWait(String);
 
 impl FromStr for Wait {
@@ -106,7 +122,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_are_parsed_as_they_are_printed() {
+    fn every_printed_name_parses() {
         for wait in Wait::ALL {
             assert_eq!(wait.to_string().parse(), Ok(wait));
         }

@@ -1,10 +1,10 @@
-//! What holds of every ring and program: their lists, walked as the engine walks them.
+//! Property tests of rings and programs: their lists, walked as an engine walks them.
 
 use super::slots::Slots;
 use super::tests::Fake;
 use super::*;
 use crate::descriptor::{DESCRIPTOR_BYTES, Descriptor, Flags, Segment};
-use crate::memory::{Access, DmaMemory, DmaSpace, HugePages, MemoryError};
+use crate::memory::{Access, DmaSpace, HugePages, MemoryError, Pieces};
 use crate::regs::Direction;
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -24,20 +24,20 @@ fn segment(descriptor: &Descriptor) -> Segment {
 
 proptest! {
     #[test]
-    fn slots_hold_what_is_in_flight_and_nothing_else(steps in vec((any::<bool>(), any::<bool>(), 1..6u64), 1..60)) {
+    fn slots_pin_exactly_the_memory_in_flight(steps in vec((any::<bool>(), any::<bool>(), 1..6u64), 1..60)) {
         const SLOTS: u64 = 8;
         let (fake, space) = space();
-        let mut slots = Slots::new(&space, SLOTS as usize, Direction::H2C).unwrap();
+        let mut slots = Slots::new(&space, SLOTS as usize, Direction::H2C, false).unwrap();
         slots.set_end(Flags::COMPLETED);
         let mut buffer = space.allocate(64, Access::CardReads).unwrap();
         let base = slots.base();
-        // Jobs in order: slots of each, and what keeps the memory of a single transfer.
+        // Jobs in order: the slots of each, and the pin of a single transfer.
         let mut jobs = std::collections::VecDeque::new();
         let mut filled = 0u64;
         for (fill, single, count) in steps {
             if fill {
                 let count = if single { 1 } else { count }.min(slots.free() as u64);
-                let keep = || buffer.piece(0..64).unwrap().handle().keep();
+                let pin = || buffer.piece(0..64).unwrap().handle().pin();
                 for part in 0..count {
                     let at = base + filled % SLOTS * DESCRIPTOR_BYTES;
                     prop_assert_eq!(slots.next().first, at);
@@ -45,23 +45,23 @@ proptest! {
                     let is_last = single || part + 1 == count;
                     match single {
                         true => slots.push(wanted.source, wanted.destination, wanted.length),
-                        false => slots.push_part(wanted, is_last, keep()),
+                        false => slots.push_part(wanted, is_last, pin()),
                     }
                     filled += 1;
                     let seen = Descriptor::from_words(fake.descriptor(at)).unwrap();
                     prop_assert_eq!(segment(&seen), wanted);
                     prop_assert_eq!(seen.flags, if is_last { Flags::COMPLETED } else { Flags::empty() });
-                    // The ring is closed, wherever in it one is.
+                    // The ring is closed at every position.
                     prop_assert_eq!((seen.next, seen.next_adjacent), (base + filled % SLOTS * DESCRIPTOR_BYTES, 0));
                 }
                 if count > 0 {
-                    jobs.push_back((count, single.then(keep)));
+                    jobs.push_back((count, single.then(pin)));
                 }
             } else {
                 match jobs.pop_front() {
-                    Some((_, Some(keep))) => {
+                    Some((_, Some(pin))) => {
                         slots.release(1, true);
-                        drop(keep);
+                        drop(pin);
                     }
                     Some((count, None)) => slots.release(count as u32, false),
                     None => {}
@@ -78,7 +78,7 @@ proptest! {
     }
 
     #[test]
-    fn a_program_is_its_transfers_in_order(
+    fn a_program_has_its_transfers_in_order(
         moves in vec((0..10_000u64, 1..10_000u64, 0..1_000_000u64), 1..200),
         credits in any::<bool>(),
     ) {
@@ -91,12 +91,12 @@ proptest! {
             wanted.push(Segment { source: buffer.address() + at, destination: card, length: len as u32 });
         }
         let ring = if credits { Ring::Credits } else { Ring::Chain };
-        let program = Program::build(&space, &transfers, ring).unwrap();
+        let program = Program::build(&space, &transfers, ring, false).unwrap();
         prop_assert_eq!(program.bytes(), moves.iter().map(|each| each.1).sum::<u64>());
-        let (mut at, mut adjacent) = (program.run.start.first, u64::from(program.run.start.adjacent));
+        let (mut at, mut adjacent) = (program.data.start.first, u64::from(program.data.start.adjacent));
         for (number, wanted) in wanted.iter().enumerate() {
             let last = number + 1 == moves.len();
-            // A request for the whole block stays in its page.
+            // A fetch of the whole block stays in its page.
             prop_assert!(at % PAGE + (adjacent + 1) * DESCRIPTOR_BYTES <= PAGE);
             let seen = Descriptor::from_words(fake.descriptor(at)).unwrap();
             prop_assert_eq!(segment(&seen), *wanted);
@@ -108,7 +108,7 @@ proptest! {
             (at, adjacent) = (seen.next, u64::from(seen.next_adjacent));
         }
         if credits {
-            prop_assert_eq!(at, program.run.start.first, "the list is closed");
+            prop_assert_eq!(at, program.data.start.first, "the list is closed");
         }
     }
 }

@@ -1,11 +1,11 @@
-//! Stopping, failing, recovering, closing.
+//! Stopping, failing, recovering and closing a channel.
 //!
-//! [`Channel::halt`] is the proof for all memory that is released here: it succeeds only if the engine was seen idle. On error the
-//! caller must release nothing: the jobs stay in flight, or their memory is condemned when the channel is closed.
+//! All memory that is released here is released after [`Channel::halt`] succeeded, which proves that the engine is idle. If it
+//! fails, nothing may be released: the jobs stay in flight, and closing the channel quarantines their memory.
 
-use super::error::EngineError;
+use super::error::{CloseError, EngineError};
 use super::handle::Channel;
-use super::queue::Kept;
+use super::queue::Pinned;
 use crate::regs::GONE;
 use crate::regs::channel::Status;
 use crate::stats::{Count, Stats};
@@ -14,41 +14,38 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 impl Channel {
-    /// Stops the engine and abandons what is in flight. What had finished is still done.
+    /// Stops the engine and abandons all jobs in flight. Jobs that finished before stay finished.
     ///
     /// # Errors
     ///
-    /// [`EngineError::Hung`] when it does not become idle: memory in flight stays the card's. [`EngineError::Gone`].
+    /// [`EngineError::Hung`] if the engine does not become idle; the card then keeps the memory in flight.
+    /// [`EngineError::Gone`].
     pub fn stop(&mut self) -> Result<(), EngineError> {
-        self.stop_with(&mut || Ok(()))
+        self.halt_and_abandon(&mut || {})
     }
 
-    fn stop_with(&mut self, help: &mut dyn FnMut() -> Result<(), EngineError>) -> Result<(), EngineError> {
+    fn halt_and_abandon(&mut self, help: &mut dyn FnMut()) -> Result<(), EngineError> {
         self.halt(self.engine.idle_limit, help)?;
         let reset = self.was_reset().then(|| EngineError::Reset { ring: Box::new(self.ring_state()) });
-        self.take_finished()?;
+        self.collect_finished()?;
         self.abandon(reset.unwrap_or(EngineError::Stopped));
         Ok(())
     }
 
-    /// Clears Run, and waits until the engine is idle. One that stayed busy was waited for once: nobody who only wants to get
-    /// rid of it waits again.
-    fn halt(
-        &mut self,
-        limit: Duration,
-        help: &mut dyn FnMut() -> Result<(), EngineError>,
-    ) -> Result<(), EngineError> {
-        let stopped = self.engine.registers.stop_with(limit, || Some(self.ring_state()), help);
-        self.bond.hung = stopped.as_ref().is_err_and(|error| matches!(**error, EngineError::Hung { .. }));
-        if self.bond.hung {
-            self.bond.notice.hung.store(true, Ordering::Release);
+    /// Clears Run and waits until the engine is idle. Remembers an engine that stays busy, so that closing does not wait for it
+    /// again.
+    fn halt(&mut self, limit: Duration, help: &mut dyn FnMut()) -> Result<(), EngineError> {
+        let stopped = self.engine.registers.stop(limit, || Some(self.ring_state()), help);
+        self.card.hung = stopped.as_ref().is_err_and(|error| matches!(**error, EngineError::Hung { .. }));
+        if self.card.hung {
+            self.card.shared.hung.store(true, Ordering::Release);
         }
-        stopped.map_err(|error| self.note(*error))
+        stopped.map_err(|error| self.record_error(*error))
     }
 
-    /// Counts an error, adds the ring where registers could not be read, and says it to whoever traces.
+    /// Counts an error, adds the ring's state if the registers could not be read, and logs the error.
     #[cold]
-    pub(super) fn note(&self, mut error: EngineError) -> EngineError {
+    pub(super) fn record_error(&self, mut error: EngineError) -> EngineError {
         if let Some(kind) = error.kind() {
             self.counters.add_error(kind);
         }
@@ -63,33 +60,33 @@ impl Channel {
         error
     }
 
-    /// How long to wait for an engine that nobody wants to use again.
-    fn patience(&self) -> Duration {
-        if self.bond.hung { Duration::ZERO } else { self.engine.idle_limit }
+    /// Time limit for stopping an engine that will not be used again: zero if it already timed out.
+    fn close_limit(&self) -> Duration {
+        if self.card.hung { Duration::ZERO } else { self.engine.idle_limit }
     }
 
-    /// Whether the card was reset since the channel was set up.
+    /// Returns whether the card was reset since the channel was set up.
     pub(super) fn was_reset(&self) -> bool {
-        self.bond.notice.resets.load(Ordering::Acquire) != self.bond.resets
+        self.card.shared.resets.load(Ordering::Acquire) != self.card.seen_resets
     }
 
-    /// The card was reset, and stopped all engines: what was in flight is lost.
+    /// Fails the channel after a reset of the card, which stopped all engines. Jobs in flight are lost.
     #[cold]
-    pub(super) fn note_reset(&mut self) -> EngineError {
+    pub(super) fn record_reset(&mut self) -> EngineError {
         let reset = EngineError::Reset { ring: Box::new(self.ring_state()) };
         self.queue.close(reset.clone());
-        // An engine that cannot be stopped keeps its memory, and `recover` reports it; the first cause is the reset.
+        // If the engine cannot be stopped, it keeps its memory and `recover` reports it. The first cause is the reset.
         let _ = self.stop();
-        self.note(reset)
+        self.record_error(reset)
     }
 
-    /// Stops the engine, as the kernel wants the card back; what is in flight ends with [`EngineError::Recalled`].
+    /// Stops the engine because the kernel requested the card back. Jobs in flight end with [`EngineError::Recalled`].
     #[cold]
-    pub(super) fn give_back(&mut self) -> Result<(), EngineError> {
+    pub(super) fn stop_for_recall(&mut self) -> Result<(), EngineError> {
         let recalled = EngineError::Recalled { ring: Box::new(self.ring_state()) };
-        self.queue.close(self.note(recalled.clone()));
+        self.queue.close(self.record_error(recalled.clone()));
         // An engine that cannot be stopped keeps its memory.
-        if self.halt(self.patience(), &mut || Ok(())).and_then(|()| self.take_finished()).is_err() {
+        if self.halt(self.close_limit(), &mut || {}).and_then(|()| self.collect_finished()).is_err() {
             return Err(recalled);
         }
         self.abandon(recalled);
@@ -100,29 +97,27 @@ impl Channel {
     ///
     /// # Errors
     ///
-    /// As [`stop`](Self::stop); [`EngineError::Failed`] when an error stays in the status register.
+    /// As [`stop`](Self::stop); [`EngineError::Failed`] if an error remains in the status register; [`EngineError::Recalled`]
+    /// if the kernel requested the card back.
     pub fn recover(&mut self) -> Result<(), EngineError> {
-        self.recover_with(&mut || Ok(()))
+        self.recover_with(&mut || {})
     }
 
-    /// As [`recover`](Self::recover), calling `help` as long as the engine is busy: user logic that holds up the engine's
-    /// writes has to be told to take or drop them.
+    /// As [`recover`](Self::recover), but calls `help` repeatedly while the engine is busy. Use it for user logic that stalls
+    /// the engine's writes and must be told to accept or drop them.
     ///
     /// # Errors
     ///
-    /// As [`stop`](Self::stop), and what `help` returns.
-    pub fn recover_with(
-        &mut self,
-        help: &mut dyn FnMut() -> Result<(), EngineError>,
-    ) -> Result<(), EngineError> {
+    /// As [`recover`](Self::recover).
+    pub fn recover_with(&mut self, help: &mut dyn FnMut()) -> Result<(), EngineError> {
         let (direction, channel) = (self.direction(), self.index());
         let _span = tracing::debug_span!("recover", %direction, channel).entered();
-        self.stop_with(help)?;
+        self.halt_and_abandon(help)?;
         if self.is_recalled() {
             return Err(EngineError::Recalled { ring: Box::new(self.ring_state()) });
         }
-        // Before the registers are written: of a reset that comes in between, the next check hears.
-        self.bond.resets = self.bond.notice.resets.load(Ordering::Acquire);
+        // Before the registers are written, so that the next check finds a reset that happens in between.
+        self.card.seen_resets = self.card.shared.resets.load(Ordering::Acquire);
         if self.engine.registers.status()?.intersects(Status::errors(self.direction())) {
             return Err(EngineError::Failed { snapshot: Arc::new(self.snapshot()?) });
         }
@@ -137,107 +132,109 @@ impl Channel {
     ///
     /// # Errors
     ///
-    /// [`EngineError::Quarantined`] when the engine was not seen idle, for whatever reason: the memory of its transfers is then
-    /// neither used again nor freed, as the card may still use it, until the card is closed and cut off. The bus failed after that.
-    pub fn close(mut self) -> Result<(), EngineError> {
-        self.shut()
+    /// [`CloseError::Quarantined`] if the engine was not seen idle: the memory of its transfers is neither reused nor freed
+    /// until the card is closed and cut off. [`CloseError::Engine`] if the engine is idle, but its registers could not be
+    /// reset.
+    pub fn close(mut self) -> Result<(), CloseError> {
+        self.close_once()
     }
 
-    /// The engine reported an error, `seen` in its status, which may be gone by now: stops it, and ends what was in flight
-    /// with the error. Returns the error.
+    /// Fails the channel after the engine reported an error: stops the engine, and ends all jobs in flight with the error,
+    /// which it returns. `seen` is the status that was read; reading may have cleared it.
     pub(super) fn fail(&mut self, seen: Status) -> EngineError {
         let errors = seen & Status::errors(self.direction());
         let snapshot = self.engine.registers.snapshot_after(errors, self.ring_state());
         let snapshot_count = snapshot.completed;
-        let error = self.note(EngineError::Failed { snapshot: Arc::new(snapshot) });
+        let error = self.record_error(EngineError::Failed { snapshot: Arc::new(snapshot) });
         self.queue.close(error.clone());
-        // An engine that cannot be stopped keeps its memory, and `recover` reports it; the first cause is this error.
-        if self.halt(self.patience(), &mut || Ok(())).is_err() {
+        // If the engine cannot be stopped, it keeps its memory and `recover` reports it. The first cause is this error.
+        if self.halt(self.close_limit(), &mut || {}).is_err() {
             return error;
         }
-        // What was completed before the error is done. All ones is not a count, even if the registers are back since.
+        // Jobs completed before the error are finished. All ones is not a count, even if the registers can be read again by
+        // now.
         if snapshot_count != GONE {
-            self.take_count(snapshot_count);
+            self.apply_count(snapshot_count);
         }
         self.abandon(error.clone());
         error
     }
 
-    /// Takes note of what finished before the engine was stopped.
-    fn take_finished(&mut self) -> Result<(), EngineError> {
-        let word = self.engine.progress.report.load();
-        if !self.engine.progress.report.is_known(word) && !word.is_error() {
-            self.engine.note_written(word);
+    /// Processes the completions from before the engine was stopped.
+    fn collect_finished(&mut self) -> Result<(), EngineError> {
+        let word = self.engine.progress.word.load();
+        if !self.engine.progress.word.is_known(word) && !word.is_error() {
+            self.engine.record_write_back(word);
             self.retire();
         }
-        self.take_uncounted()
+        self.collect_unreported()
     }
 
-    /// Takes note of what the engine finished without a write-back that arrived; it is idle.
-    pub(super) fn take_uncounted(&mut self) -> Result<(), EngineError> {
+    /// Processes completions whose write-back has not arrived. The engine is idle.
+    pub(super) fn collect_unreported(&mut self) -> Result<(), EngineError> {
         if self.in_flight() > 0 {
             let count = self.engine.registers.completed()?;
-            self.take_count(count);
+            self.apply_count(count);
         }
         Ok(())
     }
 
-    fn take_count(&mut self, count: u32) {
-        self.engine.note_read(count);
+    fn apply_count(&mut self, count: u32) {
+        self.engine.record_count(count);
         self.retire();
     }
 
-    /// Ends all jobs with `error`; the engine is idle, and knows no list any more.
+    /// Ends all jobs with `error`. The engine is idle and runs no list.
     fn abandon(&mut self, error: EngineError) {
-        self.end_all(error, |_| ());
-        self.engine.progress.forget();
+        self.end_jobs(error, |_| ());
+        self.engine.progress.reset();
     }
 
-    /// Ends all jobs with `error`; `each` sees what they kept.
-    fn end_all(&mut self, error: EngineError, each: impl Fn(&dyn Kept)) {
+    /// Ends all jobs with `error`, and calls `each` with the memory that they pinned.
+    fn end_jobs(&mut self, error: EngineError, each: impl Fn(&dyn Pinned)) {
         self.counters.add(Count::Abandoned, self.in_flight() as u64);
         self.counters.set(Count::Done, self.queue.next());
         self.queue.abandon(error);
-        while let Some((over, kept)) = self.queue.end() {
-            kept.into_iter().for_each(&each);
-            self.engine.slots.release(over.slots, over.kept);
-            self.queue.clear(over);
+        while let Some((ended, pin)) = self.queue.end() {
+            pin.into_iter().for_each(&each);
+            self.engine.slots.release(ended.slots, ended.pinned);
+            self.queue.clear(ended);
         }
     }
 
-    fn shut(&mut self) -> Result<(), EngineError> {
+    fn close_once(&mut self) -> Result<(), CloseError> {
         if std::mem::replace(&mut self.closed, true) || self.process.is_forked() {
             return Ok(());
         }
-        self.engine.progress.report.leave(self.queue.next());
+        self.engine.progress.word.save_position(self.queue.next());
         let Stats { submitted, completed, bytes, .. } = self.stats();
         let (direction, channel) = (self.direction(), self.index());
-        tracing::debug!(%direction, channel, submitted, completed, bytes, "channel closes");
-        match self.halt(self.patience(), &mut || Ok(())) {
-            // Proof for all that was in flight: the engine was seen idle.
+        tracing::debug!(%direction, channel, submitted, completed, bytes, "closing channel");
+        match self.halt(self.close_limit(), &mut || {}) {
+            // The engine was seen idle, which is proof for everything in flight.
             Ok(()) => {
                 self.abandon(EngineError::Stopped);
-                Ok(self.engine.registers.reset()?)
+                Ok(self.engine.registers.reset().map_err(EngineError::from)?)
             }
             // An error is not proof: a card whose registers read all ones may still be running, and a link that fails in this
             // direction may work in the other.
-            Err(cause) => Err(EngineError::Quarantined { bytes: self.condemn(), cause: Box::new(cause) }),
+            Err(cause) => Err(CloseError::Quarantined { bytes: self.quarantine(), cause }),
         }
     }
 
-    /// Condemns everything that the engine may still use. Bytes that were not condemned before.
-    fn condemn(&mut self) -> u64 {
+    /// Quarantines everything that the engine may still use. Returns the number of bytes that were not quarantined before.
+    fn quarantine(&mut self) -> u64 {
         let before = self.space.quarantined_bytes();
-        self.engine.slots.condemn();
-        self.engine.progress.report.condemn();
-        self.end_all(EngineError::Stopped, |kept| kept.condemn());
+        self.engine.slots.quarantine();
+        self.engine.progress.word.quarantine();
+        self.end_jobs(EngineError::Stopped, |pin| pin.quarantine());
         self.space.quarantined_bytes() - before
     }
 }
 
 impl Drop for Channel {
     fn drop(&mut self) {
-        if let Err(error) = self.shut() {
+        if let Err(error) = self.close_once() {
             tracing::error!(%error, "could not close a dropped channel cleanly");
         }
     }

@@ -1,4 +1,4 @@
-//! A channel's registers, with the check that the card is still there.
+//! A channel's registers. Reads check that the card still responds.
 
 use super::error::{EngineError, Fail};
 use super::snapshot::{RingState, Snapshot};
@@ -12,13 +12,13 @@ use crate::regs::{Direction, GONE, IDENTIFIER, Identifier, Target, common_bit, s
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// From a channel's registers to those of its descriptor fetch, in both directions.
+/// Offset from a channel's registers to those of its descriptor fetch, in both directions.
 const SGDMA: u32 = Target::H2CSgdma.base(0) - Target::H2C.base(0);
 
 #[derive(Debug)]
 pub(super) struct Registers {
     bar: Arc<dyn Bar>,
-    /// The channel's registers, and from [`SGDMA`] on those of its descriptor fetch.
+    /// The channel's registers, followed at [`SGDMA`] by those of its descriptor fetch.
     block: Block,
     pub direction: Direction,
     pub index: usize,
@@ -44,33 +44,28 @@ impl Registers {
         Box::new(EngineError::Gone { direction: self.direction, channel: self.index, ring: None })
     }
 
-    /// The channel has no credits.
-    pub fn no_credits(&self) -> EngineError {
-        EngineError::NoCredits { direction: self.direction, channel: self.index }
-    }
-
     #[inline]
     pub fn write(&self, register: u32, value: u32) -> Result<(), Fail> {
         Ok(self.block.write(register, value)?)
     }
 
-    /// The registers where they are mapped.
+    /// Returns the registers if they are mapped.
     #[inline(always)]
     pub fn mapped(&self) -> Option<Mapped<'_>> {
         self.block.direct().map(Mapped)
     }
 
-    /// Gives the engine `count` more descriptors.
+    /// Posts `count` more descriptors by credits.
     pub fn write_credits(&self, count: u32) -> Result<(), Fail> {
         self.write(SGDMA + sgdma::CREDITS, count)
     }
 
-    /// Whether the engine is busy.
+    /// Returns whether the engine is busy.
     pub fn is_busy(&self) -> Result<bool, Fail> {
         Ok(self.status()?.contains(Status::BUSY))
     }
 
-    /// Starts the engine on a list: clears Run and sets it, with the list and the write-back word's address in between.
+    /// Starts the engine on a list: clears Run, writes the addresses of the list and of the write-back word, and sets Run.
     pub fn start(&self, word: u32, list: u64, adjacent: u8) -> Result<(), Fail> {
         self.clear_run()?;
         self.write(WRITE_BACK_LO, word)?;
@@ -87,12 +82,12 @@ impl Registers {
         Ok(self.bar.write32(address.into(), common_bit(self.direction, self.index))?)
     }
 
-    /// Another of the channel's registers, one that is never all ones.
+    /// Reads another register of the channel that is never all ones.
     pub fn register(&self, register: u32) -> Result<u32, Fail> {
         self.read(register)
     }
 
-    /// The lower half of a counter, which may be all ones.
+    /// Reads the lower half of a counter, which may be all ones.
     pub fn counter_low(&self, register: u32) -> Result<u32, Fail> {
         Ok(self.block.read(register)?)
     }
@@ -109,7 +104,8 @@ impl Registers {
         self.read(SGDMA + sgdma::CREDITS)
     }
 
-    /// Descriptors completed since Run was set. The answer pushes what the engine wrote before it to memory.
+    /// Reads the number of descriptors completed since Run was set. The read response pushes the engine's earlier writes to
+    /// memory.
     pub fn completed(&self) -> Result<u32, Fail> {
         self.read(COMPLETED_COUNT)
     }
@@ -118,22 +114,18 @@ impl Registers {
         self.write(CONTROL_W1C, Control::RUN.bits())
     }
 
-    /// Clears Run and waits until the engine is idle; the sticky status bits go to the snapshot, then away.
-    pub fn stop(&self, limit: Duration) -> Result<(), Fail> {
-        self.stop_with(limit, || None, &mut || Ok(()))
-    }
-
-    /// As [`stop`](Self::stop), calling `help` as long as the engine is busy; `ring` goes to the snapshot.
-    pub fn stop_with(
+    /// Clears Run, waits until the engine is idle, and clears the sticky status bits. Calls `help` while the engine is busy. If
+    /// the engine stays busy, the error has a snapshot with the value of `ring`.
+    pub fn stop(
         &self,
         limit: Duration,
         ring: impl Fn() -> Option<RingState>,
-        help: &mut dyn FnMut() -> Result<(), EngineError>,
+        help: &mut dyn FnMut(),
     ) -> Result<(), Fail> {
         self.clear_run()?;
         let begin = Instant::now();
         while self.status()?.contains(Status::BUSY) {
-            help()?;
+            help();
             if begin.elapsed() > limit {
                 return Err(EngineError::Hung { snapshot: Box::new(self.snapshot(ring())?) }.into());
             }
@@ -143,18 +135,18 @@ impl Registers {
         self.clear_status().map(drop)
     }
 
-    /// Reads the sticky status bits, which go away.
+    /// Reads and clears the sticky status bits.
     pub fn clear_status(&self) -> Result<Status, Fail> {
         Ok(Status::from_bits_retain(self.read(STATUS_RC)?))
     }
 
-    /// Writes the channel's control registers as a reset leaves them. The engine is idle.
+    /// Restores the reset values of the channel's control registers. The engine is idle.
     pub fn reset(&self) -> Result<(), Fail> {
         Ok(reset_channel(&*self.bar, self.direction, self.index)?)
     }
 
-    /// Reads what can still be read after an error that was seen in `status`: the other registers are all ones if the card went away
-    /// since.
+    /// Reads the registers after an error was seen in `status`. If they can no longer be read, because the card is gone, the
+    /// snapshot has `status` and all ones.
     pub fn snapshot_after(&self, status: Status, ring: RingState) -> Snapshot {
         let Self { direction, index: channel, .. } = *self;
         self.snapshot(Some(ring)).map(|read| Snapshot { status: read.status | status, ..read }).unwrap_or(
@@ -171,7 +163,7 @@ impl Registers {
         )
     }
 
-    /// Reads everything that explains an error; `ring` is added to it.
+    /// Reads all registers that help to explain an error. `ring` becomes part of the snapshot.
     pub fn snapshot(&self, ring: Option<RingState>) -> Result<Snapshot, Fail> {
         let lo = self.block.read(SGDMA + sgdma::DESCRIPTOR_LO)?;
         let hi = self.block.read(SGDMA + sgdma::DESCRIPTOR_HI)?;
@@ -188,12 +180,12 @@ impl Registers {
     }
 }
 
-/// The registers of the hot path where they are mapped: an access is a load or a store, and cannot fail.
+/// The mapped registers of the hot path. Each access is a load or a store and cannot fail.
 #[derive(Clone, Copy)]
 pub(super) struct Mapped<'a>(Direct<'a>);
 
 impl Mapped<'_> {
-    /// Whether the engine is idle. All ones are not.
+    /// Returns whether the engine is idle; false if the register reads all ones.
     #[inline(always)]
     pub fn is_idle(self) -> bool {
         counts::register_read();
@@ -213,7 +205,7 @@ impl Mapped<'_> {
         counts::register_writes(6);
     }
 
-    /// Gives the engine `count` more descriptors.
+    /// Posts `count` more descriptors by credits.
     #[inline(always)]
     pub fn write_credits(self, count: u32) {
         self.0.write::<{ SGDMA + sgdma::CREDITS }>(count);
@@ -221,9 +213,9 @@ impl Mapped<'_> {
     }
 }
 
-/// Writes every control register of a channel that a driver writes as a reset leaves it, so that the next driver works without one:
-/// the vendor's, for one, never ends the halt of descriptor fetch. The engine is idle, and nobody else starts it meanwhile: an address
-/// that is half written leads anywhere.
+/// Restores the reset values of all control registers that a driver writes, so that the next driver works without resetting the
+/// channel. The vendor's driver, for example, never clears the halt of descriptor fetch. The engine must be idle, and must not
+/// be started meanwhile: a half-written address points anywhere.
 pub(crate) fn reset_channel(bar: &dyn Bar, direction: Direction, index: usize) -> Result<(), BusError> {
     let (channel, fetch) = (Target::channel(direction).base(index), Target::sgdma(direction).base(index));
     for register in [CONTROL, IRQ_ENABLE, WRITE_BACK_LO, WRITE_BACK_HI, PERF_CONTROL] {
@@ -232,7 +224,7 @@ pub(crate) fn reset_channel(bar: &dyn Bar, direction: Direction, index: usize) -
     for register in [sgdma::DESCRIPTOR_LO, sgdma::DESCRIPTOR_HI, sgdma::DESCRIPTOR_ADJACENT] {
         bar.write32((fetch + register).into(), 0)?;
     }
-    // Credits go with their mode.
+    // Disabling credit mode clears the credits.
     for register in [sgdma::CREDIT_ENABLE_W1C, sgdma::FETCH_HALT_W1C] {
         let address = Target::SgdmaCommon.base(0) + register;
         bar.write32(address.into(), common_bit(direction, index))?;

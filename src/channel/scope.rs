@@ -1,6 +1,6 @@
 //! Transfers of borrowed memory.
 
-use super::error::EngineError;
+use super::error::{ScopeError, WaitError};
 use super::handle::Channel;
 use crate::memory::{FromCard, Lent, MemoryError, ToCard};
 use std::marker::PhantomData;
@@ -8,7 +8,7 @@ use std::ops::{Deref, DerefMut};
 use std::rc::Rc;
 use std::time::Duration;
 
-/// A channel for the length of a [`Channel::scope`], in which slices can be lent to the card.
+/// A channel during a [`Channel::scope`], in which slices can be lent to the card.
 #[derive(Debug)]
 pub struct Scope<'scope, 'env: 'scope> {
     channel: &'scope mut Channel,
@@ -21,19 +21,20 @@ pub struct Scope<'scope, 'env: 'scope> {
 }
 
 impl Channel {
-    /// Runs `body`, in which slices can be lent to the card without giving them away. At its end, also on a panic, all
-    /// transfers of the channel are waited for, at most `limit`; what is not finished then is stopped. After that the
-    /// card can no longer reach the slices.
+    /// Runs `body`, which can lend slices to the card without giving up ownership. When it ends, also by a panic, the scope
+    /// waits for all transfers of the channel for at most `limit`, and stops those that are not finished. After that the card
+    /// can no longer access the slices.
     ///
-    /// A lent slice ends at the end of the scope even for a program that was built with it: running that later is an error
-    /// that the card reports.
+    /// The loan ends with the scope even if a program was built with the slice: running that program later is an error that the
+    /// card reports.
     ///
-    /// The process is aborted if the memory cannot be taken away from the card, as nobody could use it safely any more.
+    /// If the card's access to the memory cannot be revoked, the process aborts, because the memory could no longer be used
+    /// safely.
     ///
     /// # Errors
     ///
-    /// The error of `body`. If `body` succeeds, an error if a transfer of this scope failed or missed its deadline and the channel
-    /// has not been recovered since.
+    /// The error of `body`. If `body` succeeds, an error if a transfer of this scope failed or missed its deadline, and the
+    /// channel has not been recovered since.
     ///
     /// ```
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -50,7 +51,7 @@ impl Channel {
     /// # Ok(())
     /// # }
     /// ```
-    pub fn scope<'env, R, E: From<EngineError>>(
+    pub fn scope<'env, R, E: From<ScopeError>>(
         &mut self,
         limit: Duration,
         body: impl for<'scope> FnOnce(&mut Scope<'scope, 'env>) -> Result<R, E>,
@@ -59,21 +60,23 @@ impl Channel {
         let mut scope = Scope { channel: self, lent: vec![], limit, first, ended: false, _env: PhantomData };
         let result = body(&mut scope);
         let ended = scope.end();
-        // The body's error came first.
+        // The error of `body` takes precedence.
         let value = result?;
         ended?;
         Ok(value)
     }
 
-    /// Waits for all that is in flight, and stops what is late. Why jobs from number `first` on did not finish, if they did not.
-    fn finish(&mut self, first: u64, limit: Duration) -> Result<(), EngineError> {
+    /// Waits for all jobs in flight, and stops the channel if they are late. Returns why jobs from number `first` on did not
+    /// finish, if any did not.
+    fn finish(&mut self, first: u64, limit: Duration) -> Result<(), WaitError> {
         let waited = match (self.last_ticket(), self.queue.failure()) {
             (Some(ticket), _) if self.in_flight() > 0 => self.wait(ticket, limit),
-            (Some(ticket), Some(failure)) if ticket.sequence >= first => Err(failure.clone()),
+            (Some(ticket), Some(failure)) if ticket.sequence >= first => Err(failure.clone().into()),
             _ => Ok(()),
         };
         let stopped = if self.in_flight() > 0 { self.stop() } else { Ok(()) };
-        waited.and(stopped)
+        waited?;
+        Ok(stopped?)
     }
 }
 
@@ -89,7 +92,7 @@ impl<'scope, 'env> Scope<'scope, 'env> {
         Ok(lent)
     }
 
-    /// Lends elements that the card writes. They are there after the scope.
+    /// Lends elements that the card writes. They are valid after the scope.
     ///
     /// # Errors
     ///
@@ -102,20 +105,22 @@ impl<'scope, 'env> Scope<'scope, 'env> {
 }
 
 impl Scope<'_, '_> {
-    /// Ends all transfers, and takes the slices away from the card.
-    fn end(&mut self) -> Result<(), EngineError> {
+    /// Ends all transfers, and revokes the card's access to the slices.
+    fn end(&mut self) -> Result<(), ScopeError> {
         self.ended = true;
         let finished = self.channel.finish(self.first, self.limit);
         let mut arrived = Ok(());
         for lent in &self.lent {
-            // With an IOMMU this is the proof that the card can no longer reach the slice. Elsewhere the slice was never mapped.
+            // With an IOMMU, success proves that the card can no longer access the slice. Without one, the slice was never
+            // mapped.
             if let Err(error) = lent.revoke() {
-                tracing::error!(%error, "the card can still reach borrowed memory: aborting");
+                tracing::error!(%error, "the card can still access borrowed memory; aborting");
                 std::process::abort();
             }
             arrived = arrived.and(lent.copy_back());
         }
-        finished.and(arrived.map_err(EngineError::from))
+        finished?;
+        Ok(arrived?)
     }
 }
 

@@ -1,45 +1,69 @@
-//! The descriptors for single transfers: a closed list, used slot after slot.
+//! The descriptors for single transfers: a closed list whose slots are filled in turn.
 
 use super::start::Start;
 use crate::descriptor::{Adjacency, DESCRIPTOR_BYTES, End, Flags, List, Segment};
-use crate::memory::{Access, Allocation, DmaSpace, MemoryError, Quads};
+use crate::memory::{Access, Allocation, DescriptorMemory, DmaSpace, MemoryError};
 use crate::regs::Direction;
 use std::sync::Arc;
 
 #[derive(Debug)]
 pub struct Slots {
-    quads: Quads,
+    memory: DescriptorMemory,
     list: List,
-    /// The number of slots, a power of two, less one.
+    /// The number of slots, which is a power of two, minus one.
     mask: u64,
     direction: Direction,
-    /// The first word of a transfer's last descriptor, but for its length: it differs between the rings.
+    /// Whether each transfer is a packet of a stream.
+    packets: bool,
+    /// The first word of a transfer's last descriptor, without the length. It differs between the rings.
     last: u64,
-    /// What keeps the memory of lists; single transfers keep theirs with their jobs.
-    keeps: Box<[Option<Arc<Allocation>>]>,
-    /// Slots ever filled and ever emptied; their difference is in use.
+    /// Pins of the memory that lists of transfers use. A single transfer pins its memory in its job.
+    pins: Box<[Option<Arc<Allocation>>]>,
+    /// Total number of slots filled and emptied. Their difference is the number in use.
     filled: u64,
     emptied: u64,
 }
 
 impl Slots {
-    /// `count` slots, a power of two.
-    pub fn new(space: &DmaSpace, count: usize, direction: Direction) -> Result<Self, MemoryError> {
+    /// Allocates `count` slots; `count` is a power of two.
+    pub fn new(
+        space: &DmaSpace,
+        count: usize,
+        direction: Direction,
+        packets: bool,
+    ) -> Result<Self, MemoryError> {
         let buffer = space.allocate(count as u64 * DESCRIPTOR_BYTES, Access::CardReads)?;
         let list = List::new(buffer.address(), count, End::Closed, Adjacency::None);
-        let mut quads = buffer.into_quads();
-        // What links them stays as it is. The rest is no descriptor until a slot is filled: the magic number is not there.
-        (0..count).for_each(|at| quads.write(at, [0, 0, 0, list.address((at + 1) % count)]));
-        let keeps = (0..count).map(|_| None).collect();
-        Ok(Self { quads, list, mask: count as u64 - 1, direction, last: 0, keeps, filled: 0, emptied: 0 })
+        let mut memory = buffer.into_descriptor_memory();
+        // The links never change. The other words are not a valid descriptor until the slot is filled, because the magic number
+        // is missing.
+        (0..count).for_each(|at| memory.write(at, [0, 0, 0, list.address((at + 1) % count)]));
+        let pins = (0..count).map(|_| None).collect();
+        Ok(Self {
+            memory,
+            list,
+            mask: count as u64 - 1,
+            direction,
+            packets,
+            last: 0,
+            pins,
+            filled: 0,
+            emptied: 0,
+        })
     }
 
-    /// The flags of a transfer's last descriptor.
+    /// Sets the flags of a transfer's last descriptor.
     pub fn set_end(&mut self, flags: Flags) {
         self.last = control(&self.list, flags);
+        self.set_ends_packet(self.packets);
     }
 
-    /// Whether the transfers that follow end a packet of a stream.
+    /// Returns whether each transfer is a packet of a stream.
+    pub fn packets(&self) -> bool {
+        self.packets
+    }
+
+    /// Sets whether the transfers that follow end a packet of a stream.
     pub fn set_ends_packet(&mut self, ends: bool) {
         let flag = u64::from(Flags::EOP.bits());
         self.last = if ends { self.last | flag } else { self.last & !flag };
@@ -55,19 +79,19 @@ impl Slots {
         self.len() - (self.filled - self.emptied) as usize
     }
 
-    /// Device address of the list.
+    /// Returns the device address of the list.
     #[inline]
     pub fn base(&self) -> u64 {
         self.list.base()
     }
 
-    /// Where the engine begins with the slot that is filled next.
+    /// Returns where the engine starts with the slot that is filled next.
     #[inline(always)]
     pub fn next(&self) -> Start {
         self.start(self.filled)
     }
 
-    /// Where the engine begins with the slot at a position.
+    /// Returns where the engine starts with the slot at `position`.
     #[inline(always)]
     pub fn start(&self, position: u64) -> Start {
         Start { list: self.base(), first: self.address(position), adjacent: 0 }
@@ -78,7 +102,7 @@ impl Slots {
         self.base() + DESCRIPTOR_BYTES * self.slot(position) as u64
     }
 
-    /// Slots that were ever filled: the position of the next.
+    /// Returns the total number of slots filled, which is the position of the next slot.
     #[inline]
     pub fn filled(&self) -> u64 {
         self.filled
@@ -89,7 +113,7 @@ impl Slots {
         (position & self.mask) as usize
     }
 
-    /// Fills the next slot with a transfer of its own; there is a free one.
+    /// Fills the next slot with a single transfer. A slot is free.
     #[inline(always)]
     pub fn push(&mut self, host: u64, card: u64, length: u32) {
         let (source, destination) = match self.direction {
@@ -97,47 +121,48 @@ impl Slots {
             Direction::C2H => (card, host),
         };
         let first = self.last | u64::from(length) << 32;
-        self.quads.write(self.slot(self.filled), [first, source, destination]);
+        self.memory.write(self.slot(self.filled), [first, source, destination]);
         self.filled += 1;
     }
 
-    /// Fills the next slot with a part of a list; there is a free one.
-    pub fn push_part(&mut self, part: Segment, is_last: bool, keep: Arc<Allocation>) {
+    /// Fills the next slot with one descriptor of a list. A slot is free.
+    pub fn push_part(&mut self, part: Segment, is_last: bool, pin: Arc<Allocation>) {
         let slot = self.slot(self.filled);
-        debug_assert!(self.keeps[slot].is_none(), "a slot is emptied before it is free");
-        self.keeps[slot] = Some(keep);
+        debug_assert!(self.pins[slot].is_none(), "the slot is free");
+        self.pins[slot] = Some(pin);
         let first = if is_last { self.last } else { control(&self.list, Flags::empty()) };
         let first = first | u64::from(part.length) << 32;
-        self.quads.write(slot, [first, part.source, part.destination]);
+        self.memory.write(slot, [first, part.source, part.destination]);
         self.filled += 1;
     }
 
-    /// Empties the oldest `count` slots: the engine is done with them. `kept` says that their job kept the memory, not they.
+    /// Frees the oldest `count` slots, with which the engine is done. `pinned_by_job` states that their job pinned the memory,
+    /// and not the slots.
     #[inline(always)]
-    pub fn release(&mut self, count: u32, kept: bool) {
-        if !kept {
-            self.drop_keeps(count);
+    pub fn release(&mut self, count: u32, pinned_by_job: bool) {
+        if !pinned_by_job {
+            self.drop_pins(count);
         }
         self.emptied += u64::from(count);
     }
 
     #[cold]
     #[inline(never)]
-    fn drop_keeps(&mut self, count: u32) {
+    fn drop_pins(&mut self, count: u32) {
         for position in self.emptied..self.emptied + u64::from(count) {
             let slot = self.slot(position);
-            self.keeps[slot] = None;
+            self.pins[slot] = None;
         }
     }
 
-    /// The engine may go on using the slots, and the memory of all lists in flight.
-    pub fn condemn(&mut self) {
-        self.keeps.iter_mut().filter_map(Option::take).for_each(|keep| keep.condemn());
-        self.quads.condemn();
+    /// Quarantines the slots and the memory of all lists in flight, because the engine may still use them.
+    pub fn quarantine(&mut self) {
+        self.pins.iter_mut().filter_map(Option::take).for_each(|pin| pin.quarantine());
+        self.memory.quarantine();
     }
 }
 
-/// The first word of each of the list's descriptors, without a length.
+/// Returns the first word of a descriptor of this list, without the length.
 fn control(list: &List, flags: Flags) -> u64 {
     list.descriptor(0, Segment { source: 0, destination: 0, length: 0 }, flags).to_quads()[0]
 }

@@ -1,57 +1,71 @@
-//! What is known of a channel at the time of an error: its registers, and its ring in host memory.
+//! The state of a channel at the time of an error: its registers, and its ring in host memory.
 
 use super::options::Ring;
 use crate::regs::channel::{Control, Status, WriteBack};
 use crate::regs::{Direction, GONE};
 use std::fmt;
 
-/// A channel at the time of an error: what its registers say, and what the driver knows of its ring.
+/// The state of a channel: its registers, and its ring as the driver sees it.
+///
+/// ```
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # use std::sync::Arc;
+/// # use xdma::card::CardOptions;
+/// # use xdma_emulator::{Options, logic::Memory};
+/// # let card = xdma_emulated_card::start(Options::default(), Arc::new(Memory::new()), CardOptions::default())?;
+/// let channel = card.h2c(0)?;
+/// let snapshot = channel.snapshot()?;
+/// assert_eq!((snapshot.channel, snapshot.completed), (0, 0));
+/// assert!(snapshot.to_string().starts_with("H2C channel 0: idle"));
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Snapshot {
     /// Direction of the channel.
     pub direction: Direction,
-    /// Its number.
+    /// Number of the channel.
     pub channel: usize,
     /// Status register.
     pub status: Status,
     /// Control register.
     pub control: Control,
-    /// Descriptors completed since the engine was started.
+    /// Number of descriptors completed since the engine was started.
     pub completed: u32,
-    /// Where the list starts that the engine was last given.
+    /// Device address of the list that was last written to the engine.
     pub list: u64,
-    /// Credits left.
+    /// Remaining credits.
     pub credits: u32,
-    /// The ring; there is none yet while a channel is opened.
+    /// The ring; `None` while the channel is being opened.
     pub ring: Option<RingState>,
 }
 
-/// A channel's ring, as the driver sees it: nothing of it is read from the card.
+/// The state of a channel's ring, as the driver sees it. None of it is read from the card.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RingState {
-    /// Which ring it is.
+    /// The kind of ring.
     pub ring: Ring,
-    /// Transfers and runs that are not finished.
+    /// Number of unfinished transfers and runs.
     pub in_flight: usize,
-    /// Of these, those that the engine was not given in full.
+    /// Number of these with descriptors that have not been posted.
     pub waiting: usize,
-    /// Where the oldest of them begins: device address of its first descriptor.
+    /// Device address of the oldest one's first descriptor.
     pub oldest: Option<u64>,
-    /// The engine's count with which the oldest is finished, if the engine has it in full.
+    /// The engine's count at which the oldest one is finished, if all its descriptors have been posted.
     pub ends_with: Option<u64>,
-    /// Descriptors given to the engine; over the credits ring, since Run was set.
-    pub given: u64,
-    /// Those of them that were seen to be completed.
-    pub seen: u64,
-    /// Descriptors of the ring for single transfers.
+    /// Number of descriptors posted to the engine; on the credits ring, since Run was set.
+    pub posted: u64,
+    /// Number of these that are known to be completed.
+    pub completed: u64,
+    /// Number of slots, which are the ring's descriptors for single transfers.
     pub slots: usize,
-    /// Of these, those that are free.
+    /// Number of free slots.
     pub free: usize,
-    /// Device address of the one that is filled next.
+    /// Device address of the slot that is filled next.
     pub tail: u64,
-    /// Device address of the word that the engine writes its count to.
+    /// Device address of the word to which the engine writes its count.
     pub word: u64,
-    /// What that word holds.
+    /// Value of that word.
     pub write_back: WriteBack,
 }
 
@@ -68,7 +82,7 @@ impl fmt::Display for Snapshot {
             f.write_str(")")?;
         }
         match self.control.bits() {
-            GONE => f.write_str(", and then its registers read all ones")?,
+            GONE => f.write_str(", and its registers now read all ones")?,
             _ => write!(f, ", {completed} descriptors completed, list at {list:#x}, {credits} credits")?,
         }
         self.ring.as_ref().map_or(Ok(()), |ring| write!(f, "; {ring}"))
@@ -77,19 +91,20 @@ impl fmt::Display for Snapshot {
 
 impl fmt::Display for RingState {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { ring, in_flight, waiting, given, seen, slots, free, tail, word, write_back, .. } = self;
+        let Self { ring, in_flight, waiting, posted, completed, slots, free, tail, word, write_back, .. } =
+            self;
         write!(f, "{ring} ring: {in_flight} in flight")?;
         if *waiting > 0 {
-            write!(f, ", {waiting} of them not yet with the engine")?;
+            write!(f, ", {waiting} of them waiting for the engine")?;
         }
         if let Some(oldest) = self.oldest {
             write!(f, ", the oldest at {oldest:#x}")?;
         }
         if let Some(end) = self.ends_with {
-            write!(f, " ends with count {end}")?;
+            write!(f, " finishes at count {end}")?;
         }
         if *ring == Ring::Credits {
-            write!(f, ", {given} descriptors given and {seen} seen completed")?;
+            write!(f, ", {posted} descriptors posted, {completed} completed")?;
         }
         write!(f, ", {free} of {slots} slots free from {tail:#x} on, write-back {}", write_back.count())?;
         if write_back.is_error() {
@@ -110,8 +125,8 @@ mod tests {
             waiting: 1,
             oldest: Some(0x1_0000_0040),
             ends_with: Some(4),
-            given: 5,
-            seen: 2,
+            posted: 5,
+            completed: 2,
             slots: 256,
             free: 253,
             tail: 0x1_0000_0100,
@@ -121,7 +136,7 @@ mod tests {
     }
 
     #[test]
-    fn a_snapshot_explains_itself() {
+    fn a_snapshot_is_printed_with_all_its_fields() {
         let snapshot = Snapshot {
             direction: Direction::C2H,
             channel: 2,
@@ -138,7 +153,7 @@ mod tests {
             "0x00080010 (a descriptor without",
             "; descriptor fetch refused",
             "3 descriptors completed, list at 0x100000000, 0 credits; credits ring: 3 in flight, 1 of them",
-            ", the oldest at 0x100000040 ends with count 4, 5 descriptors given and 2 seen completed, ",
+            ", the oldest at 0x100000040 finishes at count 4, 5 descriptors posted, 2 completed, ",
             "253 of 256 slots free from 0x100000100 on, write-back 3 with its error bit at 0x200000008",
         ] {
             assert!(text.contains(part), "{text}");
@@ -147,8 +162,8 @@ mod tests {
     }
 
     #[test]
-    fn a_ring_at_rest_says_little() {
-        let rest = RingState {
+    fn an_idle_ring_has_a_short_text() {
+        let idle = RingState {
             ring: Ring::Chain,
             in_flight: 0,
             waiting: 0,
@@ -160,6 +175,6 @@ mod tests {
         };
         let text =
             "chain ring: 0 in flight, 256 of 256 slots free from 0x100000100 on, write-back 0 at 0x200000008";
-        assert_eq!(rest.to_string(), text);
+        assert_eq!(idle.to_string(), text);
     }
 }

@@ -1,12 +1,12 @@
-//! Where an engine begins.
+//! The start address of an engine.
 
-/// Where the engine is to begin.
+/// Where an engine starts.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Start {
     /// Device address of the list.
     pub list: u64,
     /// Device address of the first descriptor to run.
     pub first: u64,
-    /// Descriptors adjacent after it.
+    /// Number of adjacent descriptors after it.
     pub adjacent: u8,
 }

@@ -1,12 +1,12 @@
-//! Submission: from the caller's buffer to the doorbell.
+//! Submission: from the caller's memory to the doorbell.
 
 use super::engine::Engine;
-use super::error::{EngineError, Fail};
+use super::error::{EngineError, Fail, Refusal, SubmitError};
 use super::handle::{Channel, Ticket};
 use super::options::Ring;
-use super::program::{Program, Run};
+use super::program::{Program, ProgramData};
 use super::queue::Job;
-use super::ring::{Chain, Credits, Feed};
+use super::ring::{Chain, Credits, RingOps};
 use super::slots::Slots;
 use super::start::Start;
 use super::transfers::{Transfers, access_of};
@@ -20,21 +20,22 @@ use std::sync::atomic::Ordering;
 impl Channel {
     /// Starts a transfer between `range` of `memory`, in bytes, and card addresses from `card` on.
     ///
-    /// The memory is the card's until the ticket is done.
+    /// The card uses the memory until the transfer is finished.
     ///
     /// # Errors
     ///
-    /// [`EngineError::Full`] when the ring has no room now; the range is empty or leaves the memory; the memory is for
-    /// the other direction or of another card; the channel failed before. Nothing was started then.
+    /// [`SubmitError::Full`] if the ring has no free descriptors. Other errors if the range is empty or outside of the memory,
+    /// if the memory is for the other direction or belongs to another card, or if the channel has failed. In each case nothing
+    /// was started.
     #[inline]
     pub fn submit(
         &mut self,
         memory: &impl DmaMemory,
         range: Range<u64>,
         card: u64,
-    ) -> Result<Ticket, EngineError> {
+    ) -> Result<Ticket, SubmitError> {
         match memory.piece(range.clone()) {
-            Some(piece) if self.takes(memory.access(), &piece, card) => {
+            Some(piece) if self.fits_one_descriptor(memory.access(), &piece, card) => {
                 let submitted = self.submit_piece(&piece, card, piece.len());
                 self.ticket(submitted)
             }
@@ -42,15 +43,16 @@ impl Channel {
         }
     }
 
-    /// The ticket of a job that has a number.
+    /// Makes a ticket from a job's number.
     #[inline(always)]
-    fn ticket(&self, submitted: Result<u64, Fail>) -> Result<Ticket, EngineError> {
+    fn ticket(&self, submitted: Result<u64, Refusal>) -> Result<Ticket, SubmitError> {
         Ok(Ticket { channel: self.id, sequence: submitted? })
     }
 
-    /// Whether a piece is a single descriptor for which there is room: nothing is left to be checked then.
+    /// Returns whether a piece of memory can be transferred by a single descriptor, and a slot is free. If so, nothing else
+    /// needs to be checked.
     #[inline]
-    fn takes(&self, access: Access, piece: &Piece<'_>, card: u64) -> bool {
+    fn fits_one_descriptor(&self, access: Access, piece: &Piece<'_>, card: u64) -> bool {
         access == access_of(self.direction())
             && piece.space() == self.space_id
             && piece.len() <= MAX_LENGTH.into()
@@ -58,171 +60,192 @@ impl Channel {
             && self.engine.slots.free() > 0
     }
 
-    /// Starts what a single descriptor moves, `bytes` of which are known by now; there is a slot for it.
+    /// Starts a transfer of a single descriptor, for which a slot is free. `bytes` is what the statistics count at completion:
+    /// 0 for a receive buffer, whose length is not known yet.
     #[inline(always)]
-    fn submit_piece(&mut self, piece: &Piece<'_>, card: u64, bytes: u64) -> Result<u64, Fail> {
+    fn submit_piece(&mut self, piece: &Piece<'_>, card: u64, bytes: u64) -> Result<u64, Refusal> {
         match self.engine.ring {
-            Ring::Chain => self.submit_piece_to::<Chain>(piece, card, bytes),
-            Ring::Credits => self.submit_piece_to::<Credits>(piece, card, bytes),
+            Ring::Chain => self.submit_piece_on::<Chain>(piece, card, bytes),
+            Ring::Credits => self.submit_piece_on::<Credits>(piece, card, bytes),
         }
     }
 
     #[inline(never)]
-    fn submit_piece_to<F: Feed>(&mut self, piece: &Piece<'_>, card: u64, bytes: u64) -> Result<u64, Fail> {
+    fn submit_piece_on<F: RingOps>(
+        &mut self,
+        piece: &Piece<'_>,
+        card: u64,
+        bytes: u64,
+    ) -> Result<u64, Refusal> {
         let fill = |slots: &mut Slots| (slots.next(), fill_slot(slots, piece, card, bytes));
-        match self.enqueue_now::<F>(self.engine.slots.base(), 1, fill) {
+        match self.enqueue_fast::<F>(self.engine.slots.base(), 1, fill) {
             Some(number) => Ok(number),
-            None => self.submit_piece_closely(piece, card, bytes),
+            None => self.submit_piece_slow(piece, card, bytes),
         }
     }
 
     #[inline(never)]
-    fn submit_piece_closely(&mut self, piece: &Piece<'_>, card: u64, bytes: u64) -> Result<u64, Fail> {
+    fn submit_piece_slow(&mut self, piece: &Piece<'_>, card: u64, bytes: u64) -> Result<u64, Refusal> {
         self.admit()?;
         let job = fill_slot(&mut self.engine.slots, piece, card, bytes);
         self.enqueue(job, 1)
     }
 
-    /// Gives the engine a buffer for what a stream brings next; how much that is, it writes to `metadata`.
-    pub(super) fn submit_landing(
+    /// Posts a receive buffer for stream data. The engine writes the length that it received to `metadata`.
+    pub(super) fn submit_receive_buffer(
         &mut self,
-        landing: &Piece<'_>,
+        buffer: &Piece<'_>,
         metadata: u64,
-    ) -> Result<Ticket, EngineError> {
+    ) -> Result<Ticket, SubmitError> {
         if self.engine.slots.free() == 0 {
-            return Err(EngineError::Full { needed: 1, free: 0 });
+            return Err(SubmitError::Full { needed: 1, free: 0 });
         }
-        let submitted = self.submit_piece(landing, metadata, 0);
+        let submitted = self.submit_piece(buffer, metadata, 0);
         self.ticket(submitted)
     }
 
-    /// Any other transfer: in several pieces, or none that can be started.
+    /// Handles all other transfers: those that need several descriptors, and those that are invalid.
     #[cold]
     fn submit_pieces(
         &mut self,
         memory: &impl DmaMemory,
         range: Range<u64>,
         card: u64,
-    ) -> Result<Ticket, EngineError> {
+    ) -> Result<Ticket, SubmitError> {
         let empty = Transfers::new(self.direction());
-        let mut pieces = std::mem::replace(&mut self.lists.pieces, empty);
-        let ticket = pieces.add(memory, range, card).map(drop).and_then(|()| self.start(&pieces));
-        pieces.clear();
-        self.lists.pieces = pieces;
+        let mut transfers = std::mem::replace(&mut self.scratch.transfers, empty);
+        let ticket = transfers
+            .add(memory, range, card)
+            .map(drop)
+            .map_err(SubmitError::from)
+            .and_then(|()| self.start(&transfers));
+        transfers.clear();
+        self.scratch.transfers = transfers;
         ticket
     }
 
-    /// Starts a list of transfers as one, through the ring.
+    /// Starts a list of transfers as one job on the ring.
     ///
     /// # Errors
     ///
     /// As [`submit`](Self::submit).
-    pub fn start(&mut self, transfers: &Transfers) -> Result<Ticket, EngineError> {
+    pub fn start(&mut self, transfers: &Transfers) -> Result<Ticket, SubmitError> {
         self.check_fits(transfers)?;
         let (held, slot) = (transfers.memory(), self.engine.slots.filled());
         let descriptors = transfers.descriptors();
         for (at, &part) in (1..).zip(transfers.segments()) {
-            // There are no fewer descriptors than allocations, and all slots of a job are emptied together.
-            let keep = held[held.len().min(at) - 1].keep();
-            self.engine.slots.push_part(part, at == descriptors, keep);
+            // A list has at least as many descriptors as allocations, and all slots of a job are freed together.
+            let pin = held[held.len().min(at) - 1].pin();
+            self.engine.slots.push_part(part, at == descriptors, pin);
         }
         let slots = descriptors as u32;
-        let job = Job { kept: None, program: 0, slots, slot, bytes: transfers.bytes() };
+        let job = Job { pin: None, program: 0, slots, slot, bytes: transfers.bytes() };
         let submitted = self.enqueue(job, slots);
         self.ticket(submitted)
     }
 
-    /// Whether a list of transfers can be started now: only the bus can still refuse it then.
-    pub(super) fn check_fits(&mut self, transfers: &Transfers) -> Result<(), EngineError> {
+    /// Checks that a list of transfers can be started now. After this only the bus can fail.
+    pub(super) fn check_fits(&mut self, transfers: &Transfers) -> Result<(), SubmitError> {
         let slots = &self.engine.slots;
         let (needed, ring, free) = (transfers.descriptors(), slots.len(), slots.free());
         if transfers.direction() != self.direction() {
-            return Err(EngineError::ForeignProgram);
+            return Err(SubmitError::WrongChannel);
         }
         transfers.check_space(self.space_id)?;
         match needed {
-            0 => Err(EngineError::Empty),
-            _ if needed > ring => Err(EngineError::TooLarge { needed, ring }),
+            0 => Err(SubmitError::Empty),
+            _ if needed > ring => Err(SubmitError::TooLarge { needed, ring }),
             _ if needed > free => Err(self.full(needed, free)),
-            _ => transfers.check_overlap(&mut self.lists.ranges).and_then(|()| Ok(self.admit()?)),
+            _ => {
+                let overlap = transfers.check_overlap(&mut self.scratch.ranges);
+                overlap.map_err(|address| SubmitError::Overlap { address })?;
+                Ok(self.admit()?)
+            }
         }
     }
 
-    /// Runs a program.
+    /// Starts a program.
     ///
     /// # Errors
     ///
-    /// [`EngineError::Full`] when too many jobs are in flight, [`EngineError::ForeignProgram`] when it was built for
-    /// another card or another kind of channel, or the channel failed before. Nothing was started then.
+    /// [`SubmitError::Full`] if too many jobs are in flight; [`SubmitError::WrongChannel`] if the program was built for another
+    /// card or another kind of channel; [`SubmitError::Engine`] if the channel has failed. In each case nothing was started.
     #[inline]
-    pub fn run(&mut self, program: &Program) -> Result<Ticket, EngineError> {
-        let submitted = self.run_program(&program.run);
+    pub fn run(&mut self, program: &Program) -> Result<Ticket, SubmitError> {
+        let submitted = self.run_program(&program.data);
         self.ticket(submitted)
     }
 
     #[inline(always)]
-    fn run_program(&mut self, run: &Arc<Run>) -> Result<u64, Fail> {
+    fn run_program(&mut self, program: &Arc<ProgramData>) -> Result<u64, Refusal> {
         match self.engine.ring {
-            Ring::Chain => self.run_program_on::<Chain>(run),
-            Ring::Credits => self.run_program_on::<Credits>(run),
+            Ring::Chain => self.run_program_on::<Chain>(program),
+            Ring::Credits => self.run_program_on::<Credits>(program),
         }
     }
 
     #[inline(never)]
-    fn run_program_on<F: Feed>(&mut self, run: &Arc<Run>) -> Result<u64, Fail> {
-        let fill = |_: &mut Slots| (run.start, run_job(run));
-        if run.kind == self.kind
-            && let Some(number) = self.enqueue_now::<F>(run.start.list, run.descriptors, fill)
+    fn run_program_on<F: RingOps>(&mut self, program: &Arc<ProgramData>) -> Result<u64, Refusal> {
+        let fill = |_: &mut Slots| (program.start, run_job(program));
+        if program.kind == self.kind
+            && let Some(number) = self.enqueue_fast::<F>(program.start.list, program.descriptors, fill)
         {
             return Ok(number);
         }
-        self.run_program_closely(run)
+        self.run_program_slow(program)
     }
 
     #[inline(never)]
-    fn run_program_closely(&mut self, run: &Arc<Run>) -> Result<u64, Fail> {
-        if run.kind != self.kind {
-            return Err(EngineError::ForeignProgram.into());
+    fn run_program_slow(&mut self, program: &Arc<ProgramData>) -> Result<u64, Refusal> {
+        if program.kind != self.kind {
+            return Err(SubmitError::WrongChannel.into());
         }
         self.admit()?;
-        self.enqueue(run_job(run), run.descriptors)
+        self.enqueue(run_job(program), program.descriptors)
     }
 
-    /// The last question before a submission.
+    /// The last check before a submission.
     #[inline(always)]
-    fn admit(&mut self) -> Result<(), Fail> {
-        if self.queue.admits(self.queue.next()) && !self.is_recalled() { Ok(()) } else { self.look_closer() }
+    fn admit(&mut self) -> Result<(), Refusal> {
+        if self.queue.admits(self.queue.next()) && !self.is_recalled() { Ok(()) } else { self.admit_slow() }
     }
 
     #[cold]
     #[inline(never)]
-    fn look_closer(&mut self) -> Result<(), Fail> {
+    fn admit_slow(&mut self) -> Result<(), Refusal> {
         if self.is_recalled() {
-            return Err(EngineError::Recalled { ring: Box::new(self.ring_state()) }.into());
+            let ring = Box::new(self.ring_state());
+            return Err(Box::new(EngineError::Recalled { ring }.into()));
         }
-        if self.queue.admit()? { Ok(()) } else { Err(self.full(1, 0).into()) }
+        match self.queue.admit() {
+            Ok(true) => Ok(()),
+            Ok(false) => Err(self.full(1, 0).into()),
+            Err(failure) => Err(Box::new(failure.into())),
+        }
     }
 
-    /// Whether the kernel wants the card back.
+    /// Returns whether the kernel has requested the card back.
     #[inline(always)]
     pub(super) fn is_recalled(&self) -> bool {
-        self.bond.recall.load(Ordering::Relaxed)
+        self.card.recalled.load(Ordering::Relaxed)
     }
 
-    /// There is no room; on a channel that failed there is none to wait for.
+    /// The error for a full ring or queue. A channel that has failed reports its failure instead, because waiting would not
+    /// help.
     #[cold]
-    fn full(&self, needed: usize, free: usize) -> EngineError {
+    fn full(&self, needed: usize, free: usize) -> SubmitError {
         if let Some(failure) = self.queue.failure() {
-            return failure.clone();
+            return failure.clone().into();
         }
         self.counters.add(Count::Full, 1);
-        EngineError::Full { needed, free }
+        SubmitError::Full { needed, free }
     }
 
-    /// The usual way of a job to the engine, with descriptors of `list`: it is admitted, none waits, and the engine is ready for all of it. Its number; `None`, and
-    /// nothing happened, if it is not so. It is among the jobs before the engine hears of it, so that its memory is in flight.
+    /// The fast path of a job with descriptors of `list`: it is admitted, no other job waits, and the engine is ready for all
+    /// of it. Returns the job's number, or `None` without having changed anything. The job enters the queue before the
+    /// doorbell, so that its memory counts as in flight.
     #[inline(always)]
-    fn enqueue_now<F: Feed>(
+    fn enqueue_fast<F: RingOps>(
         &mut self,
         list: u64,
         descriptors: u32,
@@ -232,7 +255,7 @@ impl Channel {
         let Self { engine, queue, counters, .. } = self;
         let Engine { registers, slots, progress, .. } = engine;
         let (number, mapped) = (queue.next(), registers.mapped()?);
-        if queue.waits()
+        if queue.has_waiting()
             || !queue.admits(number)
             || recalled
             || !F::is_ready(mapped, progress, list, descriptors)
@@ -240,55 +263,55 @@ impl Channel {
             return None;
         }
         let (start, job) = fill(slots);
-        queue.push_given(number, job, progress.given() + u64::from(descriptors));
-        counters.count_given(number + 1, descriptors);
-        F::give_now(mapped, progress, start, descriptors);
+        queue.push_posted(number, job, progress.posted() + u64::from(descriptors));
+        counters.count_doorbell(number + 1, descriptors);
+        F::post_now(mapped, progress, start, descriptors);
         Some(number)
     }
 
-    /// The way that is always right: a job, which was admitted, waits behind the others, and the engine is given what it can take. Its
-    /// number.
+    /// The slow path, which handles every case: a job that was admitted is queued behind the others, and as many descriptors as
+    /// possible are posted. Returns the job's number.
     #[inline(always)]
-    fn enqueue(&mut self, job: Job, descriptors: u32) -> Result<u64, Fail> {
+    fn enqueue(&mut self, job: Job, descriptors: u32) -> Result<u64, Refusal> {
         let number = self.queue.next();
-        let others_wait = self.queue.waits();
+        let others_wait = self.queue.has_waiting();
         self.queue.push_waiting(number, job, descriptors);
         self.counters.set(Count::Submitted, number + 1);
-        // The engine has no room for those before it.
-        if others_wait { Ok(number) } else { self.give_first(number) }
+        // The jobs before it already wait for the engine.
+        if others_wait { Ok(number) } else { self.post_first(number) }
     }
 
-    /// Gives the engine what it can take of job `number`, which is the first that waits.
+    /// Posts as many descriptors of job `number`, the first that waits, as possible.
     #[inline(never)]
-    fn give_first(&mut self, number: u64) -> Result<u64, Fail> {
+    fn post_first(&mut self, number: u64) -> Result<u64, Refusal> {
         match self.advance() {
             Ok(()) => Ok(number),
-            Err(error) => Err(self.not_given(*error)),
+            Err(error) => Err(self.post_failed(*error)),
         }
     }
 
-    /// The engine may have been started: the memory stays in flight until the channel is stopped or closed.
+    /// The engine may have been started, so the memory stays in flight until the channel is stopped or closed.
     #[cold]
     #[inline(never)]
-    fn not_given(&mut self, error: EngineError) -> Fail {
-        let error = self.note(error);
+    fn post_failed(&mut self, error: EngineError) -> Refusal {
+        let error = self.record_error(error);
         self.queue.close(error.clone());
-        error.into()
+        Box::new(error.into())
     }
 
-    /// Gives the engine what it can take now of the jobs that wait: the usual way.
+    /// Posts as many descriptors of waiting jobs as possible: the fast path.
     #[inline(always)]
-    pub(super) fn advance_now<F: Feed>(&mut self) -> Result<(), Fail> {
+    pub(super) fn advance_fast<F: RingOps>(&mut self) -> Result<(), Fail> {
         while let Some(job) = self.queue.waiting() {
             let Engine { registers, slots, progress, .. } = &mut self.engine;
-            let (count, start) = (job.left, job.start(slots));
+            let (count, start) = (job.remaining, job.start(slots));
             let Some(mapped) = registers.mapped() else { return self.advance() };
             if !F::is_ready(mapped, progress, start.list, count) {
                 return self.advance();
             }
-            self.queue.give(count, progress.given() + u64::from(count));
-            self.counters.count_given(self.queue.next(), count);
-            F::give_now(mapped, progress, start, count);
+            self.queue.post(count, progress.posted() + u64::from(count));
+            self.counters.count_doorbell(self.queue.next(), count);
+            F::post_now(mapped, progress, start, count);
             if F::ONE_JOB {
                 break;
             }
@@ -296,19 +319,19 @@ impl Channel {
         Ok(())
     }
 
-    /// Gives the engine what it can take now of the jobs that wait: the way that is always right.
+    /// Posts as many descriptors of waiting jobs as possible: the slow path, which handles every case.
     #[inline(never)]
     fn advance(&mut self) -> Result<(), Fail> {
         while let Some(job) = self.queue.waiting() {
-            let (wanted, start) = (job.left, job.start(&self.engine.slots));
-            let room = self.engine.room(start, wanted)?;
-            if room > 0 {
-                let end = self.engine.progress.given() + u64::from(room);
-                self.engine.give(start, room)?;
-                self.queue.give(room, end);
-                self.counters.count_given(self.queue.next(), room);
+            let (wanted, start) = (job.remaining, job.start(&self.engine.slots));
+            let count = self.engine.available(start, wanted)?;
+            if count > 0 {
+                let end = self.engine.progress.posted() + u64::from(count);
+                self.engine.post(start, count)?;
+                self.queue.post(count, end);
+                self.counters.count_doorbell(self.queue.next(), count);
             }
-            if room < wanted {
+            if count < wanted {
                 break;
             }
         }
@@ -316,16 +339,16 @@ impl Channel {
     }
 }
 
-/// The job of a transfer that is one descriptor, whose slot is filled.
+/// Fills a slot for a transfer of one descriptor, and returns its job.
 #[inline(always)]
 fn fill_slot(slots: &mut Slots, piece: &Piece<'_>, card: u64, bytes: u64) -> Job {
     let slot = slots.filled();
     slots.push(piece.address(), card, piece.len() as u32);
-    Job { kept: Some(piece.handle().keep()), program: 0, slots: 1, slot, bytes }
+    Job { pin: Some(piece.handle().pin()), program: 0, slots: 1, slot, bytes }
 }
 
-/// The job of a program's run.
+/// Returns the job for a run of a program.
 #[inline(always)]
-fn run_job(run: &Arc<Run>) -> Job {
-    Job { kept: Some(run.clone()), program: run.number, slots: 0, slot: 0, bytes: run.bytes }
+fn run_job(program: &Arc<ProgramData>) -> Job {
+    Job { pin: Some(program.clone()), program: program.number, slots: 0, slot: 0, bytes: program.bytes }
 }

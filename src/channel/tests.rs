@@ -1,4 +1,4 @@
-//! The channel against registers that do what a test says: what no emulated card should have to do.
+//! Tests of the channel against scripted registers, for behavior that the emulated card does not have.
 
 use super::*;
 use crate::bus::{Bar, BusError};
@@ -8,21 +8,21 @@ use crate::memory::{
 };
 use crate::regs::channel::Status;
 use crate::regs::{Direction, GONE, Identifier, Target};
-use crate::stats::Count;
+use crate::stats::{Count, Counters};
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-/// Registers that remember, and memory that is mapped.
+/// Registers that store what is written, and a record of mapped memory.
 #[derive(Debug, Default)]
 pub(super) struct Fake {
     registers: Mutex<HashMap<u64, u32>>,
     maps: Mutex<Vec<(u64, u64, usize)>>,
     status: AtomicU32,
     gone: AtomicBool,
-    recall: Arc<AtomicBool>,
-    /// Descriptors given: credits, or one list.
+    recalled: Arc<AtomicBool>,
+    /// Number of descriptors posted by credits.
     credits: AtomicU32,
 }
 
@@ -34,30 +34,30 @@ impl Fake {
         self.open_through(self.clone(), ring)
     }
 
-    /// With `bar` between the channel and these registers.
+    /// Opens a channel with `bar` between it and these registers.
     fn open_through(self: &Arc<Self>, bar: Arc<dyn Bar>, ring: Ring) -> Channel {
         let options = ChannelOptions { ring: Some(ring), ..Default::default() };
         // SAFETY: nothing runs on this card.
-        unsafe { Channel::open(self.place(bar), options) }.unwrap()
+        unsafe { Channel::open(self.context(bar), options) }.unwrap()
     }
 
-    pub(super) fn place(self: &Arc<Self>, bar: Arc<dyn Bar>) -> Place {
+    pub(super) fn context(self: &Arc<Self>, bar: Arc<dyn Bar>) -> ChannelContext {
         let space = Arc::new(DmaSpace::new(self.clone(), HugePages::Prefer, None, None));
-        let words = Arc::new(WriteBackArea::new(&space).unwrap());
-        let (lease, recall) = (Box::new(()), self.recall.clone());
+        let write_back = Arc::new(WriteBackArea::new(&space).unwrap());
+        let (lease, recalled) = (Box::new(()), self.recalled.clone());
         let (direction, idle_limit) = (Direction::H2C, Duration::from_millis(50));
-        let notice = Arc::default();
+        let shared = Arc::default();
         let counters = Counters::private().unwrap();
-        Place {
+        ChannelContext {
             bar,
             space,
-            words,
+            write_back,
             direction,
             channel: 0,
             idle_limit,
-            recall,
+            recalled,
             event: None,
-            notice,
+            shared,
             counters,
             lease,
         }
@@ -67,7 +67,7 @@ impl Fake {
         self.registers.lock().unwrap().get(&offset).copied().unwrap_or(0)
     }
 
-    /// The words of the descriptor at a device address.
+    /// Returns the words of the descriptor at a device address.
     pub(super) fn descriptor(&self, address: u64) -> [u32; 8] {
         let maps = self.maps.lock().unwrap();
         let (iova, _, ptr) = maps.iter().find(|m| (m.0..m.0 + m.1).contains(&address)).expect("it is mapped");
@@ -75,7 +75,7 @@ impl Fake {
         unsafe { ((ptr + (address - iova) as usize) as *const [u32; 8]).read_volatile() }
     }
 
-    /// Writes a completion to where the channel wants it.
+    /// Writes `word` to the channel's current write-back address.
     pub(super) fn write_back(&self, word: u32) {
         self.write_word(u64::from(self.get(0x8c)) << 32 | u64::from(self.get(0x88)), word);
     }
@@ -122,7 +122,7 @@ unsafe impl Mapper for Fake {
     }
 
     fn caller_memory(&self) -> CallerMemory {
-        CallerMemory::Staged("a test says so")
+        CallerMemory::Staged("for this test")
     }
 
     unsafe fn map(&self, memory: MemoryRef<'_>, iova: u64, _: Access) -> Result<Vec<Extent>, MapError> {
@@ -155,7 +155,7 @@ fn the_write_back_count_wraps_at_24_bits() {
     let mut channel = fake.open(Ring::Credits);
     let program = program(&channel, 1000);
     let mut completed = 0u32;
-    // 2^24 descriptors and some more.
+    // Somewhat more than 2^24 descriptors.
     for _ in 0..16_800 {
         let ticket = channel.run(&program).unwrap();
         assert_eq!(channel.poll(ticket).unwrap(), Poll::Pending);
@@ -170,7 +170,7 @@ fn the_write_back_count_wraps_at_24_bits() {
 }
 
 #[test]
-fn credits_never_exceed_what_the_register_holds() {
+fn credits_never_exceed_the_capacity_of_the_register() {
     let fake = Arc::new(Fake::default());
     let mut channel = fake.open(Ring::Credits);
     let program = program(&channel, 2500);
@@ -178,10 +178,10 @@ fn credits_never_exceed_what_the_register_holds() {
     let second = channel.run(&program).unwrap();
     let mut completed = 0;
     while channel.poll(second).unwrap() == Poll::Pending {
-        let given = fake.credits.load(Ordering::Relaxed);
-        assert!(given - completed <= 1023, "{given} given, {completed} completed");
-        assert!(given > completed, "more is given as soon as there is room");
-        completed = (completed + 300).min(given);
+        let posted = fake.credits.load(Ordering::Relaxed);
+        assert!(posted - completed <= 1023, "{posted} posted, {completed} completed");
+        assert!(posted > completed, "more is posted as soon as possible");
+        completed = (completed + 300).min(posted);
         fake.write_back(completed);
     }
     assert_eq!((channel.poll(first).unwrap(), completed), (Poll::Ready, 5000));
@@ -211,7 +211,7 @@ fn stale_and_impossible_counts_are_ignored() {
     fake.write_back(10);
     assert_eq!(channel.poll(ticket).unwrap(), Poll::Ready);
     let ticket = channel.run(&small).unwrap();
-    // The first run's completion comes a second time, to the word of the first run.
+    // The first run's completion arrives a second time, at the word of the first run.
     let now = fake.registers.lock().unwrap().insert(0x88, late).unwrap();
     fake.write_back(10);
     assert_eq!(channel.poll(ticket).unwrap(), Poll::Pending);
@@ -223,13 +223,15 @@ fn stale_and_impossible_counts_are_ignored() {
 }
 
 #[test]
-fn all_ones_mean_gone_and_are_no_number() {
+fn all_ones_mean_that_the_card_is_gone() {
     let fake = Arc::new(Fake::default());
     let mut channel = fake.open(Ring::Chain);
     let small = program(&channel, 1);
     let ticket = channel.run(&small).unwrap();
     fake.gone.store(true, Ordering::Relaxed);
-    let error = channel.wait(ticket, Duration::from_secs(5)).unwrap_err();
+    let WaitError::Engine(error) = channel.wait(ticket, Duration::from_secs(5)).unwrap_err() else {
+        panic!("the card is gone")
+    };
     assert!(matches!(error, EngineError::Gone { .. }), "{error}");
     assert!(error.to_string().contains("lspci"), "{error}");
     assert!(error.to_string().contains(". chain ring: 1 in flight, the oldest at "), "{error}");
@@ -239,15 +241,15 @@ fn all_ones_mean_gone_and_are_no_number() {
         assert!(matches!(error, EngineError::Gone { .. }), "{error}");
     }
     let closed = channel.close();
-    assert!(matches!(closed, Err(EngineError::Quarantined { bytes: 8000.., .. })), "{closed:?}");
-    assert_eq!(Arc::strong_count(&fake), 1 + 1, "only the test's program keeps its memory");
+    assert!(matches!(closed, Err(CloseError::Quarantined { bytes: 8000.., .. })), "{closed:?}");
+    assert_eq!(Arc::strong_count(&fake), 1 + 1, "only the test's program holds its memory");
     drop(small);
-    // Nobody is left who could use it: the space ended, and with it its mappings.
+    // The last reference to the address space is gone, and its mappings with it.
     assert!(fake.maps.lock().unwrap().is_empty(), "all memory was released");
 }
 
 #[test]
-fn memory_is_in_flight_while_a_program_runs_that_was_built_with_it() {
+fn memory_is_in_flight_while_a_program_that_uses_it_runs() {
     let fake = Arc::new(Fake::default());
     let mut channel = fake.open(Ring::Credits);
     let [mut used, mut other] = [(); 2].map(|()| channel.space.allocate(64, Access::CardReads).unwrap());
@@ -258,7 +260,7 @@ fn memory_is_in_flight_while_a_program_runs_that_was_built_with_it() {
     let both = channel.program(&transfers).unwrap();
     channel.run(&program).unwrap();
     let last = channel.run(&program).unwrap();
-    // It runs on without its owner.
+    // It continues to run after its owner is gone.
     drop(program);
     let in_flight = |memory: &mut Buffer| match memory.write(0, &[1u8]) {
         Ok(()) => 0,
@@ -272,16 +274,16 @@ fn memory_is_in_flight_while_a_program_runs_that_was_built_with_it() {
     fake.write_back(2);
     assert_eq!(channel.poll(last).unwrap(), Poll::Ready);
     assert_eq!((in_flight(&mut used), in_flight(&mut other)), (0, 0));
-    // Of a channel that is forgotten nobody knows how far it is.
+    // The progress of a channel that was forgotten is unknown.
     channel.run(&both).unwrap();
     std::mem::forget(channel);
     assert_eq!((in_flight(&mut used), in_flight(&mut other)), (1, 1));
 }
 
-/// Over a socket a register access may take milliseconds, so a wait that reads registers looks at the clock between them.
+/// A register access over a socket may take milliseconds, so a wait that reads registers checks the clock between reads.
 #[test]
 fn a_wait_for_the_engine_ends_after_few_register_reads() {
-    /// Registers that are slow, and counted.
+    /// Slow registers that count reads.
     #[derive(Debug)]
     struct Slow(Arc<Fake>, AtomicU32);
     // SAFETY: nothing is mapped.
@@ -303,18 +305,18 @@ fn a_wait_for_the_engine_ends_after_few_register_reads() {
     let mut channel = fake.open_through(slow.clone(), Ring::Chain);
     let small = program(&channel, 1);
     channel.run(&small).unwrap();
-    // Busy after its last completion: the second run cannot be started.
+    // Busy after its last completion, so the second run cannot be started.
     fake.status.store(Status::BUSY.bits(), Ordering::Relaxed);
     let second = channel.run(&small).unwrap();
     fake.write_back(1);
     let before = slow.1.load(Ordering::Relaxed);
     let error = channel.wait(second, Duration::from_millis(10)).unwrap_err();
-    assert!(matches!(error, EngineError::Deadline { .. }), "{error}");
+    assert!(matches!(error, WaitError::Deadline { .. }), "{error}");
     let reads = slow.1.load(Ordering::Relaxed) - before;
     assert!((2..100).contains(&reads), "{reads} register reads");
 }
 
-/// Registers that read all ones once an error was read: for ever, or until Run is cleared.
+/// Registers that read all ones after an error was read: permanently, or until Run is cleared.
 #[derive(Debug)]
 struct GoneAfterAnError(Arc<Fake>, bool);
 
@@ -339,9 +341,9 @@ unsafe impl Bar for GoneAfterAnError {
     }
 }
 
-/// After 2^32 descriptors all ones would be a count that the channel expects.
+/// After 2^32 descriptors, all ones would be a valid count.
 #[test]
-fn all_ones_end_no_job_when_the_registers_come_back() {
+fn all_ones_finish_no_job_when_the_registers_come_back() {
     let fake = Arc::new(Fake::default());
     let bar = Arc::new(GoneAfterAnError(fake.clone(), true));
     let mut channel = fake.open_through(bar, Ring::Credits);
@@ -351,11 +353,11 @@ fn all_ones_end_no_job_when_the_registers_come_back() {
     fake.status.store(Status::READ_ERROR_0.bits(), Ordering::Relaxed);
     assert!(matches!(channel.check(), Err(EngineError::Failed { .. })));
     let ended = channel.poll(ticket);
-    assert!(matches!(ended, Err(EngineError::Failed { .. })), "{ended:?}");
+    assert!(matches!(ended, Err(PollError::Engine(EngineError::Failed { .. }))), "{ended:?}");
 }
 
 #[test]
-fn an_error_is_told_even_if_nothing_else_can_be_read_after_it() {
+fn an_error_is_reported_even_if_the_registers_are_gone_after_it() {
     for rearm in [false, true] {
         let fake = Arc::new(Fake::default());
         let mut channel = fake.open_through(Arc::new(GoneAfterAnError(fake.clone(), false)), Ring::Chain);
@@ -363,19 +365,19 @@ fn an_error_is_told_even_if_nothing_else_can_be_read_after_it() {
         channel.run(&small).unwrap();
         fake.status.store(Status::READ_ERROR_0.bits(), Ordering::Relaxed);
         let seen = if rearm { channel.rearm_interrupt() } else { channel.check() };
-        for error in [seen.unwrap_err(), channel.run(&small).unwrap_err()] {
-            assert!(matches!(error, EngineError::Failed { .. }), "{error}");
+        for error in [SubmitError::from(seen.unwrap_err()), channel.run(&small).unwrap_err()] {
+            assert!(matches!(error.engine(), Some(EngineError::Failed { .. })), "{error}");
             assert!(
-                error.to_string().contains("and then its registers read all ones; chain ring: 1 in"),
+                error.to_string().contains("and its registers now read all ones; chain ring: 1 in"),
                 "{error}"
             );
         }
-        assert_eq!(channel.in_flight(), 1, "its memory may be the engine's");
+        assert_eq!(channel.in_flight(), 1, "the engine may still use its memory");
     }
 }
 
 #[test]
-fn a_failure_is_told_rather_than_a_lack_of_room() {
+fn a_failure_is_reported_rather_than_a_full_ring() {
     let fake = Arc::new(Fake::default());
     let mut channel = fake.open(Ring::Chain);
     let buffer = channel.space.allocate(1 << 20, Access::CardReads).unwrap();
@@ -383,9 +385,11 @@ fn a_failure_is_told_rather_than_a_lack_of_room() {
     let slots = channel.options().slots as u64;
     (0..slots).for_each(|at| transfers.add(&buffer, at * 64..at * 64 + 64, at * 128).map(drop).unwrap());
     fake.gone.store(true, Ordering::Relaxed);
-    let is_gone = |error| assert!(matches!(error, EngineError::Gone { .. }), "{error}");
+    let is_gone = |error: SubmitError| {
+        assert!(matches!(error.engine(), Some(EngineError::Gone { .. })), "{error}");
+    };
     is_gone(channel.submit(&buffer, 0..64, 0).unwrap_err());
-    assert_eq!(channel.in_flight(), 1, "its memory may be the engine's");
+    assert_eq!(channel.in_flight(), 1, "the engine may still use its memory");
     is_gone(channel.start(&transfers).unwrap_err());
     is_gone(channel.submit(&buffer, 0..64, 0).unwrap_err());
     assert_eq!(channel.stats().full, 0);
@@ -401,26 +405,24 @@ fn memory_of_an_engine_that_stays_busy_is_quarantined() {
     fake.status.store(1, Ordering::Relaxed);
     let space = channel.space.clone();
     let error = channel.close().unwrap_err();
-    assert!(
-        matches!(&error, EngineError::Quarantined { cause, .. } if matches!(**cause, EngineError::Hung { .. })),
-        "{error}"
-    );
-    assert!(error.snapshot().is_some() && error.ring().is_some());
+    assert!(matches!(&error, CloseError::Quarantined { cause: EngineError::Hung { .. }, .. }), "{error}");
+    assert!(error.engine().snapshot().is_some() && error.engine().ring().is_some());
     assert!(fake.maps.lock().unwrap().len() >= 2, "ring and data stay mapped");
     assert!(space.quarantined_bytes() >= 2 << 20);
 }
 
 #[test]
-fn why_an_engine_failed_is_told_before_that_it_hangs() {
+fn a_failure_is_reported_before_a_hang() {
     let fake = Arc::new(Fake::default());
     let mut channel = fake.open(Ring::Chain);
     let buffer = channel.space.allocate(2 << 20, Access::CardReads).unwrap();
     let ticket = channel.submit(&buffer, 0..64, 0).unwrap();
     fake.status.store(0x80011, Ordering::Relaxed);
-    let is_failed = |error| assert!(matches!(error, EngineError::Failed { .. }), "{error}");
-    is_failed(channel.wait(ticket, Duration::from_secs(60)).unwrap_err());
-    is_failed(channel.submit(&buffer, 0..64, 0).unwrap_err());
-    assert_eq!(channel.in_flight(), 1, "the engine may go on");
+    let error = channel.wait(ticket, Duration::from_secs(60)).unwrap_err();
+    assert!(matches!(error.engine(), Some(EngineError::Failed { .. })), "{error}");
+    let error = channel.submit(&buffer, 0..64, 0).unwrap_err();
+    assert!(matches!(error.engine(), Some(EngineError::Failed { .. })), "{error}");
+    assert_eq!(channel.in_flight(), 1, "the engine may still be running");
     let error = channel.recover().unwrap_err();
     assert!(matches!(error, EngineError::Hung { .. }), "{error}");
 }
@@ -433,14 +435,14 @@ fn an_error_without_a_write_back_ends_a_wait_early() {
     let ticket = channel.run(&small).unwrap();
     fake.status.store(0x80010, Ordering::Relaxed);
     let error = channel.wait(ticket, Duration::from_secs(60)).unwrap_err();
-    assert!(matches!(error, EngineError::Failed { .. }));
+    assert!(matches!(error.engine(), Some(EngineError::Failed { .. })));
     assert!(error.to_string().contains("descriptor fetch refused"), "{error}");
 }
 
 #[test]
 fn a_poll_reads_no_register_and_a_submission_writes_few() {
     use crate::bus::counts::Counts;
-    // The fake does not count: a bar of its own does.
+    // The fake does not count register accesses, so this BAR does.
     #[derive(Debug)]
     struct Counting(Arc<Fake>);
     // SAFETY: nothing is mapped.
@@ -478,20 +480,21 @@ fn a_poll_reads_no_register_and_a_submission_writes_few() {
 }
 
 #[test]
-fn a_card_that_the_kernel_wants_back_is_stopped_and_nothing_finished_is_lost() {
+fn a_recalled_card_is_stopped_and_finished_transfers_are_kept() {
     for ring in [Ring::Chain, Ring::Credits] {
         let fake = Arc::new(Fake::default());
         let mut channel = fake.open(ring);
         let buffer = channel.space.allocate(128, Access::CardReads).unwrap();
         let first = channel.submit(&buffer, 0..64, 0).unwrap();
         let second = channel.submit(&buffer, 64..128, 0).unwrap();
-        fake.recall.store(true, Ordering::Relaxed);
-        assert!(matches!(channel.submit(&buffer, 0..64, 0), Err(EngineError::Recalled { .. })));
+        fake.recalled.store(true, Ordering::Relaxed);
+        let error = channel.submit(&buffer, 0..64, 0).unwrap_err();
+        assert!(matches!(error.engine(), Some(EngineError::Recalled { .. })), "{ring}: {error}");
         fake.write_back(1);
         let error = channel.poll(second).unwrap_err();
-        assert!(matches!(error, EngineError::Recalled { .. }), "{ring}: {error}");
-        let told = format!("{ring} ring: 1 in flight, the oldest at ");
-        assert!(error.to_string().contains(&told), "{error}");
+        assert!(matches!(error.engine(), Some(EngineError::Recalled { .. })), "{ring}: {error}");
+        let expected = format!("{ring} ring: 1 in flight, the oldest at ");
+        assert!(error.to_string().contains(&expected), "{error}");
         assert_eq!(channel.poll(first).unwrap(), Poll::Ready, "{ring}");
         assert_eq!(fake.credits.load(Ordering::Relaxed), 0, "Run was cleared");
         assert_eq!(channel.in_flight(), 0);
@@ -500,12 +503,12 @@ fn a_card_that_the_kernel_wants_back_is_stopped_and_nothing_finished_is_lost() {
     }
 }
 
-/// What completes just before the interrupt is let through wakes nobody, so whoever sleeps has to look after that, and not before.
+/// A completion just before the interrupt is enabled does not interrupt, so a sleeper must poll after enabling it, not before.
 #[test]
-fn a_completion_in_the_moment_of_arming_costs_no_sleep() {
+fn a_completion_while_the_interrupt_is_enabled_costs_no_sleep() {
     use std::os::fd::{AsFd, BorrowedFd};
     use std::os::unix::net::UnixStream;
-    /// Completes the transfer when the channel's interrupt is armed, which is by reading the status away.
+    /// Completes the transfer when the channel's interrupt is enabled, which is done by reading and clearing the status.
     #[derive(Debug)]
     struct AtLast(Arc<Fake>, AtomicBool);
     // SAFETY: nothing is mapped.
@@ -539,20 +542,20 @@ fn a_completion_in_the_moment_of_arming_costs_no_sleep() {
     let (silent, _other) = UnixStream::pair().unwrap();
     let fake = Arc::new(Fake::default());
     let bar = Arc::new(AtLast(fake.clone(), AtomicBool::new(false)));
-    let place = Place { event: Some(Arc::new(Silent(silent))), ..fake.place(bar.clone()) };
+    let context = ChannelContext { event: Some(Arc::new(Silent(silent))), ..fake.context(bar.clone()) };
     let options = ChannelOptions { ring: Some(Ring::Chain), wait: Wait::Interrupt, ..Default::default() };
     // SAFETY: nothing runs on this card.
-    let mut channel = unsafe { Channel::open(place, options) }.unwrap();
+    let mut channel = unsafe { Channel::open(context, options) }.unwrap();
     let small = program(&channel, 1);
     let ticket = channel.run(&small).unwrap();
     let late = channel.wait(ticket, Duration::from_millis(30)).unwrap_err();
-    assert!(matches!(late, EngineError::Deadline { .. }), "{late}");
+    assert!(matches!(late, WaitError::Deadline { .. }), "{late}");
     let sleeps = channel.stats().sleeps;
     assert!(sleeps > 0, "it slept");
     bar.1.store(true, Ordering::Relaxed);
     channel.wait(ticket, Duration::from_secs(5)).unwrap();
     assert_eq!((channel.stats().sleeps, channel.stats().missed), (sleeps, 0));
-    // What completes during a sleep and does not interrupt is found all the same, and counted as missed.
+    // A completion that does not interrupt a sleep is found nevertheless, and counted as missed.
     bar.1.store(false, Ordering::Relaxed);
     for _ in 0..100 {
         let ticket = channel.run(&small).unwrap();
@@ -570,31 +573,32 @@ fn a_completion_in_the_moment_of_arming_costs_no_sleep() {
     panic!("no interrupt was missed");
 }
 
-/// What another process could have written to the page is shown, and nothing else.
+/// The statistics page is writable by other processes. Values from it are only displayed.
 #[test]
-fn numbers_of_jobs_do_not_come_from_the_statistics() {
+fn job_numbers_do_not_depend_on_the_statistics() {
     let fake = Arc::new(Fake::default());
     fake.registers.lock().unwrap().insert(0, Identifier::new(Target::H2C, 0, false).0);
-    let place = fake.place(fake.clone());
-    let (words, space, counters) = (place.words.clone(), place.space.clone(), place.counters.clone());
+    let context = fake.context(fake.clone());
+    let (write_back, space, counters) =
+        (context.write_back.clone(), context.space.clone(), context.counters.clone());
     counters.set(Count::Submitted, u64::MAX - 1);
     let options = ChannelOptions { ring: Some(Ring::Chain), ..Default::default() };
     let memory = space.allocate(64, Access::CardReads).unwrap();
     for owner in 0..3 {
-        let place = Place {
-            words: words.clone(),
+        let context = ChannelContext {
+            write_back: write_back.clone(),
             space: space.clone(),
             counters: counters.clone(),
-            ..fake.place(fake.clone())
+            ..fake.context(fake.clone())
         };
         // SAFETY: nothing runs on this card.
-        let mut channel = unsafe { Channel::open(place, options) }.unwrap();
+        let mut channel = unsafe { Channel::open(context, options) }.unwrap();
         for _ in 0..4 {
             let ticket = channel.submit(&memory, 0..64, 0).unwrap();
             fake.write_back(1);
             assert_eq!(channel.poll(ticket).unwrap(), Poll::Ready);
         }
-        // Those of the owners before are counted all the same.
+        // Jobs of the previous owners are included.
         assert_eq!(channel.stats().submitted, 4 * (owner + 1));
         counters.set(Count::Submitted, u64::MAX - owner);
     }

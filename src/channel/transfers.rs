@@ -1,6 +1,6 @@
 //! Lists of transfers, from which programs are built.
 
-use super::error::EngineError;
+use super::error::InvalidTransfer;
 use crate::descriptor::{MAX_LENGTH, Segment};
 use crate::memory::{Access, DmaMemory, Handle, Piece, SpaceId};
 use crate::regs::Direction;
@@ -8,10 +8,10 @@ use std::collections::HashSet;
 use std::ops::Range;
 use std::sync::Arc;
 
-/// Lists often alternate between few allocations: so many are looked at before all are looked up.
+/// Lists often alternate between a few allocations, so this many recent ones are compared before the hash set is searched.
 const RECENT: usize = 4;
 
-/// What the card does with memory that is moved in a direction.
+/// Returns the access that the card needs to the memory of transfers in `direction`.
 #[inline]
 pub(super) fn access_of(direction: Direction) -> Access {
     match direction {
@@ -20,30 +20,53 @@ pub(super) fn access_of(direction: Direction) -> Access {
     }
 }
 
-/// The transfers of a program to be, in order.
+/// A list of transfers, to be built into a program ([`Channel::program`](super::Channel::program)) or started as one transfer
+/// ([`Channel::start`](super::Channel::start)).
 ///
-/// A transfer becomes one descriptor for each stretch of memory that is contiguous for the card, and for each 2^28-1 bytes.
+/// A transfer becomes one descriptor for each range of memory that is contiguous for the card, and for each 2^28-1 bytes.
+///
+/// ```
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # use std::{sync::Arc, time::Duration};
+/// # use xdma::card::CardOptions;
+/// # use xdma_emulator::{Options, logic::Memory};
+/// use xdma::channel::Transfers;
+/// use xdma::regs::Direction;
+///
+/// # let card = xdma_emulated_card::start(Options::default(), Arc::new(Memory::new()), CardOptions::default())?;
+/// let buffer = card.allocate(4096, Direction::H2C)?;
+/// let mut transfers = Transfers::new(Direction::H2C);
+/// transfers.add(&buffer, 0..1024, 0x1_0000)?; // bytes 0..1024 to card address 0x10000
+/// transfers.add(&buffer, 1024..4096, 0)?;
+/// assert_eq!((transfers.descriptors(), transfers.bytes()), (2, 4096));
+///
+/// let mut channel = card.h2c(0)?;
+/// let ticket = channel.start(&transfers)?;
+/// channel.wait(ticket, Duration::from_secs(5))?;
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug)]
 pub struct Transfers {
     direction: Direction,
     segments: Vec<Segment>,
-    /// The memory that they use, each once.
+    /// The allocations that the transfers use, without duplicates.
     memory: Vec<Arc<Handle>>,
-    /// Where these are, to find them.
+    /// Addresses of their handles, for lookup.
     known: HashSet<usize>,
     bytes: u64,
-    /// Whose card's memory it is; `None` while there is none.
+    /// Address space of the card that the memory belongs to; `None` while the list is empty.
     space: Option<SpaceId>,
 }
 
 impl Transfers {
-    /// An empty list for a direction.
+    /// Creates an empty list for a direction.
     pub fn new(direction: Direction) -> Self {
-        Self::with_room(direction, 0)
+        Self::with_capacity(direction, 0)
     }
 
-    /// An empty list that takes so many descriptors without allocating.
-    pub(super) fn with_room(direction: Direction, descriptors: usize) -> Self {
+    /// Creates an empty list with space for `descriptors`.
+    pub(super) fn with_capacity(direction: Direction, descriptors: usize) -> Self {
         let (segments, memory) = (Vec::with_capacity(descriptors), Vec::with_capacity(descriptors));
         let known = HashSet::with_capacity(descriptors);
         Self { direction, segments, memory, known, bytes: 0, space: None }
@@ -53,24 +76,24 @@ impl Transfers {
     ///
     /// # Errors
     ///
-    /// The range is empty or leaves the memory, the memory is for the other direction or of another card than the memory before,
-    /// or the card addresses overflow. The list is as before then.
+    /// The range is empty or outside of the memory; the memory is for the other direction, or belongs to another card than the
+    /// list's other memory; the card addresses overflow. The list is then unchanged.
     pub fn add(
         &mut self,
         memory: &impl DmaMemory,
         range: Range<u64>,
         card: u64,
-    ) -> Result<&mut Self, EngineError> {
+    ) -> Result<&mut Self, InvalidTransfer> {
         let (access, direction) = (memory.access(), self.direction);
         if access != access_of(direction) {
-            return Err(EngineError::WrongAccess { direction, has: access });
+            return Err(InvalidTransfer::WrongAccess { direction, has: access });
         }
         let len = range.end.saturating_sub(range.start);
         if card.checked_add(len).is_none() {
-            return Err(EngineError::CardAddress { address: card, len });
+            return Err(InvalidTransfer::CardAddress { address: card, len });
         }
         match memory.piece(range.clone()) {
-            Some(piece) => self.take_space(piece.space()).map(|()| self.add_piece(&piece, card))?,
+            Some(piece) => self.claim_space(piece.space()).map(|()| self.add_piece(&piece, card))?,
             None => self.add_pieces(memory, range, card)?,
         }
         self.bytes += len;
@@ -83,11 +106,11 @@ impl Transfers {
         memory: &impl DmaMemory,
         range: Range<u64>,
         mut card: u64,
-    ) -> Result<(), EngineError> {
+    ) -> Result<(), InvalidTransfer> {
         let mut same_space = Ok(());
         memory.pieces(range, &mut |piece| {
-            // All pieces of one memory are of one space, so that either all are taken or none is.
-            same_space = self.take_space(piece.space());
+            // All pieces of one memory are in one address space, so either all are added or none.
+            same_space = self.claim_space(piece.space());
             if same_space.is_ok() {
                 self.add_piece(&piece, card);
                 card = card.wrapping_add(piece.len());
@@ -96,15 +119,19 @@ impl Transfers {
         same_space
     }
 
-    /// All memory of a list is of one card.
+    /// Checks that all memory of the list belongs to one card.
     #[inline]
-    fn take_space(&mut self, space: SpaceId) -> Result<(), EngineError> {
-        if *self.space.get_or_insert(space) == space { Ok(()) } else { Err(EngineError::ForeignMemory) }
+    fn claim_space(&mut self, space: SpaceId) -> Result<(), InvalidTransfer> {
+        if *self.space.get_or_insert(space) == space { Ok(()) } else { Err(InvalidTransfer::ForeignMemory) }
     }
 
-    /// Refuses a list with another card's memory.
-    pub(super) fn check_space(&self, space: SpaceId) -> Result<(), EngineError> {
-        if self.space.is_none_or(|known| known == space) { Ok(()) } else { Err(EngineError::ForeignMemory) }
+    /// Rejects a list with memory of another card.
+    pub(super) fn check_space(&self, space: SpaceId) -> Result<(), InvalidTransfer> {
+        if self.space.is_none_or(|known| known == space) {
+            Ok(())
+        } else {
+            Err(InvalidTransfer::ForeignMemory)
+        }
     }
 
     #[inline]
@@ -132,24 +159,24 @@ impl Transfers {
         }
     }
 
-    /// Descriptors so far.
+    /// Returns the number of descriptors.
     pub fn descriptors(&self) -> usize {
         self.segments.len()
     }
 
-    /// Bytes of each descriptor from the `first` on.
-    pub fn lengths(&self, first: usize) -> impl Iterator<Item = u32> {
+    /// Returns the length in bytes of each descriptor from `first` on.
+    pub(crate) fn lengths(&self, first: usize) -> impl Iterator<Item = u32> {
         self.segments.iter().skip(first).map(|segment| segment.length)
     }
 
-    /// Bytes so far.
+    /// Returns the total number of bytes.
     pub fn bytes(&self) -> u64 {
         self.bytes
     }
 
-    /// Refuses a list in which two descriptors write the same host memory: one's data would be lost. `ranges` is room to sort
-    /// them in.
-    pub(super) fn check_overlap(&self, ranges: &mut Vec<(u64, u64)>) -> Result<(), EngineError> {
+    /// Returns an error with the device address at which two descriptors write the same host memory, where one would overwrite
+    /// the other's data. `ranges` is scratch space.
+    pub(super) fn check_overlap(&self, ranges: &mut Vec<(u64, u64)>) -> Result<(), u64> {
         if self.direction == Direction::H2C || self.segments.len() < 2 {
             return Ok(());
         }
@@ -157,7 +184,7 @@ impl Transfers {
         ranges.extend(self.segments.iter().map(|s| (s.destination, u64::from(s.length))));
         ranges.sort_unstable();
         match ranges.windows(2).find(|pair| pair[0].0 + pair[0].1 > pair[1].0) {
-            Some(pair) => Err(EngineError::Overlap { address: pair[1].0 }),
+            Some(pair) => Err(pair[1].0),
             None => Ok(()),
         }
     }

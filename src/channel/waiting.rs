@@ -1,10 +1,10 @@
-//! Waiting for a completion: with the processor, with the scheduler, or asleep.
+//! Waiting for a completion: by spinning, by yielding, or asleep until an interrupt.
 
 use super::completion::Poll;
-use super::error::EngineError;
+use super::context::Event;
+use super::error::{EngineError, PollError, WaitError};
 use super::handle::{Channel, LONGEST_SPIN, Ticket};
 use super::options::Wait;
-use super::place::Event;
 use crate::bus::{counts, readable};
 use crate::regs::MAX_CHANNELS;
 use crate::stats::Count;
@@ -13,109 +13,109 @@ use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// Polls before a wait looks at the clock for the first time.
+/// Number of polls before a wait reads the clock for the first time.
 const SPINS: u32 = 1024;
-/// How often a wait reads the status register: an error that wrote no completion is found this soon.
+/// Interval between reads of the status register during a wait. It bounds how late an error without a write-back is found.
 const STATUS_INTERVAL: Duration = Duration::from_millis(1);
-/// Longest sleep between two looks: an interrupt that was lost costs no more.
+/// Maximum duration of one sleep. It bounds the delay that a lost interrupt causes.
 const SLEEP: Duration = Duration::from_millis(10);
-/// Bounds of the time that [`Wait::Hybrid`] polls. A sleep and the wake-up after it cost some microseconds, so to poll for much
-/// longer than that gains nothing.
+/// Bounds of the time for which [`Wait::Hybrid`] polls. Sleeping and waking up takes a few microseconds, so polling for much
+/// longer gains nothing.
 const HYBRID: [Duration; 2] = [Duration::from_micros(1), LONGEST_SPIN];
 
 /// The eventfds to sleep on.
 pub(crate) type Events<'a> = [Option<&'a Arc<dyn Event>>; MAX_CHANNELS];
 
-/// A channel or several, which finish what their tickets name.
-pub(crate) trait Awaited {
-    /// Names what is waited for.
+/// A channel or pool that can be waited for.
+pub(crate) trait Waitable {
+    /// Identifies the work to wait for.
     type Ticket: Copy;
 
-    fn poll(&mut self, ticket: Self::Ticket) -> Result<Poll, EngineError>;
+    fn poll(&mut self, ticket: Self::Ticket) -> Result<Poll, PollError>;
 
-    /// Reads the status registers: an error may write no completion.
+    /// Reads the status registers, which finds errors without a write-back.
     fn check(&mut self) -> Result<(), EngineError>;
 
-    /// Lets what is not finished interrupt.
+    /// Enables the interrupts of unfinished work.
     fn rearm(&mut self) -> Result<(), EngineError>;
 
-    /// What the interrupts make readable.
+    /// Returns the eventfds that the interrupts make readable.
     fn events(&self) -> Events<'_>;
 
-    /// How long [`Wait::Hybrid`] polls.
+    /// Returns the time for which [`Wait::Hybrid`] polls.
     fn spin_limit(&mut self) -> &mut Duration;
 
-    /// One that is not finished, or any: it counts what the wait does.
-    fn busy(&self) -> &Channel;
+    /// Returns a channel with unfinished work, or any channel if all are finished. Its counters record the wait.
+    fn busy_channel(&self) -> &Channel;
 }
 
-/// A wait that is going on.
-pub(crate) struct Waiting<'a, A: Awaited> {
-    pub on: &'a mut A,
+/// A wait in progress.
+pub(crate) struct Waiting<'a, A: Waitable> {
+    pub target: &'a mut A,
     ticket: A::Ticket,
     begin: Instant,
     limit: Duration,
-    look: Instant,
-    /// The last sleep ended without an interrupt.
+    next_check: Instant,
+    /// Whether the last sleep ended without an interrupt.
     overslept: bool,
 }
 
-impl<'a, A: Awaited> Waiting<'a, A> {
-    pub fn new(on: &'a mut A, ticket: A::Ticket, limit: Duration) -> Self {
+impl<'a, A: Waitable> Waiting<'a, A> {
+    pub fn new(target: &'a mut A, ticket: A::Ticket, limit: Duration) -> Self {
         let begin = Instant::now();
-        Self { on, ticket, begin, limit, look: begin + STATUS_INTERVAL, overslept: false }
+        Self { target, ticket, begin, limit, next_check: begin + STATUS_INTERVAL, overslept: false }
     }
 
-    pub fn is_ready(&mut self) -> Result<bool, EngineError> {
-        Ok(self.on.poll(self.ticket)? == Poll::Ready)
+    pub fn is_ready(&mut self) -> Result<bool, WaitError> {
+        Ok(self.target.poll(self.ticket)? == Poll::Ready)
     }
 
-    pub fn run(mut self, wait: Wait) -> Result<(), EngineError> {
-        if !wait.sleeps() && self.polls(SPINS - 1)? {
+    pub fn run(mut self, wait: Wait) -> Result<(), WaitError> {
+        if !wait.sleeps() && self.poll_times(SPINS - 1)? {
             return Ok(());
         }
         match wait {
             Wait::Spin => self.spin(),
-            Wait::SpinThenYield => self.take_turns(),
+            Wait::SpinThenYield => self.spin_then_yield(),
             Wait::Hybrid => self.spin_then_sleep(),
             Wait::Interrupt => self.sleep(),
         }
     }
 
-    /// Whether one of so many polls found it finished.
-    fn polls(&mut self, count: u32) -> Result<bool, EngineError> {
+    /// Polls up to `count` times. Returns whether the work is finished.
+    fn poll_times(&mut self, count: u32) -> Result<bool, WaitError> {
         for _ in 0..count {
             if self.is_ready()? {
                 return Ok(true);
             }
-            // While a job waits for the engine each poll reads a register, which over a socket may take long.
-            if self.on.busy().queue.waits() && self.begin.elapsed() >= self.limit {
-                return Err(self.on.busy().late(self.limit)?);
+            // While a job waits for the engine, each poll reads a register, which may take long over a socket.
+            if self.target.busy_channel().queue.has_waiting() && self.begin.elapsed() >= self.limit {
+                return Err(self.target.busy_channel().deadline_error(self.limit));
             }
             std::hint::spin_loop();
         }
         Ok(false)
     }
 
-    fn spin(&mut self) -> Result<(), EngineError> {
-        while !self.polls(SPINS)? {
-            self.look()?;
+    fn spin(&mut self) -> Result<(), WaitError> {
+        while !self.poll_times(SPINS)? {
+            self.check_periodically()?;
         }
         Ok(())
     }
 
-    fn take_turns(&mut self) -> Result<(), EngineError> {
+    fn spin_then_yield(&mut self) -> Result<(), WaitError> {
         while !self.is_ready()? {
-            self.look()?;
+            self.check_periodically()?;
             counts::system_call();
             std::thread::yield_now();
         }
         Ok(())
     }
 
-    fn spin_then_sleep(&mut self) -> Result<(), EngineError> {
-        while self.begin.elapsed() < *self.on.spin_limit() {
-            if self.polls(64)? {
+    fn spin_then_sleep(&mut self) -> Result<(), WaitError> {
+        while self.begin.elapsed() < *self.target.spin_limit() {
+            if self.poll_times(64)? {
                 self.adapt();
                 return Ok(());
             }
@@ -126,13 +126,13 @@ impl<'a, A: Awaited> Waiting<'a, A> {
     }
 
     fn adapt(&mut self) {
-        let limit = self.on.spin_limit();
+        let limit = self.target.spin_limit();
         *limit = adapted(*limit, self.begin.elapsed());
     }
 
-    fn sleep(&mut self) -> Result<(), EngineError> {
+    fn sleep(&mut self) -> Result<(), WaitError> {
         while let Some(most) = self.before_sleep()? {
-            let events = self.on.events();
+            let events = self.target.events();
             counts::system_call();
             let slept = readable(events.map(|event| event.map(|event| event.as_fd())), most);
             self.after_sleep(slept.map(|ready| ready.contains(&true)))?;
@@ -140,51 +140,51 @@ impl<'a, A: Awaited> Waiting<'a, A> {
         Ok(())
     }
 
-    /// Arms the interrupts, looks, and then says how long to sleep: what completes in between is seen by the look or wakes the
-    /// sleeper. `None` when it is finished.
-    pub fn before_sleep(&mut self) -> Result<Option<Duration>, EngineError> {
-        self.on.rearm()?;
+    /// Enables the interrupts, polls, and returns the maximum time to sleep; `None` if the work is finished. A completion is
+    /// either found by this poll or interrupts the sleep.
+    pub fn before_sleep(&mut self) -> Result<Option<Duration>, WaitError> {
+        self.target.rearm()?;
         if self.is_ready()? {
-            self.on.busy().counters.add(Count::Missed, self.overslept.into());
+            self.target.busy_channel().counters.add(Count::Missed, self.overslept.into());
             return Ok(None);
         }
         let left = self.limit.saturating_sub(self.begin.elapsed());
         if left.is_zero() {
-            return Err(self.on.busy().late(self.limit)?);
+            return Err(self.target.busy_channel().deadline_error(self.limit));
         }
-        if self.on.events().iter().all(Option::is_none) {
-            return Err(EngineError::NoEvent);
+        if self.target.events().iter().all(Option::is_none) {
+            return Err(WaitError::NoInterrupt);
         }
-        self.on.busy().counters.add(Count::Sleeps, 1);
+        self.target.busy_channel().counters.add(Count::Sleeps, 1);
         Ok(Some(left.min(SLEEP)))
     }
 
-    /// `slept` says whether an interrupt ended it.
-    pub fn after_sleep(&mut self, slept: io::Result<bool>) -> Result<(), EngineError> {
-        self.overslept = !slept.map_err(|error| EngineError::Sleep(error.into()))?;
-        self.on.events().into_iter().flatten().for_each(|event| event.clear());
-        self.on.check()
+    /// Processes the end of a sleep. `slept` is whether an interrupt ended it.
+    pub fn after_sleep(&mut self, slept: io::Result<bool>) -> Result<(), WaitError> {
+        self.overslept = !slept.map_err(WaitError::Sleep)?;
+        self.target.events().into_iter().flatten().for_each(|event| event.clear());
+        Ok(self.target.check()?)
     }
 
-    /// Now and then: whether it takes too long, or an engine reports an error.
-    fn look(&mut self) -> Result<(), EngineError> {
+    /// Checks the deadline, and the status registers every [`STATUS_INTERVAL`].
+    fn check_periodically(&mut self) -> Result<(), WaitError> {
         let now = Instant::now();
         if now - self.begin >= self.limit {
-            return Err(self.on.busy().late(self.limit)?);
+            return Err(self.target.busy_channel().deadline_error(self.limit));
         }
-        if now >= self.look {
-            self.on.check()?;
-            self.look = Instant::now() + STATUS_INTERVAL;
+        if now >= self.next_check {
+            self.target.check()?;
+            self.next_check = Instant::now() + STATUS_INTERVAL;
         }
         Ok(())
     }
 }
 
-impl Awaited for Channel {
+impl Waitable for Channel {
     type Ticket = Ticket;
 
     #[inline(always)]
-    fn poll(&mut self, ticket: Ticket) -> Result<Poll, EngineError> {
+    fn poll(&mut self, ticket: Ticket) -> Result<Poll, PollError> {
         Channel::poll(self, ticket)
     }
 
@@ -204,20 +204,21 @@ impl Awaited for Channel {
         &mut self.sleeper.spin_limit
     }
 
-    fn busy(&self) -> &Channel {
+    fn busy_channel(&self) -> &Channel {
         self
     }
 }
 
 impl Channel {
-    /// Waits until a transfer or run is finished, as [`ChannelOptions::wait`](super::ChannelOptions::wait) says.
+    /// Waits until a transfer or run is finished, in the way that [`ChannelOptions::wait`](super::ChannelOptions::wait)
+    /// selects.
     ///
     /// # Errors
     ///
-    /// As [`poll`](Self::poll), and [`EngineError::Deadline`] when it is not finished within `limit`; it is then still in flight.
+    /// As [`poll`](Self::poll), and [`WaitError::Deadline`] if it is not finished within `limit`; it is then still in flight.
     /// The status register is read every millisecond, or after each sleep, so engine errors end the wait early.
     #[inline]
-    pub fn wait(&mut self, ticket: Ticket, limit: Duration) -> Result<(), EngineError> {
+    pub fn wait(&mut self, ticket: Ticket, limit: Duration) -> Result<(), WaitError> {
         match self.poll(ticket)? {
             Poll::Ready => Ok(()),
             Poll::Pending => self.wait_on(ticket, limit),
@@ -225,19 +226,24 @@ impl Channel {
     }
 
     #[cold]
-    fn wait_on(&mut self, ticket: Ticket, limit: Duration) -> Result<(), EngineError> {
+    fn wait_on(&mut self, ticket: Ticket, limit: Duration) -> Result<(), WaitError> {
         let wait = self.options.wait;
         Waiting::new(self, ticket, limit).run(wait)
     }
 
-    /// It took longer than `waited`.
-    pub(crate) fn late(&self, waited: Duration) -> Result<EngineError, EngineError> {
+    /// Returns the error of a wait that reached its limit of `waited`. If the registers cannot be read, it is the error of
+    /// reading them.
+    pub(crate) fn deadline_error(&self, waited: Duration) -> WaitError {
         self.counters.add(Count::Late, 1);
-        Ok(EngineError::Deadline { waited, snapshot: Box::new(self.snapshot()?) })
+        match self.snapshot() {
+            Ok(snapshot) => WaitError::Deadline { waited, snapshot: Box::new(snapshot) },
+            Err(error) => error.into(),
+        }
     }
 }
 
-/// Moves the time to poll towards twice what a wait took, or to the shortest if that is not worth polling for.
+/// Moves the polling time towards twice the duration of the last wait, or towards the minimum if the wait was too long to poll
+/// for.
 fn adapted(limit: Duration, took: Duration) -> Duration {
     let wanted = if took * 2 <= HYBRID[1] { took * 2 } else { HYBRID[0] };
     ((limit * 7 + wanted) / 8).clamp(HYBRID[0], HYBRID[1])
@@ -256,7 +262,7 @@ mod tests {
         assert!(between(48_000, 50_000, after(24)), "{:?}", after(24));
         assert!(between(1_000, 1_100, after(1000)), "{:?}", after(1000));
         assert!(between(1_000, 1_100, after(0)), "{:?}", after(0));
-        // It comes back once waits are short again.
+        // It grows again once waits are short.
         let slow = after(1000);
         assert!((0..32).fold(slow, |limit, _| adapted(limit, Duration::from_micros(10))) > slow * 10);
     }

@@ -1,31 +1,31 @@
-//! What a channel's engine reports to: its write-back words.
+//! Completion write-back: the words in host memory to which an engine writes its count of completed descriptors.
 
-use crate::memory::{Access, Buffer, DmaSpace, MAX_JOBS, MemoryError, Words};
+use crate::memory::{Access, Buffer, DmaSpace, MAX_JOBS, MemoryError, VolatileWords};
 use crate::regs::channel::WriteBack;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 
-/// Write-back words of a channel, used one after the other by chains.
+/// Number of write-back words of a channel. The chain ring uses them in turn.
 pub const WORDS: usize = 64;
-/// Bytes from one stream buffer's metadata to the next: two words, and as far apart as the vendor's driver has them (`libxdma.h`,
-/// `struct xdma_result`).
+/// Distance in bytes between the metadata of two stream buffers. The metadata is two words; the distance is that of the
+/// vendor's driver (`libxdma.h`, `struct xdma_result`).
 pub(super) const METADATA_STRIDE: u64 = 32;
 
-/// The memory of a channel's write-back words. It is the card's rather than the channel's: an engine that was seen idle may still have
-/// a write-back on its way, which must find neither another user of the memory nor the channel's next owner at that word.
+/// The memory of a channel's write-back words. The card owns it, not the channel: an engine that was seen idle may still have a
+/// write-back in flight. That write-back must not reach memory that is reused, or a word that the channel's next owner reads.
 #[derive(Debug)]
 pub struct WriteBackArea {
     buffer: Buffer,
-    /// The word that was used last.
+    /// Index of the word that was used last.
     last: AtomicUsize,
     /// Number of the channel's next job.
     next_job: AtomicU64,
-    /// Where a C2H stream's engine tells what it put into each buffer.
+    /// Metadata of a C2H stream's receive buffers.
     metadata: OnceLock<Buffer>,
 }
 
 impl WriteBackArea {
-    /// Memory for the words of one channel; to be kept until the card can no longer write.
+    /// Allocates the words of one channel. The caller keeps them until the card can no longer write.
     ///
     /// # Errors
     ///
@@ -36,7 +36,7 @@ impl WriteBackArea {
         Ok(Self { buffer, last, next_job, metadata })
     }
 
-    /// Memory for the metadata of a stream's buffers, as many as there can be.
+    /// Returns the memory for the metadata of receive buffers, for the maximum number of buffers. Allocates it on first use.
     pub(super) fn metadata(&self, space: &DmaSpace) -> Result<&Buffer, MemoryError> {
         if let Some(known) = self.metadata.get() {
             return Ok(known);
@@ -45,91 +45,92 @@ impl WriteBackArea {
         Ok(self.metadata.get_or_init(|| new))
     }
 
-    /// The number with which jobs go on, so that those of all owners can be counted together.
+    /// Returns the number of the channel's next job. Numbers continue over all owners of the channel, so that their jobs can be
+    /// counted together.
     pub(super) fn next_job(&self) -> u64 {
         self.next_job.load(Ordering::Acquire)
     }
 
-    fn condemn(&self) {
-        self.buffer.handle().condemn();
+    fn quarantine(&self) {
+        self.buffer.handle().quarantine();
         if let Some(metadata) = self.metadata.get() {
-            metadata.handle().condemn();
+            metadata.handle().quarantine();
         }
     }
 }
 
-/// The word that the engine writes now, and what was seen in it.
+/// The word that the engine currently writes, and the value last read from it.
 #[derive(Debug)]
-pub(super) struct Report {
+pub(super) struct CompletionWord {
     area: Arc<WriteBackArea>,
-    words: Words<WORDS>,
+    words: VolatileWords<WORDS>,
     /// Device address of the first word.
     base: u64,
-    /// The word that the engine writes since it was started last.
-    now: usize,
-    /// What was seen there last.
+    /// Index of the word that the engine writes since it was started.
+    current: usize,
+    /// Value that was processed last.
     last: u32,
 }
 
-impl Report {
+impl CompletionWord {
     pub fn new(area: Arc<WriteBackArea>) -> Result<Self, MemoryError> {
         let words = area.buffer.words(0)?;
-        // What is still on its way for the last owner goes to the word before.
-        let now = (area.last.load(Ordering::Acquire) + 1) % WORDS;
-        Ok(Self { words, base: area.buffer.address(), now, last: 0, area })
+        // Write-backs that are still in flight for the previous owner go to the previous word.
+        let current = (area.last.load(Ordering::Acquire) + 1) % WORDS;
+        Ok(Self { words, base: area.buffer.address(), current, last: 0, area })
     }
 
-    /// What is in the word.
+    /// Reads the word.
     #[inline(always)]
     pub fn load(&self) -> WriteBack {
-        WriteBack(self.words.load(self.now))
+        WriteBack(self.words.load(self.current))
     }
 
-    /// Whether that was noted before.
+    /// Returns whether this value has been processed.
     #[inline(always)]
     pub fn is_known(&self, word: WriteBack) -> bool {
         word.0 == self.last
     }
 
     #[inline(always)]
-    pub fn note_known(&mut self, word: WriteBack) {
+    pub fn mark_known(&mut self, word: WriteBack) {
         self.last = word.0;
     }
 
-    /// Goes on to the next word, zeroed, as the engine will; the low half of its device address.
+    /// Moves to the next word and zeroes it, for the next start of the engine. Returns the lower half of its device address.
     #[inline(always)]
     pub fn advance(&mut self) -> u32 {
-        self.now = (self.now + 1) % WORDS;
-        self.words.store(self.now, 0);
+        self.current = (self.current + 1) % WORDS;
+        self.words.store(self.current, 0);
         self.last = 0;
         self.address() as u32
     }
 
-    /// Device address of the word.
+    /// Returns the device address of the word.
     #[inline(always)]
     pub fn address(&self) -> u64 {
-        self.base + 4 * self.now as u64
+        self.base + 4 * self.current as u64
     }
 
-    /// Zeroes all words; the engine is stopped.
-    pub fn forget(&mut self) {
+    /// Zeroes all words. The engine is stopped.
+    pub fn reset(&mut self) {
         self.last = 0;
         (0..WORDS).for_each(|word| self.words.store(word, 0));
     }
 
-    /// The channel's owner leaves, before its job `next_job`.
-    pub fn leave(&self, next_job: u64) {
+    /// Saves the position for the channel's next owner, whose first job is `next_job`.
+    pub fn save_position(&self, next_job: u64) {
         self.area.next_job.store(next_job, Ordering::Release);
-        self.area.last.store(self.now, Ordering::Release);
+        self.area.last.store(self.current, Ordering::Release);
     }
 
-    /// Memory for a stream's metadata.
+    /// Returns the memory for the metadata of receive buffers.
     pub fn metadata(&self, space: &DmaSpace) -> Result<&Buffer, MemoryError> {
         self.area.metadata(space)
     }
 
-    /// The engine may go on writing.
-    pub fn condemn(&self) {
-        self.area.condemn();
+    /// Quarantines the memory, because the engine may still write to it.
+    pub fn quarantine(&self) {
+        self.area.quarantine();
     }
 }

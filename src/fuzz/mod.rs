@@ -1,5 +1,5 @@
-//! What the fuzz targets run (`fuzz/`, `cargo xtask fuzz`): each takes any bytes, and panics if something is wrong. The same
-//! runs as a test on the corpora and on what seeds make of them, without instrumentation.
+//! The functions that the fuzz targets run (`fuzz/`, `cargo xtask fuzz`). Each accepts any bytes, and panics if it detects a
+//! fault. Tests run the same functions on the corpora and on inputs generated from seeds, without instrumentation.
 
 #[cfg(all(feature = "arkworks", feature = "halo2curves"))]
 mod points;

@@ -1,4 +1,4 @@
-//! The driver's end of a vfio-user socket, with a process behind it that says anything.
+//! The client side of a vfio-user socket, with a server that sends arbitrary data.
 
 use crate::bus::Bus;
 use crate::bus::vfio_user::VfioUser;
@@ -8,11 +8,11 @@ use std::net::Shutdown;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 
-/// Any bytes as the answers to a client that greets, looks, and uses a card.
+/// Uses any bytes as the replies to a client that connects, reads, and uses a card.
 pub fn replies(bytes: &[u8]) {
     let (client, mut server) = UnixStream::pair().expect("there are sockets");
     server.set_nonblocking(true).expect("it is a socket");
-    // What does not fit was not asked for.
+    // Data that does not fit was not requested.
     let _ = server.write_all(&answers(bytes));
     let _ = server.shutdown(Shutdown::Write);
     let Ok(bus) = VfioUser::over(client, Path::new("a socket")) else { return };
@@ -27,7 +27,8 @@ pub fn replies(bytes: &[u8]) {
     let _ = bus.set_interrupts(0, &[]);
 }
 
-/// Messages: an odd byte takes a header that answers the next request, and its low bits the size; the rest is as it comes.
+/// Builds messages. A byte whose lowest bit is set is replaced by the header of a reply to the next request, with the other
+/// bits as the size of the payload that follows; after any other byte, up to 16 bytes are copied unchanged.
 fn answers(bytes: &[u8]) -> Vec<u8> {
     let (mut all, mut rest, mut id) = (vec![], bytes, 0u16);
     while let Some((&first, after)) = rest.split_first() {

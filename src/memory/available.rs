@@ -1,7 +1,7 @@
-//! How much memory can be allocated without waking the kernel's OOM killer.
+//! How much memory can be allocated without triggering the kernel's OOM killer.
 //!
-//! Linux grants more memory than it has and kills a process when pages run out. Memory for DMA is touched as a whole when it is
-//! allocated, so a request that is too large would end this process, or another one, instead of failing.
+//! Linux overcommits memory and kills a process when pages run out. DMA memory is populated in full when it is allocated, so a
+//! request that is too large would get this or another process killed instead of failing.
 
 #![deny(clippy::arithmetic_side_effects)]
 
@@ -9,18 +9,19 @@ use super::MemoryError;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// Memory that can be had, by the tightest limit.
+/// Available memory according to the tightest limit.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Available {
     bytes: u64,
-    /// What the limit leaves when nothing is used.
+    /// The limit itself, in bytes.
     total: u64,
-    /// Whose limit it is.
+    /// What imposes the limit.
     limit: String,
 }
 
 impl Available {
-    /// Reads the files below `root`, which is `/` but in tests. `None` if the machine does not say how much it has.
+    /// Reads the limits from the files below `root`, which is `/` except in tests. `None` if `/proc/meminfo` does not report the
+    /// available memory.
     pub fn read(root: &Path) -> Option<Self> {
         let machine = machine(&fs::read_to_string(root.join("proc/meminfo")).ok()?)?;
         let groups = fs::read_to_string(root.join("proc/self/cgroup")).unwrap_or_default();
@@ -28,12 +29,12 @@ impl Available {
         limits.chain([machine]).min_by_key(|limit| limit.bytes)
     }
 
-    /// Memory that is left to everything else: a 64th, at most 1 GiB.
+    /// Returns the memory to leave to the rest of the system: 1/64 of the total, at most 1 GiB.
     fn margin(&self) -> u64 {
         (self.total >> 6).min(1 << 30)
     }
 
-    /// Checks that `more` bytes of the `len` asked for can be had.
+    /// Checks that the next `more` bytes of an allocation of `len` bytes are available.
     pub fn check(&self, len: u64, more: u64) -> Result<(), MemoryError> {
         let available = self.bytes.saturating_sub(self.margin());
         if more <= available {
@@ -43,7 +44,7 @@ impl Available {
     }
 }
 
-/// What `/proc/meminfo` says. Swap does not count: memory that a card uses is not swapped out.
+/// Parses `/proc/meminfo`. Swap does not count, because memory that a card uses is never swapped out.
 fn machine(meminfo: &str) -> Option<Available> {
     let field = |name| {
         let value = meminfo.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))?;
@@ -53,13 +54,13 @@ fn machine(meminfo: &str) -> Option<Available> {
     Some(Available { bytes, total, limit: "this machine".into() })
 }
 
-/// The files of a version of control groups.
+/// The files of one version of control groups.
 struct Version {
-    /// Where it is mounted, in the order in which to look.
+    /// Mount points, in the order in which they are searched.
     mounts: &'static [&'static str],
     limit: &'static str,
     usage: &'static str,
-    /// Fields of `memory.stat` for file pages, which the kernel drops when the limit is reached.
+    /// Fields of `memory.stat` for file pages, which the kernel reclaims when the limit is reached.
     file_pages: [&'static str; 2],
 }
 
@@ -76,7 +77,7 @@ const V2: Version = Version {
     file_pages: ["inactive_file", "active_file"],
 };
 
-/// The limits of a line of `/proc/self/cgroup`: of the group and of all above it.
+/// Returns the limits for a line of `/proc/self/cgroup`: those of the group and of its ancestors.
 fn hierarchy(root: &Path, line: &str) -> Vec<Available> {
     let mut fields = line.splitn(3, ':').skip(1);
     let (Some(controllers), Some(path)) = (fields.next(), fields.next()) else { return vec![] };
@@ -89,7 +90,7 @@ fn hierarchy(root: &Path, line: &str) -> Vec<Available> {
     let mounts = version.mounts.iter().map(|mount| root.join(mount));
     let groups =
         mounts.flat_map(|mount| path.ancestors().map(move |group| mount.join(group)).collect::<Vec<_>>());
-    // In a namespace of its own a process may not see the directories of its group; those that it sees count.
+    // In a cgroup namespace, a process may not see all directories of its group. Those that it sees count.
     groups.filter_map(|group| version.read(root, &group)).collect()
 }
 
@@ -110,8 +111,8 @@ impl Version {
     }
 }
 
-/// Where the files of this machine are.
-pub(super) fn here() -> PathBuf {
+/// Returns the root of this machine's files.
+pub(super) fn system_root() -> PathBuf {
     PathBuf::from("/")
 }
 
@@ -147,7 +148,7 @@ mod tests {
     }
 
     #[test]
-    fn the_tightest_group_counts_and_its_file_pages_are_free() {
+    fn the_tightest_group_counts_and_file_pages_are_available() {
         let dir = tree(&[
             ("proc/self/cgroup", "12:cpu:/other\n0::/a/b/c\n"),
             ("sys/fs/cgroup/a/memory.max", "1073741824\n"),
@@ -167,7 +168,7 @@ mod tests {
     }
 
     #[test]
-    fn the_first_version_of_control_groups_counts_too() {
+    fn version_1_control_groups_count_too() {
         let dir = tree(&[
             ("proc/self/cgroup", "4:cpuset,memory:/x\n0::/\n"),
             ("sys/fs/cgroup/memory/memory.limit_in_bytes", "9223372036854771712\n"),
@@ -180,8 +181,8 @@ mod tests {
     }
 
     #[test]
-    fn this_machine_says_what_it_has() {
-        let available = Available::read(&here()).unwrap();
+    fn this_machine_reports_its_memory() {
+        let available = Available::read(&system_root()).unwrap();
         assert!(available.bytes > 0 && available.total >= available.bytes, "{available:?}");
     }
 }

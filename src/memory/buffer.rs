@@ -1,4 +1,4 @@
-//! Buffers: ranges of mapped memory, and what keeps them while a card uses them.
+//! Buffers, and the allocations that stay alive while a card uses them.
 
 use super::order;
 use super::pool::Pool;
@@ -13,18 +13,18 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, Weak};
 use vm_memory::{Bytes, VolatileSlice};
 
-/// A range of a mapping. Transfers in flight keep it; everything else has a [`Handle`].
+/// An allocated range of a mapping. Transfers in flight hold references to it; everything else holds its [`Handle`].
 pub(crate) struct Allocation {
     mapping: Arc<Mapping>,
-    /// Where in the mapping it begins.
+    /// Offset in the mapping.
     offset: u64,
     len: u64,
-    /// Its address for the card, if it is one stretch for the card.
+    /// Its device address, if it is contiguous for the card.
     address: Option<u64>,
     pool: Option<Weak<Pool>>,
     space: SpaceId,
-    /// A transfer that used it ended without proof that the card was done with it.
-    condemned: AtomicBool,
+    /// Whether a transfer that used it ended without proof that the card had finished with it.
+    quarantined: AtomicBool,
 }
 
 impl Allocation {
@@ -32,31 +32,31 @@ impl Allocation {
         let holds = |extent: &&Extent| extent.offset <= offset && offset + len <= extent.offset + extent.len;
         let address =
             mapping.extents().iter().find(holds).map(|extent| extent.address + (offset - extent.offset));
-        mapping.tell(offset, len, |witness, address, len| witness.taken(address, len));
-        let (space, condemned) = (mapping.space(), AtomicBool::new(false));
-        Self { mapping, offset, len, address, pool, space, condemned }
+        mapping.notify(offset, len, |witness, address, len| witness.taken(address, len));
+        let (space, quarantined) = (mapping.space(), AtomicBool::new(false));
+        Self { mapping, offset, len, address, pool, space, quarantined }
     }
 
     fn ptr(&self) -> *mut u8 {
-        // SAFETY: the range was carved inside the mapping.
+        // SAFETY: the range lies in the mapping.
         unsafe { self.mapping.ptr().add(self.offset as usize) }
     }
 
     pub(super) fn view(&self) -> VolatileSlice<'_> {
-        // SAFETY: the range lies in the mapping, which `self` keeps; all accesses through the view are volatile.
+        // SAFETY: the range lies in the mapping, which `self` keeps alive; all accesses through the view are volatile.
         unsafe { VolatileSlice::new(self.ptr(), self.len as usize) }
     }
 
     pub(super) fn zero(&self) {
-        // SAFETY: the range lies in the mapping, and nobody else has it yet.
+        // SAFETY: the range lies in the mapping, and nothing else refers to it yet.
         unsafe { std::ptr::write_bytes(self.ptr(), 0, self.len as usize) };
     }
 
-    /// A transfer that uses the memory ends, and nothing proves that the card is done with it: the memory is neither written nor
-    /// used for anything else from now on.
-    pub(crate) fn condemn(&self) {
-        if !self.condemned.swap(true, Ordering::AcqRel) {
-            self.mapping.condemn(self.len);
+    /// Puts the memory in quarantine, because a transfer that uses it ends without proof that the card has finished with it. From
+    /// now on the memory is neither written nor reused.
+    pub(crate) fn quarantine(&self) {
+        if !self.quarantined.swap(true, Ordering::AcqRel) {
+            self.mapping.quarantine(self.len);
         }
     }
 
@@ -64,8 +64,8 @@ impl Allocation {
         Ok(self.mapping.revoke()?)
     }
 
-    pub(super) fn adopt(&self, owner: Box<dyn std::any::Any + Send>) {
-        self.mapping.adopt(owner);
+    pub(super) fn attach_owner(&self, owner: Box<dyn std::any::Any + Send>) {
+        self.mapping.attach_owner(owner);
     }
 
     fn check(&self, start: u64, bytes: u64) -> Result<(), MemoryError> {
@@ -82,22 +82,23 @@ impl fmt::Debug for Allocation {
 
 impl Drop for Allocation {
     fn drop(&mut self) {
-        if self.condemned.load(Ordering::Acquire) {
-            // It goes where its mapping goes, and to nobody else before.
+        if self.quarantined.load(Ordering::Acquire) {
+            // It is released with its mapping, and not reused before.
             return;
         }
-        // All transfers that used it ended with proof, or they would hold it, or have condemned it.
-        self.mapping.tell(self.offset, self.len, |witness, address, len| witness.released(address, len));
+        // All transfers that used it ended with proof: others would still hold it or have quarantined it.
+        self.mapping.notify(self.offset, self.len, |witness, address, len| witness.released(address, len));
         if let Some(pool) = self.pool.take().and_then(|p| p.upgrade()) {
             pool.release(&self.mapping, self.offset, self.len);
         }
     }
 }
 
-/// What buffers, lists of transfers and programs have of an allocation: the one reference to it that is no transfer's.
+/// The handle of an allocation, shared by buffers, lists of transfers and programs. It holds the only reference to the allocation
+/// that does not belong to a transfer in flight.
 pub(crate) struct Handle {
     allocation: Arc<Allocation>,
-    /// Numbers of the programs that were built with it.
+    /// Numbers of the programs that use it.
     programs: Mutex<BTreeSet<u64>>,
 }
 
@@ -106,13 +107,13 @@ impl Handle {
         Arc::new(Self { allocation: Arc::new(allocation), programs: Mutex::default() })
     }
 
-    /// Keeps the memory, and counts as a transfer in flight while it does.
+    /// Pins the memory for a transfer. While the reference exists, it counts as a transfer in flight.
     #[inline(always)]
-    pub fn keep(&self) -> Arc<Allocation> {
+    pub fn pin(&self) -> Arc<Allocation> {
         self.allocation.clone()
     }
 
-    /// A program that uses the memory exists, or does no longer.
+    /// Records that a program that uses the memory was created, or that it was dropped.
     pub fn set_program(&self, number: u64, exists: bool) {
         let mut programs = lock(&self.programs);
         if exists {
@@ -122,9 +123,9 @@ impl Handle {
         };
     }
 
-    /// Whether neither a transfer nor a run of a program uses the memory.
-    pub(super) fn idle(&self) -> Result<(), MemoryError> {
-        if self.condemned.load(Ordering::Acquire) {
+    /// Checks that neither a transfer nor a run of a program uses the memory.
+    pub(super) fn check_idle(&self) -> Result<(), MemoryError> {
+        if self.quarantined.load(Ordering::Acquire) {
             return Err(MemoryError::Quarantined);
         }
         match order::uses(&self.allocation) + self.runs() {
@@ -133,6 +134,7 @@ impl Handle {
         }
     }
 
+    /// Returns the number of runs in flight of programs that use the memory.
     fn runs(&self) -> usize {
         let programs = lock(&self.programs);
         if programs.is_empty() { 0 } else { self.mapping.runs(&|number| programs.contains(&number)) }
@@ -163,43 +165,78 @@ pub struct Piece<'a> {
 }
 
 impl<'a> Piece<'a> {
-    /// Its address for the card.
+    /// Returns its device address.
     #[inline]
     pub fn address(&self) -> u64 {
         self.address
     }
 
-    /// Bytes.
+    /// Returns its length in bytes.
     #[expect(clippy::len_without_is_empty, reason = "it is never empty")]
     #[inline]
     pub fn len(&self) -> u64 {
         self.len
     }
 
-    /// What it is a piece of.
+    /// Returns the handle of the memory that it is part of.
     #[inline(always)]
     pub(crate) fn handle(&self) -> &'a Arc<Handle> {
         self.handle
     }
 
-    /// Whose card's memory it is.
+    /// Returns the address space that the memory belongs to.
     #[inline]
     pub(crate) fn space(&self) -> SpaceId {
         self.handle.space
     }
 }
 
-pub(super) mod sealed {
-    /// The engine believes what [`DmaMemory`](super::DmaMemory) says of addresses and of access, so only this crate implements it.
-    pub trait Sealed {}
+/// The device addresses of memory. Channels rely on them for safety, so only this crate implements this trait.
+pub trait Pieces {
+    /// Calls `each` with the pieces of a range of bytes, in order.
+    ///
+    /// # Errors
+    ///
+    /// [`MemoryError::OutOfRange`], [`MemoryError::Empty`]. On an error, `each` is not called.
+    fn pieces<'a>(&'a self, range: Range<u64>, each: &mut dyn FnMut(Piece<'a>)) -> Result<(), MemoryError>;
+
+    /// Returns a range of bytes as a single piece, if that is possible without a search. Otherwise the caller uses
+    /// [`pieces`](Self::pieces), which also reports errors.
+    #[inline]
+    fn piece(&self, range: Range<u64>) -> Option<Piece<'_>> {
+        let _ = range;
+        None
+    }
 }
 
 /// Memory that transfers can use: [`Buffer`], [`Registered`](super::Registered), [`Lent`](super::Lent).
 ///
-/// Channels believe what this says of device addresses, so nobody else can implement it:
+/// ```
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// use std::{sync::Arc, time::Duration};
+/// use xdma::card::CardOptions;
+/// use xdma::channel::Channel;
+/// use xdma::memory::DmaMemory;
+/// use xdma::regs::Direction;
+/// use xdma_emulator::{Options, logic::Memory};
+///
+/// /// Transfers all of `source` to card address 0.
+/// fn send(h2c: &mut Channel, source: &impl DmaMemory) -> Result<(), Box<dyn std::error::Error>> {
+///     Ok(h2c.transfer(source, 0..source.byte_len(), 0, Duration::from_secs(5))?)
+/// }
+///
+/// let card = xdma_emulated_card::start(Options::default(), Arc::new(Memory::new()), CardOptions::default())?;
+/// let mut h2c = card.h2c(0)?;
+/// send(&mut h2c, &card.allocate(4096, Direction::H2C)?)?;
+/// send(&mut h2c, &card.register(vec![7u32; 1024], Direction::H2C)?)?;
+/// # Ok(())
+/// # }
+/// ```
+///
+/// Channels rely on the device addresses that an implementation returns, so the trait is sealed:
 ///
 /// ```compile_fail,E0277
-/// use xdma::memory::{Access, DmaMemory, MemoryError, Piece};
+/// use xdma::memory::{Access, DmaMemory};
 ///
 /// struct Anything;
 ///
@@ -211,40 +248,37 @@ pub(super) mod sealed {
 ///     fn access(&self) -> Access {
 ///         Access::CardWrites
 ///     }
-///
-///     fn pieces<'a>(
-///         &'a self,
-///         _: std::ops::Range<u64>,
-///         _: &mut dyn FnMut(Piece<'a>),
-///     ) -> Result<(), MemoryError> {
-///         Ok(())
-///     }
 /// }
 /// ```
-pub trait DmaMemory: sealed::Sealed {
-    /// Bytes.
+pub trait DmaMemory: Pieces {
+    /// Returns the length in bytes.
     fn byte_len(&self) -> u64;
 
-    /// What the card may do with it.
+    /// Returns how the card may access it.
     fn access(&self) -> Access;
-
-    /// Calls `each` with the pieces of a range of bytes, in order.
-    ///
-    /// # Errors
-    ///
-    /// [`MemoryError::OutOfRange`], [`MemoryError::Empty`]; `each` was not called then.
-    fn pieces<'a>(&'a self, range: Range<u64>, each: &mut dyn FnMut(Piece<'a>)) -> Result<(), MemoryError>;
-
-    /// The piece that a range of bytes is, where that is known without looking for it. [`pieces`](Self::pieces) tells of all
-    /// others, and of ranges that are errors.
-    #[inline]
-    fn piece(&self, range: Range<u64>) -> Option<Piece<'_>> {
-        let _ = range;
-        None
-    }
 }
 
-/// Memory allocated for the card: zero-copy everywhere, contiguous for the card wherever we choose addresses.
+/// Alignment of buffers in bytes.
+const ALIGNMENT: usize = 64;
+
+/// Memory allocated for zero-copy transfers. It is contiguous for the card if the driver chooses device addresses, which it does
+/// on every bus except VFIO without an IOMMU.
+///
+/// ```
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// use std::{sync::Arc, time::Duration};
+/// use xdma::card::CardOptions;
+/// use xdma::regs::Direction;
+/// use xdma_emulator::{Options, logic::Memory};
+///
+/// let card = xdma_emulated_card::start(Options::default(), Arc::new(Memory::new()), CardOptions::default())?;
+/// let mut source = card.allocate(4096, Direction::H2C)?;
+/// source.write(0, &[1u64, 2, 3])?; // by copy
+/// source.as_mut_slice::<u64>()?[511] = 4; // in place
+/// card.h2c(0)?.transfer(&source, 0..4096, 0, Duration::from_secs(5))?;
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug)]
 pub struct Buffer {
     handle: Arc<Handle>,
@@ -255,7 +289,7 @@ impl Buffer {
         Self { handle: Handle::new(allocation) }
     }
 
-    /// Address of the first byte for the card.
+    /// Returns the device address of the first byte.
     pub fn address(&self) -> u64 {
         let allocation = &**self.handle;
         let extents = &allocation.mapping.extents();
@@ -263,12 +297,13 @@ impl Buffer {
         extents.get(at).map_or(0, |e| e.address + (allocation.offset - e.offset))
     }
 
-    /// Whether it is one stretch for the card. Only physical addresses make it several, beyond the size of a page.
+    /// Returns whether it is contiguous for the card. Only a buffer with physical addresses that is larger than a page may not
+    /// be.
     pub fn is_contiguous(&self) -> bool {
         self.handle.address.is_some()
     }
 
-    /// Which pages it lies in.
+    /// Returns the size of the pages that it is in.
     pub fn page(&self) -> PageSize {
         self.handle.mapping.page()
     }
@@ -277,20 +312,20 @@ impl Buffer {
     ///
     /// # Errors
     ///
-    /// The range leaves the buffer, or a transfer that uses the buffer is in flight.
+    /// The range extends past the end of the buffer, or a transfer that uses the buffer is in flight.
     pub fn write<T: ToCard>(&mut self, offset: u64, data: &[T]) -> Result<(), MemoryError> {
         let bytes = bytes_of(data);
         self.handle.check(offset, bytes.len() as u64)?;
-        self.handle.idle()?;
+        self.handle.check_idle()?;
         let written = self.handle.view().write_slice(bytes, offset as usize);
         written.map_err(|_| MemoryError::OutOfRange { start: offset, end: offset, len: self.handle.len })
     }
 
-    /// Copies from byte `offset` to `data`.
+    /// Copies to `data` from byte `offset` on.
     ///
     /// # Errors
     ///
-    /// The range leaves the buffer.
+    /// The range extends past the end of the buffer.
     pub fn read<T: FromCard>(&self, offset: u64, data: &mut [T]) -> Result<(), MemoryError> {
         let bytes = bytes_of_mut(data);
         self.handle.check(offset, bytes.len() as u64)?;
@@ -298,9 +333,11 @@ impl Buffer {
         read.map_err(|_| MemoryError::OutOfRange { start: offset, end: offset, len: self.handle.len })
     }
 
-    /// All of it, to be filled in place, as long as no transfer is in flight. A rest that is no whole element is left out.
+    /// Returns the whole buffer as a slice, to be filled in place while no transfer is in flight. A remainder shorter than an
+    /// element is omitted.
     ///
-    /// What is written while a program that holds the buffer runs may reach the card half written.
+    /// If a program that uses the buffer is started while elements are being written, the card may read partially written
+    /// elements.
     ///
     /// # Errors
     ///
@@ -309,44 +346,47 @@ impl Buffer {
         if self.access() == Access::CardWrites {
             return Err(MemoryError::WrongAccess { has: Access::CardWrites, remedy: "use `read`" });
         }
-        self.handle.idle()?;
+        const { assert!(align_of::<T>() <= ALIGNMENT, "buffers are aligned to 64 bytes") };
+        self.handle.check_idle()?;
         let len = self.handle.len as usize / size_of::<T>().max(1);
-        // SAFETY: the range is mapped, aligned to 64 bytes (no `FromCard` needs more), initialised (zeroed by the kernel
-        // or by the pool), any bytes are a T, the card only reads it, and `&mut self` is the only handle to it.
+        // SAFETY: the range is mapped, aligned to 64 bytes (enough for T, as asserted) and initialised (zeroed by the kernel or
+        // by the pool); any bytes are a valid T, the card only reads the memory, and `&mut self` is its only buffer.
         Ok(unsafe { std::slice::from_raw_parts_mut(self.handle.ptr().cast(), len) })
     }
 
-    /// Words of 32 bits that the card may write, from byte `offset` on.
+    /// Returns access to `N` 32-bit words that the card may write, starting at byte `offset`.
     ///
     /// # Errors
     ///
-    /// The range leaves the buffer, or the offset is no multiple of 4.
-    pub(crate) fn words<const N: usize>(&self, offset: u64) -> Result<Words<N>, MemoryError> {
+    /// The range extends past the end of the buffer, or the offset is not a multiple of 4.
+    pub(crate) fn words<const N: usize>(&self, offset: u64) -> Result<VolatileWords<N>, MemoryError> {
         self.handle.check(offset, 4 * N as u64)?;
         if !offset.is_multiple_of(4) {
             return Err(MemoryError::Unaligned { offset, align: 4 });
         }
         // SAFETY: inside the allocation, as just checked.
         let first = unsafe { self.handle.ptr().add(offset as usize) }.cast();
-        Ok(Words { first, handle: self.handle.clone() })
+        Ok(VolatileWords { first, handle: self.handle.clone() })
     }
 
-    /// All of it, to be written four words at a time: for descriptors.
+    /// Converts the buffer into memory for descriptors.
     ///
     /// # Panics
     ///
-    /// If the card may write it.
-    pub(crate) fn into_quads(self) -> Quads {
-        assert!(self.access() == Access::CardReads, "descriptors lie where the card only reads");
-        Quads { first: self.handle.ptr().cast(), groups: self.handle.len as usize / 32, handle: self.handle }
+    /// If the card may write the buffer.
+    pub(crate) fn into_descriptor_memory(self) -> DescriptorMemory {
+        assert!(self.access() == Access::CardReads, "descriptors must be in memory that the card only reads");
+        DescriptorMemory {
+            first: self.handle.ptr().cast(),
+            groups: self.handle.len as usize / 32,
+            handle: self.handle,
+        }
     }
 
     pub(crate) fn handle(&self) -> &Arc<Handle> {
         &self.handle
     }
 }
-
-impl sealed::Sealed for Buffer {}
 
 impl DmaMemory for Buffer {
     fn byte_len(&self) -> u64 {
@@ -357,7 +397,9 @@ impl DmaMemory for Buffer {
     fn access(&self) -> Access {
         self.handle.mapping.access()
     }
+}
 
+impl Pieces for Buffer {
     #[inline]
     fn piece(&self, range: Range<u64>) -> Option<Piece<'_>> {
         let Range { start, end } = range;
@@ -388,35 +430,35 @@ impl DmaMemory for Buffer {
     }
 }
 
-/// Memory in groups of four 64-bit words that a card only reads: descriptors.
-pub(crate) struct Quads {
+/// Memory for descriptors: groups of four 64-bit words that the card only reads.
+pub(crate) struct DescriptorMemory {
     first: *mut [u64; 4],
     groups: usize,
     handle: Arc<Handle>,
 }
 
-// SAFETY: the words are kept by `handle`, and accessed volatile only, through `&mut self`.
-unsafe impl Send for Quads {}
+// SAFETY: `handle` keeps the words alive. All accesses are volatile and need `&mut self`.
+unsafe impl Send for DescriptorMemory {}
 
-impl fmt::Debug for Quads {
+impl fmt::Debug for DescriptorMemory {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Quads({:?})", self.handle)
+        write!(f, "DescriptorMemory({:?})", self.handle)
     }
 }
 
-impl Quads {
+impl DescriptorMemory {
     /// Writes the first words of a group, little-endian.
     ///
     /// # Panics
     ///
-    /// If there is no such group: lists are sized before they are written.
+    /// If `group` is out of range.
     #[inline(always)]
     pub(crate) fn write<const N: usize>(&mut self, group: usize, words: [u64; N]) {
         const { assert!(N <= 4) };
-        assert!(group < self.groups, "descriptors lie in their list");
+        assert!(group < self.groups, "the descriptor is outside the list");
         for (at, word) in words.into_iter().enumerate() {
-            // SAFETY: inside the allocation, as just checked, and aligned, as allocations are; the card only reads this memory, and
-            // reads a descriptor only after the doorbell that follows a fence.
+            // SAFETY: inside the allocation, as just checked, and aligned, as all allocations are. The card only reads this
+            // memory, and reads a descriptor only after the doorbell, which follows a fence.
             unsafe { self.first.add(group).cast::<u64>().add(at).write_volatile(word.to_le()) };
         }
     }
@@ -425,36 +467,36 @@ impl Quads {
         &self.handle
     }
 
-    /// The card may go on reading them.
-    pub(crate) fn condemn(&self) {
-        self.handle.condemn();
+    /// Puts the memory in quarantine, because the card may still read it.
+    pub(crate) fn quarantine(&self) {
+        self.handle.quarantine();
     }
 }
 
-/// `N` words that a card writes.
-pub(crate) struct Words<const N: usize> {
+/// `N` 32-bit words that the card writes.
+pub(crate) struct VolatileWords<const N: usize> {
     first: *mut u32,
     handle: Arc<Handle>,
 }
 
-// SAFETY: the words are kept by `handle`, and accessed volatile only.
-unsafe impl<const N: usize> Send for Words<N> {}
+// SAFETY: `handle` keeps the words alive, and all accesses are volatile.
+unsafe impl<const N: usize> Send for VolatileWords<N> {}
 
-impl<const N: usize> fmt::Debug for Words<N> {
+impl<const N: usize> fmt::Debug for VolatileWords<N> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Words<{N}>({:?})", self.handle)
+        write!(f, "VolatileWords<{N}>({:?})", self.handle)
     }
 }
 
-impl<const N: usize> Words<N> {
-    /// What the card wrote last to a word; `word` is taken modulo `N`.
+impl<const N: usize> VolatileWords<N> {
+    /// Returns the value that the card last wrote to a word. `word` is taken modulo `N`.
     #[inline(always)]
     pub(crate) fn load(&self, word: usize) -> u32 {
         // SAFETY: inside the allocation and aligned, see `Buffer::words`.
         u32::from_le(unsafe { self.first.add(word % N).read_volatile() })
     }
 
-    /// Writes a word, before the card is told to use it; `word` is taken modulo `N`.
+    /// Writes a word, before the card starts to use it. `word` is taken modulo `N`.
     #[inline(always)]
     pub(crate) fn store(&self, word: usize, value: u32) {
         // SAFETY: as in `load`.

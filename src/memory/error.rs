@@ -1,4 +1,5 @@
 use super::PageSize;
+use crate::Remedy;
 use std::io;
 
 /// Why a bus could not map memory for the card.
@@ -8,131 +9,163 @@ pub enum MapError {
     /// The kernel or the card's process refused.
     #[error("mapping {len:#x} bytes at IOVA {iova:#x} was refused: {cause}")]
     Refused {
-        /// Address asked for.
+        /// The device address requested.
         iova: u64,
-        /// Bytes.
+        /// Length in bytes.
         len: u64,
-        /// What was answered.
+        /// The error that was returned.
         cause: io::Error,
     },
-    /// This bus cannot give the card memory that has no file descriptor.
+    /// This bus can share only memory that has a file descriptor.
     #[error(
         "this bus cannot share memory that has no file descriptor; allocate it from the card, or register it"
     )]
     NotShareable,
-    /// The kernel would have to lock more memory than this process may have locked.
+    /// The mapping would exceed the amount of memory that this process may lock.
     #[error(
-        "pinning {len:#x} bytes goes beyond this process' limit of {} (RLIMIT_MEMLOCK; hugepages count): raise it with \
+        "pinning {len:#x} bytes exceeds this process's limit (RLIMIT_MEMLOCK is {}; hugepages count): raise it with \
          `ulimit -l unlimited`, or LimitMEMLOCK=infinity for a service",
         limit_text(*.limit)
     )]
     Locked {
-        /// Bytes to be pinned.
+        /// Number of bytes to be pinned.
         len: u64,
         /// The limit, in bytes; all ones if there is none.
         limit: u64,
-        /// What the kernel said.
+        /// The kernel's error.
         source: io::Error,
     },
-    /// The kernel keeps no more mappings.
+    /// The kernel's limit on the number of mappings is reached.
     #[error(
-        "the kernel's limit of mappings is reached (65,535 unless set): use fewer and larger buffers, or raise \
+        "the kernel's limit on the number of mappings is reached (65,535 by default): use fewer and larger buffers, or raise \
          dma_entry_limit of the module vfio_iommu_type1"
     )]
     TooMany {
-        /// What the kernel said.
+        /// The kernel's error.
         source: io::Error,
     },
-    /// Without an IOMMU only hugepages can be used.
+    /// Without an IOMMU, only hugepages can be used.
     #[error(
         "without an IOMMU the card can use only hugepages, because other pages may move; to reserve some, run as root: \
          `echo 64 > /proc/sys/vm/nr_hugepages`"
     )]
     NeedsHugePages,
-    /// The physical address of memory cannot be found.
-    #[error("no physical address: {reason}")]
+    /// The physical address of memory cannot be determined.
+    #[error("cannot determine the physical address: {reason}")]
     NoPhysical {
-        /// Why not.
+        /// The reason.
         reason: String,
     },
-    /// The link to the card is lost.
-    #[error("the card's link is gone: {0}")]
+    /// The connection to the card was lost.
+    #[error("the connection to the card was lost: {0}")]
     Gone(String),
 }
 
-/// Why memory could not be had or used.
+/// Why memory could not be allocated, mapped or used.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum MemoryError {
-    /// Zero bytes or elements were asked for.
+    /// The length is zero.
     #[error("the buffer is empty; a transfer moves at least one byte")]
     Empty,
     /// No pages of this size could be allocated.
     #[error("cannot allocate {len:#x} bytes in pages of {page}: {cause}; {}", hint(*.page))]
     Allocate {
-        /// Bytes.
+        /// Length in bytes.
         len: u64,
-        /// Size of the pages.
+        /// The page size.
         page: PageSize,
-        /// What the kernel said.
+        /// The kernel's error.
         cause: io::Error,
     },
-    /// The machine, or a control group of this process, has less memory left.
+    /// The machine or one of this process's control groups does not have enough memory available.
     #[error(
-        "cannot allocate {len:#x} bytes: {limit} has {available:#x} bytes left; ask for less, end other programs, or raise the limit"
+        "cannot allocate {len:#x} bytes: {limit} has {available:#x} bytes left; allocate less, end other programs, or raise the limit"
     )]
     Exhausted {
-        /// Bytes asked for.
+        /// Number of bytes requested.
         len: u64,
-        /// Bytes that can be had, with a margin for everything else.
+        /// Number of bytes available, less a margin for the rest of the system.
         available: u64,
-        /// Whose limit it is: the machine's or a control group's.
+        /// What imposes the limit: the machine or a control group.
         limit: String,
     },
-    /// The card's address space has no hole of this size left.
-    #[error("no {len:#x} bytes of device addresses are free; release buffers, or use fewer and larger ones")]
+    /// The card's address space has no free range of this size.
+    #[error(
+        "the card's address space has no free range of {len:#x} bytes; release buffers, or use fewer and larger ones"
+    )]
     NoAddresses {
-        /// Bytes.
+        /// Length in bytes.
         len: u64,
     },
     /// The mapping failed.
     #[error(transparent)]
     Map(#[from] MapError),
-    /// A range leaves the buffer.
-    #[error("bytes {start:#x}..{end:#x} leave the buffer of {len:#x} bytes")]
+    /// A range extends past the end of the buffer.
+    #[error("bytes {start:#x}..{end:#x} are outside the buffer of {len:#x} bytes")]
     OutOfRange {
-        /// First byte.
+        /// Start of the range.
         start: u64,
-        /// Byte after the last.
+        /// End of the range, exclusive.
         end: u64,
-        /// Length of the buffer.
+        /// Length of the buffer in bytes.
         len: u64,
     },
-    /// An offset is not aligned as the element type demands.
+    /// An offset does not have the alignment of the element type.
     #[error("offset {offset:#x} is not a multiple of {align}, the element's alignment")]
     Unaligned {
-        /// Offset in bytes.
+        /// The offset in bytes.
         offset: u64,
-        /// Alignment in bytes.
+        /// The required alignment in bytes.
         align: usize,
     },
-    /// A transfer that uses the memory is not finished.
+    /// Transfers that use the memory are in flight.
     #[error("{0} transfer(s) that use this memory are still in flight; wait for their tickets first")]
     InFlight(usize),
-    /// A transfer that used the memory was given up without proof that the card is done with it.
+    /// A transfer that used the memory ended without proof that the card has finished with it.
     #[error(
         "the card may still access this memory: its channel was closed before the engine was seen idle. Drop this buffer and \
-         allocate another; it is freed once the card is closed and can no longer reach it"
+         allocate another; the memory is freed once the card is closed and can no longer access it"
     )]
     Quarantined,
-    /// The card may write this memory, so it is not shown as a slice, or it may only read it.
+    /// The operation does not match the card's access to the memory: memory that the card may write is not available as a slice.
     #[error("the card {has} this memory; {remedy}")]
     WrongAccess {
-        /// What the card may do.
+        /// The card's access.
         has: super::Access,
-        /// What to do instead.
+        /// The alternative.
         remedy: &'static str,
     },
+}
+
+impl MapError {
+    /// Returns how a program can respond to this error.
+    pub fn remedy(&self) -> Remedy {
+        match self {
+            Self::Refused { .. } | Self::Locked { .. } | Self::NeedsHugePages | Self::NoPhysical { .. } => {
+                Remedy::PrepareHost
+            }
+            Self::NotShareable | Self::TooMany { .. } => Remedy::Correct,
+            Self::Gone(_) => Remedy::Reopen,
+        }
+    }
+}
+
+impl MemoryError {
+    /// Returns how a program can respond to this error.
+    pub fn remedy(&self) -> Remedy {
+        match self {
+            Self::Empty
+            | Self::OutOfRange { .. }
+            | Self::Unaligned { .. }
+            | Self::WrongAccess { .. }
+            | Self::Quarantined
+            | Self::NoAddresses { .. } => Remedy::Correct,
+            Self::Allocate { .. } | Self::Exhausted { .. } => Remedy::PrepareHost,
+            Self::Map(error) => error.remedy(),
+            Self::InFlight(_) => Remedy::TryAgain,
+        }
+    }
 }
 
 fn hint(page: PageSize) -> &'static str {
@@ -146,5 +179,5 @@ fn hint(page: PageSize) -> &'static str {
 }
 
 fn limit_text(limit: u64) -> String {
-    if limit == u64::MAX { "any number of bytes".into() } else { format!("{} KiB", limit >> 10) }
+    if limit == u64::MAX { "unlimited".into() } else { format!("{} KiB", limit >> 10) }
 }

@@ -1,4 +1,4 @@
-//! Memory of our own: a memory file, in hugepages where there are some, mapped and touched.
+//! Memory that the driver allocates: a mapped and populated memory file, in hugepages if some are free.
 
 #![deny(clippy::arithmetic_side_effects)]
 
@@ -11,13 +11,13 @@ use std::fs::File;
 use std::io;
 use std::os::fd::AsRawFd;
 
-/// Bytes that are populated between two looks at how much memory is left.
+/// Number of bytes that are populated between two checks of the available memory.
 const STEP: u64 = 64 << 20;
 
-/// Sizes of pages.
+/// A page size.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum PageSize {
-    /// The processor's smallest, 4 KiB on x86-64.
+    /// The processor's smallest page size, 4 KiB on x86-64.
     Base,
     /// 2 MiB.
     Huge2M,
@@ -26,7 +26,7 @@ pub enum PageSize {
 }
 
 impl PageSize {
-    /// Bytes of a page.
+    /// Returns the page size in bytes.
     pub fn bytes(self) -> u64 {
         match self {
             // SAFETY: sysconf has no preconditions.
@@ -55,17 +55,33 @@ impl fmt::Display for PageSize {
     }
 }
 
-/// Which pages to take.
+/// The page size of allocations.
+///
+/// ```
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// use std::sync::Arc;
+/// use xdma::card::CardOptions;
+/// use xdma::memory::{HugePages, PageSize};
+/// use xdma::regs::Direction;
+/// use xdma_emulator::{Options, logic::Memory};
+///
+/// let options = CardOptions { pages: HugePages::Require(PageSize::Base), ..CardOptions::default() };
+/// let card = xdma_emulated_card::start(Options::default(), Arc::new(Memory::new()), options)?;
+/// assert_eq!(card.allocate(4096, Direction::H2C)?.page(), PageSize::Base);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub enum HugePages {
-    /// The largest that the length fills, then smaller ones where none are free. The fall-back is reported.
+    /// 1 GiB pages for allocations of at least that size, 2 MiB pages for others, and smaller pages if none of those are free.
+    /// The fallback is reported.
     #[default]
     Prefer,
-    /// Exactly this size, or an error.
+    /// Exactly this page size. If no such pages are free, the allocation fails.
     Require(PageSize),
 }
 
-/// Shared memory with a sealed file, pinned by being touched, never inherited by a child process.
+/// A populated mapping of a sealed memory file. Child processes do not inherit the mapping.
 #[derive(Debug)]
 pub struct HostMemory {
     file: File,
@@ -74,16 +90,16 @@ pub struct HostMemory {
 }
 
 impl HostMemory {
-    /// Allocates `len` bytes, rounded up to whole pages, zeroed, on NUMA node `node` where one is named.
+    /// Allocates `len` zeroed bytes, rounded up to whole pages, preferably on NUMA node `node`.
     ///
-    /// The file is sealed: its length stays, and with [`Access::CardReads`] no other process that gets it can write to it. Linux
-    /// before 5.1 only fixes the length.
+    /// The file is sealed: its length cannot change, and with [`Access::CardReads`] no other process that receives the file can
+    /// write to it. Linux before 5.1 only fixes the length.
     ///
     /// # Errors
     ///
-    /// [`MemoryError::Empty`]; [`MemoryError::Allocate`] when no allowed size of pages can be had; [`MemoryError::Exhausted`]
-    /// when the machine or a control group has less memory left. Another process can still take that memory between the check and
-    /// the use, which are at most 64 MiB apart, and the kernel then chooses a process to kill.
+    /// [`MemoryError::Empty`]; [`MemoryError::Allocate`] if no permitted page size can be allocated; [`MemoryError::Exhausted`]
+    /// if the machine or a control group has too little memory available. The check runs again after every 64 MiB. If another
+    /// process takes the memory between a check and its use, the kernel may kill a process.
     pub fn allocate(
         len: u64,
         pages: HugePages,
@@ -104,7 +120,7 @@ impl HostMemory {
         for &page in sizes {
             match Self::with_pages(len, page, node, access) {
                 Ok(memory) => return Ok(memory),
-                // Where small pages may be used, a lack of hugepages is not what has to be remedied.
+                // The error of the smallest permitted page size is returned: a lack of hugepages is not the cause then.
                 Err(error) => failure = error,
             }
         }
@@ -112,9 +128,9 @@ impl HostMemory {
     }
 
     fn with_pages(len: u64, page: PageSize, node: Option<u32>, access: Access) -> Result<Self, MemoryError> {
-        let mut check = |more| match (page, Available::read(&available::here())) {
+        let mut check = |more| match (page, Available::read(&available::system_root())) {
             (PageSize::Base, Some(available)) => available.check(len, more),
-            // Hugepages are counted by the kernel, which refuses a mapping that has too few.
+            // The kernel reserves hugepages, and refuses a mapping for which too few are free.
             _ => Ok(()),
         };
         check(len)?;
@@ -129,7 +145,7 @@ impl HostMemory {
         Ok(memory)
     }
 
-    /// A file and its mapping, in which no page was touched.
+    /// Creates a file and its mapping without populating any page.
     fn reserve(len: u64, page: PageSize, node: Option<u32>) -> io::Result<Self> {
         let too_long = || io::Error::from(io::ErrorKind::OutOfMemory);
         let len = len.checked_next_multiple_of(page.bytes()).ok_or_else(too_long)?;
@@ -140,13 +156,13 @@ impl HostMemory {
         if let Some(node) = node {
             memory.prefer_node(node)?;
         }
-        // A child that wrote to the pages after a fork would leave the card with the other copy.
+        // A child process with access to these pages would be a second writer.
         memory.advise(libc::MADV_DONTFORK)?;
         Ok(memory)
     }
 
-    /// Allocates every page now, step by step: a card never waits for one, and a lack of memory is an error here, not a signal
-    /// later. `check` says before each step whether its bytes can be had.
+    /// Populates every page, in steps. The card then never causes a page fault, and a lack of memory is an error here rather than
+    /// a signal later. `check` is called before each step with the number of bytes of that step.
     fn populate(&self, check: &mut dyn FnMut(u64) -> Result<(), MemoryError>) -> Result<(), MemoryError> {
         let (len, page) = (self.len(), self.page);
         let step = STEP.max(page.bytes());
@@ -168,9 +184,9 @@ impl HostMemory {
             return Ok(());
         }
         match io::Error::last_os_error() {
-            // Before Linux 5.14: reserve the pages in the file, and let the first touch map them.
+            // Before Linux 5.14: allocate the pages in the file; the first access maps them.
             e if e.raw_os_error() == Some(libc::EINVAL) => {
-                // SAFETY: the file is ours; fallocate touches no memory of the process.
+                // SAFETY: the file is open, and fallocate does not access memory of this process.
                 let rc = unsafe { libc::fallocate(self.file.as_raw_fd(), 0, start as i64, len as i64) };
                 if rc == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
             }
@@ -179,7 +195,7 @@ impl HostMemory {
     }
 
     fn advise(&self, advice: i32) -> io::Result<()> {
-        // SAFETY: the range is our own mapping; the advice given does not change its content.
+        // SAFETY: the range is our own mapping, and the advice does not change its contents.
         let rc = unsafe { libc::madvise(self.map.as_mut_ptr().cast(), self.map.len(), advice) };
         if rc == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
     }
@@ -188,7 +204,7 @@ impl HostMemory {
         let mut mask = [0u64; 16];
         let (at, bit) = (node as usize >> 6, node & 63);
         *mask.get_mut(at).ok_or(io::ErrorKind::InvalidInput)? |= 1u64 << bit;
-        // SAFETY: the range is our own untouched mapping, the mask has as many bits as said.
+        // SAFETY: the range is our own unpopulated mapping, and the mask has 64 * 16 bits.
         let rc = unsafe {
             let (at, len) = (self.map.as_mut_ptr(), self.map.len());
             libc::syscall(libc::SYS_mbind, at, len, libc::MPOL_PREFERRED, mask.as_ptr(), 64 * 16, 0)
@@ -196,22 +212,22 @@ impl HostMemory {
         if rc == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
     }
 
-    /// Where it is mapped.
+    /// Returns the address of the mapping.
     pub fn as_ptr(&self) -> *mut u8 {
         self.map.as_mut_ptr()
     }
 
-    /// Bytes, whole pages.
+    /// Returns the length in bytes, a multiple of the page size.
     pub fn len(&self) -> u64 {
         self.map.len() as u64
     }
 
-    /// The memory file, whose content starts at offset 0.
+    /// Returns the memory file. The mapping starts at its offset 0.
     pub fn file(&self) -> &File {
         &self.file
     }
 
-    /// Which pages it got.
+    /// Returns the page size.
     pub fn page(&self) -> PageSize {
         self.page
     }
@@ -237,7 +253,7 @@ mod tests {
     }
 
     #[test]
-    fn missing_pages_are_an_error_with_a_remedy() {
+    fn a_lack_of_hugepages_is_an_error_with_a_remedy() {
         let Err(error) = HostMemory::allocate(1 << 50, HUGE, None, CardReads) else {
             panic!("a petabyte of hugepages")
         };
@@ -249,7 +265,7 @@ mod tests {
     }
 
     #[test]
-    fn the_first_node_always_exists() {
+    fn memory_is_allocated_on_existing_nodes_only() {
         HostMemory::allocate(4096, BASE, Some(0), CardReads).unwrap();
         assert!(HostMemory::allocate(4096, BASE, Some(99_999), CardReads).is_err());
     }
@@ -261,7 +277,7 @@ mod tests {
     }
 
     #[test]
-    fn more_than_the_machine_has_is_refused_before_it_is_touched() {
+    fn more_memory_than_the_machine_has_is_refused_before_it_is_populated() {
         let begin = Instant::now();
         let before = kilobytes("/proc/self/status", "VmHWM:");
         let len = (kilobytes("/proc/meminfo", "MemAvailable:") << 10) + (1 << 30);
@@ -272,39 +288,40 @@ mod tests {
             assert!(matches!(error, MemoryError::Exhausted { .. }), "{error}");
         }
         assert!(begin.elapsed() < Duration::from_secs(5), "{:?}", begin.elapsed());
-        let touched = kilobytes("/proc/self/status", "VmHWM:") - before;
-        assert!(touched < 256 << 10, "{touched} KiB were touched");
+        let populated = kilobytes("/proc/self/status", "VmHWM:") - before;
+        assert!(populated < 256 << 10, "{populated} KiB were populated");
     }
 
     #[test]
-    fn memory_that_vanishes_while_it_is_taken_is_noticed_in_time() {
+    fn populating_stops_when_memory_runs_out() {
         let memory = HostMemory::reserve(STEP * 3, PageSize::Base, None).unwrap();
-        let mut looks = 0;
+        let mut checks = 0;
         let error = memory.populate(&mut |_| {
-            looks += 1;
+            checks += 1;
             let (len, available, limit) = (STEP * 3, 0, "a test".into());
-            if looks == 2 { Err(MemoryError::Exhausted { len, available, limit }) } else { Ok(()) }
+            if checks == 2 { Err(MemoryError::Exhausted { len, available, limit }) } else { Ok(()) }
         });
         assert!(matches!(error, Err(MemoryError::Exhausted { .. })));
         assert_eq!(memory.file.metadata().unwrap().blocks() * 512, STEP);
     }
 
-    /// What a process that was sent the file can do to it: cut it, write to it, map it writable, take pages out of it.
-    fn harms(memory: &HostMemory) -> [bool; 5] {
+    /// Returns whether a process that received the file can resize it, write to it, map it writable, punch holes into it, and add
+    /// seals.
+    fn permitted(memory: &HostMemory) -> [bool; 5] {
         let path = format!("/proc/self/fd/{}", memory.file.as_raw_fd());
         let file = OpenOptions::new().read(true).write(true).open(path).unwrap();
         let punch = libc::FALLOC_FL_PUNCH_HOLE | libc::FALLOC_FL_KEEP_SIZE;
-        // SAFETY: the file is open; fallocate takes numbers.
+        // SAFETY: the file is open, and fallocate takes only integers.
         let punch = || unsafe { libc::fallocate(file.as_raw_fd(), punch, 0, memory.len() as i64) } == 0;
         // SAFETY: fcntl with this command takes an integer.
-        let unseal = || unsafe { libc::fcntl(file.as_raw_fd(), libc::F_ADD_SEALS, 0) } == 0;
+        let add_seals = || unsafe { libc::fcntl(file.as_raw_fd(), libc::F_ADD_SEALS, 0) } == 0;
         [
             file.set_len(0).is_ok() || file.set_len(memory.len() * 2).is_ok(),
-            // Files of hugepages take no `write` at all.
+            // Files of hugepages do not support `write`.
             std::io::Write::write(&mut &file, &[1]).is_ok(),
             MmapOptions::new().map_raw(&file).is_ok(),
             punch(),
-            unseal(),
+            add_seals(),
         ]
     }
 
@@ -312,7 +329,7 @@ mod tests {
         match HostMemory::allocate(2 << 20, pages, None, access) {
             Ok(memory) => Some(memory),
             Err(error) if pages == HUGE => {
-                println!("2 MiB pages are skipped: {error}");
+                println!("skipped 2 MiB pages: {error}");
                 None
             }
             Err(error) => panic!("{error}"),
@@ -320,12 +337,12 @@ mod tests {
     }
 
     #[test]
-    fn memory_that_the_card_reads_is_written_by_this_process_alone() {
+    fn only_this_process_can_write_memory_that_the_card_reads() {
         for pages in [BASE, HUGE] {
             let Some(memory) = allocated(pages, CardReads) else { continue };
             // SAFETY: the mapping is ours, and no reference to it exists.
             unsafe { memory.as_ptr().write_volatile(7) };
-            assert_eq!(harms(&memory), [false; 5], "{pages:?}");
+            assert_eq!(permitted(&memory), [false; 5], "{pages:?}");
             let other = MmapOptions::new().map_raw_read_only(&memory.file).unwrap();
             // SAFETY: mapped, and only read.
             assert_eq!(unsafe { other.as_ptr().read_volatile() }, 7, "it can be read");
@@ -339,11 +356,11 @@ mod tests {
     }
 
     #[test]
-    fn memory_that_the_card_writes_keeps_its_length() {
+    fn memory_that_the_card_writes_cannot_be_resized() {
         for pages in [BASE, HUGE] {
             let Some(memory) = allocated(pages, CardWrites) else { continue };
             let written = pages == BASE;
-            assert_eq!(harms(&memory), [false, written, true, true, false], "{pages:?}");
+            assert_eq!(permitted(&memory), [false, written, true, true, false], "{pages:?}");
         }
     }
 }

@@ -1,28 +1,30 @@
-//! Device addresses: which are free.
+//! Allocation of device addresses.
 
 #![deny(clippy::arithmetic_side_effects)]
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::RangeInclusive;
 
-/// Holes that may be too small, for their alignment, before one is looked for that is large enough wherever it begins.
+/// Number of best-fit holes to try, which may be too small when aligned, before trying one that is large enough for any
+/// alignment.
 const TRIES: usize = 16;
 
-/// Hands out ranges of device addresses from the ones that a bus allows: from its base on, and below it when nothing is left there. Of
-/// the holes the smallest that fits is taken. Everything takes time that is logarithmic in their number, unless there is none.
+/// Allocates ranges of device addresses from those that a bus allows. Addresses from the base on are allocated first, those below
+/// it when none are left. The smallest hole that fits is used. All operations take time logarithmic in the number of holes,
+/// except an allocation that fails.
 #[derive(Debug, Clone)]
 pub struct IovaAllocator {
     holes: Holes,
-    /// All ranges that there are: first address to last, neither overlapping nor touching.
+    /// All usable ranges, as first and last address. They neither overlap nor touch.
     allowed: BTreeMap<u64, u64>,
 }
 
-/// Ranges that are free, neither overlapping nor touching, but at the base: none spans that.
+/// Free ranges. They do not overlap, touch only at the base, and none spans it.
 #[derive(Debug, Clone, Default)]
 struct Holes {
-    /// First address to last.
+    /// Last addresses, by first address.
     by_start: BTreeMap<u64, u64>,
-    /// Whether it is below the base, its length less one, and its first address.
+    /// For each hole: whether it is below the base, its length minus one, and its first address.
     by_size: BTreeSet<(bool, u64, u64)>,
     base: u64,
 }
@@ -34,26 +36,26 @@ impl Holes {
 
     fn insert(&mut self, first: u64, last: u64) {
         if first < self.base && self.base <= last {
-            self.insert_whole(first, self.base.saturating_sub(1));
-            self.insert_whole(self.base, last);
+            self.insert_one(first, self.base.saturating_sub(1));
+            self.insert_one(self.base, last);
         } else {
-            self.insert_whole(first, last);
+            self.insert_one(first, last);
         }
     }
 
-    fn insert_whole(&mut self, first: u64, last: u64) {
+    fn insert_one(&mut self, first: u64, last: u64) {
         self.by_start.insert(first, last);
         self.by_size.insert(self.key(first, last));
     }
 
-    /// Removes the hole that begins at `first`, if there is one; its last address.
+    /// Removes the hole that begins at `first`, if there is one, and returns its last address.
     fn remove(&mut self, first: u64) -> Option<u64> {
         let last = self.by_start.remove(&first)?;
         self.by_size.remove(&self.key(first, last));
         Some(last)
     }
 
-    /// Where `extra` + 1 bytes can begin, and the first address of the hole they are in.
+    /// Finds space for `extra` + 1 bytes. Returns its address and the first address of the hole that contains it.
     fn find(&self, extra: u64, align: u64) -> Option<(u64, u64)> {
         let fits = |&(_, size, first): &(bool, u64, u64)| {
             let start = first.checked_next_multiple_of(align)?;
@@ -62,17 +64,17 @@ impl Holes {
         };
         let on_side =
             |below: bool, least: u64| self.by_size.range((below, least, 0)..=(below, u64::MAX, u64::MAX));
-        let large = extra.saturating_add(align.saturating_sub(1));
-        let soon =
-            |below| on_side(below, extra).take(TRIES).chain(on_side(below, large).take(1)).find_map(fits);
-        // What was not tried, before nothing is said to be left.
-        soon(false).or_else(|| soon(true)).or_else(|| self.by_size.iter().find_map(fits))
+        let enough = extra.saturating_add(align.saturating_sub(1));
+        let quick =
+            |below| on_side(below, extra).take(TRIES).chain(on_side(below, enough).take(1)).find_map(fits);
+        // As a last resort, try all holes.
+        quick(false).or_else(|| quick(true)).or_else(|| self.by_size.iter().find_map(fits))
     }
 }
 
 impl IovaAllocator {
-    /// An allocator over `allowed`. Ranges may overlap or touch. The lowest 64 KiB are never given, so that a
-    /// descriptor that was never written leads nowhere.
+    /// Creates an allocator over `allowed`, whose ranges may overlap or touch. The lowest 64 KiB are never allocated, so that a
+    /// descriptor of zeros does not refer to mapped memory.
     pub fn new(allowed: &[RangeInclusive<u64>]) -> Self {
         let mut merged = BTreeMap::new();
         let mut sorted: Vec<(u64, u64)> =
@@ -98,12 +100,12 @@ impl IovaAllocator {
         self.allowed.iter().for_each(|(&first, &last)| self.holes.insert(first, last));
     }
 
-    /// Moves the base to `share` / 2^64 of the way through the addresses, rounded down to a boundary that suits the largest pages.
-    /// All are free.
+    /// Moves the base to `share` / 2^64 of the way through the usable addresses, rounded down to a boundary that suits large
+    /// pages. All addresses become free.
     pub fn set_base(&mut self, share: u64) {
         let total = self.free_bytes();
         let granule: u64 = if total >= 64 << 30 { 1 << 30 } else { 2 << 20 };
-        // Both factors are below 2^64, but for a total of all addresses there are.
+        // Both factors are below 2^64, unless the total is the whole address space.
         let mut skip = total.saturating_mul(u128::from(share)) >> 64;
         for (&first, &last) in &self.allowed {
             if let Some(rest) = skip.checked_sub(bytes(first, last)) {
@@ -116,13 +118,13 @@ impl IovaAllocator {
         }
     }
 
-    /// Where the search for free addresses begins.
+    /// Returns the address at which allocation begins.
     pub fn base(&self) -> u64 {
         self.holes.base
     }
 
-    /// Takes `len` bytes aligned to `align`, a power of two. `None` when there is no such hole, or `len` or `align` is 0.
-    pub fn take(&mut self, len: u64, align: u64) -> Option<u64> {
+    /// Allocates `len` bytes aligned to `align`, a power of two. `None` if no hole is large enough, or if `len` or `align` is 0.
+    pub fn allocate(&mut self, len: u64, align: u64) -> Option<u64> {
         let extra = len.checked_sub(1)?;
         let (start, first) = self.holes.find(extra, align)?;
         let (last, end) = (self.holes.remove(first)?, start.checked_add(extra)?);
@@ -135,18 +137,18 @@ impl IovaAllocator {
         Some(start)
     }
 
-    /// The largest number of bytes that are free in one piece.
+    /// Returns the size in bytes of the largest hole.
     pub fn largest(&self) -> u64 {
         let on_side = |below| self.holes.by_size.range(..=(below, u64::MAX, u64::MAX)).next_back();
         let size = |hole: Option<&(bool, u64, u64)>| hole.map_or(0, |&(_, size, _)| size.saturating_add(1));
         size(on_side(false)).max(size(on_side(true)))
     }
 
-    /// Gives back what [`take`](Self::take) gave. A range that is not allowed, or of which something is free already, is left as it
-    /// is.
-    pub fn give_back(&mut self, start: u64, len: u64) {
+    /// Frees a range that [`allocate`](Self::allocate) returned. A range that is not usable, or that is already free in part, is
+    /// ignored.
+    pub fn free(&mut self, start: u64, len: u64) {
         let Some(end) = len.checked_sub(1).and_then(|extra| start.checked_add(extra)) else { return };
-        if !self.is_taken(start, end) {
+        if !self.is_allocated(start, end) {
             return;
         }
         let (mut first, mut last) = (start, end);
@@ -164,19 +166,19 @@ impl IovaAllocator {
         self.holes.insert(first, last);
     }
 
-    fn is_taken(&self, start: u64, end: u64) -> bool {
+    fn is_allocated(&self, start: u64, end: u64) -> bool {
         let inside = self.allowed.range(..=start).next_back().is_some_and(|(_, &last)| end <= last);
         let free = self.holes.by_start.range(..=end).next_back().is_some_and(|(_, &last)| start <= last);
         inside && !free
     }
 
-    /// Addresses that are free, in all.
+    /// Returns the total number of free addresses.
     pub fn free_bytes(&self) -> u128 {
         self.holes.by_start.iter().map(|(&first, &last)| bytes(first, last)).fold(0, u128::saturating_add)
     }
 }
 
-/// Bytes of a range, by its first address and its last.
+/// Returns the size of a range in bytes, from its first and last address.
 fn bytes(first: u64, last: u64) -> u128 {
     u128::from(last.abs_diff(first)).saturating_add(1)
 }
@@ -188,86 +190,86 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
-    fn goes_around_reserved_ranges() {
+    fn allocations_avoid_reserved_ranges() {
         let mut iovas = IovaAllocator::new(&[0..=0xfedf_ffff, 0xfef0_0000..=u64::MAX]);
-        assert_eq!(iovas.take(0x1000, 0x1000), Some(0x1_0000));
-        assert_eq!(iovas.take(0xfe00_0000, 0x20_0000), Some(0x20_0000));
-        assert_eq!(iovas.take(0x4000_0000, 0x4000_0000), Some(0x1_0000_0000));
-        assert_eq!(iovas.take(0, 1), None);
-        assert_eq!(iovas.take(u64::MAX, 1), None);
+        assert_eq!(iovas.allocate(0x1000, 0x1000), Some(0x1_0000));
+        assert_eq!(iovas.allocate(0xfe00_0000, 0x20_0000), Some(0x20_0000));
+        assert_eq!(iovas.allocate(0x4000_0000, 0x4000_0000), Some(0x1_0000_0000));
+        assert_eq!(iovas.allocate(0, 1), None);
+        assert_eq!(iovas.allocate(u64::MAX, 1), None);
     }
 
     #[test]
-    fn bases_lie_apart_and_all_addresses_can_be_had() {
+    fn bases_are_distinct_and_all_addresses_can_be_allocated() {
         let allowed = [0..=0xfedf_ffff, 0xfef0_0000..=0x7fff_ffff_ffff];
         let base = |share| {
             let mut iovas = IovaAllocator::new(&allowed);
             iovas.set_base(share);
-            assert_eq!(iovas.take(0x1000, 0x1000), Some(iovas.base().max(0x1_0000)));
+            assert_eq!(iovas.allocate(0x1000, 0x1000), Some(iovas.base().max(0x1_0000)));
             iovas.base()
         };
         assert_eq!((base(0), base(1 << 63), base(u64::MAX)), (0, 0x4000_0000_0000, 0x7fff_c000_0000));
         let mut small = IovaAllocator::new(&[0x10_0000..=0x4f_ffff]);
         small.set_base(1 << 63);
-        let taken: Vec<_> = std::iter::from_fn(|| small.take(0x10_0000, 0x10_0000)).collect();
-        assert_eq!(taken, [0x20_0000, 0x30_0000, 0x40_0000, 0x10_0000], "after the last comes the first");
+        let allocated: Vec<_> = std::iter::from_fn(|| small.allocate(0x10_0000, 0x10_0000)).collect();
+        assert_eq!(allocated, [0x20_0000, 0x30_0000, 0x40_0000, 0x10_0000], "allocation wraps around");
     }
 
     #[test]
-    fn a_hole_that_only_fits_across_the_base_is_no_hole() {
+    fn no_allocation_spans_the_base() {
         let mut iovas = IovaAllocator::new(&[0x10_0000..=0x4f_ffff]);
         iovas.set_base(1 << 63);
         assert_eq!(iovas.base(), 0x20_0000);
-        assert_eq!((iovas.largest(), iovas.take(0x40_0000, 0x1000)), (0x30_0000, None));
-        assert_eq!(iovas.take(0x30_0000, 0x1000), Some(0x20_0000));
-        assert_eq!((iovas.largest(), iovas.take(0x10_0000, 0x1000)), (0x10_0000, Some(0x10_0000)));
+        assert_eq!((iovas.largest(), iovas.allocate(0x40_0000, 0x1000)), (0x30_0000, None));
+        assert_eq!(iovas.allocate(0x30_0000, 0x1000), Some(0x20_0000));
+        assert_eq!((iovas.largest(), iovas.allocate(0x10_0000, 0x1000)), (0x10_0000, Some(0x10_0000)));
         assert_eq!(iovas.largest(), 0);
     }
 
-    /// The smallest hole that fits may be one of many that are large enough, but not where they begin.
+    /// The only hole that fits may come after many that are long enough, but not aligned.
     #[test]
-    fn whatever_fits_is_found() {
+    fn a_fitting_hole_is_found_after_many_that_do_not_fit() {
         let mut iovas = IovaAllocator::new(&[0x10_0000..=0x1fff_ffff]);
-        let all: Vec<u64> = std::iter::from_fn(|| iovas.take(0x1000, 0x1000)).collect();
-        // Holes of two pages that begin at odd ones, and one that does not.
+        let all: Vec<u64> = std::iter::from_fn(|| iovas.allocate(0x1000, 0x1000)).collect();
+        // Holes of two pages that begin at odd pages, then one that begins at an even page.
         for pair in all.chunks_exact(4).take(100) {
-            pair[1..3].iter().for_each(|&at| iovas.give_back(at, 0x1000));
+            pair[1..3].iter().for_each(|&at| iovas.free(at, 0x1000));
         }
-        assert_eq!(iovas.take(0x2000, 0x2000), None);
-        all[802..804].iter().for_each(|&at| iovas.give_back(at, 0x1000));
-        assert_eq!(iovas.take(0x2000, 0x2000), Some(all[802]));
-        assert_eq!(iovas.take(0x2000, 0x1000), Some(all[1]));
+        assert_eq!(iovas.allocate(0x2000, 0x2000), None);
+        all[802..804].iter().for_each(|&at| iovas.free(at, 0x1000));
+        assert_eq!(iovas.allocate(0x2000, 0x2000), Some(all[802]));
+        assert_eq!(iovas.allocate(0x2000, 0x1000), Some(all[1]));
     }
 
     #[test]
-    fn the_last_address_can_be_had() {
+    fn the_last_address_can_be_allocated() {
         let mut iovas = IovaAllocator::new(&[u64::MAX - 0xfff..=u64::MAX]);
         let all = u64::MAX - 0xfff;
-        assert_eq!(iovas.take(0x1000, 0x1000), Some(all));
-        iovas.give_back(all, 0x1000);
+        assert_eq!(iovas.allocate(0x1000, 0x1000), Some(all));
+        iovas.free(all, 0x1000);
         assert_eq!(iovas.free_bytes(), 0x1000);
     }
 
     #[test]
-    fn what_was_not_taken_cannot_be_given_back() {
+    fn freeing_an_invalid_range_is_ignored() {
         let mut iovas = IovaAllocator::new(&[0x10_0000..=0x1f_ffff]);
-        let at = iovas.take(0x1000, 0x1000).unwrap();
+        let at = iovas.allocate(0x1000, 0x1000).unwrap();
         let before = iovas.free_bytes();
         for (start, len) in
             [(at, 0), (at, u64::MAX), (u64::MAX, 2), (0, 0x1000), (at, 0x1001), (0x1f_f000, 0x1001)]
         {
-            iovas.give_back(start, len);
+            iovas.free(start, len);
             assert_eq!(iovas.free_bytes(), before, "{start:#x} {len:#x}");
         }
-        iovas.give_back(at, 0x1000);
-        iovas.give_back(at, 0x1000);
+        iovas.free(at, 0x1000);
+        iovas.free(at, 0x1000);
         assert_eq!(iovas.free_bytes(), before + 0x1000);
-        assert_eq!(iovas.take(1, 0), None);
+        assert_eq!(iovas.allocate(1, 0), None);
     }
 
     proptest! {
         #[test]
-        fn never_overlaps_stays_inside_and_comes_back(
+        fn allocations_never_overlap_and_can_be_freed(
             ranges in prop::collection::vec((0u64..1 << 20, 1u64..1 << 16), 1..6),
             steps in prop::collection::vec((any::<bool>(), 1u64..1 << 14, 0u32..13), 1..80),
             share: u64,
@@ -277,9 +279,9 @@ mod tests {
             iovas.set_base(share);
             let before = iovas.free_bytes();
             let mut held: Vec<(u64, u64)> = vec![];
-            for (take, len, align) in steps {
-                if take {
-                    if let Some(at) = iovas.take(len, 1 << align) {
+            for (allocate, len, align) in steps {
+                if allocate {
+                    if let Some(at) = iovas.allocate(len, 1 << align) {
                         prop_assert_eq!(at % (1 << align), 0);
                         prop_assert!(held.iter().all(|&(a, l)| at + len <= a || a + l <= at));
                         for byte in [at, at + len / 2, at + len - 1] {
@@ -288,7 +290,7 @@ mod tests {
                         held.push((at, len));
                     }
                 } else if let Some((at, len)) = held.pop() {
-                    iovas.give_back(at, len);
+                    iovas.free(at, len);
                 }
                 prop_assert!(u128::from(iovas.largest()) <= iovas.free_bytes());
                 let out: u64 = held.iter().map(|h| h.1).sum();

@@ -1,32 +1,32 @@
-//! Host memory that a card reads and writes: hugepages, the caller's own memory, and the addresses a card uses for them.
+//! Host memory that a card reads and writes: hugepages, the caller's own memory, and their device addresses.
 //!
-//! Nothing that a card can write is ever behind a Rust reference: such memory is seen through volatile copies only. Memory
-//! that a card only reads may be seen as a slice. What a transfer uses is kept alive by the channel that runs it, so
-//! dropping a handle never takes memory away from a card that may still use it.
+//! No Rust reference ever points to memory that a card can write; such memory is accessed only through volatile copies. Memory
+//! that a card only reads is available as a slice. The channel that runs a transfer keeps the transfer's memory alive, so
+//! dropping a buffer never frees memory that a card may still use.
 //!
 //! # When memory is released
 //!
-//! Memory goes back to a free list or to the system only with proof that the card can no longer reach it. An error, a time-out or
-//! a register of all ones proves nothing. A use of memory ends with proof if the completed count passed its last descriptor, or
-//! if its engine was seen idle. If it ends without, the memory is in quarantine: never written or used again, and
-//! released when the card was closed, if there is proof then.
+//! Memory is returned to a free list or to the system only with proof that the card can no longer access it. An error, a timeout
+//! or a register of all ones proves nothing. A use of memory ends with proof if the completed descriptor count passed its last
+//! descriptor, or if its engine was seen idle. If a use ends without proof, the memory is put in quarantine: it is never written
+//! or used again, and it is released when the card is closed, if there is proof by then.
 //!
-//! | what is released | IOMMU | vfio-user | no IOMMU |
+//! | memory | IOMMU | vfio-user | no IOMMU |
 //! |---|---|---|---|
-//! | part of a mapping that is shared by small buffers, to its free list | all uses ended with proof | the same | the same |
-//! | a mapping of ours, to the system | successfully unmapped | always: its file is closed, and never used again | all uses ended with proof, or Bus Master was read back as clear |
-//! | pages of the caller | successfully unmapped | never mapped | never mapped |
-//! | device addresses, to be given out again | successfully unmapped | the same | they are physical |
-//! | write-back words and metadata of a channel | with the card, as any mapping | the same | the same |
+//! | part of a mapping shared by small buffers, returned to its free list | all uses ended with proof | all uses ended with proof | all uses ended with proof |
+//! | a mapping of the driver's memory, returned to the system | successfully unmapped | always: its file is closed and never used again | all uses ended with proof, or Bus Master was read back as clear |
+//! | the caller's pages | successfully unmapped | never mapped | never mapped |
+//! | device addresses, freed for reuse | successfully unmapped | successfully unmapped | not allocated: they are physical |
+//! | write-back area and metadata of a channel | with the card, like any mapping | with the card, like any mapping | with the card, like any mapping |
 //!
-//! Without proof memory stays allocated for the life of the process. [`Channel::close`](crate::channel::Channel::close) says so, and
-//! [`Card::quarantined_bytes`](crate::card::Card::quarantined_bytes) says how much.
+//! Without proof, memory stays allocated for the lifetime of the process. [`Channel::close`](crate::channel::Channel::close)
+//! reports this, and [`Card::quarantined_bytes`](crate::card::Card::quarantined_bytes) returns the amount.
 //!
-//! # Whose memory it is
+//! # Memory of several cards
 //!
 //! Memory, lists of transfers and programs carry the identity of their card's address space, and channels of other cards refuse
-//! them. Where the driver chooses device addresses, each space begins at another, so that an address of one card means nothing to
-//! another.
+//! them. If the driver chooses device addresses, each address space has a different base, so that an address of one card is not
+//! valid for another.
 
 mod available;
 mod buffer;
@@ -43,14 +43,16 @@ mod quarantine_tests;
 mod registered;
 mod sealed;
 mod shared;
-mod space;
+pub(crate) mod space;
 #[cfg(test)]
 mod tests;
-mod witness;
+pub(crate) mod witness;
 
-pub(crate) use buffer::{Allocation, Handle, Quads, Words};
-pub use buffer::{Buffer, DmaMemory, Piece};
-pub use element::{FromCard, ToCard, bytes_of};
+pub(crate) use buffer::{Allocation, DescriptorMemory, Handle, VolatileWords};
+pub use buffer::{Buffer, DmaMemory};
+pub(crate) use buffer::{Piece, Pieces};
+pub(crate) use element::bytes_of;
+pub use element::{FromCard, ToCard};
 pub use error::{MapError, MemoryError};
 pub(crate) use host::HostMemory;
 pub use host::{HugePages, PageSize};
@@ -58,14 +60,15 @@ use iova::IovaAllocator;
 pub(crate) use process::Process;
 pub use registered::{Lent, RegisterError, Registered};
 pub(crate) use shared::{ForeignWords, SharedBlock, SharedWords};
+pub use space::Access;
 pub(crate) use space::SpaceId;
-pub use space::{Access, Addressing, CallerMemory, DmaSpace, Extent, Isolation, Mapper, MemoryRef};
-pub use witness::Witness;
+pub(crate) use space::{Addressing, CallerMemory, DmaSpace, Extent, Isolation, Mapper, MemoryRef};
+pub(crate) use witness::Witness;
 
-/// Jobs that a channel may have in flight or queued; a power of two.
+/// Maximum number of jobs that a channel has in flight or queued; a power of two.
 pub(crate) const MAX_JOBS: usize = 256;
-/// The programs that a channel has in flight, by their numbers.
+/// The jobs that a channel has in flight, with the numbers of their programs.
 pub(crate) type Running = order::InFlight<MAX_JOBS>;
 
-// `order` takes it from here, so that `tests/loom` can put loom's in its place.
+// `order` imports `sync` from here, so that `tests/loom` can substitute loom's version.
 use std::sync;

@@ -1,112 +1,116 @@
-//! In which order processor, card and threads see each other's accesses to memory.
+//! Memory ordering between the processor, the card and threads.
 //!
-//! The card is a thread without locks: a doorbell is a posted write, to it like a relaxed store, and what it reports it writes
-//! after the data that it reports. Every fence of the driver is here, so that `tests/loom` can run this file against a model
-//! of the card in every order that the memory model allows, and show that each fence is needed.
+//! The card behaves like a thread without locks. A doorbell is a posted write, which acts like a relaxed store. The card writes a
+//! completion after the data that the completion reports. All of the driver's fences are in this file. `tests/loom` runs it
+//! against a model of the card in every order that the memory model allows, and shows that each fence is needed.
 
 use super::sync::Arc;
 use super::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
 
-// On x86-64 these fences order accesses to memory and to registers alike. On other architectures a doorbell, which is a write to
-// device memory, may overtake the descriptors, and nothing here has been tested.
+// On x86-64 these fences order accesses to memory and to registers. On other architectures a doorbell, which is a write to device
+// memory, could overtake the descriptors; none has been tested.
 #[cfg(not(target_arch = "x86_64"))]
 compile_error!("xdma supports x86-64 only: its memory fences are not correct for other architectures");
 
-/// To be called after descriptors and data were written, before the doorbell that tells the card.
+/// Orders writes of descriptors and data before the doorbell that follows.
 ///
-/// Without this the engine could fetch descriptors, or read data, that were written after the doorbell.
+/// Without this fence, those writes could become visible after the doorbell, and the engine could fetch stale descriptors or
+/// data.
 #[inline(always)]
 pub fn before_doorbell() {
     fence(Ordering::Release);
 }
 
-/// To be called after a completion was read, before the data that it reports.
+/// Orders the read of a completion before reads of the data that it reports.
 ///
-/// Without this, data that the card wrote before the completion could be read from before it.
+/// Without this fence, the data could be read before the completion, and thus before the card wrote it.
 #[inline(always)]
 pub fn after_completion() {
     fence(Ordering::Acquire);
 }
 
-/// How many transfers use what `held` keeps: they have the references to it beyond this one. They begin and end in the thread that has
-/// the channel; whether there are none is asked by the thread that wants to use the memory, which got it from that thread since,
-/// in some way that orders the two.
+/// Returns how many transfers use the memory behind `memory`, each of which holds another reference to it. Transfers begin and
+/// end in the thread that owns the channel. The calling thread received the memory from that thread after the transfers began, in
+/// a way that synchronises the two threads.
 ///
-/// `Arc` gives up a reference with Release, as what it keeps may be dropped by another thread. The fence is the Acquire to that: without
-/// it, memory could be used before what the card did with it.
-pub fn uses<T>(held: &Arc<T>) -> usize {
-    let count = Arc::strong_count(held) - 1;
+/// `Arc` drops a reference with Release ordering. The fence is the matching Acquire: without it, the caller's accesses to the
+/// memory could be reordered before the card's.
+pub fn uses<T>(memory: &Arc<T>) -> usize {
+    let count = Arc::strong_count(memory) - 1;
     fence(Ordering::Acquire);
     count
 }
 
-/// The jobs that a channel has in flight, at most `N`: for each, a number that says what it runs. Only the channel's owner writes this;
-/// any thread may read it to find out whether certain work is in flight.
+/// The jobs that a channel has in flight, at most `N`, each with the number of the program that it runs. Only the channel's owner
+/// writes this. Any thread may read it to find out whether certain programs are in flight.
 #[derive(Debug)]
 pub struct InFlight<const N: usize> {
     /// Jobs before `done` have ended; jobs before `next` have begun.
     done: AtomicU64,
     next: AtomicU64,
-    what: [AtomicU64; N],
+    programs: [AtomicU64; N],
 }
 
 impl<const N: usize> InFlight<N> {
-    /// No jobs; the first will have the number `first`.
+    /// Creates an empty list. The first job will have the number `first`.
     pub fn new(first: u64) -> Self {
-        let what = std::array::from_fn(|_| AtomicU64::new(0));
-        Self { done: AtomicU64::new(first), next: AtomicU64::new(first), what }
+        let programs = std::array::from_fn(|_| AtomicU64::new(0));
+        Self { done: AtomicU64::new(first), next: AtomicU64::new(first), programs }
     }
 
-    /// Number of the oldest job in flight. For the owner.
+    /// Returns the number of the oldest job in flight. Only for the owner.
     #[inline(always)]
     pub fn done(&self) -> u64 {
         self.done.load(Ordering::Relaxed)
     }
 
-    /// Number of the next job. For the owner.
+    /// Returns the number of the next job. Only for the owner.
     #[inline(always)]
     pub fn next(&self) -> u64 {
         self.next.load(Ordering::Relaxed)
     }
 
-    /// Job `number` begins and runs `what`. For the owner, with fewer than `N` jobs in flight. Relaxed is enough: another thread that
-    /// asks got the job's memory from this thread afterwards, which orders the two.
+    /// Records that job `number` begins and runs `program`. Only for the owner, with fewer than `N` jobs in flight.
+    ///
+    /// Relaxed is sufficient: a thread that calls [`count`](Self::count) to find out about the job's memory received that memory
+    /// from this thread after the job began, which synchronises the two threads.
     #[inline(always)]
-    pub fn begin(&self, number: u64, what: u64) {
-        self.what[number as usize % N].store(what, Ordering::Relaxed);
+    pub fn begin(&self, number: u64, program: u64) {
+        self.programs[number as usize % N].store(program, Ordering::Relaxed);
         self.next.store(number + 1, Ordering::Relaxed);
     }
 
-    /// All jobs before `number` have ended: their completion was seen. For the owner.
+    /// Records that all jobs before `number` have ended, because their completion was seen. Only for the owner.
     ///
-    /// Release: without it, another thread could use their memory before what the card did with it.
+    /// Release ordering: without it, another thread's accesses to the jobs' memory could be reordered before the card's.
     #[inline(always)]
     pub fn end_before(&self, number: u64) {
         self.done.store(number, Ordering::Release);
     }
 
-    /// How many jobs in flight are one of `wanted`. Acquire, for the same reason.
-    pub fn count(&self, wanted: impl Fn(u64) -> bool) -> usize {
+    /// Returns how many jobs in flight run a program for which `is_wanted` returns true. The Acquire matches the Release in
+    /// [`end_before`](Self::end_before).
+    pub fn count(&self, is_wanted: impl Fn(u64) -> bool) -> usize {
         let next = self.next.load(Ordering::Relaxed);
         let done = self.done.load(Ordering::Acquire);
-        // A place may be used again meanwhile, by a job that is then in flight itself.
-        let is_wanted = |&number: &u64| wanted(self.what[number as usize % N].load(Ordering::Relaxed));
-        (done..next).filter(is_wanted).count()
+        // A slot may be reused concurrently, by a job that is then in flight itself.
+        let program = |number: u64| self.programs[number as usize % N].load(Ordering::Relaxed);
+        (done..next).filter(|&number| is_wanted(program(number))).count()
     }
 }
 
-/// What was taken, a bit each. Whoever takes one sees all that its last owner did with it.
+/// Exclusive claims to resources, one bit each. A new owner sees all writes of the previous one.
 #[derive(Debug, Default)]
 pub struct Claims(AtomicU32);
 
 impl Claims {
-    /// Takes what `bit` stands for; false if somebody has it.
-    pub fn take(&self, bit: u32) -> bool {
+    /// Claims the resource of `bit`. Returns false if it is already claimed.
+    pub fn acquire(&self, bit: u32) -> bool {
         self.0.fetch_or(bit, Ordering::AcqRel) & bit == 0
     }
 
-    /// Gives it back.
-    pub fn give_back(&self, bit: u32) {
+    /// Releases the claim.
+    pub fn release(&self, bit: u32) {
         self.0.fetch_and(!bit, Ordering::AcqRel);
     }
 }

@@ -1,14 +1,15 @@
-//! The pieces of a caller's memory: whole pages in place, the rest staged.
+//! The parts of a caller's memory: whole pages are mapped in place, the rest is staged.
 
 use super::buffer::Allocation;
-use super::{Access, Buffer, CallerMemory, DmaMemory, DmaSpace, MemoryError, Piece};
+use super::{Access, Buffer, CallerMemory, DmaSpace, MemoryError, Piece, Pieces};
 use std::any::Any;
 use std::ops::Range;
 use std::sync::Arc;
 
-/// The widest data path of a card, in bytes.
+/// Width of a card's widest data path in bytes.
 const BEAT: u64 = 64;
 
+/// The parts of a registered or lent range, in order.
 #[derive(Debug)]
 pub(super) struct Parts {
     all: Vec<Part>,
@@ -18,19 +19,22 @@ pub(super) struct Parts {
 
 #[derive(Debug)]
 struct Part {
-    /// Range of bytes of the caller's memory.
+    /// The bytes of the caller's memory that it covers.
     range: Range<u64>,
     buffer: Buffer,
-    /// Where in the buffer the range starts.
+    /// Offset in the buffer at which the range starts.
     skip: u64,
     staged: bool,
 }
 
 impl Parts {
+    /// Maps `len` bytes at `ptr` for the card.
+    ///
     /// # Safety
     ///
-    /// The `len` bytes at `ptr` stay allocated until the parts were dropped or [revoked](Self::revoke), or are given to
-    /// [`adopt`](Self::adopt). They are plain bytes, and no reference to them is used meanwhile if the card may write.
+    /// The bytes stay allocated until the parts are dropped or [revoked](Self::revoke), or their owner is passed to
+    /// [`attach_owner`](Self::attach_owner). They are plain bytes. If the card may write them, no reference to them is used
+    /// meanwhile.
     pub unsafe fn new(space: &DmaSpace, ptr: *mut u8, len: u64, access: Access) -> Result<Self, MemoryError> {
         if len == 0 {
             return Err(MemoryError::Empty);
@@ -39,28 +43,28 @@ impl Parts {
             CallerMemory::Pinned => whole_pages(ptr as u64, len, space.page_bytes()),
             CallerMemory::Staged(_) => 0..0,
         };
-        // Parts meet at whole beats from the first byte on, so that none is cut in two on the card's side.
+        // Parts are split at multiples of a beat from the first byte, so that no beat on the card's side is split.
         let used = pages.start.next_multiple_of(BEAT)..pages.end / BEAT * BEAT;
         let mut this = Self { all: vec![], access, len };
         if used.is_empty() {
             this.stage(space, 0..len)?;
             return Ok(this);
         }
-        // Staged first: once the caller's pages are mapped, nothing may fail that would give them back.
+        // Stage first: once the caller's pages are mapped, no step may fail, since the caller would then free them.
         this.stage(space, 0..used.start)?;
         let at = this.all.len();
         this.stage(space, used.end..len)?;
         let bytes = pages.end - pages.start;
-        // SAFETY: these pages belong to the caller's memory as a whole; the rest is our caller's promise.
-        let mapping = unsafe { space.map_callers(ptr.add(pages.start as usize), bytes, access)? };
+        // SAFETY: these pages lie entirely in the caller's memory; our caller guarantees the rest.
+        let mapping = unsafe { space.map_caller_memory(ptr.add(pages.start as usize), bytes, access)? };
         let buffer = Buffer::new(Allocation::new(Arc::new(mapping), 0, bytes, None));
         let skip = used.start - pages.start;
         this.all.insert(at, Part { range: used, buffer, skip, staged: false });
         Ok(this)
     }
 
-    /// No parts.
-    pub fn none(access: Access) -> Self {
+    /// Creates an empty list.
+    pub fn empty(access: Access) -> Self {
         Self { all: vec![], access, len: 0 }
     }
 
@@ -84,8 +88,8 @@ impl Parts {
         self.all.iter().filter(|p| p.staged).map(|p| p.range.end - p.range.start).sum()
     }
 
-    pub fn idle(&self) -> Result<(), MemoryError> {
-        self.all.iter().try_for_each(|part| part.buffer.handle().idle())
+    pub fn check_idle(&self) -> Result<(), MemoryError> {
+        self.all.iter().try_for_each(|part| part.buffer.handle().check_idle())
     }
 
     /// Copies the caller's bytes to the staged parts.
@@ -104,7 +108,7 @@ impl Parts {
         Ok(())
     }
 
-    /// Copies bytes from `start` on.
+    /// Copies bytes to `to`, from offset `start` on.
     pub fn read(&self, start: u64, to: &mut [u8]) -> Result<(), MemoryError> {
         let end = start.saturating_add(to.len() as u64);
         if end > self.len {
@@ -120,7 +124,7 @@ impl Parts {
         Ok(())
     }
 
-    /// The piece that a range is, if all of it lies in the only part.
+    /// Returns a range as a single piece, if there is only one part.
     #[inline]
     pub fn piece(&self, range: Range<u64>) -> Option<Piece<'_>> {
         let [part] = &self.all[..] else { return None };
@@ -149,20 +153,20 @@ impl Parts {
         Ok(())
     }
 
-    /// Takes the caller's pages away from the card now, whoever still holds them.
+    /// Revokes the card's access to the caller's pages now, even if handles to them still exist.
     pub fn revoke(&self) -> Result<(), MemoryError> {
         self.all.iter().filter(|p| !p.staged).try_for_each(|part| part.buffer.handle().revoke())
     }
 
-    /// Keeps `owner`, which owns the caller's memory, until the card can no longer reach it.
-    pub fn adopt(&self, owner: Box<dyn Any + Send>) {
+    /// Keeps `owner`, which owns the caller's memory, until the card can no longer access the memory.
+    pub fn attach_owner(&self, owner: Box<dyn Any + Send>) {
         if let Some(part) = self.all.iter().find(|p| !p.staged) {
-            part.buffer.handle().adopt(owner);
+            part.buffer.handle().attach_owner(owner);
         }
     }
 }
 
-/// The bytes of `bytes` from address `at` that fill pages of `page` bytes, as a range of offsets; empty if there are none.
+/// Returns the whole pages of `page` bytes in the `bytes` bytes at address `at`, as a range of offsets; empty if there are none.
 fn whole_pages(at: u64, bytes: u64, page: u64) -> Range<u64> {
     let (first, last) = (at.next_multiple_of(page), (at + bytes) / page * page);
     if first < last { first - at..last - at } else { 0..0 }

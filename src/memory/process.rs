@@ -1,17 +1,17 @@
-//! Which process memory belongs to.
+//! Detection of forked processes.
 
-/// The process that something was made in. A child that was forked has a copy of it, but neither its memory, which is not
-/// inherited, nor its threads: it must leave the card to its parent.
+/// The process that created a value. A forked child has a copy of the value, but it does not inherit its DMA memory or its
+/// threads, and must leave the card to its parent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Process(u32);
 
 impl Process {
-    /// This process.
+    /// Returns the current process.
     pub fn this() -> Self {
         Self(std::process::id())
     }
 
-    /// Whether this process is another one, forked since.
+    /// Returns whether the current process was forked after the value was created.
     pub fn is_forked(self) -> bool {
         self != Self::this()
     }

@@ -1,20 +1,20 @@
-//! The caller's own memory, given to the card: by value ([`Registered`]), or for the length of a scope ([`Lent`]).
+//! The caller's own memory, made accessible to the card: by value ([`Registered`]), or for the duration of a scope ([`Lent`]).
 
-use super::buffer::sealed::Sealed;
 use super::parts::Parts;
 use super::{
-    Access, DmaMemory, DmaSpace, FromCard, MemoryError, Piece, ToCard, bytes_of, element::bytes_of_mut,
+    Access, DmaMemory, DmaSpace, FromCard, MemoryError, Piece, Pieces, ToCard, bytes_of,
+    element::bytes_of_mut,
 };
 use std::fmt;
 use std::marker::PhantomData;
 use std::mem::ManuallyDrop;
 use std::ops::Range;
 
-/// A vector that could not be registered, and why.
+/// Why a vector could not be registered. It returns the vector.
 pub struct RegisterError<T> {
-    /// The vector, untouched.
+    /// The vector, unchanged.
     pub data: Vec<T>,
-    /// What went wrong.
+    /// The cause.
     pub source: MemoryError,
 }
 
@@ -42,13 +42,33 @@ impl<T> From<RegisterError<T>> for MemoryError {
     }
 }
 
-/// A vector that the card reads or writes, where it lies as far as the bus can pin it.
+/// A vector that the card reads or writes, in place as far as the bus can pin it.
 ///
-/// Whole pages are used in place. The head and the tail, whose pages may hold other objects too, and all of it where
-/// nothing can pin it, are staged in memory of ours.
+/// Whole pages are used in place. The head and the tail, whose pages may also contain other objects, are staged in memory of the
+/// driver. If the bus cannot pin memory, the whole vector is staged.
+///
+/// ```
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// use std::{sync::Arc, time::Duration};
+/// use xdma::card::CardOptions;
+/// use xdma::regs::Direction;
+/// use xdma_emulator::{Options, logic::Memory};
+///
+/// let card = xdma_emulated_card::start(Options::default(), Arc::new(Memory::new()), CardOptions::default())?;
+/// let source = card.register(vec![7u32; 1024], Direction::H2C)?;
+/// let sink = card.register(vec![0u32; 1024], Direction::C2H)?;
+///
+/// let limit = Duration::from_secs(5);
+/// card.h2c(0)?.transfer(&source, 0..4096, 0, limit)?;
+/// card.c2h(0)?.transfer(&sink, 0..4096, 0, limit)?;
+/// let data = sink.into_inner().map_err(|(_, error)| error)?;
+/// assert_eq!(data, [7; 1024]);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug)]
 pub struct Registered<T: ToCard> {
-    /// Ours again once unmapped; while the card may write it, only its length is looked at.
+    /// Not accessed while the card may write the elements, except for its length.
     data: ManuallyDrop<Vec<T>>,
     parts: Parts,
 }
@@ -56,14 +76,14 @@ pub struct Registered<T: ToCard> {
 impl<T: ToCard> Registered<T> {
     pub(super) fn new(space: &DmaSpace, mut data: Vec<T>, access: Access) -> Result<Self, RegisterError<T>> {
         let (ptr, bytes) = (data.as_mut_ptr().cast(), size_of_val(data.as_slice()) as u64);
-        // SAFETY: the vector is neither freed nor moved before the parts are unmapped: `Drop` hands it to them. It is
-        // plain bytes, and from here on no reference to its elements is made if the card may write them.
+        // SAFETY: the vector's memory is not freed before the parts are unmapped, since `Drop` passes the vector to them. It is
+        // plain bytes, and from here on no reference to its elements is created if the card may write them.
         match unsafe { Parts::new(space, ptr, bytes, access) } {
             Ok(parts) => {
                 let mut this = Self { data: ManuallyDrop::new(data), parts };
                 match this.copy_in() {
                     Ok(()) => Ok(this),
-                    Err(source) => Err(RegisterError { data: this.take(), source }),
+                    Err(source) => Err(RegisterError { data: this.take_data(), source }),
                 }
             }
             Err(source) => Err(RegisterError { data, source }),
@@ -74,31 +94,31 @@ impl<T: ToCard> Registered<T> {
         if self.access() == Access::CardReads { self.parts.copy_in(bytes_of(&self.data)) } else { Ok(()) }
     }
 
-    /// The vector, after its parts were unmapped.
-    fn take(mut self) -> Vec<T> {
-        self.parts = Parts::none(self.access());
-        // SAFETY: taken once, as `self` is forgotten; `parts` holds nothing any more.
+    /// Unmaps the parts and returns the vector.
+    fn take_data(mut self) -> Vec<T> {
+        self.parts = Parts::empty(self.access());
+        // SAFETY: taken only once, as `self` is forgotten; `parts` is empty.
         let data = unsafe { ManuallyDrop::take(&mut self.data) };
         std::mem::forget(self);
         data
     }
 
-    /// Number of elements.
+    /// Returns the number of elements.
     pub fn len(&self) -> usize {
         self.data.len()
     }
 
-    /// Whether there are no elements; never so.
+    /// Returns whether there are no elements. An empty vector cannot be registered, so this is always false.
     pub fn is_empty(&self) -> bool {
         self.data.is_empty()
     }
 
-    /// How many bytes are copied rather than used in place.
+    /// Returns the number of bytes that are staged rather than used in place.
     pub fn staged_bytes(&self) -> u64 {
         self.parts.staged_bytes()
     }
 
-    /// The elements, which the card only reads.
+    /// Returns the elements, if the card only reads them.
     ///
     /// # Errors
     ///
@@ -110,7 +130,7 @@ impl<T: ToCard> Registered<T> {
         }
     }
 
-    /// Changes elements between transfers.
+    /// Calls `change` to modify the elements between transfers, and updates their staged copies.
     ///
     /// # Errors
     ///
@@ -122,7 +142,7 @@ impl<T: ToCard> Registered<T> {
                 remedy: "use `read` or `into_inner`",
             });
         }
-        self.parts.idle()?;
+        self.parts.check_idle()?;
         let result = change(&mut self.data);
         self.copy_in()?;
         Ok(result)
@@ -130,7 +150,7 @@ impl<T: ToCard> Registered<T> {
 }
 
 impl<T: FromCard> Registered<T> {
-    /// Copies elements that the card wrote, from element `first` on.
+    /// Copies elements to `to`, starting at element `first`.
     ///
     /// # Errors
     ///
@@ -140,39 +160,37 @@ impl<T: FromCard> Registered<T> {
         self.parts.read(start, bytes_of_mut(to))
     }
 
-    /// Takes the memory away from the card and gives the vector back, with what the card wrote.
+    /// Revokes the card's access and returns the vector, including the data that the card wrote.
     ///
-    /// A program that still holds the memory can no longer be run without an error.
+    /// Running a program that still uses the memory is an error afterwards.
     ///
     /// # Errors
     ///
-    /// The registration itself, with [`MemoryError::InFlight`] while a transfer uses it, or [`MemoryError::Map`] when it
-    /// cannot be unmapped.
+    /// Returns the registration together with [`MemoryError::InFlight`] if a transfer uses the memory, or with
+    /// [`MemoryError::Map`] if the memory cannot be unmapped.
     pub fn into_inner(mut self) -> Result<Vec<T>, (Self, MemoryError)> {
-        if let Err(error) = self.parts.idle().and_then(|()| self.parts.revoke()) {
+        if let Err(error) = self.parts.check_idle().and_then(|()| self.parts.revoke()) {
             return Err((self, error));
         }
         if self.access() == Access::CardWrites {
-            // The card cannot reach the vector any more: references to it are allowed again.
+            // The card can no longer access the vector, so references to its elements are allowed again.
             let (parts, data) = (&self.parts, &mut self.data);
             if let Err(error) = parts.copy_out(bytes_of_mut(data)) {
                 return Err((self, error));
             }
         }
-        Ok(self.take())
+        Ok(self.take_data())
     }
 }
 
 impl<T: ToCard> Drop for Registered<T> {
     fn drop(&mut self) {
-        // SAFETY: taken once, in drop.
+        // SAFETY: taken only once, in drop.
         let data = unsafe { ManuallyDrop::take(&mut self.data) };
-        // A transfer may still use the pages: they free the vector after they were unmapped.
-        self.parts.adopt(Box::new(data));
+        // A transfer may still use the pages. The mapping drops the vector once it is unmapped.
+        self.parts.attach_owner(Box::new(data));
     }
 }
-
-impl<T: ToCard> Sealed for Registered<T> {}
 
 impl<T: ToCard> DmaMemory for Registered<T> {
     fn byte_len(&self) -> u64 {
@@ -182,7 +200,9 @@ impl<T: ToCard> DmaMemory for Registered<T> {
     fn access(&self) -> Access {
         self.parts.access()
     }
+}
 
+impl<T: ToCard> Pieces for Registered<T> {
     fn pieces<'a>(&'a self, range: Range<u64>, each: &mut dyn FnMut(Piece<'a>)) -> Result<(), MemoryError> {
         self.parts.pieces(range, each)
     }
@@ -193,12 +213,13 @@ impl<T: ToCard> DmaMemory for Registered<T> {
     }
 }
 
-/// Memory lent to the card for the length of a [scope](crate::channel::Channel::scope), pinned and staged as with [`Registered`].
+/// Memory lent to the card for the duration of a [scope](crate::channel::Channel::scope). It is pinned or staged like
+/// [`Registered`].
 #[derive(Debug)]
 pub struct Lent<'env> {
     parts: Parts,
     ptr: *mut u8,
-    /// Elements of the slice are borrowed, exclusively if the card writes them.
+    /// The slice is borrowed, exclusively if the card writes it.
     _slice: PhantomData<&'env mut [u8]>,
 }
 
@@ -218,34 +239,32 @@ impl<'env> Lent<'env> {
     ) -> Result<Self, MemoryError> {
         let bytes = bytes_of_mut(slice);
         let (ptr, len) = (bytes.as_mut_ptr(), bytes.len() as u64);
-        // SAFETY: the slice is borrowed exclusively for 'env, and the borrow is not used while the card may write;
-        // `revoke` unmaps it before 'env ends.
+        // SAFETY: the slice is borrowed exclusively for 'env, and the borrow is not used while the card may write; `revoke`
+        // unmaps it before 'env ends.
         let parts = unsafe { Parts::new(space, ptr, len, Access::CardWrites)? };
         Ok(Self { parts, ptr, _slice: PhantomData })
     }
 
-    /// Takes the slice away from the card, which cannot reach it after `Ok`.
+    /// Revokes the card's access to the slice. After `Ok` the card can no longer access it.
     pub(crate) fn revoke(&self) -> Result<(), MemoryError> {
         self.parts.revoke()
     }
 
-    /// Copies what was staged to where it belongs; to be called after [`revoke`](Self::revoke).
+    /// Copies the staged parts that the card wrote to the slice. Must be called after [`revoke`](Self::revoke).
     ///
     /// # Errors
     ///
-    /// [`MemoryError::InFlight`], [`MemoryError::Quarantined`]: another channel uses the memory, or may.
+    /// [`MemoryError::InFlight`] if another channel uses the memory; [`MemoryError::Quarantined`] if it may still use it.
     pub(crate) fn copy_back(&self) -> Result<(), MemoryError> {
-        self.parts.idle()?;
+        self.parts.check_idle()?;
         if self.parts.access() == Access::CardWrites {
-            // SAFETY: the exclusive borrow of 'env is still held by us, and the card cannot reach the slice any more.
+            // SAFETY: `self` still holds the exclusive borrow for 'env, and the card can no longer access the slice.
             let bytes = unsafe { std::slice::from_raw_parts_mut(self.ptr, self.parts.len() as usize) };
             self.parts.copy_out(bytes)?;
         }
         Ok(())
     }
 }
-
-impl Sealed for Lent<'_> {}
 
 impl DmaMemory for Lent<'_> {
     fn byte_len(&self) -> u64 {
@@ -255,7 +274,9 @@ impl DmaMemory for Lent<'_> {
     fn access(&self) -> Access {
         self.parts.access()
     }
+}
 
+impl Pieces for Lent<'_> {
     fn pieces<'a>(&'a self, range: Range<u64>, each: &mut dyn FnMut(Piece<'a>)) -> Result<(), MemoryError> {
         self.parts.pieces(range, each)
     }

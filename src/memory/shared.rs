@@ -1,5 +1,5 @@
-//! Words that other processes may read: a memory file that is found by its name below `/proc/PID/fd`, and by nothing else, so
-//! that it is gone with its process, however that ends.
+//! Words that other processes may read, in a memory file. Other processes find the file only by its name below `/proc/PID/fd`, so
+//! it disappears with its process, however the process ends.
 
 use super::sealed::{self, FIXED, Writers};
 use memmap2::{Mmap, MmapMut, MmapOptions, MmapRaw};
@@ -12,25 +12,25 @@ use std::ptr::NonNull;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
-/// Longest name that the kernel takes for a memory file.
+/// Maximum length of a memory file's name.
 const NAME_BYTES: usize = 249;
 
-/// Words that one process writes, and others may read while it does.
+/// Words that one process writes and others may read concurrently.
 #[derive(Debug)]
 pub struct SharedWords {
     map: MmapRaw,
-    /// Where other processes find it; `None` if they do not.
-    #[cfg_attr(not(test), expect(dead_code, reason = "held open, so that others find it"))]
+    /// The file that other processes open; `None` if the words are private.
+    #[cfg_attr(not(test), expect(dead_code, reason = "held open, so that other processes find it"))]
     file: Option<File>,
 }
 
 impl SharedWords {
-    /// `count` zeroed words in a memory file called `name`, writable through this mapping only. A child of this process does
-    /// not inherit it.
+    /// Creates `count` zeroed words in a memory file called `name`, which can be written only through this mapping. Child
+    /// processes do not inherit the mapping.
     ///
     /// # Errors
     ///
-    /// The kernel refuses; [`private`](Self::private) is the alternative.
+    /// The kernel's error. [`private`](Self::private) is the fallback.
     pub fn create(name: &str, count: usize) -> io::Result<Self> {
         let mut end = name.len().min(NAME_BYTES);
         while !name.is_char_boundary(end) {
@@ -40,51 +40,52 @@ impl SharedWords {
         let file = sealed::create(&name, 0)?;
         file.set_len(count as u64 * 8)?;
         let map = MmapOptions::new().len(count * 8).map_raw(&file)?;
-        // Nobody else is to write, not even another process of the same user.
+        // No other process may write, not even one of the same user.
         sealed::seal(&file, Writers::Mapped)?;
-        // SAFETY: the range is our own mapping. A child that wrote would be a second writer.
+        // A child process with access to the mapping would be a second writer.
+        // SAFETY: the range is our own mapping.
         if unsafe { libc::madvise(map.as_mut_ptr().cast(), map.len(), libc::MADV_DONTFORK) } != 0 {
             return Err(io::Error::last_os_error());
         }
         Ok(Self { map, file: Some(file) })
     }
 
-    /// `count` zeroed words that no other process finds.
+    /// Creates `count` zeroed words that are private to this process.
     ///
     /// # Errors
     ///
-    /// There is no memory.
+    /// There is not enough memory.
     pub fn private(count: usize) -> io::Result<Self> {
         Ok(Self { map: MmapMut::map_anon(count * 8)?.into(), file: None })
     }
 
-    /// Number of words.
+    /// Returns the number of words.
     fn count(&self) -> usize {
         self.map.len() / 8
     }
 }
 
-/// `N` neighbouring words of [`SharedWords`].
+/// `N` consecutive words of [`SharedWords`].
 #[derive(Clone, Debug)]
 pub struct SharedBlock<const N: usize> {
     at: NonNull<[AtomicU64; N]>,
     _words: Arc<SharedWords>,
 }
 
-// SAFETY: it is a reference to atomic words, with what keeps them mapped.
+// SAFETY: it is a reference to atomic words, which `_words` keeps mapped.
 unsafe impl<const N: usize> Send for SharedBlock<N> {}
 // SAFETY: as above.
 unsafe impl<const N: usize> Sync for SharedBlock<N> {}
 
 impl<const N: usize> SharedBlock<N> {
-    /// The words from number `first` on.
+    /// Returns `N` words starting at index `first`.
     ///
     /// # Panics
     ///
-    /// If there are fewer than `N` from there on.
+    /// If there are not that many.
     pub fn new(words: &Arc<SharedWords>, first: usize) -> Self {
-        assert!(first <= words.count() && N <= words.count() - first, "a block lies in its words");
-        // SAFETY: inside the mapping, as just checked, which is aligned to pages and never null.
+        assert!(first <= words.count() && N <= words.count() - first, "the block is out of range");
+        // SAFETY: inside the mapping, as just checked. The mapping is page-aligned and not null.
         let at = unsafe { NonNull::new_unchecked(words.map.as_mut_ptr().cast::<AtomicU64>().add(first)) };
         Self { at: at.cast(), _words: words.clone() }
     }
@@ -95,26 +96,27 @@ impl<const N: usize> Deref for SharedBlock<N> {
 
     #[inline(always)]
     fn deref(&self) -> &[AtomicU64; N] {
-        // SAFETY: inside a mapping that `_words` keeps, whose file keeps its length; any process may read the words at any time,
-        // which are only accessed as atomic ones.
+        // SAFETY: `_words` keeps the mapping, and the file has a fixed length. Other processes may read the words at any time,
+        // but all accesses to them are atomic.
         unsafe { self.at.as_ref() }
     }
 }
 
-/// What another process shares, seen without being able to change it.
+/// A read-only mapping of the words that another process shares.
 #[derive(Debug)]
 pub struct ForeignWords {
     map: Mmap,
 }
 
 impl ForeignWords {
-    /// Maps `count` words of a file that another process made with [`SharedWords::create`].
+    /// Maps `count` words of a file that another process created with [`SharedWords::create`].
     ///
     /// # Errors
     ///
-    /// [`InvalidData`](io::ErrorKind::InvalidData) if the file has another length, or may change it; the kernel refuses.
+    /// [`InvalidData`](io::ErrorKind::InvalidData) if the file has another length or its length is not sealed, or the kernel's
+    /// error.
     pub fn map(file: &File, count: usize) -> io::Result<Self> {
-        // SAFETY: fcntl with this command takes nothing and touches no memory.
+        // SAFETY: fcntl with this command has no argument and accesses no memory.
         let seals = unsafe { libc::fcntl(file.as_raw_fd(), libc::F_GET_SEALS) };
         let wrong = |what: String| Err(io::Error::new(io::ErrorKind::InvalidData, what));
         if seals < 0 || seals & FIXED != FIXED {
@@ -124,21 +126,21 @@ impl ForeignWords {
         if len != expected {
             return wrong(format!("it has {len} bytes instead of {expected}"));
         }
-        // SAFETY: the file keeps its length, as just checked, and its words are only accessed as atomic ones.
+        // SAFETY: the file has a fixed length, as just checked, and all accesses to its words are atomic.
         let map = unsafe { MmapOptions::new().len(count * 8).map(file)? };
         Ok(Self { map })
     }
 
-    /// Some of the words; each at a moment of its own.
+    /// Reads a range of words. The words are read one after the other, not as a consistent snapshot.
     ///
     /// # Panics
     ///
-    /// If they leave the file.
+    /// If the range is outside the file.
     pub fn read(&self, words: Range<usize>) -> Vec<u64> {
-        assert!(words.end <= self.map.len() / 8, "the words lie in the file");
+        assert!(words.end <= self.map.len() / 8, "the range is outside the file");
         let start = self.map.as_ptr().cast::<AtomicU64>();
-        // SAFETY: inside the mapping, as just checked, aligned; a relaxed load of 64 bits is a plain one, also from memory that
-        // cannot be written.
+        // SAFETY: inside the mapping, as just checked, and aligned. A relaxed load of 64 bits is a plain load, which is valid for
+        // read-only memory.
         words.map(|at| unsafe { (*start.add(at)).load(std::sync::atomic::Ordering::Relaxed) }).collect()
     }
 }
@@ -153,7 +155,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_written_is_seen_by_whoever_opens_thefile() {
+    fn another_mapping_sees_what_is_written() {
         let words = Arc::new(SharedWords::create("xdma-test", 16).unwrap());
         let block = SharedBlock::<4>::new(&words, 8);
         block[3].store(7, Ordering::Relaxed);
@@ -161,21 +163,21 @@ mod tests {
         assert_eq!(seen.read(10..12), [0, 7]);
         drop((words, block.clone()));
         block[3].store(8, Ordering::Relaxed);
-        assert_eq!(seen.read(11..12), [8], "a block keeps the words");
+        assert_eq!(seen.read(11..12), [8], "a block keeps the words mapped");
     }
 
     #[test]
-    fn thefile_cannot_be_resized_or_written_by_others() {
+    fn other_processes_cannot_resize_or_write_the_file() {
         let words = SharedWords::create(&"ä".repeat(200), 16).unwrap();
         let path = format!("/proc/self/fd/{}", words.file.as_ref().unwrap().as_raw_fd());
         let file = File::options().read(true).write(true).open(path).unwrap();
         assert!(file.set_len(0).is_err() && file.set_len(1 << 20).is_err());
-        assert!(MmapOptions::new().map_raw(&file).is_err(), "no second mapping to write");
+        assert!(MmapOptions::new().map_raw(&file).is_err(), "no second writable mapping");
         assert!(std::io::Write::write(&mut &file, &[1]).is_err());
     }
 
     #[test]
-    fn what_could_shrink_is_not_mapped() {
+    fn a_file_that_could_shrink_is_not_mapped() {
         let file = tempfile::tempfile().unwrap();
         file.set_len(128).unwrap();
         let error = ForeignWords::map(&file, 16).unwrap_err();
@@ -186,7 +188,7 @@ mod tests {
     }
 
     #[test]
-    fn private_words_work_alike() {
+    fn private_words_behave_the_same() {
         let words = Arc::new(SharedWords::private(4).unwrap());
         SharedBlock::<4>::new(&words, 0)[0].store(1, Ordering::Relaxed);
         assert_eq!(SharedBlock::<1>::new(&words, 0)[0].load(Ordering::Relaxed), 1);

@@ -1,4 +1,4 @@
-//! One card's address space: what is mapped where, for how long.
+//! A card's address space: DMA mappings, their device addresses and their lifetimes.
 
 use super::pool::Pool;
 use super::witness::Witness;
@@ -15,12 +15,12 @@ use std::ops::RangeInclusive;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 
-/// What a card may do with memory.
+/// How a card may access memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Access {
-    /// Read it: data for the card, and descriptors.
+    /// The card reads the memory: H2C data and descriptors.
     CardReads,
-    /// Write it: data from the card, and completions.
+    /// The card writes the memory: C2H data and write-backs.
     CardWrites,
 }
 
@@ -33,62 +33,62 @@ impl fmt::Display for Access {
     }
 }
 
-/// A stretch of a mapping that is contiguous for the card.
+/// A range of a mapping that is contiguous for the card.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Extent {
-    /// Where in the mapping it starts, in bytes.
+    /// Offset in the mapping in bytes.
     pub offset: u64,
-    /// Its address for the card.
+    /// Device address.
     pub address: u64,
-    /// Bytes.
+    /// Length in bytes.
     pub len: u64,
 }
 
-/// How a bus finds device addresses.
+/// How the device addresses of a bus are determined.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Addressing {
-    /// We choose them from these ranges, in steps of `page_bytes`.
+    /// The driver chooses them from these ranges, at multiples of `page_bytes`.
     Chosen {
-        /// What may be used.
+        /// The usable ranges.
         ranges: Vec<RangeInclusive<u64>>,
-        /// Granularity of mappings.
+        /// Granularity of mappings in bytes.
         page_bytes: u64,
     },
-    /// They are physical addresses: given, and contiguous within a page only.
+    /// They are physical addresses, which are contiguous only within a page.
     Physical,
 }
 
-/// What a bus can do with memory that the caller allocated.
+/// How a bus handles memory that the caller allocated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CallerMemory {
-    /// It is pinned and the card uses it where it lies.
+    /// It is pinned, and the card uses it in place.
     Pinned,
-    /// It is copied through memory of ours, for this reason.
+    /// It is copied through memory of the driver, for the given reason.
     Staged(&'static str),
 }
 
-/// Memory to be mapped.
+/// Memory to map.
 #[derive(Clone, Copy, Debug)]
 pub struct MemoryRef<'a> {
-    /// First byte in this process.
+    /// Address of the first byte in this process.
     pub ptr: *mut u8,
-    /// Bytes; a multiple of the bus's granularity, as is `ptr`.
+    /// Length in bytes. Both `ptr` and `len` are multiples of the bus's granularity.
     pub len: u64,
-    /// Its pages: the memory is physically contiguous in each.
+    /// Its page size. The memory is physically contiguous within each page.
     pub page: PageSize,
-    /// The file it is a mapping of, and the offset in it, where there is one.
+    /// The file that it is a mapping of, if any, and the offset in the file.
     pub file: Option<(&'a File, u64)>,
 }
 
-/// What keeps memory out of a card's reach once it was unmapped.
+/// What prevents a card from accessing memory that was unmapped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Isolation {
-    /// An IOMMU: the card cannot reach what is not mapped, whatever its engines do.
+    /// An IOMMU: the card cannot access unmapped memory, whatever its engines do.
     Iommu,
-    /// The card is another process, which maps the memory's file and may keep that map. The file is never used for anything
-    /// else, so what is written to it afterwards harms nobody.
+    /// The card is another process that maps the memory's file and may keep its mapping. The file is never reused, so later
+    /// writes to it are harmless.
     SharedFile,
-    /// Nothing: the card uses physical addresses, and reaches all memory while it may access the bus.
+    /// Nothing: the card uses physical addresses, and can access all memory while its Bus Master bit is set.
     None,
 }
 
@@ -96,16 +96,17 @@ pub enum Isolation {
 ///
 /// # Safety
 ///
-/// [`unmap`](Self::unmap), [`isolation`](Self::isolation) and [`is_cut_off`](Self::is_cut_off) decide when memory is freed, so they
-/// tell the truth. With [`Isolation::SharedFile`], [`caller_memory`](Self::caller_memory) is [`CallerMemory::Staged`].
+/// [`unmap`](Self::unmap), [`isolation`](Self::isolation) and [`is_cut_off`](Self::is_cut_off) decide when memory is freed, so
+/// their results must be correct. With [`Isolation::SharedFile`], [`caller_memory`](Self::caller_memory) returns
+/// [`CallerMemory::Staged`].
 pub unsafe trait Mapper: Send + Sync {
-    /// How device addresses are found.
+    /// Returns how device addresses are determined.
     fn addressing(&self) -> Addressing;
 
-    /// What happens to memory that the caller allocated.
+    /// Returns how memory that the caller allocated is handled.
     fn caller_memory(&self) -> CallerMemory;
 
-    /// Whether another process gets the files of memory, and with them can take pages out of what the card may write.
+    /// Returns whether another process receives the memory files, and can thus punch holes into memory that the card may write.
     fn shares_files(&self) -> bool {
         false
     }
@@ -114,37 +115,38 @@ pub unsafe trait Mapper: Send + Sync {
     ///
     /// # Errors
     ///
-    /// [`MapError`]; nothing is mapped then.
+    /// [`MapError`]. On an error, nothing is mapped.
     ///
     /// # Safety
     ///
-    /// Until [`unmap`](Self::unmap) has returned `Ok`, the memory stays allocated; if the card may write it, no Rust
-    /// reference to it exists, and if the card reads it, it is not given out as anything but plain bytes.
+    /// Until [`unmap`](Self::unmap) has returned `Ok`, the memory stays allocated. If the card may write it, no Rust reference to
+    /// it exists; if the card reads it, it contains only plain bytes.
     unsafe fn map(&self, memory: MemoryRef<'_>, iova: u64, access: Access) -> Result<Vec<Extent>, MapError>;
 
-    /// Takes back a mapping as a whole. What `Ok` proves depends on the [`isolation`](Self::isolation).
+    /// Removes a whole mapping. What `Ok` proves depends on the [`isolation`](Self::isolation).
     ///
     /// # Errors
     ///
-    /// [`MapError`]: the card may still reach the memory.
+    /// [`MapError`]. On an error, the card may still be able to access the memory.
     fn unmap(&self, iova: u64, len: u64) -> Result<(), MapError>;
 
-    /// What keeps unmapped memory out of the card's reach.
+    /// Returns what prevents the card from accessing unmapped memory.
     fn isolation(&self) -> Isolation;
 
-    /// Whether the card cannot start any access to host memory now: its Bus Master bit was read back as clear. Asked only with
-    /// [`Isolation::None`].
+    /// Returns whether the card cannot start any access to host memory now, because its Bus Master bit reads back as clear.
+    /// Called only with [`Isolation::None`].
     fn is_cut_off(&self) -> bool {
         false
     }
 }
 
-/// Names an address space, for the life of the process. Device addresses mean nothing outside of theirs.
+/// Identifies an address space, uniquely for the lifetime of the process. A device address is valid only in its own address
+/// space.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct SpaceId(u64);
 
 impl SpaceId {
-    /// Below 2^62: no process makes so many.
+    /// Returns the number of the address space. It is below 2^62, since no process creates that many.
     pub(crate) fn number(self) -> u64 {
         self.0
     }
@@ -155,7 +157,8 @@ impl SpaceId {
     }
 }
 
-/// How far into the allowed addresses a space begins, of 2^64. Multiples of the golden ratio never come close to each other.
+/// Returns the position of a space's base within the usable addresses, as a fraction of 2^64. Multiples of the golden ratio are
+/// evenly spread.
 fn share(seed: Option<u64>, id: SpaceId) -> u64 {
     const GOLDEN: u64 = 0x9e37_79b9_7f4a_7c15;
     static PROCESS: OnceLock<u64> = OnceLock::new();
@@ -167,27 +170,27 @@ fn share(seed: Option<u64>, id: SpaceId) -> u64 {
     }
 }
 
-/// What outlives the space itself: mappings in flight need it to go away.
-pub(crate) struct Core {
+/// The part of an address space that its mappings keep alive, since they need it to be unmapped.
+pub(crate) struct SpaceInner {
     id: SpaceId,
     mapper: Arc<dyn Mapper>,
     iovas: Mutex<IovaAllocator>,
     page_bytes: u64,
     physical: bool,
     witness: OnceLock<Arc<dyn Witness>>,
-    /// Memory that nobody holds any more and that the card may still use: see [`Quarantine`].
+    /// Memory without an owner that the card may still use.
     quarantine: Quarantine,
-    /// What the jobs of each channel are that are in flight.
+    /// The jobs in flight of each channel.
     channels: Mutex<Vec<Weak<Running>>>,
     process: Process,
 }
 
 pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    // A panic between two updates of these maps cannot happen, so a poisoned lock still holds whole data.
+    // The data behind these locks is consistent even if a thread panicked while it held one.
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Traces device addresses, so that an IOMMU fault in the kernel's log can be told to its memory.
+/// Logs device addresses, so that an IOMMU fault in the kernel's log can be attributed to its memory.
 fn trace_addresses(what: &str, extents: &[Extent], access: Access, page: PageSize) {
     for Extent { address, len, .. } in extents {
         let iova = format_args!("{address:#x}..{:#x}", address + len);
@@ -195,13 +198,16 @@ fn trace_addresses(what: &str, extents: &[Extent], access: Access, page: PageSiz
     }
 }
 
+/// The memory behind a mapping.
 pub(super) enum Backing {
-    Ours(HostMemory),
-    Callers { ptr: *mut u8, len: u64 },
+    /// Memory that the driver allocated.
+    Driver(HostMemory),
+    /// Memory that the caller allocated.
+    Caller { ptr: *mut u8, len: u64 },
 }
 
-// SAFETY: the pointer is to memory that this value owns or keeps allocated, and `Allocation` alone accesses it, whose methods say
-// how.
+// SAFETY: this value owns the memory behind the pointer or keeps it allocated. Only `Allocation` accesses it, and the contracts
+// of its methods make that sound from any thread.
 unsafe impl Send for Backing {}
 // SAFETY: as above.
 unsafe impl Sync for Backing {}
@@ -209,38 +215,38 @@ unsafe impl Sync for Backing {}
 impl Backing {
     pub(super) fn ptr(&self) -> *mut u8 {
         match self {
-            Self::Ours(memory) => memory.as_ptr(),
-            Self::Callers { ptr, .. } => *ptr,
+            Self::Driver(memory) => memory.as_ptr(),
+            Self::Caller { ptr, .. } => *ptr,
         }
     }
 
     pub(super) fn len(&self) -> u64 {
         match self {
-            Self::Ours(memory) => memory.len(),
-            Self::Callers { len, .. } => *len,
+            Self::Driver(memory) => memory.len(),
+            Self::Caller { len, .. } => *len,
         }
     }
 
     fn page(&self) -> PageSize {
         match self {
-            Self::Ours(memory) => memory.page(),
-            Self::Callers { .. } => PageSize::Base,
+            Self::Driver(memory) => memory.page(),
+            Self::Caller { .. } => PageSize::Base,
         }
     }
 }
 
-/// Memory with its device addresses. It is freed by [`Core::release`] alone, and leaked otherwise.
-struct Region {
+/// Mapped memory with its device addresses. Only [`SpaceInner::release`] frees it; otherwise it is leaked.
+struct MappedMemory {
     backing: ManuallyDrop<Backing>,
-    /// What owns the caller's memory, once its handle was dropped.
+    /// The owner of the caller's memory, after its registration was dropped.
     owner: Mutex<Option<Box<dyn Any + Send>>>,
     revoked: AtomicBool,
     extents: Vec<Extent>,
     access: Access,
 }
 
-impl Region {
-    /// Takes the memory away from the card. Its addresses stay taken, so that nothing else is reached by them.
+impl MappedMemory {
+    /// Revokes the card's access to the memory. The device addresses stay allocated, so they are not reused for other memory.
     fn revoke(&self, mapper: &dyn Mapper) -> Result<(), MapError> {
         if self.revoked.load(Ordering::Acquire) {
             return Ok(());
@@ -251,159 +257,163 @@ impl Region {
         Ok(())
     }
 
+    /// Frees the memory.
+    ///
     /// # Safety
     ///
-    /// The card can no longer reach the memory.
+    /// The card can no longer access the memory.
     unsafe fn free(mut self) {
-        // SAFETY: dropped here only; `self` ends here.
+        // SAFETY: dropped only here, where `self` ends.
         unsafe { ManuallyDrop::drop(&mut self.backing) };
     }
 
-    /// Leaves the memory allocated for the life of the process.
+    /// Leaves the memory allocated for the lifetime of the process.
     fn leak(&self) {
         std::mem::forget(lock(&self.owner).take());
     }
 }
 
-/// Memory of transfers that ended without proof that the engine was done with them, such as those of a channel that was closed
-/// while its registers read all ones. None of it is used again.
+/// Memory of transfers that ended without proof that the engine had finished with them, such as those of a channel that was
+/// closed while its registers read all ones. It is never reused.
 #[derive(Default)]
 struct Quarantine {
-    /// Whole mappings that nobody holds any more. They are released, if that can be done safely, when the space ends.
-    regions: Mutex<Vec<Region>>,
-    /// Bytes of all allocations that were ever condemned.
+    /// Whole mappings without an owner. They are released when the space is dropped, if that is safe.
+    mappings: Mutex<Vec<MappedMemory>>,
+    /// Total size in bytes of all allocations that were ever quarantined.
     bytes: AtomicU64,
 }
 
-/// Memory that the card can reach. Dropping it takes the memory away from the card, then frees it.
+/// Memory that is mapped for the card. Dropping it revokes the card's access, then frees the memory.
 pub(super) struct Mapping {
-    core: Arc<Core>,
-    region: ManuallyDrop<Region>,
-    /// A use of the memory ended without proof that the card was done with it.
+    space: Arc<SpaceInner>,
+    memory: ManuallyDrop<MappedMemory>,
+    /// Whether a use of the memory ended without proof that the card had finished with it.
     unproven: AtomicBool,
 }
 
 impl Mapping {
+    /// Maps memory for the card.
+    ///
     /// # Safety
     ///
-    /// The contract of [`Mapper::map`], for as long as the mapping lives.
-    unsafe fn new(core: &Arc<Core>, backing: Backing, access: Access) -> Result<Self, MemoryError> {
+    /// The contract of [`Mapper::map`], for the lifetime of the mapping.
+    unsafe fn new(space: &Arc<SpaceInner>, backing: Backing, access: Access) -> Result<Self, MemoryError> {
         let len = backing.len();
-        let iova = if core.physical { 0 } else { core.take(len)? };
+        let iova = if space.physical { 0 } else { space.allocate_iova(len)? };
         let file = match &backing {
-            Backing::Ours(memory) => Some((memory.file(), 0)),
-            Backing::Callers { .. } => None,
+            Backing::Driver(memory) => Some((memory.file(), 0)),
+            Backing::Caller { .. } => None,
         };
         let memory = MemoryRef { ptr: backing.ptr(), len, page: backing.page(), file };
         // SAFETY: passed on to our caller.
-        let mapped = unsafe { core.mapper.map(memory, iova, access) };
-        let extents = mapped.inspect_err(|_| core.give_back(iova, len))?;
+        let mapped = unsafe { space.mapper.map(memory, iova, access) };
+        let extents = mapped.inspect_err(|_| space.free_iova(iova, len))?;
         trace_addresses("mapped", &extents, access, backing.page());
         let (owner, revoked, backing) =
             (Mutex::new(None), AtomicBool::new(false), ManuallyDrop::new(backing));
-        let region = ManuallyDrop::new(Region { backing, owner, revoked, extents, access });
-        Ok(Self { core: core.clone(), region, unproven: AtomicBool::new(false) })
+        let memory = ManuallyDrop::new(MappedMemory { backing, owner, revoked, extents, access });
+        Ok(Self { space: space.clone(), memory, unproven: AtomicBool::new(false) })
     }
 
     pub(super) fn ptr(&self) -> *mut u8 {
-        self.region.backing.ptr()
+        self.memory.backing.ptr()
     }
 
     pub(super) fn page(&self) -> PageSize {
-        self.region.backing.page()
+        self.memory.backing.page()
     }
 
     pub(super) fn extents(&self) -> &[Extent] {
-        &self.region.extents
+        &self.memory.extents
     }
 
     pub(super) fn access(&self) -> Access {
-        self.region.access
+        self.memory.access
     }
 
     pub(super) fn space(&self) -> SpaceId {
-        self.core.id
+        self.space.id
     }
 
-    /// Calls the witness with the addresses of `len` bytes from `offset` on.
-    pub(super) fn tell(&self, offset: u64, len: u64, what: impl Fn(&dyn Witness, u64, u64)) {
-        let Some(witness) = self.core.witness.get() else { return };
+    /// Calls `notify` with the witness, if there is one, and the device addresses of `len` bytes from `offset` on.
+    pub(super) fn notify(&self, offset: u64, len: u64, notify: impl Fn(&dyn Witness, u64, u64)) {
+        let Some(witness) = self.space.witness.get() else { return };
         for extent in self.extents() {
             let (from, to) = (offset.max(extent.offset), (offset + len).min(extent.offset + extent.len));
             if from < to {
-                what(&**witness, extent.address + (from - extent.offset), to - from);
+                notify(&**witness, extent.address + (from - extent.offset), to - from);
             }
         }
     }
 
-    /// Runs in flight, on any channel, of the programs whose numbers are `wanted`.
-    pub(super) fn runs(&self, wanted: &dyn Fn(u64) -> bool) -> usize {
-        let channels = lock(&self.core.channels);
-        channels.iter().filter_map(Weak::upgrade).map(|running| running.count(wanted)).sum()
+    /// Returns the number of runs in flight, on any channel, of programs for whose numbers `is_wanted` returns true.
+    pub(super) fn runs(&self, is_wanted: &dyn Fn(u64) -> bool) -> usize {
+        let channels = lock(&self.space.channels);
+        channels.iter().filter_map(Weak::upgrade).map(|running| running.count(is_wanted)).sum()
     }
 
-    /// Keeps `owner` until the memory was taken away from the card.
-    pub(super) fn adopt(&self, owner: Box<dyn Any + Send>) {
-        *lock(&self.region.owner) = Some(owner);
+    /// Keeps `owner` alive until the card's access to the memory is revoked.
+    pub(super) fn attach_owner(&self, owner: Box<dyn Any + Send>) {
+        *lock(&self.memory.owner) = Some(owner);
     }
 
-    /// The card may go on using `bytes` of this memory for as long as it can reach it.
-    pub(super) fn condemn(&self, bytes: u64) {
+    /// Puts `bytes` of this memory in quarantine: the card may use them as long as it can access them.
+    pub(super) fn quarantine(&self, bytes: u64) {
         self.unproven.store(true, Ordering::Release);
-        self.core.quarantine.bytes.fetch_add(bytes, Ordering::Relaxed);
+        self.space.quarantine.bytes.fetch_add(bytes, Ordering::Relaxed);
     }
 
-    /// Takes the memory away from the card now. With an IOMMU, `Ok` proves that the card can no longer reach it; elsewhere nothing
-    /// of the caller's is mapped, so nothing needs that proof.
+    /// Revokes the card's access to the memory now. With an IOMMU, `Ok` proves that the card can no longer access it. On other
+    /// buses the caller's memory is never mapped, so no proof is needed.
     pub(super) fn revoke(&self) -> Result<(), MapError> {
-        self.region.revoke(&*self.core.mapper)
+        self.memory.revoke(&*self.space.mapper)
     }
 }
 
 impl Drop for Mapping {
     fn drop(&mut self) {
-        // SAFETY: taken once, in drop.
-        let region = unsafe { ManuallyDrop::take(&mut self.region) };
+        // SAFETY: taken only once, in drop.
+        let memory = unsafe { ManuallyDrop::take(&mut self.memory) };
         let proven = !self.unproven.load(Ordering::Acquire);
-        if proven || region.revoked.load(Ordering::Acquire) {
-            self.core.release(region, proven);
+        if proven || memory.revoked.load(Ordering::Acquire) {
+            self.space.release(memory, proven);
         } else {
-            // The card may be using it at this moment. It is looked at again when the card was closed.
-            lock(&self.core.quarantine.regions).push(region);
+            // The card may be using the memory now. It is released, if possible, after the card is closed.
+            lock(&self.space.quarantine.mappings).push(memory);
         }
     }
 }
 
-impl Core {
-    fn take(&self, len: u64) -> Result<u64, MemoryError> {
-        // Aligned to the largest page that the length fills, the IOMMU can use large entries.
+impl SpaceInner {
+    fn allocate_iova(&self, len: u64) -> Result<u64, MemoryError> {
+        // Aligned to the largest page size that does not exceed the length, so that the IOMMU can use large pages.
         let align = [PageSize::Huge1G, PageSize::Huge2M].iter().map(|p| p.bytes()).find(|&b| len >= b);
         let align = align.unwrap_or(self.page_bytes);
-        lock(&self.iovas).take(len, align).ok_or(MemoryError::NoAddresses { len })
+        lock(&self.iovas).allocate(len, align).ok_or(MemoryError::NoAddresses { len })
     }
 
-    fn give_back(&self, iova: u64, len: u64) {
+    fn free_iova(&self, iova: u64, len: u64) {
         if !self.physical {
-            lock(&self.iovas).give_back(iova, len);
+            lock(&self.iovas).free(iova, len);
         }
     }
 
-    /// Unmaps a region that nobody holds any more and frees it, or leaks it where the card may still reach it. `proven` says that
-    /// all uses of it ended with proof: the completed count passed them, or their engine was seen idle.
+    /// Unmaps memory without an owner and frees it, or leaks it if the card may still access it. `proven` states that all uses of
+    /// the memory ended with proof: the completed count passed them, or their engine was seen idle.
     ///
-    /// | bus | proof that the card cannot reach it |
+    /// | bus | proof that the card cannot access the memory |
     /// |---|---|
     /// | IOMMU | it was successfully unmapped |
-    /// | vfio-user | none is needed: the file is closed here, and never used again |
+    /// | vfio-user | none is needed: the file is closed here and never used again |
     /// | no IOMMU | all uses ended with proof, or Bus Master was read back as clear |
-    fn release(&self, region: Region, proven: bool) {
+    fn release(&self, memory: MappedMemory, proven: bool) {
         if self.process.is_forked() {
-            // The mapping is the parent's, and its memory is not here.
-            return region.leak();
+            // The mapping belongs to the parent, and a forked child does not inherit the memory.
+            return memory.leak();
         }
-        let unmapped = region.revoke(&*self.mapper);
+        let unmapped = memory.revoke(&*self.mapper);
         if unmapped.is_ok() {
-            self.give_back(region.extents[0].address, region.backing.len());
+            self.free_iova(memory.extents[0].address, memory.backing.len());
         }
         let unreachable = match self.mapper.isolation() {
             Isolation::Iommu => unmapped.is_ok(),
@@ -411,31 +421,31 @@ impl Core {
             Isolation::None => proven || self.mapper.is_cut_off(),
         };
         if unreachable {
-            // SAFETY: just shown, bus by bus.
-            return unsafe { region.free() };
+            // SAFETY: the card can no longer access the memory, as just established for each kind of bus.
+            return unsafe { memory.free() };
         }
-        let (bytes, error) = (region.backing.len(), unmapped.err().map(tracing::field::display));
+        let (bytes, error) = (memory.backing.len(), unmapped.err().map(tracing::field::display));
         tracing::error!(
             bytes,
             error,
-            "the card may still reach memory; it stays allocated for the life of the process"
+            "the card may still access memory; the memory stays allocated for the lifetime of the process"
         );
-        region.leak();
+        memory.leak();
     }
 }
 
-impl Drop for Core {
+impl Drop for SpaceInner {
     fn drop(&mut self) {
-        // The card was closed, and with it Bus Master cleared, if that could be done.
-        for region in std::mem::take(&mut *lock(&self.quarantine.regions)) {
-            self.release(region, false);
+        // The card is closed by now, and its Bus Master bit cleared if that was possible.
+        for memory in std::mem::take(&mut *lock(&self.quarantine.mappings)) {
+            self.release(memory, false);
         }
     }
 }
 
-/// A card's address space, shared by everything that maps memory for it.
+/// A card's address space, shared by everything that maps memory for the card.
 pub struct DmaSpace {
-    core: Arc<Core>,
+    inner: Arc<SpaceInner>,
     reads: Arc<Pool>,
     writes: Arc<Pool>,
     pages: HugePages,
@@ -453,10 +463,11 @@ impl fmt::Debug for DmaSpace {
 }
 
 impl DmaSpace {
-    /// An empty space of the card behind `mapper`; its memory comes from `node`, where one is named.
+    /// Creates an empty address space for the card behind `mapper`. Memory is allocated on NUMA node `node`, if given.
     ///
-    /// Where the driver chooses device addresses, each space begins at another, so that an address of one card means nothing to
-    /// another. `seed` decides where; without one, each space of a process begins elsewhere, and each process too.
+    /// If the driver chooses device addresses, each space has a different base, so that an address of one card is not valid for
+    /// another. `seed` determines the base. Without a seed, the base differs between the spaces of a process and between
+    /// processes.
     pub fn new(mapper: Arc<dyn Mapper>, pages: HugePages, node: Option<u32>, seed: Option<u64>) -> Self {
         let (ranges, page_bytes, physical) = match mapper.addressing() {
             Addressing::Chosen { ranges, page_bytes } => (ranges, page_bytes, false),
@@ -465,7 +476,7 @@ impl DmaSpace {
         let (id, mut iovas) = (SpaceId::new(), IovaAllocator::new(&ranges));
         iovas.set_base(share(seed, id));
         let iovas = Mutex::new(iovas);
-        let core = Core {
+        let inner = SpaceInner {
             id,
             mapper,
             iovas,
@@ -477,13 +488,13 @@ impl DmaSpace {
             process: Process::this(),
         };
         let (reads, writes) = (Pool::new(pages), Pool::new(pages));
-        Self { core: Arc::new(core), reads, writes, pages, node, fell_back: AtomicBool::new(false) }
+        Self { inner: Arc::new(inner), reads, writes, pages, node, fell_back: AtomicBool::new(false) }
     }
 
-    /// Tells `witness` of all memory from now on.
+    /// Reports all allocations and releases from now on to `witness`.
     pub fn witnessed_by(self, witness: Arc<dyn Witness>) -> Self {
-        // A space is made once.
-        let _ = self.core.witness.set(witness);
+        // The witness is set only once, when the space is created.
+        let _ = self.inner.witness.set(witness);
         self
     }
 
@@ -491,12 +502,12 @@ impl DmaSpace {
     ///
     /// # Errors
     ///
-    /// [`MemoryError`]: no bytes asked for, no pages, no addresses, not mapped.
+    /// [`MemoryError`]: the length is zero, no pages or device addresses are free, or the mapping fails.
     pub fn allocate(&self, len: u64, access: Access) -> Result<Buffer, MemoryError> {
         self.allocate_from(len, access, true)
     }
 
-    /// As [`allocate`](Self::allocate), with whatever was in the memory before: for what is written as a whole.
+    /// Allocates like [`allocate`](Self::allocate), but does not zero the memory. For buffers that are completely overwritten.
     pub(crate) fn allocate_unzeroed(&self, len: u64, access: Access) -> Result<Buffer, MemoryError> {
         self.allocate_from(len, access, false)
     }
@@ -506,15 +517,15 @@ impl DmaSpace {
             Access::CardReads => &self.reads,
             Access::CardWrites => &self.writes,
         };
-        Pool::allocate(pool, len, zeroed, |arena| self.map_ours(arena, access))
+        Pool::allocate(pool, len, zeroed, |bytes| self.map_host_memory(bytes, access))
     }
 
-    /// Gives the card the caller's own elements: in place where the bus can pin them, but for pages that also hold
-    /// other objects, which are staged; all of it staged where it cannot ([`CallerMemory`]).
+    /// Registers the caller's own vector. If the bus can pin memory, the vector is used in place, except for pages that may also
+    /// contain other objects, which are staged. Otherwise all of it is staged ([`CallerMemory`]).
     ///
     /// # Errors
     ///
-    /// [`RegisterError`], which gives the vector back.
+    /// [`RegisterError`], which returns the vector.
     pub fn register<T: ToCard>(
         &self,
         data: Vec<T>,
@@ -523,48 +534,51 @@ impl DmaSpace {
         Registered::new(self, data, access)
     }
 
-    /// What happens to memory that the caller allocated.
+    /// Returns how memory that the caller allocated is handled.
     pub fn caller_memory(&self) -> CallerMemory {
-        self.core.mapper.caller_memory()
+        self.inner.mapper.caller_memory()
     }
 
     pub(crate) fn id(&self) -> SpaceId {
-        self.core.id
+        self.inner.id
     }
 
-    /// A channel that will have jobs in flight, the first of which has the number `first`. They count as long as what is returned lives.
+    /// Adds a channel whose first job will have the number `first`. Its jobs count as in flight until the returned list is
+    /// dropped.
     pub(crate) fn add_channel(&self, first: u64) -> Arc<Running> {
         let running = Arc::new(Running::new(first));
-        let mut channels = lock(&self.core.channels);
+        let mut channels = lock(&self.inner.channels);
         channels.retain(|channel| channel.strong_count() > 0);
         channels.push(Arc::downgrade(&running));
         running
     }
 
-    /// Where device addresses begin; `None` where they are physical.
+    /// Returns the base of the device addresses; `None` if they are physical.
     pub(crate) fn base(&self) -> Option<u64> {
-        (!self.core.physical).then(|| lock(&self.core.iovas).base())
+        (!self.inner.physical).then(|| lock(&self.inner.iovas).base())
     }
 
-    /// Bytes that stay allocated because a transfer that used them ended without proof that the card was done with them: until the
-    /// card is closed, and where that is no proof either, for the life of the process.
+    /// Returns the number of bytes in quarantine: memory of transfers that ended without proof that the card had finished with
+    /// it. They stay allocated until the card is closed, or for the lifetime of the process if closing it provides no proof
+    /// either.
     pub(crate) fn quarantined_bytes(&self) -> u64 {
-        self.core.quarantine.bytes.load(Ordering::Relaxed)
+        self.inner.quarantine.bytes.load(Ordering::Relaxed)
     }
 
-    /// Whether large allocations had to use small pages because no hugepages were free.
+    /// Returns whether allocations used small pages because no hugepages were free.
     pub fn fell_back(&self) -> bool {
         self.fell_back.load(Ordering::Relaxed)
     }
 
     pub(super) fn page_bytes(&self) -> u64 {
-        self.core.page_bytes
+        self.inner.page_bytes
     }
 
-    fn map_ours(&self, len: u64, access: Access) -> Result<Mapping, MemoryError> {
+    fn map_host_memory(&self, len: u64, access: Access) -> Result<Mapping, MemoryError> {
         let mut pages = self.pages;
-        // A hole punched into a file of hugepages is SIGBUS when none is free; in one of small pages it reads as zeros.
-        if access == Access::CardWrites && pages == HugePages::Prefer && self.core.mapper.shares_files() {
+        // Accessing a hole in a file of hugepages raises SIGBUS if no hugepage is free. A hole in a file of small pages reads as
+        // zeros.
+        if access == Access::CardWrites && pages == HugePages::Prefer && self.inner.mapper.shares_files() {
             pages = HugePages::Require(PageSize::Base);
         }
         let memory = HostMemory::allocate(len, pages, self.node, access)?;
@@ -575,21 +589,24 @@ impl DmaSpace {
                 "no 2 MiB hugepages are free, using pages of {page}: `echo 64 > /proc/sys/vm/nr_hugepages`"
             );
         }
-        // SAFETY: the mapping owns the memory, and shows it through `Allocation` only, which makes no reference to
-        // memory that the card may write.
-        unsafe { Mapping::new(&self.core, Backing::Ours(memory), access) }
+        // SAFETY: the mapping owns the memory. It is accessed only through `Allocation`, which creates no reference to memory
+        // that the card may write.
+        unsafe { Mapping::new(&self.inner, Backing::Driver(memory), access) }
     }
 
+    /// Maps the caller's memory.
+    ///
     /// # Safety
     ///
-    /// The contract of [`Mapper::map`]: until the mapping is dropped, or by [`Mapping::adopt`], the memory stays.
-    pub(super) unsafe fn map_callers(
+    /// The contract of [`Mapper::map`]: the memory stays allocated until the mapping is dropped, or its owner is passed to
+    /// [`Mapping::attach_owner`].
+    pub(super) unsafe fn map_caller_memory(
         &self,
         ptr: *mut u8,
         len: u64,
         access: Access,
     ) -> Result<Mapping, MemoryError> {
         // SAFETY: passed on to our caller.
-        unsafe { Mapping::new(&self.core, Backing::Callers { ptr, len }, access) }
+        unsafe { Mapping::new(&self.inner, Backing::Caller { ptr, len }, access) }
     }
 }

@@ -1,4 +1,4 @@
-//! The rules of memory, against a bus that only remembers what is mapped.
+//! Tests of memory management, on a bus that only records its mappings.
 
 use super::*;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 #[derive(Default)]
 pub(super) struct Recorder {
     pub pinned: bool,
-    /// An IOMMU's, if nothing else is said.
+    /// That of an IOMMU if `None`.
     pub isolation: Option<Isolation>,
     pub cut_off: AtomicBool,
     pub refuse_unmap: AtomicBool,
@@ -20,16 +20,16 @@ impl Recorder {
         self.maps.lock().unwrap().len()
     }
 
-    /// What the card would read at a device address.
+    /// Returns what the card would read at a device address.
     fn card_reads(&self, address: u64, len: u64) -> Vec<u8> {
         let (at, _) = self.translate(address, len, Access::CardReads);
-        // SAFETY: mapped, as just looked up.
+        // SAFETY: `translate` found the mapping.
         unsafe { std::slice::from_raw_parts(at, len as usize) }.to_vec()
     }
 
     fn card_writes(&self, address: u64, bytes: &[u8]) {
         let (at, _) = self.translate(address, bytes.len() as u64, Access::CardWrites);
-        // SAFETY: mapped, as just looked up.
+        // SAFETY: `translate` found the mapping.
         unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), at, bytes.len()) };
     }
 
@@ -37,19 +37,19 @@ impl Recorder {
         let maps = self.maps.lock().unwrap();
         let inside =
             |m: &&(u64, u64, usize, Access)| m.0 <= address && address + len <= m.0 + m.1 && m.3 == access;
-        let map = maps.iter().find(inside).expect("the card is refused: not mapped");
+        let map = maps.iter().find(inside).expect("the address is mapped for this access");
         ((map.2 + (address - map.0) as usize) as *mut u8, len)
     }
 }
 
-// SAFETY: this card reaches what is in `maps` and nothing else.
+// SAFETY: this card accesses only memory in `maps`.
 unsafe impl Mapper for Recorder {
     fn addressing(&self) -> Addressing {
         Addressing::Chosen { ranges: vec![0..=0xffff_ffff_ffff], page_bytes: 4096 }
     }
 
     fn caller_memory(&self) -> CallerMemory {
-        if self.pinned { CallerMemory::Pinned } else { CallerMemory::Staged("a test says so") }
+        if self.pinned { CallerMemory::Pinned } else { CallerMemory::Staged("not pinned in this test") }
     }
 
     unsafe fn map(&self, memory: MemoryRef<'_>, iova: u64, access: Access) -> Result<Vec<Extent>, MapError> {
@@ -64,7 +64,7 @@ unsafe impl Mapper for Recorder {
 
     fn unmap(&self, iova: u64, len: u64) -> Result<(), MapError> {
         if self.refuse_unmap.load(Ordering::Relaxed) {
-            return Err(MapError::Gone("a test says so".into()));
+            return Err(MapError::Gone("refused in this test".into()));
         }
         let mut maps = self.maps.lock().unwrap();
         let at = maps.iter().position(|m| (m.0, m.1) == (iova, len)).expect("was mapped");
@@ -112,7 +112,7 @@ fn small_buffers_share_a_mapping_and_are_zeroed_when_reused() {
 }
 
 #[test]
-fn large_buffers_go_away_with_their_handle_and_pools_with_the_space() {
+fn large_buffers_are_unmapped_when_dropped_and_pools_with_the_space() {
     let (recorder, space) = space(false);
     let large = space.allocate(3 << 20, Access::CardWrites).unwrap();
     let small = space.allocate(1, Access::CardWrites).unwrap();
@@ -129,18 +129,18 @@ fn large_buffers_go_away_with_their_handle_and_pools_with_the_space() {
 fn memory_in_flight_is_neither_written_nor_freed() {
     let (recorder, space) = space(false);
     let mut buffer = space.allocate(2 << 20, Access::CardReads).unwrap();
-    let mut keep = None;
-    buffer.pieces(0..64, &mut |p| keep = Some(p.handle().keep())).unwrap();
+    let mut pin = None;
+    buffer.pieces(0..64, &mut |p| pin = Some(p.handle().pin())).unwrap();
     assert!(matches!(buffer.write(0, &[1u8]), Err(MemoryError::InFlight(1))));
     assert!(buffer.as_mut_slice::<u8>().is_err());
     drop(buffer);
     assert_eq!(recorder.mapped(), 1);
-    drop(keep);
+    drop(pin);
     assert_eq!(recorder.mapped(), 0);
 }
 
 #[test]
-fn what_the_card_may_write_is_no_slice() {
+fn memory_that_the_card_may_write_is_not_available_as_a_slice() {
     let (recorder, space) = space(false);
     let mut buffer = space.allocate(64, Access::CardWrites).unwrap();
     assert!(matches!(buffer.as_mut_slice::<u8>(), Err(MemoryError::WrongAccess { .. })));
@@ -173,7 +173,7 @@ fn bad_ranges_are_errors() {
 }
 
 #[test]
-fn a_refused_mapping_costs_no_addresses() {
+fn a_refused_mapping_leaks_no_device_addresses() {
     let (recorder, space) = space(true);
     recorder.refuse.store(true, Ordering::Relaxed);
     assert!(matches!(space.allocate(2 << 20, Access::CardReads), Err(MemoryError::Map(_))));
@@ -218,7 +218,7 @@ fn pinned_registration_copies_only_partial_pages() {
 }
 
 #[test]
-fn what_the_card_wrote_comes_back_in_the_vector() {
+fn into_inner_returns_what_the_card_wrote() {
     for pinned in [false, true] {
         let (recorder, space) = space(pinned);
         let registered = space.register(vec![0u8; 50_001], Access::CardWrites).unwrap();
@@ -238,23 +238,23 @@ fn what_the_card_wrote_comes_back_in_the_vector() {
 }
 
 #[test]
-fn a_vector_in_flight_is_kept_and_not_given_back() {
+fn a_vector_in_flight_is_kept_and_not_returned() {
     let (recorder, space) = space(true);
     let registered = space.register(vec![7u8; 20_000], Access::CardReads).unwrap();
-    let mut keeps = vec![];
-    registered.pieces(0..20_000, &mut |p| keeps.push(p.handle().keep())).unwrap();
+    let mut pins = vec![];
+    registered.pieces(0..20_000, &mut |p| pins.push(p.handle().pin())).unwrap();
     let (registered, error) = registered.into_inner().unwrap_err();
     assert!(matches!(error, MemoryError::InFlight(1)));
     let all = pieces(&registered, 0..20_000);
     drop(registered);
     let seen: Vec<u8> = all.iter().flat_map(|&(a, l)| recorder.card_reads(a, l)).collect();
     assert_eq!(seen, [7; 20_000]);
-    drop(keeps);
+    drop(pins);
     assert_eq!(recorder.mapped(), 1, "only the pool of staged pages is left");
 }
 
 #[test]
-fn a_revoked_vector_is_out_of_reach_even_for_who_holds_its_pages() {
+fn a_revoked_vector_is_unmapped_even_while_handles_to_it_exist() {
     let (recorder, space) = space(true);
     let registered = space.register(vec![7u8; 20_000], Access::CardReads).unwrap();
     let (before, mut held) = (recorder.mapped(), vec![]);
@@ -266,7 +266,7 @@ fn a_revoked_vector_is_out_of_reach_even_for_who_holds_its_pages() {
 }
 
 #[test]
-fn lent_slices_are_unmapped_and_filled_at_the_end() {
+fn lent_slices_are_unmapped_and_then_filled() {
     for pinned in [false, true] {
         let (recorder, space) = space(pinned);
         let (source, mut sink) = (vec![3u8; 30_000], vec![0u8; 30_001]);
@@ -285,7 +285,7 @@ fn lent_slices_are_unmapped_and_filled_at_the_end() {
     }
 }
 
-/// A bus without an IOMMU: pages of 2 MiB lie anywhere.
+/// A bus without an IOMMU, on which 2 MiB pages are not contiguous.
 struct Scattered;
 
 // SAFETY: this card accesses nothing.
@@ -295,7 +295,7 @@ unsafe impl Mapper for Scattered {
     }
 
     fn caller_memory(&self) -> CallerMemory {
-        CallerMemory::Staged("nothing pins it")
+        CallerMemory::Staged("not pinned")
     }
 
     unsafe fn map(&self, memory: MemoryRef<'_>, _: u64, _: Access) -> Result<Vec<Extent>, MapError> {
@@ -318,7 +318,7 @@ unsafe impl Mapper for Scattered {
 }
 
 #[test]
-fn physical_memory_is_in_pieces_beyond_a_page() {
+fn physical_memory_larger_than_a_page_is_in_pieces() {
     let space = DmaSpace::new(Arc::new(Scattered), HugePages::Prefer, None, None);
     let large = space.allocate(5 << 20, Access::CardReads).unwrap();
     assert!(!large.is_contiguous());
@@ -332,23 +332,23 @@ fn physical_memory_is_in_pieces_beyond_a_page() {
 }
 
 #[test]
-fn a_list_that_scattered_pages_cannot_hold_is_refused() {
-    use crate::channel::{EngineError, Program, Ring, Transfers};
+fn a_list_that_exceeds_a_physical_page_is_refused() {
+    use crate::channel::{Program, ProgramError, Ring, Transfers};
     let space = DmaSpace::new(Arc::new(Scattered), HugePages::Require(PageSize::Base), None, None);
     let buffer = space.allocate(64, Access::CardReads).unwrap();
     let mut transfers = Transfers::new(crate::regs::Direction::H2C);
     for _ in 0..(2 << 20) / 32 {
         transfers.add(&buffer, 0..64, 0).unwrap();
     }
-    assert!(Program::build(&space, &transfers, Ring::Chain).is_ok());
+    assert!(Program::build(&space, &transfers, Ring::Chain, false).is_ok());
     transfers.add(&buffer, 0..64, 0).unwrap();
-    let error = Program::build(&space, &transfers, Ring::Chain).unwrap_err();
-    assert!(matches!(error, EngineError::ScatteredList { descriptors: 65_537, .. }));
+    let error = Program::build(&space, &transfers, Ring::Chain, false).unwrap_err();
+    assert!(matches!(error, ProgramError::ScatteredList { descriptors: 65_537, .. }));
     assert!(error.to_string().contains("1 GiB pages"), "{error}");
 }
 
 proptest::proptest! {
-    /// Buffers that come and go: what the card reads or writes at a buffer's address is that buffer's, and no other's.
+    /// Allocates and frees buffers at random. The card's accesses to a buffer's address reach that buffer and no other.
     #[test]
     fn no_two_buffers_share_a_byte(
         steps in proptest::collection::vec((0u8..3, 1u64..20_000, proptest::bool::ANY), 1..60),

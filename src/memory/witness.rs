@@ -1,13 +1,13 @@
-//! Who is told what becomes of the memory that a card may use.
+//! Observing which memory a card may use.
 //!
-//! Memory in a pool stays mapped when it is released, so no bus and no IOMMU can tell that a card uses it afterwards. An emulated
-//! card can: it is its own witness, and takes an access to released memory for a broken rule.
+//! Memory in a pool stays mapped after it is released, so neither a bus nor an IOMMU can detect that a card still accesses it. An
+//! emulated card observes the releases itself, and reports an access to released memory as a violation.
 
-/// Learns which device addresses a card may use.
+/// Observes which device addresses a card may use.
 pub trait Witness: Send + Sync {
-    /// From now on these addresses belong to somebody.
+    /// These addresses were allocated.
     fn taken(&self, address: u64, len: u64);
 
-    /// From now on they belong to nobody: the card must be done with them.
+    /// These addresses were released. From now on the card must not access them.
     fn released(&self, address: u64, len: u64);
 }

@@ -2,21 +2,68 @@
 
 #![deny(clippy::arithmetic_side_effects)]
 
-use super::{MsmError, ScalarForm, curve};
+use super::{DataError, ScalarForm, curve};
 use crate::card::Card;
-use crate::channel::Transfers;
-use crate::memory::{Buffer, MemoryError, Registered};
+use crate::channel::{InvalidTransfer, Transfers};
+use crate::memory::{Buffer, RegisterError, Registered, ToCard, bytes_of};
 use crate::regs::Direction;
 use crate::regs::msm::{BEAT, POINT_BYTES, POINT_WINDOW, SCALAR_BYTES, SCALAR_WINDOW};
+use std::fmt;
 use std::ops::Range;
 
-#[derive(Debug)]
+/// Memory of elements of `N` bytes each.
 enum Memory<const N: usize> {
-    Ours(Buffer),
-    Callers(Registered<[u8; N]>),
+    Allocated(Buffer),
+    Registered(Box<dyn Elements>),
 }
 
-/// Points that stay with the card: written once, used by any number of jobs.
+impl<const N: usize> fmt::Debug for Memory<N> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Allocated(buffer) => buffer.fmt(f),
+            Self::Registered(elements) => write!(f, "{} registered bytes", elements.bytes().len()),
+        }
+    }
+}
+
+/// Registered elements of any type.
+trait Elements: Send + Sync {
+    fn bytes(&self) -> &[u8];
+
+    fn add(&self, transfers: &mut Transfers, bytes: Range<u64>, card: u64) -> Result<(), InvalidTransfer>;
+}
+
+impl<T: ToCard> Elements for Registered<T> {
+    fn bytes(&self) -> &[u8] {
+        // Memory that the card only reads is available as a slice.
+        bytes_of(self.as_slice().unwrap_or_default())
+    }
+
+    fn add(&self, transfers: &mut Transfers, bytes: Range<u64>, card: u64) -> Result<(), InvalidTransfer> {
+        transfers.add(self, bytes, card).map(drop)
+    }
+}
+
+/// The points of jobs. They are written once and used by any number of jobs.
+///
+/// ```
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # use xdma::card::CardOptions;
+/// # use xdma_emulator::Profile;
+/// use ark_bn254::G1Affine;
+/// use ark_ec::AffineRepr;
+/// use xdma::msm::{Points, curve::arkworks::points_to_bytes};
+///
+/// # let card = xdma_emulated_card::start_msm(Profile::F1, CardOptions::default())?;
+/// let mut points = Points::allocate(&card, 1000)?;
+/// points.fill(|bytes| points_to_bytes(&[G1Affine::generator(); 1000], bytes))??;
+/// points.check()?; // all are on the curve
+///
+/// let registered = Points::register(&card, vec![G1Affine::generator(); 1000])?; // without a copy, if the bus can pin them
+/// assert_eq!(registered.len(), points.len());
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug)]
 pub struct Points {
     memory: Memory<POINT_BYTES>,
@@ -24,48 +71,49 @@ pub struct Points {
 }
 
 impl Points {
-    /// Room for `count` points, all at infinity until [`fill`](Self::fill)ed.
+    /// Allocates memory for `count` points, all at infinity until they are [written](Self::fill).
     ///
     /// # Errors
     ///
-    /// [`MsmError::Memory`].
-    pub fn allocate(card: &Card, count: usize) -> Result<Self, MsmError> {
-        // A count beyond 64 bits of bytes is more than any machine has.
+    /// [`DataError::Memory`].
+    pub fn allocate(card: &Card, count: usize) -> Result<Self, DataError> {
+        // If the size in bytes overflows 64 bits, the allocation fails.
         let bytes = (count.max(1) as u64).saturating_mul(POINT_BYTES as u64);
-        Ok(Self { memory: Memory::Ours(card.allocate(bytes, Direction::H2C)?), count })
+        Ok(Self { memory: Memory::Allocated(card.allocate(bytes, Direction::H2C)?), count })
     }
 
-    /// The caller's own points, used where they lie as far as the bus can pin them; see [`Registered`].
+    /// Uses the caller's points in place, as far as the bus can pin them; see [`Registered`]. A point has 64 bytes: x then y,
+    /// little-endian, Montgomery form. Examples are `[u8; 64]`, and the `G1Affine` of `ark_bn254` and `halo2curves` (with the
+    /// feature `arkworks` or `halo2curves`). Registered points cannot be changed; use [`allocate`](Self::allocate) for points
+    /// that are written again.
     ///
     /// # Errors
     ///
-    /// [`MsmError::Memory`].
-    pub fn register(card: &Card, points: Vec<[u8; POINT_BYTES]>) -> Result<Self, MsmError> {
+    /// [`RegisterError`], which returns the vector.
+    pub fn register<T: ToCard>(card: &Card, points: Vec<T>) -> Result<Self, RegisterError<T>> {
+        const { assert!(size_of::<T>() == POINT_BYTES, "a point has 64 bytes") };
         let count = points.len();
-        Ok(Self {
-            memory: Memory::Callers(card.register(points, Direction::H2C).map_err(MemoryError::from)?),
-            count,
-        })
+        Ok(Self { memory: Memory::Registered(Box::new(card.register(points, Direction::H2C)?)), count })
     }
 
-    /// Points from `64 * count` bytes.
+    /// Copies points from `64 * count` bytes.
     ///
     /// # Errors
     ///
-    /// [`MsmError::Size`], [`MsmError::Memory`].
-    pub fn from_bytes(card: &Card, bytes: &[u8]) -> Result<Self, MsmError> {
-        let count = elements("points", bytes, POINT_BYTES)?;
+    /// [`DataError::Size`], [`DataError::Memory`].
+    pub fn from_bytes(card: &Card, bytes: &[u8]) -> Result<Self, DataError> {
+        let count = count_elements("points", bytes, POINT_BYTES)?;
         let mut this = Self::allocate(card, count)?;
         this.fill(|to| to.copy_from_slice(bytes))?;
         Ok(this)
     }
 
-    /// Number of points.
+    /// Returns the number of points.
     pub fn len(&self) -> usize {
         self.count
     }
 
-    /// Whether there are none.
+    /// Returns whether there are no points.
     pub fn is_empty(&self) -> bool {
         self.count == 0
     }
@@ -74,98 +122,124 @@ impl Points {
     ///
     /// # Errors
     ///
-    /// [`MsmError::Memory`] while a job that uses them is in flight.
-    pub fn fill<R>(&mut self, write: impl FnOnce(&mut [u8]) -> R) -> Result<R, MsmError> {
-        fill(&mut self.memory, self.count, write)
+    /// [`DataError::Memory`] while a job that uses them is in flight; [`DataError::Registered`].
+    pub fn fill<R>(&mut self, write: impl FnOnce(&mut [u8]) -> R) -> Result<R, DataError> {
+        self.memory.fill(self.count, write)
     }
 
     /// Checks that every point is on the curve or infinity.
     ///
     /// # Errors
     ///
-    /// [`MsmError::Curve`] with the first that is not.
-    pub fn check(&mut self) -> Result<(), MsmError> {
-        Ok(self.fill(|bytes| curve::check_points(bytes))??)
+    /// [`DataError::Curve`] with the first invalid point.
+    pub fn check(&mut self) -> Result<(), DataError> {
+        Ok(curve::check_points(self.memory.bytes(self.count)?)?)
     }
 
-    /// Adds the points `range` to a list of transfers, for their window.
+    /// Adds the points in `range` to a list of transfers to the point window.
     ///
     /// # Errors
     ///
-    /// As [`Transfers::add`]; [`MsmError::OutOfRange`].
-    pub fn add_to(&self, transfers: &mut Transfers, range: Range<usize>) -> Result<(), MsmError> {
+    /// As [`Transfers::add`]; [`DataError::OutOfRange`].
+    pub fn add_to(&self, transfers: &mut Transfers, range: Range<usize>) -> Result<(), DataError> {
         check_range("points", &range, self.count)?;
         self.memory.add(transfers, range, POINT_WINDOW)
     }
 }
 
-/// Scalars of jobs: written anew between jobs, used by any number of them.
+/// The scalars of jobs. They are written again between jobs, and used by any number of them.
+///
+/// ```
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # use xdma::card::CardOptions;
+/// # use xdma_emulator::Profile;
+/// use ark_bn254::Fr;
+/// use xdma::msm::{ScalarForm, Scalars, curve::arkworks::scalars_to_bytes};
+///
+/// # let card = xdma_emulated_card::start_msm(Profile::F1, CardOptions::default())?;
+/// let mut scalars = Scalars::allocate(&card, 3, ScalarForm::Montgomery)?;
+/// scalars.fill(|bytes| scalars_to_bytes(&[1, 2, 3].map(Fr::from), bytes))??;
+/// scalars.check()?; // all are below r
+///
+/// // The caller's own vector, without a copy if the bus can pin it. `Fr` is in Montgomery form.
+/// let registered = Scalars::register(&card, vec![Fr::from(1), Fr::from(2)], ScalarForm::Montgomery)?;
+/// assert_eq!(registered.len(), 2);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug)]
 pub struct Scalars {
     memory: Memory<SCALAR_BYTES>,
-    /// The last scalar and padding, where the caller's memory ends in the middle of a beat.
+    /// The last scalar and padding, for registered memory that ends in the middle of a beat.
     tail: Option<Buffer>,
     count: usize,
     form: ScalarForm,
 }
 
 impl Scalars {
-    /// Room for `count` scalars, all zero until [`fill`](Self::fill)ed.
+    /// Allocates memory for `count` scalars, all zero until they are [written](Self::fill).
     ///
     /// # Errors
     ///
-    /// [`MsmError::Memory`].
-    pub fn allocate(card: &Card, count: usize, form: ScalarForm) -> Result<Self, MsmError> {
-        // An odd range that starts anywhere is sent with 32 more bytes.
+    /// [`DataError::Memory`].
+    pub fn allocate(card: &Card, count: usize, form: ScalarForm) -> Result<Self, DataError> {
+        // A range with an odd number of scalars is sent with 32 more bytes, wherever it starts.
         let bytes = (count as u64).saturating_add(1).saturating_mul(SCALAR_BYTES as u64);
-        Ok(Self { memory: Memory::Ours(card.allocate(bytes, Direction::H2C)?), tail: None, count, form })
+        Ok(Self { memory: Memory::Allocated(card.allocate(bytes, Direction::H2C)?), tail: None, count, form })
     }
 
-    /// The caller's own scalars, used where they lie as far as the bus can pin them; see [`Registered`].
+    /// Uses the caller's scalars in place, as far as the bus can pin them; see [`Registered`]. A scalar has 32 bytes,
+    /// little-endian. Examples are `[u8; 32]`, and the `Fr` of `ark_bn254` and `halo2curves` (with the feature `arkworks` or
+    /// `halo2curves`), whose form is [`ScalarForm::Montgomery`]. Registered scalars cannot be changed; use
+    /// [`allocate`](Self::allocate) for scalars that are written again.
     ///
     /// # Errors
     ///
-    /// [`MsmError::Memory`].
-    pub fn register(
+    /// [`RegisterError`], which returns the vector.
+    pub fn register<T: ToCard>(
         card: &Card,
-        scalars: Vec<[u8; SCALAR_BYTES]>,
+        scalars: Vec<T>,
         form: ScalarForm,
-    ) -> Result<Self, MsmError> {
-        let count = scalars.len();
-        let tail = Some(card.allocate(BEAT as u64, Direction::H2C)?);
-        let mut this = Self {
-            memory: Memory::Callers(card.register(scalars, Direction::H2C).map_err(MemoryError::from)?),
-            tail,
-            count,
-            form,
-        };
-        this.fill(|_| ())?;
-        Ok(this)
+    ) -> Result<Self, RegisterError<T>> {
+        const { assert!(size_of::<T>() == SCALAR_BYTES, "a scalar has 32 bytes") };
+        let (count, last) = (scalars.len(), bytes_of(&scalars).last_chunk().copied());
+        let last: [u8; SCALAR_BYTES] = last.unwrap_or_default();
+        let tail = card.allocate(BEAT as u64, Direction::H2C).and_then(|mut tail| {
+            tail.write(0, &last)?;
+            Ok(tail)
+        });
+        match tail {
+            Ok(tail) => {
+                let memory = Memory::Registered(Box::new(card.register(scalars, Direction::H2C)?));
+                Ok(Self { memory, tail: Some(tail), count, form })
+            }
+            Err(source) => Err(RegisterError { data: scalars, source }),
+        }
     }
 
-    /// Scalars from `32 * count` bytes.
+    /// Copies scalars from `32 * count` bytes.
     ///
     /// # Errors
     ///
-    /// [`MsmError::Size`], [`MsmError::Memory`].
-    pub fn from_bytes(card: &Card, bytes: &[u8], form: ScalarForm) -> Result<Self, MsmError> {
-        let count = elements("scalars", bytes, SCALAR_BYTES)?;
+    /// [`DataError::Size`], [`DataError::Memory`].
+    pub fn from_bytes(card: &Card, bytes: &[u8], form: ScalarForm) -> Result<Self, DataError> {
+        let count = count_elements("scalars", bytes, SCALAR_BYTES)?;
         let mut this = Self::allocate(card, count, form)?;
         this.fill(|to| to.copy_from_slice(bytes))?;
         Ok(this)
     }
 
-    /// Number of scalars.
+    /// Returns the number of scalars.
     pub fn len(&self) -> usize {
         self.count
     }
 
-    /// Whether there are none.
+    /// Returns whether there are no scalars.
     pub fn is_empty(&self) -> bool {
         self.count == 0
     }
 
-    /// How they lie in memory.
+    /// Returns the form of the scalars.
     pub fn form(&self) -> ScalarForm {
         self.form
     }
@@ -174,49 +248,38 @@ impl Scalars {
     ///
     /// # Errors
     ///
-    /// [`MsmError::Memory`] while a job that uses them is in flight.
-    pub fn fill<R>(&mut self, write: impl FnOnce(&mut [u8]) -> R) -> Result<R, MsmError> {
-        let mut last = [0; SCALAR_BYTES];
-        let result = fill(&mut self.memory, self.count, |bytes| {
-            let result = write(bytes);
-            if let Some(scalar) = bytes.last_chunk() {
-                last = *scalar;
-            }
-            result
-        })?;
-        if let Some(tail) = &mut self.tail {
-            tail.write(0, &last)?;
-        }
-        Ok(result)
+    /// [`DataError::Memory`] while a job that uses them is in flight; [`DataError::Registered`].
+    pub fn fill<R>(&mut self, write: impl FnOnce(&mut [u8]) -> R) -> Result<R, DataError> {
+        self.memory.fill(self.count, write)
     }
 
     /// Checks that every scalar is below r, in either form.
     ///
     /// # Errors
     ///
-    /// [`MsmError::Curve`] with the first that is not.
-    pub fn check(&mut self) -> Result<(), MsmError> {
-        Ok(self.fill(|bytes| curve::check_scalars(bytes))??)
+    /// [`DataError::Curve`] with the first invalid scalar.
+    pub fn check(&mut self) -> Result<(), DataError> {
+        Ok(curve::check_scalars(self.memory.bytes(self.count)?)?)
     }
 
-    /// Adds the scalars `range` to a list of transfers, for their window, in whole beats: an odd number brings 32 bytes of
-    /// padding.
+    /// Adds the scalars in `range` to a list of transfers to the scalar window, in whole beats: an odd number is padded by 32
+    /// bytes.
     ///
     /// # Errors
     ///
-    /// As [`Transfers::add`]; [`MsmError::OutOfRange`], [`MsmError::SplitBeat`].
-    pub fn add_to(&self, transfers: &mut Transfers, range: Range<usize>) -> Result<(), MsmError> {
+    /// As [`Transfers::add`]; [`DataError::OutOfRange`], [`DataError::SplitBeat`].
+    pub fn add_to(&self, transfers: &mut Transfers, range: Range<usize>) -> Result<(), DataError> {
         check_range("scalars", &range, self.count)?;
         let first = transfers.descriptors();
         self.add_beats(transfers, range.clone())?;
-        // The window takes whole beats only.
+        // The window accepts whole beats only.
         if transfers.lengths(first).any(|length| !(length as usize).is_multiple_of(BEAT)) {
-            return Err(MsmError::SplitBeat { start: range.start });
+            return Err(DataError::SplitBeat { start: range.start });
         }
         Ok(())
     }
 
-    fn add_beats(&self, transfers: &mut Transfers, range: Range<usize>) -> Result<(), MsmError> {
+    fn add_beats(&self, transfers: &mut Transfers, range: Range<usize>) -> Result<(), DataError> {
         let odd = range.len() % 2 == 1;
         match &self.tail {
             Some(tail) if odd && range.end == self.count => {
@@ -235,47 +298,49 @@ impl Scalars {
 }
 
 impl<const N: usize> Memory<N> {
-    fn add(&self, transfers: &mut Transfers, elements: Range<usize>, card: u64) -> Result<(), MsmError> {
-        let bytes = byte(elements.start, N)..byte(elements.end, N);
+    fn add(&self, transfers: &mut Transfers, elements: Range<usize>, card: u64) -> Result<(), DataError> {
+        let bytes = byte_offset(elements.start, N)..byte_offset(elements.end, N);
         match self {
-            Self::Ours(buffer) => transfers.add(buffer, bytes, card)?,
-            Self::Callers(registered) => transfers.add(registered, bytes, card)?,
-        };
+            Self::Allocated(buffer) => transfers.add(buffer, bytes, card).map(drop)?,
+            Self::Registered(elements) => elements.add(transfers, bytes, card)?,
+        }
         Ok(())
     }
-}
 
-fn fill<R, const N: usize>(
-    memory: &mut Memory<N>,
-    count: usize,
-    write: impl FnOnce(&mut [u8]) -> R,
-) -> Result<R, MsmError> {
-    match memory {
-        Memory::Ours(buffer) => {
-            // The buffer was allocated for them.
-            let elements = buffer.as_mut_slice::<[u8; N]>()?;
-            Ok(write(elements[..count].as_flattened_mut()))
+    fn fill<R>(&mut self, count: usize, write: impl FnOnce(&mut [u8]) -> R) -> Result<R, DataError> {
+        match self {
+            // The buffer was allocated for this number of elements.
+            Self::Allocated(buffer) => {
+                Ok(write(buffer.as_mut_slice::<[u8; N]>()?[..count].as_flattened_mut()))
+            }
+            Self::Registered(_) => Err(DataError::Registered),
         }
-        Memory::Callers(registered) => Ok(registered.update(|elements| write(elements.as_flattened_mut()))?),
+    }
+
+    fn bytes(&mut self, count: usize) -> Result<&[u8], DataError> {
+        match self {
+            Self::Allocated(buffer) => Ok(buffer.as_mut_slice::<[u8; N]>()?[..count].as_flattened()),
+            Self::Registered(elements) => Ok(elements.bytes()),
+        }
     }
 }
 
-/// The first byte of element `at`. Of memory that exists no such number is beyond 64 bits, and memory refuses what it does not have.
-fn byte(at: usize, size: usize) -> u64 {
+/// Returns the offset of element `at`. Offsets in existing memory fit in 64 bits; others saturate, and are then out of range.
+fn byte_offset(at: usize, size: usize) -> u64 {
     (at as u64).saturating_mul(size as u64)
 }
 
-pub(super) fn check_range(what: &'static str, range: &Range<usize>, len: usize) -> Result<(), MsmError> {
+pub(super) fn check_range(what: &'static str, range: &Range<usize>, len: usize) -> Result<(), DataError> {
     if range.start <= range.end && range.end <= len {
         return Ok(());
     }
-    Err(MsmError::OutOfRange { what, start: range.start, end: range.end, len })
+    Err(DataError::OutOfRange { what, start: range.start, end: range.end, len })
 }
 
-fn elements(what: &'static str, bytes: &[u8], size: usize) -> Result<usize, MsmError> {
+fn count_elements(what: &'static str, bytes: &[u8], size: usize) -> Result<usize, DataError> {
     if bytes.len().is_multiple_of(size) {
         Ok(bytes.chunks_exact(size).len())
     } else {
-        Err(MsmError::Size { what, len: bytes.len(), size })
+        Err(DataError::Size { what, len: bytes.len(), size })
     }
 }

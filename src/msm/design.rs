@@ -1,54 +1,68 @@
-//! What the design is, and what it is doing.
+//! The design on the card: its parameters and its state.
 
-use super::MsmError;
+use super::error::{DesignError, JobError, MsmOpenError};
 use crate::card::{Card, UserBar};
 use crate::regs::{GONE, msm as regs};
 use std::fmt;
 
-/// Code of BN254 in the image parameters.
+/// Identifier of BN254 in the image parameters.
 const BN254: u32 = 1;
 
-/// The design's parameters, read from its registers.
+/// The parameters of the design, read from its registers.
+///
+/// ```
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # use xdma::card::CardOptions;
+/// # use xdma_emulator::Profile;
+/// use xdma::msm::Design;
+///
+/// # let card = xdma_emulated_card::start_msm(Profile::F1, CardOptions::default())?;
+/// let design = Design::of(&card)?; // an error if the card has another design
+/// println!("windows of {} bits, chunks of {} pairs", design.window_bits, design.default_chunk());
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Design {
-    /// Whether the core computes no MSM: it only takes pairs.
+    /// Whether the core only consumes pairs and computes no MSM.
     pub stub: bool,
-    /// Bits of a window.
+    /// Window size in bits.
     pub window_bits: u32,
     /// Depth of the scalar FIFO, in scalars.
     pub scalar_depth: u32,
     /// Depth of the point FIFO, in points.
     pub point_depth: u32,
-    /// The core's clock, in kHz.
+    /// Clock of the core, in kHz.
     pub clock_khz: u32,
-    /// Tasks that can be queued.
+    /// Number of tasks that can be queued.
     pub tasks: u32,
-    /// Most pairs of a task.
+    /// Maximum number of pairs per task.
     pub max_pairs: u32,
 }
 
 impl Design {
-    /// Looks whether the card carries the design, by reading the user BAR.
+    /// Reads the user BAR to find out whether the card has the design, and returns the design's parameters.
     ///
     /// # Errors
     ///
-    /// [`MsmError::NotMsm`] when it is something else; no user BAR, another curve, or the card is gone.
-    pub fn of(card: &Card) -> Result<Self, MsmError> {
+    /// [`MsmOpenError::NotMsm`] if the user logic is something else; [`MsmOpenError::Card`],
+    /// [`OtherCurve`](MsmOpenError::OtherCurve), [`Gone`](MsmOpenError::Gone).
+    pub fn of(card: &Card) -> Result<Self, MsmOpenError> {
         Self::read(&card.user()?)
     }
 
-    pub(super) fn read(user: &UserBar) -> Result<Self, MsmError> {
+    pub(super) fn read(user: &UserBar) -> Result<Self, MsmOpenError> {
         let expect = |what, register, expected: u32| match user.read(register)? {
-            GONE => Err(MsmError::Gone),
+            GONE => Err(MsmOpenError::Gone),
             value if value == expected => Ok(()),
-            value => Err(MsmError::NotMsm { what, value, expected }),
+            value => Err(MsmOpenError::NotMsm { what, value, expected }),
         };
         expect("the image identifier", regs::IMAGE_ID, regs::IMAGE_ID_VALUE)?;
         expect("the extension's identifier", regs::EXTENSION_ID, regs::EXTENSION_ID_VALUE)?;
         let parameters = user.read(regs::IMAGE_PARAMETERS)?;
         let curve = parameters >> 20 & 0xff;
         if curve != BN254 {
-            return Err(MsmError::OtherCurve(curve));
+            return Err(MsmOpenError::OtherCurve(curve));
         }
         Ok(Self {
             stub: parameters >> 28 != 0,
@@ -61,64 +75,62 @@ impl Design {
         })
     }
 
-    /// Pairs a chunk where none are asked for: half of the shallower FIFO, so that one chunk is taken while the next arrives.
+    /// Returns the default number of pairs per chunk: half of the shallower FIFO, so that the core consumes one chunk while the
+    /// next arrives.
     ///
-    /// By measurement (`cargo bench --bench feed -- --sweep`, FIFOs of 1,024): a core that takes 10 million pairs a second got
-    /// 2^17 of them within 14 ms in chunks of 512, and within 18 ms in chunks of 1,024; it needs 13. A core that takes
-    /// everything at once got them equally fast.
+    /// Measured with `cargo bench --bench feed -- --sweep` and FIFOs of 1,024: a core that consumes 10 million pairs per
+    /// second, and so needs 13 ms for 2^17 pairs, received them within 14 ms in chunks of 512, and within 18 ms in chunks of
+    /// 1,024. For a core that consumes data immediately, both took equally long.
     pub fn default_chunk(&self) -> u32 {
         (self.scalar_depth.min(self.point_depth) / 4 * 2).max(2)
     }
 
-    /// Refuses chunks that could deadlock the FIFOs, or do not fill beats.
-    pub(super) fn check_chunk(&self, chunk: u32) -> Result<(), MsmError> {
+    /// Rejects chunk sizes that could deadlock the FIFOs, or do not fill beats.
+    pub(super) fn check_chunk(&self, chunk: u32) -> Result<(), MsmOpenError> {
         if chunk == 0 || !chunk.is_multiple_of(2) {
-            return Err(MsmError::Chunk { chunk });
+            return Err(MsmOpenError::OddChunk { chunk });
         }
         if chunk > self.scalar_depth {
-            return Err(MsmError::Deadlock { chunk, depth: self.scalar_depth });
+            return Err(MsmOpenError::Deadlock { chunk, depth: self.scalar_depth });
         }
         Ok(())
     }
 
-    pub(super) fn check_pairs(&self, pairs: u64) -> Result<(), MsmError> {
-        if pairs > self.max_pairs.into() {
-            return Err(MsmError::TooMany { pairs, max: self.max_pairs });
-        }
-        Ok(())
+    pub(super) fn allows(&self, pairs: u64) -> bool {
+        pairs <= self.max_pairs.into()
     }
 
-    /// Whether the card is there, and the design reports no error.
-    pub(crate) fn check_alive(&self, user: &UserBar) -> Result<(), MsmError> {
+    /// Checks that the card responds, and that the design reports no error.
+    pub(crate) fn check_alive(&self, user: &UserBar) -> Result<(), JobError> {
         match user.read(regs::ERRORS)? {
-            GONE => Err(MsmError::Gone),
+            GONE => Err(JobError::Gone),
             0 => Ok(()),
-            errors => Err(MsmError::Design(regs::Errors::from_bits_retain(errors))),
+            errors => Err(JobError::Design(regs::Errors::from_bits_retain(errors))),
         }
     }
 }
 
-/// What the design was doing at a moment.
+/// The state of the design at one point in time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Fill {
+pub struct DesignState {
     /// Status register.
     pub status: regs::Status,
     /// Error register.
     pub errors: regs::Errors,
-    /// Scalars in the FIFO.
+    /// Number of scalars in the FIFO.
     pub scalars: u32,
-    /// Points in the FIFO.
+    /// Number of points in the FIFO.
     pub points: u32,
-    /// Pairs that the running task still waits for.
+    /// Number of pairs that the running task has not received.
     pub pairs_left: u32,
     /// Depths of the FIFOs: scalars, points.
     pub depths: (u32, u32),
 }
 
-impl Fill {
-    pub(super) fn read(user: &UserBar, design: &Design) -> Result<Self, MsmError> {
+impl DesignState {
+    pub(super) fn read(user: &UserBar, design: &Design) -> Result<Self, DesignError> {
         let status = match user.read(regs::STATUS)? {
-            GONE => return Err(MsmError::Gone),
+            GONE => return Err(DesignError::Gone),
             status => regs::Status::from_bits_retain(status),
         };
         Ok(Self {
@@ -131,7 +143,8 @@ impl Fill {
         })
     }
 
-    /// Whether one FIFO is full and the other empty, so that neither data nor the core can go on, or the watchdog ended that.
+    /// Returns whether one FIFO is full and the other empty, so that neither the stream nor the core can proceed, or whether
+    /// the watchdog has ended such a state.
     pub fn is_deadlock(&self) -> bool {
         if self.errors.contains(regs::Errors::WATCHDOG) {
             return true;
@@ -142,23 +155,23 @@ impl Fill {
     }
 }
 
-impl fmt::Display for Fill {
+impl fmt::Display for DesignState {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { scalars, points, pairs_left, depths, .. } = self;
         write!(f, "{scalars} of {} scalars and {points} of {} points in the FIFOs, ", depths.0, depths.1)?;
-        write!(f, "{pairs_left} pairs still to be taken")?;
+        write!(f, "{pairs_left} pairs not consumed yet")?;
         let others = self.errors - regs::Errors::WATCHDOG;
         if !others.is_empty() {
             write!(f, ", {others:?}")?;
         }
         if self.is_deadlock() {
             f.write_str(
-                ". This is a deadlock: the core takes a scalar only together with its point, one FIFO is full, and what the \
-                 other one waits for is queued behind it; send smaller chunks",
+                ". This is a deadlock: the core consumes a scalar only together with its point, one FIFO is full, and the data \
+                 that the other one needs is queued behind it; send smaller chunks",
             )?;
             if self.errors.contains(regs::Errors::WATCHDOG) {
                 f.write_str(
-                    ". The design's watchdog ended it: it drops what is written until it is flushed",
+                    ". The design's watchdog ended it, and the design drops all data until it is flushed",
                 )?;
             }
         }
@@ -181,18 +194,18 @@ mod tests {
     };
 
     #[test]
-    fn chunks_that_could_deadlock_are_refused() {
+    fn chunks_that_could_deadlock_are_rejected() {
         assert_eq!(DESIGN.default_chunk(), 512);
         assert!(DESIGN.check_chunk(1024).is_ok());
-        assert!(matches!(DESIGN.check_chunk(1026), Err(MsmError::Deadlock { chunk: 1026, depth: 1024 })));
-        assert!(matches!(DESIGN.check_chunk(511), Err(MsmError::Chunk { .. })));
-        assert!(matches!(DESIGN.check_chunk(0), Err(MsmError::Chunk { .. })));
-        assert!(DESIGN.check_pairs(1 << 26).is_ok() && DESIGN.check_pairs((1 << 26) + 1).is_err());
+        assert!(matches!(DESIGN.check_chunk(1026), Err(MsmOpenError::Deadlock { chunk: 1026, depth: 1024 })));
+        assert!(matches!(DESIGN.check_chunk(511), Err(MsmOpenError::OddChunk { .. })));
+        assert!(matches!(DESIGN.check_chunk(0), Err(MsmOpenError::OddChunk { .. })));
+        assert!(DESIGN.allows(1 << 26) && !DESIGN.allows((1 << 26) + 1));
     }
 
     #[test]
     fn a_deadlock_is_explained() {
-        let fill = Fill {
+        let state = DesignState {
             status: regs::Status::BUSY | regs::Status::SCALAR_STALLED,
             errors: regs::Errors::empty(),
             scalars: 1024,
@@ -200,10 +213,11 @@ mod tests {
             pairs_left: 4096,
             depths: (1024, 1024),
         };
-        assert!(fill.is_deadlock());
+        assert!(state.is_deadlock());
         assert!(
-            fill.to_string().contains("1024 of 1024 scalars") && fill.to_string().contains("smaller chunks")
+            state.to_string().contains("1024 of 1024 scalars")
+                && state.to_string().contains("smaller chunks")
         );
-        assert!(!Fill { points: 1, ..fill }.is_deadlock());
+        assert!(!DesignState { points: 1, ..state }.is_deadlock());
     }
 }

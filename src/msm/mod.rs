@@ -1,13 +1,13 @@
-//! The client of the MSM design: points and scalars in, one point out.
+//! The client of the MSM design: it sends points and scalars, and receives their multi-scalar product, one point.
 //!
-//! The design takes scalars and points from two FIFOs behind two windows of the card's address space, a scalar only
-//! together with its point ([`crate::regs::msm`]). A job is one interleaved [`Program`](crate::channel::Program), S0 P0 S1 P1
-//! ..., a descriptor for each chunk, built once by [`Msm::prepare`] and started by one doorbell in [`Msm::submit`]. The host
-//! takes no part in the streaming, so the next job can be submitted while the last one reduces.
+//! The design reads scalars and points from two FIFOs behind two windows of the card's address space, and consumes a scalar
+//! only together with its point ([`crate::regs::msm`]). A job is one interleaved [`Program`](crate::channel::Program), S0 P0 S1
+//! P1 ..., with a descriptor per chunk. [`Msm::prepare`] builds it once, and [`Msm::submit`] starts it by one doorbell. The
+//! host takes no part in the streaming, so the next job can be submitted while the previous one is being reduced.
 //!
-//! Bytes are little-endian. A scalar has 32 bytes, canonical or in Montgomery form (times 2^256 modulo r). A point
-//! has 64: x then y, each in Montgomery form modulo p, all zeros for infinity. A result has 96: X, Y, Z,
-//! homogeneous (x = X/Z, y = Y/Z), in Montgomery form, any representative below 2p, Z = 0 for infinity.
+//! All numbers are little-endian. A scalar has 32 bytes, canonical or in Montgomery form (times 2^256 modulo r). A point has
+//! 64: x then y, each in Montgomery form modulo p, all zeros for infinity. A result has 96: X, Y, Z, homogeneous (x = X/Z, y =
+//! Y/Z), in Montgomery form, any representative below 2p, Z = 0 for infinity.
 //!
 //! ```
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -39,78 +39,102 @@ pub mod curve;
 mod data;
 mod design;
 mod error;
-mod plan;
+mod job;
 pub(crate) mod running;
 mod statistics;
 
 pub use data::{Points, Scalars};
-pub use design::{Design, Fill};
-pub use error::MsmError;
-pub use plan::Job;
+pub use design::{Design, DesignState};
+pub use error::{DataError, DesignError, JobError, MsmOpenError, MsmSubmitError, PrepareError};
+pub use job::Job;
 pub use statistics::MsmStats;
 
 use crate::bus::BusError;
 use crate::card::{Card, Interrupt, Source, UserBar};
-use crate::channel::{Channel, ChannelOptions, EngineError, Poll, Ring, Wait};
+use crate::channel::{Channel, ChannelOptions, EngineError, Poll, Ring, Wait, WaitError};
 use crate::memory::Buffer;
 use crate::regs::{Direction, GONE, msm as regs};
-use running::{Running, Stage};
-use statistics::{Counters, LOOK};
+use running::{RunningJob, Stage};
+use statistics::{ClientCounters, SAMPLE_INTERVAL};
 use std::collections::VecDeque;
 use std::ops::Range;
 use std::time::{Duration, Instant};
 
-/// How scalars lie in memory.
+/// Form of scalars in memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub enum ScalarForm {
     /// The number itself, below r.
     #[default]
     Canonical,
-    /// The number times 2^256 modulo r: what arkworks and halo2curves hold in memory.
+    /// The number times 2^256 modulo r, as arkworks and halo2curves store it.
     Montgomery,
 }
 
-/// How a client is set up.
+/// Options for opening a client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub struct MsmOptions {
     /// H2C channel that streams (0 to 3).
     pub h2c: usize,
     /// C2H channel that fetches results (0 to 3).
     pub c2h: usize,
-    /// Ring of the streaming channel; `None` takes chains, which start a whole program by one doorbell. Credits are no faster on
-    /// the emulated card (`cargo bench --bench feed -- --sweep`).
+    /// Ring of the streaming channel; `None` selects the chain ring, which starts a whole program by one doorbell. Credits are
+    /// not faster on the emulated card (`cargo bench --bench feed -- --sweep`).
     pub ring: Option<Ring>,
-    /// Pairs a chunk; `None` takes [`Design::default_chunk`].
+    /// Number of pairs per chunk; `None` selects [`Design::default_chunk`].
     pub chunk: Option<u32>,
-    /// Set up the streaming channel's other options. How it waits is how the client waits for results too: asleep with the
-    /// design's interrupt where [`ChannelOptions::wait`] sleeps.
+    /// Other options of the streaming channel. The client waits for results as this channel does: if [`ChannelOptions::wait`]
+    /// sleeps, it sleeps until the design interrupts.
     pub channel: ChannelOptions,
 }
 
-/// A result and what it is the result of.
+/// The result of a job.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Output {
-    /// The job's label.
+    /// Label of the job.
     pub label: u32,
-    /// 96 bytes: X, Y, Z; see the [module](self).
+    /// X, Y, Z, 96 bytes; see the [module](self).
     pub bytes: [u8; regs::RESULT_BYTES],
 }
 
-/// Names a submitted job. It is a number: losing it loses nothing.
+/// Identifies a submitted job. It is a plain number: dropping it does not affect the job.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct JobTicket {
-    /// The client, by the channel that it has for itself.
+    /// The client, identified by its streaming channel.
     client: u64,
     sequence: u64,
 }
 
-/// How many results are kept for tickets that nobody asked about.
-const KEPT_RESULTS: usize = 1024;
-/// Shortest and longest pause between two looks at the design's registers. In between, a pause is an eighth of the time
-/// waited so far: results come little later, and a long reduction costs few register reads.
-pub(crate) const PAUSE: [Duration; 2] = [Duration::from_micros(20), Duration::from_millis(1)];
+/// Maximum number of results that are stored until they are polled.
+const MAX_RESULTS: usize = 1024;
+/// Shortest and longest pause between two reads of the design's registers. A pause is an eighth of the time waited so far,
+/// within these bounds: it delays results little, and a long reduction costs few register reads.
+pub(crate) const PAUSE_BOUNDS: [Duration; 2] = [Duration::from_micros(20), Duration::from_millis(1)];
 
-/// The client. See the [module](self).
+/// The client of the MSM design. See the [module](self).
+///
+/// ```
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # use xdma::card::CardOptions;
+/// # use xdma_emulator::Profile;
+/// use xdma::msm::{Msm, MsmOptions, Points, ScalarForm, Scalars};
+///
+/// # let card = xdma_emulated_card::start_msm(Profile::F1, CardOptions::default())?;
+/// let mut msm = Msm::open(&card, MsmOptions::default())?;
+/// let points = Points::from_bytes(&card, &[0; 64])?; // one point, infinity
+/// let scalars = Scalars::from_bytes(&card, &[1; 32], ScalarForm::Canonical)?;
+/// let job = msm.prepare(&points, &scalars)?;
+///
+/// let ticket = msm.submit(&job)?;
+/// let output = loop {
+///     match msm.poll(ticket)? {
+///         Some(output) => break output,
+///         None => std::thread::yield_now(), // or do other work
+///     }
+/// };
+/// assert_eq!(output.label, 0); // the first job
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug)]
 pub struct Msm {
     card: Card,
@@ -119,25 +143,25 @@ pub struct Msm {
     pub(crate) h2c: Channel,
     pub(crate) c2h: Channel,
     result: Buffer,
-    /// Fires when a result is there, if waiting is to sleep.
-    pub(crate) done: Option<Interrupt>,
+    /// Fires when a result is available, if waits sleep.
+    pub(crate) result_interrupt: Option<Interrupt>,
     chunk: Option<u32>,
-    pub(crate) running: VecDeque<Running>,
+    pub(crate) running: VecDeque<RunningJob>,
     finished: VecDeque<(u64, Output)>,
-    /// Jobs lost by a recovery: tickets in these ranges have no result.
+    /// Jobs lost in recoveries: tickets in these ranges have no result.
     lost: Vec<Range<u64>>,
     next: u64,
     label: u32,
-    counters: Counters,
+    counters: ClientCounters,
 }
 
 impl Msm {
-    /// Takes the design on `card` over: drops what a predecessor left, and takes one channel of each direction.
+    /// Opens the design on `card`: resets it, which drops data of an earlier client, and opens one channel of each direction.
     ///
     /// # Errors
     ///
-    /// The card's logic is not this design, a channel is taken, or memory cannot be had.
-    pub fn open(card: &Card, options: MsmOptions) -> Result<Self, MsmError> {
+    /// The card's logic is not this design, a channel is already open, or memory cannot be allocated.
+    pub fn open(card: &Card, options: MsmOptions) -> Result<Self, MsmOpenError> {
         let user = card.user()?;
         let design = Design::read(&user)?;
         let channel = ChannelOptions { ring: Some(options.ring.unwrap_or(Ring::Chain)), ..options.channel };
@@ -145,17 +169,17 @@ impl Msm {
         let c2h = card.c2h(options.c2h)?;
         let result = card.allocate(regs::RESULT_BYTES as u64, Direction::C2H)?;
         user.write(regs::CTRL, regs::Ctrl::SOFT_RESET.bits())?;
-        let done = match channel.wait.sleeps() {
+        let result_interrupt = match channel.wait.sleeps() {
             true => Some(card.interrupt(Source::User(0))?),
             false => None,
         };
-        if done.is_some() {
+        if result_interrupt.is_some() {
             user.write(regs::IRQ_ENABLE, !0)?;
         }
         if let Some(chunk) = options.chunk {
             design.check_chunk(chunk)?;
         }
-        let counters = Counters::new(card, &design);
+        let counters = ClientCounters::new(card, &design);
         Ok(Self {
             card: card.clone(),
             user,
@@ -163,7 +187,7 @@ impl Msm {
             h2c,
             c2h,
             result,
-            done,
+            result_interrupt,
             chunk: options.chunk,
             running: VecDeque::with_capacity(design.tasks as usize),
             finished: VecDeque::new(),
@@ -174,39 +198,39 @@ impl Msm {
         })
     }
 
-    /// What the design is.
+    /// Returns the parameters of the design.
     pub fn design(&self) -> &Design {
         &self.design
     }
 
-    /// The card.
+    /// Returns the card.
     pub fn card(&self) -> &Card {
         &self.card
     }
 
-    /// The streaming channel, for feeding by hand ([`start`](Self::start)).
+    /// Returns the streaming channel, for jobs whose data the caller streams ([`start`](Self::start)).
     pub fn channel(&mut self) -> &mut Channel {
         &mut self.h2c
     }
 
-    /// Pairs a chunk that [`prepare`](Self::prepare) uses.
+    /// Returns the number of pairs per chunk that [`prepare`](Self::prepare) uses.
     pub fn chunk(&self) -> u32 {
         self.chunk.unwrap_or_else(|| self.design.default_chunk())
     }
 
-    /// Jobs that have no result yet.
+    /// Returns the number of jobs without a result.
     pub fn in_flight(&self) -> usize {
         self.running.len()
     }
 
-    /// Starts a job: pushes its task, and rings the doorbell of its program.
+    /// Starts a job: pushes its task, and starts its program by one doorbell.
     ///
     /// # Errors
     ///
-    /// [`MsmError::Busy`] when the design's task queue is full: poll earlier jobs first. Nothing was started then.
-    pub fn submit(&mut self, job: &Job) -> Result<JobTicket, MsmError> {
+    /// [`MsmSubmitError::Busy`] if the design's task queue is full: poll earlier jobs first. Nothing was started.
+    pub fn submit(&mut self, job: &Job) -> Result<JobTicket, MsmSubmitError> {
         let Some(program) = &job.program else { return Ok(self.finish_empty()) };
-        self.check_room()?;
+        self.check_queue()?;
         let stream = self.h2c.run(program)?;
         self.push_task(job.pairs, job.form)?;
         Ok(self.track(job.pairs, Stage::Streaming(stream)))
@@ -216,20 +240,22 @@ impl Msm {
     ///
     /// # Errors
     ///
-    /// As [`submit`](Self::submit); [`MsmError::TooMany`].
-    pub fn start(&mut self, pairs: u32, form: ScalarForm) -> Result<JobTicket, MsmError> {
-        self.design.check_pairs(pairs.into())?;
+    /// As [`submit`](Self::submit); [`MsmSubmitError::TooMany`].
+    pub fn start(&mut self, pairs: u32, form: ScalarForm) -> Result<JobTicket, MsmSubmitError> {
+        if !self.design.allows(pairs.into()) {
+            return Err(MsmSubmitError::TooMany { pairs: pairs.into(), max: self.design.max_pairs });
+        }
         if pairs == 0 {
             return Ok(self.finish_empty());
         }
-        self.check_room()?;
+        self.check_queue()?;
         self.push_task(pairs, form)?;
         Ok(self.track(pairs, Stage::Reducing))
     }
 
-    fn check_room(&self) -> Result<(), MsmError> {
+    fn check_queue(&self) -> Result<(), MsmSubmitError> {
         let (running, room) = (self.running.len(), self.design.tasks as usize);
-        if running >= room { Err(MsmError::Busy { running, room }) } else { Ok(()) }
+        if running >= room { Err(MsmSubmitError::Busy { running, room }) } else { Ok(()) }
     }
 
     fn push_task(&self, pairs: u32, form: ScalarForm) -> Result<(), BusError> {
@@ -250,7 +276,7 @@ impl Msm {
         self.counters.submitted();
         let span = tracing::debug_span!("job", label, pairs);
         tracing::debug!(parent: &span, "submitted");
-        self.running.push_back(Running { sequence, label, pairs, stage, span });
+        self.running.push_back(RunningJob { sequence, label, pairs, stage, span });
         self.ticket(sequence)
     }
 
@@ -258,43 +284,43 @@ impl Msm {
         JobTicket { client: self.h2c.id(), sequence }
     }
 
-    /// Number of the job that a ticket names, if it is one of this client's.
-    fn sequence(&self, ticket: JobTicket) -> Result<u64, MsmError> {
-        if ticket.client == self.h2c.id() { Ok(ticket.sequence) } else { Err(MsmError::ForeignTicket) }
+    /// Returns the number of a ticket's job, if this client issued the ticket.
+    fn sequence(&self, ticket: JobTicket) -> Result<u64, JobError> {
+        if ticket.client == self.h2c.id() { Ok(ticket.sequence) } else { Err(JobError::ForeignTicket) }
     }
 
-    /// A job of no pairs: infinity, without asking the card.
+    /// Finishes a job without pairs, whose result is infinity, without accessing the card.
     fn finish_empty(&mut self) -> JobTicket {
         let (sequence, label) = (self.next, self.label);
         self.next += 1;
         self.label = self.label.wrapping_add(1);
         let mut bytes = [0; regs::RESULT_BYTES];
         bytes[32] = 1; // (0 : Y : 0) with any Y but 0
-        self.keep(sequence, Output { label, bytes });
+        self.store_result(sequence, Output { label, bytes });
         self.ticket(sequence)
     }
 
-    fn keep(&mut self, sequence: u64, output: Output) {
-        if self.finished.len() == KEPT_RESULTS {
+    fn store_result(&mut self, sequence: u64, output: Output) {
+        if self.finished.len() == MAX_RESULTS {
             self.finished.pop_front();
         }
         self.finished.push_back((sequence, output));
     }
 
-    /// The label of the next job; each job adds one.
+    /// Sets the label of the next job. It is incremented with each job.
     pub fn set_label(&mut self, label: u32) {
         self.label = label;
     }
 
-    /// Whether all of a job's data was accepted by the card: the moment at which its buffers may be written again.
+    /// Returns whether the card has accepted all data of a job. Its buffers may be written again from then on.
     ///
     /// # Errors
     ///
     /// The streaming channel failed.
-    pub fn poll_accepted(&mut self, ticket: JobTicket) -> Result<Poll, MsmError> {
+    pub fn poll_accepted(&mut self, ticket: JobTicket) -> Result<Poll, JobError> {
         let wanted = self.sequence(ticket)?;
         let Some(job) = self.job(wanted) else {
-            return self.known(wanted).map(|()| Poll::Ready);
+            return self.check_known(wanted).map(|()| Poll::Ready);
         };
         match job.stage {
             Stage::Streaming(stream) => self.h2c.poll(stream).map_err(|error| self.interrupted(error.into())),
@@ -302,31 +328,31 @@ impl Msm {
         }
     }
 
-    /// A job's result, if it is there. Gives it once.
+    /// Returns a job's result, if it is available. Each result is returned once.
     ///
-    /// While data streams this reads host memory only; once all of it was accepted, each poll reads one register.
+    /// While data is streaming, this reads host memory only. After all of it was accepted, each poll reads one register.
     ///
     /// # Errors
     ///
-    /// A channel failed, the design reports another job's result, or the ticket has no result (any more).
-    pub fn poll(&mut self, ticket: JobTicket) -> Result<Option<Output>, MsmError> {
+    /// A channel failed, the design reports another job's result, or the ticket has no result, or no longer has one.
+    pub fn poll(&mut self, ticket: JobTicket) -> Result<Option<Output>, JobError> {
         let wanted = self.sequence(ticket)?;
         if self.job(wanted).is_none() {
-            return self.take(wanted).map(Some);
+            return self.take_result(wanted).map(Some);
         }
         match self.advance().map_err(|error| self.interrupted(error))? {
             Some((sequence, output)) if sequence == wanted => Ok(Some(output)),
             Some((sequence, output)) => {
-                self.keep(sequence, output);
+                self.store_result(sequence, output);
                 Ok(None)
             }
             None => Ok(None),
         }
     }
 
-    /// The job with this number, if it has no result yet. Numbers ascend, and it is nearly always the oldest.
+    /// Returns the job with this number, if it has no result yet. Numbers ascend, and it is nearly always the oldest.
     #[inline]
-    fn job(&self, sequence: u64) -> Option<&Running> {
+    fn job(&self, sequence: u64) -> Option<&RunningJob> {
         match self.running.front() {
             Some(oldest) if oldest.sequence == sequence => Some(oldest),
             _ => self.later_job(sequence),
@@ -334,33 +360,33 @@ impl Msm {
     }
 
     #[cold]
-    fn later_job(&self, sequence: u64) -> Option<&Running> {
+    fn later_job(&self, sequence: u64) -> Option<&RunningJob> {
         let at = self.running.binary_search_by_key(&sequence, |job| job.sequence).ok()?;
         self.running.get(at)
     }
 
-    /// The result of a job that is over.
-    fn take(&mut self, sequence: u64) -> Result<Output, MsmError> {
+    /// Returns the stored result of a finished job.
+    fn take_result(&mut self, sequence: u64) -> Result<Output, JobError> {
         let at = self.finished.iter().position(|&(finished, _)| finished == sequence);
         if let Some((_, output)) = at.and_then(|at| self.finished.remove(at)) {
             return Ok(output);
         }
-        self.known(sequence)?;
-        Err(MsmError::NoResult)
+        self.check_known(sequence)?;
+        Err(JobError::NoResult)
     }
 
-    fn known(&self, sequence: u64) -> Result<(), MsmError> {
+    fn check_known(&self, sequence: u64) -> Result<(), JobError> {
         match sequence {
-            _ if self.lost.iter().any(|range| range.contains(&sequence)) => Err(MsmError::Lost),
+            _ if self.lost.iter().any(|range| range.contains(&sequence)) => Err(JobError::Lost),
             _ if sequence < self.next => Ok(()),
-            _ => Err(MsmError::NoResult),
+            _ => Err(JobError::NoResult),
         }
     }
 
-    /// Brings the oldest job one step further, if it can go; its number and result, if it was the last step.
+    /// Advances the oldest job by one step, if possible. Returns its number and result after the last step.
     #[inline]
-    fn advance(&mut self) -> Result<Option<(u64, Output)>, MsmError> {
-        // All streams are polled, as polling starts the program that waits for the one before.
+    fn advance(&mut self) -> Result<Option<(u64, Output)>, JobError> {
+        // Polls all streams, because a poll also starts a program that waits for the previous one.
         for job in &mut self.running {
             if let Stage::Streaming(stream) = job.stage {
                 match self.h2c.poll(stream)? {
@@ -378,7 +404,7 @@ impl Msm {
             Stage::Reducing => {
                 match self.user.read(regs::RESULT_VALID)? {
                     1 => {}
-                    GONE => return Err(MsmError::Gone),
+                    GONE => return Err(JobError::Gone),
                     _ => return Ok(None),
                 }
                 let len = regs::RESULT_BYTES as u64;
@@ -392,8 +418,8 @@ impl Msm {
                 let (expected, label) = (job.label, self.user.read(regs::RESULT_LABEL)?);
                 match label {
                     label if label == expected => {}
-                    GONE => return Err(MsmError::Gone),
-                    label => return Err(MsmError::WrongLabel { expected, label }),
+                    GONE => return Err(JobError::Gone),
+                    label => return Err(JobError::WrongLabel { expected, label }),
                 }
                 let mut bytes = [0; regs::RESULT_BYTES];
                 self.result.read(0, &mut bytes)?;
@@ -411,8 +437,8 @@ impl Msm {
     ///
     /// # Errors
     ///
-    /// As [`poll`](Self::poll), and [`MsmError::Deadline`], which tells what holds the job up; it is then still in flight.
-    pub fn wait(&mut self, ticket: JobTicket, limit: Duration) -> Result<Output, MsmError> {
+    /// As [`poll`](Self::poll), and [`JobError::Deadline`], which reports what delays the job; it is then still in flight.
+    pub fn wait(&mut self, ticket: JobTicket, limit: Duration) -> Result<Output, JobError> {
         let mut begin = None;
         loop {
             if let Some(output) = self.poll(ticket)? {
@@ -422,12 +448,12 @@ impl Msm {
         }
     }
 
-    /// Waits until a job's data was accepted: the article's timer ends here.
+    /// Waits until the card has accepted all data of a job.
     ///
     /// # Errors
     ///
     /// As [`wait`](Self::wait).
-    pub fn wait_accepted(&mut self, ticket: JobTicket, limit: Duration) -> Result<(), MsmError> {
+    pub fn wait_accepted(&mut self, ticket: JobTicket, limit: Duration) -> Result<(), JobError> {
         let mut begin = None;
         while self.poll_accepted(ticket)? == Poll::Pending {
             self.pause(ticket, &mut begin, limit)?;
@@ -435,116 +461,127 @@ impl Msm {
         Ok(())
     }
 
-    /// What becomes of the oldest job with an error that ended it: how far it came is told, and the way is cleared for the next.
+    /// Processes an error. If it ends the oldest job, reports how far the job came, and recovers for the next one.
     #[cold]
-    pub(crate) fn interrupted(&mut self, error: MsmError) -> MsmError {
-        let ends = matches!(error, MsmError::Engine(EngineError::Failed { .. }) | MsmError::Design(_));
+    pub(crate) fn interrupted(&mut self, error: JobError) -> JobError {
+        let ends = match &error {
+            JobError::Design(_) => true,
+            other => matches!(other.engine(), Some(EngineError::Failed { .. })),
+        };
         let Some((label, pairs)) = self.running.front().filter(|_| ends).map(|job| (job.label, job.pairs))
         else {
             return error;
         };
-        let Ok(fill) = self.fill() else { return error };
-        let taken = pairs.saturating_sub(fill.pairs_left);
-        // What the design says of itself explains what the channel says.
-        let error = if fill.errors.is_empty() { error } else { MsmError::Design(fill.errors) };
+        let Ok(state) = self.state() else { return error };
+        let taken = pairs.saturating_sub(state.pairs_left);
+        // An error of the design takes precedence, because it explains that of the channel.
+        let error = if state.errors.is_empty() { error } else { JobError::Design(state.errors) };
         if let Err(error) = self.recover() {
-            tracing::warn!(%error, "the design could not be flushed after a job that failed");
+            tracing::warn!(%error, "could not recover the client after a failed job");
         }
-        MsmError::Interrupted { label, pairs, taken, chunks: taken / self.chunk(), cause: Box::new(error) }
+        JobError::Interrupted { label, pairs, taken, chunks: taken / self.chunk(), cause: Box::new(error) }
     }
 
-    /// Lets some time pass, until `limit` after `begin`, which is set by the first call: on a channel that moves data, which finds engine
-    /// errors; asleep otherwise. The clock is read once.
+    /// Waits for a short time, at most until `limit` after `begin`, which the first call sets. If a channel moves data, waits
+    /// on that channel, which finds engine errors; otherwise sleeps. Reads the clock once.
     fn pause(
         &mut self,
         ticket: JobTicket,
         begin: &mut Option<Instant>,
         limit: Duration,
-    ) -> Result<(), MsmError> {
+    ) -> Result<(), JobError> {
         let now = Instant::now();
         let past = now - *begin.get_or_insert(now);
         if past >= limit {
-            return Err(self.deadline(ticket, limit)?);
+            return Err(self.deadline(ticket, limit));
         }
-        self.counters.look(&self.user, now)?;
+        self.counters.sample(&self.user, now)?;
         // Only the oldest job can be fetching, and all others wait for it.
         let fetching = self.running.front().filter(|job| matches!(job.stage, Stage::Fetching(_)));
         let job = fetching.or_else(|| self.job(ticket.sequence));
-        // Now and then others are to see how full the FIFOs are.
-        let left = (limit - past).min(LOOK);
+        // Returns in time for the next sample of the FIFO levels, which other processes read.
+        let left = (limit - past).min(SAMPLE_INTERVAL);
         let waited = match job.map(|job| &job.stage) {
             Some(&Stage::Streaming(stream)) => self.h2c.wait(stream, left),
             Some(&Stage::Fetching(fetch)) => self.c2h.wait(fetch, left),
             _ => {
-                self.rest(past)?;
+                self.wait_for_design(past)?;
                 return self.design.check_alive(&self.user).map_err(|error| self.interrupted(error));
             }
         };
         match waited {
-            Ok(()) | Err(EngineError::Deadline { .. }) => Ok(()),
+            Ok(()) | Err(WaitError::Deadline { .. }) => Ok(()),
             Err(error) => Err(self.interrupted(error.into())),
         }
     }
 
-    /// Lets some time pass while the design computes, having waited for `waited`.
-    fn rest(&self, waited: Duration) -> Result<(), MsmError> {
-        match (&self.done, self.h2c.options().wait) {
-            (Some(done), _) => {
-                // Its line stays up until this; what comes between here and the sleep ends the sleep.
+    /// Waits for a short time while the design computes; `waited` is the time waited so far.
+    fn wait_for_design(&self, waited: Duration) -> Result<(), JobError> {
+        match (&self.result_interrupt, self.h2c.options().wait) {
+            (Some(interrupt), _) => {
+                // Deasserts the interrupt line. A result between this write and the sleep ends the sleep.
                 self.user.write(regs::IRQ_STATUS, !0)?;
                 if self.user.read(regs::RESULT_VALID)? == 0 {
-                    done.wait(PAUSE[1] * 10).map_err(|error| EngineError::Sleep(error.into()))?;
+                    interrupt.wait(PAUSE_BOUNDS[1] * 10).map_err(WaitError::Sleep)?;
                 }
             }
             (None, Wait::Spin) => std::hint::spin_loop(),
             (None, _) => {
                 crate::bus::counts::system_call();
-                std::thread::sleep((waited / 8).clamp(PAUSE[0], PAUSE[1]));
+                std::thread::sleep((waited / 8).clamp(PAUSE_BOUNDS[0], PAUSE_BOUNDS[1]));
             }
         }
         Ok(())
     }
 
-    pub(crate) fn deadline(&mut self, ticket: JobTicket, waited: Duration) -> Result<MsmError, MsmError> {
-        let job = self.job(ticket.sequence).ok_or(MsmError::NoResult)?;
+    /// Returns the error of a wait that reached its limit of `waited`. If the state cannot be read, it is the error of reading
+    /// it.
+    pub(crate) fn deadline(&mut self, ticket: JobTicket, waited: Duration) -> JobError {
+        let Some(job) = self.job(ticket.sequence) else { return JobError::NoResult };
         let (label, pairs, streaming) = (job.label, job.pairs, matches!(job.stage, Stage::Streaming(_)));
-        let fill = self.fill()?;
-        let channel = if streaming { Some(Box::new(self.h2c.snapshot()?)) } else { None };
-        Ok(MsmError::Deadline { label, pairs, waited, fill: Box::new(fill), channel })
+        let channel = if streaming { self.h2c.snapshot().map(Box::new).map(Some) } else { Ok(None) };
+        match (self.state(), channel) {
+            (Ok(state), Ok(channel)) => {
+                JobError::Deadline { label, pairs, waited, state: Box::new(state), channel }
+            }
+            (Err(error), _) => error.into(),
+            (_, Err(error)) => error.into(),
+        }
     }
 
-    /// How full the design's FIFOs are, and how far it came.
+    /// Returns the levels of the design's FIFOs, and its progress.
     ///
     /// # Errors
     ///
     /// The bus failed.
-    pub fn fill(&self) -> Result<Fill, MsmError> {
-        Fill::read(&self.user, &self.design)
+    pub fn state(&self) -> Result<DesignState, DesignError> {
+        DesignState::read(&self.user, &self.design)
     }
 
-    /// Reads how full the design's FIFOs are and how busy its core was, for the statistics that others see
-    /// ([`MsmStats`]), if that was not done in the last 100 ms. [`wait`](Self::wait) does so by itself; this
-    /// is for programs that poll and rest in their own way.
+    /// Samples the levels of the design's FIFOs and the load of its core for the statistics that other processes read
+    /// ([`MsmStats`]), unless the last sample is less than 100 ms old. [`wait`](Self::wait) does so automatically; call this
+    /// from programs that poll instead.
     ///
     /// # Errors
     ///
     /// The bus failed.
-    pub fn look(&mut self) -> Result<(), MsmError> {
-        self.counters.look(&self.user, Instant::now())
+    pub fn sample_counters(&mut self) -> Result<(), DesignError> {
+        self.counters.sample(&self.user, Instant::now())
     }
 
-    /// After an error: drops all jobs, empties the design, and makes the channels usable again.
+    /// Recovers after an error: drops all jobs, empties the design, and makes the channels usable again.
     ///
     /// # Errors
     ///
     /// An engine does not become idle, or the bus failed.
-    pub fn recover(&mut self) -> Result<(), MsmError> {
+    pub fn recover(&mut self) -> Result<(), DesignError> {
         use regs::Ctrl;
         let user = self.user.clone();
-        // Data that waits for room in a FIFO keeps the engine busy, so the FIFOs are emptied until it is idle.
+        // Data that waits for space in a FIFO keeps the engine busy, so the FIFOs are flushed until it is idle.
         let flush = || user.write(regs::CTRL, (Ctrl::ABORT | Ctrl::FLUSH).bits());
         flush()?;
-        self.h2c.recover_with(&mut || Ok(flush()?))?;
+        // A failed flush is ignored: reading the engine's status next reports the same failure.
+        self.h2c.recover_with(&mut || drop(flush()))?;
         self.c2h.recover()?;
         self.user.write(regs::CTRL, Ctrl::SOFT_RESET.bits())?;
         self.running.iter().for_each(|job| tracing::debug!(parent: &job.span, "lost"));
@@ -558,8 +595,8 @@ impl Msm {
 
 impl Drop for Msm {
     fn drop(&mut self) {
-        if self.done.is_some() && !self.h2c.is_forked() {
-            // A card that is gone interrupts nobody.
+        if self.result_interrupt.is_some() && !self.h2c.is_forked() {
+            // A card that is gone does not interrupt.
             let _ = self.user.write(regs::IRQ_ENABLE, 0);
         }
     }

@@ -1,6 +1,6 @@
-//! What the client counts for others to see, and how the design's own counters get there.
+//! Statistics of the client and samples of the design's counters, which other processes can read.
 
-use super::{Design, MsmError};
+use super::{Design, DesignError};
 use crate::bus::BusError;
 use crate::card::{Card, UserBar};
 use crate::memory::SharedBlock;
@@ -9,64 +9,64 @@ use crate::stats::{CLIENT_WORDS, Reader};
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-/// How often a client that waits anyway looks at the design.
-pub(super) const LOOK: Duration = Duration::from_millis(100);
+/// Minimum interval between samples of the design's counters.
+pub(super) const SAMPLE_INTERVAL: Duration = Duration::from_millis(100);
 
-/// What the MSM client counts, and what it saw of the design when it last looked while it waited.
+/// Statistics of an MSM client, with the latest sample of the design's counters.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct MsmStats {
-    /// Jobs submitted.
+    /// Number of jobs submitted.
     pub submitted: u64,
-    /// Jobs whose result was fetched.
+    /// Number of jobs whose result was fetched.
     pub completed: u64,
-    /// Pairs of those.
+    /// Number of pairs of these jobs.
     pub pairs: u64,
-    /// How often the client looked at the design. What follows is of the last time.
-    pub looks: u64,
-    /// Scalars and points in the FIFOs.
+    /// Number of samples taken. The fields that follow are from the latest one.
+    pub samples: u64,
+    /// Levels of the FIFOs: scalars, points.
     pub filled: [u64; 2],
-    /// What the FIFOs hold: scalars, points.
+    /// Depths of the FIFOs: scalars, points.
     pub depths: [u64; 2],
-    /// Clocks since the design was reset.
+    /// Clock cycles since the design was reset.
     pub cycles: u64,
-    /// Those in which the core worked.
+    /// Clock cycles in which the core was busy.
     pub busy: u64,
 }
 
 impl MsmStats {
-    /// Of a card that some process has open.
+    /// Reads the statistics of a card that a process has open.
     pub fn of(reader: &Reader) -> Self {
         let w = reader.client();
-        let [submitted, completed, pairs, looks] = [w[0], w[1], w[2], w[3]];
+        let [submitted, completed, pairs, samples] = [w[0], w[1], w[2], w[3]];
         let (filled, depths) = ([w[4], w[5]], [w[6], w[7]]);
-        Self { submitted, completed, pairs, looks, filled, depths, cycles: w[8], busy: w[9] }
+        Self { submitted, completed, pairs, samples, filled, depths, cycles: w[8], busy: w[9] }
     }
 
-    /// As words of the block, in the same order.
+    /// Writes the fields to the block, in order.
     fn store(&self, block: &SharedBlock<CLIENT_WORDS>) {
-        let Self { submitted, completed, pairs, looks, filled, depths, cycles, busy } = *self;
+        let Self { submitted, completed, pairs, samples, filled, depths, cycles, busy } = *self;
         let [[scalars, points], [scalar_depth, point_depth]] = [filled, depths];
         let words =
-            [submitted, completed, pairs, looks, scalars, points, scalar_depth, point_depth, cycles, busy];
+            [submitted, completed, pairs, samples, scalars, points, scalar_depth, point_depth, cycles, busy];
         words.iter().zip(block.iter()).for_each(|(value, word)| word.store(*value, Ordering::Relaxed));
     }
 }
 
 #[derive(Debug)]
-pub(super) struct Counters {
+pub(super) struct ClientCounters {
     block: SharedBlock<CLIENT_WORDS>,
     now: MsmStats,
-    looked: Instant,
+    last_sample: Instant,
 }
 
-impl Counters {
-    /// Of a design that was just reset.
+impl ClientCounters {
+    /// Creates the counters of a design that was just reset.
     pub fn new(card: &Card, design: &Design) -> Self {
         let depths = [design.scalar_depth.into(), design.point_depth.into()];
         let this = Self {
             block: card.client_counters(),
             now: MsmStats { depths, ..MsmStats::default() },
-            looked: Instant::now(),
+            last_sample: Instant::now(),
         };
         this.now.store(&this.block);
         this
@@ -84,17 +84,17 @@ impl Counters {
         self.block[2].store(self.now.pairs, Ordering::Relaxed);
     }
 
-    /// Reads the design's counters, if that was not done lately: for a client that waits, and knows what time it is.
-    pub fn look(&mut self, user: &UserBar, now: Instant) -> Result<(), MsmError> {
-        if now.saturating_duration_since(self.looked) < LOOK {
+    /// Samples the design's counters, unless the last sample is recent. The caller waits, and has read the clock.
+    pub fn sample(&mut self, user: &UserBar, now: Instant) -> Result<(), DesignError> {
+        if now.saturating_duration_since(self.last_sample) < SAMPLE_INTERVAL {
             return Ok(());
         }
         let word = |register| Ok::<u64, BusError>(user.read(register)?.into());
         let pair = |register| Ok::<u64, BusError>(word(register)? | word(register + 4)? << 32);
         self.now.filled = [word(regs::SCALARS_IN_FIFO)?, word(regs::POINTS_IN_FIFO)?];
         (self.now.cycles, self.now.busy) = (pair(regs::CYCLES)?, pair(regs::CORE_BUSY)?);
-        self.now.looks += 1;
-        self.looked = now;
+        self.now.samples += 1;
+        self.last_sample = now;
         self.now.store(&self.block);
         Ok(())
     }

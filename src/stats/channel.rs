@@ -1,28 +1,28 @@
-//! What a channel counts, in words that anybody may read at any time.
+//! A channel's statistics, in words that other threads and processes may read at any time.
 
 use crate::memory::{SharedBlock, SharedWords};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-/// Words of a channel's block; a whole number of cache lines, so that no two channels write one.
+/// Number of words per channel: a whole number of cache lines, so that channels do not share one.
 pub(crate) const CHANNEL_WORDS: usize = 192;
-/// Where the latencies start in a block.
+/// Index of the first latency word of a channel.
 const LATENCIES: usize = 16;
-/// Buckets of latencies: four for each power of two, from 64 ns to 39 minutes.
+/// Number of latency buckets: four for each power of two, from 64 ns to 39 minutes.
 const BUCKETS: usize = 144;
-/// Values below this power of two share the first bucket.
+/// Latencies below this power of two, in nanoseconds, share the first bucket.
 const FIRST_POWER: u32 = 6;
-/// At least one job in this many is timed.
-const STRIDE: u64 = 256;
-/// The stride doubles while timed jobs begin less than this apart, and shrinks otherwise.
-const APART: Duration = Duration::from_millis(100);
+/// Maximum sampling stride: at least one job in this many is timed.
+const MAX_STRIDE: u64 = 256;
+/// Target interval between timed jobs. The stride doubles while they begin less than this apart, and shrinks otherwise.
+const SAMPLE_INTERVAL: Duration = Duration::from_millis(100);
 
-/// What is counted, in the order of the words.
+/// The counters of a channel, in the order of their words.
 #[derive(Clone, Copy)]
 pub(crate) enum Count {
     Submitted,
-    /// Those that ended, however they did.
+    /// Jobs that ended, with or without success.
     Done,
     Abandoned,
     Bytes,
@@ -32,7 +32,7 @@ pub(crate) enum Count {
     Sleeps,
     Late,
     Recoveries,
-    /// The kinds of [`Errors`], one after the other.
+    /// The first of the words for the kinds of [`Errors`].
     Errors,
     Starved = 14,
     Missed = 15,
@@ -47,32 +47,50 @@ pub(crate) enum ErrorKind {
     Gone,
 }
 
-/// What a channel did since its card was opened, by all who had it since.
+/// Statistics of a channel since its card was opened, including those of earlier owners of the channel.
+///
+/// ```
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// use std::{sync::Arc, time::Duration};
+/// use xdma::card::CardOptions;
+/// use xdma::regs::Direction;
+/// use xdma_emulator::{Options, logic::Memory};
+///
+/// let card = xdma_emulated_card::start(Options::default(), Arc::new(Memory::new()), CardOptions::default())?;
+/// let mut h2c = card.h2c(0)?;
+/// let source = card.allocate(4096, Direction::H2C)?;
+/// h2c.transfer(&source, 0..4096, 0, Duration::from_secs(5))?;
+///
+/// let stats = h2c.stats();
+/// assert_eq!((stats.completed, stats.bytes, stats.in_flight()), (1, 4096, 0));
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Stats {
-    /// Transfers and runs that were submitted.
+    /// Number of transfers and program runs submitted.
     pub submitted: u64,
-    /// Those of them that finished.
+    /// Number of transfers and runs that completed successfully.
     pub completed: u64,
-    /// Those that ended otherwise: with an error, or because the channel was stopped.
+    /// Number of transfers and runs that ended with an error, or because the channel was stopped.
     pub abandoned: u64,
-    /// Bytes of finished transfers.
+    /// Number of bytes of completed transfers.
     pub bytes: u64,
-    /// Descriptors given to the engine.
+    /// Number of descriptors posted to the engine.
     pub descriptors: u64,
-    /// Writes that started the engine: Run, or credits.
+    /// Number of writes that started the engine, by Run or by credits.
     pub doorbells: u64,
-    /// Submissions refused because there was no room ([`Full`](crate::channel::EngineError::Full)).
+    /// Number of submissions refused because the ring was full ([`Full`](crate::channel::SubmitError::Full)).
     pub full: u64,
-    /// Sleeps of waits that had polled for long enough, or that only sleep.
+    /// Number of times that a wait slept, after polling or immediately.
     pub sleeps: u64,
-    /// Those of them after which the work was found finished although no interrupt had ended them: it was lost, or late.
+    /// Number of sleeps that no interrupt ended although the work had finished: the interrupt was lost or late.
     pub missed: u64,
-    /// Waits that reached their deadline ([`Deadline`](crate::channel::EngineError::Deadline)).
+    /// Number of waits that reached their deadline ([`Deadline`](crate::channel::WaitError::Deadline)).
     pub late: u64,
-    /// Times that a receiver had no buffer left for the engine, so that the stream waited for the program to give one back.
+    /// Number of times that a receiver had no buffer left for the engine, so the stream stalled until the program returned one.
     pub starved: u64,
-    /// Recoveries that succeeded.
+    /// Number of successful recoveries.
     pub recoveries: u64,
     /// Errors, by kind.
     pub errors: Errors,
@@ -81,36 +99,39 @@ pub struct Stats {
 /// Errors of a channel, by kind.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Errors {
-    /// The engine stopped with one ([`Failed`](crate::channel::EngineError::Failed)).
+    /// The engine stopped with an error ([`Failed`](crate::channel::EngineError::Failed)).
     pub failed: u64,
     /// The engine did not become idle ([`Hung`](crate::channel::EngineError::Hung)).
     pub hung: u64,
-    /// The card was reset, or recalled by the kernel ([`Reset`](crate::channel::EngineError::Reset), [`Recalled`](crate::channel::EngineError::Recalled)).
+    /// The card was reset, or the kernel asked for its release ([`Reset`](crate::channel::EngineError::Reset),
+    /// [`Recalled`](crate::channel::EngineError::Recalled)).
     pub reset: u64,
-    /// The card was gone, or the bus failed ([`Gone`](crate::channel::EngineError::Gone), [`Bus`](crate::channel::EngineError::Bus)).
+    /// The card was gone, or the bus failed ([`Gone`](crate::channel::EngineError::Gone),
+    /// [`Bus`](crate::channel::EngineError::Bus)).
     pub gone: u64,
 }
 
 impl Errors {
-    /// All of them.
+    /// Returns the total number of errors.
     pub fn total(&self) -> u64 {
         [self.failed, self.hung, self.reset, self.gone].into_iter().fold(0, u64::wrapping_add)
     }
 }
 
 impl Stats {
-    /// Transfers and runs that are not finished: the depth of the queue.
+    /// Returns the number of transfers and runs in flight: the queue depth.
     pub fn in_flight(&self) -> u64 {
         self.submitted.saturating_sub(self.completed.saturating_add(self.abandoned))
     }
 
-    /// Number of stalls: submissions refused because the ring was full, waits that timed out, and streams without a receive buffer.
+    /// Returns the number of stalls: submissions refused because the ring was full, waits that timed out, and streams without a
+    /// receive buffer.
     pub fn stalls(&self) -> u64 {
         [self.full, self.late, self.starved].into_iter().fold(0, u64::wrapping_add)
     }
 
-    /// From the words of a block.
-    pub(crate) fn of(words: &[u64]) -> Self {
+    /// Decodes the words of a channel.
+    pub(crate) fn decode(words: &[u64]) -> Self {
         let word = |count: Count| words[count as usize];
         let error = |kind: usize| words[Count::Errors as usize + kind];
         Self {
@@ -131,41 +152,60 @@ impl Stats {
     }
 }
 
-/// How long jobs took, from their submission until they were seen to be finished: about ten of them a second, and one of 256 at
-/// least. Jobs that failed are not among them.
+/// A histogram of job latencies, from submission until completion was observed. About ten jobs per second are sampled, and at
+/// least one in 256. Failed jobs are not included.
+///
+/// ```
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// use std::{sync::Arc, time::Duration};
+/// use xdma::card::CardOptions;
+/// use xdma::regs::Direction;
+/// use xdma_emulator::{Options, logic::Memory};
+///
+/// let card = xdma_emulated_card::start(Options::default(), Arc::new(Memory::new()), CardOptions::default())?;
+/// let mut h2c = card.h2c(0)?;
+/// let source = card.allocate(4096, Direction::H2C)?;
+/// h2c.transfer(&source, 0..4096, 0, Duration::from_secs(5))?;
+///
+/// let median = h2c.latencies().and_then(|latencies| latencies.percentile(0.5));
+/// println!("half of the sampled transfers took at most {median:?}");
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Latencies([u64; BUCKETS]);
 
 impl Latencies {
-    /// From the words of a block.
-    pub(crate) fn of(words: &[u64]) -> Self {
+    /// Decodes the words of a channel.
+    pub(crate) fn decode(words: &[u64]) -> Self {
         Self(std::array::from_fn(|at| words[LATENCIES + at]))
     }
 
-    /// Those that are not in an earlier reading.
+    /// Returns the latencies that were added after an earlier reading.
     pub fn since(&self, earlier: &Self) -> Self {
         Self(std::array::from_fn(|at| self.0[at].saturating_sub(earlier.0[at])))
     }
 
-    /// How many jobs were timed.
+    /// Returns the number of sampled jobs.
     pub fn count(&self) -> u64 {
         self.0.iter().fold(0, |sum, count| sum.saturating_add(*count))
     }
 
-    /// The time within which a share of the jobs finished, 0.5 being half of them and everything above 1 all: at most a quarter too
-    /// long. `None` without any.
+    /// Returns the time within which a share of the sampled jobs completed, such as 0.5 for the median. A share above 1 counts as
+    /// 1. The result is rounded up to the end of its bucket, by at most a quarter. `None` if there are no samples.
     pub fn percentile(&self, share: f64) -> Option<Duration> {
-        // Of large counts a float is not exact, and may be more than there are.
-        let wanted = ((self.count() as f64 * share).ceil() as u64).clamp(1, self.count().max(1));
+        // A float is not exact for large counts, and could exceed the count.
+        let rank = ((self.count() as f64 * share).ceil() as u64).clamp(1, self.count().max(1));
         let mut seen = 0u64;
         let bucket = self.0.iter().position(|count| {
             seen = seen.saturating_add(*count);
-            seen >= wanted
+            seen >= rank
         })?;
-        Some(Duration::from_nanos(upper(bucket)))
+        Some(Duration::from_nanos(upper_bound(bucket)))
     }
 }
 
+/// Returns the bucket of a latency.
 fn bucket(nanoseconds: u64) -> usize {
     if nanoseconds < 1 << FIRST_POWER {
         return 0;
@@ -175,8 +215,8 @@ fn bucket(nanoseconds: u64) -> usize {
     (1 + (power - FIRST_POWER) as usize * 4 + quarter).min(BUCKETS - 1)
 }
 
-/// The longest time of a bucket, in nanoseconds.
-fn upper(bucket: usize) -> u64 {
+/// Returns the longest latency of a bucket in nanoseconds.
+fn upper_bound(bucket: usize) -> u64 {
     match bucket {
         0 => (1 << FIRST_POWER) - 1,
         _ => {
@@ -186,13 +226,13 @@ fn upper(bucket: usize) -> u64 {
     }
 }
 
-/// There is one writer.
+/// Adds to a word that has a single writer, so that no atomic read-modify-write is needed.
 #[inline(always)]
 fn add(word: &AtomicU64, more: u64) {
     word.store(word.load(Ordering::Relaxed).wrapping_add(more), Ordering::Relaxed);
 }
 
-/// Where a channel counts. It has one writer, the channel; there is no lock, and no locked instruction.
+/// The counters of a channel. The channel is their only writer, so updates need neither a lock nor a locked instruction.
 #[derive(Clone, Debug)]
 pub struct Counters {
     words: SharedBlock<CHANNEL_WORDS>,
@@ -203,11 +243,11 @@ impl Counters {
         Self { words }
     }
 
-    /// Counters that no other process sees.
+    /// Creates counters that are private to this process.
     ///
     /// # Errors
     ///
-    /// There is no memory.
+    /// There is not enough memory.
     pub fn private() -> std::io::Result<Self> {
         Ok(Self::new(SharedBlock::new(&Arc::new(SharedWords::private(CHANNEL_WORDS)?), 0)))
     }
@@ -227,18 +267,18 @@ impl Counters {
         add(&self.words[at], more);
     }
 
-    /// The engine was given so many descriptors by a doorbell; jobs before this number were submitted.
+    /// Counts a doorbell that posted `descriptors`. All jobs before `number` have been submitted.
     #[inline(always)]
-    pub(crate) fn count_given(&self, number: u64, descriptors: u32) {
+    pub(crate) fn count_doorbell(&self, number: u64, descriptors: u32) {
         let words = &*self.words;
         words[Count::Submitted as usize].store(number, Ordering::Relaxed);
         add(&words[Count::Doorbells as usize], 1);
         add(&words[Count::Descriptors as usize], descriptors.into());
     }
 
-    /// Jobs before this number are done, the last of them with so many bytes.
+    /// Counts a completed job of `bytes`. All jobs before `number` are done.
     #[inline(always)]
-    pub(crate) fn count_done(&self, number: u64, bytes: u64) {
+    pub(crate) fn count_completed(&self, number: u64, bytes: u64) {
         let words = &*self.words;
         words[Count::Done as usize].store(number, Ordering::Relaxed);
         add(&words[Count::Bytes as usize], bytes);
@@ -259,62 +299,62 @@ impl Counters {
     }
 
     pub(crate) fn stats(&self) -> Stats {
-        Stats::of(&self.read())
+        Stats::decode(&self.read())
     }
 
     pub(crate) fn latencies(&self) -> Latencies {
-        Latencies::of(&self.read())
+        Latencies::decode(&self.read())
     }
 }
 
-/// The job that is timed: one at a time.
+/// Selects the jobs whose latency is measured, one at a time.
 #[derive(Debug)]
-pub(crate) struct Sample {
-    /// The first job that is to be timed next; none while one is timed.
+pub(crate) struct LatencySampler {
+    /// The first job that may be timed next; [`NONE`] while a job is being timed.
     from: u64,
-    /// The job that is timed, if any.
+    /// The job that is being timed, or [`NONE`].
     job: u64,
-    /// When the job that is timed, or the last that was, began.
+    /// When the current or last timed job began.
     begin: Option<Instant>,
-    /// From one job that is timed to the next.
+    /// Number of jobs from one timed job to the next.
     stride: u64,
 }
 
-/// No job has this number.
+/// The number of no job.
 const NONE: u64 = u64::MAX;
 
-impl Sample {
+impl LatencySampler {
     pub fn new() -> Self {
-        Self { from: 0, job: NONE, begin: None, stride: STRIDE }
+        Self { from: 0, job: NONE, begin: None, stride: MAX_STRIDE }
     }
 
-    /// Job `number` is about to be submitted, and is timed if it is its turn. The first job that has to be looked at next: the same
-    /// while it is timed, since it may be refused and come again.
-    pub fn look(&mut self, number: u64) -> u64 {
+    /// Starts timing job `number`, which is about to be submitted, if it is due. Returns the number of the next job for which
+    /// this must be called. While a job is being timed, that is the job itself, since its submission may be refused and repeated.
+    pub fn on_submit(&mut self, number: u64) -> u64 {
         if number < self.from && number != self.job {
             return self.from;
         }
         let now = Instant::now();
         if number != self.job {
-            let quick = self.begin.is_some_and(|last| now - last < APART);
-            self.stride = if quick { (self.stride * 2).min(STRIDE) } else { (self.stride / 4).max(1) };
+            let quick = self.begin.is_some_and(|last| now - last < SAMPLE_INTERVAL);
+            self.stride = if quick { (self.stride * 2).min(MAX_STRIDE) } else { (self.stride / 4).max(1) };
         }
         (self.from, self.job, self.begin) = (NONE, number, Some(now));
         number
     }
 
-    /// The job that is timed; no job has such a number if none is.
+    /// Returns the number of the job that is being timed, or a number that no job has.
     pub fn job(&self) -> u64 {
         self.job
     }
 
-    /// The job that is timed was seen to be finished.
+    /// Records the latency of the timed job, whose completion was observed.
     pub fn finish(&mut self, counters: &Counters) {
         counters.add_latency(self.begin.map_or(Duration::ZERO, |begin| begin.elapsed()));
         (self.from, self.job) = (self.job.saturating_add(self.stride), NONE);
     }
 
-    /// All jobs before `number` are over; one that was timed and is not done, is timed no longer.
+    /// Stops timing without recording a latency, because all jobs before `number` have ended.
     pub fn abandon(&mut self, number: u64) {
         if self.job != NONE {
             (self.from, self.job) = (number, NONE);
@@ -329,18 +369,18 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_time_lies_in_its_bucket(time: u64) {
+        fn bucket_bounds_are_consistent(time: u64) {
             let time = time >> (time % 64);
             let at = bucket(time);
             prop_assert!(at < BUCKETS);
-            prop_assert!(time <= upper(at) || at == BUCKETS - 1);
-            prop_assert!(at == 0 || time > upper(at - 1));
-            prop_assert!(at == 0 || at == BUCKETS - 1 || upper(at) <= time + time / 4);
+            prop_assert!(time <= upper_bound(at) || at == BUCKETS - 1);
+            prop_assert!(at == 0 || time > upper_bound(at - 1));
+            prop_assert!(at == 0 || at == BUCKETS - 1 || upper_bound(at) <= time + time / 4);
         }
     }
 
     #[test]
-    fn percentiles_are_of_what_was_added_since() {
+    fn percentiles_of_the_difference_between_two_readings() {
         let counters = Counters::private().unwrap();
         counters.add_latency(Duration::from_secs(1));
         let before = counters.latencies();
@@ -358,47 +398,48 @@ mod tests {
         assert_eq!(before.since(&before).percentile(0.5), None);
     }
 
-    /// Submits job `number` and sees it finished.
-    fn pass(sample: &mut Sample, number: u64, counters: &Counters) {
-        sample.look(number);
-        if sample.job() == number {
-            sample.finish(counters);
+    /// Submits and completes job `number`.
+    fn run_job(sampler: &mut LatencySampler, number: u64, counters: &Counters) {
+        sampler.on_submit(number);
+        if sampler.job() == number {
+            sampler.finish(counters);
         }
     }
 
     #[test]
-    fn each_job_is_timed_while_there_are_few() {
-        let (counters, mut sample) = (Counters::private().unwrap(), Sample { stride: 1, ..Sample::new() });
+    fn every_job_is_timed_at_low_rates() {
+        let counters = Counters::private().unwrap();
+        let mut sampler = LatencySampler { stride: 1, ..LatencySampler::new() };
         for number in 0..3 {
-            pass(&mut sample, number, &counters);
-            std::thread::sleep(2 * APART);
+            run_job(&mut sampler, number, &counters);
+            std::thread::sleep(2 * SAMPLE_INTERVAL);
         }
         assert_eq!(counters.latencies().count(), 3);
     }
 
     #[test]
-    fn one_job_of_many_is_timed_and_none_twice() {
-        let (counters, mut sample) = (Counters::private().unwrap(), Sample::new());
-        (0..STRIDE * 10).for_each(|number| pass(&mut sample, number, &counters));
+    fn at_high_rates_some_jobs_are_timed_and_none_twice() {
+        let (counters, mut sampler) = (Counters::private().unwrap(), LatencySampler::new());
+        (0..MAX_STRIDE * 10).for_each(|number| run_job(&mut sampler, number, &counters));
         let timed = counters.latencies().count();
-        assert!((10..STRIDE * 10).contains(&timed), "{timed}");
-        assert_eq!(sample.look(STRIDE * 100), STRIDE * 100);
-        sample.abandon(STRIDE * 101);
-        assert_eq!(sample.job(), NONE);
-        pass(&mut sample, STRIDE * 101, &counters);
+        assert!((10..MAX_STRIDE * 10).contains(&timed), "{timed}");
+        assert_eq!(sampler.on_submit(MAX_STRIDE * 100), MAX_STRIDE * 100);
+        sampler.abandon(MAX_STRIDE * 101);
+        assert_eq!(sampler.job(), NONE);
+        run_job(&mut sampler, MAX_STRIDE * 101, &counters);
         assert_eq!(counters.latencies().count(), timed + 1);
     }
 
     #[test]
-    fn a_job_that_comes_again_is_timed_from_then_on() {
-        let (counters, mut sample) = (Counters::private().unwrap(), Sample::new());
-        sample.look(0);
+    fn a_job_that_is_submitted_again_is_timed_from_then_on() {
+        let (counters, mut sampler) = (Counters::private().unwrap(), LatencySampler::new());
+        sampler.on_submit(0);
         std::thread::sleep(Duration::from_millis(20));
         for _ in 0..100 {
-            assert_eq!(sample.look(0), 0);
+            assert_eq!(sampler.on_submit(0), 0);
         }
-        assert!(sample.stride < STRIDE, "one job, however often it comes");
-        sample.finish(&counters);
+        assert!(sampler.stride < MAX_STRIDE, "one job, however often it is submitted");
+        sampler.finish(&counters);
         let took = counters.latencies().percentile(1.0).unwrap();
         assert!(took < Duration::from_millis(20), "{took:?}");
     }

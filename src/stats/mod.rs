@@ -1,9 +1,10 @@
-//! What channels count, and how other processes of the same user read it.
+//! Channel statistics, which other processes of the same user can read.
 
-mod channel;
+pub(crate) mod channel;
 mod page;
 
-pub(crate) use channel::{Count, ErrorKind, Sample};
-pub use channel::{Counters, Errors, Latencies, Stats};
+pub(crate) use channel::Counters;
+pub(crate) use channel::{Count, ErrorKind, LatencySampler};
+pub use channel::{Errors, Latencies, Stats};
 pub(crate) use page::{CLIENT_WORDS, Page};
 pub use page::{ChannelReading, PageError, Reader};

@@ -1,8 +1,8 @@
-//! The statistics page: what a card's channels count, where other processes of the same user find it.
+//! The statistics page of a card, which other processes of the same user can read.
 //!
-//! Each open card has a page: a memfd named `xdma-statistics:LOCATION`, found under `/proc/PID/fd`. Only the process that created it
-//! can write it, through its own mapping; it cannot be resized, and it disappears with that process. A [`Reader`] treats its contents
-//! as untrusted bytes.
+//! Each open card has a page: a memfd named `xdma-statistics:LOCATION`, found under `/proc/PID/fd`. Only the process that created
+//! it can write it, through its own mapping; it cannot be resized, and it disappears with that process. A [`Reader`] treats its
+//! contents as untrusted bytes.
 
 use super::channel::{CHANNEL_WORDS, Counters, Latencies, Stats};
 use crate::memory::{ForeignWords, SharedBlock, SharedWords};
@@ -17,26 +17,27 @@ use std::sync::atomic::Ordering;
 const MAGIC: u64 = u64::from_le_bytes(*b"XDMASTAT");
 /// Version of the layout, the second word.
 const VERSION: u64 = 3;
-/// What a page's file is called, before the card's location.
+/// Prefix of the name of a page's file, followed by the card's location.
 const NAME: &str = "xdma-statistics:";
-/// Words of the header: magic, version, process; the location from [`LOCATION`] on, ended by a zero byte.
+/// Number of words of the header: magic, version, process ID, and from [`LOCATION`] on the card's location, ended by a zero byte.
 const HEADER_WORDS: usize = 32;
 const PROCESS: usize = 2;
 const LOCATION: usize = 8;
 const WORDS: usize = HEADER_WORDS + 2 * MAX_CHANNELS * CHANNEL_WORDS + CLIENT_WORDS;
-/// Words of the block of what drives the user logic.
+/// Number of words for the statistics of the user logic's client.
 pub(crate) const CLIENT_WORDS: usize = 16;
 const CLIENT: usize = WORDS - CLIENT_WORDS;
 
-/// A card's page, as the one who writes it has it.
+/// The statistics page of a card that this process has opened.
 #[derive(Debug)]
 pub(crate) struct Page(Arc<SharedWords>);
 
 impl Page {
-    /// Creates the statistics page for the card at `location`. If no shared page is available, the page is private to this process.
+    /// Creates the statistics page for the card at `location`. If no shared page is available, the page is private to this
+    /// process.
     pub fn new(location: &str) -> std::io::Result<Self> {
         let words = SharedWords::create(&format!("{NAME}{location}"), WORDS).or_else(|error| {
-            tracing::warn!(%error, "no memory file: other processes cannot see this card's statistics");
+            tracing::warn!(%error, "cannot create a memory file: this card's statistics are not visible to other processes");
             SharedWords::private(WORDS)
         })?;
         let words = Arc::new(words);
@@ -49,17 +50,17 @@ impl Page {
         }
         header[PROCESS].store(std::process::id().into(), Ordering::Relaxed);
         header[1].store(VERSION, Ordering::Relaxed);
-        // Last: a page with its magic is whole.
+        // Written last: a page with the magic number is complete.
         header[0].store(MAGIC, Ordering::Release);
         Ok(Self(words))
     }
 
-    /// Where a channel counts.
+    /// Returns the counters of channel `number`: H2C first, then C2H.
     pub fn channel(&self, number: usize) -> Counters {
         Counters::new(SharedBlock::new(&self.0, HEADER_WORDS + number * CHANNEL_WORDS))
     }
 
-    /// Where the client of the user logic counts.
+    /// Returns the counters of the user logic's client.
     pub fn client(&self) -> SharedBlock<CLIENT_WORDS> {
         SharedBlock::new(&self.0, CLIENT)
     }
@@ -69,30 +70,30 @@ impl Page {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum PageError {
-    /// There is no such process, or it ended.
+    /// The process does not exist or has ended.
     #[error("there is no process {process}")]
     NoProcess {
-        /// Its number.
+        /// Its ID.
         process: u32,
     },
-    /// The process or its file cannot be looked at.
+    /// The process or its file cannot be opened.
     #[error(
         "cannot read the statistics of process {process}: it must be an unprivileged process of the same user"
     )]
     Open {
-        /// The process.
+        /// The process ID.
         process: u32,
-        /// What the kernel says.
+        /// The kernel's error.
         source: std::io::Error,
     },
-    /// It is no such page.
+    /// The file is not a statistics page.
     #[error("file descriptor {file} of process {process} is not a statistics page: {reason}")]
     Strange {
-        /// The process.
+        /// The process ID.
         process: u32,
-        /// Number of the descriptor.
+        /// The file descriptor in that process.
         file: u32,
-        /// What is wrong with it.
+        /// Why it is not a valid page.
         reason: String,
     },
 }
@@ -100,17 +101,36 @@ pub enum PageError {
 /// Statistics of one channel.
 #[derive(Clone, Debug)]
 pub struct ChannelReading {
-    /// Its direction.
+    /// The channel's direction.
     pub direction: Direction,
-    /// Its number.
+    /// The channel's number.
     pub index: usize,
-    /// What it counted.
+    /// Its counters.
     pub stats: Stats,
-    /// How long its jobs took.
+    /// The latencies of its jobs.
     pub latencies: Latencies,
 }
 
-/// A page of another process, or of this one.
+/// A reader for the statistics of a card that is open in this or another process.
+///
+/// ```
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// use std::sync::Arc;
+/// use xdma::card::CardOptions;
+/// use xdma::stats::Reader;
+/// use xdma_emulator::{Options, logic::Memory};
+///
+/// let card = xdma_emulated_card::start(Options::default(), Arc::new(Memory::new()), CardOptions::default())?;
+/// for reader in Reader::of_process(std::process::id())? {
+///     let reader = reader?;
+///     println!("{}", reader.location());
+///     for channel in reader.channels() {
+///         println!("{} {}: {} bytes", channel.direction, channel.index, channel.stats.bytes);
+///     }
+/// }
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug)]
 pub struct Reader {
     words: ForeignWords,
@@ -121,11 +141,12 @@ pub struct Reader {
 }
 
 impl Reader {
-    /// The cards that a process has open. A file that is called like a page and is none is an error in its place.
+    /// Returns a reader for each card that a process has open. A file that is named like a statistics page but is not a valid one
+    /// is returned as an error in the list.
     ///
     /// # Errors
     ///
-    /// [`PageError::NoProcess`]; [`PageError::Open`] when it may not be looked at.
+    /// [`PageError::NoProcess`]; [`PageError::Open`] if this user may not inspect the process.
     pub fn of_process(process: u32) -> Result<Vec<Result<Self, PageError>>, PageError> {
         let open = |source: std::io::Error| match source.kind() {
             std::io::ErrorKind::NotFound => PageError::NoProcess { process },
@@ -134,13 +155,13 @@ impl Reader {
         let mut found = vec![];
         for entry in fs::read_dir(format!("/proc/{process}/fd")).map_err(open)? {
             let path = entry.map_err(open)?.path();
-            // The name comes from the link: files of others are not asked.
+            // The name is taken from the link, so that no other files are opened.
             let link = fs::read_link(&path).unwrap_or_default();
             let named = link.to_string_lossy().starts_with(&format!("/memfd:{NAME}"));
             let number = path.file_name().and_then(|name| name.to_str()?.parse().ok());
             if let (true, Some(number)) = (named, number) {
                 match Self::open(process, number, path) {
-                    // The copy of a process that was forked and has not replaced itself: its parent's.
+                    // A process that was forked and did not call `exec` has a copy of its parent's descriptor.
                     Ok(reader) if !reader.is_of(process) => {}
                     other => found.push(other),
                 }
@@ -149,7 +170,7 @@ impl Reader {
         Ok(found)
     }
 
-    /// The cards that all processes of this user have open; processes that may not be looked at are left out.
+    /// Returns readers for the cards that all processes of this user have open. Processes that may not be inspected are omitted.
     pub fn all() -> Vec<Result<Self, PageError>> {
         let Ok(me) = fs::metadata("/proc/self") else { return vec![] };
         let Ok(entries) = fs::read_dir("/proc") else { return vec![] };
@@ -176,7 +197,7 @@ impl Reader {
         if header[1] != VERSION {
             let theirs = header[1];
             return Err(strange(format!(
-                "its layout is version {theirs}, this program reads version {VERSION}"
+                "its layout has version {theirs}, but this program supports version {VERSION}"
             )));
         }
         let bytes: Vec<u8> = header[LOCATION..].iter().flat_map(|word| word.to_le_bytes()).collect();
@@ -185,46 +206,47 @@ impl Reader {
         Ok(Self { words, path, inode, process: header[PROCESS] as u32, location })
     }
 
-    /// Whether a process wrote it, by the number that the process has for us or for itself.
+    /// Returns whether `process` created the page. The page has the creator's ID in its own PID namespace, which may differ from
+    /// its ID in ours.
     fn is_of(&self, process: u32) -> bool {
         let status = fs::read_to_string(format!("/proc/{process}/status")).unwrap_or_default();
-        let numbers = status.lines().find_map(|line| line.strip_prefix("NSpid:")).unwrap_or_default();
-        self.process == process || numbers.split_whitespace().any(|number| number.parse() == Ok(self.process))
+        let ids = status.lines().find_map(|line| line.strip_prefix("NSpid:")).unwrap_or_default();
+        self.process == process || ids.split_whitespace().any(|id| id.parse() == Ok(self.process))
     }
 
-    /// The process, by the number that it has for itself.
+    /// Returns the ID of the process in its own PID namespace.
     pub fn process(&self) -> u32 {
         self.process
     }
 
-    /// Where the card is, with escapes for what is not to be printed.
+    /// Returns the location of the card. Characters that are not printable are escaped.
     pub fn location(&self) -> &str {
         &self.location
     }
 
-    /// Whether both read the same page.
+    /// Returns whether both readers read the same page.
     pub fn is_same(&self, other: &Self) -> bool {
         (self.inode, self.process) == (other.inode, other.process)
     }
 
-    /// Whether the process still has the card open.
+    /// Returns whether the process still has the card open.
     pub fn is_open(&self) -> bool {
         fs::metadata(&self.path).is_ok_and(|file| file.ino() == self.inode)
     }
 
-    /// All channels, H2C first; those that were never used have only zeros.
+    /// Returns the statistics of all channels, H2C first. Those of unused channels are zero.
     pub fn channels(&self) -> Vec<ChannelReading> {
         let reading = |number: usize| {
             let start = HEADER_WORDS + number * CHANNEL_WORDS;
             let words = self.words.read(start..start + CHANNEL_WORDS);
             let direction = if number < MAX_CHANNELS { Direction::H2C } else { Direction::C2H };
-            let (stats, latencies) = (Stats::of(&words), Latencies::of(&words));
+            let (stats, latencies) = (Stats::decode(&words), Latencies::decode(&words));
             ChannelReading { direction, index: number % MAX_CHANNELS, stats, latencies }
         };
         (0..2 * MAX_CHANNELS).map(reading).collect()
     }
 
-    /// What the client of the user logic counted.
+    /// Returns the counters of the user logic's client.
     pub(crate) fn client(&self) -> Vec<u64> {
         self.words.read(CLIENT..WORDS)
     }

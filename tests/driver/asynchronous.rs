@@ -1,5 +1,5 @@
-//! Tasks that wait: for transfers, packets, results and the user logic's interrupts. They share one thread, so a wait that kept it
-//! would hold all of them up.
+//! Asynchronous waiting for transfers, packets, results and user interrupts. All tasks run on one thread, so a wait that blocked it would
+//! block all of them.
 
 use std::future::Future;
 use std::pin::pin;
@@ -8,26 +8,26 @@ use std::time::{Duration, Instant};
 use tokio::time::timeout;
 use xdma::card::Source;
 use xdma::channel::stream::ReceiverOptions;
-use xdma::channel::{ChannelOptions, EngineError, Poll, Pool, Ring, Wait};
+use xdma::channel::{ChannelOptions, EngineError, Poll, Pool, Ring, TransferError, Wait, WaitError};
 use xdma::memory::MemoryError;
-use xdma::msm::{Msm, MsmError, MsmOptions, Points, ScalarForm, Scalars};
+use xdma::msm::{JobError, Msm, MsmOptions, Points, ScalarForm, Scalars};
 use xdma::regs::{Direction, msm};
 use xdma_emulator::faults::Kind;
-use xdma_emulator::logic::{Design, MsmOptions as Model};
+use xdma_emulator::logic::{Design, MsmModelOptions as Model};
 use xdma_emulator::{Latency, Options, Switches};
 use xdma_testkit::bench::{Bench, LIMIT, assert_few_missed, pattern};
 
-/// Long enough for something that should not come.
+/// Time to wait for an event that should not occur.
 const A_WHILE: Duration = Duration::from_millis(30);
 const RINGS: [Ring; 2] = [Ring::Chain, Ring::Credits];
 
-fn block_on<T>(what: impl Future<Output = T>) -> T {
+fn block_on<T>(future: impl Future<Output = T>) -> T {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    runtime.block_on(what)
+    runtime.block_on(future)
 }
 
-/// Lets others run so often.
-async fn turns(count: u64) {
+/// Yields to other tasks this number of times.
+async fn yields(count: u64) {
     for _ in 0..count {
         tokio::task::yield_now().await;
     }
@@ -39,7 +39,7 @@ fn options(ring: Ring) -> ChannelOptions {
 
 #[test]
 fn transfers_are_awaited_and_no_wake_up_is_lost() {
-    // Completions come before, while and after the task goes to sleep.
+    // Completions occur before, while and after the task goes to sleep.
     let latency = Latency { fetch: Duration::from_micros(100), completion: Duration::from_micros(200) };
     let bench = Bench::memory(Options { latency, ..Options::default() });
     let card = bench.open();
@@ -63,9 +63,9 @@ fn transfers_are_awaited_and_no_wake_up_is_lost() {
     }
 }
 
-/// A future that is forgotten stays registered for ever; what waits after it is woken all the same.
+/// A forgotten future stays registered forever. Later waits must still be woken.
 #[test]
-fn a_wait_that_is_forgotten_takes_nothing_from_the_next() {
+fn a_forgotten_wait_does_not_affect_the_next() {
     let latency = Latency { fetch: Duration::from_micros(100), completion: Duration::from_millis(5) };
     let bench = Bench::memory(Options { latency, ..Options::default() });
     let card = bench.open();
@@ -79,7 +79,7 @@ fn a_wait_that_is_forgotten_takes_nothing_from_the_next() {
             let mut wait = Box::pin(h2c.wait_async(ticket, LIMIT));
             rounds += 1;
             if wait.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_ready() {
-                // On a busy machine it may be done before it is waited for, but not always.
+                // On a busy machine, the transfer may finish before the first poll, but not every time.
                 assert!(rounds < 100);
                 continue;
             }
@@ -95,7 +95,7 @@ fn a_wait_that_is_forgotten_takes_nothing_from_the_next() {
 }
 
 #[test]
-fn pools_are_awaited() {
+fn pools_can_be_awaited() {
     let latency = Latency { fetch: Duration::from_micros(100), completion: Duration::from_micros(200) };
     let bench = Bench::memory(Options { latency, ..Options::default() });
     let card = bench.open();
@@ -106,7 +106,7 @@ fn pools_are_awaited() {
         block_on(async {
             for _ in 0..20 {
                 let tickets = [(); 3].map(|()| pool.submit(&source, 0..400_000, 0).unwrap());
-                // Dropped on the way, it loses nothing.
+                // Dropping the future loses nothing.
                 let _ = timeout(Duration::from_micros(50), pool.wait_async(tickets[2], LIMIT)).await;
                 for ticket in tickets {
                     pool.wait_async(ticket, LIMIT).await.unwrap();
@@ -115,17 +115,17 @@ fn pools_are_awaited() {
             assert_few_missed(pool.channels());
             let ticket = pool.submit(&source, 0..64, 1 << 60).unwrap();
             let failed = pool.wait_async(ticket, LIMIT).await.unwrap_err();
-            assert!(matches!(failed, EngineError::Failed { .. }), "{ring}: {failed}");
+            assert!(matches!(failed.engine(), Some(EngineError::Failed { .. })), "{ring}: {failed}");
         });
     }
     let mut poller = Pool::new(vec![card.h2c(0).unwrap()]).unwrap();
     let ticket = poller.submit(&source, 0..400_000, 0).unwrap();
     let waited = block_on(poller.wait_async(ticket, LIMIT));
-    assert!(matches!(waited, Err(EngineError::NoEvent) | Ok(())), "{waited:?}");
+    assert!(matches!(waited, Err(WaitError::NoInterrupt) | Ok(())), "{waited:?}");
 }
 
 #[test]
-fn a_future_that_is_dropped_loses_nothing() {
+fn dropping_a_future_loses_nothing() {
     let latency = Latency { fetch: Duration::from_micros(300), completion: Duration::from_micros(300) };
     let bench = Bench::memory(Options { latency, ..Options::default() });
     let card = bench.open();
@@ -135,11 +135,11 @@ fn a_future_that_is_dropped_loses_nothing() {
             let mut source = card.allocate(64, Direction::H2C).unwrap();
             let (mut dropped, before) = (0, h2c.stats().bytes);
             for round in 0..60 {
-                // Dropped early or late in its sleep, or when it is done.
+                // The future is dropped early or late in its sleep, or once it is ready.
                 tokio::select! {
                     biased;
                     done = h2c.transfer_async(&source, 0..64, 64 * round, LIMIT) => done.unwrap(),
-                    () = turns(round % 20 * 10) => dropped += 1,
+                    () = yields(round % 20 * 10) => dropped += 1,
                 }
                 let ticket = h2c.last_ticket().unwrap();
                 if h2c.poll(ticket).unwrap() == Poll::Pending {
@@ -156,39 +156,39 @@ fn a_future_that_is_dropped_loses_nothing() {
     }
 }
 
-/// The deadline, a failure, and what cannot be awaited.
+/// A deadline, a failure, and waits that are impossible.
 #[test]
 fn errors_end_an_asynchronous_wait() {
     let bench = Bench::new(Options::default(), Design::Msm(Model { watchdog: 0, ..Model::default() }));
     let card = bench.open();
     let source = card.allocate(1 << 20, Direction::H2C).unwrap();
     let mut h2c = card.channel(Direction::H2C, 0, options(Ring::Chain)).unwrap();
-    // Scalars without points: the engine waits for room for ever.
+    // Scalars without points: the FIFO fills up, and the engine waits forever.
     let ticket = h2c.submit(&source, 0..1 << 20, msm::SCALAR_WINDOW).unwrap();
     block_on(async {
         let error = h2c.wait_async(ticket, A_WHILE).await.unwrap_err();
-        assert!(matches!(error, EngineError::Deadline { .. }), "{error}");
+        assert!(matches!(error, WaitError::Deadline { .. }), "{error}");
         assert!(error.to_string().contains("H2C channel 0: busy"), "{error}");
     });
     let mut context = Context::from_waker(Waker::noop());
     let outside = pin!(h2c.wait_async(ticket, LIMIT)).poll(&mut context);
-    assert!(matches!(outside, std::task::Poll::Ready(Err(EngineError::Sleep(_)))), "{outside:?}");
+    assert!(matches!(outside, std::task::Poll::Ready(Err(WaitError::Sleep(_)))), "{outside:?}");
     let (user, flush) = (card.user().unwrap(), msm::Ctrl::ABORT | msm::Ctrl::FLUSH);
-    h2c.recover_with(&mut || Ok(user.write(msm::CTRL, flush.bits())?)).unwrap();
-    // An interrupt comes with an error too; and if it is lost, the status register tells.
+    h2c.recover_with(&mut || user.write(msm::CTRL, flush.bits()).unwrap()).unwrap();
+    // An error causes an interrupt, too. If that is lost, the status register shows the error.
     for lost in [false, true] {
         if lost {
             bench.inject(Kind::InterruptLost.on(Direction::H2C, 0));
         }
         bench.inject(Kind::BadMagic.on(Direction::H2C, 0));
         let error = block_on(h2c.transfer_async(&source, 0..64, 0x5000_0000, LIMIT)).unwrap_err();
-        assert!(matches!(error, EngineError::Failed { .. }), "{error}");
+        assert!(matches!(error.engine(), Some(EngineError::Failed { .. })), "{error}");
         h2c.recover().unwrap();
     }
     let mut polled = card.h2c(1).unwrap();
-    bench.inject(Kind::AxiHang(xdma_emulator::faults::Lasting::Millis(50)).on(Direction::H2C, 1));
+    bench.inject(Kind::AxiHang(xdma_emulator::faults::FaultDuration::Millis(50)).on(Direction::H2C, 1));
     let error = block_on(polled.transfer_async(&source, 0..64, 0x5000_0000, LIMIT)).unwrap_err();
-    assert!(matches!(error, EngineError::NoEvent), "{error}");
+    assert!(matches!(error, TransferError::Wait(WaitError::NoInterrupt)), "{error}");
 }
 
 #[test]
@@ -201,7 +201,7 @@ fn one_thread_sends_and_receives_packets() {
         let mut sender = card.stream_h2c(2, channel).unwrap();
         let buffers = ReceiverOptions { channel, buffers: 3, bytes: 1024, ..ReceiverOptions::default() };
         let mut receiver = card.stream_c2h(2, buffers).unwrap();
-        // Both wait for each other: the card's FIFO holds a part of this.
+        // Sender and receiver wait for each other, since the card's FIFO holds only a part of the packet.
         let data = pattern(300_000, 5);
         let mut buffer = card.allocate(300_000, Direction::H2C).unwrap();
         buffer.write(0, &data).unwrap();
@@ -209,7 +209,7 @@ fn one_thread_sends_and_receives_packets() {
         let receive = async {
             let mut seen = vec![];
             loop {
-                // Impatience loses nothing.
+                // Timing out loses nothing.
                 let Ok(received) = timeout(Duration::from_millis(1), receiver.wait_async(LIMIT)).await else {
                     continue;
                 };
@@ -218,7 +218,7 @@ fn one_thread_sends_and_receives_packets() {
                 seen.resize(start + received.len(), 0);
                 receiver.read(&received, 0, &mut seen[start..]).unwrap();
                 let ends = received.ends_packet();
-                receiver.give_back(received).unwrap();
+                receiver.recycle(received).unwrap();
                 if ends {
                     return seen;
                 }
@@ -230,16 +230,16 @@ fn one_thread_sends_and_receives_packets() {
     }
 }
 
-/// A card with the MSM design, and a client that sleeps.
+/// Returns a card with the MSM design, and options for a client that sleeps.
 fn msm_bench() -> (Bench, MsmOptions) {
     let options = MsmOptions { channel: options(Ring::Chain), ..MsmOptions::default() };
-    // 2,000 pairs are 10 ms.
-    let pace = Model { pairs_per_second: Some(200_000.0), ..Model::default() };
-    (Bench::new(Options::default(), Design::Msm(pace)), options)
+    // 2,000 pairs take 10 ms.
+    let model = Model { pairs_per_second: Some(200_000.0), ..Model::default() };
+    (Bench::new(Options::default(), Design::Msm(model)), options)
 }
 
 #[test]
-fn results_are_awaited_beside_other_work() {
+fn results_are_awaited_while_other_tasks_run() {
     let (bench, options) = msm_bench();
     let card = bench.open();
     let mut client = Msm::open(&card, options).unwrap();
@@ -257,32 +257,32 @@ fn results_are_awaited_beside_other_work() {
                     tokio::task::yield_now().await;
                 }
             };
-            // Cancelled in the middle, the job goes on.
+            // If the wait is cancelled, the job continues.
             let _ = timeout(Duration::from_millis(3 * round), client.wait_async(first, LIMIT)).await;
             let output = tokio::select! {
                 output = client.wait_async(second, LIMIT) => output.unwrap(),
-                () = ticking => unreachable!("it ticks for ever"),
+                () = ticking => unreachable!("this task never ends"),
             };
             assert_eq!(output.label, 2 * round as u32 + 1);
         }
-        // On a crowded machine some results are there before anybody waits.
-        assert!(ticks > 5, "others ran meanwhile: {ticks} times");
+        // On a busy machine, some results are available before the wait.
+        assert!(ticks > 5, "another task ran only {ticks} times meanwhile");
         let late = client.submit(&job).unwrap();
         let error = client.wait_async(late, Duration::ZERO).await.unwrap_err();
-        assert!(matches!(error, MsmError::Deadline { .. }), "{error}");
+        assert!(matches!(error, JobError::Deadline { .. }), "{error}");
         client.wait_async(late, LIMIT).await.unwrap();
     });
 }
 
 #[test]
-fn a_user_interrupt_is_awaited_polled_and_waited_for() {
+fn a_user_interrupt_can_be_awaited_polled_and_waited_for() {
     let (bench, options) = msm_bench();
     let card = bench.open();
     let user = card.user().unwrap();
-    // One handle polls its own jobs; the interrupts are this test's.
+    // The client polls its jobs, so that it does not consume the interrupts of this test.
     let options = MsmOptions { channel: ChannelOptions { wait: Wait::Spin, ..options.channel }, ..options };
     let mut client = Msm::open(&card, options).unwrap();
-    let mut fired = card.interrupt(Source::User(0)).unwrap();
+    let mut interrupt = card.interrupt(Source::User(0)).unwrap();
     let points = Points::allocate(&card, 64).unwrap();
     let scalars = Scalars::allocate(&card, 64, ScalarForm::Canonical).unwrap();
     let job = client.prepare(&points, &scalars).unwrap();
@@ -292,23 +292,23 @@ fn a_user_interrupt_is_awaited_polled_and_waited_for() {
         let ticket = client.submit(&job).unwrap();
         client.wait(ticket, LIMIT).unwrap();
     };
-    // What an earlier owner of the card left.
+    // Clear interrupts of an earlier user of the card.
     user.write(msm::IRQ_STATUS, !0).unwrap();
-    while fired.wait(A_WHILE).unwrap() > 0 {}
-    assert_eq!(fired.take(), 0);
+    while interrupt.wait(A_WHILE).unwrap() > 0 {}
+    assert_eq!(interrupt.take(), 0);
     round();
-    assert!(fired.wait(LIMIT).unwrap() > 0);
+    assert!(interrupt.wait(LIMIT).unwrap() > 0);
     round();
     let begin = Instant::now();
-    while fired.take() == 0 {
-        assert!(begin.elapsed() < LIMIT, "it fires");
+    while interrupt.take() == 0 {
+        assert!(begin.elapsed() < LIMIT, "no interrupt arrived");
     }
     block_on(async {
-        assert_eq!(fired.wait_async(A_WHILE).await.unwrap(), 0);
-        // Nobody listens while it fires.
-        drop(timeout(Duration::from_millis(1), fired.wait_async(LIMIT)).await);
+        assert_eq!(interrupt.wait_async(A_WHILE).await.unwrap(), 0);
+        // No wait is active when the interrupt arrives.
+        drop(timeout(Duration::from_millis(1), interrupt.wait_async(LIMIT)).await);
         round();
-        assert!(fired.wait_async(LIMIT).await.unwrap() > 0);
-        assert_eq!(fired.wait_async(Duration::ZERO).await.unwrap(), 0);
+        assert!(interrupt.wait_async(LIMIT).await.unwrap() > 0);
+        assert_eq!(interrupt.wait_async(Duration::ZERO).await.unwrap(), 0);
     });
 }

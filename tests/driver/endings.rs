@@ -1,4 +1,4 @@
-//! How a thread or a process may end with the card at work: the card is whole afterwards, and so is everybody else's memory.
+//! Threads and processes that end during transfers. Afterwards, the card works, and no other memory has changed.
 
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -13,9 +13,9 @@ use xdma_testkit::bench::{Bench, LIMIT, works};
 use xdma_testkit::process;
 
 const LEN: u64 = 4 << 20;
-const UNDER_WAY: &str = "under way";
+const STARTED: &str = "transfers started";
 
-/// A card, and transfers that are under way in both directions.
+/// A card with transfers in progress in both directions.
 struct Work {
     card: Card,
     h2c: Channel,
@@ -44,9 +44,9 @@ impl Work {
         while self.c2h.submit(&self.sink, 0..LEN, 0).is_ok() {}
     }
 
-    /// Says that transfers are under way, and keeps them so.
-    fn go_on(mut self) -> ! {
-        println!("{UNDER_WAY}");
+    /// Reports that transfers have started, and keeps submitting more.
+    fn run_forever(mut self) -> ! {
+        println!("{STARTED}");
         loop {
             for channel in [&mut self.h2c, &mut self.c2h] {
                 let ticket = channel.last_ticket().unwrap();
@@ -57,31 +57,32 @@ impl Work {
     }
 }
 
-/// Three times, a process ends as `end` has it, with transfers under way; how it ended is for `judge`. Afterwards the card works.
-fn ends(test: &str, end: impl Fn(&mut Child), judge: impl Fn(ExitStatus)) {
+/// Starts a process that transfers, ends it with `end`, and checks its exit status with `check`. Afterwards, the card must work. Repeats this
+/// three times.
+fn ends(test: &str, end: impl Fn(&mut Child), check: impl Fn(ExitStatus)) {
     let bench = Bench::memory(Options::default());
     for round in 0..3 {
-        let mut victim = process::start(&bench.name(), test, test);
-        process::await_word(&mut victim, UNDER_WAY);
+        let mut child = process::start(&bench.name(), test, test);
+        process::await_word(&mut child, STARTED);
         std::thread::sleep(Duration::from_millis(3 + 7 * round));
-        end(&mut victim);
-        judge(process::finish(victim).1);
+        end(&mut child);
+        check(process::finish(child).1);
         works(&bench.open());
     }
 }
 
-/// The same for a process that ends by itself.
-fn ends_itself(test: &str, how: fn(Work) -> !, judge: impl Fn(ExitStatus)) {
+/// Like `ends`, for a process that ends itself with `how`.
+fn ends_itself(test: &str, how: fn(Work) -> !, check: impl Fn(ExitStatus)) {
     if process::is(test) {
         let work = Work::begin();
-        println!("{UNDER_WAY}");
+        println!("{STARTED}");
         how(work);
     }
-    ends(test, |_| (), judge);
+    ends(test, |_| (), check);
 }
 
 fn signal(child: &Child, signal: i32) {
-    // SAFETY: a child that was not waited for keeps its number.
+    // SAFETY: the child was not waited for, so its process ID is not reused.
     assert_eq!(unsafe { libc::kill(child.id() as i32, signal) }, 0);
 }
 
@@ -89,7 +90,7 @@ fn signal(child: &Child, signal: i32) {
 fn sigterm() {
     const TEST: &str = "endings::sigterm";
     if process::is(TEST) {
-        Work::begin().go_on();
+        Work::begin().run_forever();
     }
     ends(
         TEST,
@@ -102,21 +103,21 @@ fn sigterm() {
 fn sigkill() {
     const TEST: &str = "endings::sigkill";
     if process::is(TEST) {
-        Work::begin().go_on();
+        Work::begin().run_forever();
     }
     ends(TEST, |child| child.kill().unwrap(), |status| assert_eq!(status.signal(), Some(libc::SIGKILL)));
 }
 
 #[test]
 fn exit() {
-    let judge = |status: ExitStatus| assert_eq!(status.code(), Some(3));
-    ends_itself("endings::exit", |_| std::process::exit(3), judge);
+    let check = |status: ExitStatus| assert_eq!(status.code(), Some(3));
+    ends_itself("endings::exit", |_| std::process::exit(3), check);
 }
 
 #[test]
 fn abort() {
-    let judge = |status: ExitStatus| assert_eq!(status.signal(), Some(libc::SIGABRT));
-    ends_itself("endings::abort", |_| std::process::abort(), judge);
+    let check = |status: ExitStatus| assert_eq!(status.signal(), Some(libc::SIGABRT));
+    ends_itself("endings::abort", |_| std::process::abort(), check);
 }
 
 #[test]
@@ -134,14 +135,14 @@ fn a_forked_child_leaves_the_card_to_its_parent() {
         let child = unsafe { libc::fork() };
         if child == 0 {
             drop(work);
-            // SAFETY: nothing of the child is needed any more.
+            // SAFETY: the child needs no cleanup.
             unsafe { libc::_exit(42) };
         }
         let mut status = 0;
-        // SAFETY: the status is one that may be written.
+        // SAFETY: the call writes only to `status`.
         assert_eq!(unsafe { libc::waitpid(child, &mut status, 0) }, child);
         assert_eq!((libc::WIFEXITED(status), libc::WEXITSTATUS(status)), (true, 42), "{status:#x}");
-        // The child closed nothing of what the parent has.
+        // The child has not closed any of the parent's channels.
         for channel in [&mut work.h2c, &mut work.c2h] {
             let ticket = channel.last_ticket().unwrap();
             channel.wait(ticket, LIMIT).unwrap();
@@ -152,12 +153,12 @@ fn a_forked_child_leaves_the_card_to_its_parent() {
         return;
     }
     let bench = Bench::memory(Options::default());
-    let (said, status) = process::finish(process::start(&bench.name(), TEST, TEST));
-    assert!(status.success(), "{said}");
+    let (output, status) = process::finish(process::start(&bench.name(), TEST, TEST));
+    assert!(status.success(), "{output}");
 }
 
 #[test]
-fn a_panic_closes_what_it_drops() {
+fn a_panic_closes_the_channels_that_it_drops() {
     let bench = Bench::memory(Options::default());
     let card = bench.open();
     let panicked = catch_unwind(AssertUnwindSafe(|| {
@@ -169,18 +170,18 @@ fn a_panic_closes_what_it_drops() {
 }
 
 #[test]
-fn a_thread_that_dies_takes_its_channels_with_it_and_no_others() {
+fn a_panicking_thread_closes_only_its_own_channels() {
     let bench = Bench::memory(Options::default());
     let card = bench.open();
     let mut other = card.h2c(1).unwrap();
     let source = card.allocate(LEN, Direction::H2C).unwrap();
     let ticket = other.submit(&source, 0..LEN, 0).unwrap();
-    let its = card.clone();
-    let died = std::thread::spawn(move || {
-        let _work = Work::on(its);
+    let clone = card.clone();
+    let thread = std::thread::spawn(move || {
+        let _work = Work::on(clone);
         panic!("in the middle of transfers");
     });
-    assert!(died.join().is_err());
+    assert!(thread.join().is_err());
     other.wait(ticket, LIMIT).unwrap();
     assert_eq!(other.poll(ticket).unwrap(), Poll::Ready);
     works(&card);

@@ -1,18 +1,18 @@
-//! What goes wrong between host and card: the driver's answer to each, and the way back.
+//! Faults between host and card: the driver's error for each, and the recovery.
 
 use std::time::{Duration, Instant};
 use xdma::card::{Card, CardError, CardOptions};
-use xdma::channel::{Channel, ChannelOptions, EngineError, Ring};
+use xdma::channel::{Channel, ChannelOptions, CloseError, EngineError, Ring, TransferError};
 use xdma::memory::Buffer;
-use xdma::msm::{Msm, MsmError, MsmOptions, Points, ScalarForm, Scalars};
+use xdma::msm::{JobError, Msm, MsmOptions, MsmSubmitError, Points, ScalarForm, Scalars};
 use xdma::regs::Direction;
 use xdma_emulator::Options;
 use xdma_emulator::faults::{BadCompletion, Kind};
-use xdma_emulator::logic::{Design, MsmOptions as Model};
+use xdma_emulator::logic::{Design, MsmModelOptions as Model};
 use xdma_testkit::bench::{Bench, LIMIT, pattern};
 
 const LEN: u64 = 5000;
-/// What comes back, and what the driver says of a fetch and of an H2C read that end so.
+/// PCIe completion errors, with the driver's text for a failed descriptor fetch and for a failed H2C read.
 const COMPLETIONS: [(BadCompletion, &str, &str); 5] = [
     (BadCompletion::UnsupportedRequest, "descriptor fetch refused", "host memory read refused"),
     (BadCompletion::CompleterAbort, "descriptor fetch aborted", "host memory read aborted by its completer"),
@@ -40,21 +40,21 @@ impl Pair {
         }
     }
 
-    /// There and back, with the right bytes.
+    /// Checks that data is sent and received correctly.
     fn works(&mut self, seed: u64) {
         let (data, mut seen) = (pattern(LEN as usize, seed), vec![0; LEN as usize]);
         self.source.write(0, &data).unwrap();
         self.h2c.transfer(&self.source, 0..LEN, 0x1003, LIMIT).unwrap();
         self.c2h.transfer(&self.sink, 0..LEN, 0x1003, LIMIT).unwrap();
         self.sink.read(0, &mut seen).unwrap();
-        assert!(seen == data, "the data is not what was sent");
+        assert!(seen == data, "the data received differs from the data sent");
     }
 
-    fn send(&mut self) -> EngineError {
+    fn send(&mut self) -> TransferError {
         self.h2c.transfer(&self.source, 0..LEN, 0x1003, LIMIT).unwrap_err()
     }
 
-    fn receive(&mut self) -> EngineError {
+    fn receive(&mut self) -> TransferError {
         self.c2h.transfer(&self.sink, 0..LEN, 0x1003, LIMIT).unwrap_err()
     }
 }
@@ -62,8 +62,8 @@ impl Pair {
 const RINGS: [Ring; 2] = [Ring::Chain, Ring::Credits];
 
 #[track_caller]
-fn failed(error: &EngineError, text: &str) {
-    assert!(matches!(error, EngineError::Failed { .. }), "{error}");
+fn failed(error: &TransferError, text: &str) {
+    assert!(matches!(error.engine(), Some(EngineError::Failed { .. })), "{error}");
     assert!(error.to_string().contains(text), "{text:?} is not in: {error}");
 }
 
@@ -102,16 +102,16 @@ fn bad_completions_of_host_reads() {
 }
 
 #[track_caller]
-fn is_gone<T: std::fmt::Debug>(result: Result<T, EngineError>) {
-    let error = result.unwrap_err();
-    assert!(matches!(error, EngineError::Gone { .. }), "{error}");
+fn is_gone<T: std::fmt::Debug>(result: Result<T, impl Into<TransferError>>) {
+    let error = result.map_err(Into::into).unwrap_err();
+    assert!(matches!(error.engine(), Some(EngineError::Gone { .. })), "{error}");
 }
 
 fn open(bench: &Bench) -> Result<Card, CardError> {
     bench.try_open(CardOptions::default())
 }
 
-/// Every call ends at once with an error that says so, closing included; then the card can be opened again.
+/// Every call, including `close`, fails immediately with `Gone`. Once the link is up, the card can be opened again.
 #[test]
 fn a_link_that_goes_down_and_comes_back() {
     for ring in RINGS {
@@ -130,12 +130,12 @@ fn a_link_that_goes_down_and_comes_back() {
         assert!(matches!(card.report(), Err(CardError::Gone { .. })));
         let error = card.reset().unwrap_err();
         assert!(matches!(error, CardError::Gone { .. }), "{error}");
-        // Registers of all ones are no proof that the engine has stopped.
+        // Registers that read all ones do not prove that the engine has stopped.
         let closed = pair.h2c.close();
-        assert!(matches!(closed, Err(EngineError::Quarantined { .. })), "{closed:?}");
+        assert!(matches!(closed, Err(CloseError::Quarantined { .. })), "{closed:?}");
         drop((pair.c2h, card));
         let mut seen = vec![0u8; 8];
-        pair.sink.read(0, &mut seen).expect("memory is still ours");
+        pair.sink.read(0, &mut seen).expect("the memory is still accessible");
         drop((pair.source, pair.sink));
         assert!(matches!(open(&bench), Err(CardError::Gone { .. })));
         assert!(start.elapsed() < LIMIT, "{:?}", start.elapsed());
@@ -144,7 +144,7 @@ fn a_link_that_goes_down_and_comes_back() {
     }
 }
 
-/// The same in the middle of transfers, whichever the driver is at.
+/// The link goes down at a random moment during transfers.
 #[test]
 fn a_link_that_goes_down_under_transfers() {
     let bench = Bench::memory(Options::default());
@@ -160,7 +160,7 @@ fn a_link_that_goes_down_under_transfers() {
                     break error;
                 }
             };
-            assert!(matches!(error, EngineError::Gone { .. }), "{error}");
+            assert!(matches!(error.engine(), Some(EngineError::Gone { .. })), "{error}");
         });
         drop(pair);
         bench.inject(Kind::LinkUp);
@@ -168,7 +168,7 @@ fn a_link_that_goes_down_under_transfers() {
     Pair::new(&open(&bench).unwrap(), Ring::Credits).works(3);
 }
 
-/// At whichever stage a job is: with its data still to come, and with its result just fetched.
+/// The link goes down before the data of a job is sent, and while its result is fetched.
 #[test]
 fn a_link_that_goes_down_under_an_msm() {
     let bench = Bench::new(Options::default(), Design::Msm(Model::default()));
@@ -183,18 +183,22 @@ fn a_link_that_goes_down_under_an_msm() {
             ticket = Some(msm.submit(&job).unwrap());
             msm.wait_accepted(ticket.unwrap(), LIMIT).unwrap();
             std::thread::sleep(Duration::from_millis(50));
-            assert!(msm.poll(ticket.unwrap()).unwrap().is_none(), "only now the result is fetched");
+            assert!(msm.poll(ticket.unwrap()).unwrap().is_none(), "this poll starts to fetch the result");
             std::thread::sleep(Duration::from_millis(50));
         }
         bench.inject(Kind::LinkDown);
         let start = Instant::now();
-        let ended = match ticket {
-            Some(ticket) => msm.wait(ticket, LIMIT).map(drop),
-            None => msm.submit(&job).and_then(|ticket| msm.wait(ticket, LIMIT)).map(drop),
-        };
-        let error = ended.unwrap_err();
-        let gone = matches!(error, MsmError::Gone | MsmError::Engine(EngineError::Gone { .. }));
-        assert!(gone, "{error}");
+        match ticket.map_or_else(|| msm.submit(&job), Ok) {
+            Ok(ticket) => {
+                let error = msm.wait(ticket, LIMIT).map(drop).unwrap_err();
+                let gone = matches!(error, JobError::Gone);
+                assert!(gone || matches!(error.engine(), Some(EngineError::Gone { .. })), "{error}");
+            }
+            Err(MsmSubmitError::Channel(error)) => {
+                assert!(matches!(error.engine(), Some(EngineError::Gone { .. })), "{error}");
+            }
+            Err(error) => panic!("{error}"),
+        }
         assert!(start.elapsed() < LIMIT / 2, "{:?}", start.elapsed());
         drop((msm, job, points, scalars, card));
         bench.inject(Kind::LinkUp);
@@ -202,10 +206,10 @@ fn a_link_that_goes_down_under_an_msm() {
     Msm::open(&bench.open(), MsmOptions::default()).unwrap();
 }
 
-/// What the shell of F1 ends looks like success to the engine, so to the driver: this is why a result must be checked.
-/// The channel is not lost, though.
+/// The shell of F1 ends hanging accesses on its own. To the engine, and so to the driver, that looks like success: results must be checked. The
+/// channel remains usable.
 #[test]
-fn logic_that_never_answers_behind_a_shell() {
+fn a_shell_hides_logic_that_never_responds() {
     let options = Options { axi_timeout: Some(Duration::from_millis(100)), ..Options::default() };
     let model = Model { watchdog: 0, ..Model::default() };
     let bench = Bench::new(options, Design::Msm(model));
@@ -214,16 +218,16 @@ fn logic_that_never_answers_behind_a_shell() {
         let options = ChannelOptions { ring: Some(ring), ..ChannelOptions::default() };
         let mut h2c = card.channel(Direction::H2C, 0, options).unwrap();
         let source = card.allocate(1 << 18, Direction::H2C).unwrap();
-        // Scalars without points: the FIFO fills, and then nobody answers.
+        // Scalars without points: the FIFO fills up, and the logic stops responding.
         let window = xdma::regs::msm::SCALAR_WINDOW;
-        h2c.transfer(&source, 0..1 << 18, window, LIMIT).expect("nobody is told");
+        h2c.transfer(&source, 0..1 << 18, window, LIMIT).expect("no error is reported");
         assert!(bench.log().counters.axi_timeouts > 0);
         h2c.close().unwrap();
     }
 }
 
 #[test]
-fn a_result_that_cannot_be_fetched_is_an_error_at_once() {
+fn a_result_that_cannot_be_fetched_is_an_immediate_error() {
     let bench = Bench::new(Options::default(), Design::Msm(Model::default()));
     let card = bench.open();
     let mut msm = Msm::open(&card, MsmOptions::default()).unwrap();
@@ -233,8 +237,8 @@ fn a_result_that_cannot_be_fetched_is_an_error_at_once() {
     bench.inject(Kind::Fetch(BadCompletion::CompleterAbort).on(Direction::C2H, 0));
     let (ticket, begin) = (msm.submit(&job).unwrap(), Instant::now());
     let error = msm.wait(ticket, LIMIT).unwrap_err();
-    let MsmError::Interrupted { cause, .. } = &error else { panic!("{error}") };
-    assert!(matches!(**cause, MsmError::Engine(EngineError::Failed { .. })), "{error}");
+    let JobError::Interrupted { cause, .. } = &error else { panic!("{error}") };
+    assert!(matches!(cause.engine(), Some(EngineError::Failed { .. })), "{error}");
     assert!(begin.elapsed() < LIMIT / 2);
     let ticket = msm.submit(&job).unwrap();
     msm.wait(ticket, LIMIT).unwrap();

@@ -1,15 +1,15 @@
-//! Interrupts: eventfds of channels and of the user logic's lines.
+//! Interrupts of channels and of the user logic, through eventfds.
 
 use std::time::Duration;
-use xdma::card::{CardError, Source};
-use xdma::channel::{ChannelOptions, EngineError, Poll, Ring};
+use xdma::card::{InterruptError, Source};
+use xdma::channel::{ChannelOptions, EngineError, Poll, PollError, Ring};
 use xdma::msm::{Msm, MsmOptions, Points, ScalarForm, Scalars};
 use xdma::regs::{Direction, msm};
 use xdma_emulator::Options;
-use xdma_emulator::logic::{Design, MsmOptions as Model};
+use xdma_emulator::logic::{Design, MsmModelOptions as Model};
 use xdma_testkit::bench::{Bench, LIMIT, pattern, profiles};
 
-/// Long enough for an interrupt that should not come.
+/// Time to wait for an interrupt that should not arrive.
 const A_WHILE: Duration = Duration::from_millis(50);
 
 #[test]
@@ -20,29 +20,29 @@ fn a_channel_interrupts_for_each_transfer() {
         for direction in [Direction::H2C, Direction::C2H] {
             let options = ChannelOptions { ring: Some(ring), interrupt: true, ..ChannelOptions::default() };
             let mut channel = card.channel(direction, 1, options).unwrap();
-            let fired = card.interrupt(Source::Channel(direction, 1)).unwrap();
+            let interrupt = card.interrupt(Source::Channel(direction, 1)).unwrap();
             let buffer = card.allocate(5000, direction).unwrap();
             for round in 0..3 {
                 channel.rearm_interrupt().unwrap();
                 let ticket = channel.submit(&buffer, 0..5000, 0x40).unwrap();
-                assert!(fired.wait(LIMIT).unwrap() > 0, "{direction} {ring} round {round}");
+                assert!(interrupt.wait(LIMIT).unwrap() > 0, "{direction} {ring} round {round}");
                 channel.wait(ticket, LIMIT).unwrap();
-                fired.take();
+                interrupt.take();
             }
-            assert_eq!(fired.wait(A_WHILE).unwrap(), 0, "nothing happened");
+            assert_eq!(interrupt.wait(A_WHILE).unwrap(), 0, "no event occurred");
         }
     }
 }
 
 #[test]
-fn a_channel_that_was_not_told_to_is_silent() {
+fn a_channel_does_not_interrupt_by_default() {
     let bench = Bench::memory(Options::default());
     let card = bench.open();
     let mut channel = card.h2c(0).unwrap();
-    let fired = card.interrupt(Source::Channel(Direction::H2C, 0)).unwrap();
+    let interrupt = card.interrupt(Source::Channel(Direction::H2C, 0)).unwrap();
     let buffer = card.allocate(64, Direction::H2C).unwrap();
     channel.transfer(&buffer, 0..64, 0, LIMIT).unwrap();
-    assert_eq!(fired.wait(A_WHILE).unwrap(), 0);
+    assert_eq!(interrupt.wait(A_WHILE).unwrap(), 0);
 }
 
 #[test]
@@ -51,30 +51,30 @@ fn a_failure_interrupts_and_is_not_lost_by_rearming() {
     let card = bench.open();
     let options = ChannelOptions { ring: Some(Ring::Chain), interrupt: true, ..ChannelOptions::default() };
     let mut channel = card.channel(Direction::H2C, 0, options).unwrap();
-    let fired = card.interrupt(Source::Channel(Direction::H2C, 0)).unwrap();
+    let interrupt = card.interrupt(Source::Channel(Direction::H2C, 0)).unwrap();
     let buffer = card.allocate(64, Direction::H2C).unwrap();
-    // Beyond the card's memory nobody answers.
+    // This address is beyond the card's memory.
     let ticket = channel.submit(&buffer, 0..64, 1 << 60).unwrap();
-    assert!(fired.wait(LIMIT).unwrap() > 0);
+    assert!(interrupt.wait(LIMIT).unwrap() > 0);
     match channel.rearm_interrupt() {
         Err(EngineError::Failed { snapshot }) => {
             assert!(snapshot.to_string().contains("decode error"), "{snapshot}");
         }
         other => panic!("{other:?}"),
     }
-    assert!(matches!(channel.poll(ticket), Err(EngineError::Failed { .. })));
+    assert!(matches!(channel.poll(ticket), Err(PollError::Engine(EngineError::Failed { .. }))));
     channel.recover().unwrap();
     let ticket = channel.submit(&buffer, 0..64, 0).unwrap();
-    assert!(fired.wait(LIMIT).unwrap() > 0);
+    assert!(interrupt.wait(LIMIT).unwrap() > 0);
     channel.wait(ticket, LIMIT).unwrap();
     assert_eq!(channel.poll(ticket).unwrap(), Poll::Ready);
 }
 
 #[test]
-fn the_msm_design_interrupts_when_a_result_is_there() {
+fn the_msm_design_interrupts_when_a_result_is_available() {
     let bench = Bench::new(Options::default(), Design::Msm(Model::default()));
     let card = bench.open();
-    let fired = card.interrupt(Source::User(0)).unwrap();
+    let interrupt = card.interrupt(Source::User(0)).unwrap();
     let user = card.user().unwrap();
     let mut msm = Msm::open(&card, MsmOptions::default()).unwrap();
     let points = Points::allocate(&card, 2).unwrap();
@@ -82,13 +82,13 @@ fn the_msm_design_interrupts_when_a_result_is_there() {
     let job = msm.prepare(&points, &scalars).unwrap();
     user.write(msm::IRQ_ENABLE, !0).unwrap();
     let ticket = msm.submit(&job).unwrap();
-    assert!(fired.wait(LIMIT).unwrap() > 0);
+    assert!(interrupt.wait(LIMIT).unwrap() > 0);
     msm.wait(ticket, LIMIT).unwrap();
     let cause = user.read(msm::IRQ_STATUS).unwrap();
     assert_ne!(cause, 0);
     user.write(msm::IRQ_STATUS, cause).unwrap();
-    // Switched off, the next one wakes nobody.
-    drop(fired);
+    // After line 0 was disabled, the next result does not interrupt on another line.
+    drop(interrupt);
     let other = card.interrupt(Source::User(1)).unwrap();
     let ticket = msm.submit(&job).unwrap();
     msm.wait(ticket, LIMIT).unwrap();
@@ -96,7 +96,7 @@ fn the_msm_design_interrupts_when_a_result_is_there() {
 }
 
 #[test]
-fn interrupts_come_again_after_a_reset() {
+fn interrupts_work_again_after_a_reset() {
     let bench = Bench::memory(Options { function_reset: true, ..Options::default() });
     let card = bench.open();
     let options = ChannelOptions { interrupt: true, ..ChannelOptions::default() };
@@ -105,22 +105,22 @@ fn interrupts_come_again_after_a_reset() {
     drop(card.interrupt(source).unwrap());
     card.reset().unwrap();
     channel.recover().unwrap();
-    let fired = card.interrupt(source).unwrap();
+    let interrupt = card.interrupt(source).unwrap();
     let data = pattern(64, 1);
     let mut buffer = card.allocate(64, Direction::H2C).unwrap();
     buffer.write(0, &data).unwrap();
     let ticket = channel.submit(&buffer, 0..64, 0).unwrap();
-    assert!(fired.wait(LIMIT).unwrap() > 0);
+    assert!(interrupt.wait(LIMIT).unwrap() > 0);
     channel.wait(ticket, LIMIT).unwrap();
 }
 
 #[test]
-fn sources_that_do_not_exist() {
+fn missing_interrupt_sources_are_refused() {
     let bench = Bench::memory(Options { h2c_channels: 1, ..Options::default() });
     let card = bench.open();
     for source in [Source::User(16), Source::Channel(Direction::H2C, 1), Source::Channel(Direction::C2H, 9)] {
         let error = card.interrupt(source).unwrap_err();
-        assert!(matches!(error, CardError::NoSuchInterrupt(_)));
+        assert!(matches!(error, InterruptError::NoSource(_)));
         assert!(error.to_string().contains("user lines are 0 to 15"), "{error}");
     }
 }

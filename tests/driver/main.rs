@@ -1,18 +1,18 @@
-//! The driver against the emulated card, over its socket.
+//! The driver with an emulated card: over a socket, or, in a virtual machine, under `vfio-pci`.
 
 mod asynchronous;
 mod endings;
 mod errors;
 mod faults;
 mod interrupts;
-mod leftovers;
 mod lifetimes;
+mod logging;
 mod memory;
 mod monitor;
 mod msm;
-mod observed;
 mod quarantine;
-mod strangers;
+mod reset_values;
 mod streams;
 mod switches;
+mod two_cards;
 mod waiting;

@@ -1,6 +1,6 @@
 //! Transfers to and from card memory, over both rings.
 
-use xdma::channel::{ChannelOptions, EngineError, Poll, Ring, Transfers};
+use xdma::channel::{ChannelOptions, EngineError, Poll, Ring, SubmitError, Transfers};
 use xdma::regs::Direction;
 use xdma_emulator::{Options, Profile};
 use xdma_testkit::bench::{Bench, LIMIT, pattern, profiles};
@@ -13,7 +13,7 @@ fn rings() -> impl Iterator<Item = (Profile, ChannelOptions)> {
 }
 
 #[test]
-fn what_is_written_is_read_back() {
+fn data_written_is_read_back() {
     for (profile, options) in rings() {
         let bench = Bench::memory(Options { profile, ..Options::default() });
         let card = bench.open();
@@ -47,7 +47,7 @@ fn the_ring_wraps_and_jobs_queue() {
             loop {
                 match h2c.submit(&source, at * 64..at * 64 + 64, 0x1000 + at * 64) {
                     Ok(ticket) => break tickets.push_back(ticket),
-                    Err(EngineError::Full { needed: 1, free: 0 }) => {
+                    Err(SubmitError::Full { needed: 1, free: 0 }) => {
                         h2c.wait(tickets.pop_front().unwrap(), LIMIT).unwrap();
                     }
                     Err(error) => panic!("{error}"),
@@ -68,13 +68,13 @@ fn the_ring_wraps_and_jobs_queue() {
 }
 
 #[test]
-fn programs_run_again_without_touching_a_descriptor() {
+fn programs_run_repeatedly_without_rewriting_their_descriptors() {
     for (profile, options) in rings() {
         let bench = Bench::memory(Options { profile, ..Options::default() });
         let card = bench.open();
         let mut h2c = card.channel(Direction::H2C, 0, options).unwrap();
         let mut c2h = card.channel(Direction::C2H, 0, options).unwrap();
-        // More descriptors than credits can be outstanding, in pieces that lie backwards on the card.
+        // More descriptors than there can be outstanding credits. The pieces are in reverse order on the card.
         let count = 2500u64;
         let mut source = card.allocate(count * 32, Direction::H2C).unwrap();
         let sink = card.allocate(count * 32, Direction::C2H).unwrap();
@@ -105,9 +105,9 @@ fn programs_run_again_without_touching_a_descriptor() {
     }
 }
 
-/// AXI FIXED (control bit 25), as a FIFO's window wants it: each beat goes to the same address, and comes from it.
+/// AXI FIXED bursts (control bit 25), for a FIFO: each beat is written to and read from the same address.
 #[test]
-fn a_fixed_address_takes_every_beat() {
+fn a_fixed_address_receives_every_beat() {
     let bench = Bench::memory(Options::default());
     let card = bench.open();
     let fixed = ChannelOptions { fixed_address: true, ..ChannelOptions::default() };
@@ -124,19 +124,19 @@ fn a_fixed_address_takes_every_beat() {
     };
     h2c.transfer(&source, 0..256, 0x1000, LIMIT).unwrap();
     c2h.transfer(&sink, 0..256, 0x1000, LIMIT).unwrap();
-    assert_eq!(read(), [&data[192..], &[0; 192]].concat(), "the last beat, and nothing beside it");
+    assert_eq!(read(), [&data[192..], &[0; 192]].concat(), "only the last beat is in memory");
     drop(c2h);
     let mut c2h = card.channel(Direction::C2H, 0, fixed).unwrap();
     c2h.transfer(&sink, 0..256, 0x1000, LIMIT).unwrap();
     assert_eq!(read(), data[192..].repeat(4));
-    // Only whole beats can stay where they are.
+    // A fixed address requires whole beats.
     let error = h2c.transfer(&source, 0..100, 0x1000, LIMIT).unwrap_err();
-    assert!(matches!(error, EngineError::Failed { .. }), "{error}");
+    assert!(matches!(error.engine(), Some(EngineError::Failed { .. })), "{error}");
 }
 
-/// Small buffers share mappings that go back to the system as soon as nothing in them is used. The card says if it reached one after that.
+/// Small buffers share mappings, which are unmapped as soon as none of their buffers is in use. The card reports accesses after that.
 #[test]
-fn mappings_come_and_go_while_channels_use_them() {
+fn mappings_are_created_and_released_during_transfers() {
     const LEN: u64 = 300_000;
     let bench = Bench::memory(Options::default());
     let card = bench.open();
@@ -161,7 +161,7 @@ fn mappings_come_and_go_while_channels_use_them() {
                         } else {
                             h2c.submit(&buffer, 0..LEN, to).unwrap();
                         }
-                        // Buffer and program are dropped here, in flight.
+                        // The buffer and the program are dropped while in flight.
                     }
                     h2c.wait(h2c.last_ticket().unwrap(), LIMIT).unwrap();
                     for (at, data) in (0..).zip(&data) {

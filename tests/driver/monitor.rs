@@ -1,4 +1,4 @@
-//! What the driver counts against what the engine's own monitor counts.
+//! The driver's statistics match the counters of the engine's performance monitor and of the card.
 
 use xdma::channel::{ChannelOptions, Ring, Transfers};
 use xdma::regs::Direction;
@@ -6,7 +6,7 @@ use xdma_emulator::Options;
 use xdma_testkit::bench::{Bench, LIMIT};
 
 #[test]
-fn the_engine_counts_the_bytes_that_the_driver_does() {
+fn the_engine_and_the_driver_count_the_same_bytes() {
     let bench = Bench::memory(Options::default());
     let card = bench.open();
     let width = u64::from(card.report().unwrap().data_width);
@@ -29,7 +29,7 @@ fn the_engine_counts_the_bytes_that_the_driver_does() {
 }
 
 #[test]
-fn it_counts_all_of_a_run() {
+fn the_engine_counts_all_transfers_of_a_program() {
     let bench = Bench::memory(Options::default());
     let card = bench.open();
     let width = u64::from(card.report().unwrap().data_width);
@@ -46,12 +46,12 @@ fn it_counts_all_of_a_run() {
         assert_eq!(channel.monitor().unwrap().beats * width, 8 * 8192);
     }
     channel.start_monitor().unwrap();
-    assert_eq!(channel.monitor().unwrap().beats, 0, "cleared");
+    assert_eq!(channel.monitor().unwrap().beats, 0, "starting the monitor clears it");
 }
 
-/// However jobs wait for each other: chains behind chains, programs larger than the credits, lists that have to be switched.
+/// This includes queued chains, programs larger than the credits, and switches between lists.
 #[test]
-fn the_card_counts_the_doorbells_and_descriptors_that_the_driver_does() {
+fn the_card_and_the_driver_count_the_same_doorbells_and_descriptors() {
     let bench = Bench::memory(Options::default());
     let card = bench.open();
     for ring in [Ring::Chain, Ring::Credits] {
@@ -61,8 +61,8 @@ fn the_card_counts_the_doorbells_and_descriptors_that_the_driver_does() {
         let mut transfers = Transfers::new(Direction::H2C);
         (0..2500).for_each(|at| transfers.add(&memory, at * 64..(at + 1) * 64, at * 128).map(drop).unwrap());
         let program = channel.program(&transfers).unwrap();
-        // What came before the channel was opened, and to find out whether there are credits, is the card's alone.
-        // A read: the writes before it have arrived.
+        // Only the card counts doorbells from before the channel was opened, and those that probe for credits. `check` reads a register, after
+        // which all earlier writes have arrived.
         channel.check().unwrap();
         let before = (channel.stats(), bench.log().counters);
         for round in 0..20 {

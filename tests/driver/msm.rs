@@ -1,4 +1,4 @@
-//! MSMs on the emulated card; what it computes with halo2curves is checked with arkworks.
+//! MSMs on the emulated card. The card computes them with halo2curves; the tests check the results with arkworks.
 
 use ark_bn254::{Fr, G1Affine, G1Projective};
 use ark_ec::{AffineRepr, CurveGroup, VariableBaseMSM};
@@ -6,12 +6,15 @@ use ark_ff::{UniformRand, Zero};
 use rand_08::{SeedableRng, rngs::StdRng};
 use xdma::card::Card;
 use xdma::channel::{ChannelOptions, Ring, Wait};
-use xdma::memory::CallerMemory;
 use xdma::msm::curve::arkworks as ark;
-use xdma::msm::{Job, Msm, MsmError, MsmOptions, Output, Points, ScalarForm, Scalars};
+use xdma::msm::{
+    DataError, Job, JobError, Msm, MsmOptions, MsmSubmitError, Output, Points, PrepareError, ScalarForm,
+    Scalars,
+};
 use xdma::regs::msm;
+use xdma::unstable::memory::CallerMemory;
 use xdma_emulator::Options;
-use xdma_emulator::logic::{self, Design, MsmOptions as Model};
+use xdma_emulator::logic::{self, Design, MsmModelOptions as Model};
 use xdma_testkit::bench::{Bench, LIMIT};
 
 fn bench(model: Model) -> Bench {
@@ -73,7 +76,7 @@ fn any_number_of_pairs_in_both_forms_over_both_rings() {
 }
 
 #[test]
-fn points_stay_and_scalars_change() {
+fn scalars_can_be_replaced_for_the_same_points() {
     let bench = bench(Model::default());
     let card = bench.open();
     let mut msm = Msm::open(&card, MsmOptions::default()).unwrap();
@@ -89,7 +92,7 @@ fn points_stay_and_scalars_change() {
 }
 
 #[test]
-fn the_callers_own_vectors_and_ranges_of_them() {
+fn registered_vectors_and_ranges_of_them_can_be_used() {
     let bench = bench(Model::default());
     let card = bench.open();
     let mut msm = Msm::open(&card, MsmOptions::default()).unwrap();
@@ -100,13 +103,15 @@ fn the_callers_own_vectors_and_ranges_of_them() {
     let mut bytes = vec![[0; 32]; 777];
     ark::scalars_to_bytes(&scalars, bytes.as_flattened_mut()).unwrap();
     let registered = Scalars::register(&card, bytes, ScalarForm::Montgomery).unwrap();
-    let (_, ours) = put(&card, &[], &scalars, ScalarForm::Montgomery);
+    let (_, allocated) = put(&card, &[], &scalars, ScalarForm::Montgomery);
     let pinned = card.report().unwrap().caller_memory == CallerMemory::Pinned;
-    for (s, in_place) in [(&registered, pinned), (&ours, false)] {
+    for (s, in_place) in [(&registered, pinned), (&allocated, false)] {
         for range in [0..777, 0..776, 1..777, 776..777, 3..4, 5..600] {
             let job = match msm.prepare_range(&p, range.clone(), s, range.clone()) {
-                // Pinned where they lie, scalars can only be cut where their pages allow.
-                Err(MsmError::SplitBeat { start }) if in_place && start % 2 == 1 => continue,
+                // Scalars that are pinned in place cannot be split within a beat.
+                Err(PrepareError::Data(DataError::SplitBeat { start })) if in_place && start % 2 == 1 => {
+                    continue;
+                }
                 job => job.unwrap(),
             };
             assert_eq!(
@@ -135,7 +140,7 @@ fn infinity_points_are_skipped() {
 }
 
 #[test]
-fn two_jobs_in_flight_and_labels() {
+fn two_jobs_in_flight_have_their_own_labels() {
     let bench = bench(Model::default());
     let card = bench.open();
     let mut msm = Msm::open(&card, MsmOptions::default()).unwrap();
@@ -146,18 +151,18 @@ fn two_jobs_in_flight_and_labels() {
     let short = msm.prepare_range(&p, 0..7, &s, 0..7).unwrap();
     let first = msm.submit(&long).unwrap();
     let second = msm.submit(&short).unwrap();
-    assert!(matches!(msm.submit(&short), Err(MsmError::Busy { running: 2, room: 2 })));
+    assert!(matches!(msm.submit(&short), Err(MsmSubmitError::Busy { running: 2, room: 2 })));
     msm.wait_accepted(first, LIMIT).unwrap();
     let output = msm.wait(second, LIMIT).unwrap();
     assert_eq!((output.label, point(&output)), (0, cpu(&points[..7], &scalars[..7])));
     let output = msm.wait(first, LIMIT).unwrap();
     assert_eq!((output.label, point(&output)), (u32::MAX, cpu(&points, &scalars)));
-    assert!(matches!(msm.poll(first), Err(MsmError::NoResult)), "a result is given once");
+    assert!(matches!(msm.poll(first), Err(JobError::NoResult)), "a result is returned only once");
 }
 
 #[test]
 fn one_doorbell_starts_a_whole_job() {
-    let bench = bench(Model { core: logic::msm::Core::TakeAll, ..Model::default() });
+    let bench = bench(Model { core: logic::msm::Core::Checksum, ..Model::default() });
     let card = bench.open();
     let mut msm = Msm::open(&card, MsmOptions { chunk: Some(1024), ..Default::default() }).unwrap();
     let p = Points::allocate(&card, 1 << 16).unwrap();
@@ -170,9 +175,9 @@ fn one_doorbell_starts_a_whole_job() {
 }
 
 #[test]
-fn a_byte_flipped_on_its_way_makes_the_result_wrong() {
+fn a_byte_corrupted_in_transit_makes_the_result_wrong() {
     let (points, scalars) = random(100, 8);
-    let flip = |window, byte| logic::msm::Flip { window, byte, mask: 1 };
+    let flip = |window, byte| logic::msm::BitFlip { window, byte, mask: 1 };
     let flips = [
         (logic::msm::Window::Scalars, 99 * 32, false),
         (logic::msm::Window::Points, 50 * 64, false),
@@ -200,27 +205,30 @@ fn bad_jobs_are_refused_with_a_reason() {
         assert!(error.to_string().contains(text), "{error}");
     }
     let msm = Msm::open(&card, MsmOptions::default()).unwrap();
-    assert!(Msm::open(&card, MsmOptions::default()).unwrap_err().to_string().contains("open already"));
+    assert!(Msm::open(&card, MsmOptions::default()).unwrap_err().to_string().contains("already open"));
     let p = Points::allocate(&card, 1001).unwrap();
     let s = Scalars::allocate(&card, 1001, ScalarForm::Canonical).unwrap();
-    assert!(matches!(msm.prepare(&p, &s), Err(MsmError::TooMany { pairs: 1001, max: 1000 })));
-    assert!(matches!(msm.prepare_range(&p, 0..5, &s, 0..6), Err(MsmError::Counts { points: 5, scalars: 6 })));
+    assert!(matches!(msm.prepare(&p, &s), Err(PrepareError::TooMany { pairs: 1001, max: 1000 })));
+    assert!(matches!(
+        msm.prepare_range(&p, 0..5, &s, 0..6),
+        Err(PrepareError::Counts { points: 5, scalars: 6 })
+    ));
     assert!(matches!(
         msm.prepare_range(&p, 0..1002, &s, 0..1002),
-        Err(MsmError::OutOfRange { what: "points", .. })
+        Err(PrepareError::Data(DataError::OutOfRange { what: "points", .. }))
     ));
     assert!(matches!(
         Points::from_bytes(&card, &[0; 65]),
-        Err(MsmError::Size { what: "points", len: 65, size: 64 })
+        Err(DataError::Size { what: "points", len: 65, size: 64 })
     ));
     assert!(matches!(
         Scalars::from_bytes(&card, &[0; 31], ScalarForm::Canonical),
-        Err(MsmError::Size { .. })
+        Err(DataError::Size { .. })
     ));
 }
 
 #[test]
-fn bytes_that_are_no_points_or_scalars_are_found_when_checked() {
+fn check_finds_bytes_that_are_not_points_or_scalars() {
     let bench = bench(Model::default());
     let card = bench.open();
     let (points, _) = random(3, 9);
@@ -236,7 +244,7 @@ fn bytes_that_are_no_points_or_scalars_are_found_when_checked() {
 }
 
 #[test]
-fn a_deadlock_by_hand_is_explained_and_recovered_from() {
+fn a_deadlock_is_explained_and_can_be_recovered_from() {
     let bench = bench(Model::default());
     let card = bench.open();
     let mut msm = Msm::open(&card, MsmOptions::default()).unwrap();
@@ -250,15 +258,15 @@ fn a_deadlock_by_hand_is_explained_and_recovered_from() {
     let error = msm.wait(ticket, short).unwrap_err();
     assert!(error.to_string().contains("This is a deadlock"), "{error}");
     msm.recover().unwrap();
-    assert!(matches!(msm.poll(ticket), Err(MsmError::Lost)));
+    assert!(matches!(msm.poll(ticket), Err(JobError::Lost)));
     let (p, s) = put(&card, &points, &scalars, ScalarForm::Montgomery);
     let job = msm.prepare(&p, &s).unwrap();
-    assert_eq!(point(&run(&mut msm, &job)), cpu(&points, &scalars), "the next job is right");
+    assert_eq!(point(&run(&mut msm, &job)), cpu(&points, &scalars), "the next job is correct");
 }
 
-/// Closed, dropped, or dropped with a job under way: nobody listens to the design's interrupts any more.
+/// The client is dropped while idle, and with a job in flight.
 #[test]
-fn a_client_that_ends_leaves_no_interrupt_enabled() {
+fn dropping_a_client_disables_its_interrupts() {
     let bench = bench(Model::default());
     let card = bench.open();
     let user = card.user().unwrap();

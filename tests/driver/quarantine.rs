@@ -1,23 +1,25 @@
-//! Channels that are closed while the card seems to be gone, and goes on all the same: it reaches no memory of anybody else.
+//! Channels that are closed while the card seems gone but is still running. The card must not reach other memory.
 
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 use xdma::card::{Card, CardOptions};
 use xdma::channel::stream::ReceiverOptions;
-use xdma::channel::{Channel, ChannelOptions, EngineError, Ring, Transfers};
+use xdma::channel::{Channel, ChannelOptions, CloseError, EngineError, Ring, ScopeError, Transfers};
 use xdma::memory::{Buffer, MemoryError};
 use xdma::regs::Direction;
 use xdma_emulator::Options;
-use xdma_emulator::faults::{Kind, Lasting};
+use xdma_emulator::faults::{FaultDuration, Kind};
 use xdma_emulator::logic::Design;
 use xdma_testkit::bench::{Bench, LIMIT, pattern, works};
 
-/// How long the engine waits for the AXI side, and for how much of that the registers read all ones.
-const HANG: Lasting = Lasting::Millis(400);
-const GONE: Lasting = Lasting::Millis(100);
+/// Time for which the AXI side hangs.
+const HANG: FaultDuration = FaultDuration::Millis(400);
+/// Time for which the registers read all ones.
+const GONE: FaultDuration = FaultDuration::Millis(100);
+/// Time after which both faults have ended.
 const BOTH: Duration = Duration::from_millis(600);
 
-/// Short transfers lie beside others in one mapping, long ones have their own.
+/// Short buffers share a mapping with others; long ones have their own.
 const LENGTHS: [u64; 2] = [3000, 3 << 20];
 const RINGS: [Ring; 2] = [Ring::Chain, Ring::Credits];
 
@@ -29,19 +31,19 @@ fn channel(card: &Card, direction: Direction, ring: Ring) -> Channel {
     card.channel(direction, 0, ChannelOptions { ring: Some(ring), ..ChannelOptions::default() }).unwrap()
 }
 
-/// Fills the card's memory, so that what comes from it differs from what is there.
+/// Fills the card's memory with data that differs from that of new buffers.
 fn fill(card: &Card, len: u64) {
     let mut source = card.allocate(len, Direction::H2C).unwrap();
     source.write(0, &pattern(len as usize, 1)).unwrap();
     channel(card, Direction::H2C, Ring::Chain).transfer(&source, 0..len, 0, LIMIT).unwrap();
 }
 
-/// The engine of the first channel waits in the middle of its next transfer.
+/// Makes the engine of the first channel hang within its next transfer.
 fn hang(bench: &Bench, direction: Direction) {
     bench.inject(Kind::AxiHang(HANG).on(direction, 0));
 }
 
-/// A C2H transfer that is under way when the registers begin to read all ones.
+/// Starts a C2H transfer, then makes the registers read all ones.
 fn seems_gone(bench: &Bench, card: &Card, ring: Ring, len: u64) -> (Channel, Buffer) {
     fill(card, len);
     let mut c2h = channel(card, Direction::C2H, ring);
@@ -52,17 +54,18 @@ fn seems_gone(bench: &Bench, card: &Card, ring: Ring, len: u64) -> (Channel, Buf
     (c2h, sink)
 }
 
-fn is_quarantined(closed: Result<(), EngineError>, least: u64) {
+/// Checks that closing quarantined at least `least` bytes.
+fn is_quarantined(closed: Result<(), CloseError>, least: u64) {
     match closed {
-        Err(EngineError::Quarantined { bytes, cause }) => {
-            assert!(matches!(*cause, EngineError::Gone { .. }), "{cause}");
-            assert!(bytes >= least, "{bytes} of {least}");
+        Err(CloseError::Quarantined { bytes, cause }) => {
+            assert!(matches!(cause, EngineError::Gone { .. }), "{cause}");
+            assert!(bytes >= least, "{bytes} bytes, less than {least}");
         }
         other => panic!("{other:?}"),
     }
 }
 
-/// As much memory as there was, and more: all of it stays as it is while the card goes on.
+/// Allocates several buffers, and checks that the running card does not write to them.
 fn stays_untouched(card: &Card, len: u64) {
     let others: Vec<Buffer> = (0..8).map(|_| card.allocate(len, Direction::C2H).unwrap()).collect();
     sleep(BOTH);
@@ -74,7 +77,7 @@ fn stays_untouched(card: &Card, len: u64) {
 }
 
 #[test]
-fn memory_of_transfers_is_not_used_again() {
+fn memory_of_transfers_is_not_reused() {
     for ring in RINGS {
         for len in LENGTHS {
             let bench = Bench::memory(Options::default());
@@ -84,14 +87,14 @@ fn memory_of_transfers_is_not_used_again() {
             drop(sink);
             stays_untouched(&card, len);
             assert!(card.quarantined_bytes() >= len);
-            // The next owner sees the engine idle before it does anything.
+            // Opening the channel again waits until the engine is idle.
             works(&card);
         }
     }
 }
 
 #[test]
-fn memory_of_programs_is_not_used_again_and_their_lists_are_not() {
+fn memory_and_descriptor_lists_of_programs_are_not_reused() {
     for ring in RINGS {
         let bench = Bench::memory(Options::default());
         let card = open(&bench);
@@ -109,7 +112,7 @@ fn memory_of_programs_is_not_used_again_and_their_lists_are_not() {
         bench.inject(Kind::AllOnes(GONE));
         drop(c2h);
         drop((program, sink));
-        // What a list could be taken for: memory for the card to read, full of nonsense.
+        // If the descriptor list were reused, the engine would fetch these invalid descriptors.
         let mut lists: Vec<_> = (0..8).map(|_| card.allocate(64 * 32, Direction::H2C).unwrap()).collect();
         lists.iter_mut().for_each(|list| list.write(0, &[0xffu8; 64 * 32]).unwrap());
         stays_untouched(&card, 4 << 20);
@@ -118,7 +121,7 @@ fn memory_of_programs_is_not_used_again_and_their_lists_are_not() {
 }
 
 #[test]
-fn a_buffer_that_the_card_may_still_read_is_not_written() {
+fn a_buffer_that_the_card_may_still_read_cannot_be_written() {
     let bench = Bench::memory(Options::default());
     let card = open(&bench);
     let mut h2c = channel(&card, Direction::H2C, Ring::Chain);
@@ -134,7 +137,7 @@ fn a_buffer_that_the_card_may_still_read_is_not_written() {
 }
 
 #[test]
-fn vectors_of_a_card_that_seemed_gone_are_kept_from_their_owner() {
+fn quarantined_vectors_are_not_returned_to_their_owner() {
     let bench = Bench::memory(Options::default());
     let card = open(&bench);
     fill(&card, 1 << 20);
@@ -149,29 +152,31 @@ fn vectors_of_a_card_that_seemed_gone_are_kept_from_their_owner() {
     drop(sink);
     let others: Vec<_> = (0..4).map(|_| vec![7u8; 1 << 20]).collect();
     sleep(BOTH);
-    assert!(others.iter().flatten().all(|&byte| byte == 7), "a vector that was never given to the card");
+    assert!(others.iter().flatten().all(|&byte| byte == 7), "the card wrote to a vector that it never used");
     works(&card);
 }
 
-/// Slices are taken back by the IOMMU, or were never mapped.
+/// The slice is unmapped from the IOMMU, or was staged and never mapped.
 #[test]
-fn a_scope_ends_with_an_error_and_the_slice_is_the_callers() {
+fn a_scope_ends_with_an_error_and_the_card_cannot_reach_the_slice_afterwards() {
     let bench = Bench::memory(Options::default());
     let card = open(&bench);
     fill(&card, 1 << 20);
     let mut c2h = channel(&card, Direction::C2H, Ring::Chain);
     let mut slice = vec![7u8; 1 << 20];
-    let ended = c2h.scope(Duration::from_millis(20), |scope| -> Result<(), EngineError> {
+    let ended = c2h.scope(Duration::from_millis(20), |scope| -> Result<(), Box<dyn std::error::Error>> {
         let lent = scope.lend_mut(&mut slice)?;
         hang(&bench, Direction::C2H);
         scope.submit(&*lent, 0..1 << 20, 0)?;
         bench.inject(Kind::AllOnes(GONE));
         Ok(())
     });
-    assert!(matches!(ended, Err(EngineError::Gone { .. })), "{ended:?}");
+    let error = ended.unwrap_err();
+    let Some(ScopeError::Wait(failed)) = error.downcast_ref() else { panic!("{error:?}") };
+    assert!(matches!(failed.engine(), Some(EngineError::Gone { .. })), "{failed}");
     let before = slice.clone();
     sleep(BOTH);
-    assert!(slice == before, "the card wrote behind a slice that was no longer lent");
+    assert!(slice == before, "the card wrote to a slice after the end of its scope");
     c2h.recover().unwrap();
     drop(c2h);
     works(&card);
@@ -190,7 +195,7 @@ fn a_card_that_seems_gone_when_it_is_closed_can_be_opened_again() {
 }
 
 #[test]
-fn a_receiver_that_is_closed_blindly_leaves_its_buffers_to_the_card() {
+fn buffers_of_a_receiver_that_is_closed_on_a_card_that_seems_gone_are_not_reused() {
     for ring in RINGS {
         let bench = Bench::new(Options { stream: true, ..Options::default() }, Design::Loopback);
         let card = open(&bench);
@@ -215,9 +220,10 @@ fn a_receiver_that_is_closed_blindly_leaves_its_buffers_to_the_card() {
     }
 }
 
-/// Recovering the card must not write address registers that a running channel may be writing: a half-written address points anywhere.
+/// A recovery of the card must not write address registers that a running channel may be writing: a partly written address could point
+/// anywhere.
 #[test]
-fn a_card_that_recovers_under_a_running_channel_reaches_no_other_memory() {
+fn a_card_that_is_recovered_during_transfers_reaches_no_other_memory() {
     for ring in RINGS {
         let bench = Bench::memory(Options::default());
         let card = open(&bench);
@@ -228,12 +234,12 @@ fn a_card_that_recovers_under_a_running_channel_reaches_no_other_memory() {
             scope.spawn(|| while Instant::now() < end && card.recover().is_ok() {});
             while Instant::now() < end {
                 if c2h.transfer(&sink, 0..64, 0, Duration::from_millis(2)).is_err() {
-                    // As often as not the other thread has stopped it again by then.
+                    // This fails if the other thread has stopped the channel again.
                     let _ = c2h.recover();
                 }
             }
         });
-        let faults = bench.log().faults;
+        let faults = bench.log().dma_faults;
         assert!(faults.is_empty(), "{ring}: {faults:x?}");
         c2h.recover().unwrap();
         drop(c2h);

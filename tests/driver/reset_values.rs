@@ -1,27 +1,27 @@
-//! What a card is left with: every control register as after a reset, whatever was there when it was opened.
+//! After a card was closed, every control register has its reset value, whatever its value was when the card was opened.
 
 use xdma::card::{Card, CardOptions, Source};
 use xdma::channel::{Channel, ChannelOptions, Ring, Wait};
 use xdma::memory::Buffer;
 use xdma::regs::{Direction, MAX_CHANNELS};
-use xdma_emulator::faults::{BadCompletion, Kind, Lasting};
+use xdma_emulator::faults::{BadCompletion, FaultDuration, Kind};
 use xdma_emulator::{Options, Profile};
 use xdma_testkit::bench::{Bench, LIMIT, profiles};
 use xdma_testkit::controls::{Controls, changed, read};
 use xdma_testkit::process;
 
-/// Looks without changing anything.
+/// Reads the control registers without changing anything.
 fn controls(bench: &Bench) -> Controls {
-    let found = read(&bench.try_open(CardOptions { as_found: true, ..CardOptions::default() }).unwrap());
-    assert!(found.len() > 60, "{found:?}");
-    found
+    let controls = read(&bench.try_open(CardOptions { as_found: true, ..CardOptions::default() }).unwrap());
+    assert!(controls.len() > 60, "{controls:?}");
+    controls
 }
 
-/// A card with everything in use: all channels, their interrupts, a user line, the monitors.
+/// A card with everything in use: all channels, their interrupts and monitors, and a user interrupt.
 struct Use {
     channels: Vec<Channel>,
     memory: Vec<Buffer>,
-    _line: xdma::card::Interrupt,
+    _interrupt: xdma::card::Interrupt,
     card: Card,
 }
 
@@ -35,8 +35,8 @@ impl Use {
                 memory.push(card.allocate(10_000, direction).unwrap());
             }
         }
-        let _line = card.interrupt(Source::User(5)).unwrap();
-        let mut this = Self { channels, memory, _line, card };
+        let _interrupt = card.interrupt(Source::User(5)).unwrap();
+        let mut this = Self { channels, memory, _interrupt, card };
         this.work();
         this
     }
@@ -49,20 +49,20 @@ impl Use {
     }
 }
 
-/// Each profile and ring, with what a fresh card's registers read.
+/// Runs a test with each profile and ring. Afterwards, the control registers must have the values of a fresh card.
 fn each(test: impl Fn(&Bench, Ring)) {
     for profile in profiles() {
         for ring in [Ring::Chain, Ring::Credits] {
             let bench = Bench::memory(Options { profile, ..Options::default() });
             let fresh = controls(&bench);
             test(&bench, ring);
-            same(&fresh, &controls(&bench), profile, ring);
+            assert_same(&fresh, &controls(&bench), profile, ring);
         }
     }
 }
 
 #[track_caller]
-fn same(fresh: &Controls, left: &Controls, profile: Profile, ring: Ring) {
+fn assert_same(fresh: &Controls, left: &Controls, profile: Profile, ring: Ring) {
     let changed = changed(fresh, left);
     assert!(changed.is_empty(), "{profile}, {ring}: {changed:x?}");
 }
@@ -128,18 +128,18 @@ fn after_a_channel_was_closed_and_opened_again() {
     });
 }
 
-/// What an engine that hangs needs is a reset; all others are left well.
+/// A hanging engine needs a reset. All other registers are restored.
 #[test]
-fn an_engine_that_hangs_is_the_only_one_that_is_not_left_well() {
+fn only_a_hanging_engine_keeps_its_register_values() {
     for ring in [Ring::Chain, Ring::Credits] {
         let bench = Bench::memory(Options::default());
         if bench.options().function_reset {
-            println!("skipped: this card resets what hangs");
+            println!("skipped: this card resets a hanging engine");
             return;
         }
         let fresh = controls(&bench);
-        let mut used = Use::of(bench.open_impatient(), ring);
-        bench.inject(Kind::AxiHang(Lasting::Millis(3000)).on(Direction::H2C, 1));
+        let mut used = Use::of(bench.open_with_short_idle_limit(), ring);
+        bench.inject(Kind::AxiHang(FaultDuration::Millis(3000)).on(Direction::H2C, 1));
         used.channels[1].submit(&used.memory[1], 0..10_000, 0).unwrap();
         std::thread::sleep(std::time::Duration::from_millis(50));
         let closed = used.channels.remove(1).close();
@@ -153,17 +153,17 @@ fn an_engine_that_hangs_is_the_only_one_that_is_not_left_well() {
             let name = left.keys().find(|name| name.contains(common)).unwrap().clone();
             busy.extend(left.remove_entry(&name));
         }
-        same(&fresh, &left, Profile::F1, ring);
-        // It ends by itself in the end, and the next to open and close the card puts it right.
+        assert_same(&fresh, &left, Profile::F1, ring);
+        // The hang ends after three seconds. Opening and closing the card then restores all registers.
         std::thread::sleep(std::time::Duration::from_millis(3000));
         drop(bench.open());
-        same(&fresh, &controls(&bench), Profile::F1, ring);
+        assert_same(&fresh, &controls(&bench), Profile::F1, ring);
     }
 }
 
 #[test]
-fn after_sigkill_and_the_next_to_open_and_close_it() {
-    const TEST: &str = "leftovers::after_sigkill_and_the_next_to_open_and_close_it";
+fn after_sigkill_and_opening_the_card_again() {
+    const TEST: &str = "reset_values::after_sigkill_and_opening_the_card_again";
     const RING: &str = "XDMA_TEST_RING";
     if process::is(TEST) {
         let ring = if std::env::var(RING).unwrap() == "chain" { Ring::Chain } else { Ring::Credits };
@@ -174,10 +174,10 @@ fn after_sigkill_and_the_next_to_open_and_close_it() {
         }
     }
     each(|bench, ring| {
-        let mut victim = process::start_with(&bench.name(), TEST, TEST, &[(RING, &ring.to_string())]);
-        process::await_word(&mut victim, "in use");
-        victim.kill().unwrap();
-        process::finish(victim);
+        let mut child = process::start_with(&bench.name(), TEST, TEST, &[(RING, &ring.to_string())]);
+        process::await_word(&mut child, "in use");
+        child.kill().unwrap();
+        process::finish(child);
         drop(bench.open());
     });
 }

@@ -1,22 +1,26 @@
-//! AXI-Stream channels around the loopback: packets there and back.
+//! AXI-Stream channels on a card with a loopback: packets are sent and received.
 
 use std::thread;
 use std::time::Duration;
-use xdma::card::{Card, CardError};
-use xdma::channel::stream::{Discard, Discarded, Receiver, ReceiverOptions, Sender};
-use xdma::channel::{ChannelOptions, EngineError, Ring, Wait};
+use xdma::card::Card;
+use xdma::channel::stream::{
+    BufferError, Discard, Discarded, ReceiveError, Receiver, ReceiverOptions, Sender,
+};
+use xdma::channel::{
+    ChannelOptions, CloseError, EngineError, OpenError, Ring, TransferError, Wait, WaitError,
+};
 use xdma::memory::MemoryError;
 use xdma::regs::Direction;
-use xdma_emulator::faults::{Kind, Lasting};
+use xdma_emulator::faults::{FaultDuration, Kind};
 use xdma_emulator::logic::{Design, Loopback};
 use xdma_emulator::{Options, Switches};
 use xdma_testkit::bench::{Bench, LIMIT, pattern};
 
 const RINGS: [Ring; 2] = [Ring::Chain, Ring::Credits];
-/// Long enough for something that should not come.
+/// Time to wait for an event that should not occur.
 const A_WHILE: Duration = Duration::from_millis(30);
 
-/// A card whose engines can be stopped while they wait for the stream.
+/// Returns a card whose engines can be stopped while they wait for the stream.
 fn bench(options: Options) -> Bench {
     let switches = Switches { stop_ends_idle_stream: true, ..options.switches };
     Bench::new(Options { stream: true, switches, ..options }, Design::Loopback)
@@ -31,24 +35,24 @@ fn pair(card: &Card, options: ReceiverOptions) -> (Sender, Receiver) {
     (card.stream_h2c(0, options.channel).unwrap(), card.stream_c2h(0, options).unwrap())
 }
 
-/// Sends a packet and waits until the stream took it.
-fn send(card: &Card, sender: &mut Sender, data: &[u8]) -> Result<(), EngineError> {
-    let mut buffer = card.allocate(data.len() as u64, Direction::H2C)?;
-    buffer.write(0, data)?;
+/// Sends a packet and waits until the stream has accepted it.
+fn send(card: &Card, sender: &mut Sender, data: &[u8]) -> Result<(), TransferError> {
+    let mut buffer = card.allocate(data.len() as u64, Direction::H2C).unwrap();
+    buffer.write(0, data).unwrap();
     let ticket = sender.send(&buffer, 0..data.len() as u64)?;
-    sender.wait(ticket, LIMIT)
+    Ok(sender.wait(ticket, LIMIT)?)
 }
 
-/// Receives a packet, and in how many buffers it came.
-fn receive(receiver: &mut Receiver) -> Result<(Vec<u8>, usize), EngineError> {
+/// Receives a packet. Returns its content, and the number of buffers that it used.
+fn receive(receiver: &mut Receiver) -> Result<(Vec<u8>, usize), ReceiveError> {
     let mut packet = vec![];
     for count in 1.. {
         let received = receiver.wait(LIMIT)?;
         let start = packet.len();
         packet.resize(start + received.len(), 0);
-        receiver.read(&received, 0, &mut packet[start..])?;
+        receiver.read(&received, 0, &mut packet[start..]).unwrap();
         let ends = received.ends_packet();
-        receiver.give_back(received)?;
+        receiver.recycle(received).unwrap();
         if ends {
             return Ok((packet, count));
         }
@@ -56,7 +60,7 @@ fn receive(receiver: &mut Receiver) -> Result<(Vec<u8>, usize), EngineError> {
     unreachable!("packets end")
 }
 
-/// Sizes from one byte to several buffers, the interesting ones first.
+/// Returns packet sizes from one byte to several buffers, boundary cases first.
 fn sizes(bytes: u32, seed: u64) -> impl Iterator<Item = usize> {
     let bytes = bytes as usize;
     let random: Vec<_> = pattern(400, seed)
@@ -115,37 +119,37 @@ fn a_packet_may_be_sent_in_parts() {
 }
 
 #[test]
-fn a_slow_receiver_holds_the_stream_back_and_loses_nothing() {
+fn a_slow_receiver_delays_the_stream_and_loses_nothing() {
     for ring in RINGS {
         let bench = bench(Options::default());
         let card = bench.open();
         let (mut sender, mut receiver) = pair(&card, options(ring, 4, 4096));
-        // More than the card's FIFO and all buffers.
+        // More data than fits into the card's FIFO and all buffers.
         let len = Loopback::DEFAULT_DEPTH as u64 + 8 * 4096;
         let data = pattern(len as usize, 3);
         let mut buffer = card.allocate(len, Direction::H2C).unwrap();
         buffer.write(0, &data).unwrap();
         let ticket = sender.send(&buffer, 0..len).unwrap();
         let mut held: Vec<_> = (0..4).map(|_| receiver.wait(LIMIT).unwrap()).collect();
-        assert!(matches!(receiver.wait(LIMIT), Err(EngineError::NoBuffers)), "all are held");
+        assert!(matches!(receiver.wait(LIMIT), Err(ReceiveError::NoBuffers)), "all buffers are in use");
         let stats = receiver.channel().stats();
-        assert_eq!((stats.starved, stats.stalls()), (1, 1), "once until it gets one again");
+        assert_eq!((stats.starved, stats.stalls()), (1, 1), "counted once, until a buffer is recycled");
         assert!(receiver.poll().unwrap().is_none());
-        assert!(matches!(sender.wait(ticket, A_WHILE), Err(EngineError::Deadline { .. })), "{ring}");
-        // What is held stays what it is.
+        assert!(matches!(sender.wait(ticket, A_WHILE), Err(WaitError::Deadline { .. })), "{ring}");
+        // Buffers keep their content until they are recycled.
         let mut seen = vec![];
         for part in held.drain(..) {
             let mut bytes = vec![0; part.len()];
             receiver.read(&part, 0, &mut bytes).unwrap();
             seen.extend(bytes);
             assert!(!part.ends_packet());
-            receiver.give_back(part).unwrap();
+            receiver.recycle(part).unwrap();
             thread::sleep(Duration::from_millis(2));
         }
         seen.extend(receive(&mut receiver).unwrap().0);
         assert!(seen == data, "{ring}");
         sender.wait(ticket, LIMIT).unwrap();
-        // With buffers to spare it is not held back.
+        // With enough buffers, the stream is not delayed.
         let before = receiver.channel().stats().starved;
         sender.send(&buffer, 0..1000).unwrap();
         assert!(receive(&mut receiver).unwrap().0 == data[..1000]);
@@ -154,7 +158,7 @@ fn a_slow_receiver_holds_the_stream_back_and_loses_nothing() {
 }
 
 #[test]
-fn buffers_come_back_in_any_order_and_to_their_own_receiver() {
+fn buffers_are_recycled_in_any_order_and_only_by_their_own_receiver() {
     let bench = bench(Options::default());
     let card = bench.open();
     let (mut sender, mut receiver) = pair(&card, options(Ring::Credits, 8, 256));
@@ -172,20 +176,18 @@ fn buffers_come_back_in_any_order_and_to_their_own_receiver() {
             receiver.read(&received, 60, &mut bytes[60..]).unwrap();
             assert!(bytes[..] == pattern(100, round * 4 + packet));
             let beyond = receiver.read(&received, 1, &mut bytes).unwrap_err();
-            assert!(
-                matches!(beyond, EngineError::Memory(ref e) if matches!(**e, MemoryError::OutOfRange { .. }))
-            );
-            assert!(matches!(other.read(&received, 0, &mut bytes), Err(EngineError::ForeignTicket)));
-            receiver.give_back(received).unwrap();
+            assert!(matches!(beyond, BufferError::Memory(MemoryError::OutOfRange { .. })));
+            assert!(matches!(other.read(&received, 0, &mut bytes), Err(BufferError::ForeignBuffer)));
+            receiver.recycle(received).unwrap();
         }
     }
     send(&card, &mut sender, &[1]).unwrap();
     let received = receiver.wait(LIMIT).unwrap();
-    assert!(matches!(other.give_back(received), Err(EngineError::ForeignTicket)));
+    assert!(matches!(other.recycle(received), Err(BufferError::ForeignBuffer)));
 }
 
 #[test]
-fn each_way_of_waiting_receives() {
+fn packets_are_received_with_each_way_of_waiting() {
     let bench = bench(Options::default());
     let card = bench.open();
     for wait in Wait::ALL {
@@ -194,7 +196,9 @@ fn each_way_of_waiting_receives() {
             options.channel.wait = wait;
             let (mut sender, mut receiver) = pair(&card, options);
             let error = receiver.wait(A_WHILE).unwrap_err();
-            let EngineError::Deadline { snapshot, .. } = &error else { panic!("{wait} {error}") };
+            let ReceiveError::Wait(WaitError::Deadline { snapshot, .. }) = &error else {
+                panic!("{wait} {error}")
+            };
             assert!(snapshot.to_string().contains("C2H channel 0: busy"), "{snapshot}");
             for number in 0..20 {
                 let data = pattern(300, number);
@@ -206,12 +210,12 @@ fn each_way_of_waiting_receives() {
 }
 
 #[test]
-fn what_arrived_before_a_failure_is_there_and_the_rest_comes_after_recovery() {
+fn data_from_before_a_failure_is_delivered_and_the_rest_follows_after_a_recovery() {
     for ring in RINGS {
         let bench = bench(Options::default());
         let card = bench.open();
         let (mut sender, mut receiver) = pair(&card, options(ring, 4, 256));
-        // The third buffer finds the logic refusing.
+        // The read for the third buffer fails.
         bench.inject(Kind::AxiSlaveError.on(Direction::C2H, 0).after(2));
         for number in 0..6 {
             send(&card, &mut sender, &pattern(200, number)).unwrap();
@@ -224,11 +228,12 @@ fn what_arrived_before_a_failure_is_there_and_the_rest_comes_after_recovery() {
             }
             number += 1;
         };
-        assert!(matches!(error, EngineError::Failed { .. }), "{error}");
+        assert!(matches!(error.engine(), Some(EngineError::Failed { .. })), "{error}");
         assert!(error.to_string().contains("C2H channel 0"), "{error}");
-        // It goes on saying so.
-        assert!(matches!(receiver.poll(), Err(EngineError::Failed { .. })));
-        assert!(matches!(receiver.wait(LIMIT), Err(EngineError::Failed { .. })));
+        // Further calls return the same error.
+        for again in [receiver.poll().unwrap_err(), receiver.wait(LIMIT).unwrap_err()] {
+            assert!(matches!(again.engine(), Some(EngineError::Failed { .. })), "{again}");
+        }
         receiver.recover().unwrap();
         for number in number..6 {
             assert!(receive(&mut receiver).unwrap().0 == pattern(200, number), "{ring} {number}");
@@ -244,8 +249,9 @@ fn a_sender_fails_and_recovers() {
         let (mut sender, mut receiver) = pair(&card, options(ring, 4, 256));
         bench.inject(Kind::BadMagic.on(Direction::H2C, 0));
         let error = send(&card, &mut sender, &[1; 100]).unwrap_err();
-        assert!(matches!(error, EngineError::Failed { .. }), "{error}");
-        assert!(matches!(send(&card, &mut sender, &[2; 100]), Err(EngineError::Failed { .. })));
+        assert!(matches!(error.engine(), Some(EngineError::Failed { .. })), "{error}");
+        let error = send(&card, &mut sender, &[2; 100]).unwrap_err();
+        assert!(matches!(error.engine(), Some(EngineError::Failed { .. })), "{error}");
         sender.recover().unwrap();
         send(&card, &mut sender, &[3; 100]).unwrap();
         assert!(receive(&mut receiver).unwrap().0 == [3; 100]);
@@ -255,9 +261,9 @@ fn a_sender_fails_and_recovers() {
     }
 }
 
-/// The count comes before the data: there is no metadata then, and that of the filling before is not taken for it.
+/// The count arrives before the data and its metadata. The metadata of the previous filling must not be used instead.
 #[test]
-fn stale_metadata_is_not_taken_for_new() {
+fn stale_metadata_is_not_mistaken_for_new() {
     let bench = bench(Options::default());
     let card = bench.open();
     let (mut sender, mut receiver) = pair(&card, options(Ring::Credits, 1, 256));
@@ -265,19 +271,19 @@ fn stale_metadata_is_not_taken_for_new() {
         send(&card, &mut sender, &pattern(200, number)).unwrap();
         assert!(receive(&mut receiver).unwrap().0 == pattern(200, number));
     }
-    receiver.set_ahead(0).unwrap();
-    // The engine has one buffer, for this.
+    receiver.set_max_posted(0).unwrap();
+    // The engine still has one buffer, for this packet.
     send(&card, &mut sender, &[0; 200]).unwrap();
     receive(&mut receiver).unwrap();
     bench.inject(Kind::WriteBackEarly.on(Direction::C2H, 0));
-    receiver.set_ahead(1).unwrap();
+    receiver.set_max_posted(1).unwrap();
     let error = receiver.wait(LIMIT).unwrap_err();
-    assert!(matches!(error, EngineError::NoMetadata { status: 0, length: 0, .. }), "{error}");
+    assert!(matches!(error, ReceiveError::NoMetadata { status: 0, length: 0, .. }), "{error}");
     assert!(error.to_string().contains("recover"), "{error}");
 }
 
 #[test]
-fn a_stopped_receiver_keeps_what_arrived() {
+fn a_stopped_receiver_keeps_received_data() {
     for ring in RINGS {
         let bench = bench(Options::default());
         let card = bench.open();
@@ -286,11 +292,11 @@ fn a_stopped_receiver_keeps_what_arrived() {
         let first = receiver.wait(LIMIT).unwrap();
         receiver.stop().unwrap();
         receiver.stop().unwrap();
-        assert!(matches!(receiver.poll(), Err(EngineError::Stopped)));
+        assert!(matches!(receiver.poll().unwrap_err().engine(), Some(EngineError::Stopped)));
         let mut bytes = [0; 100];
         receiver.read(&first, 0, &mut bytes).unwrap();
         assert!(bytes[..] == pattern(100, 1));
-        assert!(matches!(receiver.give_back(first), Err(EngineError::Stopped)));
+        assert!(matches!(receiver.recycle(first), Err(BufferError::Engine(EngineError::Stopped))));
         send(&card, &mut sender, &pattern(100, 2)).unwrap();
         receiver.recover().unwrap();
         assert!(receive(&mut receiver).unwrap() == (pattern(100, 2), 1), "{ring}");
@@ -298,13 +304,13 @@ fn a_stopped_receiver_keeps_what_arrived() {
 }
 
 #[test]
-fn dropped_in_the_middle_it_can_be_opened_again() {
+fn a_receiver_dropped_within_a_packet_can_be_opened_again() {
     for ring in RINGS {
         let bench = bench(Options::default());
         let card = bench.open();
         let (mut sender, receiver) = pair(&card, options(ring, 4, 256));
         send(&card, &mut sender, &[7; 5000]).unwrap();
-        // Some of the packet is in buffers, the rest on the card.
+        // A part of the packet is in buffers, the rest is on the card.
         drop(receiver);
         drop(sender);
         let (mut sender, mut receiver) = pair(&card, options(ring, 4, 256));
@@ -312,9 +318,10 @@ fn dropped_in_the_middle_it_can_be_opened_again() {
         let (rest, _) = receive(&mut receiver).unwrap();
         assert!(rest.len() <= 5000 && rest.iter().all(|&byte| byte == 7), "{ring}: {} bytes", rest.len());
         assert!(receive(&mut receiver).unwrap() == (pattern(700, 1), 3), "{ring}");
-        // That the card was brought back under it is told, and recovered from.
+        // A recovery of the card is reported, and the channels can be recovered.
         card.recover().unwrap();
-        assert!(matches!(receiver.wait(LIMIT), Err(EngineError::Reset { .. })));
+        let error = receiver.wait(LIMIT).unwrap_err();
+        assert!(matches!(error.engine(), Some(EngineError::Reset { .. })), "{error}");
         receiver.recover().unwrap();
         sender.recover().unwrap();
         send(&card, &mut sender, &pattern(700, 2)).unwrap();
@@ -322,55 +329,54 @@ fn dropped_in_the_middle_it_can_be_opened_again() {
     }
 }
 
-/// As hardware is said to be: an engine that waits for the stream stays busy.
-// Two tests: a card whose memory is kept for the life of the process is not opened twice in it.
+/// As reported for hardware, an engine that waits for the stream stays busy.
+// There are two tests because a card with quarantined memory cannot be opened twice in one process.
 #[test]
-fn an_engine_that_waits_for_the_stream_over_credits() {
-    an_engine_that_waits_for_the_stream(Ring::Credits);
+fn an_engine_that_waits_for_the_stream_stays_busy_with_credits() {
+    engine_waits_for_the_stream(Ring::Credits);
 }
 
 #[test]
-fn an_engine_that_waits_for_the_stream_over_a_chain() {
-    an_engine_that_waits_for_the_stream(Ring::Chain);
+fn an_engine_that_waits_for_the_stream_stays_busy_with_a_chain() {
+    engine_waits_for_the_stream(Ring::Chain);
 }
 
-fn an_engine_that_waits_for_the_stream(ring: Ring) {
+fn engine_waits_for_the_stream(ring: Ring) {
     let bench = Bench::new(Options { stream: true, ..Options::default() }, Design::Loopback);
-    let card = bench.open_impatient();
+    let card = bench.open_with_short_idle_limit();
     let (mut sender, mut receiver) = pair(&card, options(ring, 4, 256));
-    // It has a buffer, and waits for the stream.
-    assert!(matches!(receiver.wait(A_WHILE), Err(EngineError::Deadline { .. })));
-    // The user logic ends a packet while the engine is stopped.
-    let mut helped = false;
-    let help = &mut || {
-        if !std::mem::replace(&mut helped, true) {
-            send(&card, &mut sender, &[1; 100])?;
+    // The engine has a buffer and waits for the stream.
+    assert!(matches!(receiver.wait(A_WHILE), Err(ReceiveError::Wait(WaitError::Deadline { .. }))));
+    // During the recovery, the user logic ends a packet.
+    let mut sent = false;
+    let send_packet = &mut || {
+        if !std::mem::replace(&mut sent, true) {
+            send(&card, &mut sender, &[1; 100]).unwrap();
         }
-        Ok(())
     };
-    receiver.recover_with(help).unwrap();
-    assert!(helped);
-    // What it was helped with may have been taken as finished.
+    receiver.recover_with(send_packet).unwrap();
+    assert!(sent);
+    // The packet may have been received before the recovery.
     if let Ok(received) = receiver.wait(A_WHILE) {
-        receiver.give_back(received).unwrap();
+        receiver.recycle(received).unwrap();
     }
-    // With as many buffers as packets it becomes idle.
-    receiver.set_ahead(0).unwrap();
+    // With equal numbers of buffers and packets, the engine becomes idle.
+    receiver.set_max_posted(0).unwrap();
     for number in 0..4 {
         send(&card, &mut sender, &pattern(200, number)).unwrap();
         assert!(receive(&mut receiver).unwrap() == (pattern(200, number), 1), "{ring}");
     }
-    assert!(matches!(receiver.wait(LIMIT), Err(EngineError::NoBuffers)));
+    assert!(matches!(receiver.wait(LIMIT), Err(ReceiveError::NoBuffers)));
     receiver.close().unwrap();
-    // With more it hangs, and its memory is not released: the next packet goes there, and ends that.
+    // With more buffers, the engine hangs, and its memory is quarantined. The next packet is written there and ends the transfer.
     let mut receiver = card.stream_c2h(0, options(ring, 4, 256)).unwrap();
-    assert!(matches!(receiver.wait(A_WHILE), Err(EngineError::Deadline { .. })));
+    assert!(matches!(receiver.wait(A_WHILE), Err(ReceiveError::Wait(WaitError::Deadline { .. }))));
     let error = receiver.close().unwrap_err();
-    assert!(matches!(error, EngineError::Quarantined { .. }), "{error}");
+    assert!(matches!(error, CloseError::Quarantined { .. }), "{error}");
     send(&card, &mut sender, &[9; 256]).unwrap();
     drop(sender);
     let (mut sender, mut receiver) = pair(&card, options(ring, 2, 256));
-    receiver.set_ahead(0).unwrap();
+    receiver.set_max_posted(0).unwrap();
     for number in 0..2 {
         send(&card, &mut sender, &pattern(200, number)).unwrap();
         assert!(receive(&mut receiver).unwrap() == (pattern(200, number), 1), "{ring}");
@@ -378,11 +384,11 @@ fn an_engine_that_waits_for_the_stream(ring: Ring) {
 }
 
 #[test]
-fn a_stream_that_hangs_has_a_deadline_and_a_snapshot() {
+fn a_hanging_stream_ends_with_a_deadline_and_a_snapshot() {
     let bench = bench(Options::default());
     let card = bench.open();
     let (mut sender, mut receiver) = pair(&card, options(Ring::Credits, 4, 256));
-    bench.inject(Kind::AxiHang(Lasting::Millis(200)).on(Direction::H2C, 0));
+    bench.inject(Kind::AxiHang(FaultDuration::Millis(200)).on(Direction::H2C, 0));
     let buffer = card.allocate(100, Direction::H2C).unwrap();
     let ticket = sender.send(&buffer, 0..100).unwrap();
     let error = sender.wait(ticket, A_WHILE).unwrap_err();
@@ -396,27 +402,27 @@ fn the_wrong_kind_of_channel_names_the_right_one() {
     let bench = bench(Options::default());
     let card = bench.open();
     let error = card.h2c(0).unwrap_err();
-    assert!(matches!(error, CardError::Engine(EngineError::Stream { .. })));
-    assert!(error.to_string().contains("Card::stream_h2c"), "{error}");
+    assert!(matches!(error, OpenError::Stream { .. }));
+    assert!(error.to_string().contains("open it as a stream"), "{error}");
     for (buffers, bytes) in [(0, 64), (257, 64), (1, 0), (1, 100), (1, 1 << 28), (1, u32::MAX)] {
         let error = card.stream_c2h(0, options(Ring::Credits, buffers, bytes)).unwrap_err();
-        assert!(matches!(error, CardError::Engine(EngineError::BadBuffers { .. })), "{error}");
+        assert!(matches!(error, OpenError::BadBuffers { .. }), "{error}");
     }
     card.stream_c2h(0, options(Ring::Credits, 256, 64)).unwrap();
     drop(card);
     let bench = Bench::memory(Options::default());
     let card = bench.open();
     let error = card.stream_c2h(0, ReceiverOptions::default()).unwrap_err();
-    assert!(matches!(error, CardError::Engine(EngineError::NotStream { .. })));
-    assert!(error.to_string().contains("Card::c2h"), "{error}");
+    assert!(matches!(error, OpenError::NotStream { .. }));
+    assert!(error.to_string().contains("do not open it as a stream"), "{error}");
     let error = card.stream_h2c(1, ChannelOptions::default()).unwrap_err();
-    assert!(matches!(error, CardError::Engine(EngineError::NotStream { .. })));
+    assert!(matches!(error, OpenError::NotStream { .. }));
     assert!(card.stream_h2c(4, ChannelOptions::default()).is_err());
 }
 
-/// Whole packets, and one without an end, of a program that is gone.
+/// The earlier program left complete packets, and one without an end.
 #[test]
-fn what_an_earlier_program_left_is_dropped_on_request() {
+fn data_of_an_earlier_program_is_discarded_on_request() {
     for ring in RINGS {
         let bench = bench(Options::default());
         let card = bench.open();
@@ -426,15 +432,15 @@ fn what_an_earlier_program_left_is_dropped_on_request() {
         for number in 0..3 {
             send(&card, &mut sender, &pattern(1000, number)).unwrap();
         }
-        // Without being asked nothing is dropped.
+        // By default, nothing is discarded.
         let mut receiver = card.stream_c2h(0, with(None)).unwrap();
         assert!(receive(&mut receiver).unwrap().0 == pattern(1000, 0));
         assert_eq!(receiver.discarded(), Discarded::default());
         receiver.stop().unwrap();
         receiver.close().unwrap();
         let buffer = card.allocate(6400, Direction::H2C).unwrap();
-        let cut = sender.send_part(&buffer, 0..6400).unwrap();
-        sender.wait(cut, LIMIT).unwrap();
+        let part = sender.send_part(&buffer, 0..6400).unwrap();
+        sender.wait(part, LIMIT).unwrap();
         let mut receiver = card.stream_c2h(0, with(Some(quick))).unwrap();
         let discarded = receiver.discarded();
         assert!(!discarded.more && discarded.packets <= 2, "{discarded:?}");
@@ -442,7 +448,7 @@ fn what_an_earlier_program_left_is_dropped_on_request() {
         send(&card, &mut sender, &pattern(10_000, 9)).unwrap();
         let (packet, buffers) = receive(&mut receiver).unwrap();
         assert!(packet == pattern(10_000, 9), "{ring}");
-        // Four short ones at most were out.
+        // Up to four buffers were posted with a shorter length.
         assert!((3..=3 + 4).contains(&buffers), "{buffers}");
         for number in 0..8 {
             send(&card, &mut sender, &pattern(5000, number)).unwrap();
@@ -452,7 +458,7 @@ fn what_an_earlier_program_left_is_dropped_on_request() {
 }
 
 #[test]
-fn a_stream_that_does_not_pause_is_not_dropped_for_ever() {
+fn discarding_a_continuous_stream_ends_at_the_limit() {
     let bench = bench(Options::default());
     let card = bench.open();
     let mut sender = card.stream_h2c(0, ChannelOptions::default()).unwrap();
@@ -465,9 +471,12 @@ fn a_stream_that_does_not_pause_is_not_dropped_for_ever() {
             }
         });
         let discard = Discard { quiet: Duration::from_secs(5), limit: Duration::from_millis(300) };
-        let with =
-            |ahead| ReceiverOptions { discard: Some(discard), ahead, ..options(Ring::Credits, 4, 256) };
-        // Without a buffer there is nothing to drop with.
+        let with = |max_posted| ReceiverOptions {
+            discard: Some(discard),
+            max_posted,
+            ..options(Ring::Credits, 4, 256)
+        };
+        // Without posted buffers, nothing can be discarded.
         assert_eq!(card.stream_c2h(1, with(0)).unwrap().discarded(), Discarded::default());
         let begin = std::time::Instant::now();
         let mut receiver = card.stream_c2h(0, with(usize::MAX)).unwrap();
@@ -475,9 +484,9 @@ fn a_stream_that_does_not_pause_is_not_dropped_for_ever() {
         assert!(receiver.discarded().more, "{:?}", receiver.discarded());
         assert!(receive(&mut receiver).unwrap().0.iter().all(|&byte| byte == 5));
         ended.store(true, std::sync::atomic::Ordering::Relaxed);
-        // The sender may wait for room.
+        // The sender may be waiting for space in the FIFO.
         while let Ok(received) = receiver.wait(A_WHILE) {
-            receiver.give_back(received).unwrap();
+            receiver.recycle(received).unwrap();
         }
     });
 }

@@ -1,13 +1,13 @@
-//! What silicon leaves open: the driver works whichever way a card decides it.
+//! Behaviour that the documentation of the core leaves open: the driver works with every variant.
 
 use std::time::Duration;
 use xdma::card::Card;
-use xdma::channel::{ChannelOptions, EngineError, Ring, Transfers};
+use xdma::channel::{ChannelOptions, EngineError, Ring, SubmitError, Transfers};
 use xdma::regs::Direction;
 use xdma_emulator::{Latency, Options, Profile, Switches};
 use xdma_testkit::bench::{Bench, LIMIT, pattern};
 
-/// Each switch in each position, with what else a card may differ in.
+/// Returns cards with each switch, and with each other option that affects the driver.
 fn cards() -> Vec<(&'static str, Options)> {
     let with = |switches| Options { switches, ..Options::default() };
     let default = Switches::default();
@@ -24,7 +24,7 @@ fn cards() -> Vec<(&'static str, Options)> {
         ("unlogged errors stop", with(Switches { unlogged_errors_stop: true, ..default })),
         ("write-back on error", with(Switches { error_write_back: true, ..default })),
         ("aligned fetch", with(Switches { aligned_fetch: true, ..default })),
-        ("all at once", Options { synchronous: false, switches: all(), ..Options::default() }),
+        ("all switches", Options { synchronous: false, switches: all(), ..Options::default() }),
     ]
 }
 
@@ -57,7 +57,7 @@ fn rings(card: &Card) -> Vec<Ring> {
 }
 
 #[test]
-fn transfers_programs_errors_and_recovery() {
+fn the_driver_works_with_every_switch() {
     for (name, options) in cards() {
         for seed in 0..2 {
             let bench = Bench::memory(Options { seed, ..options.clone() });
@@ -79,7 +79,7 @@ fn suite(card: &Card, ring: Ring) {
     source.write(0, &data).unwrap();
     let sink = card.allocate(200_000, Direction::C2H).unwrap();
 
-    // Several jobs in flight, more than the ring has slots, and a program between them.
+    // Several jobs in flight, more in total than the ring has slots, with a program in between.
     let mut transfers = Transfers::new(Direction::H2C);
     (0..300u64).for_each(|at| {
         transfers.add(&source, at * 100..at * 100 + 100, at * 100).unwrap();
@@ -91,7 +91,7 @@ fn suite(card: &Card, ring: Ring) {
         let ticket = loop {
             match h2c.submit(&source, range.clone(), range.start) {
                 Ok(ticket) => break ticket,
-                Err(EngineError::Full { .. }) => {
+                Err(SubmitError::Full { .. }) => {
                     let oldest = tickets.remove(0);
                     h2c.wait(oldest, LIMIT).unwrap();
                 }
@@ -111,10 +111,11 @@ fn suite(card: &Card, ring: Ring) {
     sink.read(0, &mut seen).unwrap();
     assert!(seen == data);
 
-    // An error in the middle, and on again.
+    // An error, followed by a recovery.
     let good = h2c.submit(&source, 0..64, 0).unwrap();
     let bad = h2c.submit(&source, 0..64, 1 << 60).unwrap();
-    assert!(matches!(h2c.wait(bad, LIMIT), Err(EngineError::Failed { .. })));
+    let error = h2c.wait(bad, LIMIT).unwrap_err();
+    assert!(matches!(error.engine(), Some(EngineError::Failed { .. })), "{error}");
     h2c.wait(good, LIMIT).unwrap();
     h2c.recover().unwrap();
     let ticket = h2c.run(&program).unwrap();
@@ -125,7 +126,7 @@ fn suite(card: &Card, ring: Ring) {
 }
 
 #[test]
-fn the_default_ring_is_credits_where_the_core_has_them() {
+fn the_default_ring_is_credits_if_the_core_has_them() {
     for (mm_credits, ring) in [(true, Ring::Credits), (false, Ring::Chain)] {
         let switches = Switches { mm_credits, ..Switches::default() };
         let bench = Bench::memory(Options { switches, ..Options::default() });
@@ -142,7 +143,7 @@ fn a_card_with_a_reset_is_usable_after_it() {
         let source = card.allocate(100, Direction::H2C).unwrap();
         h2c.transfer(&source, 0..100, 0, LIMIT).unwrap();
         let resettable = card.report().unwrap().bus.resettable;
-        // A kernel may know another way than the function's own reset.
+        // A kernel may support another reset method than that of the function.
         assert!(resettable || !bench.options().function_reset);
         if resettable {
             card.reset().unwrap();

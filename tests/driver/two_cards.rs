@@ -1,13 +1,16 @@
-//! Two cards in one process: what belongs to one is refused by the other, and nothing of it is touched.
+//! Two cards in one process. Each refuses memory, programs and tickets of the other, without side effects.
 
 use std::sync::Arc;
 use xdma::card::{Card, CardOptions};
-use xdma::channel::{Channel, ChannelOptions, EngineError, Pool, Transfers};
+use xdma::channel::{
+    Channel, ChannelOptions, InvalidTransfer, PollError, Pool, ProgramError, SubmitError, TransferError,
+    Transfers,
+};
 use xdma::memory::Buffer;
-use xdma::msm::{Msm, MsmError, MsmOptions, Points, ScalarForm, Scalars};
+use xdma::msm::{DataError, JobError, Msm, MsmOptions, Points, PrepareError, ScalarForm, Scalars};
 use xdma::regs::Direction;
 use xdma_emulator::Options;
-use xdma_emulator::logic::{Design, Loopback, Memory, Msm as MsmLogic, MsmOptions as Model};
+use xdma_emulator::logic::{Design, Loopback, Memory, MsmModel as MsmLogic, MsmModelOptions as Model};
 use xdma_testkit::bench::{Bench, LIMIT};
 
 const BOTH: [Direction; 2] = [Direction::H2C, Direction::C2H];
@@ -20,9 +23,10 @@ fn channel(card: &Card, direction: Direction) -> Channel {
     card.channel(direction, 0, ChannelOptions::default()).unwrap()
 }
 
+/// Checks that a submission was refused because of foreign memory.
 #[track_caller]
-fn foreign<T: std::fmt::Debug>(result: Result<T, EngineError>) {
-    assert!(matches!(result, Err(EngineError::ForeignMemory)), "{result:?}");
+fn foreign<T: std::fmt::Debug>(result: Result<T, SubmitError>) {
+    assert!(matches!(result, Err(SubmitError::Invalid(InvalidTransfer::ForeignMemory))), "{result:?}");
 }
 
 fn list(memory: &Buffer, direction: Direction) -> Transfers {
@@ -37,20 +41,25 @@ fn memory_of_another_card_is_refused() {
     let bench = Bench::memory(Options::default());
     let (card, other) = (bench.open(), other_card());
     for direction in BOTH {
-        let mut its = channel(&card, direction);
-        let stranger = other.allocate(4096, direction).unwrap();
+        let mut own_channel = channel(&card, direction);
+        let foreign_buffer = other.allocate(4096, direction).unwrap();
         let vector = other.register(vec![0u8; 10_000], direction).unwrap();
-        foreign(its.submit(&stranger, 0..4096, 0));
-        foreign(its.submit(&vector, 0..10_000, 0));
-        foreign(its.transfer(&stranger, 1..2, 0, LIMIT));
-        foreign(its.start(&list(&stranger, direction)));
-        foreign(its.program(&list(&stranger, direction)));
-        let mut own = list(&card.allocate(4096, direction).unwrap(), direction);
-        foreign(own.add(&stranger, 0..1, 0).map(drop));
-        assert_eq!(own.descriptors(), 2, "the list is as before");
-        assert_eq!((its.in_flight(), its.stats().submitted), (0, 0));
-        let mut pool = Pool::new(vec![its]).unwrap();
-        foreign(pool.submit(&stranger, 0..4096, 0));
+        foreign(own_channel.submit(&foreign_buffer, 0..4096, 0));
+        foreign(own_channel.submit(&vector, 0..10_000, 0));
+        foreign(own_channel.transfer(&foreign_buffer, 1..2, 0, LIMIT).map_err(|error| match error {
+            TransferError::Submit(error) => error,
+            other => panic!("{other}"),
+        }));
+        foreign(own_channel.start(&list(&foreign_buffer, direction)));
+        let built = own_channel.program(&list(&foreign_buffer, direction));
+        assert!(matches!(built, Err(ProgramError::Invalid(InvalidTransfer::ForeignMemory))), "{built:?}");
+        let mut own_list = list(&card.allocate(4096, direction).unwrap(), direction);
+        let added = own_list.add(&foreign_buffer, 0..1, 0).map(drop);
+        assert!(matches!(added, Err(InvalidTransfer::ForeignMemory)), "{added:?}");
+        assert_eq!(own_list.descriptors(), 2, "the list is unchanged");
+        assert_eq!((own_channel.in_flight(), own_channel.stats().submitted), (0, 0));
+        let mut pool = Pool::new(vec![own_channel]).unwrap();
+        foreign(pool.submit(&foreign_buffer, 0..4096, 0));
     }
 }
 
@@ -62,17 +71,17 @@ fn a_program_of_another_card_is_refused() {
         let memory = other.allocate(4096, direction).unwrap();
         let program = channel(&other, direction).program(&list(&memory, direction)).unwrap();
         let ran = channel(&card, direction).run(&program);
-        assert!(matches!(ran, Err(EngineError::ForeignProgram)), "{ran:?}");
+        assert!(matches!(ran, Err(SubmitError::WrongChannel)), "{ran:?}");
     }
 }
 
 #[test]
-fn what_is_lent_to_one_card_is_refused_by_another() {
+fn slices_lent_to_another_card_are_refused() {
     let bench = Bench::memory(Options::default());
     let (card, other) = (bench.open(), other_card());
     let (mut its, mut others) = (channel(&card, Direction::H2C), channel(&other, Direction::H2C));
     let data = vec![1u8; 10_000];
-    its.scope(LIMIT, |scope| -> Result<(), EngineError> {
+    its.scope(LIMIT, |scope| -> Result<(), Box<dyn std::error::Error>> {
         let lent = scope.lend(&data)?;
         foreign(others.submit(&*lent, 0..10_000, 0));
         Ok(())
@@ -103,11 +112,17 @@ fn points_and_scalars_of_another_card_are_refused() {
         (points(&other), scalars(&other)),
     ] {
         let prepared = msm.prepare(&points, &scalars).map(drop);
-        assert!(matches!(prepared, Err(MsmError::Engine(EngineError::ForeignMemory))), "{prepared:?}");
+        // A list refuses memory of two cards; the channel refuses a list of the other card.
+        let refusal = match &prepared {
+            Err(PrepareError::Data(DataError::Invalid(refusal))) => refusal,
+            Err(PrepareError::Program(ProgramError::Invalid(refusal))) => refusal,
+            other => panic!("{other:?}"),
+        };
+        assert!(matches!(refusal, InvalidTransfer::ForeignMemory), "{prepared:?}");
     }
 }
 
-/// Tickets are numbers, and begin with the same ones on every card.
+/// Tickets are numbers, which start at the same value on every card.
 #[test]
 fn tickets_of_another_card_are_refused() {
     let (card, other) = (other_card(), other_card());
@@ -119,9 +134,9 @@ fn tickets_of_another_card_are_refused() {
     };
     let ((mut its, ticket), (_others, foreign)) = (tickets(&card), tickets(&other));
     its.wait(ticket, LIMIT).unwrap();
-    assert!(matches!(its.poll(foreign), Err(EngineError::ForeignTicket)));
+    assert!(matches!(its.poll(foreign), Err(PollError::ForeignTicket)));
 
-    // A pool of two does not know what a pool of four has in its last channel.
+    // A pool of two channels must refuse tickets for the last channel of a pool of four.
     let pool = |card: &Card, count| {
         let open = |index| card.channel(Direction::C2H, index, ChannelOptions::default()).unwrap();
         Pool::new((0..count).map(open).collect()).unwrap()
@@ -131,7 +146,7 @@ fn tickets_of_another_card_are_refused() {
     let tickets = [(); 4].map(|()| four.submit(&memory, 0..64, 0).unwrap());
     for ticket in tickets {
         four.wait(ticket, LIMIT).unwrap();
-        assert!(matches!(two.poll(ticket), Err(EngineError::ForeignTicket)));
+        assert!(matches!(two.poll(ticket), Err(PollError::ForeignTicket)));
     }
 }
 
@@ -150,14 +165,14 @@ fn results_of_another_card_are_refused() {
         (msm, ticket)
     });
     let [(mut msm, own), (_other, foreign)] = jobs;
-    assert!(matches!(msm.poll_accepted(foreign), Err(MsmError::ForeignTicket)));
-    assert!(matches!(msm.poll(foreign), Err(MsmError::ForeignTicket)));
-    assert!(matches!(msm.wait(foreign, LIMIT), Err(MsmError::ForeignTicket)));
+    assert!(matches!(msm.poll_accepted(foreign), Err(JobError::ForeignTicket)));
+    assert!(matches!(msm.poll(foreign), Err(JobError::ForeignTicket)));
+    assert!(matches!(msm.wait(foreign, LIMIT), Err(JobError::ForeignTicket)));
     msm.wait(own, LIMIT).unwrap();
 }
 
 #[test]
-fn each_card_has_device_addresses_of_its_own() {
+fn each_card_has_its_own_device_addresses() {
     let open = |address_seed| {
         let options = CardOptions { address_seed, ..CardOptions::default() };
         xdma_emulated_card::start(Options::default(), Arc::new(Memory::new()), options).unwrap()
@@ -169,7 +184,7 @@ fn each_card_has_device_addresses_of_its_own() {
     assert!(all.windows(2).all(|pair| pair[1] - pair[0] >= 1 << 40), "{all:x?}");
     let report = cards[0].report().unwrap();
     let base = report.address_base.unwrap();
-    assert!(report.to_string().contains(&format!("from {base:#x} on")), "{report}");
+    assert!(report.to_string().contains(&format!("starting at {base:#x}")), "{report}");
     assert_eq!(address(&open(Some(7))), address(&open(Some(7))));
     assert_ne!(address(&open(Some(7))), address(&open(Some(8))));
 }

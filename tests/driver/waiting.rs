@@ -1,13 +1,13 @@
-//! Each way of waiting.
+//! The ways of waiting.
 
 use std::time::{Duration, Instant};
-use xdma::bus::counts::Counts;
 use xdma::card::CardOptions;
-use xdma::channel::{ChannelOptions, EngineError, Pool, Ring, Wait};
+use xdma::channel::{ChannelOptions, EngineError, Pool, PoolError, Ring, Wait, WaitError};
 use xdma::msm::{Msm, MsmOptions, Points, ScalarForm, Scalars};
 use xdma::regs::Direction;
 use xdma::regs::msm::SCALAR_WINDOW;
-use xdma_emulator::logic::{Design, MsmOptions as Model};
+use xdma::unstable::bus::counts::Counts;
+use xdma_emulator::logic::{Design, MsmModelOptions as Model};
 use xdma_emulator::{Latency, Options};
 use xdma_testkit::bench::{Bench, LIMIT, assert_few_missed, pattern};
 
@@ -16,8 +16,8 @@ fn options(wait: Wait, ring: Ring) -> ChannelOptions {
 }
 
 #[test]
-fn nothing_is_lost_and_nobody_oversleeps() {
-    // Completions come before, while and after the waiter goes to sleep.
+fn no_completion_is_lost_and_no_wait_oversleeps() {
+    // Completions occur before, while and after the waiting thread goes to sleep.
     let latency = Latency { fetch: Duration::from_micros(100), completion: Duration::from_micros(200) };
     let bench = Bench::memory(Options { latency, ..Options::default() });
     let card = bench.open();
@@ -41,9 +41,9 @@ fn nothing_is_lost_and_nobody_oversleeps() {
     }
 }
 
-/// What comes late enough for each wait to look at the clock.
+/// Completions are late enough for each wait to read the clock.
 #[test]
-fn a_limit_may_be_for_ever() {
+fn the_limit_may_be_the_maximum_duration() {
     let latency = Latency { completion: Duration::from_millis(5), ..Latency::NONE };
     let bench = Bench::memory(Options { latency, ..Options::default() });
     let card = bench.try_open(CardOptions { idle_limit: Duration::MAX, ..CardOptions::default() }).unwrap();
@@ -68,23 +68,23 @@ fn a_deadline_and_a_failure_end_each_wait() {
         let card = bench.open();
         let mut h2c = card.channel(Direction::H2C, 0, options(wait, Ring::Chain)).unwrap();
         let source = card.allocate(1 << 20, Direction::H2C).unwrap();
-        // Scalars without points: the engine waits for room for ever.
+        // Scalars without points: the FIFO fills up, and the engine waits forever.
         let ticket = h2c.submit(&source, 0..1 << 20, SCALAR_WINDOW).unwrap();
         let begin = Instant::now();
         let error = h2c.wait(ticket, Duration::from_millis(30)).unwrap_err();
-        assert!(matches!(error, EngineError::Deadline { .. }), "{wait}: {error}");
+        assert!(matches!(error, WaitError::Deadline { .. }), "{wait}: {error}");
         assert!(begin.elapsed() >= Duration::from_millis(30), "{wait}");
         let user = card.user().unwrap();
         let flush = xdma::regs::msm::Ctrl::ABORT | xdma::regs::msm::Ctrl::FLUSH;
-        h2c.recover_with(&mut || Ok(user.write(xdma::regs::msm::CTRL, flush.bits())?)).unwrap();
-        // Nobody answers there.
+        h2c.recover_with(&mut || user.write(xdma::regs::msm::CTRL, flush.bits()).unwrap()).unwrap();
+        // There is nothing at this address.
         let ticket = h2c.submit(&source, 0..64, 1 << 60).unwrap();
         let error = h2c.wait(ticket, LIMIT).unwrap_err();
-        assert!(matches!(error, EngineError::Failed { .. }), "{wait}: {error}");
+        assert!(matches!(error.engine(), Some(EngineError::Failed { .. })), "{wait}: {error}");
     }
 }
 
-/// Pools wait as their channels do, and whichever channel is the last wakes them.
+/// The pool waits until the last of its channels has finished.
 #[test]
 fn a_pool_waits_as_its_channels_do() {
     let latency = Latency { fetch: Duration::from_micros(100), completion: Duration::from_micros(200) };
@@ -103,7 +103,7 @@ fn a_pool_waits_as_its_channels_do() {
         let sleeps = |pool: &Pool| pool.channels().map(|channel| channel.stats().sleeps).sum::<u64>();
         let before = sleeps(&h2c);
         for round in 0..20 {
-            // Chains that wait behind others are started while one sleeps; small ones take turns.
+            // Queued chains are started while the thread sleeps. Small transfers alternate between the channels.
             let all: Vec<_> = (0..4).map(|_| h2c.submit(&source, 0..400_000, 0x11).unwrap()).collect();
             let small = h2c.submit(&source, 0..round + 1, 0x11).unwrap();
             h2c.wait(small, LIMIT).unwrap();
@@ -119,31 +119,31 @@ fn a_pool_waits_as_its_channels_do() {
     let mixed = [Wait::Spin, Wait::Hybrid].map(|wait| options(wait, Ring::Chain));
     let mixed =
         mixed.iter().enumerate().map(|(at, options)| card.channel(Direction::H2C, at, *options).unwrap());
-    assert!(matches!(Pool::new(mixed.collect()), Err(EngineError::BadPool)));
+    assert!(matches!(Pool::new(mixed.collect()), Err(PoolError)));
 }
 
 #[test]
-fn a_sleeper_makes_few_calls() {
-    let pace = Model { pairs_per_second: Some(40_000.0), ..Model::default() };
-    let bench = Bench::new(Options::default(), Design::Msm(pace));
+fn a_sleeping_wait_makes_few_system_calls() {
+    let model = Model { pairs_per_second: Some(40_000.0), ..Model::default() };
+    let bench = Bench::new(Options::default(), Design::Msm(model));
     let card = bench.open();
     let channel = ChannelOptions { wait: Wait::Interrupt, ..ChannelOptions::default() };
     let mut msm = Msm::open(&card, MsmOptions { channel, ..MsmOptions::default() }).unwrap();
     let points = Points::allocate(&card, 4000).unwrap();
     let scalars = Scalars::allocate(&card, 4000, ScalarForm::Canonical).unwrap();
     let job = msm.prepare(&points, &scalars).unwrap();
-    // 100 ms of the core's work, or more of a machine that is busy.
+    // The core needs 100 ms, or more on a busy machine.
     let (before, begin) = (Counts::now(), Instant::now());
     let ticket = msm.submit(&job).unwrap();
     msm.wait(ticket, LIMIT).unwrap();
     let (calls, took) = ((Counts::now() - before).system_calls, begin.elapsed());
-    // A sleep is a call or two, and over vfio-user the register accesses around it are calls as well. Whoever yields makes one
-    // each microsecond.
+    // A sleep takes one or two calls, and over vfio-user the register accesses around it are calls as well. A wait that yields would make one
+    // call per microsecond.
     assert!(u128::from(calls) < 100 + 10 * took.as_millis(), "{calls} calls in {took:?}");
 }
 
 #[test]
-fn each_wait_goes_on_after_a_recovery() {
+fn each_wait_works_again_after_a_recovery() {
     let bench = Bench::memory(Options::default());
     let card = bench.open();
     for wait in Wait::ALL {

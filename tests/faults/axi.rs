@@ -2,10 +2,10 @@
 
 use crate::rig::{LIMIT, Rig, SHORT, at_once, failed, is_deadline, is_hung};
 use xdma::card::CardError;
-use xdma::channel::{EngineError, Ring};
+use xdma::channel::{CloseError, EngineError, Ring, WaitError};
 use xdma::regs::Direction;
 use xdma::regs::channel::Status;
-use xdma_emulator::faults::{Kind, Lasting};
+use xdma_emulator::faults::{FaultDuration, Kind};
 
 fn fails(ring: Ring, fault: Kind, bits: [Status; 2]) {
     let mut rig = Rig::new(ring);
@@ -32,11 +32,11 @@ pub fn an_address_that_nobody_has(ring: Ring) {
 pub fn a_slave_that_hangs(ring: Ring) {
     for direction in [Direction::H2C, Direction::C2H] {
         let mut rig = Rig::new(ring);
-        rig.inject(Kind::AxiHang(Lasting::Millis(20)).on(direction, 0));
+        rig.inject(Kind::AxiHang(FaultDuration::Millis(20)).on(direction, 0));
         rig.lane(direction).transfer(LIMIT).unwrap();
         rig.works();
         // For ever, until the function is reset: all channels are told.
-        rig.inject(Kind::AxiHang(Lasting::ForEver).on(direction, 0));
+        rig.inject(Kind::AxiHang(FaultDuration::Forever).on(direction, 0));
         let lane = rig.lane(direction);
         let ticket = lane.submit().unwrap();
         is_deadline(lane.channel.wait(ticket, SHORT));
@@ -44,7 +44,7 @@ pub fn a_slave_that_hangs(ring: Ring) {
         rig.others_work();
         rig.card.recover().unwrap();
         let told = rig.lane(direction).channel.wait(ticket, LIMIT);
-        assert!(matches!(told, Err(EngineError::Reset { .. })), "{told:?}");
+        assert!(matches!(told, Err(WaitError::Engine(EngineError::Reset { .. }))), "{told:?}");
         rig.recover_all();
         rig.end();
         hangs_without_a_reset(ring, direction);
@@ -54,7 +54,7 @@ pub fn a_slave_that_hangs(ring: Ring) {
 /// Nothing helps: the memory is the card's for good, the other channels go on, and nobody waits twice.
 fn hangs_without_a_reset(ring: Ring, direction: Direction) {
     let mut rig = Rig::with(ring, false);
-    rig.inject(Kind::AxiHang(Lasting::ForEver).on(direction, 0));
+    rig.inject(Kind::AxiHang(FaultDuration::Forever).on(direction, 0));
     let lane = rig.lane(direction);
     let ticket = lane.submit().unwrap();
     is_deadline(lane.channel.wait(ticket, SHORT));
@@ -63,7 +63,7 @@ fn hangs_without_a_reset(ring: Ring, direction: Direction) {
     let lane = if direction == Direction::H2C { rig.h2c.remove(0) } else { rig.c2h.remove(0) };
     let closed = at_once(|| lane.channel.close());
     assert!(
-        matches!(&closed, Err(EngineError::Quarantined { cause, .. }) if matches!(**cause, EngineError::Hung { .. })),
+        matches!(&closed, Err(CloseError::Quarantined { cause, .. }) if matches!(cause, EngineError::Hung { .. })),
         "{closed:?}"
     );
     drop(lane.buffer);

@@ -2,13 +2,13 @@
 
 use crate::rig::{LEN, LIMIT, Rig, SHORT, at_once, is_deadline, is_gone, is_hung, open};
 use xdma::card::CardError;
-use xdma::channel::{EngineError, Ring};
+use xdma::channel::{EngineError, Ring, WaitError};
 use xdma::regs::Direction;
-use xdma_emulator::faults::{Kind, Lasting};
+use xdma_emulator::faults::{FaultDuration, Kind};
 
 pub fn a_reset_that_does_nothing(ring: Ring) {
     let mut rig = Rig::new(ring);
-    rig.inject(Kind::AxiHang(Lasting::ForEver).on(Direction::H2C, 0));
+    rig.inject(Kind::AxiHang(FaultDuration::Forever).on(Direction::H2C, 0));
     rig.inject(Kind::ResetIneffective);
     let ticket = rig.h2c[0].submit().unwrap();
     is_deadline(rig.h2c[0].channel.wait(ticket, SHORT));
@@ -45,7 +45,7 @@ pub fn a_reset_that_clears_memory(ring: Ring) {
 pub fn a_link_that_goes_down(ring: Ring) {
     let mut rig = Rig::with(ring, false);
     rig.works();
-    rig.inject(Kind::AxiHang(Lasting::ForEver).on(Direction::C2H, 0));
+    rig.inject(Kind::AxiHang(FaultDuration::Forever).on(Direction::C2H, 0));
     let ticket = rig.c2h[0].submit().unwrap();
     is_deadline(rig.c2h[0].channel.wait(ticket, SHORT));
     rig.inject(Kind::LinkDown);
@@ -63,7 +63,7 @@ pub fn a_link_that_goes_down(ring: Ring) {
 pub fn a_link_that_comes_back(ring: Ring) {
     let mut rig = Rig::with(ring, false);
     rig.works();
-    rig.inject(Kind::AxiHang(Lasting::ForEver).on(Direction::C2H, 0));
+    rig.inject(Kind::AxiHang(FaultDuration::Forever).on(Direction::C2H, 0));
     let ticket = rig.c2h[0].submit().unwrap();
     is_deadline(rig.c2h[0].channel.wait(ticket, SHORT));
     rig.inject(Kind::LinkDown);
@@ -71,7 +71,8 @@ pub fn a_link_that_comes_back(ring: Ring) {
     rig.inject(Kind::LinkUp);
     rig.card.recover().unwrap();
     let told = rig.c2h[0].channel.wait(ticket, LIMIT);
-    assert!(matches!(&told, Err(EngineError::Reset { ring }) if ring.in_flight == 1), "{told:?}");
+    let reset = matches!(&told, Err(WaitError::Engine(EngineError::Reset { ring })) if ring.in_flight == 1);
+    assert!(reset, "{told:?}");
     rig.recover_all();
     rig.end();
 }
@@ -79,14 +80,16 @@ pub fn a_link_that_comes_back(ring: Ring) {
 pub fn a_process_that_is_gone(ring: Ring) {
     let mut rig = Rig::new(ring);
     rig.works();
-    rig.inject(Kind::AxiHang(Lasting::ForEver).on(Direction::C2H, 0));
+    rig.inject(Kind::AxiHang(FaultDuration::Forever).on(Direction::C2H, 0));
     let ticket = rig.c2h[0].submit().unwrap();
     is_deadline(rig.c2h[0].channel.wait(ticket, SHORT));
     rig.inject(Kind::ProcessGone);
     at_once(|| {
         let ended = rig.c2h[0].channel.wait(ticket, LIMIT);
-        assert!(matches!(&ended, Err(EngineError::Bus { ring: Some(_), .. })), "{ended:?}");
-        assert!(matches!(rig.h2c[0].transfer(LIMIT), Err(EngineError::Bus { .. })));
+        let failed = matches!(&ended, Err(WaitError::Engine(EngineError::Bus { ring: Some(_), .. })));
+        assert!(failed, "{ended:?}");
+        let error = rig.h2c[0].transfer(LIMIT).unwrap_err();
+        assert!(matches!(error.engine(), Some(EngineError::Bus { .. })), "{error}");
         assert!(rig.card.recover().is_err());
     });
     assert!(open(&rig.emulated).is_err(), "nobody listens");

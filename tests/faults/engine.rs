@@ -31,7 +31,7 @@ pub fn a_descriptor_without_magic(ring: Ring) {
     for direction in BOTH {
         fails(&mut rig, Kind::BadMagic, direction, Status::MAGIC_STOPPED.bits());
     }
-    assert_eq!(rig.struck("BadMagic"), 2);
+    assert_eq!(rig.injected("BadMagic"), 2);
     rig.end();
 }
 

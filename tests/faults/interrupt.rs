@@ -29,7 +29,7 @@ pub fn an_interrupt_that_is_lost(ring: Ring) {
     let ticket = rig.c2h[0].submit().unwrap();
     assert_eq!(fired.wait(SHORT).unwrap(), 0, "it does not come");
     rig.c2h[0].channel.wait(ticket, LIMIT).unwrap();
-    assert_eq!(rig.struck("InterruptLost"), 1);
+    assert_eq!(rig.injected("InterruptLost"), 1);
     is_told(&mut rig, &fired);
     rig.works();
     drop(fired);
@@ -43,7 +43,7 @@ pub fn an_interrupt_that_comes_twice(ring: Ring) {
     while seen < 2 {
         seen += fired.wait(LIMIT).unwrap();
     }
-    assert_eq!((seen, rig.struck("InterruptRepeated")), (2, 1));
+    assert_eq!((seen, rig.injected("InterruptRepeated")), (2, 1));
     rig.c2h[0].channel.wait(ticket, LIMIT).unwrap();
     is_told(&mut rig, &fired);
     rig.works();

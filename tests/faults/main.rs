@@ -58,7 +58,7 @@ rows! {
 /// No fault is without a row of the documentation and a test.
 #[test]
 fn each_fault_has_its_row_and_its_test() {
-    let names: Vec<_> = Kind::EACH.iter().map(|kind| kind.name()).collect();
+    let names: Vec<_> = Kind::ALL.iter().map(|kind| kind.name()).collect();
     assert_eq!(TESTED, names);
     let rows = include_str!("../../docs/faults.md").lines().filter_map(|line| line.strip_prefix("| `"));
     let rows: Vec<_> = rows.map(|row| (row.split('`').next().unwrap(), row.matches(" | ").count())).collect();

@@ -9,10 +9,10 @@ use std::sync::Arc;
 use std::time::Duration;
 use xdma::card::{Card, CardOptions};
 use xdma::msm::curve::arkworks as ark;
-use xdma::msm::{Job, Msm, MsmError, MsmOptions, Points, ScalarForm, Scalars};
+use xdma::msm::{Job, JobError, Msm, MsmOptions, Points, ScalarForm, Scalars};
 use xdma::regs::Direction;
 use xdma_emulator::faults::Kind;
-use xdma_emulator::logic::{Msm as Model, MsmOptions as ModelOptions};
+use xdma_emulator::logic::{MsmModel as Model, MsmModelOptions as ModelOptions};
 use xdma_emulator::{EmulatedCard, Options};
 
 const PAIRS: usize = 256;
@@ -45,7 +45,7 @@ fn rig(watchdog: u32) -> Rig {
 }
 
 impl Rig {
-    fn fails(&mut self, limit: Duration) -> MsmError {
+    fn fails(&mut self, limit: Duration) -> JobError {
         let ticket = self.msm.submit(&self.job).unwrap();
         self.msm.wait(ticket, limit).unwrap_err()
     }
@@ -74,9 +74,9 @@ impl Rig {
 
 /// The error, and pairs taken.
 #[track_caller]
-fn interrupted(error: MsmError) -> (String, u32) {
+fn interrupted(error: JobError) -> (String, u32) {
     match error {
-        MsmError::Interrupted { pairs, taken, chunks, .. } => {
+        JobError::Interrupted { pairs, taken, chunks, .. } => {
             assert_eq!((pairs as usize, chunks), (PAIRS, taken / CHUNK));
             (error.to_string(), taken)
         }
@@ -106,7 +106,7 @@ fn a_job_behind_one_that_fails_is_lost() {
     let (first, second) = (rig.msm.submit(&rig.job).unwrap(), rig.msm.submit(&rig.job).unwrap());
     interrupted(rig.msm.wait(first, LIMIT).unwrap_err());
     for ticket in [first, second] {
-        assert!(matches!(rig.msm.poll(ticket), Err(MsmError::Lost)));
+        assert!(matches!(rig.msm.poll(ticket), Err(JobError::Lost)));
     }
     rig.works();
     rig.end();
@@ -120,7 +120,7 @@ fn a_job_that_deadlocks() {
     rig.lose_points();
     let error = rig.fails(Duration::from_millis(300));
     match &error {
-        MsmError::Deadline { fill, .. } => assert!(fill.is_deadlock(), "{error}"),
+        JobError::Deadline { state, .. } => assert!(state.is_deadlock(), "{error}"),
         other => panic!("{other}"),
     }
     rig.msm.recover().unwrap();
@@ -144,17 +144,17 @@ fn a_job_whose_link_goes_down() {
     let mut rig = rig(1 << 26);
     rig.works();
     rig.emulated
-        .inject(Kind::AxiHang(xdma_emulator::faults::Lasting::ForEver).on(Direction::H2C, 0).after(8))
+        .inject(Kind::AxiHang(xdma_emulator::faults::FaultDuration::Forever).on(Direction::H2C, 0).after(8))
         .unwrap();
     let ticket = rig.msm.submit(&rig.job).unwrap();
     let short = Duration::from_millis(100);
-    assert!(matches!(rig.msm.wait(ticket, short), Err(MsmError::Deadline { .. })));
+    assert!(matches!(rig.msm.wait(ticket, short), Err(JobError::Deadline { .. })));
     rig.emulated.inject(Kind::LinkDown).unwrap();
     assert!(rig.msm.wait(ticket, LIMIT).is_err());
     rig.emulated.inject(Kind::LinkUp).unwrap();
     rig.card.recover().unwrap();
     rig.msm.recover().unwrap();
-    assert!(matches!(rig.msm.poll(ticket), Err(MsmError::Lost)));
+    assert!(matches!(rig.msm.poll(ticket), Err(JobError::Lost)));
     rig.works();
     rig.end();
 }

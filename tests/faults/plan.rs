@@ -18,8 +18,8 @@ fn insist(card: &Card, channel: &mut Channel, buffer: &Buffer, seed: u64) {
             Ok(()) => return,
             Err(error) => error,
         };
-        let healed = match error {
-            EngineError::Gone { .. } => card.recover().is_ok() && channel.recover().is_ok(),
+        let healed = match error.engine() {
+            Some(EngineError::Gone { .. }) => card.recover().is_ok() && channel.recover().is_ok(),
             _ => channel
                 .recover()
                 .or_else(|_| card.recover().map_err(drop).and_then(|()| channel.recover().map_err(drop)))
@@ -65,5 +65,5 @@ fn a_plan_for_a_channel_that_is_not_there_is_refused() {
     let faults = Plan { faults: vec![Kind::BadMagic.on(Direction::C2H, 3)] };
     let options = Options { faults, c2h_channels: 3, ..Options::default() };
     let error = EmulatedCard::start(options, Arc::new(Memory::new())).unwrap_err();
-    assert!(matches!(error, Error::Faults(_)), "{error}");
+    assert!(matches!(error, Error::FaultPlan(_)), "{error}");
 }

@@ -3,16 +3,16 @@
 use crate::rig::{LIMIT, Rig, SHORT, at_once, is_deadline, is_gone, is_hung, open};
 use std::time::Duration;
 use xdma::card::CardError;
-use xdma::channel::{EngineError, Poll, Ring};
+use xdma::channel::{EngineError, Poll, PollError, Ring, TransferError};
 use xdma::regs::Direction;
 use xdma::regs::channel::Status;
-use xdma_emulator::faults::{Injection, Kind, Lasting};
+use xdma_emulator::faults::{FaultDuration, Injection, Kind};
 
 pub fn busy_that_stays(ring: Ring) {
     let mut rig = Rig::new(ring);
-    rig.inject(Kind::BusyStuck(Lasting::Millis(20)).on(Direction::H2C, 0));
+    rig.inject(Kind::BusyStuck(FaultDuration::Millis(20)).on(Direction::H2C, 0));
     rig.works();
-    rig.inject(Kind::BusyStuck(Lasting::ForEver).on(Direction::C2H, 0));
+    rig.inject(Kind::BusyStuck(FaultDuration::Forever).on(Direction::C2H, 0));
     let lane = rig.lane(Direction::C2H);
     // It is read: from now on it stays.
     lane.channel.check().unwrap();
@@ -36,7 +36,8 @@ pub fn status_bits_that_stay(ring: Ring) {
     for result in [channel.check(), channel.recover()] {
         assert!(matches!(result, Err(EngineError::Failed { .. })), "{result:?}");
     }
-    assert!(matches!(rig.h2c[0].submit(), Err(EngineError::Failed { .. })));
+    let error = rig.h2c[0].submit().unwrap_err();
+    assert!(matches!(error.engine(), Some(EngineError::Failed { .. })), "{error}");
     rig.others_work();
     rig.card.reset().unwrap();
     for lane in rig.h2c.iter_mut().chain(&mut rig.c2h) {
@@ -59,7 +60,7 @@ pub fn a_count_that_jumps(ring: Ring) {
         lane.channel.recover().unwrap();
         for ticket in [first, second] {
             let told = lane.channel.poll(ticket);
-            assert!(matches!(told, Err(EngineError::Stopped)), "{told:?}");
+            assert!(matches!(told, Err(PollError::Engine(EngineError::Stopped))), "{told:?}");
         }
         rig.works();
         jump_ahead(&mut rig, direction, ring);
@@ -87,16 +88,16 @@ fn jump_ahead(rig: &mut Rig, direction: Direction, ring: Ring) {
 
 pub fn registers_that_read_all_ones(ring: Ring) {
     let mut rig = Rig::new(ring);
-    rig.inject(Kind::AllOnes(Lasting::Millis(50)));
+    rig.inject(Kind::AllOnes(FaultDuration::Millis(50)));
     is_gone(rig.h2c[0].channel.check());
     std::thread::sleep(Duration::from_millis(60));
     for lane in rig.h2c.iter_mut().chain(&mut rig.c2h) {
         lane.channel.recover().unwrap();
     }
     rig.works();
-    rig.inject(Injection::from(Kind::AllOnes(Lasting::ForEver)));
-    let ticket = rig.c2h[0].submit();
-    is_gone(ticket.and_then(|ticket| rig.c2h[0].channel.settle(LIMIT).map(|()| ticket)));
+    rig.inject(Injection::from(Kind::AllOnes(FaultDuration::Forever)));
+    let submitted = rig.c2h[0].submit().map_err(TransferError::from);
+    is_gone(submitted.and_then(|_| Ok(rig.c2h[0].channel.settle(LIMIT)?)));
     is_gone(rig.h2c[0].channel.stop());
     assert!(matches!(rig.card.recover(), Err(CardError::Gone { .. })));
     let Rig { h2c, c2h, card, emulated, .. } = rig;

@@ -3,7 +3,9 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use xdma::card::{Card, CardError, CardOptions};
-use xdma::channel::{Channel, ChannelOptions, EngineError, Ring, Snapshot, Ticket};
+use xdma::channel::{
+    Channel, ChannelOptions, EngineError, Ring, Snapshot, SubmitError, Ticket, TransferError, WaitError,
+};
 use xdma::memory::Buffer;
 use xdma::regs::Direction;
 use xdma_emulator::faults::Injection;
@@ -23,13 +25,13 @@ pub struct Lane {
 }
 
 impl Lane {
-    pub fn submit(&mut self) -> Result<Ticket, EngineError> {
+    pub fn submit(&mut self) -> Result<Ticket, SubmitError> {
         self.channel.submit(&self.buffer, 0..LEN, self.card)
     }
 
-    pub fn transfer(&mut self, limit: Duration) -> Result<(), EngineError> {
+    pub fn transfer(&mut self, limit: Duration) -> Result<(), TransferError> {
         let ticket = self.submit()?;
-        self.channel.wait(ticket, limit)
+        Ok(self.channel.wait(ticket, limit)?)
     }
 
     pub fn read(&self) -> Vec<u8> {
@@ -77,9 +79,9 @@ impl Rig {
         self.emulated.inject(injection).unwrap();
     }
 
-    /// How often a fault struck.
-    pub fn struck(&self, name: &str) -> u64 {
-        self.emulated.struck().get(name).copied().unwrap_or(0)
+    /// Returns how often a fault was injected.
+    pub fn injected(&self, name: &str) -> u64 {
+        self.emulated.injected_faults().get(name).copied().unwrap_or(0)
     }
 
     pub fn lane(&mut self, direction: Direction) -> &mut Lane {
@@ -125,7 +127,8 @@ impl Rig {
         for lane in self.h2c.iter_mut().chain(&mut self.c2h) {
             let told = lane.channel.check().unwrap_err();
             assert!(matches!(told, EngineError::Reset { .. }), "{told}");
-            assert!(matches!(lane.submit(), Err(EngineError::Reset { .. })), "until it is recovered");
+            let again = lane.submit().unwrap_err();
+            assert!(matches!(again.engine(), Some(EngineError::Reset { .. })), "until it is recovered");
             lane.channel.recover().unwrap();
         }
         self.works();
@@ -149,26 +152,29 @@ pub fn open(emulated: &EmulatedCard) -> Result<Card, CardError> {
 #[track_caller]
 pub fn failed(lane: &mut Lane) -> Snapshot {
     let first = lane.transfer(LIMIT).unwrap_err();
-    assert!(matches!(lane.submit(), Err(EngineError::Failed { .. })), "it has failed");
-    match first {
-        EngineError::Failed { snapshot } => Snapshot::clone(&snapshot),
-        other => panic!("{other}"),
+    let again = lane.submit().unwrap_err();
+    assert!(matches!(again.engine(), Some(EngineError::Failed { .. })), "it has failed");
+    match first.engine() {
+        Some(EngineError::Failed { snapshot }) => Snapshot::clone(snapshot),
+        _ => panic!("{first}"),
     }
 }
 
 #[track_caller]
-pub fn is_deadline<T: std::fmt::Debug>(result: Result<T, EngineError>) {
-    assert!(matches!(result, Err(EngineError::Deadline { .. })), "{result:?}");
+pub fn is_deadline<T: std::fmt::Debug>(result: Result<T, impl Into<TransferError>>) {
+    let error = result.map_err(Into::into).unwrap_err();
+    assert!(matches!(error, TransferError::Wait(WaitError::Deadline { .. })), "{error}");
 }
 
 #[track_caller]
-pub fn is_hung<T: std::fmt::Debug>(result: Result<T, EngineError>) {
+pub fn is_hung(result: Result<(), EngineError>) {
     assert!(matches!(result, Err(EngineError::Hung { .. })), "{result:?}");
 }
 
 #[track_caller]
-pub fn is_gone<T: std::fmt::Debug>(result: Result<T, EngineError>) {
-    assert!(matches!(result, Err(EngineError::Gone { .. })), "{result:?}");
+pub fn is_gone<T: std::fmt::Debug>(result: Result<T, impl Into<TransferError>>) {
+    let error = result.map_err(Into::into).unwrap_err();
+    assert!(matches!(error.engine(), Some(EngineError::Gone { .. })), "{error}");
 }
 
 /// Does something that must not take the time of a limit.

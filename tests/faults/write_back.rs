@@ -4,7 +4,7 @@ use crate::rig::{LIMIT, Rig};
 use std::time::Duration;
 use xdma::channel::{Poll, Ring};
 use xdma::regs::Direction;
-use xdma_emulator::faults::{Kind, Lasting};
+use xdma_emulator::faults::{FaultDuration, Kind};
 
 const A_WHILE: Duration = Duration::from_millis(30);
 
@@ -35,7 +35,7 @@ pub fn one_that_is_lost(ring: Ring) {
         lane.channel.recover().unwrap();
         assert_eq!(lane.channel.poll(ticket).unwrap(), Poll::Ready);
         rig.works();
-        assert_eq!(rig.struck("WriteBackDropped"), 12);
+        assert_eq!(rig.injected("WriteBackDropped"), 12);
         rig.end();
     }
 }
@@ -48,7 +48,7 @@ pub fn one_that_is_late(ring: Ring) {
         (0..6).for_each(|_| rig.pair_works(0));
     }
     rig.others_work();
-    assert_eq!(rig.struck("WriteBackDelayed"), 16, "6 of H2C, 6 of C2H with the 4 that were left of H2C");
+    assert_eq!(rig.injected("WriteBackDelayed"), 16, "6 of H2C, 6 of C2H with the 4 that were left of H2C");
     rig.end();
 }
 
@@ -59,7 +59,7 @@ pub fn one_that_comes_again(ring: Ring) {
         (0..40).for_each(|_| rig.pair_works(0));
     }
     rig.others_work();
-    assert!(rig.struck("WriteBackRepeated") >= 80);
+    assert!(rig.injected("WriteBackRepeated") >= 80);
     rig.end();
 }
 
@@ -69,12 +69,12 @@ pub fn one_that_is_early(ring: Ring) {
     let data = rig.fill(0);
     rig.h2c[0].transfer(LIMIT).unwrap();
     rig.inject(Kind::WriteBackEarly.on(Direction::C2H, 0));
-    rig.inject(Kind::AxiHang(Lasting::Millis(200)).on(Direction::C2H, 0));
+    rig.inject(Kind::AxiHang(FaultDuration::Millis(200)).on(Direction::C2H, 0));
     let ticket = rig.c2h[0].submit().unwrap();
     rig.c2h[0].channel.wait(ticket, LIMIT).unwrap();
     rig.c2h[0].channel.settle(LIMIT).unwrap();
     assert!(rig.c2h[0].read() == data, "it has settled");
-    assert_eq!(rig.struck("WriteBackEarly"), 1);
+    assert_eq!(rig.injected("WriteBackEarly"), 1);
     rig.works();
     rig.end();
 }

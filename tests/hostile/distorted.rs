@@ -7,9 +7,10 @@ use rand::{Rng, RngExt, SeedableRng};
 use std::fmt;
 use std::sync::{Arc, Mutex};
 use vmm_sys_util::eventfd::EventFd;
-use xdma::bus::vfio_user::VfioUser;
-use xdma::bus::{Bar, Bus, BusError, Description};
-use xdma::memory::{Access, Addressing, CallerMemory, Extent, Isolation, MapError, Mapper, MemoryRef};
+use xdma::memory::{Access, MapError};
+use xdma::unstable::bus::vfio_user::VfioUser;
+use xdma::unstable::bus::{Bar, Bus, BusError, Description};
+use xdma::unstable::memory::{Addressing, CallerMemory, Extent, Isolation, Mapper, MemoryRef};
 use xdma_emulator::logic::Design;
 use xdma_emulator::{EmulatedCard, Options};
 

@@ -15,9 +15,9 @@ use session::Outcome;
 use std::sync::Arc;
 use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::time::Duration;
-use xdma::bus::Bus;
+use xdma::unstable::bus::Bus;
 use xdma_emulator::logic::Design;
-use xdma_emulator::logic::msm::MsmOptions;
+use xdma_emulator::logic::msm::MsmModelOptions;
 
 /// Far more than all deadlines of a session together, on a crowded machine.
 const LIMIT: Duration = Duration::from_secs(120);
@@ -41,7 +41,7 @@ fn memory() -> Design {
 }
 
 fn msm() -> Design {
-    Design::Msm(MsmOptions::default())
+    Design::Msm(MsmModelOptions::default())
 }
 
 proptest! {

@@ -3,7 +3,8 @@
 use rand::rngs::StdRng;
 use rand::{Rng, RngExt, SeedableRng};
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use xdma::memory::{Access, MemoryRef};
+use xdma::memory::Access;
+use xdma::unstable::memory::MemoryRef;
 
 #[derive(Debug)]
 pub struct Scribbler(Mutex<State>);

@@ -2,14 +2,16 @@
 
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
+use std::error::Error;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use xdma::bus::Bus;
 use xdma::card::{Card, CardOptions, Source};
-use xdma::channel::{Channel, ChannelOptions, EngineError, Ring, Transfers};
-use xdma::msm::{Msm, MsmError, MsmOptions, Points, ScalarForm, Scalars};
+use xdma::channel::{Channel, ChannelOptions, Ring, Transfers};
+use xdma::msm::{Msm, MsmOptions, Points, ScalarForm, Scalars};
 use xdma::regs::Direction;
 use xdma::regs::map::Block;
+use xdma::unstable::bus::Bus;
+use xdma::unstable::card::on_bus;
 
 /// How long each wait may take, and an engine to become idle.
 const LIMIT: Duration = Duration::from_millis(10);
@@ -39,7 +41,7 @@ pub fn run(bus: Arc<dyn Bus>, seed: u64) -> Outcome {
     let rng = &mut StdRng::seed_from_u64(seed);
     let options = CardOptions { idle_limit: LIMIT, ..CardOptions::default() };
     // SAFETY: the bus is the card's alone.
-    let Ok(card) = timed(|| unsafe { Card::on_bus(bus, options) }) else { return outcome };
+    let Ok(card) = timed(|| unsafe { on_bus(bus, options) }) else { return outcome };
     outcome.opened = true;
     look(&card);
     outcome.moved = (0..2).all(|_| timed(|| move_about(&card, rng)).is_ok());
@@ -61,12 +63,11 @@ fn look(card: &Card) {
     }
 }
 
-fn move_about(card: &Card, rng: &mut StdRng) -> Result<(), EngineError> {
+fn move_about(card: &Card, rng: &mut StdRng) -> Result<(), Box<dyn Error>> {
     for direction in [Direction::H2C, Direction::C2H] {
         let ring = [None, Some(Ring::Chain), Some(Ring::Credits)][rng.random_range(0..3)];
         let options = ChannelOptions { ring, interrupt: rng.random(), ..ChannelOptions::default() };
-        let mut channel =
-            timed(|| card.channel(direction, rng.random_range(0..4), options)).map_err(closed)?;
+        let mut channel = timed(|| card.channel(direction, rng.random_range(0..4), options))?;
         let interrupt = card.interrupt(Source::Channel(direction, channel.index()));
         let result = timed(|| use_channel(card, &mut channel, rng));
         if result.is_err() {
@@ -81,12 +82,7 @@ fn move_about(card: &Card, rng: &mut StdRng) -> Result<(), EngineError> {
     Ok(())
 }
 
-fn closed(error: xdma::card::CardError) -> EngineError {
-    tracing::debug!("{error}");
-    EngineError::Stopped
-}
-
-fn use_channel(card: &Card, channel: &mut Channel, rng: &mut StdRng) -> Result<(), EngineError> {
+fn use_channel(card: &Card, channel: &mut Channel, rng: &mut StdRng) -> Result<(), Box<dyn Error>> {
     let buffer = card.allocate(BYTES, channel.direction())?;
     for _ in 0..4 {
         let end = rng.random_range(1..=BYTES);
@@ -111,16 +107,20 @@ fn use_channel(card: &Card, channel: &mut Channel, rng: &mut StdRng) -> Result<(
     Ok(())
 }
 
-fn multiply(card: &Card, rng: &mut StdRng) -> Result<(), MsmError> {
+fn multiply(card: &Card, rng: &mut StdRng) -> Result<(), Box<dyn Error>> {
     let mut msm = timed(|| Msm::open(card, MsmOptions::default()))?;
     let points = Points::allocate(card, 64)?;
     let scalars = Scalars::allocate(card, 64, ScalarForm::Canonical)?;
     let job = timed(|| msm.prepare(&points, &scalars))?;
-    let mut result = Ok(());
+    let mut result: Result<(), Box<dyn Error>> = Ok(());
     for _ in 0..rng.random_range(1..4) {
-        result = timed(|| msm.submit(&job).and_then(|ticket| msm.wait(ticket, LIMIT * 20))).map(drop);
+        result = timed(|| {
+            let ticket = msm.submit(&job)?;
+            msm.wait(ticket, LIMIT * 20)?;
+            Ok(())
+        });
         if let Err(error) = &result {
-            let _ = (error.to_string(), timed(|| msm.fill()), timed(|| msm.recover()));
+            let _ = (error.to_string(), timed(|| msm.state()), timed(|| msm.recover()));
         }
     }
     result

@@ -9,8 +9,9 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use vmm_sys_util::eventfd::EventFd;
-use xdma::bus::{BARS, Bar, Bus, BusError, Description, Mapped};
-use xdma::memory::{Access, Addressing, CallerMemory, Extent, Isolation, MapError, Mapper, MemoryRef};
+use xdma::memory::{Access, MapError};
+use xdma::unstable::bus::{BARS, Bar, Bus, BusError, Description, Mapped};
+use xdma::unstable::memory::{Addressing, CallerMemory, Extent, Isolation, Mapper, MemoryRef};
 
 /// Registers of the XDMA BAR.
 const WORDS: usize = 1 << 14;

@@ -1,14 +1,14 @@
 //! In every mode.
 
 use std::os::unix::process::ExitStatusExt;
-use xdma::bus::vfio::{Mode, Vfio};
-use xdma::bus::{Bus, BusError};
 use xdma::card::{Card, CardError, CardName, CardOptions};
 use xdma::channel::{Channel, ChannelOptions, Poll, Ring, Ticket, Transfers};
 use xdma::msm::{Msm, MsmOptions, Points, ScalarForm, Scalars};
 use xdma::regs::Direction;
+use xdma::unstable::bus::vfio::{Mode, Vfio};
+use xdma::unstable::bus::{Bus, BusError};
 use xdma_emulator::Options;
-use xdma_emulator::logic::{Design, MsmOptions as Model};
+use xdma_emulator::logic::{Design, MsmModelOptions as Model};
 use xdma_testkit::bench::{Bench, works};
 use xdma_testkit::process;
 

@@ -5,7 +5,7 @@ use xdma::card::Card;
 use xdma::channel::EngineError;
 use xdma::memory::Buffer;
 use xdma::regs::Direction;
-use xdma_emulator::{Options, Refusal};
+use xdma_emulator::{DmaFaultReason, Options};
 use xdma_testkit::bench::{Bench, LIMIT, pattern};
 
 const LEN: u64 = 4096;
@@ -15,10 +15,10 @@ const LEN: u64 = 4096;
 fn refused(bench: &Bench, card: &Card, buffer: &Buffer, address: u64) {
     let mut h2c = card.h2c(0).unwrap();
     let error = h2c.transfer(buffer, 0..LEN, 0, LIMIT).unwrap_err();
-    assert!(matches!(error, EngineError::Failed { .. }), "{error}");
+    assert!(matches!(error.engine(), Some(EngineError::Failed { .. })), "{error}");
     assert!(error.to_string().contains("host memory read refused"), "{error}");
-    let fault = *bench.log().faults.last().expect("the card noticed");
-    assert_eq!((fault.iova, fault.write, fault.refusal), (address, false, Refusal::Unmapped));
+    let fault = *bench.log().dma_faults.last().expect("the card noticed");
+    assert_eq!((fault.iova, fault.write, fault.reason), (address, false, DmaFaultReason::Unmapped));
     h2c.recover().unwrap();
     let good = card.allocate(LEN, Direction::H2C).unwrap();
     h2c.transfer(&good, 0..LEN, 0, LIMIT).unwrap();
@@ -49,8 +49,8 @@ fn a_write_outside_is_lost_in_silence() {
     let sink = bus.buffer_at(&card, 1 << 33, Direction::C2H);
     let mut c2h = card.c2h(0).unwrap();
     let ended = c2h.transfer(sink, 0..LEN, 0, LIMIT);
-    let fault = *bench.log().faults.last().expect("the card noticed");
-    assert_eq!((fault.iova, fault.write, fault.refusal), (1 << 33, true, Refusal::Unmapped));
+    let fault = *bench.log().dma_faults.last().expect("the card noticed");
+    assert_eq!((fault.iova, fault.write, fault.reason), (1 << 33, true, DmaFaultReason::Unmapped));
     ended.expect("this is why results are checked");
 }
 
@@ -63,7 +63,7 @@ fn memory_for_reading_is_not_written() {
     let mut c2h = card.c2h(0).unwrap();
     let sink = bus.buffer_at(&card, address, Direction::C2H);
     c2h.transfer(sink, 0..LEN, 0, LIMIT).expect("posted writes report nothing");
-    let fault = *bench.log().faults.last().expect("the card noticed");
-    assert_eq!((fault.iova, fault.write, fault.refusal), (address, true, Refusal::Permission));
+    let fault = *bench.log().dma_faults.last().expect("the card noticed");
+    assert_eq!((fault.iova, fault.write, fault.reason), (address, true, DmaFaultReason::Permission));
     assert!(memory[..LEN as usize] == data);
 }

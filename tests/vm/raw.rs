@@ -3,13 +3,13 @@
 use memmap2::MmapMut;
 use std::sync::{Arc, Mutex};
 use vmm_sys_util::eventfd::EventFd;
-use xdma::bus::vfio::{Mode, Vfio};
-use xdma::bus::{Bar, Bus, BusError, Description, PciAddress};
 use xdma::card::{Card, CardOptions};
-use xdma::memory::{
-    Access, Addressing, Buffer, CallerMemory, Extent, Isolation, MapError, Mapper, MemoryRef, PageSize,
-};
+use xdma::memory::{Access, Buffer, MapError, PageSize};
 use xdma::regs::Direction;
+use xdma::unstable::bus::vfio::{Mode, Vfio};
+use xdma::unstable::bus::{Bar, Bus, BusError, Description, PciAddress};
+use xdma::unstable::card::on_bus;
+use xdma::unstable::memory::{Addressing, CallerMemory, Extent, Isolation, Mapper, MemoryRef};
 
 /// The card, and the bus below it.
 pub fn open() -> (Card, Arc<Liar>) {
@@ -17,7 +17,7 @@ pub fn open() -> (Card, Arc<Liar>) {
     let bus = Vfio::open(address, Mode::from_environment().unwrap()).unwrap();
     let liar = Arc::new(Liar { bus, pretended: Mutex::default() });
     // SAFETY: tests only map and unmap memory of their own.
-    let card = unsafe { Card::on_bus(liar.clone(), CardOptions::default()) }.unwrap();
+    let card = unsafe { on_bus(liar.clone(), CardOptions::default()) }.unwrap();
     (card, liar)
 }
 

@@ -1,7 +1,7 @@
 //! The card is pulled out. QEMU does not survive that, so this is the last test of its machine.
 
 use std::time::Instant;
-use xdma::channel::EngineError;
+use xdma::channel::{EngineError, SubmitError};
 use xdma::regs::Direction;
 use xdma_emulator::Options;
 use xdma_testkit::bench::{Bench, LIMIT};
@@ -21,9 +21,9 @@ fn the_kernels_request_to_let_go_ends_transfers_at_once() {
             Err(error) => break error,
         }
     };
-    assert!(matches!(error, EngineError::Recalled { .. }), "{error}");
+    assert!(matches!(error.engine(), Some(EngineError::Recalled { .. })), "{error}");
     assert!(error.to_string().contains("close the card"), "{error}");
-    assert!(matches!(h2c.submit(&source, 0..64, 0), Err(EngineError::Recalled { .. })));
+    assert!(matches!(h2c.submit(&source, 0..64, 0), Err(SubmitError::Engine(EngineError::Recalled { .. }))));
     assert!(bench.log().violations.is_empty());
     h2c.close().unwrap();
     println!("vm: passed");

@@ -7,6 +7,7 @@ use std::process::Command;
 use xdma::card::{CardName, CardOptions};
 use xdma::channel::{ChannelOptions, Ring};
 use xdma::regs::{Direction, MAX_CHANNELS};
+use xdma::unstable::card::registers;
 use xdma_emulator::{Options, Profile};
 use xdma_testkit::bench::{Bench, LIMIT};
 use xdma_testkit::process;
@@ -81,11 +82,11 @@ fn after_a_kill_the_kernel_gets_a_card_at_rest() {
     // What is left of a killed process depends on what the kernel could reset since: the worst of it is put there by hand.
     let card = bench.try_open(CardOptions { as_found: true, ..CardOptions::default() }).unwrap();
     for set_bits in [FETCH_HALT + 4, CREDIT_MODE + 4] {
-        card.register_bar().write32(set_bits as u64, 0x000f_000f).unwrap();
+        registers(&card).write32(set_bits as u64, 0x000f_000f).unwrap();
     }
     drop(card);
     let said = setup(&["unbind", &function]);
-    assert!(said.contains("by VFIO, and close it") && !said.contains("not brought to rest"), "{said}");
+    assert!(said.contains("through VFIO and close it") && !said.contains("without being quiesced"), "{said}");
     let registers = Registers::open(&function, bench.options().profile);
     assert_ne!(registers.read(0), u32::MAX, "the registers answer");
     let left = left_behind(&registers);

@@ -1,7 +1,6 @@
 //! A user who is not in the group that owns the card's nodes.
 
-use xdma::bus::BusError;
-use xdma::card::CardError;
+use xdma::card::{BusError, CardError};
 use xdma_testkit::process;
 
 #[test]

@@ -20,5 +20,5 @@ fn memory_that_was_taken_back_is_still_read() {
     let mut seen = vec![0; LEN];
     sink.read(0, &mut seen).unwrap();
     assert!(seen == data, "the card read what it was not given");
-    assert!(bench.log().faults.is_empty());
+    assert!(bench.log().dma_faults.is_empty());
 }

@@ -1,4 +1,4 @@
-//! Orders to the emulated card, over a serial line.
+//! Control of the emulated card over a serial line.
 
 use anyhow::{Context, Result, bail};
 use serde_json::{Value, json};
@@ -14,7 +14,7 @@ pub struct Control {
 impl Control {
     pub fn open(path: &str) -> Result<Self> {
         let file = File::options().read(true).write(true).open(path).with_context(|| path.to_string())?;
-        // SAFETY: both calls get the open line and a structure that they fill or read.
+        // SAFETY: the calls only access `settings`, which is valid for them.
         unsafe {
             let mut settings = std::mem::zeroed();
             if libc::tcgetattr(file.as_raw_fd(), &mut settings) == 0 {
@@ -25,36 +25,36 @@ impl Control {
         Ok(Self { line: BufReader::new(file), id: 0 })
     }
 
-    /// Asks, and waits for the answer.
-    pub fn ask(&mut self, body: Value) -> Result<Value> {
+    /// Sends a request, and waits for the reply.
+    pub fn call(&mut self, body: Value) -> Result<Value> {
         self.id += 1;
         let mut text = json!({ "id": self.id, "body": body }).to_string();
         text.push('\n');
         self.line.get_mut().write_all(text.as_bytes())?;
         loop {
-            let mut answer = String::new();
-            if self.line.read_line(&mut answer)? == 0 {
-                bail!("the line to the card's control is closed");
+            let mut reply = String::new();
+            if self.line.read_line(&mut reply)? == 0 {
+                bail!("the control line of the card is closed");
             }
-            // Half a line may be left from somebody before us.
-            let Ok(answer) = serde_json::from_str::<Value>(&answer) else { continue };
-            if answer["id"] == self.id {
-                return match &answer["body"]["Ok"] {
-                    Value::Null => bail!("the card refuses {body}: {}", answer["body"]["Err"]),
-                    answer => Ok(answer.clone()),
+            // The line may contain the rest of an earlier reply.
+            let Ok(reply) = serde_json::from_str::<Value>(&reply) else { continue };
+            if reply["id"] == self.id {
+                return match &reply["body"]["Ok"] {
+                    Value::Null => bail!("the card rejected {body}: {}", reply["body"]["Err"]),
+                    result => Ok(result.clone()),
                 };
             }
         }
     }
 
-    /// Loads an image: a design, and options as they are but for those that are changed.
+    /// Loads an image: a design, and the current options after `change`.
     pub fn load(&mut self, change: impl FnOnce(&mut Value), design: Value) -> Result<()> {
-        let mut options = self.ask(json!("Options"))?["Options"].take();
+        let mut options = self.call(json!("Options"))?["Options"].take();
         change(&mut options);
-        self.ask(json!({ "Load": { "options": options, "design": design } })).map(drop)
+        self.call(json!({ "Load": { "options": options, "design": design } })).map(drop)
     }
 
     pub fn inject(&mut self, what: Value) -> Result<()> {
-        self.ask(json!({ "Inject": what })).map(drop)
+        self.call(json!({ "Inject": what })).map(drop)
     }
 }

@@ -1,11 +1,11 @@
-//! What is counted.
+//! The counted calls.
 
 use anyhow::{Context, Result, ensure};
 use halo2curves::bn256::{Fr, G1, G1Affine};
 use serde_json::{Value, json};
 use std::time::Duration;
 use xdma::card::Card;
-use xdma::channel::Channel;
+use xdma::channel::{Channel, TransferError};
 use xdma::memory::Buffer;
 use xdma::msm::{Job, Msm, MsmOptions, Output, Points, ScalarForm, Scalars, curve};
 use xdma::regs::Direction;
@@ -14,25 +14,25 @@ pub const LIMIT: Duration = Duration::from_secs(60);
 const SIZES: [u64; 3] = [4 << 10, 64 << 10, 1 << 20];
 const SAMPLES: usize = 20;
 const PAIRS: usize = 1 << 20;
-/// Rounds of a loop between two polls: a hundredth of a second or more.
-const A_WHILE: u32 = 2_000_000;
+/// Iterations of the delay loop between two polls: at least 10 ms.
+const DELAY_ROUNDS: u32 = 2_000_000;
 
-/// The time-stamp counter: instructions, where the machine counts them.
+/// Returns the time-stamp counter, which counts instructions in this virtual machine.
 fn now() -> u64 {
-    // SAFETY: every x86-64 processor has it.
+    // SAFETY: every x86-64 processor supports this instruction.
     unsafe { core::arch::x86_64::_rdtsc() }
 }
 
-/// Instructions of `what`, without those of the counting.
-fn counted<R>(what: impl FnOnce() -> R) -> (R, u64) {
+/// Returns the result of a call and its number of instructions, without those of the measurement.
+fn counted<R>(call: impl FnOnce() -> R) -> (R, u64) {
     let empty = now();
     let start = now();
-    let result = what();
+    let result = call();
     let end = now();
     (result, (end - start).saturating_sub(start - empty))
 }
 
-/// The count that samples have in common: the least of them, which ends on their own may be off by a timer's interrupt.
+/// Returns the count of most samples, which must be the lowest one. The others may include a timer interrupt.
 fn common(mut samples: Vec<u64>) -> Result<u64> {
     samples.sort_unstable();
     let (least, median) = (samples[0], samples[samples.len() / 2]);
@@ -40,7 +40,7 @@ fn common(mut samples: Vec<u64>) -> Result<u64> {
     Ok(median)
 }
 
-/// One transfer of each size, as `examples/loopback` makes it.
+/// Counts one transfer of each size, made as in `examples/loopback`.
 pub fn transfers(card: &Card) -> Result<Value> {
     let (mut h2c, mut c2h) = (card.h2c(0)?, card.c2h(0)?);
     let mut figures = json!({});
@@ -58,7 +58,7 @@ pub fn transfers(card: &Card) -> Result<Value> {
             c2h.transfer(&sink, 0..size, 0x1000, LIMIT)?;
             let mut seen = vec![0; data.len()];
             sink.read(0, &mut seen)?;
-            ensure!(seen == data, "the card gave other bytes back than it was given");
+            ensure!(seen == data, "the bytes read from the card differ from those written");
         }
         figures[size.to_string()] = common(samples.split_off(2)).context(size)?.into();
     }
@@ -66,22 +66,22 @@ pub fn transfers(card: &Card) -> Result<Value> {
 }
 
 #[inline(never)]
-fn send(h2c: &mut Channel, source: &Buffer, size: u64) -> Result<(), xdma::channel::EngineError> {
+fn send(h2c: &mut Channel, source: &Buffer, size: u64) -> Result<(), TransferError> {
     let ticket = h2c.submit(source, 0..size, 0x1000)?;
-    h2c.wait(ticket, LIMIT)
+    Ok(h2c.wait(ticket, LIMIT)?)
 }
 
-/// The MSM design that computes.
+/// Returns the MSM design.
 pub fn design() -> Value {
     json!({ "Msm": {} })
 }
 
-/// The whole program of an MSM: built and run, and run again.
+/// Counts the program of an MSM: building and running it, and running it again.
 pub fn program(card: &Card) -> Result<Value> {
     let mut msm = Msm::open(card, MsmOptions::default())?;
     let mut points = Points::allocate(card, PAIRS)?;
     let mut scalars = Scalars::allocate(card, PAIRS, ScalarForm::Canonical)?;
-    // All others are points at infinity, which the core skips: the card's process would compute for minutes.
+    // All other points are points at infinity, which the core skips. Otherwise the emulated card would compute for minutes.
     let last = PAIRS - 1;
     points.fill(|bytes| {
         for at in [0, last] {
@@ -99,13 +99,13 @@ pub fn program(card: &Card) -> Result<Value> {
     Ok(json!({ "pairs": PAIRS, "first": first, "rerun": common(reruns)? }))
 }
 
-/// Instructions of a run from `submit` to the poll that returns the result, without waiting: the card is given time between
-/// polls, which is not counted, and a poll that costs what the one before it cost found nothing new.
+/// Counts the instructions from `submit` to the poll that returns the result, without waiting. The delays between polls are not counted, nor
+/// is a poll with the same count as the previous one: it found nothing new.
 fn run(msm: &mut Msm, job: &Job) -> Result<u64> {
     let (ticket, mut total) = counted(|| msm.submit(job));
     let (ticket, mut before) = (ticket?, 0);
     let output: Output = loop {
-        (0..A_WHILE).for_each(|_| std::hint::spin_loop());
+        (0..DELAY_ROUNDS).for_each(|_| std::hint::spin_loop());
         let (polled, count) = counted(|| msm.poll(ticket));
         if count != before {
             total += count;
@@ -116,6 +116,6 @@ fn run(msm: &mut Msm, job: &Job) -> Result<u64> {
         }
     };
     let seen = curve::halo2curves::result_to_projective(&output.bytes)?;
-    ensure!(seen == G1::generator() * Fr::from(7), "the card computed another point");
+    ensure!(seen == G1::generator() * Fr::from(7), "the card computed a wrong point");
     Ok(total)
 }

@@ -1,11 +1,11 @@
-//! The calls that are counted report what goes wrong.
+//! Checks that the counted calls report errors.
 
 use crate::control::Control;
 use anyhow::{Result, bail, ensure};
 use serde_json::json;
 use std::time::{Duration, Instant};
 use xdma::card::{Card, CardError};
-use xdma::channel::{ChannelOptions, EngineError, Ring};
+use xdma::channel::{ChannelOptions, EngineError, PollError, Ring, WaitError};
 use xdma::regs::Direction;
 use xdma::regs::msm::{CTRL, Ctrl, SCALAR_WINDOW};
 
@@ -17,7 +17,7 @@ pub fn are_reported(control: &mut Control, open: Open) -> Result<()> {
     all_ones(control, open)
 }
 
-/// Scalars without points: the FIFO fills, and the engine waits for ever.
+/// Sends scalars without points: the FIFO fills up, and the engine waits forever.
 fn deadline(control: &mut Control, open: Open) -> Result<()> {
     control.load(|_| (), json!({ "Msm": { "watchdog": 0 } }))?;
     let card = open()?;
@@ -26,15 +26,17 @@ fn deadline(control: &mut Control, open: Open) -> Result<()> {
     let ticket = h2c.submit(&buffer, 0..1 << 20, SCALAR_WINDOW)?;
     let (start, limit) = (Instant::now(), Duration::from_millis(20));
     match h2c.wait(ticket, limit) {
-        Err(EngineError::Deadline { .. }) => ensure!(start.elapsed() >= limit, "too early"),
-        other => bail!("a transfer that hangs ended with {other:?}"),
+        Err(WaitError::Deadline { .. }) => {
+            ensure!(start.elapsed() >= limit, "the wait ended before its limit")
+        }
+        other => bail!("a hanging transfer ended with {other:?}"),
     }
     let user = card.user()?;
-    h2c.recover_with(&mut || Ok(user.write(CTRL, (Ctrl::ABORT | Ctrl::FLUSH).bits())?))?;
+    h2c.recover_with(&mut || drop(user.write(CTRL, (Ctrl::ABORT | Ctrl::FLUSH).bits())))?;
     Ok(())
 }
 
-/// A descriptor that cannot be fetched, on a core that writes errors back: bit 31 of the completion.
+/// Makes a descriptor fetch fail, on a core that reports errors in bit 31 of the write-back.
 fn error_write_back(control: &mut Control, open: Open) -> Result<()> {
     control.load(|options| options["switches"]["error_write_back"] = true.into(), json!("Memory"))?;
     let card = open()?;
@@ -46,22 +48,22 @@ fn error_write_back(control: &mut Control, open: Open) -> Result<()> {
     )?;
     let ticket = h2c.submit(&buffer, 0..4096, 0)?;
     match h2c.poll(ticket) {
-        Err(EngineError::Failed { snapshot })
+        Err(PollError::Engine(EngineError::Failed { snapshot }))
             if snapshot.ring.is_some_and(|ring| ring.write_back.is_error()) => {}
-        other => bail!("a completion with its error bit ended with {other:?}"),
+        other => bail!("a write-back with the error bit ended with {other:?}"),
     }
     h2c.recover()?;
     Ok(h2c.transfer(&buffer, 0..4096, 0, crate::count::LIMIT)?)
 }
 
-/// A card that is gone reads all ones.
+/// Takes the link down: registers of a card that is gone read all ones.
 fn all_ones(control: &mut Control, open: Open) -> Result<()> {
     let card = open()?;
     let (mut h2c, buffer) = (card.h2c(0)?, card.allocate(4096, Direction::H2C)?);
     control.inject(json!({ "fault": "LinkDown" }))?;
-    let ended = h2c.submit(&buffer, 0..4096, 0).and_then(|ticket| h2c.wait(ticket, crate::count::LIMIT));
+    let ended = h2c.transfer(&buffer, 0..4096, 0, crate::count::LIMIT);
     match ended {
-        Err(EngineError::Gone { .. }) => {}
+        Err(error) if matches!(error.engine(), Some(EngineError::Gone { .. })) => {}
         other => bail!("a transfer to a card that is gone ended with {other:?}"),
     }
     control.inject(json!({ "fault": "LinkUp" }))

@@ -1,11 +1,11 @@
-//! Counts instructions in a virtual machine whose clock is its instruction count (`-icount shift=0`): there, a difference of
-//! two readings of the time-stamp counter is the number of instructions between them.
+//! Counts instructions in a virtual machine whose clock is its instruction count (`-icount shift=0`). In it, the difference between two
+//! values of the time-stamp counter is the number of instructions between them.
 //!
-//! What is counted are the public calls that `examples/loopback` makes: from before `submit` to the return of `wait`, whose
-//! first poll finds the transfer done, as the card finishes it before the doorbell's write returns.
-//! `wait` reads no clock before its 1,024th poll. The same calls are then shown to report what goes wrong.
+//! The counted calls are those of `examples/loopback`: from `submit` to the return of `wait`. The card finishes a transfer before the
+//! doorbell's write returns, so the first poll of `wait` succeeds. `wait` reads no clock before its 1,024th poll. Afterwards, the program
+//! checks that the same calls report errors.
 //!
-//! `xdma-guest BDF CONTROL` prints one line of JSON; CONTROL is the line to the emulated card's `--control`.
+//! `xdma-guest BDF CONTROL` prints one line of JSON. CONTROL is the serial line to the `--control` of the emulated card.
 
 mod control;
 mod count;
@@ -20,10 +20,15 @@ const CLOCK: &str = "/sys/devices/system/clocksource/clocksource0/current_clocks
 
 fn main() -> Result<()> {
     let mut arguments = std::env::args().skip(1);
-    let address = arguments.next().context("which card? give its PCI address")?.parse()?;
-    let mut control = Control::open(&arguments.next().context("where is the line to the card's control?")?)?;
+    let address = arguments.next().context("missing argument: the PCI address of the card")?.parse()?;
+    let mut control =
+        Control::open(&arguments.next().context("missing argument: the serial line to the card's control")?)?;
     let clock = std::fs::read_to_string(CLOCK).context(CLOCK)?;
-    ensure!(clock.trim() == "tsc", "the clock is {}, not tsc: its readings are no counts", clock.trim());
+    ensure!(
+        clock.trim() == "tsc",
+        "the clock source is {}, not tsc: its values are not instruction counts",
+        clock.trim()
+    );
     let open = || Card::open(address, CardOptions::default());
     control.load(synchronous, json!("Memory"))?;
     let transfers = count::transfers(&open()?)?;
@@ -34,7 +39,7 @@ fn main() -> Result<()> {
     Ok(())
 }
 
-/// The card finishes what a register write starts before the write returns.
+/// Makes the card execute everything that a register write starts before the write returns.
 fn synchronous(options: &mut Value) {
     options["synchronous"] = true.into();
 }

@@ -1,45 +1,61 @@
-//! How what the library does grows with what a program has: nothing is to grow faster than a logarithm.
+//! Measures how the time of the library's operations grows with the number of existing objects. It must not grow faster than a logarithm.
 //!
-//! `cargo bench --bench growth` prints the curves. Times are of this machine, and only their ratios in one run say something.
+//! `cargo bench --package xdma-instructions --bench growth` prints the curves. The times depend on the machine; only their ratios within one
+//! run are meaningful.
 
 use std::hint::black_box;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Instant;
 use xdma::channel::{Ring, Transfers};
-use xdma::memory::{Access, Buffer, DmaSpace, HugePages};
+use xdma::memory::{Access, Buffer, HugePages};
 use xdma::regs::Direction;
+use xdma::unstable::memory::DmaSpace;
 use xdma_instructions::{Plain, PlainMapper};
 
-/// The largest may take so many times as long as the smallest, on a busy machine. What is linear takes 30 to 1,000 times as long.
-const LIMIT: f64 = 12.0;
-/// How often something is done that one is to take the time of.
+/// Maximum ratio between the times of the largest and the smallest size. It leaves room for a busy machine; linear growth has ratios of 30
+/// to 1,000.
+const MAX_RATIO: f64 = 12.0;
+/// Number of operations per measurement.
 const ROUNDS: usize = 500;
 
-/// What is measured with a number of things: nanoseconds for one more.
+/// An operation, and the numbers of existing objects with which it is measured.
 struct Curve {
     name: &'static str,
     sizes: &'static [usize],
+    /// Returns the nanoseconds per operation.
     run: fn(usize) -> f64,
 }
 
 const CURVES: [Curve; 9] = [
-    Curve { name: "register a vector, beside others", sizes: &[300, 3_000, 15_000], run: register },
-    Curve { name: "register a vector, past holes", sizes: &[300, 3_000, 15_000], run: past_holes },
+    Curve { name: "register a vector, with others registered", sizes: &[300, 3_000, 15_000], run: register },
     Curve {
-        name: "allocate 64 bytes, beside others",
+        name: "register a vector, between gaps that are too small",
+        sizes: &[300, 3_000, 15_000],
+        run: register_between_gaps,
+    },
+    Curve {
+        name: "allocate 64 bytes, with others allocated",
         sizes: &[1_000, 10_000, 100_000],
         run: |n| allocate(n, 64),
     },
     Curve {
-        name: "allocate 4 KiB, beside others",
+        name: "allocate 4 KiB, with others allocated",
         sizes: &[1_000, 10_000, 100_000],
         run: |n| allocate(n, 4096),
     },
-    Curve { name: "allocate 128 bytes, past holes of 64", sizes: &[1_000, 10_000, 100_000], run: fragmented },
-    Curve { name: "drop 64 bytes, of as many", sizes: &[1_000, 10_000, 100_000], run: release },
-    Curve { name: "build a program, on a buffer of others", sizes: &[10, 1_000, 10_000], run: build },
-    Curve { name: "write a buffer that programs use", sizes: &[10, 1_000, 10_000], run: write },
+    Curve {
+        name: "allocate 128 bytes, between gaps of 64",
+        sizes: &[1_000, 10_000, 100_000],
+        run: allocate_between_gaps,
+    },
+    Curve {
+        name: "drop a buffer of 64 bytes, together with all others",
+        sizes: &[1_000, 10_000, 100_000],
+        run: release,
+    },
+    Curve { name: "build a program, on a buffer of other programs", sizes: &[10, 1_000, 10_000], run: build },
+    Curve { name: "write to a buffer that programs use", sizes: &[10, 1_000, 10_000], run: write },
     Curve { name: "add a buffer to a list of others", sizes: &[100, 3_000, 30_000], run: collect },
 ];
 
@@ -47,7 +63,7 @@ fn space() -> DmaSpace {
     DmaSpace::new(Arc::new(PlainMapper::default()), HugePages::default(), None, None)
 }
 
-/// Nanoseconds of each of `count`.
+/// Returns the nanoseconds per operation, for `count` operations.
 fn each<R>(count: usize, what: impl FnOnce() -> R) -> f64 {
     let begin = Instant::now();
     black_box(what());
@@ -66,7 +82,7 @@ fn register(count: usize) -> f64 {
     each(ROUNDS, || more.into_iter().map(register).collect::<Vec<_>>())
 }
 
-fn past_holes(count: usize) -> f64 {
+fn register_between_gaps(count: usize) -> f64 {
     let space = space();
     let register = |vector| space.register(vector, Access::CardReads).unwrap();
     let mut others: Vec<_> = (0..2 * count).map(|_| Some(register(vector()))).collect();
@@ -85,7 +101,7 @@ fn allocate(count: usize, len: u64) -> f64 {
     each(ROUNDS, || buffers(&space, ROUNDS, len))
 }
 
-fn fragmented(count: usize) -> f64 {
+fn allocate_between_gaps(count: usize) -> f64 {
     let space = space();
     let mut others: Vec<_> = buffers(&space, count, 64).into_iter().map(Some).collect();
     others.iter_mut().step_by(2).for_each(|other| *other = None);
@@ -98,7 +114,7 @@ fn release(count: usize) -> f64 {
     each(count, || drop(all))
 }
 
-/// A list of a buffer that is another's as well.
+/// Returns a list with a single transfer from the buffer that all programs share.
 fn shared(plain: &Plain) -> Transfers {
     let mut transfers = Transfers::new(Direction::H2C);
     transfers.add(&plain.scalars, 0..4096, 0).unwrap();
@@ -127,37 +143,38 @@ fn collect(count: usize) -> f64 {
     each(count, || all.iter().for_each(|buffer| transfers.add(buffer, 0..64, 0).map(drop).unwrap()))
 }
 
-/// Memory of files that this process has mapped, in MiB.
+/// Returns the resident memory of memory files in this process, in MiB.
 fn resident() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap();
-    let line = status.lines().find_map(|line| line.strip_prefix("RssShmem:")).expect("Linux has it");
+    let line =
+        status.lines().find_map(|line| line.strip_prefix("RssShmem:")).expect("Linux reports RssShmem");
     line.trim().trim_end_matches(" kB").trim().parse::<u64>().unwrap() >> 10
 }
 
-/// Whether memory goes back to the system when all buffers of a space were dropped, and with it what they took.
-fn goes_back() -> bool {
+/// Returns whether the memory of dropped buffers is returned to the system.
+fn memory_is_returned() -> bool {
     let space = space();
     let before = resident();
     let all = buffers(&space, 1000, 1 << 20);
-    let with = resident();
+    let allocated = resident();
     drop(all);
     let after = resident();
     println!(
-        "1,000 buffers of 1 MiB: {with} MiB resident with them, {after} MiB after they were dropped, {before} before"
+        "1,000 buffers of 1 MiB: {before} MiB resident before, {allocated} MiB with them, {after} MiB after dropping them"
     );
     after <= before + 8
 }
 
 fn main() -> ExitCode {
-    let mut good = goes_back();
+    let mut passed = memory_is_returned();
     for Curve { name, sizes, run } in CURVES {
         let times: Vec<f64> = sizes.iter().map(|&size| run(size)).collect();
         let ratio = times[times.len() - 1] / times[0];
         let curve: Vec<_> =
             sizes.iter().zip(&times).map(|(size, time)| format!("{size}: {:.2} us", time / 1e3)).collect();
-        let verdict = if ratio > LIMIT { "  GROWS" } else { "" };
+        let verdict = if ratio > MAX_RATIO { "  GROWS" } else { "" };
         println!("{name}: {}; ratio {ratio:.1}{verdict}", curve.join(", "));
-        good &= ratio <= LIMIT;
+        passed &= ratio <= MAX_RATIO;
     }
-    if good { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    if passed { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }

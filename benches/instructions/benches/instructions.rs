@@ -1,11 +1,11 @@
-//! How many instructions the library takes to submit a program, to poll it, and to build a chain.
+//! Counts the instructions that the library executes to submit and poll a program, to make a transfer, and to build a chain.
 //!
-//! `cargo bench --bench instructions`; it needs valgrind, which counts them. The counts are exact and the same in each run of
-//! one build: no clock is read, and nothing else on the machine matters.
+//! `cargo bench --bench instructions` needs valgrind, which counts the instructions. The counts are exact, and the same in every run of one
+//! build: the measured code reads no clock and does not depend on the machine's load.
 //!
-//! The program runs itself under `valgrind --tool=callgrind`, once for each case, and counts what happens inside `measured`
-//! after the case has warmed up. This needs no runner, no macro and no crate: a fresh machine has valgrind or it has not.
-//! The card's registers are plain memory here, checked and counted as those of a mapped BAR.
+//! The program runs itself under `valgrind --tool=callgrind`, once for each case, and counts the instructions inside `measured`, after a
+//! warm-up of the case. It needs no benchmark framework. The card's registers are plain memory, with the checks and counters of a mapped
+//! BAR.
 
 use std::collections::BTreeMap;
 use std::hint::black_box;
@@ -14,20 +14,20 @@ use std::process::{Command, ExitCode, Stdio};
 use xdma::channel::{Poll, Program, Ring, Ticket};
 use xdma_instructions::Plain;
 
-/// Times that a case is measured in a run; the figure is the mean.
+/// Number of measurements per run. The figure is their mean.
 const ROUNDS: u64 = 100;
 /// Chunks of an MSM of 2^20 pairs, 1,024 pairs each.
 const CHUNKS: u64 = 1024;
 
 struct Case {
     name: &'static str,
-    /// What one figure is counted for.
+    /// The operation whose instructions are counted.
     each: &'static str,
-    /// How many of these a run counts.
+    /// Number of these operations in a run.
     units: u64,
-    /// What the library is meant to take for one.
+    /// Intended instructions per operation.
     target: u64,
-    /// What it may take: what it does take, with some room for other compilers.
+    /// Maximum instructions per operation: the current count, with some room for other compilers.
     limit: u64,
     run: fn(),
 }
@@ -114,7 +114,7 @@ const CASES: [Case; 9] = [
     },
 ];
 
-/// What is counted: everything below this function.
+/// Marks the code to count: callgrind counts the calls made by this function.
 #[inline(never)]
 fn measured<R>(what: impl FnOnce() -> R) -> R {
     black_box(what())
@@ -122,7 +122,7 @@ fn measured<R>(what: impl FnOnce() -> R) -> R {
 
 fn rerun(ring: Ring) {
     let mut plain = Plain::new(ring);
-    // All of its descriptors fit into the credits at once.
+    // All descriptors of the program fit into the credits.
     let program = plain.program(100);
     let descriptors = program.descriptors() as u32;
     for _ in 0..3 {
@@ -155,7 +155,7 @@ fn transfer(ring: Ring) {
     }
 }
 
-/// Transfers of which so many are in flight, over the chain ring: the engine has one, the others wait for it.
+/// Measures transfers of which `depth` are in flight, on the chain ring: the engine executes one, and the others wait for it.
 fn queue(depth: usize) {
     let mut plain = Plain::new(Ring::Chain);
     let limit = std::time::Duration::from_secs(10);
@@ -187,20 +187,20 @@ fn poll(plain: &mut Plain, ticket: Ticket) -> bool {
 
 fn main() -> ExitCode {
     if let Ok(name) = std::env::var("XDMA_BENCH_CASE") {
-        (CASES.iter().find(|case| case.name == name).expect("a case").run)();
+        (CASES.iter().find(|case| case.name == name).expect("a case has this name").run)();
         return ExitCode::SUCCESS;
     }
-    let mut good = true;
+    let mut passed = true;
     for case in &CASES {
         match count(case) {
-            Ok(cost) => good &= cost.report(case),
+            Ok(cost) => passed &= cost.report(case),
             Err(error) => {
                 eprintln!("{}: {error}", case.name);
                 return ExitCode::FAILURE;
             }
         }
     }
-    if good { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    if passed { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
 /// Runs a case under callgrind.
@@ -216,7 +216,7 @@ fn count(case: &Case) -> Result<Cost, String> {
         .stdin(Stdio::null())
         .output()
         .map_err(|e| {
-            format!("valgrind does not start: {e}; install it, as with `apt-get install valgrind`")
+            format!("cannot start valgrind: {e}; install it, for example with `apt-get install valgrind`")
         })?;
     if !output.status.success() {
         return Err(String::from_utf8_lossy(&output.stderr).into_owned());
@@ -224,7 +224,7 @@ fn count(case: &Case) -> Result<Cost, String> {
     Ok(Cost::parse(&std::fs::read_to_string(&out).map_err(|e| e.to_string())?))
 }
 
-/// What a case cost: the library's instructions by source file, and those of the function that called it.
+/// The cost of a case: the library's instructions by source file, and the caller's instructions.
 #[derive(Default)]
 struct Cost {
     files: BTreeMap<String, u64>,
@@ -232,15 +232,15 @@ struct Cost {
 }
 
 impl Cost {
-    /// Reads callgrind's output: lines with costs stand below the function (`fn=`) and the file (`fl=`, or `fi=` and `fe=` where
-    /// a function of another file was inlined) that they belong to.
+    /// Parses callgrind's output. Lines with costs follow the function (`fn=`) and the file to which they belong (`fl=`, or `fi=` and `fe=`
+    /// for an inlined function of another file).
     fn parse(text: &str) -> Self {
         let (mut cost, mut file, mut in_caller, mut is_call) = (Self::default(), String::new(), false, false);
         for line in text.lines() {
             match line.split_once('=') {
                 Some(("fl" | "fi" | "fe", name)) => file = short(name),
                 Some(("fn", name)) => in_caller = name.contains("measured"),
-                // The line after it has what the called function cost, which is counted there.
+                // The next line is the cost of the called function, which is counted under that function.
                 Some(("calls", _)) => is_call = true,
                 _ if !line.starts_with(|c: char| c.is_ascii_digit()) => {}
                 _ if is_call => is_call = false,
@@ -262,7 +262,7 @@ impl Cost {
         let total: u64 = self.files.values().sum();
         let each = |count: u64| count as f64 / case.units as f64;
         let verdict = match total {
-            // Were the library inlined into its caller, nothing would be left of it.
+            // This happens if the library is inlined into its caller.
             0 => "  NOTHING COUNTED",
             _ if total > case.limit * case.units => "  MORE THAN ALLOWED",
             _ => "",
@@ -280,7 +280,7 @@ impl Cost {
     }
 }
 
-/// A source file without what differs from machine to machine.
+/// Returns the path of a source file without the parts that differ between machines.
 fn short(path: &str) -> String {
     match path.rsplit_once("/library/") {
         Some((_, file)) => file.replace("/src", ""),

@@ -1,21 +1,21 @@
-//! A channel whose card is plain memory: registers store what is written, nothing runs, and completions are written by hand.
+//! A channel of a card that is plain memory: registers store the values written to them, no engine runs, and the bench writes completions.
 //!
-//! Only benches and tests use it, so it panics where they would: `unwrap` says that the harness itself is broken.
+//! Only benches and tests use it. It panics if it is used incorrectly.
 
 use std::collections::BTreeMap;
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
-use xdma::bus::{Bar, BusError, Mapped, counts};
-use xdma::channel::{Channel, ChannelOptions, Place, Program, Ring, Transfers, WriteBackArea};
-use xdma::memory::{
-    Access, Addressing, Buffer, CallerMemory, DmaSpace, Extent, HugePages, Isolation, MapError, Mapper,
-    MemoryRef,
-};
+use xdma::card::CardOptions;
+use xdma::channel::{Channel, ChannelOptions, Program, Ring, Transfers};
+use xdma::memory::{Access, Buffer, HugePages, MapError};
 use xdma::regs::channel::{WRITE_BACK_HI, WRITE_BACK_LO};
 use xdma::regs::{Direction, Identifier, REGISTER_SPACE, Target};
+use xdma::unstable::bus::{Bar, BusError, Mapped, counts};
+use xdma::unstable::channel::{self, ChannelContext, Counters, WriteBackArea};
+use xdma::unstable::memory::{Addressing, CallerMemory, DmaSpace, Extent, Isolation, Mapper, MemoryRef};
 
-/// Registers as a mapped BAR has them.
+/// Registers in plain memory, accessed like those of a mapped BAR.
 #[derive(Debug)]
 pub struct PlainBar {
     registers: Box<[AtomicU32]>,
@@ -40,7 +40,7 @@ impl PlainBar {
     }
 }
 
-// SAFETY: the registers are a field, on the heap, that is not replaced.
+// SAFETY: `mapped` returns the registers, which are on the heap and live as long as the BAR.
 unsafe impl Bar for PlainBar {
     fn size(&self) -> u64 {
         self.registers.len() as u64 * 4
@@ -61,12 +61,12 @@ unsafe impl Bar for PlainBar {
 
     fn mapped(&self) -> Option<Mapped<'_>> {
         let base = NonNull::new(self.registers.as_ptr().cast_mut().cast())?;
-        // SAFETY: these are atomics, which live as long as this does.
+        // SAFETY: the registers are atomics, and live as long as `self`.
         Some(unsafe { Mapped::new(base, self.size()) })
     }
 }
 
-/// Where device addresses lead to in this process.
+/// Maps device addresses to memory of this process.
 #[derive(Debug, Default)]
 pub struct PlainMapper(Mutex<BTreeMap<u64, (usize, u64)>>);
 
@@ -79,7 +79,7 @@ impl PlainMapper {
     }
 }
 
-// SAFETY: only the bench writes to memory, and looks for it here.
+// SAFETY: only the bench accesses the memory, through this map, which contains only mapped memory.
 unsafe impl Mapper for PlainMapper {
     fn addressing(&self) -> Addressing {
         Addressing::Chosen { ranges: vec![0..=1 << 46], page_bytes: 4096 }
@@ -104,50 +104,53 @@ unsafe impl Mapper for PlainMapper {
     }
 }
 
-/// A channel of such a card, and memory for its transfers.
+/// A channel of a card in plain memory, with buffers for its transfers.
 pub struct Plain {
     pub channel: Channel,
     pub scalars: Buffer,
     pub points: Buffer,
-    #[allow(dead_code, reason = "not all who include this file need it")]
+    #[allow(dead_code, reason = "not every user of this type needs it")]
     pub space: Arc<DmaSpace>,
     bar: Arc<PlainBar>,
     mapper: Arc<PlainMapper>,
-    /// Where completions went last, and descriptors completed since the engine was started to send them there.
+    /// Address of the last write-back.
     address: u64,
+    /// Descriptors completed since the engine was last started.
     completed: u32,
 }
 
 impl Plain {
+    /// Opens an H2C channel.
     pub fn new(ring: Ring) -> Self {
         Self::of(ring, Direction::H2C)
     }
 
+    /// Opens a channel of a direction.
     pub fn of(ring: Ring, direction: Direction) -> Self {
         let (bar, mapper) = (Arc::new(PlainBar::new()), Arc::new(PlainMapper::default()));
         let access = if direction == Direction::H2C { Access::CardReads } else { Access::CardWrites };
         let space = Arc::new(DmaSpace::new(mapper.clone(), HugePages::default(), None, None));
         let [scalars, points] = [1 << 20, 2 << 20].map(|len| space.allocate(len, access).unwrap());
-        let place = Place {
+        let context = ChannelContext {
             bar: bar.clone(),
-            words: Arc::new(WriteBackArea::new(&space).unwrap()),
+            write_back: Arc::new(WriteBackArea::new(&space).unwrap()),
             space: space.clone(),
             direction,
             channel: 0,
-            idle_limit: xdma::channel::IDLE_LIMIT,
-            recall: Default::default(),
+            idle_limit: CardOptions::default().idle_limit,
+            recalled: Default::default(),
             event: None,
-            notice: Default::default(),
-            counters: xdma::channel::Counters::private().unwrap(),
+            shared: Default::default(),
+            counters: Counters::private().unwrap(),
             lease: Box::new(()),
         };
         let options = ChannelOptions { ring: Some(ring), ..ChannelOptions::default() };
-        // SAFETY: nobody else knows this card.
-        let channel = unsafe { Channel::open(place, options) }.unwrap();
+        // SAFETY: this is the only user of the card.
+        let channel = unsafe { channel::open(context, options) }.unwrap();
         Self { channel, scalars, points, space, bar, mapper, address: 0, completed: 0 }
     }
 
-    /// A program of `pairs` transfers from each of two buffers, as an MSM has them.
+    /// Returns a list of `pairs` transfers from each of two buffers, interleaved as for an MSM.
     pub fn transfers(&self, pairs: u64) -> Transfers {
         let mut transfers = Transfers::new(self.channel.direction());
         for at in 0..pairs {
@@ -157,23 +160,24 @@ impl Plain {
         transfers
     }
 
+    /// Builds a program of [`transfers`](Self::transfers).
     pub fn program(&self, pairs: u64) -> Program {
         self.channel.program(&self.transfers(pairs)).unwrap()
     }
 
-    /// The card is done with `descriptors` more: writes their count to where the channel told it to.
+    /// Completes this number of descriptors: writes the new count to the write-back address of the channel, as the engine would.
     pub fn complete(&mut self, descriptors: u32) {
         let block = Target::channel(self.channel.direction()).base(0);
         let [low, high] =
             [WRITE_BACK_LO, WRITE_BACK_HI].map(|at| self.bar.read32((block + at).into()).unwrap());
         let address = u64::from(high) << 32 | u64::from(low);
         if std::mem::replace(&mut self.address, address) != address {
-            // The engine was started anew, and with it its count.
+            // The engine was started again, which resets its count.
             self.completed = 0;
         }
         self.completed = (self.completed + descriptors) & 0xff_ffff;
         let word = self.mapper.pointer(address).cast::<u32>();
-        // SAFETY: the channel gave this aligned address to the card for a 32-bit word, and keeps the word while it is open.
+        // SAFETY: the channel wrote this aligned address to the card's registers for a 32-bit word, which exists while the channel is open.
         unsafe { word.write_volatile(self.completed.to_le()) };
     }
 }

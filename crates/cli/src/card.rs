@@ -1,4 +1,4 @@
-//! Which card, and what lies behind an emulated one.
+//! Selecting and opening a card, and the logic of an emulated one.
 
 use crate::failure::Failure;
 use anyhow::{Context, Result};
@@ -9,42 +9,41 @@ use xdma_emulated_card::CardChoice;
 use xdma_emulator::Options;
 #[cfg(feature = "rtl")]
 use xdma_emulator::logic;
-use xdma_emulator::logic::{Design, Logic, MsmOptions};
+use xdma_emulator::logic::{Design, Logic, MsmModelOptions};
 
-/// The options that every command with a card has.
+/// The options of every command that uses a card.
 #[derive(Args, Clone, Debug)]
 pub struct CardArgs {
-    /// The card: a PCI address, unix:PATH of a vfio-user socket, or an emulated card (f1, alveo) that lives as long as the
-    /// command.
+    /// The card: a PCI address, a vfio-user socket (unix:PATH), or an emulated card (f1, alveo) that exists while the command runs.
     #[arg(long, env = "XDMA_CARD", default_value = "f1", value_name = "BDF|unix:PATH|f1|alveo")]
     pub card: CardChoice,
-    /// What lies behind an emulated card's engine; msm unless named.
+    /// The user logic of an emulated card [default: msm].
     #[arg(long, value_enum)]
     logic: Option<LogicName>,
 }
 
-/// What lies behind an emulated card's engine.
+/// The user logic of an emulated card.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum LogicName {
-    /// The MSM design's functional model, with 1 MiB of scratch memory at 0x50000000.
+    /// A functional model of the MSM design, with 1 MiB of scratch memory at 0x50000000.
     Msm,
-    /// The MSM design itself, cycle by cycle.
+    /// The MSM design itself, simulated cycle by cycle.
     #[cfg(feature = "rtl")]
     Rtl,
     /// 64 GiB of memory.
     Memory,
-    /// AXI-Stream channels, each H2C one looped to the C2H one of its number.
+    /// AXI-Stream channels; each H2C channel is looped back to the C2H channel of the same number.
     Loopback,
 }
 
 impl LogicName {
-    /// The logic itself, with its defaults.
+    /// Creates the logic with default options.
     pub fn build(self) -> Arc<dyn Logic> {
-        self.build_with(MsmOptions::default())
+        self.build_with(MsmModelOptions::default())
     }
 
-    /// The logic itself; the options are those of the MSM design's functional model.
-    pub fn build_with(self, options: MsmOptions) -> Arc<dyn Logic> {
+    /// Creates the logic. `options` apply to the functional model of the MSM design.
+    pub fn build_with(self, options: MsmModelOptions) -> Arc<dyn Logic> {
         match self {
             Self::Msm => Design::Msm(options).build(),
             #[cfg(feature = "rtl")]
@@ -54,29 +53,29 @@ impl LogicName {
         }
     }
 
-    /// Whether it wants AXI-Stream channels.
+    /// Returns whether the logic has AXI-Stream channels.
     pub fn is_stream(self) -> bool {
         self == Self::Loopback
     }
 }
 
 impl CardArgs {
-    /// Opens the card, to use it.
+    /// Opens the card for use.
     pub fn open(&self) -> Result<Card> {
         self.open_with(CardOptions::default())
     }
 
-    /// Opens the card, and changes nothing by that.
+    /// Opens the card for inspection, without changing its state.
     pub fn open_as_found(&self) -> Result<Card> {
         self.open_with(CardOptions { as_found: true, ..CardOptions::default() })
     }
 
-    /// Whether it is an emulated card of this process, with the MSM design.
+    /// Returns whether the card is emulated in this process, with the MSM design.
     pub fn is_emulated_msm(&self) -> bool {
         matches!((&self.card, self.logic), (CardChoice::Emulated(_), None | Some(LogicName::Msm)))
     }
 
-    /// The same with memory behind it, if it is an emulated card of this process of which nothing else was demanded.
+    /// Returns the same options with `--logic memory`, if the card is emulated in this process and no other logic was requested.
     pub fn with_memory(&self) -> Option<Self> {
         match (&self.card, self.logic) {
             (CardChoice::Emulated(_), None | Some(LogicName::Memory)) => {
@@ -86,7 +85,7 @@ impl CardArgs {
         }
     }
 
-    /// Opens the card as the options say.
+    /// Opens the card with `options`.
     pub fn open_with(&self, options: CardOptions) -> Result<Card> {
         let opened = match (&self.card, self.logic) {
             (choice, None) => choice.open(options),
@@ -95,7 +94,8 @@ impl CardArgs {
                 xdma_emulated_card::start(emulated, logic.build(), options)
             }
             (name, Some(_)) => {
-                let text = format!("{name} has its own logic; --logic is for emulated cards: f1, alveo");
+                let text =
+                    format!("--logic is for the emulated cards f1 and alveo; {name} has its own logic");
                 return Err(Failure::Usage(text).into());
             }
         };

@@ -1,7 +1,7 @@
-//! Streams of bytes to and from the card, through two buffers: while the card has one, a thread fills or empties the other.
+//! Copying data to and from card addresses through two buffers: while the card transfers one, a thread fills or drains the other.
 
 use crate::failure::{self, Failure};
-use crate::interrupt::{Interrupt, PATIENCE};
+use crate::interrupt::{CHECK_INTERVAL, Interrupt};
 use anyhow::{Context, Error, Result};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::hash::{DefaultHasher, Hasher};
@@ -11,41 +11,41 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread;
 use std::time::{Duration, Instant};
 use xdma::card::Card;
-use xdma::channel::{EngineError, Pool};
+use xdma::channel::{EngineError, InvalidTransfer, Pool, WaitError};
 use xdma::memory::Buffer;
 
-/// Buffers on the way.
+/// Number of buffers.
 const BUFFERS: usize = 2;
-/// Bytes of which one digest is kept.
+/// Size in bytes of the blocks that are compared by digest.
 const BLOCK: usize = 64 << 10;
 
-/// Bytes that are copied out of a buffer at a time: whole blocks.
+/// Number of bytes that are copied out of a buffer at a time: a multiple of [`BLOCK`].
 const PART: usize = 16 * BLOCK;
 
-/// Digests of blocks, in order: what is needed to know data again that is no longer there. 128 KiB for each GiB.
+/// Digests of consecutive blocks, for comparing data that is no longer in memory: 128 KiB for each GiB.
 pub type Digests = Vec<u64>;
 
-/// A filled buffer: how many bytes, and the digests of its blocks.
+/// A filled buffer, the number of bytes in it, and the digests of its blocks.
 type Filled = (Buffer, u64, Digests);
 
-/// How bytes are moved.
-pub struct Stream<'a> {
+/// Copies data between the host and card addresses.
+pub struct Copier<'a> {
     pub card: &'a Card,
     pub interrupt: &'a Interrupt,
-    /// Bytes of a buffer, a multiple of a block.
+    /// Size of each buffer in bytes, a multiple of the block size.
     pub buffer: u64,
-    /// How long the card may take for one.
+    /// Time limit for the transfer of a buffer.
     pub limit: Duration,
-    /// What is good to know when it fails.
+    /// Hint to append to the error of a failed transfer.
     pub hint: &'static str,
 }
 
-/// A whole number of blocks of at least `bytes`.
+/// Rounds `bytes` up to a whole number of blocks, at least one.
 pub fn whole_blocks(bytes: u64) -> u64 {
     bytes.clamp(1, 1 << 40).next_multiple_of(BLOCK as u64)
 }
 
-/// A bar with the throughput, on standard error if that is a terminal.
+/// Creates a progress bar that shows the throughput, on standard error if it is a terminal.
 pub fn progress(what: &str, bytes: Option<u64>) -> ProgressBar {
     let style = match bytes {
         Some(_) => "{msg} {bar:30} {bytes}/{total_bytes} {bytes_per_sec} {eta}",
@@ -56,8 +56,8 @@ pub fn progress(what: &str, bytes: Option<u64>) -> ProgressBar {
     bar.with_style(style).with_message(what.to_owned())
 }
 
-impl Stream<'_> {
-    /// Moves all of `input` to card addresses from `address` on. How many bytes, and their digests.
+impl Copier<'_> {
+    /// Copies all of `input` to card addresses from `address` on. Returns the number of bytes and their digests.
     pub fn send(
         &self,
         pool: &mut Pool,
@@ -67,7 +67,7 @@ impl Stream<'_> {
     ) -> Result<(u64, Digests)> {
         let ((empty, to_fill), (filled, full)) = (channel(), channel());
         for buffer in self.buffers(pool)? {
-            // The receiver is still here.
+            // The receiver still exists, so sending cannot fail.
             let _ = empty.send(buffer);
         }
         thread::spawn(move || fill(input, &to_fill, &filled));
@@ -78,13 +78,13 @@ impl Stream<'_> {
             digests.extend(new);
             sent += len;
             bar.inc(len);
-            // The thread has gone at the end of the input.
+            // At the end of the input, the thread has ended.
             let _ = empty.send(buffer);
         }
         Ok((sent, digests))
     }
 
-    /// Moves `length` bytes from card addresses from `address` on, and gives them to `sink` in order.
+    /// Copies `length` bytes from card addresses from `address` on, and passes them to `sink` in order.
     pub fn fetch(
         &self,
         pool: &mut Pool,
@@ -95,22 +95,23 @@ impl Stream<'_> {
     ) -> Result<()> {
         let ((full, to_drain), (drained, empty)) = (channel(), channel());
         for buffer in self.buffers(pool)? {
-            // The receiver is still here.
+            // The receiver still exists, so sending cannot fail.
             let _ = drained.send(Ok(buffer));
         }
         thread::spawn(move || drain(sink, &to_drain, &drained));
         let mut fetched = 0;
-        let returned = || self.interrupt.receive(&empty).map_err(Error::from)?.context("the sink is gone")?;
+        let returned =
+            || self.interrupt.receive(&empty).map_err(Error::from)?.context("the output thread has ended")?;
         while fetched < length {
             let buffer = returned()?;
             let len = self.buffer.min(length - fetched);
             self.transfer(pool, &buffer, len, at(address, fetched)?)?;
             fetched += len;
             bar.inc(len);
-            // A thread that has gone has said why.
+            // If the thread has ended, its error is received above or below.
             let _ = full.send((buffer, len));
         }
-        // All buffers come back when everything is drained.
+        // All buffers are returned once everything is drained.
         (0..BUFFERS).try_for_each(|_| returned().map(drop))
     }
 
@@ -119,21 +120,21 @@ impl Stream<'_> {
         buffers.collect::<Result<_, _>>().context("cannot allocate buffers")
     }
 
-    /// One buffer, in either direction.
+    /// Transfers one buffer in the direction of `pool`.
     fn transfer(&self, pool: &mut Pool, buffer: &Buffer, len: u64, address: u64) -> Result<()> {
-        let context = || format!("cannot move {len:#x} bytes at card address {address:#x}{}", self.hint);
+        let context = || format!("cannot transfer {len:#x} bytes at card address {address:#x}{}", self.hint);
         let ticket = pool.submit(buffer, 0..len, address).with_context(context)?;
         let begin = Instant::now();
         loop {
-            match pool.wait(ticket, PATIENCE.min(self.limit)) {
-                Err(EngineError::Deadline { .. }) if self.interrupt.check().is_err() => {
-                    pool.stop().context("interrupted, but the card goes on")?;
+            match pool.wait(ticket, CHECK_INTERVAL.min(self.limit)) {
+                Err(WaitError::Deadline { .. }) if self.interrupt.check().is_err() => {
+                    pool.stop().context("interrupted, but the card is still busy")?;
                     return Err(Failure::Interrupted.into());
                 }
-                Err(EngineError::Deadline { .. }) if begin.elapsed() < self.limit => {}
-                Err(EngineError::Deadline { snapshot, .. }) => {
-                    let late = EngineError::Deadline { waited: self.limit, snapshot };
-                    return Err(late_and(Error::new(late).context(context()), pool.stop()));
+                Err(WaitError::Deadline { .. }) if begin.elapsed() < self.limit => {}
+                Err(WaitError::Deadline { snapshot, .. }) => {
+                    let late = WaitError::Deadline { waited: self.limit, snapshot };
+                    return Err(timeout(Error::new(late).context(context()), pool.stop()));
                 }
                 moved => return moved.with_context(context),
             }
@@ -141,31 +142,30 @@ impl Stream<'_> {
     }
 }
 
-/// That a transfer took too long, and what came of stopping it.
-fn late_and(late: Error, stopped: Result<(), EngineError>) -> Error {
+/// Returns the error of a transfer that timed out, which includes the error of stopping it, if that failed too.
+fn timeout(late: Error, stopped: Result<(), EngineError>) -> Error {
     match stopped {
         Ok(()) => late,
-        Err(after) => {
-            let (late, after) = (failure::text(&late), failure::text(&after.into()));
-            Failure::LateAndBusy { late, after }.into()
+        Err(stop) => {
+            let (late, stop) = (failure::text(&late), failure::text(&stop.into()));
+            Failure::NotStopped { late, stop }.into()
         }
     }
 }
 
-fn at(address: u64, offset: u64) -> Result<u64, EngineError> {
-    address.checked_add(offset).ok_or(EngineError::CardAddress { address, len: offset })
+fn at(address: u64, offset: u64) -> Result<u64, InvalidTransfer> {
+    address.checked_add(offset).ok_or(InvalidTransfer::CardAddress { address, len: offset })
 }
 
-/// Fills buffers from `input` until it ends.
+/// Fills buffers from `input` until it ends. At the end it drops the sender.
 fn fill(mut input: impl Read, empty: &Receiver<Buffer>, full: &Sender<io::Result<Filled>>) {
     for mut buffer in empty {
         let filled = fill_one(&mut input, &mut buffer);
-        // The end is said by going away.
         if matches!(filled, Ok((0, _))) {
             return;
         }
         let failed = filled.is_err();
-        // Nobody listens after Ctrl-C.
+        // After Ctrl-C the receiver is gone.
         if full.send(filled.map(|(len, digests)| (buffer, len, digests))).is_err() || failed {
             return;
         }
@@ -186,7 +186,7 @@ fn fill_one(input: &mut impl Read, buffer: &mut Buffer) -> io::Result<(u64, Dige
     Ok((len as u64, bytes[..len].chunks(BLOCK).map(digest).collect()))
 }
 
-/// Empties buffers into `sink` until there are no more, or it fails.
+/// Drains buffers into `sink` until there are no more, or `sink` fails.
 fn drain(
     mut sink: impl FnMut(&[u8]) -> Result<()>,
     full: &Receiver<(Buffer, u64)>,
@@ -196,33 +196,33 @@ fn drain(
     for (buffer, len) in full {
         let drained = drain_one(&mut sink, &buffer, len, &mut bytes);
         let failed = drained.is_err();
-        // Nobody listens after Ctrl-C.
+        // After Ctrl-C the receiver is gone.
         if empty.send(drained.map(|()| buffer)).is_err() || failed {
             return;
         }
     }
 }
 
-/// An input of which digests are sent, block by block, before a reader gets the last byte of the block.
-pub struct Hashed<R> {
+/// A reader that sends the digest of each block of its input before it returns the last byte of the block.
+pub struct HashingReader<R> {
     input: R,
     block: Vec<u8>,
     digests: Sender<u64>,
 }
 
-impl<R> Hashed<R> {
+impl<R> HashingReader<R> {
     pub fn new(input: R, digests: Sender<u64>) -> Self {
         Self { input, block: vec![], digests }
     }
 
     fn end_block(&mut self) {
-        // Without a comparison the receiver is gone.
+        // If nothing is compared, the receiver is gone.
         let _ = self.digests.send(digest(&self.block));
         self.block.clear();
     }
 }
 
-impl<R: Read> Read for Hashed<R> {
+impl<R: Read> Read for HashingReader<R> {
     fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
         let most = bytes.len().min(BLOCK - self.block.len());
         let read = self.input.read(&mut bytes[..most])?;
@@ -235,22 +235,23 @@ impl<R: Read> Read for Hashed<R> {
     }
 }
 
-/// Compares what comes back with digests of what was sent, and remembers where it differs first: the rest is still to be
-/// received.
-pub struct Returned {
+/// Compares received data with the digests of the sent data. A difference is stored and does not end the comparison, because the
+/// rest of the data must still be received.
+pub struct Verifier {
     expected: Receiver<u64>,
     block: Vec<u8>,
-    /// Bytes of whole blocks.
-    seen: u64,
-    differs: Option<Range<u64>>,
+    /// Number of bytes in the blocks compared so far.
+    compared: u64,
+    first_difference: Option<Range<u64>>,
 }
 
-impl Returned {
+impl Verifier {
     pub fn new(expected: Receiver<u64>) -> Self {
-        Self { expected, block: vec![], seen: 0, differs: None }
+        Self { expected, block: vec![], compared: 0, first_difference: None }
     }
 
-    pub fn take(&mut self, mut bytes: &[u8]) {
+    /// Compares the next bytes.
+    pub fn push(&mut self, mut bytes: &[u8]) {
         while !bytes.is_empty() {
             let (now, rest) = bytes.split_at(bytes.len().min(BLOCK - self.block.len()));
             self.block.extend_from_slice(now);
@@ -262,29 +263,31 @@ impl Returned {
     }
 
     fn end_block(&mut self) {
-        let block = self.seen..self.seen + self.block.len() as u64;
-        // What comes back of a block was sent, so its digest is there already.
+        let block = self.compared..self.compared + self.block.len() as u64;
+        // A digest is available before its block can be received.
         if self.expected.try_recv() != Ok(digest(&self.block)) {
-            self.differs.get_or_insert(block.clone());
+            self.first_difference.get_or_insert(block.clone());
         }
         self.block.clear();
-        self.seen = block.end;
+        self.compared = block.end;
     }
 
-    /// Fails if something else came back than packets of these lengths with these bytes.
+    /// Ends the comparison. Fails if the bytes or the lengths of the packets differ.
     pub fn check(mut self, sent: &[u64], received: &[u64]) -> Result<()> {
         if !self.block.is_empty() {
             self.end_block();
         }
-        if let Some(block) = self.differs {
-            return Err(Failure::OtherBytes(block).into());
+        if let Some(block) = self.first_difference {
+            return Err(Failure::StreamMismatch(block).into());
         }
         match sent.iter().zip(received).position(|(sent, received)| sent != received) {
             Some(at) => {
                 let (packet, sent, received) = (at + 1, sent[at], received[at]);
-                Err(Failure::OtherPacket { packet, sent, received }.into())
+                Err(Failure::PacketMismatch { packet, sent, received }.into())
             }
-            None if self.expected.try_recv().is_ok() => Err(Failure::OtherBytes(self.seen..self.seen).into()),
+            None if self.expected.try_recv().is_ok() => {
+                Err(Failure::StreamMismatch(self.compared..self.compared).into())
+            }
             None => Ok(()),
         }
     }
@@ -310,7 +313,8 @@ fn digest(bytes: &[u8]) -> u64 {
     hasher.finish()
 }
 
-/// A sink that compares with what was sent to card addresses from `address` on, and says `hint` where it differs.
+/// Returns a sink that compares data with the digests of the data sent to card addresses from `address` on. The error of a
+/// mismatch includes `hint`.
 pub fn compare(
     address: u64,
     digests: Digests,
@@ -335,11 +339,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_block_that_differs_is_named() {
+    fn the_first_different_block_is_reported() {
         let data: Vec<u8> = (0..3 * BLOCK + 5).map(|at| (at / 7) as u8).collect();
         let digests: Digests = data.chunks(BLOCK).map(digest).collect();
         let mut sink = compare(0x1003, digests.clone(), "");
-        // Buffers hold whole blocks, but for the last one.
+        // All buffers but the last hold whole blocks.
         sink(&data[..2 * BLOCK]).and_then(|()| sink(&data[2 * BLOCK..])).unwrap();
         for byte in [0, BLOCK + 1, 3 * BLOCK + 4] {
             let mut wrong = data.clone();
@@ -352,28 +356,28 @@ mod tests {
     }
 
     #[test]
-    fn what_comes_back_is_compared_however_it_is_cut() {
+    fn received_data_is_compared_whatever_its_packets() {
         let data: Vec<u8> = (0..3 * BLOCK + 5).map(|at| (at / 7) as u8).collect();
         let pass = |back: &[u8], received: &[u64]| {
             let (digests, expected) = channel();
-            let mut hashed = Hashed::new(io::Cursor::new(data.clone()), digests);
+            let mut reader = HashingReader::new(io::Cursor::new(data.clone()), digests);
             let (mut sent, mut part) = (vec![], [0; 1000]);
-            while let read @ 1.. = hashed.read(&mut part).unwrap() {
+            while let read @ 1.. = reader.read(&mut part).unwrap() {
                 sent.extend_from_slice(&part[..read]);
             }
             assert!(sent == data);
-            let mut returned = Returned::new(expected);
-            back.chunks(777).for_each(|part| returned.take(part));
-            returned.check(&[100, 200], received)
+            let mut verifier = Verifier::new(expected);
+            back.chunks(777).for_each(|part| verifier.push(part));
+            verifier.check(&[100, 200], received)
         };
         pass(&data, &[100, 200]).unwrap();
         let error = pass(&data, &[100, 199]).unwrap_err();
-        assert!(matches!(error.downcast_ref(), Some(Failure::OtherPacket { packet: 2, .. })), "{error}");
+        assert!(matches!(error.downcast_ref(), Some(Failure::PacketMismatch { packet: 2, .. })), "{error}");
         for byte in [0, BLOCK, 3 * BLOCK + 4] {
             let mut wrong = data.clone();
             wrong[byte] ^= 1;
             let error = pass(&wrong, &[100, 200]).unwrap_err();
-            let Some(Failure::OtherBytes(block)) = error.downcast_ref() else { panic!("{error}") };
+            let Some(Failure::StreamMismatch(block)) = error.downcast_ref() else { panic!("{error}") };
             assert_eq!(block.start, (byte / BLOCK * BLOCK) as u64);
         }
         for wrong in [&data[1..], &data[..data.len() - 1], &[]] {

@@ -1,12 +1,12 @@
-//! `xdma read` and `xdma write`.
+//! The commands `xdma read` and `xdma write`.
 
 use crate::card::CardArgs;
+use crate::copier::{Copier, Digests, compare, progress, whole_blocks};
 use crate::failure::Failure;
 use crate::interrupt::Interrupt;
 use crate::number::{self, seconds};
 use crate::output;
-use crate::packets::{self, Incoming, Packets};
-use crate::stream::{Digests, Stream, compare, progress, whole_blocks};
+use crate::packets::{self, PacketStream, Reception};
 use anyhow::{Context, Result, ensure};
 use clap::Args;
 use serde_json::json;
@@ -16,26 +16,28 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 use xdma::card::{Card, CardOptions};
-use xdma::channel::{Channel, EngineError, IDLE_LIMIT, Pool};
+use xdma::channel::{Channel, InvalidTransfer, Pool};
 use xdma::regs::Direction;
 
-/// Stands for standard input or output.
+/// File name that means standard input or output.
 const PIPE: &str = "-";
 
-/// For those who try an address on the emulated card.
-const HINT: &str = " (this emulated card has 1 MiB of memory at 0x50000000, again and again up to 0x60000000; with --logic memory it has 64 GiB)";
+/// Hint about the addresses of the emulated card.
+const HINT: &str = " (this emulated card has 1 MiB of memory at 0x50000000, repeated up to 0x60000000; with --logic memory it has 64 GiB)";
 
-/// How long a loop has nothing to say before anything is sent.
+/// Time without data after which the old data of a stream counts as discarded.
 const QUIET: Duration = Duration::from_millis(100);
 
-/// Why packets cannot be received that are not counted.
-const UNKNOWN: &str = "--receive has to know how much is sent: send a file, or say how much with --length";
+/// Error for a stream of unknown length.
+const UNKNOWN_LENGTH: &str =
+    "--receive needs the number of bytes to send: use a regular file, or set --length";
 
+/// The options that both commands have.
 #[derive(Args)]
-struct Common {
+struct CopyArgs {
     #[command(flatten)]
     card: CardArgs,
-    /// Card address of the first byte; any alignment.
+    /// Card address of the first byte, of any alignment.
     #[arg(
         long,
         value_parser = number::parse,
@@ -45,16 +47,16 @@ struct Common {
         conflicts_with = "stream"
     )]
     address: u64,
-    /// The channel is an AXI-Stream one: packets, no addresses.
+    /// Use an AXI-Stream channel, which transfers packets and has no addresses.
     #[arg(long)]
     stream: bool,
-    /// Channels to spread the data over, such as 0,1.
+    /// Channels to use, such as 0,1; the data is distributed over all of them.
     #[arg(long, value_delimiter = ',', default_value = "0")]
     channels: Vec<usize>,
-    /// Bytes of each of the two buffers, up to 1G, or 64M with --stream; whole blocks of 64 KiB are taken.
+    /// Size of each buffer in bytes: up to 1G, or 64M with --stream; rounded up to a multiple of 64K.
     #[arg(long, value_parser = buffer, default_value = "4M")]
     buffer: u64,
-    /// Seconds that the card may take for a buffer.
+    /// Time limit for the transfer of a buffer.
     #[arg(long, value_name = "SECONDS", default_value = "10", value_parser = seconds)]
     timeout: Duration,
 }
@@ -62,28 +64,28 @@ struct Common {
 #[derive(Args)]
 pub struct Write {
     #[command(flatten)]
-    common: Common,
-    /// What to write; - for standard input.
+    common: CopyArgs,
+    /// Input file; - for standard input.
     file: PathBuf,
-    /// Bytes, where not all of the file: for /dev/urandom and the like. It is an error if there are fewer.
+    /// Number of bytes to write, for inputs such as /dev/urandom; by default the whole file. A shorter input is an error.
     #[arg(long, value_parser = number::parse)]
     length: Option<u64>,
-    /// Read everything back when it is written, and compare. Memory that is smaller than its window and repeats in it passes as
-    /// long as the data fits into it.
+    /// Read everything back afterwards and compare it. Memory that is smaller than its address window, and repeats in it, passes
+    /// as long as the data fits into the memory.
     #[arg(long, conflicts_with = "stream")]
     verify: bool,
-    /// Bytes of each packet; without it, the whole file is one.
+    /// Size of each packet in bytes; by default the whole file is one packet.
     #[arg(long, value_name = "BYTES", value_parser = positive, conflicts_with = "address")]
     packet: Option<u64>,
-    /// With --stream: receive as many packets as are sent, at the same time and from the channel of the same number, into this
-    /// file; - for standard output. What an earlier program left in the stream is dropped first, and what comes back is compared
-    /// with what is sent.
+    /// With --stream: at the same time, receive the same number of packets from the C2H channel of the same number, and write them
+    /// to this file (- for standard output). Data of an earlier program in the stream is discarded first. The received data is
+    /// compared with the sent data.
     #[arg(long, value_name = "OUT", conflicts_with = "address")]
     receive: Option<PathBuf>,
-    /// With --receive: the user logic answers something else than it is sent.
+    /// With --receive: do not compare, for user logic that answers with other data.
     #[arg(long, requires = "receive")]
     no_compare: bool,
-    /// With --receive: drop nothing that the stream has already.
+    /// With --receive: do not discard data that is already in the stream.
     #[arg(long, requires = "receive")]
     keep_old: bool,
 }
@@ -91,11 +93,11 @@ pub struct Write {
 #[derive(Args)]
 pub struct Read {
     #[command(flatten)]
-    common: Common,
-    /// Where to put it; - for standard output. What was done is then told on standard error, as its last line.
+    common: CopyArgs,
+    /// Output file; - for standard output, in which case the report is the last line of standard error.
     #[arg(default_value = PIPE)]
     file: PathBuf,
-    /// Bytes.
+    /// Number of bytes to read.
     #[arg(
         long,
         value_parser = number::parse,
@@ -105,11 +107,11 @@ pub struct Read {
         conflicts_with = "stream"
     )]
     length: u64,
-    /// How many packets.
+    /// Number of packets to receive.
     #[arg(long, value_name = "COUNT", value_parser = count, conflicts_with = "address", default_value = "1")]
     packets: usize,
-    /// With --stream: drop what comes until nothing has come for so many seconds, such as what an earlier program left. A packet
-    /// that is under way is cut.
+    /// With --stream: first discard received data, such as that of an earlier program, until none has arrived for this time
+    /// (0.1 if no value is given). A packet that is being received may be discarded in part.
     #[arg(
         long,
         value_name = "SECONDS",
@@ -129,27 +131,28 @@ impl Write {
         size.map_or(Ok(()), |size| self.check_end(size))?;
         let size = size.map(|size| size.min(length)).or(self.length);
         self.common.check(size.unwrap_or(0))?;
-        let interrupt = Interrupt::listen()?;
+        let interrupt = Interrupt::install()?;
         let card = self.common.open()?;
         if self.common.stream {
             return self.send_packets(&card, &interrupt, input.take(length), size, json);
         }
         let mut pool = self.common.pool(&card, Direction::H2C)?;
         let mut back = if self.verify { Some(self.common.pool(&card, Direction::C2H)?) } else { None };
-        let stream = self.common.stream(&card, &interrupt, size);
+        let copier = self.common.copier(&card, &interrupt, size);
         let (begin, bar) = (Instant::now(), progress("writing", size));
-        let (bytes, digests) = stream.send(&mut pool, self.common.address, input.take(length), &bar)?;
+        let (bytes, digests) = copier.send(&mut pool, self.common.address, input.take(length), &bar)?;
         self.check_end(bytes)?;
         let seconds = begin.elapsed().as_secs_f64();
         bar.finish_and_clear();
         if let Some(back) = &mut back {
-            self.verify(&stream, back, bytes, digests)?;
+            self.verify(&copier, back, bytes, digests)?;
         }
-        let moved = Moved { common: &self.common, pool: &pool, bytes, seconds, verified: Some(self.verify) };
-        output::line(&moved.describe(json))
+        let outcome =
+            CopyOutcome { common: &self.common, pool: &pool, bytes, seconds, verified: Some(self.verify) };
+        output::line(&outcome.describe(json))
     }
 
-    /// Fails if the input ends before what was asked for.
+    /// Fails if the input has fewer bytes than `--length`.
     fn check_end(&self, bytes: u64) -> Result<()> {
         let length = self.length.unwrap_or(0);
         ensure!(bytes >= length, "{} ends after {bytes} of {length} bytes", self.file.display());
@@ -173,28 +176,28 @@ impl Write {
                 (sent, None)
             }
             Some(path) => {
-                let size = size.ok_or_else(|| Failure::Usage(UNKNOWN.into()))?;
+                let size = size.ok_or_else(|| Failure::Usage(UNKNOWN_LENGTH.into()))?;
                 let count = size.div_ceil(packet).try_into()?;
                 let discard = if self.keep_old { None } else { Some(QUIET) };
-                let into = Incoming { packets: count, discard, sink: sink(path) };
-                let (sent, received) = packets.exchange(input, packet, into, !self.no_compare, &bar)?;
+                let reception = Reception { packets: count, discard, sink: sink(path) };
+                let (sent, received) = packets.exchange(input, packet, reception, !self.no_compare, &bar)?;
                 (sent, Some(received))
             }
         };
         self.check_end(sent.lengths.iter().sum())?;
         bar.finish_and_clear();
         let card = self.common.card.card.to_string();
-        tell(self.is_piped(), &packets::describe(&card, &sent, received.as_ref(), json))
+        report(self.is_piped(), &packets::describe(&card, &sent, received.as_ref(), json))
     }
 
-    /// Whether data goes to standard output.
+    /// Returns whether data is written to standard output.
     pub fn is_piped(&self) -> bool {
         self.receive.as_deref() == Some(Path::new(PIPE))
     }
 
-    fn verify(&self, stream: &Stream<'_>, pool: &mut Pool, bytes: u64, digests: Digests) -> Result<()> {
+    fn verify(&self, copier: &Copier<'_>, pool: &mut Pool, bytes: u64, digests: Digests) -> Result<()> {
         let (bar, address) = (progress("reading back", Some(bytes)), self.common.address);
-        stream.fetch(pool, address, bytes, compare(address, digests, stream.hint), &bar)?;
+        copier.fetch(pool, address, bytes, compare(address, digests, copier.hint), &bar)?;
         bar.finish_and_clear();
         Ok(())
     }
@@ -203,41 +206,43 @@ impl Write {
 impl Read {
     pub fn run(&self, json: bool) -> Result<()> {
         self.common.check(self.length)?;
-        let interrupt = Interrupt::listen()?;
+        let interrupt = Interrupt::install()?;
         let card = self.common.open()?;
         if self.common.stream {
             return self.receive_packets(&card, &interrupt, json);
         }
         let mut pool = self.common.pool(&card, Direction::C2H)?;
-        let stream = self.common.stream(&card, &interrupt, Some(self.length));
+        let copier = self.common.copier(&card, &interrupt, Some(self.length));
         let (begin, bar) = (Instant::now(), progress("reading", Some(self.length)));
-        stream.fetch(&mut pool, self.common.address, self.length, sink(&self.file), &bar)?;
+        copier.fetch(&mut pool, self.common.address, self.length, sink(&self.file), &bar)?;
         if self.length == 0 {
             sink(&self.file)(&[])?;
         }
         let seconds = begin.elapsed().as_secs_f64();
         bar.finish_and_clear();
-        let moved = Moved { common: &self.common, pool: &pool, bytes: self.length, seconds, verified: None };
-        tell(self.is_piped(), &moved.describe(json))
+        let outcome =
+            CopyOutcome { common: &self.common, pool: &pool, bytes: self.length, seconds, verified: None };
+        report(self.is_piped(), &outcome.describe(json))
     }
 
     fn receive_packets(&self, card: &Card, interrupt: &Interrupt, json: bool) -> Result<()> {
         let packets = self.common.packets(card, interrupt)?;
         let bar = progress("receiving", None);
-        let into = Incoming { packets: self.packets, discard: self.discard, sink: sink(&self.file) };
-        let received = packets.receive(into, &bar)?;
+        let reception = Reception { packets: self.packets, discard: self.discard, sink: sink(&self.file) };
+        let received = packets.receive(reception, &bar)?;
         bar.finish_and_clear();
         let card = self.common.card.card.to_string();
-        tell(self.is_piped(), &packets::describe(&card, &received, None, json))
+        report(self.is_piped(), &packets::describe(&card, &received, None, json))
     }
 
-    /// Whether the data goes to standard output.
+    /// Returns whether the data is written to standard output.
     pub fn is_piped(&self) -> bool {
         self.file == Path::new(PIPE)
     }
 }
 
-/// What takes the data. The file is made when the first of it is there: until then an earlier one stays what it is.
+/// Returns a function that writes data to `path`. The file is created on the first call, so an earlier file is not truncated before
+/// there is data.
 fn sink(path: &Path) -> impl FnMut(&[u8]) -> Result<()> + Send + 'static {
     let (path, mut file) = (path.to_owned(), None);
     move |bytes| {
@@ -249,8 +254,8 @@ fn sink(path: &Path) -> impl FnMut(&[u8]) -> Result<()> + Send + 'static {
     }
 }
 
-/// Says what was done where the data does not go.
-fn tell(piped: bool, text: &str) -> Result<()> {
+/// Prints the report of a command: to standard output, or to standard error if standard output carries the data.
+fn report(piped: bool, text: &str) -> Result<()> {
     if piped {
         eprintln!("{text}");
         return Ok(());
@@ -258,12 +263,12 @@ fn tell(piped: bool, text: &str) -> Result<()> {
     output::line(text)
 }
 
-impl Common {
-    /// What no card can do, before a card is looked for.
+impl CopyArgs {
+    /// Checks what can be checked before a card is opened.
     fn check(&self, length: u64) -> Result<()> {
         let address = self.address;
         if address.checked_add(length).is_none() {
-            return Err(EngineError::CardAddress { address, len: length }.into());
+            return Err(InvalidTransfer::CardAddress { address, len: length }.into());
         }
         let mut channels = self.channels.clone();
         channels.sort_unstable();
@@ -275,17 +280,21 @@ impl Common {
     }
 
     fn open(&self) -> Result<Card> {
-        // An engine that waits for its stream does not become idle: nobody is to wait for long who wants to end it.
-        let idle_limit = if self.stream { Duration::from_secs(1) } else { IDLE_LIMIT };
-        self.card.open_with(CardOptions { idle_limit, ..CardOptions::default() })
+        // An engine that waits for its stream does not become idle, so a long wait for it would only delay the end.
+        let mut options = CardOptions::default();
+        if self.stream {
+            options.idle_limit = Duration::from_secs(1);
+        }
+        self.card.open_with(options)
     }
 
-    fn packets<'a>(&self, card: &'a Card, interrupt: &'a Interrupt) -> Result<Packets<'a>> {
+    fn packets<'a>(&self, card: &'a Card, interrupt: &'a Interrupt) -> Result<PacketStream<'a>> {
         let [channel] = self.channels[..] else {
-            return Err(Failure::Usage("--stream takes one channel: packets have an order".into()).into());
+            let text = "--stream needs exactly one channel, because packets have an order";
+            return Err(Failure::Usage(text.into()).into());
         };
-        let (buffer, limit) = (whole_blocks(self.buffer.min(packets::MOST)), self.timeout);
-        Ok(Packets { card, interrupt, channel, buffer, limit, failed: AtomicBool::new(false) })
+        let (buffer, limit) = (whole_blocks(self.buffer.min(packets::MAX_BUFFER)), self.timeout);
+        Ok(PacketStream { card, interrupt, channel, buffer, limit, failed: AtomicBool::new(false) })
     }
 
     fn pool(&self, card: &Card, direction: Direction) -> Result<Pool> {
@@ -297,24 +306,24 @@ impl Common {
         Ok(Pool::new(channels)?)
     }
 
-    /// No larger buffers than there is data, where that is known.
-    fn stream<'a>(&self, card: &'a Card, interrupt: &'a Interrupt, size: Option<u64>) -> Stream<'a> {
+    /// Creates a copier. If the size of the data is known, its buffers are not larger than the data.
+    fn copier<'a>(&self, card: &'a Card, interrupt: &'a Interrupt, size: Option<u64>) -> Copier<'a> {
         let buffer = whole_blocks(self.buffer.min(size.unwrap_or(u64::MAX)));
         let (limit, hint) = (self.timeout, if self.card.is_emulated_msm() { HINT } else { "" });
-        Stream { card, interrupt, buffer, limit, hint }
+        Copier { card, interrupt, buffer, limit, hint }
     }
 }
 
-/// What was done.
-struct Moved<'a> {
-    common: &'a Common,
+/// The outcome of a copy between the host and card addresses.
+struct CopyOutcome<'a> {
+    common: &'a CopyArgs,
     pool: &'a Pool,
     bytes: u64,
     seconds: f64,
     verified: Option<bool>,
 }
 
-impl Moved<'_> {
+impl CopyOutcome<'_> {
     fn describe(&self, json: bool) -> String {
         let Self { common, pool, bytes, seconds, verified } = self;
         let rate = *bytes as f64 / seconds;
@@ -346,15 +355,15 @@ impl Moved<'_> {
             pool.direction(),
             channels.join(", "),
             match verified {
-                Some(true) => "; the same came back",
-                Some(false) => "; not compared",
+                Some(true) => "; verified",
+                Some(false) => "; not verified",
                 None => "",
             }
         )
     }
 }
 
-/// The input, and its size if it is a file.
+/// Opens the input. Returns its size if it is a regular file.
 fn open_input(path: &Path) -> Result<(Box<dyn io::Read + Send>, Option<u64>)> {
     if path == Path::new(PIPE) {
         return Ok((Box::new(stdin()), None));
@@ -379,14 +388,14 @@ fn open_output(path: &Path) -> Result<Box<dyn io::Write + Send>> {
 }
 
 fn positive(text: &str) -> Result<u64, String> {
-    number::parse(text).and_then(|value| if value > 0 { Ok(value) } else { Err("0 are none".into()) })
+    number::parse(text).and_then(|value| if value > 0 { Ok(value) } else { Err("must be at least 1".into()) })
 }
 
 fn buffer(text: &str) -> Result<u64, String> {
     let bytes = positive(text)?;
-    if bytes <= 1 << 30 { Ok(bytes) } else { Err(format!("`{text}` is more than 1G")) }
+    if bytes <= 1 << 30 { Ok(bytes) } else { Err(format!("`{text}` is larger than 1G")) }
 }
 
 fn count(text: &str) -> Result<usize, String> {
-    positive(text)?.try_into().map_err(|_| format!("`{text}` are too many"))
+    positive(text)?.try_into().map_err(|_| format!("`{text}` is too large"))
 }

@@ -1,4 +1,4 @@
-//! `xdma emulate`.
+//! The command `xdma emulate`.
 
 use crate::card::LogicName;
 use crate::failure::Failure;
@@ -10,74 +10,77 @@ use std::num::NonZeroU64;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, mpsc};
 use std::time::Duration;
-use xdma_emulator::control::Control;
+use xdma_emulator::control::ControlServer;
 use xdma_emulator::faults::Plan;
-use xdma_emulator::logic::{Logic, MsmOptions};
+use xdma_emulator::logic::{Logic, MsmModelOptions};
 use xdma_emulator::{EmulatedCard, Latency, Options, Profile};
 
 #[derive(Args)]
 pub struct Emulate {
-    /// Where to listen.
+    /// Path of the vfio-user socket to create.
     #[arg(long)]
     socket: PathBuf,
-    /// Where to listen for orders, as JSON lines (see the documentation of `xdma_emulator::control`).
+    /// Path of a socket that accepts control commands as JSON lines (see the documentation of `xdma_emulator::control`).
     #[arg(long)]
     control: Option<PathBuf>,
-    /// Which card: f1 or alveo.
+    /// The card to emulate: f1 or alveo.
     #[arg(long, default_value = "f1")]
     profile: Profile,
-    /// The function can be reset.
+    /// Give the card a function-level reset.
     #[arg(long)]
     function_reset: bool,
-    /// What lies behind the engine.
+    /// The user logic.
     #[arg(long, value_enum, default_value = "msm")]
     logic: LogicName,
-    /// Seed of everything random.
+    /// Seed of all random choices.
     #[arg(long, default_value_t = 1)]
     seed: u64,
-    /// Finish what a register write starts before the write is answered.
+    /// Answer a register write only when everything that it starts is finished.
     #[arg(long, conflicts_with_all = ["link_rate", "fetch_time", "completion_time"])]
     synchronous: bool,
-    /// What goes wrong: a plan (see the documentation of `xdma_emulator::faults`).
+    /// Faults to inject: a plan (see the documentation of `xdma_emulator::faults`).
     #[arg(long, value_name = "PLAN.toml", conflicts_with = "chaos")]
     faults: Option<PathBuf>,
-    /// What goes wrong, drawn from a seed. The plan is printed, for `--faults`.
+    /// Faults to inject: a random plan from this seed. The plan is printed, for use with --faults.
     #[arg(long, value_name = "SEED")]
     chaos: Option<u64>,
     #[command(flatten)]
-    pace: Pace,
+    timing: Timing,
 }
 
-/// How quick the card is. All of it is time of this machine, which has other things to do.
+/// Timing of the card, in real time, so a busy host makes it less accurate.
 #[derive(Args)]
-#[command(next_help_heading = "Pace")]
-struct Pace {
-    /// Bytes a second that the link moves at most in each direction, such as 12G; as fast as this machine copies unless named.
+#[command(next_help_heading = "Timing")]
+struct Timing {
+    /// Maximum rate of the link in each direction, in bytes per second, such as 12G [default: as fast as this machine copies].
     #[arg(long, value_name = "BYTES", value_parser = link_rate)]
     link_rate: Option<NonZeroU64>,
-    /// Pairs a second that the core of the MSM design's functional model takes; as fast as they come unless named.
+    /// Rate at which the functional model of the MSM design consumes pairs, in pairs per second [default: unlimited].
     #[arg(long, value_name = "PAIRS", value_parser = core_rate)]
     core_rate: Option<f64>,
-    /// Microseconds that a descriptor fetch takes at most; each takes a random time.
+    /// Maximum duration of a descriptor fetch; each fetch takes a random time up to this.
     #[arg(long, value_name = "MICROSECONDS", default_value = "1", value_parser = microseconds)]
     fetch_time: Duration,
-    /// Microseconds at most from the last byte of a descriptor with the Completed bit to its count; each takes a random time.
+    /// Maximum time from the last byte of a descriptor with the Completed bit to the update of the completed count; random for each
+    /// descriptor.
     #[arg(long, value_name = "MICROSECONDS", default_value = "1", value_parser = microseconds)]
     completion_time: Duration,
 }
 
 fn link_rate(text: &str) -> Result<NonZeroU64, String> {
-    NonZeroU64::new(number::parse(text)?).ok_or_else(|| "a link that moves nothing is no link".into())
+    NonZeroU64::new(number::parse(text)?).ok_or_else(|| "the rate must be greater than 0".into())
 }
 
 fn core_rate(text: &str) -> Result<f64, String> {
     let rate = text.parse().ok().filter(|rate: &f64| rate.is_finite() && *rate > 0.0);
-    rate.ok_or_else(|| format!("`{text}` is no number of pairs, such as 1e6"))
+    rate.ok_or_else(|| {
+        format!("`{text}` is not a rate: use a positive number of pairs per second, such as 1e6")
+    })
 }
 
 fn microseconds(text: &str) -> Result<Duration, String> {
     let time = text.parse().ok().filter(|time: &f64| (0.0..=1e6).contains(time));
-    let time = time.ok_or_else(|| format!("`{text}` is no number of microseconds from 0 to 1e6"))?;
+    let time = time.ok_or_else(|| format!("`{text}` is not a number of microseconds from 0 to 1e6"))?;
     Ok(Duration::from_secs_f64(time / 1e6))
 }
 
@@ -85,30 +88,30 @@ impl Emulate {
     pub fn run(&self, json: bool) -> Result<()> {
         let (interrupted, wait) = mpsc::channel();
         ctrlc::set_handler(move || {
-            // The main thread is gone only when the process ends anyway.
+            // Sending fails only if the main thread has ended, and with it the process.
             let _ = interrupted.send(());
         })
-        .context("cannot handle signals")?;
+        .context("cannot install the signal handler")?;
         let options = self.options()?;
         let card = Arc::new(EmulatedCard::start_at(options.clone(), self.build()?, &self.socket)?);
         let control = self.control.as_deref().map(|path| {
-            Control::start(Arc::clone(&card), path)
-                .with_context(|| format!("no orders at {}", path.display()))
+            ControlServer::start(Arc::clone(&card), path)
+                .with_context(|| format!("cannot create the control socket {}", path.display()))
         });
         let _control = control.transpose()?;
         output::line(&self.describe(&options, card.socket(), json))?;
         wait.recv().context("the signal handler is gone")?;
-        for (fault, times) in card.struck() {
-            eprintln!("{fault} struck {times} times");
+        for (fault, times) in card.injected_faults() {
+            eprintln!("fault {fault} was injected {times} times");
         }
         for violation in card.violations() {
-            eprintln!("a client broke a rule: {violation}");
+            eprintln!("protocol violation by a client: {violation}");
         }
         Ok(())
     }
 
     fn options(&self) -> Result<Options> {
-        let Pace { link_rate, fetch_time, completion_time, .. } = self.pace;
+        let Timing { link_rate, fetch_time, completion_time, .. } = self.timing;
         Ok(Options {
             profile: self.profile,
             function_reset: self.function_reset,
@@ -123,26 +126,23 @@ impl Emulate {
     }
 
     fn build(&self) -> Result<Arc<dyn Logic>> {
-        let pairs_per_second = self.pace.core_rate;
+        let pairs_per_second = self.timing.core_rate;
         if pairs_per_second.is_some() && self.logic != LogicName::Msm {
-            return Err(Failure::Usage(
-                "--core-rate is for --logic msm: nothing else takes pairs at a pace".into(),
-            )
-            .into());
+            return Err(Failure::Usage("--core-rate applies only to --logic msm".into()).into());
         }
-        Ok(self.logic.build_with(MsmOptions { pairs_per_second, ..MsmOptions::default() }))
+        Ok(self.logic.build_with(MsmModelOptions { pairs_per_second, ..MsmModelOptions::default() }))
     }
 
     fn plan(&self) -> Result<Plan> {
         match (&self.faults, self.chaos) {
             (Some(path), _) => {
                 let text = std::fs::read_to_string(path)
-                    .with_context(|| format!("no plan in {}", path.display()))?;
-                toml::from_str(&text).with_context(|| format!("{} is no plan of faults", path.display()))
+                    .with_context(|| format!("cannot read the fault plan {}", path.display()))?;
+                toml::from_str(&text).with_context(|| format!("{} is not a fault plan", path.display()))
             }
             (None, Some(seed)) => {
                 let plan = Plan::chaos(seed);
-                eprint!("# the plan of seed {seed}\n{}", toml::to_string(&plan)?);
+                eprint!("# fault plan for seed {seed}\n{}", toml::to_string(&plan)?);
                 Ok(plan)
             }
             (None, None) => Ok(Plan::default()),
@@ -150,7 +150,7 @@ impl Emulate {
     }
 
     fn describe(&self, options: &Options, socket: &Path, json: bool) -> String {
-        // QEMU and other programs may run in another directory.
+        // An absolute path, because QEMU and other programs may run in another directory.
         let path = std::path::absolute(socket).unwrap_or_else(|_| socket.into());
         let qemu = qemu_arguments(&path);
         let logic = self.logic.to_possible_value().map_or(String::new(), |value| value.get_name().to_owned());
@@ -163,7 +163,7 @@ impl Emulate {
                 "seed": seed,
                 "synchronous": synchronous,
                 "link_rate": link_rate,
-                "core_rate": self.pace.core_rate,
+                "core_rate": self.timing.core_rate,
                 "fetch_time_us": microseconds(latency.fetch),
                 "completion_time_us": microseconds(latency.completion),
                 "faults": faults,
@@ -180,32 +180,33 @@ impl Emulate {
             count => format!("{count} planned"),
         };
         format!(
-            "an emulated {profile} card listens at {}; stop it with Ctrl-C\n  \
+            "serving an emulated {profile} card at {}; stop it with Ctrl-C\n  \
              logic {logic}, seed {seed}, faults: {faults}\n  {}\n  \
              xdma info --card {card}\n\
-             QEMU 10.1 or later attaches it with (the guest's memory has to be shared; size it as you like):\n  {}",
+             To attach it to QEMU 10.1 or later, use these options (guest memory must be shared, and may have another size):\n  {}",
             path.display(),
-            self.pace.describe(*synchronous),
+            self.timing.describe(*synchronous),
             qemu.chunks(2).map(|pair| pair.join(" ")).collect::<Vec<_>>().join(" \\\n  ")
         )
     }
 }
 
-impl Pace {
+impl Timing {
     fn describe(&self, synchronous: bool) -> String {
-        let core = self.core_rate.map(|rate| format!("; core: {rate} pairs/s")).unwrap_or_default();
+        let core = self.core_rate.map(|rate| format!("; core {rate} pairs/s")).unwrap_or_default();
         if synchronous {
-            return format!("pace: nothing takes time{core}");
+            return format!("timing: synchronous, no delays{core}");
         }
         let link = self.link_rate.map_or("as fast as this machine copies".into(), |rate| {
             format!("at most {} in each direction", number::rate(rate.get() as f64))
         });
         let (fetch, completion) = (self.fetch_time, self.completion_time);
-        format!("pace: link {link}; fetch up to {fetch:?}, completion up to {completion:?}{core}")
+        format!("timing: link {link}; fetch up to {fetch:?}, completion up to {completion:?}{core}")
     }
 }
 
-/// The arguments that give a guest the card, in pairs. The card reaches the guest's memory through its file.
+/// Returns the QEMU arguments that attach the card to a guest, in pairs. Guest memory is a shared file, so that the card's process can
+/// map it.
 fn qemu_arguments(socket: &Path) -> Vec<String> {
     let device = json!({ "driver": "vfio-user-pci", "socket": { "type": "unix", "path": socket } });
     [
@@ -222,7 +223,7 @@ fn qemu_arguments(socket: &Path) -> Vec<String> {
     .into()
 }
 
-/// As a shell takes it.
+/// Quotes an argument for a shell, if necessary.
 fn quoted(argument: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "-_=,./:".contains(c);
     if argument.chars().all(plain) {
@@ -237,7 +238,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_shell_gets_back_what_was_meant() {
+    fn quoted_arguments_survive_a_shell() {
         for text in ["-m", "unix:/tmp/card.sock", "it's {\"a\": 1} $HOME", ""] {
             let script = format!("printf %s {}", quoted(text));
             let output = std::process::Command::new("sh").args(["-c", &script]).output().unwrap();
@@ -246,7 +247,7 @@ mod tests {
     }
 
     #[test]
-    fn the_device_is_json_and_memory_is_shared() {
+    fn the_qemu_device_is_json_and_memory_is_shared() {
         let arguments = qemu_arguments(Path::new("/tmp/a \"b\".sock"));
         let device: serde_json::Value = serde_json::from_str(arguments.last().unwrap()).unwrap();
         assert_eq!(device["socket"]["path"], "/tmp/a \"b\".sock");

@@ -1,14 +1,16 @@
-//! What can go wrong, and the exit codes.
+//! The program's own errors, the hints that it adds to the library's errors, and the exit codes.
 
 use std::error::Error;
 use std::ops::Range;
 use std::path::Path;
 use std::time::Duration;
-use xdma::bus::BusError;
-use xdma::card::CardError;
-use xdma::channel::EngineError;
+use xdma::card::{BusError, CardError};
+use xdma::channel::stream::{BufferError, ReceiveError};
+use xdma::channel::{
+    CloseError, EngineError, InvalidTransfer, OpenError, SubmitError, TransferError, WaitError,
+};
 use xdma::memory::{MapError, MemoryError};
-use xdma::msm::MsmError;
+use xdma::msm::MsmOpenError;
 use xdma::regs::Direction;
 use xdma::stats::PageError;
 use xdma_emulated_card::StartError;
@@ -16,225 +18,237 @@ use xdma_emulated_card::StartError;
 /// The exit codes of the program.
 pub const EXIT_CODES: &str = "\
 Exit codes:
-    0  done
-    1  something else than the card failed: a file, a pipe, the terminal
-    2  the command line is wrong, or asks for what no card has: an unaligned offset, one outside the BAR
-    3  the card cannot be used: not there, taken, no permission, gone, without such a channel or design
-    4  `write --verify`, `write --receive`: the card gave other bytes back than it was given
-    5  a transfer failed or took too long; the channel is idle again, or the message says that it is not
-  130  interrupted; the card is idle, or the message says that it is not. `emulate`, `top` and `regs --watch` are ended like
-       this, with 0";
+    0  success
+    1  an error outside the card: a file, a pipe, the terminal
+    2  a wrong command line, or a request that no card can fulfil, such as an offset that is unaligned or outside the BAR
+    3  the card cannot be used: not found, in use, no permission, gone, or without the requested channel or design
+    4  `write --verify`, `write --receive`: the data that came back differs from the data sent
+    5  a transfer failed or timed out; the channel is idle again unless the message says otherwise
+  130  interrupted by Ctrl-C; the card is idle unless the message says otherwise. `emulate`, `top` and `regs --watch` end
+       normally with Ctrl-C, and exit with 0";
 
-/// What becomes of an engine that cannot be stopped before its stream goes on.
-const BUSY: &str = "its engine still waits for the stream: the next command takes it over, once the stream goes on or the card is reset";
+/// State of an engine that cannot be stopped while its stream does not move.
+const BUSY: &str = "the engine still waits for the stream; the next command takes it over once the stream moves or the card is reset";
 
-/// What this program finds wrong by itself.
+/// An error that this program detects itself.
 #[derive(Debug, thiserror::Error)]
 pub enum Failure {
-    /// The command line makes no sense for this card.
+    /// The command line is not valid for this card.
     #[error("{0}")]
     Usage(String),
-    /// What came back is not what was sent.
+    /// The data read back differs from the data written.
     #[error(
-        "the card gave other bytes back than it was given, first between card addresses {:#x} and {:#x}: nothing but memory \
-         gives back what is written, and memory may be smaller than its window{}",
+        "the data read back differs from the data written, first between card addresses {:#x} and {:#x}: there may be no memory \
+         at these addresses, or memory that is smaller than its address window{}",
         .0.start, .0.end, .1
     )]
     Mismatch(Range<u64>, &'static str),
-    /// What came back over a stream is not what was sent.
+    /// The data received from a stream differs from the data sent.
     #[error(
-        "other bytes came back than were sent, first between bytes {:#x} and {:#x}: the user logic changes or loses some, or had \
-         the beginning of a packet of an earlier program, in which case the next command gets what it sends. --no-compare is for \
-         user logic that answers something else", .0.start, .0.end
+        "the received data differs from the data sent, first between bytes {:#x} and {:#x}: the user logic changes or loses data, \
+         or it still held part of a packet from an earlier program, in which case running the command again succeeds. If the user \
+         logic answers with other data, use --no-compare", .0.start, .0.end
     )]
-    OtherBytes(Range<u64>),
-    /// What came back over a stream is cut otherwise.
+    StreamMismatch(Range<u64>),
+    /// The packets received from a stream have other lengths than those sent.
     #[error(
-        "packet {packet} was sent with {sent} bytes and came back with {received}; --no-compare is for user logic that answers \
-         something else"
+        "packet {packet} was sent with {sent} bytes and received with {received} bytes; if the user logic answers with other data, \
+         use --no-compare"
     )]
-    OtherPacket { packet: usize, sent: u64, received: u64 },
-    /// A stream that brings data before anything was sent.
+    PacketMismatch { packet: usize, sent: u64, received: u64 },
+    /// The stream delivers data before anything was sent.
     #[error(
         "the stream did not go quiet: {bytes} bytes were discarded and more is arriving, so its source is live and cannot be drained; \
          use `read --stream` without --discard, or `write --stream --receive --keep-old`"
     )]
-    NotQuiet { bytes: u64 },
-    /// The other thread failed, and says why.
-    #[error("the other end of the stream has failed")]
-    Abandoned,
+    LiveStream { bytes: u64 },
+    /// The thread of the other direction failed; its error is reported instead of this one.
+    #[error("the other direction of the stream failed")]
+    OtherThread,
     /// Ctrl-C.
     #[error("interrupted; the card is idle")]
     Interrupted,
     /// Ctrl-C, while an engine waits for a stream.
     #[error("interrupted; {BUSY}")]
     InterruptedBusy,
-    /// Nothing came over a stream, or nothing was taken; whether its engine still waits for it.
+    /// A stream delivered or accepted too little data within the time limit. `busy`: its engine could not be stopped.
     #[error(
-        "{} within {limit:?}; is there somebody at the other end? --timeout waits longer{}",
-        if *.direction == Direction::C2H { "nothing came" } else { "not all was taken" },
-        if *.busy { format!(". {BUSY}") } else { String::new() }
+        "{} within {limit:?}: check that the other end of the stream is active, or raise --timeout{}",
+        if *.direction == Direction::C2H { "no data was received" } else { "not all data was accepted" },
+        if *.busy { format!("; {BUSY}") } else { String::new() }
     )]
-    Silent { direction: Direction, limit: Duration, busy: bool },
-    /// A transfer took too long, and its engine cannot be stopped.
-    #[error("{late}. The engine then could not be stopped: {after}")]
-    LateAndBusy { late: String, after: String },
-    /// Whoever read the output has enough of it: no error.
-    #[error("nobody reads the output any more")]
-    NobodyReads,
-    /// There is nothing to show.
+    StreamTimeout { direction: Direction, limit: Duration, busy: bool },
+    /// A transfer timed out, and its engine could not be stopped.
+    #[error("{late}. The engine could not be stopped afterwards: {stop}")]
+    NotStopped { late: String, stop: String },
+    /// The reader of the output has closed it, which is not an error.
+    #[error("the reader of the output has closed it")]
+    OutputClosed,
+    /// No program has a card open.
     #[error(
-        "no program of yours has a card open; start one, such as an example of this project or `xdma bench`, and look again"
+        "no program of this user has a card open; start one, such as `xdma bench` or an example, and try again"
     )]
-    NothingRuns,
-    /// Nothing that runs is meant.
-    #[error("no card that a program of yours has open is at `{0}`; there are: {1}")]
-    NothingThere(String, String),
+    NoPrograms,
+    /// Programs have cards open, but not the requested one.
+    #[error("no program of this user has a card open at `{0}`; cards in use: {1}")]
+    NotInUse(String, String),
 }
 
-/// The exit code for an error.
+/// Returns the exit code for an error.
 pub fn exit_code(error: &anyhow::Error) -> u8 {
-    let code = |cause: &(dyn Error + 'static)| {
-        let cause = laid_bare(cause);
-        None.or_else(|| cause.downcast_ref().map(of_program))
-            .or_else(|| cause.downcast_ref().map(of_engine))
-            .or_else(|| cause.downcast_ref().map(of_bus))
-            .or_else(|| cause.downcast_ref::<CardError>().map(|_| 3))
-            .or_else(|| cause.downcast_ref::<StartError>().map(|_| 3))
-            .or_else(|| cause.downcast_ref::<MemoryError>().map(|_| 3))
-            .or_else(|| cause.downcast_ref::<MsmError>().map(|_| 3))
-            .or_else(|| cause.downcast_ref::<PageError>().map(|_| 3))
-    };
-    error.chain().find_map(code).unwrap_or(1)
+    error.chain().find_map(|cause| code(innermost(cause))).unwrap_or(1)
 }
 
-/// What went wrong and why. Causes that a sentence names already are not named again.
+/// Returns the text of an error with its causes and a hint. A cause that the text already includes is not repeated.
 pub fn text(error: &anyhow::Error) -> String {
     let mut text = String::new();
     for cause in error.chain() {
-        let cause = sentence(laid_bare(cause));
+        let hint = hint(innermost(cause)).map(|hint| format!("; {hint}"));
+        let cause = format!("{cause}{}", hint.unwrap_or_default());
         match text.as_str() {
             "" => text = cause,
-            said if said.contains(&cause) => {}
-            said => text = format!("{said}: {cause}"),
+            so_far if so_far.contains(&cause) => {}
+            so_far => text = format!("{so_far}: {cause}"),
         }
     }
     text
 }
 
-/// Unwraps errors whose wrappers add no text.
-fn laid_bare<'a>(mut cause: &'a (dyn Error + 'static)) -> &'a (dyn Error + 'static) {
-    loop {
-        cause = match (cause.downcast_ref(), cause.downcast_ref()) {
-            (Some(StartError::Card(error)), _) => error,
-            (_, Some(CardError::Bus(error))) => error,
-            (_, Some(CardError::Engine(error))) => error,
-            (_, Some(CardError::Memory(error))) => error,
-            _ => return cause,
-        }
+/// Returns the innermost error inside `$error` if that is one of these variants.
+macro_rules! unwrap_transparent {
+    ($error:ident, $($wrapper:ident::$variant:ident),* $(,)?) => {
+        $(if let Some($wrapper::$variant(inner)) = $error.downcast_ref() {
+            return innermost(inner);
+        })*
+    };
+}
+
+/// Returns the error inside of errors that only pass on its text.
+pub fn innermost<'a>(error: &'a (dyn Error + 'static)) -> &'a (dyn Error + 'static) {
+    unwrap_transparent!(
+        error,
+        StartError::Card,
+        CardError::Bus,
+        OpenError::Discard,
+        OpenError::Memory,
+        OpenError::Engine,
+        MsmOpenError::Card,
+        MsmOpenError::Bus,
+        TransferError::Submit,
+        TransferError::Wait,
+        SubmitError::Invalid,
+        SubmitError::Engine,
+        WaitError::Engine,
+        ReceiveError::Wait,
+        BufferError::Memory,
+        BufferError::Engine,
+        CloseError::Engine,
+    );
+    match (error.downcast_ref(), error.downcast_ref()) {
+        (Some(CloseError::Quarantined { cause, .. }), _) => innermost(cause),
+        (_, Some(EngineError::Bus { cause, .. })) => &**cause,
+        _ => error,
     }
 }
 
-/// A cause, with what is to be done about it by somebody who has this program and not the library.
-fn sentence(cause: &(dyn Error + 'static)) -> String {
-    let text = cause.downcast_ref().and_then(remedy).unwrap_or_else(|| cause.to_string());
-    match hint(cause) {
-        Some(hint) => format!("{text}; {hint}"),
-        None => text,
-    }
-}
-
-/// The command of this program or of `vfio-setup` that helps; the library names neither.
-fn hint(cause: &(dyn Error + 'static)) -> Option<String> {
-    const DOCTOR: &str = "`vfio-setup doctor` says what to type";
+/// Returns a remedy in terms of this program or `vfio-setup`, which the library's texts do not mention.
+fn hint(error: &(dyn Error + 'static)) -> Option<String> {
+    let fixed = |hint: &str| Some(hint.to_owned());
+    let doctor = || fixed("run `vfio-setup doctor` for a diagnosis");
+    let reset = || {
+        fixed(
+            "to reset a PCI card, run as root: `echo 1 > /sys/bus/pci/devices/ADDRESS/reset`; to reset an emulated card, restart it",
+        )
+    };
     let is_node = |path: &Path| path.starts_with("/dev");
-    match cause.downcast_ref() {
-        Some(MemoryError::Map(MapError::Locked { .. })) => {
-            return Some("`sudo vfio-setup persist` raises it".into());
-        }
-        Some(MemoryError::Map(MapError::NeedsHugePages)) => {
-            return Some("or type: sudo vfio-setup bind --hugepages 2M=64".into());
-        }
-        _ => {}
+    if let Some(error) = error.downcast_ref() {
+        return match error {
+            BusError::NotBound { address, .. } => Some(format!("run `sudo vfio-setup bind {address}`")),
+            BusError::NotFound { path, .. } if !is_node(path) => Some(format!(
+                "to serve an emulated card there, run `xdma emulate --socket {}`",
+                path.display()
+            )),
+            BusError::NotFound { .. } | BusError::NoMode { .. } => doctor(),
+            BusError::Permission { path, .. } if is_node(path) => doctor(),
+            _ => None,
+        };
     }
-    match cause.downcast_ref()? {
-        BusError::NotBound { address, .. } => Some(format!("type: sudo vfio-setup bind {address}")),
-        BusError::NotFound { path, .. } if !is_node(path) => {
-            Some(format!("`xdma emulate --socket {}` serves an emulated card", path.display()))
+    if let Some(error) = error.downcast_ref() {
+        return match error {
+            EngineError::Failed { .. } | EngineError::Reset { .. } | EngineError::Stopped => {
+                fixed("running the command again recovers the channel")
+            }
+            EngineError::Recalled { .. } => {
+                fixed("to use the card again, run `sudo vfio-setup bind ADDRESS`")
+            }
+            EngineError::Hung { .. } => reset(),
+            _ => None,
+        };
+    }
+    if let Some(error) = error.downcast_ref() {
+        return match error {
+            OpenError::Stream { .. } => fixed("use `read --stream` or `write --stream`"),
+            OpenError::NotStream { .. } => fixed(
+                "leave out --stream and set --address (an emulated card has streams with --logic loopback)",
+            ),
+            _ => None,
+        };
+    }
+    match (error.downcast_ref(), error.downcast_ref(), error.downcast_ref()) {
+        (Some(WaitError::Deadline { .. }), _, _) => fixed(
+            "check that the design answers at this address; `read` and `write` wait longer with --timeout",
+        ),
+        (_, Some(CardError::Hung { .. }), _) => reset(),
+        (_, _, Some(MemoryError::Map(MapError::Locked { .. }))) => {
+            fixed("or run `sudo vfio-setup persist`, which raises the limit for logins")
         }
-        BusError::NotFound { .. } | BusError::NoMode { .. } => Some(DOCTOR.into()),
-        BusError::Permission { path, .. } if is_node(path) => Some(DOCTOR.into()),
+        (_, _, Some(MemoryError::Map(MapError::NeedsHugePages))) => {
+            fixed("or run `sudo vfio-setup bind --hugepages 2M=64`")
+        }
         _ => None,
     }
 }
 
-/// What the library says to programs, for people.
-fn remedy(error: &EngineError) -> Option<String> {
-    Some(match error {
-        EngineError::Deadline { waited, snapshot } => format!(
-            "not finished within {waited:?}; does the design answer at this address? `read` and `write` wait longer with \
-             --timeout. {snapshot}"
-        ),
-        EngineError::Failed { snapshot } => format!(
-            "the engine stopped with an error; mend its cause and type the command again, which starts the engine anew. \
-             {snapshot}"
-        ),
-        EngineError::Stream { direction, channel } => {
-            format!(
-                "{direction} channel {channel} is an AXI-Stream one; `read --stream` and `write --stream` use those"
-            )
-        }
-        EngineError::NotStream { direction, channel } => {
-            format!(
-                "{direction} channel {channel} is a memory-mapped one; leave out --stream, and name an --address (an emulated \
-                 card has streams with --logic loopback)"
-            )
-        }
-        EngineError::Reset { ring } => {
-            format!("the card was reset meanwhile, and the transfer is lost; type the command again. {ring}")
-        }
-        EngineError::Recalled { ring } => {
-            format!(
-                "the kernel wants the card back (it is being unbound or removed), and has it now; bind it again to go on. {ring}"
-            )
-        }
-        EngineError::Hung { snapshot } => format!(
-            "the engine does not become idle; reset the card (as root: echo 1 > /sys/bus/pci/devices/ADDRESS/reset), or start \
-             an emulated one again. {snapshot}"
-        ),
-        _ => return None,
-    })
-}
-
-fn of_program(failure: &Failure) -> u8 {
+fn program_code(failure: &Failure) -> u8 {
     match failure {
         Failure::Usage(_) => 2,
-        Failure::Mismatch(..) | Failure::OtherBytes(_) | Failure::OtherPacket { .. } => 4,
+        Failure::Mismatch(..) | Failure::StreamMismatch(_) | Failure::PacketMismatch { .. } => 4,
         Failure::Interrupted | Failure::InterruptedBusy => 130,
-        Failure::Silent { .. }
-        | Failure::LateAndBusy { .. }
-        | Failure::NotQuiet { .. }
-        | Failure::Abandoned => 5,
-        Failure::NobodyReads => 0,
-        Failure::NothingRuns | Failure::NothingThere(..) => 3,
+        Failure::StreamTimeout { .. }
+        | Failure::NotStopped { .. }
+        | Failure::LiveStream { .. }
+        | Failure::OtherThread => 5,
+        Failure::OutputClosed => 0,
+        Failure::NoPrograms | Failure::NotInUse(..) => 3,
     }
 }
 
-fn of_engine(error: &EngineError) -> u8 {
-    match error {
-        EngineError::CardAddress { .. } => 2,
-        EngineError::Bus { cause, .. } => of_bus(cause),
-        EngineError::NoChannel { .. }
-        | EngineError::Stream { .. }
-        | EngineError::NotStream { .. }
-        | EngineError::Gone { .. }
-        | EngineError::Recalled { .. } => 3,
-        _ => 5,
+/// Returns the exit code for an innermost error.
+fn code(error: &(dyn Error + 'static)) -> Option<u8> {
+    if let Some(failure) = error.downcast_ref() {
+        return Some(program_code(failure));
     }
-}
-
-fn of_bus(error: &BusError) -> u8 {
-    if matches!(error, BusError::BadOffset { .. }) { 2 } else { 3 }
+    if let Some(error) = error.downcast_ref() {
+        return Some(match error {
+            EngineError::Gone { .. } | EngineError::Recalled { .. } => 3,
+            _ => 5,
+        });
+    }
+    let is_usage = matches!(error.downcast_ref(), Some(BusError::BadOffset { .. }))
+        || matches!(error.downcast_ref(), Some(InvalidTransfer::CardAddress { .. }));
+    let is_unusable = error.is::<BusError>()
+        || error.is::<CardError>()
+        || error.is::<StartError>()
+        || error.is::<OpenError>()
+        || error.is::<MsmOpenError>()
+        || error.is::<MemoryError>()
+        || error.is::<PageError>();
+    let is_transfer = error.is::<SubmitError>()
+        || error.is::<InvalidTransfer>()
+        || error.is::<WaitError>()
+        || error.is::<ReceiveError>()
+        || error.is::<BufferError>();
+    [(is_usage, 2), (is_unusable, 3), (is_transfer, 5)].into_iter().find_map(|(is, code)| is.then_some(code))
 }
 
 #[cfg(test)]
@@ -242,15 +256,23 @@ mod tests {
     use super::*;
     use anyhow::Context;
     use std::io;
+    use std::sync::Arc;
 
     #[test]
-    fn the_cause_decides_whatever_was_said_about_it() {
+    fn the_exit_code_depends_on_the_cause() {
         let outside = || CardError::Bus(BusError::BadOffset { offset: 3, size: 8 });
         let code = |error: anyhow::Error| exit_code(&error);
         assert_eq!(code(anyhow::Error::new(outside()).context("word 1")), 2);
-        assert_eq!(code(EngineError::CardAddress { address: 1, len: u64::MAX }.into()), 2);
+        let address = || InvalidTransfer::CardAddress { address: 1, len: u64::MAX };
+        assert_eq!(code(address().into()), 2);
+        assert_eq!(code(TransferError::Submit(address().into()).into()), 2);
         assert_eq!(code(CardError::NoUserBar.into()), 3);
-        assert_eq!(code(CardError::Engine(EngineError::Stopped).into()), 5);
+        assert_eq!(code(OpenError::Engine(EngineError::Stopped).into()), 5);
+        let gone = EngineError::Gone { direction: Direction::H2C, channel: 0, ring: None };
+        assert_eq!(code(TransferError::Wait(WaitError::Engine(gone)).into()), 3);
+        let refused =
+            EngineError::Bus { cause: Arc::new(BusError::BadOffset { offset: 3, size: 8 }), ring: None };
+        assert_eq!(code(WaitError::Engine(refused).into()), 2);
         assert_eq!(code(Failure::Interrupted.into()), 130);
         assert_eq!(code(Failure::Mismatch(0..1, "").into()), 4);
         let missing: anyhow::Result<()> = Err(io::Error::from(io::ErrorKind::NotFound)).context("f");
@@ -258,22 +280,26 @@ mod tests {
     }
 
     #[test]
-    fn nobody_is_sent_to_the_library() {
-        let stream = EngineError::Stream { direction: xdma::regs::Direction::H2C, channel: 1 };
-        let of_card = anyhow::Error::new(CardError::Engine(stream.clone())).context("cannot move 1 byte");
-        let shown = text(&of_card);
-        assert!(shown.starts_with("cannot move 1 byte: H2C channel 1 is an AXI-Stream one"), "{shown}");
-        assert!(shown.contains("`write --stream`") && !shown.contains("Card::"), "{shown}");
-        assert_eq!(text(&stream.into()).matches("AXI-Stream").count(), 1);
-        assert_eq!(text(&EngineError::Stopped.into()), EngineError::Stopped.to_string());
+    fn the_hint_ends_the_text() {
+        let stream = OpenError::Stream { direction: Direction::H2C, channel: 1 };
+        let own = stream.to_string();
+        let shown = text(&anyhow::Error::new(stream).context("cannot transfer 1 byte"));
+        let end = shown.strip_prefix(&format!("cannot transfer 1 byte: {own}; ")).unwrap();
+        assert!(end.contains("`write --stream`"), "{shown}");
+        // The hint for a nested error appears once.
+        let stopped = TransferError::Wait(WaitError::Engine(EngineError::Stopped));
+        let shown = text(&stopped.into());
+        let end = shown.strip_prefix(&format!("{}; ", EngineError::Stopped)).unwrap();
+        assert!(end.starts_with("running the command again"), "{shown}");
+        assert_eq!(text(&OpenError::AsFound.into()), OpenError::AsFound.to_string());
     }
 
     #[test]
-    fn the_companion_is_named_where_it_helps() {
+    fn hints_name_vfio_setup_and_emulate() {
         let address = "0000:3b:00.0".parse().unwrap();
         let card = CardError::Bus(BusError::NotBound { address, driver: None });
         let shown = text(&anyhow::Error::new(StartError::Card(card)).context("cannot open"));
-        assert!(shown.ends_with("type: sudo vfio-setup bind 0000:3b:00.0"), "{shown}");
+        assert!(shown.ends_with("run `sudo vfio-setup bind 0000:3b:00.0`"), "{shown}");
         let missing = |path: &str| BusError::NotFound {
             path: path.into(),
             cause: io::Error::from(io::ErrorKind::NotFound),
@@ -284,7 +310,7 @@ mod tests {
     }
 
     #[test]
-    fn no_cause_is_named_twice() {
+    fn causes_are_not_repeated() {
         let source = || io::Error::from(io::ErrorKind::NotFound);
         let named = BusError::NotFound { path: "/card".into(), cause: source(), remedy: "look".into() };
         let shown = text(&anyhow::Error::new(named).context("cannot open"));

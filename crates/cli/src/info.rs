@@ -1,4 +1,4 @@
-//! `xdma info`.
+//! The command `xdma info`.
 
 use crate::card::CardArgs;
 use crate::output;
@@ -9,15 +9,14 @@ use std::fmt::Write;
 use xdma::card::{Card, CardError, ChannelReport, Link, Report};
 use xdma::channel::stream::ReceiverOptions;
 use xdma::channel::{ChannelOptions, Ring};
-use xdma::msm::{Design, MsmError};
+use xdma::msm::{Design, MsmOpenError};
 use xdma::regs::Direction;
 
 #[derive(Args)]
 pub struct Info {
     #[command(flatten)]
     card: CardArgs,
-    /// Do not read the user BAR, which tells whether the card carries the MSM design: logic that does not answer can hold up
-    /// the whole machine.
+    /// Do not detect the MSM design. Detection reads the user BAR, and user logic that does not answer can stall the whole machine.
     #[arg(long)]
     no_design: bool,
 }
@@ -37,28 +36,29 @@ impl Info {
     }
 }
 
-/// The rings that a channel runs on.
+/// Returns the kinds of ring that a channel supports.
 fn rings(card: &Card, channel: &ChannelReport) -> Result<Vec<Ring>> {
     let (direction, index, options) = (channel.direction, channel.index, ChannelOptions::default());
     let ring = match (channel.identifier.is_stream(), direction) {
         (false, _) => card.channel(direction, index, options)?.ring(),
-        (true, Direction::H2C) => card.stream_h2c(index, options)?.channel().ring(),
+        (true, Direction::H2C) => card.stream_h2c(index, options)?.ring(),
         (true, Direction::C2H) => {
-            // Without a buffer it takes nothing from the stream.
-            let options = ReceiverOptions { buffers: 1, bytes: 64, ahead: 0, ..ReceiverOptions::default() };
+            // Without a posted buffer, no data is removed from the stream.
+            let options =
+                ReceiverOptions { buffers: 1, bytes: 64, max_posted: 0, ..ReceiverOptions::default() };
             card.stream_c2h(index, options)?.channel().ring()
         }
     };
     Ok(if ring == Ring::Credits { vec![Ring::Credits, Ring::Chain] } else { vec![Ring::Chain] })
 }
 
-/// The MSM design, if the card carries it.
+/// Returns the MSM design, if the card carries it.
 fn design(card: &Card) -> Result<Option<Design>> {
     match Design::of(card) {
         Ok(design) => Ok(Some(design)),
-        // Something else, or nothing that answers.
-        Err(MsmError::NotMsm { .. } | MsmError::OtherCurve(_) | MsmError::Gone) => Ok(None),
-        Err(MsmError::Card(CardError::NoUserBar)) => Ok(None),
+        // Another design, or one that does not answer.
+        Err(MsmOpenError::NotMsm { .. } | MsmOpenError::OtherCurve(_) | MsmOpenError::Gone) => Ok(None),
+        Err(MsmOpenError::Card(CardError::NoUserBar)) => Ok(None),
         Err(error) => Err(error.into()),
     }
 }
@@ -75,12 +75,12 @@ fn text(report: &Report, rings: &[Vec<Ring>], design: Option<&Design>) -> String
         // Writing to a string cannot fail.
         let _ = write!(text, "\nBAR{bar}: {}{role}", crate::number::bytes(*size));
     }
-    for alike in channels(report, rings)
-        .chunk_by(|(one, about), (other, also)| one.direction == other.direction && about == also)
+    for same in described_channels(report, rings)
+        .chunk_by(|(a, description), (b, other)| a.direction == b.direction && description == other)
     {
         text += "\n";
-        text += &numbers(alike[0].0, alike[alike.len() - 1].0);
-        text += &alike[0].1;
+        text += &channel_range(same[0].0, same[same.len() - 1].0);
+        text += &same[0].1;
     }
     match design {
         Some(design) => text + "\n" + &design_text(design),
@@ -88,24 +88,24 @@ fn text(report: &Report, rings: &[Vec<Ring>], design: Option<&Design>) -> String
     }
 }
 
-/// Each channel, and what there is to say of it.
-fn channels<'a>(report: &'a Report, rings: &[Vec<Ring>]) -> Vec<(&'a ChannelReport, String)> {
-    let about = |channel: &ChannelReport, rings: &[Ring]| {
+/// Returns each channel with its description.
+fn described_channels<'a>(report: &'a Report, rings: &[Vec<Ring>]) -> Vec<(&'a ChannelReport, String)> {
+    let describe = |channel: &ChannelReport, rings: &[Ring]| {
         let ChannelReport { identifier, alignments, .. } = channel;
         let kind = if identifier.is_stream() { "AXI-Stream" } else { "memory-mapped" };
         let rings: Vec<_> = rings.iter().map(Ring::to_string).collect();
         let (bits, address, length) = (alignments.address_bits(), alignments.address(), alignments.length());
         format!(
-            ": {kind}, addresses of {bits} bits aligned to {address}, lengths to {length}; ring: {}; core version {}",
+            ": {kind}, {bits}-bit addresses, address alignment {address}, length granularity {length}; ring: {}; core version {}",
             rings.join(" or "),
             identifier.version()
         )
     };
-    report.channels.iter().zip(rings).map(|(channel, rings)| (channel, about(channel, rings))).collect()
+    report.channels.iter().zip(rings).map(|(channel, rings)| (channel, describe(channel, rings))).collect()
 }
 
-/// Names channels that follow each other.
-fn numbers(first: &ChannelReport, last: &ChannelReport) -> String {
+/// Names a range of consecutive channels.
+fn channel_range(first: &ChannelReport, last: &ChannelReport) -> String {
     match first.index == last.index {
         true => format!("{} channel {}", first.direction, first.index),
         false => format!("{} channels {} to {}", first.direction, first.index, last.index),
@@ -114,7 +114,7 @@ fn numbers(first: &ChannelReport, last: &ChannelReport) -> String {
 
 fn design_text(design: &Design) -> String {
     format!(
-        "MSM design: BN254{}, windows of {} bits, FIFOs of {} scalars and {} points, {} MHz, {} tasks queued, at most {} pairs",
+        "MSM design: BN254{}, {}-bit windows, FIFOs of {} scalars and {} points, {} MHz, queue of {} tasks, at most {} pairs per task",
         if design.stub { " (a stub that computes nothing)" } else { "" },
         design.window_bits,
         design.scalar_depth,

@@ -1,4 +1,4 @@
-//! Ctrl-C.
+//! Handling of Ctrl-C.
 
 use crate::failure::Failure;
 use anyhow::{Context, Result};
@@ -8,16 +8,16 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::Duration;
 
-/// How long it may take until Ctrl-C is noticed.
-pub const PATIENCE: Duration = Duration::from_millis(50);
+/// Longest wait between two checks for Ctrl-C.
+pub const CHECK_INTERVAL: Duration = Duration::from_millis(50);
 
-/// Whether the user wants to stop. A second Ctrl-C ends the process at once, whatever the card is doing.
+/// A flag that Ctrl-C sets. A second Ctrl-C ends the process immediately, whatever the card is doing.
 #[derive(Clone)]
 pub struct Interrupt(Arc<AtomicBool>);
 
 impl Interrupt {
-    /// Listens from now on.
-    pub fn listen() -> Result<Self> {
+    /// Installs the signal handler.
+    pub fn install() -> Result<Self> {
         let this = Self(Arc::default());
         let seen = this.0.clone();
         ctrlc::set_handler(move || {
@@ -25,7 +25,7 @@ impl Interrupt {
                 exit(130);
             }
         })
-        .context("cannot handle signals")?;
+        .context("cannot install the signal handler")?;
         Ok(this)
     }
 
@@ -34,11 +34,11 @@ impl Interrupt {
         if self.0.load(Ordering::Relaxed) { Err(Failure::Interrupted) } else { Ok(()) }
     }
 
-    /// Waits for a message; `None` once there is nobody left to send one.
+    /// Waits for a message. Returns `None` once all senders are gone.
     pub fn receive<T>(&self, from: &Receiver<T>) -> Result<Option<T>, Failure> {
         loop {
             self.check()?;
-            match from.recv_timeout(PATIENCE) {
+            match from.recv_timeout(CHECK_INTERVAL) {
                 Ok(message) => return Ok(Some(message)),
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => return Ok(None),
@@ -46,11 +46,11 @@ impl Interrupt {
         }
     }
 
-    /// Sleeps for a while.
+    /// Sleeps for `time`, or until Ctrl-C.
     pub fn sleep(&self, mut time: Duration) -> Result<(), Failure> {
         while !time.is_zero() {
             self.check()?;
-            let part = time.min(PATIENCE);
+            let part = time.min(CHECK_INTERVAL);
             std::thread::sleep(part);
             time -= part;
         }

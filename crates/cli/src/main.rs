@@ -1,7 +1,8 @@
-//! `xdma`: looks at a card, moves data to and from it, measures it, and emulates one.
+//! The command-line tool `xdma` for XDMA cards.
 
 mod bench;
 mod card;
+mod copier;
 mod copy;
 mod emulate;
 mod failure;
@@ -12,7 +13,6 @@ mod output;
 mod packets;
 mod regs;
 mod shell;
-mod stream;
 #[cfg(test)]
 #[path = "../../../fuzz/texts.rs"]
 mod texts;
@@ -28,7 +28,7 @@ use std::process::ExitCode;
 use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::{Layer, fmt, layer::SubscriberExt, registry, util::SubscriberInitExt};
 
-/// Looks at an XDMA card, moves data to and from it, measures it, and emulates one.
+/// Inspects, benchmarks, monitors and emulates XDMA cards, and moves data to and from them.
 #[derive(Parser)]
 #[command(name = "xdma", version, after_help = EXIT_CODES)]
 struct Cli {
@@ -41,38 +41,41 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Describes a card: where it is, its link and channels, what it can do, the design it carries. Takes the card over: after a
-    /// crash look at `regs` first.
+    /// Describe a card: location, link, BARs, channels, capabilities and design
+    ///
+    /// Opening the card changes its state; for example, it disables interrupts. To inspect a card after a crash, run `regs` first.
     #[command(after_help = EXIT_CODES)]
     Info(info::Info),
-    /// Shows registers, decoded by field; nothing is changed by looking.
+    /// Show registers, decoded by field, without side effects on the card.
     #[command(after_help = EXIT_CODES)]
     Regs(regs::Regs),
-    /// Reads 32-bit words of a BAR.
+    /// Read 32-bit words of a BAR.
     #[command(after_help = EXIT_CODES)]
     Peek(words::Peek),
-    /// Writes 32-bit words of a BAR, and reads them back.
+    /// Write 32-bit words of a BAR, and read them back.
     #[command(after_help = EXIT_CODES)]
     Poke(words::Poke),
-    /// Copies from the card to a file or pipe.
+    /// Copy data from the card to a file or pipe.
     #[command(after_help = EXIT_CODES)]
     Read(copy::Read),
-    /// Copies a file or pipe to the card.
+    /// Copy a file or pipe to the card.
     #[command(after_help = EXIT_CODES)]
     Write(copy::Write),
-    /// Measures latency and throughput. What is in the card's memory at the address is overwritten.
+    /// Measure latency and throughput; overwrites the card's memory at --address.
     #[command(after_help = EXIT_CODES)]
-    Bench(bench::Options),
-    /// Shows what the cards of your running programs do: throughput, queues, latencies, errors, the MSM design's FIFOs.
+    Bench(bench::Benchmark),
+    /// Show live statistics of running programs: throughput, queues, latencies, errors, FIFOs of the MSM design
+    ///
+    /// Shows all programs of this user that have a card open.
     #[command(after_help = EXIT_CODES)]
     Top(top::Top),
-    /// Serves an emulated card over vfio-user until it is interrupted, to one client after the other.
+    /// Serve an emulated card over vfio-user, to one client at a time, until interrupted.
     #[command(after_help = EXIT_CODES)]
     Emulate(emulate::Emulate),
-    /// Prints what a shell needs to complete this program's command line.
+    /// Print a shell completion script.
     #[command(after_help = EXIT_CODES)]
     Completions(shell::Completions),
-    /// Prints the manual page, or writes one for each command into a directory.
+    /// Print the manual page, or write one page per command to a directory.
     #[command(after_help = EXIT_CODES)]
     Man(shell::Man),
 }
@@ -80,49 +83,49 @@ enum Command {
 fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
-        Err(error) => return refuse(&error),
+        Err(error) => return report_usage(&error),
     };
-    let asked = std::env::var("RUST_LOG").ok().and_then(|text| text.parse::<Targets>().ok());
-    let filter = asked.unwrap_or_else(|| Targets::new().with_default(LevelFilter::WARN));
+    let requested = std::env::var("RUST_LOG").ok().and_then(|text| text.parse::<Targets>().ok());
+    let filter = requested.unwrap_or_else(|| Targets::new().with_default(LevelFilter::WARN));
     let layer =
         fmt::layer().with_writer(stderr).with_ansi(stderr().is_terminal()).without_time().with_target(false);
     registry().with(layer.with_filter(filter)).init();
     match run(&cli) {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) if matches!(error.downcast_ref(), Some(Failure::NobodyReads)) => ExitCode::SUCCESS,
+        Err(error) if matches!(error.downcast_ref(), Some(Failure::OutputClosed)) => ExitCode::SUCCESS,
         Err(error) => {
             let code = failure::exit_code(&error);
             let text = failure::text(&error);
             eprintln!("xdma: {text}");
             if cli.json {
-                cli.command.report(&json!({ "error": text, "exit_code": code }).to_string());
+                cli.command.print_error(&json!({ "error": text, "exit_code": code }).to_string());
             }
             ExitCode::from(code)
         }
     }
 }
 
-/// Says what is wrong with the command line, also to programs; or prints help, which is no error.
-fn refuse(error: &clap::Error) -> ExitCode {
+/// Reports an invalid command line, also as JSON if requested, or prints help or the version.
+fn report_usage(error: &clap::Error) -> ExitCode {
     let code = error.exit_code() as u8;
-    // Whoever closed the terminal wants to know nothing.
+    // If the terminal is closed, the message has no reader.
     let _ = error.print();
     if error.use_stderr() && std::env::args_os().any(|argument| argument == "--json") {
         let text = error.render().to_string();
         let text = text.trim_start_matches("error: ").trim();
-        // Nothing is left to be told of output that cannot be written.
+        // A failure to write the report cannot be reported.
         let _ = output::line(&json!({ "error": text, "exit_code": code }).to_string());
     }
     ExitCode::from(code)
 }
 
 impl Command {
-    /// Tells a program what went wrong, where no data goes.
-    fn report(&self, text: &str) {
+    /// Prints the JSON report of an error: to standard output, or to standard error if standard output carries data.
+    fn print_error(&self, text: &str) {
         match self {
             Self::Read(read) if read.is_piped() => eprintln!("{text}"),
             Self::Write(write) if write.is_piped() => eprintln!("{text}"),
-            // Nothing is left to be told of output that cannot be written.
+            // A failure to write the report cannot be reported.
             _ => drop(output::line(text)),
         }
     }

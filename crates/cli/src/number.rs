@@ -1,11 +1,15 @@
-//! Numbers as people type and read them.
+//! Parsing numbers from the command line, and formatting numbers for people.
 
 use std::num::IntErrorKind;
 use std::time::Duration;
 
-/// `4096`, `0x1000`, `4K`, `1M`, `2G`; an underscore may stand between digits.
+/// Parses an integer such as `4096`, `0x1000`, `4K`, `1M` or `2G`. Underscores between digits are ignored.
 pub fn parse(text: &str) -> Result<u64, String> {
-    let bad = || format!("`{text}` is no number: write 4096, 0x1000, or 4K, 1M, 2G for powers of 1024");
+    let bad = || {
+        format!(
+            "`{text}` is not a number: use 4096, 0x1000, or a suffix for powers of 1024, as in 4K, 1M or 2G"
+        )
+    };
     let (digits, shift) = match text.char_indices().last() {
         Some((at, 'K' | 'k')) => (&text[..at], 10),
         Some((at, 'M' | 'm')) => (&text[..at], 20),
@@ -22,23 +26,24 @@ pub fn parse(text: &str) -> Result<u64, String> {
         Ok(value) if !digits.contains('+') => value.checked_mul(1 << shift),
         _ => return Err(bad()),
     };
-    value.ok_or_else(|| format!("`{text}` has more than 64 bits"))
+    value.ok_or_else(|| format!("`{text}` does not fit in 64 bits"))
 }
 
-/// As [`parse`], of 32 bits.
+/// Parses an integer as [`parse`] does, if it fits in 32 bits.
 pub fn parse32(text: &str) -> Result<u32, String> {
-    parse(text)?.try_into().map_err(|_| format!("`{text}` has more than 32 bits"))
+    parse(text)?.try_into().map_err(|_| format!("`{text}` does not fit in 32 bits"))
 }
 
-/// A time on the command line.
+/// Parses a number of seconds.
 pub fn seconds(text: &str) -> Result<Duration, String> {
     let time = text.parse().ok().filter(|time: &f64| (0.001..=1e6).contains(time));
-    let time =
-        time.ok_or_else(|| format!("`{text}` is no number of seconds from 0.001 to 1000000, such as 0.5"))?;
+    let time = time.ok_or_else(|| {
+        format!("`{text}` is not a number of seconds: use a number from 0.001 to 1000000, such as 0.5")
+    })?;
     Ok(Duration::from_secs_f64(time))
 }
 
-/// `96.0 MiB`, `512 bytes`.
+/// Formats a number of bytes, such as `96.50 MiB` or `512 bytes`.
 pub fn bytes(value: u64) -> String {
     match value {
         1 => "1 byte".into(),
@@ -47,7 +52,7 @@ pub fn bytes(value: u64) -> String {
     }
 }
 
-/// `950 ns`, `12.3 µs`, `4.56 ms`: three digits.
+/// Formats a time in nanoseconds with three significant digits, such as `950 ns`, `12.3 µs` or `4.56 ms`.
 pub fn nanoseconds(value: u64) -> String {
     let (scaled, unit) = match value {
         0..1_000 => return format!("{value} ns"),
@@ -55,29 +60,29 @@ pub fn nanoseconds(value: u64) -> String {
         1_000_000..1_000_000_000 => (value as f64 / 1e6, "ms"),
         _ => (value as f64 / 1e9, "s"),
     };
-    format!("{} {unit}", digits(scaled))
+    format!("{} {unit}", three_digits(scaled))
 }
 
-/// `0.95 MB/s`, `12.3 MB/s`, `4.56 GB/s`: three digits, powers of 1000.
+/// Formats a rate in bytes per second with three digits and powers of 1000, such as `0.95 MB/s`, `12.3 MB/s` or `4.56 GB/s`.
 pub fn rate(bytes_per_second: f64) -> String {
     match bytes_per_second {
-        giga if giga >= 999.5e6 => format!("{} GB/s", digits(giga / 1e9)),
-        mega => format!("{} MB/s", digits(mega / 1e6)),
+        giga if giga >= 999.5e6 => format!("{} GB/s", three_digits(giga / 1e9)),
+        mega => format!("{} MB/s", three_digits(mega / 1e6)),
     }
 }
 
-/// `12.3`, `1.23 k`, `5.00 M`: three digits, powers of 1000.
+/// Formats a number with three digits and powers of 1000, such as `12.3`, `1.23 k` or `5.00 M`.
 pub fn short(value: f64) -> String {
     match value {
-        ..999.5 => digits(value),
-        ..999.5e3 => format!("{} k", digits(value / 1e3)),
-        ..999.5e6 => format!("{} M", digits(value / 1e6)),
-        _ => format!("{} G", digits(value / 1e9)),
+        ..999.5 => three_digits(value),
+        ..999.5e3 => format!("{} k", three_digits(value / 1e3)),
+        ..999.5e6 => format!("{} M", three_digits(value / 1e6)),
+        _ => format!("{} G", three_digits(value / 1e9)),
     }
 }
 
-/// Three of them.
-fn digits(value: f64) -> String {
+/// Formats a number below 1000 with three digits.
+fn three_digits(value: f64) -> String {
     match value {
         ..9.995 => format!("{value:.2}"),
         ..99.95 => format!("{value:.1}"),
@@ -90,7 +95,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn numbers() {
+    fn numbers_are_parsed_and_formatted() {
         assert_eq!(parse("4096"), Ok(4096));
         assert_eq!(parse("0x5000_0000"), Ok(0x5000_0000));
         assert_eq!((parse("64K"), parse("1m"), parse("0x2G")), (Ok(65536), Ok(1 << 20), Ok(2 << 30)));

@@ -1,9 +1,9 @@
-//! Packets to and from AXI-Stream channels.
+//! Sending and receiving packets on AXI-Stream channels.
 
+use crate::copier::{HashingReader, Verifier};
 use crate::failure::Failure;
-use crate::interrupt::{Interrupt, PATIENCE};
+use crate::interrupt::{CHECK_INTERVAL, Interrupt};
 use crate::number;
-use crate::stream::{Hashed, Returned};
 use anyhow::{Context, Error, Result, anyhow};
 use indicatif::ProgressBar;
 use serde_json::{Value, json};
@@ -13,56 +13,56 @@ use std::sync::mpsc::{self, RecvTimeoutError, SyncSender, channel, sync_channel}
 use std::thread;
 use std::time::{Duration, Instant};
 use xdma::card::Card;
-use xdma::channel::stream::{Discard, Discarded, Receiver, ReceiverOptions, Sender};
-use xdma::channel::{Channel, ChannelOptions, EngineError, Ring};
+use xdma::channel::stream::{Discard, Discarded, ReceiveError, Receiver, ReceiverOptions, Sender};
+use xdma::channel::{Channel, ChannelOptions, EngineError, Ring, WaitError};
 use xdma::regs::Direction;
 
-/// Buffers that a receiver fills by turns.
+/// Number of receive buffers.
 const BUFFERS: usize = 4;
-/// Most bytes of a buffer.
-pub const MOST: u64 = 64 << 20;
-/// Most time that old data is dropped for.
+/// Maximum size of a buffer in bytes.
+pub const MAX_BUFFER: u64 = 64 << 20;
+/// Time limit for discarding old data.
 const DISCARD_LIMIT: Duration = Duration::from_secs(10);
 
-/// How packets are moved.
-pub struct Packets<'a> {
+/// Sends and receives packets on the AXI-Stream channels of one number.
+pub struct PacketStream<'a> {
     pub card: &'a Card,
     pub interrupt: &'a Interrupt,
     pub channel: usize,
-    /// Bytes of a buffer, a multiple of 64, [`MOST`] at most.
+    /// Size of a buffer in bytes, a multiple of 64 and at most [`MAX_BUFFER`].
     pub buffer: u64,
-    /// How long the stream may take for one.
+    /// Time limit for a buffer.
     pub limit: Duration,
-    /// Whether a thread has failed, so that the other one ends too instead of waiting for what cannot come.
+    /// Whether the sending or the receiving thread has failed, so that the other one ends too instead of waiting.
     pub failed: AtomicBool,
 }
 
-/// What is to be received.
-pub struct Incoming<S> {
-    /// How many packets come.
+/// What to receive, and where to put it.
+pub struct Reception<S> {
+    /// Number of packets.
     pub packets: usize,
-    /// How long nothing has to come until what comes is not old any more; `None` takes everything.
+    /// Time without data after which the old data of the stream counts as discarded; `None` discards nothing.
     pub discard: Option<Duration>,
-    /// What takes their bytes, in order.
+    /// Function that is called with the received bytes, in order.
     pub sink: S,
 }
 
-/// What was moved.
-pub struct Moved {
+/// The outcome of sending or receiving packets.
+pub struct PacketOutcome {
     direction: Direction,
     channel: usize,
     ring: Ring,
-    /// Bytes of each packet.
+    /// Number of bytes of each packet.
     pub lengths: Vec<u64>,
     begin: Instant,
     took: Duration,
-    /// What was dropped before.
+    /// Old data that was discarded first.
     discarded: Discarded,
-    /// Whether it was compared with what was sent; `None` if there was nothing to compare it with.
+    /// Whether the received data was compared with the sent data; `None` if there was nothing to compare.
     pub compared: Option<bool>,
 }
 
-impl Moved {
+impl PacketOutcome {
     fn begin(channel: &Channel) -> Self {
         let (direction, ring, channel) = (channel.direction(), channel.ring(), channel.index());
         let (begin, took, discarded) = (Instant::now(), Duration::ZERO, Discarded::default());
@@ -106,14 +106,14 @@ impl Moved {
             self.channel,
             self.took.as_secs_f64() * 1e3,
             match self.compared {
-                Some(true) => "; the same came back",
-                Some(false) => "; not compared",
+                Some(true) => "; verified",
+                Some(false) => "; not verified",
                 None => "",
             },
             match self.discarded {
                 Discarded { bytes: 0, .. } => String::new(),
                 Discarded { bytes, packets, .. } => format!(
-                    "; {} of an earlier program dropped before, with {packets} ends of packets",
+                    "; first discarded {} of earlier data, which included {packets} packet ends",
                     number::bytes(bytes)
                 ),
             },
@@ -121,26 +121,32 @@ impl Moved {
     }
 }
 
-/// What was moved, and what else at the same time.
-pub fn describe(card: &str, moved: &Moved, received: Option<&Moved>, json: bool) -> String {
+/// Describes the outcome of a command: `first`, and `received` if packets were received at the same time.
+pub fn describe(card: &str, first: &PacketOutcome, received: Option<&PacketOutcome>, json: bool) -> String {
     if !json {
-        return [Some(moved), received].into_iter().flatten().map(Moved::text).collect::<Vec<_>>().join("\n");
+        let outcomes = [Some(first), received].into_iter().flatten();
+        return outcomes.map(PacketOutcome::text).collect::<Vec<_>>().join("\n");
     }
-    let mut object = moved.object(card);
+    let mut object = first.object(card);
     if let Some(received) = received {
         object["received"] = received.object(card);
     }
     object.to_string()
 }
 
-impl Packets<'_> {
-    /// Sends `input`, in packets of `packet` bytes, the last of which may be shorter.
-    pub fn send(&self, input: impl Read + Send + 'static, packet: u64, bar: &ProgressBar) -> Result<Moved> {
+impl PacketStream<'_> {
+    /// Sends `input` in packets of `packet` bytes. The last packet may be shorter.
+    pub fn send(
+        &self,
+        input: impl Read + Send + 'static,
+        packet: u64,
+        bar: &ProgressBar,
+    ) -> Result<PacketOutcome> {
         let mut sender = self.card.stream_h2c(self.channel, ChannelOptions::default())?;
         let mut buffer = self.card.allocate(self.buffer, Direction::H2C)?;
         let ((parts, to_send), size) = (sync_channel(1), self.buffer);
-        thread::spawn(move || cut(input, packet, size, &parts));
-        let mut moved = Moved::begin(sender.channel());
+        thread::spawn(move || split(input, packet, size, &parts));
+        let mut outcome = PacketOutcome::begin(&sender);
         let mut packet = 0;
         while let Some(part) = self.next_part(&to_send)? {
             let (bytes, ends) = part.context("cannot read the input")?;
@@ -149,21 +155,21 @@ impl Packets<'_> {
             packet += bytes.len() as u64;
             bar.inc(bytes.len() as u64);
             if ends {
-                moved.lengths.push(std::mem::take(&mut packet));
+                outcome.lengths.push(std::mem::take(&mut packet));
             }
         }
         sender.close()?;
-        Ok(moved.end())
+        Ok(outcome.end())
     }
 
-    /// The next part of the input; `None` at its end. Ends after Ctrl-C, and after the other thread has failed.
+    /// Waits for the next part of the input; `None` at its end. Fails after Ctrl-C, and after the other thread has failed.
     fn next_part(&self, parts: &mpsc::Receiver<io::Result<Part>>) -> Result<Option<io::Result<Part>>> {
         loop {
             self.interrupt.check()?;
             if self.failed.load(Ordering::Relaxed) {
-                return Err(Failure::Abandoned.into());
+                return Err(Failure::OtherThread.into());
             }
-            match parts.recv_timeout(PATIENCE) {
+            match parts.recv_timeout(CHECK_INTERVAL) {
                 Ok(part) => return Ok(Some(part)),
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => return Ok(None),
@@ -171,8 +177,9 @@ impl Packets<'_> {
         }
     }
 
-    /// Notes that `error` ends a thread. To be called before an engine is stopped, which may take a while.
-    fn fails(&self, error: Error) -> Error {
+    /// Records that this thread has failed with `error`, so that the other thread ends too. Call it before stopping an engine, which
+    /// may take a while.
+    fn fail(&self, error: Error) -> Error {
         self.failed.store(true, Ordering::Relaxed);
         error
     }
@@ -185,29 +192,29 @@ impl Packets<'_> {
         ends: bool,
     ) -> Result<()> {
         let ticket = if ends { sender.send(buffer, 0..len)? } else { sender.send_part(buffer, 0..len)? };
-        let sent = self.patiently(Direction::H2C, |limit| sender.wait(ticket, limit));
-        sent.map_err(|error| ended(self.fails(error), sender.stop()))
-            .with_context(|| format!("the stream of H2C channel {} does not take the data", self.channel))
+        let sent = self.wait(Direction::H2C, |limit| Ok(sender.wait(ticket, limit)?));
+        sent.map_err(|error| after_stop(self.fail(error), sender.stop()))
+            .with_context(|| format!("cannot send on the stream of H2C channel {}", self.channel))
     }
 
     /// Receives packets.
     pub fn receive(
         &self,
-        into: Incoming<impl FnMut(&[u8]) -> Result<()>>,
+        reception: Reception<impl FnMut(&[u8]) -> Result<()>>,
         bar: &ProgressBar,
-    ) -> Result<Moved> {
-        self.receive_on(self.open_receiver(into.packets, into.discard)?, into, bar)
+    ) -> Result<PacketOutcome> {
+        self.receive_on(self.open_receiver(reception.packets, reception.discard)?, reception, bar)
     }
 
     fn open_receiver(&self, packets: usize, discard: Option<Duration>) -> Result<Receiver> {
-        // Each packet needs a buffer, so with no more of them than packets to come the engine becomes idle at the end.
-        let (bytes, ahead) = (self.buffer as u32, packets);
+        // Each packet needs at least one buffer. With at most one posted buffer per missing packet, the engine is idle at the end.
+        let (bytes, max_posted) = (self.buffer as u32, packets);
         let discard = discard.map(|quiet| Discard { quiet, limit: DISCARD_LIMIT.max(2 * quiet) });
         let options =
-            ReceiverOptions { buffers: BUFFERS, bytes, ahead, discard, ..ReceiverOptions::default() };
+            ReceiverOptions { buffers: BUFFERS, bytes, max_posted, discard, ..ReceiverOptions::default() };
         let receiver = self.card.stream_c2h(self.channel, options)?;
         if receiver.discarded().more {
-            return Err(Failure::NotQuiet { bytes: receiver.discarded().bytes }.into());
+            return Err(Failure::LiveStream { bytes: receiver.discarded().bytes }.into());
         }
         Ok(receiver)
     }
@@ -215,112 +222,100 @@ impl Packets<'_> {
     fn receive_on(
         &self,
         mut receiver: Receiver,
-        into: Incoming<impl FnMut(&[u8]) -> Result<()>>,
+        reception: Reception<impl FnMut(&[u8]) -> Result<()>>,
         bar: &ProgressBar,
-    ) -> Result<Moved> {
-        let mut moved = Moved::begin(receiver.channel());
-        moved.discarded = receiver.discarded();
-        let received = self.receive_all(&mut receiver, into, &mut moved, bar);
-        received.map_err(|error| ended(self.fails(error), receiver.stop()))?;
+    ) -> Result<PacketOutcome> {
+        let mut outcome = PacketOutcome::begin(receiver.channel());
+        outcome.discarded = receiver.discarded();
+        let received = self.receive_all(&mut receiver, reception, &mut outcome, bar);
+        received.map_err(|error| after_stop(self.fail(error), receiver.stop()))?;
         receiver.close()?;
-        Ok(moved.end())
+        Ok(outcome.end())
     }
 
     fn receive_all(
         &self,
         receiver: &mut Receiver,
-        Incoming { packets, mut sink, .. }: Incoming<impl FnMut(&[u8]) -> Result<()>>,
-        moved: &mut Moved,
+        Reception { packets, mut sink, .. }: Reception<impl FnMut(&[u8]) -> Result<()>>,
+        outcome: &mut PacketOutcome,
         bar: &ProgressBar,
     ) -> Result<()> {
         let (mut data, mut packet) = (vec![], 0);
-        while moved.lengths.len() < packets {
+        while outcome.lengths.len() < packets {
             let received = self
-                .patiently(Direction::C2H, |limit| receiver.wait(limit))
-                .with_context(|| format!("the stream of C2H channel {} brings no packet", self.channel))?;
+                .wait(Direction::C2H, |limit| receiver.wait(limit))
+                .with_context(|| format!("cannot receive from the stream of C2H channel {}", self.channel))?;
             data.resize(received.len(), 0);
             receiver.read(&received, 0, &mut data)?;
             packet += received.len() as u64;
             if received.ends_packet() {
-                moved.lengths.push(std::mem::take(&mut packet));
-                receiver.set_ahead(packets - moved.lengths.len())?;
+                outcome.lengths.push(std::mem::take(&mut packet));
+                receiver.set_max_posted(packets - outcome.lengths.len())?;
             }
-            receiver.give_back(received)?;
+            receiver.recycle(received)?;
             bar.inc(data.len() as u64);
             sink(&data)?;
         }
         Ok(())
     }
 
-    /// Sends `input`, and receives packets at the same time; with `compare` they have to be what was sent.
+    /// Sends `input` and receives packets at the same time. If `compare` is set, the received packets must be equal to the sent
+    /// ones.
     pub fn exchange(
         &self,
         input: impl Read + Send + 'static,
         packet: u64,
-        mut into: Incoming<impl FnMut(&[u8]) -> Result<()> + Send>,
+        mut reception: Reception<impl FnMut(&[u8]) -> Result<()> + Send>,
         compare: bool,
         bar: &ProgressBar,
-    ) -> Result<(Moved, Moved)> {
-        // Old data is dropped before anything is sent.
-        let receiver = self.open_receiver(into.packets, into.discard)?;
+    ) -> Result<(PacketOutcome, PacketOutcome)> {
+        // Old data is discarded before anything is sent.
+        let receiver = self.open_receiver(reception.packets, reception.discard)?;
         let (digests, expected) = channel();
-        let (input, mut returned) = (Hashed::new(input, digests), Returned::new(expected));
-        let (packets, discard) = (into.packets, into.discard);
+        let (input, mut verifier) = (HashingReader::new(input, digests), Verifier::new(expected));
+        let (packets, discard) = (reception.packets, reception.discard);
         let sink = |bytes: &[u8]| {
             if compare {
-                returned.take(bytes);
+                verifier.push(bytes);
             }
-            (into.sink)(bytes)
+            (reception.sink)(bytes)
         };
         let hidden = ProgressBar::hidden();
         let (sent, received) = thread::scope(|scope| {
-            let into = Incoming { packets, discard, sink };
-            let receiver = scope.spawn(|| self.receive_on(receiver, into, &hidden));
-            let sent = self.send(input, packet, bar).map_err(|error| self.fails(error));
+            let reception = Reception { packets, discard, sink };
+            let receiver = scope.spawn(|| self.receive_on(receiver, reception, &hidden));
+            let sent = self.send(input, packet, bar).map_err(|error| self.fail(error));
             (sent, receiver.join())
         });
         let received = received.map_err(|_| anyhow!("the receiving thread panicked"))?;
-        let (sent, mut received) = self.both(sent, received)?;
+        let (sent, mut received) = both(sent, received)?;
         received.compared = Some(compare);
         if compare {
-            returned.check(&sent.lengths, &received.lengths)?;
+            verifier.check(&sent.lengths, &received.lengths)?;
         }
         Ok((sent, received))
     }
 
-    /// What both threads moved, or the error of the one that failed first.
-    fn both(&self, sent: Result<Moved>, received: Result<Moved>) -> Result<(Moved, Moved)> {
-        match (sent, received) {
-            (Ok(sent), Ok(received)) => Ok((sent, received)),
-            (Err(error), Err(other)) if is_abandoned(&error) => Err(other),
-            // Where nobody receives, nothing more is taken: that follows from what the receiver says.
-            (Err(error), Err(cause))
-                if !is_abandoned(&cause) && !is_silence(&cause) && is_silence(&error) =>
-            {
-                Err(cause)
-            }
-            (Err(error), _) | (_, Err(error)) => Err(error),
-        }
-    }
-
-    /// Waits for as long as is allowed, and neither after Ctrl-C nor after the other thread has failed.
-    fn patiently<T>(
+    /// Waits up to the time limit. Ends early after Ctrl-C, and after the other thread has failed.
+    fn wait<T>(
         &self,
         direction: Direction,
-        mut wait: impl FnMut(Duration) -> Result<T, EngineError>,
+        mut wait: impl FnMut(Duration) -> Result<T, ReceiveError>,
     ) -> Result<T> {
         let (begin, limit) = (Instant::now(), self.limit);
         loop {
-            match wait(PATIENCE.min(limit)) {
-                Err(EngineError::Deadline { .. }) if self.interrupt.check().is_err() => {
+            match wait(CHECK_INTERVAL.min(limit)) {
+                Err(ReceiveError::Wait(WaitError::Deadline { .. })) if self.interrupt.check().is_err() => {
                     return Err(Failure::Interrupted.into());
                 }
-                Err(EngineError::Deadline { .. }) if self.failed.load(Ordering::Relaxed) => {
-                    return Err(Failure::Abandoned.into());
+                Err(ReceiveError::Wait(WaitError::Deadline { .. }))
+                    if self.failed.load(Ordering::Relaxed) =>
+                {
+                    return Err(Failure::OtherThread.into());
                 }
-                Err(EngineError::Deadline { .. }) if begin.elapsed() < limit => {}
-                Err(EngineError::Deadline { .. }) => {
-                    return Err(Failure::Silent { direction, limit, busy: false }.into());
+                Err(ReceiveError::Wait(WaitError::Deadline { .. })) if begin.elapsed() < limit => {}
+                Err(ReceiveError::Wait(WaitError::Deadline { .. })) => {
+                    return Err(Failure::StreamTimeout { direction, limit, busy: false }.into());
                 }
                 waited => return Ok(waited?),
             }
@@ -328,36 +323,53 @@ impl Packets<'_> {
     }
 }
 
-/// Whether it only ended because the other thread did.
-fn is_abandoned(error: &Error) -> bool {
-    matches!(error.downcast_ref(), Some(Failure::Abandoned))
+/// Returns the outcomes of both threads, or the error of the one that failed first.
+fn both(
+    sent: Result<PacketOutcome>,
+    received: Result<PacketOutcome>,
+) -> Result<(PacketOutcome, PacketOutcome)> {
+    match (sent, received) {
+        (Ok(sent), Ok(received)) => Ok((sent, received)),
+        (Err(error), Err(cause)) if is_other_thread(&error) => Err(cause),
+        // The sender timed out because the receiver had failed, so the receiver's error is the cause.
+        (Err(error), Err(cause)) if !is_other_thread(&cause) && !is_timeout(&cause) && is_timeout(&error) => {
+            Err(cause)
+        }
+        (Err(error), _) | (_, Err(error)) => Err(error),
+    }
 }
 
-fn is_silence(error: &Error) -> bool {
-    matches!(error.downcast_ref(), Some(Failure::Silent { .. }))
+/// Returns whether a thread ended only because the other one had failed.
+fn is_other_thread(error: &Error) -> bool {
+    matches!(error.downcast_ref(), Some(Failure::OtherThread))
 }
 
-/// Why it ended, and whether the engine did. An engine in the middle of a stream may not be stoppable; that is no news of its own.
-fn ended(error: Error, stopped: Result<(), EngineError>) -> Error {
+fn is_timeout(error: &Error) -> bool {
+    matches!(error.downcast_ref(), Some(Failure::StreamTimeout { .. }))
+}
+
+/// Adds to `error` that the engine could not be stopped, if so. An engine that waits for its stream often cannot be stopped, which is not
+/// an error of its own.
+fn after_stop(error: Error, stopped: Result<(), EngineError>) -> Error {
     if !matches!(stopped, Err(EngineError::Hung { .. })) {
         return error;
     }
     match error.downcast::<Failure>() {
         Ok(Failure::Interrupted) => Failure::InterruptedBusy.into(),
-        Ok(Failure::Silent { direction, limit, .. }) => {
-            Failure::Silent { direction, limit, busy: true }.into()
+        Ok(Failure::StreamTimeout { direction, limit, .. }) => {
+            Failure::StreamTimeout { direction, limit, busy: true }.into()
         }
         Ok(failure) => failure.into(),
         Err(error) => error,
     }
 }
 
-/// A part of a packet, and whether it ends there.
+/// A part of a packet, and whether it is the last part.
 type Part = (Vec<u8>, bool);
 
-/// Cuts `input` into packets, and these into parts of at most `size` bytes. A part is held back until it is known whether more
-/// follows.
-fn cut(mut input: impl Read, packet: u64, size: u64, parts: &SyncSender<io::Result<Part>>) {
+/// Splits `input` into packets, and the packets into parts of at most `size` bytes. A part is held back until it is known whether
+/// more input follows.
+fn split(mut input: impl Read, packet: u64, size: u64, parts: &SyncSender<io::Result<Part>>) {
     let (mut held, mut left) = (None, packet);
     loop {
         let mut bytes = vec![];
@@ -366,9 +378,9 @@ fn cut(mut input: impl Read, packet: u64, size: u64, parts: &SyncSender<io::Resu
             Ok(read) => read > 0,
             Err(error) => return drop(parts.send(Err(error))),
         };
-        // The one before ends its packet if this is the first of another, or there is none.
+        // The held part ends its packet if the new part begins a packet, or if there is no new part.
         let ends = left == packet || !more;
-        // Nobody listens after an error.
+        // After an error the receiver is gone.
         if let Some(part) = held.take()
             && parts.send(Ok((part, ends))).is_err()
         {
@@ -391,13 +403,13 @@ mod tests {
 
     fn parts(len: usize, packet: u64, size: u64) -> Vec<(usize, bool)> {
         let (sender, receiver) = sync_channel(100);
-        cut(&vec![0; len][..], packet, size, &sender);
+        split(&vec![0; len][..], packet, size, &sender);
         drop(sender);
         receiver.iter().map(Result::unwrap).map(|(part, ends)| (part.len(), ends)).collect()
     }
 
     #[test]
-    fn packets_end_where_they_should() {
+    fn input_is_split_into_packets_and_parts() {
         let all = u64::MAX;
         assert_eq!(parts(0, all, 64), []);
         assert_eq!(parts(64, all, 64), [(64, true)]);
@@ -408,7 +420,7 @@ mod tests {
     }
 
     #[test]
-    fn an_input_that_fails_is_told() {
+    fn an_input_error_is_passed_on() {
         struct Broken;
         impl Read for Broken {
             fn read(&mut self, _: &mut [u8]) -> io::Result<usize> {
@@ -416,7 +428,7 @@ mod tests {
             }
         }
         let (sender, receiver) = sync_channel(1);
-        cut(Broken, 4, 4, &sender);
+        split(Broken, 4, 4, &sender);
         assert!(receiver.recv().unwrap().is_err());
     }
 }

@@ -1,4 +1,4 @@
-//! `xdma regs`.
+//! The command `xdma regs`.
 
 use crate::card::CardArgs;
 use crate::failure::Failure;
@@ -18,55 +18,56 @@ use xdma::regs::Direction;
 use xdma::regs::channel::Status;
 use xdma::regs::map::{Access, Block, Field, Space};
 
-/// What changed is marked with this, and on a terminal with a colour.
+/// Mark of changed registers and fields.
 const MARK: &str = "*";
-const COLOUR: Style = AnsiColor::Yellow.on_default().bold();
+/// Style of changed registers on a terminal.
+const CHANGED: Style = AnsiColor::Yellow.on_default().bold();
 
 #[derive(Args)]
 pub struct Regs {
-    /// Which: h2c0, c2h0, irq, config, h2c0_sgdma, c2h0_sgdma, sgdma_common, msm, or the beginning of names (h2c); all of the
-    /// XDMA core if none is named. msm is in the user BAR, which is read for it alone.
+    /// The register block: h2c0, c2h0, irq, config, h2c0_sgdma, c2h0_sgdma, sgdma_common, msm, or a prefix such as h2c; by default
+    /// all blocks of the XDMA core. The user BAR is read only for msm.
     block: Option<String>,
     #[command(flatten)]
     card: CardArgs,
-    /// Look again and again, every second or so many seconds, and mark what changed. A card has one program at a time: see
-    /// `xdma top` for one that a program has.
+    /// Read repeatedly, every SECONDS (1 if no value is given), and mark changes. Only one program can open a card at a time; to
+    /// watch a card that a program has open, use `xdma top`.
     #[arg(long, value_name = "SECONDS", num_args = 0..=1, default_missing_value = "1", value_parser = seconds)]
     watch: Option<Duration>,
-    /// With --watch: stop after so many looks.
+    /// With --watch: stop after this number of reads.
     #[arg(long, requires = "watch", value_parser = clap::value_parser!(u64).range(1..))]
     times: Option<u64>,
-    /// Read also what changes by being read (RC), so that nobody else sees what it said.
+    /// Also read registers that are cleared by reading (RC); their values are then lost to other programs.
     #[arg(long)]
     force: bool,
 }
 
-/// A block, and what it read.
-type Seen = Vec<(Block, Vec<Reading>)>;
+/// Blocks and their readings.
+type Readings = Vec<(Block, Vec<Reading>)>;
 
 impl Regs {
     pub fn run(&self, json: bool) -> Result<()> {
         let card = self.card.open_as_found()?;
         let blocks = self.blocks(&card)?;
         if blocks.iter().any(|block| block.space == Space::User) {
-            // Another design has other registers there.
+            // Fails if the card carries another design, which has other registers.
             Design::of(&card)?;
         }
-        let look = || -> Result<Seen> {
+        let read_all = || -> Result<Readings> {
             let read = |block: Block| Ok((block.clone(), card.read_block(&block, self.force)?));
             blocks.iter().cloned().map(read).collect()
         };
-        let mut seen = look()?;
-        print(&seen, None, json)?;
+        let mut last = read_all()?;
+        print(&last, None, json)?;
         let Some(interval) = self.watch else { return Ok(()) };
-        let interrupt = Interrupt::listen()?;
+        let interrupt = Interrupt::install()?;
         for _ in 1..self.times.unwrap_or(u64::MAX) {
             if let Err(Failure::Interrupted) = interrupt.sleep(interval) {
                 break;
             }
-            let now = look()?;
-            print(&now, Some(&seen), json)?;
-            seen = now;
+            let now = read_all()?;
+            print(&now, Some(&last), json)?;
+            last = now;
         }
         Ok(())
     }
@@ -74,24 +75,24 @@ impl Regs {
     fn blocks(&self, card: &Card) -> Result<Vec<Block>> {
         let report = card.report()?;
         let core = Block::of_core(report.count(Direction::H2C), report.count(Direction::C2H));
-        let Some(wanted) = self.block.as_ref().map(|name| name.to_lowercase()) else { return Ok(core) };
+        let Some(name) = self.block.as_ref().map(|name| name.to_lowercase()) else { return Ok(core) };
         let known = core.into_iter().chain([Block::msm()]).collect::<Vec<_>>();
-        let exact: Vec<_> = known.iter().filter(|block| block.name == wanted).cloned().collect();
-        let begins: Vec<_> = known.iter().filter(|block| block.name.starts_with(&wanted)).cloned().collect();
-        match (exact.is_empty(), begins.is_empty()) {
+        let exact: Vec<_> = known.iter().filter(|block| block.name == name).cloned().collect();
+        let by_prefix: Vec<_> = known.iter().filter(|block| block.name.starts_with(&name)).cloned().collect();
+        match (exact.is_empty(), by_prefix.is_empty()) {
             (false, _) => Ok(exact),
-            (true, false) => Ok(begins),
+            (true, false) => Ok(by_prefix),
             (true, true) => {
                 let names: Vec<_> = known.iter().map(|block| block.name.as_str()).collect();
-                let text = format!("this card has no block {wanted}; it has {}", names.join(", "));
+                let text = format!("this card has no block {name}; its blocks are {}", names.join(", "));
                 Err(Failure::Usage(text).into())
             }
         }
     }
 }
 
-fn print(seen: &Seen, before: Option<&Seen>, json: bool) -> Result<()> {
-    let blocks = seen.iter().enumerate().map(|(at, (block, readings))| {
+fn print(now: &Readings, before: Option<&Readings>, json: bool) -> Result<()> {
+    let blocks = now.iter().enumerate().map(|(at, (block, readings))| {
         let before = before.map(|before| before[at].1.as_slice());
         (block, readings.as_slice(), before)
     });
@@ -102,15 +103,15 @@ fn print(seen: &Seen, before: Option<&Seen>, json: bool) -> Result<()> {
     }
     let all: Vec<_> = blocks.map(|(block, readings, before)| lines(block, readings, before)).collect();
     if before.is_none() || !stdout().is_terminal() {
-        return output::line(&picture(&all, usize::MAX));
+        return output::line(&fit(&all, usize::MAX));
     }
     let rows = size().map_or(usize::MAX, |(_, rows)| rows.into());
-    // Home, and clear to the end: the picture stands still.
-    output::line(&format!("\x1b[H\x1b[J{}", picture(&all, rows.saturating_sub(1))))
+    // Cursor home, then clear to the end of the screen, so that the output does not scroll.
+    output::line(&format!("\x1b[H\x1b[J{}", fit(&all, rows.saturating_sub(1))))
 }
 
-/// The blocks in so many rows: if they are too few for all lines, what changed, and how much that leaves out.
-fn picture(blocks: &[Vec<Line>], rows: usize) -> String {
+/// Joins the lines of all blocks. If they do not fit in `rows`, only lines that changed are included, with a note.
+fn fit(blocks: &[Vec<Line>], rows: usize) -> String {
     let whole =
         |lines: &Vec<Line>| lines.iter().map(|line| line.text.as_str()).collect::<Vec<_>>().join("\n");
     let whole = blocks.iter().map(whole).collect::<Vec<_>>().join("\n\n");
@@ -126,11 +127,13 @@ fn picture(blocks: &[Vec<Line>], rows: usize) -> String {
             .map(|(_, line)| line.text.as_str())
     });
     let mut part: Vec<_> = part.take(rows.saturating_sub(1)).collect();
-    part.push("only what changed fits into this window; name a block to see all of it");
+    part.push(
+        "the window is too small for all registers, so only changes are shown; to see a whole block, name it",
+    );
     part.join("\n")
 }
 
-/// A line about a register, or about what it means.
+/// A line of output: a block's title, a register, or its explanation.
 struct Line {
     text: String,
     changed: bool,
@@ -138,10 +141,10 @@ struct Line {
 
 fn lines(block: &Block, readings: &[Reading], before: Option<&[Reading]>) -> Vec<Line> {
     let bar = if block.space == Space::Xdma { "XDMA" } else { "user" };
-    let title = format!("{} at {:#06x} of the {bar} BAR", block.name, block.base);
+    let title = format!("{} at {:#06x} in the {bar} BAR", block.name, block.base);
     let mut lines = vec![Line { text: title, changed: false }];
     for (at, reading) in readings.iter().enumerate() {
-        // Aliases and triggers have nothing to show.
+        // Aliases and triggers have no value.
         if reading.register.access == Access::Wo {
             continue;
         }
@@ -155,14 +158,16 @@ fn lines(block: &Block, readings: &[Reading], before: Option<&[Reading]>) -> Vec
                 format!("{mark} {address:#06x} {access:4} {name:21} {}  {fields}", hex(reading, value))
             }
             None => {
-                format!("{mark} {address:#06x} {access:4} {name:21} not read: reading clears it (--force)")
+                format!(
+                    "{mark} {address:#06x} {access:4} {name:21} not read, as reading clears it (use --force)"
+                )
             }
         };
         let line = line.trim_end();
         let colour = changed && stdout().is_terminal();
-        let text = if colour { format!("{COLOUR}{line}{COLOUR:#}") } else { line.into() };
-        let meaning = explanation(block, reading).map(|text| Line { text, changed });
-        lines.extend([Line { text, changed }].into_iter().chain(meaning));
+        let text = if colour { format!("{CHANGED}{line}{CHANGED:#}") } else { line.into() };
+        let explanation = explanation(block, reading).map(|text| Line { text, changed });
+        lines.extend([Line { text, changed }].into_iter().chain(explanation));
     }
     lines
 }
@@ -176,7 +181,7 @@ fn hex(reading: &Reading, value: u64) -> String {
     if reading.register.pair { format!("{value:#018x}") } else { format!("{value:#010x}") }
 }
 
-/// Flags that are set, and all numbers; those that changed are marked, also flags that fell.
+/// Formats the flags that are set and all numeric fields. Changed fields are marked, including flags that were cleared.
 fn fields(reading: &Reading, value: u64, before: Option<u64>) -> String {
     if reading.register.fields.is_empty() {
         return if value > 9 { value.to_string() } else { String::new() };
@@ -199,14 +204,14 @@ fn fields(reading: &Reading, value: u64, before: Option<u64>) -> String {
     reading.register.fields.iter().filter_map(show).collect::<Vec<_>>().join(" ")
 }
 
-/// What the error bits of a channel's status mean.
+/// Explains the error bits of a channel's status.
 fn explanation(block: &Block, reading: &Reading) -> Option<String> {
     let direction = block.direction.filter(|_| reading.register.name.starts_with("STATUS"))?;
     let texts = Status::from_bits_retain(reading.value? as u32).explain(direction);
     (!texts.is_empty()).then(|| format!("{:13}{}", "", texts.join("; ")))
 }
 
-/// Names of the fields that are no longer what they were.
+/// Returns the names of the fields whose values changed.
 fn changed_fields(reading: &Reading, before: Option<u64>) -> Vec<String> {
     let (Some(now), Some(before)) = (reading.value, before) else { return vec![] };
     let changed = |field: &&Field| field.of(now as u32) != field.of(before as u32);
@@ -240,15 +245,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_window_that_is_too_small_shows_what_changed() {
+    fn a_small_window_shows_only_changes() {
         let block = |name: &str, changed: &[usize]| -> Vec<Line> {
             (0..4).map(|at| Line { text: format!("{name}{at}"), changed: changed.contains(&at) }).collect()
         };
         let blocks = [block("a", &[2]), block("b", &[]), block("c", &[1, 3])];
-        assert_eq!(picture(&blocks[..2], 9), "a0\na1\na2\na3\n\nb0\nb1\nb2\nb3");
-        let note = "only what changed fits into this window; name a block to see all of it";
-        assert_eq!(picture(&blocks, 9), format!("a0\na2\nc0\nc1\nc3\n{note}"));
-        assert_eq!(picture(&blocks, 3), format!("a0\na2\n{note}"));
-        assert_eq!(picture(&blocks, 0), note);
+        assert_eq!(fit(&blocks[..2], 9), "a0\na1\na2\na3\n\nb0\nb1\nb2\nb3");
+        let note = "the window is too small for all registers, so only changes are shown; to see a whole block, name it";
+        assert_eq!(fit(&blocks, 9), format!("a0\na2\nc0\nc1\nc3\n{note}"));
+        assert_eq!(fit(&blocks, 3), format!("a0\na2\n{note}"));
+        assert_eq!(fit(&blocks, 0), note);
     }
 }

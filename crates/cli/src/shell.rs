@@ -9,7 +9,7 @@ use std::path::PathBuf;
 
 #[derive(Args)]
 pub struct Completions {
-    /// Which shell: bash, elvish, fish, powershell, zsh.
+    /// The shell.
     shell: Shell,
 }
 
@@ -23,7 +23,7 @@ impl Completions {
 
 #[derive(Args)]
 pub struct Man {
-    /// Write xdma.1, xdma-info.1, ... there.
+    /// Write xdma.1, xdma-info.1 and so on to this directory.
     #[arg(long)]
     dir: Option<PathBuf>,
 }
@@ -41,12 +41,15 @@ impl Man {
         if json {
             output::line(&json!({ "dir": dir }).to_string())
         } else {
-            output::line(&format!("the pages are in {0}; man -l {0}/xdma.1", dir.display()))
+            output::line(&format!(
+                "wrote manual pages to {0}; view them with `man -l {0}/xdma.1`",
+                dir.display()
+            ))
         }
     }
 }
 
-fn print(text: Vec<u8>, json: bool, what: &str) -> Result<()> {
-    let text = String::from_utf8(text).context("the generator made no text")?;
-    output::line(&if json { json!({ what: text }).to_string() } else { text })
+fn print(text: Vec<u8>, json: bool, key: &str) -> Result<()> {
+    let text = String::from_utf8(text).context("the generated text is not UTF-8")?;
+    output::line(&if json { json!({ key: text }).to_string() } else { text })
 }

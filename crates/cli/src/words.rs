@@ -7,25 +7,26 @@ use anyhow::{Context, Result};
 use clap::{Args, ValueEnum};
 use serde_json::json;
 use std::sync::Arc;
-use xdma::bus::{Bar, BusError};
-use xdma::card::{Card, UserBar};
+use xdma::card::{BusError, Card, UserBar};
 use xdma::regs::MAX_CHANNELS;
 use xdma::regs::map::{Access, Block};
+use xdma::unstable::bus::Bar;
+use xdma::unstable::card::registers;
 
 #[derive(Args)]
 pub struct Peek {
     #[command(flatten)]
     card: CardArgs,
-    /// Where, in bytes from the BAR's start: a multiple of 4.
+    /// Offset of the first word in the BAR, in bytes: a multiple of 4.
     #[arg(value_parser = number::parse32)]
     offset: u32,
-    /// How many words.
+    /// Number of words.
     #[arg(default_value = "1", value_parser = clap::value_parser!(u32).range(1..))]
     count: u32,
-    /// Which BAR.
+    /// The BAR.
     #[arg(long, value_enum, default_value = "user")]
     bar: BarName,
-    /// Read also what changes by being read.
+    /// Also read registers that are cleared by reading.
     #[arg(long)]
     force: bool,
 }
@@ -34,28 +35,28 @@ pub struct Peek {
 pub struct Poke {
     #[command(flatten)]
     card: CardArgs,
-    /// Where, in bytes from the BAR's start: a multiple of 4.
+    /// Offset of the first word in the BAR, in bytes: a multiple of 4.
     #[arg(value_parser = number::parse32)]
     offset: u32,
-    /// Words for there and the places after.
+    /// Values of the words at this offset and the following ones.
     #[arg(value_parser = number::parse32, required = true)]
     values: Vec<u32>,
-    /// Which BAR.
+    /// The BAR.
     #[arg(long, value_enum, default_value = "user")]
     bar: BarName,
-    /// Write also to the XDMA core: a wrong word there can start an engine.
+    /// Allow writes to the registers of the XDMA core, where a wrong value can start an engine.
     #[arg(long)]
     force: bool,
-    /// Do not read back what was written.
+    /// Do not read the words back.
     #[arg(long)]
     no_read_back: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum BarName {
-    /// The user logic's.
+    /// The BAR of the user logic.
     User,
-    /// The XDMA core's.
+    /// The BAR with the registers of the XDMA core.
     Xdma,
 }
 
@@ -73,11 +74,9 @@ impl Peek {
         let card = self.card.open_as_found()?;
         let words = Words::new(&card, self.bar, self.offset, self.count)?;
         if let Some(offset) =
-            words.offsets().find(|&offset| !self.force && words.is_changed_by_reading(offset))
+            words.offsets().find(|&offset| !self.force && words.is_cleared_by_reading(offset))
         {
-            let text = format!(
-                "reading {offset:#x} clears it, so that nobody sees what it said; --force does it anyway"
-            );
+            let text = format!("reading {offset:#x} clears the register; use --force to read it anyway");
             return Err(Failure::Usage(text).into());
         }
         let values = words.offsets().map(|offset| words.read(offset)).collect::<Result<Vec<_>>>()?;
@@ -99,7 +98,7 @@ impl Peek {
 impl Poke {
     pub fn run(&self, json: bool) -> Result<()> {
         if self.bar == BarName::Xdma && !self.force {
-            let text = "the XDMA core's registers are the driver's: a wrong word can start an engine; --force writes it";
+            let text = "a wrong value in a register of the XDMA core can start an engine; use --force to write it anyway";
             return Err(Failure::Usage(text.into()).into());
         }
         let card = self.card.open_as_found()?;
@@ -107,40 +106,41 @@ impl Poke {
         for (offset, &value) in words.offsets().zip(&self.values) {
             words.write(offset, value)?;
         }
-        let mut seen = vec![];
+        let mut read_back = vec![];
         for offset in words.offsets() {
-            let silent = self.no_read_back || words.is_changed_by_reading(offset);
-            seen.push(if silent { None } else { Some(words.read(offset)?) });
+            let skip = self.no_read_back || words.is_cleared_by_reading(offset);
+            read_back.push(if skip { None } else { Some(words.read(offset)?) });
         }
-        let lines = words.offsets().zip(self.values.iter().zip(&seen));
+        let lines = words.offsets().zip(self.values.iter().zip(&read_back));
         if json {
             let object = json!({
                 "card": self.card.card.to_string(), "bar": self.bar.name(), "offset": self.offset,
-                "written": self.values, "read_back": seen,
+                "written": self.values, "read_back": read_back,
             });
             output::line(&object.to_string())?;
         } else {
-            for (offset, (written, seen)) in lines {
-                let seen = match seen {
-                    Some(seen) if seen == written => ", reads back the same".into(),
-                    Some(seen) => format!(", reads back {seen:08x}"),
+            for (offset, (written, read)) in lines {
+                let note = match read {
+                    Some(read) if read == written => ", verified".into(),
+                    Some(read) => format!(", reads back as {read:08x}"),
                     None => String::new(),
                 };
-                output::line(&format!("{offset:08x}: {written:08x}{seen}"))?;
+                output::line(&format!("{offset:08x}: {written:08x}{note}"))?;
             }
         }
         Ok(())
     }
 }
 
-/// Words of a BAR, all inside it.
+/// A range of words that lies inside a BAR.
 struct Words {
-    bar: Target,
+    bar: WordBar,
     offset: u32,
     count: u32,
 }
 
-enum Target {
+/// A BAR that is accessed by words.
+enum WordBar {
     User(UserBar),
     Xdma(Arc<dyn Bar>),
 }
@@ -148,14 +148,14 @@ enum Target {
 impl Words {
     fn new(card: &Card, bar: BarName, offset: u32, count: u32) -> Result<Self> {
         let bar = match bar {
-            BarName::User => Target::User(card.user()?),
-            BarName::Xdma => Target::Xdma(card.register_bar()),
+            BarName::User => WordBar::User(card.user()?),
+            BarName::Xdma => WordBar::Xdma(registers(card)),
         };
         let size = match &bar {
-            Target::User(bar) => bar.size(),
-            Target::Xdma(bar) => bar.size(),
+            WordBar::User(bar) => bar.size(),
+            WordBar::Xdma(bar) => bar.size(),
         };
-        // The first word that is outside, before any other is touched.
+        // The error names the first word outside the BAR; no word is accessed.
         let end = u64::from(offset) + 4 * u64::from(count);
         if !offset.is_multiple_of(4) || end > size.min(1 << 32) {
             let offset = if offset.is_multiple_of(4) { u64::from(offset).max(size) } else { offset.into() };
@@ -171,25 +171,25 @@ impl Words {
 
     fn read(&self, offset: u32) -> Result<u32> {
         let value = match &self.bar {
-            Target::User(bar) => bar.read(offset),
-            Target::Xdma(bar) => bar.read32(offset.into()),
+            WordBar::User(bar) => bar.read(offset),
+            WordBar::Xdma(bar) => bar.read32(offset.into()),
         };
         value.with_context(|| format!("cannot read {offset:#x}"))
     }
 
     fn write(&self, offset: u32, value: u32) -> Result<()> {
         let written = match &self.bar {
-            Target::User(bar) => bar.write(offset, value),
-            Target::Xdma(bar) => bar.write32(offset.into(), value),
+            WordBar::User(bar) => bar.write(offset, value),
+            WordBar::Xdma(bar) => bar.write32(offset.into(), value),
         };
         written.with_context(|| format!("cannot write {offset:#x}"))
     }
 
-    fn is_changed_by_reading(&self, offset: u32) -> bool {
+    fn is_cleared_by_reading(&self, offset: u32) -> bool {
         let clears = |block: &Block| {
             let mut registers = block.registers.iter();
             registers.any(|r| r.access == Access::Rc && block.base + r.offset == offset)
         };
-        matches!(self.bar, Target::Xdma(_)) && Block::of_core(MAX_CHANNELS, MAX_CHANNELS).iter().any(clears)
+        matches!(self.bar, WordBar::Xdma(_)) && Block::of_core(MAX_CHANNELS, MAX_CHANNELS).iter().any(clears)
     }
 }

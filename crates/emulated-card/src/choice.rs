@@ -1,4 +1,4 @@
-//! What `--card` takes.
+//! The argument of `--card`.
 
 use crate::{StartError, start_msm};
 use std::fmt;
@@ -6,17 +6,17 @@ use std::str::FromStr;
 use xdma::card::{Card, CardName, CardOptions};
 use xdma_emulator::Profile;
 
-/// Which card: what every example and binary takes as `--card` or `XDMA_CARD`.
+/// A card to open: the argument of `--card`, or the value of `XDMA_CARD`, in all examples and binaries.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum CardChoice {
     /// A PCI function bound to `vfio-pci`, or a vfio-user socket.
     Named(CardName),
-    /// An emulated card in this process, by the name of its profile: `f1`, `alveo`.
+    /// An emulated card in this process, named by its profile: `f1` or `alveo`.
     Emulated(Profile),
 }
 
 impl CardChoice {
-    /// Opens the card. An emulated one starts here, with the MSM design, and ends with the last handle to it.
+    /// Opens the card. An emulated card is started with the MSM design, and stops when its last handle is dropped.
     ///
     /// # Errors
     ///
@@ -29,21 +29,21 @@ impl CardChoice {
     }
 }
 
-/// A text that names no card.
+/// The error returned when a text does not name a card.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
     "`{0}` is not a card: use a PCI address (0000:00:1d.0), unix:PATH of a vfio-user socket, or an emulated card (f1, alveo)"
 )]
-pub struct NoCard(pub String);
+pub struct ParseCardError(pub String);
 
 impl FromStr for CardChoice {
-    type Err = NoCard;
+    type Err = ParseCardError;
 
-    fn from_str(text: &str) -> Result<Self, NoCard> {
+    fn from_str(text: &str) -> Result<Self, ParseCardError> {
         if let Ok(profile) = text.parse() {
             return Ok(Self::Emulated(profile));
         }
-        text.parse().map(Self::Named).map_err(|_| NoCard(text.into()))
+        text.parse().map(Self::Named).map_err(|_| ParseCardError(text.into()))
     }
 }
 
@@ -76,7 +76,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_is_taken_comes_back(text in ".{0,24}") {
+        fn names_round_trip(text in ".{0,24}") {
             if let Ok(choice) = text.parse::<CardChoice>() {
                 prop_assert_eq!(choice.to_string().parse(), Ok(choice));
             }

@@ -1,8 +1,8 @@
-//! Emulated cards as cards of the driver: where [`xdma`] and [`xdma_emulator`] meet.
+//! Emulated cards for the driver: connects [`xdma`] with [`xdma_emulator`].
 //!
-//! The card is a device model in threads of this process, and the driver reaches it as it reaches any vfio-user card: over a real
-//! socket, with its real client. In addition, the driver reports which memory it allocates and releases, so the model can flag
-//! an access to released memory as a broken rule.
+//! The card is a device model that runs in threads of this process. The driver accesses it like any other vfio-user card, with
+//! its regular client over a real socket. In addition, the driver reports its allocations and releases of memory, so the model
+//! can record an access to released memory as a rule violation.
 //!
 //! ```
 //! use std::{sync::Arc, time::Duration};
@@ -23,32 +23,33 @@
 mod choice;
 mod witness;
 
-pub use choice::{CardChoice, NoCard};
+pub use choice::{CardChoice, ParseCardError};
 pub use witness::{remote_witness, witness};
 pub use xdma_emulator as emulator;
 
 use std::sync::Arc;
-use xdma::card::{Card, CardError, CardName, CardOptions, Companions};
-use xdma_emulator::logic::{Logic, Msm, MsmOptions};
+use xdma::card::{Card, CardError, CardName, CardOptions};
+use xdma::unstable::card::Companions;
+use xdma_emulator::logic::{Logic, MsmModel, MsmModelOptions};
 use xdma_emulator::{EmulatedCard, Options, Profile};
 
-/// Environment variable for tests. If it is set and the driver broke a [`Rule`](xdma_emulator::Rule), closing an emulated card opened by
-/// [`start`] or [`start_msm`] aborts the process.
+/// The environment variable for strict tests. If it is set and the driver broke a [`Rule`](xdma_emulator::Rule), closing an
+/// emulated card opened by [`start`] or [`start_msm`] aborts the process.
 pub const STRICT_VARIABLE: &str = "XDMA_STRICT";
 
-/// Why there is no emulated card.
+/// An error that prevents an emulated card from starting or opening.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum StartError {
-    /// It could not be started.
+    /// The card could not be started.
     #[error(transparent)]
     Emulator(#[from] xdma_emulator::Error),
-    /// It could not be opened.
+    /// The card could not be opened.
     #[error(transparent)]
     Card(#[from] CardError),
 }
 
-/// Starts an emulated card that carries `logic`, and opens it. It ends with the last handle to the card.
+/// Starts an emulated card with `logic`, and opens it. The card stops when the last handle to it is dropped.
 ///
 /// # Errors
 ///
@@ -57,20 +58,24 @@ pub fn start(emulated: Options, logic: Arc<dyn Logic>, options: CardOptions) -> 
     let emulated = Arc::new(EmulatedCard::start(emulated, logic)?);
     let model = Box::new(Attached(emulated.clone()));
     let card = open(&emulated, options, Some(model))?;
-    emulated.hide();
+    emulated.unlink_socket();
     Ok(card)
 }
 
-/// Starts an emulated card that carries the MSM design, and opens it. It ends with the last handle to the card.
+/// Starts an emulated card with the MSM design, and opens it. The card stops when the last handle to it is dropped.
 ///
 /// # Errors
 ///
 /// [`StartError`].
 pub fn start_msm(profile: Profile, options: CardOptions) -> Result<Card, StartError> {
-    start(Options { profile, ..Options::default() }, Arc::new(Msm::new(MsmOptions::default())), options)
+    start(
+        Options { profile, ..Options::default() },
+        Arc::new(MsmModel::new(MsmModelOptions::default())),
+        options,
+    )
 }
 
-/// Opens an emulated card of this process. The driver then reports to it which memory it allocates and releases.
+/// Opens an emulated card of this process. The driver then reports its allocations and releases of memory to the card.
 ///
 /// # Errors
 ///
@@ -85,10 +90,10 @@ fn open(
     model: Option<Box<Attached>>,
 ) -> Result<Card, CardError> {
     let companions = Companions { witness: Some(witness(emulated)), model: model.map(|model| model as _) };
-    CardName::Socket(emulated.socket().into()).open_with(options, companions)
+    xdma::unstable::card::open(&CardName::Socket(emulated.socket().into()), options, companions)
 }
 
-/// An emulated card whose only client is this process's driver. Dropping it reports the rules that the driver broke.
+/// An emulated card whose only client is the driver in this process. Dropping it logs the driver's rule violations.
 struct Attached(Arc<EmulatedCard>);
 
 impl Drop for Attached {

@@ -1,11 +1,11 @@
 //! Reports the driver's allocations and releases to an emulated card.
 
 use std::sync::{Arc, Mutex, PoisonError};
-use xdma::memory;
+use xdma::unstable::memory;
 use xdma_emulator::EmulatedCard;
-use xdma_emulator::control::{Client, Request};
+use xdma_emulator::control::{ControlClient, Request};
 
-/// An observer that reports to a card in this process.
+/// Returns an observer that reports to a card in this process.
 pub fn witness(card: &EmulatedCard) -> Arc<dyn memory::Witness> {
     Arc::new(Watched(card.witness()))
 }
@@ -22,28 +22,28 @@ impl memory::Witness for Watched {
     }
 }
 
-/// An observer that reports to a card in another process, which takes [requests](xdma_emulator::control) from `control`.
-pub fn remote_witness(control: Arc<Mutex<Client>>) -> Arc<dyn memory::Witness> {
+/// Returns an observer that reports to a card in another process, through its [control interface](xdma_emulator::control).
+pub fn remote_witness(control: Arc<Mutex<ControlClient>>) -> Arc<dyn memory::Witness> {
     Arc::new(Remote(control))
 }
 
-struct Remote(Arc<Mutex<Client>>);
+struct Remote(Arc<Mutex<ControlClient>>);
 
 impl memory::Witness for Remote {
     fn taken(&self, address: u64, len: u64) {
-        self.tell(Request::Taken(address, len));
+        self.report(Request::Taken(address, len));
     }
 
     fn released(&self, address: u64, len: u64) {
-        self.tell(Request::Released(address, len));
+        self.report(Request::Released(address, len));
     }
 }
 
 impl Remote {
-    fn tell(&self, request: Request) {
+    fn report(&self, request: Request) {
         let mut client = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Err(error) = client.ask(request) {
-            tracing::error!(%error, "could not report an allocation or a release to the emulated card; it may report false rule violations");
+        if let Err(error) = client.call(request) {
+            tracing::error!(%error, "could not report an allocation or release to the emulated card; it may record false rule violations");
         }
     }
 }

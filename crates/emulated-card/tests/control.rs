@@ -1,4 +1,4 @@
-//! Orders from outside the card's process, and the image that is loaded under a client.
+//! Control of a card from outside its process, and loading an image while a client is connected.
 
 use std::io::{BufRead, BufReader, ErrorKind, Write};
 use std::os::unix::net::{UnixListener, UnixStream};
@@ -8,9 +8,9 @@ use std::time::{Duration, Instant};
 use tempfile::TempDir;
 use xdma::card::{Card, CardOptions};
 use xdma::msm::Msm;
-use xdma_emulator::control::{Answer, Client, Control, Request};
+use xdma_emulator::control::{ControlClient, ControlServer, Request, Response};
 use xdma_emulator::faults::{BadCompletion, Kind};
-use xdma_emulator::logic::{Design, MsmOptions};
+use xdma_emulator::logic::{Design, MsmModelOptions};
 use xdma_emulator::{EmulatedCard, Options, Profile, Switches};
 use xdma_regs::Direction;
 
@@ -18,7 +18,7 @@ const LIMIT: Duration = Duration::from_secs(20);
 
 struct Bench {
     card: Arc<EmulatedCard>,
-    control: Control,
+    control: ControlServer,
     path: PathBuf,
     _folder: TempDir,
 }
@@ -28,12 +28,12 @@ impl Bench {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("control");
         let card = Arc::new(EmulatedCard::start(Options::default(), Design::Memory.build()).unwrap());
-        let control = Control::start(Arc::clone(&card), &path).unwrap();
+        let control = ControlServer::start(Arc::clone(&card), &path).unwrap();
         Self { card, control, path, _folder: folder }
     }
 
-    fn client(&self) -> Client {
-        Client::open(&self.path).unwrap()
+    fn client(&self) -> ControlClient {
+        ControlClient::open(&self.path).unwrap()
     }
 
     fn open(&self) -> Card {
@@ -46,70 +46,70 @@ fn load(options: Options, design: Design) -> Request {
 }
 
 #[test]
-fn another_image_is_another_card_behind_the_same_function() {
+fn loading_an_image_replaces_the_card_behind_the_same_function() {
     let bench = Bench::new();
     let mut client = bench.client();
     bench.open().h2c(3).unwrap();
     let options = Options { h2c_channels: 1, seed: 7, ..Options::default() };
-    client.ask(load(options.clone(), Design::Msm(MsmOptions::default()))).unwrap();
+    client.call(load(options.clone(), Design::Msm(MsmModelOptions::default()))).unwrap();
     assert_eq!(client.options().unwrap(), options);
-    assert_eq!(client.log().unwrap().counters.register_writes, 0, "the log starts anew");
+    assert_eq!(client.log().unwrap().counters.register_writes, 0, "the log was cleared");
     let card = bench.open();
-    assert!(card.h2c(3).is_err(), "there is one channel now");
+    assert!(card.h2c(3).is_err(), "the new image has only one channel");
     Msm::open(&card, xdma::msm::MsmOptions::default()).unwrap();
     assert!(client.log().unwrap().counters.register_writes > 0);
 }
 
 #[test]
-fn the_clients_memory_survives_an_image_and_its_channels_do_not() {
+fn client_memory_survives_an_image_but_channels_do_not() {
     let bench = Bench::new();
     let card = bench.open();
     let mut h2c = card.h2c(0).unwrap();
     let source = card.allocate(5000, Direction::H2C).unwrap();
     h2c.transfer(&source, 0..5000, 0, LIMIT).unwrap();
     let switches = Switches { stop_clears_run: true, ..Switches::default() };
-    bench.client().ask(load(Options { switches, ..Options::default() }, Design::Memory)).unwrap();
+    bench.client().call(load(Options { switches, ..Options::default() }, Design::Memory)).unwrap();
     assert!(
         h2c.transfer(&source, 0..5000, 0, Duration::from_millis(50)).is_err(),
-        "it was set up on the other"
+        "the channel was set up on the previous image"
     );
     h2c.recover().unwrap();
     h2c.transfer(&source, 0..5000, 0, LIMIT).unwrap();
 }
 
 #[test]
-fn faults_are_caused_and_reported() {
+fn faults_are_injected_and_reported() {
     let bench = Bench::new();
     let (card, mut client) = (bench.open(), bench.client());
     let mut h2c = card.h2c(1).unwrap();
     let source = card.allocate(64, Direction::H2C).unwrap();
-    client.ask(Request::Inject(Kind::Fetch(BadCompletion::Poisoned).on(Direction::H2C, 1))).unwrap();
+    client.call(Request::Inject(Kind::Fetch(BadCompletion::Poisoned).on(Direction::H2C, 1))).unwrap();
     let error = h2c.transfer(&source, 0..64, 0, LIMIT).unwrap_err();
     assert!(error.to_string().contains("poisoned"), "{error}");
     let error =
-        client.ask(Request::Inject(Kind::Fetch(BadCompletion::Parity).on(Direction::H2C, 9))).unwrap_err();
+        client.call(Request::Inject(Kind::Fetch(BadCompletion::Parity).on(Direction::H2C, 9))).unwrap_err();
     assert_eq!(error.to_string(), "the card has no channel H2C 9");
     let log = client.log().unwrap();
-    assert!(log.violations.is_empty() && log.faults.is_empty());
+    assert!(log.violations.is_empty() && log.dma_faults.is_empty());
 }
 
 #[test]
-fn an_image_is_of_the_same_function() {
+fn an_image_cannot_change_the_function() {
     let bench = Bench::new();
     let mut client = bench.client();
     let reset = Options { function_reset: true, ..Options::default() };
     let alveo = Options { profile: Profile::Alveo, ..Options::default() };
     for options in [reset, alveo] {
-        let error = client.ask(load(options, Design::Memory)).unwrap_err().to_string();
-        assert!(error.contains("keeps the function"), "{error}");
+        let error = client.call(load(options, Design::Memory)).unwrap_err().to_string();
+        assert!(error.contains("cannot change the PCI function"), "{error}");
     }
-    let error = client.ask(load(Options { c2h_channels: 5, ..Options::default() }, Design::Memory));
+    let error = client.call(load(Options { c2h_channels: 5, ..Options::default() }, Design::Memory));
     assert!(error.unwrap_err().to_string().contains("at most 4 channels"));
     assert_eq!(client.options().unwrap(), Options::default());
 }
 
 #[test]
-fn lines_are_json_and_half_a_line_is_passed_over() {
+fn requests_are_json_lines_and_incomplete_lines_are_ignored() {
     let bench = Bench::new();
     let stream = UnixStream::connect(&bench.path).unwrap();
     let ask = |line: &str| (&stream).write_all(line.as_bytes()).unwrap();
@@ -123,7 +123,7 @@ fn lines_are_json_and_half_a_line_is_passed_over() {
     assert_eq!(bench.card.options().seed, 7);
 }
 
-/// A client is served within a second.
+/// Asserts that a client is served within a second.
 fn is_served(bench: &Bench) {
     let begin = Instant::now();
     bench.client().log().unwrap();
@@ -131,7 +131,7 @@ fn is_served(bench: &Bench) {
 }
 
 #[test]
-fn silent_clients_and_half_lines_keep_nobody_waiting() {
+fn silent_clients_and_incomplete_lines_do_not_block_others() {
     let bench = Bench::new();
     let mut others = Vec::new();
     for round in 0..100 {
@@ -141,7 +141,7 @@ fn silent_clients_and_half_lines_keep_nobody_waiting() {
     }
     is_served(&bench);
     let files = std::fs::read_dir("/proc/self/fd").unwrap().count() - others.len();
-    assert!(files < 60, "the control holds few of them open: {files}");
+    assert!(files < 60, "the server keeps only a few connections open: {files}");
 }
 
 #[test]
@@ -155,29 +155,29 @@ fn a_line_without_an_end_is_cut_off() {
             Ok(n) => sent += n,
             Err(error) => break error,
         }
-        assert!(sent < 8 << 20, "{sent} bytes of one line were taken");
+        assert!(sent < 8 << 20, "{sent} bytes of one line were accepted");
     };
     assert!(matches!(error.kind(), ErrorKind::BrokenPipe | ErrorKind::ConnectionReset), "{error}");
     is_served(&bench);
 }
 
 #[test]
-fn a_client_that_reads_no_answers_keeps_nobody_waiting_and_is_cut_off() {
+fn a_client_that_does_not_read_responses_blocks_no_other_and_is_cut_off() {
     let bench = Bench::new();
-    let mut deaf = UnixStream::connect(&bench.path).unwrap();
-    deaf.set_write_timeout(Some(Duration::from_millis(300))).unwrap();
-    while deaf.write_all(b"{\"id\":1,\"body\":\"Options\"}\n").is_ok() {}
+    let mut silent = UnixStream::connect(&bench.path).unwrap();
+    silent.set_write_timeout(Some(Duration::from_millis(300))).unwrap();
+    while silent.write_all(b"{\"id\":1,\"body\":\"Options\"}\n").is_ok() {}
     is_served(&bench);
     let begin = Instant::now();
-    deaf.set_write_timeout(Some(Duration::from_secs(10))).unwrap();
-    while deaf.write_all(&[b'\n'; 4096]).is_ok() {
+    silent.set_write_timeout(Some(Duration::from_secs(10))).unwrap();
+    while silent.write_all(&[b'\n'; 4096]).is_ok() {
         assert!(begin.elapsed() < Duration::from_secs(10));
     }
     drop(bench.control);
 }
 
 #[test]
-fn an_order_in_pieces_is_an_order() {
+fn a_request_may_arrive_in_pieces() {
     let bench = Bench::new();
     let mut slow = UnixStream::connect(&bench.path).unwrap();
     for byte in b"{\"id\":1,\"body\":{\"Inject\":{\"fault\":\"LinkUp\"}}}\n" {
@@ -189,9 +189,9 @@ fn an_order_in_pieces_is_an_order() {
     assert_eq!(answer, "{\"id\":1,\"body\":{\"Ok\":\"Done\"}}\n");
 }
 
-/// A card's process that takes the order and answers nothing, or something without end.
+/// A server that accepts a request, but does not respond, or responds without end.
 #[test]
-fn a_control_that_does_not_answer_right_ends_in_an_error() {
+fn a_misbehaving_server_causes_an_error() {
     for endless in [false, true] {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("control");
@@ -202,24 +202,24 @@ fn a_control_that_does_not_answer_right_ends_in_an_error() {
                 std::thread::sleep(if endless { Duration::ZERO } else { Duration::from_millis(100) });
             }
         });
-        let mut client = Client::open(&path).unwrap();
+        let mut client = ControlClient::open(&path).unwrap();
         let begin = Instant::now();
         client.log().unwrap_err();
         assert!(begin.elapsed() < Duration::from_secs(15));
         let begin = Instant::now();
         client.log().unwrap_err();
-        assert!(begin.elapsed() < Duration::from_secs(1), "nobody is there");
+        assert!(begin.elapsed() < Duration::from_secs(1), "fails immediately after an earlier timeout");
         drop(client);
         server.join().unwrap();
     }
 }
 
 #[test]
-fn the_next_client_is_served_when_one_is_gone_and_the_socket_ends_with_the_control() {
+fn clients_are_served_in_turn_and_the_socket_is_removed_with_the_server() {
     let bench = Bench::new();
     for _ in 0..2 {
         let mut client = bench.client();
-        assert!(matches!(client.ask(Request::Inject(Kind::LinkUp.into())).unwrap(), Answer::Done));
+        assert!(matches!(client.call(Request::Inject(Kind::LinkUp.into())).unwrap(), Response::Done));
     }
     let mut client = bench.client();
     client.log().unwrap();

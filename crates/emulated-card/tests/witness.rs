@@ -1,9 +1,10 @@
-//! The emulated card hears what becomes of the driver's memory.
+//! The emulated card receives reports about the driver's memory.
 
 use std::sync::Arc;
-use xdma::bus::Bus;
-use xdma::bus::vfio_user::VfioUser;
-use xdma::memory::{Access, Buffer, DmaSpace, HugePages};
+use xdma::memory::{Access, Buffer, HugePages};
+use xdma::unstable::bus::Bus;
+use xdma::unstable::bus::vfio_user::VfioUser;
+use xdma::unstable::memory::DmaSpace;
 use xdma_emulator::logic::Memory;
 use xdma_emulator::{EmulatedCard, Options, Profile, Rule};
 use xdma_regs::descriptor::{Descriptor, Flags};
@@ -13,7 +14,7 @@ fn rules(card: &EmulatedCard) -> Vec<(Rule, u64)> {
 }
 
 #[test]
-fn the_library_tells_of_what_it_allocates_and_releases() {
+fn allocations_and_releases_are_reported() {
     let options = Options { profile: Profile::Alveo, ..Options::default() };
     let card = EmulatedCard::start(options, Arc::new(Memory::new())).unwrap();
     let bus = Arc::new(VfioUser::connect(card.socket()).unwrap());

@@ -1,14 +1,15 @@
-//! Who is admitted to the card: clients that have greeted, one after the other.
+//! Admission: decides which client gets the card. Clients that have sent VERSION are admitted one at a time, in the order in
+//! which they connected.
 //!
-//! One thread watches the listening socket and the clients that wait, and blocks on none of them. Nobody takes the card
-//! before its greeting has arrived whole.
+//! One thread watches the listening socket and all waiting clients, and never blocks on a single client. A client cannot hold the
+//! card before its VERSION message has arrived completely.
 //!
-//! | what a client does | bound |
+//! | client behaviour | limit |
 //! |---|---|
-//! | connects and says nothing, or a part of its greeting | dropped after [`GREETING`] |
-//! | greets while another has the card | refused with EBUSY after [`GRACE`] |
-//! | greets with more than [`LONGEST_GREETING`], or with something else | dropped |
-//! | connects again and again | [`MOST_WAITING`] wait at a time; the oldest of more is dropped |
+//! | connects, but sends nothing or only a part of VERSION | dropped after [`HANDSHAKE_TIMEOUT`] |
+//! | sends VERSION while another client has the card | refused with EBUSY after [`GRACE`] |
+//! | sends more than [`MAX_VERSION_BYTES`], or another message | dropped |
+//! | connects over and over | [`MAX_WAITING`] clients wait at a time; beyond that the oldest is dropped |
 
 use super::command::Command;
 use super::wakeup::Wakeup;
@@ -19,27 +20,27 @@ use std::os::fd::AsFd;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::time::{Duration, Instant};
 
-/// How long a new client waits for one that is just going.
+/// The time that a new client waits for a client that is about to leave.
 const GRACE: Duration = Duration::from_millis(250);
-/// How long a greeting may take. A client sends it as soon as it is connected.
-const GREETING: Duration = Duration::from_secs(5);
-/// Bytes of a greeting at most; those in use have about a hundred.
-const LONGEST_GREETING: usize = 4096;
-/// Clients that wait at most.
-const MOST_WAITING: usize = 64;
-/// Such as too many open files: that does not pass by itself.
-const PAUSE: Duration = Duration::from_millis(1);
+/// Time limit for receiving VERSION. Clients send it right after connecting.
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
+/// The maximum size of VERSION in bytes. Existing clients send about a hundred.
+const MAX_VERSION_BYTES: usize = 4096;
+/// The maximum number of waiting clients.
+const MAX_WAITING: usize = 64;
+/// The delay after a failed accept. Errors such as too many open files do not go away immediately.
+const ACCEPT_RETRY_DELAY: Duration = Duration::from_millis(1);
 
-/// A client that does not have the card.
+/// A connected client that does not have the card.
 struct Candidate {
     stream: UnixStream,
     partial: Partial,
-    /// Its VERSION, once it is whole.
-    greeting: Option<Message>,
+    /// The VERSION message, once it is complete.
+    version: Option<Message>,
     deadline: Instant,
 }
 
-/// The clients that wait.
+/// The waiting clients.
 pub(super) struct Admission<'a> {
     listener: &'a UnixListener,
     wakeup: &'a Wakeup,
@@ -47,22 +48,22 @@ pub(super) struct Admission<'a> {
 }
 
 impl<'a> Admission<'a> {
-    /// Admits the clients of `listener`, which must not block. `wakeup` ends a wait.
+    /// Creates the admission for `listener`, which must be non-blocking. `wakeup` interrupts a wait.
     pub fn new(listener: &'a UnixListener, wakeup: &'a Wakeup) -> Self {
         Self { listener, wakeup, waiting: Vec::new() }
     }
 
-    /// Waits until a client has come or said something, a deadline has passed, or somebody woke this thread.
+    /// Waits until a client connects or sends data, a deadline passes, or the wakeup is signalled.
     pub fn wait(&mut self) {
         self.sleep();
         self.wakeup.clear();
         self.accept();
-        self.listen();
+        self.receive();
     }
 
-    /// Takes what has arrived, and drops those who have gone or say something else than a greeting.
-    fn listen(&mut self) {
-        self.waiting.retain_mut(|candidate| match candidate.listen() {
+    /// Receives pending data, and drops clients that have disconnected or sent anything but VERSION.
+    fn receive(&mut self) {
+        self.waiting.retain_mut(|candidate| match candidate.receive() {
             Ok(()) => true,
             Err(error) => {
                 tracing::debug!("client not admitted: {error}");
@@ -78,85 +79,85 @@ impl<'a> Admission<'a> {
             PollFd::new(self.listener, PollFlags::IN),
             PollFd::from_borrowed_fd(self.wakeup.as_fd(), PollFlags::IN),
         ];
-        let silent = self.waiting.iter().filter(|candidate| candidate.greeting.is_none());
+        let silent = self.waiting.iter().filter(|candidate| candidate.version.is_none());
         entries.extend(silent.map(|candidate| PollFd::new(&candidate.stream, PollFlags::IN)));
-        // A signal is no reason to wait longer than to look again.
+        // After an error such as EINTR, the caller simply checks everything again.
         let _ = poll(&mut entries, limit.as_ref());
     }
 
-    /// Accepts those who have come, not more at a time than can wait: others who are waiting get their turn.
+    /// Accepts pending connections, but at most [`MAX_WAITING`] at a time, so that the waiting clients are served too.
     fn accept(&mut self) {
-        for _ in 0..MOST_WAITING {
+        for _ in 0..MAX_WAITING {
             match self.listener.accept() {
-                Ok((stream, _)) => self.enter(stream),
+                Ok((stream, _)) => self.add_candidate(stream),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
                 Err(error) => {
-                    tracing::debug!("no client accepted: {error}");
+                    tracing::debug!("cannot accept a client: {error}");
                     self.drop_oldest();
-                    return std::thread::sleep(PAUSE);
+                    return std::thread::sleep(ACCEPT_RETRY_DELAY);
                 }
             }
         }
     }
 
-    fn enter(&mut self, stream: UnixStream) {
+    fn add_candidate(&mut self, stream: UnixStream) {
         if stream.set_nonblocking(true).is_err() {
             return;
         }
-        if self.waiting.len() >= MOST_WAITING {
+        if self.waiting.len() >= MAX_WAITING {
             self.drop_oldest();
         }
-        let deadline = Instant::now() + GREETING;
-        self.waiting.push(Candidate { stream, partial: Partial::default(), greeting: None, deadline });
+        let deadline = Instant::now() + HANDSHAKE_TIMEOUT;
+        self.waiting.push(Candidate { stream, partial: Partial::default(), version: None, deadline });
     }
 
-    /// Drops the oldest that has not greeted, as far as there is one: what has arrived is looked at first.
+    /// Drops the oldest client that has not completed VERSION, or else the oldest client. Receives pending data first.
     fn drop_oldest(&mut self) {
-        self.listen();
-        let silent = self.waiting.iter().position(|candidate| candidate.greeting.is_none());
+        self.receive();
+        let silent = self.waiting.iter().position(|candidate| candidate.version.is_none());
         if !self.waiting.is_empty() {
             self.waiting.remove(silent.unwrap_or(0));
         }
     }
 
-    /// The next client that has greeted, with its greeting.
+    /// Removes and returns the next client with a complete VERSION message.
     pub fn next(&mut self) -> Option<(UnixStream, Message)> {
-        let at = self.waiting.iter().position(|candidate| candidate.greeting.is_some())?;
-        let Candidate { stream, greeting, .. } = self.waiting.remove(at);
-        Some((stream, greeting?))
+        let at = self.waiting.iter().position(|candidate| candidate.version.is_some())?;
+        let Candidate { stream, version, .. } = self.waiting.remove(at);
+        Some((stream, version?))
     }
 
-    /// Refuses those who have waited for the card long enough, and drops those who have not greeted.
-    pub fn refuse_late(&mut self) {
+    /// Refuses clients that have waited too long for the card, and drops those without a complete VERSION message.
+    pub fn expire(&mut self) {
         let now = Instant::now();
         for late in self.waiting.extract_if(.., |candidate| candidate.deadline <= now) {
-            late.refuse();
+            late.reject();
         }
     }
 }
 
 impl Candidate {
-    /// Takes what has arrived of the greeting.
-    fn listen(&mut self) -> io::Result<()> {
-        if self.greeting.is_some() || !self.partial.advance(&mut self.stream, LONGEST_GREETING)? {
+    /// Receives pending data of the VERSION message.
+    fn receive(&mut self) -> io::Result<()> {
+        if self.version.is_some() || !self.partial.advance(&mut self.stream, MAX_VERSION_BYTES)? {
             return Ok(());
         }
         let mut message = std::mem::take(&mut self.partial).into_message();
-        Command::check_greeting(&mut message)?;
-        self.greeting = Some(message);
+        Command::check_version(&mut message)?;
+        self.version = Some(message);
         self.deadline = Instant::now() + GRACE;
         Ok(())
     }
 
-    fn refuse(self) {
-        if let Some(greeting) = &self.greeting {
-            // Nothing was sent to it yet, so there is space for this; it is not waited for in any case.
-            let _ = Reply::refusal(greeting, libc::EBUSY).send(&self.stream);
+    fn reject(self) {
+        if let Some(version) = &self.version {
+            // Nothing has been sent to this client yet, so the reply fits into the socket buffer. A failure is ignored.
+            let _ = Reply::error(version, libc::EBUSY).send(&self.stream);
         }
     }
 }
 
-/// For `poll`, which sleeps at least that long.
+/// Converts a duration for `poll`, which sleeps for at least that long.
 pub(super) fn timespec(duration: Duration) -> Timespec {
     Timespec { tv_sec: duration.as_secs() as i64, tv_nsec: i64::from(duration.subsec_nanos()) }
 }
@@ -167,18 +168,18 @@ mod tests {
     use std::io::Write;
     use std::path::Path;
 
-    const GREETING: &[u8] = b"\x01\0\x01\0\x28\0\0\0\0\0\0\0\0\0\0\0\0\0\x01\0{\"capabilities\":{}}\0";
+    const VERSION: &[u8] = b"\x01\0\x01\0\x28\0\0\0\0\0\0\0\0\0\0\0\0\0\x01\0{\"capabilities\":{}}\0";
 
-    /// One that says who it is: the order in which clients are admitted is seen by what they write next.
+    /// Connects a client, and sends VERSION if `greets` is set.
     fn client(path: &Path, greets: bool) -> UnixStream {
         let mut stream = UnixStream::connect(path).unwrap();
         if greets {
-            stream.write_all(GREETING).unwrap();
+            stream.write_all(VERSION).unwrap();
         }
         stream
     }
 
-    /// Whether two ends are of one connection.
+    /// Returns whether the two sockets are ends of the same connection.
     fn are_connected(client: &mut UnixStream, server: &mut UnixStream) -> bool {
         use std::io::Read;
         client.write_all(b"?").unwrap();
@@ -187,7 +188,7 @@ mod tests {
     }
 
     #[test]
-    fn those_who_greeted_come_first_in_the_order_of_their_arrival() {
+    fn clients_with_a_complete_version_message_are_admitted_in_connection_order() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("socket");
         let (listener, wakeup) = (UnixListener::bind(&path).unwrap(), Wakeup::new().unwrap());
@@ -195,16 +196,16 @@ mod tests {
         let mut admission = Admission::new(&listener, &wakeup);
         let silent = client(&path, false);
         let mut greeted = [client(&path, true), client(&path, true)];
-        // More than can wait, none of whom says a word.
+        // More silent clients than may wait.
         let mut crowd = vec![];
         for _ in 0..3 {
-            crowd.extend((0..MOST_WAITING - 1).map(|_| client(&path, false)));
+            crowd.extend((0..MAX_WAITING - 1).map(|_| client(&path, false)));
             admission.wait();
-            assert!(admission.waiting.len() <= MOST_WAITING);
+            assert!(admission.waiting.len() <= MAX_WAITING);
         }
         for client in &mut greeted {
-            let (mut stream, mut greeting) = admission.next().expect("it greeted");
-            assert!(Command::check_greeting(&mut greeting).is_ok());
+            let (mut stream, mut version) = admission.next().expect("VERSION was sent");
+            assert!(Command::check_version(&mut version).is_ok());
             assert!(are_connected(client, &mut stream));
         }
         assert!(admission.next().is_none());

@@ -1,18 +1,18 @@
-//! The card: configuration space, BARs, channels and custom logic behind one function.
+//! The card: configuration space, BARs, channels and custom logic of one PCI function.
 
 use super::axi_timeout::AxiTimeout;
-use super::bell::Bell;
-use super::channel::{Channel, Shared};
+use super::channel::{ChannelModel, Shared};
 use super::config_space::{Bar, BarKind, ConfigSpace, Effects};
-use super::faults::{Board, Kind, Occasion};
+use super::faults::{FaultInjector, InjectionPoint, Kind};
 use super::guest::GuestMemory;
 use super::irq::Irq;
-use super::log::{ChannelId, Log, Rule, lock};
-use super::logic::{Answer, Burst, Logic, PCIS_ID, Shell};
+use super::log::{ChannelId, EventLog, Rule, lock};
+use super::logic::{AxiResponse, Burst, Logic, PCIS_ID, Shell};
+use super::memory_tracker::MemoryTracker;
+use super::notifier::Notifier;
 use super::options::Options;
-use super::pace::Pace;
 use super::registers::ConfigBlock;
-use super::watch::Watch;
+use super::throttle::Throttle;
 use std::io;
 use std::sync::{Arc, Mutex, OnceLock, Weak};
 use std::thread::JoinHandle;
@@ -20,34 +20,34 @@ use std::time::{Duration, Instant};
 use vm_memory::VolatileSlice;
 use xdma_regs::Direction;
 
-/// Bytes that the AXI port moves at a time.
+/// The maximum number of bytes in one AXI burst.
 const AXI_PIECE: u64 = 4096;
-/// How long an access to the AXI port waits before the shell completes it itself. AWS' shell gives up after 8 us; here
-/// the logic shares its processor with everything else.
+/// Time limit for an access through the AXI port, after which the shell completes it. The AWS shell waits 8 us; the model waits
+/// longer because the logic shares the processor with all other threads.
 const AXI_TIMEOUT: Duration = Duration::from_millis(5);
 
-/// A card with its channels' threads.
-pub(super) struct Card {
+/// The model of a card, with its channels' threads.
+pub(super) struct CardModel {
     pub shared: Arc<Shared>,
     pub config_block: ConfigBlock,
     config: Arc<Mutex<ConfigSpace>>,
-    channels: Vec<Arc<Channel>>,
+    channels: Vec<Arc<ChannelModel>>,
     threads: Mutex<Vec<JoinHandle<()>>>,
-    /// Ends what serves the card.
-    leave: Arc<OnceLock<Leave>>,
+    /// Shuts down the server of this card.
+    shutdown: Arc<OnceLock<ShutdownFn>>,
 }
 
-pub(super) type Leave = Box<dyn Fn() + Send + Sync>;
+pub(super) type ShutdownFn = Box<dyn Fn() + Send + Sync>;
 
-/// What the logic sees of the card. It must not own what owns the logic.
+/// The logic's interface to the card. Refers to the shared state weakly, because that state owns the logic.
 struct CardShell {
     shared: Weak<Shared>,
-    bells: Vec<Arc<Bell>>,
+    notifiers: Vec<Arc<Notifier>>,
 }
 
 impl Shell for CardShell {
     fn progress(&self) {
-        self.bells.iter().for_each(|bell| bell.ring());
+        self.notifiers.iter().for_each(|notifier| notifier.notify());
     }
 
     fn user_irq(&self, line: usize, level: bool) {
@@ -57,50 +57,50 @@ impl Shell for CardShell {
     }
 }
 
-impl Card {
+impl CardModel {
     /// Builds the card, attaches the logic and starts the channels' threads.
     pub fn start(options: Options, logic: Arc<dyn Logic>) -> io::Result<Self> {
-        let log = Arc::new(Log::default());
+        let log = Arc::new(EventLog::default());
         let irq = Arc::new(Irq::new(options.profile.vectors(), Arc::clone(&log)));
         let config = Arc::new(Mutex::new(ConfigSpace::new(options.profile, options.function_reset)));
         let axi_timeout = AxiTimeout::new(options.axi_timeout);
-        let pace = Pace::new(options.link_rate);
+        let throttle = Throttle::new(options.link_rate);
         let link = Arc::default();
-        let guest = Arc::new(GuestMemory::new(Watch::new(Arc::clone(&log), Arc::clone(&link))));
-        let faults = Board::new(&options.faults);
+        let guest = Arc::new(GuestMemory::new(MemoryTracker::new(Arc::clone(&log), Arc::clone(&link))));
+        let faults = FaultInjector::new(&options.faults);
         Self::build(
-            Shared { options, log, guest, link, irq, logic, axi_timeout, pace, faults },
+            Shared { options, log, guest, link, irq, logic, axi_timeout, throttle, faults },
             config,
             Arc::default(),
         )
     }
 
-    /// The same function with other channels and another logic: what loading an image makes of it. The client's memory, its
-    /// interrupts and configuration space stay; the log starts anew.
+    /// Builds the card after an image was loaded: the same PCI function with new channels and new logic. The client's maps and
+    /// interrupts and configuration space are kept; the log is cleared.
     pub fn with_image(&self, options: Options, logic: Arc<dyn Logic>) -> io::Result<Self> {
         let Shared { log, guest, link, irq, .. } = &*self.shared;
         let (log, guest, link, irq) = (Arc::clone(log), Arc::clone(guest), Arc::clone(link), Arc::clone(irq));
         let axi_timeout = AxiTimeout::new(options.axi_timeout);
-        let pace = Pace::new(options.link_rate);
+        let throttle = Throttle::new(options.link_rate);
         irq.reset();
-        // Nobody drives the lines of the image that is gone; one left up would have no edge to interrupt with.
+        // The lines of the old image have no driver any more. A line left high could not produce a rising edge.
         (0..xdma_regs::USER_IRQS).for_each(|line| irq.set_user(line, false));
         link.reset_limits();
         log.clear();
-        let faults = Board::new(&options.faults);
-        let shared = Shared { options, log, guest, link, irq, logic, axi_timeout, pace, faults };
-        Self::build(shared, Arc::clone(&self.config), Arc::clone(&self.leave))
+        let faults = FaultInjector::new(&options.faults);
+        let shared = Shared { options, log, guest, link, irq, logic, axi_timeout, throttle, faults };
+        Self::build(shared, Arc::clone(&self.config), Arc::clone(&self.shutdown))
     }
 
     fn build(
         shared: Shared,
         config: Arc<Mutex<ConfigSpace>>,
-        leave: Arc<OnceLock<Leave>>,
+        shutdown: Arc<OnceLock<ShutdownFn>>,
     ) -> io::Result<Self> {
         let shared = Arc::new(shared);
         let channels = channels(&shared);
-        let bells = channels.iter().map(|channel| Arc::clone(&channel.bell)).collect();
-        let shell = CardShell { shared: Arc::downgrade(&shared), bells };
+        let notifiers = channels.iter().map(|channel| Arc::clone(&channel.notifier)).collect();
+        let shell = CardShell { shared: Arc::downgrade(&shared), notifiers };
         shared.logic.attach(Arc::new(shell));
         let card = Self {
             shared,
@@ -108,7 +108,7 @@ impl Card {
             config,
             channels,
             threads: Mutex::default(),
-            leave,
+            shutdown,
         };
         card.apply(lock(&card.config).effects());
         for channel in card.channels() {
@@ -119,17 +119,17 @@ impl Card {
         Ok(card)
     }
 
-    /// Says how to end what serves the card.
-    pub fn leave_by(&self, leave: Leave) {
-        // There is one server, made with the card.
-        let _ = self.leave.set(leave);
+    /// Sets the function that shuts down the card's server.
+    pub fn set_shutdown(&self, shutdown: ShutdownFn) {
+        // The function is set only once, by the server created with the card.
+        let _ = self.shutdown.set(shutdown);
     }
 
-    pub fn channels(&self) -> &[Arc<Channel>] {
+    pub fn channels(&self) -> &[Arc<ChannelModel>] {
         &self.channels
     }
 
-    /// MSI and MSI-X enable as configuration space has them, as bits 0 and 1.
+    /// Returns MSI enable (bit 0) and MSI-X enable (bit 1) from configuration space.
     pub fn messages_enabled(&self) -> u32 {
         let effects = lock(&self.config).effects();
         u32::from(effects.msi_enabled) | u32::from(effects.msix_enabled) << 1
@@ -159,7 +159,7 @@ impl Card {
         }
     }
 
-    /// Resets everything, configuration space included.
+    /// Resets the whole function, including configuration space.
     fn reset_function(&self) {
         let Options { profile, function_reset, .. } = self.shared.options;
         *lock(&self.config) = ConfigSpace::new(profile, function_reset);
@@ -168,7 +168,7 @@ impl Card {
         self.apply(effects);
     }
 
-    /// Takes the link down, which resets the function, or brings it back.
+    /// Takes the link down, which resets the function, or brings it up.
     pub fn set_link(&self, up: bool) {
         self.shared.link.set_up(up);
         if !up {
@@ -176,24 +176,24 @@ impl Card {
         }
     }
 
-    /// Carries what configuration space says to where it acts.
+    /// Applies the settings in configuration space to the rest of the card.
     fn apply(&self, effects: Effects) {
         let Shared { link, irq, .. } = &*self.shared;
-        link.set_sizes(effects.max_payload, effects.max_read_request);
+        link.set_device_control(effects.max_payload, effects.max_read_request);
         irq.configure(effects.bus_master, effects.intx_disabled, effects.msix_masked);
         if link.bus_master() != effects.bus_master {
             link.set_bus_master(effects.bus_master);
-            self.shared.guest.watch.forget();
-            self.channels.iter().for_each(|channel| channel.poke());
+            self.shared.guest.tracker.clear();
+            self.channels.iter().for_each(|channel| channel.kick());
         }
     }
 
-    /// Resets engines, registers and logic. Configuration space is the business of whoever resets: a function reset clears it,
-    /// VFIO's device reset keeps it.
+    /// Resets engines, registers and logic. Configuration space is left to the caller: a function reset clears it, VFIO's device
+    /// reset keeps it.
     pub fn reset(&self) {
-        match self.shared.faults.strike(Occasion::Reset, None) {
+        match self.shared.faults.fault_at(InjectionPoint::Reset, None) {
             Some(Kind::ResetIneffective) => return,
-            Some(Kind::ResetClears) => self.shared.logic.clear(),
+            Some(Kind::ResetClears) => self.shared.logic.clear_memory(),
             _ => {}
         }
         self.channels.iter().for_each(|channel| channel.reset());
@@ -203,8 +203,8 @@ impl Card {
         self.shared.logic.reset();
     }
 
-    /// The client is gone. As the kernel does when a device is closed, bus mastering ends first; then nothing of
-    /// the client is touched any more. Registers stay as they are.
+    /// Handles the departure of the client. As in the kernel's close of a device, bus mastering is turned off first. Afterwards
+    /// the card no longer accesses any of the client's resources. Registers keep their values.
     pub fn disconnect(&self) {
         lock(&self.config).clear_bus_master();
         let effects = lock(&self.config).effects();
@@ -213,36 +213,36 @@ impl Card {
         self.shared.guest.unmap_all();
     }
 
-    /// The BAR that covers an access.
+    /// Returns the BAR that contains an access.
     fn bar(&self, index: usize, offset: u64, len: usize) -> Option<&Bar> {
         let mut bars = self.shared.options.profile.bars().iter();
-        bars.find(|bar| bar.index == index && inside(bar, offset, len))
+        bars.find(|bar| bar.index == index && covers(bar, offset, len))
     }
 
-    /// What a fault makes of an access to a BAR, or of no access at all.
-    pub fn access(&self) {
-        if let Some(fault) = self.shared.faults.strike(Occasion::Access, None) {
-            self.suffer(fault);
+    /// Injects the faults that are due at an access to a BAR.
+    pub fn inject_access_fault(&self) {
+        if let Some(fault) = self.shared.faults.fault_at(InjectionPoint::Access, None) {
+            self.apply_fault(fault);
         }
     }
 
-    /// Something happens to the whole card.
-    pub fn suffer(&self, fault: Kind) {
+    /// Applies a fault of the whole card.
+    pub fn apply_fault(&self, fault: Kind) {
         match fault {
             Kind::LinkDown => self.set_link(false),
             Kind::LinkUp => self.set_link(true),
             Kind::ProcessGone => {
-                if let Some(leave) = self.leave.get() {
-                    leave();
+                if let Some(shutdown) = self.shutdown.get() {
+                    shutdown();
                 }
             }
             _ => {}
         }
     }
 
-    /// A read of a BAR; what lies outside, or beyond a link that is down, reads as all ones.
+    /// Reads a BAR. Returns all ones outside of the BARs or while the link is down.
     pub fn bar_read(&self, index: usize, offset: u64, data: &mut [u8]) {
-        self.access();
+        self.inject_access_fault();
         let up = self.shared.link.is_up();
         match self.bar(index, offset, data.len()).filter(|_| *up) {
             None => data.fill(0xff),
@@ -254,9 +254,9 @@ impl Card {
         }
     }
 
-    /// A write to a BAR; what lies outside, or beyond a link that is down, is dropped.
+    /// Writes a BAR. Drops writes outside of the BARs or while the link is down.
     pub fn bar_write(&self, index: usize, offset: u64, data: &[u8]) {
-        self.access();
+        self.inject_access_fault();
         let up = self.shared.link.is_up();
         match self.bar(index, offset, data.len()).filter(|_| *up) {
             None => {}
@@ -268,17 +268,17 @@ impl Card {
         }
     }
 
-    /// AXI-Lite moves 32-bit words.
-    fn words(&self, offset: u64, len: usize) -> bool {
-        let words = offset.is_multiple_of(4) && len.is_multiple_of(4);
-        if !words {
+    /// Returns whether an access consists of aligned 32-bit words, as AXI-Lite requires; logs a violation if not.
+    fn check_words(&self, offset: u64, len: usize) -> bool {
+        let aligned = offset.is_multiple_of(4) && len.is_multiple_of(4);
+        if !aligned {
             self.shared.log.violation(Rule::AccessWidth, offset, None);
         }
-        words
+        aligned
     }
 
     fn user_read(&self, bar: usize, offset: u64, data: &mut [u8]) {
-        if !self.words(offset, data.len()) {
+        if !self.check_words(offset, data.len()) {
             data.fill(0xff);
             return;
         }
@@ -288,7 +288,7 @@ impl Card {
     }
 
     fn user_write(&self, bar: usize, offset: u64, data: &[u8]) {
-        if !self.words(offset, data.len()) {
+        if !self.check_words(offset, data.len()) {
             return;
         }
         for (offset, word) in (offset..).step_by(4).zip(data.chunks_exact(4)) {
@@ -297,20 +297,20 @@ impl Card {
         }
     }
 
-    /// Reads through the AXI port; what nobody answers reads as all ones.
+    /// Reads through the AXI port. Returns all ones for addresses that do not answer.
     fn axi_read(&self, offset: u64, limit: u64, data: &mut [u8]) {
         pieces(offset, data.len(), |address, range| {
             let piece = &mut data[range];
             let view = VolatileSlice::from(&mut piece[..]);
             let logic = &self.shared.logic;
             let read = |at: u64, view: &VolatileSlice<'_>| logic.read(PCIS_ID, at, Burst::Increment, view);
-            if address >= limit || !insist(address, &view, read) {
+            if address >= limit || !retry_until_done(address, &view, read) {
                 piece.fill(0xff);
             }
         });
     }
 
-    /// Writes through the AXI port; what nobody takes vanishes.
+    /// Writes through the AXI port. Drops writes that are not accepted.
     fn axi_write(&self, offset: u64, limit: u64, data: &[u8]) {
         pieces(offset, data.len(), |address, range| {
             let mut piece = data[range].to_vec();
@@ -320,56 +320,56 @@ impl Card {
             let write = |at: u64, view: &VolatileSlice<'_>| {
                 if !accepted {
                     match logic.write(PCIS_ID, at, Burst::Increment, view) {
-                        Answer::Accepted => accepted = true,
+                        AxiResponse::Accepted => accepted = true,
                         answer => return answer,
                     }
                 }
                 match logic.response(PCIS_ID) {
-                    Answer::Okay(_) => Answer::Okay(view.len()),
+                    AxiResponse::Okay(_) => AxiResponse::Okay(view.len()),
                     answer => answer,
                 }
             };
-            if address < limit && !insist(address, &view, write) {
-                logic.forget(PCIS_ID);
+            if address < limit && !retry_until_done(address, &view, write) {
+                logic.discard_responses(PCIS_ID);
             }
         });
     }
 }
 
-impl Card {
-    /// Stops the engines for good, wherever they are.
+impl CardModel {
+    /// Stops the engines permanently, in any state.
     pub fn halt(&self) {
         self.channels.iter().for_each(|channel| channel.quit());
     }
 
-    /// Stops the engines for good, and returns when they have.
-    pub fn end(&self) {
+    /// Stops the engines permanently, and waits for their threads.
+    pub fn join(&self) {
         self.halt();
         for thread in lock(&self.threads).drain(..) {
-            // A thread that panicked has said so.
+            // A panic has already been reported by its thread.
             let _ = thread.join();
         }
     }
 }
 
-impl Drop for Card {
+impl Drop for CardModel {
     fn drop(&mut self) {
-        self.end();
+        self.join();
     }
 }
 
-fn channels(shared: &Arc<Shared>) -> Vec<Arc<Channel>> {
+fn channels(shared: &Arc<Shared>) -> Vec<Arc<ChannelModel>> {
     let ids = |direction, count| (0..count).map(move |index| ChannelId { direction, index });
     let h2c = ids(Direction::H2C, shared.options.h2c_channels);
     let all = h2c.chain(ids(Direction::C2H, shared.options.c2h_channels));
-    all.enumerate().map(|(bit, id)| Arc::new(Channel::new(id, bit as u32, Arc::clone(shared)))).collect()
+    all.enumerate().map(|(bit, id)| Arc::new(ChannelModel::new(id, bit as u32, Arc::clone(shared)))).collect()
 }
 
-fn inside(bar: &Bar, offset: u64, len: usize) -> bool {
+fn covers(bar: &Bar, offset: u64, len: usize) -> bool {
     offset.checked_add(len as u64).is_some_and(|end| end <= bar.size)
 }
 
-/// Cuts an access where AXI bursts must end.
+/// Splits an access at the boundaries that AXI bursts must not cross.
 fn pieces(offset: u64, len: usize, mut f: impl FnMut(u64, std::ops::Range<usize>)) {
     let mut done = 0;
     while done < len {
@@ -380,19 +380,19 @@ fn pieces(offset: u64, len: usize, mut f: impl FnMut(u64, std::ops::Range<usize>
     }
 }
 
-/// Repeats an access until all of it is done; false if it failed or took too long.
-fn insist(
+/// Repeats an access until all of it is done. Returns false if it failed or timed out.
+fn retry_until_done(
     address: u64,
     data: &VolatileSlice<'_>,
-    mut access: impl FnMut(u64, &VolatileSlice<'_>) -> Answer,
+    mut access: impl FnMut(u64, &VolatileSlice<'_>) -> AxiResponse,
 ) -> bool {
     let end = Instant::now() + AXI_TIMEOUT;
     let mut done = 0;
     while done < data.len() {
         let rest = data.offset(done).expect("inside the piece");
         match access(address + done as u64, &rest) {
-            Answer::Okay(n) if n > 0 => done += n.min(rest.len()),
-            Answer::Okay(_) | Answer::Wait if Instant::now() < end => std::thread::yield_now(),
+            AxiResponse::Okay(n) if n > 0 => done += n.min(rest.len()),
+            AxiResponse::Okay(_) | AxiResponse::Wait if Instant::now() < end => std::thread::yield_now(),
             _ => return false,
         }
     }

@@ -1,17 +1,17 @@
-//! One channel: its registers, and the state that they share with the engine behind them.
+//! A channel: its registers, and the state shared between the registers and the engine behind them.
 
 use super::axi_timeout::AxiTimeout;
-use super::bell::Bell;
 use super::engine::{Engine, pause};
-use super::faults::{Board, Kind, Occasion, Until};
+use super::faults::{FaultInjector, InjectionPoint, Kind, Until};
 use super::guest::GuestMemory;
 use super::irq::Irq;
-use super::link::Link;
-use super::log::{ChannelId, Log, Rule, add, lock};
+use super::link::PcieLink;
+use super::log::{ChannelId, EventLog, Rule, add, lock};
 use super::logic::Logic;
+use super::notifier::Notifier;
 use super::options::Options;
-use super::pace::Pace;
 use super::perf::Perf;
+use super::throttle::Throttle;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -20,60 +20,60 @@ use xdma_regs::channel::{Control, Status, WriteBack};
 use xdma_regs::descriptor::{Descriptor, Flags};
 use xdma_regs::{Direction, Target, sgdma};
 
-/// How long a register write drives the engine in the synchronous setting, before the channel's thread takes over: for lists
-/// without end.
+/// Time limit for driving the engine from a register write in synchronous mode. After that the channel's thread takes over, so
+/// that an endless list does not block the write.
 const INLINE_LIMIT: Duration = Duration::from_millis(if cfg!(any(fuzzing, test)) { 2 } else { 2000 });
-/// Bits of the status register that stay until they are cleared.
+/// Bits of the status register that stay set until they are cleared.
 const STICKY: u32 = 0x00ff_fffe;
 
-/// What all channels share.
+/// The state shared by all channels.
 pub(super) struct Shared {
     pub options: Options,
-    pub log: Arc<Log>,
+    pub log: Arc<EventLog>,
     pub guest: Arc<GuestMemory>,
-    pub link: Arc<Link>,
+    pub link: Arc<PcieLink>,
     pub irq: Arc<Irq>,
     pub logic: Arc<dyn Logic>,
     pub axi_timeout: AxiTimeout,
-    pub pace: Pace,
-    pub faults: Board,
+    pub throttle: Throttle,
+    pub faults: FaultInjector,
 }
 
-/// What the registers want of the engine.
+/// A command from the registers to the engine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Order {
-    /// Nothing.
-    Rest,
-    /// Begin with the descriptor at this address, after which so many lie adjacent.
+pub(super) enum EngineCommand {
+    /// There is nothing to do.
+    Idle,
+    /// Start with the descriptor at `start`, which `adjacent` more descriptors follow in its block.
     Launch { start: u64, adjacent: u32 },
-    /// Go on.
+    /// Continue.
     Run,
     /// Finish the current descriptor and go idle.
     Stop,
 }
 
-/// A channel. The registers' lock is never held while the logic is called or host memory touched.
-pub(super) struct Channel {
+/// The model of a channel. The registers' lock is never held while the logic is called or host memory is accessed.
+pub(super) struct ChannelModel {
     pub id: ChannelId,
     pub stream: bool,
-    /// Its bit in the vectors of channel interrupts.
+    /// The channel's bit in the channel interrupt registers.
     irq_bit: u32,
     pub shared: Arc<Shared>,
     pub(super) regs: Mutex<Registers>,
     engine: Mutex<Engine>,
-    pub bell: Arc<Bell>,
-    /// The AXI side gives and takes nothing so long.
+    pub notifier: Arc<Notifier>,
+    /// The AXI side does not transfer anything until this time.
     hang: Mutex<Option<Until>>,
-    /// The engine lets go of everything at once.
+    /// Tells the engine to stop immediately.
     abort: AtomicBool,
     quit: AtomicBool,
 }
 
-/// The registers and the flags beside them. Words are kept as bits, since drivers read back what they wrote.
+/// The registers and the related internal state. Words are kept as raw bits, because drivers read back what they wrote.
 #[derive(Debug, Default)]
 pub(super) struct Registers {
     pub control: u32,
-    /// Sticky bits only.
+    /// Only the sticky bits.
     pub status: u32,
     pub completed: u32,
     pub irq_enable: u32,
@@ -84,15 +84,15 @@ pub(super) struct Registers {
     pub credit_mode: bool,
     pub fetch_halted: bool,
     pub perf: Perf,
-    /// Between a rising Run and idle.
+    /// Set from the rising edge of Run until the engine is idle.
     running: bool,
-    /// Run fell since; setting it again changes nothing.
+    /// Run has fallen since. Setting it again has no effect.
     stopping: bool,
-    /// Latched by a rising Run, taken by the engine.
+    /// The first descriptor's address and adjacent count, latched by a rising Run and consumed by the engine.
     launch: Option<(u64, u32)>,
-    /// Nothing is outstanding: fetch waits for credits or for being allowed to.
+    /// Nothing is outstanding, and the fetch waits for credits or is halted.
     starved: bool,
-    /// Faults that last: busy reads 1, and sticky bits that stay.
+    /// Lasting faults: BUSY stuck at 1, and stuck sticky bits.
     busy_until: Option<Until>,
     stuck: u32,
 }
@@ -119,7 +119,7 @@ impl Registers {
     }
 }
 
-impl Channel {
+impl ChannelModel {
     pub fn new(id: ChannelId, irq_bit: u32, shared: Arc<Shared>) -> Self {
         let stream = shared.options.stream;
         let seed = shared.options.seed ^ (u64::from(irq_bit) + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
@@ -130,60 +130,60 @@ impl Channel {
             shared,
             regs: Mutex::default(),
             engine: Mutex::new(Engine::new(seed)),
-            bell: Arc::default(),
+            notifier: Arc::default(),
             hang: Mutex::default(),
             abort: AtomicBool::new(false),
             quit: AtomicBool::new(false),
         }
     }
 
-    /// The channel's thread.
+    /// Runs the channel's thread.
     pub fn run(&self) {
         let over = || self.quit.load(Ordering::Acquire);
-        self.bell.attend(over, || {
+        self.notifier.run_until(over, || {
             let drive = AssertUnwindSafe(|| lock(&self.engine).drive(self));
             catch_unwind(drive).unwrap_or_else(|_| {
-                self.blame_logic();
+                self.fail_after_panic();
                 Some(Instant::now())
             })
         });
     }
 
-    /// The custom logic panicked. To the client that is a slave that refused, which stops the engine.
-    fn blame_logic(&self) {
-        tracing::error!("the custom logic panicked under {}", self.id);
+    /// Handles a panic of the custom logic. The client sees an AXI slave error, which stops the engine.
+    fn fail_after_panic(&self) {
+        tracing::error!("the custom logic panicked on channel {}", self.id);
         let refused = if self.is_h2c() { Status::WRITE_SLAVE_ERROR } else { Status::READ_ERROR_1 };
         self.report(refused, true);
         lock(&self.engine).abandon(self);
     }
 
-    /// Ends the thread.
+    /// Stops the thread.
     pub fn quit(&self) {
         self.quit.store(true, Ordering::Release);
         self.abort.store(true, Ordering::Release);
-        self.bell.ring();
+        self.notifier.notify();
     }
 
-    /// Something changed that may let the engine go on. In the synchronous setting it does so here, unless its thread is
-    /// at it already.
-    pub fn poke(&self) {
+    /// Notifies the engine that it may be able to continue. In synchronous mode, drives the engine in this thread, unless the
+    /// channel's thread is driving it already.
+    pub fn kick(&self) {
         if self.shared.options.synchronous
             && let Ok(mut engine) = self.engine.try_lock()
             && engine.drive_for(self, INLINE_LIMIT)
         {
             return;
         }
-        self.bell.ring();
+        self.notifier.notify();
     }
 
     pub fn aborted(&self) -> bool {
         self.abort.load(Ordering::Acquire)
     }
 
-    /// Everything as after power-up, at once.
+    /// Resets the channel to its power-up state, aborting a running transfer.
     pub fn reset(&self) {
         self.abort.store(true, Ordering::Release);
-        self.bell.ring();
+        self.notifier.notify();
         let mut engine = lock(&self.engine);
         engine.reset(self);
         *lock(&self.hang) = None;
@@ -200,7 +200,7 @@ impl Channel {
         self.shared.log.violation(rule, address, Some(self.id));
     }
 
-    /// Address of one of the channel's registers, for the log.
+    /// Returns the address of one of the channel's registers, for the log.
     fn address(&self, target: Target, offset: u32) -> u64 {
         u64::from(target.base(self.id.index) + offset)
     }
@@ -209,13 +209,13 @@ impl Channel {
         self.stream || self.shared.options.switches.mm_credits
     }
 
-    /// The fault that strikes this channel now, if one does.
-    pub fn strike(&self, occasion: Occasion) -> Option<Kind> {
-        self.shared.faults.strike(occasion, Some(self.id))
+    /// Returns the fault to inject into this channel at `point`, if one is due.
+    pub fn fault_at(&self, point: InjectionPoint) -> Option<Kind> {
+        self.shared.faults.fault_at(point, Some(self.id))
     }
 
-    /// Whether the AXI side hangs, by a fault.
-    pub fn hangs(&self) -> bool {
+    /// Returns whether an injected fault makes the AXI side hang.
+    pub fn is_hung(&self) -> bool {
         let mut hang = lock(&self.hang);
         if hang.is_some_and(Until::is_over) {
             *hang = None;
@@ -223,39 +223,39 @@ impl Channel {
         hang.is_some()
     }
 
-    pub fn hang(&self, until: Until) {
+    pub fn hang_until(&self, until: Until) {
         *lock(&self.hang) = Some(until);
     }
 
-    /// When the AXI side stops hanging.
+    /// Returns when the AXI side stops hanging.
     pub fn hang_end(&self) -> Option<Instant> {
         lock(&self.hang).and_then(Until::end)
     }
 
-    /// A client reads the status: what a fault makes of it.
-    pub fn distort_status(&self, regs: &mut Registers) {
-        match self.strike(Occasion::Status) {
-            Some(Kind::BusyStuck(lasting)) => regs.busy_until = Some(lasting.until()),
+    /// Injects the faults that are due when a client reads the status.
+    pub fn inject_status_fault(&self, regs: &mut Registers) {
+        match self.fault_at(InjectionPoint::Status) {
+            Some(Kind::BusyStuck(duration)) => regs.busy_until = Some(duration.until()),
             Some(Kind::StatusStuck(bits)) => regs.stuck |= bits & STICKY,
             _ => {}
         }
     }
 
-    /// BUSY and the sticky bits.
+    /// Returns BUSY and the sticky bits.
     pub fn status(&self, regs: &Registers) -> u32 {
-        // Once Run fell it is busy until it is idle, or a driver that sees it idle would set Run too early.
+        // After Run falls the channel stays busy until it is idle. Otherwise a driver would see it idle and set Run too early.
         let starved = regs.starved && !regs.stopping && !self.shared.options.switches.busy_without_credits;
         let stuck = regs.busy_until.is_some_and(|until| !until.is_over());
         regs.status | regs.stuck | u32::from(regs.running && !starved || stuck)
     }
 
-    /// The source is high while a status bit is set that the mask lets through. Called with the registers locked, so that
-    /// sources change in the order that registers do.
+    /// Updates the interrupt source, which is high while an enabled status bit is set. Called with the registers locked, so that
+    /// the sources change in the same order as the registers.
     pub fn update_irq(&self, regs: &Registers) {
         self.shared.irq.set_channel(self.irq_bit, regs.status & regs.irq_enable != 0);
     }
 
-    /// Changes the control register, with what Run's edges do.
+    /// Changes the control register, and acts on edges of Run.
     pub fn set_control(&self, change: impl FnOnce(u32) -> u32) {
         let mut regs = self.registers();
         let value = change(regs.control);
@@ -277,7 +277,7 @@ impl Channel {
         }
         drop(regs);
         if rises || falls {
-            self.poke();
+            self.kick();
         }
     }
 
@@ -294,7 +294,7 @@ impl Channel {
         self.update_irq(regs);
     }
 
-    /// The client lets the engine fetch from `address`.
+    /// Logs a violation if bus mastering is off when a fetch from `address` becomes possible.
     fn check_bus_master(&self, address: u64) {
         if !self.shared.link.bus_master() {
             self.violation(Rule::BusMasterOff, address);
@@ -323,14 +323,14 @@ impl Channel {
             let target = Target::sgdma(self.id.direction);
             self.violation(Rule::CreditOverflow, self.address(target, sgdma::CREDITS));
         }
-        self.feed(regs);
+        self.resume_fetch(regs);
     }
 
     pub fn set_fetch_halted(&self, halted: bool) {
         let mut regs = self.registers();
         if regs.fetch_halted != halted {
             regs.fetch_halted = halted;
-            self.feed(regs);
+            self.resume_fetch(regs);
         }
     }
 
@@ -339,31 +339,31 @@ impl Channel {
         if regs.credit_mode != on {
             regs.credit_mode = on;
             regs.credits = 0;
-            self.feed(regs);
+            self.resume_fetch(regs);
         }
     }
 
-    fn feed(&self, mut regs: MutexGuard<'_, Registers>) {
+    fn resume_fetch(&self, mut regs: MutexGuard<'_, Registers>) {
         if regs.starved && regs.may_fetch(self.counts_credits()) {
             regs.starved = false;
             self.check_bus_master(regs.start);
         }
         drop(regs);
-        self.poke();
+        self.kick();
     }
 
-    /// What to do now.
-    pub fn order(&self) -> Order {
+    /// Returns the command for the engine, and consumes a pending launch.
+    pub fn next_command(&self) -> EngineCommand {
         let mut regs = self.registers();
         match regs.launch.take() {
-            _ if !regs.running => Order::Rest,
-            _ if regs.stopping => Order::Stop,
-            Some((start, adjacent)) => Order::Launch { start, adjacent },
-            None => Order::Run,
+            _ if !regs.running => EngineCommand::Idle,
+            _ if regs.stopping => EngineCommand::Stop,
+            Some((start, adjacent)) => EngineCommand::Launch { start, adjacent },
+            None => EngineCommand::Run,
         }
     }
 
-    /// Whether descriptors may be fetched, and how many.
+    /// Returns the maximum number of descriptors that may be fetched; `None` if fetching is not allowed.
     pub fn fetch_allowance(&self) -> Option<usize> {
         let mut regs = self.registers();
         let counts = self.counts_credits();
@@ -374,22 +374,22 @@ impl Channel {
         Some(if counts && regs.credit_mode { regs.credits as usize } else { usize::MAX })
     }
 
-    /// Takes the credits of descriptors that are being fetched.
-    pub fn take_credits(&self, descriptors: usize) {
+    /// Consumes credits for descriptors that are being fetched.
+    pub fn consume_credits(&self, descriptors: usize) {
         let mut regs = self.registers();
         if regs.credit_mode {
             regs.credits = regs.credits.saturating_sub(descriptors as u32);
         }
     }
 
-    /// The engine has nothing outstanding and may not fetch; false if that has just changed.
+    /// Marks the channel as starved if the engine may not fetch. Returns whether that is still the case.
     pub fn starve(&self) -> bool {
         let mut regs = self.registers();
         regs.starved = !regs.may_fetch(self.counts_credits());
         regs.starved
     }
 
-    /// The engine went idle because Run fell.
+    /// Records that the engine went idle because Run fell.
     pub fn stopped(&self) {
         let mut regs = self.registers();
         self.raise(&mut regs, Status::IDLE_STOPPED.bits());
@@ -397,23 +397,23 @@ impl Channel {
         self.update_irq(&regs);
     }
 
-    /// Sets those sticky bits whose `ie` bit is on, and returns them.
+    /// Sets the sticky bits whose `ie` bit is set, and returns them.
     fn raise(&self, regs: &mut Registers, bits: u32) -> u32 {
-        // The `ie` bits of the control register have the places of the bits that they gate (PG195, "Channel Control").
+        // Each `ie` bit has the same position in the control register as the status bit that it gates (PG195, "Channel Control").
         let raised = bits & regs.control;
         regs.status |= raised;
         raised
     }
 
-    /// An error; true if the engine must stop, which it then does with [`Channel::halt`]. `fatal` errors stop it even
-    /// when they are not logged.
+    /// Logs an error. Returns whether the engine must stop, which it does with [`ChannelModel::halt`]. `fatal` errors stop the
+    /// engine even if they are not logged.
     pub fn report(&self, error: Status, fatal: bool) -> bool {
         let mut regs = self.registers();
         let logged = self.raise(&mut regs, error.bits()) != 0;
         logged || fatal || self.shared.options.switches.unlogged_errors_stop
     }
 
-    /// Goes idle after an error; returns what to write back, if anything.
+    /// Goes idle after an error. Returns the write-back to send, if any.
     pub fn halt(&self) -> Option<(u64, u32)> {
         let mut regs = self.registers();
         regs.go_idle(false);
@@ -421,19 +421,19 @@ impl Channel {
         wanted.then(|| (regs.write_back, regs.completed & WriteBack::COUNT_MASK | WriteBack::ERROR))
     }
 
-    /// The write-back that the next descriptor will have, sent early.
+    /// Returns the next descriptor's write-back, to be sent early.
     pub fn early_write_back(&self) -> Option<(u64, u32)> {
         let regs = self.registers();
         let word = regs.completed.wrapping_add(1) & WriteBack::COUNT_MASK;
         regs.bit(Control::POLL_WRITE_BACK).then_some((regs.write_back, word))
     }
 
-    /// Counts a finished descriptor; returns what to write back, if anything.
+    /// Counts a completed descriptor. Returns the write-back to send, if any.
     pub fn finish(&self, descriptor: &Descriptor, bytes: u64) -> Option<(u64, u32)> {
         let mut regs = self.registers();
         let (stop, completed) =
             (descriptor.flags.contains(Flags::STOP), descriptor.flags.contains(Flags::COMPLETED));
-        let jump = match self.strike(Occasion::Finish) {
+        let jump = match self.fault_at(InjectionPoint::Finish) {
             Some(Kind::CountJump(by)) => by,
             _ => 0,
         };
@@ -461,15 +461,15 @@ impl Channel {
         regs.go_idle(self.shared.options.switches.stop_clears_run);
     }
 
-    /// The last step of whatever happened: the interrupt.
+    /// Updates the interrupt request, after all other effects of an event, and injects the interrupt faults that are due.
     pub fn interrupt(&self) {
         let regs = self.registers();
         let level = regs.status & regs.irq_enable != 0;
         if !level || !self.shared.irq.would_rise(self.irq_bit) {
             return self.update_irq(&regs);
         }
-        match self.strike(Occasion::Interrupt) {
-            Some(Kind::InterruptLost) => self.shared.irq.raise_unheard(self.irq_bit),
+        match self.fault_at(InjectionPoint::Interrupt) {
+            Some(Kind::InterruptLost) => self.shared.irq.raise_without_message(self.irq_bit),
             Some(Kind::InterruptRepeated) => {
                 self.update_irq(&regs);
                 self.shared.irq.repeat_channel(self.irq_bit);

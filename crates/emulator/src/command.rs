@@ -1,5 +1,5 @@
-//! What a client asks of the card: commands of the vfio-user protocol (QEMU's `docs/interop/vfio-user.rst`), taken apart. A
-//! command has just the size that it must have; another ends its connection, as nobody knows what else is wrong there.
+//! Parsing of vfio-user commands (QEMU's `docs/interop/vfio-user.rst`). A command must have exactly the size that the protocol
+//! specifies. Any other size ends the connection, because the rest of the stream cannot be trusted.
 
 use super::wire::{MAX_DATA, Message, malformed};
 use std::fs::File;
@@ -17,13 +17,13 @@ const REGION_READ: u16 = 9;
 const REGION_WRITE: u16 = 10;
 const DEVICE_RESET: u16 = 13;
 
-/// Flags of [`Command::DmaMap`]: what the card may do.
+/// Flags of [`Command::DmaMap`]: the accesses that the card may make.
 pub(super) const MAP_READ: u32 = 1 << 0;
 pub(super) const MAP_WRITE: u32 = 1 << 1;
-/// Flag of [`Command::DmaUnmap`]: everything, wherever it is.
+/// Flag of [`Command::DmaUnmap`]: removes all maps.
 pub(super) const UNMAP_ALL: u32 = 1 << 2;
 
-/// A command with its arguments.
+/// A command and its arguments.
 #[derive(Debug)]
 pub(super) enum Command<'a> {
     Version,
@@ -53,38 +53,42 @@ pub(super) enum Command<'a> {
         count: u32,
         files: Vec<File>,
     },
-    RegionRead(Access),
-    RegionWrite(Access, &'a [u8]),
+    RegionRead(RegionAccess),
+    RegionWrite(RegionAccess, &'a [u8]),
     Reset,
-    /// One that there is not, or that the card does not offer.
+    /// A command that does not exist or that the card does not support.
     Unsupported,
 }
 
-/// A place in a region.
+/// An access to a region.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Access {
+pub(super) struct RegionAccess {
     pub offset: u64,
     pub region: u32,
     pub count: u32,
 }
 
 impl<'a> Command<'a> {
-    /// Takes a message apart. Files that its command has no use for stay with it.
+    /// Parses a message. Files that the command does not use stay in the message.
     pub fn parse(message: &'a mut Message) -> io::Result<Self> {
         if !message.is_command() {
-            return Err(malformed("a reply to no command"));
+            return Err(malformed("unexpected reply"));
         }
         let (command, posted) = (message.command(), message.is_posted());
-        if posted && is_question(command) {
-            return Err(malformed("a question that wants no answer"));
+        if posted && requires_reply(command) {
+            return Err(malformed("NO_REPLY on a command that returns data"));
         }
-        let (body, files) = message.parts();
+        let (body, files) = message.body_and_files();
         match command {
             VERSION => version(body),
             DMA_MAP => dma_map(body, files),
             DMA_UNMAP => {
                 let [_, flags, rest @ ..] = words::<6>(body)?;
-                Ok(Self::DmaUnmap { flags, address: long(rest[0], rest[1]), size: long(rest[2], rest[3]) })
+                Ok(Self::DmaUnmap {
+                    flags,
+                    address: join_u64(rest[0], rest[1]),
+                    size: join_u64(rest[2], rest[3]),
+                })
             }
             DEVICE_GET_INFO => words::<4>(body).map(|_| Self::DeviceInfo),
             DEVICE_GET_REGION_INFO => words::<8>(body).map(|[_, _, index, ..]| Self::RegionInfo { index }),
@@ -97,85 +101,85 @@ impl<'a> Command<'a> {
         }
     }
 
-    /// Checks the message that a client begins with.
-    pub fn check_greeting(message: &'a mut Message) -> io::Result<()> {
+    /// Checks that the first message of a client is a valid VERSION.
+    pub fn check_version(message: &'a mut Message) -> io::Result<()> {
         match Self::parse(message)? {
             Self::Version => Ok(()),
-            _ => Err(malformed("a client that does not begin with its version")),
+            _ => Err(malformed("the first message is not VERSION")),
         }
     }
 }
 
-/// Whether a command is of no use without its reply.
-fn is_question(command: u16) -> bool {
+/// Returns whether a command has no effect other than its reply.
+fn requires_reply(command: u16) -> bool {
     matches!(command, VERSION | DEVICE_GET_INFO | DEVICE_GET_REGION_INFO | DEVICE_GET_IRQ_INFO | REGION_READ)
 }
 
-/// Nothing that a client can do is of use to the card, but it must be well-formed.
+/// Checks VERSION. The card makes no use of the client's capabilities, but they must be well-formed.
 fn version<'a>(body: &[u8]) -> io::Result<Command<'a>> {
     let json = body.get(4..).and_then(|data| data.strip_suffix(&[0]));
     let capabilities = json.and_then(|json| serde_json::from_slice::<serde_json::Value>(json).ok());
     match capabilities {
         Some(serde_json::Value::Object(_)) => Ok(Command::Version),
-        _ => Err(malformed("capabilities of a version")),
+        _ => Err(malformed("invalid version capabilities")),
     }
 }
 
 fn dma_map<'a>(body: &[u8], files: &mut Vec<File>) -> io::Result<Command<'a>> {
     let [_, flags, rest @ ..] = words::<8>(body)?;
     if files.len() > 1 {
-        return Err(malformed("a map of more than one file"));
+        return Err(malformed("DMA_MAP with more than one file descriptor"));
     }
     Ok(Command::DmaMap {
         flags,
-        offset: long(rest[0], rest[1]),
-        address: long(rest[2], rest[3]),
-        size: long(rest[4], rest[5]),
+        offset: join_u64(rest[0], rest[1]),
+        address: join_u64(rest[2], rest[3]),
+        size: join_u64(rest[4], rest[5]),
         file: files.pop(),
     })
 }
 
 fn set_irqs<'a>(body: &[u8], files: &mut Vec<File>) -> io::Result<Command<'a>> {
-    let (fixed, data) = body.split_at_checked(20).ok_or_else(|| malformed("size of a command"))?;
+    let (fixed, data) = body.split_at_checked(20).ok_or_else(|| malformed("invalid command size"))?;
     let [_, flags, index, start, count] = words(fixed)?;
     match (flags & VFIO_IRQ_SET_DATA_BOOL != 0, data.is_empty()) {
         (true, _) => Ok(Command::Unsupported),
         (false, true) => Ok(Command::SetIrqs { flags, index, start, count, files: std::mem::take(files) }),
-        (false, false) => Err(malformed("size of a command")),
+        (false, false) => Err(malformed("invalid command size")),
     }
 }
 
 fn region_read<'a>(body: &[u8]) -> io::Result<Command<'a>> {
     match access(body)? {
         (access, []) if access.count as usize <= MAX_DATA => Ok(Command::RegionRead(access)),
-        _ => Err(malformed("size of a command")),
+        _ => Err(malformed("invalid command size")),
     }
 }
 
 fn region_write(body: &[u8]) -> io::Result<Command<'_>> {
     match access(body)? {
         (access, data) if access.count as usize == data.len() => Ok(Command::RegionWrite(access, data)),
-        _ => Err(malformed("size of a command")),
+        _ => Err(malformed("invalid command size")),
     }
 }
 
-/// The place of an access, and what follows.
-fn access(body: &[u8]) -> io::Result<(Access, &[u8])> {
-    let (fixed, data) = body.split_at_checked(16).ok_or_else(|| malformed("size of a command"))?;
+/// Parses the fixed part of a region access, and returns it with the remaining bytes.
+fn access(body: &[u8]) -> io::Result<(RegionAccess, &[u8])> {
+    let (fixed, data) = body.split_at_checked(16).ok_or_else(|| malformed("invalid command size"))?;
     let [low, high, region, count] = words(fixed)?;
-    Ok((Access { offset: long(low, high), region, count }, data))
+    Ok((RegionAccess { offset: join_u64(low, high), region, count }, data))
 }
 
-/// A body of just so many words.
+/// Splits a body into exactly `N` words.
 fn words<const N: usize>(body: &[u8]) -> io::Result<[u32; N]> {
     let (words, rest) = body.as_chunks::<4>();
     match <[[u8; 4]; N]>::try_from(words) {
         Ok(words) if rest.is_empty() => Ok(words.map(u32::from_le_bytes)),
-        _ => Err(malformed("size of a command")),
+        _ => Err(malformed("invalid command size")),
     }
 }
 
-fn long(low: u32, high: u32) -> u64 {
+fn join_u64(low: u32, high: u32) -> u64 {
     u64::from(high) << 32 | u64::from(low)
 }
 
@@ -227,12 +231,12 @@ mod tests {
         ] {
             assert!(!passes(1, 0, bad), "{bad:?}");
         }
-        assert!(Command::check_greeting(&mut Message::new(1, 0, b"\0\0\x01\0{}\0")).is_ok());
-        assert!(Command::check_greeting(&mut Message::new(13, 0, &[])).is_err());
+        assert!(Command::check_version(&mut Message::new(1, 0, b"\0\0\x01\0{}\0")).is_ok());
+        assert!(Command::check_version(&mut Message::new(13, 0, &[])).is_err());
     }
 
     #[test]
-    fn what_the_card_does_not_offer_is_no_command() {
+    fn unsupported_commands_are_recognised() {
         let mut irqs = [0; 21];
         irqs[4] = VFIO_IRQ_SET_DATA_BOOL as u8;
         for (command, body) in
@@ -243,7 +247,7 @@ mod tests {
     }
 
     #[test]
-    fn arguments_are_where_the_protocol_has_them() {
+    fn arguments_are_parsed_at_their_offsets() {
         let words = |range: std::ops::Range<u32>| range.flat_map(u32::to_le_bytes).collect::<Vec<u8>>();
         let text = |command, body: &[u8]| parse(command, 0, body, |command| format!("{command:x?}")).unwrap();
         let expected =
@@ -254,7 +258,7 @@ mod tests {
         assert_eq!(text(7, &words(1..5)), "IrqInfo { index: 3 }");
         let expected = "SetIrqs { flags: 0, index: 1, start: 2, count: 3, files: [] }";
         assert_eq!(text(8, &[[9; 4].to_vec(), words(0..4)].concat()), expected);
-        let access = "Access { offset: 200000001, region: 3, count: 4 }";
+        let access = "RegionAccess { offset: 200000001, region: 3, count: 4 }";
         assert_eq!(text(9, &words(1..5)), format!("RegionRead({access})"));
         assert_eq!(text(10, &words(1..6)), format!("RegionWrite({access}, [5, 0, 0, 0])"));
     }

@@ -1,12 +1,12 @@
-//! PCI configuration space: identifiers, BARs with sizing, and the capabilities that drivers look for.
+//! PCI configuration space: identifiers, BARs with sizing, and the capabilities that drivers use.
 //!
-//! What is shown is what `lspci` shows of real cards: PM without soft reset on D3hot, one 64-bit MSI vector, MSI-X in the XDMA
-//! BAR, an endpoint of Gen3 x16.
+//! The contents match the `lspci` output of real cards: PM without soft reset on D3hot, one 64-bit MSI vector, MSI-X in the XDMA
+//! BAR, and a Gen3 x16 endpoint.
 
 use super::options::Profile;
 use xdma_regs::msix;
 
-/// Bytes of the region; what follows the first 256 holds no extended capability.
+/// The size of the region in bytes. There are no extended capabilities after the first 256 bytes.
 pub(super) const SIZE: u64 = 4096;
 
 const COMMAND: usize = 0x04;
@@ -28,18 +28,18 @@ pub(super) struct Bar {
     pub index: usize,
     pub size: u64,
     pub kind: BarKind,
-    /// 64-bit and prefetchable; it takes the next register too.
+    /// The BAR is 64-bit and prefetchable, and occupies the next register too.
     wide: bool,
 }
 
-/// What answers in a BAR.
+/// The contents of a BAR.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum BarKind {
     /// Registers of the custom logic.
     User,
-    /// XDMA's registers and the MSI-X table.
+    /// The XDMA registers and the MSI-X table.
     Xdma,
-    /// The custom logic's AXI port, as far as it is not reserved.
+    /// The custom logic's AXI port, except for the reserved bytes at the end.
     Axi { reserved: u64 },
 }
 
@@ -78,7 +78,7 @@ impl Profile {
         }
     }
 
-    /// Vendor, device, subsystem vendor, subsystem.
+    /// Returns vendor, device, subsystem vendor and subsystem.
     const fn identifiers(self) -> [u16; 4] {
         match self {
             Self::F1 => [0x1d0f, 0xf001, 0xfedc, 0x1d51],
@@ -87,12 +87,12 @@ impl Profile {
     }
 }
 
-/// What a write to configuration space asks of the rest of the card.
+/// The settings in configuration space that affect the rest of the card.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Effects {
     pub bus_master: bool,
     pub intx_disabled: bool,
-    /// Codes of DevCtl.
+    /// Sizes are encoded as in DevCtl.
     pub max_payload: u32,
     pub max_read_request: u32,
     pub msi_enabled: bool,
@@ -101,7 +101,7 @@ pub(super) struct Effects {
     pub reset: bool,
 }
 
-/// The bytes and which of their bits can be written.
+/// The contents, and a mask of the writable bits.
 #[derive(Clone, Debug)]
 pub(super) struct ConfigSpace {
     bytes: [u8; 256],
@@ -123,9 +123,9 @@ impl ConfigSpace {
         self.set16(0x02, device);
         // Memory space, bus master, parity response, SERR, INTx disable.
         self.allow16(COMMAND, 0x0546);
-        // There is a list of capabilities.
+        // A capability list is present.
         self.set16(STATUS, 0x0010);
-        // Memory controller: what F1 shows.
+        // Memory controller, as reported by F1 cards.
         self.set16(0x0a, 0x0580);
         self.allow16(0x0c, 0x00ff);
         for bar in profile.bars() {
@@ -139,7 +139,7 @@ impl ConfigSpace {
         self.bytes[0x3d] = 1;
     }
 
-    /// Sizing: the address bits below the size read 0 whatever is written.
+    /// Sets up a BAR for sizing: the address bits below its size always read 0.
     fn base_address(&mut self, bar: &Bar) {
         let at = 0x10 + 4 * bar.index;
         let mask = !(bar.size - 1);
@@ -153,7 +153,7 @@ impl ConfigSpace {
     fn capabilities(&mut self, profile: Profile) {
         self.capability(PM, 0x01, MSI);
         self.set16(PM + 2, 0x0003);
-        // No soft reset; the power state can be written.
+        // No soft reset. The power state is writable.
         self.set16(PM + 4, 0x0008);
         self.allow16(PM + 4, 0x0003);
 
@@ -208,7 +208,7 @@ impl ConfigSpace {
         u16::from_le_bytes([self.bytes[at], self.bytes[at + 1]])
     }
 
-    /// Reads any bytes; `intx` is whether the function asserts its legacy interrupt.
+    /// Reads any number of bytes. `intx` states whether the function asserts its legacy interrupt.
     pub fn read(&self, offset: u64, data: &mut [u8], intx: bool) {
         for (address, byte) in (offset as usize..).zip(data) {
             *byte = self.bytes.get(address).copied().unwrap_or(0);
@@ -218,7 +218,7 @@ impl ConfigSpace {
         }
     }
 
-    /// Writes any bytes.
+    /// Writes any number of bytes, and returns the resulting settings.
     pub fn write(&mut self, offset: u64, data: &[u8]) -> Effects {
         let mut reset = false;
         for (address, &value) in (offset as usize..).zip(data) {
@@ -230,7 +230,7 @@ impl ConfigSpace {
         Effects { reset, ..self.effects() }
     }
 
-    /// The state that concerns the rest of the card.
+    /// Returns the settings that affect the rest of the card.
     pub fn effects(&self) -> Effects {
         let (command, control) = (self.get16(COMMAND), u32::from(self.get16(DEVICE_CONTROL)));
         let msix = self.get16(MSI_X + 2);
@@ -246,7 +246,7 @@ impl ConfigSpace {
         }
     }
 
-    /// What the kernel does when a device is closed.
+    /// Clears bus mastering, as the kernel does when a device is closed.
     pub fn clear_bus_master(&mut self) {
         self.bytes[COMMAND] &= !(BUS_MASTER as u8);
     }
@@ -274,7 +274,7 @@ mod tests {
     }
 
     #[test]
-    fn bars_tell_their_size() {
+    fn bars_report_their_size() {
         let mut f1 = space(Profile::F1, false);
         f1.write(0x10, &[0xff; 24]);
         let read: Vec<_> = (0x10..0x28).step_by(4).map(|offset| read32(&f1, offset)).collect();
@@ -303,7 +303,7 @@ mod tests {
     }
 
     #[test]
-    fn only_a_function_with_reset_resets() {
+    fn reset_requires_function_reset_support() {
         let write = |reset| space(Profile::F1, reset).write(0x78, &0xa810u16.to_le_bytes()).reset;
         assert!(write(true));
         assert!(!write(false));

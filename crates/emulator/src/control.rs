@@ -1,18 +1,19 @@
-//! Orders to an emulated card from outside its process: what a test in a virtual machine tells the card that its host serves.
+//! Control of an emulated card from another process, for example by a test in a virtual machine whose host serves the card.
 //!
-//! Over a socket, or a serial line behind which one is, go lines of JSON: one request, one answer with the same `id`. A request has
-//! at most 1 MiB. The card takes requests from up to 16 clients, one request after the other.
+//! The protocol runs over a socket, or over a serial line connected to one. Requests and responses are lines of JSON, and each
+//! response has the `id` of its request. A request is limited to 1 MiB. The card accepts up to 16 clients and executes one
+//! request at a time.
 //!
-//! | request | answer |
+//! | request | response |
 //! |---|---|
 //! | `{"id":1,"body":"Options"}` | `{"id":1,"body":{"Ok":{"Options":{"profile":"F1",...}}}}` |
 //! | `{"id":2,"body":{"Load":{"options":{"seed":7},"design":"Memory"}}}` | `{"id":2,"body":{"Ok":"Done"}}` |
 //! | `{"id":3,"body":{"Inject":{"fault":"LinkDown"}}}` | `{"id":3,"body":{"Ok":"Done"}}` |
 //! | `{"id":4,"body":{"Inject":{"fault":"BadMagic","on":{"direction":"H2C","index":9}}}}` | `{"id":4,"body":{"Err":"the card has no channel H2C 9"}}` |
-//! | `{"id":5,"body":"Log"}` | `{"id":5,"body":{"Ok":{"Log":{"violations":[],"faults":[],"counters":{...},"struck":{}}}}}` |
+//! | `{"id":5,"body":"Log"}` | `{"id":5,"body":{"Ok":{"Log":{"violations":[],"dma_faults":[],"counters":{...},"injected":{}}}}}` |
 //!
-//! Options that a request leaves out have their default; durations are `{"secs":0,"nanos":1000}`. [`EmulatedCard::load`],
-//! [`EmulatedCard::inject`] and [`EmulatedCard::violations`] say what the requests do.
+//! Omitted options have their default values. Durations are written as `{"secs":0,"nanos":1000}`. The requests are described at
+//! [`EmulatedCard::load`], [`EmulatedCard::inject`] and [`EmulatedCard::violations`].
 //!
 //! [`EmulatedCard::load`]: super::EmulatedCard::load
 //! [`EmulatedCard::inject`]: super::EmulatedCard::inject
@@ -20,13 +21,13 @@
 
 mod server;
 
-pub use server::Control;
+pub use server::ControlServer;
 
 use super::admission::timespec;
 use super::faults::Injection;
 use super::logic::Design;
 use super::server::connect;
-use super::{Counters, Fault, Options, Violation};
+use super::{CardCounters, DmaFault, Options, Violation};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::retry_on_intr;
 use serde::{Deserialize, Serialize};
@@ -38,139 +39,140 @@ use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
 use std::path::Path;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-/// What can be asked for.
+/// A request to the card.
 #[derive(Debug, Serialize, Deserialize)]
 pub enum Request {
-    /// The options as they are.
+    /// Returns the current options.
     Options,
-    /// [`EmulatedCard::load`](super::EmulatedCard::load).
+    /// Loads an image: [`EmulatedCard::load`](super::EmulatedCard::load).
     Load {
-        /// How the card is built; profile and reset must stay.
+        /// The new options. Profile and support for function reset must not change.
         options: Box<Options>,
-        /// What lies behind the engine.
+        /// The custom logic.
         design: Design,
     },
-    /// [`EmulatedCard::inject`](super::EmulatedCard::inject).
+    /// Injects a fault: [`EmulatedCard::inject`](super::EmulatedCard::inject).
     Inject(Injection),
-    /// What the card noticed.
+    /// Returns the log.
     Log,
-    /// The client took memory: device address and bytes ([`Witness::taken`](super::Witness::taken)).
+    /// Reports allocated memory: device address and size in bytes ([`Witness::taken`](super::Witness::taken)).
     Taken(u64, u64),
-    /// The client released memory ([`Witness::released`](super::Witness::released)).
+    /// Reports released memory: device address and size in bytes ([`Witness::released`](super::Witness::released)).
     Released(u64, u64),
 }
 
-/// What is answered.
+/// The response to a request.
 #[derive(Debug, Serialize, Deserialize)]
-pub enum Answer {
-    /// It was done.
+pub enum Response {
+    /// The request was executed.
     Done,
-    /// To [`Request::Options`].
+    /// The response to [`Request::Options`].
     Options(Box<Options>),
-    /// To [`Request::Log`].
+    /// The response to [`Request::Log`].
     Log(Log),
 }
 
-/// What a card noticed since its image was loaded.
+/// The log of a card since its image was loaded.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Log {
-    /// Rules that the client broke.
+    /// Rule violations by the client.
     pub violations: Vec<Violation>,
     /// Accesses to host memory that were refused.
-    pub faults: Vec<Fault>,
-    /// Work done.
-    pub counters: Counters,
-    /// How often each fault struck, by [name](super::faults::Kind::name).
+    pub dma_faults: Vec<DmaFault>,
+    /// The work counters.
+    pub counters: CardCounters,
+    /// How often each fault was injected, by [name](super::faults::Kind::name).
     #[serde(default)]
-    pub struck: BTreeMap<String, u64>,
+    pub injected: BTreeMap<String, u64>,
 }
 
 #[derive(Serialize, Deserialize)]
-struct Numbered<T> {
+struct Envelope<T> {
     id: u64,
     body: T,
 }
 
-/// A message as it is sent.
-fn line(message: &impl Serialize) -> io::Result<Vec<u8>> {
+/// Encodes a message as a line.
+fn encode(message: &impl Serialize) -> io::Result<Vec<u8>> {
     let mut line = serde_json::to_vec(message)?;
     line.push(b'\n');
     Ok(line)
 }
 
-/// A way to a socket or serial line, which does not block.
-trait Line: Read + Write + AsFd + Send {}
-impl<T: Read + Write + AsFd + Send> Line for T {}
+/// A non-blocking socket or serial line.
+trait Transport: Read + Write + AsFd + Send {}
+impl<T: Read + Write + AsFd + Send> Transport for T {}
 
-/// A line for the log, in part.
-fn shown(line: &[u8]) -> String {
+/// Formats the beginning of a line for the log.
+fn excerpt(line: &[u8]) -> String {
     format!("{:?}", String::from_utf8_lossy(&line[..line.len().min(200)]))
 }
 
-/// Gives orders.
-pub struct Client {
-    line: Box<dyn Line>,
-    /// What arrived behind the last answer.
+/// A client of the control protocol.
+pub struct ControlClient {
+    transport: Box<dyn Transport>,
+    /// Data received after the last response.
     received: Vec<u8>,
     id: u64,
-    /// An answer did not come: nobody is there.
+    /// A response is missing, so later ones could be matched with the wrong request.
     broken: bool,
 }
 
-/// How long sending a request and its answer may take. A serial line does not tell that nobody is there.
-const ANSWER: Duration = Duration::from_secs(10);
-/// Bytes of an answer at most: a full log has a few hundred thousand.
-const LONGEST_ANSWER: usize = 16 << 20;
+/// Time limit for sending a request and receiving its response. On a serial line, a missing peer is not reported as an error.
+const TIMEOUT: Duration = Duration::from_secs(10);
+/// The maximum size of a response in bytes. A full log has a few hundred thousand.
+const MAX_RESPONSE_BYTES: usize = 16 << 20;
 
-impl Client {
-    /// Goes to a socket, or to a device such as a serial line, which must be in raw mode.
+impl ControlClient {
+    /// Connects to a socket, or opens a device such as a serial line, which must be in raw mode.
     ///
     /// # Errors
     ///
-    /// It is not there, nobody listens, or no permission.
+    /// Fails if the path does not exist, no process listens there, or permission is denied.
     pub fn open(path: &Path) -> io::Result<Self> {
-        let line: Box<dyn Line> = if std::fs::metadata(path)?.file_type().is_socket() {
+        let transport: Box<dyn Transport> = if std::fs::metadata(path)?.file_type().is_socket() {
             Box::new(connect(path)?)
         } else {
             Box::new(File::options().read(true).write(true).custom_flags(libc::O_NONBLOCK).open(path)?)
         };
-        // On a serial line an answer to somebody else may still be under way.
+        // A serial line may still deliver a response to a previous client, so the first identifier is unique.
         let id = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_nanos() as u64);
-        Ok(Self { line, received: Vec::new(), id, broken: false })
+        Ok(Self { transport, received: Vec::new(), id, broken: false })
     }
 
-    /// Asks and waits for the answer.
+    /// Sends a request and waits for its response.
     ///
     /// # Errors
     ///
-    /// The line broke, no answer came within ten seconds now or earlier, or the card's own words of why it refused.
-    pub fn ask(&mut self, request: Request) -> io::Result<Answer> {
+    /// Fails if the connection fails, if no response arrives within ten seconds to this request or did not to an earlier one, or
+    /// with the card's error message if the card rejects the request.
+    pub fn call(&mut self, request: Request) -> io::Result<Response> {
         if self.broken {
             return Err(io::ErrorKind::BrokenPipe.into());
         }
         self.id = self.id.wrapping_add(1);
-        // Whatever goes wrong, a later answer could be to this request.
+        // Until the response has arrived, a later response could belong to this request.
         self.broken = true;
-        let answer = self.exchange(&line(&Numbered { id: self.id, body: request })?)?;
+        let response = self.exchange(&encode(&Envelope { id: self.id, body: request })?)?;
         self.broken = false;
-        answer.map_err(io::Error::other)
+        response.map_err(io::Error::other)
     }
 
-    fn exchange(&mut self, request: &[u8]) -> io::Result<Result<Answer, String>> {
-        let end = Instant::now() + ANSWER;
+    fn exchange(&mut self, request: &[u8]) -> io::Result<Result<Response, String>> {
+        let end = Instant::now() + TIMEOUT;
         self.send(request, end)?;
         loop {
             let line = self.receive(end)?;
-            match serde_json::from_slice::<Numbered<Result<Answer, String>>>(&line) {
-                Ok(answer) if answer.id == self.id => return Ok(answer.body),
-                _ => tracing::debug!("not for us: {}", shown(&line)),
+            match serde_json::from_slice::<Envelope<Result<Response, String>>>(&line) {
+                Ok(response) if response.id == self.id => return Ok(response.body),
+                _ => tracing::debug!("ignoring an unrelated line: {}", excerpt(&line)),
             }
         }
     }
 
     fn send(&mut self, mut bytes: &[u8], end: Instant) -> io::Result<()> {
         while !bytes.is_empty() {
-            match self.line.write(bytes) {
+            match self.transport.write(bytes) {
                 Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
                 Ok(n) => bytes = &bytes[n..],
                 Err(error) => self.retry(error, PollFlags::OUT, end)?,
@@ -186,10 +188,10 @@ impl Client {
                 return Ok(self.received.drain(..=searched + at).collect());
             }
             searched = self.received.len();
-            if searched > LONGEST_ANSWER {
-                return Err(io::Error::other("an answer without an end"));
+            if searched > MAX_RESPONSE_BYTES {
+                return Err(io::Error::other("the response is too long"));
             }
-            match self.line.read(&mut chunk) {
+            match self.transport.read(&mut chunk) {
                 Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
                 Ok(n) => self.received.extend_from_slice(&chunk[..n]),
                 Err(error) => self.retry(error, PollFlags::IN, end)?,
@@ -200,14 +202,14 @@ impl Client {
         }
     }
 
-    /// Waits until the line is ready, if it was not.
+    /// Waits until the transport is ready, if the error indicates that it was not.
     fn retry(&self, error: io::Error, flags: PollFlags, end: Instant) -> io::Result<()> {
         match error.kind() {
             io::ErrorKind::Interrupted => return Ok(()),
             io::ErrorKind::WouldBlock => {}
             _ => return Err(error),
         }
-        let mut entry = [PollFd::from_borrowed_fd(self.line.as_fd(), flags)];
+        let mut entry = [PollFd::from_borrowed_fd(self.transport.as_fd(), flags)];
         let left = || timespec(end.saturating_duration_since(Instant::now()));
         match retry_on_intr(|| poll(&mut entry, Some(&left())))? {
             0 => Err(io::ErrorKind::TimedOut.into()),
@@ -215,27 +217,27 @@ impl Client {
         }
     }
 
-    /// The options as they are.
+    /// Returns the current options of the card.
     ///
     /// # Errors
     ///
-    /// As [`ask`](Self::ask).
+    /// As [`call`](Self::call).
     pub fn options(&mut self) -> io::Result<Options> {
-        match self.ask(Request::Options)? {
-            Answer::Options(options) => Ok(*options),
-            other => Err(io::Error::other(format!("{other:?} is no answer to that"))),
+        match self.call(Request::Options)? {
+            Response::Options(options) => Ok(*options),
+            other => Err(io::Error::other(format!("unexpected response: {other:?}"))),
         }
     }
 
-    /// What the card noticed.
+    /// Returns the log of the card.
     ///
     /// # Errors
     ///
-    /// As [`ask`](Self::ask).
+    /// As [`call`](Self::call).
     pub fn log(&mut self) -> io::Result<Log> {
-        match self.ask(Request::Log)? {
-            Answer::Log(log) => Ok(log),
-            other => Err(io::Error::other(format!("{other:?} is no answer to that"))),
+        match self.call(Request::Log)? {
+            Response::Log(log) => Ok(log),
+            other => Err(io::Error::other(format!("unexpected response: {other:?}"))),
         }
     }
 }

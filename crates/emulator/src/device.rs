@@ -1,6 +1,6 @@
-//! The card as a vfio-user device: its regions, interrupts and maps, and what becomes of each command.
+//! The card as a vfio-user device: executes commands, and describes its regions and interrupts.
 
-use super::command::{Access, Command, MAP_READ, MAP_WRITE, UNMAP_ALL};
+use super::command::{Command, MAP_READ, MAP_WRITE, RegionAccess, UNMAP_ALL};
 use super::config_space;
 use super::guest::{PAGE, Permissions};
 use super::options::Options;
@@ -16,10 +16,10 @@ use vfio_bindings::bindings::vfio::{
     VFIO_REGION_INFO_FLAG_READ, VFIO_REGION_INFO_FLAG_WRITE,
 };
 
-/// A client's way to the card.
+/// The vfio-user device of a card.
 pub(super) struct Device {
     slot: Arc<Slot>,
-    /// Sizes by index. The function keeps them, whatever image is loaded.
+    /// Region sizes by index. Loading an image does not change them.
     regions: [u64; VFIO_PCI_NUM_REGIONS as usize],
 }
 
@@ -32,7 +32,7 @@ fn region_size(index: u32, options: &Options) -> u64 {
     }
 }
 
-fn refused(errno: i32) -> io::Error {
+fn errno_error(errno: i32) -> io::Error {
     io::Error::from_raw_os_error(errno)
 }
 
@@ -45,20 +45,20 @@ impl Device {
         Self { slot, regions }
     }
 
-    /// Carries out what a message asks for; the reply, if the client waits for one. Errors are of messages that are none, and
-    /// end the connection.
-    pub fn answer(&self, mut message: Message) -> io::Result<Option<Reply>> {
+    /// Executes a message and returns the reply, unless the client asked for none. A malformed message is an error, which ends
+    /// the connection.
+    pub fn handle(&self, mut message: Message) -> io::Result<Option<Reply>> {
         let mut reply = Reply::to(&message);
-        let done = self.carry_out(Command::parse(&mut message)?, &mut reply);
+        let done = self.execute(Command::parse(&mut message)?, &mut reply);
         let reply = match done {
             Ok(()) => reply,
-            Err(error) => Reply::refusal(&message, error.raw_os_error().unwrap_or(libc::EINVAL)),
+            Err(error) => Reply::error(&message, error.raw_os_error().unwrap_or(libc::EINVAL)),
         };
         Ok((!message.is_posted()).then_some(reply))
     }
 
-    /// Carries out a command, and puts what it asks to know into the reply.
-    fn carry_out(&self, command: Command<'_>, reply: &mut Reply) -> io::Result<()> {
+    /// Executes a command and appends its results to the reply.
+    fn execute(&self, command: Command<'_>, reply: &mut Reply) -> io::Result<()> {
         match command {
             Command::Version => put_version(reply),
             Command::DmaMap { flags, offset, address, size, file } => {
@@ -78,7 +78,7 @@ impl Device {
             Command::RegionRead(access) => {
                 self.check(access)?;
                 put_access(reply, access);
-                self.region_read(access, reply.put_room(access.count as usize));
+                self.region_read(access, reply.put_zeroed(access.count as usize));
             }
             Command::RegionWrite(access, data) => {
                 self.check(access)?;
@@ -86,7 +86,7 @@ impl Device {
                 self.region_write(access, data);
             }
             Command::Reset => self.reset()?,
-            Command::Unsupported => return Err(refused(libc::ENOTSUP)),
+            Command::Unsupported => return Err(errno_error(libc::ENOTSUP)),
         }
         Ok(())
     }
@@ -100,7 +100,7 @@ impl Device {
     }
 
     fn put_region(&self, index: u32, reply: &mut Reply) -> io::Result<()> {
-        let size = *self.regions.get(index as usize).ok_or_else(|| refused(libc::EINVAL))?;
+        let size = *self.regions.get(index as usize).ok_or_else(|| errno_error(libc::EINVAL))?;
         let flags = if size == 0 { 0 } else { VFIO_REGION_INFO_FLAG_READ | VFIO_REGION_INFO_FLAG_WRITE };
         let (capabilities, offset) = (0, 0);
         put_words(reply, &[32, flags, index, capabilities]);
@@ -116,34 +116,34 @@ impl Device {
                 (self.slot.card().shared.options.profile.vectors() as u32, VFIO_IRQ_INFO_NORESIZE)
             }
             _ if index < VFIO_PCI_NUM_IRQS => (0, 0),
-            _ => return Err(refused(libc::EINVAL)),
+            _ => return Err(errno_error(libc::EINVAL)),
         };
         put_words(reply, &[16, VFIO_IRQ_INFO_EVENTFD | extra, index, count]);
         Ok(())
     }
 
-    /// An access lies within its region, or is refused.
-    pub fn check(&self, access: Access) -> io::Result<()> {
+    /// Returns an error unless the access lies within its region.
+    pub fn check(&self, access: RegionAccess) -> io::Result<()> {
         let end = access.offset.checked_add(access.count.into());
         let size = self.regions.get(access.region as usize);
         match end.zip(size).is_some_and(|(end, &size)| end <= size) {
             true => Ok(()),
-            false => Err(refused(libc::EINVAL)),
+            false => Err(errno_error(libc::EINVAL)),
         }
     }
 
-    /// An access that was [checked](Self::check).
-    pub fn region_read(&self, access: Access, data: &mut [u8]) {
-        let (card, Access { offset, region, .. }) = (self.slot.card(), access);
+    /// Reads from a region. The access must have been [checked](Self::check).
+    pub fn region_read(&self, access: RegionAccess, data: &mut [u8]) {
+        let (card, RegionAccess { offset, region, .. }) = (self.slot.card(), access);
         match region {
             VFIO_PCI_CONFIG_REGION_INDEX => card.config_read(offset, data),
             _ => card.bar_read(region as usize, offset, data),
         }
     }
 
-    /// An access that was [checked](Self::check).
-    pub fn region_write(&self, access: Access, data: &[u8]) {
-        let (card, Access { offset, region, .. }) = (self.slot.card(), access);
+    /// Writes to a region. The access must have been [checked](Self::check).
+    pub fn region_write(&self, access: RegionAccess, data: &[u8]) {
+        let (card, RegionAccess { offset, region, .. }) = (self.slot.card(), access);
         match region {
             VFIO_PCI_CONFIG_REGION_INDEX => card.config_write(offset, data),
             _ => card.bar_write(region as usize, offset, data),
@@ -177,7 +177,7 @@ impl Device {
     pub fn reset(&self) -> io::Result<()> {
         let card = self.slot.card();
         if !card.shared.options.function_reset {
-            return Err(refused(libc::ENOTTY));
+            return Err(errno_error(libc::ENOTTY));
         }
         card.reset();
         Ok(())
@@ -192,18 +192,18 @@ impl Device {
         files: Vec<File>,
     ) -> io::Result<()> {
         if index >= VFIO_PCI_NUM_IRQS {
-            return Err(refused(libc::EINVAL));
+            return Err(errno_error(libc::EINVAL));
         }
         self.slot.card().shared.irq.set_irqs(index, flags, start, count, files)
     }
 
-    /// The client is gone.
+    /// Handles the departure of the client.
     pub fn disconnect(&self) {
         self.slot.card().disconnect();
     }
 }
 
-/// Version 0.0, and what a client may do.
+/// Appends version 0.0 and the capabilities.
 fn put_version(reply: &mut Reply) {
     let capabilities = serde_json::json!({ "capabilities": {
         "max_msg_fds": 1, "max_data_xfer_size": MAX_DATA, "migration": { "pgsize": PAGE }
@@ -213,7 +213,7 @@ fn put_version(reply: &mut Reply) {
     reply.put(&[0]);
 }
 
-fn put_access(reply: &mut Reply, access: Access) {
+fn put_access(reply: &mut Reply, access: RegionAccess) {
     put_longs(reply, &[access.offset]);
     put_words(reply, &[access.region, access.count]);
 }
@@ -229,14 +229,14 @@ fn put_longs(reply: &mut Reply, longs: &[u64]) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::card::Card;
+    use crate::card::CardModel;
     use crate::logic::Memory;
 
     #[test]
     fn accesses_stay_in_their_region() {
-        let card = Card::start(Options::default(), Arc::new(Memory::with_size(0))).unwrap();
+        let card = CardModel::start(Options::default(), Arc::new(Memory::with_size(0))).unwrap();
         let device = Device::new(Arc::new(Slot::new(card)));
-        let is_inside = |offset, region, count| device.check(Access { offset, region, count }).is_ok();
+        let is_inside = |offset, region, count| device.check(RegionAccess { offset, region, count }).is_ok();
         for (offset, region, count) in [(0, 2, 4), (0xfffc, 2, 4), (0x1_0000, 2, 0), (0xfff, 7, 1), (0, 3, 0)]
         {
             assert!(is_inside(offset, region, count));

@@ -1,11 +1,11 @@
-//! The emulated card under hostile clients: what the fuzz targets run, in this process and without a socket where that is
-//! possible.
+//! Hostile clients of the emulated card: the entry points of the fuzz targets. They run in this process, and bypass the socket
+//! where possible.
 
-use super::card::Card;
-use super::command::{Access, MAP_READ, MAP_WRITE};
+use super::card::CardModel;
+use super::command::{MAP_READ, MAP_WRITE, RegionAccess};
 use super::config_space::{self, ConfigSpace};
 use super::device::Device;
-use super::logic::msm::{Core, Msm, MsmOptions};
+use super::logic::msm::{Core, MsmModel, MsmModelOptions};
 use super::logic::{Logic, Loopback, Memory};
 use super::slot::Slot;
 use super::{EmulatedCard, Options, Profile, Switches};
@@ -19,18 +19,18 @@ use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// A page of the client's memory.
+/// Page size of the client's memory.
 const PAGE: u64 = 4096;
-/// Pages of the client's memory.
+/// The number of pages of the client's memory.
 const PAGES: u64 = 16;
-/// The page that the card may only read; what is in it stays.
+/// The page that is mapped read-only for the card, whose contents must not change.
 const READ_ONLY: u64 = 8;
-/// Region of configuration space.
+/// The region of configuration space.
 const CONFIG: u32 = 7;
-/// Operations of an input at most, so that none takes long.
-const OPERATIONS: usize = 256;
+/// The maximum number of operations per input, which limits its run time.
+const MAX_OPERATIONS: usize = 256;
 
-/// A client with all of a card in its hands.
+/// A client with full access to a card.
 struct Client {
     slot: Arc<Slot>,
     device: Device,
@@ -39,13 +39,13 @@ struct Client {
 
 impl Client {
     fn new(options: Options, logic: Arc<dyn Logic>) -> Self {
-        let slot = Arc::new(Slot::new(Card::start(options, logic).expect("there are threads")));
+        let slot = Arc::new(Slot::new(CardModel::start(options, logic).expect("threads are available")));
         let device = Device::new(Arc::clone(&slot));
-        let memory = tempfile::tempfile().expect("there are files");
-        memory.set_len(PAGES * PAGE).expect("there is room");
-        memory.write_all_at(&[0x5a; PAGE as usize], READ_ONLY * PAGE).expect("there is room");
+        let memory = tempfile::tempfile().expect("a temporary file can be created");
+        memory.set_len(PAGES * PAGE).expect("there is enough space");
+        memory.write_all_at(&[0x5a; PAGE as usize], READ_ONLY * PAGE).expect("there is enough space");
         let both = MAP_READ | MAP_WRITE;
-        // Low, at the end of all addresses, and what the card may only read or only write.
+        // Maps at low addresses and at the end of the address space, and one read-only and one write-only map.
         for (address, page, pages, flags) in [
             (0, 0, READ_ONLY, both),
             (READ_ONLY * PAGE, READ_ONLY, 1, MAP_READ),
@@ -64,14 +64,14 @@ impl Client {
     }
 
     fn write(&mut self, region: u32, offset: u64, data: &[u8]) {
-        let access = Access { offset, region, count: data.len() as u32 };
+        let access = RegionAccess { offset, region, count: data.len() as u32 };
         if self.device.check(access).is_ok() {
             self.device.region_write(access, data);
         }
     }
 
     fn read(&mut self, region: u32, offset: u64, data: &mut [u8]) {
-        let access = Access { offset, region, count: data.len() as u32 };
+        let access = RegionAccess { offset, region, count: data.len() as u32 };
         if self.device.check(access).is_ok() {
             self.device.region_read(access, data);
         }
@@ -88,7 +88,7 @@ impl Client {
         }
     }
 
-    /// One operation of a client: mostly register accesses.
+    /// Executes one random operation, most often a register access.
     fn operate(&mut self, u: &mut Unstructured<'_>) -> Result<()> {
         match u.int_in_range(0..=15)? {
             0..=6 => {
@@ -97,12 +97,12 @@ impl Client {
             }
             7 => self.read(self.xdma(), register(u)?, &mut [0; 4]),
             8 => {
-                let (region, offset) = (u.int_in_range(0..=9)?, place(u)?);
+                let (region, offset) = (u.int_in_range(0..=9)?, address(u)?);
                 let len = u.int_in_range(0..=64)?;
                 self.write(region, offset, u.bytes(len)?);
             }
             9 => {
-                let (region, offset) = (u.int_in_range(0..=9)?, place(u)?);
+                let (region, offset) = (u.int_in_range(0..=9)?, address(u)?);
                 self.read(region, offset, &mut vec![0; u.int_in_range(0..=64)?]);
             }
             10 => self.word(0, u.int_in_range(0..=0x1ff)? * 4, u.arbitrary()?),
@@ -121,13 +121,13 @@ impl Client {
         Ok(())
     }
 
-    /// Maps anything anywhere, or takes it away; most of it is refused.
+    /// Maps or unmaps random ranges. Most attempts are refused.
     fn remap(&mut self, u: &mut Unstructured<'_>) -> Result<()> {
-        let (flags, address, size) = (u.arbitrary()?, place(u)?, u.int_in_range(0..=20)? * PAGE);
+        let (flags, address, size) = (u.arbitrary()?, address(u)?, u.int_in_range(0..=20)? * PAGE);
         let _ = match u.arbitrary()? {
             true => self.device.dma_unmap(flags, address, size),
             false => {
-                // Never what is to stay as it is.
+                // Never map the read-only page, or the pages before it.
                 let offset = u.int_in_range(READ_ONLY + 1..=PAGES + 1)? * PAGE;
                 let file = if u.arbitrary()? { self.memory.try_clone().ok() } else { None };
                 self.device.dma_map(flags, offset, address, size, file)
@@ -139,18 +139,18 @@ impl Client {
     fn set_interrupts(&mut self, u: &mut Unstructured<'_>) -> Result<()> {
         let (index, flags, start, count) =
             (u.int_in_range(0..=5)?, u.arbitrary()?, u.arbitrary()?, u.arbitrary()?);
-        // Whatever takes the eight bytes of an event.
-        let file = || File::from(OwnedFd::from(std::io::pipe().expect("there are files").1));
+        // Pipes are not eventfds, but accept writes of eight bytes too.
+        let file = || File::from(OwnedFd::from(std::io::pipe().expect("a pipe can be created").1));
         let files = (0..u.int_in_range(0..=4)?).map(|_| file()).collect();
         let _ = self.device.set_irqs(index, flags, start, count, files);
         Ok(())
     }
 
-    /// Nothing that the card may only read has changed, and the card still answers.
-    fn check(mut self) {
+    /// Asserts that the read-only page is unchanged and that the card still answers.
+    fn assert_intact(mut self) {
         let mut page = [0; PAGE as usize];
-        self.memory.read_exact_at(&mut page, READ_ONLY * PAGE).expect("it is there");
-        assert!(page.iter().all(|&byte| byte == 0x5a), "the card wrote what it may only read");
+        self.memory.read_exact_at(&mut page, READ_ONLY * PAGE).expect("inside the file");
+        assert!(page.iter().all(|&byte| byte == 0x5a), "the card wrote to read-only memory");
         let mut identifier = [0; 4];
         self.read(self.xdma(), 0x3000, &mut identifier);
         assert_eq!(identifier, 0x1fc3_0006u32.to_le_bytes());
@@ -158,15 +158,15 @@ impl Client {
     }
 }
 
-/// Addresses that mean something in the XDMA BAR, mostly.
+/// Returns a register address in the XDMA BAR, most often a valid one.
 fn register(u: &mut Unstructured<'_>) -> Result<u64> {
     let (target, channel, offset): (u64, u64, u8) =
         (u.int_in_range(0..=9)?, u.int_in_range(0..=4)?, u.arbitrary()?);
     Ok(target << 12 | channel << 8 | u64::from(offset & 0xfc))
 }
 
-/// Offsets and addresses: near what is there, or anything.
-fn place(u: &mut Unstructured<'_>) -> Result<u64> {
+/// Returns an offset or address: one that is likely to be valid, or any.
+fn address(u: &mut Unstructured<'_>) -> Result<u64> {
     Ok(match u.int_in_range(0..=3)? {
         0 => u.int_in_range(0..=0x40)?,
         1 => u.int_in_range(0..=0x3ff)? * PAGE,
@@ -205,8 +205,13 @@ fn logic(options: &Options) -> Arc<dyn Logic> {
     match options.seed % 3 {
         _ if options.stream => Arc::new(Loopback::with_depth(256)),
         0 => {
-            let core = if options.function_reset { Core::TakeAll } else { Core::Real };
-            Arc::new(Msm::new(MsmOptions { core, scalar_depth: 4, point_depth: 4, ..MsmOptions::default() }))
+            let core = if options.function_reset { Core::Checksum } else { Core::Real };
+            Arc::new(MsmModel::new(MsmModelOptions {
+                core,
+                scalar_depth: 4,
+                point_depth: 4,
+                ..MsmModelOptions::default()
+            }))
         }
         _ => Arc::new(Memory::with_size(0x1_0000)),
     }
@@ -218,25 +223,25 @@ fn client(u: &mut Unstructured<'_>) -> Result<Client> {
     Ok(Client::new(options, logic))
 }
 
-/// Register, BAR and configuration accesses of any width and place, maps, interrupts and resets, as a hostile guest of QEMU or
-/// its QEMU makes them.
+/// Makes random accesses to registers, BARs and configuration space, and random maps, interrupts and resets, like a hostile QEMU
+/// or its guest.
 pub fn registers(bytes: &[u8]) {
     let u = &mut Unstructured::new(bytes);
     let Ok(mut client) = client(u) else { return };
-    for _ in 0..OPERATIONS {
+    for _ in 0..MAX_OPERATIONS {
         if u.is_empty() || client.operate(u).is_err() {
             break;
         }
     }
-    client.check();
+    client.assert_intact();
 }
 
-/// Any bytes as descriptors in the client's memory, and engines that run on them.
+/// Interprets arbitrary bytes as descriptors in the client's memory, and runs engines on them.
 pub fn descriptors(bytes: &[u8]) {
     let u = &mut Unstructured::new(bytes);
     let Ok(mut client) = client(u) else { return };
     let _ = run_lists(&mut client, u);
-    client.check();
+    client.assert_intact();
 }
 
 fn run_lists(client: &mut Client, u: &mut Unstructured<'_>) -> Result<()> {
@@ -254,7 +259,7 @@ fn run_lists(client: &mut Client, u: &mut Unstructured<'_>) -> Result<()> {
             client.word(xdma, offset, value);
         }
         let len = u.int_in_range(0..=512)?;
-        // Where it begins, or as far before as a block may reach.
+        // The start of the list, or up to one block before it.
         let at = u64::from(start) % (READ_ONLY * PAGE - 512);
         let list = u.bytes(len.min(u.len()))?;
         client.memory.write_all_at(&well_formed(list), at).expect("inside the file");
@@ -267,8 +272,8 @@ fn run_lists(client: &mut Client, u: &mut Unstructured<'_>) -> Result<()> {
     Ok(())
 }
 
-/// Descriptors whose magic number is right, but for every eighth value of the byte where it would be, and whose lengths and
-/// addresses mostly are not out of all bounds.
+/// Makes most descriptors well-formed: sets the magic number, except for every eighth value of the byte in its place, and mostly
+/// keeps lengths and addresses in range.
 fn well_formed(list: &[u8]) -> Vec<u8> {
     let mut list = list.to_vec();
     for descriptor in list.chunks_exact_mut(32) {
@@ -283,7 +288,7 @@ fn well_formed(list: &[u8]) -> Vec<u8> {
     list
 }
 
-/// Configuration space: what is not writable stays, whatever is written.
+/// Checks that read-only bits of configuration space keep their values through any sequence of writes.
 pub fn config(bytes: &[u8]) {
     let u = &mut Unstructured::new(bytes);
     let _ = use_config(u);
@@ -293,7 +298,7 @@ fn use_config(u: &mut Unstructured<'_>) -> Result<()> {
     let profile = if u.arbitrary()? { Profile::F1 } else { Profile::Alveo };
     let mut space = ConfigSpace::new(profile, u.arbitrary()?);
     let fixed = |space: &ConfigSpace| {
-        // Identifiers, class, header type, capability pointer, and each capability's first word's identifier and successor.
+        // Identifiers, class, header type, capability pointer, and the identifier and successor of each capability.
         let mut bytes = vec![];
         for (at, len) in
             [(0, 4), (8, 4), (0x0e, 1), (0x2c, 4), (0x34, 1), (0x40, 2), (0x48, 2), (0x60, 2), (0x70, 8)]
@@ -317,22 +322,22 @@ fn use_config(u: &mut Unstructured<'_>) -> Result<()> {
     Ok(())
 }
 
-/// Any bytes as messages, over a socket. A panic in the card is contained ([`super::server`]), so what is looked for is one that
-/// is not, and memory without bound.
+/// Sends arbitrary bytes as messages over a socket. The server contains panics ([`super::server`]), so this target looks for
+/// uncontained ones and for unbounded memory use.
 pub fn messages(bytes: &[u8]) {
     let options = Options { h2c_channels: 1, c2h_channels: 1, ..Options::default() };
-    let card = EmulatedCard::start(options, Arc::new(Memory::with_size(1 << 20))).expect("it starts");
-    let mut stream = UnixStream::connect(card.socket()).expect("it listens");
-    stream.set_read_timeout(Some(Duration::from_secs(60))).expect("a time above zero");
+    let card = EmulatedCard::start(options, Arc::new(Memory::with_size(1 << 20))).expect("the card starts");
+    let mut stream = UnixStream::connect(card.socket()).expect("the card listens");
+    stream.set_read_timeout(Some(Duration::from_secs(60))).expect("the timeout is not zero");
     let _ = stream.write_all(&[&hello(), bytes].concat());
     let _ = stream.shutdown(Shutdown::Write);
     let ended = stream.read_to_end(&mut Vec::new());
     let timed_out = ended.is_err_and(|error| error.kind() == std::io::ErrorKind::WouldBlock);
-    assert!(!timed_out, "neither answered nor ended");
-    // The next client is served.
-    let mut next = UnixStream::connect(card.socket()).expect("it listens");
-    next.write_all(&hello()).expect("it is read");
-    next.read_exact(&mut [0; 16]).expect("it is answered");
+    assert!(!timed_out, "the card neither answered nor closed the connection");
+    // The card must still serve the next client.
+    let mut next = UnixStream::connect(card.socket()).expect("the card listens");
+    next.write_all(&hello()).expect("the card receives VERSION");
+    next.read_exact(&mut [0; 16]).expect("the card answers");
 }
 
 fn hello() -> Vec<u8> {

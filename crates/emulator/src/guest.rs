@@ -1,35 +1,35 @@
-//! Host memory as the card reaches it: the client's DMA maps, with their permissions.
+//! Host memory as the card sees it: the client's DMA maps, with their permissions.
 
-use super::log::Refusal;
+use super::log::DmaFaultReason;
 use super::mapping::Mapping;
-use super::watch::Watch;
+use super::memory_tracker::MemoryTracker;
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 use vm_memory::VolatileSlice;
 
-/// What maps are made of.
+/// The granularity of maps, in bytes.
 pub(super) const PAGE: u64 = 4096;
 
-/// Maps of a client at most: VFIO's own limit (`dma_entry_limit`).
+/// The maximum number of maps of a client, as in VFIO (`dma_entry_limit`).
 const MAX_MAPS: usize = 65_535;
 
-/// What an access does to host memory.
+/// The kind of an access to host memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Access {
+pub(super) enum AccessKind {
     Read,
     Write,
 }
 
-/// What a map allows.
+/// The accesses that a map permits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Permissions {
     pub read: bool,
     pub write: bool,
 }
 
-/// One map. Its memory is gone once unmapped; each access holds the lock, so unmapping waits for accesses in flight.
+/// A map. Unmapping drops its memory. Each access holds the lock, so unmapping waits for accesses in flight.
 #[derive(Debug)]
 struct Map {
     iova: u64,
@@ -48,14 +48,14 @@ impl Map {
         u128::from(self.iova) + u128::from(self.size)
     }
 
-    fn allows(&self, access: Access) -> Result<(), Refusal> {
+    fn allows(&self, access: AccessKind) -> Result<(), DmaFaultReason> {
         let allowed = match access {
-            Access::Read => self.allowed.read,
-            Access::Write => self.allowed.write,
+            AccessKind::Read => self.allowed.read,
+            AccessKind::Write => self.allowed.write,
         };
         match (allowed, self.reachable) {
-            (false, _) => Err(Refusal::Permission),
-            (_, false) => Err(Refusal::Unreachable),
+            (false, _) => Err(DmaFaultReason::Permission),
+            (_, false) => Err(DmaFaultReason::Unreachable),
             _ => Ok(()),
         }
     }
@@ -64,26 +64,26 @@ impl Map {
         self.memory.read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes the memory away; returns when no access is in flight.
+    /// Drops the memory. Waits for accesses in flight.
     fn revoke(&self) {
         self.memory.write().unwrap_or_else(PoisonError::into_inner).take();
     }
 }
 
-/// The maps of the client that is connected.
+/// The maps of the connected client.
 #[derive(Debug)]
 pub(super) struct GuestMemory {
     maps: RwLock<BTreeMap<u64, Arc<Map>>>,
-    pub watch: Arc<Watch>,
+    pub tracker: Arc<MemoryTracker>,
 }
 
 impl GuestMemory {
-    pub fn new(watch: Watch) -> Self {
-        Self { maps: RwLock::default(), watch: Arc::new(watch) }
+    pub fn new(tracker: MemoryTracker) -> Self {
+        Self { maps: RwLock::default(), tracker: Arc::new(tracker) }
     }
 
-    /// Adds a map, with the errors of VFIO's type1 driver. Without a file the addresses are taken, but what lies there is out
-    /// of reach.
+    /// Adds a map, with the errors of VFIO's type1 driver. Without a file, the address range is occupied, but accesses to it are
+    /// refused.
     pub fn map(
         &self,
         iova: u64,
@@ -108,12 +108,12 @@ impl GuestMemory {
             return Err(io::Error::from_raw_os_error(libc::ENOSPC));
         }
         maps.insert(iova, Arc::new(map));
-        self.watch.remapped(iova, size);
+        self.tracker.remapped(iova, size);
         Ok(())
     }
 
-    /// Removes every map inside the range; that there is none is no error, that one is cut is. Returns when no access to
-    /// them is in flight.
+    /// Removes all maps inside the range, of which there may be none. Fails if the range would split a map. Waits for accesses to
+    /// the removed maps in flight.
     pub fn unmap(&self, iova: u64, size: u64) -> io::Result<()> {
         let end = u128::from(iova) + u128::from(size);
         let mut maps = self.maps.write().unwrap_or_else(PoisonError::into_inner);
@@ -127,40 +127,40 @@ impl GuestMemory {
             maps.remove(&map.iova);
         }
         drop(maps);
-        self.watch.remapped(iova, size);
+        self.tracker.remapped(iova, size);
         inside.iter().for_each(|map| map.revoke());
         Ok(())
     }
 
-    /// Removes every map. Returns when no access is in flight.
+    /// Removes all maps. Waits for accesses in flight.
     pub fn unmap_all(&self) {
         let maps = std::mem::take(&mut *self.maps.write().unwrap_or_else(PoisonError::into_inner));
         maps.values().for_each(|map| map.revoke());
-        self.watch.forget();
+        self.tracker.clear();
     }
 
-    fn find(&self, iova: u64) -> Result<Arc<Map>, Refusal> {
+    fn find(&self, iova: u64) -> Result<Arc<Map>, DmaFaultReason> {
         let maps = self.maps.read().unwrap_or_else(PoisonError::into_inner);
-        let (_, map) = maps.range(..=iova).next_back().ok_or(Refusal::Unmapped)?;
-        if map.contains(iova) { Ok(Arc::clone(map)) } else { Err(Refusal::Unmapped) }
+        let (_, map) = maps.range(..=iova).next_back().ok_or(DmaFaultReason::Unmapped)?;
+        if map.contains(iova) { Ok(Arc::clone(map)) } else { Err(DmaFaultReason::Unmapped) }
     }
 }
 
-/// One user's way into host memory. It remembers the map used last, which saves the search for the next piece.
+/// An accessor to host memory that caches the most recently used map, to avoid a lookup for every piece.
 #[derive(Debug, Default)]
 pub(super) struct Cursor(Option<Arc<Map>>);
 
 impl Cursor {
-    /// Hands a view of the memory at `iova` to `f`: `len` bytes, or fewer where the map ends. The memory cannot be unmapped
+    /// Calls `f` with a view of the memory at `iova`: `len` bytes, or fewer if the map ends earlier. The memory cannot be unmapped
     /// before `f` returns.
     pub fn with<R>(
         &mut self,
         guest: &GuestMemory,
         iova: u64,
         len: usize,
-        access: Access,
+        access: AccessKind,
         f: impl FnOnce(&VolatileSlice<'_>) -> R,
-    ) -> Result<R, Refusal> {
+    ) -> Result<R, DmaFaultReason> {
         let known =
             self.0.take().filter(|map| map.contains(iova) && (!map.reachable || map.memory().is_some()));
         let map = match known {
@@ -169,30 +169,40 @@ impl Cursor {
         };
         map.allows(access)?;
         let memory = map.memory();
-        let mapping = memory.as_ref().ok_or(Refusal::Unmapped)?;
+        let mapping = memory.as_ref().ok_or(DmaFaultReason::Unmapped)?;
         let offset = iova - map.iova;
         let len = (map.size - offset).min(len as u64);
-        let pass = guest.watch.enter(iova, len);
+        let guard = guest.tracker.begin_access(iova, len);
         let result = f(&mapping.slice(offset as usize, len as usize));
-        drop((pass, memory));
+        drop((guard, memory));
         self.0 = Some(map);
         Ok(result)
     }
 
-    /// Fills `buffer` from `iova` on; on refusal tells the address.
-    pub fn read(&mut self, guest: &GuestMemory, iova: u64, buffer: &mut [u8]) -> Result<(), (u64, Refusal)> {
+    /// Fills `buffer` from `iova`. If an access is refused, returns its address.
+    pub fn read(
+        &mut self,
+        guest: &GuestMemory,
+        iova: u64,
+        buffer: &mut [u8],
+    ) -> Result<(), (u64, DmaFaultReason)> {
         let mut done = 0;
         while done < buffer.len() {
             let rest = &mut buffer[done..];
             let at = iova.wrapping_add(done as u64);
             let (len, copy) = (rest.len(), |data: &VolatileSlice<'_>| data.copy_to(rest));
-            done += self.with(guest, at, len, Access::Read, copy).map_err(|refusal| (at, refusal))?;
+            done += self.with(guest, at, len, AccessKind::Read, copy).map_err(|reason| (at, reason))?;
         }
         Ok(())
     }
 
-    /// Writes `buffer` from `iova` on; on refusal tells the address, and what lies before it is written.
-    pub fn write(&mut self, guest: &GuestMemory, iova: u64, buffer: &[u8]) -> Result<(), (u64, Refusal)> {
+    /// Writes `buffer` to `iova`. If an access is refused, returns its address; all bytes before it have been written.
+    pub fn write(
+        &mut self,
+        guest: &GuestMemory,
+        iova: u64,
+        buffer: &[u8],
+    ) -> Result<(), (u64, DmaFaultReason)> {
         let mut done = 0;
         while done < buffer.len() {
             let rest = &buffer[done..];
@@ -201,7 +211,8 @@ impl Cursor {
                 data.copy_from(rest);
                 data.len()
             };
-            done += self.with(guest, at, rest.len(), Access::Write, copy).map_err(|refusal| (at, refusal))?;
+            done +=
+                self.with(guest, at, rest.len(), AccessKind::Write, copy).map_err(|reason| (at, reason))?;
         }
         Ok(())
     }
@@ -215,7 +226,7 @@ mod tests {
     const READ: Permissions = Permissions { read: true, write: false };
 
     fn guest() -> GuestMemory {
-        GuestMemory::new(Watch::new(Arc::default(), Arc::default()))
+        GuestMemory::new(MemoryTracker::new(Arc::default(), Arc::default()))
     }
 
     fn file() -> File {
@@ -225,7 +236,7 @@ mod tests {
     }
 
     #[test]
-    fn adjacent_maps_read_as_one() {
+    fn adjacent_maps_are_contiguous() {
         let (guest, file, mut cursor) = (guest(), file(), Cursor::default());
         guest.map(0x1_0000, 0x1000, BOTH, Some(&file), 0x2000).unwrap();
         guest.map(0x1_1000, 0x1000, BOTH, Some(&file), 0).unwrap();
@@ -233,7 +244,7 @@ mod tests {
         let mut seen = [0; 6];
         Cursor::default().read(&guest, 0x1_0ffc, &mut seen).unwrap();
         assert_eq!(seen, [1, 2, 3, 4, 5, 6]);
-        assert_eq!(cursor.write(&guest, 0x1_1ffe, &[0; 3]), Err((0x1_2000, Refusal::Unmapped)));
+        assert_eq!(cursor.write(&guest, 0x1_1ffe, &[0; 3]), Err((0x1_2000, DmaFaultReason::Unmapped)));
     }
 
     #[test]
@@ -242,12 +253,12 @@ mod tests {
         guest.map(0, 0x1000, READ, Some(&file), 0).unwrap();
         guest.map(0x1000, 0x1000, BOTH, None, 0).unwrap();
         assert_eq!(cursor.read(&guest, 0, &mut [0; 4]), Ok(()));
-        assert_eq!(cursor.write(&guest, 0, &[0; 4]), Err((0, Refusal::Permission)));
-        assert_eq!(cursor.read(&guest, 0x1000, &mut [0; 4]), Err((0x1000, Refusal::Unreachable)));
+        assert_eq!(cursor.write(&guest, 0, &[0; 4]), Err((0, DmaFaultReason::Permission)));
+        assert_eq!(cursor.read(&guest, 0x1000, &mut [0; 4]), Err((0x1000, DmaFaultReason::Unreachable)));
     }
 
     #[test]
-    fn maps_neither_overlap_nor_are_cut() {
+    fn maps_do_not_overlap_and_are_not_split() {
         let (guest, file) = (guest(), file());
         guest.map(0x2000, 0x2000, BOTH, Some(&file), 0).unwrap();
         let errno =
@@ -268,7 +279,7 @@ mod tests {
     }
 
     #[test]
-    fn there_is_an_end_to_maps() {
+    fn the_number_of_maps_is_limited() {
         let guest = guest();
         let map = |at: usize| guest.map(at as u64 * PAGE, PAGE, BOTH, None, 0);
         (0..MAX_MAPS).for_each(|at| map(at).unwrap());
@@ -278,12 +289,12 @@ mod tests {
     }
 
     #[test]
-    fn a_remembered_map_ends_with_its_unmapping() {
+    fn a_cached_map_is_dropped_when_it_is_unmapped() {
         let (guest, file, mut cursor) = (guest(), file(), Cursor::default());
         guest.map(0, 0x1000, BOTH, Some(&file), 0).unwrap();
         cursor.write(&guest, 0, &[1]).unwrap();
         guest.unmap(0, 0x1000).unwrap();
-        assert_eq!(cursor.write(&guest, 0, &[1]), Err((0, Refusal::Unmapped)));
+        assert_eq!(cursor.write(&guest, 0, &[1]), Err((0, DmaFaultReason::Unmapped)));
         guest.map(0, 0x1000, BOTH, Some(&file), 0x1000).unwrap();
         cursor.write(&guest, 0, &[1]).unwrap();
     }

@@ -1,9 +1,9 @@
-//! Interrupts: sources and masks (PG195, "IRQ Block Registers"), and the message that a rising request sends.
+//! Interrupts: sources and masks (PG195, "IRQ Block Registers"), and the messages sent by rising requests.
 //!
-//! A message goes out on the rising edge of source AND mask, so also when a mask is opened over a source that is high.
-//! MSI-X wins over MSI, MSI over the legacy line.
+//! A message is sent on the rising edge of source AND mask, so enabling a source that is already high sends one too. MSI-X takes
+//! precedence over MSI, and MSI over the legacy line.
 
-use super::log::{Log, add, lock};
+use super::log::{EventLog, add, lock};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use std::fs::File;
 use std::io::{self, Write};
@@ -20,12 +20,12 @@ const MASKED: u32 = 1;
 /// Vector control after reset (PG195, "MSI-X Vector Table and PBA").
 const CONTROL_RESET: u32 = 0xffff_ffff;
 
-/// Requests of one kind: an enable mask over sources.
+/// Interrupt sources of one kind, with their enable mask.
 #[derive(Debug, Default)]
 struct Requests {
     enable: u32,
     sources: u32,
-    /// The requests that were high when last looked at.
+    /// The requests that were high at the last call of [`Requests::rising`].
     high: u32,
 }
 
@@ -34,7 +34,7 @@ impl Requests {
         self.enable & self.sources
     }
 
-    /// The requests that rose since the last call.
+    /// Returns the requests that rose since the last call.
     fn rising(&mut self) -> u32 {
         let requested = self.requested();
         let before = std::mem::replace(&mut self.high, requested);
@@ -46,7 +46,7 @@ impl Requests {
 #[derive(Debug)]
 struct Vector {
     words: [u32; 4],
-    /// The client programs the table. Until it does (QEMU and the kernel keep the table to themselves), the eventfd decides.
+    /// Whether the client programs the table. QEMU and the kernel do not pass table accesses on; then only the eventfd counts.
     programmed: bool,
     pending: bool,
     eventfd: Option<File>,
@@ -64,9 +64,9 @@ impl Vector {
     }
 }
 
-/// The legacy line, with vfio's masking: it masks itself as it fires.
+/// The legacy interrupt line with VFIO's semantics: it is masked automatically when it fires.
 #[derive(Debug, Default)]
-struct Line {
+struct IntxLine {
     eventfd: Option<File>,
     masked: bool,
     disabled: bool,
@@ -82,18 +82,18 @@ struct State {
     function_masked: bool,
     bus_master: bool,
     msi: Option<File>,
-    line: Line,
+    intx_line: IntxLine,
 }
 
 /// The interrupt block.
 #[derive(Debug)]
 pub(super) struct Irq {
     state: Mutex<State>,
-    log: Arc<Log>,
+    log: Arc<EventLog>,
 }
 
 impl Irq {
-    pub fn new(vectors: usize, log: Arc<Log>) -> Self {
+    pub fn new(vectors: usize, log: Arc<EventLog>) -> Self {
         let vector =
             || Vector { words: [0, 0, 0, CONTROL_RESET], programmed: false, pending: false, eventfd: None };
         let state = State {
@@ -105,7 +105,7 @@ impl Irq {
             function_masked: false,
             bus_master: false,
             msi: None,
-            line: Line::default(),
+            intx_line: IntxLine::default(),
         };
         Self { state: Mutex::new(state), log }
     }
@@ -117,35 +117,35 @@ impl Irq {
         result
     }
 
-    /// The level of a channel's source.
+    /// Sets the level of a channel's source.
     pub fn set_channel(&self, bit: u32, level: bool) {
         let mut state = lock(&self.state);
-        // Mostly nothing changes, descriptor after descriptor.
+        // Usually the level stays the same from one descriptor to the next.
         if (state.channel.sources >> bit & 1 != 0) != level {
             state.channel.sources ^= 1 << bit;
             state.deliver(&self.log);
         }
     }
 
-    /// Whether a channel's source, raised now, would be an edge of its request.
+    /// Returns whether raising a channel's source now would produce a rising edge of its request.
     pub fn would_rise(&self, bit: u32) -> bool {
         let state = lock(&self.state);
         state.channel.sources >> bit & 1 == 0 && state.channel.enable >> bit & 1 != 0
     }
 
-    /// Raises a channel's source, and its message is lost.
-    pub fn raise_unheard(&self, bit: u32) {
+    /// Raises a channel's source without sending its message.
+    pub fn raise_without_message(&self, bit: u32) {
         let mut state = lock(&self.state);
         state.channel.sources |= 1 << bit;
         state.channel.high |= 1 << bit;
     }
 
-    /// Sends a channel's message once more.
+    /// Sends a channel's message again.
     pub fn repeat_channel(&self, bit: u32) {
         self.change(|state| state.channel.high &= !(1 << bit));
     }
 
-    /// The level of a user source.
+    /// Sets the level of a user source.
     pub fn set_user(&self, line: usize, level: bool) {
         if line < xdma_regs::USER_IRQS {
             self.change(|state| {
@@ -155,28 +155,28 @@ impl Irq {
         }
     }
 
-    /// Whether the legacy line is asserted.
+    /// Returns whether the legacy line is asserted.
     pub fn intx(&self) -> bool {
         let state = lock(&self.state);
-        !state.messages() && state.asserted()
+        !state.uses_messages() && state.asserted()
     }
 
-    /// Takes over what configuration space says.
+    /// Applies the settings in configuration space.
     pub fn configure(&self, bus_master: bool, intx_disabled: bool, msix_masked: bool) {
         self.change(|state| {
             state.bus_master = bus_master;
-            state.line.disabled = intx_disabled;
+            state.intx_line.disabled = intx_disabled;
             state.function_masked = msix_masked;
         });
     }
 
-    /// MSI enable of the configuration block as far as the client's eventfds tell: bit 0 MSI, bit 1 MSI-X.
+    /// Returns MSI enable (bit 0) and MSI-X enable (bit 1), as far as they follow from the client's eventfds.
     pub fn enabled(&self) -> u32 {
         let state = lock(&self.state);
         u32::from(state.msi.is_some()) | u32::from(state.msix()) << 1
     }
 
-    /// A read of the block at target 2.
+    /// Reads a register of target 2.
     pub fn read(&self, offset: u32) -> u32 {
         let state = lock(&self.state);
         match offset {
@@ -197,7 +197,7 @@ impl Irq {
         }
     }
 
-    /// A write to the block at target 2; `channels` has a bit for each channel that exists.
+    /// Writes a register of target 2. `channels` has a bit set for each existing channel.
     pub fn write(&self, offset: u32, value: u32, channels: u32) {
         const USERS: u32 = 0xffff;
         self.change(|state| match offset {
@@ -218,7 +218,7 @@ impl Irq {
         });
     }
 
-    /// A read of the MSI-X table or the pending bits, at an offset of the register BAR.
+    /// Reads the MSI-X table or the pending bits, at an offset in the register BAR.
     pub fn table_read(&self, offset: u32) -> u32 {
         let state = lock(&self.state);
         if let Some((vector, word)) = table_entry(offset) {
@@ -229,7 +229,7 @@ impl Irq {
         pending.fold(0, |bits, (bit, vector)| bits | u32::from(vector.pending) << bit)
     }
 
-    /// A write to the MSI-X table; the pending bits are read-only.
+    /// Writes the MSI-X table. The pending bits are read-only.
     pub fn table_write(&self, offset: u32, value: u32) {
         let Some((vector, word)) = table_entry(offset) else { return };
         self.change(|state| {
@@ -239,7 +239,7 @@ impl Irq {
         });
     }
 
-    /// The client's SET_IRQS.
+    /// Handles SET_IRQS.
     pub fn set_irqs(&self, index: u32, flags: u32, start: u32, count: u32, fds: Vec<File>) -> io::Result<()> {
         if !fds.iter().all(is_eventfd) {
             return Err(io::ErrorKind::InvalidInput.into());
@@ -250,23 +250,23 @@ impl Irq {
                 return state.trigger(index, eventfds, start as usize, count as usize, fds);
             }
             if index == VFIO_PCI_INTX_IRQ_INDEX {
-                state.line.masked |= flags & VFIO_IRQ_SET_ACTION_MASK != 0;
-                state.line.masked &= flags & VFIO_IRQ_SET_ACTION_UNMASK == 0;
+                state.intx_line.masked |= flags & VFIO_IRQ_SET_ACTION_MASK != 0;
+                state.intx_line.masked &= flags & VFIO_IRQ_SET_ACTION_UNMASK == 0;
             }
             Ok(())
         })
     }
 
-    /// The client is gone, and its eventfds with it.
+    /// Drops the eventfds of a client that has left.
     pub fn disconnect(&self) {
         self.change(|state| {
             state.table.iter_mut().for_each(|vector| vector.eventfd = None);
             state.msi = None;
-            state.line = Line { disabled: state.line.disabled, ..Line::default() };
+            state.intx_line = IntxLine { disabled: state.intx_line.disabled, ..IntxLine::default() };
         });
     }
 
-    /// Function reset: registers and table; user sources are the custom logic's, eventfds the client's.
+    /// Resets registers and table. User sources belong to the custom logic and eventfds to the client, so both are kept.
     pub fn reset(&self) {
         self.change(|state| {
             state.user.enable = 0;
@@ -283,7 +283,7 @@ impl State {
         self.table.iter().any(|vector| vector.eventfd.is_some())
     }
 
-    fn messages(&self) -> bool {
+    fn uses_messages(&self) -> bool {
         self.msi.is_some() || self.msix()
     }
 
@@ -311,7 +311,7 @@ impl State {
                 if eventfds {
                     vector.eventfd = fds.next();
                 } else {
-                    // Without data: fire it, which lets a client test its own end.
+                    // A trigger without data fires the vector, which lets a client test its own interrupt handling.
                     vector.pending = true;
                 }
             }
@@ -320,13 +320,14 @@ impl State {
                 self.msi = fds.next();
             }
         } else if index == VFIO_PCI_INTX_IRQ_INDEX && (eventfds || count == 0) {
-            self.line = Line { eventfd: fds.next(), masked: false, disabled: self.line.disabled };
+            self.intx_line =
+                IntxLine { eventfd: fds.next(), masked: false, disabled: self.intx_line.disabled };
         }
         Ok(())
     }
 
-    /// Sends what is due.
-    fn deliver(&mut self, log: &Log) {
+    /// Sends the messages that are due.
+    fn deliver(&mut self, log: &EventLog) {
         let (user, channel) = (self.user.rising(), self.channel.rising());
         for line in bits(channel) {
             self.message(vector_of(&self.channel_vectors, line), log);
@@ -339,15 +340,16 @@ impl State {
                 vector.pending = !signal(vector.eventfd.as_mut(), log);
             }
         }
-        let fires = !self.line.disabled && !self.line.masked && !self.messages() && self.asserted();
-        if fires && signal(self.line.eventfd.as_mut(), log) {
-            self.line.masked = true;
+        let fires =
+            !self.intx_line.disabled && !self.intx_line.masked && !self.uses_messages() && self.asserted();
+        if fires && signal(self.intx_line.eventfd.as_mut(), log) {
+            self.intx_line.masked = true;
         }
     }
 
-    fn message(&mut self, vector: usize, log: &Log) {
+    fn message(&mut self, vector: usize, log: &EventLog) {
         if self.msix() {
-            // Sent with everything else that is pending.
+            // The vector is sent together with all other pending vectors.
             if let Some(vector) = self.table.get_mut(vector) {
                 vector.pending = true;
             }
@@ -357,23 +359,23 @@ impl State {
     }
 }
 
-fn signal(eventfd: Option<&mut File>, log: &Log) -> bool {
-    let sent =
-        eventfd.is_some_and(|eventfd| !has_room(eventfd) || eventfd.write_all(&1u64.to_ne_bytes()).is_ok());
+fn signal(eventfd: Option<&mut File>, log: &EventLog) -> bool {
+    let sent = eventfd
+        .is_some_and(|eventfd| !is_writable(eventfd) || eventfd.write_all(&1u64.to_ne_bytes()).is_ok());
     add(&log.count.interrupts, u64::from(sent));
     sent
 }
 
-/// Whether writing does not block. An eventfd that counts to its limit blocks the writer unless the client made it otherwise,
-/// and it is signalled already. The kernel leaves it as it is, too (`eventfd_signal`).
-fn has_room(eventfd: &File) -> bool {
+/// Returns whether a write would not block. A blocking eventfd at its maximum count blocks the writer, but it is signalled
+/// already, so the write can be skipped. The kernel does the same (`eventfd_signal`).
+fn is_writable(eventfd: &File) -> bool {
     let mut entry = [PollFd::new(eventfd, PollFlags::OUT)];
     let now = Timespec { tv_sec: 0, tv_nsec: 0 };
-    // An error, such as a signal that came first, is left to the write.
+    // If polling fails, for example because of a signal, attempt the write.
     poll(&mut entry, Some(&now)).map_or(true, |ready| ready > 0)
 }
 
-/// Anything else could block the card when it is written.
+/// Returns whether a file is an eventfd. Writing to any other file could block the card.
 fn is_eventfd(file: &File) -> bool {
     let link = std::fs::read_link(format!("/proc/self/fd/{}", file.as_raw_fd()));
     link.is_ok_and(|target| target.as_os_str() == "anon_inode:[eventfd]")
@@ -383,7 +385,7 @@ fn bits(word: u32) -> impl Iterator<Item = usize> {
     (0..32).filter(move |bit| word >> bit & 1 != 0)
 }
 
-/// Four five-bit numbers in a register.
+/// Extracts a 5-bit vector number; each register holds four.
 fn vector_of(registers: &[u32], line: usize) -> usize {
     registers.get(line / 4).map_or(0, |register| (register >> (8 * (line % 4)) & 0x1f) as usize)
 }
@@ -420,7 +422,7 @@ mod tests {
     }
 
     fn file(eventfd: &EventFd) -> File {
-        // SAFETY: `into_raw_fd` gives up the descriptor that `try_clone` made, so the file is its only owner.
+        // SAFETY: `into_raw_fd` releases ownership of the descriptor that `try_clone` created, so the file is its only owner.
         unsafe { File::from_raw_fd(eventfd.try_clone().unwrap().into_raw_fd()) }
     }
 
@@ -441,7 +443,7 @@ mod tests {
         bench.irq.write(irq::CHANNEL_ENABLE_W1S, 0xff, 0xff);
         assert!(bench.fired(1) && !bench.fired(0));
         bench.irq.set_channel(1, true);
-        assert!(!bench.fired(1), "a level that stays is no edge");
+        assert!(!bench.fired(1), "a constant level is not an edge");
         bench.irq.write(irq::CHANNEL_ENABLE_W1C, 2, 0xff);
         bench.irq.write(irq::CHANNEL_ENABLE_W1S, 2, 0xff);
         assert!(bench.fired(1));
@@ -478,7 +480,7 @@ mod tests {
     }
 
     #[test]
-    fn only_eventfds_are_taken() {
+    fn only_eventfds_are_accepted() {
         let irq = Irq::new(32, Arc::default());
         let file = tempfile::tempfile().unwrap();
         assert!(irq.set_irqs(VFIO_PCI_MSIX_IRQ_INDEX, FDS, 0, 1, vec![file]).is_err());

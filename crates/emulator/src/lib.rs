@@ -1,26 +1,28 @@
-//! The emulated card: an XDMA device served over vfio-user, for tests, examples, and QEMU guests.
+//! An emulated card: an XDMA device served over vfio-user, for tests, examples and QEMU guests.
 //!
-//! It models what a driver can see: configuration space, BARs, MSI-X, the register map with its aliases, and engines that
-//! fetch descriptors from the client's memory, move data to and from a [custom logic](logic::Logic), and report.
-//! It shares nothing with the driver but the register map and the descriptor's layout, so that a mistake in one is
-//! not repeated in the other. What no manual decides is a [switch](Switches); what silicon would punish in ways nobody has
-//! documented is kept as a [`Violation`], and answered as gently as can be:
+//! It models everything that a driver can observe: configuration space, BARs, MSI-X, the register map with its aliases, and
+//! engines that fetch descriptors from the client's memory, move data to and from a [custom logic](logic::Logic), and report
+//! completion. The driver and the emulator share only the register map and the descriptor layout, so a mistake in one is not
+//! repeated in the other.
 //!
-//! | rule broken | what the card does |
+//! Behaviour that the manuals leave open is selected by a [switch](Switches). Where the consequences on silicon are undocumented,
+//! the card records a [`Violation`] and continues as gracefully as it can:
+//!
+//! | broken rule | behaviour of the card |
 //! |---|---|
-//! | descriptor not aligned to 32 bytes | reads it where it lies |
+//! | descriptor not aligned to 32 bytes | reads it at its unaligned address |
 //! | block of adjacent descriptors across 4 KiB | wraps the request inside the page (or see [`Switches::aligned_fetch`]) |
 //! | Stop inside a block | ends the list there |
 //! | length 0 | counts the descriptor as done |
 //! | reserved bits set | ignores them |
-//! | access that is not an aligned 32-bit word | reads all ones, drops what is written |
+//! | access that is not an aligned 32-bit word | reads return all ones, writes are dropped |
 //! | more than 1023 credits | keeps 1023 |
-//! | Run set while busy | loses it: the channel must be idle first |
+//! | Run set while busy | ignores it: the channel must be idle first |
 //! | first descriptor's address written while running | uses it from the next Run on |
 //! | fetch with bus mastering off | holds the request until bus mastering is on or Run falls |
-//! | memory released, or unmapped, that an engine uses | goes on; an unmapping waits for the access |
+//! | memory released or unmapped while an engine uses it | continues; an unmap waits for the access to finish |
 //!
-//! What no client can bring about, such as a link that goes down, is caused by [`EmulatedCard::inject`].
+//! Events that no client can cause, such as a link going down, are injected with [`EmulatedCard::inject`].
 //!
 //! ```
 //! use std::sync::Arc;
@@ -38,7 +40,6 @@
 
 mod admission;
 mod axi_timeout;
-mod bell;
 mod card;
 mod channel;
 mod command;
@@ -56,22 +57,23 @@ mod link;
 mod log;
 pub mod logic;
 mod mapping;
+mod memory_tracker;
+mod notifier;
 mod options;
-mod pace;
 mod perf;
 mod registers;
 mod server;
 mod slot;
+mod throttle;
 mod transfer;
 mod wakeup;
-mod watch;
 mod wire;
 
-pub use log::{ChannelId, Counters, Fault, Purpose, Refusal, Rule, Violation};
+pub use log::{CardCounters, ChannelId, DmaFault, DmaFaultReason, Purpose, Rule, Violation};
+pub use memory_tracker::Witness;
 pub use options::{Latency, Options, Profile, Switches, UnknownProfile};
-pub use watch::Witness;
 
-use card::Card;
+use card::CardModel;
 use faults::{Injection, Kind, UnknownChannel};
 use logic::Logic;
 use server::Service;
@@ -82,91 +84,94 @@ use std::sync::{Arc, mpsc};
 use std::{fmt, io};
 use xdma_regs::{Direction, MAX_CHANNELS};
 
-/// Why a card could not be started.
+/// An error that prevents a card from starting or from loading an image.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// More channels than XDMA has.
+    /// The options ask for more channels than XDMA supports.
     #[error("XDMA has at most {MAX_CHANNELS} channels in each direction, not {h2c} and {c2h}")]
-    Channels {
-        /// Host-to-card channels asked for.
+    TooManyChannels {
+        /// The number of host-to-card channels requested.
         h2c: usize,
-        /// Card-to-host channels asked for.
+        /// The number of card-to-host channels requested.
         c2h: usize,
     },
-    /// The socket's path is taken by a process that listens there.
-    #[error("{} is taken: another process serves there; stop it, or choose another path", .0.display())]
-    Taken(PathBuf),
-    /// The socket could not be made.
-    #[error("cannot serve at {}", path.display())]
+    /// Another process already listens at the socket's path.
+    #[error("{} is in use: another process is listening there; stop it or choose another path", .0.display())]
+    PathInUse(PathBuf),
+    /// The socket could not be created.
+    #[error("cannot listen at {}", path.display())]
     Socket {
-        /// Where.
+        /// The path of the socket.
         path: PathBuf,
-        /// Why.
+        /// The underlying error.
         #[source]
         source: io::Error,
     },
-    /// The image is of another PCI function.
-    #[error("an image keeps the function: its profile, and whether it can be reset; start another card")]
-    OtherFunction,
-    /// The plan of faults names a channel that the card does not have.
-    #[error("the plan of faults: {0}")]
-    Faults(#[from] UnknownChannel),
-    /// No thread could be started.
+    /// The image belongs to a different PCI function.
+    #[error(
+        "an image cannot change the PCI function: profile and reset support must match; start another card"
+    )]
+    FunctionMismatch,
+    /// The fault plan names a channel that the card does not have.
+    #[error("invalid fault plan: {0}")]
+    FaultPlan(#[from] UnknownChannel),
+    /// A thread could not be started.
     #[error("cannot start the card's threads")]
     Threads(#[source] io::Error),
 }
 
-/// A card served by threads of this process. Dropping it ends them, also while a client is connected, and removes the
-/// socket.
+/// A card served by threads of this process.
+///
+/// Dropping it stops the threads, even while a client is connected, and removes the socket.
 pub struct EmulatedCard {
-    // Dropped first: what serves the card.
+    // Declared first so that serving stops before the card is dropped.
     service: Option<Service>,
     slot: Arc<Slot>,
 }
 
 impl EmulatedCard {
-    /// Serves a card behind a socket (mode 0600) in a directory of its own (mode 0700).
+    /// Starts a card and serves it on a socket (mode 0600) in a new private directory (mode 0700).
     pub fn start(options: Options, logic: Arc<dyn Logic>) -> Result<Self, Error> {
         Self::serve(options, logic, None)
     }
 
-    /// Serves a card at `path`. A socket that a dead process left there is replaced.
+    /// Starts a card and serves it on a socket at `path`. Replaces a stale socket left behind by a dead process.
     pub fn start_at(options: Options, logic: Arc<dyn Logic>, path: &Path) -> Result<Self, Error> {
         Self::serve(options, logic, Some(path))
     }
 
     fn serve(options: Options, logic: Arc<dyn Logic>, path: Option<&Path>) -> Result<Self, Error> {
         check_channels(&options)?;
-        let slot = Arc::new(Slot::new(Card::start(options, logic).map_err(Error::Threads)?));
+        let slot = Arc::new(Slot::new(CardModel::start(options, logic).map_err(Error::Threads)?));
         let service = Service::start(Arc::clone(&slot), path).map_err(|source| {
             let path = path.map_or_else(std::env::temp_dir, Path::to_path_buf);
             match source.kind() {
-                io::ErrorKind::AddrInUse => Error::Taken(path),
+                io::ErrorKind::AddrInUse => Error::PathInUse(path),
                 _ => Error::Socket { path, source },
             }
         })?;
-        slot.card().leave_by(service.leave());
+        slot.card().set_shutdown(service.shutdown_handle());
         Ok(Self { service: Some(service), slot })
     }
 
-    /// The socket's path.
+    /// Returns the path of the socket.
     pub fn socket(&self) -> &Path {
         self.service.as_ref().map_or(Path::new(""), Service::path)
     }
 
-    /// Removes the socket, once the only client is connected.
+    /// Removes the socket from the file system. Call this once the only client is connected.
     #[doc(hidden)]
-    pub fn hide(&self) {
+    pub fn unlink_socket(&self) {
         if let Some(service) = &self.service {
-            service.hide();
+            service.unlink_socket();
         }
     }
 
-    /// Makes something go wrong, now or at the next occasion.
+    /// Injects a fault: immediately, or the next time its injection point is reached.
     ///
     /// # Errors
     ///
-    /// The card has no such channel.
+    /// Returns [`UnknownChannel`] if the card does not have the channel that the injection names.
     pub fn inject(&self, injection: impl Into<Injection>) -> Result<(), UnknownChannel> {
         let (card, injection) = (self.slot.card(), injection.into());
         if let Some(id) = injection.on
@@ -174,55 +179,58 @@ impl EmulatedCard {
         {
             return Err(UnknownChannel(id));
         }
-        // Nobody may come near a card whose link is down: these wait for no access.
+        // These faults must take effect even if no access follows, since a client may not touch a card whose link is down.
         match injection.fault {
             fault @ (Kind::LinkDown | Kind::LinkUp | Kind::ProcessGone) if injection.after == 0 => {
-                card.shared.faults.note(fault);
-                card.suffer(fault);
+                card.shared.faults.record_injected(fault);
+                card.apply_fault(fault);
             }
             _ => card.shared.faults.add(injection),
         }
         Ok(())
     }
 
-    /// How often each fault struck, by [name](faults::Kind::name), since the card was made or its image loaded.
-    pub fn struck(&self) -> BTreeMap<String, u64> {
-        self.slot.card().shared.faults.struck()
+    /// Returns how often each fault was injected, by [name](faults::Kind::name), since the card was started or its image loaded.
+    pub fn injected_faults(&self) -> BTreeMap<String, u64> {
+        self.slot.card().shared.faults.injected()
     }
 
-    /// Replaces what is behind the function, as loading an image into the FPGA does where its link stays up: channels, switches
-    /// and logic are new, the client's memory and configuration space stay, the log starts anew. A real card wants to be
-    /// idle then; here, whatever runs is cut off.
+    /// Replaces the design behind the PCI function, as loading an image into the FPGA does while the link stays up.
+    ///
+    /// Channels, switches and logic are replaced and the log is cleared; the client's memory maps and configuration space are
+    /// kept. A real card must be idle at that point; here, running transfers are aborted.
     ///
     /// # Errors
     ///
-    /// [`Error::Channels`]; [`Error::OtherFunction`] if profile or reset differ; [`Error::Threads`].
+    /// - [`Error::TooManyChannels`] or [`Error::FaultPlan`] if `options` are invalid.
+    /// - [`Error::FunctionMismatch`] if the profile or the support for function reset differs.
+    /// - [`Error::Threads`] if the channel threads cannot be started.
     pub fn load(&self, options: Options, logic: Arc<dyn Logic>) -> Result<(), Error> {
         check_channels(&options)?;
         self.slot.load(options, logic)
     }
 
-    /// The rules that the client broke, the first 1024.
+    /// Returns the first 1024 rule violations by the client.
     pub fn violations(&self) -> Vec<Violation> {
         self.slot.card().shared.log.violations()
     }
 
-    /// The accesses to host memory that were refused, the first 1024.
-    pub fn faults(&self) -> Vec<Fault> {
-        self.slot.card().shared.log.faults()
+    /// Returns the first 1024 accesses to host memory that were refused.
+    pub fn dma_faults(&self) -> Vec<DmaFault> {
+        self.slot.card().shared.log.dma_faults()
     }
 
-    /// Work done so far.
-    pub fn counters(&self) -> Counters {
+    /// Returns the work counters.
+    pub fn counters(&self) -> CardCounters {
         self.slot.card().shared.log.counters()
     }
 
-    /// Learns what becomes of the client's memory, from a client that tells.
+    /// Returns a handle through which a client reports its memory allocations and releases.
     pub fn witness(&self) -> Witness {
-        Witness(self.slot.card().shared.guest.watch.clone())
+        Witness(self.slot.card().shared.guest.tracker.clone())
     }
 
-    /// The options it was started with, or those of its image.
+    /// Returns the options of the card: those it was started with, or those of the last image loaded.
     pub fn options(&self) -> Options {
         self.slot.card().shared.options.clone()
     }
@@ -231,7 +239,7 @@ impl EmulatedCard {
 fn check_channels(options: &Options) -> Result<(), Error> {
     let (h2c, c2h) = (options.h2c_channels, options.c2h_channels);
     if h2c.max(c2h) > MAX_CHANNELS {
-        return Err(Error::Channels { h2c, c2h });
+        return Err(Error::TooManyChannels { h2c, c2h });
     }
     let count = |direction| if direction == Direction::H2C { h2c } else { c2h };
     let mut named = options.faults.faults.iter().filter_map(|injection| injection.on);
@@ -249,16 +257,16 @@ impl fmt::Debug for EmulatedCard {
 
 impl Drop for EmulatedCard {
     fn drop(&mut self) {
-        // A register write may be driving an engine: that ends first.
+        // A register write may be driving an engine; stop that first.
         self.slot.card().halt();
         self.service = None;
     }
 }
 
-/// Serves a card at `path`, client after client, until `stop` gets a message or loses its sender.
+/// Serves a card at `path` to one client after another, until `stop` receives a message or its sender is dropped.
 ///
-/// Between clients the card stays as it is, as a real one would, but for the gone client's memory and interrupts; bus
-/// mastering is off, as the kernel leaves it.
+/// As with a real card, the card's state survives a change of clients. Only the maps and interrupts of the previous client are
+/// dropped, and bus mastering is turned off, as the kernel does when a device is closed.
 pub fn serve(
     options: Options,
     logic: Arc<dyn Logic>,
@@ -266,7 +274,7 @@ pub fn serve(
     stop: &mpsc::Receiver<()>,
 ) -> Result<(), Error> {
     let _card = EmulatedCard::start_at(options, logic, path)?;
-    // A message and a lost sender mean the same.
+    // A message and a dropped sender both mean stop.
     let _ = stop.recv();
     Ok(())
 }

@@ -1,11 +1,11 @@
-//! The link to the host: whether it is up, and what configuration space tells the engines.
+//! The PCIe link to the host: its state, and the settings from configuration space that the engines obey.
 
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{PoisonError, RwLock, RwLockReadGuard};
 
-/// Codes of sizes are those of DevCtl: 0 = 128 bytes to 5 = 4096.
+/// The state of the link. Sizes are encoded as in DevCtl: 0 = 128 bytes to 5 = 4096.
 #[derive(Debug)]
-pub(super) struct Link {
+pub(super) struct PcieLink {
     up: RwLock<bool>,
     bus_master: AtomicBool,
     max_payload: AtomicU32,
@@ -15,10 +15,10 @@ pub(super) struct Link {
     user_max_read_request: AtomicU32,
 }
 
-/// The reset value of the limits: no limit.
+/// The reset value of these limits: no limit.
 const UNLIMITED: u32 = 5;
 
-impl Default for Link {
+impl Default for PcieLink {
     fn default() -> Self {
         Self {
             up: RwLock::new(true),
@@ -31,13 +31,13 @@ impl Default for Link {
     }
 }
 
-impl Link {
-    /// Whether the link is up; it stays as it is while the answer is held, so hold it as long as an access lasts.
+impl PcieLink {
+    /// Returns whether the link is up. The state cannot change while the guard is held; hold it for the duration of an access.
     pub fn is_up(&self) -> RwLockReadGuard<'_, bool> {
         self.up.read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Waits for accesses under way.
+    /// Sets the state of the link, after waiting for accesses in progress.
     pub fn set_up(&self, up: bool) {
         *self.up.write().unwrap_or_else(PoisonError::into_inner) = up;
     }
@@ -50,8 +50,8 @@ impl Link {
         self.bus_master.store(on, Ordering::Release);
     }
 
-    /// Takes over DevCtl's sizes.
-    pub fn set_sizes(&self, max_payload: u32, max_read_request: u32) {
+    /// Applies the sizes from DevCtl.
+    pub fn set_device_control(&self, max_payload: u32, max_read_request: u32) {
         self.max_payload.store(max_payload.min(UNLIMITED), Ordering::Relaxed);
         self.max_read_request.store(max_read_request.min(UNLIMITED), Ordering::Relaxed);
     }
@@ -72,7 +72,7 @@ impl Link {
         &self.user_max_read_request
     }
 
-    /// Bytes of the largest read that the card may request.
+    /// Returns the size in bytes of the largest read that the card may request.
     pub fn read_request_bytes(&self) -> u64 {
         let limit = self.user_max_read_request.load(Ordering::Relaxed).min(UNLIMITED);
         128 << self.max_read_request().min(limit)

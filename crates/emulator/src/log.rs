@@ -1,4 +1,4 @@
-//! What the card noticed: rules broken, accesses refused, work counted.
+//! The card's event log: broken rules, refused accesses, and work counters.
 
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -6,10 +6,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use xdma_regs::Direction;
 
-/// Entries that a log keeps; what comes after is dropped.
+/// The maximum number of entries in a log. Later entries are dropped.
 const LOG_LENGTH: usize = 1024;
 
-/// How a direction is written.
+/// The serialized form of [`Direction`].
 #[derive(Serialize, Deserialize)]
 #[serde(remote = "Direction")]
 enum DirectionName {
@@ -20,10 +20,10 @@ enum DirectionName {
 /// A channel of the card.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct ChannelId {
-    /// Its direction.
+    /// The channel's direction.
     #[serde(with = "DirectionName")]
     pub direction: Direction,
-    /// Its number, 0 to 3.
+    /// The channel's number, 0 to 3.
     pub index: usize,
 }
 
@@ -33,14 +33,14 @@ impl fmt::Display for ChannelId {
     }
 }
 
-/// A rule that silicon may punish in ways nobody has documented.
+/// A rule that drivers must follow. The behaviour of silicon when a rule is broken is undocumented.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Rule {
-    /// Descriptors lie at multiples of 32 bytes.
+    /// Descriptors are aligned to 32 bytes.
     DescriptorAlignment,
     /// A block of adjacent descriptors does not cross 4 KiB.
     BlockCrossesPage,
-    /// Stop stands only on the last descriptor of a block.
+    /// Only the last descriptor of a block has Stop set.
     StopInsideBlock,
     /// A descriptor moves at least one byte.
     ZeroLength,
@@ -54,12 +54,12 @@ pub enum Rule {
     RunWhileBusy,
     /// The first descriptor's address is not written while the channel runs.
     StartWhileRunning,
-    /// A channel that may fetch has bus mastering enabled.
+    /// Bus mastering is enabled when a channel may fetch.
     BusMasterOff,
-    /// Memory is released only once the card is done with it. Seen where the client tells of it, to a
-    /// [`Witness`](super::Witness) or by [`control`](super::control).
+    /// Memory is released only when the card no longer uses it. Detected only if the client reports its releases, through a
+    /// [`Witness`](super::Witness) or [`control`](super::control).
     ReleasedMemory,
-    /// Memory is unmapped only once the card is done with it, or with bus mastering off.
+    /// Memory is unmapped only when the card no longer uses it, or with bus mastering off.
     UnmappedInFlight,
 }
 
@@ -85,11 +85,11 @@ impl Rule {
 /// A broken [`Rule`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Violation {
-    /// The rule.
+    /// The broken rule.
     pub rule: Rule,
-    /// Of the descriptor in host memory, or of the register in its BAR.
+    /// The address of the descriptor in host memory, or of the register in its BAR.
     pub address: u64,
-    /// The channel, where one is concerned.
+    /// The channel, if the rule concerns one.
     pub channel: Option<ChannelId>,
 }
 
@@ -103,70 +103,70 @@ impl fmt::Display for Violation {
     }
 }
 
-/// What a refused access was for.
+/// The purpose of a refused access.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Purpose {
-    /// Read descriptors.
+    /// Reading descriptors.
     Fetch,
-    /// Read (H2C) or write (C2H) payload.
+    /// Reading (H2C) or writing (C2H) payload.
     Payload,
-    /// Write the completed count.
+    /// Writing the completed count.
     WriteBack,
-    /// Write a C2H stream descriptor's metadata.
+    /// Writing the metadata of a C2H stream descriptor.
     Metadata,
 }
 
-/// Why an access was refused.
+/// The reason why an access was refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Refusal {
+pub enum DmaFaultReason {
     /// No map covers the address.
     Unmapped,
-    /// The map does not allow this direction.
+    /// The map does not permit this kind of access.
     Permission,
-    /// The map came without memory that the card's process can reach.
+    /// The map was created without a file descriptor, so the card's process cannot access its memory.
     Unreachable,
 }
 
-/// An access to host memory that was refused, as an IOMMU would.
+/// An access to host memory that was refused, as an IOMMU would refuse it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Fault {
-    /// First address that was refused.
+pub struct DmaFault {
+    /// The first address that was refused.
     pub iova: u64,
-    /// Whether the card wanted to write.
+    /// Whether the access was a write.
     pub write: bool,
-    /// What for.
+    /// The purpose of the access.
     pub purpose: Purpose,
-    /// Why not.
-    pub refusal: Refusal,
-    /// By which channel.
+    /// The reason for the refusal.
+    pub reason: DmaFaultReason,
+    /// The channel that made the access.
     pub channel: ChannelId,
 }
 
-impl fmt::Display for Fault {
+impl fmt::Display for DmaFault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let verb = if self.write { "write to" } else { "read of" };
-        let Self { iova, purpose, refusal, channel, .. } = self;
-        write!(f, "{verb} {iova:#x} by {channel} refused: {refusal:?} ({purpose:?})")
+        let Self { iova, purpose, reason, channel, .. } = self;
+        write!(f, "{verb} {iova:#x} by {channel} refused: {reason:?} ({purpose:?})")
     }
 }
 
 macro_rules! counters {
     ($($(#[$doc:meta])* $name:ident),* $(,)?) => {
-        /// Work done since the card was made, or its image loaded.
+        /// Work done since the card was started or its image loaded.
         #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-        pub struct Counters {
+        pub struct CardCounters {
             $($(#[$doc])* pub $name: u64,)*
         }
 
-        /// The counters while they count.
+        /// The live counters.
         #[derive(Debug, Default)]
-        pub(super) struct Counting {
+        pub(super) struct AtomicCounters {
             $(pub $name: AtomicU64,)*
         }
 
-        impl Counting {
-            fn snapshot(&self) -> Counters {
-                Counters { $($name: self.$name.load(Ordering::Relaxed),)* }
+        impl AtomicCounters {
+            fn snapshot(&self) -> CardCounters {
+                CardCounters { $($name: self.$name.load(Ordering::Relaxed),)* }
             }
 
             fn clear(&self) {
@@ -181,13 +181,13 @@ counters! {
     register_reads,
     /// Writes to the XDMA BAR, doorbells included.
     register_writes,
-    /// Writes that set a channel's Run or gave it credits.
+    /// Writes that set a channel's Run bit or add credits.
     doorbells,
     /// Requests for descriptors.
     fetch_requests,
-    /// Descriptors that came with them.
+    /// Descriptors received.
     descriptors_fetched,
-    /// Descriptors finished.
+    /// Descriptors completed.
     descriptors_completed,
     /// Bytes moved from the host to the card.
     h2c_bytes,
@@ -197,24 +197,24 @@ counters! {
     write_backs,
     /// Interrupt messages sent.
     interrupts,
-    /// AXI transfers, of up to 4 KiB, that the shell ended since the logic did not (see
+    /// AXI transfers of up to 4 KiB that the shell ended because the logic did not answer (see
     /// [`Options::axi_timeout`](super::Options::axi_timeout)).
     axi_timeouts,
     /// Accesses to host memory that were refused.
-    faults,
-    /// Rules broken.
+    dma_faults,
+    /// Rule violations.
     violations,
 }
 
-/// Everything the card noticed.
+/// All events recorded by the card.
 #[derive(Debug, Default)]
-pub(super) struct Log {
+pub(super) struct EventLog {
     violations: Mutex<Vec<Violation>>,
-    faults: Mutex<Vec<Fault>>,
-    pub count: Counting,
+    dma_faults: Mutex<Vec<DmaFault>>,
+    pub count: AtomicCounters,
 }
 
-impl Log {
+impl EventLog {
     pub fn violation(&self, rule: Rule, address: u64, channel: Option<ChannelId>) {
         add(&self.count.violations, 1);
         let violation = Violation { rule, address, channel };
@@ -223,9 +223,9 @@ impl Log {
         }
     }
 
-    pub fn fault(&self, fault: Fault) {
-        add(&self.count.faults, 1);
-        if push(lock(&self.faults), fault) {
+    pub fn dma_fault(&self, fault: DmaFault) {
+        add(&self.count.dma_faults, 1);
+        if push(lock(&self.dma_faults), fault) {
             tracing::debug!("{fault}");
         }
     }
@@ -234,23 +234,23 @@ impl Log {
         lock(&self.violations).clone()
     }
 
-    pub fn faults(&self) -> Vec<Fault> {
-        lock(&self.faults).clone()
+    pub fn dma_faults(&self) -> Vec<DmaFault> {
+        lock(&self.dma_faults).clone()
     }
 
-    pub fn counters(&self) -> Counters {
+    pub fn counters(&self) -> CardCounters {
         self.count.snapshot()
     }
 
-    /// Nothing was noticed yet.
+    /// Clears all entries and counters.
     pub fn clear(&self) {
         lock(&self.violations).clear();
-        lock(&self.faults).clear();
+        lock(&self.dma_faults).clear();
         self.count.clear();
     }
 }
 
-/// False if the log is full.
+/// Appends an entry unless the log is full; returns whether it did.
 fn push<T>(mut log: MutexGuard<'_, Vec<T>>, entry: T) -> bool {
     let room = log.len() < LOG_LENGTH;
     if room {
@@ -264,7 +264,7 @@ pub(super) fn add(counter: &AtomicU64, amount: u64) {
     counter.fetch_add(amount, Ordering::Relaxed);
 }
 
-/// Locks, also after a thread panicked with the lock held: every state behind our locks is valid at any time.
+/// Locks a mutex even if it is poisoned: the state behind our mutexes is valid at any time.
 pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -276,14 +276,14 @@ mod tests {
     const CHANNEL: ChannelId = ChannelId { direction: Direction::H2C, index: 2 };
 
     #[test]
-    fn entries_name_rule_and_address() {
+    fn entries_name_the_rule_and_address() {
         let violation = Violation { rule: Rule::ZeroLength, address: 0x1040, channel: Some(CHANNEL) };
         assert_eq!(violation.to_string(), "descriptor of length 0 at 0x1040 (H2C 2)");
-        let fault = Fault {
+        let fault = DmaFault {
             iova: 0x2000,
             write: false,
             purpose: Purpose::Fetch,
-            refusal: Refusal::Unmapped,
+            reason: DmaFaultReason::Unmapped,
             channel: CHANNEL,
         };
         assert_eq!(fault.to_string(), "read of 0x2000 by H2C 2 refused: Unmapped (Fetch)");
@@ -291,7 +291,7 @@ mod tests {
 
     #[test]
     fn logs_are_bounded_and_counters_are_not() {
-        let log = Log::default();
+        let log = EventLog::default();
         for address in 0..2000 {
             log.violation(Rule::ReservedBits, address, None);
         }

@@ -1,24 +1,24 @@
-//! A witness of what the driver says about its memory: that the card uses none that was released.
+//! Tracks the memory that the driver has released, to detect accesses to it by the card.
 
-use super::link::Link;
-use super::log::{Log, Rule, lock};
+use super::link::PcieLink;
+use super::log::{EventLog, Rule, lock};
 use rangemap::RangeSet;
 use std::ops::Range;
 use std::sync::{Arc, Mutex};
 
-/// What the client's memory is now. A client that says nothing of releases is not watched.
+/// The state of the client's memory. Without reports from the client, nothing is tracked.
 #[derive(Debug)]
-pub(super) struct Watch {
-    log: Arc<Log>,
-    link: Arc<Link>,
+pub(super) struct MemoryTracker {
+    log: Arc<EventLog>,
+    link: Arc<PcieLink>,
     state: Mutex<State>,
 }
 
 #[derive(Debug, Default)]
 struct State {
-    /// Mapped, and nobody's.
+    /// Addresses that are mapped but released.
     released: RangeSet<u64>,
-    /// What engines access at this moment.
+    /// Accesses by engines that are in progress.
     in_flight: Vec<Range<u64>>,
 }
 
@@ -28,24 +28,24 @@ impl State {
     }
 }
 
-impl Watch {
-    pub fn new(log: Arc<Log>, link: Arc<Link>) -> Self {
+impl MemoryTracker {
+    pub fn new(log: Arc<EventLog>, link: Arc<PcieLink>) -> Self {
         Self { log, link, state: Mutex::default() }
     }
 
-    /// An engine accesses this memory until the pass is dropped.
-    pub fn enter(&self, address: u64, len: u64) -> Pass<'_> {
+    /// Records an access by an engine, which lasts until the guard is dropped.
+    pub fn begin_access(&self, address: u64, len: u64) -> AccessGuard<'_> {
         let range = range(address, len);
         let mut state = lock(&self.state);
         if !range.is_empty() && state.released.overlaps(&range) {
             self.log.violation(Rule::ReleasedMemory, address, None);
         }
         state.in_flight.push(range.clone());
-        Pass { watch: self, range }
+        AccessGuard { tracker: self, range }
     }
 
-    /// The client maps or unmaps these addresses. A driver takes memory away from a card that is done with it, or that may no
-    /// longer use any.
+    /// Records that the client maps or unmaps these addresses. A driver may unmap memory only if the card no longer uses it, or
+    /// if bus mastering is off.
     pub fn remapped(&self, address: u64, len: u64) {
         let range = range(address, len);
         let mut state = lock(&self.state);
@@ -57,14 +57,15 @@ impl Watch {
         }
     }
 
-    /// The client is gone, or the card may not access memory: from here on it is somebody else's.
-    pub fn forget(&self) {
+    /// Forgets all releases: the client has disconnected, or bus mastering was turned off. The memory may have a new owner by the
+    /// next access.
+    pub fn clear(&self) {
         lock(&self.state).released.clear();
     }
 }
 
-impl Watch {
-    /// From now on these addresses belong to somebody.
+impl MemoryTracker {
+    /// Records that these addresses have been allocated.
     pub fn taken(&self, address: u64, len: u64) {
         let range = range(address, len);
         if !range.is_empty() {
@@ -72,48 +73,48 @@ impl Watch {
         }
     }
 
-    /// From now on they belong to nobody: the card must be done with them.
+    /// Records that these addresses have been released. The card must not use them any more.
     pub fn released(&self, address: u64, len: u64) {
         let range = range(address, len);
         let mut state = lock(&self.state);
         if state.is_in_flight(&range) {
             self.log.violation(Rule::ReleasedMemory, address, None);
         }
-        // A card that may not access memory is done with all of it, whoever has it next.
+        // With bus mastering off the card cannot use any memory, so there is nothing to track.
         if !range.is_empty() && self.link.bus_master() {
             state.released.insert(range);
         }
     }
 }
 
-/// Learns which device addresses a card may use.
+/// A handle through which a client reports its allocations and releases of device-visible memory.
 ///
-/// Memory in a pool stays mapped when it is released, so no bus and no IOMMU can tell that a card uses it afterwards. The emulated
-/// card can, if its client tells: it takes an access to released memory for a broken rule.
+/// Memory in a pool stays mapped after it is released, so neither the bus nor an IOMMU can detect a later access by the card. The
+/// emulated card can, if its client reports releases: it records an access to released memory as a rule violation.
 #[derive(Clone, Debug)]
-pub struct Witness(pub(super) Arc<Watch>);
+pub struct Witness(pub(super) Arc<MemoryTracker>);
 
 impl Witness {
-    /// From now on these addresses belong to somebody.
+    /// Reports that these addresses have been allocated.
     pub fn taken(&self, address: u64, len: u64) {
         self.0.taken(address, len);
     }
 
-    /// From now on they belong to nobody: the card must be done with them.
+    /// Reports that these addresses have been released. The card must not use them any more.
     pub fn released(&self, address: u64, len: u64) {
         self.0.released(address, len);
     }
 }
 
-/// An access under way.
-pub(super) struct Pass<'a> {
-    watch: &'a Watch,
+/// An access in progress.
+pub(super) struct AccessGuard<'a> {
+    tracker: &'a MemoryTracker,
     range: Range<u64>,
 }
 
-impl Drop for Pass<'_> {
+impl Drop for AccessGuard<'_> {
     fn drop(&mut self) {
-        let mut state = lock(&self.watch.state);
+        let mut state = lock(&self.tracker.state);
         if let Some(at) = state.in_flight.iter().position(|range| *range == self.range) {
             state.in_flight.swap_remove(at);
         }
@@ -128,45 +129,45 @@ fn range(address: u64, len: u64) -> Range<u64> {
 mod tests {
     use super::*;
 
-    fn watch() -> (Arc<Log>, Arc<Link>, Watch) {
-        let (log, link) = (Arc::new(Log::default()), Arc::new(Link::default()));
+    fn tracker() -> (Arc<EventLog>, Arc<PcieLink>, MemoryTracker) {
+        let (log, link) = (Arc::new(EventLog::default()), Arc::new(PcieLink::default()));
         link.set_bus_master(true);
-        (log.clone(), link.clone(), Watch::new(log, link))
+        (log.clone(), link.clone(), MemoryTracker::new(log, link))
     }
 
-    fn rules(log: &Log) -> Vec<(Rule, u64)> {
+    fn rules(log: &EventLog) -> Vec<(Rule, u64)> {
         log.violations().iter().map(|violation| (violation.rule, violation.address)).collect()
     }
 
     #[test]
     fn released_memory_must_not_be_used() {
-        let (log, _, watch) = watch();
-        drop(watch.enter(0x1000, 64));
-        watch.taken(0x1000, 64);
-        drop(watch.enter(0x1000, 64));
+        let (log, _, tracker) = tracker();
+        drop(tracker.begin_access(0x1000, 64));
+        tracker.taken(0x1000, 64);
+        drop(tracker.begin_access(0x1000, 64));
         assert_eq!(rules(&log), []);
-        watch.released(0x1000, 64);
-        drop(watch.enter(0x103c, 8));
-        drop(watch.enter(0x1040, 8));
-        watch.taken(0x1000, 32);
-        drop(watch.enter(0x1000, 32));
-        drop(watch.enter(0x1010, 17));
+        tracker.released(0x1000, 64);
+        drop(tracker.begin_access(0x103c, 8));
+        drop(tracker.begin_access(0x1040, 8));
+        tracker.taken(0x1000, 32);
+        drop(tracker.begin_access(0x1000, 32));
+        drop(tracker.begin_access(0x1010, 17));
         assert_eq!(rules(&log), [(Rule::ReleasedMemory, 0x103c), (Rule::ReleasedMemory, 0x1010)]);
     }
 
     #[test]
     fn memory_must_not_be_released_under_an_access() {
-        let (log, link, watch) = watch();
-        let (pass, other) = (watch.enter(0x2000, 4096), watch.enter(0x2000, 4096));
-        watch.released(0x1000, 4096);
-        drop(pass);
-        watch.released(0x2fff, 1);
-        watch.remapped(0x2000, 1);
+        let (log, link, tracker) = tracker();
+        let (guard, other) = (tracker.begin_access(0x2000, 4096), tracker.begin_access(0x2000, 4096));
+        tracker.released(0x1000, 4096);
+        drop(guard);
+        tracker.released(0x2fff, 1);
+        tracker.remapped(0x2000, 1);
         link.set_bus_master(false);
-        watch.remapped(0x2000, 4096);
+        tracker.remapped(0x2000, 4096);
         drop(other);
         link.set_bus_master(true);
-        watch.remapped(0x2000, 4096);
+        tracker.remapped(0x2000, 4096);
         assert_eq!(rules(&log), [(Rule::ReleasedMemory, 0x2fff), (Rule::UnmappedInFlight, 0x2000)]);
     }
 }

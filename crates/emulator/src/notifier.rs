@@ -1,27 +1,29 @@
-//! How a channel's thread sleeps and is woken, without losing a wake-up.
+//! Sleep and wake-up of a channel's thread, without lost notifications.
 
 use super::log::lock;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-/// Rings are counted, so that one that falls between looking for work and going to sleep is not lost. Ringing costs
-/// two atomic operations while nobody sleeps, since custom logic rings on every step it makes.
+/// A notification counter with a condition variable.
+///
+/// Notifications are counted, so one that arrives between the check for work and the sleep is not lost. Custom logic notifies on
+/// every step, so `notify` costs only two atomic operations while no thread sleeps.
 #[derive(Debug, Default)]
-pub(super) struct Bell {
-    rings: AtomicU64,
+pub(super) struct Notifier {
+    generation: AtomicU64,
     sleeping: AtomicBool,
     lock: Mutex<()>,
     woken: Condvar,
 }
 
-impl Bell {
-    /// Works each time that the bell rang, or that the work's deadline passed, until it is over. Whoever ends it says so first
-    /// and rings then.
-    pub fn attend(&self, over: impl Fn() -> bool, mut work: impl FnMut() -> Option<Instant>) {
+impl Notifier {
+    /// Calls `work` after every notification and whenever the deadline returned by `work` passes, until `over` returns true. To
+    /// stop the loop, make `over` return true first, and then notify.
+    pub fn run_until(&self, over: impl Fn() -> bool, mut work: impl FnMut() -> Option<Instant>) {
         loop {
-            // Counted before looking for work, and for the end too: one that comes in between has rung since.
-            let seen = self.rings();
+            // Read the counter before checking for the end and for work: a notification in between then cuts the wait short.
+            let seen = self.generation();
             if over() {
                 return;
             }
@@ -29,24 +31,24 @@ impl Bell {
         }
     }
 
-    fn rings(&self) -> u64 {
-        self.rings.load(Ordering::SeqCst)
+    fn generation(&self) -> u64 {
+        self.generation.load(Ordering::SeqCst)
     }
 
-    pub fn ring(&self) {
-        // Sequential consistency on both sides: either the sleeper sees the new count, or this sees it sleeping.
-        self.rings.fetch_add(1, Ordering::SeqCst);
+    pub fn notify(&self) {
+        // Sequential consistency on both sides: either the sleeper sees the new count, or this thread sees the sleeper.
+        self.generation.fetch_add(1, Ordering::SeqCst);
         if self.sleeping.load(Ordering::SeqCst) {
             drop(lock(&self.lock));
             self.woken.notify_all();
         }
     }
 
-    /// Sleeps until the count is no longer `seen`, or until the deadline. One thread at a time.
+    /// Sleeps until the counter differs from `seen`, or until the deadline. Supports only one waiting thread at a time.
     fn wait(&self, seen: u64, deadline: Option<Instant>) {
         let mut guard = lock(&self.lock);
         self.sleeping.store(true, Ordering::SeqCst);
-        while self.rings() == seen {
+        while self.generation() == seen {
             guard = match deadline.map(|deadline| deadline.saturating_duration_since(Instant::now())) {
                 None => self.woken.wait(guard).unwrap_or_else(PoisonError::into_inner),
                 Some(Duration::ZERO) => break,
@@ -64,41 +66,41 @@ mod tests {
 
     #[test]
     fn a_deadline_ends_the_sleep() {
-        let (bell, start) = (Bell::default(), Instant::now());
-        bell.wait(bell.rings(), Some(start + Duration::from_millis(5)));
+        let (notifier, start) = (Notifier::default(), Instant::now());
+        notifier.wait(notifier.generation(), Some(start + Duration::from_millis(5)));
         assert!(start.elapsed() >= Duration::from_millis(5));
     }
 
     #[test]
-    fn an_end_that_comes_while_it_is_asked_for_is_not_slept_through() {
-        let (bell, asked) = (Bell::default(), AtomicU64::new(0));
+    fn a_stop_during_the_check_is_not_missed() {
+        let (notifier, checks) = (Notifier::default(), AtomicU64::new(0));
         let over = || {
-            let before = asked.fetch_add(1, Ordering::SeqCst);
-            // The end comes right after it was asked for the first time.
-            bell.ring();
+            let before = checks.fetch_add(1, Ordering::SeqCst);
+            // The stop arrives right after the first check.
+            notifier.notify();
             before > 0
         };
         let soon = Instant::now() + Duration::from_secs(10);
-        bell.attend(over, || Some(soon));
-        assert!(Instant::now() < soon, "only the deadline ended it");
+        notifier.run_until(over, || Some(soon));
+        assert!(Instant::now() < soon, "only the deadline ended the wait");
     }
 
     #[test]
-    fn no_ring_is_lost() {
-        let (bell, heard) = (Arc::new(Bell::default()), Arc::new(AtomicU64::new(0)));
+    fn no_notification_is_lost() {
+        let (notifier, received) = (Arc::new(Notifier::default()), Arc::new(AtomicU64::new(0)));
         let sleeper = {
-            let (bell, heard) = (Arc::clone(&bell), Arc::clone(&heard));
+            let (notifier, received) = (Arc::clone(&notifier), Arc::clone(&received));
             std::thread::spawn(move || {
                 for _ in 0..1000 {
-                    let seen = heard.load(Ordering::SeqCst);
-                    bell.wait(seen, None);
-                    heard.store(seen + 1, Ordering::SeqCst);
+                    let seen = received.load(Ordering::SeqCst);
+                    notifier.wait(seen, None);
+                    received.store(seen + 1, Ordering::SeqCst);
                 }
             })
         };
         for round in 0..1000 {
-            bell.ring();
-            while heard.load(Ordering::SeqCst) != round + 1 {
+            notifier.notify();
+            while received.load(Ordering::SeqCst) != round + 1 {
                 std::thread::yield_now();
             }
         }

@@ -1,4 +1,4 @@
-//! What a card is made of, and how it decides what no manual decides.
+//! The configuration of a card, including the behaviour that no manual specifies.
 
 use super::faults::Plan;
 use serde::{Deserialize, Serialize};
@@ -8,15 +8,14 @@ use std::str::FromStr;
 use std::time::Duration;
 use xdma_regs::MAX_CHANNELS;
 
-/// Which card is modelled: its identifiers, BARs and MSI-X vectors.
+/// The card to model: its identifiers, BARs and MSI-X vectors.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Profile {
     /// The application function of an AWS F1 card (1d0f:f001): user registers in BAR0 and BAR1, XDMA in BAR2 with 33 MSI-X
     /// vectors, the AXI port in BAR4 (AWS "FPGA PCIe Memory Address Map").
     F1,
-    /// A Xilinx endpoint as `xdma.ko` knows it (10ee:903f): user registers in BAR0 (1 MiB), XDMA in BAR1 (64 KiB, 32
-    /// vectors), both 32-bit. With two BARs of which the second is XDMA, the first is the user BAR (`libxdma.c`,
-    /// `map_bars`).
+    /// A Xilinx endpoint as `xdma.ko` supports it (10ee:903f): user registers in BAR0 (1 MiB), XDMA in BAR1 (64 KiB, 32 vectors),
+    /// both 32-bit. If a card has two BARs and the second one is XDMA, the first one is the user BAR (`libxdma.c`, `map_bars`).
     Alveo,
 }
 
@@ -29,9 +28,9 @@ impl fmt::Display for Profile {
     }
 }
 
-/// The name is not that of a [`Profile`].
+/// The error returned when a name does not match any [`Profile`].
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("no emulated card is called {0:?}; there are f1 and alveo")]
+#[error("unknown profile {0:?}; valid profiles are f1 and alveo")]
 pub struct UnknownProfile(String);
 
 impl FromStr for Profile {
@@ -46,37 +45,39 @@ impl FromStr for Profile {
     }
 }
 
-/// How the card is built and set.
+/// Options of an emulated card.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Options {
-    /// Identifiers and BARs.
+    /// The identifiers and BARs.
     pub profile: Profile,
-    /// Whether the function can be reset: DevCap's FLR bit and the device's reset.
+    /// Whether the function can be reset, both through DevCap's FLR bit and by the vfio device reset.
     pub function_reset: bool,
-    /// Seed of everything random: where descriptor fetches split, and latencies.
+    /// The seed for all randomness: where descriptor fetches split, and latencies.
     pub seed: u64,
-    /// Finish what a register write starts before that write is answered, as far as the logic does not wait.
+    /// Whether a register write is answered only after the work that it starts has finished, unless the custom logic makes the
+    /// engine wait.
     pub synchronous: bool,
-    /// What no manual decides.
+    /// Behaviour that no manual specifies.
     pub switches: Switches,
-    /// Host-to-card channels, 0 to 4.
+    /// The number of host-to-card channels, 0 to 4.
     pub h2c_channels: usize,
-    /// Card-to-host channels, 0 to 4.
+    /// The number of card-to-host channels, 0 to 4.
     pub c2h_channels: usize,
-    /// AXI-Stream channels instead of memory-mapped ones.
+    /// Whether the channels are AXI-Stream instead of memory-mapped.
     pub stream: bool,
-    /// How long things take at most; each time is random up to its limit. Nothing takes time when synchronous.
+    /// Upper limits of the random delays. Ignored if `synchronous` is set.
     pub latency: Latency,
-    /// Bytes a second that the link moves at most in each direction: payload, of all channels together. Nothing takes time when
-    /// synchronous. Default `None`: as fast as the host copies.
+    /// The maximum payload rate of the link in bytes per second, for each direction and shared by all its channels. Ignored if
+    /// `synchronous` is set. Default `None`: as fast as the host copies.
     pub link_rate: Option<NonZeroU64>,
-    /// After how long the shell around the logic ends an AXI transaction of a memory-mapped channel that the logic does not
-    /// answer. Written data then vanishes and reads give all ones, the transfer ends as if it had succeeded, and for 4 ms
-    /// all further transactions end at once, likewise (AWS "Shell Interface Specification"; which response XDMA sees is
-    /// unverified). AWS' shell of F1 waits 5 s. Default `None`: the engine waits for ever, as without a shell.
+    /// The time after which the shell around the custom logic ends an unanswered AXI transaction of a memory-mapped channel.
+    ///
+    /// Written data is then lost, reads return all ones, and the transfer completes as if it had succeeded. For the next 4 ms,
+    /// all further transactions end immediately in the same way (AWS "Shell Interface Specification"; which response XDMA sees is
+    /// unverified). The AWS F1 shell waits 5 s. Default `None`: the engine waits forever, as without a shell.
     pub axi_timeout: Option<Duration>,
-    /// What goes wrong. Default: nothing.
+    /// Faults to inject. Default: none.
     pub faults: Plan,
 }
 
@@ -102,14 +103,14 @@ impl Default for Options {
 /// Upper limits of random delays.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Latency {
-    /// Of a descriptor fetch.
+    /// The delay of a descriptor fetch.
     pub fetch: Duration,
-    /// Between the last byte of a descriptor with the Completed bit and its count.
+    /// The delay from the last byte of a descriptor that has the Completed bit to the update of the completed count.
     pub completion: Duration,
 }
 
 impl Latency {
-    /// No delay.
+    /// No delays.
     pub const NONE: Self = Self { fetch: Duration::ZERO, completion: Duration::ZERO };
 }
 
@@ -119,32 +120,34 @@ impl Default for Latency {
     }
 }
 
-/// What neither PG195 nor a published measurement decides. A driver must work under each value.
+/// Behaviour that neither PG195 nor a published measurement determines. A driver must work with every setting.
 ///
-/// The defaults are what is most likely, by PG195's wording or by what drivers in use rely on.
+/// The defaults are the most likely behaviour, judging by the wording of PG195 or by the drivers in use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Switches {
-    /// Memory-mapped channels count credits. Otherwise the credit register reads 0 and fetch is never held back by it.
-    /// Default true.
+    /// Whether memory-mapped channels count credits. If not, the credit register reads 0 and missing credits never hold back a
+    /// fetch. Default true.
     pub mm_credits: bool,
-    /// BUSY reads 1 while the engine waits for credits or a halted fetch to go on. Default false: BUSY means descriptors
-    /// or requests outstanding (PG344, "Initial Debug of the XDMA").
+    /// Whether BUSY reads 1 while the engine waits for credits or for a halted fetch to resume. Default false: BUSY means that
+    /// descriptors or requests are outstanding (PG344, "Initial Debug of the XDMA").
     pub busy_without_credits: bool,
-    /// BUSY falls this long after the write-back of the descriptor with Stop. Default zero: before the write-back.
+    /// The delay from the write-back of the descriptor with Stop to the fall of BUSY. Default zero: BUSY falls before the
+    /// write-back.
     pub busy_lag: Duration,
-    /// A descriptor with Stop clears the Run bit. Default false: it stays as software left it.
+    /// Whether a descriptor with Stop clears the Run bit. Default false: Run stays as software left it.
     pub stop_clears_run: bool,
-    /// An error whose `ie` bit is off stops the engine. Default false: it goes on as if nothing had happened; a bad
-    /// magic number and a refused fetch stop it in any case.
+    /// Whether an error whose `ie` bit is clear stops the engine. Default false: the engine continues as if nothing had happened.
+    /// A bad magic number and a refused fetch stop it in any case.
     pub unlogged_errors_stop: bool,
-    /// An error that stops the engine writes the count back with bit 31. Default false, as seen on hardware for a refused
-    /// fetch.
+    /// Whether an error that stops the engine writes back the count with bit 31 set. Default false, as observed on hardware for a
+    /// refused fetch.
     pub error_write_back: bool,
-    /// Descriptor requests end at multiples of the maximum read request, so that a block across 4 KiB is followed as
-    /// if it were legal; AWS' kernel driver of F1 needs that. Default false: such a request wraps inside its page.
-    /// Either way it is a [`Violation`](super::Violation).
+    /// Whether descriptor requests end at multiples of the maximum read request size, so that the engine follows a block across 4
+    /// KiB as if it were legal; the AWS F1 kernel driver needs that. Default false: such a request wraps inside its page. In both
+    /// cases the card records a [`Violation`](super::Violation).
     pub aligned_fetch: bool,
-    /// Clearing Run ends a C2H stream descriptor that has received nothing. Default false: BUSY stays until data comes.
+    /// Whether clearing Run ends a C2H stream descriptor that has not received any data. Default false: BUSY stays set until data
+    /// arrives.
     pub stop_ends_idle_stream: bool,
 }
 
@@ -168,11 +171,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn profiles_are_parsed_as_they_are_printed() {
+    fn profile_names_round_trip() {
         for profile in [Profile::F1, Profile::Alveo] {
             assert_eq!(profile.to_string().parse(), Ok(profile));
         }
         let error = "f2".parse::<Profile>().unwrap_err();
-        assert_eq!(error.to_string(), "no emulated card is called \"f2\"; there are f1 and alveo");
+        assert_eq!(error.to_string(), "unknown profile \"f2\"; valid profiles are f1 and alveo");
     }
 }

@@ -2,20 +2,20 @@
 
 use std::time::Instant;
 
-/// Auto: stop with a descriptor that has Stop.
+/// Auto: stop after a descriptor with Stop.
 const AUTO: u32 = 1 << 0;
 /// Clear the counters.
 const CLEAR: u32 = 1 << 1;
-/// Run: count from the channel's Run on.
+/// Run: count from the rising edge of the channel's Run.
 const RUN: u32 = 1 << 2;
 
-/// The counters have 42 bits and stay at their maximum.
+/// The counters are 42 bits wide and saturate.
 const MAX: u64 = (1 << 42) - 1;
 const MAXED: u32 = 1 << 16;
 
-/// Nanoseconds of a clock at 250 MHz.
+/// Clock period in nanoseconds, at 250 MHz.
 const CLOCK_NS: u64 = 4;
-/// Bytes that the data path moves in a clock.
+/// Bytes that the data path moves in one clock.
 pub(super) const BEAT: u64 = 64;
 
 #[derive(Debug, Default)]
@@ -27,7 +27,7 @@ pub(super) struct Perf {
 }
 
 impl Perf {
-    /// A write to the control register; `running` is whether the channel runs.
+    /// Writes the control register. `running` states whether the channel is running.
     pub fn control(&mut self, value: u32, running: bool) {
         let starts = value & RUN != 0 && self.control & RUN == 0;
         if value & CLEAR != 0 || starts && value & AUTO != 0 {
@@ -46,14 +46,14 @@ impl Perf {
         self.control
     }
 
-    /// The channel starts to run.
+    /// Starts counting, if enabled, because the channel starts.
     pub fn channel_starts(&mut self) {
         if self.control & RUN != 0 {
             self.start();
         }
     }
 
-    /// A descriptor is done.
+    /// Counts a completed descriptor.
     pub fn descriptor(&mut self, bytes: u64, stop: bool) {
         if self.since.is_some() {
             self.bytes += bytes;
@@ -76,18 +76,18 @@ impl Perf {
         self.bytes.div_ceil(BEAT)
     }
 
-    /// A data path moves at most one beat a clock, also when the machine that emulates it is faster.
+    /// Returns the clocks counted. The data path moves at most one beat per clock, even if the emulating machine is faster.
     fn cycles(&self) -> u64 {
         let running = self.since.map_or(0, |since| since.elapsed().as_nanos() as u64 / CLOCK_NS);
         (self.cycles + running).max(self.beats())
     }
 
-    /// Clocks counted, as the two registers have them.
+    /// Returns the clocks counted, as the low and high register.
     pub fn read_cycles(&self) -> [u32; 2] {
         words(self.cycles())
     }
 
-    /// Beats of data counted, alike.
+    /// Returns the data beats counted, as the low and high register.
     pub fn read_data(&self) -> [u32; 2] {
         words(self.beats())
     }
@@ -104,7 +104,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn counts_while_the_channel_runs_and_stops_by_itself() {
+    fn counting_follows_the_channel_and_stops_automatically() {
         let mut perf = Perf::default();
         perf.descriptor(64, false);
         perf.control(0x2, false);
@@ -123,7 +123,7 @@ mod tests {
     }
 
     #[test]
-    fn counters_stay_at_their_maximum() {
+    fn counters_saturate() {
         assert_eq!(words(MAX), [0xffff_ffff, 0x3ff]);
         assert_eq!(words(MAX + 1), [0xffff_ffff, 0x1_03ff]);
     }

@@ -1,24 +1,24 @@
-//! The register space of the XDMA BAR: which register does what when it is read or written. PG195, "Register Space".
+//! The register space of the XDMA BAR: effects of register reads and writes. PG195, "Register Space".
 
-use super::card::Card;
-use super::channel::Channel;
+use super::card::CardModel;
+use super::channel::ChannelModel;
 use super::log::{Rule, add};
 use std::sync::atomic::{AtomicU32, Ordering};
 use xdma_regs::channel as chan;
 use xdma_regs::{Direction, IDENTIFIER, Identifier, MAX_CHANNELS, REGISTER_SPACE, Target, config, sgdma};
 
-/// Bits of the control register that exist; 24 and 8:7 are reserved.
+/// The implemented bits of the control register; bits 24 and 8:7 are reserved.
 const CONTROL: u32 = 0x0eff_fe7f;
-/// Bits of the channel's interrupt mask that exist.
+/// The implemented bits of the channel's interrupt mask.
 const IRQ_ENABLE: u32 = 0x00ff_fe7e;
-/// Any alignment, lengths by byte, 64 address bits: what cards with memory-mapped channels report.
+/// Any address alignment, byte-granular lengths and 64 address bits: the value reported by cards with memory-mapped channels.
 const ALIGNMENTS: u32 = 0x0001_0140;
 /// PG195, "Config Block System ID".
 const SYSTEM_ID: u32 = 0xff01;
 /// 512 bits.
 const DATA_WIDTH: u32 = 3;
 
-/// Registers of the configuration block that hold what is written.
+/// The registers of the configuration block that hold a written value.
 #[derive(Debug)]
 pub(super) struct ConfigBlock {
     pcie_control: AtomicU32,
@@ -38,8 +38,8 @@ impl ConfigBlock {
     }
 }
 
-impl Card {
-    /// A read of any width. All ones is the answer to what the core does not support.
+impl CardModel {
+    /// Reads registers. Returns all ones for accesses that the core does not support.
     pub(super) fn xdma_read(&self, offset: u64, data: &mut [u8]) {
         add(&self.shared.log.count.register_reads, 1);
         if !self.supported(offset, data.len()) || self.shared.faults.all_ones() {
@@ -51,7 +51,7 @@ impl Card {
         }
     }
 
-    /// A write of any width; what the core does not support is dropped.
+    /// Writes registers. Drops accesses that the core does not support.
     pub(super) fn xdma_write(&self, offset: u64, data: &[u8]) {
         add(&self.shared.log.count.register_writes, 1);
         if !self.supported(offset, data.len()) {
@@ -62,7 +62,8 @@ impl Card {
         }
     }
 
-    /// 32-bit accesses only; the MSI-X table takes 64-bit ones too (PCI, "MSI-X Table Structure").
+    /// Returns whether the core supports an access: 32-bit accesses only, and 64-bit ones in the MSI-X table (PCI, "MSI-X Table
+    /// Structure").
     fn supported(&self, offset: u64, len: usize) -> bool {
         let table = offset >= REGISTER_SPACE && len == 8;
         let supported = offset.is_multiple_of(4) && (len == 4 || table);
@@ -104,7 +105,7 @@ impl Card {
         }
     }
 
-    /// One bit for each channel, H2C first.
+    /// Returns a mask with one bit for each channel, H2C first.
     fn channel_bits(&self) -> u32 {
         (1 << self.channels().len()) - 1
     }
@@ -122,7 +123,7 @@ impl Card {
             config::USER_MAX_PAYLOAD => link.user_max_payload().load(Ordering::Relaxed),
             config::USER_MAX_READ_REQUEST => link.user_max_read_request().load(Ordering::Relaxed),
             config::WRITE_FLUSH_TIMEOUT => self.config_block.flush_timeout.load(Ordering::Relaxed),
-            // Bus, device and function are the host's choice, which no vfio-user message tells.
+            // Bus, device and function are assigned by the host, and no vfio-user message reports them.
             _ => 0,
         }
     }
@@ -148,7 +149,7 @@ impl Card {
         }
     }
 
-    fn common(&self, is_set: impl Fn(&Channel) -> bool) -> u32 {
+    fn common(&self, is_set: impl Fn(&ChannelModel) -> bool) -> u32 {
         let set = self.channels().iter().filter(|channel| is_set(channel));
         set.fold(0, |bits, channel| bits | channel.common_bit())
     }
@@ -168,18 +169,18 @@ impl Card {
         }
     }
 
-    fn channel(&self, direction: Direction, index: usize) -> Option<&Channel> {
+    fn channel(&self, direction: Direction, index: usize) -> Option<&ChannelModel> {
         let mut channels = self.channels().iter();
         channels.find(|channel| channel.id.direction == direction && channel.id.index == index).map(|c| &**c)
     }
 }
 
-/// Target, channel and offset of an address.
+/// Splits an address into target, channel and offset.
 fn split(address: u32) -> (u32, usize, u32) {
     (address >> 12, (address >> 8 & 0xf) as usize, address & 0xff)
 }
 
-impl Channel {
+impl ChannelModel {
     fn common_bit(&self) -> u32 {
         debug_assert!(self.id.index < MAX_CHANNELS);
         xdma_regs::common_bit(self.id.direction, self.id.index)
@@ -191,11 +192,11 @@ impl Channel {
             IDENTIFIER => Identifier::new(Target::channel(self.id.direction), self.id.index, self.stream).0,
             chan::CONTROL => regs.control,
             chan::STATUS => {
-                self.distort_status(&mut regs);
+                self.inject_status_fault(&mut regs);
                 self.status(&regs)
             }
             chan::STATUS_RC => {
-                self.distort_status(&mut regs);
+                self.inject_status_fault(&mut regs);
                 let status = self.status(&regs);
                 regs.status = 0;
                 self.update_irq(&regs);
@@ -211,7 +212,7 @@ impl Channel {
             chan::PERF_CYCLES_HI => regs.perf.read_cycles()[1],
             chan::PERF_DATA_LO => regs.perf.read_data()[0],
             chan::PERF_DATA_HI => regs.perf.read_data()[1],
-            // Also the "pending count" at 0xd4, which `xdma.ko` reads and PG195 does not have.
+            // This includes the "pending count" at 0xd4, which `xdma.ko` reads but PG195 does not define.
             _ => 0,
         }
     }

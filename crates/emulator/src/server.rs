@@ -1,18 +1,18 @@
-//! The socket: who may talk to the card, one client at a time, client after client.
+//! The vfio-user socket: serves one client at a time.
 //!
-//! One thread serves the client that has the card: it receives a message, has the [`Device`] carry it out, and sends the reply,
-//! so that messages take effect in the order in which they were sent.
+//! One thread serves the client that has the card. It receives a message, lets the [`Device`] execute it, and sends the reply, so
+//! messages take effect in the order in which they were sent.
 //!
-//! | thread | waits for | at most |
+//! | thread | waits for | limit |
 //! |---|---|---|
-//! | `xdma door` | clients that want to be admitted | see [`admission`](super::admission) |
-//! | `xdma server` | a client that was admitted | until the service ends |
+//! | `xdma listener` | clients to admit | see [`admission`](super::admission) |
+//! | `xdma server` | an admitted client | until the service ends |
 //! | | the client's next message | until its connection ends |
-//! | | the rest of a message | 5 s, then the client is cut off |
-//! | | space for a reply | 5 s, then the client is cut off |
-//! | | the card to carry a message out | as long as the card takes |
+//! | | the rest of a message | 5 s, then the client is disconnected |
+//! | | space for a reply | 5 s, then the client is disconnected |
+//! | | the card to execute a message | none |
 //!
-//! What a client had sent before it was gone, or cut off, is still carried out, for [`DRAIN`].
+//! Messages that a client sent before it left or was disconnected are still executed, for up to [`DRAIN`].
 
 use super::admission::Admission;
 use super::device::Device;
@@ -35,38 +35,38 @@ use std::thread::{Builder, JoinHandle};
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
-/// How long what a client has sent is still carried out once it takes no replies any more.
+/// Time limit for executing the messages of a client that no longer receives replies.
 const DRAIN: Duration = Duration::from_secs(1);
 
-/// A card being served. Dropping it ends that, whatever a client does.
+/// A running service. Dropping it ends the service, regardless of what the client is doing.
 pub(super) struct Service {
     path: PathBuf,
-    doors: Arc<Doors>,
+    listener: Arc<Listener>,
     threads: Vec<JoinHandle<()>>,
-    /// Holds the socket where no path was asked for.
+    /// The directory of the socket, if the caller did not specify a path.
     directory: Option<TempDir>,
 }
 
-/// What the threads share.
-struct Doors {
-    listener: UnixListener,
+/// The state shared by the threads.
+struct Listener {
+    socket: UnixListener,
     stopping: AtomicBool,
     /// The client that has the card.
     client: Mutex<Option<Arc<UnixStream>>>,
-    /// Wakes the thread that admits clients: the card is free, or everything ends.
+    /// Wakes the listener thread when the card becomes free or the service ends.
     wakeup: Wakeup,
 }
 
-/// A client that has the card from now on.
+/// A client that was just admitted.
 struct Admitted {
     client: Arc<UnixStream>,
-    greeting: Message,
+    version: Message,
 }
 
 impl Service {
-    /// Serves the card in `slot` at `path`, or in a directory of its own.
+    /// Serves the card in `slot` at `path`, or in a new private directory.
     pub fn start(slot: Arc<Slot>, path: Option<&Path>) -> io::Result<Self> {
-        let (directory, (listener, path)) = match path {
+        let (directory, (socket, path)) = match path {
             Some(path) => (None, listen_at(path)?),
             None => {
                 let directory = private("xdma-").tempdir()?;
@@ -74,38 +74,38 @@ impl Service {
                 (Some(directory), listening)
             }
         };
-        listener.set_nonblocking(true)?;
-        let doors = Arc::new(Doors {
-            listener,
+        socket.set_nonblocking(true)?;
+        let listener = Arc::new(Listener {
+            socket,
             stopping: AtomicBool::new(false),
             client: Mutex::new(None),
             wakeup: Wakeup::new()?,
         });
-        let mut service = Self { path, doors, threads: Vec::new(), directory };
+        let mut service = Self { path, listener, threads: Vec::new(), directory };
         let (admit, admitted) = channel();
-        service.spawn("xdma server", move |doors| doors.serve(&Device::new(slot), &admitted))?;
-        service.spawn("xdma door", move |doors| doors.admit(&admit))?;
+        service.spawn("xdma server", move |listener| listener.serve(&Device::new(slot), &admitted))?;
+        service.spawn("xdma listener", move |listener| listener.admit(&admit))?;
         Ok(service)
     }
 
-    fn spawn(&mut self, name: &str, run: impl FnOnce(Arc<Doors>) + Send + 'static) -> io::Result<()> {
-        let doors = Arc::clone(&self.doors);
-        self.threads.push(Builder::new().name(name.into()).spawn(move || run(doors))?);
+    fn spawn(&mut self, name: &str, run: impl FnOnce(Arc<Listener>) + Send + 'static) -> io::Result<()> {
+        let listener = Arc::clone(&self.listener);
+        self.threads.push(Builder::new().name(name.into()).spawn(move || run(listener))?);
         Ok(())
     }
 
-    /// What ends the service, as if its process had died.
-    pub fn leave(&self) -> Box<dyn Fn() + Send + Sync> {
-        let doors = Arc::clone(&self.doors);
-        Box::new(move || doors.stop())
+    /// Returns a function that ends the service as if its process had died.
+    pub fn shutdown_handle(&self) -> Box<dyn Fn() + Send + Sync> {
+        let listener = Arc::clone(&self.listener);
+        Box::new(move || listener.stop())
     }
 
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Removes the socket: nobody is let in any more, and a process that is killed leaves nothing behind.
-    pub fn hide(&self) {
+    /// Removes the socket: no further client can connect, and a killed process leaves no files behind.
+    pub fn unlink_socket(&self) {
         let _ = fs::remove_file(&self.path);
         if let Some(directory) = &self.directory {
             let _ = fs::remove_dir(directory.path());
@@ -115,23 +115,23 @@ impl Service {
 
 impl Drop for Service {
     fn drop(&mut self) {
-        self.doors.stop();
+        self.listener.stop();
         for thread in self.threads.drain(..) {
-            // A thread that panicked has said so.
+            // A panic has already been reported by its thread.
             let _ = thread.join();
         }
         let _ = fs::remove_file(&self.path);
     }
 }
 
-/// Directories for this user only, whatever the umask.
+/// Returns a builder for directories that only this user can access, regardless of the umask.
 fn private(prefix: &str) -> tempfile::Builder<'_, '_> {
     let mut builder = tempfile::Builder::new();
     builder.prefix(prefix).permissions(Permissions::from_mode(0o700));
     builder
 }
 
-/// Listens at a socket, for this user only, in a directory that is private.
+/// Listens on a socket that only this user can access, in a private directory.
 fn listen(directory: &Path) -> io::Result<(UnixListener, PathBuf)> {
     let path = directory.join("card");
     let listener = UnixListener::bind(&path)?;
@@ -139,14 +139,14 @@ fn listen(directory: &Path) -> io::Result<(UnixListener, PathBuf)> {
     Ok((listener, path))
 }
 
-/// Listens at `path`. The socket is made beside it and renamed when it listens, so that it is never seen before, or with other
-/// permissions.
+/// Listens at `path`. Creates the socket in a temporary directory next to `path` and renames it once it is listening, so it never
+/// appears at `path` before, nor with other permissions.
 pub(super) fn listen_at(path: &Path) -> io::Result<(UnixListener, PathBuf)> {
     let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
     let parent = parent.unwrap_or(Path::new("."));
     let explained = |error: io::Error| match error.kind() {
         io::ErrorKind::NotFound => {
-            io::Error::new(error.kind(), format!("there is no directory {}", parent.display()))
+            io::Error::new(error.kind(), format!("the directory {} does not exist", parent.display()))
         }
         io::ErrorKind::InvalidInput => {
             io::Error::new(error.kind(), "the path is too long for a socket; choose a shorter one")
@@ -160,62 +160,62 @@ pub(super) fn listen_at(path: &Path) -> io::Result<(UnixListener, PathBuf)> {
     Ok((listener, path.to_path_buf()))
 }
 
-/// Makes room for a socket: one that nobody listens to any more is removed, and nothing else ever.
+/// Removes a stale socket, on which no process listens, and nothing else.
 fn clear(path: &Path) -> io::Result<()> {
     let is_other = |found: fs::Metadata| !found.file_type().is_socket();
-    // To connect to a file is refused like to a socket that was left behind.
+    // Connecting to a regular file fails with the same error as connecting to a stale socket.
     if fs::symlink_metadata(path).is_ok_and(is_other) {
-        let text = "something that is no socket is there, and stays; choose another path";
+        let text = "the path exists and is not a socket; choose another path";
         return Err(io::Error::new(io::ErrorKind::AlreadyExists, text));
     }
     match connect(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => fs::remove_file(path),
-        // The queue of a process that does not look after it is full.
+        // The listening process does not accept connections, and its queue is full.
         Err(error) if error.kind() == io::ErrorKind::WouldBlock => Err(io::ErrorKind::AddrInUse.into()),
         Ok(_) => Err(io::ErrorKind::AddrInUse.into()),
         Err(error) => Err(error),
     }
 }
 
-/// Connects at once, or fails with [`io::ErrorKind::WouldBlock`]: a full queue would be waited for without end. The stream does
-/// not block either.
+/// Connects without blocking: fails with [`io::ErrorKind::WouldBlock`] if the listener's queue is full. The stream is
+/// non-blocking too.
 pub(super) fn connect(path: &Path) -> io::Result<UnixStream> {
     let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
     let socket = rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
-    // The standard library's kind for a path that is too long.
+    // The standard library uses this error kind for a path that is too long.
     let address =
         SocketAddrUnix::new(path).map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))?;
     rustix::net::connect(&socket, &address)?;
     Ok(socket.into())
 }
 
-impl Doors {
+impl Listener {
     fn stopping(&self) -> bool {
         self.stopping.load(Ordering::SeqCst)
     }
 
     fn stop(&self) {
         self.stopping.store(true, Ordering::SeqCst);
-        shut(&self.listener);
+        shut(&self.socket);
         if let Some(client) = lock(&self.client).as_ref() {
             cut(client);
         }
         self.wakeup.wake();
     }
 
-    /// Lets clients in, one at a time. The server ends when this does.
+    /// Admits clients, one at a time. The serving thread ends when this function returns.
     fn admit(&self, admit: &Sender<Admitted>) {
-        let mut admission = Admission::new(&self.listener, &self.wakeup);
+        let mut admission = Admission::new(&self.socket, &self.wakeup);
         while !self.stopping() {
             admission.wait();
             if self.is_free()
-                && let Some((client, greeting)) = admission.next()
-                && let Err(error) = self.open(client, greeting, admit)
+                && let Some((client, version)) = admission.next()
+                && let Err(error) = self.open(client, version, admit)
             {
                 tracing::debug!("client not admitted: {error}");
             }
-            admission.refuse_late();
+            admission.expire();
         }
     }
 
@@ -223,24 +223,24 @@ impl Doors {
         !self.stopping() && lock(&self.client).is_none()
     }
 
-    /// Gives the card to a client.
-    fn open(&self, client: UnixStream, greeting: Message, admit: &Sender<Admitted>) -> io::Result<()> {
-        wire::limit_waits(&client)?;
+    /// Assigns the card to a client.
+    fn open(&self, client: UnixStream, version: Message, admit: &Sender<Admitted>) -> io::Result<()> {
+        wire::set_timeouts(&client)?;
         let client = Arc::new(client);
         *lock(&self.client) = Some(Arc::clone(&client));
         if self.stopping() {
             cut(&client);
         }
-        admit.send(Admitted { client, greeting }).map_err(|_| io::ErrorKind::BrokenPipe.into())
+        admit.send(Admitted { client, version }).map_err(|_| io::ErrorKind::BrokenPipe.into())
     }
 
-    /// Serves those who are admitted, one after the other.
+    /// Serves the admitted clients, one after the other.
     fn serve(&self, device: &Device, admitted: &Receiver<Admitted>) {
-        for Admitted { client, greeting } in admitted {
-            match catch_unwind(AssertUnwindSafe(|| self.converse(&client, greeting, device))) {
+        for Admitted { client, version } in admitted {
+            match catch_unwind(AssertUnwindSafe(|| self.converse(&client, version, device))) {
                 Ok(Ok(())) => {}
                 Ok(Err(error)) => tracing::warn!("connection ended: {error}"),
-                Err(_) => tracing::error!("the card panicked over a message; its connection is closed"),
+                Err(_) => tracing::error!("panic while executing a message; closing the connection"),
             }
             cut(&client);
             device.disconnect();
@@ -249,16 +249,16 @@ impl Doors {
         }
     }
 
-    /// Carries out what a client sends, from its greeting on, until its connection ends.
-    fn converse(&self, client: &UnixStream, greeting: Message, device: &Device) -> io::Result<()> {
-        let mut next = Some(greeting);
+    /// Executes a client's messages, starting with VERSION, until its connection ends.
+    fn converse(&self, client: &UnixStream, version: Message, device: &Device) -> io::Result<()> {
+        let mut next = Some(version);
         while let Some(message) = next
             && !self.stopping()
         {
-            if let Some(reply) = device.answer(message)?
+            if let Some(reply) = device.handle(message)?
                 && let Err(error) = reply.send(client)
             {
-                tracing::debug!("no more replies: {error}");
+                tracing::debug!("cannot send replies any more: {error}");
                 return self.drain(client, device);
             }
             next = Message::receive(client)?;
@@ -266,16 +266,16 @@ impl Doors {
         Ok(())
     }
 
-    /// Carries out what a client had sent, such as writes without replies, when there is nobody to take replies.
+    /// Executes the messages already sent by a client, such as writes without replies, after it stopped receiving replies.
     fn drain(&self, client: &UnixStream, device: &Device) -> io::Result<()> {
-        // What has arrived can still be received, and then comes the end.
+        // Data that has arrived can still be read after the shutdown, followed by end of file.
         cut(client);
         let end = Instant::now() + DRAIN;
         while !self.stopping()
             && Instant::now() < end
             && let Some(message) = Message::receive(client)?
         {
-            device.answer(message)?;
+            device.handle(message)?;
         }
         Ok(())
     }
@@ -286,7 +286,7 @@ fn cut(client: &UnixStream) {
     let _ = client.shutdown(Shutdown::Both);
 }
 
-/// Lets nobody connect any more.
+/// Stops accepting connections.
 pub(super) fn shut(listener: &UnixListener) {
     let _ = rustix::net::shutdown(listener, rustix::net::Shutdown::Both);
 }

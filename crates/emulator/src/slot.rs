@@ -1,32 +1,32 @@
-//! Where a card sits: the function that clients know, whose image can be replaced under it.
+//! The slot that holds the card: clients keep using the same PCI function while its FPGA image is replaced.
 
 use super::Error;
-use super::card::Card;
+use super::card::CardModel;
 use super::logic::Logic;
 use super::options::Options;
 use std::sync::{Arc, PoisonError, RwLock};
 
-/// The card as it is now.
-pub(super) struct Slot(RwLock<Arc<Card>>);
+/// The card with its current image.
+pub(super) struct Slot(RwLock<Arc<CardModel>>);
 
 impl Slot {
-    pub fn new(card: Card) -> Self {
+    pub fn new(card: CardModel) -> Self {
         Self(RwLock::new(Arc::new(card)))
     }
 
-    pub fn card(&self) -> Arc<Card> {
+    pub fn card(&self) -> Arc<CardModel> {
         Arc::clone(&self.0.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Replaces channels and logic. The function and its client stay.
+    /// Replaces channels and logic. Keeps the PCI function and its client.
     pub fn load(&self, options: Options, logic: Arc<dyn Logic>) -> Result<(), Error> {
         let mut current = self.0.write().unwrap_or_else(PoisonError::into_inner);
         let now = &current.shared.options;
         if (options.profile, options.function_reset) != (now.profile, now.function_reset) {
-            return Err(Error::OtherFunction);
+            return Err(Error::FunctionMismatch);
         }
-        // Nothing of the old image runs when the new one comes.
-        current.end();
+        // Stop the old image completely before the new one starts.
+        current.join();
         *current = Arc::new(current.with_image(options, logic).map_err(Error::Threads)?);
         Ok(())
     }

@@ -1,67 +1,67 @@
-//! Moving the payload of one descriptor between host memory and the custom logic.
+//! Moves the payload of one descriptor between host memory and the custom logic.
 //!
-//! The logic gets views of host memory itself, so every byte is copied once. A view is held for a few pieces at a time, so
-//! that unmapping need not wait for a whole descriptor.
+//! The logic accesses host memory directly through a view, so every byte is copied only once. A view covers only a few pieces at
+//! a time, so that an unmap does not have to wait for a whole descriptor.
 
-use super::channel::Channel;
+use super::channel::ChannelModel;
 use super::engine::{Engine, Step, is_fixed};
-use super::faults::{Kind, Occasion};
-use super::guest::Access;
-use super::log::{Purpose, Refusal, add};
-use super::logic::{Answer, Burst};
+use super::faults::{InjectionPoint, Kind};
+use super::guest::AccessKind;
+use super::log::{DmaFaultReason, Purpose, add};
+use super::logic::{AxiResponse, Burst};
 use super::perf::BEAT;
 use std::time::Instant;
 use vm_memory::VolatileSlice;
 use xdma_regs::channel::{Control, Status};
 use xdma_regs::descriptor::{Descriptor, Flags};
 
-/// AXI bursts do not cross this.
+/// The boundary that AXI bursts do not cross.
 const PAGE: u64 = 4096;
-/// Most bytes viewed at a time.
+/// The maximum size of a view in bytes.
 const WINDOW: u64 = 16 * PAGE;
-/// What opens a C2H stream descriptor's metadata (PG195, "C2H Stream Writeback").
+/// The magic of a C2H stream descriptor's metadata (PG195, "C2H Stream Writeback").
 const METADATA: u32 = 0x52b4_0000;
 
 /// A descriptor in progress.
 #[derive(Debug)]
 pub(super) struct Transfer {
     descriptor: Descriptor,
-    /// Bytes done, or taken by the logic at least.
+    /// Bytes moved, or at least accepted by the logic.
     done: u64,
-    /// Writes that the logic took and has not answered.
+    /// The number of writes that the logic accepted but has not answered.
     accepted: usize,
-    /// The mode was checked.
+    /// Whether the transfer was checked against the channel's mode.
     checked: bool,
     fixed: bool,
-    /// Since when the logic has neither taken nor answered anything.
+    /// The time since which the logic has not accepted or answered anything.
     waits_since: Option<Instant>,
 }
 
-/// Why a run of pieces ended.
+/// The reason why a series of pieces ended.
 enum Outcome {
-    /// The view is used up, or what is left of it is less than a whole piece.
+    /// The view is exhausted, or its rest is smaller than a piece.
     Moved,
     Wait,
     Error(Status),
-    /// The stream ended its packet.
+    /// The stream's packet ended.
     Packet,
 }
 
-/// A run of pieces: bytes done, and why it ended.
-type Run = (u64, Outcome);
+/// The number of bytes moved, and the reason why the series ended.
+type Progress = (u64, Outcome);
 
 impl Transfer {
     pub fn new(descriptor: Descriptor) -> Self {
         Self { descriptor, done: 0, accepted: 0, checked: false, fixed: false, waits_since: None }
     }
 
-    /// Whether this waits for the first byte of a stream.
-    pub fn is_idle_stream(&self, channel: &Channel) -> bool {
+    /// Returns whether this is a C2H stream transfer that has not received any data.
+    pub fn is_idle_stream(&self, channel: &ChannelModel) -> bool {
         channel.stream && !channel.is_h2c() && self.done == 0
     }
 
-    /// When the shell ends the AXI transaction that this waits for.
-    pub fn deadline(&self, channel: &Channel) -> Option<Instant> {
+    /// Returns when the shell ends the AXI transaction for which this transfer waits.
+    pub fn deadline(&self, channel: &ChannelModel) -> Option<Instant> {
         self.waits_since.and_then(|since| channel.shared.axi_timeout.deadline(since))
     }
 
@@ -73,13 +73,13 @@ impl Transfer {
         self.length() - self.done
     }
 
-    fn host(&self, channel: &Channel) -> u64 {
+    fn host(&self, channel: &ChannelModel) -> u64 {
         let base = if channel.is_h2c() { self.descriptor.source } else { self.descriptor.destination };
         base.wrapping_add(self.done)
     }
 
-    /// The card address `ahead` bytes on.
-    fn card(&self, channel: &Channel, ahead: u64) -> u64 {
+    /// Returns the card address, `ahead` bytes beyond the current position.
+    fn card(&self, channel: &ChannelModel, ahead: u64) -> u64 {
         let base = if channel.is_h2c() { self.descriptor.destination } else { self.descriptor.source };
         if self.fixed { base } else { base.wrapping_add(self.done).wrapping_add(ahead) }
     }
@@ -88,12 +88,12 @@ impl Transfer {
         if self.fixed { Burst::Fixed } else { Burst::Increment }
     }
 
-    /// Moves what can be moved; the descriptor goes back to the engine if it must wait.
-    pub fn proceed(mut self, engine: &mut Engine, channel: &Channel) -> Step {
+    /// Moves as much as possible. If it has to wait, suspends the transfer in the engine.
+    pub fn advance(mut self, engine: &mut Engine, channel: &ChannelModel) -> Step {
         if !self.checked {
             self.checked = true;
             self.fixed = !channel.stream && is_fixed(channel);
-            if let Some(error) = self.misuse(channel)
+            if let Some(error) = self.mode_error(channel)
                 && channel.report(error, false)
             {
                 return engine.halt(channel);
@@ -103,14 +103,14 @@ impl Transfer {
             if channel.aborted() || !channel.shared.link.bus_master() {
                 return engine.suspend(self);
             }
-            if self.settle(channel) {
+            if self.collect_responses(channel) {
                 return engine.halt(channel);
             }
-            let (moved, outcome) = self.window(engine, channel);
+            let (moved, outcome) = self.move_window(engine, channel);
             self.done += moved;
             if moved > 0 {
                 self.waits_since = None;
-                engine.pass_link(channel, moved);
+                engine.throttle(channel, moved);
             }
             match outcome {
                 Outcome::Moved => {}
@@ -120,25 +120,25 @@ impl Transfer {
                 }
                 Outcome::Packet => return self.finish(engine, channel, true),
                 Outcome::Error(error) if channel.report(error, false) => return engine.halt(channel),
-                // Unlogged: the piece counts as moved.
+                // An error that is not logged: the piece counts as moved.
                 Outcome::Error(_) => self.done += self.piece(channel, 0).min(self.left()),
             }
         }
-        if self.settle(channel) {
+        if self.collect_responses(channel) {
             return engine.halt(channel);
         }
-        if self.accepted > 0 && !self.gives_up(channel) {
+        if self.accepted > 0 && !self.responses_time_out(channel) {
             self.waits_since.get_or_insert_with(Instant::now);
             return engine.suspend(self);
         }
         self.finish(engine, channel, false)
     }
 
-    /// Takes the responses that came; true if one of them is an error that stops the engine.
-    fn settle(&mut self, channel: &Channel) -> bool {
+    /// Collects pending responses. Returns whether one of them is an error that stops the engine.
+    fn collect_responses(&mut self, channel: &ChannelModel) -> bool {
         while self.accepted > 0 {
             let response = channel.shared.logic.response(channel.id.index);
-            if response == Answer::Wait {
+            if response == AxiResponse::Wait {
                 break;
             }
             self.accepted -= 1;
@@ -150,18 +150,18 @@ impl Transfer {
         false
     }
 
-    /// Whether the shell ends the writes that the logic took and did not answer.
-    fn gives_up(&self, channel: &Channel) -> bool {
-        let over = channel.shared.axi_timeout.ends(self.waits_since, Instant::now);
+    /// Returns whether the shell ends the writes that the logic accepted but did not answer.
+    fn responses_time_out(&self, channel: &ChannelModel) -> bool {
+        let over = channel.shared.axi_timeout.expires(self.waits_since, Instant::now);
         if over {
             add(&channel.shared.log.count.axi_timeouts, self.accepted as u64);
-            channel.shared.logic.forget(channel.id.index);
+            channel.shared.logic.discard_responses(channel.id.index);
         }
         over
     }
 
-    /// What the mode does not allow (PG195, "Alignment").
-    fn misuse(&self, channel: &Channel) -> Option<Status> {
+    /// Returns the error if the descriptor violates the alignment rules of the mode (PG195, "Alignment").
+    fn mode_error(&self, channel: &ChannelModel) -> Option<Status> {
         let Descriptor { source, destination, .. } = self.descriptor;
         if self.fixed && !(source | destination | self.length()).is_multiple_of(BEAT) {
             return Some(Status::ALIGN_MISMATCH);
@@ -170,7 +170,7 @@ impl Transfer {
         (stream_c2h && !self.length().is_multiple_of(BEAT)).then_some(Status::INVALID_LENGTH)
     }
 
-    fn finish(self, engine: &mut Engine, channel: &Channel, packet: bool) -> Step {
+    fn finish(self, engine: &mut Engine, channel: &ChannelModel, packet: bool) -> Step {
         if channel.stream && !channel.is_h2c() && !channel.registers().bit(Control::STREAM_WRITE_BACK_OFF) {
             let words = [METADATA | u32::from(packet), self.done as u32];
             let mut bytes = [0; 8];
@@ -181,36 +181,37 @@ impl Transfer {
         engine.complete(channel, &self.descriptor, self.done)
     }
 
-    /// Bytes of the piece that is `ahead` bytes on: to the next 4 KiB of the card's addresses.
-    fn piece(&self, channel: &Channel, ahead: u64) -> u64 {
+    /// Returns the size of the piece that starts `ahead` bytes beyond the current position: up to the next 4 KiB boundary of card
+    /// addresses.
+    fn piece(&self, channel: &ChannelModel, ahead: u64) -> u64 {
         let room = if channel.stream { WINDOW } else { PAGE - self.card(channel, ahead) % PAGE };
         room.min(self.left() - ahead)
     }
 
     /// Moves pieces through one view of host memory.
-    fn window(&mut self, engine: &mut Engine, channel: &Channel) -> Run {
-        let occasion = if channel.is_h2c() { Occasion::HostRead } else { Occasion::HostWrite };
-        match channel.strike(occasion) {
+    fn move_window(&mut self, engine: &mut Engine, channel: &ChannelModel) -> Progress {
+        let point = if channel.is_h2c() { InjectionPoint::HostRead } else { InjectionPoint::HostWrite };
+        match channel.fault_at(point) {
             Some(Kind::HostRead(with)) => return (0, Outcome::Error(with.of_host_read())),
-            Some(Kind::HostWriteDropped) => return self.vanish(engine, channel),
+            Some(Kind::HostWriteDropped) => return self.discard_piece(engine, channel),
             _ => {}
         }
-        let access = if channel.is_h2c() { Access::Read } else { Access::Write };
+        let access = if channel.is_h2c() { AccessKind::Read } else { AccessKind::Write };
         let host = self.host(channel);
-        // Views end where pieces do, so that only the end of a map cuts one.
+        // A view ends at a piece boundary, so only the end of a map can split a piece.
         let room = WINDOW - if channel.stream { 0 } else { self.card(channel, 0) % PAGE };
         let most = room.min(self.left()) as usize;
         let guest = &channel.shared.guest;
-        let run = engine.payload.with(guest, host, most, access, |data| self.pieces(channel, data));
+        let run = engine.payload.with(guest, host, most, access, |data| self.move_pieces(channel, data));
         match run {
-            // A piece that lies in two maps.
+            // The piece spans two maps.
             Ok((0, Outcome::Moved)) => self.bounce(engine, channel),
             Ok(run) => run,
-            Err(refusal) => self.refused(engine, channel, host, refusal),
+            Err(reason) => self.refused(engine, channel, host, reason),
         }
     }
 
-    fn pieces(&mut self, channel: &Channel, data: &VolatileSlice<'_>) -> Run {
+    fn move_pieces(&mut self, channel: &ChannelModel, data: &VolatileSlice<'_>) -> Progress {
         let mut done = 0;
         while done < data.len() as u64 {
             let piece = self.piece(channel, done);
@@ -219,7 +220,7 @@ impl Transfer {
                 break;
             }
             let view = data.subslice(done as usize, here as usize).expect("inside the view");
-            let (moved, outcome) = self.offer(channel, done, &view);
+            let (moved, outcome) = self.offer_piece(channel, done, &view);
             done += moved;
             if !matches!(outcome, Outcome::Moved) {
                 return (done, outcome);
@@ -228,11 +229,11 @@ impl Transfer {
         (done, Outcome::Moved)
     }
 
-    /// The shell ends a transaction instead of the logic; false if the logic may still answer.
-    fn times_out(&self, channel: &Channel, ahead: u64, data: &VolatileSlice<'_>) -> bool {
-        // What lies ahead has not been offered before, so it has not waited.
+    /// Returns whether the shell times out this transaction. If so, a read returns all ones.
+    fn times_out(&self, channel: &ChannelModel, ahead: u64, data: &VolatileSlice<'_>) -> bool {
+        // Later pieces have not been offered yet, so they have not waited.
         let since = self.waits_since.filter(|_| ahead == 0);
-        let over = !channel.stream && channel.shared.axi_timeout.ends(since, Instant::now);
+        let over = !channel.stream && channel.shared.axi_timeout.expires(since, Instant::now);
         if over {
             add(&channel.shared.log.count.axi_timeouts, 1);
             if !channel.is_h2c() {
@@ -243,11 +244,11 @@ impl Transfer {
     }
 
     /// Offers one piece to the logic.
-    fn offer(&mut self, channel: &Channel, ahead: u64, data: &VolatileSlice<'_>) -> Run {
+    fn offer_piece(&mut self, channel: &ChannelModel, ahead: u64, data: &VolatileSlice<'_>) -> Progress {
         if self.times_out(channel, ahead, data) {
             return (data.len() as u64, Outcome::Moved);
         }
-        if let Some(run) = self.goes_wrong(channel, ahead, data.len() as u64) {
+        if let Some(run) = self.injected_fault(channel, ahead, data.len() as u64) {
             return run;
         }
         let logic = &channel.shared.logic;
@@ -264,11 +265,11 @@ impl Transfer {
             return (0, Outcome::Error(error));
         }
         match answer {
-            Answer::Accepted => {
+            AxiResponse::Accepted => {
                 self.accepted += 1;
                 (data.len() as u64, Outcome::Moved)
             }
-            Answer::Okay(n) if n > 0 => {
+            AxiResponse::Okay(n) if n > 0 => {
                 let outcome = if packet { Outcome::Packet } else { Outcome::Moved };
                 (n.min(data.len()) as u64, outcome)
             }
@@ -276,78 +277,84 @@ impl Transfer {
         }
     }
 
-    /// What a fault makes of a burst of `len` bytes.
+    /// Returns the effect of an injected fault on a burst of `len` bytes.
     #[inline]
-    fn goes_wrong(&self, channel: &Channel, ahead: u64, len: u64) -> Option<Run> {
-        // One look for each burst, for all that could go wrong.
-        if channel.shared.faults.is_used() { self.suffer(channel, ahead, len) } else { None }
+    fn injected_fault(&self, channel: &ChannelModel, ahead: u64, len: u64) -> Option<Progress> {
+        // Check once per burst whether any fault could be due.
+        if channel.shared.faults.is_armed() { self.inject_fault(channel, ahead, len) } else { None }
     }
 
-    fn suffer(&self, channel: &Channel, ahead: u64, len: u64) -> Option<Run> {
-        if channel.hangs() {
+    fn inject_fault(&self, channel: &ChannelModel, ahead: u64, len: u64) -> Option<Progress> {
+        if channel.is_hung() {
             return Some((0, Outcome::Wait));
         }
-        // One that the logic let wait is offered again, and is still the same.
+        // This burst is a retry after a wait, and was counted before.
         if ahead == 0 && self.waits_since.is_some() {
             return None;
         }
-        if channel.is_h2c() && channel.strike(Occasion::BurstWrite).is_some() {
+        if channel.is_h2c() && channel.fault_at(InjectionPoint::BurstWrite).is_some() {
             return Some((len, Outcome::Moved));
         }
-        match channel.strike(Occasion::Burst)? {
-            Kind::AxiDecodeError => Some((0, Outcome::Error(error(channel, Answer::DecodeError)?))),
-            Kind::AxiSlaveError => Some((0, Outcome::Error(error(channel, Answer::SlaveError)?))),
-            Kind::AxiHang(lasting) => {
-                channel.hang(lasting.until());
+        match channel.fault_at(InjectionPoint::Burst)? {
+            Kind::AxiDecodeError => Some((0, Outcome::Error(error(channel, AxiResponse::DecodeError)?))),
+            Kind::AxiSlaveError => Some((0, Outcome::Error(error(channel, AxiResponse::SlaveError)?))),
+            Kind::AxiHang(duration) => {
+                channel.hang_until(duration.until());
                 Some((0, Outcome::Wait))
             }
             _ => None,
         }
     }
 
-    /// Moves one piece by way of the engine's own page.
-    fn bounce(&mut self, engine: &mut Engine, channel: &Channel) -> Run {
+    /// Moves one piece through the engine's bounce buffer.
+    fn bounce(&mut self, engine: &mut Engine, channel: &ChannelModel) -> Progress {
         let piece = self.piece(channel, 0) as usize;
         let (host, guest) = (self.host(channel), &channel.shared.guest);
         let mut page = std::mem::take(&mut engine.page);
         let bytes = &mut page[..piece];
         let refused = if channel.is_h2c() { engine.payload.read(guest, host, bytes) } else { Ok(()) };
         let run = match refused {
-            Ok(()) => self.offer(channel, 0, &VolatileSlice::from(&mut bytes[..])),
-            Err((iova, refusal)) => self.refused(engine, channel, iova, refusal),
+            Ok(()) => self.offer_piece(channel, 0, &VolatileSlice::from(&mut bytes[..])),
+            Err((iova, reason)) => self.refused(engine, channel, iova, reason),
         };
         if !channel.is_h2c()
-            && let Err((iova, refusal)) = engine.payload.write(guest, host, &bytes[..run.0 as usize])
+            && let Err((iova, reason)) = engine.payload.write(guest, host, &bytes[..run.0 as usize])
         {
-            engine.refused(channel, iova, true, Purpose::Payload, refusal);
+            engine.log_dma_fault(channel, iova, true, Purpose::Payload, reason);
         }
         engine.page = page;
         run
     }
 
-    /// Host memory refused the access. A read fails; a write is posted, so it vanishes and the engine never knows.
-    fn refused(&mut self, engine: &mut Engine, channel: &Channel, iova: u64, refusal: Refusal) -> Run {
-        engine.refused(channel, iova, !channel.is_h2c(), Purpose::Payload, refusal);
+    /// Handles a refused access to host memory. A read fails. A write is posted, so the engine does not notice that it is lost.
+    fn refused(
+        &mut self,
+        engine: &mut Engine,
+        channel: &ChannelModel,
+        iova: u64,
+        reason: DmaFaultReason,
+    ) -> Progress {
+        engine.log_dma_fault(channel, iova, !channel.is_h2c(), Purpose::Payload, reason);
         if channel.is_h2c() {
             return (0, Outcome::Error(Status::READ_ERROR_0));
         }
-        self.vanish(engine, channel)
+        self.discard_piece(engine, channel)
     }
 
-    /// Takes a piece from the logic that reaches no host memory.
-    fn vanish(&mut self, engine: &mut Engine, channel: &Channel) -> Run {
+    /// Moves a piece between the logic and the bounce buffer, so that it does not reach host memory.
+    fn discard_piece(&mut self, engine: &mut Engine, channel: &ChannelModel) -> Progress {
         let piece = self.piece(channel, 0).min(PAGE) as usize;
-        self.offer(channel, 0, &VolatileSlice::from(&mut engine.page[..piece]))
+        self.offer_piece(channel, 0, &VolatileSlice::from(&mut engine.page[..piece]))
     }
 }
 
-/// The status bit of an answer that is an error.
-fn error(channel: &Channel, answer: Answer) -> Option<Status> {
+/// Returns the status bit for an error response.
+fn error(channel: &ChannelModel, answer: AxiResponse) -> Option<Status> {
     match (answer, channel.is_h2c()) {
-        (Answer::DecodeError, true) => Some(Status::WRITE_DECODE_ERROR),
-        (Answer::DecodeError, false) => Some(Status::READ_ERROR_0),
-        (Answer::SlaveError, true) => Some(Status::WRITE_SLAVE_ERROR),
-        (Answer::SlaveError, false) => Some(Status::READ_ERROR_1),
+        (AxiResponse::DecodeError, true) => Some(Status::WRITE_DECODE_ERROR),
+        (AxiResponse::DecodeError, false) => Some(Status::READ_ERROR_0),
+        (AxiResponse::SlaveError, true) => Some(Status::WRITE_SLAVE_ERROR),
+        (AxiResponse::SlaveError, false) => Some(Status::READ_ERROR_1),
         _ => None,
     }
 }

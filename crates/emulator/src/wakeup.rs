@@ -1,10 +1,10 @@
-//! What ends a thread's `poll`.
+//! An event that interrupts a thread's `poll`.
 
 use rustix::event::{EventfdFlags, eventfd};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-/// An event that is kept until the thread looks.
+/// An eventfd that stays signalled until the thread clears it.
 #[derive(Debug)]
 pub(super) struct Wakeup(OwnedFd);
 
@@ -13,13 +13,13 @@ impl Wakeup {
         Ok(Self(eventfd(0, EventfdFlags::NONBLOCK | EventfdFlags::CLOEXEC)?))
     }
 
-    /// Wakes the thread, now or when it next waits.
+    /// Wakes the thread now, or the next time it waits.
     pub fn wake(&self) {
-        // Full is awake.
+        // A full counter is signalled already.
         let _ = rustix::io::write(&self.0, &1u64.to_ne_bytes());
     }
 
-    /// Forgets what was, before looking for work.
+    /// Clears the event. Call this before checking for work.
     pub fn clear(&self) {
         let _ = rustix::io::read(&self.0, &mut [0; 8]);
     }

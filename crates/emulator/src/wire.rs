@@ -1,7 +1,7 @@
-//! vfio-user messages on a client's stream: received whole, and answered. What they say is for [`super::command`].
+//! Sending and receiving of vfio-user messages. Their contents are parsed by [`super::command`].
 //!
-//! A client may be silent between messages for as long as it likes. A message that has begun, and each reply to a client,
-//! must be through within [`MESSAGE`].
+//! There is no time limit between messages. Once a message has begun, it must be complete within [`MESSAGE_TIMEOUT`]; the same
+//! limit applies to sending a reply.
 
 use rustix::io::retry_on_intr;
 use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, recvmsg};
@@ -14,36 +14,36 @@ use std::time::{Duration, Instant};
 /// Bytes of a header: identifier (16 bits), command (16), size, flags, error (32 each).
 const HEADER: usize = 16;
 /// Bytes of a region access before its data.
-const ACCESS: usize = HEADER + 16;
-/// Data of a message at most, as the card announces.
+const ACCESS_HEADER: usize = HEADER + 16;
+/// The maximum number of data bytes in a message, as announced to clients.
 pub(super) const MAX_DATA: usize = 1 << 20;
-/// File descriptors of a message at most.
+/// The maximum number of file descriptors in a message.
 const MAX_FDS: usize = 16;
 
-/// How long a client may take for the rest of a message, and to make space for a reply.
-const MESSAGE: Duration = Duration::from_secs(5);
+/// Time limit for a client to send the rest of a message, and to make space for a reply.
+const MESSAGE_TIMEOUT: Duration = Duration::from_secs(5);
 
 const TYPE: u32 = 0xf;
 const REPLY: u32 = 1;
 const NO_REPLY: u32 = 1 << 4;
 const ERROR: u32 = 1 << 5;
 
-/// A message with what came beside it.
+/// A message and its file descriptors.
 pub(super) struct Message {
     bytes: Vec<u8>,
     files: Vec<File>,
 }
 
 impl Message {
-    /// Receives a message from a [client](limit_waits); `None` at the end of the connection. Errors are the stream's, or a
-    /// size that no message has.
+    /// Receives a message from a client with [timeouts](set_timeouts). Returns `None` at the end of the connection. Fails if the
+    /// stream fails or if the header contains an invalid size.
     ///
-    /// It waits for the beginning for as long as it takes, and for the rest of a message for five seconds and one more read.
+    /// Waits without limit for the start of a message, and then for at most five seconds plus one read for the rest.
     pub fn receive(client: &UnixStream) -> io::Result<Option<Self>> {
         let mut bytes = vec![0; HEADER];
         let (received, files) = loop {
             match receive_with_files(client, &mut bytes) {
-                // Silence between messages.
+                // The client is silent between messages.
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {}
                 other => break other?,
             }
@@ -51,25 +51,25 @@ impl Message {
         if received == 0 {
             return Ok(None);
         }
-        let end = Instant::now() + MESSAGE;
+        let end = Instant::now() + MESSAGE_TIMEOUT;
         read_all(client, &mut bytes[received..], end)?;
-        let size = size(&bytes, ACCESS + MAX_DATA)?;
+        let size = size(&bytes, ACCESS_HEADER + MAX_DATA)?;
         bytes.resize(size, 0);
         read_all(client, &mut bytes[HEADER..], end)?;
         Ok(Some(Self { bytes, files }))
     }
 
-    /// The number of its command.
+    /// Returns the command number.
     pub fn command(&self) -> u16 {
         u16::from_le_bytes([self.bytes[2], self.bytes[3]])
     }
 
-    /// Whether it is a command, and not a reply.
+    /// Returns whether the message is a command rather than a reply.
     pub fn is_command(&self) -> bool {
         self.flags() & TYPE == 0
     }
 
-    /// Whether the client waits for no reply to it.
+    /// Returns whether the client does not expect a reply.
     pub fn is_posted(&self) -> bool {
         self.flags() & NO_REPLY != 0
     }
@@ -78,17 +78,17 @@ impl Message {
         word(&self.bytes, 8)
     }
 
-    /// What follows the header, and the files.
-    pub fn parts(&mut self) -> (&[u8], &mut Vec<File>) {
+    /// Returns the bytes after the header, and the files.
+    pub fn body_and_files(&mut self) -> (&[u8], &mut Vec<File>) {
         (&self.bytes[HEADER..], &mut self.files)
     }
 }
 
-/// A reply that is put together, and then sent with one write.
+/// A reply, which is assembled in memory and then sent.
 pub(super) struct Reply(Vec<u8>);
 
 impl Reply {
-    /// Says that what `message` asked for was done; what it asked to know is [put](Self::put) behind.
+    /// Creates a reply that reports success. Results are [appended](Self::put).
     pub fn to(message: &Message) -> Self {
         let mut bytes = message.bytes[..4].to_vec();
         bytes.extend((HEADER as u32).to_le_bytes());
@@ -97,8 +97,8 @@ impl Reply {
         Self(bytes)
     }
 
-    /// Says that it was not done.
-    pub fn refusal(message: &Message, errno: i32) -> Self {
+    /// Creates a reply that reports an error.
+    pub fn error(message: &Message, errno: i32) -> Self {
         let mut this = Self::to(message);
         this.0[8..12].copy_from_slice(&(ERROR | REPLY).to_le_bytes());
         this.0[12..].copy_from_slice(&errno.to_le_bytes());
@@ -109,30 +109,30 @@ impl Reply {
         self.0.extend_from_slice(bytes);
     }
 
-    /// Puts `len` bytes that are still to be filled in.
-    pub fn put_room(&mut self, len: usize) -> &mut [u8] {
+    /// Appends `len` zeros and returns them to be filled in.
+    pub fn put_zeroed(&mut self, len: usize) -> &mut [u8] {
         let start = self.0.len();
         self.0.resize(start + len, 0);
         &mut self.0[start..]
     }
 
-    /// Sends it to a [client](limit_waits): for five seconds and one more write.
+    /// Sends the reply to a client with [timeouts](set_timeouts). Takes at most five seconds plus one write.
     pub fn send(mut self, client: &UnixStream) -> io::Result<()> {
         let size = self.0.len() as u32;
         self.0[4..8].copy_from_slice(&size.to_le_bytes());
-        write_all(client, &self.0, Instant::now() + MESSAGE)
+        write_all(client, &self.0, Instant::now() + MESSAGE_TIMEOUT)
     }
 }
 
-/// A message that arrives in pieces on a stream that does not block. Files beside it are closed.
+/// A partially received message on a non-blocking stream. File descriptors sent with it are closed.
 #[derive(Default)]
 pub(super) struct Partial(Vec<u8>);
 
 impl Partial {
-    /// Takes what has arrived; whether the message is whole now. It has at most `longest` bytes.
-    pub fn advance(&mut self, stream: &mut UnixStream, longest: usize) -> io::Result<bool> {
+    /// Receives available data. Returns whether the message is complete. Fails if it exceeds `max_bytes`.
+    pub fn advance(&mut self, stream: &mut UnixStream, max_bytes: usize) -> io::Result<bool> {
         loop {
-            let (start, end) = (self.0.len(), self.end(longest)?);
+            let (start, end) = (self.0.len(), self.end(max_bytes)?);
             if start == end {
                 return Ok(true);
             }
@@ -149,76 +149,77 @@ impl Partial {
         }
     }
 
-    /// Where the part ends that can be read next: the header, which says where the message does.
-    fn end(&self, longest: usize) -> io::Result<usize> {
-        if self.0.len() < HEADER { Ok(HEADER) } else { size(&self.0, longest) }
+    /// Returns the end of the part to read next: first the header, then the message, whose size is in the header.
+    fn end(&self, max_bytes: usize) -> io::Result<usize> {
+        if self.0.len() < HEADER { Ok(HEADER) } else { size(&self.0, max_bytes) }
     }
 
-    /// The message, which must be whole.
+    /// Returns the message, which must be complete.
     pub fn into_message(self) -> Message {
         Message { bytes: self.0, files: Vec::new() }
     }
 }
 
-/// Makes no read from a client, and no write to it, last longer than a message may.
-pub(super) fn limit_waits(client: &UnixStream) -> io::Result<()> {
+/// Makes the stream blocking, with a time limit for each read and write.
+pub(super) fn set_timeouts(client: &UnixStream) -> io::Result<()> {
     client.set_nonblocking(false)?;
-    client.set_read_timeout(Some(MESSAGE))?;
-    client.set_write_timeout(Some(MESSAGE))
+    client.set_read_timeout(Some(MESSAGE_TIMEOUT))?;
+    client.set_write_timeout(Some(MESSAGE_TIMEOUT))
 }
 
-/// Reads what is left of a message. Limits of single reads do not stop a client that sends byte by byte.
+/// Reads the rest of a message. Checks `end` too, because a client that sends single bytes never hits the limit of one read.
 fn read_all(mut client: &UnixStream, mut buffer: &mut [u8], end: Instant) -> io::Result<()> {
     while !buffer.is_empty() {
         match client.read(buffer) {
             Ok(0) => return Err(ErrorKind::UnexpectedEof.into()),
             Ok(n) => buffer = &mut buffer[n..],
             Err(error) if error.kind() == ErrorKind::Interrupted => {}
-            Err(error) => return Err(late(error)),
+            Err(error) => return Err(timeout_error(error)),
         }
         if !buffer.is_empty() && Instant::now() > end {
-            return Err(late(ErrorKind::WouldBlock.into()));
+            return Err(timeout_error(ErrorKind::WouldBlock.into()));
         }
     }
     Ok(())
 }
 
-/// Writes a reply. Limits of single writes do not stop a client that reads byte by byte.
+/// Writes a reply. Checks `end` too, because a client that reads single bytes never hits the limit of one write.
 fn write_all(mut client: &UnixStream, mut bytes: &[u8], end: Instant) -> io::Result<()> {
     while !bytes.is_empty() {
         match client.write(bytes) {
             Ok(0) => return Err(ErrorKind::WriteZero.into()),
             Ok(n) => bytes = &bytes[n..],
             Err(error) if error.kind() == ErrorKind::Interrupted => {}
-            Err(error) => return Err(late(error)),
+            Err(error) => return Err(timeout_error(error)),
         }
         if !bytes.is_empty() && Instant::now() > end {
-            return Err(late(ErrorKind::WouldBlock.into()));
+            return Err(timeout_error(ErrorKind::WouldBlock.into()));
         }
     }
     Ok(())
 }
 
-/// Says what it means that a client's stream would block.
-fn late(error: io::Error) -> io::Error {
+/// Converts a `WouldBlock` error of a stream with timeouts into a `TimedOut` error.
+fn timeout_error(error: io::Error) -> io::Error {
     match error.kind() {
         ErrorKind::WouldBlock => {
-            let text = format!("the client neither sent nor took a whole message within {MESSAGE:?}");
+            let text =
+                format!("the client did not send or receive a complete message within {MESSAGE_TIMEOUT:?}");
             io::Error::new(ErrorKind::TimedOut, text)
         }
         _ => error,
     }
 }
 
-/// The size of a message by its header.
-fn size(header: &[u8], longest: usize) -> io::Result<usize> {
+/// Returns the size of a message from its header.
+fn size(header: &[u8], max_bytes: usize) -> io::Result<usize> {
     match word(header, 4) as usize {
-        size if (HEADER..=longest).contains(&size) => Ok(size),
-        _ => Err(malformed("message size")),
+        size if (HEADER..=max_bytes).contains(&size) => Ok(size),
+        _ => Err(malformed("invalid message size")),
     }
 }
 
-/// The error of a message after which nothing from its client can be trusted.
+/// Returns an error for a malformed message, after which nothing from its client can be trusted.
 pub(super) fn malformed(what: &str) -> io::Error {
     io::Error::new(ErrorKind::InvalidData, format!("malformed vfio-user message: {what}"))
 }
@@ -227,18 +228,19 @@ fn word(bytes: &[u8], at: usize) -> u32 {
     u32::from_le_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]])
 }
 
-/// One read, with the files that came beside its first byte. Those beside later ones are closed by the kernel.
+/// Reads once, and receives the files sent with the first byte. The kernel closes files sent with later bytes.
 fn receive_with_files(client: &UnixStream, buffer: &mut [u8]) -> io::Result<(usize, Vec<File>)> {
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_FDS))];
     let mut control = RecvAncillaryBuffer::new(&mut space);
-    let mut parts = [IoSliceMut::new(buffer)];
-    let received = retry_on_intr(|| recvmsg(client, &mut parts, &mut control, RecvFlags::CMSG_CLOEXEC))?;
+    let mut body_and_files = [IoSliceMut::new(buffer)];
+    let received =
+        retry_on_intr(|| recvmsg(client, &mut body_and_files, &mut control, RecvFlags::CMSG_CLOEXEC))?;
     let rights = control.drain().filter_map(|message| match message {
         RecvAncillaryMessage::ScmRights(files) => Some(files),
         _ => None,
     });
     let files: Vec<File> = rights.flatten().map(File::from).collect();
-    // What does not fit is closed by the kernel; space that is aligned may fit one more.
+    // The kernel closes files that do not fit. Because of alignment, the buffer may have space for one more than requested.
     match received.flags.contains(ReturnFlags::CTRUNC) || files.len() > MAX_FDS {
         true => Err(malformed("too many files")),
         false => Ok((received.bytes, files)),
@@ -247,7 +249,7 @@ fn receive_with_files(client: &UnixStream, buffer: &mut [u8]) -> io::Result<(usi
 
 #[cfg(test)]
 impl Message {
-    /// As a client sends it.
+    /// Creates a message as a client sends it.
     pub fn new(command: u16, flags: u32, body: &[u8]) -> Self {
         let mut bytes = vec![7, 0];
         bytes.extend(command.to_le_bytes());
@@ -270,7 +272,7 @@ mod tests {
     }
 
     #[test]
-    fn a_message_in_pieces_is_put_together_and_no_byte_more() {
+    fn a_message_is_assembled_from_pieces_and_reading_stops_at_its_end() {
         let (mut near, mut far) = UnixStream::pair().unwrap();
         far.set_nonblocking(true).unwrap();
         let (sent, mut partial) = (message(13, &[]), Partial::default());
@@ -283,14 +285,14 @@ mod tests {
         assert_eq!(partial.into_message().bytes, sent);
         assert_eq!(Message::receive(&far).unwrap().unwrap().bytes.len(), 64);
         near.write_all(&message(10, &[5; 49])).unwrap();
-        assert!(Partial::default().advance(&mut far, 64).is_err(), "longer than it may be");
+        assert!(Partial::default().advance(&mut far, 64).is_err(), "longer than allowed");
         drop(near);
         let _ = far.read_to_end(&mut Vec::new());
-        assert!(Partial::default().advance(&mut far, 64).is_err(), "an end before there was a message");
+        assert!(Partial::default().advance(&mut far, 64).is_err(), "the stream ends before a message");
     }
 
     #[test]
-    fn messages_are_received_whole_and_answered() {
+    fn messages_are_received_and_answered() {
         let (mut near, far) = UnixStream::pair().unwrap();
         let sent = message(10, &[5; 40]);
         near.write_all(&sent).unwrap();
@@ -298,11 +300,11 @@ mod tests {
         assert_eq!(received.bytes, sent);
         let (mut done, mut reply) = (Reply::to(&received), [0; 19]);
         done.put(&[1]);
-        done.put_room(2).copy_from_slice(&[2, 3]);
+        done.put_zeroed(2).copy_from_slice(&[2, 3]);
         done.send(&far).unwrap();
         near.read_exact(&mut reply).unwrap();
         assert_eq!(reply, [7, 0, 10, 0, 19, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 1, 2, 3]);
-        Reply::refusal(&received, libc::EBUSY).send(&far).unwrap();
+        Reply::error(&received, libc::EBUSY).send(&far).unwrap();
         near.read_exact(&mut reply[..16]).unwrap();
         assert_eq!(reply[..16], [7, 0, 10, 0, 16, 0, 0, 0, 0x21, 0, 0, 0, libc::EBUSY as u8, 0, 0, 0]);
         near.write_all(&[0xff; 16]).unwrap();
@@ -312,7 +314,7 @@ mod tests {
     }
 
     #[test]
-    fn files_come_with_their_message_and_no_more_than_may() {
+    fn files_arrive_with_their_message_up_to_the_limit() {
         let (near, far) = UnixStream::pair().unwrap();
         let file = tempfile::tempfile().unwrap();
         let send = |count: usize| {

@@ -17,11 +17,11 @@ pub const STATUS_RC: u32 = 0x44;
 pub const COMPLETED_COUNT: u32 = 0x48;
 /// RO: [`Alignments`].
 pub const ALIGNMENTS: u32 = 0x4c;
-/// RW: host address that the completed count is written to, low half; see [`WriteBack`].
+/// RW: host address for the write-back of the completed count, low half; see [`WriteBack`].
 pub const WRITE_BACK_LO: u32 = 0x88;
-/// RW: high half.
+/// RW: high half of [`WRITE_BACK_LO`].
 pub const WRITE_BACK_HI: u32 = 0x8c;
-/// RW: which bits of [`Status`] raise the channel's interrupt.
+/// RW: bits of [`Status`] that raise the channel's interrupt.
 pub const IRQ_ENABLE: u32 = 0x90;
 /// Sets bits of [`IRQ_ENABLE`].
 pub const IRQ_ENABLE_W1S: u32 = 0x94;
@@ -29,9 +29,9 @@ pub const IRQ_ENABLE_W1S: u32 = 0x94;
 pub const IRQ_ENABLE_W1C: u32 = 0x98;
 /// RW: [`PerfControl`].
 pub const PERF_CONTROL: u32 = 0xc0;
-/// RO: clocks that the performance monitor ran, bits 31:0.
+/// RO: clocks counted by the performance monitor, bits 31:0.
 pub const PERF_CYCLES_LO: u32 = 0xc4;
-/// RO: bits 41:32 in 9:0, bit 16: the counter is at its maximum.
+/// RO: bits 41:32 of the count in 9:0. Bit 16 is set when the counter is at its maximum.
 pub const PERF_CYCLES_HI: u32 = 0xc8;
 /// RO: data beats counted, bits 31:0.
 pub const PERF_DATA_LO: u32 = 0xcc;
@@ -39,10 +39,10 @@ pub const PERF_DATA_LO: u32 = 0xcc;
 pub const PERF_DATA_HI: u32 = 0xd0;
 
 bitflags! {
-    /// [`CONTROL`]. The `IE_*` bits gate what is logged into [`Status`], and for errors whether they stop the engine.
+    /// Bits of [`CONTROL`]. The `IE_*` bits select what is logged into [`Status`], and which errors stop the engine.
     #[derive(Clone, Copy, Debug, PartialEq, Eq)]
     pub struct Control: u32 {
-        /// 1 starts the engine on its rising edge; 0 stops it after the current descriptor.
+        /// A rising edge starts the engine. Clearing the bit stops it after the current descriptor.
         const RUN = 1 << 0;
         /// Logs [`Status::DESCRIPTOR_STOPPED`].
         const IE_DESCRIPTOR_STOPPED = 1 << 1;
@@ -62,32 +62,32 @@ bitflags! {
         const IE_WRITE_ERROR = 0x1f << 14;
         /// Logs descriptor-fetch errors (23:19) and stops on them.
         const IE_DESC_ERROR = 0x1f << 19;
-        /// Fixed card address.
+        /// The card address stays fixed.
         const NON_INCREMENTING = 1 << 25;
         /// Writes the completed count to host memory after descriptors with the Completed bit.
         const POLL_WRITE_BACK = 1 << 26;
-        /// AXI-Stream C2H: no metadata write-back for each descriptor.
+        /// AXI-Stream C2H: disables the metadata write-back of each descriptor.
         const STREAM_WRITE_BACK_OFF = 1 << 27;
     }
 
-    /// [`STATUS`]. All but BUSY are sticky; a rising Run clears them.
+    /// Bits of [`STATUS`]. All of them except BUSY are sticky, and are cleared when Run rises.
     #[derive(Clone, Copy, Debug, PartialEq, Eq)]
     pub struct Status: u32 {
         /// The channel has descriptors or requests outstanding.
         const BUSY = 1 << 0;
-        /// A descriptor with Stop finished.
+        /// A descriptor with Stop has completed.
         const DESCRIPTOR_STOPPED = 1 << 1;
-        /// A descriptor with Completed finished.
+        /// A descriptor with Completed has completed.
         const DESCRIPTOR_COMPLETED = 1 << 2;
-        /// An address or length is not aligned as the mode demands.
+        /// An address or length is not aligned as the mode requires.
         const ALIGN_MISMATCH = 1 << 3;
         /// A descriptor without the magic number was fetched.
         const MAGIC_STOPPED = 1 << 4;
-        /// AXI-Stream: the length is no multiple of the data path's width.
+        /// AXI-Stream: the length is not a multiple of the data path width.
         const INVALID_LENGTH = 1 << 5;
         /// The engine went idle after Run was cleared.
         const IDLE_STOPPED = 1 << 6;
-        /// H2C: host memory read got an unsupported request. C2H: AXI decode error.
+        /// H2C: a host memory read returned an unsupported request. C2H: AXI decode error.
         const READ_ERROR_0 = 1 << 9;
         /// H2C: completer abort. C2H: AXI slave error.
         const READ_ERROR_1 = 1 << 10;
@@ -113,19 +113,19 @@ bitflags! {
         const DESC_UNEXPECTED_COMPLETION = 1 << 23;
     }
 
-    /// [`PERF_CONTROL`]. Vendor code and PG195 disagree on which of bits 0 and 2 is which; write
-    /// [`PerfControl::START`], which both read the same way.
+    /// Bits of [`PERF_CONTROL`]. Vendor code and PG195 assign bits 0 and 2 in opposite order. Writing [`PerfControl::START`] has
+    /// the same effect in both cases.
     #[derive(Clone, Copy, Debug, PartialEq, Eq)]
     pub struct PerfControl: u32 {
         /// Clears the counters.
         const CLEAR = 1 << 1;
-        /// Runs, and stops with a descriptor that has Stop.
+        /// Starts counting, and stops with a descriptor that has Stop.
         const START = 1 << 0 | 1 << 2;
     }
 }
 
 impl Control {
-    /// Every `IE_*` bit that the direction defines.
+    /// Returns all `IE_*` bits defined for the direction.
     pub const fn all_ie(direction: Direction) -> Self {
         let both = Self::IE_DESCRIPTOR_STOPPED
             .union(Self::IE_DESCRIPTOR_COMPLETED)
@@ -143,7 +143,7 @@ impl Control {
 }
 
 impl Status {
-    /// The bits that mean failure for a direction.
+    /// Returns the error bits of the direction.
     pub const fn errors(direction: Direction) -> Self {
         let both = 1 << 3 | 1 << 4 | 1 << 5 | 0x1f << 19;
         Self::from_bits_truncate(match direction {
@@ -152,7 +152,7 @@ impl Status {
         })
     }
 
-    /// What each set error bit means for a direction, lowest bit first; empty when there is none.
+    /// Returns a description of each error bit that is set, lowest bit first.
     pub fn explain(self, direction: Direction) -> Vec<&'static str> {
         let texts: [(Self, &str, &str); 15] = [
             (Self::ALIGN_MISMATCH, ALIGN, ALIGN),
@@ -188,29 +188,29 @@ impl Status {
     }
 }
 
-const ALIGN: &str = "address or length not aligned as the mode demands";
+const ALIGN: &str = "the address or length is not aligned as the mode requires";
 const MAGIC: &str = "a descriptor without the magic number was fetched";
-const LENGTH: &str = "stream length is no multiple of the data path";
+const LENGTH: &str = "the stream length is not a multiple of the data path width";
 const AXI_DECODE: &str = "nothing answers at this card address (AXI decode error)";
 const AXI_SLAVE: &str = "the card's logic refused the access (AXI slave error)";
 const FETCH: &str = "descriptor fetch refused: the list is not mapped for the card";
 
-/// [`ALIGNMENTS`].
+/// The value of [`ALIGNMENTS`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Alignments(pub u32);
 
 impl Alignments {
-    /// Alignment of addresses, in bytes; 1 where the register reads 0.
+    /// Returns the alignment of addresses in bytes; 1 if the register reads 0.
     pub const fn address(self) -> u32 {
         at_least_one(self.0 >> 16 & 0xff)
     }
 
-    /// Granularity of lengths, in bytes; 1 where the register reads 0.
+    /// Returns the granularity of lengths in bytes; 1 if the register reads 0.
     pub const fn length(self) -> u32 {
         at_least_one(self.0 >> 8 & 0xff)
     }
 
-    /// Bits of an address; 64 where the register reads 0.
+    /// Returns the number of address bits; 64 if the register reads 0.
     pub const fn address_bits(self) -> u32 {
         if self.0 & 0xff == 0 { 64 } else { self.0 & 0xff }
     }
@@ -220,24 +220,24 @@ const fn at_least_one(value: u32) -> u32 {
     if value == 0 { 1 } else { value }
 }
 
-/// The word that the engine writes to host memory, little-endian (PG195, "Poll Mode").
+/// The word written back to host memory by the engine, little-endian (PG195, "Poll Mode").
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct WriteBack(pub u32);
 
 impl WriteBack {
-    /// The count has this many bits and wraps.
+    /// The width of the count in bits. The count wraps.
     pub const COUNT_BITS: u32 = 24;
-    /// Mask of the count.
+    /// The mask of the count.
     pub const COUNT_MASK: u32 = (1 << Self::COUNT_BITS) - 1;
-    /// The engine saw an error. Silicon is known not to write it for every error.
+    /// The engine encountered an error. Silicon is known not to write this bit for every error.
     pub const ERROR: u32 = 1 << 31;
 
-    /// Descriptors completed since Run rose, modulo 2^24.
+    /// Returns the number of descriptors completed since Run rose, modulo 2^24.
     pub const fn count(self) -> u32 {
         self.0 & Self::COUNT_MASK
     }
 
-    /// Whether the error bit is set.
+    /// Returns whether the error bit is set.
     pub const fn is_error(self) -> bool {
         self.0 & Self::ERROR != 0
     }
@@ -248,14 +248,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn control_values_are_those_of_the_manual() {
+    fn control_values_match_the_manual() {
         assert_eq!(Control::all_ie(Direction::H2C).bits(), 0x00ff_fe7e);
         assert_eq!(Control::all_ie(Direction::C2H).bits(), 0x00f8_3e7e);
         assert_eq!(Control::POLL_WRITE_BACK.bits(), 0x0400_0000);
     }
 
     #[test]
-    fn an_error_is_explained_by_direction() {
+    fn errors_are_explained_by_direction() {
         let status = Status::from_bits_retain(0x0008_0210);
         assert_eq!(status.explain(Direction::H2C).len(), 3);
         assert_eq!(Status::READ_ERROR_0.explain(Direction::C2H), [AXI_DECODE]);

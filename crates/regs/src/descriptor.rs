@@ -2,50 +2,51 @@
 
 use bitflags::bitflags;
 
-/// Bytes of a descriptor; also its alignment in host memory.
+/// The size of a descriptor in bytes, which is also its alignment in host memory.
 pub const DESCRIPTOR_BYTES: u64 = 32;
-/// Most bytes that one descriptor moves.
+/// The maximum number of bytes moved by one descriptor.
 pub const MAX_LENGTH: u32 = (1 << 28) - 1;
-/// What bits 31:16 of the first word hold.
+/// The value of bits 31:16 of the first word.
 pub const MAGIC: u32 = 0xad4b;
 
 bitflags! {
     /// Control bits of a descriptor.
     #[derive(Clone, Copy, Debug, PartialEq, Eq)]
     pub struct Flags: u32 {
-        /// The list ends here: the engine fetches nothing more and goes idle.
+        /// The list ends here: the engine stops fetching and goes idle.
         const STOP = 1 << 0;
-        /// Completion is reported: status bit, interrupt and write-back, as far as each is enabled.
+        /// Completion is reported through the status bit, the interrupt and the write-back, each if enabled.
         const COMPLETED = 1 << 1;
-        /// AXI-Stream H2C: TLAST goes with the last beat.
+        /// AXI-Stream H2C: TLAST is set on the last beat.
         const EOP = 1 << 4;
     }
 }
 
 /// A descriptor.
 ///
-/// `source` is a host address for H2C and a card address for C2H; `destination` the other way round. With AXI-Stream C2H,
-/// `source` is the host address of the metadata write-back.
+/// `source` is a host address for H2C and a card address for C2H; `destination` is the opposite. With AXI-Stream C2H, `source` is
+/// the host address of the metadata write-back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Descriptor {
-    /// Stop, Completed, EOP.
+    /// The control bits: Stop, Completed, EOP.
     pub flags: Flags,
-    /// How many descriptors lie adjacent to the one at `next`, after it; 6 bits.
+    /// The number of descriptors that are adjacent to the one at `next` and follow it; 6 bits.
     pub next_adjacent: u8,
-    /// Bytes to move, 1 to [`MAX_LENGTH`].
+    /// The number of bytes to move, 1 to [`MAX_LENGTH`].
     pub length: u32,
-    /// Where data comes from.
+    /// The source address.
     pub source: u64,
-    /// Where data goes.
+    /// The destination address.
     pub destination: u64,
-    /// Address of the next descriptor.
+    /// The address of the next descriptor.
     pub next: u64,
 }
 
 impl Descriptor {
-    /// The eight little-endian words as they lie in host memory.
+    /// Returns the eight little-endian words as stored in host memory.
     ///
-    /// Bits outside the fields are dropped: the caller keeps `length` within [`MAX_LENGTH`] and `next_adjacent` within 6 bits.
+    /// Bits outside of the fields are dropped, so the caller must keep `length` within [`MAX_LENGTH`] and `next_adjacent` within
+    /// 6 bits.
     #[inline]
     pub const fn to_words(&self) -> [u32; 8] {
         [
@@ -60,14 +61,14 @@ impl Descriptor {
         ]
     }
 
-    /// The same as four little-endian 64-bit words.
+    /// Returns the descriptor as four little-endian 64-bit words.
     #[inline]
     pub const fn to_quads(&self) -> [u64; 4] {
         let [control, length, ..] = self.to_words();
         [control as u64 | (length as u64) << 32, self.source, self.destination, self.next]
     }
 
-    /// Reads the eight words; `None` if the magic number is not there.
+    /// Decodes the eight words. Returns `None` if the magic number is missing.
     pub const fn from_words(words: [u32; 8]) -> Option<Self> {
         if words[0] >> 16 != MAGIC {
             return None;

@@ -1,9 +1,9 @@
-//! The register map and the descriptor's layout: offsets, bits and fields, named as in PG195. No device access happens here.
+//! The register map and the descriptor layout of XDMA cards: offsets, bits and fields, named as in PG195. This crate does not
+//! access devices.
 //!
-//! The XDMA register space is a 64 KiB BAR. An address in it is `target << 12 | channel << 8 | offset` (PG195, "PCIe to
-//! DMA Address Format"). All registers are 32 bits, little-endian, and only 32-bit accesses are allowed. Names that end in
-//! `_W1S`, `_W1C` and `_RC` are aliases of the register they are named after: write one to set, write one to
-//! clear, read and clear.
+//! The XDMA register space is a 64 KiB BAR. An address in it is `target << 12 | channel << 8 | offset` (PG195, "PCIe to DMA
+//! Address Format"). All registers are 32 bits, little-endian, and only 32-bit accesses are allowed. Names that end in `_W1S`,
+//! `_W1C` and `_RC` are aliases of the register they are named after: write one to set, write one to clear, read and clear.
 
 #![deny(missing_docs)]
 
@@ -16,13 +16,13 @@ pub mod msix;
 pub mod msm;
 pub mod sgdma;
 
-/// Most channels of a direction.
+/// The maximum number of channels per direction.
 pub const MAX_CHANNELS: usize = 4;
-/// User interrupt lines.
+/// The number of user interrupt lines.
 pub const USER_IRQS: usize = 16;
-/// Bytes of the register BAR that hold registers; the MSI-X table follows at [`msix::TABLE`].
+/// The size in bytes of the register area in the register BAR. The MSI-X table follows at [`msix::TABLE`].
 pub const REGISTER_SPACE: u64 = 0x8000;
-/// What every register reads when the card is gone.
+/// The value of every register when the card does not respond.
 pub const GONE: u32 = 0xffff_ffff;
 
 /// The direction of a channel.
@@ -43,7 +43,7 @@ impl std::fmt::Display for Direction {
     }
 }
 
-/// The blocks of the register space, bits 15:12 of an address.
+/// The blocks of the register space, in bits 15:12 of an address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Target {
@@ -64,8 +64,7 @@ pub enum Target {
 }
 
 impl Target {
-    /// Address of the block; `channel` is 0 where the target has no channels. An address has four bits for it, and only the low four
-    /// are taken.
+    /// Returns the address of the block. `channel` is 0 for targets without channels; only its low four bits are used.
     ///
     /// ```
     /// use xdma_regs::Target;
@@ -75,7 +74,7 @@ impl Target {
         (self as u32) << 12 | (channel as u32 & 0xf) << 8
     }
 
-    /// The channel block of a direction.
+    /// Returns the channel block of a direction.
     pub const fn channel(direction: Direction) -> Self {
         match direction {
             Direction::H2C => Self::H2C,
@@ -83,7 +82,7 @@ impl Target {
         }
     }
 
-    /// The descriptor-fetch block of a direction.
+    /// Returns the descriptor-fetch block of a direction.
     pub const fn sgdma(direction: Direction) -> Self {
         match direction {
             Direction::H2C => Self::H2CSgdma,
@@ -92,7 +91,7 @@ impl Target {
     }
 }
 
-/// Offset of the identifier, the first register of every block.
+/// The offset of the identifier, which is the first register of every block.
 pub const IDENTIFIER: u32 = 0x00;
 
 /// An identifier register (RO).
@@ -100,10 +99,10 @@ pub const IDENTIFIER: u32 = 0x00;
 pub struct Identifier(pub u32);
 
 impl Identifier {
-    /// What bits 31:20 hold in every block of an XDMA core.
+    /// The value of bits 31:20 in every block of an XDMA core.
     pub const MAGIC: u32 = 0x1fc;
 
-    /// The identifier of `target` and `channel`, of which there are four bits, as a core of 2017.1 or later has it.
+    /// Returns the identifier of `target` and `channel` (low four bits only) in a core of version 2017.1 or later.
     pub const fn new(target: Target, channel: usize, stream: bool) -> Self {
         Self(
             Self::MAGIC << 20
@@ -114,23 +113,24 @@ impl Identifier {
         )
     }
 
-    /// Whether this is `target`'s identifier, with the number of `channel`.
+    /// Returns whether this is the identifier of `target` and `channel`.
     pub const fn is(self, target: Target, channel: usize) -> bool {
         self.0 >> 16 == (Self::MAGIC << 4 | target as u32) && ((self.0 >> 8) & 0xf) as usize == channel
     }
 
-    /// Whether the channel is an AXI-Stream one (bit 15).
+    /// Returns whether the channel is an AXI-Stream channel (bit 15).
     pub const fn is_stream(self) -> bool {
         self.0 & 1 << 15 != 0
     }
 
-    /// The core's version, bits 7:0: 1 = 2015.3 to 6 = 2017.1 and later.
+    /// Returns the version of the core, bits 7:0: from 1 = 2015.3 to 6 = 2017.1 and later.
     pub const fn version(self) -> u8 {
         self.0 as u8
     }
 }
 
-/// Bit of a channel in the registers of the SGDMA common block: H2C in 3:0, C2H in 19:16. No bit if there can be no such channel.
+/// Returns the bit of a channel in the registers of the SGDMA common block: H2C in 3:0, C2H in 19:16. Returns 0 for channel
+/// numbers that cannot exist.
 pub const fn common_bit(direction: Direction, channel: usize) -> u32 {
     if channel >= MAX_CHANNELS {
         return 0;
@@ -146,7 +146,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn identifiers_are_those_seen_on_hardware() {
+    fn identifiers_match_hardware() {
         assert_eq!(Identifier::new(Target::H2C, 0, false).0, 0x1fc0_0006);
         assert_eq!(Identifier::new(Target::C2H, 0, true).0, 0x1fc1_8006);
         assert_eq!(Identifier::new(Target::C2HSgdma, 3, false).0, 0x1fc5_0306);
@@ -158,7 +158,7 @@ mod tests {
     }
 
     #[test]
-    fn addresses_are_target_channel_offset() {
+    fn addresses_combine_target_channel_and_offset() {
         assert_eq!(Target::H2C.base(0), 0);
         assert_eq!(Target::C2H.base(3), 0x1300);
         assert_eq!(Target::SgdmaCommon.base(0), 0x6000);

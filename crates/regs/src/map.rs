@@ -1,22 +1,22 @@
-//! Every block, register and field by name: what tools print.
+//! All blocks, registers and fields by name, for tools that print them.
 //!
-//! Offsets and bits are those of the other modules of [`regs`](super); this one adds what is needed to look through all of
-//! them. A name is that of the constant.
+//! Offsets and bits are those of the other modules of [`regs`](super); this module makes them iterable. Each name is the name of
+//! the constant.
 
 use super::{Direction, MAX_CHANNELS, Target};
 use bitflags::Flags;
 use std::fmt;
 
-/// Bits of a register that belong together.
+/// A group of bits in a register.
 #[derive(Clone, Copy, Debug)]
 pub struct Field {
-    /// Its name.
+    /// The name of the field.
     pub name: &'static str,
-    /// Its bits.
+    /// The bits of the field.
     pub mask: u32,
-    /// Whether it says yes or no (an error class of several bits does so too), rather than being a number.
+    /// Whether the field is a flag rather than a number. An error class of several bits is also a flag.
     pub flag: bool,
-    /// What its code means, where it is one for a number of bytes.
+    /// Converts a code to the number of bytes that it represents, for fields that contain such a code.
     pub bytes: Option<fn(u32) -> u32>,
 }
 
@@ -33,28 +33,28 @@ impl Field {
         Self { name, mask, flag: true, bytes: None }
     }
 
-    /// Its value in a register's.
+    /// Extracts the field from a register value.
     pub const fn of(&self, register: u32) -> u32 {
         match (register & self.mask).checked_shr(self.mask.trailing_zeros()) {
             Some(value) => value,
-            // A field without bits.
+            // The field has no bits.
             None => 0,
         }
     }
 }
 
-/// What reading and writing a register do.
+/// The access type of a register.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Access {
     /// Read only.
     Ro,
     /// Read and write.
     Rw,
-    /// Writing 1 clears a bit.
+    /// Read and write; writing 1 clears a bit.
     Rw1c,
-    /// Reading clears it: whoever looks takes away what others wait for.
+    /// Reading clears the register, so a reader may consume events that another one waits for.
     Rc,
-    /// Write only: aliases that set or clear bits of another register, and triggers.
+    /// Write only: an alias that sets or clears bits of another register, or a trigger.
     Wo,
 }
 
@@ -70,20 +70,20 @@ impl fmt::Display for Access {
     }
 }
 
-/// A register, or several alike.
+/// A register, or an array of identical registers.
 #[derive(Clone, Copy, Debug)]
 pub struct Register {
-    /// Its name.
+    /// The name of the register.
     pub name: &'static str,
-    /// Where it lies in its block.
+    /// The offset in its block.
     pub offset: u32,
-    /// What reading and writing do.
+    /// The access type.
     pub access: Access,
-    /// How many there are, 4 bytes apart.
+    /// The number of registers in the array, 4 bytes apart.
     pub count: u32,
-    /// Whether two words are one number: reading the first, the low half, latches the second.
+    /// Whether two words form one number: reading the first, the low half, latches the second.
     pub pair: bool,
-    /// Its fields; a register without any is one number.
+    /// The fields. A register without fields is a single number.
     pub fields: &'static [Field],
 }
 
@@ -97,27 +97,27 @@ impl Register {
     }
 }
 
-/// Which BAR a block lies in.
+/// The BAR that contains a block.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Space {
-    /// The XDMA core's.
+    /// The BAR of the XDMA core.
     Xdma,
-    /// The user logic's.
+    /// The BAR of the user logic.
     User,
 }
 
 /// A block of registers.
 #[derive(Clone, Debug)]
 pub struct Block {
-    /// Its name, such as `h2c0` or `irq`.
+    /// The name of the block, such as `h2c0` or `irq`.
     pub name: String,
     /// The BAR.
     pub space: Space,
-    /// Where it starts there.
+    /// The start address in the BAR.
     pub base: u32,
-    /// The direction of the channel, where it is a channel's.
+    /// The direction, for blocks of a channel.
     pub direction: Option<Direction>,
-    /// Its registers, by address.
+    /// The registers, in address order.
     pub registers: &'static [Register],
 }
 
@@ -136,7 +136,7 @@ impl Block {
         Self { name, space: Space::Xdma, base, direction: Some(direction), registers }
     }
 
-    /// The blocks of a core with so many channels, four at most of each direction, by address.
+    /// Returns the blocks of a core with the given numbers of channels, at most four per direction, in address order.
     pub fn of_core(h2c: usize, c2h: usize) -> Vec<Self> {
         let (h2c, c2h) = (h2c.min(MAX_CHANNELS), c2h.min(MAX_CHANNELS));
         let channels = |sgdma| {
@@ -148,13 +148,13 @@ impl Block {
         channels(false).chain(middle).chain(channels(true)).chain([common]).collect()
     }
 
-    /// The MSM design.
+    /// Returns the block of the MSM design.
     pub fn msm() -> Self {
         Self { name: "msm".into(), space: Space::User, base: 0, direction: None, registers: MSM }
     }
 }
 
-/// The flags of a type, in its order.
+/// The flags of a type, in order of declaration.
 macro_rules! flags {
     ($flags:ty) => {{
         const COUNT: usize = <$flags as Flags>::FLAGS.len();
@@ -172,7 +172,7 @@ macro_rules! flags {
     }};
 }
 
-/// A register by its constant: access, and fields if it has some.
+/// A register from its constant, access type and optional fields.
 macro_rules! register {
     ($name:ident $access:ident) => {
         register!($name $access &[])
@@ -198,7 +198,7 @@ const ID: &[Field] = &[
 ];
 const COUNTER_HIGH: &[Field] = &[Field::number("high", 9, 0), Field::flag("at_maximum", 1 << 16)];
 const SIZE: &[Field] = &[Field::code("size", 2, 0, super::config::size_bytes)];
-/// Channels in the registers of the SGDMA common block.
+/// The channels in the registers of the SGDMA common block.
 const COMMON: &[Field] = &[Field::number("h2c", 3, 0), Field::number("c2h", 19, 16)];
 const FOUR_VECTORS: &[Field] = &[
     Field::number("first", 4, 0),
@@ -304,7 +304,7 @@ const SGDMA_COMMON: &[Register] = {
     ]
 };
 
-/// The sets of flags of the MSM design, by the name of their type.
+/// The flag sets of the MSM design, by type name.
 pub const MSM_FLAGS: &[(&str, &[Field])] = {
     use super::msm::*;
     &[
@@ -375,6 +375,7 @@ const MSM: &[Register] = {
         register!(STARVE_BOTH Ro).pair(),
         register!(STALL_SCALAR Ro).pair(),
         register!(STALL_POINT Ro).pair(),
+        register!(REFUSED_WRITES Ro),
         register!(HIGH_WATER_SCALARS Ro),
         register!(HIGH_WATER_POINTS Ro),
     ]
@@ -392,7 +393,7 @@ mod tests {
     }
 
     #[test]
-    fn registers_lie_in_order_and_apart() {
+    fn registers_are_ordered_and_do_not_overlap() {
         for block in all() {
             let mut end = 0;
             for register in block.registers {
@@ -408,7 +409,7 @@ mod tests {
     }
 
     #[test]
-    fn fields_lie_apart_and_have_names() {
+    fn fields_have_names_and_do_not_overlap() {
         for register in all().iter().flat_map(|block| block.registers) {
             let mut seen = 0;
             for field in register.fields {
@@ -419,15 +420,15 @@ mod tests {
     }
 
     #[test]
-    fn only_the_clearing_alias_is_changed_by_reading() {
+    fn only_the_clearing_alias_changes_when_read() {
         let changed = all().into_iter().flat_map(|block| block.registers);
         let names: Vec<_> = changed.filter(|r| r.access == Access::Rc).map(|r| r.name).collect();
         assert_eq!(names, ["STATUS_RC"; 8]);
     }
 
-    /// Against literals of PG195, not against the constants.
+    /// Compares with literals from PG195 instead of the constants.
     #[test]
-    fn values_are_taken_apart_as_in_the_manual() {
+    fn values_are_decoded_as_in_the_manual() {
         let blocks = Block::of_core(1, 1);
         let find = |block: &str, name: &str| {
             let block = blocks.iter().find(|b| b.name == block).unwrap();
@@ -451,7 +452,7 @@ mod tests {
     }
 
     proptest::proptest! {
-        /// No bit is shown twice, and none of a field is lost.
+        /// Every bit of a field is shown exactly once.
         #[test]
         fn values_are_the_sum_of_their_fields(value in proptest::prelude::any::<u32>()) {
             for register in all().iter().flat_map(|block| block.registers).filter(|r| !r.fields.is_empty()) {

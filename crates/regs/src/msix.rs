@@ -1,8 +1,8 @@
-//! Where the MSI-X table lies in the register BAR (PG195, "MSI-X Vector Table and PBA").
+//! Location of the MSI-X table in the register BAR (PG195, "MSI-X Vector Table and PBA").
 
-/// Offset of the table, 16 bytes an entry.
+/// The offset of the table, with 16 bytes per entry.
 pub const TABLE: u32 = 0x8000;
-/// Offset of the pending bits.
+/// The offset of the pending bits.
 pub const PENDING: u32 = 0x8fe0;
-/// Vectors of a generic XDMA endpoint; AWS F1 advertises one more.
+/// The number of vectors of a generic XDMA endpoint. AWS F1 advertises one more.
 pub const VECTORS: usize = 32;

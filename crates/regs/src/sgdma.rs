@@ -2,13 +2,13 @@
 
 /// RW: address of the first descriptor, low half.
 pub const DESCRIPTOR_LO: u32 = 0x80;
-/// RW: high half.
+/// RW: high half of [`DESCRIPTOR_LO`].
 pub const DESCRIPTOR_HI: u32 = 0x84;
-/// RW: 5:0 descriptors that lie adjacent after the first.
+/// RW: 5:0 number of descriptors adjacent after the first.
 pub const DESCRIPTOR_ADJACENT: u32 = 0x88;
-/// A write adds credits (9:0), a read tells how many remain; counts in credit mode only.
+/// A write adds credits (9:0), a read returns the remaining credits. Credits count only in credit mode.
 pub const CREDITS: u32 = 0x8c;
-/// Most credits that may be outstanding; more is undefined.
+/// The maximum number of outstanding credits. The effect of more is undefined.
 pub const MAX_CREDITS: u32 = 1023;
 
 /// Target 6, RW: channels whose descriptor fetch is halted; see [`super::common_bit`].

@@ -1,45 +1,47 @@
-//! A card with memory or the MSM design behind it, watched for broken rules.
+//! A test bench: an emulated card with any design, which checks that the driver violates none of its rules.
 //!
-//! Mostly it is an emulated card in this process. In a virtual machine it is the PCI function that `XDMA_CARD` names, an
-//! emulated card too, which takes orders at the serial line `XDMA_TEST_CONTROL`; its profile, and whether it can be reset,
-//! were decided when the machine was started.
+//! On a host, the card is emulated in this process. In a virtual machine, it is the PCI function `XDMA_CARD`, which is emulated outside of
+//! the machine and controlled over the serial line `XDMA_TEST_CONTROL`. Its profile and reset support are then fixed when the machine is
+//! started.
 
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
-use xdma::card::Companions;
 use xdma::card::{Card, CardError, CardName, CardOptions};
 use xdma::channel::{Channel, Stats};
 use xdma::regs::Direction;
-use xdma_emulator::control::{Client, Log, Request};
+use xdma::unstable::card::Companions;
+use xdma_emulator::control::{ControlClient, Log, Request};
 use xdma_emulator::faults::{Injection, Kind};
 use xdma_emulator::logic::Design;
 use xdma_emulator::{EmulatedCard, Options, Profile};
 
-/// Long enough for a crowded machine.
+/// Time limit for operations that should succeed. It leaves room for a busy machine.
 pub const LIMIT: Duration = Duration::from_secs(20);
 
-/// An emulated card; dropping it checks that the driver broke no rule.
+/// An emulated card. Dropping it checks that the driver violated no rule.
 pub struct Bench {
-    place: Place,
+    location: Location,
 }
 
-enum Place {
-    Here(EmulatedCard),
-    There { name: CardName, control: Arc<Mutex<Client>> },
+enum Location {
+    /// In this process.
+    Local(EmulatedCard),
+    /// Outside of this virtual machine.
+    Remote { name: CardName, control: Arc<Mutex<ControlClient>> },
 }
 
-/// The line to the card's process, if the card is not in this one.
-fn control() -> Option<Client> {
+/// Opens the control line of a remote card. `None` if the card is local.
+fn control() -> Option<ControlClient> {
     let path = std::env::var_os("XDMA_TEST_CONTROL")?;
-    Some(Client::open(Path::new(&path)).expect("the control line is there"))
+    Some(ControlClient::open(Path::new(&path)).expect("the control line can be opened"))
 }
 
-/// The profiles that a card can have here.
+/// Returns the profiles that the card can have.
 pub fn profiles() -> Vec<Profile> {
     match control() {
         None => vec![Profile::F1, Profile::Alveo],
-        Some(mut control) => vec![control.options().expect("the card answers").profile],
+        Some(mut control) => vec![control.options().expect("the card responds").profile],
     }
 }
 
@@ -47,104 +49,104 @@ impl Bench {
     pub fn new(options: Options, design: Design) -> Self {
         let Some(mut control) = control() else {
             let card = EmulatedCard::start(options, design.build());
-            return Self { place: Place::Here(card.expect("an emulated card starts anywhere")) };
+            return Self { location: Location::Local(card.expect("an emulated card can be started")) };
         };
-        let Options { profile, function_reset, .. } = control.options().expect("the card answers");
+        let Options { profile, function_reset, .. } = control.options().expect("the card responds");
         let options = Box::new(Options { profile, function_reset, ..options });
-        // A test that failed may have left it down.
-        control.ask(Request::Inject(Kind::LinkUp.into())).expect("the card has a link");
-        control.ask(Request::Load { options, design }).expect("the card takes an image");
+        // A failed test may have left the link down.
+        control.call(Request::Inject(Kind::LinkUp.into())).expect("the card has a link");
+        control.call(Request::Load { options, design }).expect("the card loads the image");
         let name: CardName =
-            std::env::var("XDMA_CARD").expect("the card is named").parse().expect("that is a card");
+            std::env::var("XDMA_CARD").expect("XDMA_CARD is set").parse().expect("XDMA_CARD names a card");
         let control = Arc::new(Mutex::new(control));
-        Self { place: Place::There { name, control } }
+        Self { location: Location::Remote { name, control } }
     }
 
     pub fn memory(options: Options) -> Self {
         Self::new(options, Design::Memory)
     }
 
+    /// Opens the card with default options.
     pub fn open(&self) -> Card {
-        self.try_open(CardOptions::default()).expect("the card is there and free")
+        self.try_open(CardOptions::default()).expect("the card can be opened")
     }
 
-    /// For a test whose engine is never idle.
-    pub fn open_impatient(&self) -> Card {
+    /// Opens the card with a short idle limit, for tests in which an engine never becomes idle.
+    pub fn open_with_short_idle_limit(&self) -> Card {
         let idle_limit = Duration::from_millis(500);
-        self.try_open(CardOptions { idle_limit, ..CardOptions::default() })
-            .expect("the card is there and free")
+        self.try_open(CardOptions { idle_limit, ..CardOptions::default() }).expect("the card can be opened")
     }
 
     pub fn try_open(&self, options: CardOptions) -> Result<Card, CardError> {
-        match &self.place {
-            Place::Here(card) => xdma_emulated_card::connect(card, options),
-            Place::There { name, control } => {
+        match &self.location {
+            Location::Local(card) => xdma_emulated_card::connect(card, options),
+            Location::Remote { name, control } => {
                 let witness = Some(xdma_emulated_card::remote_witness(control.clone()));
-                name.open_with(options, Companions { witness, model: None })
+                xdma::unstable::card::open(name, options, Companions { witness, model: None })
             }
         }
     }
 
-    /// How another process names it.
+    /// Returns the name by which another process can open the card.
     pub fn name(&self) -> CardName {
-        match &self.place {
-            Place::Here(card) => CardName::Socket(card.socket().into()),
-            Place::There { name, .. } => name.clone(),
+        match &self.location {
+            Location::Local(card) => CardName::Socket(card.socket().into()),
+            Location::Remote { name, .. } => name.clone(),
         }
     }
 
-    /// Its socket, for tests that need one.
+    /// Returns the socket of a local card.
     pub fn socket(&self) -> &Path {
-        match &self.place {
-            Place::Here(card) => card.socket(),
-            Place::There { name, .. } => panic!("{name} has no socket here"),
+        match &self.location {
+            Location::Local(card) => card.socket(),
+            Location::Remote { name, .. } => panic!("{name} has no socket"),
         }
     }
 
-    /// The card's options: those that were requested, except that a card in a virtual machine keeps its own profile and reset support.
+    /// Returns the card's options. A remote card keeps its own profile and reset support, whatever was requested.
     pub fn options(&self) -> Options {
-        match &self.place {
-            Place::Here(card) => card.options(),
-            Place::There { control, .. } => lock(control).options().expect("the card answers"),
+        match &self.location {
+            Location::Local(card) => card.options(),
+            Location::Remote { control, .. } => lock(control).options().expect("the card responds"),
         }
     }
 
     pub fn inject(&self, injection: impl Into<Injection>) {
         let injection = injection.into();
-        match &self.place {
-            Place::Here(card) => card.inject(injection).expect("the card has this channel"),
-            Place::There { control, .. } => {
-                lock(control).ask(Request::Inject(injection)).expect("the card has this channel");
+        match &self.location {
+            Location::Local(card) => card.inject(injection).expect("the card has this channel"),
+            Location::Remote { control, .. } => {
+                lock(control).call(Request::Inject(injection)).expect("the card has this channel");
             }
         }
     }
 
-    /// What the card noticed.
+    /// Returns the card's log.
     pub fn log(&self) -> Log {
-        match &self.place {
-            Place::Here(card) => {
-                let (violations, faults) = (card.violations(), card.faults());
-                Log { violations, faults, counters: card.counters(), struck: card.struck() }
+        match &self.location {
+            Location::Local(card) => {
+                let (violations, dma_faults) = (card.violations(), card.dma_faults());
+                Log { violations, dma_faults, counters: card.counters(), injected: card.injected_faults() }
             }
-            Place::There { control, .. } => lock(control).log().expect("the card answers"),
+            Location::Remote { control, .. } => lock(control).log().expect("the card responds"),
         }
     }
 }
 
-fn lock(control: &Mutex<Client>) -> MutexGuard<'_, Client> {
-    control.lock().expect("no test goes on after a panic")
+fn lock(control: &Mutex<ControlClient>) -> MutexGuard<'_, ControlClient> {
+    control.lock().expect("no test continues after a panic")
 }
 
 impl Drop for Bench {
     fn drop(&mut self) {
         if !std::thread::panicking() {
             let violations: Vec<_> = self.log().violations.iter().map(ToString::to_string).collect();
-            assert!(violations.is_empty(), "the driver broke rules: {violations:#?}");
+            assert!(violations.is_empty(), "the driver violated rules of the card: {violations:#?}");
         }
     }
 }
 
-/// Bytes go there and come back on the first channel of each direction.
+/// Checks that the card works: sends bytes and reads them back on the first channel of each direction.
 #[track_caller]
 pub fn works(card: &Card) {
     let data = pattern(100_000, 4);
@@ -159,7 +161,7 @@ pub fn works(card: &Card) {
     assert!(seen == data);
 }
 
-/// Sleeps that no interrupt ended are the exception. On a crowded machine an interrupt may come late, but most do not.
+/// Checks that most sleeps ended by an interrupt. A few may miss it, since an interrupt can be late on a busy machine.
 pub fn assert_few_missed<'a>(channels: impl IntoIterator<Item = &'a Channel>) {
     for channel in channels {
         let Stats { sleeps, missed, .. } = channel.stats();
@@ -167,7 +169,7 @@ pub fn assert_few_missed<'a>(channels: impl IntoIterator<Item = &'a Channel>) {
     }
 }
 
-/// Bytes that differ from page to page.
+/// Returns pseudo-random bytes, which differ from page to page.
 pub fn pattern(len: usize, seed: u64) -> Vec<u8> {
     let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
     let mut next = || {

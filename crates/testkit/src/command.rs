@@ -1,8 +1,8 @@
-//! A program that ran.
+//! The output of a program under test.
 
 use std::process::Output;
 
-/// What it printed and how it ended.
+/// The exit code and output of a program.
 pub struct Ended {
     pub code: i32,
     pub out: String,
@@ -12,19 +12,20 @@ pub struct Ended {
 impl From<Output> for Ended {
     fn from(output: Output) -> Self {
         let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
-        let code = output.status.code().expect("it ends by itself");
+        let code = output.status.code().expect("the program exited on its own");
         Self { code, out: text(output.stdout), err: text(output.stderr) }
     }
 }
 
 impl Ended {
+    /// Checks that the program succeeded, and returns its standard output.
     #[track_caller]
     pub fn good(self) -> String {
         assert_eq!(self.code, 0, "{}{}", self.out, self.err);
         self.out
     }
 
-    /// The end with an exit code, and what was said about it.
+    /// Checks the exit code, and that standard error contains all `parts`.
     #[track_caller]
     pub fn bad(self, code: i32, parts: &[&str]) {
         assert_eq!(self.code, code, "{}{}", self.out, self.err);

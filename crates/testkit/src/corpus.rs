@@ -6,17 +6,18 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-/// Inputs made of each input of a corpus, at most, and the time after which no more are made.
+/// Maximum number of variants of each input of a corpus.
 const VARIANTS: usize = 20;
+/// Time after which no more variants are tried.
 const LIMIT: Duration = Duration::from_secs(5);
 
-/// Where the fuzz targets and their corpora lie.
-fn folder() -> PathBuf {
+/// Returns the directory with the fuzz targets and their corpora.
+fn directory() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fuzz")
 }
 
 fn corpus(target: &str) -> Vec<Vec<u8>> {
-    let directory = folder().join("corpus").join(target);
+    let directory = directory().join("corpus").join(target);
     let entries = fs::read_dir(&directory).unwrap_or_else(|error| panic!("{}: {error}", directory.display()));
     let mut files: Vec<_> = entries.map(|entry| entry.unwrap().path()).collect();
     files.sort();
@@ -24,7 +25,7 @@ fn corpus(target: &str) -> Vec<Vec<u8>> {
     files.iter().map(|file| fs::read(file).unwrap()).collect()
 }
 
-/// A few bytes changed, cut out, doubled, or taken from another input.
+/// Changes, removes or duplicates a few bytes, or inserts some of another input.
 fn vary(input: &[u8], other: &[u8], rng: &mut StdRng) -> Vec<u8> {
     let mut bytes = input.to_vec();
     for _ in 0..rng.random_range(1..8) {
@@ -44,11 +45,11 @@ fn vary(input: &[u8], other: &[u8], rng: &mut StdRng) -> Vec<u8> {
     bytes
 }
 
-/// Runs `run` on the corpus of a fuzz target and on variants of it.
+/// Runs a fuzz harness on the corpus of its target and on random variants.
 ///
 /// # Panics
 ///
-/// If a run does.
+/// If a run panics.
 pub fn replay(target: &str, run: fn(&[u8])) {
     let corpus = corpus(target);
     corpus.iter().for_each(|input| run(input));
@@ -71,18 +72,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_corpus_has_a_target() {
-        let directory = folder();
+    fn every_fuzz_target_has_a_corpus_and_a_binary() {
+        let root = directory();
         let names = |of: &str| {
-            let entries = fs::read_dir(directory.join(of)).unwrap();
+            let entries = fs::read_dir(root.join(of)).unwrap();
             let name = |entry: fs::DirEntry| entry.path().file_stem().unwrap().to_owned();
             let mut names: Vec<_> = entries.map(|entry| name(entry.unwrap())).collect();
             names.sort();
             names
         };
         assert_eq!(names("corpus"), names("fuzz_targets"));
-        let manifest = fs::read_to_string(directory.join("Cargo.toml")).unwrap();
+        let manifest = fs::read_to_string(root.join("Cargo.toml")).unwrap();
         let binaries = manifest.lines().filter(|line| line.starts_with("path = \"fuzz_targets/")).count();
-        assert_eq!(binaries, names("fuzz_targets").len(), "each target is a binary");
+        assert_eq!(binaries, names("fuzz_targets").len(), "each target has a binary");
     }
 }

@@ -1,4 +1,4 @@
-//! What tests and benches of several packages share.
+//! Code shared by the tests and benches of several packages.
 
 #[cfg(feature = "driver")]
 pub mod bench;

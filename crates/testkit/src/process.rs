@@ -1,23 +1,23 @@
-//! Tests that need a process of their own, beside the one that asks for it.
+//! Tests that run a part of themselves in another process.
 
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use xdma::card::{Card, CardError, CardName, CardOptions};
 
-/// Names the part that a process plays.
+/// Environment variable with the role of a process.
 const ROLE: &str = "XDMA_TEST_ROLE";
 
-/// Whether this process was started by [`start`] to play `role`.
+/// Returns whether this process was started by [`start`] with this role.
 pub fn is(role: &str) -> bool {
-    std::env::var(ROLE).is_ok_and(|of| of == role)
+    std::env::var(ROLE).is_ok_and(|value| value == role)
 }
 
-/// Starts this test once more, in a process that plays `role` with this card.
+/// Starts a test of this program in another process, with a role and the name of a card.
 pub fn start(card: &CardName, test: &str, role: &str) -> Child {
     start_with(card, test, role, &[])
 }
 
-/// The same with more in its environment.
+/// Like [`start`], with additional environment variables.
 pub fn start_with(card: &CardName, test: &str, role: &str, environment: &[(&str, &str)]) -> Child {
     let mut command = Command::new(std::env::current_exe().unwrap());
     command.args(["--exact", test, "--nocapture", "--test-threads=1"]);
@@ -25,27 +25,27 @@ pub fn start_with(card: &CardName, test: &str, role: &str, environment: &[(&str,
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap()
 }
 
-/// Reads what a process says until it says `word`.
+/// Reads the output of a process until a line contains `word`.
 pub fn await_word(child: &mut Child, word: &str) {
     let mut lines = BufReader::new(child.stdout.as_mut().unwrap()).lines();
     assert!(
         lines.any(|line| line.unwrap().contains(word)),
-        "the other process ended before it said {word:?}"
+        "the other process ended before it printed {word:?}"
     );
 }
 
-/// All that a process says, and how it ended.
+/// Waits for a process, and returns its output and exit status.
 pub fn finish(child: Child) -> (String, ExitStatus) {
     let output = child.wait_with_output().unwrap();
     (String::from_utf8_lossy(&output.stdout).into_owned(), output.status)
 }
 
-/// The card that this process was told of.
+/// Returns the name of the card that this process was started with.
 pub fn card() -> CardName {
-    std::env::var("XDMA_CARD").expect("the card is named").parse().unwrap()
+    std::env::var("XDMA_CARD").expect("XDMA_CARD is set").parse().unwrap()
 }
 
-/// Opens that card; no image is loaded.
+/// Opens that card. Unlike [`Bench`](crate::bench::Bench), this does not load an image.
 pub fn open() -> Result<Card, CardError> {
     card().open(CardOptions::default())
 }

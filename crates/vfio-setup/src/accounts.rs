@@ -1,36 +1,36 @@
-//! Users and groups of the host, and who a process is.
+//! Users and groups of the host, and the identity of this process.
 //!
-//! Names are looked up in `/etc/passwd` and `/etc/group`. Accounts of a directory service are given by number.
+//! Names are looked up in `/etc/passwd` and `/etc/group`. Accounts of a directory service must be given by number.
 
 use super::{Host, Refusal, SetupError};
 
-/// A user or group by name and number.
+/// A user or group.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Account {
-    /// Its name, or its number where it was given by number.
+    /// The name, or the number if the account was given by number.
     pub name: String,
-    /// Its number.
+    /// The number.
     pub id: u32,
 }
 
-/// A user by name or number.
+/// Looks up a user by name or number.
 ///
 /// # Errors
 ///
-/// There is none.
+/// There is no such user.
 pub fn user(host: &Host, name: &str) -> Result<Account, SetupError> {
-    let remedy = "give its number if a directory service has it (`id -u NAME`)".to_string();
+    let remedy = "if it belongs to a directory service, use its number (`id -u NAME`)".to_string();
     find(host, "user", name, remedy)
 }
 
-/// A group by name or number.
+/// Looks up a group by name or number.
 ///
 /// # Errors
 ///
-/// There is none.
+/// There is no such group.
 pub fn group(host: &Host, name: &str) -> Result<Account, SetupError> {
     let remedy = format!(
-        "create it (`groupadd --system {name}`), or give its number if a directory service has it (`getent group {name}`)"
+        "create it (`groupadd --system {name}`), or use its number if it belongs to a directory service (`getent group {name}`)"
     );
     find(host, "group", name, remedy)
 }
@@ -42,7 +42,7 @@ fn find(host: &Host, kind: &'static str, name: &str, remedy: String) -> Result<A
     let file = if kind == "user" { "/etc/passwd" } else { "/etc/group" };
     let text = host.text(&file[1..])?.unwrap_or_default();
     let found = entries(&text).find(|fields| fields[0] == name).and_then(|fields| fields[2].parse().ok());
-    // A name goes into files of configuration.
+    // The name is written to configuration files, so special characters are not accepted.
     let plain = name.bytes().all(|b| b.is_ascii_alphanumeric() || b"_-.".contains(&b));
     match found.filter(|_| plain) {
         Some(id) => Ok(Account { name: name.into(), id }),
@@ -50,17 +50,17 @@ fn find(host: &Host, kind: &'static str, name: &str, remedy: String) -> Result<A
     }
 }
 
-/// Lines of `passwd` or `group` that have at least name, password and number.
+/// Returns the fields of the lines of `passwd` or `group` that have at least a name, a password and a number.
 fn entries(text: &str) -> impl Iterator<Item = Vec<&str>> {
     text.lines().map(|line| line.split(':').collect::<Vec<_>>()).filter(|fields| fields.len() >= 3)
 }
 
-/// Who this process is, by `/proc/self`.
+/// The identity of this process, from `/proc/self`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Identity {
     /// Effective user.
     pub uid: u32,
-    /// Its name, if it has one.
+    /// Name of the user, if known.
     pub name: Option<String>,
     /// Effective group and supplementary groups.
     pub groups: Vec<u32>,
@@ -68,21 +68,21 @@ pub struct Identity {
     capabilities: u64,
 }
 
-/// A capability of the kernel's.
+/// A Linux capability.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Capability {
-    /// Opens any file.
+    /// Permission to open any file.
     DacOverride = 1,
-    /// Locks memory without limit.
+    /// Permission to lock memory without a limit.
     IpcLock = 14,
-    /// Uses VFIO without an IOMMU.
+    /// Permission to use VFIO without an IOMMU.
     SysRawio = 17,
-    /// Learns physical addresses from `pagemap`.
+    /// Permission to read physical addresses from `pagemap`.
     SysAdmin = 21,
 }
 
 impl Identity {
-    /// Reads it.
+    /// Reads the identity of this process.
     ///
     /// # Errors
     ///
@@ -103,12 +103,13 @@ impl Identity {
         Ok(Self { uid, name, groups, capabilities: capabilities.unwrap_or(0) })
     }
 
-    /// Whether the process has a capability.
+    /// Returns whether the process has a capability.
     pub fn has(&self, capability: Capability) -> bool {
         self.capabilities >> capability as u32 & 1 != 0
     }
 
-    /// Whether `/etc/group` has the user in a group that this process does not have: it was added after the login.
+    /// Returns whether the user is a member of a group according to `/etc/group`, but this process is not: the user was added after the
+    /// login.
     ///
     /// # Errors
     ///
@@ -123,12 +124,12 @@ impl Identity {
     }
 }
 
-/// Name of a group by its number, or the number.
+/// Returns the name of a group, or its number if it has none.
 pub(super) fn group_name(host: &Host, gid: u32) -> String {
     name_of(host, "etc/group", gid)
 }
 
-/// Name of a user by its number, or the number.
+/// Returns the name of a user, or its number if it has none.
 pub(super) fn user_name(host: &Host, uid: u32) -> String {
     name_of(host, "etc/passwd", uid)
 }

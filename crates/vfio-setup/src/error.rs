@@ -1,137 +1,139 @@
 use super::usage::Use;
 use std::io;
 use std::path::{Path, PathBuf};
-use xdma::bus::PciAddress;
-use xdma::bus::sysfs::SysfsError;
+use xdma::card::PciAddress;
+use xdma::unstable::bus::sysfs::SysfsError;
 
-/// What `vfio-setup` does not do, and why. Nothing was written.
+/// A request that `vfio-setup` refuses, with the reason. Nothing was changed.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Refusal {
-    /// It needs root.
-    #[error("this changes the system: run it as root (`sudo vfio-setup ...`); `plan` shows what it would do")]
-    NotRoot,
-    /// No card was found, and none was named.
+    /// The command needs root.
     #[error(
-        "no XDMA card is here by its identifiers; name one (`lspci -D` lists functions), or load its image first and rescan (`echo 1 > /sys/bus/pci/rescan`)"
+        "this command changes the system; run it as root (`sudo vfio-setup ...`). `plan` previews the changes"
+    )]
+    NotRoot,
+    /// No card was named, and none was found.
+    #[error(
+        "no XDMA card was found by its PCI IDs; name the function (`lspci -D` lists them), or load the card's image and rescan (`echo 1 > /sys/bus/pci/rescan`)"
     )]
     NoCard,
-    /// Nothing known says that it is a card.
+    /// The IDs of the function are not those of a known card.
     #[error(
-        "{address} ({vendor:04x}:{device:04x}) is not known to be an XDMA card; if it is one (images of AWS may have any identifiers), repeat with --any"
+        "{address} ({vendor:04x}:{device:04x}) is not known to be an XDMA card; if it is one (AWS images can have any IDs), add --any"
     )]
     UnknownCard {
         /// The function.
         address: PciAddress,
-        /// Its vendor.
+        /// Vendor ID.
         vendor: u16,
-        /// Its device.
+        /// Device ID.
         device: u16,
     },
-    /// An F1 card without a design.
+    /// The function is an F1 card without an image.
     #[error(
-        "{0} is an F1 card without an image: load one first (`fpga-load-local-image`), which gives it other identifiers"
+        "{0} is an F1 card without an image; load one first (`fpga-load-local-image`), which changes the card's PCI IDs"
     )]
     NoImage(PciAddress),
-    /// Bridges stay with the kernel.
+    /// The function is a bridge.
     #[error("{0} is a bridge; name the card behind it")]
     Bridge(PciAddress),
-    /// Somebody uses it.
-    #[error("{address} is in use: {}; end that first", list(uses))]
+    /// The function is in use.
+    #[error("{address} is in use: {}; end that use first", list(uses))]
     InUse {
         /// The function.
         address: PciAddress,
-        /// By what.
+        /// The uses.
         uses: Vec<Use>,
     },
-    /// Its group has others in it.
+    /// The IOMMU group of the function has members that are bound to kernel drivers.
     #[error(
-        "IOMMU group {group} of {address} also has {}; a group has one owner: bind all of them together if they are yours, or put the card into a slot of its own (one whose bridges have ACS)",
+        "IOMMU group {group} of {address} also contains {}; a group can have only one owner: bind all members together if they are yours, or move the card to a slot with its own group (one whose bridges have ACS)",
         members.join(", ")
     )]
     ForeignMembers {
         /// The function.
         address: PciAddress,
-        /// Its group.
+        /// The group.
         group: u32,
-        /// Members with drivers of the kernel's, each with its driver.
+        /// Members that are bound to kernel drivers, each with its driver.
         members: Vec<String>,
     },
-    /// There is no IOMMU.
+    /// The function is not behind an IOMMU.
     #[error(
-        "{0} is not behind an IOMMU: switch VT-d or AMD-Vi on in the firmware (and boot with `intel_iommu=on` where the kernel has it off); in a guest without one, as on EC2, --no-iommu is what remains, and trusts the card with all memory"
+        "{0} is not behind an IOMMU: enable VT-d or AMD-Vi in the firmware (and boot with `intel_iommu=on` if the kernel disables it by default). In a guest without an IOMMU, such as on EC2, the only way is --no-iommu, which lets the card access all memory"
     )]
     NoIommu(PciAddress),
-    /// There is one.
-    #[error("{0} is behind an IOMMU, which is better than none: leave out --no-iommu")]
+    /// The function is behind an IOMMU, and no-IOMMU mode was requested.
+    #[error("{0} is behind an IOMMU, which protects this machine; leave out --no-iommu")]
     HasIommu(PciAddress),
-    /// No such user or group.
+    /// There is no such user or group.
     #[error("there is no {kind} `{name}` in {file}; {remedy}")]
     NoAccount {
         /// `user` or `group`.
         kind: &'static str,
-        /// What was looked for.
+        /// The requested name.
         name: String,
-        /// Where.
+        /// The file that was searched.
         file: &'static str,
-        /// What to do.
+        /// The remedy.
         remedy: String,
     },
-    /// A node that others use belongs to others.
+    /// A shared node has an owner that someone else has set.
     #[error(
-        "{node} belongs to user {uid}, group {gid}, which somebody set for other programs; add your user to that group, or change the node's owner by hand"
+        "{node} belongs to user {uid} and group {gid}, which were set for other programs; add your user to that group, or change the owner of the node by hand"
     )]
     SharedNode {
         /// The node.
         node: String,
-        /// Its user.
+        /// User ID of its owner.
         uid: u32,
-        /// Its group.
+        /// Group ID of its owner.
         gid: u32,
     },
-    /// There are no such pages.
+    /// The kernel has no hugepages of this size, or the NUMA node does not exist.
     #[error("this kernel has no {size} pages{place}: {remedy}")]
     NoSuchPages {
-        /// Their size.
+        /// Size of the pages.
         size: &'static str,
-        /// Where, if it matters.
+        /// ` on node N`, or empty.
         place: String,
-        /// What to do.
+        /// The remedy.
         remedy: &'static str,
     },
-    /// There is not so much memory.
+    /// There is not enough memory for the hugepages.
     #[error(
-        "{count} more {size} pages are {} MiB, and {} MiB of memory are available; ask for fewer",
+        "{count} more {size} pages need {} MiB, and only {} MiB of memory are available; request fewer pages",
         wanted >> 20, available >> 20
     )]
     TooManyPages {
-        /// Pages more than there are.
+        /// Number of additional pages.
         count: u64,
-        /// Their size.
+        /// Size of the pages.
         size: &'static str,
-        /// Their bytes.
+        /// Size of the additional pages in bytes.
         wanted: u64,
-        /// Bytes that are available.
+        /// Available memory in bytes.
         available: u64,
     },
-    /// A file that `persist` would write is somebody else's.
-    #[error("{0} was not written by `vfio-setup persist`, or was changed since: move it away, then repeat")]
+    /// A file that `persist` would write exists, and was not written by `persist` or was edited since.
+    #[error("{0} was not written by `vfio-setup persist`, or was edited since; move it away, then try again")]
     NotOurs(String),
     /// A directory is not safe to write to.
-    #[error("{path} is {reason}: another user could change what is written there")]
+    #[error("{path} is {reason}, so another user could change files in it")]
     UnsafeDirectory {
         /// The directory.
         path: String,
-        /// What is wrong with it.
+        /// The problem.
         reason: &'static str,
     },
 }
 
-/// What went wrong.
+/// An error of `vfio-setup`.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum SetupError {
-    /// It is not done, and nothing was written.
+    /// The request was refused, and nothing was changed.
     #[error(transparent)]
     Refused(#[from] Refusal),
     /// Sysfs cannot be read.
@@ -142,17 +144,17 @@ pub enum SetupError {
     Io {
         /// The file.
         path: PathBuf,
-        /// What the kernel said.
+        /// The error of the kernel.
         source: io::Error,
     },
     /// A step failed.
-    #[error("{step}: {reason}{}", undone(left))]
+    #[error("{step}: {reason}{}", reverted(left))]
     Failed {
-        /// What was being done.
+        /// Description of the step.
         step: String,
-        /// How it failed.
+        /// The reason.
         reason: String,
-        /// What could not be undone; nothing if all was.
+        /// Changes that could not be reverted.
         left: Vec<String>,
     },
 }
@@ -162,7 +164,7 @@ impl SetupError {
         Self::Io { path: path.into(), source }
     }
 
-    /// The exit code of the binary; see [`EXIT_CODES`](super::EXIT_CODES).
+    /// Returns the exit code of the program; see [`EXIT_CODES`](super::EXIT_CODES).
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::Refused(_) | Self::Sysfs(SysfsError::NoFunction { .. }) => 3,
@@ -176,9 +178,9 @@ fn list(uses: &[Use]) -> String {
     uses.iter().map(Use::to_string).collect::<Vec<_>>().join("; ")
 }
 
-fn undone(left: &[String]) -> String {
+fn reverted(left: &[String]) -> String {
     if left.is_empty() {
-        return "; what had been done before was undone".into();
+        return "; all earlier steps were reverted".into();
     }
-    format!("; and this could not be undone: {}", left.join("; "))
+    format!("; these changes could not be reverted: {}", left.join("; "))
 }

@@ -1,7 +1,7 @@
-//! Files of configuration, written by root where nobody else can interfere.
+//! Configuration files, written by root such that no other user can interfere.
 //!
-//! Directories are opened one after the other without following links, and have to belong to root. A file is written
-//! whole under a name of its own and then renamed.
+//! Each directory of a path is opened without following links, and must belong to root. A file is written completely under a
+//! temporary name and then renamed.
 
 use super::{Host, Refusal, SetupError};
 use rustix::fs::{AtFlags, Mode, OFlags};
@@ -11,13 +11,13 @@ use std::io::{self, Read, Write};
 use std::os::fd::OwnedFd;
 use std::path::Path;
 
-/// The first line of each file, up to the checksum of the lines below it.
+/// Beginning of the first line of each file. The checksum of the other lines follows.
 const MARK: &str = "# vfio-setup persist, checksum ";
 
-/// Bytes of a file of ours at most.
-const LONGEST: u64 = 1 << 20;
+/// Maximum size of our files in bytes.
+const MAX_SIZE: u64 = 1 << 20;
 
-/// A text with the line above it that makes it ours.
+/// Adds the first line, which marks a text as ours.
 pub fn sealed(body: &str) -> String {
     format!(
         "{MARK}{:016x}; `vfio-setup undo` removes this file while it is unchanged.\n{body}",
@@ -25,43 +25,43 @@ pub fn sealed(body: &str) -> String {
     )
 }
 
-/// Whether `vfio-setup persist` wrote this text, and nobody changed it since.
+/// Returns whether `vfio-setup persist` wrote this text and it was not edited since.
 pub fn is_ours(text: &str) -> bool {
     text.split_once('\n').is_some_and(|(_, body)| sealed(body) == text)
 }
 
-/// FNV-1a: it finds changes that were made in good faith.
+/// Returns the FNV-1a checksum of a text, which detects edits but not deliberate forgery.
 fn checksum(body: &str) -> u64 {
     body.bytes()
         .fold(0xcbf2_9ce4_8422_2325, |sum, byte| (sum ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3))
 }
 
-/// What a file says, if it is there.
+/// Reads a file. Returns `None` if there is no such file.
 pub fn load(host: &Host, path: &str) -> Result<Option<String>, SetupError> {
     let Some((directory, name)) = directory_of(host, path, false)? else { return Ok(None) };
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
     let file = match rustix::fs::openat(&directory, name, flags, Mode::empty()) {
         Err(Errno::NOENT) => return Ok(None),
-        // A link is nobody's file but its maker's.
+        // A symbolic link is not one of our files.
         Err(Errno::LOOP) => return Ok(Some(String::new())),
         file => file.map_err(|error| failed(host, path, error))?,
     };
     read(file.into()).map(Some).map_err(|error| SetupError::io(&host.path(path), error))
 }
 
-/// What an open file says; nothing where it is not one that we could have written.
+/// Reads an open file. Returns an empty text if we could not have written it.
 fn read(file: File) -> io::Result<String> {
     let mut bytes = Vec::new();
-    // Anything but a file or a directory, which cannot be read, may have no end.
+    // Other file types may be endless. Reading a directory fails.
     let kind = file.metadata()?.file_type();
     if kind.is_file() || kind.is_dir() {
-        file.take(LONGEST + 1).read_to_end(&mut bytes)?;
+        file.take(MAX_SIZE + 1).read_to_end(&mut bytes)?;
     }
-    let text = (bytes.len() as u64 <= LONGEST).then(|| String::from_utf8_lossy(&bytes).into_owned());
+    let text = (bytes.len() as u64 <= MAX_SIZE).then(|| String::from_utf8_lossy(&bytes).into_owned());
     Ok(text.unwrap_or_default())
 }
 
-/// Writes a file, its directory too if there is none.
+/// Writes a file, and creates its directory if necessary.
 pub fn store(host: &Host, path: &str, text: &str) -> Result<(), SetupError> {
     let Some((directory, name)) = directory_of(host, path, true)? else {
         return Err(failed(host, path, Errno::NOENT));
@@ -72,13 +72,13 @@ pub fn store(host: &Host, path: &str, text: &str) -> Result<(), SetupError> {
     let result =
         fill(file, text).and_then(|()| Ok(rustix::fs::renameat(&directory, &temporary, &directory, name)?));
     result.map_err(|error| {
-        // What matters is the first error; nothing reads a file of that name.
+        // The first error is reported. A temporary file that stays behind is not read by any program.
         let _ = rustix::fs::unlinkat(&directory, &temporary, AtFlags::empty());
         failed(error)
     })
 }
 
-/// Removes a file; it may be gone already.
+/// Removes a file, if it exists.
 pub fn remove(host: &Host, path: &str) -> Result<(), SetupError> {
     let Some((directory, name)) = directory_of(host, path, false)? else { return Ok(()) };
     match rustix::fs::unlinkat(&directory, name, AtFlags::empty()) {
@@ -87,7 +87,7 @@ pub fn remove(host: &Host, path: &str) -> Result<(), SetupError> {
     }
 }
 
-/// A new file, readable for all whatever the caller's umask is.
+/// Creates a file that is readable for all users, whatever the umask is.
 fn create(directory: &OwnedFd, name: &str) -> io::Result<File> {
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let mode = Mode::from_raw_mode(0o644);
@@ -101,7 +101,7 @@ fn fill(mut file: File, text: &str) -> io::Result<()> {
     file.sync_all()
 }
 
-/// The directory of a file and the file's name in it; `None` if there is no directory and none is to be made.
+/// Opens the directory of a file. Returns it with the file's name, or `None` if it does not exist and `create` is not set.
 fn directory_of<'a>(
     host: &Host,
     path: &'a str,
@@ -122,7 +122,7 @@ fn directory_of<'a>(
                 made.and_then(|()| open())
             }
             Err(Errno::LOOP | Errno::NOTDIR) => {
-                return Err(unsafe_directory(shown, "no directory, or a symbolic link"));
+                return Err(unsafe_directory(shown, "a symbolic link, or not a directory"));
             }
             next => next,
         };
@@ -132,7 +132,7 @@ fn directory_of<'a>(
     Ok(Some((directory, name)))
 }
 
-/// Parts of a path, each with where it ends.
+/// Returns the components of a path, each with the offset of its end.
 fn parts(path: &str) -> impl Iterator<Item = (usize, &str)> {
     path.split('/').scan(0, |end, part| {
         let start = *end;
@@ -141,14 +141,14 @@ fn parts(path: &str) -> impl Iterator<Item = (usize, &str)> {
     })
 }
 
-/// Only root, or whoever runs this, may be able to change a directory.
+/// Checks that only root, or the user who runs this, can change a directory.
 fn check(directory: &OwnedFd, path: &str) -> Result<(), SetupError> {
     let data = rustix::fs::fstat(directory).map_err(|error| SetupError::io(Path::new(path), error.into()))?;
     if data.st_uid != 0 && data.st_uid != rustix::process::geteuid().as_raw() {
-        return Err(unsafe_directory(path, "not root's"));
+        return Err(unsafe_directory(path, "not owned by root"));
     }
     if data.st_mode & 0o022 != 0 {
-        return Err(unsafe_directory(path, "writable for others than its owner"));
+        return Err(unsafe_directory(path, "writable by users other than its owner"));
     }
     Ok(())
 }
@@ -166,7 +166,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_change_shows() {
+    fn edits_are_detected() {
         let text = sealed("a line\n");
         assert!(is_ours(&text));
         assert!(!is_ours(&text.replace("line", "word")));
@@ -175,7 +175,7 @@ mod tests {
     }
 
     #[test]
-    fn parts_end_where_they_end() {
+    fn components_have_their_end_offsets() {
         let all: Vec<_> = parts("etc/udev/rules.d").collect();
         assert_eq!(all, [(3, "etc"), (8, "udev"), (16, "rules.d")]);
     }

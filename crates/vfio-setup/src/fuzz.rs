@@ -1,4 +1,4 @@
-//! A host whose files say anything.
+//! Fuzzing of a host whose files have any content.
 
 use crate::doctor::{self, DoctorOptions};
 use crate::kernel::{FileId, Kernel, Owner};
@@ -10,10 +10,10 @@ use std::fs;
 use std::io;
 use std::os::unix::fs::symlink;
 use std::path::Path;
-use xdma::bus::PciAddress;
+use xdma::card::PciAddress;
 
 const FUNCTION: &str = "sys/bus/pci/devices/0000:00:1d.0";
-/// Files of a function, then those of the host.
+/// Files of a function and of the host.
 const FILES: [&str; 26] = [
     "sys/bus/pci/devices/0000:00:1d.0/vendor",
     "sys/bus/pci/devices/0000:00:1d.0/device",
@@ -43,10 +43,10 @@ const FILES: [&str; 26] = [
     "etc/udev/rules.d/60-xdma.rules",
 ];
 
-/// A kernel that refuses everything.
-struct Deaf;
+/// A kernel that refuses every operation.
+struct RefusingKernel;
 
-impl Kernel for Deaf {
+impl Kernel for RefusingKernel {
     fn write(&self, _: &Path, _: &str) -> io::Result<()> {
         Err(io::ErrorKind::PermissionDenied.into())
     }
@@ -78,11 +78,11 @@ impl Kernel for Deaf {
     }
 }
 
-/// Files of a host with any bytes in them: `vfio-setup` looks at it, plans, and diagnoses.
+/// Runs all commands of `vfio-setup` on a host whose files contain any bytes.
 pub fn sysfs(bytes: &[u8]) {
-    let tree = tempfile::tempdir().expect("there are files");
+    let tree = tempfile::tempdir().expect("temporary directories can be created");
     let _ = fill(tree.path(), &mut Unstructured::new(bytes));
-    let host = Host::with_kernel(tree.path(), Box::new(Deaf));
+    let host = Host::with_kernel(tree.path(), Box::new(RefusingKernel));
     if let Ok(status) = Status::read(&host, true) {
         text::status(&status);
     }
@@ -105,27 +105,28 @@ pub fn sysfs(bytes: &[u8]) {
 fn fill(root: &Path, u: &mut Unstructured<'_>) -> Result<()> {
     let group = root.join("sys/kernel/iommu_groups/7");
     for directory in [root.join(FUNCTION), group.join("devices"), root.join("sys/class/iommu/dmar0")] {
-        fs::create_dir_all(directory).expect("there is room");
+        fs::create_dir_all(directory).expect("the directory can be created");
     }
     if u.arbitrary()? {
-        symlink(&group, root.join(FUNCTION).join("iommu_group")).expect("it is new");
-        symlink(root.join(FUNCTION), group.join("devices/0000:00:1d.0")).expect("it is new");
+        symlink(&group, root.join(FUNCTION).join("iommu_group")).expect("the link is new");
+        symlink(root.join(FUNCTION), group.join("devices/0000:00:1d.0")).expect("the link is new");
     }
     if u.arbitrary()? {
         symlink("../../../../bus/pci/drivers/vfio-pci", root.join(FUNCTION).join("driver"))
-            .expect("it is new");
+            .expect("the link is new");
     }
-    let real: bool = u.arbitrary()?;
+    let is_card: bool = u.arbitrary()?;
     for (name, text) in [("vendor", "0x10ee"), ("device", "0x903f"), ("class", "0x070001")] {
-        if real {
-            fs::write(root.join(FUNCTION).join(name), text).expect("there is room");
+        if is_card {
+            fs::write(root.join(FUNCTION).join(name), text).expect("the file can be written");
         }
     }
     while !u.is_empty() {
         let path = root.join(FILES[u.int_in_range(0..=FILES.len() - 1)?]);
         let len = u.int_in_range(0..=200)?;
-        fs::create_dir_all(path.parent().expect("below the root")).expect("there is room");
-        fs::write(path, u.bytes(len.min(u.len()))?).expect("there is room");
+        fs::create_dir_all(path.parent().expect("the file is below the root"))
+            .expect("the directory can be created");
+        fs::write(path, u.bytes(len.min(u.len()))?).expect("the file can be written");
     }
     Ok(())
 }

@@ -1,8 +1,8 @@
-//! Processes that have a function: a node of it open, or its registers mapped.
+//! Processes that use a function: they have one of its nodes open, or its registers mapped.
 //!
-//! Names prove nothing. In a mount namespace of their own, any user can have a file that is called like a card's registers, and
-//! `O_PATH` opens any node without permission. What counts is what the kernel says of an open file: the number of a device, or
-//! the inode of one of the function's files in a sysfs.
+//! File names prove nothing: in a private mount namespace, any user can create a file with the name of a card's registers, and `O_PATH`
+//! opens any node without permission. The evidence is what the kernel reports about an open file: its device number, or the inode of
+//! one of the function's files in an instance of sysfs.
 
 use super::kernel::{FileId, FileKind};
 use super::usage::{Use, Uses, names_function, under};
@@ -15,43 +15,43 @@ use std::path::{Path, PathBuf};
 use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
-use xdma::bus::PciAddress;
-use xdma::bus::sysfs::Function;
+use xdma::card::PciAddress;
+use xdma::unstable::bus::sysfs::Function;
 
-/// How long the kernel may take to list what a process has mapped. One that is stuck, with memory of a file system of its own,
-/// may keep that list locked.
-const LIST: Duration = Duration::from_secs(2);
-/// How long it may take for all processes together, as one user may have thousands that are stuck.
-const ALL_LISTS: Duration = Duration::from_secs(6);
-/// What each of them gets after that.
-const LATE_LIST: Duration = Duration::from_millis(5);
-/// Doubtful processes that are named.
-const NAMED: usize = 8;
+/// Time limit for the list of mappings of one process. A stuck process that has mapped files of its own FUSE file system can keep that
+/// list locked.
+const LIST_LIMIT: Duration = Duration::from_secs(2);
+/// Time limit for the lists of all processes together, since one user can have thousands of stuck processes.
+const TOTAL_LIMIT: Duration = Duration::from_secs(6);
+/// Time limit for each further list after the total limit is used up.
+const LATE_LIMIT: Duration = Duration::from_millis(5);
+/// Maximum number of doubtful processes that are named.
+const MAX_DOUBTFUL: usize = 8;
 
-/// Files of a function.
-struct Files {
+/// The files of a function.
+struct FunctionFiles {
     address: PciAddress,
-    /// How its nodes are called.
+    /// Paths of its nodes.
     names: BTreeSet<String>,
-    /// Numbers of its nodes, as `240:0`, with whether they are block devices.
+    /// Device numbers of its nodes, such as `240:0`, each with whether it is a block device.
     numbers: BTreeSet<(bool, String)>,
-    /// Inodes of its register files, the same in every instance of sysfs.
+    /// Inodes of its register files, which are the same in every instance of sysfs.
     inodes: BTreeSet<u64>,
-    /// The file system of these, where this process sees them.
+    /// Device of the sysfs in which this process sees them.
     sysfs: BTreeSet<(u32, u32)>,
 }
 
-/// What an open file or a mapping is to a function.
+/// Relation of an open or mapped file to a function.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Relation {
-    /// One of its files.
-    Held,
-    /// It is called like one.
-    Alike,
-    Other,
+    /// The file belongs to the function.
+    Certain,
+    /// The file has the name of one of the function's files.
+    NameOnly,
+    None,
 }
 
-impl Files {
+impl FunctionFiles {
     fn of(host: &Host, function: &Function) -> Result<Self, SetupError> {
         let address = function.address();
         let mut files = Self {
@@ -70,7 +70,7 @@ impl Files {
             }
         }
         if let Some(group) = function.iommu_group()? {
-            // The group's node is no child of the function.
+            // The node of the group is not below the function in sysfs.
             let number = host.text(&format!("sys/class/vfio/{}/dev", group.node()))?;
             files.numbers.extend(number.map(|number| (false, number)));
             files.names.insert(format!("/dev/vfio/{}", group.node()));
@@ -85,8 +85,8 @@ impl Files {
         Ok(files)
     }
 
-    /// What a file is to the function, by what the kernel says of it, and by its name where that says nothing. `is_sysfs` knows the
-    /// devices of further instances of sysfs.
+    /// Returns the relation of a file to the function, according to its identity, or else its name. `is_sysfs` returns whether a device
+    /// is another instance of sysfs.
     fn relation(
         &self,
         id: Option<FileId>,
@@ -94,14 +94,14 @@ impl Files {
         is_sysfs: impl FnOnce((u32, u32)) -> bool,
     ) -> Relation {
         if id.is_some_and(|id| self.has_number(id)) {
-            return Relation::Held;
+            return Relation::Certain;
         }
         let of_sysfs = |id: FileId| self.sysfs.contains(&id.device) || is_sysfs(id.device);
         if id.is_some_and(|id| id.kind == FileKind::Other && self.inodes.contains(&id.inode) && of_sysfs(id))
         {
-            return Relation::Held;
+            return Relation::Certain;
         }
-        if self.has_name(name) { Relation::Alike } else { Relation::Other }
+        if self.has_name(name) { Relation::NameOnly } else { Relation::None }
     }
 
     fn has_number(&self, id: FileId) -> bool {
@@ -119,26 +119,27 @@ impl Files {
     }
 }
 
-/// `resource0`, `resource0_wc`. `resource`, which everybody may read, is only text.
+/// Returns whether a file gives access to registers, such as `resource0` and `resource0_wc`. `resource` is only text, and readable for
+/// all users.
 fn is_register_file(name: &str) -> bool {
     name.strip_prefix("resource").is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_digit()))
 }
 
-/// Processes that have a node of a function open, or its registers mapped. This process is not counted.
+/// Returns the processes that have a node of a function open, or its registers mapped, except for this process.
 ///
 /// # Errors
 ///
-/// A file that should be there cannot be read.
+/// A file of the host cannot be read.
 pub(super) fn of(host: &Host, function: &Function) -> Result<Uses, SetupError> {
-    let files = Files::of(host, function)?;
-    let (mut held, mut doubtful) = (BTreeSet::new(), BTreeSet::new());
-    let patience = Patience::new();
+    let files = FunctionFiles::of(host, function)?;
+    let (mut certain, mut doubtful) = (BTreeSet::new(), BTreeSet::new());
+    let budget = TimeBudget::new();
     for name in host.numbers("proc")? {
         let Ok(pid) = name.parse::<u32>() else { continue };
         if pid == std::process::id() {
             continue;
         }
-        let process = Process { host, files: &files, patience: &patience, pid, instances: OnceCell::new() };
+        let process = Process { host, files: &files, budget: &budget, pid, instances: OnceCell::new() };
         let mut found = process.descriptors();
         match process.mappings() {
             Some(mappings) => found.extend(mappings),
@@ -146,38 +147,35 @@ pub(super) fn of(host: &Host, function: &Function) -> Result<Uses, SetupError> {
         }
         for (relation, node) in found {
             match relation {
-                Relation::Held => _ = held.insert(Use::Open { pid, command: process.command(), node }),
-                Relation::Alike => {
+                Relation::Certain => _ = certain.insert(Use::Open { pid, command: process.command(), node }),
+                Relation::NameOnly => {
                     let node = node.escape_debug();
-                    doubtful.insert(format!(
-                        "{} has a file called {node}, which is another file",
-                        process.name()
-                    ));
+                    doubtful.insert(format!("{} has another file open that is named {node}", process.name()));
                 }
-                Relation::Other => {}
+                Relation::None => {}
             }
         }
     }
-    Ok(Uses { certain: held.into_iter().collect(), doubtful: shortened(doubtful) })
+    Ok(Uses { certain: certain.into_iter().collect(), doubtful: shortened(doubtful) })
 }
 
-/// The first few: one user can make up any number.
+/// Shortens a list of doubtful uses, since one user can fake any number of them.
 fn shortened(doubtful: BTreeSet<String>) -> Vec<String> {
-    let more = doubtful.len().saturating_sub(NAMED);
-    let mut named: Vec<_> = doubtful.into_iter().take(NAMED).collect();
+    let more = doubtful.len().saturating_sub(MAX_DOUBTFUL);
+    let mut named: Vec<_> = doubtful.into_iter().take(MAX_DOUBTFUL).collect();
     if more > 0 {
         named.push(format!("{more} more like these"));
     }
     named
 }
 
-/// A process as another user may have made it.
+/// A process, which may belong to another user.
 struct Process<'a> {
     host: &'a Host,
-    files: &'a Files,
-    patience: &'a Patience,
+    files: &'a FunctionFiles,
+    budget: &'a TimeBudget,
     pid: u32,
-    /// The devices of the instances of sysfs that it sees, once they were looked for.
+    /// Devices of the instances of sysfs that the process sees, determined on first use.
     instances: OnceCell<BTreeSet<(u32, u32)>>,
 }
 
@@ -194,12 +192,13 @@ impl Process<'_> {
         self.text("comm").unwrap_or_default()
     }
 
-    /// A process calls itself what it likes: root's terminal must not obey.
+    /// Returns the process ID and name. A process can choose its name, so escape sequences for root's terminal are escaped.
     fn name(&self) -> String {
         format!("process {} ({})", self.pid, self.command().escape_debug())
     }
 
-    /// Open files that have to do with the function. A process may end, or be another user's: what cannot be seen is left out.
+    /// Returns the open files that are related to the function. Files that are not visible, because the process has ended or belongs to
+    /// another user, are left out.
     fn descriptors(&self) -> BTreeSet<(Relation, String)> {
         let numbers = self.host.numbers(&format!("proc/{}/fd", self.pid)).unwrap_or_default();
         let found = numbers.iter().filter_map(|number| {
@@ -208,32 +207,33 @@ impl Process<'_> {
             let id = self.host.kernel().identify(&link).ok();
             let relation = self.files.relation(id, &name, |device| self.has_instance(device));
             match self.is_path_only(number, id) {
-                _ if relation == Relation::Other => None,
+                _ if relation == Relation::None => None,
                 Some(true) => None,
                 Some(false) => Some((relation, name)),
-                // It was closed or replaced since, which everybody can do all the time.
-                None => Some((Relation::Alike, name)),
+                // The file was closed or replaced meanwhile. Any process can do so continuously, so this proves no use.
+                None => Some((Relation::NameOnly, name)),
             }
         });
         found.collect()
     }
 
-    /// Whether a file was opened as a path (`O_PATH`), which opens nothing and which everybody may do.
-    /// `None` if that cannot be known.
+    /// Returns whether a file was opened with `O_PATH`, which needs no permission and does not open the device. Returns `None` if that
+    /// cannot be determined.
     fn is_path_only(&self, descriptor: &str, id: Option<FileId>) -> Option<bool> {
         opened_as_path(&self.text(&format!("fdinfo/{descriptor}"))?, id?.inode)
     }
 
-    /// Mapped files that have to do with the function: the process may have closed them since. `None` if they cannot be listed.
+    /// Returns the mapped files that are related to the function; their descriptors may have been closed. Returns `None` if they cannot be
+    /// listed.
     fn mappings(&self) -> Option<BTreeSet<(Relation, String)>> {
         let maps = self.path("maps");
-        let maps = self.patience.wait(move || list(&maps))?;
+        let maps = self.budget.run(move || list(&maps))?;
         let found = maps.lines().filter_map(|line| {
             let mapping = Mapping::parse(line)?;
             let link = self.path(&format!("map_files/{}", mapping.range));
             let id = self.host.kernel().identify(&link).unwrap_or(mapping.id);
             let relation = self.files.relation(Some(id), mapping.name, |device| self.has_instance(device));
-            (relation != Relation::Other).then(|| (relation, mapping.name.to_string()))
+            (relation != Relation::None).then(|| (relation, mapping.name.to_string()))
         });
         Some(found.collect())
     }
@@ -242,8 +242,8 @@ impl Process<'_> {
         self.instances.get_or_init(|| self.instances()).contains(&device)
     }
 
-    /// The instances of sysfs that the process sees: one in a container has its own. The kernel says which file systems are
-    /// sysfs, and nobody can make up the device of one.
+    /// Returns the devices of the instances of sysfs that the process sees. A process in a container can see another instance. Users
+    /// cannot fake the kernel's file system types or device numbers.
     fn instances(&self) -> BTreeSet<(u32, u32)> {
         let mounts = self.text("mountinfo").unwrap_or_default();
         let sysfs = mounts.lines().filter_map(|line| {
@@ -256,8 +256,8 @@ impl Process<'_> {
     }
 }
 
-/// Whether the file in a text of `/proc/PID/fdinfo` was opened as a path. `None` if that text is about another file than the one with
-/// this inode: the process may replace the descriptor between two reads. Linux before 5.14 reports no inode.
+/// Returns whether the file described by a text of `/proc/PID/fdinfo` was opened with `O_PATH`. Returns `None` if the text describes a
+/// file with another inode, because the process replaced the descriptor between two reads. Linux before 5.14 reports no inode.
 fn opened_as_path(info: &str, inode: u64) -> Option<bool> {
     const O_PATH: u32 = libc::O_PATH as u32;
     let field = |name| info.lines().find_map(|line| line.strip_prefix(name)).map(str::trim);
@@ -266,7 +266,7 @@ fn opened_as_path(info: &str, inode: u64) -> Option<bool> {
     same.then_some(flags & O_PATH != 0)
 }
 
-/// A line of `/proc/PID/maps` with a file.
+/// A line of `/proc/PID/maps` for a file mapping.
 struct Mapping<'a> {
     range: &'a str,
     id: FileId,
@@ -274,7 +274,7 @@ struct Mapping<'a> {
 }
 
 impl<'a> Mapping<'a> {
-    /// `7f00-7f01 rw-s 00000000 00:15 99    /sys/...`
+    /// Parses a line such as `7f00-7f01 rw-s 00000000 00:15 99    /sys/...`.
     fn parse(line: &'a str) -> Option<Self> {
         let name = &line[line.find('/')?..];
         let mut fields = line.split_whitespace();
@@ -287,18 +287,18 @@ impl<'a> Mapping<'a> {
     }
 }
 
-/// How long lists of mappings may still take.
-struct Patience(Cell<Duration>);
+/// The remaining time for lists of mappings.
+struct TimeBudget(Cell<Duration>);
 
-impl Patience {
+impl TimeBudget {
     fn new() -> Self {
-        Self(Cell::new(ALL_LISTS))
+        Self(Cell::new(TOTAL_LIMIT))
     }
 
-    /// What a read finds; `None` if it took too long.
-    fn wait(&self, read: impl FnOnce() -> Option<String> + Send + 'static) -> Option<String> {
+    /// Returns the result of `read`, or `None` if it took too long.
+    fn run(&self, read: impl FnOnce() -> Option<String> + Send + 'static) -> Option<String> {
         let begin = Instant::now();
-        let text = within(LIST.min(self.0.get()).max(LATE_LIST), read);
+        let text = within(LIST_LIMIT.min(self.0.get()).max(LATE_LIMIT), read);
         if text.is_none() {
             self.0.set(self.0.get().saturating_sub(begin.elapsed()));
         }
@@ -306,7 +306,7 @@ impl Patience {
     }
 }
 
-/// Reads a list of the kernel's: `None` if it is too long. What is not there, or not for this user to see, is empty.
+/// Reads a list of mappings. Returns `None` if it is too long, and an empty text if it does not exist or this user may not read it.
 fn list(path: &Path) -> Option<String> {
     match host::read(path) {
         Ok(text) => Some(text.unwrap_or_default()),
@@ -315,10 +315,11 @@ fn list(path: &Path) -> Option<String> {
     }
 }
 
-/// Does what the kernel may never answer: `None` then. The thread of a read that is stuck ends with the process.
+/// Runs `read` on another thread, since the kernel may never answer. Returns `None` after the time limit; a thread that is stuck then
+/// lives until the process ends.
 fn within(limit: Duration, read: impl FnOnce() -> Option<String> + Send + 'static) -> Option<String> {
     let (done, answered) = mpsc::sync_channel(1);
-    // Nobody may wait any more.
+    // After the time limit, the receiver is gone.
     let reader = thread::Builder::new().spawn(move || _ = done.send(read()));
     reader.ok().and_then(|_| answered.recv_timeout(limit).ok()?)
 }
@@ -353,7 +354,7 @@ mod tests {
     }
 
     #[test]
-    fn flags_of_another_file_say_nothing() {
+    fn flags_of_another_file_are_ignored() {
         let (opened, path) =
             ("pos:\t0\nflags:\t02100002\nmnt_id:\t9\nino:\t77\n", "flags:\t012100000\nino:\t77\n");
         assert_eq!((opened_as_path(opened, 77), opened_as_path(path, 77)), (Some(false), Some(true)));
@@ -367,20 +368,20 @@ mod tests {
     }
 
     #[test]
-    fn any_number_of_lists_that_are_locked_ends() {
-        let (patience, begin) = (Patience::new(), Instant::now());
+    fn any_number_of_locked_lists_ends() {
+        let (budget, begin) = (TimeBudget::new(), Instant::now());
         for _ in 0..200 {
             let stuck = || loop {
                 thread::park();
             };
-            assert_eq!(patience.wait(stuck), None);
+            assert_eq!(budget.run(stuck), None);
         }
-        assert!(begin.elapsed() < ALL_LISTS * 2, "{:?}", begin.elapsed());
-        assert_eq!(Patience::new().wait(|| Some("text".into())).as_deref(), Some("text"));
+        assert!(begin.elapsed() < TOTAL_LIMIT * 2, "{:?}", begin.elapsed());
+        assert_eq!(TimeBudget::new().run(|| Some("text".into())).as_deref(), Some("text"));
     }
 
     #[test]
-    fn what_is_not_there_has_nothing_mapped() {
+    fn a_missing_list_is_empty() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("file");
         assert_eq!(list(&path).as_deref(), Some(""));

@@ -1,17 +1,17 @@
-//! A host: what its files say, and a kernel to write to.
+//! A host: a directory tree to read, and a kernel to change.
 
-use super::kernel::{Kernel, Live};
+use super::kernel::{Kernel, RunningKernel};
 use super::{Refusal, SetupError};
 use std::io;
 use std::path::{Path, PathBuf};
-use xdma::bus::sysfs::{Sysfs, bounded, bounded_names};
+use xdma::unstable::bus::sysfs::{Sysfs, bounded, bounded_names};
 
-/// Bytes of a file at most: `/proc/PID/maps` of a process with very many mappings is the longest.
-const LONGEST: u64 = 64 << 20;
-/// Names in a directory at most.
-const MOST_NAMES: usize = 1 << 16;
-/// Numbers in a directory at most: the kernel allows four million processes.
-const MOST_NUMBERS: usize = 5 << 20;
+/// Maximum size of a file in bytes. The longest is `/proc/PID/maps` of a process with many mappings.
+const MAX_SIZE: u64 = 64 << 20;
+/// Maximum number of names in a directory.
+const MAX_NAMES: usize = 1 << 16;
+/// Maximum number of entries in `/proc` or `/proc/PID/fd`. The kernel allows four million processes.
+const MAX_NUMBERS: usize = 5 << 20;
 
 /// A host below a root directory.
 pub struct Host {
@@ -20,56 +20,56 @@ pub struct Host {
 }
 
 impl Host {
-    /// The host below `root`, which is `/` but for tests.
+    /// Creates a host below `root`, which is `/` except in tests.
     pub fn new(root: impl Into<PathBuf>) -> Self {
         let root = root.into();
-        Self::with_kernel(root.clone(), Box::new(Live::new(root)))
+        Self::with_kernel(root.clone(), Box::new(RunningKernel::new(root)))
     }
 
-    /// A host whose kernel is another.
+    /// Creates a host with another kernel.
     pub fn with_kernel(root: impl Into<PathBuf>, kernel: Box<dyn Kernel>) -> Self {
         Self { sysfs: Sysfs::new(root), kernel }
     }
 
-    /// Its PCI functions.
+    /// Returns the PCI functions of the host.
     pub fn sysfs(&self) -> &Sysfs {
         &self.sysfs
     }
 
-    /// Its kernel.
+    /// Returns the kernel of the host.
     pub(super) fn kernel(&self) -> &dyn Kernel {
         &*self.kernel
     }
 
-    /// Whether it is the running system.
+    /// Returns whether this is the running system.
     pub fn is_system(&self) -> bool {
         self.sysfs.root() == Path::new("/")
     }
 
-    /// Where a file of the host is: `path` without its leading slash, below the root.
+    /// Returns the path of a file below the root. `path` has no leading slash.
     pub(super) fn path(&self, path: &str) -> PathBuf {
         self.sysfs.root().join(path)
     }
 
-    /// The name of a file as the host itself knows it.
+    /// Returns the path of a file as seen inside the root.
     pub(super) fn shown(&self, path: &Path) -> String {
         let inside = path.strip_prefix(self.sysfs.root()).unwrap_or(path);
         Path::new("/").join(inside).display().to_string()
     }
 
-    /// A file's text without blanks around it, if there is such a file.
+    /// Reads a file and trims its text. Returns `None` if there is no such file.
     pub(super) fn text(&self, path: &str) -> Result<Option<String>, SetupError> {
         read(&self.path(path))
     }
 
-    /// A directory's names, sorted; none if there is no such directory.
+    /// Returns the names in a directory, sorted, or nothing if there is no such directory.
     pub(super) fn names(&self, path: &str) -> Result<Vec<String>, SetupError> {
-        self.names_up_to(path, MOST_NAMES)
+        self.names_up_to(path, MAX_NAMES)
     }
 
-    /// The names of `/proc`, or of what a process has open.
+    /// Returns the names in `/proc` or `/proc/PID/fd`.
     pub(super) fn numbers(&self, path: &str) -> Result<Vec<String>, SetupError> {
-        self.names_up_to(path, MOST_NUMBERS)
+        self.names_up_to(path, MAX_NUMBERS)
     }
 
     fn names_up_to(&self, path: &str, most: usize) -> Result<Vec<String>, SetupError> {
@@ -80,7 +80,7 @@ impl Host {
         }
     }
 
-    /// Changes need root.
+    /// Checks for root, which changes to the running system need.
     pub(super) fn require_root(&self) -> Result<(), SetupError> {
         if self.is_system() && !rustix::process::geteuid().is_root() {
             return Err(Refusal::NotRoot.into());
@@ -89,9 +89,9 @@ impl Host {
     }
 }
 
-/// A file's text without blanks around it, if there is such a file.
+/// Reads a file and trims its text. Returns `None` if there is no such file.
 pub(super) fn read(path: &Path) -> Result<Option<String>, SetupError> {
-    match bounded(path, LONGEST) {
+    match bounded(path, MAX_SIZE) {
         Ok(bytes) => Ok(Some(String::from_utf8_lossy(&bytes).trim().to_string())),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(source) => Err(SetupError::io(path, source)),

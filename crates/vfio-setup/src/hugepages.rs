@@ -13,10 +13,10 @@ pub enum PageSize {
 }
 
 impl PageSize {
-    /// Both.
+    /// All sizes.
     pub const ALL: [Self; 2] = [Self::Huge2M, Self::Huge1G];
 
-    /// As it is written on the command line.
+    /// Returns the name on the command line.
     pub fn name(self) -> &'static str {
         match self {
             Self::Huge2M => "2M",
@@ -24,7 +24,7 @@ impl PageSize {
         }
     }
 
-    /// Bytes of a page.
+    /// Returns the size of a page in bytes.
     pub fn bytes(self) -> u64 {
         match self {
             Self::Huge2M => 2 << 20,
@@ -40,46 +40,46 @@ impl PageSize {
     }
 }
 
-/// How many pages there have to be: `2M=64,1G=2`.
+/// A request for a minimum number of hugepages, such as `2M=64,1G=2`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Wanted(pub Vec<(PageSize, u64)>);
 
-/// A text is no request for hugepages.
+/// The error for a text that is not a request for hugepages.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("`{0}` is no number of hugepages: write 2M=64, 1G=2 or 2M=64,1G=2")]
-pub struct BadRequest(String);
+#[error("`{0}` is not a number of hugepages: use 2M=64, 1G=2 or 2M=64,1G=2")]
+pub struct ParseHugepagesError(String);
 
 impl FromStr for Wanted {
-    type Err = BadRequest;
+    type Err = ParseHugepagesError;
 
-    fn from_str(text: &str) -> Result<Self, BadRequest> {
+    fn from_str(text: &str) -> Result<Self, ParseHugepagesError> {
         let mut wanted: Vec<(PageSize, u64)> = Vec::new();
         for part in text.split(',') {
-            let (name, count) = part.split_once('=').ok_or_else(|| BadRequest(text.into()))?;
+            let (name, count) = part.split_once('=').ok_or_else(|| ParseHugepagesError(text.into()))?;
             let size = PageSize::ALL.into_iter().find(|size| size.name() == name);
             let plain = count.bytes().all(|b| b.is_ascii_digit());
             match (size, count.parse()) {
                 (Some(size), Ok(count)) if plain && wanted.iter().all(|w| w.0 != size) => {
                     wanted.push((size, count))
                 }
-                _ => return Err(BadRequest(text.into())),
+                _ => return Err(ParseHugepagesError(text.into())),
             }
         }
         Ok(Self(wanted))
     }
 }
 
-/// A pool.
+/// A pool of hugepages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Pool {
-    /// Size of its pages.
+    /// Size of the pages.
     pub size: PageSize,
-    /// The node whose pages these are; `None`: all.
+    /// NUMA node of the pages; `None` for the pool of the whole host.
     pub node: Option<u32>,
 }
 
 impl Pool {
-    /// Its directory, without a leading slash.
+    /// Returns the directory of the pool, without a leading slash.
     pub(super) fn directory(self) -> String {
         match self.node {
             None => format!("sys/kernel/mm/hugepages/{}", self.size.directory()),
@@ -87,17 +87,17 @@ impl Pool {
         }
     }
 
-    /// The file that sets how many pages it has.
+    /// Returns the file that sets the number of pages.
     pub(super) fn file(self) -> String {
         format!("{}/nr_hugepages", self.directory())
     }
 
-    /// ` on node 1`, or nothing.
+    /// Returns a text such as ` on node 1`, or an empty text for the pool of the whole host.
     pub(super) fn place(self) -> String {
         self.node.map_or_else(String::new, |node| format!(" on node {node}"))
     }
 
-    /// How many pages it has.
+    /// Returns the number of pages in the pool.
     ///
     /// # Errors
     ///
@@ -106,7 +106,7 @@ impl Pool {
         self.read(host, "nr_hugepages")
     }
 
-    /// How many of them nobody uses.
+    /// Returns the number of free pages.
     ///
     /// # Errors
     ///
@@ -115,7 +115,7 @@ impl Pool {
         self.read(host, "free_hugepages")
     }
 
-    /// That there is memory for so many pages more, before the kernel takes from everybody what it can find.
+    /// Checks that there is enough memory for `count` more pages. The kernel itself would reclaim as much memory as it can.
     pub(super) fn require_memory(self, host: &Host, count: u64) -> Result<(), SetupError> {
         let text = host.text("proc/meminfo")?.unwrap_or_default();
         let line = text.lines().find_map(|line| line.strip_prefix("MemAvailable:"));
@@ -137,15 +137,15 @@ impl Pool {
     fn missing(self) -> Refusal {
         let remedy = match self.size {
             PageSize::Huge1G => {
-                "the processor needs `pdpe1gb` and the node has to exist; use 2M pages otherwise"
+                "the processor must support them (flag `pdpe1gb`), and the NUMA node must exist; otherwise use 2M pages"
             }
-            PageSize::Huge2M => "the node has to exist and the kernel needs hugetlbfs (CONFIG_HUGETLBFS)",
+            PageSize::Huge2M => "the NUMA node must exist, and the kernel needs hugetlbfs (CONFIG_HUGETLBFS)",
         };
         Refusal::NoSuchPages { size: self.size.name(), place: self.place(), remedy }
     }
 }
 
-/// NUMA nodes of the host, sorted.
+/// Returns the NUMA nodes of the host in ascending order.
 ///
 /// # Errors
 ///

@@ -1,20 +1,20 @@
-//! Which PCI functions are known to be XDMA cards.
+//! PCI IDs of XDMA cards.
 
-/// What the identifiers of a function say.
+/// The model of a card, according to its PCI IDs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Model {
-    /// An XDMA card, by this name.
+    /// An XDMA card of this model.
     Card(&'static str),
-    /// A card of AWS without a design: its identifiers change when an image is loaded.
-    Empty,
-    /// Nothing known. Images of AWS may have any identifiers.
+    /// An AWS card without an image. Its IDs change when an image is loaded.
+    NoImage,
+    /// Unknown IDs. AWS images can have any IDs.
     Unknown,
 }
 
-/// AWS's identifiers of the designs that come with its development kit; the vendor's own driver knows the same.
+/// Device IDs of the designs in the AWS development kit, as in the vendor's driver.
 const AWS: [u16; 2] = [0xf000, 0xf001];
-/// An F1 card whose image was cleared.
-const AWS_EMPTY: u16 = 0x1042;
+/// Device ID of an F1 card without an image.
+const AWS_NO_IMAGE: u16 = 0x1042;
 
 const ULTRASCALE_PLUS: [u16; 17] = [
     0x903f, 0x9011, 0x9012, 0x9014, 0x9018, 0x9021, 0x9022, 0x9024, 0x9028, 0x9031, 0x9032, 0x9034, 0x9038,
@@ -28,11 +28,11 @@ const OLDER: [u16; 13] =
     [0x6828, 0x6830, 0x6928, 0x6930, 0x6a28, 0x6a30, 0x6d30, 0x4808, 0x4828, 0x4908, 0x4a28, 0x4b28, 0x2808];
 
 impl Model {
-    /// What a function's identifiers say.
+    /// Returns the model for a vendor and device ID.
     pub fn of(vendor: u16, device: u16) -> Self {
         match vendor {
             0x1d0f if AWS.contains(&device) => Self::Card("AWS F1/F2"),
-            0x1d0f if device == AWS_EMPTY => Self::Empty,
+            0x1d0f if device == AWS_NO_IMAGE => Self::NoImage,
             0x10ee if ULTRASCALE_PLUS.contains(&device) => Self::Card("UltraScale+"),
             0x10ee if ULTRASCALE.contains(&device) => Self::Card("UltraScale"),
             0x10ee if SERIES_7.contains(&device) => Self::Card("7 series"),
@@ -41,16 +41,16 @@ impl Model {
         }
     }
 
-    /// Whether it is an XDMA card.
+    /// Returns whether this is an XDMA card.
     pub fn is_card(self) -> bool {
         matches!(self, Self::Card(_))
     }
 
-    /// A word or two for a table.
+    /// Returns a short name for tables; empty if unknown.
     pub fn name(self) -> &'static str {
         match self {
             Self::Card(name) => name,
-            Self::Empty => "F1, no image",
+            Self::NoImage => "F1, no image",
             Self::Unknown => "",
         }
     }

@@ -1,4 +1,4 @@
-//! The few things that `vfio-setup` does to a running kernel, behind a trait: tests put a kernel of their own there.
+//! The interface to the running kernel, as a trait that tests can implement.
 
 use super::doctor::chain;
 use super::mode;
@@ -11,15 +11,14 @@ use std::process::{Command, Stdio};
 use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
-use xdma::bus::{BusError, PciAddress};
-use xdma::card::{Card, CardError, CardOptions};
+use xdma::card::{BusError, Card, CardError, CardOptions, PciAddress};
 
-/// Who may open a node.
+/// Owner and permissions of a node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
 pub struct Owner {
-    /// User.
+    /// User ID.
     pub uid: u32,
-    /// Group.
+    /// Group ID.
     pub gid: u32,
     /// Permission bits.
     pub mode: u32,
@@ -31,7 +30,7 @@ impl std::fmt::Display for Owner {
     }
 }
 
-/// What kind of file it is.
+/// The type of a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FileKind {
     /// A character device.
@@ -42,94 +41,94 @@ pub enum FileKind {
     Other,
 }
 
-/// What tells a file from all others, however it is called.
+/// The identity of a file, independent of its name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FileId {
-    /// What kind of file it is.
+    /// The type of the file.
     pub kind: FileKind,
-    /// The device of its file system, major and minor.
+    /// Major and minor number of the device that holds its file system.
     pub device: (u32, u32),
-    /// Its inode there.
+    /// Inode number.
     pub inode: u64,
-    /// The device that it stands for, major and minor; zero for other files.
+    /// Major and minor number of a device node; zero for other files.
     pub number: (u32, u32),
 }
 
-/// What is done to a kernel. What it says is read from its files, below a root directory.
+/// Operations on the kernel. State is read from the kernel's files, below a root directory.
 pub trait Kernel {
-    /// Writes a file of the kernel's, in one piece.
+    /// Writes a file of the kernel with a single system call.
     ///
     /// # Errors
     ///
-    /// What the kernel says.
+    /// The error of the kernel.
     fn write(&self, path: &Path, text: &str) -> io::Result<()>;
 
-    /// Loads a module and what it needs.
+    /// Loads a module and its dependencies.
     ///
     /// # Errors
     ///
     /// There is no such module, or it cannot be loaded.
     fn load_module(&self, name: &str) -> io::Result<()>;
 
-    /// Whether the kernel itself holds a disk: mounted, swap, or part of a pool of whatever kind.
+    /// Returns whether the kernel itself uses a disk: it is mounted, used for swap, or part of a pool of any kind.
     fn is_held(&self, disk: &Path) -> bool;
 
-    /// What a file is that a name or a link of `/proc` leads to. Its file system is not asked: a user's own (FUSE) may never answer.
+    /// Identifies the file that a name or a link in `/proc` leads to, without a request to its file system, since a user's FUSE file
+    /// system may never answer.
     ///
     /// # Errors
     ///
-    /// There is no such file, or this user may not see it.
+    /// There is no such file, or this user has no permission to see it.
     fn identify(&self, path: &Path) -> io::Result<FileId>;
 
-    /// Opens a card by the first of these ways that the library takes, and closes it, which leaves its control registers at their
-    /// reset values.
+    /// Opens a card in the first of the modes that works, and closes it, which leaves its control registers at their reset values.
     ///
     /// # Errors
     ///
-    /// It cannot be opened, or is no XDMA card. [`io::ErrorKind::TimedOut`] if it is being opened still.
+    /// The card cannot be opened, or it is not an XDMA card. [`io::ErrorKind::TimedOut`] if the attempt is still in progress.
     fn quiesce(&self, address: PciAddress, modes: &[mode::Mode]) -> io::Result<()>;
 
-    /// Waits until udev has seen what happened so far, if there is udev.
+    /// Waits until udev has processed all events so far, if udev is running.
     fn settle(&self);
 
-    /// Who may open a node.
+    /// Returns the owner of a node.
     ///
     /// # Errors
     ///
     /// There is no such node, or it is a symbolic link.
     fn owner(&self, node: &Path) -> io::Result<Owner>;
 
-    /// Says who may open a node.
+    /// Sets the owner of a node.
     ///
     /// # Errors
     ///
-    /// What the kernel says; it is a symbolic link.
+    /// The error of the kernel, or the node is a symbolic link.
     fn set_owner(&self, node: &Path, owner: Owner) -> io::Result<()>;
 }
 
-/// The kernel that runs this, seen below a root directory.
+/// The running kernel, with its files below a root directory.
 #[derive(Clone, Debug)]
-pub struct Live {
+pub struct RunningKernel {
     root: PathBuf,
 }
 
-/// Programs are looked for here only, whatever `PATH` says.
+/// Directories that are searched for programs, instead of `PATH`.
 const DIRECTORIES: [&str; 4] = ["/usr/sbin", "/sbin", "/usr/bin", "/bin"];
 
-impl Live {
-    /// Writes go below `root`; modules are only loaded if that is `/`.
+impl RunningKernel {
+    /// Creates an interface that writes below `root`. If `root` is not `/`, modules are not loaded and cards are not opened.
     pub fn new(root: impl Into<PathBuf>) -> Self {
         Self { root: root.into() }
     }
 }
 
-/// How long opening and closing a card may take. The library's own waits end within seconds; the kernel waits for up to a minute
-/// for the reset of a card that is gone.
-const QUIESCE: Duration = Duration::from_secs(90);
+/// Time limit for opening and closing a card. The library's own waits end within seconds, and the kernel waits for up to a minute for
+/// the reset of a card that is gone.
+const QUIESCE_LIMIT: Duration = Duration::from_secs(90);
 
-/// Opens a card, with the modes of this function and not those of the environment, and closes it.
+/// Opens a card in one of the modes, without regard to `XDMA_VFIO`, and closes it.
 fn open_and_close(address: PciAddress, modes: &[mode::Mode]) -> io::Result<()> {
-    let mut reason = io::Error::other("there is no way to it");
+    let mut reason = io::Error::other("it cannot be opened in any VFIO mode");
     for &mode in modes {
         let options = CardOptions { mode: Some(mode), ..CardOptions::default() };
         match Card::open(address, options) {
@@ -138,7 +137,7 @@ fn open_and_close(address: PciAddress, modes: &[mode::Mode]) -> io::Result<()> {
                 return Ok(());
             }
             Err(error) => {
-                // Only what says nothing of the card leaves the next way to try, as for the library itself.
+                // As in the library, the next mode is tried only after an error that is not about the card itself.
                 let is_mode = matches!(
                     &error,
                     CardError::Bus(
@@ -155,16 +154,16 @@ fn open_and_close(address: PciAddress, modes: &[mode::Mode]) -> io::Result<()> {
     Err(reason)
 }
 
-/// What a file of sysfs says that its file system is (`SYSFS_MAGIC`).
+/// File system type of sysfs (`SYSFS_MAGIC`).
 const SYSFS: i64 = 0x6265_6572;
 
-impl Live {
+impl RunningKernel {
     fn is_system(&self) -> bool {
         self.root == Path::new("/")
     }
 
-    /// Opens a file that is there, for writing. Links on the way to it, of which sysfs is full, lead nowhere outside the root, and
-    /// it is none itself.
+    /// Opens an existing file for writing. Symbolic links in its path, which are common in sysfs, are resolved inside the root; the
+    /// file itself must not be a link.
     fn open(&self, path: &Path) -> io::Result<OwnedFd> {
         let root =
             rustix::fs::open(&self.root, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
@@ -174,21 +173,20 @@ impl Live {
         Ok(rustix::fs::openat2(root, inside, flags, Mode::empty(), within)?)
     }
 
-    /// A node, held and not opened, which would take the card. Whatever becomes of its name, this is what was looked at.
-    fn hold(&self, node: &Path) -> io::Result<OwnedFd> {
+    /// Opens a node as a path only, since opening it normally would open the card. The descriptor refers to the checked node even if
+    /// its name is replaced later.
+    fn open_path(&self, node: &Path) -> io::Result<OwnedFd> {
         let held = rustix::fs::open(node, OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())?;
         match FileType::from_raw_mode(rustix::fs::fstat(&held)?.st_mode) {
-            FileType::Symlink => {
-                Err(io::Error::other("it is a symbolic link, which a node of the kernel is not"))
-            }
+            FileType::Symlink => Err(io::Error::other("it is a symbolic link, not a device node")),
             FileType::CharacterDevice => Ok(held),
-            _ if self.is_system() => Err(io::Error::other("it is no character device, which each node is")),
+            _ if self.is_system() => Err(io::Error::other("it is not a character device")),
             _ => Ok(held),
         }
     }
 }
 
-/// A program of the system with nothing of this process's environment.
+/// Returns a program of the system, with an environment that inherits nothing from this process.
 fn program(name: &str) -> io::Result<Command> {
     let found =
         DIRECTORIES.iter().map(|directory| Path::new(directory).join(name)).find(|path| path.exists());
@@ -200,22 +198,24 @@ fn program(name: &str) -> io::Result<Command> {
     Ok(command)
 }
 
-impl Kernel for Live {
+impl Kernel for RunningKernel {
     fn write(&self, path: &Path, text: &str) -> io::Result<()> {
         let file = self.open(path)?;
         if self.is_system() && rustix::fs::fstatfs(&file)?.f_type != SYSFS {
-            return Err(io::Error::other("it is no file of sysfs, and nothing else is written to"));
+            return Err(io::Error::other("the file is not in sysfs"));
         }
-        // The kernel takes each write for a whole value: a rest must not become a second one.
+        // The kernel takes each write as a complete value, so the rest of a partial write must not be written separately.
         match rustix::io::write(&file, text.as_bytes())? {
             n if n == text.len() => Ok(()),
-            _ => Err(io::Error::new(io::ErrorKind::WriteZero, "only a part of it was taken")),
+            _ => Err(io::Error::new(io::ErrorKind::WriteZero, "the kernel accepted only part of the value")),
         }
     }
 
     fn load_module(&self, name: &str) -> io::Result<()> {
         if !self.is_system() {
-            return Err(io::Error::other("modules are loaded into the running system only, not with --root"));
+            return Err(io::Error::other(
+                "modules can be loaded only into the running system, not with --root",
+            ));
         }
         let output = program("modprobe")?.arg("--").arg(name).output()?;
         if output.status.success() {
@@ -225,7 +225,7 @@ impl Kernel for Live {
     }
 
     fn is_held(&self, disk: &Path) -> bool {
-        // Without creating, this asks for a block device that nobody else has asked for so.
+        // For a block device, O_EXCL without O_CREAT fails with EBUSY if the device is in use.
         let flags = OFlags::RDONLY | OFlags::EXCL | OFlags::NONBLOCK | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         matches!(rustix::fs::open(disk, flags, Mode::empty()), Err(Errno::BUSY))
     }
@@ -248,27 +248,27 @@ impl Kernel for Live {
 
     fn quiesce(&self, address: PciAddress, modes: &[mode::Mode]) -> io::Result<()> {
         if !self.is_system() {
-            return Err(io::Error::other("with --root nothing is opened"));
+            return Err(io::Error::other("cards are not opened with --root"));
         }
         let (modes, (done, ended)) = (modes.to_vec(), mpsc::sync_channel(1));
         thread::Builder::new().name("quiesce".into()).spawn(move || {
-            // Nobody may wait any more.
+            // After the time limit, the receiver is gone.
             let _ = done.send(open_and_close(address, &modes));
         })?;
         let late = |_| {
             let text = format!(
-                "the kernel has not opened and closed it within {QUIESCE:?}; `dmesg` may say why, and the next try may succeed"
+                "opening and closing the card did not finish within {QUIESCE_LIMIT:?}; the kernel log (`dmesg`) may show the reason, and another attempt may succeed"
             );
             io::Error::new(io::ErrorKind::TimedOut, text)
         };
-        ended.recv_timeout(QUIESCE).map_err(late)?
+        ended.recv_timeout(QUIESCE_LIMIT).map_err(late)?
     }
 
     fn settle(&self) {
         if !self.is_system() || !Path::new("/run/udev/control").exists() {
             return;
         }
-        // It only orders our changes after udev's. What comes of them is read back.
+        // Errors are ignored: this only orders our changes after those of udev, and our changes are read back.
         if let Ok(mut udevadm) = program("udevadm") {
             let _ =
                 udevadm.args(["settle", "--timeout=10"]).stdout(Stdio::null()).stderr(Stdio::null()).status();
@@ -276,15 +276,15 @@ impl Kernel for Live {
     }
 
     fn owner(&self, node: &Path) -> io::Result<Owner> {
-        let data = rustix::fs::fstat(self.hold(node)?)?;
+        let data = rustix::fs::fstat(self.open_path(node)?)?;
         Ok(Owner { uid: data.st_uid, gid: data.st_gid, mode: data.st_mode & 0o7777 })
     }
 
     fn set_owner(&self, node: &Path, owner: Owner) -> io::Result<()> {
-        let held = self.hold(node)?;
+        let held = self.open_path(node)?;
         let (uid, gid) = (Uid::from_raw(owner.uid), Gid::from_raw(owner.gid));
         rustix::fs::chownat(&held, "", Some(uid), Some(gid), AtFlags::EMPTY_PATH)?;
-        // What is only held cannot be changed itself, but by this name.
+        // fchmod rejects a path-only descriptor; its link in /proc works.
         let name = format!("/proc/self/fd/{}", held.as_raw_fd());
         rustix::fs::chmod(name, Mode::from_raw_mode(owner.mode))?;
         Ok(())
@@ -296,8 +296,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn programs_are_the_systems_and_see_nothing_of_the_environment() {
-        // There is more than this in the environment of a test.
+    fn programs_are_the_systems_and_do_not_inherit_the_environment() {
+        // The environment of a test contains more than PATH.
         assert!(std::env::var_os("CARGO_MANIFEST_DIR").is_some());
         let mut env = program("env").unwrap();
         assert!(DIRECTORIES.iter().any(|directory| Path::new(env.get_program()).starts_with(directory)));

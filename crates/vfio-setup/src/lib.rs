@@ -1,8 +1,8 @@
-//! Prepares a host for cards on `vfio-pci`: what `vfio-setup` does, against a root directory that tests can replace.
+//! Prepares a host for cards on `vfio-pci`. This is the implementation of the program `vfio-setup`; tests replace the root directory
+//! and the kernel.
 //!
-//! Everything is checked, and every step written down ([`Plan`]), before the first write. Each write is read back. A
-//! failure half-way takes back what was done. A function in use is never taken away, and nothing is overwritten that
-//! somebody else set.
+//! Before the first write, all checks are made and all steps are planned ([`Plan`]). Each write is read back, and a failure reverts
+//! the steps before it. A function in use keeps its driver, and settings made by others are not overwritten.
 
 #![deny(missing_docs)]
 
@@ -36,9 +36,9 @@ pub use step::{Step, StepReport};
 /// The exit codes of the binary.
 pub const EXIT_CODES: &str = "\
 Exit codes:
-  0  done, or there was nothing to do; `doctor`: nothing stands in the way
-  1  it failed, and what had been done was undone, but for a module that was loaded
-  2  the command line is wrong
-  3  refused, and nothing was written: in use, not there, not permitted, somebody else's
-  4  `doctor` found something in the way
-  5  it failed half-way, and not all could be undone: the message names what is left";
+  0  success, or nothing to do; `doctor`: the card can be used
+  1  failed; all changes were reverted, except that a loaded module stays loaded
+  2  wrong command line
+  3  refused, and nothing was changed: not found, in use, not permitted, or set up by someone else
+  4  `doctor` found a problem
+  5  failed, and some changes could not be reverted (the message lists them); `undo`: files that were edited were kept";

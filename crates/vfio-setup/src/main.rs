@@ -1,4 +1,4 @@
-//! `vfio-setup`: prepares a host for cards on `vfio-pci`.
+//! The program `vfio-setup`, which prepares a host for cards on `vfio-pci`.
 
 use clap::{Args, Parser, Subcommand};
 use serde_json::{Value, json};
@@ -11,9 +11,9 @@ use vfio_setup::mode::Mode;
 use vfio_setup::persist::{self, Changes};
 use vfio_setup::status::Status;
 use vfio_setup::{BindOptions, EXIT_CODES, Host, Plan, SetupError, text};
-use xdma::bus::PciAddress;
+use xdma::card::PciAddress;
 
-/// Prepares a host for XDMA cards on vfio-pci: looks, binds, makes it last, and says what is in the way.
+/// Prepares a host for XDMA cards on vfio-pci: driver binding, permissions, hugepages, diagnosis.
 #[derive(Parser)]
 #[command(version, after_help = EXIT_CODES)]
 struct Cli {
@@ -22,98 +22,100 @@ struct Cli {
     /// Print JSON instead of text.
     #[arg(long, global = true)]
     json: bool,
-    /// Look and write below this directory instead of `/`, for tests and for systems that do not run.
+    /// Read and write below this directory instead of /, for tests and for systems that are not running.
     #[arg(long, global = true, value_name = "DIR", default_value = "/")]
     root: PathBuf,
 }
 
 #[derive(Subcommand)]
 enum Command {
-    /// Shows the XDMA cards: driver, IOMMU group, nodes, link, NUMA node, and what the host has for them.
+    /// Show the XDMA cards with driver, IOMMU group, nodes, link and NUMA node, and the state of the host.
     #[command(after_help = EXIT_CODES)]
     Status {
         /// Show every PCI function.
         #[arg(long)]
         all: bool,
     },
-    /// Shows what `bind` would write, in order, and why; with --unbind what `unbind` would. Writes nothing.
+    /// Show the steps of `bind`, or with --unbind those of `unbind`, and the reason for each; change nothing.
     #[command(after_help = EXIT_CODES)]
     Plan {
         #[command(flatten)]
-        bind: Bind,
-        /// Show what giving the functions back takes.
+        args: OwnedBindArgs,
+        /// Show the steps of `unbind`.
         #[arg(long, conflicts_with_all = ["any", "no_iommu", "hugepages", "node", "user", "group"])]
         unbind: bool,
     },
-    /// Binds cards to vfio-pci. Checks first, reads each write back, undoes everything if a step fails.
+    /// Bind cards to vfio-pci; if a step fails, revert all steps.
     #[command(after_help = EXIT_CODES)]
-    Bind(Bind),
-    /// Brings cards to rest, and gives them back to the kernel's own driver.
+    Bind(OwnedBindArgs),
+    /// Quiesce cards, and return them to the kernel's own driver.
     #[command(after_help = EXIT_CODES)]
     Unbind {
-        /// The functions; all XDMA cards if none is named.
+        /// PCI addresses of the functions; by default all XDMA cards.
         #[arg(value_name = "BDF")]
         functions: Vec<PciAddress>,
     },
-    /// Writes files that do the same as `bind` at each boot, and shows them. The group is fpga unless named.
+    /// Write and show configuration files that do the same as `bind` at each boot.
     #[command(after_help = EXIT_CODES)]
     Persist {
         #[command(flatten)]
-        what: Cards,
+        args: BindArgs,
         /// Group whose members may use the cards.
         #[arg(long, default_value = "fpga")]
         group: String,
-        /// Show the files, write nothing.
+        /// Only show the files.
         #[arg(long)]
         dry_run: bool,
     },
-    /// Removes what `persist` wrote, but for files that were changed since.
+    /// Remove the files of `persist`, except those that were edited since.
     #[command(after_help = EXIT_CODES)]
     Undo,
-    /// Walks through everything that could keep this user from opening a card, then opens it.
+    /// Check everything that could prevent this user from opening a card, then open it.
     #[command(after_help = EXIT_CODES)]
     Doctor {
-        /// The functions; all XDMA cards if none is named.
+        /// PCI addresses of the functions; by default all XDMA cards.
         #[arg(value_name = "BDF")]
         functions: Vec<PciAddress>,
-        /// MiB of memory that the card is to reach at a time.
+        /// Memory that the card needs to access at one time, in MiB.
         #[arg(long, value_name = "MIB", default_value_t = 128)]
         memory: u32,
     },
 }
 
+/// The options that `bind`, `plan` and `persist` have.
 #[derive(Args)]
-struct Cards {
-    /// The functions; all XDMA cards if none is named.
+struct BindArgs {
+    /// PCI addresses of the functions; by default all XDMA cards.
     #[arg(value_name = "BDF")]
     functions: Vec<PciAddress>,
-    /// Take functions that are not known to be XDMA cards.
+    /// Accept functions that are not known to be XDMA cards.
     #[arg(long)]
     any: bool,
-    /// Without an IOMMU. The card, and whoever may use it, can then reach all memory of this machine.
+    /// Bind without an IOMMU. The card, and everyone who may use it, can then access all memory of this machine.
     #[arg(long)]
     no_iommu: bool,
-    /// Hugepages that there have to be at least, such as 2M=64,1G=2.
+    /// Minimum number of hugepages, such as 2M=64 or 2M=64,1G=2.
     #[arg(long, value_name = "SIZE=COUNT", default_value = None)]
     hugepages: Option<Wanted>,
-    /// NUMA node of the hugepages; by default that of the cards.
+    /// NUMA node of the hugepages; by default the node of the cards.
     #[arg(long, requires = "hugepages")]
     node: Option<u32>,
 }
 
+/// The options of `bind` and `plan`.
 #[derive(Args)]
-struct Bind {
+struct OwnedBindArgs {
     #[command(flatten)]
-    what: Cards,
-    /// User who gets the nodes, by name or number.
+    common: BindArgs,
+    /// User who owns the nodes, by name or number.
     #[arg(long)]
     user: Option<String>,
-    /// Group that gets the nodes, by name or number.
+    /// Group that owns the nodes, by name or number.
     #[arg(long)]
     group: Option<String>,
 }
 
-impl Cards {
+impl BindArgs {
     fn options(&self, user: Option<&String>, group: Option<&String>) -> BindOptions {
         BindOptions {
             any: self.any,
@@ -126,8 +128,8 @@ impl Cards {
     }
 }
 
-/// What a command prints, and its exit code.
-struct Answer {
+/// The output of a command, as text and as JSON, and its exit code.
+struct Outcome {
     text: String,
     json: Value,
     code: u8,
@@ -136,72 +138,72 @@ struct Answer {
 fn main() -> ExitCode {
     let cli = Cli::parse();
     let host = Host::new(&cli.root);
-    let answer = run(&host, &cli.command).unwrap_or_else(|error| {
+    let outcome = run(&host, &cli.command).unwrap_or_else(|error| {
         eprintln!("vfio-setup: {error}");
         let code = error.exit_code();
-        Answer { text: String::new(), json: json!({ "error": error.to_string(), "exit_code": code }), code }
+        Outcome { text: String::new(), json: json!({ "error": error.to_string(), "exit_code": code }), code }
     });
-    let text = if cli.json { format!("{}\n", answer.json) } else { answer.text };
-    // Colours only on a terminal, and not against NO_COLOR. A reader that went away, such as `head`, is no failure.
+    let text = if cli.json { format!("{}\n", outcome.json) } else { outcome.text };
+    // This strips colours if standard output is not a terminal or NO_COLOR is set. A closed pipe, as with `head`, is not an error.
     let _ = anstream::stdout().write_all(text.as_bytes());
-    ExitCode::from(answer.code)
+    ExitCode::from(outcome.code)
 }
 
-fn run(host: &Host, command: &Command) -> Result<Answer, SetupError> {
+fn run(host: &Host, command: &Command) -> Result<Outcome, SetupError> {
     match command {
         Command::Status { all } => {
             let status = Status::read(host, *all)?;
-            Ok(Answer { text: text::status(&status), json: json!(status), code: 0 })
+            Ok(Outcome { text: text::status(&status), json: json!(status), code: 0 })
         }
-        Command::Plan { bind, unbind: true } => {
-            Ok(planned(host, &Plan::unbind(host, &bind.what.functions)?, false))
+        Command::Plan { args, unbind: true } => {
+            Ok(show_plan(host, &Plan::unbind(host, &args.common.functions)?, false))
         }
-        Command::Plan { bind, unbind: false } => Ok(planned(host, &plan(host, bind)?, false)),
-        Command::Bind(bind) => carry_out(host, &plan(host, bind)?),
-        Command::Unbind { functions } => carry_out(host, &Plan::unbind(host, functions)?),
-        Command::Persist { what, group, dry_run } => {
-            let changes = persist::persist(host, &what.functions, &what.options(None, Some(group)))?;
+        Command::Plan { args, unbind: false } => Ok(show_plan(host, &plan_bind(host, args)?, false)),
+        Command::Bind(args) => apply_plan(host, &plan_bind(host, args)?),
+        Command::Unbind { functions } => apply_plan(host, &Plan::unbind(host, functions)?),
+        Command::Persist { args, group, dry_run } => {
+            let changes = persist::persist(host, &args.functions, &args.options(None, Some(group)))?;
             if !dry_run {
                 changes.apply(host)?;
             }
-            Ok(changed(&changes))
+            Ok(show_changes(&changes))
         }
         Command::Undo => {
             let changes = persist::undo(host)?;
             changes.apply(host)?;
-            Ok(changed(&changes))
+            Ok(show_changes(&changes))
         }
         Command::Doctor { functions, memory } => examine(host, functions, *memory),
     }
 }
 
-fn plan(host: &Host, bind: &Bind) -> Result<Plan, SetupError> {
-    let options = bind.what.options(bind.user.as_ref(), bind.group.as_ref());
-    Plan::bind(host, &bind.what.functions, &options)
+fn plan_bind(host: &Host, args: &OwnedBindArgs) -> Result<Plan, SetupError> {
+    let options = args.common.options(args.user.as_ref(), args.group.as_ref());
+    Plan::bind(host, &args.common.functions, &options)
 }
 
-fn carry_out(host: &Host, plan: &Plan) -> Result<Answer, SetupError> {
-    // Before the steps: what they name changes with them.
-    let mut answer = planned(host, plan, true);
+fn apply_plan(host: &Host, plan: &Plan) -> Result<Outcome, SetupError> {
+    // Describe the steps first, because applying them changes the names of nodes.
+    let mut outcome = show_plan(host, plan, true);
     let notes = plan.apply(host)?;
-    answer.text += &text::notes(&notes);
-    answer.json["notes"] = json!([&plan.notes[..], &notes[..]].concat());
-    answer.json["functions"] = json!(Status::read(host, true)?.functions_of(&plan.functions));
-    Ok(answer)
+    outcome.text += &text::notes(&notes);
+    outcome.json["notes"] = json!([&plan.notes[..], &notes[..]].concat());
+    outcome.json["functions"] = json!(Status::read(host, true)?.functions_of(&plan.functions));
+    Ok(outcome)
 }
 
-fn planned(host: &Host, plan: &Plan, done: bool) -> Answer {
+fn show_plan(host: &Host, plan: &Plan, done: bool) -> Outcome {
     let steps: Vec<_> = plan.steps.iter().map(|step| step.report(host)).collect();
     let json = json!({ "steps": steps, "notes": plan.notes, "done": done });
-    Answer { text: text::plan(host, plan, done), json, code: 0 }
+    Outcome { text: text::plan(host, plan, done), json, code: 0 }
 }
 
-fn changed(changes: &Changes) -> Answer {
-    let code = if changes.left().next().is_some() { 5 } else { 0 };
-    Answer { text: text::changes(changes), json: json!(changes), code }
+fn show_changes(changes: &Changes) -> Outcome {
+    let code = if changes.kept().next().is_some() { 5 } else { 0 };
+    Outcome { text: text::changes(changes), json: json!(changes), code }
 }
 
-fn examine(host: &Host, named: &[PciAddress], memory: u32) -> Result<Answer, SetupError> {
+fn examine(host: &Host, named: &[PciAddress], memory: u32) -> Result<Outcome, SetupError> {
     let addresses = if named.is_empty() { doctor::cards(host)? } else { named.to_vec() };
     let options =
         DoctorOptions { memory: u64::from(memory) << 20, mode: Mode::from_environment().transpose() };
@@ -211,5 +213,5 @@ fn examine(host: &Host, named: &[PciAddress], memory: u32) -> Result<Answer, Set
     }
     let text = all.iter().map(text::diagnosis).collect::<Vec<_>>().join("\n");
     let good = all.iter().all(doctor::Diagnosis::is_good);
-    Ok(Answer { text, json: json!({ "good": good, "functions": all }), code: if good { 0 } else { 4 } })
+    Ok(Outcome { text, json: json!({ "good": good, "functions": all }), code: if good { 0 } else { 4 } })
 }

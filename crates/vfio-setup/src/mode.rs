@@ -1,12 +1,12 @@
-//! Ways of VFIO to a function, and the nodes that each takes.
+//! VFIO modes in which a function can be opened, and the nodes that each mode needs.
 
 use super::select::VFIO;
 use super::{Host, SetupError};
 use serde::Serializer;
-use xdma::bus::sysfs::Function;
-pub use xdma::bus::vfio::{Mode, UnknownMode};
+pub use xdma::card::{Mode, UnknownMode};
+use xdma::unstable::bus::sysfs::Function;
 
-/// The node that all functions share.
+/// Returns the node that all functions share.
 pub(crate) fn shared_node(mode: Mode) -> &'static str {
     match mode {
         Mode::Cdev => "dev/iommu",
@@ -14,7 +14,7 @@ pub(crate) fn shared_node(mode: Mode) -> &'static str {
     }
 }
 
-/// The node of a function, whether it is there or not, without a leading slash.
+/// Returns the path of the node of a function without a leading slash, whether or not the node exists.
 ///
 /// # Errors
 ///
@@ -29,27 +29,27 @@ pub(crate) fn node(mode: Mode, function: &Function) -> Result<Option<String>, Se
     })
 }
 
-/// The ways that the nodes of a function allow now, in the order in which a card is opened.
+/// Returns the modes in which a function can be opened now, according to its nodes, in the order in which the library tries them.
 ///
 /// # Errors
 ///
 /// Sysfs cannot be read.
 pub fn modes(host: &Host, function: &Function) -> Result<Vec<Mode>, SetupError> {
     let mut modes = Vec::new();
-    // The node of a group may be there for another member.
+    // The node of the group can exist because of another member.
     if function.driver()?.as_deref() != Some(VFIO) {
         return Ok(modes);
     }
     for mode in [Mode::Cdev, Mode::Type1, Mode::NoIommu] {
-        let there = |node: &str| host.path(node).exists();
-        if node(mode, function)?.is_some_and(|node| there(&node)) && there(shared_node(mode)) {
+        let exists = |node: &str| host.path(node).exists();
+        if node(mode, function)?.is_some_and(|node| exists(&node)) && exists(shared_node(mode)) {
             modes.push(mode);
         }
     }
     Ok(modes)
 }
 
-/// Modes by their names, for serde.
+/// Serializes modes by their names.
 pub(crate) fn names<S: Serializer>(modes: &[Mode], serializer: S) -> Result<S::Ok, S::Error> {
     serializer.collect_seq(modes.iter().map(Mode::to_string))
 }

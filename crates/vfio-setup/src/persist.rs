@@ -1,12 +1,12 @@
-//! The same at every boot: files for udev, kmod, systemd and PAM, and their removal.
+//! Configuration files for udev, kmod, systemd and PAM that do the same as `bind` at each boot, and their removal.
 
 use super::hugepages::Pool;
 use super::plan::{self, BindOptions};
 use super::{Host, Refusal, SetupError, accounts, files, ids::Model, select};
 use serde::Serialize;
-use xdma::bus::sysfs::Function;
+use xdma::unstable::bus::sysfs::Function;
 
-/// Gives the nodes of known cards to the group `fpga`. The same text is in the package's directory `udev`.
+/// udev rules that give the nodes of known cards to the group `fpga`, from the file in the package's directory `udev`.
 pub const RULES: &str = include_str!("../udev/60-xdma.rules");
 
 const OWNERSHIP: &str = "etc/udev/rules.d/60-xdma.rules";
@@ -15,53 +15,54 @@ const MODULES: &str = "etc/modules-load.d/xdma.conf";
 const NO_IOMMU: &str = "etc/modprobe.d/xdma-noiommu.conf";
 const HUGEPAGES: &str = "etc/tmpfiles.d/xdma-hugepages.conf";
 const LIMITS: &str = "etc/security/limits.d/60-xdma.conf";
-/// All files that are ever written.
+/// All files that `persist` can write.
 const PATHS: [&str; 6] = [OWNERSHIP, BINDING, MODULES, NO_IOMMU, HUGEPAGES, LIMITS];
 
-/// A file and what happens to it.
+/// A change to a file.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Change {
     /// The file.
     pub path: String,
-    /// What happens to it.
-    pub kind: Kind,
-    /// What it says, for files that are there afterwards.
+    /// The kind of change.
+    pub kind: ChangeKind,
+    /// The new content, if the file exists afterwards.
     pub text: Option<String>,
 }
 
-/// What happens to a file.
+/// The kind of change to a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Kind {
-    /// It is new.
+pub enum ChangeKind {
+    /// The file is new.
     Created,
-    /// It was ours, and says something else now.
+    /// The file was written by `persist` earlier, and gets new content.
     Replaced,
-    /// It says that already.
+    /// The file already has this content.
     Unchanged,
-    /// It was ours and goes.
+    /// The file was written by `persist`, and is removed.
     Removed,
-    /// Somebody changed it: it stays.
-    Left,
+    /// The file was edited, or not written by `persist`, and is kept.
+    #[serde(rename = "left")]
+    Kept,
 }
 
-/// Changes of files, and what to know besides.
+/// Changes to files.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Changes {
     /// The files.
     pub files: Vec<Change>,
-    /// What the administrator should know.
+    /// Notes for the administrator.
     pub notes: Vec<String>,
 }
 
-/// What `persist` is going to write for functions, so that `bind` with the same options happens at each boot.
+/// Plans the files that do the same as `bind` with these options at each boot.
 ///
 /// # Errors
 ///
-/// [`Refusal`], also if a file is there that is not ours.
+/// [`Refusal`], including [`Refusal::NotOurs`] for an existing file that `persist` did not write.
 pub fn persist(
     host: &Host,
-    named: &[xdma::bus::PciAddress],
+    named: &[xdma::card::PciAddress],
     options: &BindOptions,
 ) -> Result<Changes, SetupError> {
     let functions = select::functions(host, named, options.any)?;
@@ -89,16 +90,16 @@ fn change(host: &Host, path: &str, wanted: Option<&(&str, String)>) -> Result<Op
     let now = files::load(host, path)?;
     let kind = match (&now, &text) {
         (None, None) => return Ok(None),
-        (None, Some(_)) => Kind::Created,
-        (Some(now), Some(text)) if now == text => Kind::Unchanged,
+        (None, Some(_)) => ChangeKind::Created,
+        (Some(now), Some(text)) if now == text => ChangeKind::Unchanged,
         (Some(now), _) if !files::is_ours(now) => return Err(Refusal::NotOurs(format!("/{path}")).into()),
-        (Some(_), Some(_)) => Kind::Replaced,
-        (Some(_), None) => Kind::Removed,
+        (Some(_), Some(_)) => ChangeKind::Replaced,
+        (Some(_), None) => ChangeKind::Removed,
     };
     Ok(Some(Change { path: format!("/{path}"), kind, text }))
 }
 
-/// What `undo` is going to remove: what `persist` wrote, and nobody changed since.
+/// Plans the removal of the files of `persist`. Files that were edited since are kept.
 ///
 /// # Errors
 ///
@@ -107,24 +108,24 @@ pub fn undo(host: &Host) -> Result<Changes, SetupError> {
     let mut changes = Changes { files: Vec::new(), notes: Vec::new() };
     for path in PATHS {
         let Some(text) = files::load(host, path)? else { continue };
-        let kind = if files::is_ours(&text) { Kind::Removed } else { Kind::Left };
+        let kind = if files::is_ours(&text) { ChangeKind::Removed } else { ChangeKind::Kept };
         changes.files.push(Change { path: format!("/{path}"), kind, text: None });
     }
-    let removes = changes.files.iter().any(|file| file.kind == Kind::Removed);
+    let removes = changes.files.iter().any(|file| file.kind == ChangeKind::Removed);
     if removes {
-        changes.notes.push("cards stay bound until the next boot, or `vfio-setup unbind`".into());
+        changes.notes.push("cards stay bound until the next boot, or until `vfio-setup unbind`".into());
     }
     Ok(changes)
 }
 
 impl Changes {
-    /// Writes and removes files. A failure takes back what was done.
+    /// Writes and removes the files. A failure reverts the earlier changes.
     ///
     /// # Errors
     ///
     /// A file cannot be written.
     pub fn apply(&self, host: &Host) -> Result<(), SetupError> {
-        if self.files.iter().all(|file| matches!(file.kind, Kind::Unchanged | Kind::Left)) {
+        if self.files.iter().all(|file| matches!(file.kind, ChangeKind::Unchanged | ChangeKind::Kept)) {
             return Ok(());
         }
         host.require_root()?;
@@ -141,9 +142,9 @@ impl Changes {
         Ok(())
     }
 
-    /// Files that stay because somebody changed them.
-    pub fn left(&self) -> impl Iterator<Item = &Change> {
-        self.files.iter().filter(|file| file.kind == Kind::Left)
+    /// Returns the files that are kept because they were edited or not written by `persist`.
+    pub fn kept(&self) -> impl Iterator<Item = &Change> {
+        self.files.iter().filter(|file| file.kind == ChangeKind::Kept)
     }
 }
 
@@ -151,8 +152,8 @@ impl Change {
     fn apply(&self, host: &Host) -> Result<(), SetupError> {
         let path = &self.path[1..];
         match (self.kind, &self.text) {
-            (Kind::Created | Kind::Replaced, Some(text)) => files::store(host, path, text),
-            (Kind::Removed, _) => files::remove(host, path),
+            (ChangeKind::Created | ChangeKind::Replaced, Some(text)) => files::store(host, path, text),
+            (ChangeKind::Removed, _) => files::remove(host, path),
             _ => Ok(()),
         }
     }
@@ -160,14 +161,14 @@ impl Change {
     fn restore(&self, host: &Host, text: Option<&str>) -> Result<(), SetupError> {
         let path = &self.path[1..];
         match (self.kind, text) {
-            (Kind::Unchanged | Kind::Left, _) => Ok(()),
+            (ChangeKind::Unchanged | ChangeKind::Kept, _) => Ok(()),
             (_, Some(text)) => files::store(host, path, text),
             (_, None) => files::remove(host, path),
         }
     }
 }
 
-/// Rules that bind functions as they appear, at boot or when an image is loaded, whichever module came first.
+/// Returns udev rules that bind functions when they appear, at boot or when an image is loaded, in whatever order modules are loaded.
 fn binding(functions: &[Function], group: &str) -> Result<String, SetupError> {
     let (mut lines, mut owners) = (String::new(), String::new());
     for function in functions {
@@ -187,10 +188,10 @@ SUBSYSTEM!=\"pci\", GOTO=\"xdma_bind_end\"
 {lines}GOTO=\"xdma_bind_end\"
 
 LABEL=\"xdma_bind\"
-# No other driver takes it from here on; one that was first lets go.
+# No other driver may bind from here on. A driver that was faster is unbound.
 ATTR{{driver_override}}=\"vfio-pci\"
 DRIVER==\"?*\", DRIVER!=\"vfio-pci\", ATTR{{driver/unbind}}=\"$kernel\"
-# Loading the module takes the function; where it was loaded before, the probe does.
+# Loading the module binds the function. If the module was already loaded, the probe does.
 IMPORT{{builtin}}=\"kmod load vfio-pci\"
 DRIVER!=\"vfio-pci\", ATTR{{subsystem/drivers_probe}}=\"$kernel\"
 
@@ -199,7 +200,7 @@ LABEL=\"xdma_bind_end\"
     ))
 }
 
-/// Ownership of the nodes of a function whose identifiers the rules do not know.
+/// Returns rules for the owner of the nodes of a function whose IDs are not in [`RULES`].
 fn owner_rules(address: &str, group: &str) -> String {
     let owned = format!("GROUP=\"{group}\", MODE=\"0660\"\n");
     let member = |number: &str| format!("TEST==\"/sys/kernel/iommu_groups/{number}/devices/{address}\"");
@@ -211,20 +212,20 @@ fn owner_rules(address: &str, group: &str) -> String {
 }
 
 fn limits(group: &str) -> String {
-    // A number alone would be read as a name.
+    // pam_limits would read a plain number as a name.
     let range =
         if group.bytes().all(|b| b.is_ascii_digit()) { format!("{group}:{group}") } else { group.into() };
     format!(
-        "# Memory that a card uses is locked. This is for logins; a service needs LimitMEMLOCK=infinity in its unit.\n@{range} - memlock unlimited\n"
+        "# Memory that a card can access is locked. This applies to logins; a service needs LimitMEMLOCK=infinity in its unit.\n@{range} - memlock unlimited\n"
     )
 }
 
 fn hugepages(host: &Host, functions: &[Function], options: &BindOptions) -> Result<String, SetupError> {
     let node = plan::page_node(functions, options)?;
-    let mut text = "# Read by systemd-tmpfiles at boot. The kernel gives fewer pages where memory is in pieces already.\n".to_string();
+    let mut text = "# Applied by systemd-tmpfiles at boot. If memory is already fragmented, the kernel provides fewer pages.\n".to_string();
     for &(size, count) in &options.hugepages.0 {
         let pool = Pool { size, node };
-        // That there are such pages at all.
+        // Fails if the kernel has no pages of this size.
         pool.total(host)?;
         text += &format!("w /{} - - - - {count}\n", pool.file());
     }
@@ -233,19 +234,19 @@ fn hugepages(host: &Host, functions: &[Function], options: &BindOptions) -> Resu
 
 fn notes(host: &Host, options: &BindOptions) -> Vec<String> {
     let mut notes = vec![
-        "limits.d is for logins: a service needs `LimitMEMLOCK=infinity` in its unit".to_string(),
-        "these files act at the next boot; for now there is `vfio-setup bind`".into(),
+        "limits.d applies to logins only; a service needs `LimitMEMLOCK=infinity` in its unit".to_string(),
+        "these files take effect at the next boot; to bind now, run `vfio-setup bind`".into(),
     ];
     let built_in = host.path("sys/module/vfio").is_dir() && !host.path("sys/module/vfio/initstate").exists();
     if options.no_iommu && built_in {
         notes.push(
-            "vfio is built into this kernel, which reads no modprobe.d: add `vfio.enable_unsafe_noiommu_mode=1` to its command line".into(),
+            "vfio is built into this kernel, so modprobe.d has no effect: add `vfio.enable_unsafe_noiommu_mode=1` to the kernel command line".into(),
         );
     }
     for (size, count) in &options.hugepages.0 {
         if size.name() == "1G" {
             notes.push(format!(
-                "1 GiB pages are safest on the kernel's command line, before memory falls into pieces: `hugepagesz=1G hugepages={count}`"
+                "reserving 1 GiB pages is most reliable on the kernel command line, before memory is fragmented: `hugepagesz=1G hugepages={count}`"
             ));
         }
     }

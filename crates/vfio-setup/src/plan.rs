@@ -1,56 +1,56 @@
-//! What `bind` and `unbind` are going to do: every check is made, and every step written down, before the first write.
+//! Planning of `bind` and `unbind`: all checks are made and all steps are planned before the first write.
 
 use super::hugepages::{Pool, Wanted};
 use super::select::{self, VFIO};
 use super::step::{Action, Expect, Ownership, Step, Write};
 use super::{Host, Refusal, SetupError, accounts, apply};
 use std::path::Path;
-use xdma::bus::PciAddress;
-use xdma::bus::sysfs::Function;
+use xdma::card::PciAddress;
+use xdma::unstable::bus::sysfs::Function;
 
-/// How functions are bound.
+/// Options of `bind` and `persist`.
 #[derive(Clone, Debug, Default)]
 pub struct BindOptions {
-    /// Takes functions that are not known to be XDMA cards.
+    /// Accept functions that are not known to be XDMA cards.
     pub any: bool,
-    /// Without an IOMMU: the card is trusted with all memory.
+    /// Bind without an IOMMU: the card can then access all memory.
     pub no_iommu: bool,
-    /// Pages that there have to be.
+    /// Minimum number of hugepages.
     pub hugepages: Wanted,
-    /// The NUMA node of the pages; by default the node of the functions, if they have one in common.
+    /// NUMA node of the hugepages; by default the node of the functions, if all are on the same node.
     pub node: Option<u32>,
-    /// User who gets the nodes.
+    /// User who owns the nodes.
     pub user: Option<String>,
-    /// Group that gets the nodes.
+    /// Group that owns the nodes.
     pub group: Option<String>,
 }
 
-/// Steps in order. Nothing to do is an empty plan.
+/// The steps of `bind` or `unbind`. The plan is empty if there is nothing to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Plan {
-    /// The functions that it is about.
+    /// The functions to bind or unbind.
     pub functions: Vec<PciAddress>,
-    /// What is done.
+    /// The steps, in order.
     pub steps: Vec<Step>,
-    /// What the administrator should know besides.
+    /// Notes for the administrator.
     pub notes: Vec<String>,
 }
 
-pub(super) const NO_IOMMU_RISK: &str = "no-IOMMU: nothing confines the card. It, its design, and every process that may use it can read and write all memory of this machine, the kernel's included. The kernel marks itself tainted.";
+pub(super) const NO_IOMMU_RISK: &str = "no-IOMMU mode: nothing confines the card. The card, its design, and every process that may use it can read and write all memory of this machine, including the kernel's. The kernel marks itself as tainted.";
 const NO_IOMMU_SWITCH: &str = "sys/module/vfio/parameters/enable_unsafe_noiommu_mode";
 
 impl Plan {
-    /// What binding functions to `vfio-pci` takes.
+    /// Plans to bind functions to `vfio-pci`; without names, all XDMA cards.
     ///
     /// # Errors
     ///
-    /// [`Refusal`], or something cannot be read.
+    /// [`Refusal`], or a file cannot be read.
     pub fn bind(host: &Host, named: &[PciAddress], options: &BindOptions) -> Result<Self, SetupError> {
         let functions = select::functions(host, named, options.any)?;
         check_groups(host, &functions, options.no_iommu)?;
         let mut plan = Self { functions: addresses(&functions), steps: Vec::new(), notes: Vec::new() };
         for function in &functions {
-            // One that `vfio-pci` has already is not looked at: its user may be running.
+            // A function that is already bound may be in use; it stays bound.
             if function.driver()?.as_deref() != Some(VFIO) {
                 plan.notes.extend(select::require_idle(host, function)?);
             }
@@ -58,35 +58,35 @@ impl Plan {
         let owner = ownership(host, options)?;
         plan.hugepages(host, &functions, options)?;
         if !host.path(&format!("sys/bus/pci/drivers/{VFIO}")).is_dir() {
-            plan.add(Action::LoadVfio, "the driver that hands a function to a process is not loaded");
+            plan.add(Action::LoadVfio, "the driver vfio-pci is not loaded");
         }
         if options.no_iommu {
             plan.no_iommu(host)?;
         }
         for function in &functions {
-            plan.take(host, function)?;
+            plan.bind_function(host, function)?;
         }
         if let Some(owner) = owner {
-            plan.own(host, owner, options.no_iommu)?;
+            plan.set_owners(host, owner, options.no_iommu)?;
         }
         Ok(plan)
     }
 
-    /// What giving functions back to the kernel's own drivers takes. Without names: all cards that `vfio-pci` has.
+    /// Plans to return functions to the kernel's own drivers; without names, all XDMA cards that are bound to `vfio-pci`.
     ///
     /// # Errors
     ///
-    /// [`Refusal`], or something cannot be read.
+    /// [`Refusal`], or a file cannot be read.
     pub fn unbind(host: &Host, named: &[PciAddress]) -> Result<Self, SetupError> {
         let functions = select::functions(host, named, true)?;
         let mut plan = Self { functions: Vec::new(), steps: Vec::new(), notes: Vec::new() };
         for function in &functions {
             plan.functions.push(function.address());
-            plan.give_back(host, function)?;
+            plan.unbind_function(host, function)?;
         }
         if !plan.steps.is_empty() && host.text(NO_IOMMU_SWITCH)?.as_deref() == Some("Y") {
             plan.notes.push(format!(
-                "no-IOMMU mode stays on until it is switched off: `echo N > /{NO_IOMMU_SWITCH}`"
+                "no-IOMMU mode stays enabled; to disable it, run as root: `echo N > /{NO_IOMMU_SWITCH}`"
             ));
         }
         Ok(plan)
@@ -120,7 +120,7 @@ impl Plan {
             let write = Write { path, text: count.to_string(), expect: Expect::AtLeast(count, what.clone()) };
             self.add(
                 Action::Write { write, undo },
-                format!("{now} {what} are there, {count} were asked for"),
+                format!("there are {now} {what}, and {count} were requested"),
             );
         }
         Ok(())
@@ -135,11 +135,11 @@ impl Plan {
         let set =
             |text: &str| Write { path: path.clone(), text: text.into(), expect: Expect::Text(text.into()) };
         let action = Action::Write { write: set("Y"), undo: vec![set("N")] };
-        self.add(action, "the kernel makes a group without an IOMMU only while this is on");
+        self.add(action, "the kernel creates groups without an IOMMU only while this mode is enabled");
         Ok(())
     }
 
-    fn take(&mut self, host: &Host, function: &Function) -> Result<(), SetupError> {
+    fn bind_function(&mut self, host: &Host, function: &Function) -> Result<(), SetupError> {
         let (address, driver) = (function.address(), function.driver()?);
         if driver.as_deref() == Some(VFIO) {
             return Ok(());
@@ -150,7 +150,7 @@ impl Plan {
             let undo = vec![override_write(function, before.clone())];
             self.add(
                 Action::Write { write, undo },
-                format!("no driver but {VFIO} may take {address} from here on"),
+                format!("from now on, only {VFIO} may bind to {address}"),
             );
         }
         if let Some(driver) = driver {
@@ -158,30 +158,30 @@ impl Plan {
             let back =
                 driver_write(host, &driver, "bind", address, Expect::Driver(address, Some(driver.clone())));
             let undo = vec![override_write(function, before), back];
-            self.add(Action::Write { write, undo }, format!("driver {driver} has {address} and lets go"));
+            self.add(Action::Write { write, undo }, format!("the driver {driver} releases {address}"));
         }
         let bound = Expect::Driver(address, Some(VFIO.into()));
         let undo = vec![driver_write(host, VFIO, "unbind", address, Expect::Driver(address, None))];
         self.add(
             Action::Write { write: probe(host, address, bound), undo },
-            format!("{VFIO} takes {address}"),
+            format!("{VFIO} binds to {address}"),
         );
         Ok(())
     }
 
-    fn own(&mut self, host: &Host, owner: Ownership, no_iommu: bool) -> Result<(), SetupError> {
+    fn set_owners(&mut self, host: &Host, owner: Ownership, no_iommu: bool) -> Result<(), SetupError> {
         for function in self.functions.clone() {
             if apply::is_owned(host, function, owner) {
                 continue;
             }
-            self.add(Action::OwnNodes { function, owner }, format!("whoever opens these has {function}"));
+            self.add(
+                Action::OwnNodes { function, owner },
+                format!("users of these nodes can use {function}"),
+            );
         }
         let shared = [
-            ("dev/vfio/vfio", "opening it grants nothing by itself; a group's owner needs it"),
-            (
-                "dev/iommu",
-                "opening it grants nothing by itself; the owner of a node in /dev/vfio/devices needs it",
-            ),
+            ("dev/vfio/vfio", "users of a node in /dev/vfio need it; it grants nothing on its own"),
+            ("dev/iommu", "users of a node in /dev/vfio/devices need it; it grants nothing on its own"),
         ];
         for (node, why) in shared {
             let path = host.path(node);
@@ -189,19 +189,19 @@ impl Plan {
                 self.add(Action::OwnShared { node: path, owner }, why);
             }
         }
-        // It comes with the modules, for root alone, where the kernel has it at all.
+        // If the kernel has iommufd, loading the modules creates this node, for root only.
         let loads = self.steps.iter().any(|step| step.action == Action::LoadVfio);
         let iommu = host.path("dev/iommu");
         if loads && !no_iommu && !iommu.exists() {
             self.add(
                 Action::OwnShared { node: iommu, owner },
-                "the owner of a node in /dev/vfio/devices needs it, where this kernel has such nodes",
+                "users of a node in /dev/vfio/devices need it, if this kernel has such nodes",
             );
         }
         Ok(())
     }
 
-    fn give_back(&mut self, host: &Host, function: &Function) -> Result<(), SetupError> {
+    fn unbind_function(&mut self, host: &Host, function: &Function) -> Result<(), SetupError> {
         let (address, driver) = (function.address(), function.driver()?);
         let bound = driver.as_deref() == Some(VFIO);
         let only = function.driver_override()?.as_deref() == Some(VFIO);
@@ -209,26 +209,26 @@ impl Plan {
             self.notes.extend(select::require_idle(host, function)?);
             self.add(
                 Action::Quiesce { function: address },
-                "a process that was killed leaves its channels set up, and the kernel's own driver would time out on them",
+                "a killed process leaves its channels configured, and the kernel's own driver would time out on them",
             );
         }
         if only {
             let undo = vec![override_write(function, Some(VFIO.into()))];
             let write = override_write(function, None);
-            self.add(Action::Write { write, undo }, format!("any driver may take {address} again"));
+            self.add(Action::Write { write, undo }, format!("any driver may bind to {address} again"));
         }
         if bound {
             let write = driver_write(host, VFIO, "unbind", address, Expect::Driver(address, None));
             let back = driver_write(host, VFIO, "bind", address, Expect::Driver(address, Some(VFIO.into())));
             let undo =
                 if only { vec![override_write(function, Some(VFIO.into())), back] } else { vec![back] };
-            self.add(Action::Write { write, undo }, format!("{VFIO} lets go of {address}"));
+            self.add(Action::Write { write, undo }, format!("{VFIO} releases {address}"));
         }
         if bound || only && driver.is_none() {
             let write = probe(host, address, Expect::Not(address, VFIO));
             self.add(
                 Action::Write { write, undo: Vec::new() },
-                format!("the kernel's own driver takes {address}, if it is loaded"),
+                format!("the kernel's own driver binds to {address}, if it is loaded"),
             );
         }
         Ok(())
@@ -239,14 +239,14 @@ fn addresses(functions: &[Function]) -> Vec<PciAddress> {
     functions.iter().map(Function::address).collect()
 }
 
-/// That the groups of functions can be had by a process, with an IOMMU or without as was asked for.
+/// Checks that a process can use the IOMMU groups of the functions, or that no-IOMMU mode is possible if it was requested.
 pub(super) fn check_groups(host: &Host, functions: &[Function], no_iommu: bool) -> Result<(), SetupError> {
-    let taken = addresses(functions);
+    let to_bind = addresses(functions);
     for function in functions {
         let address = function.address();
         match function.iommu_group()? {
             Some(group) if !group.no_iommu && no_iommu => return Err(Refusal::HasIommu(address).into()),
-            Some(group) => select::require_viable(host, function, &group, &taken)?,
+            Some(group) => select::require_viable(host, function, &group, &to_bind)?,
             None if no_iommu => {}
             None => return Err(Refusal::NoIommu(address).into()),
         }
@@ -254,7 +254,7 @@ pub(super) fn check_groups(host: &Host, functions: &[Function], no_iommu: bool) 
     Ok(())
 }
 
-/// The node of hugepages: the one that was named, or that all functions are on.
+/// Returns the NUMA node of the hugepages: the requested one, or the one that all functions are on.
 pub(super) fn page_node(functions: &[Function], options: &BindOptions) -> Result<Option<u32>, SetupError> {
     if options.node.is_some() {
         return Ok(options.node);
@@ -271,7 +271,11 @@ fn ownership(host: &Host, options: &BindOptions) -> Result<Option<Ownership>, Se
     Ok((uid.is_some() || gid.is_some()).then_some(Ownership { uid, gid }))
 }
 
-/// Whether a shared node has to change for `owner`. What others set for other programs is never taken from them.
+/// Returns whether a shared node must change for `owner`.
+///
+/// # Errors
+///
+/// [`Refusal::SharedNode`]: someone has configured the node for other programs, and it stays as it is.
 pub(super) fn needs_owner(host: &Host, node: &Path, owner: Ownership) -> Result<bool, SetupError> {
     const ALL_READ_AND_WRITE: u32 = 0o006;
     let Ok(now) = host.kernel().owner(node) else { return Ok(false) };
@@ -289,7 +293,7 @@ pub(super) fn needs_owner(host: &Host, node: &Path, owner: Ownership) -> Result<
 fn override_write(function: &Function, driver: Option<String>) -> Write {
     Write {
         path: function.directory().join("driver_override"),
-        // A newline alone is how the kernel takes "none".
+        // A single newline clears the override.
         text: driver.clone().unwrap_or_else(|| "\n".into()),
         expect: Expect::Override(function.address(), driver),
     }

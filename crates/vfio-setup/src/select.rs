@@ -1,22 +1,22 @@
-//! Which functions a command is about, and whether they may be taken.
+//! Selecting the functions of a command, and checking whether they can be bound.
 
 use super::ids::Model;
 use super::{Host, Refusal, SetupError, usage};
 use std::fs;
-use xdma::bus::PciAddress;
-use xdma::bus::sysfs::{Function, Group};
+use xdma::card::PciAddress;
+use xdma::unstable::bus::sysfs::{Function, Group};
 
-/// The driver that hands a function to a process.
+/// The driver that makes a function available to processes.
 pub const VFIO: &str = "vfio-pci";
 
-/// Drivers beside which the kernel lets a process have the rest of a group.
+/// Drivers of group members that do not prevent a process from using the group.
 const HARMLESS: [&str; 3] = [VFIO, "pci-stub", "pcieport"];
 
-/// The functions that were named, or all XDMA cards if none was.
+/// Returns the named functions, or all XDMA cards if none is named.
 ///
 /// # Errors
 ///
-/// One is not there, or not known to be a card (unless `any`), or there is none.
+/// A function does not exist or, unless `any` is set, is not known to be a card; or there is no card.
 pub fn functions(host: &Host, named: &[PciAddress], any: bool) -> Result<Vec<Function>, SetupError> {
     if named.is_empty() {
         return cards(host);
@@ -31,7 +31,7 @@ pub fn functions(host: &Host, named: &[PciAddress], any: bool) -> Result<Vec<Fun
             return Err(Refusal::Bridge(address).into());
         }
         match Model::of(vendor, device) {
-            Model::Empty if !any => Err(Refusal::NoImage(address).into()),
+            Model::NoImage if !any => Err(Refusal::NoImage(address).into()),
             Model::Unknown if !any => Err(Refusal::UnknownCard { address, vendor, device }.into()),
             _ => Ok(function),
         }
@@ -49,37 +49,38 @@ fn cards(host: &Host) -> Result<Vec<Function>, SetupError> {
     if cards.is_empty() { Err(Refusal::NoCard.into()) } else { Ok(cards) }
 }
 
-/// That nobody uses a function. Returns what is doubtful, for the administrator to know: it must not keep root from anything.
+/// Checks that a function is not in use. Returns notes on doubtful uses, which do not block the function, because any user can fake
+/// them.
 pub(super) fn require_idle(host: &Host, function: &Function) -> Result<Vec<String>, SetupError> {
     let (address, uses) = (function.address(), usage::of(host, function)?);
     if !uses.certain.is_empty() {
         return Err(Refusal::InUse { address, uses: uses.certain }.into());
     }
-    Ok(uses.doubtful.iter().map(|doubt| format!("not counted as a user of {address}: {doubt}")).collect())
+    Ok(uses.doubtful.iter().map(|doubt| format!("not counted as a use of {address}: {doubt}")).collect())
 }
 
-/// That a function's group has no members with drivers of the kernel's, but those that are about to be taken too.
+/// Checks that no member of a function's group is bound to a kernel driver, except those that are about to be bound, too.
 pub(super) fn require_viable(
     host: &Host,
     function: &Function,
     group: &Group,
-    taken: &[PciAddress],
+    to_bind: &[PciAddress],
 ) -> Result<(), SetupError> {
-    let members = foreign_members(host, group, taken)?;
+    let members = foreign_members(host, group, to_bind)?;
     if members.is_empty() {
         return Ok(());
     }
     Err(Refusal::ForeignMembers { address: function.address(), group: group.number, members }.into())
 }
 
-/// Members that keep a process from having the group, as the kernel sees it: bridges and unbound functions do not.
+/// Returns the members that prevent a process from using the group. As in the kernel, bridges and unbound functions do not.
 pub(super) fn foreign_members(
     host: &Host,
     group: &Group,
-    taken: &[PciAddress],
+    to_bind: &[PciAddress],
 ) -> Result<Vec<String>, SetupError> {
     let mut foreign = Vec::new();
-    for &address in group.members.iter().filter(|address| !taken.contains(address)) {
+    for &address in group.members.iter().filter(|address| !to_bind.contains(address)) {
         let member = host.sysfs().function(address)?;
         match member.driver()? {
             Some(driver) if !HARMLESS.contains(&driver.as_str()) && !member.is_bridge()? => {
@@ -91,7 +92,7 @@ pub(super) fn foreign_members(
     for name in &group.others {
         let driver = format!("sys/kernel/iommu_groups/{}/devices/{name}/driver", group.number);
         if fs::symlink_metadata(host.path(&driver)).is_ok() {
-            foreign.push(format!("{name} (no PCI function)"));
+            foreign.push(format!("{name} (not a PCI function)"));
         }
     }
     Ok(foreign)

@@ -1,4 +1,4 @@
-//! What is there: cards, their drivers, groups, nodes and links, and what the host has for them.
+//! The state of the host: cards with their drivers, groups, nodes and links; IOMMU, hugepages and limits.
 
 use super::hugepages::{self, PageSize, Pool};
 use super::ids::Model;
@@ -6,66 +6,66 @@ use super::mode::{self, Mode};
 use super::select::VFIO;
 use super::{Host, SetupError};
 use serde::Serialize;
-use xdma::bus::PciAddress;
-use xdma::bus::sysfs::{Function, Link};
+use xdma::card::PciAddress;
+use xdma::unstable::bus::sysfs::{Function, Link};
 
-/// A look at a host.
+/// The state of a host.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Status {
     /// The functions.
     pub functions: Vec<FunctionStatus>,
     /// Functions that could not be read, and why.
     pub problems: Vec<String>,
-    /// What concerns all of them.
+    /// State that concerns all functions.
     pub host: HostStatus,
 }
 
-/// A function.
+/// The state of a function.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct FunctionStatus {
-    /// Where it is.
+    /// PCI address.
     pub address: String,
-    /// `vendor:device`, in hexadecimal.
+    /// PCI IDs, as `vendor:device` in hexadecimal.
     pub id: String,
-    /// What card it is known to be; empty if none.
+    /// Model of the card; empty if unknown.
     pub card: &'static str,
-    /// The driver that has it.
+    /// Driver to which the function is bound.
     pub driver: Option<String>,
-    /// The only driver that may have it, if one was named.
+    /// The only driver that may bind to the function, if set.
     pub driver_override: Option<String>,
-    /// Its IOMMU group.
+    /// IOMMU group.
     pub group: Option<u32>,
-    /// The other members of the group.
+    /// Other members of the group.
     pub group_members: Vec<String>,
-    /// Its nodes that are there.
+    /// Existing VFIO nodes.
     pub nodes: Vec<String>,
-    /// How it can be opened now.
+    /// VFIO modes in which the function can be opened now.
     #[serde(serialize_with = "mode::names")]
     pub modes: Vec<Mode>,
-    /// Speed and width of its link.
+    /// Current speed and width of the link.
     pub link: Option<String>,
-    /// What it is able to.
+    /// Highest speed and width that the card supports.
     pub link_most: Option<String>,
-    /// Whether its link is slower or narrower than that.
+    /// Whether the link is slower or narrower than the card supports.
     pub link_degraded: bool,
-    /// Its NUMA node.
+    /// NUMA node.
     pub numa_node: Option<u32>,
-    /// How the kernel would reset it.
+    /// Reset methods of the kernel for this function.
     pub reset_methods: Vec<String>,
 }
 
-/// What concerns all functions.
+/// State that concerns all functions.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct HostStatus {
     /// Whether the kernel uses an IOMMU.
     pub iommu: bool,
     /// Whether `vfio-pci` is loaded.
     pub vfio_pci: bool,
-    /// Whether functions without an IOMMU may be bound; `None` if this kernel has no such mode, or no VFIO yet.
+    /// Whether no-IOMMU mode is enabled; `None` if the kernel does not support it, or VFIO is not loaded.
     pub no_iommu_mode: Option<bool>,
     /// Pools of hugepages that have pages.
     pub hugepages: Vec<PoolStatus>,
-    /// Bytes that this process may lock, as `/proc/self/limits` has it.
+    /// Number of bytes that this process may lock, or `unlimited`.
     pub memlock: Option<String>,
 }
 
@@ -76,18 +76,18 @@ pub struct PoolStatus {
     pub size: &'static str,
     /// NUMA node.
     pub node: Option<u32>,
-    /// Pages that nobody uses.
+    /// Number of free pages.
     pub free: u64,
-    /// All.
+    /// Number of all pages.
     pub total: u64,
 }
 
 impl Status {
-    /// Looks at the XDMA cards of a host, or at all its functions.
+    /// Reads the state of the XDMA cards of a host, or with `all` of all PCI functions.
     ///
     /// # Errors
     ///
-    /// Sysfs cannot be read at all. What cannot be read of single functions is among the problems.
+    /// Sysfs cannot be read. Errors of single functions are added to `problems`.
     pub fn read(host: &Host, all: bool) -> Result<Self, SetupError> {
         let (mut functions, mut problems) = (Vec::new(), Vec::new());
         for function in host.sysfs().functions()? {
@@ -100,7 +100,7 @@ impl Status {
         Ok(Self { functions, problems, host: HostStatus::read(host)? })
     }
 
-    /// Those of some functions.
+    /// Returns the status of some functions.
     pub fn functions_of(&self, addresses: &[PciAddress]) -> Vec<&FunctionStatus> {
         let named = |address: &str| addresses.iter().any(|named| named.to_string() == address);
         self.functions.iter().filter(|function| named(&function.address)).collect()
@@ -163,14 +163,14 @@ fn pools(host: &Host) -> Result<Vec<PoolStatus>, SetupError> {
     }
     let pools = PageSize::ALL.into_iter().flat_map(|size| nodes.iter().map(move |&node| Pool { size, node }));
     let read = |pool: Pool| {
-        // A size that the processor does not have is no error here.
+        // A page size that the processor does not support is skipped.
         let (total, free) = (pool.total(host).ok()?, pool.free(host).ok()?);
         (total > 0).then_some(PoolStatus { size: pool.size.name(), node: pool.node, free, total })
     };
     Ok(pools.filter_map(read).collect())
 }
 
-/// Bytes that this process may lock, or `unlimited`.
+/// Returns the number of bytes that this process may lock, or `unlimited`.
 pub(super) fn memlock(host: &Host) -> Result<Option<String>, SetupError> {
     let limits = host.text("proc/self/limits")?.unwrap_or_default();
     let line = limits.lines().find_map(|line| line.strip_prefix("Max locked memory"));

@@ -1,18 +1,18 @@
-//! A step: one change, why it is made, how its success shows, and how it is taken back.
+//! A step of a plan: one change, its reason, how to verify it, and how to revert it.
 
 use super::kernel::Owner;
 use super::{Host, accounts};
 use serde::Serialize;
 use std::fmt;
 use std::path::PathBuf;
-use xdma::bus::PciAddress;
+use xdma::card::PciAddress;
 
-/// A change.
+/// A step of a plan.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Step {
-    /// What is done.
+    /// The change.
     pub(super) action: Action,
-    /// Why.
+    /// The reason for it.
     pub(super) why: String,
 }
 
@@ -20,17 +20,17 @@ pub struct Step {
 pub(super) enum Action {
     /// Loads `vfio-pci` and what it needs.
     LoadVfio,
-    /// Writes a file of the kernel's.
+    /// Writes a file of the kernel.
     Write { write: Write, undo: Vec<Write> },
-    /// Brings the card to rest, whatever a process that was killed has left: opens it by VFIO, and closes it.
+    /// Opens the card through VFIO and closes it, which quiesces it even if a killed process left it active.
     Quiesce { function: PciAddress },
-    /// Says who may open the nodes of a function, which may not be there before the steps above.
+    /// Sets the owner of the nodes of a function, which may not exist before the earlier steps.
     OwnNodes { function: PciAddress, owner: Ownership },
-    /// Says who may open `/dev/iommu` or `/dev/vfio/vfio`, which all functions share.
+    /// Sets the owner of `/dev/iommu` or `/dev/vfio/vfio`, which all functions share.
     OwnShared { node: PathBuf, owner: Ownership },
 }
 
-/// One write to a file of the kernel's.
+/// A write to a file of the kernel.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Write {
     pub path: PathBuf,
@@ -38,22 +38,22 @@ pub(super) struct Write {
     pub expect: Expect,
 }
 
-/// What has to be so after a write.
+/// The state to verify after a write.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Expect {
-    /// The file reads so.
+    /// The file contains this text.
     Text(String),
-    /// `driver_override` says so.
+    /// `driver_override` is this driver, or empty.
     Override(PciAddress, Option<String>),
-    /// The file reads a number at least as large; the text names what is counted.
+    /// The file contains a number of at least this value; the text names what it counts.
     AtLeast(u64, String),
-    /// The function has this driver, or none.
+    /// The function is bound to this driver, or to none.
     Driver(PciAddress, Option<String>),
-    /// The function has any driver but this, or none.
+    /// The function is not bound to this driver.
     Not(PciAddress, &'static str),
 }
 
-/// Who gets nodes. What is `None` stays as it is.
+/// The owner to set on nodes. `None` keeps the current value.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Ownership {
     pub uid: Option<u32>,
@@ -61,7 +61,8 @@ pub(super) struct Ownership {
 }
 
 impl Ownership {
-    /// Never for the world, and for a group only where one was named.
+    /// Returns the owner and mode of a node after the change. The mode grants access to a group only if one was named, and never to
+    /// others.
     pub fn applied(self, now: Owner) -> Owner {
         let mode = if self.gid.is_some() { 0o660 } else { 0o600 };
         Owner { uid: self.uid.unwrap_or(now.uid), gid: self.gid.unwrap_or(now.gid), mode }
@@ -78,14 +79,14 @@ impl Ownership {
 }
 
 impl Step {
-    /// What is done, in the words that an administrator could type.
+    /// Describes the change, where possible as a shell command.
     pub fn describe(&self, host: &Host) -> String {
         match &self.action {
             Action::LoadVfio => "modprobe vfio-pci".into(),
             Action::Write { write, .. } => {
                 format!("echo {} > {}", quoted(&write.text), host.shown(&write.path))
             }
-            Action::Quiesce { function } => format!("open {function} by VFIO, and close it"),
+            Action::Quiesce { function } => format!("open {function} through VFIO and close it"),
             Action::OwnNodes { function, owner } => {
                 format!("{} of {function}: {}", nodes_of(host, *function), owner.text(host))
             }
@@ -93,12 +94,12 @@ impl Step {
         }
     }
 
-    /// Why it is done.
+    /// Returns the reason for the change.
     pub fn why(&self) -> &str {
         &self.why
     }
 
-    /// The step for programs.
+    /// Returns the step in a form that can be serialized.
     pub fn report(&self, host: &Host) -> StepReport {
         let (kind, path, value) = match &self.action {
             Action::LoadVfio => ("load_module", None, Some("vfio-pci".to_string())),
@@ -115,20 +116,20 @@ impl Step {
     }
 }
 
-/// A step for programs.
+/// A step, as in the JSON output.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct StepReport {
     /// `load_module`, `write`, `quiesce` or `own`.
     pub kind: &'static str,
-    /// The file.
+    /// The file or node.
     pub path: Option<String>,
-    /// What is written, the module's name, or the function.
+    /// The text to write, the module, the function, or the owner.
     pub value: Option<String>,
-    /// Why.
+    /// The reason for the change.
     pub why: String,
 }
 
-/// The nodes as far as they are known: numbers are given when `vfio-pci` takes the function.
+/// Names the nodes of a function as far as they are known. Their numbers are assigned when `vfio-pci` binds to the function.
 fn nodes_of(host: &Host, address: PciAddress) -> String {
     let function = host.sysfs().function(address).ok();
     let group = function.as_ref().and_then(|f| f.iommu_group().ok().flatten());
@@ -136,7 +137,7 @@ fn nodes_of(host: &Host, address: PciAddress) -> String {
     let group =
         group.map_or_else(|| "/dev/vfio/noiommu-?".into(), |group| format!("/dev/vfio/{}", group.node()));
     let device = device.unwrap_or_else(|| "vfio?".into());
-    format!("{group} (and /dev/vfio/devices/{device}, where the kernel has it)")
+    format!("{group} (and /dev/vfio/devices/{device}, if the kernel has it)")
 }
 
 fn quoted(text: &str) -> String {

@@ -1,9 +1,9 @@
-//! What people read. Colours are escape sequences; whoever prints strips them where they do not belong.
+//! Output as text. Colours are escape sequences, which the caller strips if they are not wanted.
 
 use super::Host;
 use super::doctor::{Diagnosis, Verdict};
 use super::mode::Mode;
-use super::persist::{Changes, Kind};
+use super::persist::{ChangeKind, Changes};
 use super::plan::Plan;
 use super::status::{FunctionStatus, HostStatus, Status};
 use anstyle::{AnsiColor, Style};
@@ -16,19 +16,19 @@ const GOOD: Style = AnsiColor::Green.on_default();
 const WARN: Style = AnsiColor::Yellow.on_default();
 const BAD: Style = AnsiColor::Red.on_default().bold();
 
-/// A text in a style.
+/// Applies a style to text.
 fn styled(style: Style, text: &str) -> String {
     format!("{style}{text}{style:#}")
 }
 
-const HEAD: [&str; 8] = ["FUNCTION", "ID", "CARD", "DRIVER", "GROUP", "NUMA", "LINK", "OPENS BY"];
+const HEAD: [&str; 8] = ["FUNCTION", "ID", "CARD", "DRIVER", "GROUP", "NUMA", "LINK", "MODES"];
 type Row = [(Style, String); HEAD.len()];
 
-/// `status`.
+/// Formats the output of `status`.
 pub fn status(status: &Status) -> String {
     let mut text = String::new();
     if status.functions.is_empty() {
-        text += "no XDMA card is here by its identifiers; `--all` shows every PCI function\n";
+        text += "no XDMA card was found by its PCI IDs; `--all` shows every PCI function\n";
     } else {
         text += &table(&status.functions.iter().map(row).collect::<Vec<_>>());
     }
@@ -89,10 +89,10 @@ fn table(rows: &[Row]) -> String {
     text
 }
 
-/// What does not fit the table, and only where there is something to say.
+/// Adds details of a function that are not in the table.
 fn details(text: &mut String, function: &FunctionStatus) {
-    let mut line = |words: String| {
-        let _ = writeln!(text, "  {} {words}", styled(DIM, &function.address));
+    let mut line = |detail: String| {
+        let _ = writeln!(text, "  {} {detail}", styled(DIM, &function.address));
     };
     if !function.nodes.is_empty() {
         line(format!("nodes {}", function.nodes.join(", ")));
@@ -101,24 +101,24 @@ fn details(text: &mut String, function: &FunctionStatus) {
         line(format!("shares its IOMMU group with {}", function.group_members.join(", ")));
     }
     if let (true, Some(now), Some(most)) = (function.link_degraded, &function.link, &function.link_most) {
-        line(styled(WARN, &format!("link runs at {now}, the card is able to {most}")));
+        line(styled(WARN, &format!("link runs at {now}, the card supports {most}")));
     }
     if let Some(only) =
         function.driver_override.as_ref().filter(|only| function.driver.as_ref() != Some(only))
     {
-        line(format!("only driver {only} may take it"));
+        line(format!("driver_override allows only {only}"));
     }
 }
 
 fn host(text: &mut String, host: &HostStatus) {
-    let mut line = |name: &str, words: String| {
-        let _ = writeln!(text, "{:<11}{words}", name);
+    let mut line = |name: &str, value: String| {
+        let _ = writeln!(text, "{:<11}{value}", name);
     };
     let iommu = if host.iommu { styled(GOOD, "in use") } else { styled(WARN, "none") };
     line("IOMMU", iommu);
     line("vfio-pci", if host.vfio_pci { "loaded".into() } else { "not loaded".into() });
     if host.no_iommu_mode == Some(true) {
-        line("no-IOMMU", styled(WARN, "switched on: cards bound without an IOMMU reach all memory"));
+        line("no-IOMMU", styled(WARN, "enabled: cards bound without an IOMMU can access all memory"));
     }
     let pools = host.hugepages.iter().map(|pool| {
         let place = pool.node.map_or_else(String::new, |node| format!(" on node {node}"));
@@ -137,35 +137,35 @@ fn memlock(limit: Option<&str>) -> String {
     }
 }
 
-/// `plan`, and what `bind` and `unbind` did.
+/// Formats the output of `plan`, `bind` and `unbind`.
 pub fn plan(host: &Host, plan: &Plan, done: bool) -> String {
     let mut text = String::new();
     if plan.steps.is_empty() {
-        text += "nothing to do: all is as asked for\n";
+        text += "nothing to do\n";
     }
     for (index, step) in plan.steps.iter().enumerate() {
         let _ = writeln!(text, "{:>2}. {}", index + 1, styled(BOLD, &step.describe(host)));
         let _ = writeln!(text, "    {}", styled(DIM, step.why()));
     }
     if done && !plan.steps.is_empty() {
-        let _ = writeln!(text, "{}", styled(GOOD, "done, and each step read back"));
+        let _ = writeln!(text, "{}", styled(GOOD, "done; each step was verified"));
     }
     text + &notes(&plan.notes)
 }
 
-/// `persist` and `undo`.
+/// Formats the output of `persist` and `undo`.
 pub fn changes(changes: &Changes) -> String {
     let mut text = String::new();
     if changes.files.is_empty() {
-        text += "nothing to do: there are no files of `vfio-setup persist`\n";
+        text += "nothing to do: `vfio-setup persist` has not written any files\n";
     }
     for file in &changes.files {
         let (style, word) = match file.kind {
-            Kind::Created => (GOOD, "created"),
-            Kind::Replaced => (GOOD, "replaced"),
-            Kind::Unchanged => (DIM, "unchanged"),
-            Kind::Removed => (GOOD, "removed"),
-            Kind::Left => (WARN, "left, since it was changed or is not ours"),
+            ChangeKind::Created => (GOOD, "created"),
+            ChangeKind::Replaced => (GOOD, "replaced"),
+            ChangeKind::Unchanged => (DIM, "unchanged"),
+            ChangeKind::Removed => (GOOD, "removed"),
+            ChangeKind::Kept => (WARN, "kept, because it was edited or not written by `persist`"),
         };
         let _ = writeln!(text, "{}: {}", styled(BOLD, &file.path), styled(style, word));
         for line in file.text.iter().flat_map(|text| text.lines()) {
@@ -175,12 +175,12 @@ pub fn changes(changes: &Changes) -> String {
     text + &notes(&changes.notes)
 }
 
-/// What the administrator should know.
+/// Formats notes for the administrator.
 pub fn notes(notes: &[String]) -> String {
     notes.iter().map(|note| format!("{} {note}\n", styled(WARN, "note:"))).collect()
 }
 
-/// `doctor`.
+/// Formats the output of `doctor` for a function.
 pub fn diagnosis(diagnosis: &Diagnosis) -> String {
     let mut text = format!("{}\n", styled(BOLD, &diagnosis.address));
     for check in &diagnosis.checks {

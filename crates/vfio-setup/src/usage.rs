@@ -1,38 +1,38 @@
-//! Who uses a function now: a function in use is never taken away.
+//! Current uses of a function. A function in use is never unbound from its driver.
 
 use super::{Host, SetupError, holders};
 use std::collections::BTreeSet;
 use std::fmt;
 use std::fs;
 use std::path::{Component, Path};
-use xdma::bus::PciAddress;
-use xdma::bus::sysfs::Function;
+use xdma::card::PciAddress;
+use xdma::unstable::bus::sysfs::Function;
 
 /// A use of a function.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Use {
-    /// A network interface of it is up.
+    /// One of its network interfaces is up.
     Network(String),
-    /// A file system on it is mounted.
+    /// A file system on one of its disks is mounted.
     Mounted {
         /// The disk or partition.
         disk: String,
-        /// Where.
+        /// The mount point.
         at: String,
     },
-    /// It holds swap.
+    /// A disk or partition is used for swap.
     Swap(String),
-    /// RAID, LVM, encryption or the like is built on it.
+    /// A RAID, LVM, encrypted or similar device is built on a disk.
     Holder {
         /// The disk or partition.
         disk: String,
-        /// What holds it.
+        /// The device that is built on it.
         holder: String,
     },
-    /// The kernel holds a disk of it, and does not say for what: a pool of ZFS, the second disk of a btrfs.
+    /// The kernel uses a disk for an unknown purpose, such as a ZFS pool or a btrfs with several disks.
     Held(String),
-    /// A process has a node of it open, or registers of it mapped.
+    /// A process has a node open, or registers mapped.
     Open {
         /// The process.
         pid: u32,
@@ -50,8 +50,8 @@ impl fmt::Display for Use {
             Self::Mounted { disk, at } => write!(f, "/dev/{disk} is mounted at {at} (`umount {at}`)"),
             Self::Swap(disk) => write!(f, "/dev/{disk} is swap (`swapoff /dev/{disk}`)"),
             Self::Holder { disk, holder } => write!(f, "/dev/{disk} is part of {holder}"),
-            Self::Held(disk) => write!(f, "the kernel holds /dev/{disk}, as part of a pool or the like"),
-            // A process calls itself what it likes: root's terminal must not obey.
+            Self::Held(disk) => write!(f, "the kernel is using /dev/{disk}, for example as part of a pool"),
+            // A process can choose its name, so escape sequences for root's terminal are escaped.
             Self::Open { pid, command, node } => {
                 write!(f, "process {pid} ({}) has {} open", command.escape_debug(), node.escape_debug())
             }
@@ -59,21 +59,21 @@ impl fmt::Display for Use {
     }
 }
 
-/// Who uses a function.
+/// The uses of a function.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Uses {
-    /// Uses that nobody can make up.
+    /// Uses that cannot be faked.
     pub certain: Vec<Use>,
-    /// Processes that could not be examined, or have a file that is called like one of the function's and is not known to be one: any
-    /// user can make such a file, in a mount namespace of their own.
+    /// Processes that could not be examined, or have a file open that only has the name of one of the function's files. Any user can
+    /// create such a file, in a private mount namespace.
     pub doubtful: Vec<String>,
 }
 
-/// Every use of a function that can be seen by this user; root sees all.
+/// Returns all uses of a function that this user can see. Root sees all uses.
 ///
 /// # Errors
 ///
-/// A file that should be there cannot be read.
+/// A file of the host cannot be read.
 pub fn of(host: &Host, function: &Function) -> Result<Uses, SetupError> {
     let mut uses = BTreeSet::new();
     networks(host, function.address(), &mut uses)?;
@@ -83,7 +83,7 @@ pub fn of(host: &Host, function: &Function) -> Result<Uses, SetupError> {
     Ok(Uses { certain: uses.into_iter().collect(), doubtful: processes.doubtful })
 }
 
-/// Names in a class directory whose device lies under the function, drivers' own layers in between included.
+/// Returns the names in a class directory whose devices are below the function, at any depth.
 pub(super) fn under(host: &Host, class: &str, address: PciAddress) -> Result<Vec<String>, SetupError> {
     let mut names = host.names(class)?;
     names.retain(|name| {
@@ -104,7 +104,7 @@ fn networks(host: &Host, address: PciAddress, uses: &mut BTreeSet<Use>) -> Resul
         let flags = host.text(&format!("sys/class/net/{name}/flags"))?.unwrap_or_default();
         let flags = u32::from_str_radix(flags.trim_start_matches("0x"), 16);
         let state = host.text(&format!("sys/class/net/{name}/operstate"))?;
-        // Flags that cannot be read count as up: the doubt is the interface's.
+        // An interface with invalid flags counts as up.
         if flags.map_or(true, |flags| flags & UP != 0) || state.as_deref() == Some("up") {
             uses.insert(Use::Network(name));
         }
@@ -121,15 +121,15 @@ fn disks(host: &Host, address: PciAddress, uses: &mut BTreeSet<Use>) -> Result<(
         let names = host.names(&directory)?;
         let parts = names.iter().filter(|name| name.starts_with(disk.as_str()));
         for part in std::iter::once(&disk).chain(parts) {
-            let place = if *part == disk { directory.clone() } else { format!("{directory}/{part}") };
-            let number = host.text(&format!("{place}/dev"))?.unwrap_or_default();
+            let entry = if *part == disk { directory.clone() } else { format!("{directory}/{part}") };
+            let number = host.text(&format!("{entry}/dev"))?.unwrap_or_default();
             let node = format!("/dev/{part}");
             let known = uses.len();
             uses.extend(mounted(&mounts, &number, &node).map(|at| Use::Mounted { disk: part.clone(), at }));
             if swaps.lines().any(|line| line.split_whitespace().next() == Some(&node)) {
                 uses.insert(Use::Swap(part.clone()));
             }
-            let holders = host.names(&format!("{place}/holders"))?;
+            let holders = host.names(&format!("{entry}/holders"))?;
             uses.extend(holders.into_iter().map(|holder| Use::Holder { disk: part.clone(), holder }));
             if uses.len() == known && host.kernel().is_held(&host.path(&node[1..])) {
                 uses.insert(Use::Held(part.clone()));
@@ -139,7 +139,7 @@ fn disks(host: &Host, address: PciAddress, uses: &mut BTreeSet<Use>) -> Result<(
     Ok(())
 }
 
-/// `nvme0c1n2`, a path to a disk that is reachable on several, is part of the disk `nvme0n2`.
+/// Returns the disk to which a path of a multipath NVMe disk belongs, such as `nvme0n2` for `nvme0c1n2`.
 fn visible_disk(path: &str) -> String {
     let parse = || {
         let (subsystem, rest) = path.strip_prefix("nvme")?.split_once('c')?;
@@ -149,8 +149,8 @@ fn visible_disk(path: &str) -> String {
     parse().unwrap_or_else(|| path.to_string())
 }
 
-/// Where a disk is mounted, by the lines of `mountinfo`: by its number, or by name where the file system hides it. What a file system
-/// of a user's (FUSE) says that it is made of is up to that user.
+/// Returns the mount points of a disk according to `mountinfo`, by device number, or by name for file systems with a number of their
+/// own. The source name of a FUSE file system is ignored, because its user can choose it.
 fn mounted(mounts: &str, number: &str, node: &str) -> impl Iterator<Item = String> {
     mounts.lines().filter_map(move |line| {
         let (fields, source) = line.split_once(" - ")?;

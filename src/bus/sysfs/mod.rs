@@ -1,7 +1,7 @@
-//! What the kernel says of PCI functions in sysfs.
+//! PCI functions as sysfs describes them.
 //!
-//! Nothing here writes. The root directory can be replaced, so that tests, and looks into a system that is not the
-//! running one, go through the same code. Each method reads anew: what it returns was true a moment ago.
+//! This module only reads. The root directory is configurable, so that tests and inspections of another system's files use the
+//! same code. Nothing is cached: each method reads the files when it is called, and the state may change afterwards.
 
 mod read;
 #[cfg(test)]
@@ -14,7 +14,7 @@ pub use read::{bounded, bounded_names};
 use super::{BARS, PciAddress};
 use std::path::{Path, PathBuf};
 
-/// The name that the kernel gives to groups of functions without an IOMMU.
+/// The kernel's name for groups of functions without an IOMMU.
 const NO_IOMMU_GROUP: &str = "vfio-noiommu";
 
 /// Sysfs below a root directory.
@@ -24,24 +24,24 @@ pub struct Sysfs {
 }
 
 impl Sysfs {
-    /// Sysfs at `sys` below `root`.
+    /// Uses the sysfs at `root/sys`.
     pub fn new(root: impl Into<PathBuf>) -> Self {
         Self { root: root.into() }
     }
 
-    /// Sysfs of the running system.
+    /// Uses the sysfs of the running system.
     pub fn system() -> Self {
         Self::new("/")
     }
 
-    /// The root directory: `sys` is below it.
+    /// Returns the root directory, which contains `sys`.
     pub fn root(&self) -> &Path {
         &self.root
     }
 
-    /// Every PCI function, sorted by address.
+    /// Returns all PCI functions, sorted by address.
     ///
-    /// Functions in domains above ffff, which only storage behind Intel's VMD has, are left out.
+    /// Functions in domains above ffff are omitted. Only storage behind Intel VMD has such domains.
     ///
     /// # Errors
     ///
@@ -53,11 +53,11 @@ impl Sysfs {
         Ok(addresses.into_iter().map(|address| self.unchecked(address)).collect())
     }
 
-    /// A function.
+    /// Returns the function at `address`.
     ///
     /// # Errors
     ///
-    /// [`SysfsError::NoFunction`].
+    /// [`SysfsError::NoFunction`] if there is none.
     pub fn function(&self, address: PciAddress) -> Result<Function, SysfsError> {
         let function = self.unchecked(address);
         if function.exists() { Ok(function) } else { Err(SysfsError::NoFunction { address }) }
@@ -69,7 +69,7 @@ impl Sysfs {
     }
 }
 
-/// A PCI function. Each method reads its files now.
+/// A PCI function. Each method reads the function's files when it is called.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Function {
     address: PciAddress,
@@ -78,22 +78,22 @@ pub struct Function {
 }
 
 impl Function {
-    /// Where it is.
+    /// Returns its address.
     pub fn address(&self) -> PciAddress {
         self.address
     }
 
-    /// Its directory.
+    /// Returns its directory.
     pub fn directory(&self) -> &Path {
         &self.directory
     }
 
-    /// Whether it is there now.
+    /// Returns whether the function exists.
     pub fn exists(&self) -> bool {
         self.directory.is_dir()
     }
 
-    /// PCI vendor.
+    /// Returns the PCI vendor ID.
     ///
     /// # Errors
     ///
@@ -102,7 +102,7 @@ impl Function {
         read::hex(&self.directory.join("vendor"), 16).map(|id| id as u16)
     }
 
-    /// PCI device.
+    /// Returns the PCI device ID.
     ///
     /// # Errors
     ///
@@ -111,7 +111,7 @@ impl Function {
         read::hex(&self.directory.join("device"), 16).map(|id| id as u16)
     }
 
-    /// Class, subclass and programming interface, 24 bits.
+    /// Returns class, subclass and programming interface as a 24-bit number.
     ///
     /// # Errors
     ///
@@ -120,7 +120,7 @@ impl Function {
         read::hex(&self.directory.join("class"), 24).map(|class| class as u32)
     }
 
-    /// Whether it is a PCI-to-PCI bridge, which the kernel lets into a group beside functions of `vfio-pci`.
+    /// Returns whether it is a PCI-to-PCI bridge. The kernel allows bridges in a group with functions of `vfio-pci`.
     ///
     /// # Errors
     ///
@@ -129,7 +129,7 @@ impl Function {
         Ok(matches!(self.class()? >> 8, 0x0604 | 0x0609))
     }
 
-    /// The driver that has it.
+    /// Returns the driver that it is bound to.
     ///
     /// # Errors
     ///
@@ -138,7 +138,7 @@ impl Function {
         read::link_name(&self.directory.join("driver"))
     }
 
-    /// The only driver that may have it, if one was named. `(null)` is how the kernel writes none.
+    /// Returns the only driver that may bind to it, if one is set. The kernel writes `(null)` if none is.
     ///
     /// # Errors
     ///
@@ -148,7 +148,7 @@ impl Function {
         Ok(text.filter(|name| !name.is_empty() && name != "(null)"))
     }
 
-    /// Its IOMMU group. There is none without an IOMMU, until `vfio-pci` takes the function in no-IOMMU mode.
+    /// Returns its IOMMU group. A function without an IOMMU has one only while it is bound to `vfio-pci` in no-IOMMU mode.
     ///
     /// # Errors
     ///
@@ -156,12 +156,11 @@ impl Function {
     pub fn iommu_group(&self) -> Result<Option<Group>, SysfsError> {
         let path = self.directory.join("iommu_group");
         let Some(name) = read::link_name(&path)? else { return Ok(None) };
-        let number =
-            name.parse().map_err(|_| SysfsError::garbage(&path, &name, "the number of an IOMMU group"))?;
+        let number = name.parse().map_err(|_| SysfsError::garbage(&path, &name, "an IOMMU group number"))?;
         Group::read(&self.groups.join(&name), number).map(Some)
     }
 
-    /// Its NUMA node, if the firmware says.
+    /// Returns its NUMA node, if the firmware reports one.
     ///
     /// # Errors
     ///
@@ -169,12 +168,12 @@ impl Function {
     pub fn numa_node(&self) -> Result<Option<u32>, SysfsError> {
         let path = self.directory.join("numa_node");
         let Some(text) = read::optional(&path)? else { return Ok(None) };
-        let node: i32 = text.parse().map_err(|_| SysfsError::garbage(&path, &text, "a node's number"))?;
+        let node: i32 = text.parse().map_err(|_| SysfsError::garbage(&path, &text, "a NUMA node number"))?;
         // -1: no node.
         Ok(u32::try_from(node).ok())
     }
 
-    /// Its link, if it has one and the kernel knows both ends' abilities.
+    /// Returns the state of its link, if it has one and the kernel reports current and maximum speed and width.
     ///
     /// # Errors
     ///
@@ -185,7 +184,7 @@ impl Function {
         Ok(now.zip(most).map(|(now, most)| Link { now, most }))
     }
 
-    /// How the kernel would reset it, best first; empty where it cannot.
+    /// Returns the kernel's reset methods for it, in the order in which the kernel tries them; empty if there are none.
     ///
     /// # Errors
     ///
@@ -195,10 +194,10 @@ impl Function {
         Ok(text.split_whitespace().map(str::to_string).collect())
     }
 
-    /// Name of its node in `/dev/vfio/devices`, such as `vfio0`, if this kernel gives one.
+    /// Returns the name of its node in `/dev/vfio/devices`, such as `vfio0`, if it has one.
     ///
-    /// The kernel has the name for each function of `vfio-pci`, and a node only with `CONFIG_VFIO_DEVICE_CDEV` and
-    /// behind an IOMMU: then the name has a device number.
+    /// The kernel names every function of `vfio-pci`, but creates a node only with `CONFIG_VFIO_DEVICE_CDEV` and behind an IOMMU.
+    /// Only then does the name have a device number.
     ///
     /// # Errors
     ///
@@ -210,7 +209,7 @@ impl Function {
         Ok(names.pop())
     }
 
-    /// Bytes of each BAR, 0 where there is none.
+    /// Returns the size of each BAR in bytes; 0 if the BAR does not exist.
     ///
     /// # Errors
     ///
@@ -226,7 +225,7 @@ impl Function {
     }
 }
 
-/// Whether `name` is `prefix` and a number.
+/// Returns whether `name` is `prefix` followed by a number.
 fn is_numbered(name: &str, prefix: &str) -> bool {
     let digits = name.strip_prefix(prefix);
     digits.is_some_and(|digits| !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit()))
@@ -241,14 +240,14 @@ fn bar_size(line: &str) -> Option<u64> {
     end.checked_sub(start)?.checked_add(1)
 }
 
-/// An IOMMU group: what the IOMMU cannot tell apart, and therefore only one owner may have.
+/// An IOMMU group: functions that the IOMMU cannot isolate from each other, and that therefore must have one owner.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Group {
     /// Its number.
     pub number: u32,
-    /// It stands for the absence of an IOMMU.
+    /// Whether it is a no-IOMMU group, which provides no isolation.
     pub no_iommu: bool,
-    /// PCI functions in it, sorted.
+    /// Its PCI functions, sorted.
     pub members: Vec<PciAddress>,
     /// Members that are not PCI functions.
     pub others: Vec<String>,
@@ -269,23 +268,23 @@ impl Group {
         Ok(Self { number, no_iommu: name.as_deref() == Some(NO_IOMMU_GROUP), members, others })
     }
 
-    /// Name of its node in `/dev/vfio`.
+    /// Returns the name of its node in `/dev/vfio`.
     pub fn node(&self) -> String {
         if self.no_iommu { format!("noiommu-{}", self.number) } else { self.number.to_string() }
     }
 }
 
-/// A link, and the best that the function can do.
+/// The current state of a PCI Express link, and the maximum that the function supports.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Link {
-    /// What was negotiated.
+    /// Negotiated speed and width.
     pub now: LinkState,
-    /// What the function is able to.
+    /// Maximum speed and width of the function.
     pub most: LinkState,
 }
 
 impl Link {
-    /// Whether it is slower or narrower than the function is able to.
+    /// Returns whether the link is slower or narrower than the function supports.
     pub fn is_degraded(&self) -> bool {
         self.now.megatransfers < self.most.megatransfers || self.now.width < self.most.width
     }
@@ -294,14 +293,14 @@ impl Link {
 /// Speed and width of a link.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LinkState {
-    /// 10^6 transfers per second and lane: 8000 is "8.0 GT/s", generation 3.
+    /// Transfer rate per lane in MT/s: 8000 is "8.0 GT/s", generation 3.
     pub megatransfers: u32,
-    /// Lanes.
+    /// Number of lanes.
     pub width: u32,
 }
 
 impl LinkState {
-    /// `None` where a file is missing or says that it does not know.
+    /// Reads the `current` or `max` state. `None` if a file is missing, or if the kernel reports the speed or width as unknown.
     fn read(directory: &Path, which: &str) -> Result<Option<Self>, SysfsError> {
         let speed = directory.join(format!("{which}_link_speed"));
         let width = directory.join(format!("{which}_link_width"));
@@ -315,12 +314,12 @@ impl LinkState {
             .ok_or_else(|| SysfsError::garbage(&speed, &speed_text, "a speed such as `8.0 GT/s PCIe`"))?;
         let width: u32 =
             width_text.parse().map_err(|_| SysfsError::garbage(&width, &width_text, "a number of lanes"))?;
-        // 0: the link is down; 255: the register holds nothing.
+        // 0: the link is down; 255: the width is unknown.
         Ok((1..=32).contains(&width).then_some(Self { megatransfers, width }))
     }
 }
 
-/// `8.0 GT/s PCIe`, and `8 GT/s` of kernels before 5.6.
+/// Parses `8.0 GT/s PCIe`, or `8 GT/s` as kernels before 5.6 write it.
 fn megatransfers(text: &str) -> Option<u32> {
     let number = text.split(' ').next()?;
     let (whole, tenths) = number.split_once('.').unwrap_or((number, "0"));

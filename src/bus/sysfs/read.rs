@@ -1,4 +1,4 @@
-//! Reading files that the kernel makes up, without trusting that it did.
+//! Bounded reads of sysfs files, whose contents are treated as untrusted.
 
 use crate::bus::PciAddress;
 use std::fs::{self, File};
@@ -6,39 +6,39 @@ use std::io::{self, Read};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
-/// Sysfs shows at most a page, of the processor with the largest.
-const LONGEST: u64 = 64 << 10;
-/// Names in a directory at most. A machine has some hundred functions.
-const MOST_NAMES: usize = 1 << 16;
+/// Maximum size of a file: sysfs shows at most one page, and 64 KiB is the largest common page size.
+const MAX_FILE_BYTES: u64 = 64 << 10;
+/// Maximum number of entries of a directory. A machine has a few hundred functions.
+const MAX_ENTRIES: usize = 1 << 16;
 
-/// What cannot be read in sysfs.
+/// Why sysfs could not be read.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum SysfsError {
-    /// There is no such function.
+    /// The function does not exist.
     #[error(
-        "there is no PCI function {address}; `lspci -D` lists those that are there (loading an FPGA image removes and adds functions: `echo 1 > /sys/bus/pci/rescan`)"
+        "there is no PCI function {address}; `lspci -D` lists the functions of this machine (loading an FPGA image removes and adds functions: `echo 1 > /sys/bus/pci/rescan`)"
     )]
     NoFunction {
-        /// What was looked for.
+        /// Address of the function.
         address: PciAddress,
     },
     /// A file, link or directory cannot be read.
-    #[error("cannot read {}: {cause}; is sysfs mounted, and did the function go away?", path.display())]
+    #[error("cannot read {}: {cause}; is sysfs mounted, and does the function still exist?", path.display())]
     Unreadable {
-        /// What was read.
+        /// The path that was read.
         path: PathBuf,
-        /// What the kernel said.
+        /// The kernel's error.
         cause: io::Error,
     },
-    /// A file says something else than it should.
-    #[error("{} says `{text}`, which is not {expected}; this kernel is unknown to this version", path.display())]
+    /// A file has unexpected contents.
+    #[error("{} contains `{text}`, which is not {expected}; this version does not support this kernel", path.display())]
     Garbage {
-        /// What was read.
+        /// The path that was read.
         path: PathBuf,
-        /// What it said, in part.
+        /// The beginning of its contents.
         text: String,
-        /// What was expected.
+        /// The expected contents.
         expected: &'static str,
     },
 }
@@ -54,17 +54,17 @@ impl SysfsError {
     }
 }
 
-/// Reads a file of at most `longest` bytes. Nothing else is opened: a device or a FIFO, to which a link in a tree that is not
-/// sysfs may lead, has no end, or makes the reader wait for one.
+/// Reads a regular file of at most `longest` bytes. Other files are not opened: a link in a tree that is not sysfs may lead to a
+/// device that never ends, or to a FIFO that blocks the reader.
 ///
 /// # Errors
 ///
-/// It is longer, no regular file, or what the kernel says.
+/// The file is longer or is not a regular file, or the kernel reports an error.
 pub fn bounded(path: &Path, longest: u64) -> io::Result<Vec<u8>> {
     if !fs::metadata(path)?.is_file() {
         return Err(io::Error::other("it is not a regular file"));
     }
-    // It may have been replaced since.
+    // The file may have been replaced since the check.
     let flags = libc::O_NONBLOCK | libc::O_NOCTTY;
     let file = File::options().read(true).custom_flags(flags).open(path)?;
     if !file.metadata()?.is_file() {
@@ -81,11 +81,12 @@ pub fn bounded(path: &Path, longest: u64) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// Names in a directory, sorted, `most` of them at most. Names that are not UTF-8 are none of the kernel's.
+/// Returns the names in a directory, sorted, if it has at most `most` entries. Names that are not UTF-8 are omitted; the kernel
+/// creates none.
 ///
 /// # Errors
 ///
-/// There are more, or what the kernel says.
+/// The directory has more entries, or the kernel reports an error.
 pub fn bounded_names(directory: &Path, most: usize) -> io::Result<Vec<String>> {
     let mut names = Vec::new();
     for (index, entry) in fs::read_dir(directory)?.enumerate() {
@@ -98,21 +99,21 @@ pub fn bounded_names(directory: &Path, most: usize) -> io::Result<Vec<String>> {
     Ok(names)
 }
 
-/// A file's text, without blanks around it.
+/// Reads a file's text and trims surrounding whitespace.
 pub fn required(path: &Path) -> Result<String, SysfsError> {
-    let bytes = bounded(path, LONGEST).map_err(|source| SysfsError::unreadable(path, source))?;
+    let bytes = bounded(path, MAX_FILE_BYTES).map_err(|source| SysfsError::unreadable(path, source))?;
     match std::str::from_utf8(&bytes) {
         Ok(text) => Ok(text.trim().to_string()),
         Err(_) => Err(SysfsError::garbage(path, &String::from_utf8_lossy(&bytes), "text")),
     }
 }
 
-/// A file's text, if there is such a file.
+/// Reads a file's text, if the file exists.
 pub fn optional(path: &Path) -> Result<Option<String>, SysfsError> {
-    absent(required(path))
+    none_if_missing(required(path))
 }
 
-/// A hexadecimal number of at most `bits` bits.
+/// Reads a hexadecimal number of at most `bits` bits.
 pub fn hex(path: &Path, bits: u32) -> Result<u64, SysfsError> {
     let text = required(path)?;
     let digits = text.strip_prefix("0x").filter(|digits| digits.bytes().all(|b| b.is_ascii_hexdigit()));
@@ -122,10 +123,10 @@ pub fn hex(path: &Path, bits: u32) -> Result<u64, SysfsError> {
         .ok_or_else(|| SysfsError::garbage(path, &text, "a hexadecimal number"))
 }
 
-/// The last part of where a link points to, if there is such a link.
+/// Returns the last component of a link's target, if the link exists.
 pub fn link_name(path: &Path) -> Result<Option<String>, SysfsError> {
     let target = fs::read_link(path).map_err(|source| SysfsError::unreadable(path, source));
-    let Some(target) = absent(target)? else { return Ok(None) };
+    let Some(target) = none_if_missing(target)? else { return Ok(None) };
     let name = target.file_name().and_then(|name| name.to_str());
     match name {
         Some(name) => Ok(Some(name.to_string())),
@@ -133,17 +134,17 @@ pub fn link_name(path: &Path) -> Result<Option<String>, SysfsError> {
     }
 }
 
-/// Names in a directory, sorted.
+/// Returns the names in a directory, sorted.
 pub fn names(directory: &Path) -> Result<Vec<String>, SysfsError> {
-    bounded_names(directory, MOST_NAMES).map_err(|source| SysfsError::unreadable(directory, source))
+    bounded_names(directory, MAX_ENTRIES).map_err(|source| SysfsError::unreadable(directory, source))
 }
 
-/// Names in a directory, none if there is no such directory.
+/// Returns the names in a directory; empty if the directory does not exist.
 pub fn optional_names(directory: &Path) -> Result<Vec<String>, SysfsError> {
-    Ok(absent(names(directory))?.unwrap_or_default())
+    Ok(none_if_missing(names(directory))?.unwrap_or_default())
 }
 
-fn absent<T>(result: Result<T, SysfsError>) -> Result<Option<T>, SysfsError> {
+fn none_if_missing<T>(result: Result<T, SysfsError>) -> Result<Option<T>, SysfsError> {
     match result {
         Ok(value) => Ok(Some(value)),
         Err(SysfsError::Unreadable { cause, .. }) if cause.kind() == io::ErrorKind::NotFound => Ok(None),

@@ -3,7 +3,7 @@ use std::fs;
 use std::os::unix::fs::symlink;
 use tempfile::TempDir;
 
-/// A card at 0000:00:1d.0 behind an IOMMU, as the kernel shows it.
+/// Creates the sysfs tree of a card at 0000:00:1d.0 behind an IOMMU.
 fn tree() -> (TempDir, Sysfs) {
     let root = tempfile::tempdir().unwrap();
     let device = root.path().join("sys/bus/pci/devices/0000:00:1d.0");
@@ -43,7 +43,7 @@ fn card(sysfs: &Sysfs) -> Function {
 }
 
 #[test]
-fn a_card_is_read() {
+fn all_attributes_of_a_card_are_read() {
     let (_root, sysfs) = tree();
     let card = card(&sysfs);
     assert_eq!((card.vendor().unwrap(), card.device().unwrap()), (0x1d0f, 0xf001));
@@ -64,7 +64,7 @@ fn a_card_is_read() {
 }
 
 #[test]
-fn functions_are_listed_in_order_and_strange_names_left_out() {
+fn functions_are_sorted_and_invalid_names_omitted() {
     let (root, sysfs) = tree();
     for name in ["0000:af:00.0", "0000:00:02.0", "10000:e1:00.0", "nonsense"] {
         fs::create_dir(root.path().join("sys/bus/pci/devices").join(name)).unwrap();
@@ -74,7 +74,7 @@ fn functions_are_listed_in_order_and_strange_names_left_out() {
 }
 
 #[test]
-fn a_function_that_is_not_there_is_named() {
+fn errors_name_the_missing_function_or_directory() {
     let (_root, sysfs) = tree();
     let error = sysfs.function("00:1e.0".parse().unwrap()).unwrap_err().to_string();
     assert!(error.contains("0000:00:1e.0") && error.contains("lspci -D"), "{error}");
@@ -83,7 +83,7 @@ fn a_function_that_is_not_there_is_named() {
 }
 
 #[test]
-fn what_is_missing_is_none() {
+fn missing_attributes_are_none() {
     let root = tempfile::tempdir().unwrap();
     let device = root.path().join("sys/bus/pci/devices/0000:00:1d.0");
     fs::create_dir_all(device).unwrap();
@@ -100,7 +100,7 @@ fn what_is_missing_is_none() {
 }
 
 #[test]
-fn a_group_without_an_iommu_is_known_by_its_name() {
+fn a_no_iommu_group_is_recognised_by_its_name() {
     let (root, sysfs) = tree();
     let group = root.path().join("sys/kernel/iommu_groups/7");
     fs::write(group.join("name"), "vfio-noiommu\n").unwrap();
@@ -112,14 +112,14 @@ fn a_group_without_an_iommu_is_known_by_its_name() {
 }
 
 #[test]
-fn a_name_without_a_device_number_has_no_node() {
+fn without_a_device_number_there_is_no_node() {
     let (root, sysfs) = tree();
     fs::remove_file(root.path().join("sys/bus/pci/devices/0000:00:1d.0/vfio-dev/vfio3/dev")).unwrap();
     assert_eq!(card(&sysfs).vfio_device().unwrap(), None);
 }
 
 #[test]
-fn bridges_and_unknown_links() {
+fn bridges_and_unknown_link_states_are_recognised() {
     let (root, sysfs) = tree();
     let device = root.path().join("sys/bus/pci/devices/0000:00:1d.0");
     fs::write(device.join("class"), "0x060400\n").unwrap();
@@ -139,7 +139,7 @@ fn bridges_and_unknown_links() {
 }
 
 #[test]
-fn garbage_is_an_error_that_names_the_file() {
+fn unexpected_contents_are_an_error_that_names_the_file() {
     let (root, sysfs) = tree();
     let device = root.path().join("sys/bus/pci/devices/0000:00:1d.0");
     let garbage: [&[u8]; 6] =
@@ -171,7 +171,7 @@ fn garbage_is_an_error_that_names_the_file() {
 }
 
 #[test]
-fn what_has_no_end_is_an_error_that_names_it() {
+fn endless_files_are_an_error_that_names_the_file() {
     let (root, sysfs) = tree();
     let vendor = root.path().join("sys/bus/pci/devices/0000:00:1d.0/vendor");
     let error = || card(&sysfs).vendor().unwrap_err().to_string();
@@ -186,7 +186,7 @@ fn what_has_no_end_is_an_error_that_names_it() {
 }
 
 #[test]
-fn a_bar_that_ends_before_it_starts_is_garbage() {
+fn a_bar_that_ends_before_it_starts_is_rejected() {
     assert_eq!(bar_size("0x10 0x0f 0x0"), Some(0));
     assert_eq!(bar_size("0x10 0x10 0x1"), Some(1));
     assert_eq!(bar_size("0x10 0x0e 0x1"), None);

@@ -1,4 +1,4 @@
-//! BARs: mapped where the kernel allows it, by system calls elsewhere.
+//! BARs of a VFIO device: mapped where the kernel allows it, and accessed by system calls elsewhere.
 
 use super::Device;
 use super::ioctl::Region;
@@ -13,10 +13,10 @@ use std::sync::Arc;
 
 /// A BAR of a device.
 ///
-/// What is mapped starts at its first register. The kernel may refuse the page with the MSI-X table (before Linux 4.16), which
-/// XDMA has behind everything that a driver needs; from there on, accesses are system calls.
+/// The mapping starts at the first register. Before Linux 4.16 the kernel may refuse to map the page with the MSI-X table. In
+/// XDMA that page is behind all registers that a driver needs; from there on, accesses are system calls.
 pub(super) struct VfioBar {
-    /// Unmapped before the device is closed, which would otherwise stay busy.
+    /// Declared before `device`: a mapping keeps the device busy, so it must be unmapped before the device is closed.
     map: Option<MmapRaw>,
     region: Region,
     index: usize,
@@ -35,14 +35,14 @@ impl VfioBar {
         Ok(Self { map, region, index, device })
     }
 
-    /// Where in the device's file a register is.
-    fn place(&self, offset: u64) -> Result<u64, BusError> {
+    /// Returns the offset of a register in the device's file.
+    fn file_offset(&self, offset: u64) -> Result<u64, BusError> {
         check_register(self.region.size, offset)?;
         Ok(self.region.offset + offset)
     }
 
-    /// A register that is mapped.
-    fn register(&self, offset: u64) -> Option<NonNull<u32>> {
+    /// Returns the address of a register, if it is mapped.
+    fn mapped_register(&self, offset: u64) -> Option<NonNull<u32>> {
         let map = self.map.as_ref()?;
         let inside = offset.checked_add(4)? <= map.len() as u64;
         // SAFETY: inside the mapping, as just checked.
@@ -71,41 +71,42 @@ unsafe impl Bar for VfioBar {
     }
 
     fn read32(&self, offset: u64) -> Result<u32, BusError> {
-        let place = self.place(offset)?;
+        let at = self.file_offset(offset)?;
         counts::register_read();
-        if let Some(register) = self.register(offset) {
-            // SAFETY: mapped as long as `self` lives, aligned as just checked; device memory is accessed volatile only.
+        if let Some(register) = self.mapped_register(offset) {
+            // SAFETY: `self` keeps it mapped, and it is aligned, as just checked. All accesses to device memory are volatile.
             return Ok(u32::from_le(unsafe { register.read_volatile() }));
         }
         counts::system_call();
         let mut value = [0; 4];
-        let read = self.device.file().read_exact_at(&mut value, place);
+        let read = self.device.file().read_exact_at(&mut value, at);
         read.map_err(|error| gone("reading a register", &error))?;
         Ok(u32::from_le_bytes(value))
     }
 
     fn write32(&self, offset: u64, value: u32) -> Result<(), BusError> {
-        let place = self.place(offset)?;
+        let at = self.file_offset(offset)?;
         counts::register_write();
-        if let Some(register) = self.register(offset) {
+        if let Some(register) = self.mapped_register(offset) {
             // SAFETY: as in `read32`.
             unsafe { register.write_volatile(value.to_le()) };
             return Ok(());
         }
         counts::system_call();
-        let written = self.device.file().write_all_at(&value.to_le_bytes(), place);
+        let written = self.device.file().write_all_at(&value.to_le_bytes(), at);
         written.map_err(|error| gone("writing a register", &error))
     }
 
     fn mapped(&self) -> Option<Mapped<'_>> {
         let map = self.map.as_ref()?;
         let base = NonNull::new(map.as_mut_ptr())?;
-        // SAFETY: page-aligned, mapped as long as `self` lives, which is the BAR that tells of it; no reference is ever made.
+        // SAFETY: the mapping is page-aligned and lives as long as `self`, which is the BAR that returns it; no reference to it
+        // is ever created.
         Some(unsafe { Mapped::new(base, map.len() as u64) })
     }
 }
 
-/// An access that the kernel fails is an access to a device that is not there.
+/// Converts the error of a failed access: the kernel fails an access only if the device is no longer there.
 pub(super) fn gone(what: &str, error: &io::Error) -> BusError {
     BusError::Gone { reason: format!("{what} failed: {error}") }
 }

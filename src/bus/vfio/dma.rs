@@ -1,4 +1,4 @@
-//! Memory for the card: through an IOMMU, or by physical addresses.
+//! DMA mappings: through an IOMMU, or by physical address.
 
 use super::ioctl::{self, Limits};
 use super::pagemap::Pagemap;
@@ -14,17 +14,17 @@ use std::sync::{Arc, OnceLock};
 use vfio_bindings::bindings::vfio::{VFIO_DMA_MAP_FLAG_READ, VFIO_DMA_MAP_FLAG_WRITE};
 use vfio_ioctls::{VfioContainer, VfioIommufd};
 
-/// Who translates the card's addresses.
+/// How the card's addresses are translated.
 pub(super) enum Translation {
-    /// The IOMMU, through a container.
+    /// By the IOMMU, through a container.
     Type1(Arc<VfioContainer>),
-    /// The IOMMU, through an iommufd.
+    /// By the IOMMU, through an iommufd.
     Iommufd(Arc<VfioIommufd>),
-    /// Nobody.
+    /// Not at all: the card uses physical addresses.
     None(Pagemap),
 }
 
-/// A [`Translation`] with what it allows.
+/// A [`Translation`] and its limits.
 pub(super) struct Dma {
     translation: Translation,
     limits: Option<Limits>,
@@ -59,10 +59,10 @@ impl Dma {
 
     pub fn caller_memory(&self) -> CallerMemory {
         match &self.translation {
-            Translation::None(_) => CallerMemory::Staged("without an IOMMU nothing pins it"),
+            Translation::None(_) => CallerMemory::Staged("without an IOMMU nothing pins its pages"),
             _ if can_populate() => CallerMemory::Pinned,
             _ => CallerMemory::Staged(
-                "this kernel is older than 5.14 and may pin a page that is not written yet",
+                "this kernel is older than 5.14 and may pin a page before it is first written",
             ),
         }
     }
@@ -104,7 +104,7 @@ impl Dma {
 
     pub fn unmap(&self, iova: u64, len: u64) -> Result<(), MapError> {
         let unmapped = match &self.translation {
-            // Nothing was granted, so nothing is taken away: the card reaches all memory at all times.
+            // Without an IOMMU nothing was mapped: the card can reach all memory at all times.
             Translation::None(_) => return Ok(()),
             Translation::Type1(container) => ioctl::type1_unmap(&**container, iova, len),
             Translation::Iommufd(fd) => iommufd_unmap(fd, iova, len),
@@ -117,7 +117,7 @@ impl Dma {
     }
 }
 
-/// The crate's own method maps for reading and writing.
+/// Maps memory with these flags. The method of `vfio-ioctls` always maps for reading and writing.
 fn iommufd_map(fd: &VfioIommufd, (user_va, length): (u64, u64), iova: u64, flags: u32) -> io::Result<()> {
     let size = size_of::<iommu_ioas_map>() as u32;
     let map = iommu_ioas_map { size, flags, ioas_id: fd.ioas().id(), __reserved: 0, user_va, length, iova };
@@ -146,7 +146,7 @@ fn map_error(iova: u64, len: u64, source: io::Error) -> MapError {
     }
 }
 
-/// How many bytes this process may lock; all ones for any number.
+/// Returns how many bytes this process may lock; all ones if there is no limit.
 fn memlock_limit() -> u64 {
     let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
     // SAFETY: the kernel writes the structure and nothing else.
@@ -157,27 +157,27 @@ fn memlock_limit() -> u64 {
 fn smallest_page(page_sizes: u64) -> u64 {
     match page_sizes & page_sizes.wrapping_neg() {
         0 => 4096,
-        // The kernel pins whole pages of its own, whatever the IOMMU could do.
+        // The kernel pins whole pages of 4 KiB or more, even if the IOMMU supports smaller ones.
         smallest => smallest.max(4096),
     }
 }
 
-/// Gives the process its own copy of each page before it is pinned for reading.
+/// Gives the process its own copy of each page before the page is pinned for reading.
 ///
-/// A page that was never written is the kernel's shared page of zeros, and one inherited through `fork` is the parent's. Until
-/// Linux 6.2 ("mm/gup: reliable R/O long-term pinning in COW mappings") a pin for reading took that page, and the first
-/// write moved the process to another one, which the card never saw. Memory that nobody can write is left as it is.
+/// A page that was never written is the kernel's shared zero page, and a page inherited through `fork` is shared with the parent.
+/// Before Linux 6.2 ("mm/gup: reliable R/O long-term pinning in COW mappings") a read-only pin took the shared page. The first
+/// write then gave the process a different page, which the card never saw. Read-only mappings are left unchanged.
 fn populate(memory: &MemoryRef<'_>) {
-    // SAFETY: the range is the caller's; the advice changes no byte of it.
+    // SAFETY: the range is the caller's, and this advice does not change its contents.
     unsafe { libc::madvise(memory.ptr.cast(), memory.len as usize, libc::MADV_POPULATE_WRITE) };
 }
 
-/// Whether the kernel can do that (Linux 5.14).
+/// Returns whether the kernel supports `MADV_POPULATE_WRITE` (Linux 5.14).
 fn can_populate() -> bool {
-    static KNOWN: OnceLock<bool> = OnceLock::new();
-    *KNOWN.get_or_init(|| {
+    static SUPPORTED: OnceLock<bool> = OnceLock::new();
+    *SUPPORTED.get_or_init(|| {
         let Ok(mut page) = memmap2::MmapMut::map_anon(4096) else { return false };
-        // SAFETY: the range is our own mapping; the advice changes no byte of it.
+        // SAFETY: the range is our own mapping, and this advice does not change its contents.
         unsafe { libc::madvise(page.as_mut_ptr().cast(), page.len(), libc::MADV_POPULATE_WRITE) == 0 }
     })
 }
@@ -187,7 +187,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_the_kernel_refuses_is_explained() {
+    fn refused_mappings_are_explained() {
         let error = |number| map_error(0x1000, 2 << 20, io::Error::from_raw_os_error(number)).to_string();
         let locked = error(libc::ENOMEM);
         assert!(locked.contains("RLIMIT_MEMLOCK") && locked.contains("LimitMEMLOCK"), "{locked}");
@@ -197,7 +197,7 @@ mod tests {
     }
 
     #[test]
-    fn mappings_are_whole_pages() {
+    fn the_granularity_is_at_least_a_kernel_page() {
         assert_eq!(smallest_page(0x4020_1000), 4096);
         assert_eq!(smallest_page(0xffff_ffff_ffff_f001), 4096);
         assert_eq!(smallest_page(1 << 16), 1 << 16);
@@ -205,7 +205,7 @@ mod tests {
     }
 
     #[test]
-    fn this_kernel_can_populate() {
+    fn this_kernel_supports_populate() {
         assert!(can_populate(), "Linux 5.14 or later");
     }
 }

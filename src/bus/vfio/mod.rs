@@ -1,16 +1,16 @@
-//! A card bound to the kernel's `vfio-pci`: through its own node and an iommufd, through its IOMMU group and a container, or
-//! without an IOMMU.
+//! Cards bound to the kernel's `vfio-pci` driver: through the device's own node and an iommufd, through its IOMMU group and a
+//! container, or without an IOMMU.
 //!
-//! Registers are mapped into this process: an access is a load or a store. Memory is pinned by the kernel and mapped in the
-//! IOMMU for reading or for writing, as the card needs it; without an IOMMU the card gets physical addresses of hugepages.
+//! Registers are mapped into this process, so an access is a load or a store. The kernel pins memory and maps it in the IOMMU,
+//! for reading or for writing by the card. Without an IOMMU the card uses the physical addresses of hugepages.
 //!
-//! | mode | needs | privileges | what keeps the card in its bounds |
+//! | mode | requirements | privileges | isolation |
 //! |---|---|---|---|
 //! | [`Mode::Cdev`] | Linux 6.6 with `CONFIG_VFIO_DEVICE_CDEV`, an IOMMU | access to `/dev/vfio/devices/vfioN` and `/dev/iommu`, RLIMIT_MEMLOCK | the IOMMU |
 //! | [`Mode::Type1`] | an IOMMU | access to `/dev/vfio/N`, RLIMIT_MEMLOCK | the IOMMU |
-//! | [`Mode::NoIommu`] | `CONFIG_VFIO_NOIOMMU`, hugepages | CAP_SYS_RAWIO, CAP_SYS_ADMIN | nothing |
+//! | [`Mode::NoIommu`] | `CONFIG_VFIO_NOIOMMU`, hugepages | CAP_SYS_RAWIO, CAP_SYS_ADMIN | none |
 //!
-//! Without a word from the caller or from the environment ([`MODE_VARIABLE`]) the first is tried, then the second.
+//! If neither the caller nor the environment ([`MODE_VARIABLE`]) names a mode, the first is tried, then the second.
 
 mod bar;
 mod dma;
@@ -41,29 +41,31 @@ use vfio_bindings::bindings::vfio::{VFIO_PCI_CONFIG_REGION_INDEX, VFIO_PCI_MSIX_
 use vfio_ioctls::VfioDevice;
 use vmm_sys_util::eventfd::EventFd;
 
-/// An open device. Closing it takes the card off the bus, before the group and the container behind it are closed.
+/// An open device. When it is closed, the kernel disables the card's bus mastering; the group and the container are closed after
+/// that.
 struct Device {
     file: ManuallyDrop<File>,
     owner: ManuallyDrop<Owner>,
 }
 
-/// What an open device hangs on.
+/// The handles that must outlive an open device.
 enum Owner {
-    /// Closes everything in its order.
+    /// The device of `vfio-ioctls`, which closes its handles in the right order.
     Crate(#[expect(dead_code, reason = "held to be dropped")] Box<VfioDevice>),
     /// The group, then the container.
     NoIommu(#[expect(dead_code, reason = "held to be dropped")] [File; 2]),
 }
 
 impl Device {
-    fn of_crate(device: VfioDevice) -> Result<Self, BusError> {
-        // SAFETY: the device is open, and owns the number as long as it is borrowed here.
+    fn from_vfio_device(device: VfioDevice) -> Result<Self, BusError> {
+        // SAFETY: the device is open and owns the descriptor while it is borrowed here.
         let fd = unsafe { BorrowedFd::borrow_raw(device.as_raw_fd()) };
-        let file = File::from(fd.try_clone_to_owned().map_err(refused("another handle of the device"))?);
+        let file =
+            File::from(fd.try_clone_to_owned().map_err(refused("duplicating the device's descriptor"))?);
         Ok(Self::new(file, Owner::Crate(Box::new(device))))
     }
 
-    fn without_iommu(device: File, group: File, container: File) -> Self {
+    fn no_iommu(device: File, group: File, container: File) -> Self {
         Self::new(device, Owner::NoIommu([group, container]))
     }
 
@@ -78,8 +80,8 @@ impl Device {
 
 impl Drop for Device {
     fn drop(&mut self) {
-        // A group cannot be given back while its device is open.
-        // SAFETY: each is dropped here only, and not used afterwards.
+        // A group cannot be closed while its device is open.
+        // SAFETY: both are dropped only here and not used afterwards.
         unsafe {
             ManuallyDrop::drop(&mut self.file);
             ManuallyDrop::drop(&mut self.owner);
@@ -91,12 +93,12 @@ fn refused(what: &'static str) -> impl Fn(io::Error) -> BusError {
     move |cause| BusError::Refused { what, cause }
 }
 
-/// A function that `vfio-pci` has given to this process.
+/// A PCI function that this process has opened through `vfio-pci`.
 pub struct Vfio {
     description: Description,
     regions: [Region; BARS],
     config: Region,
-    /// Ends before the device is closed.
+    /// Declared before `device`: its thread ends before the device is closed.
     recall: Recall,
     dma: Dma,
     device: Arc<Device>,
@@ -109,24 +111,27 @@ impl fmt::Debug for Vfio {
 }
 
 impl Vfio {
-    /// Opens the function at `address`, in `mode` or in the first that works of [`Mode::Cdev`] and [`Mode::Type1`].
+    /// Opens the function at `address` in `mode`. Without a mode, [`Mode::Cdev`] is tried first, then [`Mode::Type1`].
     ///
     /// # Errors
     ///
-    /// There is no such function, it is bound to another driver, shares its group with others, is taken, or this user may
-    /// not open it; [`BusError::NoMode`] when the mode is not to be had.
+    /// The function does not exist, is bound to another driver, shares its IOMMU group with functions of other drivers, or is in
+    /// use, or this user lacks permission. [`BusError::NoMode`] if the mode is not available.
     pub fn open(address: PciAddress, mode: Option<Mode>) -> Result<Self, BusError> {
         let opened = open::open(&Sysfs::system(), address, mode)?;
         let device = Arc::new(opened.device);
-        let dma = Dma::new(opened.translation).map_err(refused("asking what the IOMMU allows"))?;
-        let region = |index: u32| ioctl::region(device.file(), index).map_err(refused("describing a region"));
+        let dma = Dma::new(opened.translation).map_err(refused("querying the IOMMU's limits"))?;
+        let region = |index: u32| ioctl::region(device.file(), index).map_err(refused("querying a region"));
         let mut regions = [const { Region { size: 0, offset: 0, areas: vec![] } }; BARS];
         for (index, found) in regions.iter_mut().enumerate() {
             *found = region(index as u32)?;
         }
         let config = region(VFIO_PCI_CONFIG_REGION_INDEX)?;
-        let mut notes: Vec<String> =
-            opened.fell_back.map(|why| format!("type1, as cdev failed: {why}")).into_iter().collect();
+        let mut notes: Vec<String> = opened
+            .fell_back
+            .map(|why| format!("using type1 because cdev failed: {why}"))
+            .into_iter()
+            .collect();
         notes.extend(slow_link(&opened.function));
         notes.iter().for_each(|note| tracing::warn!(%address, "{note}"));
         let limits = dma.limits();
@@ -139,7 +144,7 @@ impl Vfio {
             location: address.to_string(),
             bars: regions.each_ref().map(|region| region.size),
             vectors: ioctl::interrupts(device.file(), VFIO_PCI_MSIX_IRQ_INDEX),
-            resettable: ioctl::is_resettable(device.file()).map_err(refused("describing the device"))?,
+            resettable: ioctl::is_resettable(device.file()).map_err(refused("querying the device"))?,
             registers_by_system_call: false,
             page_sizes: limits.map_or(0, |limits| limits.page_sizes),
             iova_bits: limits
@@ -148,19 +153,23 @@ impl Vfio {
             node: opened.function.numa_node()?,
             notes,
         };
-        let recall = Recall::listen(&device).map_err(refused("listening for the kernel's requests"))?;
+        let recall =
+            Recall::listen(&device).map_err(refused("listening for the kernel's release requests"))?;
         Ok(Self { description, regions, config, recall, dma, device })
     }
 }
 
-/// A sentence about a link that is less than it could be.
+/// Returns a note if the link is slower or narrower than the function supports.
 fn slow_link(function: &Function) -> Option<String> {
     let link = function.link().ok().flatten().filter(|link| link.is_degraded())?;
-    Some(format!("the link runs at {} of {}: reseat the card, or use another slot", link.now, link.most))
+    Some(format!(
+        "the link runs at {}, the card supports {}: reseat the card, or use another slot",
+        link.now, link.most
+    ))
 }
 
-// SAFETY: the kernel unmaps before it answers, and the IOMMU then refuses the card's accesses; without one, Bus Master is read
-// from the card.
+// SAFETY: when the kernel reports success it has unmapped the memory, and the IOMMU refuses the card's accesses from then on.
+// Without an IOMMU, `is_cut_off` reads the Bus Master bit back from the card.
 unsafe impl Mapper for Vfio {
     fn addressing(&self) -> Addressing {
         self.dma.addressing()
@@ -221,7 +230,7 @@ impl Bus for Vfio {
     }
 
     fn reset(&self) -> Result<(), BusError> {
-        // The kernel waits for a function that does not come back for a minute at most (`PCIE_RESET_READY_POLL_MS`).
+        // The kernel waits at most a minute for the function to become ready (`PCIE_RESET_READY_POLL_MS`).
         counts::system_call();
         ioctl::reset(self.device.file()).map_err(refused("a function reset"))
     }
@@ -233,6 +242,6 @@ impl Bus for Vfio {
     }
 
     fn recall(&self) -> Arc<AtomicBool> {
-        self.recall.asked()
+        self.recall.requested()
     }
 }

@@ -4,14 +4,14 @@ use std::str::FromStr;
 /// The environment variable that names a [`Mode`].
 pub const MODE_VARIABLE: &str = "XDMA_VFIO";
 
-/// How this process asks the kernel's `vfio-pci` for a card.
+/// The VFIO interface through which a card is opened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Mode {
-    /// The device's own node and `/dev/iommu` (Linux 6.6 and later, where built in).
+    /// The device's own node and `/dev/iommu` (Linux 6.6 and later, if built in).
     Cdev,
     /// The device's IOMMU group and a container.
     Type1,
-    /// No IOMMU: the card is trusted with all memory. Never chosen unless asked for.
+    /// No IOMMU: the card can access all of the machine's memory. Never chosen automatically.
     NoIommu,
 }
 
@@ -25,9 +25,9 @@ impl fmt::Display for Mode {
     }
 }
 
-/// What names no mode.
+/// The text is not the name of a VFIO mode.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("`{0}` is no VFIO mode: use cdev, type1 or noiommu")]
+#[error("`{0}` is not a VFIO mode: use cdev, type1 or noiommu")]
 pub struct UnknownMode(pub String);
 
 impl FromStr for Mode {
@@ -41,11 +41,11 @@ impl FromStr for Mode {
 }
 
 impl Mode {
-    /// What the environment asks for ([`MODE_VARIABLE`]), if anything.
+    /// Returns the mode named by the environment variable [`MODE_VARIABLE`], or `None` if it is unset or empty.
     ///
     /// # Errors
     ///
-    /// [`UnknownMode`].
+    /// [`UnknownMode`] if the variable names no mode.
     pub fn from_environment() -> Result<Option<Self>, UnknownMode> {
         match std::env::var_os(MODE_VARIABLE) {
             Some(value) if !value.is_empty() => value.to_string_lossy().parse().map(Some),
@@ -59,7 +59,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn modes_have_names() {
+    fn modes_are_parsed_from_their_names() {
         for mode in [Mode::Cdev, Mode::Type1, Mode::NoIommu] {
             assert_eq!(mode.to_string().parse(), Ok(mode));
         }

@@ -1,27 +1,28 @@
-//! Physical addresses of this process' memory, for cards without an IOMMU.
+//! Physical addresses of this process's memory, for cards without an IOMMU.
 
 use crate::memory::{Extent, MapError, MemoryRef, PageSize};
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
 
-/// An entry of `/proc/PID/pagemap`: number of the physical page in bits 54:0, presence in bit 63
+/// Fields of an entry of `/proc/PID/pagemap`: the page frame number in bits 54:0, and in bit 63 whether the page is present
 /// (Documentation/admin-guide/mm/pagemap.rst).
 const PRESENT: u64 = 1 << 63;
 const FRAME: u64 = (1 << 55) - 1;
 
-/// This process' page table, as the kernel shows it to those with CAP_SYS_ADMIN.
+/// This process's pagemap, which shows physical addresses only to processes with CAP_SYS_ADMIN.
 pub(super) struct Pagemap {
     file: File,
-    base: u64,
+    /// Size of a base page in bytes.
+    page_bytes: u64,
 }
 
 impl Pagemap {
     pub fn open() -> io::Result<Self> {
-        Ok(Self { file: File::open("/proc/self/pagemap")?, base: PageSize::Base.bytes() })
+        Ok(Self { file: File::open("/proc/self/pagemap")?, page_bytes: PageSize::Base.bytes() })
     }
 
-    /// Where memory lies, in stretches that are contiguous; hugepages only, as those stay where they are.
+    /// Returns the physically contiguous extents of `memory`. Only hugepages are accepted, since the kernel does not move them.
     pub fn extents(&self, memory: &MemoryRef<'_>) -> Result<Vec<Extent>, MapError> {
         let page = memory.page.bytes();
         if memory.page == PageSize::Base {
@@ -41,7 +42,7 @@ impl Pagemap {
 
     fn physical(&self, at: u64) -> Result<u64, MapError> {
         let mut entry = [0; 8];
-        let read = self.file.read_exact_at(&mut entry, at / self.base * 8);
+        let read = self.file.read_exact_at(&mut entry, at / self.page_bytes * 8);
         read.map_err(|source| MapError::NoPhysical { reason: format!("/proc/self/pagemap: {source}") })?;
         self.decode(u64::from_ne_bytes(entry), at).map_err(|reason| MapError::NoPhysical { reason })
     }
@@ -52,7 +53,7 @@ impl Pagemap {
             0 => {
                 Err("the kernel hides physical addresses from this process, which lacks CAP_SYS_ADMIN".into())
             }
-            frame => Ok(frame * self.base + at % self.base),
+            frame => Ok(frame * self.page_bytes + at % self.page_bytes),
         }
     }
 }
@@ -63,7 +64,7 @@ mod tests {
 
     #[test]
     fn entries_are_decoded() {
-        let pagemap = Pagemap { file: File::open("/dev/zero").unwrap(), base: 4096 };
+        let pagemap = Pagemap { file: File::open("/dev/zero").unwrap(), page_bytes: 4096 };
         assert_eq!(pagemap.decode(0x8100_0000_0014_2400, 0x7000_0010), Ok(0x1_4240_0010));
         assert!(pagemap.decode(PRESENT, 0).unwrap_err().contains("CAP_SYS_ADMIN"));
         assert!(pagemap.decode(0x14_2400, 0).unwrap_err().contains("not in memory"));

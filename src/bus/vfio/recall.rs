@@ -1,4 +1,5 @@
-//! The kernel's wish to have the device back: on unbinding and on hot removal it asks, and waits until the device is closed.
+//! The kernel's requests to release the device. It sends one on unbinding and on hot removal, and waits until the device is
+//! closed.
 
 use super::Device;
 use super::ioctl;
@@ -12,44 +13,48 @@ use std::time::Duration;
 use vfio_bindings::bindings::vfio::VFIO_PCI_REQ_IRQ_INDEX;
 use vmm_sys_util::eventfd::{EFD_CLOEXEC, EFD_NONBLOCK, EventFd};
 
-/// A thread that sleeps until the kernel asks.
+/// A thread that waits for the kernel's release request.
 #[derive(Debug)]
 pub(super) struct Recall {
-    asked: Arc<AtomicBool>,
-    end: Arc<EventFd>,
+    requested: Arc<AtomicBool>,
+    /// Ends the thread.
+    stop: Arc<EventFd>,
     thread: Option<JoinHandle<()>>,
 }
 
 impl Recall {
-    /// Starts to listen; where the kernel never asks, nothing is started.
+    /// Starts the thread, unless the kernel does not support release requests for this device.
     pub fn listen(device: &Device) -> io::Result<Self> {
         let flags = EFD_CLOEXEC | EFD_NONBLOCK;
-        let (request, end) = (EventFd::new(flags)?, Arc::new(EventFd::new(flags)?));
-        let asked = Arc::new(AtomicBool::new(false));
+        let (request, stop) = (EventFd::new(flags)?, Arc::new(EventFd::new(flags)?));
+        let requested = Arc::new(AtomicBool::new(false));
         if ioctl::interrupts(device.file(), VFIO_PCI_REQ_IRQ_INDEX) == 0 {
-            return Ok(Self { asked, end, thread: None });
+            return Ok(Self { requested, stop, thread: None });
         }
         ioctl::set_interrupts(device.file(), VFIO_PCI_REQ_IRQ_INDEX, 0, &[request.as_raw_fd()])?;
-        let (flag, stop) = (asked.clone(), end.clone());
+        let (thread_requested, thread_stop) = (requested.clone(), stop.clone());
         let thread = std::thread::Builder::new()
             .name("xdma-recall".into())
-            .spawn(move || wait(&request, &stop, &flag))?;
-        Ok(Self { asked, end, thread: Some(thread) })
+            .spawn(move || watch(&request, &thread_stop, &thread_requested))?;
+        Ok(Self { requested, stop, thread: Some(thread) })
     }
 
-    /// Set once the kernel asked.
-    pub fn asked(&self) -> Arc<AtomicBool> {
-        self.asked.clone()
+    /// Returns a flag that is set once the kernel has requested the release.
+    pub fn requested(&self) -> Arc<AtomicBool> {
+        self.requested.clone()
     }
 }
 
-fn wait(request: &EventFd, end: &EventFd, asked: &AtomicBool) {
+/// Sets `requested` when `request` is signalled; returns when `stop` is.
+fn watch(request: &EventFd, stop: &EventFd, requested: &AtomicBool) {
     // SAFETY: both are open until this returns.
-    let files = [request, end].map(|event| Some(unsafe { BorrowedFd::borrow_raw(event.as_raw_fd()) }));
+    let files = [request, stop].map(|event| Some(unsafe { BorrowedFd::borrow_raw(event.as_raw_fd()) }));
     while let Ok([_, false]) = readable(files, Duration::MAX) {
-        // It asks again every few seconds; once is enough.
-        if request.read().is_ok() && !asked.swap(true, Ordering::Relaxed) {
-            tracing::warn!("the kernel wants the card back: transfers end with an error; close the card");
+        // The kernel repeats the request every few seconds; one log line is enough.
+        if request.read().is_ok() && !requested.swap(true, Ordering::Relaxed) {
+            tracing::warn!(
+                "the kernel asks for the card to be released: transfers end with an error; close the card"
+            );
         }
     }
 }
@@ -57,9 +62,9 @@ fn wait(request: &EventFd, end: &EventFd, asked: &AtomicBool) {
 impl Drop for Recall {
     fn drop(&mut self) {
         if let Some(thread) = self.thread.take() {
-            // An eventfd takes one more event as long as its counter is small. The thread sleeps on it and nothing else that blocks,
-            // as both eventfds are non-blocking, so it ends at once.
-            let _ = self.end.write(1);
+            // The write would fail only if the eventfd's counter were full. The thread blocks only while it waits for the two
+            // eventfds, which are non-blocking, so it ends immediately.
+            let _ = self.stop.write(1);
             let _ = thread.join();
         }
     }
@@ -71,17 +76,17 @@ mod tests {
     use std::time::Instant;
 
     #[test]
-    fn a_request_sets_the_flag_and_the_end_ends_the_thread() {
+    fn a_request_sets_the_flag_and_dropping_ends_the_thread() {
         let event = || Arc::new(EventFd::new(EFD_CLOEXEC | EFD_NONBLOCK).unwrap());
-        let (request, end, asked) = (event(), event(), Arc::new(AtomicBool::new(false)));
-        let (r, e, a) = (request.clone(), end.clone(), asked.clone());
-        let thread = std::thread::spawn(move || wait(&r, &e, &a));
+        let (request, stop, requested) = (event(), event(), Arc::new(AtomicBool::new(false)));
+        let (r, s, f) = (request.clone(), stop.clone(), requested.clone());
+        let thread = std::thread::spawn(move || watch(&r, &s, &f));
         request.write(1).unwrap();
         let start = Instant::now();
-        while !asked.load(Ordering::Relaxed) {
+        while !requested.load(Ordering::Relaxed) {
             assert!(start.elapsed() < Duration::from_secs(10));
             std::thread::yield_now();
         }
-        drop(Recall { asked, end, thread: Some(thread) });
+        drop(Recall { requested, stop, thread: Some(thread) });
     }
 }

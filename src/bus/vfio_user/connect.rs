@@ -1,4 +1,4 @@
-//! Connecting to a Unix socket, with a time-out.
+//! Connecting to a Unix socket with a timeout.
 
 use socket2::{Domain, SockAddr, Socket, Type};
 use std::io;
@@ -9,16 +9,16 @@ use std::time::{Duration, Instant};
 
 /// Connects to the stream socket at `path`.
 ///
-/// Where the listener accepts nothing and its backlog is full, the kernel waits; the standard library's `connect` without end.
+/// If the listener's backlog is full, connecting blocks until it accepts. The standard library has no timeout for that.
 ///
 /// # Errors
 ///
-/// [`TimedOut`](io::ErrorKind::TimedOut) after `limit`, and what the kernel says.
-pub(super) fn dial(path: &Path, limit: Duration) -> io::Result<UnixStream> {
+/// [`TimedOut`](io::ErrorKind::TimedOut) after `limit`, or the kernel's error.
+pub(super) fn connect_timeout(path: &Path, limit: Duration) -> io::Result<UnixStream> {
     let (address, end) = (SockAddr::unix(path)?, Instant::now() + limit);
     let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
     loop {
-        // How long a write may take is how long the kernel waits here. No time at all would mean no limit.
+        // The kernel applies the socket's write timeout to `connect`. A timeout of zero would mean no limit.
         let left = end.saturating_duration_since(Instant::now()).max(Duration::from_millis(1));
         socket.set_write_timeout(Some(left))?;
         let Err(error) = socket.connect(&address) else { return Ok(OwnedFd::from(socket).into()) };

@@ -1,7 +1,8 @@
-//! The socket: requests, answers and their deadline. One request at a time; once it fails, the link stays dead.
+//! The connection to a vfio-user server: requests and replies with a deadline. There is one request at a time. After a failed
+//! request the connection stays unusable.
 //!
-//! A request takes its deadline and one more read or write at most, each of which the kernel ends after the same time. Signals do not
-//! start it anew.
+//! A request takes at most its deadline plus one read or write, for which the socket has the same timeout. Signals do not restart
+//! the deadline.
 
 use super::wire::{Command, ERROR, HEADER, Header, MAX_MESSAGE, NO_REPLY, REPLY};
 use crate::bus::{BusError, counts};
@@ -11,54 +12,56 @@ use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 use vmm_sys_util::sock_ctrl_msg::ScmSocket;
 
-pub struct Link {
+pub struct Connection {
     stream: UnixStream,
-    deadline: Duration,
+    /// Time limit for a request and its reply.
+    timeout: Duration,
     next_id: u16,
-    received: Received,
-    dead: Option<String>,
+    received: ReceiveBuffer,
+    /// Why the connection is unusable, if it is.
+    failure: Option<String>,
 }
 
-/// What was received and not yet consumed: room for the longest message, which is never cleared.
-struct Received {
+/// Bytes that were received and not yet consumed, in a buffer for the longest message.
+struct ReceiveBuffer {
     bytes: Box<[u8]>,
     filled: usize,
 }
 
-impl Received {
+impl ReceiveBuffer {
     fn bytes(&self) -> &[u8] {
         &self.bytes[..self.filled]
     }
 
-    /// Receives what has come, or waits for something; how much.
+    /// Waits for data and receives what has arrived. Returns the number of bytes.
     fn receive(&mut self, stream: &mut UnixStream) -> io::Result<usize> {
         let count = stream.read(&mut self.bytes[self.filled..])?;
         self.filled += count;
         Ok(count)
     }
 
-    /// Forgets the first `len` bytes.
+    /// Removes the first `len` bytes.
     fn consume(&mut self, len: usize) {
         self.bytes.copy_within(len..self.filled, 0);
         self.filled -= len;
     }
 }
 
-impl Link {
-    pub fn new(stream: UnixStream, deadline: Duration) -> io::Result<Self> {
-        let received = Received { bytes: vec![0; MAX_MESSAGE].into(), filled: 0 };
-        let mut link = Self { stream, deadline, next_id: 0, received, dead: None };
-        link.set_deadline(deadline)?;
-        Ok(link)
+impl Connection {
+    pub fn new(stream: UnixStream, timeout: Duration) -> io::Result<Self> {
+        let received = ReceiveBuffer { bytes: vec![0; MAX_MESSAGE].into(), filled: 0 };
+        let mut connection = Self { stream, timeout, next_id: 0, received, failure: None };
+        connection.set_timeout(timeout)?;
+        Ok(connection)
     }
 
-    pub fn set_deadline(&mut self, deadline: Duration) -> io::Result<()> {
-        self.deadline = deadline;
-        self.stream.set_read_timeout(Some(deadline))?;
-        self.stream.set_write_timeout(Some(deadline))
+    pub fn set_timeout(&mut self, timeout: Duration) -> io::Result<()> {
+        self.timeout = timeout;
+        self.stream.set_read_timeout(Some(timeout))?;
+        self.stream.set_write_timeout(Some(timeout))
     }
 
-    /// Sends a command and gives the body of its answer to `read`.
+    /// Sends a command, waits for its reply, and parses the reply's body with `read`.
     pub fn request<R>(
         &mut self,
         command: Command,
@@ -66,28 +69,28 @@ impl Link {
         fds: &[RawFd],
         read: impl FnOnce(&[u8]) -> Option<R>,
     ) -> Result<R, BusError> {
-        let end = Instant::now() + self.deadline;
-        let id = self.send(command, 0, body, fds, end)?;
-        let (header, len) = self.answer(command, id, end)?;
+        let deadline = Instant::now() + self.timeout;
+        let id = self.send(command, 0, body, fds, deadline)?;
+        let (header, len) = self.receive_reply(command, id, deadline)?;
         let result = if header.flags & ERROR == 0 { read(&self.received.bytes()[HEADER..len]) } else { None };
         self.received.consume(len);
         if header.flags & ERROR != 0 {
-            // The reference server answers most refusals with errno 0.
+            // The reference server reports most refusals with errno 0.
             let source = match header.error {
-                0 => io::Error::other("the card's process gave no reason"),
+                0 => io::Error::other("the card's process reported no reason"),
                 errno => io::Error::from_raw_os_error(errno as i32),
             };
             return Err(BusError::Refused { what: command.name(), cause: source });
         }
         result.ok_or_else(|| {
-            self.die(BusError::Protocol { what: command.name(), reason: "it is too short".into() })
+            self.fail(BusError::Protocol { what: command.name(), reason: "it is too short".into() })
         })
     }
 
-    /// Sends a command that wants no answer.
+    /// Sends a command without requesting a reply.
     pub fn post(&mut self, command: Command, body: &[u8]) -> Result<(), BusError> {
-        let end = Instant::now() + self.deadline;
-        self.send(command, NO_REPLY, body, &[], end).map(drop)
+        let deadline = Instant::now() + self.timeout;
+        self.send(command, NO_REPLY, body, &[], deadline).map(drop)
     }
 
     fn send(
@@ -96,9 +99,9 @@ impl Link {
         flags: u32,
         body: &[u8],
         fds: &[RawFd],
-        end: Instant,
+        deadline: Instant,
     ) -> Result<u16, BusError> {
-        if let Some(reason) = &self.dead {
+        if let Some(reason) = &self.failure {
             return Err(BusError::Gone { reason: reason.clone() });
         }
         let id = self.next_id;
@@ -108,8 +111,8 @@ impl Link {
         let sent = loop {
             counts::system_call();
             match self.stream.send_with_fds(&[&header[..], body], fds) {
-                // A signal came before anything was sent.
-                Err(error) if error.errno() == libc::EINTR && Instant::now() <= end => {}
+                // A signal arrived before anything was sent.
+                Err(error) if error.errno() == libc::EINTR && Instant::now() <= deadline => {}
                 Err(error) if error.errno() == libc::EINTR => {
                     return Err(self.io_error(command, io::ErrorKind::TimedOut.into()));
                 }
@@ -118,60 +121,67 @@ impl Link {
         };
         match sent {
             Ok(sent) if sent == size => Ok(id),
-            // The kernel sends less only after the deadline. The rest cannot follow: the link is dead.
+            // The kernel sends part of a message only if the timeout expires. The rest is not sent; the connection is unusable.
             Ok(_) => Err(self.io_error(command, io::ErrorKind::TimedOut.into())),
             Err(error) => Err(self.io_error(command, io::Error::from(error))),
         }
     }
 
-    /// Reads until the answer to `id` is at the front of `received`; returns its header and length.
-    fn answer(&mut self, command: Command, id: u16, end: Instant) -> Result<(Header, usize), BusError> {
-        // The socket's deadline is that of one read. A process that sends bytes one by one, or always something else, would
-        // never miss it.
+    /// Receives until the reply to `id` is at the front of `received`. Returns the reply's header and length.
+    fn receive_reply(
+        &mut self,
+        command: Command,
+        id: u16,
+        deadline: Instant,
+    ) -> Result<(Header, usize), BusError> {
         loop {
-            let (header, len) = self.message(command, end)?;
+            let (header, len) = self.receive_message(command, deadline)?;
             if header.id == id && header.flags & REPLY != 0 {
                 return Ok((header, len));
             }
             self.received.consume(len);
             if header.flags & (REPLY | ERROR) != REPLY | ERROR {
-                let reason = format!("message {} came unasked", header.id);
-                return Err(self.die(BusError::Protocol { what: command.name(), reason }));
+                let reason = format!("unexpected message {}", header.id);
+                return Err(self.fail(BusError::Protocol { what: command.name(), reason }));
             }
-            // A posted write that the card's process refused: there was nobody to tell.
+            // A posted write has no caller that could return this error.
             tracing::warn!(command = header.command, "the card's process refused a posted request");
         }
     }
 
-    fn message(&mut self, command: Command, end: Instant) -> Result<(Header, usize), BusError> {
-        self.fill(command, HEADER, end)?;
+    fn receive_message(&mut self, command: Command, deadline: Instant) -> Result<(Header, usize), BusError> {
+        self.fill(command, HEADER, deadline)?;
         let mut bytes = [0; HEADER];
         bytes.copy_from_slice(&self.received.bytes()[..HEADER]);
         let header = Header::from_bytes(bytes);
         let len = header.size as usize;
         if !(HEADER..=MAX_MESSAGE).contains(&len) {
-            let reason = format!("a message of {len} bytes");
-            return Err(self.die(BusError::Protocol { what: command.name(), reason }));
+            let reason = format!("the message has an invalid length of {len} bytes");
+            return Err(self.fail(BusError::Protocol { what: command.name(), reason }));
         }
-        self.fill(command, len, end)?;
+        self.fill(command, len, deadline)?;
         Ok((header, len))
     }
 
-    fn fill(&mut self, command: Command, len: usize, end: Instant) -> Result<(), BusError> {
+    /// Receives until `received` has at least `len` bytes.
+    ///
+    /// The socket's timeout applies to a single read. A server that sends single bytes, or anything but the reply, would never
+    /// exceed it, so the deadline is checked after each read.
+    fn fill(&mut self, command: Command, len: usize, deadline: Instant) -> Result<(), BusError> {
         while self.received.filled < len {
             counts::system_call();
             match self.received.receive(&mut self.stream) {
                 Ok(0) => {
                     return Err(
-                        self.die(BusError::Gone { reason: "its process closed the connection".into() })
+                        self.fail(BusError::Gone { reason: "its process closed the connection".into() })
                     );
                 }
                 Ok(_) => {}
-                // Sockets with a deadline are not read again by the kernel after a signal.
+                // The kernel does not restart a read from a socket with a timeout after a signal.
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => return Err(self.io_error(command, error)),
             }
-            if Instant::now() > end {
+            if Instant::now() > deadline {
                 return Err(self.io_error(command, io::ErrorKind::TimedOut.into()));
             }
         }
@@ -181,15 +191,16 @@ impl Link {
     fn io_error(&mut self, command: Command, error: io::Error) -> BusError {
         match error.kind() {
             io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => {
-                let after = self.deadline;
-                self.die(BusError::Timeout { what: command.name(), after })
+                let after = self.timeout;
+                self.fail(BusError::Timeout { what: command.name(), after })
             }
-            _ => self.die(BusError::Gone { reason: error.to_string() }),
+            _ => self.fail(BusError::Gone { reason: error.to_string() }),
         }
     }
 
-    fn die(&mut self, error: BusError) -> BusError {
-        self.dead = Some(error.to_string());
+    /// Marks the connection as unusable.
+    fn fail(&mut self, error: BusError) -> BusError {
+        self.failure = Some(error.to_string());
         error
     }
 }
@@ -199,32 +210,32 @@ mod tests {
     use super::*;
     use std::io::Write;
 
-    /// What a request that nobody answers right ends with, and after how long: `first` is what is sent instead, then
-    /// `again` and again.
+    /// Sends a request to a server that does not reply to it, but sends `first` and then `again` repeatedly. Returns the error
+    /// and how long the request took.
     fn request(first: &'static [u8], again: &'static [u8]) -> (BusError, Duration) {
         let (near, mut far) = UnixStream::pair().unwrap();
-        let talker = std::thread::spawn(move || {
+        let server = std::thread::spawn(move || {
             far.write_all(first).unwrap();
-            // Ends when the other end is closed.
+            // Fails when the other end is closed.
             while far.write_all(again).is_ok() {
                 std::thread::sleep(Duration::from_millis(10));
             }
         });
-        let mut link = Link::new(near, Duration::from_millis(200)).unwrap();
+        let mut connection = Connection::new(near, Duration::from_millis(200)).unwrap();
         let begin = Instant::now();
-        let error = link.request(Command::RegionRead, &[], &[], |_| Some(())).unwrap_err();
+        let error = connection.request(Command::RegionRead, &[], &[], |_| Some(())).unwrap_err();
         let took = begin.elapsed();
-        drop(link);
-        talker.join().unwrap();
+        drop(connection);
+        server.join().unwrap();
         (error, took)
     }
 
     extern "C" fn ignore(_: i32) {}
 
     #[test]
-    fn signals_do_not_start_the_deadline_anew() {
-        // Without SA_RESTART, so that each ends the system call of the thread that it is sent to.
-        // SAFETY: all zeros are a valid action; the handler does nothing. The thread is alive until the scope's end.
+    fn signals_do_not_restart_the_deadline() {
+        // Without SA_RESTART, each signal ends the system call of the thread to which it is sent.
+        // SAFETY: all zeros are a valid action, the handler does nothing, and this thread outlives the scope below.
         let this = unsafe {
             let mut action: libc::sigaction = std::mem::zeroed();
             action.sa_sigaction = ignore as *const () as usize;
@@ -232,7 +243,7 @@ mod tests {
             libc::pthread_self()
         };
         let (near, _far) = UnixStream::pair().unwrap();
-        let mut link = Link::new(near, Duration::from_millis(300)).unwrap();
+        let mut connection = Connection::new(near, Duration::from_millis(300)).unwrap();
         let (begin, ended) = (Instant::now(), std::sync::atomic::AtomicBool::new(false));
         let error = std::thread::scope(|scope| {
             scope.spawn(|| {
@@ -242,7 +253,7 @@ mod tests {
                     std::thread::sleep(Duration::from_millis(20));
                 }
             });
-            let error = link.request(Command::RegionRead, &[], &[], |_| Some(())).unwrap_err();
+            let error = connection.request(Command::RegionRead, &[], &[], |_| Some(())).unwrap_err();
             ended.store(true, std::sync::atomic::Ordering::Relaxed);
             error
         });
@@ -251,8 +262,8 @@ mod tests {
     }
 
     #[test]
-    fn a_process_that_talks_without_answering_is_as_late_as_a_silent_one() {
-        // One byte at a time of a long message, and refusals of what was posted.
+    fn a_server_that_sends_anything_but_the_reply_misses_the_deadline() {
+        // A long message one byte at a time, then refusals of posted requests.
         let long = &[0, 0, 9, 0, 0, 0xf0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0];
         let refusal = &[9, 0, 10, 0, 16, 0, 0, 0, 0x21, 0, 0, 0, 22, 0, 0, 0];
         for (first, again) in [(&long[..], &[0u8][..]), (refusal, refusal)] {

@@ -1,18 +1,18 @@
-//! A card in another process (or another thread of this one), over the vfio-user protocol.
+//! Cards that another process, or a thread of this one, serves over the vfio-user protocol.
 //!
-//! Each register access is a message on a socket, behind a lock. Memory is shared by passing its file descriptor, so
-//! transfers copy nothing; memory without one cannot be shared and is staged.
+//! Each register access is a message on a socket, behind a lock. Memory is shared by passing its file descriptor, so transfers
+//! copy nothing. Memory without a file descriptor cannot be shared and is staged.
 
-mod dial;
-mod link;
+mod connect;
+mod connection;
 #[cfg(test)]
 mod tests;
 mod wire;
 
 use super::{BARS, Bar, Bus, BusError, Description, check_config, check_register, counts};
 use crate::memory::{Access, Addressing, CallerMemory, Extent, Isolation, MapError, Mapper, MemoryRef};
-use dial::dial;
-use link::Link;
+use connect::connect_timeout;
+use connection::Connection;
 use std::fmt;
 use std::fs;
 use std::io;
@@ -25,43 +25,44 @@ use std::time::Duration;
 use vmm_sys_util::eventfd::EventFd;
 use wire::{Body, Command, field32, field64};
 
-/// How long a card's process may take to answer.
+/// Time limit for a reply from the card's process.
 pub const DEADLINE: Duration = Duration::from_secs(5);
-/// How long it may take to accept a connection, and then to greet; a process that serves another client lets us wait.
-const GREETING: Duration = Duration::from_secs(2);
-/// The protocol allows 16 descriptors a message; a server may allow fewer.
+/// Time limit for the server to accept a connection, and again for the version exchange. A server that is serving another client
+/// does neither.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
+/// Maximum number of file descriptors in a message. The protocol allows 16; a server may allow fewer.
 const MAX_FDS: usize = 16;
 
-/// Why memory that such a card writes lies in small pages.
-const SMALL_PAGES: &str = "memory that the card writes is in 4 KiB pages unless hugepages are required: its process has the files, and \
-                           could take hugepages out of them";
+/// Why memory that such a card writes is in small pages.
+const SMALL_PAGES: &str = "memory that the card writes is in 4 KiB pages unless hugepages are required: the card's process has the \
+                           memory files and could punch holes into hugepages";
 
-/// Granularity of mappings.
+/// Granularity of mappings in bytes.
 const PAGE_BYTES: u64 = 4096;
 
-/// The client's end of a card's socket.
+/// The client of a vfio-user card.
 pub struct VfioUser {
     shared: Arc<Shared>,
     description: Description,
     max_fds: usize,
-    /// Whether the card is in another process.
-    is_foreign: bool,
+    /// Whether the server is another process.
+    is_other_process: bool,
 }
 
 struct Shared {
-    /// A thread waits for the requests of the others: each of them has its deadline, and after one that failed all fail at once.
-    link: Mutex<Link>,
+    /// Threads wait for each other's requests. Each request has a deadline, and after a failed one all others fail immediately.
+    connection: Mutex<Connection>,
 }
 
 impl Shared {
-    fn link(&self) -> MutexGuard<'_, Link> {
-        // The link marks itself dead before it returns an error, so a poisoned lock still guards a usable state.
-        self.link.lock().unwrap_or_else(PoisonError::into_inner)
+    fn connection(&self) -> MutexGuard<'_, Connection> {
+        // The connection marks itself as unusable before it returns an error, so its state is valid even if the lock is poisoned.
+        self.connection.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn read(&self, region: u32, offset: u64, width: u32) -> Result<u32, BusError> {
         let body = Body::new().u64(offset).u32(region).u32(width);
-        self.link().request(Command::RegionRead, body.as_slice(), &[], |reply| {
+        self.connection().request(Command::RegionRead, body.as_slice(), &[], |reply| {
             let mut value = [0; 4];
             value[..width as usize].copy_from_slice(reply.get(16..16 + width as usize)?);
             Some(u32::from_le_bytes(value))
@@ -72,8 +73,8 @@ impl Shared {
         let bytes = value.to_le_bytes();
         let body = Body::new().u64(offset).u32(region).u32(width).bytes(&bytes[..width as usize]);
         match posted {
-            true => self.link().post(Command::RegionWrite, body.as_slice()),
-            false => self.link().request(Command::RegionWrite, body.as_slice(), &[], |_| Some(())),
+            true => self.connection().post(Command::RegionWrite, body.as_slice()),
+            false => self.connection().request(Command::RegionWrite, body.as_slice(), &[], |_| Some(())),
         }
     }
 }
@@ -85,34 +86,36 @@ impl fmt::Debug for VfioUser {
 }
 
 impl VfioUser {
-    /// Connects to the card that listens at `path`, within 2 s for the connection, 2 s for the greeting, and [`DEADLINE`] for each of
-    /// the nine questions about the card.
+    /// Connects to the card whose server listens at `path`. The time limits are 2 s for the connection, 2 s for the version
+    /// exchange, and [`DEADLINE`] for each of the nine queries about the card.
     ///
     /// # Errors
     ///
     /// [`BusError::NotFound`], [`BusError::Permission`], [`BusError::NotACard`], [`BusError::NotAccepting`], and
-    /// [`BusError::Taken`] when another client has it.
+    /// [`BusError::Taken`] if another client is using the card.
     pub fn connect(path: &Path) -> Result<Self, BusError> {
-        Self::over(dial(path, GREETING).map_err(|source| connect_error(path, source))?, path)
+        let stream = connect_timeout(path, CONNECT_TIMEOUT).map_err(|source| connect_error(path, source))?;
+        Self::over(stream, path)
     }
 
-    /// Takes the card at the other end of a connection over; `path` is what it is called.
+    /// Opens the card at the other end of `stream`. `path` is used in the description and in errors.
     pub(crate) fn over(stream: UnixStream, path: &Path) -> Result<Self, BusError> {
-        let link_error = |source| not_found(path, source);
-        let is_foreign = peer(&stream) != Some(std::process::id());
-        let mut link = Link::new(stream, GREETING).map_err(link_error)?;
-        let max_fds = greet(&mut link).map_err(|error| greeting_error(path, error))?;
-        link.set_deadline(DEADLINE).map_err(link_error)?;
-        let mut description = describe(&mut link, path)?;
-        if is_foreign {
+        let socket_error = |source| not_found(path, source);
+        let is_other_process = peer_process(&stream) != Some(std::process::id());
+        let mut connection = Connection::new(stream, CONNECT_TIMEOUT).map_err(socket_error)?;
+        let max_fds = negotiate(&mut connection).map_err(|error| negotiation_error(path, error))?;
+        connection.set_timeout(DEADLINE).map_err(socket_error)?;
+        let mut description = describe(&mut connection, path)?;
+        if is_other_process {
             description.notes.push(SMALL_PAGES.into());
         }
-        Ok(Self { shared: Arc::new(Shared { link: Mutex::new(link) }), description, max_fds, is_foreign })
+        let shared = Arc::new(Shared { connection: Mutex::new(connection) });
+        Ok(Self { shared, description, max_fds, is_other_process })
     }
 }
 
-/// The process that listens at the other end; `None` if the kernel does not say.
-fn peer(stream: &UnixStream) -> Option<u32> {
+/// Returns the ID of the process at the other end, if the kernel reports it.
+fn peer_process(stream: &UnixStream) -> Option<u32> {
     let mut peer = libc::ucred { pid: 0, uid: 0, gid: 0 };
     let mut len = size_of_val(&peer) as libc::socklen_t;
     let (level, name) = (libc::SOL_SOCKET, libc::SO_PEERCRED);
@@ -122,8 +125,8 @@ fn peer(stream: &UnixStream) -> Option<u32> {
     if rc == 0 { u32::try_from(peer.pid).ok() } else { None }
 }
 
-/// What is at `path` that is not a socket.
-fn other_file(path: &Path) -> Option<&'static str> {
+/// Returns the type of the file at `path`, if it is not a socket.
+fn non_socket_type(path: &Path) -> Option<&'static str> {
     let kind = fs::metadata(path).ok()?.file_type();
     Some(match kind {
         _ if kind.is_socket() => return None,
@@ -135,7 +138,7 @@ fn other_file(path: &Path) -> Option<&'static str> {
 }
 
 fn connect_error(path: &Path, source: io::Error) -> BusError {
-    if let Some(what) = other_file(path) {
+    if let Some(what) = non_socket_type(path) {
         return BusError::NotACard { path: path.into(), reason: format!("it is {what}, not a socket") };
     }
     match source.kind() {
@@ -144,12 +147,12 @@ fn connect_error(path: &Path, source: io::Error) -> BusError {
             BusError::Permission { path: path.into(), cause: source, remedy }
         }
         io::ErrorKind::ConnectionRefused => {
-            let reason = "nothing listens there; its process has ended".into();
+            let reason = "nothing is listening there; its process has ended".into();
             BusError::NotACard { path: path.into(), reason }
         }
-        io::ErrorKind::TimedOut => BusError::NotAccepting { path: path.into(), after: GREETING },
+        io::ErrorKind::TimedOut => BusError::NotAccepting { path: path.into(), after: CONNECT_TIMEOUT },
         _ if source.raw_os_error() == Some(libc::EPROTOTYPE) => {
-            BusError::NotACard { path: path.into(), reason: "its socket is of another type".into() }
+            BusError::NotACard { path: path.into(), reason: "the socket is of another type".into() }
         }
         _ => not_found(path, source),
     }
@@ -160,12 +163,12 @@ fn not_found(path: &Path, source: io::Error) -> BusError {
     BusError::NotFound { path: path.into(), cause: source, remedy }
 }
 
-fn greeting_error(path: &Path, error: BusError) -> BusError {
+fn negotiation_error(path: &Path, error: BusError) -> BusError {
     let path = path.to_path_buf();
     match error {
         BusError::Timeout { after, .. } => {
             let reason = format!(
-                "it accepted the connection and did not greet within {after:?}, if it is a card at all"
+                "its process accepted the connection but did not reply within {after:?}, if it is a card at all"
             );
             BusError::Taken { path, reason }
         }
@@ -176,15 +179,15 @@ fn greeting_error(path: &Path, error: BusError) -> BusError {
     }
 }
 
-/// Agrees on a version; returns how many file descriptors a message may carry.
-fn greet(link: &mut Link) -> Result<usize, BusError> {
+/// Exchanges versions and capabilities. Returns how many file descriptors a message may carry.
+fn negotiate(connection: &mut Connection) -> Result<usize, BusError> {
     let capabilities = serde_json::json!({
         "capabilities": { "max_msg_fds": MAX_FDS, "max_data_xfer_size": wire::MAX_MESSAGE / 2 }
     });
     let mut body = vec![0, 0, 1, 0]; // version 0.1
     body.extend_from_slice(capabilities.to_string().as_bytes());
     body.push(0);
-    let reply = link.request(Command::Version, &body, &[], |reply| Some(reply.to_vec()))?;
+    let reply = connection.request(Command::Version, &body, &[], |reply| Some(reply.to_vec()))?;
     let bad = |reason: &str| BusError::Protocol { what: "VERSION", reason: reason.into() };
     if reply.get(..2) != Some(&[0, 0]) {
         return Err(bad("its major version is not 0"));
@@ -199,20 +202,20 @@ fn greet(link: &mut Link) -> Result<usize, BusError> {
     Ok((fds as usize).clamp(1, MAX_FDS))
 }
 
-fn describe(link: &mut Link, path: &Path) -> Result<Description, BusError> {
+fn describe(connection: &mut Connection, path: &Path) -> Result<Description, BusError> {
     let body = Body::new().u32(16).u32(0).u32(0).u32(0);
-    let flags = link.request(Command::DeviceInfo, body.as_slice(), &[], |reply| field32(reply, 4))?;
+    let flags = connection.request(Command::DeviceInfo, body.as_slice(), &[], |reply| field32(reply, 4))?;
     if flags & wire::DEVICE_PCI == 0 {
-        let reason = "the device there is no PCI function".into();
+        let reason = "its device is not a PCI function".into();
         return Err(BusError::NotACard { path: path.into(), reason });
     }
     let mut bars = [0; BARS];
     for (index, size) in bars.iter_mut().enumerate() {
         let body = Body::new().u32(32).u32(0).u32(index as u32).u32(0).u64(0).u64(0);
-        *size = link.request(Command::RegionInfo, body.as_slice(), &[], |reply| field64(reply, 16))?;
+        *size = connection.request(Command::RegionInfo, body.as_slice(), &[], |reply| field64(reply, 16))?;
     }
     let body = Body::new().u32(16).u32(0).u32(wire::MSIX).u32(0);
-    let vectors = link.request(Command::IrqInfo, body.as_slice(), &[], |reply| field32(reply, 12))?;
+    let vectors = connection.request(Command::IrqInfo, body.as_slice(), &[], |reply| field32(reply, 12))?;
     Ok(Description {
         kind: "vfio-user",
         location: path.display().to_string(),
@@ -234,10 +237,10 @@ fn map_error(iova: u64, len: u64, error: BusError) -> MapError {
     }
 }
 
-// SAFETY: memory without a file is not mapped at all.
+// SAFETY: only memory with a file is mapped, so the caller's memory is always staged.
 unsafe impl Mapper for VfioUser {
     fn addressing(&self) -> Addressing {
-        // What every IOMMU can do, without the window of message-signalled interrupts.
+        // The address width that every IOMMU supports, without the window of message-signalled interrupts.
         Addressing::Chosen {
             ranges: vec![0..=0xfedf_ffff, 0xfef0_0000..=0x7fff_ffff_ffff],
             page_bytes: PAGE_BYTES,
@@ -249,7 +252,7 @@ unsafe impl Mapper for VfioUser {
     }
 
     fn shares_files(&self) -> bool {
-        self.is_foreign
+        self.is_other_process
     }
 
     unsafe fn map(&self, memory: MemoryRef<'_>, iova: u64, access: Access) -> Result<Vec<Extent>, MapError> {
@@ -260,14 +263,17 @@ unsafe impl Mapper for VfioUser {
         };
         let body = Body::new().u32(32).u32(flags).u64(offset).u64(iova).u64(memory.len);
         let mapped =
-            self.shared.link().request(Command::DmaMap, body.as_slice(), &[file.as_raw_fd()], |_| Some(()));
+            self.shared
+                .connection()
+                .request(Command::DmaMap, body.as_slice(), &[file.as_raw_fd()], |_| Some(()));
         mapped.map_err(|error| map_error(iova, memory.len, error))?;
         Ok(vec![Extent { offset: 0, address: iova, len: memory.len }])
     }
 
     fn unmap(&self, iova: u64, len: u64) -> Result<(), MapError> {
         let body = Body::new().u32(24).u32(0).u64(iova).u64(len);
-        let unmapped = self.shared.link().request(Command::DmaUnmap, body.as_slice(), &[], |_| Some(()));
+        let unmapped =
+            self.shared.connection().request(Command::DmaUnmap, body.as_slice(), &[], |_| Some(()));
         unmapped.map_err(|error| map_error(iova, len, error))
     }
 
@@ -301,13 +307,13 @@ impl Bus for VfioUser {
     }
 
     fn reset(&self) -> Result<(), BusError> {
-        self.shared.link().request(Command::DeviceReset, &[], &[], |_| Some(()))
+        self.shared.connection().request(Command::DeviceReset, &[], &[], |_| Some(()))
     }
 
     fn set_interrupts(&self, first: u32, events: &[&EventFd]) -> Result<(), BusError> {
         let set = |flags: u32, start: u32, fds: &[i32]| {
             let body = Body::new().u32(20).u32(flags).u32(wire::MSIX).u32(start).u32(fds.len() as u32);
-            self.shared.link().request(Command::SetIrqs, body.as_slice(), fds, |_| Some(()))
+            self.shared.connection().request(Command::SetIrqs, body.as_slice(), fds, |_| Some(()))
         };
         if events.is_empty() {
             return set(wire::IRQ_NONE_TRIGGER, 0, &[]);

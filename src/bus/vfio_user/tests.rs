@@ -1,4 +1,4 @@
-//! The client against processes that are no cards, and one that harms what it was given.
+//! The client against servers that are not cards, and against one that tampers with the memory files it receives.
 
 use super::*;
 use crate::memory::{DmaSpace, HugePages, PageSize};
@@ -15,8 +15,8 @@ fn error(path: &Path) -> BusError {
     VfioUser::connect(path).expect_err("there is no card")
 }
 
-/// A socket with a full backlog, and what fills it.
-fn full(path: &Path) -> (Socket, Vec<Socket>) {
+/// Creates a socket with a full backlog. Returns it together with the connections that fill it.
+fn full_listener(path: &Path) -> (Socket, Vec<Socket>) {
     let stream = || Socket::new(Domain::UNIX, Type::STREAM, None).unwrap();
     let (listener, address) = (stream(), SockAddr::unix(path).unwrap());
     listener.bind(&address).unwrap();
@@ -33,20 +33,21 @@ fn full(path: &Path) -> (Socket, Vec<Socket>) {
 }
 
 #[test]
-fn a_process_that_accepts_nothing_is_not_waited_for_without_end() {
+fn connecting_to_a_server_that_does_not_accept_times_out() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("card");
-    let (_listener, waiting) = full(&path);
+    let (_listener, waiting) = full_listener(&path);
     assert!(!waiting.is_empty());
     let begin = Instant::now();
     let error = error(&path);
     assert!(matches!(error, BusError::NotAccepting { .. }), "{error}");
-    assert!(begin.elapsed() >= GREETING && begin.elapsed() < 5 * GREETING, "{:?}", begin.elapsed());
-    assert!(error.to_string().contains("start it again"), "{error}");
+    let took = begin.elapsed();
+    assert!(took >= CONNECT_TIMEOUT && took < 5 * CONNECT_TIMEOUT, "{took:?}");
+    assert!(error.to_string().contains("restart it"), "{error}");
 }
 
 #[test]
-fn what_is_not_a_socket_is_named() {
+fn the_error_names_the_type_of_another_file() {
     let dir = tempfile::tempdir().unwrap();
     let path = |name: &str| dir.path().join(name);
     fs::write(path("file"), []).unwrap();
@@ -61,7 +62,7 @@ fn what_is_not_a_socket_is_named() {
         ("fifo", "a FIFO"),
         (".", "a directory"),
         ("datagram", "another type"),
-        ("left", "nothing listens"),
+        ("left", "nothing is listening"),
     ] {
         let error = error(&path(name));
         assert!(matches!(error, BusError::NotACard { .. }), "{error}");
@@ -70,24 +71,24 @@ fn what_is_not_a_socket_is_named() {
     assert!(matches!(error(Path::new("/dev/null")), BusError::NotACard { .. }));
     assert!(matches!(error(&path("missing")), BusError::NotFound { .. }));
     assert!(matches!(error(&path(&"long".repeat(50))), BusError::NotFound { .. }));
-    assert!(begin.elapsed() < GREETING);
+    assert!(begin.elapsed() < CONNECT_TIMEOUT);
 }
 
-/// A card in another process that agrees to everything, and the files that it was sent.
-fn foreign() -> (Arc<VfioUser>, Receiver<File>) {
+/// Connects to a server that accepts every request and counts as another process. Returns the files that it receives.
+fn other_process() -> (Arc<VfioUser>, Receiver<File>) {
     let (near, far) = UnixStream::pair().unwrap();
     let (send, files) = channel();
     thread::spawn(move || {
         loop {
             let (mut bytes, mut fds) = ([0u8; 256], [0; 1]);
             let mut parts = [libc::iovec { iov_base: bytes.as_mut_ptr().cast(), iov_len: bytes.len() }];
-            // SAFETY: the part is as long as said, and lives until the call returns.
+            // SAFETY: the part has the length given, and lives until the call returns.
             let Ok((len, count)) = (unsafe { far.recv_with_fds(&mut parts, &mut fds) }) else { return };
             if len == 0 {
                 return;
             }
             if count == 1 {
-                // SAFETY: it was just received, and is nobody else's.
+                // SAFETY: the descriptor was just received, and nothing else owns it.
                 let _ = send.send(unsafe { File::from_raw_fd(fds[0]) });
             }
             let header = wire::Header::from_bytes(bytes[..wire::HEADER].try_into().unwrap());
@@ -95,7 +96,7 @@ fn foreign() -> (Arc<VfioUser>, Receiver<File>) {
             let _ = io::Write::write_all(&mut &far, &reply.to_bytes());
         }
     });
-    let link = Link::new(near, DEADLINE).unwrap();
+    let connection = Connection::new(near, DEADLINE).unwrap();
     let description = Description {
         kind: "vfio-user",
         location: "a test".into(),
@@ -108,12 +109,12 @@ fn foreign() -> (Arc<VfioUser>, Receiver<File>) {
         node: None,
         notes: vec![],
     };
-    let shared = Arc::new(Shared { link: Mutex::new(link) });
-    (Arc::new(VfioUser { shared, description, max_fds: 1, is_foreign: true }), files)
+    let shared = Arc::new(Shared { connection: Mutex::new(connection) });
+    (Arc::new(VfioUser { shared, description, max_fds: 1, is_other_process: true }), files)
 }
 
-/// What a process can do to a file that it was sent: change its length, write to it, map it writable.
-fn can_harm(file: &File) -> [bool; 3] {
+/// Returns whether a process that received the file can resize it, write to it, and map it writable.
+fn permitted(file: &File) -> [bool; 3] {
     let len = file.metadata().unwrap().len();
     [
         file.set_len(0).is_ok() || file.set_len(2 * len).is_ok(),
@@ -123,20 +124,20 @@ fn can_harm(file: &File) -> [bool; 3] {
 }
 
 #[test]
-fn another_process_cannot_shorten_memory_nor_write_what_it_may_read() {
-    let (card, files) = foreign();
+fn another_process_cannot_shrink_memory_or_write_what_it_may_only_read() {
+    let (card, files) = other_process();
     let space = DmaSpace::new(card, HugePages::Prefer, None, None);
     let mut reads = space.allocate(4096, Access::CardReads).unwrap();
     let file = files.recv().unwrap();
-    assert_eq!(can_harm(&file), [false; 3]);
+    assert_eq!(permitted(&file), [false; 3]);
     reads.write(0, &[7u8; 4096]).unwrap();
     let writes = space.allocate(4096, Access::CardWrites).unwrap();
     let file = files.recv().unwrap();
-    assert_eq!(can_harm(&file), [false, true, true]);
-    // A hole in hugepages would be SIGBUS at the next touch. In small pages it is zeros.
+    assert_eq!(permitted(&file), [false, true, true]);
+    // An access to a hole in hugepages could raise SIGBUS. A hole in small pages reads as zeros.
     assert_eq!(writes.page(), PageSize::Base);
     let punch = libc::FALLOC_FL_PUNCH_HOLE | libc::FALLOC_FL_KEEP_SIZE;
-    // SAFETY: the file is open; fallocate takes numbers.
+    // SAFETY: the file is open, and fallocate takes only integers.
     assert_eq!(unsafe { libc::fallocate(file.as_raw_fd(), punch, 0, 2 << 20) }, 0);
     let mut bytes = [1u8; 4096];
     writes.read(0, &mut bytes).unwrap();

@@ -1,36 +1,36 @@
-//! Messages of the vfio-user protocol, version 0.0 (QEMU's `docs/interop/vfio-user.rst`): little-endian, a 16-byte
-//! header, then a body.
+//! Messages of the vfio-user protocol, version 0.0 (QEMU, `docs/interop/vfio-user.rst`): a 16-byte header followed by a body,
+//! both little-endian.
 
-/// Bytes of a header.
+/// Size of a header in bytes.
 pub const HEADER: usize = 16;
-/// No message that we expect is longer.
+/// Maximum size of a message that the client accepts, in bytes.
 pub const MAX_MESSAGE: usize = 64 << 10;
 
-/// Flag: this answers a command.
+/// Flag: the message is a reply.
 pub const REPLY: u32 = 1;
-/// Flag: no answer wanted.
+/// Flag: no reply is requested.
 pub const NO_REPLY: u32 = 1 << 4;
-/// Flag of a reply: the command failed, with an errno in the header.
+/// Flag of a reply: the command failed; the header has an errno.
 pub const ERROR: u32 = 1 << 5;
 
-/// Device flag: it can be reset.
+/// Device flag: the device can be reset.
 pub const DEVICE_RESET: u32 = 1 << 0;
-/// Device flag: it is a PCI function.
+/// Device flag: the device is a PCI function.
 pub const DEVICE_PCI: u32 = 1 << 1;
-/// Region of config space.
+/// Index of the config space region.
 pub const CONFIG_REGION: u32 = 7;
-/// Interrupt index of MSI-X.
+/// Index of the MSI-X interrupts.
 pub const MSIX: u32 = 2;
-/// DMA_MAP: the card may read.
+/// DMA_MAP flag: the card may read.
 pub const MAP_READ: u32 = 1 << 0;
-/// DMA_MAP: the card may write.
+/// DMA_MAP flag: the card may write.
 pub const MAP_WRITE: u32 = 1 << 1;
-/// SET_IRQS: no data, trigger.
+/// SET_IRQS flags: no data, trigger.
 pub const IRQ_NONE_TRIGGER: u32 = 1 << 0 | 1 << 5;
-/// SET_IRQS: eventfds, trigger.
+/// SET_IRQS flags: eventfds, trigger.
 pub const IRQ_EVENTFD_TRIGGER: u32 = 1 << 2 | 1 << 5;
 
-/// Commands that we send.
+/// Commands that the client sends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u16)]
 pub enum Command {
@@ -47,7 +47,7 @@ pub enum Command {
 }
 
 impl Command {
-    /// For error messages.
+    /// Returns the protocol's name for the command, for error messages.
     pub fn name(self) -> &'static str {
         match self {
             Self::Version => "VERSION",
@@ -92,7 +92,7 @@ impl Header {
     }
 }
 
-/// A body: 32-bit and 64-bit fields one after the other, at most 48 bytes.
+/// The body of a request: consecutive fields, at most 48 bytes.
 #[derive(Clone, Copy)]
 pub struct Body {
     bytes: [u8; 48],
@@ -123,12 +123,12 @@ impl Body {
     }
 }
 
-/// The 32-bit field at `at` of a reply's body, if it is that long.
+/// Reads the 32-bit field at offset `at` of a reply's body, if the body is long enough.
 pub fn field32(body: &[u8], at: usize) -> Option<u32> {
     Some(u32::from_le_bytes(body.get(at..at + 4)?.try_into().ok()?))
 }
 
-/// The 64-bit field at `at` of a reply's body, if it is that long.
+/// Reads the 64-bit field at offset `at` of a reply's body, if the body is long enough.
 pub fn field64(body: &[u8], at: usize) -> Option<u64> {
     Some(u64::from_le_bytes(body.get(at..at + 8)?.try_into().ok()?))
 }
@@ -138,7 +138,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn headers_are_laid_out_as_the_protocol_says() {
+    fn headers_have_the_layout_of_the_protocol() {
         let header = Header { id: 0x0102, command: 9, size: 36, flags: REPLY, error: 0 };
         assert_eq!(header.to_bytes(), [2, 1, 9, 0, 36, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0]);
         assert_eq!(Header::from_bytes(header.to_bytes()), header);

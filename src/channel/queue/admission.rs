@@ -1,34 +1,36 @@
-//! The gate before the engine: one comparison for each job, unless something is to be done or refused first.
+//! Admission control for the engine. In the common case it is one comparison per job; the slow path rejects jobs, and selects
+//! those that are timed.
 
 use crate::channel::error::EngineError;
 use crate::memory::MAX_JOBS;
-use crate::stats::{Counters, Sample};
+use crate::stats::{Counters, LatencySampler};
 
-/// Whether the next job may go to the engine.
+/// Decides whether the next job may be posted to the engine.
 #[derive(Debug)]
-pub struct Gate {
-    /// Jobs before this number pass without a closer look: the channel works, there is room for them, and none is to be timed.
+pub struct Admission {
+    /// Jobs with smaller numbers are admitted without inspection: the channel works, the queue has room for them, and none of
+    /// them is timed.
     open_until: u64,
-    /// Why no job passes, if none does.
+    /// The failure for which every job is rejected, if there is one.
     failure: Option<EngineError>,
-    sample: Sample,
+    sampler: LatencySampler,
 }
 
-impl Gate {
+impl Admission {
     pub fn new() -> Self {
-        Self { open_until: 0, failure: None, sample: Sample::new() }
+        Self { open_until: 0, failure: None, sampler: LatencySampler::new() }
     }
 
-    /// Whether job `number` passes without a closer look.
+    /// Returns whether job `number` is admitted without inspection.
     #[inline(always)]
     pub fn is_open(&self, number: u64) -> bool {
         number < self.open_until
     }
 
-    /// Takes the closer look at job `number`, which passes; all before `done` are done.
-    pub fn look(&mut self, number: u64, done: u64) {
+    /// Inspects job `number`, which is admitted. All jobs before `done` are done.
+    pub fn inspect(&mut self, number: u64, done: u64) {
         if self.failure.is_none() {
-            self.open_until = self.sample.look(number).min(done + MAX_JOBS as u64);
+            self.open_until = self.sampler.on_submit(number).min(done + MAX_JOBS as u64);
         }
     }
 
@@ -36,32 +38,32 @@ impl Gate {
         self.failure.as_ref()
     }
 
-    /// Lets no job pass from now on.
+    /// Rejects all jobs from now on.
     pub fn close(&mut self, failure: EngineError) {
         (self.failure, self.open_until) = (Some(failure), 0);
     }
 
-    /// Lets jobs pass again.
+    /// Admits jobs again.
     pub fn open(&mut self) {
         self.failure = None;
     }
 
-    /// The job that is timed; no job has such a number if none is.
+    /// Returns the number of the job that is timed, or a number that no job has.
     pub fn timed(&self) -> u64 {
-        self.sample.job()
+        self.sampler.job()
     }
 
-    /// All jobs up to `number` are finished, and somebody has seen it.
-    pub fn seen(&mut self, number: u64, counters: &Counters) {
+    /// Records that all jobs up to `number` are finished, and that the program has observed it.
+    pub fn record_finished(&mut self, number: u64, counters: &Counters) {
         if self.timed() <= number {
-            self.sample.finish(counters);
+            self.sampler.finish(counters);
             self.open_until = 0;
         }
     }
 
-    /// All jobs before `number` are over.
+    /// Records that all jobs before `number` have ended.
     pub fn abandon(&mut self, number: u64) {
-        self.sample.abandon(number);
+        self.sampler.abandon(number);
         self.open_until = 0;
     }
 }
@@ -71,41 +73,41 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_failure_closes_it_at_once_and_until_it_is_opened() {
-        let mut gate = Gate::new();
-        gate.look(0, 0);
-        gate.look(1, 0);
-        assert!(gate.is_open(2) && gate.is_open(MAX_JOBS as u64 - 1));
-        gate.close(EngineError::Stopped);
-        assert!(!gate.is_open(0));
-        gate.look(2, 0);
-        assert!(!gate.is_open(2));
-        gate.open();
-        assert!(!gate.is_open(2), "nothing passes unseen before a look");
-        gate.look(2, 0);
-        assert!(gate.is_open(3));
+    fn a_failure_closes_it_until_it_is_opened() {
+        let mut admission = Admission::new();
+        admission.inspect(0, 0);
+        admission.inspect(1, 0);
+        assert!(admission.is_open(2) && admission.is_open(MAX_JOBS as u64 - 1));
+        admission.close(EngineError::Stopped);
+        assert!(!admission.is_open(0));
+        admission.inspect(2, 0);
+        assert!(!admission.is_open(2));
+        admission.open();
+        assert!(!admission.is_open(2), "nothing is admitted without an inspection");
+        admission.inspect(2, 0);
+        assert!(admission.is_open(3));
     }
 
     #[test]
-    fn it_is_never_open_for_more_than_there_is_room_for() {
-        let mut gate = Gate::new();
+    fn it_never_admits_more_jobs_than_the_queue_holds() {
+        let mut admission = Admission::new();
         for (number, done) in [(0, 0), (1, 0), (100, 40), (5000, 4990)] {
-            gate.look(number, done);
-            assert!(!gate.is_open(done + MAX_JOBS as u64));
+            admission.inspect(number, done);
+            assert!(!admission.is_open(done + MAX_JOBS as u64));
         }
     }
 
     #[test]
-    fn a_job_that_is_timed_is_looked_at_again_when_it_comes_again() {
-        let (mut gate, counters) = (Gate::new(), Counters::private().unwrap());
-        gate.look(0, 0);
-        // It was refused elsewhere, and is timed from its second start on.
-        assert!(!gate.is_open(0));
-        gate.look(0, 0);
-        gate.look(1, 0);
-        assert!(gate.is_open(2));
-        gate.seen(0, &counters);
+    fn a_timed_job_is_inspected_again_when_it_is_resubmitted() {
+        let (mut admission, counters) = (Admission::new(), Counters::private().unwrap());
+        admission.inspect(0, 0);
+        // The job is rejected elsewhere and submitted again: its time starts with the second submission.
+        assert!(!admission.is_open(0));
+        admission.inspect(0, 0);
+        admission.inspect(1, 0);
+        assert!(admission.is_open(2));
+        admission.record_finished(0, &counters);
         assert_eq!(counters.latencies().count(), 1);
-        assert!(!gate.is_open(2), "when the next is timed was not known before");
+        assert!(!admission.is_open(2), "the next timed job was not known before");
     }
 }

@@ -1,4 +1,4 @@
-//! Jobs in flight and queued: a ring in which a job's place is the number of its ticket.
+//! Jobs in flight and queued, in a ring indexed by ticket number.
 
 use crate::channel::slots::Slots;
 use crate::channel::start::Start;
@@ -6,21 +6,22 @@ use crate::memory::{Allocation, MAX_JOBS, Running};
 use std::fmt::Debug;
 use std::sync::Arc;
 
-/// No count of completed descriptors.
+/// A descriptor count that is never reached.
 pub const NEVER: u64 = u64::MAX;
 
-/// What a job keeps until the engine is done with it. Only a pointer that knows how to drop what it points to makes all jobs alike.
-pub trait Kept: Debug + Send + Sync {
-    /// The job ends without proof that the engine is done with it.
-    fn condemn(&self);
+/// The memory that a job pins until the engine is done with it. A trait object, so that jobs with a single allocation and runs
+/// of a program have the same type.
+pub trait Pinned: Debug + Send + Sync {
+    /// Called when the job ends without proof that the engine is done with the memory.
+    fn quarantine(&self);
 
-    /// Where the engine begins, if the job has no slots.
+    /// Returns where the engine starts, if the job has no slots.
     fn start(&self) -> Start;
 }
 
-impl Kept for Allocation {
-    fn condemn(&self) {
-        self.condemn();
+impl Pinned for Allocation {
+    fn quarantine(&self) {
+        self.quarantine();
     }
 
     fn start(&self) -> Start {
@@ -30,54 +31,54 @@ impl Kept for Allocation {
 
 #[derive(Debug)]
 pub struct Job {
-    /// The memory of a transfer, or a program; nothing if the slots of the job keep its memory.
-    pub kept: Option<Arc<dyn Kept>>,
+    /// The memory of a transfer, or a program. `None` if the job's slots pin its memory.
+    pub pin: Option<Arc<dyn Pinned>>,
     /// Number of the program, or 0.
     pub program: u64,
-    /// Slots that it has: none if it is a program.
+    /// Number of slots that it uses; 0 for a program.
     pub slots: u32,
-    /// Position of the first of them.
+    /// Position of its first slot.
     pub slot: u64,
     pub bytes: u64,
 }
 
-/// A job that is not over, or none. Each has a cache line.
+/// A job that has not ended, or an empty entry. Each entry is one cache line.
 #[derive(Debug)]
 #[repr(align(64))]
-pub struct Place {
-    pub kept: Option<Arc<dyn Kept>>,
+pub struct Entry {
+    pub pin: Option<Arc<dyn Pinned>>,
     pub slot: u64,
     pub bytes: u64,
-    /// How many descriptors the engine has completed since it was started when it has completed this job: [`NEVER`] as long as it was
-    /// not given all, and of no job.
+    /// The engine's completion count (since it was started) at which this job is finished. [`NEVER`] while some of its
+    /// descriptors have not been posted, and in an empty entry.
     pub end: u64,
     pub slots: u32,
-    /// Descriptors that the engine has yet to be given.
-    pub left: u32,
+    /// Number of descriptors that have not been posted to the engine.
+    pub remaining: u32,
 }
 
 #[derive(Debug)]
 pub struct Jobs {
-    places: Box<[Place; MAX_JOBS]>,
-    /// Numbers of the oldest job and of the one to come, and which programs are in flight.
+    entries: Box<[Entry; MAX_JOBS]>,
+    /// Numbers of the oldest and the next job, and the programs in flight.
     running: Arc<Running>,
-    /// How many jobs wait for the engine, in part or as a whole.
+    /// Number of jobs with descriptors that have not been posted.
     waiting: u64,
 }
 
 impl Jobs {
-    /// None yet.
+    /// Creates an empty ring.
     pub fn new(running: Arc<Running>) -> Self {
-        Self { places: Box::new([const { EMPTY }; MAX_JOBS]), running, waiting: 0 }
+        Self { entries: Box::new([const { EMPTY }; MAX_JOBS]), running, waiting: 0 }
     }
 
-    /// Number of the oldest job that is not done.
+    /// Returns the number of the oldest unfinished job.
     #[inline(always)]
     pub fn done(&self) -> u64 {
         self.running.done()
     }
 
-    /// Number of the next job.
+    /// Returns the number of the next job.
     #[inline(always)]
     pub fn next(&self) -> u64 {
         self.running.next()
@@ -91,131 +92,131 @@ impl Jobs {
         self.len() == MAX_JOBS
     }
 
-    /// Whether a job waits for the engine, in part or as a whole.
+    /// Returns whether any job has descriptors that have not been posted.
     #[inline(always)]
-    pub fn wait(&self) -> bool {
+    pub fn has_waiting(&self) -> bool {
         self.waiting > 0
     }
 
-    /// How many jobs wait for the engine, in part or as a whole.
+    /// Returns the number of jobs with descriptors that have not been posted.
     pub fn waiting_count(&self) -> usize {
         self.waiting as usize
     }
 
-    /// The first job that waits for the engine.
+    /// Returns the first job with descriptors that have not been posted.
     #[inline(always)]
-    pub fn waiting(&self) -> Option<&Place> {
-        self.wait().then(|| &self.places[self.place(self.next() - self.waiting)])
+    pub fn waiting(&self) -> Option<&Entry> {
+        self.has_waiting().then(|| &self.entries[self.index(self.next() - self.waiting)])
     }
 
     #[inline(always)]
-    fn place(&self, number: u64) -> usize {
+    fn index(&self, number: u64) -> usize {
         number as usize % MAX_JOBS
     }
 
-    /// Notes that the engine was given `count` more descriptors of the first job that waits, the last of which will be the
-    /// `end`-th that it completes.
+    /// Records that `count` more descriptors of the first waiting job were posted. The engine's completion count is `end` once
+    /// it has completed them.
     #[inline(always)]
-    pub fn give(&mut self, count: u32, end: u64) {
-        let at = self.place(self.next() - self.waiting);
-        let job = &mut self.places[at];
-        job.left -= count;
-        if job.left == 0 {
+    pub fn post(&mut self, count: u32, end: u64) {
+        let at = self.index(self.next() - self.waiting);
+        let job = &mut self.entries[at];
+        job.remaining -= count;
+        if job.remaining == 0 {
             job.end = end;
             self.waiting -= 1;
         }
     }
 
-    /// The oldest job.
-    pub fn front(&self) -> Option<&Place> {
-        (self.done() != self.next()).then(|| &self.places[self.place(self.done())])
+    /// Returns the oldest job.
+    pub fn front(&self) -> Option<&Entry> {
+        (self.done() != self.next()).then(|| &self.entries[self.index(self.done())])
     }
 
-    /// Adds a job; there is room. The engine has yet to be given all of its `descriptors`.
+    /// Adds a job, for which the ring has room. None of its `descriptors` have been posted.
     #[inline(always)]
     pub fn push(&mut self, number: u64, job: Job, descriptors: u32) {
-        self.put(number, job, NEVER, descriptors);
+        self.insert(number, job, NEVER, descriptors);
         self.waiting += 1;
     }
 
-    /// Adds a job that the engine is given at once, as no other waits; there is room.
+    /// Adds a job that is about to be posted as a whole, because no other job waits. The ring has room for it.
     #[inline(always)]
-    pub fn push_given(&mut self, number: u64, job: Job, end: u64) {
-        self.put(number, job, end, 0);
+    pub fn push_posted(&mut self, number: u64, job: Job, end: u64) {
+        self.insert(number, job, end, 0);
     }
 
     #[inline(always)]
-    fn put(&mut self, number: u64, job: Job, end: u64, left: u32) {
-        let Job { kept, program, slots, slot, bytes } = job;
-        let at = self.place(number);
-        let place = &mut self.places[at];
-        debug_assert!(place.kept.is_none() && place.end == NEVER, "jobs are counted before they are added");
-        // There is nothing to drop.
-        std::mem::forget(std::mem::replace(place, Place { kept, slot, bytes, end, slots, left }));
+    fn insert(&mut self, number: u64, job: Job, end: u64, remaining: u32) {
+        let Job { pin, program, slots, slot, bytes } = job;
+        let at = self.index(number);
+        let entry = &mut self.entries[at];
+        debug_assert!(entry.pin.is_none() && entry.end == NEVER, "the entry is empty");
+        // The old entry is empty and needs no drop.
+        std::mem::forget(std::mem::replace(entry, Entry { pin, slot, bytes, end, slots, remaining }));
         self.running.begin(number, program);
     }
 
-    /// Ends the oldest job if it is finished with `completed` descriptors. It is to be [cleared](Self::clear) next.
+    /// Ends the oldest job if it is finished at a count of `completed`. The caller must [`clear`](Self::clear) it next.
     #[inline(always)]
-    pub fn finish(&mut self, completed: u64) -> Option<Over> {
+    pub fn finish(&mut self, completed: u64) -> Option<Ended> {
         let number = self.done();
-        let place = &self.places[self.place(number)];
-        if place.end > completed {
+        let entry = &self.entries[self.index(number)];
+        if entry.end > completed {
             return None;
         }
         self.running.end_before(number + 1);
-        Some(place.over(number))
+        Some(entry.ended(number))
     }
 
-    /// Ends the oldest job, finished or not. It is to be [cleared](Self::clear) next.
-    pub fn end(&mut self) -> Option<(Over, Option<&dyn Kept>)> {
+    /// Ends the oldest job, finished or not. The caller must [`clear`](Self::clear) it next.
+    pub fn end(&mut self) -> Option<(Ended, Option<&dyn Pinned>)> {
         let number = self.done();
         if number == self.next() {
             self.waiting = 0;
             return None;
         }
         self.running.end_before(number + 1);
-        let place = &self.places[self.place(number)];
-        Some((place.over(number), place.kept.as_deref()))
+        let entry = &self.entries[self.index(number)];
+        Some((entry.ended(number), entry.pin.as_deref()))
     }
 
-    /// Lets go of what a job kept that has ended.
+    /// Releases the memory pinned by a job that has ended.
     #[inline(always)]
-    pub fn clear(&mut self, over: Over) {
-        let at = self.place(over.number);
-        let place = &mut self.places[at];
-        place.end = NEVER;
-        place.kept = None;
+    pub fn clear(&mut self, ended: Ended) {
+        let at = self.index(ended.number);
+        let entry = &mut self.entries[at];
+        entry.end = NEVER;
+        entry.pin = None;
     }
 }
 
-/// What is left of a job that is over.
+/// Summary of a job that has ended.
 #[derive(Clone, Copy, Debug)]
-pub struct Over {
+pub struct Ended {
     pub number: u64,
-    /// Whether it kept something itself.
-    pub kept: bool,
+    /// Whether the job pinned memory itself.
+    pub pinned: bool,
     pub slots: u32,
     pub bytes: u64,
 }
 
-impl Place {
-    /// Where the engine begins with it.
+impl Entry {
+    /// Returns where the engine starts with this job.
     #[inline(always)]
     pub fn start(&self, slots: &Slots) -> Start {
-        match &self.kept {
-            Some(kept) if self.slots == 0 => kept.start(),
+        match &self.pin {
+            Some(pin) if self.slots == 0 => pin.start(),
             _ => slots.start(self.slot),
         }
     }
 
     #[inline(always)]
-    fn over(&self, number: u64) -> Over {
-        Over { number, kept: self.kept.is_some(), slots: self.slots, bytes: self.bytes }
+    fn ended(&self, number: u64) -> Ended {
+        Ended { number, pinned: self.pin.is_some(), slots: self.slots, bytes: self.bytes }
     }
 }
 
-const EMPTY: Place = Place { kept: None, slot: 0, bytes: 0, end: NEVER, slots: 0, left: 0 };
+const EMPTY: Entry = Entry { pin: None, slot: 0, bytes: 0, end: NEVER, slots: 0, remaining: 0 };
 
 #[cfg(test)]
 mod tests {
@@ -226,7 +227,7 @@ mod tests {
     #[derive(Clone, Debug)]
     enum Step {
         Push(u32),
-        Give(u32),
+        Post(u32),
         Pop,
         Abandon,
     }
@@ -234,7 +235,7 @@ mod tests {
     fn steps() -> impl Strategy<Value = Vec<Step>> {
         let step = prop_oneof![
             8 => (1u32..2000).prop_map(Step::Push),
-            8 => (0u32..1024).prop_map(Step::Give),
+            8 => (0u32..1024).prop_map(Step::Post),
             6 => Just(Step::Pop),
             1 => Just(Step::Abandon),
         ];
@@ -242,44 +243,44 @@ mod tests {
     }
 
     proptest! {
-        /// Against a queue of what each job still wants: the engine gets all of a job before anything of the next, ends
-        /// are counted on, and jobs leave in order.
+        /// Compares against a queue of remaining descriptors per job: all descriptors of a job are posted before any of the
+        /// next job, completion counts accumulate, and jobs leave in order.
         #[test]
         fn jobs_are_a_queue(steps in steps()) {
             let mut jobs = Jobs::new(Arc::new(Running::new(0)));
-            let (mut model, mut pushed, mut given) = (VecDeque::new(), 0, 0);
+            let (mut model, mut pushed, mut posted) = (VecDeque::new(), 0, 0);
             for step in steps {
                 match step {
                     Step::Push(descriptors) if !jobs.is_full() => {
                         let (slots, bytes) = (descriptors, descriptors.into());
-                        jobs.push(jobs.next(), Job { kept: None, program: 0, slots, slot: pushed, bytes }, descriptors);
+                        jobs.push(jobs.next(), Job { pin: None, program: 0, slots, slot: pushed, bytes }, descriptors);
                         model.push_back((pushed, descriptors, descriptors, NEVER));
                         pushed += 1;
                     }
-                    Step::Give(most) => {
+                    Step::Post(most) => {
                         let first = model.iter_mut().find(|job| job.2 > 0);
-                        let seen = jobs.waiting().map(|job| (job.slot, job.left));
+                        let seen = jobs.waiting().map(|job| (job.slot, job.remaining));
                         prop_assert_eq!(seen, first.as_ref().map(|job| (job.0, job.2)));
                         if let Some(job) = first {
                             let count = most.min(job.2);
-                            given += u64::from(count);
-                            jobs.give(count, given);
+                            posted += u64::from(count);
+                            jobs.post(count, posted);
                             job.2 -= count;
-                            job.3 = if job.2 == 0 { given } else { NEVER };
+                            job.3 = if job.2 == 0 { posted } else { NEVER };
                         }
                     }
-                    // The engine completes only what it was given.
+                    // The engine completes only posted descriptors.
                     Step::Pop if model.front().is_some_and(|job| job.2 == 0) => {
                         let (_, expected, _, end) = model.pop_front().unwrap();
                         prop_assert!(jobs.finish(end - 1).is_none());
-                        let over = jobs.finish(end).unwrap();
-                        prop_assert_eq!((over.slots, over.bytes), (expected, expected.into()));
-                        jobs.clear(over);
+                        let last = jobs.finish(end).unwrap();
+                        prop_assert_eq!((last.slots, last.bytes), (expected, expected.into()));
+                        jobs.clear(last);
                     }
                     Step::Abandon => {
                         let mut ended = 0;
-                        while let Some((over, _)) = jobs.end() {
-                            jobs.clear(over);
+                        while let Some((last, _)) = jobs.end() {
+                            jobs.clear(last);
                             ended += 1;
                         }
                         prop_assert_eq!(ended, model.len());
@@ -290,8 +291,8 @@ mod tests {
                 prop_assert_eq!((jobs.len(), jobs.is_full()), (model.len(), model.len() == MAX_JOBS));
                 prop_assert_eq!((jobs.next(), jobs.done()), (pushed, pushed - model.len() as u64));
                 prop_assert!(model.front().is_some_and(|job| job.2 == 0) || jobs.finish(NEVER - 1).is_none());
-                prop_assert_eq!(jobs.wait(), model.iter().any(|job| job.2 > 0));
-                let front = jobs.front().map(|job| (job.slot, job.left, job.end));
+                prop_assert_eq!(jobs.has_waiting(), model.iter().any(|job| job.2 > 0));
+                let front = jobs.front().map(|job| (job.slot, job.remaining, job.end));
                 prop_assert_eq!(front, model.front().map(|job| (job.0, job.2, job.3)));
             }
         }

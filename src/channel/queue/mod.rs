@@ -1,164 +1,166 @@
-//! The queue of a channel: which jobs are admitted, which are in flight, how they ended.
+//! The job queue of a channel: admission, jobs in flight, and their outcomes.
 
 mod admission;
 mod jobs;
 mod outcomes;
 
-use super::error::EngineError;
+use super::error::{EngineError, PollError};
 use crate::memory::Running;
 use crate::stats::Counters;
-use admission::Gate;
+use admission::Admission;
 use jobs::Jobs;
-pub(super) use jobs::{Job, Kept, NEVER, Over, Place};
+pub(super) use jobs::{Ended, Entry, Job, NEVER, Pinned};
 use outcomes::Outcomes;
 use std::sync::Arc;
 
 #[derive(Debug)]
 pub(super) struct Queue {
     jobs: Jobs,
-    gate: Gate,
+    admission: Admission,
     outcomes: Outcomes,
     /// Number of the channel's first job.
     first: u64,
 }
 
 impl Queue {
-    /// An empty queue, whose first job will have the number that `running` says.
+    /// Creates an empty queue. Its first job gets the next number of `running`.
     pub fn new(running: Arc<Running>) -> Self {
         let first = running.next();
-        Self { jobs: Jobs::new(running), gate: Gate::new(), outcomes: Outcomes::new(), first }
+        Self { jobs: Jobs::new(running), admission: Admission::new(), outcomes: Outcomes::new(), first }
     }
 
-    /// Number of the oldest job that is not over.
+    /// Returns the number of the oldest job that has not ended.
     #[inline(always)]
     pub fn done(&self) -> u64 {
         self.jobs.done()
     }
 
-    /// Number of the next job.
+    /// Returns the number of the next job.
     #[inline(always)]
     pub fn next(&self) -> u64 {
         self.jobs.next()
     }
 
-    /// Number of the last job, if there was one.
+    /// Returns the number of the latest job, if there is one.
     pub fn last(&self) -> Option<u64> {
         (self.next() > self.first).then(|| self.next() - 1)
     }
 
-    /// Jobs that are not over.
+    /// Returns the number of jobs that have not ended.
     pub fn len(&self) -> usize {
         self.jobs.len()
     }
 
-    /// The oldest of them.
-    pub fn front(&self) -> Option<&Place> {
+    /// Returns the oldest job that has not ended.
+    pub fn front(&self) -> Option<&Entry> {
         self.jobs.front()
     }
 
-    /// Whether a job waits for the engine, in part or as a whole.
+    /// Returns whether any job has descriptors that have not been posted.
     #[inline(always)]
-    pub fn waits(&self) -> bool {
-        self.jobs.wait()
+    pub fn has_waiting(&self) -> bool {
+        self.jobs.has_waiting()
     }
 
-    /// How many do.
+    /// Returns the number of jobs with descriptors that have not been posted.
     pub fn waiting_count(&self) -> usize {
         self.jobs.waiting_count()
     }
 
-    /// The first of them.
+    /// Returns the first job with descriptors that have not been posted.
     #[inline(always)]
-    pub fn waiting(&self) -> Option<&Place> {
+    pub fn waiting(&self) -> Option<&Entry> {
         self.jobs.waiting()
     }
 
-    /// Whether the next job, which is `number`, may be added without a closer look.
+    /// Returns whether the next job, which is `number`, is admitted without inspection.
     #[inline(always)]
     pub fn admits(&self, number: u64) -> bool {
-        self.gate.is_open(number)
+        self.admission.is_open(number)
     }
 
-    /// The closer look: a job that is timed is timed from here on. Whether there is room.
+    /// Inspects the next job, and starts its timer if it is to be timed. Returns whether the queue has room for it.
     pub fn admit(&mut self) -> Result<bool, EngineError> {
-        if let Some(failure) = self.gate.failure() {
+        if let Some(failure) = self.admission.failure() {
             return Err(failure.clone());
         }
         if self.jobs.is_full() {
             return Ok(false);
         }
-        self.gate.look(self.next(), self.done());
-        self.outcomes.watch(self.gate.timed());
+        self.admission.inspect(self.next(), self.done());
+        self.outcomes.set_plain_until(self.admission.timed());
         Ok(true)
     }
 
-    /// Why no job is admitted, if none is.
+    /// Returns why no job is admitted, if the channel failed.
     pub fn failure(&self) -> Option<&EngineError> {
-        self.gate.failure()
+        self.admission.failure()
     }
 
-    /// Admits no job from now on.
+    /// Rejects all jobs from now on.
     pub fn close(&mut self, failure: EngineError) {
-        self.gate.close(failure);
+        self.admission.close(failure);
     }
 
     /// Admits jobs again.
     pub fn reopen(&mut self) {
-        self.gate.open();
+        self.admission.open();
     }
 
-    /// Adds the next job, which is `number`, was admitted, and is given to the engine at once, as none waits: the engine's count is `end`
-    /// when it is finished.
+    /// Adds the next job, which is `number` and was admitted, and is about to be posted as a whole because no other job waits.
+    /// It is finished when the engine's completion count is `end`.
     #[inline(always)]
-    pub fn push_given(&mut self, number: u64, job: Job, end: u64) {
-        self.jobs.push_given(number, job, end);
+    pub fn push_posted(&mut self, number: u64, job: Job, end: u64) {
+        self.jobs.push_posted(number, job, end);
     }
 
-    /// Adds the next job, which is `number` and was admitted, to be given to the engine later.
+    /// Adds the next job, which is `number` and was admitted. None of its descriptors have been posted.
     #[inline(always)]
     pub fn push_waiting(&mut self, number: u64, job: Job, descriptors: u32) {
         self.jobs.push(number, job, descriptors);
     }
 
-    /// The engine was given `count` descriptors of the first job that waits; its count is `end` when it has completed them.
+    /// Records that `count` descriptors of the first waiting job were posted. The engine's completion count is `end` once it
+    /// has completed them.
     #[inline(always)]
-    pub fn give(&mut self, count: u32, end: u64) {
-        self.jobs.give(count, end);
+    pub fn post(&mut self, count: u32, end: u64) {
+        self.jobs.post(count, end);
     }
 
-    /// Ends the oldest job if it is finished now that the engine's count is `completed`. It is to be [cleared](Self::clear) next.
+    /// Ends the oldest job if it is finished at a count of `completed`. The caller must [`clear`](Self::clear) it next.
     #[inline(always)]
-    pub fn finish(&mut self, completed: u64) -> Option<Over> {
+    pub fn finish(&mut self, completed: u64) -> Option<Ended> {
         self.jobs.finish(completed)
     }
 
-    /// Lets go of what a job kept that has ended.
+    /// Releases the memory pinned by a job that has ended.
     #[inline(always)]
-    pub fn clear(&mut self, over: Over) {
-        self.jobs.clear(over);
+    pub fn clear(&mut self, ended: Ended) {
+        self.jobs.clear(ended);
     }
 
-    /// Whether there is nothing to tell of a job but that it is over.
+    /// Returns whether a job finished normally and was not timed, if it has ended.
     #[inline(always)]
     pub fn is_plain(&self, number: u64) -> bool {
         self.outcomes.is_plain(number)
     }
 
-    /// How a job ended, which is over.
-    pub fn outcome(&mut self, number: u64, counters: &Counters) -> Result<(), EngineError> {
-        self.gate.seen(number, counters);
-        self.outcomes.watch(self.gate.timed());
-        self.outcomes.of(number)
+    /// Returns how a job ended.
+    pub fn outcome(&mut self, number: u64, counters: &Counters) -> Result<(), PollError> {
+        self.admission.record_finished(number, counters);
+        self.outcomes.set_plain_until(self.admission.timed());
+        self.outcomes.get(number)
     }
 
-    /// All jobs that are left are not going to be finished. [`end`](Self::end) gives them out.
+    /// Records that none of the remaining jobs will finish. [`end`](Self::end) removes them.
     pub fn abandon(&mut self, error: EngineError) {
-        self.gate.abandon(self.next());
-        self.outcomes.lose(self.done()..self.next(), error);
+        self.admission.abandon(self.next());
+        self.outcomes.record_failure(self.done()..self.next(), error);
     }
 
-    /// Ends the oldest job, finished or not; also what it kept. It is to be [cleared](Self::clear) next.
-    pub fn end(&mut self) -> Option<(Over, Option<&dyn Kept>)> {
+    /// Ends the oldest job, finished or not, and returns the memory that it pinned. The caller must [`clear`](Self::clear) it
+    /// next.
+    pub fn end(&mut self) -> Option<(Ended, Option<&dyn Pinned>)> {
         self.jobs.end()
     }
 }

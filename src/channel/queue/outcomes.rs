@@ -1,58 +1,58 @@
-//! How transfers ended that did not simply finish, for those who ask later.
+//! Outcomes of jobs that did not finish normally, kept for later queries.
 
-use crate::channel::error::EngineError;
+use crate::channel::error::{EngineError, PollError};
 use std::collections::VecDeque;
 use std::ops::Range;
 
-/// How many failures are remembered for tickets that nobody asked about yet.
-const MAX_LOST: usize = 1024;
+/// Maximum number of failures that are kept for tickets that have not been queried.
+const MAX_FAILURES: usize = 1024;
 
-/// Of the tickets whose jobs are over: which have something to tell.
+/// The outcomes of ended jobs that need more than "finished".
 #[derive(Debug)]
 pub struct Outcomes {
-    /// Tickets before this number finished, and there is no more to it.
+    /// Jobs before this number finished normally, and were not timed.
     plain_until: u64,
-    /// Tickets whose transfers did not finish, and why; those before `forgotten` are no longer known.
-    lost: VecDeque<(Range<u64>, EngineError)>,
-    forgotten: u64,
+    /// Ranges of jobs that did not finish, and why. Those before `forgotten_before` have been discarded.
+    failures: VecDeque<(Range<u64>, EngineError)>,
+    forgotten_before: u64,
 }
 
 impl Outcomes {
     pub fn new() -> Self {
-        Self { plain_until: u64::MAX, lost: VecDeque::new(), forgotten: 0 }
+        Self { plain_until: u64::MAX, failures: VecDeque::new(), forgotten_before: 0 }
     }
 
-    /// Whether a ticket simply finished, if it is over.
+    /// Returns whether a job finished normally, if it has ended.
     #[inline(always)]
     pub fn is_plain(&self, number: u64) -> bool {
         number < self.plain_until
     }
 
-    /// Tickets from `number` on are not plain.
-    pub fn watch(&mut self, number: u64) {
-        self.plain_until = if self.lost.is_empty() { number } else { 0 };
+    /// Requires a query for each job from `number` on.
+    pub fn set_plain_until(&mut self, number: u64) {
+        self.plain_until = if self.failures.is_empty() { number } else { 0 };
     }
 
-    /// These tickets ended with `error`.
-    pub fn lose(&mut self, range: Range<u64>, error: EngineError) {
+    /// Records that the jobs in `range` ended with `error`.
+    pub fn record_failure(&mut self, range: Range<u64>, error: EngineError) {
         if !range.is_empty() {
-            self.lost.push_back((range, error));
+            self.failures.push_back((range, error));
             self.plain_until = 0;
         }
-        if self.lost.len() > MAX_LOST
-            && let Some((range, _)) = self.lost.pop_front()
+        if self.failures.len() > MAX_FAILURES
+            && let Some((range, _)) = self.failures.pop_front()
         {
-            self.forgotten = range.end;
+            self.forgotten_before = range.end;
         }
     }
 
-    /// How a ticket ended, which is over.
-    pub fn of(&self, number: u64) -> Result<(), EngineError> {
-        if number < self.forgotten {
-            return Err(EngineError::TooOld);
+    /// Returns how a job ended.
+    pub fn get(&self, number: u64) -> Result<(), PollError> {
+        if number < self.forgotten_before {
+            return Err(PollError::TooOld);
         }
-        match self.lost.iter().find(|(range, _)| range.contains(&number)) {
-            Some((_, error)) => Err(error.clone()),
+        match self.failures.iter().find(|(range, _)| range.contains(&number)) {
+            Some((_, error)) => Err(error.clone().into()),
             None => Ok(()),
         }
     }
@@ -63,28 +63,28 @@ mod tests {
     use super::*;
 
     #[test]
-    fn once_something_was_lost_no_ticket_is_plain() {
+    fn after_a_failure_no_ticket_is_plain() {
         let mut outcomes = Outcomes::new();
         assert!(outcomes.is_plain(0));
-        outcomes.watch(7);
+        outcomes.set_plain_until(7);
         assert!(outcomes.is_plain(6) && !outcomes.is_plain(7));
-        outcomes.lose(3..3, EngineError::NoEvent);
-        assert!(outcomes.is_plain(6), "nothing was lost");
-        outcomes.lose(3..5, EngineError::NoEvent);
-        outcomes.watch(u64::MAX);
+        outcomes.record_failure(3..3, EngineError::Stopped);
+        assert!(outcomes.is_plain(6), "no job failed");
+        outcomes.record_failure(3..5, EngineError::Stopped);
+        outcomes.set_plain_until(u64::MAX);
         assert!(!outcomes.is_plain(0));
-        for (number, is_lost) in [(2, false), (3, true), (4, true), (5, false)] {
-            assert_eq!(outcomes.of(number).is_err(), is_lost, "{number}");
+        for (number, has_failed) in [(2, false), (3, true), (4, true), (5, false)] {
+            assert_eq!(outcomes.get(number).is_err(), has_failed, "{number}");
         }
     }
 
     #[test]
-    fn the_oldest_failures_are_forgotten_and_that_is_said() {
+    fn discarded_failures_are_reported_as_too_old() {
         let mut outcomes = Outcomes::new();
-        (0..=MAX_LOST as u64)
-            .for_each(|number| outcomes.lose(2 * number..2 * number + 1, EngineError::Stopped));
-        assert!(matches!(outcomes.of(0), Err(EngineError::TooOld)));
-        assert!(matches!(outcomes.of(2), Err(EngineError::Stopped)));
-        outcomes.of(3).unwrap();
+        (0..=MAX_FAILURES as u64)
+            .for_each(|number| outcomes.record_failure(2 * number..2 * number + 1, EngineError::Stopped));
+        assert!(matches!(outcomes.get(0), Err(PollError::TooOld)));
+        assert!(matches!(outcomes.get(2), Err(PollError::Engine(EngineError::Stopped))));
+        outcomes.get(3).unwrap();
     }
 }

@@ -1,64 +1,64 @@
-//! Who has which of a receiver's buffers: nobody, the engine, or the program.
+//! Ownership of a receiver's buffers. Each is free, posted to the engine, or held by the program.
 
 use std::collections::VecDeque;
 
-/// The buffers' numbers. What is in neither list is with the program. Both lists have room for all from the start.
+/// Buffer numbers. Buffers in neither list are held by the program. Both lists have capacity for all buffers from the start.
 #[derive(Debug)]
 pub(super) struct Buffers<T> {
     free: Vec<usize>,
-    /// Those that the engine fills, in its order, each with what names its transfer.
+    /// Buffers that the engine fills, in order, each with its transfer.
     posted: VecDeque<(usize, T)>,
-    /// How many the engine may have.
-    ahead: usize,
+    /// Maximum number of posted buffers.
+    max_posted: usize,
 }
 
 impl<T: Copy> Buffers<T> {
-    /// Buffers 0 to `count`, all free.
+    /// Creates `count` free buffers, numbered from 0.
     pub fn new(count: usize) -> Self {
-        Self { free: (0..count).rev().collect(), posted: VecDeque::with_capacity(count), ahead: count }
+        Self { free: (0..count).rev().collect(), posted: VecDeque::with_capacity(count), max_posted: count }
     }
 
-    pub fn ahead(&self) -> usize {
-        self.ahead
+    pub fn max_posted(&self) -> usize {
+        self.max_posted
     }
 
-    pub fn set_ahead(&mut self, ahead: usize) {
-        self.ahead = ahead;
+    pub fn set_max_posted(&mut self, max_posted: usize) {
+        self.max_posted = max_posted;
     }
 
-    /// Which buffer the engine is to get next, if any.
+    /// Returns the buffer to post next, if there is a free one and the maximum is not reached.
     pub fn next(&self) -> Option<usize> {
-        if self.posted.len() < self.ahead { self.free.last().copied() } else { None }
+        if self.posted.len() < self.max_posted { self.free.last().copied() } else { None }
     }
 
-    /// The engine got the [next](Self::next) one.
+    /// Records that the [next](Self::next) buffer was posted.
     pub fn post(&mut self, transfer: T) {
         if let Some(buffer) = self.free.pop() {
             self.posted.push_back((buffer, transfer));
         }
     }
 
-    /// What names the transfer of the oldest that the engine has.
+    /// Returns the transfer of the oldest posted buffer.
     pub fn oldest(&self) -> Option<T> {
         self.posted.front().map(|&(_, transfer)| transfer)
     }
 
-    /// The oldest that the engine had goes to the program.
-    pub fn take(&mut self) -> Option<usize> {
+    /// Hands the oldest posted buffer to the program.
+    pub fn dequeue(&mut self) -> Option<usize> {
         self.posted.pop_front().map(|(buffer, _)| buffer)
     }
 
-    /// Whether all are with the engine or the program.
-    pub fn is_used_up(&self) -> bool {
+    /// Returns whether no buffer is free.
+    pub fn none_free(&self) -> bool {
         self.free.is_empty()
     }
 
-    /// The program is done with one.
-    pub fn give_back(&mut self, buffer: usize) {
+    /// Frees a buffer that the program held.
+    pub fn recycle(&mut self, buffer: usize) {
         self.free.push(buffer);
     }
 
-    /// Those of the engine of which `lost` says so are free again.
+    /// Frees the posted buffers whose transfers are `lost`.
     pub fn reclaim(&mut self, mut lost: impl FnMut(T) -> bool) {
         let Self { free, posted, .. } = self;
         posted.retain(|&(buffer, transfer)| {
@@ -78,59 +78,60 @@ mod tests {
 
     #[derive(Clone, Debug)]
     enum Step {
-        Fill,
-        Take,
-        GiveBack(usize),
-        Ahead(usize),
-        /// Of those that the engine has, all but the first so many are lost.
+        Post,
+        Dequeue,
+        Recycle(usize),
+        MaxPosted(usize),
+        /// All posted buffers but the first few are lost.
         Lose(usize),
     }
 
     fn steps() -> impl Strategy<Value = Vec<Step>> {
         let step = prop_oneof![
-            6 => Just(Step::Fill),
-            6 => Just(Step::Take),
-            6 => any::<usize>().prop_map(Step::GiveBack),
-            1 => (0usize..10).prop_map(Step::Ahead),
+            6 => Just(Step::Post),
+            6 => Just(Step::Dequeue),
+            6 => any::<usize>().prop_map(Step::Recycle),
+            1 => (0usize..10).prop_map(Step::MaxPosted),
             1 => (0usize..8).prop_map(Step::Lose),
         ];
         prop::collection::vec(step, 1..400)
     }
 
     proptest! {
-        /// Each buffer is in one place, the engine's come back in the order in which it got them, and it never has more than it may.
+        /// Each buffer has one owner, buffers come back in the order in which they were posted, and no more than the maximum
+        /// are posted.
         #[test]
-        fn every_buffer_is_in_one_place(count in 1usize..8, steps in steps()) {
+        fn every_buffer_has_one_owner(count in 1usize..8, steps in steps()) {
             let mut buffers = Buffers::new(count);
-            // Transfers in the order in which they were started, and buffers with the program.
+            // Transfers in the order in which they were started, and buffers held by the program.
             let (mut engine, mut program) = (VecDeque::new(), vec![]);
-            let (mut transfer, mut ahead, mut seen) = (0u64, count, 0);
+            let (mut transfer, mut max_posted, mut seen) = (0u64, count, 0);
             for step in steps {
                 match step {
-                    Step::Fill => {
+                    Step::Post => {
                         while let Some(buffer) = buffers.next() {
-                            prop_assert!(engine.len() < ahead);
+                            prop_assert!(engine.len() < max_posted);
                             prop_assert!(!program.contains(&buffer) && engine.iter().all(|&(b, _)| b != buffer));
                             buffers.post(transfer);
                             engine.push_back((buffer, transfer));
                             transfer += 1;
                         }
-                        prop_assert!(engine.len() >= ahead || engine.len() + program.len() == count);
+                        prop_assert!(engine.len() >= max_posted || engine.len() + program.len() == count);
                     }
-                    Step::Take => {
+                    Step::Dequeue => {
                         prop_assert_eq!(buffers.oldest(), engine.front().map(|&(_, transfer)| transfer));
-                        let taken = buffers.take();
-                        prop_assert_eq!(taken, engine.pop_front().map(|(buffer, _)| buffer));
-                        program.extend(taken);
-                        seen += usize::from(taken.is_some());
+                        let dequeued = buffers.dequeue();
+                        prop_assert_eq!(dequeued, engine.pop_front().map(|(buffer, _)| buffer));
+                        program.extend(dequeued);
+                        seen += usize::from(dequeued.is_some());
                     }
-                    Step::GiveBack(which) if !program.is_empty() => {
-                        buffers.give_back(program.swap_remove(which % program.len()));
+                    Step::Recycle(which) if !program.is_empty() => {
+                        buffers.recycle(program.swap_remove(which % program.len()));
                     }
-                    Step::GiveBack(_) => {}
-                    Step::Ahead(most) => {
-                        buffers.set_ahead(most);
-                        ahead = most;
+                    Step::Recycle(_) => {}
+                    Step::MaxPosted(most) => {
+                        buffers.set_max_posted(most);
+                        max_posted = most;
                     }
                     Step::Lose(kept) => {
                         let first = engine.get(kept).map_or(u64::MAX, |&(_, transfer)| transfer);

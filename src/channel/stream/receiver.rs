@@ -1,57 +1,58 @@
-//! Packets from the card.
+//! Receiving packets from the card.
 
 use super::MAX_BUFFERS;
 use super::buffers::Buffers;
+use super::error::{BufferError, ReceiveError};
 use crate::channel::completion::Poll;
-use crate::channel::error::EngineError;
+use crate::channel::context::ChannelContext;
+use crate::channel::error::{CloseError, EngineError, OpenError, SubmitError, WaitError};
 use crate::channel::handle::{Channel, Ticket};
 use crate::channel::options::ChannelOptions;
-use crate::channel::place::Place;
-use crate::channel::report::METADATA_STRIDE;
+use crate::channel::write_back::METADATA_STRIDE;
 use crate::descriptor::MAX_LENGTH;
-use crate::memory::{Access, Buffer, DmaMemory, DmaSpace, MemoryError, Words};
+use crate::memory::{Access, Buffer, DmaMemory, DmaSpace, MemoryError, Pieces, VolatileWords};
 use crate::regs::Direction;
 use crate::stats::Count;
 use std::time::{Duration, Instant};
 
-/// What opens a buffer's metadata (PG195, "C2H Stream Writeback").
+/// The upper half of the first metadata word (PG195, "C2H Stream Writeback").
 const MAGIC: u32 = 0x52b4;
-/// The packet ends with what the buffer holds.
+/// Set if the buffer ends a packet.
 const EOP: u32 = 1;
-/// The engine takes lengths of whole beats only.
+/// Buffer lengths are multiples of the longest beat.
 const BEAT: u32 = 64;
-/// How many buffers the engine has at most while old data is dropped.
-const DISCARD_AHEAD: usize = 4;
+/// Maximum number of posted buffers while old data is discarded.
+const DISCARD_POSTED: usize = 4;
 
-/// How a stream is to be received.
+/// Options for opening a stream for receiving.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ReceiverOptions {
-    /// How the channel is set up. Its slots are as many as there are buffers.
+    /// Options of the channel. Its `slots` are overridden by the number of buffers.
     pub channel: ChannelOptions,
-    /// Buffers, 1 to [`MAX_BUFFERS`].
+    /// Number of buffers, 1 to [`MAX_BUFFERS`].
     pub buffers: usize,
-    /// Bytes of each, a multiple of 64.
+    /// Size of each buffer in bytes, a multiple of 64.
     pub bytes: u32,
-    /// How many the engine has at most; see [`Receiver::set_ahead`].
-    pub ahead: usize,
-    /// Drop what the stream holds already, of a program that ended before it received everything. By default nothing is dropped,
-    /// since a stream may be live, and everything that arrives belongs to the program that opens it.
+    /// Maximum number of buffers posted to the engine; see [`Receiver::set_max_posted`].
+    pub max_posted: usize,
+    /// How to discard data from a program that ended before it received everything. By default nothing is discarded, because
+    /// the stream may be live, with all data meant for this program.
     pub discard: Option<Discard>,
 }
 
-/// How old data is dropped when a stream is opened; see [`Receiver::discarded`].
+/// How old data is discarded when a stream is opened; see [`Receiver::discarded`].
 ///
-/// What arrives is dropped until nothing has arrived for some time. A packet that is under way meanwhile is cut: its beginning
-/// is dropped, and its end is received as if it were a packet. Buffers hold 64 bytes while data is dropped, so that of a packet
-/// without an end no more is left than a beat that is not full; that rest joins the packet that comes next. The first packet afterwards
-/// may come in some buffers of 64 bytes too.
+/// Data is discarded until none has arrived for a while. A packet in transit at that time is cut: its beginning is discarded,
+/// and the rest is received as if it were a packet. While data is discarded, buffers hold 64 bytes. If the old data ends
+/// without an end of packet, at most one partial beat of it is left, and becomes part of the next packet. The first
+/// packet after discarding may also arrive in some buffers of 64 bytes.
 ///
-/// With [`ReceiverOptions::ahead`] 0 the engine has no buffer, and nothing is dropped.
+/// If [`ReceiverOptions::max_posted`] is 0, the engine has no buffers, and nothing is discarded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Discard {
-    /// How long nothing has to arrive.
+    /// Time without data after which the stream counts as empty.
     pub quiet: Duration,
-    /// How long that may take in all. What arrives later is received.
+    /// Time limit for discarding. Data that arrives later is received.
     pub limit: Duration,
 }
 
@@ -61,28 +62,29 @@ impl Default for Discard {
     }
 }
 
-/// What was dropped when a stream was opened.
+/// Data that was discarded when a stream was opened.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Discarded {
-    /// Bytes.
+    /// Number of bytes.
     pub bytes: u64,
-    /// Ends of packets among them.
+    /// Number of packet ends among them.
     pub packets: u64,
-    /// The [limit](Discard::limit) was reached before the stream was quiet: more may follow.
+    /// Whether the [limit](Discard::limit) was reached before the stream was quiet, so that more old data may follow.
     pub more: bool,
 }
 
 impl Default for ReceiverOptions {
     fn default() -> Self {
         let channel = ChannelOptions::default();
-        Self { channel, buffers: 64, bytes: 64 << 10, ahead: MAX_BUFFERS, discard: None }
+        Self { channel, buffers: 64, bytes: 64 << 10, max_posted: MAX_BUFFERS, discard: None }
     }
 }
 
-/// A buffer that the engine has filled. It is a number: [`Receiver::read`] copies what it holds, and
-/// [`Receiver::give_back`] lets the engine fill it again. One that is dropped is not filled again until the channel is closed.
+/// A buffer that the engine has filled. It is a plain number: [`Receiver::read`] copies the buffer's data, and
+/// [`Receiver::recycle`] posts the buffer again. A buffer that is dropped instead is not filled again until the channel is
+/// closed.
 #[derive(Debug)]
-#[must_use = "a buffer that is not given back is one less to receive with"]
+#[must_use = "a buffer that is not recycled is lost for receiving"]
 pub struct Received {
     receiver: u64,
     buffer: usize,
@@ -91,57 +93,57 @@ pub struct Received {
 }
 
 impl Received {
-    /// Bytes in it.
+    /// Returns the number of bytes received.
     pub fn len(&self) -> usize {
         self.len as usize
     }
 
-    /// Whether it holds nothing.
+    /// Returns whether no bytes were received.
     pub fn is_empty(&self) -> bool {
         self.len == 0
     }
 
-    /// Whether a packet ends with it. If not, the packet goes on in the next.
+    /// Returns whether a packet ends with this buffer. If not, the packet continues in the next one.
     pub fn ends_packet(&self) -> bool {
         self.ends
     }
 }
 
-/// A C2H stream channel, owned, with the buffers that it fills. See the [module](super).
+/// A C2H stream channel with its receive buffers. See the [module](super), which has an example.
 #[derive(Debug)]
 pub struct Receiver {
     pub(crate) channel: Channel,
-    landings: Box<[Landing]>,
+    receive_buffers: Box<[ReceiveBuffer]>,
     buffers: Buffers<Ticket>,
     stopped: bool,
-    /// How many the engine had got when it last had none left to fill.
+    /// Number of buffers posted in total when the engine last had none left.
     starved: u64,
-    /// Bytes of a buffer that the engine gets.
+    /// Number of bytes of a buffer that the engine may fill.
     bytes: u64,
     discarded: Discarded,
 }
 
-/// A buffer, and where the engine says what is in it.
+/// A receive buffer and its metadata.
 #[derive(Debug)]
-struct Landing {
+struct ReceiveBuffer {
     memory: Buffer,
     /// Device address of the metadata.
     metadata: u64,
-    /// Status and length.
-    words: Words<2>,
+    /// The metadata: status and length.
+    words: VolatileWords<2>,
 }
 
-impl Landing {
-    fn new(space: &DmaSpace, area: &Buffer, number: usize, bytes: u32) -> Result<Self, EngineError> {
+impl ReceiveBuffer {
+    fn new(space: &DmaSpace, area: &Buffer, number: usize, bytes: u32) -> Result<Self, OpenError> {
         let memory = space.allocate(bytes.into(), Access::CardWrites)?;
         if !memory.is_contiguous() {
-            return Err(EngineError::ScatteredBuffer { bytes, page: memory.page() });
+            return Err(OpenError::ScatteredBuffer { bytes, page: memory.page() });
         }
         let at = METADATA_STRIDE * number as u64;
         Ok(Self { memory, metadata: area.address() + at, words: area.words(at)? })
     }
 
-    /// Forgets what was in it.
+    /// Zeroes the metadata.
     fn clear(&self) {
         self.words.store(0, 0);
         self.words.store(1, 0);
@@ -149,50 +151,48 @@ impl Landing {
 }
 
 impl Receiver {
-    /// Takes a channel over: stops it, sets it up, and lets the engine fill the buffers.
-    ///
-    /// # Errors
-    ///
-    /// As [`Channel::open`]; [`EngineError::NotStream`], [`EngineError::BadBuffers`], [`EngineError::ScatteredBuffer`]. With
-    /// [`ReceiverOptions::discard`] as [`wait`](Self::wait) too.
+    /// Opens a stream for receiving: stops the channel, sets it up, and posts the buffers.
     ///
     /// # Safety
     ///
     /// As [`Channel::open`].
-    pub unsafe fn open(place: Place, options: ReceiverOptions) -> Result<Self, EngineError> {
-        let ReceiverOptions { channel, buffers, bytes, ahead, discard } = options;
+    pub(crate) unsafe fn open(context: ChannelContext, options: ReceiverOptions) -> Result<Self, OpenError> {
+        let ReceiverOptions { channel, buffers, bytes, max_posted, discard } = options;
         if !(1..=MAX_BUFFERS).contains(&buffers)
             || !(1..=MAX_LENGTH).contains(&bytes)
             || !bytes.is_multiple_of(BEAT)
         {
-            return Err(EngineError::BadBuffers { buffers, bytes });
+            return Err(OpenError::BadBuffers { buffers, bytes });
         }
-        let place = Place { direction: Direction::C2H, ..place };
-        let channel = Channel::open_kind(place, ChannelOptions { slots: buffers, ..channel }, true)?;
-        let area = channel.engine.progress.report.metadata(&channel.space)?;
-        let landings = (0..buffers).map(|number| Landing::new(&channel.space, area, number, bytes));
-        let landings = landings.collect::<Result<_, _>>()?;
+        let context = ChannelContext { direction: Direction::C2H, ..context };
+        let channel = Channel::open_kind(context, ChannelOptions { slots: buffers, ..channel }, true)?;
+        let area = channel.engine.progress.word.metadata(&channel.space)?;
+        let receive_buffers =
+            (0..buffers).map(|number| ReceiveBuffer::new(&channel.space, area, number, bytes));
+        let receive_buffers = receive_buffers.collect::<Result<_, _>>()?;
         let (buffers, discarded) = (Buffers::new(buffers), Discarded::default());
         let bytes = bytes.into();
-        let mut this = Self { channel, landings, buffers, stopped: false, starved: 0, bytes, discarded };
+        let mut this =
+            Self { channel, receive_buffers, buffers, stopped: false, starved: 0, bytes, discarded };
         if let Some(discard) = discard
-            && ahead > 0
+            && max_posted > 0
         {
-            this.discard(discard, ahead)?;
+            this.discard(discard, max_posted)?;
         }
-        this.set_ahead(ahead)?;
+        this.set_max_posted(max_posted)?;
         Ok(this)
     }
 
-    /// Drops what arrives, through short buffers, no more of which are out than `ahead`: the engine gives none back unfilled.
-    fn discard(&mut self, options: Discard, ahead: usize) -> Result<(), EngineError> {
+    /// Discards arriving data through short buffers. At most `max_posted` of them are posted, because the engine never returns an
+    /// unfilled one.
+    fn discard(&mut self, options: Discard, max_posted: usize) -> Result<(), ReceiveError> {
         let (begin, bytes) = (Instant::now(), std::mem::replace(&mut self.bytes, BEAT.into()));
-        self.set_ahead(ahead.min(DISCARD_AHEAD))?;
+        self.set_max_posted(max_posted.min(DISCARD_POSTED))?;
         loop {
             let left = options.limit.saturating_sub(begin.elapsed());
             let received = match self.wait(options.quiet.min(left)) {
                 Ok(received) => received,
-                Err(EngineError::Deadline { .. }) => {
+                Err(ReceiveError::Wait(WaitError::Deadline { .. })) => {
                     self.discarded.more = left < options.quiet;
                     break;
                 }
@@ -200,7 +200,7 @@ impl Receiver {
             };
             self.discarded.bytes += u64::from(received.len);
             self.discarded.packets += u64::from(received.ends);
-            self.give_back(received)?;
+            self.refill(received)?;
             if left.is_zero() {
                 self.discarded.more = true;
                 break;
@@ -214,70 +214,75 @@ impl Receiver {
                 bytes,
                 packets,
                 more,
-                "old data of the stream dropped"
+                "discarded old data of the stream"
             );
         }
         Ok(())
     }
 
-    /// What was dropped when the stream was opened; nothing without [`ReceiverOptions::discard`].
+    /// Returns what was discarded when the stream was opened; nothing without [`ReceiverOptions::discard`].
     pub fn discarded(&self) -> Discarded {
         self.discarded
     }
 
-    /// Lets the engine have `most` buffers at a time from now on, as far as there are so many free. With fewer it is back-pressured
-    /// sooner; with none it becomes idle once it has filled those that it has.
+    /// Sets the maximum number of buffers posted to the engine at a time, and posts free buffers up to it. With fewer, the
+    /// stream is back-pressured sooner; with 0, the engine becomes idle once it has filled those that it has.
     ///
     /// # Errors
     ///
     /// The channel failed, or was stopped.
-    pub fn set_ahead(&mut self, most: usize) -> Result<(), EngineError> {
-        self.buffers.set_ahead(most);
-        self.fill()
+    pub fn set_max_posted(&mut self, most: usize) -> Result<(), EngineError> {
+        self.buffers.set_max_posted(most);
+        self.post_buffers()
     }
 
-    /// How many buffers the engine has at most.
-    pub fn ahead(&self) -> usize {
-        self.buffers.ahead()
+    /// Returns the maximum number of buffers posted to the engine.
+    pub fn max_posted(&self) -> usize {
+        self.buffers.max_posted()
     }
 
-    /// Gives the engine the buffers that it may have.
-    fn fill(&mut self) -> Result<(), EngineError> {
+    /// Posts free buffers up to the maximum.
+    fn post_buffers(&mut self) -> Result<(), EngineError> {
         while let Some(number) = self.buffers.next() {
             if self.stopped {
                 return Err(EngineError::Stopped);
             }
-            let landing = &self.landings[number];
-            landing.clear();
-            let piece = landing.memory.piece(0..self.bytes).ok_or(MemoryError::Empty)?;
-            let ticket = self.channel.submit_landing(&piece, landing.metadata)?;
-            self.buffers.post(ticket);
+            let buffer = &self.receive_buffers[number];
+            buffer.clear();
+            let Some(piece) = buffer.memory.piece(0..self.bytes) else { break };
+            let submitted = self.channel.submit_receive_buffer(&piece, buffer.metadata);
+            match submitted {
+                Ok(ticket) => self.buffers.post(ticket),
+                Err(SubmitError::Engine(error)) => return Err(error),
+                // There are as many slots as buffers. The next call tries again.
+                Err(_) => break,
+            }
         }
         Ok(())
     }
 
-    /// The oldest transfer of the engine; `None` if it has no buffer.
+    /// Returns the transfer of the oldest posted buffer; `None` if no buffer is posted.
     pub(crate) fn oldest(&mut self) -> Result<Option<Ticket>, EngineError> {
-        let filled = self.fill();
+        let filled = self.post_buffers();
         match self.buffers.oldest() {
-            // What arrived before a failure is handed out before it is told.
+            // Data that arrived before a failure is returned before the failure is reported.
             Some(ticket) => Ok(Some(ticket)),
             None => filled.map(|()| None),
         }
     }
 
-    /// The next buffer that the engine has filled, if there is one: no system call, no lock, no allocation, and a register
-    /// only as [`Channel::poll`] does.
+    /// Returns the next buffer that the engine has filled, if there is one. No system call, no lock, no allocation, and no
+    /// register access beyond those of [`Channel::poll`].
     ///
     /// # Errors
     ///
-    /// As [`Channel::poll`], once everything that arrived before was handed out; [`EngineError::NoMetadata`].
-    pub fn poll(&mut self) -> Result<Option<Received>, EngineError> {
+    /// As [`Channel::poll`], after all data that arrived before the error was returned; [`ReceiveError::NoMetadata`].
+    pub fn poll(&mut self) -> Result<Option<Received>, ReceiveError> {
         let Some(ticket) = self.oldest()? else { return Ok(None) };
         match self.channel.poll(ticket) {
             Ok(Poll::Pending) => Ok(None),
-            Ok(Poll::Ready) => self.take().map(Some),
-            Err(error) => Err(self.lose(error)),
+            Ok(Poll::Ready) => self.dequeue().map(Some),
+            Err(error) => Err(self.after_failure(error)),
         }
     }
 
@@ -285,25 +290,26 @@ impl Receiver {
     ///
     /// # Errors
     ///
-    /// As [`poll`](Self::poll); [`EngineError::Deadline`] when nothing came within `limit`, which is harmless: a packet that came in
-    /// part still comes. [`EngineError::NoBuffers`] when nothing can come.
-    pub fn wait(&mut self, limit: Duration) -> Result<Received, EngineError> {
-        let ticket = self.oldest()?.ok_or(EngineError::NoBuffers)?;
+    /// As [`poll`](Self::poll); [`WaitError::Deadline`] if no buffer was completed within `limit`. Nothing is lost then: a
+    /// packet that arrived in part still completes. [`ReceiveError::NoBuffers`] if the engine has no buffer, so nothing can
+    /// arrive.
+    pub fn wait(&mut self, limit: Duration) -> Result<Received, ReceiveError> {
+        let ticket = self.oldest()?.ok_or(ReceiveError::NoBuffers)?;
         match self.channel.wait(ticket, limit) {
-            Ok(()) => self.take(),
-            Err(error) => Err(self.lose(error)),
+            Ok(()) => self.dequeue(),
+            Err(error) => Err(self.after_failure(error)),
         }
     }
 
-    /// Hands out the oldest buffer of the engine, which is filled.
-    pub(crate) fn take(&mut self) -> Result<Received, EngineError> {
-        let number = self.buffers.take().ok_or(EngineError::NoBuffers)?;
-        let landing = &self.landings[number];
-        let (status, len) = (landing.words.load(0), landing.words.load(1));
-        if status >> 16 != MAGIC || u64::from(len) > landing.memory.byte_len() {
-            self.buffers.give_back(number);
+    /// Returns the oldest posted buffer, which is filled.
+    pub(crate) fn dequeue(&mut self) -> Result<Received, ReceiveError> {
+        let number = self.buffers.dequeue().ok_or(ReceiveError::NoBuffers)?;
+        let buffer = &self.receive_buffers[number];
+        let (status, len) = (buffer.words.load(0), buffer.words.load(1));
+        if status >> 16 != MAGIC || u64::from(len) > buffer.memory.byte_len() {
+            self.buffers.recycle(number);
             let snapshot = Box::new(self.channel.snapshot()?);
-            return Err(EngineError::NoMetadata {
+            return Err(ReceiveError::NoMetadata {
                 channel: self.channel.index(),
                 status,
                 length: len,
@@ -315,23 +321,23 @@ impl Receiver {
         Ok(Received { receiver: self.channel.id, buffer: number, len, ends: status & EOP != 0 })
     }
 
-    /// The engine that has filled all that it got, and would get more if there were any, holds the stream back until the program
-    /// gives a buffer back.
+    /// Counts the times at which the engine has filled all posted buffers and none is free, so that the stream is held back
+    /// until the program recycles one.
     fn count_starved(&mut self) {
-        let given = self.channel.queue.next();
-        if self.channel.in_flight() == 0 && self.buffers.is_used_up() && self.starved != given {
-            self.starved = given;
+        let posted = self.channel.queue.next();
+        if self.channel.in_flight() == 0 && self.buffers.none_free() && self.starved != posted {
+            self.starved = posted;
             self.channel.counters.add(Count::Starved, 1);
         }
     }
 
     #[cold]
-    pub(crate) fn lose(&mut self, error: EngineError) -> EngineError {
+    pub(crate) fn after_failure(&mut self, error: impl Into<ReceiveError>) -> ReceiveError {
         self.reclaim();
-        error
+        error.into()
     }
 
-    /// Takes back the buffers whose filling was lost, if the engine is known to be done with them.
+    /// Frees the posted buffers that were not filled, if the engine is known to be done with them.
     fn reclaim(&mut self) {
         if self.channel.in_flight() == 0 {
             let channel = &mut self.channel;
@@ -339,47 +345,52 @@ impl Receiver {
         }
     }
 
-    /// Copies what a buffer holds, from byte `offset` on.
+    /// Copies data from a buffer, from byte `offset` on.
     ///
     /// # Errors
     ///
-    /// More than it holds was asked for, or it is another receiver's.
-    pub fn read(&self, received: &Received, offset: usize, data: &mut [u8]) -> Result<(), EngineError> {
-        let landing = self.landing(received)?;
+    /// `data` is longer than the received data after `offset`, or the buffer belongs to another receiver.
+    pub fn read(&self, received: &Received, offset: usize, data: &mut [u8]) -> Result<(), BufferError> {
+        let buffer = self.receive_buffer(received)?;
         let (start, len) = (offset as u64, u64::from(received.len));
         let end = start.saturating_add(data.len() as u64);
         if end > len {
             return Err(MemoryError::OutOfRange { start, end, len }.into());
         }
-        Ok(landing.memory.read(start, data)?)
+        Ok(buffer.memory.read(start, data)?)
     }
 
-    fn landing(&self, received: &Received) -> Result<&Landing, EngineError> {
+    fn receive_buffer(&self, received: &Received) -> Result<&ReceiveBuffer, BufferError> {
         if received.receiver == self.channel.id {
-            Ok(&self.landings[received.buffer])
+            Ok(&self.receive_buffers[received.buffer])
         } else {
-            Err(EngineError::ForeignTicket)
+            Err(BufferError::ForeignBuffer)
         }
     }
 
-    /// Lets the engine fill a buffer again.
+    /// Posts a buffer to the engine again.
     ///
     /// # Errors
     ///
-    /// It is another receiver's. The channel failed, or was stopped: the buffer is free again all the same.
-    pub fn give_back(&mut self, received: Received) -> Result<(), EngineError> {
-        self.landing(&received)?;
-        self.buffers.give_back(received.buffer);
-        self.fill()
+    /// The buffer belongs to another receiver; the channel failed, or was stopped. In the last two cases the buffer is free
+    /// nevertheless.
+    pub fn recycle(&mut self, received: Received) -> Result<(), BufferError> {
+        self.receive_buffer(&received)?;
+        Ok(self.refill(received)?)
     }
 
-    /// The channel, to look at.
+    fn refill(&mut self, received: Received) -> Result<(), EngineError> {
+        self.buffers.recycle(received.buffer);
+        self.post_buffers()
+    }
+
+    /// Returns the channel, for inspection.
     pub fn channel(&self) -> &Channel {
         &self.channel
     }
 
-    /// Stops the engine. What had arrived can still be had; a packet that arrived in part is lost. [`recover`](Self::recover) starts it
-    /// again.
+    /// Stops the engine. Data in completed buffers can still be received; a packet that arrived in part is lost.
+    /// [`recover`](Self::recover) starts the engine again.
     ///
     /// # Errors
     ///
@@ -391,37 +402,35 @@ impl Receiver {
         stopped
     }
 
-    /// Makes a channel that failed or was stopped receive again. What had arrived can still be had.
+    /// Makes a channel that failed or was stopped receive again. Data in completed buffers can still be received.
     ///
     /// # Errors
     ///
     /// As [`Channel::recover`].
     pub fn recover(&mut self) -> Result<(), EngineError> {
-        self.recover_with(&mut || Ok(()))
+        self.recover_with(&mut || {})
     }
 
-    /// As [`recover`](Self::recover), calling `help` as long as the engine is busy: user logic can be told to end its packet.
+    /// As [`recover`](Self::recover), but calls `help` repeatedly while the engine is busy. Use it to make the user logic end
+    /// its packet.
     ///
     /// # Errors
     ///
     /// As [`Channel::recover_with`].
-    pub fn recover_with(
-        &mut self,
-        help: &mut dyn FnMut() -> Result<(), EngineError>,
-    ) -> Result<(), EngineError> {
+    pub fn recover_with(&mut self, help: &mut dyn FnMut()) -> Result<(), EngineError> {
         let recovered = self.channel.recover_with(help);
         self.reclaim();
         recovered?;
         self.stopped = false;
-        self.fill()
+        self.post_buffers()
     }
 
-    /// Closes the channel. What was not taken is lost.
+    /// Closes the channel. Data that was not received is lost.
     ///
     /// # Errors
     ///
     /// As [`Channel::close`]; see the [module](super) for engines that wait for the stream.
-    pub fn close(self) -> Result<(), EngineError> {
+    pub fn close(self) -> Result<(), CloseError> {
         self.channel.close()
     }
 }

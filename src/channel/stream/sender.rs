@@ -1,127 +1,111 @@
-//! Packets to the card.
+//! Sending packets to the card.
 
-use crate::channel::completion::Poll;
-use crate::channel::error::EngineError;
+use crate::channel::context::ChannelContext;
+use crate::channel::error::{CloseError, OpenError, SubmitError};
 use crate::channel::handle::{Channel, Ticket};
 use crate::channel::options::ChannelOptions;
-use crate::channel::place::Place;
 use crate::memory::DmaMemory;
 use crate::regs::Direction;
-use std::ops::Range;
-use std::time::Duration;
+use std::ops::{Deref, DerefMut, Range};
 
-/// An H2C stream channel, owned. See the [module](super).
+/// An H2C stream channel. See the [module](super).
+///
+/// It dereferences to a [`Channel`] for everything but sending: polling, waiting, stopping, recovering. A finished transfer was
+/// accepted by the stream. After [`stop`](Channel::stop) the current packet has no end, and the user logic must be told to
+/// discard it.
+///
+/// ```
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # use std::{sync::Arc, time::Duration};
+/// # use xdma::card::CardOptions;
+/// # use xdma_emulator::{Options, logic::Loopback};
+/// use xdma::channel::ChannelOptions;
+/// use xdma::regs::Direction;
+///
+/// # let streams = Options { stream: true, ..Options::default() };
+/// # let card = xdma_emulated_card::start(streams, Arc::new(Loopback::new()), CardOptions::default())?;
+/// let mut sender = card.stream_h2c(0, ChannelOptions::default())?;
+/// let mut memory = card.allocate(128, Direction::H2C)?;
+/// memory.write(0, &[7u8; 100])?;
+/// sender.send_part(&memory, 0..64)?; // the first part of a packet,
+/// let ticket = sender.send(&memory, 64..100)?; // and its end
+/// sender.wait(ticket, Duration::from_secs(5))?;
+/// sender.close()?;
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug)]
 pub struct Sender {
-    pub(crate) channel: Channel,
+    channel: Channel,
 }
 
 impl Sender {
-    /// Takes a channel over: stops it, and sets it up.
-    ///
-    /// # Errors
-    ///
-    /// As [`Channel::open`]; [`EngineError::NotStream`].
+    /// Opens a stream for sending: stops the channel and sets it up.
     ///
     /// # Safety
     ///
     /// As [`Channel::open`].
-    pub unsafe fn open(place: Place, options: ChannelOptions) -> Result<Self, EngineError> {
-        let place = Place { direction: Direction::H2C, ..place };
-        Ok(Self { channel: Channel::open_kind(place, options, true)? })
+    pub(crate) unsafe fn open(context: ChannelContext, options: ChannelOptions) -> Result<Self, OpenError> {
+        let context = ChannelContext { direction: Direction::H2C, ..context };
+        Ok(Self { channel: Channel::open_kind(context, options, true)? })
     }
 
     /// Sends `range` of `memory`, in bytes, as a packet or as the end of one.
     ///
-    /// The memory is the card's until the ticket is done.
+    /// The card uses the memory until the transfer is finished.
     ///
     /// # Errors
     ///
     /// As [`Channel::submit`].
-    pub fn send(&mut self, memory: &impl DmaMemory, range: Range<u64>) -> Result<Ticket, EngineError> {
-        self.submit(memory, range, true)
+    pub fn send(&mut self, memory: &impl DmaMemory, range: Range<u64>) -> Result<Ticket, SubmitError> {
+        self.submit_part(memory, range, true)
     }
 
-    /// Sends `range` of `memory`, in bytes, as a part of a packet that goes on with what is sent next. The engine starts each
-    /// part with a new beat: where the bus is not to be left half empty inside a packet, parts are multiples of 64 bytes.
+    /// Sends `range` of `memory`, in bytes, as a part of a packet that continues with the next transfer. The engine starts each
+    /// part with a new beat: to avoid partial beats inside a packet, make the length of each part but the last a multiple of 64
+    /// bytes.
     ///
     /// # Errors
     ///
     /// As [`Channel::submit`].
-    pub fn send_part(&mut self, memory: &impl DmaMemory, range: Range<u64>) -> Result<Ticket, EngineError> {
-        self.submit(memory, range, false)
+    pub fn send_part(&mut self, memory: &impl DmaMemory, range: Range<u64>) -> Result<Ticket, SubmitError> {
+        self.submit_part(memory, range, false)
     }
 
-    fn submit(
+    fn submit_part(
         &mut self,
         memory: &impl DmaMemory,
         range: Range<u64>,
         ends: bool,
-    ) -> Result<Ticket, EngineError> {
+    ) -> Result<Ticket, SubmitError> {
         self.channel.engine.slots.set_ends_packet(ends);
-        // A stream has no card address.
-        self.channel.submit(memory, range, 0)
+        // A stream has no card addresses.
+        let submitted = self.channel.submit(memory, range, 0);
+        // Everything that is not submitted by this function is a whole packet.
+        self.channel.engine.slots.set_ends_packet(true);
+        submitted
     }
 
-    /// As [`Channel::poll`]. What is finished was taken by the stream.
+    /// Closes the channel.
     ///
     /// # Errors
     ///
-    /// As [`Channel::poll`].
-    pub fn poll(&mut self, ticket: Ticket) -> Result<Poll, EngineError> {
-        self.channel.poll(ticket)
+    /// As [`Channel::close`].
+    pub fn close(self) -> Result<(), CloseError> {
+        self.channel.close()
     }
+}
 
-    /// As [`Channel::wait`].
-    ///
-    /// # Errors
-    ///
-    /// As [`Channel::wait`]; [`EngineError::Deadline`] also when the stream takes nothing for so long.
-    pub fn wait(&mut self, ticket: Ticket, limit: Duration) -> Result<(), EngineError> {
-        self.channel.wait(ticket, limit)
-    }
+impl Deref for Sender {
+    type Target = Channel;
 
-    /// The channel, to look at.
-    pub fn channel(&self) -> &Channel {
+    fn deref(&self) -> &Channel {
         &self.channel
     }
+}
 
-    /// As [`Channel::stop`]. A packet may end without its EOP, in the middle.
-    ///
-    /// # Errors
-    ///
-    /// As [`Channel::stop`].
-    pub fn stop(&mut self) -> Result<(), EngineError> {
-        self.channel.stop()
-    }
-
-    /// As [`Channel::recover`]. The user logic has to be told that the packet which was under way never ends.
-    ///
-    /// # Errors
-    ///
-    /// As [`Channel::recover`].
-    pub fn recover(&mut self) -> Result<(), EngineError> {
-        self.channel.recover()
-    }
-
-    /// As [`Channel::recover_with`].
-    ///
-    /// # Errors
-    ///
-    /// As [`Channel::recover_with`].
-    pub fn recover_with(
-        &mut self,
-        help: &mut dyn FnMut() -> Result<(), EngineError>,
-    ) -> Result<(), EngineError> {
-        self.channel.recover_with(help)
-    }
-
-    /// As [`Channel::close`].
-    ///
-    /// # Errors
-    ///
-    /// As [`Channel::close`].
-    pub fn close(self) -> Result<(), EngineError> {
-        self.channel.close()
+impl DerefMut for Sender {
+    fn deref_mut(&mut self) -> &mut Channel {
+        &mut self.channel
     }
 }

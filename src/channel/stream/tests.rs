@@ -1,9 +1,9 @@
-//! The receiver against a card that writes what a test says: what no emulated card should have to do.
+//! Tests of the receiver against scripted metadata, for behavior that the emulated card does not have.
 
-use super::{Received, Receiver, ReceiverOptions};
+use super::{ReceiveError, Received, Receiver, ReceiverOptions};
 use crate::bus::{Bar, BusError};
 use crate::channel::tests::Fake;
-use crate::channel::{ChannelOptions, EngineError, Ring};
+use crate::channel::{ChannelOptions, Ring};
 use crate::regs::{Identifier, Target};
 use std::sync::Arc;
 
@@ -33,16 +33,16 @@ unsafe impl Bar for Stream {
     }
 }
 
-/// The address of a C2H channel's register at the H2C channel.
+/// Maps a register of a C2H channel to that of the H2C channel.
 fn as_h2c(offset: u64) -> u64 {
     if matches!(offset >> 12, 1 | 5) { offset - 0x1000 } else { offset }
 }
 
-/// A receiver on such a card, over the credits ring.
+/// A receiver on this fake card, on the credits ring.
 struct Card {
     fake: Arc<Fake>,
     receiver: Receiver,
-    /// The ring's first descriptor, and how many were completed.
+    /// Device address of the ring's first descriptor, and number of completed descriptors.
     list: u64,
     completed: u32,
 }
@@ -57,14 +57,14 @@ impl Card {
             bytes: BYTES,
             ..ReceiverOptions::default()
         };
-        let place = fake.place(Arc::new(Stream(fake.clone())));
+        let context = fake.context(Arc::new(Stream(fake.clone())));
         // SAFETY: nothing runs on this card.
-        let receiver = unsafe { Receiver::open(place, options) }.unwrap();
+        let receiver = unsafe { Receiver::open(context, options) }.unwrap();
         let list = u64::from(fake.get(0x4084)) << 32 | u64::from(fake.get(0x4080));
         Self { fake, receiver, list, completed: 0 }
     }
 
-    /// Writes the next descriptor's metadata.
+    /// Writes the metadata of the next descriptor.
     fn describe(&self, status: u32, length: u32) {
         let descriptor = self.fake.descriptor(self.list + u64::from(self.completed) % BUFFERS * 32);
         let metadata = u64::from(descriptor[3]) << 32 | u64::from(descriptor[2]);
@@ -72,21 +72,21 @@ impl Card {
         self.fake.write_word(metadata + 4, length);
     }
 
-    /// Counts the next descriptor.
+    /// Completes the next descriptor.
     fn count(&mut self) {
         self.completed += 1;
         self.fake.write_back(self.completed & 0xff_ffff);
     }
 
-    fn poll(&mut self) -> Result<Option<Received>, EngineError> {
+    fn poll(&mut self) -> Result<Option<Received>, ReceiveError> {
         self.receiver.poll()
     }
 }
 
 #[test]
-fn metadata_is_believed_only_if_it_can_be_true() {
+fn implausible_metadata_is_rejected() {
     let mut card = Card::new();
-    for (status, length, believed) in [
+    for (status, length, accepted) in [
         (WHOLE, BYTES, true),
         (WHOLE - 1, 0, true),
         (WHOLE, BYTES + 1, false),
@@ -100,17 +100,17 @@ fn metadata_is_believed_only_if_it_can_be_true() {
         card.count();
         match card.poll() {
             Ok(Some(received)) => {
-                assert!(believed, "{status:#x} {length}");
+                assert!(accepted, "{status:#x} {length}");
                 assert_eq!((received.len(), received.ends_packet()), (length as usize, status & 1 == 1));
-                card.receiver.give_back(received).unwrap();
+                card.receiver.recycle(received).unwrap();
             }
-            Err(EngineError::NoMetadata { status: s, length: l, .. }) => {
-                assert!(!believed && (s, l) == (status, length));
+            Err(ReceiveError::NoMetadata { status: s, length: l, .. }) => {
+                assert!(!accepted && (s, l) == (status, length));
             }
             other => panic!("{status:#x} {length}: {other:?}"),
         }
     }
-    // The buffers of those that were not are not lost.
+    // The buffers with rejected metadata are not lost.
     let held: Vec<_> = (0..BUFFERS)
         .map(|_| {
             card.describe(WHOLE, 1);
@@ -123,13 +123,13 @@ fn metadata_is_believed_only_if_it_can_be_true() {
 }
 
 #[test]
-fn a_buffer_is_handed_out_when_it_is_counted_and_not_before() {
+fn a_buffer_is_returned_once_it_is_counted_and_not_before() {
     let mut card = Card::new();
-    // More often than the count has bits for would take too long; more often than there are buffers is what matters here.
+    // Wrapping the 24-bit count would take too long; reusing the buffers is what matters here.
     for round in 0..1000u32 {
         card.describe(WHOLE, round % BYTES);
-        assert!(card.poll().unwrap().is_none(), "metadata alone says nothing");
-        // Counts that lie behind, or further ahead than what is outstanding.
+        assert!(card.poll().unwrap().is_none(), "metadata alone completes nothing");
+        // Counts that lie behind, or are further ahead than the outstanding descriptors.
         for wrong in [round.wrapping_sub(1), round, round + 1 + BUFFERS as u32] {
             card.fake.write_back(wrong & 0xff_ffff);
             assert!(card.poll().unwrap().is_none(), "{wrong} in round {round}");
@@ -137,43 +137,43 @@ fn a_buffer_is_handed_out_when_it_is_counted_and_not_before() {
         card.count();
         let received = card.poll().unwrap().unwrap();
         assert_eq!(received.len() as u32, round % BYTES);
-        card.receiver.give_back(received).unwrap();
+        card.receiver.recycle(received).unwrap();
     }
 }
 
 #[test]
-fn metadata_of_the_filling_before_is_gone() {
+fn metadata_of_the_previous_fill_is_not_reused() {
     let mut card = Card::new();
     for _ in 0..BUFFERS {
         card.describe(WHOLE, 7);
         card.count();
         let received = card.poll().unwrap().unwrap();
-        card.receiver.give_back(received).unwrap();
+        card.receiver.recycle(received).unwrap();
     }
-    // An IOMMU that refuses the write: the count comes, and the metadata does not.
+    // An IOMMU rejected the write: the count arrives, and the metadata does not.
     card.count();
-    assert!(matches!(card.poll(), Err(EngineError::NoMetadata { status: 0, length: 0, .. })));
+    assert!(matches!(card.poll(), Err(ReceiveError::NoMetadata { status: 0, length: 0, .. })));
 }
 
 #[test]
-fn credits_are_as_many_as_the_engine_has_buffers() {
+fn there_is_one_credit_per_posted_buffer() {
     let mut card = Card::new();
-    let given = |card: &Card| card.fake.read32(0x408c).unwrap();
-    assert_eq!(given(&card), BUFFERS as u32);
+    let credits = |card: &Card| card.fake.read32(0x408c).unwrap();
+    assert_eq!(credits(&card), BUFFERS as u32);
     card.describe(WHOLE, 1);
     card.count();
     let received = card.poll().unwrap().unwrap();
-    assert_eq!(given(&card), BUFFERS as u32, "a buffer that is held is no credit");
-    card.receiver.give_back(received).unwrap();
-    assert_eq!(given(&card), BUFFERS as u32 + 1);
-    card.receiver.set_ahead(2).unwrap();
+    assert_eq!(credits(&card), BUFFERS as u32, "a buffer that the program holds is not a credit");
+    card.receiver.recycle(received).unwrap();
+    assert_eq!(credits(&card), BUFFERS as u32 + 1);
+    card.receiver.set_max_posted(2).unwrap();
     for _ in 0..2 {
         card.describe(WHOLE, 1);
         card.count();
         let received = card.poll().unwrap().unwrap();
-        card.receiver.give_back(received).unwrap();
+        card.receiver.recycle(received).unwrap();
     }
-    assert_eq!(given(&card), BUFFERS as u32 + 1, "it still has two");
-    card.receiver.set_ahead(usize::MAX).unwrap();
-    assert_eq!(given(&card), BUFFERS as u32 + 3);
+    assert_eq!(credits(&card), BUFFERS as u32 + 1, "two are still posted");
+    card.receiver.set_max_posted(usize::MAX).unwrap();
+    assert_eq!(credits(&card), BUFFERS as u32 + 3);
 }

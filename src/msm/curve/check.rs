@@ -1,52 +1,41 @@
-//! Checks of bytes before they go to the card, without any curve library.
+//! Checks of scalars and points before they are sent to the card. They need no curve library.
 
 use super::CurveError;
 use super::limbs::{B, Limbs, P, R, add, below, multiply, read};
 use crate::regs::msm::{POINT_BYTES, SCALAR_BYTES};
 
-/// Whether a scalar (32 bytes, little-endian) is below r, BN254's group order. The bound is the same for canonical and
-/// Montgomery form.
-///
-/// ```
-/// use xdma::msm::curve::scalar_is_canonical;
-/// assert!(scalar_is_canonical(&[0x30; 32]));
-/// assert!(!scalar_is_canonical(&[0x31; 32]));
-/// ```
-pub fn scalar_is_canonical(scalar: &[u8; SCALAR_BYTES]) -> bool {
-    below(&read(scalar), &R)
-}
-
-/// Whether a point (64 bytes: x, y, little-endian, Montgomery form) is one that the card takes: both coordinates below p
-/// and y² = x³ + 3, or (0, 0), which is infinity. BN254's G1 has no subgroup to check.
-///
-/// About 0.1 µs a point.
-pub fn point_is_on_curve(point: &[u8; POINT_BYTES]) -> bool {
-    let (x, y) = coordinates(point);
-    below(&x, &P) && below(&y, &P) && satisfies_equation(&x, &y)
-}
-
-/// Checks every scalar of a buffer with [`scalar_is_canonical`].
+/// Checks that every scalar of a buffer (32 bytes each, little-endian) is below r, the group order of BN254. The bound is the same for
+/// canonical and Montgomery form.
 ///
 /// # Errors
-/// [`CurveError::BufferSize`] unless `scalars` is whole scalars; [`CurveError::ScalarTooLarge`] for the first that is not
-/// below r.
+/// [`CurveError::BufferSize`] if `scalars` is not a whole number of scalars; [`CurveError::ScalarTooLarge`] for the first scalar
+/// that is not below r.
+///
+/// ```
+/// use xdma::msm::curve::check_scalars;
+/// assert!(check_scalars(&[0x30; 32]).is_ok());
+/// assert!(check_scalars(&[0x31; 32]).is_err());
+/// ```
 pub fn check_scalars(scalars: &[u8]) -> Result<(), CurveError> {
     let (elements, rest) = scalars.as_chunks::<SCALAR_BYTES>();
-    whole("scalars", elements.len(), SCALAR_BYTES, rest)?;
-    match elements.iter().position(|scalar| !scalar_is_canonical(scalar)) {
+    check_whole("scalars", elements.len(), SCALAR_BYTES, rest)?;
+    match elements.iter().position(|scalar| !below(&read(scalar), &R)) {
         Some(index) => Err(CurveError::ScalarTooLarge { index }),
         None => Ok(()),
     }
 }
 
-/// Checks every point of a buffer with [`point_is_on_curve`].
+/// Checks that the card accepts every point of a buffer (64 bytes each: x then y, little-endian, Montgomery form): both coordinates are
+/// below p, and y² = x³ + 3 or the point is (0, 0), which is infinity. G1 of BN254 has cofactor 1, so no subgroup check is needed.
+///
+/// About 0.1 µs per point.
 ///
 /// # Errors
-/// [`CurveError::BufferSize`] unless `points` is whole points; [`CurveError::CoordinateTooLarge`] or
-/// [`CurveError::NotOnCurve`] for the first bad one.
+/// [`CurveError::BufferSize`] if `points` is not a whole number of points; [`CurveError::CoordinateTooLarge`] or
+/// [`CurveError::NotOnCurve`] for the first invalid point.
 pub fn check_points(points: &[u8]) -> Result<(), CurveError> {
     let (elements, rest) = points.as_chunks::<POINT_BYTES>();
-    whole("points", elements.len(), POINT_BYTES, rest)?;
+    check_whole("points", elements.len(), POINT_BYTES, rest)?;
     for (index, point) in elements.iter().enumerate() {
         let (x, y) = coordinates(point);
         for (coordinate, value) in [('x', &x), ('y', &y)] {
@@ -71,8 +60,8 @@ fn satisfies_equation(x: &Limbs, y: &Limbs) -> bool {
     infinity || multiply(y, y) == add(&multiply(&multiply(x, x), x), &B)
 }
 
-/// Refuses a buffer that ends inside an element.
-fn whole(what: &'static str, count: usize, size: usize, rest: &[u8]) -> Result<(), CurveError> {
+/// Rejects a buffer that ends inside an element.
+fn check_whole(what: &'static str, count: usize, size: usize, rest: &[u8]) -> Result<(), CurveError> {
     if rest.is_empty() {
         return Ok(());
     }

@@ -1,10 +1,10 @@
-//! What the conversions of both libraries share.
+//! Functions that the conversions for both libraries share.
 
 use super::CurveError;
 use super::limbs::{B, Limbs, P, add, below, multiply, read, subtract};
 use crate::regs::msm::RESULT_BYTES;
 
-/// X, Y, Z below p; a point of the curve or (0, Y, 0).
+/// Returns X, Y, Z below p, which are a point of the curve or (0, Y, 0).
 ///
 /// # Errors
 /// [`CurveError::ResultTooLarge`], [`CurveError::ResultNotOnCurve`].
@@ -22,7 +22,7 @@ pub(super) fn coordinates(result: &[u8; RESULT_BYTES]) -> Result<[Limbs; 3], Cur
     if is_on_curve(&values) { Ok(values) } else { Err(CurveError::ResultNotOnCurve) }
 }
 
-/// Y²Z = X³ + 3Z³, and not (0, 0, 0), which is no point.
+/// Returns whether Y²Z = X³ + 3Z³, and not all of X, Y, Z are zero.
 fn is_on_curve([x, y, z]: &[Limbs; 3]) -> bool {
     let cube = |value| multiply(&multiply(value, value), value);
     let right = add(&cube(x), &multiply(&cube(z), &B));
@@ -36,8 +36,13 @@ pub(super) fn write(limbs: &Limbs, bytes: &mut [u8]) {
     }
 }
 
-/// Refuses a buffer that is not `size` bytes for each of `count` elements.
-pub(super) fn exactly(what: &'static str, count: usize, size: usize, bytes: &[u8]) -> Result<(), CurveError> {
+/// Rejects a buffer that is not `size` bytes for each of `count` elements.
+pub(super) fn check_size(
+    what: &'static str,
+    count: usize,
+    size: usize,
+    bytes: &[u8],
+) -> Result<(), CurveError> {
     let (expected, actual) = (count * size, bytes.len());
     if expected == actual { Ok(()) } else { Err(CurveError::BufferSize { what, count, expected, actual }) }
 }

@@ -1,18 +1,29 @@
 //! Conversions from and to halo2curves' BN254 (`halo2curves` 0.10).
 
-use super::convert::{coordinates, exactly, write};
+use super::convert::{check_size, coordinates, write};
 use super::limbs::{Limbs, read};
 use super::{CurveError, check_points, check_scalars};
+use crate::memory::ToCard;
 use crate::regs::msm::{POINT_BYTES, RESULT_BYTES, SCALAR_BYTES};
 use halo2curves::bn256::{Fq, Fr, G1, G1Affine};
 use halo2curves::group::{Curve, Group};
+use std::mem::offset_of;
 
-/// Writes `points` to `bytes`, 64 each: x, y, Montgomery form.
+const _: () = assert!(size_of::<Fr>() == SCALAR_BYTES && align_of::<Fr>() == align_of::<u64>());
+// SAFETY: four limbs of 64 bits fill the 32 bytes, as asserted above.
+unsafe impl ToCard for Fr {}
+
+const _: () = assert!(size_of::<G1Affine>() == POINT_BYTES && align_of::<G1Affine>() == align_of::<u64>());
+const _: () = assert!(offset_of!(G1Affine, x) == 0 && offset_of!(G1Affine, y) == POINT_BYTES / 2);
+// SAFETY: two coordinates of four limbs fill the 64 bytes, as asserted above.
+unsafe impl ToCard for G1Affine {}
+
+/// Writes `points` to `bytes`, 64 bytes each: x, y, Montgomery form.
 ///
 /// # Errors
-/// [`CurveError::BufferSize`] unless `bytes` holds exactly `64 * points.len()`.
+/// [`CurveError::BufferSize`] unless `bytes` has exactly `64 * points.len()` bytes.
 pub fn points_to_bytes(points: &[G1Affine], bytes: &mut [u8]) -> Result<(), CurveError> {
-    exactly("points", points.len(), POINT_BYTES, bytes)?;
+    check_size("points", points.len(), POINT_BYTES, bytes)?;
     for (point, bytes) in points.iter().zip(bytes.as_chunks_mut::<POINT_BYTES>().0) {
         let (x, y) = bytes.split_at_mut(POINT_BYTES / 2);
         // Infinity is (0, 0) in this library too.
@@ -22,24 +33,24 @@ pub fn points_to_bytes(points: &[G1Affine], bytes: &mut [u8]) -> Result<(), Curv
     Ok(())
 }
 
-/// Writes `scalars` to `bytes`, 32 each, in Montgomery form: a copy.
+/// Copies `scalars` to `bytes`, 32 bytes each, in Montgomery form.
 ///
 /// # Errors
-/// [`CurveError::BufferSize`] unless `bytes` holds exactly `32 * scalars.len()`.
+/// [`CurveError::BufferSize`] unless `bytes` has exactly `32 * scalars.len()` bytes.
 pub fn scalars_to_bytes(scalars: &[Fr], bytes: &mut [u8]) -> Result<(), CurveError> {
     each_scalar(scalars, bytes, |scalar| scalar.0)
 }
 
-/// Writes `scalars` to `bytes`, 32 each, in canonical form: a multiplication each.
+/// Writes `scalars` to `bytes`, 32 bytes each, in canonical form. Costs one multiplication per scalar.
 ///
 /// # Errors
-/// [`CurveError::BufferSize`] unless `bytes` holds exactly `32 * scalars.len()`.
+/// [`CurveError::BufferSize`] unless `bytes` has exactly `32 * scalars.len()` bytes.
 pub fn scalars_to_canonical_bytes(scalars: &[Fr], bytes: &mut [u8]) -> Result<(), CurveError> {
     each_scalar(scalars, bytes, |scalar| read(&scalar.to_bytes()))
 }
 
 fn each_scalar(scalars: &[Fr], bytes: &mut [u8], limbs: fn(&Fr) -> Limbs) -> Result<(), CurveError> {
-    exactly("scalars", scalars.len(), SCALAR_BYTES, bytes)?;
+    check_size("scalars", scalars.len(), SCALAR_BYTES, bytes)?;
     for (scalar, bytes) in scalars.iter().zip(bytes.as_chunks_mut::<SCALAR_BYTES>().0) {
         write(&limbs(scalar), bytes);
     }
@@ -76,7 +87,7 @@ pub fn scalars_from_canonical_bytes(bytes: &[u8]) -> Result<Vec<Fr>, CurveError>
     Ok(scalars.iter().map(|scalar| Fr::from_raw(read(scalar))).collect())
 }
 
-/// The point that a result stands for.
+/// Converts a result to an affine point.
 ///
 /// # Errors
 /// [`CurveError::ResultTooLarge`], [`CurveError::ResultNotOnCurve`].
@@ -84,7 +95,7 @@ pub fn result_to_point(bytes: &[u8; RESULT_BYTES]) -> Result<G1Affine, CurveErro
     Ok(result_to_projective(bytes)?.to_affine())
 }
 
-/// The same without an inversion: result and `G1` are both homogeneous.
+/// Converts a result to a projective point, without an inversion: the result and `G1` are both homogeneous.
 ///
 /// # Errors
 /// [`CurveError::ResultTooLarge`], [`CurveError::ResultNotOnCurve`].

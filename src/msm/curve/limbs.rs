@@ -1,4 +1,4 @@
-//! 256-bit numbers of four 64-bit limbs, least significant first: as little as the checks of this module need.
+//! Arithmetic on 256-bit numbers of four 64-bit limbs, least significant first, as far as the checks of this module need it.
 
 pub(super) type Limbs = [u64; 4];
 
@@ -14,7 +14,7 @@ const P_INVERSE: u64 = 0x87d2_0782_e486_6389;
 pub(super) const B: Limbs =
     [0x7a17_caa9_50ad_28d7, 0x1f6a_c17a_e155_21b9, 0x334b_ea4e_696b_d284, 0x2a1f_6744_ce17_9d8e];
 
-/// Reads 32 little-endian bytes; what is beyond is not looked at.
+/// Reads 32 little-endian bytes; further bytes are ignored.
 pub(super) fn read(bytes: &[u8]) -> Limbs {
     let mut limbs = [0; 4];
     for (limb, bytes) in limbs.iter_mut().zip(bytes.chunks_exact(8)) {
@@ -29,7 +29,7 @@ pub(super) fn below(value: &Limbs, bound: &Limbs) -> bool {
     value.iter().rev().lt(bound.iter().rev())
 }
 
-/// `a - b` modulo 2^256.
+/// Returns `a - b` modulo 2^256.
 pub(super) fn subtract(a: &Limbs, b: &Limbs) -> Limbs {
     let mut borrow = false;
     std::array::from_fn(|i| {
@@ -40,10 +40,10 @@ pub(super) fn subtract(a: &Limbs, b: &Limbs) -> Limbs {
     })
 }
 
-/// `a + b` modulo p, both below p.
+/// Returns `a + b` modulo p; both are below p.
 pub(super) fn add(a: &Limbs, b: &Limbs) -> Limbs {
     let mut carry = false;
-    // Below 2^255: no carry out.
+    // The sum is below 2^255, so there is no carry out.
     let sum = std::array::from_fn(|i| {
         let (sum, over) = a[i].overflowing_add(b[i]);
         let (sum, over_again) = sum.overflowing_add(u64::from(carry));
@@ -53,7 +53,7 @@ pub(super) fn add(a: &Limbs, b: &Limbs) -> Limbs {
     if below(&sum, &P) { sum } else { subtract(&sum, &P) }
 }
 
-/// `a * b / 2^256` modulo p, both below p (Koç, Acar, Kaliski 1996: coarsely integrated operand scanning).
+/// Returns `a * b / 2^256` modulo p; both are below p (Koç, Acar, Kaliski 1996: coarsely integrated operand scanning).
 pub(super) fn multiply(a: &Limbs, b: &Limbs) -> Limbs {
     let mut t = [0; 4];
     for &digit in b {
@@ -72,7 +72,7 @@ pub(super) fn multiply(a: &Limbs, b: &Limbs) -> Limbs {
     if below(&t, &P) { t } else { subtract(&t, &P) }
 }
 
-/// `sum + a * b + carry`: the low and the high limb.
+/// Returns the low and the high limb of `sum + a * b + carry`.
 fn multiply_add(sum: u64, a: u64, b: u64, carry: u64) -> (u64, u64) {
     let wide = u128::from(sum) + u128::from(a) * u128::from(b) + u128::from(carry);
     (wide as u64, (wide >> 64) as u64)

@@ -1,8 +1,9 @@
-//! The conversions and checks against both libraries, and the libraries against each other.
+//! Tests of the conversions and checks against both libraries, and of the libraries against each other.
 
 use super::convert;
 use super::limbs::{self, P, R};
 use super::*;
+use crate::memory::bytes_of;
 use crate::regs::msm::{POINT_BYTES, RESULT_BYTES, SCALAR_BYTES};
 use ::halo2curves::bn256 as halo2;
 use ::halo2curves::group::{Curve, Group, prime::PrimeCurveAffine};
@@ -34,7 +35,13 @@ fn point_bytes() -> Vec<u8> {
     bytes
 }
 
-/// Homogeneous coordinates as a card may return them: scaled, and each by choice p higher.
+fn scalar_bytes() -> Vec<u8> {
+    let mut bytes = vec![0xee; scalars().len() * SCALAR_BYTES];
+    arkworks::scalars_to_bytes(&scalars(), &mut bytes).unwrap();
+    bytes
+}
+
+/// Homogeneous coordinates as a card may return them: scaled, each optionally increased by p.
 fn result(x: Fq, y: Fq, z: Fq, higher: [bool; 3]) -> [u8; RESULT_BYTES] {
     let mut bytes = [0; RESULT_BYTES];
     for ((value, higher), to) in [x, y, z].into_iter().zip(higher).zip(bytes.chunks_mut(32)) {
@@ -47,8 +54,18 @@ fn result(x: Fq, y: Fq, z: Fq, higher: [bool; 3]) -> [u8; RESULT_BYTES] {
     bytes
 }
 
+/// The bytes of registered elements equal the output of the conversions.
 #[test]
-fn points_make_the_round_trip_and_mean_the_same_to_both_libraries() {
+fn elements_in_memory_are_the_bytes_of_the_conversions() {
+    let (points, scalars) = (point_bytes(), scalar_bytes());
+    assert_eq!(bytes_of(&self::points()), points);
+    assert_eq!(bytes_of(&self::scalars()), scalars);
+    assert_eq!(bytes_of(&halo2curves::points_from_bytes(&points).unwrap()), points);
+    assert_eq!(bytes_of(&halo2curves::scalars_from_bytes(&scalars).unwrap()), scalars);
+}
+
+#[test]
+fn points_round_trip_and_both_libraries_agree_on_them() {
     let bytes = point_bytes();
     assert_eq!(arkworks::points_from_bytes(&bytes).unwrap(), points());
     let others = halo2curves::points_from_bytes(&bytes).unwrap();
@@ -65,7 +82,7 @@ fn points_make_the_round_trip_and_mean_the_same_to_both_libraries() {
 }
 
 #[test]
-fn scalars_make_the_round_trip_in_both_forms_of_both_libraries() {
+fn scalars_round_trip_in_both_forms_of_both_libraries() {
     let mut montgomery = vec![0; scalars().len() * SCALAR_BYTES];
     let mut canonical = montgomery.clone();
     arkworks::scalars_to_bytes(&scalars(), &mut montgomery).unwrap();
@@ -109,7 +126,7 @@ fn results_of_any_representative_become_points_of_both_libraries() {
 }
 
 #[test]
-fn results_that_are_no_points_are_refused() {
+fn results_that_are_not_points_are_rejected() {
     let generator = G1Affine::generator();
     let cases = [
         ([0; RESULT_BYTES], CurveError::ResultNotOnCurve),
@@ -127,7 +144,7 @@ fn results_that_are_no_points_are_refused() {
 }
 
 #[test]
-fn the_first_bad_element_is_named() {
+fn the_first_invalid_element_is_reported() {
     let mut bytes = point_bytes();
     assert_eq!(check_points(&bytes), Ok(()));
     bytes[7 * POINT_BYTES] ^= 1;
@@ -153,10 +170,8 @@ fn sizes_must_be_exact() {
     let error = CurveError::BufferSize { what: "points", count: 2, expected: 128, actual: 127 };
     assert_eq!(arkworks::points_to_bytes(&points()[..2], &mut [0; 127]), Err(error.clone()));
     assert_eq!(halo2curves::points_to_bytes(&[halo2::G1Affine::identity(); 2], &mut [0; 127]), Err(error));
-    assert_eq!(
-        check_points(&[0; 127]).unwrap_err().to_string().split(':').next().unwrap(),
-        "127 bytes for 1 points, which take 64"
-    );
+    let text = check_points(&[0; 127]).unwrap_err().to_string();
+    assert!(text.starts_with("1 points take 64 bytes, and the buffer has 127;"), "{text}");
     let error = CurveError::BufferSize { what: "scalars", count: 1, expected: 32, actual: 33 };
     assert_eq!(check_scalars(&[0; 33]), Err(error.clone()));
     assert_eq!(arkworks::scalars_to_bytes(&[Fr::one()], &mut [0; 33]), Err(error));
@@ -178,14 +193,14 @@ fn below_p() -> impl Strategy<Value = limbs::Limbs> {
 
 proptest! {
     #[test]
-    fn the_small_arithmetic_is_arkworks_arithmetic(a in below_p(), b in below_p()) {
+    fn arithmetic_matches_arkworks(a in below_p(), b in below_p()) {
         let [x, y] = [a, b].map(|limbs| Fq::new_unchecked(BigInt(limbs)));
         prop_assert_eq!(limbs::multiply(&a, &b), (x * y).0.0);
         prop_assert_eq!(limbs::add(&a, &b), (x + y).0.0);
     }
 
     #[test]
-    fn the_curve_check_is_both_libraries_check(index in 0..COUNT + 3, byte in 0..POINT_BYTES, mask: u8) {
+    fn the_curve_check_matches_both_libraries(index in 0..COUNT + 3, byte in 0..POINT_BYTES, mask: u8) {
         let mut bytes = [0; POINT_BYTES];
         arkworks::points_to_bytes(&points()[index..=index], &mut bytes).unwrap();
         bytes[byte] ^= mask;
@@ -193,13 +208,13 @@ proptest! {
         let in_range = limbs::below(&x, &P) && limbs::below(&y, &P);
         let ark = || G1Affine::new_unchecked(Fq::new_unchecked(BigInt(x)), Fq::new_unchecked(BigInt(y)));
         let other = <halo2::G1Affine as ::halo2curves::serde::SerdeObject>::from_raw_bytes(&bytes);
-        prop_assert_eq!(point_is_on_curve(&bytes), in_range && ark().is_on_curve());
-        prop_assert_eq!(point_is_on_curve(&bytes), other.is_some());
+        prop_assert_eq!(check_points(&bytes).is_ok(), in_range && ark().is_on_curve());
+        prop_assert_eq!(check_points(&bytes).is_ok(), other.is_some());
     }
 
     #[test]
     fn the_scalar_check_is_a_comparison_with_r(scalar: [u8; 32]) {
         let library = Option::<halo2::Fr>::from(halo2::Fr::from_bytes(&scalar)).is_some();
-        prop_assert_eq!(scalar_is_canonical(&scalar), library);
+        prop_assert_eq!(check_scalars(&scalar).is_ok(), library);
     }
 }

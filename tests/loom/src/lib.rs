@@ -1,19 +1,17 @@
-//! The driver's fences and counts (`src/memory/order.rs`, the very file), run by loom in every order that the memory model
-//! allows.
+//! Runs the driver's fences and counters (the file `src/memory/order.rs` itself) under loom, in every order that the memory model allows.
 //!
-//! On the machines at hand no test sees that a fence is missing: x86 keeps stores in order, and each doorbell is a system call or
-//! the exit of a virtual machine. Here the card is a thread, its doorbell a relaxed store (a posted write, which may be
-//! combined and late), and memory notices an access that nothing orders after the one before. Each model is also run
-//! with one fence left out, and has to fail then.
+//! Other tests cannot detect a missing fence: x86 keeps stores in order, and with an emulated card each doorbell is a system call or an exit
+//! from the virtual machine. Here, the card is a thread, a doorbell is a relaxed store (a posted write can be delayed), and memory detects
+//! accesses that are not ordered. Each model also runs with one ordering removed, and must fail then.
 
 #![cfg(test)]
 
 mod sync;
 
 #[path = "../../../src/memory/order.rs"]
-#[expect(dead_code, reason = "what only the owner of a channel asks")]
+#[expect(dead_code, reason = "used only by the owner of a channel")]
 mod order;
 
 mod card;
 mod models;
-mod rules;
+mod orderings;

@@ -1,75 +1,77 @@
-//! What crosses threads, in miniature.
+//! Small models of the driver's communication with a card and between threads.
 
 use crate::card::{Cell, Shared};
 use crate::order::{self, Claims};
-use crate::rules::{
-    Count, LooseCount, LooseLeave, NothingAfterCompletion, NothingBeforeDoorbell, Real, Rules,
+use crate::orderings::{
+    Count, DriverOrderings, NoFenceAfterCompletion, NoFenceBeforeDoorbell, Orderings, RelaxedCount,
+    RelaxedLeave,
 };
 use crate::sync;
 use loom::sync::Arc;
 use loom::sync::atomic::Ordering;
 use loom::thread;
 
-const ENDLESS: &str = "it sleeps for ever";
+const MISSED_WAKEUP: &str = "the driver sleeps forever";
 
 /// Waits for the write-back of `count`.
-fn wait<R: Rules>(shared: &Shared, count: u32) {
-    while shared.write_back.load(Ordering::Relaxed) != count {
+fn wait<O: Orderings>(shared: &Shared, count: u32) {
+    while shared.count.load(Ordering::Relaxed) != count {
         thread::yield_now();
     }
-    R::after_completion();
+    O::after_completion();
 }
 
-fn ring<R: Rules>(shared: &Shared, value: u32) {
-    R::before_doorbell();
+/// Rings the doorbell.
+fn ring<O: Orderings>(shared: &Shared, value: u32) {
+    O::before_doorbell();
     shared.doorbell.store(value, Ordering::Relaxed);
 }
 
-/// Data to the card, twice in the same memory: the card sees what was written before each doorbell, and nothing later.
-fn send<R: Rules>() {
+/// Sends data to the card twice, in the same memory. The card sees the data written before each doorbell, and nothing later.
+fn send<O: Orderings>() {
     let shared = Arc::new(Shared::default());
     let card = {
         let shared = shared.clone();
-        thread::spawn(move || [shared.take(1), shared.take(2)])
+        thread::spawn(move || [shared.h2c(1), shared.h2c(2)])
     };
     for count in 1..=2 {
         shared.descriptor.set(count);
         shared.payload.set(10 * count);
-        ring::<R>(&shared, count);
-        wait::<R>(&shared, count);
+        ring::<O>(&shared, count);
+        wait::<O>(&shared, count);
     }
     assert_eq!(card.join().unwrap(), [(1, 10), (2, 20)]);
 }
 
-/// Data from the card: it is there when the completion is.
-fn receive<R: Rules>() {
+/// Receives data from the card. It is visible when the completion is.
+fn receive<O: Orderings>() {
     let shared = Arc::new(Shared::default());
     let card = {
         let shared = shared.clone();
-        thread::spawn(move || shared.give(1, 7))
+        thread::spawn(move || shared.c2h(1, 7))
     };
     shared.descriptor.set(1);
-    ring::<R>(&shared, 1);
-    wait::<R>(&shared, 1);
+    ring::<O>(&shared, 1);
+    wait::<O>(&shared, 1);
     assert_eq!(shared.payload.get(), 7);
     card.join().unwrap();
 }
 
-/// One thread has the channel, another the memory, which it uses again when nothing is in flight any more.
-fn reuse<R: Rules>() {
-    let (shared, in_flight) = (Arc::new(Shared::default()), Arc::new(R::Count::default()));
+/// One thread owns the channel; another owns the memory, and reuses it when nothing is in flight.
+fn reuse<O: Orderings>() {
+    let (shared, in_flight) = (Arc::new(Shared::default()), Arc::new(O::Count::default()));
     shared.payload.set(10);
     let card = {
         let shared = shared.clone();
-        thread::spawn(move || shared.take(1))
+        thread::spawn(move || shared.h2c(1))
     };
     in_flight.enter();
     let channel = {
         let (shared, in_flight) = (shared.clone(), in_flight.clone());
         thread::spawn(move || {
             shared.descriptor.set(1);
-            ring::<R>(&shared, 1);
-            wait::<R>(&shared, 1);
+            ring::<O>(&shared, 1);
+            wait::<O>(&shared, 1);
             in_flight.leave();
         })
     };
@@ -80,21 +82,21 @@ fn reuse<R: Rules>() {
     assert_eq!(card.join().unwrap(), (1, 10));
 }
 
-/// The same with a transfer that keeps what it uses.
-fn reuse_kept(uses: fn(&sync::Arc<()>) -> usize) {
+/// Like `reuse`, but the transfer holds a reference to its memory.
+fn reuse_held(uses: fn(&sync::Arc<()>) -> usize) {
     let (shared, held) = (Arc::new(Shared::default()), sync::Arc::new(()));
     shared.payload.set(10);
     let card = {
         let shared = shared.clone();
-        thread::spawn(move || shared.take(1))
+        thread::spawn(move || shared.h2c(1))
     };
     let channel = {
-        let (shared, kept) = (shared.clone(), held.clone());
+        let (shared, reference) = (shared.clone(), held.clone());
         thread::spawn(move || {
             shared.descriptor.set(1);
-            ring::<Real>(&shared, 1);
-            wait::<Real>(&shared, 1);
-            drop(kept);
+            ring::<DriverOrderings>(&shared, 1);
+            wait::<DriverOrderings>(&shared, 1);
+            drop(reference);
         })
     };
     if uses(&held) == 0 {
@@ -104,13 +106,13 @@ fn reuse_kept(uses: fn(&sync::Arc<()>) -> usize) {
     assert_eq!(card.join().unwrap(), (1, 10));
 }
 
-/// Two threads want the same channel: one has it at a time, and the next sees what the last one left.
+/// Two threads claim the same channel. Only one owns it at a time, and each owner sees the writes of the previous one.
 fn hand_over() {
     let (claims, word) = (Arc::new(Claims::default()), Arc::new(Cell::default()));
     let owner = move |claims: &Claims, word: &Cell| {
-        if claims.take(2) {
+        if claims.acquire(2) {
             word.set(word.get() + 1);
-            claims.give_back(2);
+            claims.release(2);
         }
     };
     let other = {
@@ -119,33 +121,33 @@ fn hand_over() {
     };
     owner(&claims, &word);
     other.join().unwrap();
-    assert!(claims.take(2) && (1..=2).contains(&word.get()));
+    assert!(claims.acquire(2) && (1..=2).contains(&word.get()));
 }
 
-/// Sleeping until an interrupt: the status is cleared, which arms it, and then the write-back is looked at. The other way
-/// round, a completion in between wakes nobody.
+/// Sleeps until an interrupt. The driver clears the status, which arms the interrupt, and then checks the write-back. In the reverse order, a
+/// completion in between would cause no interrupt.
 fn sleep(arms_first: bool) {
     let shared = Arc::new(Shared::default());
-    // Something happened before that nobody cleared.
+    // An earlier event was not cleared.
     shared.status.store(1, Ordering::Relaxed);
     let card = {
         let shared = shared.clone();
         thread::spawn(move || {
-            shared.give(1, 7);
+            shared.c2h(1, 7);
             shared.raise()
         })
     };
     shared.descriptor.set(1);
-    ring::<Real>(&shared, 1);
+    ring::<DriverOrderings>(&shared, 1);
     if arms_first {
         shared.clear();
     }
-    let done = shared.write_back.load(Ordering::Relaxed) == 1;
+    let done = shared.count.load(Ordering::Relaxed) == 1;
     if !arms_first {
         shared.clear();
     }
     let interrupts = card.join().unwrap();
-    assert!(done || interrupts, "{ENDLESS}");
+    assert!(done || interrupts, "{MISSED_WAKEUP}");
 }
 
 fn holds(model: fn()) {
@@ -157,33 +159,33 @@ fn holds(model: fn()) {
 fn fails(model: fn()) {
     let reason = std::panic::catch_unwind(|| holds(model)).expect_err("loom found nothing wrong");
     let text = reason.downcast_ref::<String>().map(String::as_str).or(reason.downcast_ref::<&str>().copied());
-    // Not because it grew too large.
-    let text = text.expect("a panic has a text");
-    assert!(text.starts_with("Causality violation") || text.starts_with(ENDLESS), "{text}");
+    // Fail if loom gave up for another reason, such as the size of the model.
+    let text = text.expect("the panic has a message");
+    assert!(text.starts_with("Causality violation") || text.starts_with(MISSED_WAKEUP), "{text}");
 }
 
 #[test]
-fn the_card_sees_what_was_written_before_the_doorbell() {
-    holds(send::<Real>);
-    fails(send::<NothingBeforeDoorbell>);
-    fails(send::<NothingAfterCompletion>);
+fn the_card_sees_writes_made_before_the_doorbell() {
+    holds(send::<DriverOrderings>);
+    fails(send::<NoFenceBeforeDoorbell>);
+    fails(send::<NoFenceAfterCompletion>);
 }
 
 #[test]
-fn data_is_there_when_its_completion_is() {
-    holds(receive::<Real>);
-    fails(receive::<NothingBeforeDoorbell>);
-    fails(receive::<NothingAfterCompletion>);
+fn data_is_visible_when_its_completion_is() {
+    holds(receive::<DriverOrderings>);
+    fails(receive::<NoFenceBeforeDoorbell>);
+    fails(receive::<NoFenceAfterCompletion>);
 }
 
 #[test]
-fn memory_is_used_again_after_the_card_is_done_with_it() {
-    holds(reuse::<Real>);
-    fails(reuse::<NothingAfterCompletion>);
-    fails(reuse::<LooseLeave>);
-    fails(reuse::<LooseCount>);
-    holds(|| reuse_kept(order::uses));
-    fails(|| reuse_kept(|held| sync::Arc::strong_count(held) - 1));
+fn memory_is_reused_only_after_the_card_has_finished_with_it() {
+    holds(reuse::<DriverOrderings>);
+    fails(reuse::<NoFenceAfterCompletion>);
+    fails(reuse::<RelaxedLeave>);
+    fails(reuse::<RelaxedCount>);
+    holds(|| reuse_held(order::uses));
+    fails(|| reuse_held(|held| sync::Arc::strong_count(held) - 1));
 }
 
 #[test]
@@ -192,7 +194,7 @@ fn a_channel_has_one_owner_at_a_time() {
 }
 
 #[test]
-fn no_interrupt_is_lost_when_it_is_armed_before_looking() {
+fn no_interrupt_is_lost_if_it_is_armed_before_the_check() {
     holds(|| sleep(true));
     fails(|| sleep(false));
 }

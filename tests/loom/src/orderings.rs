@@ -1,10 +1,10 @@
-//! The driver's orderings, and each of them with one left out.
+//! The driver's orderings, and variants with one of them removed.
 
 use crate::order;
 use loom::sync::atomic::{AtomicU32, Ordering};
 
-/// What the models are run with.
-pub trait Rules: 'static {
+/// The orderings with which a model runs.
+pub trait Orderings: 'static {
     type Count: Count;
 
     fn before_doorbell() {
@@ -16,14 +16,14 @@ pub trait Rules: 'static {
     }
 }
 
-/// [`order::InFlight`], or what it must not be.
+/// A count of jobs in flight: [`order::InFlight`], or an incorrect variant.
 pub trait Count: Default + Send + Sync {
     fn enter(&self);
     fn leave(&self);
     fn count(&self) -> usize;
 }
 
-/// The driver's own, with a job that is in flight or not.
+/// The driver's count, for a single job.
 pub struct InFlight(order::InFlight<2>);
 
 impl Default for InFlight {
@@ -42,40 +42,40 @@ impl Count for InFlight {
     }
 
     fn count(&self) -> usize {
-        self.0.count(|what| what == 1)
+        self.0.count(|program| program == 1)
     }
 }
 
-/// The driver's own.
-pub struct Real;
+/// The driver's orderings.
+pub struct DriverOrderings;
 
-impl Rules for Real {
+impl Orderings for DriverOrderings {
     type Count = InFlight;
 }
 
-pub struct NothingBeforeDoorbell;
+pub struct NoFenceBeforeDoorbell;
 
-impl Rules for NothingBeforeDoorbell {
+impl Orderings for NoFenceBeforeDoorbell {
     type Count = InFlight;
 
     fn before_doorbell() {}
 }
 
-pub struct NothingAfterCompletion;
+pub struct NoFenceAfterCompletion;
 
-impl Rules for NothingAfterCompletion {
+impl Orderings for NoFenceAfterCompletion {
     type Count = InFlight;
 
     fn after_completion() {}
 }
 
-/// Leaves without Release.
+/// Decrements the count without Release.
 #[derive(Default)]
-pub struct LooseLeave(AtomicU32);
+pub struct RelaxedLeave(AtomicU32);
 
-/// Asks without Acquire.
+/// Reads the count without Acquire.
 #[derive(Default)]
-pub struct LooseCount(AtomicU32);
+pub struct RelaxedCount(AtomicU32);
 
 macro_rules! count {
     ($name:ident, $leave:ident, $count:ident) => {
@@ -93,11 +93,11 @@ macro_rules! count {
             }
         }
 
-        impl Rules for $name {
+        impl Orderings for $name {
             type Count = Self;
         }
     };
 }
 
-count!(LooseLeave, Relaxed, Acquire);
-count!(LooseCount, Release, Relaxed);
+count!(RelaxedLeave, Relaxed, Acquire);
+count!(RelaxedCount, Release, Relaxed);

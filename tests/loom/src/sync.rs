@@ -1,10 +1,10 @@
-//! What the driver takes from `std::sync`, for loom.
+//! The items of `std::sync` that the driver uses, for loom.
 
 pub use loom::sync::atomic;
 
 use atomic::{AtomicUsize, Ordering};
 
-/// Counts references with the orderings of the standard library's `Arc`; loom's own does not let a fence take part.
+/// A reference count with the orderings of the standard library's `Arc`. Loom's own `Arc` ignores fences.
 pub struct Arc<T>(loom::sync::Arc<(AtomicUsize, T)>);
 
 impl<T> Arc<T> {

@@ -1,11 +1,11 @@
-//! `xdma bench compare`.
+//! The command `xdma bench compare`.
 //!
-//! A difference counts only where the rounds of the two results do not overlap: five rounds of the same thing land all on one side
-//! of five others by chance in 1 of 126 cases.
+//! A difference is reported only if the rounds of the two results do not overlap. If nothing changed, all five rounds of one result
+//! still lie on the same side of the other's five by chance in 1 of 126 cases.
 
 use super::html;
 use super::machine::range;
-use super::results::{Results, Sweep, Throughput, Way};
+use super::results::{Directions, Results, Sweep, Throughput};
 use crate::number::{bytes, nanoseconds, rate};
 use crate::output;
 use anyhow::Result;
@@ -16,42 +16,42 @@ use std::path::PathBuf;
 
 #[derive(Args)]
 pub struct Compare {
-    /// The result to compare with.
+    /// Result file of the baseline.
     before: PathBuf,
-    /// The other one.
+    /// Result file to compare with the baseline.
     after: PathBuf,
-    /// Write a page with plots there.
+    /// Write an HTML page with plots to this file.
     #[arg(long, value_name = "FILE")]
     html: Option<PathBuf>,
 }
 
-/// Two results, and what is in both.
+/// A comparison of two results, by the figures that both contain.
 #[derive(Serialize)]
 pub struct Comparison {
     pub before: String,
     pub after: String,
-    /// Why they should not be compared, or only with care.
+    /// Differences that make the comparison invalid or less reliable.
     pub warnings: Vec<String>,
     pub rows: Vec<Row>,
 }
 
-/// The same thing, measured twice.
+/// A figure that both results contain.
 #[derive(Serialize)]
 pub struct Row {
-    /// Throughput, and over what it was varied; none if it is the median latency of a whole transfer.
+    /// The varied parameter of a throughput figure; `None` for the median latency of a whole transfer.
     pub throughput_by: Option<Sweep>,
-    pub direction: Way,
+    pub direction: Directions,
     pub bytes: u64,
-    /// Transfers in flight on each channel.
+    /// Number of transfers in flight on each channel.
     pub depth: usize,
-    /// Channels of each direction.
+    /// Number of channels of each direction.
     pub channels: usize,
-    /// Nanoseconds, or bytes a second.
+    /// In nanoseconds, or bytes per second.
     pub before: f64,
     pub after: f64,
-    /// After by before.
+    /// `after` divided by `before`.
     pub ratio: f64,
-    /// The ratio at the least and at the most, as far as rounds lay apart.
+    /// Lowest and highest ratio of two rounds.
     pub between: (f64, f64),
     pub verdict: Verdict,
 }
@@ -113,19 +113,19 @@ impl Comparison {
         Ok(Self { before: before_name.into(), after: after_name.into(), warnings, rows })
     }
 
-    /// For a terminal.
+    /// Formats the comparison for a terminal.
     fn text(&self) -> String {
         let mut lines = vec![
             format!("before: {}\nafter:  {}\n", self.before, self.after),
             format!(
                 "{:22} {:5} {:>9} {:>5} {:>8} {:>11} {:>11} {:>6} {:>14}",
-                "", "", "size", "depth", "channels", "before", "after", "ratio", "between"
+                "", "", "size", "depth", "channels", "before", "after", "ratio", "ratio range"
             ),
         ];
         lines.extend(self.rows.iter().map(|row| {
-            let between = format!("{:.2} and {:.2}", row.between.0, row.between.1);
+            let ratios = format!("{:.2} to {:.2}", row.between.0, row.between.1);
             format!(
-                "{:22} {:5} {:>9} {:>5} {:>8} {:>11} {:>11} {:>6.2} {between:>14}  {}",
+                "{:22} {:5} {:>9} {:>5} {:>8} {:>11} {:>11} {:>6.2} {ratios:>14}  {}",
                 row.name(),
                 row.direction,
                 bytes(row.bytes),
@@ -138,15 +138,15 @@ impl Comparison {
             )
         }));
         lines.push(format!("\n{}", self.summary()));
-        lines.extend(self.warnings.iter().map(|warning| format!("note: {warning}")));
+        lines.extend(self.warnings.iter().map(|warning| format!("warning: {warning}")));
         lines.join("\n")
     }
 
-    /// How many are better, worse, or neither.
+    /// Summarizes the verdicts.
     pub fn summary(&self) -> String {
         let count = |verdict| self.rows.iter().filter(|row| row.verdict == verdict).count();
         format!(
-            "{} better, {} worse, {} within the noise (rounds overlap)",
+            "{} better, {} worse, {} within the noise (the rounds overlap)",
             count(Verdict::Better),
             count(Verdict::Worse),
             count(Verdict::Noise)
@@ -157,7 +157,7 @@ impl Comparison {
 impl Row {
     fn new(
         throughput_by: Option<Sweep>,
-        direction: Way,
+        direction: Directions,
         (bytes, depth, channels): (u64, usize, usize),
         (before, after): (f64, f64),
         rounds: (&[f64], &[f64]),
@@ -174,7 +174,7 @@ impl Row {
         Self { throughput_by, direction, bytes, depth, channels, before, after, ratio, between, verdict }
     }
 
-    /// What was measured.
+    /// Returns the name of the figure.
     pub fn name(&self) -> &'static str {
         match self.throughput_by {
             None => "median latency",
@@ -184,7 +184,7 @@ impl Row {
         }
     }
 
-    /// A value with its unit.
+    /// Formats a value with its unit.
     pub fn value(&self, value: f64) -> String {
         if self.throughput_by.is_some() { rate(value) } else { nanoseconds(value as u64) }
     }
@@ -196,30 +196,30 @@ fn warnings(
     common: usize,
 ) -> Vec<String> {
     let mut all = vec![];
-    let (was, is) = (&old.machine, &new.machine);
-    let mut differs = |what: &str, was: String, is: String| {
-        if was != is {
-            all.push(format!("not the same {what}: {was} before, {is} after"));
+    let (before, after) = (&old.machine, &new.machine);
+    let mut check_same = |what: &str, before: String, after: String| {
+        if before != after {
+            all.push(format!("different {what}: {before} before, {after} after"));
         }
     };
-    differs(
+    check_same(
         "card",
-        format!("{} {}", was.card.bus, was.card.identity),
-        format!("{} {}", is.card.bus, is.card.identity),
+        format!("{} {}", before.card.bus, before.card.identity),
+        format!("{} {}", after.card.bus, after.card.identity),
     );
-    differs(
+    check_same(
         "processor",
-        format!("{} of {}", was.processors, was.cpu),
-        format!("{} of {}", is.processors, is.cpu),
+        format!("{} × {}", before.processors, before.cpu),
+        format!("{} × {}", after.processors, after.cpu),
     );
-    differs("kernel", was.kernel.clone(), is.kernel.clone());
-    differs("ring", was.card.ring.clone(), is.card.ring.clone());
-    differs("way of waiting", was.card.wait.clone(), is.card.wait.clone());
-    differs("time for each figure", format!("{} s", old.time), format!("{} s", new.time));
+    check_same("kernel", before.kernel.clone(), after.kernel.clone());
+    check_same("ring", before.card.ring.clone(), after.card.ring.clone());
+    check_same("wait mode", before.card.wait.clone(), after.card.wait.clone());
+    check_same("time per figure", format!("{} s", old.time), format!("{} s", new.time));
     for (name, results, other) in [(old_name, old, new), (new_name, new, old)] {
         let figures = results.latency.len() + results.throughput.len();
         if figures > common {
-            all.push(format!("{} figures of {name} are not in the other one", figures - common));
+            all.push(format!("{} figures of {name} are missing in the other result", figures - common));
         }
         let own = results.warnings.iter().filter(|warning| !other.warnings.contains(warning));
         all.extend(own.map(|warning| format!("{name}: {warning}")));
@@ -233,12 +233,12 @@ fn warnings(
 mod tests {
     use super::*;
 
-    fn row(of: Option<Sweep>, before: [f64; 3], after: [f64; 3]) -> Row {
-        Row::new(of, Way::H2C, (64, 1, 1), (before[1], after[1]), (&before, &after))
+    fn row(sweep: Option<Sweep>, before: [f64; 3], after: [f64; 3]) -> Row {
+        Row::new(sweep, Directions::H2C, (64, 1, 1), (before[1], after[1]), (&before, &after))
     }
 
     #[test]
-    fn only_rounds_that_lie_apart_make_a_difference() {
+    fn overlapping_rounds_are_noise() {
         let low = [1.0, 2.0, 3.0];
         let high = [4.0, 8.0, 9.0];
         assert_eq!(row(None, low, high).verdict, Verdict::Worse);

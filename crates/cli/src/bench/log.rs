@@ -1,4 +1,4 @@
-//! The histograms as an interval log, which the tools of HdrHistogram read.
+//! Writing the histograms as an HdrHistogram interval log.
 
 use super::measure::{Figure, LatencyFigure};
 use anyhow::{Context, Result, anyhow};
@@ -8,22 +8,22 @@ use std::fs::File;
 use std::io::{BufWriter, Write};
 use std::time::{Duration, SystemTime};
 
-/// One line for each direction, size and kind of latency, tagged such as `H2C-4096-submit`.
+/// Writes one line for each direction, size and part of the latency, with tags such as `H2C-4096-submit`.
 pub fn write(file: File, figures: &[Figure], start: SystemTime) -> Result<()> {
     let (mut file, mut serializer) = (BufWriter::new(file), V2DeflateSerializer::new());
     let duration = start.elapsed().unwrap_or(Duration::ZERO);
     let mut builder = IntervalLogWriterBuilder::new();
-    builder.add_comment("xdma bench: latencies in nanoseconds; the column of the maximum is in milliseconds");
+    builder.add_comment("xdma bench: latencies in nanoseconds; the maximum column is in milliseconds");
     builder.with_start_time(start).with_base_time(start).with_max_value_divisor(1e6);
     let mut log = builder.begin_log_with(&mut file, &mut serializer)?;
     for figure in figures {
         let Figure::Latency(figure) = figure else { continue };
         let LatencyFigure { direction, bytes, submit, completion, total } = &**figure;
-        for (kind, recorded) in [("submit", submit), ("completion", completion), ("total", total)] {
-            let name = format!("{direction}-{bytes}-{kind}");
-            let tag = Tag::new(&name).context("a tag has no comma")?;
-            // They were recorded in rounds, so that each spans all of the time.
-            log.write_histogram(&recorded.times, Duration::ZERO, duration, Some(tag))
+        for (part, recorder) in [("submit", submit), ("completion", completion), ("total", total)] {
+            let name = format!("{direction}-{bytes}-{part}");
+            let tag = Tag::new(&name).context("a tag must not contain a comma")?;
+            // Every round measures every figure, so each interval is the whole run.
+            log.write_histogram(&recorder.times, Duration::ZERO, duration, Some(tag))
                 .map_err(|error| anyhow!("{error:?}"))?;
         }
     }

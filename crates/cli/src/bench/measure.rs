@@ -1,10 +1,10 @@
 //! The measurements: one transfer at a time for latency, several in flight for throughput.
 //!
-//! One thread does it all, as a prover's would. Everything is measured in rounds, all figures in each of them: what the machine does
-//! for a while then shows as a difference between rounds instead of as a difference between figures.
+//! A single thread does everything, as in a prover. Each round measures all figures, so a temporary disturbance of the machine shows up
+//! as a difference between rounds instead of a difference between figures.
 
-use super::machine::Usage;
-use super::results::{Latency, Sweep, Throughput, Times, Way, median};
+use super::machine::CpuUsage;
+use super::results::{Directions, Latency, Sweep, Throughput, Times, median};
 use crate::interrupt::Interrupt;
 use crate::number;
 use anyhow::{Context, Result};
@@ -13,81 +13,87 @@ use indicatif::ProgressBar;
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 use xdma::card::Card;
-use xdma::channel::{Channel, ChannelOptions, EngineError, Ticket};
+use xdma::channel::{Channel, ChannelOptions, Ticket, TransferError, WaitError};
 use xdma::memory::Buffer;
 use xdma::regs::Direction;
 
-/// How often everything is measured.
+/// Number of rounds.
 pub const ROUNDS: u32 = 5;
-/// How long a transfer may take.
+/// Time limit for a transfer.
 const LIMIT: Duration = Duration::from_secs(10);
-/// Transfers before those that count, where they are quick.
+/// Maximum number of transfers of a warm-up.
 const WARM_UP: usize = 32;
-/// Of 1 ns to a minute, to three digits.
+/// Longest time that the histograms can hold: one minute, in nanoseconds.
 const LONGEST: u64 = 60_000_000_000;
 
-/// One thing to measure.
+/// A figure to measure.
 pub enum Figure {
     Latency(Box<LatencyFigure>),
     Throughput(ThroughputFigure),
 }
 
-/// Latency of one direction and size.
+/// The latency of transfers of one direction and size.
 pub struct LatencyFigure {
     pub direction: Direction,
     pub bytes: u64,
-    pub submit: Recorded,
-    pub completion: Recorded,
-    pub total: Recorded,
+    pub submit: TimeRecorder,
+    pub completion: TimeRecorder,
+    pub total: TimeRecorder,
 }
 
-/// Times, and the median of each round.
-pub struct Recorded {
+/// A histogram of times, and the median of each round.
+pub struct TimeRecorder {
     pub times: Histogram<u64>,
     round: Histogram<u64>,
     medians: Vec<f64>,
 }
 
-/// Throughput with one setting.
+/// The throughput of one configuration.
 pub struct ThroughputFigure {
     pub sweep: Sweep,
-    pub way: Way,
+    pub directions: Directions,
     pub bytes: u64,
     pub depth: usize,
     pub channels: usize,
     transfers: u64,
     rounds: Vec<f64>,
-    used: Usage,
+    used: CpuUsage,
     seconds: f64,
 }
 
 impl Figure {
     pub fn latency(direction: Direction, bytes: u64) -> Result<Self> {
-        let [submit, completion, total] = [Recorded::new()?, Recorded::new()?, Recorded::new()?];
+        let [submit, completion, total] = [TimeRecorder::new()?, TimeRecorder::new()?, TimeRecorder::new()?];
         Ok(Self::Latency(Box::new(LatencyFigure { direction, bytes, submit, completion, total })))
     }
 
-    pub fn throughput(sweep: Sweep, way: Way, bytes: u64, depth: usize, channels: usize) -> Self {
+    pub fn throughput(
+        sweep: Sweep,
+        directions: Directions,
+        bytes: u64,
+        depth: usize,
+        channels: usize,
+    ) -> Self {
         Self::Throughput(ThroughputFigure {
             sweep,
-            way,
+            directions,
             bytes,
             depth,
             channels,
             transfers: 0,
             rounds: vec![],
-            used: Usage::default(),
+            used: CpuUsage::default(),
             seconds: 0.0,
         })
     }
 
-    /// What is measured, in a few words.
+    /// Describes the figure in a few words.
     pub fn name(&self) -> String {
         match self {
             Self::Latency(of) => format!("latency, {} {}", of.direction, number::bytes(of.bytes)),
             Self::Throughput(of) => format!(
                 "throughput, {} {}, {} in flight, channels: {}",
-                of.way,
+                of.directions,
                 number::bytes(of.bytes),
                 of.depth,
                 of.channels
@@ -96,7 +102,7 @@ impl Figure {
     }
 }
 
-impl Recorded {
+impl TimeRecorder {
     fn new() -> Result<Self> {
         let new = || Histogram::new_with_max(LONGEST, 3);
         Ok(Self { times: new()?, round: new()?, medians: vec![] })
@@ -121,7 +127,7 @@ impl Recorded {
 impl LatencyFigure {
     pub fn result(&self) -> Latency {
         Latency {
-            direction: if self.direction == Direction::H2C { Way::H2C } else { Way::C2H },
+            direction: if self.direction == Direction::H2C { Directions::H2C } else { Directions::C2H },
             bytes: self.bytes,
             submit: self.submit.times(),
             completion: self.completion.times(),
@@ -134,7 +140,7 @@ impl ThroughputFigure {
     pub fn result(&self) -> Throughput {
         Throughput {
             sweep: self.sweep,
-            direction: self.way,
+            direction: self.directions,
             bytes: self.bytes,
             depth: self.depth,
             channels: self.channels,
@@ -147,8 +153,8 @@ impl ThroughputFigure {
     }
 }
 
-/// The channels of one direction, and the memory for all of them.
-struct Side {
+/// The channels of one direction, and the buffer that they share.
+struct ChannelSet {
     channels: Vec<Channel>,
     buffer: Buffer,
 }
@@ -160,14 +166,14 @@ struct Lane<'a> {
     flight: VecDeque<Ticket>,
 }
 
-/// What all measurements have in common.
+/// The open channels and the settings that all measurements share.
 pub struct Bench<'a> {
     interrupt: &'a Interrupt,
     address: u64,
-    /// How long each figure is measured in each round.
+    /// Duration of the measurement of one figure in one round.
     time: Duration,
-    h2c: Side,
-    c2h: Side,
+    h2c: ChannelSet,
+    c2h: ChannelSet,
 }
 
 impl<'a> Bench<'a> {
@@ -184,21 +190,21 @@ impl<'a> Bench<'a> {
             Figure::Latency(of) => (of.bytes, 1),
             Figure::Throughput(of) => (of.bytes, of.channels),
         });
-        let (bytes, channels) = needs.fold((1, 1), |most, need| (most.0.max(need.0), most.1.max(need.1)));
-        let side = |direction| -> Result<Side> {
+        let (bytes, channels) = needs.fold((1, 1), |max, need| (max.0.max(need.0), max.1.max(need.1)));
+        let open_set = |direction| -> Result<ChannelSet> {
             let open = |index| card.channel(direction, index, options);
             let buffer = card.allocate(bytes, direction);
-            Ok(Side {
+            Ok(ChannelSet {
                 channels: (0..channels).map(open).collect::<Result<_, _>>()?,
                 buffer: buffer
                     .with_context(|| format!("cannot allocate a buffer of {}", number::bytes(bytes)))?,
             })
         };
-        let (h2c, c2h) = (side(Direction::H2C)?, side(Direction::C2H)?);
+        let (h2c, c2h) = (open_set(Direction::H2C)?, open_set(Direction::C2H)?);
         Ok(Self { interrupt, address, time: time / ROUNDS, h2c, c2h })
     }
 
-    /// Measures everything, round by round.
+    /// Measures all figures, round by round.
     pub fn run(&mut self, figures: &mut [Figure], bar: &ProgressBar) -> Result<()> {
         for _ in 0..ROUNDS {
             for figure in &mut *figures {
@@ -214,17 +220,16 @@ impl<'a> Bench<'a> {
         Ok(())
     }
 
-    /// The ring in use.
+    /// Returns the name of the ring in use.
     pub fn ring(&self) -> String {
         self.h2c.channels.first().map(|channel| channel.ring().to_string()).unwrap_or_default()
     }
 
     fn lanes(&mut self, directions: &[Direction], channels: usize) -> Vec<Lane<'_>> {
-        let wanted = |direction| directions.contains(&direction);
-        let sides = [(Direction::H2C, &mut self.h2c), (Direction::C2H, &mut self.c2h)];
-        let sides = sides.into_iter().filter(|(direction, _)| wanted(*direction));
-        sides
-            .flat_map(|(_, Side { channels: all, buffer })| {
+        let sets = [(Direction::H2C, &mut self.h2c), (Direction::C2H, &mut self.c2h)];
+        sets.into_iter()
+            .filter(|(direction, _)| directions.contains(direction))
+            .flat_map(|(_, ChannelSet { channels: all, buffer })| {
                 let lane = |channel| Lane { channel, buffer, flight: VecDeque::new() };
                 all.iter_mut().take(channels).map(lane)
             })
@@ -253,24 +258,24 @@ impl<'a> Bench<'a> {
         }
         [&mut figure.submit, &mut figure.completion, &mut figure.total]
             .into_iter()
-            .try_for_each(Recorded::end_round)
+            .try_for_each(TimeRecorder::end_round)
     }
 
     fn throughput(&mut self, figure: &mut ThroughputFigure) -> Result<()> {
         let (bytes, depth, time) = (figure.bytes, figure.depth, self.time);
         let (address, interrupt) = (self.address, self.interrupt);
-        let mut lanes = self.lanes(figure.way.directions(), figure.channels);
+        let mut lanes = self.lanes(figure.directions.as_slice(), figure.channels);
         for lane in &mut lanes {
             lane.warm_up(bytes, address, time)?;
         }
-        let (begin, before, mut transfers) = (Instant::now(), Usage::now()?, 0);
+        let (begin, before, mut transfers) = (Instant::now(), CpuUsage::now()?, 0);
         while begin.elapsed() < time {
             for lane in &mut lanes {
                 while lane.flight.len() < depth {
                     lane.flight.push_back(lane.channel.submit(lane.buffer, 0..bytes, address)?);
                     transfers += 1;
                 }
-                // The others have theirs in flight meanwhile.
+                // The other lanes still have transfers in flight.
                 lane.wait_for_one()?;
             }
             interrupt.check()?;
@@ -281,7 +286,7 @@ impl<'a> Bench<'a> {
             }
         }
         let seconds = begin.elapsed().as_secs_f64();
-        figure.used += Usage::now()? - before;
+        figure.used += CpuUsage::now()? - before;
         figure.seconds += seconds;
         figure.transfers += transfers;
         figure.rounds.push((transfers * bytes) as f64 / seconds);
@@ -290,8 +295,9 @@ impl<'a> Bench<'a> {
 }
 
 impl Lane<'_> {
-    /// A few transfers, for caches and branch predictors: as many as a fifth of the measurement's time allows, but one.
-    fn warm_up(&mut self, bytes: u64, address: u64, time: Duration) -> Result<(), EngineError> {
+    /// Warms up caches and branch predictors: makes transfers for up to a fifth of the measurement's time, at least one and at most
+    /// [`WARM_UP`].
+    fn warm_up(&mut self, bytes: u64, address: u64, time: Duration) -> Result<(), TransferError> {
         let end = Instant::now() + time / 5;
         for _ in 0..WARM_UP {
             self.channel.transfer(self.buffer, 0..bytes, address, LIMIT)?;
@@ -302,7 +308,8 @@ impl Lane<'_> {
         Ok(())
     }
 
-    fn wait_for_one(&mut self) -> Result<(), EngineError> {
+    /// Waits for the oldest transfer in flight.
+    fn wait_for_one(&mut self) -> Result<(), WaitError> {
         let ticket = self.flight.pop_front();
         ticket.map_or(Ok(()), |ticket| self.channel.wait(ticket, LIMIT))
     }

@@ -1,4 +1,4 @@
-//! `xdma top`: what the cards of running programs do, from their pages of statistics.
+//! The command `xdma top`: shows the statistics pages of running programs.
 
 mod rates;
 mod screen;
@@ -8,7 +8,7 @@ use crate::{failure::Failure, output};
 use anyhow::{Context, Result};
 use clap::Args;
 use ratatui::crossterm::event::{self, Event, KeyCode, KeyModifiers};
-use rates::{Rates, Reading};
+use rates::{Rates, Sample};
 use serde_json::json;
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -16,56 +16,57 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 use xdma::stats::{PageError, Reader};
 
-/// Rates that a sparkline remembers.
+/// Number of samples that a sparkline shows.
 const HISTORY: usize = 60;
-/// Longest wait for a key.
-const KEY: Duration = Duration::from_millis(100);
+/// Longest wait for a key press.
+const KEY_WAIT: Duration = Duration::from_millis(100);
 
 #[derive(Args)]
 pub struct Top {
-    /// Only the cards of this process.
+    /// Show only the cards of this process.
     #[arg(long)]
     pid: Option<u32>,
-    /// Only cards whose location contains this: a PCI address, or part of a socket's path.
+    /// Show only cards whose location contains this text: a PCI address, or part of a socket path.
     #[arg(long, value_name = "TEXT")]
     card: Option<String>,
-    /// Seconds between two readings.
-    #[arg(long, default_value = "1", value_parser = seconds)]
+    /// Time between two samples.
+    #[arg(long, value_name = "SECONDS", default_value = "1", value_parser = seconds)]
     interval: Duration,
-    /// Print what happens in one interval, and end; so does --json.
+    /// Print one sample as text, and exit; --json does the same as JSON.
     #[arg(long)]
     once: bool,
 }
 
-/// A card that is watched.
-pub struct Watched {
+/// A card of a running program.
+pub struct WatchedCard {
     page: Reader,
-    last: Reading,
+    last: Sample,
     pub rates: Rates,
-    /// Median latencies in nanoseconds, by channel.
+    /// The last median latencies of each channel, in nanoseconds.
     pub history: Vec<(String, VecDeque<u64>)>,
+    /// Whether the program has ended.
     pub ended: bool,
 }
 
-impl Watched {
+impl WatchedCard {
     fn new(page: Reader) -> Self {
-        let last = Reading::take(&page);
+        let last = Sample::new(&page);
         let rates = Rates::between(&last, &last);
         Self { page, last, rates, history: vec![], ended: false }
     }
 
     pub fn title(&self) -> String {
-        let ended = if self.ended { ", ended: these are its last values" } else { "" };
+        let ended = if self.ended { ", ended: last values" } else { "" };
         format!("{} (process {}{ended})", self.page.location(), self.page.process())
     }
 
-    /// Reads the page again. What happened is kept when its process is gone.
-    fn read(&mut self) {
+    /// Takes the next sample. When the process ends, the last values stay.
+    fn update(&mut self) {
         if self.ended {
             return;
         }
         self.ended = !self.page.is_open();
-        let now = Reading::take(&self.page);
+        let now = Sample::new(&self.page);
         self.rates = Rates::between(&self.last, &now);
         self.last = now;
         for channel in &self.rates.channels {
@@ -87,20 +88,21 @@ impl Top {
         let mut cards = self.find()?;
         if self.once || json {
             std::thread::sleep(self.interval);
-            cards.iter_mut().for_each(Watched::read);
+            cards.iter_mut().for_each(WatchedCard::update);
             return output::line(&if json { object(&cards) } else { screen::text(&cards) });
         }
         let stop = Arc::new(AtomicBool::new(false));
         let signal = stop.clone();
         ctrlc::set_handler(move || {
             signal.store(true, Ordering::Relaxed);
-            // Whoever waits for a key of a terminal that is gone does not come back.
-            std::thread::sleep(10 * KEY);
+            // If the terminal is gone, the wait for a key never returns.
+            std::thread::sleep(10 * KEY_WAIT);
             std::process::exit(0);
         })?;
-        // A panic restores the terminal too.
+        // This also installs a panic hook that restores the terminal.
         let terminal = ratatui::try_init();
-        let mut terminal = terminal.context("there is no terminal to draw on; --once prints one look")?;
+        let mut terminal =
+            terminal.context("cannot draw on the terminal; use --once to print one sample as text")?;
         let shown = self.show(&mut terminal, &mut cards, &stop);
         ratatui::restore();
         shown
@@ -109,22 +111,22 @@ impl Top {
     fn show(
         &self,
         terminal: &mut ratatui::DefaultTerminal,
-        cards: &mut Vec<Watched>,
+        cards: &mut Vec<WatchedCard>,
         stop: &AtomicBool,
     ) -> Result<()> {
         let (mut due, mut first) = (Instant::now() + self.interval, 0);
         while !stop.load(Ordering::Relaxed) {
             terminal.draw(|frame| first = screen::draw(frame, cards, first))?;
             let now = Instant::now();
-            if event::poll(due.saturating_duration_since(now).min(KEY))? {
+            if event::poll(due.saturating_duration_since(now).min(KEY_WAIT))? {
                 let event = event::read()?;
-                if is_end(&event) {
+                if is_quit(&event) {
                     break;
                 }
-                first = first.saturating_add_signed(moved(&event));
+                first = first.saturating_add_signed(scroll_rows(&event));
             }
             if Instant::now() >= due {
-                cards.iter_mut().for_each(Watched::read);
+                cards.iter_mut().for_each(WatchedCard::update);
                 self.add_new(cards);
                 due = Instant::now() + self.interval;
             }
@@ -132,36 +134,37 @@ impl Top {
         Ok(())
     }
 
-    fn find(&self) -> Result<Vec<Watched>> {
+    fn find(&self) -> Result<Vec<WatchedCard>> {
         let found = match self.pid {
             Some(process) => Reader::of_process(process)?,
             None => Reader::all(),
         };
-        let (good, strange): (Vec<_>, Vec<_>) = found.into_iter().partition(Result::is_ok);
-        let strange: Vec<PageError> = strange.into_iter().filter_map(Result::err).collect();
-        let good: Vec<_> = good.into_iter().flatten().collect();
-        let places: Vec<_> = good.iter().map(|page| page.location().to_owned()).collect();
-        let cards: Vec<_> = good.into_iter().filter(|page| self.wants(page)).map(Watched::new).collect();
+        let (pages, errors): (Vec<_>, Vec<_>) = found.into_iter().partition(Result::is_ok);
+        let errors: Vec<PageError> = errors.into_iter().filter_map(Result::err).collect();
+        let pages: Vec<_> = pages.into_iter().flatten().collect();
+        let locations: Vec<_> = pages.iter().map(|page| page.location().to_owned()).collect();
+        let cards: Vec<_> =
+            pages.into_iter().filter(|page| self.matches(page)).map(WatchedCard::new).collect();
         if !cards.is_empty() {
-            strange.iter().for_each(|error| tracing::warn!("{error}"));
+            errors.iter().for_each(|error| tracing::warn!("{error}"));
             return Ok(cards);
         }
-        match (strange.into_iter().next(), &self.card) {
+        match (errors.into_iter().next(), &self.card) {
             (Some(error), _) => Err(error.into()),
-            (None, Some(part)) if !places.is_empty() => {
-                Err(Failure::NothingThere(part.clone(), places.join(", ")).into())
+            (None, Some(part)) if !locations.is_empty() => {
+                Err(Failure::NotInUse(part.clone(), locations.join(", ")).into())
             }
-            (None, _) => Err(Failure::NothingRuns.into()),
+            (None, _) => Err(Failure::NoPrograms.into()),
         }
     }
 
-    fn wants(&self, page: &Reader) -> bool {
+    fn matches(&self, page: &Reader) -> bool {
         self.card.as_ref().is_none_or(|part| page.location().contains(part))
     }
 
-    /// Programs come and go while one looks; one that ended stays as long as nothing else runs.
-    fn add_new(&self, cards: &mut Vec<Watched>) {
-        let known = |page: &Reader, cards: &[Watched]| cards.iter().any(|card| card.page.is_same(page));
+    /// Adds the cards of newly started programs. If there are any, the cards of ended programs are removed.
+    fn add_new(&self, cards: &mut Vec<WatchedCard>) {
+        let known = |page: &Reader, cards: &[WatchedCard]| cards.iter().any(|card| card.page.is_same(page));
         let Ok(found) = self.find() else { return };
         let new: Vec<_> = found.into_iter().filter(|card| !known(&card.page, cards)).collect();
         if !new.is_empty() {
@@ -171,14 +174,14 @@ impl Top {
     }
 }
 
-fn is_end(event: &Event) -> bool {
+fn is_quit(event: &Event) -> bool {
     let Event::Key(key) = event else { return false };
     let control = key.modifiers.contains(KeyModifiers::CONTROL);
     matches!(key.code, KeyCode::Char('q') | KeyCode::Esc) || control && key.code == KeyCode::Char('c')
 }
 
-/// How many rows down a key moves the picture.
-fn moved(event: &Event) -> isize {
+/// Returns the number of rows by which a key scrolls down.
+fn scroll_rows(event: &Event) -> isize {
     match event {
         Event::Key(key) if key.code == KeyCode::Down => 1,
         Event::Key(key) if key.code == KeyCode::Up => -1,
@@ -188,8 +191,8 @@ fn moved(event: &Event) -> isize {
     }
 }
 
-fn object(cards: &[Watched]) -> String {
-    let card = |card: &Watched| {
+fn object(cards: &[WatchedCard]) -> String {
+    let card = |card: &WatchedCard| {
         let mut object = card.rates.object();
         object["location"] = card.page.location().into();
         object["process"] = card.page.process().into();

@@ -1,25 +1,25 @@
-//! What happened between two readings of a page.
+//! Rates between two samples of a statistics page.
 
 use serde_json::{Value, json};
 use std::time::{Duration, Instant};
 use xdma::msm::MsmStats;
 use xdma::stats::{ChannelReading, Reader};
 
-/// A page at a moment.
+/// The counters of a page at a point in time.
 #[derive(Clone, Debug)]
-pub struct Reading {
+pub struct Sample {
     at: Instant,
     channels: Vec<ChannelReading>,
     msm: MsmStats,
 }
 
-impl Reading {
-    pub fn take(page: &Reader) -> Self {
+impl Sample {
+    pub fn new(page: &Reader) -> Self {
         Self { at: Instant::now(), channels: page.channels(), msm: MsmStats::of(page) }
     }
 }
 
-/// A channel between two readings.
+/// Rates of a channel between two samples.
 #[derive(Clone, Debug)]
 pub struct ChannelRates {
     pub name: String,
@@ -30,20 +30,21 @@ pub struct ChannelRates {
     pub p99: Option<Duration>,
     pub stalls: u64,
     pub errors: u64,
-    /// All that was counted since the card was opened.
+    /// Counters since the card was opened.
     total: xdma::channel::Stats,
 }
 
-/// The MSM design between two readings.
+/// Rates of the MSM design between two samples.
 #[derive(Clone, Debug)]
 pub struct MsmRates {
     pub jobs_per_second: f64,
     pub pairs_per_second: f64,
     pub in_flight: u64,
-    /// How full the scalar and the point FIFO were.
+    /// Number of entries in the scalar FIFO and in the point FIFO.
     pub filled: [u64; 2],
+    /// Depths of the scalar FIFO and of the point FIFO.
     pub depths: [u64; 2],
-    /// Share of clocks in which the core did nothing; `None` if the client did not look meanwhile.
+    /// Share of clock cycles in which the core was idle; `None` if the client did not sample the design in between.
     pub idle: Option<f64>,
 }
 
@@ -54,12 +55,12 @@ pub struct Rates {
 }
 
 impl Rates {
-    pub fn between(before: &Reading, now: &Reading) -> Self {
+    pub fn between(before: &Sample, now: &Sample) -> Self {
         let seconds = now.at.duration_since(before.at).as_secs_f64().max(1e-9);
         let used = before.channels.iter().zip(&now.channels).filter(|(_, now)| now.stats.doorbells > 0);
         let channels = used.map(|(before, now)| channel(before, now, seconds)).collect();
-        let designed = now.msm.depths != [0; 2];
-        Self { channels, msm: designed.then(|| msm(&before.msm, &now.msm, seconds)) }
+        let has_design = now.msm.depths != [0; 2];
+        Self { channels, msm: has_design.then(|| msm(&before.msm, &now.msm, seconds)) }
     }
 
     pub fn object(&self) -> Value {

@@ -1,6 +1,6 @@
-//! How it looks.
+//! Drawing of the statistics on a terminal, and as plain text.
 
-use super::Watched;
+use super::WatchedCard;
 use super::rates::{ChannelRates, MsmRates};
 use crate::number::{nanoseconds, short};
 use ratatui::Frame;
@@ -14,28 +14,29 @@ const HEADER: &str = "channel  bytes/s    jobs/s queue      p50      p99 stalls 
 
 /// One line of the screen.
 enum Row<'a> {
-    Title(&'a Watched),
+    Title(&'a WatchedCard),
     Header,
-    Channel(&'a Watched, &'a ChannelRates),
+    Channel(&'a WatchedCard, &'a ChannelRates),
     Msm(&'a MsmRates),
     Fifo(&'static str, u64, u64),
     Gap,
 }
 
-fn rows(card: &Watched) -> Vec<Row<'_>> {
+fn rows(card: &WatchedCard) -> Vec<Row<'_>> {
     let mut rows = vec![Row::Title(card), Row::Header];
     rows.extend(card.rates.channels.iter().map(|channel| Row::Channel(card, channel)));
     if let Some(msm) = &card.rates.msm {
         rows.push(Row::Msm(msm));
         let fifo = |at: usize, name| Row::Fifo(name, msm.filled[at], msm.depths[at]);
-        rows.extend([fifo(0, "scalars"), fifo(1, "points")]);
+        rows.extend([fifo(0, "scalar"), fifo(1, "point")]);
     }
     rows.push(Row::Gap);
     rows
 }
 
-/// All cards, one below the other, from row `first` on or as far down as there are rows. The row that is shown first.
-pub fn draw(frame: &mut Frame, cards: &[Watched], first: usize) -> usize {
+/// Draws all cards below each other, starting at row `first`, or earlier if the last rows then leave space. Returns the first row that
+/// is shown.
+pub fn draw(frame: &mut Frame, cards: &[WatchedCard], first: usize) -> usize {
     let mut rows: Vec<_> = cards.iter().flat_map(rows).collect();
     rows.pop();
     let [body, foot] = Layout::vertical([Constraint::Min(0), Constraint::Length(1)]).areas(frame.area());
@@ -46,8 +47,8 @@ pub fn draw(frame: &mut Frame, cards: &[Watched], first: usize) -> usize {
         draw_row(frame, row, at);
     }
     let keys = match (above, below) {
-        (0, 0) => "q quits".into(),
-        _ => format!("q quits; {above} lines above, {below} below: arrows move"),
+        (0, 0) => "q: quit".into(),
+        _ => format!("q: quit, arrow keys: scroll ({above} lines above, {below} below)"),
     };
     frame.render_widget(Line::from(keys).dim(), foot);
     first
@@ -59,7 +60,7 @@ fn draw_row(frame: &mut Frame, row: &Row, at: Rect) {
             let title = Line::from(card.title()).bold();
             frame.render_widget(if card.ended { title.fg(Color::Red) } else { title }, at);
         }
-        Row::Header => frame.render_widget(Line::from(format!("{HEADER}  p50 lately")).dim(), at),
+        Row::Header => frame.render_widget(Line::from(format!("{HEADER}  recent p50")).dim(), at),
         Row::Channel(card, channel) => draw_channel(frame, card, channel, at),
         Row::Msm(msm) => frame.render_widget(Line::from(msm_text(msm)), at),
         Row::Fifo(name, filled, depth) => frame.render_widget(gauge(name, *filled, *depth), at),
@@ -67,7 +68,7 @@ fn draw_row(frame: &mut Frame, row: &Row, at: Rect) {
     }
 }
 
-fn draw_channel(frame: &mut Frame, card: &Watched, channel: &ChannelRates, at: Rect) {
+fn draw_channel(frame: &mut Frame, card: &WatchedCard, channel: &ChannelRates, at: Rect) {
     let [left, right] =
         Layout::horizontal([Constraint::Length(HEADER.len() as u16 + 2), Constraint::Min(0)]).areas(at);
     let style = if channel.errors > 0 { Style::new().fg(Color::Red) } else { Style::new() };
@@ -81,7 +82,7 @@ fn gauge(name: &str, filled: u64, depth: u64) -> Gauge<'static> {
     let ratio = filled as f64 / depth.max(1) as f64;
     Gauge::default()
         .ratio(ratio.clamp(0.0, 1.0))
-        .label(format!("{filled} of {depth} {name} in the FIFO"))
+        .label(format!("{name} FIFO: {filled} of {depth}"))
         .gauge_style(Color::Blue)
 }
 
@@ -93,13 +94,13 @@ fn row_text(channel: &ChannelRates) -> String {
 }
 
 fn msm_text(msm: &MsmRates) -> String {
-    let idle = msm.idle.map_or("not seen".into(), |idle| format!("{:.1} %", idle * 100.0));
+    let idle = msm.idle.map_or("unknown".into(), |idle| format!("{:.1} %", idle * 100.0));
     let (jobs, pairs) = (short(msm.jobs_per_second), short(msm.pairs_per_second));
     format!("MSM: {jobs} jobs/s, {pairs} pairs/s, {} queued, core idle: {idle}", msm.in_flight)
 }
 
-/// All cards as plain text.
-pub fn text(cards: &[Watched]) -> String {
+/// Formats all cards as plain text.
+pub fn text(cards: &[WatchedCard]) -> String {
     let mut lines = vec![];
     for card in cards {
         lines.extend([card.title(), HEADER.into()]);
@@ -128,19 +129,19 @@ mod tests {
     use xdma::stats::Reader;
     use xdma_emulator::Profile;
 
-    /// Draws a card of this process that did ten transfers, and lost none.
+    /// Draws a card of this process after ten successful transfers. Returns the screen and the first row shown.
     fn drawn(width: u16, height: u16, first: usize) -> (String, usize) {
         let card = xdma_emulated_card::start_msm(Profile::F1, CardOptions::default()).unwrap();
         let mut channel = card.h2c(2).unwrap();
         let location = card.report().unwrap().bus.location;
         let page = Reader::of_process(std::process::id()).unwrap().into_iter().flatten();
         let page = page.into_iter().find(|page| page.location() == location).unwrap();
-        let mut watched = Watched::new(page);
+        let mut watched = WatchedCard::new(page);
         let buffer = card.allocate(4096, Direction::H2C).unwrap();
         for _ in 0..10 {
             channel.transfer(&buffer, 0..4096, 0x5000_0000, Duration::from_secs(10)).unwrap();
         }
-        watched.read();
+        watched.update();
         let mut terminal = Terminal::new(TestBackend::new(width, height)).unwrap();
         let mut shown = 0;
         terminal.draw(|frame| shown = draw(frame, &[watched], first)).unwrap();
@@ -150,7 +151,7 @@ mod tests {
     #[test]
     fn a_card_is_shown_on_a_terminal_of_any_size() {
         let (seen, _) = drawn(80, 20, 5);
-        assert!(seen.contains("H2C 2") && seen.contains("bytes/s") && seen.contains("q quits"), "{seen}");
+        assert!(seen.contains("H2C 2") && seen.contains("bytes/s") && seen.contains("q: quit"), "{seen}");
         assert!(!seen.contains("above"), "everything is shown: {seen}");
         for (width, height) in [(1, 1), (3, 2), (20, 5), (200, 3)] {
             drawn(width, height, 1);
@@ -158,7 +159,7 @@ mod tests {
     }
 
     #[test]
-    fn what_does_not_fit_is_counted_and_can_be_reached() {
+    fn hidden_rows_are_counted_and_can_be_reached() {
         let (seen, first) = drawn(80, 2, 0);
         assert!(first == 0 && seen.contains("process") && seen.contains("0 lines above, 2 below"), "{seen}");
         let (seen, first) = drawn(80, 2, 99);

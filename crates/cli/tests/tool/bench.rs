@@ -10,15 +10,15 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
-/// Few figures of every kind.
+/// A small benchmark with figures of every kind.
 const SMALL: &str = "bench --sizes 64,100K --depths 1,2 --channels 1,2 --time 0.02";
 
 fn list<'a>(value: &'a Value, name: &str) -> &'a [Value] {
     value[name].as_array().unwrap_or_else(|| panic!("no list {name}: {value}"))
 }
 
-/// A result in a file.
-fn kept(folder: &TempDir, name: &str, result: &Value) -> PathBuf {
+/// Writes a result to a file.
+fn save(folder: &TempDir, name: &str, result: &Value) -> PathBuf {
     let path = folder.path().join(name);
     std::fs::write(&path, result.to_string()).unwrap();
     path
@@ -58,10 +58,10 @@ fn figures_of_every_kind() {
         (&object!(true), &object!("1d0f:f001"))
     );
     assert!(machine["processors"].as_u64().unwrap() > 0 && !machine["kernel"].as_str().unwrap().is_empty());
-    assert!(list(&result, "warnings")[0].as_str().unwrap().contains("nothing of silicon"));
+    assert!(list(&result, "warnings")[0].as_str().unwrap().contains("nothing about silicon"));
 }
 
-/// They rise, and are told only where ten samples lie above.
+/// Checks that percentiles rise, and that they are reported only if ten samples lie above.
 fn percentiles(times: &Value) {
     let samples = times["samples"].as_u64().unwrap() as f64;
     let mut last = times["min"].as_u64().unwrap();
@@ -80,18 +80,18 @@ fn percentiles(times: &Value) {
 }
 
 #[test]
-fn a_page_for_people_and_a_log_for_other_tools() {
+fn page_and_log() {
     let folder = tempfile::tempdir().unwrap();
     let (page, log) = (folder.path().join("page.html"), folder.path().join("log"));
     let result = json(&format!("{SMALL} --html {} --log {}", page.display(), log.display()));
     let page = std::fs::read_to_string(page).unwrap();
     assert_eq!(page.matches("<figure>").count(), 8, "plots");
-    assert!(page.contains("Throughput by size") && page.contains("an emulated card, no silicon"));
+    assert!(page.contains("Throughput by size") && page.contains("(emulated, not silicon)"));
     assert!(!page.contains("NaN") && !page.contains("inf"), "{page}");
     let outside = page.replace("http://www.w3.org/2000/svg", "");
     assert!(
         !outside.contains("http") && !outside.contains("src=") && !outside.contains("url("),
-        "it stands alone"
+        "the page is self-contained"
     );
     let log = std::fs::read(log).unwrap();
     let mut found = BTreeMap::new();
@@ -111,7 +111,7 @@ fn a_page_for_people_and_a_log_for_other_tools() {
     }
 }
 
-/// Its digits back to bytes.
+/// Decodes base64.
 fn base64(text: &str) -> Vec<u8> {
     let digit = |c: u8| match c {
         b'A'..=b'Z' => c - b'A',
@@ -129,11 +129,11 @@ fn base64(text: &str) -> Vec<u8> {
 }
 
 #[test]
-fn text_has_figures_and_what_is_missing() {
+fn text_has_figures_and_explains_missing_percentiles() {
     let text = run(&format!("{SMALL} --cpu 0 --wait interrupt")).good();
     for part in [
-        "kept on processor 0",
-        "waits by interrupt",
+        "pinned to processor 0",
+        "wait mode interrupt",
         "too few samples: p",
         "Throughput by channels",
         "silicon",
@@ -148,7 +148,7 @@ fn text_has_figures_and_what_is_missing() {
 fn two_results_are_compared() {
     let folder = tempfile::tempdir().unwrap();
     let result = json(SMALL);
-    let before = kept(&folder, "before.json", &result);
+    let before = save(&folder, "before.json", &result);
     let same = json(&compare(&before, &before, ""));
     let rows = list(&same, "rows");
     assert_eq!(rows.len(), list(&result, "latency").len() + list(&result, "throughput").len());
@@ -161,12 +161,12 @@ fn two_results_are_compared() {
     let slow = faster["latency"][0]["total"]["rounds"].as_array_mut().unwrap();
     slow.iter_mut().for_each(|round| scale(round, 1000.0));
     faster["machine"]["kernel"] = object!("<b>0.01</b>");
-    let after = kept(&folder, "after.json", &faster);
+    let after = save(&folder, "after.json", &faster);
     let page = folder.path().join("page.html");
     let text = run(&compare(&before, &after, &format!("--html {}", page.display()))).good();
     assert!(text.contains("1 better, 1 worse, "), "{text}");
-    assert!(text.contains("not the same kernel"), "{text}");
-    assert_eq!(text.matches("silicon").count(), 1, "what holds for both is said once: {text}");
+    assert!(text.contains("different kernel"), "{text}");
+    assert_eq!(text.matches("silicon").count(), 1, "a warning of both results appears once: {text}");
     let page = std::fs::read_to_string(page).unwrap();
     assert_eq!(page.matches("<figure>").count(), 4);
     assert!(page.contains("class=\"better\"") && page.contains("class=\"worse\""), "{page}");
@@ -174,21 +174,21 @@ fn two_results_are_compared() {
 }
 
 #[test]
-fn other_files_are_no_results() {
+fn other_files_are_rejected() {
     let folder = tempfile::tempdir().unwrap();
     let good = json("bench --sizes 64 --depths 1 --channels 1 --time 0.01");
-    let path = kept(&folder, "good.json", &good);
+    let path = save(&folder, "good.json", &good);
     let bad = |name: &str, change: &dyn Fn(&mut Value), parts: &[&str]| {
         let mut other = good.clone();
         change(&mut other);
-        let other = kept(&folder, name, &other);
+        let other = save(&folder, name, &other);
         run(&compare(&path, &other, "")).bad(1, parts);
     };
     bad("old.json", &|other| other["version"] = object!(0), &["old.json", "version 0", "measure again"]);
     bad(
         "else.json",
         &|other| other["format"] = object!("x"),
-        &["no result of xdma bench", "xdma bench --json"],
+        &["not a result of xdma bench", "xdma bench --json"],
     );
     bad(
         "empty.json",
@@ -206,19 +206,19 @@ fn other_files_are_no_results() {
     );
     std::fs::write(folder.path().join("text"), "hello").unwrap();
     run(&compare(&path, &folder.path().join("text"), ""))
-        .bad(1, &["no result of xdma bench", "expected value"]);
+        .bad(1, &["not a result of xdma bench", "expected value"]);
     run(&compare(&path, &folder.path().join("none"), "")).bad(1, &["cannot read", "none"]);
     run("bench compare one").bad(2, &["<AFTER>"]);
 }
 
 #[test]
-fn what_cannot_be_measured_is_refused() {
+fn impossible_measurements_are_rejected() {
     let (_card, option) = memory();
     run(&format!("bench {option}")).bad(2, &["--address is missing", "may be overwritten"]);
     run("bench --logic msm").bad(2, &["--address is missing"]);
     run("bench --sizes 0").bad(2, &["1 byte to 1G"]);
     run("bench --sizes 2G").bad(2, &["1 byte to 1G"]);
-    run("bench --time 0").bad(2, &["no number of seconds"]);
+    run("bench --time 0").bad(2, &["not a number of seconds"]);
     run("bench --depths 0").bad(2, &["--depths"]);
     run("bench --channels 5").bad(2, &["--channels"]);
     run("bench --wait never").bad(2, &["spin-then-yield"]);
@@ -232,12 +232,12 @@ fn what_cannot_be_measured_is_refused() {
 }
 
 #[test]
-fn ctrl_c_ends_it() {
+fn ctrl_c_ends_the_measurement() {
     let (card, option) = memory();
     let child = piped(&format!("bench {option} --address 0 --sizes 64 --time 60"));
     let start = Instant::now();
     while card.counters().descriptors_fetched == 0 {
-        assert!(start.elapsed() < Duration::from_secs(60), "it never began");
+        assert!(start.elapsed() < Duration::from_secs(60), "the measurement never began");
         sleep(Duration::from_millis(5));
     }
     interrupt(&child);

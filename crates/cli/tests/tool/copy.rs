@@ -8,7 +8,7 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 use xdma::card::{Card, CardOptions};
 use xdma::regs::Direction;
-use xdma_emulator::logic::{Msm, MsmOptions};
+use xdma_emulator::logic::{MsmModel, MsmModelOptions};
 
 fn file(folder: &Path, data: &[u8]) -> String {
     let path = folder.join("input");
@@ -17,7 +17,7 @@ fn file(folder: &Path, data: &[u8]) -> String {
 }
 
 #[test]
-fn a_file_comes_back_from_any_address_over_any_channels() {
+fn a_file_is_copied_to_any_address_and_back_over_any_channels() {
     let folder = tempfile::tempdir().unwrap();
     let (_card, option) = memory();
     let (data, out) = (pattern(700_001), folder.path().join("output"));
@@ -26,7 +26,7 @@ fn a_file_comes_back_from_any_address_over_any_channels() {
     {
         let common = format!("{option} --address {address} --channels {channels} --buffer {buffer}");
         let text = run(&format!("write {common} {input} --verify")).good();
-        assert!(text.starts_with("wrote 683.59 KiB at 0x") && text.contains("the same came back"), "{text}");
+        assert!(text.starts_with("wrote 683.59 KiB at 0x") && text.contains("verified"), "{text}");
         let text = run(&format!("read {common} --length 700001 {}", out.display())).good();
         assert!(text.contains(&format!("over C2H channel {}", channels.replace(',', ", "))), "{text}");
         assert!(std::fs::read(&out).unwrap() == data, "{common}");
@@ -34,7 +34,7 @@ fn a_file_comes_back_from_any_address_over_any_channels() {
 }
 
 #[test]
-fn programs_get_the_figures() {
+fn json_has_the_figures() {
     let folder = tempfile::tempdir().unwrap();
     let input = file(folder.path(), &pattern(300_000));
     let object = json(&format!("write --address 0x50000001 {input} --channels 0,2 --verify"));
@@ -47,19 +47,19 @@ fn programs_get_the_figures() {
 }
 
 #[test]
-fn pipes_are_as_good_as_files() {
+fn pipes_work_like_files() {
     let (_card, option) = memory();
     let data = pattern(3_000_000);
     let ended = run_with(&format!("write {option} --address 0x11 --buffer 1M --verify -"), data.clone());
-    assert!(ended.good().contains("the same came back"));
+    assert!(ended.good().contains("verified"));
     let mut child = piped(&format!("read {option} --address 0x11 --length 3000000 --buffer 1M --json"));
     let mut seen = vec![];
     child.stdout.take().unwrap().read_to_end(&mut seen).unwrap();
-    assert!(seen == data, "the data and nothing else");
+    assert!(seen == data, "standard output carries only the data");
     let output = child.wait_with_output().unwrap();
     let object: serde_json::Value = serde_json::from_slice(&output.stderr).unwrap();
-    assert_eq!(object["bytes"], 3_000_000, "what is to be said is said elsewhere");
-    // A reader that goes away.
+    assert_eq!(object["bytes"], 3_000_000, "the report is on standard error");
+    // A reader that closes the pipe early.
     let mut child = piped(&format!("read {option} --address 0 --length 64M"));
     let mut some = [0; 100];
     child.stdout.take().unwrap().read_exact(&mut some).unwrap();
@@ -67,9 +67,9 @@ fn pipes_are_as_good_as_files() {
 }
 
 #[test]
-fn memory_that_does_not_keep_what_is_written_is_found() {
+fn verify_detects_memory_that_repeats() {
     let folder = tempfile::tempdir().unwrap();
-    // Scratch memory of 1 MiB, which comes again and again in its window.
+    // The scratch memory has 1 MiB, and repeats in its window.
     let input = file(folder.path(), &pattern((1 << 20) + 1));
     run(&format!("write --address 0x50000000 {input} --verify"))
         .bad(4, &["between card addresses 0x50000000 and 0x50010000"]);
@@ -77,35 +77,35 @@ fn memory_that_does_not_keep_what_is_written_is_found() {
 }
 
 #[test]
-fn an_address_where_nothing_answers_is_explained_and_the_card_is_idle_after_it() {
-    let (card, option) = served(Arc::new(Msm::new(MsmOptions::default())));
+fn a_decode_error_is_explained_and_leaves_the_card_idle() {
+    let (card, option) = served(Arc::new(MsmModel::new(MsmModelOptions::default())));
     run("write --address 0x1003 Cargo.toml")
         .bad(5, &["address 0x1003", "--logic memory", "AXI decode error"]);
     for channels in ["0", "0,1"] {
-        let wanted = format!("{option} --address 0xffff0000 --length 1M --channels {channels}");
-        run(&format!("write {wanted} /dev/zero")).bad(5, &["AXI decode error"]);
-        run(&format!("read {wanted}")).bad(5, &["AXI decode error"]);
+        let arguments = format!("{option} --address 0xffff0000 --length 1M --channels {channels}");
+        run(&format!("write {arguments} /dev/zero")).bad(5, &["AXI decode error"]);
+        run(&format!("read {arguments}")).bad(5, &["AXI decode error"]);
     }
     assert_eq!(card.violations(), []);
     run(&format!("write {option} --address 0x50000000 Cargo.toml --verify")).good();
 }
 
 #[test]
-fn mistakes_are_found_before_the_card_is_touched() {
+fn invalid_arguments_are_rejected() {
     run("write --address 0 /nowhere/file").bad(1, &["cannot read /nowhere/file"]);
     run("write --address 0 /").bad(1, &["cannot read /", "directory"]);
-    run("write --address 12parsecs Cargo.toml").bad(2, &["`12parsecs` is no number"]);
+    run("write --address 12parsecs Cargo.toml").bad(2, &["`12parsecs` is not a number"]);
     run("write Cargo.toml").bad(2, &["--address"]);
     run("write --address 0xffffffffffffffff Cargo.toml").bad(2, &["64-bit address space"]);
     run("read --address 0xffffffffffffffff --length 2").bad(2, &["64-bit address space"]);
     run("read --address 0").bad(2, &["--length"]);
     run("write --address 0 Cargo.toml --channels 0,0").bad(2, &["twice"]);
-    run("write --address 0 Cargo.toml --channels 4").bad(3, &["channels 0 to 3"]);
+    run("write --address 0 Cargo.toml --channels 4").bad(3, &["no H2C channel 4", "0 to 3"]);
     run("read --address 0x50000000 --length 1 /nowhere/file").bad(1, &["cannot write /nowhere/file"]);
 }
 
 #[test]
-fn a_file_is_not_emptied_for_a_card_that_is_not_there() {
+fn a_missing_card_does_not_truncate_the_output_file() {
     let folder = tempfile::tempdir().unwrap();
     let path = file(folder.path(), b"dear");
     run(&format!("read --card unix:/nowhere/card --address 0 --length 1 {path}")).bad(3, &[]);
@@ -113,13 +113,13 @@ fn a_file_is_not_emptied_for_a_card_that_is_not_there() {
 }
 
 #[test]
-fn a_read_that_fails_leaves_the_file_and_puts_nothing_among_the_data() {
+fn a_failed_read_changes_neither_the_file_nor_standard_output() {
     let folder = tempfile::tempdir().unwrap();
     let path = file(folder.path(), b"dear");
     run(&format!("read --logic memory --address 64G --length 4 {path}")).bad(5, &["AXI decode error"]);
     assert_eq!(std::fs::read(path).unwrap(), b"dear");
     let ended = run("read --json --logic memory --address 64G --length 4 -");
-    assert_eq!(ended.out, "", "an error is no data");
+    assert_eq!(ended.out, "", "the error report is not mixed with data");
     ended.bad(5, &["\"exit_code\":5"]);
     let nothing = folder.path().join("nothing");
     run(&format!("read --logic memory --address 0 --length 0 {}", nothing.display())).good();
@@ -127,13 +127,13 @@ fn a_read_that_fails_leaves_the_file_and_puts_nothing_among_the_data() {
 }
 
 #[test]
-fn what_cannot_be_meant_is_refused() {
+fn values_out_of_range_are_rejected() {
     for wrong in
         ["--timeout 18446744073709551615", "--timeout 0", "--buffer 0", "--buffer 2G", "--packet 0 --stream"]
     {
         run(&format!("write --logic memory Cargo.toml {wrong}")).bad(2, &[]);
     }
-    run("read --stream --packets 0").bad(2, &["0 are none"]);
+    run("read --stream --packets 0").bad(2, &["must be at least 1"]);
     let bytes = std::fs::metadata("Cargo.toml").unwrap().len();
     let short = format!("Cargo.toml ends after {bytes} of 10485760 bytes");
     run("write --logic memory --address 0 --length 10M Cargo.toml").bad(1, &[&short]);
@@ -145,11 +145,11 @@ fn what_cannot_be_meant_is_refused() {
 fn an_interrupted_copy_leaves_the_card_idle() {
     let (card, option) = memory();
     let mut child = piped(&format!("write {option} --address 0 -"));
-    // More than a buffer, so that the card has been written to; the pipe stays open.
+    // More than a buffer, so that the card is written to while the pipe stays open.
     child.stdin.as_mut().unwrap().write_all(&pattern(9 << 20)).unwrap();
     sleep(Duration::from_millis(300));
     interrupt(&child);
-    // Closed here, it would end by itself.
+    // If the pipe were closed here, the command would end on its own.
     let stdin = child.stdin.take();
     let output = child.wait_with_output().unwrap();
     drop(stdin);
@@ -164,16 +164,17 @@ fn an_interrupted_copy_leaves_the_card_idle() {
 }
 
 #[test]
-fn a_card_that_holds_up_a_transfer_is_not_called_idle() {
-    // The FIFO of scalars fills up, nobody takes any, and the watchdog that would end it is off.
-    let stuck = || served(Arc::new(Msm::new(MsmOptions { watchdog: 0, ..MsmOptions::default() })));
+fn a_stuck_card_is_not_reported_as_idle() {
+    // The scalar FIFO fills up, is never read, and the watchdog that would end the transfer is off.
+    let stuck =
+        || served(Arc::new(MsmModel::new(MsmModelOptions { watchdog: 0, ..MsmModelOptions::default() })));
     let arguments = |option| format!("write {option} --address 0x10000000 /dev/zero --length 1M");
     let (_card, option) = stuck();
     run(&(arguments(option) + " --timeout 1"))
         .bad(5, &["address 0x10000000", "not finished within 1s", "does not become idle; reset the card"]);
     let (card, option) = stuck();
     let child = piped(&arguments(option));
-    // Interrupted before its transfer, it would leave an idle card.
+    // If it were interrupted before its transfer, the card would be idle.
     let start = Instant::now();
     while card.counters().descriptors_fetched == 0 {
         assert!(start.elapsed() < Duration::from_secs(20), "the transfer never began");
@@ -182,5 +183,5 @@ fn a_card_that_holds_up_a_transfer_is_not_called_idle() {
     sleep(Duration::from_millis(200));
     interrupt(&child);
     let ended: crate::support::Ended = child.wait_with_output().unwrap().into();
-    ended.bad(5, &["interrupted, but the card goes on", "does not become idle; reset the card"]);
+    ended.bad(5, &["interrupted, but the card is still busy", "does not become idle; reset the card"]);
 }

@@ -9,10 +9,10 @@ use tempfile::TempDir;
 use xdma::card::{Card, CardOptions};
 use xdma::msm::{Msm, MsmOptions, Points, ScalarForm, Scalars};
 
-/// A card of another process, until this is dropped.
+/// A card in another process, which is killed on drop.
 struct Served {
     child: Child,
-    said: Value,
+    description: Value,
     folder: TempDir,
 }
 
@@ -23,15 +23,15 @@ impl Served {
         let mut child = piped(&format!("emulate --json --socket {} {options}", socket.display()));
         let mut line = String::new();
         BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
-        let said = serde_json::from_str(&line).unwrap_or_else(|error| panic!("{error}: {line}"));
-        Self { child, said, folder }
+        let description = serde_json::from_str(&line).unwrap_or_else(|error| panic!("{error}: {line}"));
+        Self { child, description, folder }
     }
 
     fn option(&self) -> String {
         format!("--card unix:{}", self.folder.path().join("card").display())
     }
 
-    /// Ends it as Ctrl-C does.
+    /// Ends it with SIGINT. Returns whether it succeeded and removed its socket.
     fn end(mut self) -> bool {
         interrupt(&self.child);
         self.child.wait().unwrap().success() && !self.folder.path().join("card").exists()
@@ -47,34 +47,35 @@ impl Drop for Served {
 }
 
 #[test]
-fn it_says_what_it_is_and_how_qemu_gets_it() {
+fn the_card_and_its_qemu_options_are_described_as_json() {
     let card = Served::new("--logic memory --profile alveo --seed 7 --fetch-time 2.5");
-    let said = &card.said;
+    let description = &card.description;
     assert_eq!(
-        (&said["profile"], &said["logic"], &said["seed"]),
+        (&description["profile"], &description["logic"], &description["seed"]),
         (&"alveo".into(), &"memory".into(), &7.into())
     );
-    assert_eq!((&said["fetch_time_us"], &said["link_rate"]), (&2.5.into(), &Value::Null));
-    assert_eq!(said["faults"]["faults"], Value::Array(vec![]));
-    let qemu: Vec<_> = said["qemu"].as_array().unwrap().iter().map(|part| part.as_str().unwrap()).collect();
+    assert_eq!((&description["fetch_time_us"], &description["link_rate"]), (&2.5.into(), &Value::Null));
+    assert_eq!(description["faults"]["faults"], Value::Array(vec![]));
+    let qemu: Vec<_> =
+        description["qemu"].as_array().unwrap().iter().map(|part| part.as_str().unwrap()).collect();
     let device: Value = serde_json::from_str(qemu.last().unwrap()).unwrap();
     assert_eq!((&device["driver"], &device["socket"]["type"]), (&"vfio-user-pci".into(), &"unix".into()));
     assert_eq!(device["socket"]["path"], card.folder.path().join("card").to_str().unwrap());
     run(&format!("write {} --address 3 Cargo.toml", card.option())).good();
     let back = run(&format!("read {} --address 3 --length 12 -", card.option())).good();
-    assert_eq!(back, std::fs::read_to_string("Cargo.toml").unwrap()[..12], "what was written stays there");
+    assert_eq!(back, std::fs::read_to_string("Cargo.toml").unwrap()[..12], "the data stays between commands");
     assert!(card.end());
 }
 
 #[test]
-fn people_are_told_the_same() {
+fn the_card_and_its_qemu_options_are_described_as_text() {
     let folder = tempfile::tempdir().unwrap();
     let socket = folder.path().join("card");
     let plan = folder.path().join("plan.toml");
     std::fs::write(&plan, "").unwrap();
     let (socket, plan) = (socket.display(), plan.display());
-    let pace = format!("--link-rate 1G --core-rate 5e5 --faults {plan}");
-    let mut child = piped(&format!("emulate --socket {socket} {pace}"));
+    let options = format!("--link-rate 1G --core-rate 5e5 --faults {plan}");
+    let mut child = piped(&format!("emulate --socket {socket} {options}"));
     let lines = BufReader::new(child.stdout.take().unwrap()).lines().map(Result::unwrap);
     let text = lines.take(9).collect::<Vec<_>>().join("\n");
     child.kill().unwrap();
@@ -82,7 +83,7 @@ fn people_are_told_the_same() {
     for part in [
         "an emulated f1 card",
         "logic msm, seed 1, faults: none",
-        "pace: link at most 1.07 GB/s in each direction; fetch up to 1µs, completion up to 1µs; core: 500000 pairs/s",
+        "timing: link at most 1.07 GB/s in each direction; fetch up to 1µs, completion up to 1µs; core 500000 pairs/s",
         "-object memory-backend-memfd,id=mem,size=2G,share=on",
         "-device '{\"driver\":\"vfio-user-pci\"",
     ] {
@@ -91,14 +92,14 @@ fn people_are_told_the_same() {
 }
 
 #[test]
-fn the_link_is_no_quicker_than_it_was_told() {
+fn the_link_rate_is_respected() {
     let rate = 64 << 20;
     let card = Served::new(&format!("--logic memory --link-rate {rate}"));
     let option = card.option();
     let data = pattern(16 << 20);
     let begin = Instant::now();
     run_with(&format!("write {option} --address 0x1003 --channels 0,1 --verify -"), data).good();
-    // There and back, over two channels that share the link.
+    // The data is written and read back over two channels that share the link.
     assert!(begin.elapsed() >= Duration::from_millis(490), "{:?}", begin.elapsed());
     let result = json(&format!("bench {option} --address 0 --sizes 1M --depths 2 --channels 2 --time 0.2"));
     for of in result["throughput"].as_array().unwrap() {
@@ -109,7 +110,7 @@ fn the_link_is_no_quicker_than_it_was_told() {
 }
 
 #[test]
-fn the_core_is_no_quicker_than_it_was_told() {
+fn the_core_rate_is_respected() {
     let (pairs, rate) = (2048, 8192);
     let served = Served::new(&format!("--core-rate {rate}"));
     let socket = served.folder.path().join("card");
@@ -125,22 +126,22 @@ fn the_core_is_no_quicker_than_it_was_told() {
 }
 
 #[test]
-fn what_makes_no_sense_is_refused() {
+fn invalid_options_are_rejected() {
     run("emulate").bad(2, &["--socket"]);
-    run("emulate --socket /nowhere/card").bad(1, &["/nowhere/card", "there is no directory /nowhere"]);
+    run("emulate --socket /nowhere/card").bad(1, &["/nowhere/card", "the directory /nowhere does not exist"]);
     run(&format!("emulate --socket /tmp/{}", "long".repeat(40))).bad(1, &["too long for a socket"]);
-    run("emulate --socket s --link-rate 0").bad(2, &["is no link"]);
+    run("emulate --socket s --link-rate 0").bad(2, &["must be greater than 0"]);
     run("emulate --socket s --core-rate -1").bad(2, &[]);
-    run("emulate --socket s --core-rate fast").bad(2, &["no number of pairs"]);
+    run("emulate --socket s --core-rate fast").bad(2, &["is not a rate"]);
     run("emulate --socket s --fetch-time 1e9").bad(2, &["0 to 1e6"]);
     run("emulate --socket s --synchronous --link-rate 1G").bad(2, &["--synchronous"]);
     run("emulate --socket s --logic memory --core-rate 5").bad(2, &["--logic msm"]);
-    run("emulate --socket s --faults /nowhere/plan").bad(1, &["no plan in /nowhere/plan"]);
-    run("emulate --socket s --faults Cargo.toml").bad(1, &["no plan of faults"]);
+    run("emulate --socket s --faults /nowhere/plan").bad(1, &["cannot read the fault plan /nowhere/plan"]);
+    run("emulate --socket s --faults Cargo.toml").bad(1, &["not a fault plan"]);
     run("emulate --socket s --profile f2").bad(2, &["f1 and alveo"]);
 }
 
-/// Whatever else is where a socket is wanted: files, and links to sockets too.
+/// A file or a symbolic link at the path of a socket is not replaced.
 #[test]
 fn only_a_socket_is_replaced() {
     let folder = tempfile::tempdir().unwrap();
@@ -158,10 +159,10 @@ fn only_a_socket_is_replaced() {
             while child.try_wait().unwrap().is_none() && Instant::now() < end {
                 std::thread::sleep(Duration::from_millis(10));
             }
-            // It ends by itself; where it does not, the test has failed anyway.
+            // If it has not ended on its own, the test fails below.
             let _ = child.kill();
             Ended::from(child.wait_with_output().unwrap())
-                .bad(1, &["no socket is there", at(name).to_str().unwrap()]);
+                .bad(1, &["is not a socket", at(name).to_str().unwrap()]);
             assert_eq!(std::fs::read_to_string(at(name)).unwrap(), "precious", "{option}");
             assert!(at("link").is_symlink());
         }

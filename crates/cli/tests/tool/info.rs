@@ -1,25 +1,26 @@
-//! `info`, and what is wrong with a card.
+//! `info`, and errors of opening a card.
 
 use crate::support::{json, memory, run, xdma};
 use serde_json::Value;
 
 #[test]
-fn info_for_people() {
+fn info_as_text() {
     let text = run("info").good();
     for part in [
         "1d0f:f001 over vfio-user",
         "link Gen3 x16",
         "BAR2: 64 KiB (XDMA registers)",
         "BAR0: 32 MiB (user logic)",
-        "H2C channels 0 to 3: memory-mapped, addresses of 64 bits aligned to 1, lengths to 1; ring: credits or chain; core version 6",
-        "MSM design: BN254, windows of 13 bits, FIFOs of 1024 scalars and 1024 points, 250 MHz",
+        "H2C channels 0 to 3: memory-mapped, 64-bit addresses, address alignment 1, length granularity 1; ring: credits or chain; \
+         core version 6",
+        "MSM design: BN254, 13-bit windows, FIFOs of 1024 scalars and 1024 points, 250 MHz",
     ] {
         assert!(text.contains(part), "{part:?} is missing: {text}");
     }
 }
 
 #[test]
-fn info_for_programs() {
+fn info_as_json() {
     let card = json("info --card alveo");
     assert_eq!((&card["vendor"], &card["device"]), (&0x10ee.into(), &0x903f.into()));
     assert_eq!((&card["register_bar"], &card["user_bar"]), (&1.into(), &0.into()));
@@ -46,10 +47,10 @@ fn streams_are_shown_with_their_rings() {
 }
 
 #[test]
-fn a_card_that_is_not_there_is_told_to_people_and_programs() {
+fn a_missing_card_is_an_error() {
     run("info --card unix:/nowhere/card").bad(3, &["cannot open card", "xdma emulate --socket"]);
     run("info --card f2").bad(2, &["`f2` is not a card"]);
-    run("info --card unix:/nowhere/card --logic memory").bad(2, &["--logic is for emulated cards"]);
+    run("info --card unix:/nowhere/card --logic memory").bad(2, &["--logic is for the emulated cards"]);
     let ended = run("info --card unix:/nowhere/card --json");
     let object: Value = serde_json::from_str(&ended.out).unwrap();
     assert_eq!(object["exit_code"], 3);
@@ -57,14 +58,14 @@ fn a_card_that_is_not_there_is_told_to_people_and_programs() {
 }
 
 #[test]
-fn a_card_that_somebody_has_is_taken() {
+fn a_card_that_is_open_is_taken() {
     let (card, option) = memory();
     let _other = xdma::card::Card::connect(card.socket(), xdma::card::CardOptions::default()).unwrap();
     run(&format!("info {option}")).bad(3, &["taken"]);
 }
 
 #[test]
-fn the_environment_names_a_card() {
+fn the_environment_selects_a_card() {
     let (_card, option) = memory();
     let name = option.strip_prefix("--card ").unwrap();
     let output = xdma("info --json").env("XDMA_CARD", name).output().unwrap();

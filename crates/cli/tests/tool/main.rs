@@ -1,9 +1,9 @@
-//! `xdma`, the program itself, against emulated cards.
+//! Runs the program `xdma` against emulated cards.
 
 mod bench;
 mod copy;
 mod emulate;
-mod look;
+mod info;
 mod regs;
 mod shell;
 mod streams;

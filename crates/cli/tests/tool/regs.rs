@@ -25,7 +25,7 @@ fn registers_are_decoded_by_field() {
 }
 
 #[test]
-fn blocks_are_chosen_by_name_or_by_its_beginning() {
+fn blocks_are_selected_by_name_or_prefix() {
     let names = |arguments: &str| {
         let object = json(arguments);
         let blocks = object["blocks"].as_array().unwrap().iter();
@@ -38,46 +38,50 @@ fn blocks_are_chosen_by_name_or_by_its_beginning() {
 }
 
 #[test]
-fn the_design_is_shown_where_it_is() {
+fn the_msm_block_needs_the_msm_design() {
     let design = json("regs msm");
     assert_eq!(register(&design, "msm", "image_id")["value"], 0x4d53_4d01);
     assert_eq!(register(&design, "msm", "image_parameters")["fields"]["curve"], 1);
     assert_eq!(register(&design, "msm", "scalar_depth")["value"], 1024);
-    run("regs msm --logic memory").bad(3, &["not the MSM design", "load its image"]);
+    run("regs msm --logic memory").bad(3, &["not the MSM design", "load the design's image"]);
 }
 
 #[test]
-fn what_changes_by_being_read_is_left_alone_unless_forced() {
+fn registers_cleared_by_reading_are_read_only_if_forced() {
     let (_card, option) = memory();
-    // Run, and no Run any more: the engine logs that it went idle.
+    // Setting and clearing Run makes the engine latch the idle bit.
     run(&format!("poke --bar xdma --force 0x04 0x41 {option}")).good();
     run(&format!("poke --bar xdma --force 0x0c 0x01 {option}")).good();
-    let look = |force: &str| json(&format!("regs h2c0 {force} {option}"));
+    let read = |force: &str| json(&format!("regs h2c0 {force} {option}"));
     for _ in 0..2 {
-        let seen = look("");
+        let seen = read("");
         assert_eq!(register(&seen, "h2c0", "status_rc")["value"], Value::Null);
-        assert_eq!(register(&seen, "h2c0", "status")["fields"]["idle_stopped"], 1, "it stays");
+        assert_eq!(register(&seen, "h2c0", "status")["fields"]["idle_stopped"], 1, "the bit stays set");
     }
     let text = run(&format!("regs h2c0 {option}")).good();
-    assert!(text.contains("status_rc             not read: reading clears it (--force)"), "{text}");
+    assert!(text.contains("status_rc             not read, as reading clears it (use --force)"), "{text}");
     assert!(text.contains("0x00000040  idle_stopped\n"), "{text}");
-    assert_eq!(register(&look("--force"), "h2c0", "status_rc")["fields"]["idle_stopped"], 1);
-    assert_eq!(register(&look(""), "h2c0", "status")["value"], 0, "the one who looked took it away");
+    assert_eq!(register(&read("--force"), "h2c0", "status_rc")["fields"]["idle_stopped"], 1);
+    assert_eq!(register(&read(""), "h2c0", "status")["value"], 0, "the forced read cleared the bit");
 }
 
 #[test]
-fn looking_leaves_the_card_as_it_was() {
+fn regs_does_not_change_the_card() {
     let (_card, option) = memory();
     run(&format!("poke --bar xdma --force 0x2004 0x5 {option}")).good();
     let seen = json(&format!("regs irq {option}"));
-    assert_eq!(register(&seen, "irq", "user_enable")["value"], 5, "neither command turned it off");
+    assert_eq!(register(&seen, "irq", "user_enable")["value"], 5, "neither command cleared it");
     run(&format!("info {option}")).good();
     let seen = json(&format!("regs irq {option}"));
-    assert_eq!(register(&seen, "irq", "user_enable")["value"], 0, "whoever takes the card over does");
+    assert_eq!(
+        register(&seen, "irq", "user_enable")["value"],
+        0,
+        "`info` opens the card for use, which clears it"
+    );
 }
 
 #[test]
-fn a_watch_marks_what_changed() {
+fn watch_marks_changes() {
     let text = run("regs msm --watch 0.05 --times 3").good();
     let marked: Vec<_> = text.lines().filter(|line| line.starts_with('*')).collect();
     assert_eq!(marked.len(), 2, "{text}");
@@ -87,6 +91,6 @@ fn a_watch_marks_what_changed() {
     assert_eq!(register(&last, "msm", "cycles")["changed"], true);
     assert_eq!(register(&last, "msm", "image_id")["changed"], false);
     assert_eq!(register(&last, "msm", "image_id")["changed_fields"], serde_json::json!([]));
-    run("regs msm --watch never").bad(2, &["no number of seconds"]);
+    run("regs msm --watch never").bad(2, &["not a number of seconds"]);
     run("regs msm --times 2").bad(2, &["--watch"]);
 }

@@ -1,4 +1,4 @@
-//! Help, completions, manual pages.
+//! Help, completions, manual pages, and errors of the command line and the output.
 
 use crate::support::{json, piped, run, xdma};
 use serde_json::Value;
@@ -24,7 +24,7 @@ fn the_exit_codes_are_in_the_help_of_every_command() {
 }
 
 #[test]
-fn shells_get_all_commands() {
+fn completions_contain_all_commands() {
     for shell in ["bash", "zsh", "fish"] {
         let script = run(&format!("completions {shell}")).good();
         for command in COMMANDS {
@@ -48,21 +48,21 @@ fn manual_pages() {
 }
 
 #[test]
-fn programs_are_told_of_a_wrong_command_line_too() {
+fn command_line_errors_are_reported_as_json_too() {
     let ended = run("peek nowhere --json");
-    let told: Value =
+    let report: Value =
         serde_json::from_str(&ended.out).unwrap_or_else(|error| panic!("{error}: {}", ended.out));
-    assert_eq!((&told["exit_code"], ended.code), (&2.into(), 2));
-    assert!(told["error"].as_str().unwrap().contains("is no number"), "{told}");
-    ended.bad(2, &["is no number"]);
+    assert_eq!((&report["exit_code"], ended.code), (&2.into(), 2));
+    assert!(report["error"].as_str().unwrap().contains("is not a number"), "{report}");
+    ended.bad(2, &["is not a number"]);
     let text = run("peek nowhere");
     assert_eq!(text.out, "");
     run("--version --json").good();
 }
 
-/// A full disk is no success, whatever was to be written.
+/// Every command fails if the disk is full.
 #[test]
-fn output_that_cannot_be_written_is_told() {
+fn output_errors_are_reported() {
     for command in [
         "info",
         "info --json",
@@ -75,15 +75,15 @@ fn output_that_cannot_be_written_is_told() {
     ] {
         let full = File::options().write(true).open("/dev/full").unwrap();
         let output = xdma(command).stdin(Stdio::null()).stdout(full).output().unwrap();
-        let said = String::from_utf8_lossy(&output.stderr);
-        assert_eq!(output.status.code(), Some(1), "{command}: {said}");
-        assert!(said.contains("cannot write the output: No space left"), "{command}: {said}");
+        let error = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{command}: {error}");
+        assert!(error.contains("cannot write the output: No space left"), "{command}: {error}");
     }
 }
 
-/// A reader that has enough is an end, also of what would go on.
+/// A command that would run forever ends when the reader of its output closes the pipe.
 #[test]
-fn nobody_is_written_for_who_has_gone() {
+fn a_closed_pipe_ends_the_program() {
     let mut watch = piped("regs h2c0 --watch 0.02");
     let mut line = String::new();
     BufReader::new(watch.stdout.take().unwrap()).read_line(&mut line).unwrap();

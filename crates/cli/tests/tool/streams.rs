@@ -7,7 +7,7 @@ use std::sync::Arc;
 use xdma_emulator::logic::Loopback;
 use xdma_emulator::{EmulatedCard, Options};
 
-/// A card that outlives commands and keeps what they send, and the option that names it.
+/// Starts a card that outlives commands and stores what they send. Returns it and the option that names it.
 fn loopback() -> (EmulatedCard, String) {
     let options = Options { stream: true, ..Options::default() };
     let card = EmulatedCard::start(options, Arc::new(Loopback::new())).unwrap();
@@ -16,13 +16,13 @@ fn loopback() -> (EmulatedCard, String) {
 }
 
 #[test]
-fn files_and_pipes_become_packets_and_come_back() {
+fn files_and_pipes_are_sent_as_packets_and_received_again() {
     let (card, option) = loopback();
     let folder = tempfile::tempdir().unwrap();
     let (data, out) = (pattern(50_001), folder.path().join("output"));
     let input = folder.path().join("input");
     std::fs::write(&input, &data).unwrap();
-    // A packet of the whole file, longer than a buffer, then several.
+    // One packet of the whole file, which is longer than a buffer, then several packets.
     let text = run(&format!("write {option} --buffer 64K {}", input.display())).good();
     assert!(text.starts_with("sent 48.83 KiB in 1 packet over H2C channel 0"), "{text}");
     let text = run(&format!("read {option} --buffer 64K {}", out.display())).good();
@@ -39,38 +39,38 @@ fn files_and_pipes_become_packets_and_come_back() {
     assert_eq!(card.violations(), []);
 }
 
-/// More than the card and all buffers hold, there and back in one command.
+/// One command sends and receives more data than the card and all buffers hold.
 #[test]
-fn what_is_sent_is_received_at_the_same_time() {
+fn packets_are_sent_and_received_at_the_same_time() {
     let folder = tempfile::tempdir().unwrap();
     let (input, out) = (folder.path().join("input"), folder.path().join("output"));
     let data = pattern(1_000_001);
     std::fs::write(&input, &data).unwrap();
     let command = format!("write --stream --logic loopback {} --timeout 5", input.display());
     let text = run(&format!("{command} --receive {}", out.display())).good();
-    assert!(text.ends_with("ms; the same came back\n"), "{text}");
+    assert!(text.ends_with("ms; verified\n"), "{text}");
     assert!(text.contains("sent 976.56 KiB in 1 packet over H2C channel 0"), "{text}");
     assert!(text.contains("\nreceived 976.56 KiB in 1 packet over C2H channel 0"), "{text}");
     assert!(std::fs::read(&out).unwrap() == data);
     let output = xdma(&format!("{command} --packet 300000 --receive - --json")).output().unwrap();
     assert!(output.stdout == data);
-    let told = String::from_utf8(output.stderr).unwrap();
-    let told: Value = serde_json::from_str(told.lines().last().unwrap()).unwrap();
-    assert_eq!(told["packets"], serde_json::json!([300_000, 300_000, 300_000, 100_001]));
-    assert_eq!(told["received"]["packets"], told["packets"]);
-    assert_eq!(told["received"]["verified"], true);
+    let report = String::from_utf8(output.stderr).unwrap();
+    let report: Value = serde_json::from_str(report.lines().last().unwrap()).unwrap();
+    assert_eq!(report["packets"], serde_json::json!([300_000, 300_000, 300_000, 100_001]));
+    assert_eq!(report["received"]["packets"], report["packets"]);
+    assert_eq!(report["received"]["verified"], true);
     let text = run(&format!("{command} --no-compare --receive {}", out.display())).good();
-    assert!(text.ends_with("ms; not compared\n"), "{text}");
+    assert!(text.ends_with("ms; not verified\n"), "{text}");
     run_with("write --stream --logic loopback - --receive x", data).bad(2, &["--length"]);
     run("write --address 0 Cargo.toml --receive x").bad(2, &["--address"]);
-    // What is wrong at the receiving end is told, and not only that nothing more is taken.
+    // The error of the receiving end is reported, not the timeout of the sending end that follows from it.
     run(&format!("{} --timeout 1 --receive /dev/full", command.replace("--timeout 5", "")))
         .bad(1, &["cannot write the output", "No space left"]);
 }
 
-/// More than the card and all buffers hold, while nobody reads what comes out at the other end.
+/// The reader of the pipe waits while more data is on its way than the card and all buffers hold.
 #[test]
-fn a_reader_that_is_slow_holds_the_stream_back() {
+fn a_slow_reader_holds_the_stream_back() {
     let (_card, option) = loopback();
     let data = pattern(60_000);
     run_with(&format!("write {option} --packet 1000 -"), data.clone()).good();
@@ -82,7 +82,7 @@ fn a_reader_that_is_slow_holds_the_stream_back() {
 }
 
 #[test]
-fn what_a_stream_cannot_do() {
+fn invalid_uses_of_streams_are_rejected() {
     let (_card, option) = loopback();
     for wrong in ["--address 0", "--verify", "--channels 0,1"] {
         run(&format!("write {option} {wrong} Cargo.toml")).bad(2, &[]);
@@ -91,46 +91,45 @@ fn what_a_stream_cannot_do() {
     run("write --packet 4 Cargo.toml").bad(2, &["--address"]);
     run("write Cargo.toml").bad(2, &["--address"]);
     run("read --address 0").bad(2, &["--length"]);
-    run("read --stream").bad(3, &["memory-mapped one"]);
-    run("write --stream Cargo.toml").bad(3, &["memory-mapped one"]);
-    // An empty file is no packet, and nothing takes more than the card holds.
+    run("read --stream").bad(3, &["memory-mapped channel"]);
+    run("write --stream Cargo.toml").bad(3, &["memory-mapped channel"]);
+    // An empty file has no packets, and without a receiver the card accepts only what it can hold.
     assert!(run(&format!("write {option} /dev/null")).good().starts_with("sent 0 bytes in 0 packets"));
     let stuck = run(&format!("write {option} --length 100K /dev/zero"));
     let parts =
-        ["the stream of H2C channel 0 does not take the data", "not all was taken within 1s", "--timeout"];
+        ["cannot send on the stream of H2C channel 0", "not all data was accepted within 1s", "--timeout"];
     stuck.bad(5, &parts);
 }
 
-/// That an engine in the middle of a stream cannot be stopped is no news of its own, and no card has to be reset for it.
+/// An engine that waits for its stream cannot be stopped, which is neither a separate error nor a reason to reset the card.
 #[test]
-fn silence_and_ctrl_c_are_told_as_what_they_are() {
+fn stream_timeouts_and_ctrl_c_are_reported() {
     let (_card, option) = loopback();
     let silent = run(&format!("read {option}"));
     assert!(!silent.err.contains("as root"), "{}", silent.err);
-    silent.bad(5, &["nothing came within 1s", "the next command takes it over"]);
+    silent.bad(5, &["no data was received within 1s", "the next command takes it over"]);
     let mut child = piped(&format!("read {} --timeout 60 -", option.replace("--timeout 1", "")));
     std::thread::sleep(std::time::Duration::from_millis(500));
     interrupt(&child);
     drop(child.stdin.take());
     let ended: Ended = child.wait_with_output().unwrap().into();
     ended.bad(130, &["interrupted"]);
-    // It was taken over.
+    // The next commands take the channels over.
     run_with(&format!("write {option} -"), pattern(1000)).good();
     let output = xdma(&format!("read {option} -")).output().unwrap();
     assert!(output.stdout == pattern(1000));
 }
 
-/// Starts a program that sends one packet without end and another that receives packets, kills both in the middle, and leaves the
-/// stream to the next.
+/// Kills a program in the middle of sending, then sends and receives on the same stream.
 #[test]
-fn what_a_killed_program_left_does_not_come_back_as_the_next_ones_data() {
+fn data_of_a_killed_program_is_not_received_by_the_next_one() {
     let (_card, option) = loopback();
     let folder = tempfile::tempdir().unwrap();
     let (input, out) = (folder.path().join("input"), folder.path().join("output"));
     let data = pattern(200_003);
     std::fs::write(&input, &data).unwrap();
     let command = format!("write {option} --packet 5000 {} --receive {}", input.display(), out.display());
-    // The card holds 64 KiB: one packet without end, whole ones, and one that ends inside of a beat.
+    // The card then holds 64 KiB: part of an endless packet, whole packets, or packets that end inside a beat.
     for (packets, beats) in [("", true), ("--packet 1024", true), ("--packet 1000", false)] {
         let endless =
             format!("write {option} {packets} --length 1G /dev/zero").replace("--timeout 1", "--timeout 60");
@@ -141,31 +140,31 @@ fn what_a_killed_program_left_does_not_come_back_as_the_next_ones_data() {
         let next = run(&command);
         if beats {
             let text = next.good();
-            assert!(text.contains("of an earlier program dropped"), "{text}");
-            assert!(text.contains("the same came back"), "{text}");
+            assert!(text.contains("first discarded"), "{text}");
+            assert!(text.contains("verified"), "{text}");
             assert!(std::fs::read(&out).unwrap() == data, "{packets}");
         } else {
             // A partial beat cannot be separated from the data that follows, but the tool reports the mismatch.
-            next.bad(4, &["other bytes came back", "the next command gets what it sends"]);
+            next.bad(4, &["the received data differs", "running the command again succeeds"]);
         }
         let text = run(&command).good();
-        assert!(!text.contains("dropped") && text.contains("the same came back"), "{text}");
+        assert!(!text.contains("discarded") && text.contains("verified"), "{text}");
         assert!(std::fs::read(&out).unwrap() == data, "{packets}");
     }
-    // What is not dropped is compared, and told.
+    // Old data that is not discarded is compared, and the difference reported.
     run_with(&format!("write {option} --packet 100 -"), pattern(1000)).good();
-    run(&format!("{command} --keep-old")).bad(4, &["other bytes came back"]);
-    assert!(std::fs::read(&out).unwrap() != data, "it is all received nevertheless");
-    // A reader can drop too.
+    run(&format!("{command} --keep-old")).bad(4, &["the received data differs"]);
+    assert!(std::fs::read(&out).unwrap() != data, "everything was received nevertheless");
+    // `read` can discard old data, too.
     let silent = run(&format!("read {option} --discard --json"));
-    silent.bad(5, &["nothing came"]);
+    silent.bad(5, &["no data was received"]);
     let text = run(&format!("{command} --keep-old --no-compare")).good();
-    assert!(text.contains("not compared"), "{text}");
+    assert!(text.contains("not verified"), "{text}");
 }
 
-/// The receiver fails at once; the sender has no reason to wait for its own time-out.
+/// The receiver fails immediately, so the sender does not wait for its own timeout.
 #[test]
-fn what_failed_first_is_told_without_waiting_for_the_other_end() {
+fn the_first_failure_ends_both_directions() {
     let begin = std::time::Instant::now();
     run("write --stream --logic loopback --length 10M /dev/zero --timeout 30 --receive /dev/full")
         .bad(1, &["cannot write the output", "No space left"]);

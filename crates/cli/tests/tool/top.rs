@@ -1,4 +1,4 @@
-//! `top`, beside a process that has a card.
+//! `top`, next to a process that has a card open.
 
 use crate::support::{json, run, xdma};
 use std::fs::File;
@@ -13,11 +13,11 @@ use xdma::card::CardOptions;
 use xdma::regs::Direction;
 use xdma_emulator::Profile;
 
-/// Plays the program that is watched, until it is killed.
+/// Acts as the watched program, until it is killed.
 #[test]
 fn busy_program() {
     if std::env::var_os("XDMA_TEST_BUSY").is_none() {
-        return; // Not the process that `watched` starts.
+        return; // This is not the process that `watched` starts.
     }
     let card = xdma_emulated_card::start_msm(Profile::F1, CardOptions::default()).unwrap();
     let mut channel = card.h2c(1).unwrap();
@@ -39,7 +39,7 @@ fn watched(temporary: &Path) -> Child {
 }
 
 #[test]
-fn a_busy_program_is_seen_until_it_is_killed() {
+fn a_busy_program_is_shown_until_it_is_killed() {
     let temporary = tempfile::tempdir().unwrap();
     let mut child = watched(temporary.path());
     let process = child.id();
@@ -57,44 +57,44 @@ fn a_busy_program_is_seen_until_it_is_killed() {
     assert!(text.contains("H2C 1") && text.contains("bytes/s"), "{text}");
     child.kill().unwrap();
     child.wait().unwrap();
-    assert_eq!(temporary.path().read_dir().unwrap().count(), 0, "it left something behind");
+    assert_eq!(temporary.path().read_dir().unwrap().count(), 0, "no file is left behind");
     run(&format!("top --once --pid {process}")).bad(3, &["there is no process"]);
 }
 
-/// Runs the program on a terminal of its own, the other end of which is returned.
+/// Runs the program on a new pseudoterminal. Returns the master side.
 fn on_a_terminal(command: &mut Command) -> (Child, File) {
-    let (mut ours, mut its) = (-1, -1);
+    let (mut master, mut slave) = (-1, -1);
     let size = libc::winsize { ws_row: 24, ws_col: 80, ws_xpixel: 0, ws_ypixel: 0 };
-    // SAFETY: both places are ours, and no name or mode is asked for.
-    let opened = unsafe { libc::openpty(&mut ours, &mut its, null_mut(), null(), &size) };
+    // SAFETY: the pointers to the descriptors and the size are valid, and the optional name and mode are null.
+    let opened = unsafe { libc::openpty(&mut master, &mut slave, null_mut(), null(), &size) };
     assert_eq!(opened, 0, "{}", std::io::Error::last_os_error());
-    // SAFETY: the descriptors were just made, and are nobody else's.
-    let (ours, its) = unsafe { (File::from_raw_fd(ours), File::from_raw_fd(its)) };
-    let end = || Stdio::from(its.try_clone().unwrap());
-    command.stdin(end()).stdout(end()).stderr(end()).env("TERM", "xterm");
-    let ours_fd = ours.as_raw_fd();
-    // SAFETY: these calls may be made between fork and exec.
+    // SAFETY: the descriptors were just created, and have no other owner.
+    let (master, slave) = unsafe { (File::from_raw_fd(master), File::from_raw_fd(slave)) };
+    let stdio = || Stdio::from(slave.try_clone().unwrap());
+    command.stdin(stdio()).stdout(stdio()).stderr(stdio()).env("TERM", "xterm");
+    let master_fd = master.as_raw_fd();
+    // SAFETY: the calls are async-signal-safe, so they are permitted between fork and exec.
     unsafe {
         command.pre_exec(move || {
             let done = libc::setsid() >= 0 && libc::ioctl(0, libc::TIOCSCTTY, 0) == 0;
-            libc::close(ours_fd);
+            libc::close(master_fd);
             if done { Ok(()) } else { Err(std::io::Error::last_os_error()) }
         });
     }
     let child = command.spawn().unwrap();
-    // Its ends are the program's alone from here on, so that it hears when ours is closed.
+    // Drop our copies of the slave side, so that the program sees a hangup when the master side is closed.
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-    (child, ours)
+    (child, master)
 }
 
 #[test]
-fn it_ends_with_its_terminal() {
+fn top_ends_when_its_terminal_is_closed() {
     let temporary = tempfile::tempdir().unwrap();
     let mut program = watched(temporary.path());
     let (mut top, mut terminal) = on_a_terminal(xdma("top --pid").arg(program.id().to_string()));
     let (mut seen, mut some) = (vec![], [0; 4096]);
     while !String::from_utf8_lossy(&seen).contains("bytes/s") {
-        let len = terminal.read(&mut some).expect("it draws");
+        let len = terminal.read(&mut some).expect("it draws its screen");
         seen.extend_from_slice(&some[..len]);
     }
     drop(terminal);
@@ -106,33 +106,33 @@ fn it_ends_with_its_terminal() {
     for child in [&mut top, &mut program] {
         child.kill().and_then(|()| child.wait()).unwrap();
     }
-    assert!(ended, "it goes on without a terminal");
+    assert!(ended, "it continues without a terminal");
 }
 
 #[test]
-fn what_is_called_like_a_page_and_is_none_is_refused() {
-    // SAFETY: the name is a C string; the descriptor is ours alone.
+fn a_file_with_the_name_of_a_page_is_rejected() {
+    // SAFETY: the name is a C string, and the new descriptor has no other owner.
     let file = unsafe { File::from_raw_fd(libc::memfd_create(c"xdma-statistics:\x1b[31m".as_ptr(), 0)) };
     file.set_len(8).unwrap();
-    // Without the flag CLOEXEC it is the other process' file, too.
+    // `top` finds the file among the open files of this process.
     let output = xdma("top --once").arg("--pid").arg(std::process::id().to_string()).output().unwrap();
     let text = String::from_utf8_lossy(&output.stderr);
     assert!(text.contains("its length is not sealed") && !text.contains('\x1b'), "{text}");
 }
 
 #[test]
-fn when_nothing_runs_it_says_what_to_type() {
+fn without_programs_the_error_suggests_one() {
     let mut idle = Command::new("sleep").arg("60").spawn().unwrap();
-    run(&format!("top --once --pid {}", idle.id())).bad(3, &["no program of yours", "xdma bench"]);
+    run(&format!("top --once --pid {}", idle.id())).bad(3, &["no program of this user", "xdma bench"]);
     idle.kill().and_then(|()| idle.wait()).unwrap();
-    run("top --once --interval 1e19").bad(2, &["no number of seconds"]);
+    run("top --once --interval 1e19").bad(2, &["not a number of seconds"]);
 }
 
 #[test]
-fn a_card_that_nobody_has_is_told_from_none_at_all() {
+fn a_card_that_is_not_in_use_is_an_error_that_lists_those_in_use() {
     let temporary = tempfile::tempdir().unwrap();
     let mut program = watched(temporary.path());
     let ended = run(&format!("top --once --card nowhere-at-all --pid {}", program.id()));
     program.kill().and_then(|()| program.wait()).unwrap();
-    ended.bad(3, &["is at `nowhere-at-all`; there are: ", temporary.path().to_str().unwrap()]);
+    ended.bad(3, &["at `nowhere-at-all`; cards in use: ", temporary.path().to_str().unwrap()]);
 }

@@ -1,13 +1,13 @@
-//! The end of the control that takes orders: one thread, which waits for all clients and for none of them.
+//! The server of the control protocol: one thread for all clients, which never blocks on a single one.
 //!
-//! | what a client does | bound |
+//! | client behaviour | limit |
 //! |---|---|
-//! | says nothing, or half a line | nobody waits for it; of more than [`MOST_CLIENTS`] the one silent for longest is dropped |
-//! | sends a line without an end | dropped after [`LONGEST_REQUEST`] |
-//! | reads no answers | its next request is not read before; dropped after [`ANSWERED`] |
-//! | asks again and again | one request, then it is the others' turn |
+//! | sends nothing, or only a part of a line | no other client waits for it; if there are more than [`MAX_CLIENTS`], the one idle for longest is dropped |
+//! | sends a line without an end | dropped after [`MAX_REQUEST_BYTES`] |
+//! | does not read responses | its next request is not read until then; dropped after [`RESPONSE_TIMEOUT`] |
+//! | sends many requests | one request per turn |
 
-use super::{Answer, Log, Numbered, Request, line, shown};
+use super::{Envelope, Log, Request, Response, encode, excerpt};
 use crate::EmulatedCard;
 use crate::admission::timespec;
 use crate::server::{listen_at, shut};
@@ -22,93 +22,94 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{Builder, JoinHandle};
 use std::time::{Duration, Instant};
 
-/// Clients at most.
-const MOST_CLIENTS: usize = 16;
-/// Bytes of a request at most. A plan with many faults has some thousands.
-const LONGEST_REQUEST: usize = 1 << 20;
-/// How long a client may take to read an answer.
-const ANSWERED: Duration = Duration::from_secs(5);
-/// Bytes read from a client before it is the others' turn.
+/// The maximum number of clients.
+const MAX_CLIENTS: usize = 16;
+/// The maximum size of a request in bytes. A plan with many faults has a few thousand.
+const MAX_REQUEST_BYTES: usize = 1 << 20;
+/// Time limit for a client to read a response.
+const RESPONSE_TIMEOUT: Duration = Duration::from_secs(5);
+/// The maximum number of bytes read from a client per turn.
 const CHUNK: usize = 1 << 14;
-/// Such as too many open files: that does not pass by itself.
-const PAUSE: Duration = Duration::from_millis(1);
+/// The delay after a failed accept. Errors such as too many open files do not go away immediately.
+const ACCEPT_RETRY_DELAY: Duration = Duration::from_millis(1);
 
-/// Takes orders for a card at a socket. Dropping it ends that and removes the socket.
-pub struct Control {
+/// Serves control requests for a card on a socket. Dropping it stops the server and removes the socket.
+pub struct ControlServer {
     path: PathBuf,
-    door: Arc<Door>,
+    listener: Arc<Listener>,
     thread: Option<JoinHandle<()>>,
 }
 
-struct Door {
+struct Listener {
     card: Arc<EmulatedCard>,
-    listener: UnixListener,
+    socket: UnixListener,
     wakeup: Wakeup,
     stopping: AtomicBool,
 }
 
-/// A client's requests and answers.
-struct Conversation {
+/// The connection of one client.
+struct Connection {
     stream: UnixStream,
-    /// Received and not yet looked at.
+    /// Received data that has not been processed.
     input: Vec<u8>,
-    /// No line ends before here.
+    /// There is no line end before this offset.
     searched: usize,
-    /// The answer, as far as it is not sent yet.
+    /// The unsent part of a response.
     output: Vec<u8>,
-    /// When that must have been read.
+    /// The deadline for the client to read the response.
     deadline: Option<Instant>,
-    last_heard: Instant,
+    last_received: Instant,
 }
 
-/// What a client does after its turn.
+/// The state of a client after its turn.
 #[derive(PartialEq)]
 enum Turn {
-    /// There is more to do, without waiting.
+    /// There is more to do immediately.
     Ready,
     Waiting,
 }
 
-impl Control {
-    /// Listens at `path`, for this user only. A socket that a dead process left there is replaced.
+impl ControlServer {
+    /// Starts a server on a socket at `path` that only this user can access. Replaces a stale socket left behind by a dead
+    /// process.
     ///
     /// # Errors
     ///
-    /// The socket cannot be made, or another process listens there.
+    /// Fails if the socket cannot be created, or if another process listens there.
     pub fn start(card: Arc<EmulatedCard>, path: &Path) -> io::Result<Self> {
-        let (listener, path) = listen_at(path)?;
-        listener.set_nonblocking(true)?;
-        let door = Door { card, listener, wakeup: Wakeup::new()?, stopping: AtomicBool::new(false) };
-        let door = Arc::new(door);
+        let (socket, path) = listen_at(path)?;
+        socket.set_nonblocking(true)?;
+        let listener = Listener { card, socket, wakeup: Wakeup::new()?, stopping: AtomicBool::new(false) };
+        let listener = Arc::new(listener);
         let thread = {
-            let door = Arc::clone(&door);
-            Builder::new().name("xdma control".into()).spawn(move || door.serve())?
+            let listener = Arc::clone(&listener);
+            Builder::new().name("xdma control".into()).spawn(move || listener.serve())?
         };
-        Ok(Self { path, door, thread: Some(thread) })
+        Ok(Self { path, listener, thread: Some(thread) })
     }
 }
 
-impl Drop for Control {
+impl Drop for ControlServer {
     fn drop(&mut self) {
-        self.door.stopping.store(true, Ordering::SeqCst);
-        shut(&self.door.listener);
-        self.door.wakeup.wake();
+        self.listener.stopping.store(true, Ordering::SeqCst);
+        shut(&self.listener.socket);
+        self.listener.wakeup.wake();
         if let Some(thread) = self.thread.take() {
-            // A thread that panicked has said so.
+            // A panic has already been reported by its thread.
             let _ = thread.join();
         }
         let _ = std::fs::remove_file(&self.path);
     }
 }
 
-impl Door {
+impl Listener {
     fn serve(&self) {
         let (mut clients, mut ready) = (Vec::new(), false);
         while !self.stopping.load(Ordering::SeqCst) {
             self.wait(&clients, ready);
             self.accept(&mut clients);
             ready = false;
-            clients.retain_mut(|client| match client.take_turn(|request| self.obey(request)) {
+            clients.retain_mut(|client| match client.take_turn(|request| self.execute(request)) {
                 Ok(turn) => {
                     ready |= turn == Turn::Ready;
                     true
@@ -121,8 +122,8 @@ impl Door {
         }
     }
 
-    /// Waits until a client has something to do, or a deadline passes.
-    fn wait(&self, clients: &[Conversation], ready: bool) {
+    /// Waits until a client is ready or a deadline passes. Does not wait if `ready` is set.
+    fn wait(&self, clients: &[Connection], ready: bool) {
         let limit = match ready {
             true => Some(Duration::ZERO),
             false => {
@@ -131,96 +132,96 @@ impl Door {
             }
         };
         let mut entries = vec![
-            PollFd::new(&self.listener, PollFlags::IN),
+            PollFd::new(&self.socket, PollFlags::IN),
             PollFd::from_borrowed_fd(self.wakeup.as_fd(), PollFlags::IN),
         ];
-        entries.extend(clients.iter().map(|client| PollFd::new(&client.stream, client.waits_for())));
-        // A signal is no reason to wait longer than to look again.
+        entries.extend(clients.iter().map(|client| PollFd::new(&client.stream, client.interest())));
+        // After an error such as EINTR, the caller simply checks everything again.
         let _ = poll(&mut entries, limit.map(timespec).as_ref());
         self.wakeup.clear();
     }
 
-    fn accept(&self, clients: &mut Vec<Conversation>) {
+    fn accept(&self, clients: &mut Vec<Connection>) {
         loop {
-            match self.listener.accept() {
+            match self.socket.accept() {
                 Ok((stream, _)) if stream.set_nonblocking(true).is_ok() => {
-                    if clients.len() >= MOST_CLIENTS {
-                        drop_longest_silent(clients);
+                    if clients.len() >= MAX_CLIENTS {
+                        drop_longest_idle(clients);
                     }
-                    clients.push(Conversation::new(stream));
+                    clients.push(Connection::new(stream));
                 }
                 Ok(_) => {}
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
                 Err(error) => {
-                    tracing::debug!("no control client accepted: {error}");
-                    return std::thread::sleep(PAUSE);
+                    tracing::debug!("cannot accept a control client: {error}");
+                    return std::thread::sleep(ACCEPT_RETRY_DELAY);
                 }
             }
         }
     }
 
-    fn obey(&self, request: Request) -> Result<Answer, String> {
+    fn execute(&self, request: Request) -> Result<Response, String> {
         let card = &self.card;
-        let done = |()| Answer::Done;
+        let done = |()| Response::Done;
         match request {
-            Request::Options => Ok(Answer::Options(Box::new(card.options()))),
+            Request::Options => Ok(Response::Options(Box::new(card.options()))),
             Request::Load { options, design } => {
                 card.load(*options, design.build()).map(done).map_err(|error| error.to_string())
             }
             Request::Taken(address, len) => {
                 card.witness().taken(address, len);
-                Ok(Answer::Done)
+                Ok(Response::Done)
             }
             Request::Released(address, len) => {
                 card.witness().released(address, len);
-                Ok(Answer::Done)
+                Ok(Response::Done)
             }
             Request::Inject(injection) => card.inject(injection).map(done).map_err(|error| error.to_string()),
-            Request::Log => Ok(Answer::Log(Log {
+            Request::Log => Ok(Response::Log(Log {
                 violations: card.violations(),
-                faults: card.faults(),
+                dma_faults: card.dma_faults(),
                 counters: card.counters(),
-                struck: card.struck(),
+                injected: card.injected_faults(),
             })),
         }
     }
 }
 
-fn drop_longest_silent(clients: &mut Vec<Conversation>) {
-    let silent = clients.iter().enumerate().min_by_key(|(_, client)| client.last_heard);
+fn drop_longest_idle(clients: &mut Vec<Connection>) {
+    let silent = clients.iter().enumerate().min_by_key(|(_, client)| client.last_received);
     if let Some((at, _)) = silent {
         clients.remove(at);
     }
 }
 
-impl Conversation {
+impl Connection {
     fn new(stream: UnixStream) -> Self {
         let (input, output) = (Vec::new(), Vec::new());
-        Self { stream, input, searched: 0, output, deadline: None, last_heard: Instant::now() }
+        Self { stream, input, searched: 0, output, deadline: None, last_received: Instant::now() }
     }
 
-    fn waits_for(&self) -> PollFlags {
+    fn interest(&self) -> PollFlags {
         if self.output.is_empty() { PollFlags::IN } else { PollFlags::OUT }
     }
 
-    /// Sends what is left of an answer; then obeys a request, or reads more of one.
-    fn take_turn(&mut self, obey: impl FnOnce(Request) -> Result<Answer, String>) -> io::Result<Turn> {
+    /// Sends the rest of a response. If there is none left, executes a request, or reads more data.
+    fn take_turn(&mut self, execute: impl FnOnce(Request) -> Result<Response, String>) -> io::Result<Turn> {
         self.flush()?;
         if !self.output.is_empty() {
             return Ok(Turn::Waiting);
         }
         let Some(request) = self.next_line() else { return self.read() };
-        // A client that was killed leaves half a line behind.
+        // A client that was killed leaves an incomplete line behind.
         match serde_json::from_slice(&request) {
-            Ok(Numbered { id, body }) => self.answer(&line(&Numbered { id, body: obey(body) })?)?,
-            Err(_) => tracing::warn!("no request: {}", shown(&request)),
+            Ok(Envelope { id, body }) => self.respond(&encode(&Envelope { id, body: execute(body) })?)?,
+            Err(_) => tracing::warn!("invalid request: {}", excerpt(&request)),
         }
         Ok(Turn::Ready)
     }
 
-    fn answer(&mut self, answer: &[u8]) -> io::Result<()> {
-        self.output.extend_from_slice(answer);
-        self.deadline = Some(Instant::now() + ANSWERED);
+    fn respond(&mut self, response: &[u8]) -> io::Result<()> {
+        self.output.extend_from_slice(response);
+        self.deadline = Some(Instant::now() + RESPONSE_TIMEOUT);
         self.flush()
     }
 
@@ -255,15 +256,15 @@ impl Conversation {
     }
 
     fn read(&mut self) -> io::Result<Turn> {
-        if self.input.len() > LONGEST_REQUEST {
-            return Err(io::Error::other("a line without an end"));
+        if self.input.len() > MAX_REQUEST_BYTES {
+            return Err(io::Error::other("the request is too long"));
         }
         let mut chunk = [0; CHUNK];
         match self.stream.read(&mut chunk) {
             Ok(0) => Err(io::ErrorKind::UnexpectedEof.into()),
             Ok(n) => {
                 self.input.extend_from_slice(&chunk[..n]);
-                self.last_heard = Instant::now();
+                self.last_received = Instant::now();
                 Ok(Turn::Ready)
             }
             Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(Turn::Ready),

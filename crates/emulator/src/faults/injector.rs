@@ -1,6 +1,6 @@
-//! The faults that wait for their occasion, and how often each struck.
+//! The fault injector: faults that wait for their injection point, and the number of injections of each fault.
 
-use super::kind::{Occasion, Until};
+use super::kind::{InjectionPoint, Until};
 use super::{Injection, Kind, Plan};
 use crate::ChannelId;
 use crate::log::lock;
@@ -8,81 +8,81 @@ use std::collections::BTreeMap;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-/// A card's faults. While there was never any, an occasion costs one load.
+/// The fault injector of a card. As long as no fault was ever added, passing an injection point costs one atomic load.
 #[derive(Debug, Default)]
-pub(crate) struct Board {
-    used: AtomicBool,
+pub(crate) struct FaultInjector {
+    armed: AtomicBool,
     waiting: Mutex<Vec<Injection>>,
-    struck: Mutex<BTreeMap<&'static str, u64>>,
+    injected: Mutex<BTreeMap<&'static str, u64>>,
     all_ones: Mutex<Option<Until>>,
 }
 
-impl Board {
+impl FaultInjector {
     pub fn new(plan: &Plan) -> Self {
-        let board = Self::default();
-        plan.faults.iter().for_each(|&injection| board.add(injection));
-        board
+        let injector = Self::default();
+        plan.faults.iter().for_each(|&injection| injector.add(injection));
+        injector
     }
 
     pub fn add(&self, injection: Injection) {
         lock(&self.waiting).push(injection);
-        self.used.store(true, Ordering::Release);
+        self.armed.store(true, Ordering::Release);
     }
 
-    /// Whether there ever was a fault.
+    /// Returns whether any fault was ever added.
     #[inline]
-    pub fn is_used(&self) -> bool {
-        self.used.load(Ordering::Acquire)
+    pub fn is_armed(&self) -> bool {
+        self.armed.load(Ordering::Acquire)
     }
 
-    /// Notes an occasion; the fault that strikes now, if one does.
+    /// Counts an opportunity at `point`, and returns the fault to inject now, if one is due.
     #[inline]
-    pub fn strike(&self, occasion: Occasion, channel: Option<ChannelId>) -> Option<Kind> {
-        if self.is_used() { self.find(occasion, channel) } else { None }
+    pub fn fault_at(&self, point: InjectionPoint, channel: Option<ChannelId>) -> Option<Kind> {
+        if self.is_armed() { self.find(point, channel) } else { None }
     }
 
-    fn find(&self, occasion: Occasion, channel: Option<ChannelId>) -> Option<Kind> {
+    fn find(&self, point: InjectionPoint, channel: Option<ChannelId>) -> Option<Kind> {
         let mut waiting = lock(&self.waiting);
-        let mut struck = None;
+        let mut injected = None;
         waiting.retain_mut(|injection| {
             let here = injection.on.is_none() || channel.is_none() || injection.on == channel;
-            if !here || injection.fault.occasion() != occasion {
+            if !here || injection.fault.injection_point() != point {
                 return true;
             }
             if injection.after > 0 {
                 injection.after -= 1;
                 return true;
             }
-            if struck.is_some() {
+            if injected.is_some() {
                 return true;
             }
-            struck = Some(injection.fault);
+            injected = Some(injection.fault);
             let last = injection.times == 1;
-            // 0 stands for always.
+            // 0 means always.
             injection.times = injection.times.saturating_sub(1);
             !last
         });
         drop(waiting);
-        struck.inspect(|&fault| self.note(fault))
+        injected.inspect(|&fault| self.record_injected(fault))
     }
 
-    /// Counts a fault that struck.
-    pub fn note(&self, fault: Kind) {
-        tracing::debug!(?fault, "struck");
-        *lock(&self.struck).entry(fault.name()).or_default() += 1;
+    /// Counts an injected fault.
+    pub fn record_injected(&self, fault: Kind) {
+        tracing::debug!(?fault, "injected");
+        *lock(&self.injected).entry(fault.name()).or_default() += 1;
     }
 
-    pub fn struck(&self) -> BTreeMap<String, u64> {
-        lock(&self.struck).iter().map(|(&name, &count)| (name.to_owned(), count)).collect()
+    pub fn injected(&self) -> BTreeMap<String, u64> {
+        lock(&self.injected).iter().map(|(&name, &count)| (name.to_owned(), count)).collect()
     }
 
-    /// Whether the registers read all ones now.
+    /// Returns whether the registers currently read all ones.
     pub fn all_ones(&self) -> bool {
-        if !self.is_used() {
+        if !self.is_armed() {
             return false;
         }
-        if let Some(Kind::AllOnes(lasting)) = self.strike(Occasion::RegisterRead, None) {
-            *lock(&self.all_ones) = Some(lasting.until());
+        if let Some(Kind::AllOnes(duration)) = self.fault_at(InjectionPoint::RegisterRead, None) {
+            *lock(&self.all_ones) = Some(duration.until());
         }
         lock(&self.all_ones).is_some_and(|until| !until.is_over())
     }
@@ -90,30 +90,32 @@ impl Board {
 
 #[cfg(test)]
 mod tests {
-    use super::super::Lasting;
+    use super::super::FaultDuration;
     use super::*;
     use xdma_regs::Direction;
 
     #[test]
-    fn occasions_are_counted() {
-        let board = Board::default();
+    fn opportunities_are_counted() {
+        let injector = FaultInjector::default();
         let [here, there] = [0, 1].map(|index| Some(ChannelId { direction: Direction::H2C, index }));
-        let strike = |channel| board.strike(Occasion::Descriptor, channel).is_some();
-        assert!(!strike(here));
-        board.add(Kind::BadMagic.on(Direction::H2C, 0).after(1).times(2));
-        assert!(!strike(here) && !strike(there) && board.strike(Occasion::Fetch, here).is_none());
-        assert!(strike(here) && !strike(there) && strike(here) && !strike(here));
-        board.add(Injection::from(Kind::BadMagic).times(0));
-        assert!((0..9).all(|_| strike(here) && strike(there)));
-        assert_eq!(board.struck(), BTreeMap::from([("BadMagic".into(), 20)]));
+        let fault_at = |channel| injector.fault_at(InjectionPoint::Descriptor, channel).is_some();
+        assert!(!fault_at(here));
+        injector.add(Kind::BadMagic.on(Direction::H2C, 0).after(1).times(2));
+        assert!(
+            !fault_at(here) && !fault_at(there) && injector.fault_at(InjectionPoint::Fetch, here).is_none()
+        );
+        assert!(fault_at(here) && !fault_at(there) && fault_at(here) && !fault_at(here));
+        injector.add(Injection::from(Kind::BadMagic).times(0));
+        assert!((0..9).all(|_| fault_at(here) && fault_at(there)));
+        assert_eq!(injector.injected(), BTreeMap::from([("BadMagic".into(), 20)]));
     }
 
     #[test]
     fn all_ones_end() {
-        let board = Board::default();
-        board.add(Kind::AllOnes(Lasting::Millis(5)).into());
-        assert!(board.all_ones());
+        let injector = FaultInjector::default();
+        injector.add(Kind::AllOnes(FaultDuration::Millis(5)).into());
+        assert!(injector.all_ones());
         std::thread::sleep(std::time::Duration::from_millis(6));
-        assert!(!board.all_ones());
+        assert!(!injector.all_ones());
     }
 }

@@ -1,115 +1,116 @@
-//! The faults, by name.
+//! The faults that can be injected.
 
 use serde::{Deserialize, Serialize};
 use std::time::{Duration, Instant};
 use xdma_regs::channel::Status;
 
-/// What goes wrong. What the driver does then is in [`crate::faults`].
+/// A fault to inject. The behaviour of the driver for each fault is described in the driver's `docs/faults.md`.
 ///
-/// A channel's fault strikes the channel that it is planned [for](super::Injection::on), or whichever has the next occasion.
+/// A fault of a channel is injected into the channel that its [plan names](super::Injection::on), or into the first channel that
+/// reaches the injection point.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Kind {
-    /// A descriptor arrives without its magic number: the engine stops with magic_stopped.
+    /// A descriptor is fetched without its magic number. The engine stops with magic_stopped.
     BadMagic,
-    /// A descriptor fetch fails. The engine stops with the error's bit of 23:19 (PG195, "H2C Channel Status",
-    /// descriptor_error) and magic_stopped: of a refused fetch hardware was seen to set both, the other kinds are taken to
-    /// do the same (unverified).
+    /// A descriptor fetch fails. The engine stops with the error's bit in 23:19 (PG195, "H2C Channel Status", descriptor_error)
+    /// and magic_stopped. Hardware was seen to set both for a refused fetch; the other kinds are assumed to do the same
+    /// (unverified).
     Fetch(BadCompletion),
-    /// A read of payload from host memory by an H2C channel fails. The engine stops with the error's bit of 13:9 (PG195,
-    /// "H2C Channel Status", read_error) if that is logged. C2H channels only write, and writes are posted: nobody
-    /// tells the card what became of them.
+    /// A read of payload from host memory by an H2C channel fails. The engine stops with the error's bit in 13:9 (PG195, "H2C
+    /// Channel Status", read_error) if that error is logged. C2H channels only write. Writes are posted, so the card is not
+    /// notified of their outcome.
     HostRead(BadCompletion),
-    /// Up to 64 KiB that a C2H channel writes to host memory vanish, as when an IOMMU refuses them.
+    /// A write of up to 64 KiB by a C2H channel to host memory is lost, as when an IOMMU refuses it.
     HostWriteDropped,
     /// A completed count is not written to host memory.
     WriteBackDropped,
-    /// A completed count is written so many milliseconds after the engine is idle.
+    /// A completed count is written this number of milliseconds after the engine has gone idle.
     WriteBackDelayed(u64),
-    /// A completed count is written again, after the next one.
+    /// A completed count is written a second time, after the next one.
     WriteBackRepeated,
-    /// A completed count is written before its descriptor's data moves, and again in time.
+    /// A completed count is written before its descriptor's data is moved, and again at the right time.
     WriteBackEarly,
     /// A channel's interrupt message is not sent.
     InterruptLost,
     /// A channel's interrupt message is sent twice.
     InterruptRepeated,
-    /// A channel's interrupt message is sent so many milliseconds late.
+    /// A channel's interrupt message is delayed by this number of milliseconds.
     InterruptLate(u64),
     /// The custom logic answers a burst (up to 4 KiB) with SLVERR.
     AxiSlaveError,
-    /// Nobody answers a burst: DECERR.
+    /// A burst is answered with DECERR, as for an unmapped address.
     AxiDecodeError,
-    /// The AXI side takes or gives nothing to this channel for a time, or until the channel is reset.
-    AxiHang(Lasting),
-    /// A burst of an H2C channel is acknowledged and lost. To the MSM design a chunk is then incomplete: its FIFOs deadlock,
-    /// and its watchdog ends that.
+    /// The AXI side stalls this channel for some time, or until the channel is reset.
+    AxiHang(FaultDuration),
+    /// A burst of an H2C channel is acknowledged and lost. The MSM design then misses a part of a chunk: its FIFOs deadlock until
+    /// the watchdog fires.
     AxiWriteLost,
-    /// Busy reads 1 for a time, or until the channel is reset, while the engine works as ever.
-    BusyStuck(Lasting),
-    /// These sticky bits of the status register, 23:1, stay set until the channel is reset.
+    /// BUSY reads 1 for some time, or until the channel is reset. The engine keeps working normally.
+    BusyStuck(FaultDuration),
+    /// These sticky bits of the status register (23:1) stay set until the channel is reset.
     StatusStuck(u32),
-    /// The completed count jumps forward by so many.
+    /// The completed count jumps forward by this number.
     CountJump(u32),
-    /// The XDMA registers read all ones for a time, or for ever.
-    AllOnes(Lasting),
-    /// A reset of the function does nothing.
+    /// The XDMA registers read all ones for some time, or forever.
+    AllOnes(FaultDuration),
+    /// A function reset has no effect.
     ResetIneffective,
-    /// A reset of the function also clears the memory behind the AXI port, which keeps its content otherwise.
+    /// A function reset also clears the memory behind the AXI port, which normally keeps its contents.
     ResetClears,
-    /// The link goes down: a surprise removal, a slot without power, an image being loaded. Reads of configuration space
-    /// and BARs give all ones, writes are lost, and the function is reset, as by a hot reset (PCI Express Base
-    /// Specification, "Transaction Layer Behavior in DL_Down Status"), which ends DMA.
+    /// The link goes down, as in a surprise removal, after a loss of slot power, or while an image is loaded. Reads of
+    /// configuration space and BARs return all ones and writes are lost. The function is reset as by a hot reset (PCI Express
+    /// Base Specification, "Transaction Layer Behavior in DL_Down Status"), which stops DMA.
     LinkDown,
-    /// The link comes back: the function as after a reset, so with bus mastering off.
+    /// The link comes up again. The function is in its reset state, so bus mastering is off.
     LinkUp,
-    /// The emulated card's process ends: its socket is closed, and nobody listens there again.
+    /// The emulated card's process ends: its socket is closed, and further connections fail.
     ProcessGone,
 }
 
-/// What came back for a read of host memory, instead of its data (PG195, "H2C Channel Status").
+/// The failed completion of a read of host memory (PG195, "H2C Channel Status").
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum BadCompletion {
-    /// Nobody feels addressed, or an IOMMU refused (completion status UR).
+    /// No completer claims the address, or an IOMMU refused the access (completion status UR).
     UnsupportedRequest,
-    /// The completer gave up on the request (completion status CA).
+    /// The completer aborted the request (completion status CA).
     CompleterAbort,
-    /// The data's parity is wrong on the way through the card's own PCIe block.
+    /// The data has a parity error inside the card's own PCIe block.
     Parity,
-    /// The completion is marked as poisoned: its sender knows that the data is bad (EP bit of the header).
+    /// The completion is poisoned: its sender marks the data as bad (EP bit in the header).
     Poisoned,
-    /// The completion answers no request.
+    /// The completion does not match any request.
     Unexpected,
 }
 
-/// How long a fault lasts.
+/// The duration of a fault.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Lasting {
-    /// So many milliseconds.
+pub enum FaultDuration {
+    /// The duration in milliseconds.
     Millis(u64),
-    /// For ever, or until a reset ends it.
-    ForEver,
+    /// Forever, or until a reset.
+    Forever,
 }
 
-/// When something may go wrong: what [`Injection::after`](super::Injection::after) counts.
+/// A point at which faults can be injected. [`Injection::after`](super::Injection::after) counts how often it is reached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Occasion {
+pub(crate) enum InjectionPoint {
     /// A request for descriptors.
     Fetch,
-    /// A descriptor that arrived.
+    /// The arrival of a descriptor.
     Descriptor,
     /// A read of up to 64 KiB of payload from host memory.
     HostRead,
-    /// A write of as much.
+    /// A write of up to 64 KiB of payload to host memory.
     HostWrite,
-    /// A completed count that is written back.
+    /// A write-back of the completed count.
     WriteBack,
-    /// A descriptor that reports completion, before its data moves.
+    /// The start of a descriptor that reports completion, before its data is moved.
     Begin,
-    /// A descriptor whose data was moved.
+    /// The completion of a descriptor, after its data was moved.
     Finish,
     /// An interrupt of a channel.
     Interrupt,
-    /// A burst of up to 4 KiB that the logic is offered.
+    /// A burst of up to 4 KiB that is offered to the logic.
     Burst,
     /// A burst of an H2C channel.
     BurstWrite,
@@ -119,13 +120,13 @@ pub(crate) enum Occasion {
     RegisterRead,
     /// An access to any BAR.
     Access,
-    /// A reset of the function.
+    /// A function reset.
     Reset,
 }
 
 impl Kind {
-    /// One of each, with middling parameters.
-    pub const EACH: [Self; 24] = [
+    /// One fault of each kind, with typical parameters.
+    pub const ALL: [Self; 24] = [
         Self::BadMagic,
         Self::Fetch(BadCompletion::UnsupportedRequest),
         Self::HostRead(BadCompletion::CompleterAbort),
@@ -139,12 +140,12 @@ impl Kind {
         Self::InterruptLate(3),
         Self::AxiSlaveError,
         Self::AxiDecodeError,
-        Self::AxiHang(Lasting::Millis(10)),
+        Self::AxiHang(FaultDuration::Millis(10)),
         Self::AxiWriteLost,
-        Self::BusyStuck(Lasting::Millis(10)),
+        Self::BusyStuck(FaultDuration::Millis(10)),
         Self::StatusStuck(Status::MAGIC_STOPPED.bits()),
         Self::CountJump(1 << 20),
-        Self::AllOnes(Lasting::Millis(10)),
+        Self::AllOnes(FaultDuration::Millis(10)),
         Self::ResetIneffective,
         Self::ResetClears,
         Self::LinkDown,
@@ -152,7 +153,7 @@ impl Kind {
         Self::ProcessGone,
     ];
 
-    /// Its name, as in a plan.
+    /// Returns the name, as used in a plan.
     pub const fn name(self) -> &'static str {
         match self {
             Self::BadMagic => "BadMagic",
@@ -182,36 +183,39 @@ impl Kind {
         }
     }
 
-    /// Whether data is lost or early, and no driver can notice by itself: only an end-to-end check of the data can.
+    /// Returns whether data is lost or reported too early without any sign that a driver could detect. Only an end-to-end check
+    /// of the data finds such a fault.
     pub const fn is_silent(self) -> bool {
         use Kind::*;
         matches!(self, HostWriteDropped | WriteBackEarly | AxiWriteLost | ResetClears)
     }
 
-    /// Whether it concerns the whole card rather than a channel.
-    pub const fn is_of_card(self) -> bool {
+    /// Returns whether the fault concerns the whole card rather than a channel.
+    pub const fn is_card_wide(self) -> bool {
         use Kind::*;
         matches!(self, AllOnes(_) | ResetIneffective | ResetClears | LinkDown | LinkUp | ProcessGone)
     }
 
-    pub(crate) const fn occasion(self) -> Occasion {
+    pub(crate) const fn injection_point(self) -> InjectionPoint {
         match self {
-            Self::BadMagic => Occasion::Descriptor,
-            Self::Fetch(_) => Occasion::Fetch,
-            Self::HostRead(_) => Occasion::HostRead,
-            Self::HostWriteDropped => Occasion::HostWrite,
+            Self::BadMagic => InjectionPoint::Descriptor,
+            Self::Fetch(_) => InjectionPoint::Fetch,
+            Self::HostRead(_) => InjectionPoint::HostRead,
+            Self::HostWriteDropped => InjectionPoint::HostWrite,
             Self::WriteBackDropped | Self::WriteBackDelayed(_) | Self::WriteBackRepeated => {
-                Occasion::WriteBack
+                InjectionPoint::WriteBack
             }
-            Self::WriteBackEarly => Occasion::Begin,
-            Self::InterruptLost | Self::InterruptRepeated | Self::InterruptLate(_) => Occasion::Interrupt,
-            Self::AxiSlaveError | Self::AxiDecodeError | Self::AxiHang(_) => Occasion::Burst,
-            Self::AxiWriteLost => Occasion::BurstWrite,
-            Self::BusyStuck(_) | Self::StatusStuck(_) => Occasion::Status,
-            Self::CountJump(_) => Occasion::Finish,
-            Self::AllOnes(_) => Occasion::RegisterRead,
-            Self::LinkDown | Self::LinkUp | Self::ProcessGone => Occasion::Access,
-            Self::ResetIneffective | Self::ResetClears => Occasion::Reset,
+            Self::WriteBackEarly => InjectionPoint::Begin,
+            Self::InterruptLost | Self::InterruptRepeated | Self::InterruptLate(_) => {
+                InjectionPoint::Interrupt
+            }
+            Self::AxiSlaveError | Self::AxiDecodeError | Self::AxiHang(_) => InjectionPoint::Burst,
+            Self::AxiWriteLost => InjectionPoint::BurstWrite,
+            Self::BusyStuck(_) | Self::StatusStuck(_) => InjectionPoint::Status,
+            Self::CountJump(_) => InjectionPoint::Finish,
+            Self::AllOnes(_) => InjectionPoint::RegisterRead,
+            Self::LinkDown | Self::LinkUp | Self::ProcessGone => InjectionPoint::Access,
+            Self::ResetIneffective | Self::ResetClears => InjectionPoint::Reset,
         }
     }
 }
@@ -238,18 +242,18 @@ impl BadCompletion {
     }
 }
 
-impl Lasting {
+impl FaultDuration {
     pub(crate) fn until(self) -> Until {
-        let Self::Millis(millis) = self else { return Until::ForEver };
-        Instant::now().checked_add(Duration::from_millis(millis)).map_or(Until::ForEver, Until::At)
+        let Self::Millis(millis) = self else { return Until::Forever };
+        Instant::now().checked_add(Duration::from_millis(millis)).map_or(Until::Forever, Until::At)
     }
 }
 
-/// The end of what lasts.
+/// The end of a lasting fault.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Until {
     At(Instant),
-    ForEver,
+    Forever,
 }
 
 impl Until {
@@ -260,7 +264,7 @@ impl Until {
     pub fn end(self) -> Option<Instant> {
         match self {
             Self::At(end) => Some(end),
-            Self::ForEver => None,
+            Self::Forever => None,
         }
     }
 }
@@ -269,12 +273,12 @@ impl Until {
 mod tests {
     use super::*;
 
-    /// The names that a plan may use are told by the error about one that it may not.
+    /// The error for an unknown name lists the names that a plan may use.
     #[test]
-    fn each_is_there() {
+    fn every_name_is_listed() {
         let error = serde_json::from_str::<Kind>("\"Nonsense\"").unwrap_err().to_string();
         let known: Vec<_> = error.split('`').skip(3).step_by(2).collect();
-        assert!(Kind::EACH.iter().map(|kind| kind.name()).eq(known.iter().copied()), "{known:?}");
+        assert!(Kind::ALL.iter().map(|kind| kind.name()).eq(known.iter().copied()), "{known:?}");
         assert_eq!(known.len(), 24);
     }
 }

@@ -1,9 +1,9 @@
-//! Faults caused on purpose: a typed plan of what goes wrong, where and when.
+//! Fault injection: a typed plan of faults, with the channel and the time of each.
 //!
-//! A [`Plan`] goes with a card's [`Options`](super::Options), comes from a file (`xdma emulate --faults PLAN.toml`) or from a
-//! seed (`xdma emulate --chaos SEED`, which prints it); [`EmulatedCard::inject`](super::EmulatedCard::inject) adds to it while
-//! the card runs. [`EmulatedCard::struck`](super::EmulatedCard::struck) tells how often each fault struck. What
-//! a driver makes of each is promised in [`crate::faults`].
+//! A [`Plan`] is part of a card's [`Options`](super::Options). It can come from a file (`xdma emulate --faults PLAN.toml`) or
+//! from a seed (`xdma emulate --chaos SEED`, which prints the plan). [`EmulatedCard::inject`](super::EmulatedCard::inject) adds
+//! faults while the card runs, and [`EmulatedCard::injected_faults`](super::EmulatedCard::injected_faults) returns how often each
+//! fault was injected. The driver's behaviour for each fault is specified in its `docs/faults.md`.
 //!
 //! ```
 //! use std::sync::Arc;
@@ -19,7 +19,7 @@
 //! # }
 //! ```
 //!
-//! The same plan as a file:
+//! The same faults as a file:
 //!
 //! ```toml
 //! [[faults]]
@@ -32,18 +32,18 @@
 //! on = { direction = "C2H", index = 0 }
 //! ```
 
-mod board;
+mod injector;
 mod kind;
 mod plan;
 
-pub(super) use board::Board;
-pub use kind::{BadCompletion, Kind, Lasting};
-pub(super) use kind::{Occasion, Until};
+pub(super) use injector::FaultInjector;
+pub use kind::{BadCompletion, FaultDuration, Kind};
+pub(super) use kind::{InjectionPoint, Until};
 pub use plan::{Injection, Plan};
 
 use super::log::ChannelId;
 
-/// The card has no such channel.
+/// The error returned when the card does not have the channel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the card has no channel {0}")]
 pub struct UnknownChannel(pub ChannelId);

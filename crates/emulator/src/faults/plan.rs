@@ -1,26 +1,27 @@
-//! What is to go wrong, where and when: written down, or drawn from a seed.
+//! Fault plans: which faults to inject, where and when. A plan is written by hand or generated from a seed.
 
-use super::{BadCompletion, Kind, Lasting};
+use super::{BadCompletion, FaultDuration, Kind};
 use crate::ChannelId;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use serde::{Deserialize, Serialize};
 use xdma_regs::{Direction, MAX_CHANNELS};
 
-/// A fault with its place and time.
+/// A fault with its channel and time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Injection {
-    /// What goes wrong.
+    /// The fault to inject.
     pub fault: Kind,
-    /// The channel; without one, whichever has the occasion. Of no meaning to faults [of the card](Kind::is_of_card).
+    /// The channel. Without one, the fault is injected into the first channel that reaches the injection point. Ignored for
+    /// faults of the [whole card](Kind::is_card_wide).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub on: Option<ChannelId>,
-    /// So many occasions pass before: requests of its kind (descriptor fetches, bursts, write-backs, accesses, ...), not
-    /// time.
+    /// The number of opportunities to skip before the first injection. Opportunities are events that match the fault (descriptor
+    /// fetches, bursts, write-backs, accesses, ...); this is not a time.
     #[serde(default)]
     pub after: u64,
-    /// How often it strikes, one occasion after the other; 0 stands for always.
+    /// The number of consecutive opportunities at which the fault is injected; 0 means always.
     #[serde(default = "once")]
     pub times: u64,
 }
@@ -36,37 +37,38 @@ impl From<Kind> for Injection {
 }
 
 impl Kind {
-    /// This on a channel, at the next occasion.
+    /// Creates an injection of this fault into a channel, at the next opportunity.
     pub fn on(self, direction: Direction, index: usize) -> Injection {
         Injection { on: Some(ChannelId { direction, index }), ..self.into() }
     }
 }
 
 impl Injection {
-    /// This after so many occasions.
+    /// Skips this number of opportunities first.
     #[must_use]
     pub fn after(self, after: u64) -> Self {
         Self { after, ..self }
     }
 
-    /// This so often; 0 stands for always.
+    /// Injects the fault this number of times; 0 means always.
     #[must_use]
     pub fn times(self, times: u64) -> Self {
         Self { times, ..self }
     }
 }
 
-/// Faults to come.
+/// A set of faults to inject.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Plan {
-    /// In no order: each waits for its own occasion.
+    /// The faults, in any order. Each one waits for its own injection point.
     pub faults: Vec<Injection>,
 }
 
 impl Plan {
-    /// Three to eight faults drawn from a seed: the same seed makes the same plan. Only such as a driver can notice, and as
-    /// a stop, a reset or an end of their own heals: nothing [silent](Kind::is_silent), no card that is gone.
+    /// Generates a plan of three to eight faults; the same seed always gives the same plan. The plan contains only faults that a
+    /// driver can detect, and that end on their own or with a stop or a reset. It never contains [silent](Kind::is_silent)
+    /// faults, and never removes the card.
     pub fn chaos(seed: u64) -> Self {
         let mut rng = StdRng::seed_from_u64(seed);
         let count = rng.random_range(3..=8);
@@ -82,7 +84,7 @@ fn chaos(rng: &mut StdRng) -> Injection {
         _ if rng.random_bool(0.5) => Direction::H2C,
         _ => Direction::C2H,
     };
-    let on = (!fault.is_of_card() && rng.random_bool(0.75)).then_some(ChannelId { direction, index });
+    let on = (!fault.is_card_wide() && rng.random_bool(0.75)).then_some(ChannelId { direction, index });
     Injection { fault, on, after: rng.random_range(0..200), times: rng.random_range(1..=3) }
 }
 
@@ -97,18 +99,18 @@ fn draw(rng: &mut StdRng) -> Kind {
     let completion = COMPLETIONS[rng.random_range(0..COMPLETIONS.len())];
     let millis = rng.random_range(1..20);
     loop {
-        match Kind::EACH[rng.random_range(0..Kind::EACH.len())] {
+        match Kind::ALL[rng.random_range(0..Kind::ALL.len())] {
             fault if fault.is_silent() => {}
             Kind::LinkDown | Kind::LinkUp | Kind::ProcessGone => {}
-            // What makes recovery depend on a reset, which not every card has.
+            // Recovery from these would depend on a reset, which not every card supports.
             Kind::StatusStuck(_) | Kind::ResetIneffective => {}
             Kind::Fetch(_) => return Kind::Fetch(completion),
             Kind::HostRead(_) => return Kind::HostRead(completion),
             Kind::WriteBackDelayed(_) => return Kind::WriteBackDelayed(millis),
             Kind::InterruptLate(_) => return Kind::InterruptLate(millis),
-            Kind::AxiHang(_) => return Kind::AxiHang(Lasting::Millis(millis)),
-            Kind::BusyStuck(_) => return Kind::BusyStuck(Lasting::Millis(millis)),
-            Kind::AllOnes(_) => return Kind::AllOnes(Lasting::Millis(millis)),
+            Kind::AxiHang(_) => return Kind::AxiHang(FaultDuration::Millis(millis)),
+            Kind::BusyStuck(_) => return Kind::BusyStuck(FaultDuration::Millis(millis)),
+            Kind::AllOnes(_) => return Kind::AllOnes(FaultDuration::Millis(millis)),
             fault => return fault,
         }
     }
@@ -119,7 +121,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_seed_is_a_plan() {
+    fn the_same_seed_gives_the_same_plan() {
         assert_eq!(Plan::chaos(7), Plan::chaos(7));
         let plans: Vec<_> = (0..100).map(Plan::chaos).collect();
         let drawn = |name| plans.iter().flat_map(|plan| &plan.faults).any(|entry| entry.fault.name() == name);
@@ -128,7 +130,7 @@ mod tests {
     }
 
     #[test]
-    fn a_plan_is_written_as_it_is_read() {
+    fn plans_round_trip_through_toml() {
         for seed in 0..100 {
             let plan = Plan::chaos(seed);
             assert_eq!(toml::from_str::<Plan>(&toml::to_string(&plan).unwrap()).unwrap(), plan);
@@ -136,7 +138,7 @@ mod tests {
         let text = "[[faults]]\nfault = { AxiHang = { Millis = 20 } }\non = { direction = \"H2C\", index = 0 }\nafter = 3\n\
                     [[faults]]\nfault = \"LinkDown\"\n";
         let plan: Plan = toml::from_str(text).unwrap();
-        let hang = Kind::AxiHang(Lasting::Millis(20)).on(Direction::H2C, 0).after(3);
+        let hang = Kind::AxiHang(FaultDuration::Millis(20)).on(Direction::H2C, 0).after(3);
         assert_eq!(plan.faults, [hang, Kind::LinkDown.into()]);
         assert!(toml::from_str::<Plan>("[[faults]]\nfault = \"LinkDown\"\nwhen = 3\n").is_err());
     }

@@ -1,22 +1,22 @@
 //! Memory behind the AXI port.
 
-use super::{Answer, Burst, Logic, Shell};
+use super::{AxiResponse, Burst, Logic, Shell};
 use crate::log::lock;
 use crate::mapping::Mapping;
 use std::sync::{Arc, Mutex, OnceLock};
 use vm_memory::VolatileSlice;
 
-/// Bytes mapped at a time. Within them, memory is taken as it is written.
+/// The size of a mapping in bytes. Its pages are allocated when they are first written.
 const CHUNK: u64 = 64 << 20;
-/// Scratch registers in the user BARs, from offset 0 on.
+/// The number of scratch registers in each user BAR, starting at offset 0.
 const REGISTERS: usize = 1024;
-/// BARs.
+/// The number of BARs.
 const BARS: usize = 6;
 
-/// Sparse memory, 64 GiB unless said otherwise, and scratch registers in the first 4 KiB of each user BAR.
+/// Sparse memory, 64 GiB by default, with scratch registers in the first 4 KiB of each user BAR.
 ///
-/// The register at [`Memory::USER_IRQ`] drives the 16 user interrupts, one by each bit. Addresses beyond the memory answer DECERR.
-/// In fixed-address mode each 64-byte beat goes to the same address. A reset clears the registers and keeps the memory.
+/// Each bit of the register at [`Memory::USER_IRQ`] drives one of the 16 user interrupts. Addresses beyond the memory answer
+/// DECERR. In fixed-address mode every 64-byte beat accesses the same address. A reset clears the registers and keeps the memory.
 pub struct Memory {
     size: u64,
     chunks: Vec<OnceLock<Option<Mapping>>>,
@@ -25,17 +25,17 @@ pub struct Memory {
 }
 
 impl Memory {
-    /// Bytes of a memory made with [`Memory::new`], as large as the four DDR4 channels of an F1 card.
+    /// The size in bytes of a memory created by [`Memory::new`]: as large as the four DDR4 channels of an F1 card.
     pub const DEFAULT_SIZE: u64 = 64 << 30;
-    /// Offset of the register, in any user BAR, that drives the user interrupts.
+    /// The offset, in any user BAR, of the register that drives the user interrupts.
     pub const USER_IRQ: u64 = 0xd00;
 
-    /// [`Memory::DEFAULT_SIZE`] bytes.
+    /// Creates a memory of [`Memory::DEFAULT_SIZE`] bytes.
     pub fn new() -> Self {
         Self::with_size(Self::DEFAULT_SIZE)
     }
 
-    /// `size` bytes.
+    /// Creates a memory of `size` bytes.
     pub fn with_size(size: u64) -> Self {
         let chunks = size.div_ceil(CHUNK);
         Self {
@@ -46,21 +46,21 @@ impl Memory {
         }
     }
 
-    /// Bytes of the memory.
+    /// Returns the size in bytes.
     pub fn size(&self) -> u64 {
         self.size
     }
 
-    /// Reads the memory from the side: what the card has at `address`.
+    /// Reads the memory at `address` directly, without the AXI port.
     ///
     /// # Panics
-    /// When the range is not inside the memory, or the host has no memory left.
+    /// Panics if the range is not inside the memory, or if the host is out of memory.
     pub fn peek(&self, address: u64, buffer: &mut [u8]) {
         let buffer = VolatileSlice::from(buffer);
         self.each(address, &buffer, |memory, buffer| memory.copy_to_volatile_slice(*buffer));
     }
 
-    /// Writes the memory from the side.
+    /// Writes the memory at `address` directly, without the AXI port.
     ///
     /// # Panics
     /// As [`Memory::peek`].
@@ -81,25 +81,25 @@ impl Memory {
             let at = address + done as u64;
             let piece = ((CHUNK - at % CHUNK) as usize).min(buffer.len() - done);
             let part = buffer.subslice(done, piece).expect("inside the buffer");
-            let answer = self.access(at, piece, |memory| copy(memory, &part));
-            assert!(matches!(answer, Answer::Okay(_)), "no memory at {at:#x}");
+            let response = self.access(at, piece, |memory| copy(memory, &part));
+            assert!(matches!(response, AxiResponse::Okay(_)), "no memory at {at:#x}");
             done += piece;
         }
     }
 
-    /// Hands over a view of `len` bytes that do not cross a chunk.
-    fn access(&self, address: u64, len: usize, f: impl FnOnce(&VolatileSlice<'_>)) -> Answer {
+    /// Calls `f` with a view of `len` bytes, which must not cross a mapping.
+    fn access(&self, address: u64, len: usize, f: impl FnOnce(&VolatileSlice<'_>)) -> AxiResponse {
         if address.checked_add(len as u64).is_none_or(|end| end > self.size) {
-            return Answer::DecodeError;
+            return AxiResponse::DecodeError;
         }
         let chunk = &self.chunks[(address / CHUNK) as usize];
         match chunk.get_or_init(|| Mapping::anonymous(CHUNK as usize).ok()) {
             Some(mapping) => {
                 f(&mapping.slice((address % CHUNK) as usize, len));
-                Answer::Okay(len)
+                AxiResponse::Okay(len)
             }
-            // The machine that emulates the card has no address space left.
-            None => Answer::SlaveError,
+            // The host has no address space left.
+            None => AxiResponse::SlaveError,
         }
     }
 
@@ -121,11 +121,11 @@ impl Default for Memory {
     }
 }
 
-/// Bytes of a beat of the 512-bit port.
+/// Bytes in a beat of the 512-bit port.
 const BEAT: usize = 64;
 
-/// The address range of an access. In a fixed burst every beat has the same address: of a write the last beat stays, a read
-/// repeats the first.
+/// Returns the size of the address range of an access. In a fixed burst every beat has the same address, so a write leaves the
+/// last beat and a read repeats the first.
 fn beats(burst: Burst, len: usize) -> usize {
     match burst {
         Burst::Increment => len,
@@ -135,17 +135,17 @@ fn beats(burst: Burst, len: usize) -> usize {
 
 impl Logic for Memory {
     fn attach(&self, shell: Arc<dyn Shell>) {
-        // A memory has one card: the first.
+        // A memory serves only one card: the first shell stays attached.
         let _ = self.shell.set(shell);
     }
 
-    fn write(&self, _channel: usize, address: u64, burst: Burst, data: &VolatileSlice) -> Answer {
+    fn write(&self, _channel: usize, address: u64, burst: Burst, data: &VolatileSlice) -> AxiResponse {
         let len = beats(burst, data.len());
         let last = data.offset(data.len() - len).expect("inside the data");
         self.access(address, len, |memory| last.copy_to_volatile_slice(*memory)).covering(data.len())
     }
 
-    fn read(&self, _channel: usize, address: u64, burst: Burst, data: &VolatileSlice) -> Answer {
+    fn read(&self, _channel: usize, address: u64, burst: Burst, data: &VolatileSlice) -> AxiResponse {
         let len = beats(burst, data.len());
         let copy = |memory: &VolatileSlice<'_>| {
             for at in (0..data.len()).step_by(len) {
@@ -173,7 +173,7 @@ impl Logic for Memory {
         self.drive_user_irqs(0);
     }
 
-    fn clear(&self) {
+    fn clear_memory(&self) {
         let zeros = [0_u8; BEAT * BEAT];
         for mapping in self.chunks.iter().filter_map(|chunk| chunk.get()?.as_ref()) {
             let page = |at| mapping.slice(at, zeros.len());
@@ -182,8 +182,8 @@ impl Logic for Memory {
     }
 }
 
-impl Answer {
-    /// An answer to a part that stands for the whole.
+impl AxiResponse {
+    /// Extends a successful response for a part of a transfer to the whole transfer.
     fn covering(self, len: usize) -> Self {
         match self {
             Self::Okay(_) => Self::Okay(len),

@@ -1,7 +1,7 @@
-//! Custom logic: what lies behind the engine's AXI port and the card's user BARs.
+//! Custom logic: the design behind the engine's AXI port and the card's user BARs.
 //!
-//! The engine's channels call it from threads of their own, so a logic locks inside. Data comes as a volatile view of
-//! host memory, to be copied once.
+//! Each channel calls the logic from its own thread, so implementations must synchronize internally. Data is passed as a volatile
+//! view of host memory, which should be read or written only once.
 
 mod loopback;
 mod memory;
@@ -11,7 +11,7 @@ mod rtl;
 
 pub use loopback::Loopback;
 pub use memory::Memory;
-pub use msm::{Msm, MsmOptions};
+pub use msm::{MsmModel, MsmModelOptions};
 #[cfg(feature = "rtl")]
 pub use rtl::{Rtl, Variant};
 
@@ -19,52 +19,52 @@ use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 use vm_memory::VolatileSlice;
 
-/// The designs that come with the emulator, by name.
+/// The designs included in the emulator, by name.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub enum Design {
     /// [`Memory`].
     Memory,
     /// [`Loopback`], for cards with stream channels.
     Loopback,
-    /// [`Msm`].
-    Msm(MsmOptions),
+    /// [`MsmModel`].
+    Msm(MsmModelOptions),
 }
 
 impl Design {
-    /// A new logic of this design.
+    /// Creates the logic of this design.
     ///
     /// # Panics
     ///
-    /// As [`Msm::new`].
+    /// As [`MsmModel::new`].
     pub fn build(self) -> Arc<dyn Logic> {
         match self {
             Self::Memory => Arc::new(Memory::new()),
             Self::Loopback => Arc::new(Loopback::new()),
-            Self::Msm(options) => Arc::new(Msm::new(options)),
+            Self::Msm(options) => Arc::new(MsmModel::new(options)),
         }
     }
 }
 
-/// The `channel` of reads and writes that come through the BAR of the AXI port instead of an engine: their AXI ID (AWS "Shell
+/// The AXI ID, passed as `channel`, of reads and writes through the BAR of the AXI port instead of an engine (AWS "Shell
 /// Interface Specification").
 pub const PCIS_ID: usize = 0x20;
 
-/// What the AXI side answers to a transfer.
+/// The response of the AXI side to a transfer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Answer {
-    /// The first `n` bytes are done (`1..=len`); the engine goes on with the rest.
+pub enum AxiResponse {
+    /// The first `n` bytes are done (`1..=len`). The engine continues with the rest.
     Okay(usize),
-    /// A write's data is taken, all of it; what becomes of it (B) is to be asked of [`Logic::response`].
+    /// All data of a write was accepted. Its response (B) is returned later by [`Logic::response`].
     Accepted,
-    /// READY is low: nothing was taken. The engine tries again after [`Shell::progress`].
+    /// READY is low and nothing was accepted. The engine tries again after [`Shell::progress`].
     Wait,
-    /// The slave refused (SLVERR).
+    /// The slave refused the access (SLVERR).
     SlaveError,
-    /// Nothing at this address (DECERR).
+    /// There is no slave at this address (DECERR).
     DecodeError,
 }
 
-/// How the address of a transfer moves.
+/// The progression of the address within a transfer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Burst {
     /// AXI INCR.
@@ -73,60 +73,61 @@ pub enum Burst {
     Fixed,
 }
 
-/// What a logic may ask of the shell around it.
+/// The interface of a logic to the shell around it.
 pub trait Shell: Send + Sync {
-    /// Something that answered [`Answer::Wait`], to a transfer or as a response, may go on now.
+    /// Signals that a call that returned [`AxiResponse::Wait`] may succeed now.
     fn progress(&self);
-    /// Drives the level of user interrupt request `line` (0 to 15).
+    /// Sets the level of user interrupt request `line` (0 to 15).
     fn user_irq(&self, line: usize, level: bool);
 }
 
 /// Custom logic of a card.
 pub trait Logic: Send + Sync {
-    /// Called once, before anything else.
+    /// Attaches the shell. Called once, before any other method.
     fn attach(&self, shell: Arc<dyn Shell>);
 
-    /// A write of `data` at card address `address` by H2C channel `channel` (AXI ID; [`PCIS_ID`] for the BAR), never
-    /// across 4 KiB.
-    fn write(&self, channel: usize, address: u64, burst: Burst, data: &VolatileSlice) -> Answer;
+    /// Writes `data` at card address `address`, without crossing a 4 KiB boundary. `channel` is the number of the H2C channel
+    /// (its AXI ID), or [`PCIS_ID`] for the BAR.
+    fn write(&self, channel: usize, address: u64, burst: Burst, data: &VolatileSlice) -> AxiResponse;
 
-    /// The next response to the writes of `channel` that were [`Answer::Accepted`], in their order: [`Answer::Okay`] with any
-    /// number, an error, or [`Answer::Wait`] while there is none. Never asked of a logic that accepts nothing.
-    fn response(&self, channel: usize) -> Answer {
+    /// Returns the next response to the writes of `channel` that were [`AxiResponse::Accepted`], in order: [`AxiResponse::Okay`]
+    /// with any number, an error, or [`AxiResponse::Wait`] if there is none yet. Called only for accepted writes.
+    fn response(&self, channel: usize) -> AxiResponse {
         let _ = channel;
-        Answer::Okay(0)
+        AxiResponse::Okay(0)
     }
 
-    /// Nobody will ask for the responses that `channel` still waits for. What the logic took stays taken.
-    fn forget(&self, channel: usize) {
+    /// Discards the outstanding responses of `channel`, for which [`Logic::response`] will not be called. Accepted data stays
+    /// accepted.
+    fn discard_responses(&self, channel: usize) {
         let _ = channel;
     }
 
-    /// A read of `data.len()` bytes at `address` by C2H channel `channel` (or [`PCIS_ID`]), never across 4 KiB.
-    fn read(&self, channel: usize, address: u64, burst: Burst, data: &VolatileSlice) -> Answer;
+    /// Reads `data.len()` bytes at `address` for C2H channel `channel` (or [`PCIS_ID`]), without crossing a 4 KiB boundary.
+    fn read(&self, channel: usize, address: u64, burst: Burst, data: &VolatileSlice) -> AxiResponse;
 
-    /// AXI-Stream from H2C channel `channel`: `last` is TLAST on the last byte of `data`.
-    fn stream_in(&self, channel: usize, data: &VolatileSlice, last: bool) -> Answer {
+    /// Receives AXI-Stream data from H2C channel `channel`. `last` is TLAST on the last byte of `data`.
+    fn stream_in(&self, channel: usize, data: &VolatileSlice, last: bool) -> AxiResponse {
         let _ = (channel, data, last);
-        Answer::DecodeError
+        AxiResponse::DecodeError
     }
 
-    /// AXI-Stream to C2H channel `channel`: fills the front of `data`; the flag is TLAST on the last byte given.
-    fn stream_out(&self, channel: usize, data: &VolatileSlice) -> (Answer, bool) {
+    /// Sends AXI-Stream data to C2H channel `channel`: fills the front of `data`, and returns TLAST of the last byte filled.
+    fn stream_out(&self, channel: usize, data: &VolatileSlice) -> (AxiResponse, bool) {
         let _ = (channel, data);
-        (Answer::DecodeError, false)
+        (AxiResponse::DecodeError, false)
     }
 
-    /// A 32-bit read at `offset` of user BAR `bar`.
+    /// Reads the 32-bit register at `offset` of user BAR `bar`.
     fn user_read(&self, bar: usize, offset: u64) -> u32;
 
-    /// A 32-bit write at `offset` of user BAR `bar`.
+    /// Writes the 32-bit register at `offset` of user BAR `bar`.
     fn user_write(&self, bar: usize, offset: u64, value: u32);
 
-    /// The card's reset. Memory behind the AXI port keeps its content.
+    /// Resets the logic. Memory behind the AXI port keeps its contents.
     fn reset(&self);
 
-    /// Memory behind the AXI port loses its content, as on a card whose memory controller is reset with it. A logic without memory
-    /// has nothing to lose.
-    fn clear(&self) {}
+    /// Clears the memory behind the AXI port, as on a card whose memory controller is reset together with the function. Does
+    /// nothing by default, for logic without memory.
+    fn clear_memory(&self) {}
 }

@@ -1,15 +1,15 @@
-//! The MSM design in SystemVerilog, simulated cycle by cycle.
+//! Cycle-accurate simulation of the MSM design in SystemVerilog.
 //!
-//! A clock runs only while the design has something to do: a task, or a write that waits. What it counts are cycles, whatever this
-//! machine is doing; but how many pass between two calls of a driver depends on the threads of both.
+//! The clock runs only while the design has work: a task, or an outstanding write. The design counts exact cycles, independent of
+//! the speed of the host. How many cycles pass between two calls of a driver, however, depends on thread scheduling.
 //!
-//! A call is one AXI burst. A write is accepted at once and goes over the port beat by beat, with the channel as its ID; its B is
-//! told when it came. Up to [`OUTSTANDING`] writes are under way, of one channel or of several, in order. A read is answered when its
-//! last R came.
+//! Each call is one AXI burst. A write is accepted immediately and is then transferred beat by beat, with the channel as its ID;
+//! its B response is reported when it arrives. Up to [`OUTSTANDING`] writes, from one or more channels, can be outstanding; they
+//! complete in order. A read is answered after its last R beat.
 
 pub use xdma_rtl::Variant;
 
-use super::{Answer, Burst, Logic, Shell};
+use super::{AxiResponse, Burst, Logic, Shell};
 use crate::log::lock;
 use std::collections::{HashMap, VecDeque};
 use std::path::Path;
@@ -20,10 +20,10 @@ use vm_memory::VolatileSlice;
 use xdma_regs::msm::PENDING_TASKS;
 use xdma_rtl::{Master, OUTSTANDING, Response, WriteTag};
 
-/// Most cycles that a call lasts, and those that the clock runs between two looks at who else wants the design.
+/// The maximum number of cycles per call, and between two checks for waiting callers.
 const SLICE: u64 = 5_000;
 
-/// The design as custom logic. Its registers answer in every user BAR.
+/// The simulated design as custom logic. Its registers are accessible in every user BAR.
 pub struct Rtl {
     shared: Arc<Shared>,
     clock: Option<JoinHandle<()>>,
@@ -31,31 +31,31 @@ pub struct Rtl {
 
 struct Shared {
     inner: Mutex<Inner>,
-    /// There is something to do for the clock.
+    /// Signals the clock thread that there is work.
     work: Condvar,
-    /// Calls that want the design.
+    /// The number of callers that wait for the design.
     callers: AtomicUsize,
     shell: OnceLock<Arc<dyn Shell>>,
 }
 
 struct Inner {
     master: Master,
-    /// The writes of each channel whose response was not taken.
+    /// The writes of each channel whose responses have not been collected.
     accepted: HashMap<usize, VecDeque<WriteTag>>,
-    /// Writes without B when the clock last looked, and those that came since.
+    /// The writes without a B response at the last check by the clock thread, plus those accepted since.
     open: usize,
-    /// Somebody was told to wait for a B.
+    /// Whether a caller waits for a B response.
     awaited: bool,
-    /// The interrupt as the shell knows it.
+    /// The interrupt level last reported to the shell.
     line: bool,
     stop: bool,
 }
 
 impl Rtl {
-    /// The design after its reset.
+    /// Creates the design in its reset state.
     ///
     /// # Panics
-    /// If the operating system gives no thread, as [`std::thread::spawn`].
+    /// Panics if no thread can be created, like [`std::thread::spawn`].
     pub fn new(variant: Variant) -> Self {
         let inner = Inner {
             master: Master::new(variant),
@@ -78,18 +78,19 @@ impl Rtl {
         Self { shared, clock: Some(clock) }
     }
 
-    /// Writes an FST trace from now on, of the modules down to `levels` below the top (a block of `generate` counts as one), or of
-    /// all of them for 0; `false` without the feature `rtl-trace`, or if the file cannot be written.
+    /// Starts an FST trace of the modules down to `levels` below the top (a `generate` block counts as a level), or of all
+    /// modules if `levels` is 0. Returns `false` without the feature `rtl-trace`, or if the file cannot be written.
     pub fn trace(&self, path: &Path, levels: u8) -> bool {
         self.shared.call(|inner| inner.master.model().trace(path, levels))
     }
 
-    /// Most writes that were ever under way at once: address taken, B to come. At most [`OUTSTANDING`].
+    /// Returns the maximum number of writes that were ever outstanding at the same time, from the address to the B response. At
+    /// most [`OUTSTANDING`].
     pub fn most_outstanding(&self) -> usize {
         self.shared.call(|inner| inner.master.most_outstanding())
     }
 
-    /// Cycles since the last reset.
+    /// Returns the cycles since the last reset.
     pub fn cycles(&self) -> u64 {
         self.shared.call(|inner| inner.master.cycles())
     }
@@ -99,14 +100,14 @@ impl Drop for Rtl {
     fn drop(&mut self) {
         self.shared.call(|inner| inner.stop = true);
         if let Some(clock) = self.clock.take() {
-            // A thread that panicked has said so itself.
+            // A panic has already been reported by its thread.
             let _ = clock.join();
         }
     }
 }
 
 impl Shared {
-    /// Lets a call at the design; what follows from it is left to the clock.
+    /// Runs `what` on the design, and wakes the clock thread.
     fn call<T>(&self, what: impl FnOnce(&mut Inner) -> T) -> T {
         self.callers.fetch_add(1, Ordering::Relaxed);
         let mut inner = lock(&self.inner);
@@ -117,12 +118,12 @@ impl Shared {
         value
     }
 
-    /// The clock: cycles while there is something to do, and all calls of the shell.
+    /// Runs the clock thread: simulates cycles while there is work, and makes all calls to the shell.
     fn run(&self) {
         let mut inner = lock(&self.inner);
         while !inner.stop {
             let busy = inner.is_busy();
-            let (progress, level) = inner.events(if busy { SLICE } else { 0 }, &self.callers);
+            let (progress, level) = inner.run_until_event(if busy { SLICE } else { 0 }, &self.callers);
             if progress || level.is_some() {
                 drop(inner);
                 if let Some(shell) = self.shell.get() {
@@ -140,7 +141,7 @@ impl Shared {
         }
     }
 
-    /// A mutex is not fair: whoever holds it long must stand back.
+    /// Mutexes are not fair, so the clock thread, which holds the lock for long, has to yield explicitly.
     fn yield_to_callers<'a>(&'a self, inner: MutexGuard<'a, Inner>) -> MutexGuard<'a, Inner> {
         if self.callers.load(Ordering::Relaxed) == 0 {
             return inner;
@@ -158,9 +159,9 @@ impl Inner {
         self.master.writes_open() > 0 || self.master.register(PENDING_TASKS) > 0
     }
 
-    /// Up to `cycles`, until there is something to tell or somebody calls: whether a B came that somebody was told to wait for, and the
-    /// interrupt's level if it changed.
-    fn events(&mut self, cycles: u64, callers: &AtomicUsize) -> (bool, Option<bool>) {
+    /// Runs up to `cycles` cycles, but stops at the first event or waiting caller. Returns whether an awaited B response has
+    /// arrived, and the new interrupt level if it changed.
+    fn run_until_event(&mut self, cycles: u64, callers: &AtomicUsize) -> (bool, Option<bool>) {
         let end = self.master.cycles() + cycles;
         loop {
             let open = self.master.writes_open();
@@ -178,52 +179,52 @@ impl Inner {
         }
     }
 
-    fn write(&mut self, channel: usize, address: u64, burst: Burst, data: &VolatileSlice) -> Answer {
+    fn write(&mut self, channel: usize, address: u64, burst: Burst, data: &VolatileSlice) -> AxiResponse {
         if self.master.writes_open() >= OUTSTANDING {
             self.awaited = true;
-            return Answer::Wait;
+            return AxiResponse::Wait;
         }
         let mut bytes = vec![0; data.len()];
         data.copy_to(&mut bytes[..]);
         let tag = self.master.write(channel as u8, address, axi(burst), &bytes);
         self.accepted.entry(channel).or_default().push_back(tag);
         self.open += 1;
-        Answer::Accepted
+        AxiResponse::Accepted
     }
 
-    fn response(&mut self, channel: usize) -> Answer {
+    fn response(&mut self, channel: usize) -> AxiResponse {
         let writes = self.accepted.entry(channel).or_default();
-        let Some(tag) = writes.front() else { return Answer::Okay(0) };
+        let Some(tag) = writes.front() else { return AxiResponse::Okay(0) };
         match self.master.written(*tag) {
             Some(response) => {
                 writes.pop_front();
-                answered(response, 0)
+                to_axi_response(response, 0)
             }
             None => {
                 self.awaited = true;
-                Answer::Wait
+                AxiResponse::Wait
             }
         }
     }
 
-    /// On the bus they stay.
-    fn forget(&mut self, channel: usize) {
+    /// The writes themselves stay on the bus.
+    fn discard_responses(&mut self, channel: usize) {
         for tag in self.accepted.remove(&channel).into_iter().flatten() {
             self.master.forget(tag);
         }
     }
 
-    fn read(&mut self, channel: usize, address: u64, burst: Burst, data: &VolatileSlice) -> Answer {
+    fn read(&mut self, channel: usize, address: u64, burst: Burst, data: &VolatileSlice) -> AxiResponse {
         let tag = self.master.read(channel as u8, address, axi(burst), data.len());
         let (response, bytes) = loop {
             if let Some(done) = self.master.read_done(tag) {
                 break done;
             }
-            // The design's reads wait for nothing.
+            // Reads of this design never wait.
             self.master.run(SLICE);
         };
         data.copy_from(&bytes[..]);
-        answered(response, data.len())
+        to_axi_response(response, data.len())
     }
 }
 
@@ -234,33 +235,33 @@ fn axi(burst: Burst) -> xdma_rtl::Burst {
     }
 }
 
-fn answered(response: Response, len: usize) -> Answer {
+fn to_axi_response(response: Response, len: usize) -> AxiResponse {
     match response {
-        Response::Okay => Answer::Okay(len),
-        Response::SlaveError => Answer::SlaveError,
-        Response::DecodeError => Answer::DecodeError,
+        Response::Okay => AxiResponse::Okay(len),
+        Response::SlaveError => AxiResponse::SlaveError,
+        Response::DecodeError => AxiResponse::DecodeError,
     }
 }
 
 impl Logic for Rtl {
     fn attach(&self, shell: Arc<dyn Shell>) {
-        // A second shell is not in the contract; the first stays.
+        // The contract of [`Logic`] allows only one shell: the first stays attached.
         let _ = self.shared.shell.set(shell);
     }
 
-    fn write(&self, channel: usize, address: u64, burst: Burst, data: &VolatileSlice) -> Answer {
+    fn write(&self, channel: usize, address: u64, burst: Burst, data: &VolatileSlice) -> AxiResponse {
         self.shared.call(|inner| inner.write(channel, address, burst, data))
     }
 
-    fn response(&self, channel: usize) -> Answer {
+    fn response(&self, channel: usize) -> AxiResponse {
         self.shared.call(|inner| inner.response(channel))
     }
 
-    fn forget(&self, channel: usize) {
-        self.shared.call(|inner| inner.forget(channel));
+    fn discard_responses(&self, channel: usize) {
+        self.shared.call(|inner| inner.discard_responses(channel));
     }
 
-    fn read(&self, channel: usize, address: u64, burst: Burst, data: &VolatileSlice) -> Answer {
+    fn read(&self, channel: usize, address: u64, burst: Burst, data: &VolatileSlice) -> AxiResponse {
         self.shared.call(|inner| inner.read(channel, address, burst, data))
     }
 

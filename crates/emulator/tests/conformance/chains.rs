@@ -1,13 +1,13 @@
-//! Adjacency (PG195 "Descriptors"): where fetches may end, and what becomes of lists that get it wrong.
+//! Adjacency (PG195 "Descriptors"): where fetches may end, and the effects of wrong adjacent counts.
 
 use crate::host::{COMPLETED, STOP, descriptor};
 use crate::rig::{Channel, LIST, Piece, Rig, c2h, h2c, pieces, synchronous};
 use xdma_emulator::{Options, Rule, Switches};
 
-/// Repeatable choices.
-struct Dice(u64);
+/// A deterministic random number generator.
+struct Rng(u64);
 
-impl Dice {
+impl Rng {
     fn new(seed: u64) -> Self {
         Self(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1)
     }
@@ -20,18 +20,18 @@ impl Dice {
     }
 }
 
-/// Blocks scattered over pages: each is up to 64 descriptors at a random place of a page of its own, and what lies after it
-/// is no descriptor.
-fn scattered(dice: &mut Dice, blocks: usize) -> Vec<(usize, usize)> {
+/// Places blocks at random: each has up to 64 descriptors at a random offset in its own page, and is not followed by valid
+/// descriptors.
+fn scattered(rng: &mut Rng, blocks: usize) -> Vec<(usize, usize)> {
     let block = |i: usize| {
-        let len = 2 + dice.up_to(62) as usize;
-        let slot = dice.up_to(128 - len as u64) as usize;
+        let len = 2 + rng.up_to(62) as usize;
+        let slot = rng.up_to(128 - len as u64) as usize;
         (LIST + 0x1000 * i + 32 * slot, len)
     };
     (0..blocks).map(block).collect()
 }
 
-/// Writes the blocks. `number(n, k)` is what descriptor k of a block of n holds, except the last.
+/// Writes the blocks. `number(n, k)` is the adjacent count of descriptor k in a block of n, except for the last one.
 fn write_blocks(
     rig: &Rig,
     channel: Channel,
@@ -61,17 +61,17 @@ fn clear_list(rig: &Rig) {
 const SEEDS: std::ops::Range<u64> = 0..40;
 
 #[test]
-fn correct_adjacency_is_right_whatever_fetches_take() {
+fn correct_adjacency_works_for_any_fetch_size() {
     for seed in SEEDS {
-        let mut dice = Dice::new(seed);
+        let mut rng = Rng::new(seed);
         let synchronous_card = seed % 2 == 0;
         let mut rig = Rig::new(Options { seed, synchronous: synchronous_card, ..synchronous() });
         for channel in [h2c(0), c2h(0), h2c(2), c2h(3)] {
             clear_list(&rig);
-            let count = 1 + dice.up_to(7) as usize;
-            let blocks = scattered(&mut dice, count);
+            let count = 1 + rng.up_to(7) as usize;
+            let blocks = scattered(&mut rng, count);
             let total: usize = blocks.iter().map(|(_, len)| len).sum();
-            let pieces = pieces(total, 1 + dice.up_to(3000) as u32);
+            let pieces = pieces(total, 1 + rng.up_to(3000) as u32);
             let expected = rig.fill(channel, &pieces, seed * 1000);
             write_blocks(&rig, channel, &blocks, &pieces, |n, k| n - 2 - k);
             rig.run(channel, blocks[0].0, blocks[0].1 as u32 - 1, 0x00f8_3e1e);
@@ -82,40 +82,40 @@ fn correct_adjacency_is_right_whatever_fetches_take() {
     }
 }
 
-/// PRA#8: numbers that start at n-1 instead of n-2 work only as long as a fetch takes a whole block.
+/// PRA#8: counts that start at n-1 instead of n-2 work only if a fetch covers the whole block.
 #[test]
-fn numbering_from_n_minus_1_is_caught() {
+fn adjacent_counts_from_n_minus_1_are_caught() {
     for seed in SEEDS {
-        let mut dice = Dice::new(seed);
+        let mut rng = Rng::new(seed);
         let mut rig = Rig::new(Options { seed, ..synchronous() });
-        rig.may_break(Rule::StopInsideBlock);
-        rig.may_break(Rule::BlockCrossesPage);
+        rig.tolerate_violation(Rule::StopInsideBlock);
+        rig.tolerate_violation(Rule::BlockCrossesPage);
         clear_list(&rig);
         let channel = if seed % 2 == 0 { h2c(0) } else { c2h(0) };
         let blocks: Vec<(usize, usize)> =
-            (0..8).map(|i| (LIST + 0x1000 * i, 48 + dice.up_to(15) as usize)).collect();
+            (0..8).map(|i| (LIST + 0x1000 * i, 48 + rng.up_to(15) as usize)).collect();
         let total: usize = blocks.iter().map(|(_, len)| len).sum();
         let pieces = pieces(total, 64);
         rig.fill(channel, &pieces, seed);
         write_blocks(&rig, channel, &blocks, &pieces, |n, k| n - 1 - k);
         rig.run(channel, blocks[0].0, blocks[0].1 as u32 - 1, 0x00f8_3e1e);
         let (status, count) = (rig.read(channel.base + 0x44), rig.read(channel.base + 0x48));
-        assert_eq!(status & 0x10, 0x10, "seed {seed}: what follows a block has no magic number");
+        assert_eq!(status & 0x10, 0x10, "seed {seed}: no magic number after a block");
         assert!(count < total as u32, "seed {seed}: {count}");
     }
 }
 
-/// AWSM's `xdma_desc_adjacent`: the same number, up to 63, in every descriptor of the run.
+/// AWSM's `xdma_desc_adjacent` writes the same count, up to 63, into every descriptor of the run.
 #[test]
-fn too_large_a_number_reads_what_is_no_descriptor() {
+fn too_large_an_adjacent_count_fetches_garbage() {
     let mut caught = 0;
     for seed in SEEDS {
         let mut rig = Rig::new(Options { seed, ..synchronous() });
-        rig.may_break(Rule::BlockCrossesPage);
-        rig.may_break(Rule::StopInsideBlock);
+        rig.tolerate_violation(Rule::BlockCrossesPage);
+        rig.tolerate_violation(Rule::StopInsideBlock);
         clear_list(&rig);
         let channel = h2c(0);
-        // Two descriptors, the third elsewhere; the first block is said to have 4.
+        // Two descriptors, and a third one elsewhere. The first block claims to have 4.
         let blocks = [(LIST, 2), (LIST + 0x2000, 1)];
         let pieces = pieces(3, 64);
         rig.fill(channel, &pieces, seed);
@@ -129,12 +129,12 @@ fn too_large_a_number_reads_what_is_no_descriptor() {
     }
     assert!(
         caught > 0 && caught < SEEDS.end,
-        "{caught}: fetches end anywhere, and so only sometimes before the mistake"
+        "{caught}: fetches end at random, so only some of them reach the mistake"
     );
 }
 
 #[test]
-fn too_small_a_number_is_only_slow() {
+fn too_small_an_adjacent_count_is_only_slow() {
     for seed in 0..8 {
         let mut rig = Rig::new(Options { seed, ..synchronous() });
         let (channel, pieces) = (h2c(0), pieces(20, 64));
@@ -150,13 +150,13 @@ fn too_small_a_number_is_only_slow() {
     }
 }
 
-/// DID#48, PR#49: a request does not cross 4 KiB; a block that does is read wrong, and noticed.
+/// DID#48, DID#49: a request does not cross 4 KiB. A block that does is read incorrectly, and detected.
 #[test]
 fn a_block_across_4_kib_ends_in_magic_stopped() {
     let mut caught = 0;
     for seed in SEEDS {
         let mut rig = Rig::new(Options { seed, ..synchronous() });
-        rig.breaks(Rule::BlockCrossesPage);
+        rig.expect_violation(Rule::BlockCrossesPage);
         clear_list(&rig);
         let channel = h2c(0);
         let pieces = pieces(4, 64);
@@ -164,7 +164,7 @@ fn a_block_across_4_kib_ends_in_magic_stopped() {
         write_blocks(&rig, channel, &[(LIST + 0xfc0, 4)], &pieces, |n, k| n - 2 - k);
         rig.run(channel, LIST + 0xfc0, 3, 0x00f8_3e1e);
         match (rig.read(channel.base + 0x44), rig.read(channel.base + 0x48)) {
-            // A fetch ended at the boundary by chance.
+            // By chance a fetch ended exactly at the boundary.
             (0x06, 4) => {}
             (0x10, 2) => caught += 1,
             other => panic!("seed {seed}: {other:x?}"),
@@ -173,14 +173,14 @@ fn a_block_across_4_kib_ends_in_magic_stopped() {
     assert!(caught > 0);
 }
 
-/// Requests that end at multiples of their size follow such a block as if it were legal, which is how AWS' driver got by.
-/// Nobody knows which cards do, so it is a switch; it stays a broken rule.
+/// Requests that end at multiples of their size follow such a block as if it were legal, which is why AWS' driver worked. It is
+/// not known which cards do this, so it is a switch. It is a rule violation either way.
 #[test]
 fn aligned_requests_follow_a_block_across_4_kib() {
     for seed in SEEDS {
         let switches = Switches { aligned_fetch: true, ..Switches::default() };
         let mut rig = Rig::new(Options { seed, switches, ..synchronous() });
-        rig.breaks(Rule::BlockCrossesPage);
+        rig.expect_violation(Rule::BlockCrossesPage);
         let (channel, pieces) = (h2c(0), pieces(4, 64));
         let expected = rig.fill(channel, &pieces, seed);
         write_blocks(&rig, channel, &[(LIST + 0xfc0, 4)], &pieces, |n, k| n - 2 - k);
@@ -191,7 +191,7 @@ fn aligned_requests_follow_a_block_across_4_kib() {
 }
 
 #[test]
-fn a_block_that_ends_at_4_kib_is_right() {
+fn a_block_that_ends_at_4_kib_works() {
     for seed in 0..8 {
         let mut rig = Rig::new(Options { seed, ..synchronous() });
         let (channel, pieces) = (c2h(0), pieces(64, 64));
@@ -205,33 +205,33 @@ fn a_block_that_ends_at_4_kib_is_right() {
 
 /// "Stop may only be set on the last descriptor of an adjacent block."
 #[test]
-fn stop_inside_a_block_is_noticed() {
+fn stop_inside_a_block_is_detected() {
     for seed in 0..8 {
         let mut rig = Rig::new(Options { seed, ..synchronous() });
         let (channel, pieces) = (h2c(0), pieces(4, 64));
         rig.fill(channel, &pieces, 1);
         let adjacent = rig.lay(channel, LIST, &pieces, 0, STOP);
         rig.host.set_word(LIST + 32, rig.host.word(LIST + 32) | STOP);
-        rig.breaks(Rule::StopInsideBlock);
+        rig.expect_violation(Rule::StopInsideBlock);
         rig.run(channel, LIST, adjacent, 0x00f8_3e1e);
         assert_eq!((rig.read(channel.base + 0x44), rig.read(channel.base + 0x48)), (0x02, 2));
     }
 }
 
 #[test]
-fn a_descriptor_off_its_alignment_is_noticed() {
+fn an_unaligned_descriptor_is_detected() {
     let mut rig = Rig::new(synchronous());
     let (channel, pieces) = (h2c(0), pieces(2, 64));
     rig.fill(channel, &pieces, 1);
     let second = pieces[1].descriptor(&rig.host, channel, STOP, 0, 0);
     rig.host.put(LIST, pieces[0].descriptor(&rig.host, channel, 0, 0, rig.host.at(LIST + 0x50)));
     rig.host.put(LIST + 0x50, second);
-    rig.breaks(Rule::DescriptorAlignment);
+    rig.expect_violation(Rule::DescriptorAlignment);
     rig.go(channel, LIST, 0, 0x00f8_3e1e);
     rig.idle(channel);
 }
 
-/// A circular list has no end of its own.
+/// A circular list has no end.
 #[test]
 fn a_circular_list_runs_until_it_is_stopped() {
     let mut rig = Rig::new(Options::default());
@@ -241,7 +241,7 @@ fn a_circular_list_runs_until_it_is_stopped() {
         rig.host.put(LIST + 32 * i, descriptor(0, 0, 64, rig.host.at(0), 0x40 * i as u64, next));
     }
     rig.go(channel, LIST, 0, 0x00f8_3e5e);
-    rig.until("it went round a hundred times", |rig| rig.read(channel.base + 0x48) > 400);
+    rig.until("it has run a hundred rounds", |rig| rig.read(channel.base + 0x48) > 400);
     assert_eq!(rig.read(channel.base + 0x40) & 1, 1, "busy");
     rig.stop(channel);
     let count = rig.read(channel.base + 0x48);

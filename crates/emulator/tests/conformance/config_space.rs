@@ -11,14 +11,14 @@ fn alveo() -> Rig {
     Rig::new(Options { profile: Profile::Alveo, ..synchronous() })
 }
 
-/// Writes all ones to a BAR and reads what stays: the size and the type.
+/// Writes all ones to a BAR, and returns the value read back: its size and type.
 fn probe_bar(rig: &mut Rig, bar: u64) -> u32 {
     let at = 0x10 + 4 * bar;
     let before = rig.config32(at);
     rig.config_write(at, &0xffff_ffffu32.to_le_bytes());
     let answer = rig.config32(at);
     rig.config_write(at, &before.to_le_bytes());
-    assert_eq!(rig.config32(at), before, "BAR {bar} takes its address back");
+    assert_eq!(rig.config32(at), before, "BAR {bar} accepts its address again");
     answer
 }
 
@@ -58,7 +58,7 @@ fn f1_has_four_bars() {
     assert_eq!(sizes, [32 << 20, 2 << 20, 64 << 10, 0, 128 << 30, 0]);
 }
 
-/// XIL: two BARs of which the second has the registers, so that the first is the user BAR.
+/// XIL: if a card has two BARs and the registers are in the second one, the first one is the user BAR.
 #[test]
 fn alveo_has_the_registers_in_its_second_bar() {
     let mut rig = alveo();
@@ -112,7 +112,7 @@ fn msi_is_one_64_bit_message() {
 }
 
 #[test]
-fn msi_x_lies_behind_the_registers() {
+fn the_msi_x_table_follows_the_registers() {
     for (mut rig, vectors, bar) in [(f1(), 33, 2), (alveo(), 32, 1)] {
         let at = rig.capability(0x11).unwrap();
         assert_eq!(rig.config16(at + 2), vectors - 1, "Table Size, disabled, not masked");
@@ -141,16 +141,16 @@ fn the_function_is_a_pci_express_endpoint() {
         let link = rig.config32(at + 12);
         assert!((1..=5).contains(&(link & 0xf)) && (link >> 4 & 0x3f) > 0, "link {link:#x}");
         let status = rig.config16(at + 18);
-        assert!(u32::from(status) & 0xf <= link & 0xf, "no faster than it can");
-        assert!(u32::from(status) >> 4 & 0x3f <= link >> 4 & 0x3f, "no wider than it can");
+        assert!(u32::from(status) & 0xf <= link & 0xf, "the link speed is supported");
+        assert!(u32::from(status) >> 4 & 0x3f <= link >> 4 & 0x3f, "the link width is supported");
     }
     let mut rig = f1();
     let at = rig.capability(0x10).unwrap();
-    assert_eq!(rig.config32(at + 4) & 0x7, 3, "1024-byte payload, as F1 shows");
+    assert_eq!(rig.config32(at + 4) & 0x7, 3, "1024-byte payload, as reported by F1");
 }
 
 #[test]
-fn a_function_reset_is_offered_where_it_is_built_in() {
+fn function_reset_is_advertised_if_supported() {
     for profile in [Profile::F1, Profile::Alveo] {
         for function_reset in [false, true] {
             let mut rig = Rig::new(Options { profile, function_reset, ..synchronous() });
@@ -188,12 +188,13 @@ fn device_control_keeps_what_software_sets() {
 }
 
 #[test]
-fn what_is_read_only_stays() {
+fn read_only_registers_ignore_writes() {
     for mut rig in [f1(), alveo()] {
         for at in [0x00, 0x08, 0x0c, 0x2c, 0x34, 0x3d] {
             let before = rig.config32(at & !3);
             let bytes = (!before).to_le_bytes();
-            // The second half of 0x0c and 0x3c: header type, pin. Cache line and interrupt line are software's.
+            // The read-only halves of 0x0c and 0x3c are header type and pin. Cache line size and interrupt line belong to
+            // software.
             match at {
                 0x0c => rig.config_write(0x0e, &bytes[2..4]),
                 0x3d => rig.config_write(0x3d, &bytes[1..2]),
@@ -203,7 +204,7 @@ fn what_is_read_only_stays() {
         }
         assert_eq!(rig.config8(0x3d), 1, "INTA");
         rig.config_write(0x3c, &[11]);
-        assert_eq!(rig.config8(0x3c), 11, "Interrupt Line is software's");
+        assert_eq!(rig.config8(0x3c), 11, "Interrupt Line belongs to software");
     }
 }
 

@@ -4,7 +4,7 @@ use crate::host::{COMPLETED, STOP, descriptor};
 use crate::rig::{Channel, LIST, Rig, WORD, both_times, c2h, channels, h2c, pieces, synchronous};
 use xdma_emulator::{Options, Rule, Switches};
 
-/// A ring of 4 descriptors of 64 bytes, from host to card or back.
+/// Writes a ring of 4 descriptors of 64 bytes each.
 fn ring(rig: &Rig, channel: Channel) {
     for i in 0..4 {
         let next = rig.host.at(LIST + 32 * ((i + 1) % 4));
@@ -17,8 +17,8 @@ fn credits(rig: &mut Rig, channel: Channel) -> u32 {
     rig.read(channel.sgdma + 0x8c)
 }
 
-/// FSIO `test_dma_descriptor_credits`, on silicon: with fetch halted and Run set, credits add up exactly to 1023, and
-/// leaving credit mode clears them.
+/// FSIO `test_dma_descriptor_credits`, on silicon: with fetch halted and Run set, credits add up exactly to 1023, and leaving
+/// credit mode clears them.
 #[test]
 fn credits_add_up_exactly_while_fetch_is_halted() {
     let mut rig = Rig::new(synchronous());
@@ -50,7 +50,7 @@ fn credits_add_up_exactly_while_fetch_is_halted() {
 }
 
 #[test]
-fn credits_of_channels_are_apart() {
+fn channels_have_separate_credits() {
     let mut rig = Rig::new(synchronous());
     rig.write(0x6014, 0x000f_000f);
     rig.write(0x6024, 0x000f_000f);
@@ -65,7 +65,7 @@ fn credits_of_channels_are_apart() {
     assert_eq!(left, [10, 11, 12, 13, 0, 15, 16, 17]);
 }
 
-/// XIL and PRA write credits before Run.
+/// XIL and PRA write credits before they set Run.
 #[test]
 fn credits_before_run_count() {
     for options in both_times() {
@@ -87,7 +87,7 @@ fn credits_before_run_count() {
 }
 
 #[test]
-fn what_is_left_of_the_credits_can_be_read() {
+fn remaining_credits_can_be_read() {
     let mut rig = Rig::new(synchronous());
     let channel = h2c(1);
     let list = pieces(2, 64);
@@ -95,7 +95,7 @@ fn what_is_left_of_the_credits_can_be_read() {
     rig.write(0x6024, channel.common);
     rig.write(channel.sgdma + 0x8c, 7);
     rig.run(channel, LIST, 1, 0x1e);
-    // Stop ended the list; what is left stays until Run falls.
+    // Stop ended the list. The remaining credits are kept until Run falls.
     assert_eq!(rig.read(channel.base + 0x48), 2);
     assert_eq!(credits(&mut rig, channel), 5);
     rig.stop(channel);
@@ -116,18 +116,18 @@ fn without_credit_mode_nothing_waits_for_credits() {
 }
 
 #[test]
-fn more_than_1023_credits_are_noticed_and_saturate() {
+fn more_than_1023_credits_are_detected_and_saturate() {
     let mut rig = Rig::new(synchronous());
     let channel = h2c(0);
     rig.write(0x6014, channel.common);
     rig.write(0x6024, channel.common);
     rig.write(channel.sgdma + 0x8c, 1000);
-    rig.breaks(Rule::CreditOverflow);
+    rig.expect_violation(Rule::CreditOverflow);
     rig.write(channel.sgdma + 0x8c, 24);
     assert_eq!(credits(&mut rig, channel), 1023);
 }
 
-/// The switch for cores whose memory-mapped channels have no credits.
+/// The switch for cores without credits on memory-mapped channels.
 #[test]
 fn a_core_without_credits_reads_zero_and_does_not_wait() {
     let switches = Switches { mm_credits: false, ..Switches::default() };
@@ -144,9 +144,9 @@ fn a_core_without_credits_reads_zero_and_does_not_wait() {
     assert_eq!(rig.read(channel.base + 0x48), 9);
 }
 
-/// Nobody has documented what BUSY reads while a channel waits for credits, so it is a switch.
+/// The value of BUSY while a channel waits for credits is undocumented, so it is a switch.
 #[test]
-fn busy_without_credits_is_as_the_switch_says() {
+fn busy_without_credits_follows_the_switch() {
     for busy in [false, true] {
         let switches = Switches { busy_without_credits: busy, ..Switches::default() };
         let mut rig = Rig::new(Options { switches, ..synchronous() });
@@ -165,7 +165,7 @@ fn busy_without_credits_is_as_the_switch_says() {
 }
 
 #[test]
-fn a_halted_channel_fetches_nothing_until_it_goes_on() {
+fn a_halted_channel_fetches_nothing_until_it_is_resumed() {
     for options in both_times() {
         let mut rig = Rig::new(options);
         for channel in channels() {
@@ -186,7 +186,7 @@ fn a_halted_channel_fetches_nothing_until_it_goes_on() {
 }
 
 #[test]
-fn a_halt_of_one_channel_is_not_one_of_another() {
+fn halting_one_channel_does_not_halt_another() {
     let mut rig = Rig::new(synchronous());
     for channel in channels() {
         rig.write(0x6010, 0x000f_000f & !channel.common);
@@ -197,9 +197,9 @@ fn a_halt_of_one_channel_is_not_one_of_another() {
     }
 }
 
-/// Blocks and credits together: a fetch takes no more than there are credits for.
+/// Blocks and credits together: a fetch never covers more descriptors than there are credits.
 #[test]
-fn credits_bound_blocks_too() {
+fn credits_limit_blocks_too() {
     for seed in 0..16 {
         let mut rig = Rig::new(Options { seed, ..synchronous() });
         let channel = h2c(0);
@@ -222,10 +222,10 @@ fn credits_bound_blocks_too() {
     }
 }
 
-/// A ring that ran out of credits is stopped and started again at once, as a driver does that only waits for BUSY to fall: no
-/// start is lost, however fast it follows.
+/// Stops a ring that is out of credits and restarts it immediately, like a driver that waits only for BUSY to fall. No start may
+/// be lost.
 #[test]
-fn a_ring_starts_again_right_after_it_was_stopped() {
+fn a_ring_restarts_immediately_after_a_stop() {
     for seed in 0..4 {
         let mut rig = Rig::new(Options { seed, ..Options::default() });
         for channel in [h2c(0), c2h(1)] {

@@ -1,18 +1,18 @@
-//! Custom logic for tests: memory, places that refuse, a place that never answers, streams fed by the test.
+//! Custom logic for tests: memory, address ranges that return errors or never answer, and streams fed by the test.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 use vm_memory::VolatileSlice;
-use xdma_emulator::logic::{Answer, Burst, Logic, Shell};
+use xdma_emulator::logic::{AxiResponse, Burst, Logic, Shell};
 
-/// Card addresses from here on are answered with DECERR.
+/// Card addresses from here are answered with DECERR.
 pub const DECODE_ERROR: u64 = 0xdec0_0000_0000;
-/// Card addresses from here on are answered with SLVERR.
+/// Card addresses from here are answered with SLVERR.
 pub const SLAVE_ERROR: u64 = 0x51e0_0000_0000;
-/// Card addresses from here on are not answered until [`Fabric::release`].
+/// Card addresses from here are not answered until [`Fabric::release`].
 pub const HANGS: u64 = 0x4a49_0000_0000;
-/// Card addresses from here on take everything, keep nothing, and read 0.
+/// Card addresses from here accept and discard all writes, and read 0.
 pub const SINK: u64 = 0x5190_0000_0000;
 const RANGE: u64 = 0x10_0000_0000;
 
@@ -30,13 +30,13 @@ pub struct Call {
 struct State {
     pages: BTreeMap<u64, Vec<u8>>,
     calls: Vec<Call>,
-    /// Memory behind [`HANGS`] was asked.
+    /// Whether an access to [`HANGS`] has been made.
     hangs: bool,
-    /// It answers.
+    /// Whether [`HANGS`] answers now.
     released: bool,
-    /// What came by stream: channel, bytes, TLAST.
-    came: Vec<(usize, Vec<u8>, bool)>,
-    /// What goes by stream from each channel; the flag is TLAST on the last byte.
+    /// The stream data received: channel, bytes, TLAST.
+    received: Vec<(usize, Vec<u8>, bool)>,
+    /// The stream data to send on each channel. The flag is TLAST on the last byte.
     packets: HashMap<usize, VecDeque<(VecDeque<u8>, bool)>>,
     registers: HashMap<(usize, u64), u32>,
     resets: usize,
@@ -54,7 +54,7 @@ impl Fabric {
     }
 
     fn shell(&self) -> &Arc<dyn Shell> {
-        self.shell.get().expect("the card attaches its logic before anything else")
+        self.shell.get().expect("the card attaches the shell before anything else")
     }
 
     pub fn peek(&self, address: u64, len: usize) -> Vec<u8> {
@@ -71,28 +71,28 @@ impl Fabric {
         }
     }
 
-    /// The AXI transfers so far.
+    /// Returns the AXI transfers so far.
     pub fn calls(&self) -> Vec<Call> {
         self.state().calls.clone()
     }
 
-    /// Waits until an engine waits for the place that hangs: on a crowded machine, one that was started has not begun yet.
+    /// Waits until an engine accesses [`HANGS`]. On a loaded machine a started engine may not have done so yet.
     pub fn await_hang(&self) {
         let end = Instant::now() + Duration::from_secs(10);
         while !self.state().hangs {
-            assert!(Instant::now() < end, "no engine came");
+            assert!(Instant::now() < end, "no engine accessed the address");
             std::thread::yield_now();
         }
     }
 
-    /// Lets the place that hangs answer.
+    /// Makes [`HANGS`] answer.
     pub fn release(&self) {
         self.state().released = true;
         self.shell().progress();
     }
 
-    pub fn came(&self) -> Vec<(usize, Vec<u8>, bool)> {
-        self.state().came.clone()
+    pub fn received(&self) -> Vec<(usize, Vec<u8>, bool)> {
+        self.state().received.clone()
     }
 
     /// Offers a packet to C2H channel `channel`.
@@ -113,18 +113,18 @@ impl Fabric {
         self.state().registers.get(&(bar, offset)).copied()
     }
 
-    /// What the address answers, apart from its data.
-    fn answer(&self, call: Call) -> Answer {
+    /// Returns the response of an address, without its data.
+    fn respond(&self, call: Call) -> AxiResponse {
         let mut state = self.state();
         let within = |start: u64| (start..start + RANGE).contains(&call.address);
         let answer = match () {
-            () if within(DECODE_ERROR) => Answer::DecodeError,
-            () if within(SLAVE_ERROR) => Answer::SlaveError,
+            () if within(DECODE_ERROR) => AxiResponse::DecodeError,
+            () if within(SLAVE_ERROR) => AxiResponse::SlaveError,
             () if within(HANGS) && !state.released => {
                 state.hangs = true;
-                return Answer::Wait;
+                return AxiResponse::Wait;
             }
-            () => Answer::Okay(call.len),
+            () => AxiResponse::Okay(call.len),
         };
         state.calls.push(call);
         answer
@@ -146,10 +146,10 @@ impl Logic for Fabric {
         assert!(self.shell.set(shell).is_ok(), "attached twice");
     }
 
-    fn write(&self, channel: usize, address: u64, burst: Burst, data: &VolatileSlice) -> Answer {
+    fn write(&self, channel: usize, address: u64, burst: Burst, data: &VolatileSlice) -> AxiResponse {
         let fixed = burst == Burst::Fixed;
-        let answer = self.answer(Call { write: true, channel, address, fixed, len: data.len() });
-        if let Answer::Okay(_) = answer
+        let answer = self.respond(Call { write: true, channel, address, fixed, len: data.len() });
+        if let AxiResponse::Okay(_) = answer
             && !is_sink(address)
         {
             self.poke(address, &bytes_of(data));
@@ -157,32 +157,32 @@ impl Logic for Fabric {
         answer
     }
 
-    fn read(&self, channel: usize, address: u64, burst: Burst, data: &VolatileSlice) -> Answer {
+    fn read(&self, channel: usize, address: u64, burst: Burst, data: &VolatileSlice) -> AxiResponse {
         let fixed = burst == Burst::Fixed;
-        let answer = self.answer(Call { write: false, channel, address, fixed, len: data.len() });
-        if let Answer::Okay(_) = answer {
+        let answer = self.respond(Call { write: false, channel, address, fixed, len: data.len() });
+        if let AxiResponse::Okay(_) = answer {
             let bytes = if is_sink(address) { vec![0; data.len()] } else { self.peek(address, data.len()) };
             data.copy_from(&bytes[..]);
         }
         answer
     }
 
-    fn stream_in(&self, channel: usize, data: &VolatileSlice, last: bool) -> Answer {
-        self.state().came.push((channel, bytes_of(data), last));
-        Answer::Okay(data.len())
+    fn stream_in(&self, channel: usize, data: &VolatileSlice, last: bool) -> AxiResponse {
+        self.state().received.push((channel, bytes_of(data), last));
+        AxiResponse::Okay(data.len())
     }
 
-    fn stream_out(&self, channel: usize, data: &VolatileSlice) -> (Answer, bool) {
+    fn stream_out(&self, channel: usize, data: &VolatileSlice) -> (AxiResponse, bool) {
         let mut state = self.state();
-        let Some(packets) = state.packets.get_mut(&channel) else { return (Answer::Wait, false) };
-        let Some((bytes, last)) = packets.front_mut() else { return (Answer::Wait, false) };
+        let Some(packets) = state.packets.get_mut(&channel) else { return (AxiResponse::Wait, false) };
+        let Some((bytes, last)) = packets.front_mut() else { return (AxiResponse::Wait, false) };
         let taken: Vec<u8> = bytes.drain(..bytes.len().min(data.len())).collect();
         let over = bytes.is_empty() && *last;
         if bytes.is_empty() {
             packets.pop_front();
         }
         data.copy_from(&taken[..]);
-        (Answer::Okay(taken.len()), over)
+        (AxiResponse::Okay(taken.len()), over)
     }
 
     fn user_read(&self, bar: usize, offset: u64) -> u32 {

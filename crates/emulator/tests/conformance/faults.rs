@@ -1,4 +1,4 @@
-//! What goes wrong between host and card, or behind the shell: nothing that a descriptor or a register could bring about.
+//! Faults between host and card or behind the shell, which no descriptor or register can cause.
 
 use crate::fabric::HANGS;
 use crate::host::{COMPLETED, STOP};
@@ -8,15 +8,15 @@ use xdma_emulator::faults::{BadCompletion, Injection, Kind};
 use xdma_emulator::{Options, Profile, Switches};
 use xdma_regs::Direction;
 
-/// Every `ie_*` bit: H2C has write errors, C2H has none.
+/// All `ie_*` bits. H2C has write errors, C2H has none.
 fn all_ie(channel: Channel) -> u32 {
     if channel.to_card { 0x00ff_fe7e } else { 0x00f8_3e7e }
 }
 
 const BOTH: [fn() -> Channel; 2] = [|| h2c(1), || c2h(2)];
 
-/// What comes back, its bit of 23:19 in the status of a channel, and its bit of 13:9 in that of an H2C channel (PG195
-/// "H2C Channel Status").
+/// Completions, with their bits in 23:19 of a channel's status and in 13:9 of an H2C channel's status (PG195 "H2C Channel
+/// Status").
 const COMPLETIONS: [(BadCompletion, u32, u32); 5] = [
     (BadCompletion::UnsupportedRequest, 1 << 19, 1 << 9),
     (BadCompletion::CompleterAbort, 1 << 20, 1 << 10),
@@ -30,8 +30,8 @@ fn fetch(channel: Channel, with: BadCompletion) -> Injection {
     Kind::Fetch(with).on(direction, channel.number)
 }
 
-/// Runs three descriptors, the third of which meets the fault; returns status and count. The list is fetched one
-/// descriptor a credit, so that the fault hits no other.
+/// Runs three descriptors and injects the fault into the third; returns status and count. Credits limit each fetch, so that the
+/// fault hits no other descriptor.
 fn third(rig: &mut Rig, channel: Channel, control: u32, fault: Injection) -> (u32, u32) {
     let list = pieces(3, 128);
     let expected = rig.fill(channel, &list, 4);
@@ -42,7 +42,7 @@ fn third(rig: &mut Rig, channel: Channel, control: u32, fault: Injection) -> (u3
     rig.until("two are done", |rig| rig.read(channel.base + 0x48) == 2);
     rig.card.inject(fault).unwrap();
     rig.write(channel.sgdma + 0x8c, 1);
-    rig.until("the third is taken", |rig| rig.read(channel.sgdma + 0x8c) == 0);
+    rig.until("the third is fetched", |rig| rig.read(channel.sgdma + 0x8c) == 0);
     rig.check(channel, &list[..2], &expected[..2]);
     rig.write(0x6028, channel.common);
     rig.idle(channel);
@@ -51,7 +51,7 @@ fn third(rig: &mut Rig, channel: Channel, control: u32, fault: Injection) -> (u3
     outcome
 }
 
-/// A good list, with the data where it belongs.
+/// Runs a valid list and checks its data.
 fn works(rig: &mut Rig, channel: Channel, seed: u64) {
     let list = pieces(4, 300);
     let expected = rig.fill(channel, &list, seed);
@@ -62,7 +62,7 @@ fn works(rig: &mut Rig, channel: Channel, seed: u64) {
 }
 
 #[test]
-fn a_descriptor_fetch_that_ends_badly() {
+fn a_failed_descriptor_fetch_stops_the_engine() {
     for channel in BOTH {
         for options in both_times() {
             let channel = channel();
@@ -77,13 +77,13 @@ fn a_descriptor_fetch_that_ends_badly() {
                 rig.host.write(DATA, &[0; 0x1000]);
                 rig.fabric.poke(0x1000_0000, &[0; 0x1000]);
             }
-            assert_eq!(rig.card.faults(), [], "no IOMMU refused anything");
+            assert_eq!(rig.card.dma_faults(), [], "no access was refused");
         }
     }
 }
 
 #[test]
-fn a_descriptor_fetch_that_ends_badly_stops_unseen_without_its_bits() {
+fn a_failed_descriptor_fetch_is_not_logged_if_disabled() {
     for channel in BOTH {
         for (with, ..) in COMPLETIONS {
             let mut rig = Rig::new(synchronous());
@@ -93,7 +93,7 @@ fn a_descriptor_fetch_that_ends_badly_stops_unseen_without_its_bits() {
 }
 
 #[test]
-fn an_h2c_read_of_the_host_that_ends_badly() {
+fn a_failed_h2c_host_read_stops_the_engine() {
     for options in both_times() {
         for (with, _, bit) in COMPLETIONS {
             let (mut rig, channel) = (Rig::new(options.clone()), h2c(1));
@@ -106,9 +106,9 @@ fn an_h2c_read_of_the_host_that_ends_badly() {
     }
 }
 
-/// Unverified, so a switch: without its bit the engine goes on, and the data is missing.
+/// Unverified, so it is a switch: without its bit the engine continues, and the data is missing.
 #[test]
-fn an_h2c_read_of_the_host_that_ends_badly_is_unseen_without_its_bits() {
+fn a_failed_h2c_host_read_is_not_logged_if_disabled() {
     for (unlogged_errors_stop, count) in [(false, 3), (true, 2)] {
         for (with, ..) in COMPLETIONS {
             let switches = Switches { unlogged_errors_stop, ..Switches::default() };
@@ -119,9 +119,9 @@ fn an_h2c_read_of_the_host_that_ends_badly_is_unseen_without_its_bits() {
     }
 }
 
-/// A channel's fault is that channel's, happens once, and waits for its occasion.
+/// A channel's fault affects only that channel, happens once, and waits for its injection point.
 #[test]
-fn a_fault_is_one_channels() {
+fn a_fault_affects_only_its_channel() {
     let mut rig = Rig::new(synchronous());
     rig.card.inject(fetch(h2c(3), BadCompletion::Poisoned)).unwrap();
     rig.card.inject(Kind::HostRead(BadCompletion::Parity).on(Direction::H2C, 3)).unwrap();
@@ -137,7 +137,7 @@ fn a_fault_is_one_channels() {
     assert!(rig.card.inject(Kind::HostRead(BadCompletion::Parity).on(Direction::H2C, 4)).is_err());
 }
 
-/// A C2H list without end that writes to [`DATA`].
+/// Runs an endless C2H list that writes to [`DATA`].
 fn endless(rig: &mut Rig) {
     rig.fabric.poke(0x9000, &[0x5a; 64]);
     let piece = Piece { host: DATA, card: 0x9000, len: 64 };
@@ -147,7 +147,7 @@ fn endless(rig: &mut Rig) {
     rig.until("it runs", |rig| rig.host.read(DATA, 64) == [0x5a; 64] && rig.read(0x1048) > 0);
 }
 
-/// All ones from everywhere, whatever is written; BUSY and the count are no exception.
+/// Asserts that everything reads all ones, including BUSY and the count, regardless of writes.
 fn is_gone(rig: &mut Rig) {
     rig.config_write(0x04, &0x0006u16.to_le_bytes());
     rig.write(0x2004, 0);
@@ -161,13 +161,13 @@ fn is_gone(rig: &mut Rig) {
     }
 }
 
-/// PCI Express "Transaction Layer Behavior in DL_Down Status": reads of a card without a link are all ones, writes are lost,
-/// and for the card it is a reset.
+/// PCI Express "Transaction Layer Behavior in DL_Down Status": without a link, reads return all ones, writes are lost, and the
+/// card is reset.
 #[test]
-fn a_link_that_goes_down_and_comes_back() {
+fn the_link_goes_down_and_comes_up_again() {
     for options in both_times() {
         let mut rig = Rig::new(options);
-        // Driven by the register write itself, it would hold that up for seconds.
+        // In synchronous mode the register write itself would drive the endless list for seconds.
         if !rig.card.options().synchronous {
             endless(&mut rig);
         }
@@ -192,9 +192,9 @@ fn a_link_that_goes_down_and_comes_back() {
     }
 }
 
-/// A card that hangs is gone as well, and usable after.
+/// The link goes down while a card hangs. The card is usable afterwards.
 #[test]
-fn a_link_that_goes_down_under_a_busy_engine() {
+fn the_link_goes_down_while_an_engine_is_busy() {
     for channel in BOTH {
         for options in both_times() {
             let mut rig = Rig::new(options);
@@ -212,9 +212,9 @@ fn a_link_that_goes_down_under_a_busy_engine() {
     }
 }
 
-/// A client that comes while the link is down finds nothing, and stays.
+/// A client that connects while the link is down reads all ones, and stays connected.
 #[test]
-fn a_client_that_comes_while_the_link_is_down() {
+fn a_client_may_connect_while_the_link_is_down() {
     let mut rig = Rig::new(Options { profile: Profile::Alveo, ..synchronous() });
     rig.card.inject(Kind::LinkDown).unwrap();
     rig.reconnect();
@@ -223,10 +223,10 @@ fn a_client_that_comes_while_the_link_is_down() {
     assert_eq!((rig.config32(0x00), rig.read(0x2000)), (0x903f_10ee, 0x1fc2_0006));
 }
 
-/// AWS "Shell Interface Specification": the shell ends what the custom logic does not, and then everything at once for
-/// 4 ms. Unverified: that XDMA sees no error.
+/// AWS "Shell Interface Specification": the shell ends transactions that the custom logic does not answer, and all others
+/// immediately for the next 4 ms. It is unverified that XDMA sees no error.
 #[test]
-fn a_shell_that_ends_what_the_logic_does_not_answer() {
+fn the_shell_times_out_unanswered_transactions() {
     const LIMIT: Duration = Duration::from_millis(300);
     /// 16 AXI transactions of 4 KiB.
     const LEN: u32 = 0x1_0000;
@@ -239,27 +239,27 @@ fn a_shell_that_ends_what_the_logic_does_not_answer() {
             rig.host.put(LIST, piece.descriptor(&rig.host, channel, STOP | COMPLETED, 0, 0));
             let start = Instant::now();
             rig.go(channel, LIST, 0, all_ie(channel));
-            assert_eq!(rig.read(channel.base + 0x40), 1, "it waits");
+            assert_eq!(rig.read(channel.base + 0x40), 1, "the channel waits");
             rig.idle(channel);
             let took = start.elapsed();
             assert_eq!((rig.read(channel.base + 0x40), rig.read(channel.base + 0x48)), (0x06, 1));
             assert!(took >= LIMIT, "{took:?}");
-            assert!(took < 8 * LIMIT, "only the first waits its time: {took:?}");
+            assert!(took < 8 * LIMIT, "only the first transaction waits for the full limit: {took:?}");
             match channel.to_card {
                 true => assert!(rig.arrived(channel, &piece).iter().all(|byte| *byte == 0), "vanished"),
                 false => assert!(rig.arrived(channel, &piece).iter().all(|byte| *byte == 0xff)),
             }
             assert_eq!(rig.card.counters().axi_timeouts, 16);
-            // Patience comes back.
+            // The full limit applies again.
             std::thread::sleep(Duration::from_millis(5));
             works(&mut rig, channel, 2);
         }
     }
 }
 
-/// An answer in time is an answer.
+/// A response before the timeout is delivered normally.
 #[test]
-fn a_shell_that_waits_long_enough() {
+fn a_response_before_the_timeout_is_delivered() {
     for channel in BOTH {
         for options in both_times() {
             let options = Options { axi_timeout: Some(Duration::from_secs(5)), ..options };

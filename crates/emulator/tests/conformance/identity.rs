@@ -26,7 +26,7 @@ fn every_block_of_a_memory_mapped_card_identifies_itself() {
 }
 
 #[test]
-fn bit_15_tells_a_stream_channel() {
+fn bit_15_marks_stream_channels() {
     let mut rig = Rig::new(counts(2, 2, true));
     assert_eq!(rig.read(0x0000), 0x1fc0_8006);
     assert_eq!(rig.read(0x0100), 0x1fc0_8106);
@@ -39,7 +39,7 @@ fn bit_15_tells_a_stream_channel() {
     assert_eq!(rig.read(0x6000), 0x1fc6_0006);
 }
 
-/// XIL `probe_engines`: counts up while the upper half and the channel number match.
+/// XIL `probe_engines`: counts as long as the upper half and the channel number match.
 fn count(rig: &mut Rig, target: u64) -> usize {
     let is = |rig: &mut Rig, channel: u64| {
         let id = rig.read(target << 12 | channel << 8);
@@ -49,7 +49,7 @@ fn count(rig: &mut Rig, target: u64) -> usize {
 }
 
 #[test]
-fn channels_are_counted_as_the_vendors_driver_counts_them() {
+fn the_vendor_driver_finds_all_channels() {
     for (h2c, c2h) in [(4, 4), (1, 1), (2, 1), (0, 3), (4, 0)] {
         let mut rig = Rig::new(counts(h2c, c2h, false));
         assert_eq!((count(&mut rig, 0), count(&mut rig, 1)), (h2c, c2h));
@@ -57,7 +57,7 @@ fn channels_are_counted_as_the_vendors_driver_counts_them() {
 }
 
 #[test]
-fn a_channel_that_is_absent_does_not_look_like_one() {
+fn absent_channels_have_no_identifier() {
     let mut rig = Rig::new(counts(2, 1, false));
     for target in [0, 1, 4, 5] {
         let present = if matches!(target, 0 | 4) { 2 } else { 1 };
@@ -69,7 +69,7 @@ fn a_channel_that_is_absent_does_not_look_like_one() {
 }
 
 #[test]
-fn a_target_that_is_not_defined_does_not_look_like_one() {
+fn undefined_targets_have_no_identifier() {
     let mut rig = Rig::new(synchronous());
     assert_ne!(rig.read(0x7000) >> 20, 0x1fc);
 }
@@ -85,7 +85,7 @@ fn identifiers_are_read_only() {
     }
 }
 
-/// Offsets that PG195 or a published driver defines, by target.
+/// Offsets defined by PG195 or by a published driver, for each target.
 fn is_defined(at: u64) -> bool {
     let offset = at & 0xff;
     let channel = at >> 8 & 0xf;
@@ -105,9 +105,9 @@ fn is_defined(at: u64) -> bool {
     }
 }
 
-/// The whole register space: what is not defined reads 0, takes no write, and changes nothing that is defined.
+/// In the whole register space, undefined registers read 0 and ignore writes, and writing them does not change defined ones.
 #[test]
-fn what_is_not_defined_reads_zero_and_takes_no_write() {
+fn undefined_registers_read_zero_and_ignore_writes() {
     let mut rig = Rig::new(synchronous());
     let (defined, other): (Vec<u64>, Vec<u64>) = (0..0x8000).step_by(4).partition(|at| is_defined(*at));
     let before: Vec<u32> = defined.iter().map(|at| rig.read(*at)).collect();

@@ -14,14 +14,14 @@ const UNMASK: u32 = 0x01 | 0x10;
 const INTX: u32 = 0;
 const MSI: u32 = 1;
 const MSIX: u32 = 2;
-/// What the vendor driver writes to 0x90 in interrupt mode.
+/// The value that the vendor driver writes to 0x90 in interrupt mode.
 const MASK: u32 = 0x00f8_3e1e;
 
 /// The eventfds of a card's vectors.
 struct Vectors(Vec<EventFd>);
 
 impl Vectors {
-    /// Hands eventfds for `count` vectors of interrupt `index` to the card.
+    /// Passes eventfds for `count` vectors of interrupt `index` to the card.
     fn connect(rig: &mut Rig, index: u32, count: u32) -> Self {
         let event = |_| EventFd::new(libc::EFD_NONBLOCK | libc::EFD_CLOEXEC).unwrap();
         let events: Vec<EventFd> = (0..count).map(event).collect();
@@ -31,7 +31,7 @@ impl Vectors {
         Self(events)
     }
 
-    /// How often the vector fired since it was last asked.
+    /// Returns how often the vector has fired since the last call.
     fn fired(&self, vector: usize) -> u64 {
         self.0[vector].read().unwrap_or(0)
     }
@@ -47,7 +47,7 @@ impl Vectors {
         }
     }
 
-    /// Demands that nothing fired, after a while.
+    /// Asserts that no vector fires within a short time.
     fn silent(&self) {
         std::thread::sleep(Duration::from_millis(3));
         let fired: Vec<usize> = (0..self.0.len()).filter(|vector| self.fired(*vector) > 0).collect();
@@ -55,8 +55,8 @@ impl Vectors {
     }
 }
 
-/// MSI-X on: enabled in configuration space, table entries written and unmasked, vectors numbered as the vendor driver
-/// does for four and four channels.
+/// Enables MSI-X in configuration space, writes and unmasks the table entries, and numbers the vectors like the vendor driver for
+/// four channels in each direction.
 fn msix(rig: &mut Rig) -> Vectors {
     let capability = rig.capability(0x11).expect("MSI-X");
     rig.config_write(capability + 2, &0x8000u16.to_le_bytes());
@@ -80,13 +80,13 @@ fn msix(rig: &mut Rig) -> Vectors {
     vectors
 }
 
-/// Runs a list of one piece with the vendor driver's values. Its end stays in Status.
+/// Runs a list of one descriptor with the vendor driver's values. The status bits stay set.
 fn finish_one(rig: &mut Rig, channel: Channel) {
     let adjacent = rig.lay(channel, LIST, &pieces(1, 256), 0, STOP | COMPLETED);
     rig.write(channel.base + 0x04, MASK);
     rig.first(channel, rig.host.at(LIST), adjacent);
     rig.write(channel.base + 0x04, MASK | 1);
-    rig.until("the count is there", |rig| rig.read(channel.base + 0x48) == 1);
+    rig.until("the descriptor is counted", |rig| rig.read(channel.base + 0x48) == 1);
     rig.idle(channel);
 }
 
@@ -127,7 +127,7 @@ fn c2h_follows_the_last_h2c_channel_that_exists() {
 }
 
 #[test]
-fn vector_numbers_are_free() {
+fn vector_numbers_are_arbitrary() {
     let mut rig = Rig::new(synchronous());
     let vectors = msix(&mut rig);
     rig.write(0x20a0, 0x1f00_0000);
@@ -141,29 +141,29 @@ fn vector_numbers_are_free() {
     }
 }
 
-/// The masks are two: the channel's own (0x90) and the block's (0x2010).
+/// There are two masks: the channel's own (0x90) and that of the interrupt block (0x2010).
 #[test]
-fn both_masks_must_be_open() {
+fn both_masks_must_be_enabled() {
     let mut rig = Rig::new(synchronous());
     let vectors = msix(&mut rig);
     let channel = h2c(1);
     finish_one(&mut rig, channel);
-    assert_eq!((rig.read(0x2044), rig.read(0x204c)), (0, 0), "0x90 is closed");
+    assert_eq!((rig.read(0x2044), rig.read(0x204c)), (0, 0), "disabled in 0x90");
     rig.write(0x190, MASK);
-    assert_eq!((rig.read(0x2044), rig.read(0x204c)), (0, 0x2), "0x2010 is closed");
+    assert_eq!((rig.read(0x2044), rig.read(0x204c)), (0, 0x2), "disabled in 0x2010");
     vectors.silent();
     rig.write(0x2014, 0x2);
     assert_eq!(rig.read(0x2044), 0x2);
-    assert_eq!(vectors.wait(1), 1, "sent when the mask is opened over a source that is high");
+    assert_eq!(vectors.wait(1), 1, "sent when a source that is high is enabled");
     rig.write(0x2018, 0x2);
     assert_eq!((rig.read(0x2044), rig.read(0x204c)), (0, 0x2));
     rig.write(0x2010, 0x2);
-    assert_eq!(vectors.wait(1), 1, "and once more");
+    assert_eq!(vectors.wait(1), 1, "sent again");
     vectors.silent();
 }
 
 #[test]
-fn only_status_bits_that_are_let_through_are_a_source() {
+fn only_enabled_status_bits_are_a_source() {
     let mut rig = Rig::new(synchronous());
     let vectors = msix(&mut rig);
     rig.write(0x2014, 0xff);
@@ -179,10 +179,10 @@ fn only_status_bits_that_are_let_through_are_a_source() {
     assert_eq!(rig.read(0x204c), 0);
 }
 
-/// XIL's protocol: the interrupt closes 0x90 through 0x98 and reads 0x204c; the work reads 0x44, stops the channel, reads
-/// the count, and opens 0x90 through 0x94.
+/// The sequence of XIL: the interrupt handler disables 0x90 through 0x98 and reads 0x204c. The work item reads 0x44, stops the
+/// channel, reads the count, and enables 0x90 through 0x94.
 #[test]
-fn the_vendors_interrupt_protocol_gives_one_message_a_run() {
+fn the_vendor_interrupt_sequence_gets_one_message_per_run() {
     for options in [synchronous(), Options::default()] {
         let mut rig = Rig::new(options);
         let vectors = msix(&mut rig);
@@ -207,9 +207,9 @@ fn the_vendors_interrupt_protocol_gives_one_message_a_run() {
     }
 }
 
-/// (b) Status that is still set when 0x90 opens is a new message.
+/// (b) A status bit that is still set when 0x90 is enabled sends a new message.
 #[test]
-fn opening_the_mask_over_status_sends_a_message() {
+fn enabling_a_set_status_bit_sends_a_message() {
     let mut rig = Rig::new(synchronous());
     let vectors = msix(&mut rig);
     rig.write(0x2014, 0xff);
@@ -223,9 +223,9 @@ fn opening_the_mask_over_status_sends_a_message() {
     vectors.silent();
 }
 
-/// (c) A run that ends between reading 0x44 and opening 0x90 is not lost.
+/// (c) A run that ends between reading 0x44 and enabling 0x90 is not lost.
 #[test]
-fn what_ends_while_the_mask_is_closed_fires_when_it_opens() {
+fn a_run_that_ends_while_disabled_fires_when_enabled() {
     let mut rig = Rig::new(synchronous());
     let vectors = msix(&mut rig);
     rig.write(0x2014, 0xff);
@@ -241,7 +241,7 @@ fn what_ends_while_the_mask_is_closed_fires_when_it_opens() {
     assert_eq!(rig.read(0x204c), 1);
 }
 
-/// Edge and level (PG195): the message goes with the rising edge, so a source that stays high sends nothing more.
+/// Edge and level (PG195): the message is sent on the rising edge, so a source that stays high sends only one.
 #[test]
 fn a_source_that_stays_high_sends_one_message() {
     let mut rig = Rig::new(synchronous());
@@ -255,7 +255,7 @@ fn a_source_that_stays_high_sends_one_message() {
     vectors.silent();
     assert_eq!(rig.read(0x44), 0x06);
     finish_one(&mut rig, h2c(0));
-    assert_eq!(vectors.wait(0), 1, "it fell, and rose again");
+    assert_eq!(vectors.wait(0), 1, "the source fell and rose again");
 }
 
 #[test]
@@ -288,9 +288,9 @@ fn sixteen_user_interrupts_have_bits_and_vectors() {
     }
 }
 
-/// User logic holds its request until it is served: each opening of the mask fires again.
+/// User logic holds its request until it is served, so enabling the mask fires again each time.
 #[test]
-fn a_user_request_that_is_held_fires_again_when_enabled_again() {
+fn a_held_user_request_fires_again_when_reenabled() {
     let mut rig = Rig::new(synchronous());
     let vectors = msix(&mut rig);
     rig.fabric.user_irq(5, true);
@@ -308,7 +308,7 @@ fn a_user_request_that_is_held_fires_again_when_enabled_again() {
 }
 
 #[test]
-fn the_table_starts_masked_and_keeps_what_is_written() {
+fn the_table_starts_masked_and_is_writable() {
     for (profile, count) in [(Profile::F1, 33), (Profile::Alveo, 32)] {
         let mut rig = Rig::new(Options { profile, ..synchronous() });
         let capability = rig.capability(0x11).expect("MSI-X");
@@ -330,9 +330,9 @@ fn the_table_starts_masked_and_keeps_what_is_written() {
     }
 }
 
-/// QEMU and the kernel keep the table to themselves and hand over eventfds: then these alone decide.
+/// QEMU and the kernel do not pass table accesses on and only set eventfds, which then suffice.
 #[test]
-fn a_client_that_leaves_the_table_alone_gets_its_messages() {
+fn a_client_that_does_not_program_the_table_gets_its_messages() {
     let mut rig = Rig::new(synchronous());
     let capability = rig.capability(0x11).expect("MSI-X");
     rig.config_write(capability + 2, &0x8000u16.to_le_bytes());
@@ -347,7 +347,7 @@ fn a_client_that_leaves_the_table_alone_gets_its_messages() {
     }
 }
 
-/// A masked entry keeps its message in the pending bits; unmasking sends it.
+/// A masked entry keeps its message in the pending bits. Unmasking sends it.
 #[test]
 fn a_masked_vector_is_pending_until_it_is_unmasked() {
     let mut rig = Rig::new(synchronous());
@@ -366,9 +366,9 @@ fn a_masked_vector_is_pending_until_it_is_unmasked() {
     assert_eq!(rig.read(0x8fe0), 0);
 }
 
-/// Function Mask, bit 14 of MSI-X Message Control, masks all.
+/// Function Mask, bit 14 of MSI-X Message Control, masks all vectors.
 #[test]
-fn the_function_mask_holds_every_vector_back() {
+fn the_function_mask_masks_every_vector() {
     let mut rig = Rig::new(synchronous());
     let vectors = msix(&mut rig);
     let capability = rig.capability(0x11).expect("MSI-X");
@@ -383,7 +383,7 @@ fn the_function_mask_holds_every_vector_back() {
     assert_eq!(rig.read(0x8fe0), 0);
 }
 
-/// MSI: one message for all.
+/// MSI: one message for all sources.
 #[test]
 fn msi_sends_its_one_message() {
     let mut rig = Rig::new(Options { profile: Profile::Alveo, ..synchronous() });
@@ -402,7 +402,8 @@ fn msi_sends_its_one_message() {
     vectors.silent();
 }
 
-/// XIL's handler for the legacy line: read 0x2044, close it through 0x2018, read 0x2040; the work opens 0x2014 again.
+/// XIL's handler for the legacy line reads 0x2044, disables it through 0x2018, and reads 0x2040. The work item enables 0x2014
+/// again.
 #[test]
 fn the_legacy_line_is_a_level() {
     let mut rig = Rig::new(Options { profile: Profile::Alveo, ..synchronous() });
@@ -418,7 +419,7 @@ fn the_legacy_line_is_a_level() {
         rig.write(0x2018, 1);
         assert_eq!(rig.read(0x2040), 0);
         assert_eq!(rig.config16(0x06) & 0x8, 0, "the line falls with the mask");
-        // VFIO masks the line when it fires; nothing is asserted now, so unmasking fires nothing.
+        // VFIO masks the line when it fires. Nothing is asserted now, so unmasking does not fire.
         rig.client.set_irqs(INTX, UNMASK, 0, 1, &[]).expect("unmask");
         vectors.silent();
         rig.read(0x44);
@@ -437,12 +438,12 @@ fn the_command_registers_bit_10_disables_the_legacy_line() {
     finish_one(&mut rig, h2c(0));
     vectors.silent();
     assert_eq!(rig.read(0x2044), 1);
-    assert_eq!(rig.config16(0x06) & 0x8, 0x8, "status shows it all the same");
+    assert_eq!(rig.config16(0x06) & 0x8, 0x8, "the status bit is set anyway");
     rig.config_write(0x04, &0x0006u16.to_le_bytes());
     assert_eq!(vectors.wait(0), 1);
 }
 
-/// Messages are memory writes: without bus mastering none is sent.
+/// Messages are memory writes, so none is sent without bus mastering.
 #[test]
 fn without_bus_mastering_no_message_is_sent() {
     let mut rig = Rig::new(synchronous());

@@ -1,8 +1,18 @@
-//! Conformance of the emulated card.
+//! Conformance tests of the emulated card.
 //!
-//! Everything here goes through raw vfio-user accesses, with numbers from PG195 (section titles are quoted), from the PCI
-//! specifications, and from what published drivers write. No name of the driver's or of its register map is used,
-//! so that a misreading there is not repeated here.
+//! All tests use raw vfio-user accesses and literal numbers from PG195 (cited by section title), from the PCI specifications, and
+//! from published drivers. They use no names from the driver or its register map, so a mistake there is not repeated here.
+//!
+//! Sources are abbreviated as follows:
+//!
+//! | abbreviation | source |
+//! |---|---|
+//! | XIL | the vendor driver, github.com/Xilinx/dma_ip_drivers, `XDMA/linux-kernel` |
+//! | DID#n | issue or pull request n of Xilinx/dma_ip_drivers |
+//! | AWSM | the F1 driver, github.com/aws/aws-fpga, branch `master` |
+//! | LNX-X | upstream Linux, `drivers/dma/xilinx/xdma.c` |
+//! | FSIO | github.com/Chester-Gillon/fpga_sio, `xilinx_dma_bridge_for_pcie` |
+//! | PRA, PRA#n | the reworked driver, github.com/Prandr/dma_ip_drivers, and its issues |
 
 mod chains;
 mod config_space;

@@ -22,7 +22,7 @@ fn an_endless_list_is_counted_and_stops_cleanly() {
         rig.go(channel, LIST, 0, 0x00f8_3e5e);
         let mut last = 0;
         for _ in 0..5 {
-            rig.until("more was moved", |rig| rig.read(base + 0x48) > last + 20);
+            rig.until("more data has moved", |rig| rig.read(base + 0x48) > last + 20);
             last = rig.read(base + 0x48);
             // The driver reads the upper half first.
             let [data_hi, data_lo] = [0xd0, 0xcc].map(|at| u64::from(rig.read(base + at)));
@@ -41,7 +41,7 @@ fn an_endless_list_is_counted_and_stops_cleanly() {
 }
 
 #[test]
-fn clear_takes_the_counters_to_zero() {
+fn clear_resets_the_counters() {
     let mut rig = Rig::new(Options::default());
     let channel = h2c(0);
     let list = crate::rig::pieces(8, 4096);
@@ -50,7 +50,7 @@ fn clear_takes_the_counters_to_zero() {
     rig.write(0xc0, 0x5);
     rig.run(channel, LIST, adjacent, 0x1e);
     assert!(rig.read(0xc4) > 0 && rig.read(0xcc) > 0);
-    // Auto: a descriptor with Stop ended the counting.
+    // Auto: a descriptor with Stop ended counting.
     let clocks = rig.read(0xc4);
     std::thread::sleep(std::time::Duration::from_millis(2));
     assert_eq!(rig.read(0xc4), clocks);
@@ -67,7 +67,7 @@ fn a_monitor_that_was_not_armed_counts_nothing() {
     assert_eq!([0xc4, 0xc8, 0xcc, 0xd0].map(|at| rig.read(at)), [0; 4]);
 }
 
-/// The counter counts beats of the data path: its width is in 0x3018.
+/// The counter counts beats of the data path, whose width is in 0x3018.
 #[test]
 fn data_is_counted_in_beats() {
     let mut rig = Rig::new(Options::default());
@@ -78,7 +78,7 @@ fn data_is_counted_in_beats() {
     rig.write(0x1c0, 0x5);
     rig.run(h2c(1), LIST, adjacent, 0x1e);
     let beats = u64::from(rig.read(0x1cc));
-    // Unaligned pieces take a beat more each.
+    // An unaligned piece may take one beat more.
     let least = 8 * 4096 / width;
     assert!((least..=least + 8).contains(&beats), "{beats} beats of {width} bytes");
 }

@@ -1,11 +1,11 @@
-//! The order in which the vendor's kernel driver looks at a card (XIL `xdma_device_open`, `probe_one`).
+//! The probe sequence of the vendor's kernel driver (XIL `xdma_device_open`, `probe_one`).
 
 use crate::rig::{Rig, synchronous};
 use xdma_emulator::{Options, Profile};
 
 struct Card {
     options: Options,
-    /// Where the driver finds the registers: index among the BARs that exist, and region.
+    /// The BAR in which the driver finds the registers.
     config_bar: u32,
     h2c: u64,
     c2h: u64,
@@ -27,7 +27,7 @@ fn cards() -> Vec<Card> {
     ]
 }
 
-/// `is_config_bar`: both identifiers, in the first BAR of at least 32 KiB that has them. Reads custom logic on the way.
+/// `is_config_bar`: finds the first BAR of at least 32 KiB that has both identifiers. On the way, it reads registers of the custom logic.
 fn find_config_bar(rig: &mut Rig) -> Option<u32> {
     (0..6).find(|bar| {
         let size = rig.client.region(*bar).map_or(0, |region| region.size);
@@ -82,7 +82,7 @@ fn the_vendors_probe_finds_everything() {
             assert_eq!(found.count() as u64, present);
             (0..present).for_each(|channel| probe_engine(&mut rig, target, channel, 0x00f8_3e1e));
         }
-        // MSI-X with exactly h2c + c2h + 16 vectors; the table must have them.
+        // The driver uses exactly h2c + c2h + 16 MSI-X vectors, so the table must have at least as many.
         let msix = rig.capability(0x11).expect("MSI-X capability");
         let vectors = u64::from(rig.config16(msix + 2) & 0x7ff) + 1;
         assert!(vectors >= h2c + c2h + 16);
@@ -97,7 +97,7 @@ fn the_vendors_probe_finds_everything() {
     }
 }
 
-/// `prog_irq_msix_channel`, `prog_irq_msix_user`: channels first, users after them.
+/// `prog_irq_msix_channel`, `prog_irq_msix_user`: channel vectors first, then user vectors.
 fn program_vectors(rig: &mut Rig, channels: u32) {
     let pack = |first: u32, count: u32| {
         (0..4).filter(|i| *i < count).fold(0, |value, i| value | (first + i) << (8 * i))
@@ -125,9 +125,9 @@ fn vectors_are_packed_as_published() {
     assert_eq!((rig.read(0x20a0), rig.read(0x2080), rig.read(0x208c)), (0x0100, 0x0504_0302, 0x1110_0f0e));
 }
 
-/// The driver was there, left, and comes again: nothing of the first visit stands in the way.
+/// The driver is unloaded and probes the card again. State from the first time must not interfere.
 #[test]
-fn a_second_probe_after_the_first_left_finds_the_same() {
+fn a_second_probe_finds_the_same() {
     let mut rig = Rig::new(synchronous());
     for _ in 0..2 {
         set_up_function(&mut rig);
@@ -136,7 +136,7 @@ fn a_second_probe_after_the_first_left_finds_the_same() {
         }
         rig.write(0x2014, 0xffff_ffff);
         rig.write(0x2008, 0x0001_ffff);
-        // `remove_one`: interrupts off, vectors back to 0.
+        // `remove_one`: disables the interrupts and resets the vectors to 0.
         rig.write(0x2018, 0xffff_ffff);
         rig.write(0x200c, 0xffff_ffff);
         for at in [0x20a0, 0x20a4, 0x2080, 0x2084, 0x2088, 0x208c] {

@@ -1,4 +1,4 @@
-//! The socket: bad messages end the connection, never the card.
+//! The socket: malformed messages end the connection, but never the card.
 
 use crate::raw::{Raw, Refusal};
 use crate::rig::{Rig, synchronous, watchdog};
@@ -11,7 +11,7 @@ fn card() -> EmulatedCard {
     EmulatedCard::start(synchronous(), Arc::new(crate::fabric::Fabric::default())).expect("the card starts")
 }
 
-/// The card serves a proper client.
+/// Asserts that the card serves a well-behaved client.
 fn serves(path: &Path) {
     let mut raw = Raw::new(path);
     assert_eq!(raw.read(2, 0, 4).unwrap(), 0x1fc0_0006u32.to_le_bytes());
@@ -28,7 +28,7 @@ fn header(command: u16, size: u32, flags: u32) -> Vec<u8> {
         .collect()
 }
 
-/// Messages that no client may send, after a proper beginning.
+/// Messages that no client may send after the version handshake.
 fn bad_messages() -> Vec<(&'static str, Vec<u8>)> {
     let with = |command, size, payload: &[u8]| [header(command, size, 0), payload.to_vec()].concat();
     vec![
@@ -44,17 +44,17 @@ fn bad_messages() -> Vec<(&'static str, Vec<u8>)> {
         ),
         ("region 99", with(9, 32, &[[0; 8].as_slice(), &99u32.to_le_bytes(), &4u32.to_le_bytes()].concat())),
         (
-            "write with less data than it says",
+            "write with less data than specified",
             with(10, 36, &[&[0; 8], &2u32.to_le_bytes()[..], &400u32.to_le_bytes(), &[0; 4]].concat()),
         ),
         ("interrupt index 99", with(8, 36, &[20u32, 0x24, 99, 0, 1].map(u32::to_le_bytes).concat())),
         (
-            "interrupt vectors without end",
+            "interrupt vectors beyond the table",
             with(8, 36, &[20u32, 0x21, 2, u32::MAX, u32::MAX].map(u32::to_le_bytes).concat()),
         ),
         ("map without memory", with(2, 48, &[[32, 0, 0, 0, 3, 0, 0, 0].as_slice(), &[0; 24]].concat())),
         (
-            "map that ends beyond all addresses",
+            "map beyond the end of the address space",
             with(2, 48, &[[32, 0, 0, 0, 3, 0, 0, 0].as_slice(), &[0; 8], &[0xff; 16]].concat()),
         ),
         ("a second version", with(1, 20, &[0, 0, 1, 0])),
@@ -63,9 +63,9 @@ fn bad_messages() -> Vec<(&'static str, Vec<u8>)> {
     ]
 }
 
-/// Each is refused in time; whatever becomes of the connection, the card serves the next client, in this very process.
+/// Each message is refused in time. Whatever happens to the connection, the card serves the next client in the same process.
 #[test]
-fn a_bad_message_is_refused_and_does_not_end_the_card() {
+fn a_bad_message_is_refused_without_ending_the_card() {
     let _watchdog = watchdog();
     let card = card();
     for (what, message) in bad_messages() {
@@ -79,7 +79,7 @@ fn a_bad_message_is_refused_and_does_not_end_the_card() {
 }
 
 #[test]
-fn a_connection_that_begins_badly_does_not_end_the_card() {
+fn a_bad_handshake_does_not_end_the_card() {
     let _watchdog = watchdog();
     let card = card();
     for beginning in
@@ -102,7 +102,7 @@ fn only_its_owner_may_open_the_socket() {
 }
 
 #[test]
-fn the_socket_goes_with_the_card() {
+fn the_socket_is_removed_with_the_card() {
     let card = card();
     let path = card.socket().to_owned();
     serves(&path);
@@ -110,26 +110,26 @@ fn the_socket_goes_with_the_card() {
     assert!(!path.exists());
 }
 
-/// PG195: only 32-bit accesses to the register space.
+/// PG195: only 32-bit accesses to the register space are allowed.
 #[test]
-fn an_access_of_another_width_is_noticed() {
+fn an_access_of_another_width_is_detected() {
     for (offset, len) in [(0x40u64, 1usize), (0x40, 2), (0x40, 8), (0x42, 4), (0x41, 1)] {
         let mut rig = Rig::new(synchronous());
-        rig.breaks(Rule::AccessWidth);
+        rig.expect_violation(Rule::AccessWidth);
         let mut raw = Raw::instead_of(&mut rig);
         let _ = raw.read(2, offset, len as u32);
         raw.end();
     }
     for (offset, len) in [(0x90u64, 1usize), (0x90, 2), (0x90, 8), (0x92, 4)] {
         let mut rig = Rig::new(synchronous());
-        rig.breaks(Rule::AccessWidth);
+        rig.expect_violation(Rule::AccessWidth);
         let mut raw = Raw::instead_of(&mut rig);
         let _ = raw.write(2, offset, &[0xff; 8][..len]);
         raw.end();
     }
 }
 
-/// Custom logic sees 32-bit accesses of the user BAR.
+/// Custom logic receives 32-bit accesses to the user BARs.
 #[test]
 fn user_bars_reach_the_logic() {
     let mut rig = Rig::new(synchronous());
@@ -141,7 +141,7 @@ fn user_bars_reach_the_logic() {
     }
 }
 
-/// F1's BAR4 and the DMA engine see the same addresses (AWS shell specification: the card's DMA address space is BAR4's).
+/// F1's BAR4 and the DMA engine share one address space (AWS shell specification: the card's DMA address space is that of BAR4).
 #[test]
 fn bar4_of_f1_and_dma_address_the_same_memory() {
     let mut rig = Rig::new(synchronous());
@@ -151,7 +151,7 @@ fn bar4_of_f1_and_dma_address_the_same_memory() {
     assert_eq!(rig.fabric.peek(0x12_3456_7000, 8), [1, 2, 3, 4, 5, 6, 7, 8]);
 }
 
-/// VFIO answers EINVAL to an access that does not lie within its region.
+/// VFIO refuses an access that is not inside its region with EINVAL.
 #[test]
 fn an_access_beyond_its_region_is_refused() {
     let _watchdog = watchdog();
@@ -168,9 +168,9 @@ fn an_access_beyond_its_region_is_refused() {
     }
 }
 
-/// EBUSY is 16. The card may wait a moment for the first client to go, never longer.
+/// EBUSY is 16. The card may wait briefly for the first client to leave.
 #[test]
-fn a_second_client_is_refused_and_the_first_goes_on() {
+fn a_second_client_is_refused_and_the_first_continues() {
     let mut rig = Rig::new(synchronous());
     rig.write(0x2004, 0x5a);
     for _ in 0..3 {

@@ -9,33 +9,33 @@ use std::path::Path;
 use std::time::Duration;
 use vmm_sys_util::sock_ctrl_msg::ScmSocket;
 
-/// What an answer must not exceed.
+/// Time limit for a reply.
 const DEADLINE: Duration = Duration::from_secs(10);
 
-/// A connection that may say anything.
+/// A connection that can send arbitrary bytes.
 pub struct Raw {
     stream: UnixStream,
     next: u16,
 }
 
-/// Why there is no answer.
+/// The reason why there is no successful reply.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Refusal {
-    /// The error bit, with this number.
+    /// An error reply with this number.
     Error(u32),
     /// The connection ended.
     Closed,
 }
 
 impl Raw {
-    /// Connects, and waits until the card took the connection. Says nothing.
+    /// Connects without sending anything.
     pub fn silent(path: &Path) -> Self {
         let stream = UnixStream::connect(path).expect("connect");
         stream.set_read_timeout(Some(DEADLINE)).unwrap();
         Self { stream, next: 0 }
     }
 
-    /// Connects and agrees on a version.
+    /// Connects and negotiates the version.
     pub fn new(path: &Path) -> Self {
         let mut raw = Self::silent(path);
         let json = b"{\"capabilities\":{\"max_msg_fds\":16,\"max_data_xfer_size\":1048576}}\0";
@@ -45,7 +45,7 @@ impl Raw {
         raw
     }
 
-    /// Takes the place of the rig's client.
+    /// Replaces the rig's client.
     pub fn instead_of(rig: &mut Rig) -> Self {
         let _ = rig.client.shutdown();
         Self::new(rig.card.socket())
@@ -60,9 +60,9 @@ impl Raw {
         header
     }
 
-    /// Bytes that need not be a message.
+    /// Sends bytes, which need not be a valid message.
     pub fn send(&mut self, bytes: &[u8]) {
-        // The other end may have gone: that is what some tests are about.
+        // The card may have closed the connection, as intended by some tests.
         let _ = self.stream.write_all(bytes);
     }
 
@@ -74,7 +74,7 @@ impl Raw {
         self.reply()
     }
 
-    /// As [`Raw::call`], with a file descriptor beside the header.
+    /// Like [`Raw::call`], with a file descriptor.
     pub fn call_with(&mut self, command: u16, payload: &[u8], fd: RawFd) -> Result<Vec<u8>, Refusal> {
         let mut message = self.header(command, 16 + payload.len());
         message.extend(payload);
@@ -100,7 +100,7 @@ impl Raw {
         }
     }
 
-    /// Whether the card refuses what was sent in time: by an error reply, or by ending the connection.
+    /// Returns whether the card refuses the message in time, by an error reply or by ending the connection.
     pub fn is_refused(&mut self) -> bool {
         let mut header = [0; 16];
         match self.stream.read_exact(&mut header) {
@@ -113,7 +113,7 @@ impl Raw {
         let _ = self.stream.shutdown(Shutdown::Both);
     }
 
-    /// DMA_MAP: bit 0 of `flags` lets the card read, bit 1 lets it write.
+    /// Sends DMA_MAP. Bit 0 of `flags` permits reads by the card, bit 1 writes.
     pub fn map(&mut self, flags: u32, address: u64, size: u64, fd: RawFd) -> Result<Vec<u8>, Refusal> {
         let payload = [
             32u32.to_le_bytes().to_vec(),
@@ -125,13 +125,13 @@ impl Raw {
         self.call_with(2, &payload.concat(), fd)
     }
 
-    /// REGION_READ.
+    /// Sends REGION_READ.
     pub fn read(&mut self, region: u32, offset: u64, count: u32) -> Result<Vec<u8>, Refusal> {
         let reply = self.call(9, &access(region, offset, count))?;
         Ok(reply[16..].to_vec())
     }
 
-    /// REGION_WRITE.
+    /// Sends REGION_WRITE.
     pub fn write(&mut self, region: u32, offset: u64, data: &[u8]) -> Result<(), Refusal> {
         let mut payload = access(region, offset, data.len() as u32);
         payload.extend(data);

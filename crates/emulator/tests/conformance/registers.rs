@@ -3,11 +3,11 @@
 use crate::rig::{Channel, Rig, channels, synchronous};
 use xdma_emulator::{Options, Profile};
 
-/// A register: where, what it reads after reset, which documented bits keep what is written.
+/// The address of a register, its reset value, and the mask of documented writable bits.
 type Register = (u64, u32, u32);
 
 fn channel_registers(channel: Channel) -> Vec<Register> {
-    // Control: no Run here, which starts. C2H defines no write errors (18:14).
+    // The control register without Run, which starts the channel. C2H defines no write errors (18:14).
     let control = if channel.to_card { 0x06ff_fe7e } else { 0x06f8_3e7e };
     let irq_enable = if channel.to_card { 0x00ff_fe7e } else { 0x00f8_3e56 };
     let (base, sgdma) = (channel.base, channel.sgdma);
@@ -16,7 +16,7 @@ fn channel_registers(channel: Channel) -> Vec<Register> {
         (base + 0x40, 0, 0),
         (base + 0x44, 0, 0),
         (base + 0x48, 0, 0),
-        // 1-byte addresses, 1-byte lengths, 64 bits: as seen on memory-mapped cards.
+        // Byte-aligned addresses and lengths, 64 address bits: the value seen on memory-mapped cards.
         (base + 0x4c, 0x0001_0140, 0),
         (base + 0x88, 0, 0xffff_fffc),
         (base + 0x8c, 0, 0xffff_ffff),
@@ -75,11 +75,11 @@ fn registers_start_as_documented() {
 }
 
 #[test]
-fn documented_bits_keep_what_is_written() {
+fn documented_bits_are_writable() {
     let mut rig = Rig::new(synchronous());
     for (at, reset, mask) in all_registers() {
         for value in [0xffff_ffff, 0xa5a5_a5a5, 0x5a5a_5a5a, 0] {
-            // Run stays clear: setting it starts the channel.
+            // Keep Run clear, because setting it starts the channel.
             let value = if at & 0xff == 0x04 && at < 0x2000 { value & !1 } else { value };
             rig.write(at, value);
             let expected = if mask == 0 { reset } else { value & mask };
@@ -90,7 +90,7 @@ fn documented_bits_keep_what_is_written() {
 }
 
 #[test]
-fn registers_keep_values_of_their_own() {
+fn registers_are_independent() {
     let mut rig = Rig::new(synchronous());
     let writable: Vec<Register> = all_registers().into_iter().filter(|(_, _, mask)| *mask != 0).collect();
     let value = |at: u64, mask: u32| (at as u32).wrapping_mul(0x9e37_79b9) & mask & !1;
@@ -116,7 +116,7 @@ fn reserved_bits_of_masks_and_vectors_read_zero() {
     }
 }
 
-/// A register that others set (W1S) and clear (W1C) bits of, with bits to try.
+/// Registers with W1S and W1C aliases, and bits to test.
 fn aliased() -> Vec<(u64, u64, u64, [u32; 2])> {
     let mut all = vec![
         (0x2004, 0x2008, 0x200c, [0x8001, 0x0110]),
@@ -172,7 +172,7 @@ fn a_read_only_register_ignores_writes() {
 }
 
 #[test]
-fn the_config_block_tells_of_the_link() {
+fn the_config_block_reports_the_link() {
     let mut rig = Rig::new(synchronous());
     // PCI Express capability: DevCtl at +8, MPS in 7:5, MRRS in 14:12.
     let pcie = rig.capability(0x10).expect("an endpoint has a PCI Express capability");
@@ -187,7 +187,7 @@ fn the_config_block_tells_of_the_link() {
 }
 
 #[test]
-fn the_limits_that_software_sets_are_kept() {
+fn software_limits_are_writable() {
     let mut rig = Rig::new(synchronous());
     for (at, value) in [(0x3040, 1), (0x3044, 2), (0x3040, 2), (0x3044, 5)] {
         rig.write(at, value);
@@ -196,7 +196,7 @@ fn the_limits_that_software_sets_are_kept() {
 }
 
 #[test]
-fn msi_enables_are_shown() {
+fn msi_enables_are_reported() {
     let mut rig = Rig::new(synchronous());
     let msi = rig.capability(0x05).expect("MSI capability");
     let msix = rig.capability(0x11).expect("MSI-X capability");
@@ -211,7 +211,7 @@ fn msi_enables_are_shown() {
 }
 
 #[test]
-fn the_performance_monitor_keeps_its_control_and_clears_at_once() {
+fn performance_control_is_readable_except_for_clear() {
     let mut rig = Rig::new(synchronous());
     for channel in channels() {
         rig.write(channel.base + 0xc0, 0x5);
@@ -223,7 +223,7 @@ fn the_performance_monitor_keeps_its_control_and_clears_at_once() {
 }
 
 #[test]
-fn one_channels_registers_leave_the_others_alone() {
+fn channels_have_separate_registers() {
     let mut rig = Rig::new(synchronous());
     for (n, channel) in channels().into_iter().enumerate() {
         rig.write(channel.base + 0x88, 0x1000 * (n as u32 + 1));

@@ -1,4 +1,4 @@
-//! What a reset leaves behind (xdma registers after FLR; PCI Express "Function Level Reset").
+//! The state after a reset (xdma registers after FLR; PCI Express "Function Level Reset").
 
 use crate::host::{COMPLETED, STOP};
 use crate::raw::Raw;
@@ -9,7 +9,7 @@ fn with_reset() -> Options {
     Options { function_reset: true, ..synchronous() }
 }
 
-/// Writes something into everything that can be written, and moves some data.
+/// Writes to all writable registers, and moves some data.
 fn use_it(rig: &mut Rig) {
     for channel in channels() {
         let list = pieces(2, 64);
@@ -52,7 +52,8 @@ fn is_fresh(rig: &mut Rig) {
     assert_eq!(rig.read(0x800c) & 1, 1, "vectors are masked");
 }
 
-/// What is lost and kept of configuration space: Command, MSI-X Message Control, DevCtl, and MSI enables in 0x3014.
+/// Returns the parts of configuration space that a reset may affect: Command, MSI-X Message Control, DevCtl, and the MSI enables
+/// in 0x3014.
 fn configuration(rig: &mut Rig) -> [u32; 4] {
     let [msix, pcie] = [0x11, 0x10].map(|id| rig.capability(id).unwrap());
     let control = rig.config16(msix + 2) & 0xc000;
@@ -77,23 +78,23 @@ fn works(rig: &mut Rig) {
 }
 
 #[test]
-fn the_devices_reset_leaves_it_as_new() {
+fn a_device_reset_restores_the_initial_state() {
     for profile in [Profile::F1, Profile::Alveo] {
         let mut rig = Rig::new(Options { profile, ..with_reset() });
         use_it(&mut rig);
         let before = configuration(&mut rig);
         rig.client.reset().expect("reset");
         is_fresh(&mut rig);
-        // As after VFIO_DEVICE_RESET, where the kernel saves and restores it.
+        // As with VFIO_DEVICE_RESET, where the kernel saves and restores configuration space.
         assert_eq!(configuration(&mut rig), before);
         assert_eq!(rig.fabric.resets(), 1);
-        assert_eq!(rig.fabric.peek(0x5000, 3), [1, 2, 3], "memory behind the port keeps its content");
+        assert_eq!(rig.fabric.peek(0x5000, 3), [1, 2, 3], "memory behind the port keeps its contents");
         works(&mut rig);
     }
 }
 
 #[test]
-fn initiate_function_level_reset_leaves_it_as_new() {
+fn a_function_level_reset_restores_the_initial_state() {
     let mut rig = Rig::new(with_reset());
     let pcie = rig.capability(0x10).unwrap();
     use_it(&mut rig);
@@ -104,7 +105,7 @@ fn initiate_function_level_reset_leaves_it_as_new() {
     assert_eq!(
         (command, msix, control & 0x8000, enables),
         (0, 0, 0, 0),
-        "nobody restores configuration space"
+        "configuration space is not restored"
     );
     works(&mut rig);
 }
@@ -122,7 +123,7 @@ fn without_function_reset_the_bit_does_nothing() {
 
 /// `VFIO_DEVICE_FLAGS_RESET`, bit 0 of GET_INFO's flags.
 #[test]
-fn the_device_says_whether_it_can_be_reset() {
+fn the_device_reports_whether_it_can_be_reset() {
     for function_reset in [false, true] {
         let mut rig = Rig::new(Options { function_reset, ..synchronous() });
         let mut raw = Raw::instead_of(&mut rig);
@@ -134,7 +135,7 @@ fn the_device_says_whether_it_can_be_reset() {
 
 /// A reset in the middle of an endless list.
 #[test]
-fn a_reset_ends_what_runs() {
+fn a_reset_stops_running_engines() {
     let mut rig = Rig::new(Options { function_reset: true, ..Options::default() });
     for channel in [h2c(0), c2h(1)] {
         let at = LIST + 0x1000 * channel.number;
@@ -147,17 +148,17 @@ fn a_reset_ends_what_runs() {
     is_fresh(&mut rig);
     let calls = rig.fabric.calls().len();
     std::thread::sleep(std::time::Duration::from_millis(5));
-    assert_eq!(rig.fabric.calls().len(), calls, "nothing moves any more");
+    assert_eq!(rig.fabric.calls().len(), calls, "all engines have stopped");
     works(&mut rig);
 }
 
-/// A new client finds the card usable whatever the last one left: its memory is gone with it.
+/// A new client can use the card, whatever state the previous one left. The previous client's memory is unmapped.
 #[test]
 fn the_next_client_can_use_the_card() {
     let mut rig = Rig::new(synchronous());
     use_it(&mut rig);
     rig.reconnect();
-    // The driver's own quiesce: nothing promises a reset between two clients.
+    // A driver must quiesce the card itself, because a reset between two clients is not guaranteed.
     for channel in channels() {
         rig.write(channel.base + 0x04, 0);
         rig.read(channel.base + 0x44);

@@ -1,4 +1,4 @@
-//! A card, a client and host memory.
+//! A card with a client and host memory.
 
 use crate::fabric::Fabric;
 use crate::host::{Host, descriptor, pattern};
@@ -8,27 +8,27 @@ use std::time::{Duration, Instant};
 use vfio_user::Client;
 use xdma_emulator::{EmulatedCard, Latency, Options, Profile, Rule};
 
-/// No wait of a test is longer.
+/// Time limit for each wait of a test.
 pub const DEADLINE: Duration = Duration::from_secs(20);
-/// A test that takes longer hangs in the client, which has no deadline of its own.
+/// Time limit for a test. A test that exceeds it hangs in the client, which has no timeouts.
 const TEST_DEADLINE: Duration = Duration::from_secs(240);
 
-/// Where the card sees host memory: above 4 GiB, so that the upper halves of addresses matter.
+/// The IOVA of host memory: above 4 GiB, so that the upper halves of addresses matter.
 pub const IOVA: u64 = 0x12_3400_0000;
 const HOST_BYTES: usize = 4 << 20;
-/// Configuration space as a vfio-user region.
+/// The vfio-user region of configuration space.
 const CONFIG: u32 = 7;
 
-/// A channel by the addresses of its registers (PG195 "PCIe to DMA Address Format").
+/// The addresses and bits of a channel (PG195 "PCIe to DMA Address Format").
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Channel {
-    /// Of the channel's own registers.
+    /// The base of the channel's registers.
     pub base: u64,
-    /// Of its descriptor fetch.
+    /// The base of its descriptor-fetch registers.
     pub sgdma: u64,
-    /// Its bit in 0x6010 and 0x6020: H2C 3:0, C2H 19:16.
+    /// The channel's bit in 0x6010 and 0x6020: H2C in 3:0, C2H in 19:16.
     pub common: u32,
-    /// Its bit in the interrupt block where there are four and four channels.
+    /// The channel's bit in the interrupt block of a card with four channels in each direction.
     pub irq: u32,
     pub number: usize,
     pub to_card: bool,
@@ -52,17 +52,17 @@ pub fn c2h(n: u32) -> Channel {
     }
 }
 
-/// All eight.
+/// Returns all eight channels.
 pub fn channels() -> Vec<Channel> {
     (0..4).map(h2c).chain((0..4).map(c2h)).collect()
 }
 
-/// What a descriptor moves.
+/// The transfer described by a descriptor.
 #[derive(Clone, Copy, Debug)]
 pub struct Piece {
-    /// Offset in host memory.
+    /// The offset in host memory.
     pub host: usize,
-    /// Address on the card.
+    /// The card address.
     pub card: u64,
     pub len: u32,
 }
@@ -84,7 +84,7 @@ impl Piece {
     }
 }
 
-/// `count` pieces of `len` bytes; on the host from [`DATA`] on, on the card from 0x1000_0000 on, with gaps that differ.
+/// Returns `count` pieces of `len` bytes, starting at [`DATA`] on the host and 0x1000_0000 on the card, with different gaps.
 pub fn pieces(count: usize, len: u32) -> Vec<Piece> {
     let piece = |i: usize| Piece {
         host: DATA + i * (len as usize + 16),
@@ -94,34 +94,34 @@ pub fn pieces(count: usize, len: u32) -> Vec<Piece> {
     (0..count).map(piece).collect()
 }
 
-/// Where tests keep lists of descriptors.
+/// The offset of descriptor lists in host memory.
 pub const LIST: usize = 0x10_0000;
-/// Where tests keep data.
+/// The offset of data in host memory.
 pub const DATA: usize = 0x20_0000;
-/// Where tests have the completed count written.
+/// The offset of the completed count in host memory.
 pub const WORD: usize = 0x1000;
 
 pub struct Rig {
-    // The client goes before the card that it talks to.
+    // Declared first, so that the client is dropped before the card.
     pub client: Client,
     pub card: EmulatedCard,
     pub fabric: Arc<Fabric>,
     pub host: Host,
-    /// The region that holds XDMA's registers.
+    /// The region of the XDMA registers.
     pub bar: u32,
-    /// What broken rules the test is about; any other is a failure.
+    /// Rules that the test breaks on purpose. Any other violation fails the test.
     expected: Vec<Rule>,
-    /// Rules whose breaking the card may or may not notice.
+    /// Rules that the test may or may not break.
     tolerated: Vec<Rule>,
     _watchdog: Sender<()>,
 }
 
-/// A card that finishes what a register write starts before it answers.
+/// Options of a card that completes all work triggered by a register write before it answers the write.
 pub fn synchronous() -> Options {
     Options { synchronous: true, latency: Latency::NONE, ..Options::default() }
 }
 
-/// Both ways of keeping time, for tests that must hold in each.
+/// Synchronous and asynchronous options, for tests that must hold in both modes.
 pub fn both_times() -> [Options; 2] {
     [synchronous(), Options::default()]
 }
@@ -150,12 +150,12 @@ impl Rig {
             tolerated: vec![],
             _watchdog: watchdog,
         };
-        // Memory space and bus mastering (PCI "Command Register"): nothing moves without.
+        // Memory space and bus mastering (PCI "Command Register"), without which nothing moves.
         rig.config_write(0x04, &0x0006u16.to_le_bytes());
         rig
     }
 
-    /// Leaves, and comes back as another client.
+    /// Disconnects, and reconnects as another client.
     pub fn reconnect(&mut self) {
         self.client.shutdown().expect("shutdown");
         self.client = connect(&self.card, &self.host);
@@ -201,10 +201,10 @@ impl Rig {
         self.client.region_write(CONFIG, offset, bytes).expect("the card answers a write");
     }
 
-    /// Where capability `id` lies.
+    /// Returns the offset of capability `id`.
     pub fn capability(&mut self, id: u8) -> Option<u64> {
         let mut at = self.config8(0x34);
-        // 48 capabilities are all that fit: more is a loop.
+        // No more than 48 capabilities fit, so a longer list is a loop.
         for _ in 0..48 {
             match (at, self.config8(u64::from(at))) {
                 (0, _) => return None,
@@ -215,7 +215,7 @@ impl Rig {
         panic!("the list of capabilities is a loop");
     }
 
-    /// Waits until `done` holds, by reading whatever it reads.
+    /// Waits until `done` returns true.
     pub fn until(&mut self, what: &str, done: impl FnMut(&mut Self) -> bool) {
         self.until_within(DEADLINE, what, done);
     }
@@ -223,26 +223,27 @@ impl Rig {
     pub fn until_within(&mut self, limit: Duration, what: &str, mut done: impl FnMut(&mut Self) -> bool) {
         let start = Instant::now();
         while !done(self) {
-            assert!(start.elapsed() < limit, "waited in vain until {what}");
+            assert!(start.elapsed() < limit, "timed out waiting until {what}");
             std::thread::yield_now();
         }
     }
 
-    /// Waits until the channel is no longer busy; reads no register that clears.
+    /// Waits until the channel is not busy, without reading any register that clears on read.
     pub fn idle(&mut self, channel: Channel) {
         self.until("the channel is idle", |rig| rig.read(channel.base + 0x40) & 1 == 0);
     }
 
-    /// The first descriptor's address and adjacent count.
+    /// Writes the first descriptor's address and adjacent count.
     pub fn first(&mut self, channel: Channel, address: u64, adjacent: u32) {
         self.write(channel.sgdma + 0x80, address as u32);
         self.write(channel.sgdma + 0x84, (address >> 32) as u32);
         self.write(channel.sgdma + 0x88, adjacent);
     }
 
-    /// Lays descriptors one after the other at `offset` of host memory, in blocks of up to 64 that end at every 2 KiB, each
-    /// telling what follows it: the k-th of n holds n-2-k, the last the size of the next block less one. `each` goes into
-    /// every descriptor's control, `last` into the last one's. Returns the adjacent count for the start register.
+    /// Writes consecutive descriptors at `offset` in host memory, in blocks of up to 64 that end at 2 KiB boundaries. The k-th
+    /// descriptor of a block of n has the adjacent count n-2-k, and the last one has the size of the next block minus one. `each`
+    /// is added to the control bits of every descriptor, and `last` to those of the last one. Returns the adjacent count for the
+    /// start register.
     pub fn lay(&self, channel: Channel, offset: usize, pieces: &[Piece], each: u32, last: u32) -> u32 {
         let count = pieces.len();
         let room = |i: usize| (64 - (offset / 32 + i) % 64).min(count - i) as u32;
@@ -261,7 +262,7 @@ impl Rig {
         room(0) - 1
     }
 
-    /// Fills the source of each piece, and returns what must lie at its destination.
+    /// Fills the source of each piece, and returns the data expected at its destination.
     pub fn fill(&self, channel: Channel, pieces: &[Piece], seed: u64) -> Vec<Vec<u8>> {
         let data = |i: usize, piece: &Piece| pattern(seed + i as u64, piece.len as usize);
         let all: Vec<Vec<u8>> = pieces.iter().enumerate().map(|(i, piece)| data(i, piece)).collect();
@@ -274,7 +275,7 @@ impl Rig {
         all
     }
 
-    /// What lies at the destination of a piece.
+    /// Returns the data at the destination of a piece.
     pub fn arrived(&self, channel: Channel, piece: &Piece) -> Vec<u8> {
         match channel.to_card {
             true => self.fabric.peek(piece.card, piece.len as usize),
@@ -282,7 +283,7 @@ impl Rig {
         }
     }
 
-    /// Demands that each piece arrived.
+    /// Asserts that all pieces have arrived.
     pub fn check(&self, channel: Channel, pieces: &[Piece], expected: &[Vec<u8>]) {
         for (i, (piece, bytes)) in pieces.iter().zip(expected).enumerate() {
             assert!(
@@ -292,13 +293,13 @@ impl Rig {
         }
     }
 
-    /// Clears Run, starts the list at `offset` of host memory with `control` (Run is added) and waits until it is over.
+    /// Clears Run, starts the list at `offset` in host memory with `control` and Run, and waits until it has ended.
     pub fn run(&mut self, channel: Channel, offset: usize, adjacent: u32, control: u32) {
         self.go(channel, offset, adjacent, control);
         self.idle(channel);
     }
 
-    /// As [`Rig::run`], without the wait.
+    /// Like [`Rig::run`], but does not wait.
     pub fn go(&mut self, channel: Channel, offset: usize, adjacent: u32, control: u32) {
         self.write(channel.base + 0x04, 0);
         self.first(channel, self.host.at(offset), adjacent);
@@ -311,28 +312,28 @@ impl Rig {
         self.idle(channel);
     }
 
-    /// The test breaks this rule on purpose; at its end it must have been noticed.
-    pub fn breaks(&mut self, rule: Rule) {
+    /// Expects that the test breaks this rule; at its end, the violation must have been recorded.
+    pub fn expect_violation(&mut self, rule: Rule) {
         self.expected.push(rule);
     }
 
-    /// The test may break this rule, by chance.
-    pub fn may_break(&mut self, rule: Rule) {
+    /// Allows the test to break this rule by chance.
+    pub fn tolerate_violation(&mut self, rule: Rule) {
         self.tolerated.push(rule);
     }
 
-    /// Demands that exactly the rules that the test breaks were noticed.
+    /// Asserts that exactly the expected violations were recorded.
     fn check_violations(&self) {
         let seen = self.card.violations();
         for rule in &self.expected {
             assert!(
                 seen.iter().any(|violation| violation.rule == *rule),
-                "{rule:?} went unnoticed: {seen:?}"
+                "{rule:?} was not detected: {seen:?}"
             );
         }
         let known = |rule: &Rule| self.expected.contains(rule) || self.tolerated.contains(rule);
         let other: Vec<_> = seen.iter().filter(|violation| !known(&violation.rule)).collect();
-        assert!(other.is_empty(), "rules broken that the test is not about: {other:?}");
+        assert!(other.is_empty(), "unexpected violations: {other:?}");
     }
 }
 
@@ -345,7 +346,7 @@ impl Drop for Rig {
     }
 }
 
-/// Ends the whole process if the sender is not dropped in time: a message that is never answered blocks the client.
+/// Aborts the process if the sender is not dropped in time, because a message that is never answered blocks the client.
 pub fn watchdog() -> Sender<()> {
     let (alive, gone) = channel();
     let name = std::thread::current().name().unwrap_or("a test").to_owned();

@@ -1,4 +1,4 @@
-//! The start sequences of published drivers, word for word.
+//! The start sequences of published drivers, access by access.
 
 use crate::host::{COMPLETED, STOP};
 use crate::rig::{Channel, LIST, Piece, Rig, WORD, both_times, c2h, h2c, pieces};
@@ -22,7 +22,7 @@ fn each(mut test: impl FnMut(&mut Rig, Channel)) {
     }
 }
 
-/// Lays 5 pieces, Stop and Completed on the last; runs `start`, then checks what `end` says and the data.
+/// Writes 5 pieces, the last with Stop and Completed, and runs `start`. Returns a function that checks the data.
 fn transfer(
     rig: &mut Rig,
     channel: Channel,
@@ -51,7 +51,7 @@ fn xilinx_kernel_driver_with_interrupts() {
             });
             rig.idle(channel);
             assert_eq!(rig.read(channel.base + 0x40), 0x06);
-            // The interrupt's work: clear on read, stop by a full value without Run, count.
+            // The interrupt work item: clear the status by reading, stop by writing the full value without Run, read the count.
             assert_eq!(rig.read(channel.base + 0x44), 0x06);
             rig.write(channel.base + 0x04, 0x00f8_3e1e);
             assert_eq!(rig.read(channel.base + 0x48), 5);
@@ -61,7 +61,7 @@ fn xilinx_kernel_driver_with_interrupts() {
     });
 }
 
-/// XIL and AWSM with `poll_mode=1`: 0x04f83e19; bits 1 and 2 are not gated on.
+/// XIL and AWSM with `poll_mode=1` write 0x04f83e19, which leaves bits 1 and 2 disabled.
 #[test]
 fn xilinx_kernel_driver_polling() {
     each(|rig, channel| {
@@ -90,7 +90,7 @@ fn xilinx_kernel_driver_polling() {
     });
 }
 
-/// LNX-X `xdma_xfer_start`: clears Run through W1C, then a full value with write errors.
+/// LNX-X `xdma_xfer_start`: clears Run through W1C, then writes the full value with write errors enabled.
 #[test]
 fn upstream_linux() {
     each(|rig, channel| {
@@ -102,7 +102,7 @@ fn upstream_linux() {
                 rig.write(channel.sgdma + 0x88, adjacent);
                 rig.write(channel.base + 0x04, 0x00ff_fe5f);
             });
-            rig.until("the count is there", |rig| rig.read(channel.base + 0x48) == 5);
+            rig.until("all descriptors are counted", |rig| rig.read(channel.base + 0x48) == 5);
             rig.idle(channel);
             assert_eq!(rig.read(channel.base + 0x40), 0x06);
             arrived(rig);
@@ -110,7 +110,7 @@ fn upstream_linux() {
     });
 }
 
-/// PRA `xdma_launch_transfer` and `xdma_engine_stop`: Run through W1S and W1C.
+/// PRA `xdma_launch_transfer` and `xdma_engine_stop`: set and clear Run through W1S and W1C.
 #[test]
 fn reworked_kernel_driver() {
     each(|rig, channel| {
@@ -134,7 +134,7 @@ fn reworked_kernel_driver() {
     });
 }
 
-/// FSIO `x2x_start`: a closed ring, Run once, then one write to the credits a submission.
+/// FSIO `x2x_start`: a closed ring, Run once, then one write to the credits for each submission.
 #[test]
 fn credit_ring() {
     const SLOTS: usize = 8;
@@ -154,7 +154,7 @@ fn credit_ring() {
         rig.write(0x6018, channel.common);
         rig.write(0x6024, channel.common);
         rig.write(channel.base + 0x08, 1);
-        assert_eq!(rig.host.word(WORD), 0, "nothing moves without credit");
+        assert_eq!(rig.host.word(WORD), 0, "nothing moves without credits");
         let mut done = 0;
         for (round, credits) in [3, 5, 4, 1, 8, 7].into_iter().enumerate() {
             let slots: Vec<Piece> = (done..done + credits).map(|i| ring[i % SLOTS]).collect();
@@ -164,16 +164,16 @@ fn credit_ring() {
             rig.until("the count is written back", |rig| rig.host.word(WORD) == done as u32);
             rig.check(channel, &slots, &expected);
             assert_eq!(rig.read(channel.base + 0x48), done as u32, "no more than the credits allow");
-            assert_eq!(rig.read(channel.sgdma + 0x8c), 0, "a descriptor takes a credit");
+            assert_eq!(rig.read(channel.sgdma + 0x8c), 0, "each descriptor consumes a credit");
         }
         rig.stop(channel);
         assert_eq!(rig.read(channel.base + 0x40) & 0x00f8_fe38, 0);
     });
 }
 
-/// Starting again without having cleared Run does nothing: Run acts on its rising edge.
+/// Setting Run again without clearing it first has no effect, because Run acts on its rising edge.
 #[test]
-fn run_that_is_set_already_starts_nothing() {
+fn setting_run_again_has_no_effect() {
     each(|rig, channel| {
         let pieces = pieces(2, 64);
         rig.fill(channel, &pieces, 1);
@@ -189,7 +189,7 @@ fn run_that_is_set_already_starts_nothing() {
     });
 }
 
-/// The vendor driver starts anywhere in its ring, with min(63 - slot mod 64, n - 1) adjacent descriptors.
+/// The vendor driver starts at any slot of its ring, with min(63 - slot mod 64, n - 1) adjacent descriptors.
 #[test]
 fn a_list_starts_at_any_slot() {
     for options in both_times() {

@@ -4,14 +4,14 @@ use crate::host::{COMPLETED, EOP, STOP, descriptor, pattern};
 use crate::rig::{DATA, LIST, Rig, WORD, both_times, c2h, h2c, synchronous};
 use xdma_emulator::{Options, Switches};
 
-/// Where metadata goes, 32 bytes a descriptor as the vendor driver has it.
+/// The offset of the metadata, 32 bytes per descriptor as in the vendor driver.
 const META: usize = 0x8000;
 
 fn stream(options: Options) -> Rig {
     Rig::new(Options { stream: true, h2c_channels: 2, c2h_channels: 2, ..options })
 }
 
-/// C2H descriptors of `len` bytes each; the source is where metadata goes.
+/// Writes C2H descriptors of `len` bytes each. The source is the metadata address.
 fn lay_c2h(rig: &Rig, count: usize, len: u32, last: u32) {
     for i in 0..count {
         let end = i + 1 == count;
@@ -27,10 +27,10 @@ fn meta(rig: &Rig, i: usize) -> (u32, u32) {
     (rig.host.word(META + 32 * i), rig.host.word(META + 32 * i + 4))
 }
 
-/// Data of a channel as one string, and where TLAST was.
+/// Returns the data of a channel, and the offsets after which TLAST was set.
 fn packets(rig: &Rig, channel: usize) -> (Vec<u8>, Vec<usize>) {
     let (mut bytes, mut ends) = (vec![], vec![]);
-    for (from, data, last) in rig.fabric.came() {
+    for (from, data, last) in rig.fabric.received() {
         if from == channel {
             bytes.extend(data);
             ends.extend(last.then_some(bytes.len()));
@@ -44,7 +44,7 @@ fn eop_ends_a_packet() {
     for options in both_times() {
         let mut rig = stream(options);
         for channel in [h2c(0), h2c(1)] {
-            // 1000 + 24 + 7 bytes: a packet of two descriptors, then one of one.
+            // 1000 + 24 + 7 bytes: a packet of two descriptors, then a packet of one.
             let lens = [(1000u32, 0), (24, EOP), (7, EOP | STOP | COMPLETED)];
             let mut sent = vec![];
             for (i, (len, control)) in lens.into_iter().enumerate() {
@@ -73,9 +73,9 @@ fn without_eop_there_is_no_tlast() {
     assert_eq!((bytes.len(), ends.len()), (640, 0));
 }
 
-/// Two dwords at the descriptor's source: 0x52b4 and EOP, then the length that came.
+/// Two dwords at the descriptor's source address: 0x52b4 and EOP, then the length received.
 #[test]
-fn each_c2h_descriptor_tells_what_it_got() {
+fn c2h_metadata_reports_length_and_eop() {
     for options in both_times() {
         let mut rig = stream(options);
         let channel = c2h(1);
@@ -96,9 +96,9 @@ fn each_c2h_descriptor_tells_what_it_got() {
     }
 }
 
-/// Control bit 27 turns metadata off.
+/// Control bit 27 disables the metadata.
 #[test]
-fn control_bit_27_leaves_metadata_out() {
+fn control_bit_27_disables_metadata() {
     let mut rig = stream(synchronous());
     lay_c2h(&rig, 1, 1024, STOP);
     rig.fabric.send(0, &pattern(3, 300), true);
@@ -108,7 +108,7 @@ fn control_bit_27_leaves_metadata_out() {
     assert!(rig.host.read(DATA, 300) == pattern(3, 300));
 }
 
-/// Data, then metadata, then the count: each says that what is before it is there.
+/// Data, then metadata, then the count: each is visible before the next.
 #[test]
 fn metadata_is_there_before_the_count() {
     let mut rig = stream(Options::default());
@@ -128,7 +128,7 @@ fn metadata_is_there_before_the_count() {
 }
 
 #[test]
-fn a_channel_without_data_is_busy_until_it_comes() {
+fn a_channel_is_busy_until_data_arrives() {
     let mut rig = stream(Options::default());
     let channel = c2h(0);
     lay_c2h(&rig, 1, 1024, STOP);
@@ -140,9 +140,9 @@ fn a_channel_without_data_is_busy_until_it_comes() {
     assert_eq!(rig.read(channel.base + 0x48), 1);
 }
 
-/// The vendor driver's `enable_st_c2h_credit`: credits bound what a C2H stream may take.
+/// The vendor driver's `enable_st_c2h_credit`: credits limit the descriptors that a C2H stream may use.
 #[test]
-fn credits_bound_a_c2h_stream() {
+fn credits_limit_a_c2h_stream() {
     let mut rig = stream(synchronous());
     let channel = c2h(0);
     lay_c2h(&rig, 4, 512, STOP);
@@ -159,9 +159,9 @@ fn credits_bound_a_c2h_stream() {
     rig.idle(channel);
 }
 
-/// "Length must be a multiple of 64 bytes" for C2H streams: Status bit 5, where control bit 5 lets it.
+/// "Length must be a multiple of 64 bytes" for C2H streams: status bit 5, if control bit 5 enables it.
 #[test]
-fn a_c2h_stream_length_off_64_is_invalid() {
+fn a_c2h_stream_length_must_be_a_multiple_of_64() {
     for (control, logged) in [(0x3e, true), (0x1e, false)] {
         let mut rig = stream(synchronous());
         lay_c2h(&rig, 1, 100, STOP);
@@ -172,9 +172,9 @@ fn a_c2h_stream_length_off_64_is_invalid() {
     }
 }
 
-/// Whether clearing Run ends a descriptor that waits for data is documented nowhere: a switch.
+/// Whether clearing Run ends a descriptor that waits for data is undocumented, so it is a switch.
 #[test]
-fn clearing_run_over_an_idle_stream_is_as_the_switch_says() {
+fn clearing_run_of_an_idle_stream_follows_the_switch() {
     for ends in [false, true] {
         let switches = Switches { stop_ends_idle_stream: ends, ..Switches::default() };
         let mut rig = stream(Options { switches, ..Options::default() });
@@ -185,7 +185,7 @@ fn clearing_run_over_an_idle_stream_is_as_the_switch_says() {
         rig.write(channel.base + 0x0c, 1);
         if !ends {
             std::thread::sleep(std::time::Duration::from_millis(20));
-            assert_eq!(rig.read(channel.base + 0x40), 1, "busy until data comes");
+            assert_eq!(rig.read(channel.base + 0x40), 1, "busy until data arrives");
             rig.fabric.send(0, &pattern(1, 100), true);
         }
         rig.idle(channel);

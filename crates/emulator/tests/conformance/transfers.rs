@@ -1,4 +1,4 @@
-//! Memory-mapped transfers: any byte alignment, AXI limits, fixed addresses, channels beside each other.
+//! Memory-mapped transfers: byte alignment, AXI limits, fixed addresses, concurrent channels.
 
 use crate::fabric::SINK;
 use crate::host::{COMPLETED, Host, STOP, descriptor, pattern};
@@ -6,7 +6,7 @@ use crate::rig::{Channel, DATA, LIST, Piece, Rig, both_times, c2h, channels, h2c
 use std::time::Duration;
 use xdma_emulator::{Latency, Options};
 
-/// PG195 alignment table: incrementing memory-mapped transfers take any address and any length.
+/// PG195 alignment table: incrementing memory-mapped transfers support any address and any length.
 #[test]
 fn any_address_and_any_length() {
     for options in both_times() {
@@ -42,9 +42,9 @@ fn any_address_and_any_length() {
     }
 }
 
-/// Not one byte beside the destination is touched.
+/// No byte outside the destination is touched.
 #[test]
-fn neighbours_of_the_destination_stay() {
+fn neighbours_of_the_destination_are_untouched() {
     let mut rig = Rig::new(synchronous());
     for len in [1, 3, 64, 100, 4096] {
         rig.host.write(DATA, &vec![0xaa; 0x3000]);
@@ -62,7 +62,7 @@ fn neighbours_of_the_destination_stay() {
     }
 }
 
-/// AXI bursts end at 4 KiB, come in order, cover everything once, and carry the channel's number as their ID.
+/// AXI bursts do not cross 4 KiB, are in order, cover everything exactly once, and carry the channel number as their ID.
 #[test]
 fn axi_transfers_are_in_order_and_within_4_kib() {
     let mut rig = Rig::new(synchronous());
@@ -96,7 +96,7 @@ fn fixed_addresses_do_not_move() {
         let calls = rig.fabric.calls().split_off(before);
         assert!(calls.iter().all(|call| call.fixed && call.address == 0x4_0000), "{calls:x?}");
         assert_eq!(calls.iter().map(|call| call.len).sum::<usize>(), 3 * 512);
-        // Without the bit the address moves again.
+        // Without the bit, the address increments again.
         rig.run(channel, LIST, adjacent, 0x1e);
         assert!(rig.fabric.calls().last().is_some_and(|call| !call.fixed));
     }
@@ -116,7 +116,7 @@ fn card_addresses_have_64_bits() {
     }
 }
 
-/// The vendor driver's largest run: 2048 descriptors.
+/// The vendor driver's longest run: 2048 descriptors.
 #[test]
 fn a_run_of_2048_descriptors() {
     for options in both_times() {
@@ -132,7 +132,7 @@ fn a_run_of_2048_descriptors() {
     }
 }
 
-/// A megabyte by one descriptor.
+/// One descriptor moves a megabyte.
 #[test]
 fn one_descriptor_moves_a_megabyte() {
     let mut rig = Rig::new(Options::default());
@@ -145,7 +145,7 @@ fn one_descriptor_moves_a_megabyte() {
     }
 }
 
-/// Four and four channels at once, each with its own list and data.
+/// Four channels in each direction at the same time, each with its own list and data.
 #[test]
 fn all_channels_run_at_once() {
     for seed in 0..3 {
@@ -179,9 +179,9 @@ fn all_channels_run_at_once() {
     }
 }
 
-/// To the card and back by way of two channels.
+/// Data is written to the card and read back through another channel.
 #[test]
-fn what_went_comes_back() {
+fn data_round_trips() {
     let mut rig = Rig::new(Options::default());
     let bytes = pattern(9, 100_000);
     rig.host.write(DATA, &bytes);
@@ -192,8 +192,8 @@ fn what_went_comes_back() {
     assert!(rig.host.read(DATA + 0x4_0003, 100_000) == bytes);
 }
 
-/// 28 bits of length, all set: 256 MiB less one byte by one descriptor. The host's side is the same memory, mapped many
-/// times in a row.
+/// The maximum length of 28 bits, 256 MiB minus one byte, in one descriptor. On the host side, the same memory is mapped
+/// repeatedly.
 #[test]
 fn the_longest_descriptor() {
     const LONGEST: u32 = 0x0fff_ffff;
@@ -203,7 +203,7 @@ fn the_longest_descriptor() {
         rig.client.dma_map(0, base + i * len, len, rig.host.fd()).expect("memory is mapped");
     }
     for (channel, from, to) in [(h2c(0), base, SINK + 1), (c2h(0), SINK + 1, base)] {
-        // Behind the first 4 KiB, which C2H overwrites, is where the list must not lie: it comes from memory of its own.
+        // C2H overwrites the whole host memory, so the list is in separate memory.
         let list = Host::new(0x9000_0000, 0x1000);
         rig.client.dma_map(0, list.iova, 0x1000, list.fd()).expect("memory is mapped");
         list.put(0, descriptor(STOP | COMPLETED, 0, LONGEST, from, to, 0));
@@ -224,9 +224,9 @@ fn the_longest_descriptor() {
     }
 }
 
-/// Maps that lie side by side are one to the card: payload, descriptors and the block of a fetch go across.
+/// Adjacent maps are contiguous for the card: payload, descriptors and fetched blocks may span them.
 #[test]
-fn payload_and_lists_go_across_maps() {
+fn payload_and_lists_may_span_maps() {
     let mut rig = Rig::new(synchronous());
     let [low, high] = [0x8000_0000, 0x8000_1000].map(|iova| Host::new(iova, 0x1000));
     for host in [&low, &high] {
@@ -243,9 +243,9 @@ fn payload_and_lists_go_across_maps() {
     assert!([low.read(0xe80, 0x180), high.read(0, 0x80)].concat() == rig.fabric.peek(0x4_0000, 0x200));
 }
 
-/// What was unmapped is out of reach from then on, and in reach again when it is mapped again.
+/// Unmapped memory is inaccessible until it is mapped again.
 #[test]
-fn unmapped_memory_is_out_of_reach() {
+fn unmapped_memory_is_inaccessible() {
     let mut rig = Rig::new(synchronous());
     let memory = Host::new(0x8000_0000, 0x1000);
     rig.host.put(LIST, descriptor(STOP, 0, 64, memory.iova, 0x100, 0));

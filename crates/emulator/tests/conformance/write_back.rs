@@ -10,7 +10,7 @@ fn point_at(rig: &mut Rig, channel: Channel, address: u64) {
 }
 
 #[test]
-fn it_is_four_bytes_and_holds_the_count() {
+fn the_write_back_is_a_four_byte_count() {
     for options in both_times() {
         let mut rig = Rig::new(options);
         for channel in [h2c(0), c2h(0), h2c(3), c2h(3)] {
@@ -20,17 +20,17 @@ fn it_is_four_bytes_and_holds_the_count() {
             let adjacent = rig.lay(channel, LIST, &list, 0, STOP | COMPLETED);
             rig.go(channel, LIST, adjacent, 0x0400_0000);
             rig.until("it is written", |rig| rig.host.word(WORD) != 0xeeee_eeee);
-            assert_eq!(rig.host.word(WORD), 6, "all that were completed, not only those that ask for it");
+            assert_eq!(rig.host.word(WORD), 6, "counts all descriptors, not only those with Completed");
             assert_eq!(rig.host.read(WORD - 32, 32), [0xee; 32]);
             assert_eq!(rig.host.read(WORD + 4, 28), [0xee; 28]);
             rig.idle(channel);
-            assert_eq!(rig.read(channel.base + 0x40), 0, "needs no status bit");
+            assert_eq!(rig.read(channel.base + 0x40), 0, "no status bit is needed");
         }
     }
 }
 
 #[test]
-fn it_needs_the_control_bit_and_the_descriptors_bit() {
+fn a_write_back_requires_the_control_bit_and_completed() {
     let mut rig = Rig::new(synchronous());
     let channel = h2c(0);
     point_at(&mut rig, channel, IOVA + WORD as u64);
@@ -49,9 +49,9 @@ fn it_needs_the_control_bit_and_the_descriptors_bit() {
     }
 }
 
-/// The word is only ever written: a new run leaves it alone until the next Completed descriptor.
+/// The word is written only for Completed descriptors; a new run leaves it unchanged until the next one.
 #[test]
-fn each_completed_descriptor_writes_and_a_new_run_counts_anew() {
+fn every_completed_descriptor_writes_and_a_new_run_restarts_the_count() {
     let mut rig = Rig::new(synchronous());
     let channel = c2h(1);
     point_at(&mut rig, channel, IOVA + WORD as u64);
@@ -73,9 +73,9 @@ fn each_completed_descriptor_writes_and_a_new_run_counts_anew() {
     }
 }
 
-/// Payload, then count, then write-back: whoever sees the word may read the data and the register.
+/// Payload, then count, then write-back: a host that sees the word may read the data and the register.
 #[test]
-fn data_is_there_when_the_count_says_so() {
+fn data_is_visible_before_the_count() {
     for seed in 0..6 {
         let mut rig = Rig::new(Options { seed, ..Options::default() });
         let channel = c2h(0);
@@ -96,7 +96,7 @@ fn data_is_there_when_the_count_says_so() {
     }
 }
 
-/// Bits 23:0 wrap where the register goes on (PG195 "Poll Mode": `Compl_descriptor_count`, 24 bits).
+/// Bits 23:0 wrap while the register continues (PG195 "Poll Mode": `Compl_descriptor_count`, 24 bits).
 #[test]
 fn the_count_wraps_at_24_bits_and_the_register_does_not() {
     let mut rig = Rig::new(Options { latency: Latency::NONE, ..Options::default() });
@@ -111,7 +111,7 @@ fn the_count_wraps_at_24_bits_and_the_register_does_not() {
         );
     }
     rig.go(channel, LIST, 63, 0x0400_0000);
-    rig.until_within(std::time::Duration::from_secs(200), "24 bits are full", |rig| {
+    rig.until_within(std::time::Duration::from_secs(200), "the count exceeds 24 bits", |rig| {
         std::thread::sleep(std::time::Duration::from_millis(20));
         rig.read(channel.base + 0x48) > 0x100_0100
     });
@@ -122,9 +122,9 @@ fn the_count_wraps_at_24_bits_and_the_register_does_not() {
     assert!((count & 0xff_ffff) - word < 8, "{word:#x} is the last of every eight of {count:#x}");
 }
 
-/// Seen on hardware: a refused descriptor fetch wrote nothing back. PG195 documents bit 31. So it is a switch.
+/// Observed on hardware: a refused descriptor fetch did not write back. PG195 documents bit 31. Therefore it is a switch.
 #[test]
-fn an_error_writes_bit_31_as_the_switch_says() {
+fn an_error_writes_bit_31_according_to_the_switch() {
     for write in [false, true] {
         let switches = Switches { error_write_back: write, ..Switches::default() };
         let mut rig = Rig::new(Options { switches, ..synchronous() });
@@ -141,9 +141,9 @@ fn an_error_writes_bit_31_as_the_switch_says() {
     }
 }
 
-/// A posted write that goes nowhere: nobody is told.
+/// A posted write to an unmapped address is lost silently.
 #[test]
-fn a_word_that_is_not_mapped_is_lost_in_silence() {
+fn a_write_back_to_an_unmapped_address_is_lost_silently() {
     let mut rig = Rig::new(synchronous());
     let channel = h2c(0);
     point_at(&mut rig, channel, 0xdead_0000);

@@ -30,7 +30,7 @@ fn f1_shows_its_identifiers() {
 }
 
 #[test]
-fn a_chain_of_adjacent_blocks_goes_there_and_back() {
+fn a_chain_of_adjacent_blocks_round_trips() {
     for seed in 0..8 {
         let mut bench = Bench::new(Options { seed, ..Options::default() });
         round_trip(&mut bench, 150, 4000);
@@ -39,7 +39,7 @@ fn a_chain_of_adjacent_blocks_goes_there_and_back() {
 }
 
 #[test]
-fn synchronously_a_chain_is_done_with_its_doorbell() {
+fn a_synchronous_doorbell_write_completes_a_chain() {
     let mut bench = Bench::new(Options { synchronous: true, ..Options::default() });
     let list = chain(0x1000, &[Desc::h2c(0x8_0000, 0, 0x1_0000)]);
     bench.start(H2C, &list, 0x0400_0001);
@@ -111,7 +111,7 @@ fn alveo_has_its_registers_in_the_other_bar() {
 }
 
 #[test]
-fn absent_channels_are_not_there() {
+fn absent_channels_read_as_zero() {
     let mut bench = Bench::new(Options { h2c_channels: 1, c2h_channels: 2, ..Options::default() });
     assert_eq!([bench.read(0x0), bench.read(0x100), bench.read(0x4100)], [0x1fc0_0006, 0, 0]);
     assert_eq!([bench.read(0x1100), bench.read(0x1200)], [0x1fc1_0106, 0]);
@@ -122,9 +122,9 @@ fn absent_channels_are_not_there() {
 }
 
 #[test]
-fn payload_may_lie_across_maps_and_at_any_byte() {
+fn payload_may_span_maps_at_any_byte_offset() {
     let mut bench = Bench::new(Options::default());
-    // The host's pages in reverse order, each a map of its own.
+    // Map the host's pages in reverse order, each with its own map.
     for page in 0..8u64 {
         let iova = 0x4000_0000 + page * 0x1000;
         bench.map(iova, 0x1000, 0x40_0000 + (7 - page) * 0x1000);
@@ -155,7 +155,7 @@ fn payload_may_lie_across_maps_and_at_any_byte() {
 }
 
 #[test]
-fn a_list_without_end_runs_until_run_is_cleared() {
+fn an_endless_list_runs_until_run_is_cleared() {
     for synchronous in [false, true] {
         let mut bench = Bench::new(Options { synchronous, ..Options::default() });
         let ring = [0x1000, 0x1020].map(|at| Desc::h2c(0x8000, 0, 64).bytes(0, 0, 0x2020 - at));
@@ -178,7 +178,7 @@ fn a_list_without_end_runs_until_run_is_cleared() {
 }
 
 #[test]
-fn a_fixed_address_takes_every_beat() {
+fn a_fixed_address_receives_every_beat() {
     let mut bench = Bench::new(Options::default());
     let data: Vec<u8> = (0..256u32).map(|i| i as u8).collect();
     bench.put(0x8000, &data);
@@ -243,9 +243,10 @@ fn registers_read_back_what_was_written() {
     bench.clean();
 }
 
-/// Out of credits BUSY reads 0, but from Run's fall on until the stop was noticed it reads 1: who waits for that restarts safely.
+/// Without credits BUSY reads 0. After Run falls it must read 1 until the channel has stopped, so that a driver that waits for it
+/// can safely restart.
 #[test]
-fn a_starved_channel_stops_before_it_says_so() {
+fn a_starved_channel_is_busy_until_it_has_stopped() {
     let mut bench = Bench::new(Options::default());
     bench.write(0x6024, 1);
     let list = List { base: 0x1000, bytes: Desc::h2c(0x8000, 0, 64).bytes(2, 0, 0x1000).into(), adjacent: 0 };
@@ -263,7 +264,7 @@ fn a_starved_channel_stops_before_it_says_so() {
 }
 
 #[test]
-fn disabling_credit_mode_takes_credits_away() {
+fn disabling_credit_mode_clears_credits() {
     let mut bench = Bench::new(Options::default());
     bench.write(0x6014, 1);
     bench.write(0x6024, 1);

@@ -1,17 +1,17 @@
-//! What goes wrong, and what the registers say about it.
+//! Errors, and how the registers report them.
 
 use crate::host::{Bench, Desc, List, chain};
-use xdma_emulator::{Options, Purpose, Refusal};
+use xdma_emulator::{DmaFaultReason, Options, Purpose};
 
 const ALL: u32 = 0x04ff_fe7f;
-/// As `xdma.ko` sets it in poll mode: no `ie` bits for writes.
+/// The value that `xdma.ko` writes in poll mode, without the `ie` bits for writes.
 const KERNEL: u32 = 0x04f8_3e19;
 
 fn bench() -> Bench {
     Bench::new(Options::default())
 }
 
-/// A list of descriptors with these flags, one after the other, without adjacency.
+/// Builds a list of consecutive descriptors with these flags, without adjacency.
 fn list(descriptors: &[(Desc, u32)]) -> List {
     let base = 0x1000;
     let each =
@@ -23,7 +23,7 @@ fn good() -> Desc {
     Desc::h2c(0x8000, 0, 64)
 }
 
-/// Runs a list on H2C 0 until it stops; status and count.
+/// Runs a list on H2C 0 until it stops, and returns status and count.
 fn run(bench: &mut Bench, list: &List, control: u32) -> (u32, u32) {
     bench.start(0, list, control);
     bench.wait_register(0x40, 1, 0);
@@ -41,15 +41,15 @@ fn a_bad_magic_number_stops() {
 }
 
 #[test]
-fn a_refused_fetch_shows_as_on_hardware() {
+fn a_refused_fetch_sets_the_bits_seen_on_hardware() {
     let mut bench = bench();
     let mut lost = list(&[(good(), 2)]);
     lost.bytes[24..].copy_from_slice(&0x7000_0000u64.to_le_bytes());
     assert_eq!(run(&mut bench, &lost, ALL), (0x8_0014, 1));
     assert_eq!(bench.word(0x100), 1, "no write-back of an error");
-    let fault = bench.card.faults()[0];
+    let fault = bench.card.dma_faults()[0];
     assert_eq!((fault.iova, fault.write), (0x7000_0000, false));
-    assert_eq!((fault.purpose, fault.refusal), (Purpose::Fetch, Refusal::Unmapped));
+    assert_eq!((fault.purpose, fault.reason), (Purpose::Fetch, DmaFaultReason::Unmapped));
 }
 
 #[test]
@@ -57,22 +57,22 @@ fn a_refused_read_of_payload_stops() {
     let mut bench = bench();
     let lost = Desc::h2c(0x7000_0000, 0, 64);
     assert_eq!(run(&mut bench, &list(&[(good(), 0), (lost, 3)]), ALL), (0x200, 1));
-    assert_eq!(bench.card.faults().len(), 1);
+    assert_eq!(bench.card.dma_faults().len(), 1);
 }
 
 #[test]
-fn a_refused_write_of_payload_is_never_noticed() {
+fn a_refused_write_of_payload_is_silent() {
     let mut bench = bench();
     bench.start(0x1000, &list(&[(Desc::c2h(0, 0x7000_0000, 5000), 3)]), 0x04f8_3e7f);
     assert_eq!(bench.wait_word(0x140, 1), 1);
     assert_eq!(bench.read(0x1040), 0x6);
-    let faults = bench.card.faults();
+    let faults = bench.card.dma_faults();
     assert!(faults.iter().all(|fault| fault.write && fault.purpose == Purpose::Payload));
     assert_eq!(faults.len(), 2);
 }
 
 #[test]
-fn a_refused_write_back_is_never_noticed() {
+fn a_refused_write_back_is_silent() {
     let mut bench = bench();
     bench.write(0x8c, 1);
     let list = list(&[(good(), 3)]);
@@ -81,11 +81,11 @@ fn a_refused_write_back_is_never_noticed() {
     bench.write(0x04, ALL);
     bench.wait_register(0x40, 1, 0);
     assert_eq!((bench.read(0x40), bench.read(0x48)), (0x6, 1));
-    assert_eq!(bench.card.faults()[0].purpose, Purpose::WriteBack);
+    assert_eq!(bench.card.dma_faults()[0].purpose, Purpose::WriteBack);
 }
 
 #[test]
-fn axi_errors_are_logged_where_their_ie_bit_is_on() {
+fn axi_errors_are_logged_if_enabled() {
     let mut bench = bench();
     let nowhere = Desc::h2c(0x8000, 64 << 30, 64);
     assert_eq!(run(&mut bench, &list(&[(good(), 0), (nowhere, 0), (good(), 3)]), ALL), (0x4000, 1));
@@ -98,7 +98,7 @@ fn axi_errors_are_logged_where_their_ie_bit_is_on() {
 }
 
 #[test]
-fn a_new_run_clears_what_the_last_one_left() {
+fn a_new_run_clears_the_status() {
     let mut bench = bench();
     let lost = Desc::h2c(0x7000_0000, 0, 64);
     run(&mut bench, &list(&[(lost, 3)]), ALL);
@@ -108,7 +108,7 @@ fn a_new_run_clears_what_the_last_one_left() {
 }
 
 #[test]
-fn what_silicon_might_punish_is_noted() {
+fn rule_violations_are_recorded() {
     let mut bench = bench();
     let mut odd = list(&[(Desc::h2c(0x8000, 0, 0), 0), (good(), 0x83)]);
     odd.bytes[8 - 1] = 0x10;
@@ -139,7 +139,7 @@ fn a_block_that_crosses_a_page_reads_the_wrong_memory() {
 }
 
 #[test]
-fn stop_inside_a_block_ends_the_list_and_is_noted() {
+fn stop_inside_a_block_ends_the_list_and_is_recorded() {
     let mut bench = bench();
     let mut early = chain(0x1000, &[good(); 4]);
     early.bytes[32] = 0x3;
@@ -147,7 +147,7 @@ fn stop_inside_a_block_ends_the_list_and_is_noted() {
 }
 
 #[test]
-fn narrow_accesses_are_noted_and_dropped() {
+fn narrow_accesses_are_recorded_and_dropped() {
     let mut bench = bench();
     let mut byte = [0];
     bench.client.region_read(2, 0x0, &mut byte).unwrap();
@@ -176,7 +176,7 @@ fn without_bus_mastering_nothing_moves() {
 }
 
 #[test]
-fn registers_of_a_running_channel_are_left_alone() {
+fn writing_the_start_address_of_a_running_channel_breaks_a_rule() {
     let mut bench = bench();
     bench.write(0x6014, 1);
     bench.start(0, &list(&[(good(), 3)]), ALL);

@@ -1,4 +1,4 @@
-//! A host for the card: its memory, and registers by number.
+//! A host for the card: memory, and register accesses by address.
 
 use std::fs::File;
 use std::os::fd::AsRawFd;
@@ -9,11 +9,11 @@ use vfio_user::Client;
 use xdma_emulator::logic::{Logic, Memory};
 use xdma_emulator::{EmulatedCard, Options, Profile};
 
-/// Bytes of the host's memory, mapped for the card at IOVA 0.
+/// The size of the host's memory in bytes, mapped for the card at IOVA 0.
 pub const MEMORY: u64 = 8 << 20;
 const DEADLINE: Duration = Duration::from_secs(10);
 
-/// Where a ring for credits lies.
+/// The location of a ring for credit mode.
 pub struct Ring {
     pub base: u64,
     pub slots: u64,
@@ -21,7 +21,7 @@ pub struct Ring {
 
 pub const CREDIT_RING: Ring = Ring { base: 0x2000, slots: 8 };
 
-/// What a descriptor moves.
+/// The transfer described by a descriptor.
 #[derive(Clone, Copy)]
 pub struct Desc {
     pub source: u64,
@@ -56,7 +56,7 @@ pub struct List {
     pub adjacent: u32,
 }
 
-/// A list of adjacent blocks of 64 from a 4 KiB boundary on, the last descriptor with Stop and Completed.
+/// Builds a list in adjacent blocks of 64, starting at a 4 KiB boundary. The last descriptor has Stop and Completed.
 pub fn chain(base: u64, descriptors: &[Desc]) -> List {
     let block_left = |k: usize| (63 - k % 64).min(descriptors.len() - 1 - k) as u32;
     let mut bytes = Vec::new();
@@ -64,7 +64,7 @@ pub fn chain(base: u64, descriptors: &[Desc]) -> List {
         let last = k + 1 == descriptors.len();
         let adjacent = match () {
             () if last => 0,
-            // The last of a block counts what follows the first of the next.
+            // The last descriptor of a block counts those that follow the first one of the next block.
             () => block_left(k + 1),
         };
         let next = if last { 0 } else { base + 32 * (k as u64 + 1) };
@@ -73,7 +73,7 @@ pub fn chain(base: u64, descriptors: &[Desc]) -> List {
     List { base, bytes, adjacent: block_left(0) }
 }
 
-/// Card, client and memory.
+/// A card with its client and host memory.
 pub struct Bench {
     pub client: Client,
     pub file: File,
@@ -109,7 +109,7 @@ impl Bench {
         self.client.dma_map(offset, iova, size, self.file.as_raw_fd()).unwrap();
     }
 
-    /// A word of configuration space.
+    /// Reads a word of configuration space.
     pub fn config(&mut self, offset: u64) -> u32 {
         let mut data = [0; 4];
         self.client.region_read(7, offset, &mut data).unwrap();
@@ -152,8 +152,7 @@ impl Bench {
         u32::from_le_bytes(self.get(address, 4).try_into().unwrap())
     }
 
-    /// Starts a list on the channel whose registers are at `channel`, with its write-back at 0x100 and 16 bytes a
-    /// channel further on.
+    /// Starts a list on the channel whose registers are at `channel`. The write-back address is 0x100, plus 16 bytes per channel.
     pub fn start(&mut self, channel: u64, list: &List, control: u32) {
         self.put(list.base, &list.bytes);
         let write_back = 0x100 + (channel >> 4 & 0xf0) + (channel >> 6 & 0x40);
@@ -167,7 +166,7 @@ impl Bench {
         self.write(channel + 0x04, control);
     }
 
-    /// Waits until the word is `expected`; returns what it is at last.
+    /// Waits until the word is `expected` or the deadline has passed, and returns the word.
     pub fn wait_word(&self, address: u64, expected: u32) -> u32 {
         let end = Instant::now() + DEADLINE;
         while self.word(address) != expected && Instant::now() < end {
@@ -188,9 +187,9 @@ impl Bench {
         }
     }
 
-    /// Nothing was done that silicon might punish, and no access refused.
+    /// Asserts that no rule was broken and no access refused.
     pub fn clean(&self) {
         assert_eq!(self.violations(), [""; 0]);
-        assert_eq!(self.card.faults(), []);
+        assert_eq!(self.card.dma_faults(), []);
     }
 }

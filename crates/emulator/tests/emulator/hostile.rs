@@ -1,4 +1,4 @@
-//! A client that means harm: whatever it sends, the process lives and the next client is served.
+//! Hostile clients: whatever they send, the process survives and the next client is served.
 
 use crate::host::{Bench, MEMORY};
 use rand::rngs::StdRng;
@@ -13,7 +13,7 @@ use vfio_user::Client;
 use xdma_emulator::logic::{Loopback, Memory};
 use xdma_emulator::{EmulatedCard, Options};
 
-/// Register addresses that do something, and those around them.
+/// Returns the address of a register with side effects, or one near it.
 fn address(rng: &mut StdRng) -> u64 {
     let target = rng.random_range(0..10u64);
     let channel = rng.random_range(0..5u64);
@@ -25,7 +25,7 @@ fn address(rng: &mut StdRng) -> u64 {
     target << 12 | channel | offset
 }
 
-/// Small numbers, addresses inside memory, and anything.
+/// Returns a small number, an address inside memory, or any value.
 fn value(rng: &mut StdRng) -> u32 {
     match rng.random_range(0..3) {
         0 => rng.random_range(0..16),
@@ -34,7 +34,7 @@ fn value(rng: &mut StdRng) -> u32 {
     }
 }
 
-/// Memory full of descriptors that point at each other, most of them well-formed.
+/// Returns memory full of descriptors that point at each other, most of them well-formed.
 fn descriptors(rng: &mut StdRng) -> Vec<u8> {
     let mut bytes = vec![0; 1 << 16];
     for descriptor in bytes.chunks_mut(32) {
@@ -57,7 +57,7 @@ fn descriptors(rng: &mut StdRng) -> Vec<u8> {
 }
 
 #[test]
-fn any_register_writes_over_any_descriptors() {
+fn random_register_writes_over_random_descriptors() {
     for seed in 0..6 {
         let mut rng = StdRng::seed_from_u64(seed);
         let options = Options { seed, stream: seed % 2 == 0, ..Options::default() };
@@ -92,7 +92,7 @@ fn version() -> Vec<u8> {
     bytes
 }
 
-/// A request to read `count` bytes of the XDMA registers.
+/// Returns a request to read `count` bytes of the XDMA registers.
 fn read_request(count: u32) -> Vec<u8> {
     let mut bytes = vec![1, 0, 9, 0, 32, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
     bytes.extend(0u64.to_le_bytes());
@@ -105,7 +105,7 @@ fn start() -> EmulatedCard {
     EmulatedCard::start(Options::default(), Arc::new(Memory::new())).unwrap()
 }
 
-/// A connection that has the card: its greeting was answered.
+/// Returns a connection that has the card, whose VERSION was answered.
 fn owner(card: &EmulatedCard) -> UnixStream {
     let mut stream = UnixStream::connect(card.socket()).unwrap();
     stream.write_all(&version()).unwrap();
@@ -117,7 +117,7 @@ fn owner(card: &EmulatedCard) -> UnixStream {
     stream
 }
 
-/// Greets the card once; whether it was admitted.
+/// Sends VERSION once, and returns whether the client was admitted.
 fn greets(path: &Path) -> io::Result<bool> {
     let mut stream = UnixStream::connect(path)?;
     stream.set_read_timeout(Some(Duration::from_secs(3)))?;
@@ -127,7 +127,7 @@ fn greets(path: &Path) -> io::Result<bool> {
     Ok(header[8] == 1)
 }
 
-/// The next client has the card within `limit`, however often it must ask.
+/// Asserts that a client gets the card within `limit`, by retrying.
 fn becomes_free(card: &EmulatedCard, limit: Duration) {
     let begin = Instant::now();
     let mut last = None;
@@ -138,16 +138,16 @@ fn becomes_free(card: &EmulatedCard, limit: Duration) {
         }
         std::thread::sleep(Duration::from_millis(20));
     }
-    panic!("the card is still taken after {limit:?}: {last:?}");
+    panic!("the card is still in use after {limit:?}: {last:?}");
 }
 
-/// Sends as much as the card takes until it takes nothing for a moment.
+/// Sends data until the card stops receiving for a moment.
 fn send_until_full(stream: &mut UnixStream, bytes: &[u8]) {
     stream.set_write_timeout(Some(Duration::from_millis(300))).unwrap();
     while stream.write_all(bytes).is_ok() {}
 }
 
-/// Bounds of the card: a message that began, or a reply, may take five seconds.
+/// Time limit for the card to disconnect a client. The card itself allows five seconds for a message or a reply.
 const CUT_OFF: Duration = Duration::from_secs(12);
 
 #[test]
@@ -162,18 +162,18 @@ fn a_client_that_pipelines_reads_and_disappears_frees_the_card() {
 }
 
 #[test]
-fn a_client_that_reads_no_replies_loses_the_card() {
+fn a_client_that_does_not_read_replies_loses_the_card() {
     let card = start();
     let mut client = owner(&card);
     send_until_full(&mut client, &read_request(0x1000));
     becomes_free(&card, CUT_OFF);
     let mut rest = Vec::new();
     let _ = client.read_to_end(&mut rest);
-    assert!(!rest.is_empty(), "what was answered before is still there");
+    assert!(!rest.is_empty(), "earlier replies are still readable");
 }
 
 #[test]
-fn half_a_message_loses_the_card_and_silence_between_messages_does_not() {
+fn a_partial_message_loses_the_card_but_silence_does_not() {
     let card = start();
     let mut client = owner(&card);
     std::thread::sleep(Duration::from_secs(7));
@@ -188,7 +188,7 @@ fn half_a_message_loses_the_card_and_silence_between_messages_does_not() {
 }
 
 #[test]
-fn a_message_that_comes_byte_by_byte_loses_the_card() {
+fn a_message_sent_byte_by_byte_loses_the_card() {
     let card = start();
     let mut client = owner(&card);
     let mut write = read_request(4096);
@@ -205,7 +205,7 @@ fn a_message_that_comes_byte_by_byte_loses_the_card() {
 }
 
 #[test]
-fn a_slow_sender_that_is_not_admitted_blocks_nobody() {
+fn a_slow_sender_does_not_block_admission() {
     let card = start();
     let first = owner(&card);
     let mut slow = UnixStream::connect(card.socket()).unwrap();
@@ -214,13 +214,13 @@ fn a_slow_sender_that_is_not_admitted_blocks_nobody() {
             if slow.write_all(&[*byte]).is_err() {
                 return;
             }
-            // Its greeting would be whole long after it is late.
+            // At this rate VERSION would be complete only long after the time limit.
             std::thread::sleep(Duration::from_millis(500));
         }
     });
     std::thread::sleep(Duration::from_millis(150));
     let begin = Instant::now();
-    assert!(!greets(card.socket()).unwrap(), "refused, and told so");
+    assert!(!greets(card.socket()).unwrap(), "refused with an error reply");
     assert!(begin.elapsed() < Duration::from_secs(1), "{:?}", begin.elapsed());
     drop(first);
     becomes_free(&card, Duration::from_secs(1));
@@ -232,26 +232,26 @@ fn count(directory: &str) -> usize {
 }
 
 #[test]
-fn silent_connections_neither_take_the_card_nor_pile_up() {
+fn silent_connections_neither_hold_the_card_nor_accumulate() {
     let card = start();
     let (threads, files) = (count("/proc/self/task"), count("/proc/self/fd"));
     let silent: Vec<_> = (0..300).map(|_| UnixStream::connect(card.socket()).unwrap()).collect();
     becomes_free(&card, Duration::from_secs(2));
     let client = owner(&card);
     assert!(!greets(card.socket()).unwrap());
-    assert!(count("/proc/self/task") <= threads + 4, "threads for clients that have said nothing");
+    assert!(count("/proc/self/task") <= threads + 4, "silent clients must not use threads");
     let of_the_card = count("/proc/self/fd") - silent.len() - 1;
     assert!(of_the_card <= files + 80, "{of_the_card} files after {files}");
     drop(client);
     becomes_free(&card, Duration::from_secs(2));
-    // Dropping the card waits for none of them.
+    // Dropping the card must not wait for any of them.
     let begin = Instant::now();
     drop(card);
     assert!(begin.elapsed() < Duration::from_secs(2));
 }
 
 #[test]
-fn a_greeting_that_is_half_of_one_or_too_long_is_dropped() {
+fn a_partial_or_oversized_version_message_is_dropped() {
     let card = start();
     let mut long = version();
     long[4..8].copy_from_slice(&(1u32 << 20).to_le_bytes());
@@ -259,22 +259,25 @@ fn a_greeting_that_is_half_of_one_or_too_long_is_dropped() {
         let mut stream = UnixStream::connect(card.socket()).unwrap();
         stream.set_read_timeout(Some(Duration::from_secs(8))).unwrap();
         stream.write_all(greeting).unwrap();
-        assert!(greets(card.socket()).unwrap(), "it has not taken the card");
+        assert!(greets(card.socket()).unwrap(), "the card is still free");
         assert!(matches!(stream.read(&mut [0; 16]), Ok(0) | Err(_)));
         let ended = stream.read(&mut [0; 16]);
-        assert!(!ended.is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock), "it is closed");
+        assert!(
+            !ended.is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock),
+            "the connection is closed"
+        );
     }
 }
 
 #[test]
-fn an_eventfd_that_is_full_blocks_nothing() {
+fn a_full_eventfd_does_not_block_the_card() {
     let mut bench = Bench::new(Options::default());
-    // A blocking one, as full as it can be: one more and the writer sleeps.
+    // A blocking eventfd at its maximum count: another write would block.
     let eventfd = vmm_sys_util::eventfd::EventFd::new(0).unwrap();
     eventfd.write(u64::MAX - 1).unwrap();
     let fds = [eventfd.as_raw_fd()];
     bench.client.set_irqs(2, 0x24, 0, 1, &fds).unwrap();
-    // Without data: fire it.
+    // A trigger without data fires the vector.
     bench.client.set_irqs(2, 0x21, 0, 1, &[]).unwrap();
     assert_eq!(bench.read(0x2000), 0x1fc2_0006, "the card answers");
     assert_eq!(eventfd.read().unwrap(), u64::MAX - 1);
@@ -284,7 +287,7 @@ fn an_eventfd_that_is_full_blocks_nothing() {
 }
 
 #[test]
-fn any_messages() {
+fn random_messages() {
     let card = EmulatedCard::start(Options::default(), Arc::new(Memory::new())).unwrap();
     let mut rng = StdRng::seed_from_u64(7);
     for round in 0..300 {
@@ -301,13 +304,13 @@ fn any_messages() {
             );
             bytes.extend((16..size).map(|_| if rng.random_bool(0.5) { 0 } else { rng.next_u32() as u8 }));
         }
-        // The card may have hung up by now.
+        // The card may have closed the connection already.
         let _ = stream.write_all(&bytes);
         let _ = stream.shutdown(std::net::Shutdown::Write);
         let mut replies = Vec::new();
         let ended = stream.read_to_end(&mut replies);
         let timed_out = ended.is_err_and(|error| error.kind() == std::io::ErrorKind::WouldBlock);
-        assert!(!timed_out, "round {round}: neither answered nor ended: {bytes:x?}");
+        assert!(!timed_out, "round {round}: neither answered nor disconnected: {bytes:x?}");
     }
     let mut client = Client::new(card.socket()).unwrap();
     let mut id = [0; 4];

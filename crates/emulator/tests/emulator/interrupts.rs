@@ -1,4 +1,4 @@
-//! Interrupts, as drivers use them.
+//! Interrupts, in the way that drivers use them.
 
 use crate::host::{Bench, Desc, chain};
 use std::os::fd::AsRawFd;
@@ -12,7 +12,7 @@ use xdma_emulator::logic::Memory;
 const EVENTFD_TRIGGER: u32 = 0x24;
 const MSI_X: u32 = 2;
 
-/// A card with as many vectors as `xdma.ko` takes, and its channel vectors programmed as it does.
+/// Returns a card with as many vectors as `xdma.ko` uses, and with its vector registers programmed in the same way.
 fn bench() -> (Bench, Vec<EventFd>) {
     let mut bench = Bench::new(Options::default());
     let eventfds: Vec<_> = (0..24).map(|_| EventFd::new(EFD_NONBLOCK).unwrap()).collect();
@@ -51,7 +51,7 @@ fn silent(eventfds: &[EventFd]) -> bool {
 }
 
 #[test]
-fn completion_interrupts_by_the_channels_vector() {
+fn completion_fires_the_channels_vector() {
     let (mut bench, eventfds) = bench();
     bench.write(0x1290, 0x0000_001e);
     bench.start(0x1200, &chain(0x1000, &[Desc::c2h(0, 0x8000, 64)]), 0x00f8_3e1f);
@@ -67,7 +67,7 @@ fn completion_interrupts_by_the_channels_vector() {
 
 /// The service routine of `xdma.ko` (`libxdma.c`, `xdma_channel_irq` and `engine_service_work`).
 #[test]
-fn the_kernel_drivers_rearming_loses_nothing() {
+fn rearming_like_the_kernel_driver_loses_no_interrupt() {
     let (mut bench, eventfds) = bench();
     let list = chain(0x1000, &[Desc::h2c(0x8000, 0, 64)]);
     const MASK: u32 = 0x00f8_3e1e;
@@ -82,7 +82,7 @@ fn the_kernel_drivers_rearming_loses_nothing() {
         assert_eq!(bench.read(0x48), 1);
         bench.write(0x04, 0x00f8_3e1f);
         if run % 2 == 0 {
-            // The next run is over before the mask is opened again.
+            // The next run finishes before the mask is enabled again.
             bench.wait_register(0x40, 0x7, 0x6);
         }
         bench.write(0x94, MASK);
@@ -105,16 +105,16 @@ fn user_lines_fire_by_level_and_mask() {
     assert!(silent(&eventfds));
     bench.write(0x200c, 1);
     bench.write(0x2008, 1);
-    assert!(fires(&eventfds[8]), "a line that is still high");
+    assert!(fires(&eventfds[8]), "the line is still high");
     drive(&mut bench, 0);
     assert_eq!(bench.read(0x2048), 0);
     drive(&mut bench, 2);
     assert!(fires(&eventfds[9]));
 }
 
-/// A line that was left up would have no edge to interrupt with.
+/// A line left high by the previous image could not produce a rising edge.
 #[test]
-fn an_image_that_is_loaded_begins_with_its_lines_down() {
+fn a_loaded_image_starts_with_low_lines() {
     let (mut bench, eventfds) = bench();
     bench.client.region_write(0, 0xd00, &[1, 0, 0, 0]).unwrap();
     assert_eq!(bench.read(0x2048), 1);
@@ -159,7 +159,7 @@ fn the_legacy_line_and_msi_work_too() {
     bench.client.region_write(0, 0xd00, &[1, 0, 0, 0]).unwrap();
     assert!(fires(&line));
     assert_eq!(bench.config(4) >> 16 & 8, 8, "interrupt status");
-    // Unmasking while it is asserted fires again.
+    // Unmasking fires again while the interrupt is asserted.
     bench.client.set_irqs(0, 0x11, 0, 1, &[]).unwrap();
     assert!(fires(&line));
     bench.client.region_write(0, 0xd00, &[0, 0, 0, 0]).unwrap();

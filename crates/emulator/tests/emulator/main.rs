@@ -1,4 +1,4 @@
-//! The emulated card, end to end: the `vfio_user` crate's client, a memory file, raw register accesses.
+//! End-to-end tests of the emulated card, with the client of the `vfio_user` crate, a memory file and raw register accesses.
 
 mod channels;
 mod errors;
@@ -7,7 +7,7 @@ mod hostile;
 mod interrupts;
 mod posted;
 mod protocol;
+mod released_memory;
 mod service;
 mod streams;
 mod switches;
-mod watch;

@@ -1,36 +1,36 @@
-//! Writes that the logic takes at once and answers later.
+//! Writes that the logic accepts immediately and answers later.
 
 use crate::host::{Bench, Desc, List, chain};
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant};
 use vm_memory::VolatileSlice;
-use xdma_emulator::logic::{Answer, Burst, Logic, Shell};
+use xdma_emulator::logic::{AxiResponse, Burst, Logic, Shell};
 use xdma_emulator::{Options, Profile};
 
-/// Run, and all errors that are logged stop the engine.
+/// Run, and all errors that stop the engine when they are logged.
 const CONTROL: u32 = 0x04f8_fe1f;
 const BUSY: u32 = 1;
 const SLAVE_ERROR: u32 = 1 << 15;
 
-/// Takes every write, and answers as it is told to.
+/// Accepts every write, and answers with the queued responses.
 #[derive(Default)]
-struct Late {
+struct DeferredLogic {
     state: Mutex<State>,
     shell: OnceLock<Arc<dyn Shell>>,
 }
 
 #[derive(Default)]
 struct State {
-    /// Taken and not answered.
+    /// The number of writes accepted but not answered.
     open: usize,
-    given: VecDeque<Answer>,
-    forgotten: usize,
+    queued: VecDeque<AxiResponse>,
+    discarded: usize,
 }
 
-impl Late {
-    fn give(&self, answers: impl IntoIterator<Item = Answer>) {
-        self.state.lock().unwrap().given.extend(answers);
+impl DeferredLogic {
+    fn respond(&self, answers: impl IntoIterator<Item = AxiResponse>) {
+        self.state.lock().unwrap().queued.extend(answers);
         self.shell.get().unwrap().progress();
     }
 
@@ -43,32 +43,32 @@ impl Late {
     }
 }
 
-impl Logic for Late {
+impl Logic for DeferredLogic {
     fn attach(&self, shell: Arc<dyn Shell>) {
         assert!(self.shell.set(shell).is_ok());
     }
 
-    fn write(&self, _: usize, _: u64, _: Burst, _: &VolatileSlice) -> Answer {
+    fn write(&self, _: usize, _: u64, _: Burst, _: &VolatileSlice) -> AxiResponse {
         self.state.lock().unwrap().open += 1;
-        Answer::Accepted
+        AxiResponse::Accepted
     }
 
-    fn response(&self, _: usize) -> Answer {
+    fn response(&self, _: usize) -> AxiResponse {
         let mut state = self.state.lock().unwrap();
-        let answer = state.given.pop_front().unwrap_or(Answer::Wait);
-        state.open -= (answer != Answer::Wait) as usize;
+        let answer = state.queued.pop_front().unwrap_or(AxiResponse::Wait);
+        state.open -= (answer != AxiResponse::Wait) as usize;
         answer
     }
 
-    fn forget(&self, _: usize) {
+    fn discard_responses(&self, _: usize) {
         let mut state = self.state.lock().unwrap();
-        state.forgotten += state.open;
+        state.discarded += state.open;
         state.open = 0;
-        state.given.clear();
+        state.queued.clear();
     }
 
-    fn read(&self, _: usize, _: u64, _: Burst, _: &VolatileSlice) -> Answer {
-        Answer::DecodeError
+    fn read(&self, _: usize, _: u64, _: Burst, _: &VolatileSlice) -> AxiResponse {
+        AxiResponse::DecodeError
     }
 
     fn user_read(&self, _: usize, _: u64) -> u32 {
@@ -80,34 +80,34 @@ impl Logic for Late {
     fn reset(&self) {}
 }
 
-/// A list of one descriptor of eight bursts.
+/// A list of one descriptor with eight bursts.
 fn eight() -> List {
     chain(0x1000, &[Desc::h2c(0x8000, 0, 8 * 4096)])
 }
 
-fn bench(options: Options) -> (Arc<Late>, Bench) {
-    let late = Arc::new(Late::default());
-    let bench = Bench::with_logic(options, late.clone());
-    (late, bench)
+fn bench(options: Options) -> (Arc<DeferredLogic>, Bench) {
+    let logic = Arc::new(DeferredLogic::default());
+    let bench = Bench::with_logic(options, logic.clone());
+    (logic, bench)
 }
 
-/// Nothing is completed, also after a while.
+/// Asserts that nothing completes within a short time.
 fn unfinished(bench: &mut Bench) {
     std::thread::sleep(Duration::from_millis(20));
     assert_eq!((bench.read(0x40) & BUSY, bench.read(0x48), bench.word(0x100)), (BUSY, 0, 0));
 }
 
 #[test]
-fn a_descriptor_is_complete_when_its_last_write_is_answered() {
+fn a_descriptor_completes_with_its_last_response() {
     for synchronous in [false, true] {
-        let (late, mut bench) = bench(Options { synchronous, ..Options::default() });
+        let (logic, mut bench) = bench(Options { synchronous, ..Options::default() });
         bench.start(0, &eight(), CONTROL);
-        late.wait(|state| state.open == 8);
+        logic.wait(|state| state.open == 8);
         unfinished(&mut bench);
-        late.give(vec![Answer::Okay(0); 7]);
-        late.wait(|state| state.given.is_empty());
+        logic.respond(vec![AxiResponse::Okay(0); 7]);
+        logic.wait(|state| state.queued.is_empty());
         unfinished(&mut bench);
-        late.give([Answer::Okay(0)]);
+        logic.respond([AxiResponse::Okay(0)]);
         bench.wait_register(0x40, BUSY, 0);
         assert_eq!((bench.read(0x48), bench.word(0x100)), (1, 1));
         bench.clean();
@@ -115,69 +115,69 @@ fn a_descriptor_is_complete_when_its_last_write_is_answered() {
 }
 
 #[test]
-fn an_error_among_several_ends_the_engine_and_the_rest_is_forgotten() {
-    let (late, mut bench) = bench(Options::default());
+fn an_error_stops_the_engine_and_discards_the_other_responses() {
+    let (logic, mut bench) = bench(Options::default());
     bench.start(0, &eight(), CONTROL);
-    late.wait(|state| state.open == 8);
-    late.give([Answer::Okay(0), Answer::Okay(0), Answer::SlaveError]);
+    logic.wait(|state| state.open == 8);
+    logic.respond([AxiResponse::Okay(0), AxiResponse::Okay(0), AxiResponse::SlaveError]);
     bench.wait_register(0x40, BUSY | SLAVE_ERROR, SLAVE_ERROR);
     assert_eq!(bench.read(0x48), 0, "no descriptor was completed");
-    late.wait(|state| state.forgotten == 5);
-    // Not logged, it counts as done.
+    logic.wait(|state| state.discarded == 5);
+    // An error that is not logged counts as done.
     bench.write(0x04, 0);
     bench.read(0x44);
     bench.start(0, &eight(), 1);
-    late.wait(|state| state.open == 8);
-    late.give([Answer::DecodeError; 8]);
+    logic.wait(|state| state.open == 8);
+    logic.respond([AxiResponse::DecodeError; 8]);
     bench.wait_register(0x40, BUSY, 0);
     assert_eq!(bench.read(0x48), 1);
 }
 
 #[test]
-fn a_stop_waits_for_the_answers_and_a_reset_does_not() {
-    let (late, mut bench) = bench(Options { function_reset: true, ..Options::default() });
+fn a_stop_waits_for_responses_but_a_reset_does_not() {
+    let (logic, mut bench) = bench(Options { function_reset: true, ..Options::default() });
     bench.start(0, &eight(), CONTROL);
-    late.wait(|state| state.open == 8);
+    logic.wait(|state| state.open == 8);
     bench.write(0x04, CONTROL & !1);
     unfinished(&mut bench);
-    late.give(vec![Answer::Okay(0); 8]);
+    logic.respond(vec![AxiResponse::Okay(0); 8]);
     bench.wait_register(0x40, BUSY, 0);
     assert_eq!(bench.read(0x48), 1);
 
     bench.start(0, &eight(), CONTROL);
-    late.wait(|state| state.open == 8);
+    logic.wait(|state| state.open == 8);
     bench.client.reset().unwrap();
-    late.wait(|state| state.forgotten == 8);
+    logic.wait(|state| state.discarded == 8);
     bench.set_bus_master(true);
-    // What came before the reset is not taken for an answer to what comes after it.
+    // Responses from before the reset must not be used for later writes.
     bench.start(0, &eight(), CONTROL);
-    late.wait(|state| state.open == 8);
+    logic.wait(|state| state.open == 8);
     unfinished(&mut bench);
-    late.give(vec![Answer::Okay(0); 8]);
+    logic.respond(vec![AxiResponse::Okay(0); 8]);
     bench.wait_register(0x40, BUSY, 0);
 }
 
 #[test]
-fn the_shell_ends_what_is_never_answered() {
+fn the_shell_times_out_unanswered_writes() {
     let options = Options { axi_timeout: Some(Duration::from_millis(200)), ..Options::default() };
-    let (late, mut bench) = bench(options);
+    let (logic, mut bench) = bench(options);
     bench.start(0, &eight(), CONTROL);
-    late.wait(|state| state.open == 8);
-    late.give([Answer::Okay(0); 3]);
+    logic.wait(|state| state.open == 8);
+    logic.respond([AxiResponse::Okay(0); 3]);
     bench.wait_register(0x40, BUSY, 0);
     assert_eq!((bench.read(0x48), bench.word(0x100)), (1, 1));
     assert_eq!(bench.card.counters().axi_timeouts, 5);
-    late.wait(|state| state.forgotten == 5);
+    logic.wait(|state| state.discarded == 5);
 }
 
 #[test]
-fn an_access_through_the_bar_takes_its_own_answer_or_gives_it_up() {
-    let (late, mut bench) = bench(Options { profile: Profile::F1, ..Options::default() });
+fn a_bar_write_gets_its_response_or_times_out() {
+    let (logic, mut bench) = bench(Options { profile: Profile::F1, ..Options::default() });
     let mut access = || bench.client.region_write(4, 0x1000, &[7; 64]).unwrap();
     access();
-    late.wait(|state| state.forgotten == 1);
-    late.give([Answer::Okay(0)]);
+    logic.wait(|state| state.discarded == 1);
+    logic.respond([AxiResponse::Okay(0)]);
     access();
-    late.wait(|state| state.given.is_empty() && state.open == 0);
-    assert_eq!(late.state.lock().unwrap().forgotten, 1);
+    logic.wait(|state| state.queued.is_empty() && state.open == 0);
+    assert_eq!(logic.state.lock().unwrap().discarded, 1);
 }

@@ -1,4 +1,4 @@
-//! The protocol: by the `vfio_user` crate's client, which shares no code with the card, and byte for byte.
+//! The protocol, tested with the client of the `vfio_user` crate, which shares no code with the card, and byte by byte.
 
 use crate::host::{Bench, Desc, chain};
 use crate::service::{message, raw};
@@ -13,7 +13,7 @@ use vmm_sys_util::sock_ctrl_msg::ScmSocket;
 use xdma_emulator::logic::Memory;
 use xdma_emulator::{EmulatedCard, Options, Profile};
 
-/// VFIO_IRQ_SET_DATA_EVENTFD | VFIO_IRQ_SET_ACTION_TRIGGER, and with VFIO_IRQ_SET_DATA_NONE: fire.
+/// VFIO_IRQ_SET_DATA_EVENTFD | VFIO_IRQ_SET_ACTION_TRIGGER; [`FIRE`] has VFIO_IRQ_SET_DATA_NONE instead.
 const EVENTFD_TRIGGER: u32 = 0x24;
 const FIRE: u32 = 0x21;
 const MSI_X: u32 = 2;
@@ -24,7 +24,7 @@ fn start(options: Options) -> EmulatedCard {
 }
 
 #[test]
-fn another_client_learns_what_the_device_has() {
+fn an_independent_client_reads_the_device_description() {
     for (profile, bars, vectors) in [
         (Profile::F1, [32 << 20, 2 << 20, 64 << 10, 0, 1 << 37, 0], 33),
         (Profile::Alveo, [1 << 20, 64 << 10, 0, 0, 0, 0], 32),
@@ -39,7 +39,7 @@ fn another_client_learns_what_the_device_has() {
             assert!(region.file_offset.is_none() && region.sparse_areas.is_empty());
         }
         assert!(client.region(9).is_none());
-        // INTx can be masked, and is when it fires; messages have as many vectors as they have.
+        // INTx is maskable and masked automatically when it fires. The numbers of message vectors cannot be changed.
         let irqs = [0, 1, 2, 3, 4].map(|index| client.get_irq_info(index).unwrap());
         let seen = irqs.map(|irq| (irq.index, irq.count, irq.flags));
         assert_eq!(seen, [(0, 1, 7), (1, 1, 9), (2, vectors, 9), (3, 0, 1), (4, 0, 1)], "{profile:?}");
@@ -47,9 +47,9 @@ fn another_client_learns_what_the_device_has() {
 }
 
 #[test]
-fn another_client_uses_the_device() {
+fn an_independent_client_uses_the_device() {
     let mut bench = Bench::new(Options { function_reset: true, ..Options::default() });
-    // Maps beside the one that there is; the card follows a list in one, until it is gone.
+    // An additional map. The card reads payload from it until it is unmapped.
     bench.map(0x4000_0000, 0x10_0000, 0x10_0000);
     let list = chain(0x1000, &[Desc::h2c(0x4000_0000, 0, 64)]);
     bench.start(0, &list, 0x04ff_fe7f);
@@ -58,11 +58,11 @@ fn another_client_uses_the_device() {
     bench.client.dma_unmap(0x4000_0000, 0x10_0000).unwrap();
     bench.start(0, &list, 0x04ff_fe7f);
     bench.wait_register(0x40, 0x201, 0x200);
-    assert_eq!(bench.card.faults().len(), 1);
+    assert_eq!(bench.card.dma_faults().len(), 1);
 
     let eventfd = EventFd::new(EFD_NONBLOCK).unwrap();
     bench.client.set_irqs(MSI_X, EVENTFD_TRIGGER, 3, 1, &[eventfd.as_raw_fd()]).unwrap();
-    // Enabled, and not masked, neither the function nor the vector.
+    // Enable MSI-X, and unmask the function and the vector.
     bench.client.region_write(7, 0x62, &[0, 0x80]).unwrap();
     bench.write(0x803c, 0);
     bench.client.set_irqs(MSI_X, FIRE, 3, 1, &[]).unwrap();
@@ -130,7 +130,7 @@ fn every_reply_has_the_protocols_layout() {
 }
 
 #[test]
-fn every_refusal_says_why() {
+fn every_error_reply_has_its_errno() {
     let card = start(Options::default());
     let mut stream = raw(&card);
     for (command, body, errno) in [
@@ -154,7 +154,7 @@ fn every_refusal_says_why() {
 }
 
 #[test]
-fn what_is_posted_gets_no_reply_not_even_a_refusal() {
+fn posted_commands_get_no_reply_not_even_an_error() {
     let card = start(Options::default());
     let mut stream = raw(&card);
     for (command, body) in [
@@ -173,12 +173,12 @@ fn what_is_posted_gets_no_reply_not_even_a_refusal() {
 }
 
 #[test]
-fn what_was_sent_is_carried_out_though_its_sender_is_gone() {
+fn messages_are_executed_after_their_sender_has_left() {
     let card = start(Options::default());
     let begin = Instant::now();
     for round in 1..=20 {
         let mut stream = raw(&card);
-        // A reply that nobody takes, and behind it what nobody waits for.
+        // A reply that the client never reads, followed by writes without replies.
         let mut sent = message(9, 0, &words(&[0, 0, 2, 4]));
         for value in (0..100).map(|n| round * 100 + n) {
             sent.extend(message(10, NO_REPLY, &words(&[0x2004, 0, 2, 4, value])));
@@ -191,9 +191,9 @@ fn what_was_sent_is_carried_out_though_its_sender_is_gone() {
     assert!(begin.elapsed() < Duration::from_secs(10));
 }
 
-/// Files beside a message that has no use for them do not stay open.
+/// Files sent with a command that does not use them are closed.
 #[test]
-fn files_that_nobody_asked_for_are_closed() {
+fn unneeded_files_are_closed() {
     let card = start(Options::default());
     let mut stream = raw(&card);
     let (mut near, far) = UnixStream::pair().unwrap();
@@ -202,12 +202,12 @@ fn files_that_nobody_asked_for_are_closed() {
     receive(&mut stream);
     drop(far);
     near.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
-    assert_eq!(near.read(&mut [0]).unwrap(), 0, "the other end is closed");
-    // More than may come with a message end the connection, and do not stay open either.
+    assert_eq!(near.read(&mut [0]).unwrap(), 0, "the other end must be closed");
+    // Too many files end the connection, and are closed too.
     let (mut near, far) = UnixStream::pair().unwrap();
     stream.send_with_fds(&[read.as_slice()], &[far.as_raw_fd(); 17]).unwrap();
     assert!(matches!(stream.read(&mut [0]), Ok(0) | Err(_)));
     drop(far);
     near.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
-    assert_eq!(near.read(&mut [0]).unwrap(), 0, "the other end is closed");
+    assert_eq!(near.read(&mut [0]).unwrap(), 0, "the other end must be closed");
 }

@@ -1,9 +1,9 @@
-//! The watch over memory that the driver has released.
+//! Detection of accesses to released memory.
 
 use crate::host::{Bench, Desc, chain};
 use std::sync::{Arc, Condvar, Mutex};
 use vm_memory::VolatileSlice;
-use xdma_emulator::logic::{Answer, Burst, Logic, Shell};
+use xdma_emulator::logic::{AxiResponse, Burst, Logic, Shell};
 use xdma_emulator::{EmulatedCard, Options, Rule};
 
 const CONTROL: u32 = 0x04f8_3e19;
@@ -13,7 +13,7 @@ fn rules(card: &EmulatedCard) -> Vec<(Rule, u64)> {
 }
 
 #[test]
-fn a_transfer_of_released_memory_breaks_a_rule() {
+fn accessing_released_memory_breaks_a_rule() {
     let mut bench = Bench::new(Options::default());
     let list = chain(0x1000, &[Desc::h2c(0x8000, 0, 64), Desc::h2c(0x9000, 64, 64)]);
     let run = |bench: &mut Bench| {
@@ -32,15 +32,15 @@ fn a_transfer_of_released_memory_breaks_a_rule() {
     assert!(all.len() > 1 && all[1..].iter().all(|(rule, _)| *rule == Rule::ReleasedMemory), "{all:x?}");
 }
 
-/// Memory that takes nothing before it is told to, and says when it is asked.
+/// A logic that blocks in a write until it is opened, and signals when a write arrives.
 #[derive(Default)]
-struct Gate {
-    /// Asked, and told.
+struct BlockingLogic {
+    /// Whether a write has arrived, and whether the logic is open.
     state: Mutex<(bool, bool)>,
     change: Condvar,
 }
 
-impl Gate {
+impl BlockingLogic {
     fn await_access(&self) {
         drop(self.change.wait_while(self.state.lock().unwrap(), |state| !state.0).unwrap());
     }
@@ -51,17 +51,17 @@ impl Gate {
     }
 }
 
-impl Logic for Gate {
+impl Logic for BlockingLogic {
     fn attach(&self, _: Arc<dyn Shell>) {}
-    fn write(&self, _: usize, _: u64, _: Burst, data: &VolatileSlice) -> Answer {
+    fn write(&self, _: usize, _: u64, _: Burst, data: &VolatileSlice) -> AxiResponse {
         let mut state = self.state.lock().unwrap();
         state.0 = true;
         self.change.notify_all();
         drop(self.change.wait_while(state, |state| !state.1).unwrap());
-        Answer::Okay(data.len())
+        AxiResponse::Okay(data.len())
     }
-    fn read(&self, _: usize, _: u64, _: Burst, _: &VolatileSlice) -> Answer {
-        Answer::DecodeError
+    fn read(&self, _: usize, _: u64, _: Burst, _: &VolatileSlice) -> AxiResponse {
+        AxiResponse::DecodeError
     }
     fn user_read(&self, _: usize, _: u64) -> u32 {
         0
@@ -71,21 +71,21 @@ impl Logic for Gate {
 }
 
 #[test]
-fn memory_that_is_taken_away_under_an_access_breaks_a_rule() {
-    let gate = Arc::new(Gate::default());
-    let mut bench = Bench::with_logic(Options::default(), gate.clone());
+fn releasing_or_unmapping_memory_during_an_access_breaks_a_rule() {
+    let logic = Arc::new(BlockingLogic::default());
+    let mut bench = Bench::with_logic(Options::default(), logic.clone());
     bench.map(0x1000_0000, 0x1000, 0x8000);
     bench.start(0, &chain(0x1000, &[Desc::h2c(0x1000_0000, 0, 64)]), CONTROL);
-    gate.await_access();
+    logic.await_access();
     bench.card.witness().released(0x1000_0000, 4096);
     assert_eq!(rules(&bench.card), [(Rule::ReleasedMemory, 0x1000_0000)]);
     std::thread::scope(|scope| {
-        // It waits for the access, which must not end before the rule was seen to be broken.
+        // The unmap waits for the access, which must not end before the violation is recorded.
         let unmapping = scope.spawn(|| bench.client.dma_unmap(0x1000_0000, 0x1000));
         while bench.card.violations().len() < 2 {
             std::thread::yield_now();
         }
-        gate.open();
+        logic.open();
         unmapping.join().unwrap().unwrap();
     });
     assert_eq!(rules(&bench.card)[1], (Rule::UnmappedInFlight, 0x1000_0000));

@@ -1,4 +1,4 @@
-//! Clients: one at a time, well-behaved or not, and what they leave behind.
+//! Clients, well-behaved or not: admission, isolation, and the state that they leave behind.
 
 use crate::host::{Bench, Desc, chain};
 use std::fs;
@@ -13,38 +13,38 @@ use std::time::{Duration, Instant};
 use vfio_user::Client;
 use vm_memory::VolatileSlice;
 use vmm_sys_util::sock_ctrl_msg::ScmSocket;
-use xdma_emulator::logic::{Answer, Burst, Logic, Memory, Shell};
-use xdma_emulator::{EmulatedCard, Error, Options, Refusal, serve};
+use xdma_emulator::logic::{AxiResponse, Burst, Logic, Memory, Shell};
+use xdma_emulator::{DmaFaultReason, EmulatedCard, Error, Options, serve};
 
 fn start(options: Options) -> EmulatedCard {
     EmulatedCard::start(options, Arc::new(Memory::new())).unwrap()
 }
 
-/// A logic that takes nothing until it is opened.
+/// A logic that does not accept writes until it is opened.
 #[derive(Default)]
-struct Gate {
+struct BlockingLogic {
     open: AtomicBool,
     shell: OnceLock<Arc<dyn Shell>>,
 }
 
-impl Gate {
+impl BlockingLogic {
     fn open(&self) {
         self.open.store(true, Ordering::SeqCst);
         self.shell.get().unwrap().progress();
     }
 }
 
-impl Logic for Gate {
+impl Logic for BlockingLogic {
     fn attach(&self, shell: Arc<dyn Shell>) {
         assert!(self.shell.set(shell).is_ok());
     }
 
-    fn write(&self, _: usize, _: u64, _: Burst, data: &VolatileSlice) -> Answer {
-        if self.open.load(Ordering::SeqCst) { Answer::Okay(data.len()) } else { Answer::Wait }
+    fn write(&self, _: usize, _: u64, _: Burst, data: &VolatileSlice) -> AxiResponse {
+        if self.open.load(Ordering::SeqCst) { AxiResponse::Okay(data.len()) } else { AxiResponse::Wait }
     }
 
-    fn read(&self, _: usize, _: u64, _: Burst, _: &VolatileSlice) -> Answer {
-        Answer::SlaveError
+    fn read(&self, _: usize, _: u64, _: Burst, _: &VolatileSlice) -> AxiResponse {
+        AxiResponse::SlaveError
     }
 
     fn user_read(&self, _: usize, _: u64) -> u32 {
@@ -67,7 +67,7 @@ fn the_socket_is_private_and_goes_with_the_card() {
 }
 
 #[test]
-fn a_second_client_is_refused_at_once() {
+fn a_second_client_is_refused_promptly() {
     let card = start(Options::default());
     let mut first = Client::new(card.socket()).unwrap();
     let begin = Instant::now();
@@ -98,7 +98,7 @@ fn version() -> Vec<u8> {
     message(1, 0, b"\0\0\x01\0{\"capabilities\":{}}\0")
 }
 
-/// A connection past its greeting.
+/// Returns a connection after the version handshake.
 pub fn raw(card: &EmulatedCard) -> UnixStream {
     let mut stream = UnixStream::connect(card.socket()).unwrap();
     stream.write_all(&version()).unwrap();
@@ -110,7 +110,7 @@ pub fn raw(card: &EmulatedCard) -> UnixStream {
 }
 
 #[test]
-fn a_malformed_message_ends_its_connection_only() {
+fn a_malformed_message_ends_only_its_connection() {
     let card = start(Options::default());
     let read = |offset: u64, region: u32, count: u32| {
         [&offset.to_le_bytes()[..], &region.to_le_bytes(), &count.to_le_bytes()].concat()
@@ -128,7 +128,7 @@ fn a_malformed_message_ends_its_connection_only() {
         let mut stream = raw(&card);
         stream.write_all(&bad).unwrap();
         let mut rest = Vec::new();
-        // Closed with unread data, the stream may end in a reset.
+        // The card closes the stream with unread data, so it may end in a reset.
         let _ = stream.read_to_end(&mut rest);
         assert!(rest.is_empty());
     }
@@ -142,7 +142,7 @@ fn a_malformed_message_ends_its_connection_only() {
         stream.read_exact(&mut reply).unwrap();
         assert_eq!((reply[8], reply[12]), (0x21, libc::EINVAL as u8));
     }
-    // A reset that there is not.
+    // A reset, which this card does not support.
     stream.write_all(&message(13, 0, &[])).unwrap();
     stream.read_exact(&mut reply).unwrap();
     assert_eq!((reply[8], reply[12]), (0x21, libc::ENOTTY as u8));
@@ -152,18 +152,18 @@ fn a_malformed_message_ends_its_connection_only() {
     assert_eq!(answer[32..], 0x1fc2_0006u32.to_le_bytes());
 }
 
-/// A logic with a bug.
-struct Broken;
+/// A logic that panics.
+struct PanickingLogic;
 
-impl Logic for Broken {
+impl Logic for PanickingLogic {
     fn attach(&self, _: Arc<dyn Shell>) {}
 
-    fn write(&self, _: usize, _: u64, _: Burst, _: &VolatileSlice) -> Answer {
+    fn write(&self, _: usize, _: u64, _: Burst, _: &VolatileSlice) -> AxiResponse {
         panic!("a bug in the logic");
     }
 
-    fn read(&self, _: usize, _: u64, _: Burst, _: &VolatileSlice) -> Answer {
-        Answer::SlaveError
+    fn read(&self, _: usize, _: u64, _: Burst, _: &VolatileSlice) -> AxiResponse {
+        AxiResponse::SlaveError
     }
 
     fn user_read(&self, _: usize, _: u64) -> u32 {
@@ -176,8 +176,8 @@ impl Logic for Broken {
 }
 
 #[test]
-fn a_panic_in_a_channel_is_a_refusal() {
-    let mut bench = Bench::with_logic(Options::default(), Arc::new(Broken));
+fn a_panic_in_the_logic_is_an_axi_error() {
+    let mut bench = Bench::with_logic(Options::default(), Arc::new(PanickingLogic));
     for _ in 0..2 {
         bench.start(0, &chain(0x1000, &[Desc::h2c(0x8000, 0, 64)]), 0x04ff_fe7f);
         bench.wait_register(0x40, 0xffff_ffff, 0x8000);
@@ -185,8 +185,8 @@ fn a_panic_in_a_channel_is_a_refusal() {
 }
 
 #[test]
-fn a_panic_in_the_server_ends_the_connection_only() {
-    let card = EmulatedCard::start(Options::default(), Arc::new(Broken)).unwrap();
+fn a_panic_in_the_server_ends_only_the_connection() {
+    let card = EmulatedCard::start(Options::default(), Arc::new(PanickingLogic)).unwrap();
     for _ in 0..2 {
         let mut client = Client::new(card.socket()).unwrap();
         client.region_read(2, 0x2000, &mut [0; 4]).unwrap();
@@ -195,7 +195,7 @@ fn a_panic_in_the_server_ends_the_connection_only() {
 }
 
 #[test]
-fn what_is_mapped_read_only_is_not_written() {
+fn map_permissions_are_enforced() {
     let card = start(Options::default());
     let mut stream = raw(&card);
     let file = tempfile::tempfile().unwrap();
@@ -209,7 +209,7 @@ fn what_is_mapped_read_only_is_not_written() {
         stream.send_with_fd(map.as_slice(), file.as_raw_fd()).unwrap();
         stream.read_exact(&mut [0; 16]).unwrap();
     }
-    // A map without a file is taken, and out of reach.
+    // A map without a file is accepted, but its memory is inaccessible.
     stream.write_all(&map(3, 0x2000)).unwrap();
     let mut reply = [0; 16];
     stream.read_exact(&mut reply).unwrap();
@@ -229,18 +229,18 @@ fn what_is_mapped_read_only_is_not_written() {
         stream.write_all(&write(2, channel - 0x4000 + 4, 0x00f8_3e7f)).unwrap();
     }
     let end = Instant::now() + Duration::from_secs(10);
-    while card.faults().len() < 4 && Instant::now() < end {
+    while card.dma_faults().len() < 4 && Instant::now() < end {
         std::thread::yield_now();
     }
-    let mut refusals: Vec<_> = card.faults().iter().map(|fault| (fault.iova, fault.refusal)).collect();
+    let mut refusals: Vec<_> = card.dma_faults().iter().map(|fault| (fault.iova, fault.reason)).collect();
     refusals.sort_by_key(|(iova, _)| *iova);
     assert_eq!(
         refusals,
         [
-            (0, Refusal::Permission),
-            (0, Refusal::Permission),
-            (0x1000, Refusal::Permission),
-            (0x2000, Refusal::Unreachable)
+            (0, DmaFaultReason::Permission),
+            (0, DmaFaultReason::Permission),
+            (0x1000, DmaFaultReason::Permission),
+            (0x2000, DmaFaultReason::Unreachable)
         ]
     );
     let mut same = [0; 32];
@@ -250,24 +250,24 @@ fn what_is_mapped_read_only_is_not_written() {
 
 #[test]
 fn unmapping_does_not_wait_for_the_logic() {
-    let gate = Arc::new(Gate::default());
-    let mut bench = Bench::with_logic(Options::default(), gate.clone());
+    let logic = Arc::new(BlockingLogic::default());
+    let mut bench = Bench::with_logic(Options::default(), logic.clone());
     bench.map(0x4000_0000, 0x10_0000, 0x10_0000);
     bench.start(0, &chain(0x1000, &[Desc::h2c(0x4000_0000, 0, 0x8000)]), 0x04ff_fe7f);
     std::thread::sleep(Duration::from_millis(5));
     bench.write(0x0c, 1);
     std::thread::sleep(Duration::from_millis(5));
-    assert_eq!(bench.read(0x40), 1, "an AXI write that is never answered");
+    assert_eq!(bench.read(0x40), 1, "an AXI write without a response");
     bench.client.dma_unmap(0x4000_0000, 0x10_0000).unwrap();
-    gate.open();
+    logic.open();
     bench.wait_register(0x40, 0x201, 0x200);
 }
 
 #[test]
-fn dropping_a_card_waits_for_nobody() {
+fn dropping_a_card_does_not_wait() {
     for synchronous in [false, true] {
         let options = Options { synchronous, ..Options::default() };
-        let mut bench = Bench::with_logic(options, Arc::new(Gate::default()));
+        let mut bench = Bench::with_logic(options, Arc::new(BlockingLogic::default()));
         bench.start(0, &chain(0x1000, &[Desc::h2c(0x8000, 0, 0x8000)]), 0x04ff_fe7f);
         let Bench { card, mut client, .. } = bench;
         let begin = Instant::now();
@@ -280,7 +280,7 @@ fn dropping_a_card_waits_for_nobody() {
 #[test]
 fn reset_clears_registers_and_engines() {
     let options = Options { function_reset: true, ..Options::default() };
-    let mut bench = Bench::with_logic(options, Arc::new(Gate::default()));
+    let mut bench = Bench::with_logic(options, Arc::new(BlockingLogic::default()));
     for by_config in [false, true] {
         bench.start(0, &chain(0x1000, &[Desc::h2c(0x8000, 0, 0x8000)]), 0x04ff_fe7f);
         bench.write(0x2014, 0xff);
@@ -317,50 +317,50 @@ fn a_card_outlives_its_clients() {
         let mut client = Client::new(&path).unwrap();
         let mut seen = [0; 4];
         client.region_read(2, 0x90, &mut seen).unwrap();
-        assert_eq!(u32::from_le_bytes(seen), round << 9, "registers stay");
+        assert_eq!(u32::from_le_bytes(seen), round << 9, "registers are kept");
         client.region_read(7, 4, &mut seen).unwrap();
-        assert_eq!(seen[0] & 4, 0, "bus mastering does not");
+        assert_eq!(seen[0] & 4, 0, "bus mastering is turned off");
         client.region_write(7, 4, &[6, 0]).unwrap();
         client.region_write(2, 0x90, &((round + 1) << 9).to_le_bytes()).unwrap();
     }
     let taken = EmulatedCard::start_at(Options::default(), Arc::new(Memory::new()), &path);
-    assert!(matches!(taken.err(), Some(Error::Taken(taken)) if taken == path));
+    assert!(matches!(taken.err(), Some(Error::PathInUse(taken)) if taken == path));
     stop.send(()).unwrap();
     server.join().unwrap().unwrap();
     assert!(!path.exists());
     assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 0);
 }
 
-/// A process that listens and accepts nobody: to connect to it would last for ever.
+/// A process that listens but never accepts: connecting to it would block forever.
 #[test]
-fn a_path_with_a_process_that_hangs_is_taken() {
+fn a_path_with_a_hung_listener_is_in_use() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("card.sock");
     let listener = std::os::unix::net::UnixListener::bind(&path).unwrap();
-    // SAFETY: it takes numbers; the socket is open.
+    // SAFETY: the arguments are plain numbers, and the socket is open.
     assert_eq!(unsafe { libc::listen(listener.as_raw_fd(), 0) }, 0);
     let _queued = UnixStream::connect(&path).unwrap();
     let (done, ended) = mpsc::channel();
     let at = path.clone();
     std::thread::spawn(move || {
         let taken = EmulatedCard::start_at(Options::default(), Arc::new(Memory::new()), &at);
-        let control = xdma_emulator::control::Client::open(&at);
+        let control = xdma_emulator::control::ControlClient::open(&at);
         done.send((taken.err(), control.err())).unwrap();
     });
-    let (taken, control) = ended.recv_timeout(Duration::from_secs(5)).expect("it hangs");
-    assert!(matches!(taken, Some(Error::Taken(taken)) if taken == path));
+    let (taken, control) = ended.recv_timeout(Duration::from_secs(5)).expect("no hang");
+    assert!(matches!(taken, Some(Error::PathInUse(taken)) if taken == path));
     assert_eq!(control.unwrap().kind(), std::io::ErrorKind::WouldBlock);
 }
 
 #[test]
-fn a_client_that_dies_in_the_middle_leaves_a_usable_card() {
+fn a_client_that_dies_during_a_transfer_leaves_a_usable_card() {
     let card = start(Options::default());
     for _ in 0..5 {
         let mut client = Client::new(card.socket()).unwrap();
         let file = tempfile::tempfile().unwrap();
         file.set_len(1 << 20).unwrap();
         client.dma_map(0, 0, 1 << 20, file.as_raw_fd()).unwrap();
-        // A ring without end, left running.
+        // A running ring without an end.
         use std::os::unix::fs::FileExt;
         file.write_all_at(&Desc::h2c(0x1000, 0, 0x8000).bytes(0, 0, 0), 0).unwrap();
         client.region_write(7, 4, &[6, 0]).unwrap();
@@ -373,13 +373,13 @@ fn a_client_that_dies_in_the_middle_leaves_a_usable_card() {
         assert_eq!(status[0] & 1, 0);
         client.region_write(2, 0x04, &1u32.to_le_bytes()).unwrap();
     }
-    let faults = card.faults();
-    assert!(faults.iter().all(|fault| fault.refusal == Refusal::Unmapped));
+    let faults = card.dma_faults();
+    assert!(faults.iter().all(|fault| fault.reason == DmaFaultReason::Unmapped));
     assert_eq!(card.violations(), []);
 }
 
 #[test]
-fn channels_are_counted() {
+fn too_many_channels_are_rejected() {
     let options = Options { h2c_channels: 5, ..Options::default() };
     let error = EmulatedCard::start(options, Arc::new(Memory::new())).err().unwrap();
     assert_eq!(error.to_string(), "XDMA has at most 4 channels in each direction, not 5 and 4");

@@ -1,4 +1,4 @@
-//! AXI-Stream channels around the loopback.
+//! AXI-Stream channels with the loopback.
 
 use crate::host::{Bench, Desc, List, chain};
 use std::sync::Arc;
@@ -13,7 +13,7 @@ fn bench(depth: usize) -> Bench {
     Bench::with_logic(options, Arc::new(Loopback::with_depth(depth)))
 }
 
-/// Descriptors one after the other, each with Completed, the last with Stop.
+/// Builds consecutive descriptors, each with Completed, the last one with Stop.
 fn list(base: u64, descriptors: &[(Desc, u32)]) -> List {
     let mut bytes = Vec::new();
     for (&(desc, flags), next) in descriptors.iter().zip(1..) {
@@ -24,19 +24,19 @@ fn list(base: u64, descriptors: &[(Desc, u32)]) -> List {
 }
 
 #[test]
-fn identifiers_say_stream() {
+fn identifiers_have_the_stream_bit() {
     let mut bench = bench(64);
     assert_eq!([bench.read(0x0), bench.read(0x1300)], [0x1fc0_8006, 0x1fc1_8306]);
 }
 
 #[test]
-fn packets_come_back_with_their_lengths() {
-    // Shallower than a packet: the sender is held back in between.
+fn packets_return_with_their_lengths() {
+    // The smaller FIFO is shallower than a packet, so the sender has to wait.
     for depth in [100, 1 << 16] {
         let mut bench = bench(depth);
         let data: Vec<u8> = (0..3000u32).map(|i| (i * 11) as u8).collect();
         bench.put(0x8000, &data);
-        // One packet of two descriptors, then one of one.
+        // A packet of two descriptors, then a packet of one.
         let out = [
             (Desc::h2c(0x8000, 0, 1000), 0),
             (Desc::h2c(0x8000 + 1000, 0, 500), 0x10),
@@ -74,7 +74,7 @@ fn metadata_can_be_switched_off() {
 }
 
 #[test]
-fn lengths_that_are_no_beats_are_errors_where_logged() {
+fn unaligned_lengths_are_logged_if_enabled() {
     let mut bench = bench(4096);
     let back = Desc { source: 0x600, destination: 0x9000, length: 100 };
     bench.start(0x1000, &list(0x1000, &[(back, 0)]), BACK);
@@ -82,7 +82,7 @@ fn lengths_that_are_no_beats_are_errors_where_logged() {
 }
 
 #[test]
-fn credits_receive_for_ever() {
+fn credits_keep_a_receiver_running() {
     let mut bench = bench(4096);
     let ring: Vec<u8> = (0..4u64)
         .flat_map(|i| {
@@ -97,7 +97,7 @@ fn credits_receive_for_ever() {
         bench.put(0x8000, &[packet as u8; 32]);
         bench.start(0, &chain(0x1000, &[Desc::h2c(0x8000, 0, 32)]), OUT);
         assert_eq!(bench.wait_word(0x100, 1), 1);
-        // Without EOP the descriptor fills with the next packet.
+        // Without EOP, the descriptor is filled up with the next packet.
         assert_eq!(bench.wait_word(0x140, packet / 2), packet / 2);
         bench.wait_register(0x40, 1, 0);
         if packet % 2 == 0 {
@@ -108,7 +108,7 @@ fn credits_receive_for_ever() {
 }
 
 #[test]
-fn a_receiver_without_data_stays_busy_unless_switched() {
+fn stopping_an_idle_receiver_follows_the_switch() {
     for stop_ends_idle_stream in [false, true] {
         let switches = Switches { stop_ends_idle_stream, ..Switches::default() };
         let options = Options { stream: true, switches, ..Options::default() };

@@ -1,4 +1,4 @@
-//! What no manual decides, both ways.
+//! Every setting of the behaviour switches.
 
 use crate::host::{Bench, Desc, chain};
 use std::time::Duration;
@@ -87,7 +87,7 @@ fn errors_written_back() {
     }
 }
 
-/// The F1 kernel driver counts on past the page (AWS SDK, `xdma_desc_adjacent`).
+/// The F1 kernel driver continues its adjacent count across the page boundary (AWS SDK, `xdma_desc_adjacent`).
 #[test]
 fn blocks_across_pages_followed() {
     let mut bench = bench(Switches { aligned_fetch: true, ..default() });

@@ -1,200 +1,209 @@
-//! How a channel stops, fails, ends and begins again, and what may still happen then.
+//! Stopping, recovering, ending and reopening a channel, and the outcomes that are possible afterwards.
 
-use super::host::{Check, Host, Job};
-use super::lane::{Context, Lane, open, patiently};
-use super::plan::{End, Side};
+use super::channel_model::{CardContext, ChannelModel, LIMIT, open, retry};
+use super::host::{Check, HostBuffer, PendingJob};
+use super::plan::{Disposal, Side};
 use super::shadow::Region;
 use std::cell::RefCell;
 use std::future::Future;
 use std::task;
-use xdma::card::{Card, CardError};
-use xdma::channel::{EngineError, Poll};
+use xdma::card::Card;
+use xdma::channel::{CloseError, EngineError, OpenError, Poll, WaitError};
 use xdma::memory::MemoryError;
 
-/// What is known of an engine after its channel ended.
+/// What is known about an engine after its channel has ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fate {
     /// It was seen idle.
     Idle,
-    /// It may go on, and its memory is condemned.
+    /// It may continue, and its memory is quarantined.
     Quarantined,
-    /// The channel was forgotten, and has all it had.
+    /// The channel was forgotten, and still owns everything.
     Forgotten,
 }
 
 thread_local! {
-    /// One for all: a future that is forgotten keeps its registration here.
+    /// A single runtime, since a forgotten future stays registered in it.
     static RUNTIME: RefCell<tokio::runtime::Runtime> = RefCell::new(
-        tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime starts anywhere")
+        tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime can be started")
     );
 }
 
-impl Lane {
-    /// The engine is idle: what is done is done, all else may have happened in part.
-    pub fn lose(&mut self, cx: &mut Context<'_>) -> Check {
+impl ChannelModel {
+    /// Ends all jobs after the engine was seen idle. Jobs that are reported as finished are complete; others may have been executed partly.
+    pub fn end_jobs(&mut self, cx: &mut CardContext<'_>) -> Check {
         while let Some(ticket) = self.jobs.front().and_then(|job| job.ticket) {
             match self.channel().poll(ticket) {
-                Ok(Poll::Ready) => self.finished(cx)?,
-                Ok(Poll::Pending) => return Err("pending, with the engine stopped".into()),
+                Ok(Poll::Ready) => self.on_complete(cx)?,
+                Ok(Poll::Pending) => return Err("a job is pending although the engine is stopped".into()),
                 Err(_) => break,
             }
         }
-        let lost: Vec<_> = self.jobs.drain(..).collect();
-        lost.iter().for_each(|job| job.may_have_happened(self.side, cx.region));
-        for ticket in lost.iter().filter_map(|job| job.ticket) {
+        let unfinished: Vec<_> = self.jobs.drain(..).collect();
+        unfinished.iter().for_each(|job| job.allow_partial(self.side, cx.region));
+        for ticket in unfinished.iter().filter_map(|job| job.ticket) {
             if matches!(self.channel().poll(ticket), Ok(Poll::Ready)) {
-                return Err(format!("{ticket:?} is done, and one before it is not"));
+                return Err(format!("{ticket:?} is finished, but an earlier job is not"));
             }
         }
-        self.look()
+        self.compare()
     }
 
-    /// Compares all host memory with what it may hold; nothing is in flight.
-    pub fn look(&self) -> Check {
-        self.hosts.iter().try_for_each(Host::look)
+    /// Compares all host buffers with the model. No job may be in flight.
+    pub fn compare(&self) -> Check {
+        self.buffers.iter().try_for_each(HostBuffer::compare)
     }
 
-    pub fn stop(&mut self, cx: &mut Context<'_>) -> Check {
+    pub fn stop(&mut self, cx: &mut CardContext<'_>) -> Check {
         match self.channel().stop() {
-            Ok(()) => self.lose(cx),
-            Err(error) => self.went_wrong(error, cx),
+            Ok(()) => self.end_jobs(cx),
+            Err(error) => self.on_error(error, cx),
         }
     }
 
-    pub fn recover(&mut self, cx: &mut Context<'_>) -> Check {
+    pub fn recover(&mut self, cx: &mut CardContext<'_>) -> Check {
         let channel = self.channel();
-        patiently("not recovered", || channel.recover())?;
+        retry("not recovered", || channel.recover())?;
         (self.failed, self.unknown) = (false, false);
-        self.lose(cx)
+        self.end_jobs(cx)
     }
 
-    /// Opens the channel again, which sees the engine idle.
-    pub fn reopen(&mut self, cx: &mut Context<'_>) -> Check {
+    /// Opens the channel again. Opening succeeds only once the engine was seen idle.
+    pub fn reopen(&mut self, cx: &mut CardContext<'_>) -> Check {
         let (side, index, ring) = (self.side, self.index, self.ring);
-        self.channel = Some(patiently("not opened again", || open(cx.card, cx.setup, side, index, ring))?);
+        self.channel = Some(retry("not opened again", || open(cx.card, cx.setup, side, index, ring))?);
         if side == Side::H2C {
             cx.region.settle();
         }
         (self.failed, self.unknown) = (false, false);
-        self.look()
+        self.compare()
     }
 
-    /// Waits in a task that is polled once, and then dropped or forgotten.
-    pub fn wait_in_task(&mut self, forget: bool, cx: &mut Context<'_>) -> Check {
+    /// Polls an asynchronous wait once, then drops or forgets its future.
+    pub fn wait_in_task(&mut self, forget: bool, cx: &mut CardContext<'_>) -> Check {
         let Some(ticket) = self.jobs.front().and_then(|job| job.ticket) else { return Ok(()) };
         let channel = self.channel();
-        let seen = RUNTIME.with_borrow(|runtime| {
+        let polled = RUNTIME.with_borrow(|runtime| {
             let _inside = runtime.enter();
-            let mut future = Box::pin(channel.wait_async(ticket, super::lane::LIMIT));
-            let seen = future.as_mut().poll(&mut task::Context::from_waker(task::Waker::noop()));
+            let mut future = Box::pin(channel.wait_async(ticket, LIMIT));
+            let polled = future.as_mut().poll(&mut task::Context::from_waker(task::Waker::noop()));
             if forget {
                 std::mem::forget(future)
             } else {
                 drop(future)
             }
-            seen
+            polled
         });
-        match seen {
-            task::Poll::Pending | task::Poll::Ready(Err(EngineError::NoEvent)) => Ok(()),
-            task::Poll::Ready(Ok(())) => self.finished(cx),
-            task::Poll::Ready(Err(error)) => self.went_wrong(error, cx),
+        match polled {
+            task::Poll::Pending | task::Poll::Ready(Err(WaitError::NoInterrupt)) => Ok(()),
+            task::Poll::Ready(Ok(())) => self.on_complete(cx),
+            task::Poll::Ready(Err(error)) => self.on_error(error, cx),
         }
     }
 
-    /// Ends the channel, `blind` if its registers are sure to read all ones. What was in flight is judged by what the driver knows.
-    pub fn end(&mut self, how: End, blind: bool, cx: &mut Context<'_>) -> Check<Fate> {
-        let Some(channel) = self.channel.take() else { return self.is_taken(cx) };
+    /// Ends the channel. `gone` states that its registers certainly read all ones. The possible outcomes of jobs in flight depend on what
+    /// the driver reports.
+    pub fn end(&mut self, how: Disposal, gone: bool, cx: &mut CardContext<'_>) -> Check<Fate> {
+        let Some(channel) = self.channel.take() else { return self.check_taken(cx) };
         self.old_ticket = channel.last_ticket().or(self.old_ticket);
         let (in_flight, before) = (channel.in_flight(), cx.card.quarantined_bytes());
         let mut reported = None;
         match how {
-            End::Close => reported = Some(channel.close()),
-            End::Drop => drop(channel),
-            End::Forget => std::mem::forget(channel),
+            Disposal::Close => reported = Some(channel.close()),
+            Disposal::Drop => drop(channel),
+            Disposal::Forget => std::mem::forget(channel),
         }
-        self.forgotten = how == End::Forget;
+        self.forgotten = how == Disposal::Forget;
         let grown = cx.card.quarantined_bytes() - before;
         let fate = match (how, grown) {
-            (End::Forget, _) => Fate::Forgotten,
+            (Disposal::Forget, _) => Fate::Forgotten,
             (_, 0) => Fate::Idle,
             _ => Fate::Quarantined,
         };
-        if blind && fate == Fate::Idle {
-            return Err("its engine was taken for idle while the registers read all ones".into());
+        if gone && fate == Fate::Idle {
+            return Err("the engine was considered idle although the registers read all ones".into());
         }
         reported.map_or(Ok(()), |reported| check_report(reported, grown, cx.all_ones.get()))?;
-        self.judge(in_flight, fate, cx)?;
+        self.dispose_jobs(in_flight, fate, cx)?;
         Ok(fate)
     }
 
-    /// The driver said that the last `in_flight` jobs were not over. They, and no others, share the engine's fate.
-    fn judge(&mut self, in_flight: usize, fate: Fate, cx: &mut Context<'_>) -> Check {
-        let jobs: Vec<Job> = self.jobs.drain(..).collect();
-        let Some(over) = jobs.len().checked_sub(in_flight) else {
-            return Err(format!("{in_flight} in flight of {} that were submitted", jobs.len()));
+    /// Updates the model for the jobs of an ended channel. According to the driver, the last `in_flight` jobs had not ended; only they may
+    /// continue.
+    fn dispose_jobs(&mut self, in_flight: usize, fate: Fate, cx: &mut CardContext<'_>) -> Check {
+        let jobs: Vec<PendingJob> = self.jobs.drain(..).collect();
+        let Some(ended) = jobs.len().checked_sub(in_flight) else {
+            return Err(format!("{in_flight} jobs in flight, but only {} were submitted", jobs.len()));
         };
-        jobs.iter().for_each(|job| job.may_have_happened(self.side, cx.region));
-        for host in jobs[over..].iter().flat_map(|job| job.parts.iter().map(|part| &part.host)) {
-            check_state(host, fate)?;
+        jobs.iter().for_each(|job| job.allow_partial(self.side, cx.region));
+        for buffer in jobs[ended..].iter().flat_map(|job| job.parts.iter().map(|part| &part.buffer)) {
+            check_state(buffer, fate)?;
         }
         if fate == Fate::Idle {
-            return self.look();
+            return self.compare();
         }
-        jobs[over..].iter().for_each(|job| job.may_go_on(self.side, cx.region));
-        self.look()?;
-        for buffer in 0..self.hosts.len() {
-            if self.hosts[buffer].is_lost() {
+        jobs[ended..].iter().for_each(|job| job.allow_late(self.side, cx.region));
+        self.compare()?;
+        for buffer in 0..self.buffers.len() {
+            if self.buffers[buffer].is_undefined() {
                 self.replace(cx.card, buffer, false)?;
             }
         }
         Ok(())
     }
 
-    /// A channel that was forgotten is taken for as long as its card lives.
-    fn is_taken(&self, cx: &Context<'_>) -> Check<Fate> {
+    /// Checks that a forgotten channel cannot be opened again as long as its card exists.
+    fn check_taken(&self, cx: &CardContext<'_>) -> Check<Fate> {
         if !self.forgotten {
             return Ok(Fate::Idle);
         }
         match open(cx.card, cx.setup, self.side, self.index, self.ring) {
-            Err(CardError::ChannelTaken { .. }) => Ok(Fate::Forgotten),
-            Err(error) => Err(format!("a channel that was forgotten: {error}")),
-            Ok(_) => Err("a channel that was forgotten could be opened".into()),
+            Err(OpenError::Taken { .. }) => Ok(Fate::Forgotten),
+            Err(error) => Err(format!("opening a forgotten channel: {error}")),
+            Ok(_) => Err("a forgotten channel could be opened".into()),
         }
     }
 
-    /// The channel ends with its card, and all memory with it; whether it was closed well.
-    pub fn leave(&mut self, how: End, blind: bool, all_ones: bool, region: &mut Region) -> Check<bool> {
+    /// Ends the channel together with its card. Returns whether it was closed without an error.
+    pub fn end_with_card(
+        &mut self,
+        how: Disposal,
+        gone: bool,
+        all_ones: bool,
+        region: &mut Region,
+    ) -> Check<bool> {
         if self.side == Side::H2C {
-            self.jobs.iter().for_each(|job| job.may_have_happened(self.side, region));
+            self.jobs.iter().for_each(|job| job.allow_partial(self.side, region));
         }
         self.jobs.clear();
         let Some(channel) = self.channel.take() else { return Ok(!self.forgotten) };
         match how {
-            End::Close => match channel.close() {
-                Ok(()) if blind => Err("closed well while the registers read all ones".into()),
+            Disposal::Close => match channel.close() {
+                Ok(()) if gone => Err("closed without an error although the registers read all ones".into()),
                 Ok(()) => Ok(true),
                 error => {
                     let bytes =
-                        if let Err(EngineError::Quarantined { bytes, .. }) = &error { *bytes } else { 0 };
+                        if let Err(CloseError::Quarantined { bytes, .. }) = &error { *bytes } else { 0 };
                     check_report(error, bytes, all_ones).map(|()| false)
                 }
             },
-            End::Drop => {
+            Disposal::Drop => {
                 drop(channel);
-                Ok(!blind)
+                Ok(!gone)
             }
-            End::Forget => {
+            Disposal::Forget => {
                 std::mem::forget(channel);
                 Ok(false)
             }
         }
     }
 
-    /// Ends a buffer, and takes another.
+    /// Drops or forgets a buffer, and allocates another.
     pub fn replace(&mut self, card: &Card, buffer: usize, forget: bool) -> Check {
-        let new = Host::new(card, self.side)?;
-        let old = std::mem::replace(&mut self.hosts[buffer], new);
-        if self.program.as_ref().is_some_and(|built| built.moves.iter().any(|(host, _)| host.is(&old))) {
+        let new = HostBuffer::new(card, self.side)?;
+        let old = std::mem::replace(&mut self.buffers[buffer], new);
+        let uses_old = |(buffer, _): &(HostBuffer, _)| buffer.is_same(&old);
+        if self.program.as_ref().is_some_and(|built| built.moves.iter().any(uses_old)) {
             self.program = None;
         }
         old.end(forget);
@@ -202,27 +211,31 @@ impl Lane {
     }
 }
 
-/// What closing reported, of a channel after which the quarantine had grown by so many bytes.
-fn check_report(reported: Result<(), EngineError>, grown: u64, all_ones: bool) -> Check {
+/// Checks the result of closing a channel. The quarantine has grown by `grown` bytes.
+fn check_report(reported: Result<(), CloseError>, grown: u64, all_ones: bool) -> Check {
     match reported {
         Ok(()) if grown == 0 => Ok(()),
-        Err(EngineError::Quarantined { bytes, cause }) if bytes == grown => match *cause {
+        Err(CloseError::Quarantined { bytes, cause }) if bytes == grown => match cause {
             EngineError::Hung { .. } => Ok(()),
             EngineError::Gone { .. } | EngineError::Bus { .. } if all_ones => Ok(()),
             cause => Err(format!("quarantined without a cause: {cause}")),
         },
-        other => Err(format!("closing reported {other:?}, and {grown} bytes were quarantined")),
+        other => Err(format!("closing returned {other:?}, but {grown} bytes were quarantined")),
     }
 }
 
-/// What the driver says of memory that was in flight when its channel ended.
-fn check_state(host: &Host, fate: Fate) -> Check {
-    let right = match (host.state(), fate) {
+/// Checks the state of memory that was in flight when its channel ended.
+fn check_state(buffer: &HostBuffer, fate: Fate) -> Check {
+    let is_expected = match (buffer.state(), fate) {
         (None, _) => true,
-        (Some(Err(MemoryError::Quarantined)), _) => fate == Fate::Quarantined || host.is_lost(),
+        (Some(Err(MemoryError::Quarantined)), _) => fate == Fate::Quarantined || buffer.is_undefined(),
         (Some(Ok(())), _) => fate == Fate::Idle,
         (Some(Err(MemoryError::InFlight(_))), _) => fate == Fate::Forgotten,
         (Some(Err(_)), _) => false,
     };
-    if right { Ok(()) } else { Err(format!("memory in flight is {:?}, its engine {fate:?}", host.state())) }
+    if is_expected {
+        Ok(())
+    } else {
+        Err(format!("memory in flight is {:?}, but the engine is {fate:?}", buffer.state()))
+    }
 }

@@ -1,61 +1,61 @@
-//! The cards of a process, and the steps that concern them.
+//! Executes plans.
 
-use super::host::Check;
-use super::plan::{Action, Foreign, Plan, Side, Step};
-use super::site::Site;
+use super::card_model::CardModel;
+use super::host::{Check, direction};
+use super::plan::{Action, ForeignUse, Plan, Side, Step};
 
-struct World {
-    sites: Vec<Site>,
+struct Executor {
+    cards: Vec<CardModel>,
 }
 
-/// Carries a plan out; what went wrong, and at which step.
-pub fn carry_out(plan: &Plan) -> Check {
-    let sites = plan.cards.iter().map(Site::new).collect::<Check<_>>()?;
-    let mut world = World { sites };
+/// Executes a plan. An error describes the step whose outcome differs from the model.
+pub fn execute(plan: &Plan) -> Check {
+    let cards = plan.cards.iter().map(CardModel::new).collect::<Check<_>>()?;
+    let mut executor = Executor { cards };
     for (at, step) in plan.steps.iter().enumerate() {
-        world.take(step).map_err(|why| format!("step {at}, {step:?}: {why}"))?;
+        executor.execute(step).map_err(|why| format!("step {at}, {step:?}: {why}"))?;
     }
-    world.sites.into_iter().try_for_each(Site::finish)
+    executor.cards.into_iter().try_for_each(CardModel::finish)
 }
 
-impl World {
-    fn take(&mut self, step: &Step) -> Check {
+impl Executor {
+    fn execute(&mut self, step: &Step) -> Check {
         let Step { pair, side, ref action, .. } = *step;
-        let card = step.card % self.sites.len();
+        let card = step.card % self.cards.len();
         match action {
             Action::Foreign(what) => self.use_foreign(card, pair, side, *what),
-            action => self.sites[card].take(pair, side, action),
+            action => self.cards[card].execute(pair, side, action),
         }
     }
 
-    /// The next card offers what this one must not take.
-    fn use_foreign(&mut self, card: usize, pair: usize, side: Side, what: Foreign) -> Check {
-        let other = (card + 1) % self.sites.len();
-        let offer = self.sites[other].lane(pair, side).0.offer()?;
-        match self.sites[card].ready(pair, side)? {
-            Some((lane, _)) => lane.use_foreign(what, &offer),
+    /// Tries to use a handle of the next card, which must be refused.
+    fn use_foreign(&mut self, card: usize, pair: usize, side: Side, what: ForeignUse) -> Check {
+        let other = (card + 1) % self.cards.len();
+        let handles = self.cards[other].channel(pair, side).0.handles()?;
+        match self.cards[card].ready(pair, side)? {
+            Some((channel, _)) => channel.use_foreign(what, &handles),
             None => Ok(()),
         }
     }
 }
 
-impl Site {
-    fn take(&mut self, pair: usize, side: Side, action: &Action) -> Check {
+impl CardModel {
+    fn execute(&mut self, pair: usize, side: Side, action: &Action) -> Check {
         match *action {
             Action::Check => return self.check(pair),
             Action::Fail(fault) => {
-                self.lane(pair, side).0.armed += 1;
-                return self.inject(fault.on(super::host::direction(side), pair));
+                self.channel(pair, side).0.armed += 1;
+                return self.inject(fault.on(direction(side), pair));
             }
-            Action::Disturb(fault) => return self.inject(fault.on(super::host::direction(side), pair)),
+            Action::Disturb(fault) => return self.inject(fault.on(direction(side), pair)),
             Action::AllOnes(millis) => return self.all_ones(millis),
             Action::Link { how } => return self.link(how),
             Action::ProcessGone { how } => return self.process_gone(how),
-            Action::End { how, under, ref moves, credits } => {
-                return self.end((pair, side), how, under, moves, credits);
+            Action::End { how, faults, ref moves, credits } => {
+                return self.end((pair, side), how, faults, moves, credits);
             }
-            Action::Reopen { how, under, ref moves, card_first } => {
-                return self.reopen((pair, side), how, under, moves, card_first);
+            Action::Reopen { how, faults, ref moves, card_first } => {
+                return self.reopen((pair, side), how, faults, moves, card_first);
             }
             Action::EndBuffer { buffer, forget } => return self.end_buffer(pair, side, buffer, forget),
             Action::EndProgram { forget } => {
@@ -65,20 +65,20 @@ impl Site {
             _ => {}
         }
         let moves = matches!(action, Action::Submit(_) | Action::Run);
-        let lane = if moves { self.alone(pair, side)? } else { self.ready(pair, side)? };
-        let Some((lane, mut cx)) = lane else { return Ok(()) };
+        let channel = if moves { self.ready_exclusively(pair, side)? } else { self.ready(pair, side)? };
+        let Some((channel, mut cx)) = channel else { return Ok(()) };
         match *action {
             Action::Fill { buffer, at, len, seed } => {
-                lane.fill(buffer, at, &noise(len as usize, seed), &mut cx)
+                channel.fill(buffer, at, &noise(len as usize, seed), &mut cx)
             }
-            Action::Submit(ref moves) => lane.submit(moves, &mut cx),
-            Action::Build(ref moves) => lane.build(moves),
-            Action::Run => lane.run(&mut cx),
-            Action::Poll => lane.poll(&mut cx).map(drop),
-            Action::Wait => lane.wait(&mut cx),
-            Action::Await { forget } => lane.wait_in_task(forget, &mut cx),
-            Action::Stop => lane.stop(&mut cx),
-            Action::Recover => lane.recover(&mut cx),
+            Action::Submit(ref moves) => channel.submit(moves, &mut cx),
+            Action::Build(ref moves) => channel.build(moves),
+            Action::Run => channel.run(&mut cx),
+            Action::Poll => channel.poll(&mut cx).map(drop),
+            Action::Wait => channel.wait(&mut cx),
+            Action::Await { forget } => channel.wait_in_task(forget, &mut cx),
+            Action::Stop => channel.stop(&mut cx),
+            Action::Recover => channel.recover(&mut cx),
             _ => Ok(()),
         }
     }

@@ -1,15 +1,16 @@
-//! How plans are made up: what happens how often.
+//! Generates random plans.
 
 use super::plan::{
-    Action, BUFFER, BUFFERS, End, Foreign, Move, PAIRS, Plan, REGION, Setup, Side, Step, Under,
+    Action, BUFFER, BUFFERS, CardSetup, Disposal, EndFaults, ForeignUse, Move, PAIRS, Plan, REGION, Side,
+    Step,
 };
 use proptest::prelude::*;
 use std::time::Duration;
-use xdma_emulator::faults::{BadCompletion, Kind, Lasting};
+use xdma_emulator::faults::{BadCompletion, FaultDuration, Kind};
 use xdma_emulator::{Latency, Options, Profile, Switches};
 
-/// Cards of a plan at most.
-const CARDS: usize = 3;
+/// Maximum number of cards of a plan.
+const MAX_CARDS: usize = 3;
 
 fn side() -> impl Strategy<Value = Side> {
     prop_oneof![Just(Side::H2C), Just(Side::C2H)]
@@ -50,7 +51,7 @@ fn failure() -> impl Strategy<Value = Kind> {
 }
 
 fn disturbance() -> impl Strategy<Value = Kind> {
-    let lasting = || (1..4u64).prop_map(Lasting::Millis);
+    let lasting = || (1..4u64).prop_map(FaultDuration::Millis);
     prop_oneof![
         (1..4u64).prop_map(Kind::WriteBackDelayed),
         Just(Kind::InterruptLost),
@@ -60,35 +61,35 @@ fn disturbance() -> impl Strategy<Value = Kind> {
     ]
 }
 
-fn end() -> impl Strategy<Value = End> {
-    prop_oneof![6 => Just(End::Close), 5 => Just(End::Drop), 1 => Just(End::Forget)]
+fn disposal() -> impl Strategy<Value = Disposal> {
+    prop_oneof![6 => Just(Disposal::Close), 5 => Just(Disposal::Drop), 1 => Just(Disposal::Forget)]
 }
 
-/// Registers of all ones mostly come with an engine that hangs, or the engine would be done by the time that memory is used again.
-fn under() -> impl Strategy<Value = Under> {
+/// All-ones faults mostly occur together with a hanging engine. Otherwise the engine would finish before the memory could be reused.
+fn end_faults() -> impl Strategy<Value = EndFaults> {
     let (short, long) = (|| 2..10u64, || 4..25u64);
     prop_oneof![
-        3 => Just(Under::default()),
-        1 => short().prop_map(|all_ones| Under { all_ones: Some(all_ones), ..Under::default() }),
+        3 => Just(EndFaults::default()),
+        1 => short().prop_map(|all_ones| EndFaults { all_ones: Some(all_ones), ..EndFaults::default() }),
         4 => (short(), long()).prop_map(|(all_ones, hang)| {
-            Under { all_ones: Some(all_ones), hang: Some(hang), ..Under::default() }
+            EndFaults { all_ones: Some(all_ones), hang: Some(hang), ..EndFaults::default() }
         }),
-        1 => (10..80u64).prop_map(|hang| Under { hang: Some(hang), ..Under::default() }),
-        1 => (10..80u64).prop_map(|busy| Under { busy: Some(busy), ..Under::default() }),
+        1 => (10..80u64).prop_map(|hang| EndFaults { hang: Some(hang), ..EndFaults::default() }),
+        1 => (10..80u64).prop_map(|busy| EndFaults { busy: Some(busy), ..EndFaults::default() }),
     ]
 }
 
-fn foreign() -> impl Strategy<Value = Foreign> {
+fn foreign_use() -> impl Strategy<Value = ForeignUse> {
     prop_oneof![
-        Just(Foreign::Memory),
-        Just(Foreign::List),
-        Just(Foreign::Build),
-        Just(Foreign::Program),
-        Just(Foreign::Ticket),
+        Just(ForeignUse::Memory),
+        Just(ForeignUse::List),
+        Just(ForeignUse::Build),
+        Just(ForeignUse::Program),
+        Just(ForeignUse::Ticket),
     ]
 }
 
-/// Transfers, and what a program does with a channel that works.
+/// Regular use of a channel.
 fn work() -> impl Strategy<Value = Action> {
     prop_oneof![
         8 => (0..BUFFERS, 0..BUFFER, 1..BUFFER, any::<u64>())
@@ -102,26 +103,26 @@ fn work() -> impl Strategy<Value = Action> {
         2 => Just(Action::Stop),
         2 => Just(Action::Recover),
         3 => Just(Action::Check),
-        2 => foreign().prop_map(Action::Foreign),
+        2 => foreign_use().prop_map(Action::Foreign),
     ]
 }
 
 /// Ends of handles.
-fn ending() -> impl Strategy<Value = Action> {
+fn end() -> impl Strategy<Value = Action> {
     let rarely = || prop::bool::weighted(0.1);
     prop_oneof![
-        8 => (end(), under(), moves(), any::<bool>())
-            .prop_map(|(how, under, moves, credits)| Action::End { how, under, moves, credits }),
+        8 => (disposal(), end_faults(), moves(), any::<bool>())
+            .prop_map(|(how, faults, moves, credits)| Action::End { how, faults, moves, credits }),
         6 => (0..BUFFERS, rarely()).prop_map(|(buffer, forget)| Action::EndBuffer { buffer, forget }),
         2 => rarely().prop_map(|forget| Action::EndProgram { forget }),
-        1 => end().prop_map(|how| Action::Link { how }),
-        2 => (end(), under(), moves(), any::<bool>())
-            .prop_map(|(how, under, moves, card_first)| Action::Reopen { how, under, moves, card_first }),
-        1 => end().prop_map(|how| Action::ProcessGone { how }),
+        1 => disposal().prop_map(|how| Action::Link { how }),
+        2 => (disposal(), end_faults(), moves(), any::<bool>())
+            .prop_map(|(how, faults, moves, card_first)| Action::Reopen { how, faults, moves, card_first }),
+        1 => disposal().prop_map(|how| Action::ProcessGone { how }),
     ]
 }
 
-fn trouble() -> impl Strategy<Value = Action> {
+fn fault() -> impl Strategy<Value = Action> {
     prop_oneof![
         3 => failure().prop_map(Action::Fail),
         3 => disturbance().prop_map(Action::Disturb),
@@ -130,8 +131,8 @@ fn trouble() -> impl Strategy<Value = Action> {
 }
 
 fn step() -> impl Strategy<Value = Step> {
-    let action = prop_oneof![56 => work(), 8 => ending(), 7 => trouble()];
-    (0..CARDS, 0..PAIRS, side(), action).prop_map(|(card, pair, side, action)| {
+    let action = prop_oneof![56 => work(), 8 => end(), 7 => fault()];
+    (0..MAX_CARDS, 0..PAIRS, side(), action).prop_map(|(card, pair, side, action)| {
         let side = match action {
             Action::Fill { .. } | Action::Fail(Kind::HostRead(_)) => Side::H2C,
             _ => side,
@@ -140,7 +141,7 @@ fn step() -> impl Strategy<Value = Step> {
     })
 }
 
-/// What silicon leaves free, and so the emulated card: the driver must be right in any case.
+/// Options and switches of the emulated card. They include behaviour that the documentation of the core leaves open.
 fn options() -> impl Strategy<Value = Options> {
     let switches = (any::<[bool; 5]>(), 0..50u64).prop_map(|(switch, lag)| Switches {
         mm_credits: switch[0],
@@ -169,13 +170,14 @@ fn options() -> impl Strategy<Value = Options> {
     )
 }
 
-fn setup() -> impl Strategy<Value = Setup> {
-    (options(), any::<bool>(), any::<bool>(), any::<u64>())
-        .prop_map(|(options, credits, sleep, address_seed)| Setup { options, credits, sleep, address_seed })
+fn setup() -> impl Strategy<Value = CardSetup> {
+    (options(), any::<bool>(), any::<bool>(), any::<u64>()).prop_map(
+        |(options, credits, sleep, address_seed)| CardSetup { options, credits, sleep, address_seed },
+    )
 }
 
-/// Plans of up to so many steps.
+/// Generates plans of fewer than `steps` steps.
 pub fn plans(steps: usize) -> impl Strategy<Value = Plan> {
-    (prop::collection::vec(setup(), 2..=CARDS), prop::collection::vec(step(), 1..steps))
+    (prop::collection::vec(setup(), 2..=MAX_CARDS), prop::collection::vec(step(), 1..steps))
         .prop_map(|(cards, steps)| Plan { cards, steps })
 }

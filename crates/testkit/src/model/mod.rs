@@ -1,32 +1,37 @@
-//! Makes plans and carries them out.
+//! Model-based test of the driver: generates random plans and executes them on emulated cards, while a model of all memory predicts every
+//! outcome.
 
-mod ending;
-mod foreign;
+mod card_model;
+mod channel_end;
+mod channel_model;
+mod execute;
+mod foreign_use;
 mod generate;
 mod host;
-mod lane;
 mod plan;
 mod shadow;
-mod site;
-mod world;
 
 use plan::Plan;
 use proptest::test_runner::{Config, TestCaseError, TestError, TestRunner};
 use std::cell::Cell;
 use std::path::Path;
 
-/// Sequences between two looks at how many steps were taken.
+/// Plans per batch. The number of executed steps is checked after each batch.
 const BATCH: u32 = 20;
 
-/// Takes at least so many steps, in sequences of up to 200; how many they were. Panics with a plan to replay.
+/// Executes at least `steps` steps, in plans of up to 200, and returns how many were executed.
+///
+/// # Panics
+///
+/// If an outcome differs from the model. The message contains a minimal plan, for [`replay`].
 pub fn run(steps: usize) -> usize {
     let config =
         Config { cases: BATCH, max_shrink_iters: 500, failure_persistence: None, ..Config::default() };
-    let taken = Cell::new(0);
-    while taken.get() < steps {
+    let executed = Cell::new(0);
+    while executed.get() < steps {
         let outcome = TestRunner::new(config.clone()).run(&generate::plans(200), |plan| {
-            taken.set(taken.get() + plan.steps.len());
-            world::carry_out(&plan).map_err(TestCaseError::fail)
+            executed.set(executed.get() + plan.steps.len());
+            execute::execute(&plan).map_err(TestCaseError::fail)
         });
         match outcome {
             Ok(()) => {}
@@ -36,12 +41,16 @@ pub fn run(steps: usize) -> usize {
             Err(error) => panic!("{error}"),
         }
     }
-    taken.get()
+    executed.get()
 }
 
-/// Carries out the plan in a file.
+/// Executes the plan in a JSON file.
+///
+/// # Panics
+///
+/// If the file does not contain a plan, or an outcome differs from the model.
 pub fn replay(path: &Path) {
-    let plan: Plan =
-        serde_json::from_slice(&std::fs::read(path).expect("the plan is there")).expect("it is a plan");
-    world::carry_out(&plan).expect("all is as it should be");
+    let text = std::fs::read(path).expect("the plan is readable");
+    let plan: Plan = serde_json::from_slice(&text).expect("the file contains a plan");
+    execute::execute(&plan).expect("every outcome is as the model predicts");
 }

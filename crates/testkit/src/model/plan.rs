@@ -1,20 +1,20 @@
-//! What is done to the cards of a process: plans of steps, as they are printed to be replayed.
+//! Plans: cards, and steps to execute on them. They are printed as JSON and can be replayed.
 
 use serde::{Deserialize, Serialize};
 use xdma::channel::{Ring, Wait};
 use xdma_emulator::Options;
 use xdma_emulator::faults::Kind;
 
-/// Pairs of an H2C and a C2H channel of each card, each with a region of the card for itself.
+/// Channel pairs (H2C and C2H) of each card. Each pair has its own region of card memory.
 pub const PAIRS: usize = 2;
 /// Bytes of a region.
 pub const REGION: u64 = 24 << 10;
 /// Bytes of a host buffer.
 pub const BUFFER: u64 = 20 << 10;
-/// Host buffers of each direction, of each pair.
+/// Host buffers of each channel.
 pub const BUFFERS: usize = 2;
 
-/// One transfer: from a host buffer to the pair's region, or back. Bytes from `host` and `card` on, cut where either ends.
+/// One transfer between a host buffer and the region of the pair. `host` and `card` are its offsets in them.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub struct Move {
     pub buffer: usize,
@@ -35,35 +35,35 @@ impl Side {
     }
 }
 
-/// How a handle goes away.
+/// How a handle is given up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum End {
-    /// By its own method, which reports errors.
+pub enum Disposal {
+    /// By its method `close`, which reports errors.
     Close,
     Drop,
-    /// `mem::forget`: what it owns stays taken for the life of the process.
+    /// By `mem::forget`: everything that it owns stays in use for the life of the process.
     Forget,
 }
 
-/// Faults under which something ends.
+/// Faults that are active while a handle is given up. Times are in milliseconds.
 #[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
-pub struct Under {
-    /// For how many milliseconds the registers read all ones.
+pub struct EndFaults {
+    /// Time for which the registers read all ones.
     pub all_ones: Option<u64>,
-    /// For how many milliseconds the AXI side hangs.
+    /// Time for which the AXI side hangs.
     pub hang: Option<u64>,
-    /// For how many milliseconds the engine looks busy.
+    /// Time for which the engine reports busy.
     pub busy: Option<u64>,
 }
 
-/// What is tried with another card's things; each must be refused.
+/// Attempts to use the handles of another card. Each must be refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Foreign {
+pub enum ForeignUse {
     /// Submit a buffer.
     Memory,
     /// Start a list of transfers.
     List,
-    /// Build a program.
+    /// Build a program from a list.
     Build,
     /// Run a program.
     Program,
@@ -73,73 +73,73 @@ pub enum Foreign {
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub enum Action {
-    /// Write a host buffer of the H2C channel.
+    /// Write to a host buffer of the H2C channel.
     Fill {
         buffer: usize,
         at: u64,
         len: u64,
         seed: u64,
     },
-    /// Start transfers as one.
+    /// Start several transfers as one job.
     Submit(Vec<Move>),
     /// Build the channel's program.
     Build(Vec<Move>),
-    /// Run it.
+    /// Run the channel's program.
     Run,
-    /// Look once at the oldest that is in flight.
+    /// Poll the oldest job once.
     Poll,
-    /// Wait for all that is in flight.
+    /// Wait for all jobs.
     Wait,
-    /// Begin to wait in a task, and drop or forget the future.
+    /// Poll an asynchronous wait once, then drop or forget its future.
     Await {
         forget: bool,
     },
     Stop,
     Recover,
-    /// End the channel while these moves are in flight; the next step that needs it opens it again.
+    /// End the channel while these moves are in flight. The next step that needs the channel opens it again.
     End {
-        how: End,
-        under: Under,
+        how: Disposal,
+        faults: EndFaults,
         moves: Vec<Move>,
         credits: bool,
     },
-    /// Drop or forget a host buffer, in flight or not, and take another.
+    /// Drop or forget a host buffer, which may be in flight, and allocate another.
     EndBuffer {
         buffer: usize,
         forget: bool,
     },
-    /// Drop or forget the program, running or not.
+    /// Drop or forget the program, which may be running.
     EndProgram {
         forget: bool,
     },
-    /// Read all of the pair's region, and compare.
+    /// Compare the whole region of the pair with the model.
     Check,
-    /// Something goes wrong that fails the channel, now or at the next occasion.
+    /// Inject a fault that fails the channel, immediately or when it next applies.
     Fail(Kind),
-    /// Something goes wrong that nobody may notice but by the time it takes.
+    /// Inject a fault that only delays the channel.
     Disturb(Kind),
-    /// The registers read all ones for so many milliseconds.
+    /// Make the registers read all ones for this number of milliseconds.
     AllOnes(u64),
-    /// The link goes down; all channels and the card end; the link comes back, and the card is opened.
+    /// Take the link down, end all channels and the card, bring the link up again, and open the card.
     Link {
-        how: End,
+        how: Disposal,
     },
-    /// All channels and the card end while this channel has moves in flight, and the card is opened again.
+    /// End all channels and the card while these moves are in flight on this channel, and open the card again.
     Reopen {
-        how: End,
-        under: Under,
+        how: Disposal,
+        faults: EndFaults,
         moves: Vec<Move>,
         card_first: bool,
     },
-    /// The card's process ends, then all handles; another card takes its place.
+    /// End the card's process, then all handles, and start another card instead.
     ProcessGone {
-        how: End,
+        how: Disposal,
     },
-    /// Use something of the next card.
-    Foreign(Foreign),
+    /// Try to use a handle of the next card.
+    Foreign(ForeignUse),
 }
 
-/// What happens to a channel of a card; some actions concern its pair or its card.
+/// One step: an action on a channel of a card, or on its pair or card.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Step {
     pub card: usize,
@@ -148,20 +148,20 @@ pub struct Step {
     pub action: Action,
 }
 
-/// A card and how it is opened.
+/// A card, and the options for opening it.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Setup {
+pub struct CardSetup {
     pub options: Options,
-    /// Rings at the start: chain, or credits where there are any.
+    /// Whether channels initially use a credits ring, if the card has credits.
     pub credits: bool,
-    /// Wait with interrupts.
+    /// Whether waits sleep until an interrupt.
     pub sleep: bool,
-    /// Decides its device addresses.
+    /// Seed of the card's device addresses.
     pub address_seed: u64,
 }
 
-impl Setup {
-    /// The ring to ask for.
+impl CardSetup {
+    /// Returns the ring to request for a channel.
     pub fn ring(&self, credits: bool) -> Ring {
         if credits && self.options.switches.mm_credits { Ring::Credits } else { Ring::Chain }
     }
@@ -173,7 +173,7 @@ impl Setup {
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Plan {
-    pub cards: Vec<Setup>,
-    /// Steps name a card by its number, modulo how many there are.
+    pub cards: Vec<CardSetup>,
+    /// Steps refer to cards by index, modulo the number of cards.
     pub steps: Vec<Step>,
 }

@@ -1,4 +1,4 @@
-//! What memory may hold: for each byte a value, and others that it may have instead since a transfer failed half-way.
+//! Shadow memory: the expected value of each byte, and the alternatives that a partly executed transfer may have left.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -6,54 +6,59 @@ use std::ops::Range;
 #[derive(Clone, Debug)]
 pub struct Shadow {
     bytes: Vec<u8>,
-    /// Bytes that may also have one of these values.
-    others: BTreeMap<usize, Vec<u8>>,
+    /// Other values that a byte may have.
+    alternatives: BTreeMap<usize, Vec<u8>>,
 }
 
 impl Shadow {
     pub fn new(len: usize) -> Self {
-        Self { bytes: vec![0; len], others: BTreeMap::new() }
+        Self { bytes: vec![0; len], alternatives: BTreeMap::new() }
     }
 
-    /// It holds this from `at` on.
+    /// Sets the only possible values of a range.
     pub fn set(&mut self, at: usize, bytes: &[u8]) {
         self.bytes[at..at + bytes.len()].copy_from_slice(bytes);
-        let known: Vec<_> = self.others.range(at..at + bytes.len()).map(|(&at, _)| at).collect();
-        known.iter().for_each(|at| drop(self.others.remove(at)));
+        let known: Vec<_> = self.alternatives.range(at..at + bytes.len()).map(|(&at, _)| at).collect();
+        known.iter().for_each(|at| drop(self.alternatives.remove(at)));
     }
 
-    /// It may hold this, or any part of it, from `at` on.
-    pub fn may_be(&mut self, at: usize, bytes: &[u8]) {
+    /// Adds alternatives: each byte may have the value given here.
+    pub fn allow(&mut self, at: usize, bytes: &[u8]) {
         for (at, &byte) in (at..).zip(bytes) {
             if self.bytes[at] != byte {
-                let others = self.others.entry(at).or_default();
-                if !others.contains(&byte) {
-                    others.push(byte);
+                let alternatives = self.alternatives.entry(at).or_default();
+                if !alternatives.contains(&byte) {
+                    alternatives.push(byte);
                 }
             }
         }
     }
 
-    /// It may hold any part of what `from` may hold there.
-    pub fn may_be_part_of(&mut self, at: usize, from: &Self, range: Range<usize>) {
-        self.may_be(at, &from.bytes[range.clone()]);
-        for (&place, others) in from.others.range(range.clone()) {
-            others.iter().for_each(|&byte| self.may_be(at + place - range.start, &[byte]));
+    /// Adds alternatives: each byte may have any value that the corresponding byte of another memory may have.
+    pub fn allow_from(&mut self, at: usize, from: &Self, range: Range<usize>) {
+        self.allow(at, &from.bytes[range.clone()]);
+        for (&offset, alternatives) in from.alternatives.range(range.clone()) {
+            alternatives.iter().for_each(|&byte| self.allow(at + offset - range.start, &[byte]));
         }
     }
 
-    /// The bytes of a range, where nothing else is possible.
+    /// Returns the bytes of a range that has no alternatives.
     pub fn known(&self, range: Range<usize>) -> Vec<u8> {
-        assert!(self.others.range(range.clone()).next().is_none(), "host memory is always known");
+        assert!(
+            self.alternatives.range(range.clone()).next().is_none(),
+            "memory that the card reads has one possible value"
+        );
         self.bytes[range].to_vec()
     }
 
-    /// Compares with what was seen from `at` on, which is known from then on.
-    pub fn see(&mut self, at: usize, seen: &[u8]) -> Result<(), String> {
+    /// Compares bytes read from the memory with the expected values. They are the only possible ones afterwards.
+    pub fn compare(&mut self, at: usize, seen: &[u8]) -> Result<(), String> {
         for (at, &byte) in (at..).zip(seen) {
-            let (expected, others) = (self.bytes[at], self.others.get(&at));
-            if byte != expected && !others.is_some_and(|others| others.contains(&byte)) {
-                return Err(format!("byte {at:#x} is {byte:#x}, not {expected:#x} (nor any of {others:x?})"));
+            let (expected, alternatives) = (self.bytes[at], self.alternatives.get(&at));
+            if byte != expected && !alternatives.is_some_and(|values| values.contains(&byte)) {
+                return Err(format!(
+                    "byte {at:#x} is {byte:#x}, not {expected:#x} (alternatives: {alternatives:x?})"
+                ));
             }
         }
         self.set(at, seen);
@@ -61,65 +66,65 @@ impl Shadow {
     }
 }
 
-/// Bytes of a card that one pair of channels uses.
+/// Shadow of the card memory that one pair of channels uses.
 #[derive(Clone, Debug)]
 pub struct Region {
     shadow: Shadow,
-    /// What an engine may write here after its channel ended, since it was not seen idle then.
-    ghosts: Vec<Ghost>,
+    /// Writes that an engine may still perform after the end of its channel, because it was not seen idle.
+    late_writes: Vec<LateWrite>,
 }
 
 #[derive(Clone, Debug)]
-struct Ghost {
+struct LateWrite {
     at: usize,
     bytes: Vec<u8>,
-    /// The engine was seen idle since. What was read before that may still be compared after it.
-    over: bool,
+    /// The engine has been seen idle since. Data read before that may still be compared later.
+    settled: bool,
 }
 
 impl Region {
     pub fn new(len: usize) -> Self {
-        Self { shadow: Shadow::new(len), ghosts: vec![] }
+        Self { shadow: Shadow::new(len), late_writes: vec![] }
     }
 
     pub fn shadow(&self) -> &Shadow {
         &self.shadow
     }
 
-    /// A transfer to the card is done.
+    /// Records a completed transfer to the card.
     pub fn set(&mut self, at: usize, bytes: &[u8]) {
         self.shadow.set(at, bytes);
     }
 
-    /// A transfer to the card was lost: it may have happened in part.
-    pub fn may_be(&mut self, at: usize, bytes: &[u8]) {
-        self.shadow.may_be(at, bytes);
+    /// Records a transfer to the card that may have been executed partly.
+    pub fn allow(&mut self, at: usize, bytes: &[u8]) {
+        self.shadow.allow(at, bytes);
     }
 
-    /// A transfer to the card was lost, and may still go on.
-    pub fn may_become(&mut self, at: usize, bytes: &[u8]) {
-        self.shadow.may_be(at, bytes);
-        self.ghosts.push(Ghost { at, bytes: bytes.to_vec(), over: false });
+    /// Records a transfer to the card that may have been executed partly and may still continue.
+    pub fn allow_late(&mut self, at: usize, bytes: &[u8]) {
+        self.shadow.allow(at, bytes);
+        self.late_writes.push(LateWrite { at, bytes: bytes.to_vec(), settled: false });
     }
 
-    /// The engine was seen idle: nothing goes on.
+    /// Records that the engine was seen idle, so no transfer continues.
     pub fn settle(&mut self) {
-        self.ghosts.iter_mut().for_each(|ghost| ghost.over = true);
+        self.late_writes.iter_mut().for_each(|write| write.settled = true);
     }
 
-    /// Compares with what is there now; nothing that was read earlier is compared any more.
-    pub fn see_now(&mut self, seen: &[u8]) -> Result<(), String> {
-        self.ghosts.retain(|ghost| !ghost.over);
-        self.see(0, seen)
+    /// Compares the current content of the whole region. Data that was read earlier must not be compared afterwards.
+    pub fn compare_now(&mut self, seen: &[u8]) -> Result<(), String> {
+        self.late_writes.retain(|write| !write.settled);
+        self.compare(0, seen)
     }
 
-    /// Compares with what was seen from `at` on. What may have been written since stays possible.
-    pub fn see(&mut self, at: usize, seen: &[u8]) -> Result<(), String> {
-        self.shadow.see(at, seen)?;
-        for Ghost { at: from, bytes, .. } in &self.ghosts {
+    /// Compares bytes that were read at some time in the past. Late writes remain possible afterwards.
+    pub fn compare(&mut self, at: usize, seen: &[u8]) -> Result<(), String> {
+        self.shadow.compare(at, seen)?;
+        for LateWrite { at: from, bytes, .. } in &self.late_writes {
             let (start, end) = (at.max(*from), (at + seen.len()).min(from + bytes.len()));
             if start < end {
-                self.shadow.may_be(start, &bytes[start - from..end - from]);
+                self.shadow.allow(start, &bytes[start - from..end - from]);
             }
         }
         Ok(())

@@ -1,4 +1,4 @@
-//! Everything that can keep the library from opening a card as this user, with what to type.
+//! Checks everything that can prevent the library from opening a card as this user, and suggests remedies.
 
 mod function;
 mod process;
@@ -8,43 +8,42 @@ use super::mode::{self, Mode, UnknownMode};
 use super::{Host, SetupError, select};
 use serde::Serialize;
 use std::error::Error;
-use xdma::bus::PciAddress;
-use xdma::bus::sysfs::Function;
-use xdma::card::{CardName, CardOptions};
+use xdma::card::{CardName, CardOptions, PciAddress};
+use xdma::unstable::bus::sysfs::Function;
 
-/// What the doctor is asked.
+/// Options of `doctor`.
 #[derive(Clone, Debug)]
 pub struct DoctorOptions {
-    /// Bytes of memory that the card is to reach at a time.
+    /// Number of bytes that the card needs to access at one time.
     pub memory: u64,
-    /// The way that was asked for in `XDMA_VFIO` ([`Mode::from_environment`]), or what names none.
+    /// Mode that `XDMA_VFIO` requests ([`Mode::from_environment`]), or the error if its value is not a mode.
     pub mode: Option<Result<Mode, UnknownMode>>,
 }
 
-/// How a check ended.
+/// Result of a check.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Verdict {
-    /// Nothing is in the way.
+    /// No problem.
     Good,
-    /// It works, but not at its best.
+    /// The card can be used, with a limitation or risk.
     Note,
-    /// This is in the way.
+    /// A problem that prevents use of the card.
     Bad,
-    /// It was not looked at.
+    /// Not checked.
     Skipped,
 }
 
 /// A check.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Check {
-    /// What was looked at.
+    /// Name of the check.
     pub name: &'static str,
-    /// How it ended.
+    /// Result.
     pub verdict: Verdict,
-    /// What was seen.
+    /// What was found.
     pub found: String,
-    /// What to type.
+    /// The remedy, usually a command.
     pub remedy: Option<String>,
 }
 
@@ -76,70 +75,70 @@ pub struct Diagnosis {
 }
 
 impl Diagnosis {
-    /// Whether nothing stands in the way.
+    /// Returns whether there is no problem that prevents use of the card.
     pub fn is_good(&self) -> bool {
         self.checks.iter().all(|check| check.verdict != Verdict::Bad)
     }
 }
 
-/// What a check looks at.
-struct Patient<'a> {
+/// The input of the checks.
+struct Context<'a> {
     host: &'a Host,
     function: Function,
     options: &'a DoctorOptions,
     identity: Identity,
-    /// The way that a card would be opened, if there is one.
+    /// Mode in which the library would open the card, if any.
     mode: Option<Mode>,
 }
 
-/// The XDMA cards of a host.
+/// Returns the addresses of the XDMA cards of a host.
 ///
 /// # Errors
 ///
-/// There is none.
+/// There is no card.
 pub fn cards(host: &Host) -> Result<Vec<PciAddress>, SetupError> {
     Ok(select::functions(host, &[], false)?.iter().map(Function::address).collect())
 }
 
-/// Examines a function. The last check opens the card, unless the host is not the running system.
+/// Examines a function. The last check opens the card, if the host is the running system.
 ///
 /// # Errors
 ///
-/// Something cannot be read. That there is no such function is a finding.
+/// A file of the host cannot be read. A missing function is not an error, but a failed check.
 pub fn examine(host: &Host, address: PciAddress, options: &DoctorOptions) -> Result<Diagnosis, SetupError> {
     let mut checks = Vec::new();
     match host.sysfs().function(address) {
         Err(error) => checks.push(Check::bad("function", error.to_string(), "lspci -D")),
         Ok(function) => {
-            let mode = chosen(&mode::modes(host, &function)?, options.mode.as_ref());
+            let mode = select_mode(&mode::modes(host, &function)?, options.mode.as_ref());
             let identity = Identity::read(host)?;
-            let patient = Patient { host, function, options, identity, mode };
-            function::check(&patient, &mut checks)?;
-            process::check(&patient, &mut checks)?;
-            checks.push(open(&patient));
+            let context = Context { host, function, options, identity, mode };
+            function::check(&context, &mut checks)?;
+            process::check(&context, &mut checks)?;
+            checks.push(open(&context));
         }
     }
     Ok(Diagnosis { address: address.to_string(), checks })
 }
 
-/// The way that the library takes: the one asked for, else cdev, else type1; never no-IOMMU by itself.
-fn chosen(modes: &[Mode], asked: Option<&Result<Mode, UnknownMode>>) -> Option<Mode> {
-    let fits = |mode: &&Mode| match asked {
-        Some(asked) => asked.as_ref() == Ok(*mode),
+/// Returns the mode that the library would use: the requested one, or else cdev or type1. It uses no-IOMMU only on request.
+fn select_mode(modes: &[Mode], requested: Option<&Result<Mode, UnknownMode>>) -> Option<Mode> {
+    let fits = |mode: &&Mode| match requested {
+        Some(requested) => requested.as_ref() == Ok(*mode),
         None => **mode != Mode::NoIommu,
     };
     modes.iter().find(fits).copied()
 }
 
-fn open(patient: &Patient) -> Check {
+fn open(context: &Context) -> Check {
     const NAME: &str = "open";
-    if !patient.host.is_system() {
-        return Check::skipped(NAME, "with --root nothing is opened");
+    if !context.host.is_system() {
+        return Check::skipped(NAME, "cards are not opened with --root");
     }
-    if patient.mode.is_none() {
-        return Check::skipped(NAME, "there is no way to it yet, see above");
+    if context.mode.is_none() {
+        return Check::skipped(NAME, "not possible yet, see above");
     }
-    let name = CardName::Pci(patient.function.address());
+    let name = CardName::Pci(context.function.address());
     let report = name.open(CardOptions::default()).and_then(|card| card.report());
     match report {
         Ok(report) => Check::good(NAME, report.to_string().replace('\n', "; ")),
@@ -147,7 +146,7 @@ fn open(patient: &Patient) -> Check {
     }
 }
 
-/// An error with its causes, but for those that it quotes itself.
+/// Returns the text of an error with its causes. Causes that the text already includes are not repeated.
 pub(super) fn chain(error: &dyn Error) -> String {
     let mut text = error.to_string();
     let mut next = error.source();

@@ -1,6 +1,6 @@
-//! Checks of what this user, in this process, may do.
+//! Checks of the permissions and limits of this process.
 
-use super::{Check, Patient, function};
+use super::{Check, Context, function};
 use crate::SetupError;
 use crate::accounts::{self, Capability};
 use crate::hugepages::{PageSize, Pool};
@@ -8,49 +8,49 @@ use crate::kernel::Owner;
 use crate::mode::{self, Mode};
 use crate::status;
 
-pub(super) fn check(patient: &Patient, checks: &mut Vec<Check>) -> Result<(), SetupError> {
-    match patient.mode {
+pub(super) fn check(context: &Context, checks: &mut Vec<Check>) -> Result<(), SetupError> {
+    match context.mode {
         None => checks.push(Check::skipped("permission", "there is no node yet")),
         Some(mode) => {
-            let node = mode::node(mode, &patient.function)?.unwrap_or_default();
-            checks.push(permission(patient, "permission", &node)?);
-            checks.push(permission(patient, "shared node", mode::shared_node(mode))?);
+            let node = mode::node(mode, &context.function)?.unwrap_or_default();
+            checks.push(permission(context, "permission", &node)?);
+            checks.push(permission(context, "shared node", mode::shared_node(mode))?);
         }
     }
-    if patient.mode == Some(Mode::NoIommu) {
-        checks.push(capabilities(patient));
+    if context.mode == Some(Mode::NoIommu) {
+        checks.push(capabilities(context));
     } else {
-        checks.push(memlock(patient)?);
+        checks.push(memlock(context)?);
     }
-    checks.push(hugepages(patient)?);
+    checks.push(hugepages(context)?);
     Ok(())
 }
 
-fn permission(patient: &Patient, name: &'static str, node: &str) -> Result<Check, SetupError> {
-    let owner = match patient.host.kernel().owner(&patient.host.path(node)) {
+fn permission(context: &Context, name: &'static str, node: &str) -> Result<Check, SetupError> {
+    let owner = match context.host.kernel().owner(&context.host.path(node)) {
         Ok(owner) => owner,
-        Err(error) => return Ok(Check::bad(name, format!("/{node}: {error}"), function::bind(patient, ""))),
+        Err(error) => return Ok(Check::bad(name, format!("/{node}: {error}"), function::bind(context, ""))),
     };
-    let group = accounts::group_name(patient.host, owner.gid);
-    let user = accounts::user_name(patient.host, owner.uid);
-    let found = format!("/{node} is user {user}'s, group {group}'s, mode {:04o}", owner.mode);
-    if may_open(patient, owner) {
+    let group = accounts::group_name(context.host, owner.gid);
+    let user = accounts::user_name(context.host, owner.uid);
+    let found = format!("/{node} has user {user}, group {group}, mode {:04o}", owner.mode);
+    if may_open(context, owner) {
         return Ok(Check::good(name, found));
     }
     let remedy = if owner.mode & 0o060 != 0o060 || owner.gid == 0 {
-        function::bind(patient, "")
-    } else if patient.identity.joined_later(patient.host, owner.gid)? {
-        format!("newgrp {group}   # or log in again: the group was joined after this login")
+        function::bind(context, "")
+    } else if context.identity.joined_later(context.host, owner.gid)? {
+        format!("newgrp {group}   # or log in again, since you joined the group after this login")
     } else {
-        let user = patient.identity.name.as_deref().unwrap_or("$USER");
+        let user = context.identity.name.as_deref().unwrap_or("$USER");
         format!("sudo usermod -aG {group} {user}   # then log in again")
     };
-    Ok(Check::bad(name, format!("{found}: not this user's"), remedy))
+    Ok(Check::bad(name, format!("{found}: no access for this user"), remedy))
 }
 
-/// Whether the process may read and write, as the kernel decides it from owner and mode.
-fn may_open(patient: &Patient, owner: Owner) -> bool {
-    let identity = &patient.identity;
+/// Returns whether the process may read and write a node, by the kernel's rules for owner and mode.
+fn may_open(context: &Context, owner: Owner) -> bool {
+    let identity = &context.identity;
     let bits = if identity.uid == owner.uid {
         owner.mode >> 6
     } else if identity.groups.contains(&owner.gid) {
@@ -61,59 +61,59 @@ fn may_open(patient: &Patient, owner: Owner) -> bool {
     bits & 6 == 6 || identity.has(Capability::DacOverride)
 }
 
-fn capabilities(patient: &Patient) -> Check {
+fn capabilities(context: &Context) -> Check {
     const NAME: &str = "capabilities";
     let needed = [
         (Capability::SysRawio, "CAP_SYS_RAWIO (to open a group without an IOMMU)"),
-        (Capability::SysAdmin, "CAP_SYS_ADMIN (to learn physical addresses)"),
+        (Capability::SysAdmin, "CAP_SYS_ADMIN (to read physical addresses)"),
     ];
     let missing: Vec<_> =
-        needed.iter().filter(|(c, _)| !patient.identity.has(*c)).map(|(_, name)| *name).collect();
+        needed.iter().filter(|(c, _)| !context.identity.has(*c)).map(|(_, name)| *name).collect();
     if missing.is_empty() {
         return Check::good(NAME, "CAP_SYS_RAWIO, CAP_SYS_ADMIN");
     }
     let remedy =
-        "run it as root, or give the program both: sudo setcap cap_sys_rawio,cap_sys_admin+ep PROGRAM";
+        "run the program as root, or give it both: sudo setcap cap_sys_rawio,cap_sys_admin+ep PROGRAM";
     Check::bad(NAME, format!("missing: {}", missing.join(", ")), remedy)
 }
 
-fn memlock(patient: &Patient) -> Result<Check, SetupError> {
+fn memlock(context: &Context) -> Result<Check, SetupError> {
     const NAME: &str = "memlock";
-    let need = patient.options.memory;
-    let limit = status::memlock(patient.host)?;
-    let asked = format!("{} MiB are asked for (--memory)", need >> 20);
-    if patient.identity.has(Capability::IpcLock) {
+    let need = context.options.memory;
+    let limit = status::memlock(context.host)?;
+    let needed = format!("{} MiB needed (--memory)", need >> 20);
+    if context.identity.has(Capability::IpcLock) {
         return Ok(Check::good(NAME, "CAP_IPC_LOCK: no limit"));
     }
     Ok(match limit.map(|limit| limit.parse::<u64>()) {
-        None => Check::skipped(NAME, "the kernel does not say"),
+        None => Check::skipped(NAME, "unknown"),
         // `unlimited`.
         Some(Err(_)) => Check::good(NAME, "no limit"),
         Some(Ok(bytes)) if bytes >= need => {
-            Check::good(NAME, format!("{} MiB may be locked, {asked}", bytes >> 20))
+            Check::good(NAME, format!("{} MiB can be locked, {needed}", bytes >> 20))
         }
         Some(Ok(bytes)) => Check::bad(
             NAME,
-            format!("{} MiB may be locked, {asked}", bytes >> 20),
-            "ulimit -l unlimited if it lets you; else `sudo vfio-setup persist` and log in again; for a service LimitMEMLOCK=infinity",
+            format!("{} MiB can be locked, {needed}", bytes >> 20),
+            "ulimit -l unlimited; if that is not permitted: sudo vfio-setup persist, then log in again; for a service: LimitMEMLOCK=infinity",
         ),
     })
 }
 
-fn hugepages(patient: &Patient) -> Result<Check, SetupError> {
+fn hugepages(context: &Context) -> Result<Check, SetupError> {
     const NAME: &str = "hugepages";
-    let node = patient.function.numa_node()?;
+    let node = context.function.numa_node()?;
     let pool = |node| Pool { size: PageSize::Huge2M, node };
-    // A node of the firmware's that the kernel has no pools for: the pools of the host count.
-    let pool = if pool(node).total(patient.host).is_ok() { pool(node) } else { pool(None) };
-    let (free, total) = (pool.free(patient.host).unwrap_or(0), pool.total(patient.host).unwrap_or(0));
-    let need = patient.options.memory.div_ceil(PageSize::Huge2M.bytes());
-    let found = format!("{free} of 2 MiB are free{}, {need} would hold what is asked for", pool.place());
+    // If the kernel has no pool for the node that the firmware reports, use the pool of the host.
+    let pool = if pool(node).total(context.host).is_ok() { pool(node) } else { pool(None) };
+    let (free, total) = (pool.free(context.host).unwrap_or(0), pool.total(context.host).unwrap_or(0));
+    let need = context.options.memory.div_ceil(PageSize::Huge2M.bytes());
+    let found = format!("{free} pages of 2 MiB are free{}, {need} needed (--memory)", pool.place());
     let enough = total + need.saturating_sub(free);
-    let remedy = format!("sudo vfio-setup bind {} --hugepages 2M={enough}", patient.function.address());
-    Ok(match patient.mode {
+    let remedy = format!("sudo vfio-setup bind {} --hugepages 2M={enough}", context.function.address());
+    Ok(match context.mode {
         _ if free >= need => Check::good(NAME, found),
         Some(Mode::NoIommu) => Check::bad(NAME, found, format!("{remedy} --no-iommu")),
-        _ => Check::note(NAME, format!("{found}; the rest comes in small pages"), remedy),
+        _ => Check::note(NAME, format!("{found}; small pages are used instead"), remedy),
     })
 }

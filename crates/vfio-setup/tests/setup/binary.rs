@@ -1,4 +1,4 @@
-//! The program itself: exit codes, JSON, text.
+//! The program: exit codes, JSON, text.
 
 use crate::support::{CARD, Tree};
 use serde_json::Value;
@@ -47,12 +47,12 @@ fn the_version_names_the_program() {
 }
 
 #[test]
-fn status_for_people_and_programs() {
+fn status_as_text_and_json() {
     let tree = Tree::with_card();
     let output = run(&tree, &["status"]);
     assert_eq!(code(&output), 0);
     let shown = text(&output.stdout);
-    assert!(shown.contains(CARD) && !shown.contains('\x1b'), "no colours into a pipe: {shown}");
+    assert!(shown.contains(CARD) && !shown.contains('\x1b'), "a pipe gets no colours: {shown}");
     let status = json(&run(&tree, &["status", "--json"]));
     let card = &status["functions"][0];
     assert_eq!(
@@ -76,7 +76,7 @@ fn plan_is_a_list_of_steps() {
 }
 
 #[test]
-fn plan_shows_what_giving_back_takes() {
+fn plan_shows_the_steps_of_unbind() {
     let tree = Tree::with_card();
     tree.driver_is_vfio(CARD);
     let plan = json(&run(&tree, &["plan", "--unbind", "--json"]));
@@ -86,22 +86,22 @@ fn plan_shows_what_giving_back_takes() {
 }
 
 #[test]
-fn a_refusal_is_told_to_people_and_programs() {
+fn a_refusal_is_reported_as_text_and_json() {
     let tree = Tree::with_card();
-    // The program asks the running kernel what a file is: a device that every machine has stands for the card's.
+    // The program identifies files through the running kernel, so /dev/null takes the place of the card's node.
     tree.file("sys/class/vfio/7/dev", "1:3\n");
     tree.process(4242, "prover", &["/dev/null"]);
     let output = run(&tree, &["bind", "--json"]);
     assert_eq!(code(&output), 3);
-    let answer = json(&output);
-    assert_eq!(answer["exit_code"], 3);
-    assert!(answer["error"].as_str().unwrap().contains("process 4242"));
+    let report = json(&output);
+    assert_eq!(report["exit_code"], 3);
+    assert!(report["error"].as_str().unwrap().contains("process 4242"));
     assert!(text(&output.stderr).starts_with("vfio-setup: 0000:00:1d.0 is in use"));
 }
 
-/// Files that have no end, and what makes a reader wait, wherever something is read.
+/// Endless files and pipes in place of each kind of file.
 #[test]
-fn a_tree_without_an_end_is_an_error_that_names_it() {
+fn an_endless_file_is_an_error_that_names_it() {
     let files = [
         format!("sys/bus/pci/devices/{CARD}/vendor"),
         format!("sys/bus/pci/devices/{CARD}/driver_override"),
@@ -125,19 +125,19 @@ fn a_tree_without_an_end_is_an_error_that_names_it() {
             let begin = std::time::Instant::now();
             let output = run(&tree, &["plan", CARD, "--group", "fpga", "--hugepages", "2M=64"]);
             assert!(begin.elapsed() < std::time::Duration::from_secs(10), "{kind} {file}");
-            let said = text(&output.stderr);
+            let error = text(&output.stderr);
             let name = file.rsplit('/').next().unwrap();
-            assert!(code(&output) == 1 && said.contains(name), "{kind} {file}: {said}");
+            assert!(code(&output) == 1 && error.contains(name), "{kind} {file}: {error}");
             assert!(
-                said.contains("not a regular file") || said.contains("longer than"),
-                "{kind} {file}: {said}"
+                error.contains("not a regular file") || error.contains("longer than"),
+                "{kind} {file}: {error}"
             );
         }
     }
 }
 
 #[test]
-fn files_of_others_that_have_no_end_are_left_alone() {
+fn endless_files_of_others_are_not_changed() {
     let tree = Tree::with_card();
     tree.file("etc/modules-load.d/xdma.conf", "");
     let path = tree.path("etc/modules-load.d/xdma.conf");
@@ -151,7 +151,7 @@ fn files_of_others_that_have_no_end_are_left_alone() {
 }
 
 #[test]
-fn a_directory_without_an_end_is_an_error_that_names_it() {
+fn a_huge_directory_is_an_error_that_names_it() {
     let tree = Tree::with_card();
     tree.directory("sys/class/net");
     for number in 0..=1 << 16 {
@@ -162,29 +162,30 @@ fn a_directory_without_an_end_is_an_error_that_names_it() {
 }
 
 #[test]
-fn modules_are_not_loaded_into_this_machine_for_another_root() {
+fn modules_are_not_loaded_with_another_root() {
     let output = run(&Tree::with_card(), &["bind"]);
     assert_eq!(code(&output), 1);
     assert!(text(&output.stderr).contains("not with --root"), "{output:?}");
 }
 
 #[test]
-fn files_that_do_not_react_are_found_by_reading_back() {
+fn files_that_do_not_react_are_detected_by_reading_back() {
     let tree = Tree::with_card();
     tree.file("sys/bus/pci/drivers/vfio-pci/bind", "");
     let output = run(&tree, &["bind"]);
-    // A plain file keeps the end of what it said before, so that the override cannot be taken back either.
+    // A write to a plain file does not truncate it, so reverting the override fails too.
     assert_eq!(code(&output), 5, "{output:?}");
-    let said = text(&output.stderr);
+    let error = text(&output.stderr);
     assert!(
-        said.contains("has driver xdma afterwards, not no driver") && said.contains("could not be undone"),
-        "{said}"
+        error.contains("is bound to xdma afterwards, expected no driver")
+            && error.contains("could not be reverted"),
+        "{error}"
     );
     assert_eq!(tree.driver_of(CARD).as_deref(), Some("xdma"));
 }
 
 #[test]
-fn persist_and_undo_come_out_even() {
+fn undo_reverts_persist() {
     let tree = Tree::with_card();
     let dry = json(&run(&tree, &["persist", "--dry-run", "--json"]));
     assert_eq!(dry["files"].as_array().unwrap().len(), 4);
@@ -204,13 +205,13 @@ fn persist_and_undo_come_out_even() {
 }
 
 #[test]
-fn doctor_answers_by_its_exit_code() {
+fn doctor_reports_problems_by_exit_code() {
     let tree = Tree::with_card();
     let output = run(&tree, &["doctor", "--json"]);
     assert_eq!(code(&output), 4);
-    let answer = json(&output);
-    assert_eq!(answer["good"], false);
-    let checks = answer["functions"][0]["checks"].as_array().unwrap();
+    let report = json(&output);
+    assert_eq!(report["good"], false);
+    let checks = report["functions"][0]["checks"].as_array().unwrap();
     let driver = checks.iter().find(|check| check["name"] == "driver").unwrap();
     assert_eq!(driver["verdict"], "bad");
     assert!(driver["remedy"].as_str().unwrap().contains("vfio-setup bind"));

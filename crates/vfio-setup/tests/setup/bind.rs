@@ -1,4 +1,4 @@
-//! Binding and giving back: order, read-back, roll-back, idempotence.
+//! `bind` and `unbind`: order of the steps, verification, reverting after failures, idempotence.
 
 use crate::support::{CARD, OTHER, Tree, address};
 use vfio_setup::{BindOptions, Plan, SetupError};
@@ -12,7 +12,7 @@ fn for_fpga() -> BindOptions {
     BindOptions { group: Some("fpga".into()), ..BindOptions::default() }
 }
 
-/// A machine as on EC2: no IOMMU.
+/// Returns a guest without an IOMMU, as on EC2.
 fn guest() -> Tree {
     let tree = Tree::new();
     std::fs::remove_dir_all(tree.path("sys/class/iommu/dmar0")).unwrap();
@@ -23,7 +23,7 @@ fn guest() -> Tree {
 const UNSAFE: &str = "/sys/module/vfio/parameters/enable_unsafe_noiommu_mode";
 
 #[test]
-fn a_card_is_taken_from_its_driver_in_this_order() {
+fn the_steps_of_bind_are_in_this_order() {
     let tree = Tree::with_card();
     let options = BindOptions { hugepages: "2M=64".parse().unwrap(), ..for_fpga() };
     bind(&tree, &options).unwrap();
@@ -41,12 +41,12 @@ fn a_card_is_taken_from_its_driver_in_this_order() {
     );
     assert_eq!(tree.driver_of(CARD).as_deref(), Some("vfio-pci"));
     assert_eq!(tree.owner("dev/vfio/7"), (0, 990, 0o660));
-    // The kernel made it so, and virtual machines of others rely on it.
+    // This is the kernel's default, and other users' virtual machines rely on it.
     assert_eq!(tree.owner("dev/vfio/vfio"), (0, 0, 0o666));
 }
 
 #[test]
-fn the_plan_is_what_bind_does_and_writes_nothing() {
+fn the_plan_lists_the_steps_of_bind_and_changes_nothing() {
     let tree = Tree::with_card();
     let host = tree.host();
     let plan = Plan::bind(&host, &[], &for_fpga()).unwrap();
@@ -75,7 +75,7 @@ fn the_plan_is_what_bind_does_and_writes_nothing() {
 fn binding_twice_does_nothing_the_second_time() {
     let tree = Tree::with_card();
     bind(&tree, &for_fpga()).unwrap();
-    // Its user runs by now, which is no hindrance: nothing is taken away.
+    // A process is using the card by now, which does not matter, since nothing changes.
     tree.process(77, "prover", &["/dev/vfio/7"]);
     let before = tree.log();
     let host = tree.host();
@@ -94,7 +94,7 @@ fn a_function_without_a_driver_is_only_probed() {
 }
 
 #[test]
-fn a_failure_gives_the_card_back_to_its_driver() {
+fn a_failure_returns_the_card_to_its_driver() {
     for (fails, ignores) in
         [(Some("drivers_probe"), None), (None, Some("drivers_probe")), (Some("dev/vfio/7"), None)]
     {
@@ -104,7 +104,7 @@ fn a_failure_gives_the_card_back_to_its_driver() {
         let options = BindOptions { hugepages: "2M=64".parse().unwrap(), ..for_fpga() };
         let error = bind(&tree, &options).unwrap_err();
         assert_eq!(error.exit_code(), 1, "{error}");
-        assert!(error.to_string().ends_with("what had been done before was undone"), "{error}");
+        assert!(error.to_string().ends_with("all earlier steps were reverted"), "{error}");
         assert_eq!(tree.driver_of(CARD).as_deref(), Some("xdma"), "{error}");
         assert_eq!(tree.text(&format!("sys/bus/pci/devices/{CARD}/driver_override")), "(null)\n");
         let pages = "sys/devices/system/node/node1/hugepages/hugepages-2048kB/nr_hugepages";
@@ -113,18 +113,18 @@ fn a_failure_gives_the_card_back_to_its_driver() {
 }
 
 #[test]
-fn what_cannot_be_undone_is_named() {
+fn changes_that_cannot_be_reverted_are_listed() {
     let tree = Tree::with_card();
     *tree.kernel().ignores.borrow_mut() = Some("drivers_probe");
     *tree.kernel().fails.borrow_mut() = Some("xdma/bind");
     let error = bind(&tree, &for_fpga()).unwrap_err();
     assert_eq!(error.exit_code(), 5);
     let text = error.to_string();
-    assert!(text.contains("could not be undone") && text.contains("drivers/xdma/bind"), "{text}");
+    assert!(text.contains("could not be reverted") && text.contains("drivers/xdma/bind"), "{text}");
 }
 
 #[test]
-fn a_write_that_changes_nothing_is_found() {
+fn a_write_without_effect_is_detected() {
     for ignored in ["driver_override", "xdma/unbind", "modprobe"] {
         let tree = Tree::with_card();
         *tree.kernel().ignores.borrow_mut() = Some(ignored);
@@ -135,7 +135,7 @@ fn a_write_that_changes_nothing_is_found() {
 }
 
 #[test]
-fn a_kernel_without_vfio_is_told_by_modprobe() {
+fn a_kernel_without_vfio_is_reported_by_modprobe() {
     let tree = Tree::with_card();
     *tree.kernel().fails.borrow_mut() = Some("modprobe");
     let error = bind(&tree, &for_fpga()).unwrap_err().to_string();
@@ -149,12 +149,12 @@ fn fewer_hugepages_than_asked_for_is_an_error() {
     *tree.kernel().pages.borrow_mut() = Some(17);
     let options = BindOptions { hugepages: "2M=64".parse().unwrap(), ..for_fpga() };
     let error = bind(&tree, &options).unwrap_err().to_string();
-    assert!(error.contains("gave 17 of 64 2M pages on node 1"), "{error}");
+    assert!(error.contains("provided 17 of 64 2M pages on node 1"), "{error}");
     assert_eq!(tree.driver_of(CARD).as_deref(), Some("xdma"));
 }
 
 #[test]
-fn hugepages_are_never_taken_away_and_go_where_they_are_asked_for() {
+fn hugepages_are_never_removed_and_are_added_on_the_requested_node() {
     let tree = Tree::with_card();
     let fewer = BindOptions { hugepages: "2M=3,1G=4".parse().unwrap(), ..BindOptions::default() };
     bind(&tree, &fewer).unwrap();
@@ -181,7 +181,7 @@ fn hugepages_are_never_taken_away_and_go_where_they_are_asked_for() {
 }
 
 #[test]
-fn without_an_iommu_the_switch_comes_first() {
+fn without_an_iommu_the_mode_is_enabled_first() {
     let tree = guest();
     let options = BindOptions { no_iommu: true, ..for_fpga() };
     let host = tree.host();
@@ -203,7 +203,7 @@ fn without_an_iommu_the_switch_comes_first() {
 }
 
 #[test]
-fn a_failure_without_an_iommu_switches_the_mode_off_again() {
+fn a_failure_without_an_iommu_disables_the_mode_again() {
     let tree = guest();
     *tree.kernel().ignores.borrow_mut() = Some("drivers_probe");
     let error = bind(&tree, &BindOptions { no_iommu: true, ..for_fpga() }).unwrap_err();
@@ -212,15 +212,15 @@ fn a_failure_without_an_iommu_switches_the_mode_off_again() {
 }
 
 #[test]
-fn a_kernel_without_the_mode_is_named() {
+fn a_kernel_without_no_iommu_mode_is_an_error() {
     let tree = guest();
-    *tree.kernel().no_switch.borrow_mut() = true;
+    *tree.kernel().lacks_no_iommu.borrow_mut() = true;
     let error = bind(&tree, &BindOptions { no_iommu: true, ..for_fpga() }).unwrap_err().to_string();
     assert!(error.contains("CONFIG_VFIO_NOIOMMU"), "{error}");
 }
 
 #[test]
-fn the_node_of_a_function_and_the_shared_one_get_the_owner_too() {
+fn all_nodes_get_the_owner() {
     let tree = Tree::with_card();
     tree.file(&format!("sys/bus/pci/devices/{CARD}/vfio-dev/vfio0/dev"), "243:0\n");
     tree.kernel().node("dev/vfio/devices/vfio0", 0o600);
@@ -235,7 +235,7 @@ fn the_node_of_a_function_and_the_shared_one_get_the_owner_too() {
 }
 
 #[test]
-fn a_shared_node_that_comes_with_the_modules_gets_the_owner_at_once() {
+fn a_shared_node_created_by_the_modules_gets_the_owner() {
     let tree = Tree::with_card();
     *tree.kernel().has_iommufd.borrow_mut() = true;
     bind(&tree, &for_fpga()).unwrap();
@@ -244,7 +244,7 @@ fn a_shared_node_that_comes_with_the_modules_gets_the_owner_at_once() {
 }
 
 #[test]
-fn unbind_gives_back_what_bind_took() {
+fn unbind_reverts_bind() {
     let tree = Tree::with_card();
     bind(&tree, &for_fpga()).unwrap();
     let (host, done) = (tree.host(), tree.log().len());
@@ -262,25 +262,25 @@ fn unbind_gives_back_what_bind_took() {
     assert!(Plan::unbind(&host, &[address(CARD)]).unwrap().steps.is_empty());
 }
 
-/// A process that was killed leaves credit mode and halted channels behind, on which `xdma.ko` times out.
+/// A killed process leaves credit mode and halted channels behind, on which `xdma.ko` times out.
 #[test]
-fn the_plan_to_give_back_begins_with_bringing_the_card_to_rest() {
+fn unbind_quiesces_the_card_first() {
     let tree = Tree::with_card();
     bind(&tree, &for_fpga()).unwrap();
     let (host, done) = (tree.host(), tree.log().len());
     let plan = Plan::unbind(&host, &[]).unwrap();
-    assert_eq!(plan.steps[0].describe(&host), "open 0000:00:1d.0 by VFIO, and close it");
+    assert_eq!(plan.steps[0].describe(&host), "open 0000:00:1d.0 through VFIO and close it");
     assert!(plan.steps[0].why().contains("killed"), "{}", plan.steps[0].why());
     let report = plan.steps[0].report(&host);
     assert_eq!((report.kind, report.value.as_deref()), ("quiesce", Some(CARD)));
-    assert_eq!(tree.log().len(), done, "a plan opens nothing");
-    // One that the kernel has already is nobody's to open.
+    assert_eq!(tree.log().len(), done, "planning does not open the card");
+    // A card that is not bound to vfio-pci is not opened.
     plan.apply(&host).unwrap();
     assert!(Plan::unbind(&host, &[address(CARD)]).unwrap().steps.is_empty());
 }
 
 #[test]
-fn a_card_is_brought_to_rest_in_the_way_that_leads_to_it() {
+fn a_card_is_quiesced_in_the_available_modes() {
     let tree = Tree::with_card();
     tree.file(&format!("sys/bus/pci/devices/{CARD}/vfio-dev/vfio0/dev"), "243:0\n");
     tree.kernel().node("dev/vfio/devices/vfio0", 0o600);
@@ -298,37 +298,37 @@ fn a_card_is_brought_to_rest_in_the_way_that_leads_to_it() {
 }
 
 #[test]
-fn a_card_that_cannot_be_brought_to_rest_is_given_back_and_that_is_said() {
+fn a_card_that_cannot_be_quiesced_is_returned_with_a_note() {
     for (kind, node) in [(std::io::ErrorKind::Other, true), (std::io::ErrorKind::Other, false)] {
         let tree = Tree::with_card();
         bind(&tree, &for_fpga()).unwrap();
-        *tree.kernel().hangs.borrow_mut() = Some(kind);
+        *tree.kernel().quiesce_error.borrow_mut() = Some(kind);
         if !node {
             std::fs::remove_file(tree.path("dev/vfio/7")).unwrap();
         }
         let host = tree.host();
         let notes = Plan::unbind(&host, &[]).unwrap().apply(&host).unwrap();
-        let why = if node { "why it did not" } else { "no node in /dev/vfio leads to it" };
-        assert!(notes.len() == 1 && notes[0].contains(CARD) && notes[0].contains(why), "{notes:?}");
+        let reason = if node { "the reason" } else { "no node for it in /dev/vfio" };
+        assert!(notes.len() == 1 && notes[0].contains(CARD) && notes[0].contains(reason), "{notes:?}");
         assert_eq!(tree.driver_of(CARD).as_deref(), Some("xdma"));
     }
 }
 
-/// The kernel would wait without end for this process to let go of it.
+/// The kernel would wait forever for this process to release the card.
 #[test]
-fn a_card_that_is_being_opened_still_is_not_given_back() {
+fn a_card_that_is_still_being_opened_is_not_unbound() {
     let tree = Tree::with_card();
     bind(&tree, &for_fpga()).unwrap();
-    *tree.kernel().hangs.borrow_mut() = Some(std::io::ErrorKind::TimedOut);
+    *tree.kernel().quiesce_error.borrow_mut() = Some(std::io::ErrorKind::TimedOut);
     let host = tree.host();
     let error = Plan::unbind(&host, &[]).unwrap().apply(&host).unwrap_err();
     assert_eq!(error.exit_code(), 1, "{error}");
-    assert!(error.to_string().contains("why it did not"), "{error}");
+    assert!(error.to_string().contains("the reason"), "{error}");
     assert_eq!(tree.driver_of(CARD).as_deref(), Some("vfio-pci"));
 }
 
 #[test]
-fn unbind_that_fails_leaves_the_card_with_vfio() {
+fn a_failed_unbind_leaves_the_card_bound_to_vfio() {
     let tree = Tree::with_card();
     bind(&tree, &for_fpga()).unwrap();
     *tree.kernel().fails.borrow_mut() = Some("vfio-pci/unbind");
@@ -340,7 +340,7 @@ fn unbind_that_fails_leaves_the_card_with_vfio() {
 }
 
 #[test]
-fn unbind_says_that_no_iommu_mode_stays_on() {
+fn unbind_notes_that_no_iommu_mode_stays_enabled() {
     let tree = guest();
     bind(&tree, &BindOptions { no_iommu: true, ..for_fpga() }).unwrap();
     let host = tree.host();

@@ -1,4 +1,4 @@
-//! What the doctor finds, and what it says to type.
+//! The checks of `doctor`, and the remedies that it suggests.
 
 use crate::support::{CARD, Tree, address};
 use vfio_setup::doctor::{self, Check, Diagnosis, DoctorOptions, Verdict};
@@ -25,7 +25,7 @@ fn is_bad(check: &Check, found: &str, remedy: &str) {
     assert!(check.remedy.as_ref().is_some_and(|text| text.contains(remedy)), "{check:?}");
 }
 
-/// A card that is bound, for the group fpga.
+/// Returns a host with a card that is bound for the group fpga.
 fn bound() -> Tree {
     let tree = Tree::with_card();
     let options = BindOptions { group: Some("fpga".into()), ..BindOptions::default() };
@@ -44,7 +44,7 @@ fn bound_without_iommu() -> Tree {
 }
 
 #[test]
-fn a_prepared_host_is_well() {
+fn a_prepared_host_has_no_problems() {
     let tree = bound();
     let diagnosis = examine(&tree, None);
     assert!(diagnosis.is_good(), "{diagnosis:?}");
@@ -54,14 +54,14 @@ fn a_prepared_host_is_well() {
 }
 
 #[test]
-fn a_function_that_is_not_there() {
+fn a_missing_function() {
     let diagnosis = examine(&Tree::new(), None);
     is_bad(&diagnosis.checks[0], CARD, "lspci -D");
     assert!(!diagnosis.is_good());
 }
 
 #[test]
-fn a_function_that_is_no_card_or_an_empty_one() {
+fn an_unknown_function_and_a_card_without_an_image() {
     let tree = bound();
     tree.file(&format!("sys/bus/pci/devices/{CARD}/device"), "0x1042\n");
     is_bad(&check(&tree, "function"), "without an image", "fpga-load-local-image");
@@ -75,11 +75,11 @@ fn a_function_that_is_no_card_or_an_empty_one() {
 #[test]
 fn a_card_with_the_wrong_driver() {
     let tree = Tree::with_card();
-    is_bad(&check(&tree, "driver"), "xdma has it", "sudo vfio-setup bind 0000:00:1d.0 --group fpga");
+    is_bad(&check(&tree, "driver"), "bound to xdma", "sudo vfio-setup bind 0000:00:1d.0 --group fpga");
     std::fs::remove_file(tree.path(&format!("sys/bus/pci/devices/{CARD}/driver"))).unwrap();
-    is_bad(&check(&tree, "driver"), "none has it", "vfio-setup bind");
+    is_bad(&check(&tree, "driver"), "not bound", "vfio-setup bind");
     tree.file(&format!("sys/bus/pci/devices/{CARD}/device"), "0xbeef\n");
-    is_bad(&check(&tree, "driver"), "none has it", "bind 0000:00:1d.0 --any");
+    is_bad(&check(&tree, "driver"), "not bound", "bind 0000:00:1d.0 --any");
 }
 
 #[test]
@@ -87,7 +87,7 @@ fn a_machine_without_an_iommu() {
     let tree = Tree::new();
     tree.function(CARD, "0x1d0f", "0xf001", "0x058000");
     is_bad(&check(&tree, "IOMMU"), "none is in use", "--no-iommu --group fpga");
-    is_bad(&check(&tree, "driver"), "none has it", "see IOMMU");
+    is_bad(&check(&tree, "driver"), "not bound", "see IOMMU");
 }
 
 #[test]
@@ -104,15 +104,15 @@ fn a_user_outside_the_group() {
     let tree = bound();
     tree.process_of_ada("1000 990");
     assert_eq!(check(&tree, "permission").verdict, Verdict::Good);
-    // The file has her in the group, this process was started before.
+    // /etc/group has her in the group, but this process was started earlier.
     tree.process_of_ada("1000");
-    is_bad(&check(&tree, "permission"), "/dev/vfio/7 is user root's, group fpga's, mode 0660", "newgrp fpga");
+    is_bad(&check(&tree, "permission"), "/dev/vfio/7 has user root, group fpga, mode 0660", "newgrp fpga");
     tree.file("etc/group", "fpga:x:990:\n");
     is_bad(&check(&tree, "permission"), "/dev/vfio/7", "sudo usermod -aG fpga ada");
     tree.set_owner("dev/vfio/7", 0, 0, 0o600);
     is_bad(
         &check(&tree, "permission"),
-        "group 0's, mode 0600",
+        "group 0, mode 0600",
         "sudo vfio-setup bind 0000:00:1d.0 --group fpga",
     );
     assert_eq!(check(&tree, "shared node").verdict, Verdict::Good);
@@ -121,7 +121,7 @@ fn a_user_outside_the_group() {
 }
 
 #[test]
-fn memory_that_may_not_be_locked() {
+fn a_low_memlock_limit() {
     let tree = bound();
     tree.process_of_ada("990");
     assert_eq!(check(&tree, "memlock").verdict, Verdict::Good);
@@ -129,7 +129,7 @@ fn memory_that_may_not_be_locked() {
         "proc/self/limits",
         "Max locked memory         65536                65536                bytes\n",
     );
-    is_bad(&check(&tree, "memlock"), "0 MiB may be locked, 4 MiB are asked for", "LimitMEMLOCK=infinity");
+    is_bad(&check(&tree, "memlock"), "0 MiB can be locked, 4 MiB needed", "LimitMEMLOCK=infinity");
     tree.file(
         "proc/self/limits",
         "Max locked memory         unlimited            unlimited            bytes\n",
@@ -140,22 +140,22 @@ fn memory_that_may_not_be_locked() {
 }
 
 #[test]
-fn hugepages_that_are_taken() {
+fn hugepages_that_are_in_use() {
     let tree = bound();
     tree.file("sys/devices/system/node/node1/hugepages/hugepages-2048kB/free_hugepages", "1\n");
     let check = check(&tree, "hugepages");
     assert_eq!(check.verdict, Verdict::Note, "{check:?}");
-    // Four are there, three of them taken: five in all leave the two that are asked for.
+    // There are four pages, and three are in use. With five pages, the two needed ones are free.
     assert!(check.remedy.unwrap().contains("--hugepages 2M=5"));
 }
 
 #[test]
-fn a_card_that_somebody_has() {
+fn a_card_that_is_in_use() {
     let tree = bound();
     tree.device("/dev/vfio/7", (243, 7));
     tree.process(99, "prover", &["/dev/vfio/7"]);
     is_bad(&check(&tree, "users"), "process 99 (prover)", "one user at a time");
-    // Any user can have a file of that name.
+    // Any user can create a file with that name.
     tree.inode("/dev/vfio/7", (0, 22), 3);
     let check = check(&tree, "users");
     assert!(check.verdict == Verdict::Note && check.found.contains("process 99 (prover)"), "{check:?}");
@@ -167,36 +167,40 @@ fn a_slow_link_is_noted() {
     tree.file(&format!("sys/bus/pci/devices/{CARD}/current_link_width"), "4\n");
     let check = check(&tree, "link");
     assert_eq!(check.verdict, Verdict::Note);
-    assert_eq!(check.found, "8.0 GT/s x4, the card is able to 8.0 GT/s x16");
+    assert_eq!(check.found, "8.0 GT/s x4, the card supports 8.0 GT/s x16");
 }
 
 #[test]
-fn the_way_that_was_asked_for() {
+fn the_requested_mode() {
     let tree = bound();
-    assert_eq!(check(&tree, "way").found, "type1");
-    is_bad(&check_with(&tree, Some("cdev"), "way"), "asks for cdev, and there is type1", "unset XDMA_VFIO");
-    is_bad(&check_with(&tree, Some("fast"), "way"), "`fast`", "cdev, type1 or noiommu");
+    assert_eq!(check(&tree, "VFIO mode").found, "type1");
+    is_bad(
+        &check_with(&tree, Some("cdev"), "VFIO mode"),
+        "requests cdev; available: type1",
+        "unset XDMA_VFIO",
+    );
+    is_bad(&check_with(&tree, Some("fast"), "VFIO mode"), "`fast`", "cdev, type1 or noiommu");
     tree.file(&format!("sys/bus/pci/devices/{CARD}/vfio-dev/vfio0/dev"), "243:0\n");
     tree.kernel().node("dev/vfio/devices/vfio0", 0o660);
     tree.kernel().node("dev/iommu", 0o660);
-    assert_eq!(check(&tree, "way").found, "cdev, then type1");
+    assert_eq!(check(&tree, "VFIO mode").found, "cdev, then type1");
     assert!(check(&tree, "permission").found.contains("/dev/vfio/devices/vfio0"));
     assert!(check(&tree, "shared node").found.contains("/dev/iommu"));
     assert!(check_with(&tree, Some("type1"), "permission").found.contains("/dev/vfio/7"));
     for node in ["dev/vfio/devices/vfio0", "dev/vfio/7"] {
         std::fs::remove_file(tree.path(node)).unwrap();
     }
-    is_bad(&check(&tree, "way"), "no node", "vfio-setup bind");
+    is_bad(&check(&tree, "VFIO mode"), "no node", "vfio-setup bind");
 }
 
 #[test]
-fn no_iommu_is_never_taken_without_being_told() {
+fn no_iommu_is_used_only_on_request() {
     let tree = bound_without_iommu();
-    is_bad(&check(&tree, "way"), "never taken without being told", "export XDMA_VFIO=noiommu");
+    is_bad(&check(&tree, "VFIO mode"), "used only on request", "export XDMA_VFIO=noiommu");
     let diagnosis = examine(&tree, Some("noiommu"));
     assert!(diagnosis.is_good(), "{diagnosis:?}");
     tree.process_of_ada("1000 990");
     is_bad(&check_with(&tree, Some("noiommu"), "capabilities"), "CAP_SYS_RAWIO", "setcap");
     tree.file("sys/devices/system/node/node1/hugepages/hugepages-2048kB/free_hugepages", "0\n");
-    is_bad(&check_with(&tree, Some("noiommu"), "hugepages"), "0 of 2 MiB", "--no-iommu");
+    is_bad(&check_with(&tree, Some("noiommu"), "hugepages"), "0 pages of 2 MiB", "--no-iommu");
 }

@@ -1,4 +1,4 @@
-//! `vfio-setup` against trees of files that look like a host, with a kernel that reacts to writes as Linux does.
+//! Tests of `vfio-setup` with directory trees that imitate a host, and a fake kernel that reacts to writes as Linux does.
 
 mod binary;
 mod bind;

@@ -1,9 +1,9 @@
-//! Files for the next boot: what they say, and that only our own are replaced or removed.
+//! `persist` and `undo`: the content of the files, and that only our own files are replaced or removed.
 
 use crate::support::{CARD, OTHER, Tree, address};
 use std::os::unix::fs::PermissionsExt;
 use vfio_setup::BindOptions;
-use vfio_setup::persist::{self, Kind, RULES};
+use vfio_setup::persist::{self, ChangeKind, RULES};
 
 const OWNERSHIP: &str = "etc/udev/rules.d/60-xdma.rules";
 const BINDING: &str = "etc/udev/rules.d/61-xdma-bind.rules";
@@ -11,7 +11,7 @@ const LIMITS: &str = "etc/security/limits.d/60-xdma.conf";
 const NO_IOMMU: &str = "etc/modprobe.d/xdma-noiommu.conf";
 const HUGEPAGES: &str = "etc/tmpfiles.d/xdma-hugepages.conf";
 
-fn persisted(tree: &Tree, options: &BindOptions) -> Vec<(String, Kind)> {
+fn persisted(tree: &Tree, options: &BindOptions) -> Vec<(String, ChangeKind)> {
     let changes = persist::persist(&tree.host(), &[], options).unwrap();
     changes.apply(&tree.host()).unwrap();
     changes.files.into_iter().map(|file| (file.path, file.kind)).collect()
@@ -23,13 +23,13 @@ fn refused(tree: &Tree, options: &BindOptions) -> String {
     error.to_string()
 }
 
-fn undone(tree: &Tree) -> Vec<(String, Kind)> {
+fn undo(tree: &Tree) -> Vec<(String, ChangeKind)> {
     let changes = persist::undo(&tree.host()).unwrap();
     changes.apply(&tree.host()).unwrap();
     changes.files.into_iter().map(|file| (file.path, file.kind)).collect()
 }
 
-/// A file without the line that marks it as ours.
+/// Returns a file without the line that marks it as ours.
 fn body(tree: &Tree, path: &str) -> String {
     let text = tree.text(path);
     let (mark, body) = text.split_once('\n').unwrap();
@@ -38,11 +38,11 @@ fn body(tree: &Tree, path: &str) -> String {
 }
 
 #[test]
-fn the_files_say_what_bind_does() {
+fn the_files_do_the_same_as_bind() {
     let tree = Tree::with_card();
     let kinds = persisted(&tree, &BindOptions::default());
     assert_eq!(kinds.len(), 4);
-    assert!(kinds.iter().all(|(_, kind)| *kind == Kind::Created), "{kinds:?}");
+    assert!(kinds.iter().all(|(_, kind)| *kind == ChangeKind::Created), "{kinds:?}");
     assert_eq!(body(&tree, OWNERSHIP), RULES);
     assert_eq!(body(&tree, "etc/modules-load.d/xdma.conf"), "vfio-pci\n");
     assert!(body(&tree, LIMITS).ends_with("\n@fpga - memlock unlimited\n"));
@@ -50,19 +50,19 @@ fn the_files_say_what_bind_does() {
     let line =
         "KERNEL==\"0000:00:1d.0\", ATTR{vendor}==\"0x1d0f\", ATTR{device}==\"0xf001\", GOTO=\"xdma_bind\"\n";
     assert!(binding.contains(line), "{binding}");
-    let place = |part: &str| binding.find(part).unwrap_or_else(|| panic!("no {part} in {binding}"));
-    assert!(place("driver_override") < place("driver/unbind"));
-    assert!(place("driver/unbind") < place("kmod load vfio-pci"));
-    assert!(place("kmod load vfio-pci") < place("drivers_probe"));
+    let position = |part: &str| binding.find(part).unwrap_or_else(|| panic!("no {part} in {binding}"));
+    assert!(position("driver_override") < position("driver/unbind"));
+    assert!(position("driver/unbind") < position("kmod load vfio-pci"));
+    assert!(position("kmod load vfio-pci") < position("drivers_probe"));
     for path in [OWNERSHIP, BINDING, LIMITS] {
         let mode = std::fs::metadata(tree.path(path)).unwrap().permissions().mode();
         assert_eq!(mode & 0o7777, 0o644, "{path}");
     }
-    assert!(tree.log().is_empty(), "the running kernel is left alone");
+    assert!(tree.log().is_empty(), "the running kernel is not changed");
 }
 
 #[test]
-fn another_group_is_in_every_file() {
+fn every_file_uses_the_requested_group() {
     let tree = Tree::with_card();
     persisted(&tree, &BindOptions { group: Some("kvm".into()), ..BindOptions::default() });
     assert!(
@@ -75,7 +75,7 @@ fn another_group_is_in_every_file() {
 }
 
 #[test]
-fn hugepages_and_no_iommu_have_files_of_their_own() {
+fn hugepages_and_no_iommu_have_separate_files() {
     let tree = Tree::new();
     tree.function(CARD, "0x1d0f", "0xf001", "0x058000");
     tree.directory("sys/module/vfio");
@@ -98,17 +98,17 @@ fn hugepages_and_no_iommu_have_files_of_their_own() {
         assert!(notes.contains(word), "{word}: {notes}");
     }
 
-    // What the next call does not ask for goes.
+    // Files that the next call does not need are removed.
     tree.group(7, &[CARD]);
     let kinds = persisted(&tree, &BindOptions::default());
     for path in [NO_IOMMU, HUGEPAGES] {
-        assert!(kinds.contains(&(format!("/{path}"), Kind::Removed)), "{kinds:?}");
+        assert!(kinds.contains(&(format!("/{path}"), ChangeKind::Removed)), "{kinds:?}");
         assert!(!tree.path(path).exists());
     }
 }
 
 #[test]
-fn identifiers_that_the_rules_do_not_know_get_rules_by_address() {
+fn functions_with_unknown_ids_get_rules_by_address() {
     let tree = Tree::with_card();
     tree.function(OTHER, "0x1d0f", "0xabcd", "0x058000");
     tree.group(9, &[OTHER]);
@@ -127,29 +127,29 @@ fn persisting_twice_changes_nothing_and_undo_removes_all() {
     let tree = Tree::with_card();
     persisted(&tree, &BindOptions::default());
     let again = persisted(&tree, &BindOptions::default());
-    assert!(again.iter().all(|(_, kind)| *kind == Kind::Unchanged), "{again:?}");
-    let undone_files = undone(&tree);
-    assert_eq!(undone_files.len(), 4);
-    assert!(undone_files.iter().all(|(_, kind)| *kind == Kind::Removed), "{undone_files:?}");
+    assert!(again.iter().all(|(_, kind)| *kind == ChangeKind::Unchanged), "{again:?}");
+    let removed = undo(&tree);
+    assert_eq!(removed.len(), 4);
+    assert!(removed.iter().all(|(_, kind)| *kind == ChangeKind::Removed), "{removed:?}");
     assert!(!tree.path(OWNERSHIP).exists() && !tree.path(BINDING).exists());
-    assert!(undone(&tree).is_empty());
+    assert!(undo(&tree).is_empty());
 }
 
 #[test]
-fn a_file_that_was_changed_stays_and_is_named() {
+fn an_edited_file_is_kept_and_reported() {
     let tree = Tree::with_card();
     persisted(&tree, &BindOptions::default());
     let mine = tree.text(LIMITS) + "@fpga - nice -5\n";
     tree.file(LIMITS, &mine);
     assert!(refused(&tree, &BindOptions::default()).contains("60-xdma.conf was not written by"));
-    let kinds = undone(&tree);
-    assert!(kinds.contains(&(format!("/{LIMITS}"), Kind::Left)), "{kinds:?}");
+    let kinds = undo(&tree);
+    assert!(kinds.contains(&(format!("/{LIMITS}"), ChangeKind::Kept)), "{kinds:?}");
     assert_eq!(tree.text(LIMITS), mine);
     assert!(!tree.path(OWNERSHIP).exists());
 }
 
 #[test]
-fn a_file_of_somebody_else_is_not_replaced() {
+fn an_existing_file_of_the_same_name_is_not_replaced() {
     let tree = Tree::with_card();
     tree.file(BINDING, "# mine\n");
     assert!(refused(&tree, &BindOptions::default()).contains("/etc/udev/rules.d/61-xdma-bind.rules"));
@@ -173,19 +173,19 @@ fn links_are_not_followed() {
 }
 
 #[test]
-fn a_directory_that_others_may_write_to_is_refused() {
+fn a_directory_writable_by_others_is_refused() {
     let tree = Tree::with_card();
     tree.directory("etc/udev/rules.d");
     std::fs::set_permissions(tree.path("etc/udev"), std::fs::Permissions::from_mode(0o777)).unwrap();
     let error = refused(&tree, &BindOptions::default());
-    assert!(error.contains("/etc/udev is writable for others"), "{error}");
+    assert!(error.contains("/etc/udev is writable by users other"), "{error}");
 }
 
 #[test]
-fn a_failure_half_way_removes_what_was_written() {
+fn a_failure_reverts_earlier_files() {
     let tree = Tree::with_card();
     let changes = persist::persist(&tree.host(), &[], &BindOptions::default()).unwrap();
-    // The name under which the last file is written first is taken: that file is somebody's, and stays.
+    // The temporary name of the last file is taken by another file, which must not be changed.
     let taken = format!("etc/security/limits.d/.60-xdma.conf.{}", std::process::id());
     tree.file(&taken, "mine\n");
     let error = changes.apply(&tree.host()).unwrap_err();
@@ -195,7 +195,7 @@ fn a_failure_half_way_removes_what_was_written() {
 }
 
 #[test]
-fn what_is_in_the_way_is_seen_before_the_first_write() {
+fn a_directory_in_place_of_a_file_is_detected_before_the_first_write() {
     let tree = Tree::with_card();
     let changes = persist::persist(&tree.host(), &[], &BindOptions::default()).unwrap();
     tree.directory(&format!("{LIMITS}/in-the-way"));
@@ -204,7 +204,7 @@ fn what_is_in_the_way_is_seen_before_the_first_write() {
 }
 
 #[test]
-fn a_machine_that_could_not_bind_is_told_before_the_next_boot() {
+fn persist_is_refused_if_bind_would_be() {
     let tree = Tree::new();
     tree.function(CARD, "0x1d0f", "0xf001", "0x058000");
     assert!(refused(&tree, &BindOptions::default()).contains("not behind an IOMMU"));

@@ -1,9 +1,9 @@
-//! What is not done, with who or what is in the way, and without a single write.
+//! Refused requests: the error names the reason, and nothing is written.
 
 use crate::support::{CARD, OTHER, Tree, address};
 use vfio_setup::{BindOptions, Plan};
 
-/// The text of the refusal to bind the card.
+/// Returns the error of binding the card, which must be a refusal.
 fn refused(tree: &Tree, options: &BindOptions) -> String {
     let error = Plan::bind(&tree.host(), &[address(CARD)], options).unwrap_err();
     assert_eq!(error.exit_code(), 3, "{error}");
@@ -21,13 +21,13 @@ fn has(text: &str, words: &[&str]) {
     }
 }
 
-/// A path below the card, as links in class directories have it.
+/// Returns the target of a link in a class directory to a path below the card.
 fn below(path: &str) -> String {
     format!("../../devices/pci0000:00/{CARD}/{path}")
 }
 
 #[test]
-fn functions_that_are_not_there_or_no_cards() {
+fn missing_functions_and_functions_that_are_not_cards() {
     let tree = Tree::new();
     has(&refused_plainly(&tree), &[CARD, "lspci -D"]);
     let error = Plan::bind(&tree.host(), &[], &BindOptions::default()).unwrap_err();
@@ -62,7 +62,7 @@ fn an_interface_that_is_up() {
     Plan::bind(&tree.host(), &[address(CARD)], &BindOptions::default()).unwrap();
 }
 
-/// Files behind a link in a class directory.
+/// Creates files behind a link in a class directory.
 fn fs_class(tree: &Tree, link: &str, files: &[(&str, &str)]) {
     let target = std::fs::read_link(tree.path(link)).unwrap();
     let target = target.strip_prefix("../..").unwrap().display().to_string();
@@ -85,7 +85,7 @@ fn a_disk_that_is_mounted() {
     tree.file(&format!("sys/devices/pci0000:00/{CARD}/ata1/block/sda/sda1/dev"), "259:1\n");
     tree.file("proc/self/mountinfo", "22 1 259:1 / /srv rw shared:1 - ext4 /dev/root rw\n");
     has(&refused_plainly(&tree), &["/dev/sda1", "/srv", "umount"]);
-    // btrfs has a number of its own: the name tells.
+    // btrfs uses its own device number, so the disk is recognized by name.
     tree.file("proc/self/mountinfo", "22 1 0:31 / /data rw - btrfs /dev/sda1 rw\n");
     has(&refused_plainly(&tree), &["/dev/sda1", "/data"]);
     tree.file("proc/self/mountinfo", "garbage\n22 1 - -\n");
@@ -101,13 +101,13 @@ fn a_disk_that_something_is_built_on() {
 }
 
 #[test]
-fn a_disk_that_the_kernel_holds_without_saying_why() {
+fn a_disk_that_the_kernel_uses_for_an_unknown_purpose() {
     let tree = with_disk("sda", "ata1/block/sda");
     *tree.kernel().held.borrow_mut() = Some("dev/sda");
-    has(&refused_plainly(&tree), &["the kernel holds /dev/sda"]);
-    // What is known is not said twice.
+    has(&refused_plainly(&tree), &["the kernel is using /dev/sda"]);
+    // If the purpose is known, only that is reported.
     tree.file("proc/self/mountinfo", "22 1 259:0 / /srv rw - ext4 /dev/sda rw\n");
-    assert!(!refused_plainly(&tree).contains("holds"));
+    assert!(!refused_plainly(&tree).contains("the kernel"));
 }
 
 #[test]
@@ -115,10 +115,10 @@ fn more_hugepages_than_memory() {
     let tree = Tree::with_card();
     tree.file("proc/meminfo", "MemTotal:       1000000 kB\nMemAvailable:     204800 kB\n");
     let options = |pages: &str| BindOptions { hugepages: pages.parse().unwrap(), ..BindOptions::default() };
-    // Four pages are there already.
+    // There are four pages already.
     Plan::bind(&tree.host(), &[], &options("2M=104")).unwrap();
-    has(&refused(&tree, &options("2M=105")), &["101 more 2M pages are 202 MiB", "200 MiB"]);
-    has(&refused(&tree, &options("1G=18446744073709551615")), &["ask for fewer"]);
+    has(&refused(&tree, &options("2M=105")), &["101 more 2M pages need 202 MiB", "200 MiB"]);
+    has(&refused(&tree, &options("1G=18446744073709551615")), &["request fewer"]);
 }
 
 #[test]
@@ -141,24 +141,24 @@ fn a_node_that_a_process_has_open() {
     tree.device("/dev/xdma0_h2c_0", (240, 0));
     tree.process(4242, "prover", &["/dev/null", "/dev/xdma0_h2c_0"]);
     has(&refused_plainly(&tree), &["process 4242 (prover) has /dev/xdma0_h2c_0 open"]);
-    // As a path it is not open.
+    // A descriptor opened with O_PATH is not a use.
     tree.file("proc/4242/fdinfo/1", "pos:\t0\nflags:\t012100000\nmnt_id:\t9\n");
     planned(&tree);
     tree.file("proc/4242/fdinfo/1", "pos:\t0\nflags:\t02100002\nmnt_id:\t9\n");
     has(&refused_plainly(&tree), &["process 4242"]);
-    // One that is replaced at this moment, which any user can do all the time, is only noted.
+    // A descriptor that is replaced at this moment, which any user can do continuously, is only noted.
     std::fs::remove_file(tree.path("proc/4242/fdinfo/1")).unwrap();
     has(&planned(&tree).join("\n"), &["process 4242"]);
 }
 
-/// Notes of the plan to bind the card, which nothing keeps from it.
+/// Returns the notes of the plan to bind the card, which must not be refused.
 fn planned(tree: &Tree) -> Vec<String> {
     Plan::bind(&tree.host(), &[address(CARD)], &BindOptions::default()).unwrap().notes
 }
 
 const REGISTERS: &str = "/sys/bus/pci/devices/0000:00:1d.0/resource0";
 
-/// Where the kernel says that the registers are.
+/// Returns the path of the registers in the kernel's lists.
 fn registers() -> String {
     format!("/sys/devices/pci0000:00/{CARD}/resource0")
 }
@@ -180,14 +180,14 @@ fn registers_that_a_process_has_mapped() {
     };
     line("00:15", 99, &registers());
     has(&refused_plainly(&tree), &["process 4243 (fpga_mgmt)", "resource0"]);
-    // In a container it may be called something else, and its sysfs has another number, which the kernel lists.
+    // In a container, the file can have another name, and sysfs can have another device number, which mountinfo lists.
     line("00:15", 99, "/bars/0");
     has(&refused_plainly(&tree), &["process 4243 (fpga_mgmt)", "/bars/0"]);
     line("00:2a", 99, &registers());
     has(&planned(&tree)[0], &["process 4243 (fpga_mgmt)", "resource0", "not counted"]);
     tree.file("proc/4243/mountinfo", "30 1 0:42 / /sys rw - sysfs sysfs rw\n");
     has(&refused_plainly(&tree), &["process 4243 (fpga_mgmt)"]);
-    // Nobody can call another file system so.
+    // Other file systems do not count as sysfs, whatever their source is named.
     for mounts in [
         "30 1 0:42 / /sys rw - tmpfs sysfs rw\n",
         "30 1 0:42 / /sys rw - fuse.sysfs sysfs rw\n",
@@ -196,7 +196,7 @@ fn registers_that_a_process_has_mapped() {
         tree.file("proc/4243/mountinfo", mounts);
         assert_eq!(planned(&tree).len(), 1, "{mounts}");
     }
-    // A mapped file that is known by its link is what that says.
+    // If map_files identifies the mapped file, that identity counts.
     tree.link("proc/4243/map_files/7f00-7f01", "/bars/0");
     tree.inode("/bars/0", (0, 21), 99);
     has(&refused_plainly(&tree), &["process 4243 (fpga_mgmt)"]);
@@ -211,12 +211,12 @@ fn registers_that_a_process_has_open() {
 }
 
 #[test]
-fn what_a_user_makes_up_neither_blocks_a_card_nor_reaches_the_terminal() {
+fn fake_files_neither_block_a_card_nor_reach_the_terminal() {
     let tree = with_registers();
     let made_up = format!("/home/eve/{CARD}/resource0");
     tree.process(4245, "eve", &[&made_up]);
     tree.file("proc/4245/maps", &format!("7f00-7f01 rw-s 00000000 00:16 99    {made_up}\n"));
-    // What everybody may open.
+    // Files that every user may open.
     tree.process(
         4248,
         "eve",
@@ -226,7 +226,7 @@ fn what_a_user_makes_up_neither_blocks_a_card_nor_reaches_the_terminal() {
         ],
     );
     assert_eq!(planned(&tree), Vec::<String>::new());
-    // In a mount namespace of her own, with a name for root's terminal: nothing tells these from the card's but what they are.
+    // In a private mount namespace, with escape sequences in the process name: only the identity of these files differs.
     let files = [registers(), "/dev/vfio/7".to_string(), "/dev/\u{1b}".into()];
     tree.inode(&files[0], (0, 22), 99);
     tree.inode(&files[1], (0, 22), 3);
@@ -236,7 +236,7 @@ fn what_a_user_makes_up_neither_blocks_a_card_nor_reaches_the_terminal() {
     assert_eq!(notes.len(), 2, "{notes:?}");
     has(&notes[0], &["process 4246", "\\u{1b}]0;root\\u{7}", "/dev/vfio/7"]);
     assert!(!notes.concat().contains(|c: char| c.is_control()), "{notes:?}");
-    // One user can make up any number.
+    // One user can fake any number of uses.
     for pid in 5000..5100 {
         tree.process(pid, "eve", &[&registers()]);
     }
@@ -245,19 +245,19 @@ fn what_a_user_makes_up_neither_blocks_a_card_nor_reaches_the_terminal() {
 }
 
 #[test]
-fn a_file_system_of_a_user_does_not_pass_for_a_disk() {
+fn a_users_fuse_file_system_does_not_count_as_a_disk() {
     let tree = with_disk("sda", "ata1/block/sda");
     for kind in ["fuse", "fuse.sshfs"] {
         tree.file("proc/self/mountinfo", &format!("22 1 0:31 / /home/eve/m rw - {kind} /dev/sda rw\n"));
         planned(&tree);
     }
-    // Only root mounts a disk with FUSE.
+    // Only root can mount a disk with fuseblk.
     tree.file("proc/self/mountinfo", "22 1 0:31 / /data rw - fuseblk /dev/sda rw\n");
     has(&refused_plainly(&tree), &["/dev/sda", "/data"]);
 }
 
 #[test]
-fn a_card_in_use_is_not_given_back() {
+fn a_card_in_use_is_not_unbound() {
     let tree = Tree::with_card();
     let host = tree.host();
     Plan::bind(&host, &[], &BindOptions::default()).unwrap().apply(&host).unwrap();
@@ -269,25 +269,25 @@ fn a_card_in_use_is_not_given_back() {
 }
 
 #[test]
-fn a_group_with_others_in_it() {
+fn a_group_with_other_members() {
     let tree = Tree::with_card();
     tree.function(OTHER, "0x1022", "0x1481", "0x088000");
     tree.group(7, &[CARD, OTHER]);
-    // Without a driver it is no hindrance.
+    // A member without a driver does not matter.
     Plan::bind(&tree.host(), &[address(CARD)], &BindOptions::default()).unwrap();
     tree.driver(OTHER, "ahci");
     has(&refused_plainly(&tree), &["group 7", "0000:00:1e.0 (driver ahci)"]);
-    // Nor as a bridge, nor with a driver that the kernel lets be.
+    // Neither does a bridge.
     tree.file(&format!("sys/bus/pci/devices/{OTHER}/class"), "0x060400\n");
     Plan::bind(&tree.host(), &[address(CARD)], &BindOptions::default()).unwrap();
-    // Nor where it is bound along.
+    // Neither does a member that is bound at the same time.
     tree.function(OTHER, "0x10ee", "0x903f", "0x058000");
     has(&refused_plainly(&tree), &["(driver ahci)"]);
     assert_eq!(Plan::bind(&tree.host(), &[], &BindOptions::default()).unwrap().functions.len(), 2);
 }
 
 #[test]
-fn a_group_with_something_that_is_no_pci_function() {
+fn a_group_with_a_member_that_is_not_a_pci_function() {
     let tree = Tree::with_card();
     tree.directory("sys/kernel/iommu_groups/7/devices/AMDI0095:00");
     Plan::bind(&tree.host(), &[address(CARD)], &BindOptions::default()).unwrap();
@@ -296,7 +296,7 @@ fn a_group_with_something_that_is_no_pci_function() {
 }
 
 #[test]
-fn an_iommu_that_is_missing_or_there() {
+fn a_missing_iommu_and_an_unexpected_one() {
     let tree = Tree::new();
     tree.function(CARD, "0x1d0f", "0xf001", "0x058000");
     has(&refused_plainly(&tree), &["not behind an IOMMU", "--no-iommu", "all memory"]);
@@ -306,10 +306,10 @@ fn an_iommu_that_is_missing_or_there() {
 }
 
 #[test]
-fn accounts_that_are_not_there() {
+fn missing_accounts() {
     let tree = Tree::with_card();
-    let group = BindOptions { group: Some("nobodies".into()), ..BindOptions::default() };
-    has(&refused(&tree, &group), &["group `nobodies`", "groupadd --system nobodies"]);
+    let group = BindOptions { group: Some("missing".into()), ..BindOptions::default() };
+    has(&refused(&tree, &group), &["group `missing`", "groupadd --system missing"]);
     let user = BindOptions { user: Some("eve".into()), ..BindOptions::default() };
     has(&refused(&tree, &user), &["user `eve`", "/etc/passwd"]);
     tree.file("etc/group", "a\"b:x:12:\n");
@@ -318,7 +318,7 @@ fn accounts_that_are_not_there() {
 }
 
 #[test]
-fn a_shared_node_that_others_set_up() {
+fn a_shared_node_configured_for_others() {
     let tree = Tree::with_card();
     tree.kernel().node("dev/iommu", 0o660);
     tree.set_owner("dev/iommu", 0, 44, 0o660);

@@ -1,4 +1,4 @@
-//! The rules for udev: their syntax, and that they know the cards that the program knows.
+//! The udev rules: their syntax, and that they match the same cards as the program.
 
 use crate::support::Tree;
 use std::path::{Path, PathBuf};
@@ -7,7 +7,7 @@ use vfio_setup::BindOptions;
 use vfio_setup::ids::Model;
 use vfio_setup::persist::{self, RULES};
 
-/// All files of rules that `persist` ever writes, as they are installed.
+/// Installs all rules files that `persist` can write.
 fn installed() -> (Tree, Vec<PathBuf>) {
     let tree = Tree::with_card();
     tree.function("0000:00:1e.0", "0x1d0f", "0xabcd", "0x058000");
@@ -21,7 +21,7 @@ fn installed() -> (Tree, Vec<PathBuf>) {
     (tree, paths)
 }
 
-/// `KEY{attribute}OPERATOR"value"` of a line.
+/// Splits a line into keys, operators and values: `KEY{attribute}OPERATOR"value"`.
 fn tokens(line: &str) -> Vec<(String, String, String)> {
     let mut rest = line;
     let mut tokens = Vec::new();
@@ -50,35 +50,35 @@ fn lines(text: &str) -> impl Iterator<Item = &str> {
 fn every_line_is_a_rule() {
     const MATCHES: [&str; 10] =
         ["ACTION", "SUBSYSTEM", "KERNEL", "KERNELS", "ATTR", "DRIVER", "PROGRAM", "RESULT", "TEST", "IMPORT"];
-    const SETS: [&str; 5] = ["GROUP", "MODE", "GOTO", "LABEL", "ATTR"];
+    const ASSIGNMENTS: [&str; 5] = ["GROUP", "MODE", "GOTO", "LABEL", "ATTR"];
     let (_tree, paths) = installed();
     for path in paths {
         let text = std::fs::read_to_string(path).unwrap();
-        let (mut wanted, mut there) = (Vec::new(), Vec::new());
+        let (mut targets, mut labels) = (Vec::new(), Vec::new());
         for line in lines(&text) {
             for (key, operator, value) in tokens(line) {
                 let name = key.split('{').next().unwrap();
                 match operator.as_str() {
                     "==" | "!=" => assert!(MATCHES.contains(&name), "{line}"),
-                    "=" => assert!(SETS.contains(&name) || key == "IMPORT{builtin}", "{line}"),
+                    "=" => assert!(ASSIGNMENTS.contains(&name) || key == "IMPORT{builtin}", "{line}"),
                     _ => panic!("operator {operator}: {line}"),
                 }
                 match name {
-                    "GOTO" => wanted.push(value),
-                    "LABEL" => there.push(value),
-                    "MODE" => assert_eq!(value, "0660", "never for the world: {line}"),
+                    "GOTO" => targets.push(value),
+                    "LABEL" => labels.push(value),
+                    "MODE" => assert_eq!(value, "0660", "not accessible to all users: {line}"),
                     _ => {}
                 }
             }
         }
-        wanted.sort();
-        wanted.dedup();
-        there.sort();
-        assert_eq!(wanted, there, "every GOTO has its LABEL, and every LABEL a GOTO");
+        targets.sort();
+        targets.dedup();
+        labels.sort();
+        assert_eq!(targets, labels, "every GOTO has a LABEL, and every LABEL has a GOTO");
     }
 }
 
-/// Whether a pattern of udev's, of letters, `*` at both ends and sets in brackets, matches.
+/// Returns whether a udev pattern matches. Supports letters, sets in brackets, and `*` at both ends.
 fn matches(pattern: &str, text: &str) -> bool {
     let pattern = pattern.trim_start_matches('*').trim_end_matches('*');
     let mut rest = text;
@@ -98,7 +98,7 @@ fn matches(pattern: &str, text: &str) -> bool {
 }
 
 #[test]
-fn the_rules_know_the_cards_that_the_program_knows() {
+fn the_rules_match_the_same_cards_as_the_program() {
     let patterns: Vec<_> = lines(RULES)
         .flat_map(tokens)
         .filter(|(key, _, _)| key == "RESULT")
@@ -117,7 +117,7 @@ fn the_rules_know_the_cards_that_the_program_knows() {
     assert_eq!(cards, 56);
 }
 
-/// A udevadm that can check rules: systemd's from version 254 on.
+/// Returns a udevadm that can verify rules, as in systemd 254 and later.
 fn udevadm() -> Option<PathBuf> {
     let named = std::env::var_os("XDMA_UDEVADM").map(PathBuf::from);
     let found = ["/usr/bin/udevadm", "/bin/udevadm", "/sbin/udevadm"].map(PathBuf::from);
@@ -137,16 +137,16 @@ fn udev_accepts_them() {
     };
     let (_tree, mut paths) = installed();
     paths.push(Path::new(env!("CARGO_MANIFEST_DIR")).join("udev/60-xdma.rules"));
-    // Names of groups are the host's: the check is about the rules.
+    // The group may not exist on this host, which does not matter here.
     let output =
         Command::new(&udevadm).args(["verify", "--resolve-names=never"]).args(&paths).output().unwrap();
-    let said =
+    let text =
         [output.stdout, output.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).concat();
-    assert!(output.status.success(), "{said}");
+    assert!(output.status.success(), "{text}");
 }
 
 #[test]
-fn udev_would_refuse_others() {
+fn udev_rejects_wrong_rules() {
     let Some(udevadm) = udevadm() else {
         println!("skipped: no udevadm that can verify rules (systemd 254) in /usr/bin or XDMA_UDEVADM");
         return;

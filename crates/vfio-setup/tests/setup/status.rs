@@ -1,4 +1,4 @@
-//! What `status` shows.
+//! The output of `status`.
 
 use crate::support::{CARD, OTHER, Tree};
 use vfio_setup::status::Status;
@@ -10,11 +10,11 @@ fn shown(tree: &Tree, all: bool) -> String {
 }
 
 #[test]
-fn a_card_at_a_glance() {
+fn a_card_and_the_host_are_shown() {
     let tree = Tree::with_card();
     let text = shown(&tree, false);
     let lines: Vec<_> = text.lines().collect();
-    assert_eq!(lines[0], "FUNCTION      ID         CARD       DRIVER  GROUP  NUMA  LINK          OPENS BY");
+    assert_eq!(lines[0], "FUNCTION      ID         CARD       DRIVER  GROUP  NUMA  LINK          MODES");
     assert_eq!(lines[1], "0000:00:1d.0  1d0f:f001  AWS F1/F2  xdma    7      1     8.0 GT/s x16  -");
     assert!(text.contains("IOMMU      in use\n"), "{text}");
     assert!(text.contains("vfio-pci   not loaded\n"), "{text}");
@@ -25,7 +25,7 @@ fn a_card_at_a_glance() {
 #[test]
 fn a_bound_card_with_its_nodes_and_neighbours() {
     let tree = Tree::with_card();
-    // In a group with a card that is bound, and not bound itself.
+    // This function is in the group of a bound card, and not bound itself.
     tree.function(OTHER, "0x1022", "0x1481", "0x088000");
     tree.group(7, &[OTHER]);
     let host = tree.host();
@@ -37,7 +37,7 @@ fn a_bound_card_with_its_nodes_and_neighbours() {
         "type1\n",
         "nodes /dev/vfio/7\n",
         "shares its IOMMU group with 0000:00:1e.0\n",
-        "link runs at 2.5 GT/s x16, the card is able to 8.0 GT/s x16\n",
+        "link runs at 2.5 GT/s x16, the card supports 8.0 GT/s x16\n",
     ] {
         assert!(text.contains(part), "no `{part}` in {text}");
     }
@@ -48,7 +48,7 @@ fn a_bound_card_with_its_nodes_and_neighbours() {
 }
 
 #[test]
-fn a_host_without_cards_and_one_that_is_garbled() {
+fn a_host_without_cards_and_one_with_garbage_in_sysfs() {
     let tree = Tree::new();
     assert!(shown(&tree, false).contains("no XDMA card"));
     tree.function(CARD, "0x1d0f", "0x1042", "0x058000");

@@ -1,4 +1,4 @@
-//! A host made of files, and a kernel that reacts to what is written to them.
+//! A directory tree that imitates a host, and a fake kernel that reacts to writes.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -11,7 +11,7 @@ use tempfile::TempDir;
 use vfio_setup::Host;
 use vfio_setup::kernel::{FileId, FileKind, Kernel, Owner};
 use vfio_setup::mode::Mode;
-use xdma::bus::PciAddress;
+use xdma::card::PciAddress;
 
 pub const CARD: &str = "0000:00:1d.0";
 pub const OTHER: &str = "0000:00:1e.0";
@@ -20,38 +20,38 @@ pub fn address(text: &str) -> PciAddress {
     text.parse().unwrap()
 }
 
-/// A tree of files like those of a host.
+/// A directory tree that imitates a host.
 pub struct Tree {
     root: TempDir,
     kernel: Rc<State>,
 }
 
-/// What the kernel of a tree was told, and how it misbehaves.
+/// State of the fake kernel: its log, and its injected errors.
 #[derive(Default)]
 pub struct State {
     root: RefCell<PathBuf>,
     log: RefCell<Vec<String>>,
     owners: RefCell<BTreeMap<PathBuf, Owner>>,
-    /// Writes to files whose name ends so fail.
+    /// Suffix of the paths to which writes fail.
     pub fails: RefCell<Option<&'static str>>,
-    /// Writes to files whose name ends so are taken and ignored.
+    /// Suffix of the paths to which writes succeed without effect.
     pub ignores: RefCell<Option<&'static str>>,
-    /// What files are, by their names as the host has them.
+    /// Identities of files, by their paths in the host.
     files: RefCell<BTreeMap<String, FileId>>,
-    /// Hugepages that there is memory for.
+    /// Maximum number of hugepages.
     pub pages: RefCell<Option<u64>>,
-    /// How opening a card fails.
-    pub hangs: RefCell<Option<io::ErrorKind>>,
-    /// Disks that the kernel holds.
+    /// Error of quiescing a card.
+    pub quiesce_error: RefCell<Option<io::ErrorKind>>,
+    /// Suffix of the path of a disk that the kernel uses.
     pub held: RefCell<Option<&'static str>>,
-    /// The kernel has iommufd.
+    /// Whether the kernel has iommufd.
     pub has_iommufd: RefCell<bool>,
-    /// The kernel was built without no-IOMMU mode.
-    pub no_switch: RefCell<bool>,
+    /// Whether the kernel was built without no-IOMMU mode.
+    pub lacks_no_iommu: RefCell<bool>,
 }
 
 impl Tree {
-    /// A host without PCI functions: vfio-pci is not loaded, an IOMMU is in use.
+    /// Creates a host without PCI functions, with an IOMMU, and without vfio-pci.
     pub fn new() -> Self {
         let tree = Self { root: tempfile::tempdir().unwrap(), kernel: Rc::default() };
         *tree.kernel.root.borrow_mut() = tree.path("");
@@ -61,11 +61,11 @@ impl Tree {
             tree.directory(directory);
         }
         tree.file("sys/bus/pci/drivers_probe", "");
-        for (place, free) in [("sys/kernel/mm", 3), ("sys/devices/system/node/node1", 2)] {
+        for (directory, free) in [("sys/kernel/mm", 3), ("sys/devices/system/node/node1", 2)] {
             for size in ["2048", "1048576"] {
-                tree.file(&format!("{place}/hugepages/hugepages-{size}kB/nr_hugepages"), "4\n");
+                tree.file(&format!("{directory}/hugepages/hugepages-{size}kB/nr_hugepages"), "4\n");
                 tree.file(
-                    &format!("{place}/hugepages/hugepages-{size}kB/free_hugepages"),
+                    &format!("{directory}/hugepages/hugepages-{size}kB/free_hugepages"),
                     &format!("{free}\n"),
                 );
             }
@@ -76,7 +76,7 @@ impl Tree {
         tree
     }
 
-    /// The usual host: an F1-like card in group 7 on node 1, which driver `xdma` has.
+    /// Creates a host with an F1-like card in group 7 on NUMA node 1, bound to the driver `xdma`.
     pub fn with_card() -> Self {
         let tree = Self::new();
         tree.function(CARD, "0x1d0f", "0xf001", "0x058000");
@@ -94,11 +94,11 @@ impl Tree {
     }
 
     pub fn host(&self) -> Host {
-        Host::with_kernel(self.root.path(), Box::new(Fake(self.kernel.clone())))
+        Host::with_kernel(self.root.path(), Box::new(FakeKernel(self.kernel.clone())))
     }
 
     pub fn directory(&self, path: &str) {
-        // Nobody else may write to it, whatever the umask is: files of configuration are not written otherwise.
+        // The directory must not be writable by others, whatever the umask is; otherwise `persist` refuses it.
         fs::DirBuilder::new().recursive(true).mode(0o755).create(self.path(path)).unwrap();
     }
 
@@ -117,7 +117,7 @@ impl Tree {
         fs::read_to_string(self.path(path)).unwrap()
     }
 
-    /// A PCI function without driver and group.
+    /// Adds a PCI function without driver and group.
     pub fn function(&self, address: &str, vendor: &str, device: &str, class: &str) {
         let directory = format!("sys/bus/pci/devices/{address}");
         let resource = "0x0000000080000000 0x0000000081ffffff 0x0000000000040200\n";
@@ -151,18 +151,18 @@ impl Tree {
         self.kernel.attach(address, driver);
     }
 
-    /// The function is vfio-pci's, whose it was before.
+    /// Binds the function to vfio-pci, whichever driver it is bound to.
     pub fn driver_is_vfio(&self, address: &str) {
         let _ = fs::remove_file(self.kernel.device(address).join("driver"));
         self.driver(address, "vfio-pci");
     }
 
-    /// The driver that has a function.
+    /// Returns the driver to which a function is bound.
     pub fn driver_of(&self, address: &str) -> Option<String> {
         self.kernel.driver(address)
     }
 
-    /// A process with files open.
+    /// Adds a process that has files open.
     pub fn process(&self, pid: u32, command: &str, files: &[&str]) {
         self.file(&format!("proc/{pid}/comm"), &format!("{command}\n"));
         for (number, file) in files.iter().enumerate() {
@@ -171,13 +171,13 @@ impl Tree {
         }
     }
 
-    /// A node that a driver made for a function: what `path` leads to below the function has this number and name.
+    /// Makes a path identify a character device with this number.
     pub fn device(&self, name: &str, number: (u32, u32)) {
         let id = FileId { kind: FileKind::Character, device: (0, 5), inode: 700, number };
         self.kernel.files.borrow_mut().insert(name.into(), id);
     }
 
-    /// A file that is no device, in a file system with this number.
+    /// Makes a path identify a file with this inode, in a file system with this device number.
     pub fn inode(&self, name: &str, device: (u32, u32), inode: u64) {
         let id = FileId { kind: FileKind::Other, device, inode, number: (0, 0) };
         self.kernel.files.borrow_mut().insert(name.into(), id);
@@ -194,7 +194,7 @@ impl Tree {
         );
     }
 
-    /// This process is ada's: in these groups, without capabilities, with 8 MiB to lock.
+    /// Makes this a process of the user ada, in these groups, without capabilities, and with a memlock limit of 8 MiB.
     pub fn process_of_ada(&self, groups: &str) {
         let status = format!(
             "Uid:\t1000\t1000\t1000\t1000\nGid:\t1000\t1000\t1000\t1000\nGroups:\t{groups}\nCapEff:\t0000000000000000\n"
@@ -211,11 +211,11 @@ impl Tree {
     }
 
     pub fn owner(&self, node: &str) -> (u32, u32, u32) {
-        let owner = Fake(self.kernel.clone()).owner(&self.path(node)).unwrap();
+        let owner = FakeKernel(self.kernel.clone()).owner(&self.path(node)).unwrap();
         (owner.uid, owner.gid, owner.mode)
     }
 
-    /// What the kernel was told, in order.
+    /// Returns the operations on the kernel, in order.
     pub fn log(&self) -> Vec<String> {
         self.kernel.log.borrow().clone()
     }
@@ -253,7 +253,7 @@ impl State {
         if driver == "vfio-pci" {
             let parameters = self.path("sys/module/vfio/parameters");
             fs::create_dir_all(&parameters).unwrap();
-            if !*self.no_switch.borrow() {
+            if !*self.lacks_no_iommu.borrow() {
                 fs::write(parameters.join("enable_unsafe_noiommu_mode"), "N\n").unwrap();
             }
             self.node("dev/vfio/vfio", 0o666);
@@ -293,7 +293,7 @@ impl State {
         let group = self.path("sys/kernel/iommu_groups/0");
         fs::create_dir_all(group.join("devices").join(address)).unwrap();
         fs::write(group.join("name"), "vfio-noiommu\n").unwrap();
-        // The name is there, with no device number and no node.
+        // As in Linux, the device has a name, but no device number and no node.
         fs::create_dir_all(self.device(address).join("vfio-dev/vfio0")).unwrap();
         symlink("../../../../kernel/iommu_groups/0", self.device(address).join("iommu_group")).unwrap();
         self.node("dev/vfio/noiommu-0", 0o600);
@@ -312,7 +312,7 @@ impl State {
         Ok(())
     }
 
-    /// Whether vfio-pci's probe succeeds: there is a group, or leave to do without.
+    /// Returns whether the probe of vfio-pci succeeds: there is a group, or no-IOMMU mode is enabled.
     fn viable(&self, address: &str) -> bool {
         let switch = fs::read_to_string(self.path("sys/module/vfio/parameters/enable_unsafe_noiommu_mode"));
         self.group(address).is_some() || switch.is_ok_and(|text| text == "Y\n")
@@ -350,14 +350,14 @@ impl State {
             }
             _ if !path.exists() => Err(io::Error::from_raw_os_error(2)),
             "driver_override" | "enable_unsafe_noiommu_mode" => fs::write(path, format!("{text}\n")),
-            _ => panic!("nobody should write {shown}"),
+            _ => panic!("unexpected write to {shown}"),
         }
     }
 }
 
-struct Fake(Rc<State>);
+struct FakeKernel(Rc<State>);
 
-impl Kernel for Fake {
+impl Kernel for FakeKernel {
     fn write(&self, path: &Path, text: &str) -> io::Result<()> {
         let inside = path.strip_prefix(&*self.0.root.borrow()).unwrap().display().to_string();
         self.0.log.borrow_mut().push(format!("{} > /{inside}", text.trim_end()));
@@ -393,7 +393,7 @@ impl Kernel for Fake {
     fn quiesce(&self, address: PciAddress, modes: &[Mode]) -> io::Result<()> {
         let names: Vec<_> = modes.iter().map(Mode::to_string).collect();
         self.0.log.borrow_mut().push(format!("quiesce {address} by {}", names.join(", ")));
-        self.0.hangs.borrow().map_or(Ok(()), |kind| Err(io::Error::new(kind, "why it did not")))
+        self.0.quiesce_error.borrow().map_or(Ok(()), |kind| Err(io::Error::new(kind, "the reason")))
     }
 
     fn settle(&self) {

@@ -1,35 +1,35 @@
-//! Axes with marks where a reader expects them.
+//! Axes with marks at round values.
 
 use crate::bench::machine::range;
 use crate::number::{bytes, nanoseconds, rate};
 use plotters::coord::ranged1d::{KeyPointHint, NoDefaultFormatting, Ranged, ValueFormatter};
 use std::ops::Range;
 
-/// Marks on an axis at most.
-const MARKS: usize = 10;
+/// Maximum number of marks on an axis.
+const MAX_MARKS: usize = 10;
 
-/// How values are shown.
+/// The unit and scale of values.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Unit {
-    /// A count of bytes; logarithmic.
+    /// Number of bytes; logarithmic.
     Bytes,
-    /// A small count; logarithmic.
+    /// Small number; logarithmic.
     Count,
-    /// Of a distribution; logarithmic in what is left to 100, so that the tail has room.
+    /// Percentile; logarithmic in the distance to 100, which gives the tail more space.
     Percentile,
     /// Nanoseconds; logarithmic.
     Time,
-    /// Bytes a second; logarithmic.
+    /// Bytes per second; logarithmic.
     Rate,
-    /// Bytes a second; from zero.
+    /// Bytes per second; linear from zero.
     RateFromZero,
-    /// Of a whole; from zero.
+    /// Share of a whole; linear from zero.
     Share,
-    /// One value by another; logarithmic, so that half is as far from the same as double.
+    /// Ratio of two values; logarithmic, so that 0.5 and 2 are equally far from 1.
     Ratio,
 }
 
-/// An axis. Its positions are what [`place`](Self::place) makes of values.
+/// An axis. [`position`](Self::position) converts values to positions on it.
 #[derive(Clone, Debug)]
 pub struct Axis {
     unit: Unit,
@@ -38,8 +38,8 @@ pub struct Axis {
 }
 
 impl Unit {
-    /// Where a value lies.
-    fn place(self, value: f64) -> f64 {
+    /// Returns the position of a value on the scale.
+    fn position(self, value: f64) -> f64 {
         match self {
             Self::Bytes | Self::Count => value.max(1.0).log2(),
             Self::Percentile => -(1.0 - value.min(99.9999) / 100.0).log10(),
@@ -49,16 +49,16 @@ impl Unit {
         }
     }
 
-    /// What lies at a place.
-    fn value(self, place: f64) -> f64 {
+    /// Returns the value at a position.
+    fn value(self, position: f64) -> f64 {
         match self {
-            Self::Bytes | Self::Count => place.exp2(),
+            Self::Bytes | Self::Count => position.exp2(),
             Self::Percentile => {
-                let value = 100.0 * (1.0 - 10f64.powf(-place));
+                let value = 100.0 * (1.0 - 10f64.powf(-position));
                 (value * 1e4).round() / 1e4
             }
-            Self::Time | Self::Rate | Self::Ratio => 10f64.powf(place),
-            Self::RateFromZero | Self::Share => place,
+            Self::Time | Self::Rate | Self::Ratio => 10f64.powf(position),
+            Self::RateFromZero | Self::Share => position,
         }
     }
 
@@ -75,14 +75,14 @@ impl Unit {
         }
     }
 
-    /// Values worth a mark on an axis from `low` to `high`; for few sizes those that there are.
+    /// Returns the values to mark on an axis from `low` to `high`. A few byte sizes or counts are marked themselves.
     fn marks(self, low: f64, high: f64, values: &[f64]) -> Vec<f64> {
         match self {
-            Self::Bytes | Self::Count if values.len() <= MARKS => values.into(),
+            Self::Bytes | Self::Count if values.len() <= MAX_MARKS => values.into(),
             Self::Bytes | Self::Count => {
                 let powers: Vec<i32> =
-                    (self.place(low).ceil() as i32..=self.place(high).floor() as i32).collect();
-                let step = powers.len().div_ceil(MARKS).max(1);
+                    (self.position(low).ceil() as i32..=self.position(high).floor() as i32).collect();
+                let step = powers.len().div_ceil(MAX_MARKS).max(1);
                 powers.into_iter().step_by(step).map(|power| 2f64.powi(power)).collect()
             }
             Self::Percentile => [0.0, 50.0, 90.0, 99.0, 99.9, 99.99, 99.999].into(),
@@ -102,7 +102,7 @@ impl Unit {
     }
 }
 
-/// `1.00 µs` as `1 µs`.
+/// Removes trailing zeros from a number with a unit: `1.00 µs` becomes `1 µs`.
 fn short(text: String) -> String {
     match text.split_once(' ') {
         Some((number, unit)) if number.contains('.') => {
@@ -113,7 +113,7 @@ fn short(text: String) -> String {
 }
 
 impl Axis {
-    /// An axis with room for all values.
+    /// Creates an axis on which all values fit.
     pub fn new(unit: Unit, values: impl Iterator<Item = f64>) -> Self {
         let mut values: Vec<_> = values.filter(|value| value.is_finite()).collect();
         values.sort_by(f64::total_cmp);
@@ -123,28 +123,28 @@ impl Axis {
         let range = match unit {
             Unit::RateFromZero => 0.0..high.max(1.0) * 1.1,
             Unit::Share => 0.0..high.max(1.0) * 1.1,
-            Unit::Ratio => unit.place(low.min(0.5) / 1.1)..unit.place(high.max(2.0) * 1.1),
-            Unit::Percentile => 0.0..unit.place(high).max(unit.place(99.0)) + 0.1,
-            Unit::Bytes | Unit::Count => unit.place(low) - 0.4..unit.place(high) + 0.4,
-            Unit::Time | Unit::Rate => unit.place(low) - 0.1..unit.place(high) + 0.1,
+            Unit::Ratio => unit.position(low.min(0.5) / 1.1)..unit.position(high.max(2.0) * 1.1),
+            Unit::Percentile => 0.0..unit.position(high).max(unit.position(99.0)) + 0.1,
+            Unit::Bytes | Unit::Count => unit.position(low) - 0.4..unit.position(high) + 0.4,
+            Unit::Time | Unit::Rate => unit.position(low) - 0.1..unit.position(high) + 0.1,
         };
-        let inside = |value: &f64| range.contains(&unit.place(*value));
+        let inside = |value: &f64| range.contains(&unit.position(*value));
         let marks = unit.marks(unit.value(range.start), unit.value(range.end), &values);
-        let marks = marks.into_iter().filter(inside).map(|value| unit.place(value)).collect();
+        let marks = marks.into_iter().filter(inside).map(|value| unit.position(value)).collect();
         Self { unit, range, marks }
     }
 
-    /// How far lines through the same places are moved apart, so that none hides the other. Distributions stay where they are.
-    pub fn aside(&self) -> f64 {
+    /// Returns the distance by which lines are shifted so that they do not hide each other. Distributions are not shifted.
+    pub fn line_offset(&self) -> f64 {
         match self.unit {
             Unit::Bytes | Unit::Count => 0.008 * (self.range.end - self.range.start),
             _ => 0.0,
         }
     }
 
-    /// Where a value lies on this axis.
-    pub fn place(&self, value: f64) -> f64 {
-        self.unit.place(value)
+    /// Returns the position of a value on this axis.
+    pub fn position(&self, value: f64) -> f64 {
+        self.unit.position(value)
     }
 }
 
@@ -167,8 +167,8 @@ impl Ranged for Axis {
 }
 
 impl ValueFormatter<f64> for Axis {
-    fn format_ext(&self, place: &f64) -> String {
-        self.unit.show(self.unit.value(*place))
+    fn format_ext(&self, position: &f64) -> String {
+        self.unit.show(self.unit.value(*position))
     }
 }
 
@@ -195,11 +195,11 @@ mod tests {
         assert_eq!(marks(Unit::Share, &[0.3]), ["0 %", "20 %", "40 %", "60 %", "80 %", "100 %"]);
         assert_eq!(marks(Unit::Bytes, &[64.0, 4096.0, 4096.0, 64.0]), ["64\u{a0}B", "4\u{a0}KiB"]);
         let many: Vec<_> = (1..40).map(|at| f64::from(at * 1000)).collect();
-        assert!((2..=MARKS).contains(&marks(Unit::Bytes, &many).len()));
+        assert!((2..=MAX_MARKS).contains(&marks(Unit::Bytes, &many).len()));
     }
 
     #[test]
-    fn an_axis_without_values_is_an_axis() {
+    fn an_axis_without_values_has_a_range() {
         for unit in [
             Unit::Bytes,
             Unit::Time,

@@ -1,4 +1,4 @@
-//! A plot as SVG, with its legend as HTML above it, where it can cover nothing.
+//! A plot as SVG, with the legend as HTML above it, where it cannot cover the lines.
 
 use super::axis::{Axis, Unit};
 use super::escaped;
@@ -6,16 +6,17 @@ use anyhow::{Result, anyhow};
 use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 
-/// Pixels, before the browser scales it.
+/// Size in pixels, before the browser scales the plot.
 const SIZE: (u32, u32) = (640, 380);
-/// Stand for the page's colours: its style sheet replaces them by what is readable on its ground, light or dark.
+/// Placeholders. The page's style sheet replaces them with colours that suit a light or dark background.
 const INK: RGBColor = RGBColor(0x33, 0x33, 0x33);
 const GRID: RGBColor = RGBColor(0xdd, 0xdd, 0xdd);
 
-/// Colours, which the style sheet knows too: of the things that are compared, and of things in an order.
-pub const KINDS: [RGBColor; 4] =
+/// Colours of categories. The style sheet has a dark variant of each.
+pub const CATEGORIES: [RGBColor; 4] =
     [RGBColor(0, 0x72, 0xb2), RGBColor(0xd5, 0x5e, 0), RGBColor(0, 0x8a, 0x64), RGBColor(0x93, 0x3d, 0xa8)];
-pub const ORDERED: [RGBColor; 8] = [
+/// Colours of values in an order. The style sheet has a dark variant of each.
+pub const SEQUENCE: [RGBColor; 8] = [
     RGBColor(0x3b, 0x0f, 0x70),
     RGBColor(0x3f, 0x4b, 0x9b),
     RGBColor(0x2a, 0x78, 0x8e),
@@ -29,25 +30,25 @@ pub const ORDERED: [RGBColor; 8] = [
 /// A plot.
 pub struct Chart {
     pub title: &'static str,
-    /// What is to be known to read it.
+    /// Explanation for the reader.
     pub note: String,
     pub x: (&'static str, Unit),
     pub y: (&'static str, Unit),
     pub lines: Vec<Line>,
 }
 
-/// A line through points, in the order of their first value.
+/// A line through points, in ascending order of `x`.
 pub struct Line {
     pub name: String,
     pub colour: RGBColor,
-    /// What it is compared with.
+    /// Whether the line is dashed, as for the baseline of a comparison.
     pub dashed: bool,
-    /// A mark at each point: those are what was measured.
+    /// Whether each point has a mark, as for measured values.
     pub marks: bool,
     pub points: Vec<Point>,
 }
 
-/// Two values, and how low and high the second one was.
+/// A point, and the lowest and highest value of `y` over the rounds.
 #[derive(Clone, Copy)]
 pub struct Point {
     pub x: f64,
@@ -56,7 +57,7 @@ pub struct Point {
 }
 
 impl Chart {
-    /// A figure of a page; nothing if there is nothing to show.
+    /// Returns the plot as an HTML figure, or an empty string if there are no points.
     pub fn html(&self) -> Result<String> {
         if self.lines.iter().all(|line| line.points.is_empty()) {
             return Ok(String::new());
@@ -108,22 +109,22 @@ impl Chart {
             .draw()?;
         let middle = (self.lines.len() as f64 - 1.0) / 2.0;
         for (at, line) in self.lines.iter().enumerate() {
-            let aside = x.aside() * (at as f64 - middle);
-            let x = |point: &Point| x.place(point.x) + aside;
-            let places: Vec<_> = line.points.iter().map(|at| (x(at), y.place(at.y))).collect();
+            let offset = x.line_offset() * (at as f64 - middle);
+            let x = |point: &Point| x.position(point.x) + offset;
+            let positions: Vec<_> = line.points.iter().map(|at| (x(at), y.position(at.y))).collect();
             let style = line.colour.stroke_width(2);
             if line.dashed {
-                chart.draw_series(DashedLineSeries::new(places.clone(), 7, 5, style))?;
+                chart.draw_series(DashedLineSeries::new(positions.clone(), 7, 5, style))?;
             } else {
-                chart.draw_series(LineSeries::new(places.clone(), style))?;
+                chart.draw_series(LineSeries::new(positions.clone(), style))?;
             }
             let ranges = line.points.iter().filter_map(|at| Some((x(at), at.range?)));
             chart.draw_series(ranges.map(|(at, (low, high))| {
-                PathElement::new([(at, y.place(low)), (at, y.place(high))], line.colour.stroke_width(1))
+                PathElement::new([(at, y.position(low)), (at, y.position(high))], line.colour.stroke_width(1))
             }))?;
             if line.marks {
                 let fill = line.colour.filled();
-                chart.draw_series(places.into_iter().map(|place| Circle::new(place, 3, fill)))?;
+                chart.draw_series(positions.into_iter().map(|position| Circle::new(position, 3, fill)))?;
             }
         }
         area.present()?;

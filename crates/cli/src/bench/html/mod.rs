@@ -1,11 +1,11 @@
-//! Results as a page with plots, in one file that needs nothing else.
+//! Results as a self-contained HTML page with plots.
 
 mod axis;
 mod chart;
 mod plots;
 
 use super::compare::{Comparison, Row};
-use super::results::{Latency, PERCENTILES, Results, Throughput, Way};
+use super::results::{Directions, Latency, PERCENTILES, Results, Throughput};
 use super::{machine, text};
 use crate::number::{bytes, nanoseconds, rate};
 use crate::output;
@@ -14,32 +14,32 @@ use chart::Chart;
 use std::io::Write;
 use std::path::Path;
 
-/// Draws a page, and writes it.
+/// Creates a page, and writes it to `path`.
 pub fn write(path: &Path, page: impl FnOnce() -> Result<String>) -> Result<()> {
     let page = page().context("cannot draw the plots")?;
     let mut file = output::create(path)?;
     file.write_all(page.as_bytes()).with_context(|| format!("cannot write {}", path.display()))
 }
 
-/// The page of one result.
+/// Returns the page of one result.
 pub fn page(results: &Results) -> Result<String> {
     let card = &results.machine.card;
     let title = format!("Card {}", card.name);
-    let kind = if card.emulated { "an emulated card, no silicon" } else { "as the machine sees it" };
-    let about = format!("{} over {}, {kind}; {} s for each figure", card.identity, card.bus, results.time);
+    let kind = if card.emulated { " (emulated, not silicon)" } else { "" };
+    let about = format!("{} over {}{kind}; {} s for each figure", card.identity, card.bus, results.time);
     let body = [
         notes(&results.warnings, results.machine.is_noisy()),
         tiles(results),
         heading("Latency", &plots(plots::latency(results))?),
-        folded("All latencies", &latency_table(results)),
+        details("All latencies", &latency_table(results)),
         heading("Throughput", &plots(plots::throughput(results))?),
-        folded("All of the throughput", &throughput_table(&results.throughput)),
-        heading("The machine", &machine_table(&["", "value"], &[results])),
+        details("All throughput figures", &throughput_table(&results.throughput)),
+        heading("Machine", &machine_table(&["", "value"], &[results])),
     ];
     Ok(document(&title, &about, &body.concat()))
 }
 
-/// The page of a comparison.
+/// Returns the page of a comparison.
 pub fn compare(comparison: &Comparison, before: &Results, after: &Results) -> Result<String> {
     let Comparison { before: old, after: new, warnings, rows } = comparison;
     let noisy = before.machine.is_noisy() || after.machine.is_noisy();
@@ -47,10 +47,10 @@ pub fn compare(comparison: &Comparison, before: &Results, after: &Results) -> Re
         notes(warnings, noisy),
         heading("Plots", &plots(plots::comparison(rows, before, after))?),
         heading("Figures", &compare_table(rows)),
-        heading("The machines", &machine_table(&["", "before", "after"], &[before, after])),
+        heading("Machines", &machine_table(&["", "before", "after"], &[before, after])),
     ];
     let about = format!("before: {old}; after: {new}. {}", comparison.summary());
-    Ok(document("Two results compared", &about, &body.concat()))
+    Ok(document("Comparison of two results", &about, &body.concat()))
 }
 
 fn document(title: &str, about: &str, body: &str) -> String {
@@ -70,15 +70,13 @@ fn heading(title: &str, body: &str) -> String {
     if body.is_empty() { String::new() } else { format!("<h2>{title}</h2>\n{body}") }
 }
 
-/// Shown when somebody asks for it.
-fn folded(title: &str, body: &str) -> String {
+/// Returns a section that the reader can expand.
+fn details(title: &str, body: &str) -> String {
     format!("<details>\n<summary>{title}</summary>\n{body}</details>\n")
 }
 
 fn notes(warnings: &[String], noisy: bool) -> String {
-    let verdict = noisy.then(|| {
-        "<li><strong>The machine was too noisy to believe the figures; make it quiet and measure again.</strong></li>".into()
-    });
+    let verdict = noisy.then(|| format!("<li><strong>{}</strong></li>", text::NOISY));
     let all: String = verdict
         .into_iter()
         .chain(warnings.iter().map(|text| format!("<li>{}</li>", escaped(text))))
@@ -86,24 +84,27 @@ fn notes(warnings: &[String], noisy: bool) -> String {
     if all.is_empty() { all } else { format!("<div class=\"notes\"><ul>{all}</ul></div>\n") }
 }
 
-/// What most people want to know.
+/// Returns the most important figures.
 fn tiles(results: &Results) -> String {
     let mut tiles = vec![];
-    for way in [Way::H2C, Way::C2H] {
-        let smallest = results.latency_of(way).min_by_key(|of| of.bytes);
+    for direction in [Directions::H2C, Directions::C2H] {
+        let smallest = results.latency_of(direction).min_by_key(|of| of.bytes);
         tiles.extend(smallest.and_then(|of| {
             let median = nanoseconds(of.total.at(50.0)?);
-            Some((median, format!("median latency, {way}, a transfer of {}", bytes(of.bytes))))
+            Some((median, format!("median latency, {direction}, transfers of {}", bytes(of.bytes))))
         }));
     }
-    for way in [Way::H2C, Way::C2H, Way::Both] {
-        let of_way = results.throughput.iter().filter(|of| of.direction == way);
-        let best = of_way.max_by(|a, b| a.bytes_per_second.total_cmp(&b.bytes_per_second));
+    for directions in [Directions::H2C, Directions::C2H, Directions::Both] {
+        let figures = results.throughput.iter().filter(|of| of.direction == directions);
+        let best = figures.max_by(|a, b| a.bytes_per_second.total_cmp(&b.bytes_per_second));
         tiles.extend(best.map(|of| {
-            let way = if way == Way::Both { "both directions".into() } else { way.to_string() };
+            let name = match directions {
+                Directions::Both => "both directions".into(),
+                one => one.to_string(),
+            };
             let channels =
                 if of.channels > 1 { format!(", {} channels", of.channels) } else { String::new() };
-            let text = format!("best throughput, {way}, transfers of {}{channels}", bytes(of.bytes));
+            let text = format!("best throughput, {name}, transfers of {}{channels}", bytes(of.bytes));
             (rate(of.bytes_per_second), text)
         }));
     }
@@ -130,15 +131,15 @@ fn latency_table(results: &Results) -> String {
         [("submit", &of.submit), ("completion", &of.completion), ("total", &of.total)].map(|(part, times)| {
             let mut row =
                 vec![of.direction.to_string(), bytes(of.bytes), part.into(), times.samples.to_string()];
-            row.extend(times.percentiles.iter().map(|(_, time)| text::told(*time)));
+            row.extend(times.percentiles.iter().map(|(_, time)| text::time_or_dash(*time)));
             row.push(nanoseconds(times.max));
             row.iter().map(|cell| cell_of(cell)).collect::<Vec<_>>()
         })
     };
     let rows: Vec<_> = results.latency.iter().flat_map(row).collect();
-    let missing =
-        text::missing(&results.latency).map(|text| format!("<p class=\"soft\">{}</p>\n", escaped(&text)));
-    table("", &head, &rows) + &missing.unwrap_or_default()
+    let missing = text::missing_percentiles(&results.latency);
+    let note = missing.map(|text| format!("<p class=\"soft\">{}</p>\n", escaped(&text)));
+    table("", &head, &rows) + &note.unwrap_or_default()
 }
 
 fn throughput_table(all: &[Throughput]) -> String {
@@ -151,7 +152,7 @@ fn throughput_table(all: &[Throughput]) -> String {
         "lowest round",
         "highest round",
         "CPU",
-        "other threads' CPU",
+        "CPU of other threads",
     ];
     let row = |of: &Throughput| {
         let (low, high) = machine::range(&of.rounds);
@@ -184,7 +185,7 @@ fn compare_table(rows: &[Row]) -> String {
         "before",
         "after",
         "after / before",
-        "with noise",
+        "ratio range",
         "verdict",
     ];
     let row = |row: &Row| {
@@ -210,7 +211,7 @@ fn compare_table(rows: &[Row]) -> String {
     table("", &head, &rows.iter().map(row).collect::<Vec<_>>())
 }
 
-/// The machine of each result, side by side.
+/// Returns a table with one column for the machine of each result.
 fn machine_table(head: &[&str], results: &[&Results]) -> String {
     let columns: Vec<_> = results.iter().map(|results| results.machine.rows()).collect();
     let row = |at: usize| {
@@ -224,7 +225,7 @@ fn cell_of(text: &str) -> String {
     format!("<td>{}</td>", escaped(text))
 }
 
-/// A table of finished cells.
+/// Returns a table. The cells of `rows` are HTML.
 fn table(class: &str, head: &[impl AsRef<str>], rows: &[Vec<String>]) -> String {
     let head: String = head.iter().map(|name| format!("<th>{}</th>", escaped(name.as_ref()))).collect();
     let rows: String = rows.iter().map(|cells| format!("<tr>{}</tr>\n", cells.concat())).collect();
@@ -233,7 +234,7 @@ fn table(class: &str, head: &[impl AsRef<str>], rows: &[Vec<String>]) -> String 
     )
 }
 
-/// Text as HTML, also in an attribute.
+/// Escapes text for HTML, including attributes.
 pub fn escaped(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
     for c in text.chars() {
@@ -255,7 +256,7 @@ mod tests {
     use crate::bench::machine::tests::quiet;
 
     #[test]
-    fn names_are_no_markup() {
+    fn names_are_escaped() {
         let mut machine = quiet();
         machine.card.name = "unix:/tmp/<script>alert('\"&')</script>".into();
         let page = page(&Results::new(machine, 0.1, vec![], vec![])).unwrap();
@@ -264,9 +265,9 @@ mod tests {
     }
 
     #[test]
-    fn every_colour_of_the_plots_has_one_for_the_dark() {
+    fn every_plot_colour_has_a_dark_variant() {
         let style = include_str!("style.css");
-        for plotters::style::RGBColor(r, g, b) in chart::KINDS.into_iter().chain(chart::ORDERED) {
+        for plotters::style::RGBColor(r, g, b) in chart::CATEGORIES.into_iter().chain(chart::SEQUENCE) {
             assert!(style.contains(&format!("[stroke=\"#{r:02X}{g:02X}{b:02X}\"]")), "{r:02X}{g:02X}{b:02X}");
         }
     }

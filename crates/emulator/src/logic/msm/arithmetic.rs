@@ -1,4 +1,4 @@
-//! The core's arithmetic: an MSM over bytes as they came out of the FIFOs.
+//! The core's arithmetic: an MSM over the bytes from the FIFOs.
 
 use ark_bn254::{Fq, Fr, G1Affine, G1Projective};
 use ark_ec::{AffineRepr, VariableBaseMSM};
@@ -8,26 +8,26 @@ use xdma_regs::msm::{POINT_BYTES, RESULT_BYTES, SCALAR_BYTES};
 
 type Limbs = [u64; 4];
 
-/// p, the modulus of the coordinates, least significant limb first.
+/// The modulus p of the coordinates, least significant limb first.
 const P: Limbs = [0x3c20_8c16_d87c_fd47, 0x9781_6a91_6871_ca8d, 0xb850_45b6_8181_585d, 0x3064_4e72_e131_a029];
-/// r, the order of the curve and modulus of the scalars.
+/// The modulus r of the scalars, which is the order of the curve, least significant limb first.
 const R: Limbs = [0x43e1_f593_f000_0001, 0x2833_e848_79b9_7091, 0xb850_45b6_8181_585d, 0x3064_4e72_e131_a029];
-/// Pairs between two looks at whether the result is still wanted.
+/// The number of pairs between two checks for cancellation.
 const BATCH: usize = 1 << 18;
 
-/// The sum of scalar times point over all pairs, or `None` once `unwanted` says so.
+/// Computes the sum of scalar times point over all pairs. Returns `None` if `cancelled` returns true.
 ///
-/// Coordinates count modulo p and scalars modulo r. (0, 0) is infinity. Bytes that are not on the curve count
-/// as its generator: a wrong answer that is always the same, as this arithmetic has none for them.
+/// Coordinates are reduced modulo p and scalars modulo r. (0, 0) is infinity. A point that is not on the curve is replaced by the
+/// generator, because this arithmetic is undefined for such points; the result is wrong but deterministic.
 pub(super) fn msm(
     scalars: &[u8],
     points: &[u8],
     montgomery: bool,
-    mut unwanted: impl FnMut() -> bool,
+    mut cancelled: impl FnMut() -> bool,
 ) -> Option<G1Projective> {
     let mut sum = G1Projective::zero();
     for (scalars, points) in scalars.chunks(BATCH * SCALAR_BYTES).zip(points.chunks(BATCH * POINT_BYTES)) {
-        if unwanted() {
+        if cancelled() {
             return None;
         }
         let scalars: Vec<Fr> = scalars.chunks_exact(SCALAR_BYTES).map(|s| scalar(s, montgomery)).collect();
@@ -37,8 +37,9 @@ pub(super) fn msm(
     Some(sum)
 }
 
-/// The result's bytes, homogeneous (x = X/Z, y = Y/Z) where the library is Jacobian (x = X/Z², y = Y/Z³): X, Y, Z times a random value, each in one of its two representatives below 2p, since clients
-/// must not count on one. Z = 0 modulo p is infinity.
+/// Encodes a result: homogeneous X, Y, Z (x = X/Z, y = Y/Z), converted from the library's Jacobian form (x = X/Z², y = Y/Z³). The
+/// coordinates are multiplied by a random value, and each is one of its two representatives below 2p at random, so that clients
+/// cannot rely on a particular one. Z = 0 modulo p is infinity.
 pub(super) fn result(sum: &G1Projective, random: &mut StdRng) -> [u8; RESULT_BYTES] {
     let scale = loop {
         let value = coordinate(random.random());
@@ -75,7 +76,7 @@ fn point(bytes: &[u8]) -> G1Affine {
     if point.is_on_curve() { point } else { G1Affine::generator() }
 }
 
-/// In Montgomery form, as it is in memory.
+/// Converts a coordinate, which is in Montgomery form in memory too.
 fn coordinate(limbs: Limbs) -> Fq {
     Fq::new_unchecked(BigInt(reduce(limbs, &P)))
 }
@@ -90,7 +91,7 @@ fn limbs(bytes: &[u8]) -> Limbs {
     limbs
 }
 
-/// `value` modulo `modulus`, which is above 2^253: at most five subtractions.
+/// Reduces `value` modulo `modulus`, which is above 2^253, so at most five subtractions are needed.
 fn reduce(mut value: Limbs, modulus: &Limbs) -> Limbs {
     while value.iter().rev().ge(modulus.iter().rev()) {
         let mut borrow = false;
@@ -103,7 +104,7 @@ fn reduce(mut value: Limbs, modulus: &Limbs) -> Limbs {
     value
 }
 
-/// The sum of two values below 2^255.
+/// Adds two values below 2^255.
 fn add(a: &Limbs, b: &Limbs) -> Limbs {
     let mut sum = [0; 4];
     let mut carry = false;

@@ -1,8 +1,8 @@
-//! The AXI side: the windows.
+//! The AXI side of the design: the windows.
 
 use super::shared::Inner;
 use super::state::{Nanos, Window};
-use super::{Answer, Burst};
+use super::{AxiResponse, Burst};
 use vm_memory::VolatileSlice;
 use xdma_regs::msm::*;
 
@@ -22,11 +22,11 @@ fn region(address: u64) -> Option<Region> {
     }
 }
 
-/// Answers a write that the core takes at once; `None` if anything else may become of it.
-pub(super) fn write_at_once(inner: &mut Inner, address: u64, data: &VolatileSlice) -> Option<Answer> {
+/// Answers a write that the core consumes immediately. Returns `None` for all other writes.
+pub(super) fn write_fast(inner: &mut Inner, address: u64, data: &VolatileSlice) -> Option<AxiResponse> {
     match region(address)? {
         Region::Fifo(window) if is_whole_beats(address, data) => {
-            inner.state.push_at_once(window, data).then_some(Answer::Okay(data.len()))
+            inner.state.push_fast(window, data).then_some(AxiResponse::Okay(data.len()))
         }
         _ => None,
     }
@@ -36,7 +36,7 @@ fn is_whole_beats(address: u64, data: &VolatileSlice) -> bool {
     address.is_multiple_of(BEAT as u64) && data.len().is_multiple_of(BEAT)
 }
 
-/// Answers a write, and counts it if that is an error.
+/// Answers a write, and counts it if it is refused.
 pub(super) fn write(
     inner: &mut Inner,
     channel: usize,
@@ -44,26 +44,26 @@ pub(super) fn write(
     burst: Burst,
     data: &VolatileSlice,
     now: Nanos,
-) -> Answer {
-    let answer = take(inner, channel, address, burst, data, now);
-    if matches!(answer, Answer::SlaveError | Answer::DecodeError) {
+) -> AxiResponse {
+    let response = accept(inner, channel, address, burst, data, now);
+    if matches!(response, AxiResponse::SlaveError | AxiResponse::DecodeError) {
         inner.state.refused_writes = inner.state.refused_writes.wrapping_add(1);
     }
-    answer
+    response
 }
 
-fn take(
+fn accept(
     inner: &mut Inner,
     channel: usize,
     address: u64,
     burst: Burst,
     data: &VolatileSlice,
     now: Nanos,
-) -> Answer {
+) -> AxiResponse {
     let state = &mut inner.state;
     if state.hold.is_some_and(|hold| hold.channel != channel) {
         state.others_wait = true;
-        return Answer::Wait;
+        return AxiResponse::Wait;
     }
     let whole_beats = is_whole_beats(address, data);
     let region = region(address);
@@ -74,26 +74,26 @@ fn take(
         return match state.push(channel, window, data, now) {
             0 => {
                 state.holder_waits = true;
-                Answer::Wait
+                AxiResponse::Wait
             }
-            done => Answer::Okay(done),
+            done => AxiResponse::Okay(done),
         };
     }
-    // Nothing of this waits, so if its channel held up the others before, it does no more.
+    // The write does not wait, so its channel no longer holds the write channel.
     state.hold = None;
     match region {
         Some(Region::Scratch) => {
             write_scratch(&mut inner.scratch, address, burst, data);
-            Answer::Okay(data.len())
+            AxiResponse::Okay(data.len())
         }
-        Some(Region::Fifo(_)) if whole_beats => Answer::SlaveError,
+        Some(Region::Fifo(_)) if whole_beats => AxiResponse::SlaveError,
         Some(Region::Fifo(_) | Region::Result) => {
             state.fail(Errors::STROBE);
-            Answer::SlaveError
+            AxiResponse::SlaveError
         }
         None => {
             state.fail(Errors::DECODE);
-            Answer::DecodeError
+            AxiResponse::DecodeError
         }
     }
 }
@@ -107,7 +107,7 @@ fn write_scratch(scratch: &mut [u8], address: u64, burst: Burst, data: &Volatile
     }
 }
 
-pub(super) fn read(inner: &mut Inner, address: u64, burst: Burst, data: &VolatileSlice) -> Answer {
+pub(super) fn read(inner: &mut Inner, address: u64, burst: Burst, data: &VolatileSlice) -> AxiResponse {
     let mut result = [0; RESULT_BYTES.next_multiple_of(BEAT)];
     let (memory, wrap): (&[u8], _) = match region(address) {
         Some(Region::Scratch) => (&inner.scratch, SCRATCH_SIZE),
@@ -119,21 +119,21 @@ pub(super) fn read(inner: &mut Inner, address: u64, burst: Burst, data: &Volatil
         }
         _ => {
             inner.state.fail(Errors::DECODE);
-            return Answer::DecodeError;
+            return AxiResponse::DecodeError;
         }
     };
     for (at, offset, count) in beats(address, burst, data.len()) {
         let at = (at % wrap) as usize;
-        // Beyond the result the window reads as zero.
+        // The window reads as zero beyond the result.
         let bytes = memory.get(at..at + count).unwrap_or(&[0; BEAT][..count]);
         if let Ok(beat) = data.subslice(offset, count) {
             beat.copy_from(bytes);
         }
     }
-    Answer::Okay(data.len())
+    AxiResponse::Okay(data.len())
 }
 
-/// The beats of a transfer: address, offset in the transfer and bytes of each; none crosses a beat's boundary.
+/// Splits a transfer into beats: address, offset in the transfer and size of each. No beat crosses a beat boundary.
 fn beats(mut address: u64, burst: Burst, len: usize) -> impl Iterator<Item = (u64, usize, usize)> {
     let mut offset = 0;
     std::iter::from_fn(move || {

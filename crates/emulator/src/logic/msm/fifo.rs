@@ -1,29 +1,29 @@
-//! The FIFOs between the AXI windows and the core, and the checksum of the core that takes everything.
+//! The FIFOs between the AXI windows and the core, and the checksum of [`Core::Checksum`](super::Core::Checksum).
 
 use vm_memory::VolatileSlice;
 use xdma_regs::msm::BEAT;
 
-/// A FIFO of elements that is written in whole beats and read in elements.
+/// A FIFO that is written in whole beats and read in elements.
 pub(super) struct Fifo {
     data: Box<[u8]>,
-    /// Offset of the oldest byte in `data`.
+    /// The offset of the oldest byte in `data`.
     head: usize,
-    /// Bytes held.
+    /// The number of bytes held.
     len: usize,
-    /// Bytes of an element.
+    /// The size of an element in bytes.
     element: usize,
-    /// Elements ever written, padding not counted once it was dropped.
+    /// The total number of elements written, without padding that was dropped.
     pub(super) pushed: u64,
-    /// Elements ever taken.
+    /// The total number of elements consumed.
     pub(super) consumed: u64,
-    /// Most elements ever held.
+    /// The maximum number of elements ever held.
     pub(super) high_water: usize,
-    /// Bytes ever written, padding included: the position that [`super::Flip`] names.
+    /// The total number of bytes written, including padding: the position used by [`super::BitFlip`].
     position: u64,
 }
 
 impl Fifo {
-    /// A FIFO for `depth` elements of `element` bytes, rounded up to whole beats, at least one.
+    /// Creates a FIFO for `depth` elements of `element` bytes, rounded up to whole beats, at least one.
     pub(super) fn new(depth: usize, element: usize) -> Self {
         let bytes = (depth.max(1) * element).next_multiple_of(BEAT);
         Self {
@@ -38,34 +38,34 @@ impl Fifo {
         }
     }
 
-    /// Elements that fit when it is empty.
+    /// Returns the capacity in elements.
     pub(super) fn depth(&self) -> usize {
         self.data.len() / self.element
     }
 
-    /// Elements held.
+    /// Returns the number of elements held.
     pub(super) fn elements(&self) -> usize {
         self.len / self.element
     }
 
-    /// Bytes of the whole beats that fit now.
+    /// Returns the number of bytes that fit now, in whole beats.
     pub(super) fn room(&self) -> usize {
         (self.data.len() - self.len) / BEAT * BEAT
     }
 
-    /// Elements that fit now.
+    /// Returns the number of elements that fit now.
     pub(super) fn free(&self) -> usize {
         self.room() / self.element
     }
 
-    /// Elements that `bytes` are, if it is empty and all of them fit.
-    pub(super) fn lets_through(&self, bytes: usize) -> Option<u64> {
+    /// Returns the number of elements in `bytes`, if the FIFO is empty and all of them fit.
+    pub(super) fn passes_through(&self, bytes: usize) -> Option<u64> {
         let whole = bytes.is_multiple_of(self.element) && bytes <= self.data.len();
         (self.len == 0 && whole).then_some((bytes / self.element) as u64)
     }
 
-    /// Copies `count` bytes (whole beats, at most [`Self::room`]) of `data` from `offset` on; `flip` is a byte of the
-    /// FIFO's whole input and the bits that turn over in it.
+    /// Copies `count` bytes (whole beats, at most [`Self::room`]) of `data` from `offset`. `flip` is a byte position in the
+    /// FIFO's total input, and the bits to flip in that byte.
     pub(super) fn push(
         &mut self,
         data: &VolatileSlice,
@@ -75,7 +75,7 @@ impl Fifo {
     ) {
         debug_assert!(count.is_multiple_of(BEAT) && count <= self.room());
         if self.len == 0 {
-            // An empty FIFO is read up to a beat's end: starting over keeps the bytes in the cache.
+            // Starting over at the front of an empty FIFO keeps the bytes in the cache.
             self.head = 0;
         }
         let start = (self.head + self.len) % self.data.len();
@@ -93,7 +93,7 @@ impl Fifo {
         self.high_water = self.high_water.max(self.elements());
     }
 
-    /// Takes the oldest `count` elements (no more than it holds) and shows them to `sink` in one or two pieces.
+    /// Removes the oldest `count` elements (no more than it holds) and passes them to `sink` in one or two pieces.
     pub(super) fn pop(&mut self, count: usize, mut sink: impl FnMut(&[u8])) {
         if count == 0 {
             return;
@@ -109,7 +109,7 @@ impl Fifo {
         self.consumed += count as u64;
     }
 
-    /// Drops what is left of a beat of which elements were taken.
+    /// Drops the rest of a partially consumed beat.
     pub(super) fn drop_padding(&mut self) {
         let rest = self.len % BEAT;
         self.skip(rest);
@@ -133,8 +133,8 @@ fn copy(data: &VolatileSlice, offset: usize, to: &mut [u8]) {
     }
 }
 
-/// Checksum of a stream of 32-byte granules that depends on their order: cheap enough not to hide the bandwidth of
-/// what it checks, and no defence against anybody.
+/// An order-dependent checksum of a stream of 32-byte granules. It is cheap enough not to limit the bandwidth under test, and it
+/// is not cryptographic.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Checksum {
     sums: [u64; 4],
@@ -142,34 +142,34 @@ pub struct Checksum {
 }
 
 impl Checksum {
-    /// Bytes of a granule.
+    /// The size of a granule in bytes.
     pub const GRANULE: usize = 32;
 
-    /// The checksum of `bytes`.
+    /// Returns the checksum of `bytes`.
     pub fn of(bytes: &[u8]) -> [u8; 32] {
         let mut checksum = Self::default();
         checksum.update(bytes);
         checksum.finish()
     }
 
-    /// Adds `bytes`, a multiple of 32 of them (what is beyond the last multiple is not looked at).
+    /// Adds `bytes`, whose length should be a multiple of 32. Bytes beyond the last multiple are ignored.
     pub fn update(&mut self, bytes: &[u8]) {
         #[cfg(target_arch = "x86_64")]
         if std::arch::is_x86_feature_detected!("avx2") {
-            // SAFETY: the processor has AVX2, and the function asks for nothing else.
+            // SAFETY: the processor supports AVX2, which is the only requirement of the function.
             return unsafe { self.add_with_avx2(bytes) };
         }
         self.add(bytes);
     }
 
-    /// The same, a granule in one register.
+    /// Adds `bytes` using AVX2, with one granule per register.
     #[cfg(target_arch = "x86_64")]
     #[target_feature(enable = "avx2")]
     fn add_with_avx2(&mut self, bytes: &[u8]) {
         self.add(bytes);
     }
 
-    /// Lanes are added in loops of their own, which the compiler makes vectors of.
+    /// The loops over the lanes are separate so that the compiler vectorizes them.
     #[inline(always)]
     fn add(&mut self, bytes: &[u8]) {
         let (mut sums, mut sums_of_sums) = (self.sums, self.sums_of_sums);
@@ -185,11 +185,11 @@ impl Checksum {
         (self.sums, self.sums_of_sums) = (sums, sums_of_sums);
     }
 
-    /// The checksum so far, 32 bytes.
+    /// Returns the checksum so far.
     pub fn finish(&self) -> [u8; 32] {
         let mut out = [0; 32];
         for (lane, to) in out.chunks_exact_mut(8).enumerate() {
-            // Odd multipliers that differ by lane, so that exchanged lanes show.
+            // A different odd multiplier for each lane makes exchanged lanes detectable.
             let odd = 0x9e37_79b9_7f4a_7c15u64.wrapping_mul(2 * lane as u64 + 1);
             let word = self.sums[lane].wrapping_mul(odd) ^ self.sums_of_sums[lane].rotate_left(32);
             to.copy_from_slice(&word.to_le_bytes());

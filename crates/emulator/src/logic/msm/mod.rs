@@ -1,16 +1,16 @@
-//! The MSM design's functional model: [`xdma_regs::msm`] says what it does, this does it.
+//! A functional model of the MSM design that is specified in [`xdma_regs::msm`].
 //!
-//! Two windows behind one write channel lead into two FIFOs of set depth. A write that finds no room holds up the channel
-//! and everything behind it, from any DMA channel: scalars that fill their FIFO while their points are still to
-//! come wait for ever, as in the real design. The core takes pairs at a set rate, and sees nothing but what was in
-//! the FIFOs. Sums are computed by arkworks, and tested against halo2curves.
+//! Two windows share one write channel and lead into two FIFOs of configurable depth. A write that does not fit stalls the write
+//! channel, and with it all later writes from any DMA channel. If scalars fill their FIFO while their points are still to be
+//! sent, the writes wait forever, as in the real design. The core consumes pairs at a configurable rate, and only from the FIFOs.
+//! Sums are computed by arkworks, and tested against halo2curves.
 //!
-//! Clocks are wall-clock time at [`MsmOptions::clock_khz`], so counters tell the truth about this model and not about
-//! hardware; the time of a reduction is that of the host's processors.
+//! Clocks are derived from wall-clock time and [`MsmModelOptions::clock_khz`], so the counters describe this model and not the
+//! hardware. The duration of a reduction depends on the host's processors.
 //!
 //! # Hostile data
-//! Coordinates count modulo p, scalars modulo r. A point that is not on the curve counts as the curve's generator, a
-//! defined wrong answer. Nothing sent to the card makes the model panic.
+//! Coordinates are reduced modulo p and scalars modulo r. A point that is not on the curve is replaced by the curve's generator,
+//! so the wrong result is deterministic. The model never panics because of data sent to the card.
 
 mod arithmetic;
 mod axi;
@@ -24,66 +24,66 @@ mod tests;
 pub use fifo::Checksum;
 pub use state::Window;
 
-use super::{Answer, Burst, Logic, Shell};
+use super::{AxiResponse, Burst, Logic, Shell};
 use serde::{Deserialize, Serialize};
 use shared::Shared;
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use vm_memory::VolatileSlice;
 
-/// What the core does with what it takes.
+/// The function of the core.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Core {
-    /// Multiplies and adds.
+    /// Computes the MSM.
     Real,
-    /// Takes scalars and points of a task as they come, also one without the other, whatever the rate, and returns X = checksum
-    /// of the scalars, Y = checksum of the points ([`Checksum`], padding left out), Z = their number. For bandwidth; bit
-    /// 28 of [`xdma_regs::msm::IMAGE_PARAMETERS`] tells.
-    TakeAll,
+    /// Consumes scalars and points of a task as they arrive, independently of each other and of the rate, and returns X =
+    /// checksum of the scalars, Y = checksum of the points ([`Checksum`], without padding), Z = their number. Intended for
+    /// bandwidth tests. Reported in bit 28 of [`xdma_regs::msm::IMAGE_PARAMETERS`].
+    Checksum,
 }
 
-/// Bits that turn over on their way from the engine into a FIFO.
+/// Bits to flip on their way from the engine into a FIFO.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Flip {
-    /// Which FIFO.
+pub struct BitFlip {
+    /// The FIFO.
     pub window: Window,
-    /// Which byte, counted from the first that this window ever took.
+    /// The index of the byte, counted from the first byte ever written to this window.
     pub byte: u64,
-    /// The bits.
+    /// The bits to flip.
     pub mask: u8,
 }
 
-/// How the design is built.
+/// Options of the model.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(default)]
-pub struct MsmOptions {
-    /// Depth of the scalar FIFO in scalars, rounded up to whole beats.
+pub struct MsmModelOptions {
+    /// The depth of the scalar FIFO in scalars, rounded up to whole beats.
     pub scalar_depth: usize,
-    /// Depth of the point FIFO in points, at least one.
+    /// The depth of the point FIFO in points, at least one.
     pub point_depth: usize,
-    /// Pairs that the core takes a second, in wall-clock time; as fast as they come if `None` or not a positive number.
+    /// The number of pairs that the core consumes per second of wall-clock time. Unlimited if `None` or not a positive number.
     pub pairs_per_second: Option<f64>,
-    /// The clock in which counters and the watchdog count, in kHz.
+    /// The clock of the counters and the watchdog, in kHz.
     pub clock_khz: u32,
-    /// Window bits C that [`xdma_regs::msm::BUILD`] reports.
+    /// The window bits C reported in [`xdma_regs::msm::BUILD`].
     pub window_bits: u8,
-    /// Tasks that can be queued, the running one included; at least 2.
+    /// The capacity of the task queue, including the running task; at least 2.
     pub task_queue: usize,
-    /// Results that can wait; at least 2.
+    /// The capacity of the result queue; at least 2.
     pub result_queue: usize,
-    /// Most pairs of a task.
+    /// The maximum number of pairs of a task.
     pub max_elements: u32,
-    /// What [`xdma_regs::msm::WATCHDOG`] is after reset.
+    /// The reset value of [`xdma_regs::msm::WATCHDOG`].
     pub watchdog: u32,
-    /// Of the random Z and representatives of results.
+    /// The seed for the random Z and representatives of results.
     pub seed: u64,
-    /// The core.
+    /// The function of the core.
     pub core: Core,
-    /// A planted fault.
-    pub flip: Option<Flip>,
+    /// An injected data fault.
+    pub flip: Option<BitFlip>,
 }
 
-impl Default for MsmOptions {
+impl Default for MsmModelOptions {
     fn default() -> Self {
         Self {
             scalar_depth: 1024,
@@ -102,23 +102,24 @@ impl Default for MsmOptions {
     }
 }
 
-/// The MSM design as custom logic. Its registers answer in every user BAR.
+/// The MSM design as custom logic. Its registers are accessible in every user BAR.
 ///
-/// A call may carry more than one burst: the longer, the less each byte costs.
+/// A call may carry more than one burst. Longer calls cost less per byte.
 ///
-/// It keeps the shell that is attached, so a shell that owns its logic keeps both alive. The shell is called from a thread
-/// of the design's own, never inside a call of [`Logic`].
-pub struct Msm {
+/// The model holds a reference to the attached shell, so a shell that owns its logic creates a reference cycle. The shell is
+/// called from a thread of the model, and never from inside a method of [`Logic`].
+pub struct MsmModel {
     shared: Arc<Shared>,
     threads: Vec<JoinHandle<()>>,
 }
 
-impl Msm {
-    /// The design in its reset state, with its two threads: one for time and the shell, one for reductions.
+impl MsmModel {
+    /// Creates the design in its reset state, and its two threads: one for timed events and calls to the shell, one for
+    /// reductions.
     ///
     /// # Panics
-    /// If the operating system gives no thread, as [`std::thread::spawn`].
-    pub fn new(mut options: MsmOptions) -> Self {
+    /// Panics if no thread can be created, like [`std::thread::spawn`].
+    pub fn new(mut options: MsmModelOptions) -> Self {
         options.task_queue = options.task_queue.clamp(2, 0xff);
         options.result_queue = options.result_queue.clamp(2, 0xff);
         let shared = Arc::new(Shared::new(options));
@@ -131,47 +132,47 @@ impl Msm {
     }
 }
 
-impl Drop for Msm {
+impl Drop for MsmModel {
     fn drop(&mut self) {
         self.shared.stop();
         for thread in self.threads.drain(..) {
-            // A thread that panicked has said so itself.
+            // A panic has already been reported by its thread.
             let _ = thread.join();
         }
     }
 }
 
-impl Logic for Msm {
+impl Logic for MsmModel {
     fn attach(&self, shell: Arc<dyn Shell>) {
         self.shared.attach(shell);
     }
 
-    fn write(&self, channel: usize, address: u64, burst: Burst, data: &VolatileSlice) -> Answer {
-        self.shared.now_unless(
-            |inner| axi::write_at_once(inner, address, data),
+    fn write(&self, channel: usize, address: u64, burst: Burst, data: &VolatileSlice) -> AxiResponse {
+        self.shared.access_or(
+            |inner| axi::write_fast(inner, address, data),
             |inner, now| axi::write(inner, channel, address, burst, data, now),
         )
     }
 
-    fn read(&self, _channel: usize, address: u64, burst: Burst, data: &VolatileSlice) -> Answer {
-        self.shared.now(|inner, _| axi::read(inner, address, burst, data))
+    fn read(&self, _channel: usize, address: u64, burst: Burst, data: &VolatileSlice) -> AxiResponse {
+        self.shared.access(|inner, _| axi::read(inner, address, burst, data))
     }
 
     fn user_read(&self, _bar: usize, offset: u64) -> u32 {
         let Ok(offset) = u32::try_from(offset) else { return 0 };
-        self.shared.now(|inner, now| registers::read(&mut inner.state, offset, now))
+        self.shared.access(|inner, now| registers::read(&mut inner.state, offset, now))
     }
 
     fn user_write(&self, _bar: usize, offset: u64, value: u32) {
         let Ok(offset) = u32::try_from(offset) else { return };
-        self.shared.now(|inner, now| {
+        self.shared.access(|inner, now| {
             registers::write(&mut inner.state, offset, value, now);
-            // A pushed task takes what was sent before it.
+            // A newly pushed task consumes data that was sent before it.
             inner.state.advance(now);
         });
     }
 
     fn reset(&self) {
-        self.shared.now(|inner, now| inner.state.reset(now));
+        self.shared.access(|inner, now| inner.state.reset(now));
     }
 }

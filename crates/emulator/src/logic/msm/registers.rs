@@ -1,16 +1,16 @@
-//! The design's registers. The caller has brought the state up to the present.
+//! The design's registers. The caller must have advanced the state to the present.
 
 use super::Core;
 use super::state::{Nanos, State, Window};
 use xdma_regs::msm::*;
 
-/// Shape of the core that [`IMAGE_PARAMETERS`] reports: BN254, one adder, one segment.
+/// The parameters of the core in [`IMAGE_PARAMETERS`]: BN254, one adder, one segment.
 const CURVE: u32 = 1;
 const ADDERS: u32 = 1;
 const SEGMENTS: u32 = 1;
 /// Version 1.0.
 const VERSION: u32 = 1 << 16;
-/// Bits of a scalar; its signed windows need one bit more.
+/// Bits of a scalar. Signed windows need one more bit.
 const SCALAR_BITS: u32 = 254;
 /// Clocks from one addition to the next.
 const INITIATION_INTERVAL: u32 = 1;
@@ -30,10 +30,10 @@ const PAIRS: [u32; PAIR_COUNT] = [
     STALL_SCALAR,
     STALL_POINT,
 ];
-/// How many there are.
+/// The number of 64-bit registers.
 pub(super) const PAIR_COUNT: usize = 12;
 
-/// The register at `offset`; zero where there is none.
+/// Reads the register at `offset`. Unused offsets read as zero.
 pub(super) fn read(state: &mut State, offset: u32, now: Nanos) -> u32 {
     let half = |half: u32| PAIRS.iter().position(|low| low + half == offset);
     if let Some(pair) = half(0) {
@@ -53,7 +53,7 @@ pub(super) fn read(state: &mut State, offset: u32, now: Nanos) -> u32 {
     if offset < EXTENSION_ID { read_original(state, offset) } else { read_extension(state, offset) }
 }
 
-/// Which word of the result lies at `offset`.
+/// Returns the index of the result word at `offset`.
 fn result_word(offset: u32) -> Option<usize> {
     let byte = offset.checked_sub(RESULT)? as usize;
     (byte < RESULT_BYTES && byte.is_multiple_of(4)).then_some(byte / 4)
@@ -82,7 +82,7 @@ fn read_original(state: &State, offset: u32) -> u32 {
     match offset {
         IMAGE_ID => IMAGE_ID_VALUE,
         IMAGE_PARAMETERS => {
-            let stub = (state.options.core == Core::TakeAll) as u32;
+            let stub = (state.options.core == Core::Checksum) as u32;
             let bucket_bits = u32::from(state.options.window_bits.saturating_sub(1));
             stub << 28 | CURVE << 20 | ADDERS << 16 | bucket_bits << 8 | SEGMENTS << 4
         }
@@ -141,7 +141,7 @@ fn status(state: &State) -> Status {
     status
 }
 
-/// Writes the register at `offset`; ignored where there is none.
+/// Writes the register at `offset`. Writes to unused offsets are ignored.
 pub(super) fn write(state: &mut State, offset: u32, value: u32, now: Nanos) {
     match offset {
         N_ELEMENTS => state.n_elements = value,

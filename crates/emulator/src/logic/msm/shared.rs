@@ -1,47 +1,47 @@
-//! The lock around the state, and the two threads behind it.
+//! The lock around the state, and the two threads that use it.
 
-use super::state::{Nanos, Phase, State, Store};
-use super::{MsmOptions, Shell, arithmetic};
+use super::state::{Nanos, PairBuffer, Phase, State};
+use super::{MsmModelOptions, Shell, arithmetic};
 use std::mem;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 use xdma_regs::msm::{Irq, Mode, SCRATCH_SIZE};
 
-/// Waits shorter than this are spun: a sleep would be late by about as much.
+/// Shorter waits spin, because a sleep would overshoot by about this much.
 const SPIN: Duration = Duration::from_micros(100);
 
 pub(super) struct Shared {
     inner: Mutex<Inner>,
-    /// There is something to do for one of the threads.
+    /// Signals the threads that there is work.
     work: Condvar,
     shell: OnceLock<Arc<dyn Shell>>,
-    /// When time began.
+    /// The origin of time.
     epoch: Instant,
 }
 
 pub(super) struct Inner {
     pub(super) state: State,
-    /// Memory behind the scratch window; a reset leaves it alone.
+    /// The memory behind the scratch window, which survives a reset.
     pub(super) scratch: Box<[u8]>,
-    /// Level of the interrupt line as the shell knows it.
+    /// The level of the interrupt line last reported to the shell.
     line: bool,
-    /// The line was low since, if only for a moment.
-    line_was_low: bool,
-    /// The shell is to be told of progress.
+    /// Whether the line was low since then, however briefly.
+    was_low: bool,
+    /// Whether to notify the shell of progress.
     progress: bool,
-    /// When the event thread wakes by itself.
+    /// The time at which the event thread wakes automatically.
     alarm: Option<Nanos>,
     stop: bool,
 }
 
 impl Shared {
-    pub(super) fn new(options: MsmOptions) -> Self {
+    pub(super) fn new(options: MsmModelOptions) -> Self {
         let inner = Inner {
             state: State::new(options, 0, 0),
             scratch: vec![0; SCRATCH_SIZE as usize].into_boxed_slice(),
             line: false,
-            line_was_low: false,
+            was_low: false,
             progress: false,
             alarm: None,
             stop: false,
@@ -50,7 +50,7 @@ impl Shared {
     }
 
     pub(super) fn attach(&self, shell: Arc<dyn Shell>) {
-        // A second shell is not in the contract; the first stays.
+        // The contract of [`Logic`](super::Logic) allows only one shell: the first stays attached.
         let _ = self.shell.set(shell);
     }
 
@@ -59,33 +59,33 @@ impl Shared {
         self.work.notify_all();
     }
 
-    /// Runs `access` on the design as it is at present, and lets the threads see to what follows.
-    pub(super) fn now<T>(&self, access: impl FnOnce(&mut Inner, Nanos) -> T) -> T {
-        self.now_unless(|_| None, access)
+    /// Runs `access` on the design, advanced to the present, and wakes the threads if there is work for them.
+    pub(super) fn access<T>(&self, access: impl FnOnce(&mut Inner, Nanos) -> T) -> T {
+        self.access_or(|_| None, access)
     }
 
-    /// As [`Self::now`], unless `timeless` has done it: something from which nothing follows, whenever it happens. To look at the
-    /// clock, and at all that may follow, costs as much as to take a burst.
-    pub(super) fn now_unless<T>(
+    /// Like [`Self::access`], but tries `fast` first, which must handle only accesses that trigger nothing else and do not depend
+    /// on time. Reading the clock and checking for events costs as much as accepting a burst.
+    pub(super) fn access_or<T>(
         &self,
-        timeless: impl FnOnce(&mut Inner) -> Option<T>,
+        fast: impl FnOnce(&mut Inner) -> Option<T>,
         access: impl FnOnce(&mut Inner, Nanos) -> T,
     ) -> T {
         let mut inner = self.lock();
-        if let Some(value) = timeless(&mut inner) {
+        if let Some(value) = fast(&mut inner) {
             return value;
         }
         let now = self.time();
         inner.state.advance(now);
         let value = access(&mut inner, now);
-        if inner.settle() {
+        if inner.update_events() {
             drop(inner);
             self.work.notify_all();
         }
         value
     }
 
-    /// The present; read under the lock, so that it never runs backwards there.
+    /// Returns the present. Called with the lock held, so that time is monotonic for the state.
     fn time(&self) -> Nanos {
         self.epoch.elapsed().as_nanos() as Nanos
     }
@@ -94,20 +94,20 @@ impl Shared {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The event thread: what happens by itself, and all calls of the shell.
+    /// Runs the event thread: advances the design at its deadlines, and makes all calls to the shell.
     pub(super) fn run_events(&self) {
         let mut inner = self.lock();
         while !inner.stop {
             inner.alarm = None;
             inner.state.advance(self.time());
-            inner.settle();
+            inner.update_events();
             if inner.has_job() {
-                // Time gave a task its last pair.
+                // With time, a task received its last pair.
                 self.work.notify_all();
             }
             if let Some(events) = inner.take_events() {
                 drop(inner);
-                events.tell(self.shell.get());
+                events.deliver(self.shell.get());
                 inner = self.lock();
                 continue;
             }
@@ -131,7 +131,7 @@ impl Shared {
         self.work.wait_timeout(inner, left - SPIN / 2).unwrap_or_else(PoisonError::into_inner).0
     }
 
-    /// The core's thread: reductions, one after the other.
+    /// Runs the core's thread, which computes the reductions one after the other.
     pub(super) fn run_core(&self) {
         let mut inner = self.lock();
         while !inner.stop {
@@ -140,14 +140,14 @@ impl Shared {
                 continue;
             };
             drop(inner);
-            let unwanted = || {
+            let cancelled = || {
                 let inner = self.lock();
                 inner.stop || inner.state.generation != job.generation
             };
             let montgomery = job.mode.contains(Mode::MONTGOMERY);
-            let sum = arithmetic::msm(&job.store.scalars, &job.store.points, montgomery, unwanted);
-            self.now(|inner, now| {
-                inner.state.finish(job.generation, sum.as_ref(), job.store);
+            let sum = arithmetic::msm(&job.buffer.scalars, &job.buffer.points, montgomery, cancelled);
+            self.access(|inner, now| {
+                inner.state.finish(job.generation, sum.as_ref(), job.buffer);
                 inner.state.advance(now);
             });
             inner = self.lock();
@@ -158,17 +158,17 @@ impl Shared {
 struct Job {
     generation: u64,
     mode: Mode,
-    store: Store,
+    buffer: PairBuffer,
 }
 
-/// What the shell is to be told.
+/// Events to report to the shell.
 struct Events {
     progress: bool,
     levels: Vec<bool>,
 }
 
 impl Events {
-    fn tell(&self, shell: Option<&Arc<dyn Shell>>) {
+    fn deliver(&self, shell: Option<&Arc<dyn Shell>>) {
         let Some(shell) = shell else { return };
         if self.progress {
             shell.progress();
@@ -180,16 +180,16 @@ impl Events {
 }
 
 impl Inner {
-    /// Notes what followed from an access; `true` if a thread has to look.
-    fn settle(&mut self) -> bool {
-        self.progress |= self.state.take_progress();
+    /// Collects the events that follow from an access. Returns whether a thread must be woken.
+    fn update_events(&mut self) -> bool {
+        self.progress |= self.state.take_wakeup();
         let level = self.level();
-        self.line_was_low |= !level;
+        self.was_low |= !level;
         let earlier = match (self.state.deadline(), self.alarm) {
             (Some(deadline), Some(alarm)) => deadline < alarm,
             (deadline, _) => deadline.is_some(),
         };
-        self.progress || level != self.line || (level && self.line_was_low) || self.has_job() || earlier
+        self.progress || level != self.line || (level && self.was_low) || self.has_job() || earlier
     }
 
     fn level(&self) -> bool {
@@ -199,12 +199,12 @@ impl Inner {
     fn take_events(&mut self) -> Option<Events> {
         let level = self.level();
         let levels = match (self.line, level) {
-            (true, true) if self.line_was_low => vec![false, true],
+            (true, true) if self.was_low => vec![false, true],
             (line, level) if line != level => vec![level],
             _ => vec![],
         };
         self.line = level;
-        self.line_was_low = !level;
+        self.was_low = !level;
         let progress = mem::take(&mut self.progress);
         (progress || !levels.is_empty()).then_some(Events { progress, levels })
     }
@@ -217,6 +217,6 @@ impl Inner {
         let generation = self.state.generation;
         let task = self.state.tasks.front_mut().filter(|task| task.phase == Phase::Full)?;
         task.phase = Phase::Reducing;
-        Some(Job { generation, mode: task.mode, store: mem::take(&mut task.store) })
+        Some(Job { generation, mode: task.mode, buffer: mem::take(&mut task.buffer) })
     }
 }

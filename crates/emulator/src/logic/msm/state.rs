@@ -1,12 +1,12 @@
-//! What the design holds, and how it moves on with time.
+//! The state of the design, and its progress over time.
 //!
-//! Nothing runs in the background here: [`State::advance`] brings the design up to the present, and is called before
-//! anything else looks at it or changes it.
+//! Nothing here runs in the background: [`State::advance`] brings the design up to the present, and is called before anything
+//! else reads or changes it.
 
 use super::arithmetic;
 use super::fifo::{Checksum, Fifo};
 use super::registers::PAIR_COUNT;
-use super::{Core, MsmOptions};
+use super::{Core, MsmModelOptions};
 use ark_bn254::G1Projective;
 use rand::{SeedableRng, rngs::StdRng};
 use serde::{Deserialize, Serialize};
@@ -14,13 +14,14 @@ use std::collections::VecDeque;
 use vm_memory::VolatileSlice;
 use xdma_regs::msm::*;
 
-/// Time since the design was made, in nanoseconds.
+/// Time since the design was created, in nanoseconds.
 pub(super) type Nanos = u64;
 
-/// Elements that a task's store reserves at once; beyond, it grows as pairs arrive, so that a wrong count costs nothing.
-const RESERVE: usize = 1 << 20;
+/// The number of elements that a task's buffer reserves initially. It grows further only as pairs arrive, so a wrong count costs
+/// nothing.
+const RESERVE_ELEMENTS: usize = 1 << 20;
 
-/// One of the two windows that lead to a FIFO.
+/// A window that leads to a FIFO.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Window {
     /// [`SCALAR_WINDOW`].
@@ -29,23 +30,23 @@ pub enum Window {
     Points,
 }
 
-/// Bytes of a task's pairs as they were taken.
+/// The bytes of a task's pairs.
 #[derive(Default)]
-pub(super) struct Store {
+pub(super) struct PairBuffer {
     pub(super) scalars: Vec<u8>,
     pub(super) points: Vec<u8>,
 }
 
-/// Where a task stands.
+/// The phase of a task.
 #[derive(PartialEq)]
 pub(super) enum Phase {
-    /// It takes pairs.
-    Taking,
-    /// It has all its pairs, and the core's thread has not seen it yet.
+    /// The task consumes pairs.
+    Loading,
+    /// The task has all its pairs, but the core's thread has not started yet.
     Full,
-    /// The core's thread computes.
+    /// The core's thread computes the result.
     Reducing,
-    /// The result waits for room in the result queue.
+    /// The result waits for space in the result queue.
     Done([u8; RESULT_BYTES]),
 }
 
@@ -57,11 +58,11 @@ pub(super) struct Task {
     points_left: u64,
     first_pair: Option<Nanos>,
     checksums: [Checksum; 2],
-    pub(super) store: Store,
+    pub(super) buffer: PairBuffer,
     pub(super) phase: Phase,
 }
 
-/// Clocks, kept as time, in nanoseconds.
+/// Clock counters, kept as time in nanoseconds.
 #[derive(Default)]
 pub(super) struct Clocks {
     pub(super) busy: Nanos,
@@ -73,7 +74,7 @@ pub(super) struct Clocks {
     pub(super) phase1: Nanos,
 }
 
-/// The write channel, held by a write that found no room: AXI4 delivers in order, so everything behind it waits.
+/// The write channel, held by a write that did not fit. AXI4 delivers writes in order, so all later writes wait.
 #[derive(Clone, Copy)]
 pub(super) struct Hold {
     pub(super) channel: usize,
@@ -81,16 +82,16 @@ pub(super) struct Hold {
 }
 
 pub(super) struct State {
-    pub(super) options: MsmOptions,
+    pub(super) options: MsmModelOptions,
     pub(super) scalars: Fifo,
     pub(super) points: Fifo,
     pub(super) tasks: VecDeque<Task>,
     pub(super) results: VecDeque<(u32, [u8; RESULT_BYTES])>,
-    spare: Vec<Store>,
+    spare: Vec<PairBuffer>,
     pub(super) hold: Option<Hold>,
-    /// The one who holds the write channel was told to wait.
+    /// Whether the holder of the write channel waits for progress.
     pub(super) holder_waits: bool,
-    /// Somebody behind it was told to wait.
+    /// Whether another channel waits for progress.
     pub(super) others_wait: bool,
     pub(super) dropping: bool,
     deadlock_since: Option<Nanos>,
@@ -103,20 +104,20 @@ pub(super) struct State {
     pub(super) irq_enable: Irq,
     pub(super) irq_status: Irq,
     pub(super) clocks: Clocks,
-    /// High halves of the 64-bit registers as their low halves were last read.
+    /// The high halves of the 64-bit registers, latched when the low halves were read.
     pub(super) latched: [u32; PAIR_COUNT],
     pub(super) reset_at: Nanos,
-    /// Up to when the write channel was accounted.
+    /// The time until which stalls of the write channel are counted.
     accounted: Nanos,
-    /// Up to when the core was simulated: behind the present while a pair is in the making.
+    /// The time until which the core is simulated. It lags behind the present while a pair is in progress.
     core_time: Nanos,
-    /// Counts aborts: a reduction that began under another number is not wanted any more.
+    /// The number of aborts. The result of a reduction is discarded if this number has changed since it started.
     pub(super) generation: u64,
     random: StdRng,
 }
 
 impl State {
-    pub(super) fn new(options: MsmOptions, generation: u64, now: Nanos) -> Self {
+    pub(super) fn new(options: MsmModelOptions, generation: u64, now: Nanos) -> Self {
         Self {
             scalars: Fifo::new(options.scalar_depth, SCALAR_BYTES),
             points: Fifo::new(options.point_depth, POINT_BYTES),
@@ -147,14 +148,14 @@ impl State {
         }
     }
 
-    /// As after power-up. A transfer that waited may go on.
+    /// Returns to the power-up state. Waiting transfers may continue.
     pub(super) fn reset(&mut self, now: Nanos) {
         let waits = (self.holder_waits, self.others_wait);
         *self = Self::new(self.options.clone(), self.generation + 1, now);
         (self.holder_waits, self.others_wait) = waits;
     }
 
-    /// Brings the design up to `now`.
+    /// Advances the design to `now`.
     pub(super) fn advance(&mut self, now: Nanos) {
         self.account_stalls(now);
         loop {
@@ -181,40 +182,40 @@ impl State {
             let spent = self.time_of(allowed);
             self.clocks.busy += spent;
             self.core_time += spent;
-            self.take(allowed);
+            self.consume(allowed);
         }
-        self.watch(now);
+        self.check_watchdog(now);
     }
 
-    /// Elements that the running task could take at once; `None` when no task takes any.
+    /// Returns the number of elements that the running task could consume now; `None` if no task is loading.
     fn ready(&self) -> Option<u64> {
-        let task = self.tasks.front().filter(|task| task.phase == Phase::Taking)?;
+        let task = self.tasks.front().filter(|task| task.phase == Phase::Loading)?;
         let scalars = task.scalars_left.min(self.scalars.elements() as u64);
         let points = task.points_left.min(self.points.elements() as u64);
         Some(match self.options.core {
             Core::Real => scalars.min(points),
-            Core::TakeAll => scalars.max(points),
+            Core::Checksum => scalars.max(points),
         })
     }
 
-    /// Whether the running task has all its pairs and no result yet.
+    /// Returns whether the running task has all its pairs but no result yet.
     pub(super) fn reducing(&self) -> bool {
         self.tasks.front().is_some_and(|task| matches!(task.phase, Phase::Full | Phase::Reducing))
     }
 
-    /// Nanoseconds a pair, where the rate is limited.
+    /// Returns the nanoseconds per pair, if the rate is limited.
     fn pair_time(&self) -> Option<f64> {
         let rate = self.options.pairs_per_second.filter(|rate| rate.is_finite() && *rate > 0.0)?;
         (self.options.core == Core::Real).then_some(1e9 / rate)
     }
 
-    /// Time that `pairs` take; without a rate, one clock each is counted and none passes.
+    /// Returns the time that `pairs` take. Without a rate, they take no time, but one clock each is counted.
     fn time_of(&self, pairs: u64) -> Nanos {
         self.pair_time().map_or(0, |time| (pairs as f64 * time).round() as Nanos)
     }
 
-    /// Takes what [`Self::ready`] counted, or as many as `allowed`.
-    fn take(&mut self, allowed: u64) {
+    /// Consumes up to `allowed` of the elements counted by [`Self::ready`].
+    fn consume(&mut self, allowed: u64) {
         let at = self.core_time;
         let Some(task) = self.tasks.front_mut() else { return };
         let scalars = allowed.min(task.scalars_left).min(self.scalars.elements() as u64);
@@ -222,10 +223,10 @@ impl State {
         let first_pair = *task.first_pair.get_or_insert(at);
         match self.options.core {
             Core::Real => {
-                self.scalars.pop(scalars as usize, |bytes| task.store.scalars.extend_from_slice(bytes));
-                self.points.pop(points as usize, |bytes| task.store.points.extend_from_slice(bytes));
+                self.scalars.pop(scalars as usize, |bytes| task.buffer.scalars.extend_from_slice(bytes));
+                self.points.pop(points as usize, |bytes| task.buffer.points.extend_from_slice(bytes));
             }
-            Core::TakeAll => {
+            Core::Checksum => {
                 let [of_scalars, of_points] = &mut task.checksums;
                 self.scalars.pop(scalars as usize, |bytes| of_scalars.update(bytes));
                 self.points.pop(points as usize, |bytes| of_points.update(bytes));
@@ -240,7 +241,7 @@ impl State {
             self.clocks.phase1 = at - first_pair;
             task.phase = match self.options.core {
                 Core::Real => Phase::Full,
-                Core::TakeAll => Phase::Done(checksum_result(task)),
+                Core::Checksum => Phase::Done(checksum_result(task)),
             };
             self.deliver();
         }
@@ -254,22 +255,22 @@ impl State {
             let result = *result;
             if let Some(task) = self.tasks.pop_front() {
                 self.results.push_back((task.label, result));
-                self.recycle(task.store);
+                self.recycle(task.buffer);
             }
             self.raise(Irq::RESULT);
         }
     }
 
-    fn recycle(&mut self, mut store: Store) {
-        if store.points.capacity() > 0 && self.spare.len() < self.options.task_queue {
-            store.scalars.clear();
-            store.points.clear();
-            self.spare.push(store);
+    fn recycle(&mut self, mut buffer: PairBuffer) {
+        if buffer.points.capacity() > 0 && self.spare.len() < self.options.task_queue {
+            buffer.scalars.clear();
+            buffer.points.clear();
+            self.spare.push(buffer);
         }
     }
 
-    /// Takes a sum from the core's thread, unless its task was aborted.
-    pub(super) fn finish(&mut self, generation: u64, sum: Option<&G1Projective>, store: Store) {
+    /// Accepts a sum from the core's thread, unless its task was aborted.
+    pub(super) fn finish(&mut self, generation: u64, sum: Option<&G1Projective>, buffer: PairBuffer) {
         if generation == self.generation
             && let Some(sum) = sum
             && let Some(task) = self.tasks.front_mut()
@@ -277,10 +278,10 @@ impl State {
             task.phase = Phase::Done(arithmetic::result(sum, &mut self.random));
             self.deliver();
         }
-        self.recycle(store);
+        self.recycle(buffer);
     }
 
-    /// Queues a task of the current registers.
+    /// Queues a task with the current register values.
     pub(super) fn push_task(&mut self) -> Result<(), Errors> {
         if self.tasks.len() >= self.options.task_queue
             || !(1..=self.options.max_elements).contains(&self.n_elements)
@@ -288,11 +289,11 @@ impl State {
             return Err(Errors::OVERRUN);
         }
         let count = u64::from(self.n_elements);
-        let mut store = self.spare.pop().unwrap_or_default();
+        let mut buffer = self.spare.pop().unwrap_or_default();
         if self.options.core == Core::Real {
-            let elements = RESERVE.min(count as usize);
-            store.scalars.reserve(elements * SCALAR_BYTES);
-            store.points.reserve(elements * POINT_BYTES);
+            let elements = RESERVE_ELEMENTS.min(count as usize);
+            buffer.scalars.reserve(elements * SCALAR_BYTES);
+            buffer.points.reserve(elements * POINT_BYTES);
         }
         self.tasks.push_back(Task {
             label: self.label,
@@ -302,8 +303,8 @@ impl State {
             points_left: count,
             first_pair: None,
             checksums: Default::default(),
-            store,
-            phase: Phase::Taking,
+            buffer,
+            phase: Phase::Loading,
         });
         self.label = self.label.wrapping_add(1);
         Ok(())
@@ -316,11 +317,11 @@ impl State {
         Ok(())
     }
 
-    /// Drops all tasks. The next task's scalars start on a beat, so a half-taken beat goes with them.
+    /// Drops all tasks. The scalars of the next task start on a new beat, so a partially consumed beat is dropped too.
     pub(super) fn abort(&mut self) {
         self.generation += 1;
         while let Some(task) = self.tasks.pop_front() {
-            self.recycle(task.store);
+            self.recycle(task.buffer);
         }
         self.scalars.drop_padding();
     }
@@ -330,11 +331,11 @@ impl State {
         self.scalars.flush();
         self.points.flush();
         self.dropping = false;
-        // Whoever held the write channel may be gone for good: let the others on.
+        // The holder of the write channel may never return, so release the channel for the others.
         self.hold = None;
     }
 
-    /// Pairs that the running task waits for.
+    /// Returns the number of pairs for which the running task still waits.
     pub(super) fn elements_left(&self) -> u64 {
         self.tasks.front().map_or(0, |task| task.scalars_left.max(task.points_left))
     }
@@ -346,35 +347,36 @@ impl State {
         }
     }
 
-    /// Takes all of `data` if the core would take it at once and then go on waiting for more of the same. In that case neither a counter,
-    /// nor a waiting thread, nor a deadline depends on the time of the push, so no clock is read. False if nothing was taken.
-    pub(super) fn push_at_once(&mut self, window: Window, data: &VolatileSlice) -> bool {
-        let nobody_waits = self.hold.is_none() && !self.holder_waits && !self.others_wait;
-        if self.options.core != Core::TakeAll || self.dropping || !nobody_waits {
+    /// Pushes all of `data` if the core would consume it immediately and then wait for more. In that case no counter, waiting
+    /// thread or deadline depends on the time of the push, so the clock does not have to be read. Returns false if nothing was
+    /// pushed.
+    pub(super) fn push_fast(&mut self, window: Window, data: &VolatileSlice) -> bool {
+        let nothing_waits = self.hold.is_none() && !self.holder_waits && !self.others_wait;
+        if self.options.core != Core::Checksum || self.dropping || !nothing_waits {
             return false;
         }
-        let Some(task) = self.tasks.front().filter(|task| task.phase == Phase::Taking) else { return false };
+        let Some(task) = self.tasks.front().filter(|task| task.phase == Phase::Loading) else { return false };
         let (fifo, left) = match window {
             Window::Scalars => (&self.scalars, task.scalars_left),
             Window::Points => (&self.points, task.points_left),
         };
-        let goes_through = fifo.lets_through(data.len());
-        let Some(elements) = goes_through.filter(|n| (1..left).contains(n) && task.first_pair.is_some())
+        let passes_through = fifo.passes_through(data.len());
+        let Some(elements) = passes_through.filter(|n| (1..left).contains(n) && task.first_pair.is_some())
         else {
             return false;
         };
         let flip = self.flip(window);
         self.fifo(window).push(data, 0, data.len(), flip);
-        self.take(elements);
+        self.consume(elements);
         true
     }
 
-    /// The byte of a window's input that turns over, and how.
+    /// Returns the position and mask of the bit flip in a window's input.
     fn flip(&self, window: Window) -> Option<(u64, u8)> {
         self.options.flip.filter(|flip| flip.window == window).map(|flip| (flip.byte, flip.mask))
     }
 
-    /// Takes as many beats of `data` as find room; 0 holds up the write channel.
+    /// Pushes as many beats of `data` as fit, and returns their bytes. If not all of them fit, the write channel is held.
     pub(super) fn push(&mut self, channel: usize, window: Window, data: &VolatileSlice, now: Nanos) -> usize {
         let flip = self.flip(window);
         let mut done = 0;
@@ -389,11 +391,11 @@ impl State {
             self.advance(now);
         }
         self.hold = (done < data.len()).then_some(Hold { channel, window });
-        self.watch(now);
+        self.check_watchdog(now);
         done
     }
 
-    /// Whether the one that holds the write channel still has no room.
+    /// Returns the window for which the write channel is stalled.
     pub(super) fn stalled(&self) -> Option<Window> {
         let window = self.hold?.window;
         let room = match window {
@@ -403,9 +405,9 @@ impl State {
         (room == 0).then_some(window)
     }
 
-    /// Whether somebody who was told to wait may go on now; says so once.
-    pub(super) fn take_progress(&mut self) -> bool {
-        // While the core makes room by itself, a writer that is woken for each beat is always late.
+    /// Returns whether a waiting transfer may continue now, and clears that condition.
+    pub(super) fn take_wakeup(&mut self) -> bool {
+        // While the core frees space continuously, waking a writer for every beat would always be too late.
         let more_to_come = self.ready().is_some_and(|ready| ready > 0) && self.pairs_to_progress() > 0;
         let holder = self.holder_waits && self.stalled().is_none() && !more_to_come;
         let others = self.others_wait && self.hold.is_none();
@@ -414,7 +416,7 @@ impl State {
         holder || others
     }
 
-    /// Pairs to take until a quarter of the FIFO is free for the one who holds the write channel.
+    /// Returns the number of pairs to consume until a quarter of the FIFO is free for the holder of the write channel.
     fn pairs_to_progress(&self) -> u64 {
         let fifo = match self.hold {
             Some(Hold { window: Window::Scalars, .. }) => &self.scalars,
@@ -424,7 +426,7 @@ impl State {
         fifo.depth().div_ceil(4).saturating_sub(fifo.free()) as u64
     }
 
-    /// Sets error bits; a new one raises the interrupt.
+    /// Sets error bits. A new one raises the interrupt.
     pub(super) fn fail(&mut self, errors: Errors) {
         if !self.errors.contains(errors) {
             self.errors |= errors;
@@ -436,7 +438,7 @@ impl State {
         self.irq_status |= irq;
     }
 
-    /// When the design changes by itself and somebody may be waiting for it.
+    /// Returns when the design next changes on its own in a way that is observable.
     pub(super) fn deadline(&self) -> Option<Nanos> {
         let watchdog = self.deadlock_since.map(|since| since + self.time_of_clocks(self.watchdog));
         let core = match self.ready() {
@@ -452,19 +454,19 @@ impl State {
         Nanos::from(clocks) * 1_000_000 / Nanos::from(self.options.clock_khz.max(1))
     }
 
-    /// Clocks in `time`.
+    /// Returns the number of clocks in `time`.
     pub(super) fn clocks_in(&self, time: Nanos) -> u64 {
         (u128::from(time) * u128::from(self.options.clock_khz) / 1_000_000) as u64
     }
 
-    /// Clocks in which the core took a pair or reduced.
+    /// Returns the clocks in which the core consumed a pair or reduced.
     pub(super) fn busy_clocks(&self) -> u64 {
         let taken = if self.pair_time().is_none() { self.points.consumed } else { 0 };
         self.clocks_in(self.clocks.busy) + taken
     }
 
-    /// The watchdog: one window held up while the other FIFO is empty can only mean that the host sends no more.
-    fn watch(&mut self, now: Nanos) {
+    /// Checks the watchdog: if a window is stalled while the other FIFO is empty, the host must have stopped sending.
+    fn check_watchdog(&mut self, now: Nanos) {
         let deadlocked = match self.stalled() {
             Some(Window::Scalars) => self.points.elements() == 0,
             Some(Window::Points) => self.scalars.elements() == 0,
@@ -504,7 +506,7 @@ impl State {
     }
 }
 
-/// What the core that takes everything returns: the checksums of scalars and points, and how many there were.
+/// Returns the result of [`Core::Checksum`]: the checksums of scalars and points, and their number.
 fn checksum_result(task: &Task) -> [u8; RESULT_BYTES] {
     let mut result = [0; RESULT_BYTES];
     result[..32].copy_from_slice(&task.checksums[0].finish());

@@ -1,4 +1,4 @@
-//! The design driven through [`Logic`], its sums checked against halo2curves, since it computes them by arkworks.
+//! Tests of the model through [`Logic`]. Sums, which it computes with arkworks, are checked against halo2curves.
 
 use super::state::State;
 use super::*;
@@ -16,51 +16,51 @@ use xdma_regs::msm::*;
 
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Counts what the design says.
+/// Records the calls of the design.
 #[derive(Default)]
-struct Line {
-    /// Calls of progress, and the levels of the interrupt line.
-    said: Mutex<(u64, Vec<bool>)>,
+struct TestShell {
+    /// The number of progress calls, and the levels of the interrupt line.
+    seen: Mutex<(u64, Vec<bool>)>,
     change: Condvar,
 }
 
-impl Shell for Line {
+impl Shell for TestShell {
     fn progress(&self) {
-        self.said.lock().unwrap().0 += 1;
+        self.seen.lock().unwrap().0 += 1;
         self.change.notify_all();
     }
 
     fn user_irq(&self, line: usize, level: bool) {
         assert_eq!(line, 0);
-        self.said.lock().unwrap().1.push(level);
+        self.seen.lock().unwrap().1.push(level);
         self.change.notify_all();
     }
 }
 
-impl Line {
+impl TestShell {
     fn wait(&self, what: &str, mut until: impl FnMut(&(u64, Vec<bool>)) -> bool) {
         let deadline = Instant::now() + PATIENCE;
-        let mut said = self.said.lock().unwrap();
-        while !until(&said) {
+        let mut seen = self.seen.lock().unwrap();
+        while !until(&seen) {
             let left = deadline.checked_duration_since(Instant::now()).unwrap_or_else(|| panic!("{what}"));
-            said = self.change.wait_timeout(said, left).unwrap().0;
+            seen = self.change.wait_timeout(seen, left).unwrap().0;
         }
     }
 
     fn progress_count(&self) -> u64 {
-        self.said.lock().unwrap().0
+        self.seen.lock().unwrap().0
     }
 }
 
 struct Bench {
-    msm: Msm,
-    line: Arc<Line>,
+    msm: MsmModel,
+    shell: Arc<TestShell>,
 }
 
 impl Bench {
-    fn new(options: MsmOptions) -> Self {
-        let bench = Self { msm: Msm::new(options), line: Arc::default() };
-        bench.msm.attach(bench.line.clone());
+    fn new(options: MsmModelOptions) -> Self {
+        let bench = Self { msm: MsmModel::new(options), shell: Arc::default() };
+        bench.msm.attach(bench.shell.clone());
         bench
     }
 
@@ -82,27 +82,27 @@ impl Bench {
         self.set(PUSH_TASK, 1);
     }
 
-    fn write(&self, channel: usize, address: u64, bytes: &[u8]) -> Answer {
+    fn write(&self, channel: usize, address: u64, bytes: &[u8]) -> AxiResponse {
         let mut bytes = bytes.to_vec();
         self.msm.write(channel, address, Burst::Increment, &bytes.as_mut_slice().into())
     }
 
-    /// As the engine does: pieces that do not cross 4 KiB, again after progress.
+    /// Sends bytes like the engine: in pieces that do not cross 4 KiB, with retries after progress.
     fn send(&self, channel: usize, window: u64, bytes: &[u8]) {
         for piece in bytes.chunks(4096) {
             let mut done = 0;
             while done < piece.len() {
-                let before = self.line.progress_count();
+                let before = self.shell.progress_count();
                 match self.write(channel, window + done as u64, &piece[done..]) {
-                    Answer::Okay(count) => done += count,
-                    Answer::Wait => self.line.wait("a write waits for ever", |said| said.0 > before),
+                    AxiResponse::Okay(count) => done += count,
+                    AxiResponse::Wait => self.shell.wait("a write waits forever", |seen| seen.0 > before),
                     other => panic!("{other:?}"),
                 }
             }
         }
     }
 
-    /// Chunks of scalars and points in turn, half a FIFO each.
+    /// Sends chunks of scalars and points alternately, half a FIFO each.
     fn feed(&self, pairs: &Pairs, mode: Mode) {
         let scalars = pairs.scalar_bytes(mode);
         let points = pairs.point_bytes();
@@ -121,12 +121,12 @@ impl Bench {
         }
     }
 
-    /// The oldest result by both ways, removed.
+    /// Reads the oldest result through both the window and the registers, and removes it.
     fn result(&self) -> ([u8; RESULT_BYTES], u32) {
         self.wait(RESULT_VALID, 1);
         let mut window = [0; RESULT_BYTES];
         let answer = self.msm.read(0, RESULT_WINDOW, Burst::Increment, &window.as_mut_slice().into());
-        assert_eq!(answer, Answer::Okay(RESULT_BYTES));
+        assert_eq!(answer, AxiResponse::Okay(RESULT_BYTES));
         for (word, bytes) in window.chunks(4).enumerate() {
             assert_eq!(self.get(RESULT + 4 * word as u32).to_le_bytes(), bytes);
         }
@@ -155,7 +155,7 @@ impl Pairs {
         Self { scalars, points: G1Projective::normalize_batch(&points) }
     }
 
-    /// What the other library computes.
+    /// Computes the sum with the other library.
     fn sum(&self) -> G1Projective {
         let pairs = self.scalars.iter().zip(&self.points).filter(|(_, point)| !point.is_zero());
         let (scalars, points): (Vec<_>, Vec<_>) = pairs
@@ -172,7 +172,7 @@ impl Pairs {
         G1Affine::new_unchecked(x, y).into()
     }
 
-    /// Whole beats: an odd count ends in padding that must not be looked at.
+    /// Returns the scalars as whole beats. An odd count ends in padding, which the core must ignore.
     fn scalar_bytes(&self, mode: Mode) -> Vec<u8> {
         let bytes = |scalar: &Fr| match mode.contains(Mode::MONTGOMERY) {
             true => limb_bytes(&scalar.0.0),
@@ -216,8 +216,8 @@ fn decode(result: &[u8; RESULT_BYTES]) -> G1Projective {
 }
 
 #[test]
-fn sums_are_those_of_halo2curves_in_both_forms() {
-    let bench = Bench::new(MsmOptions::default());
+fn sums_match_halo2curves_in_both_forms() {
+    let bench = Bench::new(MsmModelOptions::default());
     for count in [1, 2, 3, 33, 511, 1024, 1025, 3001] {
         let pairs = Pairs::random(count, count as u64);
         for mode in [Mode::empty(), Mode::MONTGOMERY] {
@@ -229,8 +229,8 @@ fn sums_are_those_of_halo2curves_in_both_forms() {
 
 #[test]
 fn special_scalars_and_points() {
-    let bench = Bench::new(MsmOptions::default());
-    // Above 8,100 pairs the library batches its additions, which is where equal points would hurt.
+    let bench = Bench::new(MsmModelOptions::default());
+    // Above 8,100 pairs the library batches its additions, where equal points could cause trouble.
     for count in [65, 9001] {
         let mut pairs = Pairs::random(count, 7);
         let first = pairs.points[0];
@@ -252,7 +252,7 @@ fn special_scalars_and_points() {
 
 #[test]
 fn results_differ_in_representation_and_agree_in_value() {
-    let bench = Bench::new(MsmOptions::default());
+    let bench = Bench::new(MsmModelOptions::default());
     let pairs = Pairs::random(5, 1);
     let results: Vec<_> = (0..8)
         .map(|_| {
@@ -267,7 +267,7 @@ fn results_differ_in_representation_and_agree_in_value() {
 
 #[test]
 fn two_tasks_back_to_back_keep_order_labels_and_modes() {
-    let bench = Bench::new(MsmOptions::default());
+    let bench = Bench::new(MsmModelOptions::default());
     let tasks = [(Pairs::random(301, 1), Mode::empty()), (Pairs::random(77, 2), Mode::MONTGOMERY)];
     bench.set(LABEL, 0xffff_ffff);
     for (pairs, mode) in &tasks {
@@ -294,7 +294,7 @@ fn two_tasks_back_to_back_keep_order_labels_and_modes() {
 
 #[test]
 fn a_full_result_queue_holds_back_the_core() {
-    let bench = Bench::new(MsmOptions::default());
+    let bench = Bench::new(MsmModelOptions::default());
     let pairs = Pairs::random(3, 3);
     for _ in 0..3 {
         bench.wait(ENGINE_READY, 1);
@@ -312,8 +312,8 @@ fn a_full_result_queue_holds_back_the_core() {
 }
 
 #[test]
-fn data_may_come_before_its_task() {
-    let bench = Bench::new(MsmOptions::default());
+fn data_may_precede_its_task() {
+    let bench = Bench::new(MsmModelOptions::default());
     let pairs = Pairs::random(9, 4);
     bench.feed(&pairs, Mode::MONTGOMERY);
     assert_eq!((bench.get(SCALARS_IN_FIFO), bench.get(POINTS_IN_FIFO)), (10, 9));
@@ -325,18 +325,18 @@ fn data_may_come_before_its_task() {
     assert_eq!((bench.get(HIGH_WATER_SCALARS), bench.get(HIGH_WATER_POINTS)), (10, 9));
 }
 
-/// Scalars that fill their FIFO before their points: the deadlock that the design has.
+/// Fills the scalar FIFO before any points are sent: the deadlock of the real design.
 fn deadlock(bench: &Bench) {
     let pairs = Pairs::random(2048, 5);
     bench.push(2048, Mode::MONTGOMERY);
     let scalars = pairs.scalar_bytes(Mode::MONTGOMERY);
     for piece in scalars.chunks(4096).take(8) {
-        assert_eq!(bench.write(0, SCALAR_WINDOW, piece), Answer::Okay(4096));
+        assert_eq!(bench.write(0, SCALAR_WINDOW, piece), AxiResponse::Okay(4096));
     }
-    assert_eq!(bench.write(0, SCALAR_WINDOW, &scalars[..4096]), Answer::Wait);
-    // Head of line: the points that would resolve it, and anything else, are behind.
-    assert_eq!(bench.write(1, POINT_WINDOW, &pairs.point_bytes()[..4096]), Answer::Wait);
-    assert_eq!(bench.write(1, SCRATCH_WINDOW, &[1; 64]), Answer::Wait);
+    assert_eq!(bench.write(0, SCALAR_WINDOW, &scalars[..4096]), AxiResponse::Wait);
+    // Head-of-line blocking: the points that would resolve the deadlock, like all other writes, are stuck behind it.
+    assert_eq!(bench.write(1, POINT_WINDOW, &pairs.point_bytes()[..4096]), AxiResponse::Wait);
+    assert_eq!(bench.write(1, SCRATCH_WINDOW, &[1; 64]), AxiResponse::Wait);
     assert_ne!(bench.get(STATUS) & Status::SCALAR_STALLED.bits(), 0);
 }
 
@@ -350,43 +350,47 @@ fn recover(bench: &Bench) {
 
 #[test]
 fn a_scalar_chunk_beyond_the_fifo_deadlocks_until_abort_and_flush() {
-    let bench = Bench::new(MsmOptions { watchdog: 0, ..MsmOptions::default() });
+    let bench = Bench::new(MsmModelOptions { watchdog: 0, ..MsmModelOptions::default() });
     deadlock(&bench);
     std::thread::sleep(Duration::from_millis(400));
-    assert_eq!(bench.line.progress_count(), 0);
-    assert_eq!(bench.write(0, SCALAR_WINDOW, &[0; 64]), Answer::Wait);
+    assert_eq!(bench.shell.progress_count(), 0);
+    assert_eq!(bench.write(0, SCALAR_WINDOW, &[0; 64]), AxiResponse::Wait);
     assert!(bench.get64(STALL_SCALAR) >= 300 * 250_000, "{}", bench.get64(STALL_SCALAR));
     assert!(bench.get64(STARVE_POINT) >= 300 * 250_000);
     assert_eq!(bench.get64(STALL_POINT), 0);
     recover(&bench);
-    bench.line.wait("the flush is progress", |said| said.0 > 0);
+    bench.shell.wait("no progress after the flush", |seen| seen.0 > 0);
 }
 
 #[test]
 fn the_watchdog_ends_a_deadlock() {
-    let bench = Bench::new(MsmOptions::default());
+    let bench = Bench::new(MsmModelOptions::default());
     bench.set(WATCHDOG, 250_000 * 300);
     bench.set(IRQ_ENABLE, Irq::ERROR.bits());
     let start = Instant::now();
     deadlock(&bench);
-    bench.line.wait("the watchdog fires", |said| said.0 > 0 && said.1 == [true]);
+    bench.shell.wait("the watchdog did not fire", |seen| seen.0 > 0 && seen.1 == [true]);
     assert!(start.elapsed() >= Duration::from_millis(300));
     for (window, channel) in [(SCALAR_WINDOW, 0), (POINT_WINDOW, 1)] {
-        assert_eq!(bench.write(channel, window, &[0; 4096]), Answer::SlaveError);
+        assert_eq!(bench.write(channel, window, &[0; 4096]), AxiResponse::SlaveError);
     }
     assert_eq!(bench.get(ERRORS), Errors::WATCHDOG.bits());
     assert_eq!(bench.get(STATUS), (Status::DROPPING | Status::BUSY).bits());
     bench.set(ERRORS, Errors::WATCHDOG.bits());
     bench.set(IRQ_STATUS, Irq::ERROR.bits());
     recover(&bench);
-    bench.line.wait("the line falls", |said| said.1 == [true, false]);
+    bench.shell.wait("the line did not fall", |seen| seen.1 == [true, false]);
 }
 
 #[test]
 fn chunks_of_half_the_depth_never_deadlock_however_small_the_fifos() {
     for (scalar_depth, point_depth) in [(4, 4), (64, 2), (1, 1), (100, 37)] {
-        let bench =
-            Bench::new(MsmOptions { scalar_depth, point_depth, watchdog: 0, ..MsmOptions::default() });
+        let bench = Bench::new(MsmModelOptions {
+            scalar_depth,
+            point_depth,
+            watchdog: 0,
+            ..MsmModelOptions::default()
+        });
         let pairs = Pairs::random(501, 8);
         bench.push(501, Mode::MONTGOMERY);
         let (scalars, points) = (pairs.scalar_bytes(Mode::MONTGOMERY), pairs.point_bytes());
@@ -399,35 +403,35 @@ fn chunks_of_half_the_depth_never_deadlock_however_small_the_fifos() {
 }
 
 #[test]
-fn a_write_is_taken_in_part_and_then_waits() {
-    let bench = Bench::new(MsmOptions { point_depth: 16, ..MsmOptions::default() });
+fn a_write_is_accepted_in_part_and_then_waits() {
+    let bench = Bench::new(MsmModelOptions { point_depth: 16, ..MsmModelOptions::default() });
     let pairs = Pairs::random(64, 20);
     let (scalars, points) = (pairs.scalar_bytes(Mode::MONTGOMERY), pairs.point_bytes());
-    assert_eq!(bench.write(3, POINT_WINDOW, &points), Answer::Okay(16 * 64));
-    assert_eq!(bench.write(3, POINT_WINDOW, &points[16 * 64..]), Answer::Wait);
+    assert_eq!(bench.write(3, POINT_WINDOW, &points), AxiResponse::Okay(16 * 64));
+    assert_eq!(bench.write(3, POINT_WINDOW, &points[16 * 64..]), AxiResponse::Wait);
     assert_eq!(bench.get(STATUS), Status::POINT_STALLED.bits());
-    assert_eq!(bench.write(2, SCALAR_WINDOW, &scalars), Answer::Wait);
-    // Its own channel does something else: the transfer that waited was given up, and the others may go on.
-    assert_eq!(bench.write(3, 0, &[0; 64]), Answer::DecodeError);
-    bench.line.wait("a freed channel is progress", |said| said.0 == 1);
-    assert_eq!(bench.write(2, SCALAR_WINDOW, &scalars[..64]), Answer::Okay(64));
-    assert_eq!(bench.write(3, POINT_WINDOW, &points), Answer::Wait);
-    // Or nobody comes back, and a flush frees it.
+    assert_eq!(bench.write(2, SCALAR_WINDOW, &scalars), AxiResponse::Wait);
+    // The stalled channel makes another access, so its stalled transfer was given up and the others may continue.
+    assert_eq!(bench.write(3, 0, &[0; 64]), AxiResponse::DecodeError);
+    bench.shell.wait("no progress after the channel was released", |seen| seen.0 == 1);
+    assert_eq!(bench.write(2, SCALAR_WINDOW, &scalars[..64]), AxiResponse::Okay(64));
+    assert_eq!(bench.write(3, POINT_WINDOW, &points), AxiResponse::Wait);
+    // If the stalled channel never returns, a flush releases the write channel.
     bench.set(CTRL, Ctrl::FLUSH.bits());
-    bench.line.wait("the flush is progress", |said| said.0 == 2);
-    assert_eq!(bench.write(2, SCALAR_WINDOW, &scalars), Answer::Okay(64 * 32));
+    bench.shell.wait("no progress after the flush", |seen| seen.0 == 2);
+    assert_eq!(bench.write(2, SCALAR_WINDOW, &scalars), AxiResponse::Okay(64 * 32));
     bench.push(64, Mode::MONTGOMERY);
     assert_eq!(
         bench.write(3, POINT_WINDOW, &points),
-        Answer::Okay(64 * 64),
-        "the core makes room as it goes"
+        AxiResponse::Okay(64 * 64),
+        "the core makes space as it consumes"
     );
     assert_eq!(decode(&bench.result().0), pairs.sum());
 }
 
 #[test]
 fn two_channels_in_step_feed_one_task() {
-    let bench = Bench::new(MsmOptions { watchdog: 0, ..MsmOptions::default() });
+    let bench = Bench::new(MsmModelOptions { watchdog: 0, ..MsmModelOptions::default() });
     let pairs = Pairs::random(10_001, 21);
     bench.push(10_001, Mode::MONTGOMERY);
     let step = std::sync::Barrier::new(2);
@@ -448,19 +452,19 @@ fn two_channels_in_step_feed_one_task() {
 }
 
 #[test]
-fn a_byte_flipped_on_the_way_makes_the_result_wrong() {
+fn a_flipped_byte_makes_the_result_wrong() {
     let pairs = Pairs::random(1500, 9);
     for window in [Window::Scalars, Window::Points] {
-        let flip = Some(Flip { window, byte: 1400 * 32 + 3, mask: 0x10 });
-        let bench = Bench::new(MsmOptions { flip, ..MsmOptions::default() });
+        let flip = Some(BitFlip { window, byte: 1400 * 32 + 3, mask: 0x10 });
+        let bench = Bench::new(MsmModelOptions { flip, ..MsmModelOptions::default() });
         assert_ne!(bench.run(&pairs, Mode::MONTGOMERY), pairs.sum());
         assert_eq!(bench.run(&pairs, Mode::MONTGOMERY), pairs.sum(), "the fault happens once");
     }
 }
 
 #[test]
-fn hostile_bytes_give_some_point() {
-    let bench = Bench::new(MsmOptions::default());
+fn hostile_bytes_give_a_valid_point() {
+    let bench = Bench::new(MsmModelOptions::default());
     let mut rng = StdRng::seed_from_u64(10);
     for count in [1, 40, 9000] {
         for fill in [None, Some(0xff), Some(0x30)] {
@@ -479,7 +483,7 @@ fn hostile_bytes_give_some_point() {
             let _: G1Projective = decode(&bench.result().0);
         }
     }
-    // Congruent bytes count as what they are congruent to: p is no coordinate, and still infinity; r + 1 is 1.
+    // Values are reduced: p is not a valid coordinate, but (p, p) is still infinity, and the scalar r + 1 is 1.
     let mut infinity = limb_bytes(&Fq::MODULUS.0);
     infinity.extend_from_within(..);
     let one_above = Fr::MODULUS.0[0] + 1;
@@ -492,42 +496,42 @@ fn hostile_bytes_give_some_point() {
 }
 
 #[test]
-fn windows_answer_what_the_map_says() {
-    let bench = Bench::new(MsmOptions::default());
-    assert_eq!(bench.write(0, SCALAR_WINDOW + 32, &[0; 64]), Answer::SlaveError);
-    assert_eq!(bench.write(0, POINT_WINDOW, &[0; 65]), Answer::SlaveError);
-    assert_eq!(bench.write(0, RESULT_WINDOW, &[0; 64]), Answer::SlaveError);
+fn windows_answer_as_specified() {
+    let bench = Bench::new(MsmModelOptions::default());
+    assert_eq!(bench.write(0, SCALAR_WINDOW + 32, &[0; 64]), AxiResponse::SlaveError);
+    assert_eq!(bench.write(0, POINT_WINDOW, &[0; 65]), AxiResponse::SlaveError);
+    assert_eq!(bench.write(0, RESULT_WINDOW, &[0; 64]), AxiResponse::SlaveError);
     assert_eq!(bench.get(ERRORS), Errors::STROBE.bits());
     for address in [0, SCALAR_WINDOW - 64, 0x3000_0000, 0x6000_0000, 1 << 40, u64::MAX - 63] {
-        assert_eq!(bench.write(0, address, &[0; 64]), Answer::DecodeError, "{address:#x}");
+        assert_eq!(bench.write(0, address, &[0; 64]), AxiResponse::DecodeError, "{address:#x}");
     }
     let mut buffer = [9; 128];
     let read = |address, burst, buffer: &mut [u8]| bench.msm.read(0, address, burst, &buffer.into());
-    assert_eq!(read(SCALAR_WINDOW, Burst::Increment, &mut buffer), Answer::DecodeError);
+    assert_eq!(read(SCALAR_WINDOW, Burst::Increment, &mut buffer), AxiResponse::DecodeError);
     assert_eq!(bench.get(ERRORS), (Errors::STROBE | Errors::DECODE).bits());
     assert_eq!(bench.get(REFUSED_WRITES), 9, "reads do not count");
     bench.set(ERRORS, u32::MAX);
     assert_eq!((bench.get(ERRORS), bench.get(REFUSED_WRITES)), (0, 9));
     bench.set(CTRL, Ctrl::SOFT_RESET.bits());
     assert_eq!(bench.get(REFUSED_WRITES), 0);
-    assert_eq!(read(RESULT_WINDOW, Burst::Increment, &mut buffer), Answer::Okay(128));
-    assert_eq!(buffer, [0; 128], "no result is zeros");
-    assert_eq!(read(RESULT_WINDOW + 0xf00_0000, Burst::Increment, &mut buffer), Answer::Okay(128));
+    assert_eq!(read(RESULT_WINDOW, Burst::Increment, &mut buffer), AxiResponse::Okay(128));
+    assert_eq!(buffer, [0; 128], "without a result the window reads zeros");
+    assert_eq!(read(RESULT_WINDOW + 0xf00_0000, Burst::Increment, &mut buffer), AxiResponse::Okay(128));
     // Window addresses alias.
-    assert_eq!(bench.write(0, SCALAR_WINDOW + WINDOW_SIZE - 64, &[0; 64]), Answer::Okay(64));
+    assert_eq!(bench.write(0, SCALAR_WINDOW + WINDOW_SIZE - 64, &[0; 64]), AxiResponse::Okay(64));
     assert_eq!(bench.get(SCALARS_IN_FIFO), 2);
 }
 
 #[test]
 fn scratch_memory_wraps_survives_reset_and_keeps_the_last_beat_of_a_fixed_burst() {
-    let bench = Bench::new(MsmOptions::default());
+    let bench = Bench::new(MsmModelOptions::default());
     let bytes: Vec<u8> = (0..200).collect();
-    assert_eq!(bench.write(2, SCRATCH_WINDOW + 3 * SCRATCH_SIZE - 100, &bytes), Answer::Okay(200));
+    assert_eq!(bench.write(2, SCRATCH_WINDOW + 3 * SCRATCH_SIZE - 100, &bytes), AxiResponse::Okay(200));
     bench.msm.reset();
     let read = |address, burst, count| {
         let mut buffer = vec![0; count];
         let answer = bench.msm.read(0, address, burst, &buffer.as_mut_slice().into());
-        assert_eq!(answer, Answer::Okay(count));
+        assert_eq!(answer, AxiResponse::Okay(count));
         buffer
     };
     assert_eq!(read(SCRATCH_WINDOW + SCRATCH_SIZE - 100, Burst::Increment, 100), bytes[..100]);
@@ -540,7 +544,7 @@ fn scratch_memory_wraps_survives_reset_and_keeps_the_last_beat_of_a_fixed_burst(
 
 #[test]
 fn abort_drops_tasks_and_keeps_results() {
-    let bench = Bench::new(MsmOptions::default());
+    let bench = Bench::new(MsmModelOptions::default());
     let pairs = Pairs::random(9, 12);
     bench.push(9, Mode::MONTGOMERY);
     bench.feed(&pairs, Mode::MONTGOMERY);
@@ -551,14 +555,14 @@ fn abort_drops_tasks_and_keeps_results() {
     bench.wait(ELEMENTS_LEFT, 991);
     bench.set(CTRL, Ctrl::ABORT.bits());
     assert_eq!((bench.get(PENDING_TASKS), bench.get(PENDING_RESULTS)), (0, 1));
-    assert_eq!(bench.get(SCALARS_IN_FIFO), 0, "half a beat goes with the task that took the other half");
+    assert_eq!(bench.get(SCALARS_IN_FIFO), 0, "the partially consumed beat is dropped with its task");
     assert_eq!(decode(&bench.result().0), pairs.sum());
     assert_eq!(bench.run(&pairs, Mode::MONTGOMERY), pairs.sum());
 }
 
 #[test]
 fn abort_during_a_reduction_discards_it() {
-    let bench = Bench::new(MsmOptions::default());
+    let bench = Bench::new(MsmModelOptions::default());
     let pairs = Pairs::random(20_000, 13);
     bench.push(20_000, Mode::MONTGOMERY);
     bench.feed(&pairs, Mode::MONTGOMERY);
@@ -570,8 +574,8 @@ fn abort_during_a_reduction_discards_it() {
 }
 
 #[test]
-fn soft_reset_is_power_up() {
-    let bench = Bench::new(MsmOptions::default());
+fn soft_reset_restores_the_power_up_state() {
+    let bench = Bench::new(MsmModelOptions::default());
     let registers = |bench: &Bench| {
         (0..0x300)
             .step_by(4)
@@ -594,7 +598,7 @@ fn soft_reset_is_power_up() {
 
 #[test]
 fn identity_registers() {
-    let bench = Bench::new(MsmOptions::default());
+    let bench = Bench::new(MsmModelOptions::default());
     assert_eq!(bench.get(IMAGE_ID), IMAGE_ID_VALUE);
     assert_eq!(bench.get(IMAGE_PARAMETERS), 0x0011_0c10);
     assert_eq!(bench.get(EXTENSION_ID), EXTENSION_ID_VALUE);
@@ -614,22 +618,22 @@ fn identity_registers() {
 
 #[test]
 fn a_result_raises_the_interrupt_until_it_is_acknowledged() {
-    let bench = Bench::new(MsmOptions::default());
+    let bench = Bench::new(MsmModelOptions::default());
     bench.set(IRQ_ENABLE, Irq::RESULT.bits());
     let pairs = Pairs::random(2, 16);
     bench.push(2, Mode::MONTGOMERY);
     bench.feed(&pairs, Mode::MONTGOMERY);
-    bench.line.wait("the line rises", |said| said.1 == [true]);
+    bench.shell.wait("the line did not rise", |seen| seen.1 == [true]);
     assert_eq!(bench.get(IRQ_STATUS), Irq::RESULT.bits());
     bench.set(IRQ_STATUS, Irq::RESULT.bits());
-    bench.line.wait("the line falls", |said| said.1 == [true, false]);
+    bench.shell.wait("the line did not fall", |seen| seen.1 == [true, false]);
     assert_eq!(bench.get(RESULT_VALID), 1);
 }
 
 #[test]
 fn the_core_keeps_to_its_rate() {
     let rate = 200_000.0;
-    let bench = Bench::new(MsmOptions { pairs_per_second: Some(rate), ..MsmOptions::default() });
+    let bench = Bench::new(MsmModelOptions { pairs_per_second: Some(rate), ..MsmModelOptions::default() });
     let pairs = Pairs::random(20_000, 17);
     let start = Instant::now();
     bench.push(20_000, Mode::MONTGOMERY);
@@ -644,13 +648,13 @@ fn the_core_keeps_to_its_rate() {
 }
 
 #[test]
-fn the_core_that_takes_all_returns_checksums() {
-    let bench = Bench::new(MsmOptions { core: Core::TakeAll, ..MsmOptions::default() });
+fn the_checksum_core_returns_checksums() {
+    let bench = Bench::new(MsmModelOptions { core: Core::Checksum, ..MsmModelOptions::default() });
     assert_eq!(bench.get(IMAGE_PARAMETERS) >> 28, 1);
     let pairs = Pairs::random(5001, 18);
     let (scalars, points) = (pairs.scalar_bytes(Mode::MONTGOMERY), pairs.point_bytes());
     bench.push(5001, Mode::MONTGOMERY);
-    // One without the other: nothing ever waits.
+    // All scalars first, then all points: this core never waits.
     bench.send(0, SCALAR_WINDOW, &scalars);
     bench.send(0, POINT_WINDOW, &points);
     let (result, _) = bench.result();
@@ -662,7 +666,7 @@ fn the_core_that_takes_all_returns_checksums() {
     assert_ne!(Checksum::of(&points), Checksum::of(&swapped));
 }
 
-/// What a design counted, and what it returned.
+/// Returns the counters and results of a design.
 fn outcome(state: &State) -> impl PartialEq + std::fmt::Debug {
     let clocks = &state.clocks;
     let starved = [clocks.starve_scalar, clocks.starve_point, clocks.starve_both];
@@ -672,17 +676,17 @@ fn outcome(state: &State) -> impl PartialEq + std::fmt::Debug {
 }
 
 #[test]
-fn what_is_taken_without_a_look_at_the_clock_leaves_what_it_leaves_with_one() {
-    let mut quick = 0;
+fn the_fast_path_has_the_same_effect_as_the_normal_path() {
+    let mut fast_pushes = 0;
     for seed in 0..100 {
         let mut rng = StdRng::seed_from_u64(seed);
-        let flip = Some(Flip { window: Window::Points, byte: rng.gen_range(0..10_000), mask: 1 });
-        let options = MsmOptions {
-            core: Core::TakeAll,
+        let flip = Some(BitFlip { window: Window::Points, byte: rng.gen_range(0..10_000), mask: 1 });
+        let options = MsmModelOptions {
+            core: Core::Checksum,
             scalar_depth: 64,
             point_depth: 32,
             flip,
-            ..MsmOptions::default()
+            ..MsmModelOptions::default()
         };
         let [mut plain, mut lazy] = [0, 1].map(|_| State::new(options.clone(), 0, 0));
         let mut now = 0;
@@ -701,8 +705,8 @@ fn what_is_taken_without_a_look_at_the_clock_leaves_what_it_leaves_with_one() {
             let data = VolatileSlice::from(&mut bytes[..]);
             plain.advance(now);
             let expected = plain.push(0, window, &data, now);
-            let done = if lazy.push_at_once(window, &data) {
-                quick += 1;
+            let done = if lazy.push_fast(window, &data) {
+                fast_pushes += 1;
                 data.len()
             } else {
                 lazy.advance(now);
@@ -714,12 +718,12 @@ fn what_is_taken_without_a_look_at_the_clock_leaves_what_it_leaves_with_one() {
         lazy.advance(now);
         assert_eq!(outcome(&lazy), outcome(&plain), "seed {seed}");
     }
-    assert!(quick > 1000, "{quick}");
+    assert!(fast_pushes > 1000, "{fast_pushes}");
 }
 
 #[test]
 fn threads_end_with_the_design() {
-    let bench = Bench::new(MsmOptions::default());
+    let bench = Bench::new(MsmModelOptions::default());
     let pairs = Pairs::random(3000, 19);
     bench.push(3000, Mode::MONTGOMERY);
     bench.feed(&pairs, Mode::MONTGOMERY);
@@ -729,7 +733,7 @@ fn threads_end_with_the_design() {
 }
 
 proptest! {
-    /// Against a queue of bytes: pushes of beats, pops of scalars, padding.
+    /// Compares the FIFO with a queue of bytes: pushes of beats, pops of scalars, and padding.
     #[test]
     fn the_fifo_is_a_queue(depth in 1..40usize, steps in prop::collection::vec((0..3u8, 0..30usize), 1..200)) {
         let mut fifo = fifo::Fifo::new(depth, 32);

@@ -1,0 +1,101 @@
+//! **Not part of the public interface: anything in this module may change in any release.**
+//!
+//! The building blocks of the driver, for this project's test harnesses, benches and tools: buses, descriptor lists, address
+//! spaces, and channels without a card. Applications do not need them.
+
+/// Buses: the ways to reach a PCI function.
+pub mod bus {
+    pub use crate::bus::*;
+}
+
+/// Descriptors and descriptor lists.
+pub mod descriptor {
+    pub use crate::descriptor::*;
+}
+
+/// Address spaces, and how buses map memory for a card.
+pub mod memory {
+    pub use crate::memory::space::{
+        Addressing, CallerMemory, DmaSpace, Extent, Isolation, Mapper, MemoryRef,
+    };
+    pub use crate::memory::witness::Witness;
+}
+
+/// Channels without a card.
+pub mod channel {
+    pub use crate::channel::context::{ChannelContext, Event, SharedState};
+    pub use crate::channel::write_back::{WORDS, WriteBackArea};
+    pub use crate::stats::channel::Counters;
+
+    use crate::channel::{Channel, ChannelOptions, OpenError};
+
+    /// Opens a channel: stops it and sets it up.
+    ///
+    /// # Errors
+    ///
+    /// As [`Card::channel`](crate::card::Card::channel).
+    ///
+    /// # Safety
+    ///
+    /// Until the channel is closed, nothing else may use this channel of the card, or the write-back words and counters of
+    /// `context`. BAR, address space and write-back words must belong to the same card.
+    ///
+    /// ```compile_fail,E0133
+    /// # use xdma::channel::{Channel, ChannelOptions};
+    /// # use xdma::unstable::channel::{ChannelContext, open};
+    /// fn open_twice(context: ChannelContext) -> Channel {
+    ///     open(context, ChannelOptions::default()).unwrap()
+    /// }
+    /// ```
+    pub unsafe fn open(context: ChannelContext, options: ChannelOptions) -> Result<Channel, OpenError> {
+        // SAFETY: the caller's contract.
+        unsafe { Channel::open(context, options) }
+    }
+}
+
+/// Cards on any bus, and their XDMA registers.
+pub mod card {
+    pub use crate::card::name::Companions;
+
+    use crate::bus::{Bar, Bus};
+    use crate::card::{Card, CardError, CardName, CardOptions};
+    use std::sync::Arc;
+
+    /// Opens a card together with the resources that keep an emulated card running.
+    ///
+    /// # Errors
+    ///
+    /// As [`CardName::open`].
+    pub fn open(name: &CardName, options: CardOptions, companions: Companions) -> Result<Card, CardError> {
+        name.open_with(options, companions)
+    }
+
+    /// Opens the card on a bus.
+    ///
+    /// # Errors
+    ///
+    /// As [`Card::connect`].
+    ///
+    /// # Safety
+    ///
+    /// Until the card and all of its memory are dropped, nothing else may open a card on this bus, write the registers of its
+    /// channels, or set its Bus Master bit.
+    ///
+    /// ```compile_fail,E0133
+    /// # use std::sync::Arc;
+    /// # use xdma::card::{Card, CardOptions};
+    /// # use xdma::unstable::{bus::Bus, card::on_bus};
+    /// fn open_twice(bus: Arc<dyn Bus>) -> Card {
+    ///     on_bus(bus, CardOptions::default()).unwrap()
+    /// }
+    /// ```
+    pub unsafe fn on_bus(bus: Arc<dyn Bus>, options: CardOptions) -> Result<Card, CardError> {
+        Card::over(bus, options, Companions::default())
+    }
+
+    /// Returns the BAR with the XDMA registers. Writing them directly may break open channels. Without an IOMMU, a program that
+    /// writes them can make the card write anywhere in the machine's memory.
+    pub fn registers(card: &Card) -> Arc<dyn Bar> {
+        card.registers()
+    }
+}
