@@ -218,7 +218,8 @@ fn work(session: &Session<'_>, index: usize, rng: &mut StdRng) {
             Ok(false) => return,
             Err(_) if session.ends_soon() => return,
             Err(error) => {
-                return tally.unexplained(format!("stream {index} does not work after its recovery: {error}"));
+                return tally
+                    .unexplained(format!("stream {index} does not work after its recovery: {error}"));
             }
         }
     }

@@ -248,7 +248,7 @@ impl Card {
         let context = self.context(direction, channel, options.wait)?;
         // SAFETY: the lease claims the channel together with its write-back area and counters, and all of them belong to this
         // card.
-        Ok(unsafe { Channel::open(context, options) }?)
+        unsafe { Channel::open(context, options) }
     }
 
     /// Opens H2C stream channel `channel` (0 to 3) to send packets.
@@ -259,7 +259,7 @@ impl Card {
     pub fn stream_h2c(&self, channel: usize, options: ChannelOptions) -> Result<Sender, OpenError> {
         let context = self.context(Direction::H2C, channel, options.wait)?;
         // SAFETY: as in `channel`.
-        Ok(unsafe { Sender::open(context, options) }?)
+        unsafe { Sender::open(context, options) }
     }
 
     /// Opens C2H stream channel `channel` (0 to 3) to receive packets.
@@ -270,7 +270,7 @@ impl Card {
     pub fn stream_c2h(&self, channel: usize, options: ReceiverOptions) -> Result<Receiver, OpenError> {
         let context = self.context(Direction::C2H, channel, options.channel.wait)?;
         // SAFETY: as in `channel`.
-        Ok(unsafe { Receiver::open(context, options) }?)
+        unsafe { Receiver::open(context, options) }
     }
 
     /// Claims a channel and returns the context to open it with.

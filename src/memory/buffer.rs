@@ -172,7 +172,6 @@ impl<'a> Piece<'a> {
     }
 
     /// Returns its length in bytes.
-    #[expect(clippy::len_without_is_empty, reason = "it is never empty")]
     #[inline]
     pub fn len(&self) -> u64 {
         self.len

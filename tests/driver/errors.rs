@@ -215,7 +215,10 @@ fn an_unmapped_card_address_is_an_error_and_the_channel_recovers() {
             assert!(matches!(again, Err(SubmitError::Engine(EngineError::Failed { .. }))));
             h2c.recover().unwrap();
             h2c.transfer(&source, 0..4096, 0, LIMIT).unwrap();
-            contains(c2h.transfer(&sink, 0..64, 1 << 50, LIMIT).unwrap_err(), &["C2H channel 0", "decode error"]);
+            contains(
+                c2h.transfer(&sink, 0..64, 1 << 50, LIMIT).unwrap_err(),
+                &["C2H channel 0", "decode error"],
+            );
             c2h.recover().unwrap();
             c2h.transfer(&sink, 0..4096, 0, LIMIT).unwrap();
         }

@@ -1,12 +1,12 @@
-//! The whole card: resets, the link, its process.
+//! Faults of the whole card: its reset, its link and its process.
 
-use crate::rig::{LEN, LIMIT, Rig, SHORT, at_once, is_deadline, is_gone, is_hung, open};
+use crate::rig::{LEN, LIMIT, Rig, SHORT, immediately, is_deadline, is_gone, is_hung, open};
 use xdma::card::CardError;
 use xdma::channel::{EngineError, Ring, WaitError};
 use xdma::regs::Direction;
 use xdma_emulator::faults::{FaultDuration, Kind};
 
-pub fn a_reset_that_does_nothing(ring: Ring) {
+pub fn an_ineffective_reset(ring: Ring) {
     let mut rig = Rig::new(ring);
     rig.inject(Kind::AxiHang(FaultDuration::Forever).on(Direction::H2C, 0));
     rig.inject(Kind::ResetIneffective);
@@ -25,7 +25,7 @@ pub fn a_reset_that_does_nothing(ring: Ring) {
 pub fn a_reset_that_clears_memory(ring: Ring) {
     let mut rig = Rig::new(ring);
     rig.works();
-    // A reset as it should be keeps it.
+    // A regular reset keeps the content of memory.
     let data = rig.fill(0);
     rig.h2c[0].transfer(LIMIT).unwrap();
     for (fault, expected) in [(None, data), (Some(Kind::ResetClears), vec![0; LEN as usize])] {
@@ -35,8 +35,8 @@ pub fn a_reset_that_clears_memory(ring: Ring) {
         rig.c2h[0].transfer(LIMIT).unwrap();
         assert!(rig.c2h[0].read() == expected, "{fault:?}");
     }
-    for lane in rig.h2c.iter_mut().chain(&mut rig.c2h) {
-        lane.channel.recover().unwrap();
+    for channel in rig.h2c.iter_mut().chain(&mut rig.c2h) {
+        channel.channel.recover().unwrap();
     }
     rig.works();
     rig.end();
@@ -49,17 +49,17 @@ pub fn a_link_that_goes_down(ring: Ring) {
     let ticket = rig.c2h[0].submit().unwrap();
     is_deadline(rig.c2h[0].channel.wait(ticket, SHORT));
     rig.inject(Kind::LinkDown);
-    at_once(|| {
+    immediately(|| {
         is_gone(rig.c2h[0].channel.wait(ticket, LIMIT));
         is_gone(rig.h2c[0].transfer(LIMIT));
         is_gone(rig.h2c[0].channel.recover());
         assert!(matches!(rig.card.recover(), Err(CardError::Gone { .. })));
     });
-    // Closing takes no time, and frees what the card can no longer reach.
-    at_once(|| rig.end());
+    // Closing is immediate, and frees memory that the card can no longer reach.
+    immediately(|| rig.end());
 }
 
-/// A card that was kept open all the time, without a reset of the function.
+/// The card stays open all the time, and the function has no reset.
 pub fn a_link_that_comes_back(ring: Ring) {
     let mut rig = Rig::with(ring, false);
     rig.works();
@@ -70,21 +70,21 @@ pub fn a_link_that_comes_back(ring: Ring) {
     assert!(matches!(rig.card.recover(), Err(CardError::Gone { .. })));
     rig.inject(Kind::LinkUp);
     rig.card.recover().unwrap();
-    let told = rig.c2h[0].channel.wait(ticket, LIMIT);
-    let reset = matches!(&told, Err(WaitError::Engine(EngineError::Reset { ring })) if ring.in_flight == 1);
-    assert!(reset, "{told:?}");
+    let waited = rig.c2h[0].channel.wait(ticket, LIMIT);
+    let reset = matches!(&waited, Err(WaitError::Engine(EngineError::Reset { ring })) if ring.in_flight == 1);
+    assert!(reset, "{waited:?}");
     rig.recover_all();
     rig.end();
 }
 
-pub fn a_process_that_is_gone(ring: Ring) {
+pub fn a_process_that_has_ended(ring: Ring) {
     let mut rig = Rig::new(ring);
     rig.works();
     rig.inject(Kind::AxiHang(FaultDuration::Forever).on(Direction::C2H, 0));
     let ticket = rig.c2h[0].submit().unwrap();
     is_deadline(rig.c2h[0].channel.wait(ticket, SHORT));
     rig.inject(Kind::ProcessGone);
-    at_once(|| {
+    immediately(|| {
         let ended = rig.c2h[0].channel.wait(ticket, LIMIT);
         let failed = matches!(&ended, Err(WaitError::Engine(EngineError::Bus { ring: Some(_), .. })));
         assert!(failed, "{ended:?}");
@@ -92,6 +92,6 @@ pub fn a_process_that_is_gone(ring: Ring) {
         assert!(matches!(error.engine(), Some(EngineError::Bus { .. })), "{error}");
         assert!(rig.card.recover().is_err());
     });
-    assert!(open(&rig.emulated).is_err(), "nobody listens");
-    at_once(|| rig.end());
+    assert!(open(&rig.emulated).is_err(), "the socket is closed");
+    immediately(|| rig.end());
 }

@@ -1,4 +1,4 @@
-//! Descriptors and payload.
+//! Faults of descriptor fetches and host memory accesses.
 
 use crate::rig::{LIMIT, Rig, failed};
 use xdma::channel::Ring;
@@ -15,14 +15,14 @@ const COMPLETIONS: [(BadCompletion, u32); 5] = [
     (BadCompletion::Unexpected, 4),
 ];
 
-/// The fault strikes a transfer of a direction, whose status has these bits then; all is well after.
+/// Injects a fault into a transfer. The channel must fail with these status bits, and work after a recovery.
 #[track_caller]
 fn fails(rig: &mut Rig, fault: Kind, direction: Direction, bits: u32) {
     rig.inject(fault.on(direction, 0));
-    let snapshot = failed(rig.lane(direction));
+    let snapshot = failed(rig.channel(direction));
     assert_eq!(snapshot.status.bits() & bits, bits, "{snapshot}");
     rig.others_work();
-    rig.lane(direction).channel.recover().unwrap();
+    rig.channel(direction).channel.recover().unwrap();
     rig.works();
 }
 
@@ -35,7 +35,7 @@ pub fn a_descriptor_without_magic(ring: Ring) {
     rig.end();
 }
 
-pub fn a_fetch_that_ends_badly(ring: Ring) {
+pub fn a_failed_descriptor_fetch(ring: Ring) {
     let mut rig = Rig::new(ring);
     for direction in BOTH {
         for (with, bit) in COMPLETIONS {
@@ -45,7 +45,7 @@ pub fn a_fetch_that_ends_badly(ring: Ring) {
     rig.end();
 }
 
-pub fn a_read_of_the_host_that_ends_badly(ring: Ring) {
+pub fn a_failed_host_read(ring: Ring) {
     let mut rig = Rig::new(ring);
     for (with, bit) in COMPLETIONS {
         fails(&mut rig, Kind::HostRead(with), Direction::H2C, 1 << (9 + bit));
@@ -53,8 +53,8 @@ pub fn a_read_of_the_host_that_ends_badly(ring: Ring) {
     rig.end();
 }
 
-/// Silent by nature: the engine counts the bytes, so only the data tells.
-pub fn a_write_to_the_host_that_vanishes(ring: Ring) {
+/// Posted writes are not acknowledged. The engine counts the bytes, so only the data shows the fault.
+pub fn a_dropped_host_write(ring: Ring) {
     let mut rig = Rig::new(ring);
     rig.works();
     let data = rig.fill(0);
@@ -62,7 +62,7 @@ pub fn a_write_to_the_host_that_vanishes(ring: Ring) {
     rig.inject(Kind::HostWriteDropped.on(Direction::C2H, 0));
     rig.c2h[0].transfer(LIMIT).unwrap();
     rig.c2h[0].channel.settle(LIMIT).unwrap();
-    assert!(rig.c2h[0].read() != data, "bytes are missing, and no register says so");
+    assert!(rig.c2h[0].read() != data, "bytes must be missing; no register reports it");
     rig.c2h[0].transfer(LIMIT).unwrap();
     assert!(rig.c2h[0].read() == data);
     rig.works();

@@ -1,4 +1,4 @@
-//! Interrupts that are lost, doubled or late: a transfer is done whatever they say.
+//! Lost, repeated and late interrupts: transfers finish regardless.
 
 use crate::rig::{LIMIT, Rig, SHORT};
 use xdma::card::{Interrupt, Source};
@@ -10,54 +10,54 @@ const DIRECTION: Direction = Direction::C2H;
 
 fn rig(ring: Ring, fault: Kind) -> (Rig, Interrupt) {
     let rig = Rig::new(ring);
-    let fired = rig.card.interrupt(Source::Channel(DIRECTION, 0)).unwrap();
+    let interrupt = rig.card.interrupt(Source::Channel(DIRECTION, 0)).unwrap();
     rig.inject(fault.on(DIRECTION, 0));
-    (rig, fired)
+    (rig, interrupt)
 }
 
-/// One transfer without a fault, told by its interrupt.
-fn is_told(rig: &mut Rig, fired: &Interrupt) {
+/// Checks that a transfer without a fault causes an interrupt.
+fn interrupts(rig: &mut Rig, interrupt: &Interrupt) {
     rig.c2h[0].channel.rearm_interrupt().unwrap();
-    fired.take();
+    interrupt.take();
     let ticket = rig.c2h[0].submit().unwrap();
-    assert!(fired.wait(LIMIT).unwrap() > 0);
+    assert!(interrupt.wait(LIMIT).unwrap() > 0);
     rig.c2h[0].channel.wait(ticket, LIMIT).unwrap();
 }
 
-pub fn an_interrupt_that_is_lost(ring: Ring) {
-    let (mut rig, fired) = rig(ring, Kind::InterruptLost);
+pub fn a_lost_interrupt(ring: Ring) {
+    let (mut rig, interrupt) = rig(ring, Kind::InterruptLost);
     let ticket = rig.c2h[0].submit().unwrap();
-    assert_eq!(fired.wait(SHORT).unwrap(), 0, "it does not come");
+    assert_eq!(interrupt.wait(SHORT).unwrap(), 0, "the interrupt is lost");
     rig.c2h[0].channel.wait(ticket, LIMIT).unwrap();
     assert_eq!(rig.injected("InterruptLost"), 1);
-    is_told(&mut rig, &fired);
+    interrupts(&mut rig, &interrupt);
     rig.works();
-    drop(fired);
+    drop(interrupt);
     rig.end();
 }
 
-pub fn an_interrupt_that_comes_twice(ring: Ring) {
-    let (mut rig, fired) = rig(ring, Kind::InterruptRepeated);
+pub fn a_repeated_interrupt(ring: Ring) {
+    let (mut rig, interrupt) = rig(ring, Kind::InterruptRepeated);
     let ticket = rig.c2h[0].submit().unwrap();
     let mut seen = 0;
     while seen < 2 {
-        seen += fired.wait(LIMIT).unwrap();
+        seen += interrupt.wait(LIMIT).unwrap();
     }
     assert_eq!((seen, rig.injected("InterruptRepeated")), (2, 1));
     rig.c2h[0].channel.wait(ticket, LIMIT).unwrap();
-    is_told(&mut rig, &fired);
+    interrupts(&mut rig, &interrupt);
     rig.works();
-    drop(fired);
+    drop(interrupt);
     rig.end();
 }
 
-pub fn an_interrupt_that_is_late(ring: Ring) {
-    let (mut rig, fired) = rig(ring, Kind::InterruptLate(30));
+pub fn a_late_interrupt(ring: Ring) {
+    let (mut rig, interrupt) = rig(ring, Kind::InterruptLate(30));
     let ticket = rig.c2h[0].submit().unwrap();
     rig.c2h[0].channel.wait(ticket, LIMIT).unwrap();
-    assert!(fired.wait(LIMIT).unwrap() > 0, "it comes");
-    is_told(&mut rig, &fired);
+    assert!(interrupt.wait(LIMIT).unwrap() > 0, "the interrupt arrives");
+    interrupts(&mut rig, &interrupt);
     rig.works();
-    drop(fired);
+    drop(interrupt);
     rig.end();
 }

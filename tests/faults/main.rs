@@ -1,4 +1,5 @@
-//! Each fault that the emulated card can cause, against what `docs/faults.md` promises: the outcome, the way back, and right data after.
+//! Each fault that the emulated card can inject: the driver behaves as described in `docs/faults.md`, recovers, and moves correct data
+//! afterwards.
 
 mod axi;
 mod card;
@@ -13,7 +14,7 @@ mod write_back;
 use xdma::channel::Ring;
 use xdma_emulator::faults::Kind;
 
-/// A test for each fault, on both rings.
+/// Defines a test for each fault, on both rings.
 macro_rules! rows {
     ($($kind:ident: $module:ident :: $test:ident),* $(,)?) => {
         const TESTED: &[&str] = &[$(stringify!($kind)),*];
@@ -30,34 +31,33 @@ macro_rules! rows {
 
 rows! {
     BadMagic: engine::a_descriptor_without_magic,
-    Fetch: engine::a_fetch_that_ends_badly,
-    HostRead: engine::a_read_of_the_host_that_ends_badly,
-    HostWriteDropped: engine::a_write_to_the_host_that_vanishes,
-    WriteBackDropped: write_back::one_that_is_lost,
-    WriteBackDelayed: write_back::one_that_is_late,
-    WriteBackRepeated: write_back::one_that_comes_again,
-    WriteBackEarly: write_back::one_that_is_early,
-    InterruptLost: interrupt::an_interrupt_that_is_lost,
-    InterruptRepeated: interrupt::an_interrupt_that_comes_twice,
-    InterruptLate: interrupt::an_interrupt_that_is_late,
-    AxiSlaveError: axi::a_slave_that_refuses,
-    AxiDecodeError: axi::an_address_that_nobody_has,
-    AxiHang: axi::a_slave_that_hangs,
-    AxiWriteLost: axi::a_burst_that_is_lost,
-    BusyStuck: registers::busy_that_stays,
-    StatusStuck: registers::status_bits_that_stay,
-    CountJump: registers::a_count_that_jumps,
+    Fetch: engine::a_failed_descriptor_fetch,
+    HostRead: engine::a_failed_host_read,
+    HostWriteDropped: engine::a_dropped_host_write,
+    WriteBackDropped: write_back::a_lost_write_back,
+    WriteBackDelayed: write_back::a_late_write_back,
+    WriteBackRepeated: write_back::a_repeated_write_back,
+    WriteBackEarly: write_back::an_early_write_back,
+    InterruptLost: interrupt::a_lost_interrupt,
+    InterruptRepeated: interrupt::a_repeated_interrupt,
+    InterruptLate: interrupt::a_late_interrupt,
+    AxiSlaveError: axi::an_axi_slave_error,
+    AxiDecodeError: axi::an_axi_decode_error,
+    AxiHang: axi::an_axi_hang,
+    AxiWriteLost: axi::a_lost_axi_write,
+    BusyStuck: registers::a_stuck_busy_bit,
+    StatusStuck: registers::stuck_status_bits,
+    CountJump: registers::a_jumping_count,
     AllOnes: registers::registers_that_read_all_ones,
-    ResetIneffective: card::a_reset_that_does_nothing,
+    ResetIneffective: card::an_ineffective_reset,
     ResetClears: card::a_reset_that_clears_memory,
     LinkDown: card::a_link_that_goes_down,
     LinkUp: card::a_link_that_comes_back,
-    ProcessGone: card::a_process_that_is_gone,
+    ProcessGone: card::a_process_that_has_ended,
 }
 
-/// No fault is without a row of the documentation and a test.
 #[test]
-fn each_fault_has_its_row_and_its_test() {
+fn each_fault_has_a_test_and_a_row_in_the_documentation() {
     let names: Vec<_> = Kind::ALL.iter().map(|kind| kind.name()).collect();
     assert_eq!(TESTED, names);
     let rows = include_str!("../../docs/faults.md").lines().filter_map(|line| line.strip_prefix("| `"));

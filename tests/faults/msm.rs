@@ -1,4 +1,4 @@
-//! A job that fails in the middle: how far it came, and that the next one is right.
+//! MSM jobs that fail within their data: the error states how much was consumed, and the next job is correct.
 
 use crate::rig::LIMIT;
 use ark_bn254::{Fr, G1Affine, G1Projective};
@@ -18,7 +18,7 @@ use xdma_emulator::{EmulatedCard, Options};
 const PAIRS: usize = 256;
 const CHUNK: u32 = 16;
 
-struct Rig {
+struct MsmRig {
     emulated: EmulatedCard,
     card: Card,
     msm: Msm,
@@ -26,8 +26,9 @@ struct Rig {
     expected: G1Affine,
 }
 
-/// A core that takes what comes, in chunks that fill its FIFOs. Each is two bursts at most: scalars 512 bytes, points 1024.
-fn rig(watchdog: u32) -> Rig {
+/// Returns a card with small FIFOs, and a job with chunks of half their depth. A chunk is two bursts: 512 bytes of scalars and 1024 bytes of
+/// points.
+fn rig(watchdog: u32) -> MsmRig {
     let model = ModelOptions { scalar_depth: 32, point_depth: 32, watchdog, ..ModelOptions::default() };
     let emulated = EmulatedCard::start(Options::default(), Arc::new(Model::new(model))).unwrap();
     let card = xdma_emulated_card::connect(&emulated, CardOptions::default()).unwrap();
@@ -41,16 +42,16 @@ fn rig(watchdog: u32) -> Rig {
     s.fill(|bytes| ark::scalars_to_bytes(&scalars, bytes)).unwrap().unwrap();
     let job = msm.prepare(&p, &s).unwrap();
     let expected = G1Projective::msm(&points, &scalars).unwrap().into_affine();
-    Rig { emulated, card, msm, job, expected }
+    MsmRig { emulated, card, msm, job, expected }
 }
 
-impl Rig {
+impl MsmRig {
     fn fails(&mut self, limit: Duration) -> JobError {
         let ticket = self.msm.submit(&self.job).unwrap();
         self.msm.wait(ticket, limit).unwrap_err()
     }
 
-    /// Points of the first two chunks are acknowledged and lost, so that the scalars of the third find their FIFO full.
+    /// Makes the points of the first two chunks get lost after they were acknowledged. The scalars of the third chunk then find their FIFO full.
     fn lose_points(&self) {
         for burst in [1, 3] {
             self.emulated.inject(Kind::AxiWriteLost.on(Direction::H2C, 0).after(burst)).unwrap();
@@ -72,7 +73,7 @@ impl Rig {
     }
 }
 
-/// The error, and pairs taken.
+/// Returns the text of the error, and the number of pairs that were consumed.
 #[track_caller]
 fn interrupted(error: JobError) -> (String, u32) {
     match error {
@@ -89,7 +90,7 @@ fn a_job_whose_axi_transfer_is_refused() {
     let mut rig = rig(1 << 26);
     rig.works();
     for fault in [Kind::AxiSlaveError, Kind::AxiDecodeError] {
-        // Four chunks of scalars and four of points before it.
+        // After four chunks of scalars and four of points.
         rig.emulated.inject(fault.on(Direction::H2C, 0).after(8)).unwrap();
         let (text, taken) = interrupted(rig.fails(LIMIT));
         assert!(taken > 0 && (taken as usize) < PAIRS, "{text}");
@@ -100,7 +101,7 @@ fn a_job_whose_axi_transfer_is_refused() {
 }
 
 #[test]
-fn a_job_behind_one_that_fails_is_lost() {
+fn a_job_queued_behind_a_failed_one_is_lost() {
     let mut rig = rig(1 << 26);
     rig.emulated.inject(Kind::AxiSlaveError.on(Direction::H2C, 0).after(8)).unwrap();
     let (first, second) = (rig.msm.submit(&rig.job).unwrap(), rig.msm.submit(&rig.job).unwrap());
@@ -112,7 +113,7 @@ fn a_job_behind_one_that_fails_is_lost() {
     rig.end();
 }
 
-/// Scalars fill their FIFO, and wait for ever.
+/// Scalars fill their FIFO and wait forever.
 #[test]
 fn a_job_that_deadlocks() {
     let mut rig = rig(1 << 31);
@@ -128,7 +129,7 @@ fn a_job_that_deadlocks() {
     rig.end();
 }
 
-/// The design's watchdog ends it: what follows is dropped until it is flushed, which the client does.
+/// The design's watchdog ends the job. The design then drops all data until the client flushes it.
 #[test]
 fn a_job_that_the_watchdog_ends() {
     let mut rig = rig(1 << 16);

@@ -1,4 +1,4 @@
-//! Plans: given with the options, drawn from a seed, and what they do to a driver that follows the table.
+//! Fault plans: random plans against a driver that follows the table of `docs/faults.md`, and invalid plans.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,37 +11,38 @@ use xdma_emulator::{EmulatedCard, Error, Options, logic::Memory};
 
 const LEN: u64 = 9000;
 
-/// Transfers until it works, by the table's means. Gives up when nothing helps.
-fn insist(card: &Card, channel: &mut Channel, buffer: &Buffer, seed: u64) {
+/// Repeats a transfer until it succeeds, with the recoveries of the table.
+fn transfer_with_recovery(card: &Card, channel: &mut Channel, buffer: &Buffer, seed: u64) {
     for _ in 0..50 {
         let error = match channel.transfer(buffer, 0..LEN, 0x1003, Duration::from_millis(300)) {
             Ok(()) => return,
             Err(error) => error,
         };
-        let healed = match error.engine() {
+        let recovered = match error.engine() {
             Some(EngineError::Gone { .. }) => card.recover().is_ok() && channel.recover().is_ok(),
             _ => channel
                 .recover()
                 .or_else(|_| card.recover().map_err(drop).and_then(|()| channel.recover().map_err(drop)))
                 .is_ok(),
         };
-        if !healed {
+        if !recovered {
             std::thread::sleep(Duration::from_millis(5));
         }
     }
-    panic!("seed {seed}: nothing helps");
+    panic!("seed {seed}: no recovery succeeded");
 }
 
-/// Whatever a seed draws, a driver that follows the table ends with right data.
 #[test]
-fn a_driver_that_follows_the_table_survives_any_seed() {
+fn a_driver_that_follows_the_table_moves_correct_data_under_random_faults() {
     for seed in 0..12 {
         let options = Options { faults: Plan::chaos(seed), function_reset: true, seed, ..Options::default() };
         let emulated = EmulatedCard::start(options, Arc::new(Memory::new())).unwrap();
         let card_options = CardOptions { idle_limit: Duration::from_millis(200), ..CardOptions::default() };
         let open = || xdma_emulated_card::connect(&emulated, card_options);
-        let card = (0..50).find_map(|_| open().ok()).expect("all ones end");
-        let channel = |open: &dyn Fn() -> Option<Channel>| (0..50).find_map(|_| open()).expect("it opens");
+        let card = (0..50).find_map(|_| open().ok()).expect("the card can be opened");
+        let channel = |open: &dyn Fn() -> Option<Channel>| {
+            (0..50).find_map(|_| open()).expect("the channel can be opened")
+        };
         let mut h2c = channel(&|| card.h2c(0).ok());
         let mut c2h = channel(&|| card.c2h(0).ok());
         let mut source = card.allocate(LEN, Direction::H2C).unwrap();
@@ -49,8 +50,8 @@ fn a_driver_that_follows_the_table_survives_any_seed() {
         for round in 0..60 {
             let data: Vec<u8> = (0..LEN).map(|at| (at * 3) as u8 ^ round).collect();
             source.write(0, &data).unwrap();
-            insist(&card, &mut h2c, &source, seed);
-            insist(&card, &mut c2h, &sink, seed);
+            transfer_with_recovery(&card, &mut h2c, &source, seed);
+            transfer_with_recovery(&card, &mut c2h, &sink, seed);
             let mut seen = vec![0; LEN as usize];
             sink.read(0, &mut seen).unwrap();
             assert!(seen == data, "seed {seed}, round {round}");
@@ -61,7 +62,7 @@ fn a_driver_that_follows_the_table_survives_any_seed() {
 }
 
 #[test]
-fn a_plan_for_a_channel_that_is_not_there_is_refused() {
+fn a_plan_for_a_missing_channel_is_refused() {
     let faults = Plan { faults: vec![Kind::BadMagic.on(Direction::C2H, 3)] };
     let options = Options { faults, c2h_channels: 3, ..Options::default() };
     let error = EmulatedCard::start(options, Arc::new(Memory::new())).unwrap_err();

@@ -1,6 +1,6 @@
-//! Registers that lie.
+//! Registers with wrong values.
 
-use crate::rig::{LIMIT, Rig, SHORT, at_once, is_deadline, is_gone, is_hung, open};
+use crate::rig::{LIMIT, Rig, SHORT, immediately, is_deadline, is_gone, is_hung, open};
 use std::time::Duration;
 use xdma::card::CardError;
 use xdma::channel::{EngineError, Poll, PollError, Ring, TransferError};
@@ -8,28 +8,28 @@ use xdma::regs::Direction;
 use xdma::regs::channel::Status;
 use xdma_emulator::faults::{FaultDuration, Injection, Kind};
 
-pub fn busy_that_stays(ring: Ring) {
+pub fn a_stuck_busy_bit(ring: Ring) {
     let mut rig = Rig::new(ring);
     rig.inject(Kind::BusyStuck(FaultDuration::Millis(20)).on(Direction::H2C, 0));
     rig.works();
     rig.inject(Kind::BusyStuck(FaultDuration::Forever).on(Direction::C2H, 0));
-    let lane = rig.lane(Direction::C2H);
-    // It is read: from now on it stays.
-    lane.channel.check().unwrap();
-    let outcome = lane.transfer(SHORT);
+    let channel = rig.channel(Direction::C2H);
+    // The bit is stuck once it was read.
+    channel.channel.check().unwrap();
+    let outcome = channel.transfer(SHORT);
     match ring {
         Ring::Chain => is_deadline(outcome),
         Ring::Credits => outcome.unwrap(),
     }
-    is_hung(lane.channel.stop());
-    is_hung(lane.channel.recover());
+    is_hung(channel.channel.stop());
+    is_hung(channel.channel.recover());
     rig.others_work();
     rig.card.recover().unwrap();
     rig.recover_all();
     rig.end();
 }
 
-pub fn status_bits_that_stay(ring: Ring) {
+pub fn stuck_status_bits(ring: Ring) {
     let mut rig = Rig::new(ring);
     rig.inject(Kind::StatusStuck(Status::MAGIC_STOPPED.bits()).on(Direction::H2C, 0));
     let channel = &mut rig.h2c[0].channel;
@@ -40,27 +40,27 @@ pub fn status_bits_that_stay(ring: Ring) {
     assert!(matches!(error.engine(), Some(EngineError::Failed { .. })), "{error}");
     rig.others_work();
     rig.card.reset().unwrap();
-    for lane in rig.h2c.iter_mut().chain(&mut rig.c2h) {
-        lane.channel.recover().unwrap();
+    for channel in rig.h2c.iter_mut().chain(&mut rig.c2h) {
+        channel.channel.recover().unwrap();
     }
     rig.works();
     rig.end();
 }
 
-/// Further than what is outstanding: no transfer ends by it, neither this nor those behind it.
-pub fn a_count_that_jumps(ring: Ring) {
+/// The count jumps beyond the outstanding descriptors. No transfer is reported as finished.
+pub fn a_jumping_count(ring: Ring) {
     for direction in [Direction::H2C, Direction::C2H] {
         let mut rig = Rig::new(ring);
         rig.works();
         rig.inject(Kind::CountJump(1 << 20).on(direction, 0));
-        let lane = rig.lane(direction);
-        let (first, second) = (lane.submit().unwrap(), lane.submit().unwrap());
-        is_deadline(lane.channel.wait(first, SHORT));
-        assert_eq!(lane.channel.poll(second).unwrap(), Poll::Pending);
-        lane.channel.recover().unwrap();
+        let channel = rig.channel(direction);
+        let (first, second) = (channel.submit().unwrap(), channel.submit().unwrap());
+        is_deadline(channel.channel.wait(first, SHORT));
+        assert_eq!(channel.channel.poll(second).unwrap(), Poll::Pending);
+        channel.channel.recover().unwrap();
         for ticket in [first, second] {
-            let told = lane.channel.poll(ticket);
-            assert!(matches!(told, Err(PollError::Engine(EngineError::Stopped))), "{told:?}");
+            let polled = channel.channel.poll(ticket);
+            assert!(matches!(polled, Err(PollError::Engine(EngineError::Stopped))), "{polled:?}");
         }
         rig.works();
         jump_ahead(&mut rig, direction, ring);
@@ -68,21 +68,22 @@ pub fn a_count_that_jumps(ring: Ring) {
     }
 }
 
-/// By no more than what is outstanding: with credits no word can show it, and the registers do when everything should have settled.
+/// The count jumps within the outstanding descriptors. With credits, the write-back cannot reveal this, but the registers do when the channel
+/// settles.
 fn jump_ahead(rig: &mut Rig, direction: Direction, ring: Ring) {
     rig.inject(Kind::CountJump(1).on(direction, 0));
-    let lane = rig.lane(direction);
-    let (first, second) = (lane.submit().unwrap(), lane.submit().unwrap());
-    match (ring, lane.channel.wait(second, SHORT)) {
-        // Too early, or if both were finished by the first look, the count is beyond what was outstanding.
+    let channel = rig.channel(direction);
+    let (first, second) = (channel.submit().unwrap(), channel.submit().unwrap());
+    match (ring, channel.channel.wait(second, SHORT)) {
+        // Success is reported too early. If both had finished before the first poll, the count is beyond the outstanding descriptors.
         (Ring::Credits, Ok(())) => {}
-        (_, told) => is_deadline(told),
+        (_, waited) => is_deadline(waited),
     }
-    // While the second is under way the jump makes the count right: on a crowded machine that may last.
+    // While the second transfer is running, the jump happens to make the count plausible. On a busy machine, that may take some time.
     std::thread::sleep(SHORT);
-    is_deadline(lane.channel.settle(SHORT));
-    assert!(ring == Ring::Credits || matches!(lane.channel.poll(first), Ok(Poll::Pending)));
-    lane.channel.recover().unwrap();
+    is_deadline(channel.channel.settle(SHORT));
+    assert!(ring == Ring::Credits || matches!(channel.channel.poll(first), Ok(Poll::Pending)));
+    channel.channel.recover().unwrap();
     rig.works();
 }
 
@@ -91,8 +92,8 @@ pub fn registers_that_read_all_ones(ring: Ring) {
     rig.inject(Kind::AllOnes(FaultDuration::Millis(50)));
     is_gone(rig.h2c[0].channel.check());
     std::thread::sleep(Duration::from_millis(60));
-    for lane in rig.h2c.iter_mut().chain(&mut rig.c2h) {
-        lane.channel.recover().unwrap();
+    for channel in rig.h2c.iter_mut().chain(&mut rig.c2h) {
+        channel.channel.recover().unwrap();
     }
     rig.works();
     rig.inject(Injection::from(Kind::AllOnes(FaultDuration::Forever)));
@@ -101,7 +102,7 @@ pub fn registers_that_read_all_ones(ring: Ring) {
     is_gone(rig.h2c[0].channel.stop());
     assert!(matches!(rig.card.recover(), Err(CardError::Gone { .. })));
     let Rig { h2c, c2h, card, emulated, .. } = rig;
-    at_once(|| drop((h2c, c2h, card)));
-    assert!(open(&emulated).is_err(), "nobody recognises it");
+    immediately(|| drop((h2c, c2h, card)));
+    assert!(open(&emulated).is_err(), "no card is recognised");
     assert!(emulated.violations().is_empty(), "{:?}", emulated.violations());
 }

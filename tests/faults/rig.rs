@@ -1,4 +1,4 @@
-//! A card with four channels in use, of which the first pair is meant to suffer.
+//! A card with two pairs of channels in use. Faults are injected into the first pair.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -11,22 +11,23 @@ use xdma::regs::Direction;
 use xdma_emulator::faults::Injection;
 use xdma_emulator::{EmulatedCard, Options, logic::Memory};
 
-/// Long enough for a crowded machine.
+/// Time limit for operations that should succeed. It leaves room for a busy machine.
 pub const LIMIT: Duration = Duration::from_secs(20);
-/// For what never ends.
+/// Time limit for operations that never end.
 pub const SHORT: Duration = Duration::from_millis(100);
 pub const LEN: u64 = 20_000;
 
-/// A channel with memory.
-pub struct Lane {
+/// A channel with a buffer.
+pub struct RigChannel {
     pub channel: Channel,
     pub buffer: Buffer,
-    card: u64,
+    /// Card address of its transfers.
+    address: u64,
 }
 
-impl Lane {
+impl RigChannel {
     pub fn submit(&mut self) -> Result<Ticket, SubmitError> {
-        self.channel.submit(&self.buffer, 0..LEN, self.card)
+        self.channel.submit(&self.buffer, 0..LEN, self.address)
     }
 
     pub fn transfer(&mut self, limit: Duration) -> Result<(), TransferError> {
@@ -42,16 +43,16 @@ impl Lane {
 }
 
 pub struct Rig {
-    // Lanes go before the card, and the card before what serves it.
-    pub h2c: Vec<Lane>,
-    pub c2h: Vec<Lane>,
+    // Fields are dropped in order: channels before the card, the card before the emulated card that serves it.
+    pub h2c: Vec<RigChannel>,
+    pub c2h: Vec<RigChannel>,
     pub card: Card,
     pub emulated: EmulatedCard,
     seed: u8,
 }
 
 impl Rig {
-    /// With a function that can be reset.
+    /// Starts a card whose function can be reset.
     pub fn new(ring: Ring) -> Self {
         Self::with(ring, true)
     }
@@ -60,7 +61,7 @@ impl Rig {
         let options = Options { function_reset, ..Options::default() };
         let emulated = EmulatedCard::start(options, Arc::new(Memory::new())).unwrap();
         let card = open(&emulated).unwrap();
-        let lane = |direction, index| Lane {
+        let channel = |direction, index| RigChannel {
             channel: card
                 .channel(
                     direction,
@@ -69,10 +70,16 @@ impl Rig {
                 )
                 .unwrap(),
             buffer: card.allocate(LEN, direction).unwrap(),
-            card: 0x10_0003 * (index as u64 + 1),
+            address: 0x10_0003 * (index as u64 + 1),
         };
-        let lanes = |direction| (0..2).map(|index| lane(direction, index)).collect();
-        Self { h2c: lanes(Direction::H2C), c2h: lanes(Direction::C2H), card: card.clone(), emulated, seed: 0 }
+        let channels = |direction| (0..2).map(|index| channel(direction, index)).collect();
+        Self {
+            h2c: channels(Direction::H2C),
+            c2h: channels(Direction::C2H),
+            card: card.clone(),
+            emulated,
+            seed: 0,
+        }
     }
 
     pub fn inject(&self, injection: impl Into<Injection>) {
@@ -84,14 +91,15 @@ impl Rig {
         self.emulated.injected_faults().get(name).copied().unwrap_or(0)
     }
 
-    pub fn lane(&mut self, direction: Direction) -> &mut Lane {
+    /// Returns a channel of the first pair.
+    pub fn channel(&mut self, direction: Direction) -> &mut RigChannel {
         match direction {
             Direction::H2C => &mut self.h2c[0],
             Direction::C2H => &mut self.c2h[0],
         }
     }
 
-    /// New data for the card, from a lane of that number.
+    /// Fills an H2C buffer with new data, and returns it.
     pub fn fill(&mut self, index: usize) -> Vec<u8> {
         self.seed += 1;
         let data: Vec<u8> =
@@ -100,41 +108,45 @@ impl Rig {
         data
     }
 
-    /// There and back on a pair of channels, with the right bytes.
+    /// Checks that a pair of channels sends and receives data correctly.
     #[track_caller]
     pub fn pair_works(&mut self, index: usize) {
         let data = self.fill(index);
         self.h2c[index].transfer(LIMIT).unwrap();
         self.c2h[index].transfer(LIMIT).unwrap();
-        assert!(self.c2h[index].read() == data, "the data is not what was sent");
+        assert!(self.c2h[index].read() == data, "the data received differs from the data sent");
     }
 
-    /// The pair that is not meant to suffer goes on.
+    /// Checks that the second pair works.
     #[track_caller]
     pub fn others_work(&mut self) {
         self.pair_works(1);
     }
 
+    /// Checks that all channels work.
     #[track_caller]
     pub fn works(&mut self) {
         (0..3).for_each(|_| self.pair_works(0));
         self.others_work();
     }
 
-    /// After the card was reset or brought back: each channel says so, and works again once recovered.
+    /// Recovers all channels after a reset or recovery of the card. Each must report the reset, and work after its recovery.
     #[track_caller]
     pub fn recover_all(&mut self) {
-        for lane in self.h2c.iter_mut().chain(&mut self.c2h) {
-            let told = lane.channel.check().unwrap_err();
-            assert!(matches!(told, EngineError::Reset { .. }), "{told}");
-            let again = lane.submit().unwrap_err();
-            assert!(matches!(again.engine(), Some(EngineError::Reset { .. })), "until it is recovered");
-            lane.channel.recover().unwrap();
+        for channel in self.h2c.iter_mut().chain(&mut self.c2h) {
+            let error = channel.channel.check().unwrap_err();
+            assert!(matches!(error, EngineError::Reset { .. }), "{error}");
+            let again = channel.submit().unwrap_err();
+            assert!(
+                matches!(again.engine(), Some(EngineError::Reset { .. })),
+                "the channel reports the reset until it is recovered"
+            );
+            channel.channel.recover().unwrap();
         }
         self.works();
     }
 
-    /// The card noticed nothing that the driver did wrong.
+    /// Closes everything, and checks that the driver violated no rule of the card.
     #[track_caller]
     pub fn end(self) {
         let Self { h2c, c2h, card, emulated, .. } = self;
@@ -148,12 +160,12 @@ pub fn open(emulated: &EmulatedCard) -> Result<Card, CardError> {
     xdma_emulated_card::connect(emulated, CardOptions { idle_limit: 2 * SHORT, ..CardOptions::default() })
 }
 
-/// The registers when a transfer failed, and that the channel stays so until it is recovered.
+/// Checks that a transfer fails, and that the channel stays failed. Returns the registers at the time of the failure.
 #[track_caller]
-pub fn failed(lane: &mut Lane) -> Snapshot {
-    let first = lane.transfer(LIMIT).unwrap_err();
-    let again = lane.submit().unwrap_err();
-    assert!(matches!(again.engine(), Some(EngineError::Failed { .. })), "it has failed");
+pub fn failed(channel: &mut RigChannel) -> Snapshot {
+    let first = channel.transfer(LIMIT).unwrap_err();
+    let again = channel.submit().unwrap_err();
+    assert!(matches!(again.engine(), Some(EngineError::Failed { .. })), "the channel stays failed");
     match first.engine() {
         Some(EngineError::Failed { snapshot }) => Snapshot::clone(snapshot),
         _ => panic!("{first}"),
@@ -177,11 +189,11 @@ pub fn is_gone<T: std::fmt::Debug>(result: Result<T, impl Into<TransferError>>) 
     assert!(matches!(error.engine(), Some(EngineError::Gone { .. })), "{error}");
 }
 
-/// Does something that must not take the time of a limit.
+/// Runs code that must not wait for a time limit.
 #[track_caller]
-pub fn at_once<T>(what: impl FnOnce() -> T) -> T {
+pub fn immediately<T>(call: impl FnOnce() -> T) -> T {
     let begin = Instant::now();
-    let result = what();
+    let result = call();
     assert!(begin.elapsed() < LIMIT / 4, "it took {:?}", begin.elapsed());
     result
 }

@@ -1,4 +1,4 @@
-//! Completed counts that are not what and when they should be.
+//! Lost, late, repeated and early write-backs of the completed count.
 
 use crate::rig::{LIMIT, Rig};
 use std::time::Duration;
@@ -8,51 +8,55 @@ use xdma_emulator::faults::{FaultDuration, Kind};
 
 const A_WHILE: Duration = Duration::from_millis(30);
 
-pub fn one_that_is_lost(ring: Ring) {
+pub fn a_lost_write_back(ring: Ring) {
     for direction in [Direction::H2C, Direction::C2H] {
         let mut rig = Rig::new(ring);
         rig.works();
         rig.inject(Kind::WriteBackDropped.on(direction, 0));
-        let lane = rig.lane(direction);
-        let ticket = lane.submit().unwrap();
+        let channel = rig.channel(direction);
+        let ticket = channel.submit().unwrap();
         std::thread::sleep(A_WHILE);
-        assert_eq!(lane.channel.poll(ticket).unwrap(), Poll::Pending, "memory does not tell");
-        lane.channel.wait(ticket, LIMIT).unwrap();
+        assert_eq!(channel.channel.poll(ticket).unwrap(), Poll::Pending, "`poll` reads only memory");
+        channel.channel.wait(ticket, LIMIT).unwrap();
         rig.works();
-        // Each of many, with others behind them.
+        // Several lost write-backs, with more transfers queued behind them.
         rig.inject(Kind::WriteBackDropped.on(direction, 0).times(10));
-        let lane = rig.lane(direction);
-        let tickets: Vec<_> = (0..10).map(|_| lane.submit().unwrap()).collect();
+        let channel = rig.channel(direction);
+        let tickets: Vec<_> = (0..10).map(|_| channel.submit().unwrap()).collect();
         for ticket in tickets {
-            lane.channel.wait(ticket, LIMIT).unwrap();
+            channel.channel.wait(ticket, LIMIT).unwrap();
         }
         rig.works();
-        // What was finished when the channel is stopped is done.
+        // A transfer that had finished before the channel was stopped is reported as finished.
         rig.inject(Kind::WriteBackDropped.on(direction, 0));
-        let lane = rig.lane(direction);
-        let ticket = lane.submit().unwrap();
+        let channel = rig.channel(direction);
+        let ticket = channel.submit().unwrap();
         std::thread::sleep(A_WHILE);
-        lane.channel.recover().unwrap();
-        assert_eq!(lane.channel.poll(ticket).unwrap(), Poll::Ready);
+        channel.channel.recover().unwrap();
+        assert_eq!(channel.channel.poll(ticket).unwrap(), Poll::Ready);
         rig.works();
         assert_eq!(rig.injected("WriteBackDropped"), 12);
         rig.end();
     }
 }
 
-/// Found in the register before it comes; when it comes, it is taken for what it is.
-pub fn one_that_is_late(ring: Ring) {
+/// The driver finds the count in its register. The late write-back is not mistaken for a new one.
+pub fn a_late_write_back(ring: Ring) {
     let mut rig = Rig::new(ring);
     for direction in [Direction::H2C, Direction::C2H] {
         rig.inject(Kind::WriteBackDelayed(5).on(direction, 0).times(10));
         (0..6).for_each(|_| rig.pair_works(0));
     }
     rig.others_work();
-    assert_eq!(rig.injected("WriteBackDelayed"), 16, "6 of H2C, 6 of C2H with the 4 that were left of H2C");
+    assert_eq!(
+        rig.injected("WriteBackDelayed"),
+        16,
+        "6 of H2C; then 6 of C2H, and the 4 that were left of H2C"
+    );
     rig.end();
 }
 
-pub fn one_that_comes_again(ring: Ring) {
+pub fn a_repeated_write_back(ring: Ring) {
     let mut rig = Rig::new(ring);
     for direction in [Direction::H2C, Direction::C2H] {
         rig.inject(Kind::WriteBackRepeated.on(direction, 0).times(50));
@@ -63,8 +67,8 @@ pub fn one_that_comes_again(ring: Ring) {
     rig.end();
 }
 
-/// The word says that it is done while the data is still held up; the registers know better.
-pub fn one_that_is_early(ring: Ring) {
+/// The write-back arrives while the data is still delayed. `settle` reads the registers, which are correct.
+pub fn an_early_write_back(ring: Ring) {
     let mut rig = Rig::new(ring);
     let data = rig.fill(0);
     rig.h2c[0].transfer(LIMIT).unwrap();
@@ -73,7 +77,7 @@ pub fn one_that_is_early(ring: Ring) {
     let ticket = rig.c2h[0].submit().unwrap();
     rig.c2h[0].channel.wait(ticket, LIMIT).unwrap();
     rig.c2h[0].channel.settle(LIMIT).unwrap();
-    assert!(rig.c2h[0].read() == data, "it has settled");
+    assert!(rig.c2h[0].read() == data, "the data is complete after `settle`");
     assert_eq!(rig.injected("WriteBackEarly"), 1);
     rig.works();
     rig.end();

@@ -1,4 +1,4 @@
-//! A true emulated card, of whose answers not all arrive as they were given.
+//! An emulated card with distorted register values.
 
 use crate::scribbler::Scribbler;
 use proptest::prelude::*;
@@ -14,90 +14,91 @@ use xdma::unstable::memory::{Addressing, CallerMemory, Extent, Isolation, Mapper
 use xdma_emulator::logic::Design;
 use xdma_emulator::{EmulatedCard, Options};
 
-/// What becomes of an answer.
+/// How register values are distorted.
 #[derive(Clone, Copy, Debug)]
-pub enum Lie {
-    /// Nothing, and no memory is scribbled on.
+pub enum Distortion {
+    /// Not at all, and memory is not changed either.
     None,
     Constant(u32),
     Noise,
-    /// One in so many has a bit turned over.
+    /// One in this number of values has a flipped bit.
     Flip(u32),
-    /// One in so many is anything, in configuration space too.
+    /// One in this number of values is random, including those of configuration space.
     Replace(u32),
-    /// The first so many are true.
+    /// All values after the first `after` are replaced.
     After {
         after: u64,
-        then: Turn,
+        then: Replacement,
     },
 }
 
 #[derive(Clone, Copy, Debug)]
-pub enum Turn {
+pub enum Replacement {
     Ones,
     Zeros,
     Noise,
-    /// The lowest bit is set, which is BUSY where it matters.
+    /// The lowest bit is set, which is BUSY in status registers.
     Busy,
 }
 
-pub fn lies() -> impl Strategy<Value = Lie> {
+pub fn distortions() -> impl Strategy<Value = Distortion> {
     prop_oneof![
-        (1u32..200).prop_map(Lie::Flip),
-        (1u32..200).prop_map(Lie::Replace),
-        (0u64..400).prop_map(|after| Lie::After { after, then: Turn::Noise }),
-        (0u64..400).prop_map(|after| Lie::After { after, then: Turn::Busy }),
+        (1u32..200).prop_map(Distortion::Flip),
+        (1u32..200).prop_map(Distortion::Replace),
+        (0u64..400).prop_map(|after| Distortion::After { after, then: Replacement::Noise }),
+        (0u64..400).prop_map(|after| Distortion::After { after, then: Replacement::Busy }),
     ]
 }
 
-struct Distorted {
-    // Closed before the card ends.
+struct DistortedBus {
+    // Dropped before the card.
     inner: VfioUser,
     _card: EmulatedCard,
-    liar: Arc<Liar>,
+    distorter: Arc<Distorter>,
 }
 
 #[derive(Debug)]
-struct Liar {
-    lie: Lie,
+struct Distorter {
+    distortion: Distortion,
+    /// The random generator, and the number of values so far.
     state: Mutex<(StdRng, u64)>,
     scribbler: Scribbler,
 }
 
-impl Liar {
+impl Distorter {
     fn distort(&self, value: u32) -> u32 {
-        if !matches!(self.lie, Lie::None) {
+        if !matches!(self.distortion, Distortion::None) {
             self.scribbler.scribble();
         }
-        let (rng, asked) = &mut *self.state.lock().unwrap();
-        *asked += 1;
-        match self.lie {
-            Lie::Constant(constant) => constant,
-            Lie::Noise => rng.next_u32(),
-            Lie::Flip(of) if rng.random_ratio(1, of) => value ^ 1 << rng.random_range(0..32),
-            Lie::Replace(of) if rng.random_ratio(1, of) => rng.next_u32(),
-            Lie::After { after, then } if *asked > after => match then {
-                Turn::Ones => !0,
-                Turn::Zeros => 0,
-                Turn::Noise => rng.next_u32(),
-                Turn::Busy => value | 1,
+        let (rng, count) = &mut *self.state.lock().unwrap();
+        *count += 1;
+        match self.distortion {
+            Distortion::Constant(constant) => constant,
+            Distortion::Noise => rng.next_u32(),
+            Distortion::Flip(of) if rng.random_ratio(1, of) => value ^ 1 << rng.random_range(0..32),
+            Distortion::Replace(of) if rng.random_ratio(1, of) => rng.next_u32(),
+            Distortion::After { after, then } if *count > after => match then {
+                Replacement::Ones => !0,
+                Replacement::Zeros => 0,
+                Replacement::Noise => rng.next_u32(),
+                Replacement::Busy => value | 1,
             },
             _ => value,
         }
     }
 }
 
-pub fn bus(lie: Lie, design: Design, seed: u64) -> Arc<dyn Bus> {
+pub fn bus(distortion: Distortion, design: Design, seed: u64) -> Arc<dyn Bus> {
     let options = Options { seed, function_reset: seed % 2 == 1, ..Options::default() };
-    let card = EmulatedCard::start(options, design.build()).expect("it starts");
-    let inner = VfioUser::connect(card.socket()).expect("it is there");
+    let card = EmulatedCard::start(options, design.build()).expect("an emulated card can be started");
+    let inner = VfioUser::connect(card.socket()).expect("the card accepts a connection");
     let state = Mutex::new((StdRng::seed_from_u64(seed), 0));
-    let liar = Arc::new(Liar { lie, state, scribbler: Scribbler::new(seed) });
-    Arc::new(Distorted { inner, _card: card, liar })
+    let distorter = Arc::new(Distorter { distortion, state, scribbler: Scribbler::new(seed) });
+    Arc::new(DistortedBus { inner, _card: card, distorter })
 }
 
-// SAFETY: as the card behind it, and the scribbler forgets what is unmapped.
-unsafe impl Mapper for Distorted {
+// SAFETY: as for the inner bus. The scribbler only writes to memory that is mapped.
+unsafe impl Mapper for DistortedBus {
     fn addressing(&self) -> Addressing {
         self.inner.addressing()
     }
@@ -107,14 +108,14 @@ unsafe impl Mapper for Distorted {
     }
 
     unsafe fn map(&self, memory: MemoryRef<'_>, iova: u64, access: Access) -> Result<Vec<Extent>, MapError> {
-        // SAFETY: the caller's promise is handed on.
+        // SAFETY: the caller's contract.
         let extents = unsafe { self.inner.map(memory, iova, access) }?;
-        self.liar.scribbler.mapped(memory, iova, access);
+        self.distorter.scribbler.mapped(memory, iova, access);
         Ok(extents)
     }
 
     fn unmap(&self, iova: u64, len: u64) -> Result<(), MapError> {
-        self.liar.scribbler.unmapped(iova);
+        self.distorter.scribbler.unmapped(iova);
         self.inner.unmap(iova, len)
     }
 
@@ -123,17 +124,17 @@ unsafe impl Mapper for Distorted {
     }
 }
 
-impl Bus for Distorted {
+impl Bus for DistortedBus {
     fn description(&self) -> &Description {
         self.inner.description()
     }
 
     fn bar(&self, index: usize) -> Result<Arc<dyn Bar>, BusError> {
-        Ok(Arc::new(DistortedBar { inner: self.inner.bar(index)?, liar: self.liar.clone() }))
+        Ok(Arc::new(DistortedBar { inner: self.inner.bar(index)?, distorter: self.distorter.clone() }))
     }
 
     fn config_read(&self, offset: u16, width: u8) -> Result<u32, BusError> {
-        let value = self.liar.distort(self.inner.config_read(offset, width)?);
+        let value = self.distorter.distort(self.inner.config_read(offset, width)?);
         Ok(value & (u32::MAX >> (32 - 8 * u32::from(width))))
     }
 
@@ -152,7 +153,7 @@ impl Bus for Distorted {
 
 struct DistortedBar {
     inner: Arc<dyn Bar>,
-    liar: Arc<Liar>,
+    distorter: Arc<Distorter>,
 }
 
 impl fmt::Debug for DistortedBar {
@@ -168,7 +169,7 @@ unsafe impl Bar for DistortedBar {
     }
 
     fn read32(&self, offset: u64) -> Result<u32, BusError> {
-        Ok(self.liar.distort(self.inner.read32(offset)?))
+        Ok(self.distorter.distort(self.inner.read32(offset)?))
     }
 
     fn write32(&self, offset: u64, value: u32) -> Result<(), BusError> {

@@ -1,15 +1,14 @@
-//! A card that means harm: any value in any register, and in all memory that it may write, at any time.
+//! Hostile cards: any register, and any memory that the card may write, can have any value at any time.
 //!
-//! Whatever it does, each call of the driver ends within the time that it was given and what the card may take to become
-//! idle, with an error or a result, and without a panic. (That nothing is accessed out of bounds is what AddressSanitizer and valgrind
-//! see of this test: `cargo xtask audit`.)
+//! Each call of the driver must end within its limit and the idle limit, with an error or a result, and without a panic. `cargo xtask audit`
+//! also runs these tests under AddressSanitizer and valgrind, which detect accesses out of bounds.
 
 mod distorted;
+mod random_card;
 mod scribbler;
 mod session;
-mod wild;
 
-use distorted::{Lie, Turn};
+use distorted::{Distortion, Replacement};
 use proptest::prelude::*;
 use session::Outcome;
 use std::sync::Arc;
@@ -19,19 +18,19 @@ use xdma::unstable::bus::Bus;
 use xdma_emulator::logic::Design;
 use xdma_emulator::logic::msm::MsmModelOptions;
 
-/// Far more than all deadlines of a session together, on a crowded machine.
+/// Time limit of a session. It is far more than all of its deadlines together, even on a busy machine.
 const LIMIT: Duration = Duration::from_secs(120);
 
-/// Runs a session against a card that `make` makes, and fails if it panics or does not end.
-fn survive(name: &str, seed: u64, make: impl FnOnce() -> Arc<dyn Bus> + Send + 'static) -> Outcome {
-    let (tell, told) = channel();
+/// Runs a session on the bus that `open` returns. Fails if the session panics or does not end.
+fn survive(name: &str, seed: u64, open: impl FnOnce() -> Arc<dyn Bus> + Send + 'static) -> Outcome {
+    let (sender, receiver) = channel();
     let thread = std::thread::spawn(move || {
-        // The sender is dropped when this panics.
-        let _ = tell.send(session::run(make(), seed));
+        // A panic drops the sender.
+        let _ = sender.send(session::run(open(), seed));
     });
-    match told.recv_timeout(LIMIT) {
+    match receiver.recv_timeout(LIMIT) {
         Ok(outcome) => outcome,
-        Err(RecvTimeoutError::Timeout) => panic!("{name}, seed {seed}: the driver waits without end"),
+        Err(RecvTimeoutError::Timeout) => panic!("{name}, seed {seed}: the driver does not stop waiting"),
         Err(RecvTimeoutError::Disconnected) => panic!("{name}, seed {seed}: {:?}", thread.join()),
     }
 }
@@ -48,46 +47,47 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 100, failure_persistence: None, max_shrink_iters: 0, ..ProptestConfig::default() })]
 
     #[test]
-    fn answers_of_a_true_card_distorted(seed: u64, lie in distorted::lies(), is_memory: bool) {
+    fn a_card_with_distorted_responses(seed: u64, distortion in distorted::distortions(), is_memory: bool) {
         let design = if is_memory { memory() } else { msm() };
-        survive("distorted", seed, move || distorted::bus(lie, design, seed));
+        survive("distorted", seed, move || distorted::bus(distortion, design, seed));
     }
 }
 
 #[test]
-fn registers_and_memory_that_change_all_the_time() {
+fn registers_and_memory_that_change_constantly() {
     let (mut opened, sessions) = (0, 100);
     for seed in 0..sessions {
-        let outcome = survive("wild", seed, move || wild::bus(seed, seed % 4 != 0));
+        let outcome = survive("random", seed, move || random_card::bus(seed, seed % 4 != 0));
         opened += u64::from(outcome.opened);
     }
-    // Otherwise this tries little.
-    assert!(opened > sessions / 10, "{opened} of {sessions} passed for a card");
+    // Otherwise the test would cover little.
+    assert!(opened > sessions / 10, "only {opened} of {sessions} cards could be opened");
 }
 
 #[test]
-fn an_honest_card_is_used_to_the_end() {
-    let outcome = survive("honest", 1, || distorted::bus(Lie::None, memory(), 1));
-    assert_eq!(outcome, Outcome { opened: true, moved: true, multiplied: false });
-    let outcome = survive("honest", 1, || distorted::bus(Lie::None, msm(), 1));
-    assert_eq!(outcome, Outcome { opened: true, moved: false, multiplied: true });
+fn an_undistorted_card_completes_the_session() {
+    let outcome = survive("undistorted", 1, || distorted::bus(Distortion::None, memory(), 1));
+    assert_eq!(outcome, Outcome { opened: true, transferred: true, computed: false });
+    let outcome = survive("undistorted", 1, || distorted::bus(Distortion::None, msm(), 1));
+    assert_eq!(outcome, Outcome { opened: true, transferred: false, computed: true });
 }
 
 #[test]
-fn all_ones_all_zeros_and_noise() {
-    for lie in [Lie::Constant(!0), Lie::Constant(0), Lie::Noise] {
-        let outcome = survive("constant", 1, move || distorted::bus(lie, memory(), 1));
-        assert!(!outcome.opened, "{lie:?} passed for a card");
+fn all_ones_all_zeros_and_noise_are_not_cards() {
+    for distortion in [Distortion::Constant(!0), Distortion::Constant(0), Distortion::Noise] {
+        let outcome = survive("constant", 1, move || distorted::bus(distortion, memory(), 1));
+        assert!(!outcome.opened, "a card with {distortion:?} could be opened");
     }
 }
 
-/// A card that turns: honest until it has been asked so often, then not.
+/// The card is undistorted for a number of reads only.
 #[test]
-fn a_card_that_turns() {
+fn a_card_that_becomes_hostile() {
     for after in [30, 45, 60, 80, 100, 150, 200, 300, 500] {
-        for then in [Turn::Ones, Turn::Zeros, Turn::Noise, Turn::Busy] {
+        for then in [Replacement::Ones, Replacement::Zeros, Replacement::Noise, Replacement::Busy] {
             for design in [memory(), msm()] {
-                survive("turning", after, move || distorted::bus(Lie::After { after, then }, design, after));
+                let distortion = Distortion::After { after, then };
+                survive("becoming hostile", after, move || distorted::bus(distortion, design, after));
             }
         }
     }

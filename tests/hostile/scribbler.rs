@@ -1,4 +1,4 @@
-//! Who writes anything to all memory that the card may write, as long as it is mapped.
+//! Writes random values to memory that the card may write, as long as it is mapped.
 
 use rand::rngs::StdRng;
 use rand::{Rng, RngExt, SeedableRng};
@@ -12,7 +12,7 @@ pub struct Scribbler(Mutex<State>);
 #[derive(Debug)]
 struct State {
     rng: StdRng,
-    /// Device address, and the words of each mapping.
+    /// Device address, pointer and number of words of each mapping.
     maps: Vec<(u64, usize, usize)>,
 }
 
@@ -31,12 +31,12 @@ impl Scribbler {
         }
     }
 
-    /// When this returns nothing is written there any more.
+    /// After this call, the mapping is no longer written to.
     pub fn unmapped(&self, iova: u64) {
         self.lock().maps.retain(|(start, ..)| *start != iova);
     }
 
-    /// Writes to a few places; those at the front are where small things lie, such as write-back words.
+    /// Writes to a few words of each mapping. Most are at its start, where small objects such as write-back words are.
     pub fn scribble(&self) {
         let State { rng, maps } = &mut *self.lock();
         for &mut (_, start, words) in maps {
@@ -52,8 +52,8 @@ impl Scribbler {
                     2 => !0,
                     _ => rng.next_u32(),
                 };
-                // SAFETY: the words are mapped until `unmapped`, which waits for this lock; no reference to what the card may write
-                // is ever made (`Mapper::map`).
+                // SAFETY: the word is mapped until `unmapped`, which waits for this lock. There are no references to memory that the card may
+                // write (`Mapper::map`).
                 unsafe { (start as *mut u32).add(at).write_volatile(value) };
             }
         }

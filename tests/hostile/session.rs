@@ -1,4 +1,4 @@
-//! Everything that the driver does with a card, in a hurry.
+//! A session: uses all functions of the driver once, with short time limits.
 
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
@@ -13,22 +13,21 @@ use xdma::regs::map::Block;
 use xdma::unstable::bus::Bus;
 use xdma::unstable::card::on_bus;
 
-/// How long each wait may take, and an engine to become idle.
+/// Time limit of each wait, and the idle limit.
 const LIMIT: Duration = Duration::from_millis(10);
-/// What a single call takes at most: several such waits, the worst case of a deadline on the card's socket, and a
-/// processor that is busy elsewhere.
+/// Maximum time of a single call: several waits, the longest deadline on the card's socket, and delays of a busy processor.
 const CALL: Duration = Duration::from_secs(30);
 const BYTES: u64 = 3 * 4096;
 
-/// How far a session came.
+/// The parts of a session that succeeded.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Outcome {
     pub opened: bool,
-    pub moved: bool,
-    pub multiplied: bool,
+    pub transferred: bool,
+    pub computed: bool,
 }
 
-/// One call, with its time.
+/// Runs a call and checks its time.
 fn timed<R>(call: impl FnOnce() -> R) -> R {
     let begin = Instant::now();
     let result = call();
@@ -40,19 +39,19 @@ pub fn run(bus: Arc<dyn Bus>, seed: u64) -> Outcome {
     let mut outcome = Outcome::default();
     let rng = &mut StdRng::seed_from_u64(seed);
     let options = CardOptions { idle_limit: LIMIT, ..CardOptions::default() };
-    // SAFETY: the bus is the card's alone.
+    // SAFETY: the bus has no other user.
     let Ok(card) = timed(|| unsafe { on_bus(bus, options) }) else { return outcome };
     outcome.opened = true;
-    look(&card);
-    outcome.moved = (0..2).all(|_| timed(|| move_about(&card, rng)).is_ok());
-    outcome.multiplied = timed(|| multiply(&card, rng)).is_ok();
+    inspect(&card);
+    outcome.transferred = (0..2).all(|_| timed(|| use_channels(&card, rng)).is_ok());
+    outcome.computed = timed(|| compute(&card, rng)).is_ok();
     let _ = timed(|| card.reset());
-    look(&card);
+    inspect(&card);
     timed(|| drop(card));
     outcome
 }
 
-fn look(card: &Card) {
+fn inspect(card: &Card) {
     let _ = timed(|| card.report());
     for block in Block::of_core(4, 4).into_iter().chain([Block::msm()]) {
         if let Ok(readings) = timed(|| card.read_block(&block, false)) {
@@ -63,7 +62,7 @@ fn look(card: &Card) {
     }
 }
 
-fn move_about(card: &Card, rng: &mut StdRng) -> Result<(), Box<dyn Error>> {
+fn use_channels(card: &Card, rng: &mut StdRng) -> Result<(), Box<dyn Error>> {
     for direction in [Direction::H2C, Direction::C2H] {
         let ring = [None, Some(Ring::Chain), Some(Ring::Credits)][rng.random_range(0..3)];
         let options = ChannelOptions { ring, interrupt: rng.random(), ..ChannelOptions::default() };
@@ -71,7 +70,7 @@ fn move_about(card: &Card, rng: &mut StdRng) -> Result<(), Box<dyn Error>> {
         let interrupt = card.interrupt(Source::Channel(direction, channel.index()));
         let result = timed(|| use_channel(card, &mut channel, rng));
         if result.is_err() {
-            // Whoever failed tries again.
+            // Recover and try again, as a program would.
             let _ = timed(|| channel.recover());
             let _ = timed(|| use_channel(card, &mut channel, rng));
         }
@@ -107,7 +106,7 @@ fn use_channel(card: &Card, channel: &mut Channel, rng: &mut StdRng) -> Result<(
     Ok(())
 }
 
-fn multiply(card: &Card, rng: &mut StdRng) -> Result<(), Box<dyn Error>> {
+fn compute(card: &Card, rng: &mut StdRng) -> Result<(), Box<dyn Error>> {
     let mut msm = timed(|| Msm::open(card, MsmOptions::default()))?;
     let points = Points::allocate(card, 64)?;
     let scalars = Scalars::allocate(card, 64, ScalarForm::Canonical)?;

@@ -1,4 +1,4 @@
-//! In every mode.
+//! Tests for every mode.
 
 use std::os::unix::process::ExitStatusExt;
 use xdma::card::{Card, CardError, CardName, CardOptions};
@@ -12,11 +12,11 @@ use xdma_emulator::logic::{Design, MsmModelOptions as Model};
 use xdma_testkit::bench::{Bench, works};
 use xdma_testkit::process;
 
-/// What a process ends with when it did what it should, without being able to say so.
+/// Exit code of a process that succeeded but cannot print anything.
 const DONE: i32 = 42;
 
 #[test]
-fn the_description_says_how_the_card_is_reached() {
+fn the_description_states_how_the_card_is_accessed() {
     let bench = Bench::memory(Options::default());
     let report = bench.open().report().unwrap();
     let bus = &report.bus;
@@ -36,7 +36,7 @@ fn the_description_says_how_the_card_is_reached() {
 }
 
 #[test]
-fn a_function_that_vfio_pci_does_not_have_is_refused() {
+fn a_function_that_is_not_bound_to_vfio_pci_is_refused() {
     // Every machine has a host bridge.
     let bridge: CardName = "0000:00:00.0".parse().unwrap();
     let error = bridge.open(CardOptions::default()).unwrap_err();
@@ -45,32 +45,32 @@ fn a_function_that_vfio_pci_does_not_have_is_refused() {
 }
 
 #[test]
-fn another_process_is_refused() {
+fn a_second_process_is_refused() {
     const ROLE: &str = "second";
     if process::is(ROLE) {
-        println!("the second says: {}", process::open().unwrap_err());
+        println!("the second process: {}", process::open().unwrap_err());
         return;
     }
     let bench = Bench::memory(Options::default());
     let card = bench.open();
-    let (said, status) =
-        process::finish(process::start(&bench.name(), "card::another_process_is_refused", ROLE));
-    assert!(status.success() && said.contains("is taken"), "{said}");
+    let (output, status) =
+        process::finish(process::start(&bench.name(), "card::a_second_process_is_refused", ROLE));
+    assert!(status.success() && output.contains("is taken"), "{output}");
     works(&card);
 }
 
-/// From here on any system call of this thread but the process' end kills the process.
+/// From now on, every system call of this thread kills the process, except `exit_group`.
 fn forbid_system_calls() {
-    let step = |code, jt, jf, k| libc::sock_filter { code, jt, jf, k };
-    // The call's number; the only one allowed goes on, all others skip a line.
+    let instruction = |code, jt, jf, k| libc::sock_filter { code, jt, jf, k };
+    // Load the number of the call; allow `exit_group`, and kill the process otherwise.
     let mut filter = [
-        step((libc::BPF_LD | libc::BPF_W | libc::BPF_ABS) as u16, 0, 0, 0),
-        step((libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K) as u16, 0, 1, libc::SYS_exit_group as u32),
-        step((libc::BPF_RET | libc::BPF_K) as u16, 0, 0, libc::SECCOMP_RET_ALLOW),
-        step((libc::BPF_RET | libc::BPF_K) as u16, 0, 0, libc::SECCOMP_RET_KILL_PROCESS),
+        instruction((libc::BPF_LD | libc::BPF_W | libc::BPF_ABS) as u16, 0, 0, 0),
+        instruction((libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K) as u16, 0, 1, libc::SYS_exit_group as u32),
+        instruction((libc::BPF_RET | libc::BPF_K) as u16, 0, 0, libc::SECCOMP_RET_ALLOW),
+        instruction((libc::BPF_RET | libc::BPF_K) as u16, 0, 0, libc::SECCOMP_RET_KILL_PROCESS),
     ];
     let program = libc::sock_fprog { len: filter.len() as u16, filter: filter.as_mut_ptr() };
-    // SAFETY: the calls take numbers, and a pointer to a program that outlives them.
+    // SAFETY: the pointer to `program` is valid during the call.
     unsafe {
         assert_eq!(libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), 0);
         assert_eq!(libc::prctl(libc::PR_SET_SECCOMP, libc::SECCOMP_MODE_FILTER, &raw const program), 0);
@@ -78,7 +78,7 @@ fn forbid_system_calls() {
 }
 
 fn end(status: i32) -> ! {
-    // SAFETY: nothing of this process is needed any more.
+    // SAFETY: this process needs no cleanup.
     unsafe { libc::_exit(status) }
 }
 
@@ -88,8 +88,8 @@ fn spin(channel: &mut Channel, ticket: Ticket) {
     }
 }
 
-/// Transfers and a program of 2,000 descriptors, after one round in which everything may happen.
-fn drive_channels(card: &Card) {
+/// Runs transfers and a program of 2,000 descriptors twice. The first round may make system calls.
+fn use_channels(card: &Card) {
     let source = card.allocate(1 << 20, Direction::H2C).unwrap();
     let mut transfers = Transfers::new(Direction::H2C);
     for at in 0..2000 {
@@ -118,7 +118,8 @@ fn drive_channels(card: &Card) {
     end(DONE);
 }
 
-fn drive_msm(card: &Card) {
+/// Runs an MSM twice. The first round may make system calls.
+fn use_msm(card: &Card) {
     let mut msm = Msm::open(card, MsmOptions::default()).unwrap();
     let points = Points::allocate(card, 2000).unwrap();
     let scalars = Scalars::allocate(card, 2000, ScalarForm::Canonical).unwrap();
@@ -135,17 +136,18 @@ fn drive_msm(card: &Card) {
     end(DONE);
 }
 
-fn quiet(test: &str, design: Design, drive: fn(&Card)) {
-    if process::is("quiet") {
-        return drive(&process::open().unwrap());
+/// Checks that `work` makes no system calls in its second round.
+fn makes_no_system_call(test: &str, design: Design, work: fn(&Card)) {
+    if process::is("no system calls") {
+        return work(&process::open().unwrap());
     }
     let bench = Bench::new(Options::default(), design);
-    let (said, status) = process::finish(process::start(&bench.name(), test, "quiet"));
-    assert_eq!((status.code(), status.signal()), (Some(DONE), None), "{said}");
+    let (output, status) = process::finish(process::start(&bench.name(), test, "no system calls"));
+    assert_eq!((status.code(), status.signal()), (Some(DONE), None), "{output}");
     works_or_is_msm(&bench);
 }
 
-/// The process ended without closing anything: the card opens again.
+/// Checks that the card can be opened again after a process ended without closing it.
 fn works_or_is_msm(bench: &Bench) {
     let card = bench.open();
     if Msm::open(&card, MsmOptions::default()).is_err() {
@@ -155,48 +157,48 @@ fn works_or_is_msm(bench: &Bench) {
 
 #[test]
 fn transfers_and_programs_make_no_system_call() {
-    quiet("card::transfers_and_programs_make_no_system_call", Design::Memory, drive_channels);
+    makes_no_system_call("card::transfers_and_programs_make_no_system_call", Design::Memory, use_channels);
 }
 
 #[test]
 fn an_msm_makes_no_system_call() {
-    quiet("card::an_msm_makes_no_system_call", Design::Msm(Model::default()), drive_msm);
+    makes_no_system_call("card::an_msm_makes_no_system_call", Design::Msm(Model::default()), use_msm);
 }
 
-/// Otherwise the two tests before this one would show nothing.
+/// Verifies the method of the two previous tests.
 #[test]
-fn a_system_call_would_be_noticed() {
-    const ROLE: &str = "noisy";
+fn a_system_call_would_be_detected() {
+    const ROLE: &str = "system call";
     if process::is(ROLE) {
         forbid_system_calls();
         let _ = std::os::unix::process::parent_id();
         end(DONE);
     }
     let (_, status) =
-        process::finish(process::start(&process::card(), "card::a_system_call_would_be_noticed", ROLE));
+        process::finish(process::start(&process::card(), "card::a_system_call_would_be_detected", ROLE));
     assert_eq!(status.signal(), Some(libc::SIGSYS));
 }
 
-/// The library handles no signal: who takes a BAR away under a process is told by the kernel.
+/// The library installs no signal handler, so an access to a disabled BAR ends the process.
 #[test]
-fn registers_that_vanish_end_the_process_by_sigbus() {
-    const TEST: &str = "card::registers_that_vanish_end_the_process_by_sigbus";
+fn vanishing_registers_end_the_process_with_sigbus() {
+    const TEST: &str = "card::vanishing_registers_end_the_process_with_sigbus";
     if process::is(TEST) {
-        let CardName::Pci(address) = process::card() else { panic!("a PCI function was named") };
+        let CardName::Pci(address) = process::card() else { panic!("XDMA_CARD is not a PCI function") };
         let bus = Vfio::open(address, Mode::from_environment().unwrap()).unwrap();
         let bar =
             (0..6).find(|&bar| bus.bar(bar).is_ok_and(|bar| bar.mapped().is_some())).expect("a mapped BAR");
         let bar = bus.bar(bar).unwrap();
         bus.config_write(4, 2, 2).unwrap();
         bar.read32(0).unwrap();
-        println!("a register");
+        println!("first read");
         bus.config_write(4, 2, 0).unwrap();
         bar.read32(0).unwrap();
-        println!("another");
+        println!("second read");
     }
     let bench = Bench::memory(Options::default());
-    let (said, status) = process::finish(process::start(&bench.name(), TEST, TEST));
-    assert_eq!(status.signal(), Some(libc::SIGBUS), "{said}");
-    assert!(said.contains("a register") && !said.contains("another"), "{said}");
+    let (output, status) = process::finish(process::start(&bench.name(), TEST, TEST));
+    assert_eq!(status.signal(), Some(libc::SIGBUS), "{output}");
+    assert!(output.contains("first read") && !output.contains("second read"), "{output}");
     works(&bench.open());
 }

@@ -1,6 +1,6 @@
-//! The IOMMU keeps the card in its bounds.
+//! The IOMMU confines the card to mapped memory.
 
-use crate::raw::open;
+use crate::remapping_bus::open;
 use xdma::card::Card;
 use xdma::channel::EngineError;
 use xdma::memory::Buffer;
@@ -10,14 +10,14 @@ use xdma_testkit::bench::{Bench, LIMIT, pattern};
 
 const LEN: u64 = 4096;
 
-/// The card must not reach `buffer` at `address`; then its channel is as before.
+/// Checks that the card cannot read `buffer` at `address`, and that the channel works after a recovery.
 #[track_caller]
 fn refused(bench: &Bench, card: &Card, buffer: &Buffer, address: u64) {
     let mut h2c = card.h2c(0).unwrap();
     let error = h2c.transfer(buffer, 0..LEN, 0, LIMIT).unwrap_err();
     assert!(matches!(error.engine(), Some(EngineError::Failed { .. })), "{error}");
     assert!(error.to_string().contains("host memory read refused"), "{error}");
-    let fault = *bench.log().dma_faults.last().expect("the card noticed");
+    let fault = *bench.log().dma_faults.last().expect("the card logged a fault");
     assert_eq!((fault.iova, fault.write, fault.reason), (address, false, DmaFaultReason::Unmapped));
     h2c.recover().unwrap();
     let good = card.allocate(LEN, Direction::H2C).unwrap();
@@ -34,36 +34,36 @@ fn an_address_that_was_never_mapped_is_refused() {
 }
 
 #[test]
-fn memory_that_was_taken_back_is_refused() {
+fn unmapped_memory_is_refused() {
     let bench = Bench::memory(Options::default());
     let (card, bus) = open();
-    let (_memory, address) = bus.mapped_once(&pattern(LEN as usize, 1));
+    let (_memory, address) = bus.map_and_unmap(&pattern(LEN as usize, 1));
     refused(&bench, &card, bus.buffer_at(&card, address, Direction::H2C), address);
 }
 
-/// Writes are posted: nobody tells the card, nor us. The data is not there, though, and nothing else was written.
+/// Writes are posted, so the error is reported neither to the card nor to the driver. Only the data is missing.
 #[test]
-fn a_write_outside_is_lost_in_silence() {
+fn a_write_to_unmapped_memory_is_dropped_silently() {
     let bench = Bench::memory(Options::default());
     let (card, bus) = open();
     let sink = bus.buffer_at(&card, 1 << 33, Direction::C2H);
     let mut c2h = card.c2h(0).unwrap();
     let ended = c2h.transfer(sink, 0..LEN, 0, LIMIT);
-    let fault = *bench.log().dma_faults.last().expect("the card noticed");
+    let fault = *bench.log().dma_faults.last().expect("the card logged a fault");
     assert_eq!((fault.iova, fault.write, fault.reason), (1 << 33, true, DmaFaultReason::Unmapped));
-    ended.expect("this is why results are checked");
+    ended.expect("no error is reported");
 }
 
 #[test]
-fn memory_for_reading_is_not_written() {
+fn read_only_memory_is_not_written() {
     let bench = Bench::memory(Options::default());
     let (card, bus) = open();
     let data = pattern(LEN as usize, 2);
-    let (memory, address) = bus.mapped_for_reading(&data);
+    let (memory, address) = bus.map_read_only(&data);
     let mut c2h = card.c2h(0).unwrap();
     let sink = bus.buffer_at(&card, address, Direction::C2H);
     c2h.transfer(sink, 0..LEN, 0, LIMIT).expect("posted writes report nothing");
-    let fault = *bench.log().dma_faults.last().expect("the card noticed");
+    let fault = *bench.log().dma_faults.last().expect("the card logged a fault");
     assert_eq!((fault.iova, fault.write, fault.reason), (address, true, DmaFaultReason::Permission));
     assert!(memory[..LEN as usize] == data);
 }

@@ -1,11 +1,11 @@
-//! What only a real kernel can show: these run in a virtual machine, with the card bound to `vfio-pci`. The files are
-//! named by what has to be there; `xtask/src/vm/plan.rs` says which machine runs which.
+//! Tests that need a real kernel. They run in a virtual machine, with the card bound to `vfio-pci`. `xtask/src/vm/machines.toml` defines which
+//! machine runs which module.
 
 mod card;
 mod death;
 mod iommu;
 mod nodes;
-mod raw;
+mod remapping_bus;
 mod removal;
 mod returning;
 mod stranger;

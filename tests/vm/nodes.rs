@@ -1,4 +1,4 @@
-//! Two NUMA nodes, the card on the second, where there is a page of 1 GiB.
+//! Two NUMA nodes, with the card and hugepages of 1 GiB on the second.
 
 use xdma::card::CardOptions;
 use xdma::memory::{HugePages, PageSize};
@@ -6,14 +6,14 @@ use xdma::regs::Direction;
 use xdma_emulator::Options;
 use xdma_testkit::bench::{Bench, LIMIT, pattern};
 
-/// The lines of the kernel's of our mappings for the card, without the statistics, which it does not use.
+/// Returns the lines of `numa_maps` for the driver's memory, without the statistics, which the card does not access.
 fn mappings() -> Vec<String> {
     let maps = std::fs::read_to_string("/proc/self/numa_maps").unwrap();
-    let ours = |line: &&str| line.contains("memfd:xdma") && !line.contains("memfd:xdma-statistics");
-    maps.lines().filter(ours).map(str::to_string).collect()
+    let is_ours = |line: &&str| line.contains("memfd:xdma") && !line.contains("memfd:xdma-statistics");
+    maps.lines().filter(is_ours).map(str::to_string).collect()
 }
 
-/// The line of a mapping of ours in pages of `kilobytes`.
+/// Returns the line of a mapping with pages of this size.
 fn mapping(kilobytes: u32) -> String {
     let (maps, size) = (mappings(), format!("kernelpagesize_kB={kilobytes}"));
     let found = maps.iter().find(|line| line.contains(&size));
@@ -21,11 +21,11 @@ fn mapping(kilobytes: u32) -> String {
 }
 
 #[test]
-fn rings_lie_on_the_cards_node() {
+fn rings_are_on_the_cards_node() {
     let bench = Bench::memory(Options::default());
     for pages in [HugePages::default(), HugePages::Require(PageSize::Base)] {
         let card = bench.try_open(CardOptions { pages, ..CardOptions::default() }).unwrap();
-        // Rings and write-back words are all that is mapped.
+        // Only rings and write-back words are mapped.
         let channels = (card.h2c(0).unwrap(), card.c2h(0).unwrap());
         let maps = mappings();
         assert!(maps.iter().any(|line| line.contains(" N1=")), "{maps:?}");
@@ -35,7 +35,7 @@ fn rings_lie_on_the_cards_node() {
 }
 
 #[test]
-fn memory_lies_on_the_cards_node_in_pages_of_1_gib() {
+fn memory_is_on_the_cards_node_in_pages_of_1_gib() {
     let bench = Bench::memory(Options::default());
     let card = bench.open();
     assert_eq!(card.report().unwrap().bus.node, Some(1));
@@ -49,7 +49,7 @@ fn memory_lies_on_the_cards_node_in_pages_of_1_gib() {
 }
 
 #[test]
-fn small_pages_too_lie_on_the_cards_node() {
+fn small_pages_are_on_the_cards_node() {
     let bench = Bench::memory(Options::default());
     let pages = HugePages::Require(PageSize::Base);
     let card = bench.try_open(CardOptions { pages, ..CardOptions::default() }).unwrap();

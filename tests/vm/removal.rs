@@ -1,4 +1,4 @@
-//! The card is pulled out. QEMU does not survive that, so this is the last test of its machine.
+//! The card is removed. QEMU does not survive that, so this is the last test of its machine.
 
 use std::time::Instant;
 use xdma::channel::{EngineError, SubmitError};
@@ -7,7 +7,7 @@ use xdma_emulator::Options;
 use xdma_testkit::bench::{Bench, LIMIT};
 
 #[test]
-fn the_kernels_request_to_let_go_ends_transfers_at_once() {
+fn the_kernels_request_to_release_the_card_ends_transfers_immediately() {
     let bench = Bench::memory(Options::default());
     let card = bench.open();
     let mut h2c = card.h2c(0).unwrap();
@@ -17,7 +17,7 @@ fn the_kernels_request_to_let_go_ends_transfers_at_once() {
     let start = Instant::now();
     let error = loop {
         match h2c.transfer(&source, 0..1 << 20, 0, LIMIT) {
-            Ok(()) => assert!(start.elapsed() < LIMIT, "the kernel did not ask"),
+            Ok(()) => assert!(start.elapsed() < LIMIT, "the kernel did not request the card"),
             Err(error) => break error,
         }
     };

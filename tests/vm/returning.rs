@@ -1,5 +1,5 @@
-//! The card is given back after a process that used it was killed: the vendor's driver must find it as after a reset. At the end
-//! the card is bound again.
+//! `vfio-setup unbind` after a process that used the card was killed: the vendor's driver must find it as after a reset. The test binds the
+//! card again at the end.
 
 use memmap2::{MmapOptions, MmapRaw};
 use std::fs::{self, File};
@@ -15,7 +15,7 @@ use xdma_testkit::process;
 const FETCH_HALT: usize = 0x6010;
 const CREDIT_MODE: usize = 0x6020;
 
-/// Transfers without end on a channel with credits.
+/// Transfers forever on a channel with credits.
 fn transfer_until_killed() {
     let card = process::open().unwrap();
     let options = ChannelOptions { ring: Some(Ring::Credits), ..ChannelOptions::default() };
@@ -28,15 +28,15 @@ fn transfer_until_killed() {
     }
 }
 
-/// What `vfio-setup` says.
+/// Runs `vfio-setup`, and returns its output.
 fn setup(arguments: &[&str]) -> String {
     let output = Command::new("vfio-setup").args(arguments).output().unwrap();
-    let said = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
-    assert!(output.status.success(), "{arguments:?}: {said}");
-    said
+    let text = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
+    assert!(output.status.success(), "{arguments:?}: {text}");
+    text
 }
 
-/// The XDMA registers of a function that no driver has.
+/// The XDMA registers of a function without a driver.
 struct Registers(MmapRaw);
 
 impl Registers {
@@ -50,50 +50,51 @@ impl Registers {
 
     fn read(&self, offset: usize) -> u32 {
         assert!(offset + 4 <= self.0.len() && offset.is_multiple_of(4));
-        // SAFETY: the aligned word lies inside the mapping, which lives as long as `self`; it is only read, and volatile.
+        // SAFETY: the aligned word is inside the mapping, which lives as long as `self`. The read is volatile.
         unsafe { self.0.as_ptr().add(offset).cast::<u32>().read_volatile() }
     }
 }
 
-/// Control registers that are not at their reset value, which is zero for each of them.
-fn left_behind(registers: &Registers) -> Vec<(usize, u32)> {
+/// Returns the control registers that do not have their reset value, which is zero for all of them.
+fn changed_controls(registers: &Registers) -> Vec<(usize, u32)> {
     const CONTROL: usize = 0x04;
     const INTERRUPT_ENABLE: usize = 0x90;
     let channels =
         [0x0000, 0x1000].into_iter().flat_map(|base| (0..MAX_CHANNELS).map(move |n| base + n * 0x100));
-    let of_channels = channels.flat_map(|base| [base + CONTROL, base + INTERRUPT_ENABLE]);
-    let all = of_channels.chain([FETCH_HALT, CREDIT_MODE]).map(|offset| (offset, registers.read(offset)));
+    let channel_controls = channels.flat_map(|base| [base + CONTROL, base + INTERRUPT_ENABLE]);
+    let all =
+        channel_controls.chain([FETCH_HALT, CREDIT_MODE]).map(|offset| (offset, registers.read(offset)));
     all.filter(|(_, value)| *value != 0).collect()
 }
 
 #[test]
-fn after_a_kill_the_kernel_gets_a_card_at_rest() {
-    const TEST: &str = "returning::after_a_kill_the_kernel_gets_a_card_at_rest";
+fn unbinding_quiesces_the_card_of_a_killed_process() {
+    const TEST: &str = "returning::unbinding_quiesces_the_card_of_a_killed_process";
     if process::is(TEST) {
         return transfer_until_killed();
     }
     let bench = Bench::memory(Options::default());
-    let CardName::Pci(address) = bench.name() else { panic!("a PCI function was named") };
+    let CardName::Pci(address) = bench.name() else { panic!("XDMA_CARD is not a PCI function") };
     let function = address.to_string();
-    let mut user = process::start(&bench.name(), TEST, TEST);
-    process::await_word(&mut user, "running");
-    user.kill().unwrap();
-    user.wait().unwrap();
-    // What is left of a killed process depends on what the kernel could reset since: the worst of it is put there by hand.
+    let mut child = process::start(&bench.name(), TEST, TEST);
+    process::await_word(&mut child, "running");
+    child.kill().unwrap();
+    child.wait().unwrap();
+    // The registers depend on whether the kernel has reset the function. Set them as after a kill without a reset.
     let card = bench.try_open(CardOptions { as_found: true, ..CardOptions::default() }).unwrap();
     for set_bits in [FETCH_HALT + 4, CREDIT_MODE + 4] {
         registers(&card).write32(set_bits as u64, 0x000f_000f).unwrap();
     }
     drop(card);
-    let said = setup(&["unbind", &function]);
-    assert!(said.contains("through VFIO and close it") && !said.contains("without being quiesced"), "{said}");
+    let text = setup(&["unbind", &function]);
+    assert!(text.contains("through VFIO and close it") && !text.contains("without being quiesced"), "{text}");
     let registers = Registers::open(&function, bench.options().profile);
-    assert_ne!(registers.read(0), u32::MAX, "the registers answer");
-    let left = left_behind(&registers);
+    assert_ne!(registers.read(0), u32::MAX, "the registers can be read");
+    let changed = changed_controls(&registers);
     drop(registers);
     fs::write(format!("/sys/bus/pci/devices/{function}/enable"), "0").unwrap();
     let mut bind = vec!["bind", "--group", "fpga", &*function];
     bind.extend((std::env::var("XDMA_VFIO").as_deref() == Ok("noiommu")).then_some("--no-iommu"));
     setup(&bind);
-    assert!(left.is_empty(), "{left:#x?}");
+    assert!(changed.is_empty(), "{changed:#x?}");
 }

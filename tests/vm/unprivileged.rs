@@ -1,11 +1,11 @@
-//! A user without privileges, in the group that owns the card's nodes.
+//! A user without privileges who is in the group of the card's nodes.
 
 use xdma::regs::Direction;
 use xdma_emulator::Options;
 use xdma_testkit::bench::{Bench, LIMIT, pattern};
 
 #[test]
-fn more_than_may_be_locked_is_explained() {
+fn exceeding_the_limit_of_locked_memory_is_explained() {
     let bench = Bench::memory(Options::default());
     let card = bench.open();
     let error = card.allocate(80 << 20, Direction::H2C).unwrap_err().to_string();
@@ -24,7 +24,7 @@ fn the_card_works_without_root_and_without_capabilities() {
     let card = bench.open();
     let (mut h2c, mut c2h) = (card.h2c(0).unwrap(), card.c2h(0).unwrap());
     let data = pattern(3 << 20, 8);
-    // In place, and in memory of ours.
+    // A registered vector, and an allocated buffer.
     let source = card.register(data.clone(), Direction::H2C).unwrap();
     let sink = card.allocate(3 << 20, Direction::C2H).unwrap();
     h2c.transfer(&source, 0..3 << 20, 0, LIMIT).unwrap();

@@ -28,7 +28,7 @@ Exit codes:
        normally with Ctrl-C, and exit with 0";
 
 /// State of an engine that cannot be stopped while its stream does not move.
-const BUSY: &str = "the engine still waits for the stream; the next command takes it over once the stream moves or the card is reset";
+const BUSY: &str = "The engine still waits for the stream; the next command takes it over once the stream moves or the card is reset";
 
 /// An error that this program detects itself.
 #[derive(Debug, thiserror::Error)]
@@ -69,13 +69,13 @@ pub enum Failure {
     #[error("interrupted; the card is idle")]
     Interrupted,
     /// Ctrl-C, while an engine waits for a stream.
-    #[error("interrupted; {BUSY}")]
+    #[error("interrupted. {BUSY}")]
     InterruptedBusy,
     /// A stream delivered or accepted too little data within the time limit. `busy`: its engine could not be stopped.
     #[error(
-        "{} within {limit:?}: check that the other end of the stream is active, or raise --timeout{}",
+        "{} within {limit:?}; check that the other end of the stream is active, or raise --timeout{}",
         if *.direction == Direction::C2H { "no data was received" } else { "not all data was accepted" },
-        if *.busy { format!("; {BUSY}") } else { String::new() }
+        if *.busy { format!(". {BUSY}") } else { String::new() }
     )]
     StreamTimeout { direction: Direction, limit: Duration, busy: bool },
     /// A transfer timed out, and its engine could not be stopped.

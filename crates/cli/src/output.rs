@@ -16,7 +16,7 @@ pub fn line(text: &str) -> Result<()> {
     writeln!(out, "{text}").and_then(|()| out.flush()).map_err(failed)
 }
 
-/// Converts an error of writing output.
+/// Converts an error from writing output: a closed pipe becomes [`Failure::OutputClosed`].
 pub fn failed(error: io::Error) -> Error {
     match error.kind() {
         io::ErrorKind::BrokenPipe => Failure::OutputClosed.into(),

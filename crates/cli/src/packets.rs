@@ -349,7 +349,7 @@ fn is_timeout(error: &Error) -> bool {
 }
 
 /// Adds to `error` that the engine could not be stopped, if so. An engine that waits for its stream often cannot be stopped, which is not
-/// an error of its own.
+/// a separate error.
 fn after_stop(error: Error, stopped: Result<(), EngineError>) -> Error {
     if !matches!(stopped, Err(EngineError::Hung { .. })) {
         return error;

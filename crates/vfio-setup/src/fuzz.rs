@@ -1,4 +1,4 @@
-//! Fuzzing of a host whose files have any content.
+//! Fuzz target: a host whose files have arbitrary content.
 
 use crate::doctor::{self, DoctorOptions};
 use crate::kernel::{FileId, Kernel, Owner};
@@ -78,7 +78,7 @@ impl Kernel for RefusingKernel {
     }
 }
 
-/// Runs all commands of `vfio-setup` on a host whose files contain any bytes.
+/// Runs all commands of `vfio-setup` on a host whose files contain arbitrary bytes.
 pub fn sysfs(bytes: &[u8]) {
     let tree = tempfile::tempdir().expect("temporary directories can be created");
     let _ = fill(tree.path(), &mut Unstructured::new(bytes));

@@ -368,7 +368,7 @@ mod tests {
     }
 
     #[test]
-    fn any_number_of_locked_lists_ends() {
+    fn locked_lists_take_a_bounded_time() {
         let (budget, begin) = (TimeBudget::new(), Instant::now());
         for _ in 0..200 {
             let stuck = || loop {

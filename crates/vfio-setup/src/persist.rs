@@ -168,7 +168,8 @@ impl Change {
     }
 }
 
-/// Returns udev rules that bind functions when they appear, at boot or when an image is loaded, in whatever order modules are loaded.
+/// Returns udev rules that bind functions when they appear, at boot or when an image is loaded, regardless of the order in which modules
+/// are loaded.
 fn binding(functions: &[Function], group: &str) -> Result<String, SetupError> {
     let (mut lines, mut owners) = (String::new(), String::new());
     for function in functions {

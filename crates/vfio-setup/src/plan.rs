@@ -40,7 +40,7 @@ pub(super) const NO_IOMMU_RISK: &str = "no-IOMMU mode: nothing confines the card
 const NO_IOMMU_SWITCH: &str = "sys/module/vfio/parameters/enable_unsafe_noiommu_mode";
 
 impl Plan {
-    /// Plans to bind functions to `vfio-pci`; without names, all XDMA cards.
+    /// Creates the plan that binds functions to `vfio-pci`; without names, all XDMA cards.
     ///
     /// # Errors
     ///
@@ -72,7 +72,7 @@ impl Plan {
         Ok(plan)
     }
 
-    /// Plans to return functions to the kernel's own drivers; without names, all XDMA cards that are bound to `vfio-pci`.
+    /// Creates the plan that returns functions to the kernel's own drivers; without names, all XDMA cards that are bound to `vfio-pci`.
     ///
     /// # Errors
     ///
@@ -176,7 +176,7 @@ impl Plan {
             }
             self.add(
                 Action::OwnNodes { function, owner },
-                format!("users of these nodes can use {function}"),
+                format!("anyone who can open these nodes can use {function}"),
             );
         }
         let shared = [

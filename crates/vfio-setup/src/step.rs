@@ -18,7 +18,7 @@ pub struct Step {
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Action {
-    /// Loads `vfio-pci` and what it needs.
+    /// Loads `vfio-pci` and its dependencies.
     LoadVfio,
     /// Writes a file of the kernel.
     Write { write: Write, undo: Vec<Write> },

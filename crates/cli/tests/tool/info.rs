@@ -58,7 +58,7 @@ fn a_missing_card_is_an_error() {
 }
 
 #[test]
-fn a_card_that_is_open_is_taken() {
+fn an_open_card_cannot_be_opened_again() {
     let (card, option) = memory();
     let _other = xdma::card::Card::connect(card.socket(), xdma::card::CardOptions::default()).unwrap();
     run(&format!("info {option}")).bad(3, &["taken"]);

@@ -154,7 +154,7 @@ fn vfio_mode(context: &Context) -> Result<Check, SetupError> {
         }
         (None, None) => Check::bad(
             NAME,
-            "only noiommu, which is used only on request",
+            "noiommu is the only mode, and it is used only on request",
             "export XDMA_VFIO=noiommu   # lets the card access all memory",
         ),
     })

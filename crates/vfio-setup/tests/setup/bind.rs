@@ -144,7 +144,7 @@ fn a_kernel_without_vfio_is_reported_by_modprobe() {
 }
 
 #[test]
-fn fewer_hugepages_than_asked_for_is_an_error() {
+fn fewer_hugepages_than_requested_are_an_error() {
     let tree = Tree::with_card();
     *tree.kernel().pages.borrow_mut() = Some(17);
     let options = BindOptions { hugepages: "2M=64".parse().unwrap(), ..for_fpga() };

@@ -245,7 +245,7 @@ fn links_do_not_lead_out_of_the_root() {
 }
 
 #[test]
-fn in_the_running_system_only_sysfs_and_owners_of_devices_are_changed() {
+fn only_sysfs_and_device_owners_are_changed_in_the_running_system() {
     let elsewhere = tempfile::tempdir().unwrap();
     let file = elsewhere.path().join("nr_hugepages");
     std::fs::write(&file, "0\n").unwrap();

@@ -1,5 +1,5 @@
-//! No card at all: registers are memory, mapped as `vfio-pci` maps them, and a thread writes anything to them and to what the
-//! card may write.
+//! A bus without a card: registers are mapped memory, as under `vfio-pci`, and a thread writes random values to them and to memory that the card
+//! may write.
 
 use crate::scribbler::Scribbler;
 use rand::rngs::StdRng;
@@ -13,10 +13,10 @@ use xdma::memory::{Access, MapError};
 use xdma::unstable::bus::{BARS, Bar, Bus, BusError, Description, Mapped};
 use xdma::unstable::memory::{Addressing, CallerMemory, Extent, Isolation, Mapper, MemoryRef};
 
-/// Registers of the XDMA BAR.
+/// Number of registers of the XDMA BAR.
 const WORDS: usize = 1 << 14;
 
-struct Wild {
+struct RandomCard {
     description: Description,
     shared: Arc<Shared>,
     thread: Option<JoinHandle<()>>,
@@ -27,15 +27,17 @@ struct Shared {
     registers: Box<[AtomicU32]>,
     scribbler: Scribbler,
     rng: Mutex<StdRng>,
-    honest_identifiers: bool,
+    /// Whether identifier registers always have correct values.
+    valid_identifiers: bool,
     over: AtomicBool,
 }
 
 impl Shared {
+    /// Returns a random value for a register.
     fn value(&self, offset: u64) -> u32 {
         let rng = &mut *self.rng.lock().unwrap();
-        // The identifiers of blocks and channels (PG195): at the start of each 256 bytes.
-        if offset.is_multiple_of(0x100) && (self.honest_identifiers || rng.random_bool(0.9)) {
+        // The identifiers of blocks and channels are at the start of each 256 bytes (PG195).
+        if offset.is_multiple_of(0x100) && (self.valid_identifiers || rng.random_bool(0.9)) {
             return 0x1fc0_0006 | (offset as u32 & 0xf000) << 4 | offset as u32 & 0xf00;
         }
         match rng.random_range(0..4) {
@@ -46,7 +48,8 @@ impl Shared {
         }
     }
 
-    fn rage(&self) {
+    /// Writes random values until the bus is dropped.
+    fn run(&self) {
         let mut at = 0;
         while !self.over.load(Ordering::Relaxed) {
             for _ in 0..64 {
@@ -59,11 +62,11 @@ impl Shared {
     }
 }
 
-pub fn bus(seed: u64, honest_identifiers: bool) -> Arc<dyn Bus> {
+pub fn bus(seed: u64, valid_identifiers: bool) -> Arc<dyn Bus> {
     let mut bars = [0; BARS];
     (bars[0], bars[2]) = (32 << 20, 4 * WORDS as u64);
     let description = Description {
-        kind: "wild",
+        kind: "random",
         location: "nowhere".into(),
         bars,
         vectors: 33,
@@ -78,7 +81,7 @@ pub fn bus(seed: u64, honest_identifiers: bool) -> Arc<dyn Bus> {
         registers: std::iter::repeat_with(AtomicU32::default).take(WORDS).collect(),
         scribbler: Scribbler::new(seed),
         rng: Mutex::new(StdRng::seed_from_u64(seed)),
-        honest_identifiers,
+        valid_identifiers,
         over: AtomicBool::new(false),
     });
     for (at, register) in shared.registers.iter().enumerate() {
@@ -86,22 +89,22 @@ pub fn bus(seed: u64, honest_identifiers: bool) -> Arc<dyn Bus> {
     }
     let thread = {
         let shared = shared.clone();
-        std::thread::spawn(move || shared.rage())
+        std::thread::spawn(move || shared.run())
     };
-    Arc::new(Wild { description, shared, thread: Some(thread) })
+    Arc::new(RandomCard { description, shared, thread: Some(thread) })
 }
 
-impl Drop for Wild {
+impl Drop for RandomCard {
     fn drop(&mut self) {
         self.shared.over.store(true, Ordering::Relaxed);
         if let Some(thread) = self.thread.take() {
-            thread.join().expect("it does not panic");
+            thread.join().expect("the thread does not panic");
         }
     }
 }
 
-// SAFETY: the scribbler forgets what is unmapped, and writes nowhere else.
-unsafe impl Mapper for Wild {
+// SAFETY: the scribbler only writes to memory that is mapped.
+unsafe impl Mapper for RandomCard {
     fn addressing(&self) -> Addressing {
         Addressing::Chosen { ranges: vec![0..=1 << 46], page_bytes: 4096 }
     }
@@ -125,7 +128,7 @@ unsafe impl Mapper for Wild {
     }
 }
 
-impl Bus for Wild {
+impl Bus for RandomCard {
     fn description(&self) -> &Description {
         &self.description
     }
@@ -133,12 +136,12 @@ impl Bus for Wild {
     fn bar(&self, index: usize) -> Result<Arc<dyn Bar>, BusError> {
         match self.description.bars[index] {
             0 => Err(BusError::NoBar(index)),
-            size => Ok(Arc::new(WildBar { shared: self.shared.clone(), size, registers: index == 2 })),
+            size => Ok(Arc::new(RandomBar { shared: self.shared.clone(), size, registers: index == 2 })),
         }
     }
 
     fn config_read(&self, offset: u16, width: u8) -> Result<u32, BusError> {
-        // The vendor whose cards have their registers in BAR2, so that more of the driver is reached.
+        // Return the vendor whose cards have their registers in BAR2, so that the driver finds them.
         let value = if offset == 0 { 0x1d0f } else { self.shared.value(u64::from(offset) + 1) };
         Ok(value & (u32::MAX >> (32 - 8 * u32::from(width))))
     }
@@ -157,14 +160,14 @@ impl Bus for Wild {
 }
 
 #[derive(Debug)]
-struct WildBar {
+struct RandomBar {
     shared: Arc<Shared>,
     size: u64,
     registers: bool,
 }
 
-// SAFETY: the registers are leaked.
-unsafe impl Bar for WildBar {
+// SAFETY: `mapped` returns the registers, which `shared` keeps alive.
+unsafe impl Bar for RandomBar {
     fn size(&self) -> u64 {
         self.size
     }
@@ -174,7 +177,7 @@ unsafe impl Bar for WildBar {
             EXTENSION_ID, EXTENSION_ID_VALUE, IMAGE_ID, IMAGE_ID_VALUE, IMAGE_PARAMETERS, RESULT_VALID,
         };
         let value = self.shared.value(offset);
-        // The user BAR claims to be the MSM design, with any parameters.
+        // The user BAR looks like the MSM design, with random parameters.
         Ok(match u32::try_from(offset) {
             Ok(IMAGE_ID) if !self.registers => IMAGE_ID_VALUE,
             Ok(EXTENSION_ID) if !self.registers => EXTENSION_ID_VALUE,
@@ -190,7 +193,7 @@ unsafe impl Bar for WildBar {
 
     fn mapped(&self) -> Option<Mapped<'_>> {
         let base = NonNull::new(self.shared.registers.as_ptr().cast_mut().cast())?;
-        // SAFETY: these are atomics, which live as long as this does.
+        // SAFETY: the registers are atomics, and live as long as `self.shared`.
         self.registers.then(|| unsafe { Mapped::new(base, self.size) })
     }
 }

@@ -1,4 +1,4 @@
-//! Memory by address: what the library would never give to a card.
+//! A bus with buffers at arbitrary device addresses, which the library never uses on its own.
 
 use memmap2::MmapMut;
 use std::sync::{Arc, Mutex};
@@ -11,25 +11,25 @@ use xdma::unstable::bus::{Bar, Bus, BusError, Description, PciAddress};
 use xdma::unstable::card::on_bus;
 use xdma::unstable::memory::{Addressing, CallerMemory, Extent, Isolation, Mapper, MemoryRef};
 
-/// The card, and the bus below it.
-pub fn open() -> (Card, Arc<Liar>) {
+/// Opens the card on such a bus.
+pub fn open() -> (Card, Arc<RemappingBus>) {
     let address: PciAddress = std::env::var("XDMA_CARD").unwrap().parse().unwrap();
     let bus = Vfio::open(address, Mode::from_environment().unwrap()).unwrap();
-    let liar = Arc::new(Liar { bus, pretended: Mutex::default() });
-    // SAFETY: tests only map and unmap memory of their own.
-    let card = unsafe { on_bus(liar.clone(), CardOptions::default()) }.unwrap();
-    (card, liar)
+    let bus = Arc::new(RemappingBus { bus, next_address: Mutex::default() });
+    // SAFETY: this is the only user of the card.
+    let card = unsafe { on_bus(bus.clone(), CardOptions::default()) }.unwrap();
+    (card, bus)
 }
 
-/// The bus, which maps what it is asked to map, or pretends that it is mapped at an address.
-pub struct Liar {
+/// Forwards everything to a VFIO bus, but can report a mapping at another address without creating it.
+pub struct RemappingBus {
     bus: Vfio,
-    /// What the next mapping is said to be.
-    pretended: Mutex<Option<u64>>,
+    /// If set, the next mapping is not created, but reported at this address.
+    next_address: Mutex<Option<u64>>,
 }
 
-// SAFETY: what is said to be mapped is not, so the card never reaches that memory.
-unsafe impl Mapper for Liar {
+// SAFETY: memory that is reported at another address is not mapped, so the card cannot reach it.
+unsafe impl Mapper for RemappingBus {
     fn addressing(&self) -> Addressing {
         self.bus.addressing()
     }
@@ -39,9 +39,9 @@ unsafe impl Mapper for Liar {
     }
 
     unsafe fn map(&self, memory: MemoryRef<'_>, iova: u64, access: Access) -> Result<Vec<Extent>, MapError> {
-        match self.pretended.lock().unwrap().take() {
+        match self.next_address.lock().unwrap().take() {
             Some(address) => Ok(vec![Extent { offset: 0, address, len: memory.len }]),
-            // SAFETY: passed on to our caller.
+            // SAFETY: the caller's contract.
             None => unsafe { self.bus.map(memory, iova, access) },
         }
     }
@@ -59,7 +59,7 @@ unsafe impl Mapper for Liar {
     }
 }
 
-impl Bus for Liar {
+impl Bus for RemappingBus {
     fn description(&self) -> &Description {
         self.bus.description()
     }
@@ -85,17 +85,17 @@ impl Bus for Liar {
     }
 }
 
-impl Liar {
-    /// A buffer that claims to lie at device address `address`, whatever is mapped there. It is leaked, since nothing is mapped for it.
+impl RemappingBus {
+    /// Returns a buffer with the device address `address`, whatever is mapped there. It is leaked, since it has no mapping that could be removed.
     pub fn buffer_at(&self, card: &Card, address: u64, direction: Direction) -> &'static Buffer {
-        *self.pretended.lock().unwrap() = Some(address);
+        *self.next_address.lock().unwrap() = Some(address);
         let buffer = card.allocate(BYTES, direction).unwrap();
         assert_eq!(buffer.address(), address);
         Box::leak(Box::new(buffer))
     }
 
-    /// A page of 2 MiB that holds `data`, mapped for the card to read at the address returned.
-    pub fn mapped_for_reading(&self, data: &[u8]) -> (MmapMut, u64) {
+    /// Maps a page of 2 MiB with `data` for reading by the card. Returns the page and its device address.
+    pub fn map_read_only(&self, data: &[u8]) -> (MmapMut, u64) {
         let mut memory = memmap2::MmapOptions::new().len(BYTES as usize).huge(Some(21)).map_anon().unwrap();
         memory[..data.len()].copy_from_slice(data);
         let page = MemoryRef { ptr: memory.as_mut_ptr(), len: BYTES, file: None, page: PageSize::Huge2M };
@@ -104,9 +104,9 @@ impl Liar {
         (memory, extents[0].address)
     }
 
-    /// The same, but it is not mapped any more.
-    pub fn mapped_once(&self, data: &[u8]) -> (MmapMut, u64) {
-        let (memory, address) = self.mapped_for_reading(data);
+    /// Like `map_read_only`, but unmaps the page again.
+    pub fn map_and_unmap(&self, data: &[u8]) -> (MmapMut, u64) {
+        let (memory, address) = self.map_read_only(data);
         self.bus.unmap(address, BYTES).unwrap();
         (memory, address)
     }
