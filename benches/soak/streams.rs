@@ -18,7 +18,7 @@ use xdma_emulator::{EmulatedCard, Options, Switches};
 
 const PAIRS: usize = 2;
 /// Bytes of the longest packet. It fits into the FIFO of the loopback, so one thread can send a packet and then receive it.
-const LONGEST: usize = 50_000;
+const MAX_PACKET_BYTES: usize = 50_000;
 /// Number of receive buffers, and bytes of each.
 const BUFFERS: (usize, u32) = (16, 8192);
 const LIMIT: Duration = Duration::from_millis(500);
@@ -64,14 +64,14 @@ fn receiver(session: &Session<'_>, index: usize, rng: &mut StdRng) -> Result<Rec
 impl StreamPair {
     fn open(session: &Session<'_>, index: usize, rng: &mut StdRng) -> Result<Self, Box<dyn Error>> {
         let (sender, receiver) = (Some(sender(session, index, rng)?), Some(receiver(session, index, rng)?));
-        let source = session.card.allocate(LONGEST as u64, Direction::H2C)?;
+        let source = session.card.allocate(MAX_PACKET_BYTES as u64, Direction::H2C)?;
         // The loopback may still contain packets of an earlier session.
         Ok(Self { sender, receiver, source, index, canaries: Canaries::default(), dirty: true })
     }
 
     /// Sends a random packet and returns its content.
     fn send(&mut self, rng: &mut StdRng) -> Result<Vec<u8>, Box<dyn Error>> {
-        let mut packet = vec![0; rng.random_range(16..=LONGEST)];
+        let mut packet = vec![0; rng.random_range(16..=MAX_PACKET_BYTES)];
         rng.fill_bytes(&mut packet);
         self.source.write(0, &packet)?;
         let sender = self.sender.as_mut().ok_or(EngineError::Stopped)?;
@@ -118,7 +118,7 @@ impl StreamPair {
         if gone {
             session.stall(Direction::H2C, self.index, rng);
         }
-        if let Err(error) = sender.send(&self.source, 0..rng.random_range(1..=LONGEST as u64)) {
+        if let Err(error) = sender.send(&self.source, 0..rng.random_range(1..=MAX_PACKET_BYTES as u64)) {
             session.tally.error("stream: ", &error);
         }
         if gone {
@@ -147,7 +147,7 @@ impl StreamPair {
             return Ok(false);
         }
         self.canaries.renew(session)?;
-        self.source = session.card.allocate(LONGEST as u64, Direction::H2C)?;
+        self.source = session.card.allocate(MAX_PACKET_BYTES as u64, Direction::H2C)?;
         if self.sender.is_none() {
             self.sender = Some(session.retry(|| sender(session, self.index, rng))?);
         }

@@ -94,7 +94,7 @@ struct Batch {
 
 impl Batch {
     /// Creates proofs until all are done or one has failed. Returns the number of proofs that this worker created.
-    fn work(&self, mut jobs: ProofJobs) -> u32 {
+    fn run_worker(&self, mut jobs: ProofJobs) -> u32 {
         let mut verified = 0;
         loop {
             let number = self.next.fetch_add(1, Ordering::Relaxed);
@@ -199,7 +199,7 @@ pub fn run(args: &Args) -> Result<BatchReport> {
     };
     let begin = Instant::now();
     let verified: u32 = thread::scope(|scope| {
-        let workers: Vec<_> = jobs.into_iter().map(|jobs| scope.spawn(|| batch.work(jobs))).collect();
+        let workers: Vec<_> = jobs.into_iter().map(|jobs| scope.spawn(|| batch.run_worker(jobs))).collect();
         let verified = workers
             .into_iter()
             .map(|worker| worker.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));

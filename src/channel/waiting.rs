@@ -140,8 +140,8 @@ impl<'a, A: Waitable> Waiting<'a, A> {
         Ok(())
     }
 
-    /// Enables the interrupts, polls, and returns the maximum time to sleep; `None` if the work is finished. A completion is
-    /// either found by this poll or interrupts the sleep.
+    /// Enables the interrupts, polls, and returns the maximum time to sleep; `None` if the work is finished. A completion
+    /// is either seen by this poll, or raises an interrupt that wakes the sleeping thread.
     pub fn before_sleep(&mut self) -> Result<Option<Duration>, WaitError> {
         self.target.rearm()?;
         if self.is_ready()? {

@@ -76,8 +76,8 @@ pub struct Registered<T: ToCard> {
 impl<T: ToCard> Registered<T> {
     pub(super) fn new(space: &DmaSpace, mut data: Vec<T>, access: Access) -> Result<Self, RegisterError<T>> {
         let (ptr, bytes) = (data.as_mut_ptr().cast(), size_of_val(data.as_slice()) as u64);
-        // SAFETY: the vector's memory is not freed before the parts are unmapped, since `Drop` passes the vector to them. It is
-        // plain bytes, and from here on no reference to its elements is created if the card may write them.
+        // SAFETY: the vector's memory stays allocated until the parts are unmapped, since `Drop` moves the vector into them, and
+        // they free it after that. It is plain bytes, and from here on no reference to its elements is created if the card may write them.
         match unsafe { Parts::new(space, ptr, bytes, access) } {
             Ok(parts) => {
                 let mut this = Self { data: ManuallyDrop::new(data), parts };

@@ -24,7 +24,7 @@ pub fn open() -> (Card, Arc<RemappingBus>) {
 /// Forwards everything to a VFIO bus, but can report a mapping at another address without creating it.
 pub struct RemappingBus {
     bus: Vfio,
-    /// If set, the next mapping is not created, but reported at this address.
+    /// If set, the next call to `map` creates no mapping, and claims one at this address.
     next_address: Mutex<Option<u64>>,
 }
 

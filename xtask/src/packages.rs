@@ -36,7 +36,7 @@ const PROGRAMS: &[(&str, &str, &str)] = &[
 pub const LIBELF: &str = "libelf";
 pub const LIBPYTHON: &str = "libpython3";
 pub const VENV: &str = "python3-venv";
-/// A Python script that succeeds if the interpreter's shared library is installed.
+/// A Python script that exits with 0 if the interpreter's shared library is installed.
 const FIND_LIBPYTHON: &str = "import os, sysconfig as s; v = s.get_config_var; \
      os.stat(os.path.join(v('LIBDIR'), v('INSTSONAME')))";
 

@@ -296,7 +296,7 @@ impl PacketStream<'_> {
         Ok((sent, received))
     }
 
-    /// Waits up to the time limit. Ends early after Ctrl-C, and after the other thread has failed.
+    /// Waits up to the time limit, or until Ctrl-C is pressed or the other thread fails.
     fn wait<T>(
         &self,
         direction: Direction,

@@ -208,7 +208,7 @@ impl ConfigSpace {
         u16::from_le_bytes([self.bytes[at], self.bytes[at + 1]])
     }
 
-    /// Reads any number of bytes. `intx` states whether the function asserts its legacy interrupt.
+    /// Reads bytes of any length and alignment. `intx` states whether the function asserts its legacy interrupt.
     pub fn read(&self, offset: u64, data: &mut [u8], intx: bool) {
         for (address, byte) in (offset as usize..).zip(data) {
             *byte = self.bytes.get(address).copied().unwrap_or(0);

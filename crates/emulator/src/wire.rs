@@ -228,7 +228,7 @@ fn word(bytes: &[u8], at: usize) -> u32 {
     u32::from_le_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]])
 }
 
-/// Reads once, and receives the files sent with the first byte. The kernel closes files sent with later bytes.
+/// Receives once, with the file descriptors that accompany the first byte. The kernel closes descriptors that accompany later bytes.
 fn receive_with_files(client: &UnixStream, buffer: &mut [u8]) -> io::Result<(usize, Vec<File>)> {
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_FDS))];
     let mut control = RecvAncillaryBuffer::new(&mut space);

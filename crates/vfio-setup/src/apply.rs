@@ -40,11 +40,12 @@ impl Plan {
     }
 }
 
-/// Quiesces a card. If that fails, the function is still returned to the kernel, with a note.
+/// Quiesces a card. If that fails, returns a note, and the function is returned to the kernel nevertheless.
 ///
 /// # Errors
 ///
-/// The attempt does not end. While this process holds the function, the kernel could not unbind it either.
+/// Quiescing did not finish in time. The function is then not returned, because the kernel cannot unbind a function that this process
+/// still holds.
 fn quiesce(host: &Host, address: PciAddress) -> Result<Option<String>, String> {
     let function = host.sysfs().function(address).map_err(SetupError::from);
     let reason = match function.and_then(|function| mode::modes(host, &function)) {

@@ -73,7 +73,7 @@ impl Orderings for NoFenceAfterCompletion {
 #[derive(Default)]
 pub struct RelaxedLeave(AtomicU32);
 
-/// Reads the count without Acquire.
+/// Reads the count with Relaxed instead of Acquire ordering.
 #[derive(Default)]
 pub struct RelaxedCount(AtomicU32);
 

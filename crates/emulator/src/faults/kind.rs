@@ -42,8 +42,8 @@ pub enum Kind {
     AxiDecodeError,
     /// The AXI side stalls this channel for some time, or until the channel is reset.
     AxiHang(FaultDuration),
-    /// A burst of an H2C channel is acknowledged and lost. The MSM design then misses a part of a chunk: its FIFOs deadlock until
-    /// the watchdog fires.
+    /// A burst of an H2C channel is acknowledged and lost. The MSM design then never receives that part of a chunk, and its FIFOs
+    /// deadlock until the watchdog fires.
     AxiWriteLost,
     /// BUSY reads 1 for some time, or until the channel is reset. The engine keeps working normally.
     BusyStuck(FaultDuration),

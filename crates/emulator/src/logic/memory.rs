@@ -124,7 +124,7 @@ impl Default for Memory {
 /// Bytes in a beat of the 512-bit port.
 const BEAT: usize = 64;
 
-/// Returns the size of the address range of an access. In a fixed burst every beat has the same address, so a write leaves the
+/// Returns how many bytes of memory an access of `len` bytes covers. In a fixed burst every beat has the same address, so a write leaves the
 /// last beat and a read repeats the first.
 fn beats(burst: Burst, len: usize) -> usize {
     match burst {

@@ -4,21 +4,21 @@ use super::card_model::CardModel;
 use super::host::{Check, direction};
 use super::plan::{Action, ForeignUse, Plan, Side, Step};
 
-struct Executor {
+struct PlanRunner {
     cards: Vec<CardModel>,
 }
 
 /// Executes a plan. An error describes the step whose outcome differs from the model.
 pub fn execute(plan: &Plan) -> Check {
     let cards = plan.cards.iter().map(CardModel::new).collect::<Check<_>>()?;
-    let mut executor = Executor { cards };
+    let mut runner = PlanRunner { cards };
     for (at, step) in plan.steps.iter().enumerate() {
-        executor.execute(step).map_err(|why| format!("step {at}, {step:?}: {why}"))?;
+        runner.execute(step).map_err(|why| format!("step {at}, {step:?}: {why}"))?;
     }
-    executor.cards.into_iter().try_for_each(CardModel::finish)
+    runner.cards.into_iter().try_for_each(CardModel::finish)
 }
 
-impl Executor {
+impl PlanRunner {
     fn execute(&mut self, step: &Step) -> Check {
         let Step { pair, side, ref action, .. } = *step;
         let card = step.card % self.cards.len();
