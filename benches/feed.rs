@@ -13,7 +13,7 @@ use xdma::channel::Ring;
 use xdma::msm::{Job, Msm, MsmOptions, Points, ScalarForm, Scalars};
 use xdma_emulator::logic::msm::{Checksum, Core};
 use xdma_emulator::logic::{self, MsmModelOptions as Model};
-use xdma_emulator::{Latency, Options};
+use xdma_emulator::{EmulatorOptions, Latency};
 
 const PAIRS: usize = 1 << 20;
 const CHUNK: u32 = 1024;
@@ -32,7 +32,7 @@ struct Feed {
 
 impl Feed {
     fn new(latency: Latency, model: Model, options: MsmOptions, bytes: &Bytes) -> Self {
-        let emulated = Options { latency, ..Options::default() };
+        let emulated = EmulatorOptions { latency, ..EmulatorOptions::default() };
         let design = Arc::new(logic::MsmModel::new(model));
         let card = xdma_emulated_card::start(emulated, design, CardOptions::default()).unwrap();
         let msm = Msm::open(&card, options).unwrap();

@@ -15,7 +15,7 @@ use xdma::channel::{ChannelOptions, Transfers, Wait};
 use xdma::msm::{Job, Msm, MsmOptions, Points, ScalarForm, Scalars};
 use xdma::regs::Direction;
 use xdma_emulator::logic::{self, MsmModelOptions as Model};
-use xdma_emulator::{Latency, Options};
+use xdma_emulator::{EmulatorOptions, Latency};
 
 const PAIRS: usize = 1 << 14;
 const CHUNK: usize = 512;
@@ -51,7 +51,7 @@ impl Feed {
         };
         // New threads inherit the policy of the thread that starts them.
         let real_time = set_policy(libc::SCHED_FIFO, 10);
-        let options = Options { latency: Latency::NONE, ..Options::default() };
+        let options = EmulatorOptions { latency: Latency::NONE, ..EmulatorOptions::default() };
         let card =
             xdma_emulated_card::start(options, Arc::new(logic::MsmModel::new(model)), CardOptions::default());
         set_policy(libc::SCHED_OTHER, 0);

@@ -25,10 +25,10 @@
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! use std::{sync::Arc, time::Duration};
 //! use xdma::card::CardOptions;
-//! use xdma_emulator::{Options, logic::Memory};
+//! use xdma_emulator::{EmulatorOptions, logic::Memory};
 //! use xdma::regs::Direction;
 //!
-//! let card = xdma_emulated_card::start(Options::default(), Arc::new(Memory::new()), CardOptions::default())?;
+//! let card = xdma_emulated_card::start(EmulatorOptions::default(), Arc::new(Memory::new()), CardOptions::default())?;
 //! let (mut h2c, mut c2h) = (card.h2c(0)?, card.c2h(0)?);
 //! let mut source = card.allocate(4096, Direction::H2C)?;
 //! let sink = card.allocate(4096, Direction::C2H)?;

@@ -15,10 +15,10 @@ pub mod descriptor {
 
 /// Address spaces, and how buses map memory for a card.
 pub mod memory {
+    pub use crate::memory::release_observer::ReleaseObserver;
     pub use crate::memory::space::{
         Addressing, CallerMemory, DmaSpace, Extent, Isolation, Mapper, MemoryRef,
     };
-    pub use crate::memory::witness::Witness;
 }
 
 /// Channels without a card.

@@ -11,7 +11,7 @@ use xdma::memory::DmaMemory;
 use xdma::regs::Direction;
 use xdma::unstable::card::registers;
 use xdma_emulator::logic::{Loopback, Memory};
-use xdma_emulator::{Options, Switches};
+use xdma_emulator::{EmulatorOptions, Switches};
 use xdma_instructions::Plain;
 
 thread_local! {
@@ -125,8 +125,12 @@ fn submitting_scattered_memory_allocates_nothing() {
 
 #[test]
 fn submitting_to_a_pool_allocates_nothing() {
-    let card = xdma_emulated_card::start(Options::default(), Arc::new(Memory::new()), CardOptions::default())
-        .unwrap();
+    let card = xdma_emulated_card::start(
+        EmulatorOptions::default(),
+        Arc::new(Memory::new()),
+        CardOptions::default(),
+    )
+    .unwrap();
     let options = ChannelOptions { ring: Some(Ring::Credits), ..ChannelOptions::default() };
     let open = |index| card.channel(Direction::H2C, index, options).unwrap();
     let mut pool = Pool::new(vec![open(0), open(1)]).unwrap();
@@ -140,7 +144,7 @@ fn submitting_to_a_pool_allocates_nothing() {
     };
     submit();
     let registers = registers(&card);
-    // Over a socket, each doorbell is a message, which is allocated.
+    // Over a socket, each doorbell allocates a message.
     let doorbells = calls(|| (0..2).for_each(|_| registers.write32(0x408c, 0).unwrap())) / 100;
     for _ in 0..100 {
         assert_eq!(submit(), doorbells);
@@ -151,7 +155,7 @@ fn submitting_to_a_pool_allocates_nothing() {
 #[test]
 fn receiving_allocates_nothing() {
     let switches = Switches { stop_ends_idle_stream: true, ..Switches::default() };
-    let options = Options { stream: true, switches, ..Options::default() };
+    let options = EmulatorOptions { stream: true, switches, ..EmulatorOptions::default() };
     let card = xdma_emulated_card::start(options, Arc::new(Loopback::new()), CardOptions::default()).unwrap();
     let mut sender = card.stream_h2c(0, ChannelOptions::default()).unwrap();
     let mut receiver = card.stream_c2h(0, ReceiverOptions::default()).unwrap();
@@ -166,7 +170,7 @@ fn receiving_allocates_nothing() {
         receiver.read(&received, 0, &mut [0; 100]).unwrap();
         receiver.recycle(received).unwrap();
     };
-    // Over a socket, each write of credits, for the descriptor and for the buffer, is a message, which is allocated.
+    // A packet takes two writes of credits, one for the descriptor and one for the buffer. Over a socket, each write allocates a message.
     let registers = registers(&card);
     let credits = || (0..2).for_each(|_| registers.write32(0x408c, 0).unwrap());
     let messages = calls(credits);

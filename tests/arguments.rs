@@ -16,7 +16,7 @@ use xdma::unstable::bus::Bus;
 use xdma::unstable::card::registers;
 use xdma::unstable::descriptor::{Adjacency, Descriptor, End, Flags, List, Segment};
 use xdma_emulator::logic::{Design, Loopback, Memory};
-use xdma_emulator::{EmulatedCard, Options, Profile};
+use xdma_emulator::{EmulatedCard, EmulatorOptions, Profile};
 
 const EXTREME: [u64; 22] = [
     0,
@@ -59,7 +59,7 @@ fn sizes(range: &Range<u64>) -> Range<usize> {
 }
 
 fn with_memory() -> Card {
-    let options = Options { stream: false, ..Options::default() };
+    let options = EmulatorOptions { stream: false, ..EmulatorOptions::default() };
     xdma_emulated_card::start(options, Arc::new(Memory::new()), CardOptions::default()).unwrap()
 }
 
@@ -102,7 +102,7 @@ fn memory_rejects_ranges_out_of_bounds() {
     let (mut channel, mut slice) = (card.c2h(0).unwrap(), vec![0u32; 1024]);
     channel
         .scope(LIMIT, |scope| -> Result<(), Box<dyn Error>> {
-            check_transfers(&*scope.lend_mut(&mut slice)?, Direction::C2H);
+            check_transfers(&*scope.borrow_mut(&mut slice)?, Direction::C2H);
             Ok(())
         })
         .unwrap();
@@ -129,8 +129,8 @@ fn impossible_allocations_are_refused() {
             [HugePages::Prefer, HugePages::Require(PageSize::Base), HugePages::Require(PageSize::Huge1G)]
         {
             let options = CardOptions { node: Some(node as u32), pages, ..CardOptions::default() };
-            let card =
-                xdma_emulated_card::start(Options::default(), Design::Memory.build(), options).unwrap();
+            let card = xdma_emulated_card::start(EmulatorOptions::default(), Design::Memory.build(), options)
+                .unwrap();
             let _ = card.allocate(LEN, Direction::H2C);
         }
     }
@@ -184,14 +184,14 @@ fn card_and_channel_options_accept_or_reject_any_number() {
             CardOptions { user_bar: Some(bar), ..CardOptions::default() },
             CardOptions { node: Some(bar as u32), idle_limit: Duration::MAX, ..CardOptions::default() },
         ] {
-            let _ = xdma_emulated_card::start(Options::default(), Arc::new(Memory::new()), options);
+            let _ = xdma_emulated_card::start(EmulatorOptions::default(), Arc::new(Memory::new()), options);
         }
     }
 }
 
 #[test]
 fn receiver_options_accept_or_reject_any_number() {
-    let streams = Options { stream: true, ..Options::default() };
+    let streams = EmulatorOptions { stream: true, ..EmulatorOptions::default() };
     let emulated = EmulatedCard::start(streams, Arc::new(Loopback::new())).unwrap();
     let card = xdma_emulated_card::connect(&emulated, CardOptions::default()).unwrap();
     let mut packet = card.allocate(64, Direction::H2C).unwrap();
@@ -303,7 +303,7 @@ fn register_offsets_outside_a_bar_are_refused() {
         let register = offset as u32;
         assert!(offset > u32::MAX.into() || user.read(register).is_ok() == inside(user.size()));
     }
-    let emulated = EmulatedCard::start(Options::default(), Design::Memory.build()).unwrap();
+    let emulated = EmulatedCard::start(EmulatorOptions::default(), Design::Memory.build()).unwrap();
     let bus = xdma::unstable::bus::vfio_user::VfioUser::connect(emulated.socket()).unwrap();
     for number in EXTREME {
         let _ = bus.bar(number as usize);

@@ -196,7 +196,7 @@ proptest! {
     #[test]
     fn the_walk_detects_adjacent_counts_that_start_at_n_minus_1(base in base(), contents in contents(), seed in any::<u64>()) {
         prop_assume!(contents.segments.len() > 1);
-        // Within one block, so that no descriptor follows it.
+        // Place the list in a single block, so that no descriptor follows it.
         let base = base & !0x7ff;
         let len = contents.segments.len().min(64);
         let list = List::new(base, len, End::Stop, Adjacency::Blocks);

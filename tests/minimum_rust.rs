@@ -3,7 +3,7 @@
 use serde_json::Value;
 use std::process::Command;
 
-/// A version such as `1.90` or `1.88.0`.
+/// Parses a version such as `1.90` or `1.88.0`.
 fn version(text: &str) -> Vec<u32> {
     let mut parts: Vec<u32> = text.split('.').map(|part| part.parse().unwrap()).collect();
     parts.resize(3, 0);

@@ -11,14 +11,14 @@ use xdma::memory::MemoryError;
 use xdma::regs::Direction;
 use xdma_emulator::faults::{BadCompletion, FaultDuration, Kind};
 use xdma_emulator::logic::Memory;
-use xdma_emulator::{EmulatedCard, Options};
+use xdma_emulator::{EmulatedCard, EmulatorOptions};
 use xdma_testkit::bench::pattern;
 
 const LIMIT: Duration = Duration::from_secs(20);
 const MIB: u64 = 1 << 20;
 
 fn emulated() -> (EmulatedCard, Card) {
-    let emulated = EmulatedCard::start(Options::default(), Arc::new(Memory::new())).unwrap();
+    let emulated = EmulatedCard::start(EmulatorOptions::default(), Arc::new(Memory::new())).unwrap();
     let card = xdma_emulated_card::connect(&emulated, CardOptions::default()).unwrap();
     (emulated, card)
 }

@@ -14,7 +14,7 @@ use xdma::msm::{Msm, MsmOptions, Points, ScalarForm, Scalars};
 use xdma::regs::Direction;
 use xdma::regs::msm::SCRATCH_WINDOW;
 use xdma::unstable::bus::counts::Counts;
-use xdma_emulator::Options;
+use xdma_emulator::EmulatorOptions;
 use xdma_emulator::logic;
 
 /// Environment variable with the file to which `traced` writes its counts.
@@ -90,7 +90,7 @@ fn summary(calls: &[String]) -> String {
 fn traced() {
     let mut report = String::new();
     let design = Arc::new(logic::MsmModel::new(logic::MsmModelOptions::default()));
-    let card = xdma_emulated_card::start(Options::default(), design, CardOptions::default()).unwrap();
+    let card = xdma_emulated_card::start(EmulatorOptions::default(), design, CardOptions::default()).unwrap();
     channels(&card, &mut report);
     jobs(&card, &mut report);
     assert!(!report.contains(": 0\n"), "over a socket, every job makes system calls:\n{report}");

@@ -13,7 +13,7 @@ pub struct FaultSource {
     rng: StdRng,
     /// Time of the next fault.
     next: Instant,
-    /// Mean time between two faults, roughly.
+    /// Approximate mean time between two faults.
     pause: Duration,
 }
 

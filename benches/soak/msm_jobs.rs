@@ -19,7 +19,7 @@ use xdma::msm::curve::arkworks as curve;
 use xdma::msm::{Job, JobTicket, Msm, MsmOptions, Points, ScalarForm, Scalars};
 use xdma::regs::Direction;
 use xdma_emulator::logic::{MsmModel as Model, MsmModelOptions as ModelOptions};
-use xdma_emulator::{EmulatedCard, Options};
+use xdma_emulator::{EmulatedCard, EmulatorOptions};
 
 /// Number of pairs of each MSM.
 const SIZES: [usize; 4] = [1, 70, 300, 1500];
@@ -59,7 +59,7 @@ pub fn start(seed: u64, tally: &Arc<Tally>, stop: &Arc<AtomicBool>) -> JoinHandl
     let cases: Vec<_> = (seed..).zip(SIZES).map(|(seed, pairs)| MsmCase::new(pairs, seed)).collect();
     let start = || {
         let logic = Arc::new(Model::new(ModelOptions::default()));
-        EmulatedCard::start(Options::default(), logic).expect("an emulated card can be started")
+        EmulatedCard::start(EmulatorOptions::default(), logic).expect("an emulated card can be started")
     };
     let work = move |session: &Session<'_>, _, rng: &mut rand::rngs::StdRng| {
         while !session.is_over() {

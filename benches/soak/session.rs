@@ -38,7 +38,7 @@ pub enum Disposal {
 pub struct Workload<S, W> {
     pub name: &'static str,
     pub seed: u64,
-    /// Mean time between two faults, roughly.
+    /// Approximate mean time between two faults.
     pub pause: Duration,
     /// Number of worker threads.
     pub workers: usize,

@@ -14,7 +14,7 @@ use xdma::channel::{ChannelOptions, EngineError, OpenError, Ring, Wait};
 use xdma::memory::Buffer;
 use xdma::regs::Direction;
 use xdma_emulator::logic::Loopback;
-use xdma_emulator::{EmulatedCard, Options, Switches};
+use xdma_emulator::{EmulatedCard, EmulatorOptions, Switches};
 
 const PAIRS: usize = 2;
 /// Bytes of the longest packet. It fits into the FIFO of the loopback, so one thread can send a packet and then receive it.
@@ -29,7 +29,7 @@ pub fn start(seed: u64, tally: &Arc<Tally>, stop: &Arc<AtomicBool>) -> JoinHandl
     let start = move || {
         // Without this switch, an engine that waits for a packet never becomes idle.
         let switches = Switches { stop_ends_idle_stream: true, ..Switches::default() };
-        let options = Options { stream: true, seed, switches, ..Options::default() };
+        let options = EmulatorOptions { stream: true, seed, switches, ..EmulatorOptions::default() };
         EmulatedCard::start(options, Arc::new(Loopback::new())).expect("an emulated card can be started")
     };
     Workload { name: "stream", seed: seed + 2, pause: PAUSE, workers: PAIRS, start, work }.spawn(tally, stop)

@@ -229,7 +229,7 @@ fn millis(time: Duration) -> f64 {
 #[derive(Clone, Copy)]
 struct Resident {
     all: u64,
-    /// Memory files, which include all memory for cards.
+    /// The part of it in memory files, which contain all memory for cards.
     shared: u64,
 }
 

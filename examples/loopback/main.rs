@@ -6,8 +6,8 @@
 //!
 //! ```text
 //! emulated f1 (1d0f:f001 over vfio-user)
-//!   write 1.00 MiB in 7.53ms: 1 descriptors, 1 doorbells, 1 register writes, 0 reads, 1 system calls (credits ring)
-//!   read  1.00 MiB in 6.42ms: 1 descriptors, 1 doorbells, 1 register writes, 0 reads, 1 system calls (credits ring)
+//!   write 1.00 MiB in 7.53ms; descriptors: 1, doorbells: 1, register writes: 1, register reads: 0, system calls: 1 (credits ring)
+//!   read  1.00 MiB in 6.42ms; descriptors: 1, doorbells: 1, register writes: 1, register reads: 0, system calls: 1 (credits ring)
 //!   1.00 MiB came back unchanged
 //! ```
 //!
@@ -61,7 +61,7 @@ pub fn run(args: &Args) -> Result<()> {
             .with_context(|| format!("the {what} did not finish"))?;
         let (seconds, cost) = (meter.seconds(), meter.cost(channel.stats()));
         println!(
-            "  {what:5} {} in {}: {} descriptors, {} doorbells, {} register writes, {} reads, {} system calls ({} ring)",
+            "  {what:5} {} in {}; descriptors: {}, doorbells: {}, register writes: {}, register reads: {}, system calls: {} ({} ring)",
             human::bytes(args.bytes),
             human::seconds(seconds),
             cost.descriptors,

@@ -11,8 +11,8 @@
 //! ```text
 //! emulated f1 (1d0f:f001 over vfio-user)
 //! 65,536 pairs, 6.00 MiB, program over the chain ring, chunks of 512 pairs
-//!   this driver  256 descriptors, 1 doorbells, 12 register writes, 2,003 register reads, 4,973 system calls
-//!   xdma.ko      1,536 descriptors, 256 starts, 1,536 pinned pages, 256 calls of write()
+//!   this driver  descriptors: 256, doorbells: 1, register writes: 12, register reads: 2,003, system calls: 4,973
+//!   xdma.ko      descriptors: 1,536, starts: 256, pinned pages: 1,536, calls of write(): 256
 //!   accepted in 55.46ms (median of 1, 113.43 MB/s); result after 1.77s
 //!   verified: the CPU (arkworks) computes the same point
 //! ```
@@ -256,7 +256,7 @@ fn print(report: &MsmReport) {
         human::count(report.chunk)
     );
     println!(
-        "  this driver  {} descriptors, {} doorbells, {} register writes, {} register reads, {} system calls",
+        "  this driver  descriptors: {}, doorbells: {}, register writes: {}, register reads: {}, system calls: {}",
         human::count(cost.descriptors),
         human::count(cost.doorbells),
         human::count(cost.register_writes),
@@ -264,7 +264,7 @@ fn print(report: &MsmReport) {
         human::count(cost.system_calls)
     );
     println!(
-        "  xdma.ko      {} descriptors, {} starts, {} pinned pages, {} calls of write()",
+        "  xdma.ko      descriptors: {}, starts: {}, pinned pages: {}, calls of write(): {}",
         human::count(xdma_ko.descriptors),
         human::count(xdma_ko.starts),
         human::count(xdma_ko.pinned_pages),

@@ -20,7 +20,7 @@
 //! ```
 //!
 //! Each row is one MSM. The middle columns are measured: descriptors, doorbells, register writes (doorbells included), register reads,
-//! system calls, and the time until the result. Most reads and calls poll for the result over the socket of the emulated card. The columns
+//! system calls, and the time until the result. Most reads and system calls poll for the result over the socket of the emulated card. The columns
 //! on the right are the cost of the same data through the kernel's driver, calculated from its source code: calls of `write()`, pages pinned
 //! and descriptors.
 

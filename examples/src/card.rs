@@ -12,7 +12,7 @@ use xdma::channel::Stats;
 // Only for the figures that the examples print. A program does not need these counts.
 use xdma::unstable::bus::counts::Counts;
 use xdma_emulated_card::{CardChoice, StartError};
-use xdma_emulator::Options;
+use xdma_emulator::EmulatorOptions;
 use xdma_emulator::logic::Design;
 
 /// The options of every example.
@@ -81,7 +81,8 @@ impl CardArgs {
         init_log();
         let card = match &self.card {
             CardChoice::Emulated(profile) => {
-                let options = Options { profile: *profile, stream: true, ..Options::default() };
+                let options =
+                    EmulatorOptions { profile: *profile, stream: true, ..EmulatorOptions::default() };
                 xdma_emulated_card::start(options, Design::Loopback.build(), CardOptions::default())
             }
             CardChoice::Named(name) => name.open(CardOptions::default()).map_err(StartError::from),
@@ -95,7 +96,7 @@ impl CardArgs {
         let CardChoice::Emulated(profile) = self.card else {
             anyhow::bail!("`--logic rtl` requires an emulated card; {} has its own logic", self.card);
         };
-        let options = Options { profile, ..Options::default() };
+        let options = EmulatorOptions { profile, ..EmulatorOptions::default() };
         let design = std::sync::Arc::new(logic::Rtl::new(logic::Variant::Full));
         if let Some(path) = &self.trace {
             let built = cfg!(feature = "rtl-trace");

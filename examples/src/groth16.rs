@@ -1,6 +1,6 @@
 //! A Groth16 prover for a real circuit. The caller computes its G1 multi-scalar multiplications (MSMs), for example on a card.
 //!
-//! The circuit is Semaphore: a member of a group, which is a Merkle tree, sends a signal once without revealing its identity. The proving
+//! In the Semaphore circuit, a member of a group sends a signal once without revealing its identity. The group is a Merkle tree. The proving
 //! key and the witness generator are those of the package `semaphore-rs`.
 //!
 //! The caller computes four MSMs: A, B1, L and H. Their points belong to the key and never change; only the scalars are new in each proof.
@@ -68,9 +68,9 @@ pub struct Witness {
 /// A proof, and the time of the CPU's part of it.
 pub struct Proved {
     pub proof: Proof<Bn254>,
-    /// Seconds for the scalars of H.
+    /// Seconds for computing the scalars of H.
     pub quotient_seconds: f64,
-    /// Seconds for the MSM in G2.
+    /// Seconds for computing the MSM in G2.
     pub g2_seconds: f64,
 }
 

@@ -27,7 +27,7 @@ use std::time::{Duration, Instant};
 use xdma::regs::Direction;
 use xdma_emulator::faults::Kind;
 use xdma_emulator::logic::{Design, MsmModelOptions};
-use xdma_emulator::{EmulatedCard, Options};
+use xdma_emulator::{EmulatedCard, EmulatorOptions};
 use xdma_examples::groth16::{self, Query, Setup};
 use xdma_examples::kernel_driver::{KernelChannel, KernelCost, msm_feed};
 use xdma_examples::{data, human};
@@ -46,11 +46,15 @@ macro_rules! runs {
 }
 
 fn with_msm() -> EmulatedCard {
-    EmulatedCard::start(Options::default(), Design::Msm(MsmModelOptions::default()).build()).unwrap()
+    EmulatedCard::start(EmulatorOptions::default(), Design::Msm(MsmModelOptions::default()).build()).unwrap()
 }
 
 fn with_streams() -> EmulatedCard {
-    EmulatedCard::start(Options { stream: true, ..Options::default() }, Design::Loopback.build()).unwrap()
+    EmulatedCard::start(
+        EmulatorOptions { stream: true, ..EmulatorOptions::default() },
+        Design::Loopback.build(),
+    )
+    .unwrap()
 }
 
 #[test]
@@ -104,7 +108,7 @@ fn stream_receive_reports_a_failure_of_either_end_immediately() {
         let card = with_streams();
         let name = format!("unix:{}", card.socket().display());
         let error = std::thread::scope(|scope| {
-            // In the middle of the stream.
+            // Inject the fault while packets are being transferred.
             scope.spawn(|| {
                 std::thread::sleep(Duration::from_secs(1));
                 card.inject(Kind::BadMagic.on(direction, 0)).unwrap();

@@ -198,7 +198,7 @@ mod checks {
     }
 }
 
-/// The examples and the feed study on the simulated design.
+/// Runs examples, including the feed study, on the simulated design.
 #[cfg(feature = "rtl")]
 mod rtl {
     use super::report;

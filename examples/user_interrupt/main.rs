@@ -46,7 +46,7 @@ pub fn run(args: &Args) -> Result<()> {
     let mut msm = Msm::open(&card, MsmOptions::default())?;
     let points = Points::allocate(&card, 100)?;
     let job = msm.prepare(&points, &Scalars::allocate(&card, 100, ScalarForm::Canonical)?)?;
-    // `interrupt` enables the line in the core and creates an eventfd for it. The design has an enable register of its own.
+    // `interrupt` enables the line in the core and creates an eventfd for it. The design has its own enable register.
     let (user, interrupt) = (card.user()?, card.interrupt(Source::User(0))?);
     user.write(IRQ_ENABLE, !0)?;
     for round in 0..args.rounds {

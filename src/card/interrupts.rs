@@ -106,9 +106,9 @@ fn irq(register: u32) -> u64 {
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// use std::{sync::Arc, time::Duration};
 /// use xdma::card::{CardOptions, Source};
-/// use xdma_emulator::{Options, logic::Memory};
+/// use xdma_emulator::{EmulatorOptions, logic::Memory};
 ///
-/// let card = xdma_emulated_card::start(Options::default(), Arc::new(Memory::new()), CardOptions::default())?;
+/// let card = xdma_emulated_card::start(EmulatorOptions::default(), Arc::new(Memory::new()), CardOptions::default())?;
 /// let interrupt = card.interrupt(Source::User(3))?;
 /// // This register of the emulated user logic drives its interrupt lines.
 /// card.user()?.write(Memory::USER_IRQ as u32, 1 << 3)?;

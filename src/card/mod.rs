@@ -49,10 +49,10 @@ use std::time::Duration;
 /// use std::sync::Arc;
 /// use xdma::card::CardOptions;
 /// use xdma::memory::{HugePages, PageSize};
-/// use xdma_emulator::{Options, logic::Memory};
+/// use xdma_emulator::{EmulatorOptions, logic::Memory};
 ///
 /// let options = CardOptions { pages: HugePages::Require(PageSize::Base), ..CardOptions::default() };
-/// let card = xdma_emulated_card::start(Options::default(), Arc::new(Memory::new()), options)?;
+/// let card = xdma_emulated_card::start(EmulatorOptions::default(), Arc::new(Memory::new()), options)?;
 /// # Ok(())
 /// # }
 /// ```
@@ -188,8 +188,8 @@ impl Card {
         }
         let node = options.node.or(bus.description().node);
         let space = DmaSpace::new(bus.clone(), options.pages, node, options.address_seed);
-        let space = Arc::new(match companions.witness {
-            Some(witness) => space.witnessed_by(witness),
+        let space = Arc::new(match companions.observer {
+            Some(observer) => space.observed_by(observer),
             None => space,
         });
         let statistics = Page::new(&bus.description().location).map_err(CardError::Statistics)?;
@@ -540,9 +540,9 @@ impl Drop for Lease {
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// use std::sync::Arc;
 /// use xdma::card::CardOptions;
-/// use xdma_emulator::{Options, logic::Memory};
+/// use xdma_emulator::{EmulatorOptions, logic::Memory};
 ///
-/// let card = xdma_emulated_card::start(Options::default(), Arc::new(Memory::new()), CardOptions::default())?;
+/// let card = xdma_emulated_card::start(EmulatorOptions::default(), Arc::new(Memory::new()), CardOptions::default())?;
 /// let user = card.user()?;
 /// user.write(0x10, 7)?;
 /// assert_eq!(user.read(0x10)?, 7);

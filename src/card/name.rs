@@ -4,7 +4,7 @@ use super::{BadCardName, Card, CardError, CardOptions};
 use crate::bus::vfio::{Mode, Vfio};
 use crate::bus::vfio_user::VfioUser;
 use crate::bus::{Bus, BusError, PciAddress};
-use crate::memory::Witness;
+use crate::memory::ReleaseObserver;
 use std::any::Any;
 use std::fmt;
 use std::path::PathBuf;
@@ -33,7 +33,7 @@ pub enum CardName {
 #[derive(Default)]
 pub struct Companions {
     /// Observes which memory the card may use.
-    pub witness: Option<Arc<dyn Witness>>,
+    pub observer: Option<Arc<dyn ReleaseObserver>>,
     /// The device model, if it is dropped with the card.
     pub model: Option<Box<dyn Any + Send + Sync>>,
 }

@@ -28,9 +28,9 @@ pub struct ChannelReport {
 /// use std::sync::Arc;
 /// use xdma::card::CardOptions;
 /// use xdma::regs::Direction;
-/// use xdma_emulator::{Options, logic::Memory};
+/// use xdma_emulator::{EmulatorOptions, logic::Memory};
 ///
-/// let card = xdma_emulated_card::start(Options::default(), Arc::new(Memory::new()), CardOptions::default())?;
+/// let card = xdma_emulated_card::start(EmulatorOptions::default(), Arc::new(Memory::new()), CardOptions::default())?;
 /// let report = card.report()?;
 /// println!("{report}");
 /// assert!(report.count(Direction::H2C) >= 1);

@@ -37,11 +37,11 @@ pub struct Ticket {
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// # use std::{sync::Arc, time::Duration};
 /// # use xdma::card::CardOptions;
-/// # use xdma_emulator::{Options, logic::Memory};
+/// # use xdma_emulator::{EmulatorOptions, logic::Memory};
 /// use xdma::channel::Poll;
 /// use xdma::regs::Direction;
 ///
-/// # let card = xdma_emulated_card::start(Options::default(), Arc::new(Memory::new()), CardOptions::default())?;
+/// # let card = xdma_emulated_card::start(EmulatorOptions::default(), Arc::new(Memory::new()), CardOptions::default())?;
 /// let mut channel = card.h2c(0)?;
 /// let mut buffer = card.allocate(4096, Direction::H2C)?;
 /// buffer.write(0, &[1u8; 4096])?;

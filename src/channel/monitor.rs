@@ -17,17 +17,17 @@ const MAXED: u32 = 1 << 16;
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// # use std::{sync::Arc, time::Duration};
 /// # use xdma::card::CardOptions;
-/// # use xdma_emulator::{Options, logic::Memory};
+/// # use xdma_emulator::{EmulatorOptions, logic::Memory};
 /// use xdma::regs::Direction;
 ///
-/// # let card = xdma_emulated_card::start(Options::default(), Arc::new(Memory::new()), CardOptions::default())?;
+/// # let card = xdma_emulated_card::start(EmulatorOptions::default(), Arc::new(Memory::new()), CardOptions::default())?;
 /// let mut channel = card.h2c(0)?;
 /// let buffer = card.allocate(1 << 20, Direction::H2C)?;
 /// channel.start_monitor()?;
 /// channel.transfer(&buffer, 0..1 << 20, 0, Duration::from_secs(5))?;
 /// let counted = channel.monitor()?;
 /// println!("{} beats in {} cycles", counted.beats, counted.cycles);
-/// # assert!(counted.beats > 0 && !counted.maxed);
+/// # assert!(counted.beats > 0 && !counted.saturated);
 /// # Ok(())
 /// # }
 /// ```
@@ -39,7 +39,7 @@ pub struct Performance {
     /// start and end within a beat.
     pub beats: u64,
     /// Whether a counter has reached its maximum, 2^42 - 1, at which it stops.
-    pub maxed: bool,
+    pub saturated: bool,
 }
 
 impl Channel {
@@ -63,7 +63,7 @@ impl Channel {
     pub fn monitor(&self) -> Result<Performance, EngineError> {
         let (cycles, cycles_maxed) = self.counter(PERF_CYCLES_LO, PERF_CYCLES_HI)?;
         let (beats, beats_maxed) = self.counter(PERF_DATA_LO, PERF_DATA_HI)?;
-        Ok(Performance { cycles, beats, maxed: cycles_maxed || beats_maxed })
+        Ok(Performance { cycles, beats, saturated: cycles_maxed || beats_maxed })
     }
 
     /// Reads a counter, and whether it is at its maximum. The lower half may overflow between two reads, so the upper half is

@@ -27,11 +27,11 @@ impl fmt::Display for Ring {
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// # use std::sync::Arc;
 /// # use xdma::card::CardOptions;
-/// # use xdma_emulator::{Options, logic::Memory};
+/// # use xdma_emulator::{EmulatorOptions, logic::Memory};
 /// use xdma::channel::{ChannelOptions, Ring, Wait};
 /// use xdma::regs::Direction;
 ///
-/// # let card = xdma_emulated_card::start(Options::default(), Arc::new(Memory::new()), CardOptions::default())?;
+/// # let card = xdma_emulated_card::start(EmulatorOptions::default(), Arc::new(Memory::new()), CardOptions::default())?;
 /// let options = ChannelOptions { ring: Some(Ring::Chain), wait: Wait::Hybrid, ..ChannelOptions::default() };
 /// let channel = card.channel(Direction::H2C, 0, options)?;
 /// assert_eq!(channel.ring(), Ring::Chain);

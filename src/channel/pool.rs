@@ -29,11 +29,11 @@ const ALIGNMENT: u64 = 4096;
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// # use std::{sync::Arc, time::Duration};
 /// # use xdma::card::CardOptions;
-/// # use xdma_emulator::{Options, logic::Memory};
+/// # use xdma_emulator::{EmulatorOptions, logic::Memory};
 /// use xdma::channel::Pool;
 /// use xdma::regs::Direction;
 ///
-/// # let card = xdma_emulated_card::start(Options::default(), Arc::new(Memory::new()), CardOptions::default())?;
+/// # let card = xdma_emulated_card::start(EmulatorOptions::default(), Arc::new(Memory::new()), CardOptions::default())?;
 /// let mut pool = Pool::new(vec![card.h2c(0)?, card.h2c(1)?])?;
 /// let buffer = card.allocate(1 << 20, Direction::H2C)?;
 /// let ticket = pool.submit(&buffer, 0..1 << 20, 0)?; // half of it on each channel

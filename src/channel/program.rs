@@ -23,11 +23,11 @@ const CREDIT_STRIDE: usize = 256;
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// # use std::{sync::Arc, time::Duration};
 /// # use xdma::card::CardOptions;
-/// # use xdma_emulator::{Options, logic::Memory};
+/// # use xdma_emulator::{EmulatorOptions, logic::Memory};
 /// use xdma::channel::Transfers;
 /// use xdma::regs::Direction;
 ///
-/// # let card = xdma_emulated_card::start(Options::default(), Arc::new(Memory::new()), CardOptions::default())?;
+/// # let card = xdma_emulated_card::start(EmulatorOptions::default(), Arc::new(Memory::new()), CardOptions::default())?;
 /// let mut channel = card.h2c(0)?;
 /// let buffer = card.allocate(8192, Direction::H2C)?;
 /// let mut transfers = Transfers::new(Direction::H2C);

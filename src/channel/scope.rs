@@ -2,7 +2,7 @@
 
 use super::error::{ScopeError, WaitError};
 use super::handle::Channel;
-use crate::memory::{FromCard, Lent, MemoryError, ToCard};
+use crate::memory::{Borrowed, FromCard, MemoryError, ToCard};
 use std::marker::PhantomData;
 use std::ops::{Deref, DerefMut};
 use std::rc::Rc;
@@ -12,7 +12,7 @@ use std::time::Duration;
 #[derive(Debug)]
 pub struct Scope<'scope, 'env: 'scope> {
     channel: &'scope mut Channel,
-    lent: Vec<Rc<Lent<'env>>>,
+    lent: Vec<Rc<Borrowed<'env>>>,
     limit: Duration,
     /// Number of the first job that the scope submits.
     first: u64,
@@ -40,11 +40,11 @@ impl Channel {
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
     /// # use std::{sync::Arc, time::Duration};
     /// # use xdma::card::{Card, CardOptions};
-    /// # use xdma_emulator::{Options, logic::Memory};
-    /// # let card = xdma_emulated_card::start(Options::default(), Arc::new(Memory::new()), CardOptions::default())?;
+    /// # use xdma_emulator::{EmulatorOptions, logic::Memory};
+    /// # let card = xdma_emulated_card::start(EmulatorOptions::default(), Arc::new(Memory::new()), CardOptions::default())?;
     /// let (data, limit) = (vec![1u8; 100], Duration::from_secs(5));
     /// card.h2c(0)?.scope(limit, |scope| -> Result<(), Box<dyn std::error::Error>> {
-    ///     let lent = scope.lend(&data)?;
+    ///     let lent = scope.borrow(&data)?;
     ///     let ticket = scope.submit(&*lent, 0..100, 0)?;
     ///     Ok(scope.wait(ticket, limit)?)
     /// })?;
@@ -86,8 +86,8 @@ impl<'scope, 'env> Scope<'scope, 'env> {
     /// # Errors
     ///
     /// [`MemoryError`].
-    pub fn lend<T: ToCard>(&mut self, slice: &'env [T]) -> Result<Rc<Lent<'scope>>, MemoryError> {
-        let lent = Rc::new(Lent::to_card(&self.channel.space, slice)?);
+    pub fn borrow<T: ToCard>(&mut self, slice: &'env [T]) -> Result<Rc<Borrowed<'scope>>, MemoryError> {
+        let lent = Rc::new(Borrowed::to_card(&self.channel.space, slice)?);
         self.lent.push(lent.clone());
         Ok(lent)
     }
@@ -97,8 +97,11 @@ impl<'scope, 'env> Scope<'scope, 'env> {
     /// # Errors
     ///
     /// [`MemoryError`].
-    pub fn lend_mut<T: FromCard>(&mut self, slice: &'env mut [T]) -> Result<Rc<Lent<'scope>>, MemoryError> {
-        let lent = Rc::new(Lent::from_card(&self.channel.space, slice)?);
+    pub fn borrow_mut<T: FromCard>(
+        &mut self,
+        slice: &'env mut [T],
+    ) -> Result<Rc<Borrowed<'scope>>, MemoryError> {
+        let lent = Rc::new(Borrowed::from_card(&self.channel.space, slice)?);
         self.lent.push(lent.clone());
         Ok(lent)
     }

@@ -11,8 +11,8 @@ use std::fmt;
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// # use std::sync::Arc;
 /// # use xdma::card::CardOptions;
-/// # use xdma_emulator::{Options, logic::Memory};
-/// # let card = xdma_emulated_card::start(Options::default(), Arc::new(Memory::new()), CardOptions::default())?;
+/// # use xdma_emulator::{EmulatorOptions, logic::Memory};
+/// # let card = xdma_emulated_card::start(EmulatorOptions::default(), Arc::new(Memory::new()), CardOptions::default())?;
 /// let channel = card.h2c(0)?;
 /// let snapshot = channel.snapshot()?;
 /// assert_eq!((snapshot.channel, snapshot.completed), (0, 0));

@@ -29,11 +29,11 @@ pub(super) fn access_of(direction: Direction) -> Access {
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// # use std::{sync::Arc, time::Duration};
 /// # use xdma::card::CardOptions;
-/// # use xdma_emulator::{Options, logic::Memory};
+/// # use xdma_emulator::{EmulatorOptions, logic::Memory};
 /// use xdma::channel::Transfers;
 /// use xdma::regs::Direction;
 ///
-/// # let card = xdma_emulated_card::start(Options::default(), Arc::new(Memory::new()), CardOptions::default())?;
+/// # let card = xdma_emulated_card::start(EmulatorOptions::default(), Arc::new(Memory::new()), CardOptions::default())?;
 /// let buffer = card.allocate(4096, Direction::H2C)?;
 /// let mut transfers = Transfers::new(Direction::H2C);
 /// transfers.add(&buffer, 0..1024, 0x1_0000)?; // bytes 0..1024 to card address 0x10000

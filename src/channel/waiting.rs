@@ -234,7 +234,7 @@ impl Channel {
     /// Returns the error of a wait that reached its limit of `waited`. If the registers cannot be read, it is the error of
     /// reading them.
     pub(crate) fn deadline_error(&self, waited: Duration) -> WaitError {
-        self.counters.add(Count::Late, 1);
+        self.counters.add(Count::Timeouts, 1);
         match self.snapshot() {
             Ok(snapshot) => WaitError::Deadline { waited, snapshot: Box::new(snapshot) },
             Err(error) => error.into(),

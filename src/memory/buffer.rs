@@ -32,7 +32,7 @@ impl Allocation {
         let holds = |extent: &&Extent| extent.offset <= offset && offset + len <= extent.offset + extent.len;
         let address =
             mapping.extents().iter().find(holds).map(|extent| extent.address + (offset - extent.offset));
-        mapping.notify(offset, len, |witness, address, len| witness.taken(address, len));
+        mapping.notify(offset, len, |observer, address, len| observer.allocated(address, len));
         let (space, quarantined) = (mapping.space(), AtomicBool::new(false));
         Self { mapping, offset, len, address, pool, space, quarantined }
     }
@@ -87,7 +87,7 @@ impl Drop for Allocation {
             return;
         }
         // All transfers that used it ended with proof: others would still hold it or have quarantined it.
-        self.mapping.notify(self.offset, self.len, |witness, address, len| witness.released(address, len));
+        self.mapping.notify(self.offset, self.len, |observer, address, len| observer.released(address, len));
         if let Some(pool) = self.pool.take().and_then(|p| p.upgrade()) {
             pool.release(&self.mapping, self.offset, self.len);
         }
@@ -208,7 +208,7 @@ pub trait Pieces {
     }
 }
 
-/// Memory that transfers can use: [`Buffer`], [`Registered`](super::Registered), [`Lent`](super::Lent).
+/// Memory that transfers can use: [`Buffer`], [`Registered`](super::Registered), [`Borrowed`](super::Borrowed).
 ///
 /// ```
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -217,14 +217,14 @@ pub trait Pieces {
 /// use xdma::channel::Channel;
 /// use xdma::memory::DmaMemory;
 /// use xdma::regs::Direction;
-/// use xdma_emulator::{Options, logic::Memory};
+/// use xdma_emulator::{EmulatorOptions, logic::Memory};
 ///
 /// /// Transfers all of `source` to card address 0.
 /// fn send(h2c: &mut Channel, source: &impl DmaMemory) -> Result<(), Box<dyn std::error::Error>> {
 ///     Ok(h2c.transfer(source, 0..source.byte_len(), 0, Duration::from_secs(5))?)
 /// }
 ///
-/// let card = xdma_emulated_card::start(Options::default(), Arc::new(Memory::new()), CardOptions::default())?;
+/// let card = xdma_emulated_card::start(EmulatorOptions::default(), Arc::new(Memory::new()), CardOptions::default())?;
 /// let mut h2c = card.h2c(0)?;
 /// send(&mut h2c, &card.allocate(4096, Direction::H2C)?)?;
 /// send(&mut h2c, &card.register(vec![7u32; 1024], Direction::H2C)?)?;
@@ -268,9 +268,9 @@ const ALIGNMENT: usize = 64;
 /// use std::{sync::Arc, time::Duration};
 /// use xdma::card::CardOptions;
 /// use xdma::regs::Direction;
-/// use xdma_emulator::{Options, logic::Memory};
+/// use xdma_emulator::{EmulatorOptions, logic::Memory};
 ///
-/// let card = xdma_emulated_card::start(Options::default(), Arc::new(Memory::new()), CardOptions::default())?;
+/// let card = xdma_emulated_card::start(EmulatorOptions::default(), Arc::new(Memory::new()), CardOptions::default())?;
 /// let mut source = card.allocate(4096, Direction::H2C)?;
 /// source.write(0, &[1u64, 2, 3])?; // by copy
 /// source.as_mut_slice::<u64>()?[511] = 4; // in place

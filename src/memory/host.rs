@@ -63,10 +63,10 @@ impl fmt::Display for PageSize {
 /// use xdma::card::CardOptions;
 /// use xdma::memory::{HugePages, PageSize};
 /// use xdma::regs::Direction;
-/// use xdma_emulator::{Options, logic::Memory};
+/// use xdma_emulator::{EmulatorOptions, logic::Memory};
 ///
 /// let options = CardOptions { pages: HugePages::Require(PageSize::Base), ..CardOptions::default() };
-/// let card = xdma_emulated_card::start(Options::default(), Arc::new(Memory::new()), options)?;
+/// let card = xdma_emulated_card::start(EmulatorOptions::default(), Arc::new(Memory::new()), options)?;
 /// assert_eq!(card.allocate(4096, Direction::H2C)?.page(), PageSize::Base);
 /// # Ok(())
 /// # }

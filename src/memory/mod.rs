@@ -41,12 +41,12 @@ mod process;
 #[cfg(test)]
 mod quarantine_tests;
 mod registered;
+pub(crate) mod release_observer;
 mod sealed;
 mod shared;
 pub(crate) mod space;
 #[cfg(test)]
 mod tests;
-pub(crate) mod witness;
 
 pub(crate) use buffer::{Allocation, DescriptorMemory, Handle, VolatileWords};
 pub use buffer::{Buffer, DmaMemory};
@@ -58,12 +58,12 @@ pub(crate) use host::HostMemory;
 pub use host::{HugePages, PageSize};
 use iova::IovaAllocator;
 pub(crate) use process::Process;
-pub use registered::{Lent, RegisterError, Registered};
+pub use registered::{Borrowed, RegisterError, Registered};
+pub(crate) use release_observer::ReleaseObserver;
 pub(crate) use shared::{ForeignWords, SharedBlock, SharedWords};
 pub use space::Access;
 pub(crate) use space::SpaceId;
 pub(crate) use space::{Addressing, CallerMemory, DmaSpace, Extent, Isolation, Mapper, MemoryRef};
-pub(crate) use witness::Witness;
 
 /// Maximum number of jobs that a channel has in flight or queued; a power of two.
 pub(crate) const MAX_JOBS: usize = 256;

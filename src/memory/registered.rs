@@ -1,4 +1,4 @@
-//! The caller's own memory, made accessible to the card: by value ([`Registered`]), or for the duration of a scope ([`Lent`]).
+//! The caller's own memory, made accessible to the card: by value ([`Registered`]), or for the duration of a scope ([`Borrowed`]).
 
 use super::parts::Parts;
 use super::{
@@ -52,9 +52,9 @@ impl<T> From<RegisterError<T>> for MemoryError {
 /// use std::{sync::Arc, time::Duration};
 /// use xdma::card::CardOptions;
 /// use xdma::regs::Direction;
-/// use xdma_emulator::{Options, logic::Memory};
+/// use xdma_emulator::{EmulatorOptions, logic::Memory};
 ///
-/// let card = xdma_emulated_card::start(Options::default(), Arc::new(Memory::new()), CardOptions::default())?;
+/// let card = xdma_emulated_card::start(EmulatorOptions::default(), Arc::new(Memory::new()), CardOptions::default())?;
 /// let source = card.register(vec![7u32; 1024], Direction::H2C)?;
 /// let sink = card.register(vec![0u32; 1024], Direction::C2H)?;
 ///
@@ -216,14 +216,14 @@ impl<T: ToCard> Pieces for Registered<T> {
 /// Memory lent to the card for the duration of a [scope](crate::channel::Channel::scope). It is pinned or staged like
 /// [`Registered`].
 #[derive(Debug)]
-pub struct Lent<'env> {
+pub struct Borrowed<'env> {
     parts: Parts,
     ptr: *mut u8,
     /// The slice is borrowed, exclusively if the card writes it.
     _slice: PhantomData<&'env mut [u8]>,
 }
 
-impl<'env> Lent<'env> {
+impl<'env> Borrowed<'env> {
     pub(crate) fn to_card<T: ToCard>(space: &DmaSpace, slice: &'env [T]) -> Result<Self, MemoryError> {
         let bytes = bytes_of(slice);
         let ptr = bytes.as_ptr().cast_mut();
@@ -266,7 +266,7 @@ impl<'env> Lent<'env> {
     }
 }
 
-impl DmaMemory for Lent<'_> {
+impl DmaMemory for Borrowed<'_> {
     fn byte_len(&self) -> u64 {
         self.parts.len()
     }
@@ -276,7 +276,7 @@ impl DmaMemory for Lent<'_> {
     }
 }
 
-impl Pieces for Lent<'_> {
+impl Pieces for Borrowed<'_> {
     fn pieces<'a>(&'a self, range: Range<u64>, each: &mut dyn FnMut(Piece<'a>)) -> Result<(), MemoryError> {
         self.parts.pieces(range, each)
     }

@@ -1,7 +1,7 @@
 //! A card's address space: DMA mappings, their device addresses and their lifetimes.
 
 use super::pool::Pool;
-use super::witness::Witness;
+use super::release_observer::ReleaseObserver;
 use super::{
     Buffer, HostMemory, HugePages, IovaAllocator, MapError, MemoryError, PageSize, Process, RegisterError,
     Registered, Running, ToCard,
@@ -177,7 +177,7 @@ pub(crate) struct SpaceInner {
     iovas: Mutex<IovaAllocator>,
     page_bytes: u64,
     physical: bool,
-    witness: OnceLock<Arc<dyn Witness>>,
+    observer: OnceLock<Arc<dyn ReleaseObserver>>,
     /// Memory without an owner that the card may still use.
     quarantine: Quarantine,
     /// The jobs in flight of each channel.
@@ -335,13 +335,13 @@ impl Mapping {
         self.space.id
     }
 
-    /// Calls `notify` with the witness, if there is one, and the device addresses of `len` bytes from `offset` on.
-    pub(super) fn notify(&self, offset: u64, len: u64, notify: impl Fn(&dyn Witness, u64, u64)) {
-        let Some(witness) = self.space.witness.get() else { return };
+    /// Calls `notify` with the observer, if there is one, and the device addresses of `len` bytes from `offset` on.
+    pub(super) fn notify(&self, offset: u64, len: u64, notify: impl Fn(&dyn ReleaseObserver, u64, u64)) {
+        let Some(observer) = self.space.observer.get() else { return };
         for extent in self.extents() {
             let (from, to) = (offset.max(extent.offset), (offset + len).min(extent.offset + extent.len));
             if from < to {
-                notify(&**witness, extent.address + (from - extent.offset), to - from);
+                notify(&**observer, extent.address + (from - extent.offset), to - from);
             }
         }
     }
@@ -482,7 +482,7 @@ impl DmaSpace {
             iovas,
             page_bytes,
             physical,
-            witness: OnceLock::new(),
+            observer: OnceLock::new(),
             quarantine: Quarantine::default(),
             channels: Mutex::default(),
             process: Process::this(),
@@ -491,10 +491,10 @@ impl DmaSpace {
         Self { inner: Arc::new(inner), reads, writes, pages, node, fell_back: AtomicBool::new(false) }
     }
 
-    /// Reports all allocations and releases from now on to `witness`.
-    pub fn witnessed_by(self, witness: Arc<dyn Witness>) -> Self {
-        // The witness is set only once, when the space is created.
-        let _ = self.inner.witness.set(witness);
+    /// Reports all allocations and releases from now on to `observer`.
+    pub fn observed_by(self, observer: Arc<dyn ReleaseObserver>) -> Self {
+        // The observer is set only once, when the space is created.
+        let _ = self.inner.observer.set(observer);
         self
     }
 

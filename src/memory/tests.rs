@@ -270,11 +270,11 @@ fn lent_slices_are_unmapped_and_then_filled() {
     for pinned in [false, true] {
         let (recorder, space) = space(pinned);
         let (source, mut sink) = (vec![3u8; 30_000], vec![0u8; 30_001]);
-        let lent = Lent::to_card(&space, &source).unwrap();
+        let lent = Borrowed::to_card(&space, &source).unwrap();
         let seen: Vec<u8> =
             pieces(&lent, 0..30_000).iter().flat_map(|&(a, l)| recorder.card_reads(a, l)).collect();
         lent.revoke().unwrap();
-        let into = Lent::from_card(&space, &mut sink[1..]).unwrap();
+        let into = Borrowed::from_card(&space, &mut sink[1..]).unwrap();
         for (address, len) in pieces(&into, 0..30_000) {
             recorder.card_writes(address, &vec![9; len as usize]);
         }

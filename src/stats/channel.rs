@@ -30,7 +30,7 @@ pub(crate) enum Count {
     Doorbells,
     Full,
     Sleeps,
-    Late,
+    Timeouts,
     Recoveries,
     /// The first of the words for the kinds of [`Errors`].
     Errors,
@@ -54,9 +54,9 @@ pub(crate) enum ErrorKind {
 /// use std::{sync::Arc, time::Duration};
 /// use xdma::card::CardOptions;
 /// use xdma::regs::Direction;
-/// use xdma_emulator::{Options, logic::Memory};
+/// use xdma_emulator::{EmulatorOptions, logic::Memory};
 ///
-/// let card = xdma_emulated_card::start(Options::default(), Arc::new(Memory::new()), CardOptions::default())?;
+/// let card = xdma_emulated_card::start(EmulatorOptions::default(), Arc::new(Memory::new()), CardOptions::default())?;
 /// let mut h2c = card.h2c(0)?;
 /// let source = card.allocate(4096, Direction::H2C)?;
 /// h2c.transfer(&source, 0..4096, 0, Duration::from_secs(5))?;
@@ -87,7 +87,7 @@ pub struct Stats {
     /// Number of sleeps that no interrupt ended although the work had finished: the interrupt was lost or late.
     pub missed: u64,
     /// Number of waits that reached their deadline ([`Deadline`](crate::channel::WaitError::Deadline)).
-    pub late: u64,
+    pub timeouts: u64,
     /// Number of times that a receiver had no buffer left for the engine, so the stream stalled until the program returned one.
     pub starved: u64,
     /// Number of successful recoveries.
@@ -127,7 +127,7 @@ impl Stats {
     /// Returns the number of stalls: submissions refused because the ring was full, waits that timed out, and streams without a
     /// receive buffer.
     pub fn stalls(&self) -> u64 {
-        [self.full, self.late, self.starved].into_iter().fold(0, u64::wrapping_add)
+        [self.full, self.timeouts, self.starved].into_iter().fold(0, u64::wrapping_add)
     }
 
     /// Decodes the words of a channel.
@@ -144,7 +144,7 @@ impl Stats {
             full: word(Count::Full),
             sleeps: word(Count::Sleeps),
             missed: word(Count::Missed),
-            late: word(Count::Late),
+            timeouts: word(Count::Timeouts),
             starved: word(Count::Starved),
             recoveries: word(Count::Recoveries),
             errors: Errors { failed: error(0), hung: error(1), reset: error(2), gone: error(3) },
@@ -160,9 +160,9 @@ impl Stats {
 /// use std::{sync::Arc, time::Duration};
 /// use xdma::card::CardOptions;
 /// use xdma::regs::Direction;
-/// use xdma_emulator::{Options, logic::Memory};
+/// use xdma_emulator::{EmulatorOptions, logic::Memory};
 ///
-/// let card = xdma_emulated_card::start(Options::default(), Arc::new(Memory::new()), CardOptions::default())?;
+/// let card = xdma_emulated_card::start(EmulatorOptions::default(), Arc::new(Memory::new()), CardOptions::default())?;
 /// let mut h2c = card.h2c(0)?;
 /// let source = card.allocate(4096, Direction::H2C)?;
 /// h2c.transfer(&source, 0..4096, 0, Duration::from_secs(5))?;

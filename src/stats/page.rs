@@ -88,7 +88,7 @@ pub enum PageError {
     },
     /// The file is not a statistics page.
     #[error("file descriptor {file} of process {process} is not a statistics page: {reason}")]
-    Strange {
+    Invalid {
         /// The process ID.
         process: u32,
         /// The file descriptor in that process.
@@ -118,9 +118,9 @@ pub struct ChannelReading {
 /// use std::sync::Arc;
 /// use xdma::card::CardOptions;
 /// use xdma::stats::Reader;
-/// use xdma_emulator::{Options, logic::Memory};
+/// use xdma_emulator::{EmulatorOptions, logic::Memory};
 ///
-/// let card = xdma_emulated_card::start(Options::default(), Arc::new(Memory::new()), CardOptions::default())?;
+/// let card = xdma_emulated_card::start(EmulatorOptions::default(), Arc::new(Memory::new()), CardOptions::default())?;
 /// for reader in Reader::of_process(std::process::id())? {
 ///     let reader = reader?;
 ///     println!("{}", reader.location());
@@ -182,7 +182,7 @@ impl Reader {
     }
 
     fn open(process: u32, number: u32, path: PathBuf) -> Result<Self, PageError> {
-        let strange = |reason: String| PageError::Strange { process, file: number, reason };
+        let strange = |reason: String| PageError::Invalid { process, file: number, reason };
         let file: File = File::options()
             .read(true)
             .custom_flags(libc::O_NONBLOCK)

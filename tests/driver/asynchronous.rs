@@ -14,7 +14,7 @@ use xdma::msm::{JobError, Msm, MsmOptions, Points, ScalarForm, Scalars};
 use xdma::regs::{Direction, msm};
 use xdma_emulator::faults::Kind;
 use xdma_emulator::logic::{Design, MsmModelOptions as Model};
-use xdma_emulator::{Latency, Options, Switches};
+use xdma_emulator::{EmulatorOptions, Latency, Switches};
 use xdma_testkit::bench::{Bench, LIMIT, assert_few_missed, pattern};
 
 /// Time to wait for an event that should not occur.
@@ -41,7 +41,7 @@ fn options(ring: Ring) -> ChannelOptions {
 fn transfers_are_awaited_and_no_wake_up_is_lost() {
     // Completions occur before, while and after the task goes to sleep.
     let latency = Latency { fetch: Duration::from_micros(100), completion: Duration::from_micros(200) };
-    let bench = Bench::memory(Options { latency, ..Options::default() });
+    let bench = Bench::memory(EmulatorOptions { latency, ..EmulatorOptions::default() });
     let card = bench.open();
     let data = pattern(5000, 9);
     for ring in RINGS {
@@ -67,7 +67,7 @@ fn transfers_are_awaited_and_no_wake_up_is_lost() {
 #[test]
 fn a_forgotten_wait_does_not_affect_the_next() {
     let latency = Latency { fetch: Duration::from_micros(100), completion: Duration::from_millis(5) };
-    let bench = Bench::memory(Options { latency, ..Options::default() });
+    let bench = Bench::memory(EmulatorOptions { latency, ..EmulatorOptions::default() });
     let card = bench.open();
     let source = card.allocate(5000, Direction::H2C).unwrap();
     let mut h2c = card.channel(Direction::H2C, 0, options(Ring::Chain)).unwrap();
@@ -97,7 +97,7 @@ fn a_forgotten_wait_does_not_affect_the_next() {
 #[test]
 fn pools_can_be_awaited() {
     let latency = Latency { fetch: Duration::from_micros(100), completion: Duration::from_micros(200) };
-    let bench = Bench::memory(Options { latency, ..Options::default() });
+    let bench = Bench::memory(EmulatorOptions { latency, ..EmulatorOptions::default() });
     let card = bench.open();
     let source = card.allocate(400_000, Direction::H2C).unwrap();
     for ring in RINGS {
@@ -127,7 +127,7 @@ fn pools_can_be_awaited() {
 #[test]
 fn dropping_a_future_loses_nothing() {
     let latency = Latency { fetch: Duration::from_micros(300), completion: Duration::from_micros(300) };
-    let bench = Bench::memory(Options { latency, ..Options::default() });
+    let bench = Bench::memory(EmulatorOptions { latency, ..EmulatorOptions::default() });
     let card = bench.open();
     for ring in RINGS {
         block_on(async {
@@ -159,7 +159,8 @@ fn dropping_a_future_loses_nothing() {
 /// A deadline, a failure, and waits that are impossible.
 #[test]
 fn errors_end_an_asynchronous_wait() {
-    let bench = Bench::new(Options::default(), Design::Msm(Model { watchdog: 0, ..Model::default() }));
+    let bench =
+        Bench::new(EmulatorOptions::default(), Design::Msm(Model { watchdog: 0, ..Model::default() }));
     let card = bench.open();
     let source = card.allocate(1 << 20, Direction::H2C).unwrap();
     let mut h2c = card.channel(Direction::H2C, 0, options(Ring::Chain)).unwrap();
@@ -194,7 +195,10 @@ fn errors_end_an_asynchronous_wait() {
 #[test]
 fn one_thread_sends_and_receives_packets() {
     let switches = Switches { stop_ends_idle_stream: true, ..Switches::default() };
-    let bench = Bench::new(Options { stream: true, switches, ..Options::default() }, Design::Loopback);
+    let bench = Bench::new(
+        EmulatorOptions { stream: true, switches, ..EmulatorOptions::default() },
+        Design::Loopback,
+    );
     let card = bench.open();
     for ring in RINGS {
         let channel = options(ring);
@@ -235,7 +239,7 @@ fn msm_bench() -> (Bench, MsmOptions) {
     let options = MsmOptions { channel: options(Ring::Chain), ..MsmOptions::default() };
     // 2,000 pairs take 10 ms.
     let model = Model { pairs_per_second: Some(200_000.0), ..Model::default() };
-    (Bench::new(Options::default(), Design::Msm(model)), options)
+    (Bench::new(EmulatorOptions::default(), Design::Msm(model)), options)
 }
 
 #[test]

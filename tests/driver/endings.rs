@@ -8,7 +8,7 @@ use xdma::card::Card;
 use xdma::channel::{Channel, Poll};
 use xdma::memory::Buffer;
 use xdma::regs::Direction;
-use xdma_emulator::Options;
+use xdma_emulator::EmulatorOptions;
 use xdma_testkit::bench::{Bench, LIMIT, works};
 use xdma_testkit::process;
 
@@ -60,7 +60,7 @@ impl Work {
 /// Starts a process that transfers, ends it with `end`, and checks its exit status with `check`. Afterwards, the card must work. Repeats this
 /// three times.
 fn ends(test: &str, end: impl Fn(&mut Child), check: impl Fn(ExitStatus)) {
-    let bench = Bench::memory(Options::default());
+    let bench = Bench::memory(EmulatorOptions::default());
     for round in 0..3 {
         let mut child = process::start(&bench.name(), test, test);
         process::await_word(&mut child, STARTED);
@@ -152,14 +152,14 @@ fn a_forked_child_leaves_the_card_to_its_parent() {
         works(&card);
         return;
     }
-    let bench = Bench::memory(Options::default());
+    let bench = Bench::memory(EmulatorOptions::default());
     let (output, status) = process::finish(process::start(&bench.name(), TEST, TEST));
     assert!(status.success(), "{output}");
 }
 
 #[test]
 fn a_panic_closes_the_channels_that_it_drops() {
-    let bench = Bench::memory(Options::default());
+    let bench = Bench::memory(EmulatorOptions::default());
     let card = bench.open();
     let panicked = catch_unwind(AssertUnwindSafe(|| {
         let _work = Work::on(card.clone());
@@ -171,7 +171,7 @@ fn a_panic_closes_the_channels_that_it_drops() {
 
 #[test]
 fn a_panicking_thread_closes_only_its_own_channels() {
-    let bench = Bench::memory(Options::default());
+    let bench = Bench::memory(EmulatorOptions::default());
     let card = bench.open();
     let mut other = card.h2c(1).unwrap();
     let source = card.allocate(LEN, Direction::H2C).unwrap();

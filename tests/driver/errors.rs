@@ -12,7 +12,7 @@ use xdma::regs::Direction;
 use xdma::unstable::bus::vfio_user::VfioUser;
 use xdma::unstable::bus::{Bus, BusError};
 use xdma_emulator::logic::{Design, MsmModelOptions as Model};
-use xdma_emulator::{Options, Profile};
+use xdma_emulator::{EmulatorOptions, Profile};
 use xdma_testkit::bench::{Bench, LIMIT, profiles};
 
 fn text(error: impl std::fmt::Display) -> String {
@@ -78,7 +78,7 @@ fn a_server_that_never_replies_is_an_error() {
 
 #[test]
 fn a_card_serves_one_client() {
-    let bench = Bench::memory(Options::default());
+    let bench = Bench::memory(EmulatorOptions::default());
     let card = bench.open();
     let error = bench.try_open(CardOptions::default()).unwrap_err();
     assert!(matches!(error, CardError::Bus(BusError::Taken { .. })), "{error}");
@@ -90,7 +90,8 @@ fn a_card_serves_one_client() {
 
 #[test]
 fn a_second_open_of_a_channel_is_refused_until_the_first_is_closed() {
-    let bench = Bench::memory(Options { h2c_channels: 2, c2h_channels: 1, ..Options::default() });
+    let bench =
+        Bench::memory(EmulatorOptions { h2c_channels: 2, c2h_channels: 1, ..EmulatorOptions::default() });
     let card = bench.open();
     let first = card.h2c(0).unwrap();
     contains(card.h2c(0).unwrap_err(), &["H2C channel 0 is already open", "close it"]);
@@ -105,7 +106,7 @@ fn a_second_open_of_a_channel_is_refused_until_the_first_is_closed() {
 
 #[test]
 fn a_bar_without_identifiers_is_refused() {
-    let bench = Bench::memory(Options::default());
+    let bench = Bench::memory(EmulatorOptions::default());
     let options = CardOptions { register_bar: Some(0), ..CardOptions::default() };
     let error = bench.try_open(options).unwrap_err();
     assert!(matches!(error, CardError::NotXdma { .. }));
@@ -127,7 +128,7 @@ fn invalid_names_are_not_cards() {
 
 #[test]
 fn missing_hugepages_are_an_error() {
-    let bench = Bench::memory(Options::default());
+    let bench = Bench::memory(EmulatorOptions::default());
     let pages = HugePages::Require(PageSize::Huge1G);
     let card = bench.try_open(CardOptions { pages, ..CardOptions::default() }).unwrap();
     match card.allocate(1, Direction::H2C) {
@@ -138,7 +139,7 @@ fn missing_hugepages_are_an_error() {
 
 #[test]
 fn invalid_transfers_are_refused() {
-    let bench = Bench::memory(Options::default());
+    let bench = Bench::memory(EmulatorOptions::default());
     let card = bench.open();
     let mut h2c = card.h2c(0).unwrap();
     let source = card.allocate(100, Direction::H2C).unwrap();
@@ -171,7 +172,7 @@ fn invalid_transfers_are_refused() {
 
 #[test]
 fn jobs_larger_than_the_ring_are_refused() {
-    let bench = Bench::memory(Options::default());
+    let bench = Bench::memory(EmulatorOptions::default());
     let card = bench.open();
     let options = ChannelOptions { slots: 4, ..ChannelOptions::default() };
     let mut h2c = card.channel(Direction::H2C, 0, options).unwrap();
@@ -195,7 +196,7 @@ fn jobs_larger_than_the_ring_are_refused() {
 #[test]
 fn an_unmapped_card_address_is_an_error_and_the_channel_recovers() {
     for profile in profiles() {
-        let bench = Bench::memory(Options { profile, ..Options::default() });
+        let bench = Bench::memory(EmulatorOptions { profile, ..EmulatorOptions::default() });
         let card = bench.open();
         for ring in [Ring::Chain, Ring::Credits] {
             let options = ChannelOptions { ring: Some(ring), ..ChannelOptions::default() };
@@ -227,7 +228,8 @@ fn an_unmapped_card_address_is_an_error_and_the_channel_recovers() {
 
 #[test]
 fn a_deadline_leaves_the_transfer_in_flight_and_stop_ends_it() {
-    let bench = Bench::new(Options::default(), Design::Msm(Model { watchdog: 0, ..Model::default() }));
+    let bench =
+        Bench::new(EmulatorOptions::default(), Design::Msm(Model { watchdog: 0, ..Model::default() }));
     let card = bench.open_with_short_idle_limit();
     let mut h2c = card.h2c(0).unwrap();
     let mut source = card.allocate(1 << 20, Direction::H2C).unwrap();
@@ -253,7 +255,7 @@ fn a_deadline_leaves_the_transfer_in_flight_and_stop_ends_it() {
 
 #[test]
 fn a_card_that_goes_away_is_gone_everywhere() {
-    let bench = Bench::new(Options::default(), Design::Msm(Model::default()));
+    let bench = Bench::new(EmulatorOptions::default(), Design::Msm(Model::default()));
     let card = bench.open();
     let mut msm = Msm::open(&card, MsmOptions::default()).unwrap();
     let mut c2h = card.c2h(1).unwrap();
@@ -269,14 +271,14 @@ fn a_card_that_goes_away_is_gone_everywhere() {
 
 #[test]
 fn another_design_is_not_accepted_as_the_msm_design() {
-    let bench = Bench::memory(Options::default());
+    let bench = Bench::memory(EmulatorOptions::default());
     let error = Msm::open(&bench.open(), MsmOptions::default()).unwrap_err();
     contains(error, &["not the MSM design", "0x4d534d01"]);
 }
 
 #[test]
 fn register_offsets_are_checked() {
-    let bench = Bench::memory(Options::default());
+    let bench = Bench::memory(EmulatorOptions::default());
     let bus = VfioUser::connect(bench.socket()).unwrap();
     let bar = bus.bar(2).unwrap();
     for bad in [1, 2, 3, 0x1_0000, u64::MAX - 3] {
@@ -292,7 +294,7 @@ fn register_offsets_are_checked() {
 #[test]
 fn signals_do_not_disturb_a_card() {
     extern "C" fn nothing(_: libc::c_int) {}
-    let bench = Bench::memory(Options::default());
+    let bench = Bench::memory(EmulatorOptions::default());
     let card = bench.open();
     let buffer = card.allocate(64, Direction::H2C).unwrap();
     let mut h2c = card.h2c(0).unwrap();

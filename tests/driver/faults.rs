@@ -6,7 +6,7 @@ use xdma::channel::{Channel, ChannelOptions, CloseError, EngineError, Ring, Tran
 use xdma::memory::Buffer;
 use xdma::msm::{JobError, Msm, MsmOptions, MsmSubmitError, Points, ScalarForm, Scalars};
 use xdma::regs::Direction;
-use xdma_emulator::Options;
+use xdma_emulator::EmulatorOptions;
 use xdma_emulator::faults::{BadCompletion, Kind};
 use xdma_emulator::logic::{Design, MsmModelOptions as Model};
 use xdma_testkit::bench::{Bench, LIMIT, pattern};
@@ -21,7 +21,7 @@ const COMPLETIONS: [(BadCompletion, &str, &str); 5] = [
     (BadCompletion::Unexpected, "unexpected completion of a fetch", "unexpected completion of a host read"),
 ];
 
-/// A channel of each direction, with memory.
+/// A channel of each direction, with a buffer each.
 struct Pair {
     h2c: Channel,
     c2h: Channel,
@@ -70,7 +70,7 @@ fn failed(error: &TransferError, text: &str) {
 #[test]
 fn bad_completions_of_fetches() {
     for ring in RINGS {
-        let bench = Bench::memory(Options::default());
+        let bench = Bench::memory(EmulatorOptions::default());
         let mut pair = Pair::new(&bench.open(), ring);
         pair.works(0);
         for (seed, (with, text, _)) in (1..).zip(COMPLETIONS) {
@@ -90,7 +90,7 @@ fn bad_completions_of_fetches() {
 #[test]
 fn bad_completions_of_host_reads() {
     for ring in RINGS {
-        let bench = Bench::memory(Options::default());
+        let bench = Bench::memory(EmulatorOptions::default());
         let mut pair = Pair::new(&bench.open(), ring);
         for (seed, (with, _, text)) in (1..).zip(COMPLETIONS) {
             bench.inject(Kind::HostRead(with).on(Direction::H2C, 0));
@@ -115,7 +115,7 @@ fn open(bench: &Bench) -> Result<Card, CardError> {
 #[test]
 fn a_link_that_goes_down_and_comes_back() {
     for ring in RINGS {
-        let bench = Bench::memory(Options { function_reset: true, ..Options::default() });
+        let bench = Bench::memory(EmulatorOptions { function_reset: true, ..EmulatorOptions::default() });
         let card = bench.open();
         let mut pair = Pair::new(&card, ring);
         pair.works(1);
@@ -147,7 +147,7 @@ fn a_link_that_goes_down_and_comes_back() {
 /// The link goes down at a random moment during transfers.
 #[test]
 fn a_link_that_goes_down_under_transfers() {
-    let bench = Bench::memory(Options::default());
+    let bench = Bench::memory(EmulatorOptions::default());
     for round in 0..6 {
         let mut pair = Pair::new(&open(&bench).unwrap(), RINGS[round % 2]);
         std::thread::scope(|scope| {
@@ -171,7 +171,7 @@ fn a_link_that_goes_down_under_transfers() {
 /// The link goes down before the data of a job is sent, and while its result is fetched.
 #[test]
 fn a_link_that_goes_down_under_an_msm() {
-    let bench = Bench::new(Options::default(), Design::Msm(Model::default()));
+    let bench = Bench::new(EmulatorOptions::default(), Design::Msm(Model::default()));
     for fetched in [false, true] {
         let card = bench.open();
         let mut msm = Msm::open(&card, MsmOptions::default()).unwrap();
@@ -210,7 +210,8 @@ fn a_link_that_goes_down_under_an_msm() {
 /// channel remains usable.
 #[test]
 fn a_shell_hides_logic_that_never_responds() {
-    let options = Options { axi_timeout: Some(Duration::from_millis(100)), ..Options::default() };
+    let options =
+        EmulatorOptions { axi_timeout: Some(Duration::from_millis(100)), ..EmulatorOptions::default() };
     let model = Model { watchdog: 0, ..Model::default() };
     let bench = Bench::new(options, Design::Msm(model));
     let card = bench.open();
@@ -228,7 +229,7 @@ fn a_shell_hides_logic_that_never_responds() {
 
 #[test]
 fn a_result_that_cannot_be_fetched_is_an_immediate_error() {
-    let bench = Bench::new(Options::default(), Design::Msm(Model::default()));
+    let bench = Bench::new(EmulatorOptions::default(), Design::Msm(Model::default()));
     let card = bench.open();
     let mut msm = Msm::open(&card, MsmOptions::default()).unwrap();
     let points = Points::allocate(&card, 2).unwrap();

@@ -5,7 +5,7 @@ use xdma::card::{InterruptError, Source};
 use xdma::channel::{ChannelOptions, EngineError, Poll, PollError, Ring};
 use xdma::msm::{Msm, MsmOptions, Points, ScalarForm, Scalars};
 use xdma::regs::{Direction, msm};
-use xdma_emulator::Options;
+use xdma_emulator::EmulatorOptions;
 use xdma_emulator::logic::{Design, MsmModelOptions as Model};
 use xdma_testkit::bench::{Bench, LIMIT, pattern, profiles};
 
@@ -15,7 +15,7 @@ const A_WHILE: Duration = Duration::from_millis(50);
 #[test]
 fn a_channel_interrupts_for_each_transfer() {
     for (profile, ring) in profiles().into_iter().zip([Ring::Credits, Ring::Chain]) {
-        let bench = Bench::memory(Options { profile, ..Options::default() });
+        let bench = Bench::memory(EmulatorOptions { profile, ..EmulatorOptions::default() });
         let card = bench.open();
         for direction in [Direction::H2C, Direction::C2H] {
             let options = ChannelOptions { ring: Some(ring), interrupt: true, ..ChannelOptions::default() };
@@ -36,7 +36,7 @@ fn a_channel_interrupts_for_each_transfer() {
 
 #[test]
 fn a_channel_does_not_interrupt_by_default() {
-    let bench = Bench::memory(Options::default());
+    let bench = Bench::memory(EmulatorOptions::default());
     let card = bench.open();
     let mut channel = card.h2c(0).unwrap();
     let interrupt = card.interrupt(Source::Channel(Direction::H2C, 0)).unwrap();
@@ -47,7 +47,7 @@ fn a_channel_does_not_interrupt_by_default() {
 
 #[test]
 fn a_failure_interrupts_and_is_not_lost_by_rearming() {
-    let bench = Bench::memory(Options::default());
+    let bench = Bench::memory(EmulatorOptions::default());
     let card = bench.open();
     let options = ChannelOptions { ring: Some(Ring::Chain), interrupt: true, ..ChannelOptions::default() };
     let mut channel = card.channel(Direction::H2C, 0, options).unwrap();
@@ -72,7 +72,7 @@ fn a_failure_interrupts_and_is_not_lost_by_rearming() {
 
 #[test]
 fn the_msm_design_interrupts_when_a_result_is_available() {
-    let bench = Bench::new(Options::default(), Design::Msm(Model::default()));
+    let bench = Bench::new(EmulatorOptions::default(), Design::Msm(Model::default()));
     let card = bench.open();
     let interrupt = card.interrupt(Source::User(0)).unwrap();
     let user = card.user().unwrap();
@@ -97,7 +97,7 @@ fn the_msm_design_interrupts_when_a_result_is_available() {
 
 #[test]
 fn interrupts_work_again_after_a_reset() {
-    let bench = Bench::memory(Options { function_reset: true, ..Options::default() });
+    let bench = Bench::memory(EmulatorOptions { function_reset: true, ..EmulatorOptions::default() });
     let card = bench.open();
     let options = ChannelOptions { interrupt: true, ..ChannelOptions::default() };
     let mut channel = card.channel(Direction::H2C, 3, options).unwrap();
@@ -116,7 +116,7 @@ fn interrupts_work_again_after_a_reset() {
 
 #[test]
 fn missing_interrupt_sources_are_refused() {
-    let bench = Bench::memory(Options { h2c_channels: 1, ..Options::default() });
+    let bench = Bench::memory(EmulatorOptions { h2c_channels: 1, ..EmulatorOptions::default() });
     let card = bench.open();
     for source in [Source::User(16), Source::Channel(Direction::H2C, 1), Source::Channel(Direction::C2H, 9)] {
         let error = card.interrupt(source).unwrap_err();

@@ -5,14 +5,14 @@ use std::time::Duration;
 use xdma::card::{CardError, CardOptions};
 use xdma::channel::{EngineError, ScopeError, SubmitError, WaitError};
 use xdma::regs::Direction;
-use xdma_emulator::Options;
+use xdma_emulator::EmulatorOptions;
 use xdma_emulator::faults::{BadCompletion, FaultDuration, Kind};
 use xdma_emulator::logic::{Design, MsmModelOptions as Model};
 use xdma_testkit::bench::{Bench, LIMIT, pattern};
 
 #[test]
 fn registered_vectors_are_transferred_and_returned() {
-    let bench = Bench::memory(Options::default());
+    let bench = Bench::memory(EmulatorOptions::default());
     let card = bench.open();
     let (mut h2c, mut c2h) = (card.h2c(0).unwrap(), card.c2h(0).unwrap());
     let data: Vec<u64> = (0..100_000).collect();
@@ -25,21 +25,21 @@ fn registered_vectors_are_transferred_and_returned() {
 }
 
 #[test]
-fn slices_are_lent_for_the_duration_of_a_scope() {
-    let bench = Bench::memory(Options::default());
+fn slices_are_borrowed_for_the_duration_of_a_scope() {
+    let bench = Bench::memory(EmulatorOptions::default());
     let card = bench.open();
     let (mut h2c, mut c2h) = (card.h2c(0).unwrap(), card.c2h(0).unwrap());
     let (data, mut seen) = (pattern(70_000, 5), vec![0u8; 70_000]);
     h2c.scope(LIMIT, |s| {
-        let lent = s.lend(&data).unwrap();
+        let borrowed = s.borrow(&data).unwrap();
         // The scope waits for the transfer.
-        Ok::<_, Box<dyn Error>>(s.submit(&*lent, 0..70_000, 0)?)
+        Ok::<_, Box<dyn Error>>(s.submit(&*borrowed, 0..70_000, 0)?)
     })
     .unwrap();
     assert_eq!(h2c.in_flight(), 0);
     c2h.scope(LIMIT, |s| {
-        let lent = s.lend_mut(&mut seen).unwrap();
-        Ok::<_, Box<dyn Error>>(s.submit(&*lent, 0..70_000, 0)?)
+        let borrowed = s.borrow_mut(&mut seen).unwrap();
+        Ok::<_, Box<dyn Error>>(s.submit(&*borrowed, 0..70_000, 0)?)
     })
     .unwrap();
     assert!(seen == data);
@@ -47,7 +47,7 @@ fn slices_are_lent_for_the_duration_of_a_scope() {
 
 #[test]
 fn a_scope_reports_failed_transfers_that_its_body_did_not_wait_for() {
-    let bench = Bench::memory(Options::default());
+    let bench = Bench::memory(EmulatorOptions::default());
     let card = bench.open();
     let mut h2c = card.h2c(0).unwrap();
     let data = pattern(70_000, 5);
@@ -56,8 +56,8 @@ fn a_scope_reports_failed_transfers_that_its_body_did_not_wait_for() {
     for seen in [false, true] {
         bench.inject(fault);
         let ended = h2c.scope(LIMIT, |s| -> Result<(), Box<dyn Error>> {
-            let lent = s.lend(&data)?;
-            s.submit(&*lent, 0..70_000, 0)?;
+            let borrowed = s.borrow(&data)?;
+            s.submit(&*borrowed, 0..70_000, 0)?;
             if seen {
                 let _ = s.settle(LIMIT);
             }
@@ -71,8 +71,8 @@ fn a_scope_reports_failed_transfers_that_its_body_did_not_wait_for() {
     // An error of the body takes precedence.
     bench.inject(fault);
     let ended = h2c.scope(LIMIT, |s| -> Result<(), Box<dyn Error>> {
-        let lent = s.lend(&data)?;
-        s.submit(&*lent, 0..70_000, 0)?;
+        let borrowed = s.borrow(&data)?;
+        s.submit(&*borrowed, 0..70_000, 0)?;
         Err(SubmitError::Empty.into())
     });
     let error = ended.unwrap_err();
@@ -81,11 +81,11 @@ fn a_scope_reports_failed_transfers_that_its_body_did_not_wait_for() {
     // A failure from which the body has recovered is not reported.
     bench.inject(fault);
     h2c.scope(LIMIT, |s| -> Result<(), Box<dyn Error>> {
-        let lent = s.lend(&data)?;
-        let ticket = s.submit(&*lent, 0..70_000, 0)?;
+        let borrowed = s.borrow(&data)?;
+        let ticket = s.submit(&*borrowed, 0..70_000, 0)?;
         s.wait(ticket, LIMIT).unwrap_err();
         s.recover()?;
-        s.submit(&*lent, 0..70_000, 0)?;
+        s.submit(&*borrowed, 0..70_000, 0)?;
         Ok(())
     })
     .unwrap();
@@ -93,14 +93,14 @@ fn a_scope_reports_failed_transfers_that_its_body_did_not_wait_for() {
 
 #[test]
 fn a_scope_reports_a_transfer_that_exceeds_its_limit() {
-    let bench = Bench::memory(Options::default());
+    let bench = Bench::memory(EmulatorOptions::default());
     let card = bench.open();
     let mut h2c = card.h2c(0).unwrap();
     let data = pattern(70_000, 5);
     bench.inject(Kind::AxiHang(FaultDuration::Millis(300)).on(Direction::H2C, 0));
     let ended = h2c.scope(Duration::from_millis(20), |s| -> Result<(), Box<dyn Error>> {
-        let lent = s.lend(&data)?;
-        s.submit(&*lent, 0..70_000, 0)?;
+        let borrowed = s.borrow(&data)?;
+        s.submit(&*borrowed, 0..70_000, 0)?;
         Ok(())
     });
     let error = ended.unwrap_err();
@@ -111,14 +111,14 @@ fn a_scope_reports_a_transfer_that_exceeds_its_limit() {
 
 #[test]
 fn a_scope_waits_for_its_transfers_after_a_panic() {
-    let bench = Bench::memory(Options::default());
+    let bench = Bench::memory(EmulatorOptions::default());
     let card = bench.open();
     let mut h2c = card.h2c(0).unwrap();
     let data = pattern(1 << 20, 6);
     let panicked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
         h2c.scope(LIMIT, |s| -> Result<(), Box<dyn Error>> {
-            let lent = s.lend(&data).unwrap();
-            s.submit(&*lent, 0..1 << 20, 0).unwrap();
+            let borrowed = s.borrow(&data).unwrap();
+            s.submit(&*borrowed, 0..1 << 20, 0).unwrap();
             panic!("in the middle of a transfer");
         })
     }));
@@ -129,7 +129,7 @@ fn a_scope_waits_for_its_transfers_after_a_panic() {
 
 #[test]
 fn a_buffer_dropped_in_flight_is_released_only_after_its_transfer() {
-    let bench = Bench::memory(Options::default());
+    let bench = Bench::memory(EmulatorOptions::default());
     let card = bench.open();
     let (mut h2c, mut c2h) = (card.h2c(0).unwrap(), card.c2h(0).unwrap());
     let data = pattern(4 << 20, 7);
@@ -148,7 +148,8 @@ fn a_buffer_dropped_in_flight_is_released_only_after_its_transfer() {
 
 #[test]
 fn a_card_closed_while_busy_can_be_opened_again() {
-    let bench = Bench::new(Options::default(), Design::Msm(Model { watchdog: 0, ..Model::default() }));
+    let bench =
+        Bench::new(EmulatorOptions::default(), Design::Msm(Model { watchdog: 0, ..Model::default() }));
     {
         let card = bench.open_with_short_idle_limit();
         let mut h2c = card.h2c(0).unwrap();

@@ -7,7 +7,7 @@ use tracing_subscriber::filter::LevelFilter;
 use xdma::channel::{ChannelOptions, EngineError, Ring, Transfers};
 use xdma::msm::{Msm, MsmOptions, Points, ScalarForm, Scalars};
 use xdma::regs::Direction;
-use xdma_emulator::Options;
+use xdma_emulator::EmulatorOptions;
 use xdma_emulator::faults::{BadCompletion, Kind};
 use xdma_emulator::logic::{Design, MsmModelOptions as Model};
 use xdma_testkit::bench::{Bench, LIMIT};
@@ -57,7 +57,7 @@ fn in_order(lines: &[String], parts: &[&str]) {
 
 #[test]
 fn opening_and_closing_cards_and_channels_is_logged() {
-    let bench = Bench::memory(Options::default());
+    let bench = Bench::memory(EmulatorOptions::default());
     let ((), log) = logged(|| {
         let card = bench.open();
         let mut h2c = card.h2c(0).unwrap();
@@ -82,7 +82,7 @@ fn opening_and_closing_cards_and_channels_is_logged() {
 
 #[test]
 fn transfers_are_not_logged() {
-    let bench = Bench::memory(Options::default());
+    let bench = Bench::memory(EmulatorOptions::default());
     let card = bench.open();
     for ring in [Ring::Chain, Ring::Credits] {
         let options = ChannelOptions { ring: Some(ring), ..ChannelOptions::default() };
@@ -100,7 +100,7 @@ fn transfers_are_not_logged() {
 
 #[test]
 fn errors_are_logged_with_the_ring_and_recoveries_as_spans() {
-    let bench = Bench::memory(Options::default());
+    let bench = Bench::memory(EmulatorOptions::default());
     let card = bench.open();
     let options = ChannelOptions { ring: Some(Ring::Chain), ..ChannelOptions::default() };
     let mut h2c = card.channel(Direction::H2C, 0, options).unwrap();
@@ -129,7 +129,7 @@ fn errors_are_logged_with_the_ring_and_recoveries_as_spans() {
 
 #[test]
 fn a_job_is_a_span_from_its_submission_to_its_result() {
-    let bench = Bench::new(Options::default(), Design::Msm(Model::default()));
+    let bench = Bench::new(EmulatorOptions::default(), Design::Msm(Model::default()));
     let card = bench.open();
     let mut msm = Msm::open(&card, MsmOptions::default()).unwrap();
     let points = Points::from_bytes(&card, &vec![0; 64 * 100]).unwrap();

@@ -2,7 +2,7 @@
 
 use xdma::channel::{ChannelOptions, EngineError, Poll, Ring, SubmitError, Transfers};
 use xdma::regs::Direction;
-use xdma_emulator::{Options, Profile};
+use xdma_emulator::{EmulatorOptions, Profile};
 use xdma_testkit::bench::{Bench, LIMIT, pattern, profiles};
 
 fn rings() -> impl Iterator<Item = (Profile, ChannelOptions)> {
@@ -15,7 +15,7 @@ fn rings() -> impl Iterator<Item = (Profile, ChannelOptions)> {
 #[test]
 fn data_written_is_read_back() {
     for (profile, options) in rings() {
-        let bench = Bench::memory(Options { profile, ..Options::default() });
+        let bench = Bench::memory(EmulatorOptions { profile, ..EmulatorOptions::default() });
         let card = bench.open();
         let mut h2c = card.channel(Direction::H2C, 0, options).unwrap();
         let mut c2h = card.channel(Direction::C2H, 3, options).unwrap();
@@ -36,7 +36,7 @@ fn data_written_is_read_back() {
 #[test]
 fn the_ring_wraps_and_jobs_queue() {
     for (profile, options) in rings() {
-        let bench = Bench::memory(Options { profile, ..Options::default() });
+        let bench = Bench::memory(EmulatorOptions { profile, ..EmulatorOptions::default() });
         let card = bench.open();
         let mut h2c = card.channel(Direction::H2C, 1, ChannelOptions { slots: 8, ..options }).unwrap();
         let mut source = card.allocate(64 * 100, Direction::H2C).unwrap();
@@ -70,7 +70,7 @@ fn the_ring_wraps_and_jobs_queue() {
 #[test]
 fn programs_run_repeatedly_without_rewriting_their_descriptors() {
     for (profile, options) in rings() {
-        let bench = Bench::memory(Options { profile, ..Options::default() });
+        let bench = Bench::memory(EmulatorOptions { profile, ..EmulatorOptions::default() });
         let card = bench.open();
         let mut h2c = card.channel(Direction::H2C, 0, options).unwrap();
         let mut c2h = card.channel(Direction::C2H, 0, options).unwrap();
@@ -108,7 +108,7 @@ fn programs_run_repeatedly_without_rewriting_their_descriptors() {
 /// AXI FIXED bursts (control bit 25), for a FIFO: each beat is written to and read from the same address.
 #[test]
 fn a_fixed_address_receives_every_beat() {
-    let bench = Bench::memory(Options::default());
+    let bench = Bench::memory(EmulatorOptions::default());
     let card = bench.open();
     let fixed = ChannelOptions { fixed_address: true, ..ChannelOptions::default() };
     let mut h2c = card.channel(Direction::H2C, 0, fixed).unwrap();
@@ -138,7 +138,7 @@ fn a_fixed_address_receives_every_beat() {
 #[test]
 fn mappings_are_created_and_released_during_transfers() {
     const LEN: u64 = 300_000;
-    let bench = Bench::memory(Options::default());
+    let bench = Bench::memory(EmulatorOptions::default());
     let card = bench.open();
     std::thread::scope(|scope| {
         for index in 0..2u64 {

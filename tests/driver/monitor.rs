@@ -2,12 +2,12 @@
 
 use xdma::channel::{ChannelOptions, Ring, Transfers};
 use xdma::regs::Direction;
-use xdma_emulator::Options;
+use xdma_emulator::EmulatorOptions;
 use xdma_testkit::bench::{Bench, LIMIT};
 
 #[test]
 fn the_engine_and_the_driver_count_the_same_bytes() {
-    let bench = Bench::memory(Options::default());
+    let bench = Bench::memory(EmulatorOptions::default());
     let card = bench.open();
     let width = u64::from(card.report().unwrap().data_width);
     for ring in [Ring::Chain, Ring::Credits] {
@@ -22,7 +22,7 @@ fn the_engine_and_the_driver_count_the_same_bytes() {
                 let (seen, moved) = (channel.monitor().unwrap(), channel.stats().bytes - before);
                 assert_eq!(moved, len);
                 assert_eq!(seen.beats * width, len, "{ring} {direction}");
-                assert!(seen.cycles >= seen.beats && !seen.maxed, "{seen:?}");
+                assert!(seen.cycles >= seen.beats && !seen.saturated, "{seen:?}");
             }
         }
     }
@@ -30,7 +30,7 @@ fn the_engine_and_the_driver_count_the_same_bytes() {
 
 #[test]
 fn the_engine_counts_all_transfers_of_a_program() {
-    let bench = Bench::memory(Options::default());
+    let bench = Bench::memory(EmulatorOptions::default());
     let card = bench.open();
     let width = u64::from(card.report().unwrap().data_width);
     let options = ChannelOptions { ring: Some(Ring::Chain), ..ChannelOptions::default() };
@@ -52,7 +52,7 @@ fn the_engine_counts_all_transfers_of_a_program() {
 /// This includes queued chains, programs larger than the credits, and switches between lists.
 #[test]
 fn the_card_and_the_driver_count_the_same_doorbells_and_descriptors() {
-    let bench = Bench::memory(Options::default());
+    let bench = Bench::memory(EmulatorOptions::default());
     let card = bench.open();
     for ring in [Ring::Chain, Ring::Credits] {
         let options = ChannelOptions { ring: Some(ring), ..ChannelOptions::default() };

@@ -13,12 +13,12 @@ use xdma::msm::{
 };
 use xdma::regs::msm;
 use xdma::unstable::memory::CallerMemory;
-use xdma_emulator::Options;
+use xdma_emulator::EmulatorOptions;
 use xdma_emulator::logic::{self, Design, MsmModelOptions as Model};
 use xdma_testkit::bench::{Bench, LIMIT};
 
 fn bench(model: Model) -> Bench {
-    Bench::new(Options::default(), Design::Msm(model))
+    Bench::new(EmulatorOptions::default(), Design::Msm(model))
 }
 
 fn random(count: usize, seed: u64) -> (Vec<G1Affine>, Vec<Fr>) {

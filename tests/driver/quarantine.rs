@@ -7,7 +7,7 @@ use xdma::channel::stream::ReceiverOptions;
 use xdma::channel::{Channel, ChannelOptions, CloseError, EngineError, Ring, ScopeError, Transfers};
 use xdma::memory::{Buffer, MemoryError};
 use xdma::regs::Direction;
-use xdma_emulator::Options;
+use xdma_emulator::EmulatorOptions;
 use xdma_emulator::faults::{FaultDuration, Kind};
 use xdma_emulator::logic::Design;
 use xdma_testkit::bench::{Bench, LIMIT, pattern, works};
@@ -80,7 +80,7 @@ fn stays_untouched(card: &Card, len: u64) {
 fn memory_of_transfers_is_not_reused() {
     for ring in RINGS {
         for len in LENGTHS {
-            let bench = Bench::memory(Options::default());
+            let bench = Bench::memory(EmulatorOptions::default());
             let card = open(&bench);
             let (c2h, sink) = seems_gone(&bench, &card, ring, len);
             is_quarantined(c2h.close(), len);
@@ -96,7 +96,7 @@ fn memory_of_transfers_is_not_reused() {
 #[test]
 fn memory_and_descriptor_lists_of_programs_are_not_reused() {
     for ring in RINGS {
-        let bench = Bench::memory(Options::default());
+        let bench = Bench::memory(EmulatorOptions::default());
         let card = open(&bench);
         fill(&card, 4 << 20);
         let mut c2h = channel(&card, Direction::C2H, ring);
@@ -122,7 +122,7 @@ fn memory_and_descriptor_lists_of_programs_are_not_reused() {
 
 #[test]
 fn a_buffer_that_the_card_may_still_read_cannot_be_written() {
-    let bench = Bench::memory(Options::default());
+    let bench = Bench::memory(EmulatorOptions::default());
     let card = open(&bench);
     let mut h2c = channel(&card, Direction::H2C, Ring::Chain);
     let mut source = card.allocate(1 << 20, Direction::H2C).unwrap();
@@ -138,7 +138,7 @@ fn a_buffer_that_the_card_may_still_read_cannot_be_written() {
 
 #[test]
 fn quarantined_vectors_are_not_returned_to_their_owner() {
-    let bench = Bench::memory(Options::default());
+    let bench = Bench::memory(EmulatorOptions::default());
     let card = open(&bench);
     fill(&card, 1 << 20);
     let mut c2h = channel(&card, Direction::C2H, Ring::Chain);
@@ -159,15 +159,15 @@ fn quarantined_vectors_are_not_returned_to_their_owner() {
 /// The slice is unmapped from the IOMMU, or was staged and never mapped.
 #[test]
 fn a_scope_ends_with_an_error_and_the_card_cannot_reach_the_slice_afterwards() {
-    let bench = Bench::memory(Options::default());
+    let bench = Bench::memory(EmulatorOptions::default());
     let card = open(&bench);
     fill(&card, 1 << 20);
     let mut c2h = channel(&card, Direction::C2H, Ring::Chain);
     let mut slice = vec![7u8; 1 << 20];
     let ended = c2h.scope(Duration::from_millis(20), |scope| -> Result<(), Box<dyn std::error::Error>> {
-        let lent = scope.lend_mut(&mut slice)?;
+        let borrowed = scope.borrow_mut(&mut slice)?;
         hang(&bench, Direction::C2H);
-        scope.submit(&*lent, 0..1 << 20, 0)?;
+        scope.submit(&*borrowed, 0..1 << 20, 0)?;
         bench.inject(Kind::AllOnes(GONE));
         Ok(())
     });
@@ -185,7 +185,7 @@ fn a_scope_ends_with_an_error_and_the_card_cannot_reach_the_slice_afterwards() {
 #[test]
 fn a_card_that_seems_gone_when_it_is_closed_can_be_opened_again() {
     for ring in RINGS {
-        let bench = Bench::memory(Options::default());
+        let bench = Bench::memory(EmulatorOptions::default());
         let card = open(&bench);
         let (c2h, sink) = seems_gone(&bench, &card, ring, 1 << 20);
         drop((c2h, sink, card));
@@ -197,7 +197,8 @@ fn a_card_that_seems_gone_when_it_is_closed_can_be_opened_again() {
 #[test]
 fn buffers_of_a_receiver_that_is_closed_on_a_card_that_seems_gone_are_not_reused() {
     for ring in RINGS {
-        let bench = Bench::new(Options { stream: true, ..Options::default() }, Design::Loopback);
+        let bench =
+            Bench::new(EmulatorOptions { stream: true, ..EmulatorOptions::default() }, Design::Loopback);
         let card = open(&bench);
         let mut sender = card.stream_h2c(0, ChannelOptions::default()).unwrap();
         let channel = ChannelOptions { ring: Some(ring), ..ChannelOptions::default() };
@@ -225,7 +226,7 @@ fn buffers_of_a_receiver_that_is_closed_on_a_card_that_seems_gone_are_not_reused
 #[test]
 fn a_card_that_is_recovered_during_transfers_reaches_no_other_memory() {
     for ring in RINGS {
-        let bench = Bench::memory(Options::default());
+        let bench = Bench::memory(EmulatorOptions::default());
         let card = open(&bench);
         let mut c2h = channel(&card, Direction::C2H, ring);
         let sink = card.allocate(4096, Direction::C2H).unwrap();

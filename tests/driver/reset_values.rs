@@ -5,7 +5,7 @@ use xdma::channel::{Channel, ChannelOptions, Ring, Wait};
 use xdma::memory::Buffer;
 use xdma::regs::{Direction, MAX_CHANNELS};
 use xdma_emulator::faults::{BadCompletion, FaultDuration, Kind};
-use xdma_emulator::{Options, Profile};
+use xdma_emulator::{EmulatorOptions, Profile};
 use xdma_testkit::bench::{Bench, LIMIT, profiles};
 use xdma_testkit::controls::{Controls, changed, read};
 use xdma_testkit::process;
@@ -18,15 +18,15 @@ fn controls(bench: &Bench) -> Controls {
 }
 
 /// A card with everything in use: all channels, their interrupts and monitors, and a user interrupt.
-struct Use {
+struct CardInUse {
     channels: Vec<Channel>,
     memory: Vec<Buffer>,
     _interrupt: xdma::card::Interrupt,
     card: Card,
 }
 
-impl Use {
-    fn of(card: Card, ring: Ring) -> Self {
+impl CardInUse {
+    fn new(card: Card, ring: Ring) -> Self {
         let options = ChannelOptions { ring: Some(ring), wait: Wait::Interrupt, ..ChannelOptions::default() };
         let (mut channels, mut memory) = (vec![], vec![]);
         for direction in [Direction::H2C, Direction::C2H] {
@@ -53,7 +53,7 @@ impl Use {
 fn each(test: impl Fn(&Bench, Ring)) {
     for profile in profiles() {
         for ring in [Ring::Chain, Ring::Credits] {
-            let bench = Bench::memory(Options { profile, ..Options::default() });
+            let bench = Bench::memory(EmulatorOptions { profile, ..EmulatorOptions::default() });
             let fresh = controls(&bench);
             test(&bench, ring);
             assert_same(&fresh, &controls(&bench), profile, ring);
@@ -70,7 +70,7 @@ fn assert_same(fresh: &Controls, left: &Controls, profile: Profile, ring: Ring) 
 #[test]
 fn after_closing() {
     each(|bench, ring| {
-        let Use { channels, card, .. } = Use::of(bench.open(), ring);
+        let CardInUse { channels, card, .. } = CardInUse::new(bench.open(), ring);
         channels.into_iter().for_each(|channel| channel.close().unwrap());
         drop(card);
     });
@@ -79,8 +79,8 @@ fn after_closing() {
 #[test]
 fn after_dropping_everything_with_transfers_in_flight() {
     each(|bench, ring| {
-        let mut used = Use::of(bench.open(), ring);
-        let Use { channels, memory, .. } = &mut used;
+        let mut used = CardInUse::new(bench.open(), ring);
+        let CardInUse { channels, memory, .. } = &mut used;
         for (channel, memory) in channels.iter_mut().zip(memory) {
             (0..20).for_each(|_| assert!(channel.submit(memory, 0..10_000, 0).is_ok()));
         }
@@ -90,7 +90,7 @@ fn after_dropping_everything_with_transfers_in_flight() {
 #[test]
 fn after_errors_with_and_without_a_recovery() {
     each(|bench, ring| {
-        let mut used = Use::of(bench.open(), ring);
+        let mut used = CardInUse::new(bench.open(), ring);
         for (direction, at) in
             [(Direction::H2C, 0), (Direction::C2H, MAX_CHANNELS), (Direction::C2H, MAX_CHANNELS + 1)]
         {
@@ -105,12 +105,12 @@ fn after_errors_with_and_without_a_recovery() {
 #[test]
 fn after_a_recovery_of_the_card_and_after_opening_it_twice() {
     each(|bench, ring| {
-        let mut used = Use::of(bench.open(), ring);
+        let mut used = CardInUse::new(bench.open(), ring);
         used.card.recover().unwrap();
         used.channels.iter_mut().for_each(|channel| channel.recover().unwrap());
         used.work();
         drop(used);
-        drop(Use::of(bench.open(), ring));
+        drop(CardInUse::new(bench.open(), ring));
     });
 }
 
@@ -132,13 +132,13 @@ fn after_a_channel_was_closed_and_opened_again() {
 #[test]
 fn only_a_hanging_engine_keeps_its_register_values() {
     for ring in [Ring::Chain, Ring::Credits] {
-        let bench = Bench::memory(Options::default());
+        let bench = Bench::memory(EmulatorOptions::default());
         if bench.options().function_reset {
             println!("skipped: this card resets a hanging engine");
             return;
         }
         let fresh = controls(&bench);
-        let mut used = Use::of(bench.open_with_short_idle_limit(), ring);
+        let mut used = CardInUse::new(bench.open_with_short_idle_limit(), ring);
         bench.inject(Kind::AxiHang(FaultDuration::Millis(3000)).on(Direction::H2C, 1));
         used.channels[1].submit(&used.memory[1], 0..10_000, 0).unwrap();
         std::thread::sleep(std::time::Duration::from_millis(50));
@@ -167,7 +167,7 @@ fn after_sigkill_and_opening_the_card_again() {
     const RING: &str = "XDMA_TEST_RING";
     if process::is(TEST) {
         let ring = if std::env::var(RING).unwrap() == "chain" { Ring::Chain } else { Ring::Credits };
-        let _used = Use::of(process::open().unwrap(), ring);
+        let _used = CardInUse::new(process::open().unwrap(), ring);
         println!("in use");
         loop {
             std::thread::park();

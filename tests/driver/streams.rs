@@ -13,7 +13,7 @@ use xdma::memory::MemoryError;
 use xdma::regs::Direction;
 use xdma_emulator::faults::{FaultDuration, Kind};
 use xdma_emulator::logic::{Design, Loopback};
-use xdma_emulator::{Options, Switches};
+use xdma_emulator::{EmulatorOptions, Switches};
 use xdma_testkit::bench::{Bench, LIMIT, pattern};
 
 const RINGS: [Ring; 2] = [Ring::Chain, Ring::Credits];
@@ -21,9 +21,9 @@ const RINGS: [Ring; 2] = [Ring::Chain, Ring::Credits];
 const A_WHILE: Duration = Duration::from_millis(30);
 
 /// Returns a card whose engines can be stopped while they wait for the stream.
-fn bench(options: Options) -> Bench {
+fn bench(options: EmulatorOptions) -> Bench {
     let switches = Switches { stop_ends_idle_stream: true, ..options.switches };
-    Bench::new(Options { stream: true, switches, ..options }, Design::Loopback)
+    Bench::new(EmulatorOptions { stream: true, switches, ..options }, Design::Loopback)
 }
 
 fn options(ring: Ring, buffers: usize, bytes: u32) -> ReceiverOptions {
@@ -74,7 +74,7 @@ fn sizes(bytes: u32, seed: u64) -> impl Iterator<Item = usize> {
 fn packets_of_any_size_come_back_as_they_were_sent() {
     for ring in RINGS {
         for seed in 1..=3 {
-            let bench = bench(Options { seed, ..Options::default() });
+            let bench = bench(EmulatorOptions { seed, ..EmulatorOptions::default() });
             let card = bench.open();
             let (buffers, bytes) = [(1, 64), (3, 512), (200, 256)][seed as usize % 3];
             let (mut sender, mut receiver) = pair(&card, options(ring, buffers, bytes));
@@ -102,7 +102,7 @@ fn packets_of_any_size_come_back_as_they_were_sent() {
 #[test]
 fn a_packet_may_be_sent_in_parts() {
     for ring in RINGS {
-        let bench = bench(Options::default());
+        let bench = bench(EmulatorOptions::default());
         let card = bench.open();
         let (mut sender, mut receiver) = pair(&card, options(ring, 4, 4096));
         let data = pattern(3000, 7);
@@ -121,7 +121,7 @@ fn a_packet_may_be_sent_in_parts() {
 #[test]
 fn a_slow_receiver_delays_the_stream_and_loses_nothing() {
     for ring in RINGS {
-        let bench = bench(Options::default());
+        let bench = bench(EmulatorOptions::default());
         let card = bench.open();
         let (mut sender, mut receiver) = pair(&card, options(ring, 4, 4096));
         // More data than fits into the card's FIFO and all buffers.
@@ -159,7 +159,7 @@ fn a_slow_receiver_delays_the_stream_and_loses_nothing() {
 
 #[test]
 fn buffers_are_recycled_in_any_order_and_only_by_their_own_receiver() {
-    let bench = bench(Options::default());
+    let bench = bench(EmulatorOptions::default());
     let card = bench.open();
     let (mut sender, mut receiver) = pair(&card, options(Ring::Credits, 8, 256));
     let mut other = card.stream_c2h(1, options(Ring::Credits, 8, 256)).unwrap();
@@ -188,7 +188,7 @@ fn buffers_are_recycled_in_any_order_and_only_by_their_own_receiver() {
 
 #[test]
 fn packets_are_received_with_each_way_of_waiting() {
-    let bench = bench(Options::default());
+    let bench = bench(EmulatorOptions::default());
     let card = bench.open();
     for wait in Wait::ALL {
         for ring in RINGS {
@@ -212,7 +212,7 @@ fn packets_are_received_with_each_way_of_waiting() {
 #[test]
 fn data_from_before_a_failure_is_delivered_and_the_rest_follows_after_a_recovery() {
     for ring in RINGS {
-        let bench = bench(Options::default());
+        let bench = bench(EmulatorOptions::default());
         let card = bench.open();
         let (mut sender, mut receiver) = pair(&card, options(ring, 4, 256));
         // The read for the third buffer fails.
@@ -244,7 +244,7 @@ fn data_from_before_a_failure_is_delivered_and_the_rest_follows_after_a_recovery
 #[test]
 fn a_sender_fails_and_recovers() {
     for ring in RINGS {
-        let bench = bench(Options::default());
+        let bench = bench(EmulatorOptions::default());
         let card = bench.open();
         let (mut sender, mut receiver) = pair(&card, options(ring, 4, 256));
         bench.inject(Kind::BadMagic.on(Direction::H2C, 0));
@@ -264,7 +264,7 @@ fn a_sender_fails_and_recovers() {
 /// The count arrives before the data and its metadata. The metadata of the previous filling must not be used instead.
 #[test]
 fn stale_metadata_is_not_mistaken_for_new() {
-    let bench = bench(Options::default());
+    let bench = bench(EmulatorOptions::default());
     let card = bench.open();
     let (mut sender, mut receiver) = pair(&card, options(Ring::Credits, 1, 256));
     for number in 0..3 {
@@ -285,7 +285,7 @@ fn stale_metadata_is_not_mistaken_for_new() {
 #[test]
 fn a_stopped_receiver_keeps_received_data() {
     for ring in RINGS {
-        let bench = bench(Options::default());
+        let bench = bench(EmulatorOptions::default());
         let card = bench.open();
         let (mut sender, mut receiver) = pair(&card, options(ring, 4, 256));
         send(&card, &mut sender, &pattern(100, 1)).unwrap();
@@ -306,7 +306,7 @@ fn a_stopped_receiver_keeps_received_data() {
 #[test]
 fn a_receiver_dropped_within_a_packet_can_be_opened_again() {
     for ring in RINGS {
-        let bench = bench(Options::default());
+        let bench = bench(EmulatorOptions::default());
         let card = bench.open();
         let (mut sender, receiver) = pair(&card, options(ring, 4, 256));
         send(&card, &mut sender, &[7; 5000]).unwrap();
@@ -342,7 +342,7 @@ fn an_engine_that_waits_for_the_stream_stays_busy_with_a_chain() {
 }
 
 fn engine_waits_for_the_stream(ring: Ring) {
-    let bench = Bench::new(Options { stream: true, ..Options::default() }, Design::Loopback);
+    let bench = Bench::new(EmulatorOptions { stream: true, ..EmulatorOptions::default() }, Design::Loopback);
     let card = bench.open_with_short_idle_limit();
     let (mut sender, mut receiver) = pair(&card, options(ring, 4, 256));
     // The engine has a buffer and waits for the stream.
@@ -385,7 +385,7 @@ fn engine_waits_for_the_stream(ring: Ring) {
 
 #[test]
 fn a_hanging_stream_ends_with_a_deadline_and_a_snapshot() {
-    let bench = bench(Options::default());
+    let bench = bench(EmulatorOptions::default());
     let card = bench.open();
     let (mut sender, mut receiver) = pair(&card, options(Ring::Credits, 4, 256));
     bench.inject(Kind::AxiHang(FaultDuration::Millis(200)).on(Direction::H2C, 0));
@@ -399,7 +399,7 @@ fn a_hanging_stream_ends_with_a_deadline_and_a_snapshot() {
 
 #[test]
 fn the_wrong_kind_of_channel_names_the_right_one() {
-    let bench = bench(Options::default());
+    let bench = bench(EmulatorOptions::default());
     let card = bench.open();
     let error = card.h2c(0).unwrap_err();
     assert!(matches!(error, OpenError::Stream { .. }));
@@ -410,7 +410,7 @@ fn the_wrong_kind_of_channel_names_the_right_one() {
     }
     card.stream_c2h(0, options(Ring::Credits, 256, 64)).unwrap();
     drop(card);
-    let bench = Bench::memory(Options::default());
+    let bench = Bench::memory(EmulatorOptions::default());
     let card = bench.open();
     let error = card.stream_c2h(0, ReceiverOptions::default()).unwrap_err();
     assert!(matches!(error, OpenError::NotStream { .. }));
@@ -424,7 +424,7 @@ fn the_wrong_kind_of_channel_names_the_right_one() {
 #[test]
 fn data_of_an_earlier_program_is_discarded_on_request() {
     for ring in RINGS {
-        let bench = bench(Options::default());
+        let bench = bench(EmulatorOptions::default());
         let card = bench.open();
         let quick = Discard { quiet: Duration::from_millis(200), ..Discard::default() };
         let with = |discard| ReceiverOptions { discard, ..options(ring, 4, 4096) };
@@ -459,7 +459,7 @@ fn data_of_an_earlier_program_is_discarded_on_request() {
 
 #[test]
 fn discarding_a_continuous_stream_ends_at_the_limit() {
-    let bench = bench(Options::default());
+    let bench = bench(EmulatorOptions::default());
     let card = bench.open();
     let mut sender = card.stream_h2c(0, ChannelOptions::default()).unwrap();
     let ended = std::sync::atomic::AtomicBool::new(false);

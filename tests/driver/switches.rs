@@ -4,18 +4,18 @@ use std::time::Duration;
 use xdma::card::Card;
 use xdma::channel::{ChannelOptions, EngineError, Ring, SubmitError, Transfers};
 use xdma::regs::Direction;
-use xdma_emulator::{Latency, Options, Profile, Switches};
+use xdma_emulator::{EmulatorOptions, Latency, Profile, Switches};
 use xdma_testkit::bench::{Bench, LIMIT, pattern};
 
 /// Returns cards with each switch, and with each other option that affects the driver.
-fn cards() -> Vec<(&'static str, Options)> {
-    let with = |switches| Options { switches, ..Options::default() };
+fn cards() -> Vec<(&'static str, EmulatorOptions)> {
+    let with = |switches| EmulatorOptions { switches, ..EmulatorOptions::default() };
     let default = Switches::default();
     vec![
-        ("default", Options::default()),
-        ("alveo", Options { profile: Profile::Alveo, ..Options::default() }),
-        ("function reset", Options { function_reset: true, ..Options::default() }),
-        ("synchronous", Options { synchronous: true, ..Options::default() }),
+        ("default", EmulatorOptions::default()),
+        ("alveo", EmulatorOptions { profile: Profile::Alveo, ..EmulatorOptions::default() }),
+        ("function reset", EmulatorOptions { function_reset: true, ..EmulatorOptions::default() }),
+        ("synchronous", EmulatorOptions { synchronous: true, ..EmulatorOptions::default() }),
         ("slow", slow()),
         ("no credits", with(Switches { mm_credits: false, ..default })),
         ("busy without credits", with(Switches { busy_without_credits: true, ..default })),
@@ -24,13 +24,16 @@ fn cards() -> Vec<(&'static str, Options)> {
         ("unlogged errors stop", with(Switches { unlogged_errors_stop: true, ..default })),
         ("write-back on error", with(Switches { error_write_back: true, ..default })),
         ("aligned fetch", with(Switches { aligned_fetch: true, ..default })),
-        ("all switches", Options { synchronous: false, switches: all(), ..Options::default() }),
+        (
+            "all switches",
+            EmulatorOptions { synchronous: false, switches: all(), ..EmulatorOptions::default() },
+        ),
     ]
 }
 
-fn slow() -> Options {
+fn slow() -> EmulatorOptions {
     let time = Duration::from_micros(200);
-    Options { latency: Latency { fetch: time, completion: time }, ..Options::default() }
+    EmulatorOptions { latency: Latency { fetch: time, completion: time }, ..EmulatorOptions::default() }
 }
 
 fn all() -> Switches {
@@ -60,7 +63,7 @@ fn rings(card: &Card) -> Vec<Ring> {
 fn the_driver_works_with_every_switch() {
     for (name, options) in cards() {
         for seed in 0..2 {
-            let bench = Bench::memory(Options { seed, ..options.clone() });
+            let bench = Bench::memory(EmulatorOptions { seed, ..options.clone() });
             let card = bench.open();
             for ring in rings(&card) {
                 println!("{name}, seed {seed}, {ring}");
@@ -129,7 +132,7 @@ fn suite(card: &Card, ring: Ring) {
 fn the_default_ring_is_credits_if_the_core_has_them() {
     for (mm_credits, ring) in [(true, Ring::Credits), (false, Ring::Chain)] {
         let switches = Switches { mm_credits, ..Switches::default() };
-        let bench = Bench::memory(Options { switches, ..Options::default() });
+        let bench = Bench::memory(EmulatorOptions { switches, ..EmulatorOptions::default() });
         assert_eq!(bench.open().h2c(0).unwrap().ring(), ring);
     }
 }
@@ -137,7 +140,7 @@ fn the_default_ring_is_credits_if_the_core_has_them() {
 #[test]
 fn a_card_with_a_reset_is_usable_after_it() {
     for function_reset in [true, false] {
-        let bench = Bench::memory(Options { function_reset, ..Options::default() });
+        let bench = Bench::memory(EmulatorOptions { function_reset, ..EmulatorOptions::default() });
         let card = bench.open();
         let mut h2c = card.h2c(0).unwrap();
         let source = card.allocate(100, Direction::H2C).unwrap();

@@ -9,14 +9,15 @@ use xdma::channel::{
 use xdma::memory::Buffer;
 use xdma::msm::{DataError, JobError, Msm, MsmOptions, Points, PrepareError, ScalarForm, Scalars};
 use xdma::regs::Direction;
-use xdma_emulator::Options;
+use xdma_emulator::EmulatorOptions;
 use xdma_emulator::logic::{Design, Loopback, Memory, MsmModel as MsmLogic, MsmModelOptions as Model};
 use xdma_testkit::bench::{Bench, LIMIT};
 
 const BOTH: [Direction; 2] = [Direction::H2C, Direction::C2H];
 
 fn other_card() -> Card {
-    xdma_emulated_card::start(Options::default(), Arc::new(Memory::new()), CardOptions::default()).unwrap()
+    xdma_emulated_card::start(EmulatorOptions::default(), Arc::new(Memory::new()), CardOptions::default())
+        .unwrap()
 }
 
 fn channel(card: &Card, direction: Direction) -> Channel {
@@ -38,7 +39,7 @@ fn list(memory: &Buffer, direction: Direction) -> Transfers {
 
 #[test]
 fn memory_of_another_card_is_refused() {
-    let bench = Bench::memory(Options::default());
+    let bench = Bench::memory(EmulatorOptions::default());
     let (card, other) = (bench.open(), other_card());
     for direction in BOTH {
         let mut own_channel = channel(&card, direction);
@@ -65,7 +66,7 @@ fn memory_of_another_card_is_refused() {
 
 #[test]
 fn a_program_of_another_card_is_refused() {
-    let bench = Bench::memory(Options::default());
+    let bench = Bench::memory(EmulatorOptions::default());
     let (card, other) = (bench.open(), other_card());
     for direction in BOTH {
         let memory = other.allocate(4096, direction).unwrap();
@@ -76,14 +77,14 @@ fn a_program_of_another_card_is_refused() {
 }
 
 #[test]
-fn slices_lent_to_another_card_are_refused() {
-    let bench = Bench::memory(Options::default());
+fn slices_borrowed_by_another_card_are_refused() {
+    let bench = Bench::memory(EmulatorOptions::default());
     let (card, other) = (bench.open(), other_card());
     let (mut its, mut others) = (channel(&card, Direction::H2C), channel(&other, Direction::H2C));
     let data = vec![1u8; 10_000];
     its.scope(LIMIT, |scope| -> Result<(), Box<dyn std::error::Error>> {
-        let lent = scope.lend(&data)?;
-        foreign(others.submit(&*lent, 0..10_000, 0));
+        let borrowed = scope.borrow(&data)?;
+        foreign(others.submit(&*borrowed, 0..10_000, 0));
         Ok(())
     })
     .unwrap();
@@ -91,8 +92,8 @@ fn slices_lent_to_another_card_are_refused() {
 
 #[test]
 fn packets_of_another_card_are_refused() {
-    let bench = Bench::new(Options { stream: true, ..Options::default() }, Design::Loopback);
-    let streams = Options { stream: true, ..Options::default() };
+    let bench = Bench::new(EmulatorOptions { stream: true, ..EmulatorOptions::default() }, Design::Loopback);
+    let streams = EmulatorOptions { stream: true, ..EmulatorOptions::default() };
     let other =
         xdma_emulated_card::start(streams, Arc::new(Loopback::new()), CardOptions::default()).unwrap();
     let mut sender = bench.open().stream_h2c(0, ChannelOptions::default()).unwrap();
@@ -101,7 +102,7 @@ fn packets_of_another_card_are_refused() {
 
 #[test]
 fn points_and_scalars_of_another_card_are_refused() {
-    let bench = Bench::new(Options::default(), Design::Msm(Model::default()));
+    let bench = Bench::new(EmulatorOptions::default(), Design::Msm(Model::default()));
     let (card, other) = (bench.open(), other_card());
     let msm = Msm::open(&card, MsmOptions::default()).unwrap();
     let points = |card| Points::from_bytes(card, &[0; 64 * 10]).unwrap();
@@ -154,7 +155,8 @@ fn tickets_of_another_card_are_refused() {
 fn results_of_another_card_are_refused() {
     let clients: [_; 2] = std::array::from_fn(|_| {
         let logic = Arc::new(MsmLogic::new(Model::default()));
-        let card = xdma_emulated_card::start(Options::default(), logic, CardOptions::default()).unwrap();
+        let card =
+            xdma_emulated_card::start(EmulatorOptions::default(), logic, CardOptions::default()).unwrap();
         Msm::open(&card, MsmOptions::default()).unwrap()
     });
     let jobs = clients.map(|mut msm| {
@@ -175,7 +177,7 @@ fn results_of_another_card_are_refused() {
 fn each_card_has_its_own_device_addresses() {
     let open = |address_seed| {
         let options = CardOptions { address_seed, ..CardOptions::default() };
-        xdma_emulated_card::start(Options::default(), Arc::new(Memory::new()), options).unwrap()
+        xdma_emulated_card::start(EmulatorOptions::default(), Arc::new(Memory::new()), options).unwrap()
     };
     let address = |card: &Card| card.allocate(2 << 20, Direction::H2C).unwrap().address();
     let cards: Vec<_> = (0..6).map(|_| open(None)).collect();

@@ -8,7 +8,7 @@ use xdma::regs::Direction;
 use xdma::regs::msm::SCALAR_WINDOW;
 use xdma::unstable::bus::counts::Counts;
 use xdma_emulator::logic::{Design, MsmModelOptions as Model};
-use xdma_emulator::{Latency, Options};
+use xdma_emulator::{EmulatorOptions, Latency};
 use xdma_testkit::bench::{Bench, LIMIT, assert_few_missed, pattern};
 
 fn options(wait: Wait, ring: Ring) -> ChannelOptions {
@@ -19,7 +19,7 @@ fn options(wait: Wait, ring: Ring) -> ChannelOptions {
 fn no_completion_is_lost_and_no_wait_oversleeps() {
     // Completions occur before, while and after the waiting thread goes to sleep.
     let latency = Latency { fetch: Duration::from_micros(100), completion: Duration::from_micros(200) };
-    let bench = Bench::memory(Options { latency, ..Options::default() });
+    let bench = Bench::memory(EmulatorOptions { latency, ..EmulatorOptions::default() });
     let card = bench.open();
     let data = pattern(5000, 9);
     for wait in Wait::ALL {
@@ -45,7 +45,7 @@ fn no_completion_is_lost_and_no_wait_oversleeps() {
 #[test]
 fn the_limit_may_be_the_maximum_duration() {
     let latency = Latency { completion: Duration::from_millis(5), ..Latency::NONE };
-    let bench = Bench::memory(Options { latency, ..Options::default() });
+    let bench = Bench::memory(EmulatorOptions { latency, ..EmulatorOptions::default() });
     let card = bench.try_open(CardOptions { idle_limit: Duration::MAX, ..CardOptions::default() }).unwrap();
     let source = card.allocate(4096, Direction::H2C).unwrap();
     for wait in Wait::ALL {
@@ -63,7 +63,8 @@ fn the_limit_may_be_the_maximum_duration() {
 
 #[test]
 fn a_deadline_and_a_failure_end_each_wait() {
-    let bench = Bench::new(Options::default(), Design::Msm(Model { watchdog: 0, ..Model::default() }));
+    let bench =
+        Bench::new(EmulatorOptions::default(), Design::Msm(Model { watchdog: 0, ..Model::default() }));
     for wait in Wait::ALL {
         let card = bench.open();
         let mut h2c = card.channel(Direction::H2C, 0, options(wait, Ring::Chain)).unwrap();
@@ -88,7 +89,7 @@ fn a_deadline_and_a_failure_end_each_wait() {
 #[test]
 fn a_pool_waits_as_its_channels_do() {
     let latency = Latency { fetch: Duration::from_micros(100), completion: Duration::from_micros(200) };
-    let bench = Bench::memory(Options { latency, ..Options::default() });
+    let bench = Bench::memory(EmulatorOptions { latency, ..EmulatorOptions::default() });
     let card = bench.open();
     let data = pattern(400_000, 3);
     let mut source = card.allocate(400_000, Direction::H2C).unwrap();
@@ -125,7 +126,7 @@ fn a_pool_waits_as_its_channels_do() {
 #[test]
 fn a_sleeping_wait_makes_few_system_calls() {
     let model = Model { pairs_per_second: Some(40_000.0), ..Model::default() };
-    let bench = Bench::new(Options::default(), Design::Msm(model));
+    let bench = Bench::new(EmulatorOptions::default(), Design::Msm(model));
     let card = bench.open();
     let channel = ChannelOptions { wait: Wait::Interrupt, ..ChannelOptions::default() };
     let mut msm = Msm::open(&card, MsmOptions { channel, ..MsmOptions::default() }).unwrap();
@@ -144,7 +145,7 @@ fn a_sleeping_wait_makes_few_system_calls() {
 
 #[test]
 fn each_wait_works_again_after_a_recovery() {
-    let bench = Bench::memory(Options::default());
+    let bench = Bench::memory(EmulatorOptions::default());
     let card = bench.open();
     for wait in Wait::ALL {
         let mut h2c = card.channel(Direction::H2C, 0, options(wait, Ring::Chain)).unwrap();

@@ -10,7 +10,7 @@ use xdma_emulator::faults::{FaultDuration, Kind};
 fn fails(ring: Ring, fault: Kind, bits: [Status; 2]) {
     let mut rig = Rig::new(ring);
     for (direction, bit) in [Direction::H2C, Direction::C2H].into_iter().zip(bits) {
-        // The second burst of the transfer.
+        // The fault affects the second burst of the transfer.
         rig.inject(fault.on(direction, 0).after(1));
         let snapshot = failed(rig.channel(direction));
         assert!(snapshot.status.contains(bit), "{snapshot}");

@@ -13,7 +13,7 @@ use xdma::msm::{Job, JobError, Msm, MsmOptions, Points, ScalarForm, Scalars};
 use xdma::regs::Direction;
 use xdma_emulator::faults::Kind;
 use xdma_emulator::logic::{MsmModel as Model, MsmModelOptions as ModelOptions};
-use xdma_emulator::{EmulatedCard, Options};
+use xdma_emulator::{EmulatedCard, EmulatorOptions};
 
 const PAIRS: usize = 256;
 const CHUNK: u32 = 16;
@@ -30,7 +30,7 @@ struct MsmRig {
 /// points.
 fn rig(watchdog: u32) -> MsmRig {
     let model = ModelOptions { scalar_depth: 32, point_depth: 32, watchdog, ..ModelOptions::default() };
-    let emulated = EmulatedCard::start(Options::default(), Arc::new(Model::new(model))).unwrap();
+    let emulated = EmulatedCard::start(EmulatorOptions::default(), Arc::new(Model::new(model))).unwrap();
     let card = xdma_emulated_card::connect(&emulated, CardOptions::default()).unwrap();
     let msm = Msm::open(&card, MsmOptions { chunk: Some(CHUNK), ..MsmOptions::default() }).unwrap();
     let mut rng = StdRng::seed_from_u64(5);

@@ -7,7 +7,7 @@ use xdma::channel::{Channel, EngineError};
 use xdma::memory::Buffer;
 use xdma::regs::Direction;
 use xdma_emulator::faults::{Kind, Plan};
-use xdma_emulator::{EmulatedCard, Error, Options, logic::Memory};
+use xdma_emulator::{EmulatedCard, EmulatorOptions, Error, logic::Memory};
 
 const LEN: u64 = 9000;
 
@@ -35,7 +35,12 @@ fn transfer_with_recovery(card: &Card, channel: &mut Channel, buffer: &Buffer, s
 #[test]
 fn a_driver_that_follows_the_table_moves_correct_data_under_random_faults() {
     for seed in 0..12 {
-        let options = Options { faults: Plan::chaos(seed), function_reset: true, seed, ..Options::default() };
+        let options = EmulatorOptions {
+            faults: Plan::chaos(seed),
+            function_reset: true,
+            seed,
+            ..EmulatorOptions::default()
+        };
         let emulated = EmulatedCard::start(options, Arc::new(Memory::new())).unwrap();
         let card_options = CardOptions { idle_limit: Duration::from_millis(200), ..CardOptions::default() };
         let open = || xdma_emulated_card::connect(&emulated, card_options);
@@ -64,7 +69,7 @@ fn a_driver_that_follows_the_table_moves_correct_data_under_random_faults() {
 #[test]
 fn a_plan_for_a_missing_channel_is_refused() {
     let faults = Plan { faults: vec![Kind::BadMagic.on(Direction::C2H, 3)] };
-    let options = Options { faults, c2h_channels: 3, ..Options::default() };
+    let options = EmulatorOptions { faults, c2h_channels: 3, ..EmulatorOptions::default() };
     let error = EmulatedCard::start(options, Arc::new(Memory::new())).unwrap_err();
     assert!(matches!(error, Error::FaultPlan(_)), "{error}");
 }

@@ -9,7 +9,7 @@ use xdma::channel::{
 use xdma::memory::Buffer;
 use xdma::regs::Direction;
 use xdma_emulator::faults::Injection;
-use xdma_emulator::{EmulatedCard, Options, logic::Memory};
+use xdma_emulator::{EmulatedCard, EmulatorOptions, logic::Memory};
 
 /// Time limit for operations that should succeed. It leaves room for a busy machine.
 pub const LIMIT: Duration = Duration::from_secs(20);
@@ -58,7 +58,7 @@ impl Rig {
     }
 
     pub fn with(ring: Ring, function_reset: bool) -> Self {
-        let options = Options { function_reset, ..Options::default() };
+        let options = EmulatorOptions { function_reset, ..EmulatorOptions::default() };
         let emulated = EmulatedCard::start(options, Arc::new(Memory::new())).unwrap();
         let card = open(&emulated).unwrap();
         let channel = |direction, index| RigChannel {

@@ -12,9 +12,9 @@ use xdma::unstable::bus::vfio_user::VfioUser;
 use xdma::unstable::bus::{Bar, Bus, BusError, Description};
 use xdma::unstable::memory::{Addressing, CallerMemory, Extent, Isolation, Mapper, MemoryRef};
 use xdma_emulator::logic::Design;
-use xdma_emulator::{EmulatedCard, Options};
+use xdma_emulator::{EmulatedCard, EmulatorOptions};
 
-/// How register values are distorted.
+/// Ways of distorting register values.
 #[derive(Clone, Copy, Debug)]
 pub enum Distortion {
     /// Not at all, and memory is not changed either.
@@ -89,7 +89,7 @@ impl Distorter {
 }
 
 pub fn bus(distortion: Distortion, design: Design, seed: u64) -> Arc<dyn Bus> {
-    let options = Options { seed, function_reset: seed % 2 == 1, ..Options::default() };
+    let options = EmulatorOptions { seed, function_reset: seed % 2 == 1, ..EmulatorOptions::default() };
     let card = EmulatedCard::start(options, design.build()).expect("an emulated card can be started");
     let inner = VfioUser::connect(card.socket()).expect("the card accepts a connection");
     let state = Mutex::new((StdRng::seed_from_u64(seed), 0));
@@ -162,7 +162,7 @@ impl fmt::Debug for DistortedBar {
     }
 }
 
-// SAFETY: nothing is mapped.
+// SAFETY: `mapped` returns no pointer.
 unsafe impl Bar for DistortedBar {
     fn size(&self) -> u64 {
         self.inner.size()

@@ -7,7 +7,7 @@ use xdma::msm::{Msm, MsmOptions, Points, ScalarForm, Scalars};
 use xdma::regs::Direction;
 use xdma::unstable::bus::vfio::{Mode, Vfio};
 use xdma::unstable::bus::{Bus, BusError};
-use xdma_emulator::Options;
+use xdma_emulator::EmulatorOptions;
 use xdma_emulator::logic::{Design, MsmModelOptions as Model};
 use xdma_testkit::bench::{Bench, works};
 use xdma_testkit::process;
@@ -17,7 +17,7 @@ const DONE: i32 = 42;
 
 #[test]
 fn the_description_states_how_the_card_is_accessed() {
-    let bench = Bench::memory(Options::default());
+    let bench = Bench::memory(EmulatorOptions::default());
     let report = bench.open().report().unwrap();
     let bus = &report.bus;
     let mode = std::env::var("XDMA_VFIO").unwrap();
@@ -51,7 +51,7 @@ fn a_second_process_is_refused() {
         println!("the second process: {}", process::open().unwrap_err());
         return;
     }
-    let bench = Bench::memory(Options::default());
+    let bench = Bench::memory(EmulatorOptions::default());
     let card = bench.open();
     let (output, status) =
         process::finish(process::start(&bench.name(), "card::a_second_process_is_refused", ROLE));
@@ -141,7 +141,7 @@ fn makes_no_system_call(test: &str, design: Design, work: fn(&Card)) {
     if process::is("no system calls") {
         return work(&process::open().unwrap());
     }
-    let bench = Bench::new(Options::default(), design);
+    let bench = Bench::new(EmulatorOptions::default(), design);
     let (output, status) = process::finish(process::start(&bench.name(), test, "no system calls"));
     assert_eq!((status.code(), status.signal()), (Some(DONE), None), "{output}");
     works_or_is_msm(&bench);
@@ -196,7 +196,7 @@ fn vanishing_registers_end_the_process_with_sigbus() {
         bar.read32(0).unwrap();
         println!("second read");
     }
-    let bench = Bench::memory(Options::default());
+    let bench = Bench::memory(EmulatorOptions::default());
     let (output, status) = process::finish(process::start(&bench.name(), TEST, TEST));
     assert_eq!(status.signal(), Some(libc::SIGBUS), "{output}");
     assert!(output.contains("first read") && !output.contains("second read"), "{output}");

@@ -5,13 +5,14 @@ use xdma::card::CardError;
 use xdma::channel::{CloseError, EngineError, Poll};
 use xdma::regs::Direction;
 use xdma::regs::msm::SCALAR_WINDOW;
-use xdma_emulator::Options;
+use xdma_emulator::EmulatorOptions;
 use xdma_emulator::logic::{Design, MsmModelOptions as Model};
 use xdma_testkit::bench::{Bench, LIMIT};
 
 #[test]
 fn a_card_that_dies_during_a_transfer_is_gone() {
-    let bench = Bench::new(Options::default(), Design::Msm(Model { watchdog: 0, ..Model::default() }));
+    let bench =
+        Bench::new(EmulatorOptions::default(), Design::Msm(Model { watchdog: 0, ..Model::default() }));
     let card = bench.open();
     let mut h2c = card.h2c(0).unwrap();
     let mut c2h = card.c2h(1).unwrap();

@@ -5,7 +5,7 @@ use xdma::card::Card;
 use xdma::channel::EngineError;
 use xdma::memory::Buffer;
 use xdma::regs::Direction;
-use xdma_emulator::{DmaFaultReason, Options};
+use xdma_emulator::{DmaFaultReason, EmulatorOptions};
 use xdma_testkit::bench::{Bench, LIMIT, pattern};
 
 const LEN: u64 = 4096;
@@ -26,7 +26,7 @@ fn refused(bench: &Bench, card: &Card, buffer: &Buffer, address: u64) {
 
 #[test]
 fn an_address_that_was_never_mapped_is_refused() {
-    let bench = Bench::memory(Options::default());
+    let bench = Bench::memory(EmulatorOptions::default());
     let (card, bus) = open();
     for address in [1 << 33, 1 << 38] {
         refused(&bench, &card, bus.buffer_at(&card, address, Direction::H2C), address);
@@ -35,7 +35,7 @@ fn an_address_that_was_never_mapped_is_refused() {
 
 #[test]
 fn unmapped_memory_is_refused() {
-    let bench = Bench::memory(Options::default());
+    let bench = Bench::memory(EmulatorOptions::default());
     let (card, bus) = open();
     let (_memory, address) = bus.map_and_unmap(&pattern(LEN as usize, 1));
     refused(&bench, &card, bus.buffer_at(&card, address, Direction::H2C), address);
@@ -44,7 +44,7 @@ fn unmapped_memory_is_refused() {
 /// Writes are posted, so the error is reported neither to the card nor to the driver. Only the data is missing.
 #[test]
 fn a_write_to_unmapped_memory_is_dropped_silently() {
-    let bench = Bench::memory(Options::default());
+    let bench = Bench::memory(EmulatorOptions::default());
     let (card, bus) = open();
     let sink = bus.buffer_at(&card, 1 << 33, Direction::C2H);
     let mut c2h = card.c2h(0).unwrap();
@@ -56,7 +56,7 @@ fn a_write_to_unmapped_memory_is_dropped_silently() {
 
 #[test]
 fn read_only_memory_is_not_written() {
-    let bench = Bench::memory(Options::default());
+    let bench = Bench::memory(EmulatorOptions::default());
     let (card, bus) = open();
     let data = pattern(LEN as usize, 2);
     let (memory, address) = bus.map_read_only(&data);

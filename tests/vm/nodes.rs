@@ -3,7 +3,7 @@
 use xdma::card::CardOptions;
 use xdma::memory::{HugePages, PageSize};
 use xdma::regs::Direction;
-use xdma_emulator::Options;
+use xdma_emulator::EmulatorOptions;
 use xdma_testkit::bench::{Bench, LIMIT, pattern};
 
 /// Returns the lines of `numa_maps` for the driver's memory, without the statistics, which the card does not access.
@@ -22,7 +22,7 @@ fn mapping(kilobytes: u32) -> String {
 
 #[test]
 fn rings_are_on_the_cards_node() {
-    let bench = Bench::memory(Options::default());
+    let bench = Bench::memory(EmulatorOptions::default());
     for pages in [HugePages::default(), HugePages::Require(PageSize::Base)] {
         let card = bench.try_open(CardOptions { pages, ..CardOptions::default() }).unwrap();
         // Only rings and write-back words are mapped.
@@ -36,7 +36,7 @@ fn rings_are_on_the_cards_node() {
 
 #[test]
 fn memory_is_on_the_cards_node_in_pages_of_1_gib() {
-    let bench = Bench::memory(Options::default());
+    let bench = Bench::memory(EmulatorOptions::default());
     let card = bench.open();
     assert_eq!(card.report().unwrap().bus.node, Some(1));
     let (mut h2c, data) = (card.h2c(0).unwrap(), pattern(1 << 20, 9));
@@ -50,7 +50,7 @@ fn memory_is_on_the_cards_node_in_pages_of_1_gib() {
 
 #[test]
 fn small_pages_are_on_the_cards_node() {
-    let bench = Bench::memory(Options::default());
+    let bench = Bench::memory(EmulatorOptions::default());
     let pages = HugePages::Require(PageSize::Base);
     let card = bench.try_open(CardOptions { pages, ..CardOptions::default() }).unwrap();
     let source = card.allocate(1 << 20, Direction::H2C).unwrap();

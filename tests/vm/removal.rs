@@ -3,12 +3,12 @@
 use std::time::Instant;
 use xdma::channel::{EngineError, SubmitError};
 use xdma::regs::Direction;
-use xdma_emulator::Options;
+use xdma_emulator::EmulatorOptions;
 use xdma_testkit::bench::{Bench, LIMIT};
 
 #[test]
 fn the_kernels_request_to_release_the_card_ends_transfers_immediately() {
-    let bench = Bench::memory(Options::default());
+    let bench = Bench::memory(EmulatorOptions::default());
     let card = bench.open();
     let mut h2c = card.h2c(0).unwrap();
     let source = card.allocate(1 << 20, Direction::H2C).unwrap();

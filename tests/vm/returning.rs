@@ -8,7 +8,7 @@ use xdma::card::{CardName, CardOptions};
 use xdma::channel::{ChannelOptions, Ring};
 use xdma::regs::{Direction, MAX_CHANNELS};
 use xdma::unstable::card::registers;
-use xdma_emulator::{Options, Profile};
+use xdma_emulator::{EmulatorOptions, Profile};
 use xdma_testkit::bench::{Bench, LIMIT};
 use xdma_testkit::process;
 
@@ -73,7 +73,7 @@ fn unbinding_quiesces_the_card_of_a_killed_process() {
     if process::is(TEST) {
         return transfer_until_killed();
     }
-    let bench = Bench::memory(Options::default());
+    let bench = Bench::memory(EmulatorOptions::default());
     let CardName::Pci(address) = bench.name() else { panic!("XDMA_CARD is not a PCI function") };
     let function = address.to_string();
     let mut child = process::start(&bench.name(), TEST, TEST);

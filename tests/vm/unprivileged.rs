@@ -1,12 +1,12 @@
 //! A user without privileges who is in the group of the card's nodes.
 
 use xdma::regs::Direction;
-use xdma_emulator::Options;
+use xdma_emulator::EmulatorOptions;
 use xdma_testkit::bench::{Bench, LIMIT, pattern};
 
 #[test]
 fn exceeding_the_limit_of_locked_memory_is_explained() {
-    let bench = Bench::memory(Options::default());
+    let bench = Bench::memory(EmulatorOptions::default());
     let card = bench.open();
     let error = card.allocate(80 << 20, Direction::H2C).unwrap_err().to_string();
     assert!(error.contains("RLIMIT_MEMLOCK") && error.contains("hugepages count"), "{error}");
@@ -20,7 +20,7 @@ fn the_card_works_without_root_and_without_capabilities() {
     let line = |name: &str| status.lines().find_map(|line| line.strip_prefix(name)).unwrap().trim();
     assert!(!line("Uid:").split_whitespace().any(|id| id == "0"), "{}", line("Uid:"));
     assert_eq!((line("CapEff:"), line("CapPrm:")), ("0000000000000000", "0000000000000000"));
-    let bench = Bench::memory(Options::default());
+    let bench = Bench::memory(EmulatorOptions::default());
     let card = bench.open();
     let (mut h2c, mut c2h) = (card.h2c(0).unwrap(), card.c2h(0).unwrap());
     let data = pattern(3 << 20, 8);

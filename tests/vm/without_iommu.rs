@@ -2,14 +2,14 @@
 
 use crate::remapping_bus::open;
 use xdma::regs::Direction;
-use xdma_emulator::Options;
+use xdma_emulator::EmulatorOptions;
 use xdma_testkit::bench::{Bench, LIMIT, pattern};
 
 const LEN: usize = 4096;
 
 #[test]
 fn unmapped_memory_can_still_be_read() {
-    let bench = Bench::memory(Options::default());
+    let bench = Bench::memory(EmulatorOptions::default());
     let (card, bus) = open();
     let data = pattern(LEN, 1);
     let (_memory, address) = bus.map_and_unmap(&data);

@@ -6,7 +6,7 @@ use clap::{Args, ValueEnum};
 use std::sync::Arc;
 use xdma::card::{Card, CardOptions};
 use xdma_emulated_card::CardChoice;
-use xdma_emulator::Options;
+use xdma_emulator::EmulatorOptions;
 #[cfg(feature = "rtl")]
 use xdma_emulator::logic;
 use xdma_emulator::logic::{Design, Logic, MsmModelOptions};
@@ -90,7 +90,11 @@ impl CardArgs {
         let opened = match (&self.card, self.logic) {
             (choice, None) => choice.open(options),
             (CardChoice::Emulated(profile), Some(logic)) => {
-                let emulated = Options { profile: *profile, stream: logic.is_stream(), ..Options::default() };
+                let emulated = EmulatorOptions {
+                    profile: *profile,
+                    stream: logic.is_stream(),
+                    ..EmulatorOptions::default()
+                };
                 xdma_emulated_card::start(emulated, logic.build(), options)
             }
             (name, Some(_)) => {

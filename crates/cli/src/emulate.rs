@@ -13,7 +13,7 @@ use std::time::Duration;
 use xdma_emulator::control::ControlServer;
 use xdma_emulator::faults::Plan;
 use xdma_emulator::logic::{Logic, MsmModelOptions};
-use xdma_emulator::{EmulatedCard, Latency, Options, Profile};
+use xdma_emulator::{EmulatedCard, EmulatorOptions, Latency, Profile};
 
 #[derive(Args)]
 pub struct Emulate {
@@ -110,9 +110,9 @@ impl Emulate {
         Ok(())
     }
 
-    fn options(&self) -> Result<Options> {
+    fn options(&self) -> Result<EmulatorOptions> {
         let Timing { link_rate, fetch_time, completion_time, .. } = self.timing;
-        Ok(Options {
+        Ok(EmulatorOptions {
             profile: self.profile,
             function_reset: self.function_reset,
             seed: self.seed,
@@ -121,7 +121,7 @@ impl Emulate {
             link_rate,
             latency: Latency { fetch: fetch_time, completion: completion_time },
             faults: self.plan()?,
-            ..Options::default()
+            ..EmulatorOptions::default()
         })
     }
 
@@ -149,12 +149,12 @@ impl Emulate {
         }
     }
 
-    fn describe(&self, options: &Options, socket: &Path, json: bool) -> String {
+    fn describe(&self, options: &EmulatorOptions, socket: &Path, json: bool) -> String {
         // An absolute path, because QEMU and other programs may run in another directory.
         let path = std::path::absolute(socket).unwrap_or_else(|_| socket.into());
         let qemu = qemu_arguments(&path);
         let logic = self.logic.to_possible_value().map_or(String::new(), |value| value.get_name().to_owned());
-        let Options { profile, seed, synchronous, link_rate, latency, faults, .. } = options;
+        let EmulatorOptions { profile, seed, synchronous, link_rate, latency, faults, .. } = options;
         if json {
             let microseconds = |time: Duration| time.as_secs_f64() * 1e6;
             return json!({

@@ -8,10 +8,10 @@
 //! use std::{sync::Arc, time::Duration};
 //! use xdma::card::CardOptions;
 //! use xdma::regs::Direction;
-//! use xdma_emulated_card::emulator::{Options, logic::Memory};
+//! use xdma_emulated_card::emulator::{EmulatorOptions, logic::Memory};
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
-//! let card = xdma_emulated_card::start(Options::default(), Arc::new(Memory::new()), CardOptions::default())?;
+//! let card = xdma_emulated_card::start(EmulatorOptions::default(), Arc::new(Memory::new()), CardOptions::default())?;
 //! let source = card.allocate(4096, Direction::H2C)?;
 //! card.h2c(0)?.transfer(&source, 0..4096, 0x1000, Duration::from_secs(5))?;
 //! # Ok(())
@@ -21,17 +21,17 @@
 #![deny(missing_docs)]
 
 mod choice;
-mod witness;
+mod release_observer;
 
 pub use choice::{CardChoice, ParseCardError};
-pub use witness::{remote_witness, witness};
+pub use release_observer::{observer, remote_observer};
 pub use xdma_emulator as emulator;
 
 use std::sync::Arc;
 use xdma::card::{Card, CardError, CardName, CardOptions};
 use xdma::unstable::card::Companions;
 use xdma_emulator::logic::{Logic, MsmModel, MsmModelOptions};
-use xdma_emulator::{EmulatedCard, Options, Profile};
+use xdma_emulator::{EmulatedCard, EmulatorOptions, Profile};
 
 /// The environment variable for strict tests. If it is set and the driver broke a [`Rule`](xdma_emulator::Rule), closing an
 /// emulated card opened by [`start`] or [`start_msm`] aborts the process.
@@ -54,7 +54,11 @@ pub enum StartError {
 /// # Errors
 ///
 /// [`StartError`].
-pub fn start(emulated: Options, logic: Arc<dyn Logic>, options: CardOptions) -> Result<Card, StartError> {
+pub fn start(
+    emulated: EmulatorOptions,
+    logic: Arc<dyn Logic>,
+    options: CardOptions,
+) -> Result<Card, StartError> {
     let emulated = Arc::new(EmulatedCard::start(emulated, logic)?);
     let model = Box::new(Attached(emulated.clone()));
     let card = open(&emulated, options, Some(model))?;
@@ -69,7 +73,7 @@ pub fn start(emulated: Options, logic: Arc<dyn Logic>, options: CardOptions) -> 
 /// [`StartError`].
 pub fn start_msm(profile: Profile, options: CardOptions) -> Result<Card, StartError> {
     start(
-        Options { profile, ..Options::default() },
+        EmulatorOptions { profile, ..EmulatorOptions::default() },
         Arc::new(MsmModel::new(MsmModelOptions::default())),
         options,
     )
@@ -89,7 +93,7 @@ fn open(
     options: CardOptions,
     model: Option<Box<Attached>>,
 ) -> Result<Card, CardError> {
-    let companions = Companions { witness: Some(witness(emulated)), model: model.map(|model| model as _) };
+    let companions = Companions { observer: Some(observer(emulated)), model: model.map(|model| model as _) };
     xdma::unstable::card::open(&CardName::Socket(emulated.socket().into()), options, companions)
 }
 

@@ -11,7 +11,7 @@ use xdma::msm::Msm;
 use xdma_emulator::control::{ControlClient, ControlServer, Request, Response};
 use xdma_emulator::faults::{BadCompletion, Kind};
 use xdma_emulator::logic::{Design, MsmModelOptions};
-use xdma_emulator::{EmulatedCard, Options, Profile, Switches};
+use xdma_emulator::{EmulatedCard, EmulatorOptions, Profile, Switches};
 use xdma_regs::Direction;
 
 const LIMIT: Duration = Duration::from_secs(20);
@@ -27,7 +27,7 @@ impl Bench {
     fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("control");
-        let card = Arc::new(EmulatedCard::start(Options::default(), Design::Memory.build()).unwrap());
+        let card = Arc::new(EmulatedCard::start(EmulatorOptions::default(), Design::Memory.build()).unwrap());
         let control = ControlServer::start(Arc::clone(&card), &path).unwrap();
         Self { card, control, path, _folder: folder }
     }
@@ -41,7 +41,7 @@ impl Bench {
     }
 }
 
-fn load(options: Options, design: Design) -> Request {
+fn load(options: EmulatorOptions, design: Design) -> Request {
     Request::Load { options: Box::new(options), design }
 }
 
@@ -50,7 +50,7 @@ fn loading_an_image_replaces_the_card_behind_the_same_function() {
     let bench = Bench::new();
     let mut client = bench.client();
     bench.open().h2c(3).unwrap();
-    let options = Options { h2c_channels: 1, seed: 7, ..Options::default() };
+    let options = EmulatorOptions { h2c_channels: 1, seed: 7, ..EmulatorOptions::default() };
     client.call(load(options.clone(), Design::Msm(MsmModelOptions::default()))).unwrap();
     assert_eq!(client.options().unwrap(), options);
     assert_eq!(client.log().unwrap().counters.register_writes, 0, "the log was cleared");
@@ -68,7 +68,10 @@ fn client_memory_survives_an_image_but_channels_do_not() {
     let source = card.allocate(5000, Direction::H2C).unwrap();
     h2c.transfer(&source, 0..5000, 0, LIMIT).unwrap();
     let switches = Switches { stop_clears_run: true, ..Switches::default() };
-    bench.client().call(load(Options { switches, ..Options::default() }, Design::Memory)).unwrap();
+    bench
+        .client()
+        .call(load(EmulatorOptions { switches, ..EmulatorOptions::default() }, Design::Memory))
+        .unwrap();
     assert!(
         h2c.transfer(&source, 0..5000, 0, Duration::from_millis(50)).is_err(),
         "the channel was set up on the previous image"
@@ -97,15 +100,16 @@ fn faults_are_injected_and_reported() {
 fn an_image_cannot_change_the_function() {
     let bench = Bench::new();
     let mut client = bench.client();
-    let reset = Options { function_reset: true, ..Options::default() };
-    let alveo = Options { profile: Profile::Alveo, ..Options::default() };
+    let reset = EmulatorOptions { function_reset: true, ..EmulatorOptions::default() };
+    let alveo = EmulatorOptions { profile: Profile::Alveo, ..EmulatorOptions::default() };
     for options in [reset, alveo] {
         let error = client.call(load(options, Design::Memory)).unwrap_err().to_string();
         assert!(error.contains("cannot change the PCI function"), "{error}");
     }
-    let error = client.call(load(Options { c2h_channels: 5, ..Options::default() }, Design::Memory));
+    let error =
+        client.call(load(EmulatorOptions { c2h_channels: 5, ..EmulatorOptions::default() }, Design::Memory));
     assert!(error.unwrap_err().to_string().contains("at most 4 channels"));
-    assert_eq!(client.options().unwrap(), Options::default());
+    assert_eq!(client.options().unwrap(), EmulatorOptions::default());
 }
 
 #[test]
@@ -166,7 +170,7 @@ fn a_client_that_does_not_read_responses_blocks_no_other_and_is_cut_off() {
     let bench = Bench::new();
     let mut silent = UnixStream::connect(&bench.path).unwrap();
     silent.set_write_timeout(Some(Duration::from_millis(300))).unwrap();
-    while silent.write_all(b"{\"id\":1,\"body\":\"Options\"}\n").is_ok() {}
+    while silent.write_all(b"{\"id\":1,\"body\":\"EmulatorOptions\"}\n").is_ok() {}
     is_served(&bench);
     let begin = Instant::now();
     silent.set_write_timeout(Some(Duration::from_secs(10))).unwrap();

@@ -10,7 +10,7 @@ use super::log::{ChannelId, EventLog, Rule, lock};
 use super::logic::{AxiResponse, Burst, Logic, PCIS_ID, Shell};
 use super::memory_tracker::MemoryTracker;
 use super::notifier::Notifier;
-use super::options::Options;
+use super::options::EmulatorOptions;
 use super::registers::ConfigBlock;
 use super::throttle::Throttle;
 use std::io;
@@ -59,7 +59,7 @@ impl Shell for CardShell {
 
 impl CardModel {
     /// Builds the card, attaches the logic and starts the channels' threads.
-    pub fn start(options: Options, logic: Arc<dyn Logic>) -> io::Result<Self> {
+    pub fn start(options: EmulatorOptions, logic: Arc<dyn Logic>) -> io::Result<Self> {
         let log = Arc::new(EventLog::default());
         let irq = Arc::new(Irq::new(options.profile.vectors(), Arc::clone(&log)));
         let config = Arc::new(Mutex::new(ConfigSpace::new(options.profile, options.function_reset)));
@@ -77,7 +77,7 @@ impl CardModel {
 
     /// Builds the card after an image was loaded: the same PCI function with new channels and new logic. The client's maps and
     /// interrupts and configuration space are kept; the log is cleared.
-    pub fn with_image(&self, options: Options, logic: Arc<dyn Logic>) -> io::Result<Self> {
+    pub fn with_image(&self, options: EmulatorOptions, logic: Arc<dyn Logic>) -> io::Result<Self> {
         let Shared { log, guest, link, irq, .. } = &*self.shared;
         let (log, guest, link, irq) = (Arc::clone(log), Arc::clone(guest), Arc::clone(link), Arc::clone(irq));
         let axi_timeout = AxiTimeout::new(options.axi_timeout);
@@ -161,7 +161,7 @@ impl CardModel {
 
     /// Resets the whole function, including configuration space.
     fn reset_function(&self) {
-        let Options { profile, function_reset, .. } = self.shared.options;
+        let EmulatorOptions { profile, function_reset, .. } = self.shared.options;
         *lock(&self.config) = ConfigSpace::new(profile, function_reset);
         self.reset();
         let effects = lock(&self.config).effects();

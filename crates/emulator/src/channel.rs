@@ -9,7 +9,7 @@ use super::link::PcieLink;
 use super::log::{ChannelId, EventLog, Rule, add, lock};
 use super::logic::Logic;
 use super::notifier::Notifier;
-use super::options::Options;
+use super::options::EmulatorOptions;
 use super::perf::Perf;
 use super::throttle::Throttle;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -28,7 +28,7 @@ const STICKY: u32 = 0x00ff_fffe;
 
 /// The state shared by all channels.
 pub(super) struct Shared {
-    pub options: Options,
+    pub options: EmulatorOptions,
     pub log: Arc<EventLog>,
     pub guest: Arc<GuestMemory>,
     pub link: Arc<PcieLink>,

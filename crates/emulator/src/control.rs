@@ -27,7 +27,7 @@ use super::admission::timespec;
 use super::faults::Injection;
 use super::logic::Design;
 use super::server::connect;
-use super::{CardCounters, DmaFault, Options, Violation};
+use super::{CardCounters, DmaFault, EmulatorOptions, Violation};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::retry_on_intr;
 use serde::{Deserialize, Serialize};
@@ -47,7 +47,7 @@ pub enum Request {
     /// Loads an image: [`EmulatedCard::load`](super::EmulatedCard::load).
     Load {
         /// The new options. Profile and support for function reset must not change.
-        options: Box<Options>,
+        options: Box<EmulatorOptions>,
         /// The custom logic.
         design: Design,
     },
@@ -55,9 +55,9 @@ pub enum Request {
     Inject(Injection),
     /// Returns the log.
     Log,
-    /// Reports allocated memory: device address and size in bytes ([`Witness::taken`](super::Witness::taken)).
-    Taken(u64, u64),
-    /// Reports released memory: device address and size in bytes ([`Witness::released`](super::Witness::released)).
+    /// Reports allocated memory: device address and size in bytes ([`ReleaseObserver::allocated`](super::ReleaseObserver::allocated)).
+    Allocated(u64, u64),
+    /// Reports released memory: device address and size in bytes ([`ReleaseObserver::released`](super::ReleaseObserver::released)).
     Released(u64, u64),
 }
 
@@ -67,7 +67,7 @@ pub enum Response {
     /// The request was executed.
     Done,
     /// The response to [`Request::Options`].
-    Options(Box<Options>),
+    Options(Box<EmulatorOptions>),
     /// The response to [`Request::Log`].
     Log(Log),
 }
@@ -222,7 +222,7 @@ impl ControlClient {
     /// # Errors
     ///
     /// As [`call`](Self::call).
-    pub fn options(&mut self) -> io::Result<Options> {
+    pub fn options(&mut self) -> io::Result<EmulatorOptions> {
         match self.call(Request::Options)? {
             Response::Options(options) => Ok(*options),
             other => Err(io::Error::other(format!("unexpected response: {other:?}"))),

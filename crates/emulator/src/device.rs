@@ -3,7 +3,7 @@
 use super::command::{Command, MAP_READ, MAP_WRITE, RegionAccess, UNMAP_ALL};
 use super::config_space;
 use super::guest::{PAGE, Permissions};
-use super::options::Options;
+use super::options::EmulatorOptions;
 use super::slot::Slot;
 use super::wire::{MAX_DATA, Message, Reply};
 use std::fs::File;
@@ -23,7 +23,7 @@ pub(super) struct Device {
     regions: [u64; VFIO_PCI_NUM_REGIONS as usize],
 }
 
-fn region_size(index: u32, options: &Options) -> u64 {
+fn region_size(index: u32, options: &EmulatorOptions) -> u64 {
     let bar = options.profile.bars().iter().find(|bar| bar.index == index as usize);
     match bar {
         Some(bar) => bar.size,
@@ -234,7 +234,7 @@ mod tests {
 
     #[test]
     fn accesses_stay_in_their_region() {
-        let card = CardModel::start(Options::default(), Arc::new(Memory::with_size(0))).unwrap();
+        let card = CardModel::start(EmulatorOptions::default(), Arc::new(Memory::with_size(0))).unwrap();
         let device = Device::new(Arc::new(Slot::new(card)));
         let is_inside = |offset, region, count| device.check(RegionAccess { offset, region, count }).is_ok();
         for (offset, region, count) in [(0, 2, 4), (0xfffc, 2, 4), (0x1_0000, 2, 0), (0xfff, 7, 1), (0, 3, 0)]

@@ -8,7 +8,7 @@ use super::device::Device;
 use super::logic::msm::{Core, MsmModel, MsmModelOptions};
 use super::logic::{Logic, Loopback, Memory};
 use super::slot::Slot;
-use super::{EmulatedCard, Options, Profile, Switches};
+use super::{EmulatedCard, EmulatorOptions, Profile, Switches};
 use arbitrary::{Result, Unstructured};
 use std::fs::File;
 use std::io::{Read, Write};
@@ -38,7 +38,7 @@ struct Client {
 }
 
 impl Client {
-    fn new(options: Options, logic: Arc<dyn Logic>) -> Self {
+    fn new(options: EmulatorOptions, logic: Arc<dyn Logic>) -> Self {
         let slot = Arc::new(Slot::new(CardModel::start(options, logic).expect("threads are available")));
         let device = Device::new(Arc::clone(&slot));
         let memory = tempfile::tempfile().expect("a temporary file can be created");
@@ -175,10 +175,10 @@ fn address(u: &mut Unstructured<'_>) -> Result<u64> {
     })
 }
 
-fn options(u: &mut Unstructured<'_>) -> Result<Options> {
+fn options(u: &mut Unstructured<'_>) -> Result<EmulatorOptions> {
     let bits: u16 = u.arbitrary()?;
     let bit = |at: u16| bits >> at & 1 != 0;
-    Ok(Options {
+    Ok(EmulatorOptions {
         profile: if bit(0) { Profile::Alveo } else { Profile::F1 },
         function_reset: bit(1),
         seed: u64::from(bits),
@@ -197,11 +197,11 @@ fn options(u: &mut Unstructured<'_>) -> Result<Options> {
         c2h_channels: 1 + usize::from(bit(10)),
         stream: bit(11),
         axi_timeout: bit(12).then_some(Duration::from_micros(1)),
-        ..Options::default()
+        ..EmulatorOptions::default()
     })
 }
 
-fn logic(options: &Options) -> Arc<dyn Logic> {
+fn logic(options: &EmulatorOptions) -> Arc<dyn Logic> {
     match options.seed % 3 {
         _ if options.stream => Arc::new(Loopback::with_depth(256)),
         0 => {
@@ -325,7 +325,7 @@ fn use_config(u: &mut Unstructured<'_>) -> Result<()> {
 /// Sends arbitrary bytes as messages over a socket. The server contains panics ([`super::server`]), so this target looks for
 /// uncontained ones and for unbounded memory use.
 pub fn messages(bytes: &[u8]) {
-    let options = Options { h2c_channels: 1, c2h_channels: 1, ..Options::default() };
+    let options = EmulatorOptions { h2c_channels: 1, c2h_channels: 1, ..EmulatorOptions::default() };
     let card = EmulatedCard::start(options, Arc::new(Memory::with_size(1 << 20))).expect("the card starts");
     let mut stream = UnixStream::connect(card.socket()).expect("the card listens");
     stream.set_read_timeout(Some(Duration::from_secs(60))).expect("the timeout is not zero");

@@ -26,10 +26,10 @@
 //!
 //! ```
 //! use std::sync::Arc;
-//! use xdma_emulator::{EmulatedCard, Options, logic::Memory};
+//! use xdma_emulator::{EmulatedCard, EmulatorOptions, logic::Memory};
 //!
 //! # fn main() -> Result<(), xdma_emulator::Error> {
-//! let card = EmulatedCard::start(Options::default(), Arc::new(Memory::new()))?;
+//! let card = EmulatedCard::start(EmulatorOptions::default(), Arc::new(Memory::new()))?;
 //! println!("{}", card.socket().display());
 //! assert!(card.violations().is_empty());
 //! # Ok(())
@@ -70,8 +70,8 @@ mod wakeup;
 mod wire;
 
 pub use log::{CardCounters, ChannelId, DmaFault, DmaFaultReason, Purpose, Rule, Violation};
-pub use memory_tracker::Witness;
-pub use options::{Latency, Options, Profile, Switches, UnknownProfile};
+pub use memory_tracker::ReleaseObserver;
+pub use options::{EmulatorOptions, Latency, Profile, Switches, UnknownProfile};
 
 use card::CardModel;
 use faults::{Injection, Kind, UnknownChannel};
@@ -131,16 +131,16 @@ pub struct EmulatedCard {
 
 impl EmulatedCard {
     /// Starts a card and serves it on a socket (mode 0600) in a new private directory (mode 0700).
-    pub fn start(options: Options, logic: Arc<dyn Logic>) -> Result<Self, Error> {
+    pub fn start(options: EmulatorOptions, logic: Arc<dyn Logic>) -> Result<Self, Error> {
         Self::serve(options, logic, None)
     }
 
     /// Starts a card and serves it on a socket at `path`. Replaces a stale socket left behind by a dead process.
-    pub fn start_at(options: Options, logic: Arc<dyn Logic>, path: &Path) -> Result<Self, Error> {
+    pub fn start_at(options: EmulatorOptions, logic: Arc<dyn Logic>, path: &Path) -> Result<Self, Error> {
         Self::serve(options, logic, Some(path))
     }
 
-    fn serve(options: Options, logic: Arc<dyn Logic>, path: Option<&Path>) -> Result<Self, Error> {
+    fn serve(options: EmulatorOptions, logic: Arc<dyn Logic>, path: Option<&Path>) -> Result<Self, Error> {
         check_channels(&options)?;
         let slot = Arc::new(Slot::new(CardModel::start(options, logic).map_err(Error::Threads)?));
         let service = Service::start(Arc::clone(&slot), path).map_err(|source| {
@@ -205,7 +205,7 @@ impl EmulatedCard {
     /// - [`Error::TooManyChannels`] or [`Error::FaultPlan`] if `options` are invalid.
     /// - [`Error::FunctionMismatch`] if the profile or the support for function reset differs.
     /// - [`Error::Threads`] if the channel threads cannot be started.
-    pub fn load(&self, options: Options, logic: Arc<dyn Logic>) -> Result<(), Error> {
+    pub fn load(&self, options: EmulatorOptions, logic: Arc<dyn Logic>) -> Result<(), Error> {
         check_channels(&options)?;
         self.slot.load(options, logic)
     }
@@ -226,17 +226,17 @@ impl EmulatedCard {
     }
 
     /// Returns a handle through which a client reports its memory allocations and releases.
-    pub fn witness(&self) -> Witness {
-        Witness(self.slot.card().shared.guest.tracker.clone())
+    pub fn observer(&self) -> ReleaseObserver {
+        ReleaseObserver(self.slot.card().shared.guest.tracker.clone())
     }
 
     /// Returns the options of the card: those it was started with, or those of the last image loaded.
-    pub fn options(&self) -> Options {
+    pub fn options(&self) -> EmulatorOptions {
         self.slot.card().shared.options.clone()
     }
 }
 
-fn check_channels(options: &Options) -> Result<(), Error> {
+fn check_channels(options: &EmulatorOptions) -> Result<(), Error> {
     let (h2c, c2h) = (options.h2c_channels, options.c2h_channels);
     if h2c.max(c2h) > MAX_CHANNELS {
         return Err(Error::TooManyChannels { h2c, c2h });
@@ -268,7 +268,7 @@ impl Drop for EmulatedCard {
 /// As with a real card, the card's state survives a change of clients. Only the maps and interrupts of the previous client are
 /// dropped, and bus mastering is turned off, as the kernel does when a device is closed.
 pub fn serve(
-    options: Options,
+    options: EmulatorOptions,
     logic: Arc<dyn Logic>,
     path: &Path,
     stop: &mpsc::Receiver<()>,

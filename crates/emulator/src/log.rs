@@ -57,7 +57,7 @@ pub enum Rule {
     /// Bus mastering is enabled when a channel may fetch.
     BusMasterOff,
     /// Memory is released only when the card no longer uses it. Detected only if the client reports its releases, through a
-    /// [`Witness`](super::Witness) or [`control`](super::control).
+    /// [`ReleaseObserver`](super::ReleaseObserver) or [`control`](super::control).
     ReleasedMemory,
     /// Memory is unmapped only when the card no longer uses it, or with bus mastering off.
     UnmappedInFlight,
@@ -198,7 +198,7 @@ counters! {
     /// Interrupt messages sent.
     interrupts,
     /// AXI transfers of up to 4 KiB that the shell ended because the logic did not answer (see
-    /// [`Options::axi_timeout`](super::Options::axi_timeout)).
+    /// [`EmulatorOptions::axi_timeout`](super::EmulatorOptions::axi_timeout)).
     axi_timeouts,
     /// Accesses to host memory that were refused.
     dma_faults,

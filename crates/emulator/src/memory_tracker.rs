@@ -66,7 +66,7 @@ impl MemoryTracker {
 
 impl MemoryTracker {
     /// Records that these addresses have been allocated.
-    pub fn taken(&self, address: u64, len: u64) {
+    pub fn allocated(&self, address: u64, len: u64) {
         let range = range(address, len);
         if !range.is_empty() {
             lock(&self.state).released.remove(range);
@@ -92,12 +92,12 @@ impl MemoryTracker {
 /// Memory in a pool stays mapped after it is released, so neither the bus nor an IOMMU can detect a later access by the card. The
 /// emulated card can, if its client reports releases: it records an access to released memory as a rule violation.
 #[derive(Clone, Debug)]
-pub struct Witness(pub(super) Arc<MemoryTracker>);
+pub struct ReleaseObserver(pub(super) Arc<MemoryTracker>);
 
-impl Witness {
+impl ReleaseObserver {
     /// Reports that these addresses have been allocated.
-    pub fn taken(&self, address: u64, len: u64) {
-        self.0.taken(address, len);
+    pub fn allocated(&self, address: u64, len: u64) {
+        self.0.allocated(address, len);
     }
 
     /// Reports that these addresses have been released. The card must not use them any more.
@@ -143,13 +143,13 @@ mod tests {
     fn released_memory_must_not_be_used() {
         let (log, _, tracker) = tracker();
         drop(tracker.begin_access(0x1000, 64));
-        tracker.taken(0x1000, 64);
+        tracker.allocated(0x1000, 64);
         drop(tracker.begin_access(0x1000, 64));
         assert_eq!(rules(&log), []);
         tracker.released(0x1000, 64);
         drop(tracker.begin_access(0x103c, 8));
         drop(tracker.begin_access(0x1040, 8));
-        tracker.taken(0x1000, 32);
+        tracker.allocated(0x1000, 32);
         drop(tracker.begin_access(0x1000, 32));
         drop(tracker.begin_access(0x1010, 17));
         assert_eq!(rules(&log), [(Rule::ReleasedMemory, 0x103c), (Rule::ReleasedMemory, 0x1010)]);

@@ -48,7 +48,7 @@ impl FromStr for Profile {
 /// Options of an emulated card.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
-pub struct Options {
+pub struct EmulatorOptions {
     /// The identifiers and BARs.
     pub profile: Profile,
     /// Whether the function can be reset, both through DevCap's FLR bit and by the vfio device reset.
@@ -81,7 +81,7 @@ pub struct Options {
     pub faults: Plan,
 }
 
-impl Default for Options {
+impl Default for EmulatorOptions {
     fn default() -> Self {
         Self {
             profile: Profile::F1,

@@ -94,9 +94,9 @@ impl Perf {
 }
 
 fn words(count: u64) -> [u32; 2] {
-    let maxed = if count > MAX { MAXED } else { 0 };
+    let saturated = if count > MAX { MAXED } else { 0 };
     let count = count.min(MAX);
-    [count as u32, (count >> 32) as u32 | maxed]
+    [count as u32, (count >> 32) as u32 | saturated]
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 use super::Error;
 use super::card::CardModel;
 use super::logic::Logic;
-use super::options::Options;
+use super::options::EmulatorOptions;
 use std::sync::{Arc, PoisonError, RwLock};
 
 /// The card with its current image.
@@ -19,7 +19,7 @@ impl Slot {
     }
 
     /// Replaces channels and logic. Keeps the PCI function and its client.
-    pub fn load(&self, options: Options, logic: Arc<dyn Logic>) -> Result<(), Error> {
+    pub fn load(&self, options: EmulatorOptions, logic: Arc<dyn Logic>) -> Result<(), Error> {
         let mut current = self.0.write().unwrap_or_else(PoisonError::into_inner);
         let now = &current.shared.options;
         if (options.profile, options.function_reset) != (now.profile, now.function_reset) {

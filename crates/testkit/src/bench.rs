@@ -14,7 +14,7 @@ use xdma::unstable::card::Companions;
 use xdma_emulator::control::{ControlClient, Log, Request};
 use xdma_emulator::faults::{Injection, Kind};
 use xdma_emulator::logic::Design;
-use xdma_emulator::{EmulatedCard, Options, Profile};
+use xdma_emulator::{EmulatedCard, EmulatorOptions, Profile};
 
 /// Time limit for operations that should succeed. It leaves room for a busy machine.
 pub const LIMIT: Duration = Duration::from_secs(20);
@@ -46,13 +46,13 @@ pub fn profiles() -> Vec<Profile> {
 }
 
 impl Bench {
-    pub fn new(options: Options, design: Design) -> Self {
+    pub fn new(options: EmulatorOptions, design: Design) -> Self {
         let Some(mut control) = control() else {
             let card = EmulatedCard::start(options, design.build());
             return Self { location: Location::Local(card.expect("an emulated card can be started")) };
         };
-        let Options { profile, function_reset, .. } = control.options().expect("the card responds");
-        let options = Box::new(Options { profile, function_reset, ..options });
+        let EmulatorOptions { profile, function_reset, .. } = control.options().expect("the card responds");
+        let options = Box::new(EmulatorOptions { profile, function_reset, ..options });
         // A failed test may have left the link down.
         control.call(Request::Inject(Kind::LinkUp.into())).expect("the card has a link");
         control.call(Request::Load { options, design }).expect("the card loads the image");
@@ -62,7 +62,7 @@ impl Bench {
         Self { location: Location::Remote { name, control } }
     }
 
-    pub fn memory(options: Options) -> Self {
+    pub fn memory(options: EmulatorOptions) -> Self {
         Self::new(options, Design::Memory)
     }
 
@@ -81,8 +81,8 @@ impl Bench {
         match &self.location {
             Location::Local(card) => xdma_emulated_card::connect(card, options),
             Location::Remote { name, control } => {
-                let witness = Some(xdma_emulated_card::remote_witness(control.clone()));
-                xdma::unstable::card::open(name, options, Companions { witness, model: None })
+                let observer = Some(xdma_emulated_card::remote_observer(control.clone()));
+                xdma::unstable::card::open(name, options, Companions { observer, model: None })
             }
         }
     }
@@ -104,7 +104,7 @@ impl Bench {
     }
 
     /// Returns the card's options. A remote card keeps its own profile and reset support, whatever was requested.
-    pub fn options(&self) -> Options {
+    pub fn options(&self) -> EmulatorOptions {
         match &self.location {
             Location::Local(card) => card.options(),
             Location::Remote { control, .. } => lock(control).options().expect("the card responds"),

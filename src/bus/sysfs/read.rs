@@ -33,7 +33,7 @@ pub enum SysfsError {
     },
     /// A file has unexpected contents.
     #[error("{} contains `{text}`, which is not {expected}; this version does not support this kernel", path.display())]
-    Garbage {
+    UnexpectedContents {
         /// The path that was read.
         path: PathBuf,
         /// The beginning of its contents.
@@ -46,7 +46,7 @@ pub enum SysfsError {
 impl SysfsError {
     pub(super) fn garbage(path: &Path, text: &str, expected: &'static str) -> Self {
         let text = text.chars().take(40).flat_map(char::escape_debug).collect();
-        Self::Garbage { path: path.into(), text, expected }
+        Self::UnexpectedContents { path: path.into(), text, expected }
     }
 
     fn unreadable(path: &Path, source: io::Error) -> Self {

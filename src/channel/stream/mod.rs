@@ -9,11 +9,11 @@
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! use std::{sync::Arc, time::Duration};
 //! use xdma::card::{Card, CardOptions};
-//! use xdma_emulator::{Options, logic::Loopback};
+//! use xdma_emulator::{EmulatorOptions, logic::Loopback};
 //! use xdma::channel::{ChannelOptions, stream::ReceiverOptions};
 //! use xdma::regs::Direction;
 //!
-//! let streams = Options { stream: true, ..Options::default() }; // the user logic sends back what it receives
+//! let streams = EmulatorOptions { stream: true, ..EmulatorOptions::default() }; // the user logic sends back what it receives
 //! let card = xdma_emulated_card::start(streams, Arc::new(Loopback::new()), CardOptions::default())?;
 //! let limit = Duration::from_secs(5);
 //! let mut sender = card.stream_h2c(0, ChannelOptions::default())?;

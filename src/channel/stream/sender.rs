@@ -18,11 +18,11 @@ use std::ops::{Deref, DerefMut, Range};
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// # use std::{sync::Arc, time::Duration};
 /// # use xdma::card::CardOptions;
-/// # use xdma_emulator::{Options, logic::Loopback};
+/// # use xdma_emulator::{EmulatorOptions, logic::Loopback};
 /// use xdma::channel::ChannelOptions;
 /// use xdma::regs::Direction;
 ///
-/// # let streams = Options { stream: true, ..Options::default() };
+/// # let streams = EmulatorOptions { stream: true, ..EmulatorOptions::default() };
 /// # let card = xdma_emulated_card::start(streams, Arc::new(Loopback::new()), CardOptions::default())?;
 /// let mut sender = card.stream_h2c(0, ChannelOptions::default())?;
 /// let mut memory = card.allocate(128, Direction::H2C)?;

@@ -115,7 +115,7 @@ impl ChannelRates {
             "total": {
                 "submitted": total.submitted, "completed": total.completed, "abandoned": total.abandoned,
                 "bytes": total.bytes, "descriptors": total.descriptors, "doorbells": total.doorbells,
-                "full": total.full, "sleeps": total.sleeps, "missed": total.missed, "late": total.late,
+                "full": total.full, "sleeps": total.sleeps, "missed": total.missed, "late": total.timeouts,
                 "starved": total.starved, "recoveries": total.recoveries,
                 "errors": {
                     "failed": total.errors.failed, "hung": total.errors.hung,

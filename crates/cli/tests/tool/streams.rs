@@ -5,11 +5,11 @@ use serde_json::Value;
 use std::io::Read;
 use std::sync::Arc;
 use xdma_emulator::logic::Loopback;
-use xdma_emulator::{EmulatedCard, Options};
+use xdma_emulator::{EmulatedCard, EmulatorOptions};
 
 /// Starts a card that outlives commands and stores what they send. Returns it and the option that names it.
 fn loopback() -> (EmulatedCard, String) {
-    let options = Options { stream: true, ..Options::default() };
+    let options = EmulatorOptions { stream: true, ..EmulatorOptions::default() };
     let card = EmulatedCard::start(options, Arc::new(Loopback::new())).unwrap();
     let option = format!("--card unix:{} --stream --timeout 1", card.socket().display());
     (card, option)

@@ -6,7 +6,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::thread;
 use xdma_emulator::logic::{Logic, Memory};
-use xdma_emulator::{EmulatedCard, Options};
+use xdma_emulator::{EmulatedCard, EmulatorOptions};
 pub use xdma_testkit::command::Ended;
 
 /// Returns the program with arguments that are separated by blanks, and without a card in the environment.
@@ -55,7 +55,7 @@ pub fn interrupt(child: &Child) {
 
 /// Starts a card that outlives commands. Returns it and the option that names it.
 pub fn served(logic: Arc<dyn Logic>) -> (EmulatedCard, String) {
-    let card = EmulatedCard::start(Options::default(), logic).unwrap();
+    let card = EmulatedCard::start(EmulatorOptions::default(), logic).unwrap();
     let option = format!("--card unix:{}", card.socket().display());
     (card, option)
 }

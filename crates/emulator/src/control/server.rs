@@ -168,12 +168,12 @@ impl Listener {
             Request::Load { options, design } => {
                 card.load(*options, design.build()).map(done).map_err(|error| error.to_string())
             }
-            Request::Taken(address, len) => {
-                card.witness().taken(address, len);
+            Request::Allocated(address, len) => {
+                card.observer().allocated(address, len);
                 Ok(Response::Done)
             }
             Request::Released(address, len) => {
-                card.witness().released(address, len);
+                card.observer().released(address, len);
                 Ok(Response::Done)
             }
             Request::Inject(injection) => card.inject(injection).map(done).map_err(|error| error.to_string()),

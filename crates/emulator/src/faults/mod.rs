@@ -1,6 +1,6 @@
 //! Fault injection: a typed plan of faults, with the channel and the time of each.
 //!
-//! A [`Plan`] is part of a card's [`Options`](super::Options). It can come from a file (`xdma emulate --faults PLAN.toml`) or
+//! A [`Plan`] is part of a card's [`EmulatorOptions`](super::EmulatorOptions). It can come from a file (`xdma emulate --faults PLAN.toml`) or
 //! from a seed (`xdma emulate --chaos SEED`, which prints the plan). [`EmulatedCard::inject`](super::EmulatedCard::inject) adds
 //! faults while the card runs, and [`EmulatedCard::injected_faults`](super::EmulatedCard::injected_faults) returns how often each
 //! fault was injected. The driver's behaviour for each fault is specified in its `docs/faults.md`.
@@ -8,12 +8,12 @@
 //! ```
 //! use std::sync::Arc;
 //! use xdma_emulator::faults::{BadCompletion, Kind, Plan};
-//! use xdma_emulator::{EmulatedCard, Options, logic::Memory};
+//! use xdma_emulator::{EmulatedCard, EmulatorOptions, logic::Memory};
 //! use xdma_regs::Direction;
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! let faults = Plan { faults: vec![Kind::WriteBackDropped.on(Direction::H2C, 0).after(3)] };
-//! let card = EmulatedCard::start(Options { faults, ..Options::default() }, Arc::new(Memory::new()))?;
+//! let card = EmulatedCard::start(EmulatorOptions { faults, ..EmulatorOptions::default() }, Arc::new(Memory::new()))?;
 //! card.inject(Kind::Fetch(BadCompletion::Poisoned).on(Direction::C2H, 0))?;
 //! # Ok(())
 //! # }

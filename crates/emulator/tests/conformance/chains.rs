@@ -2,7 +2,7 @@
 
 use crate::host::{COMPLETED, STOP, descriptor};
 use crate::rig::{Channel, LIST, Piece, Rig, c2h, h2c, pieces, synchronous};
-use xdma_emulator::{Options, Rule, Switches};
+use xdma_emulator::{EmulatorOptions, Rule, Switches};
 
 /// A deterministic random number generator.
 struct Rng(u64);
@@ -65,7 +65,7 @@ fn correct_adjacency_works_for_any_fetch_size() {
     for seed in SEEDS {
         let mut rng = Rng::new(seed);
         let synchronous_card = seed % 2 == 0;
-        let mut rig = Rig::new(Options { seed, synchronous: synchronous_card, ..synchronous() });
+        let mut rig = Rig::new(EmulatorOptions { seed, synchronous: synchronous_card, ..synchronous() });
         for channel in [h2c(0), c2h(0), h2c(2), c2h(3)] {
             clear_list(&rig);
             let count = 1 + rng.up_to(7) as usize;
@@ -87,7 +87,7 @@ fn correct_adjacency_works_for_any_fetch_size() {
 fn adjacent_counts_from_n_minus_1_are_caught() {
     for seed in SEEDS {
         let mut rng = Rng::new(seed);
-        let mut rig = Rig::new(Options { seed, ..synchronous() });
+        let mut rig = Rig::new(EmulatorOptions { seed, ..synchronous() });
         rig.tolerate_violation(Rule::StopInsideBlock);
         rig.tolerate_violation(Rule::BlockCrossesPage);
         clear_list(&rig);
@@ -110,7 +110,7 @@ fn adjacent_counts_from_n_minus_1_are_caught() {
 fn too_large_an_adjacent_count_fetches_garbage() {
     let mut caught = 0;
     for seed in SEEDS {
-        let mut rig = Rig::new(Options { seed, ..synchronous() });
+        let mut rig = Rig::new(EmulatorOptions { seed, ..synchronous() });
         rig.tolerate_violation(Rule::BlockCrossesPage);
         rig.tolerate_violation(Rule::StopInsideBlock);
         clear_list(&rig);
@@ -136,7 +136,7 @@ fn too_large_an_adjacent_count_fetches_garbage() {
 #[test]
 fn too_small_an_adjacent_count_is_only_slow() {
     for seed in 0..8 {
-        let mut rig = Rig::new(Options { seed, ..synchronous() });
+        let mut rig = Rig::new(EmulatorOptions { seed, ..synchronous() });
         let (channel, pieces) = (h2c(0), pieces(20, 64));
         let expected = rig.fill(channel, &pieces, seed);
         rig.lay(channel, LIST, &pieces, 0, STOP | COMPLETED);
@@ -155,7 +155,7 @@ fn too_small_an_adjacent_count_is_only_slow() {
 fn a_block_across_4_kib_ends_in_magic_stopped() {
     let mut caught = 0;
     for seed in SEEDS {
-        let mut rig = Rig::new(Options { seed, ..synchronous() });
+        let mut rig = Rig::new(EmulatorOptions { seed, ..synchronous() });
         rig.expect_violation(Rule::BlockCrossesPage);
         clear_list(&rig);
         let channel = h2c(0);
@@ -179,7 +179,7 @@ fn a_block_across_4_kib_ends_in_magic_stopped() {
 fn aligned_requests_follow_a_block_across_4_kib() {
     for seed in SEEDS {
         let switches = Switches { aligned_fetch: true, ..Switches::default() };
-        let mut rig = Rig::new(Options { seed, switches, ..synchronous() });
+        let mut rig = Rig::new(EmulatorOptions { seed, switches, ..synchronous() });
         rig.expect_violation(Rule::BlockCrossesPage);
         let (channel, pieces) = (h2c(0), pieces(4, 64));
         let expected = rig.fill(channel, &pieces, seed);
@@ -193,7 +193,7 @@ fn aligned_requests_follow_a_block_across_4_kib() {
 #[test]
 fn a_block_that_ends_at_4_kib_works() {
     for seed in 0..8 {
-        let mut rig = Rig::new(Options { seed, ..synchronous() });
+        let mut rig = Rig::new(EmulatorOptions { seed, ..synchronous() });
         let (channel, pieces) = (c2h(0), pieces(64, 64));
         let expected = rig.fill(channel, &pieces, seed);
         write_blocks(&rig, channel, &[(LIST + 0x800, 64)], &pieces, |n, k| n - 2 - k);
@@ -207,7 +207,7 @@ fn a_block_that_ends_at_4_kib_works() {
 #[test]
 fn stop_inside_a_block_is_detected() {
     for seed in 0..8 {
-        let mut rig = Rig::new(Options { seed, ..synchronous() });
+        let mut rig = Rig::new(EmulatorOptions { seed, ..synchronous() });
         let (channel, pieces) = (h2c(0), pieces(4, 64));
         rig.fill(channel, &pieces, 1);
         let adjacent = rig.lay(channel, LIST, &pieces, 0, STOP);
@@ -234,7 +234,7 @@ fn an_unaligned_descriptor_is_detected() {
 /// A circular list has no end.
 #[test]
 fn a_circular_list_runs_until_it_is_stopped() {
-    let mut rig = Rig::new(Options::default());
+    let mut rig = Rig::new(EmulatorOptions::default());
     let channel = h2c(0);
     for i in 0..4 {
         let next = rig.host.at(LIST + 32 * ((i + 1) % 4));

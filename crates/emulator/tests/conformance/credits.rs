@@ -2,7 +2,7 @@
 
 use crate::host::{COMPLETED, STOP, descriptor};
 use crate::rig::{Channel, LIST, Rig, WORD, both_times, c2h, channels, h2c, pieces, synchronous};
-use xdma_emulator::{Options, Rule, Switches};
+use xdma_emulator::{EmulatorOptions, Rule, Switches};
 
 /// Writes a ring of 4 descriptors of 64 bytes each.
 fn ring(rig: &Rig, channel: Channel) {
@@ -131,7 +131,7 @@ fn more_than_1023_credits_are_detected_and_saturate() {
 #[test]
 fn a_core_without_credits_reads_zero_and_does_not_wait() {
     let switches = Switches { mm_credits: false, ..Switches::default() };
-    let mut rig = Rig::new(Options { switches, ..synchronous() });
+    let mut rig = Rig::new(EmulatorOptions { switches, ..synchronous() });
     let channel = h2c(0);
     rig.write(0x6014, channel.common);
     rig.write(0x6024, channel.common);
@@ -149,7 +149,7 @@ fn a_core_without_credits_reads_zero_and_does_not_wait() {
 fn busy_without_credits_follows_the_switch() {
     for busy in [false, true] {
         let switches = Switches { busy_without_credits: busy, ..Switches::default() };
-        let mut rig = Rig::new(Options { switches, ..synchronous() });
+        let mut rig = Rig::new(EmulatorOptions { switches, ..synchronous() });
         let channel = h2c(0);
         ring(&rig, channel);
         rig.write(0x6024, channel.common);
@@ -201,7 +201,7 @@ fn halting_one_channel_does_not_halt_another() {
 #[test]
 fn credits_limit_blocks_too() {
     for seed in 0..16 {
-        let mut rig = Rig::new(Options { seed, ..synchronous() });
+        let mut rig = Rig::new(EmulatorOptions { seed, ..synchronous() });
         let channel = h2c(0);
         for i in 0..64 {
             let (next, adjacent) = if i == 63 { (LIST, 63) } else { (LIST + 32 * (i + 1), 62 - i) };
@@ -227,7 +227,7 @@ fn credits_limit_blocks_too() {
 #[test]
 fn a_ring_restarts_immediately_after_a_stop() {
     for seed in 0..4 {
-        let mut rig = Rig::new(Options { seed, ..Options::default() });
+        let mut rig = Rig::new(EmulatorOptions { seed, ..EmulatorOptions::default() });
         for channel in [h2c(0), c2h(1)] {
             ring(&rig, channel);
             let word = rig.host.at(WORD);

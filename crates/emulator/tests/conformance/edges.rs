@@ -3,7 +3,7 @@
 use crate::fabric::{DECODE_ERROR, HANGS, SLAVE_ERROR};
 use crate::host::{COMPLETED, STOP, descriptor};
 use crate::rig::{Channel, DATA, LIST, Piece, Rig, WORD, both_times, c2h, h2c, pieces, synchronous};
-use xdma_emulator::{Options, Purpose, Rule, Switches};
+use xdma_emulator::{EmulatorOptions, Purpose, Rule, Switches};
 
 /// All `ie_*` bits. H2C has write errors, C2H has none.
 fn all_ie(channel: Channel) -> u32 {
@@ -39,7 +39,7 @@ fn outcome(rig: &mut Rig, channel: Channel) -> (u32, u32) {
 /// Runs three descriptors, of which the third is broken.
 fn break_third(
     channel: Channel,
-    options: Options,
+    options: EmulatorOptions,
     control: u32,
     broken: impl Fn(&mut [u32; 8]),
 ) -> (Rig, (u32, u32)) {
@@ -259,7 +259,7 @@ fn axi_read_errors() {
 fn unlogged_errors_stop_according_to_the_switch() {
     for stop in [false, true] {
         let switches = Switches { unlogged_errors_stop: stop, ..Switches::default() };
-        let options = Options { switches, ..synchronous() };
+        let options = EmulatorOptions { switches, ..synchronous() };
         let channel = h2c(1);
         let refused = |words: &mut [u32; 8]| set_address(words, card_side(channel), DECODE_ERROR);
         let (_, (status, count)) = break_third(channel, options, 0, refused);
@@ -342,7 +342,7 @@ fn the_end_of_a_list_sets_the_enabled_status_bits() {
 fn completed_in_the_middle_is_reported_while_the_list_runs() {
     for channel in BOTH {
         let channel = channel();
-        let mut rig = Rig::new(Options::default());
+        let mut rig = Rig::new(EmulatorOptions::default());
         three(&mut rig, channel, |words| set_address(words, card_side(channel), HANGS));
         rig.host.set_word(LIST + 32, rig.host.word(LIST + 32) | COMPLETED);
         rig.go(channel, LIST, 0, all_ie(channel));
@@ -361,7 +361,7 @@ fn clearing_run_stops_after_the_current_descriptor() {
     for (ie, status) in [(0x40, 0x40), (0x3e, 0)] {
         for channel in BOTH {
             let channel = channel();
-            let mut rig = Rig::new(Options::default());
+            let mut rig = Rig::new(EmulatorOptions::default());
             let (list, expected) = three(&mut rig, channel, |_| {});
             let mut second = list[1].descriptor(&rig.host, channel, 0, 0, rig.host.at(LIST + 64));
             set_address(&mut second, card_side(channel), HANGS);
@@ -384,7 +384,7 @@ fn clearing_run_stops_after_the_current_descriptor() {
 fn a_card_that_never_answers_stays_busy() {
     for channel in BOTH {
         let channel = channel();
-        let mut rig = Rig::new(Options::default());
+        let mut rig = Rig::new(EmulatorOptions::default());
         let mut words = pieces(1, 64)[0].descriptor(&rig.host, channel, STOP, 0, 0);
         set_address(&mut words, card_side(channel), HANGS);
         rig.host.put(LIST, words);
@@ -405,7 +405,7 @@ fn a_card_that_never_answers_stays_busy() {
 
 #[test]
 fn setting_run_while_busy_is_detected() {
-    let mut rig = Rig::new(Options::default());
+    let mut rig = Rig::new(EmulatorOptions::default());
     let channel = h2c(0);
     let mut words = pieces(1, 64)[0].descriptor(&rig.host, channel, STOP, 0, 0);
     set_address(&mut words, 4, HANGS);
@@ -424,7 +424,7 @@ fn setting_run_while_busy_is_detected() {
 /// Rewriting the first descriptor's address while the channel runs affects only the next run.
 #[test]
 fn a_new_first_address_is_for_the_next_run() {
-    let mut rig = Rig::new(Options::default());
+    let mut rig = Rig::new(EmulatorOptions::default());
     let channel = h2c(0);
     let (list, expected) = three(&mut rig, channel, |_| {});
     let mut first = list[0].descriptor(&rig.host, channel, 0, 0, rig.host.at(LIST + 32));
@@ -495,7 +495,7 @@ fn status_is_cleared_bit_by_bit_or_by_reading() {
 fn run_after_stop_follows_the_switch() {
     for clears in [false, true] {
         let switches = Switches { stop_clears_run: clears, ..Switches::default() };
-        let mut rig = Rig::new(Options { switches, ..synchronous() });
+        let mut rig = Rig::new(EmulatorOptions { switches, ..synchronous() });
         let adjacent = rig.lay(h2c(0), LIST, &pieces(2, 64), 0, STOP);
         rig.run(h2c(0), LIST, adjacent, 0x1e);
         assert_eq!(rig.read(0x04) & 1, u32::from(!clears));
@@ -508,7 +508,7 @@ fn run_after_stop_follows_the_switch() {
 fn busy_outlasts_the_write_back_according_to_the_switch() {
     let lag = std::time::Duration::from_millis(30);
     let switches = Switches { busy_lag: lag, ..Switches::default() };
-    let mut rig = Rig::new(Options { switches, ..Options::default() });
+    let mut rig = Rig::new(EmulatorOptions { switches, ..EmulatorOptions::default() });
     let word = rig.host.at(WORD);
     rig.write(0x88, word as u32);
     rig.write(0x8c, (word >> 32) as u32);
@@ -522,7 +522,7 @@ fn busy_outlasts_the_write_back_according_to_the_switch() {
 /// Bus mastering is turned off in the middle: requests stop, and the channel hangs.
 #[test]
 fn without_bus_mastering_requests_stop() {
-    let mut rig = Rig::new(Options::default());
+    let mut rig = Rig::new(EmulatorOptions::default());
     let channel = h2c(0);
     let piece = pieces(1, 64)[0];
     rig.host.put(LIST, piece.descriptor(&rig.host, channel, 0, 0, rig.host.at(LIST)));
@@ -543,7 +543,7 @@ fn without_bus_mastering_requests_stop() {
 #[test]
 fn another_list_starts_immediately_after_a_stop() {
     for seed in 0..4 {
-        let mut rig = Rig::new(Options { seed, ..Options::default() });
+        let mut rig = Rig::new(EmulatorOptions { seed, ..EmulatorOptions::default() });
         for channel in BOTH {
             let channel = channel();
             let endless = pieces(4, 64);

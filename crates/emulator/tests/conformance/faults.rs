@@ -5,7 +5,7 @@ use crate::host::{COMPLETED, STOP};
 use crate::rig::{Channel, DATA, LIST, Piece, Rig, both_times, c2h, h2c, pieces, synchronous};
 use std::time::{Duration, Instant};
 use xdma_emulator::faults::{BadCompletion, Injection, Kind};
-use xdma_emulator::{Options, Profile, Switches};
+use xdma_emulator::{EmulatorOptions, Profile, Switches};
 use xdma_regs::Direction;
 
 /// All `ie_*` bits. H2C has write errors, C2H has none.
@@ -112,7 +112,7 @@ fn a_failed_h2c_host_read_is_not_logged_if_disabled() {
     for (unlogged_errors_stop, count) in [(false, 3), (true, 2)] {
         for (with, ..) in COMPLETIONS {
             let switches = Switches { unlogged_errors_stop, ..Switches::default() };
-            let mut rig = Rig::new(Options { switches, ..synchronous() });
+            let mut rig = Rig::new(EmulatorOptions { switches, ..synchronous() });
             let outcome = third(&mut rig, h2c(1), 1, Kind::HostRead(with).on(Direction::H2C, 1));
             assert_eq!(outcome, (0, count), "{with:?}");
         }
@@ -215,7 +215,7 @@ fn the_link_goes_down_while_an_engine_is_busy() {
 /// A client that connects while the link is down reads all ones, and stays connected.
 #[test]
 fn a_client_may_connect_while_the_link_is_down() {
-    let mut rig = Rig::new(Options { profile: Profile::Alveo, ..synchronous() });
+    let mut rig = Rig::new(EmulatorOptions { profile: Profile::Alveo, ..synchronous() });
     rig.card.inject(Kind::LinkDown).unwrap();
     rig.reconnect();
     assert_eq!((rig.config32(0x00), rig.read(0x2000)), (!0, !0));
@@ -232,7 +232,7 @@ fn the_shell_times_out_unanswered_transactions() {
     const LEN: u32 = 0x1_0000;
     for channel in BOTH {
         for options in both_times() {
-            let (channel, options) = (channel(), Options { axi_timeout: Some(LIMIT), ..options });
+            let (channel, options) = (channel(), EmulatorOptions { axi_timeout: Some(LIMIT), ..options });
             let mut rig = Rig::new(options);
             works(&mut rig, channel, 1);
             let piece = Piece { host: DATA, card: HANGS, len: LEN };
@@ -262,7 +262,7 @@ fn the_shell_times_out_unanswered_transactions() {
 fn a_response_before_the_timeout_is_delivered() {
     for channel in BOTH {
         for options in both_times() {
-            let options = Options { axi_timeout: Some(Duration::from_secs(5)), ..options };
+            let options = EmulatorOptions { axi_timeout: Some(Duration::from_secs(5)), ..options };
             let (mut rig, channel) = (Rig::new(options), channel());
             let list = [Piece { host: DATA, card: HANGS, len: 8192 }];
             let expected = rig.fill(channel, &list, 7);

@@ -1,16 +1,16 @@
 //! Identifiers (PG195, register 0x00 of every target).
 
 use crate::rig::{Rig, synchronous};
-use xdma_emulator::{Options, Profile};
+use xdma_emulator::{EmulatorOptions, Profile};
 
-fn counts(h2c: usize, c2h: usize, stream: bool) -> Options {
-    Options { h2c_channels: h2c, c2h_channels: c2h, stream, ..synchronous() }
+fn counts(h2c: usize, c2h: usize, stream: bool) -> EmulatorOptions {
+    EmulatorOptions { h2c_channels: h2c, c2h_channels: c2h, stream, ..synchronous() }
 }
 
 #[test]
 fn every_block_of_a_memory_mapped_card_identifies_itself() {
     for profile in [Profile::F1, Profile::Alveo] {
-        let mut rig = Rig::new(Options { profile, ..synchronous() });
+        let mut rig = Rig::new(EmulatorOptions { profile, ..synchronous() });
         for (channel, expected) in [(0, 0x1fc0_0006), (1, 0x1fc0_0106), (2, 0x1fc0_0206), (3, 0x1fc0_0306)]
             .map(|(c, id)| (c * 0x100, id))
         {

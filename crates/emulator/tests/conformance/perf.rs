@@ -2,12 +2,12 @@
 
 use crate::host::descriptor;
 use crate::rig::{LIST, Rig, c2h, h2c};
-use xdma_emulator::Options;
+use xdma_emulator::EmulatorOptions;
 
 #[test]
 fn an_endless_list_is_counted_and_stops_cleanly() {
     for channel in [h2c(0), c2h(0), h2c(2), c2h(3)] {
-        let mut rig = Rig::new(Options::default());
+        let mut rig = Rig::new(EmulatorOptions::default());
         let base = channel.base;
         for i in 0..16 {
             let next = rig.host.at(LIST + 32 * ((i + 1) % 16));
@@ -42,7 +42,7 @@ fn an_endless_list_is_counted_and_stops_cleanly() {
 
 #[test]
 fn clear_resets_the_counters() {
-    let mut rig = Rig::new(Options::default());
+    let mut rig = Rig::new(EmulatorOptions::default());
     let channel = h2c(0);
     let list = crate::rig::pieces(8, 4096);
     let adjacent = rig.lay(channel, LIST, &list, 0, 0x3);
@@ -60,7 +60,7 @@ fn clear_resets_the_counters() {
 
 #[test]
 fn a_monitor_that_was_not_armed_counts_nothing() {
-    let mut rig = Rig::new(Options::default());
+    let mut rig = Rig::new(EmulatorOptions::default());
     let list = crate::rig::pieces(8, 4096);
     let adjacent = rig.lay(h2c(0), LIST, &list, 0, 0x3);
     rig.run(h2c(0), LIST, adjacent, 0x1e);
@@ -70,7 +70,7 @@ fn a_monitor_that_was_not_armed_counts_nothing() {
 /// The counter counts beats of the data path, whose width is in 0x3018.
 #[test]
 fn data_is_counted_in_beats() {
-    let mut rig = Rig::new(Options::default());
+    let mut rig = Rig::new(EmulatorOptions::default());
     let width = 8u64 << rig.read(0x3018);
     let list = crate::rig::pieces(8, 4096);
     let adjacent = rig.lay(h2c(1), LIST, &list, 0, 0x3);

@@ -1,10 +1,10 @@
 //! The probe sequence of the vendor's kernel driver (XIL `xdma_device_open`, `probe_one`).
 
 use crate::rig::{Rig, synchronous};
-use xdma_emulator::{Options, Profile};
+use xdma_emulator::{EmulatorOptions, Profile};
 
 struct Card {
-    options: Options,
+    options: EmulatorOptions,
     /// The BAR in which the driver finds the registers.
     config_bar: u32,
     h2c: u64,
@@ -13,7 +13,7 @@ struct Card {
 
 fn cards() -> Vec<Card> {
     let card = |profile, h2c: usize, c2h: usize, stream| Card {
-        options: Options { profile, h2c_channels: h2c, c2h_channels: c2h, stream, ..synchronous() },
+        options: EmulatorOptions { profile, h2c_channels: h2c, c2h_channels: c2h, stream, ..synchronous() },
         config_bar: if profile == Profile::F1 { 2 } else { 1 },
         h2c: h2c as u64,
         c2h: c2h as u64,
@@ -120,7 +120,7 @@ fn vectors_are_packed_as_published() {
     program_vectors(&mut rig, 8);
     let seen = [0x20a0, 0x20a4, 0x2080, 0x2084, 0x2088, 0x208c].map(|at| rig.read(at));
     assert_eq!(seen, [0x0302_0100, 0x0706_0504, 0x0b0a_0908, 0x0f0e_0d0c, 0x1312_1110, 0x1716_1514]);
-    let mut rig = Rig::new(Options { h2c_channels: 1, c2h_channels: 1, ..synchronous() });
+    let mut rig = Rig::new(EmulatorOptions { h2c_channels: 1, c2h_channels: 1, ..synchronous() });
     program_vectors(&mut rig, 2);
     assert_eq!((rig.read(0x20a0), rig.read(0x2080), rig.read(0x208c)), (0x0100, 0x0504_0302, 0x1110_0f0e));
 }

@@ -3,10 +3,10 @@
 use crate::host::{COMPLETED, STOP};
 use crate::raw::Raw;
 use crate::rig::{LIST, Rig, c2h, channels, h2c, pieces, synchronous};
-use xdma_emulator::{Options, Profile};
+use xdma_emulator::{EmulatorOptions, Profile};
 
-fn with_reset() -> Options {
-    Options { function_reset: true, ..synchronous() }
+fn with_reset() -> EmulatorOptions {
+    EmulatorOptions { function_reset: true, ..synchronous() }
 }
 
 /// Writes to all writable registers, and moves some data.
@@ -80,7 +80,7 @@ fn works(rig: &mut Rig) {
 #[test]
 fn a_device_reset_restores_the_initial_state() {
     for profile in [Profile::F1, Profile::Alveo] {
-        let mut rig = Rig::new(Options { profile, ..with_reset() });
+        let mut rig = Rig::new(EmulatorOptions { profile, ..with_reset() });
         use_it(&mut rig);
         let before = configuration(&mut rig);
         rig.client.reset().expect("reset");
@@ -125,7 +125,7 @@ fn without_function_reset_the_bit_does_nothing() {
 #[test]
 fn the_device_reports_whether_it_can_be_reset() {
     for function_reset in [false, true] {
-        let mut rig = Rig::new(Options { function_reset, ..synchronous() });
+        let mut rig = Rig::new(EmulatorOptions { function_reset, ..synchronous() });
         let mut raw = Raw::instead_of(&mut rig);
         let info = raw.call(4, &[16u32.to_le_bytes(), [0; 4], [0; 4], [0; 4]].concat()).expect("GET_INFO");
         let flags = u32::from_le_bytes(info[4..8].try_into().unwrap());
@@ -136,7 +136,7 @@ fn the_device_reports_whether_it_can_be_reset() {
 /// A reset in the middle of an endless list.
 #[test]
 fn a_reset_stops_running_engines() {
-    let mut rig = Rig::new(Options { function_reset: true, ..Options::default() });
+    let mut rig = Rig::new(EmulatorOptions { function_reset: true, ..EmulatorOptions::default() });
     for channel in [h2c(0), c2h(1)] {
         let at = LIST + 0x1000 * channel.number;
         let piece = pieces(1, 4096)[0];

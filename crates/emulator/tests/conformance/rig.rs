@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 use std::time::{Duration, Instant};
 use vfio_user::Client;
-use xdma_emulator::{EmulatedCard, Latency, Options, Profile, Rule};
+use xdma_emulator::{EmulatedCard, EmulatorOptions, Latency, Profile, Rule};
 
 /// Time limit for each wait of a test.
 pub const DEADLINE: Duration = Duration::from_secs(20);
@@ -117,13 +117,13 @@ pub struct Rig {
 }
 
 /// Options of a card that completes all work triggered by a register write before it answers the write.
-pub fn synchronous() -> Options {
-    Options { synchronous: true, latency: Latency::NONE, ..Options::default() }
+pub fn synchronous() -> EmulatorOptions {
+    EmulatorOptions { synchronous: true, latency: Latency::NONE, ..EmulatorOptions::default() }
 }
 
 /// Synchronous and asynchronous options, for tests that must hold in both modes.
-pub fn both_times() -> [Options; 2] {
-    [synchronous(), Options::default()]
+pub fn both_times() -> [EmulatorOptions; 2] {
+    [synchronous(), EmulatorOptions::default()]
 }
 
 fn connect(card: &EmulatedCard, host: &Host) -> Client {
@@ -133,7 +133,7 @@ fn connect(card: &EmulatedCard, host: &Host) -> Client {
 }
 
 impl Rig {
-    pub fn new(options: Options) -> Self {
+    pub fn new(options: EmulatorOptions) -> Self {
         let watchdog = watchdog();
         let fabric = Arc::new(Fabric::default());
         let bar = if options.profile == Profile::F1 { 2 } else { 1 };

@@ -2,15 +2,15 @@
 
 use crate::host::{COMPLETED, STOP};
 use crate::rig::{Channel, LIST, Piece, Rig, WORD, both_times, c2h, h2c, pieces};
-use xdma_emulator::{Options, Profile};
+use xdma_emulator::{EmulatorOptions, Profile};
 
 const SOME: [fn() -> Channel; 4] = [|| h2c(0), || c2h(0), || h2c(3), || c2h(2)];
 
-fn cards() -> Vec<Options> {
+fn cards() -> Vec<EmulatorOptions> {
     let profiles = [Profile::F1, Profile::Alveo];
     profiles
         .iter()
-        .flat_map(|profile| both_times().map(|time| Options { profile: *profile, ..time }))
+        .flat_map(|profile| both_times().map(|time| EmulatorOptions { profile: *profile, ..time }))
         .collect()
 }
 

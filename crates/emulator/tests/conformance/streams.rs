@@ -2,13 +2,13 @@
 
 use crate::host::{COMPLETED, EOP, STOP, descriptor, pattern};
 use crate::rig::{DATA, LIST, Rig, WORD, both_times, c2h, h2c, synchronous};
-use xdma_emulator::{Options, Switches};
+use xdma_emulator::{EmulatorOptions, Switches};
 
 /// The offset of the metadata, 32 bytes per descriptor as in the vendor driver.
 const META: usize = 0x8000;
 
-fn stream(options: Options) -> Rig {
-    Rig::new(Options { stream: true, h2c_channels: 2, c2h_channels: 2, ..options })
+fn stream(options: EmulatorOptions) -> Rig {
+    Rig::new(EmulatorOptions { stream: true, h2c_channels: 2, c2h_channels: 2, ..options })
 }
 
 /// Writes C2H descriptors of `len` bytes each. The source is the metadata address.
@@ -111,7 +111,7 @@ fn control_bit_27_disables_metadata() {
 /// Data, then metadata, then the count: each is visible before the next.
 #[test]
 fn metadata_is_there_before_the_count() {
-    let mut rig = stream(Options::default());
+    let mut rig = stream(EmulatorOptions::default());
     let channel = c2h(0);
     let word = rig.host.at(WORD);
     rig.write(channel.base + 0x88, word as u32);
@@ -129,7 +129,7 @@ fn metadata_is_there_before_the_count() {
 
 #[test]
 fn a_channel_is_busy_until_data_arrives() {
-    let mut rig = stream(Options::default());
+    let mut rig = stream(EmulatorOptions::default());
     let channel = c2h(0);
     lay_c2h(&rig, 1, 1024, STOP);
     rig.go(channel, LIST, 0, 0x1e);
@@ -177,7 +177,7 @@ fn a_c2h_stream_length_must_be_a_multiple_of_64() {
 fn clearing_run_of_an_idle_stream_follows_the_switch() {
     for ends in [false, true] {
         let switches = Switches { stop_ends_idle_stream: ends, ..Switches::default() };
-        let mut rig = stream(Options { switches, ..Options::default() });
+        let mut rig = stream(EmulatorOptions { switches, ..EmulatorOptions::default() });
         let channel = c2h(0);
         lay_c2h(&rig, 2, 512, STOP);
         rig.go(channel, LIST, 0, 0x5e);

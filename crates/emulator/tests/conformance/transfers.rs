@@ -4,7 +4,7 @@ use crate::fabric::SINK;
 use crate::host::{COMPLETED, Host, STOP, descriptor, pattern};
 use crate::rig::{Channel, DATA, LIST, Piece, Rig, both_times, c2h, channels, h2c, pieces, synchronous};
 use std::time::Duration;
-use xdma_emulator::{Latency, Options};
+use xdma_emulator::{EmulatorOptions, Latency};
 
 /// PG195 alignment table: incrementing memory-mapped transfers support any address and any length.
 #[test]
@@ -135,7 +135,7 @@ fn a_run_of_2048_descriptors() {
 /// One descriptor moves a megabyte.
 #[test]
 fn one_descriptor_moves_a_megabyte() {
-    let mut rig = Rig::new(Options::default());
+    let mut rig = Rig::new(EmulatorOptions::default());
     for channel in [h2c(0), c2h(0)] {
         let piece = Piece { host: DATA + 1, card: 0x10_0001, len: 1 << 20 };
         let expected = rig.fill(channel, &[piece], 5);
@@ -149,7 +149,7 @@ fn one_descriptor_moves_a_megabyte() {
 #[test]
 fn all_channels_run_at_once() {
     for seed in 0..3 {
-        let mut rig = Rig::new(Options { seed, ..Options::default() });
+        let mut rig = Rig::new(EmulatorOptions { seed, ..EmulatorOptions::default() });
         let lists: Vec<(Channel, usize, Vec<Piece>)> = channels()
             .into_iter()
             .enumerate()
@@ -182,7 +182,7 @@ fn all_channels_run_at_once() {
 /// Data is written to the card and read back through another channel.
 #[test]
 fn data_round_trips() {
-    let mut rig = Rig::new(Options::default());
+    let mut rig = Rig::new(EmulatorOptions::default());
     let bytes = pattern(9, 100_000);
     rig.host.write(DATA, &bytes);
     rig.host.put(LIST, descriptor(STOP, 0, 100_000, rig.host.at(DATA), 0x77_0001, 0));
@@ -197,7 +197,7 @@ fn data_round_trips() {
 #[test]
 fn the_longest_descriptor() {
     const LONGEST: u32 = 0x0fff_ffff;
-    let mut rig = Rig::new(Options { latency: Latency::NONE, ..Options::default() });
+    let mut rig = Rig::new(EmulatorOptions { latency: Latency::NONE, ..EmulatorOptions::default() });
     let (base, len) = (0x40_0000_0000, rig.host.len() as u64);
     for i in 0..64 {
         rig.client.dma_map(0, base + i * len, len, rig.host.fd()).expect("memory is mapped");

@@ -2,7 +2,7 @@
 
 use crate::host::{COMPLETED, STOP, descriptor};
 use crate::rig::{Channel, IOVA, LIST, Rig, WORD, both_times, c2h, h2c, pieces, synchronous};
-use xdma_emulator::{Latency, Options, Switches};
+use xdma_emulator::{EmulatorOptions, Latency, Switches};
 
 fn point_at(rig: &mut Rig, channel: Channel, address: u64) {
     rig.write(channel.base + 0x88, address as u32);
@@ -77,7 +77,7 @@ fn every_completed_descriptor_writes_and_a_new_run_restarts_the_count() {
 #[test]
 fn data_is_visible_before_the_count() {
     for seed in 0..6 {
-        let mut rig = Rig::new(Options { seed, ..Options::default() });
+        let mut rig = Rig::new(EmulatorOptions { seed, ..EmulatorOptions::default() });
         let channel = c2h(0);
         point_at(&mut rig, channel, IOVA + WORD as u64);
         let list = pieces(40, 9000);
@@ -99,7 +99,7 @@ fn data_is_visible_before_the_count() {
 /// Bits 23:0 wrap while the register continues (PG195 "Poll Mode": `Compl_descriptor_count`, 24 bits).
 #[test]
 fn the_count_wraps_at_24_bits_and_the_register_does_not() {
-    let mut rig = Rig::new(Options { latency: Latency::NONE, ..Options::default() });
+    let mut rig = Rig::new(EmulatorOptions { latency: Latency::NONE, ..EmulatorOptions::default() });
     let channel = h2c(0);
     point_at(&mut rig, channel, IOVA + WORD as u64);
     for i in 0..64 {
@@ -127,7 +127,7 @@ fn the_count_wraps_at_24_bits_and_the_register_does_not() {
 fn an_error_writes_bit_31_according_to_the_switch() {
     for write in [false, true] {
         let switches = Switches { error_write_back: write, ..Switches::default() };
-        let mut rig = Rig::new(Options { switches, ..synchronous() });
+        let mut rig = Rig::new(EmulatorOptions { switches, ..synchronous() });
         let channel = h2c(0);
         point_at(&mut rig, channel, IOVA + WORD as u64);
         let list = pieces(2, 64);

@@ -1,14 +1,14 @@
 //! Memory-mapped channels: chains, credits, stopping, counters.
 
 use crate::host::{Bench, CREDIT_RING, Desc, List, chain};
-use xdma_emulator::{Options, Profile};
+use xdma_emulator::{EmulatorOptions, Profile};
 
 const H2C: u64 = 0x0000;
 const C2H: u64 = 0x1000;
 
 #[test]
 fn f1_shows_its_identifiers() {
-    let mut bench = Bench::new(Options::default());
+    let mut bench = Bench::new(EmulatorOptions::default());
     let seen: Vec<_> = [0x0, 0x300, 0x1000, 0x1300, 0x2000, 0x3000, 0x4200, 0x5100, 0x6000]
         .map(|address| bench.read(address))
         .into();
@@ -32,7 +32,7 @@ fn f1_shows_its_identifiers() {
 #[test]
 fn a_chain_of_adjacent_blocks_round_trips() {
     for seed in 0..8 {
-        let mut bench = Bench::new(Options { seed, ..Options::default() });
+        let mut bench = Bench::new(EmulatorOptions { seed, ..EmulatorOptions::default() });
         round_trip(&mut bench, 150, 4000);
         bench.clean();
     }
@@ -40,7 +40,7 @@ fn a_chain_of_adjacent_blocks_round_trips() {
 
 #[test]
 fn a_synchronous_doorbell_write_completes_a_chain() {
-    let mut bench = Bench::new(Options { synchronous: true, ..Options::default() });
+    let mut bench = Bench::new(EmulatorOptions { synchronous: true, ..EmulatorOptions::default() });
     let list = chain(0x1000, &[Desc::h2c(0x8_0000, 0, 0x1_0000)]);
     bench.start(H2C, &list, 0x0400_0001);
     assert_eq!(bench.word(0x100), 1);
@@ -69,7 +69,7 @@ fn round_trip(bench: &mut Bench, descriptors: u64, length: u64) {
 
 #[test]
 fn credits_drive_a_closed_ring() {
-    let mut bench = Bench::new(Options::default());
+    let mut bench = Bench::new(EmulatorOptions::default());
     let ring = CREDIT_RING;
     for slot in 0..ring.slots {
         let next = ring.base + (slot + 1) % ring.slots * 32;
@@ -103,7 +103,7 @@ fn credits_drive_a_closed_ring() {
 
 #[test]
 fn alveo_has_its_registers_in_the_other_bar() {
-    let mut bench = Bench::new(Options { profile: Profile::Alveo, ..Options::default() });
+    let mut bench = Bench::new(EmulatorOptions { profile: Profile::Alveo, ..EmulatorOptions::default() });
     assert_eq!(bench.read(0x2000), 0x1fc2_0006);
     assert_eq!(bench.config(0), 0x903f_10ee);
     round_trip(&mut bench, 3, 100);
@@ -112,7 +112,8 @@ fn alveo_has_its_registers_in_the_other_bar() {
 
 #[test]
 fn absent_channels_read_as_zero() {
-    let mut bench = Bench::new(Options { h2c_channels: 1, c2h_channels: 2, ..Options::default() });
+    let mut bench =
+        Bench::new(EmulatorOptions { h2c_channels: 1, c2h_channels: 2, ..EmulatorOptions::default() });
     assert_eq!([bench.read(0x0), bench.read(0x100), bench.read(0x4100)], [0x1fc0_0006, 0, 0]);
     assert_eq!([bench.read(0x1100), bench.read(0x1200)], [0x1fc1_0106, 0]);
     bench.write(0x2014, !0);
@@ -123,7 +124,7 @@ fn absent_channels_read_as_zero() {
 
 #[test]
 fn payload_may_span_maps_at_any_byte_offset() {
-    let mut bench = Bench::new(Options::default());
+    let mut bench = Bench::new(EmulatorOptions::default());
     // Map the host's pages in reverse order, each with its own map.
     for page in 0..8u64 {
         let iova = 0x4000_0000 + page * 0x1000;
@@ -157,7 +158,7 @@ fn payload_may_span_maps_at_any_byte_offset() {
 #[test]
 fn an_endless_list_runs_until_run_is_cleared() {
     for synchronous in [false, true] {
-        let mut bench = Bench::new(Options { synchronous, ..Options::default() });
+        let mut bench = Bench::new(EmulatorOptions { synchronous, ..EmulatorOptions::default() });
         let ring = [0x1000, 0x1020].map(|at| Desc::h2c(0x8000, 0, 64).bytes(0, 0, 0x2020 - at));
         assert_eq!(ring[0][24..28], 0x1020u32.to_le_bytes());
         let list = List { base: 0x1000, bytes: ring.concat(), adjacent: 0 };
@@ -179,7 +180,7 @@ fn an_endless_list_runs_until_run_is_cleared() {
 
 #[test]
 fn a_fixed_address_receives_every_beat() {
-    let mut bench = Bench::new(Options::default());
+    let mut bench = Bench::new(EmulatorOptions::default());
     let data: Vec<u8> = (0..256u32).map(|i| i as u8).collect();
     bench.put(0x8000, &data);
     bench.start(H2C, &chain(0x1000, &[Desc::h2c(0x8000, 0x40, 256)]), 0x0600_0009);
@@ -197,7 +198,7 @@ fn a_fixed_address_receives_every_beat() {
 
 #[test]
 fn all_channels_run_at_once() {
-    let mut bench = Bench::new(Options::default());
+    let mut bench = Bench::new(EmulatorOptions::default());
     for channel in 0..4u64 {
         let list = chain(0x1_0000 + channel * 0x1000, &[Desc::h2c(0x10_0000, channel << 20, 1 << 20)]);
         bench.start(channel * 0x100, &list, 0x0400_0001);
@@ -216,7 +217,7 @@ fn all_channels_run_at_once() {
 
 #[test]
 fn registers_read_back_what_was_written() {
-    let mut bench = Bench::new(Options::default());
+    let mut bench = Bench::new(EmulatorOptions::default());
     for (address, written, read) in [
         (0x88, 0x1234_5678, 0x1234_5678),
         (0x8c, 0x9, 0x9),
@@ -247,7 +248,7 @@ fn registers_read_back_what_was_written() {
 /// can safely restart.
 #[test]
 fn a_starved_channel_is_busy_until_it_has_stopped() {
-    let mut bench = Bench::new(Options::default());
+    let mut bench = Bench::new(EmulatorOptions::default());
     bench.write(0x6024, 1);
     let list = List { base: 0x1000, bytes: Desc::h2c(0x8000, 0, 64).bytes(2, 0, 0x1000).into(), adjacent: 0 };
     bench.start(0, &list, 0x0400_0041);
@@ -265,7 +266,7 @@ fn a_starved_channel_is_busy_until_it_has_stopped() {
 
 #[test]
 fn disabling_credit_mode_clears_credits() {
-    let mut bench = Bench::new(Options::default());
+    let mut bench = Bench::new(EmulatorOptions::default());
     bench.write(0x6014, 1);
     bench.write(0x6024, 1);
     for _ in 0..3 {
@@ -284,7 +285,7 @@ fn disabling_credit_mode_clears_credits() {
 
 #[test]
 fn user_bars_and_the_axi_port_reach_the_logic() {
-    let mut bench = Bench::new(Options::default());
+    let mut bench = Bench::new(EmulatorOptions::default());
     bench.client.region_write(0, 0x500, &7u32.to_le_bytes()).unwrap();
     bench.client.region_write(1, 0x500, &8u32.to_le_bytes()).unwrap();
     let mut word = [0; 4];

@@ -1,14 +1,14 @@
 //! Errors, and how the registers report them.
 
 use crate::host::{Bench, Desc, List, chain};
-use xdma_emulator::{DmaFaultReason, Options, Purpose};
+use xdma_emulator::{DmaFaultReason, EmulatorOptions, Purpose};
 
 const ALL: u32 = 0x04ff_fe7f;
 /// The value that `xdma.ko` writes in poll mode, without the `ie` bits for writes.
 const KERNEL: u32 = 0x04f8_3e19;
 
 fn bench() -> Bench {
-    Bench::new(Options::default())
+    Bench::new(EmulatorOptions::default())
 }
 
 /// Builds a list of consecutive descriptors with these flags, without adjacency.

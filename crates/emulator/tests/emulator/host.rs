@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 use vfio_user::Client;
 use xdma_emulator::logic::{Logic, Memory};
-use xdma_emulator::{EmulatedCard, Options, Profile};
+use xdma_emulator::{EmulatedCard, EmulatorOptions, Profile};
 
 /// The size of the host's memory in bytes, mapped for the card at IOVA 0.
 pub const MEMORY: u64 = 8 << 20;
@@ -83,16 +83,16 @@ pub struct Bench {
 }
 
 impl Bench {
-    pub fn new(options: Options) -> Self {
+    pub fn new(options: EmulatorOptions) -> Self {
         let memory = Arc::new(Memory::new());
         Self::build(options, memory.clone(), memory)
     }
 
-    pub fn with_logic(options: Options, logic: Arc<dyn Logic>) -> Self {
+    pub fn with_logic(options: EmulatorOptions, logic: Arc<dyn Logic>) -> Self {
         Self::build(options, logic, Arc::new(Memory::with_size(0)))
     }
 
-    fn build(options: Options, logic: Arc<dyn Logic>, memory: Arc<Memory>) -> Self {
+    fn build(options: EmulatorOptions, logic: Arc<dyn Logic>, memory: Arc<Memory>) -> Self {
         let xdma = if options.profile == Profile::F1 { 2 } else { 1 };
         let card = EmulatedCard::start(options, logic).unwrap();
         let mut client = Client::new(card.socket()).unwrap();

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 use vfio_user::Client;
 use xdma_emulator::logic::{Loopback, Memory};
-use xdma_emulator::{EmulatedCard, Options};
+use xdma_emulator::{EmulatedCard, EmulatorOptions};
 
 /// Returns the address of a register with side effects, or one near it.
 fn address(rng: &mut StdRng) -> u64 {
@@ -60,7 +60,7 @@ fn descriptors(rng: &mut StdRng) -> Vec<u8> {
 fn random_register_writes_over_random_descriptors() {
     for seed in 0..6 {
         let mut rng = StdRng::seed_from_u64(seed);
-        let options = Options { seed, stream: seed % 2 == 0, ..Options::default() };
+        let options = EmulatorOptions { seed, stream: seed % 2 == 0, ..EmulatorOptions::default() };
         let mut bench = match options.stream {
             true => Bench::with_logic(options, Arc::new(Loopback::with_depth(4096))),
             false => Bench::new(options),
@@ -102,7 +102,7 @@ fn read_request(count: u32) -> Vec<u8> {
 }
 
 fn start() -> EmulatedCard {
-    EmulatedCard::start(Options::default(), Arc::new(Memory::new())).unwrap()
+    EmulatedCard::start(EmulatorOptions::default(), Arc::new(Memory::new())).unwrap()
 }
 
 /// Returns a connection that has the card, whose VERSION was answered.
@@ -271,7 +271,7 @@ fn a_partial_or_oversized_version_message_is_dropped() {
 
 #[test]
 fn a_full_eventfd_does_not_block_the_card() {
-    let mut bench = Bench::new(Options::default());
+    let mut bench = Bench::new(EmulatorOptions::default());
     // A blocking eventfd at its maximum count: another write would block.
     let eventfd = vmm_sys_util::eventfd::EventFd::new(0).unwrap();
     eventfd.write(u64::MAX - 1).unwrap();
@@ -288,7 +288,7 @@ fn a_full_eventfd_does_not_block_the_card() {
 
 #[test]
 fn random_messages() {
-    let card = EmulatedCard::start(Options::default(), Arc::new(Memory::new())).unwrap();
+    let card = EmulatedCard::start(EmulatorOptions::default(), Arc::new(Memory::new())).unwrap();
     let mut rng = StdRng::seed_from_u64(7);
     for round in 0..300 {
         let mut stream = UnixStream::connect(card.socket()).unwrap();

@@ -5,7 +5,7 @@ use std::os::fd::AsRawFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use vmm_sys_util::eventfd::{EFD_NONBLOCK, EventFd};
-use xdma_emulator::Options;
+use xdma_emulator::EmulatorOptions;
 use xdma_emulator::logic::Memory;
 
 /// VFIO_IRQ_SET_DATA_EVENTFD | VFIO_IRQ_SET_ACTION_TRIGGER.
@@ -14,7 +14,7 @@ const MSI_X: u32 = 2;
 
 /// Returns a card with as many vectors as `xdma.ko` uses, and with its vector registers programmed in the same way.
 fn bench() -> (Bench, Vec<EventFd>) {
-    let mut bench = Bench::new(Options::default());
+    let mut bench = Bench::new(EmulatorOptions::default());
     let eventfds: Vec<_> = (0..24).map(|_| EventFd::new(EFD_NONBLOCK).unwrap()).collect();
     for (start, fds) in (0..).step_by(8).zip(eventfds.chunks(8)) {
         let fds: Vec<_> = fds.iter().map(|fd| fd.as_raw_fd()).collect();
@@ -118,7 +118,7 @@ fn a_loaded_image_starts_with_low_lines() {
     let (mut bench, eventfds) = bench();
     bench.client.region_write(0, 0xd00, &[1, 0, 0, 0]).unwrap();
     assert_eq!(bench.read(0x2048), 1);
-    bench.card.load(Options::default(), Arc::new(Memory::new())).unwrap();
+    bench.card.load(EmulatorOptions::default(), Arc::new(Memory::new())).unwrap();
     assert_eq!(bench.read(0x2048), 0);
     bench.write(0x2080, 0x0b0a_0908);
     bench.write(0x2008, 1);
@@ -152,7 +152,7 @@ fn vectors_wait_while_masked_or_without_bus_mastering() {
 
 #[test]
 fn the_legacy_line_and_msi_work_too() {
-    let mut bench = Bench::new(Options::default());
+    let mut bench = Bench::new(EmulatorOptions::default());
     let (line, msi) = (EventFd::new(EFD_NONBLOCK).unwrap(), EventFd::new(EFD_NONBLOCK).unwrap());
     bench.client.set_irqs(0, EVENTFD_TRIGGER, 0, 1, &[line.as_raw_fd()]).unwrap();
     bench.write(0x2008, 1);

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant};
 use vm_memory::VolatileSlice;
 use xdma_emulator::logic::{AxiResponse, Burst, Logic, Shell};
-use xdma_emulator::{Options, Profile};
+use xdma_emulator::{EmulatorOptions, Profile};
 
 /// Run, and all errors that stop the engine when they are logged.
 const CONTROL: u32 = 0x04f8_fe1f;
@@ -85,7 +85,7 @@ fn eight() -> List {
     chain(0x1000, &[Desc::h2c(0x8000, 0, 8 * 4096)])
 }
 
-fn bench(options: Options) -> (Arc<DeferredLogic>, Bench) {
+fn bench(options: EmulatorOptions) -> (Arc<DeferredLogic>, Bench) {
     let logic = Arc::new(DeferredLogic::default());
     let bench = Bench::with_logic(options, logic.clone());
     (logic, bench)
@@ -100,7 +100,7 @@ fn unfinished(bench: &mut Bench) {
 #[test]
 fn a_descriptor_completes_with_its_last_response() {
     for synchronous in [false, true] {
-        let (logic, mut bench) = bench(Options { synchronous, ..Options::default() });
+        let (logic, mut bench) = bench(EmulatorOptions { synchronous, ..EmulatorOptions::default() });
         bench.start(0, &eight(), CONTROL);
         logic.wait(|state| state.open == 8);
         unfinished(&mut bench);
@@ -116,7 +116,7 @@ fn a_descriptor_completes_with_its_last_response() {
 
 #[test]
 fn an_error_stops_the_engine_and_discards_the_other_responses() {
-    let (logic, mut bench) = bench(Options::default());
+    let (logic, mut bench) = bench(EmulatorOptions::default());
     bench.start(0, &eight(), CONTROL);
     logic.wait(|state| state.open == 8);
     logic.respond([AxiResponse::Okay(0), AxiResponse::Okay(0), AxiResponse::SlaveError]);
@@ -135,7 +135,7 @@ fn an_error_stops_the_engine_and_discards_the_other_responses() {
 
 #[test]
 fn a_stop_waits_for_responses_but_a_reset_does_not() {
-    let (logic, mut bench) = bench(Options { function_reset: true, ..Options::default() });
+    let (logic, mut bench) = bench(EmulatorOptions { function_reset: true, ..EmulatorOptions::default() });
     bench.start(0, &eight(), CONTROL);
     logic.wait(|state| state.open == 8);
     bench.write(0x04, CONTROL & !1);
@@ -159,7 +159,8 @@ fn a_stop_waits_for_responses_but_a_reset_does_not() {
 
 #[test]
 fn the_shell_times_out_unanswered_writes() {
-    let options = Options { axi_timeout: Some(Duration::from_millis(200)), ..Options::default() };
+    let options =
+        EmulatorOptions { axi_timeout: Some(Duration::from_millis(200)), ..EmulatorOptions::default() };
     let (logic, mut bench) = bench(options);
     bench.start(0, &eight(), CONTROL);
     logic.wait(|state| state.open == 8);
@@ -172,7 +173,7 @@ fn the_shell_times_out_unanswered_writes() {
 
 #[test]
 fn a_bar_write_gets_its_response_or_times_out() {
-    let (logic, mut bench) = bench(Options { profile: Profile::F1, ..Options::default() });
+    let (logic, mut bench) = bench(EmulatorOptions { profile: Profile::F1, ..EmulatorOptions::default() });
     let mut access = || bench.client.region_write(4, 0x1000, &[7; 64]).unwrap();
     access();
     logic.wait(|state| state.discarded == 1);

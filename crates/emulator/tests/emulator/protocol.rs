@@ -11,7 +11,7 @@ use vfio_user::Client;
 use vmm_sys_util::eventfd::{EFD_NONBLOCK, EventFd};
 use vmm_sys_util::sock_ctrl_msg::ScmSocket;
 use xdma_emulator::logic::Memory;
-use xdma_emulator::{EmulatedCard, Options, Profile};
+use xdma_emulator::{EmulatedCard, EmulatorOptions, Profile};
 
 /// VFIO_IRQ_SET_DATA_EVENTFD | VFIO_IRQ_SET_ACTION_TRIGGER; [`FIRE`] has VFIO_IRQ_SET_DATA_NONE instead.
 const EVENTFD_TRIGGER: u32 = 0x24;
@@ -19,7 +19,7 @@ const FIRE: u32 = 0x21;
 const MSI_X: u32 = 2;
 const NO_REPLY: u32 = 1 << 4;
 
-fn start(options: Options) -> EmulatedCard {
+fn start(options: EmulatorOptions) -> EmulatedCard {
     EmulatedCard::start(options, Arc::new(Memory::new())).unwrap()
 }
 
@@ -29,7 +29,7 @@ fn an_independent_client_reads_the_device_description() {
         (Profile::F1, [32 << 20, 2 << 20, 64 << 10, 0, 1 << 37, 0], 33),
         (Profile::Alveo, [1 << 20, 64 << 10, 0, 0, 0, 0], 32),
     ] {
-        let card = start(Options { profile, ..Options::default() });
+        let card = start(EmulatorOptions { profile, ..EmulatorOptions::default() });
         let mut client = Client::new(card.socket()).unwrap();
         let sizes = [&bars[..], &[0, 4096, 0]].concat();
         for (index, size) in (0..).zip(sizes) {
@@ -48,7 +48,7 @@ fn an_independent_client_reads_the_device_description() {
 
 #[test]
 fn an_independent_client_uses_the_device() {
-    let mut bench = Bench::new(Options { function_reset: true, ..Options::default() });
+    let mut bench = Bench::new(EmulatorOptions { function_reset: true, ..EmulatorOptions::default() });
     // An additional map. The card reads payload from it until it is unmapped.
     bench.map(0x4000_0000, 0x10_0000, 0x10_0000);
     let list = chain(0x1000, &[Desc::h2c(0x4000_0000, 0, 64)]);
@@ -105,7 +105,7 @@ fn refused(command: u16, errno: i32) -> Vec<u8> {
 
 #[test]
 fn every_reply_has_the_protocols_layout() {
-    let card = start(Options { function_reset: true, ..Options::default() });
+    let card = start(EmulatorOptions { function_reset: true, ..EmulatorOptions::default() });
     let mut stream = raw(&card);
     for (command, body, expected) in [
         (4, words(&[16, 0, 0, 0]), words(&[16, 3, 9, 5])),
@@ -131,7 +131,7 @@ fn every_reply_has_the_protocols_layout() {
 
 #[test]
 fn every_error_reply_has_its_errno() {
-    let card = start(Options::default());
+    let card = start(EmulatorOptions::default());
     let mut stream = raw(&card);
     for (command, body, errno) in [
         (5, words(&[32, 0, 9, 0, 0, 0, 0, 0]), libc::EINVAL),
@@ -155,7 +155,7 @@ fn every_error_reply_has_its_errno() {
 
 #[test]
 fn posted_commands_get_no_reply_not_even_an_error() {
-    let card = start(Options::default());
+    let card = start(EmulatorOptions::default());
     let mut stream = raw(&card);
     for (command, body) in [
         (2, words(&[32, 3, 0, 0, 1, 0, 0x1000, 0])),
@@ -174,7 +174,7 @@ fn posted_commands_get_no_reply_not_even_an_error() {
 
 #[test]
 fn messages_are_executed_after_their_sender_has_left() {
-    let card = start(Options::default());
+    let card = start(EmulatorOptions::default());
     let begin = Instant::now();
     for round in 1..=20 {
         let mut stream = raw(&card);
@@ -194,7 +194,7 @@ fn messages_are_executed_after_their_sender_has_left() {
 /// Files sent with a command that does not use them are closed.
 #[test]
 fn unneeded_files_are_closed() {
-    let card = start(Options::default());
+    let card = start(EmulatorOptions::default());
     let mut stream = raw(&card);
     let (mut near, far) = UnixStream::pair().unwrap();
     let read = message(9, 0, &words(&[0, 0, 2, 4]));

@@ -4,7 +4,7 @@ use crate::host::{Bench, Desc, chain};
 use std::sync::{Arc, Condvar, Mutex};
 use vm_memory::VolatileSlice;
 use xdma_emulator::logic::{AxiResponse, Burst, Logic, Shell};
-use xdma_emulator::{EmulatedCard, Options, Rule};
+use xdma_emulator::{EmulatedCard, EmulatorOptions, Rule};
 
 const CONTROL: u32 = 0x04f8_3e19;
 
@@ -14,19 +14,19 @@ fn rules(card: &EmulatedCard) -> Vec<(Rule, u64)> {
 
 #[test]
 fn accessing_released_memory_breaks_a_rule() {
-    let mut bench = Bench::new(Options::default());
+    let mut bench = Bench::new(EmulatorOptions::default());
     let list = chain(0x1000, &[Desc::h2c(0x8000, 0, 64), Desc::h2c(0x9000, 64, 64)]);
     let run = |bench: &mut Bench| {
         bench.start(0, &list, CONTROL);
         bench.wait_register(0x40, 1, 0);
     };
     run(&mut bench);
-    bench.card.witness().released(0x9020, 64);
+    bench.card.observer().released(0x9020, 64);
     run(&mut bench);
     assert_eq!(rules(&bench.card), [(Rule::ReleasedMemory, 0x9000)]);
-    bench.card.witness().taken(0x9020, 64);
+    bench.card.observer().allocated(0x9020, 64);
     run(&mut bench);
-    bench.card.witness().released(0x1020, 32);
+    bench.card.observer().released(0x1020, 32);
     run(&mut bench);
     let all = rules(&bench.card);
     assert!(all.len() > 1 && all[1..].iter().all(|(rule, _)| *rule == Rule::ReleasedMemory), "{all:x?}");
@@ -73,11 +73,11 @@ impl Logic for BlockingLogic {
 #[test]
 fn releasing_or_unmapping_memory_during_an_access_breaks_a_rule() {
     let logic = Arc::new(BlockingLogic::default());
-    let mut bench = Bench::with_logic(Options::default(), logic.clone());
+    let mut bench = Bench::with_logic(EmulatorOptions::default(), logic.clone());
     bench.map(0x1000_0000, 0x1000, 0x8000);
     bench.start(0, &chain(0x1000, &[Desc::h2c(0x1000_0000, 0, 64)]), CONTROL);
     logic.await_access();
-    bench.card.witness().released(0x1000_0000, 4096);
+    bench.card.observer().released(0x1000_0000, 4096);
     assert_eq!(rules(&bench.card), [(Rule::ReleasedMemory, 0x1000_0000)]);
     std::thread::scope(|scope| {
         // The unmap waits for the access, which must not end before the violation is recorded.

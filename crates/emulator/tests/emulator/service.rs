@@ -14,9 +14,9 @@ use vfio_user::Client;
 use vm_memory::VolatileSlice;
 use vmm_sys_util::sock_ctrl_msg::ScmSocket;
 use xdma_emulator::logic::{AxiResponse, Burst, Logic, Memory, Shell};
-use xdma_emulator::{DmaFaultReason, EmulatedCard, Error, Options, serve};
+use xdma_emulator::{DmaFaultReason, EmulatedCard, EmulatorOptions, Error, serve};
 
-fn start(options: Options) -> EmulatedCard {
+fn start(options: EmulatorOptions) -> EmulatedCard {
     EmulatedCard::start(options, Arc::new(Memory::new())).unwrap()
 }
 
@@ -58,7 +58,7 @@ impl Logic for BlockingLogic {
 
 #[test]
 fn the_socket_is_private_and_goes_with_the_card() {
-    let card = start(Options::default());
+    let card = start(EmulatorOptions::default());
     let path = card.socket().to_path_buf();
     let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
     assert_eq!((mode(&path), mode(path.parent().unwrap())), (0o600, 0o700));
@@ -68,7 +68,7 @@ fn the_socket_is_private_and_goes_with_the_card() {
 
 #[test]
 fn a_second_client_is_refused_promptly() {
-    let card = start(Options::default());
+    let card = start(EmulatorOptions::default());
     let mut first = Client::new(card.socket()).unwrap();
     let begin = Instant::now();
     let mut second = UnixStream::connect(card.socket()).unwrap();
@@ -111,7 +111,7 @@ pub fn raw(card: &EmulatedCard) -> UnixStream {
 
 #[test]
 fn a_malformed_message_ends_only_its_connection() {
-    let card = start(Options::default());
+    let card = start(EmulatorOptions::default());
     let read = |offset: u64, region: u32, count: u32| {
         [&offset.to_le_bytes()[..], &region.to_le_bytes(), &count.to_le_bytes()].concat()
     };
@@ -177,7 +177,7 @@ impl Logic for PanickingLogic {
 
 #[test]
 fn a_panic_in_the_logic_is_an_axi_error() {
-    let mut bench = Bench::with_logic(Options::default(), Arc::new(PanickingLogic));
+    let mut bench = Bench::with_logic(EmulatorOptions::default(), Arc::new(PanickingLogic));
     for _ in 0..2 {
         bench.start(0, &chain(0x1000, &[Desc::h2c(0x8000, 0, 64)]), 0x04ff_fe7f);
         bench.wait_register(0x40, 0xffff_ffff, 0x8000);
@@ -186,7 +186,7 @@ fn a_panic_in_the_logic_is_an_axi_error() {
 
 #[test]
 fn a_panic_in_the_server_ends_only_the_connection() {
-    let card = EmulatedCard::start(Options::default(), Arc::new(PanickingLogic)).unwrap();
+    let card = EmulatedCard::start(EmulatorOptions::default(), Arc::new(PanickingLogic)).unwrap();
     for _ in 0..2 {
         let mut client = Client::new(card.socket()).unwrap();
         client.region_read(2, 0x2000, &mut [0; 4]).unwrap();
@@ -196,7 +196,7 @@ fn a_panic_in_the_server_ends_only_the_connection() {
 
 #[test]
 fn map_permissions_are_enforced() {
-    let card = start(Options::default());
+    let card = start(EmulatorOptions::default());
     let mut stream = raw(&card);
     let file = tempfile::tempfile().unwrap();
     file.set_len(0x3000).unwrap();
@@ -251,7 +251,7 @@ fn map_permissions_are_enforced() {
 #[test]
 fn unmapping_does_not_wait_for_the_logic() {
     let logic = Arc::new(BlockingLogic::default());
-    let mut bench = Bench::with_logic(Options::default(), logic.clone());
+    let mut bench = Bench::with_logic(EmulatorOptions::default(), logic.clone());
     bench.map(0x4000_0000, 0x10_0000, 0x10_0000);
     bench.start(0, &chain(0x1000, &[Desc::h2c(0x4000_0000, 0, 0x8000)]), 0x04ff_fe7f);
     std::thread::sleep(Duration::from_millis(5));
@@ -266,7 +266,7 @@ fn unmapping_does_not_wait_for_the_logic() {
 #[test]
 fn dropping_a_card_does_not_wait() {
     for synchronous in [false, true] {
-        let options = Options { synchronous, ..Options::default() };
+        let options = EmulatorOptions { synchronous, ..EmulatorOptions::default() };
         let mut bench = Bench::with_logic(options, Arc::new(BlockingLogic::default()));
         bench.start(0, &chain(0x1000, &[Desc::h2c(0x8000, 0, 0x8000)]), 0x04ff_fe7f);
         let Bench { card, mut client, .. } = bench;
@@ -279,7 +279,7 @@ fn dropping_a_card_does_not_wait() {
 
 #[test]
 fn reset_clears_registers_and_engines() {
-    let options = Options { function_reset: true, ..Options::default() };
+    let options = EmulatorOptions { function_reset: true, ..EmulatorOptions::default() };
     let mut bench = Bench::with_logic(options, Arc::new(BlockingLogic::default()));
     for by_config in [false, true] {
         bench.start(0, &chain(0x1000, &[Desc::h2c(0x8000, 0, 0x8000)]), 0x04ff_fe7f);
@@ -307,7 +307,9 @@ fn a_card_outlives_its_clients() {
     let (stop, stopped) = mpsc::channel();
     let server = {
         let path = path.clone();
-        std::thread::spawn(move || serve(Options::default(), Arc::new(Memory::new()), &path, &stopped))
+        std::thread::spawn(move || {
+            serve(EmulatorOptions::default(), Arc::new(Memory::new()), &path, &stopped)
+        })
     };
     while !path.exists() {
         std::thread::yield_now();
@@ -323,7 +325,7 @@ fn a_card_outlives_its_clients() {
         client.region_write(7, 4, &[6, 0]).unwrap();
         client.region_write(2, 0x90, &((round + 1) << 9).to_le_bytes()).unwrap();
     }
-    let taken = EmulatedCard::start_at(Options::default(), Arc::new(Memory::new()), &path);
+    let taken = EmulatedCard::start_at(EmulatorOptions::default(), Arc::new(Memory::new()), &path);
     assert!(matches!(taken.err(), Some(Error::PathInUse(taken)) if taken == path));
     stop.send(()).unwrap();
     server.join().unwrap().unwrap();
@@ -343,7 +345,7 @@ fn a_path_with_a_hung_listener_is_in_use() {
     let (done, ended) = mpsc::channel();
     let at = path.clone();
     std::thread::spawn(move || {
-        let taken = EmulatedCard::start_at(Options::default(), Arc::new(Memory::new()), &at);
+        let taken = EmulatedCard::start_at(EmulatorOptions::default(), Arc::new(Memory::new()), &at);
         let control = xdma_emulator::control::ControlClient::open(&at);
         done.send((taken.err(), control.err())).unwrap();
     });
@@ -354,7 +356,7 @@ fn a_path_with_a_hung_listener_is_in_use() {
 
 #[test]
 fn a_client_that_dies_during_a_transfer_leaves_a_usable_card() {
-    let card = start(Options::default());
+    let card = start(EmulatorOptions::default());
     for _ in 0..5 {
         let mut client = Client::new(card.socket()).unwrap();
         let file = tempfile::tempfile().unwrap();
@@ -380,7 +382,7 @@ fn a_client_that_dies_during_a_transfer_leaves_a_usable_card() {
 
 #[test]
 fn too_many_channels_are_rejected() {
-    let options = Options { h2c_channels: 5, ..Options::default() };
+    let options = EmulatorOptions { h2c_channels: 5, ..EmulatorOptions::default() };
     let error = EmulatedCard::start(options, Arc::new(Memory::new())).err().unwrap();
     assert_eq!(error.to_string(), "XDMA has at most 4 channels in each direction, not 5 and 4");
 }

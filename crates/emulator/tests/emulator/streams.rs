@@ -3,13 +3,13 @@
 use crate::host::{Bench, Desc, List, chain};
 use std::sync::Arc;
 use xdma_emulator::logic::Loopback;
-use xdma_emulator::{Options, Switches};
+use xdma_emulator::{EmulatorOptions, Switches};
 
 const OUT: u32 = 0x04ff_fe7f;
 const BACK: u32 = 0x04f8_3e7f;
 
 fn bench(depth: usize) -> Bench {
-    let options = Options { stream: true, ..Options::default() };
+    let options = EmulatorOptions { stream: true, ..EmulatorOptions::default() };
     Bench::with_logic(options, Arc::new(Loopback::with_depth(depth)))
 }
 
@@ -111,7 +111,7 @@ fn credits_keep_a_receiver_running() {
 fn stopping_an_idle_receiver_follows_the_switch() {
     for stop_ends_idle_stream in [false, true] {
         let switches = Switches { stop_ends_idle_stream, ..Switches::default() };
-        let options = Options { stream: true, switches, ..Options::default() };
+        let options = EmulatorOptions { stream: true, switches, ..EmulatorOptions::default() };
         let mut bench = Bench::with_logic(options, Arc::new(Loopback::new()));
         let back = Desc { source: 0x600, destination: 0x9000, length: 64 };
         bench.start(0x1000, &list(0x2000, &[(back, 0)]), BACK);

@@ -2,10 +2,10 @@
 
 use crate::host::{Bench, Desc, chain};
 use std::time::Duration;
-use xdma_emulator::{Options, Switches};
+use xdma_emulator::{EmulatorOptions, Switches};
 
 fn bench(switches: Switches) -> Bench {
-    Bench::new(Options { switches, ..Options::default() })
+    Bench::new(EmulatorOptions { switches, ..EmulatorOptions::default() })
 }
 
 fn default() -> Switches {

@@ -229,8 +229,8 @@ impl CardModel {
         self.check_canaries()
     }
 
-    /// Ends all channels. The registers certainly read all ones while the first `gone` of them are ended. Returns whether all were closed
-    /// without an error.
+    /// Ends all channels. The registers are known to read all ones while the first `gone` channels are ended. Returns whether all channels
+    /// were closed without an error.
     fn end_all(&mut self, how: Disposal, mut gone: usize, card_first: bool) -> Check<bool> {
         self.check_canaries()?;
         if card_first {

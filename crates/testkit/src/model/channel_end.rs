@@ -101,7 +101,7 @@ impl ChannelModel {
         }
     }
 
-    /// Ends the channel. `gone` states that its registers certainly read all ones. The possible outcomes of jobs in flight depend on what
+    /// Ends the channel. `gone` means that its registers are known to read all ones. The possible outcomes of jobs in flight depend on what
     /// the driver reports.
     pub fn end(&mut self, how: Disposal, gone: bool, cx: &mut CardContext<'_>) -> Check<Fate> {
         let Some(channel) = self.channel.take() else { return self.check_taken(cx) };

@@ -7,7 +7,7 @@ use super::plan::{
 use proptest::prelude::*;
 use std::time::Duration;
 use xdma_emulator::faults::{BadCompletion, FaultDuration, Kind};
-use xdma_emulator::{Latency, Options, Profile, Switches};
+use xdma_emulator::{EmulatorOptions, Latency, Profile, Switches};
 
 /// Maximum number of cards of a plan.
 const MAX_CARDS: usize = 3;
@@ -142,7 +142,7 @@ fn step() -> impl Strategy<Value = Step> {
 }
 
 /// Options and switches of the emulated card. They include behaviour that the documentation of the core leaves open.
-fn options() -> impl Strategy<Value = Options> {
+fn options() -> impl Strategy<Value = EmulatorOptions> {
     let switches = (any::<[bool; 5]>(), 0..50u64).prop_map(|(switch, lag)| Switches {
         mm_credits: switch[0],
         busy_without_credits: switch[1],
@@ -154,7 +154,7 @@ fn options() -> impl Strategy<Value = Options> {
     });
     let profile = prop_oneof![Just(Profile::F1), Just(Profile::Alveo)];
     (any::<u64>(), any::<bool>(), 0..30u64, 0..30u64, switches, profile).prop_map(
-        |(seed, synchronous, fetch, completion, switches, profile)| Options {
+        |(seed, synchronous, fetch, completion, switches, profile)| EmulatorOptions {
             profile,
             seed,
             synchronous,
@@ -165,7 +165,7 @@ fn options() -> impl Strategy<Value = Options> {
                 fetch: Duration::from_micros(fetch),
                 completion: Duration::from_micros(completion),
             },
-            ..Options::default()
+            ..EmulatorOptions::default()
         },
     )
 }

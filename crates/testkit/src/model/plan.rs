@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 use xdma::channel::{Ring, Wait};
-use xdma_emulator::Options;
+use xdma_emulator::EmulatorOptions;
 use xdma_emulator::faults::Kind;
 
 /// Channel pairs (H2C and C2H) of each card. Each pair has its own region of card memory.
@@ -151,7 +151,7 @@ pub struct Step {
 /// A card, and the options for opening it.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct CardSetup {
-    pub options: Options,
+    pub options: EmulatorOptions,
     /// Whether channels initially use a credits ring, if the card has credits.
     pub credits: bool,
     /// Whether waits sleep until an interrupt.

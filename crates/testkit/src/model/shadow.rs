@@ -78,7 +78,7 @@ pub struct Region {
 struct LateWrite {
     at: usize,
     bytes: Vec<u8>,
-    /// The engine has been seen idle since. Data read before that may still be compared later.
+    /// The engine has been seen idle since. The entry is kept, because data that was read earlier may still be compared.
     settled: bool,
 }
 

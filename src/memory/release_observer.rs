@@ -4,9 +4,9 @@
 //! emulated card observes the releases itself, and reports an access to released memory as a violation.
 
 /// Observes which device addresses a card may use.
-pub trait Witness: Send + Sync {
+pub trait ReleaseObserver: Send + Sync {
     /// These addresses were allocated.
-    fn taken(&self, address: u64, len: u64);
+    fn allocated(&self, address: u64, len: u64);
 
     /// These addresses were released. From now on the card must not access them.
     fn released(&self, address: u64, len: u64);

@@ -6,15 +6,15 @@ use xdma_emulator::EmulatedCard;
 use xdma_emulator::control::{ControlClient, Request};
 
 /// Returns an observer that reports to a card in this process.
-pub fn witness(card: &EmulatedCard) -> Arc<dyn memory::Witness> {
-    Arc::new(Watched(card.witness()))
+pub fn observer(card: &EmulatedCard) -> Arc<dyn memory::ReleaseObserver> {
+    Arc::new(Watched(card.observer()))
 }
 
-struct Watched(xdma_emulator::Witness);
+struct Watched(xdma_emulator::ReleaseObserver);
 
-impl memory::Witness for Watched {
-    fn taken(&self, address: u64, len: u64) {
-        self.0.taken(address, len);
+impl memory::ReleaseObserver for Watched {
+    fn allocated(&self, address: u64, len: u64) {
+        self.0.allocated(address, len);
     }
 
     fn released(&self, address: u64, len: u64) {
@@ -23,15 +23,15 @@ impl memory::Witness for Watched {
 }
 
 /// Returns an observer that reports to a card in another process, through its [control interface](xdma_emulator::control).
-pub fn remote_witness(control: Arc<Mutex<ControlClient>>) -> Arc<dyn memory::Witness> {
+pub fn remote_observer(control: Arc<Mutex<ControlClient>>) -> Arc<dyn memory::ReleaseObserver> {
     Arc::new(Remote(control))
 }
 
 struct Remote(Arc<Mutex<ControlClient>>);
 
-impl memory::Witness for Remote {
-    fn taken(&self, address: u64, len: u64) {
-        self.report(Request::Taken(address, len));
+impl memory::ReleaseObserver for Remote {
+    fn allocated(&self, address: u64, len: u64) {
+        self.report(Request::Allocated(address, len));
     }
 
     fn released(&self, address: u64, len: u64) {

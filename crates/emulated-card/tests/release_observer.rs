@@ -6,7 +6,7 @@ use xdma::unstable::bus::Bus;
 use xdma::unstable::bus::vfio_user::VfioUser;
 use xdma::unstable::memory::DmaSpace;
 use xdma_emulator::logic::Memory;
-use xdma_emulator::{EmulatedCard, Options, Profile, Rule};
+use xdma_emulator::{EmulatedCard, EmulatorOptions, Profile, Rule};
 use xdma_regs::descriptor::{Descriptor, Flags};
 
 fn rules(card: &EmulatedCard) -> Vec<(Rule, u64)> {
@@ -15,11 +15,11 @@ fn rules(card: &EmulatedCard) -> Vec<(Rule, u64)> {
 
 #[test]
 fn allocations_and_releases_are_reported() {
-    let options = Options { profile: Profile::Alveo, ..Options::default() };
+    let options = EmulatorOptions { profile: Profile::Alveo, ..EmulatorOptions::default() };
     let card = EmulatedCard::start(options, Arc::new(Memory::new())).unwrap();
     let bus = Arc::new(VfioUser::connect(card.socket()).unwrap());
     let space = DmaSpace::new(bus.clone(), HugePages::default(), None, None)
-        .witnessed_by(xdma_emulated_card::witness(&card));
+        .observed_by(xdma_emulated_card::observer(&card));
     bus.config_write(4, 2, 6).unwrap();
     let xdma = bus.bar(1).unwrap();
     let mut list = space.allocate(32, Access::CardReads).unwrap();
