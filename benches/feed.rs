@@ -1,8 +1,9 @@
 //! Bandwidth of an MSM's data into the emulated card, relative to a plain copy of the same bytes in the same run.
 //!
-//! `cargo bench --bench feed`; with `-- --sweep`, it compares chunk sizes and rings instead. The emulated card is a thread of this process,
-//! and the client connects to its socket as usual. The core accepts all data immediately and returns checksums, which are compared with
-//! those of the host, so every byte is copied into the logic once. Latencies are disabled, since they do not affect bandwidth.
+//! `cargo bench --bench feed`; with `-- --sweep`, it compares chunk sizes and rings instead. The emulated card is a thread of this
+//! process, and the client connects to its socket as usual. The core accepts all data immediately and returns checksums, which are
+//! compared with those of the host, so every byte is copied into the logic once. Latencies are disabled, since they do not affect
+//! bandwidth.
 
 use std::hint::black_box;
 use std::process::ExitCode;
@@ -19,7 +20,8 @@ const PAIRS: usize = 1 << 20;
 const CHUNK: u32 = 1024;
 const REPETITIONS: usize = 9;
 const LIMIT: Duration = Duration::from_secs(60);
-/// Minimum ratio to the bandwidth of the copy. Wall-clock times vary on a busy machine, so this only detects that something is broken.
+/// Minimum ratio to the bandwidth of the copy. Wall-clock times vary on a busy machine, so this only detects that something is
+/// broken.
 const MINIMUM: f64 = 0.25;
 /// Intended ratio on a quiet machine.
 const TARGET: f64 = 0.8;
@@ -139,7 +141,8 @@ fn bandwidth() -> ExitCode {
     if ratio < MINIMUM { ExitCode::FAILURE } else { ExitCode::SUCCESS }
 }
 
-/// Compares chunk sizes and rings, with a core that accepts all data immediately and with cores of a fixed rate, at default latencies.
+/// Compares chunk sizes and rings, with a core that accepts all data immediately and with cores of a fixed rate, at default
+/// latencies.
 fn sweep() {
     const PAIRS: usize = 1 << 17;
     let bytes = Bytes::new(PAIRS);

@@ -7,7 +7,8 @@ use std::time::Instant;
 use xdma_testkit::model;
 
 const STEPS: usize = 1_000_000;
-/// Steps between two lines of output. They run in a separate process, because forgotten handles occupy memory for the life of a process.
+/// Steps between two lines of output. They run in a separate process, because forgotten handles occupy memory for the life of a
+/// process.
 const BATCH: usize = 20_000;
 /// Environment variable with the number of steps for such a process.
 const STEPS_OF_BATCH: &str = "XDMA_MODEL_PART";

@@ -1,10 +1,11 @@
 //! Compares the ways of waiting, on an idle host and on a crowded one.
 //!
-//! `cargo bench --bench waiting`. The emulated card's core consumes pairs at a fixed rate, which determines the shortest possible time; any
-//! additional time until the last pair was accepted was lost between host and card. The same MSM is sent in two ways: by turns, with a
-//! transfer and a wait for each half chunk, and as a program. Crowded means two compute-only threads on each processor. The card's threads
-//! get a real-time priority if the system permits it, since a real card has its own clock. Otherwise the crowd slows down the card too, and
-//! the bench prints a warning. The card is emulated on the same processors, so only the ratios within one run are meaningful.
+//! `cargo bench --bench waiting`. The emulated card's core consumes pairs at a fixed rate, which determines the shortest possible
+//! time; any additional time until the last pair was accepted was lost between host and card. The same MSM is sent in two ways: by
+//! turns, with a transfer and a wait for each half chunk, and as a program. Crowded means two compute-only threads on each
+//! processor. The card's threads get a real-time priority if the system permits it, since a real card has its own clock. Otherwise
+//! the crowd slows down the card too, and the bench prints a warning. The card is emulated on the same processors, so only the
+//! ratios within one run are meaningful.
 
 use std::hint::black_box;
 use std::sync::Arc;

@@ -170,7 +170,8 @@ fn receiving_allocates_nothing() {
         receiver.read(&received, 0, &mut [0; 100]).unwrap();
         receiver.recycle(received).unwrap();
     };
-    // A packet takes two writes of credits, one for the descriptor and one for the buffer. Over a socket, each write allocates a message.
+    // A packet takes two writes of credits, one for the descriptor and one for the buffer. Over a socket, each write allocates a
+    // message.
     let registers = registers(&card);
     let credits = || (0..2).for_each(|_| registers.write32(0x408c, 0).unwrap());
     let messages = calls(credits);

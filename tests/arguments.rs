@@ -1,4 +1,5 @@
-//! Extreme numbers for every public function that accepts a number: each call succeeds or returns an error, without a panic or overflow.
+//! Extreme numbers for every public function that accepts a number: each call succeeds or returns an error, without a panic or
+//! overflow.
 //!
 //! `cargo xtask test --full release` also runs these tests in a release build with overflow checks.
 

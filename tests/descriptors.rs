@@ -1,7 +1,8 @@
 //! Walks descriptor lists as hardware does, according to PG195, "Descriptors".
 //!
-//! The walk shares no code with the builder of the lists. It reads words in memory, and fetches a random part of each block, like an engine
-//! whose fetches end at the maximum read request size or at a full buffer. It continues from the last descriptor that it has fetched.
+//! The walk shares no code with the builder of the lists. It reads words in memory, and fetches a random part of each block, like
+//! an engine whose fetches end at the maximum read request size or at a full buffer. It continues from the last descriptor that it
+//! has fetched.
 
 use proptest::prelude::*;
 use std::collections::BTreeMap;
@@ -11,8 +12,8 @@ const STOP: u32 = 0x1;
 const COMPLETED: u32 = 0x2;
 const EOP: u32 = 0x10;
 
-/// Maximum number of descriptors per read, for read requests of 512 bytes, which the vendor's driver configures, and 4096 bytes, the PCIe
-/// maximum.
+/// Maximum number of descriptors per read, for read requests of 512 bytes, which the vendor's driver configures, and 4096 bytes,
+/// the PCIe maximum.
 const MAX_READS: [u64; 2] = [16, 128];
 
 type Memory = BTreeMap<u64, [u32; 8]>;
@@ -25,8 +26,8 @@ struct Walk {
     fetches: usize,
 }
 
-/// Walks from the descriptor at `address`, which has `adjacent` more after it, until Stop or until `limit` descriptors were fetched.
-/// `choose` selects how many of the n descriptors of a block a fetch reads.
+/// Walks from the descriptor at `address`, which has `adjacent` more after it, until Stop or until `limit` descriptors were
+/// fetched. `choose` selects how many of the n descriptors of a block a fetch reads.
 fn walk(
     memory: &Memory,
     (mut address, mut adjacent): (u64, u32),

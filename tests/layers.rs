@@ -1,5 +1,5 @@
-//! The driver's modules import only from lower modules, and packages depend only on lower packages. Cargo rejects cyclic dependencies
-//! between packages; these tests check their direction.
+//! The driver's modules import only from lower modules, and packages depend only on lower packages. Cargo rejects cyclic
+//! dependencies between packages; these tests check their direction.
 
 use serde_json::Value;
 use std::fs;

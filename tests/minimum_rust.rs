@@ -1,4 +1,5 @@
-//! The stated `rust-version` is the one that the packages of the lock file require, including those for other platforms and for development.
+//! The stated `rust-version` is the one that the packages of the lock file require, including those for other platforms and for
+//! development.
 
 use serde_json::Value;
 use std::process::Command;

@@ -1,7 +1,7 @@
 //! The library's counts of system calls are correct.
 //!
-//! The test `traced` works between marker calls, which nothing else in the process makes, and writes the library's counts to a file. The
-//! other test runs `traced` under strace, and counts the lines of its thread between the markers.
+//! The test `traced` works between marker calls, which nothing else in the process makes, and writes the library's counts to a
+//! file. The other test runs `traced` under strace, and counts the lines of its thread between the markers.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -55,8 +55,8 @@ fn the_library_counts_the_system_calls_that_strace_sees() {
     }
 }
 
-/// Returns the calls between each pair of markers: the first and the second, the third and the fourth, and so on. Only one thread makes
-/// markers.
+/// Returns the calls between each pair of markers: the first and the second, the third and the fourth, and so on. Only one thread
+/// makes markers.
 fn between_markers(trace: &Path) -> Vec<Vec<String>> {
     let trace = std::fs::read_to_string(trace).unwrap();
     let lines = trace.lines().filter_map(|line| line.split_once(' ')).map(|(t, call)| (t, call.trim_start()));

@@ -1,11 +1,11 @@
-//! Stress test with injected faults: MSM jobs on one emulated card, transfers on all channels of another, and packets on the streams of a
-//! third.
+//! Stress test with injected faults: MSM jobs on one emulated card, transfers on all channels of another, and packets on the
+//! streams of a third.
 //!
-//! After faults, and at random times, channels, clients and cards are recovered, or they are closed, dropped or forgotten and then opened
-//! again.
+//! After faults, and at random times, channels, clients and cards are recovered, or they are closed, dropped or forgotten and then
+//! opened again.
 //!
-//! `cargo xtask soak --minutes 10 [--json]`. Every received byte and every MSM result is checked. The bench fails if data is wrong, if an
-//! operation fails without a fault, or if something does not work again after its recovery. The report lists all of these.
+//! `cargo xtask soak --minutes 10 [--json]`. Every received byte and every MSM result is checked. The bench fails if data is wrong,
+//! if an operation fails without a fault, or if something does not work again after its recovery. The report lists all of these.
 
 mod faults;
 mod msm_jobs;

@@ -159,7 +159,8 @@ impl Session<'_> {
         }
     }
 
-    /// Returns whether the session is over, after waiting for up to two seconds: a worker may see a fault before the session is ended.
+    /// Returns whether the session is over, after waiting for up to two seconds: a worker may see a fault before the session is
+    /// ended.
     pub fn ends_soon(&self) -> bool {
         let end = Instant::now() + Duration::from_secs(2);
         while !self.is_over() && Instant::now() < end {

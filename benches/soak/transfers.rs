@@ -78,7 +78,8 @@ impl Pair {
         self.h2c.iter_mut().chain(&mut self.c2h).try_for_each(Channel::recover)
     }
 
-    /// Ends one of the channels, mostly with transfers in flight and in half of the cases under faults. Returns whether it can be opened again.
+    /// Ends one of the channels, mostly with transfers in flight and in half of the cases under faults. Returns whether it can be
+    /// opened again.
     fn end(&mut self, direction: Direction, session: &Session<'_>, rng: &mut StdRng) -> bool {
         let base = self.base();
         let (slot, memory) = match direction {

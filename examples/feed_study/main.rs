@@ -1,5 +1,5 @@
-//! Simulates how the host's latency, the chunk size and the depth of the card's FIFOs determine how long the MSM core waits for data. This
-//! repeats in simulation the experiment that motivated this project.
+//! Simulates how the host's latency, the chunk size and the depth of the card's FIFOs determine how long the MSM core waits for
+//! data. This repeats in simulation the experiment that motivated this project.
 //!
 //!     cargo run --release --features rtl --example feed_study                          # all combinations, with a report in HTML
 //!     cargo run --release --features rtl --example feed_study -- --mode program --depth 1024 --chunk 512 --json
@@ -14,8 +14,8 @@
 //!
 //! `core 16` means that the core can consume a pair every 16 cycles. It is idle when it could consume a pair but a FIFO is empty.
 //!
-//! The design is the RTL in `hdl/`, simulated cycle by cycle. The host is a model: each transfer starts one latency after the previous one
-//! has ended. The figures come from this simulation only, and are the same on every machine.
+//! The design is the RTL in `hdl/`, simulated cycle by cycle. The host is a model: each transfer starts one latency after the
+//! previous one has ended. The figures come from this simulation only, and are the same on every machine.
 
 mod host;
 mod report;

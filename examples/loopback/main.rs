@@ -11,9 +11,9 @@
 //!   1.00 MiB came back unchanged
 //! ```
 //!
-//! A buffer that is contiguous for the card needs one descriptor, whatever its size. One register write, the doorbell, starts it. No
-//! register is read, since the card reports the completion in host memory. The system call carries the register write over the vfio-user
-//! socket of the emulated card; under `vfio-pci` there is none.
+//! A buffer that is contiguous for the card needs one descriptor, whatever its size. One register write, the doorbell, starts it.
+//! No register is read, since the card reports the completion in host memory. The system call carries the register write over the
+//! vfio-user socket of the emulated card; under `vfio-pci` there is none.
 
 use anyhow::{Context, Result, ensure};
 use clap::Parser;

@@ -200,8 +200,8 @@ impl Feeder {
         }
     }
 
-    /// Recovers the channel of the points after `error`. Points for which the FIFO has no space keep the channel busy until the design drops
-    /// them.
+    /// Recovers the channel of the points after `error`. Points for which the FIFO has no space keep the channel busy until the
+    /// design drops them.
     fn drop_points(&self, mut channel: Channel, error: anyhow::Error) -> anyhow::Error {
         let flush = regs::Ctrl::ABORT | regs::Ctrl::FLUSH;
         let dropped =

@@ -17,12 +17,13 @@
 //!   verified: the CPU (arkworks) computes the same point
 //! ```
 //!
-//! The line `this driver` shows the measured cost of the last repetition: the data needs one doorbell, and most register reads and system
-//! calls poll for the result over the socket of the emulated card. The line `xdma.ko` shows the cost of the same data through the kernel's
-//! driver, calculated from its source code. `accepted` is the time until the design had accepted all data, `result` the time until its sum
-//! was available.
+//! The line `this driver` shows the measured cost of the last repetition: the data needs one doorbell, and most register reads and
+//! system calls poll for the result over the socket of the emulated card. The line `xdma.ko` shows the cost of the same data
+//! through the kernel's driver, calculated from its source code. `accepted` is the time until the design had accepted all data,
+//! `result` the time until its sum was available.
 //!
-//! Input files contain elements without a header: 64 bytes per point (x, then y, Montgomery form), 32 bytes per scalar, little-endian.
+//! Input files contain elements without a header: 64 bytes per point (x, then y, Montgomery form), 32 bytes per scalar,
+//! little-endian.
 
 mod feed;
 

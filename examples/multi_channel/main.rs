@@ -13,9 +13,9 @@
 //!
 //! The first line counts the bytes of both directions. The other lines show how many bytes each channel moved.
 //!
-//! The rules: a `Card` is a handle, which threads can clone and share. A `Channel` has one owner at a time: it can be moved to another
-//! thread but not shared, so it needs no lock. A buffer can be used on any channel of its card. Transfers of one channel finish in order;
-//! transfers of different channels finish in any order.
+//! The rules: a `Card` is a handle, which threads can clone and share. A `Channel` has one owner at a time: it can be moved to
+//! another thread but not shared, so it needs no lock. A buffer can be used on any channel of its card. Transfers of one channel
+//! finish in order; transfers of different channels finish in any order.
 
 use anyhow::{Context, Result, ensure};
 use clap::Parser;

@@ -10,9 +10,9 @@
 //!   the program owns both vectors again, and they are equal
 //! ```
 //!
-//! Under VFIO with an IOMMU, the pages of the vectors are pinned where they are, and little or nothing is staged. Where pages cannot be
-//! pinned (vfio-user, or no IOMMU), the library stages the data: it copies it through memory that the card can reach. The program is the
-//! same in both cases.
+//! Under VFIO with an IOMMU, the pages of the vectors are pinned where they are, and little or nothing is staged. Where pages
+//! cannot be pinned (vfio-user, or no IOMMU), the library stages the data: it copies it through memory that the card can reach. The
+//! program is the same in both cases.
 
 use anyhow::{Result, ensure};
 use clap::Parser;

@@ -1,11 +1,11 @@
-//! Creates a Groth16 proof with a real proving key. The card computes its G1 multi-scalar multiplications (MSMs), the CPU does the rest, and
-//! the verifier of arkworks checks the proof.
+//! Creates a Groth16 proof with a real proving key. The card computes its G1 multi-scalar multiplications (MSMs), the CPU does the
+//! rest, and the verifier of arkworks checks the proof.
 //!
 //!     cargo run --release --example prove
 //!     cargo run --release --example prove -- --depth 30 --proofs 3 --json
 //!
-//! The proof shows that its creator is a member of a Semaphore group. The output starts with a description of the card, followed by a table
-//! for each proof:
+//! The proof shows that its creator is a member of a Semaphore group. The output starts with a description of the card, followed by
+//! a table for each proof:
 //!
 //! ```text
 //! Proof 1, chunks of 512 pairs
@@ -19,10 +19,10 @@
 //!   created in 5.83s, verified by arkworks
 //! ```
 //!
-//! Each row is one MSM. The middle columns are measured: descriptors, doorbells, register writes (doorbells included), register reads,
-//! system calls, and the time until the result. Most reads and system calls poll for the result over the socket of the emulated card. The columns
-//! on the right are the cost of the same data through the kernel's driver, calculated from its source code: calls of `write()`, pages pinned
-//! and descriptors.
+//! Each row is one MSM. The middle columns are measured: descriptors, doorbells, register writes (doorbells included), register
+//! reads, system calls, and the time until the result. Most reads and system calls poll for the result over the socket of the
+//! emulated card. The columns on the right are the cost of the same data through the kernel's driver, calculated from its source
+//! code: calls of `write()`, pages pinned and descriptors.
 
 use anyhow::{Context, Result, ensure};
 use ark_bn254::{Fr, G1Projective};
@@ -188,7 +188,7 @@ fn prove_once(
 
 fn print_proof(number: usize, chunk: u32, msms: &[MsmReport]) {
     println!("\nProof {}, chunks of {chunk} pairs", number + 1);
-    println!("{:26}{:46}{}", "", "this driver", "xdma.ko with write()");
+    println!("{:26}{:46}xdma.ko with write()", "", "this driver");
     println!(
         "{:>5} {:>7} {:>10} | {:>6} {:>6} {:>6} {:>6} {:>6} {:>8} | {:>5} {:>6} {:>6}",
         "MSM",

@@ -1,5 +1,5 @@
-//! Creates many proofs in parallel, to keep the card busy: while the design reduces one MSM, the data of the next is sent, and the CPU works
-//! on the rest of other proofs.
+//! Creates many proofs in parallel, to keep the card busy: while the design reduces one MSM, the data of the next is sent, and the
+//! CPU works on the rest of other proofs.
 //!
 //!     cargo run --release --example prove_batch -- --proofs 100
 //!
@@ -12,9 +12,9 @@
 //!   16 MSMs, 12 of them submitted while another was on the card; 8.06 MiB sent with 16 doorbells
 //! ```
 //!
-//! Each worker thread creates one proof at a time, as the example `prove` does. The workers share the card, its MSM client and the points
-//! of the key; each has its own scalars and prepared jobs. If a worker submits a job while another job is on the card, its data is sent as
-//! soon as the channel is free.
+//! Each worker thread creates one proof at a time, as the example `prove` does. The workers share the card, its MSM client and the
+//! points of the key; each has its own scalars and prepared jobs. If a worker submits a job while another job is on the card, its
+//! data is sent as soon as the channel is free.
 
 use anyhow::{Context, Result, ensure};
 use ark_bn254::{Fr, G1Projective};
@@ -122,7 +122,8 @@ impl Batch {
         Ok(())
     }
 
-    /// Computes one MSM on the card. The client is locked only for single calls, so that other workers can submit and poll in between.
+    /// Computes one MSM on the card. The client is locked only for single calls, so that other workers can submit and poll in
+    /// between.
     fn compute(&self, jobs: &mut ProofJobs, query: Query, scalars: &[Fr]) -> Result<G1Projective> {
         let ticket = self.submit(jobs.job(query, scalars)?)?;
         let begin = Instant::now();

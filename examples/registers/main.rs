@@ -14,8 +14,8 @@
 //!   wrote 0x1234 to the label register, read it back, and restored 0x0
 //! ```
 //!
-//! Each line shows a register's offset in the user BAR, its name, its value, and its fields. Registers whose reads have side effects are
-//! skipped.
+//! Each line shows a register's offset in the user BAR, its name, its value, and its fields. Registers whose reads have side
+//! effects are skipped.
 
 use anyhow::{Result, ensure};
 use clap::Parser;

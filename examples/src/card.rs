@@ -28,7 +28,8 @@ pub struct CardArgs {
     #[cfg(feature = "rtl")]
     #[arg(long, value_name = "FILE")]
     pub trace: Option<std::path::PathBuf>,
-    /// Depth of the trace: 2 includes the core; 3 includes the adder, whose 256-bit words need much disk space; 0 includes everything.
+    /// Depth of the trace: 2 includes the core; 3 includes the adder, whose 256-bit words need much disk space; 0 includes
+    /// everything.
     #[cfg(feature = "rtl")]
     #[arg(long, value_name = "LEVELS", default_value_t = 2, requires = "trace")]
     pub trace_levels: u8,

@@ -1,5 +1,5 @@
-//! Points and scalars, generated from a seed or read from files. A file contains elements in the card's format, without a header: 64 bytes
-//! per point (x, then y, Montgomery form), 32 bytes per scalar, little-endian.
+//! Points and scalars, generated from a seed or read from files. A file contains elements in the card's format, without a header:
+//! 64 bytes per point (x, then y, Montgomery form), 32 bytes per scalar, little-endian.
 
 use anyhow::{Context, Result, ensure};
 use ark_bn254::{Fr, G1Affine, G1Projective};
@@ -12,8 +12,8 @@ use std::thread;
 use xdma::msm::curve::arkworks as curve;
 use xdma::regs::msm::{POINT_BYTES, SCALAR_BYTES};
 
-/// Generates `count` distinct points. They are not independent: adjacent points differ by the same point. An MSM takes the same time on
-/// them as on random points, and generating 2^20 of them takes only about a second.
+/// Generates `count` distinct points. They are not independent: adjacent points differ by the same point. An MSM takes the same
+/// time on them as on random points, and generating 2^20 of them takes only about a second.
 pub fn random_points(count: usize, seed: u64) -> Vec<G1Affine> {
     let mut rng = StdRng::seed_from_u64(seed);
     let (first, step) = (G1Projective::rand(&mut rng), G1Projective::rand(&mut rng));

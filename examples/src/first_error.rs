@@ -29,8 +29,8 @@ impl FirstError {
         self.is_set.load(Ordering::Acquire)
     }
 
-    /// Waits for a transfer or a packet for up to `limit`. `wait` is called with a shorter limit, several times. Returns `None` if another
-    /// thread has failed.
+    /// Waits for a transfer or a packet for up to `limit`. `wait` is called with a shorter limit, several times. Returns `None` if
+    /// another thread has failed.
     pub fn wait<T>(
         &self,
         limit: Duration,

@@ -1,11 +1,11 @@
 //! A Groth16 prover for a real circuit. The caller computes its G1 multi-scalar multiplications (MSMs), for example on a card.
 //!
-//! In the Semaphore circuit, a member of a group sends a signal once without revealing its identity. The group is a Merkle tree. The proving
-//! key and the witness generator are those of the package `semaphore-rs`.
+//! In the Semaphore circuit, a member of a group sends a signal once without revealing its identity. The group is a Merkle tree.
+//! The proving key and the witness generator are those of the package `semaphore-rs`.
 //!
-//! The caller computes four MSMs: A, B1, L and H. Their points belong to the key and never change; only the scalars are new in each proof.
-//! The scalars of A and B1 are the whole witness, and those of L are its private part. The scalars of H are computed from the witness by a
-//! few Fourier transforms. H therefore comes last, and its scalars are computed while the other MSMs run.
+//! The caller computes four MSMs: A, B1, L and H. Their points belong to the key and never change; only the scalars are new in each
+//! proof. The scalars of A and B1 are the whole witness, and those of L are its private part. The scalars of H are computed from
+//! the witness by a few Fourier transforms. H therefore comes last, and its scalars are computed while the other MSMs run.
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use ark_bn254::{Bn254, Fr, G1Affine, G1Projective, G2Projective};
@@ -161,8 +161,8 @@ impl Setup {
 
 /// Creates a proof with the blinding factors `r` and `s`.
 ///
-/// `msm` computes the MSM of [`Setup::points`] and the given scalars. It is called on a separate thread, once for each of [`Query::ALL`],
-/// in that order. Meanwhile this thread computes the scalars of H and the MSM in G2.
+/// `msm` computes the MSM of [`Setup::points`] and the given scalars. It is called on a separate thread, once for each of
+/// [`Query::ALL`], in that order. Meanwhile this thread computes the scalars of H and the MSM in G2.
 ///
 /// # Errors
 /// If `msm` fails, or the witness does not fit the circuit.
@@ -209,8 +209,8 @@ pub fn blinding() -> [Fr; 2] {
     [Fr::rand(&mut rng), Fr::rand(&mut rng)]
 }
 
-/// Returns the root of a tree whose only leaf is the leftmost one, and the siblings on the leaf's path. Each sibling is the root of an
-/// empty subtree.
+/// Returns the root of a tree whose only leaf is the leftmost one, and the siblings on the leaf's path. Each sibling is the root of
+/// an empty subtree.
 fn single_leaf_tree(leaf: U256, depth: usize) -> (U256, Vec<U256>) {
     let (mut node, mut empty, mut siblings) = (leaf, U256::ZERO, Vec::with_capacity(depth));
     for _ in 0..depth {
@@ -225,8 +225,8 @@ fn field(value: U256) -> Fr {
     Fr::from_le_bytes_mod_order(&value.to_le_bytes::<32>())
 }
 
-/// Returns the directory into which cargo unpacked the package. The package is a dependency for a target that never applies, so cargo
-/// downloads it but never compiles it.
+/// Returns the directory into which cargo unpacked the package. The package is a dependency for a target that never applies, so
+/// cargo downloads it but never compiles it.
 fn package_dir() -> Result<PathBuf> {
     let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let manifest = concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml");

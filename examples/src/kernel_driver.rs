@@ -1,8 +1,9 @@
 //! The cost of the same transfers through the vendor's kernel module, `xdma.ko`, calculated from its source code.
 //!
-//! A `write()` on `/dev/xdma0_h2c_0` pins every 4 KiB page of the buffer and creates one descriptor per page, without merging adjacent
-//! pages. The list is split after 2048 descriptors, and where the ring of 2048 descriptors wraps. The module starts the engine for each
-//! part and waits for it (dma_ip_drivers, `cdev_sgdma.c` and `libxdma.c`: `char_sgdma_map_user_buf_to_sgl`, `xdma_xfer_submit`).
+//! A `write()` on `/dev/xdma0_h2c_0` pins every 4 KiB page of the buffer and creates one descriptor per page, without merging
+//! adjacent pages. The list is split after 2048 descriptors, and where the ring of 2048 descriptors wraps. The module starts the
+//! engine for each part and waits for it (dma_ip_drivers, `cdev_sgdma.c` and `libxdma.c`: `char_sgdma_map_user_buf_to_sgl`,
+//! `xdma_xfer_submit`).
 
 use std::ops::AddAssign;
 
@@ -77,8 +78,8 @@ impl KernelChannel {
     }
 }
 
-/// Returns the cost of sending an MSM's data as provers do it: `chunk` scalars, then their points, from two buffers that start `offset`
-/// bytes into a page.
+/// Returns the cost of sending an MSM's data as provers do it: `chunk` scalars, then their points, from two buffers that start
+/// `offset` bytes into a page.
 pub fn msm_feed(pairs: usize, chunk: usize, offset: usize) -> KernelCost {
     let mut channel = KernelChannel::default();
     let mut cost = KernelCost::default();

@@ -1,5 +1,5 @@
-//! Sends packets on an AXI-Stream channel and receives them into a ring of buffers. The card must loop its H2C stream back to its C2H
-//! stream, as the emulated card does.
+//! Sends packets on an AXI-Stream channel and receives them into a ring of buffers. The card must loop its H2C stream back to its
+//! C2H stream, as the emulated card does.
 //!
 //!     cargo run --release --example stream_receive -- --packets 2000
 //!
@@ -63,8 +63,8 @@ fn main() -> Result<()> {
 pub fn run(args: &Args) -> Result<()> {
     let card = args.card.open_streams()?;
     println!("{}", args.card.describe(&card)?);
-    // The engine never has more buffers than packets to come, so it is idle after the last packet and can be stopped. Data that an earlier
-    // program left in the loop is discarded before anything is sent.
+    // The engine never has more buffers than packets to come, so it is idle after the last packet and can be stopped. Data that an
+    // earlier program left in the loop is discarded before anything is sent.
     let (max_posted, discard) = (args.packets as usize, Some(Discard::default()));
     let ring = ReceiverOptions {
         buffers: 16,
@@ -130,7 +130,8 @@ fn receive(receiver: &mut Receiver, args: &Args, first_error: &FirstError) -> Re
             packet += 1;
             receiver.set_max_posted(left(packet))?;
         }
-        // Until its buffer is recycled, the engine cannot fill it again. A slow program therefore delays the stream, but loses nothing.
+        // Until its buffer is recycled, the engine cannot fill it again. A slow program therefore delays the stream, but loses
+        // nothing.
         receiver.recycle(received)?;
     }
     let (seconds, ring) = (begin.elapsed().as_secs_f64(), receiver.channel().ring());

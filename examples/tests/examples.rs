@@ -1,4 +1,5 @@
-//! Runs the small examples, on cards that they emulate and on a card behind a socket, and tests the shared code of the other examples.
+//! Runs the small examples, on cards that they emulate and on a card behind a socket, and tests the shared code of the other
+//! examples.
 
 /// Includes an example as a module. Its `main` is not used.
 macro_rules! example {

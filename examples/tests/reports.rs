@@ -259,8 +259,8 @@ mod rtl {
         run[key].as_f64().with_context(|| format!("`{key}` is {}, not a number", run[key]))
     }
 
-    /// Checks the cycles per pair if the host sends one chunk after another. A chunk of up to half a FIFO arrives while the core works; a
-    /// chunk of a whole FIFO fits only once the FIFO is empty.
+    /// Checks the cycles per pair if the host sends one chunk after another. A chunk of up to half a FIFO arrives while the core
+    /// works; a chunk of a whole FIFO fits only once the FIFO is empty.
     fn check_formula(run: &Value) -> Result<()> {
         let (chunk, depth) = (number(run, "chunk")?, number(run, "depth")?);
         let (core, latency) =

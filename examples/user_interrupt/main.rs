@@ -1,5 +1,5 @@
-//! Receives interrupts of the user logic: sleeps until an interrupt arrives, or polls for it, and acknowledges it. The MSM design asserts
-//! line 0 when a result is available.
+//! Receives interrupts of the user logic: sleeps until an interrupt arrives, or polls for it, and acknowledges it. The MSM design
+//! asserts line 0 when a result is available.
 //!
 //!     cargo run --release --example user_interrupt
 //!
@@ -13,8 +13,8 @@
 //!   polled for 318.484µs; cause: Irq(RESULT)
 //! ```
 //!
-//! Each line is one MSM job: how the program waited, the time from submitting the job to its interrupt, and the bits of the design's
-//! interrupt status register.
+//! Each line is one MSM job: how the program waited, the time from submitting the job to its interrupt, and the bits of the
+//! design's interrupt status register.
 
 use anyhow::{Result, ensure};
 use clap::Parser;
@@ -57,8 +57,8 @@ pub fn run(args: &Args) -> Result<()> {
         ensure!(count > 0, "no interrupt arrived within {LIMIT:?}");
         let took = begin.elapsed();
         let cause = Irq::from_bits_retain(user.read(IRQ_STATUS)?);
-        // The line stays asserted until the design is acknowledged, and only then can it interrupt again. Acknowledge first, then collect all
-        // finished work: work that finishes in between is either collected or causes another interrupt.
+        // The line stays asserted until the design is acknowledged, and only then can it interrupt again. Acknowledge first, then
+        // collect all finished work: work that finishes in between is either collected or causes another interrupt.
         user.write(IRQ_STATUS, cause.bits())?;
         msm.wait(ticket, LIMIT)?;
         let how = if asleep { "slept" } else { "polled" };

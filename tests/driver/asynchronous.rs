@@ -1,5 +1,5 @@
-//! Asynchronous waiting for transfers, packets, results and user interrupts. All tasks run on one thread, so a wait that blocked it would
-//! block all of them.
+//! Asynchronous waiting for transfers, packets, results and user interrupts. All tasks run on one thread, so a wait that blocked it
+//! would block all of them.
 
 use std::future::Future;
 use std::pin::pin;

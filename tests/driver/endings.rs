@@ -57,8 +57,8 @@ impl Work {
     }
 }
 
-/// Starts a process that transfers, ends it with `end`, and checks its exit status with `check`. Afterwards, the card must work. Repeats this
-/// three times.
+/// Starts a process that transfers, ends it with `end`, and checks its exit status with `check`. Afterwards, the card must work.
+/// Repeats this three times.
 fn ends(test: &str, end: impl Fn(&mut Child), check: impl Fn(ExitStatus)) {
     let bench = Bench::memory(EmulatorOptions::default());
     for round in 0..3 {

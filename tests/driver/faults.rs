@@ -206,8 +206,8 @@ fn a_link_that_goes_down_under_an_msm() {
     Msm::open(&bench.open(), MsmOptions::default()).unwrap();
 }
 
-/// The shell of F1 ends hanging accesses on its own. To the engine, and so to the driver, that looks like success: results must be checked. The
-/// channel remains usable.
+/// The shell of F1 ends hanging accesses on its own. To the engine, and so to the driver, that looks like success: results must be
+/// checked. The channel remains usable.
 #[test]
 fn a_shell_hides_logic_that_never_responds() {
     let options =

@@ -134,7 +134,8 @@ fn a_fixed_address_receives_every_beat() {
     assert!(matches!(error.engine(), Some(EngineError::Failed { .. })), "{error}");
 }
 
-/// Small buffers share mappings, which are unmapped as soon as none of their buffers is in use. The card reports accesses after that.
+/// Small buffers share mappings, which are unmapped as soon as none of their buffers is in use. The card reports accesses after
+/// that.
 #[test]
 fn mappings_are_created_and_released_during_transfers() {
     const LEN: u64 = 300_000;

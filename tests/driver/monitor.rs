@@ -61,8 +61,8 @@ fn the_card_and_the_driver_count_the_same_doorbells_and_descriptors() {
         let mut transfers = Transfers::new(Direction::H2C);
         (0..2500).for_each(|at| transfers.add(&memory, at * 64..(at + 1) * 64, at * 128).map(drop).unwrap());
         let program = channel.program(&transfers).unwrap();
-        // Only the card counts doorbells from before the channel was opened, and those that probe for credits. `check` reads a register, after
-        // which all earlier writes have arrived.
+        // Only the card counts doorbells from before the channel was opened, and those that probe for credits. `check` reads a
+        // register, after which all earlier writes have arrived.
         channel.check().unwrap();
         let before = (channel.stats(), bench.log().counters);
         for round in 0..20 {

@@ -221,8 +221,8 @@ fn buffers_of_a_receiver_that_is_closed_on_a_card_that_seems_gone_are_not_reused
     }
 }
 
-/// A recovery of the card must not write address registers that a running channel may be writing: a partly written address could point
-/// anywhere.
+/// A recovery of the card must not write address registers that a running channel may be writing: a partly written address could
+/// point anywhere.
 #[test]
 fn a_card_that_is_recovered_during_transfers_reaches_no_other_memory() {
     for ring in RINGS {

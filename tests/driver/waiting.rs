@@ -138,8 +138,8 @@ fn a_sleeping_wait_makes_few_system_calls() {
     let ticket = msm.submit(&job).unwrap();
     msm.wait(ticket, LIMIT).unwrap();
     let (calls, took) = ((Counts::now() - before).system_calls, begin.elapsed());
-    // A sleep takes one or two calls, and over vfio-user the register accesses around it are calls as well. A wait that yields would make one
-    // call per microsecond.
+    // A sleep takes one or two calls, and over vfio-user the register accesses around it are calls as well. A wait that yields
+    // would make one call per microsecond.
     assert!(u128::from(calls) < 100 + 10 * took.as_millis(), "{calls} calls in {took:?}");
 }
 

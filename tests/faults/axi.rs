@@ -51,7 +51,8 @@ pub fn an_axi_hang(ring: Ring) {
     }
 }
 
-/// Without a reset, there is no recovery. The memory is quarantined, the other channels still work, and closing does not wait again.
+/// Without a reset, there is no recovery. The memory is quarantined, the other channels still work, and closing does not wait
+/// again.
 fn hangs_without_a_reset(ring: Ring, direction: Direction) {
     let mut rig = Rig::with(ring, false);
     rig.inject(Kind::AxiHang(FaultDuration::Forever).on(direction, 0));

@@ -1,5 +1,5 @@
-//! Each fault that the emulated card can inject: the driver behaves as described in `docs/faults.md`, recovers, and moves correct data
-//! afterwards.
+//! Each fault that the emulated card can inject: the driver behaves as described in `docs/faults.md`, recovers, and moves correct
+//! data afterwards.
 
 mod axi;
 mod card;

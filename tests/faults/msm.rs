@@ -26,8 +26,8 @@ struct MsmRig {
     expected: G1Affine,
 }
 
-/// Returns a card with small FIFOs, and a job with chunks of half their depth. A chunk is two bursts: 512 bytes of scalars and 1024 bytes of
-/// points.
+/// Returns a card with small FIFOs, and a job with chunks of half their depth. A chunk is two bursts: 512 bytes of scalars and 1024
+/// bytes of points.
 fn rig(watchdog: u32) -> MsmRig {
     let model = ModelOptions { scalar_depth: 32, point_depth: 32, watchdog, ..ModelOptions::default() };
     let emulated = EmulatedCard::start(EmulatorOptions::default(), Arc::new(Model::new(model))).unwrap();
@@ -51,7 +51,8 @@ impl MsmRig {
         self.msm.wait(ticket, limit).unwrap_err()
     }
 
-    /// Makes the points of the first two chunks get lost after they were acknowledged. The scalars of the third chunk then find their FIFO full.
+    /// Makes the points of the first two chunks get lost after they were acknowledged. The scalars of the third chunk then find
+    /// their FIFO full.
     fn lose_points(&self) {
         for burst in [1, 3] {
             self.emulated.inject(Kind::AxiWriteLost.on(Direction::H2C, 0).after(burst)).unwrap();

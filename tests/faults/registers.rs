@@ -68,18 +68,20 @@ pub fn a_jumping_count(ring: Ring) {
     }
 }
 
-/// The count jumps within the outstanding descriptors. With credits, the write-back cannot reveal this, but the registers do when the channel
-/// settles.
+/// The count jumps within the outstanding descriptors. With credits, the write-back cannot reveal this, but the registers do when
+/// the channel settles.
 fn jump_ahead(rig: &mut Rig, direction: Direction, ring: Ring) {
     rig.inject(Kind::CountJump(1).on(direction, 0));
     let channel = rig.channel(direction);
     let (first, second) = (channel.submit().unwrap(), channel.submit().unwrap());
     match (ring, channel.channel.wait(second, SHORT)) {
-        // Success is reported too early. If both had finished before the first poll, the count is beyond the outstanding descriptors.
+        // Success is reported too early. If both had finished before the first poll, the count is beyond the outstanding
+        // descriptors.
         (Ring::Credits, Ok(())) => {}
         (_, waited) => is_deadline(waited),
     }
-    // While the second transfer is running, the jump happens to make the count plausible. On a busy machine, that may take some time.
+    // While the second transfer is running, the jump happens to make the count plausible. On a busy machine, that may take some
+    // time.
     std::thread::sleep(SHORT);
     is_deadline(channel.channel.settle(SHORT));
     assert!(ring == Ring::Credits || matches!(channel.channel.poll(first), Ok(Poll::Pending)));

@@ -1,7 +1,7 @@
 //! Hostile cards: any register, and any memory that the card may write, can have any value at any time.
 //!
-//! Each call of the driver must end within its limit and the idle limit, with an error or a result, and without a panic. `cargo xtask audit`
-//! also runs these tests under AddressSanitizer and valgrind, which detect accesses out of bounds.
+//! Each call of the driver must end within its limit and the idle limit, with an error or a result, and without a panic. `cargo
+//! xtask audit` also runs these tests under AddressSanitizer and valgrind, which detect accesses out of bounds.
 
 mod distorted;
 mod random_card;

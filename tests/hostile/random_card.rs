@@ -1,5 +1,5 @@
-//! A bus without a card: registers are mapped memory, as under `vfio-pci`, and a thread writes random values to them and to memory that the card
-//! may write.
+//! A bus without a card: registers are mapped memory, as under `vfio-pci`, and a thread writes random values to them and to memory
+//! that the card may write.
 
 use crate::scribbler::Scribbler;
 use rand::rngs::StdRng;

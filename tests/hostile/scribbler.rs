@@ -52,8 +52,8 @@ impl Scribbler {
                     2 => !0,
                     _ => rng.next_u32(),
                 };
-                // SAFETY: the word is mapped until `unmapped`, which waits for this lock. There are no references to memory that the card may
-                // write (`Mapper::map`).
+                // SAFETY: the word is mapped until `unmapped`, which waits for this lock. There are no references to memory that
+                // the card may write (`Mapper::map`).
                 unsafe { (start as *mut u32).add(at).write_volatile(value) };
             }
         }

@@ -1,4 +1,5 @@
-//! The card's process dies during a transfer. The kernel then waits for the card for a minute, so this is the last test of its machine.
+//! The card's process dies during a transfer. The kernel then waits for the card for a minute, so this is the last test of its
+//! machine.
 
 use std::time::{Duration, Instant};
 use xdma::card::CardError;

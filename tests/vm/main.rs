@@ -1,5 +1,5 @@
-//! Tests that need a real kernel. They run in a virtual machine, with the card bound to `vfio-pci`. `xtask/src/vm/machines.toml` defines which
-//! machine runs which module.
+//! Tests that need a real kernel. They run in a virtual machine, with the card bound to `vfio-pci`. `xtask/src/vm/machines.toml`
+//! defines which machine runs which module.
 
 mod card;
 mod death;

@@ -86,7 +86,8 @@ impl Bus for RemappingBus {
 }
 
 impl RemappingBus {
-    /// Returns a buffer with the device address `address`, whatever is mapped there. It is leaked, since it has no mapping that could be removed.
+    /// Returns a buffer with the device address `address`, whatever is mapped there. It is leaked, since it has no mapping that
+    /// could be removed.
     pub fn buffer_at(&self, card: &Card, address: u64, direction: Direction) -> &'static Buffer {
         *self.next_address.lock().unwrap() = Some(address);
         let buffer = card.allocate(BYTES, direction).unwrap();

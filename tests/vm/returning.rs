@@ -1,5 +1,5 @@
-//! `vfio-setup unbind` after a process that used the card was killed: the vendor's driver must find it as after a reset. The test binds the
-//! card again at the end.
+//! `vfio-setup unbind` after a process that used the card was killed: the vendor's driver must find it as after a reset. The test
+//! binds the card again at the end.
 
 use memmap2::{MmapOptions, MmapRaw};
 use std::fs::{self, File};

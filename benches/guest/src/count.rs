@@ -99,8 +99,8 @@ pub fn program(card: &Card) -> Result<Value> {
     Ok(json!({ "pairs": PAIRS, "first": first, "rerun": common(reruns)? }))
 }
 
-/// Counts the instructions from `submit` to the poll that returns the result, without waiting. The delays between polls are not counted, nor
-/// is a poll with the same count as the previous one: it found nothing new.
+/// Counts the instructions from `submit` to the poll that returns the result, without waiting. The delays between polls are not
+/// counted, nor is a poll with the same count as the previous one: it found nothing new.
 fn run(msm: &mut Msm, job: &Job) -> Result<u64> {
     let (ticket, mut total) = counted(|| msm.submit(job));
     let (ticket, mut before) = (ticket?, 0);

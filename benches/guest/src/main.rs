@@ -1,9 +1,9 @@
-//! Counts instructions in a virtual machine whose clock is its instruction count (`-icount shift=0`). In it, the difference between two
-//! values of the time-stamp counter is the number of instructions between them.
+//! Counts instructions in a virtual machine whose clock is its instruction count (`-icount shift=0`). In it, the difference between
+//! two values of the time-stamp counter is the number of instructions between them.
 //!
-//! The counted calls are those of `examples/loopback`: from `submit` to the return of `wait`. The card finishes a transfer before the
-//! doorbell's write returns, so the first poll of `wait` succeeds. `wait` reads no clock before its 1,024th poll. Afterwards, the program
-//! checks that the same calls report errors.
+//! The counted calls are those of `examples/loopback`: from `submit` to the return of `wait`. The card finishes a transfer before
+//! the doorbell's write returns, so the first poll of `wait` succeeds. `wait` reads no clock before its 1,024th poll. Afterwards,
+//! the program checks that the same calls report errors.
 //!
 //! `xdma-guest BDF CONTROL` prints one line of JSON. CONTROL is the serial line to the `--control` of the emulated card.
 

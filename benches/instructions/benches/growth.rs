@@ -1,7 +1,8 @@
-//! Measures how the time of the library's operations grows with the number of existing objects. It must not grow faster than a logarithm.
+//! Measures how the time of the library's operations grows with the number of existing objects. It must not grow faster than a
+//! logarithm.
 //!
-//! `cargo bench --package xdma-instructions --bench growth` prints the curves. The times depend on the machine; only their ratios within one
-//! run are meaningful.
+//! `cargo bench --package xdma-instructions --bench growth` prints the curves. The times depend on the machine; only their ratios
+//! within one run are meaningful.
 
 use std::hint::black_box;
 use std::process::ExitCode;
@@ -13,8 +14,8 @@ use xdma::regs::Direction;
 use xdma::unstable::memory::DmaSpace;
 use xdma_instructions::{Plain, PlainMapper};
 
-/// Maximum ratio between the times of the largest and the smallest size. It leaves room for a busy machine; linear growth has ratios of 30
-/// to 1,000.
+/// Maximum ratio between the times of the largest and the smallest size. It leaves room for a busy machine; linear growth has
+/// ratios of 30 to 1,000.
 const MAX_RATIO: f64 = 12.0;
 /// Number of operations per measurement.
 const ROUNDS: usize = 500;

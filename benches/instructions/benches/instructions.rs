@@ -1,11 +1,11 @@
 //! Counts the instructions that the library executes to submit and poll a program, to make a transfer, and to build a chain.
 //!
-//! `cargo bench --bench instructions` needs valgrind, which counts the instructions. The counts are exact, and the same in every run of one
-//! build: the measured code reads no clock and does not depend on the machine's load.
+//! `cargo bench --bench instructions` needs valgrind, which counts the instructions. The counts are exact, and the same in every
+//! run of one build: the measured code reads no clock and does not depend on the machine's load.
 //!
-//! The program runs itself under `valgrind --tool=callgrind`, once for each case, and counts the instructions inside `measured`, after a
-//! warm-up of the case. It needs no benchmark framework. The card's registers are plain memory, with the checks and counters of a mapped
-//! BAR.
+//! The program runs itself under `valgrind --tool=callgrind`, once for each case, and counts the instructions inside `measured`,
+//! after a warm-up of the case. It needs no benchmark framework. The card's registers are plain memory, with the checks and
+//! counters of a mapped BAR.
 
 use std::collections::BTreeMap;
 use std::hint::black_box;
@@ -232,8 +232,8 @@ struct Cost {
 }
 
 impl Cost {
-    /// Parses callgrind's output. Lines with costs follow the function (`fn=`) and the file to which they belong (`fl=`, or `fi=` and `fe=`
-    /// for an inlined function of another file).
+    /// Parses callgrind's output. Lines with costs follow the function (`fn=`) and the file to which they belong (`fl=`, or `fi=`
+    /// and `fe=` for an inlined function of another file).
     fn parse(text: &str) -> Self {
         let (mut cost, mut file, mut in_caller, mut is_call) = (Self::default(), String::new(), false, false);
         for line in text.lines() {

@@ -1,4 +1,5 @@
-//! A channel of a card that is plain memory: registers store the values written to them, no engine runs, and the bench writes completions.
+//! A channel of a card that is plain memory: registers store the values written to them, no engine runs, and the bench writes
+//! completions.
 //!
 //! Only benches and tests use it. It panics if it is used incorrectly.
 
@@ -177,7 +178,8 @@ impl Plain {
         }
         self.completed = (self.completed + descriptors) & 0xff_ffff;
         let word = self.mapper.pointer(address).cast::<u32>();
-        // SAFETY: the channel wrote this aligned address to the card's registers for a 32-bit word, which exists while the channel is open.
+        // SAFETY: the channel wrote this aligned address to the card's registers for a 32-bit word, which exists while the channel
+        // is open.
         unsafe { word.write_volatile(self.completed.to_le()) };
     }
 }

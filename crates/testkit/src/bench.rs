@@ -1,8 +1,8 @@
 //! A test bench: an emulated card with any design, which checks that the driver violates none of its rules.
 //!
-//! On a host, the card is emulated in this process. In a virtual machine, it is the PCI function `XDMA_CARD`, which is emulated outside of
-//! the machine and controlled over the serial line `XDMA_TEST_CONTROL`. Its profile and reset support are then fixed when the machine is
-//! started.
+//! On a host, the card is emulated in this process. In a virtual machine, it is the PCI function `XDMA_CARD`, which is emulated
+//! outside of the machine and controlled over the serial line `XDMA_TEST_CONTROL`. Its profile and reset support are then fixed
+//! when the machine is started.
 
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard};

@@ -16,8 +16,8 @@ pub struct Shared {
     pub status: AtomicU32,
 }
 
-/// A word of memory. The model fails on a read that is not ordered after the last write, and on a write that is not ordered after all other
-/// accesses.
+/// A word of memory. The model fails on a read that is not ordered after the last write, and on a write that is not ordered after
+/// all other accesses.
 pub struct Cell(UnsafeCell<u32>);
 
 impl Default for Cell {

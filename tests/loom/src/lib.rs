@@ -1,8 +1,9 @@
-//! Runs the driver's fences and counters (the file `src/memory/order.rs` itself) under loom, in every order that the memory model allows.
+//! Runs the driver's fences and counters (the file `src/memory/order.rs` itself) under loom, in every order that the memory model
+//! allows.
 //!
-//! Other tests cannot detect a missing fence: x86 keeps stores in order, and with an emulated card each doorbell is a system call or an exit
-//! from the virtual machine. Here, the card is a thread, a doorbell is a relaxed store (a posted write can be delayed), and memory detects
-//! accesses that are not ordered. Each model also runs with one ordering removed, and must fail then.
+//! Other tests cannot detect a missing fence: x86 keeps stores in order, and with an emulated card each doorbell is a system call
+//! or an exit from the virtual machine. Here, the card is a thread, a doorbell is a relaxed store (a posted write can be delayed),
+//! and memory detects accesses that are not ordered. Each model also runs with one ordering removed, and must fail then.
 
 #![cfg(test)]
 

@@ -124,8 +124,8 @@ fn hand_over() {
     assert!(claims.acquire(2) && (1..=2).contains(&word.get()));
 }
 
-/// Sleeps until an interrupt. The driver clears the status, which arms the interrupt, and then checks the write-back. In the reverse order, a
-/// completion in between would cause no interrupt.
+/// Sleeps until an interrupt. The driver clears the status, which arms the interrupt, and then checks the write-back. In the
+/// reverse order, a completion in between would cause no interrupt.
 fn sleep(arms_first: bool) {
     let shared = Arc::new(Shared::default());
     // An earlier event was not cleared.

@@ -6,7 +6,7 @@ use crate::suites::{Level, Suite};
 /// The tests that execute `unsafe` code: the libraries' unit tests, the driver on the emulated card, the emulated card alone, and a
 /// malicious card.
 const TESTS: &str = "--package xdma --package xdma-emulator --package xdma-emulated-card --package xdma-regs \
-     --package vfio-setup --lib --test control --test driver --test emulator --test hostile --test pool --test observer";
+     --package vfio-setup --lib --test control --test driver --test emulator --test hostile --test pool --test release_observer";
 
 pub const ADDRESS: Suite = Suite {
     name: "address",

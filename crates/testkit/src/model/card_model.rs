@@ -98,8 +98,8 @@ impl CardModel {
         (&mut channels[pair][side as usize], context)
     }
 
-    /// Returns a channel that is ready for jobs, after the other channel of its pair has become idle. If both accessed the same memory at
-    /// the same time, the outcome would be undefined.
+    /// Returns a channel that is ready for jobs, after the other channel of its pair has become idle. If both accessed the same
+    /// memory at the same time, the outcome would be undefined.
     pub fn ready_exclusively(
         &mut self,
         pair: usize,
@@ -229,8 +229,8 @@ impl CardModel {
         self.check_canaries()
     }
 
-    /// Ends all channels. The registers are known to read all ones while the first `gone` channels are ended. Returns whether all channels
-    /// were closed without an error.
+    /// Ends all channels. The registers are known to read all ones while the first `gone` channels are ended. Returns whether all
+    /// channels were closed without an error.
     fn end_all(&mut self, how: Disposal, mut gone: usize, card_first: bool) -> Check<bool> {
         self.check_canaries()?;
         if card_first {
@@ -249,8 +249,8 @@ impl CardModel {
         Ok(clean)
     }
 
-    /// Opens the card again, which succeeds only once all engines were seen idle. If a forgotten handle keeps the connection open, starts
-    /// another card instead.
+    /// Opens the card again, which succeeds only once all engines were seen idle. If a forgotten handle keeps the connection open,
+    /// starts another card instead.
     fn open_again(&mut self) -> Check {
         let armed: Vec<_> = self.channels.iter().map(|pair| [0, 1].map(|at| pair[at].armed)).collect();
         self.channels.clear();

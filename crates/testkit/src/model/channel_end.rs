@@ -30,7 +30,8 @@ thread_local! {
 }
 
 impl ChannelModel {
-    /// Ends all jobs after the engine was seen idle. Jobs that are reported as finished are complete; others may have been executed partly.
+    /// Ends all jobs after the engine was seen idle. Jobs that are reported as finished are complete; others may have been executed
+    /// partly.
     pub fn end_jobs(&mut self, cx: &mut CardContext<'_>) -> Check {
         while let Some(ticket) = self.jobs.front().and_then(|job| job.ticket) {
             match self.channel().poll(ticket) {
@@ -101,8 +102,8 @@ impl ChannelModel {
         }
     }
 
-    /// Ends the channel. `gone` means that its registers are known to read all ones. The possible outcomes of jobs in flight depend on what
-    /// the driver reports.
+    /// Ends the channel. `gone` means that its registers are known to read all ones. The possible outcomes of jobs in flight depend
+    /// on what the driver reports.
     pub fn end(&mut self, how: Disposal, gone: bool, cx: &mut CardContext<'_>) -> Check<Fate> {
         let Some(channel) = self.channel.take() else { return self.check_taken(cx) };
         self.old_ticket = channel.last_ticket().or(self.old_ticket);
@@ -128,8 +129,8 @@ impl ChannelModel {
         Ok(fate)
     }
 
-    /// Updates the model for the jobs of an ended channel. According to the driver, the last `in_flight` jobs had not ended; only they may
-    /// continue.
+    /// Updates the model for the jobs of an ended channel. According to the driver, the last `in_flight` jobs had not ended; only
+    /// they may continue.
     fn dispose_jobs(&mut self, in_flight: usize, fate: Fate, cx: &mut CardContext<'_>) -> Check {
         let jobs: Vec<PendingJob> = self.jobs.drain(..).collect();
         let Some(ended) = jobs.len().checked_sub(in_flight) else {

@@ -289,7 +289,8 @@ impl ChannelModel {
         Ok(())
     }
 
-    /// Handles an error, which must have a cause. After a failure, all unfinished jobs have ended. After other errors they may continue.
+    /// Handles an error, which must have a cause. After a failure, all unfinished jobs have ended. After other errors they may
+    /// continue.
     pub fn on_error(&mut self, error: impl Into<TransferError>, cx: &mut CardContext<'_>) -> Check {
         let error = error.into();
         match error.engine() {

@@ -65,7 +65,8 @@ fn disposal() -> impl Strategy<Value = Disposal> {
     prop_oneof![6 => Just(Disposal::Close), 5 => Just(Disposal::Drop), 1 => Just(Disposal::Forget)]
 }
 
-/// All-ones faults mostly occur together with a hanging engine. Otherwise the engine would finish before the memory could be reused.
+/// All-ones faults mostly occur together with a hanging engine. Otherwise the engine would finish before the memory could be
+/// reused.
 fn end_faults() -> impl Strategy<Value = EndFaults> {
     let (short, long) = (|| 2..10u64, || 4..25u64);
     prop_oneof![

@@ -1,5 +1,5 @@
-//! Model-based test of the driver: generates random plans and executes them on emulated cards, while a model of all memory predicts every
-//! outcome.
+//! Model-based test of the driver: generates random plans and executes them on emulated cards, while a model of all memory predicts
+//! every outcome.
 
 mod card_model;
 mod channel_end;
