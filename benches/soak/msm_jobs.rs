@@ -63,7 +63,7 @@ pub fn start(seed: u64, tally: &Arc<Tally>, stop: &Arc<AtomicBool>) -> JoinHandl
     };
     let work = move |session: &Session<'_>, _, rng: &mut rand::rngs::StdRng| {
         while !session.is_over() {
-            match use_client(session, &cases, rng) {
+            match run_with_client(session, &cases, rng) {
                 Ok(()) => {}
                 Err(_) if session.ends_soon() => return,
                 Err(error) => return session.tally.unexplained(format!("the MSM client failed: {error}")),
@@ -74,7 +74,7 @@ pub fn start(seed: u64, tally: &Arc<Tally>, stop: &Arc<AtomicBool>) -> JoinHandl
 }
 
 /// Uses one client until it is ended or the session is over.
-fn use_client(
+fn run_with_client(
     session: &Session<'_>,
     cases: &[MsmCase],
     rng: &mut rand::rngs::StdRng,

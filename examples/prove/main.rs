@@ -111,7 +111,7 @@ impl CardMsm {
     }
 }
 
-/// Parses a depth for which there is a key.
+/// Parses the depth of the circuit, for which a proving key must exist.
 fn depth(text: &str) -> Result<usize, String> {
     let known = text.parse().ok().filter(|depth| DEPTHS.contains(depth));
     known.ok_or_else(|| format!("the depth must be one of {DEPTHS:?}"))

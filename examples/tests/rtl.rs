@@ -46,7 +46,7 @@ fn until_ready(mut call: impl FnMut() -> AxiResponse) -> AxiResponse {
 #[test]
 fn thirty_two_writes_are_accepted_and_the_next_one_waits_for_a_response() {
     let (design, shell) = design();
-    // 16 bursts fill the FIFO of 1,024 points, since nothing consumes them.
+    // 16 bursts fill the 1,024-point FIFO, since nothing consumes them.
     for _ in 0..32 {
         assert_eq!(write(&design, 0, POINT_WINDOW, 1), AxiResponse::Accepted);
     }

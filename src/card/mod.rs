@@ -380,7 +380,7 @@ impl Card {
         Interrupt::enable(&self.inner, source)
     }
 
-    /// Returns the counters of the user logic's client.
+    /// Returns the counters of the client that drives the user logic, such as the MSM client.
     pub(crate) fn client_counters(&self) -> SharedBlock<CLIENT_WORDS> {
         self.inner.statistics.client()
     }

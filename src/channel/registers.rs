@@ -55,7 +55,7 @@ impl Registers {
         self.block.direct().map(Mapped)
     }
 
-    /// Posts `count` more descriptors by credits.
+    /// Posts `count` more descriptors by adding credits.
     pub fn write_credits(&self, count: u32) -> Result<(), Fail> {
         self.write(SGDMA + sgdma::CREDITS, count)
     }
@@ -205,7 +205,7 @@ impl Mapped<'_> {
         counts::register_writes(6);
     }
 
-    /// Posts `count` more descriptors by credits.
+    /// Posts `count` more descriptors by adding credits.
     #[inline(always)]
     pub fn write_credits(self, count: u32) {
         self.0.write::<{ SGDMA + sgdma::CREDITS }>(count);

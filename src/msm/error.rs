@@ -95,7 +95,7 @@ impl MsmOpenError {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum DataError {
-    /// The bytes are not a whole number of elements.
+    /// The byte length is not a multiple of the element size.
     #[error("{len} bytes are not a whole number of {what} of {size} bytes each; pass whole {what}")]
     Size {
         /// "points" or "scalars".

@@ -76,7 +76,7 @@ pub fn design() -> Value {
     json!({ "Msm": {} })
 }
 
-/// Counts the program of an MSM: building and running it, and running it again.
+/// Counts the instructions of building, running and rerunning the program of an MSM.
 pub fn program(card: &Card) -> Result<Value> {
     let mut msm = Msm::open(card, MsmOptions::default())?;
     let mut points = Points::allocate(card, PAIRS)?;

@@ -83,7 +83,7 @@ fn text(report: &Report, rings: &[Vec<Ring>], design: Option<&Design>) -> String
         text += &same[0].1;
     }
     match design {
-        Some(design) => text + "\n" + &design_text(design),
+        Some(design) => text + "\n" + &describe_design(design),
         None => text,
     }
 }
@@ -112,7 +112,7 @@ fn channel_range(first: &ChannelReport, last: &ChannelReport) -> String {
     }
 }
 
-fn design_text(design: &Design) -> String {
+fn describe_design(design: &Design) -> String {
     format!(
         "MSM design: BN254{}, {}-bit windows, FIFOs of {} scalars and {} points, {} MHz, queue of {} tasks, at most {} pairs per task",
         if design.stub { " (a stub that computes nothing)" } else { "" },

@@ -20,7 +20,7 @@ use std::os::fd::AsFd;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::time::{Duration, Instant};
 
-/// The time that a new client waits for a client that is about to leave.
+/// How long a new client waits for the previous client to disconnect.
 const GRACE: Duration = Duration::from_millis(250);
 /// Time limit for receiving VERSION. Clients send it right after connecting.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);

@@ -142,8 +142,8 @@ pub struct Switches {
     /// Whether an error that stops the engine writes back the count with bit 31 set. Default false, as observed on hardware for a
     /// refused fetch.
     pub error_write_back: bool,
-    /// Whether descriptor requests end at multiples of the maximum read request size, so that the engine follows a block across 4
-    /// KiB as if it were legal; the AWS F1 kernel driver needs that. Default false: such a request wraps inside its page. In both
+    /// Whether descriptor requests end at multiples of the maximum read request size, so that a block of adjacent descriptors may cross
+    /// 4 KiB, which PG195 forbids. The AWS F1 kernel driver relies on this. Default false: such a request wraps inside its page. In both
     /// cases the card records a [`Violation`](super::Violation).
     pub aligned_fetch: bool,
     /// Whether clearing Run ends a C2H stream descriptor that has not received any data. Default false: BUSY stays set until data

@@ -1,4 +1,4 @@
-//! A host: a directory tree to read, and a kernel to change.
+//! Access to a host: a directory tree to read, and operations that change the state of its kernel.
 
 use super::kernel::{Kernel, RunningKernel};
 use super::{Refusal, SetupError};

@@ -2,7 +2,7 @@
 
 `include "parameter_check.svh"
 
-// Delays a word by N cycles. From N = 3 on, the delay is a ring buffer in memory, which maps to SRLs or RAM and simulates
+// Delays a word by N cycles. For N >= 3, the delay is a ring buffer in memory, which maps to SRLs or RAM and simulates
 // quickly.
 module delay #(
     parameter int W = 8,

@@ -43,9 +43,9 @@
 //! program holds all buffers, the engine has none, and the card back-pressures the stream. On the chain ring, for cores without
 //! credits, the engine has one buffer at a time, and the next poll posts another.
 //!
-//! # Data of an earlier program
+//! # Data left by an earlier process
 //!
-//! A stream outlives the program that uses it. If a program is killed, packets remain on the card, perhaps without their end,
+//! A stream outlives the process that uses it. If a program is killed, packets remain on the card, perhaps without their end,
 //! and the next program receives them first. [`ReceiverOptions::discard`] drops them. It is off by default, because the stream
 //! may be live.
 //!

@@ -116,7 +116,7 @@ pub struct Receiver {
     receive_buffers: Box<[ReceiveBuffer]>,
     buffers: Buffers<Ticket>,
     stopped: bool,
-    /// Number of buffers posted in total when the engine last had none left.
+    /// Total number of buffers that had been posted when the engine last ran out of them.
     starved: u64,
     /// Number of bytes of a buffer that the engine may fill.
     bytes: u64,

@@ -45,7 +45,7 @@ pub fn count(run: &mut Run, rig: Rig) -> Result<Value> {
     let launcher = Launcher { rig, catalog: Catalog::read()?, xdma, debian: small.clone(), small, work };
     let machine = &launcher.catalog.counting;
     let text = launcher.boot(machine, &machine.jobs)?;
-    // The counts are the only line of JSON.
+    // The counts are on one line of JSON; no other line is JSON.
     let mut objects = text.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
     objects
         .find(Value::is_object)

@@ -69,7 +69,7 @@ fn pipes_work_like_files() {
 #[test]
 fn verify_detects_memory_that_repeats() {
     let folder = tempfile::tempdir().unwrap();
-    // The scratch memory has 1 MiB, and repeats in its window.
+    // The scratch memory is 1 MiB and is mirrored throughout its window.
     let input = file(folder.path(), &pattern((1 << 20) + 1));
     run(&format!("write --address 0x50000000 {input} --verify"))
         .bad(4, &["between card addresses 0x50000000 and 0x50010000"]);

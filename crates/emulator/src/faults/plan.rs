@@ -44,7 +44,7 @@ impl Kind {
 }
 
 impl Injection {
-    /// Skips this number of opportunities first.
+    /// Number of opportunities to skip before the fault is injected.
     #[must_use]
     pub fn after(self, after: u64) -> Self {
         Self { after, ..self }

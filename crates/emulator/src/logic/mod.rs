@@ -54,7 +54,7 @@ pub const PCIS_ID: usize = 0x20;
 pub enum AxiResponse {
     /// The first `n` bytes are done (`1..=len`). The engine continues with the rest.
     Okay(usize),
-    /// All data of a write was accepted. Its response (B) is returned later by [`Logic::response`].
+    /// All of a write's data was accepted. Its response (B) is returned later by [`Logic::response`].
     Accepted,
     /// READY is low and nothing was accepted. The engine tries again after [`Shell::progress`].
     Wait,

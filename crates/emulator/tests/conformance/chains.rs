@@ -173,8 +173,7 @@ fn a_block_across_4_kib_ends_in_magic_stopped() {
     assert!(caught > 0);
 }
 
-/// Requests that end at multiples of their size follow such a block as if it were legal, which is why AWS' driver worked. It is
-/// not known which cards do this, so it is a switch. It is a rule violation either way.
+/// Requests that end at multiples of their size follow such a block as if it were legal, which is why AWS' driver worked. It is not known which cards do this, so it is configurable. It is a rule violation either way.
 #[test]
 fn aligned_requests_follow_a_block_across_4_kib() {
     for seed in SEEDS {

@@ -1,4 +1,4 @@
-//! Axes with marks at round values.
+//! Axes with tick marks at round values.
 
 use crate::bench::machine::range;
 use crate::number::{bytes, nanoseconds, rate};

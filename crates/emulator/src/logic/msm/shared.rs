@@ -30,7 +30,7 @@ pub(super) struct Inner {
     was_low: bool,
     /// Whether to notify the shell of progress.
     progress: bool,
-    /// The time at which the event thread wakes automatically.
+    /// The time at which the event thread wakes even if no event arrives.
     alarm: Option<Nanos>,
     stop: bool,
 }

@@ -74,7 +74,7 @@ pub(super) struct Clocks {
     pub(super) phase1: Nanos,
 }
 
-/// The write channel, held by a write that did not fit. AXI4 delivers writes in order, so all later writes wait.
+/// The write channel, held by a write that did not fit. AXI4 write data follows the order of the addresses, so all later writes wait.
 #[derive(Clone, Copy)]
 pub(super) struct Hold {
     pub(super) channel: usize,
