@@ -101,10 +101,10 @@ fn main() -> ExitCode {
                 (_, true) => Level::Full,
                 _ => Level::Default,
             };
-            schedule::run_suites(SUITES, level, require_all, &suites)
+            schedule::run_all(SUITES, level, require_all, &suites)
         }
         Command::Audit { require_all, audits } => {
-            schedule::run_suites(AUDITS, Level::Full, require_all, &audits)
+            schedule::run_all(AUDITS, Level::Full, require_all, &audits)
         }
         Command::BenchVm { json } => bench_vm(json),
         Command::Fuzz { targets, seconds, keep } => fuzz::fuzz(&targets, seconds, keep),

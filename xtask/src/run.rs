@@ -160,10 +160,9 @@ impl<'a> Run<'a> {
         command.env_remove("RUST_BACKTRACE");
         command.stdin(Stdio::null()).stderr(self.log.try_clone()?);
         writeln!(self.log, "$ {}", command_line(command))?;
-        let mut child =
-            command.spawn().with_context(|| format!("`{}` did not start", command_line(command)))?;
-        process::wait(&mut child, || self.show_progress())
-            .with_context(|| format!("`{}`", command_line(command)))
+        let line = command_line(command);
+        let mut child = command.spawn().with_context(|| format!("`{line}` did not start"))?;
+        process::wait(&mut child, || self.show_progress()).with_context(|| format!("`{line}`"))
     }
 
     /// Prints the elapsed time and the last line of the log.
@@ -191,9 +190,7 @@ fn read_lossy(path: &Path) -> String {
 /// Returns whether `cargo run` set this variable for xtask's own package, which would mislead build scripts of other packages.
 fn is_package_variable(name: &OsString) -> bool {
     let name = name.to_string_lossy();
-    ["CARGO_PKG_", "CARGO_MANIFEST_", "CARGO_BIN_", "CARGO_CRATE_"]
-        .iter()
-        .any(|start| name.starts_with(start))
+    ["CARGO_PKG_", "CARGO_MANIFEST_", "CARGO_BIN_", "CARGO_CRATE_"].iter().any(|s| name.starts_with(s))
 }
 
 /// Returns the path of the program `name` from the messages of [`Run::build`].

@@ -8,12 +8,7 @@ use anyhow::Result;
 use std::thread;
 
 /// Runs the named suites, or else the suites of the level, and prints the table. Returns whether the run succeeded.
-pub fn run_suites(
-    stages: &'static [Stage],
-    level: Level,
-    require_all: bool,
-    names: &[String],
-) -> Result<bool> {
+pub fn run_all(stages: &'static [Stage], level: Level, require_all: bool, names: &[String]) -> Result<bool> {
     let is_selected = |suite: &Suite| match names {
         [] => suite.level <= level,
         names => names.iter().any(|name| name == suite.name),
@@ -47,10 +42,8 @@ pub fn run_suites(
 
 /// Lists the suites that the level leaves out.
 fn left_out(stages: &'static [Stage], level: Level) -> String {
-    let suites = all(stages).filter(|suite| suite.level > level);
-    let lines = suites
-        .map(|suite| format!("\nleft out: {} ({} minutes): {}", suite.name, suite.minutes, suite.about));
-    lines.collect::<String>() + "\n"
+    let line = |s: &Suite| format!("\nleft out: {} ({} minutes): {}", s.name, s.minutes, s.about);
+    all(stages).filter(|suite| suite.level > level).map(line).collect::<String>() + "\n"
 }
 
 #[cfg(test)]

@@ -21,12 +21,10 @@ pub const SUITE: Suite = Suite {
         // The suite `rtl` builds the package and the features that need Verilator.
         let level = run.level;
         let is_checked = |name: &str| name == "xdma" || level == Level::Full && name != "xdma-rtl";
-        let packages = published(run)?.into_iter().filter(|package| is_checked(&package.name));
-        for package in packages.collect::<Vec<_>>() {
+        for package in published(run)?.into_iter().filter(|package| is_checked(&package.name)) {
             run.check_cargo(&format!("check --package {} --no-default-features", package.name));
-            let features =
-                package.features.keys().filter(|name| *name != "default" && !name.starts_with("rtl"));
-            for feature in features {
+            let is_own = |name: &&String| *name != "default" && !name.starts_with("rtl");
+            for feature in package.features.keys().filter(is_own) {
                 let options = format!("--no-default-features --features {feature}");
                 run.check_cargo(&format!("check --package {} {options}", package.name));
             }

@@ -49,9 +49,7 @@ impl Launcher {
     /// Boots once for each job and returns the guest's output.
     pub fn boot(&self, machine: &Machine, jobs: &[String]) -> Result<String> {
         let dir = self.work.join(&machine.name);
-        if dir.exists() {
-            fs::remove_dir_all(&dir)?;
-        }
+        let _ = fs::remove_dir_all(&dir);
         fs::create_dir_all(&dir)?;
         let mut card = Some(self.start_card(machine, &dir)?);
         let mut text = String::new();
@@ -103,10 +101,7 @@ impl Launcher {
         let card = KillOnDrop(command.spawn().context("the card's process did not start")?);
         let start = Instant::now();
         while !dir.join("control").exists() {
-            ensure!(
-                start.elapsed() < Duration::from_secs(20),
-                "the card's process does not open its control socket"
-            );
+            ensure!(start.elapsed() < Duration::from_secs(20), "the card opens no control socket");
             std::thread::sleep(Duration::from_millis(5));
         }
         Ok(card)
@@ -133,12 +128,9 @@ impl Launcher {
 fn lines(output: ChildStdout) -> Receiver<String> {
     let (send, receive) = mpsc::channel();
     std::thread::spawn(move || {
-        for line in BufReader::new(output).split(b'\n').map_while(Result::ok) {
-            let line = String::from_utf8_lossy(&line).trim_end_matches('\r').to_string();
-            if send.send(line).is_err() {
-                return;
-            }
-        }
+        let mut lines = BufReader::new(output).split(b'\n').map_while(Result::ok);
+        let text = |line: Vec<u8>| String::from_utf8_lossy(&line).trim_end_matches('\r').to_string();
+        let _ = lines.try_for_each(|line| send.send(text(line)));
     });
     receive
 }

@@ -75,9 +75,7 @@ mod tests {
         check(&format!("{begin}running\n"), failed("did not end: running"));
         check(begin, failed("did not end: no output"));
         check(&format!("{begin}running\n{PASSED}\n"), Outcome::Passed);
-        check(
-            &format!("{begin}{passed}vm: end cdev driver other 0\n"),
-            failed("did not end: vm: end cdev driver other 0"),
-        );
+        let other = "vm: end cdev driver other 0";
+        check(&format!("{begin}{passed}{other}\n"), failed(&format!("did not end: {other}")));
     }
 }

@@ -85,12 +85,8 @@ impl Catalog {
         let mut plan = Plan::default();
         for job in &machine.jobs {
             plan.jobs.push(String::new());
-            for line in job.lines() {
-                match line.strip_prefix("full ") {
-                    Some(_) if level != Level::Full => {}
-                    Some(line) => self.expand(line, machine, tests, &mut plan),
-                    None => self.expand(line, machine, tests, &mut plan),
-                }
+            for line in job.lines().filter(|line| level == Level::Full || !line.starts_with("full ")) {
+                self.expand(line.trim_start_matches("full "), machine, tests, &mut plan);
             }
         }
         plan
@@ -182,10 +178,8 @@ mod tests {
     fn every_machine_consists_of_known_components() {
         let catalog = Catalog::read().unwrap();
         for machine in catalog.machines.iter().chain([&catalog.counting]) {
-            assert!(
-                catalog.iommu.contains_key(&machine.iommu)
-                    && catalog.platform.contains_key(&machine.platform)
-            );
+            let has_iommu = catalog.iommu.contains_key(&machine.iommu);
+            assert!(has_iommu && catalog.platform.contains_key(&machine.platform));
         }
         assert_eq!(catalog.machines.iter().filter(|machine| machine.default).count(), 4);
     }
