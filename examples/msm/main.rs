@@ -1,4 +1,4 @@
-//! Computes one MSM on the card, and compares three ways of sending its data.
+//! Computes one MSM on the card. Its data can be sent in three ways, for comparison.
 //!
 //!     cargo run --release --example msm                                   # 2^16 pairs
 //!     cargo run --release --example msm -- --pairs 1048576

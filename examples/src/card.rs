@@ -148,7 +148,7 @@ fn init_log() {
     let _ = registry().with(layer.with_filter(filter)).try_init();
 }
 
-/// Hardware and kernel operations of one thread and one channel in a period of time.
+/// Doorbells and descriptors of one channel, and register accesses and system calls of one thread, over a period of time.
 #[derive(Clone, Copy, Debug, Default, Serialize)]
 pub struct Cost {
     /// Descriptors posted to the engine.

@@ -85,7 +85,7 @@ pub fn read_scalars(path: &Path, montgomery: bool) -> Result<Vec<Fr>> {
     scalars.with_context(|| format!("scalars in {}", path.display()))
 }
 
-/// Writes a file for [`read_points`].
+/// Writes points in the format that [`read_points`] reads.
 ///
 /// # Errors
 /// If the file cannot be written.

@@ -156,7 +156,7 @@ fn write_list(
     for (index, &segment) in segments.iter().enumerate() {
         list_memory.write(index, list.descriptor(index, segment, Flags::empty()).to_quads());
     }
-    // The few descriptors that report completion are written again.
+    // Rewrite the few descriptors that request a completion.
     let stride = match ring {
         Ring::Chain => segments.len(),
         Ring::Credits => CREDIT_STRIDE,

@@ -317,7 +317,7 @@ mod tests {
         let add_seals = || unsafe { libc::fcntl(file.as_raw_fd(), libc::F_ADD_SEALS, 0) } == 0;
         [
             file.set_len(0).is_ok() || file.set_len(memory.len() * 2).is_ok(),
-            // Files of hugepages do not support `write`.
+            // Files on hugetlbfs do not support `write`.
             std::io::Write::write(&mut &file, &[1]).is_ok(),
             MmapOptions::new().map_raw(&file).is_ok(),
             punch(),

@@ -113,8 +113,7 @@ impl ForeignWords {
     ///
     /// # Errors
     ///
-    /// [`InvalidData`](io::ErrorKind::InvalidData) if the file has another length or its length is not sealed, or the kernel's
-    /// error.
+    /// [`InvalidData`](io::ErrorKind::InvalidData) if the file's length is different or not sealed; otherwise the kernel's error.
     pub fn map(file: &File, count: usize) -> io::Result<Self> {
         // SAFETY: fcntl with this command has no argument and accesses no memory.
         let seals = unsafe { libc::fcntl(file.as_raw_fd(), libc::F_GET_SEALS) };

@@ -354,7 +354,7 @@ impl LatencySampler {
         (self.from, self.job) = (self.job.saturating_add(self.stride), NONE);
     }
 
-    /// Stops timing without recording a latency, because all jobs before `number` have ended.
+    /// Stops timing without recording a latency. All jobs before `number` must have ended.
     pub fn abandon(&mut self, number: u64) {
         if self.job != NONE {
             (self.from, self.job) = (number, NONE);

@@ -13,7 +13,7 @@ use xdma_emulator::logic::{Design, MsmModelOptions as Model};
 use xdma_testkit::bench::{Bench, LIMIT};
 
 thread_local! {
-    /// The log of this thread, while it is recorded.
+    /// This thread's log, if recording is on.
     static LOG: RefCell<Option<Vec<u8>>> = const { RefCell::new(None) };
 }
 

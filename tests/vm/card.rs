@@ -165,7 +165,7 @@ fn an_msm_makes_no_system_call() {
     makes_no_system_call("card::an_msm_makes_no_system_call", Design::Msm(Model::default()), use_msm);
 }
 
-/// Verifies the method of the two previous tests.
+/// Checks that the two previous tests can detect a failure.
 #[test]
 fn a_system_call_would_be_detected() {
     const ROLE: &str = "system call";

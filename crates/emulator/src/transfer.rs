@@ -39,7 +39,7 @@ pub(super) struct Transfer {
 
 /// The reason why a series of pieces ended.
 enum Outcome {
-    /// The view is exhausted, or its rest is smaller than a piece.
+    /// The view is exhausted, or less than one piece of it remains.
     Moved,
     Wait,
     Error(Status),

@@ -122,8 +122,8 @@ impl RunningKernel {
     }
 }
 
-/// Time limit for opening and closing a card. The library's own waits end within seconds, and the kernel waits for up to a minute for
-/// the reset of a card that is gone.
+/// Time limit for opening a card and closing it again, together. The library's own waits end within seconds, and the kernel waits
+/// for up to a minute for the reset of a card that is gone.
 const QUIESCE_LIMIT: Duration = Duration::from_secs(90);
 
 /// Opens a card in one of the modes, without regard to `XDMA_VFIO`, and closes it.

@@ -8,7 +8,7 @@ module msm_sched #(
     parameter  int C = 13,
     // Additions that can wait for a busy bucket.
     parameter  int RETRY = 64,
-    // Bits of a scalar and of a coordinate; reduced only for proofs.
+    // Bits of a scalar and of a coordinate; smaller only in formal proofs.
     parameter  int K_W = 256,
     parameter  int X_W = 256,
     localparam int W = bn254_pkg::SCALAR_BITS / C + 1,

@@ -21,7 +21,7 @@ impl Admission {
         Self { open_until: 0, failure: None, sampler: LatencySampler::new() }
     }
 
-    /// Returns whether job `number` is admitted without inspection.
+    /// Returns whether job `number` may skip the inspection.
     #[inline(always)]
     pub fn is_open(&self, number: u64) -> bool {
         number < self.open_until

@@ -78,7 +78,7 @@ impl Jobs {
         self.running.done()
     }
 
-    /// Returns the number of the next job.
+    /// Returns the number that the next submitted job gets.
     #[inline(always)]
     pub fn next(&self) -> u64 {
         self.running.next()
@@ -168,7 +168,7 @@ impl Jobs {
         Some(entry.ended(number))
     }
 
-    /// Ends the oldest job, finished or not. The caller must [`clear`](Self::clear) it next.
+    /// Removes the oldest job, whether or not it is finished. The caller must [`clear`](Self::clear) it next.
     pub fn end(&mut self) -> Option<(Ended, Option<&dyn Pinned>)> {
         let number = self.done();
         if number == self.next() {

@@ -42,7 +42,7 @@ impl Host {
     /// Returns an aligned word, which the card may write at any time.
     fn cell(&self, offset: usize) -> &AtomicU32 {
         assert!(offset.is_multiple_of(4) && offset + 4 <= self.len());
-        // SAFETY: the address is inside the mapping and aligned. Words of shared memory are only accessed through atomics here.
+        // SAFETY: the address is inside the mapping and aligned. This process accesses the shared words only through atomics.
         unsafe { AtomicU32::from_ptr(self.map.as_mut_ptr().add(offset).cast()) }
     }
 

@@ -1,4 +1,4 @@
-//! The state after a reset (xdma registers after FLR; PCI Express "Function Level Reset").
+//! The state after a function level reset, as the PCI Express specification and the XDMA register descriptions define it.
 
 use crate::host::{COMPLETED, STOP};
 use crate::raw::Raw;

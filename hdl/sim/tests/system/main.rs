@@ -1,4 +1,4 @@
-//! System tests: the whole design, driven through its ports as by the shell of a card, compared to halo2curves.
+//! System tests: the whole design, driven through its ports as a card's shell would, and checked against halo2curves.
 
 mod bench;
 mod feed;
