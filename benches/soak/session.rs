@@ -196,7 +196,7 @@ impl Session<'_> {
         how != Disposal::Forget
     }
 
-    /// Makes the channel's next transfer hang for some milliseconds.
+    /// Makes the channel's next transfer hang for the given number of milliseconds.
     pub fn stall(&self, direction: Direction, channel: usize, rng: &mut StdRng) {
         let hang = Kind::AxiHang(FaultDuration::Millis(rng.random_range(5..40)));
         self.emulated.inject(hang.on(direction, channel)).expect("the card has all channels");

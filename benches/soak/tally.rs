@@ -162,7 +162,7 @@ impl Tally {
         (*count, *all, *most) = (*count + 1, *all + took, (*most).max(took));
     }
 
-    /// Records an event that no fault explains.
+    /// Records an event that no injected fault accounts for.
     pub fn unexplained(&self, what: impl fmt::Display) {
         eprintln!("\nunexplained: {what}");
         self.state().unexplained.push(what.to_string());

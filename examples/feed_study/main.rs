@@ -44,7 +44,7 @@ struct Args {
     /// Busy host: the mean additional latency, as a multiple of the latency, with an exponential distribution.
     #[arg(long, value_delimiter = ',', default_value = "0")]
     jitter: Vec<f64>,
-    /// Cycles per pair of the stub core.
+    /// Cycles that the stub core takes per pair.
     #[arg(long, value_delimiter = ',', default_value = "16")]
     core_cycles: Vec<u32>,
     /// Use host buffers that do not start at a page boundary: two bursts per page instead of one.

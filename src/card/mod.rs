@@ -189,7 +189,7 @@ impl Card {
         let node = options.node.or(bus.description().node);
         let space = DmaSpace::new(bus.clone(), options.pages, node, options.address_seed);
         let space = Arc::new(match companions.observer {
-            Some(observer) => space.observed_by(observer),
+            Some(observer) => space.with_observer(observer),
             None => space,
         });
         let statistics = Page::new(&bus.description().location).map_err(CardError::Statistics)?;

@@ -83,7 +83,7 @@ impl Pool {
 
     pub(super) fn release(&self, mapping: &Arc<Mapping>, offset: u64, len: u64) {
         let unused = lock(&self.arenas).release(mapping, offset, len.next_multiple_of(ALIGN));
-        // Unmap only after releasing the lock, since that is a system call.
+        // Unmapping is a system call, so release the lock first.
         drop(unused);
     }
 }

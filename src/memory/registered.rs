@@ -77,7 +77,8 @@ impl<T: ToCard> Registered<T> {
     pub(super) fn new(space: &DmaSpace, mut data: Vec<T>, access: Access) -> Result<Self, RegisterError<T>> {
         let (ptr, bytes) = (data.as_mut_ptr().cast(), size_of_val(data.as_slice()) as u64);
         // SAFETY: the vector's memory stays allocated until the parts are unmapped, since `Drop` moves the vector into them, and
-        // they free it after that. It is plain bytes, and from here on no reference to its elements is created if the card may write them.
+        // they free it after that. It is plain bytes, and if the card may write it, no reference to its elements is created from
+        // here on.
         match unsafe { Parts::new(space, ptr, bytes, access) } {
             Ok(parts) => {
                 let mut this = Self { data: ManuallyDrop::new(data), parts };

@@ -492,7 +492,7 @@ impl DmaSpace {
     }
 
     /// Reports all allocations and releases from now on to `observer`.
-    pub fn observed_by(self, observer: Arc<dyn ReleaseObserver>) -> Self {
+    pub fn with_observer(self, observer: Arc<dyn ReleaseObserver>) -> Self {
         // The observer is set only once, when the space is created.
         let _ = self.inner.observer.set(observer);
         self

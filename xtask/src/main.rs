@@ -56,7 +56,7 @@ enum Command {
         #[arg(value_name = "AUDIT", hide_possible_values = true, value_parser = names(AUDITS))]
         audits: Vec<String>,
     },
-    /// Counts the instructions of transfers and a program in a virtual machine, and prints them as JSON.
+    /// Runs transfers and an MSM program in a virtual machine, and prints their instruction counts as JSON.
     BenchVm {
         /// Print one line: `{"transfers": {"4096": N, ...}, "program": {"pairs": N, "first": N, "rerun": N}}`.
         #[arg(long)]

@@ -151,7 +151,7 @@ pub fn innermost<'a>(error: &'a (dyn Error + 'static)) -> &'a (dyn Error + 'stat
     }
 }
 
-/// Returns a remedy in terms of this program or `vfio-setup`, which the library's texts do not mention.
+/// Returns a remedy that uses this program or `vfio-setup`; the library's own texts mention neither.
 fn hint(error: &(dyn Error + 'static)) -> Option<String> {
     let fixed = |hint: &str| Some(hint.to_owned());
     let doctor = || fixed("run `vfio-setup doctor` for a diagnosis");

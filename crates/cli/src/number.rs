@@ -81,7 +81,7 @@ pub fn short(value: f64) -> String {
     }
 }
 
-/// Formats a number below 1000 with three digits.
+/// Formats a number below 1000 with three significant digits.
 fn three_digits(value: f64) -> String {
     match value {
         ..9.995 => format!("{value:.2}"),

@@ -19,7 +19,7 @@ fn allocations_and_releases_are_reported() {
     let card = EmulatedCard::start(options, Arc::new(Memory::new())).unwrap();
     let bus = Arc::new(VfioUser::connect(card.socket()).unwrap());
     let space = DmaSpace::new(bus.clone(), HugePages::default(), None, None)
-        .observed_by(xdma_emulated_card::observer(&card));
+        .with_observer(xdma_emulated_card::observer(&card));
     bus.config_write(4, 2, 6).unwrap();
     let xdma = bus.bar(1).unwrap();
     let mut list = space.allocate(32, Access::CardReads).unwrap();

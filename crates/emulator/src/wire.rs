@@ -183,7 +183,8 @@ fn read_all(mut client: &UnixStream, mut buffer: &mut [u8], end: Instant) -> io:
     Ok(())
 }
 
-/// Writes a reply. Checks `end` too, because a client that reads single bytes never hits the limit of one write.
+/// Writes a reply. Also checks the overall deadline `end`: a client that reads one byte at a time never exceeds the timeout of a single
+/// write.
 fn write_all(mut client: &UnixStream, mut bytes: &[u8], end: Instant) -> io::Result<()> {
     while !bytes.is_empty() {
         match client.write(bytes) {

@@ -1,4 +1,4 @@
-//! A test bench: an emulated card with any design, which checks that the driver violates none of its rules.
+//! A test bench: an emulated card with any user logic, which checks that the driver obeys the card's rules.
 //!
 //! On a host, the card is emulated in this process. In a virtual machine, it is the PCI function `XDMA_CARD`, which is emulated
 //! outside of the machine and controlled over the serial line `XDMA_TEST_CONTROL`. Its profile and reset support are then fixed

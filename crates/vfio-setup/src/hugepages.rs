@@ -115,7 +115,8 @@ impl Pool {
         self.read(host, "free_hugepages")
     }
 
-    /// Checks that there is enough memory for `count` more pages. The kernel itself would reclaim as much memory as it can.
+    /// Checks that there is enough memory for `count` more pages. Without this check, the kernel would reclaim memory from all
+    /// other programs to reserve as many pages as it can.
     pub(super) fn require_memory(self, host: &Host, count: u64) -> Result<(), SetupError> {
         let text = host.text("proc/meminfo")?.unwrap_or_default();
         let line = text.lines().find_map(|line| line.strip_prefix("MemAvailable:"));

@@ -6,7 +6,7 @@ use super::{Host, Refusal, SetupError, accounts, files, ids::Model, select};
 use serde::Serialize;
 use xdma::unstable::bus::sysfs::Function;
 
-/// udev rules that give the nodes of known cards to the group `fpga`, from the file in the package's directory `udev`.
+/// udev rules that give the nodes of known cards to the group `fpga`, taken from the package's `udev` directory.
 pub const RULES: &str = include_str!("../udev/60-xdma.rules");
 
 const OWNERSHIP: &str = "etc/udev/rules.d/60-xdma.rules";
@@ -55,7 +55,7 @@ pub struct Changes {
     pub notes: Vec<String>,
 }
 
-/// Plans the files that do the same as `bind` with these options at each boot.
+/// Plans the files that make every boot repeat `bind` with these options.
 ///
 /// # Errors
 ///

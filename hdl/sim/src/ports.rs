@@ -1,6 +1,6 @@
 //! The ports of `msm_design`.
 
-/// The inputs for the next clock edge, and the outputs sampled before the last one. Named as in the RTL, without `s_axi_` and
+/// The inputs for the next clock edge, and the outputs sampled just before the previous edge. Named as in the RTL, without `s_axi_` and
 /// with `lite_` for `s_axil_`.
 #[repr(C)]
 #[derive(Clone, Debug)]

@@ -7,7 +7,7 @@ use std::ops::Range;
 /// Maximum number of failures that are kept for tickets that have not been queried.
 const MAX_FAILURES: usize = 1024;
 
-/// The outcomes of ended jobs that need more than "finished".
+/// The outcomes of jobs that did not simply finish.
 #[derive(Debug)]
 pub struct Outcomes {
     /// Jobs before this number finished normally, and were not timed.

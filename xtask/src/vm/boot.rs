@@ -151,7 +151,7 @@ fn saved_files(text: &str) -> &str {
 
 /// Unplugs the card, through QEMU's control socket.
 fn remove_card(dir: &Path) -> Result<()> {
-    // Socket paths have a length limit, which this one might exceed.
+    // The full path may exceed the length limit for socket paths.
     let dir = File::open(dir)?;
     let stream = UnixStream::connect(format!("/proc/self/fd/{}/qmp", dir.as_raw_fd()))?;
     let mut answers = BufReader::new(stream.try_clone()?).lines().map_while(Result::ok);

@@ -145,7 +145,7 @@ impl CardModel {
     }
 
     /// Injects `faults` and starts `moves` under them.
-    fn prepare_end(&mut self, pair: usize, side: Side, faults: EndFaults, moves: &[Move]) -> Check {
+    fn prepare_close(&mut self, pair: usize, side: Side, faults: EndFaults, moves: &[Move]) -> Check {
         let on = |kind: Kind| kind.on(direction(side), pair);
         if self.ready_exclusively(pair, side)?.is_some() {
             if let Some(millis) = faults.hang {
@@ -170,7 +170,7 @@ impl CardModel {
         moves: &[Move],
         credits: bool,
     ) -> Check {
-        self.prepare_end(pair, side, faults, moves)?;
+        self.prepare_close(pair, side, faults, moves)?;
         let (channel, mut cx) = self.channel(pair, side);
         let fate = channel.end(how, faults.all_ones.is_some(), &mut cx)?;
         channel.ring = cx.setup.ring(credits);
@@ -309,7 +309,7 @@ impl CardModel {
         moves: &[Move],
         card_first: bool,
     ) -> Check {
-        self.prepare_end(pair, side, faults, moves)?;
+        self.prepare_close(pair, side, faults, moves)?;
         // A busy machine can also delay an engine for longer than a channel waits for it.
         let (begin, known) = (Instant::now(), self.channels.iter().flatten().all(|channel| !channel.unknown));
         // The fault starts with the first channel's register read, and may have ended before the last channel is ended.
