@@ -38,7 +38,7 @@ pub(super) trait RingOps {
     /// Returns how many of the `wanted` descriptors from `start` on can be posted now.
     fn available(engine: &mut Engine, start: Start, wanted: u32) -> Result<u32, Fail>;
 
-    /// Posts `count` descriptors from `start` on and rings the doorbell. That many are [available](Self::available).
+    /// Posts `count` descriptors from `start` on and rings the doorbell. The engine can accept that many: see [`available`](Self::available).
     fn post(registers: &Registers, progress: &mut Progress, start: Start, count: u32) -> Result<(), Fail>;
 
     /// Returns the number of new completions if the lower bits of the engine's count are `count`; `None` if this is not a count

@@ -123,7 +123,7 @@ pub unsafe trait Mapper: Send + Sync {
     /// it exists; if the card reads it, it contains only plain bytes.
     unsafe fn map(&self, memory: MemoryRef<'_>, iova: u64, access: Access) -> Result<Vec<Extent>, MapError>;
 
-    /// Removes a whole mapping. What `Ok` proves depends on the [`isolation`](Self::isolation).
+    /// Removes a whole mapping. What `Ok` guarantees depends on the [`isolation`](Self::isolation).
     ///
     /// # Errors
     ///

@@ -82,8 +82,8 @@ pub struct MsmOptions {
     pub ring: Option<Ring>,
     /// Number of pairs per chunk; `None` selects [`Design::default_chunk`].
     pub chunk: Option<u32>,
-    /// Other options of the streaming channel. The client waits for results as this channel does: if [`ChannelOptions::wait`]
-    /// sleeps, it sleeps until the design interrupts.
+    /// Other options of the streaming channel. The client waits for results in the same way: if [`ChannelOptions::wait`] selects
+    /// sleeping, it sleeps until the design raises its interrupt.
     pub channel: ChannelOptions,
 }
 

@@ -380,7 +380,7 @@ fn split(mut input: impl Read, packet: u64, size: u64, parts: &SyncSender<io::Re
         };
         // The held part ends its packet if the new part begins a packet, or if there is no new part.
         let ends = left == packet || !more;
-        // After an error the receiver is gone.
+        // After an error the receiving thread has ended.
         if let Some(part) = held.take()
             && parts.send(Ok((part, ends))).is_err()
         {

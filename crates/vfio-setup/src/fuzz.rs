@@ -13,7 +13,7 @@ use std::path::Path;
 use xdma::card::PciAddress;
 
 const FUNCTION: &str = "sys/bus/pci/devices/0000:00:1d.0";
-/// Files of a function and of the host.
+/// The sysfs and procfs files of a function and of the host.
 const FILES: [&str; 26] = [
     "sys/bus/pci/devices/0000:00:1d.0/vendor",
     "sys/bus/pci/devices/0000:00:1d.0/device",

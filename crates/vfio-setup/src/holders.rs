@@ -287,7 +287,7 @@ impl<'a> Mapping<'a> {
     }
 }
 
-/// The remaining time for lists of mappings.
+/// The remaining time to read the lists of mappings of all processes.
 struct TimeBudget(Cell<Duration>);
 
 impl TimeBudget {

@@ -101,7 +101,7 @@ mod tests {
     fn a_timed_job_is_inspected_again_when_it_is_resubmitted() {
         let (mut admission, counters) = (Admission::new(), Counters::private().unwrap());
         admission.inspect(0, 0);
-        // The job is rejected elsewhere and submitted again: its time starts with the second submission.
+        // Another check rejects the job, and it is submitted again: its time starts with the second submission.
         assert!(!admission.is_open(0));
         admission.inspect(0, 0);
         admission.inspect(1, 0);

@@ -201,7 +201,7 @@ pub struct Ended {
 }
 
 impl Entry {
-    /// Returns where the engine starts with this job.
+    /// Returns the list and the first descriptor of this job.
     #[inline(always)]
     pub fn start(&self, slots: &Slots) -> Start {
         match &self.pin {

@@ -35,7 +35,7 @@ impl Queue {
         self.jobs.done()
     }
 
-    /// Returns the number of the next job.
+    /// Returns the number that the next submitted job gets.
     #[inline(always)]
     pub fn next(&self) -> u64 {
         self.jobs.next()

@@ -37,7 +37,7 @@ impl From<Kind> for Injection {
 }
 
 impl Kind {
-    /// Creates an injection of this fault into a channel, at the next opportunity.
+    /// Creates an injection that hits a channel at its next opportunity for this fault.
     pub fn on(self, direction: Direction, index: usize) -> Injection {
         Injection { on: Some(ChannelId { direction, index }), ..self.into() }
     }

@@ -82,7 +82,7 @@ fn rearming_like_the_kernel_driver_loses_no_interrupt() {
         assert_eq!(bench.read(0x48), 1);
         bench.write(0x04, 0x00f8_3e1f);
         if run % 2 == 0 {
-            // The next run finishes before the mask is enabled again.
+            // The next run finishes before the interrupt is unmasked again.
             bench.wait_register(0x40, 0x7, 0x6);
         }
         bench.write(0x94, MASK);

@@ -61,7 +61,7 @@ pub struct EndFaults {
 pub enum ForeignUse {
     /// Submit a buffer.
     Memory,
-    /// Start a list of transfers.
+    /// Submit a list of transfers as one job.
     List,
     /// Build a program from a list.
     Build,
