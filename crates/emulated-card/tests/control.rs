@@ -170,7 +170,7 @@ fn a_client_that_does_not_read_responses_blocks_no_other_and_is_cut_off() {
     let bench = Bench::new();
     let mut silent = UnixStream::connect(&bench.path).unwrap();
     silent.set_write_timeout(Some(Duration::from_millis(300))).unwrap();
-    while silent.write_all(b"{\"id\":1,\"body\":\"EmulatorOptions\"}\n").is_ok() {}
+    while silent.write_all(b"{\"id\":1,\"body\":\"Options\"}\n").is_ok() {}
     is_served(&bench);
     let begin = Instant::now();
     silent.set_write_timeout(Some(Duration::from_secs(10))).unwrap();
