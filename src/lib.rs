@@ -90,3 +90,8 @@ pub mod unstable;
 
 pub use remedy::Remedy;
 pub use xdma_regs as regs;
+
+/// The README's program compiles.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
