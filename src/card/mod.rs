@@ -429,14 +429,16 @@ impl Card {
     /// [`CardError::Gone`] while the card is gone; [`CardError::Hung`] if an engine stays busy.
     pub fn recover(&self) -> Result<(), CardError> {
         self.check_not_as_found()?;
-        let Inner { bus, registers, command, read_request, idle_limit, .. } = &*self.inner;
+        let Inner { bus, registers, command, read_request, idle_limit, shared, .. } = &*self.inner;
+        let setup = shared.lock_setup();
         let stopped = quiesce::quiesce(&**bus, &**registers, Channels::Open, *idle_limit);
         let enabled = stopped.and_then(|()| enable_dma(&**bus, *command, *read_request));
         // After the reset, so that a channel that was recovered concurrently is notified too. Also after a failure, since engines
         // may have been halted.
-        self.inner.shared.resets.fetch_add(1, Ordering::AcqRel);
+        shared.resets.fetch_add(1, Ordering::AcqRel);
+        drop(setup);
         enabled?;
-        self.inner.shared.hung.store(false, Ordering::Release);
+        shared.hung.store(false, Ordering::Release);
         let vectors = self.inner.vectors.lock().unwrap_or_else(PoisonError::into_inner);
         Ok(vectors.as_ref().map_or(Ok(()), |vectors| vectors.write_vectors(&*self.inner.registers))?)
     }

@@ -8,8 +8,8 @@ use crate::stats::Counters;
 use std::any::Any;
 use std::fmt;
 use std::os::fd::AsFd;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 /// Default time limit for an engine to become idle: longer than the 5 s after which the F1 shell aborts an access that receives
@@ -50,6 +50,16 @@ pub struct SharedState {
     pub resets: AtomicU64,
     /// Whether an engine did not become idle. Closing the card does not wait for it a second time.
     pub hung: AtomicBool,
+    setup: Mutex<()>,
+}
+
+impl SharedState {
+    /// Returns a guard that a channel holds while it is set up, and the card while it stops all engines. Without it, the card could
+    /// disable credits after the channel enabled them and before it sets Run: the engine would then run through its whole ring,
+    /// including descriptors of earlier transfers.
+    pub(crate) fn lock_setup(&self) -> MutexGuard<'_, ()> {
+        self.setup.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// The eventfd that a channel sleeps on.

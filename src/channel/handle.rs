@@ -140,6 +140,8 @@ impl Channel {
             ..
         } = context;
         let (counters, lease) = (context.counters, context.lease);
+        let card_state = shared.clone();
+        let _setup = card_state.lock_setup();
         let resets = shared.resets.load(Ordering::Acquire);
         let registers = Registers::new(bar, direction, channel)?;
         check_kind(&registers, stream)?;

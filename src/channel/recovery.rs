@@ -116,6 +116,8 @@ impl Channel {
         if self.is_recalled() {
             return Err(EngineError::Recalled { ring: Box::new(self.ring_state()) });
         }
+        let shared = self.card.shared.clone();
+        let _setup = shared.lock_setup();
         // Before the registers are written, so that the next check finds a reset that happens in between.
         self.card.seen_resets = self.card.shared.resets.load(Ordering::Acquire);
         if self.engine.registers.status()?.intersects(Status::errors(self.direction())) {

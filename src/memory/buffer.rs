@@ -455,7 +455,8 @@ impl DescriptorMemory {
     pub(crate) fn write<const N: usize>(&mut self, group: usize, words: [u64; N]) {
         const { assert!(N <= 4) };
         assert!(group < self.groups, "the descriptor is outside the list");
-        for (at, word) in words.into_iter().enumerate() {
+        // The first word has the magic number. It is written last, so that an engine that runs ahead finds no partial descriptor.
+        for (at, word) in words.into_iter().enumerate().rev() {
             // SAFETY: inside the allocation, as just checked, and aligned, as all allocations are. The card only reads this
             // memory, and reads a descriptor only after the doorbell, which follows a fence.
             unsafe { self.first.add(group).cast::<u64>().add(at).write_volatile(word.to_le()) };

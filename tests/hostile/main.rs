@@ -21,12 +21,26 @@ use xdma_emulator::logic::msm::MsmModelOptions;
 /// Time limit of a session. It is far more than all of its deadlines together, even on a busy machine.
 const LIMIT: Duration = Duration::from_secs(120);
 
-/// Runs a session on the bus that `open` returns. Fails if the session panics or does not end.
+/// Time limit of each wait on a hostile card: most of them end with it.
+const SHORT: Duration = Duration::from_millis(10);
+/// Time limit of each wait on a card that completes everything, even on a busy machine.
+const LONG: Duration = Duration::from_secs(5);
+
+/// Runs a session with short time limits on the bus that `open` returns. Fails if the session panics or does not end.
 fn survive(name: &str, seed: u64, open: impl FnOnce() -> Arc<dyn Bus> + Send + 'static) -> Outcome {
+    session_with_limit(name, seed, SHORT, open)
+}
+
+fn session_with_limit(
+    name: &str,
+    seed: u64,
+    limit: Duration,
+    open: impl FnOnce() -> Arc<dyn Bus> + Send + 'static,
+) -> Outcome {
     let (sender, receiver) = channel();
     let thread = std::thread::spawn(move || {
         // A panic drops the sender.
-        let _ = sender.send(session::run(open(), seed));
+        let _ = sender.send(session::run(open(), seed, limit));
     });
     match receiver.recv_timeout(LIMIT) {
         Ok(outcome) => outcome,
@@ -66,9 +80,10 @@ fn registers_and_memory_that_change_constantly() {
 
 #[test]
 fn an_undistorted_card_completes_the_session() {
-    let outcome = survive("undistorted", 1, || distorted::bus(Distortion::None, memory(), 1));
+    let outcome =
+        session_with_limit("undistorted", 1, LONG, || distorted::bus(Distortion::None, memory(), 1));
     assert_eq!(outcome, Outcome { opened: true, transferred: true, computed: false });
-    let outcome = survive("undistorted", 1, || distorted::bus(Distortion::None, msm(), 1));
+    let outcome = session_with_limit("undistorted", 1, LONG, || distorted::bus(Distortion::None, msm(), 1));
     assert_eq!(outcome, Outcome { opened: true, transferred: false, computed: true });
 }
 

@@ -13,8 +13,6 @@ use xdma::regs::map::Block;
 use xdma::unstable::bus::Bus;
 use xdma::unstable::card::on_bus;
 
-/// Time limit of each wait, and the idle limit.
-const LIMIT: Duration = Duration::from_millis(10);
 /// Maximum time of a single call: several waits, the longest deadline on the card's socket, and delays of a busy processor.
 const CALL: Duration = Duration::from_secs(30);
 const BYTES: u64 = 3 * 4096;
@@ -35,16 +33,17 @@ fn timed<R>(call: impl FnOnce() -> R) -> R {
     result
 }
 
-pub fn run(bus: Arc<dyn Bus>, seed: u64) -> Outcome {
+/// Runs a session in which each wait, and the wait for an idle engine, ends after `limit`.
+pub fn run(bus: Arc<dyn Bus>, seed: u64, limit: Duration) -> Outcome {
     let mut outcome = Outcome::default();
     let rng = &mut StdRng::seed_from_u64(seed);
-    let options = CardOptions { idle_limit: LIMIT, ..CardOptions::default() };
+    let options = CardOptions { idle_limit: limit, ..CardOptions::default() };
     // SAFETY: the bus has no other user.
     let Ok(card) = timed(|| unsafe { on_bus(bus, options) }) else { return outcome };
     outcome.opened = true;
     inspect(&card);
-    outcome.transferred = (0..2).all(|_| timed(|| use_channels(&card, rng)).is_ok());
-    outcome.computed = timed(|| compute(&card, rng)).is_ok();
+    outcome.transferred = (0..2).all(|_| timed(|| use_channels(&card, rng, limit)).is_ok());
+    outcome.computed = timed(|| compute(&card, rng, limit)).is_ok();
     let _ = timed(|| card.reset());
     inspect(&card);
     timed(|| drop(card));
@@ -62,17 +61,17 @@ fn inspect(card: &Card) {
     }
 }
 
-fn use_channels(card: &Card, rng: &mut StdRng) -> Result<(), Box<dyn Error>> {
+fn use_channels(card: &Card, rng: &mut StdRng, limit: Duration) -> Result<(), Box<dyn Error>> {
     for direction in [Direction::H2C, Direction::C2H] {
         let ring = [None, Some(Ring::Chain), Some(Ring::Credits)][rng.random_range(0..3)];
         let options = ChannelOptions { ring, interrupt: rng.random(), ..ChannelOptions::default() };
         let mut channel = timed(|| card.channel(direction, rng.random_range(0..4), options))?;
         let interrupt = card.interrupt(Source::Channel(direction, channel.index()));
-        let result = timed(|| use_channel(card, &mut channel, rng));
+        let result = timed(|| use_channel(card, &mut channel, rng, limit));
         if result.is_err() {
             // Recover and try again, as a program would.
             let _ = timed(|| channel.recover());
-            let _ = timed(|| use_channel(card, &mut channel, rng));
+            let _ = timed(|| use_channel(card, &mut channel, rng, limit));
         }
         drop(interrupt);
         timed(|| channel.close())?;
@@ -81,11 +80,16 @@ fn use_channels(card: &Card, rng: &mut StdRng) -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-fn use_channel(card: &Card, channel: &mut Channel, rng: &mut StdRng) -> Result<(), Box<dyn Error>> {
+fn use_channel(
+    card: &Card,
+    channel: &mut Channel,
+    rng: &mut StdRng,
+    limit: Duration,
+) -> Result<(), Box<dyn Error>> {
     let buffer = card.allocate(BYTES, channel.direction())?;
     for _ in 0..4 {
         let end = rng.random_range(1..=BYTES);
-        timed(|| channel.transfer(&buffer, 0..end, 0x1000, LIMIT))?;
+        timed(|| channel.transfer(&buffer, 0..end, 0x1000, limit))?;
     }
     let mut transfers = Transfers::new(channel.direction());
     for page in 0..3 {
@@ -95,7 +99,7 @@ fn use_channel(card: &Card, channel: &mut Channel, rng: &mut StdRng) -> Result<(
     for _ in 0..3 {
         let tickets = [channel.run(&program)?, channel.start(&transfers)?];
         for ticket in tickets {
-            timed(|| channel.wait(ticket, LIMIT))?;
+            timed(|| channel.wait(ticket, limit))?;
         }
     }
     let _ = format!("{}", timed(|| channel.snapshot())?);
@@ -106,7 +110,7 @@ fn use_channel(card: &Card, channel: &mut Channel, rng: &mut StdRng) -> Result<(
     Ok(())
 }
 
-fn compute(card: &Card, rng: &mut StdRng) -> Result<(), Box<dyn Error>> {
+fn compute(card: &Card, rng: &mut StdRng, limit: Duration) -> Result<(), Box<dyn Error>> {
     let mut msm = timed(|| Msm::open(card, MsmOptions::default()))?;
     let points = Points::allocate(card, 64)?;
     let scalars = Scalars::allocate(card, 64, ScalarForm::Canonical)?;
@@ -115,7 +119,7 @@ fn compute(card: &Card, rng: &mut StdRng) -> Result<(), Box<dyn Error>> {
     for _ in 0..rng.random_range(1..4) {
         result = timed(|| {
             let ticket = msm.submit(&job)?;
-            msm.wait(ticket, LIMIT * 20)?;
+            msm.wait(ticket, limit * 20)?;
             Ok(())
         });
         if let Err(error) = &result {

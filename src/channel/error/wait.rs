@@ -165,6 +165,16 @@ pub enum ScopeError {
     Memory(#[from] MemoryError),
 }
 
+impl ScopeError {
+    /// Returns the remedy.
+    pub fn remedy(&self) -> Remedy {
+        match self {
+            Self::Wait(error) => error.remedy(),
+            Self::Memory(error) => error.remedy(),
+        }
+    }
+}
+
 impl From<Fail> for PollError {
     #[cold]
     fn from(error: Fail) -> Self {
