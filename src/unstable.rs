@@ -15,10 +15,9 @@ pub mod descriptor {
 
 /// Address spaces, and how buses map memory for a card.
 pub mod memory {
+    pub use crate::memory::mapper::{Addressing, CallerMemory, Extent, Isolation, Mapper, MemoryRef};
     pub use crate::memory::release_observer::ReleaseObserver;
-    pub use crate::memory::space::{
-        Addressing, CallerMemory, DmaSpace, Extent, Isolation, Mapper, MemoryRef,
-    };
+    pub use crate::memory::space::DmaSpace;
 }
 
 /// Channels without a card.

@@ -30,7 +30,7 @@ use crate::memory::{
     Access, Buffer, DmaSpace, HugePages, MemoryError, Process, RegisterError, Registered, SharedBlock, ToCard,
 };
 use crate::regs::map::Block;
-use crate::regs::{Direction, MAX_CHANNELS};
+use crate::regs::{Direction, IDENTIFIER, MAX_CHANNELS, Target};
 use crate::stats::{CLIENT_WORDS, Page};
 use identify::Layout;
 use interrupts::Vectors;
@@ -310,9 +310,18 @@ impl Card {
             InterruptError::Bus(error) | InterruptError::Card(CardError::Bus(error)) => {
                 EngineError::from(error).into()
             }
-            InterruptError::NoSource(_) => OpenError::NoChannel { direction, channel, identifier: 0 },
+            InterruptError::NoSource(_) => self.no_channel(direction, channel),
             InterruptError::Card(_) => EngineError::Gone { direction, channel, ring: None }.into(),
         })
+    }
+
+    /// Returns the error for a channel that does not exist, with what its identifier reads.
+    fn no_channel(&self, direction: Direction, channel: usize) -> OpenError {
+        let address = Target::channel(direction).base(channel) + IDENTIFIER;
+        match self.inner.registers.read32(address.into()) {
+            Ok(identifier) => OpenError::NoChannel { direction, channel, identifier },
+            Err(error) => EngineError::from(error).into(),
+        }
     }
 
     fn check_not_as_found(&self) -> Result<(), CardError> {

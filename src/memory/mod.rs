@@ -34,6 +34,7 @@ mod element;
 mod error;
 mod host;
 mod iova;
+pub(crate) mod mapper;
 pub(crate) mod order;
 mod parts;
 mod pool;
@@ -57,13 +58,13 @@ pub use error::{MapError, MemoryError};
 pub(crate) use host::HostMemory;
 pub use host::{HugePages, PageSize};
 use iova::IovaAllocator;
+pub use mapper::Access;
+pub(crate) use mapper::{Addressing, CallerMemory, Extent, Isolation, Mapper, MemoryRef};
 pub(crate) use process::Process;
 pub use registered::{Borrowed, RegisterError, Registered};
 pub(crate) use release_observer::ReleaseObserver;
 pub(crate) use shared::{ForeignWords, SharedBlock, SharedWords};
-pub use space::Access;
-pub(crate) use space::SpaceId;
-pub(crate) use space::{Addressing, CallerMemory, DmaSpace, Extent, Isolation, Mapper, MemoryRef};
+pub(crate) use space::{DmaSpace, SpaceId};
 
 /// Maximum number of jobs that a channel has in flight or queued; a power of two.
 pub(crate) const MAX_JOBS: usize = 256;

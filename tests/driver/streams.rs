@@ -7,7 +7,7 @@ use xdma::channel::stream::{
     BufferError, Discard, Discarded, ReceiveError, Receiver, ReceiverOptions, Sender,
 };
 use xdma::channel::{
-    ChannelOptions, CloseError, EngineError, OpenError, Ring, TransferError, Wait, WaitError,
+    ChannelOptions, CloseError, EngineError, OpenError, Ring, TransferError, Transfers, Wait, WaitError,
 };
 use xdma::memory::MemoryError;
 use xdma::regs::Direction;
@@ -489,4 +489,29 @@ fn discarding_a_continuous_stream_ends_at_the_limit() {
             receiver.recycle(received).unwrap();
         }
     });
+}
+
+/// A program and a plain submission on a sender are one packet each, also after a part of a packet was sent.
+#[test]
+fn a_program_and_a_submission_are_a_packet_each() {
+    for ring in RINGS {
+        let bench = bench(EmulatorOptions::default());
+        let card = bench.open();
+        let (mut sender, mut receiver) = pair(&card, options(ring, 8, 4096));
+        let data = pattern(640, 7);
+        let mut buffer = card.allocate(640, Direction::H2C).unwrap();
+        buffer.write(0, &data).unwrap();
+        let mut transfers = Transfers::new(Direction::H2C);
+        transfers.add(&buffer, 0..128, 0).unwrap().add(&buffer, 128..640, 0).unwrap();
+        let program = sender.program(&transfers).unwrap();
+        for _ in 0..3 {
+            let run = sender.run(&program).unwrap();
+            sender.wait(run, LIMIT).unwrap();
+            assert_eq!(receive(&mut receiver).unwrap().0, data, "{ring}");
+        }
+        sender.send_part(&buffer, 0..64).unwrap();
+        let rest = sender.submit(&buffer, 64..640, 0).unwrap();
+        sender.wait(rest, LIMIT).unwrap();
+        assert_eq!(receive(&mut receiver).unwrap().0, data, "{ring}");
+    }
 }
