@@ -1,7 +1,8 @@
 /// The remedy for an error, for programs that react to errors automatically. The error's text gives the same advice in detail,
 /// for people.
 ///
-/// Every error type of this crate that a remedy exists for has a method `remedy`.
+/// Every error of an operation has a method `remedy`. Errors of parsing (a card name, a mode) and of reading statistics have none:
+/// what to correct is in their text.
 ///
 /// ```
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {

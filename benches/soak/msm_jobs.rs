@@ -80,7 +80,7 @@ fn run_with_client(
     rng: &mut rand::rngs::StdRng,
 ) -> Result<(), Box<dyn Error>> {
     let tally = session.tally;
-    // The registers may read all ones for some milliseconds.
+    // The registers may read all ones for a few milliseconds.
     let mut msm = session.retry(|| Msm::open(session.card, MsmOptions::default()))?;
     let jobs =
         cases.iter().map(|case| case.prepare(session.card, &mut msm)).collect::<Result<Vec<_>, _>>()?;

@@ -131,7 +131,7 @@ fn inject(card: &EmulatedCard, kind: Kind, tally: &Tally) {
     tally.fault(kind.name());
 }
 
-/// Opens the card. Its registers may read all ones for some milliseconds.
+/// Opens the card. Its registers may read all ones for a few milliseconds.
 fn open(emulated: &EmulatedCard) -> Result<Card, CardError> {
     let end = Instant::now() + Duration::from_secs(3);
     loop {
@@ -148,7 +148,7 @@ impl Session<'_> {
         self.over.load(Ordering::Relaxed)
     }
 
-    /// Repeats a call that may fail for some milliseconds.
+    /// Repeats a call until it succeeds. It may fail for a few milliseconds.
     pub fn retry<T, E>(&self, mut call: impl FnMut() -> Result<T, E>) -> Result<T, E> {
         let end = Instant::now() + Duration::from_secs(3);
         loop {
@@ -203,7 +203,7 @@ impl Session<'_> {
         self.tally.fault(hang.name());
     }
 
-    /// Makes the registers read all ones for some milliseconds.
+    /// Makes the registers read all ones for a few milliseconds.
     pub fn all_ones(&self, rng: &mut StdRng) {
         inject(self.emulated, Kind::AllOnes(FaultDuration::Millis(rng.random_range(2..15))), self.tally);
     }

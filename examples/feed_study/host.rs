@@ -116,8 +116,8 @@ struct Transfer<'a> {
 
 impl Transfer<'_> {
     /// Splits the transfer into bursts. No burst crosses a host page or a 4 KiB boundary of card addresses.
-    fn bursts(&self, aligned: bool) -> Vec<&[u8]> {
-        if aligned {
+    fn bursts(&self, page_aligned: bool) -> Vec<&[u8]> {
+        if page_aligned {
             return self.bytes.chunks(PAGE).collect();
         }
         // Each 4 KiB of card addresses come from two host pages.

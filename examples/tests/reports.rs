@@ -8,7 +8,7 @@ use std::process::Command;
 /// Not a multiple of [`CHUNK`], so that the last chunk is shorter than the others.
 const PAIRS: u64 = 4100;
 const CHUNK: u64 = 256;
-/// Size of a scalar and an affine point in the card's format.
+/// Size in bytes of one scalar plus one affine point, in the card's format.
 const BYTES_PER_PAIR: u64 = 32 + 64;
 
 /// Returns the path of an example. Cargo places examples in `examples`, next to the directory `deps` of this test program.

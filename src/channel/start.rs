@@ -1,4 +1,4 @@
-//! The start address of an engine.
+//! Where an engine starts to fetch descriptors.
 
 /// Where an engine starts.
 #[derive(Clone, Copy, Debug)]

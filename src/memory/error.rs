@@ -139,7 +139,7 @@ pub enum MemoryError {
 }
 
 impl MapError {
-    /// Returns how a program can respond to this error.
+    /// Returns the remedy for this error.
     pub fn remedy(&self) -> Remedy {
         match self {
             Self::Refused { .. } | Self::Locked { .. } | Self::NeedsHugePages | Self::NoPhysical { .. } => {
@@ -152,7 +152,7 @@ impl MapError {
 }
 
 impl MemoryError {
-    /// Returns how a program can respond to this error.
+    /// Returns the remedy for this error.
     pub fn remedy(&self) -> Remedy {
         match self {
             Self::Empty

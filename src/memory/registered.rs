@@ -5,6 +5,7 @@ use super::{
     Access, DmaMemory, DmaSpace, FromCard, MemoryError, Piece, Pieces, ToCard, bytes_of,
     element::bytes_of_mut,
 };
+use crate::Remedy;
 use std::fmt;
 use std::marker::PhantomData;
 use std::mem::ManuallyDrop;
@@ -16,6 +17,13 @@ pub struct RegisterError<T> {
     pub data: Vec<T>,
     /// The cause.
     pub source: MemoryError,
+}
+
+impl<T> RegisterError<T> {
+    /// Returns the remedy for this error.
+    pub fn remedy(&self) -> Remedy {
+        self.source.remedy()
+    }
 }
 
 impl<T> fmt::Debug for RegisterError<T> {

@@ -86,6 +86,11 @@ impl MsmOpenError {
             Self::Bus(error) => error.remedy(),
         }
     }
+
+    /// Returns the engine's error, if that is the cause.
+    pub fn engine(&self) -> Option<&EngineError> {
+        if let Self::Channel(error) = self { error.engine() } else { None }
+    }
 }
 
 /// Why points or scalars could not be created, written, checked or used.
@@ -180,7 +185,7 @@ pub enum PrepareError {
     Data(#[from] DataError),
     /// The program could not be built.
     #[error(transparent)]
-    Program(#[from] ProgramError),
+    Program(ProgramError),
 }
 
 impl PrepareError {
@@ -194,6 +199,16 @@ impl PrepareError {
     }
 }
 
+/// Points or scalars of another card are noticed by the list of transfers or by the channel; a program sees one error for both.
+impl From<ProgramError> for PrepareError {
+    fn from(error: ProgramError) -> Self {
+        match error {
+            ProgramError::Invalid(error) => Self::Data(DataError::Invalid(error)),
+            error => Self::Program(error),
+        }
+    }
+}
+
 /// Why a job was not started.
 ///
 /// Returned by [`Msm::submit`](super::Msm::submit) and [`start`](super::Msm::start).
@@ -202,13 +217,13 @@ impl PrepareError {
 pub enum MsmSubmitError {
     /// The design's task queue is full. Nothing was started.
     #[error(
-        "{running} jobs are in flight, and the design queues {room}; poll or wait for the oldest one, then try again"
+        "{running} jobs are in flight, and the design queues {capacity}; poll or wait for the oldest one, then try again"
     )]
     Busy {
         /// Number of jobs in flight.
         running: usize,
         /// Number of jobs that the design can queue.
-        room: usize,
+        capacity: usize,
     },
     /// The task has more pairs than the design accepts. Nothing was started.
     #[error(
@@ -238,6 +253,11 @@ impl MsmSubmitError {
             Self::Bus(error) => error.remedy(),
         }
     }
+
+    /// Returns the engine's error, if that is the cause.
+    pub fn engine(&self) -> Option<&EngineError> {
+        if let Self::Channel(error) = self { error.engine() } else { None }
+    }
 }
 
 /// Why the design's state could not be read, or the client could not recover.
@@ -266,6 +286,11 @@ impl DesignError {
             Self::Bus(error) => error.remedy(),
             Self::Engine(error) => error.remedy(),
         }
+    }
+
+    /// Returns the engine's error, if that is the cause.
+    pub fn engine(&self) -> Option<&EngineError> {
+        if let Self::Engine(error) = self { Some(error) } else { None }
     }
 }
 

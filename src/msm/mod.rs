@@ -15,11 +15,11 @@
 //! use ark_ec::{AffineRepr, CurveGroup};
 //! use std::time::Duration;
 //! use xdma::card::CardOptions;
-//! use xdma_emulator::Profile;
+//! use xdma_emulator::CardFile;
 //! use xdma::msm::curve::arkworks::{points_to_bytes, result_to_point, scalars_to_bytes};
 //! use xdma::msm::{Msm, MsmOptions, Points, ScalarForm, Scalars};
 //!
-//! let card = xdma_emulated_card::start_msm(Profile::F1, CardOptions::default())?; // carries the MSM design
+//! let card = xdma_emulated_card::start_like(CardFile::f1(), CardOptions::default())?; // carries the MSM design
 //! let mut msm = Msm::open(&card, MsmOptions::default())?;
 //! let mut points = Points::allocate(&card, 3)?; // written once
 //! points.fill(|bytes| points_to_bytes(&[G1Affine::generator(); 3], bytes))??;
@@ -90,10 +90,10 @@ pub(crate) const PAUSE_BOUNDS: [Duration; 2] = [Duration::from_micros(20), Durat
 /// ```
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// # use xdma::card::CardOptions;
-/// # use xdma_emulator::Profile;
+/// # use xdma_emulator::CardFile;
 /// use xdma::msm::{Msm, MsmOptions, Points, ScalarForm, Scalars};
 ///
-/// # let card = xdma_emulated_card::start_msm(Profile::F1, CardOptions::default())?;
+/// # let card = xdma_emulated_card::start_like(CardFile::f1(), CardOptions::default())?;
 /// let mut msm = Msm::open(&card, MsmOptions::default())?;
 /// let points = Points::from_bytes(&card, &[0; 64])?; // one point, infinity
 /// let scalars = Scalars::from_bytes(&card, &[1; 32], ScalarForm::Canonical)?;
@@ -229,8 +229,8 @@ impl Msm {
     }
 
     fn check_queue(&self) -> Result<(), MsmSubmitError> {
-        let (running, room) = (self.running.len(), self.design.tasks as usize);
-        if running >= room { Err(MsmSubmitError::Busy { running, room }) } else { Ok(()) }
+        let (running, capacity) = (self.running.len(), self.design.tasks as usize);
+        if running >= capacity { Err(MsmSubmitError::Busy { running, capacity }) } else { Ok(()) }
     }
 
     fn push_task(&self, pairs: u32, form: ScalarForm) -> Result<(), BusError> {

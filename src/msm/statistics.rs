@@ -19,7 +19,7 @@ pub struct MsmStats {
     pub submitted: u64,
     /// Number of jobs whose result was fetched.
     pub completed: u64,
-    /// Number of pairs of these jobs.
+    /// Total number of pairs in the completed jobs.
     pub pairs: u64,
     /// Number of samples taken. The fields that follow are from the latest one.
     pub samples: u64,

@@ -59,7 +59,7 @@ pub fn a_link_that_goes_down(ring: Ring) {
     immediately(|| rig.end());
 }
 
-/// The card stays open all the time, and the function has no reset.
+/// The link goes down and comes up again while the card stays open; the function has no reset.
 pub fn a_link_that_comes_back(ring: Ring) {
     let mut rig = Rig::with(ring, false);
     rig.works();

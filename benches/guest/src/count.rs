@@ -14,7 +14,7 @@ pub const LIMIT: Duration = Duration::from_secs(60);
 const SIZES: [u64; 3] = [4 << 10, 64 << 10, 1 << 20];
 const SAMPLES: usize = 20;
 const PAIRS: usize = 1 << 20;
-/// Iterations of the delay loop between two polls: at least 10 ms.
+/// Number of iterations of the delay loop between two polls. They take at least 10 ms.
 const DELAY_ROUNDS: u32 = 2_000_000;
 
 /// Returns the time-stamp counter, which counts instructions in this virtual machine.

@@ -3,7 +3,7 @@
 use std::ffi::{c_int, c_void};
 use std::ptr::NonNull;
 
-/// A test top in `hdl/sim/sv`. The file documents the contents of its ports.
+/// A test top in `hdl/sim/sv`. The `.sv` file of each documents what its ports carry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Top {
     /// `unit_fp_mul.sv`.

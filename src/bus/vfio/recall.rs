@@ -1,5 +1,5 @@
-//! The kernel's requests to release the device. It sends one on unbinding and on hot removal, and waits until the device is
-//! closed.
+//! Requests of the kernel to release the device. The kernel sends one when the driver is unbound or the card removed, and waits
+//! until the device is closed.
 
 use super::Device;
 use super::ioctl;

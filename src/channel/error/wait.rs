@@ -156,6 +156,7 @@ impl TransferError {
 ///
 /// [`Channel::scope`](crate::channel::Channel::scope) converts it to the error type of the body.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum ScopeError {
     /// A transfer failed, or was not finished in time.
     #[error(transparent)]
@@ -166,12 +167,17 @@ pub enum ScopeError {
 }
 
 impl ScopeError {
-    /// Returns the remedy.
+    /// Returns the remedy for this error.
     pub fn remedy(&self) -> Remedy {
         match self {
             Self::Wait(error) => error.remedy(),
             Self::Memory(error) => error.remedy(),
         }
+    }
+
+    /// Returns the engine's error, if that is the cause.
+    pub fn engine(&self) -> Option<&EngineError> {
+        if let Self::Wait(error) = self { error.engine() } else { None }
     }
 }
 

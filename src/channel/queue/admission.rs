@@ -27,8 +27,9 @@ impl Admission {
         number < self.open_until
     }
 
-    /// Inspects job `number`, which is admitted. All jobs before `done` are done.
-    pub fn inspect(&mut self, number: u64, done: u64) {
+    /// Decides, for job `number`, which is admitted, whether it is timed, and which jobs after it are admitted without inspection.
+    /// All jobs before `done` are done.
+    pub fn extend(&mut self, number: u64, done: u64) {
         if self.failure.is_none() {
             self.open_until = self.sampler.on_submit(number).min(done + MAX_JOBS as u64);
         }
@@ -75,16 +76,16 @@ mod tests {
     #[test]
     fn a_failure_closes_it_until_it_is_opened() {
         let mut admission = Admission::new();
-        admission.inspect(0, 0);
-        admission.inspect(1, 0);
+        admission.extend(0, 0);
+        admission.extend(1, 0);
         assert!(admission.is_open(2) && admission.is_open(MAX_JOBS as u64 - 1));
         admission.close(EngineError::Stopped);
         assert!(!admission.is_open(0));
-        admission.inspect(2, 0);
+        admission.extend(2, 0);
         assert!(!admission.is_open(2));
         admission.open();
         assert!(!admission.is_open(2), "nothing is admitted without an inspection");
-        admission.inspect(2, 0);
+        admission.extend(2, 0);
         assert!(admission.is_open(3));
     }
 
@@ -92,7 +93,7 @@ mod tests {
     fn it_never_admits_more_jobs_than_the_queue_holds() {
         let mut admission = Admission::new();
         for (number, done) in [(0, 0), (1, 0), (100, 40), (5000, 4990)] {
-            admission.inspect(number, done);
+            admission.extend(number, done);
             assert!(!admission.is_open(done + MAX_JOBS as u64));
         }
     }
@@ -100,11 +101,11 @@ mod tests {
     #[test]
     fn a_timed_job_is_inspected_again_when_it_is_resubmitted() {
         let (mut admission, counters) = (Admission::new(), Counters::private().unwrap());
-        admission.inspect(0, 0);
+        admission.extend(0, 0);
         // Another check rejects the job, and it is submitted again: its time starts with the second submission.
         assert!(!admission.is_open(0));
-        admission.inspect(0, 0);
-        admission.inspect(1, 0);
+        admission.extend(0, 0);
+        admission.extend(1, 0);
         assert!(admission.is_open(2));
         admission.record_finished(0, &counters);
         assert_eq!(counters.latencies().count(), 1);

@@ -87,7 +87,7 @@ impl Queue {
         if self.jobs.is_full() {
             return Ok(false);
         }
-        self.admission.inspect(self.next(), self.done());
+        self.admission.extend(self.next(), self.done());
         self.outcomes.set_plain_until(self.admission.timed());
         Ok(true)
     }

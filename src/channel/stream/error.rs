@@ -88,4 +88,9 @@ impl BufferError {
             Self::Engine(error) => error.remedy(),
         }
     }
+
+    /// Returns the engine's error, if that is the cause.
+    pub fn engine(&self) -> Option<&EngineError> {
+        if let Self::Engine(error) = self { Some(error) } else { None }
+    }
 }

@@ -32,6 +32,7 @@ mod tests;
 
 pub use check::{check_points, check_scalars};
 
+use crate::Remedy;
 use thiserror::Error;
 
 /// Why bytes are not valid scalars, points or a result. Indices count elements from zero.
@@ -99,4 +100,11 @@ pub enum CurveError {
          on the curve (find it with check_points), or the card computes wrongly"
     )]
     ResultNotOnCurve,
+}
+
+impl CurveError {
+    /// Returns the remedy for this error.
+    pub fn remedy(&self) -> Remedy {
+        Remedy::Correct
+    }
 }

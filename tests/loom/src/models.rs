@@ -13,7 +13,7 @@ use loom::thread;
 
 const MISSED_WAKEUP: &str = "the driver sleeps forever";
 
-/// Waits for the write-back of `count`.
+/// Waits until the card has written `count` back.
 fn wait<O: Orderings>(shared: &Shared, count: u32) {
     while shared.count.load(Ordering::Relaxed) != count {
         thread::yield_now();
@@ -75,7 +75,7 @@ fn reuse<O: Orderings>() {
             in_flight.leave();
         })
     };
-    if in_flight.count() == 0 {
+    if in_flight.in_flight() == 0 {
         shared.payload.set(11);
     }
     channel.join().unwrap();

@@ -20,7 +20,7 @@ pub trait Orderings: 'static {
 pub trait Count: Default + Send + Sync {
     fn enter(&self);
     fn leave(&self);
-    fn count(&self) -> usize;
+    fn in_flight(&self) -> usize;
 }
 
 /// The driver's count, for a single job.
@@ -41,7 +41,7 @@ impl Count for InFlight {
         self.0.end_before(6);
     }
 
-    fn count(&self) -> usize {
+    fn in_flight(&self) -> usize {
         self.0.count(|program| program == 1)
     }
 }
@@ -88,7 +88,7 @@ macro_rules! count {
                 self.0.fetch_sub(1, Ordering::$leave);
             }
 
-            fn count(&self) -> usize {
+            fn in_flight(&self) -> usize {
                 self.0.load(Ordering::$count) as usize
             }
         }

@@ -11,7 +11,7 @@ pub const PAIRS: usize = 2;
 pub const REGION: u64 = 24 << 10;
 /// Bytes of a host buffer.
 pub const BUFFER: u64 = 20 << 10;
-/// Host buffers of each channel.
+/// Number of host buffers of each channel.
 pub const BUFFERS: usize = 2;
 
 /// One transfer between a host buffer and the region of the pair. `host` and `card` are its offsets in them.
@@ -163,7 +163,7 @@ pub struct CardSetup {
 impl CardSetup {
     /// Returns the ring to request for a channel.
     pub fn ring(&self, credits: bool) -> Ring {
-        if credits && self.options.switches.mm_credits { Ring::Credits } else { Ring::Chain }
+        if credits && self.options.card.channels.credits.or(true) { Ring::Credits } else { Ring::Chain }
     }
 
     pub fn wait(&self) -> Wait {

@@ -74,9 +74,10 @@ pub(super) struct Clocks {
     pub(super) phase1: Nanos,
 }
 
-/// The write channel, held by a write that did not fit. AXI4 write data follows the order of the addresses, so all later writes wait.
+/// A write that did not fit into its FIFO, and holds the write channel until it does. AXI4 write data follows the order of the
+/// addresses, so all later writes wait.
 #[derive(Clone, Copy)]
-pub(super) struct Hold {
+pub(super) struct HeldWrite {
     pub(super) channel: usize,
     pub(super) window: Window,
 }
@@ -88,7 +89,7 @@ pub(super) struct State {
     pub(super) tasks: VecDeque<Task>,
     pub(super) results: VecDeque<(u32, [u8; RESULT_BYTES])>,
     spare: Vec<PairBuffer>,
-    pub(super) hold: Option<Hold>,
+    pub(super) hold: Option<HeldWrite>,
     /// Whether the holder of the write channel waits for progress.
     pub(super) holder_waits: bool,
     /// Whether another channel waits for progress.
@@ -390,7 +391,7 @@ impl State {
             done += count;
             self.advance(now);
         }
-        self.hold = (done < data.len()).then_some(Hold { channel, window });
+        self.hold = (done < data.len()).then_some(HeldWrite { channel, window });
         self.check_watchdog(now);
         done
     }
@@ -419,8 +420,8 @@ impl State {
     /// Returns the number of pairs to consume until a quarter of the FIFO is free for the holder of the write channel.
     fn pairs_to_progress(&self) -> u64 {
         let fifo = match self.hold {
-            Some(Hold { window: Window::Scalars, .. }) => &self.scalars,
-            Some(Hold { window: Window::Points, .. }) => &self.points,
+            Some(HeldWrite { window: Window::Scalars, .. }) => &self.scalars,
+            Some(HeldWrite { window: Window::Points, .. }) => &self.points,
             None => return 0,
         };
         fifo.depth().div_ceil(4).saturating_sub(fifo.free()) as u64
