@@ -22,11 +22,12 @@ const LAYERS: [&str; 11] = [
 ];
 
 /// The published packages, and the packages of this workspace on which each may depend.
-const PACKAGES: [(&str, &[&str]); 7] = [
+const PACKAGES: [(&str, &[&str]); 8] = [
+    ("xdma-card-file", &[]),
     ("xdma-regs", &[]),
     ("xdma-rtl", &[]),
     ("xdma", &["xdma-regs"]),
-    ("xdma-emulator", &["xdma-regs", "xdma-rtl"]),
+    ("xdma-emulator", &["xdma-card-file", "xdma-regs", "xdma-rtl"]),
     ("xdma-emulated-card", &["xdma", "xdma-emulator"]),
     ("vfio-setup", &["xdma"]),
     ("xdma-cli", &["xdma", "xdma-emulated-card", "xdma-emulator"]),

@@ -1,49 +1,102 @@
 //! The argument of `--card`.
 
-use crate::{StartError, start_msm};
+use crate::{StartError, start_like};
 use std::fmt;
+use std::path::Path;
 use std::str::FromStr;
 use xdma::card::{Card, CardName, CardOptions};
-use xdma_emulator::Profile;
+use xdma_emulator::CardFile;
 
 /// A card to open: the argument of `--card`, or the value of `XDMA_CARD`, in all examples and binaries.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum CardChoice {
     /// A PCI function bound to `vfio-pci`, or a vfio-user socket.
     Named(CardName),
-    /// An emulated card in this process, named by its profile: `f1` or `alveo`.
-    Emulated(Profile),
+    /// An emulated card in this process.
+    Emulated {
+        /// How it was named: a [shipped description](xdma_emulator::card_file::SHIPPED) such as `f1`, or the path of a file that
+        /// ends in `.toml`.
+        like: String,
+        /// Its description.
+        card: Box<CardFile>,
+    },
 }
 
 impl CardChoice {
-    /// Opens the card. An emulated card is started with the MSM design, and stops when its last handle is dropped.
+    /// Opens the card. An emulated card is started with the design of its description, and stops when its last handle is dropped.
     ///
     /// # Errors
     ///
-    /// As [`CardName::open`] and [`start_msm`].
+    /// As [`CardName::open`] and [`start_like`].
     pub fn open(&self, options: CardOptions) -> Result<Card, StartError> {
         match self {
             Self::Named(name) => Ok(name.open(options)?),
-            Self::Emulated(profile) => start_msm(*profile, options),
+            Self::Emulated { card, .. } => start_like(CardFile::clone(card), options),
+        }
+    }
+
+    /// Returns the description of an emulated card.
+    pub fn emulated(&self) -> Option<&CardFile> {
+        match self {
+            Self::Named(_) => None,
+            Self::Emulated { card, .. } => Some(card),
         }
     }
 }
 
 /// The error returned when a text does not name a card.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "`{0}` is not a card: use a PCI address (0000:00:1d.0), unix:PATH of a vfio-user socket, or an emulated card (f1, alveo)"
-)]
-pub struct ParseCardError(pub String);
+pub enum ParseCardError {
+    /// The text is neither the name of a card nor a path.
+    #[error(
+        "`{text}` is not a card: use a PCI address (0000:00:1d.0), unix:PATH of a vfio-user socket, an emulated card ({}), or the \
+         path of a description that ends in .toml",
+        shipped_names()
+    )]
+    Name {
+        /// The text.
+        text: String,
+    },
+    /// The file does not describe a card.
+    #[error("{path}: {reason}")]
+    File {
+        /// The path of the file.
+        path: String,
+        /// The cause.
+        reason: String,
+    },
+}
+
+fn shipped_names() -> String {
+    xdma_emulator::card_file::SHIPPED.map(|(name, _)| name).join(", ")
+}
+
+/// Returns the description named by `text`: that of a shipped card, or a file whose name ends in `.toml`.
+///
+/// # Errors
+///
+/// [`ParseCardError`].
+pub fn find_description(text: &str) -> Result<CardFile, ParseCardError> {
+    if let Some(card) = CardFile::shipped(text) {
+        return Ok(card);
+    }
+    if !text.ends_with(".toml") {
+        return Err(ParseCardError::Name { text: text.into() });
+    }
+    CardFile::read(Path::new(text)).map_err(|error| {
+        let cause = std::error::Error::source(&error).map(|source| format!(": {source}")).unwrap_or_default();
+        ParseCardError::File { path: text.into(), reason: format!("{error}{cause}") }
+    })
+}
 
 impl FromStr for CardChoice {
     type Err = ParseCardError;
 
     fn from_str(text: &str) -> Result<Self, ParseCardError> {
-        if let Ok(profile) = text.parse() {
-            return Ok(Self::Emulated(profile));
+        if let Ok(name) = text.parse() {
+            return Ok(Self::Named(name));
         }
-        text.parse().map(Self::Named).map_err(|_| ParseCardError(text.into()))
+        Ok(Self::Emulated { like: text.into(), card: Box::new(find_description(text)?) })
     }
 }
 
@@ -51,7 +104,7 @@ impl fmt::Display for CardChoice {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Named(name) => name.fmt(f),
-            Self::Emulated(profile) => profile.fmt(f),
+            Self::Emulated { like, .. } => f.write_str(like),
         }
     }
 }
@@ -63,8 +116,13 @@ mod tests {
 
     #[test]
     fn names() {
-        assert_eq!("f1".parse(), Ok(CardChoice::Emulated(Profile::F1)));
-        assert_eq!(CardChoice::Emulated(Profile::Alveo).to_string(), "alveo");
+        for like in ["f1", "alveo", "7-series"] {
+            let choice: CardChoice = like.parse().unwrap();
+            assert_eq!(
+                (choice.to_string(), choice.emulated()),
+                (like.into(), CardFile::shipped(like).as_ref())
+            );
+        }
         for name in ["0000:00:1d.0", "unix:/run/card"] {
             assert_eq!(name.parse::<CardChoice>().unwrap(), CardChoice::Named(name.parse().unwrap()));
         }
@@ -72,6 +130,21 @@ mod tests {
             let error = bad.parse::<CardChoice>().unwrap_err().to_string();
             assert!(error.contains("PCI address") && error.contains("alveo"), "{bad}: {error}");
         }
+    }
+
+    #[test]
+    fn files() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("card.toml");
+        let text = path.display().to_string();
+        let missing = text.parse::<CardChoice>().unwrap_err().to_string();
+        assert!(missing.contains("cannot read") && missing.contains("No such file"), "{missing}");
+        let card = CardFile::shipped("msi").unwrap();
+        std::fs::write(&path, card.to_toml()).unwrap();
+        assert_eq!(text.parse::<CardChoice>().unwrap().emulated(), Some(&card));
+        std::fs::write(&path, card.to_toml() + "colour = 1\n").unwrap();
+        let unknown = text.parse::<CardChoice>().unwrap_err().to_string();
+        assert!(unknown.contains("colour"), "{unknown}");
     }
 
     proptest! {

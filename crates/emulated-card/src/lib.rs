@@ -23,18 +23,18 @@
 mod choice;
 mod release_observer;
 
-pub use choice::{CardChoice, ParseCardError};
+pub use choice::{CardChoice, ParseCardError, find_description};
 pub use release_observer::{observer, remote_observer};
 pub use xdma_emulator as emulator;
 
 use std::sync::Arc;
 use xdma::card::{Card, CardError, CardName, CardOptions};
 use xdma::unstable::card::Companions;
-use xdma_emulator::logic::{Logic, MsmModel, MsmModelOptions};
-use xdma_emulator::{EmulatedCard, EmulatorOptions, Profile};
+use xdma_emulator::logic::{Logic, of};
+use xdma_emulator::{CardFile, EmulatedCard, EmulatorOptions};
 
 /// The environment variable for strict tests. If it is set and the driver broke a [`Rule`](xdma_emulator::Rule), closing an
-/// emulated card opened by [`start`] or [`start_msm`] aborts the process.
+/// emulated card opened by [`start`] or [`start_like`] aborts the process.
 pub const STRICT_VARIABLE: &str = "XDMA_STRICT";
 
 /// An error that prevents an emulated card from starting or opening.
@@ -66,17 +66,24 @@ pub fn start(
     Ok(card)
 }
 
-/// Starts an emulated card with the MSM design, and opens it. The card stops when the last handle to it is dropped.
+/// Starts an emulated card with the design that its description names, and opens it. The card stops when the last handle to it is
+/// dropped.
 ///
 /// # Errors
 ///
 /// [`StartError`].
-pub fn start_msm(profile: Profile, options: CardOptions) -> Result<Card, StartError> {
-    start(
-        EmulatorOptions { profile, ..EmulatorOptions::default() },
-        Arc::new(MsmModel::new(MsmModelOptions::default())),
-        options,
-    )
+pub fn start_like(card: CardFile, options: CardOptions) -> Result<Card, StartError> {
+    let (logic, options) = (of(&card), described(&card, options));
+    start(EmulatorOptions::like(card), logic, options)
+}
+
+/// Completes options with what the description of a card states: which BARs hold the registers of the core and of the user logic.
+pub fn described(card: &CardFile, options: CardOptions) -> CardOptions {
+    CardOptions {
+        register_bar: options.register_bar.or(card.register_bar()),
+        user_bar: options.user_bar.or(card.user_bar()),
+        ..options
+    }
 }
 
 /// Opens an emulated card of this process. The driver then reports its allocations and releases of memory to the card.

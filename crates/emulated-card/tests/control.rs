@@ -11,7 +11,7 @@ use xdma::msm::Msm;
 use xdma_emulator::control::{ControlClient, ControlServer, Request, Response};
 use xdma_emulator::faults::{BadCompletion, Kind};
 use xdma_emulator::logic::{Design, MsmModelOptions};
-use xdma_emulator::{EmulatedCard, EmulatorOptions, Profile, Switches};
+use xdma_emulator::{CardFile, EmulatedCard, EmulatorOptions, Switches};
 use xdma_regs::Direction;
 
 const LIMIT: Duration = Duration::from_secs(20);
@@ -50,7 +50,7 @@ fn loading_an_image_replaces_the_card_behind_the_same_function() {
     let bench = Bench::new();
     let mut client = bench.client();
     bench.open().h2c(3).unwrap();
-    let options = EmulatorOptions { h2c_channels: 1, seed: 7, ..EmulatorOptions::default() };
+    let options = EmulatorOptions { seed: 7, ..EmulatorOptions::default() }.with_channels(1, 4);
     client.call(load(options.clone(), Design::Msm(MsmModelOptions::default()))).unwrap();
     assert_eq!(client.options().unwrap(), options);
     assert_eq!(client.log().unwrap().counters.register_writes, 0, "the log was cleared");
@@ -67,11 +67,8 @@ fn client_memory_survives_an_image_but_channels_do_not() {
     let mut h2c = card.h2c(0).unwrap();
     let source = card.allocate(5000, Direction::H2C).unwrap();
     h2c.transfer(&source, 0..5000, 0, LIMIT).unwrap();
-    let switches = Switches { stop_clears_run: true, ..Switches::default() };
-    bench
-        .client()
-        .call(load(EmulatorOptions { switches, ..EmulatorOptions::default() }, Design::Memory))
-        .unwrap();
+    let switches = Switches { stop_clears_run: true.into(), ..Switches::default() };
+    bench.client().call(load(EmulatorOptions::default().with_switches(switches), Design::Memory)).unwrap();
     assert!(
         h2c.transfer(&source, 0..5000, 0, Duration::from_millis(50)).is_err(),
         "the channel was set up on the previous image"
@@ -100,14 +97,13 @@ fn faults_are_injected_and_reported() {
 fn an_image_cannot_change_the_function() {
     let bench = Bench::new();
     let mut client = bench.client();
-    let reset = EmulatorOptions { function_reset: true, ..EmulatorOptions::default() };
-    let alveo = EmulatorOptions { profile: Profile::Alveo, ..EmulatorOptions::default() };
+    let reset = EmulatorOptions::default().with_function_reset(true);
+    let alveo = EmulatorOptions { card: CardFile::alveo(), ..EmulatorOptions::default() };
     for options in [reset, alveo] {
         let error = client.call(load(options, Design::Memory)).unwrap_err().to_string();
         assert!(error.contains("cannot change the PCI function"), "{error}");
     }
-    let error =
-        client.call(load(EmulatorOptions { c2h_channels: 5, ..EmulatorOptions::default() }, Design::Memory));
+    let error = client.call(load(EmulatorOptions::default().with_channels(4, 5), Design::Memory));
     assert!(error.unwrap_err().to_string().contains("at most 4 channels"));
     assert_eq!(client.options().unwrap(), EmulatorOptions::default());
 }

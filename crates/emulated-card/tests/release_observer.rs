@@ -6,7 +6,7 @@ use xdma::unstable::bus::Bus;
 use xdma::unstable::bus::vfio_user::VfioUser;
 use xdma::unstable::memory::DmaSpace;
 use xdma_emulator::logic::Memory;
-use xdma_emulator::{EmulatedCard, EmulatorOptions, Profile, Rule};
+use xdma_emulator::{CardFile, EmulatedCard, EmulatorOptions, Rule};
 use xdma_regs::descriptor::{Descriptor, Flags};
 
 fn rules(card: &EmulatedCard) -> Vec<(Rule, u64)> {
@@ -15,7 +15,7 @@ fn rules(card: &EmulatedCard) -> Vec<(Rule, u64)> {
 
 #[test]
 fn allocations_and_releases_are_reported() {
-    let options = EmulatorOptions { profile: Profile::Alveo, ..EmulatorOptions::default() };
+    let options = EmulatorOptions { card: CardFile::alveo(), ..EmulatorOptions::default() };
     let card = EmulatedCard::start(options, Arc::new(Memory::new())).unwrap();
     let bus = Arc::new(VfioUser::connect(card.socket()).unwrap());
     let space = DmaSpace::new(bus.clone(), HugePages::default(), None, None)

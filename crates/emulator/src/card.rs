@@ -2,15 +2,15 @@
 
 use super::axi_timeout::AxiTimeout;
 use super::channel::{ChannelModel, Shared};
-use super::config_space::{Bar, BarKind, ConfigSpace, Effects};
+use super::config_space::{ConfigSpace, Effects};
 use super::faults::{FaultInjector, InjectionPoint, Kind};
 use super::guest::GuestMemory;
 use super::irq::Irq;
-use super::log::{ChannelId, EventLog, Rule, lock};
+use super::log::{ChannelId, EventLog, lock};
 use super::logic::{AxiResponse, Burst, Logic, PCIS_ID, Shell};
 use super::memory_tracker::MemoryTracker;
 use super::notifier::Notifier;
-use super::options::EmulatorOptions;
+use super::options::{Behaviour, EmulatorOptions};
 use super::registers::ConfigBlock;
 use super::throttle::Throttle;
 use std::io;
@@ -18,6 +18,7 @@ use std::sync::{Arc, Mutex, OnceLock, Weak};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 use vm_memory::VolatileSlice;
+use xdma_card_file::{Bar, Holds};
 use xdma_regs::Direction;
 
 /// The maximum number of bytes in one AXI burst.
@@ -61,15 +62,26 @@ impl CardModel {
     /// Builds the card, attaches the logic and starts the channels' threads.
     pub fn start(options: EmulatorOptions, logic: Arc<dyn Logic>) -> io::Result<Self> {
         let log = Arc::new(EventLog::default());
-        let irq = Arc::new(Irq::new(options.profile.vectors(), Arc::clone(&log)));
-        let config = Arc::new(Mutex::new(ConfigSpace::new(options.profile, options.function_reset)));
+        let irq = Arc::new(Irq::new(&options.card.function, Arc::clone(&log)));
+        let config = Arc::new(Mutex::new(ConfigSpace::new(&options.card)));
         let axi_timeout = AxiTimeout::new(options.axi_timeout);
         let throttle = Throttle::new(options.link_rate);
         let link = Arc::default();
         let guest = Arc::new(GuestMemory::new(MemoryTracker::new(Arc::clone(&log), Arc::clone(&link))));
         let faults = FaultInjector::new(&options.faults);
         Self::build(
-            Shared { options, log, guest, link, irq, logic, axi_timeout, throttle, faults },
+            Shared {
+                behaviour: Behaviour::of(&options.card),
+                options,
+                log,
+                guest,
+                link,
+                irq,
+                logic,
+                axi_timeout,
+                throttle,
+                faults,
+            },
             config,
             Arc::default(),
         )
@@ -88,7 +100,9 @@ impl CardModel {
         link.reset_limits();
         log.clear();
         let faults = FaultInjector::new(&options.faults);
-        let shared = Shared { options, log, guest, link, irq, logic, axi_timeout, throttle, faults };
+        let behaviour = Behaviour::of(&options.card);
+        let shared =
+            Shared { options, behaviour, log, guest, link, irq, logic, axi_timeout, throttle, faults };
         Self::build(shared, Arc::clone(&self.config), Arc::clone(&self.shutdown))
     }
 
@@ -161,8 +175,7 @@ impl CardModel {
 
     /// Resets the whole function, including configuration space.
     fn reset_function(&self) {
-        let EmulatorOptions { profile, function_reset, .. } = self.shared.options;
-        *lock(&self.config) = ConfigSpace::new(profile, function_reset);
+        *lock(&self.config) = ConfigSpace::new(&self.shared.options.card);
         self.reset();
         let effects = lock(&self.config).effects();
         self.apply(effects);
@@ -215,7 +228,7 @@ impl CardModel {
 
     /// Returns the BAR that contains an access.
     fn bar(&self, index: usize, offset: u64, len: usize) -> Option<&Bar> {
-        let mut bars = self.shared.options.profile.bars().iter();
+        let mut bars = self.shared.options.card.bars.iter();
         bars.find(|bar| bar.index == index && covers(bar, offset, len))
     }
 
@@ -244,13 +257,12 @@ impl CardModel {
     pub fn bar_read(&self, index: usize, offset: u64, data: &mut [u8]) {
         self.inject_access_fault();
         let up = self.shared.link.is_up();
-        match self.bar(index, offset, data.len()).filter(|_| *up) {
+        let Some(bar) = self.bar(index, offset, data.len()).filter(|_| *up) else { return data.fill(0xff) };
+        match bar.holds.known() {
+            Some(Holds::Registers) => self.xdma_read(offset, data),
+            Some(Holds::User) => self.user_read(index, offset, data),
+            Some(Holds::Memory) => self.axi_read(offset, usable(bar), data),
             None => data.fill(0xff),
-            Some(Bar { kind: BarKind::Xdma, .. }) => self.xdma_read(offset, data),
-            Some(Bar { kind: BarKind::User, .. }) => self.user_read(index, offset, data),
-            Some(Bar { kind: BarKind::Axi { reserved }, size, .. }) => {
-                self.axi_read(offset, size - reserved, data);
-            }
         }
     }
 
@@ -258,42 +270,32 @@ impl CardModel {
     pub fn bar_write(&self, index: usize, offset: u64, data: &[u8]) {
         self.inject_access_fault();
         let up = self.shared.link.is_up();
-        match self.bar(index, offset, data.len()).filter(|_| *up) {
+        let Some(bar) = self.bar(index, offset, data.len()).filter(|_| *up) else { return };
+        match bar.holds.known() {
+            Some(Holds::Registers) => self.xdma_write(offset, data),
+            Some(Holds::User) => self.user_write(index, offset, data),
+            Some(Holds::Memory) => self.axi_write(offset, usable(bar), data),
             None => {}
-            Some(Bar { kind: BarKind::Xdma, .. }) => self.xdma_write(offset, data),
-            Some(Bar { kind: BarKind::User, .. }) => self.user_write(index, offset, data),
-            Some(Bar { kind: BarKind::Axi { reserved }, size, .. }) => {
-                self.axi_write(offset, size - reserved, data);
-            }
         }
     }
 
-    /// Returns whether an access consists of aligned 32-bit words, as AXI-Lite requires; logs a violation if not.
-    fn check_words(&self, offset: u64, len: usize) -> bool {
-        let aligned = offset.is_multiple_of(4) && len.is_multiple_of(4);
-        if !aligned {
-            self.shared.log.violation(Rule::AccessWidth, offset, None);
-        }
-        aligned
-    }
-
+    /// Reads registers of the user logic. AXI-Lite reads whole words; a narrower access returns its bytes of the word.
     fn user_read(&self, bar: usize, offset: u64, data: &mut [u8]) {
-        if !self.check_words(offset, data.len()) {
-            data.fill(0xff);
-            return;
-        }
-        for (offset, word) in (offset..).step_by(4).zip(data.chunks_exact_mut(4)) {
-            word.copy_from_slice(&self.shared.logic.user_read(bar, offset).to_le_bytes());
+        for (word, range, first) in words(offset, data.len()) {
+            let value = self.shared.logic.user_read(bar, word).to_le_bytes();
+            let len = range.len();
+            data[range].copy_from_slice(&value[first..first + len]);
         }
     }
 
+    /// Writes registers of the user logic. The byte enables of a narrower access select its bytes of the word.
     fn user_write(&self, bar: usize, offset: u64, data: &[u8]) {
-        if !self.check_words(offset, data.len()) {
-            return;
-        }
-        for (offset, word) in (offset..).step_by(4).zip(data.chunks_exact(4)) {
-            let value = u32::from_le_bytes([word[0], word[1], word[2], word[3]]);
-            self.shared.logic.user_write(bar, offset, value);
+        for (word, range, first) in words(offset, data.len()) {
+            let (value, mask) = masked(&data[range], first);
+            match mask {
+                u32::MAX => self.shared.logic.user_write(bar, word, value),
+                _ => self.shared.logic.user_write_bytes(bar, word, value, mask),
+            }
         }
     }
 
@@ -360,13 +362,39 @@ impl Drop for CardModel {
 
 fn channels(shared: &Arc<Shared>) -> Vec<Arc<ChannelModel>> {
     let ids = |direction, count| (0..count).map(move |index| ChannelId { direction, index });
-    let h2c = ids(Direction::H2C, shared.options.h2c_channels);
-    let all = h2c.chain(ids(Direction::C2H, shared.options.c2h_channels));
+    let h2c = ids(Direction::H2C, shared.options.card.channels.h2c);
+    let all = h2c.chain(ids(Direction::C2H, shared.options.card.channels.c2h));
     all.enumerate().map(|(bit, id)| Arc::new(ChannelModel::new(id, bit as u32, Arc::clone(shared)))).collect()
+}
+
+/// Returns how many bytes of a BAR answer.
+fn usable(bar: &Bar) -> u64 {
+    bar.size - bar.reserved.known().unwrap_or_default().0
 }
 
 fn covers(bar: &Bar, offset: u64, len: usize) -> bool {
     offset.checked_add(len as u64).is_some_and(|end| end <= bar.size)
+}
+
+/// Splits an access into 32-bit words: the offset of each word, the range of the access that lies in it, and the position of that
+/// range in the word.
+pub(super) fn words(offset: u64, len: usize) -> impl Iterator<Item = (u64, std::ops::Range<usize>, usize)> {
+    let mut done = 0;
+    std::iter::from_fn(move || {
+        let (at, first) = (offset + done as u64, ((offset + done as u64) % 4) as usize);
+        let part = (4 - first).min(len - done);
+        let range = done..done + part;
+        done += part;
+        (part > 0).then_some((at - first as u64, range, first))
+    })
+}
+
+/// Returns the bytes at position `first` of a word as a value and a mask.
+pub(super) fn masked(bytes: &[u8], first: usize) -> (u32, u32) {
+    let (mut value, mut mask) = ([0; 4], [0; 4]);
+    value[first..first + bytes.len()].copy_from_slice(bytes);
+    mask[first..first + bytes.len()].fill(0xff);
+    (u32::from_le_bytes(value), u32::from_le_bytes(mask))
 }
 
 /// Splits an access at the boundaries that AXI bursts must not cross.

@@ -9,7 +9,7 @@ use super::link::PcieLink;
 use super::log::{ChannelId, EventLog, Rule, add, lock};
 use super::logic::Logic;
 use super::notifier::Notifier;
-use super::options::EmulatorOptions;
+use super::options::{Behaviour, EmulatorOptions};
 use super::perf::Perf;
 use super::throttle::Throttle;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -29,6 +29,7 @@ const STICKY: u32 = 0x00ff_fffe;
 /// The state shared by all channels.
 pub(super) struct Shared {
     pub options: EmulatorOptions,
+    pub behaviour: Behaviour,
     pub log: Arc<EventLog>,
     pub guest: Arc<GuestMemory>,
     pub link: Arc<PcieLink>,
@@ -121,7 +122,7 @@ impl Registers {
 
 impl ChannelModel {
     pub fn new(id: ChannelId, irq_bit: u32, shared: Arc<Shared>) -> Self {
-        let stream = shared.options.stream;
+        let stream = shared.behaviour.stream;
         let seed = shared.options.seed ^ (u64::from(irq_bit) + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
         Self {
             id,
@@ -206,7 +207,7 @@ impl ChannelModel {
     }
 
     fn counts_credits(&self) -> bool {
-        self.stream || self.shared.options.switches.mm_credits
+        self.shared.behaviour.counts_credits
     }
 
     /// Returns the fault to inject into this channel at `point`, if one is due.
@@ -244,7 +245,7 @@ impl ChannelModel {
     /// Returns BUSY and the sticky bits.
     pub fn status(&self, regs: &Registers) -> u32 {
         // After Run falls the channel stays busy until it is idle. Otherwise a driver would see it idle and set Run too early.
-        let starved = regs.starved && !regs.stopping && !self.shared.options.switches.busy_without_credits;
+        let starved = regs.starved && !regs.stopping && !self.shared.behaviour.busy_without_credits;
         let stuck = regs.busy_until.is_some_and(|until| !until.is_over());
         regs.status | regs.stuck | u32::from(regs.running && !starved || stuck)
     }
@@ -410,14 +411,14 @@ impl ChannelModel {
     pub fn report(&self, error: Status, fatal: bool) -> bool {
         let mut regs = self.registers();
         let logged = self.raise(&mut regs, error.bits()) != 0;
-        logged || fatal || self.shared.options.switches.unlogged_errors_stop
+        logged || fatal || self.shared.behaviour.unlogged_errors_stop
     }
 
     /// Goes idle after an error. Returns the write-back to send, if any.
     pub fn halt(&self) -> Option<(u64, u32)> {
         let mut regs = self.registers();
         regs.go_idle(false);
-        let wanted = self.shared.options.switches.error_write_back && regs.bit(Control::POLL_WRITE_BACK);
+        let wanted = self.shared.behaviour.error_write_back && regs.bit(Control::POLL_WRITE_BACK);
         wanted.then(|| (regs.write_back, regs.completed & WriteBack::COUNT_MASK | WriteBack::ERROR))
     }
 
@@ -438,13 +439,13 @@ impl ChannelModel {
             _ => 0,
         };
         regs.completed = regs.completed.wrapping_add(1).wrapping_add(jump);
-        regs.perf.descriptor(bytes, stop);
+        regs.perf.descriptor(bytes.div_ceil(self.shared.behaviour.beat), stop);
         if completed {
             self.raise(&mut regs, Status::DESCRIPTOR_COMPLETED.bits());
         }
         if stop {
             self.raise(&mut regs, Status::DESCRIPTOR_STOPPED.bits());
-            if self.shared.options.switches.busy_lag.is_zero() {
+            if self.shared.behaviour.busy_lag.is_zero() {
                 self.end_list(&mut regs);
             }
         }
@@ -458,7 +459,7 @@ impl ChannelModel {
         if regs.stopping {
             self.raise(regs, Status::IDLE_STOPPED.bits());
         }
-        regs.go_idle(self.shared.options.switches.stop_clears_run);
+        regs.go_idle(self.shared.behaviour.stop_clears_run);
     }
 
     /// Updates the interrupt request, after all other effects of an event, and injects the interrupt faults that are due.

@@ -1,10 +1,8 @@
 //! PCI configuration space: identifiers, BARs with sizing, and the capabilities that drivers use.
 //!
-//! The contents match the `lspci` output of real cards: PM without soft reset on D3hot, one 64-bit MSI vector, MSI-X in the XDMA
-//! BAR, and a Gen3 x16 endpoint.
+//! What a card's description does not state matches the `lspci` output of real cards, such as PM without soft reset on D3hot.
 
-use super::options::Profile;
-use xdma_regs::msix;
+use xdma_card_file::{Bar, CardFile};
 
 /// The size of the region in bytes. There are no extended capabilities after the first 256 bytes.
 pub(super) const SIZE: u64 = 4096;
@@ -21,71 +19,6 @@ const BUS_MASTER: u16 = 1 << 2;
 const INTX_DISABLE: u16 = 1 << 10;
 const INTX_STATUS: u8 = 1 << 3;
 const INITIATE_RESET: u16 = 1 << 15;
-
-/// A base address register.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Bar {
-    pub index: usize,
-    pub size: u64,
-    pub kind: BarKind,
-    /// The BAR is 64-bit and prefetchable, and occupies the next register too.
-    wide: bool,
-}
-
-/// The contents of a BAR.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum BarKind {
-    /// Registers of the custom logic.
-    User,
-    /// The XDMA registers and the MSI-X table.
-    Xdma,
-    /// The custom logic's AXI port, except for the reserved bytes at the end.
-    Axi { reserved: u64 },
-}
-
-const fn bar(index: usize, size: u64, kind: BarKind, wide: bool) -> Bar {
-    Bar { index, size, kind, wide }
-}
-
-const F1_BARS: [Bar; 4] = [
-    bar(0, 32 << 20, BarKind::User, false),
-    bar(1, 2 << 20, BarKind::User, false),
-    bar(2, 64 << 10, BarKind::Xdma, true),
-    bar(4, 128 << 30, BarKind::Axi { reserved: 1 << 30 }, true),
-];
-
-const ALVEO_BARS: [Bar; 2] = [bar(0, 1 << 20, BarKind::User, false), bar(1, 64 << 10, BarKind::Xdma, false)];
-
-impl Profile {
-    pub(super) const fn bars(self) -> &'static [Bar] {
-        match self {
-            Self::F1 => &F1_BARS,
-            Self::Alveo => &ALVEO_BARS,
-        }
-    }
-
-    pub(super) const fn vectors(self) -> usize {
-        match self {
-            Self::F1 => msix::VECTORS + 1,
-            Self::Alveo => msix::VECTORS,
-        }
-    }
-
-    const fn xdma_bar(self) -> u32 {
-        match self {
-            Self::F1 => 2,
-            Self::Alveo => 1,
-        }
-    }
-
-    /// Returns vendor, device, subsystem vendor and subsystem.
-    const fn identifiers(self) -> [u16; 4] {
-        match self {
-            Self::F1 => [0x1d0f, 0xf001, 0xfedc, 0x1d51],
-            Self::Alveo => [0x10ee, 0x903f, 0x10ee, 0x0007],
-        }
-    }
-}
 
 /// The settings in configuration space that affect the rest of the card.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -110,77 +43,82 @@ pub(super) struct ConfigSpace {
 }
 
 impl ConfigSpace {
-    pub fn new(profile: Profile, function_reset: bool) -> Self {
-        let mut space = Self { bytes: [0; 256], writable: [0; 256], function_reset };
-        space.header(profile);
-        space.capabilities(profile);
+    pub fn new(card: &CardFile) -> Self {
+        let mut space = Self { bytes: [0; 256], writable: [0; 256], function_reset: card.function.reset };
+        space.header(card);
+        space.capabilities(card);
         space
     }
 
-    fn header(&mut self, profile: Profile) {
-        let [vendor, device, subsystem_vendor, subsystem] = profile.identifiers();
-        self.set16(0x00, vendor);
-        self.set16(0x02, device);
+    fn header(&mut self, card: &CardFile) {
+        let function = &card.function;
+        self.set16(0x00, function.vendor);
+        self.set16(0x02, function.device);
         // Memory space, bus master, parity response, SERR, INTx disable.
         self.allow16(COMMAND, 0x0546);
         // A capability list is present.
         self.set16(STATUS, 0x0010);
-        // Memory controller, as reported by F1 cards.
-        self.set16(0x0a, 0x0580);
+        self.set32(0x08, function.class << 8 | u32::from(function.revision));
         self.allow16(0x0c, 0x00ff);
-        for bar in profile.bars() {
+        for bar in &card.bars {
             self.base_address(bar);
         }
-        self.set16(0x2c, subsystem_vendor);
-        self.set16(0x2e, subsystem);
+        self.set16(0x2c, function.subsystem_vendor);
+        self.set16(0x2e, function.subsystem);
         self.bytes[0x34] = PM as u8;
         self.allow16(0x3c, 0x00ff);
-        // INTA.
-        self.bytes[0x3d] = 1;
+        self.bytes[0x3d] = function.intx.pin();
     }
 
     /// Sets up a BAR for sizing: the address bits below its size always read 0.
     fn base_address(&mut self, bar: &Bar) {
         let at = 0x10 + 4 * bar.index;
         let mask = !(bar.size - 1);
+        let wide = bar.width == 64;
+        self.set32(at, u32::from(wide) << 2 | u32::from(bar.prefetchable) << 3);
         self.allow32(at, mask as u32);
-        if bar.wide {
-            self.set32(at, 0xc);
+        if wide {
             self.allow32(at + 4, (mask >> 32) as u32);
         }
     }
 
-    fn capabilities(&mut self, profile: Profile) {
-        self.capability(PM, 0x01, MSI);
+    fn capabilities(&mut self, card: &CardFile) {
+        let function = &card.function;
+        let msix_or_pcie = if function.msix.is_some() { MSI_X } else { PCIE };
+        let msi_or_next = if function.msi_vectors > 0 { MSI } else { msix_or_pcie };
+        self.capability(PM, 0x01, msi_or_next);
         self.set16(PM + 2, 0x0003);
         // No soft reset. The power state is writable.
         self.set16(PM + 4, 0x0008);
         self.allow16(PM + 4, 0x0003);
 
-        self.capability(MSI, 0x05, MSI_X);
-        self.set16(MSI + 2, 0x0080);
-        self.allow16(MSI + 2, 0x0001);
-        self.allow32(MSI + 4, 0xffff_fffc);
-        self.allow32(MSI + 8, 0xffff_ffff);
-        self.allow16(MSI + 12, 0xffff);
-
-        self.capability(MSI_X, 0x11, PCIE);
-        self.set16(MSI_X + 2, profile.vectors() as u16 - 1);
-        self.allow16(MSI_X + 2, 0xc000);
-        self.set32(MSI_X + 4, msix::TABLE | profile.xdma_bar());
-        self.set32(MSI_X + 8, msix::PENDING | profile.xdma_bar());
-
+        if function.msi_vectors > 0 {
+            self.capability(MSI, 0x05, msix_or_pcie);
+            self.set16(MSI + 2, 0x0080 | (function.msi_vectors.ilog2() as u16) << 1);
+            self.allow16(MSI + 2, 0x0071);
+            self.allow32(MSI + 4, 0xffff_fffc);
+            self.allow32(MSI + 8, 0xffff_ffff);
+            self.allow16(MSI + 12, 0xffff);
+        }
+        if let Some(msix) = function.msix {
+            self.capability(MSI_X, 0x11, PCIE);
+            self.set16(MSI_X + 2, msix.vectors - 1);
+            self.allow16(MSI_X + 2, 0xc000);
+            self.set32(MSI_X + 4, msix.table | msix.bar as u32);
+            self.set32(MSI_X + 8, msix.pending | msix.bar as u32);
+        }
         self.capability(PCIE, 0x10, 0);
         self.set16(PCIE + 2, 0x0002);
-        // Role-based error reporting, extended tags, payloads to 1024 bytes.
-        self.set32(PCIE + 4, 0x0000_8023 | u32::from(self.function_reset) << 28);
+        // Role-based error reporting, extended tags, the largest payload.
+        let payload = function.max_payload.ilog2() - 7;
+        self.set32(PCIE + 4, 0x0000_8020 | payload | u32::from(self.function_reset) << 28);
         // Relaxed ordering, no snoop, read requests of 512 bytes.
         self.set16(DEVICE_CONTROL, 0x2810);
         // Error reporting, relaxed ordering, payload, extended tags, no snoop, read request.
         self.allow16(DEVICE_CONTROL, 0x79ff);
-        // Gen3 x16.
-        self.set32(PCIE + 0x0c, 0x0000_0103);
-        self.set16(PCIE + 0x12, 0x1103);
+        let link = function.link;
+        self.set32(PCIE + 0x0c, u32::from(link.max_lanes) << 4 | u32::from(link.max_generation));
+        self.set16(PCIE + 0x12, 0x1000 | u16::from(link.lanes) << 4 | u16::from(link.generation));
     }
 
     fn capability(&mut self, at: usize, id: u8, next: usize) {
@@ -262,24 +200,26 @@ mod tests {
         u32::from_le_bytes(data)
     }
 
-    fn space(profile: Profile, function_reset: bool) -> ConfigSpace {
-        ConfigSpace::new(profile, function_reset)
+    fn space(card: CardFile, function_reset: bool) -> ConfigSpace {
+        let mut card = card;
+        card.function.reset = function_reset;
+        ConfigSpace::new(&card)
     }
 
     #[test]
     fn identifiers() {
-        assert_eq!(read32(&space(Profile::F1, false), 0), 0xf001_1d0f);
-        assert_eq!(read32(&space(Profile::F1, false), 0x2c), 0x1d51_fedc);
-        assert_eq!(read32(&space(Profile::Alveo, false), 0), 0x903f_10ee);
+        assert_eq!(read32(&space(CardFile::f1(), false), 0), 0xf001_1d0f);
+        assert_eq!(read32(&space(CardFile::f1(), false), 0x2c), 0x1d51_fedc);
+        assert_eq!(read32(&space(CardFile::alveo(), false), 0), 0x903f_10ee);
     }
 
     #[test]
     fn bars_report_their_size() {
-        let mut f1 = space(Profile::F1, false);
+        let mut f1 = space(CardFile::f1(), false);
         f1.write(0x10, &[0xff; 24]);
         let read: Vec<_> = (0x10..0x28).step_by(4).map(|offset| read32(&f1, offset)).collect();
         assert_eq!(read, [0xfe00_0000, 0xffe0_0000, 0xffff_000c, 0xffff_ffff, 0x0000_000c, 0xffff_ffe0]);
-        let mut alveo = space(Profile::Alveo, false);
+        let mut alveo = space(CardFile::alveo(), false);
         alveo.write(0x10, &[0xff; 24]);
         assert_eq!(
             [read32(&alveo, 0x10), read32(&alveo, 0x14), read32(&alveo, 0x18)],
@@ -289,7 +229,7 @@ mod tests {
 
     #[test]
     fn capabilities_form_a_list() {
-        let space = space(Profile::F1, false);
+        let space = space(CardFile::f1(), false);
         let mut found = Vec::new();
         let mut at = read32(&space, 0x34) as u8;
         while at != 0 {
@@ -304,17 +244,17 @@ mod tests {
 
     #[test]
     fn reset_requires_function_reset_support() {
-        let write = |reset| space(Profile::F1, reset).write(0x78, &0xa810u16.to_le_bytes()).reset;
+        let write = |reset| space(CardFile::f1(), reset).write(0x78, &0xa810u16.to_le_bytes()).reset;
         assert!(write(true));
         assert!(!write(false));
-        assert!(!space(Profile::F1, true).write(0x78, &0x2810u16.to_le_bytes()).reset);
-        assert_eq!(read32(&space(Profile::F1, true), 0x74) >> 28, 1);
-        assert_eq!(read32(&space(Profile::F1, false), 0x74) >> 28, 0);
+        assert!(!space(CardFile::f1(), true).write(0x78, &0x2810u16.to_le_bytes()).reset);
+        assert_eq!(read32(&space(CardFile::f1(), true), 0x74) >> 28, 1);
+        assert_eq!(read32(&space(CardFile::f1(), false), 0x74) >> 28, 0);
     }
 
     #[test]
     fn control_registers_take_effect() {
-        let mut space = space(Profile::Alveo, false);
+        let mut space = space(CardFile::alveo(), false);
         assert!(space.write(0x04, &[0x06, 0x04]).bus_master);
         let effects = space.write(0x78, &0x5930u16.to_le_bytes());
         assert_eq!((effects.max_payload, effects.max_read_request), (1, 5));

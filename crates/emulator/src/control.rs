@@ -6,8 +6,8 @@
 //!
 //! | request | response |
 //! |---|---|
-//! | `{"id":1,"body":"Options"}` | `{"id":1,"body":{"Ok":{"Options":{"profile":"F1",...}}}}` |
-//! | `{"id":2,"body":{"Load":{"options":{"seed":7},"design":"Memory"}}}` | `{"id":2,"body":{"Ok":"Done"}}` |
+//! | `{"id":1,"body":"Options"}` | `{"id":1,"body":{"Ok":{"Options":{"card":{...},...}}}}` |
+//! | `{"id":2,"body":{"Load":{"options":{"switches":{"stop_clears_run":true}},"design":"Memory"}}}` | `{"id":2,"body":{"Ok":"Done"}}` |
 //! | `{"id":3,"body":{"Inject":{"fault":"LinkDown"}}}` | `{"id":3,"body":{"Ok":"Done"}}` |
 //! | `{"id":4,"body":{"Inject":{"fault":"BadMagic","on":{"direction":"H2C","index":9}}}}` | `{"id":4,"body":{"Err":"the card has no channel H2C 9"}}` |
 //! | `{"id":5,"body":"Log"}` | `{"id":5,"body":{"Ok":{"Log":{"violations":[],"dma_faults":[],"counters":{...},"injected":{}}}}}` |
@@ -46,7 +46,7 @@ pub enum Request {
     Options,
     /// Loads an image: [`EmulatedCard::load`](super::EmulatedCard::load).
     Load {
-        /// The new options. Profile and support for function reset must not change.
+        /// The new options. The PCI function and its BARs must not change.
         options: Box<EmulatorOptions>,
         /// The custom logic.
         design: Design,

@@ -15,6 +15,7 @@ use vfio_bindings::bindings::vfio::{
     VFIO_PCI_MSI_IRQ_INDEX, VFIO_PCI_MSIX_IRQ_INDEX, VFIO_PCI_NUM_IRQS, VFIO_PCI_NUM_REGIONS,
     VFIO_REGION_INFO_FLAG_READ, VFIO_REGION_INFO_FLAG_WRITE,
 };
+use xdma_card_file::Intx;
 
 /// The vfio-user device of a card.
 pub(super) struct Device {
@@ -24,7 +25,7 @@ pub(super) struct Device {
 }
 
 fn region_size(index: u32, options: &EmulatorOptions) -> u64 {
-    let bar = options.profile.bars().iter().find(|bar| bar.index == index as usize);
+    let bar = options.card.bars.iter().find(|bar| bar.index == index as usize);
     match bar {
         Some(bar) => bar.size,
         None if index == VFIO_PCI_CONFIG_REGION_INDEX => config_space::SIZE,
@@ -92,7 +93,7 @@ impl Device {
     }
 
     fn put_info(&self, reply: &mut Reply) {
-        let resets = match self.slot.card().shared.options.function_reset {
+        let resets = match self.slot.card().shared.options.card.function.reset {
             true => VFIO_DEVICE_FLAGS_RESET,
             false => 0,
         };
@@ -109,11 +110,16 @@ impl Device {
     }
 
     fn put_irq(&self, index: u32, reply: &mut Reply) -> io::Result<()> {
+        let card = self.slot.card();
+        let function = &card.shared.options.card.function;
         let (count, extra) = match index {
-            VFIO_PCI_INTX_IRQ_INDEX => (1, VFIO_IRQ_INFO_MASKABLE | VFIO_IRQ_INFO_AUTOMASKED),
-            VFIO_PCI_MSI_IRQ_INDEX => (1, VFIO_IRQ_INFO_NORESIZE),
+            VFIO_PCI_INTX_IRQ_INDEX => {
+                let count = u32::from(function.intx != Intx::None);
+                (count, VFIO_IRQ_INFO_MASKABLE | VFIO_IRQ_INFO_AUTOMASKED)
+            }
+            VFIO_PCI_MSI_IRQ_INDEX => (function.msi_vectors.into(), VFIO_IRQ_INFO_NORESIZE),
             VFIO_PCI_MSIX_IRQ_INDEX => {
-                (self.slot.card().shared.options.profile.vectors() as u32, VFIO_IRQ_INFO_NORESIZE)
+                (function.msix.map_or(0, |msix| msix.vectors.into()), VFIO_IRQ_INFO_NORESIZE)
             }
             _ if index < VFIO_PCI_NUM_IRQS => (0, 0),
             _ => return Err(errno_error(libc::EINVAL)),
@@ -176,7 +182,7 @@ impl Device {
 
     pub fn reset(&self) -> io::Result<()> {
         let card = self.slot.card();
-        if !card.shared.options.function_reset {
+        if !card.shared.options.card.function.reset {
             return Err(errno_error(libc::ENOTTY));
         }
         card.reset();

@@ -140,7 +140,7 @@ impl Engine {
     /// Returns whether the engine may go idle. A descriptor in progress is completed first, even if the AXI side never answers. A
     /// request that was not issued, because bus mastering is off, is dropped.
     fn may_stop(&self, channel: &ChannelModel) -> bool {
-        let ends_idle = channel.shared.options.switches.stop_ends_idle_stream;
+        let ends_idle = channel.shared.behaviour.stop_ends_idle_stream;
         match &self.current {
             None => true,
             Some(transfer) => {
@@ -237,7 +237,7 @@ impl Engine {
     /// the credits allow, but often fewer. A list must work wherever the engine ends its requests.
     fn request_length(&mut self, channel: &ChannelModel, allowed: usize) -> usize {
         let request = channel.shared.link.read_request_bytes();
-        let bytes = match channel.shared.options.switches.aligned_fetch {
+        let bytes = match channel.shared.behaviour.aligned_fetch {
             true => request - self.next % request,
             false => request,
         };
@@ -315,7 +315,7 @@ impl Engine {
         let write_back = channel.finish(descriptor, bytes);
         self.write_back(channel, write_back);
         channel.interrupt();
-        let lag = channel.shared.options.switches.busy_lag;
+        let lag = channel.shared.behaviour.busy_lag;
         if descriptor.flags.contains(Flags::STOP) && !lag.is_zero() {
             pause(channel, lag);
             channel.end_list(&mut channel.registers());

@@ -8,7 +8,7 @@ use super::device::Device;
 use super::logic::msm::{Core, MsmModel, MsmModelOptions};
 use super::logic::{Logic, Loopback, Memory};
 use super::slot::Slot;
-use super::{EmulatedCard, EmulatorOptions, Profile, Switches};
+use super::{CardFile, EmulatedCard, EmulatorOptions, Switches};
 use arbitrary::{Result, Unstructured};
 use std::fs::File;
 use std::io::{Read, Write};
@@ -82,10 +82,7 @@ impl Client {
     }
 
     fn xdma(&self) -> u32 {
-        match self.slot.card().shared.options.profile {
-            Profile::F1 => 2,
-            Profile::Alveo => 1,
-        }
+        self.slot.card().shared.options.card.register_bar().expect("the description was checked") as u32
     }
 
     /// Executes one random operation, most often a register access.
@@ -178,34 +175,32 @@ fn address(u: &mut Unstructured<'_>) -> Result<u64> {
 fn options(u: &mut Unstructured<'_>) -> Result<EmulatorOptions> {
     let bits: u16 = u.arbitrary()?;
     let bit = |at: u16| bits >> at & 1 != 0;
-    Ok(EmulatorOptions {
-        profile: if bit(0) { Profile::Alveo } else { Profile::F1 },
-        function_reset: bit(1),
+    let switches = Switches {
+        busy_without_credits: bit(3).into(),
+        busy_lag_us: 0.into(),
+        stop_clears_run: bit(4).into(),
+        unlogged_errors_stop: bit(5).into(),
+        error_write_back: bit(6).into(),
+        aligned_fetch: bit(7).into(),
+        stop_ends_idle_stream: bit(8).into(),
+        narrow_stream_buffers: bit(13).into(),
+    };
+    let options = EmulatorOptions {
         seed: u64::from(bits),
         synchronous: true,
-        switches: Switches {
-            mm_credits: !bit(2),
-            busy_without_credits: bit(3),
-            busy_lag: Duration::ZERO,
-            stop_clears_run: bit(4),
-            unlogged_errors_stop: bit(5),
-            error_write_back: bit(6),
-            aligned_fetch: bit(7),
-            stop_ends_idle_stream: bit(8),
-        },
-        h2c_channels: 1 + usize::from(bit(9)),
-        c2h_channels: 1 + usize::from(bit(10)),
-        stream: bit(11),
         axi_timeout: bit(12).then_some(Duration::from_micros(1)),
-        ..EmulatorOptions::default()
-    })
+        ..EmulatorOptions::like(if bit(0) { CardFile::alveo() } else { CardFile::f1() })
+    };
+    let (h2c, c2h) = (1 + usize::from(bit(9)), 1 + usize::from(bit(10)));
+    let options = options.with_function_reset(bit(1)).with_channels(h2c, c2h).with_credits(!bit(2));
+    Ok(if bit(11) { options.with_streams() } else { options }.with_switches(switches))
 }
 
 fn logic(options: &EmulatorOptions) -> Arc<dyn Logic> {
     match options.seed % 3 {
-        _ if options.stream => Arc::new(Loopback::with_depth(256)),
+        _ if options.card.is_stream() => Arc::new(Loopback::with_depth(256)),
         0 => {
-            let core = if options.function_reset { Core::Checksum } else { Core::Real };
+            let core = if options.card.function.reset { Core::Checksum } else { Core::Real };
             Arc::new(MsmModel::new(MsmModelOptions {
                 core,
                 scalar_depth: 4,
@@ -295,8 +290,9 @@ pub fn config(bytes: &[u8]) {
 }
 
 fn use_config(u: &mut Unstructured<'_>) -> Result<()> {
-    let profile = if u.arbitrary()? { Profile::F1 } else { Profile::Alveo };
-    let mut space = ConfigSpace::new(profile, u.arbitrary()?);
+    let mut card = if u.arbitrary()? { CardFile::f1() } else { CardFile::alveo() };
+    card.function.reset = u.arbitrary()?;
+    let mut space = ConfigSpace::new(&card);
     let fixed = |space: &ConfigSpace| {
         // Identifiers, class, header type, capability pointer, and the identifier and successor of each capability.
         let mut bytes = vec![];
@@ -325,7 +321,7 @@ fn use_config(u: &mut Unstructured<'_>) -> Result<()> {
 /// Sends arbitrary bytes as messages over a socket. The server contains panics ([`super::server`]), so this target looks for
 /// uncontained ones and for unbounded memory use.
 pub fn messages(bytes: &[u8]) {
-    let options = EmulatorOptions { h2c_channels: 1, c2h_channels: 1, ..EmulatorOptions::default() };
+    let options = EmulatorOptions::default().with_channels(1, 1);
     let card = EmulatedCard::start(options, Arc::new(Memory::with_size(1 << 20))).expect("the card starts");
     let mut stream = UnixStream::connect(card.socket()).expect("the card listens");
     stream.set_read_timeout(Some(Duration::from_secs(60))).expect("the timeout is not zero");

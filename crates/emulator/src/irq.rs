@@ -13,6 +13,7 @@ use vfio_bindings::bindings::vfio::{
     VFIO_IRQ_SET_ACTION_MASK, VFIO_IRQ_SET_ACTION_TRIGGER, VFIO_IRQ_SET_ACTION_UNMASK,
     VFIO_IRQ_SET_DATA_EVENTFD, VFIO_PCI_INTX_IRQ_INDEX, VFIO_PCI_MSI_IRQ_INDEX, VFIO_PCI_MSIX_IRQ_INDEX,
 };
+use xdma_card_file::{Function, Intx};
 use xdma_regs::{irq, msix};
 
 /// Vector control bit 0.
@@ -67,6 +68,8 @@ impl Vector {
 /// The legacy interrupt line with VFIO's semantics: it is masked automatically when it fires.
 #[derive(Debug, Default)]
 struct IntxLine {
+    /// The function has no pin.
+    missing: bool,
     eventfd: Option<File>,
     masked: bool,
     disabled: bool,
@@ -81,7 +84,8 @@ struct State {
     table: Vec<Vector>,
     function_masked: bool,
     bus_master: bool,
-    msi: Option<File>,
+    /// The eventfds of the MSI vectors.
+    msi: Vec<Option<File>>,
     intx_line: IntxLine,
 }
 
@@ -93,7 +97,8 @@ pub(super) struct Irq {
 }
 
 impl Irq {
-    pub fn new(vectors: usize, log: Arc<EventLog>) -> Self {
+    pub fn new(function: &Function, log: Arc<EventLog>) -> Self {
+        let vectors = function.msix.map_or(0, |msix| msix.vectors.into());
         let vector =
             || Vector { words: [0, 0, 0, CONTROL_RESET], programmed: false, pending: false, eventfd: None };
         let state = State {
@@ -104,8 +109,8 @@ impl Irq {
             table: std::iter::repeat_with(vector).take(vectors).collect(),
             function_masked: false,
             bus_master: false,
-            msi: None,
-            intx_line: IntxLine::default(),
+            msi: std::iter::repeat_with(|| None).take(function.msi_vectors.into()).collect(),
+            intx_line: IntxLine { missing: function.intx == Intx::None, ..IntxLine::default() },
         };
         Self { state: Mutex::new(state), log }
     }
@@ -173,7 +178,7 @@ impl Irq {
     /// Returns MSI enable (bit 0) and MSI-X enable (bit 1), as far as they follow from the client's eventfds.
     pub fn enabled(&self) -> u32 {
         let state = lock(&self.state);
-        u32::from(state.msi.is_some()) | u32::from(state.msix()) << 1
+        u32::from(state.uses_msi()) | u32::from(state.msix()) << 1
     }
 
     /// Reads a register of target 2.
@@ -261,8 +266,9 @@ impl Irq {
     pub fn disconnect(&self) {
         self.change(|state| {
             state.table.iter_mut().for_each(|vector| vector.eventfd = None);
-            state.msi = None;
-            state.intx_line = IntxLine { disabled: state.intx_line.disabled, ..IntxLine::default() };
+            state.msi.iter_mut().for_each(|eventfd| *eventfd = None);
+            let IntxLine { missing, disabled, .. } = state.intx_line;
+            state.intx_line = IntxLine { missing, disabled, ..IntxLine::default() };
         });
     }
 
@@ -283,12 +289,16 @@ impl State {
         self.table.iter().any(|vector| vector.eventfd.is_some())
     }
 
+    fn uses_msi(&self) -> bool {
+        self.msi.iter().any(Option::is_some)
+    }
+
     fn uses_messages(&self) -> bool {
-        self.msi.is_some() || self.msix()
+        self.uses_msi() || self.msix()
     }
 
     fn asserted(&self) -> bool {
-        self.user.requested() | self.channel.requested() != 0
+        !self.intx_line.missing && self.user.requested() | self.channel.requested() != 0
     }
 
     fn trigger(
@@ -316,12 +326,21 @@ impl State {
                 }
             }
         } else if index == VFIO_PCI_MSI_IRQ_INDEX {
-            if eventfds || count == 0 {
-                self.msi = fds.next();
+            if count == 0 {
+                self.msi.iter_mut().for_each(|eventfd| *eventfd = None);
+                return Ok(());
+            }
+            let end = start.checked_add(count).filter(|&end| end <= self.msi.len());
+            let vectors = &mut self.msi[start..end.ok_or(io::ErrorKind::InvalidInput)?];
+            if eventfds {
+                vectors.iter_mut().for_each(|eventfd| *eventfd = fds.next());
             }
         } else if index == VFIO_PCI_INTX_IRQ_INDEX && (eventfds || count == 0) {
-            self.intx_line =
-                IntxLine { eventfd: fds.next(), masked: false, disabled: self.intx_line.disabled };
+            let IntxLine { missing, disabled, .. } = self.intx_line;
+            if missing {
+                return Err(io::ErrorKind::InvalidInput.into());
+            }
+            self.intx_line = IntxLine { missing, eventfd: fds.next(), masked: false, disabled };
         }
         Ok(())
     }
@@ -354,7 +373,9 @@ impl State {
                 vector.pending = true;
             }
         } else if self.bus_master {
-            signal(self.msi.as_mut(), log);
+            // With fewer vectors than the driver numbered, the upper bits of the number are lost.
+            let count = self.msi.len().max(1);
+            signal(self.msi.get_mut(vector % count).and_then(Option::as_mut), log);
         }
     }
 }
@@ -405,6 +426,7 @@ mod tests {
     use super::*;
     use std::os::fd::{FromRawFd, IntoRawFd};
     use vmm_sys_util::eventfd::{EFD_NONBLOCK, EventFd};
+    use xdma_card_file::CardFile;
 
     const FDS: u32 = VFIO_IRQ_SET_ACTION_TRIGGER | VFIO_IRQ_SET_DATA_EVENTFD;
 
@@ -414,7 +436,7 @@ mod tests {
     }
 
     fn bench() -> Bench {
-        let irq = Irq::new(32, Arc::default());
+        let irq = Irq::new(&CardFile::alveo().function, Arc::default());
         let eventfds: Vec<_> = (0..4).map(|_| EventFd::new(EFD_NONBLOCK).unwrap()).collect();
         irq.set_irqs(VFIO_PCI_MSIX_IRQ_INDEX, FDS, 0, 4, eventfds.iter().map(file).collect()).unwrap();
         irq.configure(true, false, false);
@@ -466,7 +488,7 @@ mod tests {
 
     #[test]
     fn the_line_masks_itself_and_fires_again_while_asserted() {
-        let irq = Irq::new(32, Arc::default());
+        let irq = Irq::new(&CardFile::alveo().function, Arc::default());
         let eventfd = EventFd::new(EFD_NONBLOCK).unwrap();
         irq.set_irqs(VFIO_PCI_INTX_IRQ_INDEX, FDS, 0, 1, vec![file(&eventfd)]).unwrap();
         irq.write(irq::USER_ENABLE, 1, 0);
@@ -481,7 +503,7 @@ mod tests {
 
     #[test]
     fn only_eventfds_are_accepted() {
-        let irq = Irq::new(32, Arc::default());
+        let irq = Irq::new(&CardFile::alveo().function, Arc::default());
         let file = tempfile::tempfile().unwrap();
         assert!(irq.set_irqs(VFIO_PCI_MSIX_IRQ_INDEX, FDS, 0, 1, vec![file]).is_err());
         assert!(irq.set_irqs(VFIO_PCI_MSIX_IRQ_INDEX, FDS, 32, 1, vec![]).is_err());

@@ -11,7 +11,7 @@
 //! | broken rule | behaviour of the card |
 //! |---|---|
 //! | descriptor not aligned to 32 bytes | reads it at its unaligned address |
-//! | block of adjacent descriptors across 4 KiB | wraps the request inside the page (or see [`Switches::aligned_fetch`]) |
+//! | block of adjacent descriptors across 4 KiB | ends requests at multiples of their size (or see [`Switches::aligned_fetch`]) |
 //! | Stop inside a block | ends the list there |
 //! | length 0 | counts the descriptor as done |
 //! | reserved bits set | ignores them |
@@ -71,7 +71,9 @@ mod wire;
 
 pub use log::{CardCounters, ChannelId, DmaFault, DmaFaultReason, Purpose, Rule, Violation};
 pub use memory_tracker::ReleaseObserver;
-pub use options::{EmulatorOptions, Latency, Profile, Switches, UnknownProfile};
+pub use options::{EmulatorOptions, Latency};
+pub use xdma_card_file as card_file;
+pub use xdma_card_file::{CardFile, Switches};
 
 use card::CardModel;
 use faults::{Injection, Kind, UnknownChannel};
@@ -82,19 +84,14 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, mpsc};
 use std::{fmt, io};
-use xdma_regs::{Direction, MAX_CHANNELS};
+use xdma_regs::Direction;
 
 /// An error that prevents a card from starting or from loading an image.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The options ask for more channels than XDMA supports.
-    #[error("XDMA has at most {MAX_CHANNELS} channels in each direction, not {h2c} and {c2h}")]
-    TooManyChannels {
-        /// The number of host-to-card channels requested.
-        h2c: usize,
-        /// The number of card-to-host channels requested.
-        c2h: usize,
-    },
+    /// The description of the card is invalid.
+    #[error("invalid description of the card: {0}")]
+    Card(#[from] xdma_card_file::Error),
     /// Another process already listens at the socket's path.
     #[error("{} is in use: another process is listening there; stop it or choose another path", .0.display())]
     PathInUse(PathBuf),
@@ -109,7 +106,7 @@ pub enum Error {
     },
     /// The image belongs to a different PCI function.
     #[error(
-        "an image cannot change the PCI function: profile and reset support must match; start another card"
+        "an image cannot change the PCI function: its identifiers, capabilities and BARs must stay the same; start another card"
     )]
     FunctionMismatch,
     /// The fault plan names a channel that the card does not have.
@@ -141,7 +138,7 @@ impl EmulatedCard {
     }
 
     fn serve(options: EmulatorOptions, logic: Arc<dyn Logic>, path: Option<&Path>) -> Result<Self, Error> {
-        check_channels(&options)?;
+        check_options(&options)?;
         let slot = Arc::new(Slot::new(CardModel::start(options, logic).map_err(Error::Threads)?));
         let service = Service::start(Arc::clone(&slot), path).map_err(|source| {
             let path = path.map_or_else(std::env::temp_dir, Path::to_path_buf);
@@ -202,11 +199,11 @@ impl EmulatedCard {
     ///
     /// # Errors
     ///
-    /// - [`Error::TooManyChannels`] or [`Error::FaultPlan`] if `options` are invalid.
-    /// - [`Error::FunctionMismatch`] if the profile or the support for function reset differs.
+    /// - [`Error::Card`] or [`Error::FaultPlan`] if `options` are invalid.
+    /// - [`Error::FunctionMismatch`] if the PCI function or its BARs differ.
     /// - [`Error::Threads`] if the channel threads cannot be started.
     pub fn load(&self, options: EmulatorOptions, logic: Arc<dyn Logic>) -> Result<(), Error> {
-        check_channels(&options)?;
+        check_options(&options)?;
         self.slot.load(options, logic)
     }
 
@@ -236,12 +233,10 @@ impl EmulatedCard {
     }
 }
 
-fn check_channels(options: &EmulatorOptions) -> Result<(), Error> {
-    let (h2c, c2h) = (options.h2c_channels, options.c2h_channels);
-    if h2c.max(c2h) > MAX_CHANNELS {
-        return Err(Error::TooManyChannels { h2c, c2h });
-    }
-    let count = |direction| if direction == Direction::H2C { h2c } else { c2h };
+fn check_options(options: &EmulatorOptions) -> Result<(), Error> {
+    options.card.check()?;
+    let channels = options.card.channels;
+    let count = |direction| if direction == Direction::H2C { channels.h2c } else { channels.c2h };
     let mut named = options.faults.faults.iter().filter_map(|injection| injection.on);
     match named.find(|id| id.index >= count(id.direction)) {
         Some(id) => Err(UnknownChannel(id).into()),

@@ -1,71 +1,32 @@
-//! The configuration of a card, including the behaviour that no manual specifies.
+//! The options of an emulated card.
 
 use super::faults::Plan;
 use serde::{Deserialize, Serialize};
-use std::fmt;
 use std::num::NonZeroU64;
-use std::str::FromStr;
 use std::time::Duration;
-use xdma_regs::MAX_CHANNELS;
-
-/// The card to model: its identifiers, BARs and MSI-X vectors.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Profile {
-    /// The application function of an AWS F1 card (1d0f:f001): user registers in BAR0 and BAR1, XDMA in BAR2 with 33 MSI-X
-    /// vectors, the AXI port in BAR4 (AWS "FPGA PCIe Memory Address Map").
-    F1,
-    /// A Xilinx endpoint as `xdma.ko` supports it (10ee:903f): user registers in BAR0 (1 MiB), XDMA in BAR1 (64 KiB, 32 vectors),
-    /// both 32-bit. If a card has two BARs and the second one is XDMA, the first one is the user BAR (`libxdma.c`, `map_bars`).
-    Alveo,
-}
-
-impl fmt::Display for Profile {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::F1 => "f1",
-            Self::Alveo => "alveo",
-        })
-    }
-}
-
-/// The error returned when a name does not match any [`Profile`].
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("unknown profile {0:?}; valid profiles are f1 and alveo")]
-pub struct UnknownProfile(String);
-
-impl FromStr for Profile {
-    type Err = UnknownProfile;
-
-    fn from_str(name: &str) -> Result<Self, UnknownProfile> {
-        match name {
-            "f1" => Ok(Self::F1),
-            "alveo" => Ok(Self::Alveo),
-            _ => Err(UnknownProfile(name.to_owned())),
-        }
-    }
-}
+use xdma_card_file::{CardFile, Switches};
 
 /// Options of an emulated card.
+///
+/// In JSON, all keys are optional. `switches` changes single switches of the card:
+///
+/// ```
+/// use xdma_emulator::EmulatorOptions;
+///
+/// let options: EmulatorOptions = serde_json::from_str(r#"{ "seed": 7, "switches": { "stop_clears_run": true } }"#)?;
+/// assert!(options.card.switches.stop_clears_run.or(false));
+/// # Ok::<(), serde_json::Error>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default)]
+#[serde(from = "Keys")]
 pub struct EmulatorOptions {
-    /// The identifiers and BARs.
-    pub profile: Profile,
-    /// Whether the function can be reset, both through DevCap's FLR bit and by the vfio device reset.
-    pub function_reset: bool,
+    /// The card to emulate. Default: [`CardFile::f1`].
+    pub card: CardFile,
     /// The seed for all randomness: where descriptor fetches split, and latencies.
     pub seed: u64,
     /// Whether a register write is answered only after the work that it starts has finished, unless the custom logic makes the
     /// engine wait.
     pub synchronous: bool,
-    /// Behaviour that no manual specifies.
-    pub switches: Switches,
-    /// The number of host-to-card channels, 0 to 4.
-    pub h2c_channels: usize,
-    /// The number of card-to-host channels, 0 to 4.
-    pub c2h_channels: usize,
-    /// Whether the channels are AXI-Stream instead of memory-mapped.
-    pub stream: bool,
     /// Upper limits of the random delays. Ignored if `synchronous` is set.
     pub latency: Latency,
     /// The maximum payload rate of the link in bytes per second, for each direction and shared by all its channels. Ignored if
@@ -81,22 +42,89 @@ pub struct EmulatorOptions {
     pub faults: Plan,
 }
 
+/// The keys of the options in JSON.
+#[derive(Deserialize)]
+#[serde(default)]
+struct Keys {
+    card: CardFile,
+    switches: Switches,
+    seed: u64,
+    synchronous: bool,
+    latency: Latency,
+    link_rate: Option<NonZeroU64>,
+    axi_timeout: Option<Duration>,
+    faults: Plan,
+}
+
+impl Default for Keys {
+    fn default() -> Self {
+        let EmulatorOptions { card, seed, synchronous, latency, link_rate, axi_timeout, faults } =
+            EmulatorOptions::default();
+        let switches = Switches::default();
+        Self { card, switches, seed, synchronous, latency, link_rate, axi_timeout, faults }
+    }
+}
+
+impl From<Keys> for EmulatorOptions {
+    fn from(keys: Keys) -> Self {
+        let Keys { card, switches, seed, synchronous, latency, link_rate, axi_timeout, faults } = keys;
+        Self { card, seed, synchronous, latency, link_rate, axi_timeout, faults }.with_switches(switches)
+    }
+}
+
 impl Default for EmulatorOptions {
     fn default() -> Self {
+        Self::like(CardFile::f1())
+    }
+}
+
+impl EmulatorOptions {
+    /// Returns the default options for a card.
+    pub fn like(card: CardFile) -> Self {
         Self {
-            profile: Profile::F1,
-            function_reset: false,
+            card,
             seed: 1,
             synchronous: false,
-            switches: Switches::default(),
-            h2c_channels: MAX_CHANNELS,
-            c2h_channels: MAX_CHANNELS,
-            stream: false,
             latency: Latency::default(),
             link_rate: None,
             axi_timeout: None,
             faults: Plan::default(),
         }
+    }
+
+    /// Gives the card stream channels.
+    #[must_use]
+    pub fn with_streams(mut self) -> Self {
+        self.card.set_streams();
+        self
+    }
+
+    /// Sets the number of channels.
+    #[must_use]
+    pub fn with_channels(mut self, h2c: usize, c2h: usize) -> Self {
+        self.card.set_channels(h2c, c2h);
+        self
+    }
+
+    /// Sets whether the function can be reset, both through DevCap's FLR bit and by the vfio device reset.
+    #[must_use]
+    pub fn with_function_reset(mut self, reset: bool) -> Self {
+        self.card.function.reset = reset;
+        self
+    }
+
+    /// Sets the switches that are known in `switches`. The others keep their values.
+    #[must_use]
+    pub fn with_switches(mut self, switches: Switches) -> Self {
+        self.card.switches = switches.over(self.card.switches);
+        self
+    }
+
+    /// Sets whether memory-mapped channels count credits.
+    #[must_use]
+    pub fn with_credits(mut self, credits: bool) -> Self {
+        self.card.channels.credits = credits.into();
+        self
     }
 }
 
@@ -120,62 +148,39 @@ impl Default for Latency {
     }
 }
 
-/// Behaviour that neither PG195 nor a published measurement determines. A driver must work with every setting.
-///
-/// The defaults are the most likely behaviour, judging by the wording of PG195 or by the drivers in use.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Switches {
-    /// Whether memory-mapped channels count credits. If not, the credit register reads 0 and missing credits never hold back a
-    /// fetch. Default true.
-    pub mm_credits: bool,
-    /// Whether BUSY reads 1 while the engine waits for credits or for a halted fetch to resume. Default false: BUSY means that
-    /// descriptors or requests are outstanding (PG344, "Initial Debug of the XDMA").
+/// The behaviour of a card in each point that its description may leave open.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Behaviour {
+    pub stream: bool,
+    pub counts_credits: bool,
     pub busy_without_credits: bool,
-    /// The delay from the write-back of the descriptor with Stop to the fall of BUSY. Default zero: BUSY falls before the
-    /// write-back.
     pub busy_lag: Duration,
-    /// Whether a descriptor with Stop clears the Run bit. Default false: Run stays as software left it.
     pub stop_clears_run: bool,
-    /// Whether an error whose `ie` bit is clear stops the engine. Default false: the engine continues as if nothing had happened.
-    /// A bad magic number and a refused fetch stop it in any case.
     pub unlogged_errors_stop: bool,
-    /// Whether an error that stops the engine writes back the count with bit 31 set. Default false, as observed on hardware for a
-    /// refused fetch.
     pub error_write_back: bool,
-    /// Whether descriptor requests end at multiples of the maximum read request size, so that a block of adjacent descriptors may cross
-    /// 4 KiB, which PG195 forbids. The AWS F1 kernel driver relies on this. Default false: such a request wraps inside its page. In both
-    /// cases the card records a [`Violation`](super::Violation).
     pub aligned_fetch: bool,
-    /// Whether clearing Run ends a C2H stream descriptor that has not received any data. Default false: BUSY stays set until data
-    /// arrives.
     pub stop_ends_idle_stream: bool,
+    pub narrow_stream_buffers: bool,
+    /// Width of the data path in bytes.
+    pub beat: u64,
 }
 
-impl Default for Switches {
-    fn default() -> Self {
+impl Behaviour {
+    /// Decides what is unknown, as the documentation of [`Switches`] states.
+    pub fn of(card: &CardFile) -> Self {
+        let switches = card.switches;
         Self {
-            mm_credits: true,
-            busy_without_credits: false,
-            busy_lag: Duration::ZERO,
-            stop_clears_run: false,
-            unlogged_errors_stop: false,
-            error_write_back: false,
-            aligned_fetch: false,
-            stop_ends_idle_stream: false,
+            stream: card.is_stream(),
+            counts_credits: card.is_stream() || card.channels.credits.or(true),
+            busy_without_credits: switches.busy_without_credits.or(false),
+            busy_lag: Duration::from_micros(switches.busy_lag_us.or(0).into()),
+            stop_clears_run: switches.stop_clears_run.or(false),
+            unlogged_errors_stop: switches.unlogged_errors_stop.or(false),
+            error_write_back: switches.error_write_back.or(false),
+            aligned_fetch: switches.aligned_fetch.or(true),
+            stop_ends_idle_stream: switches.stop_ends_idle_stream.or(true),
+            narrow_stream_buffers: switches.narrow_stream_buffers.or(false),
+            beat: card.beat(),
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn profile_names_round_trip() {
-        for profile in [Profile::F1, Profile::Alveo] {
-            assert_eq!(profile.to_string().parse(), Ok(profile));
-        }
-        let error = "f2".parse::<Profile>().unwrap_err();
-        assert_eq!(error.to_string(), "unknown profile \"f2\"; valid profiles are f1 and alveo");
     }
 }

@@ -15,15 +15,13 @@ const MAXED: u32 = 1 << 16;
 
 /// Clock period in nanoseconds, at 250 MHz.
 const CLOCK_NS: u64 = 4;
-/// Bytes that the data path moves in one clock.
-pub(super) const BEAT: u64 = 64;
 
 #[derive(Debug, Default)]
 pub(super) struct Perf {
     control: u32,
     since: Option<Instant>,
     cycles: u64,
-    bytes: u64,
+    beats: u64,
 }
 
 impl Perf {
@@ -31,7 +29,7 @@ impl Perf {
     pub fn control(&mut self, value: u32, running: bool) {
         let starts = value & RUN != 0 && self.control & RUN == 0;
         if value & CLEAR != 0 || starts && value & AUTO != 0 {
-            (self.cycles, self.bytes) = (0, 0);
+            (self.cycles, self.beats) = (0, 0);
             self.since = self.since.map(|_| Instant::now());
         }
         self.control = value & (RUN | AUTO);
@@ -53,10 +51,10 @@ impl Perf {
         }
     }
 
-    /// Counts a completed descriptor.
-    pub fn descriptor(&mut self, bytes: u64, stop: bool) {
+    /// Counts a completed descriptor, whose data took `beats` beats of the data path.
+    pub fn descriptor(&mut self, beats: u64, stop: bool) {
         if self.since.is_some() {
-            self.bytes += bytes;
+            self.beats += beats;
         }
         if stop && self.control & AUTO != 0 {
             self.stop();
@@ -72,14 +70,10 @@ impl Perf {
         self.since = None;
     }
 
-    fn beats(&self) -> u64 {
-        self.bytes.div_ceil(BEAT)
-    }
-
     /// Returns the clocks counted. The data path moves at most one beat per clock, even if the emulating machine is faster.
     fn cycles(&self) -> u64 {
         let running = self.since.map_or(0, |since| since.elapsed().as_nanos() as u64 / CLOCK_NS);
-        (self.cycles + running).max(self.beats())
+        (self.cycles + running).max(self.beats)
     }
 
     /// Returns the clocks counted, as the low and high register.
@@ -89,7 +83,7 @@ impl Perf {
 
     /// Returns the data beats counted, as the low and high register.
     pub fn read_data(&self) -> [u32; 2] {
-        words(self.beats())
+        words(self.beats)
     }
 }
 
@@ -106,15 +100,15 @@ mod tests {
     #[test]
     fn counting_follows_the_channel_and_stops_automatically() {
         let mut perf = Perf::default();
-        perf.descriptor(64, false);
+        perf.descriptor(1, false);
         perf.control(0x2, false);
         perf.control(0x5, false);
-        perf.descriptor(64, false);
+        perf.descriptor(1, false);
         assert_eq!(perf.read_data(), [0, 0]);
         perf.channel_starts();
-        perf.descriptor(4096, false);
+        perf.descriptor(64, false);
         perf.descriptor(1, true);
-        perf.descriptor(4096, false);
+        perf.descriptor(64, false);
         assert_eq!(perf.read_data(), [65, 0]);
         assert!(perf.read_cycles()[0] >= 65);
         assert_eq!(perf.read_cycles(), perf.read_cycles());

@@ -1,9 +1,10 @@
 //! The register space of the XDMA BAR: effects of register reads and writes. PG195, "Register Space".
 
-use super::card::CardModel;
-use super::channel::ChannelModel;
+use super::card::{CardModel, masked, words};
+use super::channel::{ChannelModel, Registers};
 use super::log::{Rule, add};
 use std::sync::atomic::{AtomicU32, Ordering};
+use xdma_card_file::Versions;
 use xdma_regs::channel as chan;
 use xdma_regs::{Direction, IDENTIFIER, Identifier, MAX_CHANNELS, REGISTER_SPACE, Target, config, sgdma};
 
@@ -11,13 +12,6 @@ use xdma_regs::{Direction, IDENTIFIER, Identifier, MAX_CHANNELS, REGISTER_SPACE,
 const CONTROL: u32 = 0x0eff_fe7f;
 /// The implemented bits of the channel's interrupt mask.
 const IRQ_ENABLE: u32 = 0x00ff_fe7e;
-/// Any address alignment, byte-granular lengths and 64 address bits: the value reported by cards with memory-mapped channels.
-const ALIGNMENTS: u32 = 0x0001_0140;
-/// PG195, "Config Block System ID".
-const SYSTEM_ID: u32 = 0xff01;
-/// 512 bits.
-const DATA_WIDTH: u32 = 3;
-
 /// The registers of the configuration block that hold a written value.
 #[derive(Debug)]
 pub(super) struct ConfigBlock {
@@ -39,38 +33,60 @@ impl ConfigBlock {
 }
 
 impl CardModel {
-    /// Reads registers. Returns all ones for accesses that the core does not support.
+    /// Reads registers. A narrower access than a word returns its bytes of the word.
     pub(super) fn xdma_read(&self, offset: u64, data: &mut [u8]) {
         add(&self.shared.log.count.register_reads, 1);
-        if !self.supported(offset, data.len()) || self.shared.faults.all_ones() {
+        self.check_width(offset, data.len());
+        if self.shared.faults.all_ones() {
             data.fill(0xff);
             return;
         }
-        for (offset, word) in (offset as u32..).step_by(4).zip(data.chunks_exact_mut(4)) {
-            word.copy_from_slice(&self.register(offset).to_le_bytes());
+        for (word, range, first) in words(offset, data.len()) {
+            let value = self.register(word as u32).to_le_bytes();
+            let len = range.len();
+            data[range].copy_from_slice(&value[first..first + len]);
         }
     }
 
-    /// Writes registers. Drops accesses that the core does not support.
+    /// Writes registers. The byte enables of a narrower access than a word select its bytes of the word.
     pub(super) fn xdma_write(&self, offset: u64, data: &[u8]) {
         add(&self.shared.log.count.register_writes, 1);
-        if !self.supported(offset, data.len()) {
-            return;
-        }
-        for (offset, word) in (offset as u32..).step_by(4).zip(data.chunks_exact(4)) {
-            self.set_register(offset, u32::from_le_bytes([word[0], word[1], word[2], word[3]]));
+        self.check_width(offset, data.len());
+        for (word, range, first) in words(offset, data.len()) {
+            let (value, mask) = masked(&data[range], first);
+            let kept = if mask == u32::MAX { 0 } else { self.kept(word as u32) & !mask };
+            self.set_register(word as u32, kept | value);
         }
     }
 
-    /// Returns whether the core supports an access: 32-bit accesses only, and 64-bit ones in the MSI-X table (PCI, "MSI-X Table
+    /// Records accesses that PG195 forbids: all but aligned 32-bit ones, and 64-bit ones in the MSI-X table (PCI, "MSI-X Table
     /// Structure").
-    fn supported(&self, offset: u64, len: usize) -> bool {
+    fn check_width(&self, offset: u64, len: usize) {
         let table = offset >= REGISTER_SPACE && len == 8;
-        let supported = offset.is_multiple_of(4) && (len == 4 || table);
-        if !supported {
+        if !(offset.is_multiple_of(4) && (len == 4 || table)) {
             self.shared.log.violation(Rule::AccessWidth, offset, None);
         }
-        supported
+    }
+
+    /// Returns the bits of a register that a write of other bytes leaves as they are: those that hold a written value. Bits that
+    /// act when 1 is written are 0.
+    fn kept(&self, address: u32) -> u32 {
+        let (target, _, offset) = split(address);
+        let acts = match target {
+            0 | 1 => matches!(
+                offset,
+                chan::CONTROL_W1S
+                    | chan::CONTROL_W1C
+                    | chan::STATUS
+                    | chan::STATUS_RC
+                    | chan::IRQ_ENABLE_W1S
+                    | chan::IRQ_ENABLE_W1C
+            ),
+            4 | 5 => offset == sgdma::CREDITS,
+            _ => false,
+        };
+        // The aliases of the other blocks read 0.
+        if acts { 0 } else { self.register(address) }
     }
 
     fn register(&self, address: u32) -> u32 {
@@ -78,7 +94,7 @@ impl CardModel {
         match target {
             0 => self.channel(Direction::H2C, index).map_or(0, |channel| channel.read(offset)),
             1 => self.channel(Direction::C2H, index).map_or(0, |channel| channel.read(offset)),
-            2 if address & 0xfff == IDENTIFIER => Identifier::new(Target::Irq, 0, false).0,
+            2 if address & 0xfff == IDENTIFIER => self.identifier(Target::Irq, self.versions().irq),
             2 => self.shared.irq.read(address & 0xfff),
             3 => self.block_read(address & 0xfff),
             4 => self.channel(Direction::H2C, index).map_or(0, |channel| channel.sgdma_read(offset)),
@@ -105,6 +121,14 @@ impl CardModel {
         }
     }
 
+    fn versions(&self) -> Versions {
+        self.shared.options.card.core.versions
+    }
+
+    fn identifier(&self, target: Target, version: u8) -> u32 {
+        Identifier::new(target, 0, false).with_version(version).0
+    }
+
     /// Returns a mask with one bit for each channel, H2C first.
     fn channel_bits(&self) -> u32 {
         (1 << self.channels().len()) - 1
@@ -113,12 +137,12 @@ impl CardModel {
     fn block_read(&self, offset: u32) -> u32 {
         let link = &self.shared.link;
         match offset {
-            IDENTIFIER => Identifier::new(Target::Config, 0, false).0,
+            IDENTIFIER => self.identifier(Target::Config, self.versions().config),
             config::MAX_PAYLOAD => link.max_payload(),
             config::MAX_READ_REQUEST => link.max_read_request(),
-            config::SYSTEM_ID => SYSTEM_ID,
+            config::SYSTEM_ID => self.shared.options.card.core.system_id.into(),
             config::MSI_ENABLE => self.shared.irq.enabled() | self.messages_enabled(),
-            config::DATA_WIDTH => DATA_WIDTH,
+            config::DATA_WIDTH => (self.shared.options.card.core.data_width / 64).ilog2(),
             config::PCIE_CONTROL => self.config_block.pcie_control.load(Ordering::Relaxed),
             config::USER_MAX_PAYLOAD => link.user_max_payload().load(Ordering::Relaxed),
             config::USER_MAX_READ_REQUEST => link.user_max_read_request().load(Ordering::Relaxed),
@@ -142,7 +166,7 @@ impl CardModel {
 
     fn common_read(&self, offset: u32) -> u32 {
         match offset {
-            IDENTIFIER => Identifier::new(Target::SgdmaCommon, 0, false).0,
+            IDENTIFIER => self.identifier(Target::SgdmaCommon, self.versions().sgdma_common),
             sgdma::FETCH_HALT => self.common(|channel| channel.registers().fetch_halted),
             sgdma::CREDIT_ENABLE => self.common(|channel| channel.registers().credit_mode),
             _ => 0,
@@ -186,10 +210,29 @@ impl ChannelModel {
         xdma_regs::common_bit(self.id.direction, self.id.index)
     }
 
+    /// Returns the identifier of one of the channel's blocks, whose versions are those for H2C and C2H.
+    fn identifier(&self, target: Target, versions: impl Fn(&Versions) -> [u8; 2]) -> u32 {
+        let [h2c, c2h] = versions(&self.shared.options.card.core.versions);
+        let version = if self.is_h2c() { h2c } else { c2h };
+        Identifier::new(target, self.id.index, self.stream).with_version(version).0
+    }
+
+    /// Returns the alignment rules of the channel's current mode.
+    fn alignments(&self, regs: &Registers) -> u32 {
+        let card = &self.shared.options.card;
+        let rule = match regs.bit(chan::Control::NON_INCREMENTING) {
+            true => card.fixed_alignment(),
+            false => card.channels.alignment,
+        };
+        u32::from(rule.address) << 16 | u32::from(rule.length) << 8 | u32::from(card.channels.address_bits)
+    }
+
     fn read(&self, offset: u32) -> u32 {
         let mut regs = self.registers();
         match offset {
-            IDENTIFIER => Identifier::new(Target::channel(self.id.direction), self.id.index, self.stream).0,
+            IDENTIFIER => {
+                self.identifier(Target::channel(self.id.direction), |versions| [versions.h2c, versions.c2h])
+            }
             chan::CONTROL => regs.control,
             chan::STATUS => {
                 self.inject_status_fault(&mut regs);
@@ -203,7 +246,7 @@ impl ChannelModel {
                 status
             }
             chan::COMPLETED_COUNT => regs.completed,
-            chan::ALIGNMENTS => ALIGNMENTS,
+            chan::ALIGNMENTS => self.alignments(&regs),
             chan::WRITE_BACK_LO => regs.write_back as u32,
             chan::WRITE_BACK_HI => (regs.write_back >> 32) as u32,
             chan::IRQ_ENABLE => regs.irq_enable,
@@ -236,7 +279,7 @@ impl ChannelModel {
         }
     }
 
-    fn update(&self, change: impl FnOnce(&mut super::channel::Registers)) {
+    fn update(&self, change: impl FnOnce(&mut Registers)) {
         let mut regs = self.registers();
         change(&mut regs);
         self.update_irq(&regs);
@@ -245,7 +288,9 @@ impl ChannelModel {
     fn sgdma_read(&self, offset: u32) -> u32 {
         let regs = self.registers();
         match offset {
-            IDENTIFIER => Identifier::new(Target::sgdma(self.id.direction), self.id.index, self.stream).0,
+            IDENTIFIER => self.identifier(Target::sgdma(self.id.direction), |versions| {
+                [versions.h2c_sgdma, versions.c2h_sgdma]
+            }),
             sgdma::DESCRIPTOR_LO => regs.start as u32,
             sgdma::DESCRIPTOR_HI => (regs.start >> 32) as u32,
             sgdma::DESCRIPTOR_ADJACENT => regs.adjacent,

@@ -21,8 +21,8 @@ impl Slot {
     /// Replaces channels and logic. Keeps the PCI function and its client.
     pub fn load(&self, options: EmulatorOptions, logic: Arc<dyn Logic>) -> Result<(), Error> {
         let mut current = self.0.write().unwrap_or_else(PoisonError::into_inner);
-        let now = &current.shared.options;
-        if (options.profile, options.function_reset) != (now.profile, now.function_reset) {
+        let now = &current.shared.options.card;
+        if (&options.card.function, &options.card.bars) != (&now.function, &now.bars) {
             return Err(Error::FunctionMismatch);
         }
         // Stop the old image completely before the new one starts.

@@ -3,13 +3,13 @@
 //! The logic accesses host memory directly through a view, so every byte is copied only once. A view covers only a few pieces at
 //! a time, so that an unmap does not have to wait for a whole descriptor.
 
-use super::channel::ChannelModel;
+use super::channel::{ChannelModel, Shared};
 use super::engine::{Engine, Step, is_fixed};
 use super::faults::{InjectionPoint, Kind};
 use super::guest::AccessKind;
 use super::log::{DmaFaultReason, Purpose, add};
 use super::logic::{AxiResponse, Burst};
-use super::perf::BEAT;
+use super::options::Behaviour;
 use std::time::Instant;
 use vm_memory::VolatileSlice;
 use xdma_regs::channel::{Control, Status};
@@ -19,6 +19,8 @@ use xdma_regs::descriptor::{Descriptor, Flags};
 const PAGE: u64 = 4096;
 /// The maximum size of a view in bytes.
 const WINDOW: u64 = 16 * PAGE;
+/// The granularity of C2H stream buffers in bytes (PG195, "DMA C2H Stream").
+const STREAM_GRANULARITY: u64 = 64;
 /// The magic of a C2H stream descriptor's metadata (PG195, "C2H Stream Writeback").
 const METADATA: u32 = 0x52b4_0000;
 
@@ -163,16 +165,23 @@ impl Transfer {
     /// Returns the error if the descriptor violates the alignment rules of the mode (PG195, "Alignment").
     fn mode_error(&self, channel: &ChannelModel) -> Option<Status> {
         let Descriptor { source, destination, .. } = self.descriptor;
-        if self.fixed && !(source | destination | self.length()).is_multiple_of(BEAT) {
-            return Some(Status::ALIGN_MISMATCH);
+        let Shared { options, behaviour, .. } = &*channel.shared;
+        if self.fixed {
+            let rule = options.card.fixed_alignment();
+            let aligned = (source | destination).is_multiple_of(rule.address.into())
+                && self.length().is_multiple_of(rule.length.into());
+            return (!aligned).then_some(Status::ALIGN_MISMATCH);
         }
+        let granularity = if behaviour.narrow_stream_buffers { behaviour.beat } else { STREAM_GRANULARITY };
         let stream_c2h = channel.stream && !channel.is_h2c();
-        (stream_c2h && !self.length().is_multiple_of(BEAT)).then_some(Status::INVALID_LENGTH)
+        (stream_c2h && !self.length().is_multiple_of(granularity)).then_some(Status::INVALID_LENGTH)
     }
 
     fn finish(self, engine: &mut Engine, channel: &ChannelModel, packet: bool) -> Step {
         if channel.stream && !channel.is_h2c() && !channel.registers().bit(Control::STREAM_WRITE_BACK_OFF) {
-            let words = [METADATA | u32::from(packet), self.done as u32];
+            let Behaviour { narrow_stream_buffers, beat, .. } = channel.shared.behaviour;
+            let length = if narrow_stream_buffers { self.done.next_multiple_of(beat) } else { self.done };
+            let words = [METADATA | u32::from(packet), length as u32];
             let mut bytes = [0; 8];
             bytes[..4].copy_from_slice(&words[0].to_le_bytes());
             bytes[4..].copy_from_slice(&words[1].to_le_bytes());

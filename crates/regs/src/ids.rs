@@ -1,6 +1,13 @@
-//! PCI IDs of XDMA cards.
+//! PCI identifiers of XDMA cards, as in the table of the vendor's kernel module (dma_ip_drivers, `xdma_mod.c`).
 
-/// The model of a card, according to its PCI IDs.
+/// The model of a card, according to its PCI identifiers.
+///
+/// ```
+/// use xdma_regs::ids::Model;
+///
+/// assert!(Model::of(0x10ee, 0x903f).is_card());
+/// assert_eq!(Model::of(0x10ee, 0x0007), Model::Unknown);
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Model {
     /// An XDMA card of this model.

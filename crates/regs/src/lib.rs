@@ -10,6 +10,7 @@
 pub mod channel;
 pub mod config;
 pub mod descriptor;
+pub mod ids;
 pub mod irq;
 pub mod map;
 pub mod msix;
@@ -111,6 +112,11 @@ impl Identifier {
                 | (channel as u32 & 0xf) << 8
                 | 6,
         )
+    }
+
+    /// Returns this identifier with another version in bits 7:0.
+    pub const fn with_version(self, version: u8) -> Self {
+        Self(self.0 & !0xff | version as u32)
     }
 
     /// Returns whether this is the identifier of `target` and `channel`.

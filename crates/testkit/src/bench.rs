@@ -1,8 +1,8 @@
 //! A test bench: an emulated card with any user logic, which checks that the driver obeys the card's rules.
 //!
 //! On a host, the card is emulated in this process. In a virtual machine, it is the PCI function `XDMA_CARD`, which is emulated
-//! outside of the machine and controlled over the serial line `XDMA_TEST_CONTROL`. Its profile and reset support are then fixed
-//! when the machine is started.
+//! outside of the machine and controlled over the serial line `XDMA_TEST_CONTROL`. Its PCI function is then fixed when
+//! the machine is started.
 
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -11,10 +11,11 @@ use xdma::card::{Card, CardError, CardName, CardOptions};
 use xdma::channel::{Channel, Stats};
 use xdma::regs::Direction;
 use xdma::unstable::card::Companions;
+use xdma_emulator::card_file::Core;
 use xdma_emulator::control::{ControlClient, Log, Request};
 use xdma_emulator::faults::{Injection, Kind};
 use xdma_emulator::logic::Design;
-use xdma_emulator::{EmulatedCard, EmulatorOptions, Profile};
+use xdma_emulator::{CardFile, EmulatedCard, EmulatorOptions};
 
 /// Time limit for operations that should succeed. It leaves room for a busy machine.
 pub const LIMIT: Duration = Duration::from_secs(20);
@@ -37,22 +38,38 @@ fn control() -> Option<ControlClient> {
     Some(ControlClient::open(Path::new(&path)).expect("the control line can be opened"))
 }
 
-/// Returns the profiles that the card can have.
-pub fn profiles() -> Vec<Profile> {
+/// The environment variable that names a description: all tests then run on a function like its function.
+const LIKE_VARIABLE: &str = "XDMA_LIKE";
+
+/// Returns `card` with the function, BARs and data path of the description that [`LIKE_VARIABLE`] names, if it is set. Tests choose
+/// channels and switches.
+fn like(card: CardFile) -> CardFile {
+    let Ok(name) = std::env::var(LIKE_VARIABLE) else { return card };
+    let CardFile { mut function, bars, core, .. } =
+        CardFile::shipped(&name).expect("XDMA_LIKE is a shipped card");
+    function.reset = card.function.reset;
+    let core = Core { data_width: core.data_width, ..card.core };
+    CardFile { name, function, bars, core, ..card }
+}
+
+/// Returns the cards that a test runs on: two different ones in this process, or the card of the virtual machine.
+pub fn cards() -> Vec<CardFile> {
     match control() {
-        None => vec![Profile::F1, Profile::Alveo],
-        Some(mut control) => vec![control.options().expect("the card responds").profile],
+        None => vec![CardFile::f1(), CardFile::alveo()],
+        Some(mut control) => vec![control.options().expect("the card responds").card],
     }
 }
 
 impl Bench {
     pub fn new(options: EmulatorOptions, design: Design) -> Self {
         let Some(mut control) = control() else {
+            let options = EmulatorOptions { card: like(options.card), ..options };
             let card = EmulatedCard::start(options, design.build());
             return Self { location: Location::Local(card.expect("an emulated card can be started")) };
         };
-        let EmulatorOptions { profile, function_reset, .. } = control.options().expect("the card responds");
-        let options = Box::new(EmulatorOptions { profile, function_reset, ..options });
+        let served = control.options().expect("the card responds").card;
+        let card = CardFile { function: served.function, bars: served.bars, ..options.card };
+        let options = Box::new(EmulatorOptions { card, ..options });
         // A failed test may have left the link down.
         control.call(Request::Inject(Kind::LinkUp.into())).expect("the card has a link");
         control.call(Request::Load { options, design }).expect("the card loads the image");
@@ -79,7 +96,10 @@ impl Bench {
 
     pub fn try_open(&self, options: CardOptions) -> Result<Card, CardError> {
         match &self.location {
-            Location::Local(card) => xdma_emulated_card::connect(card, options),
+            Location::Local(card) => {
+                let user_bar = options.user_bar.or(card.options().card.user_bar());
+                xdma_emulated_card::connect(card, CardOptions { user_bar, ..options })
+            }
             Location::Remote { name, control } => {
                 let observer = Some(xdma_emulated_card::remote_observer(control.clone()));
                 xdma::unstable::card::open(name, options, Companions { observer, model: None })
@@ -103,7 +123,7 @@ impl Bench {
         }
     }
 
-    /// Returns the card's options. A remote card keeps its own profile and reset support, whatever was requested.
+    /// Returns the card's options. A remote card keeps its own PCI function, whatever was requested.
     pub fn options(&self) -> EmulatorOptions {
         match &self.location {
             Location::Local(card) => card.options(),

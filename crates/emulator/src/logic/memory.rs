@@ -5,6 +5,7 @@ use crate::log::lock;
 use crate::mapping::Mapping;
 use std::sync::{Arc, Mutex, OnceLock};
 use vm_memory::VolatileSlice;
+use xdma_card_file::{CardFile, MemoryRange};
 
 /// The size of a mapping in bytes. Its pages are allocated when they are first written.
 const CHUNK: u64 = 64 << 20;
@@ -13,13 +14,33 @@ const REGISTERS: usize = 1024;
 /// The number of BARs.
 const BARS: usize = 6;
 
+/// A range of card addresses with memory.
+struct Region {
+    range: MemoryRange,
+    chunks: Vec<OnceLock<Option<Mapping>>>,
+}
+
+impl Region {
+    fn new(range: MemoryRange) -> Self {
+        let chunks = range.size.div_ceil(CHUNK) as usize;
+        Self { range, chunks: std::iter::repeat_with(OnceLock::new).take(chunks).collect() }
+    }
+
+    /// Returns the offset of an access of `len` bytes, if it lies in this region.
+    fn offset(&self, address: u64, len: u64) -> Option<u64> {
+        let offset = address.checked_sub(self.range.address)?;
+        (offset.checked_add(len)? <= self.range.size).then_some(offset)
+    }
+}
+
 /// Sparse memory, 64 GiB by default, with scratch registers in the first 4 KiB of each user BAR.
 ///
 /// Each bit of the register at [`Memory::USER_IRQ`] drives one of the 16 user interrupts. Addresses beyond the memory answer
-/// DECERR. In fixed-address mode every 64-byte beat accesses the same address. A reset clears the registers and keeps the memory.
+/// DECERR. In fixed-address mode every beat accesses the same address. A reset clears the registers and keeps the memory.
 pub struct Memory {
-    size: u64,
-    chunks: Vec<OnceLock<Option<Mapping>>>,
+    regions: Vec<Region>,
+    /// Width of the data path in bytes.
+    beat: usize,
     registers: Mutex<Vec<[u32; REGISTERS]>>,
     shell: OnceLock<Arc<dyn Shell>>,
 }
@@ -37,18 +58,19 @@ impl Memory {
 
     /// Creates a memory of `size` bytes.
     pub fn with_size(size: u64) -> Self {
-        let chunks = size.div_ceil(CHUNK);
-        Self {
-            size,
-            chunks: std::iter::repeat_with(OnceLock::new).take(chunks as usize).collect(),
-            registers: Mutex::new(vec![[0; REGISTERS]; BARS]),
-            shell: OnceLock::new(),
-        }
+        Self::with_regions(vec![Region::new(MemoryRange { address: 0, size })], BEAT)
     }
 
-    /// Returns the size in bytes.
-    pub fn size(&self) -> u64 {
-        self.size
+    /// Creates the memory that a description states: its ranges, and the width of its data path.
+    pub fn of(card: &CardFile) -> Self {
+        let all = || vec![MemoryRange { address: 0, size: Self::DEFAULT_SIZE }];
+        let ranges = card.logic.memory.clone().known().unwrap_or_else(all);
+        Self::with_regions(ranges.into_iter().map(Region::new).collect(), card.beat() as usize)
+    }
+
+    fn with_regions(regions: Vec<Region>, beat: usize) -> Self {
+        let registers = Mutex::new(vec![[0; REGISTERS]; BARS]);
+        Self { regions, beat, registers, shell: OnceLock::new() }
     }
 
     /// Reads the memory at `address` directly, without the AXI port.
@@ -89,13 +111,13 @@ impl Memory {
 
     /// Calls `f` with a view of `len` bytes, which must not cross a mapping.
     fn access(&self, address: u64, len: usize, f: impl FnOnce(&VolatileSlice<'_>)) -> AxiResponse {
-        if address.checked_add(len as u64).is_none_or(|end| end > self.size) {
-            return AxiResponse::DecodeError;
-        }
-        let chunk = &self.chunks[(address / CHUNK) as usize];
+        let place = |region: &Region| region.offset(address, len as u64);
+        let found = self.regions.iter().find_map(|region| place(region).map(|offset| (region, offset)));
+        let Some((region, offset)) = found else { return AxiResponse::DecodeError };
+        let chunk = &region.chunks[(offset / CHUNK) as usize];
         match chunk.get_or_init(|| Mapping::anonymous(CHUNK as usize).ok()) {
             Some(mapping) => {
-                f(&mapping.slice((address % CHUNK) as usize, len));
+                f(&mapping.slice((offset % CHUNK) as usize, len));
                 AxiResponse::Okay(len)
             }
             // The host has no address space left.
@@ -121,15 +143,15 @@ impl Default for Memory {
     }
 }
 
-/// Bytes in a beat of the 512-bit port.
+/// Bytes in a beat of a 512-bit port.
 const BEAT: usize = 64;
 
 /// Returns how many bytes of memory an access of `len` bytes covers. In a fixed burst every beat has the same address, so a write leaves the
 /// last beat and a read repeats the first.
-fn beats(burst: Burst, len: usize) -> usize {
+fn beats(burst: Burst, len: usize, beat: usize) -> usize {
     match burst {
         Burst::Increment => len,
-        Burst::Fixed => len.min(BEAT),
+        Burst::Fixed => len.min(beat),
     }
 }
 
@@ -140,13 +162,13 @@ impl Logic for Memory {
     }
 
     fn write(&self, _channel: usize, address: u64, burst: Burst, data: &VolatileSlice) -> AxiResponse {
-        let len = beats(burst, data.len());
+        let len = beats(burst, data.len(), self.beat);
         let last = data.offset(data.len() - len).expect("inside the data");
         self.access(address, len, |memory| last.copy_to_volatile_slice(*memory)).covering(data.len())
     }
 
     fn read(&self, _channel: usize, address: u64, burst: Burst, data: &VolatileSlice) -> AxiResponse {
-        let len = beats(burst, data.len());
+        let len = beats(burst, data.len(), self.beat);
         let copy = |memory: &VolatileSlice<'_>| {
             for at in (0..data.len()).step_by(len) {
                 memory.copy_to_volatile_slice(data.offset(at).expect("inside the data"));
@@ -175,7 +197,8 @@ impl Logic for Memory {
 
     fn clear_memory(&self) {
         let zeros = [0_u8; BEAT * BEAT];
-        for mapping in self.chunks.iter().filter_map(|chunk| chunk.get()?.as_ref()) {
+        let chunks = self.regions.iter().flat_map(|region| &region.chunks);
+        for mapping in chunks.filter_map(|chunk| chunk.get()?.as_ref()) {
             let page = |at| mapping.slice(at, zeros.len());
             (0..CHUNK as usize).step_by(zeros.len()).for_each(|at| page(at).copy_from(&zeros));
         }

@@ -18,6 +18,7 @@ pub use rtl::{Rtl, Variant};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 use vm_memory::VolatileSlice;
+use xdma_card_file::{self as card_file, CardFile, Setting};
 
 /// The designs included in the emulator, by name.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -42,6 +43,16 @@ impl Design {
             Self::Loopback => Arc::new(Loopback::new()),
             Self::Msm(options) => Arc::new(MsmModel::new(options)),
         }
+    }
+}
+
+/// Creates the logic that a description names.
+pub fn of(card: &CardFile) -> Arc<dyn Logic> {
+    match card.logic.design {
+        Setting::Known(card_file::Design::Msm) => Design::Msm(MsmModelOptions::default()).build(),
+        Setting::Known(card_file::Design::Loopback) => Arc::new(Loopback::new()),
+        Setting::Unknown if card.is_stream() => Arc::new(Loopback::new()),
+        Setting::Known(card_file::Design::Memory) | Setting::Unknown => Arc::new(Memory::of(card)),
     }
 }
 
@@ -123,6 +134,13 @@ pub trait Logic: Send + Sync {
 
     /// Writes the 32-bit register at `offset` of user BAR `bar`.
     fn user_write(&self, bar: usize, offset: u64, value: u32);
+
+    /// Writes the bytes of a register that are set in `mask` (AXI WSTRB), in an access of fewer than 32 bits. By default, the
+    /// register is read and written as a whole, for logic whose reads have no side effects.
+    fn user_write_bytes(&self, bar: usize, offset: u64, value: u32, mask: u32) {
+        let kept = self.user_read(bar, offset) & !mask;
+        self.user_write(bar, offset, kept | value & mask);
+    }
 
     /// Resets the logic. Memory behind the AXI port keeps its contents.
     fn reset(&self);

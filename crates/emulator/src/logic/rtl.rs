@@ -275,6 +275,9 @@ impl Logic for Rtl {
         self.shared.call(|inner| inner.master.set_register(offset, value));
     }
 
+    /// The design ignores writes without all byte enables (`hdl/rtl/axi/axil_slave.sv`).
+    fn user_write_bytes(&self, _bar: usize, _offset: u64, _value: u32, _mask: u32) {}
+
     fn reset(&self) {
         self.shared.call(|inner| {
             inner.master.reset();

@@ -1,14 +1,14 @@
 //! Configuration space of both profiles (PCI Local Bus 3.0 chapter 6, PCI Express Base "PCI Express Capability Structure").
 
 use crate::rig::{Rig, synchronous};
-use xdma_emulator::{EmulatorOptions, Profile};
+use xdma_emulator::{CardFile, EmulatorOptions};
 
 fn f1() -> Rig {
     Rig::new(synchronous())
 }
 
 fn alveo() -> Rig {
-    Rig::new(EmulatorOptions { profile: Profile::Alveo, ..synchronous() })
+    Rig::new(EmulatorOptions { card: CardFile::alveo(), ..synchronous() })
 }
 
 /// Writes all ones to a BAR, and returns the value read back: its size and type.
@@ -151,9 +151,11 @@ fn the_function_is_a_pci_express_endpoint() {
 
 #[test]
 fn function_reset_is_advertised_if_supported() {
-    for profile in [Profile::F1, Profile::Alveo] {
+    for card in [CardFile::f1(), CardFile::alveo()] {
         for function_reset in [false, true] {
-            let mut rig = Rig::new(EmulatorOptions { profile, function_reset, ..synchronous() });
+            let mut rig = Rig::new(
+                EmulatorOptions { card: card.clone(), ..synchronous() }.with_function_reset(function_reset),
+            );
             let at = rig.capability(0x10).unwrap();
             assert_eq!(rig.config32(at + 4) >> 28 & 1, u32::from(function_reset), "DevCap");
             // DevCtl bit 15 starts the reset and always reads 0.

@@ -130,8 +130,7 @@ fn more_than_1023_credits_are_detected_and_saturate() {
 /// The switch for cores without credits on memory-mapped channels.
 #[test]
 fn a_core_without_credits_reads_zero_and_does_not_wait() {
-    let switches = Switches { mm_credits: false, ..Switches::default() };
-    let mut rig = Rig::new(EmulatorOptions { switches, ..synchronous() });
+    let mut rig = Rig::new(synchronous().with_credits(false));
     let channel = h2c(0);
     rig.write(0x6014, channel.common);
     rig.write(0x6024, channel.common);
@@ -148,8 +147,8 @@ fn a_core_without_credits_reads_zero_and_does_not_wait() {
 #[test]
 fn busy_without_credits_follows_the_switch() {
     for busy in [false, true] {
-        let switches = Switches { busy_without_credits: busy, ..Switches::default() };
-        let mut rig = Rig::new(EmulatorOptions { switches, ..synchronous() });
+        let switches = Switches { busy_without_credits: busy.into(), ..Switches::default() };
+        let mut rig = Rig::new(synchronous().with_switches(switches));
         let channel = h2c(0);
         ring(&rig, channel);
         rig.write(0x6024, channel.common);

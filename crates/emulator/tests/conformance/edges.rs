@@ -85,7 +85,7 @@ fn a_wrong_magic_number_stops() {
     }
 }
 
-/// Observed on hardware: 0x80010, that is bits 19 and 4.
+/// On hardware, the status register read 0x80010 after a refused fetch: bits 19 and 4.
 #[test]
 fn a_refused_descriptor_fetch_stops_the_engine() {
     for channel in BOTH {
@@ -258,8 +258,8 @@ fn axi_read_errors() {
 #[test]
 fn unlogged_errors_stop_according_to_the_switch() {
     for stop in [false, true] {
-        let switches = Switches { unlogged_errors_stop: stop, ..Switches::default() };
-        let options = EmulatorOptions { switches, ..synchronous() };
+        let switches = Switches { unlogged_errors_stop: stop.into(), ..Switches::default() };
+        let options = synchronous().with_switches(switches);
         let channel = h2c(1);
         let refused = |words: &mut [u32; 8]| set_address(words, card_side(channel), DECODE_ERROR);
         let (_, (status, count)) = break_third(channel, options, 0, refused);
@@ -494,8 +494,8 @@ fn status_is_cleared_bit_by_bit_or_by_reading() {
 #[test]
 fn run_after_stop_follows_the_switch() {
     for clears in [false, true] {
-        let switches = Switches { stop_clears_run: clears, ..Switches::default() };
-        let mut rig = Rig::new(EmulatorOptions { switches, ..synchronous() });
+        let switches = Switches { stop_clears_run: clears.into(), ..Switches::default() };
+        let mut rig = Rig::new(synchronous().with_switches(switches));
         let adjacent = rig.lay(h2c(0), LIST, &pieces(2, 64), 0, STOP);
         rig.run(h2c(0), LIST, adjacent, 0x1e);
         assert_eq!(rig.read(0x04) & 1, u32::from(!clears));
@@ -507,8 +507,8 @@ fn run_after_stop_follows_the_switch() {
 #[test]
 fn busy_outlasts_the_write_back_according_to_the_switch() {
     let lag = std::time::Duration::from_millis(30);
-    let switches = Switches { busy_lag: lag, ..Switches::default() };
-    let mut rig = Rig::new(EmulatorOptions { switches, ..EmulatorOptions::default() });
+    let switches = Switches { busy_lag_us: (lag.as_micros() as u32).into(), ..Switches::default() };
+    let mut rig = Rig::new(EmulatorOptions::default().with_switches(switches));
     let word = rig.host.at(WORD);
     rig.write(0x88, word as u32);
     rig.write(0x8c, (word >> 32) as u32);

@@ -5,7 +5,7 @@ use crate::host::{COMPLETED, STOP};
 use crate::rig::{Channel, DATA, LIST, Piece, Rig, both_times, c2h, h2c, pieces, synchronous};
 use std::time::{Duration, Instant};
 use xdma_emulator::faults::{BadCompletion, Injection, Kind};
-use xdma_emulator::{EmulatorOptions, Profile, Switches};
+use xdma_emulator::{CardFile, EmulatorOptions, Switches};
 use xdma_regs::Direction;
 
 /// All `ie_*` bits. H2C has write errors, C2H has none.
@@ -111,8 +111,9 @@ fn a_failed_h2c_host_read_stops_the_engine() {
 fn a_failed_h2c_host_read_is_not_logged_if_disabled() {
     for (unlogged_errors_stop, count) in [(false, 3), (true, 2)] {
         for (with, ..) in COMPLETIONS {
-            let switches = Switches { unlogged_errors_stop, ..Switches::default() };
-            let mut rig = Rig::new(EmulatorOptions { switches, ..synchronous() });
+            let switches =
+                Switches { unlogged_errors_stop: unlogged_errors_stop.into(), ..Switches::default() };
+            let mut rig = Rig::new(synchronous().with_switches(switches));
             let outcome = third(&mut rig, h2c(1), 1, Kind::HostRead(with).on(Direction::H2C, 1));
             assert_eq!(outcome, (0, count), "{with:?}");
         }
@@ -215,7 +216,7 @@ fn the_link_goes_down_while_an_engine_is_busy() {
 /// A client that connects while the link is down reads all ones, and stays connected.
 #[test]
 fn a_client_may_connect_while_the_link_is_down() {
-    let mut rig = Rig::new(EmulatorOptions { profile: Profile::Alveo, ..synchronous() });
+    let mut rig = Rig::new(EmulatorOptions { card: CardFile::alveo(), ..synchronous() });
     rig.card.inject(Kind::LinkDown).unwrap();
     rig.reconnect();
     assert_eq!((rig.config32(0x00), rig.read(0x2000)), (!0, !0));

@@ -1,16 +1,17 @@
 //! Identifiers (PG195, register 0x00 of every target).
 
 use crate::rig::{Rig, synchronous};
-use xdma_emulator::{EmulatorOptions, Profile};
+use xdma_emulator::{CardFile, EmulatorOptions};
 
 fn counts(h2c: usize, c2h: usize, stream: bool) -> EmulatorOptions {
-    EmulatorOptions { h2c_channels: h2c, c2h_channels: c2h, stream, ..synchronous() }
+    let options = synchronous().with_channels(h2c, c2h);
+    if stream { options.with_streams() } else { options }
 }
 
 #[test]
 fn every_block_of_a_memory_mapped_card_identifies_itself() {
-    for profile in [Profile::F1, Profile::Alveo] {
-        let mut rig = Rig::new(EmulatorOptions { profile, ..synchronous() });
+    for card in [CardFile::f1(), CardFile::alveo()] {
+        let mut rig = Rig::new(EmulatorOptions { card, ..synchronous() });
         for (channel, expected) in [(0, 0x1fc0_0006), (1, 0x1fc0_0106), (2, 0x1fc0_0206), (3, 0x1fc0_0306)]
             .map(|(c, id)| (c * 0x100, id))
         {

@@ -5,7 +5,7 @@ use crate::rig::{Channel, DEADLINE, LIST, Rig, c2h, channels, h2c, pieces, synch
 use std::os::fd::AsRawFd;
 use std::time::{Duration, Instant};
 use vmm_sys_util::eventfd::EventFd;
-use xdma_emulator::{EmulatorOptions, Profile};
+use xdma_emulator::{CardFile, EmulatorOptions};
 
 /// `VFIO_IRQ_SET_DATA_EVENTFD | VFIO_IRQ_SET_ACTION_TRIGGER`.
 const TRIGGER: u32 = 0x04 | 0x20;
@@ -91,7 +91,7 @@ fn finish_one(rig: &mut Rig, channel: Channel) {
 }
 
 fn both_cards() -> Vec<EmulatorOptions> {
-    [Profile::F1, Profile::Alveo].map(|profile| EmulatorOptions { profile, ..synchronous() }).to_vec()
+    [CardFile::f1(), CardFile::alveo()].map(|card| EmulatorOptions { card, ..synchronous() }).to_vec()
 }
 
 #[test]
@@ -115,7 +115,7 @@ fn each_channel_has_its_bit_and_its_vector() {
 
 #[test]
 fn c2h_follows_the_last_h2c_channel_that_exists() {
-    let mut rig = Rig::new(EmulatorOptions { h2c_channels: 1, c2h_channels: 1, ..synchronous() });
+    let mut rig = Rig::new(synchronous().with_channels(1, 1));
     let vectors = msix(&mut rig);
     rig.write(0x20a0, 0x0000_0100);
     rig.write(0x2014, 0xffff_ffff);
@@ -309,8 +309,8 @@ fn a_held_user_request_fires_again_when_reenabled() {
 
 #[test]
 fn the_table_starts_masked_and_is_writable() {
-    for (profile, count) in [(Profile::F1, 33), (Profile::Alveo, 32)] {
-        let mut rig = Rig::new(EmulatorOptions { profile, ..synchronous() });
+    for (card, count) in [(CardFile::f1(), 33), (CardFile::alveo(), 32)] {
+        let mut rig = Rig::new(EmulatorOptions { card, ..synchronous() });
         let capability = rig.capability(0x11).expect("MSI-X");
         for entry in 0..count {
             assert_eq!(rig.read(0x800c + 16 * entry) & 1, 1, "entry {entry} starts masked");
@@ -386,7 +386,7 @@ fn the_function_mask_masks_every_vector() {
 /// MSI: one message for all sources.
 #[test]
 fn msi_sends_its_one_message() {
-    let mut rig = Rig::new(EmulatorOptions { profile: Profile::Alveo, ..synchronous() });
+    let mut rig = Rig::new(EmulatorOptions { card: CardFile::alveo(), ..synchronous() });
     let capability = rig.capability(0x05).expect("MSI");
     rig.config_write(capability + 4, &0xfee0_0000u32.to_le_bytes());
     rig.config_write(capability + 2, &1u16.to_le_bytes());
@@ -406,7 +406,7 @@ fn msi_sends_its_one_message() {
 /// again.
 #[test]
 fn the_legacy_line_is_a_level() {
-    let mut rig = Rig::new(EmulatorOptions { profile: Profile::Alveo, ..synchronous() });
+    let mut rig = Rig::new(EmulatorOptions { card: CardFile::alveo(), ..synchronous() });
     let vectors = Vectors::connect(&mut rig, INTX, 1);
     rig.write(0x2014, 0xff);
     rig.write(0x90, MASK);
@@ -430,7 +430,7 @@ fn the_legacy_line_is_a_level() {
 
 #[test]
 fn the_command_registers_bit_10_disables_the_legacy_line() {
-    let mut rig = Rig::new(EmulatorOptions { profile: Profile::Alveo, ..synchronous() });
+    let mut rig = Rig::new(EmulatorOptions { card: CardFile::alveo(), ..synchronous() });
     let vectors = Vectors::connect(&mut rig, INTX, 1);
     rig.config_write(0x04, &0x0406u16.to_le_bytes());
     rig.write(0x2014, 0xff);

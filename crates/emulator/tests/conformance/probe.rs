@@ -1,7 +1,7 @@
 //! The probe sequence of the vendor's kernel driver (XIL `xdma_device_open`, `probe_one`).
 
 use crate::rig::{Rig, synchronous};
-use xdma_emulator::{EmulatorOptions, Profile};
+use xdma_emulator::{CardFile, EmulatorOptions};
 
 struct Card {
     options: EmulatorOptions,
@@ -12,18 +12,18 @@ struct Card {
 }
 
 fn cards() -> Vec<Card> {
-    let card = |profile, h2c: usize, c2h: usize, stream| Card {
-        options: EmulatorOptions { profile, h2c_channels: h2c, c2h_channels: c2h, stream, ..synchronous() },
-        config_bar: if profile == Profile::F1 { 2 } else { 1 },
-        h2c: h2c as u64,
-        c2h: c2h as u64,
+    let card = |card: CardFile, h2c: usize, c2h: usize, stream| {
+        let config_bar = card.register_bar().expect("a card has registers") as u32;
+        let options = EmulatorOptions { card, ..synchronous() }.with_channels(h2c, c2h);
+        let options = if stream { options.with_streams() } else { options };
+        Card { options, config_bar, h2c: h2c as u64, c2h: c2h as u64 }
     };
     vec![
-        card(Profile::F1, 4, 4, false),
-        card(Profile::Alveo, 4, 4, false),
-        card(Profile::Alveo, 1, 1, false),
-        card(Profile::Alveo, 2, 2, true),
-        card(Profile::Alveo, 1, 3, false),
+        card(CardFile::f1(), 4, 4, false),
+        card(CardFile::alveo(), 4, 4, false),
+        card(CardFile::alveo(), 1, 1, false),
+        card(CardFile::alveo(), 2, 2, true),
+        card(CardFile::alveo(), 1, 3, false),
     ]
 }
 
@@ -37,7 +37,8 @@ fn find_config_bar(rig: &mut Rig) -> Option<u32> {
     })
 }
 
-/// `pci_keep_intx_enabled`, relaxed ordering, extended tags, `pcie_set_readrq(512)`, bus mastering.
+/// Configures the function as the vendor's module does in its probe: `pci_keep_intx_enabled`, relaxed ordering, extended tags,
+/// `pcie_set_readrq(512)`, bus mastering.
 fn set_up_function(rig: &mut Rig) {
     let pcie = rig.capability(0x10).expect("PCI Express capability");
     rig.config_write(0x04, &0x0002u16.to_le_bytes());
@@ -120,7 +121,7 @@ fn vectors_are_packed_as_published() {
     program_vectors(&mut rig, 8);
     let seen = [0x20a0, 0x20a4, 0x2080, 0x2084, 0x2088, 0x208c].map(|at| rig.read(at));
     assert_eq!(seen, [0x0302_0100, 0x0706_0504, 0x0b0a_0908, 0x0f0e_0d0c, 0x1312_1110, 0x1716_1514]);
-    let mut rig = Rig::new(EmulatorOptions { h2c_channels: 1, c2h_channels: 1, ..synchronous() });
+    let mut rig = Rig::new(synchronous().with_channels(1, 1));
     program_vectors(&mut rig, 2);
     assert_eq!((rig.read(0x20a0), rig.read(0x2080), rig.read(0x208c)), (0x0100, 0x0504_0302, 0x1110_0f0e));
 }

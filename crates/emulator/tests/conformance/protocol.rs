@@ -5,7 +5,7 @@ use crate::rig::{Rig, synchronous, watchdog};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use xdma_emulator::{EmulatedCard, Rule};
+use xdma_emulator::{CardFile, EmulatedCard, EmulatorOptions, Rule};
 
 fn card() -> EmulatedCard {
     EmulatedCard::start(synchronous(), Arc::new(crate::fabric::Fabric::default())).expect("the card starts")
@@ -126,6 +126,49 @@ fn an_access_of_another_width_is_detected() {
         let mut raw = Raw::instead_of(&mut rig);
         let _ = raw.write(2, offset, &[0xff; 8][..len]);
         raw.end();
+    }
+}
+
+/// Accesses of fewer bits reach registers by byte enables, as with any AXI-Lite slave: user tools read and write bytes and halfwords
+/// of both BARs (XIL `tools/reg_rw.c`).
+#[test]
+fn narrow_accesses_have_byte_enables() {
+    let mut rig = Rig::new(synchronous());
+    rig.expect_violation(Rule::AccessWidth);
+    rig.bar_write(0, 0x500, 0x4433_2211);
+    for (bar, offset, bytes) in
+        [(0u32, 0x501u64, vec![0x22]), (0, 0x502, vec![0x33, 0x44]), (2, 0x2003, vec![0x1f])]
+    {
+        let mut seen = vec![0; bytes.len()];
+        rig.client.region_read(bar, offset, &mut seen).expect("the card answers");
+        assert_eq!(seen, bytes, "BAR{bar} at {offset:#x}");
+    }
+    rig.client.region_write(0, 0x501, &[0xaa]).expect("the card answers");
+    rig.client.region_write(0, 0x506, &[0xcc, 0xdd]).expect("the card answers");
+    assert_eq!((rig.bar_read(0, 0x500), rig.bar_read(0, 0x504)), (0x4433_aa11, 0xddcc_0000));
+    // The channel's interrupt mask: the lower half keeps its value. A byte of the write-1-to-clear alias clears only its bits.
+    rig.write(0x90, 0x00f8_3e1e);
+    rig.client.region_write(2, 0x92, &[0x08, 0x00]).expect("the card answers");
+    assert_eq!(rig.read(0x90), 0x0008_3e1e);
+    rig.client.region_write(2, 0x99, &[0xff]).expect("the card answers");
+    assert_eq!(rig.read(0x90), 0x0008_001e);
+}
+
+/// The alignments register states the rules of the current mode: in fixed-address mode, those of the data path (PG195, "H2C Channel
+/// Alignments", "Alignment").
+#[test]
+fn alignments_follow_fixed_address_mode() {
+    for (card, fixed) in
+        [(CardFile::f1(), 0x0040_4040), (CardFile::shipped("7-series").unwrap(), 0x0008_0840)]
+    {
+        let mut rig = Rig::new(EmulatorOptions { card, ..synchronous() });
+        for channel in [0x0, 0x1000] {
+            assert_eq!(rig.read(channel + 0x4c), 0x0001_0140);
+            rig.write(channel + 0x08, 1 << 25);
+            assert_eq!(rig.read(channel + 0x4c), fixed);
+            rig.write(channel + 0x0c, 1 << 25);
+            assert_eq!(rig.read(channel + 0x4c), 0x0001_0140);
+        }
     }
 }
 

@@ -1,7 +1,7 @@
 //! Reset values, masks and aliases of every register (PG195 "Register Space").
 
 use crate::rig::{Channel, Rig, channels, synchronous};
-use xdma_emulator::{EmulatorOptions, Profile};
+use xdma_emulator::{CardFile, EmulatorOptions};
 
 /// The address of a register, its reset value, and the mask of documented writable bits.
 type Register = (u64, u32, u32);
@@ -66,8 +66,8 @@ fn all_registers() -> Vec<Register> {
 
 #[test]
 fn registers_start_as_documented() {
-    for profile in [Profile::F1, Profile::Alveo] {
-        let mut rig = Rig::new(EmulatorOptions { profile, ..synchronous() });
+    for card in [CardFile::f1(), CardFile::alveo()] {
+        let mut rig = Rig::new(EmulatorOptions { card, ..synchronous() });
         for (at, reset, _) in all_registers() {
             assert_eq!(rig.read(at), reset, "at {at:#x}");
         }
@@ -155,7 +155,7 @@ fn one_alias_sets_bits_and_one_clears_them() {
 #[test]
 fn channel_interrupt_bits_are_packed_behind_the_last_h2c_channel() {
     for (h2c, c2h) in [(1, 1), (2, 1), (1, 3), (4, 4)] {
-        let mut rig = Rig::new(EmulatorOptions { h2c_channels: h2c, c2h_channels: c2h, ..synchronous() });
+        let mut rig = Rig::new(synchronous().with_channels(h2c, c2h));
         rig.write(0x2014, 0xffff_ffff);
         assert_eq!(rig.read(0x2010), (1 << (h2c + c2h)) - 1, "{h2c} + {c2h}");
     }

@@ -3,10 +3,10 @@
 use crate::host::{COMPLETED, STOP};
 use crate::raw::Raw;
 use crate::rig::{LIST, Rig, c2h, channels, h2c, pieces, synchronous};
-use xdma_emulator::{EmulatorOptions, Profile};
+use xdma_emulator::{CardFile, EmulatorOptions};
 
 fn with_reset() -> EmulatorOptions {
-    EmulatorOptions { function_reset: true, ..synchronous() }
+    synchronous().with_function_reset(true)
 }
 
 /// Writes to all writable registers, and moves some data.
@@ -79,8 +79,8 @@ fn works(rig: &mut Rig) {
 
 #[test]
 fn a_device_reset_restores_the_initial_state() {
-    for profile in [Profile::F1, Profile::Alveo] {
-        let mut rig = Rig::new(EmulatorOptions { profile, ..with_reset() });
+    for card in [CardFile::f1(), CardFile::alveo()] {
+        let mut rig = Rig::new(EmulatorOptions { card, ..synchronous() }.with_function_reset(true));
         use_it(&mut rig);
         let before = configuration(&mut rig);
         rig.client.reset().expect("reset");
@@ -125,7 +125,7 @@ fn without_function_reset_the_bit_does_nothing() {
 #[test]
 fn the_device_reports_whether_it_can_be_reset() {
     for function_reset in [false, true] {
-        let mut rig = Rig::new(EmulatorOptions { function_reset, ..synchronous() });
+        let mut rig = Rig::new(synchronous().with_function_reset(function_reset));
         let mut raw = Raw::instead_of(&mut rig);
         let info = raw.call(4, &[16u32.to_le_bytes(), [0; 4], [0; 4], [0; 4]].concat()).expect("GET_INFO");
         let flags = u32::from_le_bytes(info[4..8].try_into().unwrap());
@@ -136,7 +136,7 @@ fn the_device_reports_whether_it_can_be_reset() {
 /// A reset in the middle of an endless list.
 #[test]
 fn a_reset_stops_running_engines() {
-    let mut rig = Rig::new(EmulatorOptions { function_reset: true, ..EmulatorOptions::default() });
+    let mut rig = Rig::new(EmulatorOptions::default().with_function_reset(true));
     for channel in [h2c(0), c2h(1)] {
         let at = LIST + 0x1000 * channel.number;
         let piece = pieces(1, 4096)[0];

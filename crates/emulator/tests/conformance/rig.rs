@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 use std::time::{Duration, Instant};
 use vfio_user::Client;
-use xdma_emulator::{EmulatedCard, EmulatorOptions, Latency, Profile, Rule};
+use xdma_emulator::{EmulatedCard, EmulatorOptions, Latency, Rule};
 
 /// Time limit for each wait of a test.
 pub const DEADLINE: Duration = Duration::from_secs(20);
@@ -136,7 +136,7 @@ impl Rig {
     pub fn new(options: EmulatorOptions) -> Self {
         let watchdog = watchdog();
         let fabric = Arc::new(Fabric::default());
-        let bar = if options.profile == Profile::F1 { 2 } else { 1 };
+        let bar = options.card.register_bar().expect("a card has registers") as u32;
         let card = EmulatedCard::start(options, fabric.clone()).expect("the card starts");
         let host = Host::new(IOVA, HOST_BYTES);
         let client = connect(&card, &host);

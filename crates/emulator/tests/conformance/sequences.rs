@@ -2,15 +2,15 @@
 
 use crate::host::{COMPLETED, STOP};
 use crate::rig::{Channel, LIST, Piece, Rig, WORD, both_times, c2h, h2c, pieces};
-use xdma_emulator::{EmulatorOptions, Profile};
+use xdma_emulator::{CardFile, EmulatorOptions};
 
 const SOME: [fn() -> Channel; 4] = [|| h2c(0), || c2h(0), || h2c(3), || c2h(2)];
 
 fn cards() -> Vec<EmulatorOptions> {
-    let profiles = [Profile::F1, Profile::Alveo];
-    profiles
+    let cards = [CardFile::f1(), CardFile::alveo()];
+    cards
         .iter()
-        .flat_map(|profile| both_times().map(|time| EmulatorOptions { profile: *profile, ..time }))
+        .flat_map(|card| both_times().map(|time| EmulatorOptions { card: card.clone(), ..time }))
         .collect()
 }
 

@@ -8,7 +8,7 @@ use xdma_emulator::{EmulatorOptions, Switches};
 const META: usize = 0x8000;
 
 fn stream(options: EmulatorOptions) -> Rig {
-    Rig::new(EmulatorOptions { stream: true, h2c_channels: 2, c2h_channels: 2, ..options })
+    Rig::new(options.with_channels(2, 2).with_streams())
 }
 
 /// Writes C2H descriptors of `len` bytes each. The source is the metadata address.
@@ -176,8 +176,8 @@ fn a_c2h_stream_length_must_be_a_multiple_of_64() {
 #[test]
 fn clearing_run_of_an_idle_stream_follows_the_switch() {
     for ends in [false, true] {
-        let switches = Switches { stop_ends_idle_stream: ends, ..Switches::default() };
-        let mut rig = stream(EmulatorOptions { switches, ..EmulatorOptions::default() });
+        let switches = Switches { stop_ends_idle_stream: ends.into(), ..Switches::default() };
+        let mut rig = stream(EmulatorOptions::default().with_switches(switches));
         let channel = c2h(0);
         lay_c2h(&rig, 2, 512, STOP);
         rig.go(channel, LIST, 0, 0x5e);

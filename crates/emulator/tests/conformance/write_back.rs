@@ -126,8 +126,8 @@ fn the_count_wraps_at_24_bits_and_the_register_does_not() {
 #[test]
 fn an_error_writes_bit_31_according_to_the_switch() {
     for write in [false, true] {
-        let switches = Switches { error_write_back: write, ..Switches::default() };
-        let mut rig = Rig::new(EmulatorOptions { switches, ..synchronous() });
+        let switches = Switches { error_write_back: write.into(), ..Switches::default() };
+        let mut rig = Rig::new(synchronous().with_switches(switches));
         let channel = h2c(0);
         point_at(&mut rig, channel, IOVA + WORD as u64);
         let list = pieces(2, 64);

@@ -1,7 +1,7 @@
 //! Memory-mapped channels: chains, credits, stopping, counters.
 
 use crate::host::{Bench, CREDIT_RING, Desc, List, chain};
-use xdma_emulator::{EmulatorOptions, Profile};
+use xdma_emulator::{CardFile, EmulatorOptions};
 
 const H2C: u64 = 0x0000;
 const C2H: u64 = 0x1000;
@@ -103,7 +103,7 @@ fn credits_drive_a_closed_ring() {
 
 #[test]
 fn alveo_has_its_registers_in_the_other_bar() {
-    let mut bench = Bench::new(EmulatorOptions { profile: Profile::Alveo, ..EmulatorOptions::default() });
+    let mut bench = Bench::new(EmulatorOptions { card: CardFile::alveo(), ..EmulatorOptions::default() });
     assert_eq!(bench.read(0x2000), 0x1fc2_0006);
     assert_eq!(bench.config(0), 0x903f_10ee);
     round_trip(&mut bench, 3, 100);
@@ -112,8 +112,7 @@ fn alveo_has_its_registers_in_the_other_bar() {
 
 #[test]
 fn absent_channels_read_as_zero() {
-    let mut bench =
-        Bench::new(EmulatorOptions { h2c_channels: 1, c2h_channels: 2, ..EmulatorOptions::default() });
+    let mut bench = Bench::new(EmulatorOptions::default().with_channels(1, 2));
     assert_eq!([bench.read(0x0), bench.read(0x100), bench.read(0x4100)], [0x1fc0_0006, 0, 0]);
     assert_eq!([bench.read(0x1100), bench.read(0x1200)], [0x1fc1_0106, 0]);
     bench.write(0x2014, !0);

@@ -1,7 +1,7 @@
 //! Errors, and how the registers report them.
 
 use crate::host::{Bench, Desc, List, chain};
-use xdma_emulator::{DmaFaultReason, EmulatorOptions, Purpose};
+use xdma_emulator::{DmaFaultReason, EmulatorOptions, Purpose, Switches};
 
 const ALL: u32 = 0x04ff_fe7f;
 /// The value that `xdma.ko` writes in poll mode, without the `ie` bits for writes.
@@ -129,7 +129,8 @@ fn rule_violations_are_recorded() {
 
 #[test]
 fn a_block_that_crosses_a_page_reads_the_wrong_memory() {
-    let mut bench = bench();
+    let switches = Switches { aligned_fetch: false.into(), ..Switches::default() };
+    let mut bench = Bench::new(EmulatorOptions::default().with_switches(switches));
     let mut crossing = chain(0x1000, &[good(); 40]);
     crossing.base = 0x1e00;
     let (status, count) = run(&mut bench, &crossing, ALL);
@@ -147,12 +148,12 @@ fn stop_inside_a_block_ends_the_list_and_is_recorded() {
 }
 
 #[test]
-fn narrow_accesses_are_recorded_and_dropped() {
+fn narrow_accesses_are_recorded_and_have_byte_enables() {
     let mut bench = bench();
     let mut byte = [0];
     bench.client.region_read(2, 0x0, &mut byte).unwrap();
     bench.client.region_write(2, 0x90, &[0xff, 0xff]).unwrap();
-    assert_eq!((byte, bench.read(0x90)), ([0xff], 0));
+    assert_eq!((byte, bench.read(0x90)), ([0x06], 0xfe7e));
     assert_eq!(bench.violations().len(), 2);
     bench.client.region_write(2, 0x8010, &[1, 0, 0, 0, 2, 0, 0, 0]).unwrap();
     assert_eq!((bench.read(0x8010), bench.read(0x8014)), (1, 2));

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 use vfio_user::Client;
 use xdma_emulator::logic::{Logic, Memory};
-use xdma_emulator::{EmulatedCard, EmulatorOptions, Profile};
+use xdma_emulator::{EmulatedCard, EmulatorOptions};
 
 /// The size of the host's memory in bytes, mapped for the card at IOVA 0.
 pub const MEMORY: u64 = 8 << 20;
@@ -93,7 +93,7 @@ impl Bench {
     }
 
     fn build(options: EmulatorOptions, logic: Arc<dyn Logic>, memory: Arc<Memory>) -> Self {
-        let xdma = if options.profile == Profile::F1 { 2 } else { 1 };
+        let xdma = options.card.register_bar().unwrap() as u32;
         let card = EmulatedCard::start(options, logic).unwrap();
         let mut client = Client::new(card.socket()).unwrap();
         let file = tempfile::tempfile().unwrap();

@@ -60,8 +60,9 @@ fn descriptors(rng: &mut StdRng) -> Vec<u8> {
 fn random_register_writes_over_random_descriptors() {
     for seed in 0..6 {
         let mut rng = StdRng::seed_from_u64(seed);
-        let options = EmulatorOptions { seed, stream: seed % 2 == 0, ..EmulatorOptions::default() };
-        let mut bench = match options.stream {
+        let options = EmulatorOptions { seed, ..EmulatorOptions::default() };
+        let options = if seed % 2 == 0 { options.with_streams() } else { options };
+        let mut bench = match options.card.is_stream() {
             true => Bench::with_logic(options, Arc::new(Loopback::with_depth(4096))),
             false => Bench::new(options),
         };

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant};
 use vm_memory::VolatileSlice;
 use xdma_emulator::logic::{AxiResponse, Burst, Logic, Shell};
-use xdma_emulator::{EmulatorOptions, Profile};
+use xdma_emulator::{CardFile, EmulatorOptions};
 
 /// Run, and all errors that stop the engine when they are logged.
 const CONTROL: u32 = 0x04f8_fe1f;
@@ -135,7 +135,7 @@ fn an_error_stops_the_engine_and_discards_the_other_responses() {
 
 #[test]
 fn a_stop_waits_for_responses_but_a_reset_does_not() {
-    let (logic, mut bench) = bench(EmulatorOptions { function_reset: true, ..EmulatorOptions::default() });
+    let (logic, mut bench) = bench(EmulatorOptions::default().with_function_reset(true));
     bench.start(0, &eight(), CONTROL);
     logic.wait(|state| state.open == 8);
     bench.write(0x04, CONTROL & !1);
@@ -173,7 +173,7 @@ fn the_shell_times_out_unanswered_writes() {
 
 #[test]
 fn a_bar_write_gets_its_response_or_times_out() {
-    let (logic, mut bench) = bench(EmulatorOptions { profile: Profile::F1, ..EmulatorOptions::default() });
+    let (logic, mut bench) = bench(EmulatorOptions { card: CardFile::f1(), ..EmulatorOptions::default() });
     let mut access = || bench.client.region_write(4, 0x1000, &[7; 64]).unwrap();
     access();
     logic.wait(|state| state.discarded == 1);

@@ -11,7 +11,7 @@ use vfio_user::Client;
 use vmm_sys_util::eventfd::{EFD_NONBLOCK, EventFd};
 use vmm_sys_util::sock_ctrl_msg::ScmSocket;
 use xdma_emulator::logic::Memory;
-use xdma_emulator::{EmulatedCard, EmulatorOptions, Profile};
+use xdma_emulator::{CardFile, EmulatedCard, EmulatorOptions};
 
 /// VFIO_IRQ_SET_DATA_EVENTFD | VFIO_IRQ_SET_ACTION_TRIGGER; [`FIRE`] has VFIO_IRQ_SET_DATA_NONE instead.
 const EVENTFD_TRIGGER: u32 = 0x24;
@@ -25,30 +25,31 @@ fn start(options: EmulatorOptions) -> EmulatedCard {
 
 #[test]
 fn an_independent_client_reads_the_device_description() {
-    for (profile, bars, vectors) in [
-        (Profile::F1, [32 << 20, 2 << 20, 64 << 10, 0, 1 << 37, 0], 33),
-        (Profile::Alveo, [1 << 20, 64 << 10, 0, 0, 0, 0], 32),
+    for (card, bars, vectors) in [
+        (CardFile::f1(), [32 << 20, 2 << 20, 64 << 10, 0, 1 << 37, 0], 33),
+        (CardFile::alveo(), [1 << 20, 64 << 10, 0, 0, 0, 0], 32),
     ] {
-        let card = start(EmulatorOptions { profile, ..EmulatorOptions::default() });
+        let name = card.name.clone();
+        let card = start(EmulatorOptions::like(card));
         let mut client = Client::new(card.socket()).unwrap();
         let sizes = [&bars[..], &[0, 4096, 0]].concat();
         for (index, size) in (0..).zip(sizes) {
             let region = client.region(index).unwrap();
             let flags = if size == 0 { 0 } else { 3 };
-            assert_eq!((region.index, region.size, region.flags), (index, size, flags), "{profile:?}");
+            assert_eq!((region.index, region.size, region.flags), (index, size, flags), "{name}");
             assert!(region.file_offset.is_none() && region.sparse_areas.is_empty());
         }
         assert!(client.region(9).is_none());
         // INTx is maskable and masked automatically when it fires. The numbers of message vectors cannot be changed.
         let irqs = [0, 1, 2, 3, 4].map(|index| client.get_irq_info(index).unwrap());
         let seen = irqs.map(|irq| (irq.index, irq.count, irq.flags));
-        assert_eq!(seen, [(0, 1, 7), (1, 1, 9), (2, vectors, 9), (3, 0, 1), (4, 0, 1)], "{profile:?}");
+        assert_eq!(seen, [(0, 1, 7), (1, 1, 9), (2, vectors, 9), (3, 0, 1), (4, 0, 1)], "{name}");
     }
 }
 
 #[test]
 fn an_independent_client_uses_the_device() {
-    let mut bench = Bench::new(EmulatorOptions { function_reset: true, ..EmulatorOptions::default() });
+    let mut bench = Bench::new(EmulatorOptions::default().with_function_reset(true));
     // An additional map. The card reads payload from it until it is unmapped.
     bench.map(0x4000_0000, 0x10_0000, 0x10_0000);
     let list = chain(0x1000, &[Desc::h2c(0x4000_0000, 0, 64)]);
@@ -105,7 +106,7 @@ fn refused(command: u16, errno: i32) -> Vec<u8> {
 
 #[test]
 fn every_reply_has_the_protocols_layout() {
-    let card = start(EmulatorOptions { function_reset: true, ..EmulatorOptions::default() });
+    let card = start(EmulatorOptions::default().with_function_reset(true));
     let mut stream = raw(&card);
     for (command, body, expected) in [
         (4, words(&[16, 0, 0, 0]), words(&[16, 3, 9, 5])),

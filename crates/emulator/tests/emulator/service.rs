@@ -279,7 +279,7 @@ fn dropping_a_card_does_not_wait() {
 
 #[test]
 fn reset_clears_registers_and_engines() {
-    let options = EmulatorOptions { function_reset: true, ..EmulatorOptions::default() };
+    let options = EmulatorOptions::default().with_function_reset(true);
     let mut bench = Bench::with_logic(options, Arc::new(BlockingLogic::default()));
     for by_config in [false, true] {
         bench.start(0, &chain(0x1000, &[Desc::h2c(0x8000, 0, 0x8000)]), 0x04ff_fe7f);
@@ -382,7 +382,10 @@ fn a_client_that_dies_during_a_transfer_leaves_a_usable_card() {
 
 #[test]
 fn too_many_channels_are_rejected() {
-    let options = EmulatorOptions { h2c_channels: 5, ..EmulatorOptions::default() };
+    let options = EmulatorOptions::default().with_channels(5, 4);
     let error = EmulatedCard::start(options, Arc::new(Memory::new())).err().unwrap();
-    assert_eq!(error.to_string(), "XDMA has at most 4 channels in each direction, not 5 and 4");
+    assert_eq!(
+        error.to_string(),
+        "invalid description of the card: `channels`: a core has at most 4 channels in each direction"
+    );
 }

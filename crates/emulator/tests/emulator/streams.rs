@@ -9,7 +9,7 @@ const OUT: u32 = 0x04ff_fe7f;
 const BACK: u32 = 0x04f8_3e7f;
 
 fn bench(depth: usize) -> Bench {
-    let options = EmulatorOptions { stream: true, ..EmulatorOptions::default() };
+    let options = EmulatorOptions::default().with_streams();
     Bench::with_logic(options, Arc::new(Loopback::with_depth(depth)))
 }
 
@@ -110,8 +110,9 @@ fn credits_keep_a_receiver_running() {
 #[test]
 fn stopping_an_idle_receiver_follows_the_switch() {
     for stop_ends_idle_stream in [false, true] {
-        let switches = Switches { stop_ends_idle_stream, ..Switches::default() };
-        let options = EmulatorOptions { stream: true, switches, ..EmulatorOptions::default() };
+        let switches =
+            Switches { stop_ends_idle_stream: stop_ends_idle_stream.into(), ..Switches::default() };
+        let options = EmulatorOptions::default().with_streams().with_switches(switches);
         let mut bench = Bench::with_logic(options, Arc::new(Loopback::new()));
         let back = Desc { source: 0x600, destination: 0x9000, length: 64 };
         bench.start(0x1000, &list(0x2000, &[(back, 0)]), BACK);

@@ -7,7 +7,7 @@ use super::plan::{
 use proptest::prelude::*;
 use std::time::Duration;
 use xdma_emulator::faults::{BadCompletion, FaultDuration, Kind};
-use xdma_emulator::{EmulatorOptions, Latency, Profile, Switches};
+use xdma_emulator::{CardFile, EmulatorOptions, Latency, Switches};
 
 /// Maximum number of cards of a plan.
 const MAX_CARDS: usize = 3;
@@ -144,29 +144,26 @@ fn step() -> impl Strategy<Value = Step> {
 
 /// Options and switches of the emulated card. They include behaviour that the documentation of the core leaves open.
 fn options() -> impl Strategy<Value = EmulatorOptions> {
-    let switches = (any::<[bool; 5]>(), 0..50u64).prop_map(|(switch, lag)| Switches {
-        mm_credits: switch[0],
-        busy_without_credits: switch[1],
-        busy_lag: Duration::from_micros(lag),
-        stop_clears_run: switch[2],
-        error_write_back: switch[3],
-        stop_ends_idle_stream: switch[4],
+    let switches = (any::<[bool; 5]>(), 0..50u32).prop_map(|(switch, lag)| Switches {
+        busy_without_credits: switch[0].into(),
+        busy_lag_us: lag.into(),
+        stop_clears_run: switch[1].into(),
+        error_write_back: switch[2].into(),
+        aligned_fetch: switch[3].into(),
+        stop_ends_idle_stream: switch[4].into(),
         ..Switches::default()
     });
-    let profile = prop_oneof![Just(Profile::F1), Just(Profile::Alveo)];
-    (any::<u64>(), any::<bool>(), 0..30u64, 0..30u64, switches, profile).prop_map(
-        |(seed, synchronous, fetch, completion, switches, profile)| EmulatorOptions {
-            profile,
-            seed,
-            synchronous,
-            switches,
-            h2c_channels: PAIRS,
-            c2h_channels: PAIRS,
-            latency: Latency {
+    let card = prop_oneof![Just(CardFile::f1()), Just(CardFile::alveo())];
+    (any::<u64>(), any::<[bool; 2]>(), 0..30u64, 0..30u64, switches, card).prop_map(
+        |(seed, [synchronous, credits], fetch, completion, switches, card)| {
+            let latency = Latency {
                 fetch: Duration::from_micros(fetch),
                 completion: Duration::from_micros(completion),
-            },
-            ..EmulatorOptions::default()
+            };
+            EmulatorOptions { seed, synchronous, latency, ..EmulatorOptions::like(card) }
+                .with_switches(switches)
+                .with_credits(credits)
+                .with_channels(PAIRS, PAIRS)
         },
     )
 }

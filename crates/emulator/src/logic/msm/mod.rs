@@ -172,6 +172,9 @@ impl Logic for MsmModel {
         });
     }
 
+    /// The design ignores writes without all byte enables (`hdl/rtl/axi/axil_slave.sv`).
+    fn user_write_bytes(&self, _bar: usize, _offset: u64, _value: u32, _mask: u32) {}
+
     fn reset(&self) {
         self.shared.access(|inner, now| inner.state.reset(now));
     }

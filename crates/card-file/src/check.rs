@@ -1,0 +1,201 @@
+//! Which descriptions are possible.
+
+use super::{Bar, CardFile, FORMAT, Holds, Interface, Setting};
+use serde::Deserialize;
+use std::path::PathBuf;
+
+/// The number of BARs of a function.
+const BARS: usize = 6;
+/// The size of the core's register space without the MSI-X table.
+const REGISTER_SPACE: u64 = 0x8000;
+/// The largest number of channels in a direction.
+const MAX_CHANNELS: usize = 4;
+
+/// An invalid description of a card.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The file cannot be read.
+    #[error("cannot read {}", path.display())]
+    Read {
+        /// Its path.
+        path: PathBuf,
+        /// The cause.
+        source: std::io::Error,
+    },
+    /// The text is not TOML, lacks a key, or has a key or value that the format does not have.
+    #[error("the text is not the description of a card: {0}")]
+    Parse(Box<toml::de::Error>),
+    /// The file is of another version of the format.
+    #[error(
+        "the description has format {0}, and this version reads format {FORMAT}; use the version that wrote it"
+    )]
+    Format(i64),
+    /// The values do not describe a card that can exist.
+    #[error("`{key}`: {reason}")]
+    Invalid {
+        /// The key, with its table.
+        key: &'static str,
+        /// What is wrong with its value.
+        reason: String,
+    },
+}
+
+/// Checks the version before the rest, which another version may write differently.
+pub fn check_format(text: &str) -> Result<(), Error> {
+    #[derive(Deserialize)]
+    struct Version {
+        format: i64,
+    }
+    match toml::from_str::<Version>(text) {
+        Ok(Version { format }) if format != i64::from(FORMAT) => Err(Error::Format(format)),
+        Ok(_) => Ok(()),
+        Err(error) => Err(Error::Parse(Box::new(error))),
+    }
+}
+
+pub fn check(card: &CardFile) -> Result<(), Error> {
+    check_function(card)?;
+    check_bars(card)?;
+    check_core(card)?;
+    check_logic(card)
+}
+
+fn expect(holds: bool, key: &'static str, reason: impl Into<String>) -> Result<(), Error> {
+    if holds { Ok(()) } else { Err(Error::Invalid { key, reason: reason.into() }) }
+}
+
+fn check_function(card: &CardFile) -> Result<(), Error> {
+    let function = &card.function;
+    expect(card.format == FORMAT, "format", format!("this version knows format {FORMAT}"))?;
+    expect(function.vendor != 0xffff, "function.vendor", "0xffff means that there is no function")?;
+    expect(function.class < 1 << 24, "function.class", "a class code has 24 bits")?;
+    let msi = function.msi_vectors;
+    expect(
+        msi == 0 || msi.is_power_of_two() && msi <= 32,
+        "function.msi_vectors",
+        "a function has 0, 1, 2, 4, 8, 16 or 32 vectors",
+    )?;
+    let payload = function.max_payload;
+    expect(
+        payload.is_power_of_two() && (128..=4096).contains(&payload),
+        "function.max_payload",
+        "a payload is a power of two from 128 to 4096 bytes",
+    )?;
+    let link = function.link;
+    let possible =
+        |generation: u8, lanes: u8| (1..=6).contains(&generation) && lanes.is_power_of_two() && lanes <= 32;
+    expect(
+        possible(link.generation, link.lanes)
+            && possible(link.max_generation, link.max_lanes)
+            && link.generation <= link.max_generation
+            && link.lanes <= link.max_lanes,
+        "function.link",
+        "generations are 1 to 6 and lanes 1 to 32, at most the maximum",
+    )?;
+    let Some(msix) = function.msix else { return Ok(()) };
+    expect((1..=2048).contains(&msix.vectors), "function.msix.vectors", "a table has 1 to 2048 vectors")?;
+    let bar = card.bars.iter().find(|bar| bar.index == msix.bar);
+    let end = |offset: u32, bytes: u64| u64::from(offset) + bytes;
+    let vectors = u64::from(msix.vectors);
+    let (table, pending) = (end(msix.table, 16 * vectors), end(msix.pending, vectors.div_ceil(64) * 8));
+    expect(
+        bar.is_some_and(|bar| table.max(pending) <= bar.size)
+            && (msix.table | msix.pending).is_multiple_of(8)
+            && (table <= msix.pending.into() || pending <= msix.table.into()),
+        "function.msix",
+        "table and pending bits lie in an existing BAR, at multiples of 8, and do not overlap",
+    )
+}
+
+fn check_bars(card: &CardFile) -> Result<(), Error> {
+    let mut free = 0;
+    for bar in &card.bars {
+        check_bar(bar)?;
+        expect(
+            bar.index >= free,
+            "bar.index",
+            format!("BAR{} is listed after BAR{free}, or part of it", bar.index),
+        )?;
+        free = bar.index + if bar.width == 64 { 2 } else { 1 };
+        expect(free <= BARS, "bar.index", format!("a function has {BARS} BARs, and a 64-bit one takes two"))?;
+    }
+    let registers: Vec<&Bar> =
+        card.bars.iter().filter(|bar| bar.holds == Setting::Known(Holds::Registers)).collect();
+    expect(
+        registers.len() == 1 && registers[0].size >= REGISTER_SPACE,
+        "bar.holds",
+        "exactly one BAR, of at least 32K, holds the registers",
+    )
+}
+
+fn check_bar(bar: &Bar) -> Result<(), Error> {
+    let least = if bar.prefetchable || bar.width == 64 { 128 } else { 16 };
+    expect(matches!(bar.width, 32 | 64), "bar.width", "an address has 32 or 64 bits")?;
+    expect(
+        bar.size.is_power_of_two() && bar.size >= least && bar.size <= 1 << 63,
+        "bar.size",
+        format!("a size is a power of two, at least {least} here"),
+    )?;
+    expect(bar.width == 64 || bar.size <= 1 << 31, "bar.size", "a BAR with 32-bit addresses has at most 2G")?;
+    let reserved = bar.reserved.known().unwrap_or_default();
+    expect(reserved.0 <= bar.size, "bar.reserved", "the reserved bytes exceed the BAR")
+}
+
+fn check_core(card: &CardFile) -> Result<(), Error> {
+    let (core, channels) = (&card.core, &card.channels);
+    expect(
+        matches!(core.data_width, 64 | 128 | 256 | 512),
+        "core.data_width",
+        "a data path has 64, 128, 256 or 512 bits",
+    )?;
+    expect(
+        channels.h2c <= MAX_CHANNELS && channels.c2h <= MAX_CHANNELS,
+        "channels",
+        format!("a core has at most {MAX_CHANNELS} channels in each direction"),
+    )?;
+    expect(channels.h2c + channels.c2h > 0, "channels", "a core has at least one channel")?;
+    expect(channels.address_bits <= 64, "channels.address_bits", "addresses have at most 64 bits")?;
+    let versions = core.versions;
+    let named =
+        |count: usize, version: [u8; 2]| (count > 0) == (version[0] > 0) && (count > 0) == (version[1] > 0);
+    expect(
+        named(channels.h2c, [versions.h2c, versions.h2c_sgdma])
+            && named(channels.c2h, [versions.c2h, versions.c2h_sgdma]),
+        "core.versions",
+        "the blocks of a direction without channels have version 0, all others another version",
+    )?;
+    let alignments = [Some(channels.alignment), channels.fixed_address.known()];
+    expect(
+        alignments
+            .iter()
+            .flatten()
+            .all(|rule| rule.address.is_power_of_two() && rule.length.is_power_of_two()),
+        "channels",
+        "alignments are powers of two",
+    )
+}
+
+fn check_logic(card: &CardFile) -> Result<(), Error> {
+    let streams = card.channels.interface == Interface::Stream;
+    if let Some(design) = card.logic.design.known() {
+        expect(
+            streams == (design == super::Design::Loopback),
+            "logic.design",
+            "`loopback` is for stream channels, and the other designs are for memory-mapped ones",
+        )?;
+    }
+    let ranges = card.logic.memory.clone().known().unwrap_or_default();
+    let mut end = Some(0);
+    for range in &ranges {
+        let ordered = range.size > 0 && end.is_some_and(|end| range.address >= end);
+        expect(ordered, "logic.memory", "ranges are in ascending order, not empty, and do not overlap")?;
+        end = range.address.checked_add(range.size);
+        expect(
+            end.is_some() && range.address.is_multiple_of(4096) && range.size.is_multiple_of(4096),
+            "logic.memory",
+            "ranges begin and end at multiples of 4096, below 2^64",
+        )?;
+    }
+    Ok(())
+}
