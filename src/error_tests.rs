@@ -102,6 +102,29 @@ fn engine_errors() {
 }
 
 #[test]
+fn an_engine_error_is_found_inside_other_errors() {
+    let stopped = || EngineError::Stopped;
+    for found in [
+        OpenError::from(stopped()).engine(),
+        OpenError::from(ReceiveError::from(stopped())).engine(),
+        SubmitError::from(stopped()).engine(),
+        PollError::from(stopped()).engine(),
+        WaitError::from(stopped()).engine(),
+        TransferError::from(stopped()).engine(),
+        ScopeError::from(WaitError::from(stopped())).engine(),
+        ReceiveError::from(stopped()).engine(),
+        BufferError::from(stopped()).engine(),
+        Some(CloseError::from(stopped()).engine()),
+        MsmOpenError::from(OpenError::from(stopped())).engine(),
+        MsmSubmitError::from(SubmitError::from(stopped())).engine(),
+        DesignError::from(stopped()).engine(),
+        JobError::from(stopped()).engine(),
+    ] {
+        assert!(matches!(found, Some(EngineError::Stopped)), "{found:?}");
+    }
+}
+
+#[test]
 fn channel_errors() {
     let (direction, channel, page) = (H2C, 1, PageSize::Base);
     check! {
@@ -114,7 +137,6 @@ fn channel_errors() {
         Unsupported "use the chain ring": OpenError::NoCredits { direction, channel };
         Correct "1 to": OpenError::BadBuffers { buffers: 0, bytes: 64 };
         Correct "use smaller buffers": OpenError::ScatteredBuffer { bytes: 1 << 20, page };
-        Unsupported "that polls": OpenError::NoInterrupts { needed: 9, found: 1 };
         Correct "recycle a buffer": OpenError::from(ReceiveError::NoBuffers), ReceiveError::NoBuffers;
         Correct "exceed": InvalidTransfer::CardAddress { address: u64::MAX, len: 2 };
         Correct "allocate or register": InvalidTransfer::WrongAccess { direction, has: Access::CardWrites },
@@ -143,9 +165,8 @@ fn channel_errors() {
             snapshot: snapshot().into(),
         };
         Correct "that returned it": BufferError::ForeignBuffer;
-    }
-    for text in [PoolError.to_string(), ScopeError::from(WaitError::NoInterrupt).to_string()] {
-        check_text(&text);
+        Correct "of one direction": PoolError;
+        Correct "by polling": ScopeError::from(WaitError::NoInterrupt);
     }
 }
 
@@ -160,7 +181,7 @@ fn card_and_memory_errors() {
             CardError::Hung { direction, channel: 0, status: 1, tried: "not even after a reset" };
         Correct "without `as_found`": CardError::AsFound;
         Unsupported "user logic": CardError::NoUserBar, InterruptError::from(CardError::NoUserBar);
-        Unsupported "poll instead": InterruptError::NoVectors { needed: 17, found: 1 };
+        Unsupported "poll instead": InterruptError::NoVectors;
         Correct "0 to 15": InterruptError::NoSource(Source::User(16));
         Unsupported "no BAR 3": CardError::from(BusError::NoBar(3)), InterruptError::from(BusError::NoBar(3));
         PrepareHost "refused": MapError::Refused { iova: 0, len, cause: refused() };
@@ -204,11 +225,12 @@ fn msm_errors() {
         Correct "even scalar": DataError::SplitBeat { start: 1 };
         Correct "reduce it": DataError::from(CurveError::ScalarTooLarge { index: 0 });
         Correct "allocate or register": DataError::from(InvalidTransfer::ForeignMemory);
+        Correct "allocate or register": PrepareError::from(ProgramError::from(InvalidTransfer::ForeignMemory));
         Correct "as many points": PrepareError::Counts { points: 1, scalars: 2 };
         Correct "split the MSM": PrepareError::TooMany { pairs: many, max }, MsmSubmitError::TooMany { pairs: many, max };
         Correct "allocate elements": PrepareError::from(DataError::Registered);
         Correct "add a transfer": PrepareError::from(ProgramError::Empty), MsmSubmitError::from(SubmitError::Empty);
-        TryAgain "then try again": MsmSubmitError::Busy { running: 2, room: 2 };
+        TryAgain "then try again": MsmSubmitError::Busy { running: 2, capacity: 2 };
         WaitAgain "wait again": JobError::Deadline { label, pairs, waited, state: state().into(), channel: None },
             JobError::Deadline { label, pairs, waited, state: state().into(), channel: Some(snapshot().into()) };
         Recover "recover the client": JobError::WrongLabel { expected: 1, label }, JobError::Design(regs::Errors::OVERRUN);
@@ -231,5 +253,6 @@ fn msm_errors() {
         CurveError::ResultNotOnCurve,
     ] {
         check_text(&error.to_string());
+        assert_eq!(error.remedy(), Remedy::Correct);
     }
 }

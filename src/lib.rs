@@ -9,9 +9,9 @@
 //! - [`card::Card`] opens a card, and provides its channels, memory and user registers.
 //! - [`channel::Channel`] is one DMA channel. It has [`submit`](channel::Channel::submit), [`poll`](channel::Channel::poll) and
 //!   [`wait`](channel::Channel::wait), and runs [prebuilt programs](channel::Program).
-//! - [`channel::stream`] has AXI-Stream channels, which send packets and receive them without loss.
-//! - [`msm::Msm`] is the client of a design that computes multi-scalar multiplications on BN254.
-//! - The package `xdma-emulated-card` opens a card that is a device model. All examples and tests run on it.
+//! - [`channel::stream`] has AXI-Stream channels: one direction sends packets, the other receives them, both without loss.
+//! - [`msm::Msm`] drives an FPGA design that computes multi-scalar multiplications on BN254.
+//! - The package `xdma-emulated-card` opens an emulated card: a software model of the device. All examples and tests run on it.
 //! - The package `vfio-setup` prepares a host. The [`guide`] leads from there to a proof.
 //! - The [`security`] page describes which parties are trusted, and how the others are contained.
 //!

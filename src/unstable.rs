@@ -15,7 +15,7 @@ pub mod descriptor {
 
 /// Address spaces, and how buses map memory for a card.
 pub mod memory {
-    pub use crate::memory::mapper::{Addressing, CallerMemory, Extent, Isolation, Mapper, MemoryRef};
+    pub use crate::memory::mapper::{Addressing, Extent, Isolation, Mapper, MemoryRef};
     pub use crate::memory::release_observer::ReleaseObserver;
     pub use crate::memory::space::DmaSpace;
 }
@@ -90,6 +90,24 @@ pub mod card {
     /// ```
     pub unsafe fn on_bus(bus: Arc<dyn Bus>, options: CardOptions) -> Result<Card, CardError> {
         Card::over(bus, options, Companions::default())
+    }
+
+    /// Reads `width` bytes (1, 2 or 4) of a card's config space at `offset`.
+    ///
+    /// # Errors
+    ///
+    /// [`BusError`](crate::bus::BusError).
+    pub fn config_read(card: &Card, offset: u16, width: u8) -> Result<u32, crate::bus::BusError> {
+        card.config_read(offset, width)
+    }
+
+    /// Returns BAR `index` of a card, with the same warning as for [`registers`] if it holds them.
+    ///
+    /// # Errors
+    ///
+    /// [`BusError::NoBar`](crate::bus::BusError::NoBar).
+    pub fn bar(card: &Card, index: usize) -> Result<Arc<dyn Bar>, crate::bus::BusError> {
+        card.bar(index)
     }
 
     /// Returns the BAR with the XDMA registers. Writing them directly may break open channels. Without an IOMMU, a program that

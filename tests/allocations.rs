@@ -154,8 +154,8 @@ fn submitting_to_a_pool_allocates_nothing() {
 
 #[test]
 fn receiving_allocates_nothing() {
-    let switches = Switches { stop_ends_idle_stream: true, ..Switches::default() };
-    let options = EmulatorOptions { stream: true, switches, ..EmulatorOptions::default() };
+    let switches = Switches { stop_ends_idle_stream: true.into(), ..Switches::default() };
+    let options = EmulatorOptions::default().with_streams().with_switches(switches);
     let card = xdma_emulated_card::start(options, Arc::new(Loopback::new()), CardOptions::default()).unwrap();
     let mut sender = card.stream_h2c(0, ChannelOptions::default()).unwrap();
     let mut receiver = card.stream_c2h(0, ReceiverOptions::default()).unwrap();

@@ -17,7 +17,7 @@ use xdma::unstable::bus::Bus;
 use xdma::unstable::card::registers;
 use xdma::unstable::descriptor::{Adjacency, Descriptor, End, Flags, List, Segment};
 use xdma_emulator::logic::{Design, Loopback, Memory};
-use xdma_emulator::{EmulatedCard, EmulatorOptions, Profile};
+use xdma_emulator::{CardFile, EmulatedCard, EmulatorOptions};
 
 const EXTREME: [u64; 22] = [
     0,
@@ -60,12 +60,12 @@ fn sizes(range: &Range<u64>) -> Range<usize> {
 }
 
 fn with_memory() -> Card {
-    let options = EmulatorOptions { stream: false, ..EmulatorOptions::default() };
+    let options = EmulatorOptions::default();
     xdma_emulated_card::start(options, Arc::new(Memory::new()), CardOptions::default()).unwrap()
 }
 
 fn with_msm() -> Card {
-    xdma_emulated_card::start_msm(Profile::F1, CardOptions::default()).unwrap()
+    xdma_emulated_card::start_like(CardFile::f1(), CardOptions::default()).unwrap()
 }
 
 /// Checks the ranges and addresses that a list of transfers accepts.
@@ -192,7 +192,7 @@ fn card_and_channel_options_accept_or_reject_any_number() {
 
 #[test]
 fn receiver_options_accept_or_reject_any_number() {
-    let streams = EmulatorOptions { stream: true, ..EmulatorOptions::default() };
+    let streams = EmulatorOptions::default().with_streams();
     let emulated = EmulatedCard::start(streams, Arc::new(Loopback::new())).unwrap();
     let card = xdma_emulated_card::connect(&emulated, CardOptions::default()).unwrap();
     let mut packet = card.allocate(64, Direction::H2C).unwrap();

@@ -3,7 +3,7 @@
 use xdma::card::CardOptions;
 use xdma::memory::PageSize;
 use xdma::regs::Direction;
-use xdma_emulator::Profile;
+use xdma_emulator::CardFile;
 
 const NR_HUGEPAGES: &str = "/proc/sys/vm/nr_hugepages";
 
@@ -32,7 +32,7 @@ impl Drop for Reserved {
 #[test]
 fn rings_and_write_back_words_are_in_hugepages_if_available() {
     let reserved = Reserved::at_least(8);
-    let card = xdma_emulated_card::start_msm(Profile::F1, CardOptions::default()).unwrap();
+    let card = xdma_emulated_card::start_like(CardFile::f1(), CardOptions::default()).unwrap();
     let _channels = (card.h2c(0).unwrap(), card.c2h(0).unwrap());
     let buffer = card.allocate(64, Direction::H2C).unwrap();
     let smaps = std::fs::read_to_string("/proc/self/smaps").unwrap();

@@ -28,8 +28,9 @@ const PAUSE: Duration = Duration::from_millis(40);
 pub fn start(seed: u64, tally: &Arc<Tally>, stop: &Arc<AtomicBool>) -> JoinHandle<()> {
     let start = move || {
         // Without this switch, an engine that waits for a packet never becomes idle.
-        let switches = Switches { stop_ends_idle_stream: true, ..Switches::default() };
-        let options = EmulatorOptions { stream: true, seed, switches, ..EmulatorOptions::default() };
+        let switches = Switches { stop_ends_idle_stream: true.into(), ..Switches::default() };
+        let options =
+            EmulatorOptions { seed, ..EmulatorOptions::default() }.with_streams().with_switches(switches);
         EmulatedCard::start(options, Arc::new(Loopback::new())).expect("an emulated card can be started")
     };
     Workload { name: "stream", seed: seed + 2, pause: PAUSE, workers: PAIRS, start, work }.spawn(tally, stop)

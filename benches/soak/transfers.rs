@@ -13,7 +13,7 @@ use xdma::channel::{Channel, ChannelOptions, EngineError, OpenError, Ring, Wait}
 use xdma::memory::Buffer;
 use xdma::regs::{Direction, MAX_CHANNELS};
 use xdma_emulator::logic::Memory;
-use xdma_emulator::{EmulatedCard, EmulatorOptions, Profile};
+use xdma_emulator::{CardFile, EmulatedCard, EmulatorOptions};
 
 /// Bytes of card memory for each pair of channels, and of each of its buffers.
 const REGION: u64 = 1 << 20;
@@ -24,7 +24,7 @@ const PAUSE: Duration = Duration::from_millis(20);
 /// Runs until `stop` is set.
 pub fn start(seed: u64, tally: &Arc<Tally>, stop: &Arc<AtomicBool>) -> JoinHandle<()> {
     let start = move || {
-        let options = EmulatorOptions { profile: Profile::Alveo, seed, ..EmulatorOptions::default() };
+        let options = EmulatorOptions { seed, ..EmulatorOptions::like(CardFile::alveo()) };
         EmulatedCard::start(options, Arc::new(Memory::new())).expect("an emulated card can be started")
     };
     Workload { name: "memory", seed, pause: PAUSE, workers: MAX_CHANNELS, start, work }.spawn(tally, stop)

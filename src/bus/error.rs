@@ -145,7 +145,7 @@ pub enum BusError {
 }
 
 impl BusError {
-    /// Returns how a program can respond to this error.
+    /// Returns the remedy for this error.
     pub fn remedy(&self) -> Remedy {
         match self {
             Self::NotFound { .. }

@@ -58,6 +58,32 @@ pub unsafe trait Bar: Send + Sync + fmt::Debug {
     /// The offset is not a multiple of 4 or is outside the BAR, or the link failed.
     fn write32(&self, offset: u64, value: u32) -> Result<(), BusError>;
 
+    /// Reads `width` bytes at `offset`: 1, 2, 4 or 8, naturally aligned. By default, only 4.
+    ///
+    /// # Errors
+    ///
+    /// As [`read32`](Self::read32).
+    fn read(&self, offset: u64, width: u8) -> Result<u64, BusError> {
+        if width == 4 {
+            self.read32(offset).map(u64::from)
+        } else {
+            Err(BusError::BadOffset { offset, size: self.size() })
+        }
+    }
+
+    /// Writes the lowest `width` bytes of `value` at `offset`: 1, 2, 4 or 8, naturally aligned. By default, only 4.
+    ///
+    /// # Errors
+    ///
+    /// As [`write32`](Self::write32).
+    fn write(&self, offset: u64, width: u8, value: u64) -> Result<(), BusError> {
+        if width == 4 {
+            self.write32(offset, value as u32)
+        } else {
+            Err(BusError::BadOffset { offset, size: self.size() })
+        }
+    }
+
     /// Returns the mapping of the registers into this process, if there is one. Channels then access the registers through it.
     ///
     /// ```compile_fail,E0505
@@ -74,6 +100,27 @@ pub unsafe trait Bar: Send + Sync + fmt::Debug {
     }
 }
 
+/// The kinds of interrupts of a PCI function.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum InterruptKind {
+    /// The legacy interrupt line. It is masked when it fires.
+    Intx,
+    /// Messages with up to 32 vectors, configured in config space.
+    Msi,
+    /// Messages with up to 2048 vectors, configured in a table in a BAR.
+    Msix,
+}
+
+impl fmt::Display for InterruptKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Intx => "INTx",
+            Self::Msi => "MSI",
+            Self::Msix => "MSI-X",
+        })
+    }
+}
+
 /// A bus and its capabilities.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Description {
@@ -85,6 +132,10 @@ pub struct Description {
     pub bars: [u64; BARS],
     /// Number of MSI-X vectors.
     pub vectors: u32,
+    /// Number of MSI vectors.
+    pub msi_vectors: u32,
+    /// Whether the function has a legacy interrupt line.
+    pub intx: bool,
     /// Whether the function can be reset.
     pub resettable: bool,
     /// Whether a register access is a system call rather than a load or a store.
@@ -132,12 +183,19 @@ pub trait Bus: Mapper {
     /// [`BusError::Refused`] if the function has no reset.
     fn reset(&self) -> Result<(), BusError>;
 
-    /// Makes MSI-X vectors from `first` on signal `events`, one each. An empty slice turns MSI-X off.
+    /// Makes the vectors of a kind, from 0 on, signal `events`, one each. An empty slice turns the kind off.
     ///
     /// # Errors
     ///
     /// [`BusError`].
-    fn set_interrupts(&self, first: u32, events: &[&EventFd]) -> Result<(), BusError>;
+    fn set_interrupts(&self, kind: InterruptKind, events: &[&EventFd]) -> Result<(), BusError>;
+
+    /// Unmasks the legacy interrupt line. If the function still asserts it, it fires again.
+    ///
+    /// # Errors
+    ///
+    /// [`BusError`].
+    fn unmask_intx(&self) -> Result<(), BusError>;
 
     /// Returns a flag that is set when the kernel asks for the card to be released, because it is being unbound or removed. The
     /// kernel then waits until the bus is closed.
@@ -150,6 +208,15 @@ pub trait Bus: Mapper {
 #[inline]
 pub(crate) fn check_register(size: u64, offset: u64) -> Result<(), BusError> {
     if offset.is_multiple_of(4) && offset.checked_add(4).is_some_and(|end| end <= size) {
+        return Ok(());
+    }
+    Err(BusError::BadOffset { offset, size })
+}
+
+/// Checks that an access of `width` bytes at `offset` is naturally aligned and inside a BAR of `size` bytes.
+pub(crate) fn check_access(size: u64, offset: u64, width: u8) -> Result<(), BusError> {
+    let aligned = matches!(width, 1 | 2 | 4 | 8) && offset.is_multiple_of(width.into());
+    if aligned && offset.checked_add(width.into()).is_some_and(|end| end <= size) {
         return Ok(());
     }
     Err(BusError::BadOffset { offset, size })

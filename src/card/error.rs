@@ -57,7 +57,7 @@ pub enum CardError {
 }
 
 impl CardError {
-    /// Returns how a program can respond to this error.
+    /// Returns the remedy for this error.
     pub fn remedy(&self) -> Remedy {
         match self {
             Self::Bus(error) => error.remedy(),
@@ -79,14 +79,9 @@ pub struct BadCardName(pub(super) String);
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum InterruptError {
-    /// The card has fewer MSI-X vectors than channels and user lines, or none.
-    #[error("interrupts need {needed} MSI-X vectors, the card has {found}; poll instead")]
-    NoVectors {
-        /// Number of vectors needed.
-        needed: usize,
-        /// Number of vectors that the card has.
-        found: u32,
-    },
+    /// The function has neither MSI-X nor MSI nor INTx.
+    #[error("the card has no interrupts: neither MSI-X nor MSI nor INTx; poll instead")]
+    NoVectors,
     /// The card has no such interrupt source.
     #[error("the card has no interrupt for {0}; user lines are 0 to 15")]
     NoSource(Source),
@@ -99,11 +94,11 @@ pub enum InterruptError {
 }
 
 impl InterruptError {
-    /// Returns how a program can respond to this error.
+    /// Returns the remedy for this error.
     pub fn remedy(&self) -> Remedy {
         match self {
             Self::NoSource(_) => Remedy::Correct,
-            Self::NoVectors { .. } => Remedy::Unsupported,
+            Self::NoVectors => Remedy::Unsupported,
             Self::Card(error) => error.remedy(),
             Self::Bus(error) => error.remedy(),
         }

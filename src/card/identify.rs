@@ -2,12 +2,20 @@
 
 use super::{CardError, CardOptions};
 use crate::bus::{BARS, Bus};
+use crate::regs::ids::Model;
 use crate::regs::{GONE, IDENTIFIER, Identifier, REGISTER_SPACE, Target};
 
 /// Amazon's PCI vendor ID.
 const AMAZON: u16 = 0x1d0f;
-/// Size in bytes of the register BAR on all known cards.
-const USUAL_SIZE: u64 = 64 << 10;
+/// The register BAR of Amazon's cards.
+const AMAZON_REGISTER_BAR: usize = 2;
+/// Offset of the first capability's offset in config space.
+const CAPABILITIES: u16 = 0x34;
+/// Identifier of the MSI-X capability, and the offset of the register that names the BAR of its table.
+const MSIX: u32 = 0x11;
+const MSIX_TABLE: u16 = 4;
+/// Maximum number of capabilities in 256 bytes. A longer list is a loop.
+const MAX_CAPABILITIES: usize = 48;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Layout {
@@ -20,26 +28,20 @@ pub(super) struct Layout {
 impl Layout {
     /// Finds the BAR with the XDMA registers.
     ///
-    /// On Amazon's cards it is BAR2, and no other BAR is read: reading a user BAR whose logic does not respond blocks until a
-    /// timeout. For the same reason, on other cards BARs of the usual size are read first.
+    /// A read of a BAR may have side effects, and one whose logic does not respond blocks until a timeout. Therefore only these
+    /// are read: the BAR that the options name, or else the BAR with the MSI-X table, which is in the register BAR of every XDMA
+    /// core that has one, or else the BAR that the identifiers stand for.
     pub fn find(bus: &dyn Bus, options: CardOptions) -> Result<Self, CardError> {
         let (vendor, device) = (bus.config_read(0, 2)? as u16, bus.config_read(2, 2)? as u16);
         if vendor == 0xffff {
             return Err(CardError::Gone { what: "config space" });
         }
         let bars = bus.description().bars;
-        let fits = |&bar: &usize| bars[bar] >= REGISTER_SPACE;
-        let candidates: Vec<usize> = match options.register_bar {
-            Some(bar) => vec![bar],
-            None if vendor == AMAZON => vec![2],
-            None => {
-                let (usual, others): (Vec<_>, Vec<_>) =
-                    (0..BARS).filter(fits).partition(|&b| bars[b] == USUAL_SIZE);
-                usual.into_iter().chain(others).collect()
-            }
-        };
         let mut seen = vec![];
-        for &bar in candidates.iter().filter(|&&bar| bar < BARS && fits(&bar)) {
+        for bar in candidates(bus, (vendor, device), options)? {
+            if !fits(bars, bar) || seen.iter().any(|&(known, _)| known == bar) {
+                continue;
+            }
             let ids = identifiers(bus, bar)?;
             if ids[0].is(Target::Irq, 0) && ids[1].is(Target::Config, 0) {
                 let user_bar = options.user_bar.or_else(|| user_bar(bars, bar));
@@ -50,8 +52,50 @@ impl Layout {
         if !seen.is_empty() && seen.iter().all(|(_, ids)| ids.iter().all(|id| id.0 == GONE)) {
             return Err(CardError::Gone { what: "the register BAR" });
         }
-        Err(CardError::NotXdma { vendor, device, reason: explain(vendor, &candidates, &seen) })
+        let reason = explain(vendor, bars, options.register_bar, &seen);
+        Err(CardError::NotXdma { vendor, device, reason })
     }
+}
+
+/// Returns whether a BAR can hold the registers.
+fn fits(bars: [u64; BARS], bar: usize) -> bool {
+    bars.get(bar).is_some_and(|&size| size >= REGISTER_SPACE)
+}
+
+/// Returns the BARs to read, in order.
+fn candidates(
+    bus: &dyn Bus,
+    (vendor, device): (u16, u16),
+    options: CardOptions,
+) -> Result<Vec<usize>, CardError> {
+    if let Some(bar) = options.register_bar {
+        return Ok(vec![bar]);
+    }
+    let mut found: Vec<usize> = msix_bar(bus)?.into_iter().collect();
+    let bars = bus.description().bars;
+    let fitting: Vec<usize> = (0..BARS).filter(|&bar| fits(bars, bar)).collect();
+    match Model::of(vendor, device) {
+        _ if vendor == AMAZON => found.push(AMAZON_REGISTER_BAR),
+        Model::Card(_) if fitting.len() == 1 => found.push(fitting[0]),
+        _ => {}
+    }
+    Ok(found)
+}
+
+/// Returns the BAR with the MSI-X table, if the function has the capability.
+fn msix_bar(bus: &dyn Bus) -> Result<Option<usize>, CardError> {
+    let mut at = bus.config_read(CAPABILITIES, 1)? as u16 & !3;
+    for _ in 0..MAX_CAPABILITIES {
+        if at == 0 {
+            return Ok(None);
+        }
+        let head = bus.config_read(at, 4)?;
+        if head & 0xff == MSIX {
+            return Ok(Some((bus.config_read(at + MSIX_TABLE, 4)? & 7) as usize));
+        }
+        at = (head >> 8) as u16 & 0xfc;
+    }
+    Ok(None)
 }
 
 fn identifiers(bus: &dyn Bus, bar: usize) -> Result<[Identifier; 2], CardError> {
@@ -65,22 +109,35 @@ fn user_bar(bars: [u64; BARS], registers: usize) -> Option<usize> {
     (0..registers).find(|&bar| bars[bar] > 0)
 }
 
-fn explain(vendor: u16, candidates: &[usize], seen: &[(usize, [Identifier; 2])]) -> String {
-    let mut text = match seen {
-        [] => format!("none of BARs {candidates:?} exists and has at least 32 KiB"),
-        _ => {
-            let each = |(bar, ids): &(usize, [Identifier; 2])| {
-                format!("BAR{bar} reads {:#010x} at 0x2000 and {:#010x} at 0x3000", ids[0].0, ids[1].0)
-            };
-            seen.iter().map(each).collect::<Vec<_>>().join(", ")
-        }
+fn explain(
+    vendor: u16,
+    bars: [u64; BARS],
+    named: Option<usize>,
+    seen: &[(usize, [Identifier; 2])],
+) -> String {
+    let each = |(bar, ids): &(usize, [Identifier; 2])| {
+        format!("BAR{bar} reads {:#010x} at 0x2000 and {:#010x} at 0x3000", ids[0].0, ids[1].0)
     };
-    text.push_str(", where XDMA reads 0x1fc2.... and 0x1fc3....; ");
-    text.push_str(match vendor {
-        AMAZON => "load an image whose shell includes XDMA (so far F2 shells do not)",
-        _ => "load a design with XDMA, or set `register_bar` in the options",
-    });
-    text
+    let read = seen.iter().map(each).collect::<Vec<_>>().join(", ");
+    let unread = |&bar: &usize| fits(bars, bar) && !seen.iter().any(|&(known, _)| known == bar);
+    let others: Vec<_> =
+        (0..BARS).filter(unread).map(|bar| format!("BAR{bar} ({} KiB)", bars[bar] >> 10)).collect();
+    let found = match (named, seen) {
+        (Some(bar), []) => format!("BAR{bar} does not exist or has fewer than 32 KiB"),
+        (None, []) => "no BAR is known to hold them".into(),
+        _ => format!("{read}, where XDMA reads 0x1fc2.... and 0x1fc3...."),
+    };
+    match (vendor, others.as_slice()) {
+        (AMAZON, _) if named.is_none() => {
+            format!("{found}; load an image whose shell includes XDMA (so far F2 shells do not)")
+        }
+        (_, []) => format!("{found}; load a design with XDMA"),
+        (_, others) => format!(
+            "{found}; other BARs were not read, as reading them may have side effects: if the registers are in one of {}, name it as \
+             the register BAR",
+            others.join(", ")
+        ),
+    }
 }
 
 #[cfg(test)]
@@ -95,9 +152,14 @@ mod tests {
     }
 
     #[test]
-    fn the_error_for_a_card_without_xdma_names_what_was_read() {
-        let text = explain(AMAZON, &[2], &[(2, [Identifier(0), Identifier(1)])]);
+    fn the_error_for_a_card_without_xdma_names_what_was_read_and_what_was_not() {
+        let ids = [Identifier(0), Identifier(1)];
+        let text = explain(AMAZON, [0, 0, 64 << 10, 0, 0, 0], None, &[(2, ids)]);
         assert!(text.contains("BAR2 reads 0x00000000") && text.contains("F2"), "{text}");
-        assert!(explain(0x10ee, &[], &[]).contains("none of BARs"));
+        let text = explain(0x10ee, [64 << 10, 128 << 10, 4096, 0, 0, 0], None, &[]);
+        assert!(text.contains("no BAR is known") && text.contains("BAR0 (64 KiB), BAR1 (128 KiB)"), "{text}");
+        let text = explain(0x10ee, [64 << 10, 128 << 10, 4096, 0, 0, 0], None, &[(1, ids)]);
+        assert!(text.contains("BAR1 reads") && text.contains("one of BAR0 (64 KiB), name it"), "{text}");
+        assert!(explain(0x10ee, [0; BARS], Some(3), &[]).contains("BAR3 does not exist"));
     }
 }

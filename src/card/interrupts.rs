@@ -3,21 +3,21 @@
 //! User interrupt lines are level-triggered. According to PG195 ("User Interrupts"), the logic holds `usr_irq_req` until the host
 //! acknowledges the interrupt through one of the logic's own registers. The core sends one message for each rising edge. A
 //! handler must therefore acknowledge first and check for work afterwards: an event in between raises the line again.
+//!
+//! If the card has fewer vectors than sources, or only MSI or INTx, sources [share](super::vectors) a vector.
 
-use super::{Inner, InterruptError, quiesce};
-use crate::bus::{Bar, BusError, counts, readable};
+use super::vectors::{Vectors, irq};
+use super::{Inner, InterruptError};
+use crate::bus::{BusError, counts, readable};
 use crate::channel::Event;
-use crate::regs::irq::{
-    CHANNEL_ENABLE_W1C, CHANNEL_ENABLE_W1S, CHANNEL_VECTORS, USER_ENABLE_W1C, USER_ENABLE_W1S, USER_VECTORS,
-    pack_vectors,
-};
-use crate::regs::{Direction, Target};
+use crate::regs::Direction;
+use crate::regs::irq::{CHANNEL_ENABLE_W1C, CHANNEL_ENABLE_W1S, USER_ENABLE_W1C, USER_ENABLE_W1S};
 use std::fmt;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use vmm_sys_util::eventfd::{EFD_CLOEXEC, EFD_NONBLOCK, EventFd};
+use vmm_sys_util::eventfd::EventFd;
 
 /// Number of interrupt lines of the user logic.
 pub const USER_LINES: usize = 16;
@@ -40,67 +40,13 @@ impl fmt::Display for Source {
     }
 }
 
-/// The eventfds of all sources: the channels that exist, H2C first, then the user lines. The index of a source is its vector.
-pub(super) struct Vectors {
-    channels: Vec<(Direction, usize)>,
-    events: Vec<EventFd>,
-}
-
-impl Vectors {
-    /// Assigns a vector and an eventfd to each source.
-    pub fn set_up(card: &Inner) -> Result<Self, InterruptError> {
-        let channels: Vec<_> = quiesce::channels(&*card.registers)?
-            .iter()
-            .map(|&(direction, channel, _)| (direction, channel))
-            .collect();
-        let count = channels.len() + USER_LINES;
-        if (card.bus.description().vectors as usize) < count {
-            return Err(InterruptError::NoVectors { needed: count, found: card.bus.description().vectors });
-        }
-        let event = |_| EventFd::new(EFD_CLOEXEC | EFD_NONBLOCK);
-        let events = (0..count).map(event).collect::<io::Result<Vec<_>>>();
-        let events = events.map_err(|cause| BusError::Refused { what: "an eventfd", cause })?;
-        card.bus.set_interrupts(0, &events.iter().collect::<Vec<_>>())?;
-        let this = Self { channels, events };
-        this.write_vectors(&*card.registers)?;
-        Ok(this)
-    }
-
-    /// Writes the vector of each source to the card. This must be repeated after a reset.
-    pub fn write_vectors(&self, registers: &dyn Bar) -> Result<(), BusError> {
-        let numbers = |first: usize| pack_vectors(std::array::from_fn(|at| (first + at) as u8));
-        for (register, first, count) in
-            [(CHANNEL_VECTORS, 0, self.channels.len()), (USER_VECTORS, self.channels.len(), USER_LINES)]
-        {
-            for at in (0..count).step_by(4) {
-                registers.write32(irq(register + at as u32), numbers(first + at))?;
-            }
-        }
-        Ok(())
-    }
-
-    /// Returns the vector of a source, and its bit in the channel or user interrupt registers.
-    fn vector_and_bit(&self, source: Source) -> Result<(usize, u32), InterruptError> {
-        let missing = || InterruptError::NoSource(source);
-        match source {
-            Source::Channel(direction, channel) => {
-                let at = self.channels.iter().position(|&known| known == (direction, channel));
-                at.map(|at| (at, 1 << at)).ok_or_else(missing)
-            }
-            Source::User(line) if line < USER_LINES => Ok((self.channels.len() + line, 1 << line)),
-            Source::User(_) => Err(missing()),
-        }
-    }
-}
-
-fn irq(register: u32) -> u64 {
-    u64::from(Target::Irq.base(0) + register)
-}
-
 /// An enabled interrupt. Dropping it disables the interrupt.
 ///
 /// It can be polled with [`take`](Self::take), and waited for by a thread with [`wait`](Self::wait) or by a task with
 /// `wait_async` (feature `tokio`). It is also an eventfd, for use with `poll` or `epoll`.
+///
+/// If sources [share](crate::card::Report::interrupts) a vector, an interrupt that is taken before it is acknowledged fires once
+/// more.
 ///
 /// ```
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -121,6 +67,8 @@ pub struct Interrupt {
     source: Source,
     bit: u32,
     event: EventFd,
+    /// Whether the source shares its vector. It is then disabled when it fires, until it is taken or waited for.
+    shared: bool,
 }
 
 impl fmt::Debug for Interrupt {
@@ -136,12 +84,10 @@ impl Interrupt {
             Some(vectors) => vectors,
             none => none.insert(Vectors::set_up(card)?),
         };
-        let (vector, bit) = vectors.vector_and_bit(source)?;
-        let event = vectors.events[vector].try_clone();
-        let event = event.map_err(|cause| BusError::Refused { what: "an eventfd", cause })?;
-        let this = Self { card: card.clone(), source, bit, event };
+        let (event, bit) = vectors.event_and_bit(source)?;
+        let this = Self { card: card.clone(), source, bit, event, shared: vectors.are_shared() };
         // Discard interrupts from before this call.
-        this.take();
+        this.read_count();
         this.unmask()?;
         Ok(this)
     }
@@ -152,10 +98,24 @@ impl Interrupt {
         self.card.registers.write32(irq(register), self.bit)
     }
 
-    /// Returns how many times the interrupt has fired since the last call, and resets the count.
-    pub fn take(&self) -> u64 {
+    /// Enables the source again, if it shares its vector.
+    fn rearm(&self) -> Result<(), BusError> {
+        if self.shared { self.unmask() } else { Ok(()) }
+    }
+
+    fn read_count(&self) -> u64 {
         counts::system_call();
         self.event.read().unwrap_or(0)
+    }
+
+    /// Returns how many times the interrupt has fired since the last call, and resets the count.
+    pub fn take(&self) -> u64 {
+        let fired = self.read_count();
+        if fired > 0 {
+            // A failure means that the card is gone, so the interrupt will not fire.
+            let _ = self.rearm();
+        }
+        fired
     }
 
     /// Sleeps until the interrupt fires, for at most `limit`. Returns how many times it has fired since the last call; 0 if the
@@ -163,14 +123,15 @@ impl Interrupt {
     ///
     /// # Errors
     ///
-    /// The kernel's error.
+    /// The kernel's error, or that of a register access.
     pub fn wait(&self, limit: Duration) -> io::Result<u64> {
         let begin = Instant::now();
+        self.rearm().map_err(io::Error::other)?;
         loop {
             let left = limit.saturating_sub(begin.elapsed());
             counts::system_call();
             readable([Some(self.as_fd())], left)?;
-            let fired = self.take();
+            let fired = self.read_count();
             if fired > 0 || begin.elapsed() >= limit {
                 return Ok(fired);
             }
@@ -183,8 +144,12 @@ impl Event for Interrupt {
         self.unmask()
     }
 
+    fn rearm(&self) -> Result<(), BusError> {
+        Interrupt::rearm(self)
+    }
+
     fn clear(&self) {
-        self.take();
+        self.read_count();
     }
 }
 

@@ -8,9 +8,10 @@ pub(crate) mod name;
 mod pcie;
 mod quiesce;
 mod report;
+mod vectors;
 
 pub use crate::bus::vfio::{Mode, UnknownMode};
-pub use crate::bus::{BadAddress, BusError, PciAddress};
+pub use crate::bus::{BadAddress, BusError, Description, InterruptKind, PciAddress};
 pub use error::{BadCardName, CardError, InterruptError};
 pub use inspect::Reading;
 pub use interrupts::{Interrupt, Source, USER_LINES};
@@ -18,6 +19,7 @@ pub use name::CardName;
 use name::Companions;
 pub use pcie::Link;
 pub use report::{ChannelReport, Report};
+pub use vectors::Interrupts;
 
 use crate::bus::{Bar, Bus};
 use crate::channel::stream::{Receiver, ReceiverOptions, Sender};
@@ -33,7 +35,6 @@ use crate::regs::map::Block;
 use crate::regs::{Direction, IDENTIFIER, MAX_CHANNELS, Target};
 use crate::stats::{CLIENT_WORDS, Page};
 use identify::Layout;
-use interrupts::Vectors;
 use pcie::ReadRequest;
 use quiesce::{Channels, Command};
 use std::any::Any;
@@ -41,6 +42,7 @@ use std::path::Path;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
+use vectors::Vectors;
 
 /// Options for opening a card.
 ///
@@ -245,7 +247,8 @@ impl Card {
         channel: usize,
         options: ChannelOptions,
     ) -> Result<Channel, OpenError> {
-        let context = self.context(direction, channel, options.wait)?;
+        let (context, wait) = self.context(direction, channel, options.wait)?;
+        let options = ChannelOptions { wait, ..options };
         // SAFETY: the lease claims the channel together with its write-back area and counters, and all of them belong to this
         // card.
         unsafe { Channel::open(context, options) }
@@ -257,7 +260,8 @@ impl Card {
     ///
     /// As [`channel`](Self::channel), and if the channel is not a stream channel.
     pub fn stream_h2c(&self, channel: usize, options: ChannelOptions) -> Result<Sender, OpenError> {
-        let context = self.context(Direction::H2C, channel, options.wait)?;
+        let (context, wait) = self.context(Direction::H2C, channel, options.wait)?;
+        let options = ChannelOptions { wait, ..options };
         // SAFETY: as in `channel`.
         unsafe { Sender::open(context, options) }
     }
@@ -268,27 +272,34 @@ impl Card {
     ///
     /// As [`channel`](Self::channel), and if the channel is not a stream channel or its receive buffers cannot be allocated.
     pub fn stream_c2h(&self, channel: usize, options: ReceiverOptions) -> Result<Receiver, OpenError> {
-        let context = self.context(Direction::C2H, channel, options.channel.wait)?;
+        let (context, wait) = self.context(Direction::C2H, channel, options.channel.wait)?;
+        let options = ReceiverOptions { channel: ChannelOptions { wait, ..options.channel }, ..options };
         // SAFETY: as in `channel`.
         unsafe { Receiver::open(context, options) }
     }
 
-    /// Claims a channel and returns the context to open it with.
-    fn context(&self, direction: Direction, channel: usize, wait: Wait) -> Result<ChannelContext, OpenError> {
+    /// Claims a channel and returns the context to open it with, and how it waits: by polling if the card has no interrupts.
+    fn context(
+        &self,
+        direction: Direction,
+        channel: usize,
+        wait: Wait,
+    ) -> Result<(ChannelContext, Wait), OpenError> {
         if self.inner.as_found {
             return Err(OpenError::AsFound);
         }
         let lease = Box::new(Lease::acquire(&self.inner, direction, channel)?);
         let (bar, space) = (self.inner.registers.clone(), self.inner.space.clone());
-        let event: Option<Arc<dyn Event>> = match wait.sleeps() {
-            true => Some(Arc::new(self.channel_interrupt(direction, channel)?)),
+        let event = match wait.sleeps() {
+            true => self.channel_interrupt(direction, channel)?,
             false => None,
         };
+        let wait = if event.is_none() && wait.sleeps() { Wait::SpinThenYield } else { wait };
         let (recalled, write_back) =
             (self.inner.bus.recall(), self.inner.write_back_area(direction, channel)?);
         let (shared, idle_limit) = (self.inner.shared.clone(), self.inner.idle_limit);
         let counters = self.inner.statistics.channel(channel_index(direction, channel));
-        Ok(ChannelContext {
+        let context = ChannelContext {
             bar,
             space,
             write_back,
@@ -300,19 +311,29 @@ impl Card {
             shared,
             counters,
             lease,
-        })
+        };
+        Ok((context, wait))
     }
 
-    fn channel_interrupt(&self, direction: Direction, channel: usize) -> Result<Interrupt, OpenError> {
-        let enabled = Interrupt::enable(&self.inner, Source::Channel(direction, channel));
-        enabled.map_err(|error| match error {
-            InterruptError::NoVectors { needed, found } => OpenError::NoInterrupts { needed, found },
-            InterruptError::Bus(error) | InterruptError::Card(CardError::Bus(error)) => {
-                EngineError::from(error).into()
+    /// Returns the interrupt that a channel sleeps on; `None` if the card has no interrupts.
+    fn channel_interrupt(
+        &self,
+        direction: Direction,
+        channel: usize,
+    ) -> Result<Option<Arc<dyn Event>>, OpenError> {
+        match Interrupt::enable(&self.inner, Source::Channel(direction, channel)) {
+            Ok(interrupt) => Ok(Some(Arc::new(interrupt))),
+            Err(InterruptError::NoVectors) => {
+                let location = &self.inner.bus.description().location;
+                tracing::warn!(card = location, %direction, channel, "the card has no interrupts, so waits poll");
+                Ok(None)
             }
-            InterruptError::NoSource(_) => self.no_channel(direction, channel),
-            InterruptError::Card(_) => EngineError::Gone { direction, channel, ring: None }.into(),
-        })
+            Err(InterruptError::Bus(error) | InterruptError::Card(CardError::Bus(error))) => {
+                Err(EngineError::from(error).into())
+            }
+            Err(InterruptError::NoSource(_)) => Err(self.no_channel(direction, channel)),
+            Err(InterruptError::Card(_)) => Err(EngineError::Gone { direction, channel, ring: None }.into()),
+        }
     }
 
     /// Returns the error for a channel that does not exist, with what its identifier reads.
@@ -369,6 +390,14 @@ impl Card {
     /// The link failed, the card is gone, or it does not have the block's BAR.
     pub fn read_block(&self, block: &Block, force: bool) -> Result<Vec<Reading>, CardError> {
         inspect::read_block(self, block, force)
+    }
+
+    pub(crate) fn config_read(&self, offset: u16, width: u8) -> Result<u32, BusError> {
+        self.inner.bus.config_read(offset, width)
+    }
+
+    pub(crate) fn bar(&self, index: usize) -> Result<Arc<dyn Bar>, BusError> {
+        self.inner.bus.bar(index)
     }
 
     pub(crate) fn registers(&self) -> Arc<dyn Bar> {
@@ -494,9 +523,12 @@ impl Drop for Inner {
     fn drop(&mut self) {
         if self.process.is_forked() {
             // The card belongs to the parent, and a forked child does not have the threads behind these.
-            std::mem::forget((self.bus.clone(), self.space.clone(), self.model.take()));
+            let vectors = self.vectors.get_mut().map(Option::take);
+            std::mem::forget((self.bus.clone(), self.space.clone(), self.model.take(), vectors));
             return;
         }
+        // Its thread reads registers.
+        drop(self.vectors.get_mut().unwrap_or_else(PoisonError::into_inner).take());
         if self.as_found {
             if let Err(error) = self.command.restore(&*self.bus) {
                 tracing::debug!(%error, "could not restore the command register");

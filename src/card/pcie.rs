@@ -106,7 +106,7 @@ fn find(bus: &dyn Bus) -> Result<Option<u16>, CardError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::bus::{Bar, BusError, Description};
+    use crate::bus::{Bar, BusError, Description, InterruptKind};
     use crate::memory::{Access, Addressing, CallerMemory, Extent, Isolation, MapError, Mapper, MemoryRef};
     use std::sync::{Arc, Mutex};
     use vmm_sys_util::eventfd::EventFd;
@@ -162,7 +162,11 @@ mod tests {
             Ok(())
         }
 
-        fn set_interrupts(&self, _: u32, _: &[&EventFd]) -> Result<(), BusError> {
+        fn set_interrupts(&self, _: InterruptKind, _: &[&EventFd]) -> Result<(), BusError> {
+            Ok(())
+        }
+
+        fn unmask_intx(&self) -> Result<(), BusError> {
             Ok(())
         }
     }

@@ -1,7 +1,8 @@
 //! The description of a card and its capabilities.
 
 use super::identify::Layout;
-use super::{CardError, Link, quiesce};
+use super::interrupts::USER_LINES;
+use super::{CardError, Interrupts, Link, quiesce};
 use crate::bus::{Bar, Bus, Description};
 use crate::memory::{CallerMemory, DmaSpace};
 use crate::regs::channel::{ALIGNMENTS, Alignments};
@@ -49,6 +50,8 @@ pub struct Report {
     pub register_bar: usize,
     /// Index of the BAR with the user logic's registers.
     pub user_bar: Option<usize>,
+    /// How interrupts are delivered, if the program uses any.
+    pub interrupts: Interrupts,
     /// The channels that exist, H2C first.
     pub channels: Vec<ChannelReport>,
     /// Width of the data path in bytes: 8, 16, 32 or 64.
@@ -83,13 +86,16 @@ impl Report {
             let alignments = Alignments(read(Target::channel(direction).base(index) + ALIGNMENTS)?);
             Ok(ChannelReport { direction, index, identifier, alignments })
         };
-        let channels = quiesce::channels(registers)?.into_iter().map(channel).collect::<Result<_, _>>()?;
+        let channels: Vec<_> =
+            quiesce::channels(registers)?.into_iter().map(channel).collect::<Result<_, _>>()?;
+        let sources = channels.len() + USER_LINES;
         Ok(Self {
             bus: bus.description().clone(),
             vendor: layout.vendor,
             device: layout.device,
             register_bar: layout.register_bar,
             user_bar: layout.user_bar,
+            interrupts: Interrupts::of(bus.description(), sources),
             channels,
             data_width: config::data_width_bytes(config(config::DATA_WIDTH)?),
             max_payload: config::size_bytes(config(config::MAX_PAYLOAD)?),
@@ -119,8 +125,8 @@ impl fmt::Display for Report {
         )?;
         write!(
             f,
-            "payload {max_payload}, read request {max_read_request} bytes; {} MSI-X vectors; ",
-            bus.vectors
+            "payload {max_payload}, read request {max_read_request} bytes; interrupts: {}; ",
+            self.interrupts
         )?;
         writeln!(f, "function reset: {}", if bus.resettable { "yes" } else { "no" })?;
         if let Some((now, best)) = self.link {

@@ -205,6 +205,9 @@ impl Channel {
     /// [`EngineError::Failed`], [`EngineError::Gone`].
     pub fn rearm_interrupt(&mut self) -> Result<(), EngineError> {
         let seen = self.engine.registers.clear_status().map_err(|error| self.record_error(*error))?;
+        if let Some(event) = &self.sleeper.event {
+            event.rearm().map_err(|error| self.record_error(error.into()))?;
+        }
         if seen.intersects(Status::errors(self.direction())) { Err(self.fail(seen)) } else { Ok(()) }
     }
 

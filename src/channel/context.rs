@@ -71,6 +71,15 @@ pub trait Event: AsFd + Send + Sync + fmt::Debug {
     /// The bus failed.
     fn enable(&self) -> Result<(), BusError>;
 
+    /// Enables the channel's interrupt after it has fired, if it does not stay enabled.
+    ///
+    /// # Errors
+    ///
+    /// The bus failed.
+    fn rearm(&self) -> Result<(), BusError> {
+        Ok(())
+    }
+
     /// Clears the eventfd, so that the channel's next interrupt makes it readable again.
     fn clear(&self);
 }

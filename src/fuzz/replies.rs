@@ -24,7 +24,7 @@ pub fn replies(bytes: &[u8]) {
     }
     let _ = bus.unmap(0x1000, 0x1000);
     let _ = bus.reset();
-    let _ = bus.set_interrupts(0, &[]);
+    let _ = bus.set_interrupts(crate::bus::InterruptKind::Msix, &[]);
 }
 
 /// Builds messages. A byte whose lowest bit is set is replaced by the header of a reply to the next request, with the other

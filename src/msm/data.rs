@@ -49,12 +49,12 @@ impl<T: ToCard> Elements for Registered<T> {
 /// ```
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// # use xdma::card::CardOptions;
-/// # use xdma_emulator::Profile;
+/// # use xdma_emulator::CardFile;
 /// use ark_bn254::G1Affine;
 /// use ark_ec::AffineRepr;
 /// use xdma::msm::{Points, curve::arkworks::points_to_bytes};
 ///
-/// # let card = xdma_emulated_card::start_msm(Profile::F1, CardOptions::default())?;
+/// # let card = xdma_emulated_card::start_like(CardFile::f1(), CardOptions::default())?;
 /// let mut points = Points::allocate(&card, 1000)?;
 /// points.fill(|bytes| points_to_bytes(&[G1Affine::generator(); 1000], bytes))??;
 /// points.check()?; // all are on the curve
@@ -152,11 +152,11 @@ impl Points {
 /// ```
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// # use xdma::card::CardOptions;
-/// # use xdma_emulator::Profile;
+/// # use xdma_emulator::CardFile;
 /// use ark_bn254::Fr;
 /// use xdma::msm::{ScalarForm, Scalars, curve::arkworks::scalars_to_bytes};
 ///
-/// # let card = xdma_emulated_card::start_msm(Profile::F1, CardOptions::default())?;
+/// # let card = xdma_emulated_card::start_like(CardFile::f1(), CardOptions::default())?;
 /// let mut scalars = Scalars::allocate(&card, 3, ScalarForm::Montgomery)?;
 /// scalars.fill(|bytes| scalars_to_bytes(&[1, 2, 3].map(Fr::from), bytes))??;
 /// scalars.check()?; // all are below r

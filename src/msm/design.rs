@@ -13,10 +13,10 @@ const BN254: u32 = 1;
 /// ```
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// # use xdma::card::CardOptions;
-/// # use xdma_emulator::Profile;
+/// # use xdma_emulator::CardFile;
 /// use xdma::msm::Design;
 ///
-/// # let card = xdma_emulated_card::start_msm(Profile::F1, CardOptions::default())?;
+/// # let card = xdma_emulated_card::start_like(CardFile::f1(), CardOptions::default())?;
 /// let design = Design::of(&card)?; // an error if the card has another design
 /// println!("windows of {} bits, chunks of {} pairs", design.window_bits, design.default_chunk());
 /// # Ok(())

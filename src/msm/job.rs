@@ -14,10 +14,10 @@ use std::ops::Range;
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// # use std::time::Duration;
 /// # use xdma::card::CardOptions;
-/// # use xdma_emulator::Profile;
+/// # use xdma_emulator::CardFile;
 /// use xdma::msm::{Msm, MsmOptions, Points, ScalarForm, Scalars};
 ///
-/// # let card = xdma_emulated_card::start_msm(Profile::F1, CardOptions::default())?;
+/// # let card = xdma_emulated_card::start_like(CardFile::f1(), CardOptions::default())?;
 /// let mut msm = Msm::open(&card, MsmOptions::default())?;
 /// let points = Points::allocate(&card, 1000)?; // all at infinity
 /// let scalars = Scalars::allocate(&card, 1000, ScalarForm::Canonical)?;

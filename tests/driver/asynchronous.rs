@@ -194,11 +194,9 @@ fn errors_end_an_asynchronous_wait() {
 
 #[test]
 fn one_thread_sends_and_receives_packets() {
-    let switches = Switches { stop_ends_idle_stream: true, ..Switches::default() };
-    let bench = Bench::new(
-        EmulatorOptions { stream: true, switches, ..EmulatorOptions::default() },
-        Design::Loopback,
-    );
+    let switches = Switches { stop_ends_idle_stream: true.into(), ..Switches::default() };
+    let bench =
+        Bench::new(EmulatorOptions::default().with_streams().with_switches(switches), Design::Loopback);
     let card = bench.open();
     for ring in RINGS {
         let channel = options(ring);

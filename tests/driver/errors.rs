@@ -11,9 +11,9 @@ use xdma::msm::{Msm, MsmOptions, MsmSubmitError};
 use xdma::regs::Direction;
 use xdma::unstable::bus::vfio_user::VfioUser;
 use xdma::unstable::bus::{Bus, BusError};
+use xdma_emulator::EmulatorOptions;
 use xdma_emulator::logic::{Design, MsmModelOptions as Model};
-use xdma_emulator::{EmulatorOptions, Profile};
-use xdma_testkit::bench::{Bench, LIMIT, profiles};
+use xdma_testkit::bench::{Bench, LIMIT, cards};
 
 fn text(error: impl std::fmt::Display) -> String {
     error.to_string()
@@ -90,8 +90,7 @@ fn a_card_serves_one_client() {
 
 #[test]
 fn a_second_open_of_a_channel_is_refused_until_the_first_is_closed() {
-    let bench =
-        Bench::memory(EmulatorOptions { h2c_channels: 2, c2h_channels: 1, ..EmulatorOptions::default() });
+    let bench = Bench::memory(EmulatorOptions::default().with_channels(2, 1));
     let card = bench.open();
     let first = card.h2c(0).unwrap();
     contains(card.h2c(0).unwrap_err(), &["H2C channel 0 is already open", "close it"]);
@@ -110,13 +109,11 @@ fn a_bar_without_identifiers_is_refused() {
     let options = CardOptions { register_bar: Some(0), ..CardOptions::default() };
     let error = bench.try_open(options).unwrap_err();
     assert!(matches!(error, CardError::NotXdma { .. }));
-    let function = match bench.options().profile {
-        Profile::F1 => "1d0f:f001",
-        Profile::Alveo => "10ee:903f",
-    };
-    contains(error, &["no XDMA registers on", function, "BAR0 reads", "0x1fc2"]);
+    let function = bench.options().card.function;
+    let function = format!("{:04x}:{:04x}", function.vendor, function.device);
+    contains(error, &["no XDMA registers on", &function, "BAR0 reads", "0x1fc2"]);
     let options = CardOptions { register_bar: Some(3), ..CardOptions::default() };
-    contains(bench.try_open(options).unwrap_err(), &["none of BARs [3]"]);
+    contains(bench.try_open(options).unwrap_err(), &["BAR3 does not exist", "one of BAR0"]);
 }
 
 #[test]
@@ -195,8 +192,8 @@ fn jobs_larger_than_the_ring_are_refused() {
 
 #[test]
 fn an_unmapped_card_address_is_an_error_and_the_channel_recovers() {
-    for profile in profiles() {
-        let bench = Bench::memory(EmulatorOptions { profile, ..EmulatorOptions::default() });
+    for card in cards() {
+        let bench = Bench::memory(EmulatorOptions { card, ..EmulatorOptions::default() });
         let card = bench.open();
         for ring in [Ring::Chain, Ring::Credits] {
             let options = ChannelOptions { ring: Some(ring), ..ChannelOptions::default() };

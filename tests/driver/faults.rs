@@ -115,7 +115,7 @@ fn open(bench: &Bench) -> Result<Card, CardError> {
 #[test]
 fn a_link_that_goes_down_and_comes_back() {
     for ring in RINGS {
-        let bench = Bench::memory(EmulatorOptions { function_reset: true, ..EmulatorOptions::default() });
+        let bench = Bench::memory(EmulatorOptions::default().with_function_reset(true));
         let card = bench.open();
         let mut pair = Pair::new(&card, ring);
         pair.works(1);

@@ -7,15 +7,15 @@ use xdma::msm::{Msm, MsmOptions, Points, ScalarForm, Scalars};
 use xdma::regs::{Direction, msm};
 use xdma_emulator::EmulatorOptions;
 use xdma_emulator::logic::{Design, MsmModelOptions as Model};
-use xdma_testkit::bench::{Bench, LIMIT, pattern, profiles};
+use xdma_testkit::bench::{Bench, LIMIT, cards, pattern};
 
 /// Time to wait for an interrupt that should not arrive.
 const A_WHILE: Duration = Duration::from_millis(50);
 
 #[test]
 fn a_channel_interrupts_for_each_transfer() {
-    for (profile, ring) in profiles().into_iter().zip([Ring::Credits, Ring::Chain]) {
-        let bench = Bench::memory(EmulatorOptions { profile, ..EmulatorOptions::default() });
+    for (card, ring) in cards().into_iter().zip([Ring::Credits, Ring::Chain]) {
+        let bench = Bench::memory(EmulatorOptions { card, ..EmulatorOptions::default() });
         let card = bench.open();
         for direction in [Direction::H2C, Direction::C2H] {
             let options = ChannelOptions { ring: Some(ring), interrupt: true, ..ChannelOptions::default() };
@@ -97,7 +97,7 @@ fn the_msm_design_interrupts_when_a_result_is_available() {
 
 #[test]
 fn interrupts_work_again_after_a_reset() {
-    let bench = Bench::memory(EmulatorOptions { function_reset: true, ..EmulatorOptions::default() });
+    let bench = Bench::memory(EmulatorOptions::default().with_function_reset(true));
     let card = bench.open();
     let options = ChannelOptions { interrupt: true, ..ChannelOptions::default() };
     let mut channel = card.channel(Direction::H2C, 3, options).unwrap();
@@ -116,7 +116,7 @@ fn interrupts_work_again_after_a_reset() {
 
 #[test]
 fn missing_interrupt_sources_are_refused() {
-    let bench = Bench::memory(EmulatorOptions { h2c_channels: 1, ..EmulatorOptions::default() });
+    let bench = Bench::memory(EmulatorOptions::default().with_channels(1, 4));
     let card = bench.open();
     for source in [Source::User(16), Source::Channel(Direction::H2C, 1), Source::Channel(Direction::C2H, 9)] {
         let error = card.interrupt(source).unwrap_err();

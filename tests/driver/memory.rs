@@ -2,20 +2,21 @@
 
 use xdma::channel::{ChannelOptions, EngineError, Poll, Ring, SubmitError, Transfers};
 use xdma::regs::Direction;
-use xdma_emulator::{EmulatorOptions, Profile};
-use xdma_testkit::bench::{Bench, LIMIT, pattern, profiles};
+use xdma_emulator::{CardFile, EmulatorOptions};
+use xdma_testkit::bench::{Bench, LIMIT, cards, pattern};
 
-fn rings() -> impl Iterator<Item = (Profile, ChannelOptions)> {
+fn rings() -> impl Iterator<Item = (CardFile, ChannelOptions)> {
     let options = |ring| ChannelOptions { ring: Some(ring), ..ChannelOptions::default() };
-    profiles()
+    cards()
         .into_iter()
-        .flat_map(move |profile| [Ring::Chain, Ring::Credits].map(|ring| (profile, options(ring))))
+        .flat_map(move |card| [Ring::Chain, Ring::Credits].map(|ring| (card.clone(), options(ring))))
 }
 
 #[test]
 fn data_written_is_read_back() {
-    for (profile, options) in rings() {
-        let bench = Bench::memory(EmulatorOptions { profile, ..EmulatorOptions::default() });
+    for (card, options) in rings() {
+        let name = card.name.clone();
+        let bench = Bench::memory(EmulatorOptions::like(card));
         let card = bench.open();
         let mut h2c = card.channel(Direction::H2C, 0, options).unwrap();
         let mut c2h = card.channel(Direction::C2H, 3, options).unwrap();
@@ -28,15 +29,15 @@ fn data_written_is_read_back() {
             c2h.transfer(&sink, 0..len as u64, at, LIMIT).unwrap();
             let mut seen = vec![0u8; len];
             sink.read(0, &mut seen).unwrap();
-            assert!(seen == data, "{profile}, {:?}, {len} bytes at {at:#x}", options.ring);
+            assert!(seen == data, "{name}, {:?}, {len} bytes at {at:#x}", options.ring);
         }
     }
 }
 
 #[test]
 fn the_ring_wraps_and_jobs_queue() {
-    for (profile, options) in rings() {
-        let bench = Bench::memory(EmulatorOptions { profile, ..EmulatorOptions::default() });
+    for (card, options) in rings() {
+        let bench = Bench::memory(EmulatorOptions::like(card));
         let card = bench.open();
         let mut h2c = card.channel(Direction::H2C, 1, ChannelOptions { slots: 8, ..options }).unwrap();
         let mut source = card.allocate(64 * 100, Direction::H2C).unwrap();
@@ -69,8 +70,9 @@ fn the_ring_wraps_and_jobs_queue() {
 
 #[test]
 fn programs_run_repeatedly_without_rewriting_their_descriptors() {
-    for (profile, options) in rings() {
-        let bench = Bench::memory(EmulatorOptions { profile, ..EmulatorOptions::default() });
+    for (card, options) in rings() {
+        let name = card.name.clone();
+        let bench = Bench::memory(EmulatorOptions::like(card));
         let card = bench.open();
         let mut h2c = card.channel(Direction::H2C, 0, options).unwrap();
         let mut c2h = card.channel(Direction::C2H, 0, options).unwrap();
@@ -99,7 +101,7 @@ fn programs_run_repeatedly_without_rewriting_their_descriptors() {
             c2h.wait(ticket, LIMIT).unwrap();
             let mut seen = vec![0u8; data.len()];
             sink.read(0, &mut seen).unwrap();
-            assert!(seen.chunks(32).eq(data.rchunks(32)), "{profile} {:?}", options.ring);
+            assert!(seen.chunks(32).eq(data.rchunks(32)), "{name}, {:?}", options.ring);
         }
         assert_eq!(h2c.poll(h2c.last_ticket().unwrap()).unwrap(), Poll::Ready);
     }

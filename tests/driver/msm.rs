@@ -6,13 +6,13 @@ use ark_ff::{UniformRand, Zero};
 use rand_08::{SeedableRng, rngs::StdRng};
 use xdma::card::Card;
 use xdma::channel::{ChannelOptions, Ring, Wait};
+use xdma::memory::CallerMemory;
 use xdma::msm::curve::arkworks as ark;
 use xdma::msm::{
     DataError, Job, JobError, Msm, MsmOptions, MsmSubmitError, Output, Points, PrepareError, ScalarForm,
     Scalars,
 };
 use xdma::regs::msm;
-use xdma::unstable::memory::CallerMemory;
 use xdma_emulator::EmulatorOptions;
 use xdma_emulator::logic::{self, Design, MsmModelOptions as Model};
 use xdma_testkit::bench::{Bench, LIMIT};
@@ -151,7 +151,7 @@ fn two_jobs_in_flight_have_their_own_labels() {
     let short = msm.prepare_range(&p, 0..7, &s, 0..7).unwrap();
     let first = msm.submit(&long).unwrap();
     let second = msm.submit(&short).unwrap();
-    assert!(matches!(msm.submit(&short), Err(MsmSubmitError::Busy { running: 2, room: 2 })));
+    assert!(matches!(msm.submit(&short), Err(MsmSubmitError::Busy { running: 2, capacity: 2 })));
     msm.wait_accepted(first, LIMIT).unwrap();
     let output = msm.wait(second, LIMIT).unwrap();
     assert_eq!((output.label, point(&output)), (0, cpu(&points[..7], &scalars[..7])));

@@ -197,8 +197,7 @@ fn a_card_that_seems_gone_when_it_is_closed_can_be_opened_again() {
 #[test]
 fn buffers_of_a_receiver_that_is_closed_on_a_card_that_seems_gone_are_not_reused() {
     for ring in RINGS {
-        let bench =
-            Bench::new(EmulatorOptions { stream: true, ..EmulatorOptions::default() }, Design::Loopback);
+        let bench = Bench::new(EmulatorOptions::default().with_streams(), Design::Loopback);
         let card = open(&bench);
         let mut sender = card.stream_h2c(0, ChannelOptions::default()).unwrap();
         let channel = ChannelOptions { ring: Some(ring), ..ChannelOptions::default() };

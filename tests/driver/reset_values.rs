@@ -4,9 +4,9 @@ use xdma::card::{Card, CardOptions, Source};
 use xdma::channel::{Channel, ChannelOptions, Ring, Wait};
 use xdma::memory::Buffer;
 use xdma::regs::{Direction, MAX_CHANNELS};
+use xdma_emulator::EmulatorOptions;
 use xdma_emulator::faults::{BadCompletion, FaultDuration, Kind};
-use xdma_emulator::{EmulatorOptions, Profile};
-use xdma_testkit::bench::{Bench, LIMIT, profiles};
+use xdma_testkit::bench::{Bench, LIMIT, cards};
 use xdma_testkit::controls::{Controls, changed, read};
 use xdma_testkit::process;
 
@@ -49,22 +49,22 @@ impl CardInUse {
     }
 }
 
-/// Runs a test with each profile and ring. Afterwards, the control registers must have the values of a fresh card.
+/// Runs a test with each card and ring. Afterwards, the control registers must have the values of a fresh card.
 fn each(test: impl Fn(&Bench, Ring)) {
-    for profile in profiles() {
+    for card in cards() {
         for ring in [Ring::Chain, Ring::Credits] {
-            let bench = Bench::memory(EmulatorOptions { profile, ..EmulatorOptions::default() });
+            let bench = Bench::memory(EmulatorOptions::like(card.clone()));
             let fresh = controls(&bench);
             test(&bench, ring);
-            assert_same(&fresh, &controls(&bench), profile, ring);
+            assert_same(&fresh, &controls(&bench), &card.name, ring);
         }
     }
 }
 
 #[track_caller]
-fn assert_same(fresh: &Controls, left: &Controls, profile: Profile, ring: Ring) {
+fn assert_same(fresh: &Controls, left: &Controls, card: &str, ring: Ring) {
     let changed = changed(fresh, left);
-    assert!(changed.is_empty(), "{profile}, {ring}: {changed:x?}");
+    assert!(changed.is_empty(), "{card}, {ring}: {changed:x?}");
 }
 
 #[test]
@@ -133,7 +133,7 @@ fn after_a_channel_was_closed_and_opened_again() {
 fn only_a_hanging_engine_keeps_its_register_values() {
     for ring in [Ring::Chain, Ring::Credits] {
         let bench = Bench::memory(EmulatorOptions::default());
-        if bench.options().function_reset {
+        if bench.options().card.function.reset {
             println!("skipped: this card resets a hanging engine");
             return;
         }
@@ -153,11 +153,11 @@ fn only_a_hanging_engine_keeps_its_register_values() {
             let name = left.keys().find(|name| name.contains(common)).unwrap().clone();
             busy.extend(left.remove_entry(&name));
         }
-        assert_same(&fresh, &left, Profile::F1, ring);
+        assert_same(&fresh, &left, "F1", ring);
         // The hang ends after three seconds. Opening and closing the card then restores all registers.
         std::thread::sleep(std::time::Duration::from_millis(3000));
         drop(bench.open());
-        assert_same(&fresh, &controls(&bench), Profile::F1, ring);
+        assert_same(&fresh, &controls(&bench), "F1", ring);
     }
 }
 

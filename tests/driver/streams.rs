@@ -22,8 +22,8 @@ const A_WHILE: Duration = Duration::from_millis(30);
 
 /// Returns a card whose engines can be stopped while they wait for the stream.
 fn bench(options: EmulatorOptions) -> Bench {
-    let switches = Switches { stop_ends_idle_stream: true, ..options.switches };
-    Bench::new(EmulatorOptions { stream: true, switches, ..options }, Design::Loopback)
+    let switches = Switches { stop_ends_idle_stream: true.into(), ..Switches::default() };
+    Bench::new(options.with_streams().with_switches(switches), Design::Loopback)
 }
 
 fn options(ring: Ring, buffers: usize, bytes: u32) -> ReceiverOptions {
@@ -215,7 +215,7 @@ fn data_from_before_a_failure_is_delivered_and_the_rest_follows_after_a_recovery
         let bench = bench(EmulatorOptions::default());
         let card = bench.open();
         let (mut sender, mut receiver) = pair(&card, options(ring, 4, 256));
-        // The read for the third buffer fails.
+        // The user logic answers with an error when the engine fetches data for the third buffer.
         bench.inject(Kind::AxiSlaveError.on(Direction::C2H, 0).after(2));
         for number in 0..6 {
             send(&card, &mut sender, &pattern(200, number)).unwrap();
@@ -342,7 +342,9 @@ fn an_engine_that_waits_for_the_stream_stays_busy_with_a_chain() {
 }
 
 fn engine_waits_for_the_stream(ring: Ring) {
-    let bench = Bench::new(EmulatorOptions { stream: true, ..EmulatorOptions::default() }, Design::Loopback);
+    let switches = Switches { stop_ends_idle_stream: false.into(), ..Switches::default() };
+    let streams = EmulatorOptions::default().with_streams().with_switches(switches);
+    let bench = Bench::new(streams, Design::Loopback);
     let card = bench.open_with_short_idle_limit();
     let (mut sender, mut receiver) = pair(&card, options(ring, 4, 256));
     // The engine has a buffer and waits for the stream.
@@ -398,7 +400,7 @@ fn a_hanging_stream_ends_with_a_deadline_and_a_snapshot() {
 }
 
 #[test]
-fn the_wrong_kind_of_channel_names_the_right_one() {
+fn opening_the_wrong_kind_of_channel_names_the_right_kind() {
     let bench = bench(EmulatorOptions::default());
     let card = bench.open();
     let error = card.h2c(0).unwrap_err();

@@ -4,30 +4,27 @@ use std::time::Duration;
 use xdma::card::Card;
 use xdma::channel::{ChannelOptions, EngineError, Ring, SubmitError, Transfers};
 use xdma::regs::Direction;
-use xdma_emulator::{EmulatorOptions, Latency, Profile, Switches};
+use xdma_emulator::{CardFile, EmulatorOptions, Latency, Switches};
 use xdma_testkit::bench::{Bench, LIMIT, pattern};
 
 /// Returns cards with each switch, and with each other option that affects the driver.
 fn cards() -> Vec<(&'static str, EmulatorOptions)> {
-    let with = |switches| EmulatorOptions { switches, ..EmulatorOptions::default() };
+    let with = |switches| EmulatorOptions::default().with_switches(switches);
     let default = Switches::default();
     vec![
         ("default", EmulatorOptions::default()),
-        ("alveo", EmulatorOptions { profile: Profile::Alveo, ..EmulatorOptions::default() }),
-        ("function reset", EmulatorOptions { function_reset: true, ..EmulatorOptions::default() }),
+        ("alveo", EmulatorOptions { card: CardFile::alveo(), ..EmulatorOptions::default() }),
+        ("function reset", EmulatorOptions::default().with_function_reset(true)),
         ("synchronous", EmulatorOptions { synchronous: true, ..EmulatorOptions::default() }),
         ("slow", slow()),
-        ("no credits", with(Switches { mm_credits: false, ..default })),
-        ("busy without credits", with(Switches { busy_without_credits: true, ..default })),
-        ("busy after the write-back", with(Switches { busy_lag: Duration::from_micros(300), ..default })),
-        ("Stop clears Run", with(Switches { stop_clears_run: true, ..default })),
-        ("unlogged errors stop", with(Switches { unlogged_errors_stop: true, ..default })),
-        ("write-back on error", with(Switches { error_write_back: true, ..default })),
-        ("aligned fetch", with(Switches { aligned_fetch: true, ..default })),
-        (
-            "all switches",
-            EmulatorOptions { synchronous: false, switches: all(), ..EmulatorOptions::default() },
-        ),
+        ("no credits", EmulatorOptions::default().with_credits(false)),
+        ("busy without credits", with(Switches { busy_without_credits: true.into(), ..default })),
+        ("busy after the write-back", with(Switches { busy_lag_us: 300.into(), ..default })),
+        ("Stop clears Run", with(Switches { stop_clears_run: true.into(), ..default })),
+        ("unlogged errors stop", with(Switches { unlogged_errors_stop: true.into(), ..default })),
+        ("write-back on error", with(Switches { error_write_back: true.into(), ..default })),
+        ("fetch inside pages", with(Switches { aligned_fetch: false.into(), ..default })),
+        ("all switches", with(all())),
     ]
 }
 
@@ -38,12 +35,11 @@ fn slow() -> EmulatorOptions {
 
 fn all() -> Switches {
     Switches {
-        mm_credits: true,
-        busy_without_credits: true,
-        busy_lag: Duration::from_micros(100),
-        stop_clears_run: true,
-        unlogged_errors_stop: true,
-        error_write_back: true,
+        busy_without_credits: true.into(),
+        busy_lag_us: 100.into(),
+        stop_clears_run: true.into(),
+        unlogged_errors_stop: true.into(),
+        error_write_back: true.into(),
         ..Switches::default()
     }
 }
@@ -130,9 +126,8 @@ fn suite(card: &Card, ring: Ring) {
 
 #[test]
 fn the_default_ring_is_credits_if_the_core_has_them() {
-    for (mm_credits, ring) in [(true, Ring::Credits), (false, Ring::Chain)] {
-        let switches = Switches { mm_credits, ..Switches::default() };
-        let bench = Bench::memory(EmulatorOptions { switches, ..EmulatorOptions::default() });
+    for (credits, ring) in [(true, Ring::Credits), (false, Ring::Chain)] {
+        let bench = Bench::memory(EmulatorOptions::default().with_credits(credits));
         assert_eq!(bench.open().h2c(0).unwrap().ring(), ring);
     }
 }
@@ -140,14 +135,14 @@ fn the_default_ring_is_credits_if_the_core_has_them() {
 #[test]
 fn a_card_with_a_reset_is_usable_after_it() {
     for function_reset in [true, false] {
-        let bench = Bench::memory(EmulatorOptions { function_reset, ..EmulatorOptions::default() });
+        let bench = Bench::memory(EmulatorOptions::default().with_function_reset(function_reset));
         let card = bench.open();
         let mut h2c = card.h2c(0).unwrap();
         let source = card.allocate(100, Direction::H2C).unwrap();
         h2c.transfer(&source, 0..100, 0, LIMIT).unwrap();
         let resettable = card.report().unwrap().bus.resettable;
         // A kernel may support another reset method than that of the function.
-        assert!(resettable || !bench.options().function_reset);
+        assert!(resettable || !bench.options().card.function.reset);
         if resettable {
             card.reset().unwrap();
             h2c.recover().unwrap();

@@ -92,8 +92,8 @@ fn slices_borrowed_by_another_card_are_refused() {
 
 #[test]
 fn packets_of_another_card_are_refused() {
-    let bench = Bench::new(EmulatorOptions { stream: true, ..EmulatorOptions::default() }, Design::Loopback);
-    let streams = EmulatorOptions { stream: true, ..EmulatorOptions::default() };
+    let bench = Bench::new(EmulatorOptions::default().with_streams(), Design::Loopback);
+    let streams = EmulatorOptions::default().with_streams();
     let other =
         xdma_emulated_card::start(streams, Arc::new(Loopback::new()), CardOptions::default()).unwrap();
     let mut sender = bench.open().stream_h2c(0, ChannelOptions::default()).unwrap();

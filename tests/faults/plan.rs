@@ -35,12 +35,8 @@ fn transfer_with_recovery(card: &Card, channel: &mut Channel, buffer: &Buffer, s
 #[test]
 fn a_driver_that_follows_the_table_moves_correct_data_under_random_faults() {
     for seed in 0..12 {
-        let options = EmulatorOptions {
-            faults: Plan::chaos(seed),
-            function_reset: true,
-            seed,
-            ..EmulatorOptions::default()
-        };
+        let options = EmulatorOptions { faults: Plan::chaos(seed), seed, ..EmulatorOptions::default() }
+            .with_function_reset(true);
         let emulated = EmulatedCard::start(options, Arc::new(Memory::new())).unwrap();
         let card_options = CardOptions { idle_limit: Duration::from_millis(200), ..CardOptions::default() };
         let open = || xdma_emulated_card::connect(&emulated, card_options);
@@ -69,7 +65,7 @@ fn a_driver_that_follows_the_table_moves_correct_data_under_random_faults() {
 #[test]
 fn a_plan_for_a_missing_channel_is_refused() {
     let faults = Plan { faults: vec![Kind::BadMagic.on(Direction::C2H, 3)] };
-    let options = EmulatorOptions { faults, c2h_channels: 3, ..EmulatorOptions::default() };
+    let options = EmulatorOptions { faults, ..EmulatorOptions::default() }.with_channels(4, 3);
     let error = EmulatedCard::start(options, Arc::new(Memory::new())).unwrap_err();
     assert!(matches!(error, Error::FaultPlan(_)), "{error}");
 }

@@ -58,7 +58,7 @@ impl Rig {
     }
 
     pub fn with(ring: Ring, function_reset: bool) -> Self {
-        let options = EmulatorOptions { function_reset, ..EmulatorOptions::default() };
+        let options = EmulatorOptions::default().with_function_reset(function_reset);
         let emulated = EmulatedCard::start(options, Arc::new(Memory::new())).unwrap();
         let card = open(&emulated).unwrap();
         let channel = |direction, index| RigChannel {

@@ -7,10 +7,11 @@ use rand::{Rng, RngExt, SeedableRng};
 use std::fmt;
 use std::sync::{Arc, Mutex};
 use vmm_sys_util::eventfd::EventFd;
+use xdma::memory::CallerMemory;
 use xdma::memory::{Access, MapError};
 use xdma::unstable::bus::vfio_user::VfioUser;
-use xdma::unstable::bus::{Bar, Bus, BusError, Description};
-use xdma::unstable::memory::{Addressing, CallerMemory, Extent, Isolation, Mapper, MemoryRef};
+use xdma::unstable::bus::{Bar, Bus, BusError, Description, InterruptKind};
+use xdma::unstable::memory::{Addressing, Extent, Isolation, Mapper, MemoryRef};
 use xdma_emulator::logic::Design;
 use xdma_emulator::{EmulatedCard, EmulatorOptions};
 
@@ -37,7 +38,7 @@ pub enum Replacement {
     Ones,
     Zeros,
     Noise,
-    /// The lowest bit is set, which is BUSY in status registers.
+    /// Bit 0 is set in addition, which is BUSY in status registers.
     Busy,
 }
 
@@ -89,7 +90,7 @@ impl Distorter {
 }
 
 pub fn bus(distortion: Distortion, design: Design, seed: u64) -> Arc<dyn Bus> {
-    let options = EmulatorOptions { seed, function_reset: seed % 2 == 1, ..EmulatorOptions::default() };
+    let options = EmulatorOptions { seed, ..EmulatorOptions::default() }.with_function_reset(seed % 2 == 1);
     let card = EmulatedCard::start(options, design.build()).expect("an emulated card can be started");
     let inner = VfioUser::connect(card.socket()).expect("the card accepts a connection");
     let state = Mutex::new((StdRng::seed_from_u64(seed), 0));
@@ -146,8 +147,12 @@ impl Bus for DistortedBus {
         self.inner.reset()
     }
 
-    fn set_interrupts(&self, first: u32, events: &[&EventFd]) -> Result<(), BusError> {
-        self.inner.set_interrupts(first, events)
+    fn set_interrupts(&self, kind: InterruptKind, events: &[&EventFd]) -> Result<(), BusError> {
+        self.inner.set_interrupts(kind, events)
+    }
+
+    fn unmask_intx(&self) -> Result<(), BusError> {
+        self.inner.unmask_intx()
     }
 }
 

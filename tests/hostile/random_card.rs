@@ -9,9 +9,10 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use vmm_sys_util::eventfd::EventFd;
+use xdma::memory::CallerMemory;
 use xdma::memory::{Access, MapError};
-use xdma::unstable::bus::{BARS, Bar, Bus, BusError, Description, Mapped};
-use xdma::unstable::memory::{Addressing, CallerMemory, Extent, Isolation, Mapper, MemoryRef};
+use xdma::unstable::bus::{BARS, Bar, Bus, BusError, Description, InterruptKind, Mapped};
+use xdma::unstable::memory::{Addressing, Extent, Isolation, Mapper, MemoryRef};
 
 /// Number of registers of the XDMA BAR.
 const WORDS: usize = 1 << 14;
@@ -70,6 +71,8 @@ pub fn bus(seed: u64, valid_identifiers: bool) -> Arc<dyn Bus> {
         location: "nowhere".into(),
         bars,
         vectors: 33,
+        msi_vectors: 1,
+        intx: true,
         resettable: seed.is_multiple_of(2),
         registers_by_system_call: false,
         page_sizes: 4096,
@@ -154,7 +157,11 @@ impl Bus for RandomCard {
         Ok(())
     }
 
-    fn set_interrupts(&self, _: u32, _: &[&EventFd]) -> Result<(), BusError> {
+    fn set_interrupts(&self, _: InterruptKind, _: &[&EventFd]) -> Result<(), BusError> {
+        Ok(())
+    }
+
+    fn unmask_intx(&self) -> Result<(), BusError> {
         Ok(())
     }
 }

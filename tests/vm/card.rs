@@ -29,7 +29,7 @@ fn the_description_states_how_the_card_is_accessed() {
     assert_eq!(bus.kind, kind);
     assert_eq!(bus.location, std::env::var("XDMA_CARD").unwrap());
     assert!(!bus.registers_by_system_call);
-    assert!(bus.resettable || !bench.options().function_reset);
+    assert!(bus.resettable || !bench.options().card.function.reset);
     assert_eq!(bus.page_sizes == 0, mode == "noiommu", "{:#x}", bus.page_sizes);
     let text = report.to_string();
     assert!(text.contains(kind) && text.contains("function reset"), "{text}");

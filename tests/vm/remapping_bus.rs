@@ -4,12 +4,13 @@ use memmap2::MmapMut;
 use std::sync::{Arc, Mutex};
 use vmm_sys_util::eventfd::EventFd;
 use xdma::card::{Card, CardOptions};
+use xdma::memory::CallerMemory;
 use xdma::memory::{Access, Buffer, MapError, PageSize};
 use xdma::regs::Direction;
 use xdma::unstable::bus::vfio::{Mode, Vfio};
-use xdma::unstable::bus::{Bar, Bus, BusError, Description, PciAddress};
+use xdma::unstable::bus::{Bar, Bus, BusError, Description, InterruptKind, PciAddress};
 use xdma::unstable::card::on_bus;
-use xdma::unstable::memory::{Addressing, CallerMemory, Extent, Isolation, Mapper, MemoryRef};
+use xdma::unstable::memory::{Addressing, Extent, Isolation, Mapper, MemoryRef};
 
 /// Opens the card on such a bus.
 pub fn open() -> (Card, Arc<RemappingBus>) {
@@ -80,8 +81,12 @@ impl Bus for RemappingBus {
         self.bus.reset()
     }
 
-    fn set_interrupts(&self, first: u32, events: &[&EventFd]) -> Result<(), BusError> {
-        self.bus.set_interrupts(first, events)
+    fn set_interrupts(&self, kind: InterruptKind, events: &[&EventFd]) -> Result<(), BusError> {
+        self.bus.set_interrupts(kind, events)
+    }
+
+    fn unmask_intx(&self) -> Result<(), BusError> {
+        self.bus.unmask_intx()
     }
 }
 

@@ -8,7 +8,7 @@ use xdma::card::{CardName, CardOptions};
 use xdma::channel::{ChannelOptions, Ring};
 use xdma::regs::{Direction, MAX_CHANNELS};
 use xdma::unstable::card::registers;
-use xdma_emulator::{EmulatorOptions, Profile};
+use xdma_emulator::EmulatorOptions;
 use xdma_testkit::bench::{Bench, LIMIT};
 use xdma_testkit::process;
 
@@ -40,10 +40,9 @@ fn setup(arguments: &[&str]) -> String {
 struct Registers(MmapRaw);
 
 impl Registers {
-    fn open(function: &str, profile: Profile) -> Self {
+    fn open(function: &str, bar: usize) -> Self {
         let directory = format!("/sys/bus/pci/devices/{function}");
         fs::write(format!("{directory}/enable"), "1").unwrap();
-        let bar = if profile == Profile::F1 { 2 } else { 1 };
         let file = File::options().read(true).write(true).open(format!("{directory}/resource{bar}")).unwrap();
         Self(MmapOptions::new().len(0x1_0000).map_raw(&file).unwrap())
     }
@@ -88,7 +87,7 @@ fn unbinding_quiesces_the_card_of_a_killed_process() {
     drop(card);
     let text = setup(&["unbind", &function]);
     assert!(text.contains("through VFIO and close it") && !text.contains("without being quiesced"), "{text}");
-    let registers = Registers::open(&function, bench.options().profile);
+    let registers = Registers::open(&function, bench.options().card.register_bar().unwrap());
     assert_ne!(registers.read(0), u32::MAX, "the registers can be read");
     let changed = changed_controls(&registers);
     drop(registers);

@@ -9,12 +9,13 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use xdma::card::CardOptions;
 use xdma::channel::{Channel, ChannelOptions, Program, Ring, Transfers};
+use xdma::memory::CallerMemory;
 use xdma::memory::{Access, Buffer, HugePages, MapError};
 use xdma::regs::channel::{WRITE_BACK_HI, WRITE_BACK_LO};
 use xdma::regs::{Direction, Identifier, REGISTER_SPACE, Target};
 use xdma::unstable::bus::{Bar, BusError, Mapped, counts};
 use xdma::unstable::channel::{self, ChannelContext, Counters, WriteBackArea};
-use xdma::unstable::memory::{Addressing, CallerMemory, DmaSpace, Extent, Isolation, Mapper, MemoryRef};
+use xdma::unstable::memory::{Addressing, DmaSpace, Extent, Isolation, Mapper, MemoryRef};
 
 /// Registers in plain memory, accessed like those of a mapped BAR.
 #[derive(Debug)]

@@ -86,9 +86,9 @@ pub enum Refusal {
     SharedNode {
         /// The node.
         node: String,
-        /// User ID of its owner.
+        /// User ID of the node.
         uid: u32,
-        /// Group ID of its owner.
+        /// Group ID of the node.
         gid: u32,
     },
     /// The kernel has no hugepages of this size, or the NUMA node does not exist.

@@ -17,7 +17,6 @@ pub mod fuzz;
 mod holders;
 mod host;
 pub mod hugepages;
-pub mod ids;
 pub mod kernel;
 pub mod mode;
 pub mod persist;

@@ -2,8 +2,9 @@
 
 use super::hugepages::Pool;
 use super::plan::{self, BindOptions};
-use super::{Host, Refusal, SetupError, accounts, files, ids::Model, select};
+use super::{Host, Refusal, SetupError, accounts, files, select};
 use serde::Serialize;
+use xdma::regs::ids::Model;
 use xdma::unstable::bus::sysfs::Function;
 
 /// udev rules that give the nodes of known cards to the group `fpga`, taken from the package's `udev` directory.
@@ -201,7 +202,8 @@ LABEL=\"xdma_bind_end\"
     ))
 }
 
-/// Returns rules for the owner of the nodes of a function whose IDs are not in [`RULES`].
+/// Returns udev rules that give the group access to a function's VFIO nodes. They are for a function whose IDs are not in
+/// [`RULES`].
 fn owner_rules(address: &str, group: &str) -> String {
     let owned = format!("GROUP=\"{group}\", MODE=\"0660\"\n");
     let member = |number: &str| format!("TEST==\"/sys/kernel/iommu_groups/{number}/devices/{address}\"");

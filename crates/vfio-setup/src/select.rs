@@ -1,9 +1,9 @@
 //! Selecting the functions of a command, and checking whether they can be bound.
 
-use super::ids::Model;
 use super::{Host, Refusal, SetupError, usage};
 use std::fs;
 use xdma::card::PciAddress;
+use xdma::regs::ids::Model;
 use xdma::unstable::bus::sysfs::{Function, Group};
 
 /// The driver that makes a function available to processes.

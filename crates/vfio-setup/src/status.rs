@@ -1,12 +1,12 @@
 //! The state of the host: cards with their drivers, groups, nodes and links; IOMMU, hugepages and limits.
 
 use super::hugepages::{self, PageSize, Pool};
-use super::ids::Model;
 use super::mode::{self, Mode};
 use super::select::VFIO;
 use super::{Host, SetupError};
 use serde::Serialize;
 use xdma::card::PciAddress;
+use xdma::regs::ids::Model;
 use xdma::unstable::bus::sysfs::{Function, Link};
 
 /// The state of a host.

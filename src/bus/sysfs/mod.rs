@@ -41,8 +41,6 @@ impl Sysfs {
 
     /// Returns all PCI functions, sorted by address.
     ///
-    /// Functions in domains above ffff are omitted. Only storage behind Intel VMD has such domains.
-    ///
     /// # Errors
     ///
     /// The directory of PCI functions cannot be read.

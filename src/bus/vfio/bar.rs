@@ -2,7 +2,7 @@
 
 use super::Device;
 use super::ioctl::Region;
-use crate::bus::{Bar, BusError, Mapped, check_register, counts};
+use crate::bus::{Bar, BusError, Mapped, check_access, check_register, counts};
 use memmap2::{MmapOptions, MmapRaw};
 use std::fmt;
 use std::io;
@@ -94,6 +94,26 @@ unsafe impl Bar for VfioBar {
         }
         counts::system_call();
         let written = self.device.file().write_all_at(&value.to_le_bytes(), at);
+        written.map_err(|error| gone("writing a register", &error))
+    }
+
+    /// A narrow or wide access is rare, and goes through the kernel, which makes an access of that width.
+    fn read(&self, offset: u64, width: u8) -> Result<u64, BusError> {
+        check_access(self.region.size, offset, width)?;
+        counts::register_read();
+        counts::system_call();
+        let mut value = [0; 8];
+        let read = self.device.file().read_exact_at(&mut value[..width.into()], self.region.offset + offset);
+        read.map_err(|error| gone("reading a register", &error))?;
+        Ok(u64::from_le_bytes(value))
+    }
+
+    fn write(&self, offset: u64, width: u8, value: u64) -> Result<(), BusError> {
+        check_access(self.region.size, offset, width)?;
+        counts::register_write();
+        counts::system_call();
+        let bytes = &value.to_le_bytes()[..width.into()];
+        let written = self.device.file().write_all_at(bytes, self.region.offset + offset);
         written.map_err(|error| gone("writing a register", &error))
     }
 

@@ -7,7 +7,7 @@
 //! - reset: it discards the result;
 //! - mapping: it always maps for reading and writing.
 //!
-//! It also adds queries of the IOMMU's limits, and no-IOMMU mode. See Linux, `include/uapi/linux/vfio.h` and `iommufd.h`.
+//! This module also adds no-IOMMU mode, and queries the IOMMU's limits. See Linux, `include/uapi/linux/vfio.h` and `iommufd.h`.
 
 use std::ffi::CStr;
 use std::fs::File;
@@ -176,6 +176,15 @@ pub(super) fn set_interrupts(
         vec![4 * words as u32, data | v::VFIO_IRQ_SET_ACTION_TRIGGER, index, start, events.len() as u32];
     set.extend(events.iter().map(|&fd| fd as u32));
     // SAFETY: the kernel reads as many bytes as the first word states, which is the length of the buffer.
+    checked(unsafe { ioctl_with_ptr(device, DEVICE_SET_IRQS(), set.as_ptr()) }).map(drop)
+}
+
+/// Unmasks the legacy interrupt line.
+pub(super) fn unmask_intx(device: &impl AsRawFd) -> io::Result<()> {
+    use vfio_bindings::bindings::vfio as v;
+    let flags = v::VFIO_IRQ_SET_DATA_NONE | v::VFIO_IRQ_SET_ACTION_UNMASK;
+    let set = [20u32, flags, v::VFIO_PCI_INTX_IRQ_INDEX, 0, 1];
+    // SAFETY: the kernel reads as many bytes as the first word states, which is the length of the array.
     checked(unsafe { ioctl_with_ptr(device, DEVICE_SET_IRQS(), set.as_ptr()) }).map(drop)
 }
 

@@ -23,7 +23,10 @@ mod recall;
 pub use mode::{MODE_VARIABLE, Mode, UnknownMode};
 
 use super::sysfs::{Function, Sysfs};
-use super::{BARS, BUS_MASTER, Bar, Bus, BusError, COMMAND, Description, PciAddress, check_config, counts};
+use super::{
+    BARS, BUS_MASTER, Bar, Bus, BusError, COMMAND, Description, InterruptKind, PciAddress, check_config,
+    counts,
+};
 use crate::memory::{Access, Addressing, CallerMemory, Extent, Isolation, MapError, Mapper, MemoryRef};
 use bar::VfioBar;
 use dma::Dma;
@@ -37,7 +40,9 @@ use std::os::fd::{AsRawFd, BorrowedFd};
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
-use vfio_bindings::bindings::vfio::{VFIO_PCI_CONFIG_REGION_INDEX, VFIO_PCI_MSIX_IRQ_INDEX};
+use vfio_bindings::bindings::vfio::{
+    VFIO_PCI_CONFIG_REGION_INDEX, VFIO_PCI_INTX_IRQ_INDEX, VFIO_PCI_MSI_IRQ_INDEX, VFIO_PCI_MSIX_IRQ_INDEX,
+};
 use vfio_ioctls::VfioDevice;
 use vmm_sys_util::eventfd::EventFd;
 
@@ -144,6 +149,8 @@ impl Vfio {
             location: address.to_string(),
             bars: regions.each_ref().map(|region| region.size),
             vectors: ioctl::interrupts(device.file(), VFIO_PCI_MSIX_IRQ_INDEX),
+            msi_vectors: ioctl::interrupts(device.file(), VFIO_PCI_MSI_IRQ_INDEX),
+            intx: ioctl::interrupts(device.file(), VFIO_PCI_INTX_IRQ_INDEX) > 0,
             resettable: ioctl::is_resettable(device.file()).map_err(refused("querying the device"))?,
             registers_by_system_call: false,
             page_sizes: limits.map_or(0, |limits| limits.page_sizes),
@@ -235,10 +242,18 @@ impl Bus for Vfio {
         ioctl::reset(self.device.file()).map_err(refused("a function reset"))
     }
 
-    fn set_interrupts(&self, first: u32, events: &[&EventFd]) -> Result<(), BusError> {
+    fn set_interrupts(&self, kind: InterruptKind, events: &[&EventFd]) -> Result<(), BusError> {
         let fds: Vec<_> = events.iter().map(|event| event.as_raw_fd()).collect();
-        ioctl::set_interrupts(self.device.file(), VFIO_PCI_MSIX_IRQ_INDEX, first, &fds)
-            .map_err(refused("setting up interrupts"))
+        let index = match kind {
+            InterruptKind::Intx => VFIO_PCI_INTX_IRQ_INDEX,
+            InterruptKind::Msi => VFIO_PCI_MSI_IRQ_INDEX,
+            InterruptKind::Msix => VFIO_PCI_MSIX_IRQ_INDEX,
+        };
+        ioctl::set_interrupts(self.device.file(), index, 0, &fds).map_err(refused("setting up interrupts"))
+    }
+
+    fn unmask_intx(&self) -> Result<(), BusError> {
+        ioctl::unmask_intx(self.device.file()).map_err(refused("unmasking the interrupt line"))
     }
 
     fn recall(&self) -> Arc<AtomicBool> {

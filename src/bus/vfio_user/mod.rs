@@ -9,7 +9,9 @@ mod connection;
 mod tests;
 mod wire;
 
-use super::{BARS, Bar, Bus, BusError, Description, check_config, check_register, counts};
+use super::{
+    BARS, Bar, Bus, BusError, Description, InterruptKind, check_access, check_config, check_register, counts,
+};
 use crate::memory::{Access, Addressing, CallerMemory, Extent, Isolation, MapError, Mapper, MemoryRef};
 use connect::connect_timeout;
 use connection::Connection;
@@ -60,18 +62,18 @@ impl Shared {
         self.connection.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn read(&self, region: u32, offset: u64, width: u32) -> Result<u32, BusError> {
-        let body = Body::new().u64(offset).u32(region).u32(width);
+    fn read(&self, region: u32, offset: u64, width: u8) -> Result<u64, BusError> {
+        let body = Body::new().u64(offset).u32(region).u32(width.into());
         self.connection().request(Command::RegionRead, body.as_slice(), &[], |reply| {
-            let mut value = [0; 4];
-            value[..width as usize].copy_from_slice(reply.get(16..16 + width as usize)?);
-            Some(u32::from_le_bytes(value))
+            let mut value = [0; 8];
+            value[..width.into()].copy_from_slice(reply.get(16..16 + usize::from(width))?);
+            Some(u64::from_le_bytes(value))
         })
     }
 
-    fn write(&self, region: u32, offset: u64, width: u32, value: u32, posted: bool) -> Result<(), BusError> {
+    fn write(&self, region: u32, offset: u64, width: u8, value: u64, posted: bool) -> Result<(), BusError> {
         let bytes = value.to_le_bytes();
-        let body = Body::new().u64(offset).u32(region).u32(width).bytes(&bytes[..width as usize]);
+        let body = Body::new().u64(offset).u32(region).u32(width.into()).bytes(&bytes[..width.into()]);
         match posted {
             true => self.connection().post(Command::RegionWrite, body.as_slice()),
             false => self.connection().request(Command::RegionWrite, body.as_slice(), &[], |_| Some(())),
@@ -87,7 +89,7 @@ impl fmt::Debug for VfioUser {
 
 impl VfioUser {
     /// Connects to the card whose server listens at `path`. The time limits are 2 s for the connection, 2 s for the version
-    /// exchange, and [`DEADLINE`] for each of the nine queries about the card.
+    /// exchange, and [`DEADLINE`] for each of the eleven queries about the card.
     ///
     /// # Errors
     ///
@@ -214,13 +216,17 @@ fn describe(connection: &mut Connection, path: &Path) -> Result<Description, Bus
         let body = Body::new().u32(32).u32(0).u32(index as u32).u32(0).u64(0).u64(0);
         *size = connection.request(Command::RegionInfo, body.as_slice(), &[], |reply| field64(reply, 16))?;
     }
-    let body = Body::new().u32(16).u32(0).u32(wire::MSIX).u32(0);
-    let vectors = connection.request(Command::IrqInfo, body.as_slice(), &[], |reply| field32(reply, 12))?;
+    let mut vectors = |kind| {
+        let body = Body::new().u32(16).u32(0).u32(wire::interrupt_index(kind)).u32(0);
+        connection.request(Command::IrqInfo, body.as_slice(), &[], |reply| field32(reply, 12))
+    };
     Ok(Description {
         kind: "vfio-user",
         location: path.display().to_string(),
         bars,
-        vectors,
+        vectors: vectors(InterruptKind::Msix)?,
+        msi_vectors: vectors(InterruptKind::Msi)?,
+        intx: vectors(InterruptKind::Intx)? > 0,
         resettable: flags & wire::DEVICE_RESET != 0,
         registers_by_system_call: true,
         page_sizes: PAGE_BYTES,
@@ -298,33 +304,38 @@ impl Bus for VfioUser {
 
     fn config_read(&self, offset: u16, width: u8) -> Result<u32, BusError> {
         check_config(offset, width)?;
-        self.shared.read(wire::CONFIG_REGION, offset.into(), width.into())
+        Ok(self.shared.read(wire::CONFIG_REGION, offset.into(), width)? as u32)
     }
 
     fn config_write(&self, offset: u16, width: u8, value: u32) -> Result<(), BusError> {
         check_config(offset, width)?;
-        self.shared.write(wire::CONFIG_REGION, offset.into(), width.into(), value, false)
+        self.shared.write(wire::CONFIG_REGION, offset.into(), width, value.into(), false)
     }
 
     fn reset(&self) -> Result<(), BusError> {
         self.shared.connection().request(Command::DeviceReset, &[], &[], |_| Some(()))
     }
 
-    fn set_interrupts(&self, first: u32, events: &[&EventFd]) -> Result<(), BusError> {
-        let set = |flags: u32, start: u32, fds: &[i32]| {
-            let body = Body::new().u32(20).u32(flags).u32(wire::MSIX).u32(start).u32(fds.len() as u32);
+    fn set_interrupts(&self, kind: InterruptKind, events: &[&EventFd]) -> Result<(), BusError> {
+        let set = |flags: u32, start: usize, fds: &[i32]| {
+            let fixed = Body::new().u32(20).u32(flags).u32(wire::interrupt_index(kind));
+            let body = fixed.u32(start as u32).u32(fds.len() as u32);
             self.shared.connection().request(Command::SetIrqs, body.as_slice(), fds, |_| Some(()))
         };
         if events.is_empty() {
             return set(wire::IRQ_NONE_TRIGGER, 0, &[]);
         }
-        let mut start = first;
-        for chunk in events.chunks(self.max_fds) {
-            let fds: Vec<i32> = chunk.iter().map(|e| e.as_raw_fd()).collect();
-            set(wire::IRQ_EVENTFD_TRIGGER, start, &fds)?;
-            start += fds.len() as u32;
-        }
-        Ok(())
+        let starts = (0..events.len()).step_by(self.max_fds);
+        starts.zip(events.chunks(self.max_fds)).try_for_each(|(start, chunk)| {
+            let fds: Vec<i32> = chunk.iter().map(|event| event.as_raw_fd()).collect();
+            set(wire::IRQ_EVENTFD_TRIGGER, start, &fds)
+        })
+    }
+
+    fn unmask_intx(&self) -> Result<(), BusError> {
+        let index = wire::interrupt_index(InterruptKind::Intx);
+        let body = Body::new().u32(20).u32(wire::IRQ_NONE_UNMASK).u32(index).u32(0).u32(1);
+        self.shared.connection().request(Command::SetIrqs, body.as_slice(), &[], |_| Some(()))
     }
 }
 
@@ -349,12 +360,24 @@ unsafe impl Bar for RemoteBar {
     fn read32(&self, offset: u64) -> Result<u32, BusError> {
         check_register(self.size, offset)?;
         counts::register_read();
-        self.shared.read(self.region, offset, 4)
+        Ok(self.shared.read(self.region, offset, 4)? as u32)
     }
 
     fn write32(&self, offset: u64, value: u32) -> Result<(), BusError> {
         check_register(self.size, offset)?;
         counts::register_write();
-        self.shared.write(self.region, offset, 4, value, true)
+        self.shared.write(self.region, offset, 4, value.into(), true)
+    }
+
+    fn read(&self, offset: u64, width: u8) -> Result<u64, BusError> {
+        check_access(self.size, offset, width)?;
+        counts::register_read();
+        self.shared.read(self.region, offset, width)
+    }
+
+    fn write(&self, offset: u64, width: u8, value: u64) -> Result<(), BusError> {
+        check_access(self.size, offset, width)?;
+        counts::register_write();
+        self.shared.write(self.region, offset, width, value, true)
     }
 }

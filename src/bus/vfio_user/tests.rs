@@ -102,6 +102,8 @@ fn other_process() -> (Arc<VfioUser>, Receiver<File>) {
         location: "a test".into(),
         bars: [0; BARS],
         vectors: 0,
+        msi_vectors: 0,
+        intx: false,
         resettable: false,
         registers_by_system_call: true,
         page_sizes: PAGE_BYTES,

@@ -1,6 +1,8 @@
 //! Messages of the vfio-user protocol, version 0.0 (QEMU, `docs/interop/vfio-user.rst`): a 16-byte header followed by a body,
 //! both little-endian.
 
+use crate::bus::InterruptKind;
+
 /// Size of a header in bytes.
 pub const HEADER: usize = 16;
 /// Maximum size of a message that the client accepts, in bytes.
@@ -19,14 +21,23 @@ pub const DEVICE_RESET: u32 = 1 << 0;
 pub const DEVICE_PCI: u32 = 1 << 1;
 /// Index of the config space region.
 pub const CONFIG_REGION: u32 = 7;
-/// Index of the MSI-X interrupts.
-pub const MSIX: u32 = 2;
+/// Returns the protocol's index of a kind of interrupt.
+pub fn interrupt_index(kind: InterruptKind) -> u32 {
+    match kind {
+        InterruptKind::Intx => 0,
+        InterruptKind::Msi => 1,
+        InterruptKind::Msix => 2,
+    }
+}
+
 /// DMA_MAP flag: the card may read.
 pub const MAP_READ: u32 = 1 << 0;
 /// DMA_MAP flag: the card may write.
 pub const MAP_WRITE: u32 = 1 << 1;
 /// SET_IRQS flags: no data, trigger.
 pub const IRQ_NONE_TRIGGER: u32 = 1 << 0 | 1 << 5;
+/// SET_IRQS flags: no data, unmask.
+pub const IRQ_NONE_UNMASK: u32 = 1 << 0 | 1 << 4;
 /// SET_IRQS flags: eventfds, trigger.
 pub const IRQ_EVENTFD_TRIGGER: u32 = 1 << 2 | 1 << 5;
 

@@ -88,16 +88,6 @@ pub enum OpenError {
         /// Page size that was available.
         page: PageSize,
     },
-    /// The requested [`Wait`](crate::channel::Wait) mode needs interrupts, and the card has too few MSI-X vectors.
-    #[error(
-        "waiting for interrupts needs {needed} MSI-X vectors, and the card has {found}; use a `Wait` mode that polls"
-    )]
-    NoInterrupts {
-        /// Vectors needed.
-        needed: usize,
-        /// Vectors that the card has.
-        found: u32,
-    },
     /// Discarding old data of a stream failed.
     #[error(transparent)]
     Discard(#[from] crate::channel::stream::ReceiveError),
@@ -121,11 +111,19 @@ impl OpenError {
             Self::NoChannel { .. }
             | Self::Stream { .. }
             | Self::NotStream { .. }
-            | Self::NoCredits { .. }
-            | Self::NoInterrupts { .. } => Remedy::Unsupported,
+            | Self::NoCredits { .. } => Remedy::Unsupported,
             Self::Discard(error) => error.remedy(),
             Self::Memory(error) => error.remedy(),
             Self::Engine(error) => error.remedy(),
+        }
+    }
+
+    /// Returns the engine's error, if that is the cause.
+    pub fn engine(&self) -> Option<&EngineError> {
+        match self {
+            Self::Discard(error) => error.engine(),
+            Self::Engine(error) => Some(error),
+            _ => None,
         }
     }
 }
@@ -173,6 +171,13 @@ impl CloseError {
 #[derive(Clone, Copy, Debug, thiserror::Error)]
 #[error("a pool needs 1 to {MAX_CHANNELS} channels of one direction that wait in the same way")]
 pub struct PoolError;
+
+impl PoolError {
+    /// Returns the remedy for this error.
+    pub fn remedy(&self) -> Remedy {
+        Remedy::Correct
+    }
+}
 
 impl From<Fail> for OpenError {
     #[cold]

@@ -13,7 +13,7 @@
 //! use xdma::channel::{ChannelOptions, stream::ReceiverOptions};
 //! use xdma::regs::Direction;
 //!
-//! let streams = EmulatorOptions { stream: true, ..EmulatorOptions::default() }; // the user logic sends back what it receives
+//! let streams = EmulatorOptions::default().with_streams(); // the user logic sends back what it receives
 //! let card = xdma_emulated_card::start(streams, Arc::new(Loopback::new()), CardOptions::default())?;
 //! let limit = Duration::from_secs(5);
 //! let mut sender = card.stream_h2c(0, ChannelOptions::default())?;

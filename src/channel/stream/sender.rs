@@ -22,7 +22,7 @@ use std::ops::{Deref, DerefMut, Range};
 /// use xdma::channel::ChannelOptions;
 /// use xdma::regs::Direction;
 ///
-/// # let streams = EmulatorOptions { stream: true, ..EmulatorOptions::default() };
+/// # let streams = EmulatorOptions::default().with_streams();
 /// # let card = xdma_emulated_card::start(streams, Arc::new(Loopback::new()), CardOptions::default())?;
 /// let mut sender = card.stream_h2c(0, ChannelOptions::default())?;
 /// let mut memory = card.allocate(128, Direction::H2C)?;

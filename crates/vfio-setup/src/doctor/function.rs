@@ -1,10 +1,10 @@
 //! Checks of the function itself, which do not depend on the user.
 
 use super::{Check, Context};
-use crate::ids::Model;
 use crate::mode::{self, Mode, UnknownMode};
 use crate::select::{self, VFIO};
 use crate::{SetupError, usage};
+use xdma::regs::ids::Model;
 
 pub(super) fn check(context: &Context, checks: &mut Vec<Check>) -> Result<(), SetupError> {
     checks.push(identity(context)?);

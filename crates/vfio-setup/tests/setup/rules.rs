@@ -4,8 +4,8 @@ use crate::support::Tree;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use vfio_setup::BindOptions;
-use vfio_setup::ids::Model;
 use vfio_setup::persist::{self, RULES};
+use xdma::regs::ids::Model;
 
 /// Installs all rules files that `persist` can write.
 fn installed() -> (Tree, Vec<PathBuf>) {

@@ -1,0 +1,291 @@
+//! How interrupt sources are assigned to the card's vectors.
+//!
+//! With one MSI-X vector per source, the kernel signals each source's eventfd. Otherwise sources share vectors: a thread waits for
+//! them, reads which sources are requested, disables these, and signals their eventfds. A source is enabled again when its owner
+//! takes the interrupt or waits for the next one. Since enabling a source that is still high fires it again, nothing is lost.
+
+use super::interrupts::{Source, USER_LINES};
+use super::{Inner, InterruptError, quiesce};
+use crate::bus::{Bar, Bus, BusError, Description, InterruptKind, readable};
+use crate::regs::irq::{
+    CHANNEL_ENABLE_W1C, CHANNEL_REQUEST, CHANNEL_VECTORS, USER_ENABLE_W1C, USER_REQUEST, USER_VECTORS,
+    pack_vectors,
+};
+use crate::regs::{Direction, GONE, Target};
+use std::fmt;
+use std::os::fd::{AsRawFd, BorrowedFd};
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+use vmm_sys_util::eventfd::{EFD_CLOEXEC, EFD_NONBLOCK, EventFd};
+
+/// Offset of the Interrupt Pin register in config space.
+const INTERRUPT_PIN: u16 = 0x3d;
+/// Largest number of shared vectors that are used. More would only need more descriptors.
+const MAX_SHARED: u32 = 8;
+
+/// How the sources of interrupts are assigned to vectors.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Interrupts {
+    /// Each source has an MSI-X vector of its own.
+    PerSource,
+    /// Sources share vectors of this kind.
+    Shared {
+        /// MSI-X, MSI or INTx.
+        kind: InterruptKind,
+        /// Number of vectors.
+        vectors: u32,
+    },
+    /// The function has no interrupts. Waits poll.
+    None,
+}
+
+impl Interrupts {
+    /// Decides how `sources` sources are assigned to the vectors that the bus reports.
+    pub(super) fn of(bus: &Description, sources: usize) -> Self {
+        let shared = |kind, vectors| Self::Shared { kind, vectors };
+        match bus {
+            Description { vectors, .. } if *vectors as usize >= sources => Self::PerSource,
+            Description { vectors: 1.., .. } => shared(InterruptKind::Msix, bus.vectors.min(MAX_SHARED)),
+            Description { msi_vectors: 1.., .. } => shared(InterruptKind::Msi, 1),
+            Description { intx: true, .. } => shared(InterruptKind::Intx, 1),
+            _ => Self::None,
+        }
+    }
+}
+
+impl fmt::Display for Interrupts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::PerSource => f.write_str("one MSI-X vector per source"),
+            Self::Shared { kind: InterruptKind::Intx, .. } => f.write_str("INTx, shared by all sources"),
+            Self::Shared { kind, vectors: 1 } => write!(f, "one {kind} vector, shared by all sources"),
+            Self::Shared { kind, vectors } => write!(f, "{vectors} {kind} vectors, shared by all sources"),
+            Self::None => f.write_str("none, so waits poll"),
+        }
+    }
+}
+
+/// The eventfds of all sources: the channels that exist, H2C first, then the user lines.
+pub(super) struct Vectors {
+    channels: Vec<(Direction, usize)>,
+    events: Arc<Vec<EventFd>>,
+    mode: Interrupts,
+    /// Value of the vector registers for a source on the legacy line.
+    pin: u8,
+    /// The thread that signals the events of shared vectors.
+    dispatcher: Option<Dispatcher>,
+}
+
+impl Vectors {
+    /// Assigns a vector and an eventfd to each source.
+    pub fn set_up(card: &Inner) -> Result<Self, InterruptError> {
+        let channels: Vec<_> = quiesce::channels(&*card.registers)?
+            .iter()
+            .map(|&(direction, channel, _)| (direction, channel))
+            .collect();
+        let count = channels.len() + USER_LINES;
+        let mode = Interrupts::of(card.bus.description(), count);
+        if mode == Interrupts::None {
+            return Err(InterruptError::NoVectors);
+        }
+        let events = Arc::new((0..count).map(|_| eventfd()).collect::<Result<Vec<_>, _>>()?);
+        let pin = card.bus.config_read(INTERRUPT_PIN, 1)?.saturating_sub(1) as u8;
+        let mut this = Self { channels, events, mode, pin, dispatcher: None };
+        this.write_vectors(&*card.registers)?;
+        match mode {
+            Interrupts::Shared { kind, vectors } => {
+                tracing::warn!(card = card.bus.description().location, "interrupts: {mode}");
+                this.dispatcher = Some(this.dispatch(card, kind, vectors)?);
+            }
+            _ => card.bus.set_interrupts(InterruptKind::Msix, &this.events.iter().collect::<Vec<_>>())?,
+        }
+        Ok(this)
+    }
+
+    fn dispatch(&self, card: &Inner, kind: InterruptKind, vectors: u32) -> Result<Dispatcher, BusError> {
+        let lines = (0..vectors).map(|_| eventfd()).collect::<Result<Vec<_>, _>>()?;
+        card.bus.set_interrupts(kind, &lines.iter().collect::<Vec<_>>())?;
+        let work = Work {
+            bus: card.bus.clone(),
+            registers: card.registers.clone(),
+            kind,
+            lines,
+            events: self.events.clone(),
+            channels: self.channels.len(),
+        };
+        Dispatcher::start(work)
+    }
+
+    /// Returns whether sources share vectors.
+    pub fn are_shared(&self) -> bool {
+        self.mode != Interrupts::PerSource
+    }
+
+    /// Writes the vector of each source to the card. This must be repeated after a reset.
+    pub fn write_vectors(&self, registers: &dyn Bar) -> Result<(), BusError> {
+        let vector = |source: usize| match self.mode {
+            Interrupts::Shared { kind: InterruptKind::Intx, .. } => self.pin,
+            Interrupts::Shared { vectors, .. } => (source % vectors as usize) as u8,
+            _ => source as u8,
+        };
+        let numbers = |first: usize| pack_vectors(std::array::from_fn(|at| vector(first + at)));
+        for (register, first, count) in
+            [(CHANNEL_VECTORS, 0, self.channels.len()), (USER_VECTORS, self.channels.len(), USER_LINES)]
+        {
+            for at in (0..count).step_by(4) {
+                registers.write32(irq(register + at as u32), numbers(first + at))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Returns the eventfd of a source, and its bit in the channel or user interrupt registers.
+    pub fn event_and_bit(&self, source: Source) -> Result<(EventFd, u32), InterruptError> {
+        let missing = || InterruptError::NoSource(source);
+        let (at, bit) = match source {
+            Source::Channel(direction, channel) => {
+                let at = self.channels.iter().position(|&known| known == (direction, channel));
+                at.map(|at| (at, 1 << at)).ok_or_else(missing)?
+            }
+            Source::User(line) if line < USER_LINES => (self.channels.len() + line, 1 << line),
+            Source::User(_) => return Err(missing()),
+        };
+        let event = self.events[at].try_clone();
+        Ok((event.map_err(|cause| BusError::Refused { what: "an eventfd", cause })?, bit))
+    }
+}
+
+/// Returns the address of a register of the interrupt block.
+pub(super) fn irq(register: u32) -> u64 {
+    u64::from(Target::Irq.base(0) + register)
+}
+
+fn eventfd() -> Result<EventFd, BusError> {
+    EventFd::new(EFD_CLOEXEC | EFD_NONBLOCK).map_err(|cause| BusError::Refused { what: "an eventfd", cause })
+}
+
+/// What the dispatching thread needs.
+struct Work {
+    bus: Arc<dyn Bus>,
+    registers: Arc<dyn Bar>,
+    kind: InterruptKind,
+    /// The eventfds that the kernel signals.
+    lines: Vec<EventFd>,
+    /// The eventfds of the sources: channels, then user lines.
+    events: Arc<Vec<EventFd>>,
+    /// Number of channels.
+    channels: usize,
+}
+
+/// The thread that finds out which sources fired. Dropping it ends it.
+struct Dispatcher {
+    stop: EventFd,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Dispatcher {
+    fn start(work: Work) -> Result<Self, BusError> {
+        let refused = |cause| BusError::Refused { what: "a thread for interrupts", cause };
+        let stop = eventfd()?;
+        let stopped = stop.try_clone().map_err(refused)?;
+        let builder = std::thread::Builder::new().name("xdma interrupts".into());
+        let thread = builder.spawn(move || work.run(&stopped)).map_err(refused)?;
+        Ok(Self { stop, thread: Some(thread) })
+    }
+}
+
+impl Drop for Dispatcher {
+    fn drop(&mut self) {
+        // Writing to an eventfd fails only if its count overflows.
+        let _ = self.stop.write(1);
+        if let Some(thread) = self.thread.take() {
+            // The thread does not panic.
+            let _ = thread.join();
+        }
+    }
+}
+
+impl Work {
+    fn run(&self, stop: &EventFd) {
+        loop {
+            let mut files = [None; 1 + MAX_SHARED as usize];
+            for (file, event) in files.iter_mut().zip(std::iter::once(stop).chain(&self.lines)) {
+                // SAFETY: the eventfd stays open while `self` and `stop` are borrowed.
+                *file = Some(unsafe { BorrowedFd::borrow_raw(event.as_raw_fd()) });
+            }
+            match readable(files, Duration::MAX) {
+                Ok(ready) if ready[0] => return,
+                Ok(_) => self.dispatch(),
+                Err(error) => return tracing::error!(%error, "interrupts are no longer delivered"),
+            }
+        }
+    }
+
+    /// Signals the sources that are requested.
+    fn dispatch(&self) {
+        // Cleared before the requests are read: a request in between signals the line again.
+        self.lines.iter().for_each(|line| _ = line.read());
+        if self.signal_requested().is_err() {
+            // The card is gone. Waking all waiters makes them notice it.
+            self.events.iter().for_each(|event| _ = event.write(1));
+        }
+        if self.kind == InterruptKind::Intx
+            && let Err(error) = self.bus.unmask_intx()
+        {
+            tracing::debug!(%error, "could not unmask the interrupt line");
+        }
+    }
+
+    fn signal_requested(&self) -> Result<(), BusError> {
+        let (channels, users) = self.events.split_at(self.channels);
+        for (request, disable, events) in
+            [(CHANNEL_REQUEST, CHANNEL_ENABLE_W1C, channels), (USER_REQUEST, USER_ENABLE_W1C, users)]
+        {
+            let requested = self.registers.read32(irq(request))?;
+            if requested == GONE {
+                return Err(BusError::Gone { reason: "the interrupt block reads all ones".into() });
+            }
+            // Disabling a source also makes the legacy line fall.
+            self.registers.write32(irq(disable), requested)?;
+            let fired = |(bit, event)| (requested >> bit & 1 != 0).then_some(event);
+            events.iter().enumerate().filter_map(fired).for_each(|event: &EventFd| _ = event.write(1));
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn bus(vectors: u32, msi_vectors: u32, intx: bool) -> Description {
+        Description {
+            kind: "test",
+            location: String::new(),
+            bars: [0; 6],
+            vectors,
+            msi_vectors,
+            intx,
+            resettable: false,
+            registers_by_system_call: false,
+            page_sizes: 0,
+            iova_bits: 64,
+            node: None,
+            notes: vec![],
+        }
+    }
+
+    #[test]
+    fn sources_share_vectors_if_there_are_too_few() {
+        let of = |vectors, msi, intx| Interrupts::of(&bus(vectors, msi, intx), 18);
+        assert_eq!(of(32, 1, true), Interrupts::PerSource);
+        assert_eq!(of(18, 0, false), Interrupts::PerSource);
+        let shared = |kind, vectors| Interrupts::Shared { kind, vectors };
+        assert_eq!(of(17, 1, true), shared(InterruptKind::Msix, 8));
+        assert_eq!(of(1, 32, true), shared(InterruptKind::Msix, 1));
+        assert_eq!(of(0, 4, true), shared(InterruptKind::Msi, 1));
+        assert_eq!(of(0, 0, true), shared(InterruptKind::Intx, 1));
+        assert_eq!(of(0, 0, false), Interrupts::None);
+    }
+}

@@ -1,0 +1,314 @@
+//! Every shipped description of a card: the driver identifies the card, and uses all of its channels and interrupts.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+use xdma::card::{Card, CardError, CardOptions, InterruptError, InterruptKind, Interrupts, Source};
+use xdma::channel::stream::ReceiverOptions;
+use xdma::channel::{ChannelOptions, OpenError, Ring, Wait};
+use xdma::regs::Direction;
+use xdma_emulated_card::{connect, described, start};
+use xdma_emulator::card_file::{Intx, SHIPPED};
+use xdma_emulator::logic::{AxiResponse, Burst, Logic, Loopback, Memory, Shell};
+use xdma_emulator::{CardFile, EmulatedCard, EmulatorOptions};
+use xdma_testkit::bench::{LIMIT, assert_few_missed, pattern};
+
+/// Time to wait for an interrupt that should not arrive.
+const A_WHILE: Duration = Duration::from_millis(50);
+
+fn shipped() -> impl Iterator<Item = CardFile> {
+    SHIPPED.into_iter().map(|(name, _)| CardFile::shipped(name).unwrap())
+}
+
+/// The shipped cards with memory-mapped channels.
+fn with_memory() -> impl Iterator<Item = CardFile> {
+    shipped().filter(|card| !card.is_stream())
+}
+
+fn open(card: &CardFile) -> (Card, Arc<Memory>) {
+    let memory = Arc::new(Memory::of(card));
+    let options = described(card, CardOptions::default());
+    (start(EmulatorOptions::like(card.clone()), memory.clone(), options).unwrap(), memory)
+}
+
+/// Memory that counts reads of the user BARs and of the AXI port.
+#[derive(Default)]
+struct Watched {
+    memory: Memory,
+    reads: AtomicUsize,
+}
+
+impl Watched {
+    fn count(&self) {
+        self.reads.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+impl Logic for Watched {
+    fn attach(&self, shell: Arc<dyn Shell>) {
+        self.memory.attach(shell);
+    }
+
+    fn write(
+        &self,
+        channel: usize,
+        address: u64,
+        burst: Burst,
+        data: &vm_memory::VolatileSlice,
+    ) -> AxiResponse {
+        self.memory.write(channel, address, burst, data)
+    }
+
+    fn read(
+        &self,
+        channel: usize,
+        address: u64,
+        burst: Burst,
+        data: &vm_memory::VolatileSlice,
+    ) -> AxiResponse {
+        self.count();
+        self.memory.read(channel, address, burst, data)
+    }
+
+    fn user_read(&self, bar: usize, offset: u64) -> u32 {
+        self.count();
+        self.memory.user_read(bar, offset)
+    }
+
+    fn user_write(&self, bar: usize, offset: u64, value: u32) {
+        self.memory.user_write(bar, offset, value);
+    }
+
+    fn reset(&self) {
+        self.memory.reset();
+    }
+}
+
+#[test]
+fn every_card_is_identified_without_reading_another_bar() {
+    for card in shipped() {
+        let logic = Arc::new(Watched::default());
+        let emulated = EmulatedCard::start(EmulatorOptions::like(card.clone()), logic.clone()).unwrap();
+        let opened = connect(&emulated, CardOptions::default()).unwrap();
+        let report = opened.report().unwrap();
+        assert_eq!(Some(report.register_bar), card.register_bar(), "{}", card.name);
+        assert_eq!((report.vendor, report.device), (card.function.vendor, card.function.device));
+        assert_eq!(report.count(Direction::H2C), card.channels.h2c);
+        assert_eq!(report.count(Direction::C2H), card.channels.c2h);
+        assert_eq!(report.data_width, card.core.data_width / 8);
+        assert!(report.channels.iter().all(|channel| channel.identifier.is_stream() == card.is_stream()));
+        let (now, best) = report.link.unwrap();
+        let link = card.function.link;
+        assert_eq!((now.generation, now.lanes), (link.generation.into(), link.lanes.into()));
+        assert_eq!((best.generation, best.lanes), (link.max_generation.into(), link.max_lanes.into()));
+        assert_eq!(logic.reads.load(Ordering::Relaxed), 0, "{}: another BAR was read", card.name);
+    }
+}
+
+/// A large user BAR before the registers, and a core whose MSI-X table is elsewhere or missing: nothing is read that might not be the
+/// core, and the candidates are listed.
+#[test]
+fn a_bar_that_nothing_points_to_is_not_read() {
+    let mut card = CardFile::alveo();
+    (card.function.msix, card.bars[0].size) = (None, 32 << 20);
+    let logic = Arc::new(Watched::default());
+    let emulated = EmulatedCard::start(EmulatorOptions::like(card), logic.clone()).unwrap();
+    let error = connect(&emulated, CardOptions::default()).unwrap_err();
+    assert!(matches!(error, CardError::NotXdma { .. }));
+    let text = error.to_string();
+    assert!(text.contains("BAR0 (32768 KiB), BAR1 (64 KiB)") && text.contains("register BAR"), "{text}");
+    assert_eq!(logic.reads.load(Ordering::Relaxed), 0);
+    let options = CardOptions { register_bar: Some(1), ..CardOptions::default() };
+    assert_eq!(connect(&emulated, options).unwrap().report().unwrap().register_bar, 1);
+}
+
+/// Moves data through one channel, and checks it in the card's memory.
+fn transfer(card: &Card, memory: &Memory, direction: Direction, channel: usize, options: ChannelOptions) {
+    let data = pattern(50_000, channel as u64);
+    let mut channel = card.channel(direction, channel, options).unwrap();
+    let mut buffer = card.allocate(50_000, direction).unwrap();
+    let mut seen = vec![0; data.len()];
+    match direction {
+        Direction::H2C => {
+            buffer.write(0, &data).unwrap();
+            channel.transfer(&buffer, 0..50_000, 0x1001, LIMIT).unwrap();
+            memory.peek(0x1001, &mut seen);
+        }
+        Direction::C2H => {
+            memory.poke(0x2003, &data);
+            channel.transfer(&buffer, 0..50_000, 0x2003, LIMIT).unwrap();
+            buffer.read(0, &mut seen).unwrap();
+        }
+    }
+    assert!(seen == data, "{direction} {options:?}");
+    if channel.options().wait == Wait::Interrupt {
+        assert_few_missed([&channel]);
+    }
+}
+
+#[test]
+fn every_memory_mapped_channel_moves_data_in_every_way() {
+    for description in with_memory() {
+        let (card, memory) = open(&description);
+        for channel in card.report().unwrap().channels {
+            for ring in [Ring::Chain, Ring::Credits] {
+                for wait in Wait::ALL {
+                    let options = ChannelOptions { ring: Some(ring), wait, ..ChannelOptions::default() };
+                    transfer(&card, &memory, channel.direction, channel.index, options);
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn every_stream_channel_moves_packets() {
+    for description in shipped().filter(CardFile::is_stream) {
+        let options = described(&description, CardOptions::default());
+        let streams = EmulatorOptions::like(description.clone());
+        let card = start(streams, Arc::new(Loopback::new()), options).unwrap();
+        for channel in 0..description.channels.h2c.min(description.channels.c2h) {
+            let mut sender = card.stream_h2c(channel, ChannelOptions::default()).unwrap();
+            let mut receiver = card.stream_c2h(channel, ReceiverOptions::default()).unwrap();
+            for len in [1, 64, 1000] {
+                let data = pattern(len, 3);
+                let mut buffer = card.allocate(len as u64, Direction::H2C).unwrap();
+                buffer.write(0, &data).unwrap();
+                sender.send(&buffer, 0..len as u64).unwrap();
+                let received = receiver.wait(LIMIT).unwrap();
+                // With narrow buffers, lengths are rounded up to the width of the data path.
+                let expected = match description.switches.narrow_stream_buffers.or(false) {
+                    true => (len as u64).next_multiple_of(description.beat()),
+                    false => len as u64,
+                };
+                assert_eq!(received.len() as u64, expected, "{}", description.name);
+                let mut seen = vec![0; len];
+                receiver.read(&received, 0, &mut seen).unwrap();
+                assert!(seen == data, "{}", description.name);
+                receiver.recycle(received).unwrap();
+            }
+        }
+    }
+}
+
+/// Returns a card with memory and these interrupts, and the mode in which the driver uses them.
+fn cards_by_interrupts() -> Vec<(CardFile, Interrupts)> {
+    let card = |name: &str| CardFile::shipped(name).unwrap();
+    let (mut line, mut none) = (card("msi"), card("msi"));
+    (line.function.msi_vectors, line.function.intx) = (0, Intx::C);
+    (none.function.msi_vectors, none.function.intx) = (0, Intx::None);
+    // User registers, for the interrupt lines.
+    for card in [&mut line, &mut none] {
+        card.bars = CardFile::alveo().bars;
+    }
+    let mut message = card("msi");
+    message.bars = CardFile::alveo().bars;
+    let shared = |kind, vectors| Interrupts::Shared { kind, vectors };
+    vec![
+        (card("f1"), Interrupts::PerSource),
+        (card("7-series"), Interrupts::PerSource),
+        (card("eight-vectors"), shared(InterruptKind::Msix, 8)),
+        (message, shared(InterruptKind::Msi, 1)),
+        (line, shared(InterruptKind::Intx, 1)),
+        (none, Interrupts::None),
+    ]
+}
+
+fn open_described(card: &CardFile) -> Card {
+    let options = described(card, CardOptions::default());
+    start(EmulatorOptions::like(card.clone()), Arc::new(Memory::of(card)), options).unwrap()
+}
+
+#[test]
+fn the_report_states_how_interrupts_are_delivered() {
+    for (description, expected) in cards_by_interrupts() {
+        let report = open_described(&description).report().unwrap();
+        assert_eq!(report.interrupts, expected);
+        assert!(report.to_string().contains(&format!("interrupts: {expected}")), "{report}");
+    }
+}
+
+/// All lines fire many times, alone and together, and each wakes its own waiter exactly as often as it was raised.
+#[test]
+fn user_lines_interrupt_on_every_kind_of_vector() {
+    for (description, mode) in cards_by_interrupts() {
+        let card = open_described(&description);
+        let user = card.user().unwrap();
+        let raise = |lines: u32| user.write(Memory::USER_IRQ as u32, lines).unwrap();
+        if mode == Interrupts::None {
+            assert!(matches!(card.interrupt(Source::User(0)), Err(InterruptError::NoVectors)));
+            continue;
+        }
+        let lines: Vec<_> = (0..16).map(|line| card.interrupt(Source::User(line)).unwrap()).collect();
+        for round in 0..40u32 {
+            let raised = if round % 4 == 0 { 0xffff } else { 1 << (round % 16) };
+            raise(raised);
+            for (number, line) in lines.iter().enumerate() {
+                if raised >> number & 1 != 0 {
+                    assert!(line.wait(LIMIT).unwrap() > 0, "{mode}: line {number} in round {round}");
+                }
+            }
+            raise(0);
+        }
+        // A line that was waited for before it fell may have fired once more.
+        lines.iter().for_each(|line| _ = line.take());
+        for line in &lines {
+            assert_eq!(line.wait(A_WHILE / 10).unwrap(), 0, "{mode}: nothing is raised");
+        }
+    }
+}
+
+#[test]
+fn a_channel_that_sleeps_wakes_on_every_kind_of_vector() {
+    for (description, mode) in cards_by_interrupts() {
+        let card = open_described(&description);
+        let options = ChannelOptions { wait: Wait::Interrupt, ..ChannelOptions::default() };
+        let mut channels: Vec<_> = [Direction::H2C, Direction::C2H]
+            .map(|direction| {
+                (card.channel(direction, 0, options).unwrap(), card.allocate(4096, direction).unwrap())
+            })
+            .into();
+        for (channel, buffer) in &mut channels {
+            for _ in 0..50 {
+                channel.transfer(buffer, 0..4096, 0, LIMIT).unwrap();
+            }
+        }
+        let used = if mode == Interrupts::None { Wait::SpinThenYield } else { Wait::Interrupt };
+        assert!(channels.iter().all(|(channel, _)| channel.options().wait == used), "{mode}");
+        assert_few_missed(channels.iter().map(|(channel, _)| channel));
+    }
+}
+
+#[test]
+fn interrupts_work_again_after_a_reset_on_every_kind_of_vector() {
+    for (mut description, mode) in cards_by_interrupts() {
+        description.function.reset = true;
+        let card = open_described(&description);
+        if mode == Interrupts::None {
+            continue;
+        }
+        let options = ChannelOptions { wait: Wait::Interrupt, ..ChannelOptions::default() };
+        let mut channel = card.channel(Direction::H2C, 0, options).unwrap();
+        let buffer = card.allocate(64, Direction::H2C).unwrap();
+        channel.transfer(&buffer, 0..64, 0, LIMIT).unwrap();
+        card.reset().unwrap();
+        channel.recover().unwrap();
+        for _ in 0..10 {
+            channel.transfer(&buffer, 0..64, 0, LIMIT).unwrap();
+        }
+        assert_few_missed([&channel]);
+    }
+}
+
+#[test]
+fn an_absent_channel_is_absent_in_every_wait_mode() {
+    for (description, _) in cards_by_interrupts() {
+        let card = open_described(&description);
+        let absent = description.channels.h2c;
+        for wait in Wait::ALL.into_iter().filter(|_| absent < 4) {
+            let options = ChannelOptions { wait, ..ChannelOptions::default() };
+            let error = card.channel(Direction::H2C, absent, options).unwrap_err();
+            assert!(matches!(error, OpenError::NoChannel { .. }), "{wait}: {error}");
+        }
+    }
+}
