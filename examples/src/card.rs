@@ -11,16 +11,22 @@ use xdma::card::{Card, CardName, CardOptions};
 use xdma::channel::Stats;
 // Only for the figures that the examples print. A program does not need these counts.
 use xdma::unstable::bus::counts::Counts;
-use xdma_emulated_card::{CardChoice, StartError};
-use xdma_emulator::EmulatorOptions;
-use xdma_emulator::logic::Design;
+use xdma_emulated_card::{CardChoice, StartError, described};
+use xdma_emulator::logic::{Design, MsmModelOptions};
+use xdma_emulator::{CardFile, EmulatorOptions};
 
 /// The options of every example.
 #[derive(Args, Clone, Debug)]
 pub struct CardArgs {
-    /// The card: a PCI address, unix:PATH of a vfio-user socket, or an emulated card (f1, alveo).
-    #[arg(long, env = "XDMA_CARD", default_value = "f1", value_name = "BDF|unix:PATH|f1|alveo")]
+    /// The card: a PCI address, unix:PATH of a vfio-user socket, or an emulated card: f1, alveo, or a file that describes one.
+    #[arg(long, env = "XDMA_CARD", default_value = "f1", value_name = "BDF|unix:PATH|NAME|FILE.toml")]
     pub card: CardChoice,
+    /// The BAR with the XDMA registers, 0 to 5 [default: found by the card's identifiers].
+    #[arg(long, value_name = "N")]
+    pub register_bar: Option<usize>,
+    /// The BAR with the user logic's registers, 0 to 5 [default: the first one before the XDMA registers].
+    #[arg(long, value_name = "N")]
+    pub user_bar: Option<usize>,
     /// The user logic of an emulated card.
     #[arg(long, value_enum, default_value = "msm")]
     pub logic: LogicName,
@@ -58,11 +64,27 @@ impl CardArgs {
             "`--trace` requires the simulated design: add `--logic rtl`"
         );
         let card = match self.logic {
-            LogicName::Msm => self.card.open(CardOptions::default()),
+            LogicName::Msm => self.open_msm(),
             #[cfg(feature = "rtl")]
             LogicName::Rtl => self.open_rtl()?,
         };
         card.with_context(|| self.cannot_open())
+    }
+
+    /// Opens the card. An emulated card has the MSM design, whatever its description names.
+    fn open_msm(&self) -> Result<Card, StartError> {
+        match &self.card {
+            CardChoice::Emulated { card, .. } => {
+                let options = EmulatorOptions::like(CardFile::clone(card));
+                let design = Design::Msm(MsmModelOptions::default()).build();
+                xdma_emulated_card::start(options, design, described(card, self.options()))
+            }
+            CardChoice::Named(name) => name.open(self.options()).map_err(StartError::from),
+        }
+    }
+
+    fn options(&self) -> CardOptions {
+        CardOptions { register_bar: self.register_bar, user_bar: self.user_bar, ..CardOptions::default() }
     }
 
     fn cannot_open(&self) -> String {
@@ -81,12 +103,11 @@ impl CardArgs {
     pub fn open_streams(&self) -> Result<Card> {
         init_log();
         let card = match &self.card {
-            CardChoice::Emulated(profile) => {
-                let options =
-                    EmulatorOptions { profile: *profile, stream: true, ..EmulatorOptions::default() };
-                xdma_emulated_card::start(options, Design::Loopback.build(), CardOptions::default())
+            CardChoice::Emulated { card, .. } => {
+                let streams = EmulatorOptions::like(CardFile::clone(card)).with_streams();
+                xdma_emulated_card::start(streams, Design::Loopback.build(), described(card, self.options()))
             }
-            CardChoice::Named(name) => name.open(CardOptions::default()).map_err(StartError::from),
+            CardChoice::Named(name) => name.open(self.options()).map_err(StartError::from),
         };
         card.with_context(|| self.cannot_open())
     }
@@ -97,7 +118,7 @@ impl CardArgs {
         let CardChoice::Emulated(profile) = self.card else {
             anyhow::bail!("`--logic rtl` requires an emulated card; {} has its own logic", self.card);
         };
-        let options = EmulatorOptions { profile, ..EmulatorOptions::default() };
+        let options = EmulatorOptions { card, ..EmulatorOptions::default() };
         let design = std::sync::Arc::new(logic::Rtl::new(logic::Variant::Full));
         if let Some(path) = &self.trace {
             let built = cfg!(feature = "rtl-trace");
@@ -111,7 +132,7 @@ impl CardArgs {
                 path.display()
             );
         }
-        Ok(xdma_emulated_card::start(options, design, CardOptions::default()))
+        Ok(xdma_emulated_card::start(options, design, described(card, self.options())))
     }
 
     /// Returns the time limit for a transfer or a result. It is longer for a simulated design, which needs seconds for milliseconds
@@ -130,7 +151,7 @@ impl CardArgs {
     /// If the card cannot be read.
     pub fn describe(&self, card: &Card) -> Result<String> {
         let report = card.report()?;
-        let emulated = if matches!(self.card, CardChoice::Emulated(_)) { "emulated " } else { "" };
+        let emulated = if self.card.emulated().is_some() { "emulated " } else { "" };
         Ok(format!(
             "{emulated}{} ({:04x}:{:04x} over {})",
             self.card, report.vendor, report.device, report.bus.kind

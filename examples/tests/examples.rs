@@ -51,11 +51,7 @@ fn with_msm() -> EmulatedCard {
 }
 
 fn with_streams() -> EmulatedCard {
-    EmulatedCard::start(
-        EmulatorOptions { stream: true, ..EmulatorOptions::default() },
-        Design::Loopback.build(),
-    )
-    .unwrap()
+    EmulatedCard::start(EmulatorOptions::default().with_streams(), Design::Loopback.build()).unwrap()
 }
 
 #[test]

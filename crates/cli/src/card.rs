@@ -5,21 +5,38 @@ use anyhow::{Context, Result};
 use clap::{Args, ValueEnum};
 use std::sync::Arc;
 use xdma::card::{Card, CardOptions};
-use xdma_emulated_card::CardChoice;
-use xdma_emulator::EmulatorOptions;
+use xdma_emulated_card::{CardChoice, described, find_description};
+use xdma_emulator::card_file::{self, Setting};
 #[cfg(feature = "rtl")]
 use xdma_emulator::logic;
 use xdma_emulator::logic::{Design, Logic, MsmModelOptions};
+use xdma_emulator::{CardFile, EmulatorOptions};
 
 /// The options of every command that uses a card.
 #[derive(Args, Clone, Debug)]
 pub struct CardArgs {
-    /// The card: a PCI address, a vfio-user socket (unix:PATH), or an emulated card (f1, alveo) that exists while the command runs.
-    #[arg(long, env = "XDMA_CARD", default_value = "f1", value_name = "BDF|unix:PATH|f1|alveo")]
+    /// The card: a PCI address, a vfio-user socket (unix:PATH), or an emulated card that exists while the command runs: f1, alveo,
+    /// another shipped description, or a file that describes one (see `xdma emulate --help`).
+    #[arg(long, env = "XDMA_CARD", default_value = "f1", value_name = "BDF|unix:PATH|NAME|FILE.toml")]
     pub card: CardChoice,
-    /// The user logic of an emulated card [default: msm].
+    /// A description of the card, for a real card that cannot be identified without it: `xdma survey` writes one.
+    #[arg(long, value_name = "NAME|FILE.toml", value_parser = find_description)]
+    card_file: Option<CardFile>,
+    /// The BAR with the XDMA registers, 0 to 5 [default: found by the card's identifiers].
+    #[arg(long, value_name = "N", value_parser = bar_index)]
+    register_bar: Option<usize>,
+    /// The BAR with the user logic's registers, 0 to 5 [default: the first one before the XDMA registers].
+    #[arg(long, value_name = "N", value_parser = bar_index)]
+    user_bar: Option<usize>,
+    /// The user logic of an emulated card [default: that of its description].
     #[arg(long, value_enum)]
     logic: Option<LogicName>,
+}
+
+/// Parses the number of a BAR.
+fn bar_index(text: &str) -> Result<usize, String> {
+    let index = text.parse().ok().filter(|index| *index < 6);
+    index.ok_or_else(|| format!("`{text}` is not a BAR: a function has BARs 0 to 5"))
 }
 
 /// The user logic of an emulated card.
@@ -37,6 +54,27 @@ pub enum LogicName {
 }
 
 impl LogicName {
+    /// Returns the logic that a description names.
+    pub fn of(card: &CardFile) -> Self {
+        match card.logic.design {
+            Setting::Known(card_file::Design::Msm) => Self::Msm,
+            _ if card.is_stream() => Self::Loopback,
+            _ => Self::Memory,
+        }
+    }
+
+    /// Returns the description of a card with this logic, whose channels fit the logic.
+    pub fn behind(self, mut card: CardFile) -> CardFile {
+        match self.is_stream() {
+            true => card.set_streams(),
+            false => card.channels.interface = card_file::Interface::MemoryMapped,
+        }
+        if !self.is_stream() && LogicName::of(&card) != self {
+            card.logic = card_file::Logic::default();
+        }
+        card
+    }
+
     /// Creates the logic with default options.
     pub fn build(self) -> Arc<dyn Logic> {
         self.build_with(MsmModelOptions::default())
@@ -72,34 +110,35 @@ impl CardArgs {
 
     /// Returns whether the card is emulated in this process, with the MSM design.
     pub fn is_emulated_msm(&self) -> bool {
-        matches!((&self.card, self.logic), (CardChoice::Emulated(_), None | Some(LogicName::Msm)))
+        let design = |card: &CardFile| self.logic.unwrap_or(LogicName::of(card));
+        self.card.emulated().is_some_and(|card| design(card) == LogicName::Msm)
     }
 
     /// Returns the same options with `--logic memory`, if the card is emulated in this process and no other logic was requested.
     pub fn with_memory(&self) -> Option<Self> {
-        match (&self.card, self.logic) {
-            (CardChoice::Emulated(_), None | Some(LogicName::Memory)) => {
-                Some(Self { logic: Some(LogicName::Memory), ..self.clone() })
-            }
-            _ => None,
-        }
+        let has_memory = matches!(self.logic, None | Some(LogicName::Memory));
+        let memory_mapped = self.card.emulated().is_some_and(|card| !card.is_stream());
+        (has_memory && memory_mapped).then(|| Self { logic: Some(LogicName::Memory), ..self.clone() })
+    }
+
+    /// Returns `options` with the BARs that were named, or else that the description names.
+    fn with_bars(&self, options: CardOptions) -> CardOptions {
+        let options = CardOptions { register_bar: self.register_bar, user_bar: self.user_bar, ..options };
+        self.card_file.as_ref().map_or(options, |card| described(card, options))
     }
 
     /// Opens the card with `options`.
     pub fn open_with(&self, options: CardOptions) -> Result<Card> {
+        let options = self.with_bars(options);
         let opened = match (&self.card, self.logic) {
             (choice, None) => choice.open(options),
-            (CardChoice::Emulated(profile), Some(logic)) => {
-                let emulated = EmulatorOptions {
-                    profile: *profile,
-                    stream: logic.is_stream(),
-                    ..EmulatorOptions::default()
-                };
+            (CardChoice::Emulated { card, .. }, Some(logic)) => {
+                let options = described(card, options);
+                let emulated = EmulatorOptions::like(logic.behind(CardFile::clone(card)));
                 xdma_emulated_card::start(emulated, logic.build(), options)
             }
-            (name, Some(_)) => {
-                let text =
-                    format!("--logic is for the emulated cards f1 and alveo; {name} has its own logic");
+            (CardChoice::Named(name), Some(_)) => {
+                let text = format!("--logic is for emulated cards; {name} has its own logic");
                 return Err(Failure::Usage(text).into());
             }
         };

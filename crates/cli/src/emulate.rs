@@ -10,10 +10,11 @@ use std::num::NonZeroU64;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, mpsc};
 use std::time::Duration;
+use xdma_emulated_card::find_description;
 use xdma_emulator::control::ControlServer;
 use xdma_emulator::faults::Plan;
-use xdma_emulator::logic::{Logic, MsmModelOptions};
-use xdma_emulator::{EmulatedCard, EmulatorOptions, Latency, Profile};
+use xdma_emulator::logic::{Logic, Memory, MsmModelOptions};
+use xdma_emulator::{CardFile, EmulatedCard, EmulatorOptions, Latency, Switches};
 
 #[derive(Args)]
 pub struct Emulate {
@@ -23,15 +24,20 @@ pub struct Emulate {
     /// Path of a socket that accepts control commands as JSON lines (see the documentation of `xdma_emulator::control`).
     #[arg(long)]
     control: Option<PathBuf>,
-    /// The card to emulate: f1 or alveo.
-    #[arg(long, default_value = "f1")]
-    profile: Profile,
+    /// The card to emulate: a shipped description (f1, alveo, msi, eight-vectors, 7-series, streams, c2h-only, three-and-one), or a
+    /// file as `xdma survey` writes it.
+    #[arg(long, default_value = "f1", value_name = "NAME|FILE.toml", value_parser = find_description)]
+    like: CardFile,
     /// Give the card a function-level reset.
     #[arg(long)]
     function_reset: bool,
-    /// The user logic.
-    #[arg(long, value_enum, default_value = "msm")]
-    logic: LogicName,
+    /// Change a switch of the card, such as stop_clears_run=true (see the documentation of `xdma_card_file::Switches`). Can be
+    /// repeated.
+    #[arg(long = "switch", value_name = "NAME=VALUE", value_parser = switch)]
+    switches: Vec<Switches>,
+    /// The user logic [default: that of the description].
+    #[arg(long, value_enum)]
+    logic: Option<LogicName>,
     /// Seed of all random choices.
     #[arg(long, default_value_t = 1)]
     seed: u64,
@@ -65,6 +71,11 @@ struct Timing {
     /// descriptor.
     #[arg(long, value_name = "MICROSECONDS", default_value = "1", value_parser = microseconds)]
     completion_time: Duration,
+}
+
+/// Parses one switch. The value is TOML.
+fn switch(text: &str) -> Result<Switches, String> {
+    toml::from_str(text).map_err(|error| format!("`{text}` is not a switch: {}", error.message()))
 }
 
 fn link_rate(text: &str) -> Result<NonZeroU64, String> {
@@ -110,27 +121,46 @@ impl Emulate {
         Ok(())
     }
 
+    /// Returns the user logic: the one requested, or that of the description.
+    fn logic(&self) -> LogicName {
+        self.logic.unwrap_or_else(|| LogicName::of(&self.like))
+    }
+
+    /// Returns the description of the card, with the options that change it.
+    fn card(&self) -> CardFile {
+        let mut card = self.like.clone();
+        card.function.reset |= self.function_reset;
+        for switches in &self.switches {
+            card.switches = switches.over(card.switches);
+        }
+        self.logic.map_or(card.clone(), |logic| logic.behind(card))
+    }
+
     fn options(&self) -> Result<EmulatorOptions> {
         let Timing { link_rate, fetch_time, completion_time, .. } = self.timing;
         Ok(EmulatorOptions {
-            profile: self.profile,
-            function_reset: self.function_reset,
             seed: self.seed,
             synchronous: self.synchronous,
-            stream: self.logic.is_stream(),
             link_rate,
             latency: Latency { fetch: fetch_time, completion: completion_time },
             faults: self.plan()?,
-            ..EmulatorOptions::default()
+            ..EmulatorOptions::like(self.card())
         })
     }
 
     fn build(&self) -> Result<Arc<dyn Logic>> {
         let pairs_per_second = self.timing.core_rate;
-        if pairs_per_second.is_some() && self.logic != LogicName::Msm {
+        let logic = self.logic();
+        if pairs_per_second.is_some() && logic != LogicName::Msm {
             return Err(Failure::Usage("--core-rate applies only to --logic msm".into()).into());
         }
-        Ok(self.logic.build_with(MsmModelOptions { pairs_per_second, ..MsmModelOptions::default() }))
+        let options = MsmModelOptions { pairs_per_second, ..MsmModelOptions::default() };
+        // The description states which memory the card has.
+        Ok(if logic == LogicName::Memory {
+            Arc::new(Memory::of(&self.card()))
+        } else {
+            logic.build_with(options)
+        })
     }
 
     fn plan(&self) -> Result<Plan> {
@@ -153,12 +183,15 @@ impl Emulate {
         // An absolute path, because QEMU and other programs may run in another directory.
         let path = std::path::absolute(socket).unwrap_or_else(|_| socket.into());
         let qemu = qemu_arguments(&path);
-        let logic = self.logic.to_possible_value().map_or(String::new(), |value| value.get_name().to_owned());
-        let EmulatorOptions { profile, seed, synchronous, link_rate, latency, faults, .. } = options;
+        let logic =
+            self.logic().to_possible_value().map_or(String::new(), |value| value.get_name().to_owned());
+        let EmulatorOptions { card: description, seed, synchronous, link_rate, latency, faults, .. } =
+            options;
         if json {
             let microseconds = |time: Duration| time.as_secs_f64() * 1e6;
             return json!({
-                "profile": profile.to_string(),
+                "name": description.name,
+                "switches": description.switches,
                 "logic": logic,
                 "seed": seed,
                 "synchronous": synchronous,
@@ -180,11 +213,12 @@ impl Emulate {
             count => format!("{count} planned"),
         };
         format!(
-            "serving an emulated {profile} card at {}; stop it with Ctrl-C\n  \
-             logic {logic}, seed {seed}, faults: {faults}\n  {}\n  \
+            "serving an emulated card at {}; stop it with Ctrl-C\n  \
+             {}\n  logic {logic}, seed {seed}, faults: {faults}\n  {}\n  \
              xdma info --card {card}\n\
              To attach it to QEMU 10.1 or later, use these options (guest memory must be shared, and may have another size):\n  {}",
             path.display(),
+            description.name,
             self.timing.describe(*synchronous),
             qemu.chunks(2).map(|pair| pair.join(" ")).collect::<Vec<_>>().join(" \\\n  ")
         )

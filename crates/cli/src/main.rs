@@ -13,6 +13,7 @@ mod output;
 mod packets;
 mod regs;
 mod shell;
+mod survey;
 #[cfg(test)]
 #[path = "../../../fuzz/texts.rs"]
 mod texts;
@@ -61,6 +62,9 @@ enum Command {
     /// Copy a file or pipe to the card.
     #[command(after_help = EXIT_CODES)]
     Write(copy::Write),
+    /// Write the description of a card (card.toml), from which an emulated card like it can be made.
+    #[command(after_help = survey::EXPERIMENTS)]
+    Survey(survey::Survey),
     /// Measure latency and throughput; overwrites the card's memory at --address.
     #[command(after_help = EXIT_CODES)]
     Bench(bench::Benchmark),
@@ -141,6 +145,7 @@ fn run(cli: &Cli) -> Result<()> {
         Command::Write(write) => write.run(cli.json),
         Command::Bench(bench) => bench.run(cli.json),
         Command::Top(top) => top.run(cli.json),
+        Command::Survey(survey) => survey.run(cli.json),
         Command::Emulate(emulate) => emulate.run(cli.json),
         Command::Completions(completions) => completions.run(cli.json),
         Command::Man(man) => man.run(cli.json),

@@ -127,11 +127,11 @@ mod tests {
     use xdma::card::CardOptions;
     use xdma::regs::Direction;
     use xdma::stats::Reader;
-    use xdma_emulator::Profile;
+    use xdma_emulator::CardFile;
 
     /// Draws a card of this process after ten successful transfers. Returns the screen and the first row shown.
     fn drawn(width: u16, height: u16, first: usize) -> (String, usize) {
-        let card = xdma_emulated_card::start_msm(Profile::F1, CardOptions::default()).unwrap();
+        let card = xdma_emulated_card::start_like(CardFile::f1(), CardOptions::default()).unwrap();
         let mut channel = card.h2c(2).unwrap();
         let location = card.report().unwrap().bus.location;
         let page = Reader::of_process(std::process::id()).unwrap().into_iter().flatten();

@@ -48,11 +48,12 @@ impl Drop for Served {
 
 #[test]
 fn the_card_and_its_qemu_options_are_described_as_json() {
-    let card = Served::new("--logic memory --profile alveo --seed 7 --fetch-time 2.5");
+    let card =
+        Served::new("--logic memory --like alveo --seed 7 --fetch-time 2.5 --switch stop_clears_run=true");
     let description = &card.description;
     assert_eq!(
-        (&description["profile"], &description["logic"], &description["seed"]),
-        (&"alveo".into(), &"memory".into(), &7.into())
+        (&description["switches"]["stop_clears_run"], &description["logic"], &description["seed"]),
+        (&true.into(), &"memory".into(), &7.into())
     );
     assert_eq!((&description["fetch_time_us"], &description["link_rate"]), (&2.5.into(), &Value::Null));
     assert_eq!(description["faults"]["faults"], Value::Array(vec![]));
@@ -77,11 +78,12 @@ fn the_card_and_its_qemu_options_are_described_as_text() {
     let options = format!("--link-rate 1G --core-rate 5e5 --faults {plan}");
     let mut child = piped(&format!("emulate --socket {socket} {options}"));
     let lines = BufReader::new(child.stdout.take().unwrap()).lines().map(Result::unwrap);
-    let text = lines.take(9).collect::<Vec<_>>().join("\n");
+    let text = lines.take(10).collect::<Vec<_>>().join("\n");
     child.kill().unwrap();
     child.wait().unwrap();
     for part in [
-        "an emulated f1 card",
+        "serving an emulated card",
+        "AWS F1, application function",
         "logic msm, seed 1, faults: none",
         "timing: link at most 1.07 GB/s in each direction; fetch up to 1µs, completion up to 1µs; core 500000 pairs/s",
         "-object memory-backend-memfd,id=mem,size=2G,share=on",
@@ -138,7 +140,9 @@ fn invalid_options_are_rejected() {
     run("emulate --socket s --logic memory --core-rate 5").bad(2, &["--logic msm"]);
     run("emulate --socket s --faults /nowhere/plan").bad(1, &["cannot read the fault plan /nowhere/plan"]);
     run("emulate --socket s --faults Cargo.toml").bad(1, &["not a fault plan"]);
-    run("emulate --socket s --profile f2").bad(2, &["f1 and alveo"]);
+    run("emulate --socket s --like f2").bad(2, &["`f2` is not a card", "alveo", ".toml"]);
+    run("emulate --socket s --switch colour=1").bad(2, &["`colour=1` is not a switch", "unknown field"]);
+    run("emulate --socket s --switch stop_clears_run=3").bad(2, &["not a switch", "boolean"]);
 }
 
 /// A file or a symbolic link at the path of a socket is not replaced.

@@ -8,5 +8,6 @@ mod regs;
 mod shell;
 mod streams;
 mod support;
+mod survey;
 mod top;
 mod words;

@@ -5,11 +5,13 @@ use serde_json::Value;
 use std::io::Read;
 use std::sync::Arc;
 use xdma_emulator::logic::Loopback;
-use xdma_emulator::{EmulatedCard, EmulatorOptions};
+use xdma_emulator::{EmulatedCard, EmulatorOptions, Switches};
 
-/// Starts a card that outlives commands and stores what they send. Returns it and the option that names it.
+/// Starts a card that several runs of the tool can use, and that stores what they send. Returns it and the option that names it.
 fn loopback() -> (EmulatedCard, String) {
-    let options = EmulatorOptions { stream: true, ..EmulatorOptions::default() };
+    // An engine that waits for its stream stays busy.
+    let switches = Switches { stop_ends_idle_stream: false.into(), ..Switches::default() };
+    let options = EmulatorOptions::default().with_streams().with_switches(switches);
     let card = EmulatedCard::start(options, Arc::new(Loopback::new())).unwrap();
     let option = format!("--card unix:{} --stream --timeout 1", card.socket().display());
     (card, option)

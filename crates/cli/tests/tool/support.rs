@@ -53,7 +53,7 @@ pub fn interrupt(child: &Child) {
     assert_eq!(unsafe { libc::kill(child.id() as libc::pid_t, libc::SIGINT) }, 0);
 }
 
-/// Starts a card that outlives commands. Returns it and the option that names it.
+/// Starts a card that several runs of the tool can use one after the other. Returns it and the option that names it.
 pub fn served(logic: Arc<dyn Logic>) -> (EmulatedCard, String) {
     let card = EmulatedCard::start(EmulatorOptions::default(), logic).unwrap();
     let option = format!("--card unix:{}", card.socket().display());

@@ -11,7 +11,7 @@ use std::ptr::{null, null_mut};
 use std::time::{Duration, Instant};
 use xdma::card::CardOptions;
 use xdma::regs::Direction;
-use xdma_emulator::Profile;
+use xdma_emulator::CardFile;
 
 /// Acts as the watched program, until it is killed.
 #[test]
@@ -19,7 +19,7 @@ fn busy_program() {
     if std::env::var_os("XDMA_TEST_BUSY").is_none() {
         return; // This is not the process that `watched` starts.
     }
-    let card = xdma_emulated_card::start_msm(Profile::F1, CardOptions::default()).unwrap();
+    let card = xdma_emulated_card::start_like(CardFile::f1(), CardOptions::default()).unwrap();
     let mut channel = card.h2c(1).unwrap();
     let buffer = card.allocate(4096, Direction::H2C).unwrap();
     println!("busy");

@@ -45,7 +45,33 @@ fn words_outside_the_bar_are_rejected() {
     run("poke 0x1fffffc 1 2").bad(2, &["offset 0x2000000"]);
     run("peek 0xfffffffc 0xffffffff").bad(2, &[]);
     run("peek 0 0").bad(2, &[]);
-    run("peek 4G").bad(2, &["32 bits"]);
+    run("peek 4G").bad(2, &["0x100000000"]);
+    run("poke 0 0x100000000").bad(2, &["does not fit in 32 bits", "--width"]);
+    run("peek --width 16 1").bad(2, &["0x1 is not a multiple of 2"]);
+    run("peek --width 64 0x1fffffc").bad(2, &["not a multiple of 8"]);
+    run("peek --bar 3 0").bad(3, &["no BAR 3"]);
+    run("peek --bar 6 0").bad(2, &["`6` is not a BAR", "0 to 5"]);
     run("peek nowhere").bad(2, &["is not a number"]);
     run("poke 0").bad(2, &["<VALUES>"]);
+}
+
+#[test]
+fn words_have_any_width_in_any_bar() {
+    let (_card, option) = memory();
+    run(&format!("poke {option} 0x100 0x44332211")).good();
+    let seen = |arguments: &str| json(&format!("peek {option} {arguments}"))["values"].clone();
+    assert_eq!(seen("--width 8 0x101 2"), serde_json::json!([0x22, 0x33]));
+    assert_eq!(seen("--bar 0 --width 16 0x102"), serde_json::json!([0x4433]));
+    assert_eq!(seen("--bar user --width 64 0x100"), serde_json::json!([0x4433_2211]));
+    let text = run(&format!("poke {option} --width 8 0x103 0xff")).good();
+    assert!(text.contains("00000103: ff, verified"), "{text}");
+    assert_eq!(seen("0x100"), serde_json::json!([0xff33_2211_u32]));
+    // BAR4 is the card's memory.
+    run(&format!("poke {option} --bar 4 --width 64 0x123000 0x1122334455667788")).good();
+    assert_eq!(seen("--bar 4 --width 16 0x123002"), serde_json::json!([0x5566]));
+    // The register BAR by its number needs the same care.
+    run(&format!("poke {option} --bar 2 0x04 1")).bad(2, &["can start an engine", "--force"]);
+    run(&format!("peek {option} --bar 2 --width 64 0x40")).bad(2, &["reading 0x40 clears the register"]);
+    let text = run(&format!("peek {option} --width 8 0x100 4")).good();
+    assert!(text.starts_with("00000100: 11 22 33 ff"), "{text}");
 }

@@ -1,0 +1,158 @@
+//! What a card states about itself: config space and read-only registers.
+
+use anyhow::{Context, Result, ensure};
+use xdma::card::{Card, Report};
+use xdma::regs::channel::Alignments;
+use xdma::regs::{Direction, IDENTIFIER, Identifier, Target, config};
+use xdma::unstable::card::{config_read, registers};
+use xdma_emulator::CardFile;
+use xdma_emulator::card_file::{
+    Alignment, Bar, Channels, Core, FORMAT, Function, Holds, Interface, Intx, Link, Logic, Msix, Setting,
+    Switches, Versions,
+};
+
+const MSI: u32 = 0x05;
+const MSIX: u32 = 0x11;
+const PCI_EXPRESS: u32 = 0x10;
+/// Maximum number of capabilities in 256 bytes. A longer list is a loop.
+const MAX_CAPABILITIES: usize = 48;
+
+/// Describes a card, without side effects on it.
+pub fn observe(card: &Card) -> Result<CardFile> {
+    let report = card.report()?;
+    let function = function(card)?;
+    let name = format!("Surveyed card {:04x}:{:04x}", function.vendor, function.device);
+    let note = format!("written by `xdma survey` {}", env!("CARGO_PKG_VERSION"));
+    let file = CardFile {
+        format: FORMAT,
+        name,
+        notes: vec![note],
+        function,
+        bars: bars(card, &report)?,
+        core: core(card, &report)?,
+        channels: channels(&report)?,
+        switches: Switches::default(),
+        logic: Logic::default(),
+    };
+    file.check().context("the card describes itself in a way that is not possible")?;
+    Ok(file)
+}
+
+fn function(card: &Card) -> Result<Function> {
+    let read16 = |offset| config_read(card, offset, 2).map(|value| value as u16);
+    let class = config_read(card, 8, 4)?;
+    let express = capability(card, PCI_EXPRESS)?.context("the function has no PCI Express capability")?;
+    let device = config_read(card, express + 4, 4)?;
+    let msi_vectors = match capability(card, MSI)? {
+        Some(at) => 1 << (config_read(card, at + 2, 2)? >> 1 & 7).min(5),
+        None => 0,
+    };
+    Ok(Function {
+        vendor: read16(0)?,
+        device: read16(2)?,
+        subsystem_vendor: read16(0x2c)?,
+        subsystem: read16(0x2e)?,
+        class: class >> 8,
+        revision: class as u8,
+        reset: device >> 28 & 1 != 0,
+        intx: Intx::of(config_read(card, 0x3d, 1)? as u8),
+        msi_vectors,
+        msix: msix(card)?,
+        max_payload: 128 << (device & 7).min(5),
+        link: link(card, express)?,
+    })
+}
+
+fn msix(card: &Card) -> Result<Option<Msix>> {
+    let Some(at) = capability(card, MSIX)? else { return Ok(None) };
+    let vectors = (config_read(card, at + 2, 2)? & 0x7ff) as u16 + 1;
+    let (table, pending) = (config_read(card, at + 4, 4)?, config_read(card, at + 8, 4)?);
+    ensure!(table & 7 == pending & 7, "the MSI-X table and its pending bits are in different BARs");
+    Ok(Some(Msix { vectors, bar: (table & 7) as usize, table: table & !7, pending: pending & !7 }))
+}
+
+fn link(card: &Card, express: u16) -> Result<Link> {
+    let (most, now) = (config_read(card, express + 0x0c, 4)?, config_read(card, express + 0x12, 2)?);
+    let (generation, lanes) = (|word: u32| (word & 0xf) as u8, |word: u32| (word >> 4 & 0x3f) as u8);
+    Ok(Link {
+        generation: generation(now),
+        lanes: lanes(now),
+        max_generation: generation(most),
+        max_lanes: lanes(most),
+    })
+}
+
+/// Returns the offset of a capability.
+fn capability(card: &Card, id: u32) -> Result<Option<u16>> {
+    let mut at = config_read(card, 0x34, 1)? as u16 & !3;
+    for _ in 0..MAX_CAPABILITIES {
+        if at == 0 {
+            break;
+        }
+        let head = config_read(card, at, 2)?;
+        if head & 0xff == id {
+            return Ok(Some(at));
+        }
+        at = (head >> 8) as u16 & 0xfc;
+    }
+    Ok(None)
+}
+
+fn bars(card: &Card, report: &Report) -> Result<Vec<Bar>> {
+    let mut found = vec![];
+    for (index, &size) in report.bus.bars.iter().enumerate().filter(|(_, size)| **size > 0) {
+        let low = config_read(card, 0x10 + 4 * index as u16, 4)?;
+        found.push(Bar {
+            index,
+            size,
+            width: if low >> 1 & 3 == 2 { 64 } else { 32 },
+            prefetchable: low & 8 != 0,
+            holds: (index == report.register_bar).then_some(Holds::Registers).into(),
+            reserved: Setting::Unknown,
+        });
+    }
+    Ok(found)
+}
+
+fn core(card: &Card, report: &Report) -> Result<Core> {
+    let bar = registers(card);
+    let read = |address: u32| bar.read32(address.into());
+    let version = |target: Target| read(target.base(0) + IDENTIFIER).map(|id| Identifier(id).version() as u8);
+    // An absent channel has no identifier.
+    let of = |direction, target| if report.count(direction) > 0 { version(target) } else { Ok(0) };
+    Ok(Core {
+        data_width: report.data_width * 8,
+        system_id: read(Target::Config.base(0) + config::SYSTEM_ID)? as u16,
+        versions: Versions {
+            h2c: of(Direction::H2C, Target::H2C)?,
+            c2h: of(Direction::C2H, Target::C2H)?,
+            irq: version(Target::Irq)?,
+            config: version(Target::Config)?,
+            h2c_sgdma: of(Direction::H2C, Target::H2CSgdma)?,
+            c2h_sgdma: of(Direction::C2H, Target::C2HSgdma)?,
+            sgdma_common: version(Target::SgdmaCommon)?,
+        },
+    })
+}
+
+fn channels(report: &Report) -> Result<Channels> {
+    let first = report.channels.first().context("the core has no channels")?;
+    let rules = |at: &xdma::card::ChannelReport| (at.identifier.is_stream(), at.alignments);
+    ensure!(
+        report.channels.iter().all(|channel| rules(channel) == rules(first)),
+        "the channels differ in interface or alignments, which the format cannot express"
+    );
+    Ok(Channels {
+        h2c: report.count(Direction::H2C),
+        c2h: report.count(Direction::C2H),
+        interface: if first.identifier.is_stream() { Interface::Stream } else { Interface::MemoryMapped },
+        address_bits: first.alignments.address_bits() as u8,
+        alignment: alignment(first.alignments),
+        fixed_address: Setting::Unknown,
+        credits: Setting::Unknown,
+    })
+}
+
+pub fn alignment(register: Alignments) -> Alignment {
+    Alignment { address: register.address() as u8, length: register.length() as u8 }
+}

@@ -1,0 +1,134 @@
+//! `survey`: each shipped description, emulated and surveyed, comes back equal.
+
+use crate::support::{run, xdma};
+use xdma_emulator::card_file::{Design, SHIPPED, Setting, Switches};
+use xdma_emulator::logic::of;
+use xdma_emulator::{CardFile, EmulatedCard, EmulatorOptions};
+
+/// Serves a card, and returns it and the options that name it.
+fn served(card: &CardFile) -> (EmulatedCard, String) {
+    let emulated = EmulatedCard::start(EmulatorOptions::like(card.clone()), of(card)).unwrap();
+    let option = format!("--card unix:{}", emulated.socket().display());
+    (emulated, option)
+}
+
+/// Returns the option that names memory of a card.
+fn scratch(card: &CardFile) -> &'static str {
+    // The MSM design has scratch memory only there.
+    if card.logic.design == Design::Msm.into() { "--scratch 0x50000000" } else { "--scratch 0x10000" }
+}
+
+fn survey(arguments: &str) -> CardFile {
+    run(&format!("survey {arguments}")).good().parse().unwrap()
+}
+
+/// Returns what a survey can find out at most: `card`, with everything else unknown. `probed` states whether experiments were made.
+fn observable(card: &CardFile, probed: bool) -> CardFile {
+    let mut seen = card.clone();
+    (seen.name, seen.notes, seen.logic) = (String::new(), vec![], Default::default());
+    for bar in &mut seen.bars {
+        bar.reserved = Setting::Unknown;
+        if Some(bar.index) != card.register_bar() {
+            bar.holds = Setting::Unknown;
+        }
+    }
+    let (streams, switches) = (card.is_stream(), card.switches);
+    let keep = |may: bool, setting| if may { setting } else { Setting::Unknown };
+    seen.channels.credits = keep(probed, seen.channels.credits);
+    if streams || !probed {
+        seen.channels.fixed_address = Setting::Unknown;
+    }
+    let quiet_stream = probed && streams && card.channels.c2h > 0 && card.function.reset;
+    let ends = quiet_stream && switches.stop_ends_idle_stream.or(true);
+    seen.switches = Switches {
+        busy_without_credits: keep(probed && card.channels.credits.or(true), switches.busy_without_credits),
+        stop_clears_run: keep(probed && !streams, switches.stop_clears_run),
+        unlogged_errors_stop: keep(probed && !streams, switches.unlogged_errors_stop),
+        error_write_back: keep(probed, switches.error_write_back),
+        aligned_fetch: keep(probed && !streams, switches.aligned_fetch),
+        stop_ends_idle_stream: keep(quiet_stream, switches.stop_ends_idle_stream),
+        narrow_stream_buffers: keep(ends && card.beat() < 64, switches.narrow_stream_buffers),
+        busy_lag_us: if probed && !streams { switches.busy_lag_us } else { Setting::Unknown },
+    };
+    seen
+}
+
+fn anonymous(mut card: CardFile) -> CardFile {
+    assert!(card.name.starts_with("Surveyed card") && card.notes.len() == 1, "{card:?}");
+    (card.name, card.notes) = (String::new(), vec![]);
+    card
+}
+
+#[test]
+fn every_shipped_description_comes_back_equal() {
+    for (name, _) in SHIPPED {
+        let card = CardFile::shipped(name).unwrap();
+        let (emulated, option) = served(&card);
+        assert_eq!(anonymous(survey(&option)), observable(&card, false), "{name}");
+        let written = emulated.counters().register_writes;
+        assert_eq!(written, 0, "{name}: a survey writes no register");
+        let probed = survey(&format!("{option} --probe {}", scratch(&card)));
+        assert_eq!(anonymous(probed), observable(&card, true), "{name}");
+        assert_eq!(survey(&option), survey(&option), "{name}: the card is left as found");
+    }
+}
+
+/// Every switch, one at a time, is found by its experiment.
+#[test]
+fn every_switch_is_found() {
+    let switches = [
+        "busy_without_credits = true",
+        "stop_clears_run = true",
+        "unlogged_errors_stop = true",
+        "error_write_back = true",
+        "aligned_fetch = false",
+        "stop_ends_idle_stream = false",
+        "narrow_stream_buffers = false",
+    ];
+    for text in switches {
+        for name in ["f1", "msi", "streams"] {
+            let mut card = CardFile::shipped(name).unwrap();
+            let change = format!("[switches]\n{text}");
+            let changed: toml::Table = change.parse().unwrap();
+            let changed: Switches = changed["switches"].clone().try_into().unwrap();
+            card.switches = changed.over(card.switches);
+            card.function.reset = true;
+            let (_emulated, option) = served(&card);
+            let probed = survey(&format!("{option} --probe {}", scratch(&card)));
+            assert_eq!(anonymous(probed), observable(&card, true), "{name}: {text}");
+        }
+    }
+}
+
+#[test]
+fn a_lag_of_busy_is_measured() {
+    let mut card = CardFile::alveo();
+    card.switches.busy_lag_us = 3000.into();
+    card.channels.credits = false.into();
+    let (_emulated, option) = served(&card);
+    let probed = survey(&format!("{option} --probe {}", scratch(&card)));
+    let lag = probed.switches.busy_lag_us.known().unwrap();
+    assert!((1000..1_000_000).contains(&lag), "{lag}");
+    assert_eq!(probed.channels.credits, false.into());
+}
+
+#[test]
+fn a_surveyed_card_can_be_emulated() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("card.toml");
+    let (_emulated, option) = served(&CardFile::shipped("three-and-one").unwrap());
+    run(&format!("survey {option} --output {}", path.display())).good();
+    let again = xdma(&format!("survey --card {}", path.display())).output().unwrap();
+    assert!(again.status.success());
+    let first: CardFile = std::fs::read_to_string(&path).unwrap().parse().unwrap();
+    assert_eq!(String::from_utf8(again.stdout).unwrap().parse::<CardFile>().unwrap(), first);
+}
+
+#[test]
+fn a_probe_needs_scratch_memory() {
+    run("survey --probe").bad(2, &["--scratch"]);
+    run("survey --probe --scratch 5").bad(2, &["multiple of 4096"]);
+    run("survey --probe --scratch 0xfffffffffffff000").bad(2, &["64 KiB"]);
+    run("survey --probe --scratch 0").bad(1, &["64 KiB of memory at --scratch 0x0", "nothing answers"]);
+    run("survey --output /no/such/directory/card.toml").bad(1, &["cannot write"]);
+}
