@@ -121,6 +121,11 @@ impl CardArgs {
         (has_memory && memory_mapped).then(|| Self { logic: Some(LogicName::Memory), ..self.clone() })
     }
 
+    /// Returns the description that `--card-file` names.
+    pub fn description(&self) -> Option<&CardFile> {
+        self.card_file.as_ref()
+    }
+
     /// Returns `options` with the BARs that were named, or else that the description names.
     fn with_bars(&self, options: CardOptions) -> CardOptions {
         let options = CardOptions { register_bar: self.register_bar, user_bar: self.user_bar, ..options };

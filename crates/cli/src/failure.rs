@@ -24,6 +24,7 @@ Exit codes:
     3  the card cannot be used: not found, in use, no permission, gone, or without the requested channel or design
     4  `write --verify`, `write --receive`: the data that came back differs from the data sent
     5  a transfer failed or timed out; the channel is idle again unless the message says otherwise
+    6  `selftest` stopped at a surprise; the report says what it means
   130  interrupted by Ctrl-C; the card is idle unless the message says otherwise. `emulate`, `top` and `regs --watch` end
        normally with Ctrl-C, and exit with 0";
 
@@ -84,6 +85,9 @@ pub enum Failure {
     /// The reader of the output has closed it, which is not an error.
     #[error("the reader of the output has closed it")]
     OutputClosed,
+    /// A step of the self-test was not as expected. The report has the details.
+    #[error("the self-test stopped at the step `{0}`")]
+    Surprise(&'static str),
     /// No program has a card open.
     #[error(
         "no program of this user has a card open; start one, such as `xdma bench` or an example, and try again"
@@ -218,6 +222,7 @@ fn program_code(failure: &Failure) -> u8 {
         | Failure::NotStopped { .. }
         | Failure::LiveStream { .. }
         | Failure::OtherThread => 5,
+        Failure::Surprise(_) => 6,
         Failure::OutputClosed => 0,
         Failure::NoPrograms | Failure::NotInUse(..) => 3,
     }

@@ -12,6 +12,7 @@ mod number;
 mod output;
 mod packets;
 mod regs;
+mod selftest;
 mod shell;
 mod survey;
 #[cfg(test)]
@@ -65,6 +66,12 @@ enum Command {
     /// Write the description of a card (card.toml), from which an emulated card like it can be made.
     #[command(after_help = survey::EXPERIMENTS)]
     Survey(survey::Survey),
+    /// Test a card step by step, from its identity to a second of load, and stop at the first surprise
+    ///
+    /// For the first hours with a new card. Each step says what it saw, and what a surprise means. The report ends with the
+    /// description of the card, as `survey` writes it.
+    #[command(after_help = EXIT_CODES)]
+    Selftest(selftest::Selftest),
     /// Measure latency and throughput; overwrites the card's memory at --address.
     #[command(after_help = EXIT_CODES)]
     Bench(bench::Benchmark),
@@ -146,6 +153,7 @@ fn run(cli: &Cli) -> Result<()> {
         Command::Bench(bench) => bench.run(cli.json),
         Command::Top(top) => top.run(cli.json),
         Command::Survey(survey) => survey.run(cli.json),
+        Command::Selftest(selftest) => selftest.run(cli.json),
         Command::Emulate(emulate) => emulate.run(cli.json),
         Command::Completions(completions) => completions.run(cli.json),
         Command::Man(man) => man.run(cli.json),

@@ -4,7 +4,7 @@ mod engine;
 mod observe;
 mod probe;
 
-pub use engine::RawEngine;
+pub use engine::{Ended, RawEngine};
 pub use observe::observe;
 pub use probe::probe;
 

@@ -181,6 +181,12 @@ fn unlogged_errors_stop(engine: &mut RawEngine, scratch: u64, fixed: Alignment) 
 fn probe_streams(card: &Card, file: &mut CardFile) -> Result<()> {
     let Some(mut engine) = RawEngine::new(card, Direction::C2H, 0)? else { return Ok(()) };
     let beat = file.beat() as u32;
+    if engine.is_busy()? {
+        // An earlier receiver left it waiting for the stream.
+        card.reset()?;
+        // Fetch stays halted after a reset until a channel is recovered.
+        engine.write_common(FETCH_HALT_W1C)?;
+    }
     engine.fill(0, END, 0, engine.metadata()?, 4096)?;
     engine.start(0, 0, Control::all_ie(Direction::C2H))?;
     std::thread::sleep(QUIET);
