@@ -42,7 +42,7 @@ impl Bench {
 }
 
 fn load(options: EmulatorOptions, design: Design) -> Request {
-    Request::Load { options: Box::new(options), design }
+    Request::Load { options: Box::new(options), design, link_down_ms: None }
 }
 
 #[test]
@@ -75,6 +75,44 @@ fn client_memory_survives_an_image_but_channels_do_not() {
     );
     h2c.recover().unwrap();
     h2c.transfer(&source, 0..5000, 0, LIMIT).unwrap();
+}
+
+/// What a driver sees that is bound while a new image is loaded: registers of all ones, then a function in its reset state.
+#[test]
+fn a_driver_recovers_after_an_image_was_loaded_with_the_link_down() {
+    let bench = Bench::new();
+    let card = bench.open();
+    let mut h2c = card.h2c(0).unwrap();
+    let source = card.allocate(5000, Direction::H2C).unwrap();
+    h2c.transfer(&source, 0..5000, 0, LIMIT).unwrap();
+    let mut client = bench.client();
+    let loading = std::thread::spawn(move || {
+        let options = Box::new(EmulatorOptions::default());
+        client.call(Request::Load { options, design: Design::Memory, link_down_ms: Some(300) }).unwrap();
+    });
+    std::thread::sleep(Duration::from_millis(100));
+    let error = h2c.transfer(&source, 0..5000, 0, LIMIT).unwrap_err();
+    assert_eq!(error.remedy(), xdma::Remedy::Reopen, "{error}");
+    assert!(card.recover().is_err(), "the link is down");
+    loading.join().unwrap();
+    // The function is in its reset state, so bus mastering is off.
+    card.recover().unwrap();
+    h2c.recover().unwrap();
+    h2c.transfer(&source, 0..5000, 0, LIMIT).unwrap();
+}
+
+/// Only the switches that a request names change.
+#[test]
+fn a_partial_object_of_switches_is_enough() {
+    let bench = Bench::new();
+    let stream = UnixStream::connect(&bench.path).unwrap();
+    let request = "{\"id\":1,\"body\":{\"Load\":{\"options\":{\"switches\":{\"stop_clears_run\":true}},\"design\":\"Memory\"}}}\n";
+    (&stream).write_all(request.as_bytes()).unwrap();
+    let mut lines = BufReader::new(&stream).lines().map(Result::unwrap);
+    assert_eq!(lines.next().unwrap(), r#"{"id":1,"body":{"Ok":"Done"}}"#);
+    let switches = bench.card.options().card.switches;
+    let expected = Switches { stop_clears_run: true.into(), ..EmulatorOptions::default().card.switches };
+    assert_eq!(switches, expected);
 }
 
 #[test]

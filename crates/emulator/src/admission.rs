@@ -7,6 +7,7 @@
 //! | client behaviour | limit |
 //! |---|---|
 //! | connects, but sends nothing or only a part of VERSION | dropped after [`HANDSHAKE_TIMEOUT`] |
+//! | sends VERSION with another major version | refused with ENOTSUP |
 //! | sends VERSION while another client has the card | refused with EBUSY after [`GRACE`] |
 //! | sends more than [`MAX_VERSION_BYTES`], or another message | dropped |
 //! | connects over and over | [`MAX_WAITING`] clients wait at a time; beyond that the oldest is dropped |
@@ -143,7 +144,12 @@ impl Candidate {
             return Ok(());
         }
         let mut message = std::mem::take(&mut self.partial).into_message();
-        Command::check_version(&mut message)?;
+        if let Err(error) = Command::check_version(&mut message) {
+            if error.kind() == io::ErrorKind::Unsupported {
+                refuse(&message, libc::ENOTSUP, &self.stream);
+            }
+            return Err(error);
+        }
         self.version = Some(message);
         self.deadline = Instant::now() + GRACE;
         Ok(())
@@ -151,10 +157,15 @@ impl Candidate {
 
     fn reject(self) {
         if let Some(version) = &self.version {
-            // Nothing has been sent to this client yet, so the reply fits into the socket buffer. A failure is ignored.
-            let _ = Reply::error(version, libc::EBUSY).send(&self.stream);
+            refuse(version, libc::EBUSY, &self.stream);
         }
     }
+}
+
+/// Replies with an error, after which the connection is closed. Nothing has been sent to this client yet, so the reply fits into the
+/// socket buffer. A failure is ignored.
+fn refuse(version: &Message, errno: i32, stream: &UnixStream) {
+    let _ = Reply::error(version, errno).send(stream);
 }
 
 /// Converts a duration for `poll`, which sleeps for at least that long.

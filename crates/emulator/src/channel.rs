@@ -256,13 +256,16 @@ impl ChannelModel {
         self.shared.irq.set_channel(self.irq_bit, regs.status & regs.irq_enable != 0);
     }
 
-    /// Changes the control register, and acts on edges of Run.
-    pub fn set_control(&self, change: impl FnOnce(u32) -> u32) {
+    /// Changes the control register, and acts on edges of Run. `set` are the bits that the client sets.
+    pub fn set_control(&self, set: u32, change: impl FnOnce(u32) -> u32) {
         let mut regs = self.registers();
         let value = change(regs.control);
         let run = Control::RUN.bits();
         let rises = value & !regs.control & run != 0;
         let falls = !value & regs.control & run != 0;
+        if set & regs.control & run != 0 && !regs.running {
+            self.violation(Rule::RunUnchanged, self.address(Target::channel(self.id.direction), 4));
+        }
         regs.control = value;
         if falls {
             regs.credits = 0;

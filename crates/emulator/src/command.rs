@@ -6,6 +6,9 @@ use std::fs::File;
 use std::io;
 use vfio_bindings::bindings::vfio::VFIO_IRQ_SET_DATA_BOOL;
 
+/// The major version of the protocol.
+const MAJOR: u16 = 0;
+
 const VERSION: u16 = 1;
 const DMA_MAP: u16 = 2;
 const DMA_UNMAP: u16 = 3;
@@ -68,6 +71,13 @@ pub(super) struct RegionAccess {
     pub count: u32,
 }
 
+impl Message {
+    /// Returns whether this is VERSION, which only the first message of a connection may be.
+    pub fn is_version(&self) -> bool {
+        self.command() == VERSION
+    }
+}
+
 impl<'a> Command<'a> {
     /// Parses a message. Files that the command does not use stay in the message.
     pub fn parse(message: &'a mut Message) -> io::Result<Self> {
@@ -102,6 +112,10 @@ impl<'a> Command<'a> {
     }
 
     /// Checks that the first message of a client is a valid VERSION.
+    ///
+    /// # Errors
+    ///
+    /// [`io::ErrorKind::Unsupported`] for another major version, to be refused; any other error for a client that is not one.
     pub fn check_version(message: &'a mut Message) -> io::Result<()> {
         match Self::parse(message)? {
             Self::Version => Ok(()),
@@ -117,7 +131,15 @@ fn requires_reply(command: u16) -> bool {
 
 /// Checks VERSION. The card makes no use of the client's capabilities, but they must be well-formed.
 fn version<'a>(body: &[u8]) -> io::Result<Command<'a>> {
-    let json = body.get(4..).and_then(|data| data.strip_suffix(&[0]));
+    let (numbers, data) = body.split_at_checked(4).ok_or_else(|| malformed("invalid command size"))?;
+    if u16::from_le_bytes([numbers[0], numbers[1]]) != MAJOR {
+        return Err(io::Error::new(io::ErrorKind::Unsupported, "another major version of the protocol"));
+    }
+    // The data is optional (vfio-user.rst, "VFIO_USER_VERSION").
+    if data.is_empty() {
+        return Ok(Command::Version);
+    }
+    let json = data.strip_suffix(&[0]);
     let capabilities = json.and_then(|json| serde_json::from_slice::<serde_json::Value>(json).ok());
     match capabilities {
         Some(serde_json::Value::Object(_)) => Ok(Command::Version),
@@ -220,10 +242,11 @@ mod tests {
 
     #[test]
     fn versions_are_checked() {
-        assert!(passes(1, 0, b"\0\0\x01\0{}\0"));
+        assert!(passes(1, 0, b"\0\0\x01\0{}\0") && passes(1, 0, b"\0\0\x01\0"));
         for bad in [
             &b""[..],
-            b"\0\0\x01\0",
+            b"\0\0\x01",
+            b"\x01\0\x01\0{}\0",
             b"\0\0\x01\0{}",
             b"\0\0\x01\0{\0}\0",
             b"\0\0\x01\0{\0",

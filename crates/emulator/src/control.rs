@@ -50,6 +50,10 @@ pub enum Request {
         options: Box<EmulatorOptions>,
         /// The custom logic.
         design: Design,
+        /// If set, the link is down for this number of milliseconds while the image is loaded:
+        /// [`EmulatedCard::reprogram`](super::EmulatedCard::reprogram).
+        #[serde(default)]
+        link_down_ms: Option<u64>,
     },
     /// Injects a fault: [`EmulatedCard::inject`](super::EmulatedCard::inject).
     Inject(Injection),

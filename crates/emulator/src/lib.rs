@@ -18,6 +18,7 @@
 //! | access that is not an aligned 32-bit word | reads return all ones, writes are dropped |
 //! | more than 1023 credits | keeps 1023 |
 //! | Run set while busy | ignores it: the channel must be idle first |
+//! | Run set while idle, but Run is already set | ignores it: Run must be cleared first |
 //! | first descriptor's address written while running | uses it from the next Run on |
 //! | fetch with bus mastering off | holds the request until bus mastering is on or Run falls |
 //! | memory released or unmapped while an engine uses it | continues; an unmap waits for the access to finish |
@@ -83,6 +84,7 @@ use slot::Slot;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, mpsc};
+use std::time::Duration;
 use std::{fmt, io};
 use xdma_regs::Direction;
 
@@ -205,6 +207,27 @@ impl EmulatedCard {
     pub fn load(&self, options: EmulatorOptions, logic: Arc<dyn Logic>) -> Result<(), Error> {
         check_options(&options)?;
         self.slot.load(options, logic)
+    }
+
+    /// Loads an image as a bound driver sees it: the link is down for `time`, during which all registers and configuration space
+    /// read all ones and writes are lost; afterwards the new design runs, and configuration space has its reset values, so
+    /// that BARs, bus mastering and interrupts must be set up again (AWS SDK, `fpga_pci_rescan_slot_app_pfs`, removes and rescans
+    /// the function for that).
+    ///
+    /// # Errors
+    ///
+    /// As [`load`](Self::load).
+    pub fn reprogram(
+        &self,
+        options: EmulatorOptions,
+        logic: Arc<dyn Logic>,
+        time: Duration,
+    ) -> Result<(), Error> {
+        self.slot.card().set_link(false);
+        std::thread::sleep(time);
+        let loaded = self.load(options, logic);
+        self.slot.card().set_link(true);
+        loaded
     }
 
     /// Returns the first 1024 rule violations by the client.

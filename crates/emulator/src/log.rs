@@ -52,6 +52,8 @@ pub enum Rule {
     CreditOverflow,
     /// Run is set only when the channel is idle.
     RunWhileBusy,
+    /// Run is set only where it is clear: the engine starts on a rising edge, and writing 1 to a Run bit that is 1 does nothing.
+    RunUnchanged,
     /// The first descriptor's address is not written while the channel runs.
     StartWhileRunning,
     /// Bus mastering is enabled when a channel may fetch.
@@ -74,6 +76,9 @@ impl Rule {
             Self::AccessWidth => "register access that is not an aligned 32-bit word",
             Self::CreditOverflow => "more than 1023 credits",
             Self::RunWhileBusy => "Run set while the channel is busy",
+            Self::RunUnchanged => {
+                "Run set on an idle channel whose Run bit is already set, which does nothing"
+            }
             Self::StartWhileRunning => "first descriptor address written while the channel runs",
             Self::ReleasedMemory => "access to memory that the driver has released",
             Self::UnmappedInFlight => "memory unmapped while the card used it",

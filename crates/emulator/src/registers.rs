@@ -262,9 +262,9 @@ impl ChannelModel {
 
     fn write(&self, offset: u32, value: u32) {
         match offset {
-            chan::CONTROL => self.set_control(|_| value & CONTROL),
-            chan::CONTROL_W1S => self.set_control(|control| control | value & CONTROL),
-            chan::CONTROL_W1C => self.set_control(|control| control & !value),
+            chan::CONTROL => self.set_control(value, |_| value & CONTROL),
+            chan::CONTROL_W1S => self.set_control(value, |control| control | value & CONTROL),
+            chan::CONTROL_W1C => self.set_control(0, |control| control & !value),
             chan::STATUS => self.update(|regs| regs.status &= !value),
             chan::WRITE_BACK_LO => self.update(|regs| set_low(&mut regs.write_back, value)),
             chan::WRITE_BACK_HI => self.update(|regs| set_high(&mut regs.write_back, value)),

@@ -252,9 +252,13 @@ impl Listener {
     /// Executes a client's messages, starting with VERSION, until its connection ends.
     fn converse(&self, client: &UnixStream, version: Message, device: &Device) -> io::Result<()> {
         let mut next = Some(version);
+        let mut greeted = false;
         while let Some(message) = next
             && !self.stopping()
         {
+            if std::mem::replace(&mut greeted, true) && message.is_version() {
+                return Err(wire::malformed("a second VERSION"));
+            }
             if let Some(reply) = device.handle(message)?
                 && let Err(error) = reply.send(client)
             {

@@ -72,7 +72,9 @@ impl Bench {
         let options = Box::new(EmulatorOptions { card, ..options });
         // A failed test may have left the link down.
         control.call(Request::Inject(Kind::LinkUp.into())).expect("the card has a link");
-        control.call(Request::Load { options, design }).expect("the card loads the image");
+        control
+            .call(Request::Load { options, design, link_down_ms: None })
+            .expect("the card loads the image");
         let name: CardName =
             std::env::var("XDMA_CARD").expect("XDMA_CARD is set").parse().expect("XDMA_CARD names a card");
         let control = Arc::new(Mutex::new(control));

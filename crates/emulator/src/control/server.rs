@@ -22,6 +22,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{Builder, JoinHandle};
 use std::time::{Duration, Instant};
 
+/// The maximum time for which a request takes the link down. Clients wait for ten seconds.
+const MAX_LINK_DOWN_MS: u64 = 5000;
 /// The maximum number of clients.
 const MAX_CLIENTS: usize = 16;
 /// The maximum size of a request in bytes. A plan with many faults has a few thousand.
@@ -165,8 +167,15 @@ impl Listener {
         let done = |()| Response::Done;
         match request {
             Request::Options => Ok(Response::Options(Box::new(card.options()))),
-            Request::Load { options, design } => {
-                card.load(*options, design.build()).map(done).map_err(|error| error.to_string())
+            Request::Load { options, design, link_down_ms } => {
+                let (options, logic) = (*options, design.build());
+                let loaded = match link_down_ms {
+                    Some(millis) => {
+                        card.reprogram(options, logic, Duration::from_millis(millis.min(MAX_LINK_DOWN_MS)))
+                    }
+                    None => card.load(options, logic),
+                };
+                loaded.map(done).map_err(|error| error.to_string())
             }
             Request::Allocated(address, len) => {
                 card.observer().allocated(address, len);

@@ -14,6 +14,7 @@
 //! | FSIO | github.com/Chester-Gillon/fpga_sio, `xilinx_dma_bridge_for_pcie` |
 //! | PRA, PRA#n | the reworked driver, github.com/Prandr/dma_ip_drivers, and its issues |
 
+mod beyond;
 mod chains;
 mod config_space;
 mod credits;

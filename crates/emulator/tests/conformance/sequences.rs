@@ -2,7 +2,7 @@
 
 use crate::host::{COMPLETED, STOP};
 use crate::rig::{Channel, LIST, Piece, Rig, WORD, both_times, c2h, h2c, pieces};
-use xdma_emulator::{CardFile, EmulatorOptions};
+use xdma_emulator::{CardFile, EmulatorOptions, Rule};
 
 const SOME: [fn() -> Channel; 4] = [|| h2c(0), || c2h(0), || h2c(3), || c2h(2)];
 
@@ -175,6 +175,7 @@ fn credit_ring() {
 #[test]
 fn setting_run_again_has_no_effect() {
     each(|rig, channel| {
+        rig.expect_violation(Rule::RunUnchanged);
         let pieces = pieces(2, 64);
         rig.fill(channel, &pieces, 1);
         let adjacent = rig.lay(channel, LIST, &pieces, 0, STOP | COMPLETED);

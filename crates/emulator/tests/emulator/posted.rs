@@ -109,7 +109,8 @@ fn a_descriptor_completes_with_its_last_response() {
         unfinished(&mut bench);
         logic.respond([AxiResponse::Okay(0)]);
         bench.wait_register(0x40, BUSY, 0);
-        assert_eq!((bench.read(0x48), bench.word(0x100)), (1, 1));
+        // The write-back follows the status.
+        assert_eq!((bench.read(0x48), bench.wait_word(0x100, 1)), (1, 1));
         bench.clean();
     }
 }

@@ -109,6 +109,47 @@ pub fn raw(card: &EmulatedCard) -> UnixStream {
     stream
 }
 
+/// The capabilities are optional, and another major version is refused with an error, after which nothing is served.
+#[test]
+fn versions_are_negotiated() {
+    let card = start(EmulatorOptions::default());
+    let mut bare = UnixStream::connect(card.socket()).unwrap();
+    bare.write_all(&message(1, 0, b"\0\0\x01\0")).unwrap();
+    let mut reply = [0; 20];
+    bare.read_exact(&mut reply).unwrap();
+    assert_eq!((reply[8], &reply[16..18]), (0x01, &[0, 0][..]));
+    drop(bare);
+    let mut other = UnixStream::connect(card.socket()).unwrap();
+    let read = message(9, 0, &[&0u64.to_le_bytes()[..], &2u32.to_le_bytes(), &4u32.to_le_bytes()].concat());
+    other.write_all(&[message(1, 0, b"\x01\0\0\0{\"capabilities\":{}}\0"), read].concat()).unwrap();
+    let mut rest = vec![];
+    // The card closes the stream with unread data, so it may end in a reset.
+    let _ = other.read_to_end(&mut rest);
+    assert!(
+        rest.is_empty() || rest.len() == 16 && (rest[8], rest[12]) == (0x21, libc::ENOTSUP as u8),
+        "{rest:?}"
+    );
+}
+
+/// A client that was refused because another one had the card gets no reply to anything that it sends afterwards.
+#[test]
+fn a_refused_client_is_not_served_later() {
+    let card = start(EmulatorOptions::default());
+    let first = Client::new(card.socket()).unwrap();
+    let mut second = UnixStream::connect(card.socket()).unwrap();
+    second.write_all(&version()).unwrap();
+    let mut reply = [0; 16];
+    second.read_exact(&mut reply).unwrap();
+    assert_eq!((reply[8], reply[12]), (0x21, libc::EBUSY as u8));
+    drop(first);
+    std::thread::sleep(Duration::from_millis(50));
+    let _ = second.write_all(&version());
+    let mut rest = vec![];
+    let _ = second.read_to_end(&mut rest);
+    assert!(rest.is_empty(), "{rest:?}");
+    Client::new(card.socket()).unwrap();
+}
+
 #[test]
 fn a_malformed_message_ends_only_its_connection() {
     let card = start(EmulatorOptions::default());
