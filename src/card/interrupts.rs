@@ -16,6 +16,7 @@ use std::fmt;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 use vmm_sys_util::eventfd::EventFd;
 
@@ -69,6 +70,8 @@ pub struct Interrupt {
     event: EventFd,
     /// Whether the source shares its vector. It is then disabled when it fires, until it is taken or waited for.
     shared: bool,
+    /// Whether the source fired and is still disabled.
+    disarmed: AtomicBool,
 }
 
 impl fmt::Debug for Interrupt {
@@ -85,7 +88,8 @@ impl Interrupt {
             none => none.insert(Vectors::set_up(card)?),
         };
         let (event, bit) = vectors.event_and_bit(source)?;
-        let this = Self { card: card.clone(), source, bit, event, shared: vectors.are_shared() };
+        let (shared, disarmed) = (vectors.are_shared(), AtomicBool::new(false));
+        let this = Self { card: card.clone(), source, bit, event, shared, disarmed };
         // Discard interrupts from before this call.
         this.read_count();
         this.unmask()?;
@@ -98,23 +102,25 @@ impl Interrupt {
         self.card.registers.write32(irq(register), self.bit)
     }
 
-    /// Enables the source again, if it shares its vector.
+    /// Enables the source again, if it shares its vector and has fired.
     fn rearm(&self) -> Result<(), BusError> {
-        if self.shared { self.unmask() } else { Ok(()) }
+        if self.shared && self.disarmed.swap(false, Ordering::Relaxed) { self.unmask() } else { Ok(()) }
     }
 
     fn read_count(&self) -> u64 {
         counts::system_call();
-        self.event.read().unwrap_or(0)
+        let fired = self.event.read().unwrap_or(0);
+        if fired > 0 {
+            self.disarmed.store(true, Ordering::Relaxed);
+        }
+        fired
     }
 
     /// Returns how many times the interrupt has fired since the last call, and resets the count.
     pub fn take(&self) -> u64 {
         let fired = self.read_count();
-        if fired > 0 {
-            // A failure means that the card is gone, so the interrupt will not fire.
-            let _ = self.rearm();
-        }
+        // A failure means that the card is gone, so the interrupt will not fire.
+        let _ = self.rearm();
         fired
     }
 

@@ -29,6 +29,8 @@ fn a_channel_interrupts_for_each_transfer() {
                 channel.wait(ticket, LIMIT).unwrap();
                 interrupt.take();
             }
+            channel.rearm_interrupt().unwrap();
+            interrupt.take();
             assert_eq!(interrupt.wait(A_WHILE).unwrap(), 0, "no event occurred");
         }
     }

@@ -11,7 +11,7 @@ use xdma::card::{Card, CardError, CardName, CardOptions};
 use xdma::channel::{Channel, Stats};
 use xdma::regs::Direction;
 use xdma::unstable::card::Companions;
-use xdma_emulator::card_file::Core;
+use xdma_emulator::card_file::{Bar, Core};
 use xdma_emulator::control::{ControlClient, Log, Request};
 use xdma_emulator::faults::{Injection, Kind};
 use xdma_emulator::logic::Design;
@@ -45,8 +45,12 @@ const LIKE_VARIABLE: &str = "XDMA_LIKE";
 /// channels and switches.
 fn like(card: CardFile) -> CardFile {
     let Ok(name) = std::env::var(LIKE_VARIABLE) else { return card };
-    let CardFile { mut function, bars, core, .. } =
-        CardFile::shipped(&name).expect("XDMA_LIKE is a shipped card");
+    let mut like = CardFile::shipped(&name).expect("XDMA_LIKE is a shipped card");
+    if like.user_bar().is_none() {
+        // Many tests need registers of the user logic. The BAR is too small to be taken for the core's.
+        like.bars.push(Bar { index: 2, size: 16 << 10, ..CardFile::alveo().bars[0] });
+    }
+    let CardFile { mut function, bars, core, .. } = like;
     function.reset = card.function.reset;
     let core = Core { data_width: core.data_width, ..card.core };
     CardFile { name, function, bars, core, ..card }

@@ -35,6 +35,12 @@ pub enum Refusal {
         "{0} is an F1 card without an image; load one first (`fpga-load-local-image`), which changes the card's PCI IDs"
     )]
     NoImage(PciAddress),
+    /// The function is behind an Intel Volume Management Device.
+    #[error(
+        "{0} is behind Intel VMD, which presents its functions in a PCI domain of its own and handles their interrupts and DMA, so no \
+         process can be given one of them: disable VMD for this slot in the firmware, and the card gets an address in domain 0000"
+    )]
+    BehindVmd(PciAddress),
     /// The function is a bridge.
     #[error("{0} is a bridge; name the card behind it")]
     Bridge(PciAddress),

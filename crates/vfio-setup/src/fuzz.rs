@@ -99,7 +99,8 @@ pub fn sysfs(bytes: &[u8]) {
     let _ = persist::undo(&host);
     let _ = accounts::Identity::read(&host).map(|identity| identity.joined_later(&host, 7));
     let address = "0000:00:1d.0".parse().expect("an address");
-    let _ = doctor::examine(&host, address, &DoctorOptions { memory: 1 << 20, mode: None });
+    let _ =
+        doctor::examine(&host, address, &DoctorOptions { memory: 1 << 20, register_bar: None, mode: None });
 }
 
 fn fill(root: &Path, u: &mut Unstructured<'_>) -> Result<()> {

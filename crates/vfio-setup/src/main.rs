@@ -79,6 +79,9 @@ enum Command {
         /// Memory that the card needs to access at one time, in MiB.
         #[arg(long, value_name = "MIB", default_value_t = 128)]
         memory: u32,
+        /// The BAR with the XDMA registers, 0 to 5 [default: found by the card's identifiers].
+        #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(0..6))]
+        register_bar: Option<u8>,
     },
 }
 
@@ -173,7 +176,9 @@ fn run(host: &Host, command: &Command) -> Result<Outcome, SetupError> {
             changes.apply(host)?;
             Ok(show_changes(&changes))
         }
-        Command::Doctor { functions, memory } => examine(host, functions, *memory),
+        Command::Doctor { functions, memory, register_bar } => {
+            examine(host, functions, *memory, *register_bar)
+        }
     }
 }
 
@@ -203,10 +208,18 @@ fn show_changes(changes: &Changes) -> Outcome {
     Outcome { text: text::changes(changes), json: json!(changes), code }
 }
 
-fn examine(host: &Host, named: &[PciAddress], memory: u32) -> Result<Outcome, SetupError> {
+fn examine(
+    host: &Host,
+    named: &[PciAddress],
+    memory: u32,
+    register_bar: Option<u8>,
+) -> Result<Outcome, SetupError> {
     let addresses = if named.is_empty() { doctor::cards(host)? } else { named.to_vec() };
-    let options =
-        DoctorOptions { memory: u64::from(memory) << 20, mode: Mode::from_environment().transpose() };
+    let options = DoctorOptions {
+        memory: u64::from(memory) << 20,
+        register_bar: register_bar.map(usize::from),
+        mode: Mode::from_environment().transpose(),
+    };
     let mut all = Vec::new();
     for address in addresses {
         all.push(doctor::examine(host, address, &options)?);

@@ -12,6 +12,21 @@ pub const VFIO: &str = "vfio-pci";
 /// Drivers of group members that do not prevent a process from using the group.
 const HARMLESS: [&str; 3] = [VFIO, "pci-stub", "pcieport"];
 
+/// The kernel module for XDMA cards.
+const XDMA: &str = "xdma";
+
+/// Returns the model of a function: by its PCI IDs, or else as a card with IDs of its own, if it is bound to the kernel's `xdma`
+/// module.
+///
+/// # Errors
+///
+/// Sysfs cannot be read.
+pub fn model(function: &Function) -> Result<Model, SetupError> {
+    let model = Model::of(function.vendor()?, function.device()?);
+    let is_bound = model == Model::Unknown && function.driver()?.as_deref() == Some(XDMA);
+    Ok(if is_bound { Model::Card("own IDs, bound to xdma") } else { model })
+}
+
 /// Returns the named functions, or all XDMA cards if none is named.
 ///
 /// # Errors
@@ -30,7 +45,10 @@ pub fn functions(host: &Host, named: &[PciAddress], any: bool) -> Result<Vec<Fun
         if function.is_bridge()? {
             return Err(Refusal::Bridge(address).into());
         }
-        match Model::of(vendor, device) {
+        if address.is_behind_vmd() {
+            return Err(Refusal::BehindVmd(address).into());
+        }
+        match model(&function)? {
             Model::NoImage if !any => Err(Refusal::NoImage(address).into()),
             Model::Unknown if !any => Err(Refusal::UnknownCard { address, vendor, device }.into()),
             _ => Ok(function),
@@ -42,7 +60,7 @@ pub fn functions(host: &Host, named: &[PciAddress], any: bool) -> Result<Vec<Fun
 fn cards(host: &Host) -> Result<Vec<Function>, SetupError> {
     let mut cards = Vec::new();
     for function in host.sysfs().functions()? {
-        if Model::of(function.vendor()?, function.device()?).is_card() {
+        if !function.address().is_behind_vmd() && model(&function)?.is_card() {
             cards.push(function);
         }
     }

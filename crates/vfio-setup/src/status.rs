@@ -2,11 +2,10 @@
 
 use super::hugepages::{self, PageSize, Pool};
 use super::mode::{self, Mode};
-use super::select::VFIO;
+use super::select::{self, VFIO};
 use super::{Host, SetupError};
 use serde::Serialize;
 use xdma::card::PciAddress;
-use xdma::regs::ids::Model;
 use xdma::unstable::bus::sysfs::{Function, Link};
 
 /// The state of a host.
@@ -118,7 +117,7 @@ impl FunctionStatus {
         Ok(Self {
             address: function.address().to_string(),
             id: format!("{vendor:04x}:{device:04x}"),
-            card: Model::of(vendor, device).name(),
+            card: select::model(function)?.name(),
             driver: function.driver()?,
             driver_override: function.driver_override()?,
             group: group.map(|group| group.number),

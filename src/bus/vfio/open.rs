@@ -70,6 +70,12 @@ pub(super) fn open(sysfs: &Sysfs, address: PciAddress, mode: Option<Mode>) -> Re
 }
 
 fn no_iommu(address: PciAddress) -> BusError {
+    if address.is_behind_vmd() {
+        let reason = "the card is behind Intel VMD, which handles interrupts and DMA of its functions, so no process can be given one \
+                      of them; disable VMD for this slot in the firmware"
+            .into();
+        return BusError::NoMode { address, mode: Mode::Type1, reason };
+    }
     let reason = format!(
         "the card is not behind an IOMMU. Enable the IOMMU in the firmware and with intel_iommu=on or amd_iommu=on. If the machine \
          has no IOMMU, as in EC2 guests, and the card may be trusted with all memory: run `echo Y > \

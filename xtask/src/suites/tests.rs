@@ -9,6 +9,9 @@ const SHORT: &str = "--lib --bins --test allocations --test descriptors --test d
      --test layers --test pool --test setup";
 const LONG: &str = "tests conformance, examples, model, reports, tool and others, documentation tests";
 
+/// Boards on whose functions the driver's tests run too, with --full.
+const BOARDS: [&str; 5] = ["msi", "eight-vectors", "7-series", "c2h-only", "three-and-one"];
+
 pub const SUITE: Suite = Suite {
     name: "tests",
     about: "unit, integration and documentation tests; with --quick the shorter ones",
@@ -27,7 +30,13 @@ pub const SUITE: Suite = Suite {
                 run.notes.push(format!("left out: {LONG}"));
                 run.cargo_test(&format!("{PACKAGES} {SHORT}"))
             }
-            _ => run.cargo_test(PACKAGES),
+            level => {
+                run.cargo_test(PACKAGES)?;
+                BOARDS.iter().filter(|_| level == Level::Full).try_for_each(|&board| {
+                    run.environment.push(("XDMA_LIKE", board.into()));
+                    run.cargo_test("--package xdma --test driver")
+                })
+            }
         }
     },
 };

@@ -16,7 +16,7 @@ use std::time::Instant;
 
 pub const SUITE: Suite = Suite {
     name: "vm",
-    about: "the driver under the kernel's vfio-pci, in four virtual machines; with --full in all of them",
+    about: "the driver under the kernel's vfio-pci, in six virtual machines; with --full in all of them",
     minutes: 4.5,
     level: Level::Default,
     needs: rig::NEEDS,
@@ -29,14 +29,15 @@ fn run_machines(run: &mut Run) -> Result<()> {
     let targets = "--bin xdma --bin vfio-setup --test driver --test vm";
     let messages = run.build(&format!("build {PACKAGES} {targets}"))?;
     let program = |name| executable(&messages, name);
-    let (driver, vm, setup) = (program("driver")?, program("vm")?, program("vfio-setup")?);
+    let (driver, vm, setup, xdma) =
+        (program("driver")?, program("vm")?, program("vfio-setup")?, program("xdma")?);
     let tests = Tests { driver: list(run, &driver)?, vm: list(run, &vm)? };
     let work = run.workspace.work_dir("vm")?;
     let [small, debian] = ["small", "debian"].map(|kind| work.join(kind).with_extension("cpio"));
-    let guest = [driver.as_path(), &vm, &setup];
+    let guest = [driver.as_path(), &vm, &setup, &xdma];
     rig.make_image("small", &small, &guest)?;
     rig.make_image("debian", &debian, &guest)?;
-    let launcher = Launcher { rig, catalog: Catalog::read()?, xdma: program("xdma")?, small, debian, work };
+    let launcher = Launcher { rig, catalog: Catalog::read()?, xdma, small, debian, work };
     for problem in launcher.catalog.problems(&tests) {
         run.fail("machines.toml", &anyhow!(problem));
     }

@@ -18,7 +18,7 @@ chmod 666 /dev/ttyS1
 
 for function in /sys/bus/pci/devices/*; do
     case $(cat "$function/vendor"):$(cat "$function/device") in
-        0x1d0f:0xf001 | 0x10ee:0x903f) XDMA_CARD=${function##*/} ;;
+        0x1d0f:0xf001 | 0x10ee:0x90*) XDMA_CARD=${function##*/} ;;
     esac
 done
 export XDMA_CARD XDMA_TEST_CONTROL=/dev/ttyS1

@@ -453,3 +453,25 @@ fn without_bus_mastering_no_message_is_sent() {
     rig.fabric.user_irq(0, true);
     vectors.silent();
 }
+
+/// With MSI, the vector numbers of the interrupt block select a message, as far as there are vectors.
+#[test]
+fn a_card_with_msi_only_sends_messages() {
+    for (vectors, vector) in [(1u8, 0usize), (4, 3)] {
+        let mut card = CardFile::shipped("msi").unwrap();
+        card.function.msi_vectors = vectors;
+        let mut rig = Rig::new(EmulatorOptions { card, ..synchronous() });
+        let events = Vectors::connect(&mut rig, MSI, vectors.into());
+        let channel = h2c(0);
+        // Number 7 has the lower bits of each count of vectors set.
+        rig.write(0x20a0, 7);
+        rig.write(0x2014, 1);
+        rig.write(channel.base + 0x90, 0x6);
+        let list = pieces(1, 64);
+        rig.fill(channel, &list, 1);
+        let adjacent = rig.lay(channel, LIST, &list, 0, STOP | COMPLETED);
+        rig.run(channel, LIST, adjacent, 0x06);
+        assert_eq!(events.wait(vector), 1);
+        events.silent();
+    }
+}

@@ -15,6 +15,7 @@
 //! | PRA, PRA#n | the reworked driver, github.com/Prandr/dma_ip_drivers, and its issues |
 
 mod beyond;
+mod boards;
 mod chains;
 mod config_space;
 mod credits;

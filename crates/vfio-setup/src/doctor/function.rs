@@ -22,7 +22,14 @@ fn identity(context: &Context) -> Result<Check, SetupError> {
     const NAME: &str = "function";
     let (vendor, device) = (context.function.vendor()?, context.function.device()?);
     let id = format!("{vendor:04x}:{device:04x}");
-    Ok(match Model::of(vendor, device) {
+    if context.function.address().is_behind_vmd() {
+        return Ok(Check::bad(
+            NAME,
+            format!("{id}, behind Intel VMD, which cannot be passed to a process"),
+            "disable VMD for this slot in the firmware; the card then has an address in domain 0000",
+        ));
+    }
+    Ok(match select::model(&context.function)? {
         Model::Card(name) => Check::good(NAME, format!("{id}, {name}")),
         Model::NoImage => Check::bad(
             NAME,
@@ -84,9 +91,7 @@ fn driver(context: &Context) -> Result<Check, SetupError> {
 
 /// Returns the command that binds the function for the group fpga.
 pub(super) fn bind(context: &Context, more: &str) -> String {
-    let known =
-        context.function.vendor().and_then(|vendor| Ok(Model::of(vendor, context.function.device()?)));
-    let any = if known.is_ok_and(Model::is_card) { "" } else { " --any" };
+    let any = if select::model(&context.function).is_ok_and(Model::is_card) { "" } else { " --any" };
     format!("sudo vfio-setup bind {}{any}{more} --group fpga", context.function.address())
 }
 

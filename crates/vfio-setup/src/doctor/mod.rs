@@ -16,6 +16,8 @@ use xdma::unstable::bus::sysfs::Function;
 pub struct DoctorOptions {
     /// Number of bytes that the card needs to access at one time.
     pub memory: u64,
+    /// Index of the BAR with the XDMA registers; found by the card's identifiers if `None`.
+    pub register_bar: Option<usize>,
     /// Mode that `XDMA_VFIO` requests ([`Mode::from_environment`]), or the error if its value is not a mode.
     pub mode: Option<Result<Mode, UnknownMode>>,
 }
@@ -139,7 +141,8 @@ fn open(context: &Context) -> Check {
         return Check::skipped(NAME, "not possible yet, see above");
     }
     let name = CardName::Pci(context.function.address());
-    let report = name.open(CardOptions::default()).and_then(|card| card.report());
+    let options = CardOptions { register_bar: context.options.register_bar, ..CardOptions::default() };
+    let report = name.open(options).and_then(|card| card.report());
     match report {
         Ok(report) => Check::good(NAME, report.to_string().replace('\n', "; ")),
         Err(error) => Check::bad(NAME, chain(&error), "see above, and `dmesg | tail`"),

@@ -5,7 +5,7 @@ use vfio_setup::doctor::{self, Check, Diagnosis, DoctorOptions, Verdict};
 use vfio_setup::{BindOptions, Plan};
 
 fn examine(tree: &Tree, mode: Option<&str>) -> Diagnosis {
-    let options = DoctorOptions { memory: 4 << 20, mode: mode.map(str::parse) };
+    let options = DoctorOptions { register_bar: None, memory: 4 << 20, mode: mode.map(str::parse) };
     doctor::examine(&tree.host(), address(CARD), &options).unwrap()
 }
 

@@ -1,7 +1,8 @@
 //! Refused requests: the error names the reason, and nothing is written.
 
 use crate::support::{CARD, OTHER, Tree, address};
-use vfio_setup::{BindOptions, Plan};
+use vfio_setup::status::Status;
+use vfio_setup::{BindOptions, Plan, doctor};
 
 /// Returns the error of binding the card, which must be a refusal.
 fn refused(tree: &Tree, options: &BindOptions) -> String {
@@ -39,6 +40,11 @@ fn missing_functions_and_functions_that_are_not_cards() {
     has(&refused_plainly(&tree), &["8086:100e", "--any"]);
     let any = BindOptions { any: true, ..BindOptions::default() };
     Plan::bind(&tree.host(), &[address(CARD)], &any).unwrap();
+
+    // A card with IDs of its own that the kernel module accepted, for example by `new_id`.
+    tree.driver(CARD, "xdma");
+    Plan::bind(&tree.host(), &[address(CARD)], &BindOptions::default()).unwrap();
+    assert_eq!(doctor::cards(&tree.host()).unwrap(), [address(CARD)]);
 
     tree.function(CARD, "0x1d0f", "0x1042", "0x058000");
     has(&refused_plainly(&tree), &["without an image", "fpga-load-local-image"]);
@@ -332,4 +338,16 @@ fn garbage_in_sysfs_names_the_file() {
     tree.file(&format!("sys/bus/pci/devices/{CARD}/vendor"), "what\n");
     let error = Plan::bind(&tree.host(), &[address(CARD)], &BindOptions::default()).unwrap_err();
     has(&error.to_string(), &["vendor", "what"]);
+}
+
+#[test]
+fn a_card_behind_vmd_is_explained() {
+    const VMD: &str = "10000:e1:00.0";
+    let tree = Tree::new();
+    tree.function(VMD, "0x10ee", "0x903f", "0x058000");
+    let error = Plan::bind(&tree.host(), &[address(VMD)], &BindOptions::default()).unwrap_err();
+    assert_eq!(error.exit_code(), 3);
+    has(&error.to_string(), &[VMD, "behind Intel VMD", "in the firmware"]);
+    let status = Status::read(&tree.host(), false).unwrap();
+    assert_eq!(status.functions[0].address, VMD);
 }
