@@ -8,10 +8,7 @@ use std::process::Command;
 pub fn soak(minutes: f64, seed: u64, json: bool) -> Result<bool> {
     let mut command = Command::new(env!("CARGO"));
     command.current_dir(Workspace::find().root).env("XDMA_STRICT", "1");
-    command.args(["bench", "--quiet", "--package", "xdma", "--bench", "soak", "--"]);
-    command.args(["--minutes", &minutes.to_string(), "--seed", &seed.to_string()]);
-    if json {
-        command.arg("--json");
-    }
+    let arguments = format!("bench --quiet --package xdma --bench soak -- --minutes {minutes} --seed {seed}");
+    command.args(arguments.split(' ')).args(json.then_some("--json"));
     Ok(command.status().context("cargo did not start")?.success())
 }

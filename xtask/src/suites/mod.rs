@@ -17,7 +17,6 @@ mod vm;
 
 use crate::run::Run;
 use crate::table::table;
-
 pub use counts::count;
 
 /// A suite: one row of the table.
@@ -49,21 +48,17 @@ pub enum Level {
 
 /// Suites that run in sequence.
 pub type Lane = &'static [Suite];
-
 /// Lanes that run in parallel.
 pub type Stage = &'static [Lane];
 
-/// All suites. The first stage compiles most of the code, while its other lane runs the SMT solvers of `hdl` and counts instructions. The
-/// second links the examples again with the simulated design. No check of these two stages depends on timing.
+/// All suites. No check of the first two stages depends on timing.
 pub const SUITES: &[Stage] = &[
     &[&[fmt::SUITE, build::SUITE], &[hdl::SUITE, benches::SUITE, rig::SUITE]],
     &[&[clippy::SUITE, features::SUITE, docs::SUITE, publish::SUITE], &[rtl::SUITE]],
     &[&[vm::SUITE, counts::SUITE, release::SUITE], &[tests::SUITE]],
 ];
 
-/// The packages for builds, clippy and tests. All use the same selection, so that cargo resolves the same features and compiles each
-/// crate once.
-/// `xdma-rtl` is left out because it needs Verilator.
+/// The packages for builds, clippy and tests: always the same, so that each crate is compiled once. `xdma-rtl` needs Verilator.
 pub const PACKAGES: &str = "--workspace --exclude xdma-rtl";
 
 /// Returns the suites of all stages.

@@ -9,9 +9,6 @@ const SHORT: &str = "--lib --bins --test allocations --test descriptors --test d
      --test layers --test pool --test setup";
 const LONG: &str = "tests conformance, examples, model, reports, tool and others, documentation tests";
 
-/// Boards on whose functions the driver's tests run too, with --full.
-const BOARDS: [&str; 5] = ["msi", "eight-vectors", "7-series", "c2h-only", "three-and-one"];
-
 pub const SUITE: Suite = Suite {
     name: "tests",
     about: "unit, integration and documentation tests; with --quick the shorter ones",
@@ -32,7 +29,9 @@ pub const SUITE: Suite = Suite {
             }
             level => {
                 run.cargo_test(PACKAGES)?;
-                BOARDS.iter().filter(|_| level == Level::Full).try_for_each(|&board| {
+                // With --full, the driver's tests also run on the functions of other boards.
+                let boards = ["msi", "eight-vectors", "7-series", "c2h-only", "three-and-one"];
+                boards.iter().filter(|_| level == Level::Full).try_for_each(|&board| {
                     run.environment.push(("XDMA_LIKE", board.into()));
                     run.cargo_test("--package xdma --test driver")
                 })

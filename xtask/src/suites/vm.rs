@@ -42,8 +42,8 @@ fn run_machines(run: &mut Run) -> Result<()> {
         run.fail("machines.toml", &anyhow!(problem));
     }
     let names = std::env::var("XDMA_BOOTS").ok();
-    let machines = launcher.catalog.machines.iter();
-    let machines = machines.filter(|machine| is_selected(machine, run.level, names.as_deref()));
+    let machines =
+        launcher.catalog.machines.iter().filter(|machine| is_selected(machine, run.level, names.as_deref()));
     let boots: Vec<_> =
         machines.map(|machine| (machine, launcher.catalog.plan(machine, &tests, run.level))).collect();
     run.notes.push(format!("{} machines", boots.len()));
