@@ -181,7 +181,7 @@ mod tests {
             let has_iommu = catalog.iommu.contains_key(&machine.iommu);
             assert!(has_iommu && catalog.platform.contains_key(&machine.platform));
         }
-        assert_eq!(catalog.machines.iter().filter(|machine| machine.default).count(), 4);
+        assert_eq!(catalog.machines.iter().filter(|machine| machine.default).count(), 6);
     }
 
     #[test]

@@ -13,7 +13,7 @@ const LIMIT: Duration = Duration::from_secs(2);
 
 /// The channels of one number.
 pub enum Path {
-    Memory { h2c: Option<Channel>, c2h: Option<Channel>, scratch: u64 },
+    Memory { h2c: Option<Box<Channel>>, c2h: Option<Box<Channel>>, scratch: u64 },
     Stream { sender: Box<Sender>, receiver: Box<Receiver> },
 }
 
@@ -38,7 +38,7 @@ impl Path {
             return Ok(Self::Stream { sender, receiver: Box::new(card.stream_c2h(index, receiver)?) });
         }
         let open = |direction, count| match index < count {
-            true => card.channel(direction, index, options).map(Some),
+            true => card.channel(direction, index, options).map(|channel| Some(Box::new(channel))),
             false => Ok(None),
         };
         let (h2c, c2h) = (file.channels.h2c, file.channels.c2h);

@@ -117,7 +117,7 @@ fn bars(card: &Card, report: &Report) -> Result<Vec<Bar>> {
 fn core(card: &Card, report: &Report) -> Result<Core> {
     let bar = registers(card);
     let read = |address: u32| bar.read32(address.into());
-    let version = |target: Target| read(target.base(0) + IDENTIFIER).map(|id| Identifier(id).version() as u8);
+    let version = |target: Target| read(target.base(0) + IDENTIFIER).map(|id| Identifier(id).version());
     // An absent channel has no identifier.
     let of = |direction, target| if report.count(direction) > 0 { version(target) } else { Ok(0) };
     Ok(Core {
