@@ -4,6 +4,7 @@ use anyhow::{Context, Result};
 use clap::{Args, ValueEnum};
 use serde::Serialize;
 use std::io::{IsTerminal, stderr};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::{Layer, fmt, layer::SubscriberExt, registry, util::SubscriberInitExt};
@@ -11,8 +12,8 @@ use xdma::card::{Card, CardName, CardOptions};
 use xdma::channel::Stats;
 // Only for the figures that the examples print. A program does not need these counts.
 use xdma::unstable::bus::counts::Counts;
-use xdma_emulated_card::{CardChoice, StartError, described};
-use xdma_emulator::logic::{Design, MsmModelOptions};
+use xdma_emulated_card::{CardChoice, StartError, described, find_description};
+use xdma_emulator::logic::{Design, Logic, MsmModelOptions};
 use xdma_emulator::{CardFile, EmulatorOptions};
 
 /// The options of every example.
@@ -21,6 +22,9 @@ pub struct CardArgs {
     /// The card: a PCI address, unix:PATH of a vfio-user socket, or an emulated card: f1, alveo, or a file that describes one.
     #[arg(long, env = "XDMA_CARD", default_value = "f1", value_name = "BDF|unix:PATH|NAME|FILE.toml")]
     pub card: CardChoice,
+    /// A description of the card, for a real card that cannot be identified without it: `xdma survey` writes one.
+    #[arg(long, value_name = "NAME|FILE.toml", value_parser = find_description)]
+    pub card_file: Option<CardFile>,
     /// The BAR with the XDMA registers, 0 to 5 [default: found by the card's identifiers].
     #[arg(long, value_name = "N")]
     pub register_bar: Option<usize>,
@@ -73,18 +77,31 @@ impl CardArgs {
 
     /// Opens the card. An emulated card has the MSM design, whatever its description names.
     fn open_msm(&self) -> Result<Card, StartError> {
+        self.open_as(EmulatorOptions::like, Design::Msm(MsmModelOptions::default()).build())
+    }
+
+    /// Opens the card, which has this logic if it is emulated.
+    fn open_as(
+        &self,
+        emulated: impl FnOnce(CardFile) -> EmulatorOptions,
+        logic: Arc<dyn Logic>,
+    ) -> Result<Card, StartError> {
         match &self.card {
             CardChoice::Emulated { card, .. } => {
-                let options = EmulatorOptions::like(CardFile::clone(card));
-                let design = Design::Msm(MsmModelOptions::default()).build();
-                xdma_emulated_card::start(options, design, described(card, self.options()))
+                let options = described(card, self.options());
+                xdma_emulated_card::start(emulated(CardFile::clone(card)), logic, options)
             }
             CardChoice::Named(name) => name.open(self.options()).map_err(StartError::from),
         }
     }
 
     fn options(&self) -> CardOptions {
-        CardOptions { register_bar: self.register_bar, user_bar: self.user_bar, ..CardOptions::default() }
+        let options = CardOptions {
+            register_bar: self.register_bar,
+            user_bar: self.user_bar,
+            ..CardOptions::default()
+        };
+        self.card_file.as_ref().map_or(options, |card| described(card, options))
     }
 
     fn cannot_open(&self) -> String {
@@ -102,24 +119,20 @@ impl CardArgs {
     /// If the card cannot be opened.
     pub fn open_streams(&self) -> Result<Card> {
         init_log();
-        let card = match &self.card {
-            CardChoice::Emulated { card, .. } => {
-                let streams = EmulatorOptions::like(CardFile::clone(card)).with_streams();
-                xdma_emulated_card::start(streams, Design::Loopback.build(), described(card, self.options()))
-            }
-            CardChoice::Named(name) => name.open(self.options()).map_err(StartError::from),
-        };
+        let with_streams = |card| EmulatorOptions::like(card).with_streams();
+        let card = self.open_as(with_streams, Design::Loopback.build());
         card.with_context(|| self.cannot_open())
     }
 
     #[cfg(feature = "rtl")]
     fn open_rtl(&self) -> Result<Result<Card, StartError>> {
         use xdma_emulator::logic;
-        let CardChoice::Emulated(profile) = self.card else {
-            anyhow::bail!("`--logic rtl` requires an emulated card; {} has its own logic", self.card);
-        };
-        let options = EmulatorOptions { card, ..EmulatorOptions::default() };
-        let design = std::sync::Arc::new(logic::Rtl::new(logic::Variant::Full));
+        anyhow::ensure!(
+            matches!(self.card, CardChoice::Emulated { .. }),
+            "`--logic rtl` requires an emulated card; {} has its own logic",
+            self.card
+        );
+        let design = Arc::new(logic::Rtl::new(logic::Variant::Full));
         if let Some(path) = &self.trace {
             let built = cfg!(feature = "rtl-trace");
             anyhow::ensure!(
@@ -132,7 +145,7 @@ impl CardArgs {
                 path.display()
             );
         }
-        Ok(xdma_emulated_card::start(options, design, described(card, self.options())))
+        Ok(self.open_as(EmulatorOptions::like, design))
     }
 
     /// Returns the time limit for a transfer or a result. It is longer for a simulated design, which needs seconds for milliseconds

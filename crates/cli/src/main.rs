@@ -51,10 +51,10 @@ enum Command {
     /// Show registers, decoded by field, without side effects on the card.
     #[command(after_help = EXIT_CODES)]
     Regs(regs::Regs),
-    /// Read 32-bit words of a BAR.
+    /// Read words of a BAR.
     #[command(after_help = EXIT_CODES)]
     Peek(words::Peek),
-    /// Write 32-bit words of a BAR, and read them back.
+    /// Write words of a BAR, and read them back.
     #[command(after_help = EXIT_CODES)]
     Poke(words::Poke),
     /// Copy data from the card to a file or pipe.
@@ -97,7 +97,7 @@ fn main() -> ExitCode {
         Err(error) => return report_usage(&error),
     };
     let requested = std::env::var("RUST_LOG").ok().and_then(|text| text.parse::<Targets>().ok());
-    let filter = requested.unwrap_or_else(|| Targets::new().with_default(LevelFilter::WARN));
+    let filter = requested.unwrap_or_else(|| cli.command.default_log());
     let layer =
         fmt::layer().with_writer(stderr).with_ansi(stderr().is_terminal()).without_time().with_target(false);
     registry().with(layer.with_filter(filter)).init();
@@ -138,6 +138,18 @@ impl Command {
             Self::Write(write) if write.is_piped() => eprintln!("{text}"),
             // A failure to write the report cannot be reported.
             _ => drop(output::line(text)),
+        }
+    }
+
+    /// Returns what is logged without `RUST_LOG`: warnings, except those of an emulated card about the rules that the experiments
+    /// of `survey` and `selftest` break on purpose.
+    fn default_log(&self) -> Targets {
+        let warnings = Targets::new().with_default(LevelFilter::WARN);
+        match self {
+            Self::Survey(_) | Self::Selftest(_) => warnings
+                .with_target("xdma_emulator", LevelFilter::ERROR)
+                .with_target("xdma_emulated_card", LevelFilter::OFF),
+            _ => warnings,
         }
     }
 }

@@ -110,8 +110,8 @@ struct Attached(Arc<EmulatedCard>);
 impl Drop for Attached {
     fn drop(&mut self) {
         let violations = self.0.violations();
-        for violation in &violations {
-            tracing::error!(%violation, "the driver broke a rule");
+        for repeated in violations.chunk_by(|one, next| one == next) {
+            tracing::error!(violation = %repeated[0], times = repeated.len(), "the driver broke a rule");
         }
         if !violations.is_empty() && std::env::var_os(STRICT_VARIABLE).is_some() {
             eprintln!("the driver broke rules: {violations:?}");

@@ -223,7 +223,9 @@ impl EventLog {
     pub fn violation(&self, rule: Rule, address: u64, channel: Option<ChannelId>) {
         add(&self.count.violations, 1);
         let violation = Violation { rule, address, channel };
-        if push(lock(&self.violations), violation) {
+        let entries = lock(&self.violations);
+        let repeated = entries.last() == Some(&violation);
+        if push(entries, violation) && !repeated {
             tracing::warn!("{violation}");
         }
     }

@@ -132,3 +132,17 @@ fn a_probe_needs_scratch_memory() {
     run("survey --probe --scratch 0").bad(1, &["64 KiB of memory at --scratch 0x0", "nothing answers"]);
     run("survey --output /no/such/directory/card.toml").bad(1, &["cannot write"]);
 }
+
+/// The experiments break rules of the core on purpose. Nobody who surveys a card needs to hear of them.
+#[test]
+fn an_emulated_card_does_not_complain_about_experiments() {
+    let probe = "survey --card f1 --logic memory --probe --scratch 0";
+    let output = xdma(probe).env_remove("RUST_LOG").output().unwrap();
+    let log = String::from_utf8(output.stderr).unwrap();
+    assert!(output.status.success(), "{log}");
+    assert!(log.lines().all(|line| line.contains("hugepages")), "{log}");
+
+    let asked = xdma(probe).env("RUST_LOG", "warn").output().unwrap();
+    let log = String::from_utf8(asked.stderr).unwrap();
+    assert!(log.contains("the driver broke a rule") && log.contains("times="), "{log}");
+}
