@@ -2,7 +2,7 @@
 /// for people.
 ///
 /// Every error of an operation has a method `remedy`. Errors of parsing (a card name, a mode) and of reading statistics have none:
-/// what to correct is in their text.
+/// their text says what to correct.
 ///
 /// ```
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {

@@ -8,7 +8,7 @@ use xdma::channel::stream::ReceiverOptions;
 use xdma::channel::{ChannelOptions, OpenError, Ring, Wait};
 use xdma::regs::Direction;
 use xdma_emulated_card::{connect, described, start};
-use xdma_emulator::card_file::{Intx, SHIPPED};
+use xdma_emulator::card_file::{Intx, SHIPPED, Setting};
 use xdma_emulator::logic::{AxiResponse, Burst, Logic, Loopback, Memory, Shell};
 use xdma_emulator::{CardFile, EmulatedCard, EmulatorOptions};
 use xdma_testkit::bench::{LIMIT, assert_few_missed, pattern};
@@ -105,8 +105,8 @@ fn every_card_is_identified_without_reading_another_bar() {
     }
 }
 
-/// A large user BAR before the registers, and a core whose MSI-X table is elsewhere or missing: nothing is read that might not be the
-/// core, and the candidates are listed.
+/// Without MSI-X, and with two BARs that are large enough for the core's registers, no BAR is read, and the error lists the
+/// candidates.
 #[test]
 fn a_bar_that_nothing_points_to_is_not_read() {
     let mut card = CardFile::alveo();
@@ -191,7 +191,7 @@ fn every_stream_channel_moves_packets() {
     }
 }
 
-/// Returns a card with memory and these interrupts, and the mode in which the driver uses them.
+/// Returns a card for each way of delivering interrupts, and the mode that the driver should report for it.
 fn cards_by_interrupts() -> Vec<(CardFile, Interrupts)> {
     let card = |name: &str| CardFile::shipped(name).unwrap();
     let (mut line, mut none) = (card("msi"), card("msi"));
@@ -228,7 +228,7 @@ fn the_report_states_how_interrupts_are_delivered() {
     }
 }
 
-/// All lines fire many times, alone and together, and each wakes its own waiter exactly as often as it was raised.
+/// All lines fire many times, alone and together, and each wakes its own waiter whenever it is raised.
 #[test]
 fn user_lines_interrupt_on_every_kind_of_vector() {
     for (description, mode) in cards_by_interrupts() {
@@ -311,4 +311,32 @@ fn an_absent_channel_is_absent_in_every_wait_mode() {
             assert!(matches!(error, OpenError::NoChannel { .. }), "{wait}: {error}");
         }
     }
+}
+
+/// Handles of one line share its interrupts: that one took the last does not keep the other from being woken.
+#[test]
+fn two_handles_of_a_line_on_every_kind_of_vector() {
+    for (description, mode) in cards_by_interrupts().into_iter().filter(|(_, mode)| *mode != Interrupts::None)
+    {
+        let card = open_described(&description);
+        let user = card.user().unwrap();
+        let raise = |lines: u32| user.write(Memory::USER_IRQ as u32, lines).unwrap();
+        let handles = [0, 1].map(|_| card.interrupt(Source::User(2)).unwrap());
+        for round in 0..6 {
+            raise(1 << 2);
+            assert!(handles[round % 2].wait(LIMIT).unwrap() > 0, "{mode}: round {round}");
+            raise(0);
+        }
+    }
+}
+
+/// A BAR that the user names and that reads all ones is the wrong one, not a sign that the card is gone.
+#[test]
+fn a_named_bar_of_all_ones_is_not_the_register_bar() {
+    let mut card = CardFile::f1();
+    card.bars[1].holds = Setting::Unknown;
+    let emulated = EmulatedCard::start(EmulatorOptions::like(card), Arc::new(Memory::new())).unwrap();
+    let options = CardOptions { register_bar: Some(1), ..CardOptions::default() };
+    let error = connect(&emulated, options).err().unwrap();
+    assert!(matches!(error, CardError::NotXdma { .. }), "{error}");
 }

@@ -22,10 +22,10 @@ pub struct CardArgs {
     /// The card: a PCI address, unix:PATH of a vfio-user socket, or an emulated card: f1, alveo, or a file that describes one.
     #[arg(long, env = "XDMA_CARD", default_value = "f1", value_name = "BDF|unix:PATH|NAME|FILE.toml")]
     pub card: CardChoice,
-    /// A description of the card, for a real card that cannot be identified without it: `xdma survey` writes one.
+    /// A description of a real card, which names its BARs: `xdma survey` writes one.
     #[arg(long, value_name = "NAME|FILE.toml", value_parser = find_description)]
     pub card_file: Option<CardFile>,
-    /// The BAR with the XDMA registers, 0 to 5 [default: found by the card's identifiers].
+    /// The BAR with the XDMA registers, 0 to 5 [default: found by MSI-X capability or identifiers].
     #[arg(long, value_name = "N")]
     pub register_bar: Option<usize>,
     /// The BAR with the user logic's registers, 0 to 5 [default: the first one before the XDMA registers].

@@ -58,7 +58,7 @@ pub unsafe trait Bar: Send + Sync + fmt::Debug {
     /// The offset is not a multiple of 4 or is outside the BAR, or the link failed.
     fn write32(&self, offset: u64, value: u32) -> Result<(), BusError>;
 
-    /// Reads `width` bytes at `offset`: 1, 2, 4 or 8, naturally aligned. By default, only 4.
+    /// Reads `width` bytes at `offset`: 1, 2, 4 or 8, naturally aligned. The default implementation supports only 4.
     ///
     /// # Errors
     ///
@@ -71,7 +71,8 @@ pub unsafe trait Bar: Send + Sync + fmt::Debug {
         }
     }
 
-    /// Writes the lowest `width` bytes of `value` at `offset`: 1, 2, 4 or 8, naturally aligned. By default, only 4.
+    /// Writes the lowest `width` bytes of `value` at `offset`: 1, 2, 4 or 8, naturally aligned. The default implementation supports
+    /// only 4.
     ///
     /// # Errors
     ///
@@ -183,7 +184,7 @@ pub trait Bus: Mapper {
     /// [`BusError::Refused`] if the function has no reset.
     fn reset(&self) -> Result<(), BusError>;
 
-    /// Makes the vectors of a kind, from 0 on, signal `events`, one each. An empty slice turns the kind off.
+    /// Makes vectors 0, 1, ... of this kind signal one of `events` each. An empty slice disables this kind of interrupt.
     ///
     /// # Errors
     ///

@@ -29,8 +29,8 @@ impl Layout {
     /// Finds the BAR with the XDMA registers.
     ///
     /// A read of a BAR may have side effects, and one whose logic does not respond blocks until a timeout. Therefore only these
-    /// are read: the BAR that the options name, or else the BAR with the MSI-X table, which is in the register BAR of every XDMA
-    /// core that has one, or else the BAR that the identifiers stand for.
+    /// are read: the BAR that the options name, or else the BAR with the MSI-X table (every XDMA core with MSI-X has the table in
+    /// its register BAR), or else the BAR that the PCI identifiers imply.
     pub fn find(bus: &dyn Bus, options: CardOptions) -> Result<Self, CardError> {
         let (vendor, device) = (bus.config_read(0, 2)? as u16, bus.config_read(2, 2)? as u16);
         if vendor == 0xffff {
@@ -50,7 +50,11 @@ impl Layout {
             seen.push((bar, ids));
         }
         if !seen.is_empty() && seen.iter().all(|(_, ids)| ids.iter().all(|id| id.0 == GONE)) {
-            return Err(CardError::Gone { what: "the register BAR" });
+            // A BAR that the user named, and that does not answer, may be another one.
+            let answers = options.register_bar.is_some() && bus.config_read(0, 2)? as u16 != 0xffff;
+            if !answers {
+                return Err(CardError::Gone { what: "the register BAR" });
+            }
         }
         let reason = explain(vendor, bars, options.register_bar, &seen);
         Err(CardError::NotXdma { vendor, device, reason })
@@ -133,8 +137,8 @@ fn explain(
         }
         (_, []) => format!("{found}; load a design with XDMA"),
         (_, others) => format!(
-            "{found}; other BARs were not read, as reading them may have side effects: if the registers are in one of {}, name it as \
-             the register BAR",
+            "{found}; if the registers are in one of {}, which were not read because reads may have side effects, name the register \
+             BAR (`register_bar` in the options, `--register-bar` of the tools)",
             others.join(", ")
         ),
     }
@@ -159,7 +163,7 @@ mod tests {
         let text = explain(0x10ee, [64 << 10, 128 << 10, 4096, 0, 0, 0], None, &[]);
         assert!(text.contains("no BAR is known") && text.contains("BAR0 (64 KiB), BAR1 (128 KiB)"), "{text}");
         let text = explain(0x10ee, [64 << 10, 128 << 10, 4096, 0, 0, 0], None, &[(1, ids)]);
-        assert!(text.contains("BAR1 reads") && text.contains("one of BAR0 (64 KiB), name it"), "{text}");
+        assert!(text.contains("BAR1 reads") && text.contains("one of BAR0 (64 KiB), which"), "{text}");
         assert!(explain(0x10ee, [0; BARS], Some(3), &[]).contains("BAR3 does not exist"));
     }
 }

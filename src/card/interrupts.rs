@@ -6,7 +6,7 @@
 //!
 //! If the card has fewer vectors than sources, or only MSI or INTx, sources [share](super::vectors) a vector.
 
-use super::vectors::{Vectors, irq};
+use super::vectors::{Vectors, Wakeup, irq};
 use super::{Inner, InterruptError};
 use crate::bus::{BusError, counts, readable};
 use crate::channel::Event;
@@ -16,7 +16,6 @@ use std::fmt;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 use vmm_sys_util::eventfd::EventFd;
 
@@ -46,8 +45,8 @@ impl fmt::Display for Source {
 /// It can be polled with [`take`](Self::take), and waited for by a thread with [`wait`](Self::wait) or by a task with
 /// `wait_async` (feature `tokio`). It is also an eventfd, for use with `poll` or `epoll`.
 ///
-/// If sources [share](crate::card::Report::interrupts) a vector, an interrupt that is taken before it is acknowledged fires once
-/// more.
+/// If sources [share](crate::card::Report::interrupts) a vector, an interrupt that is taken before the user logic is acknowledged
+/// fires once more.
 ///
 /// ```
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -67,11 +66,9 @@ pub struct Interrupt {
     card: Arc<Inner>,
     source: Source,
     bit: u32,
-    event: EventFd,
-    /// Whether the source shares its vector. It is then disabled when it fires, until it is taken or waited for.
-    shared: bool,
-    /// Whether the source fired and is still disabled.
-    disarmed: AtomicBool,
+    /// All sources of the card, and the place of this one among them. Its handles share an eventfd.
+    sources: Arc<Vec<Wakeup>>,
+    at: usize,
 }
 
 impl fmt::Debug for Interrupt {
@@ -87,13 +84,16 @@ impl Interrupt {
             Some(vectors) => vectors,
             none => none.insert(Vectors::set_up(card)?),
         };
-        let (event, bit) = vectors.event_and_bit(source)?;
-        let (shared, disarmed) = (vectors.are_shared(), AtomicBool::new(false));
-        let this = Self { card: card.clone(), source, bit, event, shared, disarmed };
+        let (sources, at, bit) = vectors.find(source)?;
+        let this = Self { card: card.clone(), source, bit, sources, at };
         // Discard interrupts from before this call.
         this.read_count();
         this.unmask()?;
         Ok(this)
+    }
+
+    fn event(&self) -> &EventFd {
+        self.sources[self.at].event()
     }
 
     fn unmask(&self) -> Result<(), BusError> {
@@ -104,16 +104,12 @@ impl Interrupt {
 
     /// Enables the source again, if it shares its vector and has fired.
     fn rearm(&self) -> Result<(), BusError> {
-        if self.shared && self.disarmed.swap(false, Ordering::Relaxed) { self.unmask() } else { Ok(()) }
+        if self.sources[self.at].rearms() { self.unmask() } else { Ok(()) }
     }
 
     fn read_count(&self) -> u64 {
         counts::system_call();
-        let fired = self.event.read().unwrap_or(0);
-        if fired > 0 {
-            self.disarmed.store(true, Ordering::Relaxed);
-        }
-        fired
+        self.event().read().unwrap_or(0)
     }
 
     /// Returns how many times the interrupt has fired since the last call, and resets the count.
@@ -162,7 +158,7 @@ impl Event for Interrupt {
 impl AsFd for Interrupt {
     fn as_fd(&self) -> BorrowedFd<'_> {
         // SAFETY: the eventfd stays open while `self` is borrowed.
-        unsafe { BorrowedFd::borrow_raw(self.event.as_raw_fd()) }
+        unsafe { BorrowedFd::borrow_raw(self.event().as_raw_fd()) }
     }
 }
 

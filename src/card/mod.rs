@@ -470,15 +470,19 @@ impl Card {
         let Inner { bus, registers, command, read_request, idle_limit, shared, .. } = &*self.inner;
         let setup = shared.lock_setup();
         let stopped = quiesce::quiesce(&**bus, &**registers, Channels::Open, *idle_limit);
-        let enabled = stopped.and_then(|()| enable_dma(&**bus, *command, *read_request));
+        let enabled = stopped.and_then(|()| {
+            enable_dma(&**bus, *command, *read_request)?;
+            // Before other threads recover their channels, whose interrupts would arrive on vector 0.
+            let vectors = self.inner.vectors.lock().unwrap_or_else(PoisonError::into_inner);
+            Ok(vectors.as_ref().map_or(Ok(()), |vectors| vectors.write_vectors(&**registers))?)
+        });
         // After the reset, so that a channel that was recovered concurrently is notified too. Also after a failure, since engines
         // may have been halted.
         shared.resets.fetch_add(1, Ordering::AcqRel);
         drop(setup);
         enabled?;
         shared.hung.store(false, Ordering::Release);
-        let vectors = self.inner.vectors.lock().unwrap_or_else(PoisonError::into_inner);
-        Ok(vectors.as_ref().map_or(Ok(()), |vectors| vectors.write_vectors(&*self.inner.registers))?)
+        Ok(())
     }
 }
 
@@ -527,7 +531,7 @@ impl Drop for Inner {
             std::mem::forget((self.bus.clone(), self.space.clone(), self.model.take(), vectors));
             return;
         }
-        // Its thread reads registers.
+        // Stop the dispatcher thread first: it accesses registers.
         drop(self.vectors.get_mut().unwrap_or_else(PoisonError::into_inner).take());
         if self.as_found {
             if let Err(error) = self.command.restore(&*self.bus) {

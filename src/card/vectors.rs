@@ -1,8 +1,9 @@
 //! How interrupt sources are assigned to the card's vectors.
 //!
 //! With one MSI-X vector per source, the kernel signals each source's eventfd. Otherwise sources share vectors: a thread waits for
-//! them, reads which sources are requested, disables these, and signals their eventfds. A source is enabled again when its owner
-//! takes the interrupt or waits for the next one. Since enabling a source that is still high fires it again, nothing is lost.
+//! them, reads which sources request an interrupt, disables these sources, and signals their eventfds. A source is enabled again
+//! when its owner takes the interrupt or waits for the next one. Enabling a source that is still asserted fires it again, so no
+//! interrupt is lost.
 
 use super::interrupts::{Source, USER_LINES};
 use super::{Inner, InterruptError, quiesce};
@@ -15,13 +16,14 @@ use crate::regs::{Direction, GONE, Target};
 use std::fmt;
 use std::os::fd::{AsRawFd, BorrowedFd};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 use vmm_sys_util::eventfd::{EFD_CLOEXEC, EFD_NONBLOCK, EventFd};
 
 /// Offset of the Interrupt Pin register in config space.
 const INTERRUPT_PIN: u16 = 0x3d;
-/// Largest number of shared vectors that are used. More would only need more descriptors.
+/// Largest number of shared vectors that are used. More would only use more file descriptors.
 const MAX_SHARED: u32 = 8;
 
 /// How the sources of interrupts are assigned to vectors.
@@ -66,12 +68,35 @@ impl fmt::Display for Interrupts {
     }
 }
 
-/// The eventfds of all sources: the channels that exist, H2C first, then the user lines.
+/// How the owners of a source learn of its interrupts.
+pub(super) struct Wakeup {
+    event: EventFd,
+    /// Whether the source shares its vector, fired, and was therefore disabled.
+    disarmed: AtomicBool,
+}
+
+impl Wakeup {
+    fn new() -> Result<Self, BusError> {
+        Ok(Self { event: eventfd()?, disarmed: AtomicBool::new(false) })
+    }
+
+    /// Returns whether the source must be enabled again, and takes note that it is.
+    pub fn rearms(&self) -> bool {
+        self.disarmed.swap(false, Ordering::AcqRel)
+    }
+
+    /// Returns the eventfd.
+    pub fn event(&self) -> &EventFd {
+        &self.event
+    }
+}
+
+/// All sources: the channels that exist, H2C first, then the user lines.
 pub(super) struct Vectors {
     channels: Vec<(Direction, usize)>,
-    events: Arc<Vec<EventFd>>,
+    sources: Arc<Vec<Wakeup>>,
     mode: Interrupts,
-    /// Value of the vector registers for a source on the legacy line.
+    /// Value of the vector registers if all sources share INTx.
     pin: u8,
     /// The thread that signals the events of shared vectors.
     dispatcher: Option<Dispatcher>,
@@ -89,16 +114,19 @@ impl Vectors {
         if mode == Interrupts::None {
             return Err(InterruptError::NoVectors);
         }
-        let events = Arc::new((0..count).map(|_| eventfd()).collect::<Result<Vec<_>, _>>()?);
+        let sources = Arc::new((0..count).map(|_| Wakeup::new()).collect::<Result<Vec<_>, _>>()?);
         let pin = card.bus.config_read(INTERRUPT_PIN, 1)?.saturating_sub(1) as u8;
-        let mut this = Self { channels, events, mode, pin, dispatcher: None };
+        let mut this = Self { channels, sources, mode, pin, dispatcher: None };
         this.write_vectors(&*card.registers)?;
         match mode {
             Interrupts::Shared { kind, vectors } => {
                 tracing::warn!(card = card.bus.description().location, "interrupts: {mode}");
                 this.dispatcher = Some(this.dispatch(card, kind, vectors)?);
             }
-            _ => card.bus.set_interrupts(InterruptKind::Msix, &this.events.iter().collect::<Vec<_>>())?,
+            _ => {
+                let events: Vec<_> = this.sources.iter().map(Wakeup::event).collect();
+                card.bus.set_interrupts(InterruptKind::Msix, &events)?;
+            }
         }
         Ok(this)
     }
@@ -111,15 +139,10 @@ impl Vectors {
             registers: card.registers.clone(),
             kind,
             lines,
-            events: self.events.clone(),
+            sources: self.sources.clone(),
             channels: self.channels.len(),
         };
         Dispatcher::start(work)
-    }
-
-    /// Returns whether sources share vectors.
-    pub fn are_shared(&self) -> bool {
-        self.mode != Interrupts::PerSource
     }
 
     /// Writes the vector of each source to the card. This must be repeated after a reset.
@@ -140,8 +163,8 @@ impl Vectors {
         Ok(())
     }
 
-    /// Returns the eventfd of a source, and its bit in the channel or user interrupt registers.
-    pub fn event_and_bit(&self, source: Source) -> Result<(EventFd, u32), InterruptError> {
+    /// Returns all sources, and of one source the place among them and the bit in the channel or user interrupt registers.
+    pub fn find(&self, source: Source) -> Result<(Arc<Vec<Wakeup>>, usize, u32), InterruptError> {
         let missing = || InterruptError::NoSource(source);
         let (at, bit) = match source {
             Source::Channel(direction, channel) => {
@@ -151,8 +174,7 @@ impl Vectors {
             Source::User(line) if line < USER_LINES => (self.channels.len() + line, 1 << line),
             Source::User(_) => return Err(missing()),
         };
-        let event = self.events[at].try_clone();
-        Ok((event.map_err(|cause| BusError::Refused { what: "an eventfd", cause })?, bit))
+        Ok((self.sources.clone(), at, bit))
     }
 }
 
@@ -165,20 +187,20 @@ fn eventfd() -> Result<EventFd, BusError> {
     EventFd::new(EFD_CLOEXEC | EFD_NONBLOCK).map_err(|cause| BusError::Refused { what: "an eventfd", cause })
 }
 
-/// What the dispatching thread needs.
+/// The state of the dispatcher thread.
 struct Work {
     bus: Arc<dyn Bus>,
     registers: Arc<dyn Bar>,
     kind: InterruptKind,
     /// The eventfds that the kernel signals.
     lines: Vec<EventFd>,
-    /// The eventfds of the sources: channels, then user lines.
-    events: Arc<Vec<EventFd>>,
+    /// The sources: channels, then user lines.
+    sources: Arc<Vec<Wakeup>>,
     /// Number of channels.
     channels: usize,
 }
 
-/// The thread that finds out which sources fired. Dropping it ends it.
+/// The thread that determines which sources fired. Dropping it stops the thread.
 struct Dispatcher {
     stop: EventFd,
     thread: Option<JoinHandle<()>>,
@@ -222,13 +244,13 @@ impl Work {
         }
     }
 
-    /// Signals the sources that are requested.
+    /// Signals the eventfds of the sources that request an interrupt.
     fn dispatch(&self) {
         // Cleared before the requests are read: a request in between signals the line again.
         self.lines.iter().for_each(|line| _ = line.read());
         if self.signal_requested().is_err() {
             // The card is gone. Waking all waiters makes them notice it.
-            self.events.iter().for_each(|event| _ = event.write(1));
+            self.sources.iter().for_each(|source| _ = source.event.write(1));
         }
         if self.kind == InterruptKind::Intx
             && let Err(error) = self.bus.unmask_intx()
@@ -238,18 +260,21 @@ impl Work {
     }
 
     fn signal_requested(&self) -> Result<(), BusError> {
-        let (channels, users) = self.events.split_at(self.channels);
-        for (request, disable, events) in
+        let (channels, users) = self.sources.split_at(self.channels);
+        for (request, disable, sources) in
             [(CHANNEL_REQUEST, CHANNEL_ENABLE_W1C, channels), (USER_REQUEST, USER_ENABLE_W1C, users)]
         {
             let requested = self.registers.read32(irq(request))?;
             if requested == GONE {
                 return Err(BusError::Gone { reason: "the interrupt block reads all ones".into() });
             }
-            // Disabling a source also makes the legacy line fall.
+            // Disabling a source also deasserts INTx.
             self.registers.write32(irq(disable), requested)?;
-            let fired = |(bit, event)| (requested >> bit & 1 != 0).then_some(event);
-            events.iter().enumerate().filter_map(fired).for_each(|event: &EventFd| _ = event.write(1));
+            for (_, source) in sources.iter().enumerate().filter(|(bit, _)| requested >> bit & 1 != 0) {
+                // Before the event, after which the owner enables the source again.
+                source.disarmed.store(true, Ordering::Release);
+                let _ = source.event.write(1);
+            }
         }
         Ok(())
     }

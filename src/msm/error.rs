@@ -199,7 +199,8 @@ impl PrepareError {
     }
 }
 
-/// Points or scalars of another card are noticed by the list of transfers or by the channel; a program sees one error for both.
+/// Memory of another card is detected either while the list of transfers is built or by the channel. Callers get the same error in
+/// both cases.
 impl From<ProgramError> for PrepareError {
     fn from(error: ProgramError) -> Self {
         match error {
@@ -217,7 +218,7 @@ impl From<ProgramError> for PrepareError {
 pub enum MsmSubmitError {
     /// The design's task queue is full. Nothing was started.
     #[error(
-        "{running} jobs are in flight, and the design queues {capacity}; poll or wait for the oldest one, then try again"
+        "{running} jobs are in flight, and the design can queue {capacity}; poll or wait for the oldest one, then try again"
     )]
     Busy {
         /// Number of jobs in flight.

@@ -1,4 +1,4 @@
-//! Which descriptions are possible.
+//! Validation of descriptions.
 
 use super::{Bar, CardFile, FORMAT, Holds, Interface, Setting};
 use serde::Deserialize;
@@ -55,8 +55,8 @@ pub fn check_format(text: &str) -> Result<(), Error> {
 }
 
 pub fn check(card: &CardFile) -> Result<(), Error> {
-    check_function(card)?;
     check_bars(card)?;
+    check_function(card)?;
     check_core(card)?;
     check_logic(card)
 }
@@ -83,15 +83,13 @@ fn check_function(card: &CardFile) -> Result<(), Error> {
         "a payload is a power of two from 128 to 4096 bytes",
     )?;
     let link = function.link;
-    let possible =
-        |generation: u8, lanes: u8| (1..=6).contains(&generation) && lanes.is_power_of_two() && lanes <= 32;
     expect(
-        possible(link.generation, link.lanes)
-            && possible(link.max_generation, link.max_lanes)
+        link.max_generation <= 6
+            && link.max_lanes <= 32
             && link.generation <= link.max_generation
             && link.lanes <= link.max_lanes,
         "function.link",
-        "generations are 1 to 6 and lanes 1 to 32, at most the maximum",
+        "generations must be 0 to 6, lanes 0 to 32, and neither may exceed its maximum",
     )?;
     let Some(msix) = function.msix else { return Ok(()) };
     expect((1..=2048).contains(&msix.vectors), "function.msix.vectors", "a table has 1 to 2048 vectors")?;
@@ -100,11 +98,16 @@ fn check_function(card: &CardFile) -> Result<(), Error> {
     let vectors = u64::from(msix.vectors);
     let (table, pending) = (end(msix.table, 16 * vectors), end(msix.pending, vectors.div_ceil(64) * 8));
     expect(
+        card.register_bar() != Some(msix.bar) || u64::from(msix.table.min(msix.pending)) >= REGISTER_SPACE,
+        "function.msix",
+        "table and pending bits in the register BAR must come after the registers, from 0x8000 on",
+    )?;
+    expect(
         bar.is_some_and(|bar| table.max(pending) <= bar.size)
             && (msix.table | msix.pending).is_multiple_of(8)
             && (table <= msix.pending.into() || pending <= msix.table.into()),
         "function.msix",
-        "table and pending bits lie in an existing BAR, at multiples of 8, and do not overlap",
+        "table and pending bits must be inside an existing BAR, at multiples of 8, and must not overlap",
     )
 }
 
@@ -115,7 +118,7 @@ fn check_bars(card: &CardFile) -> Result<(), Error> {
         expect(
             bar.index >= free,
             "bar.index",
-            format!("BAR{} is listed after BAR{free}, or part of it", bar.index),
+            format!("BAR{} is out of order, or the upper half of a 64-bit BAR", bar.index),
         )?;
         free = bar.index + if bar.width == 64 { 2 } else { 1 };
         expect(free <= BARS, "bar.index", format!("a function has {BARS} BARs, and a 64-bit one takes two"))?;
@@ -125,7 +128,7 @@ fn check_bars(card: &CardFile) -> Result<(), Error> {
     expect(
         registers.len() == 1 && registers[0].size >= REGISTER_SPACE,
         "bar.holds",
-        "exactly one BAR, of at least 32K, holds the registers",
+        "exactly one BAR, of at least 32K, must hold the registers",
     )
 }
 
@@ -155,7 +158,8 @@ fn check_core(card: &CardFile) -> Result<(), Error> {
         format!("a core has at most {MAX_CHANNELS} channels in each direction"),
     )?;
     expect(channels.h2c + channels.c2h > 0, "channels", "a core has at least one channel")?;
-    expect(channels.address_bits <= 64, "channels.address_bits", "addresses have at most 64 bits")?;
+    let address_bits = channels.address_bits;
+    expect((1..=64).contains(&address_bits), "channels.address_bits", "addresses have 1 to 64 bits")?;
     let versions = core.versions;
     let named =
         |count: usize, version: [u8; 2]| (count > 0) == (version[0] > 0) && (count > 0) == (version[1] > 0);
@@ -163,7 +167,7 @@ fn check_core(card: &CardFile) -> Result<(), Error> {
         named(channels.h2c, [versions.h2c, versions.h2c_sgdma])
             && named(channels.c2h, [versions.c2h, versions.c2h_sgdma]),
         "core.versions",
-        "the blocks of a direction without channels have version 0, all others another version",
+        "the blocks of a direction without channels must have version 0, and all others must not",
     )?;
     let alignments = [Some(channels.alignment), channels.fixed_address.known()];
     expect(
@@ -172,7 +176,7 @@ fn check_core(card: &CardFile) -> Result<(), Error> {
             .flatten()
             .all(|rule| rule.address.is_power_of_two() && rule.length.is_power_of_two()),
         "channels",
-        "alignments are powers of two",
+        "alignments must be powers of two",
     )
 }
 
@@ -189,12 +193,12 @@ fn check_logic(card: &CardFile) -> Result<(), Error> {
     let mut end = Some(0);
     for range in &ranges {
         let ordered = range.size > 0 && end.is_some_and(|end| range.address >= end);
-        expect(ordered, "logic.memory", "ranges are in ascending order, not empty, and do not overlap")?;
+        expect(ordered, "logic.memory", "ranges must be non-empty, ascending, and must not overlap")?;
         end = range.address.checked_add(range.size);
         expect(
             end.is_some() && range.address.is_multiple_of(4096) && range.size.is_multiple_of(4096),
             "logic.memory",
-            "ranges begin and end at multiples of 4096, below 2^64",
+            "ranges must begin and end at multiples of 4096, below 2^64",
         )?;
     }
     Ok(())

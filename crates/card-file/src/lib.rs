@@ -17,8 +17,8 @@
 //!
 //! A file has all keys of the tables below, except those with a default. Unknown keys are refused, so that a misspelled key is
 //! not ignored. Numbers are integers or strings (`"0x1d0f"`); sizes are strings with a unit (`"64K"`, `"128G"`) or integers, in
-//! bytes. A key whose type is a [`Setting`] can be `"unknown"`: nothing is known about the card in this point. The emulated card
-//! then behaves as documented at the key.
+//! bytes. A key whose type is a [`Setting`] can be `"unknown"`. The emulated card then behaves as the documentation of the key
+//! states.
 //!
 //! | table | what it describes |
 //! |---|---|
@@ -47,8 +47,13 @@ pub use setting::Setting;
 pub use shipped::SHIPPED;
 
 use serde::{Deserialize, Serialize};
+use std::fs::File;
+use std::io;
 use std::path::Path;
 use std::str::FromStr;
+
+/// The largest file that is read.
+const MAX_FILE_BYTES: u64 = 1 << 20;
 
 /// The version of the format.
 pub const FORMAT: u32 = 1;
@@ -59,7 +64,7 @@ pub const FORMAT: u32 = 1;
 pub struct CardFile {
     /// The version of the format: [`FORMAT`].
     pub format: u32,
-    /// The name of the card, for people.
+    /// A human-readable name of the card.
     pub name: String,
     /// Where the description comes from, and what else is worth knowing.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -167,11 +172,11 @@ pub struct Msix {
     pub pending: u32,
 }
 
-/// A PCI Express link: its state, and the maximum that the card supports.
+/// A PCI Express link: its state, and the maximum that the card supports. Each value is 0 if the function does not report it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Link {
-    /// Generation: 1 = 2.5 GT/s, 2 = 5 GT/s, 3 = 8 GT/s, 4 = 16 GT/s, 5 = 32 GT/s.
+    /// Generation: 1 = 2.5 GT/s, 2 = 5 GT/s, 3 = 8 GT/s, 4 = 16 GT/s, 5 = 32 GT/s, 6 = 64 GT/s.
     pub generation: u8,
     /// Number of lanes.
     pub lanes: u8,
@@ -194,10 +199,10 @@ pub struct Bar {
     pub width: u8,
     /// Whether it is prefetchable.
     pub prefetchable: bool,
-    /// What it holds. An emulated card has nothing behind a BAR of which this is unknown: its reads return all ones.
+    /// What it holds. If unknown, reads of the emulated card's BAR return all ones, and writes are dropped.
     #[serde(default)]
     pub holds: Setting<Holds>,
-    /// Number of bytes at its end that do not answer. If unknown, none.
+    /// Number of bytes at its end that do not respond. If unknown, 0.
     #[serde(default)]
     pub reserved: Setting<Bytes>,
 }
@@ -220,7 +225,7 @@ pub enum Holds {
 pub struct Core {
     /// Width of the data path in bits: 64, 128, 256 or 512.
     pub data_width: u32,
-    /// The register System ID.
+    /// The value of the System ID register.
     #[serde(with = "number::hex4")]
     pub system_id: u16,
     /// The versions of its blocks.
@@ -265,8 +270,8 @@ pub struct Channels {
     /// The same in fixed-address mode. Default, and if unknown: the width of the data path.
     #[serde(default)]
     pub fixed_address: Setting<Alignment>,
-    /// Whether the channels count descriptor credits. If not, the credit register reads 0 and missing credits never hold back a
-    /// fetch. Stream channels of the emulated card always do. If unknown, the emulated card counts them.
+    /// Whether the channels count descriptor credits. If not, the credit register reads 0, and fetching never waits for credits.
+    /// Stream channels of the emulated card always count them. If unknown, its other channels do too.
     #[serde(default)]
     pub credits: Setting<bool>,
 }
@@ -293,8 +298,8 @@ pub struct Alignment {
 
 /// Behaviour that neither PG195 nor a published measurement determines. A driver must work with every value.
 ///
-/// A switch that is unknown has the behaviour on which shipped drivers rely, or else the most likely one by the wording of
-/// PG195.
+/// The emulated card gives an unknown switch the value on which existing drivers rely, or else the one that the wording of PG195
+/// makes most likely.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Switches {
@@ -319,7 +324,7 @@ pub struct Switches {
     /// relies on it at the end of a packet, and another driver for streams that never end. If no, BUSY stays set until data
     /// arrives.
     pub stop_ends_idle_stream: Setting<bool>,
-    /// Whether C2H stream buffers may be a multiple of the data path's width instead of 64 bytes. The reported length is then
+    /// Whether the size of C2H stream buffers may be a multiple of the data path's width instead of 64 bytes. The reported length is then
     /// rounded up to that width. If unknown, no (PG195, "DMA C2H Stream").
     pub narrow_stream_buffers: Setting<bool>,
 }
@@ -345,7 +350,7 @@ impl Switches {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Logic {
-    /// The design. If unknown, the emulated card has memory, or loops streams back.
+    /// The design. If unknown, the emulated card has memory behind memory-mapped channels, and loops streams back.
     #[serde(default)]
     pub design: Setting<Design>,
     /// The ranges of card addresses at which memory answers; used by [`Design::Memory`]. If unknown: 64 GiB from address 0.
@@ -399,9 +404,7 @@ impl CardFile {
     ///
     /// [`Error`]: the file cannot be read, or is not a valid description.
     pub fn read(path: &Path) -> Result<Self, Error> {
-        let text =
-            std::fs::read_to_string(path).map_err(|source| Error::Read { path: path.to_owned(), source })?;
-        text.parse()
+        read_text(path).map_err(|source| Error::Read { path: path.to_owned(), source })?.parse()
     }
 
     /// Returns the description as the text of a file.
@@ -413,7 +416,7 @@ impl CardFile {
         toml::to_string(self).expect("all keys are strings and all numbers are in range")
     }
 
-    /// Checks that the parts of the description are possible and fit together.
+    /// Checks that the values are possible and consistent with each other.
     ///
     /// # Errors
     ///
@@ -447,7 +450,7 @@ impl CardFile {
         self.logic = Logic { design: Design::Loopback.into(), memory: Setting::Unknown };
     }
 
-    /// Sets the number of channels, of the same version as the interrupt block.
+    /// Sets the number of channels. Their blocks get the version of the interrupt block.
     pub fn set_channels(&mut self, h2c: usize, c2h: usize) {
         (self.channels.h2c, self.channels.c2h) = (h2c, c2h);
         let versions = &mut self.core.versions;
@@ -477,4 +480,14 @@ impl FromStr for CardFile {
         card.check()?;
         Ok(card)
     }
+}
+
+/// Reads a regular file of at most [`MAX_FILE_BYTES`].
+fn read_text(path: &Path) -> io::Result<String> {
+    // Before the file is opened, which would wait for the other end of a FIFO.
+    let metadata = std::fs::metadata(path)?;
+    if !metadata.is_file() || metadata.len() > MAX_FILE_BYTES {
+        return Err(io::Error::other("it is not a regular file of at most 1 MiB"));
+    }
+    io::read_to_string(File::open(path)?)
 }

@@ -19,10 +19,10 @@ pub struct CardArgs {
     /// another shipped description, or a file that describes one (see `xdma emulate --help`).
     #[arg(long, env = "XDMA_CARD", default_value = "f1", value_name = "BDF|unix:PATH|NAME|FILE.toml")]
     pub card: CardChoice,
-    /// A description of the card, for a real card that cannot be identified without it: `xdma survey` writes one.
+    /// A description of a real card, which names its BARs and what `xdma selftest` expects: `xdma survey` writes one.
     #[arg(long, value_name = "NAME|FILE.toml", value_parser = find_description)]
     card_file: Option<CardFile>,
-    /// The BAR with the XDMA registers, 0 to 5 [default: found by the card's identifiers].
+    /// The BAR with the XDMA registers, 0 to 5 [default: found by MSI-X capability or identifiers].
     #[arg(long, value_name = "N", value_parser = bar_index)]
     register_bar: Option<usize>,
     /// The BAR with the user logic's registers, 0 to 5 [default: the first one before the XDMA registers].
@@ -65,11 +65,12 @@ impl LogicName {
 
     /// Returns the description of a card with this logic, whose channels fit the logic.
     pub fn behind(self, mut card: CardFile) -> CardFile {
+        let has = LogicName::of(&card) == self;
         match self.is_stream() {
             true => card.set_streams(),
             false => card.channels.interface = card_file::Interface::MemoryMapped,
         }
-        if !self.is_stream() && LogicName::of(&card) != self {
+        if !self.is_stream() && !has {
             card.logic = card_file::Logic::default();
         }
         card
@@ -126,10 +127,11 @@ impl CardArgs {
         self.card_file.as_ref()
     }
 
-    /// Returns `options` with the BARs that were named, or else that the description names.
+    /// Returns `options` with the BARs that were named, or else that the description of a real card names.
     fn with_bars(&self, options: CardOptions) -> CardOptions {
         let options = CardOptions { register_bar: self.register_bar, user_bar: self.user_bar, ..options };
-        self.card_file.as_ref().map_or(options, |card| described(card, options))
+        let real = self.card_file.as_ref().filter(|_| self.card.emulated().is_none());
+        real.map_or(options, |card| described(card, options))
     }
 
     /// Opens the card with `options`.

@@ -24,7 +24,7 @@ Exit codes:
     3  the card cannot be used: not found, in use, no permission, gone, or without the requested channel or design
     4  `write --verify`, `write --receive`: the data that came back differs from the data sent
     5  a transfer failed or timed out; the channel is idle again unless the message says otherwise
-    6  `selftest` stopped at a surprise; the report says what it means
+    6  a step of `selftest` failed; the report says what that usually means
   130  interrupted by Ctrl-C; the card is idle unless the message says otherwise. `emulate`, `top` and `regs --watch` end
        normally with Ctrl-C, and exit with 0";
 
@@ -82,12 +82,17 @@ pub enum Failure {
     /// A transfer timed out, and its engine could not be stopped.
     #[error("{late}. The engine could not be stopped afterwards: {stop}")]
     NotStopped { late: String, stop: String },
+    /// An engine of an experiment that cannot be stopped.
+    #[error(
+        "{direction} channel {index} does not become idle: its user logic or its memory does not respond; reset the card"
+    )]
+    EngineBusy { direction: Direction, index: usize },
     /// The reader of the output has closed it, which is not an error.
     #[error("the reader of the output has closed it")]
     OutputClosed,
-    /// A step of the self-test was not as expected. The report has the details.
+    /// A step of the self-test failed. The report has the details.
     #[error("the self-test stopped at the step `{0}`")]
-    Surprise(&'static str),
+    SelftestFailed(&'static str),
     /// No program has a card open.
     #[error(
         "no program of this user has a card open; start one, such as `xdma bench` or an example, and try again"
@@ -220,9 +225,10 @@ fn program_code(failure: &Failure) -> u8 {
         Failure::Interrupted | Failure::InterruptedBusy => 130,
         Failure::StreamTimeout { .. }
         | Failure::NotStopped { .. }
+        | Failure::EngineBusy { .. }
         | Failure::LiveStream { .. }
         | Failure::OtherThread => 5,
-        Failure::Surprise(_) => 6,
+        Failure::SelftestFailed(_) => 6,
         Failure::OutputClosed => 0,
         Failure::NoPrograms | Failure::NotInUse(..) => 3,
     }

@@ -66,10 +66,10 @@ enum Command {
     /// Write the description of a card (card.toml), from which an emulated card like it can be made.
     #[command(after_help = survey::EXPERIMENTS)]
     Survey(survey::Survey),
-    /// Test a card step by step, from its identity to a second of load, and stop at the first surprise
+    /// Test a card step by step, from its identity to a second of load, and stop at the first failure
     ///
-    /// For the first hours with a new card. Each step says what it saw, and what a surprise means. The report ends with the
-    /// description of the card, as `survey` writes it.
+    /// For the first hours with a new card. Each step reports what it found, and if it failed, what that usually means. The
+    /// report ends with the description of the card, as `survey` writes it.
     #[command(after_help = EXIT_CODES)]
     Selftest(selftest::Selftest),
     /// Measure latency and throughput; overwrites the card's memory at --address.

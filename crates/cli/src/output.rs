@@ -29,8 +29,10 @@ pub fn create(path: &Path) -> Result<File> {
     File::create(path).with_context(|| format!("cannot write {}", path.display()))
 }
 
-/// Fails if [`create`] would fail, without changing the content of an existing file.
+/// Fails if [`create`] would fail, without creating it or changing its content.
 pub fn check_writable(path: &Path) -> Result<()> {
+    let existed = path.exists();
     let opened = OpenOptions::new().append(true).create(true).open(path);
-    opened.map(drop).with_context(|| format!("cannot write {}", path.display()))
+    let checked = opened.and_then(|_| if existed { Ok(()) } else { std::fs::remove_file(path) });
+    checked.with_context(|| format!("cannot write {}", path.display()))
 }

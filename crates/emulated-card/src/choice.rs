@@ -49,8 +49,8 @@ impl CardChoice {
 pub enum ParseCardError {
     /// The text is neither the name of a card nor a path.
     #[error(
-        "`{text}` is not a card: use a PCI address (0000:00:1d.0), unix:PATH of a vfio-user socket, an emulated card ({}), or the \
-         path of a description that ends in .toml",
+        "`{text}` is not a card: use an emulated card ({}), the path of a description that ends in .toml or, with --card only, a PCI \
+         address (0000:00:1d.0) or unix:PATH of a vfio-user socket",
         shipped_names()
     )]
     Name {

@@ -25,9 +25,13 @@ struct Bench {
 
 impl Bench {
     fn new() -> Self {
+        Self::with(EmulatorOptions::default())
+    }
+
+    fn with(options: EmulatorOptions) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("control");
-        let card = Arc::new(EmulatedCard::start(EmulatorOptions::default(), Design::Memory.build()).unwrap());
+        let card = Arc::new(EmulatedCard::start(options, Design::Memory.build()).unwrap());
         let control = ControlServer::start(Arc::clone(&card), &path).unwrap();
         Self { card, control, path, _folder: folder }
     }
@@ -42,7 +46,7 @@ impl Bench {
 }
 
 fn load(options: EmulatorOptions, design: Design) -> Request {
-    Request::Load { options: Box::new(options), design, link_down_ms: None }
+    Request::load(&options, design)
 }
 
 #[test]
@@ -87,7 +91,7 @@ fn a_driver_recovers_after_an_image_was_loaded_with_the_link_down() {
     h2c.transfer(&source, 0..5000, 0, LIMIT).unwrap();
     let mut client = bench.client();
     let loading = std::thread::spawn(move || {
-        let options = Box::new(EmulatorOptions::default());
+        let options = serde_json::Map::new();
         client.call(Request::Load { options, design: Design::Memory, link_down_ms: Some(300) }).unwrap();
     });
     std::thread::sleep(Duration::from_millis(100));
@@ -101,18 +105,44 @@ fn a_driver_recovers_after_an_image_was_loaded_with_the_link_down() {
     h2c.transfer(&source, 0..5000, 0, LIMIT).unwrap();
 }
 
-/// Only the switches that a request names change.
+/// Only the options and switches that a request names change, on any card.
 #[test]
-fn a_partial_object_of_switches_is_enough() {
+fn a_partial_request_is_enough() {
+    for name in ["f1", "alveo", "msi"] {
+        let card = CardFile::shipped(name).unwrap();
+        let options = EmulatorOptions { seed: 5, ..EmulatorOptions::like(card) }.with_function_reset(true);
+        let bench = Bench::with(options.clone());
+        let stream = UnixStream::connect(&bench.path).unwrap();
+        let mut lines = BufReader::new(&stream).lines().map(Result::unwrap);
+        let mut ask = |options: &str| {
+            let request =
+                format!(r#"{{"id":1,"body":{{"Load":{{"options":{options},"design":"Memory"}}}}}}"#);
+            (&stream).write_all(format!("{request}\n").as_bytes()).unwrap();
+            lines.next().unwrap()
+        };
+        let done = r#"{"id":1,"body":{"Ok":"Done"}}"#;
+        assert_eq!(ask(r#"{"switches":{"stop_clears_run":true}}"#), done);
+        assert_eq!(ask("{}"), done);
+        let switches = Switches { stop_clears_run: true.into(), ..Switches::default() };
+        assert_eq!(bench.card.options(), options.with_switches(switches), "{name}");
+        let unknown = ask(r#"{"like":"alveo"}"#);
+        assert!(unknown.contains("unknown field `like`"), "{unknown}");
+    }
+}
+
+/// A request that is refused leaves the link up and the registers as they are.
+#[test]
+fn a_refused_image_changes_nothing() {
     let bench = Bench::new();
-    let stream = UnixStream::connect(&bench.path).unwrap();
-    let request = "{\"id\":1,\"body\":{\"Load\":{\"options\":{\"switches\":{\"stop_clears_run\":true}},\"design\":\"Memory\"}}}\n";
-    (&stream).write_all(request.as_bytes()).unwrap();
-    let mut lines = BufReader::new(&stream).lines().map(Result::unwrap);
-    assert_eq!(lines.next().unwrap(), r#"{"id":1,"body":{"Ok":"Done"}}"#);
-    let switches = bench.card.options().card.switches;
-    let expected = Switches { stop_clears_run: true.into(), ..EmulatorOptions::default().card.switches };
-    assert_eq!(switches, expected);
+    let (card, mut client) = (bench.open(), bench.client());
+    let mut h2c = card.h2c(0).unwrap();
+    let source = card.allocate(64, Direction::H2C).unwrap();
+    let alveo = Request::load(&EmulatorOptions::like(CardFile::alveo()), Design::Memory);
+    let Request::Load { options, design, .. } = alveo else { unreachable!() };
+    client.call(Request::Load { options, design, link_down_ms: Some(10) }).unwrap_err();
+    let streams = client.call(load(EmulatorOptions::default(), Design::Loopback)).unwrap_err();
+    assert!(streams.to_string().contains("for stream channels"), "{streams}");
+    h2c.transfer(&source, 0..64, 0, LIMIT).unwrap();
 }
 
 #[test]

@@ -258,6 +258,9 @@ impl CardModel {
         self.inject_access_fault();
         let up = self.shared.link.is_up();
         let Some(bar) = self.bar(index, offset, data.len()).filter(|_| *up) else { return data.fill(0xff) };
+        if self.shared.irq.msix_place(index, offset).is_some() {
+            return self.msix_read(index, offset, data);
+        }
         match bar.holds.known() {
             Some(Holds::Registers) => self.xdma_read(offset, data),
             Some(Holds::User) => self.user_read(index, offset, data),
@@ -271,6 +274,9 @@ impl CardModel {
         self.inject_access_fault();
         let up = self.shared.link.is_up();
         let Some(bar) = self.bar(index, offset, data.len()).filter(|_| *up) else { return };
+        if self.shared.irq.msix_place(index, offset).is_some() {
+            return self.msix_write(index, offset, data);
+        }
         match bar.holds.known() {
             Some(Holds::Registers) => self.xdma_write(offset, data),
             Some(Holds::User) => self.user_write(index, offset, data),

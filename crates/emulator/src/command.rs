@@ -115,7 +115,8 @@ impl<'a> Command<'a> {
     ///
     /// # Errors
     ///
-    /// [`io::ErrorKind::Unsupported`] for another major version, to be refused; any other error for a client that is not one.
+    /// [`io::ErrorKind::Unsupported`] if the major version differs, so that the caller can refuse it; another error if the message is
+    /// malformed.
     pub fn check_version(message: &'a mut Message) -> io::Result<()> {
         match Self::parse(message)? {
             Self::Version => Ok(()),

@@ -1,6 +1,6 @@
 //! PCI configuration space: identifiers, BARs with sizing, and the capabilities that drivers use.
 //!
-//! What a card's description does not state matches the `lspci` output of real cards, such as PM without soft reset on D3hot.
+//! Values that a card's description does not state, such as PM without soft reset on D3hot, match the `lspci` output of real cards.
 
 use xdma_card_file::{Bar, CardFile};
 

@@ -12,7 +12,7 @@
 //! | `{"id":4,"body":{"Inject":{"fault":"BadMagic","on":{"direction":"H2C","index":9}}}}` | `{"id":4,"body":{"Err":"the card has no channel H2C 9"}}` |
 //! | `{"id":5,"body":"Log"}` | `{"id":5,"body":{"Ok":{"Log":{"violations":[],"dma_faults":[],"counters":{...},"injected":{}}}}}` |
 //!
-//! Omitted options have their default values. Durations are written as `{"secs":0,"nanos":1000}`. The requests are described at
+//! Omitted options stay as they are. Durations are written as `{"secs":0,"nanos":1000}`. The requests are described at
 //! [`EmulatedCard::load`], [`EmulatedCard::inject`] and [`EmulatedCard::violations`].
 //!
 //! [`EmulatedCard::load`]: super::EmulatedCard::load
@@ -31,6 +31,7 @@ use super::{CardCounters, DmaFault, EmulatorOptions, Violation};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::retry_on_intr;
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, Read, Write};
@@ -46,8 +47,8 @@ pub enum Request {
     Options,
     /// Loads an image: [`EmulatedCard::load`](super::EmulatedCard::load).
     Load {
-        /// The new options. The PCI function and its BARs must not change.
-        options: Box<EmulatorOptions>,
+        /// The options that change, as in [`EmulatorOptions::with_changes`]. The PCI function and its BARs must not change.
+        options: Map<String, Value>,
         /// The custom logic.
         design: Design,
         /// If set, the link is down for this number of milliseconds while the image is loaded:
@@ -63,6 +64,20 @@ pub enum Request {
     Allocated(u64, u64),
     /// Reports released memory: device address and size in bytes ([`ReleaseObserver::released`](super::ReleaseObserver::released)).
     Released(u64, u64),
+}
+
+impl Request {
+    /// Returns a request to load an image with these options, of which none stays as it is.
+    ///
+    /// # Panics
+    ///
+    /// Never: options can be written as JSON.
+    pub fn load(options: &EmulatorOptions, design: Design) -> Self {
+        let Ok(Value::Object(options)) = serde_json::to_value(options) else {
+            unreachable!("options are an object");
+        };
+        Self::Load { options, design, link_down_ms: None }
+    }
 }
 
 /// The response to a request.

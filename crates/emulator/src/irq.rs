@@ -13,8 +13,8 @@ use vfio_bindings::bindings::vfio::{
     VFIO_IRQ_SET_ACTION_MASK, VFIO_IRQ_SET_ACTION_TRIGGER, VFIO_IRQ_SET_ACTION_UNMASK,
     VFIO_IRQ_SET_DATA_EVENTFD, VFIO_PCI_INTX_IRQ_INDEX, VFIO_PCI_MSI_IRQ_INDEX, VFIO_PCI_MSIX_IRQ_INDEX,
 };
-use xdma_card_file::{Function, Intx};
-use xdma_regs::{irq, msix};
+use xdma_card_file::{Function, Intx, Msix};
+use xdma_regs::irq;
 
 /// Vector control bit 0.
 const MASKED: u32 = 1;
@@ -89,10 +89,20 @@ struct State {
     intx_line: IntxLine,
 }
 
+/// A word of the MSI-X capability's structures in a BAR.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum MsixPlace {
+    /// A word of a table entry.
+    Entry { vector: usize, word: usize },
+    /// The pending bits of 32 vectors.
+    Pending { first: usize },
+}
+
 /// The interrupt block.
 #[derive(Debug)]
 pub(super) struct Irq {
     state: Mutex<State>,
+    msix: Option<Msix>,
     log: Arc<EventLog>,
 }
 
@@ -112,7 +122,7 @@ impl Irq {
             msi: std::iter::repeat_with(|| None).take(function.msi_vectors.into()).collect(),
             intx_line: IntxLine { missing: function.intx == Intx::None, ..IntxLine::default() },
         };
-        Self { state: Mutex::new(state), log }
+        Self { state: Mutex::new(state), msix: function.msix, log }
     }
 
     fn change<R>(&self, f: impl FnOnce(&mut State) -> R) -> R {
@@ -223,22 +233,35 @@ impl Irq {
         });
     }
 
-    /// Reads the MSI-X table or the pending bits, at an offset in the register BAR.
-    pub fn table_read(&self, offset: u32) -> u32 {
-        let state = lock(&self.state);
-        if let Some((vector, word)) = table_entry(offset) {
-            return state.table.get(vector).map_or(0, |vector| vector.words[word]);
-        }
-        let first = offset.wrapping_sub(msix::PENDING) as usize * 8;
-        let pending = state.table.iter().skip(first).take(32).enumerate();
-        pending.fold(0, |bits, (bit, vector)| bits | u32::from(vector.pending) << bit)
+    /// Returns what the MSI-X capability has at an offset in a BAR.
+    pub fn msix_place(&self, bar: usize, offset: u64) -> Option<MsixPlace> {
+        let msix = self.msix.filter(|msix| msix.bar == bar)?;
+        let vectors = u64::from(msix.vectors);
+        let within = |start: u32, bytes: u64| offset.checked_sub(start.into()).filter(|at| *at < bytes);
+        let entry = |at: u64| MsixPlace::Entry { vector: at as usize / 16, word: at as usize / 4 % 4 };
+        let pending = |at: u64| MsixPlace::Pending { first: at as usize / 4 * 32 };
+        within(msix.table, 16 * vectors)
+            .map(entry)
+            .or_else(|| within(msix.pending, vectors.div_ceil(64) * 8).map(pending))
     }
 
-    /// Writes the MSI-X table. The pending bits are read-only.
-    pub fn table_write(&self, offset: u32, value: u32) {
-        let Some((vector, word)) = table_entry(offset) else { return };
+    /// Reads a word of the MSI-X table or the pending bits.
+    pub fn msix_read(&self, place: MsixPlace) -> u32 {
+        let state = lock(&self.state);
+        match place {
+            MsixPlace::Entry { vector, word } => state.table[vector].words[word],
+            MsixPlace::Pending { first } => {
+                let pending = state.table.iter().skip(first).take(32).enumerate();
+                pending.fold(0, |bits, (bit, vector)| bits | u32::from(vector.pending) << bit)
+            }
+        }
+    }
+
+    /// Writes a word of the MSI-X table. The pending bits are read-only.
+    pub fn msix_write(&self, place: MsixPlace, value: u32) {
+        let MsixPlace::Entry { vector, word } = place else { return };
         self.change(|state| {
-            let Some(vector) = state.table.get_mut(vector) else { return };
+            let vector = &mut state.table[vector];
             vector.words[word] = value;
             vector.programmed |= word == 3;
         });
@@ -416,17 +439,13 @@ fn vector_index(offset: u32, base: u32, registers: u32) -> Option<usize> {
     (index < registers).then_some(index as usize)
 }
 
-fn table_entry(offset: u32) -> Option<(usize, usize)> {
-    let entry = (msix::TABLE..msix::PENDING).contains(&offset).then(|| offset - msix::TABLE)?;
-    Some((entry as usize / 16, entry as usize / 4 % 4))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use std::os::fd::{FromRawFd, IntoRawFd};
     use vmm_sys_util::eventfd::{EFD_NONBLOCK, EventFd};
     use xdma_card_file::CardFile;
+    use xdma_regs::msix;
 
     const FDS: u32 = VFIO_IRQ_SET_ACTION_TRIGGER | VFIO_IRQ_SET_DATA_EVENTFD;
 
@@ -476,14 +495,17 @@ mod tests {
         let bench = bench();
         bench.irq.write(irq::USER_VECTORS, 2, 0xff);
         bench.irq.write(irq::USER_ENABLE, 1, 0xff);
-        bench.irq.table_write(msix::TABLE + 2 * 16 + 12, 1);
+        let place = |offset: u32| bench.irq.msix_place(1, offset.into()).unwrap();
+        bench.irq.msix_write(place(msix::TABLE + 2 * 16 + 12), 1);
         bench.irq.set_user(0, true);
         assert!(!bench.fired(2));
-        assert_eq!(bench.irq.table_read(msix::PENDING), 4);
-        bench.irq.table_write(msix::TABLE + 2 * 16 + 12, 0);
+        assert_eq!(bench.irq.msix_read(place(msix::PENDING)), 4);
+        bench.irq.msix_write(place(msix::TABLE + 2 * 16 + 12), 0);
         assert!(bench.fired(2));
-        assert_eq!(bench.irq.table_read(msix::PENDING), 0);
-        assert_eq!(bench.irq.table_read(msix::TABLE + 12), CONTROL_RESET);
+        assert_eq!(bench.irq.msix_read(place(msix::PENDING)), 0);
+        assert_eq!(bench.irq.msix_read(place(msix::TABLE + 12)), CONTROL_RESET);
+        assert!(bench.irq.msix_place(1, u64::from(msix::TABLE) + 32 * 16).is_none());
+        assert!(bench.irq.msix_place(0, msix::TABLE.into()).is_none());
     }
 
     #[test]

@@ -11,11 +11,11 @@
 //! | broken rule | behaviour of the card |
 //! |---|---|
 //! | descriptor not aligned to 32 bytes | reads it at its unaligned address |
-//! | block of adjacent descriptors across 4 KiB | ends requests at multiples of their size (or see [`Switches::aligned_fetch`]) |
+//! | block of adjacent descriptors across 4 KiB | ends requests at multiples of the read request size (see [`Switches::aligned_fetch`]) |
 //! | Stop inside a block | ends the list there |
 //! | length 0 | counts the descriptor as done |
 //! | reserved bits set | ignores them |
-//! | access that is not an aligned 32-bit word | reads return all ones, writes are dropped |
+//! | access that is not an aligned 32-bit word | reads or writes only the bytes accessed, as AXI byte enables select them |
 //! | more than 1023 credits | keeps 1023 |
 //! | Run set while busy | ignores it: the channel must be idle first |
 //! | Run set while idle, but Run is already set | ignores it: Run must be cleared first |
@@ -209,10 +209,10 @@ impl EmulatedCard {
         self.slot.load(options, logic)
     }
 
-    /// Loads an image as a bound driver sees it: the link is down for `time`, during which all registers and configuration space
-    /// read all ones and writes are lost; afterwards the new design runs, and configuration space has its reset values, so
-    /// that BARs, bus mastering and interrupts must be set up again (AWS SDK, `fpga_pci_rescan_slot_app_pfs`, removes and rescans
-    /// the function for that).
+    /// Loads an image as seen by a driver that stays bound. The link is down for `time`: all registers and configuration space read
+    /// all ones, and writes are lost. Afterwards the new design runs, and configuration space has its reset values, so BARs, bus
+    /// mastering and interrupts must be set up again. (The AWS SDK removes and rescans the function for this:
+    /// `fpga_pci_rescan_slot_app_pfs`.)
     ///
     /// # Errors
     ///
@@ -223,6 +223,8 @@ impl EmulatedCard {
         logic: Arc<dyn Logic>,
         time: Duration,
     ) -> Result<(), Error> {
+        check_options(&options)?;
+        self.slot.check_function(&options)?;
         self.slot.card().set_link(false);
         std::thread::sleep(time);
         let loaded = self.load(options, logic);

@@ -52,7 +52,7 @@ pub enum Rule {
     CreditOverflow,
     /// Run is set only when the channel is idle.
     RunWhileBusy,
-    /// Run is set only where it is clear: the engine starts on a rising edge, and writing 1 to a Run bit that is 1 does nothing.
+    /// Run is set only when it is clear: the engine starts on a rising edge, and writing 1 to a Run bit that is 1 does nothing.
     RunUnchanged,
     /// The first descriptor's address is not written while the channel runs.
     StartWhileRunning,

@@ -2,13 +2,14 @@
 
 use super::faults::Plan;
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 use std::num::NonZeroU64;
 use std::time::Duration;
 use xdma_card_file::{CardFile, Switches};
 
 /// Options of an emulated card.
 ///
-/// In JSON, all keys are optional. `switches` changes single switches of the card:
+/// In JSON, all keys are optional, and unknown ones are refused. `switches` changes individual switches of the card:
 ///
 /// ```
 /// use xdma_emulator::EmulatorOptions;
@@ -44,7 +45,7 @@ pub struct EmulatorOptions {
 
 /// The keys of the options in JSON.
 #[derive(Deserialize)]
-#[serde(default)]
+#[serde(default, deny_unknown_fields)]
 struct Keys {
     card: CardFile,
     switches: Switches,
@@ -113,6 +114,20 @@ impl EmulatorOptions {
         self
     }
 
+    /// Returns the options with these keys of their JSON form replaced, and the others unchanged.
+    ///
+    /// # Errors
+    ///
+    /// If there is no such key, or a value is not valid for its key.
+    pub fn with_changes(&self, changes: Map<String, Value>) -> serde_json::Result<Self> {
+        let mut keys = match serde_json::to_value(self)? {
+            Value::Object(keys) => keys,
+            _ => unreachable!("options are an object"),
+        };
+        keys.extend(changes);
+        serde_json::from_value(Value::Object(keys))
+    }
+
     /// Sets the switches that are known in `switches`. The others keep their values.
     #[must_use]
     pub fn with_switches(mut self, switches: Switches) -> Self {
@@ -148,7 +163,7 @@ impl Default for Latency {
     }
 }
 
-/// The behaviour of a card in each point that its description may leave open.
+/// The behaviour of a card wherever its description may leave it open.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Behaviour {
     pub stream: bool,
@@ -166,7 +181,7 @@ pub(super) struct Behaviour {
 }
 
 impl Behaviour {
-    /// Decides what is unknown, as the documentation of [`Switches`] states.
+    /// Replaces what is unknown by the defaults that the documentation of [`Switches`] states.
     pub fn of(card: &CardFile) -> Self {
         let switches = card.switches;
         Self {

@@ -6,7 +6,7 @@ use super::log::{Rule, add};
 use std::sync::atomic::{AtomicU32, Ordering};
 use xdma_card_file::Versions;
 use xdma_regs::channel as chan;
-use xdma_regs::{Direction, IDENTIFIER, Identifier, MAX_CHANNELS, REGISTER_SPACE, Target, config, sgdma};
+use xdma_regs::{Direction, IDENTIFIER, Identifier, MAX_CHANNELS, Target, config, sgdma};
 
 /// The implemented bits of the control register; bits 24 and 8:7 are reserved.
 const CONTROL: u32 = 0x0eff_fe7f;
@@ -59,17 +59,44 @@ impl CardModel {
         }
     }
 
-    /// Records accesses that PG195 forbids: all but aligned 32-bit ones, and 64-bit ones in the MSI-X table (PCI, "MSI-X Table
-    /// Structure").
-    fn check_width(&self, offset: u64, len: usize) {
-        let table = offset >= REGISTER_SPACE && len == 8;
-        if !(offset.is_multiple_of(4) && (len == 4 || table)) {
+    /// Reads the MSI-X table or the pending bits.
+    pub(super) fn msix_read(&self, bar: usize, offset: u64, data: &mut [u8]) {
+        self.check_msix_width(offset, data.len());
+        for (word, range, first) in words(offset, data.len()) {
+            let place = self.shared.irq.msix_place(bar, word);
+            let value = place.map_or(0, |place| self.shared.irq.msix_read(place)).to_le_bytes();
+            let len = range.len();
+            data[range].copy_from_slice(&value[first..first + len]);
+        }
+    }
+
+    /// Writes the MSI-X table.
+    pub(super) fn msix_write(&self, bar: usize, offset: u64, data: &[u8]) {
+        self.check_msix_width(offset, data.len());
+        for (word, range, first) in words(offset, data.len()) {
+            let Some(place) = self.shared.irq.msix_place(bar, word) else { continue };
+            let (value, mask) = masked(&data[range], first);
+            let kept = self.shared.irq.msix_read(place) & !mask;
+            self.shared.irq.msix_write(place, kept | value);
+        }
+    }
+
+    /// Records accesses to the table that are not allowed: all but aligned 32-bit and 64-bit ones (PCI, "MSI-X Table Structure").
+    fn check_msix_width(&self, offset: u64, len: usize) {
+        if !(offset.is_multiple_of(4) && matches!(len, 4 | 8)) {
             self.shared.log.violation(Rule::AccessWidth, offset, None);
         }
     }
 
-    /// Returns the bits of a register that a write of other bytes leaves as they are: those that hold a written value. Bits that
-    /// act when 1 is written are 0.
+    /// Records accesses that PG195 forbids: all but aligned 32-bit ones.
+    fn check_width(&self, offset: u64, len: usize) {
+        if !(offset.is_multiple_of(4) && len == 4) {
+            self.shared.log.violation(Rule::AccessWidth, offset, None);
+        }
+    }
+
+    /// Returns the value of a register that a narrow write is merged into. It is 0 for registers in which writing 1 to a bit has an
+    /// effect, so that the bytes that are not written have none.
     fn kept(&self, address: u32) -> u32 {
         let (target, _, offset) = split(address);
         let acts = match target {
@@ -100,7 +127,6 @@ impl CardModel {
             4 => self.channel(Direction::H2C, index).map_or(0, |channel| channel.sgdma_read(offset)),
             5 => self.channel(Direction::C2H, index).map_or(0, |channel| channel.sgdma_read(offset)),
             6 => self.common_read(address & 0xfff),
-            8 => self.shared.irq.table_read(address),
             _ => 0,
         }
     }
@@ -116,7 +142,6 @@ impl CardModel {
             4 => _ = channel(Direction::H2C).map(|channel| channel.sgdma_write(offset, value)),
             5 => _ = channel(Direction::C2H).map(|channel| channel.sgdma_write(offset, value)),
             6 => self.common_write(address & 0xfff, value),
-            8 => self.shared.irq.table_write(address, value),
             _ => {}
         }
     }

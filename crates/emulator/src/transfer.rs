@@ -166,15 +166,15 @@ impl Transfer {
     fn mode_error(&self, channel: &ChannelModel) -> Option<Status> {
         let Descriptor { source, destination, .. } = self.descriptor;
         let Shared { options, behaviour, .. } = &*channel.shared;
-        if self.fixed {
-            let rule = options.card.fixed_alignment();
+        if !channel.stream {
+            let rule =
+                if self.fixed { options.card.fixed_alignment() } else { options.card.channels.alignment };
             let aligned = (source | destination).is_multiple_of(rule.address.into())
                 && self.length().is_multiple_of(rule.length.into());
             return (!aligned).then_some(Status::ALIGN_MISMATCH);
         }
         let granularity = if behaviour.narrow_stream_buffers { behaviour.beat } else { STREAM_GRANULARITY };
-        let stream_c2h = channel.stream && !channel.is_h2c();
-        (stream_c2h && !self.length().is_multiple_of(granularity)).then_some(Status::INVALID_LENGTH)
+        (!channel.is_h2c() && !self.length().is_multiple_of(granularity)).then_some(Status::INVALID_LENGTH)
     }
 
     fn finish(self, engine: &mut Engine, channel: &ChannelModel, packet: bool) -> Step {

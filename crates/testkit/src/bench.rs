@@ -4,6 +4,7 @@
 //! outside of the machine and controlled over the serial line `XDMA_TEST_CONTROL`. Its PCI function is then fixed when
 //! the machine is started.
 
+use crate::board::like;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
@@ -11,7 +12,6 @@ use xdma::card::{Card, CardError, CardName, CardOptions};
 use xdma::channel::{Channel, Stats};
 use xdma::regs::Direction;
 use xdma::unstable::card::Companions;
-use xdma_emulator::card_file::{Bar, Core};
 use xdma_emulator::control::{ControlClient, Log, Request};
 use xdma_emulator::faults::{Injection, Kind};
 use xdma_emulator::logic::Design;
@@ -38,24 +38,6 @@ fn control() -> Option<ControlClient> {
     Some(ControlClient::open(Path::new(&path)).expect("the control line can be opened"))
 }
 
-/// The environment variable that names a description: all tests then run on a function like its function.
-const LIKE_VARIABLE: &str = "XDMA_LIKE";
-
-/// Returns `card` with the function, BARs and data path of the description that [`LIKE_VARIABLE`] names, if it is set. Tests choose
-/// channels and switches.
-fn like(card: CardFile) -> CardFile {
-    let Ok(name) = std::env::var(LIKE_VARIABLE) else { return card };
-    let mut like = CardFile::shipped(&name).expect("XDMA_LIKE is a shipped card");
-    if like.user_bar().is_none() {
-        // Many tests need registers of the user logic. The BAR is too small to be taken for the core's.
-        like.bars.push(Bar { index: 2, size: 16 << 10, ..CardFile::alveo().bars[0] });
-    }
-    let CardFile { mut function, bars, core, .. } = like;
-    function.reset = card.function.reset;
-    let core = Core { data_width: core.data_width, ..card.core };
-    CardFile { name, function, bars, core, ..card }
-}
-
 /// Returns the cards that a test runs on: two different ones in this process, or the card of the virtual machine.
 pub fn cards() -> Vec<CardFile> {
     match control() {
@@ -73,12 +55,10 @@ impl Bench {
         };
         let served = control.options().expect("the card responds").card;
         let card = CardFile { function: served.function, bars: served.bars, ..options.card };
-        let options = Box::new(EmulatorOptions { card, ..options });
+        let options = EmulatorOptions { card, ..options };
         // A failed test may have left the link down.
         control.call(Request::Inject(Kind::LinkUp.into())).expect("the card has a link");
-        control
-            .call(Request::Load { options, design, link_down_ms: None })
-            .expect("the card loads the image");
+        control.call(Request::load(&options, design)).expect("the card loads the image");
         let name: CardName =
             std::env::var("XDMA_CARD").expect("XDMA_CARD is set").parse().expect("XDMA_CARD names a card");
         let control = Arc::new(Mutex::new(control));

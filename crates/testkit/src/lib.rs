@@ -2,6 +2,7 @@
 
 #[cfg(feature = "driver")]
 pub mod bench;
+pub mod board;
 #[cfg(feature = "driver")]
 pub mod command;
 #[cfg(feature = "driver")]

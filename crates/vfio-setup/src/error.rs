@@ -37,8 +37,8 @@ pub enum Refusal {
     NoImage(PciAddress),
     /// The function is behind an Intel Volume Management Device.
     #[error(
-        "{0} is behind Intel VMD, which presents its functions in a PCI domain of its own and handles their interrupts and DMA, so no \
-         process can be given one of them: disable VMD for this slot in the firmware, and the card gets an address in domain 0000"
+        "{0} is behind Intel VMD, which presents it in a separate PCI domain and handles its interrupts and DMA, so it cannot be used \
+         from user space: disable VMD for this slot in the firmware; the card then has an address in domain 0000"
     )]
     BehindVmd(PciAddress),
     /// The function is a bridge.

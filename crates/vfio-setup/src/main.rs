@@ -79,7 +79,7 @@ enum Command {
         /// Memory that the card needs to access at one time, in MiB.
         #[arg(long, value_name = "MIB", default_value_t = 128)]
         memory: u32,
-        /// The BAR with the XDMA registers, 0 to 5 [default: found by the card's identifiers].
+        /// The BAR with the XDMA registers, 0 to 5 [default: found by MSI-X capability or identifiers].
         #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(0..6))]
         register_bar: Option<u8>,
     },

@@ -15,8 +15,8 @@ const HARMLESS: [&str; 3] = [VFIO, "pci-stub", "pcieport"];
 /// The kernel module for XDMA cards.
 const XDMA: &str = "xdma";
 
-/// Returns the model of a function: by its PCI IDs, or else as a card with IDs of its own, if it is bound to the kernel's `xdma`
-/// module.
+/// Returns the model of a function by its PCI IDs. A function with unknown IDs that is bound to the kernel's `xdma` module counts as
+/// a card.
 ///
 /// # Errors
 ///
@@ -24,7 +24,7 @@ const XDMA: &str = "xdma";
 pub fn model(function: &Function) -> Result<Model, SetupError> {
     let model = Model::of(function.vendor()?, function.device()?);
     let is_bound = model == Model::Unknown && function.driver()?.as_deref() == Some(XDMA);
-    Ok(if is_bound { Model::Card("own IDs, bound to xdma") } else { model })
+    Ok(if is_bound { Model::Card("custom IDs, bound to xdma") } else { model })
 }
 
 /// Returns the named functions, or all XDMA cards if none is named.

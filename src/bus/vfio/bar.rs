@@ -97,7 +97,8 @@ unsafe impl Bar for VfioBar {
         written.map_err(|error| gone("writing a register", &error))
     }
 
-    /// A narrow or wide access is rare, and goes through the kernel, which makes an access of that width.
+    /// Such an access is rare, so it goes through the kernel, which makes an access of that width. Kernels without 64-bit accesses
+    /// in vfio-pci make two of 32 bits instead.
     fn read(&self, offset: u64, width: u8) -> Result<u64, BusError> {
         check_access(self.region.size, offset, width)?;
         counts::register_read();

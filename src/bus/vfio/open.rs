@@ -71,8 +71,8 @@ pub(super) fn open(sysfs: &Sysfs, address: PciAddress, mode: Option<Mode>) -> Re
 
 fn no_iommu(address: PciAddress) -> BusError {
     if address.is_behind_vmd() {
-        let reason = "the card is behind Intel VMD, which handles interrupts and DMA of its functions, so no process can be given one \
-                      of them; disable VMD for this slot in the firmware"
+        let reason = "the card is behind Intel VMD, which handles its interrupts and DMA, so it cannot be used from user space; \
+                      disable VMD for this slot in the firmware"
             .into();
         return BusError::NoMode { address, mode: Mode::Type1, reason };
     }

@@ -27,8 +27,8 @@ impl Admission {
         number < self.open_until
     }
 
-    /// Decides, for job `number`, which is admitted, whether it is timed, and which jobs after it are admitted without inspection.
-    /// All jobs before `done` are done.
+    /// Called for job `number` when it is admitted. Decides whether it is timed, and which jobs after it are admitted without
+    /// inspection. All jobs before `done` are done.
     pub fn extend(&mut self, number: u64, done: u64) {
         if self.failure.is_none() {
             self.open_until = self.sampler.on_submit(number).min(done + MAX_JOBS as u64);

@@ -1,33 +1,36 @@
-//! The command `xdma selftest`: what to do first with a new card, in order, until something is not as expected.
+//! The command `xdma selftest`: the first tests of a new card, in order, until one fails.
 
+mod load;
 mod path;
 mod report;
 mod steps;
 
 use crate::card::CardArgs;
-use crate::failure::Failure;
-use crate::survey::observe;
-use crate::{number, output};
-use anyhow::Result;
+use crate::failure::{self, Failure};
+use crate::interrupt::Interrupt;
+use crate::number;
+use crate::survey::{check_scratch, observe};
+use anyhow::{Error, Result};
 use clap::Args;
 use report::{Finding, Report};
 use std::path::PathBuf;
 use std::time::Duration;
-use xdma::card::Card;
+use xdma::card::{BusError, Card, CardError};
+use xdma::channel::EngineError;
 use xdma_emulator::CardFile;
 
 #[derive(Args)]
 pub struct Selftest {
     #[command(flatten)]
     card: CardArgs,
-    /// The card address of 64 KiB of memory that may be overwritten. Without it, no data is moved to memory-mapped channels.
+    /// The card address of 64 KiB of memory that may be overwritten. Without it, no data is moved through memory-mapped channels.
     #[arg(long, value_name = "ADDR", value_parser = number::parse)]
     scratch: Option<u64>,
-    /// On a card with AXI-Stream channels, the user logic sends what each H2C channel sends back to the C2H channel of the same
-    /// number. Without it, no data is moved on streams.
+    /// The card has AXI-Stream channels, and its user logic returns the data of each H2C channel on the C2H channel of the same
+    /// number. Without this option, no data is sent on streams.
     #[arg(long)]
     loopback: bool,
-    /// Also reset the function, if it has a reset. The design starts anew, as after power-up.
+    /// Also test the function-level reset, if the function has one. A reset may clear the state of the user logic.
     #[arg(long)]
     reset: bool,
     /// Duration of the load test.
@@ -89,105 +92,134 @@ impl Step {
         }
     }
 
-    /// Returns what a surprise in this step usually means.
+    /// Returns what a failure of this step usually means.
     fn meaning(self) -> &'static str {
         match self {
             Self::Identity => {
-                "the FPGA has no image with an XDMA core, the function was not rescanned after the image was loaded, or another BAR \
-                 holds the registers"
+                "the FPGA has no image with an XDMA core, the PCI bus was not rescanned after the image was loaded, or another BAR holds \
+                 the registers (--register-bar)"
             }
-            Self::Link => "the card is not trained: reseat it, or look at the root port with `lspci -vv`",
+            Self::Link => {
+                "the link is not trained: reseat the card, or look at the root port with `lspci -vv`"
+            }
             Self::Idle => {
-                "an engine still works for an earlier user, or waits for user logic that does not answer: reset the card or load the \
-                 image again"
+                "an engine is still busy with a transfer of an earlier program, or waits for user logic that does not respond: reset the \
+                 card or load the image again"
             }
             Self::Register => {
-                "this is not the register BAR, or a bridge in front of the core changes accesses"
+                "this is not the register BAR, or a bridge in front of the core alters accesses"
             }
             Self::WriteBack => {
                 "the engine cannot read its descriptors or their data, cannot reach the card's memory, or its writes do not reach host \
                  memory: look for IOMMU faults in the kernel log, and check --scratch"
             }
             Self::Descriptor => {
-                "data is lost or changed between host and card: there is no memory, or less, at --scratch, or the user logic changes it"
+                "data is lost or changed between host and card: there is less than 64 KiB of memory at --scratch, or the user logic \
+                 changes the data"
             }
             Self::Behaviour => {
-                "the card differs from the description given with --card-file, so an emulated card like it would mislead: survey this \
-                 card, and use that description"
+                "the card differs from the description given with --card-file: survey this card with `xdma survey --probe`, and \
+                 use that description"
             }
             Self::Rings => {
-                "the core handles several descriptors, or descriptor credits, differently from one descriptor at a time"
+                "single descriptors work, but lists of several do not, chained or with descriptor credits: use the other ring, if that \
+                 works (`ChannelOptions::ring`)"
             }
             Self::Interrupts => {
-                "interrupts are lost, late or repeated: use a polling wait, and look at /proc/interrupts, at interrupt remapping and \
-                 at the core's interrupt options"
+                "interrupts are lost, late or repeated: use a `Wait` mode that polls, and check /proc/interrupts, interrupt remapping and \
+                 the core's interrupt options"
             }
             Self::Sizes => {
-                "the core or the user logic needs aligned addresses or lengths that it does not state"
+                "the core or the user logic requires an alignment of addresses or lengths that the registers do not state"
             }
             Self::Load => {
-                "errors appear only under load: timing of the design, power, or the link; look at AER errors in the kernel log"
+                "errors appear only under load: suspect the timing of the design, the power supply or the link; look for AER errors in \
+                 the kernel log"
             }
-            Self::Reset => "a reset is not what the driver relies on: do not use `Card::reset` on this card",
+            Self::Reset => "a reset does not do what the driver needs: do not use `Card::reset` on this card",
         }
     }
 }
 
+/// What it usually means that registers suddenly read all ones.
+const GONE: &str = "the card left the bus: power, the link, or an image that was loaded meanwhile";
+
 impl Selftest {
     pub fn run(&self, json: bool) -> Result<()> {
-        let mut report = Report::new(&self.card.card.to_string());
-        let surprise = self.run_steps(&mut report);
-        let text = report.text();
-        if let Some(path) = &self.report {
-            use std::io::Write;
-            output::create(path)?.write_all(format!("{text}\n").as_bytes()).map_err(output::failed)?;
-        }
-        output::line(&if json { report.json().to_string() } else { text })?;
-        match surprise {
-            Some(step) => Err(Failure::Surprise(step.name()).into()),
-            None => Ok(()),
-        }
+        let interrupt = Interrupt::install()?;
+        self.scratch.map_or(Ok(()), check_scratch)?;
+        let mut report = Report::new(&self.card.card.to_string(), self.report.as_deref(), json)?;
+        let ended = self.run_steps(&mut report, interrupt);
+        report.finish()?;
+        ended
     }
 
-    /// Runs the steps until the first surprise, and returns its step.
-    fn run_steps(&self, report: &mut Report) -> Option<Step> {
-        let mut stopped = None;
+    /// Runs the steps until one fails.
+    fn run_steps(&self, report: &mut Report, interrupt: Interrupt) -> Result<()> {
+        let settings = self.settings(interrupt);
+        let mut ended = Ok(());
         // Opened only once the card has been identified without changing it.
         let mut open: Option<(Card, CardFile)> = None;
         for step in Step::ALL {
-            if stopped.is_some() {
-                report.add(step, Finding::NotRun);
+            if ended.is_err() {
+                report.add(step, Finding::NotRun)?;
                 continue;
             }
-            let found = match (step, &mut open) {
-                (Step::Identity | Step::Link, _) => self.inspect(step, report),
-                (_, None) => self.open(report).map(|(opened, seen)| {
-                    open = Some(opened);
-                    seen
-                }),
-                (_, Some((card, file))) => steps::run(step, &self.settings(), card, file),
-            };
+            let found =
+                settings.interrupt.check().map_err(Error::from).and_then(|()| match (step, &mut open) {
+                    (Step::Identity | Step::Link, _) => self.inspect(step, report),
+                    (_, None) => self.open(report).map(|(opened, seen)| {
+                        open = Some(opened);
+                        seen
+                    }),
+                    (_, Some((card, file))) => steps::run(step, &settings, card, file),
+                });
             if let Some((_, file)) = &open {
                 report.survey = Some(file.clone());
             }
-            match found {
-                Ok(finding) => report.add(step, finding),
-                Err(error) => {
-                    report.add(step, Finding::Surprise(crate::failure::text(&error)));
-                    stopped = Some(step);
-                }
-            }
+            let finding = found.or_else(|error| self.explain(step, error))?;
+            ended = match finding {
+                Finding::Failed(..) => Err(Failure::SelftestFailed(step.name()).into()),
+                Finding::Interrupted => Err(Failure::Interrupted.into()),
+                _ => Ok(()),
+            };
+            report.add(step, finding)?;
         }
-        stopped
+        ended
     }
 
-    fn settings(&self) -> steps::Settings {
+    /// Returns what an error says about the card. An error that says nothing about it, such as that it is in use, is returned.
+    fn explain(&self, step: Step, error: Error) -> Result<Finding> {
+        let causes = || error.chain().map(failure::innermost);
+        if causes().any(|cause| matches!(cause.downcast_ref(), Some(Failure::Interrupted))) {
+            return Ok(Finding::Interrupted);
+        }
+        let gone = causes().any(|cause| {
+            matches!(cause.downcast_ref(), Some(CardError::Gone { .. }))
+                || matches!(cause.downcast_ref(), Some(EngineError::Gone { .. }))
+                || matches!(cause.downcast_ref(), Some(BusError::Gone { .. }))
+        });
+        if step == Step::Identity && !gone && causes().any(|cause| cause.is::<BusError>()) {
+            return Err(error);
+        }
+        let meaning = match (gone, step) {
+            (true, _) => GONE,
+            (false, Step::Behaviour) if self.card.description().is_none() => {
+                "an experiment of `survey --probe` did not end as on other cards: reset the card, and send its report with the survey"
+            }
+            (false, step) => step.meaning(),
+        };
+        Ok(Finding::Failed(failure::text(&error), meaning))
+    }
+
+    fn settings(&self, interrupt: Interrupt) -> steps::Settings {
         steps::Settings {
             scratch: self.scratch,
             loopback: self.loopback,
             reset: self.reset,
             load: self.load,
             expected: self.card.description().cloned(),
+            interrupt,
         }
     }
 

@@ -1,4 +1,4 @@
-//! A way for data through the card and back: through its memory, or through user logic that loops streams back.
+//! A path of data through the card and back: through its memory, or through user logic that loops streams back.
 
 use anyhow::{Result, bail};
 use std::time::Duration;
@@ -9,9 +9,10 @@ use xdma::regs::Direction;
 use xdma_emulator::CardFile;
 
 /// Time limit for a transfer.
-const LIMIT: Duration = Duration::from_secs(2);
+pub const LIMIT: Duration = Duration::from_secs(2);
 
-/// The channels of one number.
+/// The channels with one number, in both directions. A number that only one direction has is paired with the last channel of the
+/// other.
 pub enum Path {
     Memory { h2c: Option<Box<Channel>>, c2h: Option<Box<Channel>>, scratch: u64 },
     Stream { sender: Box<Sender>, receiver: Box<Receiver> },
@@ -37,16 +38,19 @@ impl Path {
             let receiver = ReceiverOptions { channel: options, ..ReceiverOptions::default() };
             return Ok(Self::Stream { sender, receiver: Box::new(card.stream_c2h(index, receiver)?) });
         }
-        let open = |direction, count| match index < count {
-            true => card.channel(direction, index, options).map(|channel| Some(Box::new(channel))),
-            false => Ok(None),
+        // The direction with fewer channels lends its last one.
+        let open = |direction, count: usize| match index.min(count.wrapping_sub(1)) {
+            index if index < count => {
+                card.channel(direction, index, options).map(|channel| Some(Box::new(channel)))
+            }
+            _ => Ok(None),
         };
         let (h2c, c2h) = (file.channels.h2c, file.channels.c2h);
         Ok(Self::Memory { h2c: open(Direction::H2C, h2c)?, c2h: open(Direction::C2H, c2h)?, scratch })
     }
 
-    /// Sends `data` from an unaligned host address to `offset` in the scratch memory, and reads it back, or through the stream.
-    /// Checks that it is the same. With one direction only, data is moved but cannot be checked.
+    /// Sends `data` from `host_offset` in a host buffer to `offset` in the scratch memory and reads it back, or sends it through the
+    /// stream and receives it. Checks that it is unchanged. If the path has only one direction, the data is moved but not checked.
     pub fn round_trip(&mut self, card: &Card, data: &[u8], host_offset: u64, offset: u64) -> Result<()> {
         let len = data.len() as u64;
         let mut source = card.allocate(host_offset + len, Direction::H2C)?;
@@ -69,26 +73,11 @@ impl Path {
             }
             Self::Stream { sender, receiver } => {
                 let ticket = sender.send(&source, range)?;
-                let mut done = 0;
-                while done < data.len() {
-                    let received = receiver.wait(LIMIT)?;
-                    let part = received.len().min(data.len() - done);
-                    receiver.read(&received, 0, &mut seen[done..done + part])?;
-                    done += part;
-                    receiver.recycle(received)?;
-                }
+                receive_all(receiver, &mut seen)?;
                 sender.wait(ticket, LIMIT)?;
             }
         }
-        match data.iter().zip(&seen).position(|(sent, seen)| sent != seen) {
-            None => Ok(()),
-            Some(at) => bail!(
-                "of {len} bytes, byte {at} came back as {:#04x} instead of {:#04x} (host offset {host_offset}, card offset \
-                 {offset:#x})",
-                seen[at],
-                data[at]
-            ),
-        }
+        compare(data, &seen)
     }
 
     /// Returns the statistics of the channels.
@@ -103,5 +92,31 @@ impl Path {
                 vec![(Direction::H2C, sender.stats()), (Direction::C2H, receiver.channel().stats())]
             }
         }
+    }
+}
+
+/// Receives buffers from a stream until `data` is full.
+pub fn receive_all(receiver: &mut Receiver, data: &mut [u8]) -> Result<()> {
+    let mut done = 0;
+    while done < data.len() {
+        let received = receiver.wait(LIMIT)?;
+        let part = received.len().min(data.len() - done);
+        receiver.read(&received, 0, &mut data[done..done + part])?;
+        done += part;
+        receiver.recycle(received)?;
+    }
+    Ok(())
+}
+
+/// Checks that data came back as it was sent.
+pub fn compare(sent: &[u8], seen: &[u8]) -> Result<()> {
+    match sent.iter().zip(seen).position(|(sent, seen)| sent != seen) {
+        None => Ok(()),
+        Some(at) => bail!(
+            "of {} bytes, byte {at} came back as {:#04x} instead of {:#04x}",
+            sent.len(),
+            seen[at],
+            sent[at]
+        ),
     }
 }

@@ -1,12 +1,14 @@
-//! What each step does. An error is a surprise.
+//! The steps of the self-test. A step fails if its function returns an error.
 
 use super::Step;
+use super::load::AllChannels;
 use super::path::Path;
 use super::report::Finding;
-use crate::survey::{Ended, RawEngine, probe};
+use crate::interrupt::Interrupt;
+use crate::survey::{Ended, Experiments, RawEngine, SCRATCH_BYTES};
 use anyhow::{Context, Result, bail, ensure};
 use std::time::{Duration, Instant};
-use xdma::card::{Card, InterruptError, Interrupts, Source};
+use xdma::card::{Card, Interrupts, Source};
 use xdma::channel::{ChannelOptions, OpenError, Ring, Wait};
 use xdma::regs::Direction;
 use xdma::regs::channel::{
@@ -31,10 +33,11 @@ pub struct Settings {
     pub load: Duration,
     /// The description that the card should have.
     pub expected: Option<CardFile>,
+    pub interrupt: Interrupt,
 }
 
 impl Settings {
-    /// Returns why no data may be moved on a card, if so.
+    /// Returns the reason to skip a step that moves data, if the user has not allowed it.
     fn no_data(&self, file: &CardFile) -> Option<Finding> {
         let reason = match (file.is_stream(), self.loopback, self.scratch) {
             (true, false, _) => "moves data on streams; needs --loopback",
@@ -69,8 +72,8 @@ pub fn run(step: Step, settings: &Settings, card: &Card, file: &mut CardFile) ->
     }
 }
 
-fn good(text: impl Into<String>) -> Result<Finding> {
-    Ok(Finding::Good(text.into()))
+fn passed(text: impl Into<String>) -> Result<Finding> {
+    Ok(Finding::Passed(text.into()))
 }
 
 pub fn identity(card: &Card, file: &CardFile, expected: Option<&CardFile>) -> Result<Finding> {
@@ -78,14 +81,14 @@ pub fn identity(card: &Card, file: &CardFile, expected: Option<&CardFile>) -> Re
     let versions = [file.core.versions.irq, file.core.versions.config, file.core.versions.sgdma_common];
     ensure!(
         versions.iter().all(|version| (1..=6).contains(version)),
-        "the blocks of the core report the versions {versions:?}, and known ones are 1 to 6"
+        "the blocks of the core report the versions {versions:?}; versions 1 to 6 are known"
     );
     if let Some(expected) = expected {
         let differs = differences(&identity_of(expected), &identity_of(file))?;
-        ensure!(differs.is_empty(), "the card is not the described one: {}", differs.join(", "));
+        ensure!(differs.is_empty(), "the card does not match its description: {}", differs.join(", "));
     }
     let kind = if file.is_stream() { "AXI-Stream" } else { "memory-mapped" };
-    good(format!(
+    passed(format!(
         "{:04x}:{:04x}, core version {} in BAR{}, {} H2C and {} C2H {kind} channels, {}-bit data path",
         report.vendor,
         report.device,
@@ -97,11 +100,11 @@ pub fn identity(card: &Card, file: &CardFile, expected: Option<&CardFile>) -> Re
     ))
 }
 
-/// Returns the parts of a description that identify a card, the rest as in any other.
+/// Returns a description that keeps only what identifies a card. All other values are the same for every card.
 fn identity_of(file: &CardFile) -> CardFile {
     let mut card = file.clone();
     (card.name, card.notes) = (String::new(), vec![]);
-    // The slot decides the state of the link, and the host whether INTx is usable.
+    // The state of the link depends on the slot.
     (card.function.link.generation, card.function.link.lanes) = (1, 1);
     for bar in &mut card.bars {
         (bar.holds, bar.reserved) = Default::default();
@@ -113,15 +116,18 @@ fn identity_of(file: &CardFile) -> CardFile {
 
 pub fn link(file: &CardFile) -> Result<Finding> {
     let link = file.function.link;
+    if link.max_lanes == 0 {
+        return Ok(Finding::Skipped("the function does not report its link".into()));
+    }
     ensure!(link.lanes > 0 && link.generation > 0, "the link has {} lanes", link.lanes);
     let slower = match (link.generation < link.max_generation, link.lanes < link.max_lanes) {
         (false, false) => String::new(),
         _ => format!("; the card supports Gen{} x{}", link.max_generation, link.max_lanes),
     };
-    good(format!("Gen{} x{}{slower}", link.generation, link.lanes))
+    passed(format!("Gen{} x{}{slower}", link.generation, link.lanes))
 }
 
-/// All engines were stopped when the card was opened. No error bit may be set any more.
+/// Checks that no engine is busy or reports an error. All engines were stopped when the card was opened.
 pub fn idle(card: &Card) -> Result<Finding> {
     let report = card.report()?;
     for channel in &report.channels {
@@ -129,19 +135,19 @@ pub fn idle(card: &Card) -> Result<Finding> {
         let status = engine.status()?;
         ensure!(
             !status.intersects(Status::errors(channel.direction) | Status::BUSY),
-            "the status of idle {} channel {} is {:#x}, which cannot be cleared",
+            "{} channel {} was stopped, but its status is {:#x}: a busy or error bit cannot be cleared",
             channel.direction,
             channel.index,
             status.bits()
         );
     }
-    good(format!("{} engines stopped", report.channels.len()))
+    passed(format!("{} engines stopped", report.channels.len()))
 }
 
 fn register(card: &Card, file: &CardFile) -> Result<Finding> {
     let engine = first_engine(card, file)?;
     let check = |what: &str, wrote: u32, read: u32| {
-        ensure!(wrote == read, "{what}: {wrote:#010x} was written, and {read:#010x} was read");
+        ensure!(wrote == read, "{what}: {wrote:#010x} was written, but {read:#010x} was read back");
         Ok(())
     };
     for pattern in [0x5555_5540_u32, 0xaaaa_aa80, 0] {
@@ -158,18 +164,18 @@ fn register(card: &Card, file: &CardFile) -> Result<Finding> {
     engine.write(IRQ_ENABLE_W1C, 0x06)?;
     check("interrupt mask after clearing bits 1 and 2", 0x18, engine.read(IRQ_ENABLE)?)?;
     engine.write(IRQ_ENABLE, 0)?;
-    good("values and set and clear aliases as expected")
+    passed("values read back as written; the set and clear aliases work")
 }
 
 fn first_engine(card: &Card, file: &CardFile) -> Result<RawEngine> {
     let direction = if file.channels.h2c > 0 { Direction::H2C } else { Direction::C2H };
     RawEngine::new(card, direction, 0)?
-        .context("the host has no memory of three contiguous pages for the card")
+        .context("the host cannot provide three pages that are contiguous for the card")
 }
 
 fn write_back(card: &Card, file: &CardFile, settings: &Settings) -> Result<Finding> {
     if file.is_stream() {
-        return Ok(Finding::Skipped("a single descriptor would be a packet; see the next step".into()));
+        return Ok(Finding::Skipped("a descriptor of a stream is a packet; the next step sends some".into()));
     }
     let mut engine = first_engine(card, file)?;
     let mut latest = Duration::ZERO;
@@ -188,14 +194,14 @@ fn write_back(card: &Card, file: &CardFile, settings: &Settings) -> Result<Findi
     let word = engine.word()?;
     ensure!(
         WriteBack(word).count() == 2,
-        "a count of 2 was written back, and later {} again",
+        "a count of 2 was written back, and later a count of {}",
         WriteBack(word).count()
     );
-    good(format!("{latest:?} after the engine was idle"))
+    passed(format!("at most {latest:?} after the engine became idle"))
 }
 
-/// Waits for a count to be written back, until the engine has been idle for [`LATE`] or a second has passed. Returns how long after
-/// the engine was idle it came.
+/// Waits for a count to be written back, until the engine has been idle for [`LATE`] or a second has passed. Returns how long the
+/// write-back came after the engine became idle.
 fn await_write_back(engine: &RawEngine, count: u32) -> Result<Duration> {
     let begin = Instant::now();
     let mut idle_since = None;
@@ -227,10 +233,13 @@ fn check_run(engine: &RawEngine, ended: &Ended, descriptors: u32, idle: bool) ->
     ensure!(errors.is_empty(), "the engine stopped with status {:#x}: {}", status.bits(), errors.join("; "));
     ensure!(
         idle,
-        "the engine is busy after a second (status {:#x}, {completed} descriptors completed)",
+        "the engine is still busy after a second (status {:#x}, {completed} descriptors completed)",
         status.bits()
     );
-    ensure!(completed == descriptors, "the engine ran {descriptors} descriptors and counted {completed}");
+    ensure!(
+        completed == descriptors,
+        "the list has {descriptors} descriptors, but the engine counted {completed}"
+    );
     let count = WriteBack(word).count();
     ensure!(
         count == descriptors && !WriteBack(word).is_error(),
@@ -240,7 +249,7 @@ fn check_run(engine: &RawEngine, ended: &Ended, descriptors: u32, idle: bool) ->
 }
 
 /// Pseudo-random bytes, different for each seed.
-fn pattern(len: usize, seed: u64) -> Vec<u8> {
+pub fn pattern(len: usize, seed: u64) -> Vec<u8> {
     let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
     let next = |_| {
         state ^= state << 13;
@@ -251,7 +260,7 @@ fn pattern(len: usize, seed: u64) -> Vec<u8> {
     (0..len).map(next).collect()
 }
 
-/// Opens each path of the card in turn.
+/// Opens each path of the card in turn, and runs `test` on it.
 fn each_path(
     card: &Card,
     file: &CardFile,
@@ -260,6 +269,7 @@ fn each_path(
     mut test: impl FnMut(&mut Path) -> Result<()>,
 ) -> Result<()> {
     (0..Path::count(file)).try_for_each(|index| {
+        settings.interrupt.check()?;
         let mut path = Path::open(card, file, index, settings.scratch(), options)?;
         test(&mut path).with_context(|| format!("channel {index}"))
     })
@@ -267,10 +277,12 @@ fn each_path(
 
 fn descriptor(card: &Card, file: &CardFile, settings: &Settings) -> Result<Finding> {
     let mut seed = 0;
+    // Twice at each end of the memory.
+    let end = if file.is_stream() { 0 } else { SCRATCH_BYTES - 4096 };
     each_path(card, file, settings, ChannelOptions::default(), |path| {
-        (0..2).try_for_each(|_| {
+        [0, 0, end, end].into_iter().try_for_each(|offset| {
             seed += 1;
-            path.round_trip(card, &pattern(4096, seed), 0, 0)
+            path.round_trip(card, &pattern(4096, seed), 0, offset)
         })
     })?;
     let checked = if file.channels.h2c.min(file.channels.c2h) > 0 {
@@ -278,16 +290,17 @@ fn descriptor(card: &Card, file: &CardFile, settings: &Settings) -> Result<Findi
     } else {
         "; one direction only, so not compared"
     };
-    good(format!("4096 bytes on each channel{checked}"))
+    passed(format!("4096 bytes on each channel{checked}"))
 }
 
 fn behaviour(card: &Card, file: &mut CardFile, settings: &Settings) -> Result<Finding> {
-    let Some(scratch) = settings.scratch.or(file.is_stream().then_some(0)) else {
-        return Ok(Finding::Skipped("its experiments overwrite card memory; needs --scratch".into()));
-    };
-    probe(card, scratch, file)?;
+    if let Some(skipped) = settings.no_data(file) {
+        return Ok(skipped);
+    }
+    let streams = settings.loopback && settings.reset;
+    Experiments { scratch: settings.scratch(), streams, interrupt: &settings.interrupt }.run(card, file)?;
     let Some(expected) = &settings.expected else {
-        return good("surveyed; with --card-file it would be compared with a description");
+        return passed("surveyed; add --card-file to compare the card with a description");
     };
     let of = |file: &CardFile| {
         let identity = identity_of(file);
@@ -295,10 +308,10 @@ fn behaviour(card: &Card, file: &mut CardFile, settings: &Settings) -> Result<Fi
     };
     let differs = differences(&of(expected), &of(file))?;
     ensure!(differs.is_empty(), "the card differs from its description: {}", differs.join(", "));
-    good("as described")
+    passed("as described")
 }
 
-/// Returns the keys in which two descriptions differ, as far as both know them.
+/// Returns the keys whose values differ. Keys that are unknown in either description are ignored.
 fn differences(expected: &CardFile, seen: &CardFile) -> Result<Vec<String>> {
     let (expected, seen) = (serde_json::to_value(expected)?, serde_json::to_value(seen)?);
     let mut found = vec![];
@@ -334,6 +347,7 @@ fn rings(card: &Card, file: &CardFile, settings: &Settings) -> Result<Finding> {
         let options = ChannelOptions { ring: Some(ring), ..ChannelOptions::default() };
         let tested = each_path(card, file, settings, options, |path| {
             (0..ROUNDS).try_for_each(|round| {
+                settings.interrupt.check()?;
                 path.round_trip(card, &pattern(512, round as u64), 0, 512 * round as u64)
             })
         });
@@ -343,7 +357,7 @@ fn rings(card: &Card, file: &CardFile, settings: &Settings) -> Result<Finding> {
             Err(error) => return Err(error.context(format!("{ring} ring"))),
         }
     }
-    good(used.join(" and "))
+    passed(used.join(" and "))
 }
 
 fn interrupts(card: &Card, file: &CardFile, settings: &Settings) -> Result<Finding> {
@@ -353,35 +367,45 @@ fn interrupts(card: &Card, file: &CardFile, settings: &Settings) -> Result<Findi
     }
     let options = ChannelOptions { wait: Wait::Interrupt, ..ChannelOptions::default() };
     each_path(card, file, settings, options, |path| {
-        (0..ROUNDS).try_for_each(|round| path.round_trip(card, &pattern(256, round as u64), 0, 0))?;
-        for (direction, stats) in path.stats() {
-            ensure!(
-                stats.missed == 0,
-                "{direction}: {} of {} sleeps ended without their interrupt, although the work had finished",
-                stats.missed,
-                stats.sleeps
-            );
+        // A busy host is late once in a while. A card that loses interrupts does so again.
+        if wait_often(card, path)?.is_some() {
+            wait_often(card, path)?.map_or(Ok(()), |lost| bail!(lost))?;
         }
         Ok(())
     })?;
     if mode == Interrupts::PerSource && !file.is_stream() {
-        count_interrupts(card, file, settings)?;
+        for channel in &card.report()?.channels {
+            count_interrupts(card, channel.direction, channel.index, settings)
+                .with_context(|| format!("{} channel {}", channel.direction, channel.index))?;
+        }
     }
-    good(format!("{mode}; {ROUNDS} waits on each channel"))
+    passed(format!("{mode}; {ROUNDS} waits on each channel"))
 }
 
-/// With a vector for each source, one completion is one interrupt.
-fn count_interrupts(card: &Card, file: &CardFile, settings: &Settings) -> Result<()> {
-    let direction = if file.channels.h2c > 0 { Direction::H2C } else { Direction::C2H };
+/// Waits for transfers by interrupts. Returns a text if more than a quarter of the sleeps ended without their interrupt.
+fn wait_often(card: &Card, path: &mut Path) -> Result<Option<String>> {
+    let before = path.stats();
+    (0..ROUNDS).try_for_each(|round| path.round_trip(card, &pattern(256, round as u64), 0, 0))?;
+    let after = path.stats();
+    let lost = before.iter().zip(&after).find_map(|((direction, before), (_, after))| {
+        let (missed, sleeps) = (after.missed - before.missed, after.sleeps - before.sleeps);
+        (4 * missed > sleeps).then(|| {
+            format!(
+                "{direction}: {missed} of {sleeps} sleeps ended without their interrupt, although the work had finished"
+            )
+        })
+    });
+    Ok(lost)
+}
+
+/// Checks that one completion causes one interrupt, if each source has its own vector.
+fn count_interrupts(card: &Card, direction: Direction, index: usize, settings: &Settings) -> Result<()> {
     let options = ChannelOptions { interrupt: true, ..ChannelOptions::default() };
-    let mut channel = card.channel(direction, 0, options)?;
-    let interrupt = match card.interrupt(Source::Channel(direction, 0)) {
-        Ok(interrupt) => interrupt,
-        Err(InterruptError::NoVectors) => return Ok(()),
-        Err(error) => return Err(error.into()),
-    };
+    let mut channel = card.channel(direction, index, options)?;
+    let interrupt = card.interrupt(Source::Channel(direction, index))?;
     let buffer = card.allocate(64, direction)?;
     for _ in 0..3 {
+        settings.interrupt.check()?;
         channel.rearm_interrupt()?;
         interrupt.take();
         let ticket = channel.submit(&buffer, 0..64, settings.scratch())?;
@@ -401,14 +425,23 @@ fn count_interrupts(card: &Card, file: &CardFile, settings: &Settings) -> Result
     Ok(())
 }
 
+/// Moves data of many sizes, as far aligned as the card states that it needs it.
 fn sizes(card: &Card, file: &CardFile, settings: &Settings) -> Result<Finding> {
-    let offsets: &[(u64, u64)] =
-        if file.is_stream() { &[(0, 0), (5, 0)] } else { &[(0, 0), (1, 0), (0, 3), (7, 4093)] };
-    let lengths = [1, 2, 3, 63, 64, 65, 127, 4095, 4096, 4097, 40_000];
+    let rule = file.channels.alignment;
+    let address = |offset: u64| offset.next_multiple_of(rule.address.into());
+    let offsets = match file.is_stream() {
+        true => vec![(0, 0), (5, 0)],
+        false => vec![(0, 0), (address(1), 0), (0, address(3)), (address(7), address(4093))],
+    };
+    let mut lengths = [1, 2, 3, 63, 64, 65, 127, 4095, 4096, 4097, 40_000usize]
+        .map(|len| if file.is_stream() { len } else { len.next_multiple_of(rule.length.into()) })
+        .to_vec();
+    lengths.dedup();
     let mut count = 0;
     each_path(card, file, settings, ChannelOptions::default(), |path| {
-        for &(host, offset) in offsets {
-            for len in lengths {
+        for &(host, offset) in &offsets {
+            for &len in &lengths {
+                settings.interrupt.check()?;
                 count += 1;
                 path.round_trip(card, &pattern(len, count), host, offset)
                     .with_context(|| format!("{len} bytes, host offset {host}, card offset {offset:#x}"))?;
@@ -416,24 +449,24 @@ fn sizes(card: &Card, file: &CardFile, settings: &Settings) -> Result<Finding> {
         }
         Ok(())
     })?;
-    good(format!("{count} transfers of 1 to 40000 bytes, aligned and unaligned"))
+    let aligned = match (rule.address, rule.length) {
+        (1, 1) => "aligned and unaligned".to_owned(),
+        (address, length) => format!("addresses aligned to {address} and lengths to {length} bytes"),
+    };
+    passed(format!("{count} transfers of {} to {} bytes, {aligned}", lengths[0], lengths[lengths.len() - 1]))
 }
 
 fn load(card: &Card, file: &CardFile, settings: &Settings) -> Result<Finding> {
-    let mut paths: Vec<_> = (0..Path::count(file))
-        .map(|index| Path::open(card, file, index, settings.scratch(), ChannelOptions::default()))
-        .collect::<Result<_>>()?;
-    let (begin, mut bytes) = (Instant::now(), 0u64);
+    let mut all = AllChannels::open(card, file, settings.scratch())?;
+    let (begin, mut bytes, mut round) = (Instant::now(), 0u64, 0);
     while begin.elapsed() < settings.load {
-        for (index, path) in paths.iter_mut().enumerate() {
-            let data = pattern(32 << 10, bytes);
-            path.round_trip(card, &data, 0, 0).with_context(|| {
-                format!("channel {index}, after {bytes} bytes and {:.1} s", begin.elapsed().as_secs_f64())
-            })?;
-            bytes += 32 << 10;
-        }
+        settings.interrupt.check()?;
+        bytes += all
+            .round(round)
+            .with_context(|| format!("after {bytes} bytes and {:.1} s", begin.elapsed().as_secs_f64()))?;
+        round += 1;
     }
-    good(format!("{} bytes there and back in {:.1} s", bytes, begin.elapsed().as_secs_f64()))
+    passed(format!("{bytes} bytes in {:.1} s, all channels at once", begin.elapsed().as_secs_f64()))
 }
 
 fn reset(card: &Card, file: &CardFile, settings: &Settings) -> Result<Finding> {
@@ -455,7 +488,7 @@ fn reset(card: &Card, file: &CardFile, settings: &Settings) -> Result<Finding> {
     ensure!(left == 0, "after a reset, the write-back address still reads {left:#x}");
     drop(engine);
     if !remembers {
-        return good("registers have their reset values");
+        return passed("registers have their reset values");
     }
     let mut c2h = card.c2h(0)?;
     let sink = card.allocate(4096, Direction::C2H)?;
@@ -463,5 +496,5 @@ fn reset(card: &Card, file: &CardFile, settings: &Settings) -> Result<Finding> {
     let mut seen = vec![0u8; 4096];
     sink.read(0, &mut seen)?;
     ensure!(seen == data, "after a reset, the memory behind the channels has other contents");
-    good("registers have their reset values, and memory kept its contents")
+    passed("registers have their reset values, and memory kept its contents")
 }

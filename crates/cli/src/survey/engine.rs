@@ -1,9 +1,10 @@
 //! An engine whose registers are accessed directly, for experiments that the driver would not make.
 
-use anyhow::{Context, Result, bail};
+use crate::failure::Failure;
+use anyhow::{Context, Result};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use xdma::card::Card;
+use xdma::card::{Card, CardError};
 use xdma::memory::Buffer;
 use xdma::regs::channel::{
     CONTROL, CONTROL_W1C, CONTROL_W1S, Control, STATUS, STATUS_RC, Status, WRITE_BACK_HI, WRITE_BACK_LO,
@@ -13,16 +14,18 @@ use xdma::regs::{Direction, GONE, Target, common_bit, sgdma};
 use xdma::unstable::bus::Bar;
 use xdma::unstable::card::registers;
 
-/// Size of a page, at whose boundaries the engine must not fetch.
+/// Size of a page. A block of adjacent descriptors must not cross a page boundary.
 const PAGE: u64 = 4096;
-/// Size of the list: two pages, from the first page boundary in the buffer on.
+/// Size of the buffer for the list: two pages after the first page boundary in it.
 const LIST_BYTES: u64 = 3 * PAGE;
 /// Size of the data buffer.
 const DATA_BYTES: u64 = PAGE;
 /// Time limit for an engine to become idle.
 const LIMIT: Duration = Duration::from_secs(1);
+/// How long a busy engine is watched without sleeping.
+const SOON: Duration = Duration::from_millis(1);
 
-/// An idle channel with memory of its own. When it is dropped, the channel's control registers have their reset values again.
+/// An idle channel with its own memory. Dropping it restores the reset values of the channel's control registers.
 pub struct RawEngine {
     bar: Arc<dyn Bar>,
     pub direction: Direction,
@@ -50,7 +53,7 @@ pub struct Ended {
 }
 
 impl RawEngine {
-    /// Takes over a channel that no one has open. `None` if memory of three pages is not contiguous for the card.
+    /// Takes over a channel that is not open. `None` if the allocated memory is not contiguous for the card.
     pub fn new(card: &Card, direction: Direction, index: usize) -> Result<Option<Self>> {
         let list = card.allocate(LIST_BYTES, Direction::H2C)?;
         let data = card.allocate(DATA_BYTES, direction)?;
@@ -86,7 +89,7 @@ impl RawEngine {
 
     fn read_at(&self, address: u64) -> Result<u32> {
         match self.bar.read32(address)? {
-            GONE => bail!("the card is gone: register {address:#x} reads all ones"),
+            GONE => Err(CardError::Gone { what: "a register" }.into()),
             value => Ok(value),
         }
     }
@@ -150,7 +153,7 @@ impl RawEngine {
         Ok(memory.list.write(memory.skip + slot * DESCRIPTOR_BYTES, &words.map(u32::to_le))?)
     }
 
-    /// Starts the engine at a slot with these control bits, and polled write-back. The engine is idle.
+    /// Starts the engine at a slot, with these control bits and polled write-back. The engine must be idle.
     pub fn start(&mut self, slot: u64, adjacent: u32, control: Control) -> Result<()> {
         let (list, word) = (self.slot(slot)?, self.memory()?.addresses[2]);
         // The word that the card writes cannot be cleared by the host: a count from the last run is overwritten by the next.
@@ -174,7 +177,11 @@ impl RawEngine {
             if begin.elapsed() > limit {
                 return Ok(false);
             }
-            std::thread::yield_now();
+            // An engine that lags for long need not be watched closely.
+            match begin.elapsed() > SOON {
+                true => std::thread::sleep(SOON),
+                false => std::thread::yield_now(),
+            }
         }
         Ok(true)
     }
@@ -183,6 +190,7 @@ impl RawEngine {
     pub fn run(&mut self, slot: u64, adjacent: u32, control: Control) -> Result<Ended> {
         self.start(slot, adjacent, control)?;
         self.wait_idle(LIMIT)?;
+        // An engine that is busy is stopped by the next call, or else fails there.
         let ended = self.ended()?;
         self.stop()?;
         Ok(ended)
@@ -200,11 +208,8 @@ impl RawEngine {
         if !self.wait_idle(LIMIT)? {
             // The engine may still use the memory.
             std::mem::forget(self.memory.take());
-            bail!(
-                "{} channel {} does not become idle: its user logic or its memory does not answer; reset the card",
-                self.direction,
-                self.index
-            );
+            let (direction, index) = (self.direction, self.index);
+            return Err(Failure::EngineBusy { direction, index }.into());
         }
         self.read(STATUS_RC).map(drop)
     }
@@ -231,5 +236,7 @@ impl Drop for RawEngine {
             // The engine may still use the memory.
             std::mem::forget(self.memory.take());
         }
+        // The last write-back may come after the engine was seen idle. Closing the card ends the card's access to this memory.
+        std::mem::forget(self.memory.take().map(|memory| memory.word));
     }
 }

@@ -1,7 +1,7 @@
 //! What a card states about itself: config space and read-only registers.
 
-use anyhow::{Context, Result, ensure};
-use xdma::card::{Card, Report};
+use anyhow::{Context, Result};
+use xdma::card::{Card, ChannelReport, Report};
 use xdma::regs::channel::Alignments;
 use xdma::regs::{Direction, IDENTIFIER, Identifier, Target, config};
 use xdma::unstable::card::{config_read, registers};
@@ -22,11 +22,10 @@ pub fn observe(card: &Card) -> Result<CardFile> {
     let report = card.report()?;
     let function = function(card)?;
     let name = format!("Surveyed card {:04x}:{:04x}", function.vendor, function.device);
-    let note = format!("written by `xdma survey` {}", env!("CARGO_PKG_VERSION"));
-    let file = CardFile {
+    let mut file = CardFile {
         format: FORMAT,
         name,
-        notes: vec![note],
+        notes: vec![format!("written by `xdma survey` {}", env!("CARGO_PKG_VERSION"))],
         function,
         bars: bars(card, &report)?,
         core: core(card, &report)?,
@@ -34,15 +33,41 @@ pub fn observe(card: &Card) -> Result<CardFile> {
         switches: Switches::default(),
         logic: Logic::default(),
     };
-    file.check().context("the card describes itself in a way that is not possible")?;
+    file.notes.extend(inexpressible(card, &report)?);
+    if let Err(error) = file.check() {
+        // Whoever gets the file still learns what the card is like.
+        file.notes.push(format!("the format has no such card: {error}"));
+    }
     Ok(file)
+}
+
+/// Returns what the format cannot express.
+fn inexpressible(card: &Card, report: &Report) -> Result<Vec<String>> {
+    let mut notes = vec![];
+    if capability(card, PCI_EXPRESS)?.is_none() {
+        notes.push("the function has no PCI Express capability".to_owned());
+    }
+    if let Some(at) = capability(card, MSIX)? {
+        let (table, pending) = (config_read(card, at + 4, 4)? & 7, config_read(card, at + 8, 4)? & 7);
+        if table != pending {
+            notes.push(format!("the pending bits are in BAR{pending}, the MSI-X table is in BAR{table}"));
+        }
+    }
+    let rules = |channel: &ChannelReport| (channel.identifier.is_stream(), channel.alignments);
+    for channel in report.channels.iter().filter(|channel| rules(channel) != rules(&report.channels[0])) {
+        let (stream, alignments) = rules(channel);
+        let kind = if stream { "stream" } else { "memory-mapped" };
+        let (direction, index) = (channel.direction, channel.index);
+        notes.push(format!("{direction} channel {index} is {kind}, with the alignments {:#x}", alignments.0));
+    }
+    Ok(notes)
 }
 
 fn function(card: &Card) -> Result<Function> {
     let read16 = |offset| config_read(card, offset, 2).map(|value| value as u16);
     let class = config_read(card, 8, 4)?;
-    let express = capability(card, PCI_EXPRESS)?.context("the function has no PCI Express capability")?;
-    let device = config_read(card, express + 4, 4)?;
+    let express = capability(card, PCI_EXPRESS)?;
+    let device = express.map_or(Ok(0), |at| config_read(card, at + 4, 4))?;
     let msi_vectors = match capability(card, MSI)? {
         Some(at) => 1 << (config_read(card, at + 2, 2)? >> 1 & 7).min(5),
         None => 0,
@@ -67,11 +92,13 @@ fn msix(card: &Card) -> Result<Option<Msix>> {
     let Some(at) = capability(card, MSIX)? else { return Ok(None) };
     let vectors = (config_read(card, at + 2, 2)? & 0x7ff) as u16 + 1;
     let (table, pending) = (config_read(card, at + 4, 4)?, config_read(card, at + 8, 4)?);
-    ensure!(table & 7 == pending & 7, "the MSI-X table and its pending bits are in different BARs");
     Ok(Some(Msix { vectors, bar: (table & 7) as usize, table: table & !7, pending: pending & !7 }))
 }
 
-fn link(card: &Card, express: u16) -> Result<Link> {
+fn link(card: &Card, express: Option<u16>) -> Result<Link> {
+    let Some(express) = express else {
+        return Ok(Link { generation: 0, lanes: 0, max_generation: 0, max_lanes: 0 });
+    };
     let (most, now) = (config_read(card, express + 0x0c, 4)?, config_read(card, express + 0x12, 2)?);
     let (generation, lanes) = (|word: u32| (word & 0xf) as u8, |word: u32| (word >> 4 & 0x3f) as u8);
     Ok(Link {
@@ -137,11 +164,6 @@ fn core(card: &Card, report: &Report) -> Result<Core> {
 
 fn channels(report: &Report) -> Result<Channels> {
     let first = report.channels.first().context("the core has no channels")?;
-    let rules = |at: &xdma::card::ChannelReport| (at.identifier.is_stream(), at.alignments);
-    ensure!(
-        report.channels.iter().all(|channel| rules(channel) == rules(first)),
-        "the channels differ in interface or alignments, which the format cannot express"
-    );
     Ok(Channels {
         h2c: report.count(Direction::H2C),
         c2h: report.count(Direction::C2H),

@@ -10,6 +10,7 @@
 use super::{Envelope, Log, Request, Response, encode, excerpt};
 use crate::EmulatedCard;
 use crate::admission::timespec;
+use crate::logic::Design;
 use crate::server::{listen_at, shut};
 use crate::wakeup::Wakeup;
 use rustix::event::{PollFd, PollFlags, poll};
@@ -168,7 +169,11 @@ impl Listener {
         match request {
             Request::Options => Ok(Response::Options(Box::new(card.options()))),
             Request::Load { options, design, link_down_ms } => {
-                let (options, logic) = (*options, design.build());
+                let options = card.options().with_changes(options).map_err(|error| error.to_string())?;
+                if options.card.is_stream() != matches!(design, Design::Loopback) {
+                    return Err("Loopback is for stream channels, and the other designs are not".into());
+                }
+                let logic = design.build();
                 let loaded = match link_down_ms {
                     Some(millis) => {
                         card.reprogram(options, logic, Duration::from_millis(millis.min(MAX_LINK_DOWN_MS)))

@@ -7,8 +7,10 @@ use std::sync::{Arc, Mutex, OnceLock};
 use vm_memory::VolatileSlice;
 use xdma_card_file::{CardFile, MemoryRange};
 
-/// The size of a mapping in bytes. Its pages are allocated when they are first written.
+/// The least size of a mapping in bytes. Its pages are allocated when they are first written.
 const CHUNK: u64 = 64 << 20;
+/// The largest number of mappings of a region. Mappings of large regions are larger.
+const MAX_CHUNKS: u64 = 1 << 16;
 /// The number of scratch registers in each user BAR, starting at offset 0.
 const REGISTERS: usize = 1024;
 /// The number of BARs.
@@ -17,13 +19,15 @@ const BARS: usize = 6;
 /// A range of card addresses with memory.
 struct Region {
     range: MemoryRange,
+    chunk_bytes: u64,
     chunks: Vec<OnceLock<Option<Mapping>>>,
 }
 
 impl Region {
     fn new(range: MemoryRange) -> Self {
-        let chunks = range.size.div_ceil(CHUNK) as usize;
-        Self { range, chunks: std::iter::repeat_with(OnceLock::new).take(chunks).collect() }
+        let chunk_bytes = range.size.div_ceil(MAX_CHUNKS).next_power_of_two().max(CHUNK);
+        let chunks = range.size.div_ceil(chunk_bytes) as usize;
+        Self { range, chunk_bytes, chunks: std::iter::repeat_with(OnceLock::new).take(chunks).collect() }
     }
 
     /// Returns the offset of an access of `len` bytes, if it lies in this region.
@@ -101,7 +105,7 @@ impl Memory {
         let mut done = 0;
         while done < buffer.len() {
             let at = address + done as u64;
-            let piece = ((CHUNK - at % CHUNK) as usize).min(buffer.len() - done);
+            let piece = self.room(at).min(buffer.len() - done);
             let part = buffer.subslice(done, piece).expect("inside the buffer");
             let response = self.access(at, piece, |memory| copy(memory, &part));
             assert!(matches!(response, AxiResponse::Okay(_)), "no memory at {at:#x}");
@@ -109,15 +113,23 @@ impl Memory {
         }
     }
 
+    /// Returns the number of bytes from an address to the end of its mapping.
+    fn room(&self, address: u64) -> usize {
+        let place = |region: &Region| {
+            region.offset(address, 1).map(|offset| region.chunk_bytes - offset % region.chunk_bytes)
+        };
+        self.regions.iter().find_map(place).unwrap_or(1) as usize
+    }
+
     /// Calls `f` with a view of `len` bytes, which must not cross a mapping.
     fn access(&self, address: u64, len: usize, f: impl FnOnce(&VolatileSlice<'_>)) -> AxiResponse {
         let place = |region: &Region| region.offset(address, len as u64);
         let found = self.regions.iter().find_map(|region| place(region).map(|offset| (region, offset)));
         let Some((region, offset)) = found else { return AxiResponse::DecodeError };
-        let chunk = &region.chunks[(offset / CHUNK) as usize];
-        match chunk.get_or_init(|| Mapping::anonymous(CHUNK as usize).ok()) {
+        let chunk = &region.chunks[(offset / region.chunk_bytes) as usize];
+        match chunk.get_or_init(|| Mapping::anonymous(region.chunk_bytes as usize).ok()) {
             Some(mapping) => {
-                f(&mapping.slice((offset % CHUNK) as usize, len));
+                f(&mapping.slice((offset % region.chunk_bytes) as usize, len));
                 AxiResponse::Okay(len)
             }
             // The host has no address space left.
@@ -197,10 +209,13 @@ impl Logic for Memory {
 
     fn clear_memory(&self) {
         let zeros = [0_u8; BEAT * BEAT];
-        let chunks = self.regions.iter().flat_map(|region| &region.chunks);
-        for mapping in chunks.filter_map(|chunk| chunk.get()?.as_ref()) {
-            let page = |at| mapping.slice(at, zeros.len());
-            (0..CHUNK as usize).step_by(zeros.len()).for_each(|at| page(at).copy_from(&zeros));
+        for region in &self.regions {
+            for mapping in region.chunks.iter().filter_map(|chunk| chunk.get()?.as_ref()) {
+                let page = |at| mapping.slice(at, zeros.len());
+                (0..region.chunk_bytes as usize)
+                    .step_by(zeros.len())
+                    .for_each(|at| page(at).copy_from(&zeros));
+            }
         }
     }
 }
@@ -212,5 +227,28 @@ impl AxiResponse {
             Self::Okay(_) => Self::Okay(len),
             other => other,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn regions_of_any_size_and_place_are_read_and_written_across_mappings() {
+        let huge = MemoryRange { address: 1 << 62, size: 1 << 62 };
+        let odd = MemoryRange { address: 0x1000, size: 256 << 20 };
+        let memory = Memory::with_regions(vec![Region::new(odd), Region::new(huge)], BEAT);
+        let bytes: Vec<u8> = (0..200).collect();
+        for address in [0x1000 + CHUNK - 100, CHUNK - 100, 2 * CHUNK - 7] {
+            memory.poke(address, &bytes);
+            let mut seen = [0; 200];
+            memory.peek(address, &mut seen);
+            assert_eq!(seen[..], bytes);
+        }
+        // The host has no address space for so much, which is an error of that access only.
+        let view = &mut [0; 64][..];
+        let answer = memory.read(0, 1 << 62, Burst::Increment, &VolatileSlice::from(view));
+        assert!(matches!(answer, AxiResponse::Okay(64) | AxiResponse::SlaveError), "{answer:?}");
     }
 }

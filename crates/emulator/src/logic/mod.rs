@@ -136,7 +136,7 @@ pub trait Logic: Send + Sync {
     fn user_write(&self, bar: usize, offset: u64, value: u32);
 
     /// Writes the bytes of a register that are set in `mask` (AXI WSTRB), in an access of fewer than 32 bits. By default, the
-    /// register is read and written as a whole, for logic whose reads have no side effects.
+    /// register is read and written as a whole; override this if reads of the logic have side effects.
     fn user_write_bytes(&self, bar: usize, offset: u64, value: u32, mask: u32) {
         let kept = self.user_read(bar, offset) & !mask;
         self.user_write(bar, offset, kept | value & mask);

@@ -1,5 +1,5 @@
-//! Errors beyond the card's memory, as the vendor's kernel module sees them (XIL `libxdma.c`, `engine_service`,
-//! `engine_service_poll`): which of its values the card gives it for one descriptor and for several, with interrupts and polled.
+//! Transfers beyond the end of the card's memory, as the vendor's kernel module sees them (XIL `libxdma.c`, `engine_service`,
+//! `engine_service_poll`): the status, count and write-back for one descriptor and for several, with interrupts and by polling.
 
 use crate::fabric::DECODE_ERROR;
 use crate::host::{COMPLETED, STOP};
@@ -93,7 +93,7 @@ fn a_write_beyond_the_memory_looks_like_success() {
     }
 }
 
-/// A driver that starts an engine without clearing Run first, as one does after remove and rescan, waits for ever, and the log names the
+/// A driver that starts an engine without clearing Run first, as some do after remove and rescan, waits forever, and the log names the
 /// reason.
 #[test]
 fn setting_run_again_on_an_idle_channel_does_nothing_and_is_recorded() {

@@ -2,15 +2,15 @@
 //! channels move data.
 
 use crate::host::{COMPLETED, STOP};
-use crate::rig::{LIST, Rig, c2h, h2c, pieces, synchronous};
-use xdma_emulator::card_file::{Holds, Intx, SHIPPED};
+use crate::rig::{DATA, LIST, Piece, Rig, c2h, h2c, pieces, synchronous};
+use xdma_emulator::card_file::{Alignment, Holds, Intx, Msix, SHIPPED};
 use xdma_emulator::{CardFile, EmulatorOptions};
 
 fn each(test: impl Fn(&CardFile, &mut Rig)) {
     for (name, _) in SHIPPED {
         println!("{name}");
         let card = CardFile::shipped(name).unwrap();
-        test(&card, &mut Rig::new(EmulatorOptions { card: card.clone(), ..synchronous() }));
+        test(&card, &mut Rig::exactly(EmulatorOptions { card: card.clone(), ..synchronous() }));
     }
 }
 
@@ -127,11 +127,51 @@ fn every_memory_mapped_channel_moves_data() {
 fn a_bar_holds_what_is_described() {
     let mut card = CardFile::shipped("three-and-one").unwrap();
     card.bars[2].holds = Default::default();
-    let mut rig = Rig::new(EmulatorOptions { card: card.clone(), ..synchronous() });
+    let mut rig = Rig::exactly(EmulatorOptions { card: card.clone(), ..synchronous() });
     rig.bar_write(4, 0x1000, 5);
     assert_eq!(rig.bar_read(4, 0x1000), !0);
     card.bars[2].holds = Holds::Memory.into();
-    let mut rig = Rig::new(EmulatorOptions { card, ..synchronous() });
+    let mut rig = Rig::exactly(EmulatorOptions { card, ..synchronous() });
     rig.bar_write(4, 0x1000, 5);
     assert_eq!(rig.bar_read(4, 0x1000), 5);
+}
+
+/// The MSI-X structures are where the capability says, in any BAR.
+#[test]
+fn the_vector_table_is_where_it_is_described() {
+    for bar in [1, 0] {
+        let mut card = CardFile::alveo();
+        card.function.msix = Some(Msix { vectors: 5, bar, table: 0x9000, pending: 0xa000 });
+        let mut rig = Rig::exactly(EmulatorOptions { card, ..synchronous() });
+        let mut word = |offset: u64| {
+            let mut data = [0; 4];
+            rig.client.region_read(bar as u32, offset, &mut data).unwrap();
+            u32::from_le_bytes(data)
+        };
+        assert_eq!([0x9000, 0x900c, 0x904c].map(|offset| word(offset) & 1), [0, 1, 1], "vectors start masked");
+        // Behind the last vector, and where other cards have the table.
+        assert_eq!([0x905c, 0x800c].map(&mut word), [0, 0]);
+        assert_eq!(word(0xa000), 0);
+    }
+}
+
+/// PG195, "Alignment": a descriptor that does not keep to the stated alignment ends with an error.
+#[test]
+fn stated_alignments_are_enforced() {
+    let mut card = CardFile::alveo();
+    card.channels.alignment = Alignment { address: 64, length: 32 };
+    for (piece, fails) in [
+        (Piece { host: DATA, card: 0, len: 96 }, false),
+        (Piece { host: DATA + 32, card: 0, len: 96 }, true),
+        (Piece { host: DATA, card: 1, len: 96 }, true),
+        (Piece { host: DATA, card: 0, len: 31 }, true),
+    ] {
+        let mut rig = Rig::exactly(EmulatorOptions { card: card.clone(), ..synchronous() });
+        let adjacent = rig.lay(h2c(0), LIST, &[piece], 0, STOP | COMPLETED);
+        rig.write(0x04, 0x00ff_fe7e);
+        rig.first(h2c(0), rig.host.at(LIST), adjacent);
+        rig.write(0x04, 0x00ff_fe7f);
+        assert_eq!(rig.read(0x40) >> 3 & 1 != 0, fails, "{piece:?}");
+        assert_eq!(rig.read(0x48), u32::from(!fails));
+    }
 }

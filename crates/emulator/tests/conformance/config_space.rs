@@ -4,11 +4,11 @@ use crate::rig::{Rig, synchronous};
 use xdma_emulator::{CardFile, EmulatorOptions};
 
 fn f1() -> Rig {
-    Rig::new(synchronous())
+    Rig::exactly(synchronous())
 }
 
 fn alveo() -> Rig {
-    Rig::new(EmulatorOptions { card: CardFile::alveo(), ..synchronous() })
+    Rig::exactly(EmulatorOptions { card: CardFile::alveo(), ..synchronous() })
 }
 
 /// Writes all ones to a BAR, and returns the value read back: its size and type.
@@ -153,7 +153,7 @@ fn the_function_is_a_pci_express_endpoint() {
 fn function_reset_is_advertised_if_supported() {
     for card in [CardFile::f1(), CardFile::alveo()] {
         for function_reset in [false, true] {
-            let mut rig = Rig::new(
+            let mut rig = Rig::exactly(
                 EmulatorOptions { card: card.clone(), ..synchronous() }.with_function_reset(function_reset),
             );
             let at = rig.capability(0x10).unwrap();

@@ -11,7 +11,7 @@ fn counts(h2c: usize, c2h: usize, stream: bool) -> EmulatorOptions {
 #[test]
 fn every_block_of_a_memory_mapped_card_identifies_itself() {
     for card in [CardFile::f1(), CardFile::alveo()] {
-        let mut rig = Rig::new(EmulatorOptions { card, ..synchronous() });
+        let mut rig = Rig::exactly(EmulatorOptions { card, ..synchronous() });
         for (channel, expected) in [(0, 0x1fc0_0006), (1, 0x1fc0_0106), (2, 0x1fc0_0206), (3, 0x1fc0_0306)]
             .map(|(c, id)| (c * 0x100, id))
         {
@@ -28,7 +28,7 @@ fn every_block_of_a_memory_mapped_card_identifies_itself() {
 
 #[test]
 fn bit_15_marks_stream_channels() {
-    let mut rig = Rig::new(counts(2, 2, true));
+    let mut rig = Rig::exactly(counts(2, 2, true));
     assert_eq!(rig.read(0x0000), 0x1fc0_8006);
     assert_eq!(rig.read(0x0100), 0x1fc0_8106);
     assert_eq!(rig.read(0x1000), 0x1fc1_8006);
@@ -52,14 +52,14 @@ fn count(rig: &mut Rig, target: u64) -> usize {
 #[test]
 fn the_vendor_driver_finds_all_channels() {
     for (h2c, c2h) in [(4, 4), (1, 1), (2, 1), (0, 3), (4, 0)] {
-        let mut rig = Rig::new(counts(h2c, c2h, false));
+        let mut rig = Rig::exactly(counts(h2c, c2h, false));
         assert_eq!((count(&mut rig, 0), count(&mut rig, 1)), (h2c, c2h));
     }
 }
 
 #[test]
 fn absent_channels_have_no_identifier() {
-    let mut rig = Rig::new(counts(2, 1, false));
+    let mut rig = Rig::exactly(counts(2, 1, false));
     for target in [0, 1, 4, 5] {
         let present = if matches!(target, 0 | 4) { 2 } else { 1 };
         for channel in present..16 {
@@ -71,13 +71,13 @@ fn absent_channels_have_no_identifier() {
 
 #[test]
 fn undefined_targets_have_no_identifier() {
-    let mut rig = Rig::new(synchronous());
+    let mut rig = Rig::exactly(synchronous());
     assert_ne!(rig.read(0x7000) >> 20, 0x1fc);
 }
 
 #[test]
 fn identifiers_are_read_only() {
-    let mut rig = Rig::new(synchronous());
+    let mut rig = Rig::exactly(synchronous());
     for at in [0x0000, 0x0300, 0x1000, 0x1300, 0x2000, 0x3000, 0x4000, 0x5200, 0x6000] {
         let id = rig.read(at);
         rig.write(at, 0xffff_ffff);
@@ -109,7 +109,7 @@ fn is_defined(at: u64) -> bool {
 /// In the whole register space, undefined registers read 0 and ignore writes, and writing them does not change defined ones.
 #[test]
 fn undefined_registers_read_zero_and_ignore_writes() {
-    let mut rig = Rig::new(synchronous());
+    let mut rig = Rig::exactly(synchronous());
     let (defined, other): (Vec<u64>, Vec<u64>) = (0..0x8000).step_by(4).partition(|at| is_defined(*at));
     let before: Vec<u32> = defined.iter().map(|at| rig.read(*at)).collect();
     for at in other {

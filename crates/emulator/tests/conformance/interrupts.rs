@@ -97,7 +97,7 @@ fn both_cards() -> Vec<EmulatorOptions> {
 #[test]
 fn each_channel_has_its_bit_and_its_vector() {
     for options in both_cards() {
-        let mut rig = Rig::new(options);
+        let mut rig = Rig::exactly(options);
         let vectors = msix(&mut rig);
         rig.write(0x2014, 0xffff_ffff);
         for (vector, channel) in channels().into_iter().enumerate() {
@@ -115,7 +115,7 @@ fn each_channel_has_its_bit_and_its_vector() {
 
 #[test]
 fn c2h_follows_the_last_h2c_channel_that_exists() {
-    let mut rig = Rig::new(synchronous().with_channels(1, 1));
+    let mut rig = Rig::exactly(synchronous().with_channels(1, 1));
     let vectors = msix(&mut rig);
     rig.write(0x20a0, 0x0000_0100);
     rig.write(0x2014, 0xffff_ffff);
@@ -128,7 +128,7 @@ fn c2h_follows_the_last_h2c_channel_that_exists() {
 
 #[test]
 fn vector_numbers_are_arbitrary() {
-    let mut rig = Rig::new(synchronous());
+    let mut rig = Rig::exactly(synchronous());
     let vectors = msix(&mut rig);
     rig.write(0x20a0, 0x1f00_0000);
     rig.write(0x20a4, 0x0000_001e);
@@ -144,7 +144,7 @@ fn vector_numbers_are_arbitrary() {
 /// There are two masks: the channel's own (0x90) and that of the interrupt block (0x2010).
 #[test]
 fn both_masks_must_be_enabled() {
-    let mut rig = Rig::new(synchronous());
+    let mut rig = Rig::exactly(synchronous());
     let vectors = msix(&mut rig);
     let channel = h2c(1);
     finish_one(&mut rig, channel);
@@ -164,7 +164,7 @@ fn both_masks_must_be_enabled() {
 
 #[test]
 fn only_enabled_status_bits_are_a_source() {
-    let mut rig = Rig::new(synchronous());
+    let mut rig = Rig::exactly(synchronous());
     let vectors = msix(&mut rig);
     rig.write(0x2014, 0xff);
     rig.write(0x90, 0x18);
@@ -184,7 +184,7 @@ fn only_enabled_status_bits_are_a_source() {
 #[test]
 fn the_vendor_interrupt_sequence_gets_one_message_per_run() {
     for options in [synchronous(), EmulatorOptions::default()] {
-        let mut rig = Rig::new(options);
+        let mut rig = Rig::exactly(options);
         let vectors = msix(&mut rig);
         rig.write(0x2014, 0xffff_ffff);
         for channel in [h2c(0), c2h(1)] {
@@ -210,7 +210,7 @@ fn the_vendor_interrupt_sequence_gets_one_message_per_run() {
 /// (b) A status bit that is still set when 0x90 is enabled sends a new message.
 #[test]
 fn enabling_a_set_status_bit_sends_a_message() {
-    let mut rig = Rig::new(synchronous());
+    let mut rig = Rig::exactly(synchronous());
     let vectors = msix(&mut rig);
     rig.write(0x2014, 0xff);
     rig.write(0x1090, MASK);
@@ -226,7 +226,7 @@ fn enabling_a_set_status_bit_sends_a_message() {
 /// (c) A run that ends between reading 0x44 and enabling 0x90 is not lost.
 #[test]
 fn a_run_that_ends_while_disabled_fires_when_enabled() {
-    let mut rig = Rig::new(synchronous());
+    let mut rig = Rig::exactly(synchronous());
     let vectors = msix(&mut rig);
     rig.write(0x2014, 0xff);
     rig.write(0x90, MASK);
@@ -244,7 +244,7 @@ fn a_run_that_ends_while_disabled_fires_when_enabled() {
 /// Edge and level (PG195): the message is sent on the rising edge, so a source that stays high sends only one.
 #[test]
 fn a_source_that_stays_high_sends_one_message() {
-    let mut rig = Rig::new(synchronous());
+    let mut rig = Rig::exactly(synchronous());
     let vectors = msix(&mut rig);
     rig.write(0x2014, 0xff);
     rig.write(0x90, MASK);
@@ -260,7 +260,7 @@ fn a_source_that_stays_high_sends_one_message() {
 
 #[test]
 fn an_error_interrupts_like_any_status() {
-    let mut rig = Rig::new(synchronous());
+    let mut rig = Rig::exactly(synchronous());
     let vectors = msix(&mut rig);
     rig.write(0x2014, 0xff);
     rig.write(0x90, MASK);
@@ -273,7 +273,7 @@ fn an_error_interrupts_like_any_status() {
 #[test]
 fn sixteen_user_interrupts_have_bits_and_vectors() {
     for options in both_cards() {
-        let mut rig = Rig::new(options);
+        let mut rig = Rig::exactly(options);
         let vectors = msix(&mut rig);
         rig.write(0x2008, 0x1_ffff);
         for line in 0..16 {
@@ -291,7 +291,7 @@ fn sixteen_user_interrupts_have_bits_and_vectors() {
 /// User logic holds its request until it is served, so enabling the mask fires again each time.
 #[test]
 fn a_held_user_request_fires_again_when_reenabled() {
-    let mut rig = Rig::new(synchronous());
+    let mut rig = Rig::exactly(synchronous());
     let vectors = msix(&mut rig);
     rig.fabric.user_irq(5, true);
     assert_eq!((rig.read(0x2040), rig.read(0x2048)), (0, 0x20));
@@ -310,7 +310,7 @@ fn a_held_user_request_fires_again_when_reenabled() {
 #[test]
 fn the_table_starts_masked_and_is_writable() {
     for (card, count) in [(CardFile::f1(), 33), (CardFile::alveo(), 32)] {
-        let mut rig = Rig::new(EmulatorOptions { card, ..synchronous() });
+        let mut rig = Rig::exactly(EmulatorOptions { card, ..synchronous() });
         let capability = rig.capability(0x11).expect("MSI-X");
         for entry in 0..count {
             assert_eq!(rig.read(0x800c + 16 * entry) & 1, 1, "entry {entry} starts masked");
@@ -333,7 +333,7 @@ fn the_table_starts_masked_and_is_writable() {
 /// QEMU and the kernel do not pass table accesses on and only set eventfds, which then suffice.
 #[test]
 fn a_client_that_does_not_program_the_table_gets_its_messages() {
-    let mut rig = Rig::new(synchronous());
+    let mut rig = Rig::exactly(synchronous());
     let capability = rig.capability(0x11).expect("MSI-X");
     rig.config_write(capability + 2, &0x8000u16.to_le_bytes());
     let vectors = Vectors::connect(&mut rig, MSIX, 33);
@@ -350,7 +350,7 @@ fn a_client_that_does_not_program_the_table_gets_its_messages() {
 /// A masked entry keeps its message in the pending bits. Unmasking sends it.
 #[test]
 fn a_masked_vector_is_pending_until_it_is_unmasked() {
-    let mut rig = Rig::new(synchronous());
+    let mut rig = Rig::exactly(synchronous());
     let vectors = msix(&mut rig);
     rig.write(0x2014, 0xff);
     rig.write(0x290, MASK);
@@ -369,7 +369,7 @@ fn a_masked_vector_is_pending_until_it_is_unmasked() {
 /// Function Mask, bit 14 of MSI-X Message Control, masks all vectors.
 #[test]
 fn the_function_mask_masks_every_vector() {
-    let mut rig = Rig::new(synchronous());
+    let mut rig = Rig::exactly(synchronous());
     let vectors = msix(&mut rig);
     let capability = rig.capability(0x11).expect("MSI-X");
     rig.write(0x2014, 0xff);
@@ -386,7 +386,7 @@ fn the_function_mask_masks_every_vector() {
 /// MSI: one message for all sources.
 #[test]
 fn msi_sends_its_one_message() {
-    let mut rig = Rig::new(EmulatorOptions { card: CardFile::alveo(), ..synchronous() });
+    let mut rig = Rig::exactly(EmulatorOptions { card: CardFile::alveo(), ..synchronous() });
     let capability = rig.capability(0x05).expect("MSI");
     rig.config_write(capability + 4, &0xfee0_0000u32.to_le_bytes());
     rig.config_write(capability + 2, &1u16.to_le_bytes());
@@ -406,7 +406,7 @@ fn msi_sends_its_one_message() {
 /// again.
 #[test]
 fn the_legacy_line_is_a_level() {
-    let mut rig = Rig::new(EmulatorOptions { card: CardFile::alveo(), ..synchronous() });
+    let mut rig = Rig::exactly(EmulatorOptions { card: CardFile::alveo(), ..synchronous() });
     let vectors = Vectors::connect(&mut rig, INTX, 1);
     rig.write(0x2014, 0xff);
     rig.write(0x90, MASK);
@@ -430,7 +430,7 @@ fn the_legacy_line_is_a_level() {
 
 #[test]
 fn the_command_registers_bit_10_disables_the_legacy_line() {
-    let mut rig = Rig::new(EmulatorOptions { card: CardFile::alveo(), ..synchronous() });
+    let mut rig = Rig::exactly(EmulatorOptions { card: CardFile::alveo(), ..synchronous() });
     let vectors = Vectors::connect(&mut rig, INTX, 1);
     rig.config_write(0x04, &0x0406u16.to_le_bytes());
     rig.write(0x2014, 0xff);
@@ -446,7 +446,7 @@ fn the_command_registers_bit_10_disables_the_legacy_line() {
 /// Messages are memory writes, so none is sent without bus mastering.
 #[test]
 fn without_bus_mastering_no_message_is_sent() {
-    let mut rig = Rig::new(synchronous());
+    let mut rig = Rig::exactly(synchronous());
     let vectors = msix(&mut rig);
     rig.write(0x2008, 0xffff);
     rig.config_write(0x04, &0x0002u16.to_le_bytes());
@@ -460,7 +460,7 @@ fn a_card_with_msi_only_sends_messages() {
     for (vectors, vector) in [(1u8, 0usize), (4, 3)] {
         let mut card = CardFile::shipped("msi").unwrap();
         card.function.msi_vectors = vectors;
-        let mut rig = Rig::new(EmulatorOptions { card, ..synchronous() });
+        let mut rig = Rig::exactly(EmulatorOptions { card, ..synchronous() });
         let events = Vectors::connect(&mut rig, MSI, vectors.into());
         let channel = h2c(0);
         // Number 7 has the lower bits of each count of vectors set.

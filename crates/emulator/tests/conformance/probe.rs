@@ -66,7 +66,7 @@ fn probe_engine(rig: &mut Rig, target: u64, channel: u64, mask: u32) {
 #[test]
 fn the_vendors_probe_finds_everything() {
     for Card { options, config_bar, h2c, c2h } in cards() {
-        let mut rig = Rig::new(options);
+        let mut rig = Rig::exactly(options);
         set_up_function(&mut rig);
         assert_eq!(find_config_bar(&mut rig), Some(config_bar));
         for at in [0x2004, 0x2010, 0x2040, 0x2044, 0x2048, 0x204c] {
@@ -117,11 +117,11 @@ fn program_vectors(rig: &mut Rig, channels: u32) {
 
 #[test]
 fn vectors_are_packed_as_published() {
-    let mut rig = Rig::new(synchronous());
+    let mut rig = Rig::exactly(synchronous());
     program_vectors(&mut rig, 8);
     let seen = [0x20a0, 0x20a4, 0x2080, 0x2084, 0x2088, 0x208c].map(|at| rig.read(at));
     assert_eq!(seen, [0x0302_0100, 0x0706_0504, 0x0b0a_0908, 0x0f0e_0d0c, 0x1312_1110, 0x1716_1514]);
-    let mut rig = Rig::new(synchronous().with_channels(1, 1));
+    let mut rig = Rig::exactly(synchronous().with_channels(1, 1));
     program_vectors(&mut rig, 2);
     assert_eq!((rig.read(0x20a0), rig.read(0x2080), rig.read(0x208c)), (0x0100, 0x0504_0302, 0x1110_0f0e));
 }
@@ -129,7 +129,7 @@ fn vectors_are_packed_as_published() {
 /// The driver is unloaded and probes the card again. State from the first time must not interfere.
 #[test]
 fn a_second_probe_finds_the_same() {
-    let mut rig = Rig::new(synchronous());
+    let mut rig = Rig::exactly(synchronous());
     for _ in 0..2 {
         set_up_function(&mut rig);
         for (target, channel) in [(0, 0), (0, 3), (1, 0), (1, 3)] {

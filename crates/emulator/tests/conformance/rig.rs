@@ -7,6 +7,7 @@ use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 use std::time::{Duration, Instant};
 use vfio_user::Client;
 use xdma_emulator::{EmulatedCard, EmulatorOptions, Latency, Rule};
+use xdma_testkit::board::like;
 
 /// Time limit for each wait of a test.
 pub const DEADLINE: Duration = Duration::from_secs(20);
@@ -133,7 +134,13 @@ fn connect(card: &EmulatedCard, host: &Host) -> Client {
 }
 
 impl Rig {
+    /// Starts a card like the board on which the tests run: see [`like`].
     pub fn new(options: EmulatorOptions) -> Self {
+        Self::exactly(EmulatorOptions { card: like(options.card), ..options })
+    }
+
+    /// Starts this card, for tests of a board's layout.
+    pub fn exactly(options: EmulatorOptions) -> Self {
         let watchdog = watchdog();
         let fabric = Arc::new(Fabric::default());
         let bar = options.card.register_bar().expect("a card has registers") as u32;

@@ -25,7 +25,7 @@ fn identity(context: &Context) -> Result<Check, SetupError> {
     if context.function.address().is_behind_vmd() {
         return Ok(Check::bad(
             NAME,
-            format!("{id}, behind Intel VMD, which cannot be passed to a process"),
+            format!("{id}, behind Intel VMD, so it cannot be used from user space"),
             "disable VMD for this slot in the firmware; the card then has an address in domain 0000",
         ));
     }

@@ -16,7 +16,7 @@ use xdma::unstable::bus::sysfs::Function;
 pub struct DoctorOptions {
     /// Number of bytes that the card needs to access at one time.
     pub memory: u64,
-    /// Index of the BAR with the XDMA registers; found by the card's identifiers if `None`.
+    /// Index of the BAR with the XDMA registers; detected if `None`.
     pub register_bar: Option<usize>,
     /// Mode that `XDMA_VFIO` requests ([`Mode::from_environment`]), or the error if its value is not a mode.
     pub mode: Option<Result<Mode, UnknownMode>>,
