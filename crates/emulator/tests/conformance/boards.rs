@@ -148,7 +148,11 @@ fn the_vector_table_is_where_it_is_described() {
             rig.client.region_read(bar as u32, offset, &mut data).unwrap();
             u32::from_le_bytes(data)
         };
-        assert_eq!([0x9000, 0x900c, 0x904c].map(|offset| word(offset) & 1), [0, 1, 1], "vectors start masked");
+        assert_eq!(
+            [0x9000, 0x900c, 0x904c].map(|offset| word(offset) & 1),
+            [0, 1, 1],
+            "vectors start masked"
+        );
         // Behind the last vector, and where other cards have the table.
         assert_eq!([0x905c, 0x800c].map(&mut word), [0, 0]);
         assert_eq!(word(0xa000), 0);
