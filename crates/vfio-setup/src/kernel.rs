@@ -110,6 +110,7 @@ pub trait Kernel {
 #[derive(Clone, Debug)]
 pub struct RunningKernel {
     root: PathBuf,
+    register_bar: Option<usize>,
 }
 
 /// Directories that are searched for programs, instead of `PATH`.
@@ -118,7 +119,13 @@ const DIRECTORIES: [&str; 4] = ["/usr/sbin", "/sbin", "/usr/bin", "/bin"];
 impl RunningKernel {
     /// Creates an interface that writes below `root`. If `root` is not `/`, modules are not loaded and cards are not opened.
     pub fn new(root: impl Into<PathBuf>) -> Self {
-        Self { root: root.into() }
+        Self { root: root.into(), register_bar: None }
+    }
+
+    /// Names the BAR with the XDMA registers of the cards that are brought to rest.
+    #[must_use]
+    pub fn with_register_bar(self, register_bar: Option<usize>) -> Self {
+        Self { register_bar, ..self }
     }
 }
 
@@ -127,10 +134,10 @@ impl RunningKernel {
 const QUIESCE_LIMIT: Duration = Duration::from_secs(90);
 
 /// Opens a card in one of the modes, without regard to `XDMA_VFIO`, and closes it.
-fn open_and_close(address: PciAddress, modes: &[mode::Mode]) -> io::Result<()> {
+fn open_and_close(address: PciAddress, modes: &[mode::Mode], register_bar: Option<usize>) -> io::Result<()> {
     let mut reason = io::Error::other("it cannot be opened in any VFIO mode");
     for &mode in modes {
-        let options = CardOptions { mode: Some(mode), ..CardOptions::default() };
+        let options = CardOptions { mode: Some(mode), register_bar, ..CardOptions::default() };
         match Card::open(address, options) {
             Ok(card) => {
                 drop(card);
@@ -250,10 +257,11 @@ impl Kernel for RunningKernel {
         if !self.is_system() {
             return Err(io::Error::other("cards are not opened with --root"));
         }
-        let (modes, (done, ended)) = (modes.to_vec(), mpsc::sync_channel(1));
+        let (modes, register_bar) = (modes.to_vec(), self.register_bar);
+        let (done, ended) = mpsc::sync_channel(1);
         thread::Builder::new().name("quiesce".into()).spawn(move || {
             // After the time limit, the receiver is gone.
-            let _ = done.send(open_and_close(address, &modes));
+            let _ = done.send(open_and_close(address, &modes, register_bar));
         })?;
         let late = |_| {
             let text = format!(

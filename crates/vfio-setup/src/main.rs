@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use vfio_setup::doctor::{self, DoctorOptions};
 use vfio_setup::hugepages::Wanted;
+use vfio_setup::kernel::RunningKernel;
 use vfio_setup::mode::Mode;
 use vfio_setup::persist::{self, Changes};
 use vfio_setup::status::Status;
@@ -54,6 +55,10 @@ enum Command {
         /// PCI addresses of the functions; by default all XDMA cards.
         #[arg(value_name = "BDF")]
         functions: Vec<PciAddress>,
+        /// The BAR with the XDMA registers, 0 to 5, through which the card is brought to rest [default: found by MSI-X capability or
+        /// identifiers].
+        #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(0..6))]
+        register_bar: Option<u8>,
     },
     /// Write and show configuration files that do the same as `bind` at each boot.
     #[command(after_help = EXIT_CODES)]
@@ -140,7 +145,12 @@ struct Outcome {
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
-    let host = Host::new(&cli.root);
+    let register_bar = match &cli.command {
+        Command::Unbind { register_bar, .. } => register_bar.map(usize::from),
+        _ => None,
+    };
+    let kernel = RunningKernel::new(&cli.root).with_register_bar(register_bar);
+    let host = Host::with_kernel(&cli.root, Box::new(kernel));
     let outcome = run(&host, &cli.command).unwrap_or_else(|error| {
         eprintln!("vfio-setup: {error}");
         let code = error.exit_code();
@@ -163,7 +173,7 @@ fn run(host: &Host, command: &Command) -> Result<Outcome, SetupError> {
         }
         Command::Plan { args, unbind: false } => Ok(show_plan(host, &plan_bind(host, args)?, false)),
         Command::Bind(args) => apply_plan(host, &plan_bind(host, args)?),
-        Command::Unbind { functions } => apply_plan(host, &Plan::unbind(host, functions)?),
+        Command::Unbind { functions, .. } => apply_plan(host, &Plan::unbind(host, functions)?),
         Command::Persist { args, group, dry_run } => {
             let changes = persist::persist(host, &args.functions, &args.options(None, Some(group)))?;
             if !dry_run {

@@ -1,5 +1,7 @@
 //! The command `xdma selftest`: the first tests of a new card, in order, until one fails.
 
+mod difference;
+mod interrupts;
 mod load;
 mod path;
 mod report;

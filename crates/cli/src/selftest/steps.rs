@@ -1,15 +1,17 @@
 //! The steps of the self-test. A step fails if its function returns an error.
 
 use super::Step;
+use super::difference::{differences, identity_of};
+use super::interrupts::interrupts;
 use super::load::AllChannels;
 use super::path::Path;
 use super::report::Finding;
 use crate::interrupt::Interrupt;
 use crate::survey::{Ended, Experiments, RawEngine, SCRATCH_BYTES};
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use std::time::{Duration, Instant};
-use xdma::card::{Card, Interrupts, Source};
-use xdma::channel::{ChannelOptions, OpenError, Ring, Wait};
+use xdma::card::Card;
+use xdma::channel::{ChannelOptions, OpenError, Ring};
 use xdma::regs::Direction;
 use xdma::regs::channel::{
     COMPLETED_COUNT, Control, IRQ_ENABLE, IRQ_ENABLE_W1C, IRQ_ENABLE_W1S, Status, WRITE_BACK_HI,
@@ -21,9 +23,9 @@ use xdma_emulator::CardFile;
 /// Flags of a list's last descriptor.
 const END: Flags = Flags::STOP.union(Flags::COMPLETED);
 /// How late a write-back or an interrupt may be.
-const LATE: Duration = Duration::from_millis(100);
+pub const LATE: Duration = Duration::from_millis(100);
 /// Number of round trips in the steps that repeat something.
-const ROUNDS: usize = 20;
+pub const ROUNDS: usize = 20;
 
 /// What the user requested.
 pub struct Settings {
@@ -47,7 +49,7 @@ impl Settings {
         Some(Finding::Skipped(reason.into()))
     }
 
-    fn scratch(&self) -> u64 {
+    pub fn scratch(&self) -> u64 {
         self.scratch.unwrap_or(0)
     }
 }
@@ -72,7 +74,7 @@ pub fn run(step: Step, settings: &Settings, card: &Card, file: &mut CardFile) ->
     }
 }
 
-fn passed(text: impl Into<String>) -> Result<Finding> {
+pub fn passed(text: impl Into<String>) -> Result<Finding> {
     Ok(Finding::Passed(text.into()))
 }
 
@@ -98,20 +100,6 @@ pub fn identity(card: &Card, file: &CardFile, expected: Option<&CardFile>) -> Re
         file.channels.c2h,
         file.core.data_width
     ))
-}
-
-/// Returns a description that keeps only what identifies a card. All other values are the same for every card.
-fn identity_of(file: &CardFile) -> CardFile {
-    let mut card = file.clone();
-    (card.name, card.notes) = (String::new(), vec![]);
-    // The state of the link depends on the slot.
-    (card.function.link.generation, card.function.link.lanes) = (1, 1);
-    for bar in &mut card.bars {
-        (bar.holds, bar.reserved) = Default::default();
-    }
-    (card.channels.fixed_address, card.channels.credits) = Default::default();
-    (card.switches, card.logic) = Default::default();
-    card
 }
 
 pub fn link(file: &CardFile) -> Result<Finding> {
@@ -261,7 +249,7 @@ pub fn pattern(len: usize, seed: u64) -> Vec<u8> {
 }
 
 /// Opens each path of the card in turn, and runs `test` on it.
-fn each_path(
+pub fn each_path(
     card: &Card,
     file: &CardFile,
     settings: &Settings,
@@ -311,36 +299,6 @@ fn behaviour(card: &Card, file: &mut CardFile, settings: &Settings) -> Result<Fi
     passed("as described")
 }
 
-/// Returns the keys whose values differ. Keys that are unknown in either description are ignored.
-fn differences(expected: &CardFile, seen: &CardFile) -> Result<Vec<String>> {
-    let (expected, seen) = (serde_json::to_value(expected)?, serde_json::to_value(seen)?);
-    let mut found = vec![];
-    compare("", &expected, &seen, &mut found);
-    Ok(found)
-}
-
-fn compare(key: &str, expected: &serde_json::Value, seen: &serde_json::Value, found: &mut Vec<String>) {
-    use serde_json::Value;
-    let inside = |name: &str| if key.is_empty() { name.to_owned() } else { format!("{key}.{name}") };
-    match (expected, seen) {
-        (Value::Object(a), Value::Object(b)) => {
-            for name in a.keys().chain(b.keys().filter(|name| !a.contains_key(*name))) {
-                let of =
-                    |object: &serde_json::Map<String, Value>| object.get(name).cloned().unwrap_or_default();
-                compare(&inside(name), &of(a), &of(b), found);
-            }
-        }
-        (Value::Array(a), Value::Array(b)) if a.len() == b.len() => {
-            for (at, (a, b)) in a.iter().zip(b).enumerate() {
-                compare(&format!("{key}[{at}]"), a, b, found);
-            }
-        }
-        (Value::String(unknown), _) | (_, Value::String(unknown)) if unknown == "unknown" => {}
-        (a, b) if a != b => found.push(format!("{key} is {b}, not {a}")),
-        _ => {}
-    }
-}
-
 fn rings(card: &Card, file: &CardFile, settings: &Settings) -> Result<Finding> {
     let mut used = vec![];
     for ring in [Ring::Chain, Ring::Credits] {
@@ -358,71 +316,6 @@ fn rings(card: &Card, file: &CardFile, settings: &Settings) -> Result<Finding> {
         }
     }
     passed(used.join(" and "))
-}
-
-fn interrupts(card: &Card, file: &CardFile, settings: &Settings) -> Result<Finding> {
-    let mode = card.report()?.interrupts;
-    if mode == Interrupts::None {
-        return Ok(Finding::Skipped("the function has no interrupts".into()));
-    }
-    let options = ChannelOptions { wait: Wait::Interrupt, ..ChannelOptions::default() };
-    each_path(card, file, settings, options, |path| {
-        // A busy host is late once in a while. A card that loses interrupts does so again.
-        if wait_often(card, path)?.is_some() {
-            wait_often(card, path)?.map_or(Ok(()), |lost| bail!(lost))?;
-        }
-        Ok(())
-    })?;
-    if mode == Interrupts::PerSource && !file.is_stream() {
-        for channel in &card.report()?.channels {
-            count_interrupts(card, channel.direction, channel.index, settings)
-                .with_context(|| format!("{} channel {}", channel.direction, channel.index))?;
-        }
-    }
-    passed(format!("{mode}; {ROUNDS} waits on each channel"))
-}
-
-/// Waits for transfers by interrupts. Returns a text if more than a quarter of the sleeps ended without their interrupt.
-fn wait_often(card: &Card, path: &mut Path) -> Result<Option<String>> {
-    let before = path.stats();
-    (0..ROUNDS).try_for_each(|round| path.round_trip(card, &pattern(256, round as u64), 0, 0))?;
-    let after = path.stats();
-    let lost = before.iter().zip(&after).find_map(|((direction, before), (_, after))| {
-        let (missed, sleeps) = (after.missed - before.missed, after.sleeps - before.sleeps);
-        (4 * missed > sleeps).then(|| {
-            format!(
-                "{direction}: {missed} of {sleeps} sleeps ended without their interrupt, although the work had finished"
-            )
-        })
-    });
-    Ok(lost)
-}
-
-/// Checks that one completion causes one interrupt, if each source has its own vector.
-fn count_interrupts(card: &Card, direction: Direction, index: usize, settings: &Settings) -> Result<()> {
-    let options = ChannelOptions { interrupt: true, ..ChannelOptions::default() };
-    let mut channel = card.channel(direction, index, options)?;
-    let interrupt = card.interrupt(Source::Channel(direction, index))?;
-    let buffer = card.allocate(64, direction)?;
-    for _ in 0..3 {
-        settings.interrupt.check()?;
-        channel.rearm_interrupt()?;
-        interrupt.take();
-        let ticket = channel.submit(&buffer, 0..64, settings.scratch())?;
-        let begin = Instant::now();
-        let mut fired = interrupt.wait(Duration::from_secs(1))?;
-        let took = begin.elapsed();
-        channel.wait(ticket, Duration::from_secs(1))?;
-        std::thread::sleep(Duration::from_millis(2));
-        fired += interrupt.take();
-        match fired {
-            0 => bail!("no interrupt arrived within a second of a transfer"),
-            1 if took > LATE => bail!("an interrupt arrived {took:?} after a transfer was started"),
-            1 => {}
-            more => bail!("one transfer caused {more} interrupts"),
-        }
-    }
-    Ok(())
 }
 
 /// Moves data of many sizes, as far aligned as the card states that it needs it.
