@@ -1,6 +1,6 @@
 //! `selftest`: passes on every description, and stops at the right step for each fault and each wrong switch.
 
-use crate::support::{interrupt, json, piped, run, xdma};
+use crate::support::{interrupt, json, piped, run, run_experiments, xdma};
 use serde_json::Value;
 use std::time::{Duration, Instant};
 use xdma::regs::Direction;
@@ -180,7 +180,7 @@ fn a_report_has_the_survey_and_says_that_the_card_is_emulated() {
     let path = directory.path().join("report.txt");
     let arguments =
         format!("selftest --card alveo --logic memory --scratch 0 --load 0.1 --report {}", path.display());
-    let shown = run(&arguments).good();
+    let shown = run_experiments(&arguments).good();
     assert_eq!(std::fs::read_to_string(&path).unwrap(), shown);
     assert!(shown.starts_with("self-test of alveo, an emulated card\n"), "{shown}");
     let (_, survey) = shown.split_once("(card.toml):\n").unwrap();

@@ -146,12 +146,17 @@ fn a_probe_needs_scratch_memory() {
 #[test]
 fn an_emulated_card_does_not_complain_about_experiments() {
     let probe = "survey --card f1 --logic memory --probe --scratch 0";
-    let output = xdma(probe).env_remove("RUST_LOG").output().unwrap();
+    let lenient = |probe| {
+        let mut command = xdma(probe);
+        command.env_remove("XDMA_STRICT");
+        command
+    };
+    let output = lenient(probe).env_remove("RUST_LOG").output().unwrap();
     let log = String::from_utf8(output.stderr).unwrap();
     assert!(output.status.success(), "{log}");
     assert!(log.lines().all(|line| line.contains("hugepages")), "{log}");
 
-    let asked = xdma(probe).env("RUST_LOG", "warn").output().unwrap();
+    let asked = lenient(probe).env("RUST_LOG", "warn").output().unwrap();
     let log = String::from_utf8(asked.stderr).unwrap();
     assert!(log.contains("the driver broke a rule") && log.contains("times="), "{log}");
 }
