@@ -178,7 +178,7 @@ fn writes_to_an_unmapped_c2h_destination_are_lost_silently() {
 /// The flags of DMA_MAP: the card does not write to read-only maps, and reads from write-only maps are refused.
 #[test]
 fn permissions_of_maps_are_enforced() {
-    let mut rig = Rig::new(synchronous());
+    let mut rig = Rig::exactly(synchronous());
     let memory = crate::host::Host::new(0x7000_0000, 0x3000);
     memory.write(0, &[0x55; 0x3000]);
     rig.fabric.poke(0x9000, &[0xab; 256]);

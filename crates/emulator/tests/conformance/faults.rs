@@ -167,7 +167,7 @@ fn is_gone(rig: &mut Rig) {
 #[test]
 fn the_link_goes_down_and_comes_up_again() {
     for options in both_times() {
-        let mut rig = Rig::new(options);
+        let mut rig = Rig::exactly(options);
         // In synchronous mode the register write itself would drive the endless list for seconds.
         if !rig.card.options().synchronous {
             endless(&mut rig);
@@ -216,7 +216,7 @@ fn the_link_goes_down_while_an_engine_is_busy() {
 /// A client that connects while the link is down reads all ones, and stays connected.
 #[test]
 fn a_client_may_connect_while_the_link_is_down() {
-    let mut rig = Rig::new(EmulatorOptions { card: CardFile::alveo(), ..synchronous() });
+    let mut rig = Rig::exactly(EmulatorOptions { card: CardFile::alveo(), ..synchronous() });
     rig.card.inject(Kind::LinkDown).unwrap();
     rig.reconnect();
     assert_eq!((rig.config32(0x00), rig.read(0x2000)), (!0, !0));

@@ -114,14 +114,14 @@ fn the_socket_is_removed_with_the_card() {
 #[test]
 fn an_access_of_another_width_is_detected() {
     for (offset, len) in [(0x40u64, 1usize), (0x40, 2), (0x40, 8), (0x42, 4), (0x41, 1)] {
-        let mut rig = Rig::new(synchronous());
+        let mut rig = Rig::exactly(synchronous());
         rig.expect_violation(Rule::AccessWidth);
         let mut raw = Raw::instead_of(&mut rig);
         let _ = raw.read(2, offset, len as u32);
         raw.end();
     }
     for (offset, len) in [(0x90u64, 1usize), (0x90, 2), (0x90, 8), (0x92, 4)] {
-        let mut rig = Rig::new(synchronous());
+        let mut rig = Rig::exactly(synchronous());
         rig.expect_violation(Rule::AccessWidth);
         let mut raw = Raw::instead_of(&mut rig);
         let _ = raw.write(2, offset, &[0xff; 8][..len]);
@@ -133,7 +133,7 @@ fn an_access_of_another_width_is_detected() {
 /// of both BARs (XIL `tools/reg_rw.c`).
 #[test]
 fn narrow_accesses_have_byte_enables() {
-    let mut rig = Rig::new(synchronous());
+    let mut rig = Rig::exactly(synchronous());
     rig.expect_violation(Rule::AccessWidth);
     rig.bar_write(0, 0x500, 0x4433_2211);
     for (bar, offset, bytes) in
@@ -175,7 +175,7 @@ fn alignments_follow_fixed_address_mode() {
 /// Custom logic receives 32-bit accesses to the user BARs.
 #[test]
 fn user_bars_reach_the_logic() {
-    let mut rig = Rig::new(synchronous());
+    let mut rig = Rig::exactly(synchronous());
     for (bar, offset) in [(0u32, 0x0u64), (0, 0x500), (0, 0x1ff_fffc), (1, 0x20), (1, 0x1f_fffc)] {
         let value = offset as u32 ^ 0x5a5a_0000 ^ bar;
         rig.bar_write(bar, offset, value);
@@ -187,7 +187,7 @@ fn user_bars_reach_the_logic() {
 /// F1's BAR4 and the DMA engine share one address space (AWS shell specification: the card's DMA address space is that of BAR4).
 #[test]
 fn bar4_of_f1_and_dma_address_the_same_memory() {
-    let mut rig = Rig::new(synchronous());
+    let mut rig = Rig::exactly(synchronous());
     rig.fabric.poke(0x12_3456_7000, &[1, 2, 3, 4]);
     assert_eq!(rig.bar_read(4, 0x12_3456_7000), 0x0403_0201);
     rig.bar_write(4, 0x12_3456_7004, 0x0807_0605);

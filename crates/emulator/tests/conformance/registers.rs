@@ -197,7 +197,7 @@ fn software_limits_are_writable() {
 
 #[test]
 fn msi_enables_are_reported() {
-    let mut rig = Rig::new(synchronous());
+    let mut rig = Rig::exactly(synchronous());
     let msi = rig.capability(0x05).expect("MSI capability");
     let msix = rig.capability(0x11).expect("MSI-X capability");
     assert_eq!(rig.read(0x3014), 0);

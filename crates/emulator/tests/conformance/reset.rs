@@ -80,7 +80,7 @@ fn works(rig: &mut Rig) {
 #[test]
 fn a_device_reset_restores_the_initial_state() {
     for card in [CardFile::f1(), CardFile::alveo()] {
-        let mut rig = Rig::new(EmulatorOptions { card, ..synchronous() }.with_function_reset(true));
+        let mut rig = Rig::exactly(EmulatorOptions { card, ..synchronous() }.with_function_reset(true));
         use_it(&mut rig);
         let before = configuration(&mut rig);
         rig.client.reset().expect("reset");
@@ -95,7 +95,7 @@ fn a_device_reset_restores_the_initial_state() {
 
 #[test]
 fn a_function_level_reset_restores_the_initial_state() {
-    let mut rig = Rig::new(with_reset());
+    let mut rig = Rig::exactly(with_reset());
     let pcie = rig.capability(0x10).unwrap();
     use_it(&mut rig);
     let control = rig.config16(pcie + 8);
@@ -136,7 +136,7 @@ fn the_device_reports_whether_it_can_be_reset() {
 /// A reset in the middle of an endless list.
 #[test]
 fn a_reset_stops_running_engines() {
-    let mut rig = Rig::new(EmulatorOptions::default().with_function_reset(true));
+    let mut rig = Rig::exactly(EmulatorOptions::default().with_function_reset(true));
     for channel in [h2c(0), c2h(1)] {
         let at = LIST + 0x1000 * channel.number;
         let piece = pieces(1, 4096)[0];
@@ -155,7 +155,7 @@ fn a_reset_stops_running_engines() {
 /// A new client can use the card, whatever state the previous one left. The previous client's memory is unmapped.
 #[test]
 fn the_next_client_can_use_the_card() {
-    let mut rig = Rig::new(synchronous());
+    let mut rig = Rig::exactly(synchronous());
     use_it(&mut rig);
     rig.reconnect();
     // A driver must quiesce the card itself, because a reset between two clients is not guaranteed.
