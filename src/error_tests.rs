@@ -180,6 +180,7 @@ fn card_and_memory_errors() {
         Reset "reset": CardError::NotCutOff,
             CardError::Hung { direction, channel: 0, status: 1, tried: "not even after a reset" };
         Correct "without `as_found`": CardError::AsFound;
+        Correct "cannot be the user BAR": CardError::UserBarHasRegisters(2);
         Unsupported "user logic": CardError::NoUserBar, InterruptError::from(CardError::NoUserBar);
         Unsupported "poll instead": InterruptError::NoVectors;
         Correct "0 to 15": InterruptError::NoSource(Source::User(16));

@@ -92,6 +92,15 @@ pub mod card {
         Card::over(bus, options, Companions::default())
     }
 
+    /// Returns the offset of a capability in a card's config space, if it has one with this ID.
+    ///
+    /// # Errors
+    ///
+    /// As [`config_read`].
+    pub fn capability(card: &Card, id: u8) -> Result<Option<u16>, crate::bus::BusError> {
+        card.capability(id)
+    }
+
     /// Reads `width` bytes (1, 2 or 4) of a card's config space at `offset`.
     ///
     /// # Errors

@@ -340,3 +340,17 @@ fn a_named_bar_of_all_ones_is_not_the_register_bar() {
     let error = connect(&emulated, options).err().unwrap();
     assert!(matches!(error, CardError::NotXdma { .. }), "{error}");
 }
+
+/// The core's registers are out of reach of safe code, also by way of the options.
+#[test]
+fn the_register_bar_cannot_be_the_user_bar() {
+    for description in shipped() {
+        let emulated =
+            EmulatedCard::start(EmulatorOptions::like(description.clone()), Arc::new(Memory::new())).unwrap();
+        let register_bar = description.register_bar();
+        let options = CardOptions { register_bar, user_bar: register_bar, ..CardOptions::default() };
+        let error = connect(&emulated, options).err().unwrap();
+        assert!(matches!(error, CardError::UserBarHasRegisters(_)), "{error}");
+        assert_eq!(error.remedy(), xdma::Remedy::Correct);
+    }
+}

@@ -37,6 +37,12 @@ pub enum CardError {
     /// The card was opened for inspection only.
     #[error("the card was opened with `as_found`, for inspection only; open it without `as_found` to use it")]
     AsFound,
+    /// The options name the register BAR as the user BAR. Safe code that writes the core's registers could make the card access any
+    /// memory that it can reach.
+    #[error(
+        "BAR{0} holds the XDMA registers, so it cannot be the user BAR; set another `user_bar` in the options, or none"
+    )]
+    UserBarHasRegisters(usize),
     /// The card has no BAR for user logic.
     #[error("no BAR for user logic was found; if the card has one, set `user_bar` in the options")]
     NoUserBar,
@@ -65,7 +71,7 @@ impl CardError {
             Self::NotXdma { .. } | Self::NoUserBar => Remedy::Unsupported,
             Self::Gone { .. } => Remedy::Reopen,
             Self::NotCutOff | Self::Hung { .. } => Remedy::Reset,
-            Self::AsFound => Remedy::Correct,
+            Self::AsFound | Self::UserBarHasRegisters(_) => Remedy::Correct,
         }
     }
 }

@@ -1,5 +1,6 @@
 //! Identifying the BARs of a card.
 
+use super::capability::{self, MSIX};
 use super::{CardError, CardOptions};
 use crate::bus::{BARS, Bus};
 use crate::regs::ids::Model;
@@ -9,13 +10,8 @@ use crate::regs::{GONE, IDENTIFIER, Identifier, REGISTER_SPACE, Target};
 const AMAZON: u16 = 0x1d0f;
 /// The register BAR of Amazon's cards.
 const AMAZON_REGISTER_BAR: usize = 2;
-/// Offset of the first capability's offset in config space.
-const CAPABILITIES: u16 = 0x34;
-/// Identifier of the MSI-X capability, and the offset of the register that names the BAR of its table.
-const MSIX: u32 = 0x11;
+/// Offset of the register in the MSI-X capability that names the BAR of its table.
 const MSIX_TABLE: u16 = 4;
-/// Maximum number of capabilities in 256 bytes. A longer list is a loop.
-const MAX_CAPABILITIES: usize = 48;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Layout {
@@ -44,6 +40,9 @@ impl Layout {
             }
             let ids = identifiers(bus, bar)?;
             if ids[0].is(Target::Irq, 0) && ids[1].is(Target::Config, 0) {
+                if options.user_bar == Some(bar) {
+                    return Err(CardError::UserBarHasRegisters(bar));
+                }
                 let user_bar = options.user_bar.or_else(|| user_bar(bars, bar));
                 return Ok(Self { vendor, device, register_bar: bar, user_bar });
             }
@@ -88,18 +87,8 @@ fn candidates(
 
 /// Returns the BAR with the MSI-X table, if the function has the capability.
 fn msix_bar(bus: &dyn Bus) -> Result<Option<usize>, CardError> {
-    let mut at = bus.config_read(CAPABILITIES, 1)? as u16 & !3;
-    for _ in 0..MAX_CAPABILITIES {
-        if at == 0 {
-            return Ok(None);
-        }
-        let head = bus.config_read(at, 4)?;
-        if head & 0xff == MSIX {
-            return Ok(Some((bus.config_read(at + MSIX_TABLE, 4)? & 7) as usize));
-        }
-        at = (head >> 8) as u16 & 0xfc;
-    }
-    Ok(None)
+    let Some(capability) = capability::find(bus, MSIX)? else { return Ok(None) };
+    Ok(Some((bus.config_read(capability + MSIX_TABLE, 4)? & 7) as usize))
 }
 
 fn identifiers(bus: &dyn Bus, bar: usize) -> Result<[Identifier; 2], CardError> {

@@ -1,5 +1,6 @@
 //! Opening cards, and access to their channels, memory, interrupts and user registers.
 
+mod capability;
 mod error;
 mod identify;
 mod inspect;
@@ -8,6 +9,7 @@ pub(crate) mod name;
 mod pcie;
 mod quiesce;
 mod report;
+mod user;
 mod vectors;
 
 pub use crate::bus::vfio::{Mode, UnknownMode};
@@ -19,6 +21,7 @@ pub use name::CardName;
 use name::Companions;
 pub use pcie::Link;
 pub use report::{ChannelReport, Report};
+pub use user::UserBar;
 pub use vectors::Interrupts;
 
 use crate::bus::{Bar, Bus};
@@ -63,6 +66,7 @@ pub struct CardOptions {
     /// Index of the BAR with the XDMA registers; detected if `None`.
     pub register_bar: Option<usize>,
     /// Index of the BAR with the user logic's registers; the first BAR before the register BAR if `None`.
+    /// Naming the register BAR is an error.
     pub user_bar: Option<usize>,
     /// Page size of allocated memory.
     pub pages: HugePages,
@@ -392,6 +396,10 @@ impl Card {
         inspect::read_block(self, block, force)
     }
 
+    pub(crate) fn capability(&self, id: u8) -> Result<Option<u16>, BusError> {
+        capability::find(&*self.inner.bus, id)
+    }
+
     pub(crate) fn config_read(&self, offset: u16, width: u8) -> Result<u32, BusError> {
         self.inner.bus.config_read(offset, width)
     }
@@ -578,50 +586,5 @@ impl Lease {
 impl Drop for Lease {
     fn drop(&mut self) {
         self.card.claims.release(self.bit);
-    }
-}
-
-/// The user logic's registers: 32-bit registers, addressed by byte offset. Offsets are checked against the size of the BAR.
-///
-/// ```
-/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
-/// use std::sync::Arc;
-/// use xdma::card::CardOptions;
-/// use xdma_emulator::{EmulatorOptions, logic::Memory};
-///
-/// let card = xdma_emulated_card::start(EmulatorOptions::default(), Arc::new(Memory::new()), CardOptions::default())?;
-/// let user = card.user()?;
-/// user.write(0x10, 7)?;
-/// assert_eq!(user.read(0x10)?, 7);
-/// # Ok(())
-/// # }
-/// ```
-#[derive(Clone, Debug)]
-pub struct UserBar {
-    bar: Arc<dyn Bar>,
-}
-
-impl UserBar {
-    /// Returns the size of the BAR in bytes.
-    pub fn size(&self) -> u64 {
-        self.bar.size()
-    }
-
-    /// Reads a register. This is a round trip to the card. All ones may mean that the card is gone.
-    ///
-    /// # Errors
-    ///
-    /// The offset is unaligned or outside the BAR, or the link failed.
-    pub fn read(&self, offset: u32) -> Result<u32, BusError> {
-        self.bar.read32(offset.into())
-    }
-
-    /// Writes a register. The write is posted: it returns before the card has received it.
-    ///
-    /// # Errors
-    ///
-    /// The offset is unaligned or outside the BAR, or the link failed.
-    pub fn write(&self, offset: u32, value: u32) -> Result<(), BusError> {
-        self.bar.write32(offset.into(), value)
     }
 }

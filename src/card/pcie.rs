@@ -1,15 +1,11 @@
 //! The function's PCI Express capability.
 
 use super::CardError;
+use super::capability::{self, PCI_EXPRESS};
 use crate::bus::Bus;
 use std::fmt;
 
-/// Pointer to the first capability in config space, and the status register's bit that indicates a capability list.
-const CAPABILITIES: u16 = 0x34;
-const STATUS: u16 = 0x06;
-const HAS_CAPABILITIES: u32 = 1 << 4;
-/// ID of the PCI Express capability, and the offset of its device control register.
-const PCI_EXPRESS: u32 = 0x10;
+/// Offset of the device control register in the PCI Express capability.
 const DEVICE_CONTROL: u16 = 8;
 /// Offsets of its link capabilities and link status registers. Both have the speed in bits 3:0 and the width in bits 9:4.
 const LINK_CAPABILITIES: u16 = 0x0c;
@@ -29,7 +25,7 @@ pub(super) struct ReadRequest {
 impl ReadRequest {
     /// Reads the register. `None` if the function does not have it.
     pub fn find(bus: &dyn Bus) -> Result<Option<Self>, CardError> {
-        let Some(capability) = find(bus)? else { return Ok(None) };
+        let Some(capability) = capability::find(bus, PCI_EXPRESS)? else { return Ok(None) };
         let register = capability + DEVICE_CONTROL;
         Ok(Some(Self { register, control: bus.config_read(register, 2)? }))
     }
@@ -70,7 +66,7 @@ impl Link {
     /// Returns the current state of the link and the maximum that the card supports; `None` if the function has no PCI Express
     /// capability.
     pub(super) fn read(bus: &dyn Bus) -> Result<Option<(Self, Self)>, CardError> {
-        let Some(capability) = find(bus)? else { return Ok(None) };
+        let Some(capability) = capability::find(bus, PCI_EXPRESS)? else { return Ok(None) };
         let current = bus.config_read(capability + LINK_STATUS, 2)?;
         let maximum = bus.config_read(capability + LINK_CAPABILITIES, 4)?;
         Ok(Some((Self::decode(current), Self::decode(maximum))))
@@ -81,26 +77,6 @@ impl fmt::Display for Link {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Gen{} x{}", self.generation, self.lanes)
     }
-}
-
-/// Returns the offset of the PCI Express capability.
-fn find(bus: &dyn Bus) -> Result<Option<u16>, CardError> {
-    if bus.config_read(STATUS, 2)? & HAS_CAPABILITIES == 0 {
-        return Ok(None);
-    }
-    let mut at = bus.config_read(CAPABILITIES, 1)? as u16 & 0xfc;
-    // Config space has room for 48 capabilities, so a longer list is circular.
-    for _ in 0..48 {
-        if at < 0x40 {
-            break;
-        }
-        let header = bus.config_read(at, 2)?;
-        if header & 0xff == PCI_EXPRESS {
-            return Ok(Some(at));
-        }
-        at = (header >> 8) as u16 & 0xfc;
-    }
-    Ok(None)
 }
 
 #[cfg(test)]

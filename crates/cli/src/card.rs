@@ -9,7 +9,7 @@ use xdma_emulated_card::{CardChoice, described, find_description};
 use xdma_emulator::card_file::{self, Setting};
 #[cfg(feature = "rtl")]
 use xdma_emulator::logic;
-use xdma_emulator::logic::{Design, Logic, MsmModelOptions};
+use xdma_emulator::logic::{Design, Logic, Memory, MsmModelOptions};
 use xdma_emulator::{CardFile, EmulatorOptions};
 
 /// The options of every command that uses a card.
@@ -76,18 +76,14 @@ impl LogicName {
         card
     }
 
-    /// Creates the logic with default options.
-    pub fn build(self) -> Arc<dyn Logic> {
-        self.build_with(MsmModelOptions::default())
-    }
-
-    /// Creates the logic. `options` apply to the functional model of the MSM design.
-    pub fn build_with(self, options: MsmModelOptions) -> Arc<dyn Logic> {
+    /// Creates the logic of a card, whose description states which memory it has. `options` apply to the functional model of the
+    /// MSM design.
+    pub fn build(self, card: &CardFile, options: MsmModelOptions) -> Arc<dyn Logic> {
         match self {
             Self::Msm => Design::Msm(options).build(),
             #[cfg(feature = "rtl")]
             Self::Rtl => Arc::new(logic::Rtl::new(logic::Variant::Full)),
-            Self::Memory => Design::Memory.build(),
+            Self::Memory => Arc::new(Memory::of(card)),
             Self::Loopback => Design::Loopback.build(),
         }
     }
@@ -141,8 +137,9 @@ impl CardArgs {
             (choice, None) => choice.open(options),
             (CardChoice::Emulated { card, .. }, Some(logic)) => {
                 let options = described(card, options);
-                let emulated = EmulatorOptions::like(logic.behind(CardFile::clone(card)));
-                xdma_emulated_card::start(emulated, logic.build(), options)
+                let card = logic.behind(CardFile::clone(card));
+                let built = logic.build(&card, MsmModelOptions::default());
+                xdma_emulated_card::start(EmulatorOptions::like(card), built, options)
             }
             (CardChoice::Named(name), Some(_)) => {
                 let text = format!("--logic is for emulated cards; {name} has its own logic");

@@ -13,7 +13,7 @@ use std::time::Duration;
 use xdma_emulated_card::find_description;
 use xdma_emulator::control::ControlServer;
 use xdma_emulator::faults::Plan;
-use xdma_emulator::logic::{Logic, Memory, MsmModelOptions};
+use xdma_emulator::logic::{Logic, MsmModelOptions};
 use xdma_emulator::{CardFile, EmulatedCard, EmulatorOptions, Latency, Switches};
 
 #[derive(Args)]
@@ -155,12 +155,7 @@ impl Emulate {
             return Err(Failure::Usage("--core-rate applies only to --logic msm".into()).into());
         }
         let options = MsmModelOptions { pairs_per_second, ..MsmModelOptions::default() };
-        // The description states which memory the card has.
-        Ok(if logic == LogicName::Memory {
-            Arc::new(Memory::of(&self.card()))
-        } else {
-            logic.build_with(options)
-        })
+        Ok(logic.build(&self.card(), options))
     }
 
     fn plan(&self) -> Result<Plan> {

@@ -4,19 +4,16 @@ use anyhow::{Context, Result};
 use xdma::card::{Card, ChannelReport, Report};
 use xdma::regs::channel::Alignments;
 use xdma::regs::{Direction, IDENTIFIER, Identifier, Target, config};
-use xdma::unstable::card::{config_read, registers};
+use xdma::unstable::card::{capability, config_read, registers};
 use xdma_emulator::CardFile;
 use xdma_emulator::card_file::{
     Alignment, Bar, Channels, Core, FORMAT, Function, Holds, Interface, Intx, Link, Logic, Msix, Setting,
     Switches, Versions,
 };
 
-const MSI: u32 = 0x05;
-const MSIX: u32 = 0x11;
-const PCI_EXPRESS: u32 = 0x10;
-/// Maximum number of capabilities in 256 bytes. A longer list is a loop.
-const MAX_CAPABILITIES: usize = 48;
-
+const MSI: u8 = 0x05;
+const MSIX: u8 = 0x11;
+const PCI_EXPRESS: u8 = 0x10;
 /// Describes a card, without side effects on it.
 pub fn observe(card: &Card) -> Result<CardFile> {
     let report = card.report()?;
@@ -35,7 +32,7 @@ pub fn observe(card: &Card) -> Result<CardFile> {
     };
     file.notes.extend(inexpressible(card, &report)?);
     if let Err(error) = file.check() {
-        // Whoever gets the file still learns what the card is like.
+        // The file is still useful to a reader.
         file.notes.push(format!("the format has no such card: {error}"));
     }
     Ok(file)
@@ -107,22 +104,6 @@ fn link(card: &Card, express: Option<u16>) -> Result<Link> {
         max_generation: generation(most),
         max_lanes: lanes(most),
     })
-}
-
-/// Returns the offset of a capability.
-fn capability(card: &Card, id: u32) -> Result<Option<u16>> {
-    let mut at = config_read(card, 0x34, 1)? as u16 & !3;
-    for _ in 0..MAX_CAPABILITIES {
-        if at == 0 {
-            break;
-        }
-        let head = config_read(card, at, 2)?;
-        if head & 0xff == id {
-            return Ok(Some(at));
-        }
-        at = (head >> 8) as u16 & 0xfc;
-    }
-    Ok(None)
 }
 
 fn bars(card: &Card, report: &Report) -> Result<Vec<Bar>> {
