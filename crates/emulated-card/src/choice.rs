@@ -5,7 +5,7 @@ use std::fmt;
 use std::path::Path;
 use std::str::FromStr;
 use xdma::card::{Card, CardName, CardOptions};
-use xdma_emulator::CardFile;
+use xdma_emulator::{CardFile, card_file};
 
 /// A card to open: the argument of `--card`, or the value of `XDMA_CARD`, in all examples and binaries.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -68,7 +68,7 @@ pub enum ParseCardError {
 }
 
 fn shipped_names() -> String {
-    xdma_emulator::card_file::SHIPPED.map(|(name, _)| name).join(", ")
+    card_file::SHIPPED.map(|(name, _)| name).join(", ")
 }
 
 /// Returns the description named by `text`: that of a shipped card, or a file whose name ends in `.toml`.
@@ -84,8 +84,12 @@ pub fn find_description(text: &str) -> Result<CardFile, ParseCardError> {
         return Err(ParseCardError::Name { text: text.into() });
     }
     CardFile::read(Path::new(text)).map_err(|error| {
-        let cause = std::error::Error::source(&error).map(|source| format!(": {source}")).unwrap_or_default();
-        ParseCardError::File { path: text.into(), reason: format!("{error}{cause}") }
+        // The path is in front of the reason.
+        let reason = match error {
+            card_file::Error::Read { source, .. } => format!("cannot read the file: {source}"),
+            error => error.to_string(),
+        };
+        ParseCardError::File { path: text.into(), reason }
     })
 }
 
