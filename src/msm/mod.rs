@@ -41,6 +41,7 @@ mod design;
 mod error;
 mod job;
 mod options;
+mod pace;
 pub(crate) mod running;
 mod statistics;
 
@@ -49,6 +50,7 @@ pub use design::{Design, DesignState};
 pub use error::{DataError, DesignError, JobError, MsmOpenError, MsmSubmitError, PrepareError};
 pub use job::Job;
 pub use options::{MsmOptions, ScalarForm};
+pub use pace::Pace;
 pub use statistics::MsmStats;
 
 use crate::bus::BusError;

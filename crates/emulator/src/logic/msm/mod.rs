@@ -114,8 +114,8 @@ pub struct MsmModel {
 }
 
 impl MsmModel {
-    /// Creates the design in its reset state, and its two threads: one for timed events and calls to the shell, one for
-    /// reductions.
+    /// Creates the design in its reset state, and its threads: one for timed events and calls to the shell, one for reductions, and
+    /// one per processor for their arithmetic.
     ///
     /// # Panics
     /// Panics if no thread can be created, like [`std::thread::spawn`].

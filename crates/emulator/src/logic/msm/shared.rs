@@ -2,6 +2,7 @@
 
 use super::state::{Nanos, PairBuffer, Phase, State};
 use super::{MsmModelOptions, Shell, arithmetic};
+use rayon::{ThreadPool, ThreadPoolBuilder};
 use std::mem;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread;
@@ -18,6 +19,8 @@ pub(super) struct Shared {
     shell: OnceLock<Arc<dyn Shell>>,
     /// The origin of time.
     epoch: Instant,
+    /// The threads of the arithmetic. Those of the global pool can all be waiting for this card's results.
+    arithmetic: ThreadPool,
 }
 
 pub(super) struct Inner {
@@ -46,7 +49,14 @@ impl Shared {
             alarm: None,
             stop: false,
         };
-        Self { inner: Mutex::new(inner), work: Condvar::new(), shell: OnceLock::new(), epoch: Instant::now() }
+        let arithmetic = ThreadPoolBuilder::new().thread_name(|number| format!("msm-core-{number}"));
+        Self {
+            inner: Mutex::new(inner),
+            work: Condvar::new(),
+            shell: OnceLock::new(),
+            epoch: Instant::now(),
+            arithmetic: arithmetic.build().expect("threads for the core"),
+        }
     }
 
     pub(super) fn attach(&self, shell: Arc<dyn Shell>) {
@@ -145,7 +155,8 @@ impl Shared {
                 inner.stop || inner.state.generation != job.generation
             };
             let montgomery = job.mode.contains(Mode::MONTGOMERY);
-            let sum = arithmetic::msm(&job.buffer.scalars, &job.buffer.points, montgomery, cancelled);
+            let PairBuffer { scalars, points } = &job.buffer;
+            let sum = self.arithmetic.install(|| arithmetic::msm(scalars, points, montgomery, cancelled));
             self.access(|inner, now| {
                 inner.state.finish(job.generation, sum.as_ref(), job.buffer);
                 inner.state.advance(now);

@@ -1,0 +1,80 @@
+//! A circuit, and contexts on emulated cards.
+
+use ark_bn254::Fr;
+use ark_ff::Field;
+use ark_relations::gr1cs::{ConstraintSynthesizer, ConstraintSystemRef, SynthesisError};
+use ark_relations::lc;
+use std::time::Duration;
+use xdma::card::CardOptions;
+use xdma_arkworks::{Context, Options};
+use xdma_emulated_card::emulator::logic::{Design, MsmModelOptions};
+use xdma_emulated_card::emulator::{EmulatedCard, EmulatorOptions};
+
+/// Proves the knowledge of x with x^(2^squarings) = y.
+#[derive(Clone, Copy, Debug)]
+pub struct Squares {
+    pub x: Fr,
+    pub squarings: usize,
+}
+
+impl Squares {
+    pub fn new(x: u64, squarings: usize) -> Self {
+        Self { x: Fr::from(x), squarings }
+    }
+
+    pub fn output(&self) -> Fr {
+        (0..self.squarings).fold(self.x, |x, _| x.square())
+    }
+}
+
+impl ConstraintSynthesizer<Fr> for Squares {
+    fn generate_constraints(self, cs: ConstraintSystemRef<Fr>) -> Result<(), SynthesisError> {
+        let output = cs.new_input_variable(|| Ok(self.output()))?;
+        let mut value = self.x;
+        let mut variable = cs.new_witness_variable(|| Ok(value))?;
+        for left in (0..self.squarings).rev() {
+            value.square_in_place();
+            let next = if left == 0 { output } else { cs.new_witness_variable(|| Ok(value))? };
+            cs.enforce_r1cs_constraint(|| lc!() + variable, || lc!() + variable, || lc!() + next)?;
+            variable = next;
+        }
+        Ok(())
+    }
+}
+
+/// Options for tests: all sums of two or more pairs run on the card, and a silent card fails soon.
+pub fn options() -> Options {
+    Options { crossover: Some(2), allowance: Duration::from_secs(5), ..Options::default() }
+}
+
+pub fn emulated(model: MsmModelOptions) -> EmulatedCard {
+    EmulatedCard::start(EmulatorOptions::default(), Design::Msm(model).build()).unwrap()
+}
+
+/// An emulated card with a context on it.
+pub struct Bench {
+    pub context: Context,
+    pub emulated: EmulatedCard,
+}
+
+impl Bench {
+    pub fn new() -> Self {
+        Self::with(MsmModelOptions::default(), options())
+    }
+
+    pub fn with(model: MsmModelOptions, options: Options) -> Self {
+        // Only the first call in a process has an effect.
+        let _ = tracing_subscriber::fmt().with_test_writer().without_time().try_init();
+        let emulated = emulated(model);
+        let card = xdma_emulated_card::connect(&emulated, CardOptions::default()).unwrap();
+        Self { context: Context::open(&card, options).unwrap(), emulated }
+    }
+}
+
+impl Drop for Bench {
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            assert_eq!(self.emulated.violations(), [], "the driver broke a rule");
+        }
+    }
+}

@@ -1,0 +1,7 @@
+//! Published provers on emulated cards.
+
+mod commitments;
+mod common;
+mod faults;
+mod groth16;
+mod keys;
