@@ -10,7 +10,7 @@ use std::time::Duration;
 use xdma::card::Card;
 use xdma::channel::{Channel, ChannelOptions, Ring, Transfers, Wait};
 use xdma::msm::curve::arkworks as curve;
-use xdma::msm::{Job, Msm, MsmOptions, Output, Points, ScalarForm, Scalars};
+use xdma::msm::{Job, Msm, MsmOptions, Output, Pace, Points, ScalarForm, Scalars};
 use xdma::regs::{Direction, msm as regs};
 use xdma_examples::card::{Cost, Meter};
 use xdma_examples::first_error::FirstError;
@@ -22,8 +22,16 @@ pub struct Feeder {
     mode: FeedMode,
     ring: Ring,
     chunk: u32,
-    limit: Duration,
+    limit: Limit,
     data: Option<Data>,
+}
+
+/// The time limit for a transfer and for the result.
+#[derive(Clone)]
+pub enum Limit {
+    Fixed(Duration),
+    /// Follows the number of pairs.
+    Pace(Pace),
 }
 
 struct Data {
@@ -50,7 +58,7 @@ impl Feeder {
         ring: Ring,
         chunk: Option<u32>,
         wait: Wait,
-        limit: Duration,
+        limit: Limit,
     ) -> Result<Self> {
         // The client refuses chunks that would deadlock. Only programs use its chunk size, so the other modes can try such chunks.
         let program_chunk = if mode == FeedMode::Program { chunk } else { None };
@@ -92,36 +100,49 @@ impl Feeder {
     /// Computes the MSM once.
     pub fn run(&mut self) -> Result<Fed> {
         let data = self.data.take().context("no data was loaded")?;
+        let pairs = data.points.len() as u64;
+        let limit = match &self.limit {
+            Limit::Fixed(limit) => *limit,
+            Limit::Pace(pace) => pace.limit(pairs),
+        };
         let fed = match self.mode {
-            FeedMode::Program => self.program(&data),
-            FeedMode::Chunked => self.manually(&data, Self::chunked),
-            FeedMode::TwoChannel => self.manually(&data, Self::two_channel),
+            FeedMode::Program => self.program(&data, limit),
+            FeedMode::Chunked => self.manually(&data, limit, Self::chunked),
+            FeedMode::TwoChannel => self.manually(&data, limit, Self::two_channel),
         };
         self.data = Some(data);
+        if let (Limit::Pace(pace), Ok(fed)) = (&mut self.limit, &fed) {
+            pace.record(pairs, Duration::from_secs_f64(fed.result));
+        }
         fed
     }
 
-    fn program(&mut self, data: &Data) -> Result<Fed> {
+    fn program(&mut self, data: &Data, limit: Duration) -> Result<Fed> {
         let job = data.job.as_ref().context("no job was prepared")?;
         let meter = Meter::start(self.msm.channel().stats());
         let ticket = self.msm.submit(job)?;
-        self.msm.wait_accepted(ticket, self.limit)?;
+        self.msm.wait_accepted(ticket, limit)?;
         let accepted = meter.seconds();
-        let output = self.msm.wait(ticket, self.limit)?;
+        let output = self.msm.wait(ticket, limit)?;
         let (result, cost) = (meter.seconds(), meter.cost(self.msm.channel().stats()));
         Ok(Fed { output, accepted, result, cost })
     }
 
     /// Starts a task in the design, sends its data with `feed`, and waits for the result. `feed` returns the cost of other threads.
-    fn manually(&mut self, data: &Data, feed: fn(&mut Self, &Data) -> Result<Cost>) -> Result<Fed> {
+    fn manually(
+        &mut self,
+        data: &Data,
+        limit: Duration,
+        feed: fn(&mut Self, &Data, Duration) -> Result<Cost>,
+    ) -> Result<Fed> {
         let meter = Meter::start(self.msm.channel().stats());
         let ticket = self.msm.start(data.points.len() as u32, data.scalars.form())?;
-        let others = match feed(self, data) {
+        let others = match feed(self, data, limit) {
             Ok(cost) => cost,
             Err(error) => return Err(self.explain(error)),
         };
         let accepted = meter.seconds();
-        let output = self.msm.wait(ticket, self.limit)?;
+        let output = self.msm.wait(ticket, limit)?;
         let (result, cost) = (meter.seconds(), meter.cost(self.msm.channel().stats()) + others);
         Ok(Fed { output, accepted, result, cost })
     }
@@ -145,9 +166,8 @@ impl Feeder {
     }
 
     /// Mode `chunked`.
-    fn chunked(&mut self, data: &Data) -> Result<Cost> {
+    fn chunked(&mut self, data: &Data, limit: Duration) -> Result<Cost> {
         for range in self.chunks(data) {
-            let limit = self.limit;
             let channel = self.msm.channel();
             for (what, transfers) in
                 [("scalars", scalars(data, range.clone())?), ("points", points(data, range.clone())?)]
@@ -160,10 +180,10 @@ impl Feeder {
     }
 
     /// Mode `two-channel`: this thread sends scalars, another one sends points. A barrier after every chunk keeps them together.
-    fn two_channel(&mut self, data: &Data) -> Result<Cost> {
+    fn two_channel(&mut self, data: &Data, limit: Duration) -> Result<Cost> {
         let options = ChannelOptions { ring: Some(self.ring), ..self.msm.channel().options() };
         let second = self.card.channel(Direction::H2C, 1, options)?;
-        let (ranges, limit): (Vec<_>, _) = (self.chunks(data).collect(), self.limit);
+        let ranges: Vec<_> = self.chunks(data).collect();
         let (barrier, first_error) = (Barrier::new(2), FirstError::default());
         let feed = |channel: &mut Channel, what: &'static str, lists: &[Transfers]| {
             for (transfers, range) in lists.iter().zip(&ranges) {

@@ -30,13 +30,14 @@ mod feed;
 use anyhow::{Context, Result, bail, ensure};
 use ark_bn254::{Fr, G1Affine};
 use clap::{Parser, ValueEnum};
-use feed::Feeder;
+use feed::{Feeder, Limit};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 use xdma::channel::{Ring, Wait};
+use xdma::msm::Pace;
 use xdma::msm::curve::arkworks as curve;
 use xdma_examples::card::{CardArgs, Cost};
 use xdma_examples::kernel_driver::{self, KernelCost};
@@ -74,7 +75,7 @@ struct Args {
     /// Number of repetitions.
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
     repeat: u32,
-    /// Time limit in seconds for a transfer and for the result [default: 10, or 600 with a simulated design].
+    /// Time limit in seconds for a transfer and for the result [default: follows the number of pairs and the pace of earlier runs].
     #[arg(long, value_parser = seconds)]
     timeout: Option<f64>,
     /// How to wait: spin, spin-then-yield, hybrid, interrupt.
@@ -207,7 +208,10 @@ fn run(args: &Args, points: &[G1Affine], scalars: &[Fr], progress: &ProgressBar)
         Some(Chunk::Pairs(chunk)) => Some(chunk),
         Some(Chunk::All) => Some(u32::try_from(points.len().next_multiple_of(2)).context("too many pairs")?),
     };
-    let limit = args.timeout.map_or(args.card.timeout(), Duration::from_secs_f64);
+    let limit = match args.timeout {
+        Some(seconds) => Limit::Fixed(Duration::from_secs_f64(seconds)),
+        None => Limit::Pace(Pace::new(args.card.allowance())),
+    };
     let ring = args.ring.map_or(Ring::Chain, Ring::from);
     progress.set_message("writing points and scalars");
     let mut feeder = Feeder::new(&card, args.mode, ring, chunk, args.wait, limit)?;

@@ -1,58 +1,63 @@
-//! Creates a Groth16 proof with a real proving key. The card computes its G1 multi-scalar multiplications (MSMs), the CPU does the
-//! rest, and the verifier of arkworks checks the proof.
+//! Creates Groth16 proofs with a real proving key, by the published prover of arkworks. Its G1 sums (multi-scalar multiplications)
+//! run on the card, and the stock verifier checks the proof.
 //!
 //!     cargo run --release --example prove
-//!     cargo run --release --example prove -- --depth 30 --proofs 3 --json
+//!     cargo run --release --example prove -- --depth 30 --proofs 3 --overlap --json
 //!
-//! The proof shows that its creator is a member of a Semaphore group. The output starts with a description of the card, followed by
-//! a table for each proof:
+//! The proof shows that its creator is a member of a Semaphore group. A prover of your own needs three changes: the curve type, the
+//! key's owner, and a context for the card; they are marked in the code. Typical output:
 //!
 //! ```text
-//! Proof 1, chunks of 512 pairs
-//!                           this driver                                   xdma.ko with write()
-//!   MSM   pairs       data | descr. doorb. writes  reads  calls     time | calls  pages descr.
-//!     A   4,603 431.53 KiB |     18      1     12    117    298 163.47ms |    18    108    108
-//!    B1   4,603 431.53 KiB |     18      1     12     91    235 107.45ms |    18    108    108
-//!     L   4,598 431.06 KiB |     18      1     12    227    573 280.76ms |    18    108    108
-//!     H   8,192 768.00 KiB |     32      1     12    379    940 544.34ms |    32    192    192
-//!   on the CPU at the same time: scalars of H 370.71ms, MSM in G2 5.40s
-//!   created in 5.83s, verified by arkworks
+//! emulated f1 (1d0f:f001 over vfio-user)
+//! sums of 1 or more pairs run on the card, as configured
+//!
+//! Proof 1
+//!                                                    xdma.ko with write()
+//!   points       pairs       data  where      waited |  calls  pages descr.
+//!   h_query      8,192 768.00 KiB  card      61.11ms |     32    192    192
+//!   l_query      5,574 522.56 KiB  card      44.87ms |     22    132    132
+//!   a_query      5,578 522.94 KiB  card      44.20ms |     22    132    132
+//!   b_g1_query   5,578 522.94 KiB  card      35.79ms |     22    132    132
+//!   created in 280.79ms, verified by arkworks; 797.56 KiB copied, 98 descriptors, 4 doorbells
 //! ```
 //!
-//! Each row is one MSM. The middle columns are measured: descriptors, doorbells, register writes (doorbells included), register
-//! reads, system calls, and the time until the result. Most reads and system calls poll for the result over the socket of the
-//! emulated card. The columns on the right are the cost of the same data through the kernel's driver, calculated from its source
-//! code: calls of `write()`, pages pinned and descriptors.
+//! The columns on the right are the cost of the same data through the kernel's driver, calculated from its source code: calls of
+//! `write()`, pages pinned and descriptors.
 
-use anyhow::{Context, Result, ensure};
-use ark_bn254::{Fr, G1Projective};
+use anyhow::{Result, ensure};
+use ark_bn254::{Bn254, Fr};
+use ark_ff::UniformRand;
+use ark_groth16::{Groth16, Proof, ProvingKey};
 use clap::Parser;
 use indicatif::{ProgressBar, ProgressStyle};
+use semaphore_rs_ark_circom::CircomReduction;
 use serde::Serialize;
-use std::time::{Duration, Instant};
-use xdma::card::Card;
-use xdma::msm::curve::arkworks::result_to_projective;
-use xdma::msm::{Msm, MsmOptions};
-use xdma_examples::card::{CardArgs, Cost, Meter};
-use xdma_examples::groth16::{self, DEPTHS, Query, Setup};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
+use xdma_arkworks::groth16::{from_stock_key, stock_proof};
+use xdma_arkworks::{CardBn254, Context, OnCard, Place, Sum};
+use xdma_examples::card::CardArgs;
 use xdma_examples::human;
 use xdma_examples::kernel_driver::{self, KernelCost};
-use xdma_examples::proof_jobs::{KeyPoints, ProofJobs};
+use xdma_examples::semaphore::{Circuit, CircuitArgs, Witness};
+use xdma_examples::sums::SumArgs;
 
-/// Time limit for an MSM. Those of these circuits take less, even on a slow machine that emulates the card.
-const LIMIT: Duration = Duration::from_secs(120);
-/// Progress steps of a proof: its MSMs and its verification.
-const STEPS: u64 = Query::ALL.len() as u64 + 1;
+/// Pairs per chunk of a prover that calls `write()`: what the design's FIFOs hold.
+const CHUNK: usize = 512;
 
-/// Proves membership in a Semaphore group. The card computes the proof's MSMs in G1.
+/// Proves membership in a Semaphore group. The card computes the proof's sums in G1.
 #[derive(Parser)]
 struct Args {
-    /// Depth of the group's tree, which has 2^depth members: 16, 20 or 30.
-    #[arg(long, default_value = "20", value_parser = depth)]
-    depth: usize,
+    #[command(flatten)]
+    circuit: CircuitArgs,
     /// Number of proofs to create, one after the other, with the same key.
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
     proofs: u32,
+    /// Begin sums before the prover asks for them, so that card and CPU work at the same time.
+    #[arg(long)]
+    overlap: bool,
+    #[command(flatten)]
+    sums: SumArgs,
     #[command(flatten)]
     card: CardArgs,
     /// Print one JSON object instead of text.
@@ -62,164 +67,169 @@ struct Args {
 
 /// The output of `--json`.
 #[derive(Serialize)]
-struct ProofReport {
+struct Report {
     card: String,
     depth: usize,
-    msms: Vec<MsmReport>,
-    proof_verified: bool,
+    crossover: Option<usize>,
+    overlap: bool,
+    proofs: Vec<ProofReport>,
 }
 
 #[derive(Serialize)]
-struct MsmReport {
-    name: String,
-    proof: usize,
-    pairs: u64,
+struct ProofReport {
+    sums: Vec<SumReport>,
+    seconds: f64,
+    verified: bool,
+    /// Bytes of scalars that were copied to registered memory.
+    bytes_copied: u64,
+    descriptors: u64,
+    doorbells: u64,
+}
+
+#[derive(Serialize)]
+struct SumReport {
+    points: &'static str,
+    pairs: usize,
     /// Bytes of scalars and points, without padding.
     bytes: u64,
-    #[serde(flatten)]
-    cost: Cost,
+    place: &'static str,
+    /// Seconds for which the prover waited.
     seconds: f64,
     /// Cost of the same data through the kernel's driver.
     xdma_ko: KernelCost,
 }
 
-/// The MSM client, and the jobs of a proof.
-struct CardMsm {
-    msm: Msm,
-    jobs: ProofJobs,
-}
-
-impl CardMsm {
-    fn new(card: &Card, setup: &Setup) -> Result<Self> {
-        let msm = Msm::open(card, MsmOptions::default())?;
-        let jobs = ProofJobs::new(&msm, &KeyPoints::new(card, setup)?, setup)?;
-        Ok(Self { msm, jobs })
-    }
-
-    /// Computes one MSM on the card, and measures its cost.
-    fn compute(&mut self, query: Query, scalars: &[Fr]) -> Result<(G1Projective, MsmReport)> {
-        let chunk = self.msm.chunk() as usize;
-        let job = self.jobs.job(query, scalars)?;
-        let meter = Meter::start(self.msm.channel().stats());
-        let ticket = self.msm.submit(job)?;
-        let output = self.msm.wait(ticket, LIMIT)?;
-        let (seconds, cost) = (meter.seconds(), meter.cost(self.msm.channel().stats()));
-        let point = result_to_projective(&output.bytes).context("the card's result is not a point")?;
-        let (name, pairs) = (format!("{query:?}"), u64::from(job.pairs()));
-        let xdma_ko = kernel_driver::msm_feed(pairs as usize, chunk, 0);
-        Ok((point, MsmReport { name, proof: 0, pairs, bytes: pairs * 96, cost, seconds, xdma_ko }))
+impl SumReport {
+    fn new(sum: &Sum) -> Self {
+        let place = match sum.place {
+            Place::Card => "card",
+            Place::Small => "CPU: small",
+            Place::OutOfService => "CPU: card out of service",
+            _ => "CPU: card failed",
+        };
+        let xdma_ko = kernel_driver::msm_feed(sum.pairs, CHUNK, 0);
+        let (pairs, seconds) = (sum.pairs, sum.time.as_secs_f64());
+        Self { points: sum.bases, pairs, bytes: pairs as u64 * 96, place, seconds, xdma_ko }
     }
 }
 
-/// Parses the depth of the circuit, for which a proving key must exist.
-fn depth(text: &str) -> Result<usize, String> {
-    let known = text.parse().ok().filter(|depth| DEPTHS.contains(depth));
-    known.ok_or_else(|| format!("the depth must be one of {DEPTHS:?}"))
+/// The sums since the last look.
+type Sums = Arc<Mutex<Vec<SumReport>>>;
+
+struct Prover {
+    circuit: Circuit,
+    context: Context,
+    key: OnCard<ProvingKey<CardBn254>>,
+    sums: Sums,
+    overlap: bool,
+}
+
+impl Prover {
+    fn prove(&self, witness: &Witness) -> Result<Proof<Bn254>> {
+        let mut rng = rand_08::thread_rng();
+        let (r, s) = (Fr::rand(&mut rng), Fr::rand(&mut rng));
+        let (matrices, count) =
+            (&self.circuit.constraints.matrices, self.circuit.constraints.num_constraints);
+        let (key, inputs, assignment) = (&self.key, self.circuit.inputs(), &witness.assignment);
+        let proof = if self.overlap {
+            key.prove_matrices::<CircomReduction>([r, s], matrices, inputs, count, assignment)?
+        } else {
+            // The stock call, with another curve. Circom's keys need this reduction.
+            Groth16::<CardBn254, CircomReduction>::create_proof_with_reduction_and_matrices(
+                key, r, s, matrices, inputs, count, assignment,
+            )?
+        };
+        Ok(stock_proof(proof))
+    }
+
+    fn report(&self, number: u32) -> Result<ProofReport> {
+        let witness = self.circuit.witness(number.into())?;
+        let (before, channel) = (self.context.stats(), self.context.channel_stats()?);
+        let begin = Instant::now();
+        let proof = self.prove(&witness)?;
+        let seconds = begin.elapsed().as_secs_f64();
+        let verified = self.circuit.verify(&witness, &proof)?;
+        let (after, now) = (self.context.stats(), self.context.channel_stats()?);
+        let sums = std::mem::take(&mut *self.sums.lock().unwrap_or_else(PoisonError::into_inner));
+        Ok(ProofReport {
+            sums,
+            seconds,
+            verified,
+            bytes_copied: after.bytes_copied - before.bytes_copied,
+            descriptors: now.descriptors - channel.descriptors,
+            doorbells: now.doorbells - channel.doorbells,
+        })
+    }
 }
 
 fn main() -> Result<()> {
     let args = Args::parse();
-    let progress = ProgressBar::new(u64::from(args.proofs) * STEPS)
+    let progress = ProgressBar::new(args.proofs.into())
         .with_style(ProgressStyle::with_template("{elapsed:>4} [{bar:40}] {pos}/{len} {msg}")?);
     progress.set_message("opening the card");
     let card = args.card.open()?;
     let name = args.card.describe(&card)?;
+    // Once per program: the card for sums.
+    let context = args.sums.open(&args.card, &card)?;
     progress.set_message("reading the key");
-    let setup = Setup::read(args.depth)?;
-    progress.set_message("writing the key's points");
-    let mut card_msm = CardMsm::new(&card, &setup)?;
+    let (circuit, key) = args.circuit.read()?;
+    // Once per key: its owner, which puts the points on the card.
+    let key = OnCard::new(&context, from_stock_key(key))?;
     if !args.json {
-        progress.suspend(|| println!("{name}\n{}\nThe group has 2^{} members.", indent(&card), setup.depth));
+        progress.suspend(|| println!("{name}\n{}", context.crossover()));
     }
-    let mut report = ProofReport { card: name, depth: setup.depth, msms: vec![], proof_verified: true };
-    for number in 0..args.proofs as usize {
-        report.proof_verified &=
-            prove_once(&setup, &mut card_msm, number, args.json, &progress, &mut report.msms)?;
+    let sums = Sums::default();
+    let seen = sums.clone();
+    context.observe(move |sum| {
+        seen.lock().unwrap_or_else(PoisonError::into_inner).push(SumReport::new(sum));
+    });
+    let crossover = context.crossover().pairs();
+    let prover = Prover { circuit, context, key, sums, overlap: args.overlap };
+    let mut proofs = vec![];
+    for number in 1..=args.proofs {
+        progress.set_message("proving");
+        let proof = prover.report(number)?;
+        progress.inc(1);
+        if !args.json {
+            progress.suspend(|| print(number, &proof));
+        }
+        proofs.push(proof);
     }
     progress.finish_and_clear();
+    let verified = proofs.iter().all(|proof| proof.verified);
     if args.json {
+        let report =
+            Report { card: name, depth: args.circuit.depth, crossover, overlap: args.overlap, proofs };
         println!("{}", serde_json::to_string(&report)?);
     }
-    ensure!(report.proof_verified, "the verifier rejected a proof: a result of the card was wrong");
+    ensure!(verified, "the verifier rejected a proof: a result of the card was wrong");
     Ok(())
 }
 
-/// Returns the detailed description of the card, indented, without its first line.
-fn indent(card: &Card) -> String {
-    let text = card.report().map_or_else(|error| error.to_string(), |report| report.to_string());
-    text.lines().skip(1).map(|line| format!("  {line}")).collect::<Vec<_>>().join("\n")
-}
-
-fn prove_once(
-    setup: &Setup,
-    card_msm: &mut CardMsm,
-    number: usize,
-    quiet: bool,
-    progress: &ProgressBar,
-    msms: &mut Vec<MsmReport>,
-) -> Result<bool> {
-    let start = Instant::now();
-    progress.set_message("computing the witness");
-    let witness = setup.witness(number as u64)?;
-    let (first, chunk) = (msms.len(), card_msm.msm.chunk());
-    let mut msm = |query: Query, scalars: &[Fr]| -> Result<G1Projective> {
-        progress.set_message(format!("MSM {query:?}"));
-        let (sum, report) = card_msm.compute(query, scalars)?;
-        msms.push(MsmReport { proof: number, ..report });
-        progress.inc(1);
-        Ok(sum)
-    };
-    let proved = groth16::prove(setup, &witness, groth16::blinding(), &mut msm)?;
-    let created = start.elapsed().as_secs_f64();
-    progress.set_message("verifying");
-    let verified = setup.verify(&witness, &proved.proof)?;
-    progress.inc(1);
-    if !quiet {
-        progress.suspend(|| {
-            print_proof(number, chunk, &msms[first..]);
-            let (quotient, g2) = (human::seconds(proved.quotient_seconds), human::seconds(proved.g2_seconds));
-            println!("  on the CPU at the same time: scalars of H {quotient}, MSM in G2 {g2}");
-            let verdict = if verified { "verified by arkworks" } else { "REJECTED by arkworks" };
-            println!("  created in {}, {verdict}", human::seconds(created));
-        });
-    }
-    Ok(verified)
-}
-
-fn print_proof(number: usize, chunk: u32, msms: &[MsmReport]) {
-    println!("\nProof {}, chunks of {chunk} pairs", number + 1);
-    println!("{:26}{:46}xdma.ko with write()", "", "this driver");
-    println!(
-        "{:>5} {:>7} {:>10} | {:>6} {:>6} {:>6} {:>6} {:>6} {:>8} | {:>5} {:>6} {:>6}",
-        "MSM",
-        "pairs",
-        "data",
-        "descr.",
-        "doorb.",
-        "writes",
-        "reads",
-        "calls",
-        "time",
-        "calls",
-        "pages",
-        "descr."
-    );
-    for msm in msms {
-        let (cost, kernel) = (&msm.cost, &msm.xdma_ko);
+fn print(number: u32, proof: &ProofReport) {
+    println!("\nProof {number}");
+    println!("{:51}xdma.ko with write()", "");
+    println!("  points       pairs       data  where      waited |  calls  pages descr.");
+    for sum in &proof.sums {
+        let kernel = &sum.xdma_ko;
         println!(
-            "{:>5} {:>7} {:>10} | {:>6} {:>6} {:>6} {:>6} {:>6} {:>8} | {:>5} {:>6} {:>6}",
-            msm.name,
-            human::count(msm.pairs).to_string(),
-            human::bytes(msm.bytes).to_string(),
-            cost.descriptors,
-            cost.doorbells,
-            cost.register_writes,
-            cost.register_reads,
-            cost.system_calls,
-            human::seconds(msm.seconds),
+            "  {:<10} {:>7} {:>10}  {:<8} {:>8} | {:>6} {:>6} {:>6}",
+            sum.points,
+            human::count(sum.pairs as u64).to_string(),
+            human::bytes(sum.bytes).to_string(),
+            sum.place,
+            human::seconds(sum.seconds),
             kernel.calls,
             human::count(kernel.pinned_pages).to_string(),
             human::count(kernel.descriptors).to_string(),
         );
     }
+    println!(
+        "  created in {}, {}; {} copied, {} descriptors, {} doorbells",
+        human::seconds(proof.seconds),
+        if proof.verified { "verified by arkworks" } else { "REJECTED by arkworks" },
+        human::bytes(proof.bytes_copied),
+        human::count(proof.descriptors),
+        human::count(proof.doorbells)
+    );
 }

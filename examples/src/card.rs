@@ -148,9 +148,9 @@ impl CardArgs {
         Ok(self.open_as(EmulatorOptions::like, design))
     }
 
-    /// Returns the time limit for a transfer or a result. It is longer for a simulated design, which needs seconds for milliseconds
-    /// of its own clock.
-    pub fn timeout(&self) -> Duration {
+    /// Returns the time allowed for a job in addition to what its size needs ([`Pace`](xdma::msm::Pace)). It is longer for a simulated
+    /// design, which needs seconds for milliseconds of its own clock.
+    pub fn allowance(&self) -> Duration {
         match self.logic {
             LogicName::Msm => Duration::from_secs(10),
             #[cfg(feature = "rtl")]

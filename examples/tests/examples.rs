@@ -10,6 +10,7 @@ macro_rules! example {
     };
 }
 example!(async_msm, "../async_msm/main.rs");
+example!(commit, "../commit/main.rs");
 example!(loopback, "../loopback/main.rs");
 example!(multi_channel, "../multi_channel/main.rs");
 example!(own_memory, "../own_memory/main.rs");
@@ -18,7 +19,7 @@ example!(registers, "../registers/main.rs");
 example!(stream_receive, "../stream_receive/main.rs");
 example!(user_interrupt, "../user_interrupt/main.rs");
 
-use ark_bn254::{Bn254, Fr, G1Affine, G1Projective};
+use ark_bn254::{Bn254, Fr, G1Projective};
 use ark_ec::{AffineRepr, CurveGroup, VariableBaseMSM};
 use ark_groth16::Groth16;
 use clap::Parser;
@@ -29,8 +30,8 @@ use xdma::regs::Direction;
 use xdma_emulator::faults::Kind;
 use xdma_emulator::logic::{Design, MsmModelOptions};
 use xdma_emulator::{EmulatedCard, EmulatorOptions};
-use xdma_examples::groth16::{self, Query, Setup};
 use xdma_examples::kernel_driver::{KernelChannel, KernelCost, msm_feed};
+use xdma_examples::semaphore::CircuitArgs;
 use xdma_examples::{data, human};
 
 /// Runs an example with command-line arguments, on each profile of emulated card and on a card behind a socket.
@@ -117,56 +118,61 @@ fn stream_receive_reports_a_failure_of_either_end_immediately() {
 }
 
 #[test]
-fn prove_batch_verifies_its_proofs_and_their_msms_share_the_card() {
-    let words = ["prove_batch", "--proofs", "3", "--workers", "3"];
-    let report = prove_batch::run(&prove_batch::Args::try_parse_from(words).unwrap()).unwrap();
-    assert_eq!((report.verified, report.msms), (3, 12));
-    assert!(report.overlapped > 0, "no two MSMs were on the card at the same time");
+fn commit_runs() {
+    runs!(commit, with_msm(), ["--degree", "1000"]);
 }
 
 #[test]
-fn the_proof_equals_that_of_arkworks_and_a_wrong_msm_is_rejected() {
-    let setup = Setup::read(16).unwrap();
-    let witness = setup.witness(1).unwrap();
-    let blinding = groth16::blinding();
-    let prove = |wrong: Option<Query>| {
-        let mut order = vec![];
-        let mut msm = |query: Query, scalars: &[Fr]| {
-            order.push(query);
-            let sum = data::cpu_msm(setup.points(query), scalars)?.into_group();
-            Ok(if wrong == Some(query) { sum + G1Affine::generator() } else { sum })
-        };
-        let proved = groth16::prove(&setup, &witness, blinding, &mut msm).unwrap();
-        assert_eq!(order, Query::ALL);
-        assert!(proved.quotient_seconds > 0.0 && proved.g2_seconds > 0.0);
-        proved.proof
-    };
-    let usual = Groth16::<Bn254, CircomReduction>::create_proof_with_reduction_and_matrices(
-        &setup.key,
-        blinding[0],
-        blinding[1],
-        &setup.constraints.matrices,
-        setup.constraints.num_instance_variables,
-        setup.constraints.num_constraints,
+fn prove_batch_verifies_its_proofs() {
+    let words = ["prove_batch", "--depth", "16", "--proofs", "3", "--workers", "3"];
+    let report = prove_batch::run(&prove_batch::Args::try_parse_from(words).unwrap()).unwrap();
+    assert_eq!((report.verified, report.sums_on_card, report.sums_on_cpu), (3, 12, 0));
+    assert_eq!(report.sums_begun_early, 9);
+    assert!(report.latency.p50 > 0.0 && report.latency.p50 <= report.latency.longest);
+}
+
+fn circuit(words: &[&str]) -> anyhow::Result<CircuitArgs> {
+    #[derive(Parser)]
+    struct Command {
+        #[command(flatten)]
+        circuit: CircuitArgs,
+    }
+    Ok(Command::try_parse_from(["test"].iter().chain(words))?.circuit)
+}
+
+#[test]
+fn keys_are_packed_or_read_from_files() {
+    let (packed, key) = circuit(&["--depth", "16"]).unwrap().read().unwrap();
+    let witness = packed.witness(1).unwrap();
+    assert_eq!(witness.assignment.len(), key.a_query.len());
+    let error = circuit(&["--depth", "17"]).unwrap().read().err().unwrap().to_string();
+    assert!(error.contains("16, 20 or 30"), "{error}");
+    assert!(circuit(&["--key", "key"]).is_err(), "--graph is missing");
+    let error = |words: &[&str]| format!("{:#}", circuit(words).unwrap().read().err().unwrap());
+    assert!(error(&["--key", "/nowhere", "--graph", "/nowhere"]).contains("cannot read /nowhere"));
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("file");
+    std::fs::write(&file, b"no key").unwrap();
+    let name = file.to_str().unwrap();
+    assert!(error(&["--key", name, "--graph", name]).contains("the proving key is damaged"));
+}
+
+#[test]
+fn a_proof_for_another_signal_is_rejected() {
+    let (circuit, key) = circuit(&["--depth", "16"]).unwrap().read().unwrap();
+    let (witness, other) = (circuit.witness(1).unwrap(), circuit.witness(2).unwrap());
+    let proof = Groth16::<Bn254, CircomReduction>::create_proof_with_reduction_and_matrices(
+        &key,
+        Fr::from(3),
+        Fr::from(4),
+        &circuit.constraints.matrices,
+        circuit.inputs(),
+        circuit.constraints.num_constraints,
         &witness.assignment,
     );
-    assert_eq!(prove(None), usual.unwrap());
-    assert!(setup.verify(&witness, &prove(None)).unwrap());
-    for query in Query::ALL {
-        assert!(!setup.verify(&witness, &prove(Some(query))).unwrap(), "{query:?}");
-    }
-    assert!(!setup.verify(&setup.witness(2).unwrap(), &prove(None)).unwrap());
-}
-
-#[test]
-fn an_error_of_an_msm_ends_the_proof() {
-    let setup = Setup::read(16).unwrap();
-    let witness = setup.witness(1).unwrap();
-    let mut msm = |_: Query, _: &[Fr]| -> anyhow::Result<G1Projective> { anyhow::bail!("no card") };
-    let error = groth16::prove(&setup, &witness, groth16::blinding(), &mut msm).err().unwrap();
-    assert_eq!(error.to_string(), "no card");
-    assert!(!groth16::DEPTHS.contains(&17));
-    assert!(Setup::read(17).err().unwrap().to_string().contains("cargo fetch"));
+    let proof = proof.unwrap();
+    assert!(circuit.verify(&witness, &proof).unwrap());
+    assert!(!circuit.verify(&other, &proof).unwrap());
 }
 
 #[test]

@@ -60,19 +60,35 @@ fn check_counts(report: &Value) -> Result<()> {
     Ok(())
 }
 
+/// Checks proofs whose four sums ran on the card.
 fn check_proof(report: &Value) -> Result<()> {
     check_card(report)?;
-    ensure!(report["proof_verified"] == true, "`proof_verified` is {}", report["proof_verified"]);
-    let msms = report["msms"].as_array().context("`msms` is not a list")?;
-    ensure!(!msms.is_empty(), "`msms` is empty: the card computed nothing");
-    for msm in msms {
-        check_counts(msm)?;
-        let is_started = count(msm, "pairs")? == 0 || count(msm, "doorbells")? > 0;
-        ensure!(is_started, "pairs reached the card without a doorbell: {msm}");
-        // Over vfio-user, every register access takes at least one message.
-        let accesses = count(msm, "register_writes")? + count(msm, "register_reads")?;
-        ensure!(count(msm, "system_calls")? >= accesses, "fewer system calls than register accesses: {msm}");
-        ensure!(is_positive(&msm["seconds"]), "`seconds` is {}", msm["seconds"]);
+    let proofs = report["proofs"].as_array().context("`proofs` is not a list")?;
+    ensure!(!proofs.is_empty(), "`proofs` is empty");
+    for proof in proofs {
+        ensure!(proof["verified"] == true, "`verified` is {}", proof["verified"]);
+        let sums = proof["sums"].as_array().context("`sums` is not a list")?;
+        let mut names: Vec<_> = sums.iter().filter_map(|sum| sum["points"].as_str()).collect();
+        names.sort();
+        ensure!(names == ["a_query", "b_g1_query", "h_query", "l_query"], "the sums are {names:?}");
+        for sum in sums {
+            ensure!(sum["place"] == "card", "`place` is {}", sum["place"]);
+            ensure!(count(sum, "bytes")? == count(sum, "pairs")? * BYTES_PER_PAIR, "wrong `bytes`: {sum}");
+            ensure!(is_positive(&sum["seconds"]), "`seconds` is {}", sum["seconds"]);
+        }
+        ensure!(count(proof, "doorbells")? == 4, "{} doorbells for four sums", proof["doorbells"]);
+        ensure!(is_positive(&proof["seconds"]), "`seconds` is {}", proof["seconds"]);
+        // The scalars of H, and the assignment: once if the sums begin early, and once for each sum otherwise.
+        let pairs = |name: &str| {
+            let sum = sums.iter().find(|sum| sum["points"] == name).context("no such sum")?;
+            count(sum, "pairs")
+        };
+        let assignment = match report["overlap"] == true {
+            true => pairs("a_query")?,
+            false => pairs("a_query")? + pairs("b_g1_query")? + pairs("l_query")?,
+        };
+        let copied = 32 * (pairs("h_query")? + assignment);
+        ensure!(count(proof, "bytes_copied")? == copied, "`bytes_copied` is not {copied}");
     }
     Ok(())
 }
@@ -103,7 +119,10 @@ fn check_msm(report: &Value, mode: &str, ring: &str) -> Result<()> {
 
 #[test]
 fn prove_reports_a_verified_proof() -> Result<()> {
-    check_proof(&report("prove", "--depth 16")?)
+    check_proof(&report("prove", "--depth 16")?)?;
+    let report = report("prove", "--depth 16 --proofs 2 --overlap")?;
+    ensure!(report["overlap"] == true && report["crossover"] == 1, "other options: {report}");
+    check_proof(&report)
 }
 
 fn msm_reports_its_counts(mode: &str) -> Result<()> {
@@ -135,12 +154,12 @@ mod checks {
     use serde_json::{Value, json};
 
     fn good_proof() -> Value {
+        let sum =
+            |name: &str| json!({ "points": name, "pairs": 2, "bytes": 192, "place": "card", "seconds": 0.5 });
+        let sums = ["h_query", "l_query", "a_query", "b_g1_query"].map(sum);
         json!({
-            "card": "emulated f1", "proof_verified": true,
-            "msms": [{
-                "pairs": 2, "bytes": 192, "descriptors": 2, "doorbells": 1, "register_writes": 5,
-                "register_reads": 1, "system_calls": 12, "seconds": 0.5
-            }]
+            "card": "emulated f1", "overlap": false,
+            "proofs": [{ "sums": sums, "seconds": 1, "verified": true, "bytes_copied": 256, "doorbells": 4 }]
         })
     }
 
@@ -156,13 +175,18 @@ mod checks {
     fn a_proof_must_be_verified_and_computed_by_the_card() {
         check_proof(&good_proof()).unwrap();
         for (path, value) in [
-            ("/proof_verified", json!(false)),
             ("/card", json!("")),
-            ("/msms", json!([])),
-            ("/msms/0/bytes", json!(191)),
-            ("/msms/0/doorbells", json!(0)),
-            ("/msms/0/system_calls", json!(5)),
-            ("/msms/0/seconds", json!(0)),
+            ("/overlap", json!(true)),
+            ("/proofs", json!([])),
+            ("/proofs/0/verified", json!(false)),
+            ("/proofs/0/doorbells", json!(3)),
+            ("/proofs/0/bytes_copied", json!(255)),
+            ("/proofs/0/seconds", json!(0)),
+            ("/proofs/0/sums", json!([])),
+            ("/proofs/0/sums/0/place", json!("CPU: small")),
+            ("/proofs/0/sums/1/points", json!("h_query")),
+            ("/proofs/0/sums/2/bytes", json!(191)),
+            ("/proofs/0/sums/3/seconds", json!(0)),
         ] {
             let mut report = good_proof();
             *report.pointer_mut(path).unwrap() = value;
@@ -222,9 +246,7 @@ mod rtl {
 
     #[test]
     fn prove_reports_a_verified_proof() -> Result<()> {
-        let report = report("prove", "--logic rtl --depth 16")?;
-        ensure!(report["proof_verified"] == true, "`proof_verified` is {}", report["proof_verified"]);
-        Ok(())
+        super::check_proof(&report("prove", "--logic rtl --depth 16 --overlap")?)
     }
 
     #[test]

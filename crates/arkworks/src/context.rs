@@ -87,8 +87,10 @@ struct Inner {
     crossover: OnceLock<Crossover>,
     max_pairs: usize,
     counters: Counters,
-    observer: OnceLock<Box<dyn Fn(&Sum) + Send + Sync>>,
+    observer: OnceLock<Observer>,
 }
+
+type Observer = Box<dyn Fn(&Sum) + Send + Sync>;
 
 impl Context {
     /// Opens the MSM design of a card, and starts the thread that serves it. Measures the crossover, unless it is given.
@@ -160,6 +162,17 @@ impl Context {
     /// Returns the counts of sums since the context was opened.
     pub fn stats(&self) -> Stats {
         self.0.counters.stats()
+    }
+
+    /// Returns the statistics of the channel that sends points and scalars: bytes, descriptors, doorbells.
+    ///
+    /// # Errors
+    ///
+    /// [`SumError::OutOfService`] if the thread that serves the card has ended.
+    pub fn channel_stats(&self) -> Result<xdma::channel::Stats, SumError> {
+        let (reply, stats) = channel();
+        self.send(Request::Stats(reply))?;
+        stats.recv().map_err(|_| SumError::OutOfService)
     }
 
     /// Calls a function after each sum over registered points, on the thread that asked for it. Only the first call has an

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::{Duration, Instant};
+use xdma::channel::Stats;
 use xdma::msm::{JobError, JobTicket, Msm, MsmSubmitError, Pace};
 use xdma::regs::msm::RESULT_BYTES;
 
@@ -39,6 +40,8 @@ pub(crate) enum Request {
     Resume(Sender<Result<(), SumError>>),
     /// A caller found a wrong result.
     WrongResult,
+    /// Asks for the statistics of the channel.
+    Stats(Sender<Stats>),
 }
 
 /// The results of a batch, as they arrive.
@@ -153,11 +156,12 @@ impl Worker {
                     self.refuse_waiting();
                 }
             }
+            // Callers may have stopped waiting.
             Request::Resume(reply) => {
                 let resumed = self.resume();
-                // The caller may have stopped waiting.
-                let _ = reply.send(resumed);
+                drop(reply.send(resumed));
             }
+            Request::Stats(reply) => drop(reply.send(self.msm.channel().stats())),
             Request::WrongResult => {
                 self.wrong_results += 1;
                 if self.wrong_results >= MAX_FAILURES {

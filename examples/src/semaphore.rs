@@ -1,0 +1,157 @@
+//! A real circuit: Semaphore, in which a member of a group sends a signal once without revealing its identity. The group is a
+//! Merkle tree. The proving keys and witness generators are those of the package `semaphore-rs`, packed into the program.
+
+use anyhow::{Context, Result, anyhow, ensure};
+use ark_bn254::{Bn254, Fr};
+use ark_ff::PrimeField;
+use ark_groth16::{Groth16, PreparedVerifyingKey, Proof, ProvingKey, prepare_verifying_key};
+use clap::Args;
+use ruint::aliases::U256;
+use semaphore_rs_ark_circom::ConstraintMatrices;
+use semaphore_rs_poseidon::poseidon::{hash1, hash2};
+use semaphore_rs_witness::Graph;
+use std::borrow::Cow;
+use std::collections::HashMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// The key and the witness generator for a depth.
+macro_rules! packed {
+    ($depth:literal) => {
+        (
+            $depth,
+            include_bytes!(concat!(env!("SEMAPHORE_DIR"), "/assets/", $depth, "/semaphore.arkzkey")),
+            include_bytes!(concat!(env!("SEMAPHORE_DIR"), "/graphs/", $depth, "/graph.bin")),
+        )
+    };
+}
+
+/// The packed files. 16 and 20 are for tests and demonstrations; 30 is what groups in use have.
+const PACKED: [(usize, &[u8], &[u8]); 3] = [packed!(16), packed!(20), packed!(30)];
+
+/// The options of the circuit.
+#[derive(Args, Clone, Debug)]
+pub struct CircuitArgs {
+    /// Depth of the group's tree, which has 2^depth members: 16, 20 or 30, unless `--key` names a key for another depth.
+    #[arg(long, default_value_t = 20)]
+    pub depth: usize,
+    /// Proving key, in the format of `ark-zkey`, instead of the one in this program.
+    #[arg(long, value_name = "FILE", requires = "graph")]
+    pub key: Option<PathBuf>,
+    /// Witness generator for `--key`.
+    #[arg(long, value_name = "FILE", requires = "key")]
+    pub graph: Option<PathBuf>,
+}
+
+/// A circuit without its key.
+pub struct Circuit {
+    pub depth: usize,
+    pub constraints: ConstraintMatrices<Fr>,
+    verifying: PreparedVerifyingKey<Bn254>,
+    graph: Graph,
+}
+
+/// The values of all wires of the circuit.
+pub struct Witness {
+    /// The constant one, the public inputs, then the private values.
+    pub assignment: Vec<Fr>,
+    /// The public inputs: root of the tree, hash of the nullifier, signal, topic.
+    public: [Fr; 4],
+}
+
+impl CircuitArgs {
+    /// Reads the circuit and its proving key.
+    ///
+    /// # Errors
+    /// If there is no key for the depth, or a file cannot be read or is damaged.
+    pub fn read(&self) -> Result<(Circuit, ProvingKey<Bn254>)> {
+        let (key, graph) = match (&self.key, &self.graph) {
+            (Some(key), Some(graph)) => (Cow::Owned(read(key)?), Cow::Owned(read(graph)?)),
+            _ => {
+                let packed = PACKED.iter().find(|(depth, ..)| *depth == self.depth);
+                let (_, key, graph) = packed.with_context(|| {
+                    format!(
+                        "there is no key for depth {}: use 16, 20 or 30, or name files by --key and --graph",
+                        self.depth
+                    )
+                })?;
+                (Cow::Borrowed(*key), Cow::Borrowed(*graph))
+            }
+        };
+        let (key, constraints) = semaphore_rs_ark_zkey::read_arkzkey_from_bytes(&key)
+            .map_err(|error| anyhow!("the proving key is damaged or has another format: {error}"))?;
+        let graph = semaphore_rs_witness::init_graph(&graph)
+            .map_err(|error| anyhow!("the witness generator is damaged or has another format: {error}"))?;
+        let verifying = prepare_verifying_key(&key.vk);
+        Ok((Circuit { depth: self.depth, constraints, verifying, graph }, key))
+    }
+}
+
+impl Circuit {
+    /// Computes the witness for a group whose only member sends `signal`.
+    ///
+    /// # Errors
+    /// If the generator fails, or its public inputs differ from those computed here.
+    pub fn witness(&self, signal: u64) -> Result<Witness> {
+        let [trapdoor, nullifier, topic, signal] = [11, 22, 2026, signal].map(U256::from);
+        let commitment = hash1(hash2(nullifier, trapdoor));
+        let (root, siblings) = single_leaf_tree(commitment, self.depth);
+        let inputs = HashMap::from(
+            [
+                ("identityTrapdoor", vec![trapdoor]),
+                ("identityNullifier", vec![nullifier]),
+                ("treeSiblings", siblings),
+                ("treePathIndices", vec![U256::ZERO; self.depth]),
+                ("externalNullifier", vec![topic]),
+                ("signalHash", vec![signal]),
+            ]
+            .map(|(name, values)| (name.to_owned(), values)),
+        );
+        let values = semaphore_rs_witness::calculate_witness(inputs, &self.graph).map_err(|error| {
+            anyhow!("the witness generator failed, perhaps because it is for another depth: {error}")
+        })?;
+        let witness = Witness {
+            assignment: values.into_iter().map(field).collect(),
+            public: [root, hash2(topic, nullifier), signal, topic].map(field),
+        };
+        ensure!(
+            witness.assignment.get(1..self.inputs()) == Some(&witness.public),
+            "the public inputs of the witness generator differ from those of this program: key and generator do not belong \
+             together, or are for another depth or another version of Semaphore"
+        );
+        Ok(witness)
+    }
+
+    /// Returns the number of public inputs, including the constant one.
+    pub fn inputs(&self) -> usize {
+        self.constraints.num_instance_variables
+    }
+
+    /// Returns whether the stock verifier accepts the proof.
+    ///
+    /// # Errors
+    /// If the public inputs do not fit the key.
+    pub fn verify(&self, witness: &Witness, proof: &Proof<Bn254>) -> Result<bool> {
+        Groth16::<Bn254>::verify_proof(&self.verifying, proof, &witness.public).context("the verifier failed")
+    }
+}
+
+/// Returns the root of a tree whose only leaf is the leftmost one, and the siblings on the leaf's path. Each sibling is the root of
+/// an empty subtree.
+fn single_leaf_tree(leaf: U256, depth: usize) -> (U256, Vec<U256>) {
+    let (mut node, mut empty, mut siblings) = (leaf, U256::ZERO, Vec::with_capacity(depth));
+    for _ in 0..depth {
+        siblings.push(empty);
+        node = hash2(node, empty);
+        empty = hash2(empty, empty);
+    }
+    (node, siblings)
+}
+
+fn field(value: U256) -> Fr {
+    Fr::from_le_bytes_mod_order(&value.to_le_bytes::<32>())
+}
+
+fn read(path: &Path) -> Result<Vec<u8>> {
+    fs::read(path).with_context(|| format!("cannot read {}", path.display()))
+}
