@@ -5,6 +5,7 @@ mod card;
 mod death;
 mod iommu;
 mod nodes;
+mod prover;
 mod remapping_bus;
 mod removal;
 mod returning;
