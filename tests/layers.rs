@@ -22,13 +22,14 @@ const LAYERS: [&str; 11] = [
 ];
 
 /// The published packages, and the packages of this workspace on which each may depend.
-const PACKAGES: [(&str, &[&str]); 8] = [
+const PACKAGES: [(&str, &[&str]); 9] = [
     ("xdma-card-file", &[]),
     ("xdma-regs", &[]),
     ("xdma-rtl", &[]),
     ("xdma", &["xdma-regs"]),
     ("xdma-emulator", &["xdma-card-file", "xdma-regs", "xdma-rtl"]),
     ("xdma-emulated-card", &["xdma", "xdma-emulator"]),
+    ("xdma-arkworks", &["xdma"]),
     ("vfio-setup", &["xdma"]),
     ("xdma-cli", &["xdma", "xdma-emulated-card", "xdma-emulator"]),
 ];

@@ -53,7 +53,7 @@ pub enum ProveError {
 }
 
 impl OnCard<ProvingKey<CardBn254>> {
-    /// Makes a proof, as [`Groth16::prove`](ark_snark::SNARK::prove) does, with three differences: the sums A, B1 and L begin
+    /// Makes a proof, as `Groth16::prove` does, with three differences: the sums A, B1 and L begin
     /// before the scalars of H exist, the sum in G2 runs while the card computes H, and the proof is verified
     /// ([`Options::verify`](crate::Options::verify)). If it is wrong, a sum of the card was: the proof is made again on the CPU.
     ///
