@@ -63,7 +63,7 @@ impl Key for Vec<G1Affine> {
 /// ```
 pub struct OnCard<K: Key> {
     pub(crate) key: Arc<K>,
-    pub(crate) prepared: K::Prepared,
+    prepared: K::Prepared,
     context: Context,
     registrations: Vec<Arc<Registration>>,
 }
@@ -90,6 +90,11 @@ impl<K: Key> OnCard<K> {
         drop(self);
         // Proofs have their own reference, and borrow `self`, so none is in progress.
         Arc::into_inner(key).expect("the key has one owner")
+    }
+
+    /// Returns what was [prepared](Key::prepare) with the key: the prepared verifying key of a proving key.
+    pub fn prepared(&self) -> &K::Prepared {
+        &self.prepared
     }
 
     /// Returns the context of the card.

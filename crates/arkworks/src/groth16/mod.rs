@@ -127,6 +127,6 @@ impl OnCard<ProvingKey<CardBn254>> {
     }
 
     fn verifies(&self, proof: &Proof<CardBn254>, public: &[Fr]) -> Result<bool, SynthesisError> {
-        Groth16::<CardBn254>::verify_proof(&self.prepared, proof, public)
+        Groth16::<CardBn254>::verify_proof(self.prepared(), proof, public)
     }
 }
