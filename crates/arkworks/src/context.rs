@@ -2,7 +2,7 @@
 
 use crate::crossover::{self, Crossover};
 use crate::error::{ContextError, SumError};
-use crate::report::{self, Counters, Stats, Sum};
+use crate::report::{Counters, Stats, Sum};
 use crate::slots::Slots;
 use crate::worker::{Request, Shared, Worker};
 use std::fmt;
@@ -203,7 +203,7 @@ impl Context {
     /// Counts a proof that was wrong because of a sum of the card.
     #[cfg(feature = "groth16")]
     pub(crate) fn wrong_proof(&self) {
-        report::add(&self.counters().wrong_proofs, 1);
+        crate::report::add(&self.counters().wrong_proofs, 1);
         tracing::error!(
             "a sum of the card was wrong: the proof was made again on the CPU; check the card with `xdma selftest`"
         );
