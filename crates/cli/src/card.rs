@@ -95,6 +95,11 @@ impl LogicName {
 }
 
 impl CardArgs {
+    /// Returns the options that select a card and the logic of an emulated one.
+    pub fn new(card: CardChoice, logic: Option<LogicName>) -> Self {
+        Self { card, card_file: None, register_bar: None, user_bar: None, logic }
+    }
+
     /// Opens the card for use.
     pub fn open(&self) -> Result<Card> {
         self.open_with(CardOptions::default())

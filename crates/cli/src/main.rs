@@ -12,6 +12,7 @@ mod number;
 mod output;
 mod packets;
 mod regs;
+mod run;
 mod selftest;
 mod shell;
 mod survey;
@@ -80,6 +81,11 @@ enum Command {
     /// Shows all programs of this user that have a card open.
     #[command(after_help = EXIT_CODES)]
     Top(top::Top),
+    /// Run a program that was written for the device files of the kernel module (/dev/xdma0_h2c_0, ...), unchanged
+    ///
+    /// A broker in this process owns the card and serves the program and its children. The exit status is that of the program.
+    #[command(after_help = EXIT_CODES)]
+    Run(run::Run),
     /// Serve an emulated card over vfio-user, to one client at a time, until interrupted.
     #[command(after_help = EXIT_CODES)]
     Emulate(emulate::Emulate),
@@ -166,6 +172,7 @@ fn run(cli: &Cli) -> Result<()> {
         Command::Top(top) => top.run(cli.json),
         Command::Survey(survey) => survey.run(cli.json),
         Command::Selftest(selftest) => selftest.run(cli.json),
+        Command::Run(run) => run.run(),
         Command::Emulate(emulate) => emulate.run(cli.json),
         Command::Completions(completions) => completions.run(cli.json),
         Command::Man(man) => man.run(cli.json),

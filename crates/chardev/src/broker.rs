@@ -1,0 +1,225 @@
+//! The broker: serves a card's device files to any number of processes.
+
+use crate::caller::Caller;
+use crate::device::Device;
+use crate::file::File;
+use crate::node::Node;
+use crate::wire::{FileHeader, Operation, Reply, Request};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
+use rustix::net::sockopt::socket_peercred;
+use rustix::net::{
+    AddressFamily, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketAddrUnix,
+    SocketFlags, SocketType, accept_with, bind, listen, recv, send, sendmsg, socket_with, socketpair,
+};
+use std::collections::HashMap;
+use std::io;
+use std::io::IoSlice;
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::{self, JoinHandle};
+
+/// The environment variable that names the broker's socket.
+pub const BROKER_VARIABLE: &str = "XDMA_BROKER";
+/// The environment variable that names the broker's process, which clients permit to access their memory.
+pub const BROKER_PID_VARIABLE: &str = "XDMA_BROKER_PID";
+
+/// Maximum number of connections: one for each thread of a client that makes calls.
+const MAX_CONNECTIONS: usize = 1024;
+/// Maximum number of open files.
+const MAX_FILES: usize = 4096;
+/// Interval at which closed files are removed, and the broker checks whether to end.
+const CHECK: Timespec = Timespec { tv_sec: 0, tv_nsec: 100_000_000 };
+
+/// Serves a card's device files on a Unix socket, until it is dropped.
+#[derive(Debug)]
+pub struct Broker {
+    shared: Arc<Shared>,
+    path: PathBuf,
+    acceptor: Option<JoinHandle<()>>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    device: Device,
+    files: Mutex<HashMap<u64, Arc<File>>>,
+    next_file: AtomicU64,
+    connections: AtomicUsize,
+    stop: AtomicBool,
+}
+
+impl Broker {
+    /// Creates the socket at `path` and serves `device`.
+    ///
+    /// # Errors
+    ///
+    /// The socket cannot be created.
+    pub fn start(device: Device, path: &Path) -> io::Result<Self> {
+        let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+        let listener = socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None)?;
+        bind(&listener, &SocketAddrUnix::new(path)?)?;
+        listen(&listener, 64)?;
+        let shared = Arc::new(Shared {
+            device,
+            files: Mutex::default(),
+            next_file: AtomicU64::new(1),
+            connections: AtomicUsize::new(0),
+            stop: AtomicBool::new(false),
+        });
+        let acceptor = thread::Builder::new().name("broker".into());
+        let acceptor = acceptor.spawn({
+            let shared = shared.clone();
+            move || shared.accept(&listener)
+        })?;
+        Ok(Self { shared, path: path.into(), acceptor: Some(acceptor) })
+    }
+
+    /// Returns the path of the socket, for [`BROKER_VARIABLE`].
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Returns the number of open files.
+    pub fn open_files(&self) -> usize {
+        self.shared.sweep();
+        self.shared.files().len()
+    }
+}
+
+impl Drop for Broker {
+    fn drop(&mut self) {
+        self.shared.stop.store(true, Ordering::Relaxed);
+        if let Some(acceptor) = self.acceptor.take() {
+            // A panic has been printed by its thread.
+            let _ = acceptor.join();
+        }
+        // The socket may have been removed already.
+        let _ = std::fs::remove_file(&self.path);
+    }
+}
+
+impl Shared {
+    fn files(&self) -> std::sync::MutexGuard<'_, HashMap<u64, Arc<File>>> {
+        self.files.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn accept(self: &Arc<Self>, listener: &OwnedFd) {
+        thread::scope(|scope| {
+            while !self.stop.load(Ordering::Relaxed) {
+                // A signal only ends the wait early.
+                let _ = poll(&mut [PollFd::new(listener, PollFlags::IN)], Some(&CHECK));
+                self.sweep();
+                let Ok(connection) = accept_with(listener, SocketFlags::CLOEXEC) else { continue };
+                if self.connections.load(Ordering::Relaxed) >= MAX_CONNECTIONS {
+                    tracing::warn!("a client was refused: {MAX_CONNECTIONS} threads are connected");
+                    continue;
+                }
+                let Ok(peer) = socket_peercred(&connection) else { continue };
+                self.connections.fetch_add(1, Ordering::Relaxed);
+                let serve = thread::Builder::new().name("client".into());
+                let served = serve.spawn_scoped(scope, move || {
+                    self.serve(&Caller::new(connection, peer.pid));
+                    self.connections.fetch_sub(1, Ordering::Relaxed);
+                });
+                if let Err(error) = served {
+                    tracing::warn!(%error, "a client was refused");
+                    self.connections.fetch_sub(1, Ordering::Relaxed);
+                }
+            }
+        });
+    }
+
+    /// Answers the requests of a client until it hangs up.
+    fn serve(&self, caller: &Caller) {
+        while !self.stop.load(Ordering::Relaxed) {
+            match poll(&mut [PollFd::new(&caller.connection, PollFlags::IN)], Some(&CHECK)) {
+                Ok(0) | Err(Errno::INTR) => continue,
+                Ok(_) => {}
+                Err(_) => return,
+            }
+            let mut bytes = [0; Request::BYTES + 1];
+            let length = match recv(&caller.connection, &mut bytes, RecvFlags::empty()) {
+                Ok((0, _)) | Err(_) => return,
+                Ok((length, _)) => length,
+            };
+            let Some(request) = Request::from_bytes(&bytes[..length]) else {
+                tracing::warn!(process = ?caller.process, "a client sent something that is not a request");
+                return;
+            };
+            // It came too late to cancel anything.
+            if request.operation == Operation::Cancel {
+                continue;
+            }
+            caller.begin();
+            if self.answer(caller, &request).is_err() {
+                return;
+            }
+        }
+    }
+
+    fn answer(&self, caller: &Caller, request: &Request) -> Result<(), Errno> {
+        let (result, descriptor) = match request.operation {
+            Operation::Open => match self.open(request) {
+                Ok(descriptor) => (Ok(0), Some(descriptor)),
+                Err(errno) => (Err(errno), None),
+            },
+            Operation::Check => (self.check(request.value).map(|_| 0), None),
+            _ => {
+                let file = self.files().get(&request.file).cloned();
+                let call = |file: Arc<File>| file.call(&self.device, caller, request);
+                (file.ok_or(Errno::BADF).and_then(call), None)
+            }
+        };
+        let result = result.map_or_else(|errno| -i64::from(errno.raw_os_error()), |value| value as i64);
+        let reply = Reply { result }.to_bytes();
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+        let mut rights = SendAncillaryBuffer::new(&mut space);
+        let descriptors: Vec<_> = descriptor.iter().map(AsFd::as_fd).collect();
+        if !descriptors.is_empty() {
+            rights.push(SendAncillaryMessage::ScmRights(&descriptors));
+        }
+        sendmsg(&caller.connection, &[IoSlice::new(&reply)], &mut rights, SendFlags::NOSIGNAL).map(drop)
+    }
+
+    fn check(&self, minor: u64) -> Result<Node, Errno> {
+        let node = u32::try_from(minor).ok().and_then(Node::from_minor).ok_or(Errno::NOENT)?;
+        if self.device.has(node) { Ok(node) } else { Err(Errno::NOENT) }
+    }
+
+    fn open(&self, request: &Request) -> Result<OwnedFd, Errno> {
+        let node = self.check(request.value)?;
+        if let Node::Events(line) = node {
+            return self.device.events.descriptor(line).ok_or(Errno::NOENT);
+        }
+        self.sweep();
+        let mut files = self.files();
+        if files.len() >= MAX_FILES {
+            return Err(Errno::NFILE);
+        }
+        let is_exclusive = matches!(node, Node::C2h(_))
+            && self.device.channel(node).is_some_and(|channel| channel.is_stream());
+        if is_exclusive && files.values().any(|file| file.node == node) {
+            return Err(Errno::BUSY);
+        }
+        let (ours, theirs) =
+            socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?;
+        let file = self.next_file.fetch_add(1, Ordering::Relaxed);
+        let header = FileHeader { minor: node.minor(), flags: request.flags, file };
+        send(&ours, &header.to_bytes(), SendFlags::NOSIGNAL)?;
+        files.insert(file, Arc::new(File::new(node, request.flags, Some(ours))));
+        Ok(theirs)
+    }
+
+    /// Removes the files whose last descriptor is closed.
+    fn sweep(&self) {
+        self.files().retain(|_, file| file.end.as_ref().is_none_or(|end| !has_hung_up(end)));
+    }
+}
+
+fn has_hung_up(end: &OwnedFd) -> bool {
+    let mut ready = [PollFd::new(end, PollFlags::empty())];
+    poll(&mut ready, Some(&Timespec::default())).is_ok() && ready[0].revents().contains(PollFlags::HUP)
+}

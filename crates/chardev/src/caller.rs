@@ -1,0 +1,104 @@
+//! The process that made a call: its memory, and whether it still waits.
+
+use crate::wire::Request;
+use nix::sys::uio::{RemoteIoVec, process_vm_readv, process_vm_writev};
+use rustix::io::Errno;
+use rustix::net::{RecvFlags, recv};
+use std::io::{IoSlice, IoSliceMut};
+use std::os::fd::OwnedFd;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// Page size for probing memory.
+const PAGE: u64 = 4096;
+/// Maximum number of pages that one call probes (`IOV_MAX`).
+const PROBES: usize = 1024;
+
+/// A client's connection and process.
+#[derive(Debug)]
+pub(crate) struct Caller {
+    pub connection: OwnedFd,
+    pub process: rustix::process::Pid,
+    cancelled: AtomicBool,
+}
+
+impl Caller {
+    pub fn new(connection: OwnedFd, process: rustix::process::Pid) -> Self {
+        Self { connection, process, cancelled: AtomicBool::new(false) }
+    }
+
+    fn pid(&self) -> nix::unistd::Pid {
+        nix::unistd::Pid::from_raw(self.process.as_raw_nonzero().get())
+    }
+
+    /// Copies from the caller's memory.
+    pub fn read(&self, address: u64, to: &mut [u8]) -> Result<(), Errno> {
+        let len = to.len();
+        let remote = RemoteIoVec { base: pointer(address)?, len };
+        let copied = process_vm_readv(self.pid(), &mut [IoSliceMut::new(to)], &[remote]);
+        if copied.map_err(of_access)? == len { Ok(()) } else { Err(Errno::FAULT) }
+    }
+
+    /// Copies to the caller's memory.
+    pub fn write(&self, address: u64, from: &[u8]) -> Result<(), Errno> {
+        let remote = RemoteIoVec { base: pointer(address)?, len: from.len() };
+        let copied = process_vm_writev(self.pid(), &[IoSlice::new(from)], &[remote]);
+        if copied.map_err(of_access)? == from.len() { Ok(()) } else { Err(Errno::FAULT) }
+    }
+
+    /// Checks that a range of the caller's memory can be read, so that a call with a bad buffer changes nothing.
+    pub fn probe(&self, address: u64, length: u64) -> Result<(), Errno> {
+        let end = address.checked_add(length).ok_or(Errno::FAULT)?;
+        let pages: Vec<u64> = std::iter::once(address)
+            .chain((address / PAGE * PAGE + PAGE..end).step_by(PAGE as usize))
+            .collect();
+        for pages in pages.chunks(PROBES) {
+            let remote: Result<Vec<_>, _> =
+                pages.iter().map(|page| Ok(RemoteIoVec { base: pointer(*page)?, len: 1 })).collect();
+            let mut bytes = [0; PROBES];
+            let local = &mut bytes[..pages.len()];
+            let read = process_vm_readv(self.pid(), &mut [IoSliceMut::new(local)], &remote?);
+            if read.map_err(of_access)? != pages.len() {
+                return Err(Errno::FAULT);
+            }
+        }
+        Ok(())
+    }
+
+    /// Returns whether the caller has cancelled the request or is gone.
+    pub fn is_cancelled(&self) -> bool {
+        if self.cancelled.load(Ordering::Relaxed) {
+            return true;
+        }
+        let mut bytes = [0; Request::BYTES];
+        let cancelled = match recv(&self.connection, &mut bytes, RecvFlags::DONTWAIT) {
+            Err(Errno::AGAIN | Errno::INTR) => false,
+            // A client sends nothing but a cancellation while it waits for a reply. One that does loses its request.
+            Ok(_) => true,
+            Err(_) => true,
+        };
+        self.cancelled.store(cancelled, Ordering::Relaxed);
+        cancelled
+    }
+
+    /// Forgets a cancellation, for the next request.
+    pub fn begin(&self) {
+        self.cancelled.store(false, Ordering::Relaxed);
+    }
+}
+
+fn pointer(address: u64) -> Result<usize, Errno> {
+    usize::try_from(address).map_err(|_| Errno::FAULT)
+}
+
+/// Returns the errno of a failed access to the memory of a process. A process that is gone does not read it.
+fn of_access(errno: nix::errno::Errno) -> Errno {
+    match errno {
+        nix::errno::Errno::EPERM => {
+            tracing::error!(
+                "access to the memory of a client is not permitted; see `ptrace_scope` in ptrace(2)"
+            );
+            Errno::FAULT
+        }
+        _ => Errno::FAULT,
+    }
+}

@@ -1,0 +1,96 @@
+//! A card as a set of device files.
+
+use crate::dma::DmaChannel;
+use crate::events::Events;
+use crate::node::Node;
+use crate::registers::Registers;
+use std::time::Duration;
+use xdma::card::{BusError, Card, CardError, Report};
+use xdma::regs::Direction;
+
+/// Options of a [`Device`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DeviceOptions {
+    /// Time limit for a transfer to the card (`h2c_timeout` of the kernel module); zero is none.
+    pub h2c_timeout: Duration,
+    /// Time limit for a transfer from the card (`c2h_timeout`); zero is none.
+    pub c2h_timeout: Duration,
+}
+
+impl Default for DeviceOptions {
+    fn default() -> Self {
+        Self { h2c_timeout: Duration::from_secs(10), c2h_timeout: Duration::from_secs(10) }
+    }
+}
+
+/// Why a card cannot be served as device files.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum DeviceError {
+    /// The card could not be described.
+    #[error(transparent)]
+    Card(#[from] CardError),
+    /// A BAR could not be used.
+    #[error(transparent)]
+    Bus(#[from] BusError),
+}
+
+/// A card as a set of device files.
+#[derive(Debug)]
+pub struct Device {
+    pub(crate) report: Report,
+    pub(crate) control: Registers,
+    pub(crate) user: Option<Registers>,
+    pub(crate) events: Events,
+    channels: Vec<DmaChannel>,
+}
+
+impl Device {
+    /// Prepares the device files of a card. Channels are opened when they are first used.
+    ///
+    /// # Errors
+    ///
+    /// [`DeviceError`].
+    pub fn new(card: Card, options: DeviceOptions) -> Result<Self, DeviceError> {
+        let report = card.report()?;
+        let registers = |bar| Ok::<_, DeviceError>(Registers::new(xdma::unstable::card::bar(&card, bar)?));
+        let channels = report.channels.iter().map(|channel| {
+            let timeout = match channel.direction {
+                Direction::H2C => options.h2c_timeout,
+                Direction::C2H => options.c2h_timeout,
+            };
+            DmaChannel::new(card.clone(), channel, timeout)
+        });
+        Ok(Self {
+            control: registers(report.register_bar)?,
+            user: report.user_bar.map(registers).transpose()?,
+            events: Events::new(&card),
+            channels: channels.collect(),
+            report,
+        })
+    }
+
+    /// Returns the device files that exist.
+    pub fn nodes(&self) -> impl Iterator<Item = Node> {
+        Node::all().filter(|node| match node {
+            Node::User => self.user.is_some(),
+            Node::Control => true,
+            Node::Events(line) => self.events.has(*line),
+            node => self.channel(*node).is_some(),
+        })
+    }
+
+    /// Returns whether the card has a device file.
+    pub fn has(&self, node: Node) -> bool {
+        self.nodes().any(|other| other == node)
+    }
+
+    pub(crate) fn channel(&self, node: Node) -> Option<&DmaChannel> {
+        let (direction, index) = match node {
+            Node::H2c(index) => (Direction::H2C, index),
+            Node::C2h(index) => (Direction::C2H, index),
+            _ => return None,
+        };
+        self.channels.iter().find(|channel| channel.is(direction, usize::from(index)))
+    }
+}

@@ -1,0 +1,90 @@
+//! A lock that is granted in the order of the requests.
+
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+
+/// A mutex for the calls on a channel. `std`'s own lets a thread that releases it take it again before those that wait.
+#[derive(Debug, Default)]
+pub(crate) struct FairMutex<T> {
+    turns: Mutex<Turns>,
+    changed: Condvar,
+    value: Mutex<T>,
+}
+
+#[derive(Debug, Default)]
+struct Turns {
+    next: u64,
+    serving: u64,
+}
+
+pub(crate) struct FairGuard<'a, T> {
+    value: Option<MutexGuard<'a, T>>,
+    mutex: &'a FairMutex<T>,
+}
+
+impl<T> FairMutex<T> {
+    pub fn new(value: T) -> Self {
+        Self { turns: Mutex::default(), changed: Condvar::new(), value: Mutex::new(value) }
+    }
+
+    /// Waits until all earlier callers have finished.
+    pub fn lock(&self) -> FairGuard<'_, T> {
+        let mut turns = self.turns.lock().unwrap_or_else(PoisonError::into_inner);
+        let turn = turns.next;
+        turns.next += 1;
+        while turns.serving != turn {
+            turns = self.changed.wait(turns).unwrap_or_else(PoisonError::into_inner);
+        }
+        drop(turns);
+        let value = self.value.lock().unwrap_or_else(PoisonError::into_inner);
+        FairGuard { value: Some(value), mutex: self }
+    }
+}
+
+impl<T> std::ops::Deref for FairGuard<'_, T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        self.value.as_deref().expect("held until the guard is dropped")
+    }
+}
+
+impl<T> std::ops::DerefMut for FairGuard<'_, T> {
+    fn deref_mut(&mut self) -> &mut T {
+        self.value.as_deref_mut().expect("held until the guard is dropped")
+    }
+}
+
+impl<T> Drop for FairGuard<'_, T> {
+    fn drop(&mut self) {
+        self.value = None;
+        self.mutex.turns.lock().unwrap_or_else(PoisonError::into_inner).serving += 1;
+        self.mutex.changed.notify_all();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::mpsc::channel;
+    use std::time::Duration;
+
+    #[test]
+    fn callers_are_served_in_order() {
+        let mutex = FairMutex::new(vec![]);
+        let guard = mutex.lock();
+        std::thread::scope(|scope| {
+            for number in 0..5 {
+                let (started, starts) = channel();
+                let mutex = &mutex;
+                scope.spawn(move || {
+                    started.send(()).unwrap();
+                    mutex.lock().push(number);
+                });
+                starts.recv().unwrap();
+                std::thread::sleep(Duration::from_millis(20));
+            }
+            drop(guard);
+        });
+        assert_eq!(*mutex.lock(), [0, 1, 2, 3, 4]);
+    }
+}

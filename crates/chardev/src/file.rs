@@ -1,0 +1,170 @@
+//! Open files, and the calls on them.
+
+use crate::caller::Caller;
+use crate::device::Device;
+use crate::dma::{DmaChannel, Transfer};
+use crate::errno::of_card;
+use crate::ioctl;
+use crate::node::Node;
+use crate::registers::Registers;
+use crate::wire::{Operation, Request};
+use rustix::io::Errno;
+use std::os::fd::OwnedFd;
+use std::sync::{Mutex, PoisonError};
+use xdma::card::CardError;
+
+// Numbers of the kernel's interface, the same on all x86-64 systems.
+const O_ACCMODE: u32 = 3;
+const O_RDONLY: u32 = 0;
+const O_WRONLY: u32 = 1;
+const O_TRUNC: u32 = 0o1000;
+const SEEK_SET: i32 = 0;
+const SEEK_CUR: i32 = 1;
+const SEEK_END: i32 = 2;
+
+/// An open file: what `open` created, shared by all of its descriptors.
+#[derive(Debug)]
+pub(crate) struct File {
+    pub node: Node,
+    flags: u32,
+    position: Mutex<u64>,
+    /// The broker's end of the pair: it hangs up when the last descriptor is closed.
+    pub end: Option<OwnedFd>,
+}
+
+impl File {
+    pub fn new(node: Node, flags: u32, end: Option<OwnedFd>) -> Self {
+        Self { node, flags, position: Mutex::new(0), end }
+    }
+
+    /// Executes a request. Returns the result of the call.
+    pub fn call(&self, device: &Device, caller: &Caller, request: &Request) -> Result<u64, Errno> {
+        match request.operation {
+            Operation::Read | Operation::ReadAt => self.transfer(device, caller, request, false),
+            Operation::Write | Operation::WriteAt => self.transfer(device, caller, request, true),
+            Operation::Seek => self.seek(request.position as i64, request.value as i32),
+            Operation::Ioctl => self.ioctl(device, caller, request.value as u32, request.address),
+            Operation::Open | Operation::Check | Operation::Cancel => Err(Errno::INVAL),
+        }
+    }
+
+    fn transfer(
+        &self,
+        device: &Device,
+        caller: &Caller,
+        request: &Request,
+        is_write: bool,
+    ) -> Result<u64, Errno> {
+        self.check_mode(is_write)?;
+        let at = matches!(request.operation, Operation::ReadAt | Operation::WriteAt);
+        let position = if at { request.position } else { self.position() };
+        // A negative offset, or a range beyond the largest one (`rw_verify_area`).
+        let end = position.checked_add(request.length);
+        if position > i64::MAX as u64 || end.is_none_or(|end| end > i64::MAX as u64) {
+            return Err(Errno::INVAL);
+        }
+        let (address, count) = (request.address, request.length);
+        match self.node {
+            Node::User | Node::Control => {
+                let registers = self.registers(device)?;
+                let done = match is_write {
+                    true => registers.write(caller, address, count, position)?,
+                    false => registers.read(caller, address, count, position)?,
+                };
+                if !at {
+                    self.set_position(position + done);
+                }
+                Ok(done)
+            }
+            Node::H2c(_) | Node::C2h(_) => {
+                let ends_with_packet = self.flags & O_TRUNC != 0;
+                // These leave the position as it is.
+                self.channel(device)?
+                    .transfer(&Transfer { caller, address, count, position, ends_with_packet }, is_write)
+            }
+            Node::Events(_) => Err(Errno::INVAL),
+        }
+    }
+
+    fn check_mode(&self, is_write: bool) -> Result<(), Errno> {
+        match self.flags & O_ACCMODE {
+            O_RDONLY if is_write => Err(Errno::BADF),
+            O_WRONLY if !is_write => Err(Errno::BADF),
+            _ => Ok(()),
+        }
+    }
+
+    fn registers<'a>(&self, device: &'a Device) -> Result<&'a Registers, Errno> {
+        match self.node {
+            Node::Control => Ok(&device.control),
+            _ => device.user.as_ref().ok_or_else(|| of_card(&CardError::NoUserBar)),
+        }
+    }
+
+    fn channel<'a>(&self, device: &'a Device) -> Result<&'a DmaChannel, Errno> {
+        device.channel(self.node).ok_or(Errno::NODEV)
+    }
+
+    /// Moves the position, which only the files of channels have (`char_sgdma_llseek`).
+    fn seek(&self, offset: i64, whence: i32) -> Result<u64, Errno> {
+        if !self.node.is_dma() {
+            return Err(Errno::SPIPE);
+        }
+        let mut position = self.position.lock().unwrap_or_else(PoisonError::into_inner);
+        let base = match whence {
+            SEEK_SET => 0,
+            SEEK_CUR => *position as i64,
+            // The size that the kernel module pretends.
+            SEEK_END => i64::from(u32::MAX),
+            _ => return Err(Errno::INVAL),
+        };
+        let moved = base.checked_add(offset).filter(|moved| *moved >= 0).ok_or(Errno::INVAL)?;
+        *position = moved as u64;
+        Ok(*position)
+    }
+
+    fn ioctl(&self, device: &Device, caller: &Caller, request: u32, argument: u64) -> Result<u64, Errno> {
+        let int = |value: u32| caller.write(argument, &value.to_le_bytes()).map(|()| 0);
+        match (self.node, request) {
+            (Node::H2c(_) | Node::C2h(_), ioctl::ADDRMODE_SET) => {
+                let mut value = [0; 4];
+                caller.read(argument, &mut value)?;
+                self.channel(device)?.set_fixed(value != [0; 4]).map(|()| 0)
+            }
+            (Node::H2c(_) | Node::C2h(_), ioctl::ADDRMODE_GET) => {
+                int(self.channel(device)?.is_fixed().into())
+            }
+            (Node::H2c(_) | Node::C2h(_), ioctl::ALIGN_GET) => int(self.channel(device)?.alignment()),
+            (Node::H2c(_) | Node::C2h(_), _) => Err(Errno::INVAL),
+            (Node::User | Node::Control, ioctl::INFO) => self.info(device, caller, argument),
+            _ => Err(Errno::NOTTY),
+        }
+    }
+
+    /// Fills in the structure of `XDMA_IOCINFO` (`version_ioctl`), which then has no magic number any more.
+    fn info(&self, device: &Device, caller: &Caller, argument: u64) -> Result<u64, Errno> {
+        let mut bytes = [0; ioctl::INFO_BYTES];
+        caller.read(argument, &mut bytes)?;
+        if bytes[..4] != ioctl::INFO_MAGIC.to_le_bytes() {
+            return Err(Errno::NOTTY);
+        }
+        bytes.fill(0);
+        bytes[8..10].copy_from_slice(&device.report.vendor.to_le_bytes());
+        bytes[10..12].copy_from_slice(&device.report.device.to_le_bytes());
+        bytes[20..24].copy_from_slice(&ioctl::DRIVER_VERSION.to_le_bytes());
+        // Over a socket, the card has no PCI address.
+        if let Ok(location) = device.report.bus.location.parse::<xdma::card::PciAddress>() {
+            bytes[32..34].copy_from_slice(&(location.domain as u16).to_le_bytes());
+            bytes[34..37].copy_from_slice(&[location.bus, location.device, location.function]);
+        }
+        caller.write(argument, &bytes).map(|()| 0)
+    }
+
+    fn position(&self) -> u64 {
+        *self.position.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn set_position(&self, position: u64) {
+        *self.position.lock().unwrap_or_else(PoisonError::into_inner) = position;
+    }
+}

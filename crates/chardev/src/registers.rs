@@ -1,0 +1,54 @@
+//! The files `user` and `control`: registers of a BAR.
+
+use crate::caller::Caller;
+use crate::errno::of_bus;
+use rustix::io::Errno;
+use std::fmt;
+use std::sync::Arc;
+use xdma::unstable::bus::Bar;
+
+/// Size of a register in bytes. Every call accesses one register.
+const REGISTER: u64 = 4;
+
+pub(crate) struct Registers(Arc<dyn Bar>);
+
+impl fmt::Debug for Registers {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Registers({:#x} bytes)", self.0.size())
+    }
+}
+
+impl Registers {
+    pub fn new(bar: Arc<dyn Bar>) -> Self {
+        Self(bar)
+    }
+
+    /// Reads one register, whatever the count, as the kernel module does; but a count below four is an error instead of a write
+    /// beyond the buffer, and so is a register beyond the BAR.
+    pub fn read(&self, caller: &Caller, address: u64, count: u64, position: u64) -> Result<u64, Errno> {
+        self.check(count, position)?;
+        let value = self.0.read32(position).map_err(|error| of_bus(&error))?;
+        caller.write(address, &value.to_le_bytes())?;
+        Ok(REGISTER)
+    }
+
+    /// Writes one register. A buffer that cannot be read is an error, and the register keeps its value.
+    pub fn write(&self, caller: &Caller, address: u64, count: u64, position: u64) -> Result<u64, Errno> {
+        self.check(count, position)?;
+        let mut bytes = [0; REGISTER as usize];
+        caller.read(address, &mut bytes)?;
+        self.0.write32(position, u32::from_le_bytes(bytes)).map_err(|error| of_bus(&error))?;
+        Ok(REGISTER)
+    }
+
+    fn check(&self, count: u64, position: u64) -> Result<(), Errno> {
+        match position {
+            position if !position.is_multiple_of(REGISTER) => Err(Errno::PROTO),
+            _ if count < REGISTER => Err(Errno::INVAL),
+            position if position.checked_add(REGISTER).is_none_or(|end| end > self.0.size()) => {
+                Err(Errno::INVAL)
+            }
+            _ => Ok(()),
+        }
+    }
+}

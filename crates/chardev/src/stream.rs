@@ -1,0 +1,125 @@
+//! AXI-Stream channels.
+
+use crate::dma::{Patience, Transfer, copy_in, pieces};
+use crate::errno;
+use rustix::io::Errno;
+use xdma::card::Card;
+use xdma::channel::stream::{ReceiveError, Received, Receiver, ReceiverOptions, Sender};
+use xdma::channel::{ChannelOptions, EngineError, OpenError, Ticket, WaitError};
+use xdma::memory::Buffer;
+
+/// Size of a receive buffer: what the kernel module's descriptors have, a page.
+const PAGE: usize = 4096;
+/// Number of receive buffers.
+const BUFFERS: usize = 256;
+
+/// Sends one packet.
+pub(crate) fn send(
+    sender: &mut Sender,
+    halves: &mut [Buffer; 2],
+    transfer: &Transfer,
+    patience: &Patience,
+    done: &mut u64,
+) -> Result<(), Errno> {
+    let mut previous: Option<(Ticket, u64)> = None;
+    for (number, (offset, length)) in pieces(transfer.count).enumerate() {
+        let half = &mut halves[number % 2];
+        copy_in(half, transfer, offset, length)?;
+        let is_last = offset + length == transfer.count;
+        let sent = if is_last { sender.send(half, 0..length) } else { sender.send_part(half, 0..length) };
+        let ticket = sent.map_err(|error| errno::of_submit(&error))?;
+        if let Some((ticket, length)) = previous.replace((ticket, length)) {
+            patience.wait(sender, ticket)?;
+            *done += length;
+        }
+    }
+    if let Some((ticket, length)) = previous {
+        patience.wait(sender, ticket)?;
+        *done += length;
+    }
+    Ok(())
+}
+
+/// The receiving end of a stream.
+#[derive(Debug)]
+pub(crate) struct Incoming {
+    receiver: Receiver,
+    /// A buffer that was received, and how much of it was read. A call that ends early loses nothing.
+    current: Option<(Received, usize)>,
+}
+
+impl Incoming {
+    pub fn open(card: &Card, index: usize, channel: ChannelOptions) -> Result<Self, OpenError> {
+        let options =
+            ReceiverOptions { channel, buffers: BUFFERS, bytes: PAGE as u32, ..ReceiverOptions::default() };
+        Ok(Self { receiver: card.stream_c2h(index, options)?, current: None })
+    }
+
+    pub fn recover(&mut self) -> Result<(), EngineError> {
+        // What was received stays; only a failed engine is stopped.
+        Ok(())
+    }
+
+    /// Fills the pages of the caller's buffer, as the kernel module's descriptors do: a packet begins in a new page. With
+    /// `O_TRUNC`, the call ends with the packet; otherwise, when all pages have been used.
+    pub fn read(&mut self, transfer: &Transfer, patience: &Patience, done: &mut u64) -> Result<(), Errno> {
+        let mut offset = 0;
+        while offset < transfer.count {
+            let page_end = ((transfer.address + offset) / PAGE as u64 + 1) * PAGE as u64 - transfer.address;
+            let room = page_end.min(transfer.count) - offset;
+            let (length, ends_packet) = self.read_page(transfer, offset, room as usize, patience)?;
+            *done += length as u64;
+            offset = page_end;
+            if ends_packet && transfer.ends_with_packet {
+                return Ok(());
+            }
+        }
+        Ok(())
+    }
+
+    /// Copies up to `room` bytes of the current packet. Returns their number, and whether they end the packet.
+    fn read_page(
+        &mut self,
+        transfer: &Transfer,
+        offset: u64,
+        room: usize,
+        patience: &Patience,
+    ) -> Result<(usize, bool), Errno> {
+        let mut page = [0; PAGE];
+        let mut filled = 0;
+        loop {
+            let (received, used) = match self.current.take() {
+                Some(current) => current,
+                None => (self.receive(patience)?, 0),
+            };
+            let length = (received.len() as usize - used).min(room - filled);
+            let read = self.receiver.read(&received, used, &mut page[filled..filled + length]);
+            read.map_err(|_| Errno::IO)?;
+            filled += length;
+            let is_done = used + length == received.len() as usize;
+            let ends = is_done && received.ends_packet();
+            match is_done {
+                true => self.receiver.recycle(received).map_err(|_| Errno::IO)?,
+                false => self.current = Some((received, used + length)),
+            }
+            if ends || filled == room {
+                transfer.caller.write(transfer.address + offset, &page[..filled])?;
+                return Ok((filled, ends));
+            }
+        }
+    }
+
+    fn receive(&mut self, patience: &Patience) -> Result<Received, Errno> {
+        loop {
+            match self.receiver.wait(patience.slice()?) {
+                Ok(received) => return Ok(received),
+                Err(ReceiveError::Wait(WaitError::Deadline { .. })) => {}
+                Err(error) => {
+                    tracing::warn!(%error, "a stream failed");
+                    self.receiver.recover().map_err(|error| errno::of_engine(&error))?;
+                    return Err(error.engine().map_or(Errno::IO, errno::of_engine));
+                }
+            }
+        }
+    }
+}

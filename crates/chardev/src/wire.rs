@@ -1,0 +1,185 @@
+//! The messages between a client and the broker. Each is one packet of a `SOCK_SEQPACKET` socket; all numbers are little-endian.
+
+/// What a client requests.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+pub enum Operation {
+    /// Opens the device with the minor number in `value`. `flags` are those of `open`. The reply carries a file descriptor.
+    Open = 1,
+    /// Checks that the device with the minor number in `value` exists.
+    Check = 2,
+    /// Reads into `length` bytes at `address`, at the file's position.
+    Read = 3,
+    /// Reads at `position`.
+    ReadAt = 4,
+    /// Writes from `length` bytes at `address`, at the file's position.
+    Write = 5,
+    /// Writes at `position`.
+    WriteAt = 6,
+    /// Moves the file's position by `position` (signed), relative to what `value` names (`SEEK_SET`, ...).
+    Seek = 7,
+    /// The ioctl in `value`, with its argument in `address`.
+    Ioctl = 8,
+    /// Ends the request in progress: it returns what it has done so far, or `EINTR`. Has no reply.
+    Cancel = 9,
+}
+
+impl Operation {
+    const ALL: [Self; 9] = [
+        Self::Open,
+        Self::Check,
+        Self::Read,
+        Self::ReadAt,
+        Self::Write,
+        Self::WriteAt,
+        Self::Seek,
+        Self::Ioctl,
+        Self::Cancel,
+    ];
+}
+
+/// A request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Request {
+    /// What to do.
+    pub operation: Operation,
+    /// Flags of `open`.
+    pub flags: u32,
+    /// The open file, from its [`FileHeader`].
+    pub file: u64,
+    /// A position in the file.
+    pub position: u64,
+    /// An address in the memory of the client.
+    pub address: u64,
+    /// A length in bytes.
+    pub length: u64,
+    /// Another number; see [`Operation`].
+    pub value: u64,
+}
+
+impl Request {
+    /// Size of the message in bytes.
+    pub const BYTES: usize = 48;
+
+    /// Returns a request without arguments.
+    pub fn new(operation: Operation, file: u64) -> Self {
+        Self { operation, flags: 0, file, position: 0, address: 0, length: 0, value: 0 }
+    }
+
+    /// Encodes the message.
+    pub fn to_bytes(self) -> [u8; Self::BYTES] {
+        let head = u64::from(self.operation as u32) | u64::from(self.flags) << 32;
+        let words = [head, self.file, self.position, self.address, self.length, self.value];
+        let mut bytes = [0; Self::BYTES];
+        for (word, bytes) in words.into_iter().zip(bytes.as_chunks_mut::<8>().0) {
+            *bytes = word.to_le_bytes();
+        }
+        bytes
+    }
+
+    /// Decodes a message. Returns `None` if it has another length or an unknown operation.
+    pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        let bytes: &[u8; Self::BYTES] = bytes.try_into().ok()?;
+        let word = |at: usize| u64::from_le_bytes(bytes.as_chunks::<8>().0[at]);
+        let operation = Operation::ALL.into_iter().find(|operation| *operation as u32 == word(0) as u32)?;
+        Some(Self {
+            operation,
+            flags: (word(0) >> 32) as u32,
+            file: word(1),
+            position: word(2),
+            address: word(3),
+            length: word(4),
+            value: word(5),
+        })
+    }
+}
+
+/// The reply to a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Reply {
+    /// The result of the call, or a negative errno.
+    pub result: i64,
+}
+
+impl Reply {
+    /// Size of the message in bytes.
+    pub const BYTES: usize = 8;
+
+    /// Encodes the message.
+    pub fn to_bytes(self) -> [u8; Self::BYTES] {
+        self.result.to_le_bytes()
+    }
+
+    /// Decodes a message.
+    pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        Some(Self { result: i64::from_le_bytes(bytes.try_into().ok()?) })
+    }
+}
+
+/// Marks a [`FileHeader`].
+pub const FILE_MAGIC: u64 = u64::from_le_bytes(*b"xdmafile");
+
+/// The message that waits in the socket of an open file, and identifies it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FileHeader {
+    /// The minor number of the device.
+    pub minor: u32,
+    /// The access mode and flags of `open`.
+    pub flags: u32,
+    /// The number of the open file at the broker.
+    pub file: u64,
+}
+
+impl FileHeader {
+    /// Size of the message in bytes.
+    pub const BYTES: usize = 24;
+
+    /// Encodes the message.
+    pub fn to_bytes(self) -> [u8; Self::BYTES] {
+        let mut bytes = [0; Self::BYTES];
+        bytes[..8].copy_from_slice(&FILE_MAGIC.to_le_bytes());
+        bytes[8..12].copy_from_slice(&self.minor.to_le_bytes());
+        bytes[12..16].copy_from_slice(&self.flags.to_le_bytes());
+        bytes[16..].copy_from_slice(&self.file.to_le_bytes());
+        bytes
+    }
+
+    /// Decodes a message. Returns `None` if it is something else.
+    pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        let bytes: &[u8; Self::BYTES] = bytes.try_into().ok()?;
+        let (words, _) = bytes.as_chunks::<8>();
+        let [magic, flags, file] = [words[0], words[1], words[2]].map(u64::from_le_bytes);
+        (magic == FILE_MAGIC).then_some(Self { minor: flags as u32, flags: (flags >> 32) as u32, file })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn messages_decode_to_what_was_encoded() {
+        for operation in Operation::ALL {
+            let request = Request {
+                flags: 7,
+                position: u64::MAX,
+                address: 1,
+                length: 2,
+                value: 3,
+                ..Request::new(operation, 9)
+            };
+            assert_eq!(Request::from_bytes(&request.to_bytes()), Some(request));
+        }
+        let header = FileHeader { minor: 37, flags: 0x8002, file: u64::MAX - 1 };
+        assert_eq!(FileHeader::from_bytes(&header.to_bytes()), Some(header));
+        assert_eq!(Reply::from_bytes(&Reply { result: -22 }.to_bytes()), Some(Reply { result: -22 }));
+    }
+
+    #[test]
+    fn other_bytes_are_refused() {
+        assert_eq!(Request::from_bytes(&[0; Request::BYTES]), None);
+        assert_eq!(Request::from_bytes(&[1; Request::BYTES - 1]), None);
+        assert_eq!(FileHeader::from_bytes(&[0; FileHeader::BYTES]), None);
+        assert_eq!(Reply::from_bytes(&[0; 7]), None);
+    }
+}

@@ -1,0 +1,206 @@
+//! `xdma run`: programs for the device files of the kernel module.
+
+use crate::card::{CardArgs, LogicName};
+use crate::failure::Failure;
+use anyhow::{Context, Result, bail};
+use clap::Args;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use std::ffi::{OsStr, OsString};
+use std::fs;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, exit};
+use std::time::Duration;
+use xdma::regs::ids::Model;
+use xdma::unstable::bus::sysfs::Sysfs;
+use xdma_chardev::{BROKER_PID_VARIABLE, BROKER_VARIABLE, Broker, Device, DeviceOptions};
+use xdma_emulated_card::CardChoice;
+
+/// The file name of the preload library.
+const LIBRARY: &str = "libxdma_preload.so";
+/// The environment variable that names the preload library.
+const LIBRARY_VARIABLE: &str = "XDMA_PRELOAD";
+/// What a Go program contains.
+const GO: &[u8] = b"\xff Go buildinf:";
+/// Type of the program header that names the dynamic linker.
+const PT_INTERP: u32 = 3;
+
+#[derive(Args)]
+pub struct Run {
+    /// The card: a PCI address, a vfio-user socket (unix:PATH), or an emulated card with 64 GiB of memory (f1, alveo, or a
+    /// description). By default, an emulated card is started if the machine has no XDMA card.
+    #[arg(long, env = "XDMA_CARD", value_name = "BDF|unix:PATH|NAME|FILE.toml")]
+    card: Option<CardChoice>,
+    /// The user logic of an emulated card [default: memory, or that of a description with streams].
+    #[arg(long, value_enum)]
+    logic: Option<LogicName>,
+    /// Time limit of a transfer in seconds, as the parameters `h2c_timeout` and `c2h_timeout` of the kernel module; 0 is none.
+    #[arg(long, value_name = "SECONDS", default_value_t = 10)]
+    timeout: u64,
+    /// The program, and its arguments.
+    #[arg(last = true, required = true, value_name = "PROGRAM")]
+    command: Vec<OsString>,
+}
+
+impl Run {
+    pub fn run(&self) -> Result<()> {
+        let program = find_program(&self.command[0])?;
+        check_program(&program)?;
+        let library = find_library()?;
+        let card = self.card()?.open()?;
+        let timeout = Duration::from_secs(self.timeout);
+        let options = DeviceOptions { h2c_timeout: timeout, c2h_timeout: timeout };
+        let device = Device::new(card, options).context("the card cannot be served as device files")?;
+        let folder = tempfile::Builder::new()
+            .prefix("xdma-run-")
+            .permissions(fs::Permissions::from_mode(0o700))
+            .tempdir()
+            .context("cannot create a directory for the broker's socket")?;
+        let broker =
+            Broker::start(device, &folder.path().join("broker")).context("cannot start the broker")?;
+        let status = self.start(&program, &library, broker.path())?;
+        drop(broker);
+        drop(folder);
+        // As a shell reports it.
+        exit(status.code().unwrap_or_else(|| 128 + status.signal().unwrap_or(0)));
+    }
+
+    /// Returns the card. Without a name, it is an emulated one, unless the machine has cards.
+    fn card(&self) -> Result<CardArgs> {
+        let choice = match &self.card {
+            Some(choice) => choice.clone(),
+            None => {
+                let cards = real_cards();
+                if !cards.is_empty() {
+                    let text =
+                        format!("this machine has XDMA cards: name one with --card ({})", cards.join(", "));
+                    return Err(Failure::Usage(text).into());
+                }
+                eprintln!("xdma: no card was named: PROGRAM uses an emulated card");
+                "f1".parse().context("the emulated card")?
+            }
+        };
+        let emulated = choice.emulated().is_some_and(|card| !card.is_stream());
+        let logic = self.logic.or(emulated.then_some(LogicName::Memory));
+        Ok(CardArgs::new(choice, logic))
+    }
+
+    /// Runs the program until it ends. It gets this process's signals to end.
+    fn start(&self, program: &Path, library: &Path, broker: &Path) -> Result<ExitStatus> {
+        let mut command = Command::new(program);
+        command.arg0(&self.command[0]).args(&self.command[1..]);
+        let mut preload = library.as_os_str().to_owned();
+        if let Some(others) = std::env::var_os("LD_PRELOAD").filter(|others| !others.is_empty()) {
+            preload.push(":");
+            preload.push(others);
+        }
+        command.env("LD_PRELOAD", preload).env(BROKER_VARIABLE, broker);
+        command.env(BROKER_PID_VARIABLE, std::process::id().to_string());
+        let child = command.spawn().with_context(|| format!("cannot start {}", program.display()))?;
+        wait(child)
+    }
+}
+
+/// Waits for the program. Ctrl-C reaches it through the terminal; other signals that end a process are passed on.
+fn wait(mut child: Child) -> Result<ExitStatus> {
+    let process = Pid::from_raw(child.id() as i32);
+    ctrlc::set_handler(move || {
+        // The program may have ended already.
+        let _ = kill(process, Signal::SIGTERM);
+    })
+    .context("cannot install the signal handler")?;
+    child.wait().context("cannot wait for the program")
+}
+
+/// Returns the XDMA cards of this machine.
+fn real_cards() -> Vec<String> {
+    let functions = Sysfs::system().functions().unwrap_or_default().into_iter();
+    let is_card = |function: &xdma::unstable::bus::sysfs::Function| {
+        let ids = function.vendor().and_then(|vendor| Ok((vendor, function.device()?)));
+        ids.is_ok_and(|(vendor, device)| Model::of(vendor, device).is_card())
+    };
+    functions.filter(is_card).map(|function| function.address().to_string()).collect()
+}
+
+/// Returns the path of a program, which is searched for as a shell does.
+fn find_program(name: &OsStr) -> Result<PathBuf> {
+    if name.as_bytes().contains(&b'/') {
+        return Ok(name.into());
+    }
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let found = std::env::split_paths(&path).map(|folder| folder.join(name)).find(|path| path.is_file());
+    found.ok_or_else(|| Failure::Usage(format!("{} is not in the search path", name.display())).into())
+}
+
+/// Refuses programs that a preload library cannot reach.
+fn check_program(program: &Path) -> Result<()> {
+    let bytes = fs::read(program).with_context(|| format!("cannot read {}", program.display()))?;
+    let name = program.display();
+    if !bytes.starts_with(b"\x7fELF") {
+        return Ok(()); // a script: its interpreter is a program like others
+    }
+    if bytes.windows(GO.len()).any(|window| window == GO) {
+        bail!(Failure::Usage(format!(
+            "{name} is a Go program, which makes system calls itself: `xdma run` cannot reach them; use the library or the \
+             tool's commands"
+        )));
+    }
+    if !has_interpreter(&bytes) {
+        bail!(Failure::Usage(format!(
+            "{name} is statically linked, or not a program for this machine: `xdma run` reaches only programs that use the \
+             shared C library"
+        )));
+    }
+    Ok(())
+}
+
+/// Returns whether an ELF program for 64-bit machines names a dynamic linker.
+fn has_interpreter(bytes: &[u8]) -> bool {
+    let word = |at: usize, size: usize| {
+        let bytes = bytes.get(at..at + size)?;
+        Some(bytes.iter().rev().fold(0, |value, byte| value << 8 | usize::from(*byte)))
+    };
+    let headers = || Some((word(32, 8)?, word(54, 2)?, word(56, 2)?));
+    let Some((first, size, count)) = headers().filter(|_| bytes.get(4) == Some(&2)) else { return false };
+    (0..count).any(|number| {
+        let at = number.checked_mul(size).and_then(|offset| first.checked_add(offset));
+        at.and_then(|at| word(at, 4)) == Some(PT_INTERP as usize)
+    })
+}
+
+/// Returns the path of the preload library: the one that the environment names, or the one beside this program.
+fn find_library() -> Result<PathBuf> {
+    if let Some(named) = std::env::var_os(LIBRARY_VARIABLE) {
+        return Ok(named.into());
+    }
+    let program = std::env::current_exe().context("cannot find this program's directory")?;
+    let folder = program.parent().unwrap_or(Path::new("/"));
+    let places =
+        [folder.join(LIBRARY), folder.join("../lib").join(LIBRARY), folder.join("deps").join(LIBRARY)];
+    places.into_iter().find(|path| path.is_file()).with_context(|| {
+        format!(
+            "{LIBRARY} is not beside {}: build it with `cargo build --release --package xdma-preload`, or name it in {LIBRARY_VARIABLE}",
+            program.display()
+        )
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn programs_are_told_apart() {
+        let this = fs::read(std::env::current_exe().unwrap()).unwrap();
+        assert!(has_interpreter(&this));
+        for length in 0..200 {
+            // Truncated headers are no programs.
+            let _ = has_interpreter(&this[..length]);
+        }
+        assert!(!has_interpreter(&this[..60]));
+        assert!(!has_interpreter(&[0xff; 100]));
+    }
+}

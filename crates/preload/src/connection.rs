@@ -1,0 +1,154 @@
+//! The connections to the broker: one for each thread that makes calls.
+
+use crate::{errno, real, table};
+use libc::{c_int, c_void};
+use std::cell::Cell;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU32, Ordering};
+use xdma_chardev::{Operation, Reply, Request};
+
+/// Descriptors of connections are at least this, where programs do not expect theirs.
+const LOWEST: c_int = 500;
+
+/// Incremented in a child process, and when a connection was replaced: connections of an earlier generation are not used.
+static GENERATION: AtomicU32 = AtomicU32::new(0);
+static BROKER: OnceLock<Option<Vec<u8>>> = OnceLock::new();
+
+/// A thread's connection.
+struct Connection {
+    socket: c_int,
+    generation: u32,
+}
+
+thread_local! {
+    /// Taken while a request is in progress. A signal handler that makes a call then uses a connection of its own.
+    static CONNECTION: Cell<Option<Connection>> = const { Cell::new(None) };
+}
+
+/// Drops the connections of all threads, in a child process or when one was closed.
+pub fn invalidate() {
+    GENERATION.fetch_add(1, Ordering::Relaxed);
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        table::clear(self.socket);
+        // SAFETY: the socket is this library's own.
+        unsafe { real::close(self.socket) };
+    }
+}
+
+impl Connection {
+    fn new() -> Result<Self, c_int> {
+        let path = BROKER.get_or_init(|| Some(std::env::var_os("XDMA_BROKER")?.into_encoded_bytes()));
+        let path = path.as_deref().ok_or(libc::ENOENT)?;
+        // SAFETY: a zeroed address is valid.
+        let mut address: libc::sockaddr_un = unsafe { std::mem::zeroed() };
+        address.sun_family = libc::AF_UNIX as libc::sa_family_t;
+        if path.len() >= address.sun_path.len() {
+            return Err(libc::ENAMETOOLONG);
+        }
+        for (to, from) in address.sun_path.iter_mut().zip(path) {
+            *to = *from as libc::c_char;
+        }
+        // SAFETY: plain system calls; the address is valid for the call.
+        unsafe {
+            let socket = libc::socket(libc::AF_UNIX, libc::SOCK_SEQPACKET | libc::SOCK_CLOEXEC, 0);
+            if socket < 0 {
+                return Err(errno::get());
+            }
+            // Without a free descriptor up there, the low one is used.
+            let moved = real::fcntl(socket, libc::F_DUPFD_CLOEXEC, LOWEST as usize as *mut c_void);
+            let socket = if moved >= 0 {
+                real::close(socket);
+                moved
+            } else {
+                socket
+            };
+            table::set_internal(socket);
+            let this = Self { socket, generation: GENERATION.load(Ordering::Relaxed) };
+            let length = size_of::<libc::sockaddr_un>() as libc::socklen_t;
+            match libc::connect(socket, (&raw const address).cast(), length) {
+                0 => Ok(this),
+                // The broker has ended, and the card with it.
+                _ => Err(libc::ENODEV),
+            }
+        }
+    }
+
+    /// Sends a request and waits for the reply. A signal whose handler does not restart calls cancels it.
+    fn call(&self, request: &Request) -> Result<(i64, Option<c_int>), c_int> {
+        self.send(request)?;
+        let mut cancelled = false;
+        loop {
+            match self.receive() {
+                Ok(reply) => return Ok(reply),
+                Err(libc::EINTR) if !cancelled => {
+                    cancelled = true;
+                    self.send(&Request::new(Operation::Cancel, request.file))?;
+                }
+                Err(libc::EINTR) => {}
+                Err(_) => return Err(libc::ENODEV),
+            }
+        }
+    }
+
+    fn send(&self, request: &Request) -> Result<(), c_int> {
+        let bytes = request.to_bytes();
+        // SAFETY: the buffer is valid for the call.
+        let sent = unsafe { libc::send(self.socket, bytes.as_ptr().cast(), bytes.len(), libc::MSG_NOSIGNAL) };
+        if sent == bytes.len() as isize { Ok(()) } else { Err(libc::ENODEV) }
+    }
+
+    fn receive(&self) -> Result<(i64, Option<c_int>), c_int> {
+        let mut bytes = [0u8; Reply::BYTES];
+        let mut part = libc::iovec { iov_base: bytes.as_mut_ptr().cast(), iov_len: bytes.len() };
+        // Enough for one descriptor, and aligned for its header.
+        let mut control = [0u64; 4];
+        // SAFETY: all pointers are valid for the call, and the kernel's answer is checked before it is used.
+        unsafe {
+            let mut message: libc::msghdr = std::mem::zeroed();
+            message.msg_iov = &raw mut part;
+            message.msg_iovlen = 1;
+            message.msg_control = control.as_mut_ptr().cast();
+            message.msg_controllen = size_of_val(&control);
+            let received = libc::recvmsg(self.socket, &raw mut message, libc::MSG_CMSG_CLOEXEC);
+            if received < 0 {
+                return Err(errno::get());
+            }
+            let header = libc::CMSG_FIRSTHDR(&raw const message);
+            let mut descriptor = None;
+            if let Some(header) = header.as_ref()
+                && (header.cmsg_level, header.cmsg_type) == (libc::SOL_SOCKET, libc::SCM_RIGHTS)
+            {
+                descriptor = Some(libc::CMSG_DATA(header).cast::<c_int>().read_unaligned());
+            }
+            let reply = Reply::from_bytes(&bytes[..received as usize]).ok_or(libc::EIO)?;
+            Ok((reply.result, descriptor))
+        }
+    }
+}
+
+/// Executes a request. Returns the result, or a negative errno, and the descriptor of an opened file.
+pub fn call_for_descriptor(request: &Request) -> (i64, Option<c_int>) {
+    let saved = errno::get();
+    let generation = GENERATION.load(Ordering::Relaxed);
+    // At the end of a thread, its connection is gone already.
+    let existing = CONNECTION.try_with(Cell::take).ok().flatten();
+    let connection = match existing.filter(|connection| connection.generation == generation) {
+        Some(connection) => Ok(connection),
+        None => Connection::new(),
+    };
+    let result = connection.and_then(|connection| {
+        let result = connection.call(request)?;
+        let _ = CONNECTION.try_with(|slot| slot.set(Some(connection)));
+        Ok(result)
+    });
+    errno::set(saved);
+    result.unwrap_or_else(|errno| (-i64::from(errno), None))
+}
+
+/// Executes a request. Returns the result, or a negative errno.
+pub fn call(request: &Request) -> i64 {
+    call_for_descriptor(request).0
+}

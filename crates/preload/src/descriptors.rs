@@ -1,0 +1,128 @@
+//! Closing and duplicating descriptors, their flags, and `epoll`.
+
+use crate::{connection, errno, real, table};
+use libc::{c_int, c_uint, c_void};
+use xdma_chardev::Node;
+
+// SAFETY, for all of them: the caller's contract is that of the C library's function of the same name.
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn close(fd: c_int) -> c_int {
+    // A program that closes everything must not close the connections of this library.
+    if table::is_internal(fd) {
+        return 0;
+    }
+    table::clear(fd);
+    // SAFETY: see above.
+    unsafe { real::close(fd) }
+}
+
+/// Closes the descriptors of a range, except those of this library.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn close_range(first: c_uint, last: c_uint, flags: c_int) -> c_int {
+    let closes = flags as c_uint & libc::CLOSE_RANGE_CLOEXEC == 0;
+    let mut start = first;
+    if closes {
+        for internal in table::internal(first..=last) {
+            if internal > start {
+                // SAFETY: see above.
+                unsafe { close_part(start, internal - 1, flags) };
+            }
+            start = internal + 1;
+        }
+    }
+    if start > last {
+        return 0;
+    }
+    // SAFETY: see above.
+    unsafe { close_part(start, last, flags) }
+}
+
+unsafe fn close_part(first: c_uint, last: c_uint, flags: c_int) -> c_int {
+    if flags as c_uint & libc::CLOSE_RANGE_CLOEXEC == 0 {
+        (first..=last.min(1 << 16)).for_each(|fd| table::clear(fd as c_int));
+    }
+    // SAFETY: see above.
+    unsafe { real::close_range(first, last, flags) }
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn closefrom(first: c_int) {
+    // SAFETY: see above.
+    unsafe { close_range(first.max(0) as c_uint, c_uint::MAX, 0) };
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn dup(fd: c_int) -> c_int {
+    // SAFETY: see above.
+    duplicated(fd, unsafe { real::dup(fd) })
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn dup2(from: c_int, to: c_int) -> c_int {
+    replace(to);
+    // SAFETY: see above.
+    duplicated(from, unsafe { real::dup2(from, to) })
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn dup3(from: c_int, to: c_int, flags: c_int) -> c_int {
+    replace(to);
+    // SAFETY: see above.
+    duplicated(from, unsafe { real::dup3(from, to, flags) })
+}
+
+/// Records that `to` is a duplicate of `from`.
+fn duplicated(from: c_int, to: c_int) -> c_int {
+    if to >= 0 && to != from {
+        table::copy(from, to);
+    }
+    to
+}
+
+/// Gives up a connection whose descriptor the program takes.
+fn replace(to: c_int) {
+    if table::is_internal(to) {
+        connection::invalidate();
+        table::clear(to);
+    }
+}
+
+/// Defines the variants of `fcntl`.
+macro_rules! fcntl {
+    ($($name:ident)*) => {$(
+        #[unsafe(no_mangle)]
+        unsafe extern "C" fn $name(fd: c_int, command: c_int, argument: *mut c_void) -> c_int {
+            // SAFETY: see above.
+            let result = unsafe { real::fcntl(fd, command, argument) };
+            match (command, table::get(fd)) {
+                (libc::F_DUPFD | libc::F_DUPFD_CLOEXEC, _) => duplicated(fd, result),
+                // The kernel would answer for the socket. Flags that only `open` has are not reported (`O_TRUNC`).
+                (libc::F_GETFL, Some(entry)) if result >= 0 => {
+                    let mode = entry.flags as c_int & libc::O_ACCMODE;
+                    result & !libc::O_ACCMODE | mode | 0o100_000
+                }
+                _ => result,
+            }
+        }
+    )*};
+}
+
+fcntl! { fcntl fcntl64 }
+
+/// Files that are always ready cannot be watched, except event files.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn epoll_ctl(
+    epoll: c_int,
+    operation: c_int,
+    fd: c_int,
+    event: *mut libc::epoll_event,
+) -> c_int {
+    match table::get(fd).map(|entry| entry.node) {
+        None | Some(Node::Events(_)) => {
+            // SAFETY: see above.
+            unsafe { real::epoll_ctl(epoll, operation, fd, event) }
+        }
+        Some(_) => errno::fail(libc::EPERM),
+    }
+}

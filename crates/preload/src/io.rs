@@ -1,0 +1,305 @@
+//! Reading, writing, positions, ioctls and mappings.
+
+use crate::table::{self, Entry};
+use crate::{connection, errno, events, real};
+use libc::{c_int, c_void, iovec};
+use xdma_chardev::{Node, Operation, Request};
+
+/// Executes `read` or `pread` on a device file.
+fn read_device(entry: Entry, fd: c_int, buffer: *mut c_void, count: usize, offset: Option<i64>) -> isize {
+    if let Node::Events(_) = entry.node {
+        return match entry.flags & libc::O_ACCMODE as u32 {
+            1 => errno::fail(libc::EBADF) as isize,
+            _ => events::read(fd, buffer, count, offset.unwrap_or(0)),
+        };
+    }
+    transfer(entry, buffer, count, offset, [Operation::Read, Operation::ReadAt])
+}
+
+/// Executes `write` or `pwrite` on a device file.
+fn write_device(entry: Entry, buffer: *const c_void, count: usize, offset: Option<i64>) -> isize {
+    if let Node::Events(_) = entry.node {
+        return errno::fail(libc::EINVAL) as isize;
+    }
+    transfer(entry, buffer.cast_mut(), count, offset, [Operation::Write, Operation::WriteAt])
+}
+
+fn transfer(
+    entry: Entry,
+    buffer: *mut c_void,
+    count: usize,
+    offset: Option<i64>,
+    [at_position, at_offset]: [Operation; 2],
+) -> isize {
+    let operation = if offset.is_some() { at_offset } else { at_position };
+    let request = Request {
+        position: offset.unwrap_or(0) as u64,
+        address: buffer.addr() as u64,
+        length: count as u64,
+        ..Request::new(operation, entry.file)
+    };
+    errno::result(connection::call(&request))
+}
+
+/// Executes a vectored call part by part, at consecutive positions. It ends with the first part that is not complete.
+///
+/// # Safety
+///
+/// `parts` points to `count` parts.
+unsafe fn each_part(
+    parts: *const iovec,
+    count: c_int,
+    offset: Option<i64>,
+    mut part: impl FnMut(&iovec, Option<i64>) -> isize,
+) -> isize {
+    let mut done = 0;
+    for at in 0..usize::try_from(count).unwrap_or(0) {
+        // SAFETY: the caller's contract.
+        let each = unsafe { &*parts.add(at) };
+        let result = part(each, offset.map(|offset| offset.wrapping_add(done as i64)));
+        if result < 0 {
+            return if done > 0 { done } else { result };
+        }
+        done += result;
+        if result as usize != each.iov_len {
+            break;
+        }
+    }
+    done
+}
+
+/// Returns the position for a vectored call: that of the file for a channel, whose calls do not move it.
+fn start(entry: Entry, offset: Option<i64>) -> Option<i64> {
+    if offset.is_some() || !entry.node.is_dma() {
+        return offset;
+    }
+    Some(seek(entry, 0, libc::SEEK_CUR).max(0))
+}
+
+fn seek(entry: Entry, offset: i64, whence: c_int) -> i64 {
+    if let Node::Events(_) = entry.node {
+        return -i64::from(libc::ESPIPE);
+    }
+    let request = Request {
+        position: offset as u64,
+        value: whence as u64,
+        ..Request::new(Operation::Seek, entry.file)
+    };
+    connection::call(&request)
+}
+
+// SAFETY, for all of them: the caller's contract is that of the C library's function of the same name.
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn read(fd: c_int, buffer: *mut c_void, count: usize) -> isize {
+    match table::get(fd) {
+        Some(entry) => read_device(entry, fd, buffer, count, None),
+        // SAFETY: see above.
+        None => unsafe { real::read(fd, buffer, count) },
+    }
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn write(fd: c_int, buffer: *const c_void, count: usize) -> isize {
+    match table::get(fd) {
+        Some(entry) => write_device(entry, buffer, count, None),
+        // SAFETY: see above.
+        None => unsafe { real::write(fd, buffer, count) },
+    }
+}
+
+/// Defines the variants of a function that differ in name only.
+macro_rules! same {
+    ($($name:ident)*, $arguments:tt $result:ty, $body:expr) => {$(
+        same! { @one $name $arguments $result, $body }
+    )*};
+    (@one $name:ident ($($argument:ident: $type:ty),*) $result:ty, $body:expr) => {
+        #[unsafe(no_mangle)]
+        unsafe extern "C" fn $name($($argument: $type),*) -> $result {
+            let body: unsafe fn($($type),*) -> $result = $body;
+            // SAFETY: see above.
+            unsafe { body($($argument),*) }
+        }
+    };
+}
+
+unsafe fn pread_any(fd: c_int, buffer: *mut c_void, count: usize, offset: i64) -> isize {
+    match table::get(fd) {
+        Some(entry) => read_device(entry, fd, buffer, count, Some(offset)),
+        // SAFETY: see above.
+        None => unsafe { real::pread64(fd, buffer, count, offset) },
+    }
+}
+
+unsafe fn pwrite_any(fd: c_int, buffer: *const c_void, count: usize, offset: i64) -> isize {
+    match table::get(fd) {
+        Some(entry) => write_device(entry, buffer, count, Some(offset)),
+        // SAFETY: see above.
+        None => unsafe { real::pwrite64(fd, buffer, count, offset) },
+    }
+}
+
+unsafe fn read_parts(fd: c_int, parts: *const iovec, count: c_int, offset: Option<i64>) -> Option<isize> {
+    let entry = table::get(fd)?;
+    let start = start(entry, offset);
+    // SAFETY: see above.
+    Some(unsafe {
+        each_part(parts, count, start, |part, at| read_device(entry, fd, part.iov_base, part.iov_len, at))
+    })
+}
+
+unsafe fn write_parts(fd: c_int, parts: *const iovec, count: c_int, offset: Option<i64>) -> Option<isize> {
+    let entry = table::get(fd)?;
+    let start = start(entry, offset);
+    // SAFETY: see above.
+    Some(unsafe {
+        each_part(parts, count, start, |part, at| write_device(entry, part.iov_base, part.iov_len, at))
+    })
+}
+
+same! { pread pread64, (fd: c_int, buffer: *mut c_void, count: usize, offset: i64) isize, pread_any }
+same! { pwrite pwrite64, (fd: c_int, buffer: *const c_void, count: usize, offset: i64) isize, pwrite_any }
+
+// Fortified programs call these; the last argument is the size of the buffer.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn __read_chk(fd: c_int, buffer: *mut c_void, count: usize, size: usize) -> isize {
+    // SAFETY: see above.
+    unsafe { read(fd, buffer, count.min(size)) }
+}
+
+same! {
+    __pread_chk __pread64_chk,
+    (fd: c_int, buffer: *mut c_void, count: usize, offset: i64, size: usize) isize,
+    // SAFETY: see above.
+    |fd, buffer, count, offset, size| unsafe { pread_any(fd, buffer, count.min(size), offset) }
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn readv(fd: c_int, parts: *const iovec, count: c_int) -> isize {
+    // SAFETY: see above.
+    unsafe { read_parts(fd, parts, count, None).unwrap_or_else(|| real::readv(fd, parts, count)) }
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn writev(fd: c_int, parts: *const iovec, count: c_int) -> isize {
+    // SAFETY: see above.
+    unsafe { write_parts(fd, parts, count, None).unwrap_or_else(|| real::writev(fd, parts, count)) }
+}
+
+same! {
+    preadv preadv64,
+    (fd: c_int, parts: *const iovec, count: c_int, offset: i64) isize,
+    // SAFETY: see above.
+    |fd, parts, count, offset| unsafe {
+        read_parts(fd, parts, count, Some(offset)).unwrap_or_else(|| real::preadv64(fd, parts, count, offset))
+    }
+}
+
+same! {
+    pwritev pwritev64,
+    (fd: c_int, parts: *const iovec, count: c_int, offset: i64) isize,
+    // SAFETY: see above.
+    |fd, parts, count, offset| unsafe {
+        write_parts(fd, parts, count, Some(offset)).unwrap_or_else(|| real::pwritev64(fd, parts, count, offset))
+    }
+}
+
+same! {
+    lseek lseek64,
+    (fd: c_int, offset: i64, whence: c_int) i64,
+    |fd, offset, whence| match table::get(fd) {
+        Some(entry) => errno::result(seek(entry, offset, whence)) as i64,
+        // SAFETY: see above.
+        None => unsafe { real::lseek64(fd, offset, whence) },
+    }
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn ioctl(fd: c_int, command: libc::c_ulong, argument: *mut c_void) -> c_int {
+    match (table::get(fd), command) {
+        // The kernel handles these for every file.
+        (Some(_), libc::FIONBIO | libc::FIOCLEX | libc::FIONCLEX) | (None, _) => {
+            // SAFETY: see above.
+            unsafe { real::ioctl(fd, command, argument) }
+        }
+        (Some(Entry { node: Node::Events(_), .. }), _) => errno::fail(libc::ENOTTY),
+        (Some(entry), _) => {
+            let value = command & 0xffff_ffff;
+            let address = argument.addr() as u64;
+            let request = Request { value, address, ..Request::new(Operation::Ioctl, entry.file) };
+            errno::result(connection::call(&request)) as c_int
+        }
+    }
+}
+
+same! {
+    mmap mmap64,
+    (address: *mut c_void, length: usize, protection: c_int, flags: c_int, fd: c_int, offset: i64) *mut c_void,
+    |address, length, protection, flags, fd, offset| match table::get(fd) {
+        Some(entry) if flags & libc::MAP_ANONYMOUS == 0 => {
+            if matches!(entry.node, Node::User | Node::Control) {
+                say(c"xdma: registers cannot be mapped through the broker: use pread and pwrite\n");
+            }
+            errno::set(libc::ENODEV);
+            libc::MAP_FAILED
+        }
+        // SAFETY: see above.
+        _ => unsafe { real::mmap64(address, length, protection, flags, fd, offset) },
+    }
+}
+
+/// Writes a line to standard error, once per process.
+fn say(text: &std::ffi::CStr) {
+    static SAID: std::sync::atomic::AtomicBool = std::sync::atomic::AtomicBool::new(false);
+    if !SAID.swap(true, std::sync::atomic::Ordering::Relaxed) {
+        // SAFETY: the text is valid for the call. If standard error is closed, there is no reader.
+        unsafe { real::write(2, text.as_ptr().cast(), text.to_bytes().len()) };
+    }
+}
+
+/// A device file cannot take part in these.
+fn is_device(fds: [c_int; 2]) -> bool {
+    fds.into_iter().any(|fd| table::get(fd).is_some())
+}
+
+same! {
+    sendfile sendfile64,
+    (to: c_int, from: c_int, offset: *mut i64, count: usize) isize,
+    |to, from, offset, count| match is_device([to, from]) {
+        true => errno::fail(libc::EINVAL) as isize,
+        // SAFETY: see above.
+        false => unsafe { real::sendfile64(to, from, offset, count) },
+    }
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn splice(
+    from: c_int,
+    from_at: *mut i64,
+    to: c_int,
+    to_at: *mut i64,
+    count: usize,
+    flags: libc::c_uint,
+) -> isize {
+    match is_device([from, to]) {
+        true => errno::fail(libc::EINVAL) as isize,
+        // SAFETY: see above.
+        false => unsafe { real::splice(from, from_at, to, to_at, count, flags) },
+    }
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn copy_file_range(
+    from: c_int,
+    from_at: *mut i64,
+    to: c_int,
+    to_at: *mut i64,
+    count: usize,
+    flags: libc::c_uint,
+) -> isize {
+    match is_device([from, to]) {
+        true => errno::fail(libc::EINVAL) as isize,
+        // SAFETY: see above.
+        false => unsafe { real::copy_file_range(from, from_at, to, to_at, count, flags) },
+    }
+}

@@ -1,0 +1,101 @@
+//! `open` and its variants.
+
+use crate::table::{self, Entry};
+use crate::{connection, errno, real};
+use libc::{c_char, c_int, mode_t};
+use std::ffi::CStr;
+use xdma_chardev::{FileHeader, Node, Operation, Request};
+
+/// Returns the device that a path names.
+///
+/// # Safety
+///
+/// `path` is null or a C string.
+pub unsafe fn device(path: *const c_char) -> Option<(u32, Node)> {
+    if path.is_null() {
+        return None;
+    }
+    // SAFETY: the caller's contract.
+    Node::from_path(unsafe { CStr::from_ptr(path) }.to_str().ok()?)
+}
+
+/// Opens a device file. Returns the descriptor, or -1 with errno.
+pub fn open_device(card: u32, node: Node, flags: c_int) -> c_int {
+    // A broker has one card, number 0.
+    if card != 0 {
+        return errno::fail(libc::ENOENT);
+    }
+    let flags = flags as u32;
+    let request = Request { flags, value: node.minor().into(), ..Request::new(Operation::Open, 0) };
+    match connection::call_for_descriptor(&request) {
+        (0, Some(fd)) => {
+            // Descriptors arrive close-on-exec.
+            if flags & libc::O_CLOEXEC as u32 == 0 {
+                // SAFETY: the descriptor was just received.
+                unsafe { real::fcntl(fd, libc::F_SETFD, std::ptr::null_mut()) };
+            }
+            let file = header(fd).map_or(0, |header| header.file);
+            table::set(fd, Entry { node, flags, file });
+            fd
+        }
+        (0, None) => errno::fail(libc::EMFILE),
+        (error, _) => errno::result(error) as c_int,
+    }
+}
+
+/// Returns the message that identifies an open file, if a descriptor is one.
+pub fn header(fd: c_int) -> Option<FileHeader> {
+    let mut bytes = [0u8; FileHeader::BYTES + 1];
+    // SAFETY: the buffer is valid for the call. The message stays in the socket.
+    let length = unsafe {
+        libc::recv(fd, bytes.as_mut_ptr().cast(), bytes.len(), libc::MSG_PEEK | libc::MSG_DONTWAIT)
+    };
+    FileHeader::from_bytes(bytes.get(..usize::try_from(length).ok()?)?)
+}
+
+/// Defines variants of `open` and `openat`.
+macro_rules! variants {
+    ($($open:ident, $openat:ident;)*) => {$(
+        #[unsafe(no_mangle)]
+        unsafe extern "C" fn $open(path: *const c_char, flags: c_int, mode: mode_t) -> c_int {
+            // SAFETY: the caller's contract is that of the C library's function.
+            unsafe {
+                match device(path) {
+                    Some((card, node)) => open_device(card, node, flags),
+                    None => real::open(path, flags, mode),
+                }
+            }
+        }
+
+        #[unsafe(no_mangle)]
+        unsafe extern "C" fn $openat(dir: c_int, path: *const c_char, flags: c_int, mode: mode_t) -> c_int {
+            // SAFETY: as above.
+            unsafe {
+                match device(path) {
+                    Some((card, node)) => open_device(card, node, flags),
+                    None => real::openat(dir, path, flags, mode),
+                }
+            }
+        }
+    )*};
+}
+
+// The ones with `_2` have no mode: fortified programs call them. On x86-64, all of them open large files.
+variants! {
+    open, openat;
+    open64, openat64;
+    __open_2, __openat_2;
+    __open64_2, __openat64_2;
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn creat(path: *const c_char, mode: mode_t) -> c_int {
+    // SAFETY: as above.
+    unsafe { open(path, libc::O_CREAT | libc::O_WRONLY | libc::O_TRUNC, mode) }
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn creat64(path: *const c_char, mode: mode_t) -> c_int {
+    // SAFETY: as above.
+    unsafe { creat(path, mode) }
+}

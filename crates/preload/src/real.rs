@@ -1,0 +1,98 @@
+//! The functions that this library replaces, as the next library defines them.
+
+use libc::{c_char, c_int, c_void};
+use std::ffi::CStr;
+use std::sync::atomic::{AtomicPtr, Ordering};
+
+/// A function of the C library, looked up at its first use.
+pub struct Real {
+    name: &'static CStr,
+    address: AtomicPtr<c_void>,
+}
+
+impl Real {
+    pub const fn new(name: &'static CStr) -> Self {
+        Self { name, address: AtomicPtr::new(std::ptr::null_mut()) }
+    }
+
+    /// Returns the address of the function. A program cannot go on without it.
+    pub fn address(&self) -> *mut c_void {
+        let known = self.address.load(Ordering::Relaxed);
+        if !known.is_null() {
+            return known;
+        }
+        // SAFETY: the name is a C string.
+        let found = unsafe { libc::dlsym(libc::RTLD_NEXT, self.name.as_ptr()) };
+        if found.is_null() {
+            missing(self.name);
+        }
+        self.address.store(found, Ordering::Relaxed);
+        found
+    }
+}
+
+fn missing(name: &CStr) -> ! {
+    for text in [c"xdma: the C library has no function ", name, c"\n"] {
+        // SAFETY: the text is valid for the call.
+        unsafe { libc::syscall(libc::SYS_write, 2, text.as_ptr(), text.to_bytes().len()) };
+    }
+    // SAFETY: nothing needs cleaning up.
+    unsafe { libc::_exit(127) }
+}
+
+/// Defines a function that calls the real one.
+macro_rules! real {
+    ($($name:ident($($argument:ident: $type:ty),*) $(-> $result:ty)?;)*) => {$(
+        /// Calls the function of the C library.
+        ///
+        /// # Safety
+        ///
+        /// As for that function.
+        pub unsafe fn $name($($argument: $type),*) $(-> $result)? {
+            static REAL: Real = Real::new(match CStr::from_bytes_with_nul(concat!(stringify!($name), "\0").as_bytes()) {
+                Ok(name) => name,
+                Err(_) => panic!("a name contains no zero"),
+            });
+            // SAFETY: the C library defines the function with these arguments.
+            unsafe {
+                let function: unsafe extern "C" fn($($type),*) $(-> $result)? = std::mem::transmute(REAL.address());
+                function($($argument),*)
+            }
+        }
+    )*};
+}
+
+real! {
+    open(path: *const c_char, flags: c_int, mode: libc::mode_t) -> c_int;
+    openat(dir: c_int, path: *const c_char, flags: c_int, mode: libc::mode_t) -> c_int;
+    read(fd: c_int, buffer: *mut c_void, count: usize) -> isize;
+    write(fd: c_int, buffer: *const c_void, count: usize) -> isize;
+    pread64(fd: c_int, buffer: *mut c_void, count: usize, offset: i64) -> isize;
+    pwrite64(fd: c_int, buffer: *const c_void, count: usize, offset: i64) -> isize;
+    readv(fd: c_int, parts: *const libc::iovec, count: c_int) -> isize;
+    writev(fd: c_int, parts: *const libc::iovec, count: c_int) -> isize;
+    preadv64(fd: c_int, parts: *const libc::iovec, count: c_int, offset: i64) -> isize;
+    pwritev64(fd: c_int, parts: *const libc::iovec, count: c_int, offset: i64) -> isize;
+    lseek64(fd: c_int, offset: i64, whence: c_int) -> i64;
+    ioctl(fd: c_int, request: libc::c_ulong, argument: *mut c_void) -> c_int;
+    mmap64(address: *mut c_void, length: usize, protection: c_int, flags: c_int, fd: c_int, offset: i64) -> *mut c_void;
+    close(fd: c_int) -> c_int;
+    close_range(first: libc::c_uint, last: libc::c_uint, flags: c_int) -> c_int;
+    dup(fd: c_int) -> c_int;
+    dup2(from: c_int, to: c_int) -> c_int;
+    dup3(from: c_int, to: c_int, flags: c_int) -> c_int;
+    fcntl(fd: c_int, command: c_int, argument: *mut c_void) -> c_int;
+    epoll_ctl(epoll: c_int, operation: c_int, fd: c_int, event: *mut libc::epoll_event) -> c_int;
+    sendfile64(to: c_int, from: c_int, offset: *mut i64, count: usize) -> isize;
+    splice(from: c_int, from_at: *mut i64, to: c_int, to_at: *mut i64, count: usize, flags: libc::c_uint) -> isize;
+    copy_file_range(from: c_int, from_at: *mut i64, to: c_int, to_at: *mut i64, count: usize, flags: libc::c_uint) -> isize;
+    stat(path: *const c_char, status: *mut libc::stat) -> c_int;
+    lstat(path: *const c_char, status: *mut libc::stat) -> c_int;
+    fstat(fd: c_int, status: *mut libc::stat) -> c_int;
+    fstatat(dir: c_int, path: *const c_char, status: *mut libc::stat, flags: c_int) -> c_int;
+    statx(dir: c_int, path: *const c_char, flags: c_int, mask: libc::c_uint, status: *mut libc::statx) -> c_int;
+    access(path: *const c_char, mode: c_int) -> c_int;
+    faccessat(dir: c_int, path: *const c_char, mode: c_int, flags: c_int) -> c_int;
+    fopen(path: *const c_char, mode: *const c_char) -> *mut libc::FILE;
+    fdopen(fd: c_int, mode: *const c_char) -> *mut libc::FILE;
+}
