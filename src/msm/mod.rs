@@ -384,6 +384,8 @@ impl Msm {
                     GONE => return Err(JobError::Gone),
                     _ => return Ok(None),
                 }
+                // Otherwise, a result that is lost on its way would look like the one of the previous job.
+                self.result.write(0, &[0u8; regs::RESULT_BYTES])?;
                 let len = regs::RESULT_BYTES as u64;
                 job.stage = Stage::Fetching(self.c2h.submit(&self.result, 0..len, regs::RESULT_WINDOW)?);
                 Ok(None)

@@ -160,18 +160,34 @@ unsafe fn write_parts(fd: c_int, parts: *const iovec, count: c_int, offset: Opti
 same! { pread pread64, (fd: c_int, buffer: *mut c_void, count: usize, offset: i64) isize, pread_any }
 same! { pwrite pwrite64, (fd: c_int, buffer: *const c_void, count: usize, offset: i64) isize, pwrite_any }
 
-// Fortified programs call these; the last argument is the size of the buffer.
+unsafe extern "C" {
+    /// Ends a program whose buffer is too small.
+    fn __chk_fail() -> !;
+}
+
+/// Checks the size of a buffer, as the C library does for fortified programs.
+fn check_size(count: usize, size: usize) {
+    if count > size {
+        // SAFETY: it has no preconditions.
+        unsafe { __chk_fail() }
+    }
+}
+
 #[unsafe(no_mangle)]
 unsafe extern "C" fn __read_chk(fd: c_int, buffer: *mut c_void, count: usize, size: usize) -> isize {
+    check_size(count, size);
     // SAFETY: see above.
-    unsafe { read(fd, buffer, count.min(size)) }
+    unsafe { read(fd, buffer, count) }
 }
 
 same! {
     __pread_chk __pread64_chk,
     (fd: c_int, buffer: *mut c_void, count: usize, offset: i64, size: usize) isize,
-    // SAFETY: see above.
-    |fd, buffer, count, offset, size| unsafe { pread_any(fd, buffer, count.min(size), offset) }
+    |fd, buffer, count, offset, size| {
+        check_size(count, size);
+        // SAFETY: see above.
+        unsafe { pread_any(fd, buffer, count, offset) }
+    }
 }
 
 #[unsafe(no_mangle)]
@@ -201,6 +217,31 @@ same! {
     // SAFETY: see above.
     |fd, parts, count, offset| unsafe {
         write_parts(fd, parts, count, Some(offset)).unwrap_or_else(|| real::pwritev64(fd, parts, count, offset))
+    }
+}
+
+/// The offset of `preadv2` and `pwritev2`: -1 is the file's position.
+fn given(offset: i64) -> Option<i64> {
+    (offset != -1).then_some(offset)
+}
+
+same! {
+    preadv2 preadv64v2,
+    (fd: c_int, parts: *const iovec, count: c_int, offset: i64, flags: c_int) isize,
+    // SAFETY: see above.
+    |fd, parts, count, offset, flags| unsafe {
+        let done = read_parts(fd, parts, count, given(offset));
+        done.unwrap_or_else(|| real::preadv64v2(fd, parts, count, offset, flags))
+    }
+}
+
+same! {
+    pwritev2 pwritev64v2,
+    (fd: c_int, parts: *const iovec, count: c_int, offset: i64, flags: c_int) isize,
+    // SAFETY: see above.
+    |fd, parts, count, offset, flags| unsafe {
+        let done = write_parts(fd, parts, count, given(offset));
+        done.unwrap_or_else(|| real::pwritev64v2(fd, parts, count, offset, flags))
     }
 }
 

@@ -73,6 +73,8 @@ real! {
     writev(fd: c_int, parts: *const libc::iovec, count: c_int) -> isize;
     preadv64(fd: c_int, parts: *const libc::iovec, count: c_int, offset: i64) -> isize;
     pwritev64(fd: c_int, parts: *const libc::iovec, count: c_int, offset: i64) -> isize;
+    preadv64v2(fd: c_int, parts: *const libc::iovec, count: c_int, offset: i64, flags: c_int) -> isize;
+    pwritev64v2(fd: c_int, parts: *const libc::iovec, count: c_int, offset: i64, flags: c_int) -> isize;
     lseek64(fd: c_int, offset: i64, whence: c_int) -> i64;
     ioctl(fd: c_int, request: libc::c_ulong, argument: *mut c_void) -> c_int;
     mmap64(address: *mut c_void, length: usize, protection: c_int, flags: c_int, fd: c_int, offset: i64) -> *mut c_void;

@@ -1,0 +1,375 @@
+// Checks of the device files, call by call; the names refer to the arguments in main(). A check that fails says which line.
+#define _GNU_SOURCE
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/sendfile.h>
+#include <sys/stat.h>
+#include <sys/time.h>
+#include <sys/uio.h>
+#include <sys/wait.h>
+#include <termios.h>
+#include <unistd.h>
+
+#define CHECK(what) \
+	do { \
+		errno = 0; \
+		if (!(what)) { \
+			printf("line %d: %s (errno %d)\n", __LINE__, #what, errno); \
+			exit(1); \
+		} \
+	} while (0)
+// A call that fails with an errno.
+#define FAILS(call, number) CHECK((long)(call) == -1 && errno == (number))
+
+#define ADDRMODE_SET 0x40047104
+#define ADDRMODE_GET 0x80047105
+#define ALIGN_GET 0x80047106
+#define INFO 0xc0287801
+#define PAGE 4096
+// Hidden from the compiler, which would object to the wrong calls.
+static void *volatile null;
+
+static char *page(void)
+{
+	char *p = mmap(NULL, 2 * PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	munmap(p + PAGE, PAGE);
+	return p;
+}
+
+static int file(const char *name, int flags)
+{
+	int fd = open(name, flags);
+	CHECK(fd >= 0);
+	return fd;
+}
+
+static void check_open(void)
+{
+	char b[PAGE] = { 0 };
+	int h = file("/dev/xdma0_h2c_0", O_RDONLY);
+	FAILS(read(h, b, 4), EINVAL);
+	FAILS(write(h, b, 4), EBADF);
+	int c = file("/dev/xdma0_c2h_0", O_RDWR);
+	FAILS(write(c, b, 4), EINVAL);
+	int all = open("/dev/xdma0_h2c_0", O_RDWR | O_NONBLOCK | O_TRUNC | O_CREAT, 0600);
+	CHECK(all >= 0 && write(all, b, PAGE) == PAGE);
+	CHECK((fcntl(h, F_GETFL) & O_ACCMODE) == O_RDONLY && (fcntl(all, F_GETFL) & O_ACCMODE) == O_RDWR);
+	CHECK(open("/dev/xdma0_c2h_0", O_RDWR) >= 0);
+	CHECK(openat(AT_FDCWD, "/dev/xdma0_c2h_1", O_RDONLY) >= 0);
+	FAILS(open("/dev/xdma0_h2c_4", O_RDWR), ENOENT);
+	FAILS(open("/dev/xdma7_user", O_RDWR), ENOENT);
+}
+
+static void check_position(void)
+{
+	char a[PAGE], b[PAGE], in[PAGE];
+	int h = file("/dev/xdma0_h2c_0", O_RDWR), c = file("/dev/xdma0_c2h_0", O_RDONLY);
+	memset(a, 'a', PAGE);
+	memset(b, 'b', PAGE);
+	CHECK(lseek(h, 0x1000, SEEK_SET) == 0x1000);
+	CHECK(write(h, a, PAGE) == PAGE && write(h, b, PAGE) == PAGE);
+	CHECK(lseek(h, 0, SEEK_CUR) == 0x1000);
+	CHECK(pread(c, in, PAGE, 0x1000) == PAGE && !memcmp(in, b, PAGE));
+	CHECK(lseek(h, 0, SEEK_END) == 4294967295 && lseek(h, 1, SEEK_END) == 4294967296);
+	FAILS(lseek(h, -1, SEEK_SET), EINVAL);
+	FAILS(lseek(h, 0, SEEK_DATA), EINVAL);
+	CHECK(lseek(h, 1L << 62, SEEK_SET) == 1L << 62);
+	const char *others[] = { "/dev/xdma0_user", "/dev/xdma0_control", "/dev/xdma0_events_0" };
+	for (int i = 0; i < 3; i++)
+		FAILS(lseek(file(others[i], O_RDWR), 0, SEEK_SET), ESPIPE);
+}
+
+static void check_zero(void)
+{
+	char *p = page();
+	int h = file("/dev/xdma0_h2c_0", O_RDWR);
+	FAILS(pwrite(h, p, 0, 0), EINVAL);
+	CHECK(pwrite(h, p + 1, 0, 0) == 0);
+	FAILS(pwrite(h, null, 0, 0), EINVAL);
+}
+
+static void check_range(void)
+{
+	char *p = page();
+	int h = file("/dev/xdma0_h2c_0", O_RDWR), c = file("/dev/xdma0_c2h_0", O_RDWR);
+	FAILS(pwrite(h, p, 4, -1), EINVAL);
+	FAILS(pread(c, p, 4, -1), EINVAL);
+	FAILS(pwrite(h, p, PAGE, INT64_MAX), EINVAL);
+}
+
+static void check_fault(void)
+{
+	char *p = page(), before[PAGE], after[PAGE];
+	int h = file("/dev/xdma0_h2c_0", O_RDWR), c = file("/dev/xdma0_c2h_0", O_RDWR);
+	CHECK(pread(c, before, PAGE, 0) == PAGE);
+	memset(p, 'x', PAGE);
+	FAILS(pwrite(h, p + PAGE, PAGE, 0), EFAULT);
+	FAILS(pwrite(h, p + PAGE / 2, PAGE, 0), EFAULT);
+	FAILS(pread(c, p + PAGE / 2, PAGE, 0), EFAULT);
+	CHECK(pread(c, after, PAGE, 0) == PAGE && !memcmp(before, after, PAGE));
+	// A large buffer of which only the beginning exists.
+	size_t large = 4 << 20;
+	char *l = mmap(NULL, large, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	memset(l, 'y', large);
+	munmap(l + large - PAGE, PAGE);
+	FAILS(pwrite(h, l, large, 0), EFAULT);
+	CHECK(pread(c, after, PAGE, 0) == PAGE && !memcmp(before, after, PAGE));
+	// Memory that can only be read is a good source.
+	mprotect(p, PAGE, PROT_READ);
+	CHECK(pwrite(h, p, PAGE, 0) == PAGE);
+	CHECK(pread(c, after, PAGE, 0) == PAGE && after[0] == 'x');
+	FAILS(pread(c, p, PAGE, 0), EFAULT);
+	CHECK(pwrite(h, "literal", 7, 0) == 7);
+}
+
+static void check_lengths(void)
+{
+	size_t n = 16 << 20;
+	char *out = malloc(n + 1), *in = malloc(n + 6);
+	uint64_t at = (uint64_t)(getpid() % 512) << 26;
+	int h = file("/dev/xdma0_h2c_0", O_RDWR), c = file("/dev/xdma0_c2h_0", O_RDWR);
+	for (size_t i = 0; i <= n; i++)
+		out[i] = i * 31 + (i >> 13);
+	CHECK(pwrite(h, out, n, at) == (ssize_t)n && pwrite(h, out + n, 1, at + n) == 1);
+	CHECK(pread(c, in + 5, n + 1, at) == (ssize_t)n + 1 && !memcmp(in + 5, out, n + 1));
+	CHECK(pwrite(h, out + 3, 1, at + 3) == 1 && pread(c, in, 1, at + 3) == 1 && in[0] == out[3]);
+}
+
+static void check_others(void)
+{
+	char b[PAGE] = { 0 };
+	int c = file("/dev/xdma0_c2h_0", O_RDWR), u = file("/dev/xdma0_user", O_RDWR), e = epoll_create1(0), n;
+	struct pollfd p = { c, POLLIN | POLLOUT, 0 };
+	CHECK(poll(&p, 1, 0) == 1 && p.revents == (POLLIN | POLLOUT));
+	struct epoll_event event = { EPOLLIN, { 0 } };
+	FAILS(epoll_ctl(e, EPOLL_CTL_ADD, c, &event), EPERM);
+	FAILS(fsync(c), EINVAL);
+	FAILS(fdatasync(c), EINVAL);
+	FAILS(ftruncate(c, 0), EINVAL);
+	FAILS(mmap(NULL, PAGE, PROT_READ, MAP_SHARED, c, 0), ENODEV);
+	struct termios t;
+	FAILS(ioctl(c, TCGETS, &t), EINVAL);
+	FAILS(ioctl(c, FIONREAD, &n), EINVAL);
+	FAILS(ioctl(c, 0x7109, &n), EINVAL);
+	CHECK(ioctl(c, FIONBIO, &(int){ 1 }) == 0);
+	FAILS(ioctl(u, TCGETS, &t), ENOTTY);
+	FAILS(ioctl(u, 0x7809, &n), ENOTTY);
+	CHECK(!isatty(c));
+	int plain = memfd_create("plain", 0);
+	CHECK(write(plain, b, PAGE) == PAGE);
+	FAILS(sendfile(c, plain, &(off_t){ 0 }, PAGE), EINVAL);
+	FAILS(copy_file_range(plain, NULL, c, NULL, PAGE, 0), EINVAL);
+	struct stat s;
+	CHECK(fstat(c, &s) == 0 && S_ISCHR(s.st_mode) && s.st_size == 0 && s.st_blksize == 4096 && (s.st_rdev & 255) == 36);
+	CHECK(stat("/dev/xdma0_h2c_2", &s) == 0 && (s.st_rdev & 255) == 34);
+	CHECK(access("/dev/xdma0_user", R_OK | W_OK) == 0 && access("/dev/xdma0_h2c_4", F_OK) == -1);
+}
+
+static void check_vectors(void)
+{
+	char a[PAGE], b[PAGE], in[2 * PAGE];
+	int h = file("/dev/xdma0_h2c_0", O_RDWR), c = file("/dev/xdma0_c2h_0", O_RDWR);
+	memset(a, 'a', PAGE);
+	memset(b, 'b', PAGE);
+	struct iovec v[] = { { a, PAGE }, { b, PAGE } };
+	CHECK(pwritev(h, v, 2, 0) == 2 * PAGE && pread(c, in, 2 * PAGE, 0) == 2 * PAGE);
+	CHECK(!memcmp(in, a, PAGE) && !memcmp(in + PAGE, b, PAGE));
+	CHECK(lseek(h, 0x8000, SEEK_SET) == 0x8000 && writev(h, v, 2) == 2 * PAGE);
+	CHECK(pread(c, in, 2 * PAGE, 0x8000) == 2 * PAGE && in[PAGE] == 'b' && lseek(h, 0, SEEK_CUR) == 0x8000);
+	struct iovec r[] = { { in, 1 }, { in + 1, 2 * PAGE - 1 } };
+	memset(in, 0, sizeof(in));
+	CHECK(preadv(c, r, 2, 0x8000) == 2 * PAGE && in[0] == 'a' && in[2 * PAGE - 1] == 'b');
+}
+
+static void check_ioctls(void)
+{
+	int h = file("/dev/xdma0_h2c_0", O_RDWR), other = file("/dev/xdma0_h2c_0", O_RDWR), c = file("/dev/xdma0_c2h_0", O_RDWR);
+	int value = 1;
+	char b[8192] = { 1 };
+	CHECK(ioctl(h, ADDRMODE_SET, &value) == 0);
+	value = 7;
+	CHECK(ioctl(other, ADDRMODE_GET, &value) == 0 && value == 1);
+	FAILS(ioctl(h, ADDRMODE_SET, 1), EFAULT);
+	CHECK(pwrite(h, b, sizeof(b), 0) == sizeof(b));
+	value = 0;
+	CHECK(ioctl(h, ADDRMODE_SET, &value) == 0 && ioctl(c, ALIGN_GET, &value) == 0 && value == 1);
+	FAILS(ioctl(c, ALIGN_GET, NULL), EFAULT);
+	FAILS(ioctl(file("/dev/xdma0_events_0", O_RDWR), ALIGN_GET, &value), ENOTTY);
+}
+
+static void check_registers(void)
+{
+	uint32_t a, b, four[4] = { 0, 1, 1, 1 };
+	int k = file("/dev/xdma0_control", O_RDWR);
+	CHECK(read(k, &a, 4) == 4 && read(k, &b, 4) == 4 && a >> 16 == 0x1fc0 && a != b);
+	CHECK(pread(k, four, 16, 0) == 4 && four[0] == a && four[1] == 1);
+	struct iovec v[] = { { &four[2], 4 }, { &four[3], 4 } };
+	CHECK(preadv(k, v, 2, 0) == 8 && four[2] == a && four[3] == b);
+	struct iovec w[] = { { four, 8 }, { &four[3], 4 } };
+	CHECK(preadv(k, w, 2, 0) == 4);
+	four[0] = 5;
+	FAILS(pread(k, four, 0, 0), EINVAL);
+	CHECK(four[0] == 5);
+	FAILS(pread(k, four, 4, 2), EPROTO);
+	FAILS(pread(k, four, 4, 1L << 40), EINVAL);
+	FAILS(pread(k, four, 4, 65536), EINVAL);
+	FAILS(pread(k, null, 4, 0), EFAULT);
+	int u = file("/dev/xdma0_user", O_RDWR);
+	FAILS(pwrite(u, four, 4, 1), EPROTO);
+	FAILS(pwrite(u, four, 1, 0), EINVAL);
+	FAILS(pwrite(u, null, 4, 0), EFAULT);
+	CHECK(pwrite(u, four, 4, 0) == 4);
+}
+
+static void check_info(void)
+{
+	int u = file("/dev/xdma0_user", O_RDWR);
+	uint32_t info[10] = { 0 };
+	FAILS(ioctl(u, INFO, info), ENOTTY);
+	info[0] = 0x586c0c6c;
+	CHECK(ioctl(u, INFO, info) == 0 && info[2] == 0xf0011d0f && info[5] == 2025200 && info[0] == 0);
+	FAILS(ioctl(u, INFO, info), ENOTTY);
+	FAILS(ioctl(u, INFO, NULL), EFAULT);
+}
+
+static void check_maps(void)
+{
+	int u = file("/dev/xdma0_user", O_RDWR);
+	FAILS(mmap(NULL, PAGE, PROT_READ, MAP_SHARED, u, 0), ENODEV);
+	FAILS(mmap(NULL, PAGE, PROT_READ, MAP_SHARED, file("/dev/xdma0_events_1", O_RDWR), 0), ENODEV);
+}
+
+static void check_descriptors(void)
+{
+	char b[16] = "descriptors";
+	int h = file("/dev/xdma0_h2c_0", O_RDWR), d = dup(h), e = fcntl(h, F_DUPFD, 700), plain = memfd_create("plain", 0);
+	CHECK(d >= 0 && e >= 700);
+	CHECK(lseek(d, 0x5000, SEEK_SET) == 0x5000 && lseek(e, 0, SEEK_CUR) == 0x5000);
+	CHECK(close(h) == 0);
+	FAILS(pwrite(h, b, 16, 0), EBADF);
+	CHECK(pwrite(d, b, 16, 0) == 16);
+	// A plain file in place of a device, and the reverse.
+	CHECK(dup2(plain, d) == d && write(d, b, 16) == 16 && lseek(plain, 0, SEEK_CUR) == 16);
+	CHECK(dup2(e, plain) == plain && lseek(plain, 0, SEEK_CUR) == 0x5000);
+	// A program that closes everything keeps working.
+	for (int fd = 3; fd < 1024; fd++)
+		close(fd);
+	h = file("/dev/xdma0_h2c_0", O_RDWR);
+	CHECK(pwrite(h, b, 16, 0) == 16);
+	close_range(3, ~0u, 0);
+	h = file("/dev/xdma0_h2c_0", O_RDWR);
+	CHECK(pwrite(h, b, 16, 0) == 16);
+	CHECK(dup2(h, 0) == 0 && write(0, b, 16) == 16);
+}
+
+static void check_exec(void)
+{
+	char number[16], in[4];
+	int h = file("/dev/xdma0_h2c_0", O_RDWR), c = file("/dev/xdma0_c2h_0", O_RDWR | O_CLOEXEC);
+	CHECK(lseek(h, 0x7000, SEEK_SET) == 0x7000);
+	snprintf(number, sizeof(number), "%d", h);
+	pid_t child = fork();
+	if (child == 0) {
+		execl("/proc/self/exe", "calls", "inherited", number, NULL);
+		_exit(99);
+	}
+	int status;
+	CHECK(waitpid(child, &status, 0) == child && status == 0);
+	CHECK(pread(c, in, 4, 0x7000) == 4 && !memcmp(in, "exec", 4));
+	CHECK(lseek(h, 0, SEEK_CUR) == 0x7100);
+}
+
+static void check_inherited(int fd)
+{
+	CHECK(lseek(fd, 0, SEEK_CUR) == 0x7000 && write(fd, "exec", 4) == 4 && lseek(fd, 0x100, SEEK_CUR) == 0x7100);
+}
+
+static void nothing(int signal)
+{
+	(void)signal;
+}
+
+static void alarm_in(int milliseconds, int flags)
+{
+	struct sigaction action = { .sa_handler = nothing, .sa_flags = flags };
+	sigaction(SIGALRM, &action, NULL);
+	struct itimerval timer = { { 0, 0 }, { milliseconds / 1000, milliseconds % 1000 * 1000 } };
+	setitimer(ITIMER_REAL, &timer, NULL);
+}
+
+static void check_events(void)
+{
+	uint32_t value[2] = { 0 };
+	int e = file("/dev/xdma0_events_0", O_RDWR | O_NONBLOCK);
+	struct pollfd p = { e, POLLIN, 0 };
+	CHECK(poll(&p, 1, 0) == 0);
+	FAILS(read(e, value, 8), EPROTO);
+	FAILS(read(e, value, 0), EPROTO);
+	FAILS(pread(e, value, 4, 2), EPROTO);
+	FAILS(write(e, value, 4), EINVAL);
+	alarm_in(200, 0);
+	FAILS(read(e, value, 4), EINTR);
+	FAILS(lseek(e, 0, SEEK_SET), ESPIPE);
+}
+
+static void check_timeout(void)
+{
+	char b[PAGE];
+	FAILS(pread(file("/dev/xdma0_c2h_0", O_RDWR), b, PAGE, 0), ETIMEDOUT);
+}
+
+static void check_failure(void)
+{
+	char b[PAGE] = { 0 };
+	FAILS(pwrite(file("/dev/xdma0_h2c_0", O_RDWR), b, PAGE, 0), EIO);
+}
+
+static void check_interrupted(void)
+{
+	char b[PAGE];
+	int c = file("/dev/xdma0_c2h_0", O_RDWR);
+	alarm_in(300, 0);
+	FAILS(pread(c, b, PAGE, 0), EINTR);
+}
+
+static void check_restarted(void)
+{
+	char b[PAGE];
+	int c = file("/dev/xdma0_c2h_0", O_RDWR);
+	alarm_in(300, SA_RESTART);
+	CHECK(pread(c, b, PAGE, 0) == PAGE);
+}
+
+int main(int argc, char **argv)
+{
+	static const struct {
+		const char *name;
+		void (*check)(void);
+	} checks[] = {
+		{ "open", check_open }, { "position", check_position }, { "zero", check_zero }, { "range", check_range },
+		{ "fault", check_fault }, { "lengths", check_lengths }, { "others", check_others }, { "vectors", check_vectors },
+		{ "ioctls", check_ioctls }, { "registers", check_registers }, { "info", check_info }, { "maps", check_maps },
+		{ "descriptors", check_descriptors }, { "exec", check_exec }, { "events", check_events }, { "timeout", check_timeout },
+		{ "failure", check_failure }, { "interrupted", check_interrupted }, { "restarted", check_restarted },
+	};
+	if (argc == 3 && !strcmp(argv[1], "inherited")) {
+		check_inherited(atoi(argv[2]));
+		return 0;
+	}
+	for (unsigned i = 0; i < sizeof(checks) / sizeof(*checks); i++)
+		if (argc == 2 && !strcmp(argv[1], checks[i].name)) {
+			checks[i].check();
+			return 0;
+		}
+	return 2;
+}

@@ -1,0 +1,69 @@
+//! Clients that break the protocol.
+
+use crate::support::{Bench, check};
+use std::fs::File;
+use std::io::Write;
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
+
+#[test]
+fn a_client_of_another_kind_is_refused() {
+    let bench = Bench::memory();
+    // A stream socket cannot connect to one for packets.
+    assert!(UnixStream::connect(bench.broker.path()).is_err());
+    bench.shell("test -c /dev/xdma0_user");
+}
+
+#[test]
+fn the_broker_survives_garbage_and_clients_that_vanish() {
+    let bench = Bench::memory();
+    let path = bench.broker.path().display();
+    bench.python(&format!(
+        "
+import os, random, socket, struct
+random.seed(1)
+def connect():
+    s = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    s.connect('{path}')
+    return s
+for length in [0, 1, 47, 49, 4096]:
+    s = connect(); s.send(bytes(length)); s.close()
+for round in range(300):
+    s = connect(); s.send(os.urandom(48)); s.close()
+# Valid operations with random arguments: files of nobody, addresses that do not exist, huge lengths.
+s = connect(); s.settimeout(20)
+for round in range(2000):
+    operation = random.choice([1, 2, 3, 4, 5, 6, 7, 8, 9])
+    words = [random.choice([0, 1, 2, 32, 36, 2**63, 2**64 - 1, random.getrandbits(64)]) for _ in range(5)]
+    s.send(struct.pack('<II5Q', operation, random.getrandbits(32), *words))
+    if operation != 9:
+        data, rights, _, _ = s.recvmsg(8, 64)
+        assert len(data) == 8
+        for _, _, fds in rights:
+            [os.close(fd) for fd in struct.unpack('i' * (len(fds) // 4), fds)]
+# Many connections that send nothing.
+idle = [connect() for _ in range(100)]
+",
+    ));
+    bench.shell(
+        "head -c 4096 /dev/urandom >in; cat in >/dev/xdma0_h2c_0; head -c 4096 </dev/xdma0_c2h_0 | cmp - in",
+    );
+    assert_eq!(bench.broker.open_files(), 0);
+}
+
+#[test]
+fn a_program_without_a_broker_gets_an_error() {
+    let bench = Bench::memory();
+    let mut command = bench.command("sh");
+    command.env("XDMA_BROKER", "/nowhere").args(["-c", "! cat /dev/xdma0_user"]);
+    check(command.output().unwrap());
+}
+
+#[test]
+fn other_files_are_untouched() {
+    let bench = Bench::memory();
+    let mut file = File::create(bench.folder.path().join("file")).unwrap();
+    file.write_all(b"text").unwrap();
+    drop(OwnedFd::from(file));
+    assert_eq!(bench.shell("cat file; cp file copy; cat <copy; mkdir -p a/b; ls a"), "texttextb\n");
+}

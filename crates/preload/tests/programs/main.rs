@@ -1,0 +1,7 @@
+//! Real programs on the device files of an emulated card.
+
+mod hostile;
+mod memory_mapped;
+mod streams;
+mod support;
+mod tools;

@@ -1,0 +1,96 @@
+//! The semantics of the kernel module, call by call, on memory-mapped channels.
+
+use crate::support::{Bench, TIMEOUT, check};
+use std::os::unix::process::ExitStatusExt;
+use std::time::{Duration, Instant};
+use xdma::regs::Direction;
+use xdma_emulated_card::emulator::faults::{FaultDuration, Kind};
+
+/// Runs the named checks of `calls.c`.
+fn calls(bench: &Bench, names: &[&str]) {
+    let program = bench.compile("calls");
+    for name in names {
+        println!("{name}: {}", check(bench.command(&program).arg(name).output().unwrap()));
+    }
+}
+
+#[test]
+fn calls_on_channels() {
+    calls(
+        &Bench::memory(),
+        &["open", "position", "zero", "range", "fault", "lengths", "others", "vectors", "ioctls"],
+    );
+}
+
+#[test]
+fn calls_on_registers() {
+    calls(&Bench::memory(), &["registers", "info", "maps"]);
+}
+
+#[test]
+fn calls_on_descriptors() {
+    calls(&Bench::memory(), &["descriptors", "exec"]);
+}
+
+#[test]
+fn calls_on_events() {
+    calls(&Bench::memory(), &["events"]);
+}
+
+/// A transfer that never completes ends with ETIMEDOUT, and the channel works afterwards.
+#[test]
+fn a_transfer_that_hangs_times_out() {
+    let bench = Bench::memory();
+    bench.emulated.inject(Kind::AxiHang(FaultDuration::Millis(3000)).on(Direction::C2H, 0)).unwrap();
+    let begin = Instant::now();
+    calls(&bench, &["timeout"]);
+    assert!(begin.elapsed() >= TIMEOUT);
+    std::thread::sleep(Duration::from_millis(1500));
+    calls(&bench, &["lengths"]);
+}
+
+#[test]
+fn a_failed_transfer_is_an_error_at_once() {
+    let bench = Bench::memory();
+    bench.emulated.inject(Kind::BadMagic.on(Direction::H2C, 0)).unwrap();
+    let begin = Instant::now();
+    calls(&bench, &["failure"]);
+    assert!(begin.elapsed() < TIMEOUT);
+    calls(&bench, &["lengths"]);
+}
+
+#[test]
+fn a_signal_ends_a_call_unless_its_handler_restarts_calls() {
+    let bench = Bench::memory();
+    let hang = || Kind::AxiHang(FaultDuration::Millis(1000)).on(Direction::C2H, 0);
+    bench.emulated.inject(hang()).unwrap();
+    calls(&bench, &["interrupted"]);
+    std::thread::sleep(Duration::from_millis(1000));
+    bench.emulated.inject(hang()).unwrap();
+    calls(&bench, &["restarted"]);
+}
+
+/// A process that is killed in the middle of a transfer leaves the channel usable for others.
+#[test]
+fn a_killed_process_leaves_the_channel_usable() {
+    let bench = Bench::memory();
+    let program = bench.compile("calls");
+    bench.emulated.inject(Kind::AxiHang(FaultDuration::Millis(1000)).on(Direction::C2H, 0)).unwrap();
+    let mut child = bench.command(&program).arg("timeout").spawn().unwrap();
+    std::thread::sleep(Duration::from_millis(300));
+    child.kill().unwrap();
+    assert_eq!(child.wait().unwrap().signal(), Some(9));
+    std::thread::sleep(Duration::from_millis(1000));
+    calls(&bench, &["lengths"]);
+    assert_eq!(bench.broker.open_files(), 0);
+}
+
+#[test]
+fn two_processes_share_a_card() {
+    let bench = Bench::memory();
+    let program = bench.compile("calls");
+    let children: Vec<_> = (0..3).map(|_| bench.command(&program).arg("lengths").spawn().unwrap()).collect();
+    for mut child in children {
+        assert!(child.wait().unwrap().success());
+    }
+}

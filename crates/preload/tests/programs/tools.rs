@@ -1,0 +1,99 @@
+//! `dd`, `cat`, the shell, and Python.
+
+use crate::support::Bench;
+
+#[test]
+fn dd_moves_data_to_the_card_and_back() {
+    let bench = Bench::memory();
+    bench.shell(
+        "head -c 5000001 /dev/urandom >in
+         dd if=in of=/dev/xdma0_h2c_1 bs=5000001 iflag=fullblock
+         dd if=/dev/xdma0_c2h_0 of=out bs=5000001 count=1
+         cmp in out
+         # Positions by skip and seek.
+         dd if=in of=/dev/xdma0_h2c_0 bs=4096 count=1 seek=16 conv=notrunc
+         dd if=/dev/xdma0_c2h_1 bs=4096 count=1 skip=16 of=out
+         cmp -n 4096 in out",
+    );
+    assert_eq!(bench.broker.open_files(), 0);
+}
+
+/// A call does not move the position, so each block goes to the same address, as with the kernel module.
+#[test]
+fn blocks_of_one_dd_go_to_one_address() {
+    let bench = Bench::memory();
+    bench.shell(
+        "head -c 16384 /dev/urandom >in
+         dd if=in of=/dev/xdma0_h2c_0 bs=4096 count=4
+         dd if=/dev/xdma0_c2h_0 bs=4096 count=1 of=out
+         tail -c 4096 in | cmp - out",
+    );
+}
+
+#[test]
+fn the_shell_sees_character_devices() {
+    let bench = Bench::memory();
+    bench.shell(
+        "test -c /dev/xdma0_user; test -r /dev/xdma0_h2c_0; test -w /dev/xdma0_h2c_3; test ! -e /dev/xdma0_h2c_4
+         test ! -e /dev/xdma1_user; test ! -x /dev/xdma0_user
+         test \"$(stat -c %F /dev/xdma0_control)\" = 'character special file'
+         head -c 4096 /dev/urandom >in; cat in >/dev/xdma0_h2c_0
+         head -c 4096 </dev/xdma0_c2h_0 | cmp - in
+         # A descriptor that a child inherits through exec.
+         exec 5<>/dev/xdma0_c2h_0; head -c 4096 <&5 | cmp - in; sh -c 'head -c 4096 <&5 | cmp - in'",
+    );
+}
+
+#[test]
+fn python_uses_the_files() {
+    let bench = Bench::memory();
+    let text = bench.python(
+        "
+import errno, os, select, threading
+w, r = os.open('/dev/xdma0_h2c_0', os.O_RDWR), os.open('/dev/xdma/card0/c2h1', os.O_RDONLY)
+data = os.urandom(3 << 20)
+assert os.pwrite(w, data, 0x1003) == len(data) and os.pread(r, len(data), 0x1003) == data
+assert os.lseek(w, 0, os.SEEK_END) == 0xffffffff and os.lseek(w, 0x2000, os.SEEK_SET) == 0x2000
+assert os.write(w, b'abcd' * 1024) == 4096 and os.lseek(w, 0, os.SEEK_CUR) == 0x2000
+assert os.pread(r, 4096, 0x2000) == b'abcd' * 1024
+assert select.select([r], [w], [], 0) == ([r], [w], [])
+# A duplicate shares the position; a second open file has its own.
+d, o = os.dup(w), os.open('/dev/xdma0_h2c_0', os.O_WRONLY)
+os.lseek(d, 0x3000, os.SEEK_SET)
+assert (os.lseek(w, 0, os.SEEK_CUR), os.lseek(o, 0, os.SEEK_CUR)) == (0x3000, 0)
+# Vectors go to consecutive addresses.
+assert os.pwritev(w, [b'x' * 4096, b'y' * 4096], 0x10000) == 8192
+parts = [bytearray(100), bytearray(8092)]
+assert os.preadv(r, parts, 0x10000) == 8192 and bytes(parts[0] + parts[1]) == b'x' * 4096 + b'y' * 4096
+# A child process.
+if not os.fork():
+    os.pwrite(w, b'child', 0x9000)
+    os._exit(0)
+os.wait()
+assert os.pread(r, 5, 0x9000) == b'child'
+# Streams of the standard library.
+with open('/dev/xdma0_c2h_0', 'rb', buffering=0) as f:
+    f.seek(0x9000)
+    assert f.read(5) == b'child'
+# Eight threads on all channels.
+def work(number):
+    w, r = os.open(f'/dev/xdma0_h2c_{number % 4}', os.O_WRONLY), os.open(f'/dev/xdma0_c2h_{number % 4}', os.O_RDONLY)
+    for round in range(50):
+        data, at = os.urandom(10000 + round), number << 24
+        assert os.pwrite(w, data, at) == len(data) and os.pread(r, len(data), at) == data
+    done.append(number)
+done = []
+threads = [threading.Thread(target=work, args=[n]) for n in range(8)]
+[t.start() for t in threads]; [t.join() for t in threads]
+print(len(done))
+",
+    );
+    assert_eq!(text.trim(), "8");
+}
+
+#[test]
+fn stdio_of_the_c_library_works() {
+    let bench = Bench::memory();
+    let program = bench.compile("stdio");
+    crate::support::check(bench.command(program).output().unwrap());
+}
