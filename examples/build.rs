@@ -1,10 +1,11 @@
-//! Finds the proving keys and witness generators of the package `semaphore-rs`, so that they can be packed into the examples.
+//! Locates the proving keys and witness generators of the package `semaphore-rs`, which the examples embed.
 
 use std::path::Path;
 use std::process::Command;
 use std::{env, str};
 
-/// The package that contains them. It is a dependency for a target that never applies, so cargo downloads but never compiles it.
+/// The package that contains them. It is a dependency for a target that never applies, so cargo downloads it but never compiles
+/// it.
 const PACKAGE: &str = "semaphore-rs";
 
 fn main() {

@@ -10,7 +10,7 @@ use std::time::Duration;
 use xdma::card::Card;
 use xdma::channel::{Channel, ChannelOptions, Ring, Transfers, Wait};
 use xdma::msm::curve::arkworks as curve;
-use xdma::msm::{Job, Msm, MsmOptions, Output, Pace, Points, ScalarForm, Scalars};
+use xdma::msm::{Job, Msm, MsmOptions, Output, Points, ScalarForm, Scalars, TimeoutEstimator};
 use xdma::regs::{Direction, msm as regs};
 use xdma_examples::card::{Cost, Meter};
 use xdma_examples::first_error::FirstError;
@@ -30,8 +30,8 @@ pub struct Feeder {
 #[derive(Clone)]
 pub enum Limit {
     Fixed(Duration),
-    /// Follows the number of pairs.
-    Pace(Pace),
+    /// Follows the number of pairs and the duration of earlier runs.
+    Estimated(TimeoutEstimator),
 }
 
 struct Data {
@@ -79,7 +79,7 @@ impl Feeder {
         self.msm.design().stub
     }
 
-    /// Writes the data to memory that the card reads, and prepares the job in mode `program`.
+    /// Writes the data to DMA memory, and prepares the job in mode `program`.
     pub fn load(&mut self, points: &[G1Affine], scalars: &[Fr], montgomery: bool) -> Result<()> {
         let mut points_on_card = Points::allocate(&self.card, points.len())?;
         points_on_card.fill(|bytes| curve::points_to_bytes(points, bytes))??;
@@ -103,7 +103,7 @@ impl Feeder {
         let pairs = data.points.len() as u64;
         let limit = match &self.limit {
             Limit::Fixed(limit) => *limit,
-            Limit::Pace(pace) => pace.limit(pairs),
+            Limit::Estimated(estimator) => estimator.timeout(pairs),
         };
         let fed = match self.mode {
             FeedMode::Program => self.program(&data, limit),
@@ -111,8 +111,8 @@ impl Feeder {
             FeedMode::TwoChannel => self.manually(&data, limit, Self::two_channel),
         };
         self.data = Some(data);
-        if let (Limit::Pace(pace), Ok(fed)) = (&mut self.limit, &fed) {
-            pace.record(pairs, Duration::from_secs_f64(fed.result));
+        if let (Limit::Estimated(estimator), Ok(fed)) = (&mut self.limit, &fed) {
+            estimator.record(pairs, Duration::from_secs_f64(fed.result));
         }
         fed
     }

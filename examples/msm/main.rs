@@ -37,7 +37,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 use xdma::channel::{Ring, Wait};
-use xdma::msm::Pace;
+use xdma::msm::TimeoutEstimator;
 use xdma::msm::curve::arkworks as curve;
 use xdma_examples::card::{CardArgs, Cost};
 use xdma_examples::kernel_driver::{self, KernelCost};
@@ -75,7 +75,8 @@ struct Args {
     /// Number of repetitions.
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
     repeat: u32,
-    /// Time limit in seconds for a transfer and for the result [default: follows the number of pairs and the pace of earlier runs].
+    /// Time limit in seconds for a transfer and for the result [default: follows the number of pairs and the duration of earlier
+    /// runs].
     #[arg(long, value_parser = seconds)]
     timeout: Option<f64>,
     /// How to wait: spin, spin-then-yield, hybrid, interrupt.
@@ -210,7 +211,7 @@ fn run(args: &Args, points: &[G1Affine], scalars: &[Fr], progress: &ProgressBar)
     };
     let limit = match args.timeout {
         Some(seconds) => Limit::Fixed(Duration::from_secs_f64(seconds)),
-        None => Limit::Pace(Pace::new(args.card.allowance())),
+        None => Limit::Estimated(TimeoutEstimator::new(args.card.timeout_margin())),
     };
     let ring = args.ring.map_or(Ring::Chain, Ring::from);
     progress.set_message("writing points and scalars");

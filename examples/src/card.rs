@@ -148,9 +148,9 @@ impl CardArgs {
         Ok(self.open_as(EmulatorOptions::like, design))
     }
 
-    /// Returns the time allowed for a job in addition to what its size needs ([`Pace`](xdma::msm::Pace)). It is longer for a simulated
-    /// design, which needs seconds for milliseconds of its own clock.
-    pub fn allowance(&self) -> Duration {
+    /// Returns the margin of the timeout of each job ([`TimeoutEstimator`](xdma::msm::TimeoutEstimator)). It is larger for a
+    /// simulated design, which takes seconds to simulate milliseconds.
+    pub fn timeout_margin(&self) -> Duration {
         match self.logic {
             LogicName::Msm => Duration::from_secs(10),
             #[cfg(feature = "rtl")]

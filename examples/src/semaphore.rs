@@ -1,5 +1,5 @@
-//! A real circuit: Semaphore, in which a member of a group sends a signal once without revealing its identity. The group is a
-//! Merkle tree. The proving keys and witness generators are those of the package `semaphore-rs`, packed into the program.
+//! A real circuit: Semaphore. A member of a group sends a signal once, without revealing which member it is. The group is a
+//! Merkle tree. The proving keys and witness generators are those of the package `semaphore-rs`, embedded in the program.
 
 use anyhow::{Context, Result, anyhow, ensure};
 use ark_bn254::{Bn254, Fr};
@@ -15,8 +15,8 @@ use std::collections::HashMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// The key and the witness generator for a depth.
-macro_rules! packed {
+/// The proving key and the witness generator for a depth.
+macro_rules! embedded {
     ($depth:literal) => {
         (
             $depth,
@@ -26,19 +26,19 @@ macro_rules! packed {
     };
 }
 
-/// The packed files. 16 and 20 are for tests and demonstrations; 30 is what groups in use have.
-const PACKED: [(usize, &[u8], &[u8]); 3] = [packed!(16), packed!(20), packed!(30)];
+/// The embedded files. Depths 16 and 20 are for tests and demonstrations; real groups have depth 30.
+const EMBEDDED: [(usize, &[u8], &[u8]); 3] = [embedded!(16), embedded!(20), embedded!(30)];
 
-/// The options of the circuit.
+/// The options for the circuit.
 #[derive(Args, Clone, Debug)]
 pub struct CircuitArgs {
-    /// Depth of the group's tree, which has 2^depth members: 16, 20 or 30, unless `--key` names a key for another depth.
+    /// Depth of the group's tree, which has 2^depth leaves: 16, 20 or 30, unless `--key` is a key for another depth.
     #[arg(long, default_value_t = 20)]
     pub depth: usize,
-    /// Proving key, in the format of `ark-zkey`, instead of the one in this program.
+    /// Proving key to use instead of an embedded one, in the format of `ark-zkey`.
     #[arg(long, value_name = "FILE", requires = "graph")]
     pub key: Option<PathBuf>,
-    /// Witness generator for `--key`.
+    /// Witness generator that belongs to `--key`.
     #[arg(long, value_name = "FILE", requires = "key")]
     pub graph: Option<PathBuf>,
 }
@@ -47,15 +47,15 @@ pub struct CircuitArgs {
 pub struct Circuit {
     pub depth: usize,
     pub constraints: ConstraintMatrices<Fr>,
-    verifying: PreparedVerifyingKey<Bn254>,
+    verifying_key: PreparedVerifyingKey<Bn254>,
     graph: Graph,
 }
 
 /// The values of all wires of the circuit.
 pub struct Witness {
-    /// The constant one, the public inputs, then the private values.
+    /// The constant one, then the public inputs, then the private values.
     pub assignment: Vec<Fr>,
-    /// The public inputs: root of the tree, hash of the nullifier, signal, topic.
+    /// The public inputs: root of the tree, hash of the nullifier, signal, external nullifier.
     public: [Fr; 4],
 }
 
@@ -63,15 +63,15 @@ impl CircuitArgs {
     /// Reads the circuit and its proving key.
     ///
     /// # Errors
-    /// If there is no key for the depth, or a file cannot be read or is damaged.
+    /// If there is no embedded key for the depth, or a file cannot be read or is corrupt.
     pub fn read(&self) -> Result<(Circuit, ProvingKey<Bn254>)> {
         let (key, graph) = match (&self.key, &self.graph) {
-            (Some(key), Some(graph)) => (Cow::Owned(read(key)?), Cow::Owned(read(graph)?)),
+            (Some(key), Some(graph)) => (Cow::Owned(read_file(key)?), Cow::Owned(read_file(graph)?)),
             _ => {
-                let packed = PACKED.iter().find(|(depth, ..)| *depth == self.depth);
-                let (_, key, graph) = packed.with_context(|| {
+                let embedded = EMBEDDED.iter().find(|(depth, ..)| *depth == self.depth);
+                let (_, key, graph) = embedded.with_context(|| {
                     format!(
-                        "there is no key for depth {}: use 16, 20 or 30, or name files by --key and --graph",
+                        "there is no embedded key for depth {}: use 16, 20 or 30, or pass files with --key and --graph",
                         self.depth
                     )
                 })?;
@@ -79,21 +79,21 @@ impl CircuitArgs {
             }
         };
         let (key, constraints) = semaphore_rs_ark_zkey::read_arkzkey_from_bytes(&key)
-            .map_err(|error| anyhow!("the proving key is damaged or has another format: {error}"))?;
+            .map_err(|error| anyhow!("the proving key is corrupt or has another format: {error}"))?;
         let graph = semaphore_rs_witness::init_graph(&graph)
-            .map_err(|error| anyhow!("the witness generator is damaged or has another format: {error}"))?;
-        let verifying = prepare_verifying_key(&key.vk);
-        Ok((Circuit { depth: self.depth, constraints, verifying, graph }, key))
+            .map_err(|error| anyhow!("the witness generator is corrupt or has another format: {error}"))?;
+        let verifying_key = prepare_verifying_key(&key.vk);
+        Ok((Circuit { depth: self.depth, constraints, verifying_key, graph }, key))
     }
 }
 
 impl Circuit {
-    /// Computes the witness for a group whose only member sends `signal`.
+    /// Computes the witness for a group with one member, which sends `signal`.
     ///
     /// # Errors
     /// If the generator fails, or its public inputs differ from those computed here.
     pub fn witness(&self, signal: u64) -> Result<Witness> {
-        let [trapdoor, nullifier, topic, signal] = [11, 22, 2026, signal].map(U256::from);
+        let [trapdoor, nullifier, external_nullifier, signal] = [11, 22, 2026, signal].map(U256::from);
         let commitment = hash1(hash2(nullifier, trapdoor));
         let (root, siblings) = single_leaf_tree(commitment, self.depth);
         let inputs = HashMap::from(
@@ -102,7 +102,7 @@ impl Circuit {
                 ("identityNullifier", vec![nullifier]),
                 ("treeSiblings", siblings),
                 ("treePathIndices", vec![U256::ZERO; self.depth]),
-                ("externalNullifier", vec![topic]),
+                ("externalNullifier", vec![external_nullifier]),
                 ("signalHash", vec![signal]),
             ]
             .map(|(name, values)| (name.to_owned(), values)),
@@ -111,33 +111,34 @@ impl Circuit {
             anyhow!("the witness generator failed, perhaps because it is for another depth: {error}")
         })?;
         let witness = Witness {
-            assignment: values.into_iter().map(field).collect(),
-            public: [root, hash2(topic, nullifier), signal, topic].map(field),
+            assignment: values.into_iter().map(to_field).collect(),
+            public: [root, hash2(external_nullifier, nullifier), signal, external_nullifier].map(to_field),
         };
         ensure!(
-            witness.assignment.get(1..self.inputs()) == Some(&witness.public),
-            "the public inputs of the witness generator differ from those of this program: key and generator do not belong \
-             together, or are for another depth or another version of Semaphore"
+            witness.assignment.get(1..self.input_count()) == Some(&witness.public),
+            "the public inputs of the witness generator differ from those of this program: the key and the generator do not \
+             belong together, or are for another depth or another version of Semaphore"
         );
         Ok(witness)
     }
 
     /// Returns the number of public inputs, including the constant one.
-    pub fn inputs(&self) -> usize {
+    pub fn input_count(&self) -> usize {
         self.constraints.num_instance_variables
     }
 
     /// Returns whether the stock verifier accepts the proof.
     ///
     /// # Errors
-    /// If the public inputs do not fit the key.
+    /// If the number of public inputs does not match the key.
     pub fn verify(&self, witness: &Witness, proof: &Proof<Bn254>) -> Result<bool> {
-        Groth16::<Bn254>::verify_proof(&self.verifying, proof, &witness.public).context("the verifier failed")
+        Groth16::<Bn254>::verify_proof(&self.verifying_key, proof, &witness.public)
+            .context("the verifier failed")
     }
 }
 
-/// Returns the root of a tree whose only leaf is the leftmost one, and the siblings on the leaf's path. Each sibling is the root of
-/// an empty subtree.
+/// Returns the root of a tree that contains only its leftmost leaf, and the siblings on the path of this leaf. Each sibling is
+/// the root of an empty subtree.
 fn single_leaf_tree(leaf: U256, depth: usize) -> (U256, Vec<U256>) {
     let (mut node, mut empty, mut siblings) = (leaf, U256::ZERO, Vec::with_capacity(depth));
     for _ in 0..depth {
@@ -148,10 +149,10 @@ fn single_leaf_tree(leaf: U256, depth: usize) -> (U256, Vec<U256>) {
     (node, siblings)
 }
 
-fn field(value: U256) -> Fr {
+fn to_field(value: U256) -> Fr {
     Fr::from_le_bytes_mod_order(&value.to_le_bytes::<32>())
 }
 
-fn read(path: &Path) -> Result<Vec<u8>> {
+fn read_file(path: &Path) -> Result<Vec<u8>> {
     fs::read(path).with_context(|| format!("cannot read {}", path.display()))
 }

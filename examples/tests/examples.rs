@@ -126,9 +126,9 @@ fn commit_runs() {
 fn prove_batch_verifies_its_proofs() {
     let words = ["prove_batch", "--depth", "16", "--proofs", "3", "--workers", "3"];
     let report = prove_batch::run(&prove_batch::Args::try_parse_from(words).unwrap()).unwrap();
-    assert_eq!((report.verified, report.sums_on_card, report.sums_on_cpu), (3, 12, 0));
-    assert_eq!(report.sums_begun_early, 9);
-    assert!(report.latency.p50 > 0.0 && report.latency.p50 <= report.latency.longest);
+    assert_eq!((report.verified, report.msms_on_card, report.msms_on_cpu), (3, 12, 0));
+    assert_eq!(report.msms_started_early, 9);
+    assert!(report.latency.p50 > 0.0 && report.latency.p50 <= report.latency.max);
 }
 
 fn circuit(words: &[&str]) -> anyhow::Result<CircuitArgs> {
@@ -141,9 +141,9 @@ fn circuit(words: &[&str]) -> anyhow::Result<CircuitArgs> {
 }
 
 #[test]
-fn keys_are_packed_or_read_from_files() {
-    let (packed, key) = circuit(&["--depth", "16"]).unwrap().read().unwrap();
-    let witness = packed.witness(1).unwrap();
+fn keys_are_embedded_or_read_from_files() {
+    let (embedded, key) = circuit(&["--depth", "16"]).unwrap().read().unwrap();
+    let witness = embedded.witness(1).unwrap();
     assert_eq!(witness.assignment.len(), key.a_query.len());
     let error = circuit(&["--depth", "17"]).unwrap().read().err().unwrap().to_string();
     assert!(error.contains("16, 20 or 30"), "{error}");
@@ -154,7 +154,7 @@ fn keys_are_packed_or_read_from_files() {
     let file = folder.path().join("file");
     std::fs::write(&file, b"no key").unwrap();
     let name = file.to_str().unwrap();
-    assert!(error(&["--key", name, "--graph", name]).contains("the proving key is damaged"));
+    assert!(error(&["--key", name, "--graph", name]).contains("the proving key is corrupt"));
 }
 
 #[test]
@@ -166,7 +166,7 @@ fn a_proof_for_another_signal_is_rejected() {
         Fr::from(3),
         Fr::from(4),
         &circuit.constraints.matrices,
-        circuit.inputs(),
+        circuit.input_count(),
         circuit.constraints.num_constraints,
         &witness.assignment,
     );

@@ -60,28 +60,28 @@ fn check_counts(report: &Value) -> Result<()> {
     Ok(())
 }
 
-/// Checks proofs whose four sums ran on the card.
+/// Checks proofs whose four G1 MSMs ran on the card.
 fn check_proof(report: &Value) -> Result<()> {
     check_card(report)?;
     let proofs = report["proofs"].as_array().context("`proofs` is not a list")?;
     ensure!(!proofs.is_empty(), "`proofs` is empty");
     for proof in proofs {
         ensure!(proof["verified"] == true, "`verified` is {}", proof["verified"]);
-        let sums = proof["sums"].as_array().context("`sums` is not a list")?;
-        let mut names: Vec<_> = sums.iter().filter_map(|sum| sum["points"].as_str()).collect();
+        let msms = proof["msms"].as_array().context("`msms` is not a list")?;
+        let mut names: Vec<_> = msms.iter().filter_map(|msm| msm["points"].as_str()).collect();
         names.sort();
-        ensure!(names == ["a_query", "b_g1_query", "h_query", "l_query"], "the sums are {names:?}");
-        for sum in sums {
-            ensure!(sum["place"] == "card", "`place` is {}", sum["place"]);
-            ensure!(count(sum, "bytes")? == count(sum, "pairs")? * BYTES_PER_PAIR, "wrong `bytes`: {sum}");
-            ensure!(is_positive(&sum["seconds"]), "`seconds` is {}", sum["seconds"]);
+        ensure!(names == ["a_query", "b_g1_query", "h_query", "l_query"], "the MSMs are {names:?}");
+        for msm in msms {
+            ensure!(msm["computed_on"] == "card", "`computed_on` is {}", msm["computed_on"]);
+            ensure!(count(msm, "bytes")? == count(msm, "pairs")? * BYTES_PER_PAIR, "wrong `bytes`: {msm}");
+            ensure!(is_positive(&msm["seconds"]), "`seconds` is {}", msm["seconds"]);
         }
-        ensure!(count(proof, "doorbells")? == 4, "{} doorbells for four sums", proof["doorbells"]);
+        ensure!(count(proof, "doorbells")? == 4, "{} doorbells for four MSMs", proof["doorbells"]);
         ensure!(is_positive(&proof["seconds"]), "`seconds` is {}", proof["seconds"]);
-        // The scalars of H, and the assignment: once if the sums begin early, and once for each sum otherwise.
+        // The scalars of H and the assignment, which is copied once if MSMs start early, and once per MSM otherwise.
         let pairs = |name: &str| {
-            let sum = sums.iter().find(|sum| sum["points"] == name).context("no such sum")?;
-            count(sum, "pairs")
+            let msm = msms.iter().find(|msm| msm["points"] == name).context("no such MSM")?;
+            count(msm, "pairs")
         };
         let assignment = match report["overlap"] == true {
             true => pairs("a_query")?,
@@ -154,12 +154,11 @@ mod checks {
     use serde_json::{Value, json};
 
     fn good_proof() -> Value {
-        let sum =
-            |name: &str| json!({ "points": name, "pairs": 2, "bytes": 192, "place": "card", "seconds": 0.5 });
-        let sums = ["h_query", "l_query", "a_query", "b_g1_query"].map(sum);
+        let msm = |name: &str| json!({ "points": name, "pairs": 2, "bytes": 192, "computed_on": "card", "seconds": 0.5 });
+        let msms = ["h_query", "l_query", "a_query", "b_g1_query"].map(msm);
         json!({
             "card": "emulated f1", "overlap": false,
-            "proofs": [{ "sums": sums, "seconds": 1, "verified": true, "bytes_copied": 256, "doorbells": 4 }]
+            "proofs": [{ "msms": msms, "seconds": 1, "verified": true, "bytes_copied": 256, "doorbells": 4 }]
         })
     }
 
@@ -182,11 +181,11 @@ mod checks {
             ("/proofs/0/doorbells", json!(3)),
             ("/proofs/0/bytes_copied", json!(255)),
             ("/proofs/0/seconds", json!(0)),
-            ("/proofs/0/sums", json!([])),
-            ("/proofs/0/sums/0/place", json!("CPU: small")),
-            ("/proofs/0/sums/1/points", json!("h_query")),
-            ("/proofs/0/sums/2/bytes", json!(191)),
-            ("/proofs/0/sums/3/seconds", json!(0)),
+            ("/proofs/0/msms", json!([])),
+            ("/proofs/0/msms/0/computed_on", json!("CPU: below crossover")),
+            ("/proofs/0/msms/1/points", json!("h_query")),
+            ("/proofs/0/msms/2/bytes", json!(191)),
+            ("/proofs/0/msms/3/seconds", json!(0)),
         ] {
             let mut report = good_proof();
             *report.pointer_mut(path).unwrap() = value;

@@ -41,17 +41,17 @@ mod design;
 mod error;
 mod job;
 mod options;
-mod pace;
 pub(crate) mod running;
 mod statistics;
+mod timeout;
 
 pub use data::{Points, Scalars};
 pub use design::{Design, DesignState};
 pub use error::{DataError, DesignError, JobError, MsmOpenError, MsmSubmitError, PrepareError};
 pub use job::Job;
 pub use options::{MsmOptions, ScalarForm};
-pub use pace::Pace;
 pub use statistics::MsmStats;
+pub use timeout::TimeoutEstimator;
 
 use crate::bus::BusError;
 use crate::card::{Card, Interrupt, Source, UserBar};

@@ -1,4 +1,4 @@
-//! The published Groth16 prover with the card's sums.
+//! The published Groth16 prover, with MSMs on the card.
 
 use ark_bn254::{Bn254, Fr};
 use ark_ff::Field;
@@ -8,13 +8,13 @@ use ark_relations::lc;
 use ark_snark::SNARK;
 use rand_08::{SeedableRng, rngs::StdRng};
 use std::time::Duration;
-use xdma_arkworks::groth16::{from_stock_key, stock_proof};
-use xdma_arkworks::{CardBn254, Context, OnCard, Options};
+use xdma_arkworks::groth16::{from_bn254_key, into_bn254_proof};
+use xdma_arkworks::{CardBn254, Context, ContextOptions, OnCard};
 use xdma_emulator::EmulatorOptions;
 use xdma_emulator::logic::{Design, MsmModelOptions};
 use xdma_testkit::bench::Bench;
 
-/// Proves the knowledge of x with x^(2^squarings) = y.
+/// Proves knowledge of an x with x^(2^squarings) = y.
 #[derive(Clone, Copy)]
 struct Squares {
     x: Fr,
@@ -25,9 +25,9 @@ impl ConstraintSynthesizer<Fr> for Squares {
     fn generate_constraints(self, cs: ConstraintSystemRef<Fr>) -> Result<(), SynthesisError> {
         let mut value = self.x;
         let mut variable = cs.new_witness_variable(|| Ok(value))?;
-        for left in (0..self.squarings).rev() {
+        for remaining in (0..self.squarings).rev() {
             value.square_in_place();
-            let next = match left {
+            let next = match remaining {
                 0 => cs.new_input_variable(|| Ok(value))?,
                 _ => cs.new_witness_variable(|| Ok(value))?,
             };
@@ -39,19 +39,19 @@ impl ConstraintSynthesizer<Fr> for Squares {
 }
 
 #[test]
-fn stock_proofs_with_sums_on_the_card_equal_those_of_the_cpu() {
+fn proofs_with_msms_on_the_card_equal_those_of_the_cpu() {
     let bench = Bench::new(EmulatorOptions::default(), Design::Msm(MsmModelOptions::default()));
-    let allowance = Duration::from_secs(60);
-    let options = Options { crossover: Some(2), allowance, ..Options::default() };
+    let timeout_margin = Duration::from_secs(60);
+    let options = ContextOptions { crossover: Some(2), timeout_margin, ..ContextOptions::default() };
     let context = Context::open(&bench.open(), options).unwrap();
     let circuit = Squares { x: Fr::from(3), squarings: 100 };
     let rng = || StdRng::seed_from_u64(1);
     let (stock, _) = Groth16::<Bn254>::circuit_specific_setup(circuit, &mut rng()).unwrap();
     let expected = Groth16::<Bn254>::prove(&stock, circuit, &mut rng()).unwrap();
-    let key = OnCard::new(&context, from_stock_key(stock)).unwrap();
+    let key = OnCard::new(&context, from_bn254_key(stock)).unwrap();
     let proof = Groth16::<CardBn254>::prove(&key, circuit, &mut rng()).unwrap();
-    assert_eq!(stock_proof(proof), expected);
-    assert_eq!(stock_proof(key.prove(circuit, &mut rng()).unwrap()), expected);
+    assert_eq!(into_bn254_proof(proof), expected);
+    assert_eq!(into_bn254_proof(key.prove(circuit, &mut rng()).unwrap()), expected);
     let stats = context.stats();
-    assert_eq!((stats.on_card, stats.early, stats.wrong_proofs), (8, 3, 0));
+    assert_eq!((stats.on_card, stats.started_early, stats.invalid_proofs), (8, 3, 0));
 }

@@ -1,7 +1,7 @@
-//! What each layer between a prover's call and the card costs.
+//! Measures the cost of each layer between a prover's call and the card.
 //!
 //! `cargo bench --package xdma-arkworks` prints the instructions of the calling thread, counted by valgrind, and times on the
-//! emulated card. The instructions are those of the call without the sum itself: they are exact, up to the waiting for the card.
+//! emulated card. The counts are exact, except for the instructions that wait for the card.
 
 use ark_bn254::{Bn254, Fr};
 use ark_ec::{PrimeGroup, ScalarMul, VariableBaseMSM};
@@ -17,13 +17,13 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 use xdma::msm::{Msm, MsmOptions, Points, ScalarForm, Scalars};
 use xdma_arkworks::curve::{G1Affine, G1Projective};
-use xdma_arkworks::{Context, OnCard, Options};
+use xdma_arkworks::{Context, ContextOptions, OnCard};
 use xdma_emulated_card::emulator::CardFile;
 
-/// Pairs of the sums whose fixed cost is counted.
-const FEW: usize = 2;
-/// Pairs of the sums whose cost per scalar is counted.
-const MANY: usize = 1 << 12;
+/// Number of pairs of the MSMs that show the fixed cost.
+const SMALL_SIZE: usize = 2;
+/// Number of pairs of the MSMs that show the cost per scalar.
+const LARGE_SIZE: usize = 1 << 12;
 const ROUNDS: u32 = 20;
 
 fn main() {
@@ -34,27 +34,29 @@ fn main() {
 }
 
 fn report() {
-    let [stock, wrapped, found, few, many] = ["stock", "wrapped", "found", "card-few", "card-many"]
-        .map(|case| count(case) as f64 / f64::from(ROUNDS));
+    let [stock, wrapped, registered, small, large] =
+        ["stock", "wrapped", "registered", "card-small", "card-large"]
+            .map(|case| count_instructions(case) as f64 / f64::from(ROUNDS));
     println!("instructions of the calling thread");
-    println!("  {stock:>8.0}  a sum of {FEW} pairs on the CPU, scalars zero: `ark_bn254`");
+    println!("  {stock:>8.0}  an MSM of {SMALL_SIZE} pairs on the CPU, all scalars zero: `ark_bn254`");
     println!("  {wrapped:>8.0}  the same: `CardBn254`, points that are not registered");
-    println!("  {found:>8.0}  the same: registered points, below the crossover");
-    println!("  {few:>8.0}  a sum of {FEW} pairs on the card");
-    println!("  {:>8.1}  each further scalar: check and copy", (many - few) / (MANY - FEW) as f64);
+    println!("  {registered:>8.0}  the same: registered points, below the crossover");
+    println!("  {small:>8.0}  an MSM of {SMALL_SIZE} pairs on the card");
+    let per_scalar = (large - small) / (LARGE_SIZE - SMALL_SIZE) as f64;
+    println!("  {per_scalar:>8.1}  checking and copying each further scalar");
     println!("times on the emulated card");
-    handover();
-    verification();
-    check();
+    bench_worker_round_trip();
+    bench_verification();
+    bench_checked_msm();
 }
 
-/// Marks the code to count.
+/// Marks the code whose instructions are counted.
 #[inline(never)]
 fn measured<R>(what: impl FnOnce() -> R) -> R {
     black_box(what())
 }
 
-fn count(case: &str) -> u64 {
+fn count_instructions(case: &str) -> u64 {
     let out = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("callgrind.{case}"));
     let status = Command::new("valgrind")
         .args(["--tool=callgrind", "--toggle-collect=*layers::measured*"])
@@ -81,34 +83,39 @@ fn scalars(count: usize) -> Vec<BigInt<4>> {
     (0..count).map(|_| Fr::rand(&mut rng).into_bigint()).collect()
 }
 
-fn context(crossover: usize, check_sums: bool) -> Context {
+fn context(crossover: usize, check_msms: bool) -> Context {
     let card = xdma_emulated_card::start_like(CardFile::f1(), Default::default()).expect("an emulated card");
-    let allowance = Duration::from_secs(100);
-    let options = Options { crossover: Some(crossover), allowance, check_sums, ..Options::default() };
+    let timeout_margin = Duration::from_secs(100);
+    let options = ContextOptions {
+        crossover: Some(crossover),
+        timeout_margin,
+        check_msms,
+        ..ContextOptions::default()
+    };
     Context::open(&card, options).expect("an MSM design")
 }
 
-/// Runs a case under callgrind. On the CPU, the scalars are zero: such a sum costs little and always the same.
+/// Runs a case under callgrind. On the CPU, all scalars are zero, so the MSM costs little, and always the same.
 fn run(case: &str) {
-    let pairs = if case == "card-many" { MANY } else { FEW };
+    let pairs = if case == "card-large" { LARGE_SIZE } else { SMALL_SIZE };
     let points = points(pairs);
     let scalars = if case.starts_with("card") { scalars(pairs) } else { vec![BigInt::<4>::default(); pairs] };
     match case {
         "stock" => {
             let points: Vec<_> = points.iter().map(|point| point.0).collect();
-            repeat(|| ark_bn254::G1Projective::msm_bigint(&points, &scalars));
+            measure_repeated(|| ark_bn254::G1Projective::msm_bigint(&points, &scalars));
         }
-        "wrapped" => repeat(|| G1Projective::msm_bigint(&points, &scalars)),
+        "wrapped" => measure_repeated(|| G1Projective::msm_bigint(&points, &scalars)),
         _ => {
-            let context = context(if case == "found" { FEW + 1 } else { 1 }, false);
+            let context = context(if case == "registered" { SMALL_SIZE + 1 } else { 1 }, false);
             let key = OnCard::new(&context, points).expect("memory");
-            repeat(|| G1Projective::msm_bigint(&key, &scalars));
+            measure_repeated(|| G1Projective::msm_bigint(&key, &scalars));
         }
     }
 }
 
-/// Counts the instructions of calls, after one that warms up.
-fn repeat<R>(call: impl Fn() -> R) {
+/// Makes a call once to warm up, then repeatedly while its instructions are counted.
+fn measure_repeated<R>(call: impl Fn() -> R) {
     call();
     for _ in 0..ROUNDS {
         measured(&call);
@@ -126,25 +133,25 @@ fn median(mut times: Vec<Duration>) -> Duration {
     times[times.len() / 2]
 }
 
-/// Compares a sum with the same job on the MSM client, in turn.
-fn handover() {
-    let (points, scalars) = (points(FEW), scalars(FEW));
+/// Compares an MSM through the worker thread with the same job on the MSM client, alternating between both.
+fn bench_worker_round_trip() {
+    let (points, scalars) = (points(SMALL_SIZE), scalars(SMALL_SIZE));
     let card = xdma_emulated_card::start_like(CardFile::f1(), Default::default()).expect("an emulated card");
     let mut msm = Msm::open(&card, MsmOptions::default()).expect("an MSM design");
-    let bytes = Points::allocate(&card, FEW).expect("memory");
-    let memory = Scalars::allocate(&card, FEW, ScalarForm::Canonical).expect("memory");
-    let job = msm.prepare(&bytes, &memory).expect("a job");
+    let dma_points = Points::allocate(&card, SMALL_SIZE).expect("memory");
+    let dma_scalars = Scalars::allocate(&card, SMALL_SIZE, ScalarForm::Canonical).expect("memory");
+    let job = msm.prepare(&dma_points, &dma_scalars).expect("a job");
     let mut direct = || {
         let ticket = msm.submit(&job).expect("a free queue");
         msm.wait(ticket, Duration::from_secs(10)).expect("a result")
     };
     let context = context(1, false);
     let key = OnCard::new(&context, points).expect("memory");
-    let mut hooked = || G1Projective::msm_bigint(&key, &scalars);
-    let (direct, hooked): (Vec<_>, Vec<_>) =
-        (0..1000).map(|_| (time(&mut direct), time(&mut hooked))).unzip();
-    println!("  {:>8.0?}  {FEW} pairs on the MSM client", median(direct));
-    println!("  {:>8.0?}  the same through `msm_bigint`: two threads and their queue", median(hooked));
+    let mut through_worker = || G1Projective::msm_bigint(&key, &scalars);
+    let (direct, through_worker): (Vec<_>, Vec<_>) =
+        (0..1000).map(|_| (time(&mut direct), time(&mut through_worker))).unzip();
+    println!("  {:>8.0?}  {SMALL_SIZE} pairs on the MSM client", median(direct));
+    println!("  {:>8.0?}  the same through `msm_bigint` and the worker thread", median(through_worker));
 }
 
 #[derive(Clone)]
@@ -158,7 +165,7 @@ impl ConstraintSynthesizer<Fr> for Square {
     }
 }
 
-fn verification() {
+fn bench_verification() {
     let (mut rng, circuit) = (StdRng::seed_from_u64(1), Square(Fr::from(3)));
     let (key, _) = Groth16::<Bn254>::circuit_specific_setup(circuit.clone(), &mut rng).expect("a key");
     let proof = Groth16::<Bn254>::prove(&key, circuit, &mut rng).expect("a proof");
@@ -169,17 +176,18 @@ fn verification() {
     println!("  {:>8.1?}  verifying a proof", median(times));
 }
 
-/// Compares the host's part of a checked sum with the sum on the CPU.
-fn check() {
+/// Measures the registration of points with tags, and compares a checked MSM on the emulated card with an unchecked one on the
+/// CPU.
+fn bench_checked_msm() {
     const PAIRS: usize = 1 << 14;
     let (points, scalars) = (points(PAIRS), scalars(PAIRS));
-    let begin = Instant::now();
     let context = context(1, true);
+    let begin = Instant::now();
     let key = OnCard::new(&context, points.clone()).expect("memory");
-    println!("  {:>8.1?}  putting {PAIRS} points on the card with tags", begin.elapsed());
+    println!("  {:>8.1?}  registering {PAIRS} points with tags", begin.elapsed());
     let mut checked = || G1Projective::msm_bigint(&key, &scalars);
     let mut cpu = || G1Projective::msm_bigint(&points, &scalars);
     let (checked, cpu): (Vec<_>, Vec<_>) = (0..9).map(|_| (time(&mut checked), time(&mut cpu))).unzip();
-    println!("  {:>8.1?}  a checked sum of {PAIRS} pairs", median(checked));
+    println!("  {:>8.1?}  a checked MSM of {PAIRS} pairs", median(checked));
     println!("  {:>8.1?}  the same on the CPU, unchecked", median(cpu));
 }

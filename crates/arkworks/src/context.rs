@@ -1,10 +1,10 @@
-//! The card for sums, and what happens when it fails.
+//! The context: a card that computes MSMs, and what happens when it fails.
 
 use crate::crossover::{self, Crossover};
-use crate::error::{ContextError, SumError};
-use crate::report::{Counters, Stats, Sum};
-use crate::slots::Slots;
-use crate::worker::{Request, Shared, Worker};
+use crate::error::{ContextError, MsmError};
+use crate::scalar_buffers::ScalarBufferPool;
+use crate::stats::{AtomicStats, ContextStats, MsmReport};
+use crate::worker::{Request, SharedState, Worker};
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Sender, channel};
@@ -14,63 +14,66 @@ use std::time::Duration;
 use xdma::card::Card;
 use xdma::msm::{Msm, MsmOptions};
 
-/// What happens when the card does not compute a sum, or computes a wrong one.
+/// What happens when the card fails to compute an MSM, or when a [check](ContextOptions::check_msms) finds its result wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub enum OnError {
-    /// The CPU computes the sum, and a warning is logged.
+    /// The CPU computes the MSM, and a warning is logged.
     #[default]
-    Cpu,
-    /// The sum panics: for programs that must not become slow without being noticed.
+    FallBackToCpu,
+    /// The call panics, for programs in which a slow fallback must not go unnoticed. Once the card is out of service, MSMs run on
+    /// the CPU without a panic.
     Panic,
 }
 
 /// Options of a [`Context`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Options {
-    /// Sums of fewer pairs run on the CPU. `None` measures the size at which the card becomes faster ([`Context::crossover`]),
-    /// which takes up to a few seconds.
+pub struct ContextOptions {
+    /// MSMs with fewer pairs run on the CPU. With `None`, opening the context measures from how many pairs the card is faster
+    /// ([`Context::crossover`]), which takes up to a few seconds.
     pub crossover: Option<usize>,
-    /// What happens when the card fails.
+    /// What happens when the card fails to compute an MSM.
     pub on_error: OnError,
-    /// Whether every sum on the card is checked, by a second sum on the card over tags of the points. A wrong result is then
-    /// found with certainty, whatever the card does. It doubles the work of the card and the memory of the points; the CPU
-    /// computes an inner product of the scalars, about 0.5 % of the sum that it replaces. Putting a key on the card takes
-    /// seconds for each 2^16 points. Proofs need no such check: [`OnCard::prove`](crate::OnCard::prove) verifies them.
-    pub check_sums: bool,
-    /// Whether [`OnCard::prove`](crate::OnCard::prove) verifies each proof. It takes about 2 ms.
-    pub verify: bool,
-    /// Time allowed for a sum in addition to 16 times what its pairs take at the pace seen so far
-    /// ([`Pace`](xdma::msm::Pace)). A card that is silent for longer has failed.
-    pub allowance: Duration,
+    /// Whether each MSM on the card is checked by a second MSM on the card, over tags of the points. A wrong result then goes
+    /// undetected with a probability of at most 2^-128, whatever the card does. The check doubles the work of the card and the
+    /// DMA memory for points; the CPU computes an inner product of the scalars, which costs about 0.5 % of the MSM on the CPU.
+    /// Registering a key then takes about 2 s for each 2^16 points. Proofs do not need this check:
+    /// [`OnCard::prove`](crate::OnCard::prove) verifies them.
+    pub check_msms: bool,
+    /// Whether [`OnCard::prove`](crate::OnCard::prove) verifies each proof. It takes about 0.7 ms.
+    pub verify_proofs: bool,
+    /// An MSM times out after 16 times its expected duration, estimated from earlier MSMs
+    /// ([`TimeoutEstimator`](xdma::msm::TimeoutEstimator)), plus this margin.
+    pub timeout_margin: Duration,
     /// Options of the MSM client.
     pub msm: MsmOptions,
 }
 
-impl Default for Options {
+impl Default for ContextOptions {
     fn default() -> Self {
         Self {
             crossover: None,
-            on_error: OnError::Cpu,
-            check_sums: false,
-            verify: true,
-            allowance: Duration::from_secs(10),
+            on_error: OnError::FallBackToCpu,
+            check_msms: false,
+            verify_proofs: true,
+            timeout_margin: Duration::from_secs(10),
             msm: MsmOptions::default(),
         }
     }
 }
 
-/// A card that computes sums, shared by any number of keys and threads. Clones refer to the same card.
+/// A card that computes MSMs, shared by any number of keys and threads. Clones refer to the same card.
 ///
-/// A program makes one at its start. The card is free again when the last clone, and the last key on the card, is dropped.
+/// A program creates one context when it starts. The card is released when the last clone and the last registered key are
+/// dropped.
 ///
 /// ```
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
-/// use xdma_arkworks::{Context, Options};
+/// use xdma_arkworks::{Context, ContextOptions};
 ///
 /// # let card = xdma_emulated_card::start_like(xdma_emulated_card::emulator::CardFile::f1(), Default::default())?;
 /// // let card = "0000:3b:00.0".parse::<CardName>()?.open(CardOptions::default())?;
-/// let context = Context::open(&card, Options { crossover: Some(1000), ..Options::default() })?;
-/// assert_eq!(context.crossover().pairs(), Some(1000));
+/// let context = Context::open(&card, ContextOptions { crossover: Some(1000), ..ContextOptions::default() })?;
+/// assert_eq!(context.crossover().min_pairs(), Some(1000));
 /// # Ok(())
 /// # }
 /// ```
@@ -78,33 +81,34 @@ impl Default for Options {
 pub struct Context(Arc<Inner>);
 
 struct Inner {
-    options: Options,
+    options: ContextOptions,
     card: Card,
-    shared: Arc<Shared>,
+    shared: Arc<SharedState>,
     /// `None` while the context is being dropped.
     requests: Option<Sender<Request>>,
     worker: Option<JoinHandle<()>>,
     crossover: OnceLock<Crossover>,
     max_pairs: usize,
-    counters: Counters,
+    stats: AtomicStats,
     observer: OnceLock<Observer>,
 }
 
-type Observer = Box<dyn Fn(&Sum) + Send + Sync>;
+type Observer = Box<dyn Fn(&MsmReport) + Send + Sync>;
 
 impl Context {
-    /// Opens the MSM design of a card, and starts the thread that serves it. Measures the crossover, unless it is given.
+    /// Opens the MSM design of a card and starts the worker thread. Measures the crossover, unless the options set it.
     ///
     /// # Errors
     ///
-    /// [`ContextError`].
-    pub fn open(card: &Card, options: Options) -> Result<Self, ContextError> {
+    /// Returns a [`ContextError`] if the MSM design cannot be opened, the worker thread cannot be created, or the crossover
+    /// cannot be measured.
+    pub fn open(card: &Card, options: ContextOptions) -> Result<Self, ContextError> {
         let msm = Msm::open(card, options.msm)?;
         let max_pairs = msm.design().max_pairs as usize;
         let (sender, requests) = channel();
-        let slots = Slots::new(card.clone());
-        let shared = Arc::new(Shared { slots, in_service: AtomicBool::new(true) });
-        let worker = Worker::new(msm, shared.clone(), options.allowance, requests);
+        let scalar_buffers = ScalarBufferPool::new(card.clone());
+        let shared = Arc::new(SharedState { scalar_buffers, in_service: AtomicBool::new(true) });
+        let worker = Worker::new(msm, shared.clone(), options.timeout_margin, requests);
         let worker = thread::Builder::new().name("xdma-msm".into()).spawn(|| worker.run())?;
         let this = Self(Arc::new(Inner {
             options,
@@ -114,11 +118,11 @@ impl Context {
             worker: Some(worker),
             crossover: OnceLock::new(),
             max_pairs,
-            counters: Counters::default(),
+            stats: AtomicStats::default(),
             observer: OnceLock::new(),
         }));
         let crossover = match options.crossover {
-            Some(pairs) => Crossover::given(pairs),
+            Some(pairs) => Crossover::configured(pairs),
             None => crossover::measure(&this)?,
         };
         tracing::info!("{crossover}");
@@ -127,7 +131,7 @@ impl Context {
     }
 
     /// Returns the options.
-    pub fn options(&self) -> &Options {
+    pub fn options(&self) -> &ContextOptions {
         &self.0.options
     }
 
@@ -136,63 +140,63 @@ impl Context {
         &self.0.card
     }
 
-    /// Returns the size from which sums run on the card, with the measured times.
+    /// Returns the number of pairs from which MSMs run on the card, with the measured times.
     pub fn crossover(&self) -> &Crossover {
-        self.0.crossover.get().unwrap_or(Crossover::UNKNOWN)
+        self.0.crossover.get().unwrap_or(Crossover::UNMEASURED)
     }
 
-    /// Returns whether the card is in service. It is taken out of service after two failures in a row or two wrong results; all
-    /// sums run on the CPU from then on.
+    /// Returns whether the card is in service. It goes out of service after two consecutive failures, after two wrong results, or
+    /// if it cannot be recovered. From then on, all MSMs run on the CPU.
     pub fn is_in_service(&self) -> bool {
         self.0.shared.in_service.load(Ordering::Relaxed)
     }
 
-    /// Takes the card back into service, after its problem was solved.
+    /// Returns the card to service. Call this after fixing the cause of its failures.
     ///
     /// # Errors
     ///
-    /// The MSM client cannot recover: [`SumError::Recover`]. If the card was removed or reset, open it again and make another
-    /// context.
-    pub fn resume(&self) -> Result<(), SumError> {
+    /// Returns [`MsmError::Recover`] if the MSM client cannot recover the card, and [`MsmError::OutOfService`] if the worker
+    /// thread has ended. If the card was removed or reset, open it again and create another context.
+    pub fn resume(&self) -> Result<(), MsmError> {
         let (reply, resumed) = channel();
         self.send(Request::Resume(reply))?;
-        resumed.recv().map_err(|_| SumError::OutOfService)?
+        resumed.recv().map_err(|_| MsmError::OutOfService)?
     }
 
-    /// Returns the counts of sums since the context was opened.
-    pub fn stats(&self) -> Stats {
-        self.0.counters.stats()
+    /// Returns the counts of MSMs over registered points since the context was opened.
+    pub fn stats(&self) -> ContextStats {
+        self.0.stats.read()
     }
 
-    /// Returns the statistics of the channel that sends points and scalars: bytes, descriptors, doorbells.
+    /// Returns the statistics of the H2C channel, which sends points and scalars: bytes, descriptors, doorbells.
     ///
     /// # Errors
     ///
-    /// [`SumError::OutOfService`] if the thread that serves the card has ended.
-    pub fn channel_stats(&self) -> Result<xdma::channel::Stats, SumError> {
+    /// Returns [`MsmError::OutOfService`] if the worker thread has ended.
+    pub fn h2c_stats(&self) -> Result<xdma::channel::Stats, MsmError> {
         let (reply, stats) = channel();
         self.send(Request::Stats(reply))?;
-        stats.recv().map_err(|_| SumError::OutOfService)
+        stats.recv().map_err(|_| MsmError::OutOfService)
     }
 
-    /// Calls a function after each sum over registered points, on the thread that asked for it. Only the first call has an
-    /// effect.
+    /// Sets a function that is called after each MSM over registered points, on the thread that requested the MSM. Only the first
+    /// call of this method has an effect.
     ///
     /// Returns whether this was the first call.
-    pub fn observe(&self, observer: impl Fn(&Sum) + Send + Sync + 'static) -> bool {
+    pub fn set_observer(&self, observer: impl Fn(&MsmReport) + Send + Sync + 'static) -> bool {
         self.0.observer.set(Box::new(observer)).is_ok()
     }
 
-    pub(crate) fn send(&self, request: Request) -> Result<(), SumError> {
-        self.requests()?.send(request).map_err(|_| SumError::OutOfService)
+    pub(crate) fn send(&self, request: Request) -> Result<(), MsmError> {
+        self.requests()?.send(request).map_err(|_| MsmError::OutOfService)
     }
 
-    pub(crate) fn requests(&self) -> Result<&Sender<Request>, SumError> {
-        self.0.requests.as_ref().ok_or(SumError::OutOfService)
+    pub(crate) fn requests(&self) -> Result<&Sender<Request>, MsmError> {
+        self.0.requests.as_ref().ok_or(MsmError::OutOfService)
     }
 
-    pub(crate) fn slots(&self) -> &Slots {
-        &self.0.shared.slots
+    pub(crate) fn scalar_buffers(&self) -> &ScalarBufferPool {
+        &self.0.shared.scalar_buffers
     }
 
     /// Returns the maximum number of pairs of a job.
@@ -200,26 +204,27 @@ impl Context {
         self.0.max_pairs
     }
 
-    /// Counts a proof that was wrong because of a sum of the card.
+    /// Records a proof that was invalid because of a wrong result of the card.
     #[cfg(feature = "groth16")]
-    pub(crate) fn wrong_proof(&self) {
-        crate::report::add(&self.counters().wrong_proofs, 1);
+    pub(crate) fn record_invalid_proof(&self) {
+        crate::stats::increment(&self.atomic_stats().invalid_proofs, 1);
         tracing::error!(
-            "a sum of the card was wrong: the proof was made again on the CPU; check the card with `xdma selftest`"
+            "the card returned a wrong result; the proof was recomputed on the CPU; check the card with `xdma selftest`"
         );
-        // Without a worker, the card is out of service already.
-        let _ = self.send(Request::WrongResult);
+        // If the worker has ended, every MSM already falls back to the CPU.
+        let _ = self.send(Request::ReportWrongResult);
     }
 
-    pub(crate) fn counters(&self) -> &Counters {
-        &self.0.counters
+    pub(crate) fn atomic_stats(&self) -> &AtomicStats {
+        &self.0.stats
     }
 
-    pub(crate) fn report(&self, sum: &Sum) {
-        self.0.counters.count(sum);
-        tracing::debug!(bases = sum.bases, pairs = sum.pairs, place = ?sum.place, time = ?sum.time, "sum");
+    pub(crate) fn record_msm(&self, msm: &MsmReport) {
+        self.0.stats.count(msm);
+        let MsmReport { bases, pairs, computed_on, time } = msm;
+        tracing::debug!(bases, pairs, ?computed_on, ?time, "MSM");
         if let Some(observer) = self.0.observer.get() {
-            observer(sum);
+            observer(msm);
         }
     }
 }
@@ -232,10 +237,10 @@ impl fmt::Debug for Context {
 
 impl Drop for Inner {
     fn drop(&mut self) {
-        // The worker ends without senders.
+        // The worker ends when all senders are dropped.
         self.requests = None;
         if let Some(worker) = self.worker.take() {
-            // A panic has been printed by its thread, and callers have been told by `SumError::OutOfService`.
+            // If the worker panicked, its thread has printed the panic, and callers have received `MsmError::OutOfService`.
             let _ = worker.join();
         }
     }

@@ -1,9 +1,9 @@
-//! The size from which the card is faster than the CPU.
+//! Measures from how many pairs the card is faster than the CPU.
 
 use crate::context::Context;
-use crate::error::SumError;
-use crate::registry::{CardPoints, Registration};
-use crate::sum::{Started, cpu};
+use crate::error::MsmError;
+use crate::msm::{PendingMsm, msm_on_cpu};
+use crate::registry::{DmaPoints, RegisteredSlice};
 use ark_bn254::{Fr, G1Affine, G1Projective};
 use ark_ec::{CurveGroup, PrimeGroup};
 use ark_ff::{BigInt, Field, PrimeField};
@@ -12,121 +12,120 @@ use std::time::{Duration, Instant};
 use xdma::msm::Points;
 use xdma::msm::curve::arkworks::points_to_bytes;
 
-/// The sizes that are measured.
+/// The measured numbers of pairs.
 const SIZES: [usize; 5] = [1 << 6, 1 << 8, 1 << 10, 1 << 12, 1 << 14];
-/// Each size is measured this number of times, and the fastest counts.
-const REPEATS: usize = 3;
-/// No further size is measured after this time.
+/// Each size is measured this many times. The shortest time counts.
+const RUNS_PER_SIZE: usize = 3;
+/// After this time, no further size is measured, provided that two have been.
 const TIME_LIMIT: Duration = Duration::from_secs(2);
 
-/// The times of a sum of one size.
+/// The times of an MSM of one size.
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct Timing {
     /// The number of pairs.
     pub pairs: usize,
-    /// The time on the card, with the copy of the scalars.
+    /// The time on the card, including copying the scalars.
     pub card: Duration,
-    /// The time on the CPU, with the threads that arkworks uses.
+    /// The time on the CPU, with as many threads as arkworks uses.
     pub cpu: Duration,
 }
 
-/// The size from which the card is faster than the CPU.
+/// The number of pairs from which MSMs run on the card.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Crossover {
-    pairs: Option<usize>,
+    min_pairs: Option<usize>,
     timings: Vec<Timing>,
 }
 
 impl Crossover {
-    /// Before the first measurement.
-    pub(crate) const UNKNOWN: &Self = &Self { pairs: None, timings: vec![] };
+    /// The crossover during the measurement.
+    pub(crate) const UNMEASURED: &Self = &Self { min_pairs: None, timings: vec![] };
 
-    pub(crate) fn given(pairs: usize) -> Self {
-        Self { pairs: Some(pairs), timings: vec![] }
+    pub(crate) fn configured(min_pairs: usize) -> Self {
+        Self { min_pairs: Some(min_pairs), timings: vec![] }
     }
 
-    /// Returns the smallest number of pairs that the card computes, or `None` if the CPU is faster at every size.
-    pub fn pairs(&self) -> Option<usize> {
-        self.pairs
+    /// Returns the smallest number of pairs of an MSM that runs on the card, or `None` if the CPU is faster at every size.
+    pub fn min_pairs(&self) -> Option<usize> {
+        self.min_pairs
     }
 
-    /// Returns what was measured: nothing, if the size was given.
+    /// Returns the measured times. There are none if the crossover was configured.
     pub fn timings(&self) -> &[Timing] {
         &self.timings
     }
 
-    fn of(timings: Vec<Timing>) -> Self {
-        let pairs = first_faster(&timings).or_else(|| extrapolate(&timings));
-        Self { pairs, timings }
+    fn from_timings(timings: Vec<Timing>) -> Self {
+        let min_pairs = smallest_faster_size(&timings).or_else(|| extrapolate_crossover(&timings));
+        Self { min_pairs, timings }
     }
 }
 
-/// Returns the first measured size from which on the card was always faster.
-fn first_faster(timings: &[Timing]) -> Option<usize> {
+/// Returns the smallest measured size at which, and at all larger ones, the card was faster.
+fn smallest_faster_size(timings: &[Timing]) -> Option<usize> {
     let slower = timings.iter().rposition(|timing| timing.card >= timing.cpu);
     timings.get(slower.map_or(0, |at| at + 1)).map(|timing| timing.pairs)
 }
 
-/// Returns the size at which the card will be faster, if both continue at the pace of the last two measurements.
-fn extrapolate(timings: &[Timing]) -> Option<usize> {
-    let [.., before, last] = timings else { return None };
+/// Returns the size at which the card becomes faster, if both times continue to grow as between the last two measurements.
+fn extrapolate_crossover(timings: &[Timing]) -> Option<usize> {
+    let [.., previous, last] = timings else { return None };
     let slope = |time: fn(&Timing) -> Duration| {
-        let pairs = (last.pairs - before.pairs) as f64;
-        (time(last).as_secs_f64() - time(before).as_secs_f64()) / pairs
+        let pairs = (last.pairs - previous.pairs) as f64;
+        (time(last).as_secs_f64() - time(previous).as_secs_f64()) / pairs
     };
-    let gain = slope(|timing| timing.cpu) - slope(|timing| timing.card);
-    let behind = last.card.saturating_sub(last.cpu).as_secs_f64();
-    // Sizes beyond all sums are no answer; neither is a gain that is only noise.
-    let more = behind / gain;
-    (gain > 0.0 && more < (1u64 << 32) as f64).then(|| last.pairs + more.ceil() as usize)
+    let slope_difference = slope(|timing| timing.cpu) - slope(|timing| timing.card);
+    let deficit = last.card.saturating_sub(last.cpu).as_secs_f64();
+    // A tiny difference of the slopes is noise. It would yield a crossover larger than any MSM.
+    let extra_pairs = deficit / slope_difference;
+    (slope_difference > 0.0 && extra_pairs < (1u64 << 32) as f64)
+        .then(|| last.pairs + extra_pairs.ceil() as usize)
 }
 
 impl fmt::Display for Crossover {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match (self.pairs, self.timings.is_empty()) {
+        match (self.min_pairs, self.timings.is_empty()) {
             (Some(pairs), true) => {
-                return write!(f, "sums of {pairs} or more pairs run on the card, as configured");
+                return write!(f, "MSMs of {pairs} or more pairs run on the card, as configured");
             }
-            (Some(pairs), false) => write!(f, "the card is faster from {pairs} pairs on")?,
+            (Some(pairs), false) => write!(f, "the card is faster at {pairs} or more pairs")?,
             (None, _) => write!(f, "the CPU is faster than the card at every size")?,
         }
-        for (number, Timing { pairs, card, cpu }) in self.timings.iter().enumerate() {
-            let separator = if number == 0 { ": " } else { ", " };
-            write!(f, "{separator}{pairs} pairs card {card:.1?} CPU {cpu:.1?}")?;
+        for Timing { pairs, card, cpu } in &self.timings {
+            write!(f, "; {pairs} pairs, card {card:.1?}, CPU {cpu:.1?}")?;
         }
         Ok(())
     }
 }
 
-/// Measures card and CPU on sums like those of a circuit.
-pub(crate) fn measure(context: &Context) -> Result<Crossover, SumError> {
+/// Measures MSMs like those of a circuit on the card and on the CPU.
+pub(crate) fn measure(context: &Context) -> Result<Crossover, MsmError> {
     let begin = Instant::now();
     let largest = SIZES[SIZES.len() - 1].min(context.max_pairs());
     let (points, scalars) = (points(largest), scalars(largest));
-    let mut on_card = Points::allocate(context.card(), largest)?;
-    on_card.fill(|bytes| points_to_bytes(&points, bytes)).map_err(SumError::from)??;
-    let registration =
-        Registration::new("crossover", &points, context.clone(), CardPoints::new(on_card), None);
+    let mut dma_points = Points::allocate(context.card(), largest)?;
+    dma_points.fill(|bytes| points_to_bytes(&points, bytes)).map_err(MsmError::from)??;
+    let slice = RegisteredSlice::new("crossover", &points, context.clone(), DmaPoints::new(dma_points), None);
     let mut timings: Vec<Timing> = vec![];
     for pairs in SIZES.into_iter().filter(|size| *size <= largest) {
         if begin.elapsed() > TIME_LIMIT && timings.len() >= 2 {
             break;
         }
         let (points, scalars) = (&points[..pairs], &scalars[..pairs]);
-        let card = fastest(|| Started::new(&registration, 0, scalars)?.finish(&registration, scalars))?;
-        let cpu = fastest(|| Ok(cpu(points, scalars)))?;
+        let card = fastest(|| PendingMsm::new(&slice, 0, scalars)?.finish(&slice, scalars))?;
+        let cpu = fastest(|| Ok(msm_on_cpu(points, scalars)))?;
         timings.push(Timing { pairs, card, cpu });
     }
-    registration.points.release();
-    context.slots().trim();
-    Ok(Crossover::of(timings))
+    slice.points.release();
+    context.scalar_buffers().trim();
+    Ok(Crossover::from_timings(timings))
 }
 
-/// Returns the shortest time of some runs, the first of which also prepares.
-fn fastest<R>(run: impl Fn() -> Result<R, SumError>) -> Result<Duration, SumError> {
+/// Returns the shortest time of several runs. The first one also prepares the jobs.
+fn fastest<R>(run: impl Fn() -> Result<R, MsmError>) -> Result<Duration, MsmError> {
     let mut shortest = Duration::MAX;
-    for _ in 0..REPEATS {
+    for _ in 0..RUNS_PER_SIZE {
         let begin = Instant::now();
         run()?;
         shortest = shortest.min(begin.elapsed());
@@ -134,7 +133,7 @@ fn fastest<R>(run: impl Fn() -> Result<R, SumError>) -> Result<Duration, SumErro
     Ok(shortest)
 }
 
-/// Returns distinct points: the multiples of the generator.
+/// Returns the first multiples of the generator, which are distinct points.
 fn points(count: usize) -> Vec<G1Affine> {
     let generator = G1Projective::generator();
     let multiples = std::iter::successors(Some(generator), |point| Some(generator + point));
@@ -142,7 +141,7 @@ fn points(count: usize) -> Vec<G1Affine> {
 }
 
 /// Returns scalars like those of a circuit: a quarter are bits, a quarter are below 2^32, and the others have full size. The CPU
-/// is faster on small ones; the card is not.
+/// is faster on small scalars; the card is not.
 fn scalars(count: usize) -> Vec<BigInt<4>> {
     let base = Fr::from(3u64).pow([0x9e37_79b9_7f4a_7c15]);
     let powers = std::iter::successors(Some(base), |power| Some(*power * base));
@@ -161,35 +160,35 @@ fn scalars(count: usize) -> Vec<BigInt<4>> {
 mod tests {
     use super::*;
 
-    fn of(timings: &[(usize, u64, u64)]) -> Crossover {
+    fn from_timings(timings: &[(usize, u64, u64)]) -> Crossover {
         let timing = |&(pairs, card, cpu): &(usize, u64, u64)| Timing {
             pairs,
             card: Duration::from_micros(card),
             cpu: Duration::from_micros(cpu),
         };
-        Crossover::of(timings.iter().map(timing).collect())
+        Crossover::from_timings(timings.iter().map(timing).collect())
     }
 
     #[test]
-    fn the_card_must_stay_faster() {
-        assert_eq!(of(&[(64, 90, 40), (256, 100, 150), (1024, 130, 500)]).pairs(), Some(256));
-        assert_eq!(of(&[(64, 30, 40), (256, 200, 150), (1024, 130, 500)]).pairs(), Some(1024));
-        assert_eq!(of(&[(64, 30, 40), (256, 100, 150)]).pairs(), Some(64));
+    fn the_card_must_be_faster_at_all_larger_sizes() {
+        assert_eq!(from_timings(&[(64, 90, 40), (256, 100, 150), (1024, 130, 500)]).min_pairs(), Some(256));
+        assert_eq!(from_timings(&[(64, 30, 40), (256, 200, 150), (1024, 130, 500)]).min_pairs(), Some(1024));
+        assert_eq!(from_timings(&[(64, 30, 40), (256, 100, 150)]).min_pairs(), Some(64));
     }
 
     #[test]
-    fn a_later_crossover_is_extrapolated() {
-        // The CPU needs 100 us for 1000 pairs, the card 50 us and 200 us more at the start.
-        assert_eq!(of(&[(1000, 250, 100), (2000, 300, 200)]).pairs(), Some(4000));
-        let slower = of(&[(1000, 250, 100), (2000, 450, 200)]);
-        assert_eq!(slower.pairs(), None);
-        assert!(slower.to_string().starts_with("the CPU is faster than the card at every size: 1000 pairs"));
-        assert_eq!(of(&[(1000, 250, 100)]).pairs(), None);
-        assert_eq!(of(&[]).pairs(), None);
+    fn a_crossover_beyond_the_measured_sizes_is_extrapolated() {
+        // The CPU takes 100 us per 1000 pairs. The card takes 50 us per 1000 pairs, plus 200 us.
+        assert_eq!(from_timings(&[(1000, 250, 100), (2000, 300, 200)]).min_pairs(), Some(4000));
+        let slower = from_timings(&[(1000, 250, 100), (2000, 450, 200)]);
+        assert_eq!(slower.min_pairs(), None);
+        assert!(slower.to_string().starts_with("the CPU is faster than the card at every size; 1000 pairs"));
+        assert_eq!(from_timings(&[(1000, 250, 100)]).min_pairs(), None);
+        assert_eq!(from_timings(&[]).min_pairs(), None);
     }
 
     #[test]
-    fn measured_data_is_plausible() {
+    fn the_generated_points_and_scalars_are_valid() {
         let (points, scalars) = (points(100), scalars(100));
         assert!(points.iter().all(G1Affine::is_on_curve) && points[0] != points[99]);
         let bits = scalars.iter().filter(|scalar| **scalar <= BigInt::from(1u64)).count();

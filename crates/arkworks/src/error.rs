@@ -1,24 +1,22 @@
-//! Errors.
+//! Error types.
 
 use xdma::Remedy;
 use xdma::msm::curve::CurveError;
 use xdma::msm::{DataError, DesignError, JobError, MsmOpenError, MsmSubmitError, PrepareError};
 
-/// Why the card could not be used for sums.
+/// Why a [`Context`](crate::Context) could not be opened.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ContextError {
     /// The MSM design could not be opened.
     #[error(transparent)]
     Msm(#[from] MsmOpenError),
-    /// The thread that serves the card could not be created.
-    #[error(
-        "the thread that serves the card could not be created: {0}; raise the limit on threads (`ulimit -u`)"
-    )]
+    /// The worker thread could not be created.
+    #[error("the worker thread could not be created: {0}; raise the thread limit (`ulimit -u`)")]
     Thread(#[from] std::io::Error),
-    /// The comparison of card and CPU failed.
-    #[error("the card could not be compared with the CPU: {0}")]
-    Comparison(#[from] SumError),
+    /// The crossover could not be measured.
+    #[error("the crossover could not be measured: {0}")]
+    Crossover(#[from] MsmError),
 }
 
 impl ContextError {
@@ -27,21 +25,22 @@ impl ContextError {
         match self {
             Self::Msm(error) => error.remedy(),
             Self::Thread(_) => Remedy::PrepareHost,
-            Self::Comparison(error) => error.remedy(),
+            Self::Crossover(error) => error.remedy(),
         }
     }
 }
 
-/// Why a sum was not computed on the card. Such sums are computed on the CPU, so programs see this error in logs, and in
-/// [`Place::Failed`](crate::Place::Failed).
+/// Why an MSM could not be computed on the card, or why the card could not be returned to service. The CPU computes the MSM
+/// instead, so the caller of an MSM sees this error only in logs and in
+/// [`ComputedOn::CpuAfterFailure`](crate::ComputedOn::CpuAfterFailure).
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
-pub enum SumError {
-    /// The memory of the points or scalars could not be allocated or written.
+pub enum MsmError {
+    /// DMA memory for points or scalars could not be allocated or written.
     #[error(transparent)]
     Data(#[from] DataError),
-    /// A scalar is not below the order of the group, so the card does not accept it.
-    #[error("scalar {index} is not below r, the order of the group; reduce it modulo r")]
+    /// A scalar is not below the group order, so the card does not accept it.
+    #[error("scalar {index} is not below the group order r; reduce it modulo r")]
     NotCanonical {
         /// Index of the scalar.
         index: usize,
@@ -55,23 +54,23 @@ pub enum SumError {
     /// The card did not return a result.
     #[error(transparent)]
     Job(JobError),
-    /// The result is not a point of the curve.
-    #[error("the card's result is not a point: {0}; check the card with `xdma selftest`")]
-    Result(#[from] CurveError),
-    /// The sum over the tags shows that the result is wrong.
+    /// The result is not a point on the curve.
+    #[error("the card's result is not a point on the curve: {0}; check the card with `xdma selftest`")]
+    InvalidPoint(#[from] CurveError),
+    /// The result does not match the MSM over the tags.
     #[error(
-        "the card's result is wrong: it does not fit the sum over the tags; check the card with `xdma selftest`"
+        "the card's result is wrong: it does not match the MSM over the tags; check the card with `xdma selftest`"
     )]
-    Wrong,
+    TagMismatch,
     /// The card could not be recovered after an error.
     #[error(transparent)]
     Recover(DesignError),
-    /// The card is out of service because of earlier failures.
-    #[error("the card is out of service after earlier failures; repair it, then call `Context::resume`")]
+    /// The card is out of service after earlier failures.
+    #[error("the card is out of service after earlier failures; fix the cause, then call `Context::resume`")]
     OutOfService,
 }
 
-impl SumError {
+impl MsmError {
     /// Returns the remedy for this error.
     pub fn remedy(&self) -> Remedy {
         match self {
@@ -81,16 +80,16 @@ impl SumError {
             Self::Job(error) => error.remedy(),
             Self::Recover(error) => error.remedy(),
             Self::NotCanonical { .. } => Remedy::Correct,
-            Self::Result(_) | Self::Wrong | Self::OutOfService => Remedy::Recover,
+            Self::InvalidPoint(_) | Self::TagMismatch | Self::OutOfService => Remedy::Recover,
         }
     }
 }
 
-/// Why a key was not put on the card.
+/// Why a key could not be registered. Contains the key.
 #[derive(thiserror::Error)]
-#[error("the key was not put on the card: {source}")]
+#[error("the key's points could not be registered: {source}")]
 #[non_exhaustive]
-pub struct OnCardError<K> {
+pub struct RegisterKeyError<K> {
     /// The key, unchanged.
     pub key: K,
     /// The cause.
@@ -98,21 +97,23 @@ pub struct OnCardError<K> {
     pub source: RegisterError,
 }
 
-impl<K> std::fmt::Debug for OnCardError<K> {
+impl<K> std::fmt::Debug for RegisterKeyError<K> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         self.source.fmt(f)
     }
 }
 
-/// Why points were not registered.
+/// Why points could not be registered.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum RegisterError {
-    /// Memory for the points could not be allocated or written.
+    /// DMA memory for the points could not be allocated or written.
     #[error(transparent)]
     Data(#[from] DataError),
-    /// The points are borrowed from a key that is on a card already.
-    #[error("the points `{0}` are already on a card, by another owner; use that owner")]
+    /// The points overlap points that are already registered.
+    #[error(
+        "the points `{0}` overlap points that are already registered; use the `OnCard` that owns those points"
+    )]
     Overlap(&'static str),
 }
 

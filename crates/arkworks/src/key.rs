@@ -1,9 +1,9 @@
-//! Keys whose points are on a card.
+//! Registers the points of keys.
 
 use crate::context::Context;
 use crate::curve::G1Affine;
-use crate::error::{OnCardError, RegisterError};
-use crate::registry::{self, CardPoints, Registration};
+use crate::error::{RegisterError, RegisterKeyError};
+use crate::registry::{self, DmaPoints, RegisteredSlice};
 use crate::tags::Tags;
 use ark_std::rand::rngs::OsRng;
 use bytemuck::TransparentWrapper;
@@ -13,121 +13,126 @@ use std::sync::Arc;
 use xdma::msm::curve::arkworks::points_to_bytes;
 use xdma::msm::{DataError, Points};
 
-/// A key with points for sums: a proving key, a committer key, or a plain vector of points.
+/// A key that contains points for MSMs: a proving key, a committer key, or a plain vector of points.
 ///
-/// A key must not change as long as only shared references to it exist; this is so for all types without interior mutability. If
-/// it does change, sums over its points are wrong.
-pub trait Key: Send + Sync + 'static {
-    /// Data that is computed once when the key is put on a card.
-    type Prepared: Send + Sync;
+/// A key must not change while only shared references to it exist. This holds for every type without interior mutability. If a
+/// key changes, MSMs over its points are wrong.
+pub trait MsmKey: Send + Sync + 'static {
+    /// Data that is computed once, when the key is registered.
+    type Precomputed: Send + Sync;
 
-    /// Returns the slices of points that sums use, with names for logs.
+    /// Returns the slices of points that MSMs use, with their names in reports and logs.
     fn bases(&self) -> Vec<(&'static str, &[G1Affine])>;
 
-    /// Computes [`Self::Prepared`].
-    fn prepare(&self) -> Self::Prepared;
+    /// Computes [`Self::Precomputed`].
+    fn precompute(&self) -> Self::Precomputed;
 }
 
-impl Key for Vec<G1Affine> {
-    type Prepared = ();
+impl MsmKey for Vec<G1Affine> {
+    type Precomputed = ();
 
     fn bases(&self) -> Vec<(&'static str, &[G1Affine])> {
         vec![("points", self)]
     }
 
-    fn prepare(&self) {}
+    fn precompute(&self) {}
 }
 
-/// Owns a key, and keeps a copy of its points in memory that the card reads. Sums over its points, or over any part of them, run
-/// on the card, until it is dropped.
+/// A registered key: owns the key, and keeps a copy of its points in DMA memory. MSMs over these points, or over any contiguous
+/// part of them, run on the card until the `OnCard` is dropped.
 ///
-/// It dereferences to the key, so that it can be passed wherever a reference to the key is expected. Copies of the key are not
-/// on the card.
+/// It dereferences to the key, so it can be passed wherever a reference to the key is expected. Copies of the key are not
+/// registered.
 ///
 /// ```
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// use ark_ec::{CurveGroup, PrimeGroup, ScalarMul, VariableBaseMSM};
 /// use ark_bn254::Fr;
-/// use xdma_arkworks::{Context, OnCard, Options, curve::G1Projective};
+/// use xdma_arkworks::{Context, ContextOptions, OnCard, curve::G1Projective};
 ///
 /// # let card = xdma_emulated_card::start_like(xdma_emulated_card::emulator::CardFile::f1(), Default::default())?;
-/// let context = Context::open(&card, Options { crossover: Some(1), ..Options::default() })?;
+/// let context = Context::open(&card, ContextOptions { crossover: Some(1), ..ContextOptions::default() })?;
 /// let points = G1Projective::generator().batch_mul(&[1, 2, 3].map(Fr::from));
 /// let points = OnCard::new(&context, points)?;
 ///
-/// let sum = G1Projective::msm(&points[1..], &[10, 100].map(Fr::from)).unwrap(); // 10 * 2 + 100 * 3
-/// assert_eq!(sum, G1Projective::generator() * Fr::from(320));
+/// let result = G1Projective::msm(&points[1..], &[10, 100].map(Fr::from)).unwrap(); // 10 * 2 + 100 * 3
+/// assert_eq!(result, G1Projective::generator() * Fr::from(320));
 /// assert_eq!(context.stats().on_card, 1);
 /// # Ok(())
 /// # }
 /// ```
-pub struct OnCard<K: Key> {
+pub struct OnCard<K: MsmKey> {
     pub(crate) key: Arc<K>,
-    prepared: K::Prepared,
+    precomputed: K::Precomputed,
     context: Context,
-    registrations: Vec<Arc<Registration>>,
+    slices: Vec<Arc<RegisteredSlice>>,
 }
 
-impl<K: Key> OnCard<K> {
-    /// Copies the points of a key to memory that the card reads, 64 bytes each, and registers their addresses.
+impl<K: MsmKey> OnCard<K> {
+    /// Copies the points of a key to DMA memory, 64 bytes each, and registers their addresses.
     ///
     /// # Errors
     ///
-    /// [`OnCardError`], which returns the key.
-    pub fn new(context: &Context, key: K) -> Result<Self, OnCardError<K>> {
-        let (prepared, context) = (key.prepare(), context.clone());
-        // Points inside the key itself get their final address here.
-        let mut this = Self { key: Arc::new(key), prepared, context, registrations: vec![] };
+    /// Returns a [`RegisterKeyError`], which contains the key, if DMA memory cannot be allocated or written, or if the points are
+    /// already registered.
+    pub fn new(context: &Context, key: K) -> Result<Self, RegisterKeyError<K>> {
+        let (precomputed, context) = (key.precompute(), context.clone());
+        // Points stored in the key itself have their final address only inside the `Arc`.
+        let mut this = Self { key: Arc::new(key), precomputed, context, slices: vec![] };
         match this.register() {
             Ok(()) => Ok(this),
-            Err(source) => Err(OnCardError { key: this.into_inner(), source }),
+            Err(source) => Err(RegisterKeyError { key: this.into_inner(), source }),
         }
     }
 
-    /// Takes the key off the card.
+    /// Removes the registration and returns the key.
     pub fn into_inner(self) -> K {
         let key = Arc::clone(&self.key);
         drop(self);
-        // Proofs have their own reference, and borrow `self`, so none is in progress.
+        // Only proofs hold further references. They borrow `self`, so none is in progress.
         Arc::into_inner(key).expect("the key has one owner")
     }
 
-    /// Returns what was [prepared](Key::prepare) with the key: the prepared verifying key of a proving key.
-    pub fn prepared(&self) -> &K::Prepared {
-        &self.prepared
+    /// Returns the data that was [precomputed](MsmKey::precompute) from the key: for a proving key, the prepared verifying key.
+    pub fn precomputed(&self) -> &K::Precomputed {
+        &self.precomputed
     }
 
-    /// Returns the context of the card.
+    /// Returns the context in which the key is registered.
     pub fn context(&self) -> &Context {
         &self.context
     }
 
     fn register(&mut self) -> Result<(), RegisterError> {
         let key = Arc::clone(&self.key);
-        for (name, slice) in key.bases().into_iter().filter(|(_, slice)| !slice.is_empty()) {
-            let registration = Arc::new(self.copy(name, G1Affine::peel_slice(slice))?);
-            if !registry::insert(&registration) {
+        for (name, points) in key.bases().into_iter().filter(|(_, points)| !points.is_empty()) {
+            let slice = Arc::new(self.copy_to_dma_memory(name, G1Affine::peel_slice(points))?);
+            if !registry::insert(&slice) {
                 return Err(RegisterError::Overlap(name));
             }
-            self.registrations.push(registration);
+            self.slices.push(slice);
         }
         Ok(())
     }
 
-    /// Copies a slice of points to memory that the card reads.
-    fn copy(&self, name: &'static str, slice: &[ark_bn254::G1Affine]) -> Result<Registration, DataError> {
+    /// Copies points to DMA memory, and their tags if MSMs are checked.
+    fn copy_to_dma_memory(
+        &self,
+        name: &'static str,
+        points: &[ark_bn254::G1Affine],
+    ) -> Result<RegisteredSlice, DataError> {
         let card = self.context.card();
-        let mut points = Points::allocate(card, slice.len())?;
-        points.fill(|bytes| points_to_bytes(slice, bytes))??;
-        let tags = match self.context.options().check_sums {
-            true => Some(Tags::new(card, slice, &mut OsRng)?),
+        let mut dma_points = Points::allocate(card, points.len())?;
+        dma_points.fill(|bytes| points_to_bytes(points, bytes))??;
+        let tags = match self.context.options().check_msms {
+            true => Some(Tags::new(card, points, &mut OsRng)?),
             false => None,
         };
-        Ok(Registration::new(name, slice, self.context.clone(), CardPoints::new(points), tags))
+        Ok(RegisteredSlice::new(name, points, self.context.clone(), DmaPoints::new(dma_points), tags))
     }
 }
 
-impl<K: Key> Deref for OnCard<K> {
+impl<K: MsmKey> Deref for OnCard<K> {
     type Target = K;
 
     fn deref(&self) -> &K {
@@ -135,19 +140,19 @@ impl<K: Key> Deref for OnCard<K> {
     }
 }
 
-impl<K: Key> fmt::Debug for OnCard<K> {
+impl<K: MsmKey> fmt::Debug for OnCard<K> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let points = self.registrations.iter().map(|slice| (slice.name, slice.points.points.len()));
+        let points = self.slices.iter().map(|slice| (slice.name, slice.points.points.len()));
         f.debug_map().entries(points).finish()
     }
 }
 
-impl<K: Key> Drop for OnCard<K> {
+impl<K: MsmKey> Drop for OnCard<K> {
     fn drop(&mut self) {
-        for registration in self.registrations.drain(..) {
-            registry::remove(&registration);
-            registration.release();
+        for slice in self.slices.drain(..) {
+            registry::remove(&slice);
+            slice.release();
         }
-        self.context.slots().trim();
+        self.context.scalar_buffers().trim();
     }
 }

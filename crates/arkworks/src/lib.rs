@@ -9,18 +9,18 @@ mod error;
 #[cfg(feature = "groth16")]
 pub mod groth16;
 mod key;
+mod msm;
 #[cfg(feature = "poly-commit")]
 mod poly_commit;
 mod registry;
-mod report;
-mod slots;
-mod sum;
+mod scalar_buffers;
+mod stats;
 mod tags;
 mod worker;
 
-pub use context::{Context, OnError, Options};
+pub use context::{Context, ContextOptions, OnError};
 pub use crossover::{Crossover, Timing};
 pub use curve::CardBn254;
-pub use error::{ContextError, OnCardError, RegisterError, SumError};
-pub use key::{Key, OnCard};
-pub use report::{Place, Stats, Sum};
+pub use error::{ContextError, MsmError, RegisterError, RegisterKeyError};
+pub use key::{MsmKey, OnCard};
+pub use stats::{ComputedOn, ContextStats, MsmReport};

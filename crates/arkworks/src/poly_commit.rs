@@ -1,31 +1,31 @@
-//! Committer keys of `ark-poly-commit`.
+//! Implements `MsmKey` for the committer keys of `ark-poly-commit`.
 
 use crate::CardBn254;
 use crate::curve::G1Affine;
-use crate::key::Key;
+use crate::key::MsmKey;
 use ark_poly_commit::hyrax::HyraxCommitterKey;
 use ark_poly_commit::ipa_pc;
 use ark_poly_commit::kzg10::Powers;
 use ark_poly_commit::{marlin_pc, sonic_pc};
 
-/// Implements [`Key`] for a type from its fields.
-macro_rules! key {
+/// Implements [`MsmKey`] for a type, from its fields.
+macro_rules! impl_key {
     ($($type:ty: |$key:ident| $bases:expr;)*) => {$(
-        impl Key for $type {
-            type Prepared = ();
+        impl MsmKey for $type {
+            type Precomputed = ();
 
             fn bases(&self) -> Vec<(&'static str, &[G1Affine])> {
                 let $key = self;
                 $bases
             }
 
-            fn prepare(&self) {}
+            fn precompute(&self) {}
         }
     )*};
 }
 
-key! {
-    // KZG10's own calls take these.
+impl_key! {
+    // The methods of `KZG10` take this type.
     Powers<'static, CardBn254>: |key| vec![
         ("powers_of_g", &key.powers_of_g),
         ("powers_of_gamma_g", &key.powers_of_gamma_g),
@@ -35,7 +35,7 @@ key! {
         ("shifted_powers", key.shifted_powers.as_deref().unwrap_or_default()),
         ("powers_of_gamma_g", &key.powers_of_gamma_g),
     ];
-    // The hiding powers of bounded degree are copied by each commitment, so that they could not be found.
+    // Each commitment copies the hiding powers of bounded degree, so registering them would have no effect.
     sonic_pc::CommitterKey<CardBn254>: |key| vec![
         ("powers_of_g", &key.powers_of_g),
         ("powers_of_gamma_g", &key.powers_of_gamma_g),

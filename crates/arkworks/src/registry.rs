@@ -1,8 +1,8 @@
 //! Finds registered points by their address.
 //!
-//! An address identifies points only as long as their owner keeps them, unchanged: [`OnCard`](crate::OnCard) owns a key, gives
-//! out shared references only, and removes its entries when it is dropped. Address and length alone would not do: the memory of
-//! a dropped key is used again for other points.
+//! An address identifies points only while their owner keeps them unchanged. [`OnCard`](crate::OnCard) guarantees this: it owns
+//! the key, gives out only shared references, and removes its slices from the registry when it is dropped. Without an owner,
+//! address and length would not identify points, because the allocator reuses the memory of a dropped key.
 
 use crate::context::Context;
 use crate::tags::Tags;
@@ -13,20 +13,20 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use xdma::msm::Points;
 
-/// The registered slices by the address of their first point. They do not overlap.
-static REGISTERED: RwLock<BTreeMap<usize, Arc<Registration>>> = RwLock::new(BTreeMap::new());
+/// The registered slices, by the address of their first point. They do not overlap.
+static REGISTERED: RwLock<BTreeMap<usize, Arc<RegisteredSlice>>> = RwLock::new(BTreeMap::new());
 static NEXT_ID: AtomicU64 = AtomicU64::new(0);
 
-/// Points in memory that the card reads.
+/// Points in DMA memory.
 #[derive(Debug)]
-pub(crate) struct CardPoints {
+pub(crate) struct DmaPoints {
     pub id: u64,
     pub points: Points,
-    /// Cleared when the owner is dropped. Prepared jobs with these points are then dropped too.
+    /// Cleared when the owner is dropped. Prepared jobs that use these points are then dropped too.
     in_use: AtomicBool,
 }
 
-impl CardPoints {
+impl DmaPoints {
     pub fn new(points: Points) -> Arc<Self> {
         Arc::new(Self { id: NEXT_ID.fetch_add(1, Ordering::Relaxed), points, in_use: AtomicBool::new(true) })
     }
@@ -40,31 +40,31 @@ impl CardPoints {
     }
 }
 
-/// A slice of points that is on a card.
+/// A registered slice of points.
 #[derive(Debug)]
-pub(crate) struct Registration {
+pub(crate) struct RegisteredSlice {
     /// The slice's name in its key, such as `a_query`.
     pub name: &'static str,
     pub context: Context,
-    pub points: Arc<CardPoints>,
-    /// For checked sums.
+    pub points: Arc<DmaPoints>,
+    /// `None` unless MSMs are checked.
     pub tags: Option<Tags>,
     /// The addresses of the slice.
     addresses: Range<usize>,
 }
 
-impl Registration {
+impl RegisteredSlice {
     pub fn new(
         name: &'static str,
         slice: &[G1Affine],
         context: Context,
-        points: Arc<CardPoints>,
+        points: Arc<DmaPoints>,
         tags: Option<Tags>,
     ) -> Self {
         Self { name, context, points, tags, addresses: addresses(slice) }
     }
 
-    /// Lets go of the memory, as soon as no sum uses it.
+    /// Marks the DMA memory as unused. It is freed when no MSM uses it any more.
     pub fn release(&self) {
         self.points.release();
         if let Some(tags) = &self.tags {
@@ -78,30 +78,30 @@ fn addresses(slice: &[G1Affine]) -> Range<usize> {
     range.start.addr()..range.end.addr()
 }
 
-/// Adds a slice, unless it overlaps a registered one.
-pub(crate) fn insert(registration: &Arc<Registration>) -> bool {
+/// Adds a slice, and returns whether it was added. A slice that overlaps a registered one is not.
+pub(crate) fn insert(slice: &Arc<RegisteredSlice>) -> bool {
     let mut registered = REGISTERED.write().unwrap_or_else(PoisonError::into_inner);
-    let Range { start, end } = registration.addresses;
-    let before = registered.range(..end).next_back();
-    if before.is_some_and(|(_, other)| other.addresses.end > start) {
+    let Range { start, end } = slice.addresses;
+    let previous = registered.range(..end).next_back();
+    if previous.is_some_and(|(_, other)| other.addresses.end > start) {
         return false;
     }
-    registered.insert(start, Arc::clone(registration));
+    registered.insert(start, Arc::clone(slice));
     true
 }
 
 /// Removes a slice that was added.
-pub(crate) fn remove(registration: &Arc<Registration>) {
+pub(crate) fn remove(slice: &Arc<RegisteredSlice>) {
     let mut registered = REGISTERED.write().unwrap_or_else(PoisonError::into_inner);
-    registered.remove(&registration.addresses.start);
+    registered.remove(&slice.addresses.start);
 }
 
-/// Returns the registered slice that contains `bases`, and the index of the first of them in it.
-pub(crate) fn find(bases: &[G1Affine]) -> Option<(Arc<Registration>, usize)> {
+/// Returns the registered slice that contains all of `bases`, and the index of their first point in it.
+pub(crate) fn find(bases: &[G1Affine]) -> Option<(Arc<RegisteredSlice>, usize)> {
     let Range { start, end } = addresses(bases);
     let registered = REGISTERED.read().unwrap_or_else(PoisonError::into_inner);
     let (_, found) = registered.range(..=start).next_back()?;
-    // A part of a slice begins a whole number of points into it.
+    // If `bases` is a part of the slice, it begins a whole number of points after the start of the slice.
     let offset = (start - found.addresses.start) / size_of::<G1Affine>();
     (end <= found.addresses.end).then(|| (found.clone(), offset))
 }

@@ -1,127 +1,138 @@
-//! The thread that owns the card's MSM client: it submits jobs, waits for results, and recovers after errors.
+//! The worker thread, which owns the card's MSM client: it submits jobs, waits for results, and recovers the card after errors.
 //!
-//! A thread of its own keeps the card busy while callers compute, and no caller ever holds a lock while another one needs it.
+//! A separate thread keeps the card busy while callers compute. Callers therefore share no lock on the client.
 
-use crate::error::SumError;
-use crate::slots::{Product, Slot, Slots};
+use crate::error::MsmError;
+use crate::scalar_buffers::{JobInputs, ScalarBuffer, ScalarBufferPool};
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::{Duration, Instant};
 use xdma::channel::Stats;
-use xdma::msm::{JobError, JobTicket, Msm, MsmSubmitError, Pace};
+use xdma::msm::{JobError, JobTicket, Msm, MsmSubmitError, TimeoutEstimator};
 use xdma::regs::msm::RESULT_BYTES;
 
-/// Failures in a row, or wrong results, after which the card is taken out of service: a failure can cost as long as a deadline.
+/// The card goes out of service after this many consecutive failures, each of which can last as long as a timeout, or after this
+/// many wrong results.
 const MAX_FAILURES: u32 = 2;
-/// The bounds of a wait while another job could be submitted.
-const WAIT_BOUNDS: [Duration; 2] = [Duration::from_millis(1), Duration::from_millis(20)];
+/// Shortest and longest time that the worker waits for a result before it handles requests again.
+const MIN_WAIT: Duration = Duration::from_millis(1);
+const MAX_WAIT: Duration = Duration::from_millis(20);
 
 /// The bytes of a result.
 pub(crate) type ResultBytes = [u8; RESULT_BYTES];
-/// The index of a product in its batch, and its result.
-type Reply = (usize, Result<ResultBytes, SumError>);
+/// The index of a job in its batch, and its result.
+type Reply = (usize, Result<ResultBytes, MsmError>);
 
-/// Products that share a slot.
+/// Jobs that share a buffer of scalars.
 struct Batch {
-    slot: Slot,
-    products: Vec<Product>,
+    buffer: ScalarBuffer,
+    jobs: Vec<JobInputs>,
     reply: Sender<Reply>,
-    /// Number of products without a result.
-    left: usize,
+    /// Number of jobs that have no result yet.
+    remaining: usize,
     failed: bool,
 }
 
 /// A request to the worker.
 pub(crate) enum Request {
-    Batch(Slot, Vec<Product>, Sender<Reply>),
-    /// Tries to take the card back into service.
-    Resume(Sender<Result<(), SumError>>),
-    /// A caller found a wrong result.
-    WrongResult,
-    /// Asks for the statistics of the channel.
+    Batch(ScalarBuffer, Vec<JobInputs>, Sender<Reply>),
+    /// Recovers the card and returns it to service.
+    Resume(Sender<Result<(), MsmError>>),
+    /// Reports that a result was wrong.
+    ReportWrongResult,
+    /// Requests the statistics of the H2C channel.
     Stats(Sender<Stats>),
 }
 
-/// The results of a batch, as they arrive.
+/// A batch whose results arrive one by one.
 #[derive(Debug)]
-pub(crate) struct Pending {
+pub(crate) struct PendingBatch {
     replies: Receiver<Reply>,
     arrived: Vec<Reply>,
 }
 
-impl Pending {
+impl PendingBatch {
     /// Sends a batch to the worker.
-    pub fn start(requests: &Sender<Request>, slot: Slot, products: Vec<Product>) -> Result<Self, SumError> {
+    pub fn start(
+        requests: &Sender<Request>,
+        buffer: ScalarBuffer,
+        jobs: Vec<JobInputs>,
+    ) -> Result<Self, MsmError> {
         let (reply, replies) = channel();
-        let request = Request::Batch(slot, products, reply);
-        requests.send(request).map_err(|_| SumError::OutOfService)?;
+        let request = Request::Batch(buffer, jobs, reply);
+        requests.send(request).map_err(|_| MsmError::OutOfService)?;
         Ok(Self { replies, arrived: vec![] })
     }
 
-    /// Waits for one result. The worker bounds the time.
-    pub fn wait(&mut self, wanted: usize) -> Result<ResultBytes, SumError> {
+    /// Waits for the result of one job. The wait ends, because the worker applies a timeout to each job.
+    pub fn wait(&mut self, job: usize) -> Result<ResultBytes, MsmError> {
         loop {
-            if let Some(at) = self.arrived.iter().position(|(index, _)| *index == wanted) {
+            if let Some(at) = self.arrived.iter().position(|(index, _)| *index == job) {
                 return self.arrived.swap_remove(at).1;
             }
-            // Without a sender, the worker has ended.
-            let reply = self.replies.recv().map_err(|_| SumError::OutOfService)?;
+            // The sender is gone if the worker has ended.
+            let reply = self.replies.recv().map_err(|_| MsmError::OutOfService)?;
             self.arrived.push(reply);
         }
     }
 }
 
-/// A product of a batch.
+/// Identifies a job by its batch and its index there.
 #[derive(Clone, Copy)]
-struct Task {
+struct JobId {
     batch: u64,
     index: usize,
 }
 
-struct Running {
-    task: Task,
+struct InFlight {
+    job: JobId,
     ticket: JobTicket,
     pairs: u64,
     submitted: Instant,
 }
 
-/// State that callers read.
+/// State that the worker shares with callers.
 #[derive(Debug)]
-pub(crate) struct Shared {
-    pub slots: Slots,
+pub(crate) struct SharedState {
+    pub scalar_buffers: ScalarBufferPool,
     pub in_service: AtomicBool,
 }
 
 pub(crate) struct Worker {
     msm: Msm,
-    shared: Arc<Shared>,
-    pace: Pace,
+    shared: Arc<SharedState>,
+    timeouts: TimeoutEstimator,
     requests: Receiver<Request>,
     batches: HashMap<u64, Batch>,
     next_batch: u64,
-    waiting: VecDeque<Task>,
-    running: VecDeque<Running>,
-    /// When the latest result arrived: the card works on the next job since then.
+    queued: VecDeque<JobId>,
+    in_flight: VecDeque<InFlight>,
+    /// When the latest result arrived. The card has worked on the next job since then.
     last_result: Instant,
-    /// Failures since the last result.
+    /// Failures since the latest result.
     failures: u32,
-    /// Wrong results since the card was put into service.
+    /// Wrong results since the card was last put into service.
     wrong_results: u32,
 }
 
 impl Worker {
-    pub fn new(msm: Msm, shared: Arc<Shared>, allowance: Duration, requests: Receiver<Request>) -> Self {
+    pub fn new(
+        msm: Msm,
+        shared: Arc<SharedState>,
+        timeout_margin: Duration,
+        requests: Receiver<Request>,
+    ) -> Self {
         Self {
             msm,
             shared,
-            pace: Pace::new(allowance),
+            timeouts: TimeoutEstimator::new(timeout_margin),
             requests,
             batches: HashMap::new(),
             next_batch: 0,
-            waiting: VecDeque::new(),
-            running: VecDeque::new(),
+            queued: VecDeque::new(),
+            in_flight: VecDeque::new(),
             last_result: Instant::now(),
             failures: 0,
             wrong_results: 0,
@@ -131,38 +142,38 @@ impl Worker {
     /// Runs until all senders of requests are dropped and all jobs have ended.
     pub fn run(mut self) {
         loop {
-            if self.running.is_empty() && self.waiting.is_empty() {
+            if self.in_flight.is_empty() && self.queued.is_empty() {
                 match self.requests.recv() {
-                    Ok(request) => self.accept(request),
+                    Ok(request) => self.handle_request(request),
                     Err(_) => return,
                 }
             }
             while let Ok(request) = self.requests.try_recv() {
-                self.accept(request);
+                self.handle_request(request);
             }
             self.submit();
-            self.advance();
+            self.poll_oldest();
         }
     }
 
-    fn accept(&mut self, request: Request) {
+    fn handle_request(&mut self, request: Request) {
         match request {
-            Request::Batch(slot, products, reply) => {
-                let (batch, left) = (self.next_batch, products.len());
+            Request::Batch(buffer, jobs, reply) => {
+                let (batch, remaining) = (self.next_batch, jobs.len());
                 self.next_batch += 1;
-                self.waiting.extend((0..left).map(|index| Task { batch, index }));
-                self.batches.insert(batch, Batch { slot, products, reply, left, failed: false });
+                self.queued.extend((0..remaining).map(|index| JobId { batch, index }));
+                self.batches.insert(batch, Batch { buffer, jobs, reply, remaining, failed: false });
                 if !self.shared.in_service.load(Ordering::Relaxed) {
-                    self.refuse_waiting();
+                    self.reject_queued();
                 }
             }
-            // Callers may have stopped waiting.
+            // Sending a reply fails if the caller has stopped waiting.
             Request::Resume(reply) => {
                 let resumed = self.resume();
                 drop(reply.send(resumed));
             }
             Request::Stats(reply) => drop(reply.send(self.msm.channel().stats())),
-            Request::WrongResult => {
+            Request::ReportWrongResult => {
                 self.wrong_results += 1;
                 if self.wrong_results >= MAX_FAILURES {
                     self.take_out_of_service(&format!("{} results were wrong", self.wrong_results));
@@ -171,7 +182,7 @@ impl Worker {
         }
     }
 
-    fn resume(&mut self) -> Result<(), SumError> {
+    fn resume(&mut self) -> Result<(), MsmError> {
         if !self.shared.in_service.load(Ordering::Relaxed) {
             self.recover()?;
             (self.failures, self.wrong_results) = (0, 0);
@@ -180,105 +191,105 @@ impl Worker {
         Ok(())
     }
 
-    /// Submits waiting products, as far as the design's queue has space.
+    /// Submits queued jobs until the design's queue is full.
     fn submit(&mut self) {
-        while let Some(task) = self.waiting.front().copied() {
-            let Some(batch) = self.batches.get_mut(&task.batch) else { return };
-            let submitted = match batch.slot.job(&self.msm, &batch.products[task.index]) {
-                Ok(job) => match self.msm.submit(job) {
-                    Ok(ticket) => Ok((ticket, u64::from(job.pairs()))),
+        while let Some(job) = self.queued.front().copied() {
+            let Some(batch) = self.batches.get_mut(&job.batch) else { return };
+            let submitted = match batch.buffer.job(&self.msm, &batch.jobs[job.index]) {
+                Ok(prepared) => match self.msm.submit(prepared) {
+                    Ok(ticket) => Ok((ticket, u64::from(prepared.pairs()))),
                     Err(MsmSubmitError::Busy { .. }) => return,
-                    Err(error) => Err(SumError::Submit(error)),
+                    Err(error) => Err(MsmError::Submit(error)),
                 },
-                Err(error) => Err(SumError::Prepare(error)),
+                Err(error) => Err(MsmError::Prepare(error)),
             };
-            self.waiting.pop_front();
+            self.queued.pop_front();
             match submitted {
                 Ok((ticket, pairs)) => {
-                    self.running.push_back(Running { task, ticket, pairs, submitted: Instant::now() });
+                    self.in_flight.push_back(InFlight { job, ticket, pairs, submitted: Instant::now() });
                 }
-                // This product cannot be computed, but others can.
-                Err(error @ SumError::Prepare(_)) => self.finish(task, Err(error)),
-                Err(error) => self.fail(task, error),
+                // The error concerns only this job, not the card.
+                Err(error @ MsmError::Prepare(_)) => self.complete(job, Err(error)),
+                Err(error) => self.complete_with_failure(job, error),
             }
         }
     }
 
-    /// Waits a short time for the oldest job.
-    fn advance(&mut self) {
-        let Some(oldest) = self.running.front() else { return };
-        let worked = oldest.submitted.max(self.last_result).elapsed();
-        let limit = self.pace.limit(oldest.pairs);
-        let left = limit.saturating_sub(worked);
-        let is_full = self.running.len() >= self.msm.design().tasks as usize;
-        let pause = if is_full { WAIT_BOUNDS[1] } else { (worked / 8).clamp(WAIT_BOUNDS[0], WAIT_BOUNDS[1]) };
-        match self.msm.wait(oldest.ticket, pause.min(left)) {
+    /// Waits a short time for the result of the oldest job.
+    fn poll_oldest(&mut self) {
+        let Some(oldest) = self.in_flight.front() else { return };
+        let elapsed = oldest.submitted.max(self.last_result).elapsed();
+        let remaining = self.timeouts.timeout(oldest.pairs).saturating_sub(elapsed);
+        let is_full = self.in_flight.len() >= self.msm.design().tasks as usize;
+        let wait = if is_full { MAX_WAIT } else { (elapsed / 8).clamp(MIN_WAIT, MAX_WAIT) };
+        match self.msm.wait(oldest.ticket, wait.min(remaining)) {
             Ok(output) => {
-                let (task, pairs) = (oldest.task, oldest.pairs);
+                let (job, pairs) = (oldest.job, oldest.pairs);
                 let time = oldest.submitted.max(self.last_result).elapsed();
-                self.pace.record(pairs, time);
+                self.timeouts.record(pairs, time);
                 self.last_result = Instant::now();
                 self.failures = 0;
-                self.running.pop_front();
-                self.finish(task, Ok(output.bytes));
+                self.in_flight.pop_front();
+                self.complete(job, Ok(output.bytes));
             }
-            Err(JobError::Deadline { .. }) if pause < left => {}
+            Err(JobError::Deadline { .. }) if wait < remaining => {}
             Err(error) => {
-                let task = oldest.task;
-                self.running.pop_front();
-                self.fail(task, SumError::Job(error));
+                let job = oldest.job;
+                self.in_flight.pop_front();
+                self.complete_with_failure(job, MsmError::Job(error));
             }
         }
     }
 
-    /// Ends a product with an error, and recovers.
-    fn fail(&mut self, task: Task, error: SumError) {
-        self.finish(task, Err(error));
+    /// Completes a job with an error, and recovers the card.
+    fn complete_with_failure(&mut self, job: JobId, error: MsmError) {
+        self.complete(job, Err(error));
         self.failures += 1;
         match self.recover() {
             Ok(()) if self.failures < MAX_FAILURES => {}
-            Ok(()) => self.take_out_of_service(&format!("{} sums in a row failed", self.failures)),
+            Ok(()) => self.take_out_of_service(&format!("{} consecutive MSMs failed", self.failures)),
             Err(error) => self.take_out_of_service(&error.to_string()),
         }
     }
 
-    /// Makes the card usable again. Its jobs are lost, and wait to be submitted again.
-    fn recover(&mut self) -> Result<(), SumError> {
-        while let Some(lost) = self.running.pop_back() {
-            self.waiting.push_front(lost.task);
+    /// Recovers the card. The jobs in flight are lost, and are queued again.
+    fn recover(&mut self) -> Result<(), MsmError> {
+        while let Some(lost) = self.in_flight.pop_back() {
+            self.queued.push_front(lost.job);
         }
-        self.msm.recover().map_err(SumError::Recover)
+        self.msm.recover().map_err(MsmError::Recover)
     }
 
-    fn take_out_of_service(&mut self, why: &str) {
+    fn take_out_of_service(&mut self, reason: &str) {
         if self.shared.in_service.swap(false, Ordering::Relaxed) {
             tracing::error!(
-                why,
-                "the card is out of service: all sums run on the CPU until `Context::resume`"
+                reason,
+                "the card is out of service; all MSMs run on the CPU until `Context::resume` is called"
             );
         }
-        self.refuse_waiting();
+        self.reject_queued();
     }
 
-    fn refuse_waiting(&mut self) {
-        while let Some(task) = self.waiting.pop_front() {
-            self.finish(task, Err(SumError::OutOfService));
+    fn reject_queued(&mut self) {
+        while let Some(job) = self.queued.pop_front() {
+            self.complete(job, Err(MsmError::OutOfService));
         }
     }
 
-    /// Replies to the caller. After the last product of a batch, its slot becomes idle.
-    fn finish(&mut self, task: Task, result: Result<ResultBytes, SumError>) {
-        let Some(batch) = self.batches.get_mut(&task.batch) else { return };
-        batch.left -= 1;
+    /// Sends the result of a job to the caller. After the last job of a batch, releases the buffer.
+    fn complete(&mut self, job: JobId, result: Result<ResultBytes, MsmError>) {
+        let Some(batch) = self.batches.get_mut(&job.batch) else { return };
+        batch.remaining -= 1;
         batch.failed |= result.is_err();
-        // The caller may have abandoned its sum.
-        let _ = batch.reply.send((task.index, result));
-        if batch.left == 0
-            && let Some(batch) = self.batches.remove(&task.batch)
+        // Sending fails if the caller has abandoned its MSM.
+        let _ = batch.reply.send((job.index, result));
+        if batch.remaining == 0
+            && let Some(batch) = self.batches.remove(&job.batch)
             && !batch.failed
         {
-            // After a failure, the card may still read the slot's memory. Dropping it leaves that to the library.
-            self.shared.slots.put(batch.slot);
+            // After a failure, the card may still read the buffer. It is then dropped instead, and `xdma` keeps the memory until
+            // the card has finished with it.
+            self.shared.scalar_buffers.release(batch.buffer);
         }
     }
 }

@@ -1,10 +1,11 @@
-//! The wrapper types of one group, and the traits that arkworks requires of them.
+//! The wrapper types of a group, with the traits that arkworks requires.
 
-macro_rules! group {
+/// Defines the wrapper types of a group and implements their traits.
+macro_rules! impl_group {
     (
         $(#[$affine_doc:meta])* $affine:ident: $ark_affine:ty,
         $(#[$group_doc:meta])* $group:ident: $ark_group:ty,
-        $config:ty, $field:ty, $prepared:ty, $sum:path
+        $config:ty, $field:ty, $prepared:ty, $msm:path
     ) => {
         $(#[$affine_doc])*
         #[derive(
@@ -33,10 +34,10 @@ macro_rules! group {
                 type Bucket = Bucket<$config>;
                 const ZERO_BUCKET: Self::Bucket = Bucket::ZERO;
 
-                /// All sums of provers end here.
+                /// All MSMs of provers end in this method.
                 fn msm_bigint(bases: &[$affine], scalars: &[BigInt<4>]) -> Self {
                     let count = bases.len().min(scalars.len());
-                    Self($sum($affine::peel_slice(&bases[..count]), &scalars[..count]))
+                    Self($msm($affine::peel_slice(&bases[..count]), &scalars[..count]))
                 }
             }
 
@@ -47,7 +48,7 @@ macro_rules! group {
                     Self(PrimeGroup::generator())
                 }
 
-                /// Not the default method, which would not use the curve's endomorphism.
+                /// Delegates, so that the curve's endomorphism is used.
                 fn mul_bigint(&self, by: impl AsRef<[u64]>) -> Self {
                     Self(self.0.mul_bigint(by))
                 }
@@ -136,9 +137,9 @@ macro_rules! group {
                 }
             }
 
-            crate::curve::operators::operators! { $affine: $ark_affine, $group: $ark_group, $config }
+            crate::curve::operators::impl_operators! { $affine: $ark_affine, $group: $ark_group, $config }
         };
     };
 }
 
-pub(super) use group;
+pub(super) use impl_group;

@@ -1,37 +1,37 @@
-//! BN254 with hooks in its sums.
+//! BN254 with an MSM that can run on the card.
 //!
-//! The types wrap those of `ark_bn254` (`repr(transparent)`), so slices and vectors of them convert without a copy, and delegate
-//! all arithmetic to them. Only `msm_bigint` differs. Wrapper types are necessary: `ark_ec` never calls the `msm` of an own curve
-//! configuration from `msm_bigint`, which is the only method that `ark-groth16` and `ark-poly-commit` call.
+//! The types wrap those of `ark_bn254` (`repr(transparent)`) and delegate all arithmetic to them. Slices and vectors convert
+//! without a copy. Only `msm_bigint` differs. A custom curve configuration would not be enough: `ark-groth16` and
+//! `ark-poly-commit` call only `msm_bigint`, from which `ark_ec` never calls the configuration's `msm`.
 
 mod group;
 mod operators;
 
-use crate::sum;
+use crate::msm;
 use ark_bn254::{Bn254, Fq, Fq2, Fq12, Fr};
 use ark_ec::bn;
 use ark_ec::pairing::{MillerLoopOutput, Pairing, PairingOutput};
-use group::group;
+use group::impl_group;
 
-group! {
+impl_group! {
     /// A point of G1 in affine form: an [`ark_bn254::G1Affine`].
     G1Affine: ark_bn254::G1Affine,
-    /// A point of G1 in projective form: an [`ark_bn254::G1Projective`] whose sums over registered points run on the card.
+    /// A point of G1 in projective form: an [`ark_bn254::G1Projective`] whose MSMs over registered points run on the card.
     G1Projective: ark_bn254::G1Projective,
-    ark_bn254::g1::Config, Fq, bn::G1Prepared<ark_bn254::Config>, sum::g1
+    ark_bn254::g1::Config, Fq, bn::G1Prepared<ark_bn254::Config>, msm::msm_g1
 }
 
-group! {
+impl_group! {
     /// A point of G2 in affine form: an [`ark_bn254::G2Affine`].
     G2Affine: ark_bn254::G2Affine,
-    /// A point of G2 in projective form: an [`ark_bn254::G2Projective`]. Its sums run on the CPU, at the same time as those in G1
-    /// on the card if [`OnCard::prove`](crate::OnCard::prove) makes the proof.
+    /// A point of G2 in projective form: an [`ark_bn254::G2Projective`]. Its MSMs run on the CPU. In
+    /// [`OnCard::prove`](crate::OnCard::prove), the G2 MSM runs while the card computes H.
     G2Projective: ark_bn254::G2Projective,
-    ark_bn254::g2::Config, Fq2, bn::G2Prepared<ark_bn254::Config>, sum::g2
+    ark_bn254::g2::Config, Fq2, bn::G2Prepared<ark_bn254::Config>, msm::msm_g2
 }
 
-/// BN254 whose multi-scalar multiplications in G1 run on a card: the drop-in replacement for [`ark_bn254::Bn254`] in provers that
-/// are generic over the curve. Proofs, keys and commitments serialize to the same bytes.
+/// BN254 with G1 MSMs on the card: a drop-in replacement for [`ark_bn254::Bn254`] in provers that are generic over the curve.
+/// Proofs, keys and commitments serialize to the same bytes.
 ///
 /// ```
 /// use ark_bn254::Bn254;

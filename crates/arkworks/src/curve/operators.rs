@@ -1,6 +1,6 @@
 //! The operators and conversions that arkworks requires of a group's types. All of them delegate to the wrapped types.
 
-macro_rules! operators {
+macro_rules! impl_operators {
     ($affine:ident: $ark_affine:ty, $group:ident: $ark_group:ty, $config:ty) => {
         use ark_std::Zero;
         use ark_std::rand::Rng;
@@ -39,7 +39,7 @@ macro_rules! operators {
             }
         }
 
-        // The operators of `Bucket` accept everything that borrows as a point.
+        // The operators of `Bucket` accept every type that borrows as an affine point.
         impl Borrow<$ark_affine> for $affine {
             fn borrow(&self) -> &$ark_affine {
                 &self.0
@@ -64,7 +64,7 @@ macro_rules! operators {
             }
         }
 
-        crate::curve::operators::assign! { $group:
+        crate::curve::operators::impl_assign_ops! { $group:
             AddAssign add_assign $group;
             AddAssign add_assign &'a $group;
             AddAssign add_assign &'a mut $group;
@@ -76,7 +76,7 @@ macro_rules! operators {
             SubAssign sub_assign $affine;
             SubAssign sub_assign &'a $affine;
         }
-        crate::curve::operators::binary! { $group:
+        crate::curve::operators::impl_binary_ops! { $group:
             Add add add_assign $group: $group, &'a $group, &'a mut $group, $affine, &'a $affine;
             Sub sub sub_assign $group: $group, &'a $group, &'a mut $group, $affine, &'a $affine;
             Mul mul mul_assign $group: Fr, &'a Fr, &'a mut Fr;
@@ -84,12 +84,12 @@ macro_rules! operators {
             Sub sub sub_assign $affine: $group, &'a $group, $affine, &'a $affine;
             Mul mul mul_assign $affine: Fr, &'a Fr;
         }
-        crate::curve::operators::both! { $group: $affine: $ark_affine, $group: $ark_group }
+        crate::curve::operators::impl_common_traits! { $group: $affine: $ark_affine, $group: $ark_group }
     };
 }
 
-/// Operators that assign.
-macro_rules! assign {
+/// Implements the assignment operators.
+macro_rules! impl_assign_ops {
     ($group:ident: $($operator:ident $method:ident $right:ty;)*) => {$(
         impl<'a> $operator<$right> for $group {
             fn $method(&mut self, right: $right) {
@@ -99,8 +99,8 @@ macro_rules! assign {
     )*};
 }
 
-/// Operators that return a projective point.
-macro_rules! binary {
+/// Implements the binary operators, which return a projective point.
+macro_rules! impl_binary_ops {
     ($group:ident: $($operator:ident $method:ident $assign:ident $left:ty: $($right:ty),*;)*) => {$($(
         impl<'a> $operator<$right> for $left {
             type Output = $group;
@@ -114,8 +114,8 @@ macro_rules! binary {
     )*)*};
 }
 
-/// What both types of points need.
-macro_rules! both {
+/// Implements the traits that affine and projective points have in common.
+macro_rules! impl_common_traits {
     ($group:ident: $($point:ident: $ark_point:ty),*) => {$(
         impl Neg for $point {
             type Output = Self;
@@ -175,4 +175,4 @@ macro_rules! both {
     )*};
 }
 
-pub(super) use {assign, binary, both, operators};
+pub(super) use {impl_assign_ops, impl_binary_ops, impl_common_traits, impl_operators};

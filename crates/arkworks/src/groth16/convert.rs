@@ -1,4 +1,4 @@
-//! Conversions from and to the types of provers without a card.
+//! Converts keys and proofs from and to `Bn254`.
 
 use crate::CardBn254;
 use crate::curve::{G1Affine, G2Affine};
@@ -6,10 +6,10 @@ use ark_bn254::Bn254;
 use ark_groth16::{Proof, ProvingKey, VerifyingKey};
 use bytemuck::TransparentWrapperAlloc;
 
-/// Converts a proving key. No point is copied.
+/// Converts a proving key, without copying its vectors of points.
 ///
-/// A serialized key needs no conversion: it can be read as `ProvingKey<CardBn254>`.
-pub fn from_stock_key(key: ProvingKey<Bn254>) -> ProvingKey<CardBn254> {
+/// A serialized key needs no conversion: deserialize it as `ProvingKey<CardBn254>`.
+pub fn from_bn254_key(key: ProvingKey<Bn254>) -> ProvingKey<CardBn254> {
     ProvingKey {
         vk: VerifyingKey {
             alpha_g1: key.vk.alpha_g1.into(),
@@ -28,7 +28,7 @@ pub fn from_stock_key(key: ProvingKey<Bn254>) -> ProvingKey<CardBn254> {
     }
 }
 
-/// Converts a proof for verifiers that expect the stock type.
-pub fn stock_proof(proof: Proof<CardBn254>) -> Proof<Bn254> {
+/// Converts a proof, for verifiers that expect a proof over `Bn254`.
+pub fn into_bn254_proof(proof: Proof<CardBn254>) -> Proof<Bn254> {
     Proof { a: proof.a.into(), b: proof.b.into(), c: proof.c.into() }
 }

@@ -3,11 +3,11 @@
 mod convert;
 pub(crate) mod overlap;
 
-pub use convert::{from_stock_key, stock_proof};
+pub use convert::{from_bn254_key, into_bn254_proof};
 
 use crate::CardBn254;
 use crate::curve::G1Affine;
-use crate::key::{Key, OnCard};
+use crate::key::{MsmKey, OnCard};
 use ark_bn254::Fr;
 use ark_ff::UniformRand;
 use ark_groth16::r1cs_to_qap::{LibsnarkReduction, R1CSToQAP};
@@ -17,11 +17,11 @@ use ark_relations::gr1cs::{
     SynthesisMode,
 };
 use ark_std::rand::{CryptoRng, RngCore};
-use overlap::{Overlapped, Scope};
+use overlap::{OverlappedReduction, ProofScope};
 
-/// The sums of a proof: A, B in G1, H and L.
-impl Key for ProvingKey<CardBn254> {
-    type Prepared = PreparedVerifyingKey<CardBn254>;
+/// The points of the G1 MSMs of a proof: A, B1, H and L.
+impl MsmKey for ProvingKey<CardBn254> {
+    type Precomputed = PreparedVerifyingKey<CardBn254>;
 
     fn bases(&self) -> Vec<(&'static str, &[G1Affine])> {
         vec![
@@ -32,36 +32,39 @@ impl Key for ProvingKey<CardBn254> {
         ]
     }
 
-    fn prepare(&self) -> Self::Prepared {
+    fn precompute(&self) -> Self::Precomputed {
         prepare_verifying_key(&self.vk)
     }
 }
 
-/// Why there is no proof.
+/// Why a proof could not be created.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ProveError {
     /// The circuit or its assignment is invalid.
     #[error("the prover of ark-groth16 failed: {0}")]
     Synthesis(#[from] SynthesisError),
-    /// The proof is wrong, although the CPU computed it.
+    /// The proof is invalid, even when the CPU computes it.
     #[error(
-        "the verifier rejects the proof, also when the CPU computes it: the assignment does not satisfy the circuit, or the key \
-         belongs to another circuit or another reduction"
+        "the verifier rejects the proof even when the CPU computes it: the assignment does not satisfy the circuit, or the key \
+         is for another circuit or another reduction"
     )]
     Rejected,
 }
 
 impl OnCard<ProvingKey<CardBn254>> {
-    /// Makes a proof, as `Groth16::prove` does, with three differences: the sums A, B1 and L begin
-    /// before the scalars of H exist, the sum in G2 runs while the card computes H, and the proof is verified
-    /// ([`Options::verify`](crate::Options::verify)). If it is wrong, a sum of the card was: the proof is made again on the CPU.
+    /// Creates a proof, like `Groth16::prove`, with three differences: the MSMs A, B1 and L start before the scalars of H are
+    /// computed, the G2 MSM runs while the card computes H, and the proof is verified
+    /// ([`ContextOptions::verify_proofs`](crate::ContextOptions::verify_proofs)). If the proof is invalid, it is recomputed on
+    /// the CPU.
     ///
-    /// The bare call `Groth16::<CardBn254>::prove(&key, circuit, rng)` also uses the card, but verifies nothing.
+    /// The stock call `Groth16::<CardBn254>::prove(&key, circuit, rng)` also uses the card, but does not verify its proof.
     ///
     /// # Errors
     ///
-    /// [`ProveError`]. Errors of the card are none: the CPU computes what the card does not.
+    /// Returns a [`ProveError`] if the circuit or its assignment is invalid, or if the verifier rejects the proof even when the
+    /// CPU computes it. Failures of the card are not errors, because the CPU then computes the MSMs (except with
+    /// [`OnError::Panic`](crate::OnError::Panic)).
     pub fn prove<C: ConstraintSynthesizer<Fr>>(
         &self,
         circuit: C,
@@ -80,53 +83,53 @@ impl OnCard<ProvingKey<CardBn254>> {
         let (inputs, witness) = (system.instance_assignment()?, system.witness_assignment()?);
         let assignment = [inputs, witness].concat();
         let blinding = [Fr::rand(rng), Fr::rand(rng)];
-        self.prove_matrices::<LibsnarkReduction>(blinding, &matrices, inputs.len(), count, &assignment)
+        self.prove_with_matrices::<LibsnarkReduction>(blinding, &matrices, inputs.len(), count, &assignment)
     }
 
-    /// Makes a proof like [`prove`](Self::prove), from the matrices of a circuit: the counterpart of
-    /// [`Groth16::create_proof_with_reduction_and_matrices`]. Keys of circom need the reduction of `ark-circom`.
+    /// Creates a proof like [`prove`](Self::prove), from the matrices of a circuit. This is the counterpart of
+    /// [`Groth16::create_proof_with_reduction_and_matrices`]. Keys of circom require the reduction of `ark-circom`.
     ///
-    /// `blinding` are the random numbers r and s. `inputs` counts the public inputs, the constant one included, with which
-    /// `assignment` begins.
+    /// `blinding` contains the random numbers r and s. `input_count` is the number of public inputs, including the constant one,
+    /// at the start of `assignment`.
     ///
     /// # Errors
     ///
-    /// As [`prove`](Self::prove).
-    pub fn prove_matrices<QAP: R1CSToQAP>(
+    /// Returns a [`ProveError`] under the same conditions as [`prove`](Self::prove).
+    pub fn prove_with_matrices<QAP: R1CSToQAP>(
         &self,
         blinding: [Fr; 2],
         matrices: &[Matrix<Fr>],
-        inputs: usize,
+        input_count: usize,
         constraints: usize,
         assignment: &[Fr],
     ) -> Result<Proof<CardBn254>, ProveError> {
-        let public = assignment.get(1..inputs).ok_or(SynthesisError::AssignmentMissing)?;
-        let make = |on_cpu| {
-            let _scope = Scope::enter(self.key.clone(), on_cpu);
+        let public = assignment.get(1..input_count).ok_or(SynthesisError::AssignmentMissing)?;
+        let create_proof = |on_cpu| {
+            let _scope = ProofScope::enter(self.key.clone(), on_cpu);
             let [r, s] = blinding;
-            Groth16::<CardBn254, Overlapped<QAP>>::create_proof_with_reduction_and_matrices(
+            Groth16::<CardBn254, OverlappedReduction<QAP>>::create_proof_with_reduction_and_matrices(
                 self,
                 r,
                 s,
                 matrices,
-                inputs,
+                input_count,
                 constraints,
                 assignment,
             )
         };
-        let proof = make(false)?;
-        if !self.context().options().verify || self.verifies(&proof, public)? {
+        let proof = create_proof(false)?;
+        if !self.context().options().verify_proofs || self.is_valid(&proof, public)? {
             return Ok(proof);
         }
-        let proof = make(true)?;
-        if !self.verifies(&proof, public)? {
+        let proof = create_proof(true)?;
+        if !self.is_valid(&proof, public)? {
             return Err(ProveError::Rejected);
         }
-        self.context().wrong_proof();
+        self.context().record_invalid_proof();
         Ok(proof)
     }
 
-    fn verifies(&self, proof: &Proof<CardBn254>, public: &[Fr]) -> Result<bool, SynthesisError> {
-        Groth16::<CardBn254>::verify_proof(self.prepared(), proof, public)
+    fn is_valid(&self, proof: &Proof<CardBn254>, public: &[Fr]) -> Result<bool, SynthesisError> {
+        Groth16::<CardBn254>::verify_proof(self.precomputed(), proof, public)
     }
 }

@@ -1,20 +1,20 @@
-//! Sums of a proof that begin before the prover asks for them.
+//! MSMs of a proof that start before the prover requests them.
 //!
-//! The prover of `ark-groth16` is serial: it makes the scalars of H, and asks for H, L, A, B1 and the sum in G2, in this order. But
-//! it makes the scalars of H by a type parameter, [`R1CSToQAP`], which gets the whole assignment. [`Overlapped`] starts A, B1 and L
-//! there, so that the card computes while the CPU transforms. When the prover asks for H, the card computes that, and the CPU the
-//! sum in G2.
+//! The prover of `ark-groth16` is serial: it computes the scalars of H, then requests H, L, A, B1 and the G2 MSM, in this order.
+//! The scalars of H are computed by a type parameter, [`R1CSToQAP`], which receives the whole assignment. [`OverlappedReduction`]
+//! starts A, B1 and L there, so the card computes them while the CPU computes the scalars of H. When the prover requests H, the
+//! CPU computes the G2 MSM while the card computes H.
 //!
-//! The trait's methods have no parameter for a key, so the proof of a thread is thread-local. What begins early is given out only
-//! for the same points and equal scalars, so a foreign sum that a thread of a pool runs in between gets what it asks for.
+//! The state of a proof is thread-local because the trait's methods take no key. An early result is returned only for the same
+//! points and equal scalars, so an unrelated MSM that rayon runs on this thread in the meantime still gets its own result.
 
 use crate::CardBn254;
 use crate::curve::{G1Affine, G2Affine};
-use crate::error::SumError;
-use crate::registry::{self, Registration};
-use crate::report::{Place, add};
-use crate::sum;
-use crate::worker::Pending;
+use crate::error::MsmError;
+use crate::msm;
+use crate::registry::{self, RegisteredSlice};
+use crate::stats::{ComputedOn, increment};
+use crate::worker::PendingBatch;
 use ark_bn254::{Fr, G1Projective, G2Projective};
 use ark_ec::VariableBaseMSM;
 use ark_ff::{BigInt, PrimeField};
@@ -31,60 +31,60 @@ use std::sync::Arc;
 use rayon::prelude::*;
 
 thread_local! {
-    /// The proof that this thread makes. Never borrowed while something is computed, since rayon can run another sum on this thread
-    /// meanwhile.
-    static CURRENT: RefCell<Option<Current>> = const { RefCell::new(None) };
+    /// The proof that this thread creates. It is not borrowed during a computation, because rayon can run another MSM on this
+    /// thread in the meantime.
+    static CURRENT_PROOF: RefCell<Option<ProofState>> = const { RefCell::new(None) };
 }
 
 /// The state of a proof.
-struct Current {
+struct ProofState {
     key: Arc<ProvingKey<CardBn254>>,
     on_cpu: bool,
-    /// The assignment without the leading one, canonical.
+    /// The canonical assignment without the constant one at its start.
     scalars: Arc<[BigInt<4>]>,
-    early: Option<Early>,
+    early: Option<EarlyBatch>,
     g2: Option<G2Projective>,
 }
 
-/// Sums that the card computes, with the assignment as scalars.
-struct Early {
-    pending: Pending,
-    sums: Vec<EarlySum>,
+/// MSMs that were started early, with the assignment as scalars.
+struct EarlyBatch {
+    pending: PendingBatch,
+    msms: Vec<EarlyMsm>,
 }
 
-struct EarlySum {
-    registration: Arc<Registration>,
+struct EarlyMsm {
+    slice: Arc<RegisteredSlice>,
     /// The index of the first point in the registered slice.
     offset: usize,
     /// The index of the first scalar.
     first: usize,
     pairs: usize,
-    /// The index of its product in the batch.
-    product: usize,
+    /// The index of the MSM's first job in the batch.
+    job: usize,
 }
 
-/// Makes a proof the current one of this thread, until it is dropped.
-pub(super) struct Scope {
-    previous: Option<Current>,
+/// Makes a proof the current one of this thread until the scope is dropped.
+pub(super) struct ProofScope {
+    previous: Option<ProofState>,
 }
 
-impl Scope {
+impl ProofScope {
     pub fn enter(key: Arc<ProvingKey<CardBn254>>, on_cpu: bool) -> Self {
-        let current = Current { key, on_cpu, scalars: Arc::default(), early: None, g2: None };
-        Self { previous: CURRENT.replace(Some(current)) }
+        let state = ProofState { key, on_cpu, scalars: Arc::default(), early: None, g2: None };
+        Self { previous: CURRENT_PROOF.replace(Some(state)) }
     }
 }
 
-impl Drop for Scope {
+impl Drop for ProofScope {
     fn drop(&mut self) {
-        drop(CURRENT.replace(self.previous.take()));
+        drop(CURRENT_PROOF.replace(self.previous.take()));
     }
 }
 
-/// A reduction that starts the sums A, B1 and L before it makes the scalars of H.
-pub(super) struct Overlapped<QAP>(PhantomData<QAP>);
+/// A reduction that starts the MSMs A, B1 and L before it computes the scalars of H.
+pub(super) struct OverlappedReduction<QAP>(PhantomData<QAP>);
 
-impl<QAP: R1CSToQAP> R1CSToQAP for Overlapped<QAP> {
+impl<QAP: R1CSToQAP> R1CSToQAP for OverlappedReduction<QAP> {
     fn instance_map_with_evaluation<F: PrimeField, D: EvaluationDomain<F>>(
         cs: ConstraintSystemRef<F>,
         t: &F,
@@ -94,14 +94,14 @@ impl<QAP: R1CSToQAP> R1CSToQAP for Overlapped<QAP> {
 
     fn witness_map_from_matrices<F: PrimeField, D: EvaluationDomain<F>>(
         matrices: &[Matrix<F>],
-        inputs: usize,
+        input_count: usize,
         constraints: usize,
         assignment: &[F],
     ) -> Result<Vec<F>, SynthesisError> {
         if F::MODULUS.as_ref() == Fr::MODULUS.as_ref() && !assignment.is_empty() {
-            start(&assignment[1..], inputs);
+            start_early_msms(&assignment[1..], input_count);
         }
-        QAP::witness_map_from_matrices::<F, D>(matrices, inputs, constraints, assignment)
+        QAP::witness_map_from_matrices::<F, D>(matrices, input_count, constraints, assignment)
     }
 
     fn h_query_scalars<F: PrimeField, D: EvaluationDomain<F>>(
@@ -114,23 +114,23 @@ impl<QAP: R1CSToQAP> R1CSToQAP for Overlapped<QAP> {
     }
 }
 
-/// Starts the sums over an assignment, which comes without its leading one.
-fn start<F: PrimeField>(assignment: &[F], inputs: usize) {
-    let key = CURRENT.with_borrow(|current| {
-        let current = current.as_ref()?;
-        (!current.on_cpu).then(|| Arc::clone(&current.key))
+/// Starts the MSMs over an assignment, which is passed without its constant one.
+fn start_early_msms<F: PrimeField>(assignment: &[F], input_count: usize) {
+    let key = CURRENT_PROOF.with_borrow(|proof| {
+        let proof = proof.as_ref()?;
+        (!proof.on_cpu).then(|| Arc::clone(&proof.key))
     });
     let Some(key) = key else { return };
-    let scalars = canonical(assignment);
-    let early = start_sums(&key, &scalars, inputs);
-    CURRENT.with_borrow_mut(|current| {
-        if let Some(current) = current {
-            (current.scalars, current.early) = (scalars, early);
+    let scalars = to_canonical(assignment);
+    let early = submit_early_batch(&key, &scalars, input_count);
+    CURRENT_PROOF.with_borrow_mut(|proof| {
+        if let Some(proof) = proof {
+            (proof.scalars, proof.early) = (scalars, early);
         }
     });
 }
 
-fn canonical<F: PrimeField>(assignment: &[F]) -> Arc<[BigInt<4>]> {
+fn to_canonical<F: PrimeField>(assignment: &[F]) -> Arc<[BigInt<4>]> {
     let convert = |value: &F| {
         let mut limbs = [0; 4];
         for (limb, from) in limbs.iter_mut().zip(value.into_bigint().as_ref()) {
@@ -144,89 +144,92 @@ fn canonical<F: PrimeField>(assignment: &[F]) -> Arc<[BigInt<4>]> {
     return assignment.iter().map(convert).collect();
 }
 
-fn start_sums(key: &ProvingKey<CardBn254>, scalars: &[BigInt<4>], inputs: usize) -> Option<Early> {
-    let private = inputs.checked_sub(1)?;
-    // A and B1 leave out the point of the leading one, and L has no points of public inputs.
+fn submit_early_batch(
+    key: &ProvingKey<CardBn254>,
+    scalars: &[BigInt<4>],
+    input_count: usize,
+) -> Option<EarlyBatch> {
+    let private = input_count.checked_sub(1)?;
+    // The first points of A and B1 belong to the constant one, which the prover adds itself. L has no points for public inputs.
     let queries = [(key.a_query.get(1..)?, 0), (key.b_g1_query.get(1..)?, 0), (&key.l_query[..], private)];
-    let (mut products, mut sums, mut context) = (vec![], vec![], None);
+    let (mut jobs, mut msms, mut context) = (vec![], vec![], None);
     for (points, first) in queries {
         let pairs = points.len().min(scalars.len().checked_sub(first)?);
         let points = G1Affine::peel_slice(&points[..pairs]);
-        let Some((registration, offset)) = registry::find(points) else { continue };
-        let fits = pairs > 0 && pairs <= registration.context.max_pairs();
-        if !fits || !matches!(sum::place(&registration.context, pairs), Place::Card) {
+        let Some((slice, offset)) = registry::find(points) else { continue };
+        let fits = pairs > 0 && pairs <= slice.context.max_pairs();
+        if !fits || !matches!(msm::choose_device(&slice.context, pairs), ComputedOn::Card) {
             continue;
         }
-        let product = products.len();
-        products.extend(sum::products(&registration, offset, first..first + pairs));
-        context = Some(registration.context.clone());
-        sums.push(EarlySum { registration, offset, first, pairs, product });
+        let job = jobs.len();
+        jobs.extend(msm::msm_jobs(&slice, offset, first..first + pairs));
+        context = Some(slice.context.clone());
+        msms.push(EarlyMsm { slice, offset, first, pairs, job });
     }
-    // Errors appear again when the prover asks for the sums.
-    let pending = sum::start(&context?, scalars, products).ok()?;
-    Some(Early { pending, sums })
+    // An error is not lost: it occurs again when the prover requests the MSMs.
+    let pending = msm::enqueue(&context?, scalars, jobs).ok()?;
+    Some(EarlyBatch { pending, msms })
 }
 
-/// Returns whether the current proof is made without the card.
+/// Returns whether the current proof is computed without the card.
 pub(crate) fn is_cpu_only() -> bool {
-    CURRENT.with_borrow(|current| current.as_ref().is_some_and(|current| current.on_cpu))
+    CURRENT_PROOF.with_borrow(|proof| proof.as_ref().is_some_and(|proof| proof.on_cpu))
 }
 
-/// Returns a sum that began early, as soon as the card has computed it.
-pub(crate) fn take_g1(
-    registration: &Registration,
+/// If this MSM was started early, waits for its result.
+pub(crate) fn wait_early_g1(
+    slice: &RegisteredSlice,
     offset: usize,
     scalars: &[BigInt<4>],
-) -> Option<Result<G1Projective, SumError>> {
-    let (mut early, product) = CURRENT.with_borrow_mut(|current| {
-        let current = current.as_mut()?;
-        let is_wanted = |sum: &EarlySum| {
-            sum.registration.points.id == registration.points.id
-                && sum.offset == offset
-                && sum.pairs == scalars.len()
-                && current.scalars[sum.first..sum.first + sum.pairs] == *scalars
+) -> Option<Result<G1Projective, MsmError>> {
+    let (mut early, job) = CURRENT_PROOF.with_borrow_mut(|proof| {
+        let proof = proof.as_mut()?;
+        let is_requested = |msm: &EarlyMsm| {
+            msm.slice.points.id == slice.points.id
+                && msm.offset == offset
+                && msm.pairs == scalars.len()
+                && proof.scalars[msm.first..msm.first + msm.pairs] == *scalars
         };
-        let at = current.early.as_ref()?.sums.iter().position(is_wanted)?;
-        let mut early = current.early.take()?;
-        let product = early.sums.swap_remove(at).product;
-        Some((early, product))
+        let at = proof.early.as_ref()?.msms.iter().position(is_requested)?;
+        let mut early = proof.early.take()?;
+        let job = early.msms.swap_remove(at).job;
+        Some((early, job))
     })?;
-    add(&registration.context.counters().early, 1);
-    let sum = sum::result(registration, &mut early.pending, product, offset, scalars);
-    CURRENT.with_borrow_mut(|current| {
-        if let Some(current) = current {
-            current.early = Some(early);
+    increment(&slice.context.atomic_stats().started_early, 1);
+    let result = msm::wait_and_check(slice, &mut early.pending, job, offset, scalars);
+    CURRENT_PROOF.with_borrow_mut(|proof| {
+        if let Some(proof) = proof {
+            proof.early = Some(early);
         }
     });
-    Some(sum)
+    Some(result)
 }
 
-/// If `bases` are those of the current proof's H: computes the sum in G2, for which the prover will ask next.
-pub(crate) fn compute_g2_meanwhile(bases: &[ark_bn254::G1Affine]) {
-    let wanted = CURRENT.with_borrow(|current| {
-        let current = current.as_ref()?;
-        let is_h = std::ptr::addr_eq(bases.as_ptr(), current.key.h_query.as_ptr());
-        (is_h && !current.scalars.is_empty())
-            .then(|| (Arc::clone(&current.key), Arc::clone(&current.scalars)))
+/// If `bases` are the points of the current proof's H, computes the G2 MSM, which the prover requests last.
+pub(crate) fn compute_g2_during_h(bases: &[ark_bn254::G1Affine]) {
+    let inputs = CURRENT_PROOF.with_borrow(|proof| {
+        let proof = proof.as_ref()?;
+        let is_h = std::ptr::addr_eq(bases.as_ptr(), proof.key.h_query.as_ptr());
+        (is_h && !proof.scalars.is_empty()).then(|| (Arc::clone(&proof.key), Arc::clone(&proof.scalars)))
     });
-    let Some((key, scalars)) = wanted else { return };
+    let Some((key, scalars)) = inputs else { return };
     let Some(points) = key.b_g2_query.get(1..) else { return };
-    let sum: G2Projective = VariableBaseMSM::msm_bigint(G2Affine::peel_slice(points), &scalars);
-    CURRENT.with_borrow_mut(|current| {
-        if let Some(current) = current {
-            current.g2 = Some(sum);
+    let result: G2Projective = VariableBaseMSM::msm_bigint(G2Affine::peel_slice(points), &scalars);
+    CURRENT_PROOF.with_borrow_mut(|proof| {
+        if let Some(proof) = proof {
+            proof.g2 = Some(result);
         }
     });
 }
 
-/// Returns the sum in G2, if it was computed early.
-pub(crate) fn take_g2(bases: &[ark_bn254::G2Affine], scalars: &[BigInt<4>]) -> Option<G2Projective> {
-    CURRENT.with_borrow_mut(|current| {
-        let current = current.as_mut()?;
-        let points = G2Affine::peel_slice(current.key.b_g2_query.get(1..)?);
-        let is_wanted = std::ptr::addr_eq(bases.as_ptr(), points.as_ptr())
-            && bases.len() == points.len().min(current.scalars.len())
-            && *current.scalars == *scalars;
-        if is_wanted { current.g2.take() } else { None }
+/// Returns the result of the G2 MSM if it was computed early.
+pub(crate) fn take_early_g2(bases: &[ark_bn254::G2Affine], scalars: &[BigInt<4>]) -> Option<G2Projective> {
+    CURRENT_PROOF.with_borrow_mut(|proof| {
+        let proof = proof.as_mut()?;
+        let points = G2Affine::peel_slice(proof.key.b_g2_query.get(1..)?);
+        let is_requested = std::ptr::addr_eq(bases.as_ptr(), points.as_ptr())
+            && bases.len() == points.len().min(proof.scalars.len())
+            && *proof.scalars == *scalars;
+        if is_requested { proof.g2.take() } else { None }
     })
 }

@@ -1,4 +1,4 @@
-//! A circuit, and contexts on emulated cards.
+//! A circuit, and contexts with emulated cards.
 
 use ark_bn254::Fr;
 use ark_ff::Field;
@@ -6,11 +6,11 @@ use ark_relations::gr1cs::{ConstraintSynthesizer, ConstraintSystemRef, Synthesis
 use ark_relations::lc;
 use std::time::Duration;
 use xdma::card::CardOptions;
-use xdma_arkworks::{Context, Options};
+use xdma_arkworks::{Context, ContextOptions};
 use xdma_emulated_card::emulator::logic::{Design, MsmModelOptions};
 use xdma_emulated_card::emulator::{EmulatedCard, EmulatorOptions};
 
-/// Proves the knowledge of x with x^(2^squarings) = y.
+/// Proves knowledge of an x with x^(2^squarings) = y.
 #[derive(Clone, Copy, Debug)]
 pub struct Squares {
     pub x: Fr,
@@ -32,9 +32,9 @@ impl ConstraintSynthesizer<Fr> for Squares {
         let output = cs.new_input_variable(|| Ok(self.output()))?;
         let mut value = self.x;
         let mut variable = cs.new_witness_variable(|| Ok(value))?;
-        for left in (0..self.squarings).rev() {
+        for remaining in (0..self.squarings).rev() {
             value.square_in_place();
-            let next = if left == 0 { output } else { cs.new_witness_variable(|| Ok(value))? };
+            let next = if remaining == 0 { output } else { cs.new_witness_variable(|| Ok(value))? };
             cs.enforce_r1cs_constraint(|| lc!() + variable, || lc!() + variable, || lc!() + next)?;
             variable = next;
         }
@@ -42,27 +42,27 @@ impl ConstraintSynthesizer<Fr> for Squares {
     }
 }
 
-/// Options for tests: all sums of two or more pairs run on the card, and a silent card fails soon.
-pub fn options() -> Options {
-    Options { crossover: Some(2), allowance: Duration::from_secs(5), ..Options::default() }
+/// Options for tests: all MSMs of two or more pairs run on the card, and timeouts are short.
+pub fn options() -> ContextOptions {
+    ContextOptions { crossover: Some(2), timeout_margin: Duration::from_secs(5), ..ContextOptions::default() }
 }
 
 pub fn emulated(model: MsmModelOptions) -> EmulatedCard {
     EmulatedCard::start(EmulatorOptions::default(), Design::Msm(model).build()).unwrap()
 }
 
-/// An emulated card with a context on it.
-pub struct Bench {
+/// A context and its emulated card.
+pub struct Fixture {
     pub context: Context,
     pub emulated: EmulatedCard,
 }
 
-impl Bench {
+impl Fixture {
     pub fn new() -> Self {
         Self::with(MsmModelOptions::default(), options())
     }
 
-    pub fn with(model: MsmModelOptions, options: Options) -> Self {
+    pub fn with(model: MsmModelOptions, options: ContextOptions) -> Self {
         // Only the first call in a process has an effect.
         let _ = tracing_subscriber::fmt().with_test_writer().without_time().try_init();
         let emulated = emulated(model);
@@ -71,10 +71,10 @@ impl Bench {
     }
 }
 
-impl Drop for Bench {
+impl Drop for Fixture {
     fn drop(&mut self) {
         if !std::thread::panicking() {
-            assert_eq!(self.emulated.violations(), [], "the driver broke a rule");
+            assert_eq!(self.emulated.violations(), [], "the driver violated a rule of the card");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Published provers on emulated cards.
+//! The published provers of arkworks, with emulated cards.
 
 mod commitments;
 mod common;
