@@ -6,6 +6,7 @@ use crate::scalar_buffers::ScalarBufferPool;
 use crate::stats::{AtomicStats, ContextStats, MsmReport};
 use crate::worker::{Request, SharedState, Worker};
 use std::fmt;
+use std::process;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, OnceLock};
@@ -20,10 +21,13 @@ pub enum OnError {
     /// The CPU computes the MSM, and a warning is logged.
     #[default]
     FallBackToCpu,
-    /// The call panics, for programs in which a slow fallback must not go unnoticed. Once the card is out of service, MSMs run on
-    /// the CPU without a panic.
+    /// The call panics, for programs in which a slow fallback must not go unnoticed: also while the card is out of service, and if
+    /// a proof is invalid because of the card.
     Panic,
 }
+
+/// Smallest maximum number of pairs of a job with which a design is usable. Larger MSMs are split into that many jobs.
+const MIN_JOB_PAIRS: u32 = 64;
 
 /// Options of a [`Context`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,7 +41,7 @@ pub struct ContextOptions {
     /// undetected with a probability of at most 2^-128, whatever the card does. The check doubles the work of the card and the
     /// DMA memory for points; the CPU computes an inner product of the scalars, which costs about 0.5 % of the MSM on the CPU.
     /// Registering a key then takes about 2 s for each 2^16 points. Proofs do not need this check:
-    /// [`OnCard::prove`](crate::OnCard::prove) verifies them.
+    /// [`OnCard::prove`](crate::OnCard::prove) verifies them. It also takes 32 bytes of memory for each point.
     pub check_msms: bool,
     /// Whether [`OnCard::prove`](crate::OnCard::prove) verifies each proof. It takes about 0.7 ms.
     pub verify_proofs: bool,
@@ -89,6 +93,8 @@ struct Inner {
     worker: Option<JoinHandle<()>>,
     crossover: OnceLock<Crossover>,
     max_pairs: usize,
+    /// The process that opened the context. A forked child has no worker thread, and must leave the card alone.
+    process: u32,
     stats: AtomicStats,
     observer: OnceLock<Observer>,
 }
@@ -100,16 +106,24 @@ impl Context {
     ///
     /// # Errors
     ///
-    /// Returns a [`ContextError`] if the MSM design cannot be opened, the worker thread cannot be created, or the crossover
-    /// cannot be measured.
+    /// Returns a [`ContextError`] if the MSM design cannot be opened or used, the worker thread cannot be created, or the
+    /// crossover cannot be measured.
     pub fn open(card: &Card, options: ContextOptions) -> Result<Self, ContextError> {
         let msm = Msm::open(card, options.msm)?;
-        let max_pairs = msm.design().max_pairs as usize;
+        let design = msm.design();
+        if design.stub || design.max_pairs < MIN_JOB_PAIRS {
+            return Err(ContextError::Unusable { stub: design.stub, max_pairs: design.max_pairs });
+        }
+        let max_pairs = design.max_pairs as usize;
         let (sender, requests) = channel();
         let scalar_buffers = ScalarBufferPool::new(card.clone());
-        let shared = Arc::new(SharedState { scalar_buffers, in_service: AtomicBool::new(true) });
-        let worker = Worker::new(msm, shared.clone(), options.timeout_margin, requests);
-        let worker = thread::Builder::new().name("xdma-msm".into()).spawn(|| worker.run())?;
+        let shared = Arc::new(SharedState {
+            scalar_buffers,
+            in_service: AtomicBool::new(true),
+            closing: AtomicBool::new(false),
+        });
+        let worker = Worker::new(msm, shared.clone(), options.timeout_margin);
+        let worker = thread::Builder::new().name("xdma-msm".into()).spawn(move || worker.run(&requests))?;
         let this = Self(Arc::new(Inner {
             options,
             card: card.clone(),
@@ -118,6 +132,7 @@ impl Context {
             worker: Some(worker),
             crossover: OnceLock::new(),
             max_pairs,
+            process: process::id(),
             stats: AtomicStats::default(),
             observer: OnceLock::new(),
         }));
@@ -148,7 +163,7 @@ impl Context {
     /// Returns whether the card is in service. It goes out of service after two consecutive failures, after two wrong results, or
     /// if it cannot be recovered. From then on, all MSMs run on the CPU.
     pub fn is_in_service(&self) -> bool {
-        self.0.shared.in_service.load(Ordering::Relaxed)
+        !self.0.is_forked() && self.0.shared.in_service.load(Ordering::Relaxed)
     }
 
     /// Returns the card to service. Call this after fixing the cause of its failures.
@@ -180,7 +195,7 @@ impl Context {
     }
 
     /// Sets a function that is called after each MSM over registered points, on the thread that requested the MSM. Only the first
-    /// call of this method has an effect.
+    /// call of this method has an effect. A function that owns a clone of the context keeps the card open.
     ///
     /// Returns whether this was the first call.
     pub fn set_observer(&self, observer: impl Fn(&MsmReport) + Send + Sync + 'static) -> bool {
@@ -192,7 +207,14 @@ impl Context {
     }
 
     pub(crate) fn requests(&self) -> Result<&Sender<Request>, MsmError> {
+        if self.0.is_forked() {
+            return Err(MsmError::OutOfService);
+        }
         self.0.requests.as_ref().ok_or(MsmError::OutOfService)
+    }
+
+    pub(crate) fn is_forked(&self) -> bool {
+        self.0.is_forked()
     }
 
     pub(crate) fn scalar_buffers(&self) -> &ScalarBufferPool {
@@ -213,6 +235,7 @@ impl Context {
         );
         // If the worker has ended, every MSM already falls back to the CPU.
         let _ = self.send(Request::ReportWrongResult);
+        assert!(self.options().on_error != OnError::Panic, "the card returned a wrong result for a proof");
     }
 
     pub(crate) fn atomic_stats(&self) -> &AtomicStats {
@@ -235,11 +258,21 @@ impl fmt::Debug for Context {
     }
 }
 
+impl Inner {
+    fn is_forked(&self) -> bool {
+        self.process != process::id()
+    }
+}
+
 impl Drop for Inner {
     fn drop(&mut self) {
+        self.shared.closing.store(true, Ordering::Relaxed);
         // The worker ends when all senders are dropped.
         self.requests = None;
-        if let Some(worker) = self.worker.take() {
+        if self.is_forked() {
+            // The thread and the memory are the parent's.
+            std::mem::forget((self.worker.take(), self.shared.clone()));
+        } else if let Some(worker) = self.worker.take() {
             // If the worker panicked, its thread has printed the panic, and callers have received `MsmError::OutOfService`.
             let _ = worker.join();
         }

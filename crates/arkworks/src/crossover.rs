@@ -4,9 +4,11 @@ use crate::context::Context;
 use crate::error::MsmError;
 use crate::msm::{PendingMsm, msm_on_cpu};
 use crate::registry::{DmaPoints, RegisteredSlice};
+use crate::tags::Tags;
 use ark_bn254::{Fr, G1Affine, G1Projective};
 use ark_ec::{CurveGroup, PrimeGroup};
 use ark_ff::{BigInt, Field, PrimeField};
+use ark_std::rand::rngs::OsRng;
 use std::fmt;
 use std::time::{Duration, Instant};
 use xdma::msm::Points;
@@ -106,31 +108,40 @@ pub(crate) fn measure(context: &Context) -> Result<Crossover, MsmError> {
     let (points, scalars) = (points(largest), scalars(largest));
     let mut dma_points = Points::allocate(context.card(), largest)?;
     dma_points.fill(|bytes| points_to_bytes(&points, bytes)).map_err(MsmError::from)??;
-    let slice = RegisteredSlice::new("crossover", &points, context.clone(), DmaPoints::new(dma_points), None);
+    let tags = match context.options().check_msms {
+        true => Some(Tags::new(context.card(), &points, &mut OsRng)?),
+        false => None,
+    };
+    let slice = RegisteredSlice::new("crossover", &points, context.clone(), DmaPoints::new(dma_points), tags);
     let mut timings: Vec<Timing> = vec![];
     for pairs in SIZES.into_iter().filter(|size| *size <= largest) {
         if begin.elapsed() > TIME_LIMIT && timings.len() >= 2 {
             break;
         }
         let (points, scalars) = (&points[..pairs], &scalars[..pairs]);
-        let card = fastest(|| PendingMsm::new(&slice, 0, scalars)?.finish(&slice, scalars))?;
-        let cpu = fastest(|| Ok(msm_on_cpu(points, scalars)))?;
+        let (card, result) = fastest(|| PendingMsm::new(&slice, 0, scalars)?.finish(&slice, scalars))?;
+        let (cpu, expected) = fastest(|| Ok(msm_on_cpu(points, scalars)))?;
+        if result != expected {
+            return Err(MsmError::WrongResult { pairs });
+        }
         timings.push(Timing { pairs, card, cpu });
     }
-    slice.points.release();
+    slice.release();
     context.scalar_buffers().trim();
     Ok(Crossover::from_timings(timings))
 }
 
-/// Returns the shortest time of several runs. The first one also prepares the jobs.
-fn fastest<R>(run: impl Fn() -> Result<R, MsmError>) -> Result<Duration, MsmError> {
-    let mut shortest = Duration::MAX;
-    for _ in 0..RUNS_PER_SIZE {
+/// Returns the shortest time of several runs, and their result. The first one also prepares the jobs.
+fn fastest(run: impl Fn() -> Result<G1Projective, MsmError>) -> Result<(Duration, G1Projective), MsmError> {
+    let timed = || {
         let begin = Instant::now();
-        run()?;
-        shortest = shortest.min(begin.elapsed());
+        run().map(|result| (begin.elapsed(), result))
+    };
+    let mut fastest = timed()?;
+    for _ in 1..RUNS_PER_SIZE {
+        fastest.0 = fastest.0.min(timed()?.0);
     }
-    Ok(shortest)
+    Ok(fastest)
 }
 
 /// Returns the first multiples of the generator, which are distinct points.

@@ -11,6 +11,17 @@ pub enum ContextError {
     /// The MSM design could not be opened.
     #[error(transparent)]
     Msm(#[from] MsmOpenError),
+    /// The design computes nothing, or only tiny MSMs.
+    #[error(
+        "the MSM design on the card is not usable: {}; load another image",
+        if *.stub { "it has a stub core, which does not compute".into() } else { format!("its jobs have at most {max_pairs} pairs") }
+    )]
+    Unusable {
+        /// Whether the design has a stub core.
+        stub: bool,
+        /// Maximum number of pairs of a job.
+        max_pairs: u32,
+    },
     /// The worker thread could not be created.
     #[error("the worker thread could not be created: {0}; raise the thread limit (`ulimit -u`)")]
     Thread(#[from] std::io::Error),
@@ -24,6 +35,7 @@ impl ContextError {
     pub fn remedy(&self) -> Remedy {
         match self {
             Self::Msm(error) => error.remedy(),
+            Self::Unusable { .. } => Remedy::Unsupported,
             Self::Thread(_) => Remedy::PrepareHost,
             Self::Crossover(error) => error.remedy(),
         }
@@ -62,6 +74,14 @@ pub enum MsmError {
         "the card's result is wrong: it does not match the MSM over the tags; check the card with `xdma selftest`"
     )]
     TagMismatch,
+    /// The result differs from the CPU's.
+    #[error(
+        "the card's result for {pairs} pairs differs from the CPU's; check the card with `xdma selftest`"
+    )]
+    WrongResult {
+        /// Number of pairs.
+        pairs: usize,
+    },
     /// The card could not be recovered after an error.
     #[error(transparent)]
     Recover(DesignError),
@@ -80,7 +100,9 @@ impl MsmError {
             Self::Job(error) => error.remedy(),
             Self::Recover(error) => error.remedy(),
             Self::NotCanonical { .. } => Remedy::Correct,
-            Self::InvalidPoint(_) | Self::TagMismatch | Self::OutOfService => Remedy::Recover,
+            Self::InvalidPoint(_) | Self::WrongResult { .. } | Self::TagMismatch | Self::OutOfService => {
+                Remedy::Recover
+            }
         }
     }
 }

@@ -73,8 +73,8 @@ impl<K: MsmKey> OnCard<K> {
     ///
     /// # Errors
     ///
-    /// Returns a [`RegisterKeyError`], which contains the key, if DMA memory cannot be allocated or written, or if the points are
-    /// already registered.
+    /// Returns a [`RegisterKeyError`], which contains the key, if DMA memory cannot be allocated or written, if a point is not on
+    /// the curve, or if the points are already registered.
     pub fn new(context: &Context, key: K) -> Result<Self, RegisterKeyError<K>> {
         let (precomputed, context) = (key.precompute(), context.clone());
         // Points stored in the key itself have their final address only inside the `Arc`.
@@ -124,6 +124,8 @@ impl<K: MsmKey> OnCard<K> {
         let card = self.context.card();
         let mut dma_points = Points::allocate(card, points.len())?;
         dma_points.fill(|bytes| points_to_bytes(points, bytes))??;
+        // With an invalid point, a correct card would return wrong results.
+        dma_points.check()?;
         let tags = match self.context.options().check_msms {
             true => Some(Tags::new(card, points, &mut OsRng)?),
             false => None,
@@ -149,8 +151,13 @@ impl<K: MsmKey> fmt::Debug for OnCard<K> {
 
 impl<K: MsmKey> Drop for OnCard<K> {
     fn drop(&mut self) {
-        for slice in self.slices.drain(..) {
-            registry::remove(&slice);
+        let slices = std::mem::take(&mut self.slices);
+        if self.context.is_forked() {
+            // The memory is the parent's.
+            return std::mem::forget(slices);
+        }
+        for slice in &slices {
+            registry::remove(slice);
             slice.release();
         }
         self.context.scalar_buffers().trim();

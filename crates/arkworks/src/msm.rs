@@ -48,16 +48,18 @@ fn msm_registered(
     bases: &[G1Affine],
     scalars: &[BigInt<4>],
 ) -> G1Projective {
-    #[cfg(feature = "groth16")]
-    if overlap::is_cpu_only() {
-        return msm_on_cpu(bases, scalars);
-    }
     let context = &slice.context;
     let begin = Instant::now();
     let (computed_on, result) = match try_on_card(slice, offset, bases, scalars) {
         Ok(Ok(result)) => (ComputedOn::Card, result),
         Ok(Err(error)) => (handle_failure(context, slice.name, error), msm_on_cpu(bases, scalars)),
-        Err(computed_on) => (computed_on, msm_on_cpu(bases, scalars)),
+        Err(computed_on) => {
+            let is_out_of_service = matches!(computed_on, ComputedOn::CpuOutOfService);
+            if is_out_of_service && context.options().on_error == OnError::Panic {
+                panic!("the card is out of service; the MSM over {} was not computed", slice.name);
+            }
+            (computed_on, msm_on_cpu(bases, scalars))
+        }
     };
     let pairs = scalars.len();
     context.record_msm(&MsmReport { bases: slice.name, pairs, computed_on, time: begin.elapsed() });
@@ -79,7 +81,9 @@ pub(crate) fn choose_device(context: &Context, pairs: usize) -> ComputedOn {
 fn handle_failure(context: &Context, bases: &str, error: MsmError) -> ComputedOn {
     match error {
         // The failures that led to this are logged already.
-        MsmError::OutOfService => return ComputedOn::CpuOutOfService,
+        MsmError::OutOfService if context.options().on_error == OnError::FallBackToCpu => {
+            return ComputedOn::CpuOutOfService;
+        }
         // If the worker has ended, every MSM already falls back to the CPU.
         MsmError::TagMismatch | MsmError::InvalidPoint(_) => drop(context.send(Request::ReportWrongResult)),
         _ => {}
@@ -101,8 +105,13 @@ fn try_on_card(
     scalars: &[BigInt<4>],
 ) -> Result<Result<G1Projective, MsmError>, ComputedOn> {
     #[cfg(feature = "groth16")]
-    if let Some(result) = overlap::wait_early_g1(slice, offset, scalars) {
-        return Ok(result);
+    {
+        if overlap::is_recomputed(slice) {
+            return Err(ComputedOn::CpuRecomputed);
+        }
+        if let Some(result) = overlap::wait_early_g1(slice, offset, scalars) {
+            return Ok(result);
+        }
     }
     match choose_device(&slice.context, scalars.len()) {
         ComputedOn::Card => {}

@@ -64,6 +64,11 @@ impl RegisteredSlice {
         Self { name, context, points, tags, addresses: addresses(slice) }
     }
 
+    /// Returns whether it is this slice.
+    pub fn is(&self, slice: &[G1Affine]) -> bool {
+        self.addresses == addresses(slice)
+    }
+
     /// Marks the DMA memory as unused. It is freed when no MSM uses it any more.
     pub fn release(&self) {
         self.points.release();

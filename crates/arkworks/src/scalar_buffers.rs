@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use xdma::card::Card;
 use xdma::msm::{DataError, Job, Msm, PrepareError, ScalarForm, Scalars};
 use xdma::regs::msm::SCALAR_BYTES;
+use zeroize::Zeroize;
 
 /// Maximum number of idle buffers that are kept for later MSMs.
 const MAX_IDLE: usize = 8;
@@ -64,10 +65,20 @@ impl ScalarBuffer {
     }
 
     /// Drops the jobs whose points are no longer registered, which unpins the points, and the oldest of the others beyond the
-    /// maximum.
-    fn trim(&mut self) {
+    /// maximum. Returns whether any are left.
+    fn trim(&mut self) -> bool {
         self.jobs.retain(|(inputs, _)| inputs.points.is_in_use());
         self.jobs.drain(..self.jobs.len().saturating_sub(MAX_JOBS));
+        !self.jobs.is_empty()
+    }
+}
+
+/// Scalars can be secret.
+impl Drop for ScalarBuffer {
+    fn drop(&mut self) {
+        self.jobs.clear();
+        // After a failed job, the card may still read the memory. It then keeps its contents, and is never used again.
+        let _ = self.scalars.fill(|bytes| bytes.zeroize());
     }
 }
 
@@ -86,7 +97,8 @@ impl ScalarBufferPool {
     /// Returns a buffer for `count` scalars, preferably one that has a prepared job with these inputs.
     pub fn acquire(&self, count: usize, inputs: &JobInputs) -> Result<ScalarBuffer, DataError> {
         let remove = |idle: &mut Vec<ScalarBuffer>| {
-            let prepared = idle.iter().position(|buffer| buffer.has_job(inputs));
+            let prepared =
+                idle.iter().position(|buffer| buffer.has_job(inputs) && buffer.scalars.len() >= count);
             let large_enough = || {
                 let buffers = idle.iter().enumerate().filter(|(_, buffer)| buffer.scalars.len() >= count);
                 buffers.min_by_key(|(_, buffer)| buffer.scalars.len()).map(|(at, _)| at)
@@ -103,19 +115,21 @@ impl ScalarBufferPool {
     }
 
     /// Returns a buffer to the pool. All of its jobs must have ended.
-    pub fn release(&self, mut buffer: ScalarBuffer) {
-        buffer.trim();
+    pub fn release(&self, buffer: ScalarBuffer) {
         let excess = self.with_idle(|idle| {
             idle.push(buffer);
-            (idle.len() > MAX_IDLE).then(|| idle.remove(0))
+            let mut excess: Vec<_> = idle.extract_if(.., |buffer| !buffer.trim()).collect();
+            excess.extend((idle.len() > MAX_IDLE).then(|| idle.remove(0)));
+            excess
         });
         // Frees memory, so not while the lock is held.
         drop(excess);
     }
 
-    /// Drops the jobs whose points are no longer registered.
+    /// Drops the jobs whose points are no longer registered, and the buffers without jobs.
     pub fn trim(&self) {
-        self.with_idle(|idle| idle.iter_mut().for_each(ScalarBuffer::trim));
+        let unused: Vec<_> = self.with_idle(|idle| idle.extract_if(.., |buffer| !buffer.trim()).collect());
+        drop(unused);
     }
 
     fn with_idle<R>(&self, f: impl FnOnce(&mut Vec<ScalarBuffer>) -> R) -> R {

@@ -15,8 +15,10 @@ pub enum ComputedOn {
     CpuBelowCrossover,
     /// On the CPU, because the card is out of service.
     CpuOutOfService,
-    /// On the CPU, because the card failed or its result was wrong.
+    /// On the CPU, because the card failed, its result was wrong, or the MSM could not be sent to it.
     CpuAfterFailure(Arc<MsmError>),
+    /// On the CPU, because the proof was invalid after the first attempt.
+    CpuRecomputed,
 }
 
 /// An MSM over registered points.
@@ -45,8 +47,10 @@ pub struct ContextStats {
     pub below_crossover: u64,
     /// MSMs computed on the CPU because the card was out of service.
     pub out_of_service: u64,
-    /// MSMs computed on the CPU because the card failed or its result was wrong.
+    /// MSMs computed on the CPU because the card failed, its result was wrong, or they could not be sent to it.
     pub cpu_fallbacks: u64,
+    /// MSMs computed on the CPU because the proof was invalid after the first attempt.
+    pub recomputed: u64,
     /// MSMs started before the prover requested them.
     pub started_early: u64,
     /// Bytes of scalars copied to DMA memory.
@@ -63,6 +67,7 @@ pub(crate) struct AtomicStats {
     below_crossover: AtomicU64,
     out_of_service: AtomicU64,
     cpu_fallbacks: AtomicU64,
+    recomputed: AtomicU64,
     pub started_early: AtomicU64,
     pub bytes_copied: AtomicU64,
     pub invalid_proofs: AtomicU64,
@@ -78,6 +83,7 @@ impl AtomicStats {
             ComputedOn::CpuBelowCrossover => &self.below_crossover,
             ComputedOn::CpuOutOfService => &self.out_of_service,
             ComputedOn::CpuAfterFailure(_) => &self.cpu_fallbacks,
+            ComputedOn::CpuRecomputed => &self.recomputed,
         };
         increment(counter, 1);
     }
@@ -90,6 +96,7 @@ impl AtomicStats {
             below_crossover: read(&self.below_crossover),
             out_of_service: read(&self.out_of_service),
             cpu_fallbacks: read(&self.cpu_fallbacks),
+            recomputed: read(&self.recomputed),
             started_early: read(&self.started_early),
             bytes_copied: read(&self.bytes_copied),
             invalid_proofs: read(&self.invalid_proofs),

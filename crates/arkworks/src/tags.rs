@@ -15,6 +15,7 @@ use std::sync::Arc;
 use xdma::card::Card;
 use xdma::msm::curve::arkworks::points_to_bytes;
 use xdma::msm::{DataError, Points};
+use zeroize::Zeroize;
 
 #[cfg(feature = "parallel")]
 use rayon::prelude::*;
@@ -71,6 +72,13 @@ fn inner_product(rho: &[Fr], scalars: &[BigInt<4>]) -> Fr {
     #[cfg(not(feature = "parallel"))]
     let sum: Fr = rho.iter().zip(scalars).map(product).sum();
     sum * Fr::new_unchecked(Fr::R2)
+}
+
+impl Drop for Tags {
+    fn drop(&mut self) {
+        self.r.zeroize();
+        self.rho.zeroize();
+    }
 }
 
 /// Does not show the secrets.

@@ -92,11 +92,11 @@ impl Incoming {
                 Some(current) => current,
                 None => (self.receive(patience)?, 0),
             };
-            let length = (received.len() as usize - used).min(room - filled);
+            let length = (received.len() - used).min(room - filled);
             let read = self.receiver.read(&received, used, &mut page[filled..filled + length]);
             read.map_err(|_| Errno::IO)?;
             filled += length;
-            let is_done = used + length == received.len() as usize;
+            let is_done = used + length == received.len();
             let ends = is_done && received.ends_packet();
             match is_done {
                 true => self.receiver.recycle(received).map_err(|_| Errno::IO)?,

@@ -18,6 +18,7 @@ use ark_relations::gr1cs::{
 };
 use ark_std::rand::{CryptoRng, RngCore};
 use overlap::{OverlappedReduction, ProofScope};
+use std::any::TypeId;
 
 /// The points of the G1 MSMs of a proof: A, B1, H and L.
 impl MsmKey for ProvingKey<CardBn254> {
@@ -44,6 +45,19 @@ pub enum ProveError {
     /// The circuit or its assignment is invalid.
     #[error("the prover of ark-groth16 failed: {0}")]
     Synthesis(#[from] SynthesisError),
+    /// Two parts of the input do not belong together.
+    #[error(
+        "the prover's input is inconsistent: {what} has {found} elements, and {expected} were expected; pass the matrices, the \
+         counts and the assignment of the key's circuit"
+    )]
+    Inconsistent {
+        /// The part of the input.
+        what: &'static str,
+        /// Its size.
+        found: usize,
+        /// The expected size, or the smallest one.
+        expected: usize,
+    },
     /// The proof is invalid, even when the CPU computes it.
     #[error(
         "the verifier rejects the proof even when the CPU computes it: the assignment does not satisfy the circuit, or the key \
@@ -95,7 +109,7 @@ impl OnCard<ProvingKey<CardBn254>> {
     /// # Errors
     ///
     /// Returns a [`ProveError`] under the same conditions as [`prove`](Self::prove).
-    pub fn prove_with_matrices<QAP: R1CSToQAP>(
+    pub fn prove_with_matrices<QAP: R1CSToQAP + 'static>(
         &self,
         blinding: [Fr; 2],
         matrices: &[Matrix<Fr>],
@@ -103,6 +117,8 @@ impl OnCard<ProvingKey<CardBn254>> {
         constraints: usize,
         assignment: &[Fr],
     ) -> Result<Proof<CardBn254>, ProveError> {
+        let has_c = TypeId::of::<QAP>() == TypeId::of::<LibsnarkReduction>();
+        self.check_input(matrices, has_c, input_count, constraints, assignment)?;
         let public = assignment.get(1..input_count).ok_or(SynthesisError::AssignmentMissing)?;
         let create_proof = |on_cpu| {
             let _scope = ProofScope::enter(self.key.clone(), on_cpu);
@@ -127,6 +143,41 @@ impl OnCard<ProvingKey<CardBn254>> {
         }
         self.context().record_invalid_proof();
         Ok(proof)
+    }
+
+    /// Checks everything that the stock prover indexes without a check. Keys of circom have no matrix C, and their reduction does
+    /// not use it.
+    fn check_input(
+        &self,
+        matrices: &[Matrix<Fr>],
+        has_c: bool,
+        input_count: usize,
+        constraints: usize,
+        assignment: &[Fr],
+    ) -> Result<(), ProveError> {
+        let at_least = |what, found, expected| match found >= expected {
+            true => Ok(()),
+            false => Err(ProveError::Inconsistent { what, found, expected }),
+        };
+        let exactly = |what, found, expected| match found == expected {
+            true => Ok(()),
+            false => Err(ProveError::Inconsistent { what, found, expected }),
+        };
+        let variables = assignment.len();
+        exactly("the public input", input_count, self.vk.gamma_abc_g1.len())?;
+        at_least("the public input", input_count, 1)?;
+        at_least("the assignment", variables, input_count)?;
+        exactly("the key's A query", self.a_query.len(), variables)?;
+        exactly("the key's B query in G1", self.b_g1_query.len(), variables)?;
+        exactly("the key's B query in G2", self.b_g2_query.len(), variables)?;
+        exactly("the key's L query", self.l_query.len(), variables - input_count)?;
+        let used = if has_c { 3 } else { 2 };
+        at_least("the list of matrices", matrices.len(), used)?;
+        for matrix in &matrices[..used] {
+            at_least("a matrix", matrix.len(), constraints)?;
+        }
+        let columns = matrices[..used].iter().flatten().flatten().map(|(_, column)| *column + 1);
+        at_least("the assignment", variables, columns.max().unwrap_or(0))
     }
 
     fn is_valid(&self, proof: &Proof<CardBn254>, public: &[Fr]) -> Result<bool, SynthesisError> {

@@ -171,9 +171,15 @@ fn submit_early_batch(
     Some(EarlyBatch { pending, msms })
 }
 
-/// Returns whether the current proof is computed without the card.
-pub(crate) fn is_cpu_only() -> bool {
-    CURRENT_PROOF.with_borrow(|proof| proof.as_ref().is_some_and(|proof| proof.on_cpu))
+/// Returns whether an MSM over these points belongs to the current proof, and that proof is recomputed on the CPU.
+pub(crate) fn is_recomputed(slice: &RegisteredSlice) -> bool {
+    CURRENT_PROOF.with_borrow(|proof| {
+        proof.as_ref().is_some_and(|proof| {
+            let key = &proof.key;
+            let queries = [&key.a_query, &key.b_g1_query, &key.h_query, &key.l_query];
+            proof.on_cpu && queries.into_iter().any(|points| slice.is(G1Affine::peel_slice(points)))
+        })
+    })
 }
 
 /// If this MSM was started early, waits for its result.
@@ -195,14 +201,18 @@ pub(crate) fn wait_early_g1(
         let job = early.msms.swap_remove(at).job;
         Some((early, job))
     })?;
-    increment(&slice.context.atomic_stats().started_early, 1);
     let result = msm::wait_and_check(slice, &mut early.pending, job, offset, scalars);
+    // A job that could not be prepared with the common scalars is attempted with scalars of its own.
+    let result = (!matches!(result, Err(MsmError::Prepare(_)))).then_some(result);
+    if result.is_some() {
+        increment(&slice.context.atomic_stats().started_early, 1);
+    }
     CURRENT_PROOF.with_borrow_mut(|proof| {
         if let Some(proof) = proof {
             proof.early = Some(early);
         }
     });
-    Some(result)
+    result
 }
 
 /// If `bases` are the points of the current proof's H, computes the G2 MSM, which the prover requests last.

@@ -2,13 +2,19 @@
 
 use crate::common::{Fixture, Squares, options};
 use ark_bn254::{Bn254, Fr};
+use ark_ec::VariableBaseMSM;
+use ark_ff::PrimeField;
+use ark_groth16::r1cs_to_qap::R1CSToQAP;
 use ark_groth16::{Groth16, Proof, ProvingKey};
+use ark_poly::EvaluationDomain;
+use ark_relations::gr1cs::{ConstraintSystemRef, Matrix, SynthesisError};
 use ark_snark::SNARK;
 use ark_std::rand::{SeedableRng, rngs::StdRng};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 use xdma::regs::Direction;
-use xdma_arkworks::groth16::{from_bn254_key, into_bn254_proof};
+use xdma_arkworks::curve::G1Projective;
+use xdma_arkworks::groth16::{ProveError, from_bn254_key, into_bn254_proof};
 use xdma_arkworks::{CardBn254, ComputedOn, ContextOptions, OnCard};
 use xdma_emulated_card::emulator::faults::{FaultDuration, Injection, Kind};
 use xdma_emulated_card::emulator::logic::MsmModelOptions;
@@ -150,24 +156,92 @@ fn checked_msms_detect_a_wrong_result() {
     }
 }
 
+/// A reduction that fails after the early MSMs have started.
+struct FailingReduction;
+
+impl R1CSToQAP for FailingReduction {
+    fn instance_map_with_evaluation<F: PrimeField, D: EvaluationDomain<F>>(
+        _: ConstraintSystemRef<F>,
+        _: &F,
+    ) -> Result<(Vec<F>, Vec<F>, Vec<F>, F, usize, usize), SynthesisError> {
+        Err(SynthesisError::Unsatisfiable)
+    }
+
+    fn witness_map_from_matrices<F: PrimeField, D: EvaluationDomain<F>>(
+        _: &[Matrix<F>],
+        _: usize,
+        _: usize,
+        _: &[F],
+    ) -> Result<Vec<F>, SynthesisError> {
+        Err(SynthesisError::Unsatisfiable)
+    }
+
+    fn h_query_scalars<F: PrimeField, D: EvaluationDomain<F>>(
+        _: usize,
+        _: F,
+        _: F,
+        _: F,
+    ) -> Result<Vec<F>, SynthesisError> {
+        Err(SynthesisError::Unsatisfiable)
+    }
+}
+
 #[test]
 fn an_abandoned_proof_leaves_the_card_usable() {
+    let model = MsmModelOptions { pairs_per_second: Some(1000.0), ..MsmModelOptions::default() };
+    let fixture = Fixture::with(model, options());
+    let key = OnCard::new(&fixture.context, key()).unwrap();
+    let assignment = vec![Fr::from(1u64); key.a_query.len()];
+    let matrices = vec![vec![vec![]; 500]; 3];
+    let blinding = [Fr::from(1u64); 2];
+    for _ in 0..10 {
+        let result = key.prove_with_matrices::<FailingReduction>(blinding, &matrices, 2, 500, &assignment);
+        assert!(matches!(result, Err(ProveError::Synthesis(_))), "{result:?}");
+    }
+    // The MSMs that nobody waits for do not delay the drop: together, they would take 15 seconds.
+    let begin = Instant::now();
+    drop((key, fixture));
+    assert!(begin.elapsed() < Duration::from_secs(3), "{:?}", begin.elapsed());
+}
+
+/// With a second job on the card, its data would replace what the first one lacks, and the result would be wrong.
+#[test]
+fn lost_data_never_yields_a_result() {
+    for after in [0, 1, 2, 3] {
+        let fixture = Fixture::with(
+            MsmModelOptions::default(),
+            ContextOptions { timeout_margin: Duration::from_secs(1), ..options() },
+        );
+        let key = OnCard::new(&fixture.context, key()).unwrap();
+        fixture.emulated.inject(Kind::AxiWriteLost.on(Direction::H2C, 0).after(after)).unwrap();
+        key.prove(circuit(), &mut StdRng::seed_from_u64(1)).unwrap();
+        let stats = fixture.context.stats();
+        assert_eq!((stats.invalid_proofs, stats.cpu_fallbacks), (0, 1), "{after}: {stats:?}");
+    }
+}
+
+#[test]
+fn a_lost_result_is_not_the_previous_one() {
     let fixture = Fixture::new();
     let key = OnCard::new(&fixture.context, key()).unwrap();
-    for _ in 0..10 {
-        // The matrices are empty, so the reduction panics after the early MSMs have started.
-        let assignment: Vec<Fr> = (0..500).map(|_| Fr::from(1u64)).collect();
-        let panic = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-            key.prove_with_matrices::<ark_groth16::r1cs_to_qap::LibsnarkReduction>(
-                [Fr::from(1u64); 2],
-                &[],
-                2,
-                500,
-                &assignment,
-            )
-        }));
-        assert!(panic.is_err());
+    let scalars = |value: u64| vec![Fr::from(value); 400];
+    let sum = |value| G1Projective::msm(&key.l_query[..400], &scalars(value)).unwrap();
+    sum(3);
+    fixture.emulated.inject(Kind::HostWriteDropped.on(Direction::C2H, 0)).unwrap();
+    let expected = G1Projective::msm(&key.l_query.clone()[..400], &scalars(5)).unwrap();
+    assert_eq!(sum(5), expected);
+    assert_eq!((fixture.context.stats().on_card, fixture.context.stats().cpu_fallbacks), (1, 1));
+}
+
+#[test]
+fn resuming_a_card_that_cannot_recover_fails_and_blocks_nothing() {
+    let fixture = Fixture::new();
+    let key = OnCard::new(&fixture.context, key()).unwrap();
+    fixture.emulated.inject(Kind::LinkDown).unwrap();
+    let begin = Instant::now();
+    for _ in 0..3 {
+        assert!(verifies(&key, &key.prove(circuit(), &mut StdRng::seed_from_u64(1)).unwrap()));
+        assert!(fixture.context.resume().is_err());
     }
-    let proof = key.prove(circuit(), &mut StdRng::seed_from_u64(1)).unwrap();
-    assert!(verifies(&key, &proof));
+    assert!(begin.elapsed() < Duration::from_secs(30));
 }

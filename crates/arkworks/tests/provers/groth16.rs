@@ -2,6 +2,7 @@
 
 use crate::common::{Fixture, Squares, options};
 use ark_bn254::{Bn254, Fr};
+use ark_groth16::r1cs_to_qap::LibsnarkReduction;
 use ark_groth16::{Groth16, ProvingKey};
 use ark_serialize::{CanonicalDeserialize, CanonicalSerialize};
 use ark_snark::SNARK;
@@ -142,4 +143,37 @@ fn many_threads_prove_with_one_key() {
     });
     let stats = fixture.context.stats();
     assert_eq!((stats.on_card, stats.invalid_proofs), (48, 0));
+}
+
+#[test]
+fn inconsistent_input_is_an_error() {
+    let fixture = Fixture::new();
+    let key = OnCard::new(&fixture.context, from_bn254_key(stock_key())).unwrap();
+    let variables = key.a_query.len();
+    let rows = |columns: &[usize]| {
+        vec![columns.iter().map(|column| (Fr::from(1), *column)).collect::<Vec<_>>(); SQUARINGS]
+    };
+    let good = || vec![rows(&[0]), rows(&[1]), rows(&[variables - 1])];
+    let prove = |matrices: &[Vec<Vec<(Fr, usize)>>], inputs, constraints, variables| {
+        let assignment = vec![Fr::from(1); variables];
+        let blinding = [Fr::from(1), Fr::from(2)];
+        key.prove_with_matrices::<LibsnarkReduction>(blinding, matrices, inputs, constraints, &assignment)
+    };
+    // All ones satisfy the key's circuit.
+    prove(&good(), 2, SQUARINGS, variables).unwrap();
+    let wrong = [
+        prove(&good()[..2], 2, SQUARINGS, variables),
+        prove(&[], 2, SQUARINGS, variables),
+        prove(&good(), 2, SQUARINGS + 1, variables),
+        prove(&good(), 2, usize::MAX, variables),
+        prove(&[good(), vec![rows(&[variables])]].concat()[1..], 2, SQUARINGS, variables),
+        prove(&good(), 1, SQUARINGS, variables),
+        prove(&good(), 0, SQUARINGS, variables),
+        prove(&good(), 3, SQUARINGS, variables),
+        prove(&good(), 2, SQUARINGS, variables - 1),
+        prove(&good(), 2, SQUARINGS, 0),
+    ];
+    for (number, result) in wrong.into_iter().enumerate() {
+        assert!(matches!(result, Err(ProveError::Inconsistent { .. })), "{number}: {result:?}");
+    }
 }

@@ -7,7 +7,7 @@ use ark_ff::{BigInt, PrimeField};
 use std::time::{Duration, Instant};
 use xdma::card::CardOptions;
 use xdma_arkworks::curve::{G1Affine, G1Projective};
-use xdma_arkworks::{Context, ContextOptions, MsmKey, OnCard, OnError, RegisterError};
+use xdma_arkworks::{Context, ContextError, ContextOptions, MsmKey, OnCard, OnError, RegisterError};
 use xdma_emulated_card::emulator::faults::Kind;
 use xdma_emulated_card::emulator::logic::MsmModelOptions;
 
@@ -161,4 +161,48 @@ fn resuming_a_card_in_service_changes_nothing() {
     assert!(fixture.context.is_in_service());
     fixture.context.resume().unwrap();
     assert!(fixture.context.is_in_service());
+}
+
+#[test]
+fn a_point_off_the_curve_is_refused() {
+    let fixture = Fixture::new();
+    let mut points = points(10);
+    points[7].0.y = points[7].0.x;
+    let error = OnCard::new(&fixture.context, points).map(drop).unwrap_err();
+    assert!(error.to_string().contains("point 7"), "{error}");
+    assert_eq!(error.key.len(), 10);
+}
+
+#[test]
+fn an_unusable_design_is_refused() {
+    let model = MsmModelOptions { max_elements: 0, ..MsmModelOptions::default() };
+    let emulated = emulated(model);
+    let card = xdma_emulated_card::connect(&emulated, CardOptions::default()).unwrap();
+    let error = Context::open(&card, options()).map(drop).unwrap_err();
+    assert!(matches!(error, ContextError::Unusable { max_pairs: 0, .. }), "{error}");
+}
+
+/// A child process has no worker thread and no DMA memory. It has no threads of rayon either, so it cannot compute.
+#[test]
+fn a_forked_child_leaves_the_card_alone() {
+    let emulated = emulated(MsmModelOptions::default());
+    let card = xdma_emulated_card::connect(&emulated, CardOptions::default()).unwrap();
+    let context = Context::open(&card, options()).unwrap();
+    let key = OnCard::new(&context, points(50)).unwrap();
+    let msm = |key: &[G1Affine]| G1Projective::msm_bigint(key, &scalars(50));
+    let expected = msm(&key);
+    // SAFETY: the child uses no other thread, and ends without running destructors of others.
+    let child = unsafe { libc::fork() };
+    if child == 0 {
+        let refused = context.resume().is_err() && context.h2c_stats().is_err() && !context.is_in_service();
+        drop((key, context, card));
+        // SAFETY: as above.
+        unsafe { libc::_exit(if refused { 0 } else { 1 }) }
+    }
+    let mut status = 0;
+    // SAFETY: the child exists.
+    unsafe { libc::waitpid(child, &raw mut status, 0) };
+    assert_eq!(status, 0);
+    assert_eq!(msm(&key), expected);
+    assert_eq!(context.stats().on_card, 2);
 }
