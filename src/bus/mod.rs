@@ -19,6 +19,7 @@ pub(crate) use ready::readable;
 
 use crate::memory::Mapper;
 use std::fmt;
+use std::fs::File;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use vmm_sys_util::eventfd::EventFd;
@@ -99,6 +100,23 @@ pub unsafe trait Bar: Send + Sync + fmt::Debug {
     fn mapped(&self) -> Option<Mapped<'_>> {
         None
     }
+
+    /// Returns a file in which other processes can map the BAR, if the bus has one. A process that has it can reach all of the
+    /// function.
+    fn file(&self) -> Option<BarFile> {
+        None
+    }
+}
+
+/// A file that contains a BAR.
+#[derive(Debug)]
+pub struct BarFile {
+    /// The file.
+    pub file: File,
+    /// Start of the BAR in the file.
+    pub offset: u64,
+    /// Number of bytes that can be mapped, from the start of the BAR on.
+    pub bytes: u64,
 }
 
 /// The kinds of interrupts of a PCI function.

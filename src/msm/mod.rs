@@ -202,6 +202,9 @@ impl Msm {
 
     /// Starts a job: pushes its task, and starts its program by one doorbell.
     ///
+    /// Up to [`Design::tasks`] jobs can be in flight. Data of a job that is lost between host and design without an error is then
+    /// replaced by data of the next one, so that both results are wrong. A job that is alone does not finish instead.
+    ///
     /// # Errors
     ///
     /// [`MsmSubmitError::Busy`] if the design's task queue is full: poll earlier jobs first. Nothing was started.

@@ -3,6 +3,7 @@
 
 mod card;
 mod death;
+mod device_files;
 mod iommu;
 mod nodes;
 mod prover;

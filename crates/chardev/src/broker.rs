@@ -166,6 +166,13 @@ impl Shared {
                 Ok(descriptor) => (Ok(0), Some(descriptor)),
                 Err(errno) => (Err(errno), None),
             },
+            Operation::Map => {
+                let file = self.files().get(&request.file).cloned().ok_or(Errno::BADF);
+                match file.and_then(|file| file.map(&self.device, request)) {
+                    Ok((descriptor, offset)) => (Ok(offset), Some(descriptor)),
+                    Err(errno) => (Err(errno), None),
+                }
+            }
             Operation::Check => (self.check(request.value).map(|_| 0), None),
             _ => {
                 let file = self.files().get(&request.file).cloned();

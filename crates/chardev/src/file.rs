@@ -18,6 +18,9 @@ const O_ACCMODE: u32 = 3;
 const O_RDONLY: u32 = 0;
 const O_WRONLY: u32 = 1;
 const O_TRUNC: u32 = 0o1000;
+const MAP_TYPE: u32 = 15;
+const MAP_SHARED: u32 = 1;
+const PROT_WRITE: u32 = 2;
 const SEEK_SET: i32 = 0;
 const SEEK_CUR: i32 = 1;
 const SEEK_END: i32 = 2;
@@ -44,7 +47,7 @@ impl File {
             Operation::Write | Operation::WriteAt => self.transfer(device, caller, request, true),
             Operation::Seek => self.seek(request.position as i64, request.value as i32),
             Operation::Ioctl => self.ioctl(device, caller, request.value as u32, request.address),
-            Operation::Open | Operation::Check | Operation::Cancel => Err(Errno::INVAL),
+            Operation::Open | Operation::Check | Operation::Cancel | Operation::Map => Err(Errno::INVAL),
         }
     }
 
@@ -84,6 +87,21 @@ impl File {
             }
             Node::Events(_) => Err(Errno::INVAL),
         }
+    }
+
+    /// Returns what a client maps (`bridge_mmap`), and the offset in it. An offset beyond the BAR is an error.
+    pub fn map(&self, device: &Device, request: &Request) -> Result<(OwnedFd, u64), Errno> {
+        if !matches!(self.node, Node::User | Node::Control) {
+            return Err(Errno::NODEV);
+        }
+        let shared = request.flags & MAP_TYPE == MAP_SHARED;
+        let writes = request.value as u32 & PROT_WRITE != 0 && shared;
+        match self.flags & O_ACCMODE {
+            O_WRONLY => return Err(Errno::ACCESS),
+            O_RDONLY if writes => return Err(Errno::ACCESS),
+            _ => {}
+        }
+        self.registers(device)?.map(request.position, request.length)
     }
 
     fn check_mode(&self, is_write: bool) -> Result<(), Errno> {

@@ -4,11 +4,14 @@ use crate::caller::Caller;
 use crate::errno::of_bus;
 use rustix::io::Errno;
 use std::fmt;
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use xdma::unstable::bus::Bar;
 
 /// Size of a register in bytes. Every call accesses one register.
 const REGISTER: u64 = 4;
+/// Size of a page in bytes.
+const PAGE: u64 = 4096;
 
 pub(crate) struct Registers(Arc<dyn Bar>);
 
@@ -39,6 +42,17 @@ impl Registers {
         caller.read(address, &mut bytes)?;
         self.0.write32(position, u32::from_le_bytes(bytes)).map_err(|error| of_bus(&error))?;
         Ok(REGISTER)
+    }
+
+    /// Returns a file for a mapping of the BAR, and the offset in it. Over a socket, there is none.
+    pub fn map(&self, offset: u64, length: u64) -> Result<(OwnedFd, u64), Errno> {
+        let bar = self.0.file().ok_or(Errno::NODEV)?;
+        let length = length.checked_next_multiple_of(PAGE).ok_or(Errno::INVAL)?;
+        let fits = length > 0 && offset.checked_add(length).is_some_and(|end| end <= bar.bytes);
+        if !offset.is_multiple_of(PAGE) || !fits {
+            return Err(Errno::INVAL);
+        }
+        Ok((bar.file.into(), bar.offset + offset))
     }
 
     fn check(&self, count: u64, position: u64) -> Result<(), Errno> {

@@ -22,10 +22,13 @@ pub enum Operation {
     Ioctl = 8,
     /// Ends the request in progress: it returns what it has done so far, or `EINTR`. Has no reply.
     Cancel = 9,
+    /// Maps `length` bytes at `position`, with the protection in `value` and the `flags` of `mmap`. The reply carries a file to map,
+    /// and the result is the offset in that file.
+    Map = 10,
 }
 
 impl Operation {
-    const ALL: [Self; 9] = [
+    const ALL: [Self; 10] = [
         Self::Open,
         Self::Check,
         Self::Read,
@@ -35,6 +38,7 @@ impl Operation {
         Self::Seek,
         Self::Ioctl,
         Self::Cancel,
+        Self::Map,
     ];
 }
 

@@ -278,14 +278,47 @@ same! {
     (address: *mut c_void, length: usize, protection: c_int, flags: c_int, fd: c_int, offset: i64) *mut c_void,
     |address, length, protection, flags, fd, offset| match table::get(fd) {
         Some(entry) if flags & libc::MAP_ANONYMOUS == 0 => {
-            if matches!(entry.node, Node::User | Node::Control) {
-                say(c"xdma: registers cannot be mapped through the broker: use pread and pwrite\n");
-            }
-            errno::set(libc::ENODEV);
-            libc::MAP_FAILED
+            map_device(entry, address, length, protection, flags, offset)
         }
         // SAFETY: see above.
         _ => unsafe { real::mmap64(address, length, protection, flags, fd, offset) },
+    }
+}
+
+/// Maps registers, if the bus of the card can.
+fn map_device(
+    entry: Entry,
+    address: *mut c_void,
+    length: usize,
+    protection: c_int,
+    flags: c_int,
+    offset: i64,
+) -> *mut c_void {
+    let request = Request {
+        flags: flags as u32,
+        position: offset as u64,
+        length: length as u64,
+        value: protection as u64,
+        ..Request::new(Operation::Map, entry.file)
+    };
+    match connection::call_for_descriptor(&request) {
+        (at, Some(fd)) if at >= 0 => {
+            // SAFETY: the program's contract, on a file that was just received. The mapping outlives its descriptor.
+            unsafe {
+                let mapped = real::mmap64(address, length, protection, flags, fd, at);
+                let saved = errno::get();
+                real::close(fd);
+                errno::set(saved);
+                mapped
+            }
+        }
+        (error, _) => {
+            if error == -i64::from(libc::ENODEV) && matches!(entry.node, Node::User | Node::Control) {
+                say(c"xdma: registers of a card over a socket cannot be mapped: use pread and pwrite\n");
+            }
+            errno::set(-error as c_int);
+            libc::MAP_FAILED
+        }
     }
 }
 

@@ -5,7 +5,7 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use xdma::card::{Card, CardError, CardName, CardOptions};
 
 /// Environment variable with the role of a process.
-const ROLE: &str = "XDMA_TEST_ROLE";
+pub const ROLE: &str = "XDMA_TEST_ROLE";
 
 /// Returns whether this process was started by [`start`] with this role.
 pub fn is(role: &str) -> bool {

@@ -2,7 +2,7 @@
 
 use super::Device;
 use super::ioctl::Region;
-use crate::bus::{Bar, BusError, Mapped, check_access, check_register, counts};
+use crate::bus::{Bar, BarFile, BusError, Mapped, check_access, check_register, counts};
 use memmap2::{MmapOptions, MmapRaw};
 use std::fmt;
 use std::io;
@@ -116,6 +116,12 @@ unsafe impl Bar for VfioBar {
         let bytes = &value.to_le_bytes()[..width.into()];
         let written = self.device.file().write_all_at(bytes, self.region.offset + offset);
         written.map_err(|error| gone("writing a register", &error))
+    }
+
+    fn file(&self) -> Option<BarFile> {
+        let &(0, bytes) = self.region.areas.first()? else { return None };
+        let file = self.device.file().try_clone().ok()?;
+        Some(BarFile { file, offset: self.region.offset, bytes })
     }
 
     fn mapped(&self) -> Option<Mapped<'_>> {

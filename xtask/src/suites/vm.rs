@@ -26,7 +26,7 @@ pub const SUITE: Suite = Suite {
 fn run_machines(run: &mut Run) -> Result<()> {
     let Some(rig) = Rig::get_or_build(run)? else { return Ok(()) };
     // The same build as for the suite `tests`.
-    let targets = "--bin xdma --bin vfio-setup --test driver --test vm";
+    let targets = "--lib --bin xdma --bin vfio-setup --test driver --test vm";
     let messages = run.build(&format!("build {PACKAGES} {targets}"))?;
     let program = |name| executable(&messages, name);
     let (driver, vm, setup, xdma) =
@@ -34,7 +34,7 @@ fn run_machines(run: &mut Run) -> Result<()> {
     let tests = Tests { driver: list(run, &driver)?, vm: list(run, &vm)? };
     let work = run.workspace.work_dir("vm")?;
     let [small, debian] = ["small", "debian"].map(|kind| work.join(kind).with_extension("cpio"));
-    let guest = [driver.as_path(), &vm, &setup, &xdma];
+    let guest = [driver.as_path(), &vm, &setup, &xdma, &xdma.with_file_name("libxdma_preload.so")];
     rig.make_image("small", &small, &guest)?;
     rig.make_image("debian", &debian, &guest)?;
     let launcher = Launcher { rig, catalog: Catalog::read()?, xdma, small, debian, work };

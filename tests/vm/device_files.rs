@@ -1,0 +1,55 @@
+//! `xdma run` with a program for the device files of the kernel module: this one.
+
+use std::fs::{File, OpenOptions};
+use std::os::unix::fs::FileExt;
+use std::process::Command;
+use xdma_emulator::EmulatorOptions;
+use xdma_testkit::bench::{Bench, works};
+use xdma_testkit::process;
+
+/// The role of the process that uses the files.
+const ROLE: &str = "device files";
+
+fn open(name: &str) -> File {
+    let path = format!("/dev/xdma0_{name}");
+    OpenOptions::new().read(true).write(true).open(&path).unwrap_or_else(|error| panic!("{path}: {error}"))
+}
+
+/// Moves data and reads registers, as programs for the kernel module do.
+fn use_files() {
+    let data: Vec<u8> = (0..3_000_001u32).map(|at| (at * 7 + (at >> 12)) as u8).collect();
+    for (number, length) in [1, 4096, 65_536, 3_000_001].into_iter().enumerate() {
+        let (at, mut back) = (0x1003 + ((number as u64) << 24), vec![0; length]);
+        assert_eq!(open(&format!("h2c_{}", number % 2)).write_at(&data[..length], at).unwrap(), length);
+        assert_eq!(open("c2h_0").read_at(&mut back, at).unwrap(), length);
+        assert!(back == data[..length], "{length}");
+    }
+    let (control, mut word) = (open("control"), [0; 4]);
+    control.read_exact_at(&mut word, 0).unwrap();
+    assert_eq!(u32::from_le_bytes(word) >> 16, 0x1fc0);
+    // SAFETY: nothing accesses these registers meanwhile.
+    let map = unsafe { memmap2::MmapOptions::new().len(4096).map_mut(&control).unwrap() };
+    // SAFETY: a register in the mapping.
+    let mapped = unsafe { map.as_ptr().cast::<u32>().read_volatile() };
+    assert_eq!(mapped.to_le_bytes(), word);
+    // SAFETY: as above; this length is refused.
+    let error = unsafe { memmap2::MmapOptions::new().len(1 << 20).map_mut(&control).unwrap_err() };
+    assert_eq!(error.raw_os_error(), Some(libc::EINVAL));
+}
+
+#[test]
+fn a_program_for_the_kernel_module_runs_unchanged() {
+    if process::is(ROLE) {
+        return use_files();
+    }
+    let bench = Bench::memory(EmulatorOptions::default());
+    let test = "device_files::a_program_for_the_kernel_module_runs_unchanged";
+    let mut run = Command::new("xdma");
+    run.args(["run", "--card", &bench.name().to_string(), "--"]).arg(std::env::current_exe().unwrap());
+    run.args(["--exact", test, "--nocapture"]).env(process::ROLE, ROLE);
+    let output = run.output().unwrap();
+    let text = [output.stdout, output.stderr].concat();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&text));
+    // The card is as it was found.
+    works(&bench.open());
+}
