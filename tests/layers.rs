@@ -22,7 +22,7 @@ const LAYERS: [&str; 11] = [
 ];
 
 /// The published packages, and the packages of this workspace on which each may depend.
-const PACKAGES: [(&str, &[&str]); 9] = [
+const PACKAGES: [(&str, &[&str]); 11] = [
     ("xdma-card-file", &[]),
     ("xdma-regs", &[]),
     ("xdma-rtl", &[]),
@@ -31,7 +31,9 @@ const PACKAGES: [(&str, &[&str]); 9] = [
     ("xdma-emulated-card", &["xdma", "xdma-emulator"]),
     ("xdma-arkworks", &["xdma"]),
     ("vfio-setup", &["xdma"]),
-    ("xdma-cli", &["xdma", "xdma-emulated-card", "xdma-emulator"]),
+    ("xdma-chardev", &["xdma"]),
+    ("xdma-preload", &["xdma-chardev"]),
+    ("xdma-cli", &["xdma", "xdma-chardev", "xdma-emulated-card", "xdma-emulator"]),
 ];
 
 fn rank(module: &str) -> Option<usize> {

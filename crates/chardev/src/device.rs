@@ -4,6 +4,7 @@ use crate::dma::DmaChannel;
 use crate::events::Events;
 use crate::node::Node;
 use crate::registers::Registers;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 use xdma::card::{BusError, Card, CardError, Report};
 use xdma::regs::Direction;
@@ -42,6 +43,8 @@ pub struct Device {
     pub(crate) control: Registers,
     pub(crate) user: Option<Registers>,
     pub(crate) events: Events,
+    /// Set by `XDMA_IOCOFFLINE`.
+    pub(crate) offline: AtomicBool,
     channels: Vec<DmaChannel>,
 }
 
@@ -65,6 +68,7 @@ impl Device {
             control: registers(report.register_bar)?,
             user: report.user_bar.map(registers).transpose()?,
             events: Events::new(&card),
+            offline: AtomicBool::new(false),
             channels: channels.collect(),
             report,
         })

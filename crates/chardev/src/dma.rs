@@ -6,6 +6,8 @@
 use crate::caller::Caller;
 use crate::errno;
 use crate::fair::{FairGuard, FairMutex};
+use crate::ioctl::Perf;
+use crate::perf::Run;
 use crate::stream::{Incoming, send};
 use rustix::io::Errno;
 use std::time::{Duration, Instant};
@@ -36,6 +38,8 @@ struct State {
     engine: Option<Engine>,
     /// Whether all data goes to one card address.
     fixed: bool,
+    /// A performance run, which has the channel.
+    run: Option<Run>,
 }
 
 #[derive(Debug)]
@@ -124,6 +128,29 @@ impl DmaChannel {
         Ok(())
     }
 
+    /// Starts a performance run. It outlasts the file and the process, as in the kernel module; transfers are refused until it is stopped.
+    pub fn start_run(&self, request: Perf) -> Result<(), Errno> {
+        let mut state = self.state.lock();
+        if state.run.is_some() || self.is_stream() {
+            return Err(if self.is_stream() { Errno::INVAL } else { Errno::BUSY });
+        }
+        state.engine = None;
+        let (direction, index) = (self.report.direction, self.report.index);
+        let channel = self.card.channel(direction, index, ChannelOptions::default());
+        let channel = channel.map_err(|error| errno::of_open(&error))?;
+        state.run = Some(Run::start(&self.card, direction, channel, request)?);
+        Ok(())
+    }
+
+    /// Returns the counters of the performance run, and ends it if requested.
+    pub fn run_counters(&self, stop: bool) -> Option<Perf> {
+        let mut state = self.state.lock();
+        match stop {
+            true => state.run.take().map(Run::stop),
+            false => state.run.as_ref().map(Run::counters),
+        }
+    }
+
     /// Executes a call. Returns the number of bytes; an error only if there are none.
     pub fn transfer(&self, transfer: &Transfer, is_write: bool) -> Result<u64, Errno> {
         if is_write != (self.report.direction == Direction::H2C) {
@@ -131,6 +158,9 @@ impl DmaChannel {
         }
         let count = transfer.count.min(MAX_COUNT);
         let mut state = self.state.lock();
+        if state.run.is_some() {
+            return Err(Errno::BUSY);
+        }
         self.check_alignment(transfer, count, state.fixed)?;
         if count == 0 {
             return if transfer.address.is_multiple_of(4096) { Err(Errno::INVAL) } else { Ok(0) };

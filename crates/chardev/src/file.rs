@@ -2,14 +2,15 @@
 
 use crate::caller::Caller;
 use crate::device::Device;
-use crate::dma::{DmaChannel, Transfer};
+use crate::dma::{DmaChannel, MAX_COUNT, Transfer};
 use crate::errno::of_card;
-use crate::ioctl;
+use crate::ioctl::{self, Aperture, Perf};
 use crate::node::Node;
 use crate::registers::Registers;
 use crate::wire::{Operation, Request};
 use rustix::io::Errno;
 use std::os::fd::OwnedFd;
+use std::sync::atomic::Ordering;
 use std::sync::{Mutex, PoisonError};
 use xdma::card::CardError;
 
@@ -89,6 +90,21 @@ impl File {
         }
     }
 
+    fn move_data(
+        &self,
+        device: &Device,
+        caller: &Caller,
+        [address, count, position]: [u64; 3],
+        is_write: bool,
+    ) -> Result<u64, Errno> {
+        if device.offline.load(Ordering::Relaxed) {
+            return Err(Errno::BUSY);
+        }
+        let ends_with_packet = self.flags & O_TRUNC != 0;
+        let transfer = Transfer { caller, address, count, position, ends_with_packet };
+        self.channel(device)?.transfer(&transfer, is_write)
+    }
+
     /// Returns what a client maps (`bridge_mmap`), and the offset in it. An offset beyond the BAR is an error.
     pub fn map(&self, device: &Device, request: &Request) -> Result<(OwnedFd, u64), Errno> {
         if !matches!(self.node, Node::User | Node::Control) {
@@ -153,9 +169,72 @@ impl File {
                 int(self.channel(device)?.is_fixed().into())
             }
             (Node::H2c(_) | Node::C2h(_), ioctl::ALIGN_GET) => int(self.channel(device)?.alignment()),
+            (Node::H2c(_) | Node::C2h(_), ioctl::PERF_START | ioctl::PERF_STOP | ioctl::PERF_GET) => {
+                self.perf(device, caller, request, argument)
+            }
+            (Node::H2c(_) | Node::C2h(_), ioctl::APERTURE_READ | ioctl::APERTURE_WRITE) => {
+                self.aperture(device, caller, request == ioctl::APERTURE_WRITE, argument)
+            }
             (Node::H2c(_) | Node::C2h(_), _) => Err(Errno::INVAL),
+            (Node::User | Node::Control, ioctl::OFFLINE | ioctl::ONLINE) => {
+                device.offline.store(request == ioctl::OFFLINE, Ordering::Relaxed);
+                Ok(0)
+            }
             (Node::User | Node::Control, ioctl::INFO) => self.info(device, caller, argument),
             _ => Err(Errno::NOTTY),
+        }
+    }
+
+    fn perf(&self, device: &Device, caller: &Caller, request: u32, argument: u64) -> Result<u64, Errno> {
+        let channel = self.channel(device)?;
+        if request == ioctl::PERF_START {
+            let mut bytes = [0; Perf::BYTES];
+            caller.read(argument, &mut bytes)?;
+            return channel.start_run(Perf::from_bytes(&bytes)).map(|()| 0);
+        }
+        let stop = request == ioctl::PERF_STOP;
+        let missing = if stop { Errno::INVAL } else { Errno::PROTO };
+        let counters = channel.run_counters(stop).ok_or(missing)?;
+        caller.write(argument, &counters.to_bytes()).map(|()| 0)
+    }
+
+    /// Moves data with card addresses that wrap in a window (`ioctl_do_aperture_dma`).
+    fn aperture(
+        &self,
+        device: &Device,
+        caller: &Caller,
+        is_write: bool,
+        argument: u64,
+    ) -> Result<u64, Errno> {
+        let mut bytes = [0; Aperture::BYTES];
+        caller.read(argument, &mut bytes)?;
+        let Aperture { card, size, buffer, length } = Aperture::from_bytes(&bytes);
+        if size == 0 || buffer.checked_add(length).is_none() {
+            return Err(Errno::INVAL);
+        }
+        let mut done = 0;
+        let mut result = Ok(());
+        while result.is_ok() && done < length.min(MAX_COUNT) {
+            let part = u64::from(size).min(length - done);
+            match self.move_data(device, caller, [buffer + done, part, card], is_write) {
+                Ok(moved) if moved < part => {
+                    done += moved;
+                    break;
+                }
+                Ok(moved) => done += moved,
+                Err(errno) => result = Err(errno),
+            }
+        }
+        match result {
+            Err(errno) if done == 0 => {
+                caller.write(argument + Aperture::ERROR as u64, &(-errno.raw_os_error()).to_le_bytes())?;
+                Err(errno)
+            }
+            _ => {
+                caller.write(argument + Aperture::ERROR as u64, &[0; 4])?;
+                caller.write(argument + Aperture::DONE as u64, &done.to_le_bytes())?;
+                Ok(0)
+            }
         }
     }
 

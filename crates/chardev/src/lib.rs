@@ -33,6 +33,8 @@ mod fair;
 #[cfg(feature = "broker")]
 mod file;
 #[cfg(feature = "broker")]
+mod perf;
+#[cfg(feature = "broker")]
 mod registers;
 #[cfg(feature = "broker")]
 mod stream;

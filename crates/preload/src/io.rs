@@ -294,6 +294,10 @@ fn map_device(
     flags: c_int,
     offset: i64,
 ) -> *mut c_void {
+    if !matches!(entry.node, Node::User | Node::Control) {
+        errno::set(libc::ENODEV);
+        return libc::MAP_FAILED;
+    }
     let request = Request {
         flags: flags as u32,
         position: offset as u64,
@@ -313,7 +317,7 @@ fn map_device(
             }
         }
         (error, _) => {
-            if error == -i64::from(libc::ENODEV) && matches!(entry.node, Node::User | Node::Control) {
+            if error == -i64::from(libc::ENODEV) {
                 say(c"xdma: registers of a card over a socket cannot be mapped: use pread and pwrite\n");
             }
             errno::set(-error as c_int);

@@ -5,6 +5,7 @@ mod copy;
 mod emulate;
 mod info;
 mod regs;
+mod run;
 mod selftest;
 mod shell;
 mod streams;

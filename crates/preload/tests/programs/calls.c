@@ -35,6 +35,13 @@
 #define ADDRMODE_GET 0x80047105
 #define ALIGN_GET 0x80047106
 #define INFO 0xc0287801
+#define PERF_START 0x40087101
+#define PERF_STOP 0x40087102
+#define PERF_GET 0x80087103
+#define APERTURE_W 0x40087108
+#define APERTURE_R 0x40087107
+#define OFFLINE 0x7802
+#define ONLINE 0x7803
 #define PAGE 4096
 // Hidden from the compiler, which would object to the wrong calls.
 static void *volatile null;
@@ -207,6 +214,68 @@ static void check_ioctls(void)
 	FAILS(ioctl(file("/dev/xdma0_events_0", O_RDWR), ALIGN_GET, &value), ENOTTY);
 }
 
+static void check_perf(void)
+{
+	char b[PAGE] = { 0 };
+	struct {
+		uint32_t version, size, stopped, iterations;
+		uint64_t clock, data, pending;
+	} perf = { .version = 1, .size = PAGE }, seen = { 0 };
+	int h = file("/dev/xdma0_h2c_0", O_RDWR);
+	FAILS(ioctl(h, PERF_GET, &seen), EPROTO);
+	FAILS(ioctl(h, PERF_STOP, &seen), EINVAL);
+	perf.version = 2;
+	FAILS(ioctl(h, PERF_START, &perf), EINVAL);
+	perf.version = 1;
+	perf.size = (4 << 20) + 1;
+	FAILS(ioctl(h, PERF_START, &perf), EINVAL);
+	perf.size = PAGE;
+	CHECK(ioctl(h, PERF_START, &perf) == 0);
+	FAILS(ioctl(h, PERF_START, &perf), EBUSY);
+	FAILS(pwrite(h, b, PAGE, 0), EBUSY);
+	usleep(300000);
+	// It outlasts the file.
+	close(h);
+	h = file("/dev/xdma0_h2c_0", O_RDWR);
+	CHECK(ioctl(h, PERF_GET, &seen) == 0 && seen.size == PAGE && seen.iterations > 0);
+	CHECK(seen.data > 0 && seen.data <= seen.clock && seen.stopped == 0);
+	uint64_t before = seen.data;
+	CHECK(ioctl(h, PERF_STOP, &seen) == 0 && seen.data >= before);
+	CHECK(pwrite(h, b, PAGE, 0) == PAGE);
+}
+
+static void check_aperture(void)
+{
+	static char out[4 * PAGE], in[2 * PAGE];
+	struct {
+		uint64_t card;
+		uint32_t size, pad;
+		uint64_t buffer, length;
+		int32_t error;
+		uint64_t done;
+	} a = { .card = 0x20000, .size = PAGE, .buffer = (uint64_t)out, .length = sizeof(out) };
+	int h = file("/dev/xdma0_h2c_0", O_RDWR), c = file("/dev/xdma0_c2h_0", O_RDWR);
+	memset(in, 9, sizeof(in));
+	CHECK(pwrite(h, in, 2 * PAGE, 0x20000) == 2 * PAGE);
+	for (int i = 0; i < 4; i++)
+		memset(out + i * PAGE, i + 1, PAGE);
+	CHECK(ioctl(h, APERTURE_W, &a) == 0 && a.error == 0 && a.done == sizeof(out));
+	CHECK(pread(c, in, 2 * PAGE, 0x20000) == 2 * PAGE && in[0] == 4 && in[PAGE] == 9);
+	CHECK(ioctl(c, APERTURE_R, &a) == 0 && out[0] == 4 && out[3 * PAGE] == 4);
+	FAILS(ioctl(h, APERTURE_R, &a), EINVAL);
+	a.size = 0;
+	FAILS(ioctl(h, APERTURE_W, &a), EINVAL);
+}
+
+static void check_offline(void)
+{
+	char b[PAGE] = { 0 };
+	int u = file("/dev/xdma0_user", O_RDWR), k = file("/dev/xdma0_control", O_RDWR), h = file("/dev/xdma0_h2c_0", O_RDWR);
+	CHECK(ioctl(u, OFFLINE) == 0);
+	FAILS(pwrite(h, b, PAGE, 0), EBUSY);
+	CHECK(pread(k, b, 4, 0) == 4 && ioctl(u, ONLINE) == 0 && pwrite(h, b, PAGE, 0) == PAGE);
+}
+
 static void check_registers(void)
 {
 	uint32_t a, b, four[4] = { 0, 1, 1, 1 };
@@ -319,6 +388,23 @@ static void check_events(void)
 	FAILS(write(e, value, 4), EINVAL);
 	alarm_in(200, 0);
 	FAILS(read(e, value, 4), EINTR);
+	// Interrupts before the file is opened count, and any number of them is one event.
+	int u = file("/dev/xdma0_user", O_RDWR);
+	uint32_t raise = 1 << 3, lower = 0;
+	for (int i = 0; i < 3; i++) {
+		CHECK(pwrite(u, &raise, 4, 0xd00) == 4 && pwrite(u, &lower, 4, 0xd00) == 4);
+		usleep(20000);
+	}
+	int first = file("/dev/xdma0_events_3", O_RDONLY), second = file("/dev/xdma0_events_3", O_RDONLY);
+	struct pollfd both[] = { { first, POLLIN, 0 }, { second, POLLIN, 0 } };
+	CHECK(poll(both, 2, 2000) == 2 && both[0].revents == POLLIN);
+	CHECK(read(first, value, 4) == 4 && value[0] == 1 && poll(both, 2, 0) == 0);
+	int ep = epoll_create1(0);
+	struct epoll_event watched = { EPOLLIN | EPOLLET, { 0 } };
+	CHECK(epoll_ctl(ep, EPOLL_CTL_ADD, second, &watched) == 0 && epoll_wait(ep, &watched, 1, 0) == 0);
+	CHECK(pwrite(u, &raise, 4, 0xd00) == 4 && epoll_wait(ep, &watched, 1, 2000) == 1);
+	FAILS(read(second, null, 4), EFAULT);
+	CHECK(read(second, value, 4) == 4 && value[0] == 1);
 	FAILS(lseek(e, 0, SEEK_SET), ESPIPE);
 }
 
@@ -358,7 +444,7 @@ int main(int argc, char **argv)
 	} checks[] = {
 		{ "open", check_open }, { "position", check_position }, { "zero", check_zero }, { "range", check_range },
 		{ "fault", check_fault }, { "lengths", check_lengths }, { "others", check_others }, { "vectors", check_vectors },
-		{ "ioctls", check_ioctls }, { "registers", check_registers }, { "info", check_info }, { "maps", check_maps },
+		{ "ioctls", check_ioctls }, { "perf", check_perf }, { "aperture", check_aperture }, { "offline", check_offline }, { "registers", check_registers }, { "info", check_info }, { "maps", check_maps },
 		{ "descriptors", check_descriptors }, { "exec", check_exec }, { "events", check_events }, { "timeout", check_timeout },
 		{ "failure", check_failure }, { "interrupted", check_interrupted }, { "restarted", check_restarted },
 	};

@@ -55,13 +55,8 @@ impl Bench {
 
     /// Runs a Python program, which must succeed. Returns its output.
     pub fn python(&self, program: &str) -> String {
-        let python = std::fs::canonicalize(
-            check(
-                Command::new("python3").args(["-c", "import sys; print(sys.executable)"]).output().unwrap(),
-            )
-            .trim(),
-        );
-        check(self.command(python.unwrap()).args(["-c", program]).output().unwrap())
+        let python = python().expect("Python is installed");
+        check(self.command(python).args(["-c", program]).output().unwrap())
     }
 
     /// Compiles a C program of this directory.
@@ -78,6 +73,15 @@ impl Bench {
         program
     }
 }
+
+/// Returns the path of Python itself: `python3` can be a script that starts it.
+pub fn python() -> Option<String> {
+    let output = Command::new("python3").args(["-c", "import sys; print(sys.executable)"]).output().ok()?;
+    output.status.success().then(|| String::from_utf8_lossy(&output.stdout).trim().to_owned())
+}
+
+/// What a test prints that needs Python where there is none.
+pub const NO_PYTHON: &str = "skipped: python3 is not installed; run: sudo apt-get install -y python3";
 
 /// Returns the path of the library, which cargo builds together with this test.
 fn library() -> PathBuf {

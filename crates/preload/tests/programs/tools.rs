@@ -1,6 +1,6 @@
 //! `dd`, `cat`, the shell, and Python.
 
-use crate::support::Bench;
+use crate::support::{Bench, NO_PYTHON, python};
 
 #[test]
 fn dd_moves_data_to_the_card_and_back() {
@@ -46,6 +46,9 @@ fn the_shell_sees_character_devices() {
 
 #[test]
 fn python_uses_the_files() {
+    if python().is_none() {
+        return println!("{NO_PYTHON}");
+    }
     let bench = Bench::memory();
     let text = bench.python(
         "
