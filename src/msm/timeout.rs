@@ -2,13 +2,14 @@
 
 use std::time::Duration;
 
-/// Time per pair before the first result. Simulated designs are slower than this and need a larger margin.
+/// Assumed time per pair before the first result. Simulated designs are slower than this and need a larger margin.
 const INITIAL_TIME_PER_PAIR: Duration = Duration::from_micros(100);
 /// A timeout is this many times the expected duration.
 const FACTOR: f64 = 16.0;
-/// A much smaller job says little about the speed of a larger one, since most of its duration does not depend on its size.
+/// Jobs are comparable if their sizes differ by at most this factor. The duration of a much smaller job hardly depends on its
+/// size, so it does not predict the duration of a larger one.
 const COMPARABLE: u64 = 8;
-/// The weight of a slower job in the estimate. A faster one replaces it.
+/// Weight of a slower job in the moving average. A faster job replaces the average.
 const WEIGHT: f64 = 0.125;
 
 /// Estimates the timeout of a job from its size and from the speed at which the design has computed earlier jobs.
@@ -25,9 +26,9 @@ const WEIGHT: f64 = 0.125;
 #[derive(Clone, Debug, PartialEq)]
 pub struct TimeoutEstimator {
     margin: Duration,
-    /// The largest recorded job.
+    /// Pairs of the largest recorded job.
     largest: u64,
-    /// Seconds per pair of jobs about as large as that.
+    /// Estimated seconds per pair of jobs of about that size.
     per_pair: f64,
 }
 
@@ -38,7 +39,7 @@ impl TimeoutEstimator {
         Self { margin, largest: 0, per_pair: 0.0 }
     }
 
-    /// Records that a job of `pairs` took `time`, not including the time that it waited for earlier jobs.
+    /// Records that a job of `pairs` pairs took `time`, which does not include the time that it waited for earlier jobs.
     pub fn record(&mut self, pairs: u64, time: Duration) {
         let per_pair = time.as_secs_f64() / pairs.max(1) as f64;
         let is_smaller = pairs < self.largest / COMPARABLE;
@@ -51,8 +52,8 @@ impl TimeoutEstimator {
         self.largest = self.largest.max(pairs);
     }
 
-    /// Returns the timeout of a job of `pairs`: 16 times its expected duration, plus the margin. Before a job of about this size
-    /// was recorded, it is at most 100 microseconds per pair, plus the margin.
+    /// Returns the timeout of a job of `pairs` pairs: 16 times its expected duration, plus the margin. Until a job of about
+    /// this size has been recorded, the timeout is at most 100 microseconds per pair, plus the margin.
     pub fn timeout(&self, pairs: u64) -> Duration {
         let initial = INITIAL_TIME_PER_PAIR.as_secs_f64();
         let per_pair = match self.largest {
@@ -78,7 +79,7 @@ mod tests {
     }
 
     #[test]
-    fn small_jobs_say_little_about_large_ones() {
+    fn small_jobs_do_not_affect_the_timeouts_of_large_ones() {
         let small: Vec<_> = (0..200).map(|_| (2, 1)).collect();
         assert!((after(&small, 20_000) - 12.0).abs() < 0.1, "the initial time per pair");
         let large = [small.clone(), vec![(1 << 20, 2000)], small].concat();

@@ -1,4 +1,4 @@
-//! `xdma run` with a program for the device files of the kernel module: this one.
+//! `xdma run` with a program that uses the kernel module's device files. The program is this test itself.
 
 use std::fs::{File, OpenOptions};
 use std::os::unix::fs::FileExt;
@@ -7,7 +7,7 @@ use xdma_emulator::EmulatorOptions;
 use xdma_testkit::bench::{Bench, works};
 use xdma_testkit::process;
 
-/// The role of the process that uses the files.
+/// The role of the process that uses the device files.
 const ROLE: &str = "device files";
 
 fn open(name: &str) -> File {
@@ -27,12 +27,12 @@ fn use_files() {
     let (control, mut word) = (open("control"), [0; 4]);
     control.read_exact_at(&mut word, 0).unwrap();
     assert_eq!(u32::from_le_bytes(word) >> 16, 0x1fc0);
-    // SAFETY: nothing accesses these registers meanwhile.
+    // SAFETY: no other code accesses these registers.
     let map = unsafe { memmap2::MmapOptions::new().len(4096).map_mut(&control).unwrap() };
-    // SAFETY: a register in the mapping.
+    // SAFETY: the address is that of a register in the mapping.
     let mapped = unsafe { map.as_ptr().cast::<u32>().read_volatile() };
     assert_eq!(mapped.to_le_bytes(), word);
-    // SAFETY: as above; this length is refused.
+    // SAFETY: as above. A mapping of this length is rejected.
     let error = unsafe { memmap2::MmapOptions::new().len(1 << 20).map_mut(&control).unwrap_err() };
     assert_eq!(error.raw_os_error(), Some(libc::EINVAL));
 }
@@ -50,6 +50,6 @@ fn a_program_for_the_kernel_module_runs_unchanged() {
     let output = run.output().unwrap();
     let text = [output.stdout, output.stderr].concat();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&text));
-    // The card is as it was found.
+    // The card is in its original state.
     works(&bench.open());
 }

@@ -1,7 +1,7 @@
 //! Dispatches the MSMs of provers to the card or to the CPU.
 //!
 //! No lock is held while an MSM is computed or waited for. On a thread of rayon's pool, an MSM on the CPU can run other MSMs of
-//! the same prover in the meantime, so a lock that is held across an MSM would deadlock.
+//! the same prover in the meantime, so holding a lock across an MSM would cause a deadlock.
 
 use crate::context::{Context, OnError};
 use crate::error::MsmError;
@@ -80,11 +80,11 @@ pub(crate) fn choose_device(context: &Context, pairs: usize) -> ComputedOn {
 /// Logs a failure, or panics if the options say so.
 fn handle_failure(context: &Context, bases: &str, error: MsmError) -> ComputedOn {
     match error {
-        // The failures that led to this are logged already.
+        // The failures that led to this have already been logged.
         MsmError::OutOfService if context.options().on_error == OnError::FallBackToCpu => {
             return ComputedOn::CpuOutOfService;
         }
-        // If the worker has ended, every MSM already falls back to the CPU.
+        // Sending fails if the worker has exited. Every MSM then runs on the CPU already.
         MsmError::TagMismatch | MsmError::InvalidPoint(_) => drop(context.send(Request::ReportWrongResult)),
         _ => {}
     }
@@ -177,7 +177,7 @@ pub(crate) fn msm_jobs(
     points.into_iter().flatten().map(job).collect()
 }
 
-/// Copies scalars to a buffer, and enqueues jobs that use them.
+/// Copies scalars to a buffer and enqueues jobs that use them.
 pub(crate) fn enqueue(
     context: &Context,
     scalars: &[BigInt<4>],
@@ -193,8 +193,8 @@ pub(crate) fn enqueue(
     PendingBatch::start(context.requests()?, buffer, jobs)
 }
 
-/// Waits for the jobs of an MSM, and checks its result if the points have tags. `job` is the index of the first of them in the
-/// batch, `first` the index of the first point in the registered slice.
+/// Waits for the jobs of an MSM, and checks its result if the points have tags. `job` is the index of the first of these jobs
+/// in the batch, and `first` is the index of the first point in the registered slice.
 pub(crate) fn wait_and_check(
     slice: &RegisteredSlice,
     pending: &mut PendingBatch,

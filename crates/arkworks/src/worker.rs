@@ -1,9 +1,10 @@
 //! The worker thread, which owns the card's MSM client: it submits jobs, waits for results, and recovers the card after errors.
 //!
-//! A separate thread keeps the card busy while callers compute. Callers therefore share no lock on the client.
+//! A separate thread keeps the card busy while callers compute, and callers need no lock on the client.
 //!
-//! One job is on the card at a time. With a second one queued, data of the first that is lost on its way would be replaced by the
-//! second one's, and the card would return a wrong result. Alone, a job that lacks data does not finish, and times out.
+//! The worker submits one job at a time. If a second job were queued and data of the first were lost on its way to the card,
+//! the design would use data of the second job in its place, and the results would be wrong. A single job that lacks data does
+//! not finish, and times out instead.
 
 use crate::error::MsmError;
 use crate::scalar_buffers::{JobInputs, ScalarBuffer, ScalarBufferPool};
@@ -18,7 +19,7 @@ use xdma::regs::msm::RESULT_BYTES;
 /// The card goes out of service after this many consecutive failures, each of which can last as long as a timeout, or after this
 /// many wrong results.
 const MAX_FAILURES: u32 = 2;
-/// Time after which a wait checks whether its result is still wanted.
+/// Interval at which a wait checks whether its result is still needed.
 const CHECK_INTERVAL: Duration = Duration::from_millis(100);
 
 /// The bytes of a result.
@@ -45,7 +46,7 @@ pub(crate) enum Request {
     Stats(Sender<Stats>),
 }
 
-/// A batch whose results arrive one by one. Dropping it abandons the jobs that have not ended.
+/// A batch whose results arrive one by one. Dropping it abandons the jobs that have not finished.
 #[derive(Debug)]
 pub(crate) struct PendingBatch {
     replies: Receiver<Reply>,
@@ -66,13 +67,13 @@ impl PendingBatch {
         Ok(Self { replies, arrived: vec![], abandoned })
     }
 
-    /// Waits for the result of one job. The wait ends, because the worker applies a timeout to each job.
+    /// Waits for the result of one job. The wait is bounded, because the worker applies a timeout to each job.
     pub fn wait(&mut self, job: usize) -> Result<ResultBytes, MsmError> {
         loop {
             if let Some(at) = self.arrived.iter().position(|(index, _)| *index == job) {
                 return self.arrived.swap_remove(at).1;
             }
-            // The sender is gone if the worker has ended.
+            // The sender is dropped if the worker has exited.
             let reply = self.replies.recv().map_err(|_| MsmError::OutOfService)?;
             self.arrived.push(reply);
         }
@@ -90,7 +91,7 @@ impl Drop for PendingBatch {
 pub(crate) struct SharedState {
     pub scalar_buffers: ScalarBufferPool,
     pub in_service: AtomicBool,
-    /// Set when the context is dropped: no result is wanted any more.
+    /// Set when the context is dropped. Results are no longer needed then.
     pub closing: AtomicBool,
 }
 
@@ -100,7 +101,7 @@ pub(crate) struct Worker {
     timeouts: TimeoutEstimator,
     /// Failures since the latest result.
     failures: u32,
-    /// Wrong results since the card was last put into service.
+    /// Wrong results since the card was last returned to service.
     wrong_results: u32,
 }
 
@@ -132,8 +133,8 @@ impl Worker {
             let _ = batch.reply.send((index, result));
         }
         if !failed {
-            // After a failure, the card may still read the buffer. It is then dropped instead, and `xdma` keeps the memory until
-            // the card has finished with it.
+            // After a failure, the card may still read the buffer. In that case, the buffer is dropped, and `xdma` keeps its
+            // memory until the card has finished with it.
             self.shared.scalar_buffers.release(batch.buffer);
         }
     }
@@ -162,7 +163,7 @@ impl Worker {
                     }
                     Err(JobError::Deadline { .. }) if remaining > CHECK_INTERVAL => {}
                     Err(JobError::Deadline { label, pairs, state, channel, .. }) => {
-                        // The last wait was shorter than the timeout.
+                        // Report the whole timeout. The last wait was only a part of it.
                         let error = JobError::Deadline { label, pairs, waited: timeout, state, channel };
                         return Err(MsmError::Job(error));
                     }
@@ -175,7 +176,7 @@ impl Worker {
                 self.timeouts.record(pairs, begin.elapsed());
                 self.failures = 0;
             }
-            // The job that was given up is dropped from the card. That is not a failure of the card.
+            // Remove the abandoned job from the card. This is not a failure of the card.
             Err(MsmError::OutOfService) => self.recover_or_take_out_of_service(),
             Err(_) => self.count_failure(),
         }
@@ -228,7 +229,7 @@ impl Worker {
 
 impl Drop for Worker {
     fn drop(&mut self) {
-        // Also if the thread panics: callers then do not try the card again.
+        // This also runs if the thread panics, so that callers do not try the card again.
         self.shared.in_service.store(false, Ordering::Relaxed);
     }
 }

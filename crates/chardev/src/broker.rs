@@ -22,19 +22,19 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 
-/// The environment variable that names the broker's socket.
+/// The environment variable that contains the path of the broker's socket.
 pub const BROKER_VARIABLE: &str = "XDMA_BROKER";
-/// The environment variable that names the broker's process, which clients permit to access their memory.
+/// The environment variable that contains the broker's process ID. Clients permit this process to access their memory.
 pub const BROKER_PID_VARIABLE: &str = "XDMA_BROKER_PID";
 
-/// Maximum number of connections: one for each thread of a client that makes calls.
+/// Maximum number of connections. Each client thread that makes calls has its own.
 const MAX_CONNECTIONS: usize = 1024;
 /// Maximum number of open files.
 const MAX_FILES: usize = 4096;
-/// Interval at which closed files are removed, and the broker checks whether to end.
+/// Interval at which the broker removes closed files and checks whether to stop.
 const CHECK: Timespec = Timespec { tv_sec: 0, tv_nsec: 100_000_000 };
 
-/// Serves a card's device files on a Unix socket, until it is dropped.
+/// Serves a card's device files on a Unix socket until it is dropped.
 #[derive(Debug)]
 pub struct Broker {
     shared: Arc<Shared>,
@@ -56,7 +56,7 @@ impl Broker {
     ///
     /// # Errors
     ///
-    /// The socket cannot be created.
+    /// Returns an error if the socket or the broker's thread cannot be created.
     pub fn start(device: Device, path: &Path) -> io::Result<Self> {
         let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
         let listener = socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None)?;
@@ -93,7 +93,7 @@ impl Drop for Broker {
     fn drop(&mut self) {
         self.shared.stop.store(true, Ordering::Relaxed);
         if let Some(acceptor) = self.acceptor.take() {
-            // A panic has been printed by its thread.
+            // If the thread panicked, its message is already printed.
             let _ = acceptor.join();
         }
         // The socket may have been removed already.
@@ -109,12 +109,14 @@ impl Shared {
     fn accept(self: &Arc<Self>, listener: &OwnedFd) {
         thread::scope(|scope| {
             while !self.stop.load(Ordering::Relaxed) {
-                // A signal only ends the wait early.
+                // A signal that interrupts the wait is harmless: the loop continues.
                 let _ = poll(&mut [PollFd::new(listener, PollFlags::IN)], Some(&CHECK));
                 self.sweep();
                 let Ok(connection) = accept_with(listener, SocketFlags::CLOEXEC) else { continue };
                 if self.connections.load(Ordering::Relaxed) >= MAX_CONNECTIONS {
-                    tracing::warn!("a client was refused: {MAX_CONNECTIONS} threads are connected");
+                    tracing::warn!(
+                        "a client was refused: {MAX_CONNECTIONS} client threads are already connected"
+                    );
                     continue;
                 }
                 let Ok(peer) = socket_peercred(&connection) else { continue };
@@ -125,14 +127,14 @@ impl Shared {
                     self.connections.fetch_sub(1, Ordering::Relaxed);
                 });
                 if let Err(error) = served {
-                    tracing::warn!(%error, "a client was refused");
+                    tracing::warn!(%error, "a client was refused: no thread could be started");
                     self.connections.fetch_sub(1, Ordering::Relaxed);
                 }
             }
         });
     }
 
-    /// Answers the requests of a client until it hangs up.
+    /// Answers a client's requests until it disconnects.
     fn serve(&self, caller: &Caller) {
         while !self.stop.load(Ordering::Relaxed) {
             match poll(&mut [PollFd::new(&caller.connection, PollFlags::IN)], Some(&CHECK)) {
@@ -146,10 +148,10 @@ impl Shared {
                 Ok((length, _)) => length,
             };
             let Some(request) = Request::from_bytes(&bytes[..length]) else {
-                tracing::warn!(process = ?caller.process, "a client sent something that is not a request");
+                tracing::warn!(process = ?caller.process, "a client sent an invalid request");
                 return;
             };
-            // It came too late to cancel anything.
+            // The request to cancel has already completed.
             if request.operation == Operation::Cancel {
                 continue;
             }
@@ -220,7 +222,7 @@ impl Shared {
         Ok(theirs)
     }
 
-    /// Removes the files whose last descriptor is closed.
+    /// Removes files whose last file descriptor has been closed.
     fn sweep(&self) {
         self.files().retain(|_, file| file.end.as_ref().is_none_or(|end| !has_hung_up(end)));
     }

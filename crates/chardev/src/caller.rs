@@ -1,4 +1,4 @@
-//! The process that made a call: its memory, and whether it still waits.
+//! The process that made a call: access to its memory, and cancellation.
 
 use crate::wire::Request;
 use nix::sys::uio::{RemoteIoVec, process_vm_readv, process_vm_writev};
@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Page size for probing memory.
 const PAGE: u64 = 4096;
-/// Maximum number of pages that one call probes (`IOV_MAX`).
+/// Maximum number of pages that one system call probes (`IOV_MAX`).
 const PROBES: usize = 1024;
 
 /// A client's connection and process.
@@ -30,7 +30,7 @@ impl Caller {
         nix::unistd::Pid::from_raw(self.process.as_raw_nonzero().get())
     }
 
-    /// Copies from the caller's memory.
+    /// Copies data from the caller's memory.
     pub fn read(&self, address: u64, to: &mut [u8]) -> Result<(), Errno> {
         let len = to.len();
         let remote = RemoteIoVec { base: pointer(address)?, len };
@@ -38,14 +38,14 @@ impl Caller {
         if copied.map_err(of_access)? == len { Ok(()) } else { Err(Errno::FAULT) }
     }
 
-    /// Copies to the caller's memory.
+    /// Copies data to the caller's memory.
     pub fn write(&self, address: u64, from: &[u8]) -> Result<(), Errno> {
         let remote = RemoteIoVec { base: pointer(address)?, len: from.len() };
         let copied = process_vm_writev(self.pid(), &[IoSlice::new(from)], &[remote]);
         if copied.map_err(of_access)? == from.len() { Ok(()) } else { Err(Errno::FAULT) }
     }
 
-    /// Checks that a range of the caller's memory can be read, so that a call with a bad buffer changes nothing.
+    /// Checks that a range of the caller's memory is readable, so that a call with a bad buffer has no effect.
     pub fn probe(&self, address: u64, length: u64) -> Result<(), Errno> {
         let end = address.checked_add(length).ok_or(Errno::FAULT)?;
         let pages: Vec<u64> = std::iter::once(address)
@@ -64,7 +64,7 @@ impl Caller {
         Ok(())
     }
 
-    /// Returns whether the caller has cancelled the request or is gone.
+    /// Returns whether the caller has cancelled the request or has disconnected.
     pub fn is_cancelled(&self) -> bool {
         if self.cancelled.load(Ordering::Relaxed) {
             return true;
@@ -72,7 +72,7 @@ impl Caller {
         let mut bytes = [0; Request::BYTES];
         let cancelled = match recv(&self.connection, &mut bytes, RecvFlags::DONTWAIT) {
             Err(Errno::AGAIN | Errno::INTR) => false,
-            // A client sends nothing but a cancellation while it waits for a reply. One that does loses its request.
+            // While a client waits for a reply, it may send only a cancellation. Any other message also cancels the request.
             Ok(_) => true,
             Err(_) => true,
         };
@@ -80,7 +80,7 @@ impl Caller {
         cancelled
     }
 
-    /// Forgets a cancellation, for the next request.
+    /// Clears a cancellation before the next request.
     pub fn begin(&self) {
         self.cancelled.store(false, Ordering::Relaxed);
     }
@@ -90,12 +90,13 @@ fn pointer(address: u64) -> Result<usize, Errno> {
     usize::try_from(address).map_err(|_| Errno::FAULT)
 }
 
-/// Returns the errno of a failed access to the memory of a process. A process that is gone does not read it.
+/// Returns the errno that a client receives for a failed access to its memory. If the client has exited, the errno is not
+/// delivered.
 fn of_access(errno: nix::errno::Errno) -> Errno {
     match errno {
         nix::errno::Errno::EPERM => {
             tracing::error!(
-                "access to the memory of a client is not permitted; see `ptrace_scope` in ptrace(2)"
+                "access to a client's process memory is not permitted; see `ptrace_scope` in ptrace(2)"
             );
             Errno::FAULT
         }

@@ -12,9 +12,9 @@ use xdma::regs::Direction;
 /// Options of a [`Device`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DeviceOptions {
-    /// Time limit for a transfer to the card (`h2c_timeout` of the kernel module); zero is none.
+    /// Timeout of a transfer to the card (`h2c_timeout` of the kernel module). Zero means no timeout.
     pub h2c_timeout: Duration,
-    /// Time limit for a transfer from the card (`c2h_timeout`); zero is none.
+    /// Timeout of a transfer from the card (`c2h_timeout`). Zero means no timeout.
     pub c2h_timeout: Duration,
 }
 
@@ -28,7 +28,7 @@ impl Default for DeviceOptions {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum DeviceError {
-    /// The card could not be described.
+    /// The card's report could not be created.
     #[error(transparent)]
     Card(#[from] CardError),
     /// A BAR could not be used.
@@ -43,17 +43,17 @@ pub struct Device {
     pub(crate) control: Registers,
     pub(crate) user: Option<Registers>,
     pub(crate) events: Events,
-    /// Set by `XDMA_IOCOFFLINE`.
+    /// Set by `XDMA_IOCOFFLINE` and cleared by `XDMA_IOCONLINE`.
     pub(crate) offline: AtomicBool,
     channels: Vec<DmaChannel>,
 }
 
 impl Device {
-    /// Prepares the device files of a card. Channels are opened when they are first used.
+    /// Prepares the device files of a card. Channels are opened on first use.
     ///
     /// # Errors
     ///
-    /// [`DeviceError`].
+    /// Returns a [`DeviceError`] if the card's report cannot be created or a BAR cannot be accessed.
     pub fn new(card: Card, options: DeviceOptions) -> Result<Self, DeviceError> {
         let report = card.report()?;
         let registers = |bar| Ok::<_, DeviceError>(Registers::new(xdma::unstable::card::bar(&card, bar)?));
@@ -74,7 +74,7 @@ impl Device {
         })
     }
 
-    /// Returns the device files that exist.
+    /// Returns the device files that the card has.
     pub fn nodes(&self) -> impl Iterator<Item = Node> {
         Node::all().filter(|node| match node {
             Node::User => self.user.is_some(),
@@ -84,7 +84,7 @@ impl Device {
         })
     }
 
-    /// Returns whether the card has a device file.
+    /// Returns whether the card has the device file `node`.
     pub fn has(&self, node: Node) -> bool {
         self.nodes().any(|other| other == node)
     }

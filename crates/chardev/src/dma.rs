@@ -1,7 +1,7 @@
-//! The files `h2c_N` and `c2h_N`: a call is a transfer.
+//! The device files `h2c_N` and `c2h_N`: each call is a transfer.
 //!
-//! A call holds its channel, so calls on one channel never interleave, and runs through two halves of DMA memory: while the card
-//! works on one, the other is copied.
+//! A call locks its channel, so calls on one channel never interleave. The data passes through two halves of the channel's DMA
+//! memory: while the engine transfers one half, the broker copies the other.
 
 use crate::caller::Caller;
 use crate::errno;
@@ -19,9 +19,9 @@ use xdma::regs::Direction;
 
 /// Size in bytes of each half of a channel's DMA memory.
 const HALF: u64 = 1 << 20;
-/// Maximum number of bytes of one call (`MAX_RW_COUNT` of the kernel).
+/// Maximum number of bytes that one call transfers (`MAX_RW_COUNT` of the kernel).
 pub(crate) const MAX_COUNT: u64 = 0x7fff_f000;
-/// The bounds of a wait between two checks whether the caller still waits.
+/// Minimum and maximum duration of a wait before the next check for a cancellation.
 const SLICES: [Duration; 2] = [Duration::from_millis(1), Duration::from_millis(20)];
 
 #[derive(Debug)]
@@ -34,11 +34,11 @@ pub(crate) struct DmaChannel {
 
 #[derive(Debug, Default)]
 struct State {
-    /// Opened by the first call, and again after an error that cannot be recovered.
+    /// Opened by the first call, and reopened after an error that recovery cannot clear.
     engine: Option<Engine>,
-    /// Whether all data goes to one card address.
+    /// Whether the card address is fixed instead of incrementing.
     fixed: bool,
-    /// A performance run, which has the channel.
+    /// The performance run that occupies the channel.
     run: Option<Run>,
 }
 
@@ -49,7 +49,7 @@ enum Engine {
     Receiver(Box<Incoming>),
 }
 
-/// One call on a channel.
+/// A `read` or `write` call on a channel.
 pub(crate) struct Transfer<'a> {
     pub caller: &'a Caller,
     /// The caller's buffer.
@@ -57,19 +57,19 @@ pub(crate) struct Transfer<'a> {
     pub count: u64,
     /// The card address.
     pub position: u64,
-    /// Whether a read from a stream ends with the packet (`O_TRUNC`).
+    /// Whether a read from a stream returns at the end of a packet (`O_TRUNC`).
     pub ends_with_packet: bool,
 }
 
-/// The time limit of a call, and whether its caller still waits.
-pub(crate) struct Patience<'a> {
+/// Limits the waits of a call: they end when the call times out or its caller cancels it.
+pub(crate) struct WaitLimit<'a> {
     caller: &'a Caller,
     limit: Duration,
     begin: Instant,
 }
 
-impl Patience<'_> {
-    /// Returns the time for the next wait, or why there is none.
+impl WaitLimit<'_> {
+    /// Returns the duration of the next wait, or an error if the call was cancelled or has timed out.
     pub fn slice(&self) -> Result<Duration, Errno> {
         let waited = self.begin.elapsed();
         if self.caller.is_cancelled() {
@@ -117,18 +117,20 @@ impl DmaChannel {
         self.state.lock().fixed
     }
 
-    /// Selects whether all data goes to one card address. The setting outlasts the file and the process, as in the kernel module.
+    /// Selects whether the card address is fixed. As with the kernel module, the setting persists after the file is closed and
+    /// the process exits.
     pub fn set_fixed(&self, fixed: bool) -> Result<(), Errno> {
         let mut state = self.state.lock();
         if state.fixed != fixed {
             state.fixed = fixed;
-            // The next call opens the channel with the setting.
+            // The next call reopens the channel with the new setting.
             state.engine = None;
         }
         Ok(())
     }
 
-    /// Starts a performance run. It outlasts the file and the process, as in the kernel module; transfers are refused until it is stopped.
+    /// Starts a performance run. As with the kernel module, the run continues after the file is closed and the process exits,
+    /// and transfers fail until it is stopped.
     pub fn start_run(&self, request: Perf) -> Result<(), Errno> {
         let mut state = self.state.lock();
         if state.run.is_some() || self.is_stream() {
@@ -151,7 +153,7 @@ impl DmaChannel {
         }
     }
 
-    /// Executes a call. Returns the number of bytes; an error only if there are none.
+    /// Executes a call. Returns the number of bytes transferred, or an error if there are none.
     pub fn transfer(&self, transfer: &Transfer, is_write: bool) -> Result<u64, Errno> {
         if is_write != (self.report.direction == Direction::H2C) {
             return Err(Errno::INVAL);
@@ -166,13 +168,13 @@ impl DmaChannel {
             return if transfer.address.is_multiple_of(4096) { Err(Errno::INVAL) } else { Ok(0) };
         }
         if is_write && count > HALF {
-            // A buffer that is only partly readable changes nothing.
+            // If part of the buffer is unreadable, fail before any data reaches the card.
             transfer.caller.probe(transfer.address, count)?;
         }
         self.run(&mut state, &Transfer { count, ..*transfer })
     }
 
-    /// Checks what the kernel module checks (`check_transfer_align`).
+    /// Applies the alignment rules of the kernel module (`check_transfer_align`).
     fn check_alignment(&self, transfer: &Transfer, count: u64, fixed: bool) -> Result<(), Errno> {
         let alignments = &self.report.alignments;
         let (address, granularity) = (u64::from(alignments.address()), u64::from(alignments.length()));
@@ -187,7 +189,7 @@ impl DmaChannel {
     }
 
     fn run(&self, state: &mut FairGuard<'_, State>, transfer: &Transfer) -> Result<u64, Errno> {
-        let patience = Patience { caller: transfer.caller, limit: self.timeout, begin: Instant::now() };
+        let wait_limit = WaitLimit { caller: transfer.caller, limit: self.timeout, begin: Instant::now() };
         let mut engine = match state.engine.take() {
             Some(engine) => engine,
             None => self.open(state.fixed)?,
@@ -195,15 +197,15 @@ impl DmaChannel {
         let mut done = 0;
         let result = match &mut engine {
             Engine::Memory(channel, halves) if self.report.direction == Direction::H2C => {
-                write(channel, halves, transfer, &patience, &mut done)
+                write(channel, halves, transfer, &wait_limit, &mut done)
             }
-            Engine::Memory(channel, halves) => read(channel, halves, transfer, &patience, &mut done),
-            Engine::Sender(sender, halves) => send(sender, halves, transfer, &patience, &mut done),
-            Engine::Receiver(incoming) => incoming.read(transfer, &patience, &mut done),
+            Engine::Memory(channel, halves) => read(channel, halves, transfer, &wait_limit, &mut done),
+            Engine::Sender(sender, halves) => send(sender, halves, transfer, &wait_limit, &mut done),
+            Engine::Receiver(incoming) => incoming.read(transfer, &wait_limit, &mut done),
         };
         let usable = match result {
             Ok(()) => true,
-            // The caller's memory; the engine has finished what it was given, or is stopped here.
+            // Even if only the caller's buffer was invalid, the engine may still be running. Recovery stops it.
             Err(_) => engine.recover(),
         };
         if usable {
@@ -244,7 +246,7 @@ impl DmaChannel {
 }
 
 impl Engine {
-    /// Stops the engine after an error. Returns whether it can be used again.
+    /// Stops the engine after an error. Returns whether it is usable again.
     fn recover(&mut self) -> bool {
         let recovered = match self {
             Self::Memory(channel, _) => channel.recover(),
@@ -255,7 +257,7 @@ impl Engine {
     }
 }
 
-/// The pieces of a call: offset and length.
+/// Returns the offset and length of each piece of a call. A piece fits one half of the DMA memory.
 pub(crate) fn pieces(count: u64) -> impl Iterator<Item = (u64, u64)> {
     (0..count).step_by(HALF as usize).map(move |offset| (offset, HALF.min(count - offset)))
 }
@@ -264,7 +266,7 @@ fn write(
     channel: &mut Channel,
     halves: &mut [Buffer; 2],
     transfer: &Transfer,
-    patience: &Patience,
+    wait_limit: &WaitLimit,
     done: &mut u64,
 ) -> Result<(), Errno> {
     let mut previous: Option<(Ticket, u64)> = None;
@@ -274,21 +276,21 @@ fn write(
         let card = transfer.position + offset;
         let ticket = channel.submit(half, 0..length, card).map_err(|error| errno::of_submit(&error))?;
         if let Some((ticket, length)) = previous.replace((ticket, length)) {
-            patience.wait(channel, ticket)?;
+            wait_limit.wait(channel, ticket)?;
             *done += length;
         }
     }
-    finish(channel, previous, patience, done)
+    finish(channel, previous, wait_limit, done)
 }
 
 fn finish(
     channel: &mut Channel,
     last: Option<(Ticket, u64)>,
-    patience: &Patience,
+    wait_limit: &WaitLimit,
     done: &mut u64,
 ) -> Result<(), Errno> {
     let Some((ticket, length)) = last else { return Ok(()) };
-    patience.wait(channel, ticket)?;
+    wait_limit.wait(channel, ticket)?;
     *done += length;
     Ok(())
 }
@@ -297,7 +299,7 @@ fn read(
     channel: &mut Channel,
     halves: &mut [Buffer; 2],
     transfer: &Transfer,
-    patience: &Patience,
+    wait_limit: &WaitLimit,
     done: &mut u64,
 ) -> Result<(), Errno> {
     let mut bounce = vec![0; HALF.min(transfer.count) as usize];
@@ -312,13 +314,13 @@ fn read(
         let card = transfer.position + offset;
         let ticket = channel.submit(half, 0..length, card).map_err(|error| errno::of_submit(&error))?;
         if let Some((ticket, half, offset, length)) = previous.replace((ticket, number % 2, offset, length)) {
-            patience.wait(channel, ticket)?;
+            wait_limit.wait(channel, ticket)?;
             copy_out(&halves[half], offset, length)?;
             *done += length;
         }
     }
     if let Some((ticket, half, offset, length)) = previous {
-        patience.wait(channel, ticket)?;
+        wait_limit.wait(channel, ticket)?;
         copy_out(&halves[half], offset, length)?;
         *done += length;
     }

@@ -1,11 +1,11 @@
-//! Errors of the driver as the kernel module reports them.
+//! Converts the driver's errors to the errno values that the kernel module returns.
 
 use rustix::io::Errno;
 use xdma::card::{BusError, CardError};
 use xdma::channel::{EngineError, OpenError, SubmitError, TransferError, WaitError};
 use xdma::memory::MemoryError;
 
-/// The errno of an error. The text of errors that the errno cannot tell apart is logged.
+/// Returns the errno for a failed transfer.
 pub(crate) fn of_transfer(error: &TransferError) -> Errno {
     match error {
         TransferError::Wait(WaitError::Deadline { .. }) => Errno::TIMEDOUT,

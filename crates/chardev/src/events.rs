@@ -1,7 +1,7 @@
-//! The files `events_N`: a flag for each user interrupt, which is set by any number of interrupts and cleared by a read.
+//! The device files `events_N`. Each user interrupt has a flag: one or more interrupts set it, and a read clears it.
 //!
-//! The flag is an eventfd that clients hold a descriptor of: they wait for it and clear it without the broker. It is shared by all
-//! files of a line, as in the kernel module.
+//! The flag is an eventfd. Clients hold a file descriptor for it, so they wait for it and clear it without the broker. All open
+//! files of a user interrupt share one flag, as in the kernel module.
 
 use rustix::event::{EventfdFlags, eventfd};
 use std::os::fd::OwnedFd;
@@ -11,7 +11,7 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 use xdma::card::{Card, Interrupt, Source, USER_LINES};
 
-/// Time after which a relay checks whether it should end.
+/// Interval at which a relay thread checks whether to stop.
 const CHECK: Duration = Duration::from_millis(200);
 
 #[derive(Debug)]
@@ -22,7 +22,7 @@ pub(crate) struct Events {
 }
 
 impl Events {
-    /// Enables all user interrupts: as in the kernel module, a flag is set also while no file is open.
+    /// Enables all user interrupts. As in the kernel module, an interrupt sets its flag even while no file is open.
     pub fn new(card: &Card) -> Self {
         let mut this = Self { lines: vec![], stop: Arc::default(), relays: vec![] };
         for line in 0..USER_LINES {
@@ -35,7 +35,7 @@ impl Events {
     fn enable(&mut self, card: &Card, line: usize) -> Option<Arc<OwnedFd>> {
         let interrupt = card
             .interrupt(Source::User(line))
-            .inspect_err(|error| tracing::debug!(line, %error, "no event file"));
+            .inspect_err(|error| tracing::debug!(line, %error, "no event file for this user interrupt"));
         let flag = Arc::new(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK).ok()?);
         let (interrupt, to, stop) = (interrupt.ok()?, Arc::clone(&flag), Arc::clone(&self.stop));
         let relay = thread::Builder::new().name(format!("event-{line}"));
@@ -47,7 +47,7 @@ impl Events {
         self.lines.get(usize::from(line)).is_some_and(Option::is_some)
     }
 
-    /// Returns a descriptor of a line's flag.
+    /// Returns a new file descriptor for the flag of a user interrupt.
     pub fn descriptor(&self, line: u8) -> Option<OwnedFd> {
         self.lines.get(usize::from(line))?.as_ref()?.try_clone().ok()
     }
@@ -57,7 +57,7 @@ fn relay_interrupts(interrupt: &Interrupt, flag: &OwnedFd, stop: &AtomicBool) {
     while !stop.load(Ordering::Relaxed) {
         match interrupt.wait(CHECK) {
             Ok(0) => {}
-            // A client that never reads cannot block this: the counter is not near its limit, or it is set already.
+            // A client that never reads cannot block this write: if the counter is at its limit, the flag is already set.
             Ok(_) => drop(rustix::io::write(flag, &1u64.to_ne_bytes())),
             // The card is gone.
             Err(_) => return,
@@ -69,7 +69,7 @@ impl Drop for Events {
     fn drop(&mut self) {
         self.stop.store(true, Ordering::Relaxed);
         for relay in self.relays.drain(..) {
-            // A panic has been printed by its thread.
+            // If the thread panicked, its message is already printed.
             let _ = relay.join();
         }
     }

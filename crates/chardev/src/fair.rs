@@ -1,8 +1,9 @@
-//! A lock that is granted in the order of the requests.
+//! A fair mutex: threads acquire it in the order in which they request it.
 
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
-/// A mutex for the calls on a channel. `std`'s own lets a thread that releases it take it again before those that wait.
+/// A mutex for the calls on a channel. With `std::sync::Mutex`, a thread that releases the mutex can reacquire it ahead of
+/// threads that already wait.
 #[derive(Debug, Default)]
 pub(crate) struct FairMutex<T> {
     turns: Mutex<Turns>,
@@ -26,7 +27,7 @@ impl<T> FairMutex<T> {
         Self { turns: Mutex::default(), changed: Condvar::new(), value: Mutex::new(value) }
     }
 
-    /// Waits until all earlier callers have finished.
+    /// Acquires the mutex after all earlier callers have released it.
     pub fn lock(&self) -> FairGuard<'_, T> {
         let mut turns = self.turns.lock().unwrap_or_else(PoisonError::into_inner);
         let turn = turns.next;
@@ -44,13 +45,13 @@ impl<T> std::ops::Deref for FairGuard<'_, T> {
     type Target = T;
 
     fn deref(&self) -> &T {
-        self.value.as_deref().expect("held until the guard is dropped")
+        self.value.as_deref().expect("the guard holds the mutex until it is dropped")
     }
 }
 
 impl<T> std::ops::DerefMut for FairGuard<'_, T> {
     fn deref_mut(&mut self) -> &mut T {
-        self.value.as_deref_mut().expect("held until the guard is dropped")
+        self.value.as_deref_mut().expect("the guard holds the mutex until it is dropped")
     }
 }
 

@@ -14,7 +14,7 @@ use std::sync::atomic::Ordering;
 use std::sync::{Mutex, PoisonError};
 use xdma::card::CardError;
 
-// Numbers of the kernel's interface, the same on all x86-64 systems.
+// Constants of the kernel's system call interface on x86-64.
 const O_ACCMODE: u32 = 3;
 const O_RDONLY: u32 = 0;
 const O_WRONLY: u32 = 1;
@@ -26,13 +26,13 @@ const SEEK_SET: i32 = 0;
 const SEEK_CUR: i32 = 1;
 const SEEK_END: i32 = 2;
 
-/// An open file: what `open` created, shared by all of its descriptors.
+/// An open file, as created by `open`. All duplicates of its file descriptor share it.
 #[derive(Debug)]
 pub(crate) struct File {
     pub node: Node,
     flags: u32,
     position: Mutex<u64>,
-    /// The broker's end of the pair: it hangs up when the last descriptor is closed.
+    /// The broker's end of the socket pair. It hangs up when the last of the clients' file descriptors is closed.
     pub end: Option<OwnedFd>,
 }
 
@@ -62,7 +62,7 @@ impl File {
         self.check_mode(is_write)?;
         let at = matches!(request.operation, Operation::ReadAt | Operation::WriteAt);
         let position = if at { request.position } else { self.position() };
-        // A negative offset, or a range beyond the largest one (`rw_verify_area`).
+        // The kernel rejects negative offsets and ranges beyond the largest offset (`rw_verify_area`).
         let end = position.checked_add(request.length);
         if position > i64::MAX as u64 || end.is_none_or(|end| end > i64::MAX as u64) {
             return Err(Errno::INVAL);
@@ -82,7 +82,7 @@ impl File {
             }
             Node::H2c(_) | Node::C2h(_) => {
                 let ends_with_packet = self.flags & O_TRUNC != 0;
-                // These leave the position as it is.
+                // Calls on channels do not move the position.
                 self.channel(device)?
                     .transfer(&Transfer { caller, address, count, position, ends_with_packet }, is_write)
             }
@@ -105,7 +105,7 @@ impl File {
         self.channel(device)?.transfer(&transfer, is_write)
     }
 
-    /// Returns what a client maps (`bridge_mmap`), and the offset in it. An offset beyond the BAR is an error.
+    /// Returns the file that the client maps, and the offset in it (`bridge_mmap`). A range beyond the BAR is an error.
     pub fn map(&self, device: &Device, request: &Request) -> Result<(OwnedFd, u64), Errno> {
         if !matches!(self.node, Node::User | Node::Control) {
             return Err(Errno::NODEV);
@@ -139,7 +139,7 @@ impl File {
         device.channel(self.node).ok_or(Errno::NODEV)
     }
 
-    /// Moves the position, which only the files of channels have (`char_sgdma_llseek`).
+    /// Moves the position. Only the files of channels support this (`char_sgdma_llseek`).
     fn seek(&self, offset: i64, whence: i32) -> Result<u64, Errno> {
         if !self.node.is_dma() {
             return Err(Errno::SPIPE);
@@ -148,7 +148,7 @@ impl File {
         let base = match whence {
             SEEK_SET => 0,
             SEEK_CUR => *position as i64,
-            // The size that the kernel module pretends.
+            // The file size that the kernel module reports.
             SEEK_END => i64::from(u32::MAX),
             _ => return Err(Errno::INVAL),
         };
@@ -198,7 +198,7 @@ impl File {
         caller.write(argument, &counters.to_bytes()).map(|()| 0)
     }
 
-    /// Moves data with card addresses that wrap in a window (`ioctl_do_aperture_dma`).
+    /// Transfers data with card addresses that wrap around within a window (`ioctl_do_aperture_dma`).
     fn aperture(
         &self,
         device: &Device,
@@ -238,7 +238,7 @@ impl File {
         }
     }
 
-    /// Fills in the structure of `XDMA_IOCINFO` (`version_ioctl`), which then has no magic number any more.
+    /// Fills in the structure of `XDMA_IOCINFO` (`version_ioctl`). As in the kernel module, this clears the magic number.
     fn info(&self, device: &Device, caller: &Caller, argument: u64) -> Result<u64, Errno> {
         let mut bytes = [0; ioctl::INFO_BYTES];
         caller.read(argument, &mut bytes)?;
@@ -249,7 +249,7 @@ impl File {
         bytes[8..10].copy_from_slice(&device.report.vendor.to_le_bytes());
         bytes[10..12].copy_from_slice(&device.report.device.to_le_bytes());
         bytes[20..24].copy_from_slice(&ioctl::DRIVER_VERSION.to_le_bytes());
-        // Over a socket, the card has no PCI address.
+        // A card that is connected over a socket has no PCI address.
         if let Ok(location) = device.report.bus.location.parse::<xdma::card::PciAddress>() {
             bytes[32..34].copy_from_slice(&(location.domain as u16).to_le_bytes());
             bytes[34..37].copy_from_slice(&[location.bus, location.device, location.function]);

@@ -1,46 +1,46 @@
-//! The ioctls of the device files (`cdev_sgdma.h` and `cdev_ctrl.h` of the kernel module), as numbers for x86-64.
+//! The ioctl numbers and structures of the device files on x86-64 (`cdev_sgdma.h` and `cdev_ctrl.h` of the kernel module).
 
-/// `IOCTL_XDMA_PERF_START`: starts a performance run, with the transfer size in a [`Perf`].
+/// `IOCTL_XDMA_PERF_START`: starts a performance run with the transfer size in a [`Perf`].
 pub const PERF_START: u32 = 0x4008_7101;
-/// `IOCTL_XDMA_PERF_STOP`: stops the run, and stores its counters.
+/// `IOCTL_XDMA_PERF_STOP`: stops the run and stores its counters in a [`Perf`].
 pub const PERF_STOP: u32 = 0x4008_7102;
-/// `IOCTL_XDMA_PERF_GET`: stores the counters of the run.
+/// `IOCTL_XDMA_PERF_GET`: stores the counters of the run in a [`Perf`].
 pub const PERF_GET: u32 = 0x8008_7103;
-/// `IOCTL_XDMA_ADDRMODE_SET`: the argument points to an `int`; other than 0 selects one fixed card address.
+/// `IOCTL_XDMA_ADDRMODE_SET`: the argument points to an `int`. A nonzero value selects a fixed card address.
 pub const ADDRMODE_SET: u32 = 0x4004_7104;
-/// `IOCTL_XDMA_ADDRMODE_GET`: stores 0 or 1 in an `int`.
+/// `IOCTL_XDMA_ADDRMODE_GET`: stores 1 in an `int` if the card address is fixed, otherwise 0.
 pub const ADDRMODE_GET: u32 = 0x8004_7105;
-/// `IOCTL_XDMA_ALIGN_GET`: stores the alignment in bytes in an `int`.
+/// `IOCTL_XDMA_ALIGN_GET`: stores the required alignment in bytes in an `int`.
 pub const ALIGN_GET: u32 = 0x8004_7106;
-/// `IOCTL_XDMA_APERTURE_R`: reads like `pread`, with card addresses that wrap in a window ([`Aperture`]).
+/// `IOCTL_XDMA_APERTURE_R`: reads like `pread`, with card addresses that wrap around within a window ([`Aperture`]).
 pub const APERTURE_READ: u32 = 0x4008_7107;
-/// `IOCTL_XDMA_APERTURE_W`: writes like `pwrite`, with card addresses that wrap in a window.
+/// `IOCTL_XDMA_APERTURE_W`: writes like `pwrite`, with card addresses that wrap around within a window.
 pub const APERTURE_WRITE: u32 = 0x4008_7108;
-/// `XDMA_IOCOFFLINE`: transfers are refused until [`ONLINE`].
+/// `XDMA_IOCOFFLINE`: transfers fail until [`ONLINE`].
 pub const OFFLINE: u32 = 0x7802;
-/// `XDMA_IOCONLINE`.
+/// `XDMA_IOCONLINE`: allows transfers again.
 pub const ONLINE: u32 = 0x7803;
 /// `XDMA_IOCINFO`: fills in a structure of 40 bytes.
 pub const INFO: u32 = 0xc028_7801;
-/// The magic number that the structure of [`INFO`] contains on entry.
+/// The magic number that the structure of [`INFO`] must contain on entry.
 pub const INFO_MAGIC: u32 = 0x586c_0c6c;
 /// Size of the structure of [`INFO`] in bytes.
 pub const INFO_BYTES: usize = 40;
-/// The version that [`INFO`] reports: that of the kernel module whose semantics this crate has, 2025.2.0.
+/// The version that [`INFO`] reports: 2025.2.0, the version of the kernel module whose semantics this crate implements.
 pub const DRIVER_VERSION: u32 = 2025 * 1000 + 200;
 
-/// The structure of [`PERF_START`] and its siblings (`struct xdma_performance_ioctl`).
+/// The structure of [`PERF_START`], [`PERF_STOP`] and [`PERF_GET`] (`struct xdma_performance_ioctl`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Perf {
     /// Version of the structure: 1.
     pub version: u32,
     /// Size of each transfer in bytes.
     pub transfer_size: u32,
-    /// Number of transfers.
+    /// Number of completed transfers.
     pub iterations: u32,
-    /// Clock cycles of the core.
+    /// Clock cycles of the core during the run.
     pub clock: u64,
-    /// Cycles with data.
+    /// Clock cycles in which data was transferred.
     pub data: u64,
 }
 
@@ -82,9 +82,9 @@ pub struct Aperture {
 impl Aperture {
     /// Size in bytes.
     pub const BYTES: usize = 48;
-    /// Offset of the negative errno, 4 bytes.
+    /// Offset of the negative errno (4 bytes).
     pub const ERROR: usize = 32;
-    /// Offset of the number of bytes that were moved, 8 bytes.
+    /// Offset of the number of transferred bytes (8 bytes).
     pub const DONE: usize = 40;
 
     /// Decodes the structure.

@@ -1,13 +1,14 @@
-//! The device files of the `xdma` kernel module, for programs that were written for them.
+//! Provides the device files of the `xdma` kernel module to existing programs, without the module.
 //!
-//! A broker ([`Broker`]) owns a card and serves any number of processes. Their preload library (`xdma-preload`) forwards every
-//! call on a device file as a [`Request`], and the broker answers as the kernel module would: [`Device`] has the semantics. Data
-//! is copied once, between the memory of the calling process and DMA memory of the broker, by `process_vm_readv` and
-//! `process_vm_writev`; no memory is shared with clients.
+//! A broker ([`Broker`]) owns a card and serves any number of processes. The preload library in each process (`xdma-preload`)
+//! forwards every call on a device file as a [`Request`], and the broker replies as the kernel module would. [`Device`]
+//! implements the semantics. The broker copies data between the memory of the calling process and its own DMA memory with
+//! `process_vm_readv` and `process_vm_writev`; it shares no memory with clients.
 //!
-//! An open file is one end of a socket pair, so `dup`, `fork`, `exec` and file descriptor passing work without help from the
-//! library, and the broker sees when the last descriptor is closed. A message waits in the socket; it identifies the file to a
-//! program that inherits it, and makes the descriptor readable for `poll`. An event file is an eventfd.
+//! In a client, an open file is one end of a socket pair. `dup`, `fork`, `exec` and file descriptor passing therefore work
+//! without help from the library, and the broker detects when the last file descriptor is closed. The socket always contains
+//! one unread message: it identifies the file to a program that inherits it, and makes the file descriptor readable for `poll`.
+//! An event file is an eventfd.
 
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]

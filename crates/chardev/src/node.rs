@@ -4,7 +4,7 @@ use std::fmt;
 
 /// Number of event files of a card.
 const EVENTS: u8 = 16;
-/// Maximum number of channels of a direction.
+/// Maximum number of channels in each direction.
 const CHANNELS: u8 = 4;
 
 /// A device file of a card (`create_xcdev` in the kernel module's `xdma_cdev.c`).
@@ -14,7 +14,7 @@ pub enum Node {
     User,
     /// Registers of the XDMA core.
     Control,
-    /// The interrupt of a user line, 0 to 15.
+    /// A user interrupt, 0 to 15.
     Events(u8),
     /// A channel from host to card, 0 to 3.
     H2c(u8),
@@ -23,14 +23,14 @@ pub enum Node {
 }
 
 impl Node {
-    /// Returns all names that a card can have.
+    /// Returns all device files that a card can have.
     pub fn all() -> impl Iterator<Item = Self> {
         let events = (0..EVENTS).map(Self::Events);
         let channels = (0..CHANNELS).flat_map(|channel| [Self::H2c(channel), Self::C2h(channel)]);
         [Self::User, Self::Control].into_iter().chain(events).chain(channels)
     }
 
-    /// Returns the minor number of the device.
+    /// Returns the minor number of the device file.
     pub fn minor(self) -> u32 {
         match self {
             Self::User => 0,
@@ -41,13 +41,13 @@ impl Node {
         }
     }
 
-    /// Returns the device with a minor number.
+    /// Returns the device file with a minor number.
     pub fn from_minor(minor: u32) -> Option<Self> {
         Self::all().find(|node| node.minor() == minor)
     }
 
-    /// Returns the device that a path names, and the number of its card: `/dev/xdma0_h2c_1` is channel 1 of card 0. The links that
-    /// older udev rules created also work: `/dev/xdma/card0/h2c1`.
+    /// Returns the card number and the device file that a path names: `/dev/xdma0_h2c_1` is channel 1 of card 0. The names of
+    /// the links that older udev rules created are also accepted, such as `/dev/xdma/card0/h2c1`.
     pub fn from_path(path: &str) -> Option<(u32, Self)> {
         let rest = path.strip_prefix("/dev/xdma")?;
         let (card, name) = match rest.strip_prefix("/card") {
@@ -65,13 +65,13 @@ impl Node {
         if is_number { Some((card.parse().ok()?, Self::all().find(named)?)) } else { None }
     }
 
-    /// Returns whether it is a DMA channel.
+    /// Returns whether this is the device file of a DMA channel.
     pub fn is_dma(self) -> bool {
         matches!(self, Self::H2c(_) | Self::C2h(_))
     }
 }
 
-/// The part of the name after the card's number: `h2c_1`.
+/// The part of the name after the card number, such as `h2c_1`.
 impl fmt::Display for Node {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

@@ -1,4 +1,4 @@
-//! Performance runs: transfers in a loop, counted by the core, as `PERF_START` of the kernel module starts them.
+//! Performance runs, which `PERF_START` of the kernel module starts: transfers in a loop, measured by the core's counters.
 
 use crate::errno;
 use crate::ioctl::Perf;
@@ -12,16 +12,16 @@ use xdma::channel::Channel;
 use xdma::memory::Buffer;
 use xdma::regs::Direction;
 
-/// Largest size of a transfer: what the kernel module allocates.
+/// Maximum size of a transfer in bytes: the size of the buffer that the kernel module allocates.
 const LARGEST: u32 = 4 << 20;
-/// Transfers in flight.
+/// Number of transfers in flight.
 const DEPTH: usize = 8;
-/// Time limit of a transfer.
+/// Timeout of a transfer.
 const LIMIT: Duration = Duration::from_secs(10);
 /// Number of transfers between two reads of the counters.
 const READ_INTERVAL: u32 = 64;
 
-/// A run. Dropping it stops it.
+/// A performance run. Dropping it stops the run.
 #[derive(Debug)]
 pub(crate) struct Run {
     counters: Arc<Mutex<Perf>>,
@@ -60,7 +60,7 @@ impl Run {
     fn join(&mut self) {
         self.stop.store(true, Ordering::Relaxed);
         if let Some(thread) = self.thread.take() {
-            // A panic has been printed by its thread.
+            // If the thread panicked, its message is already printed.
             let _ = thread.join();
         }
     }
@@ -84,12 +84,12 @@ fn transfer_until(mut channel: Channel, buffer: &Buffer, counters: &Mutex<Perf>,
         while running && tickets.len() < DEPTH {
             match channel.submit(buffer, 0..length, 0) {
                 Ok(ticket) => tickets.push_back(ticket),
-                Err(error) => return tracing::warn!(%error, "a performance run ended"),
+                Err(error) => return tracing::warn!(%error, "a performance run failed"),
             }
         }
         match tickets.pop_front().map(|ticket| channel.wait(ticket, LIMIT)) {
             Some(Ok(())) => iterations = iterations.wrapping_add(1),
-            Some(Err(error)) => return tracing::warn!(%error, "a performance run ended"),
+            Some(Err(error)) => return tracing::warn!(%error, "a performance run failed"),
             None => return record(&channel, iterations, counters),
         }
         if iterations.is_multiple_of(READ_INTERVAL) {

@@ -1,4 +1,4 @@
-//! The files `user` and `control`: registers of a BAR.
+//! The device files `user` and `control`: the registers of a BAR.
 
 use crate::caller::Caller;
 use crate::errno::of_bus;
@@ -26,8 +26,8 @@ impl Registers {
         Self(bar)
     }
 
-    /// Reads one register, whatever the count, as the kernel module does; but a count below four is an error instead of a write
-    /// beyond the buffer, and so is a register beyond the BAR.
+    /// Reads one register regardless of the count, as the kernel module does. A count below four, for which the kernel module
+    /// writes beyond the buffer, is an error here, and so is a register beyond the BAR.
     pub fn read(&self, caller: &Caller, address: u64, count: u64, position: u64) -> Result<u64, Errno> {
         self.check(count, position)?;
         let value = self.0.read32(position).map_err(|error| of_bus(&error))?;
@@ -35,7 +35,7 @@ impl Registers {
         Ok(REGISTER)
     }
 
-    /// Writes one register. A buffer that cannot be read is an error, and the register keeps its value.
+    /// Writes one register. If the buffer is unreadable, returns an error and leaves the register unchanged.
     pub fn write(&self, caller: &Caller, address: u64, count: u64, position: u64) -> Result<u64, Errno> {
         self.check(count, position)?;
         let mut bytes = [0; REGISTER as usize];
@@ -44,7 +44,8 @@ impl Registers {
         Ok(REGISTER)
     }
 
-    /// Returns a file for a mapping of the BAR, and the offset in it. Over a socket, there is none.
+    /// Returns a file through which the BAR can be mapped, and the offset in it. A card that is connected over a socket has
+    /// none.
     pub fn map(&self, offset: u64, length: u64) -> Result<(OwnedFd, u64), Errno> {
         let bar = self.0.file().ok_or(Errno::NODEV)?;
         let length = length.checked_next_multiple_of(PAGE).ok_or(Errno::INVAL)?;

@@ -1,6 +1,6 @@
 //! AXI-Stream channels.
 
-use crate::dma::{Patience, Transfer, copy_in, pieces};
+use crate::dma::{Transfer, WaitLimit, copy_in, pieces};
 use crate::errno;
 use rustix::io::Errno;
 use xdma::card::Card;
@@ -8,7 +8,7 @@ use xdma::channel::stream::{ReceiveError, Received, Receiver, ReceiverOptions, S
 use xdma::channel::{ChannelOptions, EngineError, OpenError, Ticket, WaitError};
 use xdma::memory::Buffer;
 
-/// Size of a receive buffer: what the kernel module's descriptors have, a page.
+/// Size of a receive buffer in bytes: one page, like the buffers of the kernel module's descriptors.
 const PAGE: usize = 4096;
 /// Number of receive buffers.
 const BUFFERS: usize = 256;
@@ -18,7 +18,7 @@ pub(crate) fn send(
     sender: &mut Sender,
     halves: &mut [Buffer; 2],
     transfer: &Transfer,
-    patience: &Patience,
+    wait_limit: &WaitLimit,
     done: &mut u64,
 ) -> Result<(), Errno> {
     let mut previous: Option<(Ticket, u64)> = None;
@@ -29,12 +29,12 @@ pub(crate) fn send(
         let sent = if is_last { sender.send(half, 0..length) } else { sender.send_part(half, 0..length) };
         let ticket = sent.map_err(|error| errno::of_submit(&error))?;
         if let Some((ticket, length)) = previous.replace((ticket, length)) {
-            patience.wait(sender, ticket)?;
+            wait_limit.wait(sender, ticket)?;
             *done += length;
         }
     }
     if let Some((ticket, length)) = previous {
-        patience.wait(sender, ticket)?;
+        wait_limit.wait(sender, ticket)?;
         *done += length;
     }
     Ok(())
@@ -44,7 +44,7 @@ pub(crate) fn send(
 #[derive(Debug)]
 pub(crate) struct Incoming {
     receiver: Receiver,
-    /// A buffer that was received, and how much of it was read. A call that ends early loses nothing.
+    /// A received buffer, and the number of bytes already read from it. The next call continues there.
     current: Option<(Received, usize)>,
 }
 
@@ -56,18 +56,18 @@ impl Incoming {
     }
 
     pub fn recover(&mut self) -> Result<(), EngineError> {
-        // What was received stays; only a failed engine is stopped.
+        // Received data stays available. `receive` has already recovered an engine that failed.
         Ok(())
     }
 
-    /// Fills the pages of the caller's buffer, as the kernel module's descriptors do: a packet begins in a new page. With
-    /// `O_TRUNC`, the call ends with the packet; otherwise, when all pages have been used.
-    pub fn read(&mut self, transfer: &Transfer, patience: &Patience, done: &mut u64) -> Result<(), Errno> {
+    /// Fills the caller's buffer page by page, like the kernel module's descriptors: each packet starts in a new page. With
+    /// `O_TRUNC`, the call returns at the end of a packet; otherwise, it returns when all pages have been used.
+    pub fn read(&mut self, transfer: &Transfer, wait_limit: &WaitLimit, done: &mut u64) -> Result<(), Errno> {
         let mut offset = 0;
         while offset < transfer.count {
             let page_end = ((transfer.address + offset) / PAGE as u64 + 1) * PAGE as u64 - transfer.address;
             let room = page_end.min(transfer.count) - offset;
-            let (length, ends_packet) = self.read_page(transfer, offset, room as usize, patience)?;
+            let (length, ends_packet) = self.read_page(transfer, offset, room as usize, wait_limit)?;
             *done += length as u64;
             offset = page_end;
             if ends_packet && transfer.ends_with_packet {
@@ -77,20 +77,20 @@ impl Incoming {
         Ok(())
     }
 
-    /// Copies up to `room` bytes of the current packet. Returns their number, and whether they end the packet.
+    /// Copies up to `room` bytes of the current packet. Returns the number of bytes, and whether they end the packet.
     fn read_page(
         &mut self,
         transfer: &Transfer,
         offset: u64,
         room: usize,
-        patience: &Patience,
+        wait_limit: &WaitLimit,
     ) -> Result<(usize, bool), Errno> {
         let mut page = [0; PAGE];
         let mut filled = 0;
         loop {
             let (received, used) = match self.current.take() {
                 Some(current) => current,
-                None => (self.receive(patience)?, 0),
+                None => (self.receive(wait_limit)?, 0),
             };
             let length = (received.len() - used).min(room - filled);
             let read = self.receiver.read(&received, used, &mut page[filled..filled + length]);
@@ -109,9 +109,9 @@ impl Incoming {
         }
     }
 
-    fn receive(&mut self, patience: &Patience) -> Result<Received, Errno> {
+    fn receive(&mut self, wait_limit: &WaitLimit) -> Result<Received, Errno> {
         loop {
-            match self.receiver.wait(patience.slice()?) {
+            match self.receiver.wait(wait_limit.slice()?) {
                 Ok(received) => return Ok(received),
                 Err(ReceiveError::Wait(WaitError::Deadline { .. })) => {}
                 Err(error) => {

@@ -1,29 +1,30 @@
 //! The messages between a client and the broker. Each is one packet of a `SOCK_SEQPACKET` socket; all numbers are little-endian.
 
-/// What a client requests.
+/// The operation that a client requests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u32)]
 pub enum Operation {
-    /// Opens the device with the minor number in `value`. `flags` are those of `open`. The reply carries a file descriptor.
+    /// Opens the device file with the minor number in `value` and the `flags` of `open`. The reply carries a file descriptor.
     Open = 1,
-    /// Checks that the device with the minor number in `value` exists.
+    /// Checks that the device file with the minor number in `value` exists.
     Check = 2,
-    /// Reads into `length` bytes at `address`, at the file's position.
+    /// Reads up to `length` bytes at the file's position into the client's memory at `address`.
     Read = 3,
-    /// Reads at `position`.
+    /// Like [`Read`](Operation::Read), but reads at `position`.
     ReadAt = 4,
-    /// Writes from `length` bytes at `address`, at the file's position.
+    /// Writes up to `length` bytes from the client's memory at `address` to the file's position.
     Write = 5,
-    /// Writes at `position`.
+    /// Like [`Write`](Operation::Write), but writes at `position`.
     WriteAt = 6,
-    /// Moves the file's position by `position` (signed), relative to what `value` names (`SEEK_SET`, ...).
+    /// Moves the file's position to the signed offset `position`, relative to the origin in `value` (`SEEK_SET`, ...).
     Seek = 7,
-    /// The ioctl in `value`, with its argument in `address`.
+    /// Executes the ioctl with the number in `value` and the argument in `address`.
     Ioctl = 8,
-    /// Ends the request in progress: it returns what it has done so far, or `EINTR`. Has no reply.
+    /// Cancels the request in progress, which then returns the number of bytes transferred so far, or `EINTR` if there are
+    /// none. Has no reply of its own.
     Cancel = 9,
-    /// Maps `length` bytes at `position`, with the protection in `value` and the `flags` of `mmap`. The reply carries a file to map,
-    /// and the result is the offset in that file.
+    /// Maps `length` bytes at `position` with the protection in `value` and the `flags` of `mmap`. The reply carries a file
+    /// descriptor to map, and its result is the offset in that file.
     Map = 10,
 }
 
@@ -45,11 +46,11 @@ impl Operation {
 /// A request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Request {
-    /// What to do.
+    /// The operation.
     pub operation: Operation,
-    /// Flags of `open`.
+    /// The flags of `open` or `mmap`.
     pub flags: u32,
-    /// The open file, from its [`FileHeader`].
+    /// The number of the open file, from its [`FileHeader`].
     pub file: u64,
     /// A position in the file.
     pub position: u64,
@@ -57,7 +58,7 @@ pub struct Request {
     pub address: u64,
     /// A length in bytes.
     pub length: u64,
-    /// Another number; see [`Operation`].
+    /// A value whose meaning depends on the [`Operation`].
     pub value: u64,
 }
 
@@ -81,7 +82,7 @@ impl Request {
         bytes
     }
 
-    /// Decodes a message. Returns `None` if it has another length or an unknown operation.
+    /// Decodes a message. Returns `None` if its length is wrong or its operation is unknown.
     pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
         let bytes: &[u8; Self::BYTES] = bytes.try_into().ok()?;
         let word = |at: usize| u64::from_le_bytes(bytes.as_chunks::<8>().0[at]);
@@ -120,17 +121,17 @@ impl Reply {
     }
 }
 
-/// Marks a [`FileHeader`].
+/// The magic number at the start of a [`FileHeader`].
 pub const FILE_MAGIC: u64 = u64::from_le_bytes(*b"xdmafile");
 
-/// The message that waits in the socket of an open file, and identifies it.
+/// The unread message in the socket of an open file, which identifies the file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FileHeader {
-    /// The minor number of the device.
+    /// The minor number of the device file.
     pub minor: u32,
     /// The access mode and flags of `open`.
     pub flags: u32,
-    /// The number of the open file at the broker.
+    /// The broker's number for the open file.
     pub file: u64,
 }
 
@@ -148,7 +149,7 @@ impl FileHeader {
         bytes
     }
 
-    /// Decodes a message. Returns `None` if it is something else.
+    /// Decodes a message. Returns `None` if it is not a file header.
     pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
         let bytes: &[u8; Self::BYTES] = bytes.try_into().ok()?;
         let (words, _) = bytes.as_chunks::<8>();
@@ -162,7 +163,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn messages_decode_to_what_was_encoded() {
+    fn messages_survive_a_round_trip() {
         for operation in Operation::ALL {
             let request = Request {
                 flags: 7,
@@ -180,7 +181,7 @@ mod tests {
     }
 
     #[test]
-    fn other_bytes_are_refused() {
+    fn invalid_messages_are_rejected() {
         assert_eq!(Request::from_bytes(&[0; Request::BYTES]), None);
         assert_eq!(Request::from_bytes(&[1; Request::BYTES - 1]), None);
         assert_eq!(FileHeader::from_bytes(&[0; FileHeader::BYTES]), None);

@@ -1,4 +1,4 @@
-//! `xdma run`: programs for the device files of the kernel module.
+//! `xdma run`: runs a program that uses the kernel module's device files.
 
 use crate::card::{CardArgs, LogicName};
 use crate::failure::Failure;
@@ -23,7 +23,7 @@ use xdma_emulated_card::CardChoice;
 const LIBRARY: &str = "libxdma_preload.so";
 /// The environment variable that names the preload library.
 const LIBRARY_VARIABLE: &str = "XDMA_PRELOAD";
-/// What a Go program contains.
+/// A marker that every Go program contains.
 const GO: &[u8] = b"\xff Go buildinf:";
 /// Type of the program header that names the dynamic linker.
 const PT_INTERP: u32 = 3;
@@ -31,16 +31,17 @@ const PT_INTERP: u32 = 3;
 #[derive(Args)]
 pub struct Run {
     /// The card: a PCI address, a vfio-user socket (unix:PATH), or an emulated card with 64 GiB of memory (f1, alveo, or a
-    /// description). By default, an emulated card is started if the machine has no XDMA card.
+    /// description). If no card is named and this machine has no XDMA card, the program uses an emulated card.
     #[arg(long, env = "XDMA_CARD", value_name = "BDF|unix:PATH|NAME|FILE.toml")]
     card: Option<CardChoice>,
-    /// The user logic of an emulated card [default: memory, or that of a description with streams].
+    /// The user logic of an emulated card [default: memory, or the logic of a description with streams].
     #[arg(long, value_enum)]
     logic: Option<LogicName>,
-    /// Time limit of a transfer in seconds, as the parameters `h2c_timeout` and `c2h_timeout` of the kernel module; 0 is none.
+    /// Timeout of a transfer in seconds, like the kernel module's parameters `h2c_timeout` and `c2h_timeout`; 0 means no
+    /// timeout.
     #[arg(long, value_name = "SECONDS", default_value_t = 10)]
     timeout: u64,
-    /// The program, and its arguments.
+    /// The program and its arguments.
     #[arg(last = true, required = true, value_name = "PROGRAM")]
     command: Vec<OsString>,
 }
@@ -64,11 +65,11 @@ impl Run {
         let status = self.start(&program, &library, broker.path())?;
         drop(broker);
         drop(folder);
-        // As a shell reports it.
+        // Report termination by a signal as a shell does.
         exit(status.code().unwrap_or_else(|| 128 + status.signal().unwrap_or(0)));
     }
 
-    /// Returns the card. Without a name, it is an emulated one, unless the machine has cards.
+    /// Returns the card to use. If none is named, this is an emulated card, or an error if the machine has XDMA cards.
     fn card(&self) -> Result<CardArgs> {
         let choice = match &self.card {
             Some(choice) => choice.clone(),
@@ -76,11 +77,11 @@ impl Run {
                 let cards = real_cards();
                 if !cards.is_empty() {
                     let text =
-                        format!("this machine has XDMA cards: name one with --card ({})", cards.join(", "));
+                        format!("this machine has XDMA cards; select one with --card ({})", cards.join(", "));
                     return Err(Failure::Usage(text).into());
                 }
-                eprintln!("xdma: no card was named: PROGRAM uses an emulated card");
-                "f1".parse().context("the emulated card")?
+                eprintln!("xdma: no card was named; the program uses an emulated card");
+                "f1".parse().context("cannot select the emulated card")?
             }
         };
         let emulated = choice.emulated().is_some_and(|card| !card.is_stream());
@@ -88,7 +89,7 @@ impl Run {
         Ok(CardArgs::new(choice, logic))
     }
 
-    /// Runs the program until it ends. It gets this process's signals to end.
+    /// Runs the program and waits until it exits. Termination signals are forwarded to it.
     fn start(&self, program: &Path, library: &Path, broker: &Path) -> Result<ExitStatus> {
         let mut command = Command::new(program);
         command.arg0(&self.command[0]).args(&self.command[1..]);
@@ -104,18 +105,19 @@ impl Run {
     }
 }
 
-/// Waits for the program. Ctrl-C reaches it through the terminal; other signals that end a process are passed on.
+/// Waits for the program. Signals that terminate this process are forwarded as SIGTERM. Ctrl-C also reaches the program through
+/// the terminal.
 fn wait(mut child: Child) -> Result<ExitStatus> {
     let process = Pid::from_raw(child.id() as i32);
     ctrlc::set_handler(move || {
-        // The program may have ended already.
+        // The program may have exited already.
         let _ = kill(process, Signal::SIGTERM);
     })
     .context("cannot install the signal handler")?;
     child.wait().context("cannot wait for the program")
 }
 
-/// Returns the XDMA cards of this machine.
+/// Returns the PCI addresses of the XDMA cards in this machine.
 fn real_cards() -> Vec<String> {
     let functions = Sysfs::system().functions().unwrap_or_default().into_iter();
     let is_card = |function: &xdma::unstable::bus::sysfs::Function| {
@@ -125,7 +127,7 @@ fn real_cards() -> Vec<String> {
     functions.filter(is_card).map(|function| function.address().to_string()).collect()
 }
 
-/// Returns the path of a program, which is searched for as a shell does.
+/// Returns the path of a program. Searches `PATH` as a shell does.
 fn find_program(name: &OsStr) -> Result<PathBuf> {
     if name.as_bytes().contains(&b'/') {
         return Ok(name.into());
@@ -135,29 +137,29 @@ fn find_program(name: &OsStr) -> Result<PathBuf> {
     found.ok_or_else(|| Failure::Usage(format!("{} is not in the search path", name.display())).into())
 }
 
-/// Refuses programs that a preload library cannot reach.
+/// Rejects programs whose system calls the preload library cannot intercept.
 fn check_program(program: &Path) -> Result<()> {
     let bytes = fs::read(program).with_context(|| format!("cannot read {}", program.display()))?;
     let name = program.display();
     if !bytes.starts_with(b"\x7fELF") {
-        return Ok(()); // a script: its interpreter is a program like others
+        return Ok(()); // a script, whose interpreter loads the library
     }
     if bytes.windows(GO.len()).any(|window| window == GO) {
         bail!(Failure::Usage(format!(
-            "{name} is a Go program, which makes system calls itself: `xdma run` cannot reach them; use the library or the \
-             tool's commands"
+            "{name} is a Go program: `xdma run` cannot intercept its system calls, because they bypass the C library; use the \
+             `xdma` library or the commands of `xdma`"
         )));
     }
     if !has_interpreter(&bytes) {
         bail!(Failure::Usage(format!(
-            "{name} is statically linked, or not a program for this machine: `xdma run` reaches only programs that use the \
+            "{name} is statically linked or not a program for this machine: `xdma run` supports only programs that use the \
              shared C library"
         )));
     }
     Ok(())
 }
 
-/// Returns whether an ELF program for 64-bit machines names a dynamic linker.
+/// Returns whether a 64-bit ELF program names a dynamic linker.
 fn has_interpreter(bytes: &[u8]) -> bool {
     let word = |at: usize, size: usize| {
         let bytes = bytes.get(at..at + size)?;
@@ -171,7 +173,7 @@ fn has_interpreter(bytes: &[u8]) -> bool {
     })
 }
 
-/// Returns the path of the preload library: the one that the environment names, or the one beside this program.
+/// Returns the path of the preload library: the one in the environment variable, or the one beside this program.
 fn find_library() -> Result<PathBuf> {
     if let Some(named) = std::env::var_os(LIBRARY_VARIABLE) {
         return Ok(named.into());
@@ -182,7 +184,7 @@ fn find_library() -> Result<PathBuf> {
         [folder.join(LIBRARY), folder.join("../lib").join(LIBRARY), folder.join("deps").join(LIBRARY)];
     places.into_iter().find(|path| path.is_file()).with_context(|| {
         format!(
-            "{LIBRARY} is not beside {}: build it with `cargo build --release --package xdma-preload`, or name it in {LIBRARY_VARIABLE}",
+            "cannot find {LIBRARY} beside {}: build it with `cargo build --release --package xdma-preload`, or set {LIBRARY_VARIABLE} to its path",
             program.display()
         )
     })
@@ -193,11 +195,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn programs_are_told_apart() {
+    fn dynamically_linked_programs_are_recognized() {
         let this = fs::read(std::env::current_exe().unwrap()).unwrap();
         assert!(has_interpreter(&this));
         for length in 0..200 {
-            // Truncated headers are no programs.
+            // Truncated headers must not cause a panic.
             let _ = has_interpreter(&this[..length]);
         }
         assert!(!has_interpreter(&this[..60]));

@@ -1,4 +1,4 @@
-//! The connections to the broker: one for each thread that makes calls.
+//! The connections to the broker. Each thread that makes calls has its own.
 
 use crate::{errno, real, table};
 use libc::{c_int, c_void};
@@ -7,10 +7,11 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 use xdma_chardev::{Operation, Reply, Request};
 
-/// Descriptors of connections are at least this, where programs do not expect theirs.
+/// The lowest file descriptor of a connection. Programs rarely use file descriptors in this range.
 const LOWEST: c_int = 500;
 
-/// Incremented in a child process, and when a connection was replaced: connections of an earlier generation are not used.
+/// Incremented in a child process, and when the program replaces a connection's file descriptor. Connections of earlier
+/// generations are not used.
 static GENERATION: AtomicU32 = AtomicU32::new(0);
 static BROKER: OnceLock<Option<Vec<u8>>> = OnceLock::new();
 
@@ -21,11 +22,12 @@ struct Connection {
 }
 
 thread_local! {
-    /// Taken while a request is in progress. A signal handler that makes a call then uses a connection of its own.
+    /// Empty while a request is in progress. A signal handler that makes a call in the meantime uses a connection of its own.
     static CONNECTION: Cell<Option<Connection>> = const { Cell::new(None) };
 }
 
-/// Drops the connections of all threads, in a child process or when one was closed.
+/// Invalidates the connections of all threads, in a child process or when the program has replaced a connection's file
+/// descriptor.
 pub fn invalidate() {
     GENERATION.fetch_add(1, Ordering::Relaxed);
 }
@@ -33,7 +35,7 @@ pub fn invalidate() {
 impl Drop for Connection {
     fn drop(&mut self) {
         table::clear(self.socket);
-        // SAFETY: the socket is this library's own.
+        // SAFETY: the socket belongs to this library.
         unsafe { real::close(self.socket) };
     }
 }
@@ -57,7 +59,7 @@ impl Connection {
             if socket < 0 {
                 return Err(errno::get());
             }
-            // Without a free descriptor up there, the low one is used.
+            // If no file descriptor in that range is free, keep the low one.
             let moved = real::fcntl(socket, libc::F_DUPFD_CLOEXEC, LOWEST as usize as *mut c_void);
             let socket = if moved >= 0 {
                 real::close(socket);
@@ -70,13 +72,13 @@ impl Connection {
             let length = size_of::<libc::sockaddr_un>() as libc::socklen_t;
             match libc::connect(socket, (&raw const address).cast(), length) {
                 0 => Ok(this),
-                // The broker has ended, and the card with it.
+                // The broker has exited, so the card is no longer available.
                 _ => Err(libc::ENODEV),
             }
         }
     }
 
-    /// Sends a request and waits for the reply. A signal whose handler does not restart calls cancels it.
+    /// Sends a request and waits for the reply. A signal cancels the request if its handler does not restart system calls.
     fn call(&self, request: &Request) -> Result<(i64, Option<c_int>), c_int> {
         self.send(request)?;
         let mut cancelled = false;
@@ -103,9 +105,9 @@ impl Connection {
     fn receive(&self) -> Result<(i64, Option<c_int>), c_int> {
         let mut bytes = [0u8; Reply::BYTES];
         let mut part = libc::iovec { iov_base: bytes.as_mut_ptr().cast(), iov_len: bytes.len() };
-        // Enough for one descriptor, and aligned for its header.
+        // Enough space for one file descriptor, aligned for its header.
         let mut control = [0u64; 4];
-        // SAFETY: all pointers are valid for the call, and the kernel's answer is checked before it is used.
+        // SAFETY: all pointers are valid for the call, and the received message is checked before it is used.
         unsafe {
             let mut message: libc::msghdr = std::mem::zeroed();
             message.msg_iov = &raw mut part;
@@ -129,11 +131,11 @@ impl Connection {
     }
 }
 
-/// Executes a request. Returns the result, or a negative errno, and the descriptor of an opened file.
+/// Executes a request. Returns the result or a negative errno, and the file descriptor in the reply, if any.
 pub fn call_for_descriptor(request: &Request) -> (i64, Option<c_int>) {
     let saved = errno::get();
     let generation = GENERATION.load(Ordering::Relaxed);
-    // At the end of a thread, its connection is gone already.
+    // While a thread exits, its connection may already be destroyed.
     let existing = CONNECTION.try_with(Cell::take).ok().flatten();
     let connection = match existing.filter(|connection| connection.generation == generation) {
         Some(connection) => Ok(connection),
@@ -148,7 +150,7 @@ pub fn call_for_descriptor(request: &Request) -> (i64, Option<c_int>) {
     result.unwrap_or_else(|errno| (-i64::from(errno), None))
 }
 
-/// Executes a request. Returns the result, or a negative errno.
+/// Executes a request. Returns the result or a negative errno.
 pub fn call(request: &Request) -> i64 {
     call_for_descriptor(request).0
 }

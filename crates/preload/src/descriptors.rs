@@ -1,14 +1,14 @@
-//! Closing and duplicating descriptors, their flags, and `epoll`.
+//! Closing and duplicating file descriptors, their flags, and `epoll`.
 
 use crate::{connection, errno, real, table};
 use libc::{c_int, c_uint, c_void};
 use xdma_chardev::Node;
 
-// SAFETY, for all of them: the caller's contract is that of the C library's function of the same name.
+// SAFETY, for all functions below: the contract for the caller is that of the C library function of the same name.
 
 #[unsafe(no_mangle)]
 unsafe extern "C" fn close(fd: c_int) -> c_int {
-    // A program that closes everything must not close the connections of this library.
+    // A program that closes all file descriptors must not close this library's connections.
     if table::is_internal(fd) {
         return 0;
     }
@@ -17,7 +17,7 @@ unsafe extern "C" fn close(fd: c_int) -> c_int {
     unsafe { real::close(fd) }
 }
 
-/// Closes the descriptors of a range, except those of this library.
+/// Closes the file descriptors of a range, except those of this library.
 #[unsafe(no_mangle)]
 unsafe extern "C" fn close_range(first: c_uint, last: c_uint, flags: c_int) -> c_int {
     let closes = flags as c_uint & libc::CLOSE_RANGE_CLOEXEC == 0;
@@ -80,7 +80,7 @@ fn duplicated(from: c_int, to: c_int) -> c_int {
     to
 }
 
-/// Gives up a connection whose descriptor the program takes.
+/// Invalidates a connection whose file descriptor the program replaces.
 fn replace(to: c_int) {
     if table::is_internal(to) {
         connection::invalidate();
@@ -97,7 +97,8 @@ macro_rules! fcntl {
             let result = unsafe { real::fcntl(fd, command, argument) };
             match (command, table::get(fd)) {
                 (libc::F_DUPFD | libc::F_DUPFD_CLOEXEC, _) => duplicated(fd, result),
-                // The kernel would answer for the socket. Flags that only `open` has are not reported (`O_TRUNC`).
+                // The kernel would report the socket's access mode. Flags that matter only to `open`, such as `O_TRUNC`, are
+                // not reported.
                 (libc::F_GETFL, Some(entry)) if result >= 0 => {
                     let mode = entry.flags as c_int & libc::O_ACCMODE;
                     result & !libc::O_ACCMODE | mode | 0o100_000
@@ -110,7 +111,7 @@ macro_rules! fcntl {
 
 fcntl! { fcntl fcntl64 }
 
-/// Files that are always ready cannot be watched, except event files.
+/// Rejects device files other than event files. They are always ready, and `epoll` does not support such files.
 #[unsafe(no_mangle)]
 unsafe extern "C" fn epoll_ctl(
     epoll: c_int,

@@ -1,4 +1,4 @@
-//! `errno`.
+//! Access to this thread's `errno`.
 
 use libc::{c_int, ssize_t};
 
@@ -18,7 +18,7 @@ pub fn fail(errno: c_int) -> c_int {
     -1
 }
 
-/// Returns the result of a call as the C library does: a negative errno is stored.
+/// Returns the result of a call as the C library does: for a negative errno, sets errno and returns -1.
 pub fn result(result: i64) -> ssize_t {
     if result >= 0 {
         return result as ssize_t;

@@ -1,4 +1,4 @@
-//! Reading, writing, positions, ioctls and mappings.
+//! Reads, writes, seeks, ioctls and mappings.
 
 use crate::table::{self, Entry};
 use crate::{connection, errno, events, real};
@@ -41,11 +41,11 @@ fn transfer(
     errno::result(connection::call(&request))
 }
 
-/// Executes a vectored call part by part, at consecutive positions. It ends with the first part that is not complete.
+/// Executes a vectored call part by part, at consecutive positions. Stops after the first part that is incomplete.
 ///
 /// # Safety
 ///
-/// `parts` points to `count` parts.
+/// `parts` must point to `count` parts.
 unsafe fn each_part(
     parts: *const iovec,
     count: c_int,
@@ -68,7 +68,8 @@ unsafe fn each_part(
     done
 }
 
-/// Returns the position for a vectored call: that of the file for a channel, whose calls do not move it.
+/// Returns the offset at which a vectored call starts. On a channel, whose calls do not move the file's position, the parts
+/// need explicit offsets.
 fn start(entry: Entry, offset: Option<i64>) -> Option<i64> {
     if offset.is_some() || !entry.node.is_dma() {
         return offset;
@@ -88,7 +89,7 @@ fn seek(entry: Entry, offset: i64, whence: c_int) -> i64 {
     connection::call(&request)
 }
 
-// SAFETY, for all of them: the caller's contract is that of the C library's function of the same name.
+// SAFETY, for all functions below: the contract for the caller is that of the C library function of the same name.
 
 #[unsafe(no_mangle)]
 unsafe extern "C" fn read(fd: c_int, buffer: *mut c_void, count: usize) -> isize {
@@ -108,7 +109,7 @@ unsafe extern "C" fn write(fd: c_int, buffer: *const c_void, count: usize) -> is
     }
 }
 
-/// Defines the variants of a function that differ in name only.
+/// Defines the variants of a function that differ only in name.
 macro_rules! same {
     ($($name:ident)*, $arguments:tt $result:ty, $body:expr) => {$(
         same! { @one $name $arguments $result, $body }
@@ -161,14 +162,14 @@ same! { pread pread64, (fd: c_int, buffer: *mut c_void, count: usize, offset: i6
 same! { pwrite pwrite64, (fd: c_int, buffer: *const c_void, count: usize, offset: i64) isize, pwrite_any }
 
 unsafe extern "C" {
-    /// Ends a program whose buffer is too small.
+    /// Terminates a program that would overflow a buffer.
     fn __chk_fail() -> !;
 }
 
 /// Checks the size of a buffer, as the C library does for fortified programs.
 fn check_size(count: usize, size: usize) {
     if count > size {
-        // SAFETY: it has no preconditions.
+        // SAFETY: the function has no preconditions.
         unsafe { __chk_fail() }
     }
 }
@@ -220,7 +221,7 @@ same! {
     }
 }
 
-/// The offset of `preadv2` and `pwritev2`: -1 is the file's position.
+/// Returns the offset of `preadv2` and `pwritev2`, or `None` for -1, which selects the file's position.
 fn given(offset: i64) -> Option<i64> {
     (offset != -1).then_some(offset)
 }
@@ -285,7 +286,7 @@ same! {
     }
 }
 
-/// Maps registers, if the bus of the card can.
+/// Maps registers, if the card's bus supports it.
 fn map_device(
     entry: Entry,
     address: *mut c_void,
@@ -307,7 +308,8 @@ fn map_device(
     };
     match connection::call_for_descriptor(&request) {
         (at, Some(fd)) if at >= 0 => {
-            // SAFETY: the program's contract, on a file that was just received. The mapping outlives its descriptor.
+            // SAFETY: the program fulfills the contract of `mmap`, and the file descriptor was just received. The mapping
+            // remains after the file descriptor is closed.
             unsafe {
                 let mapped = real::mmap64(address, length, protection, flags, fd, at);
                 let saved = errno::get();
@@ -318,7 +320,7 @@ fn map_device(
         }
         (error, _) => {
             if error == -i64::from(libc::ENODEV) {
-                say(c"xdma: registers of a card over a socket cannot be mapped: use pread and pwrite\n");
+                print_once(c"xdma: cannot map registers of a card over a socket; use pread and pwrite\n");
             }
             errno::set(-error as c_int);
             libc::MAP_FAILED
@@ -327,15 +329,15 @@ fn map_device(
 }
 
 /// Writes a line to standard error, once per process.
-fn say(text: &std::ffi::CStr) {
-    static SAID: std::sync::atomic::AtomicBool = std::sync::atomic::AtomicBool::new(false);
-    if !SAID.swap(true, std::sync::atomic::Ordering::Relaxed) {
-        // SAFETY: the text is valid for the call. If standard error is closed, there is no reader.
+fn print_once(text: &std::ffi::CStr) {
+    static PRINTED: std::sync::atomic::AtomicBool = std::sync::atomic::AtomicBool::new(false);
+    if !PRINTED.swap(true, std::sync::atomic::Ordering::Relaxed) {
+        // SAFETY: the text is valid for the call. A failed write is ignored.
         unsafe { real::write(2, text.as_ptr().cast(), text.to_bytes().len()) };
     }
 }
 
-/// A device file cannot take part in these.
+/// Returns whether a device file is among the file descriptors. The functions below do not support device files.
 fn is_device(fds: [c_int; 2]) -> bool {
     fds.into_iter().any(|fd| table::get(fd).is_some())
 }

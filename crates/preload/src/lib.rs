@@ -1,10 +1,12 @@
 //! A preload library (`LD_PRELOAD`) for programs that use the device files of the `xdma` kernel module.
 //!
-//! It replaces the functions of the C library that open and use files. Calls on `/dev/xdma*` become requests to the broker that
-//! `XDMA_BROKER` names (`xdma run`); all others reach the C library unchanged. The semantics are the broker's
-//! (`xdma_chardev::Device`). Programs without a C library, or that make system calls themselves, are not covered.
+//! The library replaces the C library functions that open and use files. Calls on `/dev/xdma*` become requests to the broker
+//! whose socket `XDMA_BROKER` names (`xdma run` sets it); all other calls reach the C library unchanged. The broker implements
+//! the semantics (`xdma_chardev::Device`). Programs that do not use the shared C library, or that make system calls directly,
+//! are not supported.
 //!
-//! Functions are defined without the `...` of their C declarations: on x86-64, integer arguments arrive in the same registers.
+//! Variadic functions are defined without the `...` of their C declarations: on x86-64, variadic integer arguments are passed
+//! in the same registers as others.
 
 #![deny(missing_docs)]
 

@@ -6,11 +6,11 @@ use libc::{c_char, c_int, mode_t};
 use std::ffi::CStr;
 use xdma_chardev::{FileHeader, Node, Operation, Request};
 
-/// Returns the device that a path names.
+/// Returns the card number and the device file that a path names.
 ///
 /// # Safety
 ///
-/// `path` is null or a C string.
+/// `path` must be null or point to a C string.
 pub unsafe fn device(path: *const c_char) -> Option<(u32, Node)> {
     if path.is_null() {
         return None;
@@ -19,9 +19,9 @@ pub unsafe fn device(path: *const c_char) -> Option<(u32, Node)> {
     Node::from_path(unsafe { CStr::from_ptr(path) }.to_str().ok()?)
 }
 
-/// Opens a device file. Returns the descriptor, or -1 with errno.
+/// Opens a device file. Returns the file descriptor, or sets errno and returns -1.
 pub fn open_device(card: u32, node: Node, flags: c_int) -> c_int {
-    // A broker has one card, number 0.
+    // A broker serves one card, number 0.
     if card != 0 {
         return errno::fail(libc::ENOENT);
     }
@@ -29,7 +29,7 @@ pub fn open_device(card: u32, node: Node, flags: c_int) -> c_int {
     let request = Request { flags, value: node.minor().into(), ..Request::new(Operation::Open, 0) };
     match connection::call_for_descriptor(&request) {
         (0, Some(fd)) => {
-            // Descriptors arrive close-on-exec.
+            // File descriptors are received with close-on-exec set.
             if flags & libc::O_CLOEXEC as u32 == 0 {
                 // SAFETY: the descriptor was just received.
                 unsafe { real::fcntl(fd, libc::F_SETFD, std::ptr::null_mut()) };
@@ -43,7 +43,7 @@ pub fn open_device(card: u32, node: Node, flags: c_int) -> c_int {
     }
 }
 
-/// Returns the message that identifies an open file, if a descriptor is one.
+/// Returns the message that identifies an open device file, or `None` if the file descriptor is not one.
 pub fn header(fd: c_int) -> Option<FileHeader> {
     let mut bytes = [0u8; FileHeader::BYTES + 1];
     // SAFETY: the buffer is valid for the call. The message stays in the socket.
@@ -80,7 +80,7 @@ macro_rules! variants {
     )*};
 }
 
-// The ones with `_2` have no mode: fortified programs call them. On x86-64, all of them open large files.
+// Fortified programs call the variants with `_2`, which have no mode. On x86-64, all variants support large files.
 variants! {
     open, openat;
     open64, openat64;

@@ -1,10 +1,10 @@
-//! The functions that this library replaces, as the next library defines them.
+//! The original functions that this library replaces, as defined by the next library in the search order.
 
 use libc::{c_char, c_int, c_void};
 use std::ffi::CStr;
 use std::sync::atomic::{AtomicPtr, Ordering};
 
-/// A function of the C library, looked up at its first use.
+/// A function of the C library, looked up on first use.
 pub struct Real {
     name: &'static CStr,
     address: AtomicPtr<c_void>,
@@ -15,7 +15,7 @@ impl Real {
         Self { name, address: AtomicPtr::new(std::ptr::null_mut()) }
     }
 
-    /// Returns the address of the function. A program cannot go on without it.
+    /// Returns the address of the function. Terminates the program if the function does not exist.
     pub fn address(&self) -> *mut c_void {
         let known = self.address.load(Ordering::Relaxed);
         if !known.is_null() {
@@ -36,22 +36,22 @@ fn missing(name: &CStr) -> ! {
         // SAFETY: the text is valid for the call.
         unsafe { libc::syscall(libc::SYS_write, 2, text.as_ptr(), text.to_bytes().len()) };
     }
-    // SAFETY: nothing needs cleaning up.
+    // SAFETY: the process needs no cleanup.
     unsafe { libc::_exit(127) }
 }
 
-/// Defines a function that calls the real one.
+/// Defines functions that call the original ones.
 macro_rules! real {
     ($($name:ident($($argument:ident: $type:ty),*) $(-> $result:ty)?;)*) => {$(
         /// Calls the function of the C library.
         ///
         /// # Safety
         ///
-        /// As for that function.
+        /// The contract is that of the C library function.
         pub unsafe fn $name($($argument: $type),*) $(-> $result)? {
             static REAL: Real = Real::new(match CStr::from_bytes_with_nul(concat!(stringify!($name), "\0").as_bytes()) {
                 Ok(name) => name,
-                Err(_) => panic!("a name contains no zero"),
+                Err(_) => panic!("a function name contains no NUL byte"),
             });
             // SAFETY: the C library defines the function with these arguments.
             unsafe {

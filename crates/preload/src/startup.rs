@@ -1,14 +1,14 @@
-//! What happens when the library is loaded, and in child processes.
+//! Initialization when the library is loaded, and in child processes.
 
 use crate::table::{self, Entry};
 use crate::{connection, open};
 use std::sync::atomic::{AtomicU64, Ordering};
 use xdma_chardev::Node;
 
-/// The broker's process, or 0.
+/// The broker's process ID, or 0 if there is none.
 static BROKER_PROCESS: AtomicU64 = AtomicU64::new(0);
 
-/// Descriptors that a program inherits are searched up to this number.
+/// Inherited device files are recognized up to this file descriptor.
 const INHERITED: i32 = 1024;
 
 #[used]
@@ -16,7 +16,7 @@ const INHERITED: i32 = 1024;
 static START: extern "C" fn() = start;
 
 extern "C" fn start() {
-    // SAFETY: the handlers only change an atomic number, and a process permission that is this process's own.
+    // SAFETY: the handler only changes an atomic counter and this process's own permissions.
     unsafe {
         libc::pthread_atfork(None, None, Some(start_child));
     }
@@ -32,19 +32,19 @@ extern "C" fn start() {
     }
 }
 
-/// A child process has its own connections.
+/// Prepares a child process, which needs its own connections.
 unsafe extern "C" fn start_child() {
     connection::invalidate();
     permit_broker();
 }
 
-/// Lets the broker access the memory of this process where only ancestors may (`ptrace_scope` 1).
+/// Permits the broker to access this process's memory where only ancestors have access by default (`ptrace_scope` 1).
 fn permit_broker() {
     let broker = BROKER_PROCESS.load(Ordering::Relaxed);
     if broker == 0 {
         return;
     }
-    // Without that restriction, this fails, and is not needed.
+    // On systems without that restriction, the call fails and is not needed.
     // SAFETY: a plain system call.
     unsafe { libc::prctl(libc::PR_SET_PTRACER, broker, 0, 0, 0) };
 }

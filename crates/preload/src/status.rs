@@ -5,12 +5,12 @@ use crate::{connection, errno, real, table};
 use libc::{c_char, c_int, c_uint, c_void};
 use xdma_chardev::{Node, Operation, Request};
 
-/// The major number that device files report: of the range for local use, since no kernel module has registered one.
+/// The major number that device files report. It is in the range for local use, because no kernel module has registered one.
 const MAJOR: c_uint = 240;
 const MODE: libc::mode_t = libc::S_IFCHR | 0o660;
 const BLOCK: i64 = 4096;
 
-/// Checks that the broker's card has a device.
+/// Checks that the broker's card has a device file.
 fn exists(card: u32, node: Node) -> Result<(), c_int> {
     let request = Request { value: node.minor().into(), ..Request::new(Operation::Check, 0) };
     match connection::call(&request) {
@@ -51,7 +51,7 @@ fn fill_extended(node: Node, status: *mut libc::statx) -> c_int {
     0
 }
 
-/// Returns the device of a path, or of a descriptor with an empty path.
+/// Returns the device file of a path, or of the file descriptor `dir` if the path is empty.
 unsafe fn find(dir: c_int, path: *const c_char) -> Option<Result<Node, c_int>> {
     // SAFETY: the caller's contract is that of the C library's function.
     if let Some((card, node)) = unsafe { device(path) } {
@@ -62,7 +62,7 @@ unsafe fn find(dir: c_int, path: *const c_char) -> Option<Result<Node, c_int>> {
     is_empty.then(|| table::get(dir)).flatten().map(|entry| Ok(entry.node))
 }
 
-/// Defines variants of a call on a path or a descriptor.
+/// Defines variants of a call on a path or a file descriptor.
 macro_rules! status {
     ($($name:ident($($argument:ident: $type:ty),*), $found:expr, $fill:ident($into:ident), $real:ident($($pass:expr),*);)*) => {$(
         #[unsafe(no_mangle)]
@@ -79,7 +79,7 @@ macro_rules! status {
     )*};
 }
 
-/// The device of a descriptor.
+/// Returns the device file of a file descriptor.
 fn of_descriptor(fd: c_int) -> Option<Result<Node, c_int>> {
     table::get(fd).map(|entry| Ok(entry.node))
 }
@@ -97,7 +97,7 @@ status! {
         find(dir, path), fill(status), fstatat(dir, path, status, flags);
     statx(dir: c_int, path: *const c_char, flags: c_int, mask: c_uint, status: *mut libc::statx),
         find(dir, path), fill_extended(status), statx(dir, path, flags, mask, status);
-    // Programs built for a C library before 2.33 call these.
+    // Programs that were built for a glibc before 2.33 call these.
     __xstat(version: c_int, path: *const c_char, status: *mut libc::stat),
         { let _ = version; find(-1, path) }, fill(status), stat(path, status);
     __xstat64(version: c_int, path: *const c_char, status: *mut libc::stat),
@@ -112,7 +112,7 @@ status! {
         { let _ = version; of_descriptor(fd) }, fill(status), fstat(fd, status);
 }
 
-/// All permissions except execution.
+/// Grants all permissions except execution.
 fn permits(mode: c_int) -> c_int {
     if mode & libc::X_OK == 0 { 0 } else { errno::fail(libc::EACCES) }
 }
@@ -129,7 +129,7 @@ status! {
 }
 
 const _: fn() = || {
-    // `libc::stat` and `stat64` are one structure here.
+    // `libc::stat` and `stat64` are the same structure on x86-64.
     let _ = size_of::<[u8; size_of::<libc::stat>() - size_of::<libc::stat64>()]>();
     let _: Option<*mut c_void> = None;
 };

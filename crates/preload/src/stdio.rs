@@ -1,4 +1,5 @@
-//! Streams of the C library on device files. Its own would make system calls that cannot be replaced.
+//! C library streams (`FILE`) on device files. The C library's own streams make system calls that this library cannot
+//! intercept.
 
 use crate::open::{device, open_device};
 use crate::table;
@@ -14,14 +15,14 @@ struct CookieFunctions {
 
 unsafe extern "C" {
     fn fopencookie(cookie: *mut c_void, mode: *const c_char, functions: CookieFunctions) -> *mut FILE;
-    // Those of this library.
+    // The functions below are replacements in this library.
     fn read(fd: c_int, buffer: *mut c_void, count: usize) -> isize;
     fn write(fd: c_int, buffer: *const c_void, count: usize) -> isize;
     fn lseek64(fd: c_int, offset: i64, whence: c_int) -> i64;
     fn close(fd: c_int) -> c_int;
 }
 
-/// The cookie is the descriptor itself.
+/// The cookie is the file descriptor itself.
 fn descriptor(cookie: *mut c_void) -> c_int {
     cookie.addr() as c_int
 }
@@ -32,13 +33,13 @@ unsafe extern "C" fn read_stream(cookie: *mut c_void, buffer: *mut c_char, count
 }
 
 unsafe extern "C" fn write_stream(cookie: *mut c_void, buffer: *const c_char, count: usize) -> isize {
-    // An error is 0 here.
+    // `fopencookie` expects 0 for an error.
     // SAFETY: as above.
     unsafe { write(descriptor(cookie), buffer.cast(), count) }.max(0)
 }
 
 unsafe extern "C" fn seek_stream(cookie: *mut c_void, position: *mut i64, whence: c_int) -> c_int {
-    // SAFETY: the C library passes a position.
+    // SAFETY: the C library passes a valid position.
     unsafe {
         let moved = lseek64(descriptor(cookie), *position, whence);
         if moved < 0 {
@@ -50,14 +51,14 @@ unsafe extern "C" fn seek_stream(cookie: *mut c_void, position: *mut i64, whence
 }
 
 unsafe extern "C" fn close_stream(cookie: *mut c_void) -> c_int {
-    // SAFETY: the stream owns its descriptor.
+    // SAFETY: the stream owns its file descriptor.
     unsafe { close(descriptor(cookie)) }
 }
 
 fn stream(fd: c_int, mode: *const c_char) -> *mut FILE {
     let functions =
         CookieFunctions { read: read_stream, write: write_stream, seek: seek_stream, close: close_stream };
-    // SAFETY: the functions match the C library's declarations, and the mode is the program's.
+    // SAFETY: the functions match the C library's declarations, and the program passes a valid mode.
     unsafe { fopencookie(fd as usize as *mut c_void, mode, functions) }
 }
 

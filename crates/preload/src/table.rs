@@ -1,19 +1,19 @@
-//! Which descriptors are device files.
+//! The table of file descriptors that are device files.
 //!
-//! A descriptor beyond the table is not recognized; no process has as many by default.
+//! File descriptors beyond the table are not recognized. By default, no process can have that many.
 
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use xdma_chardev::Node;
 
 const SIZE: usize = 1 << 16;
-/// A descriptor of this library itself.
+/// Marks a file descriptor that belongs to this library.
 const INTERNAL: u32 = u32::MAX;
 
-/// 0, [`INTERNAL`], or 1 + the minor number, with the access mode and flags of `open` in the upper bits.
+/// 0 for other files, [`INTERNAL`], or the minor number plus 1.
 static KINDS: [AtomicU32; SIZE] = [const { AtomicU32::new(0) }; SIZE];
 /// The flags of `open`.
 static FLAGS: [AtomicU32; SIZE] = [const { AtomicU32::new(0) }; SIZE];
-/// The number of the open file at the broker.
+/// The broker's number for the open file.
 static FILES: [AtomicU64; SIZE] = [const { AtomicU64::new(0) }; SIZE];
 
 /// An open device file.
@@ -22,11 +22,11 @@ pub struct Entry {
     pub node: Node,
     /// The flags of `open`.
     pub flags: u32,
-    /// Its number at the broker; 0 for an event file.
+    /// The broker's number for the file; 0 for an event file.
     pub file: u64,
 }
 
-/// Returns the device file of a descriptor.
+/// Returns the device file of a file descriptor.
 #[inline]
 pub fn get(fd: i32) -> Option<Entry> {
     let at = usize::try_from(fd).ok()?;
@@ -54,7 +54,7 @@ pub fn clear(fd: i32) {
     }
 }
 
-/// Makes `to` the same as `from`, after a `dup`.
+/// Copies the entry of `from` to `to` after a `dup`.
 pub fn copy(from: i32, to: i32) {
     match get(from) {
         Some(entry) => set(to, entry),
@@ -72,7 +72,7 @@ pub fn is_internal(fd: i32) -> bool {
     at(fd).is_some_and(|kind| kind.load(Ordering::Acquire) == INTERNAL)
 }
 
-/// Returns the descriptors of a range that are not closed by the program but belong to this library.
+/// Returns the file descriptors in a range that belong to this library.
 pub fn internal(range: std::ops::RangeInclusive<u32>) -> impl Iterator<Item = u32> {
     let end = (*range.end()).min(SIZE as u32 - 1);
     (*range.start()..=end).filter(|fd| is_internal(*fd as i32))

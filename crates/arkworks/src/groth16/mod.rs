@@ -45,23 +45,23 @@ pub enum ProveError {
     /// The circuit or its assignment is invalid.
     #[error("the prover of ark-groth16 failed: {0}")]
     Synthesis(#[from] SynthesisError),
-    /// Two parts of the input do not belong together.
+    /// The sizes of two parts of the input do not match.
     #[error(
-        "the prover's input is inconsistent: {what} has {found} elements, and {expected} were expected; pass the matrices, the \
+        "the prover's input is inconsistent: {what} has {found} elements, but {expected} are required; pass the matrices, the \
          counts and the assignment of the key's circuit"
     )]
     Inconsistent {
-        /// The part of the input.
+        /// The part of the input that has the wrong size.
         what: &'static str,
         /// Its size.
         found: usize,
-        /// The expected size, or the smallest one.
+        /// The expected size, or the minimum size.
         expected: usize,
     },
     /// The proof is invalid, even when the CPU computes it.
     #[error(
         "the verifier rejects the proof even when the CPU computes it: the assignment does not satisfy the circuit, or the key \
-         is for another circuit or another reduction"
+         belongs to another circuit or reduction"
     )]
     Rejected,
 }
@@ -145,8 +145,8 @@ impl OnCard<ProvingKey<CardBn254>> {
         Ok(proof)
     }
 
-    /// Checks everything that the stock prover indexes without a check. Keys of circom have no matrix C, and their reduction does
-    /// not use it.
+    /// Checks the sizes of all inputs that the stock prover indexes without a check. Keys of circom have no matrix C, and their
+    /// reduction does not use one.
     fn check_input(
         &self,
         matrices: &[Matrix<Fr>],

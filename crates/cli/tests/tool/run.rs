@@ -1,4 +1,4 @@
-//! `xdma run`.
+//! Tests of `xdma run`.
 
 use crate::support::{run, xdma};
 use std::fs;
@@ -6,7 +6,8 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use xdma_testkit::command::Ended;
 
-/// Runs a shell script with `xdma run`. The library is beside the test, where cargo builds it for the tests of `xdma-preload`.
+/// Runs a shell script with `xdma run`. The library is in the test's directory, where cargo builds it for the tests of
+/// `xdma-preload`.
 fn script(options: &str, text: &str) -> Ended {
     let library = std::env::current_exe().unwrap().with_file_name("libxdma_preload.so");
     assert!(library.is_file(), "the preload library is not built: cargo build --package xdma-preload");
@@ -28,7 +29,7 @@ fn the_program_uses_an_emulated_card_and_its_status_is_returned() {
 }
 
 #[test]
-fn programs_that_cannot_be_reached_are_named() {
+fn unsupported_programs_are_rejected() {
     let folder = tempfile::tempdir().unwrap();
     let refused = |path: &Path| {
         let ended = run(&format!("run -- {}", path.display()));

@@ -1,4 +1,4 @@
-// Checks of the device files, call by call; the names refer to the arguments in main(). A check that fails says which line.
+// Checks the device files call by call. The argument of main() selects a check; a check that fails prints its line.
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
@@ -28,7 +28,7 @@
 			exit(1); \
 		} \
 	} while (0)
-// A call that fails with an errno.
+// Checks that a call fails with an errno.
 #define FAILS(call, number) CHECK((long)(call) == -1 && errno == (number))
 
 #define ADDRMODE_SET 0x40047104
@@ -43,7 +43,7 @@
 #define OFFLINE 0x7802
 #define ONLINE 0x7803
 #define PAGE 4096
-// Hidden from the compiler, which would object to the wrong calls.
+// Hidden from the compiler, which would warn about the invalid calls.
 static void *volatile null;
 
 static char *page(void)
@@ -124,14 +124,14 @@ static void check_fault(void)
 	FAILS(pwrite(h, p + PAGE / 2, PAGE, 0), EFAULT);
 	FAILS(pread(c, p + PAGE / 2, PAGE, 0), EFAULT);
 	CHECK(pread(c, after, PAGE, 0) == PAGE && !memcmp(before, after, PAGE));
-	// A large buffer of which only the beginning exists.
+	// A large buffer whose last page is not mapped.
 	size_t large = 4 << 20;
 	char *l = mmap(NULL, large, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	memset(l, 'y', large);
 	munmap(l + large - PAGE, PAGE);
 	FAILS(pwrite(h, l, large, 0), EFAULT);
 	CHECK(pread(c, after, PAGE, 0) == PAGE && !memcmp(before, after, PAGE));
-	// Memory that can only be read is a good source.
+	// Read-only memory is a valid source.
 	mprotect(p, PAGE, PROT_READ);
 	CHECK(pwrite(h, p, PAGE, 0) == PAGE);
 	CHECK(pread(c, after, PAGE, 0) == PAGE && after[0] == 'x');
@@ -234,7 +234,7 @@ static void check_perf(void)
 	FAILS(ioctl(h, PERF_START, &perf), EBUSY);
 	FAILS(pwrite(h, b, PAGE, 0), EBUSY);
 	usleep(300000);
-	// It outlasts the file.
+	// The run continues after the file is closed.
 	close(h);
 	h = file("/dev/xdma0_h2c_0", O_RDWR);
 	CHECK(ioctl(h, PERF_GET, &seen) == 0 && seen.size == PAGE && seen.iterations > 0);
@@ -327,10 +327,10 @@ static void check_descriptors(void)
 	CHECK(close(h) == 0);
 	FAILS(pwrite(h, b, 16, 0), EBADF);
 	CHECK(pwrite(d, b, 16, 0) == 16);
-	// A plain file in place of a device, and the reverse.
+	// A plain file replaces a device file, and the other way round.
 	CHECK(dup2(plain, d) == d && write(d, b, 16) == 16 && lseek(plain, 0, SEEK_CUR) == 16);
 	CHECK(dup2(e, plain) == plain && lseek(plain, 0, SEEK_CUR) == 0x5000);
-	// A program that closes everything keeps working.
+	// A program that closes all file descriptors keeps working.
 	for (int fd = 3; fd < 1024; fd++)
 		close(fd);
 	h = file("/dev/xdma0_h2c_0", O_RDWR);
@@ -388,7 +388,7 @@ static void check_events(void)
 	FAILS(write(e, value, 4), EINVAL);
 	alarm_in(200, 0);
 	FAILS(read(e, value, 4), EINTR);
-	// Interrupts before the file is opened count, and any number of them is one event.
+	// Interrupts before the file is opened count, and several interrupts are one event.
 	int u = file("/dev/xdma0_user", O_RDWR);
 	uint32_t raise = 1 << 3, lower = 0;
 	for (int i = 0; i < 3; i++) {

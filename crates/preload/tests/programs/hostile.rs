@@ -1,4 +1,4 @@
-//! Clients that break the protocol.
+//! Clients that violate the protocol.
 
 use crate::support::{Bench, NO_PYTHON, check, python};
 use std::fs::File;
@@ -7,15 +7,15 @@ use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 
 #[test]
-fn a_client_of_another_kind_is_refused() {
+fn a_stream_socket_cannot_connect() {
     let bench = Bench::memory();
-    // A stream socket cannot connect to one for packets.
+    // A stream socket cannot connect to a packet socket.
     assert!(UnixStream::connect(bench.broker.path()).is_err());
     bench.shell("test -c /dev/xdma0_user");
 }
 
 #[test]
-fn the_broker_survives_garbage_and_clients_that_vanish() {
+fn the_broker_survives_garbage_and_disconnected_clients() {
     if python().is_none() {
         return println!("{NO_PYTHON}");
     }
@@ -33,7 +33,7 @@ for length in [0, 1, 47, 49, 4096]:
     s = connect(); s.send(bytes(length)); s.close()
 for round in range(300):
     s = connect(); s.send(os.urandom(48)); s.close()
-# Valid operations with random arguments: files of nobody, addresses that do not exist, huge lengths.
+# Valid operations with random arguments: unknown files, unmapped addresses, huge lengths.
 s = connect(); s.settimeout(20)
 for round in range(2000):
     operation = random.choice([1, 2, 3, 4, 5, 6, 7, 8, 9])
@@ -63,7 +63,7 @@ fn a_program_without_a_broker_gets_an_error() {
 }
 
 #[test]
-fn other_files_are_untouched() {
+fn other_files_work_as_before() {
     let bench = Bench::memory();
     let mut file = File::create(bench.folder.path().join("file")).unwrap();
     file.write_all(b"text").unwrap();

@@ -28,7 +28,7 @@ fn calls_on_registers() {
 }
 
 #[test]
-fn calls_on_descriptors() {
+fn calls_on_file_descriptors() {
     calls(&Bench::memory(), &["descriptors", "exec"]);
 }
 
@@ -37,7 +37,7 @@ fn calls_on_events() {
     calls(&Bench::memory(), &["events"]);
 }
 
-/// A transfer that never completes ends with ETIMEDOUT, and the channel works afterwards.
+/// A transfer that hangs fails with ETIMEDOUT, and the channel works afterwards.
 #[test]
 fn a_transfer_that_hangs_times_out() {
     let bench = Bench::memory();
@@ -50,7 +50,7 @@ fn a_transfer_that_hangs_times_out() {
 }
 
 #[test]
-fn a_failed_transfer_is_an_error_at_once() {
+fn a_failed_transfer_returns_an_error_immediately() {
     let bench = Bench::memory();
     bench.emulated.inject(Kind::BadMagic.on(Direction::H2C, 0)).unwrap();
     let begin = Instant::now();
@@ -60,7 +60,7 @@ fn a_failed_transfer_is_an_error_at_once() {
 }
 
 #[test]
-fn a_signal_ends_a_call_unless_its_handler_restarts_calls() {
+fn a_signal_interrupts_a_call_unless_its_handler_restarts_calls() {
     let bench = Bench::memory();
     let hang = || Kind::AxiHang(FaultDuration::Millis(1000)).on(Direction::C2H, 0);
     bench.emulated.inject(hang()).unwrap();
@@ -70,7 +70,7 @@ fn a_signal_ends_a_call_unless_its_handler_restarts_calls() {
     calls(&bench, &["restarted"]);
 }
 
-/// A process that is killed in the middle of a transfer leaves the channel usable for others.
+/// A process that is killed during a transfer leaves the channel usable for others.
 #[test]
 fn a_killed_process_leaves_the_channel_usable() {
     let bench = Bench::memory();
@@ -86,7 +86,7 @@ fn a_killed_process_leaves_the_channel_usable() {
 }
 
 #[test]
-fn two_processes_share_a_card() {
+fn several_processes_share_a_card() {
     let bench = Bench::memory();
     let program = bench.compile("calls");
     let children: Vec<_> = (0..3).map(|_| bench.command(&program).arg("lengths").spawn().unwrap()).collect();

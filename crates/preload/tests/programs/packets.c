@@ -1,4 +1,4 @@
-// Reads and writes of streams: packets, pages, and O_TRUNC as end of packet.
+// Reads and writes streams: packets, pages, and O_TRUNC, with which a read returns at the end of a packet.
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
@@ -32,7 +32,7 @@ int main(void)
 		out[i] = i * 7 + (i >> 12);
 	int h = open("/dev/xdma0_h2c_0", O_RDWR), c = open("/dev/xdma0_c2h_0", O_RDWR);
 	CHECK(h >= 0 && c >= 0);
-	// One reader at a time; a duplicate counts.
+	// Only one file can be open at a time. A duplicate keeps it open.
 	CHECK(open("/dev/xdma0_c2h_0", O_RDWR) == -1 && errno == EBUSY);
 	int d = dup(c);
 	close(c);
@@ -41,7 +41,7 @@ int main(void)
 	c = open("/dev/xdma0_c2h_0", O_RDWR);
 	CHECK(c >= 0);
 
-	// Without O_TRUNC, a call fills its pages; each packet begins in a new one.
+	// Without O_TRUNC, a read fills all of its pages; each packet starts in a new page.
 	send_packet(h, 1000);
 	send_packet(h, 600);
 	memset(in, 0, 8192);
@@ -53,12 +53,12 @@ int main(void)
 	CHECK(read(c, in, 4096) == 1000);
 	send_packet(h, 10000);
 	CHECK(read(c, in, 4096) == 4096 && read(c, in + 4096, 8192) == 5904 && !memcmp(in, out, 10000));
-	// Too little for two pages: the call times out, and the packet is not lost.
+	// Not enough data for two pages: the call times out, and the packet is not lost.
 	send_packet(h, 1000);
 	CHECK(read(c, in, 8192) == 1000 || errno == ETIMEDOUT);
 	close(c);
 
-	// With O_TRUNC, a call ends with the packet.
+	// With O_TRUNC, a read returns at the end of the packet.
 	c = open("/dev/xdma0_c2h_0", O_RDWR | O_TRUNC);
 	CHECK(c >= 0);
 	size_t lengths[] = { 1000, 5000, 8192, 65536, 1 };

@@ -1,4 +1,4 @@
-// Streams of the C library on device files.
+// C library streams on device files.
 #include <stdio.h>
 #include <string.h>
 

@@ -1,9 +1,9 @@
-//! AXI-Stream channels, looped back.
+//! AXI-Stream channels in loopback.
 
 use crate::support::{Bench, check};
 
 #[test]
-fn packets_keep_their_ends() {
+fn packet_boundaries_are_preserved() {
     let bench = Bench::streams();
     let program = bench.compile("packets");
     check(bench.command(program).output().unwrap());

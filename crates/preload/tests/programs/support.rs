@@ -1,4 +1,4 @@
-//! A broker on an emulated card, and programs with the preload library.
+//! The test bench: a broker on an emulated card, and programs with the preload library.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -10,7 +10,7 @@ use xdma_chardev::{BROKER_PID_VARIABLE, BROKER_VARIABLE, Broker, Device, DeviceO
 use xdma_emulated_card::emulator::logic::{Design, Logic, Memory};
 use xdma_emulated_card::emulator::{EmulatedCard, EmulatorOptions};
 
-/// Time limit for transfers, short enough for tests of hanging ones.
+/// Timeout of transfers, short enough for tests of transfers that hang.
 pub const TIMEOUT: Duration = Duration::from_secs(2);
 
 pub struct Bench {
@@ -40,7 +40,7 @@ impl Bench {
         Self { broker, emulated, folder }
     }
 
-    /// Returns a command with the preload library.
+    /// Returns a command that runs a program with the preload library.
     pub fn command(&self, program: impl AsRef<std::ffi::OsStr>) -> Command {
         let mut command = Command::new(program);
         command.env("LD_PRELOAD", library()).env(BROKER_VARIABLE, self.broker.path());
@@ -59,7 +59,7 @@ impl Bench {
         check(self.command(python).args(["-c", program]).output().unwrap())
     }
 
-    /// Compiles a C program of this directory.
+    /// Compiles a C program in this directory.
     pub fn compile(&self, name: &str) -> PathBuf {
         let source =
             Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/programs").join(name).with_extension("c");
@@ -74,13 +74,13 @@ impl Bench {
     }
 }
 
-/// Returns the path of Python itself: `python3` can be a script that starts it.
+/// Returns the path of the Python executable. `python3` may be a script that starts it.
 pub fn python() -> Option<String> {
     let output = Command::new("python3").args(["-c", "import sys; print(sys.executable)"]).output().ok()?;
     output.status.success().then(|| String::from_utf8_lossy(&output.stdout).trim().to_owned())
 }
 
-/// What a test prints that needs Python where there is none.
+/// The message of tests that are skipped because Python is not installed.
 pub const NO_PYTHON: &str = "skipped: python3 is not installed; run: sudo apt-get install -y python3";
 
 /// Returns the path of the library, which cargo builds together with this test.

@@ -1,4 +1,4 @@
-//! `dd`, `cat`, the shell, and Python.
+//! Tests with `dd`, `cat`, the shell, and Python.
 
 use crate::support::{Bench, NO_PYTHON, python};
 
@@ -10,7 +10,7 @@ fn dd_moves_data_to_the_card_and_back() {
          dd if=in of=/dev/xdma0_h2c_1 bs=5000001 iflag=fullblock
          dd if=/dev/xdma0_c2h_0 of=out bs=5000001 count=1
          cmp in out
-         # Positions by skip and seek.
+         # Card addresses from skip and seek.
          dd if=in of=/dev/xdma0_h2c_0 bs=4096 count=1 seek=16 conv=notrunc
          dd if=/dev/xdma0_c2h_1 bs=4096 count=1 skip=16 of=out
          cmp -n 4096 in out",
@@ -18,9 +18,9 @@ fn dd_moves_data_to_the_card_and_back() {
     assert_eq!(bench.broker.open_files(), 0);
 }
 
-/// A call does not move the position, so each block goes to the same address, as with the kernel module.
+/// A call does not move the position, so each block goes to the same address. The kernel module does the same.
 #[test]
-fn blocks_of_one_dd_go_to_one_address() {
+fn all_blocks_of_dd_go_to_the_same_address() {
     let bench = Bench::memory();
     bench.shell(
         "head -c 16384 /dev/urandom >in
@@ -39,7 +39,7 @@ fn the_shell_sees_character_devices() {
          test \"$(stat -c %F /dev/xdma0_control)\" = 'character special file'
          head -c 4096 /dev/urandom >in; cat in >/dev/xdma0_h2c_0
          head -c 4096 </dev/xdma0_c2h_0 | cmp - in
-         # A descriptor that a child inherits through exec.
+         # A file descriptor that a child inherits through exec.
          exec 5<>/dev/xdma0_c2h_0; head -c 4096 <&5 | cmp - in; sh -c 'head -c 4096 <&5 | cmp - in'",
     );
 }
@@ -74,7 +74,7 @@ if not os.fork():
     os._exit(0)
 os.wait()
 assert os.pread(r, 5, 0x9000) == b'child'
-# Streams of the standard library.
+# File objects of the standard library.
 with open('/dev/xdma0_c2h_0', 'rb', buffering=0) as f:
     f.seek(0x9000)
     assert f.read(5) == b'child'
@@ -95,7 +95,7 @@ print(len(done))
 }
 
 #[test]
-fn stdio_of_the_c_library_works() {
+fn c_library_streams_work() {
     let bench = Bench::memory();
     let program = bench.compile("stdio");
     crate::support::check(bench.command(program).output().unwrap());
