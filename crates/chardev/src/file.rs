@@ -80,11 +80,9 @@ impl File {
                 }
                 Ok(done)
             }
+            // The position stays as it is.
             Node::H2c(_) | Node::C2h(_) => {
-                let ends_with_packet = self.flags & O_TRUNC != 0;
-                // Calls on channels do not move the position.
-                self.channel(device)?
-                    .transfer(&Transfer { caller, address, count, position, ends_with_packet }, is_write)
+                self.move_data(device, caller, [address, count, position], is_write)
             }
             Node::Events(_) => Err(Errno::INVAL),
         }

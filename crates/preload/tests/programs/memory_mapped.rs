@@ -18,7 +18,10 @@ fn calls(bench: &Bench, names: &[&str]) {
 fn calls_on_channels() {
     calls(
         &Bench::memory(),
-        &["open", "position", "zero", "range", "fault", "lengths", "others", "vectors", "ioctls"],
+        &[
+            "open", "position", "zero", "range", "fault", "lengths", "others", "vectors", "ioctls", "perf",
+            "aperture", "offline",
+        ],
     );
 }
 
