@@ -9,9 +9,11 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::net::sockopt::socket_peercred;
 use rustix::net::{
-    AddressFamily, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketAddrUnix,
-    SocketFlags, SocketType, accept_with, bind, listen, recv, send, sendmsg, socket_with, socketpair,
+    AddressFamily, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, Shutdown, SocketAddrUnix,
+    SocketFlags, SocketType, accept_with, bind, listen, recv, send, sendmsg, shutdown, socket_with,
+    socketpair,
 };
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::collections::HashMap;
 use std::io;
 use std::io::IoSlice;
@@ -21,6 +23,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
+use std::time::Duration;
 
 /// The environment variable that contains the path of the broker's socket.
 pub const BROKER_VARIABLE: &str = "XDMA_BROKER";
@@ -29,6 +32,8 @@ pub const BROKER_PID_VARIABLE: &str = "XDMA_BROKER_PID";
 
 /// Maximum number of connections. Each client thread that makes calls has its own.
 const MAX_CONNECTIONS: usize = 1024;
+/// File descriptors for all of these, and for the card.
+const MAX_DESCRIPTORS: u64 = 8192;
 /// Maximum number of open files.
 const MAX_FILES: usize = 4096;
 /// Interval at which the broker removes closed files and checks whether to stop.
@@ -62,6 +67,7 @@ impl Broker {
         let listener = socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None)?;
         bind(&listener, &SocketAddrUnix::new(path)?)?;
         listen(&listener, 64)?;
+        raise_file_limit();
         let shared = Arc::new(Shared {
             device,
             files: Mutex::default(),
@@ -92,6 +98,7 @@ impl Broker {
 impl Drop for Broker {
     fn drop(&mut self) {
         self.shared.stop.store(true, Ordering::Relaxed);
+        self.shared.device.closing.store(true, Ordering::Relaxed);
         if let Some(acceptor) = self.acceptor.take() {
             // If the thread panicked, its message is already printed.
             let _ = acceptor.join();
@@ -112,7 +119,16 @@ impl Shared {
                 // A signal that interrupts the wait is harmless: the loop continues.
                 let _ = poll(&mut [PollFd::new(listener, PollFlags::IN)], Some(&CHECK));
                 self.sweep();
-                let Ok(connection) = accept_with(listener, SocketFlags::CLOEXEC) else { continue };
+                let connection = match accept_with(listener, SocketFlags::CLOEXEC) {
+                    Ok(connection) => connection,
+                    Err(Errno::AGAIN) => continue,
+                    Err(error) => {
+                        // Without a pause, a lack of file descriptors would keep this thread busy.
+                        tracing::warn!(%error, "a client could not be accepted");
+                        thread::sleep(Duration::from_millis(100));
+                        continue;
+                    }
+                };
                 if self.connections.load(Ordering::Relaxed) >= MAX_CONNECTIONS {
                     tracing::warn!(
                         "a client was refused: {MAX_CONNECTIONS} client threads are already connected"
@@ -190,7 +206,9 @@ impl Shared {
         if !descriptors.is_empty() {
             rights.push(SendAncillaryMessage::ScmRights(&descriptors));
         }
-        sendmsg(&caller.connection, &[IoSlice::new(&reply)], &mut rights, SendFlags::NOSIGNAL).map(drop)
+        // A client that does not receive its replies is disconnected.
+        let flags = SendFlags::NOSIGNAL | SendFlags::DONTWAIT;
+        sendmsg(&caller.connection, &[IoSlice::new(&reply)], &mut rights, flags).map(drop)
     }
 
     fn check(&self, minor: u64) -> Result<Node, Errno> {
@@ -218,6 +236,8 @@ impl Shared {
         let file = self.next_file.fetch_add(1, Ordering::Relaxed);
         let header = FileHeader { minor: node.minor(), flags: request.flags, file };
         send(&ours, &header.to_bytes(), SendFlags::NOSIGNAL)?;
+        // A write that the preload library does not see must fail, not vanish.
+        shutdown(&theirs, Shutdown::Write)?;
         files.insert(file, Arc::new(File::new(node, request.flags, Some(ours))));
         Ok(theirs)
     }
@@ -225,6 +245,16 @@ impl Shared {
     /// Removes files whose last file descriptor has been closed.
     fn sweep(&self) {
         self.files().retain(|_, file| file.end.as_ref().is_none_or(|end| !has_hung_up(end)));
+    }
+}
+
+/// Allows as many open files as the limits above need, if the system does.
+fn raise_file_limit() {
+    let limit = getrlimit(Resource::Nofile);
+    let current = limit.maximum.map_or(MAX_DESCRIPTORS, |maximum| maximum.min(MAX_DESCRIPTORS));
+    if limit.current.is_some_and(|soft| soft < current) {
+        // If it fails, clients are refused sooner.
+        let _ = setrlimit(Resource::Nofile, Rlimit { current: Some(current), ..limit });
     }
 }
 

@@ -4,6 +4,7 @@ use crate::dma::DmaChannel;
 use crate::events::Events;
 use crate::node::Node;
 use crate::registers::Registers;
+use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 use xdma::card::{BusError, Card, CardError, Report};
@@ -45,6 +46,8 @@ pub struct Device {
     pub(crate) events: Events,
     /// Set by `XDMA_IOCOFFLINE` and cleared by `XDMA_IOCONLINE`.
     pub(crate) offline: AtomicBool,
+    /// Set when the broker ends: transfers in progress end too.
+    pub(crate) closing: Arc<AtomicBool>,
     channels: Vec<DmaChannel>,
 }
 
@@ -57,18 +60,20 @@ impl Device {
     pub fn new(card: Card, options: DeviceOptions) -> Result<Self, DeviceError> {
         let report = card.report()?;
         let registers = |bar| Ok::<_, DeviceError>(Registers::new(xdma::unstable::card::bar(&card, bar)?));
+        let closing = Arc::<AtomicBool>::default();
         let channels = report.channels.iter().map(|channel| {
             let timeout = match channel.direction {
                 Direction::H2C => options.h2c_timeout,
                 Direction::C2H => options.c2h_timeout,
             };
-            DmaChannel::new(card.clone(), channel, timeout)
+            DmaChannel::new(card.clone(), channel, timeout, closing.clone())
         });
         Ok(Self {
             control: registers(report.register_bar)?,
             user: report.user_bar.map(registers).transpose()?,
             events: Events::new(&card),
             offline: AtomicBool::new(false),
+            closing: closing.clone(),
             channels: channels.collect(),
             report,
         })

@@ -10,6 +10,9 @@ use crate::ioctl::Perf;
 use crate::perf::Run;
 use crate::stream::{Incoming, send};
 use rustix::io::Errno;
+use std::cell::Cell;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 use xdma::card::{Card, ChannelReport};
 use xdma::channel::stream::Sender;
@@ -29,6 +32,7 @@ pub(crate) struct DmaChannel {
     card: Card,
     report: ChannelReport,
     timeout: Duration,
+    closing: Arc<AtomicBool>,
     state: FairMutex<State>,
 }
 
@@ -65,14 +69,16 @@ pub(crate) struct Transfer<'a> {
 pub(crate) struct WaitLimit<'a> {
     caller: &'a Caller,
     limit: Duration,
-    begin: Instant,
+    /// When the current piece of the call began. Like the kernel module's, the time limit applies to a piece, not to the call.
+    begin: Cell<Instant>,
+    closing: &'a AtomicBool,
 }
 
 impl WaitLimit<'_> {
     /// Returns the duration of the next wait, or an error if the call was cancelled or has timed out.
     pub fn slice(&self) -> Result<Duration, Errno> {
-        let waited = self.begin.elapsed();
-        if self.caller.is_cancelled() {
+        let waited = self.begin.get().elapsed();
+        if self.closing.load(Ordering::Relaxed) || self.caller.is_cancelled() {
             return Err(Errno::INTR);
         }
         let slice = (waited / 8).clamp(SLICES[0], SLICES[1]);
@@ -83,11 +89,24 @@ impl WaitLimit<'_> {
         }
     }
 
+    /// Restarts the time limit, for the next piece.
+    pub fn restart(&self) {
+        self.begin.set(Instant::now());
+    }
+
+    /// Returns an error if the caller no longer waits. Its memory must then not be written.
+    pub fn check(&self) -> Result<(), Errno> {
+        self.slice().map(drop)
+    }
+
     /// Waits for a ticket.
     pub fn wait(&self, channel: &mut Channel, ticket: Ticket) -> Result<(), Errno> {
         loop {
             match channel.wait(ticket, self.slice()?) {
-                Ok(()) => return Ok(()),
+                Ok(()) => {
+                    self.restart();
+                    return Ok(());
+                }
                 Err(WaitError::Deadline { .. }) => {}
                 Err(error) => return Err(errno::of_transfer(&TransferError::from(error))),
             }
@@ -96,8 +115,8 @@ impl WaitLimit<'_> {
 }
 
 impl DmaChannel {
-    pub fn new(card: Card, report: &ChannelReport, timeout: Duration) -> Self {
-        Self { card, report: *report, timeout, state: FairMutex::new(State::default()) }
+    pub fn new(card: Card, report: &ChannelReport, timeout: Duration, closing: Arc<AtomicBool>) -> Self {
+        Self { card, report: *report, timeout, closing, state: FairMutex::new(State::default()) }
     }
 
     pub fn is(&self, direction: Direction, index: usize) -> bool {
@@ -189,7 +208,14 @@ impl DmaChannel {
     }
 
     fn run(&self, state: &mut FairGuard<'_, State>, transfer: &Transfer) -> Result<u64, Errno> {
-        let wait_limit = WaitLimit { caller: transfer.caller, limit: self.timeout, begin: Instant::now() };
+        let wait_limit = WaitLimit {
+            caller: transfer.caller,
+            limit: self.timeout,
+            begin: Cell::new(Instant::now()),
+            closing: &self.closing,
+        };
+        // All pieces of a call go to one card address in the fixed-address mode.
+        let stride = u64::from(!state.fixed);
         let mut engine = match state.engine.take() {
             Some(engine) => engine,
             None => self.open(state.fixed)?,
@@ -197,9 +223,11 @@ impl DmaChannel {
         let mut done = 0;
         let result = match &mut engine {
             Engine::Memory(channel, halves) if self.report.direction == Direction::H2C => {
-                write(channel, halves, transfer, &wait_limit, &mut done)
+                write(channel, halves, transfer, stride, &wait_limit, &mut done)
             }
-            Engine::Memory(channel, halves) => read(channel, halves, transfer, &wait_limit, &mut done),
+            Engine::Memory(channel, halves) => {
+                read(channel, halves, transfer, stride, &wait_limit, &mut done)
+            }
             Engine::Sender(sender, halves) => send(sender, halves, transfer, &wait_limit, &mut done),
             Engine::Receiver(incoming) => incoming.read(transfer, &wait_limit, &mut done),
         };
@@ -266,6 +294,7 @@ fn write(
     channel: &mut Channel,
     halves: &mut [Buffer; 2],
     transfer: &Transfer,
+    stride: u64,
     wait_limit: &WaitLimit,
     done: &mut u64,
 ) -> Result<(), Errno> {
@@ -273,7 +302,7 @@ fn write(
     for (number, (offset, length)) in pieces(transfer.count).enumerate() {
         let half = &mut halves[number % 2];
         copy_in(half, transfer, offset, length)?;
-        let card = transfer.position + offset;
+        let card = transfer.position + offset * stride;
         let ticket = channel.submit(half, 0..length, card).map_err(|error| errno::of_submit(&error))?;
         if let Some((ticket, length)) = previous.replace((ticket, length)) {
             wait_limit.wait(channel, ticket)?;
@@ -299,6 +328,7 @@ fn read(
     channel: &mut Channel,
     halves: &mut [Buffer; 2],
     transfer: &Transfer,
+    stride: u64,
     wait_limit: &WaitLimit,
     done: &mut u64,
 ) -> Result<(), Errno> {
@@ -306,12 +336,13 @@ fn read(
     let mut copy_out = |half: &Buffer, offset: u64, length: u64| {
         let bounce = &mut bounce[..length as usize];
         half.read(0, bounce).map_err(|error| errno::of_memory(&error))?;
+        wait_limit.check()?;
         transfer.caller.write(transfer.address + offset, bounce)
     };
     let mut previous: Option<(Ticket, usize, u64, u64)> = None;
     for (number, (offset, length)) in pieces(transfer.count).enumerate() {
         let half = &halves[number % 2];
-        let card = transfer.position + offset;
+        let card = transfer.position + offset * stride;
         let ticket = channel.submit(half, 0..length, card).map_err(|error| errno::of_submit(&error))?;
         if let Some((ticket, half, offset, length)) = previous.replace((ticket, number % 2, offset, length)) {
             wait_limit.wait(channel, ticket)?;

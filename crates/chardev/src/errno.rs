@@ -16,6 +16,7 @@ pub(crate) fn of_transfer(error: &TransferError) -> Errno {
 pub(crate) fn of_engine(error: &EngineError) -> Errno {
     match error {
         EngineError::Gone { .. } | EngineError::Recalled { .. } => Errno::NODEV,
+        EngineError::Bus { cause, .. } => of_bus(cause),
         _ => Errno::IO,
     }
 }
@@ -35,8 +36,11 @@ pub(crate) fn of_memory(_: &MemoryError) -> Errno {
     Errno::NOMEM
 }
 
-pub(crate) fn of_bus(_: &BusError) -> Errno {
-    Errno::IO
+pub(crate) fn of_bus(error: &BusError) -> Errno {
+    match error {
+        BusError::Gone { .. } => Errno::NODEV,
+        _ => Errno::IO,
+    }
 }
 
 pub(crate) fn of_card(_: &CardError) -> Errno {

@@ -3,7 +3,7 @@
 //! The flag is an eventfd. Clients hold a file descriptor for it, so they wait for it and clear it without the broker. All open
 //! files of a user interrupt share one flag, as in the kernel module.
 
-use rustix::event::{EventfdFlags, eventfd};
+use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -57,8 +57,13 @@ fn relay_interrupts(interrupt: &Interrupt, flag: &OwnedFd, stop: &AtomicBool) {
     while !stop.load(Ordering::Relaxed) {
         match interrupt.wait(CHECK) {
             Ok(0) => {}
-            // A client that never reads cannot block this write: if the counter is at its limit, the flag is already set.
-            Ok(_) => drop(rustix::io::write(flag, &1u64.to_ne_bytes())),
+            // Clients share the flag's file description, and can make it blocking. A full counter needs no write.
+            Ok(_) => {
+                let ready = poll(&mut [PollFd::new(flag, PollFlags::OUT)], Some(&Timespec::default()));
+                if ready == Ok(1) {
+                    let _ = rustix::io::write(flag, &1u64.to_ne_bytes());
+                }
+            }
             // The card is gone.
             Err(_) => return,
         }

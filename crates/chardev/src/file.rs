@@ -108,7 +108,8 @@ impl File {
         if !matches!(self.node, Node::User | Node::Control) {
             return Err(Errno::NODEV);
         }
-        let shared = request.flags & MAP_TYPE == MAP_SHARED;
+        // `MAP_SHARED_VALIDATE` contains the bit too.
+        let shared = request.flags & MAP_TYPE & MAP_SHARED != 0;
         let writes = request.value as u32 & PROT_WRITE != 0 && shared;
         match self.flags & O_ACCMODE {
             O_WRONLY => return Err(Errno::ACCESS),
@@ -186,6 +187,9 @@ impl File {
     fn perf(&self, device: &Device, caller: &Caller, request: u32, argument: u64) -> Result<u64, Errno> {
         let channel = self.channel(device)?;
         if request == ioctl::PERF_START {
+            if device.offline.load(Ordering::Relaxed) {
+                return Err(Errno::BUSY);
+            }
             let mut bytes = [0; Perf::BYTES];
             caller.read(argument, &mut bytes)?;
             return channel.start_run(Perf::from_bytes(&bytes)).map(|()| 0);
@@ -207,7 +211,7 @@ impl File {
         let mut bytes = [0; Aperture::BYTES];
         caller.read(argument, &mut bytes)?;
         let Aperture { card, size, buffer, length } = Aperture::from_bytes(&bytes);
-        if size == 0 || buffer.checked_add(length).is_none() {
+        if size == 0 || buffer.checked_add(length).is_none() || self.channel(device)?.is_stream() {
             return Err(Errno::INVAL);
         }
         let mut done = 0;

@@ -90,7 +90,15 @@ impl Incoming {
         loop {
             let (received, used) = match self.current.take() {
                 Some(current) => current,
-                None => (self.receive(wait_limit)?, 0),
+                None => match self.receive(wait_limit) {
+                    Ok(received) => (received, 0),
+                    // What has arrived is delivered; the next wait of this call ends with the error.
+                    Err(_) if filled > 0 => {
+                        transfer.caller.write(transfer.address + offset, &page[..filled])?;
+                        return Ok((filled, false));
+                    }
+                    Err(errno) => return Err(errno),
+                },
             };
             let length = (received.len() - used).min(room - filled);
             let read = self.receiver.read(&received, used, &mut page[filled..filled + length]);
@@ -112,7 +120,10 @@ impl Incoming {
     fn receive(&mut self, wait_limit: &WaitLimit) -> Result<Received, Errno> {
         loop {
             match self.receiver.wait(wait_limit.slice()?) {
-                Ok(received) => return Ok(received),
+                Ok(received) => {
+                    wait_limit.restart();
+                    return Ok(received);
+                }
                 Err(ReceiveError::Wait(WaitError::Deadline { .. })) => {}
                 Err(error) => {
                     tracing::warn!(%error, "a stream failed");

@@ -6,6 +6,8 @@ use anyhow::{Context, Result, bail};
 use clap::Args;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use signal_hook::consts::{SIGINT, SIGQUIT, SIGTERM};
+use signal_hook::iterator::Signals;
 use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
@@ -13,6 +15,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, exit};
+use std::thread;
 use std::time::Duration;
 use xdma::regs::ids::Model;
 use xdma::unstable::bus::sysfs::Sysfs;
@@ -24,7 +27,7 @@ const LIBRARY: &str = "libxdma_preload.so";
 /// The environment variable that names the preload library.
 const LIBRARY_VARIABLE: &str = "XDMA_PRELOAD";
 /// A marker that every Go program contains.
-const GO: &[u8] = b"\xff Go buildinf:";
+const GO: [&[u8]; 2] = [b"\xff Go ", b"buildinf:"];
 /// Type of the program header that names the dynamic linker.
 const PT_INTERP: u32 = 3;
 
@@ -51,6 +54,16 @@ impl Run {
         let program = find_program(&self.command[0])?;
         check_program(&program)?;
         let library = find_library()?;
+        let library =
+            fs::canonicalize(&library).with_context(|| format!("cannot find {}", library.display()))?;
+        if library.as_os_str().as_bytes().iter().any(|byte| b" :".contains(byte)) {
+            let text = format!(
+                "{} cannot be preloaded, because its path contains a blank or a colon; copy it elsewhere, and name it in \
+                 {LIBRARY_VARIABLE}",
+                library.display()
+            );
+            return Err(Failure::Usage(text).into());
+        }
         let card = self.card()?.open()?;
         let timeout = Duration::from_secs(self.timeout);
         let options = DeviceOptions { h2c_timeout: timeout, c2h_timeout: timeout };
@@ -100,21 +113,28 @@ impl Run {
         }
         command.env("LD_PRELOAD", preload).env(BROKER_VARIABLE, broker);
         command.env(BROKER_PID_VARIABLE, std::process::id().to_string());
+        // Before the program starts, so that no signal ends this process without the broker's cleanup.
+        let signals = Signals::new([SIGINT, SIGQUIT, SIGTERM]).context("cannot handle signals")?;
         let child = command.spawn().with_context(|| format!("cannot start {}", program.display()))?;
-        wait(child)
+        wait(child, signals)
     }
 }
 
-/// Waits for the program. Signals that terminate this process are forwarded as SIGTERM. Ctrl-C also reaches the program through
-/// the terminal.
-fn wait(mut child: Child) -> Result<ExitStatus> {
+/// Waits for the program. Ctrl-C reaches it through the terminal, and it decides what happens. SIGTERM is forwarded.
+fn wait(mut child: Child, mut signals: Signals) -> Result<ExitStatus> {
     let process = Pid::from_raw(child.id() as i32);
-    ctrlc::set_handler(move || {
-        // The program may have exited already.
-        let _ = kill(process, Signal::SIGTERM);
-    })
-    .context("cannot install the signal handler")?;
-    child.wait().context("cannot wait for the program")
+    let handle = signals.handle();
+    let forwarder = thread::spawn(move || {
+        for signal in signals.forever().filter(|signal| *signal == SIGTERM) {
+            // The program may have exited already.
+            let _ = kill(process, Signal::try_from(signal).unwrap_or(Signal::SIGTERM));
+        }
+    });
+    let status = child.wait().context("cannot wait for the program");
+    handle.close();
+    // If the thread panicked, its message is already printed.
+    let _ = forwarder.join();
+    status
 }
 
 /// Returns the PCI addresses of the XDMA cards in this machine.
@@ -133,18 +153,25 @@ fn find_program(name: &OsStr) -> Result<PathBuf> {
         return Ok(name.into());
     }
     let path = std::env::var_os("PATH").unwrap_or_default();
-    let found = std::env::split_paths(&path).map(|folder| folder.join(name)).find(|path| path.is_file());
+    let found = std::env::split_paths(&path).map(|folder| folder.join(name)).find(|path| is_executable(path));
     found.ok_or_else(|| Failure::Usage(format!("{} is not in the search path", name.display())).into())
+}
+
+fn is_executable(path: &Path) -> bool {
+    fs::metadata(path).is_ok_and(|status| status.is_file() && status.permissions().mode() & 0o111 != 0)
 }
 
 /// Rejects programs whose system calls the preload library cannot intercept.
 fn check_program(program: &Path) -> Result<()> {
-    let bytes = fs::read(program).with_context(|| format!("cannot read {}", program.display()))?;
+    // A program may be executable without being readable.
+    let Ok(bytes) = fs::read(program) else { return Ok(()) };
     let name = program.display();
     if !bytes.starts_with(b"\x7fELF") {
         return Ok(()); // a script, whose interpreter loads the library
     }
-    if bytes.windows(GO.len()).any(|window| window == GO) {
+    // Assembled here, so that this program does not contain it.
+    let go = GO.concat();
+    if bytes.windows(go.len()).any(|window| window == go) {
         bail!(Failure::Usage(format!(
             "{name} is a Go program: `xdma run` cannot intercept its system calls, because they bypass the C library; use the \
              `xdma` library or the commands of `xdma`"

@@ -4,12 +4,13 @@ use crate::{errno, real, table};
 use libc::{c_int, c_void};
 use std::cell::Cell;
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use xdma_chardev::{Operation, Reply, Request};
 
 /// The lowest file descriptor of a connection. Programs rarely use file descriptors in this range.
 const LOWEST: c_int = 500;
 
+static NEXT_ID: AtomicU64 = AtomicU64::new(1);
 /// Incremented in a child process, and when the program replaces a connection's file descriptor. Connections of earlier
 /// generations are not used.
 static GENERATION: AtomicU32 = AtomicU32::new(0);
@@ -18,6 +19,7 @@ static BROKER: OnceLock<Option<Vec<u8>>> = OnceLock::new();
 /// A thread's connection.
 struct Connection {
     socket: c_int,
+    id: u64,
     generation: u32,
 }
 
@@ -34,9 +36,12 @@ pub fn invalidate() {
 
 impl Drop for Connection {
     fn drop(&mut self) {
-        table::clear(self.socket);
-        // SAFETY: the socket belongs to this library.
-        unsafe { real::close(self.socket) };
+        // The program may have replaced the file descriptor by one of its own.
+        if table::is_internal_with(self.socket, self.id) {
+            table::clear(self.socket);
+            // SAFETY: the socket belongs to this library.
+            unsafe { real::close(self.socket) };
+        }
     }
 }
 
@@ -67,13 +72,17 @@ impl Connection {
             } else {
                 socket
             };
-            table::set_internal(socket);
-            let this = Self { socket, generation: GENERATION.load(Ordering::Relaxed) };
+            let id = NEXT_ID.fetch_add(1, Ordering::Relaxed);
+            table::set_internal(socket, id);
+            let this = Self { socket, id, generation: GENERATION.load(Ordering::Relaxed) };
             let length = size_of::<libc::sockaddr_un>() as libc::socklen_t;
-            match libc::connect(socket, (&raw const address).cast(), length) {
-                0 => Ok(this),
-                // The broker has exited, so the card is no longer available.
-                _ => Err(libc::ENODEV),
+            loop {
+                match libc::connect(socket, (&raw const address).cast(), length) {
+                    0 => return Ok(this),
+                    _ if errno::get() == libc::EINTR => {}
+                    // The broker has exited, so the card is no longer available.
+                    _ => return Err(libc::ENODEV),
+                }
             }
         }
     }
@@ -98,8 +107,15 @@ impl Connection {
     fn send(&self, request: &Request) -> Result<(), c_int> {
         let bytes = request.to_bytes();
         // SAFETY: the buffer is valid for the call.
-        let sent = unsafe { libc::send(self.socket, bytes.as_ptr().cast(), bytes.len(), libc::MSG_NOSIGNAL) };
-        if sent == bytes.len() as isize { Ok(()) } else { Err(libc::ENODEV) }
+        let send =
+            || unsafe { libc::send(self.socket, bytes.as_ptr().cast(), bytes.len(), libc::MSG_NOSIGNAL) };
+        loop {
+            match send() {
+                sent if sent == bytes.len() as isize => return Ok(()),
+                -1 if errno::get() == libc::EINTR => {}
+                _ => return Err(libc::ENODEV),
+            }
+        }
     }
 
     fn receive(&self) -> Result<(i64, Option<c_int>), c_int> {

@@ -1,6 +1,7 @@
 //! Closing and duplicating file descriptors, their flags, and `epoll`.
 
-use crate::{connection, errno, real, table};
+use crate::startup::owns_table;
+use crate::{connection, errno, real, stdio, table};
 use libc::{c_int, c_uint, c_void};
 use xdma_chardev::Node;
 
@@ -12,7 +13,9 @@ unsafe extern "C" fn close(fd: c_int) -> c_int {
     if table::is_internal(fd) {
         return 0;
     }
-    table::clear(fd);
+    if table::get(fd).is_some() && owns_table() {
+        table::clear(fd);
+    }
     // SAFETY: see above.
     unsafe { real::close(fd) }
 }
@@ -20,6 +23,9 @@ unsafe extern "C" fn close(fd: c_int) -> c_int {
 /// Closes the file descriptors of a range, except those of this library.
 #[unsafe(no_mangle)]
 unsafe extern "C" fn close_range(first: c_uint, last: c_uint, flags: c_int) -> c_int {
+    if first > last {
+        return errno::fail(libc::EINVAL);
+    }
     let closes = flags as c_uint & libc::CLOSE_RANGE_CLOEXEC == 0;
     let mut start = first;
     if closes {
@@ -39,7 +45,7 @@ unsafe extern "C" fn close_range(first: c_uint, last: c_uint, flags: c_int) -> c
 }
 
 unsafe fn close_part(first: c_uint, last: c_uint, flags: c_int) -> c_int {
-    if flags as c_uint & libc::CLOSE_RANGE_CLOEXEC == 0 {
+    if flags as c_uint & libc::CLOSE_RANGE_CLOEXEC == 0 && owns_table() {
         (first..=last.min(1 << 16)).for_each(|fd| table::clear(fd as c_int));
     }
     // SAFETY: see above.
@@ -60,32 +66,28 @@ unsafe extern "C" fn dup(fd: c_int) -> c_int {
 
 #[unsafe(no_mangle)]
 unsafe extern "C" fn dup2(from: c_int, to: c_int) -> c_int {
-    replace(to);
     // SAFETY: see above.
     duplicated(from, unsafe { real::dup2(from, to) })
 }
 
 #[unsafe(no_mangle)]
 unsafe extern "C" fn dup3(from: c_int, to: c_int, flags: c_int) -> c_int {
-    replace(to);
     // SAFETY: see above.
     duplicated(from, unsafe { real::dup3(from, to, flags) })
 }
 
 /// Records that `to` is a duplicate of `from`.
 fn duplicated(from: c_int, to: c_int) -> c_int {
-    if to >= 0 && to != from {
+    let tracked = |fd| table::get(fd).is_some() || table::is_internal(fd);
+    if to >= 0 && to != from && (tracked(from) || tracked(to)) && owns_table() {
+        if table::is_internal(to) {
+            // The program has taken a connection's file descriptor.
+            connection::invalidate();
+        }
         table::copy(from, to);
+        stdio::replace_standard(to);
     }
     to
-}
-
-/// Invalidates a connection whose file descriptor the program replaces.
-fn replace(to: c_int) {
-    if table::is_internal(to) {
-        connection::invalidate();
-        table::clear(to);
-    }
 }
 
 /// Defines the variants of `fcntl`.

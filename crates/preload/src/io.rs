@@ -19,7 +19,8 @@ fn read_device(entry: Entry, fd: c_int, buffer: *mut c_void, count: usize, offse
 /// Executes `write` or `pwrite` on a device file.
 fn write_device(entry: Entry, buffer: *const c_void, count: usize, offset: Option<i64>) -> isize {
     if let Node::Events(_) = entry.node {
-        return errno::fail(libc::EINVAL) as isize;
+        let is_readable_only = entry.flags & libc::O_ACCMODE as u32 == libc::O_RDONLY as u32;
+        return errno::fail(if is_readable_only { libc::EBADF } else { libc::EINVAL }) as isize;
     }
     transfer(entry, buffer.cast_mut(), count, offset, [Operation::Write, Operation::WriteAt])
 }
@@ -41,7 +42,8 @@ fn transfer(
     errno::result(connection::call(&request))
 }
 
-/// Executes a vectored call part by part, at consecutive positions. Stops after the first part that is incomplete.
+/// Executes a vectored call part by part, at consecutive positions. Stops after the first part that is incomplete. Skips empty
+/// parts, which C++ streams pass and the channels reject.
 ///
 /// # Safety
 ///
@@ -52,10 +54,16 @@ unsafe fn each_part(
     offset: Option<i64>,
     mut part: impl FnMut(&iovec, Option<i64>) -> isize,
 ) -> isize {
+    if !(0..=libc::UIO_MAXIOV).contains(&count) {
+        return errno::fail(libc::EINVAL) as isize;
+    }
     let mut done = 0;
-    for at in 0..usize::try_from(count).unwrap_or(0) {
+    for at in 0..count as usize {
         // SAFETY: the caller's contract.
         let each = unsafe { &*parts.add(at) };
+        if each.iov_len == 0 && count > 1 {
+            continue;
+        }
         let result = part(each, offset.map(|offset| offset.wrapping_add(done as i64)));
         if result < 0 {
             return if done > 0 { done } else { result };
@@ -70,11 +78,14 @@ unsafe fn each_part(
 
 /// Returns the offset at which a vectored call starts. On a channel, whose calls do not move the file's position, the parts
 /// need explicit offsets.
-fn start(entry: Entry, offset: Option<i64>) -> Option<i64> {
+fn start(entry: Entry, offset: Option<i64>) -> Result<Option<i64>, c_int> {
     if offset.is_some() || !entry.node.is_dma() {
-        return offset;
+        return Ok(offset);
     }
-    Some(seek(entry, 0, libc::SEEK_CUR).max(0))
+    match seek(entry, 0, libc::SEEK_CUR) {
+        error if error < 0 => Err(-error as c_int),
+        position => Ok(Some(position)),
+    }
 }
 
 fn seek(entry: Entry, offset: i64, whence: c_int) -> i64 {
@@ -142,7 +153,10 @@ unsafe fn pwrite_any(fd: c_int, buffer: *const c_void, count: usize, offset: i64
 
 unsafe fn read_parts(fd: c_int, parts: *const iovec, count: c_int, offset: Option<i64>) -> Option<isize> {
     let entry = table::get(fd)?;
-    let start = start(entry, offset);
+    let start = match start(entry, offset) {
+        Ok(start) => start,
+        Err(error) => return Some(errno::fail(error) as isize),
+    };
     // SAFETY: see above.
     Some(unsafe {
         each_part(parts, count, start, |part, at| read_device(entry, fd, part.iov_base, part.iov_len, at))
@@ -151,7 +165,10 @@ unsafe fn read_parts(fd: c_int, parts: *const iovec, count: c_int, offset: Optio
 
 unsafe fn write_parts(fd: c_int, parts: *const iovec, count: c_int, offset: Option<i64>) -> Option<isize> {
     let entry = table::get(fd)?;
-    let start = start(entry, offset);
+    let start = match start(entry, offset) {
+        Ok(start) => start,
+        Err(error) => return Some(errno::fail(error) as isize),
+    };
     // SAFETY: see above.
     Some(unsafe {
         each_part(parts, count, start, |part, at| write_device(entry, part.iov_base, part.iov_len, at))
@@ -322,7 +339,8 @@ fn map_device(
             if error == -i64::from(libc::ENODEV) {
                 print_once(c"xdma: cannot map registers of a card over a socket; use pread and pwrite\n");
             }
-            errno::set(-error as c_int);
+            // Without a free file descriptor, the file of the reply is lost.
+            errno::set(if error < 0 { -error as c_int } else { libc::EMFILE });
             libc::MAP_FAILED
         }
     }

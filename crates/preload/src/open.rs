@@ -53,6 +53,14 @@ pub fn header(fd: c_int) -> Option<FileHeader> {
     FileHeader::from_bytes(bytes.get(..usize::try_from(length).ok()?)?)
 }
 
+/// Forgets a device file that the C library itself has closed, when its number is used again.
+fn opened(fd: c_int) -> c_int {
+    if table::get(fd).is_some() && crate::startup::owns_table() {
+        table::clear(fd);
+    }
+    fd
+}
+
 /// Defines variants of `open` and `openat`.
 macro_rules! variants {
     ($($open:ident, $openat:ident;)*) => {$(
@@ -62,7 +70,7 @@ macro_rules! variants {
             unsafe {
                 match device(path) {
                     Some((card, node)) => open_device(card, node, flags),
-                    None => real::open(path, flags, mode),
+                    None => opened(real::open(path, flags, mode)),
                 }
             }
         }
@@ -73,7 +81,7 @@ macro_rules! variants {
             unsafe {
                 match device(path) {
                     Some((card, node)) => open_device(card, node, flags),
-                    None => real::openat(dir, path, flags, mode),
+                    None => opened(real::openat(dir, path, flags, mode)),
                 }
             }
         }

@@ -95,6 +95,8 @@ real! {
     statx(dir: c_int, path: *const c_char, flags: c_int, mask: libc::c_uint, status: *mut libc::statx) -> c_int;
     access(path: *const c_char, mode: c_int) -> c_int;
     faccessat(dir: c_int, path: *const c_char, mode: c_int, flags: c_int) -> c_int;
+    fileno(stream: *mut libc::FILE) -> c_int;
+    fileno_unlocked(stream: *mut libc::FILE) -> c_int;
     fopen(path: *const c_char, mode: *const c_char) -> *mut libc::FILE;
     fdopen(fd: c_int, mode: *const c_char) -> *mut libc::FILE;
 }

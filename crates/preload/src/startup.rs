@@ -1,12 +1,26 @@
 //! Initialization when the library is loaded, and in child processes.
 
 use crate::table::{self, Entry};
-use crate::{connection, open};
-use std::sync::atomic::{AtomicU64, Ordering};
+use crate::{connection, open, real, stdio};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use xdma_chardev::Node;
 
 /// The broker's process ID, or 0 if there is none.
 static BROKER_PROCESS: AtomicU64 = AtomicU64::new(0);
+
+/// This process.
+static PROCESS: AtomicU32 = AtomicU32::new(0);
+
+fn process() -> u32 {
+    // SAFETY: a plain system call.
+    unsafe { libc::getpid() as u32 }
+}
+
+/// Returns whether the table is that of this process. A child after `vfork` shares its parent's memory, but not its file
+/// descriptors, so it must not change the table.
+pub fn owns_table() -> bool {
+    PROCESS.load(Ordering::Relaxed) == process()
+}
 
 /// Inherited device files are recognized up to this file descriptor.
 const INHERITED: i32 = 1024;
@@ -20,6 +34,7 @@ extern "C" fn start() {
     unsafe {
         libc::pthread_atfork(None, None, Some(start_child));
     }
+    PROCESS.store(process(), Ordering::Relaxed);
     let broker = std::env::var("XDMA_BROKER_PID").ok().and_then(|process| process.parse().ok());
     BROKER_PROCESS.store(broker.unwrap_or(0), Ordering::Relaxed);
     permit_broker();
@@ -28,13 +43,21 @@ extern "C" fn start() {
             && let Some(node) = Node::from_minor(header.minor)
         {
             table::set(fd, Entry { node, flags: header.flags, file: header.file });
+            stdio::replace_standard(fd);
         }
     }
 }
 
 /// Prepares a child process, which needs its own connections.
 unsafe extern "C" fn start_child() {
+    PROCESS.store(process(), Ordering::Relaxed);
     connection::invalidate();
+    // Otherwise the broker would not see that the parent has ended.
+    for socket in table::all_internal() {
+        table::clear(socket as i32);
+        // SAFETY: the child's copy of a connection of its parent.
+        unsafe { real::close(socket as i32) };
+    }
     permit_broker();
 }
 

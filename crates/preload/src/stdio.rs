@@ -4,6 +4,8 @@
 use crate::open::{device, open_device};
 use crate::table;
 use libc::{FILE, c_char, c_int, c_void};
+use std::sync::atomic::{AtomicPtr, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 #[repr(C)]
 struct CookieFunctions {
@@ -20,7 +22,18 @@ unsafe extern "C" {
     fn write(fd: c_int, buffer: *const c_void, count: usize) -> isize;
     fn lseek64(fd: c_int, offset: i64, whence: c_int) -> i64;
     fn close(fd: c_int) -> c_int;
+    static mut stdin: *mut FILE;
+    static mut stdout: *mut FILE;
+    static mut stderr: *mut FILE;
 }
+
+/// Size of a stream's buffer: the block size of the device files.
+const BUFFER: usize = 4096;
+
+/// The streams on device files, by address, and their file descriptors.
+static STREAMS: Mutex<Vec<(usize, c_int)>> = Mutex::new(vec![]);
+/// The standard streams as the C library created them.
+static USUAL: [AtomicPtr<FILE>; 3] = [const { AtomicPtr::new(std::ptr::null_mut()) }; 3];
 
 /// The cookie is the file descriptor itself.
 fn descriptor(cookie: *mut c_void) -> c_int {
@@ -52,26 +65,79 @@ unsafe extern "C" fn seek_stream(cookie: *mut c_void, position: *mut i64, whence
 
 unsafe extern "C" fn close_stream(cookie: *mut c_void) -> c_int {
     // SAFETY: the stream owns its file descriptor.
-    unsafe { close(descriptor(cookie)) }
+    unsafe {
+        let fd = descriptor(cookie);
+        STREAMS.lock().unwrap_or_else(PoisonError::into_inner).retain(|(_, open)| *open != fd);
+        close(fd)
+    }
 }
 
+/// Creates a stream. Its buffer has the size that the C library takes from a device file, so that calls have the usual sizes.
 fn stream(fd: c_int, mode: *const c_char) -> *mut FILE {
     let functions =
         CookieFunctions { read: read_stream, write: write_stream, seek: seek_stream, close: close_stream };
     // SAFETY: the functions match the C library's declarations, and the program passes a valid mode.
-    unsafe { fopencookie(fd as usize as *mut c_void, mode, functions) }
+    unsafe {
+        let stream = fopencookie(fd as usize as *mut c_void, mode, functions);
+        if !stream.is_null() {
+            libc::setvbuf(stream, std::ptr::null_mut(), libc::_IOFBF, BUFFER);
+            STREAMS.lock().unwrap_or_else(PoisonError::into_inner).push((stream.addr(), fd));
+        }
+        stream
+    }
+}
+
+/// Makes the standard stream of a file descriptor work if it is a device file, and restores the usual one if it is not.
+pub fn replace_standard(fd: c_int) {
+    let standard = match fd {
+        0 => &raw mut stdin,
+        1 => &raw mut stdout,
+        2 => &raw mut stderr,
+        _ => return,
+    };
+    let mode = if fd == 0 { c"r" } else { c"w" };
+    let usual = &USUAL[fd as usize];
+    // SAFETY: the C library permits programs to assign its standard streams.
+    unsafe {
+        if usual.load(Ordering::Relaxed).is_null() {
+            usual.store(*standard, Ordering::Relaxed);
+        }
+        *standard = match table::get(fd) {
+            Some(_) => stream(fd, mode.as_ptr()),
+            None => usual.load(Ordering::Relaxed),
+        };
+    }
 }
 
 /// Returns the flags of `open` for a mode of `fopen`.
 unsafe fn flags(mode: *const c_char) -> c_int {
     // SAFETY: the mode is a C string.
     let mode = unsafe { std::ffi::CStr::from_ptr(mode) }.to_bytes();
-    match (mode.first(), mode.contains(&b'+')) {
+    let has = |letter| mode.contains(&letter);
+    let access = match (mode.first(), has(b'+')) {
         (_, true) => libc::O_RDWR,
         (Some(b'r'), false) => libc::O_RDONLY,
         _ => libc::O_WRONLY,
-    }
+    };
+    let truncate = if mode.first() == Some(&b'w') { libc::O_TRUNC } else { 0 };
+    access | truncate | if has(b'e') { libc::O_CLOEXEC } else { 0 }
 }
+
+/// Defines the variants of `fileno`. The C library's own returns an error for such a stream.
+macro_rules! fileno {
+    ($($name:ident)*) => {$(
+        #[unsafe(no_mangle)]
+        unsafe extern "C" fn $name(stream: *mut FILE) -> c_int {
+            let streams = STREAMS.lock().unwrap_or_else(PoisonError::into_inner);
+            let found = streams.iter().rev().find(|(address, _)| *address == stream.addr()).map(|(_, fd)| *fd);
+            drop(streams);
+            // SAFETY: the caller's contract is that of the C library's function.
+            found.unwrap_or_else(|| unsafe { crate::real::$name(stream) })
+        }
+    )*};
+}
+
+fileno! { fileno fileno_unlocked }
 
 /// Defines the variants of `fopen`.
 macro_rules! fopen {

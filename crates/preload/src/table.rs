@@ -16,6 +16,9 @@ static FLAGS: [AtomicU32; SIZE] = [const { AtomicU32::new(0) }; SIZE];
 /// The broker's number for the open file.
 static FILES: [AtomicU64; SIZE] = [const { AtomicU64::new(0) }; SIZE];
 
+/// The highest file descriptor that was ever internal.
+static HIGHEST_INTERNAL: AtomicU32 = AtomicU32::new(0);
+
 /// An open device file.
 #[derive(Clone, Copy)]
 pub struct Entry {
@@ -62,10 +65,23 @@ pub fn copy(from: i32, to: i32) {
     }
 }
 
-pub fn set_internal(fd: i32) {
+/// Marks a file descriptor of this library. `id` tells it from later ones with the same number.
+pub fn set_internal(fd: i32, id: u64) {
     if let Some(kind) = at(fd) {
+        FILES[fd as usize].store(id, Ordering::Relaxed);
         kind.store(INTERNAL, Ordering::Release);
+        HIGHEST_INTERNAL.fetch_max(fd as u32, Ordering::Relaxed);
     }
+}
+
+/// Returns whether a file descriptor is still this library's own.
+pub fn is_internal_with(fd: i32, id: u64) -> bool {
+    is_internal(fd) && FILES[fd as usize].load(Ordering::Relaxed) == id
+}
+
+/// Returns all file descriptors of this library.
+pub fn all_internal() -> impl Iterator<Item = u32> {
+    internal(0..=HIGHEST_INTERNAL.load(Ordering::Relaxed))
 }
 
 pub fn is_internal(fd: i32) -> bool {

@@ -208,6 +208,11 @@ static void check_ioctls(void)
 	CHECK(ioctl(other, ADDRMODE_GET, &value) == 0 && value == 1);
 	FAILS(ioctl(h, ADDRMODE_SET, 1), EFAULT);
 	CHECK(pwrite(h, b, sizeof(b), 0) == sizeof(b));
+	// Every part of a large call uses the same fixed address.
+	static char large[3 << 20], kept[64] = { 5 }, seen[64];
+	CHECK(pwrite(file("/dev/xdma0_h2c_1", O_WRONLY), kept, sizeof(kept), 0x100000) == sizeof(kept));
+	CHECK(pwrite(h, large, sizeof(large), 0) == sizeof(large));
+	CHECK(pread(c, seen, sizeof(seen), 0x100000) == sizeof(seen) && !memcmp(seen, kept, sizeof(kept)));
 	value = 0;
 	CHECK(ioctl(h, ADDRMODE_SET, &value) == 0 && ioctl(c, ALIGN_GET, &value) == 0 && value == 1);
 	FAILS(ioctl(c, ALIGN_GET, NULL), EFAULT);

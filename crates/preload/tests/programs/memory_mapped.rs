@@ -8,7 +8,7 @@ use xdma_emulated_card::emulator::faults::{FaultDuration, Kind};
 
 /// Runs the named checks of `calls.c`.
 fn calls(bench: &Bench, names: &[&str]) {
-    let program = bench.compile("calls");
+    let program = bench.compile("calls.c");
     for name in names {
         println!("{name}: {}", check(bench.command(&program).arg(name).output().unwrap()));
     }
@@ -77,7 +77,7 @@ fn a_signal_interrupts_a_call_unless_its_handler_restarts_calls() {
 #[test]
 fn a_killed_process_leaves_the_channel_usable() {
     let bench = Bench::memory();
-    let program = bench.compile("calls");
+    let program = bench.compile("calls.c");
     bench.emulated.inject(Kind::AxiHang(FaultDuration::Millis(1000)).on(Direction::C2H, 0)).unwrap();
     let mut child = bench.command(&program).arg("timeout").spawn().unwrap();
     std::thread::sleep(Duration::from_millis(300));
@@ -91,7 +91,7 @@ fn a_killed_process_leaves_the_channel_usable() {
 #[test]
 fn several_processes_share_a_card() {
     let bench = Bench::memory();
-    let program = bench.compile("calls");
+    let program = bench.compile("calls.c");
     let children: Vec<_> = (0..3).map(|_| bench.command(&program).arg("lengths").spawn().unwrap()).collect();
     for mut child in children {
         assert!(child.wait().unwrap().success());

@@ -59,17 +59,14 @@ impl Bench {
         check(self.command(python).args(["-c", program]).output().unwrap())
     }
 
-    /// Compiles a C program in this directory.
-    pub fn compile(&self, name: &str) -> PathBuf {
-        let source =
-            Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/programs").join(name).with_extension("c");
-        let program = self.folder.path().join(name);
-        let mut compiler = Command::new("cc");
-        compiler
-            .args(["-O2", "-D_FORTIFY_SOURCE=2", "-Wall", "-Werror", "-pthread", "-o"])
-            .arg(&program)
-            .arg(&source);
-        check(compiler.output().unwrap());
+    /// Compiles a C or C++ source file of this directory.
+    pub fn compile(&self, source: &str) -> PathBuf {
+        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/programs").join(source);
+        let program = self.folder.path().join(source.file_stem().unwrap());
+        let compiler =
+            if source.extension().is_some_and(|extension| extension == "cpp") { "c++" } else { "cc" };
+        let options = ["-O2", "-D_FORTIFY_SOURCE=2", "-Wall", "-Werror", "-pthread", "-o"];
+        check(Command::new(compiler).args(options).arg(&program).arg(&source).output().unwrap());
         program
     }
 }

@@ -44,6 +44,33 @@ fn the_shell_sees_character_devices() {
     );
 }
 
+/// Programs whose standard streams are device files, and a shell whose built-in commands write to one.
+#[test]
+fn standard_streams_can_be_device_files() {
+    let bench = Bench::memory();
+    bench.shell(
+        "seq 1 2000 | head -c 4096 >in; seq 1 2000 | head -c 4096 >/dev/xdma0_h2c_0
+         head -c 4096 </dev/xdma0_c2h_0 | cmp - in
+         printf 'one line of text' >/dev/xdma0_h2c_0; test \"$(head -c 16 </dev/xdma0_c2h_0)\" = 'one line of text'
+         echo back",
+    );
+    let bash = |script: &str| {
+        crate::support::check(bench.command("bash").args(["-e", "-c", script]).output().unwrap())
+    };
+    assert_eq!(
+        bash("printf 'other text' >/dev/xdma0_h2c_0; head -c 10 </dev/xdma0_c2h_0; echo; echo after"),
+        "other text\nafter\n"
+    );
+    assert_eq!(bench.broker.open_files(), 0);
+}
+
+#[test]
+fn cpp_streams_work() {
+    let bench = Bench::memory();
+    let program = bench.compile("streams.cpp");
+    crate::support::check(bench.command(program).output().unwrap());
+}
+
 #[test]
 fn python_uses_the_files() {
     if python().is_none() {
@@ -78,6 +105,10 @@ assert os.pread(r, 5, 0x9000) == b'child'
 with open('/dev/xdma0_c2h_0', 'rb', buffering=0) as f:
     f.seek(0x9000)
     assert f.read(5) == b'child'
+# A child of `vfork` closes its descriptors; this process keeps its own.
+import subprocess
+subprocess.run(['true'], close_fds=True, check=True)
+assert os.pwrite(w, b'after', 0x9000) == 5 and os.pread(r, 5, 0x9000) == b'after'
 # Eight threads on all channels.
 def work(number):
     w, r = os.open(f'/dev/xdma0_h2c_{number % 4}', os.O_WRONLY), os.open(f'/dev/xdma0_c2h_{number % 4}', os.O_RDONLY)
@@ -97,6 +128,6 @@ print(len(done))
 #[test]
 fn c_library_streams_work() {
     let bench = Bench::memory();
-    let program = bench.compile("stdio");
+    let program = bench.compile("stdio.c");
     crate::support::check(bench.command(program).output().unwrap());
 }
