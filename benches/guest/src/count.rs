@@ -11,8 +11,8 @@ use xdma::msm::{Job, Msm, MsmOptions, Output, Points, ScalarForm, Scalars, curve
 use xdma::regs::Direction;
 
 pub const LIMIT: Duration = Duration::from_secs(60);
-const SIZES: [u64; 3] = [4 << 10, 64 << 10, 1 << 20];
-const SAMPLES: usize = 20;
+pub const SIZES: [u64; 3] = [4 << 10, 64 << 10, 1 << 20];
+pub const SAMPLES: usize = 20;
 const PAIRS: usize = 1 << 20;
 /// Number of iterations of the delay loop between two polls. They take at least 10 ms.
 const DELAY_ROUNDS: u32 = 2_000_000;
@@ -24,7 +24,7 @@ fn now() -> u64 {
 }
 
 /// Returns the result of a call and its number of instructions, without those of the measurement.
-fn counted<R>(call: impl FnOnce() -> R) -> (R, u64) {
+pub fn counted<R>(call: impl FnOnce() -> R) -> (R, u64) {
     let empty = now();
     let start = now();
     let result = call();

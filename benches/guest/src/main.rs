@@ -10,6 +10,7 @@
 mod control;
 mod count;
 mod faults;
+mod files;
 
 use anyhow::{Context, Result, ensure};
 use control::Control;
@@ -20,7 +21,12 @@ const CLOCK: &str = "/sys/devices/system/clocksource/clocksource0/current_clocks
 
 fn main() -> Result<()> {
     let mut arguments = std::env::args().skip(1);
-    let address = arguments.next().context("missing argument: the PCI address of the card")?.parse()?;
+    let card = arguments.next().context("missing argument: the PCI address of the card")?;
+    if card == files::ROLE {
+        println!("{}", files::count()?);
+        return Ok(());
+    }
+    let address = card.parse()?;
     let mut control =
         Control::open(&arguments.next().context("missing argument: the serial line to the card's control")?)?;
     let clock = std::fs::read_to_string(CLOCK).context(CLOCK)?;
@@ -35,7 +41,9 @@ fn main() -> Result<()> {
     control.load(synchronous, count::design())?;
     let program = count::program(&open()?)?;
     faults::are_reported(&mut control, &open)?;
-    println!("{}", json!({ "transfers": transfers, "program": program }));
+    control.load(synchronous, json!("Memory"))?;
+    let files = files::counts(&card)?;
+    println!("{}", json!({ "transfers": transfers, "program": program, "files": files }));
     Ok(())
 }
 

@@ -39,9 +39,11 @@ pub const SUITE: Suite = Suite {
 pub fn count(run: &mut Run, rig: Rig) -> Result<Value> {
     let work = run.workspace.work_dir("counts")?;
     let xdma = executable(&run.build(&format!("build {PACKAGES} --bin xdma"))?, "xdma")?;
-    let guest = executable(&run.build("build --release --package xdma-guest")?, "xdma-guest")?;
+    let packages = "--package xdma-guest --package xdma-cli --package xdma-preload";
+    let release = run.build(&format!("build --release {packages}"))?;
+    let (guest, tool) = (executable(&release, "xdma-guest")?, executable(&release, "xdma")?);
     let small = work.join("small.cpio");
-    rig.make_image("small", &small, &[&guest])?;
+    rig.make_image("small", &small, &[&guest, &tool, &tool.with_file_name("libxdma_preload.so")])?;
     let launcher = Launcher { rig, catalog: Catalog::read()?, xdma, debian: small.clone(), small, work };
     let machine = &launcher.catalog.counting;
     let text = launcher.boot(machine, &machine.jobs)?;
