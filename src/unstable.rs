@@ -16,6 +16,7 @@ pub mod descriptor {
 /// Address spaces, and how buses map memory for a card.
 pub mod memory {
     pub use crate::memory::mapper::{Addressing, Extent, Isolation, Mapper, MemoryRef};
+    pub use crate::memory::pinned::PinnedMemory;
     pub use crate::memory::release_observer::ReleaseObserver;
     pub use crate::memory::space::DmaSpace;
 }
@@ -58,6 +59,10 @@ pub mod card {
 
     use crate::bus::{Bar, Bus};
     use crate::card::{Card, CardError, CardName, CardOptions};
+    use crate::memory::MemoryError;
+    use crate::memory::pinned::PinnedMemory;
+    use crate::regs::Direction;
+    use std::any::Any;
     use std::sync::Arc;
 
     /// Opens a card together with the resources that keep an emulated card running.
@@ -117,6 +122,29 @@ pub mod card {
     /// [`BusError::NoBar`](crate::bus::BusError::NoBar).
     pub fn bar(card: &Card, index: usize) -> Result<Arc<dyn Bar>, crate::bus::BusError> {
         card.bar(index)
+    }
+
+    /// Pins `len` bytes at `ptr` for transfers in a direction. `owner` is dropped once the card can no longer access them.
+    ///
+    /// # Errors
+    ///
+    /// [`MapError::NotShareable`](crate::memory::MapError::NotShareable) if the bus cannot pin memory,
+    /// [`MemoryError::Unaligned`] if the range does not consist of whole pages, or another [`MemoryError`] if it is empty or
+    /// cannot be mapped.
+    ///
+    /// # Safety
+    ///
+    /// The bytes stay allocated until `owner` is dropped. They are plain bytes, and no Rust reference to them is used during a
+    /// transfer.
+    pub unsafe fn pin(
+        card: &Card,
+        ptr: *mut u8,
+        len: u64,
+        direction: Direction,
+        owner: Box<dyn Any + Send + Sync>,
+    ) -> Result<PinnedMemory, MemoryError> {
+        // SAFETY: the caller's contract.
+        unsafe { card.pin(ptr, len, direction, owner) }
     }
 
     /// Returns the BAR with the XDMA registers. Writing them directly may break open channels. Without an IOMMU, a program that

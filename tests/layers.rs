@@ -32,7 +32,7 @@ const PACKAGES: [(&str, &[&str]); 11] = [
     ("xdma-arkworks", &["xdma"]),
     ("vfio-setup", &["xdma"]),
     ("xdma-chardev", &["xdma"]),
-    ("xdma-preload", &["xdma-chardev"]),
+    ("xdma-preload", &["xdma", "xdma-chardev"]),
     ("xdma-cli", &["xdma", "xdma-chardev", "xdma-emulated-card", "xdma-emulator"]),
 ];
 

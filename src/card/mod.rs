@@ -31,6 +31,7 @@ use crate::channel::{
     WriteBackArea,
 };
 use crate::memory::order::Claims;
+use crate::memory::pinned::PinnedMemory;
 use crate::memory::{
     Access, Buffer, DmaSpace, HugePages, MemoryError, Process, RegisterError, Registered, SharedBlock, ToCard,
 };
@@ -374,6 +375,20 @@ impl Card {
         direction: Direction,
     ) -> Result<Registered<T>, RegisterError<T>> {
         self.inner.space.register(data, access(direction))
+    }
+
+    /// # Safety
+    ///
+    /// As for [`PinnedMemory::new`].
+    pub(crate) unsafe fn pin(
+        &self,
+        ptr: *mut u8,
+        len: u64,
+        direction: Direction,
+        owner: Box<dyn Any + Send + Sync>,
+    ) -> Result<PinnedMemory, MemoryError> {
+        // SAFETY: the caller's contract.
+        unsafe { PinnedMemory::new(&self.inner.space, ptr, len, access(direction), owner) }
     }
 
     /// Returns the user logic's registers.

@@ -37,6 +37,7 @@ mod iova;
 pub(crate) mod mapper;
 pub(crate) mod order;
 mod parts;
+pub(crate) mod pinned;
 mod pool;
 mod process;
 #[cfg(test)]

@@ -3,32 +3,42 @@
 
 use crate::count::{SAMPLES, SIZES, counted};
 use anyhow::{Context, Result, ensure};
+use memmap2::MmapMut;
 use serde_json::{Value, json};
+use std::alloc::{Layout, alloc_zeroed};
 use std::fs::OpenOptions;
+use std::ops::{Deref, DerefMut};
 use std::os::unix::fs::FileExt;
 use std::process::Command;
+use std::ptr::NonNull;
 
 /// The argument that selects the program under `xdma run`.
 pub const ROLE: &str = "files";
 /// Where the data lies in the card's memory.
 const CARD: u64 = 0x1000;
 
-/// Runs this program with `xdma run` and returns its counts.
-pub fn counts(card: &str) -> Result<Value> {
+/// Runs this program with `xdma run` and `options`, and returns its counts.
+pub fn counts(card: &str, options: &[&str]) -> Result<Value> {
     let this = std::env::current_exe()?;
-    let output = Command::new("xdma").args(["run", "--card", card, "--"]).arg(this).arg(ROLE).output()?;
+    let mut run = Command::new("xdma");
+    let output = run.args(["run", "--card", card]).args(options).arg("--").arg(this).arg(ROLE).output()?;
     ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     serde_json::from_slice(&output.stdout).context("the counts are not JSON")
 }
 
-/// Counts calls of each size, and compares the data.
+/// Counts calls of each size, and compares the data. `allocated` buffers come from `malloc`, others from `mmap`.
 pub fn count() -> Result<Value> {
-    let open = |name: &str| OpenOptions::new().read(true).write(true).open(name).with_context(|| name.to_owned());
+    Ok(json!({ "allocated": count_with(Buffer::allocate)?, "mapped": count_with(Buffer::map)? }))
+}
+
+fn count_with(buffer: fn(usize) -> Result<Buffer>) -> Result<Value> {
+    let open =
+        |name: &str| OpenOptions::new().read(true).write(true).open(name).with_context(|| name.to_owned());
     let (h2c, c2h) = (open("/dev/xdma0_h2c_0")?, open("/dev/xdma0_c2h_0")?);
     let mut figures = json!({});
     for size in SIZES {
-        let (mut writes, mut reads, mut back) = (vec![], vec![], vec![0; size as usize]);
-        let mut data = back.clone();
+        let (mut writes, mut reads) = (vec![], vec![]);
+        let (mut data, mut back) = (buffer(size as usize)?, buffer(size as usize)?);
         for sample in 0..SAMPLES as u64 {
             data.iter_mut().zip(0..).for_each(|(byte, at): (_, u64)| {
                 *byte = (at ^ at >> 8 ^ sample).wrapping_mul(0x9d) as u8;
@@ -39,12 +49,53 @@ pub fn count() -> Result<Value> {
             let (read, count) = counted(|| c2h.read_at(&mut back, CARD));
             ensure!(read? == back.len(), "a read was short");
             reads.push(count);
-            ensure!(back == data, "the bytes read from the card differ from those written");
+            ensure!(*back == *data, "the bytes read from the card differ from those written");
         }
         figures[format!("write {size}")] = median(writes).into();
         figures[format!("read {size}")] = median(reads).into();
     }
     Ok(figures)
+}
+
+/// A buffer of whole pages.
+enum Buffer {
+    Allocated(NonNull<[u8]>),
+    Mapped(MmapMut),
+}
+
+impl Buffer {
+    fn allocate(size: usize) -> Result<Self> {
+        let layout = Layout::from_size_align(size, 4096)?;
+        // SAFETY: the size is not zero. The memory is never freed.
+        let start = NonNull::new(unsafe { alloc_zeroed(layout) }).context("out of memory")?;
+        Ok(Self::Allocated(NonNull::slice_from_raw_parts(start, size)))
+    }
+
+    fn map(size: usize) -> Result<Self> {
+        Ok(Self::Mapped(MmapMut::map_anon(size)?))
+    }
+}
+
+impl Deref for Buffer {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        match self {
+            // SAFETY: the buffer has no other reference.
+            Self::Allocated(memory) => unsafe { memory.as_ref() },
+            Self::Mapped(memory) => memory,
+        }
+    }
+}
+
+impl DerefMut for Buffer {
+    fn deref_mut(&mut self) -> &mut [u8] {
+        match self {
+            // SAFETY: as above.
+            Self::Allocated(memory) => unsafe { memory.as_mut() },
+            Self::Mapped(memory) => memory,
+        }
+    }
 }
 
 /// Returns the median. These calls run kernel code, whose counts vary.

@@ -42,8 +42,12 @@ fn main() -> Result<()> {
     let program = count::program(&open()?)?;
     faults::are_reported(&mut control, &open)?;
     control.load(synchronous, json!("Memory"))?;
-    let files = files::counts(&card)?;
-    println!("{}", json!({ "transfers": transfers, "program": program, "files": files }));
+    let files = files::counts(&card, &[])?;
+    let exclusive = files::counts(&card, &["--exclusive"])?;
+    println!(
+        "{}",
+        json!({ "transfers": transfers, "program": program, "files": files, "exclusive files": exclusive })
+    );
     Ok(())
 }
 

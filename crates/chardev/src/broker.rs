@@ -1,27 +1,24 @@
 //! The broker: serves a card's device files to any number of processes.
 
-use crate::caller::Caller;
+use crate::client::Client;
 use crate::device::Device;
-use crate::file::File;
-use crate::node::Node;
-use crate::wire::{FileHeader, Operation, Reply, Request};
+use crate::files::Files;
+use crate::wire::{Operation, Reply, Request};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::net::sockopt::socket_peercred;
 use rustix::net::{
-    AddressFamily, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, Shutdown, SocketAddrUnix,
-    SocketFlags, SocketType, accept_with, bind, listen, recv, send, sendmsg, shutdown, socket_with,
-    socketpair,
+    AddressFamily, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketAddrUnix,
+    SocketFlags, SocketType, accept_with, bind, listen, recv, sendmsg, socket_with,
 };
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-use std::collections::HashMap;
 use std::io;
 use std::io::IoSlice;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
@@ -34,8 +31,6 @@ pub const BROKER_PID_VARIABLE: &str = "XDMA_BROKER_PID";
 const MAX_CONNECTIONS: usize = 1024;
 /// File descriptors for all of these, and for the card.
 const MAX_DESCRIPTORS: u64 = 8192;
-/// Maximum number of open files.
-const MAX_FILES: usize = 4096;
 /// Interval at which the broker removes closed files and checks whether to stop.
 const CHECK: Timespec = Timespec { tv_sec: 0, tv_nsec: 100_000_000 };
 
@@ -49,9 +44,7 @@ pub struct Broker {
 
 #[derive(Debug)]
 struct Shared {
-    device: Device,
-    files: Mutex<HashMap<u64, Arc<File>>>,
-    next_file: AtomicU64,
+    files: Files,
     connections: AtomicUsize,
     stop: AtomicBool,
 }
@@ -69,9 +62,7 @@ impl Broker {
         listen(&listener, 64)?;
         raise_file_limit();
         let shared = Arc::new(Shared {
-            device,
-            files: Mutex::default(),
-            next_file: AtomicU64::new(1),
+            files: Files::new(device),
             connections: AtomicUsize::new(0),
             stop: AtomicBool::new(false),
         });
@@ -90,15 +81,14 @@ impl Broker {
 
     /// Returns the number of open files.
     pub fn open_files(&self) -> usize {
-        self.shared.sweep();
-        self.shared.files().len()
+        self.shared.files.count()
     }
 }
 
 impl Drop for Broker {
     fn drop(&mut self) {
         self.shared.stop.store(true, Ordering::Relaxed);
-        self.shared.device.closing.store(true, Ordering::Relaxed);
+        self.shared.files.cancel_all();
         if let Some(acceptor) = self.acceptor.take() {
             // If the thread panicked, its message is already printed.
             let _ = acceptor.join();
@@ -109,16 +99,12 @@ impl Drop for Broker {
 }
 
 impl Shared {
-    fn files(&self) -> std::sync::MutexGuard<'_, HashMap<u64, Arc<File>>> {
-        self.files.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     fn accept(self: &Arc<Self>, listener: &OwnedFd) {
         thread::scope(|scope| {
             while !self.stop.load(Ordering::Relaxed) {
                 // A signal that interrupts the wait is harmless: the loop continues.
                 let _ = poll(&mut [PollFd::new(listener, PollFlags::IN)], Some(&CHECK));
-                self.sweep();
+                self.files.sweep();
                 let connection = match accept_with(listener, SocketFlags::CLOEXEC) {
                     Ok(connection) => connection,
                     Err(Errno::AGAIN) => continue,
@@ -139,7 +125,7 @@ impl Shared {
                 self.connections.fetch_add(1, Ordering::Relaxed);
                 let serve = thread::Builder::new().name("client".into());
                 let served = serve.spawn_scoped(scope, move || {
-                    self.serve(&Caller::new(connection, peer.pid));
+                    self.serve(&Client::new(connection, peer.pid));
                     self.connections.fetch_sub(1, Ordering::Relaxed);
                 });
                 if let Err(error) = served {
@@ -151,52 +137,45 @@ impl Shared {
     }
 
     /// Answers a client's requests until it disconnects.
-    fn serve(&self, caller: &Caller) {
+    fn serve(&self, client: &Client) {
         while !self.stop.load(Ordering::Relaxed) {
-            match poll(&mut [PollFd::new(&caller.connection, PollFlags::IN)], Some(&CHECK)) {
+            match poll(&mut [PollFd::new(&client.connection, PollFlags::IN)], Some(&CHECK)) {
                 Ok(0) | Err(Errno::INTR) => continue,
                 Ok(_) => {}
                 Err(_) => return,
             }
             let mut bytes = [0; Request::BYTES + 1];
-            let length = match recv(&caller.connection, &mut bytes, RecvFlags::empty()) {
+            let length = match recv(&client.connection, &mut bytes, RecvFlags::empty()) {
                 Ok((0, _)) | Err(_) => return,
                 Ok((length, _)) => length,
             };
             let Some(request) = Request::from_bytes(&bytes[..length]) else {
-                tracing::warn!(process = ?caller.process, "a client sent an invalid request");
+                tracing::warn!(process = ?client.process, "a client sent an invalid request");
                 return;
             };
             // The request to cancel has already completed.
             if request.operation == Operation::Cancel {
                 continue;
             }
-            caller.begin();
-            if self.answer(caller, &request).is_err() {
+            client.begin();
+            if self.answer(client, &request).is_err() {
                 return;
             }
         }
     }
 
-    fn answer(&self, caller: &Caller, request: &Request) -> Result<(), Errno> {
+    fn answer(&self, client: &Client, request: &Request) -> Result<(), Errno> {
         let (result, descriptor) = match request.operation {
-            Operation::Open => match self.open(request) {
+            Operation::Open => match self.files.open(request.value, request.flags) {
                 Ok(descriptor) => (Ok(0), Some(descriptor)),
                 Err(errno) => (Err(errno), None),
             },
-            Operation::Map => {
-                let file = self.files().get(&request.file).cloned().ok_or(Errno::BADF);
-                match file.and_then(|file| file.map(&self.device, request)) {
-                    Ok((descriptor, offset)) => (Ok(offset), Some(descriptor)),
-                    Err(errno) => (Err(errno), None),
-                }
-            }
-            Operation::Check => (self.check(request.value).map(|_| 0), None),
-            _ => {
-                let file = self.files().get(&request.file).cloned();
-                let call = |file: Arc<File>| file.call(&self.device, caller, request);
-                (file.ok_or(Errno::BADF).and_then(call), None)
-            }
+            Operation::Map => match self.files.map(request) {
+                Ok((descriptor, offset)) => (Ok(offset), Some(descriptor)),
+                Err(errno) => (Err(errno), None),
+            },
+            Operation::Check => (self.files.check(request.value).map(|_| 0), None),
+            _ => (self.files.call(client, request), None),
         };
         let result = result.map_or_else(|errno| -i64::from(errno.raw_os_error()), |value| value as i64);
         let reply = Reply { result }.to_bytes();
@@ -208,43 +187,7 @@ impl Shared {
         }
         // A client that does not receive its replies is disconnected.
         let flags = SendFlags::NOSIGNAL | SendFlags::DONTWAIT;
-        sendmsg(&caller.connection, &[IoSlice::new(&reply)], &mut rights, flags).map(drop)
-    }
-
-    fn check(&self, minor: u64) -> Result<Node, Errno> {
-        let node = u32::try_from(minor).ok().and_then(Node::from_minor).ok_or(Errno::NOENT)?;
-        if self.device.has(node) { Ok(node) } else { Err(Errno::NOENT) }
-    }
-
-    fn open(&self, request: &Request) -> Result<OwnedFd, Errno> {
-        let node = self.check(request.value)?;
-        if let Node::Events(line) = node {
-            return self.device.events.descriptor(line).ok_or(Errno::NOENT);
-        }
-        self.sweep();
-        let mut files = self.files();
-        if files.len() >= MAX_FILES {
-            return Err(Errno::NFILE);
-        }
-        let is_exclusive = matches!(node, Node::C2h(_))
-            && self.device.channel(node).is_some_and(|channel| channel.is_stream());
-        if is_exclusive && files.values().any(|file| file.node == node) {
-            return Err(Errno::BUSY);
-        }
-        let (ours, theirs) =
-            socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?;
-        let file = self.next_file.fetch_add(1, Ordering::Relaxed);
-        let header = FileHeader { minor: node.minor(), flags: request.flags, file };
-        send(&ours, &header.to_bytes(), SendFlags::NOSIGNAL)?;
-        // A write that the preload library does not see must fail, not vanish.
-        shutdown(&theirs, Shutdown::Write)?;
-        files.insert(file, Arc::new(File::new(node, request.flags, Some(ours))));
-        Ok(theirs)
-    }
-
-    /// Removes files whose last file descriptor has been closed.
-    fn sweep(&self) {
-        self.files().retain(|_, file| file.end.as_ref().is_none_or(|end| !has_hung_up(end)));
+        sendmsg(&client.connection, &[IoSlice::new(&reply)], &mut rights, flags).map(drop)
     }
 }
 
@@ -256,9 +199,4 @@ fn raise_file_limit() {
         // If it fails, clients are refused sooner.
         let _ = setrlimit(Resource::Nofile, Rlimit { current: Some(current), ..limit });
     }
-}
-
-fn has_hung_up(end: &OwnedFd) -> bool {
-    let mut ready = [PollFd::new(end, PollFlags::empty())];
-    poll(&mut ready, Some(&Timespec::default())).is_ok() && ready[0].revents().contains(PollFlags::HUP)
 }

@@ -1,105 +1,57 @@
-//! The process that made a call: access to its memory, and cancellation.
+//! The caller of a device file, as the implementation of the calls sees it.
 
-use crate::wire::Request;
-use nix::sys::uio::{RemoteIoVec, process_vm_readv, process_vm_writev};
 use rustix::io::Errno;
-use rustix::net::{RecvFlags, recv};
-use std::io::{IoSlice, IoSliceMut};
-use std::os::fd::OwnedFd;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::Arc;
+use xdma::card::Card;
+use xdma::memory::Buffer;
+use xdma::regs::Direction;
+use xdma::unstable::memory::PinnedMemory;
 
-/// Page size for probing memory.
-const PAGE: u64 = 4096;
-/// Maximum number of pages that one system call probes (`IOV_MAX`).
-const PROBES: usize = 1024;
-
-/// A client's connection and process.
-#[derive(Debug)]
-pub(crate) struct Caller {
-    pub connection: OwnedFd,
-    pub process: rustix::process::Pid,
-    cancelled: AtomicBool,
+/// The caller's own memory, in which the card can read or write a buffer in place.
+#[derive(Clone, Debug)]
+pub struct InPlace {
+    /// Memory that contains the buffer.
+    pub memory: Arc<PinnedMemory>,
+    /// Where the buffer starts in the memory, in bytes.
+    pub offset: u64,
 }
 
-impl Caller {
-    pub fn new(connection: OwnedFd, process: rustix::process::Pid) -> Self {
-        Self { connection, process, cancelled: AtomicBool::new(false) }
-    }
-
-    fn pid(&self) -> nix::unistd::Pid {
-        nix::unistd::Pid::from_raw(self.process.as_raw_nonzero().get())
-    }
-
+/// A thread that calls a device file: access to its memory, and cancellation by signals.
+pub trait Caller {
     /// Copies data from the caller's memory.
-    pub fn read(&self, address: u64, to: &mut [u8]) -> Result<(), Errno> {
-        let len = to.len();
-        let remote = RemoteIoVec { base: pointer(address)?, len };
-        let copied = process_vm_readv(self.pid(), &mut [IoSliceMut::new(to)], &[remote]);
-        if copied.map_err(of_access)? == len { Ok(()) } else { Err(Errno::FAULT) }
-    }
+    ///
+    /// # Errors
+    ///
+    /// `EFAULT` if the memory is not readable.
+    fn read(&self, address: u64, to: &mut [u8]) -> Result<(), Errno>;
 
     /// Copies data to the caller's memory.
-    pub fn write(&self, address: u64, from: &[u8]) -> Result<(), Errno> {
-        let remote = RemoteIoVec { base: pointer(address)?, len: from.len() };
-        let copied = process_vm_writev(self.pid(), &[IoSlice::new(from)], &[remote]);
-        if copied.map_err(of_access)? == from.len() { Ok(()) } else { Err(Errno::FAULT) }
-    }
+    ///
+    /// # Errors
+    ///
+    /// `EFAULT` if the memory is not writable.
+    fn write(&self, address: u64, from: &[u8]) -> Result<(), Errno>;
+
+    /// Copies the first `length` bytes of DMA memory to the caller's memory.
+    ///
+    /// # Errors
+    ///
+    /// `EFAULT` if the caller's memory is not writable.
+    fn copy_out(&self, address: u64, from: &Buffer, length: u64) -> Result<(), Errno>;
 
     /// Checks that a range of the caller's memory is readable, so that a call with a bad buffer has no effect.
-    pub fn probe(&self, address: u64, length: u64) -> Result<(), Errno> {
-        let end = address.checked_add(length).ok_or(Errno::FAULT)?;
-        let pages: Vec<u64> = std::iter::once(address)
-            .chain((address / PAGE * PAGE + PAGE..end).step_by(PAGE as usize))
-            .collect();
-        for pages in pages.chunks(PROBES) {
-            let remote: Result<Vec<_>, _> =
-                pages.iter().map(|page| Ok(RemoteIoVec { base: pointer(*page)?, len: 1 })).collect();
-            let mut bytes = [0; PROBES];
-            let local = &mut bytes[..pages.len()];
-            let read = process_vm_readv(self.pid(), &mut [IoSliceMut::new(local)], &remote?);
-            if read.map_err(of_access)? != pages.len() {
-                return Err(Errno::FAULT);
-            }
-        }
-        Ok(())
-    }
+    ///
+    /// # Errors
+    ///
+    /// `EFAULT` if it is not.
+    fn probe(&self, address: u64, length: u64) -> Result<(), Errno>;
 
-    /// Returns whether the caller has cancelled the request or has disconnected.
-    pub fn is_cancelled(&self) -> bool {
-        if self.cancelled.load(Ordering::Relaxed) {
-            return true;
-        }
-        let mut bytes = [0; Request::BYTES];
-        let cancelled = match recv(&self.connection, &mut bytes, RecvFlags::DONTWAIT) {
-            Err(Errno::AGAIN | Errno::INTR) => false,
-            // While a client waits for a reply, it may send only a cancellation. Any other message also cancels the request.
-            Ok(_) => true,
-            Err(_) => true,
-        };
-        self.cancelled.store(cancelled, Ordering::Relaxed);
-        cancelled
-    }
+    /// Returns whether the caller has cancelled the call, or no longer waits for it. Called only while the call has to wait.
+    fn is_cancelled(&self) -> bool;
 
-    /// Clears a cancellation before the next request.
-    pub fn begin(&self) {
-        self.cancelled.store(false, Ordering::Relaxed);
-    }
-}
-
-fn pointer(address: u64) -> Result<usize, Errno> {
-    usize::try_from(address).map_err(|_| Errno::FAULT)
-}
-
-/// Returns the errno that a client receives for a failed access to its memory. If the client has exited, the errno is not
-/// delivered.
-fn of_access(errno: nix::errno::Errno) -> Errno {
-    match errno {
-        nix::errno::Errno::EPERM => {
-            tracing::error!(
-                "access to a client's process memory is not permitted; see `ptrace_scope` in ptrace(2)"
-            );
-            Errno::FAULT
-        }
-        _ => Errno::FAULT,
+    /// Returns the caller's memory for a transfer without a copy, or `None` if the data must be copied.
+    fn in_place(&self, card: &Card, address: u64, length: u64, direction: Direction) -> Option<InPlace> {
+        let _ = (card, address, length, direction);
+        None
     }
 }

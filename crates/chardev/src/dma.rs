@@ -1,31 +1,26 @@
 //! The device files `h2c_N` and `c2h_N`: each call is a transfer.
 //!
-//! A call locks its channel, so calls on one channel never interleave. The data passes through two halves of the channel's DMA
-//! memory: while the engine transfers one half, the broker copies the other.
+//! A call locks its channel, so calls on one channel never interleave.
 
-use crate::caller::Caller;
 use crate::errno;
 use crate::fair::{FairGuard, FairMutex};
 use crate::ioctl::Perf;
+use crate::limit::WaitLimit;
 use crate::perf::Run;
 use crate::stream::{Incoming, send};
+use crate::transfer::{HALF, Progress, Transfer};
 use rustix::io::Errno;
-use std::cell::Cell;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
 use xdma::card::{Card, ChannelReport};
 use xdma::channel::stream::Sender;
-use xdma::channel::{Channel, ChannelOptions, Ticket, TransferError, Wait, WaitError};
+use xdma::channel::{Channel, ChannelOptions, Wait};
 use xdma::memory::Buffer;
 use xdma::regs::Direction;
 
-/// Size in bytes of each half of a channel's DMA memory.
-const HALF: u64 = 1 << 20;
 /// Maximum number of bytes that one call transfers (`MAX_RW_COUNT` of the kernel).
 pub(crate) const MAX_COUNT: u64 = 0x7fff_f000;
-/// Minimum and maximum duration of a wait before the next check for a cancellation.
-const SLICES: [Duration; 2] = [Duration::from_millis(1), Duration::from_millis(20)];
 
 #[derive(Debug)]
 pub(crate) struct DmaChannel {
@@ -51,67 +46,6 @@ enum Engine {
     Memory(Channel, [Buffer; 2]),
     Sender(Sender, [Buffer; 2]),
     Receiver(Box<Incoming>),
-}
-
-/// A `read` or `write` call on a channel.
-pub(crate) struct Transfer<'a> {
-    pub caller: &'a Caller,
-    /// The caller's buffer.
-    pub address: u64,
-    pub count: u64,
-    /// The card address.
-    pub position: u64,
-    /// Whether a read from a stream returns at the end of a packet (`O_TRUNC`).
-    pub ends_with_packet: bool,
-}
-
-/// Limits the waits of a call: they end when the call times out or its caller cancels it.
-pub(crate) struct WaitLimit<'a> {
-    caller: &'a Caller,
-    limit: Duration,
-    /// When the current piece of the call began. Like the kernel module's, the time limit applies to a piece, not to the call.
-    begin: Cell<Instant>,
-    closing: &'a AtomicBool,
-}
-
-impl WaitLimit<'_> {
-    /// Returns the duration of the next wait, or an error if the call was cancelled or has timed out.
-    pub fn slice(&self) -> Result<Duration, Errno> {
-        let waited = self.begin.get().elapsed();
-        if self.closing.load(Ordering::Relaxed) || self.caller.is_cancelled() {
-            return Err(Errno::INTR);
-        }
-        let slice = (waited / 8).clamp(SLICES[0], SLICES[1]);
-        match self.limit {
-            Duration::ZERO => Ok(slice),
-            limit if waited >= limit => Err(Errno::TIMEDOUT),
-            limit => Ok(slice.min(limit - waited)),
-        }
-    }
-
-    /// Restarts the time limit, for the next piece.
-    pub fn restart(&self) {
-        self.begin.set(Instant::now());
-    }
-
-    /// Returns an error if the caller no longer waits. Its memory must then not be written.
-    pub fn check(&self) -> Result<(), Errno> {
-        self.slice().map(drop)
-    }
-
-    /// Waits for a ticket.
-    pub fn wait(&self, channel: &mut Channel, ticket: Ticket) -> Result<(), Errno> {
-        loop {
-            match channel.wait(ticket, self.slice()?) {
-                Ok(()) => {
-                    self.restart();
-                    return Ok(());
-                }
-                Err(WaitError::Deadline { .. }) => {}
-                Err(error) => return Err(errno::of_transfer(&TransferError::from(error))),
-            }
-        }
-    }
 }
 
 impl DmaChannel {
@@ -186,10 +120,6 @@ impl DmaChannel {
         if count == 0 {
             return if transfer.address.is_multiple_of(4096) { Err(Errno::INVAL) } else { Ok(0) };
         }
-        if is_write && count > HALF {
-            // If part of the buffer is unreadable, fail before any data reaches the card.
-            transfer.caller.probe(transfer.address, count)?;
-        }
         self.run(&mut state, &Transfer { count, ..*transfer })
     }
 
@@ -208,42 +138,44 @@ impl DmaChannel {
     }
 
     fn run(&self, state: &mut FairGuard<'_, State>, transfer: &Transfer) -> Result<u64, Errno> {
-        let wait_limit = WaitLimit {
-            caller: transfer.caller,
-            limit: self.timeout,
-            begin: Cell::new(Instant::now()),
-            closing: &self.closing,
-        };
-        // All pieces of a call go to one card address in the fixed-address mode.
-        let stride = u64::from(!state.fixed);
-        let mut engine = match state.engine.take() {
+        let limit = WaitLimit::new(transfer.caller, self.timeout, &self.closing);
+        let fixed = state.fixed;
+        let engine = match &mut state.engine {
             Some(engine) => engine,
-            None => self.open(state.fixed)?,
+            none => none.insert(self.open(fixed)?),
         };
         let mut done = 0;
-        let result = match &mut engine {
-            Engine::Memory(channel, halves) if self.report.direction == Direction::H2C => {
-                write(channel, halves, transfer, stride, &wait_limit, &mut done)
-            }
+        let result = match engine {
             Engine::Memory(channel, halves) => {
-                read(channel, halves, transfer, stride, &wait_limit, &mut done)
+                let progress = Progress { channel, transfer, limit: &limit, fixed, done: &mut done };
+                self.transfer_memory(progress, halves)
             }
-            Engine::Sender(sender, halves) => send(sender, halves, transfer, &wait_limit, &mut done),
-            Engine::Receiver(incoming) => incoming.read(transfer, &wait_limit, &mut done),
+            Engine::Sender(sender, halves) => {
+                probe(transfer).and_then(|()| send(sender, halves, transfer, &limit, &mut done))
+            }
+            Engine::Receiver(incoming) => incoming.read(transfer, &limit, &mut done),
         };
-        let usable = match result {
-            Ok(()) => true,
-            // Even if only the caller's buffer was invalid, the engine may still be running. Recovery stops it.
-            Err(_) => engine.recover(),
-        };
-        if usable {
-            state.engine = Some(engine);
+        // Even if only the caller's buffer was invalid, the engine may still be running. Recovery stops it.
+        if result.is_err() && !engine.recover() {
+            state.engine = None;
         }
         match result {
-            Ok(()) => Ok(done),
-            Err(_) if done > 0 => Ok(done),
-            Err(errno) => Err(errno),
+            Err(errno) if done == 0 => Err(errno),
+            _ => Ok(done),
         }
+    }
+
+    fn transfer_memory(&self, mut progress: Progress, halves: &mut [Buffer; 2]) -> Result<(), Errno> {
+        let &Transfer { caller, address, count, .. } = progress.transfer;
+        let direction = self.report.direction;
+        if let Some(memory) = caller.in_place(&self.card, address, count, direction) {
+            return progress.in_place(&memory);
+        }
+        if direction == Direction::C2H {
+            return progress.read(halves);
+        }
+        probe(progress.transfer)?;
+        progress.write(halves)
     }
 
     fn open(&self, fixed: bool) -> Result<Engine, Errno> {
@@ -285,81 +217,7 @@ impl Engine {
     }
 }
 
-/// Returns the offset and length of each piece of a call. A piece fits one half of the DMA memory.
-pub(crate) fn pieces(count: u64) -> impl Iterator<Item = (u64, u64)> {
-    (0..count).step_by(HALF as usize).map(move |offset| (offset, HALF.min(count - offset)))
-}
-
-fn write(
-    channel: &mut Channel,
-    halves: &mut [Buffer; 2],
-    transfer: &Transfer,
-    stride: u64,
-    wait_limit: &WaitLimit,
-    done: &mut u64,
-) -> Result<(), Errno> {
-    let mut previous: Option<(Ticket, u64)> = None;
-    for (number, (offset, length)) in pieces(transfer.count).enumerate() {
-        let half = &mut halves[number % 2];
-        copy_in(half, transfer, offset, length)?;
-        let card = transfer.position + offset * stride;
-        let ticket = channel.submit(half, 0..length, card).map_err(|error| errno::of_submit(&error))?;
-        if let Some((ticket, length)) = previous.replace((ticket, length)) {
-            wait_limit.wait(channel, ticket)?;
-            *done += length;
-        }
-    }
-    finish(channel, previous, wait_limit, done)
-}
-
-fn finish(
-    channel: &mut Channel,
-    last: Option<(Ticket, u64)>,
-    wait_limit: &WaitLimit,
-    done: &mut u64,
-) -> Result<(), Errno> {
-    let Some((ticket, length)) = last else { return Ok(()) };
-    wait_limit.wait(channel, ticket)?;
-    *done += length;
-    Ok(())
-}
-
-fn read(
-    channel: &mut Channel,
-    halves: &mut [Buffer; 2],
-    transfer: &Transfer,
-    stride: u64,
-    wait_limit: &WaitLimit,
-    done: &mut u64,
-) -> Result<(), Errno> {
-    let mut bounce = vec![0; HALF.min(transfer.count) as usize];
-    let mut copy_out = |half: &Buffer, offset: u64, length: u64| {
-        let bounce = &mut bounce[..length as usize];
-        half.read(0, bounce).map_err(|error| errno::of_memory(&error))?;
-        wait_limit.check()?;
-        transfer.caller.write(transfer.address + offset, bounce)
-    };
-    let mut previous: Option<(Ticket, usize, u64, u64)> = None;
-    for (number, (offset, length)) in pieces(transfer.count).enumerate() {
-        let half = &halves[number % 2];
-        let card = transfer.position + offset * stride;
-        let ticket = channel.submit(half, 0..length, card).map_err(|error| errno::of_submit(&error))?;
-        if let Some((ticket, half, offset, length)) = previous.replace((ticket, number % 2, offset, length)) {
-            wait_limit.wait(channel, ticket)?;
-            copy_out(&halves[half], offset, length)?;
-            *done += length;
-        }
-    }
-    if let Some((ticket, half, offset, length)) = previous {
-        wait_limit.wait(channel, ticket)?;
-        copy_out(&halves[half], offset, length)?;
-        *done += length;
-    }
-    Ok(())
-}
-
-/// Copies a piece of the caller's buffer to DMA memory.
-pub(crate) fn copy_in(half: &mut Buffer, transfer: &Transfer, offset: u64, length: u64) -> Result<(), Errno> {
-    let to = half.as_mut_slice::<u8>().map_err(|error| errno::of_memory(&error))?;
-    transfer.caller.read(transfer.address + offset, &mut to[..length as usize])
+/// Checks the buffer of a write that is copied in several pieces. If part of it is unreadable, no data must reach the card.
+fn probe(transfer: &Transfer) -> Result<(), Errno> {
+    if transfer.count > HALF { transfer.caller.probe(transfer.address, transfer.count) } else { Ok(()) }
 }

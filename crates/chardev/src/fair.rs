@@ -58,8 +58,12 @@ impl<T> std::ops::DerefMut for FairGuard<'_, T> {
 impl<T> Drop for FairGuard<'_, T> {
     fn drop(&mut self) {
         self.value = None;
-        self.mutex.turns.lock().unwrap_or_else(PoisonError::into_inner).serving += 1;
-        self.mutex.changed.notify_all();
+        let mut turns = self.mutex.turns.lock().unwrap_or_else(PoisonError::into_inner);
+        turns.serving += 1;
+        // A notification is a system call, even if no thread waits.
+        if turns.serving != turns.next {
+            self.mutex.changed.notify_all();
+        }
     }
 }
 

@@ -2,11 +2,12 @@
 
 use crate::caller::Caller;
 use crate::device::Device;
-use crate::dma::{DmaChannel, MAX_COUNT, Transfer};
+use crate::dma::{DmaChannel, MAX_COUNT};
 use crate::errno::of_card;
 use crate::ioctl::{self, Aperture, Perf};
 use crate::node::Node;
 use crate::registers::Registers;
+use crate::transfer::Transfer;
 use crate::wire::{Operation, Request};
 use rustix::io::Errno;
 use std::os::fd::OwnedFd;
@@ -32,17 +33,17 @@ pub(crate) struct File {
     pub node: Node,
     flags: u32,
     position: Mutex<u64>,
-    /// The broker's end of the socket pair. It hangs up when the last of the clients' file descriptors is closed.
-    pub end: Option<OwnedFd>,
+    /// The other end of the file descriptor's socket pair. It hangs up when the last duplicate of the file descriptor is closed.
+    pub end: OwnedFd,
 }
 
 impl File {
-    pub fn new(node: Node, flags: u32, end: Option<OwnedFd>) -> Self {
+    pub fn new(node: Node, flags: u32, end: OwnedFd) -> Self {
         Self { node, flags, position: Mutex::new(0), end }
     }
 
     /// Executes a request. Returns the result of the call.
-    pub fn call(&self, device: &Device, caller: &Caller, request: &Request) -> Result<u64, Errno> {
+    pub fn call(&self, device: &Device, caller: &dyn Caller, request: &Request) -> Result<u64, Errno> {
         match request.operation {
             Operation::Read | Operation::ReadAt => self.transfer(device, caller, request, false),
             Operation::Write | Operation::WriteAt => self.transfer(device, caller, request, true),
@@ -55,7 +56,7 @@ impl File {
     fn transfer(
         &self,
         device: &Device,
-        caller: &Caller,
+        caller: &dyn Caller,
         request: &Request,
         is_write: bool,
     ) -> Result<u64, Errno> {
@@ -91,7 +92,7 @@ impl File {
     fn move_data(
         &self,
         device: &Device,
-        caller: &Caller,
+        caller: &dyn Caller,
         [address, count, position]: [u64; 3],
         is_write: bool,
     ) -> Result<u64, Errno> {
@@ -156,7 +157,7 @@ impl File {
         Ok(*position)
     }
 
-    fn ioctl(&self, device: &Device, caller: &Caller, request: u32, argument: u64) -> Result<u64, Errno> {
+    fn ioctl(&self, device: &Device, caller: &dyn Caller, request: u32, argument: u64) -> Result<u64, Errno> {
         let int = |value: u32| caller.write(argument, &value.to_le_bytes()).map(|()| 0);
         match (self.node, request) {
             (Node::H2c(_) | Node::C2h(_), ioctl::ADDRMODE_SET) => {
@@ -184,7 +185,7 @@ impl File {
         }
     }
 
-    fn perf(&self, device: &Device, caller: &Caller, request: u32, argument: u64) -> Result<u64, Errno> {
+    fn perf(&self, device: &Device, caller: &dyn Caller, request: u32, argument: u64) -> Result<u64, Errno> {
         let channel = self.channel(device)?;
         if request == ioctl::PERF_START {
             if device.offline.load(Ordering::Relaxed) {
@@ -204,7 +205,7 @@ impl File {
     fn aperture(
         &self,
         device: &Device,
-        caller: &Caller,
+        caller: &dyn Caller,
         is_write: bool,
         argument: u64,
     ) -> Result<u64, Errno> {
@@ -241,7 +242,7 @@ impl File {
     }
 
     /// Fills in the structure of `XDMA_IOCINFO` (`version_ioctl`). As in the kernel module, this clears the magic number.
-    fn info(&self, device: &Device, caller: &Caller, argument: u64) -> Result<u64, Errno> {
+    fn info(&self, device: &Device, caller: &dyn Caller, argument: u64) -> Result<u64, Errno> {
         let mut bytes = [0; ioctl::INFO_BYTES];
         caller.read(argument, &mut bytes)?;
         if bytes[..4] != ioctl::INFO_MAGIC.to_le_bytes() {

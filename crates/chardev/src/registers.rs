@@ -28,7 +28,7 @@ impl Registers {
 
     /// Reads one register regardless of the count, as the kernel module does. A count below four, for which the kernel module
     /// writes beyond the buffer, is an error here, and so is a register beyond the BAR.
-    pub fn read(&self, caller: &Caller, address: u64, count: u64, position: u64) -> Result<u64, Errno> {
+    pub fn read(&self, caller: &dyn Caller, address: u64, count: u64, position: u64) -> Result<u64, Errno> {
         self.check(count, position)?;
         let value = self.0.read32(position).map_err(|error| of_bus(&error))?;
         caller.write(address, &value.to_le_bytes())?;
@@ -36,7 +36,7 @@ impl Registers {
     }
 
     /// Writes one register. If the buffer is unreadable, returns an error and leaves the register unchanged.
-    pub fn write(&self, caller: &Caller, address: u64, count: u64, position: u64) -> Result<u64, Errno> {
+    pub fn write(&self, caller: &dyn Caller, address: u64, count: u64, position: u64) -> Result<u64, Errno> {
         self.check(count, position)?;
         let mut bytes = [0; REGISTER as usize];
         caller.read(address, &mut bytes)?;

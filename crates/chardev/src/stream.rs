@@ -1,7 +1,8 @@
 //! AXI-Stream channels.
 
-use crate::dma::{Transfer, WaitLimit, copy_in, pieces};
 use crate::errno;
+use crate::limit::WaitLimit;
+use crate::transfer::{HALF, Transfer, copy_in, pieces};
 use rustix::io::Errno;
 use xdma::card::Card;
 use xdma::channel::stream::{ReceiveError, Received, Receiver, ReceiverOptions, Sender};
@@ -22,7 +23,7 @@ pub(crate) fn send(
     done: &mut u64,
 ) -> Result<(), Errno> {
     let mut previous: Option<(Ticket, u64)> = None;
-    for (number, (offset, length)) in pieces(transfer.count).enumerate() {
+    for (number, (offset, length)) in pieces(transfer.count, HALF).enumerate() {
         let half = &mut halves[number % 2];
         copy_in(half, transfer, offset, length)?;
         let is_last = offset + length == transfer.count;

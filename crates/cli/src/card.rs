@@ -3,14 +3,15 @@
 use crate::failure::Failure;
 use anyhow::{Context, Result};
 use clap::{Args, ValueEnum};
+use std::path::Path;
 use std::sync::Arc;
-use xdma::card::{Card, CardOptions};
+use xdma::card::{Card, CardName, CardOptions};
 use xdma_emulated_card::{CardChoice, described, find_description};
 use xdma_emulator::card_file::{self, Setting};
 #[cfg(feature = "rtl")]
 use xdma_emulator::logic;
 use xdma_emulator::logic::{Design, Logic, Memory, MsmModelOptions};
-use xdma_emulator::{CardFile, EmulatorOptions};
+use xdma_emulator::{CardFile, EmulatedCard, EmulatorOptions};
 
 /// The options of every command that uses a card.
 #[derive(Args, Clone, Debug)]
@@ -152,5 +153,19 @@ impl CardArgs {
             }
         };
         opened.with_context(|| format!("cannot open card {}", self.card))
+    }
+
+    /// Returns the name by which other processes can open the card. An emulated card is served at a socket with the path `path`,
+    /// until it is dropped.
+    pub fn serve(&self, path: &Path) -> Result<(CardName, Option<EmulatedCard>)> {
+        let card = match &self.card {
+            CardChoice::Named(name) => return Ok((name.clone(), None)),
+            CardChoice::Emulated { card, .. } => card,
+        };
+        let logic = self.logic.unwrap_or_else(|| LogicName::of(card));
+        let card = logic.behind(CardFile::clone(card));
+        let built = logic.build(&card, MsmModelOptions::default());
+        let emulated = EmulatedCard::start_at(EmulatorOptions::like(card), built, path);
+        Ok((CardName::Socket(path.into()), Some(emulated.context("cannot start the emulated card")?)))
     }
 }

@@ -17,13 +17,18 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, exit};
 use std::thread;
 use std::time::Duration;
+use xdma::card::CardOptions;
 use xdma::regs::ids::Model;
 use xdma::unstable::bus::sysfs::Sysfs;
-use xdma_chardev::{BROKER_PID_VARIABLE, BROKER_VARIABLE, Broker, Device, DeviceOptions};
+use xdma_chardev::{
+    BROKER_PID_VARIABLE, BROKER_VARIABLE, Broker, Device, DeviceOptions, EXCLUSIVE_VARIABLE, Exclusive,
+};
 use xdma_emulated_card::CardChoice;
 
 /// The file name of the preload library.
 const LIBRARY: &str = "libxdma_preload.so";
+/// The context of an error of [`Device::new`].
+const NOT_SERVED: &str = "the card cannot be served as device files";
 /// The environment variable that names the preload library.
 const LIBRARY_VARIABLE: &str = "XDMA_PRELOAD";
 /// A marker that every Go program contains.
@@ -44,6 +49,9 @@ pub struct Run {
     /// timeout.
     #[arg(long, value_name = "SECONDS", default_value_t = 10)]
     timeout: u64,
+    /// Open the card in the program itself: the fewest instructions for each call, but only one process can use the card.
+    #[arg(long)]
+    exclusive: bool,
     /// The program and its arguments.
     #[arg(last = true, required = true, value_name = "PROGRAM")]
     command: Vec<OsString>,
@@ -64,22 +72,64 @@ impl Run {
             );
             return Err(Failure::Usage(text).into());
         }
-        let card = self.card()?.open()?;
-        let timeout = Duration::from_secs(self.timeout);
-        let options = DeviceOptions { h2c_timeout: timeout, c2h_timeout: timeout };
-        let device = Device::new(card, options).context("the card cannot be served as device files")?;
+        let card = self.card()?;
         let folder = tempfile::Builder::new()
             .prefix("xdma-run-")
             .permissions(fs::Permissions::from_mode(0o700))
             .tempdir()
-            .context("cannot create a directory for the broker's socket")?;
-        let broker =
-            Broker::start(device, &folder.path().join("broker")).context("cannot start the broker")?;
-        let status = self.start(&program, &library, broker.path())?;
-        drop(broker);
+            .context("cannot create a directory for the sockets")?;
+        let status = match self.exclusive {
+            true => self.run_exclusively(&card, folder.path(), &program, &library)?,
+            false => self.run_with_broker(&card, folder.path(), &program, &library)?,
+        };
         drop(folder);
         // Report termination by a signal as a shell does.
         exit(status.code().unwrap_or_else(|| 128 + status.signal().unwrap_or(0)));
+    }
+
+    fn options(&self) -> DeviceOptions {
+        let timeout = Duration::from_secs(self.timeout);
+        DeviceOptions { h2c_timeout: timeout, c2h_timeout: timeout }
+    }
+
+    /// Runs the program with a broker in this process.
+    fn run_with_broker(
+        &self,
+        card: &CardArgs,
+        folder: &Path,
+        program: &Path,
+        library: &Path,
+    ) -> Result<ExitStatus> {
+        let device = Device::new(card.open()?, self.options()).context(NOT_SERVED)?;
+        let broker = Broker::start(device, &folder.join("broker")).context("cannot start the broker")?;
+        let process = std::process::id().to_string();
+        let variables = [(BROKER_VARIABLE, broker.path().into()), (BROKER_PID_VARIABLE, process.into())];
+        self.start(program, library, &variables)
+    }
+
+    /// Runs the program, which opens the card itself.
+    fn run_exclusively(
+        &self,
+        card: &CardArgs,
+        folder: &Path,
+        program: &Path,
+        library: &Path,
+    ) -> Result<ExitStatus> {
+        let (name, _emulated) = card.serve(&folder.join("card"))?;
+        let open = || {
+            let card =
+                name.open(CardOptions::default()).with_context(|| format!("cannot open card {name}"))?;
+            Device::new(card, self.options()).context(NOT_SERVED)
+        };
+        let exclusive = Exclusive::new(name.clone(), &open()?, self.options(), folder.join("lock"));
+        let variables = [(EXCLUSIVE_VARIABLE, exclusive.to_string().into())];
+        let status = self.start(program, library, &variables)?;
+        // A program that was killed has left the card as it was. Opening it restores its state, unless a child process that the
+        // program has left behind uses the card now.
+        if let Err(error) = open() {
+            tracing::warn!(%error, "the card's state could not be restored");
+        }
+        Ok(status)
     }
 
     /// Returns the card to use. If none is named, this is an emulated card, or an error if the machine has XDMA cards.
@@ -103,7 +153,7 @@ impl Run {
     }
 
     /// Runs the program and waits until it exits. Termination signals are forwarded to it.
-    fn start(&self, program: &Path, library: &Path, broker: &Path) -> Result<ExitStatus> {
+    fn start(&self, program: &Path, library: &Path, variables: &[(&str, OsString)]) -> Result<ExitStatus> {
         let mut command = Command::new(program);
         command.arg0(&self.command[0]).args(&self.command[1..]);
         let mut preload = library.as_os_str().to_owned();
@@ -111,8 +161,11 @@ impl Run {
             preload.push(":");
             preload.push(others);
         }
-        command.env("LD_PRELOAD", preload).env(BROKER_VARIABLE, broker);
-        command.env(BROKER_PID_VARIABLE, std::process::id().to_string());
+        // This command may itself be run by a program under `xdma run`.
+        for variable in [BROKER_VARIABLE, BROKER_PID_VARIABLE, EXCLUSIVE_VARIABLE] {
+            command.env_remove(variable);
+        }
+        command.env("LD_PRELOAD", preload).envs(variables.iter().map(|(name, value)| (name, value)));
         // Before the program starts, so that no signal ends this process without the broker's cleanup.
         let signals = Signals::new([SIGINT, SIGQUIT, SIGTERM]).context("cannot handle signals")?;
         let child = command.spawn().with_context(|| format!("cannot start {}", program.display()))?;

@@ -1,7 +1,7 @@
 //! Closing and duplicating file descriptors, their flags, and `epoll`.
 
 use crate::startup::owns_table;
-use crate::{connection, errno, real, stdio, table};
+use crate::{broker, errno, real, stdio, table};
 use libc::{c_int, c_uint, c_void};
 use xdma_chardev::Node;
 
@@ -82,7 +82,7 @@ fn duplicated(from: c_int, to: c_int) -> c_int {
     if to >= 0 && to != from && (tracked(from) || tracked(to)) && owns_table() {
         if table::is_internal(to) {
             // The program has taken a connection's file descriptor.
-            connection::invalidate();
+            broker::invalidate();
         }
         table::copy(from, to);
         stdio::replace_standard(to);

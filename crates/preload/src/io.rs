@@ -1,7 +1,7 @@
 //! Reads, writes, seeks, ioctls and mappings.
 
 use crate::table::{self, Entry};
-use crate::{connection, errno, events, real};
+use crate::{errno, events, ranges, real, service};
 use libc::{c_int, c_void, iovec};
 use xdma_chardev::{Node, Operation, Request};
 
@@ -39,7 +39,7 @@ fn transfer(
         length: count as u64,
         ..Request::new(operation, entry.file)
     };
-    errno::result(connection::call(&request))
+    errno::result(service::call(&request))
 }
 
 /// Executes a vectored call part by part, at consecutive positions. Stops after the first part that is incomplete. Skips empty
@@ -97,7 +97,7 @@ fn seek(entry: Entry, offset: i64, whence: c_int) -> i64 {
         value: whence as u64,
         ..Request::new(Operation::Seek, entry.file)
     };
-    connection::call(&request)
+    service::call(&request)
 }
 
 // SAFETY, for all functions below: the contract for the caller is that of the C library function of the same name.
@@ -286,7 +286,7 @@ unsafe extern "C" fn ioctl(fd: c_int, command: libc::c_ulong, argument: *mut c_v
             let value = command & 0xffff_ffff;
             let address = argument.addr() as u64;
             let request = Request { value, address, ..Request::new(Operation::Ioctl, entry.file) };
-            errno::result(connection::call(&request)) as c_int
+            errno::result(service::call(&request)) as c_int
         }
     }
 }
@@ -298,8 +298,13 @@ same! {
         Some(entry) if flags & libc::MAP_ANONYMOUS == 0 => {
             map_device(entry, address, length, protection, flags, offset)
         }
-        // SAFETY: see above.
-        _ => unsafe { real::mmap64(address, length, protection, flags, fd, offset) },
+        _ => {
+            if flags & libc::MAP_FIXED != 0 {
+                ranges::changed(address, length);
+            }
+            // SAFETY: see above.
+            unsafe { real::mmap64(address, length, protection, flags, fd, offset) }
+        }
     }
 }
 
@@ -323,7 +328,7 @@ fn map_device(
         value: protection as u64,
         ..Request::new(Operation::Map, entry.file)
     };
-    match connection::call_for_descriptor(&request) {
+    match service::call_for_descriptor(&request) {
         (at, Some(fd)) if at >= 0 => {
             // SAFETY: the program fulfills the contract of `mmap`, and the file descriptor was just received. The mapping
             // remains after the file descriptor is closed.

@@ -1,8 +1,8 @@
 //! A preload library (`LD_PRELOAD`) for programs that use the device files of the `xdma` kernel module.
 //!
 //! The library replaces the C library functions that open and use files. Calls on `/dev/xdma*` become requests to the broker
-//! whose socket `XDMA_BROKER` names (`xdma run` sets it); all other calls reach the C library unchanged. The broker implements
-//! the semantics (`xdma_chardev::Device`). Programs that do not use the shared C library, or that make system calls directly,
+//! whose socket `XDMA_BROKER` names, or to the card that the process itself has opened if `XDMA_EXCLUSIVE` is set (`xdma run` sets
+//! one of them). All other calls reach the C library unchanged. `xdma_chardev::Files` implements the semantics. Programs that do not use the shared C library, or that make system calls directly,
 //! are not supported.
 //!
 //! Variadic functions are defined without the `...` of their C declarations: on x86-64, variadic integer arguments are passed
@@ -10,13 +10,18 @@
 
 #![deny(missing_docs)]
 
-mod connection;
+mod broker;
 mod descriptors;
 mod errno;
 mod events;
+mod exclusive;
+mod heap;
 mod io;
 mod open;
+mod own;
+mod ranges;
 mod real;
+mod service;
 mod startup;
 mod status;
 mod stdio;

@@ -1,7 +1,7 @@
 //! `open` and its variants.
 
 use crate::table::{self, Entry};
-use crate::{connection, errno, real};
+use crate::{errno, real, service};
 use libc::{c_char, c_int, mode_t};
 use std::ffi::CStr;
 use xdma_chardev::{FileHeader, Node, Operation, Request};
@@ -27,7 +27,7 @@ pub fn open_device(card: u32, node: Node, flags: c_int) -> c_int {
     }
     let flags = flags as u32;
     let request = Request { flags, value: node.minor().into(), ..Request::new(Operation::Open, 0) };
-    match connection::call_for_descriptor(&request) {
+    match service::call_for_descriptor(&request) {
         (0, Some(fd)) => {
             // File descriptors are received with close-on-exec set.
             if flags & libc::O_CLOEXEC as u32 == 0 {

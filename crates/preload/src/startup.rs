@@ -1,7 +1,7 @@
 //! Initialization when the library is loaded, and in child processes.
 
 use crate::table::{self, Entry};
-use crate::{connection, open, real, stdio};
+use crate::{broker, exclusive, open, real, stdio};
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use xdma_chardev::Node;
 
@@ -38,6 +38,7 @@ extern "C" fn start() {
     let broker = std::env::var("XDMA_BROKER_PID").ok().and_then(|process| process.parse().ok());
     BROKER_PROCESS.store(broker.unwrap_or(0), Ordering::Relaxed);
     permit_broker();
+    exclusive::start();
     for fd in 0..INHERITED {
         if let Some(header) = open::header(fd)
             && let Some(node) = Node::from_minor(header.minor)
@@ -51,7 +52,8 @@ extern "C" fn start() {
 /// Prepares a child process, which needs its own connections.
 unsafe extern "C" fn start_child() {
     PROCESS.store(process(), Ordering::Relaxed);
-    connection::invalidate();
+    broker::invalidate();
+    exclusive::start_child();
     // Otherwise the broker would not see that the parent has ended.
     for socket in table::all_internal() {
         table::clear(socket as i32);

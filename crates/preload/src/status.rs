@@ -1,7 +1,7 @@
 //! `stat`, `access` and their variants.
 
 use crate::open::device;
-use crate::{connection, errno, real, table};
+use crate::{errno, real, service, table};
 use libc::{c_char, c_int, c_uint, c_void};
 use xdma_chardev::{Node, Operation, Request};
 
@@ -13,7 +13,7 @@ const BLOCK: i64 = 4096;
 /// Checks that the broker's card has a device file.
 fn exists(card: u32, node: Node) -> Result<(), c_int> {
     let request = Request { value: node.minor().into(), ..Request::new(Operation::Check, 0) };
-    match connection::call(&request) {
+    match service::call(&request) {
         _ if card != 0 => Err(libc::ENOENT),
         0 => Ok(()),
         error => Err(-error as c_int),

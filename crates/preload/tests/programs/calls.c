@@ -335,7 +335,15 @@ static void check_descriptors(void)
 	// A plain file replaces a device file, and the other way round.
 	CHECK(dup2(plain, d) == d && write(d, b, 16) == 16 && lseek(plain, 0, SEEK_CUR) == 16);
 	CHECK(dup2(e, plain) == plain && lseek(plain, 0, SEEK_CUR) == 0x5000);
-	// A program that closes all file descriptors keeps working.
+	CHECK(dup2(e, 0) == 0 && write(0, b, 16) == 16);
+}
+
+// A program that closes all file descriptors keeps working.
+static void check_closed(void)
+{
+	char b[16] = "closed";
+	int h = file("/dev/xdma0_h2c_0", O_RDWR);
+	CHECK(pwrite(h, b, 16, 0) == 16);
 	for (int fd = 3; fd < 1024; fd++)
 		close(fd);
 	h = file("/dev/xdma0_h2c_0", O_RDWR);
@@ -343,7 +351,6 @@ static void check_descriptors(void)
 	close_range(3, ~0u, 0);
 	h = file("/dev/xdma0_h2c_0", O_RDWR);
 	CHECK(pwrite(h, b, 16, 0) == 16);
-	CHECK(dup2(h, 0) == 0 && write(0, b, 16) == 16);
 }
 
 static void check_exec(void)
@@ -450,7 +457,7 @@ int main(int argc, char **argv)
 		{ "open", check_open }, { "position", check_position }, { "zero", check_zero }, { "range", check_range },
 		{ "fault", check_fault }, { "lengths", check_lengths }, { "others", check_others }, { "vectors", check_vectors },
 		{ "ioctls", check_ioctls }, { "perf", check_perf }, { "aperture", check_aperture }, { "offline", check_offline }, { "registers", check_registers }, { "info", check_info }, { "maps", check_maps },
-		{ "descriptors", check_descriptors }, { "exec", check_exec }, { "events", check_events }, { "timeout", check_timeout },
+		{ "descriptors", check_descriptors }, { "closed", check_closed }, { "exec", check_exec }, { "events", check_events }, { "timeout", check_timeout },
 		{ "failure", check_failure }, { "interrupted", check_interrupted }, { "restarted", check_restarted },
 	};
 	if (argc == 3 && !strcmp(argv[1], "inherited")) {

@@ -10,7 +10,7 @@ use std::os::unix::net::UnixStream;
 fn a_stream_socket_cannot_connect() {
     let bench = Bench::memory();
     // A stream socket cannot connect to a packet socket.
-    assert!(UnixStream::connect(bench.broker.path()).is_err());
+    assert!(UnixStream::connect(bench.broker()).is_err());
     bench.shell("test -c /dev/xdma0_user");
 }
 
@@ -20,7 +20,7 @@ fn the_broker_survives_garbage_and_disconnected_clients() {
         return println!("{NO_PYTHON}");
     }
     let bench = Bench::memory();
-    let path = bench.broker.path().display();
+    let path = bench.broker().display();
     bench.python(&format!(
         "
 import os, random, socket, struct
@@ -51,7 +51,7 @@ idle = [connect() for _ in range(100)]
     bench.shell(
         "head -c 4096 /dev/urandom >in; cat in >/dev/xdma0_h2c_0; head -c 4096 </dev/xdma0_c2h_0 | cmp - in",
     );
-    assert_eq!(bench.broker.open_files(), 0);
+    bench.check_closed();
 }
 
 #[test]

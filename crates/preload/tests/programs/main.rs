@@ -1,5 +1,6 @@
 //! Real programs on the device files of an emulated card.
 
+mod exclusive;
 mod hostile;
 mod memory_mapped;
 mod streams;

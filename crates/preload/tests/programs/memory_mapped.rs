@@ -16,61 +16,68 @@ fn calls(bench: &Bench, names: &[&str]) {
 
 #[test]
 fn calls_on_channels() {
-    calls(
-        &Bench::memory(),
-        &[
-            "open", "position", "zero", "range", "fault", "lengths", "others", "vectors", "ioctls", "perf",
-            "aperture", "offline",
-        ],
-    );
+    for bench in Bench::all_with_memory() {
+        calls(
+            &bench,
+            &[
+                "open", "position", "zero", "range", "fault", "lengths", "others", "vectors", "ioctls",
+                "perf", "aperture", "offline",
+            ],
+        );
+        bench.check_closed();
+    }
 }
 
 #[test]
 fn calls_on_registers() {
-    calls(&Bench::memory(), &["registers", "info", "maps"]);
+    Bench::all_with_memory().iter().for_each(|bench| calls(bench, &["registers", "info", "maps"]));
 }
 
 #[test]
 fn calls_on_file_descriptors() {
-    calls(&Bench::memory(), &["descriptors", "exec"]);
+    Bench::all_with_memory().iter().for_each(|bench| calls(bench, &["descriptors"]));
+    calls(&Bench::memory(), &["closed", "exec"]);
 }
 
 #[test]
 fn calls_on_events() {
-    calls(&Bench::memory(), &["events"]);
+    Bench::all_with_memory().iter().for_each(|bench| calls(bench, &["events"]));
 }
 
 /// A transfer that hangs fails with ETIMEDOUT, and the channel works afterwards.
 #[test]
 fn a_transfer_that_hangs_times_out() {
-    let bench = Bench::memory();
-    bench.emulated.inject(Kind::AxiHang(FaultDuration::Millis(3000)).on(Direction::C2H, 0)).unwrap();
-    let begin = Instant::now();
-    calls(&bench, &["timeout"]);
-    assert!(begin.elapsed() >= TIMEOUT);
-    std::thread::sleep(Duration::from_millis(1500));
-    calls(&bench, &["lengths"]);
+    for bench in Bench::all_with_memory() {
+        bench.emulated.inject(Kind::AxiHang(FaultDuration::Millis(3000)).on(Direction::C2H, 0)).unwrap();
+        let begin = Instant::now();
+        calls(&bench, &["timeout"]);
+        assert!(begin.elapsed() >= TIMEOUT);
+        std::thread::sleep(Duration::from_millis(1500));
+        calls(&bench, &["lengths"]);
+    }
 }
 
 #[test]
 fn a_failed_transfer_returns_an_error_immediately() {
-    let bench = Bench::memory();
-    bench.emulated.inject(Kind::BadMagic.on(Direction::H2C, 0)).unwrap();
-    let begin = Instant::now();
-    calls(&bench, &["failure"]);
-    assert!(begin.elapsed() < TIMEOUT);
-    calls(&bench, &["lengths"]);
+    for bench in Bench::all_with_memory() {
+        bench.emulated.inject(Kind::BadMagic.on(Direction::H2C, 0)).unwrap();
+        let begin = Instant::now();
+        calls(&bench, &["failure"]);
+        assert!(begin.elapsed() < TIMEOUT);
+        calls(&bench, &["lengths"]);
+    }
 }
 
 #[test]
 fn a_signal_interrupts_a_call_unless_its_handler_restarts_calls() {
-    let bench = Bench::memory();
-    let hang = || Kind::AxiHang(FaultDuration::Millis(1000)).on(Direction::C2H, 0);
-    bench.emulated.inject(hang()).unwrap();
-    calls(&bench, &["interrupted"]);
-    std::thread::sleep(Duration::from_millis(1000));
-    bench.emulated.inject(hang()).unwrap();
-    calls(&bench, &["restarted"]);
+    for bench in Bench::all_with_memory() {
+        let hang = || Kind::AxiHang(FaultDuration::Millis(1000)).on(Direction::C2H, 0);
+        bench.emulated.inject(hang()).unwrap();
+        calls(&bench, &["interrupted"]);
+        std::thread::sleep(Duration::from_millis(1000));
+        bench.emulated.inject(hang()).unwrap();
+        calls(&bench, &["restarted"]);
+    }
 }
 
 /// A process that is killed during a transfer leaves the channel usable for others.
@@ -85,7 +92,7 @@ fn a_killed_process_leaves_the_channel_usable() {
     assert_eq!(child.wait().unwrap().signal(), Some(9));
     std::thread::sleep(Duration::from_millis(1000));
     calls(&bench, &["lengths"]);
-    assert_eq!(bench.broker.open_files(), 0);
+    bench.check_closed();
 }
 
 #[test]

@@ -4,8 +4,9 @@ use crate::support::{Bench, check};
 
 #[test]
 fn packet_boundaries_are_preserved() {
-    let bench = Bench::streams();
-    let program = bench.compile("packets.c");
-    check(bench.command(program).output().unwrap());
-    assert_eq!(bench.broker.open_files(), 0);
+    for bench in Bench::all_with_streams() {
+        let program = bench.compile("packets.c");
+        check(bench.command(program).output().unwrap());
+        bench.check_closed();
+    }
 }

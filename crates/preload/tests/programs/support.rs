@@ -5,8 +5,10 @@ use std::process::{Command, Output};
 use std::sync::Arc;
 use std::time::Duration;
 use tempfile::TempDir;
-use xdma::card::CardOptions;
-use xdma_chardev::{BROKER_PID_VARIABLE, BROKER_VARIABLE, Broker, Device, DeviceOptions};
+use xdma::card::{CardName, CardOptions};
+use xdma_chardev::{
+    BROKER_PID_VARIABLE, BROKER_VARIABLE, Broker, Device, DeviceOptions, EXCLUSIVE_VARIABLE, Exclusive,
+};
 use xdma_emulated_card::emulator::logic::{Design, Logic, Memory};
 use xdma_emulated_card::emulator::{EmulatedCard, EmulatorOptions};
 
@@ -14,37 +16,84 @@ use xdma_emulated_card::emulator::{EmulatedCard, EmulatorOptions};
 pub const TIMEOUT: Duration = Duration::from_secs(2);
 
 pub struct Bench {
-    pub broker: Broker,
+    service: Service,
     pub emulated: EmulatedCard,
     pub folder: TempDir,
+}
+
+/// What serves the programs.
+enum Service {
+    Broker(Broker),
+    /// Each program opens the card itself.
+    Exclusive(Exclusive),
 }
 
 impl Bench {
     /// A card with memory.
     pub fn memory() -> Self {
-        Self::new(EmulatorOptions::default(), Arc::new(Memory::new()))
+        Self::with_broker(EmulatorOptions::default(), Arc::new(Memory::new()))
     }
 
-    /// A card whose H2C streams are looped back to its C2H streams.
-    pub fn streams() -> Self {
-        Self::new(EmulatorOptions::default().with_streams(), Design::Loopback.build())
+    /// Cards with memory, one for each kind of service.
+    pub fn all_with_memory() -> [Self; 2] {
+        [Self::memory(), Self::exclusive_memory()]
     }
 
-    pub fn new(options: EmulatorOptions, logic: Arc<dyn Logic>) -> Self {
+    /// Cards whose H2C streams are looped back to their C2H streams.
+    pub fn all_with_streams() -> [Self; 2] {
+        let options = || EmulatorOptions::default().with_streams();
+        [
+            Self::with_broker(options(), Design::Loopback.build()),
+            Self::exclusive(options(), Design::Loopback.build()),
+        ]
+    }
+
+    fn with_broker(options: EmulatorOptions, logic: Arc<dyn Logic>) -> Self {
         let emulated = EmulatedCard::start(options, logic).unwrap();
-        let card = xdma_emulated_card::connect(&emulated, CardOptions::default()).unwrap();
-        let options = DeviceOptions { h2c_timeout: TIMEOUT, c2h_timeout: TIMEOUT };
         let folder = tempfile::tempdir().unwrap();
-        let broker =
-            Broker::start(Device::new(card, options).unwrap(), &folder.path().join("broker")).unwrap();
-        Self { broker, emulated, folder }
+        let broker = Broker::start(device(&emulated), &folder.path().join("broker")).unwrap();
+        Self { service: Service::Broker(broker), emulated, folder }
+    }
+
+    /// A card with memory that each program opens itself.
+    pub fn exclusive_memory() -> Self {
+        Self::exclusive(EmulatorOptions::default(), Arc::new(Memory::new()))
+    }
+
+    fn exclusive(options: EmulatorOptions, logic: Arc<dyn Logic>) -> Self {
+        let emulated = EmulatedCard::start(options, logic).unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let (name, lock) = (CardName::Socket(emulated.socket().into()), folder.path().join("lock"));
+        let exclusive = Exclusive::new(name, &device(&emulated), OPTIONS, lock);
+        Self { service: Service::Exclusive(exclusive), emulated, folder }
+    }
+
+    /// Returns the path of the broker's socket.
+    pub fn broker(&self) -> &Path {
+        match &self.service {
+            Service::Broker(broker) => broker.path(),
+            Service::Exclusive(_) => panic!("this test has no broker"),
+        }
+    }
+
+    /// Checks that all files are closed, or that the card was closed in its original state.
+    pub fn check_closed(&self) {
+        match &self.service {
+            Service::Broker(broker) => assert_eq!(broker.open_files(), 0),
+            Service::Exclusive(_) => assert_eq!(self.emulated.violations(), []),
+        }
     }
 
     /// Returns a command that runs a program with the preload library.
     pub fn command(&self, program: impl AsRef<std::ffi::OsStr>) -> Command {
         let mut command = Command::new(program);
-        command.env("LD_PRELOAD", library()).env(BROKER_VARIABLE, self.broker.path());
-        command.env(BROKER_PID_VARIABLE, std::process::id().to_string()).current_dir(self.folder.path());
+        command.env("LD_PRELOAD", library()).current_dir(self.folder.path());
+        match &self.service {
+            Service::Broker(broker) => command
+                .env(BROKER_VARIABLE, broker.path())
+                .env(BROKER_PID_VARIABLE, std::process::id().to_string()),
+            Service::Exclusive(exclusive) => command.env(EXCLUSIVE_VARIABLE, exclusive.to_string()),
+        };
         command
     }
 
@@ -69,6 +118,13 @@ impl Bench {
         check(Command::new(compiler).args(options).arg(&program).arg(&source).output().unwrap());
         program
     }
+}
+
+const OPTIONS: DeviceOptions = DeviceOptions { h2c_timeout: TIMEOUT, c2h_timeout: TIMEOUT };
+
+fn device(emulated: &EmulatedCard) -> Device {
+    let card = xdma_emulated_card::connect(emulated, CardOptions::default()).unwrap();
+    Device::new(card, OPTIONS).unwrap()
 }
 
 /// Returns the path of the Python executable. `python3` may be a script that starts it.

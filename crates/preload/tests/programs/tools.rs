@@ -15,7 +15,7 @@ fn dd_moves_data_to_the_card_and_back() {
          dd if=/dev/xdma0_c2h_1 bs=4096 count=1 skip=16 of=out
          cmp -n 4096 in out",
     );
-    assert_eq!(bench.broker.open_files(), 0);
+    bench.check_closed();
 }
 
 /// A call does not move the position, so each block goes to the same address. The kernel module does the same.
@@ -61,7 +61,7 @@ fn standard_streams_can_be_device_files() {
         bash("printf 'other text' >/dev/xdma0_h2c_0; head -c 10 </dev/xdma0_c2h_0; echo; echo after"),
         "other text\nafter\n"
     );
-    assert_eq!(bench.broker.open_files(), 0);
+    bench.check_closed();
 }
 
 #[test]

@@ -148,25 +148,15 @@ impl Connection {
 }
 
 /// Executes a request. Returns the result or a negative errno, and the file descriptor in the reply, if any.
-pub fn call_for_descriptor(request: &Request) -> (i64, Option<c_int>) {
-    let saved = errno::get();
+pub fn call(request: &Request) -> Result<(i64, Option<c_int>), c_int> {
     let generation = GENERATION.load(Ordering::Relaxed);
     // While a thread exits, its connection may already be destroyed.
     let existing = CONNECTION.try_with(Cell::take).ok().flatten();
     let connection = match existing.filter(|connection| connection.generation == generation) {
-        Some(connection) => Ok(connection),
-        None => Connection::new(),
+        Some(connection) => connection,
+        None => Connection::new()?,
     };
-    let result = connection.and_then(|connection| {
-        let result = connection.call(request)?;
-        let _ = CONNECTION.try_with(|slot| slot.set(Some(connection)));
-        Ok(result)
-    });
-    errno::set(saved);
-    result.unwrap_or_else(|errno| (-i64::from(errno), None))
-}
-
-/// Executes a request. Returns the result or a negative errno.
-pub fn call(request: &Request) -> i64 {
-    call_for_descriptor(request).0
+    let result = connection.call(request)?;
+    let _ = CONNECTION.try_with(|slot| slot.set(Some(connection)));
+    Ok(result)
 }

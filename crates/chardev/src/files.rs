@@ -1,0 +1,185 @@
+//! The open files of a card, and the calls on them.
+
+use crate::caller::Caller;
+use crate::device::Device;
+use crate::file::File;
+use crate::node::Node;
+use crate::wire::{FileHeader, Request};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
+use rustix::net::{AddressFamily, SendFlags, Shutdown, SocketFlags, SocketType, send, shutdown, socketpair};
+use std::os::fd::OwnedFd;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// Maximum number of open files.
+const MAX_FILES: usize = 4096;
+
+/// A card's device files, and those that are open.
+#[derive(Debug)]
+pub struct Files {
+    device: Device,
+    open: Mutex<Open>,
+}
+
+/// The open files. A file's number is its place and the number of files opened before it, so that no number is used twice.
+#[derive(Debug, Default)]
+struct Open {
+    places: Vec<Option<(u64, Arc<File>)>>,
+    opened: u64,
+}
+
+impl Open {
+    fn insert(&mut self, file: impl FnOnce(u64) -> Result<File, Errno>) -> Result<(), Errno> {
+        let place = match self.places.iter().position(Option::is_none) {
+            Some(place) => place,
+            None if self.places.len() < MAX_FILES => {
+                self.places.push(None);
+                self.places.len() - 1
+            }
+            None => return Err(Errno::NFILE),
+        };
+        self.opened += 1;
+        let number = self.opened << 32 | place as u64;
+        self.places[place] = Some((number, Arc::new(file(number)?)));
+        Ok(())
+    }
+
+    fn get(&self, number: u64) -> Option<&Arc<File>> {
+        let (own, file) = self.places.get(number as u32 as usize)?.as_ref()?;
+        (*own == number).then_some(file)
+    }
+
+    fn iter(&self) -> impl Iterator<Item = &File> {
+        self.places.iter().flatten().map(|(_, file)| &**file)
+    }
+
+    /// Removes files whose last file descriptor has been closed.
+    fn sweep(&mut self) {
+        for place in &mut self.places {
+            if place.as_ref().is_some_and(|(_, file)| has_hung_up(&file.end)) {
+                *place = None;
+            }
+        }
+    }
+}
+
+impl Files {
+    /// Returns the device files of a card, none of which is open.
+    pub fn new(device: Device) -> Self {
+        Self { device, open: Mutex::default() }
+    }
+
+    /// Returns the device file with a minor number.
+    ///
+    /// # Errors
+    ///
+    /// `ENOENT` if the card does not have it.
+    pub fn check(&self, minor: u64) -> Result<Node, Errno> {
+        let node = u32::try_from(minor).ok().and_then(Node::from_minor).ok_or(Errno::NOENT)?;
+        if self.device.has(node) { Ok(node) } else { Err(Errno::NOENT) }
+    }
+
+    /// Opens the device file with a minor number. Returns the file descriptor, whose first message is a [`FileHeader`]. An event
+    /// file is an eventfd.
+    ///
+    /// # Errors
+    ///
+    /// `ENOENT` if the card does not have the file, `EBUSY` if it is an open C2H stream, `ENFILE` if too many files are open, or
+    /// an error of the system.
+    pub fn open(&self, minor: u64, flags: u32) -> Result<OwnedFd, Errno> {
+        let node = self.check(minor)?;
+        if let Node::Events(line) = node {
+            return self.device.events.descriptor(line).ok_or(Errno::NOENT);
+        }
+        let mut open = self.lock();
+        open.sweep();
+        let is_exclusive = matches!(node, Node::C2h(_))
+            && self.device.channel(node).is_some_and(|channel| channel.is_stream());
+        if is_exclusive && open.iter().any(|file| file.node == node) {
+            return Err(Errno::BUSY);
+        }
+        let (ours, theirs) =
+            socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?;
+        open.insert(|number| {
+            let header = FileHeader { minor: node.minor(), flags, file: number };
+            send(&ours, &header.to_bytes(), SendFlags::NOSIGNAL)?;
+            // A write that the preload library does not see must fail, not vanish.
+            shutdown(&theirs, Shutdown::Write)?;
+            Ok(File::new(node, flags, ours))
+        })?;
+        Ok(theirs)
+    }
+
+    /// Executes a request of `caller` on an open file. Returns the result of the call.
+    ///
+    /// # Errors
+    ///
+    /// The errno of the call; `EBADF` if the file is not open.
+    pub fn call(&self, caller: &dyn Caller, request: &Request) -> Result<u64, Errno> {
+        self.get(request.file)?.call(&self.device, caller, request)
+    }
+
+    /// Returns the file that a caller of `mmap` maps, and the offset in it.
+    ///
+    /// # Errors
+    ///
+    /// The errno of the call; `ENODEV` if the card's registers cannot be mapped.
+    pub fn map(&self, request: &Request) -> Result<(OwnedFd, u64), Errno> {
+        self.get(request.file)?.map(&self.device, request)
+    }
+
+    /// Returns the number of open files.
+    pub fn count(&self) -> usize {
+        let mut open = self.lock();
+        open.sweep();
+        open.iter().count()
+    }
+
+    /// Ends transfers in progress. Later calls fail with `EINTR` as soon as they have to wait.
+    pub fn cancel_all(&self) {
+        self.device.closing.store(true, Ordering::Relaxed);
+    }
+
+    /// Removes files that have been closed.
+    pub(crate) fn sweep(&self) {
+        self.lock().sweep();
+    }
+
+    fn get(&self, number: u64) -> Result<Arc<File>, Errno> {
+        self.lock().get(number).cloned().ok_or(Errno::BADF)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Open> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn has_hung_up(end: &OwnedFd) -> bool {
+    let mut ready = [PollFd::new(end, PollFlags::empty())];
+    poll(&mut ready, Some(&Timespec::default())).is_ok() && ready[0].revents().contains(PollFlags::HUP)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_number_is_used_twice() {
+        let (end, _other) =
+            socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None).unwrap();
+        let mut open = Open::default();
+        let mut numbers = vec![];
+        for _ in 0..3 {
+            open.insert(|number| {
+                numbers.push(number);
+                Ok(File::new(Node::User, 0, end.try_clone().unwrap()))
+            })
+            .unwrap();
+            open.places[0] = None;
+        }
+        numbers.dedup();
+        assert_eq!(numbers.len(), 3);
+        assert!(numbers.iter().all(|number| open.get(*number).is_none()));
+    }
+}

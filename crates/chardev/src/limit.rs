@@ -1,0 +1,67 @@
+//! Limits of the waits of a call.
+
+use crate::caller::Caller;
+use crate::errno;
+use rustix::io::Errno;
+use std::cell::Cell;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+use xdma::channel::{Channel, Ticket, TransferError, WaitError};
+
+/// Minimum and maximum duration of a wait before the next check for a cancellation.
+const SLICES: [Duration; 2] = [Duration::from_millis(1), Duration::from_millis(20)];
+
+/// Limits the waits of a call: they end when the call times out or its caller cancels it.
+pub(crate) struct WaitLimit<'a> {
+    caller: &'a dyn Caller,
+    /// Zero means no limit.
+    limit: Duration,
+    closing: &'a AtomicBool,
+    /// When the wait for the current piece began. Like the kernel module's, the time limit applies to a piece, not to the call.
+    /// `None` before the first wait, since most transfers complete without reading a clock.
+    begin: Cell<Option<Instant>>,
+}
+
+impl<'a> WaitLimit<'a> {
+    pub fn new(caller: &'a dyn Caller, limit: Duration, closing: &'a AtomicBool) -> Self {
+        Self { caller, limit, closing, begin: Cell::new(None) }
+    }
+
+    /// Returns the duration of the next wait, or an error if the call was cancelled or has timed out.
+    pub fn slice(&self) -> Result<Duration, Errno> {
+        let Some(begin) = self.begin.get() else {
+            self.begin.set(Some(Instant::now()));
+            return Ok(SLICES[0]);
+        };
+        let waited = begin.elapsed();
+        if self.closing.load(Ordering::Relaxed) || self.caller.is_cancelled() {
+            return Err(Errno::INTR);
+        }
+        let slice = (waited / 8).clamp(SLICES[0], SLICES[1]);
+        match self.limit {
+            Duration::ZERO => Ok(slice),
+            limit if waited >= limit => Err(Errno::TIMEDOUT),
+            limit => Ok(slice.min(limit - waited)),
+        }
+    }
+
+    /// Restarts the time limit, for the next piece.
+    pub fn restart(&self) {
+        self.begin.set(None);
+    }
+
+    /// Waits for a ticket.
+    pub fn wait(&self, channel: &mut Channel, ticket: Ticket) -> Result<(), Errno> {
+        loop {
+            match channel.wait(ticket, SLICES[0]) {
+                Ok(()) => {
+                    self.restart();
+                    return Ok(());
+                }
+                Err(WaitError::Deadline { .. }) => {}
+                Err(error) => return Err(errno::of_transfer(&TransferError::from(error))),
+            }
+            self.slice()?;
+        }
+    }
+}

@@ -1,0 +1,171 @@
+//! The card, opened in this process (`xdma run --exclusive`).
+
+use crate::own::{Own, with_signals_blocked};
+use libc::c_int;
+use std::fs::File;
+use std::io::{Read, Seek, Write};
+use std::os::fd::IntoRawFd;
+use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
+use std::thread;
+use std::time::{Duration, Instant};
+use xdma::card::CardOptions;
+use xdma_chardev::{Device, EXCLUSIVE_VARIABLE, Exclusive, Files, Node, Operation, Request};
+
+/// How long the end of the process waits for other threads that are in a call.
+const EXIT_LIMIT: Duration = Duration::from_secs(2);
+
+static SETTINGS: OnceLock<Exclusive> = OnceLock::new();
+static FILES: RwLock<Option<Arc<Files>>> = RwLock::new(None);
+static OPENING: Mutex<()> = Mutex::new(());
+/// Whether this process is a fork of one that used this library.
+static CHILD: AtomicBool = AtomicBool::new(false);
+/// Whether this process is a child of the one that opened the card.
+static FORKED: AtomicBool = AtomicBool::new(false);
+/// The file descriptor of the lock.
+static LOCK: AtomicI32 = AtomicI32::new(-1);
+
+/// Reads the settings when the library is loaded.
+pub fn start() {
+    if let Some(settings) = std::env::var(EXCLUSIVE_VARIABLE).ok().and_then(|text| text.parse().ok()) {
+        // The library is loaded once.
+        let _ = SETTINGS.set(settings);
+    }
+}
+
+/// Returns the settings, or `None` if the card belongs to a broker.
+#[inline]
+pub fn settings() -> Option<&'static Exclusive> {
+    SETTINGS.get()
+}
+
+/// Returns whether large allocations come from this library.
+#[inline]
+pub fn uses_own_heap() -> bool {
+    settings().is_some() && !is_child()
+}
+
+/// Returns whether this process is a fork of one that used this library.
+#[inline]
+pub fn is_child() -> bool {
+    CHILD.load(Ordering::Relaxed)
+}
+
+/// Prepares a child process: the card stays with its parent.
+pub fn start_child() {
+    CHILD.store(true, Ordering::Relaxed);
+    let lock = LOCK.swap(-1, Ordering::Relaxed);
+    if lock >= 0 {
+        FORKED.store(true, Ordering::Relaxed);
+        // Otherwise a child that outlives its parent would keep the card locked.
+        // SAFETY: the child's copy of this library's file descriptor.
+        unsafe { crate::real::close(lock) };
+    }
+}
+
+/// Executes a request on an open file. Returns the result or a negative errno.
+#[inline]
+pub fn call(request: &Request) -> i64 {
+    let result = match request.operation {
+        Operation::Check => check(request.value).map(|_| 0),
+        _ => files()
+            .and_then(|files| files.call(&Own::default(), request).map_err(|errno| errno.raw_os_error())),
+    };
+    result.map_or_else(|errno| -i64::from(errno), |value| value as i64)
+}
+
+/// Executes a request whose reply may have a file descriptor.
+pub fn call_for_descriptor(settings: &Exclusive, request: &Request) -> Result<(i64, Option<c_int>), c_int> {
+    let reply = match request.operation {
+        Operation::Open => {
+            check(request.value)?;
+            let files = open_card(settings)?;
+            files.open(request.value, request.flags).map(|file| (0, file))
+        }
+        Operation::Map => files()?.map(request).map(|(file, offset)| (offset as i64, file)),
+        _ => return Ok((call(request), None)),
+    };
+    let (value, file) = reply.map_err(|errno| errno.raw_os_error())?;
+    Ok((value, Some(file.into_raw_fd())))
+}
+
+fn check(minor: u64) -> Result<Node, c_int> {
+    let node = u32::try_from(minor).ok().and_then(Node::from_minor).ok_or(libc::ENOENT)?;
+    if settings().is_some_and(|settings| settings.has(node)) { Ok(node) } else { Err(libc::ENOENT) }
+}
+
+fn files() -> Result<Arc<Files>, c_int> {
+    if FORKED.load(Ordering::Relaxed) {
+        return Err(libc::EBUSY);
+    }
+    FILES.read().unwrap_or_else(PoisonError::into_inner).clone().ok_or(libc::EBADF)
+}
+
+/// Returns the device files. The first call opens the card.
+fn open_card(settings: &Exclusive) -> Result<Arc<Files>, c_int> {
+    if FORKED.load(Ordering::Relaxed) {
+        report("the card is in use by the parent process, which `xdma run --exclusive` gave it to");
+        return Err(libc::EBUSY);
+    }
+    // The threads that the driver starts must not receive the program's signals.
+    with_signals_blocked(|| {
+        let _opening = OPENING.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Ok(files) = files() {
+            return Ok(files);
+        }
+        let lock = lock(settings)?;
+        let files = open_files(settings)?;
+        *FILES.write().unwrap_or_else(PoisonError::into_inner) = Some(files.clone());
+        LOCK.store(lock.into_raw_fd(), Ordering::Relaxed);
+        // SAFETY: the function has the required type. If it cannot be registered, the next user of the card resets it.
+        unsafe { libc::atexit(close_card) };
+        Ok(files)
+    })
+}
+
+fn open_files(settings: &Exclusive) -> Result<Arc<Files>, c_int> {
+    let opened = settings.card.open(CardOptions::default()).map_err(|error| error.to_string());
+    let device =
+        opened.and_then(|card| Device::new(card, settings.options).map_err(|error| error.to_string()));
+    device.map(|device| Arc::new(Files::new(device))).map_err(|error| {
+        report(&format!("cannot open {}: {error}", settings.card));
+        libc::EIO
+    })
+}
+
+/// Locks the card for this process. The file names the process, for others that try to open the card.
+fn lock(settings: &Exclusive) -> Result<File, c_int> {
+    let open = || File::options().read(true).write(true).create(true).truncate(false).open(&settings.lock);
+    let mut file = open().map_err(|_| libc::ENODEV)?;
+    if file.try_lock().is_err() {
+        let mut holder = String::new();
+        // If the name cannot be read, the message lacks it.
+        let _ = file.read_to_string(&mut holder);
+        report(&format!("the card is in use by {holder}; run the programs without --exclusive to share it"));
+        return Err(libc::EBUSY);
+    }
+    let name = std::fs::read_to_string("/proc/self/comm").unwrap_or_default();
+    let text = format!("{} (process {})", name.trim(), std::process::id());
+    // As above.
+    let _ = file.set_len(0).and_then(|()| file.rewind()).and_then(|()| file.write_all(text.as_bytes()));
+    Ok(file)
+}
+
+fn report(text: &str) {
+    eprintln!("xdma: {text}");
+}
+
+/// Restores the card's state when the program exits.
+extern "C" fn close_card() {
+    if FORKED.load(Ordering::Relaxed) {
+        return;
+    }
+    let Some(files) = FILES.write().unwrap_or_else(PoisonError::into_inner).take() else { return };
+    files.cancel_all();
+    crate::heap::unpin_all();
+    // Other threads may still be in a call. They end soon, since the calls are cancelled.
+    let start = Instant::now();
+    while Arc::strong_count(&files) > 1 && start.elapsed() < EXIT_LIMIT {
+        thread::sleep(Duration::from_millis(1));
+    }
+}

@@ -1,0 +1,194 @@
+//! A thread of this process as the caller of a device file.
+
+use crate::{heap, ranges};
+use std::cell::Cell;
+use std::mem::MaybeUninit;
+use xdma::card::Card;
+use xdma::memory::Buffer;
+use xdma::regs::Direction;
+use xdma_chardev::{Caller, Errno, InPlace};
+
+/// Page size for probing memory.
+const PAGE: u64 = 4096;
+/// Signals that are never blocked: they report errors of the thread itself.
+const ERRORS: [i32; 7] =
+    [libc::SIGSEGV, libc::SIGBUS, libc::SIGFPE, libc::SIGILL, libc::SIGTRAP, libc::SIGABRT, libc::SIGSYS];
+/// Signals that are ignored by default, and those that stop the process by default.
+const IGNORED: [i32; 4] = [libc::SIGCHLD, libc::SIGCONT, libc::SIGURG, libc::SIGWINCH];
+const STOPS: [i32; 3] = [libc::SIGTSTP, libc::SIGTTIN, libc::SIGTTOU];
+/// The highest signal number.
+const SIGNALS: i32 = 64;
+
+/// The calling thread.
+#[derive(Default)]
+pub struct Own {
+    /// The thread's signal mask before it had to wait. While it waits, signals are blocked, so that none is missed.
+    mask: Cell<Option<libc::sigset_t>>,
+}
+
+/// What a pending signal does to a call that waits.
+enum Effect {
+    None,
+    /// A handler with `SA_RESTART`, or a stop: the call continues.
+    Continues,
+    Interrupts,
+}
+
+impl Caller for Own {
+    fn read(&self, address: u64, to: &mut [u8]) -> Result<(), Errno> {
+        let length = to.len() as u64;
+        if !ranges::is_readable(address, length) {
+            kernel_copy(address, to.as_mut_ptr(), length, libc::process_vm_readv)?;
+            ranges::add(address, length, false);
+            return Ok(());
+        }
+        // SAFETY: the program has passed this memory, and it was readable when the kernel last copied it. `to` is memory of the
+        // driver.
+        unsafe { std::ptr::copy_nonoverlapping(address as *const u8, to.as_mut_ptr(), to.len()) };
+        Ok(())
+    }
+
+    fn write(&self, address: u64, from: &[u8]) -> Result<(), Errno> {
+        kernel_copy(address, from.as_ptr().cast_mut(), from.len() as u64, libc::process_vm_writev)
+    }
+
+    fn copy_out(&self, address: u64, from: &Buffer, length: u64) -> Result<(), Errno> {
+        if !ranges::is_writable(address, length) {
+            let mut bounce = vec![0u8; length as usize];
+            from.read(0, &mut bounce).map_err(|_| Errno::IO)?;
+            self.write(address, &bounce)?;
+            ranges::add(address, length, true);
+            return Ok(());
+        }
+        // SAFETY: the program has passed this memory for the result of its call, and it was writable when the kernel last copied
+        // to it.
+        let to = unsafe { std::slice::from_raw_parts_mut(address as *mut u8, length as usize) };
+        from.read(0, to).map_err(|_| Errno::IO)
+    }
+
+    fn probe(&self, address: u64, length: u64) -> Result<(), Errno> {
+        if ranges::is_readable(address, length) {
+            return Ok(());
+        }
+        let end = address.checked_add(length).ok_or(Errno::FAULT)?;
+        let pages =
+            std::iter::once(address).chain((address / PAGE * PAGE + PAGE..end).step_by(PAGE as usize));
+        for page in pages {
+            kernel_copy(page, [0].as_mut_ptr(), 1, libc::process_vm_readv)?;
+        }
+        ranges::add(address, length, false);
+        Ok(())
+    }
+
+    fn in_place(&self, card: &Card, address: u64, length: u64, direction: Direction) -> Option<InPlace> {
+        heap::in_place(card, address as usize, length as usize, direction)
+    }
+
+    fn is_cancelled(&self) -> bool {
+        let mask = self.mask.get().unwrap_or_else(|| {
+            let mask = block_signals();
+            self.mask.set(Some(mask));
+            mask
+        });
+        let mut continues = false;
+        for signal in pending(&mask) {
+            match effect(signal) {
+                Effect::None => {}
+                Effect::Continues => continues = true,
+                Effect::Interrupts => return true,
+            }
+        }
+        if continues {
+            // The handlers run now.
+            set_mask(&mask);
+            block_signals();
+        }
+        false
+    }
+}
+
+impl Drop for Own {
+    fn drop(&mut self) {
+        if let Some(mask) = self.mask.get() {
+            set_mask(&mask);
+        }
+    }
+}
+
+/// Runs `body` with this thread's signals blocked. Threads that it starts inherit this.
+pub fn with_signals_blocked<R>(body: impl FnOnce() -> R) -> R {
+    let mask = block_signals();
+    let result = body();
+    set_mask(&mask);
+    result
+}
+
+/// Blocks all signals but those that report errors. Returns the previous mask.
+fn block_signals() -> libc::sigset_t {
+    let mut before = MaybeUninit::zeroed();
+    // SAFETY: the sets are valid for the calls, and initialised by them.
+    unsafe {
+        let mut all = MaybeUninit::zeroed();
+        libc::sigfillset(all.as_mut_ptr());
+        for signal in ERRORS {
+            libc::sigdelset(all.as_mut_ptr(), signal);
+        }
+        libc::pthread_sigmask(libc::SIG_SETMASK, all.as_ptr(), before.as_mut_ptr());
+        before.assume_init()
+    }
+}
+
+fn set_mask(mask: &libc::sigset_t) {
+    // SAFETY: the set is valid.
+    unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, mask, std::ptr::null_mut()) };
+}
+
+/// Returns the pending signals that are not in `mask`.
+fn pending(mask: &libc::sigset_t) -> impl Iterator<Item = i32> {
+    let mut set = MaybeUninit::zeroed();
+    // SAFETY: the set is initialised by the call.
+    let set: libc::sigset_t = unsafe {
+        libc::sigpending(set.as_mut_ptr());
+        set.assume_init()
+    };
+    // SAFETY: the sets are valid, and the numbers are those of signals.
+    let contains = |set: &libc::sigset_t, signal| unsafe { libc::sigismember(set, signal) == 1 };
+    let mask = *mask;
+    (1..=SIGNALS).filter(move |signal| contains(&set, *signal) && !contains(&mask, *signal))
+}
+
+fn effect(signal: i32) -> Effect {
+    let mut action = MaybeUninit::<libc::sigaction>::zeroed();
+    // SAFETY: the structure is valid for the call, and its zeroed state is valid too.
+    let action = unsafe {
+        libc::sigaction(signal, std::ptr::null(), action.as_mut_ptr());
+        action.assume_init()
+    };
+    match action.sa_sigaction {
+        libc::SIG_IGN => Effect::None,
+        libc::SIG_DFL if IGNORED.contains(&signal) => Effect::None,
+        libc::SIG_DFL if STOPS.contains(&signal) => Effect::Continues,
+        libc::SIG_DFL => Effect::Interrupts,
+        _ if action.sa_flags & libc::SA_RESTART != 0 => Effect::Continues,
+        _ => Effect::Interrupts,
+    }
+}
+
+type Copy = unsafe extern "C" fn(
+    libc::pid_t,
+    *const libc::iovec,
+    libc::c_ulong,
+    *const libc::iovec,
+    libc::c_ulong,
+    libc::c_ulong,
+) -> libc::ssize_t;
+
+/// Copies between the program's memory and the driver's by the kernel, which checks the program's address.
+fn kernel_copy(address: u64, own: *mut u8, length: u64, copy: Copy) -> Result<(), Errno> {
+    let len = length as usize;
+    let local = libc::iovec { iov_base: own.cast(), iov_len: len };
+    let remote = libc::iovec { iov_base: address as *mut libc::c_void, iov_len: len };
+    // SAFETY: `own` is valid for `length` bytes; the kernel checks the other address.
+    let copied = unsafe { copy(libc::getpid(), &raw const local, 1, &raw const remote, 1, 0) };
+    if copied == len as isize { Ok(()) } else { Err(Errno::FAULT) }
+}

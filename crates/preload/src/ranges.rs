@@ -1,0 +1,126 @@
+//! Ranges of this process's memory that are known to be accessible.
+//!
+//! When the kernel has copied data from or to a buffer, later calls with the same buffer access it directly, without the kernel's
+//! check. A function that changes mappings clears all ranges. Memory that the C library itself unmaps in `free` is not noticed: a
+//! program that passes it afterwards terminates with SIGSEGV instead of receiving EFAULT.
+
+use crate::{heap, real};
+use libc::{c_int, c_void};
+use std::cell::Cell;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// Number of ranges that each thread remembers.
+const RANGES: usize = 8;
+
+/// Number of changes to this process's mappings.
+static CHANGES: AtomicU64 = AtomicU64::new(0);
+
+#[derive(Clone, Copy)]
+struct Range {
+    start: u64,
+    end: u64,
+    changes: u64,
+    writable: bool,
+}
+
+struct Known {
+    ranges: [Cell<Range>; RANGES],
+    next: Cell<usize>,
+}
+
+thread_local! {
+    static KNOWN: Known = const {
+        Known {
+            ranges: [const { Cell::new(Range { start: 0, end: 0, changes: 0, writable: false }) }; RANGES],
+            next: Cell::new(0),
+        }
+    };
+}
+
+/// Returns whether a range is known to be readable.
+#[inline]
+pub fn is_readable(address: u64, length: u64) -> bool {
+    is_known(address, length, false)
+}
+
+/// Returns whether a range is known to be writable.
+#[inline]
+pub fn is_writable(address: u64, length: u64) -> bool {
+    is_known(address, length, true)
+}
+
+#[inline]
+fn is_known(address: u64, length: u64, writable: bool) -> bool {
+    let changes = CHANGES.load(Ordering::Acquire);
+    let Some(end) = address.checked_add(length) else { return false };
+    let fits = |range: Range| {
+        range.start <= address && end <= range.end && range.changes == changes && range.writable >= writable
+    };
+    // While a thread exits, its ranges may already be destroyed.
+    KNOWN.try_with(|known| known.ranges.iter().any(|range| fits(range.get()))).unwrap_or(false)
+}
+
+/// Records that a range is accessible.
+pub fn add(address: u64, length: u64, writable: bool) {
+    let changes = CHANGES.load(Ordering::Acquire);
+    let range = Range { start: address, end: address.saturating_add(length), changes, writable };
+    // As above.
+    let _ = KNOWN.try_with(|known| {
+        let next = known.next.get();
+        known.ranges[next].set(range);
+        known.next.set((next + 1) % RANGES);
+    });
+}
+
+/// Clears the ranges of all threads.
+fn clear() {
+    CHANGES.fetch_add(1, Ordering::Release);
+}
+
+/// Defines functions that change the mappings of a range.
+macro_rules! changes {
+    ($($name:ident($address:ident: $pointer:ty, $length:ident: usize $(, $argument:ident: $type:ty)*) -> $result:ty;)*) => {$(
+        // SAFETY: the contract is that of the C library function.
+        #[unsafe(no_mangle)]
+        unsafe extern "C" fn $name($address: $pointer, $length: usize $(, $argument: $type)*) -> $result {
+            changed($address, $length);
+            // SAFETY: as above.
+            unsafe { real::$name($address, $length $(, $argument)*) }
+        }
+    )*};
+}
+
+changes! {
+    munmap(address: *mut c_void, length: usize) -> c_int;
+    mprotect(address: *mut c_void, length: usize, protection: c_int) -> c_int;
+    pkey_mprotect(address: *mut c_void, length: usize, protection: c_int, key: c_int) -> c_int;
+    mremap(address: *mut c_void, length: usize, new: usize, flags: c_int, to: *mut c_void) -> *mut c_void;
+}
+
+/// Records that the program changes the mappings of a range.
+pub fn changed(address: *mut c_void, length: usize) {
+    clear();
+    heap::exclude(address, length);
+}
+
+/// Kinds of advice that replace pages.
+const DISCARDS: [c_int; 4] = [libc::MADV_DONTNEED, libc::MADV_FREE, libc::MADV_REMOVE, MADV_DONTNEED_LOCKED];
+const MADV_DONTNEED_LOCKED: c_int = 24;
+
+// SAFETY: the contract is that of the C library function.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn madvise(address: *mut c_void, length: usize, advice: c_int) -> c_int {
+    if DISCARDS.contains(&advice) {
+        changed(address, length);
+    }
+    // SAFETY: as above.
+    unsafe { real::madvise(address, length, advice) }
+}
+
+// SAFETY: the contract is that of the C library function.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn shmdt(address: *const c_void) -> c_int {
+    clear();
+    // SAFETY: as above.
+    unsafe { real::shmdt(address) }
+}

@@ -1,0 +1,28 @@
+//! Executes requests: in this process, if it uses the card exclusively, or else by the broker.
+
+use crate::{broker, errno, exclusive};
+use libc::c_int;
+use xdma_chardev::Request;
+
+/// Executes a request. Returns the result or a negative errno, and the file descriptor in the reply, if any.
+pub fn call_for_descriptor(request: &Request) -> (i64, Option<c_int>) {
+    let saved = errno::get();
+    let result = match exclusive::settings() {
+        Some(settings) => exclusive::call_for_descriptor(settings, request),
+        None => broker::call(request),
+    };
+    errno::set(saved);
+    result.unwrap_or_else(|errno| (-i64::from(errno), None))
+}
+
+/// Executes a request whose reply has no file descriptor. Returns the result or a negative errno.
+#[inline]
+pub fn call(request: &Request) -> i64 {
+    if exclusive::settings().is_some() {
+        let saved = errno::get();
+        let result = exclusive::call(request);
+        errno::set(saved);
+        return result;
+    }
+    call_for_descriptor(request).0
+}

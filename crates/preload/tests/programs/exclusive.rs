@@ -1,0 +1,55 @@
+//! Programs that open the card themselves.
+
+use crate::support::{Bench, NO_PYTHON, check, python};
+use std::io::{BufRead, BufReader};
+use std::os::unix::process::ExitStatusExt;
+use std::process::Stdio;
+
+/// A second process, and a child of the first one, receive EBUSY. The message names the process that uses the card.
+#[test]
+fn later_openers_are_refused_with_the_name_of_the_holder() {
+    let Some(python) = python() else { return println!("{NO_PYTHON}") };
+    let bench = Bench::exclusive_memory();
+    let program = "
+import errno, os
+def refused(call):
+    try: call()
+    except OSError as error: return error.errno == errno.EBUSY
+h = os.open('/dev/xdma0_h2c_0', os.O_WRONLY)
+child = os.fork()
+if child == 0:
+    inherited = refused(lambda: os.pwrite(h, b'x', 0))
+    os._exit(0 if inherited and refused(lambda: os.open('/dev/xdma0_c2h_0', os.O_RDONLY)) else 1)
+assert os.waitpid(child, 0)[1] == 0
+print('open', flush=True)
+input()
+assert os.pwrite(h, b'x', 0) == 1
+";
+    let mut first = bench.command(python);
+    first.args(["-c", program]).stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut first = first.spawn().unwrap();
+    let mut line = String::new();
+    BufReader::new(first.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
+    assert_eq!(line, "open\n");
+    // The files can be looked for while the card is in use.
+    let second =
+        bench.command("sh").args(["-c", "test -c /dev/xdma0_user && cat /dev/xdma0_h2c_0"]).output().unwrap();
+    let text = String::from_utf8_lossy(&second.stderr);
+    assert!(text.contains("the card is in use by python") && text.contains("busy"), "{text}");
+    drop(first.stdin.take());
+    // `input` fails at the end of its input, so the program ends with an error: a clean end needs a line.
+    assert!(!first.wait().unwrap().success());
+    bench.shell("head -c 4096 /dev/zero >/dev/xdma0_h2c_0");
+    bench.check_closed();
+}
+
+/// A program that is killed leaves a card that the next one can use.
+#[test]
+fn a_killed_program_does_not_lock_the_card() {
+    let bench = Bench::exclusive_memory();
+    let killed =
+        bench.command("bash").args(["-c", "exec 3>/dev/xdma0_h2c_0; echo text >&3; kill -9 $$"]).output();
+    assert_eq!(killed.unwrap().status.signal(), Some(9));
+    let text = check(bench.command("head").args(["-c", "4", "/dev/xdma0_c2h_0"]).output().unwrap());
+    assert_eq!(text, "text");
+}
