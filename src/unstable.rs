@@ -18,6 +18,7 @@ pub mod memory {
     pub use crate::memory::mapper::{Addressing, Extent, Isolation, Mapper, MemoryRef};
     pub use crate::memory::pinned::PinnedMemory;
     pub use crate::memory::release_observer::ReleaseObserver;
+    pub use crate::memory::shared_memory::SharedMemory;
     pub use crate::memory::space::DmaSpace;
 }
 
@@ -61,6 +62,7 @@ pub mod card {
     use crate::card::{Card, CardError, CardName, CardOptions};
     use crate::memory::MemoryError;
     use crate::memory::pinned::PinnedMemory;
+    use crate::memory::shared_memory::SharedMemory;
     use crate::regs::Direction;
     use std::any::Any;
     use std::sync::Arc;
@@ -145,6 +147,16 @@ pub mod card {
     ) -> Result<PinnedMemory, MemoryError> {
         // SAFETY: the caller's contract.
         unsafe { card.pin(ptr, len, direction, owner) }
+    }
+
+    /// Allocates memory that other processes can map and write.
+    ///
+    /// # Errors
+    ///
+    /// [`MapError::NotShareable`](crate::memory::MapError::NotShareable) without an IOMMU, or another [`MemoryError`] if the
+    /// memory cannot be allocated or mapped.
+    pub fn allocate_shared(card: &Card, len: u64, direction: Direction) -> Result<SharedMemory, MemoryError> {
+        card.allocate_shared(len, direction)
     }
 
     /// Returns the BAR with the XDMA registers. Writing them directly may break open channels. Without an IOMMU, a program that

@@ -32,6 +32,7 @@ use crate::channel::{
 };
 use crate::memory::order::Claims;
 use crate::memory::pinned::PinnedMemory;
+use crate::memory::shared_memory::SharedMemory;
 use crate::memory::{
     Access, Buffer, DmaSpace, HugePages, MemoryError, Process, RegisterError, Registered, SharedBlock, ToCard,
 };
@@ -389,6 +390,14 @@ impl Card {
     ) -> Result<PinnedMemory, MemoryError> {
         // SAFETY: the caller's contract.
         unsafe { PinnedMemory::new(&self.inner.space, ptr, len, access(direction), owner) }
+    }
+
+    pub(crate) fn allocate_shared(
+        &self,
+        len: u64,
+        direction: Direction,
+    ) -> Result<SharedMemory, MemoryError> {
+        self.inner.space.allocate_shared(len, access(direction))
     }
 
     /// Returns the user logic's registers.

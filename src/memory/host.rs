@@ -2,9 +2,9 @@
 
 #![deny(clippy::arithmetic_side_effects)]
 
+use super::MemoryError;
 use super::available::{self, Available};
 use super::sealed::{self, Writers};
-use super::{Access, MemoryError};
 use memmap2::{MmapOptions, MmapRaw};
 use std::fmt;
 use std::fs::File;
@@ -92,7 +92,7 @@ pub struct HostMemory {
 impl HostMemory {
     /// Allocates `len` zeroed bytes, rounded up to whole pages, preferably on NUMA node `node`.
     ///
-    /// The file is sealed: its length cannot change, and with [`Access::CardReads`] no other process that receives the file can
+    /// The file is sealed: its length cannot change, and `writers` determines whether other processes that receive the file can
     /// write to it. Linux before 5.1 only fixes the length.
     ///
     /// # Errors
@@ -100,11 +100,11 @@ impl HostMemory {
     /// [`MemoryError::Empty`]; [`MemoryError::Allocate`] if no permitted page size can be allocated; [`MemoryError::Exhausted`]
     /// if the machine or a control group has too little memory available. The check runs again after every 64 MiB. If another
     /// process takes the memory between a check and its use, the kernel may kill a process.
-    pub fn allocate(
+    pub(super) fn allocate(
         len: u64,
         pages: HugePages,
         node: Option<u32>,
-        access: Access,
+        writers: Writers,
     ) -> Result<Self, MemoryError> {
         if len == 0 {
             return Err(MemoryError::Empty);
@@ -118,7 +118,7 @@ impl HostMemory {
         };
         let mut failure = MemoryError::Empty;
         for &page in sizes {
-            match Self::with_pages(len, page, node, access) {
+            match Self::with_pages(len, page, node, writers) {
                 Ok(memory) => return Ok(memory),
                 // The error of the smallest permitted page size is returned: a lack of hugepages is not the cause then.
                 Err(error) => failure = error,
@@ -127,7 +127,12 @@ impl HostMemory {
         Err(failure)
     }
 
-    fn with_pages(len: u64, page: PageSize, node: Option<u32>, access: Access) -> Result<Self, MemoryError> {
+    fn with_pages(
+        len: u64,
+        page: PageSize,
+        node: Option<u32>,
+        writers: Writers,
+    ) -> Result<Self, MemoryError> {
         let mut check = |more| match (page, Available::read(&available::system_root())) {
             (PageSize::Base, Some(available)) => available.check(len, more),
             // The kernel reserves hugepages, and refuses a mapping for which too few are free.
@@ -137,10 +142,6 @@ impl HostMemory {
         let memory =
             Self::reserve(len, page, node).map_err(|cause| MemoryError::Allocate { len, page, cause })?;
         memory.populate(&mut check)?;
-        let writers = match access {
-            Access::CardReads => Writers::Mapped,
-            Access::CardWrites => Writers::All,
-        };
         sealed::seal(&memory.file, writers).map_err(|cause| MemoryError::Allocate { len, page, cause })?;
         Ok(memory)
     }
@@ -236,8 +237,8 @@ impl HostMemory {
 #[cfg(test)]
 #[allow(clippy::arithmetic_side_effects, reason = "an overflow fails the test")]
 mod tests {
+    use super::sealed::Writers::{self, All, Mapped};
     use super::*;
-    use crate::memory::Access::{CardReads, CardWrites};
     use std::fs::OpenOptions;
     use std::os::unix::fs::MetadataExt;
     use std::time::{Duration, Instant};
@@ -247,27 +248,27 @@ mod tests {
 
     #[test]
     fn falls_back_to_small_pages_and_rounds_up() {
-        let memory = HostMemory::allocate(5000, BASE, None, CardReads).unwrap();
+        let memory = HostMemory::allocate(5000, BASE, None, Mapped).unwrap();
         assert_eq!((memory.len(), memory.page()), (8192, PageSize::Base));
-        assert!(HostMemory::allocate(1, HugePages::Prefer, None, CardReads).unwrap().len() >= 4096);
+        assert!(HostMemory::allocate(1, HugePages::Prefer, None, Mapped).unwrap().len() >= 4096);
     }
 
     #[test]
     fn a_lack_of_hugepages_is_an_error_with_a_remedy() {
-        let Err(error) = HostMemory::allocate(1 << 50, HUGE, None, CardReads) else {
+        let Err(error) = HostMemory::allocate(1 << 50, HUGE, None, Mapped) else {
             panic!("a petabyte of hugepages")
         };
         let text = error.to_string();
         assert!(text.contains("2 MiB") && text.contains("nr_hugepages"), "{text}");
-        let none = HostMemory::allocate(0, HugePages::Prefer, None, CardReads);
+        let none = HostMemory::allocate(0, HugePages::Prefer, None, Mapped);
         assert!(matches!(none, Err(MemoryError::Empty)));
-        assert!(HostMemory::allocate(u64::MAX, HugePages::Prefer, None, CardReads).is_err());
+        assert!(HostMemory::allocate(u64::MAX, HugePages::Prefer, None, Mapped).is_err());
     }
 
     #[test]
     fn memory_is_allocated_on_existing_nodes_only() {
-        HostMemory::allocate(4096, BASE, Some(0), CardReads).unwrap();
-        assert!(HostMemory::allocate(4096, BASE, Some(99_999), CardReads).is_err());
+        HostMemory::allocate(4096, BASE, Some(0), Mapped).unwrap();
+        assert!(HostMemory::allocate(4096, BASE, Some(99_999), Mapped).is_err());
     }
 
     fn kilobytes(file: &str, name: &str) -> u64 {
@@ -282,7 +283,7 @@ mod tests {
         let before = kilobytes("/proc/self/status", "VmHWM:");
         let len = (kilobytes("/proc/meminfo", "MemAvailable:") << 10) + (1 << 30);
         for pages in [BASE, HugePages::Prefer] {
-            let Err(error) = HostMemory::allocate(len, pages, None, CardWrites) else {
+            let Err(error) = HostMemory::allocate(len, pages, None, All) else {
                 panic!("more than there is")
             };
             assert!(matches!(error, MemoryError::Exhausted { .. }), "{error}");
@@ -325,8 +326,8 @@ mod tests {
         ]
     }
 
-    fn allocated(pages: HugePages, access: Access) -> Option<HostMemory> {
-        match HostMemory::allocate(2 << 20, pages, None, access) {
+    fn allocated(pages: HugePages, writers: Writers) -> Option<HostMemory> {
+        match HostMemory::allocate(2 << 20, pages, None, writers) {
             Ok(memory) => Some(memory),
             Err(error) if pages == HUGE => {
                 println!("skipped 2 MiB pages: {error}");
@@ -339,7 +340,7 @@ mod tests {
     #[test]
     fn only_this_process_can_write_memory_that_the_card_reads() {
         for pages in [BASE, HUGE] {
-            let Some(memory) = allocated(pages, CardReads) else { continue };
+            let Some(memory) = allocated(pages, Mapped) else { continue };
             // SAFETY: the mapping is ours, and no reference to it exists.
             unsafe { memory.as_ptr().write_volatile(7) };
             assert_eq!(permitted(&memory), [false; 5], "{pages:?}");
@@ -358,7 +359,7 @@ mod tests {
     #[test]
     fn memory_that_the_card_writes_cannot_be_resized() {
         for pages in [BASE, HUGE] {
-            let Some(memory) = allocated(pages, CardWrites) else { continue };
+            let Some(memory) = allocated(pages, All) else { continue };
             let written = pages == BASE;
             assert_eq!(permitted(&memory), [false, written, true, true, false], "{pages:?}");
         }

@@ -46,6 +46,7 @@ mod registered;
 pub(crate) mod release_observer;
 mod sealed;
 mod shared;
+pub(crate) mod shared_memory;
 pub(crate) mod space;
 #[cfg(test)]
 mod tests;

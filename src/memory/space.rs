@@ -1,8 +1,11 @@
 //! A card's address space: DMA mappings, their device addresses and their lifetimes.
 
+use super::buffer::Allocation;
 use super::mapper::{Access, Addressing, CallerMemory, Extent, Isolation, Mapper, MemoryRef};
 use super::pool::Pool;
 use super::release_observer::ReleaseObserver;
+use super::sealed::Writers;
+use super::shared_memory::SharedMemory;
 use super::{
     Buffer, HostMemory, HugePages, IovaAllocator, MapError, MemoryError, PageSize, Process, RegisterError,
     Registered, Running, ToCard,
@@ -455,7 +458,11 @@ impl DmaSpace {
         if access == Access::CardWrites && pages == HugePages::Prefer && self.inner.mapper.shares_files() {
             pages = HugePages::Require(PageSize::Base);
         }
-        let memory = HostMemory::allocate(len, pages, self.node, access)?;
+        let writers = match access {
+            Access::CardReads => Writers::Mapped,
+            Access::CardWrites => Writers::All,
+        };
+        let memory = HostMemory::allocate(len, pages, self.node, writers)?;
         let small = memory.page() == PageSize::Base && pages == self.pages;
         if small && !self.fell_back.swap(true, Ordering::Relaxed) {
             let page = PageSize::Base;
@@ -466,6 +473,25 @@ impl DmaSpace {
         // SAFETY: the mapping owns the memory. It is accessed only through `Allocation`, which creates no reference to memory
         // that the card may write.
         unsafe { Mapping::new(&self.inner, Backing::Driver(memory), access) }
+    }
+
+    /// Allocates memory of whole pages that other processes can map and write ([`SharedMemory`]).
+    pub(crate) fn allocate_shared(&self, len: u64, access: Access) -> Result<SharedMemory, MemoryError> {
+        // Without an IOMMU, nothing would keep the pages if a process punched a hole into the file.
+        if self.inner.physical {
+            return Err(MapError::NotShareable.into());
+        }
+        let pages = HugePages::Require(PageSize::Base);
+        let memory = HostMemory::allocate(len, pages, self.node, Writers::All)?;
+        let file = memory.file().try_clone().map_err(|cause| MemoryError::Allocate {
+            len,
+            page: PageSize::Base,
+            cause,
+        })?;
+        let len = memory.len();
+        // SAFETY: the mapping owns the memory. This process accesses it only through transfers.
+        let mapping = unsafe { Mapping::new(&self.inner, Backing::Driver(memory), access)? };
+        Ok(SharedMemory::new(Buffer::new(Allocation::new(Arc::new(mapping), 0, len, None)), file))
     }
 
     /// Maps the caller's memory.

@@ -1,24 +1,23 @@
 //! The broker: serves a card's device files to any number of processes.
 
-use crate::client::Client;
+use crate::client::{Client, Shared};
 use crate::device::Device;
-use crate::files::Files;
-use crate::wire::{Operation, Reply, Request};
+use crate::files::{Files, has_hung_up};
+use crate::slot::Slot;
+use crate::wire::{Operation, Request};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::net::sockopt::socket_peercred;
 use rustix::net::{
-    AddressFamily, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketAddrUnix,
-    SocketFlags, SocketType, accept_with, bind, listen, recv, sendmsg, socket_with,
+    AddressFamily, SocketAddrUnix, SocketFlags, SocketType, accept_with, bind, listen, socket_with,
 };
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use std::fs::File;
 use std::io;
-use std::io::IoSlice;
-use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
@@ -29,6 +28,8 @@ pub const BROKER_PID_VARIABLE: &str = "XDMA_BROKER_PID";
 
 /// Maximum number of connections. Each client thread that makes calls has its own.
 const MAX_CONNECTIONS: usize = 1024;
+/// Maximum number of connections with shared memory. Each needs two windows.
+const MAX_SHARING: usize = 64;
 /// File descriptors for all of these, and for the card.
 const MAX_DESCRIPTORS: u64 = 8192;
 /// Interval at which the broker removes closed files and checks whether to stop.
@@ -37,16 +38,37 @@ const CHECK: Timespec = Timespec { tv_sec: 0, tv_nsec: 100_000_000 };
 /// Serves a card's device files on a Unix socket until it is dropped.
 #[derive(Debug)]
 pub struct Broker {
-    shared: Arc<Shared>,
+    shared: Arc<State>,
     path: PathBuf,
     acceptor: Option<JoinHandle<()>>,
 }
 
 #[derive(Debug)]
-struct Shared {
+struct State {
     files: Files,
     connections: AtomicUsize,
+    sharing: Mutex<Vec<Arc<Entry>>>,
     stop: AtomicBool,
+}
+
+/// A client that sleeps on shared memory.
+#[derive(Debug)]
+struct Entry {
+    slot: Arc<Slot>,
+    connection: Arc<OwnedFd>,
+    closed: AtomicBool,
+}
+
+/// Removes the entry of a client when its thread ends.
+struct Sharing<'a> {
+    broker: &'a State,
+    entry: Arc<Entry>,
+}
+
+impl Drop for Sharing<'_> {
+    fn drop(&mut self) {
+        self.broker.sharing_entries().retain(|entry| !Arc::ptr_eq(entry, &self.entry));
+    }
 }
 
 impl Broker {
@@ -61,9 +83,10 @@ impl Broker {
         bind(&listener, &SocketAddrUnix::new(path)?)?;
         listen(&listener, 64)?;
         raise_file_limit();
-        let shared = Arc::new(Shared {
+        let shared = Arc::new(State {
             files: Files::new(device),
             connections: AtomicUsize::new(0),
+            sharing: Mutex::default(),
             stop: AtomicBool::new(false),
         });
         let acceptor = thread::Builder::new().name("broker".into());
@@ -98,13 +121,14 @@ impl Drop for Broker {
     }
 }
 
-impl Shared {
+impl State {
     fn accept(self: &Arc<Self>, listener: &OwnedFd) {
         thread::scope(|scope| {
             while !self.stop.load(Ordering::Relaxed) {
                 // A signal that interrupts the wait is harmless: the loop continues.
                 let _ = poll(&mut [PollFd::new(listener, PollFlags::IN)], Some(&CHECK));
                 self.files.sweep();
+                self.wake_closed();
                 let connection = match accept_with(listener, SocketFlags::CLOEXEC) {
                     Ok(connection) => connection,
                     Err(Errno::AGAIN) => continue,
@@ -133,32 +157,37 @@ impl Shared {
                     self.connections.fetch_sub(1, Ordering::Relaxed);
                 }
             }
+            while self.connections.load(Ordering::Relaxed) > 0 {
+                self.wake_closed();
+                thread::sleep(Duration::from_millis(1));
+            }
         });
     }
 
     /// Answers a client's requests until it disconnects.
     fn serve(&self, client: &Client) {
-        while !self.stop.load(Ordering::Relaxed) {
-            match poll(&mut [PollFd::new(&client.connection, PollFlags::IN)], Some(&CHECK)) {
-                Ok(0) | Err(Errno::INTR) => continue,
-                Ok(_) => {}
+        let mut sharing = None;
+        while !self.stop.load(Ordering::Relaxed)
+            && sharing.as_ref().is_none_or(|sharing: &Sharing| !sharing.entry.closed.load(Ordering::Relaxed))
+        {
+            let request = match client.next() {
+                Ok(Some(request)) => request,
+                Ok(None) => continue,
+                Err(Errno::PROTO) => {
+                    tracing::warn!(process = ?client.process, "a client sent an invalid request");
+                    return;
+                }
                 Err(_) => return,
-            }
-            let mut bytes = [0; Request::BYTES + 1];
-            let length = match recv(&client.connection, &mut bytes, RecvFlags::empty()) {
-                Ok((0, _)) | Err(_) => return,
-                Ok((length, _)) => length,
-            };
-            let Some(request) = Request::from_bytes(&bytes[..length]) else {
-                tracing::warn!(process = ?client.process, "a client sent an invalid request");
-                return;
             };
             // The request to cancel has already completed.
             if request.operation == Operation::Cancel {
                 continue;
             }
-            client.begin();
-            if self.answer(client, &request).is_err() {
+            let answered = match request.operation {
+                Operation::Share => self.share(client).map(|shared| sharing = shared),
+                _ => self.answer(client, &request),
+            };
+            if answered.is_err() {
                 return;
             }
         }
@@ -177,18 +206,57 @@ impl Shared {
             Operation::Check => (self.files.check(request.value).map(|_| 0), None),
             _ => (self.files.call(client, request), None),
         };
-        let result = result.map_or_else(|errno| -i64::from(errno.raw_os_error()), |value| value as i64);
-        let reply = Reply { result }.to_bytes();
-        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
-        let mut rights = SendAncillaryBuffer::new(&mut space);
-        let descriptors: Vec<_> = descriptor.iter().map(AsFd::as_fd).collect();
-        if !descriptors.is_empty() {
-            rights.push(SendAncillaryMessage::ScmRights(&descriptors));
-        }
-        // A client that does not receive its replies is disconnected.
-        let flags = SendFlags::NOSIGNAL | SendFlags::DONTWAIT;
-        sendmsg(&client.connection, &[IoSlice::new(&reply)], &mut rights, flags).map(drop)
+        let result = result.map_or_else(failed, |value| value as i64);
+        client.reply(result, descriptor.as_ref().map(AsFd::as_fd).as_slice())
     }
+
+    /// Gives a client shared memory, or replies with an error if there is none. The client then continues without it.
+    fn share(&self, client: &Client) -> Result<Option<Sharing<'_>>, Errno> {
+        let shared = if client.is_shared() { Err(Errno::INVAL) } else { self.sharing(client) };
+        match shared {
+            Ok((sharing, shared, slot)) => {
+                let [h2c, c2h] = &shared.windows;
+                client.reply(0, &[slot.as_fd(), h2c.file().as_fd(), c2h.file().as_fd()])?;
+                client.share(shared);
+                Ok(Some(sharing))
+            }
+            Err(errno) => client.reply(failed(errno), &[]).map(|()| None),
+        }
+    }
+
+    fn sharing(&self, client: &Client) -> Result<(Sharing<'_>, Shared, File), Errno> {
+        let mut entries = self.sharing_entries();
+        if entries.len() >= MAX_SHARING {
+            return Err(Errno::NOSPC);
+        }
+        let (slot, file) = Slot::create().map_err(|_| Errno::NOMEM)?;
+        let slot = Arc::new(slot);
+        let windows = self.files.windows()?;
+        let entry = Arc::new(Entry {
+            slot: slot.clone(),
+            connection: client.connection.clone(),
+            closed: AtomicBool::new(false),
+        });
+        entries.push(entry.clone());
+        Ok((Sharing { broker: self, entry }, Shared { slot, windows }, file))
+    }
+
+    fn sharing_entries(&self) -> MutexGuard<'_, Vec<Arc<Entry>>> {
+        self.sharing.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Wakes threads whose client has disconnected, or all if the broker stops. They sleep on memory, not on the connection.
+    fn wake_closed(&self) {
+        let stop = self.stop.load(Ordering::Relaxed);
+        for entry in self.sharing_entries().iter().filter(|entry| stop || has_hung_up(&entry.connection)) {
+            entry.closed.store(true, Ordering::Relaxed);
+            entry.slot.wake();
+        }
+    }
+}
+
+fn failed(errno: Errno) -> i64 {
+    -i64::from(errno.raw_os_error())
 }
 
 /// Allows as many open files as the limits above need, if the system does.

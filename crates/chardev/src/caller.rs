@@ -1,19 +1,46 @@
 //! The caller of a device file, as the implementation of the calls sees it.
 
 use rustix::io::Errno;
+use std::ops::Range;
 use std::sync::Arc;
 use xdma::card::Card;
+use xdma::channel::{Channel, SubmitError, Ticket};
 use xdma::memory::Buffer;
 use xdma::regs::Direction;
-use xdma::unstable::memory::PinnedMemory;
+use xdma::unstable::memory::{PinnedMemory, SharedMemory};
 
-/// The caller's own memory, in which the card can read or write a buffer in place.
+/// Memory of the caller that the card can access.
+#[derive(Clone, Debug)]
+pub enum CardMemory {
+    /// The memory of the buffer itself.
+    Pinned(Arc<PinnedMemory>),
+    /// A window that the caller shares with the broker. The caller copies the data.
+    Window(Arc<SharedMemory>),
+}
+
+/// Where the card accesses the data of a call.
 #[derive(Clone, Debug)]
 pub struct InPlace {
-    /// Memory that contains the buffer.
-    pub memory: Arc<PinnedMemory>,
-    /// Where the buffer starts in the memory, in bytes.
+    /// The memory.
+    pub memory: CardMemory,
+    /// Where the data starts in the memory, in bytes.
     pub offset: u64,
+}
+
+impl InPlace {
+    /// Submits a transfer of the bytes in `range` of the data.
+    pub(crate) fn submit(
+        &self,
+        channel: &mut Channel,
+        range: Range<u64>,
+        card: u64,
+    ) -> Result<Ticket, SubmitError> {
+        let range = self.offset + range.start..self.offset + range.end;
+        match &self.memory {
+            CardMemory::Pinned(memory) => channel.submit(&**memory, range, card),
+            CardMemory::Window(memory) => channel.submit(&**memory, range, card),
+        }
+    }
 }
 
 /// A thread that calls a device file: access to its memory, and cancellation by signals.
@@ -49,7 +76,7 @@ pub trait Caller {
     /// Returns whether the caller has cancelled the call, or no longer waits for it. Called only while the call has to wait.
     fn is_cancelled(&self) -> bool;
 
-    /// Returns the caller's memory for a transfer without a copy, or `None` if the data must be copied.
+    /// Returns memory that the card can access for this call, or `None` if the data must be copied.
     fn in_place(&self, card: &Card, address: u64, length: u64, direction: Direction) -> Option<InPlace> {
         let _ = (card, address, length, direction);
         None

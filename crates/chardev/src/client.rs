@@ -1,41 +1,122 @@
 //! A client of the broker as a caller: its memory is that of another process.
 
-use crate::caller::Caller;
+use crate::caller::{Caller, CardMemory, InPlace};
 use crate::errno;
-use crate::wire::Request;
+use crate::slot::Slot;
+use crate::wire::{Operation, Reply, Request, USES_WINDOW, WINDOW};
 use nix::sys::uio::{RemoteIoVec, process_vm_readv, process_vm_writev};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
-use rustix::net::{RecvFlags, recv};
+use rustix::net::{RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, recv, sendmsg};
+use std::cell::{Cell, OnceCell};
 use std::io::{IoSlice, IoSliceMut};
-use std::os::fd::OwnedFd;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::mem::MaybeUninit;
+use std::os::fd::{BorrowedFd, OwnedFd};
+use std::sync::Arc;
+use xdma::card::Card;
 use xdma::memory::Buffer;
+use xdma::regs::Direction;
+use xdma::unstable::memory::SharedMemory;
 
 /// Page size for probing memory.
 const PAGE: u64 = 4096;
 /// Maximum number of pages that one system call probes (`IOV_MAX`).
 const PROBES: usize = 1024;
 
+/// Interval at which a thread that waits for a request checks whether to stop.
+const CHECK: Timespec = Timespec { tv_sec: 0, tv_nsec: 100_000_000 };
+
 /// A client's connection and process.
 #[derive(Debug)]
 pub(crate) struct Client {
-    pub connection: OwnedFd,
+    pub connection: Arc<OwnedFd>,
     pub process: rustix::process::Pid,
-    cancelled: AtomicBool,
+    cancelled: Cell<bool>,
+    shared: OnceCell<Shared>,
+    /// Whether the client permits the use of the window for the current call, and whether it was used.
+    permits_window: Cell<bool>,
+    used_window: Cell<bool>,
+}
+
+/// Memory that the broker shares with a client.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub slot: Arc<Slot>,
+    /// For data to the card and from it.
+    pub windows: [Arc<SharedMemory>; 2],
 }
 
 impl Client {
     pub fn new(connection: OwnedFd, process: rustix::process::Pid) -> Self {
-        Self { connection, process, cancelled: AtomicBool::new(false) }
+        Self {
+            connection: Arc::new(connection),
+            process,
+            cancelled: Cell::new(false),
+            shared: OnceCell::new(),
+            permits_window: Cell::new(false),
+            used_window: Cell::new(false),
+        }
     }
 
     fn pid(&self) -> nix::unistd::Pid {
         nix::unistd::Pid::from_raw(self.process.as_raw_nonzero().get())
     }
 
-    /// Clears a cancellation before the next request.
-    pub fn begin(&self) {
-        self.cancelled.store(false, Ordering::Relaxed);
+    pub fn is_shared(&self) -> bool {
+        self.shared.get().is_some()
+    }
+
+    /// From now on, requests and replies pass through the slot.
+    pub fn share(&self, shared: Shared) {
+        // Checked by the caller.
+        let _ = self.shared.set(shared);
+    }
+
+    /// Waits for the next request. Returns `None` if there is none yet, or an error if the client violates the protocol or has
+    /// disconnected.
+    pub fn next(&self) -> Result<Option<Request>, Errno> {
+        let request = match self.shared.get() {
+            Some(shared) => match shared.slot.next() {
+                Some(request) => request?,
+                None => return Ok(None),
+            },
+            None => {
+                match poll(&mut [PollFd::new(&self.connection, PollFlags::IN)], Some(&CHECK)) {
+                    Ok(0) | Err(Errno::INTR) => return Ok(None),
+                    ready => ready?,
+                };
+                let mut bytes = [0; Request::BYTES + 1];
+                match recv(&self.connection, &mut bytes, RecvFlags::empty())? {
+                    (0, _) => return Err(Errno::CONNRESET),
+                    (length, _) => Request::from_bytes(&bytes[..length]).ok_or(Errno::PROTO)?,
+                }
+            }
+        };
+        self.cancelled.set(false);
+        self.used_window.set(false);
+        let moves = Operation::is_transfer(request.operation);
+        self.permits_window.set(moves && request.flags & USES_WINDOW != 0 && request.length <= WINDOW);
+        Ok(Some(request))
+    }
+
+    /// Sends the reply to the current request, and file descriptors.
+    pub fn reply(&self, result: i64, descriptors: &[BorrowedFd]) -> Result<(), Errno> {
+        let reply = Reply { result, in_window: self.used_window.get() };
+        let shared = self.shared.get();
+        if shared.is_none() || !descriptors.is_empty() {
+            let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(3))];
+            let mut rights = SendAncillaryBuffer::new(&mut space);
+            if !descriptors.is_empty() {
+                rights.push(SendAncillaryMessage::ScmRights(descriptors));
+            }
+            // A client that does not receive its replies is disconnected.
+            let flags = SendFlags::NOSIGNAL | SendFlags::DONTWAIT;
+            sendmsg(&self.connection, &[IoSlice::new(&reply.to_bytes())], &mut rights, flags)?;
+        }
+        if let Some(shared) = shared {
+            shared.slot.reply(reply);
+        }
+        Ok(())
     }
 }
 
@@ -82,8 +163,15 @@ impl Caller for Client {
         Ok(())
     }
 
+    fn in_place(&self, _card: &Card, _address: u64, length: u64, direction: Direction) -> Option<InPlace> {
+        let shared = self.shared.get().filter(|_| self.permits_window.get() && length <= WINDOW)?;
+        self.used_window.set(direction == Direction::C2H);
+        let window = &shared.windows[direction as usize];
+        Some(InPlace { memory: CardMemory::Window(window.clone()), offset: 0 })
+    }
+
     fn is_cancelled(&self) -> bool {
-        if self.cancelled.load(Ordering::Relaxed) {
+        if self.cancelled.get() || self.shared.get().is_some_and(|shared| shared.slot.is_cancelled()) {
             return true;
         }
         let mut bytes = [0; Request::BYTES];
@@ -93,7 +181,7 @@ impl Caller for Client {
             Ok(_) => true,
             Err(_) => true,
         };
-        self.cancelled.store(cancelled, Ordering::Relaxed);
+        self.cancelled.set(cancelled);
         cancelled
     }
 }

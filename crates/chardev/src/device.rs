@@ -40,6 +40,7 @@ pub enum DeviceError {
 /// A card as a set of device files.
 #[derive(Debug)]
 pub struct Device {
+    card: Card,
     pub(crate) report: Report,
     pub(crate) control: Registers,
     pub(crate) user: Option<Registers>,
@@ -76,6 +77,7 @@ impl Device {
             closing: closing.clone(),
             channels: channels.collect(),
             report,
+            card,
         })
     }
 
@@ -92,6 +94,10 @@ impl Device {
     /// Returns whether the card has the device file `node`.
     pub fn has(&self, node: Node) -> bool {
         self.nodes().any(|other| other == node)
+    }
+
+    pub(crate) fn card(&self) -> &Card {
+        &self.card
     }
 
     pub(crate) fn channel(&self, node: Node) -> Option<&DmaChannel> {

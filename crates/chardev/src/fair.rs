@@ -1,20 +1,20 @@
 //! A fair mutex: threads acquire it in the order in which they request it.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
 /// A mutex for the calls on a channel. With `std::sync::Mutex`, a thread that releases the mutex can reacquire it ahead of
 /// threads that already wait.
 #[derive(Debug, Default)]
 pub(crate) struct FairMutex<T> {
-    turns: Mutex<Turns>,
+    /// The number that the next thread receives.
+    next: AtomicU64,
+    /// The number of the thread whose turn it is.
+    serving: AtomicU64,
+    /// Held by a thread between its last check of `serving` and its sleep.
+    sleep: Mutex<()>,
     changed: Condvar,
     value: Mutex<T>,
-}
-
-#[derive(Debug, Default)]
-struct Turns {
-    next: u64,
-    serving: u64,
 }
 
 pub(crate) struct FairGuard<'a, T> {
@@ -24,20 +24,34 @@ pub(crate) struct FairGuard<'a, T> {
 
 impl<T> FairMutex<T> {
     pub fn new(value: T) -> Self {
-        Self { turns: Mutex::default(), changed: Condvar::new(), value: Mutex::new(value) }
+        let [next, serving] = [const { AtomicU64::new(0) }; 2];
+        Self { next, serving, sleep: Mutex::new(()), changed: Condvar::new(), value: Mutex::new(value) }
     }
 
     /// Acquires the mutex after all earlier callers have released it.
     pub fn lock(&self) -> FairGuard<'_, T> {
-        let mut turns = self.turns.lock().unwrap_or_else(PoisonError::into_inner);
-        let turn = turns.next;
-        turns.next += 1;
-        while turns.serving != turn {
-            turns = self.changed.wait(turns).unwrap_or_else(PoisonError::into_inner);
+        let turn = self.next.fetch_add(1, Ordering::SeqCst);
+        if self.serving.load(Ordering::SeqCst) != turn {
+            self.sleep_until(turn);
         }
-        drop(turns);
         let value = self.value.lock().unwrap_or_else(PoisonError::into_inner);
         FairGuard { value: Some(value), mutex: self }
+    }
+
+    #[cold]
+    fn sleep_until(&self, turn: u64) {
+        let mut sleep = self.sleep.lock().unwrap_or_else(PoisonError::into_inner);
+        while self.serving.load(Ordering::SeqCst) != turn {
+            sleep = self.changed.wait(sleep).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    /// Wakes the threads that wait, after the turn has changed.
+    #[cold]
+    fn wake(&self) {
+        // A thread that has seen the old turn holds this lock until it sleeps.
+        drop(self.sleep.lock().unwrap_or_else(PoisonError::into_inner));
+        self.changed.notify_all();
     }
 }
 
@@ -58,11 +72,9 @@ impl<T> std::ops::DerefMut for FairGuard<'_, T> {
 impl<T> Drop for FairGuard<'_, T> {
     fn drop(&mut self) {
         self.value = None;
-        let mut turns = self.mutex.turns.lock().unwrap_or_else(PoisonError::into_inner);
-        turns.serving += 1;
-        // A notification is a system call, even if no thread waits.
-        if turns.serving != turns.next {
-            self.mutex.changed.notify_all();
+        let next = self.mutex.serving.fetch_add(1, Ordering::SeqCst) + 1;
+        if self.mutex.next.load(Ordering::SeqCst) != next {
+            self.mutex.wake();
         }
     }
 }

@@ -49,7 +49,9 @@ impl File {
             Operation::Write | Operation::WriteAt => self.transfer(device, caller, request, true),
             Operation::Seek => self.seek(request.position as i64, request.value as i32),
             Operation::Ioctl => self.ioctl(device, caller, request.value as u32, request.address),
-            Operation::Open | Operation::Check | Operation::Cancel | Operation::Map => Err(Errno::INVAL),
+            Operation::Open | Operation::Check | Operation::Cancel | Operation::Map | Operation::Share => {
+                Err(Errno::INVAL)
+            }
         }
     }
 

@@ -4,13 +4,16 @@ use crate::caller::Caller;
 use crate::device::Device;
 use crate::file::File;
 use crate::node::Node;
-use crate::wire::{FileHeader, Request};
+use crate::wire::{FileHeader, Request, WINDOW};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SendFlags, Shutdown, SocketFlags, SocketType, send, shutdown, socketpair};
 use std::os::fd::OwnedFd;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use xdma::regs::Direction;
+use xdma::unstable::card::allocate_shared;
+use xdma::unstable::memory::SharedMemory;
 
 /// Maximum number of open files.
 const MAX_FILES: usize = 4096;
@@ -141,6 +144,15 @@ impl Files {
         self.device.closing.store(true, Ordering::Relaxed);
     }
 
+    /// Allocates windows for data to the card and from it, which the broker shares with a client.
+    pub(crate) fn windows(&self) -> Result<[Arc<SharedMemory>; 2], Errno> {
+        let window = |direction| {
+            let window = allocate_shared(self.device.card(), WINDOW, direction);
+            window.map(Arc::new).map_err(|_| Errno::OPNOTSUPP)
+        };
+        Ok([window(Direction::H2C)?, window(Direction::C2H)?])
+    }
+
     /// Removes files that have been closed.
     pub(crate) fn sweep(&self) {
         self.lock().sweep();
@@ -155,7 +167,7 @@ impl Files {
     }
 }
 
-fn has_hung_up(end: &OwnedFd) -> bool {
+pub(crate) fn has_hung_up(end: &OwnedFd) -> bool {
     let mut ready = [PollFd::new(end, PollFlags::empty())];
     poll(&mut ready, Some(&Timespec::default())).is_ok() && ready[0].revents().contains(PollFlags::HUP)
 }

@@ -6,6 +6,10 @@
 //!   (`xdma-preload`) forwards every call on a device file as a [`Request`], and the broker replies as the kernel module would.
 //! - The preload library opens the card in the process itself ([`Exclusive`]).
 //!
+//! A client and the broker exchange requests through a [`Slot`] in shared memory, and the data of calls up to [`WINDOW`] bytes
+//! through windows that the card accesses. Without an IOMMU, and for larger calls, the broker copies the data from or to the memory
+//! of the calling process (`process_vm_readv`). What a client does to the shared memory affects only its own calls.
+//!
 //! Both implement [`Caller`], through which the calls access the memory of the calling thread.
 //!
 //! In a program, an open file is one end of a socket pair. `dup`, `fork`, `exec` and file descriptor passing therefore work
@@ -13,7 +17,7 @@
 //! one unread message: it identifies the file to a program that inherits it, and makes the file descriptor readable for `poll`.
 //! An event file is an eventfd.
 
-#![forbid(unsafe_code)]
+#![deny(unsafe_code)]
 #![deny(missing_docs)]
 
 mod broker;
@@ -32,15 +36,17 @@ mod limit;
 mod node;
 mod perf;
 mod registers;
+mod slot;
 mod stream;
 mod transfer;
 mod wire;
 
 pub use broker::{BROKER_PID_VARIABLE, BROKER_VARIABLE, Broker};
-pub use caller::{Caller, InPlace};
+pub use caller::{Caller, CardMemory, InPlace};
 pub use device::{Device, DeviceError, DeviceOptions};
 pub use exclusive::{BadExclusive, EXCLUSIVE_VARIABLE, Exclusive};
 pub use files::Files;
 pub use node::Node;
 pub use rustix::io::Errno;
-pub use wire::{FILE_MAGIC, FileHeader, Operation, Reply, Request};
+pub use slot::Slot;
+pub use wire::{FILE_MAGIC, FileHeader, Operation, Reply, Request, USES_WINDOW, WINDOW};

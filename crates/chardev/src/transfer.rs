@@ -49,11 +49,11 @@ impl Progress<'_> {
         self.transfer.position + if self.fixed { 0 } else { offset }
     }
 
-    /// Transfers the caller's memory in place.
+    /// Transfers the data in memory of the caller.
     pub fn in_place(&mut self, memory: &InPlace) -> Result<(), Errno> {
         for (offset, length) in pieces(self.transfer.count, PIECE) {
-            let (start, card) = (memory.offset + offset, self.card(offset));
-            let submitted = self.channel.submit(&*memory.memory, start..start + length, card);
+            let card = self.card(offset);
+            let submitted = memory.submit(self.channel, offset..offset + length, card);
             let ticket = submitted.map_err(|error| errno::of_submit(&error))?;
             self.limit.wait(self.channel, ticket)?;
             *self.done += length;

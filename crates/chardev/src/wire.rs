@@ -26,10 +26,19 @@ pub enum Operation {
     /// Maps `length` bytes at `position` with the protection in `value` and the `flags` of `mmap`. The reply carries a file
     /// descriptor to map, and its result is the offset in that file.
     Map = 10,
+    /// Requests shared memory for this connection. The reply carries file descriptors of a [`Slot`](crate::Slot), through which
+    /// all later requests pass, and of two windows of [`WINDOW`] bytes for data to the card and from it.
+    Share = 11,
 }
 
+/// Size in bytes of a window for data.
+pub const WINDOW: u64 = 1 << 20;
+/// A flag of [`Operation::Write`] and [`Operation::WriteAt`]: the data is also in the window. A flag of [`Operation::Read`] and
+/// [`Operation::ReadAt`]: the reply may leave the data in the window ([`Reply::in_window`]).
+pub const USES_WINDOW: u32 = 1;
+
 impl Operation {
-    const ALL: [Self; 10] = [
+    const ALL: [Self; 11] = [
         Self::Open,
         Self::Check,
         Self::Read,
@@ -40,7 +49,13 @@ impl Operation {
         Self::Ioctl,
         Self::Cancel,
         Self::Map,
+        Self::Share,
     ];
+
+    /// Returns whether this is a read or a write.
+    pub fn is_transfer(self) -> bool {
+        matches!(self, Self::Read | Self::ReadAt | Self::Write | Self::WriteAt)
+    }
 }
 
 /// A request.
@@ -48,7 +63,7 @@ impl Operation {
 pub struct Request {
     /// The operation.
     pub operation: Operation,
-    /// The flags of `open` or `mmap`.
+    /// The flags of `open` or `mmap`, or [`USES_WINDOW`].
     pub flags: u32,
     /// The number of the open file, from its [`FileHeader`].
     pub file: u64,
@@ -104,20 +119,27 @@ impl Request {
 pub struct Reply {
     /// The result of the call, or a negative errno.
     pub result: i64,
+    /// Whether the data of a read is in the window, not in the client's buffer.
+    pub in_window: bool,
 }
 
 impl Reply {
     /// Size of the message in bytes.
-    pub const BYTES: usize = 8;
+    pub const BYTES: usize = 16;
 
     /// Encodes the message.
     pub fn to_bytes(self) -> [u8; Self::BYTES] {
-        self.result.to_le_bytes()
+        let mut bytes = [0; Self::BYTES];
+        bytes[..8].copy_from_slice(&self.result.to_le_bytes());
+        bytes[8] = self.in_window.into();
+        bytes
     }
 
     /// Decodes a message.
     pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
-        Some(Self { result: i64::from_le_bytes(bytes.try_into().ok()?) })
+        let bytes: &[u8; Self::BYTES] = bytes.try_into().ok()?;
+        let result = i64::from_le_bytes(bytes.as_chunks::<8>().0[0]);
+        Some(Self { result, in_window: bytes[8] != 0 })
     }
 }
 
@@ -177,7 +199,8 @@ mod tests {
         }
         let header = FileHeader { minor: 37, flags: 0x8002, file: u64::MAX - 1 };
         assert_eq!(FileHeader::from_bytes(&header.to_bytes()), Some(header));
-        assert_eq!(Reply::from_bytes(&Reply { result: -22 }.to_bytes()), Some(Reply { result: -22 }));
+        let reply = Reply { result: -22, in_window: true };
+        assert_eq!(Reply::from_bytes(&reply.to_bytes()), Some(reply));
     }
 
     #[test]

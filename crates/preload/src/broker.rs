@@ -1,8 +1,11 @@
 //! The connections to the broker. Each thread that makes calls has its own.
 
+use crate::window::Shared;
 use crate::{errno, real, table};
 use libc::{c_int, c_void};
 use std::cell::Cell;
+use std::fs::File;
+use std::os::fd::{FromRawFd, IntoRawFd};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use xdma_chardev::{Operation, Reply, Request};
@@ -16,9 +19,14 @@ static NEXT_ID: AtomicU64 = AtomicU64::new(1);
 static GENERATION: AtomicU32 = AtomicU32::new(0);
 static BROKER: OnceLock<Option<Vec<u8>>> = OnceLock::new();
 
+/// The file descriptors in a reply.
+type Files = [Option<File>; 3];
+
 /// A thread's connection.
 struct Connection {
     socket: c_int,
+    /// `None` if the broker shares no memory.
+    shared: Option<Shared>,
     id: u64,
     generation: u32,
 }
@@ -74,11 +82,15 @@ impl Connection {
             };
             let id = NEXT_ID.fetch_add(1, Ordering::Relaxed);
             table::set_internal(socket, id);
-            let this = Self { socket, id, generation: GENERATION.load(Ordering::Relaxed) };
+            let generation = GENERATION.load(Ordering::Relaxed);
+            let mut this = Self { socket, shared: None, id, generation };
             let length = size_of::<libc::sockaddr_un>() as libc::socklen_t;
             loop {
                 match libc::connect(socket, (&raw const address).cast(), length) {
-                    0 => return Ok(this),
+                    0 => {
+                        this.share()?;
+                        return Ok(this);
+                    }
                     _ if errno::get() == libc::EINTR => {}
                     // The broker has exited, so the card is no longer available.
                     _ => return Err(libc::ENODEV),
@@ -87,8 +99,34 @@ impl Connection {
         }
     }
 
-    /// Sends a request and waits for the reply. A signal cancels the request if its handler does not restart system calls.
+    /// Asks the broker for shared memory.
+    fn share(&mut self) -> Result<(), c_int> {
+        let (result, files) = self.call_over_socket(&Request::new(Operation::Share, 0))?;
+        if result == 0
+            && let [Some(slot), Some(h2c), Some(c2h)] = &files
+        {
+            // The broker waits for requests in the slot from now on.
+            self.shared = Some(Shared::new(slot, [h2c, c2h]).ok_or(libc::ENOMEM)?);
+        }
+        Ok(())
+    }
+
     fn call(&self, request: &Request) -> Result<(i64, Option<c_int>), c_int> {
+        let Some(shared) = &self.shared else {
+            let (result, [file, ..]) = self.call_over_socket(request)?;
+            return Ok((result, file.map(IntoRawFd::into_raw_fd)));
+        };
+        let result = shared.call(request, self.socket)?;
+        let has_file = result >= 0 && matches!(request.operation, Operation::Open | Operation::Map);
+        if !has_file {
+            return Ok((result, None));
+        }
+        let (_, [file, ..]) = self.receive().map_err(|_| libc::ENODEV)?;
+        Ok((result, file.map(IntoRawFd::into_raw_fd)))
+    }
+
+    /// Sends a request and waits for the reply. A signal cancels the request if its handler does not restart system calls.
+    fn call_over_socket(&self, request: &Request) -> Result<(i64, Files), c_int> {
         self.send(request)?;
         let mut cancelled = false;
         loop {
@@ -118,12 +156,13 @@ impl Connection {
         }
     }
 
-    fn receive(&self) -> Result<(i64, Option<c_int>), c_int> {
+    fn receive(&self) -> Result<(i64, Files), c_int> {
         let mut bytes = [0u8; Reply::BYTES];
         let mut part = libc::iovec { iov_base: bytes.as_mut_ptr().cast(), iov_len: bytes.len() };
-        // Enough space for one file descriptor, aligned for its header.
+        // Enough space for the file descriptors, aligned for their header.
         let mut control = [0u64; 4];
-        // SAFETY: all pointers are valid for the call, and the received message is checked before it is used.
+        let mut files = Files::default();
+        // SAFETY: all pointers are valid for the call. The received file descriptors belong to nothing else.
         unsafe {
             let mut message: libc::msghdr = std::mem::zeroed();
             message.msg_iov = &raw mut part;
@@ -134,15 +173,17 @@ impl Connection {
             if received < 0 {
                 return Err(errno::get());
             }
-            let header = libc::CMSG_FIRSTHDR(&raw const message);
-            let mut descriptor = None;
-            if let Some(header) = header.as_ref()
+            if let Some(header) = libc::CMSG_FIRSTHDR(&raw const message).as_ref()
                 && (header.cmsg_level, header.cmsg_type) == (libc::SOL_SOCKET, libc::SCM_RIGHTS)
             {
-                descriptor = Some(libc::CMSG_DATA(header).cast::<c_int>().read_unaligned());
+                let length = header.cmsg_len - libc::CMSG_LEN(0) as usize;
+                let data = libc::CMSG_DATA(header).cast::<c_int>();
+                for (at, file) in files.iter_mut().enumerate().take(length / size_of::<c_int>()) {
+                    *file = Some(File::from_raw_fd(data.add(at).read_unaligned()));
+                }
             }
             let reply = Reply::from_bytes(&bytes[..received as usize]).ok_or(libc::EIO)?;
-            Ok((reply.result, descriptor))
+            Ok((reply.result, files))
         }
     }
 }

@@ -1,6 +1,7 @@
 //! The card, opened in this process (`xdma run --exclusive`).
 
 use crate::own::{Own, with_signals_blocked};
+use crate::real;
 use libc::c_int;
 use std::fs::File;
 use std::io::{Read, Seek, Write};
@@ -10,7 +11,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
 use std::thread;
 use std::time::{Duration, Instant};
 use xdma::card::CardOptions;
-use xdma_chardev::{Device, EXCLUSIVE_VARIABLE, Exclusive, Files, Node, Operation, Request};
+use xdma_chardev::{Device, EXCLUSIVE_VARIABLE, Exclusive, FileHeader, Files, Node, Operation, Request};
 
 /// How long the end of the process waits for other threads that are in a call.
 const EXIT_LIMIT: Duration = Duration::from_secs(2);
@@ -51,6 +52,22 @@ pub fn is_child() -> bool {
     CHILD.load(Ordering::Relaxed)
 }
 
+/// Opens a device file that this process has inherited through `exec`: the card was closed with the previous program. Returns its
+/// new number, or 0 if the card cannot be opened.
+pub fn reopen(fd: c_int, header: &FileHeader) -> u64 {
+    let Some(settings) = settings() else { return header.file };
+    let request =
+        Request { flags: header.flags, value: header.minor.into(), ..Request::new(Operation::Open, 0) };
+    let Ok((_, Some(new))) = call_for_descriptor(settings, &request) else { return 0 };
+    let number = crate::open::header(new).map_or(0, |header| header.file);
+    // SAFETY: `new` was just opened, and `fd` is the dead end of a socket pair. `exec` has kept it, so it has no close-on-exec flag.
+    unsafe {
+        real::dup2(new, fd);
+        real::close(new);
+    }
+    number
+}
+
 /// Prepares a child process: the card stays with its parent.
 pub fn start_child() {
     CHILD.store(true, Ordering::Relaxed);
@@ -59,7 +76,7 @@ pub fn start_child() {
         FORKED.store(true, Ordering::Relaxed);
         // Otherwise a child that outlives its parent would keep the card locked.
         // SAFETY: the child's copy of this library's file descriptor.
-        unsafe { crate::real::close(lock) };
+        unsafe { real::close(lock) };
     }
 }
 

@@ -11,6 +11,7 @@
 #![deny(missing_docs)]
 
 mod broker;
+mod copy;
 mod descriptors;
 mod errno;
 mod events;
@@ -26,3 +27,4 @@ mod startup;
 mod status;
 mod stdio;
 mod table;
+mod window;

@@ -1,6 +1,8 @@
 //! A thread of this process as the caller of a device file.
 
+use crate::copy::copy;
 use crate::{heap, ranges};
+use libc::c_int;
 use std::cell::Cell;
 use std::mem::MaybeUninit;
 use xdma::card::Card;
@@ -22,7 +24,13 @@ const SIGNALS: i32 = 64;
 /// The calling thread.
 #[derive(Default)]
 pub struct Own {
-    /// The thread's signal mask before it had to wait. While it waits, signals are blocked, so that none is missed.
+    signals: Signals,
+}
+
+/// The signals of a thread that waits. They are blocked, so that none is missed, and each is examined before its handler runs.
+#[derive(Default)]
+pub struct Signals {
+    /// The thread's signal mask before it had to wait.
     mask: Cell<Option<libc::sigset_t>>,
 }
 
@@ -36,29 +44,20 @@ enum Effect {
 
 impl Caller for Own {
     fn read(&self, address: u64, to: &mut [u8]) -> Result<(), Errno> {
-        let length = to.len() as u64;
-        if !ranges::is_readable(address, length) {
-            kernel_copy(address, to.as_mut_ptr(), length, libc::process_vm_readv)?;
-            ranges::add(address, length, false);
-            return Ok(());
-        }
-        // SAFETY: the program has passed this memory, and it was readable when the kernel last copied it. `to` is memory of the
-        // driver.
-        unsafe { std::ptr::copy_nonoverlapping(address as *const u8, to.as_mut_ptr(), to.len()) };
-        Ok(())
+        // SAFETY: the slice has that many bytes.
+        unsafe { copy_in(address, to.as_mut_ptr(), to.len() as u64) }.map_err(Errno::from_raw_os_error)
     }
 
     fn write(&self, address: u64, from: &[u8]) -> Result<(), Errno> {
-        kernel_copy(address, from.as_ptr().cast_mut(), from.len() as u64, libc::process_vm_writev)
+        // SAFETY: as above.
+        unsafe { copy_out(address, from.as_ptr(), from.len() as u64) }.map_err(Errno::from_raw_os_error)
     }
 
     fn copy_out(&self, address: u64, from: &Buffer, length: u64) -> Result<(), Errno> {
         if !ranges::is_writable(address, length) {
             let mut bounce = vec![0u8; length as usize];
             from.read(0, &mut bounce).map_err(|_| Errno::IO)?;
-            self.write(address, &bounce)?;
-            ranges::add(address, length, true);
-            return Ok(());
+            return self.write(address, &bounce);
         }
         // SAFETY: the program has passed this memory for the result of its call, and it was writable when the kernel last copied
         // to it.
@@ -74,7 +73,8 @@ impl Caller for Own {
         let pages =
             std::iter::once(address).chain((address / PAGE * PAGE + PAGE..end).step_by(PAGE as usize));
         for page in pages {
-            kernel_copy(page, [0].as_mut_ptr(), 1, libc::process_vm_readv)?;
+            kernel_copy(page, [0].as_mut_ptr(), 1, libc::process_vm_readv)
+                .map_err(Errno::from_raw_os_error)?;
         }
         ranges::add(address, length, false);
         Ok(())
@@ -85,6 +85,14 @@ impl Caller for Own {
     }
 
     fn is_cancelled(&self) -> bool {
+        self.signals.interrupt()
+    }
+}
+
+impl Signals {
+    /// Returns whether a signal interrupts the call: its handler does not restart calls, or it terminates the process. Runs the
+    /// handlers of other signals.
+    pub fn interrupt(&self) -> bool {
         let mask = self.mask.get().unwrap_or_else(|| {
             let mask = block_signals();
             self.mask.set(Some(mask));
@@ -107,7 +115,7 @@ impl Caller for Own {
     }
 }
 
-impl Drop for Own {
+impl Drop for Signals {
     fn drop(&mut self) {
         if let Some(mask) = self.mask.get() {
             set_mask(&mask);
@@ -174,6 +182,39 @@ fn effect(signal: i32) -> Effect {
     }
 }
 
+/// Copies `length` bytes from the program's memory to `to`, or returns `EFAULT`.
+///
+/// # Safety
+///
+/// `to` points to `length` bytes of the driver's memory.
+pub unsafe fn copy_in(address: u64, to: *mut u8, length: u64) -> Result<(), c_int> {
+    if !ranges::is_readable(address, length) {
+        kernel_copy(address, to, length, libc::process_vm_readv)?;
+        ranges::add(address, length, false);
+        return Ok(());
+    }
+    // SAFETY: the program has passed this memory, and it was readable when the kernel last copied it.
+    unsafe { copy(address as *const u8, to, length as usize) };
+    Ok(())
+}
+
+/// Copies `length` bytes from `from` to the program's memory, or returns `EFAULT`.
+///
+/// # Safety
+///
+/// `from` points to `length` bytes of the driver's memory.
+pub unsafe fn copy_out(address: u64, from: *const u8, length: u64) -> Result<(), c_int> {
+    if !ranges::is_writable(address, length) {
+        kernel_copy(address, from.cast_mut(), length, libc::process_vm_writev)?;
+        ranges::add(address, length, true);
+        return Ok(());
+    }
+    // SAFETY: the program has passed this memory for the result of its call, and it was writable when the kernel last copied to
+    // it.
+    unsafe { copy(from, address as *mut u8, length as usize) };
+    Ok(())
+}
+
 type Copy = unsafe extern "C" fn(
     libc::pid_t,
     *const libc::iovec,
@@ -184,11 +225,11 @@ type Copy = unsafe extern "C" fn(
 ) -> libc::ssize_t;
 
 /// Copies between the program's memory and the driver's by the kernel, which checks the program's address.
-fn kernel_copy(address: u64, own: *mut u8, length: u64, copy: Copy) -> Result<(), Errno> {
+fn kernel_copy(address: u64, own: *mut u8, length: u64, copy: Copy) -> Result<(), c_int> {
     let len = length as usize;
     let local = libc::iovec { iov_base: own.cast(), iov_len: len };
     let remote = libc::iovec { iov_base: address as *mut libc::c_void, iov_len: len };
     // SAFETY: `own` is valid for `length` bytes; the kernel checks the other address.
     let copied = unsafe { copy(libc::getpid(), &raw const local, 1, &raw const remote, 1, 0) };
-    if copied == len as isize { Ok(()) } else { Err(Errno::FAULT) }
+    if copied == len as isize { Ok(()) } else { Err(libc::EFAULT) }
 }

@@ -43,7 +43,8 @@ extern "C" fn start() {
         if let Some(header) = open::header(fd)
             && let Some(node) = Node::from_minor(header.minor)
         {
-            table::set(fd, Entry { node, flags: header.flags, file: header.file });
+            let file = exclusive::reopen(fd, &header);
+            table::set(fd, Entry { node, flags: header.flags, file });
             stdio::replace_standard(fd);
         }
     }

@@ -8,7 +8,7 @@ use xdma::memory::{MapError, MemoryError};
 use xdma::regs::Direction;
 use xdma::unstable::card::pin;
 use xdma::unstable::memory::PinnedMemory;
-use xdma_chardev::InPlace;
+use xdma_chardev::{CardMemory, InPlace};
 
 /// Maximum size in bytes of all pinned blocks, counted for each direction.
 const MAX_PINNED: usize = 4 << 30;
@@ -76,7 +76,7 @@ pub fn in_place(card: &Card, address: usize, length: usize, direction: Direction
         Some(memory) => memory,
         None => pin_block(card, block, direction)?,
     };
-    Some(InPlace { memory, offset: offset as u64 })
+    Some(InPlace { memory: CardMemory::Pinned(memory), offset: offset as u64 })
 }
 
 /// Pins a block, if it is used for the second time.

@@ -49,7 +49,7 @@ static void *volatile null;
 static char *page(void)
 {
 	char *p = mmap(NULL, 2 * PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-	munmap(p + PAGE, PAGE);
+	mprotect(p + PAGE, PAGE, PROT_NONE);
 	return p;
 }
 
@@ -124,11 +124,11 @@ static void check_fault(void)
 	FAILS(pwrite(h, p + PAGE / 2, PAGE, 0), EFAULT);
 	FAILS(pread(c, p + PAGE / 2, PAGE, 0), EFAULT);
 	CHECK(pread(c, after, PAGE, 0) == PAGE && !memcmp(before, after, PAGE));
-	// A large buffer whose last page is not mapped.
+	// A large buffer whose last page is not accessible.
 	size_t large = 4 << 20;
 	char *l = mmap(NULL, large, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	memset(l, 'y', large);
-	munmap(l + large - PAGE, PAGE);
+	mprotect(l + large - PAGE, PAGE, PROT_NONE);
 	FAILS(pwrite(h, l, large, 0), EFAULT);
 	CHECK(pread(c, after, PAGE, 0) == PAGE && !memcmp(before, after, PAGE));
 	// Read-only memory is a valid source.

@@ -1,0 +1,104 @@
+//! The memory that a thread shares with the broker: the slot for requests, and windows for data.
+
+use crate::own::{self, Signals};
+use crate::{errno, real};
+use libc::{c_int, c_void};
+use std::fs::File;
+use std::os::fd::AsRawFd;
+use std::ptr::null_mut;
+use std::time::{Duration, Instant};
+use xdma_chardev::{Operation, Reply, Request, Slot, USES_WINDOW, WINDOW};
+
+/// How long a call sleeps before it checks for signals and for the end of the broker, at first and later.
+const SLICES: [Duration; 2] = [Duration::from_millis(2), Duration::from_millis(5)];
+
+pub struct Shared {
+    slot: Slot,
+    /// For data to the card and from it.
+    windows: [Window; 2],
+}
+
+/// A mapped window.
+struct Window(*mut u8);
+
+impl Window {
+    fn map(file: &File) -> Option<Self> {
+        let (protection, length) = (libc::PROT_READ | libc::PROT_WRITE, WINDOW as usize);
+        if file.metadata().ok()?.len() < WINDOW {
+            return None;
+        }
+        // SAFETY: a new mapping. A child process has no use for it.
+        unsafe {
+            let mapped = real::mmap64(null_mut(), length, protection, libc::MAP_SHARED, file.as_raw_fd(), 0);
+            if mapped == libc::MAP_FAILED {
+                return None;
+            }
+            real::madvise(mapped, length, libc::MADV_DONTFORK);
+            Some(Self(mapped.cast()))
+        }
+    }
+}
+
+impl Drop for Window {
+    fn drop(&mut self) {
+        // SAFETY: the mapping is not used any more.
+        unsafe { real::munmap(self.0.cast::<c_void>(), WINDOW as usize) };
+    }
+}
+
+impl Shared {
+    /// Maps the files that the broker has sent.
+    pub fn new(slot: &File, windows: [&File; 2]) -> Option<Self> {
+        let [h2c, c2h] = windows.map(Window::map);
+        Some(Self { slot: Slot::map(slot).ok()?, windows: [h2c?, c2h?] })
+    }
+
+    /// Executes a request. `socket` is the connection to the broker.
+    pub fn call(&self, request: &Request, socket: c_int) -> Result<i64, c_int> {
+        let mut request = *request;
+        let fits = (1..=WINDOW).contains(&request.length);
+        if request.operation.is_transfer() && fits {
+            request.flags = USES_WINDOW;
+            if let Operation::Write | Operation::WriteAt = request.operation {
+                // SAFETY: the window has at least that many bytes, and only this thread uses it.
+                unsafe { own::copy_in(request.address, self.windows[0].0, request.length) }?;
+            }
+        }
+        let reply = self.exchange(&request, socket)?;
+        if reply.in_window && reply.result > 0 {
+            let length = (reply.result as u64).min(request.length).min(WINDOW);
+            // SAFETY: as above.
+            unsafe { own::copy_out(request.address, self.windows[1].0, length) }?;
+        }
+        Ok(reply.result)
+    }
+
+    /// Passes a request to the broker, and waits for the reply.
+    fn exchange(&self, request: &Request, socket: c_int) -> Result<Reply, c_int> {
+        self.slot.send(request);
+        if let Some(reply) = self.slot.receive(Instant::now() + SLICES[0]) {
+            return Ok(reply);
+        }
+        let signals = Signals::default();
+        loop {
+            if signals.interrupt() {
+                self.slot.cancel();
+            }
+            if let Some(reply) = self.slot.receive(Instant::now() + SLICES[1]) {
+                return Ok(reply);
+            }
+            if has_hung_up(socket) {
+                return Err(libc::ENODEV);
+            }
+        }
+    }
+}
+
+fn has_hung_up(socket: c_int) -> bool {
+    let saved = errno::get();
+    let mut ready = libc::pollfd { fd: socket, events: 0, revents: 0 };
+    // SAFETY: the structure is valid for the call.
+    let polled = unsafe { libc::poll(&raw mut ready, 1, 0) };
+    errno::set(saved);
+    polled == 1
+}
