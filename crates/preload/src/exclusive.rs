@@ -6,8 +6,9 @@ use libc::c_int;
 use std::fs::File;
 use std::io::{Read, Seek, Write};
 use std::os::fd::IntoRawFd;
-use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
+use std::ptr::null_mut;
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicPtr, AtomicU32, Ordering};
+use std::sync::{Mutex, OnceLock, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 use xdma::card::CardOptions;
@@ -17,7 +18,10 @@ use xdma_chardev::{Device, EXCLUSIVE_VARIABLE, Exclusive, FileHeader, Files, Nod
 const EXIT_LIMIT: Duration = Duration::from_secs(2);
 
 static SETTINGS: OnceLock<Exclusive> = OnceLock::new();
-static FILES: RwLock<Option<Arc<Files>>> = RwLock::new(None);
+/// The open card. Null before it is opened and after it is closed.
+static FILES: AtomicPtr<Files> = AtomicPtr::new(null_mut());
+/// Number of threads that use [`FILES`].
+static USERS: AtomicU32 = AtomicU32::new(0);
 static OPENING: Mutex<()> = Mutex::new(());
 /// Whether this process is a fork of one that used this library.
 static CHILD: AtomicBool = AtomicBool::new(false);
@@ -85,8 +89,8 @@ pub fn start_child() {
 pub fn call(request: &Request) -> i64 {
     let result = match request.operation {
         Operation::Check => check(request.value).map(|_| 0),
-        _ => files()
-            .and_then(|files| files.call(&Own::default(), request).map_err(|errno| errno.raw_os_error())),
+        _ => FilesGuard::new()
+            .and_then(|files| files.0.call(&Own::default(), request).map_err(|errno| errno.raw_os_error())),
     };
     result.map_or_else(|errno| -i64::from(errno), |value| value as i64)
 }
@@ -97,9 +101,9 @@ pub fn call_for_descriptor(settings: &Exclusive, request: &Request) -> Result<(i
         Operation::Open => {
             check(request.value)?;
             let files = open_card(settings)?;
-            files.open(request.value, request.flags).map(|file| (0, file))
+            files.0.open(request.value, request.flags).map(|file| (0, file))
         }
-        Operation::Map => files()?.map(request).map(|(file, offset)| (offset as i64, file)),
+        Operation::Map => FilesGuard::new()?.0.map(request).map(|(file, offset)| (offset as i64, file)),
         _ => return Ok((call(request), None)),
     };
     let (value, file) = reply.map_err(|errno| errno.raw_os_error())?;
@@ -111,15 +115,37 @@ fn check(minor: u64) -> Result<Node, c_int> {
     if settings().is_some_and(|settings| settings.has(node)) { Ok(node) } else { Err(libc::ENOENT) }
 }
 
-fn files() -> Result<Arc<Files>, c_int> {
-    if FORKED.load(Ordering::Relaxed) {
-        return Err(libc::EBUSY);
+/// The open card, which stays open while this exists.
+struct FilesGuard(&'static Files);
+
+impl FilesGuard {
+    #[inline]
+    fn new() -> Result<Self, c_int> {
+        if FORKED.load(Ordering::Relaxed) {
+            return Err(libc::EBUSY);
+        }
+        // The order of these two operations, and of their counterparts in `close_card`, ensures that one side sees the other.
+        USERS.fetch_add(1, Ordering::SeqCst);
+        let files = FILES.load(Ordering::SeqCst);
+        // SAFETY: `close_card` frees the files only when there are no users.
+        match unsafe { files.as_ref() } {
+            Some(files) => Ok(Self(files)),
+            None => {
+                USERS.fetch_sub(1, Ordering::SeqCst);
+                Err(libc::EBADF)
+            }
+        }
     }
-    FILES.read().unwrap_or_else(PoisonError::into_inner).clone().ok_or(libc::EBADF)
+}
+
+impl Drop for FilesGuard {
+    fn drop(&mut self) {
+        USERS.fetch_sub(1, Ordering::SeqCst);
+    }
 }
 
 /// Returns the device files. The first call opens the card.
-fn open_card(settings: &Exclusive) -> Result<Arc<Files>, c_int> {
+fn open_card(settings: &Exclusive) -> Result<FilesGuard, c_int> {
     if FORKED.load(Ordering::Relaxed) {
         report("the card is in use by the parent process, which `xdma run --exclusive` gave it to");
         return Err(libc::EBUSY);
@@ -127,24 +153,24 @@ fn open_card(settings: &Exclusive) -> Result<Arc<Files>, c_int> {
     // The threads that the driver starts must not receive the program's signals.
     with_signals_blocked(|| {
         let _opening = OPENING.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Ok(files) = files() {
+        if let Ok(files) = FilesGuard::new() {
             return Ok(files);
         }
         let lock = lock(settings)?;
         let files = open_files(settings)?;
-        *FILES.write().unwrap_or_else(PoisonError::into_inner) = Some(files.clone());
+        FILES.store(Box::into_raw(Box::new(files)), Ordering::SeqCst);
         LOCK.store(lock.into_raw_fd(), Ordering::Relaxed);
         // SAFETY: the function has the required type. If it cannot be registered, the next user of the card resets it.
         unsafe { libc::atexit(close_card) };
-        Ok(files)
+        FilesGuard::new()
     })
 }
 
-fn open_files(settings: &Exclusive) -> Result<Arc<Files>, c_int> {
+fn open_files(settings: &Exclusive) -> Result<Files, c_int> {
     let opened = settings.card.open(CardOptions::default()).map_err(|error| error.to_string());
     let device =
         opened.and_then(|card| Device::new(card, settings.options).map_err(|error| error.to_string()));
-    device.map(|device| Arc::new(Files::new(device))).map_err(|error| {
+    device.map(Files::new).map_err(|error| {
         report(&format!("cannot open {}: {error}", settings.card));
         libc::EIO
     })
@@ -177,12 +203,19 @@ extern "C" fn close_card() {
     if FORKED.load(Ordering::Relaxed) {
         return;
     }
-    let Some(files) = FILES.write().unwrap_or_else(PoisonError::into_inner).take() else { return };
-    files.cancel_all();
+    let files = FILES.swap(null_mut(), Ordering::SeqCst);
+    // SAFETY: the pointer is that of `open_card`, and it is freed only below.
+    let Some(shared) = (unsafe { files.as_ref() }) else { return };
+    shared.cancel_all();
     crate::heap::unpin_all();
     // Other threads may still be in a call. They end soon, since the calls are cancelled.
     let start = Instant::now();
-    while Arc::strong_count(&files) > 1 && start.elapsed() < EXIT_LIMIT {
+    while USERS.load(Ordering::SeqCst) > 0 {
+        if start.elapsed() > EXIT_LIMIT {
+            return;
+        }
         thread::sleep(Duration::from_millis(1));
     }
+    // SAFETY: there are no users, and later ones find a null pointer.
+    drop(unsafe { Box::from_raw(files) });
 }

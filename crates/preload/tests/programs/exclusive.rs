@@ -39,7 +39,7 @@ assert os.pwrite(h, b'x', 0) == 1
     drop(first.stdin.take());
     // `input` fails at the end of its input, so the program ends with an error: a clean end needs a line.
     assert!(!first.wait().unwrap().success());
-    bench.shell("head -c 4096 /dev/zero >/dev/xdma0_h2c_0");
+    bench.shell("dd if=/dev/zero of=/dev/xdma0_h2c_0 bs=4096 count=1");
     bench.check_closed();
 }
 
@@ -52,4 +52,13 @@ fn a_killed_program_does_not_lock_the_card() {
     assert_eq!(killed.unwrap().status.signal(), Some(9));
     let text = check(bench.command("head").args(["-c", "4", "/dev/xdma0_c2h_0"]).output().unwrap());
     assert_eq!(text, "text");
+}
+
+/// `exec` closes the card. The new program opens it again when it inherits a device file, as in a redirection of a shell.
+#[test]
+fn a_program_can_inherit_a_file_through_exec() {
+    let bench = Bench::exclusive_memory();
+    let text = "printf inherited | cat >/dev/xdma0_h2c_0; head -c 9 </dev/xdma0_c2h_0";
+    assert_eq!(check(bench.command("bash").args(["-c", text]).output().unwrap()), "inherited");
+    bench.check_closed();
 }
