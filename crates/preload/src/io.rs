@@ -184,7 +184,7 @@ unsafe extern "C" {
 }
 
 /// Checks the size of a buffer, as the C library does for fortified programs.
-fn check_size(count: usize, size: usize) {
+pub fn check_size(count: usize, size: usize) {
     if count > size {
         // SAFETY: the function has no preconditions.
         unsafe { __chk_fail() }

@@ -15,6 +15,7 @@ mod descriptors;
 mod errno;
 mod events;
 mod exclusive;
+mod fread;
 mod heap;
 mod io;
 mod open;

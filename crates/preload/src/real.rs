@@ -112,5 +112,7 @@ real! {
     fileno(stream: *mut libc::FILE) -> c_int;
     fileno_unlocked(stream: *mut libc::FILE) -> c_int;
     fopen(path: *const c_char, mode: *const c_char) -> *mut libc::FILE;
+    fread(to: *mut c_void, size: usize, count: usize, stream: *mut libc::FILE) -> usize;
+    fread_unlocked(to: *mut c_void, size: usize, count: usize, stream: *mut libc::FILE) -> usize;
     fdopen(fd: c_int, mode: *const c_char) -> *mut libc::FILE;
 }
