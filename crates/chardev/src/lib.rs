@@ -16,6 +16,7 @@
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]
 
+mod bars;
 mod broker;
 mod caller;
 mod client;
@@ -41,6 +42,6 @@ pub use caller::{Caller, InPlace};
 pub use device::{Device, DeviceError, DeviceOptions};
 pub use exclusive::{BadExclusive, EXCLUSIVE_VARIABLE, Exclusive};
 pub use files::Files;
-pub use node::Node;
+pub use node::{Node, pci_number};
 pub use rustix::io::Errno;
 pub use wire::{FILE_MAGIC, FileHeader, Operation, Reply, Request};

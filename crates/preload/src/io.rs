@@ -317,7 +317,7 @@ fn map_device(
     flags: c_int,
     offset: i64,
 ) -> *mut c_void {
-    if !matches!(entry.node, Node::User | Node::Control) {
+    if !entry.node.is_bar() {
         errno::set(libc::ENODEV);
         return libc::MAP_FAILED;
     }

@@ -25,8 +25,14 @@ pub fn open_device(card: u32, node: Node, flags: c_int) -> c_int {
     if card != 0 {
         return errno::fail(libc::ENOENT);
     }
+    open_node(node, 0, flags)
+}
+
+/// Opens a file that the broker serves. `card` is 0, or the number of its PCI address.
+fn open_node(node: Node, card: u64, flags: c_int) -> c_int {
     let flags = flags as u32;
-    let request = Request { flags, value: node.minor().into(), ..Request::new(Operation::Open, 0) };
+    let value = node.minor().into();
+    let request = Request { flags, value, position: card, ..Request::new(Operation::Open, 0) };
     match service::call_for_descriptor(&request) {
         (0, Some(fd)) => {
             // File descriptors are received with close-on-exec set.
@@ -41,6 +47,21 @@ pub fn open_device(card: u32, node: Node, flags: c_int) -> c_int {
         (0, None) => errno::fail(libc::EMFILE),
         (error, _) => errno::result(error) as c_int,
     }
+}
+
+/// Opens the file of a BAR in sysfs, if it is that of the broker's card. The kernel refuses to map it while a driver uses the card.
+///
+/// # Safety
+///
+/// `path` must be null or point to a C string.
+unsafe fn open_resource(path: *const c_char, flags: c_int) -> Option<c_int> {
+    if path.is_null() {
+        return None;
+    }
+    // SAFETY: the caller's contract.
+    let (card, node) = Node::from_resource(unsafe { CStr::from_ptr(path) }.to_str().ok()?)?;
+    let request = Request { value: node.minor().into(), position: card, ..Request::new(Operation::Check, 0) };
+    (service::call(&request) >= 0).then(|| open_node(node, card, flags))
 }
 
 /// Returns the message that identifies an open device file, or `None` if the file descriptor is not one.
@@ -70,7 +91,7 @@ macro_rules! variants {
             unsafe {
                 match device(path) {
                     Some((card, node)) => open_device(card, node, flags),
-                    None => opened(real::open(path, flags, mode)),
+                    None => open_resource(path, flags).unwrap_or_else(|| opened(real::open(path, flags, mode))),
                 }
             }
         }
@@ -81,7 +102,7 @@ macro_rules! variants {
             unsafe {
                 match device(path) {
                     Some((card, node)) => open_device(card, node, flags),
-                    None => opened(real::openat(dir, path, flags, mode)),
+                    None => open_resource(path, flags).unwrap_or_else(|| opened(real::openat(dir, path, flags, mode))),
                 }
             }
         }

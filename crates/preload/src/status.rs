@@ -8,6 +8,8 @@ use xdma_chardev::{Node, Operation, Request};
 /// The major number that device files report. It is in the range for local use, because no kernel module has registered one.
 const MAJOR: c_uint = 240;
 const MODE: libc::mode_t = libc::S_IFCHR | 0o660;
+/// The mode of a BAR's file in sysfs.
+const REGULAR: libc::mode_t = libc::S_IFREG | 0o600;
 const BLOCK: i64 = 4096;
 
 /// Checks that the broker's card has a device file.
@@ -15,9 +17,16 @@ fn exists(card: u32, node: Node) -> Result<(), c_int> {
     let request = Request { value: node.minor().into(), ..Request::new(Operation::Check, 0) };
     match service::call(&request) {
         _ if card != 0 => Err(libc::ENOENT),
-        0 => Ok(()),
+        0.. => Ok(()),
         error => Err(-error as c_int),
     }
+}
+
+/// Returns the size of a file in sysfs, or `None` for a device file.
+fn file_size(node: Node) -> Option<u64> {
+    let Node::Resource(_) = node else { return None };
+    let request = Request { value: node.minor().into(), ..Request::new(Operation::Check, 0) };
+    Some(u64::try_from(service::call(&request)).unwrap_or(0))
 }
 
 fn fill(node: Node, status: *mut libc::stat) -> c_int {
@@ -31,6 +40,9 @@ fn fill(node: Node, status: *mut libc::stat) -> c_int {
         status.st_rdev = libc::makedev(MAJOR, node.minor());
         status.st_blksize = BLOCK;
         status.st_ino = u64::from(node.minor()) + 1;
+        if let Some(size) = file_size(node) {
+            (status.st_mode, status.st_size, status.st_rdev) = (REGULAR, size as i64, 0);
+        }
     }
     0
 }
@@ -47,6 +59,10 @@ fn fill_extended(node: Node, status: *mut libc::statx) -> c_int {
         (status.stx_rdev_major, status.stx_rdev_minor) = (MAJOR, node.minor());
         status.stx_blksize = BLOCK as u32;
         status.stx_ino = u64::from(node.minor()) + 1;
+        if let Some(size) = file_size(node) {
+            (status.stx_mode, status.stx_size) = (REGULAR as u16, size);
+            (status.stx_rdev_major, status.stx_rdev_minor) = (0, 0);
+        }
     }
     0
 }
