@@ -19,9 +19,11 @@
 mod bars;
 mod broker;
 mod caller;
+mod calls;
 mod client;
 mod device;
 mod dma;
+mod elf;
 mod errno;
 mod events;
 mod exclusive;
@@ -39,7 +41,9 @@ mod wire;
 
 pub use broker::{BROKER_PID_VARIABLE, BROKER_VARIABLE, Broker};
 pub use caller::{Caller, InPlace};
+pub use calls::{Call, CallKey, Counted, Counters, EXPLAIN_VARIABLE, REMARKS};
 pub use device::{Device, DeviceError, DeviceOptions};
+pub use elf::has_interpreter;
 pub use exclusive::{BadExclusive, EXCLUSIVE_VARIABLE, Exclusive};
 pub use files::Files;
 pub use node::{Node, pci_number};

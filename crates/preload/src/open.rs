@@ -1,10 +1,10 @@
 //! `open` and its variants.
 
 use crate::table::{self, Entry};
-use crate::{errno, real, service};
+use crate::{errno, explain, real, service};
 use libc::{c_char, c_int, mode_t};
 use std::ffi::CStr;
-use xdma_chardev::{FileHeader, Node, Operation, Request};
+use xdma_chardev::{Call, FileHeader, Node, Operation, Request};
 
 /// Returns the card number and the device file that a path names.
 ///
@@ -16,7 +16,12 @@ pub unsafe fn device(path: *const c_char) -> Option<(u32, Node)> {
         return None;
     }
     // SAFETY: the caller's contract.
-    Node::from_path(unsafe { CStr::from_ptr(path) }.to_str().ok()?)
+    let path = unsafe { CStr::from_ptr(path) }.to_str().ok()?;
+    let found = Node::from_path(path);
+    if found.is_none() && explain::is_enabled() && path.starts_with("/dev/xdma") {
+        explain::remark(&format!("{}: {path} is no device file", explain::program()));
+    }
+    found
 }
 
 /// Opens a device file. Returns the file descriptor, or sets errno and returns -1.
@@ -30,6 +35,12 @@ pub fn open_device(card: u32, node: Node, flags: c_int) -> c_int {
 
 /// Opens a file that the broker serves. `card` is 0, or the number of its PCI address.
 fn open_node(node: Node, card: u64, flags: c_int) -> c_int {
+    let fd = request_node(node, card, flags);
+    explain::count(Call::Open, node, if fd < 0 { -1 } else { 0 });
+    fd
+}
+
+fn request_node(node: Node, card: u64, flags: c_int) -> c_int {
     let flags = flags as u32;
     let value = node.minor().into();
     let request = Request { flags, value, position: card, ..Request::new(Operation::Open, 0) };

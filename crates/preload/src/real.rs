@@ -114,5 +114,15 @@ real! {
     fopen(path: *const c_char, mode: *const c_char) -> *mut libc::FILE;
     fread(to: *mut c_void, size: usize, count: usize, stream: *mut libc::FILE) -> usize;
     fread_unlocked(to: *mut c_void, size: usize, count: usize, stream: *mut libc::FILE) -> usize;
+    aio_read(request: *mut libc::aiocb) -> c_int;
+    aio_read64(request: *mut libc::aiocb) -> c_int;
+    aio_write(request: *mut libc::aiocb) -> c_int;
+    aio_write64(request: *mut libc::aiocb) -> c_int;
+    execve(path: *const c_char, arguments: *const *const c_char, environment: *const *const c_char) -> c_int;
+    execv(path: *const c_char, arguments: *const *const c_char) -> c_int;
+    execvp(path: *const c_char, arguments: *const *const c_char) -> c_int;
+    posix_spawn(process: *mut libc::pid_t, path: *const c_char, actions: *const c_void, attributes: *const c_void, arguments: *const *const c_char, environment: *const *const c_char) -> c_int;
+    posix_spawnp(process: *mut libc::pid_t, path: *const c_char, actions: *const c_void, attributes: *const c_void, arguments: *const *const c_char, environment: *const *const c_char) -> c_int;
+    syscall(number: libc::c_long, a: libc::c_long, b: libc::c_long, c: libc::c_long, d: libc::c_long, e: libc::c_long, f: libc::c_long) -> libc::c_long;
     fdopen(fd: c_int, mode: *const c_char) -> *mut libc::FILE;
 }
