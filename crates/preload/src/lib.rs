@@ -19,6 +19,7 @@ mod explain;
 mod fread;
 mod heap;
 mod io;
+mod listing;
 mod open;
 mod own;
 mod ranges;

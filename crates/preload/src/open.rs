@@ -3,25 +3,45 @@
 use crate::table::{self, Entry};
 use crate::{errno, explain, real, service};
 use libc::{c_char, c_int, mode_t};
-use std::ffi::CStr;
+use std::ffi::{CStr, CString};
 use xdma_chardev::{Call, FileHeader, Node, Operation, Request};
 
-/// Returns the card number and the device file that a path names.
+/// Returns the card number and the device file that a path names. A relative path starts at the directory `dir`.
 ///
 /// # Safety
 ///
 /// `path` must be null or point to a C string.
-pub unsafe fn device(path: *const c_char) -> Option<(u32, Node)> {
+pub unsafe fn device(dir: c_int, path: *const c_char) -> Option<(u32, Node)> {
     if path.is_null() {
         return None;
     }
     // SAFETY: the caller's contract.
     let path = unsafe { CStr::from_ptr(path) }.to_str().ok()?;
-    let found = Node::from_path(path);
+    let found = match path.starts_with('/') {
+        true => Node::from_path(path),
+        false if path.contains("xdma") && is_dev(dir) => {
+            Node::from_path(&format!("/dev/{}", path.trim_start_matches("./")))
+        }
+        false => None,
+    };
     if found.is_none() && explain::is_enabled() && path.starts_with("/dev/xdma") {
         explain::remark(&format!("{}: {path} is no device file", explain::program()));
     }
     found
+}
+
+/// Returns whether an open directory, or the current directory (`AT_FDCWD`), is `/dev`.
+pub fn is_dev(dir: c_int) -> bool {
+    let link = match dir {
+        libc::AT_FDCWD => c"/proc/self/cwd".to_owned(),
+        dir => CString::new(format!("/proc/self/fd/{dir}")).unwrap_or_default(),
+    };
+    let saved = errno::get();
+    let mut target = [0u8; 8];
+    // SAFETY: the link is a C string, and the buffer is valid for the call.
+    let length = unsafe { libc::readlink(link.as_ptr(), target.as_mut_ptr().cast(), target.len()) };
+    errno::set(saved);
+    usize::try_from(length).is_ok_and(|length| &target[..length] == b"/dev")
 }
 
 /// Opens a device file. Returns the file descriptor, or sets errno and returns -1.
@@ -100,7 +120,7 @@ macro_rules! variants {
         unsafe extern "C" fn $open(path: *const c_char, flags: c_int, mode: mode_t) -> c_int {
             // SAFETY: the caller's contract is that of the C library's function.
             unsafe {
-                match device(path) {
+                match device(libc::AT_FDCWD, path) {
                     Some((card, node)) => open_device(card, node, flags),
                     None => open_resource(path, flags).unwrap_or_else(|| opened(real::open(path, flags, mode))),
                 }
@@ -111,7 +131,7 @@ macro_rules! variants {
         unsafe extern "C" fn $openat(dir: c_int, path: *const c_char, flags: c_int, mode: mode_t) -> c_int {
             // SAFETY: as above.
             unsafe {
-                match device(path) {
+                match device(dir, path) {
                     Some((card, node)) => open_device(card, node, flags),
                     None => open_resource(path, flags).unwrap_or_else(|| opened(real::openat(dir, path, flags, mode))),
                 }

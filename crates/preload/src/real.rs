@@ -124,5 +124,10 @@ real! {
     posix_spawn(process: *mut libc::pid_t, path: *const c_char, actions: *const c_void, attributes: *const c_void, arguments: *const *const c_char, environment: *const *const c_char) -> c_int;
     posix_spawnp(process: *mut libc::pid_t, path: *const c_char, actions: *const c_void, attributes: *const c_void, arguments: *const *const c_char, environment: *const *const c_char) -> c_int;
     syscall(number: libc::c_long, a: libc::c_long, b: libc::c_long, c: libc::c_long, d: libc::c_long, e: libc::c_long, f: libc::c_long) -> libc::c_long;
+    opendir(path: *const c_char) -> *mut libc::DIR;
+    fdopendir(fd: c_int) -> *mut libc::DIR;
+    readdir64(directory: *mut libc::DIR) -> *mut libc::dirent64;
+    rewinddir(directory: *mut libc::DIR);
+    closedir(directory: *mut libc::DIR) -> c_int;
     fdopen(fd: c_int, mode: *const c_char) -> *mut libc::FILE;
 }

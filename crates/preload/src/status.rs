@@ -13,7 +13,7 @@ const REGULAR: libc::mode_t = libc::S_IFREG | 0o600;
 const BLOCK: i64 = 4096;
 
 /// Checks that the broker's card has a device file.
-fn exists(card: u32, node: Node) -> Result<(), c_int> {
+pub fn exists(card: u32, node: Node) -> Result<(), c_int> {
     let request = Request { value: node.minor().into(), ..Request::new(Operation::Check, 0) };
     match service::call(&request) {
         _ if card != 0 => Err(libc::ENOENT),
@@ -70,7 +70,7 @@ fn fill_extended(node: Node, status: *mut libc::statx) -> c_int {
 /// Returns the device file of a path, or of the file descriptor `dir` if the path is empty.
 unsafe fn find(dir: c_int, path: *const c_char) -> Option<Result<Node, c_int>> {
     // SAFETY: the caller's contract is that of the C library's function.
-    if let Some((card, node)) = unsafe { device(path) } {
+    if let Some((card, node)) = unsafe { device(dir, path) } {
         return Some(exists(card, node).map(|()| node));
     }
     // SAFETY: a path that is not null is a C string.
@@ -101,10 +101,10 @@ fn of_descriptor(fd: c_int) -> Option<Result<Node, c_int>> {
 }
 
 status! {
-    stat(path: *const c_char, status: *mut libc::stat), find(-1, path), fill(status), stat(path, status);
-    stat64(path: *const c_char, status: *mut libc::stat), find(-1, path), fill(status), stat(path, status);
-    lstat(path: *const c_char, status: *mut libc::stat), find(-1, path), fill(status), lstat(path, status);
-    lstat64(path: *const c_char, status: *mut libc::stat), find(-1, path), fill(status), lstat(path, status);
+    stat(path: *const c_char, status: *mut libc::stat), find(libc::AT_FDCWD, path), fill(status), stat(path, status);
+    stat64(path: *const c_char, status: *mut libc::stat), find(libc::AT_FDCWD, path), fill(status), stat(path, status);
+    lstat(path: *const c_char, status: *mut libc::stat), find(libc::AT_FDCWD, path), fill(status), lstat(path, status);
+    lstat64(path: *const c_char, status: *mut libc::stat), find(libc::AT_FDCWD, path), fill(status), lstat(path, status);
     fstat(fd: c_int, status: *mut libc::stat), of_descriptor(fd), fill(status), fstat(fd, status);
     fstat64(fd: c_int, status: *mut libc::stat), of_descriptor(fd), fill(status), fstat(fd, status);
     fstatat(dir: c_int, path: *const c_char, status: *mut libc::stat, flags: c_int),
@@ -115,13 +115,13 @@ status! {
         find(dir, path), fill_extended(status), statx(dir, path, flags, mask, status);
     // Programs that were built for a glibc before 2.33 call these.
     __xstat(version: c_int, path: *const c_char, status: *mut libc::stat),
-        { let _ = version; find(-1, path) }, fill(status), stat(path, status);
+        { let _ = version; find(libc::AT_FDCWD, path) }, fill(status), stat(path, status);
     __xstat64(version: c_int, path: *const c_char, status: *mut libc::stat),
-        { let _ = version; find(-1, path) }, fill(status), stat(path, status);
+        { let _ = version; find(libc::AT_FDCWD, path) }, fill(status), stat(path, status);
     __lxstat(version: c_int, path: *const c_char, status: *mut libc::stat),
-        { let _ = version; find(-1, path) }, fill(status), lstat(path, status);
+        { let _ = version; find(libc::AT_FDCWD, path) }, fill(status), lstat(path, status);
     __lxstat64(version: c_int, path: *const c_char, status: *mut libc::stat),
-        { let _ = version; find(-1, path) }, fill(status), lstat(path, status);
+        { let _ = version; find(libc::AT_FDCWD, path) }, fill(status), lstat(path, status);
     __fxstat(version: c_int, fd: c_int, status: *mut libc::stat),
         { let _ = version; of_descriptor(fd) }, fill(status), fstat(fd, status);
     __fxstat64(version: c_int, fd: c_int, status: *mut libc::stat),
@@ -139,7 +139,7 @@ fn ok(node: Node, mode: c_int) -> c_int {
 }
 
 status! {
-    access(path: *const c_char, mode: c_int), find(-1, path), ok(mode), access(path, mode);
+    access(path: *const c_char, mode: c_int), find(libc::AT_FDCWD, path), ok(mode), access(path, mode);
     faccessat(dir: c_int, path: *const c_char, mode: c_int, flags: c_int),
         find(dir, path), ok(mode), faccessat(dir, path, mode, flags);
 }

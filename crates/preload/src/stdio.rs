@@ -225,7 +225,7 @@ macro_rules! fopen {
         unsafe extern "C" fn $name(path: *const c_char, mode: *const c_char) -> *mut FILE {
             // SAFETY: the caller's contract is that of the C library's function.
             unsafe {
-                let Some((card, node)) = device(path) else { return crate::real::fopen(path, mode) };
+                let Some((card, node)) = device(libc::AT_FDCWD, path) else { return crate::real::fopen(path, mode) };
                 match open_device(card, node, flags(mode)) {
                     -1 => std::ptr::null_mut(),
                     fd => stream(fd, mode),
