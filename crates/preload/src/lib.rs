@@ -25,6 +25,7 @@ mod own;
 mod ranges;
 mod real;
 mod service;
+mod spawn;
 mod startup;
 mod status;
 mod stdio;

@@ -129,5 +129,9 @@ real! {
     readdir64(directory: *mut libc::DIR) -> *mut libc::dirent64;
     rewinddir(directory: *mut libc::DIR);
     closedir(directory: *mut libc::DIR) -> c_int;
+    freopen(path: *const c_char, mode: *const c_char, stream: *mut libc::FILE) -> *mut libc::FILE;
+    posix_spawn_file_actions_addopen(actions: *mut c_void, fd: c_int, path: *const c_char, flags: c_int, mode: libc::mode_t) -> c_int;
+    posix_spawn_file_actions_adddup2(actions: *mut c_void, from: c_int, to: c_int) -> c_int;
+    posix_spawn_file_actions_destroy(actions: *mut c_void) -> c_int;
     fdopen(fd: c_int, mode: *const c_char) -> *mut libc::FILE;
 }

@@ -2,7 +2,7 @@
 //! intercept.
 
 use crate::open::{device, open_device};
-use crate::table;
+use crate::{errno, table};
 use libc::{FILE, c_char, c_int, c_void};
 use std::cell::UnsafeCell;
 use std::sync::atomic::{AtomicI64, AtomicPtr, AtomicUsize, Ordering};
@@ -23,6 +23,7 @@ unsafe extern "C" {
     fn write(fd: c_int, buffer: *const c_void, count: usize) -> isize;
     fn lseek64(fd: c_int, offset: i64, whence: c_int) -> i64;
     fn close(fd: c_int) -> c_int;
+    fn dup2(from: c_int, to: c_int) -> c_int;
     static mut stdin: *mut FILE;
     static mut stdout: *mut FILE;
     static mut stderr: *mut FILE;
@@ -236,6 +237,44 @@ macro_rules! fopen {
 }
 
 fopen! { fopen fopen64 }
+
+/// Reopens a standard stream as a device file. The C library's variable then contains another stream, so other streams, to which
+/// the program may have more pointers, are rejected.
+unsafe fn reopen(path: *const c_char, mode: *const c_char, old: *mut FILE) -> *mut FILE {
+    // SAFETY: the caller's contract is that of the C library's function.
+    unsafe {
+        let Some((card, node)) = device(libc::AT_FDCWD, path) else {
+            return crate::real::freopen(path, mode, old);
+        };
+        let standard = || [(0, &raw mut stdin), (1, &raw mut stdout), (2, &raw mut stderr)];
+        let Some((fd, variable)) = standard().into_iter().find(|(_, variable)| **variable == old) else {
+            errno::set(libc::EINVAL);
+            return std::ptr::null_mut();
+        };
+        libc::fflush(old);
+        let opened = open_device(card, node, flags(mode));
+        if opened < 0 {
+            return std::ptr::null_mut();
+        }
+        // This replaces the variable's stream.
+        let moved = dup2(opened, fd);
+        close(opened);
+        if moved < 0 { std::ptr::null_mut() } else { *variable }
+    }
+}
+
+/// Defines the variants of `freopen`.
+macro_rules! freopen {
+    ($($name:ident)*) => {$(
+        #[unsafe(no_mangle)]
+        unsafe extern "C" fn $name(path: *const c_char, mode: *const c_char, stream: *mut FILE) -> *mut FILE {
+            // SAFETY: the caller's contract is that of the C library's function.
+            unsafe { reopen(path, mode, stream) }
+        }
+    )*};
+}
+
+freopen! { freopen freopen64 }
 
 #[unsafe(no_mangle)]
 unsafe extern "C" fn fdopen(fd: c_int, mode: *const c_char) -> *mut FILE {

@@ -1,19 +1,11 @@
-//! Functions that do not support device files: asynchronous I/O. Also names the programs and system calls that this library
-//! cannot intercept, for `xdma run --explain`.
+//! Asynchronous I/O, which does not support device files.
 
 use crate::{errno, explain, real, table};
-use libc::{c_char, c_int, c_long, c_void, pid_t};
-use std::ffi::CStr;
-use std::fs::File;
-use std::io::Read;
-use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
-use xdma_chardev::{Call, has_interpreter};
+use libc::{c_int, c_long, c_void};
+use xdma_chardev::Call;
 
 /// Offset of the file descriptor in a `struct iocb`.
 const IOCB_FD: usize = 20;
-/// The start of a program, which contains its headers.
-const HEADERS: u64 = 4096;
 
 /// Submits requests up to the first for a device file.
 #[unsafe(no_mangle)]
@@ -57,54 +49,6 @@ macro_rules! aio {
 }
 
 aio! { aio_read, AioRead; aio_read64, AioRead; aio_write, AioWrite; aio_write64, AioWrite; }
-
-/// Names a program that will run without this library.
-unsafe fn check_program(path: *const c_char) {
-    if !explain::is_enabled() || path.is_null() {
-        return;
-    }
-    // SAFETY: the path is a C string.
-    let path = Path::new(std::ffi::OsStr::from_bytes(unsafe { CStr::from_ptr(path) }.to_bytes()));
-    // Without a slash, the name is searched for in several directories.
-    if path.as_os_str().as_bytes().contains(&b'/') && is_static(path) {
-        explain::remark(&format!(
-            "{} started {}, which is statically linked: its calls are not intercepted",
-            explain::program(),
-            path.display()
-        ));
-    }
-}
-
-/// Returns whether a file is an ELF program that names no dynamic linker.
-fn is_static(path: &Path) -> bool {
-    let mut start = vec![];
-    let read = File::open(path).and_then(|file| file.take(HEADERS).read_to_end(&mut start));
-    read.is_ok() && start.starts_with(b"\x7fELF") && !has_interpreter(&start)
-}
-
-/// Defines functions that start a program.
-macro_rules! starts {
-    ($($name:ident, $path:ident, ($($argument:ident: $type:ty),*);)*) => {$(
-        #[unsafe(no_mangle)]
-        unsafe extern "C" fn $name($($argument: $type),*) -> c_int {
-            // SAFETY: the caller's contract is that of the C library's function.
-            unsafe {
-                check_program($path);
-                real::$name($($argument),*)
-            }
-        }
-    )*};
-}
-
-starts! {
-    execve, path, (path: *const c_char, arguments: *const *const c_char, environment: *const *const c_char);
-    execv, path, (path: *const c_char, arguments: *const *const c_char);
-    execvp, path, (path: *const c_char, arguments: *const *const c_char);
-    posix_spawn, path, (process: *mut pid_t, path: *const c_char, actions: *const c_void, attributes: *const c_void,
-        arguments: *const *const c_char, environment: *const *const c_char);
-    posix_spawnp, path, (process: *mut pid_t, path: *const c_char, actions: *const c_void, attributes: *const c_void,
-        arguments: *const *const c_char, environment: *const *const c_char);
-}
 
 /// Makes a system call. The C library's function also takes the arguments from the registers and the stack, whether or not the
 /// caller passed them.

@@ -39,5 +39,12 @@ int main(void)
 	w = fopen("/dev/xdma0_h2c_1", "r");
 	if (!w || fread(in, 1, sizeof(in), w) || !ferror(w) || fclose(w))
 		return 12;
+	// Standard streams can become device files.
+	if (freopen("/dev/xdma0_h2c_1", "w", w = fopen("/dev/null", "w")) || fclose(w))
+		return 13;
+	if (!freopen("/dev/xdma0_h2c_1", "w", stdout) || printf("printed") != 7 || fflush(stdout))
+		return 14;
+	if (!freopen("/dev/xdma0_c2h_1", "r", stdin) || fread(in, 1, 7, stdin) != 7 || memcmp(in, "printed", 7))
+		return 15;
 	return fopen("/dev/xdma0_h2c_9", "r") ? 6 : 0;
 }

@@ -75,6 +75,12 @@ try:
     assert False
 except FileNotFoundError:
     pass
+# File actions that open device files.
+before = len(os.listdir('/proc/self/fd'))
+actions = [(os.POSIX_SPAWN_OPEN, 1, '/dev/xdma0_h2c_1', os.O_WRONLY, 0)]
+child = os.posix_spawnp('printf', ['printf', 'spawned'], os.environ, file_actions=actions)
+assert os.waitpid(child, 0)[1] == 0 and os.pread(r, 7, 0) == b'spawned'
+assert len(os.listdir('/proc/self/fd')) == before
 ",
         );
     }
