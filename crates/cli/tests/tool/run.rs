@@ -72,6 +72,8 @@ fn the_calls_of_all_processes_are_explained() {
     ] {
         assert!(has(row), "{row:?}\n{}", ended.err);
     }
+    let ended = script("--explain --exclusive", "head -c 4 /dev/xdma0_c2h_1 | wc -c");
+    assert!(ended.err.contains("head (") && ended.out == "4\n", "{}", ended.err);
     let ended = script("--explain", "true");
     assert!(ended.err.contains("no program called a function on a device file"), "{}", ended.err);
 }

@@ -71,11 +71,12 @@ fn threads_use_all_channels() {
     if is_missing() {
         return;
     }
-    let bench = Bench::memory();
     let threads =
         "--thread --ioengine=psync --numjobs=2 --offset_increment=16m --bs=16k --size=1g --io_size=4m";
-    write_and_verify(&bench, |kind| on_all_channels(kind, threads), 32 * MIB);
-    bench.check_closed();
+    for bench in Bench::all_with_memory() {
+        write_and_verify(&bench, |kind| on_all_channels(kind, threads), 32 * MIB);
+        bench.check_closed();
+    }
 }
 
 #[test]

@@ -21,9 +21,7 @@ fn arrays_are_buffers() {
     if !has_numpy() {
         return println!("{NO_NUMPY}");
     }
-    python(
-        &Bench::memory(),
-        "
+    let program = "
 import os, numpy as np
 w, r = os.open('/dev/xdma0_h2c_0', os.O_RDWR), os.open('/dev/xdma0_c2h_1', os.O_RDWR)
 data = np.random.default_rng(1).integers(0, 1 << 32, (513, 1021), dtype=np.uint32)
@@ -41,8 +39,8 @@ with open('/dev/xdma0_h2c_0', 'r+b', buffering=0) as f, open('/dev/xdma0_c2h_0',
     assert f.write(data[100:200]) == 4 * 100 * 1021
     part = np.empty((100, 1021), dtype=np.uint32)
     assert g.readinto(part) == part.nbytes and (part == data[100:200]).all()
-",
-    );
+";
+    Bench::all_with_memory().iter().for_each(|bench| python(bench, program));
 }
 
 /// `tofile` and `fromfile` use C library streams on a duplicate of the descriptor. Streams transfer whole blocks of 4096 bytes in
@@ -52,9 +50,7 @@ fn arrays_are_stored_and_loaded() {
     if !has_numpy() {
         return println!("{NO_NUMPY}");
     }
-    python(
-        &Bench::memory(),
-        "
+    let program = "
 import os, numpy as np
 data = np.random.default_rng(2).standard_normal((64, 4096))
 data.tofile('/dev/xdma0_h2c_0')
@@ -71,8 +67,8 @@ with open('/dev/xdma0_c2h_1', 'rb', buffering=0) as f:
     assert (both[0] == data).all() and (both[1] == data[::-1]).all()
 part = np.fromfile('/dev/xdma0_c2h_2', dtype='<f8', count=4096, offset=(1 << 30) + 3 * 8 * 4096)
 assert (part == data[3]).all()
-",
-    );
+";
+    Bench::all_with_memory().iter().for_each(|bench| python(bench, program));
 }
 
 /// Registers cannot be mapped over a socket. The files of registers cannot seek, so `numpy.memmap` rejects them on every bus, as
