@@ -1,6 +1,7 @@
 //! `xdma run` with a program that uses the kernel module's device files. The program is this test itself.
 
 use std::fs::{File, OpenOptions};
+use std::io::{Seek, SeekFrom};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::process::Command;
@@ -44,8 +45,11 @@ fn use_files() {
 fn use_bars() {
     let resource = std::env::var(RESOURCE).unwrap();
     for path in [resource.clone(), format!("{resource}_wc")] {
-        let file = OpenOptions::new().read(true).write(true).open(&path).unwrap();
-        assert_eq!(file.metadata().unwrap().len(), 65_536, "{path}");
+        let mut file = OpenOptions::new().read(true).write(true).open(&path).unwrap();
+        assert!(file.metadata().unwrap().is_file() && file.metadata().unwrap().len() == 65_536, "{path}");
+        // `numpy.memmap` finds the size in this way.
+        assert_eq!(file.seek(SeekFrom::End(0)).unwrap(), 65_536);
+        assert_eq!(file.read_at(&mut [0; 4], 0).unwrap_err().raw_os_error(), Some(libc::EIO));
         // SAFETY: no other code accesses these registers.
         let map = unsafe { memmap2::MmapOptions::new().map_mut(&file).unwrap() };
         assert_eq!(map.len(), 65_536);
