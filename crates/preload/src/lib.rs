@@ -24,6 +24,7 @@ mod open;
 mod own;
 mod ranges;
 mod real;
+mod search;
 mod service;
 mod spawn;
 mod startup;

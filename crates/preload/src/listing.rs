@@ -40,15 +40,23 @@ fn add(directory: *mut DIR) -> *mut DIR {
 }
 
 #[unsafe(no_mangle)]
-unsafe extern "C" fn opendir(path: *const c_char) -> *mut DIR {
+pub unsafe extern "C" fn opendir(path: *const c_char) -> *mut DIR {
     // SAFETY: the caller's contract is that of the C library's function.
-    let (directory, path) = unsafe { (real::opendir(path), CStr::from_ptr(path)) };
-    let is_listed = match path.to_bytes() {
+    let directory = unsafe { real::opendir(path) };
+    // SAFETY: the path of a directory that was opened is a C string.
+    if !directory.is_null() && is_listed(unsafe { CStr::from_ptr(path) }) {
+        return add(directory);
+    }
+    directory
+}
+
+/// Returns whether a path names `/dev`.
+pub fn is_listed(path: &CStr) -> bool {
+    match path.to_bytes() {
         b"/dev" | b"/dev/" => true,
         b"." | b"./" => is_dev(AT_FDCWD),
         _ => false,
-    };
-    if is_listed && !directory.is_null() { add(directory) } else { directory }
+    }
 }
 
 #[unsafe(no_mangle)]
@@ -92,7 +100,7 @@ unsafe extern "C" fn readdir(directory: *mut DIR) -> *mut dirent64 {
 }
 
 #[unsafe(no_mangle)]
-unsafe extern "C" fn readdir64(directory: *mut DIR) -> *mut dirent64 {
+pub unsafe extern "C" fn readdir64(directory: *mut DIR) -> *mut dirent64 {
     // SAFETY: as above.
     unsafe { next(directory) }
 }
@@ -107,7 +115,7 @@ unsafe extern "C" fn rewinddir(directory: *mut DIR) {
 }
 
 #[unsafe(no_mangle)]
-unsafe extern "C" fn closedir(directory: *mut DIR) -> c_int {
+pub unsafe extern "C" fn closedir(directory: *mut DIR) -> c_int {
     listings().retain(|listing| listing.address != directory.addr());
     // SAFETY: as above.
     unsafe { real::closedir(directory) }

@@ -1,5 +1,6 @@
 //! The original functions that this library replaces, as defined by the next library in the search order.
 
+use crate::search::{Compare, Error, Filter, Glob};
 use libc::{c_char, c_int, c_void};
 use std::ffi::CStr;
 use std::sync::atomic::{AtomicPtr, Ordering};
@@ -133,5 +134,8 @@ real! {
     posix_spawn_file_actions_addopen(actions: *mut c_void, fd: c_int, path: *const c_char, flags: c_int, mode: libc::mode_t) -> c_int;
     posix_spawn_file_actions_adddup2(actions: *mut c_void, from: c_int, to: c_int) -> c_int;
     posix_spawn_file_actions_destroy(actions: *mut c_void) -> c_int;
+    glob(pattern: *const c_char, flags: c_int, error: Error, result: *mut Glob) -> c_int;
+    scandir(path: *const c_char, result: *mut *mut *mut libc::dirent64, filter: Filter, compare: Compare) -> c_int;
+    scandir64(path: *const c_char, result: *mut *mut *mut libc::dirent64, filter: Filter, compare: Compare) -> c_int;
     fdopen(fd: c_int, mode: *const c_char) -> *mut libc::FILE;
 }

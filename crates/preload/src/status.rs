@@ -82,7 +82,7 @@ unsafe fn find(dir: c_int, path: *const c_char) -> Option<Result<Node, c_int>> {
 macro_rules! status {
     ($($name:ident($($argument:ident: $type:ty),*), $found:expr, $fill:ident($into:ident), $real:ident($($pass:expr),*);)*) => {$(
         #[unsafe(no_mangle)]
-        unsafe extern "C" fn $name($($argument: $type),*) -> c_int {
+        pub unsafe extern "C" fn $name($($argument: $type),*) -> c_int {
             // SAFETY: the caller's contract is that of the C library's function of the same name.
             unsafe {
                 match $found {

@@ -1,11 +1,37 @@
-//! Asynchronous I/O, which does not support device files.
+//! Functions that do not support device files: copies within the kernel, and asynchronous I/O.
 
 use crate::{errno, explain, real, table};
-use libc::{c_int, c_long, c_void};
+use libc::{c_int, c_long, c_uint, c_void};
 use xdma_chardev::Call;
 
 /// Offset of the file descriptor in a `struct iocb`.
 const IOCB_FD: usize = 20;
+
+/// Returns the error of a copy, if a device file is among the file descriptors.
+fn rejected(call: Call, fds: [c_int; 2]) -> Option<isize> {
+    let entry = fds.into_iter().find_map(table::get)?;
+    Some(explain::count(call, entry.node, errno::fail(libc::EINVAL) as isize))
+}
+
+/// Defines functions that copy from one file descriptor to another.
+macro_rules! copies {
+    ($($name:ident, $call:ident, [$from:ident, $to:ident], $real:ident($($argument:ident: $type:ty),*);)*) => {$(
+        #[unsafe(no_mangle)]
+        unsafe extern "C" fn $name($($argument: $type),*) -> isize {
+            // SAFETY: the caller's contract is that of the C library's function.
+            rejected(Call::$call, [$from, $to]).unwrap_or_else(|| unsafe { real::$real($($argument),*) })
+        }
+    )*};
+}
+
+copies! {
+    sendfile, Sendfile, [from, to], sendfile64(to: c_int, from: c_int, offset: *mut i64, count: usize);
+    sendfile64, Sendfile, [from, to], sendfile64(to: c_int, from: c_int, offset: *mut i64, count: usize);
+    splice, Splice, [from, to], splice(
+        from: c_int, from_at: *mut i64, to: c_int, to_at: *mut i64, count: usize, flags: c_uint);
+    copy_file_range, CopyFileRange, [from, to], copy_file_range(
+        from: c_int, from_at: *mut i64, to: c_int, to_at: *mut i64, count: usize, flags: c_uint);
+}
 
 /// Submits requests up to the first for a device file.
 #[unsafe(no_mangle)]

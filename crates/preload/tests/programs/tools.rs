@@ -173,3 +173,10 @@ fn c_library_streams_work() {
     let program = bench.compile("stdio.c");
     crate::support::check(bench.command(program).output().unwrap());
 }
+
+#[test]
+fn functions_that_search_directories_find_the_files() {
+    let bench = Bench::memory();
+    let program = bench.compile("listing.c");
+    crate::support::check(bench.command(program).output().unwrap());
+}
