@@ -99,7 +99,8 @@ impl Node {
     }
 
     /// Returns the card and the BAR that a path in sysfs names, such as `/sys/bus/pci/devices/0000:3b:00.0/resource0`, or
-    /// `resource0_wc` in the same directory. The card is [`pci_number`] of its address.
+    /// `resource0_wc` in the same directory. The card is [`pci_number`] of its address. For a path through a device file of card
+    /// 0, such as `/sys/class/xdma/xdma0_user/device/resource0`, it is 0.
     pub fn from_resource(path: &str) -> Option<(u64, Self)> {
         let (folder, name) = path.strip_prefix("/sys/")?.rsplit_once('/')?;
         let number = name.strip_prefix("resource")?;
@@ -112,8 +113,14 @@ impl Node {
             "5" => 5,
             _ => return None,
         };
-        let address = folder.rsplit('/').next()?.parse().ok()?;
-        Some((pci_number(address), Self::Resource(bar)))
+        let link = folder.strip_prefix("class/xdma/").and_then(|link| link.strip_suffix("/device"));
+        let card = match link {
+            Some(name) => {
+                Self::from_path(&format!("/dev/{name}")).filter(|(card, _)| *card == 0).map(|_| 0)?
+            }
+            None => pci_number(folder.rsplit('/').next()?.parse().ok()?),
+        };
+        Some((card, Self::Resource(bar)))
     }
 
     /// Returns whether the file is for the registers of a BAR, which can be mapped.
@@ -187,9 +194,13 @@ mod tests {
         {
             assert_eq!(Node::from_resource(path), Some((card, Node::Resource(5))), "{path}");
         }
+        let link = "/sys/class/xdma/xdma0_h2c_1/device/resource2";
+        assert_eq!(Node::from_resource(link), Some((0, Node::Resource(2))));
         for path in [
             "/sys/bus/pci/devices/0001:3b:1f.7/resource",
             "/sys/bus/pci/devices/0001:3b:1f.7/resource6",
+            "/sys/class/xdma/xdma1_user/device/resource0",
+            "/sys/class/xdma/xdma0_nothing/device/resource0",
             "/sys/bus/pci/devices/0001:3b:1f/resource0",
             "/tmp/0001:3b:1f.7/resource0",
         ] {

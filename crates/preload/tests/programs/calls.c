@@ -346,6 +346,13 @@ static void check_bypass(void)
 	FAILS(mmap(NULL, PAGE, PROT_READ, MAP_SHARED, h, 0), ENODEV);
 	FAILS(open("/dev/xdma0_bypass_h2c_4", O_RDWR), ENOENT);
 	FAILS(open("/sys/bus/pci/devices/ffff:ff:1f.7/resource0", O_RDWR), ENOENT);
+	int r = file("/sys/class/xdma/xdma0_control/device/resource2", O_RDWR);
+	CHECK(fstat(r, &status) == 0 && S_ISREG(status.st_mode) && status.st_size == 65536);
+	CHECK(lseek(r, 0, SEEK_END) == 65536 && lseek(r, 4, SEEK_SET) == 4);
+	FAILS(read(r, four, 4), EIO);
+	FAILS(write(r, four, 4), EIO);
+	FAILS(mmap(NULL, PAGE, PROT_READ, MAP_SHARED, r, 0), ENODEV);
+	FAILS(open("/sys/class/xdma/xdma0_control/device/resource5", O_RDWR), ENOENT);
 }
 
 static void check_descriptors(void)

@@ -94,6 +94,12 @@ for name in ['user', 'control']:
         assert False
     except io.UnsupportedOperation as error:
         assert 'seek' in str(error), error
+# The files of BARs in sysfs can seek, so only the mapping itself fails.
+try:
+    np.memmap('/sys/class/xdma/xdma0_user/device/resource2', dtype='<u4', mode='r+')
+    assert False
+except OSError as error:
+    assert error.errno == errno.ENODEV, error
 register = np.zeros(1, dtype='<u4')
 assert os.preadv(f, [register], 0) == 4 and register[0] >> 16 == 0x1fc0
 ",
