@@ -195,7 +195,7 @@ impl State {
 
     fn answer(&self, client: &Client, request: &Request) -> Result<(), Errno> {
         let (result, descriptor) = match request.operation {
-            Operation::Open => match self.files.open(request.value, request.flags) {
+            Operation::Open => match self.files.open(request) {
                 Ok(descriptor) => (Ok(0), Some(descriptor)),
                 Err(errno) => (Err(errno), None),
             },
@@ -203,7 +203,7 @@ impl State {
                 Ok((descriptor, offset)) => (Ok(offset), Some(descriptor)),
                 Err(errno) => (Err(errno), None),
             },
-            Operation::Check => (self.files.check(request.value).map(|_| 0), None),
+            Operation::Check => (self.files.check(request).map(|node| self.files.size(node)), None),
             _ => (self.files.call(client, request), None),
         };
         let result = result.map_or_else(failed, |value| value as i64);

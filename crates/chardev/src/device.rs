@@ -1,8 +1,9 @@
 //! A card as a set of device files.
 
+use crate::bars::Bars;
 use crate::dma::DmaChannel;
 use crate::events::Events;
-use crate::node::Node;
+use crate::node::{Node, pci_number};
 use crate::registers::Registers;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -44,6 +45,7 @@ pub struct Device {
     pub(crate) report: Report,
     pub(crate) control: Registers,
     pub(crate) user: Option<Registers>,
+    pub(crate) bars: Bars,
     pub(crate) events: Events,
     /// Set by `XDMA_IOCOFFLINE` and cleared by `XDMA_IOCONLINE`.
     pub(crate) offline: AtomicBool,
@@ -72,6 +74,7 @@ impl Device {
         Ok(Self {
             control: registers(report.register_bar)?,
             user: report.user_bar.map(registers).transpose()?,
+            bars: Bars::new(card.clone(), &report),
             events: Events::new(&card),
             offline: AtomicBool::new(false),
             closing: closing.clone(),
@@ -83,17 +86,22 @@ impl Device {
 
     /// Returns the device files that the card has.
     pub fn nodes(&self) -> impl Iterator<Item = Node> {
-        Node::all().filter(|node| match node {
-            Node::User => self.user.is_some(),
-            Node::Control => true,
-            Node::Events(line) => self.events.has(*line),
-            node => self.channel(*node).is_some(),
-        })
+        Node::all().filter(|node| self.has(*node))
     }
 
-    /// Returns whether the card has the device file `node`.
+    /// Returns whether the card has the file `node`.
     pub fn has(&self, node: Node) -> bool {
-        self.nodes().any(|other| other == node)
+        match node {
+            Node::User => self.user.is_some(),
+            Node::Control => true,
+            Node::Events(line) => self.events.has(line),
+            Node::H2c(_) | Node::C2h(_) => self.channel(node).is_some(),
+            Node::Bypass => self.bars.bypass().is_some(),
+            Node::BypassH2c(_) | Node::BypassC2h(_) => {
+                self.channel(node).is_some() && self.bars.bypass().is_some()
+            }
+            Node::Resource(bar) => self.bars.get(bar.into()).is_some(),
+        }
     }
 
     pub(crate) fn card(&self) -> &Card {
@@ -102,10 +110,23 @@ impl Device {
 
     pub(crate) fn channel(&self, node: Node) -> Option<&DmaChannel> {
         let (direction, index) = match node {
-            Node::H2c(index) => (Direction::H2C, index),
-            Node::C2h(index) => (Direction::C2H, index),
+            Node::H2c(index) | Node::BypassH2c(index) => (Direction::H2C, index),
+            Node::C2h(index) | Node::BypassC2h(index) => (Direction::C2H, index),
             _ => return None,
         };
         self.channels.iter().find(|channel| channel.is(direction, usize::from(index)))
+    }
+
+    /// Returns [`pci_number`] of the card's address, or `None` if the card has no PCI address.
+    pub(crate) fn pci_number(&self) -> Option<u64> {
+        self.report.bus.location.parse().ok().map(pci_number)
+    }
+
+    /// Returns the size that the file of a BAR in sysfs has; 0 for a device file.
+    pub(crate) fn size(&self, node: Node) -> u64 {
+        match node {
+            Node::Resource(bar) => self.bars.get(bar.into()).map_or(0, |bar| bar.bar().size()),
+            _ => 0,
+        }
     }
 }

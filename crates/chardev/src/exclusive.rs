@@ -1,7 +1,7 @@
 //! What a process needs to know to use a card by itself, without a broker.
 
 use crate::device::{Device, DeviceOptions};
-use crate::node::Node;
+use crate::node::{Node, pci_number};
 use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -18,9 +18,9 @@ pub struct Exclusive {
     pub card: CardName,
     /// Options of the device files.
     pub options: DeviceOptions,
-    /// The minor numbers of the card's device files, as a bit mask. With it, a program can look for the files without opening
+    /// The minor numbers of the card's files, as a bit mask. With it, a program can look for the files without opening
     /// the card.
-    pub minors: u64,
+    pub minors: u128,
     /// A file that the process locks while it uses the card. It contains the name of the process.
     pub lock: PathBuf,
 }
@@ -28,13 +28,15 @@ pub struct Exclusive {
 impl Exclusive {
     /// Describes a card whose device files are those of `device`.
     pub fn new(card: CardName, device: &Device, options: DeviceOptions, lock: PathBuf) -> Self {
-        let minors = device.nodes().fold(0, |minors, node| minors | 1 << node.minor());
+        let resources = Node::resources().filter(|node| device.has(*node));
+        let minors = device.nodes().chain(resources).fold(0, |minors, node| minors | 1 << node.minor());
         Self { card, options, minors, lock }
     }
 
-    /// Returns whether the card has a device file.
-    pub fn has(&self, node: Node) -> bool {
-        self.minors >> node.minor() & 1 == 1
+    /// Returns whether the card has a file. Unless `card` is 0, it must be the [`pci_number`] of the card.
+    pub fn has(&self, node: Node, card: u64) -> bool {
+        let own = || self.card.to_string().parse().ok().map(pci_number);
+        (card == 0 || own() == Some(card)) && self.minors >> node.minor() & 1 == 1
     }
 }
 
@@ -60,7 +62,7 @@ impl FromStr for Exclusive {
         let mut word = || words.next().ok_or(BadExclusive);
         let mut timeout = || Ok(Duration::from_millis(word()?.parse().map_err(|_| BadExclusive)?));
         let options = DeviceOptions { h2c_timeout: timeout()?, c2h_timeout: timeout()? };
-        let minors = u64::from_str_radix(word()?, 16).map_err(|_| BadExclusive)?;
+        let minors = u128::from_str_radix(word()?, 16).map_err(|_| BadExclusive)?;
         let card = word()?.parse().map_err(|_| BadExclusive)?;
         Ok(Self { card, options, minors, lock: lock.into() })
     }

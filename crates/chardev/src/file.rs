@@ -47,7 +47,7 @@ impl File {
         match request.operation {
             Operation::Read | Operation::ReadAt => self.transfer(device, caller, request, false),
             Operation::Write | Operation::WriteAt => self.transfer(device, caller, request, true),
-            Operation::Seek => self.seek(request.position as i64, request.value as i32),
+            Operation::Seek => self.seek(device, request.position as i64, request.value as i32),
             Operation::Ioctl => self.ioctl(device, caller, request.value as u32, request.address),
             Operation::Open | Operation::Check | Operation::Cancel | Operation::Map | Operation::Share => {
                 Err(Errno::INVAL)
@@ -88,6 +88,7 @@ impl File {
                 self.move_data(device, caller, [address, count, position], is_write)
             }
             Node::Events(_) => Err(Errno::INVAL),
+            node => device.bars.transfer(node, caller, [address, count], is_write),
         }
     }
 
@@ -108,7 +109,7 @@ impl File {
 
     /// Returns the file that the client maps, and the offset in it (`bridge_mmap`). A range beyond the BAR is an error.
     pub fn map(&self, device: &Device, request: &Request) -> Result<(OwnedFd, u64), Errno> {
-        if !matches!(self.node, Node::User | Node::Control) {
+        if !self.node.is_bar() {
             return Err(Errno::NODEV);
         }
         // `MAP_SHARED_VALIDATE` contains the bit too.
@@ -133,6 +134,11 @@ impl File {
     fn registers<'a>(&self, device: &'a Device) -> Result<&'a Registers, Errno> {
         match self.node {
             Node::Control => Ok(&device.control),
+            // The kernel module maps a wrong BAR for the channels' files.
+            Node::Bypass | Node::BypassH2c(_) | Node::BypassC2h(_) => {
+                device.bars.bypass().ok_or(Errno::NODEV)
+            }
+            Node::Resource(bar) => device.bars.get(bar.into()).ok_or(Errno::NODEV),
             _ => device.user.as_ref().ok_or_else(|| of_card(&CardError::NoUserBar)),
         }
     }
@@ -141,15 +147,16 @@ impl File {
         device.channel(self.node).ok_or(Errno::NODEV)
     }
 
-    /// Moves the position. Only the files of channels support this (`char_sgdma_llseek`).
-    fn seek(&self, offset: i64, whence: i32) -> Result<u64, Errno> {
-        if !self.node.is_dma() {
+    /// Moves the position. Only the files of channels (`char_sgdma_llseek`) and those in sysfs support this.
+    fn seek(&self, device: &Device, offset: i64, whence: i32) -> Result<u64, Errno> {
+        if !self.node.is_dma() && !matches!(self.node, Node::Resource(_)) {
             return Err(Errno::SPIPE);
         }
         let mut position = self.position.lock().unwrap_or_else(PoisonError::into_inner);
         let base = match whence {
             SEEK_SET => 0,
             SEEK_CUR => *position as i64,
+            SEEK_END if !self.node.is_dma() => device.size(self.node) as i64,
             // The file size that the kernel module reports.
             SEEK_END => i64::from(u32::MAX),
             _ => return Err(Errno::INVAL),

@@ -73,25 +73,31 @@ impl Files {
         Self { device, open: Mutex::default() }
     }
 
-    /// Returns the device file with a minor number.
+    /// Returns the file that a request names with its minor number.
     ///
     /// # Errors
     ///
-    /// `ENOENT` if the card does not have it.
-    pub fn check(&self, minor: u64) -> Result<Node, Errno> {
-        let node = u32::try_from(minor).ok().and_then(Node::from_minor).ok_or(Errno::NOENT)?;
-        if self.device.has(node) { Ok(node) } else { Err(Errno::NOENT) }
+    /// `ENOENT` if the card does not have it, or if the request is for a card with another PCI address.
+    pub fn check(&self, request: &Request) -> Result<Node, Errno> {
+        let node = u32::try_from(request.value).ok().and_then(Node::from_minor).ok_or(Errno::NOENT)?;
+        let is_of_card = request.position == 0 || self.device.pci_number() == Some(request.position);
+        if is_of_card && self.device.has(node) { Ok(node) } else { Err(Errno::NOENT) }
     }
 
-    /// Opens the device file with a minor number. Returns the file descriptor, whose first message is a [`FileHeader`]. An event
+    /// Returns the size that the file of a BAR in sysfs has; 0 for a device file.
+    pub fn size(&self, node: Node) -> u64 {
+        self.device.size(node)
+    }
+
+    /// Opens the file that a request names. Returns the file descriptor, whose first message is a [`FileHeader`]. An event
     /// file is an eventfd.
     ///
     /// # Errors
     ///
     /// `ENOENT` if the card does not have the file, `EBUSY` if it is an open C2H stream, `ENFILE` if too many files are open, or
     /// an error of the system.
-    pub fn open(&self, minor: u64, flags: u32) -> Result<OwnedFd, Errno> {
-        let node = self.check(minor)?;
+    pub fn open(&self, request: &Request) -> Result<OwnedFd, Errno> {
+        let (node, flags) = (self.check(request)?, request.flags);
         if let Node::Events(line) = node {
             return self.device.events.descriptor(line).ok_or(Errno::NOENT);
         }

@@ -20,11 +20,14 @@
 #![deny(unsafe_code)]
 #![deny(missing_docs)]
 
+mod bars;
 mod broker;
 mod caller;
+mod calls;
 mod client;
 mod device;
 mod dma;
+mod elf;
 mod errno;
 mod events;
 mod exclusive;
@@ -43,10 +46,12 @@ mod wire;
 
 pub use broker::{BROKER_PID_VARIABLE, BROKER_VARIABLE, Broker};
 pub use caller::{Caller, CardMemory, InPlace};
+pub use calls::{Call, CallKey, Counted, Counters, EXPLAIN_VARIABLE, REMARKS};
 pub use device::{Device, DeviceError, DeviceOptions};
+pub use elf::has_interpreter;
 pub use exclusive::{BadExclusive, EXCLUSIVE_VARIABLE, Exclusive};
 pub use files::Files;
-pub use node::Node;
+pub use node::{Node, pci_number};
 pub use rustix::io::Errno;
 pub use slot::Slot;
 pub use wire::{FILE_MAGIC, FileHeader, Operation, Reply, Request, USES_WINDOW, WINDOW};

@@ -26,6 +26,10 @@ impl Registers {
         Self(bar)
     }
 
+    pub fn bar(&self) -> &dyn Bar {
+        &*self.0
+    }
+
     /// Reads one register regardless of the count, as the kernel module does. A count below four, for which the kernel module
     /// writes beyond the buffer, is an error here, and so is a register beyond the BAR.
     pub fn read(&self, caller: &dyn Caller, address: u64, count: u64, position: u64) -> Result<u64, Errno> {

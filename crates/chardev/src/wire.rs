@@ -4,9 +4,10 @@
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u32)]
 pub enum Operation {
-    /// Opens the device file with the minor number in `value` and the `flags` of `open`. The reply carries a file descriptor.
+    /// Opens the file with the minor number in `value` and the `flags` of `open`. The reply carries a file descriptor. Unless
+    /// `position` is 0, it must be the card's [`pci_number`](crate::pci_number).
     Open = 1,
-    /// Checks that the device file with the minor number in `value` exists.
+    /// Checks that the file with the minor number in `value` exists, with `position` as above. The result is its size in bytes.
     Check = 2,
     /// Reads up to `length` bytes at the file's position into the client's memory at `address`.
     Read = 3,

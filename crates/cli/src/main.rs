@@ -5,6 +5,7 @@ mod card;
 mod copier;
 mod copy;
 mod emulate;
+mod explain;
 mod failure;
 mod info;
 mod interrupt;

@@ -1,6 +1,7 @@
 //! `xdma run`: runs a program that uses the kernel module's device files.
 
 use crate::card::{CardArgs, LogicName};
+use crate::explain;
 use crate::failure::Failure;
 use anyhow::{Context, Result, bail};
 use clap::Args;
@@ -21,7 +22,8 @@ use xdma::card::CardOptions;
 use xdma::regs::ids::Model;
 use xdma::unstable::bus::sysfs::Sysfs;
 use xdma_chardev::{
-    BROKER_PID_VARIABLE, BROKER_VARIABLE, Broker, Device, DeviceOptions, EXCLUSIVE_VARIABLE, Exclusive,
+    BROKER_PID_VARIABLE, BROKER_VARIABLE, Broker, Device, DeviceOptions, EXCLUSIVE_VARIABLE,
+    EXPLAIN_VARIABLE, Exclusive, has_interpreter,
 };
 use xdma_emulated_card::CardChoice;
 
@@ -31,10 +33,10 @@ const LIBRARY: &str = "libxdma_preload.so";
 const NOT_SERVED: &str = "the card cannot be served as device files";
 /// The environment variable that names the preload library.
 const LIBRARY_VARIABLE: &str = "XDMA_PRELOAD";
+/// The directory of the counters for `--explain`.
+const CALLS: &str = "calls";
 /// A marker that every Go program contains.
 const GO: [&[u8]; 2] = [b"\xff Go ", b"buildinf:"];
-/// Type of the program header that names the dynamic linker.
-const PT_INTERP: u32 = 3;
 
 #[derive(Args)]
 pub struct Run {
@@ -52,6 +54,10 @@ pub struct Run {
     /// Open the card in the program itself: the fewest instructions for each call, but only one process can use the card.
     #[arg(long)]
     exclusive: bool,
+    /// At the end, print the calls that the program and its children made on device files, and what was not supported, to
+    /// standard error.
+    #[arg(long)]
+    explain: bool,
     /// The program and its arguments.
     #[arg(last = true, required = true, value_name = "PROGRAM")]
     command: Vec<OsString>,
@@ -78,10 +84,17 @@ impl Run {
             .permissions(fs::Permissions::from_mode(0o700))
             .tempdir()
             .context("cannot create a directory for the sockets")?;
+        let calls = folder.path().join(CALLS);
+        if self.explain {
+            fs::create_dir(&calls).context("cannot create a directory for the report")?;
+        }
         let status = match self.exclusive {
             true => self.run_exclusively(&card, folder.path(), &program, &library)?,
             false => self.run_with_broker(&card, folder.path(), &program, &library)?,
         };
+        if self.explain {
+            eprint!("{}", explain::report(&calls));
+        }
         drop(folder);
         // Report termination by a signal as a shell does.
         exit(status.code().unwrap_or_else(|| 128 + status.signal().unwrap_or(0)));
@@ -104,7 +117,7 @@ impl Run {
         let broker = Broker::start(device, &folder.join("broker")).context("cannot start the broker")?;
         let process = std::process::id().to_string();
         let variables = [(BROKER_VARIABLE, broker.path().into()), (BROKER_PID_VARIABLE, process.into())];
-        self.start(program, library, &variables)
+        self.start(program, library, folder, &variables)
     }
 
     /// Runs the program, which opens the card itself.
@@ -123,7 +136,7 @@ impl Run {
         };
         let exclusive = Exclusive::new(name.clone(), &open()?, self.options(), folder.join("lock"));
         let variables = [(EXCLUSIVE_VARIABLE, exclusive.to_string().into())];
-        let status = self.start(program, library, &variables)?;
+        let status = self.start(program, library, folder, &variables)?;
         // A program that was killed has left the card as it was. Opening it restores its state, unless a child process that the
         // program has left behind uses the card now.
         if let Err(error) = open() {
@@ -153,7 +166,13 @@ impl Run {
     }
 
     /// Runs the program and waits until it exits. Termination signals are forwarded to it.
-    fn start(&self, program: &Path, library: &Path, variables: &[(&str, OsString)]) -> Result<ExitStatus> {
+    fn start(
+        &self,
+        program: &Path,
+        library: &Path,
+        folder: &Path,
+        variables: &[(&str, OsString)],
+    ) -> Result<ExitStatus> {
         let mut command = Command::new(program);
         command.arg0(&self.command[0]).args(&self.command[1..]);
         let mut preload = library.as_os_str().to_owned();
@@ -162,10 +181,13 @@ impl Run {
             preload.push(others);
         }
         // This command may itself be run by a program under `xdma run`.
-        for variable in [BROKER_VARIABLE, BROKER_PID_VARIABLE, EXCLUSIVE_VARIABLE] {
+        for variable in [BROKER_VARIABLE, BROKER_PID_VARIABLE, EXCLUSIVE_VARIABLE, EXPLAIN_VARIABLE] {
             command.env_remove(variable);
         }
         command.env("LD_PRELOAD", preload).envs(variables.iter().map(|(name, value)| (name, value)));
+        if self.explain {
+            command.env(EXPLAIN_VARIABLE, folder.join(CALLS));
+        }
         // Before the program starts, so that no signal ends this process without the broker's cleanup.
         let signals = Signals::new([SIGINT, SIGQUIT, SIGTERM]).context("cannot handle signals")?;
         let child = command.spawn().with_context(|| format!("cannot start {}", program.display()))?;
@@ -239,20 +261,6 @@ fn check_program(program: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Returns whether a 64-bit ELF program names a dynamic linker.
-fn has_interpreter(bytes: &[u8]) -> bool {
-    let word = |at: usize, size: usize| {
-        let bytes = bytes.get(at..at + size)?;
-        Some(bytes.iter().rev().fold(0, |value, byte| value << 8 | usize::from(*byte)))
-    };
-    let headers = || Some((word(32, 8)?, word(54, 2)?, word(56, 2)?));
-    let Some((first, size, count)) = headers().filter(|_| bytes.get(4) == Some(&2)) else { return false };
-    (0..count).any(|number| {
-        let at = number.checked_mul(size).and_then(|offset| first.checked_add(offset));
-        at.and_then(|at| word(at, 4)) == Some(PT_INTERP as usize)
-    })
-}
-
 /// Returns the path of the preload library: the one in the environment variable, or the one beside this program.
 fn find_library() -> Result<PathBuf> {
     if let Some(named) = std::env::var_os(LIBRARY_VARIABLE) {
@@ -268,21 +276,4 @@ fn find_library() -> Result<PathBuf> {
             program.display()
         )
     })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn dynamically_linked_programs_are_recognized() {
-        let this = fs::read(std::env::current_exe().unwrap()).unwrap();
-        assert!(has_interpreter(&this));
-        for length in 0..200 {
-            // Truncated headers must not cause a panic.
-            let _ = has_interpreter(&this[..length]);
-        }
-        assert!(!has_interpreter(&this[..60]));
-        assert!(!has_interpreter(&[0xff; 100]));
-    }
 }

@@ -1,9 +1,9 @@
 //! Closing and duplicating file descriptors, their flags, and `epoll`.
 
 use crate::startup::owns_table;
-use crate::{broker, errno, real, stdio, table};
+use crate::{broker, errno, explain, real, stdio, table};
 use libc::{c_int, c_uint, c_void};
-use xdma_chardev::Node;
+use xdma_chardev::{Call, Node};
 
 // SAFETY, for all functions below: the contract for the caller is that of the C library function of the same name.
 
@@ -126,6 +126,6 @@ unsafe extern "C" fn epoll_ctl(
             // SAFETY: see above.
             unsafe { real::epoll_ctl(epoll, operation, fd, event) }
         }
-        Some(_) => errno::fail(libc::EPERM),
+        Some(node) => explain::count(Call::EpollCtl, node, errno::fail(libc::EPERM) as isize) as c_int,
     }
 }

@@ -88,7 +88,7 @@ pub fn start_child() {
 #[inline]
 pub fn call(request: &Request) -> i64 {
     let result = match request.operation {
-        Operation::Check => check(request.value).map(|_| 0),
+        Operation::Check => check(request).map(size),
         _ => FilesGuard::new()
             .and_then(|files| files.0.call(&Own::default(), request).map_err(|errno| errno.raw_os_error())),
     };
@@ -99,9 +99,9 @@ pub fn call(request: &Request) -> i64 {
 pub fn call_for_descriptor(settings: &Exclusive, request: &Request) -> Result<(i64, Option<c_int>), c_int> {
     let reply = match request.operation {
         Operation::Open => {
-            check(request.value)?;
+            check(request)?;
             let files = open_card(settings)?;
-            files.0.open(request.value, request.flags).map(|file| (0, file))
+            files.0.open(request).map(|file| (0, file))
         }
         Operation::Map => FilesGuard::new()?.0.map(request).map(|(file, offset)| (offset as i64, file)),
         _ => return Ok((call(request), None)),
@@ -110,9 +110,15 @@ pub fn call_for_descriptor(settings: &Exclusive, request: &Request) -> Result<(i
     Ok((value, Some(file.into_raw_fd())))
 }
 
-fn check(minor: u64) -> Result<Node, c_int> {
-    let node = u32::try_from(minor).ok().and_then(Node::from_minor).ok_or(libc::ENOENT)?;
-    if settings().is_some_and(|settings| settings.has(node)) { Ok(node) } else { Err(libc::ENOENT) }
+fn check(request: &Request) -> Result<Node, c_int> {
+    let node = u32::try_from(request.value).ok().and_then(Node::from_minor).ok_or(libc::ENOENT)?;
+    let exists = settings().is_some_and(|settings| settings.has(node, request.position));
+    if exists { Ok(node) } else { Err(libc::ENOENT) }
+}
+
+/// Returns the size of an open file.
+fn size(node: Node) -> u64 {
+    FilesGuard::new().map_or(0, |files| files.0.size(node))
 }
 
 /// The open card, which stays open while this exists.

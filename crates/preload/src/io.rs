@@ -1,9 +1,9 @@
 //! Reads, writes, seeks, ioctls and mappings.
 
 use crate::table::{self, Entry};
-use crate::{errno, events, ranges, real, service};
+use crate::{errno, events, explain, ranges, real, service};
 use libc::{c_int, c_void, iovec};
-use xdma_chardev::{Node, Operation, Request};
+use xdma_chardev::{Call, Node, Operation, Request};
 
 /// Executes `read` or `pread` on a device file.
 fn read_device(entry: Entry, fd: c_int, buffer: *mut c_void, count: usize, offset: Option<i64>) -> isize {
@@ -105,7 +105,7 @@ fn seek(entry: Entry, offset: i64, whence: c_int) -> i64 {
 #[unsafe(no_mangle)]
 unsafe extern "C" fn read(fd: c_int, buffer: *mut c_void, count: usize) -> isize {
     match table::get(fd) {
-        Some(entry) => read_device(entry, fd, buffer, count, None),
+        Some(entry) => explain::count(Call::Read, entry.node, read_device(entry, fd, buffer, count, None)),
         // SAFETY: see above.
         None => unsafe { real::read(fd, buffer, count) },
     }
@@ -114,7 +114,7 @@ unsafe extern "C" fn read(fd: c_int, buffer: *mut c_void, count: usize) -> isize
 #[unsafe(no_mangle)]
 unsafe extern "C" fn write(fd: c_int, buffer: *const c_void, count: usize) -> isize {
     match table::get(fd) {
-        Some(entry) => write_device(entry, buffer, count, None),
+        Some(entry) => explain::count(Call::Write, entry.node, write_device(entry, buffer, count, None)),
         // SAFETY: see above.
         None => unsafe { real::write(fd, buffer, count) },
     }
@@ -137,7 +137,9 @@ macro_rules! same {
 
 unsafe fn pread_any(fd: c_int, buffer: *mut c_void, count: usize, offset: i64) -> isize {
     match table::get(fd) {
-        Some(entry) => read_device(entry, fd, buffer, count, Some(offset)),
+        Some(entry) => {
+            explain::count(Call::Pread, entry.node, read_device(entry, fd, buffer, count, Some(offset)))
+        }
         // SAFETY: see above.
         None => unsafe { real::pread64(fd, buffer, count, offset) },
     }
@@ -145,7 +147,9 @@ unsafe fn pread_any(fd: c_int, buffer: *mut c_void, count: usize, offset: i64) -
 
 unsafe fn pwrite_any(fd: c_int, buffer: *const c_void, count: usize, offset: i64) -> isize {
     match table::get(fd) {
-        Some(entry) => write_device(entry, buffer, count, Some(offset)),
+        Some(entry) => {
+            explain::count(Call::Pwrite, entry.node, write_device(entry, buffer, count, Some(offset)))
+        }
         // SAFETY: see above.
         None => unsafe { real::pwrite64(fd, buffer, count, offset) },
     }
@@ -158,9 +162,11 @@ unsafe fn read_parts(fd: c_int, parts: *const iovec, count: c_int, offset: Optio
         Err(error) => return Some(errno::fail(error) as isize),
     };
     // SAFETY: see above.
-    Some(unsafe {
+    let done = unsafe {
         each_part(parts, count, start, |part, at| read_device(entry, fd, part.iov_base, part.iov_len, at))
-    })
+    };
+    let call = if offset.is_some() { Call::Preadv } else { Call::Readv };
+    Some(explain::count(call, entry.node, done))
 }
 
 unsafe fn write_parts(fd: c_int, parts: *const iovec, count: c_int, offset: Option<i64>) -> Option<isize> {
@@ -170,9 +176,11 @@ unsafe fn write_parts(fd: c_int, parts: *const iovec, count: c_int, offset: Opti
         Err(error) => return Some(errno::fail(error) as isize),
     };
     // SAFETY: see above.
-    Some(unsafe {
+    let done = unsafe {
         each_part(parts, count, start, |part, at| write_device(entry, part.iov_base, part.iov_len, at))
-    })
+    };
+    let call = if offset.is_some() { Call::Pwritev } else { Call::Writev };
+    Some(explain::count(call, entry.node, done))
 }
 
 same! { pread pread64, (fd: c_int, buffer: *mut c_void, count: usize, offset: i64) isize, pread_any }
@@ -184,7 +192,7 @@ unsafe extern "C" {
 }
 
 /// Checks the size of a buffer, as the C library does for fortified programs.
-fn check_size(count: usize, size: usize) {
+pub fn check_size(count: usize, size: usize) {
     if count > size {
         // SAFETY: the function has no preconditions.
         unsafe { __chk_fail() }
@@ -267,7 +275,7 @@ same! {
     lseek lseek64,
     (fd: c_int, offset: i64, whence: c_int) i64,
     |fd, offset, whence| match table::get(fd) {
-        Some(entry) => errno::result(seek(entry, offset, whence)) as i64,
+        Some(entry) => explain::count(Call::Lseek, entry.node, errno::result(seek(entry, offset, whence))) as i64,
         // SAFETY: see above.
         None => unsafe { real::lseek64(fd, offset, whence) },
     }
@@ -281,12 +289,14 @@ unsafe extern "C" fn ioctl(fd: c_int, command: libc::c_ulong, argument: *mut c_v
             // SAFETY: see above.
             unsafe { real::ioctl(fd, command, argument) }
         }
-        (Some(Entry { node: Node::Events(_), .. }), _) => errno::fail(libc::ENOTTY),
+        (Some(Entry { node: node @ Node::Events(_), .. }), _) => {
+            explain::count_ioctl(node, command, errno::fail(libc::ENOTTY))
+        }
         (Some(entry), _) => {
             let value = command & 0xffff_ffff;
             let address = argument.addr() as u64;
             let request = Request { value, address, ..Request::new(Operation::Ioctl, entry.file) };
-            errno::result(service::call(&request)) as c_int
+            explain::count_ioctl(entry.node, command, errno::result(service::call(&request)) as c_int)
         }
     }
 }
@@ -296,7 +306,10 @@ same! {
     (address: *mut c_void, length: usize, protection: c_int, flags: c_int, fd: c_int, offset: i64) *mut c_void,
     |address, length, protection, flags, fd, offset| match table::get(fd) {
         Some(entry) if flags & libc::MAP_ANONYMOUS == 0 => {
-            map_device(entry, address, length, protection, flags, offset)
+            let mapped = map_device(entry, address, length, protection, flags, offset);
+            let bytes = if mapped == libc::MAP_FAILED { -1 } else { length as isize };
+            explain::count(Call::Mmap, entry.node, bytes);
+            mapped
         }
         _ => {
             if flags & libc::MAP_FIXED != 0 {
@@ -317,7 +330,7 @@ fn map_device(
     flags: c_int,
     offset: i64,
 ) -> *mut c_void {
-    if !matches!(entry.node, Node::User | Node::Control) {
+    if !entry.node.is_bar() {
         errno::set(libc::ENODEV);
         return libc::MAP_FAILED;
     }
@@ -357,52 +370,5 @@ fn print_once(text: &std::ffi::CStr) {
     if !PRINTED.swap(true, std::sync::atomic::Ordering::Relaxed) {
         // SAFETY: the text is valid for the call. A failed write is ignored.
         unsafe { real::write(2, text.as_ptr().cast(), text.to_bytes().len()) };
-    }
-}
-
-/// Returns whether a device file is among the file descriptors. The functions below do not support device files.
-fn is_device(fds: [c_int; 2]) -> bool {
-    fds.into_iter().any(|fd| table::get(fd).is_some())
-}
-
-same! {
-    sendfile sendfile64,
-    (to: c_int, from: c_int, offset: *mut i64, count: usize) isize,
-    |to, from, offset, count| match is_device([to, from]) {
-        true => errno::fail(libc::EINVAL) as isize,
-        // SAFETY: see above.
-        false => unsafe { real::sendfile64(to, from, offset, count) },
-    }
-}
-
-#[unsafe(no_mangle)]
-unsafe extern "C" fn splice(
-    from: c_int,
-    from_at: *mut i64,
-    to: c_int,
-    to_at: *mut i64,
-    count: usize,
-    flags: libc::c_uint,
-) -> isize {
-    match is_device([from, to]) {
-        true => errno::fail(libc::EINVAL) as isize,
-        // SAFETY: see above.
-        false => unsafe { real::splice(from, from_at, to, to_at, count, flags) },
-    }
-}
-
-#[unsafe(no_mangle)]
-unsafe extern "C" fn copy_file_range(
-    from: c_int,
-    from_at: *mut i64,
-    to: c_int,
-    to_at: *mut i64,
-    count: usize,
-    flags: libc::c_uint,
-) -> isize {
-    match is_device([from, to]) {
-        true => errno::fail(libc::EINVAL) as isize,
-        // SAFETY: see above.
-        false => unsafe { real::copy_file_range(from, from_at, to, to_at, count, flags) },
     }
 }

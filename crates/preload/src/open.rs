@@ -1,22 +1,47 @@
 //! `open` and its variants.
 
 use crate::table::{self, Entry};
-use crate::{errno, real, service};
+use crate::{errno, explain, real, service};
 use libc::{c_char, c_int, mode_t};
-use std::ffi::CStr;
-use xdma_chardev::{FileHeader, Node, Operation, Request};
+use std::ffi::{CStr, CString};
+use xdma_chardev::{Call, FileHeader, Node, Operation, Request};
 
-/// Returns the card number and the device file that a path names.
+/// Returns the card number and the device file that a path names. A relative path starts at the directory `dir`.
 ///
 /// # Safety
 ///
 /// `path` must be null or point to a C string.
-pub unsafe fn device(path: *const c_char) -> Option<(u32, Node)> {
+pub unsafe fn device(dir: c_int, path: *const c_char) -> Option<(u32, Node)> {
     if path.is_null() {
         return None;
     }
     // SAFETY: the caller's contract.
-    Node::from_path(unsafe { CStr::from_ptr(path) }.to_str().ok()?)
+    let path = unsafe { CStr::from_ptr(path) }.to_str().ok()?;
+    let found = match path.starts_with('/') {
+        true => Node::from_path(path),
+        false if path.contains("xdma") && is_dev(dir) => {
+            Node::from_path(&format!("/dev/{}", path.trim_start_matches("./")))
+        }
+        false => None,
+    };
+    if found.is_none() && explain::is_enabled() && path.starts_with("/dev/xdma") {
+        explain::remark(&format!("{}: {path} is no device file", explain::program()));
+    }
+    found
+}
+
+/// Returns whether an open directory, or the current directory (`AT_FDCWD`), is `/dev`.
+pub fn is_dev(dir: c_int) -> bool {
+    let link = match dir {
+        libc::AT_FDCWD => c"/proc/self/cwd".to_owned(),
+        dir => CString::new(format!("/proc/self/fd/{dir}")).unwrap_or_default(),
+    };
+    let saved = errno::get();
+    let mut target = [0u8; 8];
+    // SAFETY: the link is a C string, and the buffer is valid for the call.
+    let length = unsafe { libc::readlink(link.as_ptr(), target.as_mut_ptr().cast(), target.len()) };
+    errno::set(saved);
+    usize::try_from(length).is_ok_and(|length| &target[..length] == b"/dev")
 }
 
 /// Opens a device file. Returns the file descriptor, or sets errno and returns -1.
@@ -25,8 +50,20 @@ pub fn open_device(card: u32, node: Node, flags: c_int) -> c_int {
     if card != 0 {
         return errno::fail(libc::ENOENT);
     }
+    open_node(node, 0, flags)
+}
+
+/// Opens a file that the broker serves. `card` is 0, or the number of its PCI address.
+fn open_node(node: Node, card: u64, flags: c_int) -> c_int {
+    let fd = request_node(node, card, flags);
+    explain::count(Call::Open, node, if fd < 0 { -1 } else { 0 });
+    fd
+}
+
+fn request_node(node: Node, card: u64, flags: c_int) -> c_int {
     let flags = flags as u32;
-    let request = Request { flags, value: node.minor().into(), ..Request::new(Operation::Open, 0) };
+    let value = node.minor().into();
+    let request = Request { flags, value, position: card, ..Request::new(Operation::Open, 0) };
     match service::call_for_descriptor(&request) {
         (0, Some(fd)) => {
             // File descriptors are received with close-on-exec set.
@@ -41,6 +78,21 @@ pub fn open_device(card: u32, node: Node, flags: c_int) -> c_int {
         (0, None) => errno::fail(libc::EMFILE),
         (error, _) => errno::result(error) as c_int,
     }
+}
+
+/// Opens the file of a BAR in sysfs, if it is that of the broker's card. The kernel refuses to map it while a driver uses the card.
+///
+/// # Safety
+///
+/// `path` must be null or point to a C string.
+unsafe fn open_resource(path: *const c_char, flags: c_int) -> Option<c_int> {
+    if path.is_null() {
+        return None;
+    }
+    // SAFETY: the caller's contract.
+    let (card, node) = Node::from_resource(unsafe { CStr::from_ptr(path) }.to_str().ok()?)?;
+    let request = Request { value: node.minor().into(), position: card, ..Request::new(Operation::Check, 0) };
+    (service::call(&request) >= 0).then(|| open_node(node, card, flags))
 }
 
 /// Returns the message that identifies an open device file, or `None` if the file descriptor is not one.
@@ -68,9 +120,9 @@ macro_rules! variants {
         unsafe extern "C" fn $open(path: *const c_char, flags: c_int, mode: mode_t) -> c_int {
             // SAFETY: the caller's contract is that of the C library's function.
             unsafe {
-                match device(path) {
+                match device(libc::AT_FDCWD, path) {
                     Some((card, node)) => open_device(card, node, flags),
-                    None => opened(real::open(path, flags, mode)),
+                    None => open_resource(path, flags).unwrap_or_else(|| opened(real::open(path, flags, mode))),
                 }
             }
         }
@@ -79,9 +131,9 @@ macro_rules! variants {
         unsafe extern "C" fn $openat(dir: c_int, path: *const c_char, flags: c_int, mode: mode_t) -> c_int {
             // SAFETY: as above.
             unsafe {
-                match device(path) {
+                match device(dir, path) {
                     Some((card, node)) => open_device(card, node, flags),
-                    None => opened(real::openat(dir, path, flags, mode)),
+                    None => open_resource(path, flags).unwrap_or_else(|| opened(real::openat(dir, path, flags, mode))),
                 }
             }
         }

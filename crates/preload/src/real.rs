@@ -1,5 +1,6 @@
 //! The original functions that this library replaces, as defined by the next library in the search order.
 
+use crate::search::{Compare, Error, Filter, Glob};
 use libc::{c_char, c_int, c_void};
 use std::ffi::CStr;
 use std::sync::atomic::{AtomicPtr, Ordering};
@@ -112,5 +113,29 @@ real! {
     fileno(stream: *mut libc::FILE) -> c_int;
     fileno_unlocked(stream: *mut libc::FILE) -> c_int;
     fopen(path: *const c_char, mode: *const c_char) -> *mut libc::FILE;
+    fread(to: *mut c_void, size: usize, count: usize, stream: *mut libc::FILE) -> usize;
+    fread_unlocked(to: *mut c_void, size: usize, count: usize, stream: *mut libc::FILE) -> usize;
+    aio_read(request: *mut libc::aiocb) -> c_int;
+    aio_read64(request: *mut libc::aiocb) -> c_int;
+    aio_write(request: *mut libc::aiocb) -> c_int;
+    aio_write64(request: *mut libc::aiocb) -> c_int;
+    execve(path: *const c_char, arguments: *const *const c_char, environment: *const *const c_char) -> c_int;
+    execv(path: *const c_char, arguments: *const *const c_char) -> c_int;
+    execvp(path: *const c_char, arguments: *const *const c_char) -> c_int;
+    posix_spawn(process: *mut libc::pid_t, path: *const c_char, actions: *const c_void, attributes: *const c_void, arguments: *const *const c_char, environment: *const *const c_char) -> c_int;
+    posix_spawnp(process: *mut libc::pid_t, path: *const c_char, actions: *const c_void, attributes: *const c_void, arguments: *const *const c_char, environment: *const *const c_char) -> c_int;
+    syscall(number: libc::c_long, a: libc::c_long, b: libc::c_long, c: libc::c_long, d: libc::c_long, e: libc::c_long, f: libc::c_long) -> libc::c_long;
+    opendir(path: *const c_char) -> *mut libc::DIR;
+    fdopendir(fd: c_int) -> *mut libc::DIR;
+    readdir64(directory: *mut libc::DIR) -> *mut libc::dirent64;
+    rewinddir(directory: *mut libc::DIR);
+    closedir(directory: *mut libc::DIR) -> c_int;
+    freopen(path: *const c_char, mode: *const c_char, stream: *mut libc::FILE) -> *mut libc::FILE;
+    posix_spawn_file_actions_addopen(actions: *mut c_void, fd: c_int, path: *const c_char, flags: c_int, mode: libc::mode_t) -> c_int;
+    posix_spawn_file_actions_adddup2(actions: *mut c_void, from: c_int, to: c_int) -> c_int;
+    posix_spawn_file_actions_destroy(actions: *mut c_void) -> c_int;
+    glob(pattern: *const c_char, flags: c_int, error: Error, result: *mut Glob) -> c_int;
+    scandir(path: *const c_char, result: *mut *mut *mut libc::dirent64, filter: Filter, compare: Compare) -> c_int;
+    scandir64(path: *const c_char, result: *mut *mut *mut libc::dirent64, filter: Filter, compare: Compare) -> c_int;
     fdopen(fd: c_int, mode: *const c_char) -> *mut libc::FILE;
 }

@@ -1,7 +1,7 @@
 //! Initialization when the library is loaded, and in child processes.
 
 use crate::table::{self, Entry};
-use crate::{broker, exclusive, open, real, stdio};
+use crate::{broker, exclusive, explain, open, real, stdio};
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use xdma_chardev::Node;
 
@@ -39,6 +39,7 @@ extern "C" fn start() {
     BROKER_PROCESS.store(broker.unwrap_or(0), Ordering::Relaxed);
     permit_broker();
     exclusive::start();
+    explain::start();
     for fd in 0..INHERITED {
         if let Some(header) = open::header(fd)
             && let Some(node) = Node::from_minor(header.minor)
@@ -55,6 +56,7 @@ unsafe extern "C" fn start_child() {
     PROCESS.store(process(), Ordering::Relaxed);
     broker::invalidate();
     exclusive::start_child();
+    explain::start_child();
     // Otherwise the broker would not see that the parent has ended.
     for socket in table::all_internal() {
         table::clear(socket as i32);

@@ -8,16 +8,25 @@ use xdma_chardev::{Node, Operation, Request};
 /// The major number that device files report. It is in the range for local use, because no kernel module has registered one.
 const MAJOR: c_uint = 240;
 const MODE: libc::mode_t = libc::S_IFCHR | 0o660;
+/// The mode of a BAR's file in sysfs.
+const REGULAR: libc::mode_t = libc::S_IFREG | 0o600;
 const BLOCK: i64 = 4096;
 
 /// Checks that the broker's card has a device file.
-fn exists(card: u32, node: Node) -> Result<(), c_int> {
+pub fn exists(card: u32, node: Node) -> Result<(), c_int> {
     let request = Request { value: node.minor().into(), ..Request::new(Operation::Check, 0) };
     match service::call(&request) {
         _ if card != 0 => Err(libc::ENOENT),
-        0 => Ok(()),
+        0.. => Ok(()),
         error => Err(-error as c_int),
     }
+}
+
+/// Returns the size of a file in sysfs, or `None` for a device file.
+fn file_size(node: Node) -> Option<u64> {
+    let Node::Resource(_) = node else { return None };
+    let request = Request { value: node.minor().into(), ..Request::new(Operation::Check, 0) };
+    Some(u64::try_from(service::call(&request)).unwrap_or(0))
 }
 
 fn fill(node: Node, status: *mut libc::stat) -> c_int {
@@ -31,6 +40,9 @@ fn fill(node: Node, status: *mut libc::stat) -> c_int {
         status.st_rdev = libc::makedev(MAJOR, node.minor());
         status.st_blksize = BLOCK;
         status.st_ino = u64::from(node.minor()) + 1;
+        if let Some(size) = file_size(node) {
+            (status.st_mode, status.st_size, status.st_rdev) = (REGULAR, size as i64, 0);
+        }
     }
     0
 }
@@ -47,6 +59,10 @@ fn fill_extended(node: Node, status: *mut libc::statx) -> c_int {
         (status.stx_rdev_major, status.stx_rdev_minor) = (MAJOR, node.minor());
         status.stx_blksize = BLOCK as u32;
         status.stx_ino = u64::from(node.minor()) + 1;
+        if let Some(size) = file_size(node) {
+            (status.stx_mode, status.stx_size) = (REGULAR as u16, size);
+            (status.stx_rdev_major, status.stx_rdev_minor) = (0, 0);
+        }
     }
     0
 }
@@ -54,7 +70,7 @@ fn fill_extended(node: Node, status: *mut libc::statx) -> c_int {
 /// Returns the device file of a path, or of the file descriptor `dir` if the path is empty.
 unsafe fn find(dir: c_int, path: *const c_char) -> Option<Result<Node, c_int>> {
     // SAFETY: the caller's contract is that of the C library's function.
-    if let Some((card, node)) = unsafe { device(path) } {
+    if let Some((card, node)) = unsafe { device(dir, path) } {
         return Some(exists(card, node).map(|()| node));
     }
     // SAFETY: a path that is not null is a C string.
@@ -66,7 +82,7 @@ unsafe fn find(dir: c_int, path: *const c_char) -> Option<Result<Node, c_int>> {
 macro_rules! status {
     ($($name:ident($($argument:ident: $type:ty),*), $found:expr, $fill:ident($into:ident), $real:ident($($pass:expr),*);)*) => {$(
         #[unsafe(no_mangle)]
-        unsafe extern "C" fn $name($($argument: $type),*) -> c_int {
+        pub unsafe extern "C" fn $name($($argument: $type),*) -> c_int {
             // SAFETY: the caller's contract is that of the C library's function of the same name.
             unsafe {
                 match $found {
@@ -85,10 +101,10 @@ fn of_descriptor(fd: c_int) -> Option<Result<Node, c_int>> {
 }
 
 status! {
-    stat(path: *const c_char, status: *mut libc::stat), find(-1, path), fill(status), stat(path, status);
-    stat64(path: *const c_char, status: *mut libc::stat), find(-1, path), fill(status), stat(path, status);
-    lstat(path: *const c_char, status: *mut libc::stat), find(-1, path), fill(status), lstat(path, status);
-    lstat64(path: *const c_char, status: *mut libc::stat), find(-1, path), fill(status), lstat(path, status);
+    stat(path: *const c_char, status: *mut libc::stat), find(libc::AT_FDCWD, path), fill(status), stat(path, status);
+    stat64(path: *const c_char, status: *mut libc::stat), find(libc::AT_FDCWD, path), fill(status), stat(path, status);
+    lstat(path: *const c_char, status: *mut libc::stat), find(libc::AT_FDCWD, path), fill(status), lstat(path, status);
+    lstat64(path: *const c_char, status: *mut libc::stat), find(libc::AT_FDCWD, path), fill(status), lstat(path, status);
     fstat(fd: c_int, status: *mut libc::stat), of_descriptor(fd), fill(status), fstat(fd, status);
     fstat64(fd: c_int, status: *mut libc::stat), of_descriptor(fd), fill(status), fstat(fd, status);
     fstatat(dir: c_int, path: *const c_char, status: *mut libc::stat, flags: c_int),
@@ -99,13 +115,13 @@ status! {
         find(dir, path), fill_extended(status), statx(dir, path, flags, mask, status);
     // Programs that were built for a glibc before 2.33 call these.
     __xstat(version: c_int, path: *const c_char, status: *mut libc::stat),
-        { let _ = version; find(-1, path) }, fill(status), stat(path, status);
+        { let _ = version; find(libc::AT_FDCWD, path) }, fill(status), stat(path, status);
     __xstat64(version: c_int, path: *const c_char, status: *mut libc::stat),
-        { let _ = version; find(-1, path) }, fill(status), stat(path, status);
+        { let _ = version; find(libc::AT_FDCWD, path) }, fill(status), stat(path, status);
     __lxstat(version: c_int, path: *const c_char, status: *mut libc::stat),
-        { let _ = version; find(-1, path) }, fill(status), lstat(path, status);
+        { let _ = version; find(libc::AT_FDCWD, path) }, fill(status), lstat(path, status);
     __lxstat64(version: c_int, path: *const c_char, status: *mut libc::stat),
-        { let _ = version; find(-1, path) }, fill(status), lstat(path, status);
+        { let _ = version; find(libc::AT_FDCWD, path) }, fill(status), lstat(path, status);
     __fxstat(version: c_int, fd: c_int, status: *mut libc::stat),
         { let _ = version; of_descriptor(fd) }, fill(status), fstat(fd, status);
     __fxstat64(version: c_int, fd: c_int, status: *mut libc::stat),
@@ -123,7 +139,7 @@ fn ok(node: Node, mode: c_int) -> c_int {
 }
 
 status! {
-    access(path: *const c_char, mode: c_int), find(-1, path), ok(mode), access(path, mode);
+    access(path: *const c_char, mode: c_int), find(libc::AT_FDCWD, path), ok(mode), access(path, mode);
     faccessat(dir: c_int, path: *const c_char, mode: c_int, flags: c_int),
         find(dir, path), ok(mode), faccessat(dir, path, mode, flags);
 }

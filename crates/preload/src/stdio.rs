@@ -2,10 +2,11 @@
 //! intercept.
 
 use crate::open::{device, open_device};
-use crate::table;
+use crate::{errno, table};
 use libc::{FILE, c_char, c_int, c_void};
-use std::sync::atomic::{AtomicPtr, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::cell::UnsafeCell;
+use std::sync::atomic::{AtomicI64, AtomicPtr, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 #[repr(C)]
 struct CookieFunctions {
@@ -22,6 +23,7 @@ unsafe extern "C" {
     fn write(fd: c_int, buffer: *const c_void, count: usize) -> isize;
     fn lseek64(fd: c_int, offset: i64, whence: c_int) -> i64;
     fn close(fd: c_int) -> c_int;
+    fn dup2(from: c_int, to: c_int) -> c_int;
     static mut stdin: *mut FILE;
     static mut stdout: *mut FILE;
     static mut stderr: *mut FILE;
@@ -30,31 +32,104 @@ unsafe extern "C" {
 /// Size of a stream's buffer: the block size of the device files.
 const BUFFER: usize = 4096;
 
-/// The streams on device files, by address, and their file descriptors.
-static STREAMS: Mutex<Vec<(usize, c_int)>> = Mutex::new(vec![]);
+/// A stream on a device file.
+pub struct Stream {
+    fd: c_int,
+    /// The position after the data that was transferred, or negative if it is unknown. As in the C library's own streams, it
+    /// differs from the position of the device file, which transfers do not move.
+    offset: AtomicI64,
+    /// The stream uses it until it is closed, unless the program sets another.
+    buffer: Box<[UnsafeCell<c_char>]>,
+}
+
+// SAFETY: only the C library accesses the buffer, under the lock of its stream.
+unsafe impl Sync for Stream {}
+// SAFETY: as above.
+unsafe impl Send for Stream {}
+
+/// The streams on device files, by address.
+static STREAMS: Mutex<Vec<(usize, Arc<Stream>)>> = Mutex::new(vec![]);
+/// The number of streams above.
+static OPEN: AtomicUsize = AtomicUsize::new(0);
 /// The standard streams as the C library created them.
 static USUAL: [AtomicPtr<FILE>; 3] = [const { AtomicPtr::new(std::ptr::null_mut()) }; 3];
 
-/// The cookie is the file descriptor itself.
-fn descriptor(cookie: *mut c_void) -> c_int {
-    cookie.addr() as c_int
+fn streams() -> MutexGuard<'static, Vec<(usize, Arc<Stream>)>> {
+    STREAMS.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Returns the device file of a stream.
+pub fn find(stream: *mut FILE) -> Option<Arc<Stream>> {
+    if OPEN.load(Ordering::Relaxed) == 0 {
+        return None;
+    }
+    streams().iter().rev().find(|(address, _)| *address == stream.addr()).map(|(_, stream)| stream.clone())
+}
+
+impl Stream {
+    /// Reads from the device file.
+    ///
+    /// # Safety
+    ///
+    /// As for `read`.
+    pub unsafe fn read(&self, buffer: *mut c_void, count: usize) -> isize {
+        // SAFETY: the caller's contract.
+        self.advance(unsafe { read(self.fd, buffer, count) })
+    }
+
+    fn advance(&self, moved: isize) -> isize {
+        let offset = self.offset.load(Ordering::Relaxed);
+        if offset >= 0 && moved > 0 {
+            self.offset.store(offset + moved as i64, Ordering::Relaxed);
+        }
+        moved
+    }
+
+    /// Moves the position. The origin `SEEK_CUR` is the known offset, and a move by 0 only returns it.
+    fn seek(&self, by: i64, whence: c_int) -> i64 {
+        let known = self.offset.load(Ordering::Relaxed);
+        let (to, whence) = match whence {
+            libc::SEEK_CUR if known >= 0 && by == 0 => return known,
+            libc::SEEK_CUR if known >= 0 => (known.saturating_add(by), libc::SEEK_SET),
+            _ => (by, whence),
+        };
+        // SAFETY: a call without memory arguments.
+        let moved = unsafe { lseek64(self.fd, to, whence) };
+        if moved >= 0 {
+            self.offset.store(moved, Ordering::Relaxed);
+        }
+        moved
+    }
+}
+
+/// Returns the stream of a cookie.
+///
+/// # Safety
+///
+/// The stream must be open during the lifetime that the caller chooses.
+unsafe fn stream_of<'a>(cookie: *mut c_void) -> &'a Stream {
+    // SAFETY: the cookie of an open stream is in `STREAMS`.
+    unsafe { &*cookie.cast::<Stream>() }
 }
 
 unsafe extern "C" fn read_stream(cookie: *mut c_void, buffer: *mut c_char, count: usize) -> isize {
     // SAFETY: the C library passes a buffer of this size.
-    unsafe { read(descriptor(cookie), buffer.cast(), count) }
+    unsafe { stream_of(cookie).read(buffer.cast(), count) }
 }
 
 unsafe extern "C" fn write_stream(cookie: *mut c_void, buffer: *const c_char, count: usize) -> isize {
     // `fopencookie` expects 0 for an error.
     // SAFETY: as above.
-    unsafe { write(descriptor(cookie), buffer.cast(), count) }.max(0)
+    unsafe {
+        let stream = stream_of(cookie);
+        stream.advance(write(stream.fd, buffer.cast(), count)).max(0)
+    }
 }
 
 unsafe extern "C" fn seek_stream(cookie: *mut c_void, position: *mut i64, whence: c_int) -> c_int {
     // SAFETY: the C library passes a valid position.
     unsafe {
-        let moved = lseek64(descriptor(cookie), *position, whence);
+        let moved = stream_of(cookie).seek(*position, whence);
         if moved < 0 {
             return -1;
         }
@@ -64,10 +139,13 @@ unsafe extern "C" fn seek_stream(cookie: *mut c_void, position: *mut i64, whence
 }
 
 unsafe extern "C" fn close_stream(cookie: *mut c_void) -> c_int {
-    // SAFETY: the stream owns its file descriptor.
+    // SAFETY: the stream owns its file descriptor. The C library no longer uses the buffer.
     unsafe {
-        let fd = descriptor(cookie);
-        STREAMS.lock().unwrap_or_else(PoisonError::into_inner).retain(|(_, open)| *open != fd);
+        let fd = stream_of(cookie).fd;
+        let mut streams = streams();
+        streams.retain(|(_, stream)| Arc::as_ptr(stream).addr() != cookie.addr());
+        OPEN.store(streams.len(), Ordering::Relaxed);
+        drop(streams);
         close(fd)
     }
 }
@@ -76,12 +154,17 @@ unsafe extern "C" fn close_stream(cookie: *mut c_void) -> c_int {
 fn stream(fd: c_int, mode: *const c_char) -> *mut FILE {
     let functions =
         CookieFunctions { read: read_stream, write: write_stream, seek: seek_stream, close: close_stream };
-    // SAFETY: the functions match the C library's declarations, and the program passes a valid mode.
+    let buffer = std::iter::repeat_with(|| UnsafeCell::new(0)).take(BUFFER).collect();
+    let new = Arc::new(Stream { fd, offset: AtomicI64::new(-1), buffer });
+    // SAFETY: the functions match the C library's declarations, and the program passes a valid mode. The buffer lives until the
+    // stream is closed.
     unsafe {
-        let stream = fopencookie(fd as usize as *mut c_void, mode, functions);
+        let stream = fopencookie(Arc::as_ptr(&new).cast_mut().cast(), mode, functions);
         if !stream.is_null() {
-            libc::setvbuf(stream, std::ptr::null_mut(), libc::_IOFBF, BUFFER);
-            STREAMS.lock().unwrap_or_else(PoisonError::into_inner).push((stream.addr(), fd));
+            libc::setvbuf(stream, new.buffer.as_ptr().cast_mut().cast(), libc::_IOFBF, BUFFER);
+            let mut streams = streams();
+            streams.push((stream.addr(), new));
+            OPEN.store(streams.len(), Ordering::Relaxed);
         }
         stream
     }
@@ -128,11 +211,8 @@ macro_rules! fileno {
     ($($name:ident)*) => {$(
         #[unsafe(no_mangle)]
         unsafe extern "C" fn $name(stream: *mut FILE) -> c_int {
-            let streams = STREAMS.lock().unwrap_or_else(PoisonError::into_inner);
-            let found = streams.iter().rev().find(|(address, _)| *address == stream.addr()).map(|(_, fd)| *fd);
-            drop(streams);
             // SAFETY: the caller's contract is that of the C library's function.
-            found.unwrap_or_else(|| unsafe { crate::real::$name(stream) })
+            find(stream).map_or_else(|| unsafe { crate::real::$name(stream) }, |open| open.fd)
         }
     )*};
 }
@@ -146,7 +226,7 @@ macro_rules! fopen {
         unsafe extern "C" fn $name(path: *const c_char, mode: *const c_char) -> *mut FILE {
             // SAFETY: the caller's contract is that of the C library's function.
             unsafe {
-                let Some((card, node)) = device(path) else { return crate::real::fopen(path, mode) };
+                let Some((card, node)) = device(libc::AT_FDCWD, path) else { return crate::real::fopen(path, mode) };
                 match open_device(card, node, flags(mode)) {
                     -1 => std::ptr::null_mut(),
                     fd => stream(fd, mode),
@@ -157,6 +237,44 @@ macro_rules! fopen {
 }
 
 fopen! { fopen fopen64 }
+
+/// Reopens a standard stream as a device file. The C library's variable then contains another stream, so other streams, to which
+/// the program may have more pointers, are rejected.
+unsafe fn reopen(path: *const c_char, mode: *const c_char, old: *mut FILE) -> *mut FILE {
+    // SAFETY: the caller's contract is that of the C library's function.
+    unsafe {
+        let Some((card, node)) = device(libc::AT_FDCWD, path) else {
+            return crate::real::freopen(path, mode, old);
+        };
+        let standard = || [(0, &raw mut stdin), (1, &raw mut stdout), (2, &raw mut stderr)];
+        let Some((fd, variable)) = standard().into_iter().find(|(_, variable)| **variable == old) else {
+            errno::set(libc::EINVAL);
+            return std::ptr::null_mut();
+        };
+        libc::fflush(old);
+        let opened = open_device(card, node, flags(mode));
+        if opened < 0 {
+            return std::ptr::null_mut();
+        }
+        // This replaces the variable's stream.
+        let moved = dup2(opened, fd);
+        close(opened);
+        if moved < 0 { std::ptr::null_mut() } else { *variable }
+    }
+}
+
+/// Defines the variants of `freopen`.
+macro_rules! freopen {
+    ($($name:ident)*) => {$(
+        #[unsafe(no_mangle)]
+        unsafe extern "C" fn $name(path: *const c_char, mode: *const c_char, stream: *mut FILE) -> *mut FILE {
+            // SAFETY: the caller's contract is that of the C library's function.
+            unsafe { reopen(path, mode, stream) }
+        }
+    )*};
+}
+
+freopen! { freopen freopen64 }
 
 #[unsafe(no_mangle)]
 unsafe extern "C" fn fdopen(fd: c_int, mode: *const c_char) -> *mut FILE {

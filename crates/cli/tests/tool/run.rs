@@ -43,3 +43,73 @@ fn unsupported_programs_are_rejected() {
     assert!(refused(&program).contains("Go program"));
     assert!(refused(Path::new("no-such-program")).contains("not in the search path"));
 }
+
+#[test]
+fn the_calls_of_all_processes_are_explained() {
+    let ended = script(
+        "--explain",
+        "printf text >/dev/xdma0_h2c_1; head -c 4 /dev/xdma0_c2h_1
+         dd if=/dev/zero of=/dev/xdma0_h2c_0 bs=4096 count=3 conv=notrunc
+         dd if=/dev/xdma0_user bs=2 count=1
+         (echo more >/dev/xdma0_h2c_2; kill -9 $$)",
+    );
+    assert_eq!((ended.code, ended.out.as_str()), (128 + 9, "text"), "{}", ended.err);
+    let has = |words: &[&str]| {
+        ended.err.lines().any(|line| {
+            let found: Vec<_> = line.split_whitespace().collect();
+            // The second word is the process ID.
+            found.len() > 2 && [&found[..1], &found[2..]].concat() == words
+        })
+    };
+    for row in [
+        &["sh", "h2c_1", "open", "1", "0"][..],
+        &["sh", "h2c_1", "write", "1", "4"],
+        &["head", "c2h_1", "read", "1", "4"],
+        &["dd", "h2c_0", "write", "3", "12288"],
+        &["dd", "user", "read", "1", "0", "EINVAL", "1"],
+        // The process was killed.
+        &["sh", "h2c_2", "write", "1", "5"],
+    ] {
+        assert!(has(row), "{row:?}\n{}", ended.err);
+    }
+    let ended = script("--explain --exclusive", "head -c 4 /dev/xdma0_c2h_1 | wc -c");
+    assert!(ended.err.contains("head (") && ended.out == "4\n", "{}", ended.err);
+    let ended = script("--explain", "true");
+    assert!(ended.err.contains("no program called a function on a device file"), "{}", ended.err);
+}
+
+#[test]
+fn what_is_not_supported_is_explained() {
+    let folder = tempfile::tempdir().unwrap();
+    let program = folder.path().join("static");
+    let mut elf = [0; 64];
+    elf[..5].copy_from_slice(b"\x7fELF\x02");
+    fs::write(&program, elf).unwrap();
+    fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
+    let python = "import ctypes, fcntl, mmap, os
+f = os.open('/dev/xdma0_h2c_0', os.O_RDWR)
+u = os.open('/dev/xdma0_user', os.O_RDWR)
+for call in (lambda: fcntl.ioctl(f, 0x7177), lambda: mmap.mmap(u, 4096), lambda: os.sendfile(f, u, None, 4)):
+    try: call()
+    except OSError: pass
+    else: raise SystemExit(1)
+ctypes.CDLL(None).syscall(425, 1, 0)
+";
+    let file = folder.path().join("program.py");
+    fs::write(&file, python).unwrap();
+    let ended = script(
+        "--explain",
+        &format!("test -e /dev/xdma0_xvc; {} 2>/dev/null; python3 {}", program.display(), file.display()),
+    );
+    assert_eq!(ended.code, 0, "{}", ended.err);
+    for text in [
+        "/dev/xdma0_xvc is no device file",
+        "static, which is statically linked",
+        "ioctl 0x7177 on h2c_0 is unknown",
+        "mmap of user needs vfio-pci",
+        "sendfile on ",
+        "uses io_uring",
+    ] {
+        assert!(ended.err.contains(text), "{text}\n{}", ended.err);
+    }
+}

@@ -14,6 +14,7 @@
 #include <sys/mman.h>
 #include <sys/sendfile.h>
 #include <sys/stat.h>
+#include <sys/sysmacros.h>
 #include <sys/time.h>
 #include <sys/uio.h>
 #include <sys/wait.h>
@@ -323,6 +324,37 @@ static void check_maps(void)
 	FAILS(mmap(NULL, PAGE, PROT_READ, MAP_SHARED, file("/dev/xdma0_events_1", O_RDWR), 0), ENODEV);
 }
 
+// The tests in the virtual machines map the BAR.
+static void check_bypass(void)
+{
+	uint32_t four[4] = { 1, 2, 3, 4 };
+	struct stat status;
+	int b = file("/dev/xdma0_bypass", O_RDWR);
+	FAILS(read(b, four, 4), EINVAL);
+	FAILS(write(b, four, 4), EINVAL);
+	FAILS(lseek(b, 0, SEEK_SET), ESPIPE);
+	FAILS(ioctl(b, INFO, four), ENOTTY);
+	FAILS(mmap(NULL, PAGE, PROT_READ, MAP_SHARED, b, 0), ENODEV);
+	CHECK(fstat(b, &status) == 0 && S_ISCHR(status.st_mode) && minor(status.st_rdev) == 100);
+	int h = file("/dev/xdma0_bypass_h2c_0", O_RDWR), c = file("/dev/xdma/card0/bypass_c2h1", O_RDWR);
+	FAILS(read(h, four, 3), EINVAL);
+	CHECK(read(h, four, 4) == 0 && read(c, four, 16) == 0 && four[0] == 1);
+	FAILS(write(h, four, 3), EINVAL);
+	FAILS(write(h, null, 4), EINVAL);
+	FAILS(write(h, page() + PAGE, 4), EFAULT);
+	CHECK(write(h, four, 8) == 8 && write(h, four, 0) == 0 && pwrite(c, four, 16, 1 << 20) == 16);
+	FAILS(mmap(NULL, PAGE, PROT_READ, MAP_SHARED, h, 0), ENODEV);
+	FAILS(open("/dev/xdma0_bypass_h2c_4", O_RDWR), ENOENT);
+	FAILS(open("/sys/bus/pci/devices/ffff:ff:1f.7/resource0", O_RDWR), ENOENT);
+	int r = file("/sys/class/xdma/xdma0_control/device/resource2", O_RDWR);
+	CHECK(fstat(r, &status) == 0 && S_ISREG(status.st_mode) && status.st_size == 65536);
+	CHECK(lseek(r, 0, SEEK_END) == 65536 && lseek(r, 4, SEEK_SET) == 4);
+	FAILS(read(r, four, 4), EIO);
+	FAILS(write(r, four, 4), EIO);
+	FAILS(mmap(NULL, PAGE, PROT_READ, MAP_SHARED, r, 0), ENODEV);
+	FAILS(open("/sys/class/xdma/xdma0_control/device/resource5", O_RDWR), ENOENT);
+}
+
 static void check_descriptors(void)
 {
 	char b[16] = "descriptors";
@@ -456,7 +488,7 @@ int main(int argc, char **argv)
 	} checks[] = {
 		{ "open", check_open }, { "position", check_position }, { "zero", check_zero }, { "range", check_range },
 		{ "fault", check_fault }, { "lengths", check_lengths }, { "others", check_others }, { "vectors", check_vectors },
-		{ "ioctls", check_ioctls }, { "perf", check_perf }, { "aperture", check_aperture }, { "offline", check_offline }, { "registers", check_registers }, { "info", check_info }, { "maps", check_maps },
+		{ "ioctls", check_ioctls }, { "perf", check_perf }, { "aperture", check_aperture }, { "offline", check_offline }, { "registers", check_registers }, { "info", check_info }, { "maps", check_maps }, { "bypass", check_bypass },
 		{ "descriptors", check_descriptors }, { "closed", check_closed }, { "exec", check_exec }, { "events", check_events }, { "timeout", check_timeout },
 		{ "failure", check_failure }, { "interrupted", check_interrupted }, { "restarted", check_restarted },
 	};

@@ -30,7 +30,7 @@ fn calls_on_channels() {
 
 #[test]
 fn calls_on_registers() {
-    Bench::all_with_memory().iter().for_each(|bench| calls(bench, &["registers", "info", "maps"]));
+    Bench::all_with_memory().iter().for_each(|bench| calls(bench, &["registers", "info", "maps", "bypass"]));
 }
 
 #[test]

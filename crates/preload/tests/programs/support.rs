@@ -151,3 +151,8 @@ pub fn check(output: Output) -> String {
     assert!(output.status.success(), "{}\n{text}\n{errors}", output.status);
     text
 }
+
+/// Returns whether a program is installed.
+pub fn is_installed(program: &str) -> bool {
+    Command::new(program).arg("--version").output().is_ok()
+}

@@ -44,6 +44,48 @@ fn the_shell_sees_character_devices() {
     );
 }
 
+#[test]
+fn relative_paths_and_listings_of_dev_work() {
+    let bench = Bench::memory();
+    let files = "xdma0_c2h_0 xdma0_c2h_1 xdma0_c2h_2 xdma0_c2h_3";
+    bench.shell(&format!(
+        "here=$PWD; head -c 4096 /dev/urandom >in
+         cd /dev; dd if=$here/in of=xdma0_h2c_0 bs=4096 conv=notrunc; dd if=./xdma0_c2h_1 of=$here/out bs=4096 count=1
+         cmp $here/in $here/out; test -c xdma0_user
+         test \"$(echo xdma0_c2h_*)\" = '{files}'; cd $here
+         test \"$(cd /dev; echo ./xdma0_use?)\" = ./xdma0_user
+         ls /dev/xdma0_* >list; test $(wc -l <list) = 35
+         test $(ls /dev | grep -c xdma0_events) = 16; test $(ls -l /dev/xdma0_control | cut -c 1) = c
+         test $(find /dev -maxdepth 1 -name 'xdma0_h2c_*' -type c | wc -l) = 4
+         # Other directories are listed as before.
+         ls | grep -c in; test $(ls -a | grep -c xdma) = 0",
+    ));
+    if python().is_some() {
+        bench.python(
+            "
+import glob, os
+assert len([name for name in os.listdir('/dev') if name.startswith('xdma0_')]) == 35
+assert sorted(glob.glob('/dev/xdma0_h2c_*')) == [f'/dev/xdma0_h2c_{n}' for n in range(4)]
+dev = os.open('/dev', os.O_RDONLY | os.O_DIRECTORY)
+w, r = os.open('xdma0_h2c_0', os.O_RDWR, dir_fd=dev), os.open('./xdma0_c2h_0', os.O_RDWR, dir_fd=dev)
+assert os.pwrite(w, b'text', 9) == 4 and os.pread(r, 4, 9) == b'text'
+assert os.stat('xdma0_user', dir_fd=dev).st_rdev & 0xff == 0
+try:
+    os.open('xdma0_user', os.O_RDWR)
+    assert False
+except FileNotFoundError:
+    pass
+# File actions that open device files.
+before = len(os.listdir('/proc/self/fd'))
+actions = [(os.POSIX_SPAWN_OPEN, 1, '/dev/xdma0_h2c_1', os.O_WRONLY, 0)]
+child = os.posix_spawnp('printf', ['printf', 'spawned'], os.environ, file_actions=actions)
+assert os.waitpid(child, 0)[1] == 0 and os.pread(r, 7, 0) == b'spawned'
+assert len(os.listdir('/proc/self/fd')) == before
+",
+        );
+    }
+}
+
 /// Programs whose standard streams are device files, and a shell whose built-in commands write to one.
 #[test]
 fn standard_streams_can_be_device_files() {
@@ -129,5 +171,12 @@ print(len(done))
 fn c_library_streams_work() {
     let bench = Bench::memory();
     let program = bench.compile("stdio.c");
+    crate::support::check(bench.command(program).output().unwrap());
+}
+
+#[test]
+fn functions_that_search_directories_find_the_files() {
+    let bench = Bench::memory();
+    let program = bench.compile("listing.c");
     crate::support::check(bench.command(program).output().unwrap());
 }

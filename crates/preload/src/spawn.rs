@@ -1,0 +1,111 @@
+//! Starting programs: file actions that open device files, and, for `xdma run --explain`, programs that will run without this
+//! library.
+
+use crate::open::{device, open_device};
+use crate::{errno, explain, real};
+use libc::{c_char, c_int, c_void, mode_t, pid_t};
+use std::ffi::CStr;
+use std::fs::File;
+use std::io::Read;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+use std::sync::{Mutex, PoisonError};
+use xdma_chardev::has_interpreter;
+
+/// The start of a program, which contains its headers.
+const HEADERS: u64 = 4096;
+
+/// Device files that were opened for file actions: the address of the actions, and the file descriptor.
+static OPENED: Mutex<Vec<(usize, c_int)>> = Mutex::new(vec![]);
+
+/// Adds an action that opens a file in the new program. A device file is opened here, and the action duplicates it.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn posix_spawn_file_actions_addopen(
+    actions: *mut c_void,
+    fd: c_int,
+    path: *const c_char,
+    flags: c_int,
+    mode: mode_t,
+) -> c_int {
+    // SAFETY: the caller's contract is that of the C library's function.
+    unsafe {
+        let Some((card, node)) = device(libc::AT_FDCWD, path) else {
+            return real::posix_spawn_file_actions_addopen(actions, fd, path, flags, mode);
+        };
+        let opened = open_device(card, node, flags | libc::O_CLOEXEC);
+        if opened < 0 {
+            return errno::get();
+        }
+        OPENED.lock().unwrap_or_else(PoisonError::into_inner).push((actions.addr(), opened));
+        real::posix_spawn_file_actions_adddup2(actions, opened, fd)
+    }
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn posix_spawn_file_actions_destroy(actions: *mut c_void) -> c_int {
+    let mut opened = OPENED.lock().unwrap_or_else(PoisonError::into_inner);
+    let all = std::mem::take(&mut *opened);
+    let (these, others): (Vec<_>, Vec<_>) = all.into_iter().partition(|(of, _)| *of == actions.addr());
+    *opened = others;
+    drop(opened);
+    // SAFETY: the file descriptors belong to this library, and the caller's contract is as above.
+    unsafe {
+        for (_, fd) in these {
+            close(fd);
+        }
+        real::posix_spawn_file_actions_destroy(actions)
+    }
+}
+
+unsafe extern "C" {
+    /// The replacement in this library.
+    fn close(fd: c_int) -> c_int;
+}
+
+/// Names a program that will run without this library.
+unsafe fn check_program(path: *const c_char) {
+    if !explain::is_enabled() || path.is_null() {
+        return;
+    }
+    // SAFETY: the path is a C string.
+    let path = Path::new(std::ffi::OsStr::from_bytes(unsafe { CStr::from_ptr(path) }.to_bytes()));
+    // Without a slash, the name is searched for in several directories.
+    if path.as_os_str().as_bytes().contains(&b'/') && is_static(path) {
+        explain::remark(&format!(
+            "{} started {}, which is statically linked: its calls are not intercepted",
+            explain::program(),
+            path.display()
+        ));
+    }
+}
+
+/// Returns whether a file is an ELF program that names no dynamic linker.
+fn is_static(path: &Path) -> bool {
+    let mut start = vec![];
+    let read = File::open(path).and_then(|file| file.take(HEADERS).read_to_end(&mut start));
+    read.is_ok() && start.starts_with(b"\x7fELF") && !has_interpreter(&start)
+}
+
+/// Defines functions that start a program.
+macro_rules! starts {
+    ($($name:ident, $path:ident, ($($argument:ident: $type:ty),*);)*) => {$(
+        #[unsafe(no_mangle)]
+        unsafe extern "C" fn $name($($argument: $type),*) -> c_int {
+            // SAFETY: the caller's contract is that of the C library's function.
+            unsafe {
+                check_program($path);
+                real::$name($($argument),*)
+            }
+        }
+    )*};
+}
+
+starts! {
+    execve, path, (path: *const c_char, arguments: *const *const c_char, environment: *const *const c_char);
+    execv, path, (path: *const c_char, arguments: *const *const c_char);
+    execvp, path, (path: *const c_char, arguments: *const *const c_char);
+    posix_spawn, path, (process: *mut pid_t, path: *const c_char, actions: *const c_void, attributes: *const c_void,
+        arguments: *const *const c_char, environment: *const *const c_char);
+    posix_spawnp, path, (process: *mut pid_t, path: *const c_char, actions: *const c_void, attributes: *const c_void,
+        arguments: *const *const c_char, environment: *const *const c_char);
+}
