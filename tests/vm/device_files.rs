@@ -71,6 +71,89 @@ fn use_bars() {
     assert_eq!(unsafe { map.as_ptr().cast::<u32>().read_volatile() }, word);
 }
 
+/// Buffers that are freed, allocated again and changed between transfers, in eight threads: the card must never read or write
+/// pages that the program no longer has at an address.
+fn use_allocations() {
+    std::thread::scope(|scope| {
+        for thread in 0..8u64 {
+            scope.spawn(move || {
+                let (h2c, c2h) = (open(&format!("h2c_{}", thread % 2)), open(&format!("c2h_{}", thread % 2)));
+                for round in 0..60u64 {
+                    let length = [4096, 65_536, 300_000, 1 << 20][(round % 4) as usize];
+                    let at = (thread + 1) << 28 | (round % 3) << 21;
+                    let mut data: Vec<u8> = Vec::with_capacity(length);
+                    data.extend((0..length as u64).map(|at| (at ^ at >> 9 ^ round * 31 ^ thread * 7) as u8));
+                    check_round_trip(&h2c, &c2h, &data, at);
+                    // The same buffer with other pages, other data, and another size.
+                    discard(&mut data);
+                    data.fill(round as u8);
+                    check_round_trip(&h2c, &c2h, &data, at);
+                    data.resize(length + 100_000, !round as u8);
+                    check_round_trip(&h2c, &c2h, &data, at);
+                }
+            });
+        }
+    });
+}
+
+fn check_round_trip(h2c: &File, c2h: &File, data: &[u8], at: u64) {
+    let mut back = vec![0x55; data.len()];
+    assert_eq!(h2c.write_at(data, at).unwrap(), data.len());
+    assert_eq!(c2h.read_at(&mut back, at).unwrap(), data.len());
+    assert!(back == data, "{} bytes at {at:#x}", data.len());
+}
+
+/// Replaces the whole pages of a buffer.
+fn discard(data: &mut [u8]) {
+    let start = data.as_ptr().addr().next_multiple_of(4096) - data.as_ptr().addr();
+    let pages = data.len().saturating_sub(start) / 4096 * 4096;
+    if pages > 0 {
+        // SAFETY: the pages contain only bytes of `data`, and zeros are valid bytes.
+        let result = unsafe { libc::madvise(data[start..].as_mut_ptr().cast(), pages, libc::MADV_DONTNEED) };
+        assert_eq!(result, 0);
+    }
+}
+
+/// After a fork, the card reads the pages of the parent, and the child has its own.
+fn fork_between_transfers() {
+    let (h2c, c2h) = (open("h2c_0"), open("c2h_0"));
+    let (mut data, mut back) = (vec![1u8; 1 << 20], vec![0; 1 << 20]);
+    for _ in 0..3 {
+        assert_eq!(h2c.write_at(&data, 0).unwrap(), data.len());
+    }
+    // SAFETY: the child calls only functions that are permitted after a fork.
+    let child = unsafe { libc::fork() };
+    if child == 0 {
+        data.fill(2);
+        let refused = h2c.write_at(&data, 0).is_err();
+        // SAFETY: as above.
+        unsafe { libc::_exit(if refused && data[4096] == 2 { 0 } else { 1 }) };
+    }
+    data.fill(3);
+    assert_eq!(h2c.write_at(&data, 0).unwrap(), data.len());
+    let mut status = 0;
+    // SAFETY: the pointer is valid for the call.
+    assert_eq!(unsafe { libc::waitpid(child, &mut status, 0) }, child);
+    assert_eq!(status, 0);
+    assert_eq!(c2h.read_at(&mut back, 0).unwrap(), back.len());
+    assert!(back == data);
+}
+
+/// Runs this test as a program under `xdma run`.
+fn run(bench: &Bench, test: &str, options: &[&str]) -> String {
+    let register_bar = bench.open().report().unwrap().register_bar;
+    let resource = format!("/sys/bus/pci/devices/{}/resource{register_bar}", bench.name());
+    let mut run = Command::new("xdma");
+    run.args(["run", "--card", &bench.name().to_string()]).args(options).arg("--");
+    run.arg(std::env::current_exe().unwrap()).args(["--exact", test, "--nocapture"]);
+    let output = run.env(process::ROLE, ROLE).env(RESOURCE, resource).output().unwrap();
+    let text = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
+    assert!(output.status.success(), "{text}");
+    // The card is in its original state.
+    works(&bench.open());
+    text
+}
+
 #[test]
 fn a_program_for_the_kernel_module_runs_unchanged() {
     if process::is(ROLE) {
@@ -78,15 +161,18 @@ fn a_program_for_the_kernel_module_runs_unchanged() {
         return use_bars();
     }
     let bench = Bench::memory(EmulatorOptions::default());
-    let register_bar = bench.open().report().unwrap().register_bar;
-    let resource = format!("/sys/bus/pci/devices/{}/resource{register_bar}", bench.name());
     let test = "device_files::a_program_for_the_kernel_module_runs_unchanged";
-    let mut run = Command::new("xdma");
-    run.args(["run", "--card", &bench.name().to_string(), "--"]).arg(std::env::current_exe().unwrap());
-    run.args(["--exact", test, "--nocapture"]).env(process::ROLE, ROLE).env(RESOURCE, resource);
-    let output = run.output().unwrap();
-    let text = [output.stdout, output.stderr].concat();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&text));
-    // The card is in its original state.
-    works(&bench.open());
+    run(&bench, test, &[]);
+    run(&bench, test, &["--exclusive"]);
+}
+
+#[test]
+fn allocations_are_used_in_place_and_never_stale() {
+    if process::is(ROLE) {
+        use_allocations();
+        return fork_between_transfers();
+    }
+    let bench = Bench::memory(EmulatorOptions::default());
+    let test = "device_files::allocations_are_used_in_place_and_never_stale";
+    run(&bench, test, &["--exclusive"]);
 }

@@ -3,7 +3,7 @@
 use crate::table::{self, Entry};
 use crate::{errno, events, explain, ranges, real, service};
 use libc::{c_int, c_void, iovec};
-use xdma_chardev::{Call, Node, Operation, Request};
+use xdma_chardev::{Call, Node, Operation, Request, USES_WINDOW};
 
 /// Executes `read` or `pread` on a device file.
 fn read_device(entry: Entry, fd: c_int, buffer: *mut c_void, count: usize, offset: Option<i64>) -> isize {
@@ -34,6 +34,7 @@ fn transfer(
 ) -> isize {
     let operation = if offset.is_some() { at_offset } else { at_position };
     let request = Request {
+        flags: if entry.node.is_dma() { USES_WINDOW } else { 0 },
         position: offset.unwrap_or(0) as u64,
         address: buffer.addr() as u64,
         length: count as u64,

@@ -56,9 +56,10 @@ impl Shared {
     /// Executes a request. `socket` is the connection to the broker.
     pub fn call(&self, request: &Request, socket: c_int) -> Result<i64, c_int> {
         let mut request = *request;
-        let fits = (1..=WINDOW).contains(&request.length);
-        if request.operation.is_transfer() && fits {
-            request.flags = USES_WINDOW;
+        if !(1..=WINDOW).contains(&request.length) {
+            request.flags &= !USES_WINDOW;
+        }
+        if request.operation.is_transfer() && request.flags & USES_WINDOW != 0 {
             if let Operation::Write | Operation::WriteAt = request.operation {
                 // SAFETY: the window has at least that many bytes, and only this thread uses it.
                 unsafe { own::copy_in(request.address, self.windows[0].0, request.length) }?;
