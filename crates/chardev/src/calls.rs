@@ -85,11 +85,14 @@ pub struct CallKey {
     pub node: Node,
     /// The number of the error, or 0.
     pub errno: u16,
-    /// The number of an ioctl.
+    /// The number of an ioctl; for a transfer in place, [`CallKey::IN_PLACE`].
     pub detail: u32,
 }
 
 impl CallKey {
+    /// The detail of a transfer for which the data was not copied.
+    pub const IN_PLACE: u32 = 1;
+
     fn to_bits(self) -> u64 {
         let errno = u64::from(self.errno & 0xfff);
         u64::from(self.detail) << 32 | errno << 20 | u64::from(self.node.minor()) << 8 | self.call as u64

@@ -107,6 +107,7 @@ fn table(rows: &BTreeMap<Row, Sums>) -> String {
         let call = match (call, command(*detail)) {
             (Call::Ioctl, Some(command)) => format!("ioctl {command}"),
             (Call::Ioctl, None) => format!("ioctl {detail:#x}"),
+            (call, _) if *detail == CallKey::IN_PLACE => format!("{} in place", call.name()),
             (call, _) => call.name().into(),
         };
         let error = |(errno, calls): (&u16, &u64)| format!("{:?} {calls}", Errno::from_raw((*errno).into()));
@@ -137,6 +138,7 @@ mod tests {
         let key = CallKey { call: Call::Pwrite, node: Node::H2c(0), errno: 0, detail: 0 };
         counters.add(key, 4096);
         counters.add(CallKey { errno: 22, ..key }, 0);
+        counters.add(CallKey { detail: CallKey::IN_PLACE, ..key }, 65_536);
         counters.add(CallKey { call: Call::Ioctl, errno: 25, detail: 0x5401, ..key }, 0);
         let bytes: Vec<u8> = words.into_iter().flat_map(|word| word.into_inner().to_ne_bytes()).collect();
         fs::write(folder.path().join("12-1"), bytes).unwrap();
@@ -144,9 +146,10 @@ mod tests {
         let report = report(folder.path());
         assert_eq!(
             report,
-            "process       file   call          calls  bytes  errors\n\
-             program (12)  h2c_0  pwrite            2   4096  EINVAL 1\n\
-             program (12)  h2c_0  ioctl 0x5401      1      0  ENOTTY 1\n\
+            "process       file   call             calls  bytes  errors\n\
+             program (12)  h2c_0  pwrite               2   4096  EINVAL 1\n\
+             program (12)  h2c_0  pwrite in place      1  65536\n\
+             program (12)  h2c_0  ioctl 0x5401         1      0  ENOTTY 1\n\
              note: program: ioctl 0x5401 on h2c_0 is unknown to the kernel module\n"
         );
     }

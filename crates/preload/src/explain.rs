@@ -2,6 +2,7 @@
 
 use crate::{errno, real};
 use libc::{c_char, c_int};
+use std::cell::Cell;
 use std::ffi::{CStr, CString};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, Ordering};
@@ -12,6 +13,11 @@ static ENABLED: AtomicBool = AtomicBool::new(false);
 static FOLDER: OnceLock<String> = OnceLock::new();
 /// This process's counters, mapped by its first call.
 static COUNTERS: AtomicPtr<AtomicU64> = AtomicPtr::new(std::ptr::null_mut());
+
+thread_local! {
+    /// Whether the card accesses the data of the current call in place.
+    static IN_PLACE: Cell<bool> = const { Cell::new(false) };
+}
 
 unsafe extern "C" {
     static program_invocation_short_name: *const c_char;
@@ -34,11 +40,21 @@ pub fn is_enabled() -> bool {
     ENABLED.load(Ordering::Relaxed)
 }
 
+/// Records that the card accesses the data of the current call in place.
+#[inline]
+pub fn note_in_place() {
+    if is_enabled() {
+        // While a thread exits, the note may already be destroyed.
+        let _ = IN_PLACE.try_with(|in_place| in_place.set(true));
+    }
+}
+
 /// Counts a call with this result: a number of bytes, or -1 with errno set. Returns the result.
 #[inline]
 pub fn count(call: Call, node: Node, result: isize) -> isize {
     if is_enabled() {
-        add(call, node, 0, result);
+        let in_place = IN_PLACE.try_with(|in_place| in_place.replace(false)).unwrap_or(false);
+        add(call, node, if in_place { CallKey::IN_PLACE } else { 0 }, result);
     }
     result
 }

@@ -1,7 +1,7 @@
 //! A thread of this process as the caller of a device file.
 
 use crate::copy::copy;
-use crate::{heap, ranges};
+use crate::{explain, heap, ranges};
 use libc::c_int;
 use std::cell::Cell;
 use std::mem::MaybeUninit;
@@ -81,7 +81,9 @@ impl Caller for Own {
     }
 
     fn in_place(&self, card: &Card, address: u64, length: u64, direction: Direction) -> Option<InPlace> {
-        heap::in_place(card, address as usize, length as usize, direction)
+        let memory = heap::in_place(card, address as usize, length as usize, direction)?;
+        explain::note_in_place();
+        Some(memory)
     }
 
     fn is_cancelled(&self) -> bool {

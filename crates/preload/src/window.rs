@@ -56,14 +56,8 @@ impl Shared {
     /// Executes a request. `socket` is the connection to the broker.
     pub fn call(&self, request: &Request, socket: c_int) -> Result<i64, c_int> {
         let mut request = *request;
-        if !(1..=WINDOW).contains(&request.length) {
-            request.flags &= !USES_WINDOW;
-        }
-        if request.operation.is_transfer() && request.flags & USES_WINDOW != 0 {
-            if let Operation::Write | Operation::WriteAt = request.operation {
-                // SAFETY: the window has at least that many bytes, and only this thread uses it.
-                unsafe { own::copy_in(request.address, self.windows[0].0, request.length) }?;
-            }
+        if request.operation.is_transfer() {
+            self.prepare(&mut request)?;
         }
         let reply = self.exchange(&request, socket)?;
         if reply.in_window && reply.result > 0 {
@@ -72,6 +66,19 @@ impl Shared {
             unsafe { own::copy_out(request.address, self.windows[1].0, length) }?;
         }
         Ok(reply.result)
+    }
+
+    /// Copies the data of a write to the window, if the window is used and large enough.
+    fn prepare(&self, request: &mut Request) -> Result<(), c_int> {
+        if !(1..=WINDOW).contains(&request.length) {
+            request.flags &= !USES_WINDOW;
+        }
+        let is_write = matches!(request.operation, Operation::Write | Operation::WriteAt);
+        if is_write && request.flags & USES_WINDOW != 0 {
+            // SAFETY: the window has at least that many bytes, and only this thread uses it.
+            unsafe { own::copy_in(request.address, self.windows[0].0, request.length) }?;
+        }
+        Ok(())
     }
 
     /// Passes a request to the broker, and waits for the reply.
