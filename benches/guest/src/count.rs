@@ -14,8 +14,9 @@ pub const LIMIT: Duration = Duration::from_secs(60);
 pub const SIZES: [u64; 3] = [4 << 10, 64 << 10, 1 << 20];
 pub const SAMPLES: usize = 20;
 const PAIRS: usize = 1 << 20;
-/// Number of iterations of the delay loop between two polls. They take at least 10 ms.
-const DELAY_ROUNDS: u32 = 2_000_000;
+/// Number of iterations of the delay loop between two polls. They take at least 50 ms, in which the card completes a step of the job
+/// even on a busy machine. If it did not, another poll would be counted.
+const DELAY_ROUNDS: u32 = 20_000_000;
 
 /// Returns the time-stamp counter, which counts instructions in this virtual machine.
 fn now() -> u64 {

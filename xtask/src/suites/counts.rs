@@ -9,7 +9,8 @@ use crate::vm::rig::{self, Rig};
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
-/// The committed figures. Raise one only in a commit that explains why.
+/// The committed figures, by JSON pointer. Raise one only in a commit that explains why. Those of the broker are not included, since
+/// they vary by a fifth with the scheduling of two processes.
 const BASELINE: &str = "benches/guest/baseline.json";
 /// Allowed relative difference. It applies in both directions, since improvements must be recorded too.
 const TOLERANCE: f64 = 0.05;
@@ -23,13 +24,10 @@ pub const SUITE: Suite = Suite {
     run: |run| {
         let Some(rig) = Rig::get_or_build(run)? else { return Ok(()) };
         let counted = count(run, rig)?;
-        run.notes.push(format!("counted: {counted}"));
         let text = std::fs::read_to_string(run.workspace.root.join(BASELINE)).context(BASELINE)?;
         let baseline: Value = serde_json::from_str(&text).context(BASELINE)?;
-        for (group, figures) in baseline.as_object().context(BASELINE)? {
-            for (name, expected) in figures.as_object().context(BASELINE)? {
-                run.check(&format!("{group} {name}"), |_| compare(&counted[group][name], expected));
-            }
+        for (pointer, expected) in baseline.as_object().context(BASELINE)? {
+            run.check(pointer, |_| compare(counted.pointer(pointer).unwrap_or(&Value::Null), expected));
         }
         Ok(())
     },
