@@ -3,6 +3,7 @@
 
 mod card;
 mod death;
+mod debian_programs;
 mod device_files;
 mod iommu;
 mod nodes;

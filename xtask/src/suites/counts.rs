@@ -40,9 +40,9 @@ pub fn count(run: &mut Run, rig: Rig) -> Result<Value> {
     let packages = "--package xdma-guest --package xdma-cli --package xdma-preload";
     let release = run.build(&format!("build --release {packages}"))?;
     let (guest, tool) = (executable(&release, "xdma-guest")?, executable(&release, "xdma")?);
-    let small = work.join("small.cpio");
-    rig.make_image("small", &small, &[&guest, &tool, &tool.with_file_name("libxdma_preload.so")])?;
-    let launcher = Launcher { rig, catalog: Catalog::read()?, xdma, debian: small.clone(), small, work };
+    let image = work.join("small.cpio");
+    rig.make_image("small", &image, &[&guest, &tool, &tool.with_file_name("libxdma_preload.so")])?;
+    let launcher = Launcher { rig, catalog: Catalog::read()?, xdma, work };
     let machine = &launcher.catalog.counting;
     let text = launcher.boot(machine, &machine.jobs)?;
     // The counts are on one line of JSON; no other line is JSON.

@@ -33,11 +33,11 @@ fn run_machines(run: &mut Run) -> Result<()> {
         (program("driver")?, program("vm")?, program("vfio-setup")?, program("xdma")?);
     let tests = Tests { driver: list(run, &driver)?, vm: list(run, &vm)? };
     let work = run.workspace.work_dir("vm")?;
-    let [small, debian] = ["small", "debian"].map(|kind| work.join(kind).with_extension("cpio"));
     let guest = [driver.as_path(), &vm, &setup, &xdma, &xdma.with_file_name("libxdma_preload.so")];
-    rig.make_image("small", &small, &guest)?;
-    rig.make_image("debian", &debian, &guest)?;
-    let launcher = Launcher { rig, catalog: Catalog::read()?, xdma, small, debian, work };
+    for (kind, programs) in [("small", &guest[..]), ("debian", &guest), ("programs", &[])] {
+        rig.make_image(kind, &work.join(kind).with_extension("cpio"), programs)?;
+    }
+    let launcher = Launcher { rig, catalog: Catalog::read()?, xdma, work };
     for problem in launcher.catalog.problems(&tests) {
         run.fail("machines.toml", &anyhow!(problem));
     }

@@ -38,10 +38,7 @@ pub struct Launcher {
     pub catalog: Catalog,
     /// The program `xdma`.
     pub xdma: PathBuf,
-    /// The guest's file systems, without a job.
-    pub small: PathBuf,
-    pub debian: PathBuf,
-    /// The working directory, with a subdirectory for each machine.
+    /// The working directory, with the guest's file systems and a subdirectory for each machine.
     pub work: PathBuf,
 }
 
@@ -53,21 +50,24 @@ impl Launcher {
         fs::create_dir_all(&dir)?;
         let mut card = Some(self.start_card(machine, &dir)?);
         let mut text = String::new();
-        let base = if machine.debian { &self.debian } else { &self.small };
+        let mut parts = vec![if machine.debian { "debian" } else { "small" }];
+        // Programs of the host.
+        parts.extend(jobs.iter().any(|job| job.contains("debian_programs")).then_some("programs"));
         for job in jobs {
-            self.make_initrd(base, job, saved_files(&text), &dir)?;
+            self.make_initrd(&parts, job, saved_files(&text), &dir)?;
             text += &self.run(machine, &dir, &mut card)?;
         }
         Ok(text)
     }
 
-    /// Writes the initrd: the file system `base`, a job, and files from an earlier boot.
-    fn make_initrd(&self, base: &Path, job: &str, saved: &str, dir: &Path) -> Result<()> {
+    /// Writes the initrd: the file systems `parts`, a job, and files from an earlier boot.
+    fn make_initrd(&self, parts: &[&str], job: &str, saved: &str, dir: &Path) -> Result<()> {
         let [job_path, saved_path, archive] = ["job", "saved", "job.cpio"].map(|name| dir.join(name));
         fs::write(&job_path, job)?;
         fs::write(&saved_path, saved)?;
         self.rig.make_image("job", &archive, &[&job_path, &saved_path])?;
-        Ok(fs::write(dir.join("initrd"), [fs::read(base)?, fs::read(archive)?].concat())?)
+        let parts = parts.iter().map(|part| self.work.join(part).with_extension("cpio")).chain([archive]);
+        Ok(fs::write(dir.join("initrd"), parts.map(fs::read).collect::<Result<Vec<_>, _>>()?.concat())?)
     }
 
     /// Runs QEMU until the guest's last line, the deadline, or until QEMU exits.

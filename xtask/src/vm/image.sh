@@ -3,6 +3,7 @@
 #
 #   image.sh small RIG OUT PROGRAM...     busybox, the modules, and programs with the host's libraries
 #   image.sh debian RIG OUT PROGRAM...    the same, with Debian's kmod, udev and systemd
+#   image.sh programs RIG OUT             those of dd, fio, Python and numpy that the host has
 #   image.sh job RIG OUT JOB SAVED        the script of one boot, and files that an earlier boot saved
 set -euo pipefail
 
@@ -49,6 +50,19 @@ debian)
         [ -e "$tree/$dir" ] || ln -s "usr/$dir" "$tree/$dir"
     done
     add_common "$@"
+    ;;
+programs)
+    paths=(/usr/bin/dd /usr/bin/fio /usr/lib/python3/dist-packages/numpy)
+    if python=$(readlink -e /usr/bin/python3); then
+        paths+=(/usr/bin/python3 "$python" "/usr/lib/${python##*/}")
+    fi
+    for path in "${paths[@]}"; do
+        [ ! -e "$path" ] || (cd / && cp -a --parents "${path#/}" "$tree")
+    done
+    rm -rf "$tree"/usr/lib/python3*/{config-*,ensurepip,lib2to3,pydoc_data,test}
+    find "$tree" -type d -name tests -prune -exec rm -r {} +
+    find "$tree" -type f \( -path '*/bin/*' -o -name '*.so' \) -exec ldd {} + |
+        grep -o '/[^ :]*\.so[^ :]*' | grep -v "^$tree" | sort -u | xargs cp -L --parents -t "$tree"
     ;;
 job)
     cp "$1" "$tree/job"
