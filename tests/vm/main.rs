@@ -3,10 +3,11 @@
 
 mod card;
 mod death;
-mod debian_programs;
+
 mod device_files;
 mod iommu;
 mod nodes;
+mod programs;
 mod prover;
 mod remapping_bus;
 mod removal;

@@ -3,7 +3,7 @@
 #
 #   image.sh small RIG OUT PROGRAM...     busybox, the modules, and programs with the host's libraries
 #   image.sh debian RIG OUT PROGRAM...    the same, with Debian's kmod, udev and systemd
-#   image.sh programs RIG OUT             those of dd, fio, Python and numpy that the host has
+#   image.sh programs RIG OUT             those of dd, fio, Python and numpy that the host has, and the C programs of crates/preload
 #   image.sh job RIG OUT JOB SAVED        the script of one boot, and files that an earlier boot saved
 set -euo pipefail
 
@@ -58,6 +58,10 @@ programs)
     fi
     for path in "${paths[@]}"; do
         [ ! -e "$path" ] || (cd / && cp -a --parents "${path#/}" "$tree")
+    done
+    mkdir -p "$tree/usr/bin"
+    for name in calls packets stdio; do
+        cc -O2 -pthread -o "$tree/usr/bin/$name" "$here/../../../crates/preload/tests/programs/$name.c"
     done
     rm -rf "$tree"/usr/lib/python3*/{config-*,ensurepip,lib2to3,pydoc_data,test}
     find "$tree" -type d -name tests -prune -exec rm -r {} +

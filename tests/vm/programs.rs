@@ -1,22 +1,29 @@
-//! `xdma run` with programs of Debian: `dd`, `fio`, and Python with numpy.
+//! `xdma run` with programs of Debian (`dd`, `fio`, and Python with numpy), and with the C programs of `crates/preload/tests/programs`.
 
 use std::path::Path;
 use std::process::Command;
 use xdma::regs::Direction;
 use xdma_emulator::EmulatorOptions;
+use xdma_emulator::logic::Design;
 use xdma_testkit::bench::{Bench, works};
 
 /// Runs a program under `xdma run`, through the broker and with `--exclusive`. Afterwards, transfers at low card addresses show that the
 /// card is in its original state.
 fn run(bench: &Bench, program: &[&str]) {
-    for options in [&[][..], &["--exclusive"]] {
-        let mut run = Command::new("xdma");
-        run.args(["run", "--card", &bench.name().to_string()]).args(options).arg("--").args(program);
-        let output = run.output().unwrap();
-        let text = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
-        assert!(output.status.success(), "{program:?}: {text}");
+    for mode in MODES {
+        run_in(mode, bench, program);
         works(&bench.open());
     }
+}
+
+const MODES: [&[&str]; 2] = [&[], &["--exclusive"]];
+
+fn run_in(mode: &[&str], bench: &Bench, program: &[&str]) {
+    let mut run = Command::new("xdma");
+    run.args(["run", "--timeout", "2", "--card", &bench.name().to_string()]).args(mode).arg("--");
+    let output = run.args(program).output().unwrap();
+    let text = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
+    assert!(output.status.success(), "{mode:?} {program:?}: {text}");
 }
 
 /// Returns whether the host that built this file system has a program.
@@ -28,6 +35,43 @@ fn is_installed(program: &str) -> bool {
         );
     }
     installed
+}
+
+#[test]
+fn each_call_behaves_as_with_the_kernel_module() {
+    let bench = Bench::memory(EmulatorOptions::default());
+    for name in [
+        "open",
+        "position",
+        "zero",
+        "range",
+        "fault",
+        "lengths",
+        "others",
+        "vectors",
+        "ioctls",
+        "perf",
+        "aperture",
+        "offline",
+        "registers",
+        "info",
+        "descriptors",
+        "closed",
+        "exec",
+        "events",
+    ] {
+        run(&bench, &["calls", name]);
+    }
+    run(&bench, &["stdio"]);
+}
+
+#[test]
+fn packets_keep_their_boundaries() {
+    for mode in MODES {
+        let bench = Bench::new(EmulatorOptions::default().with_streams(), Design::Loopback);
+        run_in(mode, &bench, &["packets"]);
+        drop(bench.open());
+    }
 }
 
 #[test]
