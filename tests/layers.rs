@@ -33,7 +33,7 @@ const PACKAGES: [(&str, &[&str]); 11] = [
     ("vfio-setup", &["xdma"]),
     ("xdma-chardev", &["xdma"]),
     ("xdma-preload", &["xdma", "xdma-chardev"]),
-    ("xdma-cli", &["xdma", "xdma-chardev", "xdma-emulated-card", "xdma-emulator"]),
+    ("xdma-cli", &["vfio-setup", "xdma", "xdma-chardev", "xdma-emulated-card", "xdma-emulator"]),
 ];
 
 fn rank(module: &str) -> Option<usize> {

@@ -1,6 +1,7 @@
 //! Tests for every mode.
 
 use std::os::unix::process::ExitStatusExt;
+use std::process::Command;
 use xdma::card::{Card, CardError, CardName, CardOptions};
 use xdma::channel::{Channel, ChannelOptions, Poll, Ring, Ticket, Transfers};
 use xdma::msm::{Msm, MsmOptions, Points, ScalarForm, Scalars};
@@ -201,4 +202,29 @@ fn vanishing_registers_end_the_process_with_sigbus() {
     assert_eq!(status.signal(), Some(libc::SIGBUS), "{output}");
     assert!(output.contains("first read") && !output.contains("second read"), "{output}");
     works(&bench.open());
+}
+
+/// A forgotten `--card` must not lead to a result from an emulated card.
+#[test]
+fn the_tool_requires_a_card_to_be_named() {
+    let Some(CardName::Pci(address)) = std::env::var("XDMA_CARD").ok().map(|name| name.parse().unwrap())
+    else {
+        panic!("XDMA_CARD is not a PCI function")
+    };
+    let tool = |arguments: &str| {
+        let output =
+            Command::new("xdma").args(arguments.split(' ')).env_remove("XDMA_CARD").output().unwrap();
+        let text = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
+        (output.status.code(), text)
+    };
+    for arguments in ["write --address 0 /init", "poke 0 1", "bench --quick", "info", "run -- xdma list"] {
+        let (code, text) = tool(arguments);
+        assert!(
+            code == Some(2) && text.contains(&format!("--card ({address})")),
+            "{arguments}: {code:?} {text}"
+        );
+    }
+    let (code, text) = tool("list");
+    assert!(code == Some(0) && text.contains(&address.to_string()) && text.contains("vfio-pci"), "{text}");
+    assert_eq!(tool("peek 0 --card f1").0, Some(0));
 }

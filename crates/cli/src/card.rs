@@ -5,7 +5,7 @@ use anyhow::{Context, Result};
 use clap::{Args, ValueEnum};
 use std::path::Path;
 use std::sync::Arc;
-use xdma::card::{Card, CardName, CardOptions};
+use xdma::card::{Card, CardName, CardOptions, Report};
 use xdma_emulated_card::{CardChoice, described, find_description};
 use xdma_emulator::card_file::{self, Setting};
 #[cfg(feature = "rtl")]
@@ -17,9 +17,10 @@ use xdma_emulator::{CardFile, EmulatedCard, EmulatorOptions};
 #[derive(Args, Clone, Debug)]
 pub struct CardArgs {
     /// The card: a PCI address, a vfio-user socket (unix:PATH), or an emulated card that exists while the command runs: f1, alveo,
-    /// another shipped description, or a file that describes one (see `xdma emulate --help`).
-    #[arg(long, env = "XDMA_CARD", default_value = "f1", value_name = "BDF|unix:PATH|NAME|FILE.toml")]
-    pub card: CardChoice,
+    /// another shipped description, or a file that describes one (see `xdma emulate --help`) [default: f1, if this machine has no
+    /// XDMA card].
+    #[arg(long, env = "XDMA_CARD", value_name = "BDF|unix:PATH|NAME|FILE.toml")]
+    card: Option<CardChoice>,
     /// A description of a real card, which names its BARs and what `xdma selftest` expects: `xdma survey` writes one.
     #[arg(long, value_name = "NAME|FILE.toml", value_parser = find_description)]
     card_file: Option<CardFile>,
@@ -95,10 +96,46 @@ impl LogicName {
     }
 }
 
+/// A card in reports.
+#[derive(Clone, Debug)]
+pub struct Subject {
+    /// The name, as the user would type it.
+    pub name: String,
+    /// Whether a program emulates the card.
+    pub emulated: bool,
+}
+
+impl Subject {
+    /// Returns what the lines of a report end with.
+    pub fn note(&self) -> &'static str {
+        if self.emulated { " (emulated card)" } else { "" }
+    }
+}
+
+/// Returns whether a program emulates a card. So far, only emulated cards use vfio-user.
+pub fn is_emulated(report: &Report) -> bool {
+    report.bus.kind == "vfio-user"
+}
+
 impl CardArgs {
     /// Returns the options that select a card and the logic of an emulated one.
     pub fn new(card: CardChoice, logic: Option<LogicName>) -> Self {
-        Self { card, card_file: None, register_bar: None, user_bar: None, logic }
+        Self { card: Some(card), card_file: None, register_bar: None, user_bar: None, logic }
+    }
+
+    /// Returns the card to open.
+    pub fn choice(&self) -> Result<CardChoice> {
+        Ok(CardChoice::or_emulated(self.card.as_ref())?)
+    }
+
+    /// Returns how reports name the card, which is open.
+    pub fn subject(&self, card: &Card) -> Result<Subject> {
+        Ok(Subject { name: self.choice()?.to_string(), emulated: is_emulated(&card.report()?) })
+    }
+
+    /// Returns the description of a card that is emulated in this process.
+    fn emulated(&self) -> Option<CardFile> {
+        self.choice().ok().and_then(|choice| choice.emulated().cloned())
     }
 
     /// Opens the card for use.
@@ -114,13 +151,13 @@ impl CardArgs {
     /// Returns whether the card is emulated in this process, with the MSM design.
     pub fn is_emulated_msm(&self) -> bool {
         let design = |card: &CardFile| self.logic.unwrap_or(LogicName::of(card));
-        self.card.emulated().is_some_and(|card| design(card) == LogicName::Msm)
+        self.emulated().is_some_and(|card| design(&card) == LogicName::Msm)
     }
 
     /// Returns the same options with `--logic memory`, if the card is emulated in this process and no other logic was requested.
     pub fn with_memory(&self) -> Option<Self> {
         let has_memory = matches!(self.logic, None | Some(LogicName::Memory));
-        let memory_mapped = self.card.emulated().is_some_and(|card| !card.is_stream());
+        let memory_mapped = self.emulated().is_some_and(|card| !card.is_stream());
         (has_memory && memory_mapped).then(|| Self { logic: Some(LogicName::Memory), ..self.clone() })
     }
 
@@ -132,14 +169,14 @@ impl CardArgs {
     /// Returns `options` with the BARs that were named, or else that the description of a real card names.
     fn with_bars(&self, options: CardOptions) -> CardOptions {
         let options = CardOptions { register_bar: self.register_bar, user_bar: self.user_bar, ..options };
-        let real = self.card_file.as_ref().filter(|_| self.card.emulated().is_none());
+        let real = self.card_file.as_ref().filter(|_| self.emulated().is_none());
         real.map_or(options, |card| described(card, options))
     }
 
     /// Opens the card with `options`.
     pub fn open_with(&self, options: CardOptions) -> Result<Card> {
-        let options = self.with_bars(options);
-        let opened = match (&self.card, self.logic) {
+        let (choice, options) = (self.choice()?, self.with_bars(options));
+        let opened = match (&choice, self.logic) {
             (choice, None) => choice.open(options),
             (CardChoice::Emulated { card, .. }, Some(logic)) => {
                 let options = described(card, options);
@@ -152,18 +189,18 @@ impl CardArgs {
                 return Err(Failure::Usage(text).into());
             }
         };
-        opened.with_context(|| format!("cannot open card {}", self.card))
+        opened.with_context(|| format!("cannot open card {choice}"))
     }
 
     /// Returns the name by which other processes can open the card. An emulated card is served at a socket with the path `path`,
     /// until it is dropped.
     pub fn serve(&self, path: &Path) -> Result<(CardName, Option<EmulatedCard>)> {
-        let card = match &self.card {
-            CardChoice::Named(name) => return Ok((name.clone(), None)),
+        let card = match self.choice()? {
+            CardChoice::Named(name) => return Ok((name, None)),
             CardChoice::Emulated { card, .. } => card,
         };
-        let logic = self.logic.unwrap_or_else(|| LogicName::of(card));
-        let card = logic.behind(CardFile::clone(card));
+        let logic = self.logic.unwrap_or_else(|| LogicName::of(&card));
+        let card = logic.behind(*card);
         let built = logic.build(&card, MsmModelOptions::default());
         let emulated = EmulatedCard::start_at(EmulatorOptions::like(card), built, path);
         Ok((CardName::Socket(path.into()), Some(emulated.context("cannot start the emulated card")?)))

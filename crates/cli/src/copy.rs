@@ -1,6 +1,6 @@
 //! The commands `xdma read` and `xdma write`.
 
-use crate::card::CardArgs;
+use crate::card::{CardArgs, Subject};
 use crate::copier::{Copier, Digests, compare, progress, whole_blocks};
 use crate::failure::Failure;
 use crate::interrupt::Interrupt;
@@ -147,8 +147,14 @@ impl Write {
         if let Some(back) = &mut back {
             self.verify(&copier, back, bytes, digests)?;
         }
-        let outcome =
-            CopyOutcome { common: &self.common, pool: &pool, bytes, seconds, verified: Some(self.verify) };
+        let outcome = CopyOutcome {
+            common: &self.common,
+            card: self.common.card.subject(&card)?,
+            pool: &pool,
+            bytes,
+            seconds,
+            verified: Some(self.verify),
+        };
         output::line(&outcome.describe(json))
     }
 
@@ -186,7 +192,7 @@ impl Write {
         };
         self.check_end(sent.lengths.iter().sum())?;
         bar.finish_and_clear();
-        let card = self.common.card.card.to_string();
+        let card = self.common.card.subject(card)?;
         report(self.is_piped(), &packets::describe(&card, &sent, received.as_ref(), json))
     }
 
@@ -220,8 +226,14 @@ impl Read {
         }
         let seconds = begin.elapsed().as_secs_f64();
         bar.finish_and_clear();
-        let outcome =
-            CopyOutcome { common: &self.common, pool: &pool, bytes: self.length, seconds, verified: None };
+        let outcome = CopyOutcome {
+            common: &self.common,
+            card: self.common.card.subject(&card)?,
+            pool: &pool,
+            bytes: self.length,
+            seconds,
+            verified: None,
+        };
         report(self.is_piped(), &outcome.describe(json))
     }
 
@@ -231,7 +243,7 @@ impl Read {
         let reception = Reception { packets: self.packets, discard: self.discard, sink: sink(&self.file) };
         let received = packets.receive(reception, &bar)?;
         bar.finish_and_clear();
-        let card = self.common.card.card.to_string();
+        let card = self.common.card.subject(card)?;
         report(self.is_piped(), &packets::describe(&card, &received, None, json))
     }
 
@@ -317,6 +329,7 @@ impl CopyArgs {
 /// The outcome of a copy between the host and card addresses.
 struct CopyOutcome<'a> {
     common: &'a CopyArgs,
+    card: Subject,
     pool: &'a Pool,
     bytes: u64,
     seconds: f64,
@@ -325,12 +338,13 @@ struct CopyOutcome<'a> {
 
 impl CopyOutcome<'_> {
     fn describe(&self, json: bool) -> String {
-        let Self { common, pool, bytes, seconds, verified } = self;
+        let Self { common, card, pool, bytes, seconds, verified } = self;
         let rate = *bytes as f64 / seconds;
         let rings: Vec<_> = pool.channels().map(|channel| channel.ring().to_string()).collect();
         if json {
             return json!({
-                "card": common.card.card.to_string(),
+                "card": card.name,
+                "emulated": card.emulated,
                 "direction": pool.direction().to_string(),
                 "address": common.address,
                 "bytes": bytes,
@@ -347,7 +361,7 @@ impl CopyOutcome<'_> {
         let verb = if pool.direction() == Direction::H2C { "wrote" } else { "read" };
         let channels: Vec<_> = pool.channels().map(Channel::index).map(|at| at.to_string()).collect();
         format!(
-            "{verb} {} at {:#x} in {:.1} ms ({}) over {} channel {}{}",
+            "{verb} {} at {:#x} in {:.1} ms ({}) over {} channel {}{}{}",
             number::bytes(*bytes),
             common.address,
             seconds * 1e3,
@@ -358,7 +372,8 @@ impl CopyOutcome<'_> {
                 Some(true) => "; verified",
                 Some(false) => "; not verified",
                 None => "",
-            }
+            },
+            card.note()
         )
     }
 }

@@ -13,7 +13,7 @@ use xdma::memory::{MapError, MemoryError};
 use xdma::msm::MsmOpenError;
 use xdma::regs::Direction;
 use xdma::stats::PageError;
-use xdma_emulated_card::StartError;
+use xdma_emulated_card::{StartError, UnnamedCard};
 
 /// The exit codes of the program.
 pub const EXIT_CODES: &str = "\
@@ -246,7 +246,8 @@ fn code(error: &(dyn Error + 'static)) -> Option<u8> {
         });
     }
     let is_usage = matches!(error.downcast_ref(), Some(BusError::BadOffset { .. }))
-        || matches!(error.downcast_ref(), Some(InvalidTransfer::CardAddress { .. }));
+        || matches!(error.downcast_ref(), Some(InvalidTransfer::CardAddress { .. }))
+        || error.is::<UnnamedCard>();
     let is_unusable = error.is::<BusError>()
         || error.is::<CardError>()
         || error.is::<StartError>()

@@ -1,6 +1,6 @@
 //! The command `xdma info`.
 
-use crate::card::CardArgs;
+use crate::card::{CardArgs, Subject};
 use crate::output;
 use anyhow::Result;
 use clap::Args;
@@ -28,10 +28,10 @@ impl Info {
         let rings =
             report.channels.iter().map(|channel| rings(&card, channel)).collect::<Result<Vec<_>>>()?;
         let design = if self.no_design { None } else { design(&card)? };
-        let name = self.card.card.to_string();
+        let subject = self.card.subject(&card)?;
         output::line(&match json {
-            true => object(&name, &report, &rings, design.as_ref()).to_string(),
-            false => text(&report, &rings, design.as_ref()),
+            true => object(&subject, &report, &rings, design.as_ref()).to_string(),
+            false => text(&subject, &report, &rings, design.as_ref()),
         })
     }
 }
@@ -63,8 +63,8 @@ fn design(card: &Card) -> Result<Option<Design>> {
     }
 }
 
-fn text(report: &Report, rings: &[Vec<Ring>], design: Option<&Design>) -> String {
-    let mut text = report.to_string();
+fn text(subject: &Subject, report: &Report, rings: &[Vec<Ring>], design: Option<&Design>) -> String {
+    let mut text = if subject.emulated { format!("emulated card: {report}") } else { report.to_string() };
     let bars = report.bus.bars.iter().enumerate().filter(|(_, size)| **size > 0);
     for (bar, size) in bars {
         let role = match bar {
@@ -125,10 +125,11 @@ fn describe_design(design: &Design) -> String {
     )
 }
 
-fn object(name: &str, report: &Report, rings: &[Vec<Ring>], design: Option<&Design>) -> Value {
+fn object(subject: &Subject, report: &Report, rings: &[Vec<Ring>], design: Option<&Design>) -> Value {
     let link = |link: Link| json!({ "generation": link.generation, "lanes": link.lanes });
     json!({
-        "card": name,
+        "card": subject.name,
+        "emulated": subject.emulated,
         "vendor": report.vendor,
         "device": report.device,
         "bus": report.bus.kind,

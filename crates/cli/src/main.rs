@@ -9,6 +9,7 @@ mod explain;
 mod failure;
 mod info;
 mod interrupt;
+mod list;
 mod number;
 mod output;
 mod packets;
@@ -45,6 +46,11 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
+    /// List the cards of this machine: addresses, models, drivers, and how each can be opened
+    ///
+    /// Cards are found by their PCI IDs. `vfio-setup status` also shows what the host offers.
+    #[command(after_help = EXIT_CODES)]
+    List(list::List),
     /// Describe a card: location, link, BARs, channels, capabilities and design
     ///
     /// Opening the card changes its state; for example, it disables interrupts. To inspect a card after a crash, run `regs` first.
@@ -163,6 +169,7 @@ impl Command {
 
 fn run(cli: &Cli) -> Result<()> {
     match &cli.command {
+        Command::List(list) => list.run(cli.json),
         Command::Info(info) => info.run(cli.json),
         Command::Regs(regs) => regs.run(cli.json),
         Command::Peek(peek) => peek.run(cli.json),

@@ -1,5 +1,6 @@
 //! Sending and receiving packets on AXI-Stream channels.
 
+use crate::card::Subject;
 use crate::copier::{HashingReader, Verifier};
 use crate::failure::Failure;
 use crate::interrupt::{CHECK_INTERVAL, Interrupt};
@@ -77,9 +78,10 @@ impl PacketOutcome {
         self.lengths.iter().sum()
     }
 
-    fn object(&self, card: &str) -> Value {
+    fn object(&self, card: &Subject) -> Value {
         json!({
-            "card": card,
+            "card": card.name,
+            "emulated": card.emulated,
             "direction": self.direction.to_string(),
             "channel": self.channel,
             "ring": self.ring.to_string(),
@@ -93,9 +95,9 @@ impl PacketOutcome {
         })
     }
 
-    fn text(&self) -> String {
+    fn text(&self, card: &Subject) -> String {
         format!(
-            "{} {} in {} over {} channel {}, {:.1} ms{}{}",
+            "{} {} in {} over {} channel {}, {:.1} ms{}{}{}",
             if self.direction == Direction::H2C { "sent" } else { "received" },
             number::bytes(self.bytes()),
             match self.lengths.len() {
@@ -117,15 +119,21 @@ impl PacketOutcome {
                     number::bytes(bytes)
                 ),
             },
+            card.note()
         )
     }
 }
 
 /// Describes the outcome of a command: `first`, and `received` if packets were received at the same time.
-pub fn describe(card: &str, first: &PacketOutcome, received: Option<&PacketOutcome>, json: bool) -> String {
+pub fn describe(
+    card: &Subject,
+    first: &PacketOutcome,
+    received: Option<&PacketOutcome>,
+    json: bool,
+) -> String {
     if !json {
         let outcomes = [Some(first), received].into_iter().flatten();
-        return outcomes.map(PacketOutcome::text).collect::<Vec<_>>().join("\n");
+        return outcomes.map(|outcome| outcome.text(card)).collect::<Vec<_>>().join("\n");
     }
     let mut object = first.object(card);
     if let Some(received) = received {

@@ -1,6 +1,6 @@
 //! The command `xdma regs`.
 
-use crate::card::CardArgs;
+use crate::card::{CardArgs, Subject};
 use crate::failure::Failure;
 use crate::interrupt::Interrupt;
 use crate::number::seconds;
@@ -48,7 +48,7 @@ type Readings = Vec<(Block, Vec<Reading>)>;
 impl Regs {
     pub fn run(&self, json: bool) -> Result<()> {
         let card = self.card.open_as_found()?;
-        let blocks = self.blocks(&card)?;
+        let (subject, blocks) = (self.card.subject(&card)?, self.blocks(&card)?);
         if blocks.iter().any(|block| block.space == Space::User) {
             // Fails if the card carries another design, which has other registers.
             Design::of(&card)?;
@@ -58,7 +58,7 @@ impl Regs {
             blocks.iter().cloned().map(read).collect()
         };
         let mut last = read_all()?;
-        print(&last, None, json)?;
+        print(&subject, &last, None, json)?;
         let Some(interval) = self.watch else { return Ok(()) };
         let interrupt = Interrupt::install()?;
         for _ in 1..self.times.unwrap_or(u64::MAX) {
@@ -66,7 +66,7 @@ impl Regs {
                 break;
             }
             let now = read_all()?;
-            print(&now, Some(&last), json)?;
+            print(&subject, &now, Some(&last), json)?;
             last = now;
         }
         Ok(())
@@ -91,7 +91,7 @@ impl Regs {
     }
 }
 
-fn print(now: &Readings, before: Option<&Readings>, json: bool) -> Result<()> {
+fn print(subject: &Subject, now: &Readings, before: Option<&Readings>, json: bool) -> Result<()> {
     let blocks = now.iter().enumerate().map(|(at, (block, readings))| {
         let before = before.map(|before| before[at].1.as_slice());
         (block, readings.as_slice(), before)
@@ -99,9 +99,11 @@ fn print(now: &Readings, before: Option<&Readings>, json: bool) -> Result<()> {
     if json {
         let blocks: Vec<_> =
             blocks.map(|(block, readings, before)| object(block, readings, before)).collect();
-        return output::line(&json!({ "blocks": blocks }).to_string());
+        let object = json!({ "card": subject.name, "emulated": subject.emulated, "blocks": blocks });
+        return output::line(&object.to_string());
     }
-    let all: Vec<_> = blocks.map(|(block, readings, before)| lines(block, readings, before)).collect();
+    let mut all: Vec<_> = blocks.map(|(block, readings, before)| lines(block, readings, before)).collect();
+    all.iter_mut().filter_map(|lines| lines.first_mut()).for_each(|title| title.text += subject.note());
     if before.is_none() || !stdout().is_terminal() {
         return output::line(&fit(&all, usize::MAX));
     }

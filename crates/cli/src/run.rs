@@ -19,8 +19,6 @@ use std::process::{Child, Command, ExitStatus, exit};
 use std::thread;
 use std::time::Duration;
 use xdma::card::CardOptions;
-use xdma::regs::ids::Model;
-use xdma::unstable::bus::sysfs::Sysfs;
 use xdma_chardev::{
     BROKER_PID_VARIABLE, BROKER_VARIABLE, Broker, Device, DeviceOptions, EXCLUSIVE_VARIABLE,
     EXPLAIN_VARIABLE, Exclusive, has_interpreter,
@@ -145,21 +143,12 @@ impl Run {
         Ok(status)
     }
 
-    /// Returns the card to use. If none is named, this is an emulated card, or an error if the machine has XDMA cards.
+    /// Returns the card to use.
     fn card(&self) -> Result<CardArgs> {
-        let choice = match &self.card {
-            Some(choice) => choice.clone(),
-            None => {
-                let cards = real_cards();
-                if !cards.is_empty() {
-                    let text =
-                        format!("this machine has XDMA cards; select one with --card ({})", cards.join(", "));
-                    return Err(Failure::Usage(text).into());
-                }
-                eprintln!("xdma: no card was named; the program uses an emulated card");
-                "f1".parse().context("cannot select the emulated card")?
-            }
-        };
+        let choice = CardChoice::or_emulated(self.card.as_ref())?;
+        if self.card.is_none() {
+            eprintln!("xdma: no card was named; the program uses an emulated card");
+        }
         let emulated = choice.emulated().is_some_and(|card| !card.is_stream());
         let logic = self.logic.or(emulated.then_some(LogicName::Memory));
         Ok(CardArgs::new(choice, logic))
@@ -210,16 +199,6 @@ fn wait(mut child: Child, mut signals: Signals) -> Result<ExitStatus> {
     // If the thread panicked, its message is already printed.
     let _ = forwarder.join();
     status
-}
-
-/// Returns the PCI addresses of the XDMA cards in this machine.
-fn real_cards() -> Vec<String> {
-    let functions = Sysfs::system().functions().unwrap_or_default().into_iter();
-    let is_card = |function: &xdma::unstable::bus::sysfs::Function| {
-        let ids = function.vendor().and_then(|vendor| Ok((vendor, function.device()?)));
-        ids.is_ok_and(|(vendor, device)| Model::of(vendor, device).is_card())
-    };
-    functions.filter(is_card).map(|function| function.address().to_string()).collect()
 }
 
 /// Returns the path of a program. Searches `PATH` as a shell does.

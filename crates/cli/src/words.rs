@@ -136,6 +136,7 @@ impl Width {
 impl Peek {
     pub fn run(&self, json: bool) -> Result<()> {
         let card = self.card.open_as_found()?;
+        let subject = self.card.subject(&card)?;
         let words = Words::new(&card, self.bar, self.width, self.offset, self.count.into())?;
         if let Some(offset) =
             words.offsets().find(|&offset| !self.force && words.is_cleared_by_reading(offset))
@@ -146,7 +147,7 @@ impl Peek {
         let values = words.offsets().map(|offset| words.read(offset)).collect::<Result<Vec<_>>>()?;
         if json {
             let object = json!({
-                "card": self.card.card.to_string(), "bar": self.bar.to_string(), "offset": self.offset,
+                "card": subject.name, "emulated": subject.emulated, "bar": self.bar.to_string(), "offset": self.offset,
                 "bits": 8 * self.width.bytes(), "values": values,
             });
             output::line(&object.to_string())?;
@@ -154,7 +155,8 @@ impl Peek {
             let per_line = 16 / usize::from(self.width.bytes());
             for (line, part) in values.chunks(per_line).enumerate() {
                 let part: Vec<_> = part.iter().map(|&value| self.width.hex(value)).collect();
-                output::line(&format!("{:08x}: {}", self.offset + 16 * line as u64, part.join(" ")))?;
+                let (offset, words) = (self.offset + 16 * line as u64, part.join(" "));
+                output::line(&format!("{offset:08x}: {words}{}", subject.note()))?;
             }
         }
         Ok(())
@@ -168,6 +170,7 @@ impl Poke {
             return Err(Failure::Usage(text).into());
         }
         let card = self.card.open_as_found()?;
+        let subject = self.card.subject(&card)?;
         let words = Words::new(&card, self.bar, self.width, self.offset, self.values.len() as u64)?;
         if words.is_core && !self.force {
             let text = "a wrong value in a register of the XDMA core can start an engine; use --force to write it anyway";
@@ -184,7 +187,7 @@ impl Poke {
         let lines = words.offsets().zip(self.values.iter().zip(&read_back));
         if json {
             let object = json!({
-                "card": self.card.card.to_string(), "bar": self.bar.to_string(), "offset": self.offset,
+                "card": subject.name, "emulated": subject.emulated, "bar": self.bar.to_string(), "offset": self.offset,
                 "bits": 8 * self.width.bytes(), "written": self.values, "read_back": read_back,
             });
             output::line(&object.to_string())?;
@@ -195,7 +198,7 @@ impl Poke {
                     Some(read) => format!(", reads back as {}", self.width.hex(*read)),
                     None => String::new(),
                 };
-                output::line(&format!("{offset:08x}: {}{note}", self.width.hex(written)))?;
+                output::line(&format!("{offset:08x}: {}{note}{}", self.width.hex(written), subject.note()))?;
             }
         }
         Ok(())

@@ -22,9 +22,11 @@
 
 mod choice;
 mod release_observer;
+mod unnamed;
 
 pub use choice::{CardChoice, ParseCardError, find_description};
 pub use release_observer::{observer, remote_observer};
+pub use unnamed::UnnamedCard;
 pub use xdma_emulator as emulator;
 
 use std::sync::Arc;

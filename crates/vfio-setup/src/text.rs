@@ -26,9 +26,17 @@ type Row = [(Style, String); HEAD.len()];
 
 /// Formats the output of `status`.
 pub fn status(status: &Status) -> String {
+    let mut text = functions(status);
+    text.push('\n');
+    host(&mut text, &status.host);
+    text
+}
+
+/// Formats the functions of `status`: how each can be opened, and details.
+pub fn functions(status: &Status) -> String {
     let mut text = String::new();
     if status.functions.is_empty() {
-        text += "no XDMA card was found by its PCI IDs; `--all` shows every PCI function\n";
+        text += "no XDMA card was found by its PCI IDs; `vfio-setup status --all` shows every PCI function\n";
     } else {
         text += &table(&status.functions.iter().map(row).collect::<Vec<_>>());
     }
@@ -38,8 +46,6 @@ pub fn status(status: &Status) -> String {
     for problem in &status.problems {
         let _ = writeln!(text, "{} {problem}", styled(BAD, "unreadable:"));
     }
-    text.push('\n');
-    host(&mut text, &status.host);
     text
 }
 

@@ -1,6 +1,7 @@
 //! The machine and card that were measured, and how noisy the machine was.
 
 use super::results::median;
+use crate::card::is_emulated;
 use crate::number;
 use anyhow::{Context, Result};
 use hdrhistogram::Histogram;
@@ -186,8 +187,7 @@ impl CardDescription {
             name,
             identity: format!("{:04x}:{:04x}", report.vendor, report.device),
             bus: report.bus.kind.into(),
-            // Only emulated cards use vfio-user so far.
-            emulated: report.bus.kind == "vfio-user",
+            emulated: is_emulated(report),
             link: report.link.map(|(now, best)| format!("{now}, the card supports {best}")),
             ring,
             wait,

@@ -125,7 +125,7 @@ impl Benchmark {
         let rounds = latency.iter().map(|of| of.total.rounds.as_slice());
         let rounds: Vec<_> = rounds.chain(throughput.iter().map(|of| of.rounds.as_slice())).collect();
         let noise = Noise::new(load, [before, Calibration::measure()?], &rounds);
-        let (name, ring, wait) = (args.card.to_string(), bench.ring(), self.wait.to_string());
+        let (name, ring, wait) = (args.choice()?.to_string(), bench.ring(), self.wait.to_string());
         let card = CardDescription::new(name, &card.report()?, ring, wait, address);
         let machine = Machine::read(card, processors, self.cpu, noise);
         Ok((Results::new(machine, each.as_secs_f64(), latency, throughput), figures))
@@ -133,6 +133,8 @@ impl Benchmark {
 
     /// Returns the card to measure, and the address of its memory.
     fn target(&self) -> Result<(CardArgs, u64)> {
+        // If no card is named, that is the error, not the missing address.
+        self.card.choice()?;
         match self.address {
             Some(address) => Ok((self.card.clone(), address)),
             None => match self.card.with_memory() {

@@ -7,7 +7,7 @@ mod path;
 mod report;
 mod steps;
 
-use crate::card::CardArgs;
+use crate::card::{CardArgs, is_emulated};
 use crate::failure::{self, Failure};
 use crate::interrupt::Interrupt;
 use crate::number;
@@ -150,7 +150,7 @@ impl Selftest {
     pub fn run(&self, json: bool) -> Result<()> {
         let interrupt = Interrupt::install()?;
         self.scratch.map_or(Ok(()), check_scratch)?;
-        let mut report = Report::new(&self.card.card.to_string(), self.report.as_deref(), json)?;
+        let mut report = Report::new(&self.card.choice()?.to_string(), self.report.as_deref(), json)?;
         let ended = self.run_steps(&mut report, interrupt);
         report.finish()?;
         ended
@@ -229,7 +229,7 @@ impl Selftest {
     fn inspect(&self, step: Step, report: &mut Report) -> Result<Finding> {
         let card = self.card.open_as_found()?;
         let file = observe(&card)?;
-        report.emulated = card.report()?.bus.kind == "vfio-user";
+        report.emulated = is_emulated(&card.report()?);
         let seen = match step {
             Step::Identity => steps::identity(&card, &file, self.card.description()),
             _ => steps::link(&file),

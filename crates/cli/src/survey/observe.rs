@@ -1,5 +1,6 @@
 //! What a card states about itself: config space and read-only registers.
 
+use crate::card::is_emulated;
 use anyhow::{Context, Result};
 use xdma::card::{Card, ChannelReport, Report};
 use xdma::regs::channel::Alignments;
@@ -19,10 +20,11 @@ pub fn observe(card: &Card) -> Result<CardFile> {
     let report = card.report()?;
     let function = function(card)?;
     let name = format!("Surveyed card {:04x}:{:04x}", function.vendor, function.device);
+    let emulated = if is_emulated(&report) { " from an emulated card" } else { "" };
     let mut file = CardFile {
         format: FORMAT,
         name,
-        notes: vec![format!("written by `xdma survey` {}", env!("CARGO_PKG_VERSION"))],
+        notes: vec![format!("written by `xdma survey` {}{emulated}", env!("CARGO_PKG_VERSION"))],
         function,
         bars: bars(card, &report)?,
         core: core(card, &report)?,

@@ -50,7 +50,7 @@ fn packets_are_sent_and_received_at_the_same_time() {
     std::fs::write(&input, &data).unwrap();
     let command = format!("write --stream --logic loopback {} --timeout 5", input.display());
     let text = run(&format!("{command} --receive {}", out.display())).good();
-    assert!(text.ends_with("ms; verified\n"), "{text}");
+    assert!(text.ends_with("ms; verified (emulated card)\n"), "{text}");
     assert!(text.contains("sent 976.56 KiB in 1 packet over H2C channel 0"), "{text}");
     assert!(text.contains("\nreceived 976.56 KiB in 1 packet over C2H channel 0"), "{text}");
     assert!(std::fs::read(&out).unwrap() == data);
@@ -62,7 +62,7 @@ fn packets_are_sent_and_received_at_the_same_time() {
     assert_eq!(report["received"]["packets"], report["packets"]);
     assert_eq!(report["received"]["verified"], true);
     let text = run(&format!("{command} --no-compare --receive {}", out.display())).good();
-    assert!(text.ends_with("ms; not verified\n"), "{text}");
+    assert!(text.ends_with("ms; not verified (emulated card)\n"), "{text}");
     run_with("write --stream --logic loopback - --receive x", data).bad(2, &["--length"]);
     run("write --address 0 Cargo.toml --receive x").bad(2, &["--address"]);
     // The error of the receiving end is reported, not the timeout of the sending end that follows from it.
