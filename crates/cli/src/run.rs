@@ -33,8 +33,8 @@ const NOT_SERVED: &str = "the card cannot be served as device files";
 const LIBRARY_VARIABLE: &str = "XDMA_PRELOAD";
 /// The directory of the counters for `--explain`.
 const CALLS: &str = "calls";
-/// A marker that every Go program contains.
-const GO: [&[u8]; 2] = [b"\xff Go ", b"buildinf:"];
+/// A marker that every Go program contains, in reverse, so that this program does not contain it.
+const GO_REVERSED: &[u8] = b":fnidliub oG \xff";
 
 #[derive(Args)]
 pub struct Run {
@@ -223,8 +223,7 @@ fn check_program(program: &Path) -> Result<()> {
     if !bytes.starts_with(b"\x7fELF") {
         return Ok(()); // a script, whose interpreter loads the library
     }
-    // Assembled here, so that this program does not contain it.
-    let go = GO.concat();
+    let go: Vec<u8> = GO_REVERSED.iter().rev().copied().collect();
     if bytes.windows(go.len()).any(|window| window == go) {
         bail!(Failure::Usage(format!(
             "{name} is a Go program: `xdma run` cannot intercept its system calls, because they bypass the C library; use the \
