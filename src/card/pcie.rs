@@ -75,7 +75,10 @@ impl Link {
 
 impl fmt::Display for Link {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Gen{} x{}", self.generation, self.lanes)
+        match (self.generation, self.lanes) {
+            (0, _) | (_, 0) => f.write_str("not trained"),
+            (generation, lanes) => write!(f, "Gen{generation} x{lanes}"),
+        }
     }
 }
 

@@ -11,7 +11,7 @@ use anyhow::{Context, Result, ensure};
 use clap::Args;
 use serde_json::json;
 use std::fs::File;
-use std::io::{self, Read as _, Write as _, stdin, stdout};
+use std::io::{self, IsTerminal, Read as _, Write as _, stdin, stdout};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
@@ -51,7 +51,7 @@ struct CopyArgs {
     #[arg(long)]
     stream: bool,
     /// Channels to use, such as 0,1; the data is distributed over all of them.
-    #[arg(long, value_delimiter = ',', default_value = "0")]
+    #[arg(long, value_delimiter = ',', default_value = "0", value_parser = channel)]
     channels: Vec<usize>,
     /// Size of each buffer in bytes: up to 1G, or 64M with --stream; rounded up to a multiple of 64K.
     #[arg(long, value_parser = buffer, default_value = "4M")]
@@ -126,6 +126,7 @@ pub struct Read {
 
 impl Write {
     pub fn run(&self, json: bool) -> Result<()> {
+        check_pipe(self.is_piped())?;
         let (input, size) = open_input(&self.file)?;
         let length = self.length.unwrap_or(u64::MAX);
         size.map_or(Ok(()), |size| self.check_end(size))?;
@@ -211,6 +212,7 @@ impl Write {
 
 impl Read {
     pub fn run(&self, json: bool) -> Result<()> {
+        check_pipe(self.is_piped())?;
         self.common.check(self.length)?;
         let interrupt = Interrupt::install()?;
         let card = self.common.open()?;
@@ -251,6 +253,15 @@ impl Read {
     pub fn is_piped(&self) -> bool {
         self.file == Path::new(PIPE)
     }
+}
+
+/// Fails if data would be written to a terminal.
+fn check_pipe(is_piped: bool) -> Result<()> {
+    if is_piped && stdout().is_terminal() {
+        let text = "the data would be written to the terminal; name a file, or pipe it, as in `| xxd`";
+        return Err(Failure::Usage(text.into()).into());
+    }
+    Ok(())
 }
 
 /// Returns a function that writes data to `path`. The file is created on the first call, so an earlier file is not truncated before
@@ -409,6 +420,11 @@ fn positive(text: &str) -> Result<u64, String> {
 fn buffer(text: &str) -> Result<u64, String> {
     let bytes = positive(text)?;
     if bytes <= 1 << 30 { Ok(bytes) } else { Err(format!("`{text}` is larger than 1G")) }
+}
+
+fn channel(text: &str) -> Result<usize, String> {
+    let bad = || format!("`{text}` is not the number of a channel; list several as in 0,1");
+    text.parse().map_err(|_| bad())
 }
 
 fn count(text: &str) -> Result<usize, String> {

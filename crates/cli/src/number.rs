@@ -5,6 +5,9 @@ use std::time::Duration;
 
 /// Parses an integer such as `4096`, `0x1000`, `4K`, `1M` or `2G`. Underscores between digits are ignored.
 pub fn parse(text: &str) -> Result<u64, String> {
+    if text.starts_with('-') {
+        return Err(format!("`{text}` is negative; write a word of all ones as 0xffffffff"));
+    }
     let bad = || {
         format!(
             "`{text}` is not a number: use 4096, 0x1000, or a suffix for powers of 1024, as in 4K, 1M or 2G"

@@ -32,7 +32,7 @@ pub struct Regs {
     card: CardArgs,
     /// Read repeatedly, every SECONDS (1 if no value is given), and mark changes. Only one program can open a card at a time; to
     /// watch a card that a program has open, use `xdma top`.
-    #[arg(long, value_name = "SECONDS", num_args = 0..=1, default_missing_value = "1", value_parser = seconds)]
+    #[arg(long, value_name = "SECONDS", num_args = 0..=1, require_equals = true, default_missing_value = "1", value_parser = seconds)]
     watch: Option<Duration>,
     /// With --watch: stop after this number of reads.
     #[arg(long, requires = "watch", value_parser = clap::value_parser!(u64).range(1..))]

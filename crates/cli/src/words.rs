@@ -20,7 +20,7 @@ pub struct Peek {
     #[command(flatten)]
     card: CardArgs,
     /// Offset of the first word in the BAR, in bytes: a multiple of the word's size.
-    #[arg(value_parser = number::parse)]
+    #[arg(value_parser = number::parse, allow_negative_numbers = true)]
     offset: u64,
     /// Number of words.
     #[arg(default_value = "1", value_parser = clap::value_parser!(u32).range(1..))]
@@ -41,10 +41,10 @@ pub struct Poke {
     #[command(flatten)]
     card: CardArgs,
     /// Offset of the first word in the BAR, in bytes: a multiple of the word's size.
-    #[arg(value_parser = number::parse)]
+    #[arg(value_parser = number::parse, allow_negative_numbers = true)]
     offset: u64,
     /// Values of the words at this offset and the following ones.
-    #[arg(value_parser = number::parse, required = true)]
+    #[arg(value_parser = number::parse, required = true, allow_negative_numbers = true)]
     values: Vec<u64>,
     /// The BAR: user, xdma, or its number, 0 to 5.
     #[arg(long, default_value = "user")]

@@ -1,8 +1,11 @@
 //! `read` and `write`.
 
-use crate::support::{interrupt, json, memory, pattern, piped, run, run_with, served};
+use crate::support::{interrupt, json, memory, pattern, piped, run, run_with, served, xdma};
 use std::io::{Read, Write};
+use std::os::fd::{FromRawFd, OwnedFd};
 use std::path::Path;
+use std::process::Stdio;
+use std::ptr::{null, null_mut};
 use std::sync::Arc;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -184,4 +187,29 @@ fn a_stuck_card_is_not_reported_as_idle() {
     interrupt(&child);
     let ended: crate::support::Ended = child.wait_with_output().unwrap().into();
     ended.bad(5, &["interrupted, but the card is still busy", "does not become idle; reset the card"]);
+}
+
+#[test]
+fn ranges_of_channels_are_explained() {
+    run("read --address 0 --length 64 x --channels 0..1")
+        .bad(2, &["`0..1` is not the number of a channel", "0,1"]);
+}
+
+/// Standard output is a terminal.
+#[test]
+fn raw_data_is_not_written_to_a_terminal() {
+    let (mut main, mut terminal) = (0, 0);
+    // SAFETY: the call stores two file descriptors; the other arguments may be null.
+    assert_eq!(unsafe { libc::openpty(&mut main, &mut terminal, null_mut(), null(), null()) }, 0);
+    // SAFETY: the file descriptors are open, and nothing else owns them.
+    let (_main, terminal) = unsafe { (OwnedFd::from_raw_fd(main), OwnedFd::from_raw_fd(terminal)) };
+    for arguments in [
+        "read --logic memory --address 0 --length 16",
+        "write --logic loopback --stream Cargo.toml --receive -",
+    ] {
+        let stdout = Stdio::from(terminal.try_clone().unwrap());
+        let output = xdma(arguments).stdin(Stdio::null()).stdout(stdout).output().unwrap();
+        let text = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.code() == Some(2) && text.contains("name a file, or pipe it"), "{text}");
+    }
 }

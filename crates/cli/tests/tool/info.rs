@@ -72,3 +72,9 @@ fn the_environment_selects_a_card() {
     let object: Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!(object["card"], name);
 }
+
+#[test]
+fn an_empty_name_of_a_card_is_explained() {
+    let output = xdma("info").env("XDMA_CARD", "").output().unwrap();
+    assert!(String::from_utf8_lossy(&output.stderr).contains("unset XDMA_CARD"), "{output:?}");
+}

@@ -82,15 +82,15 @@ fn regs_does_not_change_the_card() {
 
 #[test]
 fn watch_marks_changes() {
-    let text = run("regs msm --watch 0.05 --times 3").good();
+    let text = run("regs msm --watch=0.05 --times 3").good();
     let marked: Vec<_> = text.lines().filter(|line| line.starts_with('*')).collect();
     assert_eq!(marked.len(), 2, "{text}");
     assert!(marked.iter().all(|line| line.contains("cycles")), "{marked:?}");
-    let lines = run("regs msm --watch 0.05 --times 2 --json").good();
+    let lines = run("regs msm --watch=0.05 --times 2 --json").good();
     let last: Value = serde_json::from_str(lines.lines().last().unwrap()).unwrap();
     assert_eq!(register(&last, "msm", "cycles")["changed"], true);
     assert_eq!(register(&last, "msm", "image_id")["changed"], false);
     assert_eq!(register(&last, "msm", "image_id")["changed_fields"], serde_json::json!([]));
-    run("regs msm --watch never").bad(2, &["not a number of seconds"]);
+    run("regs msm --watch=never").bad(2, &["not a number of seconds"]);
     run("regs msm --times 2").bad(2, &["--watch"]);
 }

@@ -84,7 +84,7 @@ fn output_errors_are_reported() {
 /// A command that would run forever ends when the reader of its output closes the pipe.
 #[test]
 fn a_closed_pipe_ends_the_program() {
-    let mut watch = piped("regs h2c0 --watch 0.02");
+    let mut watch = piped("regs h2c0 --watch=0.02");
     let mut line = String::new();
     BufReader::new(watch.stdout.take().unwrap()).read_line(&mut line).unwrap();
     let end = Instant::now() + Duration::from_secs(20);

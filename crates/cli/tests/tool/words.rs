@@ -75,3 +75,10 @@ fn words_have_any_width_in_any_bar() {
     let text = run(&format!("peek {option} --width 8 0x100 4")).good();
     assert!(text.starts_with("00000100: 11 22 33 ff"), "{text}");
 }
+
+#[test]
+fn negative_numbers_are_explained() {
+    for arguments in ["poke 0x200 -1", "poke -4 1", "peek -1"] {
+        run(arguments).bad(2, &["is negative", "0xffffffff"]);
+    }
+}
