@@ -57,6 +57,10 @@ fn a_second_process_is_refused() {
     let (output, status) =
         process::finish(process::start(&bench.name(), "card::a_second_process_is_refused", ROLE));
     assert!(status.success() && output.contains("is taken"), "{output}");
+    // The tool names the process.
+    let tool = Command::new("xdma").args(["info", "--card", &bench.name().to_string()]).output().unwrap();
+    let text = String::from_utf8_lossy(&tool.stderr);
+    assert!(text.contains(&format!("process {} ", std::process::id())), "{text}");
     works(&card);
 }
 

@@ -4,6 +4,8 @@ use std::error::Error;
 use std::ops::Range;
 use std::path::Path;
 use std::time::Duration;
+use vfio_setup::status::{FunctionStatus, Status};
+use vfio_setup::{Host, usage};
 use xdma::card::{BusError, CardError};
 use xdma::channel::stream::{BufferError, ReceiveError};
 use xdma::channel::{
@@ -160,6 +162,17 @@ pub fn innermost<'a>(error: &'a (dyn Error + 'static)) -> &'a (dyn Error + 'stat
     }
 }
 
+/// Names the processes that have a VFIO node open, as far as this user can see them.
+fn users(node: &Path) -> Option<String> {
+    let host = Host::new("/");
+    let status = Status::read(&host, true).ok()?;
+    let has_node = |function: &&FunctionStatus| function.nodes.iter().any(|name| Path::new(name) == node);
+    let address = status.functions.iter().find(has_node)?.address.parse().ok()?;
+    let uses = usage::of(&host, &host.sysfs().function(address).ok()?).ok()?;
+    let users: Vec<_> = uses.certain.iter().map(ToString::to_string).collect();
+    (!users.is_empty()).then(|| users.join(", "))
+}
+
 /// Returns a remedy that uses this program or `vfio-setup`; the library's own texts mention neither.
 fn hint(error: &(dyn Error + 'static)) -> Option<String> {
     let fixed = |hint: &str| Some(hint.to_owned());
@@ -179,6 +192,7 @@ fn hint(error: &(dyn Error + 'static)) -> Option<String> {
             )),
             BusError::NotFound { .. } | BusError::NoMode { .. } => doctor(),
             BusError::Permission { path, .. } if is_node(path) => doctor(),
+            BusError::Taken { path, .. } if is_node(path) => users(path),
             _ => None,
         };
     }
