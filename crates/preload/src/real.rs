@@ -104,6 +104,7 @@ real! {
     aligned_alloc(align: usize, size: usize) -> *mut c_void;
     memalign(align: usize, size: usize) -> *mut c_void;
     malloc_usable_size(memory: *mut c_void) -> usize;
+    memfd_create(name: *const c_char, flags: libc::c_uint) -> c_int;
     madvise(address: *mut c_void, length: usize, advice: c_int) -> c_int;
     munmap(address: *mut c_void, length: usize) -> c_int;
     mprotect(address: *mut c_void, length: usize, protection: c_int) -> c_int;
