@@ -88,6 +88,11 @@ unsafe extern "C" fn dup3(from: c_int, to: c_int, flags: c_int) -> c_int {
 /// Records that `to` is a duplicate of `from`.
 fn duplicated(from: c_int, to: c_int) -> c_int {
     let tracked = |fd| table::get(fd).is_some() || table::is_internal(fd);
+    if to >= 0 && !table::holds(to) && tracked(from) {
+        // SAFETY: the duplicate was just created.
+        unsafe { real::close(to) };
+        return errno::fail(libc::EMFILE);
+    }
     if to >= 0 && to != from && (tracked(from) || tracked(to)) && owns_table() {
         if table::is_internal(to) {
             // The program has taken a connection's file descriptor.

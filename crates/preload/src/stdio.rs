@@ -1,8 +1,8 @@
 //! C library streams (`FILE`) on device files. The C library's own streams make system calls that this library cannot
 //! intercept.
 
-use crate::open::{device, open_device};
-use crate::{errno, table};
+use crate::open::{device, device_to_open, open_device};
+use crate::{errno, explain, table};
 use libc::{FILE, c_char, c_int, c_void};
 use std::cell::UnsafeCell;
 use std::sync::atomic::{AtomicI64, AtomicPtr, AtomicUsize, Ordering};
@@ -243,7 +243,9 @@ macro_rules! fopen {
         unsafe extern "C" fn $name(path: *const c_char, mode: *const c_char) -> *mut FILE {
             // SAFETY: the caller's contract is that of the C library's function.
             unsafe {
-                let Some((card, node)) = device(libc::AT_FDCWD, path) else { return crate::real::fopen(path, mode) };
+                let Some((card, node)) = device_to_open(libc::AT_FDCWD, path) else {
+                    return crate::real::fopen(path, mode);
+                };
                 match open_device(card, node, flags(mode)) {
                     -1 => std::ptr::null_mut(),
                     fd => stream(fd, mode),
@@ -265,6 +267,10 @@ unsafe fn reopen(path: *const c_char, mode: *const c_char, old: *mut FILE) -> *m
         };
         let standard = || [(0, &raw mut stdin), (1, &raw mut stdout), (2, &raw mut stderr)];
         let Some((fd, variable)) = standard().into_iter().find(|(_, variable)| **variable == old) else {
+            explain::remark(&format!(
+                "{}: freopen of {node} supports only standard streams",
+                explain::program()
+            ));
             errno::set(libc::EINVAL);
             return std::ptr::null_mut();
         };
