@@ -45,10 +45,11 @@ pub enum Call {
     AioRead,
     AioWrite,
     IoSubmit,
+    LioListio,
 }
 
 impl Call {
-    const ALL: [(Self, &str); 19] = [
+    const ALL: [(Self, &str); 20] = [
         (Self::Open, "open"),
         (Self::Read, "read"),
         (Self::Write, "write"),
@@ -68,6 +69,7 @@ impl Call {
         (Self::AioRead, "aio_read"),
         (Self::AioWrite, "aio_write"),
         (Self::IoSubmit, "io_submit"),
+        (Self::LioListio, "lio_listio"),
     ];
 
     /// Returns the name of the function.

@@ -6,9 +6,9 @@ use crate::file::File;
 use crate::node::Node;
 use crate::wire::{FileHeader, Request, WINDOW};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::io::Errno;
+use rustix::io::{Errno, fcntl_dupfd_cloexec};
 use rustix::net::{AddressFamily, SendFlags, Shutdown, SocketFlags, SocketType, send, shutdown, socketpair};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use xdma::regs::Direction;
@@ -17,6 +17,8 @@ use xdma::unstable::memory::SharedMemory;
 
 /// Maximum number of open files.
 const MAX_FILES: usize = 4096;
+/// Lowest file descriptor of this side of a file. In a process that uses the card itself, the program uses lower ones.
+const LOWEST: i32 = 500;
 
 /// A card's device files, and those that are open.
 #[derive(Debug)]
@@ -110,6 +112,8 @@ impl Files {
         }
         let (ours, theirs) =
             socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?;
+        // Fails if the process may not have that many.
+        let ours = fcntl_dupfd_cloexec(&ours, LOWEST).unwrap_or(ours);
         open.insert(|number| {
             let header = FileHeader { minor: node.minor(), flags, file: number };
             send(&ours, &header.to_bytes(), SendFlags::NOSIGNAL)?;
@@ -118,6 +122,11 @@ impl Files {
             Ok(File::new(node, flags, ours))
         })?;
         Ok(theirs)
+    }
+
+    /// Returns this side's end of an open file. A process that uses the card itself must protect it from the program.
+    pub fn end(&self, number: u64) -> Option<RawFd> {
+        self.get(number).ok().map(|file| file.end.as_raw_fd())
     }
 
     /// Executes a request of `caller` on an open file. Returns the result of the call.

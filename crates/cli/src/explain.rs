@@ -73,7 +73,7 @@ fn remark(key: CallKey) -> Option<String> {
         Call::Mmap if errno == Errno::ENODEV as u16 && node.is_bar() => {
             Some(format!("mmap of {node} needs vfio-pci; this card is connected over a socket"))
         }
-        Call::AioRead | Call::AioWrite | Call::IoSubmit => {
+        Call::AioRead | Call::AioWrite | Call::IoSubmit | Call::LioListio => {
             Some(format!("{name} on {node} is not supported: use synchronous calls in several threads"))
         }
         Call::Mmap | Call::EpollCtl | Call::Sendfile | Call::Splice | Call::CopyFileRange if errno != 0 => {

@@ -10,8 +10,8 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use xdma_chardev::{Operation, Reply, Request};
 
-/// The lowest file descriptor of a connection. Programs rarely use file descriptors in this range.
-const LOWEST: c_int = 500;
+/// The lowest file descriptor of a connection, and of the driver. Programs rarely use file descriptors in this range.
+pub const LOWEST: c_int = 500;
 
 static NEXT_ID: AtomicU64 = AtomicU64::new(1);
 /// Incremented in a child process, and when the program replaces a connection's file descriptor. Connections of earlier

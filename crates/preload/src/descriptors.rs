@@ -1,17 +1,26 @@
 //! Closing and duplicating file descriptors, their flags, and `epoll`.
 
 use crate::startup::owns_table;
-use crate::{broker, errno, explain, real, stdio, table};
+use crate::{broker, driver_files, errno, explain, real, stdio, table};
 use libc::{c_int, c_uint, c_void};
 use xdma_chardev::{Call, Node};
 
 // SAFETY, for all functions below: the contract for the caller is that of the C library function of the same name.
 
+/// Passes the address of the caller on.
+#[unsafe(naked)]
 #[unsafe(no_mangle)]
 unsafe extern "C" fn close(fd: c_int) -> c_int {
-    // A program that closes all file descriptors must not close this library's connections.
+    std::arch::naked_asm!("mov rsi, [rsp]", "jmp {}", sym close_for)
+}
+
+unsafe extern "C" fn close_for(fd: c_int, caller: *const c_void) -> c_int {
     if table::is_internal(fd) {
-        return 0;
+        // A program that closes all file descriptors must not close this library's.
+        if !driver_files::is_code_of_library(caller) {
+            return 0;
+        }
+        table::clear(fd);
     }
     if table::get(fd).is_some() && owns_table() {
         table::clear(fd);
@@ -79,6 +88,11 @@ unsafe extern "C" fn dup3(from: c_int, to: c_int, flags: c_int) -> c_int {
 /// Records that `to` is a duplicate of `from`.
 fn duplicated(from: c_int, to: c_int) -> c_int {
     let tracked = |fd| table::get(fd).is_some() || table::is_internal(fd);
+    if to >= 0 && !table::holds(to) && tracked(from) {
+        // SAFETY: the duplicate was just created.
+        unsafe { real::close(to) };
+        return errno::fail(libc::EMFILE);
+    }
     if to >= 0 && to != from && (tracked(from) || tracked(to)) && owns_table() {
         if table::is_internal(to) {
             // The program has taken a connection's file descriptor.

@@ -1,13 +1,13 @@
 //! The card, opened in this process (`xdma run --exclusive`).
 
 use crate::own::{Own, with_signals_blocked};
-use crate::real;
-use libc::c_int;
+use crate::{driver_files, open, real, table};
+use libc::{c_int, c_void};
 use std::fs::File;
 use std::io::{Read, Seek, Write};
-use std::os::fd::IntoRawFd;
+use std::os::fd::{AsRawFd, IntoRawFd};
 use std::ptr::null_mut;
-use std::sync::atomic::{AtomicBool, AtomicI32, AtomicPtr, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, Ordering};
 use std::sync::{Mutex, OnceLock, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -27,15 +27,29 @@ static OPENING: Mutex<()> = Mutex::new(());
 static CHILD: AtomicBool = AtomicBool::new(false);
 /// Whether this process is a child of the one that opened the card.
 static FORKED: AtomicBool = AtomicBool::new(false);
-/// The file descriptor of the lock.
-static LOCK: AtomicI32 = AtomicI32::new(-1);
+/// Whether this process has inherited a device file while another process used the card.
+static INHERITED: AtomicBool = AtomicBool::new(false);
+/// Whether the message that another process uses the card was printed.
+static REPORTED: AtomicBool = AtomicBool::new(false);
 
 /// Reads the settings when the library is loaded.
 pub fn start() {
     if let Some(settings) = std::env::var(EXCLUSIVE_VARIABLE).ok().and_then(|text| text.parse().ok()) {
         // The library is loaded once.
         let _ = SETTINGS.set(settings);
+        // Functions that are registered later run earlier, so those of the program can still use the card. The null handle
+        // prevents that this one runs with the destructors of this library, before those of others.
+        // SAFETY: the function has the required type. If it cannot be registered, the next user of the card resets it.
+        unsafe { __cxa_atexit(close_card, null_mut(), null_mut()) };
     }
+}
+
+unsafe extern "C" {
+    fn __cxa_atexit(
+        function: extern "C" fn(*mut c_void),
+        argument: *mut c_void,
+        library: *mut c_void,
+    ) -> c_int;
 }
 
 /// Returns the settings, or `None` if the card belongs to a broker.
@@ -62,8 +76,13 @@ pub fn reopen(fd: c_int, header: &FileHeader) -> u64 {
     let Some(settings) = settings() else { return header.file };
     let request =
         Request { flags: header.flags, value: header.minor.into(), ..Request::new(Operation::Open, 0) };
+    // Many programs do not use the files that they inherit, so a message would confuse.
+    if is_locked(settings) {
+        INHERITED.store(true, Ordering::Relaxed);
+        return 0;
+    }
     let Ok((_, Some(new))) = call_for_descriptor(settings, &request) else { return 0 };
-    let number = crate::open::header(new).map_or(0, |header| header.file);
+    let number = open::header(new).map_or(0, |header| header.file);
     // SAFETY: `new` was just opened, and `fd` is the dead end of a socket pair. `exec` has kept it, so it has no close-on-exec flag.
     unsafe {
         real::dup2(new, fd);
@@ -75,12 +94,9 @@ pub fn reopen(fd: c_int, header: &FileHeader) -> u64 {
 /// Prepares a child process: the card stays with its parent.
 pub fn start_child() {
     CHILD.store(true, Ordering::Relaxed);
-    let lock = LOCK.swap(-1, Ordering::Relaxed);
-    if lock >= 0 {
+    // If another thread of the parent is just opening the card, the child must not wait for it.
+    if !FILES.load(Ordering::Relaxed).is_null() || OPENING.try_lock().is_err() {
         FORKED.store(true, Ordering::Relaxed);
-        // Otherwise a child that outlives its parent would keep the card locked.
-        // SAFETY: the child's copy of this library's file descriptor.
-        unsafe { real::close(lock) };
     }
 }
 
@@ -101,7 +117,13 @@ pub fn call_for_descriptor(settings: &Exclusive, request: &Request) -> Result<(i
         Operation::Open => {
             check(request)?;
             let files = open_card(settings)?;
-            files.0.open(request).map(|file| (0, file))
+            let file = files.0.open(request);
+            if let Some(end) =
+                file.as_ref().ok().and_then(|file| files.0.end(open::header(file.as_raw_fd())?.file))
+            {
+                table::set_internal(end, 0);
+            }
+            file.map(|file| (0, file))
         }
         Operation::Map => FilesGuard::new()?.0.map(request).map(|(file, offset)| (offset as i64, file)),
         _ => return Ok((call(request), None)),
@@ -138,10 +160,17 @@ impl FilesGuard {
             Some(files) => Ok(Self(files)),
             None => {
                 USERS.fetch_sub(1, Ordering::SeqCst);
-                Err(libc::EBADF)
+                Err(not_open())
             }
         }
     }
+}
+
+/// Returns the error of a call while the card is not open in this process.
+#[cold]
+fn not_open() -> c_int {
+    let settings = settings().filter(|_| INHERITED.load(Ordering::Relaxed));
+    settings.and_then(|settings| lock(settings).err()).unwrap_or(libc::EBADF)
 }
 
 impl Drop for FilesGuard {
@@ -162,12 +191,14 @@ fn open_card(settings: &Exclusive) -> Result<FilesGuard, c_int> {
         if let Ok(files) = FilesGuard::new() {
             return Ok(files);
         }
-        let lock = lock(settings)?;
-        let files = open_files(settings)?;
+        let files = driver_files::keep(|| -> Result<Files, c_int> {
+            let lock = lock(settings)?;
+            let files = open_files(settings)?;
+            // The card stays locked until the process ends.
+            let _ = lock.into_raw_fd();
+            Ok(files)
+        })?;
         FILES.store(Box::into_raw(Box::new(files)), Ordering::SeqCst);
-        LOCK.store(lock.into_raw_fd(), Ordering::Relaxed);
-        // SAFETY: the function has the required type. If it cannot be registered, the next user of the card resets it.
-        unsafe { libc::atexit(close_card) };
         FilesGuard::new()
     })
 }
@@ -182,15 +213,28 @@ fn open_files(settings: &Exclusive) -> Result<Files, c_int> {
     })
 }
 
+fn open_lock(settings: &Exclusive) -> Result<File, c_int> {
+    let file = File::options().read(true).write(true).create(true).truncate(false).open(&settings.lock);
+    file.map_err(|_| libc::ENODEV)
+}
+
+/// Returns whether another process uses the card.
+fn is_locked(settings: &Exclusive) -> bool {
+    open_lock(settings).is_ok_and(|file| file.try_lock().is_err())
+}
+
 /// Locks the card for this process. The file names the process, for others that try to open the card.
 fn lock(settings: &Exclusive) -> Result<File, c_int> {
-    let open = || File::options().read(true).write(true).create(true).truncate(false).open(&settings.lock);
-    let mut file = open().map_err(|_| libc::ENODEV)?;
+    let mut file = open_lock(settings)?;
     if file.try_lock().is_err() {
         let mut holder = String::new();
         // If the name cannot be read, the message lacks it.
         let _ = file.read_to_string(&mut holder);
-        report(&format!("the card is in use by {holder}; run the programs without --exclusive to share it"));
+        if !REPORTED.swap(true, Ordering::Relaxed) {
+            report(&format!(
+                "the card is in use by {holder}; run the programs without --exclusive to share it"
+            ));
+        }
         return Err(libc::EBUSY);
     }
     let name = std::fs::read_to_string("/proc/self/comm").unwrap_or_default();
@@ -205,10 +249,12 @@ fn report(text: &str) {
 }
 
 /// Restores the card's state when the program exits.
-extern "C" fn close_card() {
+extern "C" fn close_card(_: *mut c_void) {
     if FORKED.load(Ordering::Relaxed) {
         return;
     }
+    // The C library does this only after this function.
+    crate::stdio::flush_all();
     let files = FILES.swap(null_mut(), Ordering::SeqCst);
     // SAFETY: the pointer is that of `open_card`, and it is freed only below.
     let Some(shared) = (unsafe { files.as_ref() }) else { return };

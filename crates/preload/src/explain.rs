@@ -30,6 +30,16 @@ pub fn start() {
     }
 }
 
+/// Returns the path of this library.
+pub fn library() -> Option<&'static CStr> {
+    // SAFETY: zeros are valid in the structure. A path that the dynamic linker returns lives as long as the library.
+    unsafe {
+        let mut this: libc::Dl_info = std::mem::zeroed();
+        let found = libc::dladdr((&raw const ENABLED).cast(), &raw mut this);
+        (found != 0 && !this.dli_fname.is_null()).then(|| CStr::from_ptr(this.dli_fname))
+    }
+}
+
 /// Gives a child process counters of its own.
 pub fn start_child() {
     COUNTERS.store(std::ptr::null_mut(), Ordering::Relaxed);
@@ -63,6 +73,8 @@ pub fn count(call: Call, node: Node, result: isize) -> isize {
 #[inline]
 pub fn count_ioctl(node: Node, command: libc::c_ulong, result: c_int) -> c_int {
     if is_enabled() {
+        // An ioctl may transfer data too. The note must not remain for the next call.
+        let _ = IN_PLACE.try_with(Cell::take);
         add(Call::Ioctl, node, command as u32, if result < 0 { -1 } else { 0 });
     }
     result

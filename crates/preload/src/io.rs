@@ -305,19 +305,19 @@ unsafe extern "C" fn ioctl(fd: c_int, command: libc::c_ulong, argument: *mut c_v
 same! {
     mmap mmap64,
     (address: *mut c_void, length: usize, protection: c_int, flags: c_int, fd: c_int, offset: i64) *mut c_void,
-    |address, length, protection, flags, fd, offset| match table::get(fd) {
-        Some(entry) if flags & libc::MAP_ANONYMOUS == 0 => {
-            let mapped = map_device(entry, address, length, protection, flags, offset);
-            let bytes = if mapped == libc::MAP_FAILED { -1 } else { length as isize };
-            explain::count(Call::Mmap, entry.node, bytes);
-            mapped
+    |address, length, protection, flags, fd, offset| {
+        if flags & libc::MAP_FIXED != 0 {
+            ranges::changed(address, length);
         }
-        _ => {
-            if flags & libc::MAP_FIXED != 0 {
-                ranges::changed(address, length);
+        match table::get(fd) {
+            Some(entry) if flags & libc::MAP_ANONYMOUS == 0 => {
+                let mapped = map_device(entry, address, length, protection, flags, offset);
+                let bytes = if mapped == libc::MAP_FAILED { -1 } else { length as isize };
+                explain::count(Call::Mmap, entry.node, bytes);
+                mapped
             }
             // SAFETY: see above.
-            unsafe { real::mmap64(address, length, protection, flags, fd, offset) }
+            _ => unsafe { real::mmap64(address, length, protection, flags, fd, offset) },
         }
     }
 }

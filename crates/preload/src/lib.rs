@@ -13,6 +13,7 @@
 mod broker;
 mod copy;
 mod descriptors;
+mod driver_files;
 mod errno;
 mod events;
 mod exclusive;

@@ -3,6 +3,7 @@
 use crate::table::{self, Entry};
 use crate::{errno, explain, real, service};
 use libc::{c_char, c_int, mode_t};
+use std::borrow::Cow;
 use std::ffi::{CStr, CString};
 use xdma_chardev::{Call, FileHeader, Node, Operation, Request};
 
@@ -18,7 +19,7 @@ pub unsafe fn device(dir: c_int, path: *const c_char) -> Option<(u32, Node)> {
     // SAFETY: the caller's contract.
     let path = unsafe { CStr::from_ptr(path) }.to_str().ok()?;
     let found = match path.starts_with('/') {
-        true => Node::from_path(path),
+        true => Node::from_path(&simplified(path)),
         false if path.contains("xdma") && is_dev(dir) => {
             Node::from_path(&format!("/dev/{}", path.trim_start_matches("./")))
         }
@@ -28,6 +29,36 @@ pub unsafe fn device(dir: c_int, path: *const c_char) -> Option<(u32, Node)> {
         explain::remark(&format!("{}: {path} is no device file", explain::program()));
     }
     found
+}
+
+/// Removes empty and `.` components from a path that may name a device file.
+fn simplified(path: &str) -> Cow<'_, str> {
+    if !path.contains("xdma") || !path.contains("//") && !path.contains("/./") {
+        return path.into();
+    }
+    let components = path.split('/').filter(|component| !matches!(*component, "" | "."));
+    components.flat_map(|component| ["/", component]).collect::<String>().into()
+}
+
+/// As [`device`], also for paths that name an open file descriptor, such as `/dev/stdin`. Opening one opens its file again.
+///
+/// # Safety
+///
+/// As for [`device`].
+pub unsafe fn device_to_open(dir: c_int, path: *const c_char) -> Option<(u32, Node)> {
+    // SAFETY: the caller's contract.
+    unsafe {
+        device(dir, path).or_else(|| {
+            let path = if path.is_null() { None } else { CStr::from_ptr(path).to_str().ok() }?;
+            let fd = match path {
+                "/dev/stdin" => 0,
+                "/dev/stdout" => 1,
+                "/dev/stderr" => 2,
+                _ => path.strip_prefix("/dev/fd/").or(path.strip_prefix("/proc/self/fd/"))?.parse().ok()?,
+            };
+            Some((0, table::get(fd)?.node))
+        })
+    }
 }
 
 /// Returns whether an open directory, or the current directory (`AT_FDCWD`), is `/dev`.
@@ -50,6 +81,14 @@ pub fn open_device(card: u32, node: Node, flags: c_int) -> c_int {
     if card != 0 {
         return errno::fail(libc::ENOENT);
     }
+    let exists = || crate::status::exists(card, node).is_ok();
+    if flags & libc::O_DIRECTORY != 0 && exists() {
+        return errno::fail(libc::ENOTDIR); // asked by `cp`
+    }
+    let creates = libc::O_CREAT | libc::O_EXCL;
+    if flags & creates == creates && exists() {
+        return errno::fail(libc::EEXIST);
+    }
     open_node(node, 0, flags)
 }
 
@@ -65,6 +104,12 @@ fn request_node(node: Node, card: u64, flags: c_int) -> c_int {
     let value = node.minor().into();
     let request = Request { flags, value, position: card, ..Request::new(Operation::Open, 0) };
     match service::call_for_descriptor(&request) {
+        // The table has no place for it.
+        (0, Some(fd)) if !table::holds(fd) => {
+            // SAFETY: the descriptor was just received.
+            unsafe { real::close(fd) };
+            errno::fail(libc::EMFILE)
+        }
         (0, Some(fd)) => {
             // File descriptors are received with close-on-exec set.
             if flags & libc::O_CLOEXEC as u32 == 0 {
@@ -120,7 +165,7 @@ macro_rules! variants {
         unsafe extern "C" fn $open(path: *const c_char, flags: c_int, mode: mode_t) -> c_int {
             // SAFETY: the caller's contract is that of the C library's function.
             unsafe {
-                match device(libc::AT_FDCWD, path) {
+                match device_to_open(libc::AT_FDCWD, path) {
                     Some((card, node)) => open_device(card, node, flags),
                     None => open_resource(path, flags).unwrap_or_else(|| opened(real::open(path, flags, mode))),
                 }
@@ -131,7 +176,7 @@ macro_rules! variants {
         unsafe extern "C" fn $openat(dir: c_int, path: *const c_char, flags: c_int, mode: mode_t) -> c_int {
             // SAFETY: as above.
             unsafe {
-                match device(dir, path) {
+                match device_to_open(dir, path) {
                     Some((card, node)) => open_device(card, node, flags),
                     None => open_resource(path, flags).unwrap_or_else(|| opened(real::openat(dir, path, flags, mode))),
                 }

@@ -94,7 +94,23 @@ changes! {
     munmap(address: *mut c_void, length: usize) -> c_int;
     mprotect(address: *mut c_void, length: usize, protection: c_int) -> c_int;
     pkey_mprotect(address: *mut c_void, length: usize, protection: c_int, key: c_int) -> c_int;
-    mremap(address: *mut c_void, length: usize, new: usize, flags: c_int, to: *mut c_void) -> *mut c_void;
+}
+
+/// Moves a mapping, and replaces what is mapped at the new place.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn mremap(
+    address: *mut c_void,
+    length: usize,
+    new: usize,
+    flags: c_int,
+    to: *mut c_void,
+) -> *mut c_void {
+    changed(address, length);
+    if flags & libc::MREMAP_FIXED != 0 {
+        changed(to, new);
+    }
+    // SAFETY: the contract is that of the C library function.
+    unsafe { real::mremap(address, length, new, flags, to) }
 }
 
 /// Records that the program changes the mappings of a range.
@@ -103,14 +119,23 @@ pub fn changed(address: *mut c_void, length: usize) {
     heap::exclude(address, length);
 }
 
-/// Kinds of advice that replace pages.
-const DISCARDS: [c_int; 4] = [libc::MADV_DONTNEED, libc::MADV_FREE, libc::MADV_REMOVE, MADV_DONTNEED_LOCKED];
+/// Kinds of advice that replace pages, now or in a child process.
+const REPLACES: [c_int; 7] = [
+    libc::MADV_DONTNEED,
+    libc::MADV_FREE,
+    libc::MADV_REMOVE,
+    libc::MADV_DONTFORK,
+    libc::MADV_WIPEONFORK,
+    MADV_DONTNEED_LOCKED,
+    MADV_GUARD_INSTALL,
+];
 const MADV_DONTNEED_LOCKED: c_int = 24;
+const MADV_GUARD_INSTALL: c_int = 102;
 
 // SAFETY: the contract is that of the C library function.
 #[unsafe(no_mangle)]
 unsafe extern "C" fn madvise(address: *mut c_void, length: usize, advice: c_int) -> c_int {
-    if DISCARDS.contains(&advice) {
+    if REPLACES.contains(&advice) {
         changed(address, length);
     }
     // SAFETY: as above.

@@ -104,6 +104,7 @@ real! {
     aligned_alloc(align: usize, size: usize) -> *mut c_void;
     memalign(align: usize, size: usize) -> *mut c_void;
     malloc_usable_size(memory: *mut c_void) -> usize;
+    memfd_create(name: *const c_char, flags: libc::c_uint) -> c_int;
     madvise(address: *mut c_void, length: usize, advice: c_int) -> c_int;
     munmap(address: *mut c_void, length: usize) -> c_int;
     mprotect(address: *mut c_void, length: usize, protection: c_int) -> c_int;
@@ -119,6 +120,9 @@ real! {
     aio_read64(request: *mut libc::aiocb) -> c_int;
     aio_write(request: *mut libc::aiocb) -> c_int;
     aio_write64(request: *mut libc::aiocb) -> c_int;
+    lio_listio(mode: c_int, requests: *const *mut libc::aiocb, count: c_int, event: *mut libc::sigevent) -> c_int;
+    lio_listio64(mode: c_int, requests: *const *mut libc::aiocb, count: c_int, event: *mut libc::sigevent) -> c_int;
+    execvpe(path: *const c_char, arguments: *const *const c_char, environment: *const *const c_char) -> c_int;
     execve(path: *const c_char, arguments: *const *const c_char, environment: *const *const c_char) -> c_int;
     execv(path: *const c_char, arguments: *const *const c_char) -> c_int;
     execvp(path: *const c_char, arguments: *const *const c_char) -> c_int;

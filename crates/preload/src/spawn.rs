@@ -60,11 +60,26 @@ unsafe extern "C" fn posix_spawn_file_actions_destroy(actions: *mut c_void) -> c
 unsafe extern "C" {
     /// The replacement in this library.
     fn close(fd: c_int) -> c_int;
+    static environ: *const *const c_char;
 }
 
 /// Names a program that will run without this library.
-unsafe fn check_program(path: *const c_char) {
+///
+/// # Safety
+///
+/// `path` must be null or point to a C string, and `environment` must be null or point to the strings of an environment.
+unsafe fn check_program(path: *const c_char, environment: *const *const c_char) {
     if !explain::is_enabled() || path.is_null() {
+        return;
+    }
+    // SAFETY: the caller's contract.
+    if !unsafe { preloads(environment) } {
+        // SAFETY: as above.
+        let path = unsafe { CStr::from_ptr(path) }.to_string_lossy();
+        explain::remark(&format!(
+            "{} started {path} in an environment whose LD_PRELOAD lacks this library: its calls are not intercepted",
+            explain::program()
+        ));
         return;
     }
     // SAFETY: the path is a C string.
@@ -79,6 +94,26 @@ unsafe fn check_program(path: *const c_char) {
     }
 }
 
+/// Returns whether a program with this environment loads this library.
+///
+/// # Safety
+///
+/// As for [`check_program`].
+unsafe fn preloads(mut environment: *const *const c_char) -> bool {
+    // SAFETY: the caller's contract. The last pointer of an environment is null.
+    unsafe {
+        while let Some(variable) = environment.as_ref().filter(|variable| !variable.is_null()) {
+            let text = CStr::from_ptr(*variable).to_bytes();
+            if let Some(value) = text.strip_prefix(b"LD_PRELOAD=") {
+                let library = explain::library().map(CStr::to_bytes).unwrap_or_default();
+                return value.split(|byte| b" :".contains(byte)).any(|path| path == library);
+            }
+            environment = environment.add(1);
+        }
+    }
+    false
+}
+
 /// Returns whether a file is an ELF program that names no dynamic linker.
 fn is_static(path: &Path) -> bool {
     let mut start = vec![];
@@ -88,12 +123,12 @@ fn is_static(path: &Path) -> bool {
 
 /// Defines functions that start a program.
 macro_rules! starts {
-    ($($name:ident, $path:ident, ($($argument:ident: $type:ty),*);)*) => {$(
+    ($($name:ident, $path:ident, $environment:expr, ($($argument:ident: $type:ty),*);)*) => {$(
         #[unsafe(no_mangle)]
         unsafe extern "C" fn $name($($argument: $type),*) -> c_int {
             // SAFETY: the caller's contract is that of the C library's function.
             unsafe {
-                check_program($path);
+                check_program($path, $environment);
                 real::$name($($argument),*)
             }
         }
@@ -101,11 +136,12 @@ macro_rules! starts {
 }
 
 starts! {
-    execve, path, (path: *const c_char, arguments: *const *const c_char, environment: *const *const c_char);
-    execv, path, (path: *const c_char, arguments: *const *const c_char);
-    execvp, path, (path: *const c_char, arguments: *const *const c_char);
-    posix_spawn, path, (process: *mut pid_t, path: *const c_char, actions: *const c_void, attributes: *const c_void,
+    execve, path, environment, (path: *const c_char, arguments: *const *const c_char, environment: *const *const c_char);
+    execv, path, environ, (path: *const c_char, arguments: *const *const c_char);
+    execvp, path, environ, (path: *const c_char, arguments: *const *const c_char);
+    execvpe, path, environment, (path: *const c_char, arguments: *const *const c_char, environment: *const *const c_char);
+    posix_spawn, path, environment, (process: *mut pid_t, path: *const c_char, actions: *const c_void, attributes: *const c_void,
         arguments: *const *const c_char, environment: *const *const c_char);
-    posix_spawnp, path, (process: *mut pid_t, path: *const c_char, actions: *const c_void, attributes: *const c_void,
+    posix_spawnp, path, environment, (process: *mut pid_t, path: *const c_char, actions: *const c_void, attributes: *const c_void,
         arguments: *const *const c_char, environment: *const *const c_char);
 }

@@ -1,8 +1,8 @@
 //! C library streams (`FILE`) on device files. The C library's own streams make system calls that this library cannot
 //! intercept.
 
-use crate::open::{device, open_device};
-use crate::{errno, table};
+use crate::open::{device, device_to_open, open_device};
+use crate::{errno, explain, table};
 use libc::{FILE, c_char, c_int, c_void};
 use std::cell::UnsafeCell;
 use std::sync::atomic::{AtomicI64, AtomicPtr, AtomicUsize, Ordering};
@@ -18,6 +18,8 @@ struct CookieFunctions {
 
 unsafe extern "C" {
     fn fopencookie(cookie: *mut c_void, mode: *const c_char, functions: CookieFunctions) -> *mut FILE;
+    fn ftrylockfile(stream: *mut FILE) -> c_int;
+    fn funlockfile(stream: *mut FILE);
     // The functions below are replacements in this library.
     fn read(fd: c_int, buffer: *mut c_void, count: usize) -> isize;
     fn write(fd: c_int, buffer: *const c_void, count: usize) -> isize;
@@ -150,6 +152,21 @@ unsafe extern "C" fn close_stream(cookie: *mut c_void) -> c_int {
     }
 }
 
+/// Writes the data in the buffers of all streams that no thread uses.
+pub fn flush_all() {
+    // Held until the end, so that no stream is freed.
+    for (address, _) in streams().iter() {
+        let stream = std::ptr::with_exposed_provenance_mut(*address);
+        // SAFETY: the stream is open.
+        unsafe {
+            if ftrylockfile(stream) == 0 {
+                libc::fflush(stream);
+                funlockfile(stream);
+            }
+        }
+    }
+}
+
 /// Creates a stream. Its buffer has the size that the C library takes from a device file, so that calls have the usual sizes.
 fn stream(fd: c_int, mode: *const c_char) -> *mut FILE {
     let functions =
@@ -163,7 +180,7 @@ fn stream(fd: c_int, mode: *const c_char) -> *mut FILE {
         if !stream.is_null() {
             libc::setvbuf(stream, new.buffer.as_ptr().cast_mut().cast(), libc::_IOFBF, BUFFER);
             let mut streams = streams();
-            streams.push((stream.addr(), new));
+            streams.push((stream.expose_provenance(), new));
             OPEN.store(streams.len(), Ordering::Relaxed);
         }
         stream
@@ -226,7 +243,9 @@ macro_rules! fopen {
         unsafe extern "C" fn $name(path: *const c_char, mode: *const c_char) -> *mut FILE {
             // SAFETY: the caller's contract is that of the C library's function.
             unsafe {
-                let Some((card, node)) = device(libc::AT_FDCWD, path) else { return crate::real::fopen(path, mode) };
+                let Some((card, node)) = device_to_open(libc::AT_FDCWD, path) else {
+                    return crate::real::fopen(path, mode);
+                };
                 match open_device(card, node, flags(mode)) {
                     -1 => std::ptr::null_mut(),
                     fd => stream(fd, mode),
@@ -248,6 +267,10 @@ unsafe fn reopen(path: *const c_char, mode: *const c_char, old: *mut FILE) -> *m
         };
         let standard = || [(0, &raw mut stdin), (1, &raw mut stdout), (2, &raw mut stderr)];
         let Some((fd, variable)) = standard().into_iter().find(|(_, variable)| **variable == old) else {
+            explain::remark(&format!(
+                "{}: freopen of {node} supports only standard streams",
+                explain::program()
+            ));
             errno::set(libc::EINVAL);
             return std::ptr::null_mut();
         };

@@ -1,6 +1,6 @@
 //! The table of file descriptors that are device files.
 //!
-//! File descriptors beyond the table are not recognized. By default, no process can have that many.
+//! A device file cannot have a descriptor beyond the table. By default, no process has that many.
 
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use xdma_chardev::Node;
@@ -27,6 +27,11 @@ pub struct Entry {
     pub flags: u32,
     /// The broker's number for the file; 0 for an event file.
     pub file: u64,
+}
+
+/// Returns whether the table has a place for a file descriptor.
+pub fn holds(fd: i32) -> bool {
+    at(fd).is_some()
 }
 
 /// Returns the device file of a file descriptor.

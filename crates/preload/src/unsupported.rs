@@ -74,6 +74,32 @@ macro_rules! aio {
     )*};
 }
 
+/// Defines the variants of a function that submits several requests.
+macro_rules! lists {
+    ($($name:ident)*) => {$(
+        #[unsafe(no_mangle)]
+        unsafe extern "C" fn $name(
+            mode: c_int,
+            requests: *const *mut libc::aiocb,
+            count: c_int,
+            event: *mut libc::sigevent,
+        ) -> c_int {
+            // SAFETY: the caller's contract is that of the C library's function. Null requests are ignored.
+            unsafe {
+                let entry = |at| table::get((*requests.add(at)).as_ref()?.aio_fildes);
+                match (0..count.max(0) as usize).find_map(entry) {
+                    Some(entry) => {
+                        explain::count(Call::LioListio, entry.node, errno::fail(libc::EINVAL) as isize) as c_int
+                    }
+                    None => real::$name(mode, requests, count, event),
+                }
+            }
+        }
+    )*};
+}
+
+lists! { lio_listio lio_listio64 }
+
 aio! { aio_read, AioRead; aio_read64, AioRead; aio_write, AioWrite; aio_write64, AioWrite; }
 
 /// Makes a system call. The C library's function also takes the arguments from the registers and the stack, whether or not the

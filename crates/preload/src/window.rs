@@ -27,15 +27,11 @@ impl Window {
         if file.metadata().ok()?.len() < WINDOW {
             return None;
         }
-        // SAFETY: a new mapping. A child process has no use for it.
-        unsafe {
-            let mapped = real::mmap64(null_mut(), length, protection, libc::MAP_SHARED, file.as_raw_fd(), 0);
-            if mapped == libc::MAP_FAILED {
-                return None;
-            }
-            real::madvise(mapped, length, libc::MADV_DONTFORK);
-            Some(Self(mapped.cast()))
-        }
+        // A child process inherits the mapping and removes it with its first call, so its address is not used for anything else.
+        // SAFETY: a new mapping.
+        let mapped =
+            unsafe { real::mmap64(null_mut(), length, protection, libc::MAP_SHARED, file.as_raw_fd(), 0) };
+        (mapped != libc::MAP_FAILED).then(|| Self(mapped.cast()))
     }
 }
 

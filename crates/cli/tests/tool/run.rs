@@ -93,13 +93,23 @@ for call in (lambda: fcntl.ioctl(f, 0x7177), lambda: mmap.mmap(u, 4096), lambda:
     try: call()
     except OSError: pass
     else: raise SystemExit(1)
-ctypes.CDLL(None).syscall(425, 1, 0)
+library = ctypes.CDLL(None)
+library.syscall(425, 1, 0)
+request = ctypes.create_string_buffer(f.to_bytes(4, 'little'), 256)
+assert library.lio_listio(0, (ctypes.c_void_p * 2)(None, ctypes.addressof(request)), 2, None) == -1
+library.fopen.restype = library.freopen.restype = ctypes.c_void_p
+stream = ctypes.c_void_p(library.fopen(b'/dev/null', b'w'))
+assert not library.freopen(b'/dev/xdma0_h2c_0', b'w', stream)
 ";
     let file = folder.path().join("program.py");
     fs::write(&file, python).unwrap();
     let ended = script(
         "--explain",
-        &format!("test -e /dev/xdma0_xvc; {} 2>/dev/null; python3 {}", program.display(), file.display()),
+        &format!(
+            "test -e /dev/xdma0_xvc; {} 2>/dev/null; env -i true; python3 {}",
+            program.display(),
+            file.display()
+        ),
     );
     assert_eq!(ended.code, 0, "{}", ended.err);
     for text in [
@@ -109,6 +119,9 @@ ctypes.CDLL(None).syscall(425, 1, 0)
         "mmap of user needs vfio-pci",
         "sendfile on ",
         "uses io_uring",
+        "lio_listio on h2c_0 is not supported",
+        "freopen of h2c_0 supports only standard streams",
+        "env started true in an environment whose LD_PRELOAD lacks this library",
     ] {
         assert!(ended.err.contains(text), "{text}\n{}", ended.err);
     }

@@ -20,6 +20,10 @@ const BLOCKS: usize = 1 << 20;
 const STEPS: usize = 8;
 /// Number of block sizes: steps for each power of two up to [`RANGE`].
 const CLASSES: usize = STEPS * 40;
+const ACCESSIBLE: libc::c_int = libc::PROT_READ | libc::PROT_WRITE;
+/// The tables become accessible in steps of this many bytes. A program that locks all of its memory (`mlockall`) then locks only
+/// the parts in use.
+const TABLE_STEP: usize = 64 << 10;
 
 /// A block of memory.
 pub struct Block {
@@ -41,19 +45,22 @@ struct Lists {
     /// First free block of each size, as its number plus 1.
     free: [u32; CLASSES],
     blocks: usize,
-    /// Offset of the unused rest of the address range.
-    unused: usize,
     /// Total size of free blocks that have memory.
     cached: usize,
+    /// Number of accessible bytes of [`TABLE`] and of [`PAGES`].
+    accessible: [usize; 2],
 }
 
 /// Address of the range, or 0 before the first allocation, or 1 if it could not be reserved.
 static START: AtomicUsize = AtomicUsize::new(0);
+/// Offset of the unused rest of the range.
+static UNUSED: AtomicUsize = AtomicUsize::new(0);
 /// Address of the blocks.
 static TABLE: AtomicUsize = AtomicUsize::new(0);
 /// Address of the numbers plus 1 of the block of each page.
 static PAGES: AtomicUsize = AtomicUsize::new(0);
-static LISTS: Mutex<Lists> = Mutex::new(Lists { free: [0; CLASSES], blocks: 0, unused: 0, cached: 0 });
+static LISTS: Mutex<Lists> =
+    Mutex::new(Lists { free: [0; CLASSES], blocks: 0, cached: 0, accessible: [0; 2] });
 
 fn lists() -> MutexGuard<'static, Lists> {
     LISTS.lock().unwrap_or_else(PoisonError::into_inner)
@@ -102,19 +109,14 @@ impl Block {
 
     fn create(lists: &mut Lists, bytes: usize) -> Option<&'static Self> {
         let align = if bytes >= HUGE { HUGE } else { PAGE };
-        let offset = lists.unused.next_multiple_of(align);
-        if offset + bytes > RANGE || lists.blocks == BLOCKS {
+        let offset = UNUSED.load(Ordering::Relaxed).next_multiple_of(align);
+        let end = offset + bytes;
+        if end > RANGE || lists.blocks == BLOCKS {
             return None;
         }
         let start = START.load(Ordering::Acquire) + offset;
-        // SAFETY: the pages are in the reserved range and not in use.
-        if unsafe {
-            real::mprotect(with_exposed_provenance_mut(start), bytes, libc::PROT_READ | libc::PROT_WRITE)
-        } != 0
-        {
-            return None;
-        }
-        lists.unused = offset + bytes;
+        lists.extend_tables([(lists.blocks + 1) * size_of::<Self>(), end / PAGE * size_of::<AtomicU32>()])?;
+        make_accessible(start, bytes)?;
         lists.blocks += 1;
         let number = lists.blocks as u32;
         let block = Self {
@@ -128,8 +130,8 @@ impl Block {
         };
         // SAFETY: the table has space for all blocks, and no other thread uses this place yet.
         unsafe { table().add(lists.blocks - 1).write(block) };
-        (offset / PAGE..(offset + bytes) / PAGE)
-            .for_each(|page| page_number(page).store(number, Ordering::Release));
+        (offset / PAGE..end / PAGE).for_each(|page| page_number(page).store(number, Ordering::Release));
+        UNUSED.store(end, Ordering::Release);
         Self::numbered(number)
     }
 
@@ -143,8 +145,10 @@ impl Block {
     /// Returns the block that contains an address.
     #[inline]
     pub fn containing(address: usize) -> Option<&'static Self> {
-        let offset = address.wrapping_sub(START.load(Ordering::Acquire));
-        if START.load(Ordering::Relaxed) <= 1 || offset >= RANGE {
+        // Loaded first: if it is not 0, the other addresses are valid.
+        let used = UNUSED.load(Ordering::Acquire);
+        let offset = address.wrapping_sub(START.load(Ordering::Relaxed));
+        if offset >= used {
             return None;
         }
         Self::numbered(page_number(offset / PAGE).load(Ordering::Acquire))
@@ -163,16 +167,17 @@ impl Block {
         if self.is_free.swap(true, Ordering::Relaxed) {
             return false;
         }
+        let was_changed = self.pins.is_excluded();
         // A card that could not be stopped may still write the block, so it must not be used again.
         if !self.pins.release() {
             return true;
         }
         let (Some((class, bytes)), mut lists) = (class(self.size), lists()) else { return true };
-        if lists.cached + bytes > CACHE {
+        if was_changed || lists.cached + bytes > CACHE {
             self.pins.unpin();
-            // SAFETY: the block is not in use.
-            unsafe { real::madvise(self.start().cast(), bytes, libc::MADV_DONTNEED) };
-            self.dirty.store(false, Ordering::Relaxed);
+            if !self.renew() {
+                return true; // its pages may be inaccessible or missing
+            }
         } else {
             lists.cached += bytes;
         }
@@ -180,6 +185,38 @@ impl Block {
         lists.free[class] = self.number;
         true
     }
+
+    /// Replaces the block's pages by new ones, which are accessible, unlocked and zero. Returns whether it succeeded.
+    fn renew(&self) -> bool {
+        let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_FIXED;
+        // SAFETY: the block is not in use.
+        let mapped = unsafe { real::mmap64(self.start().cast(), self.size, ACCESSIBLE, flags, -1, 0) };
+        self.dirty.store(false, Ordering::Relaxed);
+        mapped != libc::MAP_FAILED
+    }
+}
+
+impl Lists {
+    /// Makes this many bytes of [`TABLE`] and of [`PAGES`] accessible.
+    fn extend_tables(&mut self, needed: [usize; 2]) -> Option<()> {
+        for ((table, accessible), needed) in
+            [&TABLE, &PAGES].into_iter().zip(&mut self.accessible).zip(needed)
+        {
+            if needed > *accessible {
+                let end = needed.next_multiple_of(TABLE_STEP);
+                make_accessible(table.load(Ordering::Acquire) + *accessible, end - *accessible)?;
+                *accessible = end;
+            }
+        }
+        Some(())
+    }
+}
+
+/// Makes reserved pages accessible. The kernel refuses it if it has no memory for them.
+fn make_accessible(start: usize, bytes: usize) -> Option<()> {
+    // SAFETY: the pages are reserved and not in use.
+    let result = unsafe { real::mprotect(with_exposed_provenance_mut(start), bytes, ACCESSIBLE) };
+    (result == 0).then_some(())
 }
 
 fn table() -> *mut Block {
@@ -203,9 +240,8 @@ fn reserve() -> bool {
         1 => return false,
         _ => return true,
     }
-    let tables = [RANGE / PAGE * size_of::<AtomicU32>(), BLOCKS * size_of::<Block>()];
-    let (protection, zeroed) = (libc::PROT_NONE, libc::PROT_READ | libc::PROT_WRITE);
-    let reserved = (map(RANGE + HUGE, protection), map(tables[0], zeroed), map(tables[1], zeroed));
+    let reserved =
+        (map(RANGE + HUGE), map(RANGE / PAGE * size_of::<AtomicU32>()), map(BLOCKS * size_of::<Block>()));
     let (Some(range), Some(pages), Some(table)) = reserved else {
         START.store(1, Ordering::Release);
         return false;
@@ -216,32 +252,31 @@ fn reserve() -> bool {
     true
 }
 
-fn map(bytes: usize, protection: libc::c_int) -> Option<usize> {
-    let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE;
+/// Reserves address space.
+fn map(bytes: usize) -> Option<usize> {
+    let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
     // SAFETY: a new mapping.
-    let mapped = unsafe { real::mmap64(null_mut(), bytes, protection, flags, -1, 0) };
+    let mapped = unsafe { real::mmap64(null_mut(), bytes, libc::PROT_NONE, flags, -1, 0) };
     (mapped != libc::MAP_FAILED).then(|| mapped.expose_provenance())
 }
 
-/// Unpins all blocks in a range, and copies their data from now on.
 pub fn exclude(address: *const c_void, length: usize) {
     for block in in_range(address.addr()..address.addr().saturating_add(length)) {
         block.pins.exclude();
     }
 }
 
-/// Unpins all blocks, before the card is closed.
 pub fn unpin_all() {
     (1..=lists().blocks as u32).filter_map(Block::numbered).for_each(|block| block.pins.unpin());
 }
 
 fn in_range(range: Range<usize>) -> impl Iterator<Item = &'static Block> {
-    let start = START.load(Ordering::Acquire);
-    let is_reserved = start > 1 && range.start < start + RANGE && range.end > start;
-    let range = range.start.max(start)..range.end.min(start.saturating_add(RANGE));
+    let used = UNUSED.load(Ordering::Acquire);
+    let start = START.load(Ordering::Relaxed);
+    let range = range.start.max(start)..range.end.min(start + used);
     let mut at = range.start;
     std::iter::from_fn(move || {
-        while is_reserved && at < range.end {
+        while at < range.end {
             match Block::containing(at) {
                 Some(block) => {
                     at = block.start + block.size;

@@ -60,11 +60,13 @@ unsafe extern "C" fn reallocarray(memory: *mut c_void, count: usize, size: usize
     match count.checked_mul(size) {
         // SAFETY: see above.
         Some(bytes) => unsafe { realloc(memory, bytes) },
-        None => {
-            errno::set(libc::ENOMEM);
-            null_mut()
-        }
+        None => out_of_memory(),
     }
+}
+
+fn out_of_memory() -> *mut c_void {
+    errno::set(libc::ENOMEM);
+    null_mut()
 }
 
 #[unsafe(no_mangle)]
@@ -100,8 +102,11 @@ unsafe extern "C" fn valloc(size: usize) -> *mut c_void {
 
 #[unsafe(no_mangle)]
 unsafe extern "C" fn pvalloc(size: usize) -> *mut c_void {
-    // SAFETY: see above.
-    unsafe { memalign(PAGE, size.next_multiple_of(PAGE)) }
+    match size.checked_next_multiple_of(PAGE) {
+        // SAFETY: see above.
+        Some(bytes) => unsafe { memalign(PAGE, bytes) },
+        None => out_of_memory(),
+    }
 }
 
 #[unsafe(no_mangle)]

@@ -12,7 +12,6 @@ mod blocks;
 mod functions;
 mod pins;
 
-pub use blocks::unpin_all;
 pub use pins::in_place;
 
 use crate::exclusive;
@@ -44,6 +43,13 @@ fn allocate(size: usize, align: usize, zeroed: bool) -> Option<*mut c_void> {
 pub fn exclude(address: *const c_void, length: usize) {
     if !exclusive::is_child() {
         blocks::exclude(address, length);
+    }
+}
+
+/// Unpins all blocks, before the card is closed.
+pub fn unpin_all() {
+    if !exclusive::is_child() {
+        blocks::unpin_all();
     }
 }
 

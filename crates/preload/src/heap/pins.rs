@@ -1,6 +1,7 @@
 //! Pinned blocks.
 
 use super::Block;
+use crate::exclusive::uses_own_heap;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use xdma::card::Card;
@@ -52,6 +53,10 @@ impl Pins {
         self.unpin();
     }
 
+    pub fn is_excluded(&self) -> bool {
+        self.excluded.load(Ordering::Relaxed)
+    }
+
     /// Prepares the block for its next user. Returns whether the card no longer accesses it.
     pub fn release(&self) -> bool {
         self.excluded.store(false, Ordering::Relaxed);
@@ -66,6 +71,9 @@ fn size_of_pinned(memory: &PinnedMemory) -> usize {
 /// Returns the memory for a transfer in place, or `None` if the data must be copied.
 #[inline]
 pub fn in_place(card: &Card, address: usize, length: usize, direction: Direction) -> Option<InPlace> {
+    if !uses_own_heap() {
+        return None;
+    }
     let block = super::block(address)?;
     let offset = address - block.start().addr();
     if UNSUPPORTED.load(Ordering::Relaxed) || length > block.size() - offset {
@@ -83,9 +91,13 @@ pub fn in_place(card: &Card, address: usize, length: usize, direction: Direction
 #[cold]
 fn pin_block(card: &Card, block: &'static Block, direction: Direction) -> Option<Arc<PinnedMemory>> {
     let pins = &block.pins;
-    let is_first = pins.uses.fetch_add(1, Ordering::Relaxed) == 0;
-    if is_first || pins.excluded.load(Ordering::Relaxed) {
+    if pins.uses.fetch_add(1, Ordering::Relaxed) == 0 {
         return None;
+    }
+    // Locked until the block is pinned: another thread may pin it for its own transfer, or exclude it.
+    let mut place = pins.lock(direction);
+    if place.is_some() || pins.is_excluded() {
+        return place.clone();
     }
     let size = block.size();
     if PINNED.fetch_add(size, Ordering::Relaxed) + size > MAX_PINNED {
@@ -97,7 +109,7 @@ fn pin_block(card: &Card, block: &'static Block, direction: Direction) -> Option
     match pinned {
         Ok(memory) => {
             let memory = Arc::new(memory);
-            *pins.lock(direction) = Some(memory.clone());
+            *place = Some(memory.clone());
             Some(memory)
         }
         Err(error) => {

@@ -1,13 +1,11 @@
 // Checks the device files call by call. The argument of main() selects a check; a check that fails prints its line.
 #define _GNU_SOURCE
-#include <errno.h>
+#include <dirent.h>
 #include <fcntl.h>
 #include <poll.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/ioctl.h>
@@ -21,16 +19,7 @@
 #include <termios.h>
 #include <unistd.h>
 
-#define CHECK(what) \
-	do { \
-		errno = 0; \
-		if (!(what)) { \
-			printf("line %d: %s (errno %d)\n", __LINE__, #what, errno); \
-			exit(1); \
-		} \
-	} while (0)
-// Checks that a call fails with an errno.
-#define FAILS(call, number) CHECK((long)(call) == -1 && errno == (number))
+#include "check.h"
 
 #define ADDRMODE_SET 0x40047104
 #define ADDRMODE_GET 0x80047105
@@ -385,6 +374,61 @@ static void check_closed(void)
 	CHECK(pwrite(h, b, 16, 0) == 16);
 }
 
+static int count_descriptors(void)
+{
+	DIR *directory = opendir("/proc/self/fd");
+	int count = 0;
+	CHECK(directory);
+	while (readdir(directory))
+		count++;
+	closedir(directory);
+	return count;
+}
+
+// `dup2` onto any number that a program is likely to choose, and opening a file often.
+static void check_numbers(void)
+{
+	char b[PAGE] = "numbers";
+	int h = file("/dev/xdma0_h2c_0", O_RDWR), value = 0, count;
+	CHECK(pwrite(h, b, PAGE, 0) == PAGE);
+	count = count_descriptors();
+	for (int i = 0; i < 3000; i++) {
+		int c = file("/dev/xdma0_c2h_0", O_RDONLY);
+		CHECK(close(c) == 0);
+		value = i % 100 == 0;
+		CHECK(i % 50 || (ioctl(h, ADDRMODE_SET, &value) == 0 && pwrite(h, b, PAGE, 0) == PAGE));
+	}
+	// The other side closes its end of a file later.
+	CHECK(count_descriptors() <= count + 4);
+	for (int fd = 3; fd < 300; fd++)
+		CHECK(fd == h || dup2(2, fd) == fd);
+	CHECK(pwrite(h, b, PAGE, 0) == PAGE);
+}
+
+static int at_exit;
+
+static void write_at_exit(void)
+{
+	CHECK(pwrite(at_exit, "exit", 4, 0x9000) == 4);
+}
+
+// Data that a program leaves in the buffer of a stream, or writes in a function that it registered before it opened the file.
+static void check_exit(void)
+{
+	atexit(write_at_exit);
+	at_exit = file("/dev/xdma0_h2c_0", O_WRONLY);
+	FILE *f = fopen("/dev/xdma0_h2c_1", "w");
+	CHECK(f && fseek(f, 0x8000, SEEK_SET) == 0 && fputs("stream", f) >= 0);
+}
+
+static void check_exited(void)
+{
+	char b[6];
+	int c = file("/dev/xdma0_c2h_0", O_RDONLY);
+	CHECK(pread(c, b, 6, 0x8000) == 6 && !memcmp(b, "stream", 6));
+	CHECK(pread(c, b, 4, 0x9000) == 4 && !memcmp(b, "exit", 4));
+}
+
 static void check_exec(void)
 {
 	char number[16], in[4];
@@ -489,7 +533,7 @@ int main(int argc, char **argv)
 		{ "open", check_open }, { "position", check_position }, { "zero", check_zero }, { "range", check_range },
 		{ "fault", check_fault }, { "lengths", check_lengths }, { "others", check_others }, { "vectors", check_vectors },
 		{ "ioctls", check_ioctls }, { "perf", check_perf }, { "aperture", check_aperture }, { "offline", check_offline }, { "registers", check_registers }, { "info", check_info }, { "maps", check_maps }, { "bypass", check_bypass },
-		{ "descriptors", check_descriptors }, { "closed", check_closed }, { "exec", check_exec }, { "events", check_events }, { "timeout", check_timeout },
+		{ "descriptors", check_descriptors }, { "closed", check_closed }, { "numbers", check_numbers }, { "exit", check_exit }, { "exited", check_exited }, { "exec", check_exec }, { "events", check_events }, { "timeout", check_timeout },
 		{ "failure", check_failure }, { "interrupted", check_interrupted }, { "restarted", check_restarted },
 	};
 	if (argc == 3 && !strcmp(argv[1], "inherited")) {

@@ -62,3 +62,46 @@ fn a_program_can_inherit_a_file_through_exec() {
     assert_eq!(check(bench.command("bash").args(["-c", text]).output().unwrap()), "inherited");
     bench.check_closed();
 }
+
+/// A child that outlives the program does not keep the card, whether the program exits or crashes.
+#[test]
+fn a_child_that_outlives_the_program_does_not_keep_the_card() {
+    let Some(python) = python() else { return println!("{NO_PYTHON}") };
+    for end in ["raise SystemExit(0)", "os._exit(0)", "os.kill(os.getpid(), 11)", "os.kill(os.getpid(), 9)"] {
+        let bench = Bench::exclusive_memory();
+        let program = format!(
+            "
+import os, sys
+h = os.open('/dev/xdma0_h2c_0', os.O_RDWR)
+os.pwrite(h, b'text', 0)
+if os.fork() == 0:
+    sys.stdin.read()
+    os._exit(0)
+{end}
+"
+        );
+        let mut first = bench.command(&python);
+        let mut first = first.args(["-c", &program]).stdin(Stdio::piped()).spawn().unwrap();
+        // The child lives until the end of its input.
+        let input = first.stdin.take();
+        first.wait().unwrap();
+        let text = check(bench.command("head").args(["-c", "4", "/dev/xdma0_c2h_0"]).output().unwrap());
+        assert_eq!(text, "text", "{end}");
+        drop(input);
+    }
+}
+
+/// Programs that inherit a file of a card in use, but do not use it, print nothing. Those that use it are told who has the card.
+#[test]
+fn an_inherited_file_of_another_process_is_busy() {
+    let bench = Bench::exclusive_memory();
+    let script = |end: &str| {
+        let text = format!("exec 3>/dev/xdma0_h2c_0; echo text >&3; {end}");
+        let output = bench.command("bash").args(["-c", &text]).output().unwrap();
+        String::from_utf8(output.stderr).unwrap()
+    };
+    assert_eq!(script("ls / | cat >/dev/null"), "");
+    let text = script("ls / >&3");
+    assert_eq!(text.matches("the card is in use by bash").count(), 1, "{text}");
+    assert!(text.contains("busy"), "{text}");
+}

@@ -3,6 +3,7 @@
 mod exclusive;
 mod fio;
 mod hostile;
+mod memory;
 mod memory_mapped;
 mod numpy;
 mod streams;

@@ -1,6 +1,6 @@
 //! The semantics of the kernel module, call by call, on memory-mapped channels.
 
-use crate::support::{Bench, TIMEOUT, check};
+use crate::support::{Bench, TIMEOUT};
 use std::os::unix::process::ExitStatusExt;
 use std::time::{Duration, Instant};
 use xdma::regs::Direction;
@@ -8,10 +8,7 @@ use xdma_emulated_card::emulator::faults::{FaultDuration, Kind};
 
 /// Runs the named checks of `calls.c`.
 fn calls(bench: &Bench, names: &[&str]) {
-    let program = bench.compile("calls.c");
-    for name in names {
-        println!("{name}: {}", check(bench.command(&program).arg(name).output().unwrap()));
-    }
+    bench.run_checks("calls.c", names);
 }
 
 #[test]
@@ -35,8 +32,20 @@ fn calls_on_registers() {
 
 #[test]
 fn calls_on_file_descriptors() {
-    Bench::all_with_memory().iter().for_each(|bench| calls(bench, &["descriptors"]));
-    calls(&Bench::memory(), &["closed", "exec"]);
+    for bench in Bench::all_with_memory() {
+        calls(&bench, &["descriptors", "closed", "numbers"]);
+        bench.check_closed();
+    }
+    calls(&Bench::memory(), &["exec"]);
+}
+
+/// A program that ends without closing its files has written all of its data.
+#[test]
+fn data_is_written_at_exit() {
+    for bench in Bench::all_with_memory() {
+        calls(&bench, &["exit", "exited"]);
+        bench.check_closed();
+    }
 }
 
 #[test]

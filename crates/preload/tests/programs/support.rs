@@ -108,6 +108,14 @@ impl Bench {
         check(self.command(python).args(["-c", program]).output().unwrap())
     }
 
+    /// Runs the named checks of a C program of this directory.
+    pub fn run_checks(&self, source: &str, names: &[&str]) {
+        let program = self.compile(source);
+        for name in names {
+            println!("{name}: {}", check(self.command(&program).arg(name).output().unwrap()));
+        }
+    }
+
     /// Compiles a C or C++ source file of this directory.
     pub fn compile(&self, source: &str) -> PathBuf {
         let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/programs").join(source);

@@ -44,6 +44,33 @@ fn the_shell_sees_character_devices() {
     );
 }
 
+/// Other spellings of a path, paths that name an open file descriptor, and the flags with which `cp` opens files.
+#[test]
+fn other_paths_and_flags_work() {
+    for bench in Bench::all_with_memory() {
+        bench.shell(
+            "head -c 4096 /dev/urandom >in; cp in /dev//xdma0_h2c_0; head -c 4096 //dev/./xdma0_c2h_0 | cmp - in
+             head -c 4096 /dev/stdin </dev/xdma0_c2h_0 | cmp - in
+             head -c 4096 /proc/self/fd/3 3</dev/xdma0_c2h_0 | cmp - in
+             head -c 4096 /dev/urandom >in; tee <in /dev/fd/4 4>/dev/xdma0_h2c_0 | cmp - in
+             head -c 4096 /dev/xdma0_c2h_0 | cmp - in
+             ! ls /dev/xdma0_user/",
+        );
+        if python().is_some() {
+            bench.python(
+                "
+import errno, os
+def fails(flags):
+    try: os.open('/dev/xdma0_user', flags)
+    except OSError as error: return error.errno
+assert fails(os.O_DIRECTORY) == errno.ENOTDIR and fails(os.O_CREAT | os.O_EXCL) == errno.EEXIST
+",
+            );
+        }
+        bench.check_closed();
+    }
+}
+
 #[test]
 fn relative_paths_and_listings_of_dev_work() {
     let bench = Bench::memory();
