@@ -73,22 +73,22 @@ impl Cards {
             let worker = Worker::new(index, source, options, Arc::clone(&this.shared));
             let sender = sender.clone();
             let thread = thread::Builder::new().name(format!("xdma-card-{index}"));
-            let thread = thread.spawn(move || worker.run(&sender));
+            let thread = thread.spawn(move || worker.run(sender));
             this.threads
                 .push(thread.map_err(|error| CardsError::Card { card: names[index].clone(), source: error.into() })?);
         }
         drop(sender);
-        let (mut open, mut error) = (0, None);
+        // A thread that panics sends nothing.
+        let mut results: Vec<_> = names.iter().map(|_| Err(MemberError::ThreadEnded)).collect();
         // Opening a card is bounded by its own deadlines.
-        for (index, result) in &opened {
-            match result {
-                Ok(()) => open += 1,
-                Err(source) => error = Some(CardsError::Card { card: names[index].clone(), source }),
+        opened.into_iter().for_each(|(index, result)| results[index] = result);
+        let is_any_open = results.iter().any(Result::is_ok);
+        let failed = results.into_iter().zip(&names).find_map(|(result, name)| Some((result.err()?, name)));
+        match failed {
+            Some((source, name)) if options.require_all || !is_any_open => {
+                Err(CardsError::Card { card: name.clone(), source })
             }
-        }
-        match error {
-            Some(error) if options.require_all || open == 0 => Err(error),
-            None if open == 0 => Err(CardsError::NoCards),
+            None if !is_any_open => Err(CardsError::NoCards),
             _ => Ok(this),
         }
     }

@@ -77,6 +77,13 @@ impl Computer {
         self.points.remove(&bases);
     }
 
+    /// Recovers the card and its client, also after the card was gone or reset, or if its engine hangs and the card can be reset.
+    pub fn restart(&mut self) -> Result<(), MemberError> {
+        self.msm.card().recover()?;
+        Ok(self.msm.recover()?)
+    }
+
+    /// Recovers the client after an error.
     pub fn recover(&mut self) -> Result<(), DesignError> {
         self.msm.recover()
     }

@@ -4,6 +4,7 @@ use crate::source::BoxedError;
 use std::sync::Arc;
 use std::time::Duration;
 use xdma::Remedy;
+use xdma::card::CardError;
 use xdma::msm::curve::CurveError;
 use xdma::msm::{DataError, DesignError, JobError, MsmOpenError, MsmSubmitError, PrepareError};
 
@@ -54,6 +55,9 @@ pub enum MemberError {
     Data(#[from] DataError),
     /// It could not be recovered after an error.
     #[error(transparent)]
+    Card(#[from] CardError),
+    /// Its MSM client could not be recovered after an error.
+    #[error(transparent)]
     Recover(#[from] DesignError),
     /// It failed the test sum, two pairs with a known result, that precedes readmission.
     #[error("the test sum failed: {0}")]
@@ -72,6 +76,7 @@ impl MemberError {
             Self::Unusable { .. } => Remedy::Unsupported,
             Self::Thread(_) => Remedy::PrepareHost,
             Self::Data(error) => error.remedy(),
+            Self::Card(error) => error.remedy(),
             Self::Recover(error) => error.remedy(),
             Self::Test(error) => error.remedy(),
             Self::ThreadEnded => Remedy::Reopen,

@@ -37,7 +37,7 @@ impl Worker {
     }
 
     /// Opens the card, reports whether that succeeded, and runs until the cards are closed.
-    pub fn run(mut self, opened: &Sender<(usize, Result<(), MemberError>)>) {
+    pub fn run(mut self, opened: Sender<(usize, Result<(), MemberError>)>) {
         let shared = Arc::clone(&self.shared);
         let _ending = Ending { shared: &shared, card: self.index };
         let result = self.open();
@@ -47,6 +47,8 @@ impl Worker {
         }
         // Sending fails if another card failed to open, and the caller has given up.
         let _ = opened.send((self.index, result));
+        // The caller waits until all senders are dropped.
+        drop(opened);
         loop {
             match self.shared.next(self.index) {
                 Next::Close => break,
@@ -184,7 +186,7 @@ impl Worker {
     /// Returns `None` as the error if the card is not open.
     fn recover_and_test(&mut self) -> Result<(), Option<MemberError>> {
         let computer = self.computer.as_mut().ok_or(None)?;
-        computer.recover().map_err(MemberError::Recover)?;
+        computer.restart().map_err(Some)?;
         self.load_missing().and_then(|()| self.test()).map_err(Some)
     }
 
