@@ -16,7 +16,11 @@ static NEXT_ID: AtomicU64 = AtomicU64::new(0);
 pub struct Bases(Arc<Owner>);
 
 impl Bases {
-    pub(crate) fn new(points: Box<dyn AsRef<[G1Affine]> + Send + Sync>, tags: Option<Tags>, shared: Arc<Shared>) -> Self {
+    pub(crate) fn new(
+        points: Box<dyn AsRef<[G1Affine]> + Send + Sync>,
+        tags: Option<Tags>,
+        shared: Arc<Shared>,
+    ) -> Self {
         let id = NEXT_ID.fetch_add(1, Ordering::Relaxed);
         Self(Arc::new(Owner { data: Arc::new(BasesData { id, points, tags }), shared }))
     }

@@ -74,8 +74,10 @@ impl Cards {
             let sender = sender.clone();
             let thread = thread::Builder::new().name(format!("xdma-card-{index}"));
             let thread = thread.spawn(move || worker.run(sender));
-            this.threads
-                .push(thread.map_err(|error| CardsError::Card { card: names[index].clone(), source: error.into() })?);
+            this.threads.push(
+                thread
+                    .map_err(|error| CardsError::Card { card: names[index].clone(), source: error.into() })?,
+            );
         }
         drop(sender);
         // A thread that panics sends nothing.
@@ -105,7 +107,10 @@ impl Cards {
     /// # Errors
     ///
     /// Returns a [`RegisterError`] if a point is not on the curve, or if a card in service has no memory for them.
-    pub fn register(&self, points: impl AsRef<[G1Affine]> + Send + Sync + 'static) -> Result<Bases, RegisterError> {
+    pub fn register(
+        &self,
+        points: impl AsRef<[G1Affine]> + Send + Sync + 'static,
+    ) -> Result<Bases, RegisterError> {
         let slice = points.as_ref();
         if let Some(index) = slice.iter().position(|point| !point.is_on_curve()) {
             return Err(CurveError::NotOnCurve { index }.into());

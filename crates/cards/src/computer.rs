@@ -42,7 +42,12 @@ impl Computer {
             return Err(MemberError::Unusable { stub: design.stub, max_pairs: design.max_pairs });
         }
         let buffers = ScalarBufferPool::new(card.clone());
-        Ok(Self { msm, buffers, points: HashMap::new(), timeouts: TimeoutEstimator::new(options.timeout_margin) })
+        Ok(Self {
+            msm,
+            buffers,
+            points: HashMap::new(),
+            timeouts: TimeoutEstimator::new(options.timeout_margin),
+        })
     }
 
     /// Returns the maximum number of pairs of a job.
@@ -104,7 +109,8 @@ impl Computer {
             point_range: points.clone(),
             scalar_range: offset..offset + points.len(),
         };
-        let (mut buffer, offset, bytes_copied) = buffers.acquire(&sum.scalars, &scalars, &inputs(false, 0))?;
+        let (mut buffer, offset, bytes_copied) =
+            buffers.acquire(&sum.scalars, &scalars, &inputs(false, 0))?;
         let mut run = Run { msm, buffer: &mut buffer, timeouts, is_unwanted };
         let result = run.job(&loaded.points, inputs(false, offset))?;
         let tag = match &loaded.tags {
@@ -131,7 +137,8 @@ impl Computer {
         let inputs = JobInputs { points: (u64::MAX, false), point_range: 0..2, scalar_range: 0..2 };
         let (mut buffer, ..) = self.buffers.acquire(&scalars, &(0..2), &inputs)?;
         let (msm, timeouts) = (&mut self.msm, &mut self.timeouts);
-        let result = Run { msm, buffer: &mut buffer, timeouts, is_unwanted: &|| false }.job(&points, inputs)?;
+        let result =
+            Run { msm, buffer: &mut buffer, timeouts, is_unwanted: &|| false }.job(&points, inputs)?;
         match result_to_projective(&result)? == G1Projective::generator() * Fr::from(13) {
             true => Ok(()),
             false => Err(PartError::Wrong { expected: "the known result of the test sum" }),

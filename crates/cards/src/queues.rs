@@ -117,7 +117,8 @@ impl Queue {
     pub fn finish(&mut self, time: Duration, bytes_copied: u64) {
         let pairs = std::mem::take(&mut self.running);
         let (all_pairs, all_seconds) = self.measured;
-        self.measured = (all_pairs * DECAY + pairs as f64, all_seconds * DECAY + time.as_secs_f64().max(1e-9));
+        self.measured =
+            (all_pairs * DECAY + pairs as f64, all_seconds * DECAY + time.as_secs_f64().max(1e-9));
         self.status.parts += 1;
         self.status.pairs += pairs as u64;
         self.status.bytes_copied += bytes_copied;

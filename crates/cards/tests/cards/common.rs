@@ -64,8 +64,7 @@ impl Fixture {
         // Only the first call in a process has an effect.
         let _ = tracing_subscriber::fmt().with_test_writer().without_time().try_init();
         let emulated: Vec<_> = models.into_iter().map(emulated).collect();
-        let sources =
-            emulated.iter().enumerate().map(|(index, card)| source(&format!("card {index}"), card));
+        let sources = emulated.iter().enumerate().map(|(index, card)| source(&format!("card {index}"), card));
         let cards = Cards::open(sources.collect::<Vec<_>>(), options).unwrap();
         let (points, scalars) = (points(pairs), scalars(pairs));
         let bases = cards.register(points.clone()).unwrap();

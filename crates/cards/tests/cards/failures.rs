@@ -7,8 +7,8 @@ use xdma::card::CardOptions;
 use xdma::regs::Direction;
 use xdma_cards::{CardSource, Cards, CardsOptions, PartError, ReadmitError, Scalars, Sum, SumError};
 use xdma_emulated_card::emulator::faults::{FaultDuration, Injection, Kind};
-use xdma_emulated_card::emulator::logic::{Design, MsmModelOptions};
 use xdma_emulated_card::emulator::logic::msm::{BitFlip, Window};
+use xdma_emulated_card::emulator::logic::{Design, MsmModelOptions};
 
 /// Three cards and a sum that takes them half a second. Its parts do not fit into the FIFOs, so the cards are fed while they compute.
 fn busy_cards(options: CardsOptions) -> Fixture {
@@ -193,9 +193,7 @@ fn without_any_card_a_sum_fails_and_nothing_hangs() {
 #[test]
 fn a_readmitted_card_gets_the_points_that_it_missed() {
     let fixture = Fixture::new(vec![MsmModelOptions::default(); 2], 200, options());
-    for (fault, repaired) in
-        [(Kind::LinkDown, Some(Kind::LinkUp)), (Kind::AxiSlaveError, None)]
-    {
+    for (fault, repaired) in [(Kind::LinkDown, Some(Kind::LinkUp)), (Kind::AxiSlaveError, None)] {
         fixture.emulated[1].inject(fault).unwrap();
         fixture.check();
         assert_eq!(fixture.in_service(), [0]);

@@ -1,9 +1,12 @@
 //! Which card computes what.
 
-use crate::common::{Fixture, LIMIT, cpu, options, slow};
+use crate::common::{Fixture, LIMIT, cpu, emulated, options, points, scalars, slow};
 use std::thread;
-use xdma_cards::{CardsOptions, Scalars};
+use xdma::card::{Card, CardOptions};
+use xdma::regs::msm::CORE_BUSY;
+use xdma_cards::{CardSource, Cards, CardsOptions, Scalars};
 use xdma_emulated_card::emulator::logic::MsmModelOptions;
+use xdma_emulated_card::emulator::logic::msm::CoreCycles;
 
 #[test]
 fn parts_follow_the_measured_speeds() {
@@ -23,8 +26,11 @@ fn parts_follow_the_measured_speeds() {
 
 #[test]
 fn many_small_sums_from_many_threads() {
-    let fixture =
-        Fixture::new(vec![MsmModelOptions::default(); 3], 200, CardsOptions { min_part: 1 << 15, ..options() });
+    let fixture = Fixture::new(
+        vec![MsmModelOptions::default(); 3],
+        200,
+        CardsOptions { min_part: 1 << 15, ..options() },
+    );
     thread::scope(|scope| {
         for thread in 0..8 {
             let fixture = &fixture;
@@ -33,7 +39,9 @@ fn many_small_sums_from_many_threads() {
                 let ranges = (0..12).map(|sum| (thread * 5 + sum, 20 + sum * 10));
                 let pending: Vec<_> = ranges
                     .clone()
-                    .map(|(first, len)| fixture.cards.submit(&fixture.bases, first, &scalars, 0..len).unwrap())
+                    .map(|(first, len)| {
+                        fixture.cards.submit(&fixture.bases, first, &scalars, 0..len).unwrap()
+                    })
                     .collect();
                 for ((first, len), mut pending) in ranges.zip(pending) {
                     let expected = cpu(&fixture.points[first..first + len], &fixture.scalars[..len]);
@@ -45,7 +53,10 @@ fn many_small_sums_from_many_threads() {
     });
     let status = fixture.cards.status();
     assert_eq!(status.iter().map(|card| card.parts).sum::<u64>(), 96);
-    assert!(status.iter().all(|card| card.parts > 0 && card.running_pairs + card.queued_pairs == 0), "{status:?}");
+    assert!(
+        status.iter().all(|card| card.parts > 0 && card.running_pairs + card.queued_pairs == 0),
+        "{status:?}"
+    );
 }
 
 #[test]
@@ -57,4 +68,26 @@ fn a_large_sum_takes_less_time_on_more_cards() {
     // 1 s against 250 ms, plus the arithmetic of the model.
     let (one, four) = (time(1), time(4));
     assert!(four < one * 3 / 4, "{one:?}, {four:?}");
+}
+
+/// The cycles of the design do not depend on the speed of this host.
+#[test]
+fn a_split_sum_takes_each_card_its_share_of_cycles() {
+    let core = CoreCycles::new(13);
+    for count in [1, 2, 4] {
+        let emulated: Vec<_> = (0..count).map(|_| emulated(MsmModelOptions::default())).collect();
+        let open = |card| xdma_emulated_card::connect(card, CardOptions::default()).unwrap();
+        let handles: Vec<Card> = emulated.iter().map(|card| open(card)).collect();
+        let sources = handles.iter().map(|card| CardSource::opened("card", card.clone()));
+        let cards = Cards::open(sources, options()).unwrap();
+        let bases = cards.register(points(1000)).unwrap();
+        cards.sum(&bases, &Scalars::from_fr(scalars(1000)), LIMIT).unwrap();
+        for card in &handles {
+            let busy = u64::from(card.user().unwrap().read(CORE_BUSY).unwrap());
+            assert_eq!(busy, core.pairs(1000 / count) + core.reduction(true));
+        }
+    }
+    let time = |cards: u64| (core.pairs((1 << 20) / cards) + core.reduction(false)) as f64;
+    let efficiency = time(1) / (8.0 * time(8));
+    assert!((0.82..0.86).contains(&efficiency), "{efficiency}");
 }

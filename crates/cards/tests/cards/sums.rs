@@ -5,7 +5,9 @@ use ark_bn254::{Fr, G1Projective};
 use ark_ff::{AdditiveGroup, BigInt, PrimeField};
 use std::sync::Arc;
 use std::time::Duration;
-use xdma_cards::{Cards, CardsError, CardsOptions, MemberError, RegisterError, Scalars, ScalarsError, SumError};
+use xdma_cards::{
+    Cards, CardsError, CardsOptions, MemberError, RegisterError, Scalars, ScalarsError, SumError,
+};
 use xdma_emulated_card::emulator::logic::MsmModelOptions;
 
 fn cards(count: usize, pairs: usize, options: CardsOptions) -> Fixture {
