@@ -34,6 +34,8 @@ pub(crate) enum Control {
     Unload(u64),
     /// Recovers or reopens the card, and returns it to service.
     Readmit(Sender<Result<(), ReadmitFailure>>),
+    /// Reports that a result of the card was wrong.
+    ReportWrongResult,
     /// Requests the statistics of the H2C channel.
     Stats(Sender<Stats>),
 }
@@ -234,7 +236,7 @@ mod tests {
 
     fn sum(pairs: usize) -> Part {
         let shared = Arc::new(Shared::new(&[], &CardsOptions::default()));
-        let bases = Bases::new(Box::new(vec![Default::default(); pairs]), None, shared);
+        let bases = Bases::new(Box::new(vec![]), pairs, None, shared);
         let scalars = Scalars::from_fr(vec![Default::default(); pairs]);
         let sum = SumState::new(Arc::clone(bases.data()), 0, scalars, 0..pairs);
         Part { sum, pairs: 0..pairs, tried: vec![] }

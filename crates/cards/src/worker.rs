@@ -95,6 +95,13 @@ impl Worker {
                     computer.unload(bases);
                 }
             }
+            Control::ReportWrongResult => {
+                self.wrong_results += 1;
+                self.shared.with_card(self.index, |queue| queue.status.wrong_results += 1);
+                if self.wrong_results >= self.options.max_failures.max(1) {
+                    self.shared.take_out(self.index, &format!("{} results were wrong", self.wrong_results));
+                }
+            }
             Control::Readmit(reply) => drop(reply.send(self.readmit())),
             Control::Stats(reply) => {
                 if let Some(computer) = &mut self.computer {

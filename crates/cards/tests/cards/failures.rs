@@ -1,6 +1,6 @@
 //! Cards that are removed, hang, or return wrong results.
 
-use crate::common::{Fixture, LIMIT, cpu, emulated, options, points, scalars, slow, source};
+use crate::common::{Fixture, LIMIT, cpu, emulated, eventually, options, points, scalars, slow, source};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 use xdma::card::CardOptions;
@@ -207,4 +207,17 @@ fn a_readmitted_card_gets_the_points_that_it_missed() {
         assert!(sum.failures.is_empty() && sum.parts.len() == 2, "{sum:?}");
         assert!(sum.point == cpu(&fixture.points, &fixture.scalars));
     }
+}
+
+#[test]
+fn wrong_results_that_the_caller_finds_take_the_card_out() {
+    let fixture =
+        Fixture::new(vec![MsmModelOptions::default(); 2], 200, CardsOptions { max_failures: 2, ..options() });
+    fixture.cards.report_wrong_result(1).unwrap();
+    fixture.check();
+    assert_eq!(fixture.in_service(), [0, 1]);
+    fixture.cards.report_wrong_result(1).unwrap();
+    eventually("card 1 stays in service", || fixture.in_service() == [0]);
+    fixture.check();
+    assert!(fixture.cards.report_wrong_result(2).is_err());
 }
