@@ -1,0 +1,209 @@
+//! What the caller's threads and the cards' threads share.
+
+use crate::error::{CardFailure, PartError, SumError};
+use crate::options::CardsOptions;
+use crate::queues::{Control, Next, Part, Queue, Queues};
+use crate::status::{CardState, CardStatus};
+use crate::sum::{PartReport, SumState};
+use ark_bn254::G1Projective;
+use std::process;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+/// The queues, behind a lock that is held only to move parts and counts.
+pub(crate) struct Shared {
+    queues: Mutex<Queues>,
+    changed: Condvar,
+    closing: AtomicBool,
+    min_part: usize,
+    /// The process that opened the cards. A forked child has no threads of the cards, and must leave the cards alone.
+    process: u32,
+}
+
+/// A part that a card has computed.
+pub(crate) struct Computed {
+    pub point: G1Projective,
+    pub time: Duration,
+    pub bytes_copied: u64,
+}
+
+impl Shared {
+    pub fn new(names: &[Arc<str>], options: &CardsOptions) -> Self {
+        let cards = names.iter().map(|name| Queue::new(Arc::clone(name))).collect();
+        Self {
+            queues: Mutex::new(Queues { cards, closing: false }),
+            changed: Condvar::new(),
+            closing: AtomicBool::new(false),
+            min_part: options.min_part.max(1),
+            process: process::id(),
+        }
+    }
+
+    fn queues(&self) -> MutexGuard<'_, Queues> {
+        self.queues.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub fn is_forked(&self) -> bool {
+        self.process != process::id()
+    }
+
+    pub fn is_closing(&self) -> bool {
+        self.closing.load(Ordering::Relaxed)
+    }
+
+    /// Reads or changes the entry of a card.
+    pub fn with_card<R>(&self, card: usize, f: impl FnOnce(&mut Queue) -> R) -> R {
+        f(&mut self.queues().cards[card])
+    }
+
+    pub fn status(&self) -> Vec<CardStatus> {
+        if self.is_forked() {
+            return vec![];
+        }
+        self.queues().cards.iter().map(Queue::status).collect()
+    }
+
+    /// Describes what the cards do, for the text of an error.
+    pub fn describe(&self) -> String {
+        let describe = |card: CardStatus| match card.state {
+            CardState::InService => {
+                format!(
+                    "card {}: computes {} pairs, {} wait",
+                    card.name, card.running_pairs, card.queued_pairs
+                )
+            }
+            CardState::OutOfService { reason } => format!("card {}: out of service ({reason})", card.name),
+        };
+        self.status().into_iter().map(describe).collect::<Vec<_>>().join("; ")
+    }
+
+    /// Queues all of a sum.
+    pub fn start(&self, sum: &Arc<SumState>) -> Result<(), SumError> {
+        if self.is_forked() || self.is_closing() {
+            return Err(SumError::Closed);
+        }
+        self.assign(Part { sum: Arc::clone(sum), pairs: 0..sum.scalar_range.len(), tried: vec![] });
+        Ok(())
+    }
+
+    /// Queues a part. If no card is left for it, its sum ends without a result.
+    fn assign(&self, part: Part) {
+        let assigned = self.queues().assign(part, self.min_part);
+        match assigned {
+            Ok(()) => self.changed.notify_all(),
+            Err(part) if self.is_closing() => part.sum.fail_closed(),
+            Err(part) => part.sum.fail_without_card(part.pairs.len()),
+        }
+    }
+
+    /// Sends a request to the thread of a card. Returns whether there is such a thread.
+    pub fn control(&self, card: usize, control: Control) -> bool {
+        if self.is_forked() || self.is_closing() {
+            return false;
+        }
+        self.with_card(card, |queue| queue.control(control));
+        self.changed.notify_all();
+        true
+    }
+
+    /// Sends a request to the thread of each card. Returns whether there are such threads.
+    pub fn control_all(&self, mut control: impl FnMut(usize) -> Control) -> bool {
+        if self.is_forked() || self.is_closing() {
+            return false;
+        }
+        for (index, card) in self.queues().cards.iter_mut().enumerate() {
+            card.control(control(index));
+        }
+        self.changed.notify_all();
+        true
+    }
+
+    /// Waits until there is something to do for a card.
+    pub fn next(&self, card: usize) -> Next {
+        let mut queues = self.queues();
+        loop {
+            if let Some(next) = queues.next(card) {
+                return next;
+            }
+            // Not a wait for the card: the thread sleeps until it gets work, or the cards are closed.
+            queues = self.changed.wait(queues).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    /// Records the result of a part.
+    pub fn finish(&self, card: usize, part: Part, computed: Computed) {
+        let Computed { point, time, bytes_copied } = computed;
+        let name = self.with_card(card, |queue| {
+            queue.finish(time, bytes_copied);
+            Arc::clone(&queue.status.name)
+        });
+        tracing::debug!(card = %name, pairs = part.pairs.len(), ?time, "part");
+        part.sum.add(&point, PartReport { card: name, pairs: part.pairs, time });
+    }
+
+    /// Records that a card failed to compute a part, and gives the part to others.
+    pub fn fail(&self, card: usize, mut part: Part, error: &Arc<PartError>) {
+        if matches!(**error, PartError::Unwanted) {
+            self.with_card(card, Queue::abandon);
+            if self.is_closing() {
+                part.sum.fail_closed();
+            }
+            return;
+        }
+        let name = self.with_card(card, |queue| {
+            queue.fail(error);
+            Arc::clone(&queue.status.name)
+        });
+        let pairs = part.pairs.len();
+        tracing::warn!(card = %name, pairs, %error, "the card failed to compute a part of a sum; other cards compute it");
+        part.sum.record_failure(CardFailure { card: name, pairs, error: Arc::clone(error) });
+        part.tried.push(card);
+        self.assign(part);
+    }
+
+    /// Takes a card out of service, and gives the parts that waited for it to others.
+    pub fn take_out(&self, card: usize, reason: &str) {
+        let (name, was_in_service, parts) = {
+            let mut queues = self.queues();
+            let status = &queues.cards[card].status;
+            let (name, was_in_service) = (Arc::clone(&status.name), status.is_in_service());
+            (name, was_in_service, queues.take_out(card, reason.into()))
+        };
+        if was_in_service {
+            tracing::warn!(card = %name, reason, "the card is out of service until it is readmitted");
+        }
+        for part in parts {
+            self.assign(part);
+        }
+    }
+
+    /// Records that the thread of a card has ended.
+    pub fn end(&self, card: usize) {
+        self.with_card(card, Queue::end);
+        if !self.is_closing() {
+            self.take_out(card, &PartError::ThreadEnded.to_string());
+        }
+    }
+
+    /// Returns a card to service, or puts it into service for the first time.
+    pub fn put_in_service(&self, card: usize, max_pairs: usize) {
+        self.with_card(card, |queue| {
+            queue.max_pairs = max_pairs;
+            queue.status.state = CardState::InService;
+        });
+    }
+
+    /// Ends all sums, and makes all threads of cards end.
+    pub fn close(&self) {
+        self.closing.store(true, Ordering::Relaxed);
+        let parts = {
+            let mut queues = self.queues();
+            queues.closing = true;
+            queues.cards.iter_mut().for_each(Queue::end);
+            queues.drain()
+        };
+        self.changed.notify_all();
+        parts.iter().for_each(|part| part.sum.fail_closed());
+    }
+}
