@@ -19,9 +19,10 @@ use xdma_emulator::{CardFile, EmulatorOptions};
 /// The options of an example that uses one card.
 #[derive(Args, Clone, Debug)]
 pub struct CardArgs {
-    /// The card: a PCI address, unix:PATH of a vfio-user socket, or an emulated card: f1, alveo, or a file that describes one.
-    #[arg(long, env = "XDMA_CARD", default_value = "f1", value_name = "BDF|unix:PATH|NAME|FILE.toml")]
-    pub card: CardChoice,
+    /// The card: a PCI address, unix:PATH of a vfio-user socket, or an emulated card: f1, alveo, or a file that describes one
+    /// [default: f1, if this machine has no XDMA card].
+    #[arg(long, env = "XDMA_CARD", value_name = "BDF|unix:PATH|NAME|FILE.toml")]
+    pub card: Option<CardChoice>,
     #[command(flatten)]
     pub opening: OpeningArgs,
 }
@@ -30,8 +31,8 @@ pub struct CardArgs {
 #[derive(Args, Clone, Debug)]
 pub struct CardsArgs {
     /// The card: a PCI address, unix:PATH of a vfio-user socket, or an emulated card: f1, alveo, or a file that describes one.
-    /// Repeat it for several cards.
-    #[arg(long, env = "XDMA_CARD", default_value = "f1", value_name = "BDF|unix:PATH|NAME|FILE.toml")]
+    /// Repeat it for several cards [default: f1, if this machine has no XDMA card].
+    #[arg(long, env = "XDMA_CARD", value_name = "BDF|unix:PATH|NAME|FILE.toml")]
     pub card: Vec<CardChoice>,
     /// Number of emulated cards like --card.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=16))]
@@ -77,12 +78,25 @@ pub enum LogicName {
 }
 
 impl CardArgs {
+    /// Returns whether the card is emulated in this process.
+    pub fn is_emulated(&self) -> bool {
+        self.card.as_ref().is_none_or(|choice| choice.emulated().is_some())
+    }
+
+    /// Returns the card to open.
+    ///
+    /// # Errors
+    /// If no card is named, and this machine has XDMA cards.
+    pub fn choice(&self) -> Result<CardChoice> {
+        Ok(CardChoice::or_emulated(self.card.as_ref())?)
+    }
+
     /// Opens the card. The library's log goes to standard error.
     ///
     /// # Errors
     /// If the card cannot be opened, or the options contradict each other.
     pub fn open(&self) -> Result<Card> {
-        self.opening.open(&self.card)
+        self.opening.open(&self.choice()?)
     }
 
     /// Opens a card with AXI-Stream channels. An emulated card loops each H2C stream back to the C2H stream of the same number.
@@ -90,7 +104,7 @@ impl CardArgs {
     /// # Errors
     /// If the card cannot be opened.
     pub fn open_streams(&self) -> Result<Card> {
-        self.opening.open_streams(&self.card)
+        self.opening.open_streams(&self.choice()?)
     }
 
     /// Returns the margin of the timeout of each job ([`OpeningArgs::timeout_margin`]).
@@ -103,7 +117,7 @@ impl CardArgs {
     /// # Errors
     /// If the card cannot be read.
     pub fn describe(&self, card: &Card) -> Result<String> {
-        describe(&self.card, card)
+        describe(&self.choice()?, card)
     }
 }
 
@@ -124,9 +138,13 @@ impl CardsArgs {
     /// Returns the cards to open.
     ///
     /// # Errors
-    /// If `--cards` does not refer to one emulated card.
+    /// If `--cards` does not refer to one emulated card; if no card is named, and this machine has XDMA cards.
     pub fn choices(&self) -> Result<Vec<CardChoice>> {
-        match (self.cards, &self.card[..]) {
+        let mut named = self.card.clone();
+        if named.is_empty() {
+            named.push(CardChoice::or_emulated(None)?);
+        }
+        match (self.cards, &named[..]) {
             (None, choices) => Ok(choices.to_vec()),
             (Some(count), [choice]) => {
                 ensure!(
@@ -156,7 +174,7 @@ impl CardsArgs {
         let choices = self.choices()?;
         let opening = self.opening.clone();
         Ok(match &choices[..] {
-            [card] => Some(CardArgs { card: card.clone(), opening }),
+            [card] => Some(CardArgs { card: Some(card.clone()), opening }),
             _ => None,
         })
     }

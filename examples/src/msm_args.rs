@@ -26,7 +26,7 @@ impl MsmArgs {
     /// # Errors
     /// If the card has no MSM design that can be used, or the crossover cannot be measured.
     pub fn open(&self, args: &CardArgs, card: &Card) -> Result<Context> {
-        Ok(Context::open(card, self.options(args.card.emulated().is_some(), &args.opening))?)
+        Ok(Context::open(card, self.options(args.is_emulated(), &args.opening))?)
     }
 
     /// Opens a context on several cards. Returns it with the descriptions of the cards.
