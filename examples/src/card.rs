@@ -182,7 +182,8 @@ impl CardsArgs {
 
 fn describe(choice: &CardChoice, card: &Card) -> Result<String> {
     let report = card.report()?;
-    let emulated = if choice.emulated().is_some() { "emulated " } else { "" };
+    // So far, only emulated cards use vfio-user.
+    let emulated = if report.bus.kind == "vfio-user" { "emulated " } else { "" };
     Ok(format!("{emulated}{choice} ({:04x}:{:04x} over {})", report.vendor, report.device, report.bus.kind))
 }
 
