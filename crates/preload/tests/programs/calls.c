@@ -12,6 +12,7 @@
 #include <sys/mman.h>
 #include <sys/sendfile.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/sysmacros.h>
 #include <sys/time.h>
 #include <sys/uio.h>
@@ -127,6 +128,10 @@ static void check_fault(void)
 	CHECK(pread(c, after, PAGE, 0) == PAGE && after[0] == 'x');
 	FAILS(pread(c, p, PAGE, 0), EFAULT);
 	CHECK(pwrite(h, "literal", 7, 0) == 7);
+	// Memory that the program unmaps without the C library's function.
+	CHECK(pwrite(h, l, PAGE, 0) == PAGE && pwrite(h, l, PAGE, 0) == PAGE);
+	CHECK(syscall(SYS_munmap, l, PAGE) == 0);
+	FAILS(pwrite(h, l, PAGE, 0), EFAULT);
 }
 
 static void check_lengths(void)
