@@ -2,7 +2,7 @@
 //! intercept.
 
 use crate::open::{device, device_to_open, open_device};
-use crate::{errno, explain, table};
+use crate::{cancel, errno, explain, table};
 use libc::{FILE, c_char, c_int, c_void};
 use std::cell::UnsafeCell;
 use std::sync::atomic::{AtomicI64, AtomicPtr, AtomicUsize, Ordering};
@@ -77,8 +77,9 @@ impl Stream {
     ///
     /// As for `read`.
     pub unsafe fn read(&self, buffer: *mut c_void, count: usize) -> isize {
+        // The C library would keep the lock of a stream whose thread ends here.
         // SAFETY: the caller's contract.
-        self.advance(unsafe { read(self.fd, buffer, count) })
+        self.advance(cancel::disabled(|| unsafe { read(self.fd, buffer, count) }))
     }
 
     fn advance(&self, moved: isize) -> isize {
@@ -126,7 +127,7 @@ unsafe extern "C" fn write_stream(cookie: *mut c_void, buffer: *const c_char, co
     // SAFETY: as above.
     unsafe {
         let stream = stream_of(cookie);
-        stream.advance(write(stream.fd, buffer.cast(), count)).max(0)
+        stream.advance(cancel::disabled(|| write(stream.fd, buffer.cast(), count))).max(0)
     }
 }
 
