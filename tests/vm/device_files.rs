@@ -88,7 +88,7 @@ fn use_allocations() {
                     );
                     check_round_trip(&h2c, &c2h, &data, at);
                     // The same buffer with other pages, other data, and another size.
-                    discard(&mut data);
+                    replace_pages(&mut data, round);
                     data.fill(round as u8);
                     check_round_trip(&h2c, &c2h, &data, at);
                     data.resize(length + 100_000, !round as u8);
@@ -106,15 +106,51 @@ fn check_round_trip(h2c: &File, c2h: &File, data: &[u8], at: u64) {
     assert!(back == data, "{} bytes at {at:#x}", data.len());
 }
 
-/// Replaces the whole pages of a buffer.
-fn discard(data: &mut [u8]) {
+/// Replaces the whole pages of a buffer, in one of several ways.
+fn replace_pages(data: &mut [u8], way: u64) {
     let start = data.as_ptr().addr().next_multiple_of(4096) - data.as_ptr().addr();
     let pages = data.len().saturating_sub(start) / 4096 * 4096;
-    if pages > 0 {
-        // SAFETY: the pages contain only bytes of `data`, and zeros are valid bytes.
-        let result = unsafe { libc::madvise(data[start..].as_mut_ptr().cast(), pages, libc::MADV_DONTNEED) };
-        assert_eq!(result, 0);
+    if pages == 0 {
+        return;
     }
+    let at: *mut libc::c_void = data[start..].as_mut_ptr().cast();
+    let (access, new) = (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS);
+    // SAFETY: the pages contain only bytes of `data`, and zeros are valid bytes.
+    let result = unsafe {
+        match way % 3 {
+            0 if libc::madvise(at, pages, libc::MADV_DONTNEED) == 0 => at,
+            1 => libc::mmap(at, pages, access, new | libc::MAP_FIXED, -1, 0),
+            2 => {
+                let other = libc::mmap(std::ptr::null_mut(), pages, access, new, -1, 0);
+                libc::mremap(other, pages, pages, libc::MREMAP_MAYMOVE | libc::MREMAP_FIXED, at)
+            }
+            _ => libc::MAP_FAILED,
+        }
+    };
+    assert_eq!(result, at, "{}", std::io::Error::last_os_error());
+}
+
+/// A child process opens the card, as a daemon does. Buffers of its parent are its own too.
+fn use_allocations_in_a_child() {
+    let mut data = vec![7u8; 1 << 20];
+    // SAFETY: the child only allocates, opens files and transfers data, which works after a fork.
+    let child = unsafe { libc::fork() };
+    if child != 0 {
+        let mut status = 0;
+        // SAFETY: the pointer is valid for the call.
+        assert_eq!(unsafe { libc::waitpid(child, &mut status, 0) }, child);
+        return assert_eq!(status, 0);
+    }
+    let (h2c, c2h) = (open("h2c_0"), open("c2h_0"));
+    for round in 0..6 {
+        check_round_trip(&h2c, &c2h, &data, 0);
+        if round > 2 {
+            replace_pages(&mut data, round);
+        }
+        data.fill(round as u8);
+    }
+    // SAFETY: the child ends without running the parent's code.
+    unsafe { libc::exit(0) };
 }
 
 /// After a fork, the card reads the pages of the parent, and the child has its own.
@@ -172,6 +208,7 @@ fn a_program_for_the_kernel_module_runs_unchanged() {
 #[test]
 fn allocations_are_used_in_place_and_never_stale() {
     if process::is(ROLE) {
+        use_allocations_in_a_child();
         use_allocations();
         return fork_between_transfers();
     }

@@ -7,7 +7,7 @@ use anyhow::{Context, Result, bail};
 use clap::Args;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use signal_hook::consts::{SIGINT, SIGQUIT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2};
 use signal_hook::iterator::Signals;
 use std::ffi::{OsStr, OsString};
 use std::fs;
@@ -35,6 +35,10 @@ const LIBRARY_VARIABLE: &str = "XDMA_PRELOAD";
 const CALLS: &str = "calls";
 /// A marker that every Go program contains, in reverse, so that this program does not contain it.
 const GO_REVERSED: &[u8] = b":fnidliub oG \xff";
+/// Signals that the terminal also sends to the program.
+const OF_TERMINAL: [i32; 2] = [SIGINT, SIGQUIT];
+/// Signals that are forwarded to the program.
+const FORWARDED: [i32; 4] = [SIGHUP, SIGTERM, SIGUSR1, SIGUSR2];
 
 #[derive(Args)]
 pub struct Run {
@@ -178,18 +182,27 @@ impl Run {
             command.env(EXPLAIN_VARIABLE, folder.join(CALLS));
         }
         // Before the program starts, so that no signal ends this process without the broker's cleanup.
-        let signals = Signals::new([SIGINT, SIGQUIT, SIGTERM]).context("cannot handle signals")?;
+        let handled = OF_TERMINAL.into_iter().chain(FORWARDED).filter(|signal| !is_ignored(*signal));
+        let signals = Signals::new(handled).context("cannot handle signals")?;
         let child = command.spawn().with_context(|| format!("cannot start {}", program.display()))?;
         wait(child, signals)
     }
 }
 
-/// Waits for the program. Ctrl-C reaches it through the terminal, and it decides what happens. SIGTERM is forwarded.
+/// Returns whether this process was started with a signal ignored, as by `nohup`. The program then ignores it too.
+fn is_ignored(signal: i32) -> bool {
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    let mask = mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or(0);
+    mask >> (signal - 1) & 1 == 1
+}
+
+/// Waits for the program. Ctrl-C reaches it through the terminal, and it decides what happens.
 fn wait(mut child: Child, mut signals: Signals) -> Result<ExitStatus> {
     let process = Pid::from_raw(child.id() as i32);
     let handle = signals.handle();
     let forwarder = thread::spawn(move || {
-        for signal in signals.forever().filter(|signal| *signal == SIGTERM) {
+        for signal in signals.forever().filter(|signal| FORWARDED.contains(signal)) {
             // The program may have exited already.
             let _ = kill(process, Signal::try_from(signal).unwrap_or(Signal::SIGTERM));
         }

@@ -17,14 +17,15 @@ use xdma_chardev::{Device, EXCLUSIVE_VARIABLE, Exclusive, FileHeader, Files, Nod
 /// How long the end of the process waits for other threads that are in a call.
 const EXIT_LIMIT: Duration = Duration::from_secs(2);
 
+/// How often the name of the process that uses the card is read, at intervals of 1 ms.
+const NAME_ATTEMPTS: u32 = 100;
+
 static SETTINGS: OnceLock<Exclusive> = OnceLock::new();
 /// The open card. Null before it is opened and after it is closed.
 static FILES: AtomicPtr<Files> = AtomicPtr::new(null_mut());
 /// Number of threads that use [`FILES`].
 static USERS: AtomicU32 = AtomicU32::new(0);
 static OPENING: Mutex<()> = Mutex::new(());
-/// Whether this process is a fork of one that used this library.
-static CHILD: AtomicBool = AtomicBool::new(false);
 /// Whether this process is a child of the one that opened the card.
 static FORKED: AtomicBool = AtomicBool::new(false);
 /// Whether this process has inherited a device file while another process used the card.
@@ -61,13 +62,7 @@ pub fn settings() -> Option<&'static Exclusive> {
 /// Returns whether large allocations come from this library.
 #[inline]
 pub fn uses_own_heap() -> bool {
-    settings().is_some() && !is_child()
-}
-
-/// Returns whether this process is a fork of one that used this library.
-#[inline]
-pub fn is_child() -> bool {
-    CHILD.load(Ordering::Relaxed)
+    settings().is_some() && !FORKED.load(Ordering::Relaxed)
 }
 
 /// Opens a device file that this process has inherited through `exec`: the card was closed with the previous program. Returns its
@@ -93,7 +88,6 @@ pub fn reopen(fd: c_int, header: &FileHeader) -> u64 {
 
 /// Prepares a child process: the card stays with its parent.
 pub fn start_child() {
-    CHILD.store(true, Ordering::Relaxed);
     // If another thread of the parent is just opening the card, the child must not wait for it.
     if !FILES.load(Ordering::Relaxed).is_null() || OPENING.try_lock().is_err() {
         FORKED.store(true, Ordering::Relaxed);
@@ -227,10 +221,8 @@ fn is_locked(settings: &Exclusive) -> bool {
 fn lock(settings: &Exclusive) -> Result<File, c_int> {
     let mut file = open_lock(settings)?;
     if file.try_lock().is_err() {
-        let mut holder = String::new();
-        // If the name cannot be read, the message lacks it.
-        let _ = file.read_to_string(&mut holder);
         if !REPORTED.swap(true, Ordering::Relaxed) {
+            let holder = holder(&mut file);
             report(&format!(
                 "the card is in use by {holder}; run the programs without --exclusive to share it"
             ));
@@ -239,13 +231,27 @@ fn lock(settings: &Exclusive) -> Result<File, c_int> {
     }
     let name = std::fs::read_to_string("/proc/self/comm").unwrap_or_default();
     let text = format!("{} (process {})", name.trim(), std::process::id());
-    // As above.
+    // If the name cannot be written, the message lacks it.
     let _ = file.set_len(0).and_then(|()| file.rewind()).and_then(|()| file.write_all(text.as_bytes()));
     Ok(file)
 }
 
+/// Returns the name of the process that has locked the card. It writes the name just after it has locked the file.
+fn holder(file: &mut File) -> String {
+    for _ in 0..NAME_ATTEMPTS {
+        let mut name = String::new();
+        if file.rewind().and_then(|()| file.read_to_string(&mut name)).is_ok() && name.ends_with(')') {
+            return name;
+        }
+        thread::sleep(Duration::from_millis(1));
+    }
+    "another process".into()
+}
+
+/// Prints a line in one piece, since other processes may print at the same time.
 fn report(text: &str) {
-    eprintln!("xdma: {text}");
+    // There is no other place to report an error.
+    let _ = std::io::stderr().write_all(format!("xdma: {text}\n").as_bytes());
 }
 
 /// Restores the card's state when the program exits.

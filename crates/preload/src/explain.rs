@@ -1,6 +1,6 @@
 //! Counts the calls on device files, for `xdma run --explain`. Without it, a call costs one branch.
 
-use crate::{errno, real};
+use crate::{cancel, errno, real};
 use libc::{c_char, c_int};
 use std::cell::Cell;
 use std::ffi::{CStr, CString};
@@ -94,7 +94,7 @@ fn add(call: Call, node: Node, detail: u32, result: isize) {
 fn counters() -> Option<Counters<'static>> {
     let mut words = COUNTERS.load(Ordering::Acquire);
     if words.is_null() {
-        words = create()?;
+        words = cancel::disabled(create)?;
         match COUNTERS.compare_exchange(std::ptr::null_mut(), words, Ordering::AcqRel, Ordering::Acquire) {
             Ok(_) => {}
             // Another thread was faster. The superfluous file stays empty.
@@ -144,13 +144,13 @@ pub fn remark(text: &str) {
         let text = format!("{}\n", text.replace('\n', " "));
         let flags = libc::O_WRONLY | libc::O_CREAT | libc::O_APPEND | libc::O_CLOEXEC;
         // SAFETY: plain system calls on a descriptor of this function. A remark that cannot be written is lost.
-        unsafe {
+        cancel::disabled(|| unsafe {
             let fd = real::open(name.as_ptr(), flags, 0o600);
             if fd >= 0 {
                 real::write(fd, text.as_ptr().cast(), text.len());
                 real::close(fd);
             }
-        }
+        });
     }
     errno::set(saved);
 }

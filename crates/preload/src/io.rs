@@ -1,7 +1,7 @@
 //! Reads, writes, seeks, ioctls and mappings.
 
 use crate::table::{self, Entry};
-use crate::{errno, events, explain, ranges, real, service};
+use crate::{cancel, errno, events, explain, ranges, real, service};
 use libc::{c_int, c_void, iovec};
 use xdma_chardev::{Call, Node, Operation, Request, USES_WINDOW};
 
@@ -41,6 +41,12 @@ fn transfer(
         ..Request::new(operation, entry.file)
     };
     errno::result(service::call(&request))
+}
+
+/// Returns the result of a call. Here, the thread ends if it was cancelled.
+fn ended(result: isize) -> isize {
+    cancel::test();
+    result
 }
 
 /// Executes a vectored call part by part, at consecutive positions. Stops after the first part that is incomplete. Skips empty
@@ -104,18 +110,22 @@ fn seek(entry: Entry, offset: i64, whence: c_int) -> i64 {
 // SAFETY, for all functions below: the contract for the caller is that of the C library function of the same name.
 
 #[unsafe(no_mangle)]
-unsafe extern "C" fn read(fd: c_int, buffer: *mut c_void, count: usize) -> isize {
+unsafe extern "C-unwind" fn read(fd: c_int, buffer: *mut c_void, count: usize) -> isize {
     match table::get(fd) {
-        Some(entry) => explain::count(Call::Read, entry.node, read_device(entry, fd, buffer, count, None)),
+        Some(entry) => {
+            ended(explain::count(Call::Read, entry.node, read_device(entry, fd, buffer, count, None)))
+        }
         // SAFETY: see above.
         None => unsafe { real::read(fd, buffer, count) },
     }
 }
 
 #[unsafe(no_mangle)]
-unsafe extern "C" fn write(fd: c_int, buffer: *const c_void, count: usize) -> isize {
+unsafe extern "C-unwind" fn write(fd: c_int, buffer: *const c_void, count: usize) -> isize {
     match table::get(fd) {
-        Some(entry) => explain::count(Call::Write, entry.node, write_device(entry, buffer, count, None)),
+        Some(entry) => {
+            ended(explain::count(Call::Write, entry.node, write_device(entry, buffer, count, None)))
+        }
         // SAFETY: see above.
         None => unsafe { real::write(fd, buffer, count) },
     }
@@ -128,7 +138,7 @@ macro_rules! same {
     )*};
     (@one $name:ident ($($argument:ident: $type:ty),*) $result:ty, $body:expr) => {
         #[unsafe(no_mangle)]
-        unsafe extern "C" fn $name($($argument: $type),*) -> $result {
+        unsafe extern "C-unwind" fn $name($($argument: $type),*) -> $result {
             let body: unsafe fn($($type),*) -> $result = $body;
             // SAFETY: see above.
             unsafe { body($($argument),*) }
@@ -139,7 +149,8 @@ macro_rules! same {
 unsafe fn pread_any(fd: c_int, buffer: *mut c_void, count: usize, offset: i64) -> isize {
     match table::get(fd) {
         Some(entry) => {
-            explain::count(Call::Pread, entry.node, read_device(entry, fd, buffer, count, Some(offset)))
+            let result = read_device(entry, fd, buffer, count, Some(offset));
+            ended(explain::count(Call::Pread, entry.node, result))
         }
         // SAFETY: see above.
         None => unsafe { real::pread64(fd, buffer, count, offset) },
@@ -149,7 +160,8 @@ unsafe fn pread_any(fd: c_int, buffer: *mut c_void, count: usize, offset: i64) -
 unsafe fn pwrite_any(fd: c_int, buffer: *const c_void, count: usize, offset: i64) -> isize {
     match table::get(fd) {
         Some(entry) => {
-            explain::count(Call::Pwrite, entry.node, write_device(entry, buffer, count, Some(offset)))
+            let result = write_device(entry, buffer, count, Some(offset));
+            ended(explain::count(Call::Pwrite, entry.node, result))
         }
         // SAFETY: see above.
         None => unsafe { real::pwrite64(fd, buffer, count, offset) },
@@ -167,7 +179,7 @@ unsafe fn read_parts(fd: c_int, parts: *const iovec, count: c_int, offset: Optio
         each_part(parts, count, start, |part, at| read_device(entry, fd, part.iov_base, part.iov_len, at))
     };
     let call = if offset.is_some() { Call::Preadv } else { Call::Readv };
-    Some(explain::count(call, entry.node, done))
+    Some(ended(explain::count(call, entry.node, done)))
 }
 
 unsafe fn write_parts(fd: c_int, parts: *const iovec, count: c_int, offset: Option<i64>) -> Option<isize> {
@@ -181,7 +193,7 @@ unsafe fn write_parts(fd: c_int, parts: *const iovec, count: c_int, offset: Opti
         each_part(parts, count, start, |part, at| write_device(entry, part.iov_base, part.iov_len, at))
     };
     let call = if offset.is_some() { Call::Pwritev } else { Call::Writev };
-    Some(explain::count(call, entry.node, done))
+    Some(ended(explain::count(call, entry.node, done)))
 }
 
 same! { pread pread64, (fd: c_int, buffer: *mut c_void, count: usize, offset: i64) isize, pread_any }
@@ -201,7 +213,7 @@ pub fn check_size(count: usize, size: usize) {
 }
 
 #[unsafe(no_mangle)]
-unsafe extern "C" fn __read_chk(fd: c_int, buffer: *mut c_void, count: usize, size: usize) -> isize {
+unsafe extern "C-unwind" fn __read_chk(fd: c_int, buffer: *mut c_void, count: usize, size: usize) -> isize {
     check_size(count, size);
     // SAFETY: see above.
     unsafe { read(fd, buffer, count) }
@@ -218,13 +230,13 @@ same! {
 }
 
 #[unsafe(no_mangle)]
-unsafe extern "C" fn readv(fd: c_int, parts: *const iovec, count: c_int) -> isize {
+unsafe extern "C-unwind" fn readv(fd: c_int, parts: *const iovec, count: c_int) -> isize {
     // SAFETY: see above.
     unsafe { read_parts(fd, parts, count, None).unwrap_or_else(|| real::readv(fd, parts, count)) }
 }
 
 #[unsafe(no_mangle)]
-unsafe extern "C" fn writev(fd: c_int, parts: *const iovec, count: c_int) -> isize {
+unsafe extern "C-unwind" fn writev(fd: c_int, parts: *const iovec, count: c_int) -> isize {
     // SAFETY: see above.
     unsafe { write_parts(fd, parts, count, None).unwrap_or_else(|| real::writev(fd, parts, count)) }
 }

@@ -11,6 +11,7 @@
 #![deny(missing_docs)]
 
 mod broker;
+mod cancel;
 mod copy;
 mod descriptors;
 mod driver_files;

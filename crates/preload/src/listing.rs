@@ -8,7 +8,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use xdma_chardev::Node;
 
 /// An open directory stream of `/dev`.
-struct Listing {
+pub struct Listing {
     /// The address of the stream.
     address: usize,
     /// The device files that have not been returned yet, the last one first.
@@ -19,7 +19,9 @@ struct Listing {
 
 static LISTINGS: Mutex<Vec<Listing>> = Mutex::new(vec![]);
 
-fn listings() -> MutexGuard<'static, Vec<Listing>> {
+pub type Guard = MutexGuard<'static, Vec<Listing>>;
+
+pub fn lock() -> Guard {
     LISTINGS.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -35,7 +37,7 @@ fn add(directory: *mut DIR) -> *mut DIR {
     // SAFETY: the structure consists of numbers, for which 0 is valid.
     let entry = Box::new(unsafe { std::mem::zeroed() });
     let nodes = nodes();
-    listings().push(Listing { address: directory.addr(), nodes, entry });
+    lock().push(Listing { address: directory.addr(), nodes, entry });
     directory
 }
 
@@ -73,7 +75,7 @@ unsafe fn next(directory: *mut DIR) -> *mut dirent64 {
     if !entry.is_null() {
         return entry;
     }
-    let mut listings = listings();
+    let mut listings = lock();
     let listing = listings.iter_mut().find(|listing| listing.address == directory.addr());
     let Some((listing, node)) = listing.and_then(|listing| {
         let node = listing.nodes.pop()?;
@@ -107,7 +109,7 @@ pub unsafe extern "C" fn readdir64(directory: *mut DIR) -> *mut dirent64 {
 
 #[unsafe(no_mangle)]
 unsafe extern "C" fn rewinddir(directory: *mut DIR) {
-    if let Some(listing) = listings().iter_mut().find(|listing| listing.address == directory.addr()) {
+    if let Some(listing) = lock().iter_mut().find(|listing| listing.address == directory.addr()) {
         listing.nodes = nodes();
     }
     // SAFETY: as above.
@@ -116,7 +118,7 @@ unsafe extern "C" fn rewinddir(directory: *mut DIR) {
 
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn closedir(directory: *mut DIR) -> c_int {
-    listings().retain(|listing| listing.address != directory.addr());
+    lock().retain(|listing| listing.address != directory.addr());
     // SAFETY: as above.
     unsafe { real::closedir(directory) }
 }

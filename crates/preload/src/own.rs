@@ -1,7 +1,7 @@
 //! A thread of this process as the caller of a device file.
 
 use crate::copy::copy;
-use crate::{explain, heap, ranges};
+use crate::{cancel, explain, heap, ranges};
 use libc::c_int;
 use std::cell::Cell;
 use std::mem::MaybeUninit;
@@ -93,8 +93,11 @@ impl Caller for Own {
 
 impl Signals {
     /// Returns whether a signal interrupts the call: its handler does not restart calls, or it terminates the process. Runs the
-    /// handlers of other signals.
+    /// handlers of other signals. The cancellation of the thread also interrupts the call.
     pub fn interrupt(&self) -> bool {
+        if cancel::is_requested() {
+            return true;
+        }
         let mask = self.mask.get().unwrap_or_else(|| {
             let mask = block_signals();
             self.mask.set(Some(mask));

@@ -144,6 +144,17 @@ unsafe extern "C" fn madvise(address: *mut c_void, length: usize, advice: c_int)
 
 // SAFETY: the contract is that of the C library function.
 #[unsafe(no_mangle)]
+unsafe extern "C" fn shmat(segment: c_int, address: *const c_void, flags: c_int) -> *mut c_void {
+    if flags & libc::SHM_REMAP != 0 {
+        // The segment's size is not known here, so this includes more than it replaces.
+        changed(address.cast_mut(), usize::MAX);
+    }
+    // SAFETY: as above.
+    unsafe { real::shmat(segment, address, flags) }
+}
+
+// SAFETY: the contract is that of the C library function.
+#[unsafe(no_mangle)]
 unsafe extern "C" fn shmdt(address: *const c_void) -> c_int {
     clear();
     // SAFETY: as above.

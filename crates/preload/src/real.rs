@@ -110,6 +110,8 @@ real! {
     mprotect(address: *mut c_void, length: usize, protection: c_int) -> c_int;
     pkey_mprotect(address: *mut c_void, length: usize, protection: c_int, key: c_int) -> c_int;
     mremap(address: *mut c_void, length: usize, new: usize, flags: c_int, to: *mut c_void) -> *mut c_void;
+    pthread_cancel(thread: libc::pthread_t) -> c_int;
+    shmat(segment: c_int, address: *const c_void, flags: c_int) -> *mut c_void;
     shmdt(address: *const c_void) -> c_int;
     fileno(stream: *mut libc::FILE) -> c_int;
     fileno_unlocked(stream: *mut libc::FILE) -> c_int;

@@ -1,15 +1,15 @@
 //! Executes requests: in this process, if it uses the card exclusively, or else by the broker.
 
-use crate::{broker, exclusive};
+use crate::{broker, cancel, exclusive};
 use libc::c_int;
 use xdma_chardev::Request;
 
 /// Executes a request. Returns the result or a negative errno, and the file descriptor in the reply, if any.
 pub fn call_for_descriptor(request: &Request) -> (i64, Option<c_int>) {
-    let result = match exclusive::settings() {
+    let result = cancel::disabled(|| match exclusive::settings() {
         Some(settings) => exclusive::call_for_descriptor(settings, request),
         None => broker::call(request),
-    };
+    });
     result.unwrap_or_else(|errno| (-i64::from(errno), None))
 }
 
@@ -17,7 +17,7 @@ pub fn call_for_descriptor(request: &Request) -> (i64, Option<c_int>) {
 #[inline]
 pub fn call(request: &Request) -> i64 {
     if exclusive::settings().is_some() {
-        return exclusive::call(request);
+        return cancel::disabled(|| exclusive::call(request));
     }
     call_for_descriptor(request).0
 }

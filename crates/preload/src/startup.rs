@@ -1,7 +1,8 @@
 //! Initialization when the library is loaded, and in child processes.
 
 use crate::table::{self, Entry};
-use crate::{broker, exclusive, explain, open, real, stdio};
+use crate::{broker, exclusive, explain, heap, listing, open, real, stdio};
+use std::cell::Cell;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use xdma_chardev::Node;
 
@@ -30,9 +31,9 @@ const INHERITED: i32 = 1024;
 static START: extern "C" fn() = start;
 
 extern "C" fn start() {
-    // SAFETY: the handler only changes an atomic counter and this process's own permissions.
+    // SAFETY: the functions take locks that no function holds while it forks, and make plain system calls.
     unsafe {
-        libc::pthread_atfork(None, None, Some(start_child));
+        libc::pthread_atfork(Some(lock_all), Some(unlock_all), Some(start_child));
     }
     PROCESS.store(process(), Ordering::Relaxed);
     let broker = std::env::var("XDMA_BROKER_PID").ok().and_then(|process| process.parse().ok());
@@ -51,8 +52,28 @@ extern "C" fn start() {
     }
 }
 
+/// The locks that a thread holds while it forks. Otherwise a child process would wait for a thread that it does not have.
+struct Locks(Cell<Option<(heap::Guard, stdio::Guard, listing::Guard)>>);
+
+// SAFETY: only the thread that holds the locks accesses the cell.
+unsafe impl Sync for Locks {}
+
+static LOCKS: Locks = Locks(Cell::new(None));
+
+unsafe extern "C" fn lock_all() {
+    let streams = stdio::lock();
+    let listings = listing::lock();
+    // The others allocate while they are locked.
+    LOCKS.0.set(Some((heap::lock(), streams, listings)));
+}
+
+unsafe extern "C" fn unlock_all() {
+    LOCKS.0.take();
+}
+
 /// Prepares a child process, which needs its own connections.
 unsafe extern "C" fn start_child() {
+    LOCKS.0.take();
     PROCESS.store(process(), Ordering::Relaxed);
     broker::invalidate();
     exclusive::start_child();

@@ -2,7 +2,7 @@
 //! intercept.
 
 use crate::open::{device, device_to_open, open_device};
-use crate::{errno, explain, table};
+use crate::{cancel, errno, explain, table};
 use libc::{FILE, c_char, c_int, c_void};
 use std::cell::UnsafeCell;
 use std::sync::atomic::{AtomicI64, AtomicPtr, AtomicUsize, Ordering};
@@ -56,7 +56,9 @@ static OPEN: AtomicUsize = AtomicUsize::new(0);
 /// The standard streams as the C library created them.
 static USUAL: [AtomicPtr<FILE>; 3] = [const { AtomicPtr::new(std::ptr::null_mut()) }; 3];
 
-fn streams() -> MutexGuard<'static, Vec<(usize, Arc<Stream>)>> {
+pub type Guard = MutexGuard<'static, Vec<(usize, Arc<Stream>)>>;
+
+pub fn lock() -> Guard {
     STREAMS.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -65,7 +67,7 @@ pub fn find(stream: *mut FILE) -> Option<Arc<Stream>> {
     if OPEN.load(Ordering::Relaxed) == 0 {
         return None;
     }
-    streams().iter().rev().find(|(address, _)| *address == stream.addr()).map(|(_, stream)| stream.clone())
+    lock().iter().rev().find(|(address, _)| *address == stream.addr()).map(|(_, stream)| stream.clone())
 }
 
 impl Stream {
@@ -75,8 +77,9 @@ impl Stream {
     ///
     /// As for `read`.
     pub unsafe fn read(&self, buffer: *mut c_void, count: usize) -> isize {
+        // The C library would keep the lock of a stream whose thread ends here.
         // SAFETY: the caller's contract.
-        self.advance(unsafe { read(self.fd, buffer, count) })
+        self.advance(cancel::disabled(|| unsafe { read(self.fd, buffer, count) }))
     }
 
     fn advance(&self, moved: isize) -> isize {
@@ -124,7 +127,7 @@ unsafe extern "C" fn write_stream(cookie: *mut c_void, buffer: *const c_char, co
     // SAFETY: as above.
     unsafe {
         let stream = stream_of(cookie);
-        stream.advance(write(stream.fd, buffer.cast(), count)).max(0)
+        stream.advance(cancel::disabled(|| write(stream.fd, buffer.cast(), count))).max(0)
     }
 }
 
@@ -144,7 +147,7 @@ unsafe extern "C" fn close_stream(cookie: *mut c_void) -> c_int {
     // SAFETY: the stream owns its file descriptor. The C library no longer uses the buffer.
     unsafe {
         let fd = stream_of(cookie).fd;
-        let mut streams = streams();
+        let mut streams = lock();
         streams.retain(|(_, stream)| Arc::as_ptr(stream).addr() != cookie.addr());
         OPEN.store(streams.len(), Ordering::Relaxed);
         drop(streams);
@@ -155,7 +158,7 @@ unsafe extern "C" fn close_stream(cookie: *mut c_void) -> c_int {
 /// Writes the data in the buffers of all streams that no thread uses.
 pub fn flush_all() {
     // Held until the end, so that no stream is freed.
-    for (address, _) in streams().iter() {
+    for (address, _) in lock().iter() {
         let stream = std::ptr::with_exposed_provenance_mut(*address);
         // SAFETY: the stream is open.
         unsafe {
@@ -179,7 +182,7 @@ fn stream(fd: c_int, mode: *const c_char) -> *mut FILE {
         let stream = fopencookie(Arc::as_ptr(&new).cast_mut().cast(), mode, functions);
         if !stream.is_null() {
             libc::setvbuf(stream, new.buffer.as_ptr().cast_mut().cast(), libc::_IOFBF, BUFFER);
-            let mut streams = streams();
+            let mut streams = lock();
             streams.push((stream.expose_provenance(), new));
             OPEN.store(streams.len(), Ordering::Relaxed);
         }

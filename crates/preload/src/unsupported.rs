@@ -1,6 +1,6 @@
 //! Functions that do not support device files: copies within the kernel, and asynchronous I/O.
 
-use crate::{errno, explain, real, table};
+use crate::{errno, explain, ranges, real, table};
 use libc::{c_int, c_long, c_uint, c_void};
 use xdma_chardev::Call;
 
@@ -102,6 +102,11 @@ lists! { lio_listio lio_listio64 }
 
 aio! { aio_read, AioRead; aio_read64, AioRead; aio_write, AioWrite; aio_write64, AioWrite; }
 
+/// Records that the program changes the mappings of a range.
+fn changed(address: c_long, length: c_long) {
+    ranges::changed(std::ptr::without_provenance_mut(address as usize), length as usize);
+}
+
 /// Makes a system call. The C library's function also takes the arguments from the registers and the stack, whether or not the
 /// caller passed them.
 #[unsafe(no_mangle)]
@@ -114,6 +119,17 @@ unsafe extern "C" fn syscall(
     e: c_long,
     f: c_long,
 ) -> c_long {
+    match number {
+        libc::SYS_munmap | libc::SYS_mprotect | libc::SYS_pkey_mprotect | libc::SYS_madvise => changed(a, b),
+        libc::SYS_mmap if d & c_long::from(libc::MAP_FIXED) != 0 => changed(a, b),
+        libc::SYS_mremap => {
+            changed(a, b);
+            if d & c_long::from(libc::MREMAP_FIXED) != 0 {
+                changed(e, c);
+            }
+        }
+        _ => {}
+    }
     if number == libc::SYS_io_uring_setup && explain::is_enabled() {
         explain::remark(&format!("{} uses io_uring: its transfers are not intercepted", explain::program()));
     }

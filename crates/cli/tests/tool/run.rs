@@ -25,6 +25,24 @@ fn the_program_uses_an_emulated_card_and_its_status_is_returned() {
     assert!(!ended.err.contains("emulated"), "{}", ended.err);
 }
 
+/// Signals reach the program, which decides what happens, and the card is restored. Ignored signals stay so.
+#[test]
+fn signals_are_forwarded_unless_they_are_ignored() {
+    for signal in ["HUP", "TERM", "USR1", "USR2"] {
+        let ended = script(
+            "",
+            &format!(
+                "trap 'echo received; kill $!; exit 5' {signal}; (sleep 0.2; kill -{signal} $PPID) & sleep 20 & wait"
+            ),
+        );
+        assert_eq!((ended.code, ended.out.as_str()), (5, "received\n"), "{signal}: {}", ended.err);
+    }
+    let inner = "kill -HUP $PPID; sleep 0.3; kill -HUP $$; echo alive";
+    let xdma = env!("CARGO_BIN_EXE_xdma");
+    let ended = script("", &format!("trap '' HUP; {xdma} run -- sh -c '{inner}'"));
+    assert_eq!((ended.code, ended.out.as_str()), (0, "alive\n"), "{}", ended.err);
+}
+
 #[test]
 fn unsupported_programs_are_rejected() {
     let folder = tempfile::tempdir().unwrap();

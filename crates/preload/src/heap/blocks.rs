@@ -5,6 +5,7 @@
 
 use super::pins::Pins;
 use super::{CACHE, HUGE, PAGE};
+use crate::exclusive::uses_own_heap;
 use crate::real;
 use libc::c_void;
 use std::ops::Range;
@@ -41,7 +42,7 @@ pub struct Block {
 }
 
 /// The state that the lock protects.
-struct Lists {
+pub struct Lists {
     /// First free block of each size, as its number plus 1.
     free: [u32; CLASSES],
     blocks: usize,
@@ -62,7 +63,9 @@ static PAGES: AtomicUsize = AtomicUsize::new(0);
 static LISTS: Mutex<Lists> =
     Mutex::new(Lists { free: [0; CLASSES], blocks: 0, cached: 0, accessible: [0; 2] });
 
-fn lists() -> MutexGuard<'static, Lists> {
+pub type Guard = MutexGuard<'static, Lists>;
+
+pub fn lock() -> Guard {
     LISTS.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -86,7 +89,7 @@ impl Block {
         if START.load(Ordering::Acquire) <= 1 && !reserve() {
             return None;
         }
-        let mut lists = lists();
+        let mut lists = lock();
         let block = match lists.free[class] {
             0 => Self::create(&mut lists, bytes)?,
             first => {
@@ -172,7 +175,7 @@ impl Block {
         if !self.pins.release() {
             return true;
         }
-        let (Some((class, bytes)), mut lists) = (class(self.size), lists()) else { return true };
+        let (Some((class, bytes)), mut lists) = (class(self.size), lock()) else { return true };
         if was_changed || lists.cached + bytes > CACHE {
             self.pins.unpin();
             if !self.renew() {
@@ -234,7 +237,7 @@ fn page_number(page: usize) -> &'static AtomicU32 {
 
 /// Reserves the address range and the tables. Returns whether it succeeded.
 fn reserve() -> bool {
-    let _lists = lists();
+    let _lists = lock();
     match START.load(Ordering::Acquire) {
         0 => {}
         1 => return false,
@@ -260,14 +263,19 @@ fn map(bytes: usize) -> Option<usize> {
     (mapped != libc::MAP_FAILED).then(|| mapped.expose_provenance())
 }
 
+/// Unpins all blocks in a range whose mapping the program changes, and copies their data from now on.
 pub fn exclude(address: *const c_void, length: usize) {
+    if !uses_own_heap() {
+        return; // the pins are those of the parent
+    }
     for block in in_range(address.addr()..address.addr().saturating_add(length)) {
         block.pins.exclude();
     }
 }
 
+/// Unpins all blocks, before the card is closed.
 pub fn unpin_all() {
-    (1..=lists().blocks as u32).filter_map(Block::numbered).for_each(|block| block.pins.unpin());
+    (1..=lock().blocks as u32).filter_map(Block::numbered).for_each(|block| block.pins.unpin());
 }
 
 fn in_range(range: Range<usize>) -> impl Iterator<Item = &'static Block> {

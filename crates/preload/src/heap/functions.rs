@@ -4,6 +4,7 @@ use super::{PAGE, allocate, block, free as free_block};
 use crate::{errno, real};
 use libc::{c_int, c_void};
 use std::ptr::null_mut;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 // SAFETY, for all functions below: the contract for the caller is that of the C library function of the same name.
 
@@ -29,8 +30,21 @@ unsafe extern "C" fn free(memory: *mut c_void) {
             errno::set(saved);
         }
         // SAFETY: see above.
-        None => unsafe { real::free(memory) },
+        None => unsafe { free_real(memory) },
     }
+}
+
+/// Frees memory of the C library. The first call looks up its `free`, which frees the text of an earlier error of `dlsym`: that text
+/// is lost, since nothing else can free it yet.
+unsafe fn free_real(memory: *mut c_void) {
+    static LOOKUP: AtomicBool = AtomicBool::new(false);
+    static IS_KNOWN: AtomicBool = AtomicBool::new(false);
+    if !IS_KNOWN.load(Ordering::Relaxed) && LOOKUP.swap(true, Ordering::Relaxed) {
+        return;
+    }
+    // SAFETY: see above.
+    unsafe { real::free(memory) };
+    IS_KNOWN.store(true, Ordering::Relaxed);
 }
 
 #[unsafe(no_mangle)]

@@ -12,6 +12,7 @@ mod blocks;
 mod functions;
 mod pins;
 
+pub use blocks::{Guard, exclude, lock, unpin_all};
 pub use pins::in_place;
 
 use crate::exclusive;
@@ -39,23 +40,9 @@ fn allocate(size: usize, align: usize, zeroed: bool) -> Option<*mut c_void> {
     Block::allocate(size, zeroed).map(|block| block.start().cast())
 }
 
-/// Unpins all buffers in a range whose mapping the program changes, and copies their data from now on.
-pub fn exclude(address: *const c_void, length: usize) {
-    if !exclusive::is_child() {
-        blocks::exclude(address, length);
-    }
-}
-
-/// Unpins all blocks, before the card is closed.
-pub fn unpin_all() {
-    if !exclusive::is_child() {
-        blocks::unpin_all();
-    }
-}
-
-/// Frees a block. In a child process, it stays allocated, since another thread of the parent may have held the lock.
+/// Frees a block. In a child of the process that has the card, it stays allocated, since it may be pinned for the parent.
 fn free(block: &Block, memory: *mut c_void) {
-    if !exclusive::is_child() && (block.start().cast() != memory || !block.free()) {
+    if exclusive::uses_own_heap() && (block.start().cast() != memory || !block.free()) {
         eprintln!("xdma: the program freed memory that is not allocated");
         std::process::abort();
     }

@@ -1,8 +1,8 @@
 //! Pinned blocks.
 
-use super::Block;
+use super::{Block, PAGE};
 use crate::exclusive::uses_own_heap;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use xdma::card::Card;
 use xdma::memory::{MapError, MemoryError};
@@ -104,6 +104,7 @@ fn pin_block(card: &Card, block: &'static Block, direction: Direction) -> Option
         PINNED.fetch_sub(size, Ordering::Relaxed);
         return None;
     }
+    make_private(block);
     // SAFETY: a block is never unmapped. It contains plain bytes, and this library makes no references to them during a transfer.
     let pinned = unsafe { pin(card, block.start(), size as u64, direction, Box::new(())) };
     match pinned {
@@ -121,5 +122,17 @@ fn pin_block(card: &Card, block: &'static Block, direction: Direction) -> Option
             }
             None
         }
+    }
+}
+
+/// Writes each page without changing it, so that the program keeps the page when it writes to it. Before Linux 6.2, memory that is
+/// pinned only for reading can be the page of zeros, or one that a child process shares: the program's next write then replaces it.
+fn make_private(block: &Block) {
+    for offset in (0..block.size()).step_by(PAGE) {
+        // SAFETY: the block is accessible memory; the program accesses it only as plain bytes.
+        let byte = unsafe { AtomicU8::from_ptr(block.start().add(offset)) };
+        let value = byte.load(Ordering::Relaxed);
+        // If it fails, the program has just written.
+        let _ = byte.compare_exchange(value, value, Ordering::Relaxed, Ordering::Relaxed);
     }
 }

@@ -12,6 +12,7 @@
 #include <sys/mman.h>
 #include <sys/sendfile.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/sysmacros.h>
 #include <sys/time.h>
 #include <sys/uio.h>
@@ -127,6 +128,10 @@ static void check_fault(void)
 	CHECK(pread(c, after, PAGE, 0) == PAGE && after[0] == 'x');
 	FAILS(pread(c, p, PAGE, 0), EFAULT);
 	CHECK(pwrite(h, "literal", 7, 0) == 7);
+	// Memory that the program unmaps without the C library's function.
+	CHECK(pwrite(h, l, PAGE, 0) == PAGE && pwrite(h, l, PAGE, 0) == PAGE);
+	CHECK(syscall(SYS_munmap, l, PAGE) == 0);
+	FAILS(pwrite(h, l, PAGE, 0), EFAULT);
 }
 
 static void check_lengths(void)
@@ -524,6 +529,38 @@ static void check_restarted(void)
 	CHECK(pread(c, b, PAGE, 0) == PAGE);
 }
 
+static void *read_again(void *fd)
+{
+	static char b[PAGE];
+	while (pread(*(int *)fd, b, PAGE, 0) != 0)
+		;
+	return NULL;
+}
+
+static void *write_again(void *fd)
+{
+	static char b[1 << 20];
+	while (pwrite(*(int *)fd, b, sizeof(b), 0) == sizeof(b))
+		;
+	return NULL;
+}
+
+// Threads that are cancelled while they wait, and in any part of a call.
+static void check_cancelled(void)
+{
+	char b[PAGE] = { 0 };
+	int c = file("/dev/xdma0_c2h_0", O_RDWR), h = file("/dev/xdma0_h2c_0", O_RDWR);
+	for (int i = 0; i < 20; i++) {
+		pthread_t thread;
+		void *result;
+		CHECK(pthread_create(&thread, NULL, i ? write_again : read_again, i ? &h : &c) == 0);
+		usleep(i ? 3000 + 500 * i : 300000);
+		CHECK(pthread_cancel(thread) == 0 && pthread_join(thread, &result) == 0 && result == PTHREAD_CANCELED);
+		CHECK(pwrite(h, b, PAGE, 0) == PAGE);
+	}
+	CHECK(pread(c, b, PAGE, 0) == PAGE);
+}
+
 int main(int argc, char **argv)
 {
 	static const struct {
@@ -534,7 +571,7 @@ int main(int argc, char **argv)
 		{ "fault", check_fault }, { "lengths", check_lengths }, { "others", check_others }, { "vectors", check_vectors },
 		{ "ioctls", check_ioctls }, { "perf", check_perf }, { "aperture", check_aperture }, { "offline", check_offline }, { "registers", check_registers }, { "info", check_info }, { "maps", check_maps }, { "bypass", check_bypass },
 		{ "descriptors", check_descriptors }, { "closed", check_closed }, { "numbers", check_numbers }, { "exit", check_exit }, { "exited", check_exited }, { "exec", check_exec }, { "events", check_events }, { "timeout", check_timeout },
-		{ "failure", check_failure }, { "interrupted", check_interrupted }, { "restarted", check_restarted },
+		{ "failure", check_failure }, { "interrupted", check_interrupted }, { "restarted", check_restarted }, { "cancelled", check_cancelled },
 	};
 	if (argc == 3 && !strcmp(argv[1], "inherited")) {
 		check_inherited(atoi(argv[2]));

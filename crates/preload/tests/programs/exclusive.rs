@@ -91,6 +91,31 @@ if os.fork() == 0:
     }
 }
 
+/// Of processes that open the card at the same time, one gets it, and all others are told its name.
+#[test]
+fn one_of_many_openers_gets_the_card() {
+    let Some(python) = python() else { return println!("{NO_PYTHON}") };
+    let bench = Bench::exclusive_memory();
+    let program = "
+import os, time
+start = os.pipe()
+for number in range(8):
+    if os.fork() == 0:
+        os.read(start[0], 1)
+        try: os.open('/dev/xdma0_h2c_0', os.O_RDWR)
+        except OSError as error: assert error.errno == 16
+        else: print('opened', flush=True)
+        time.sleep(3)
+        os._exit(0)
+os.write(start[1], bytes(8))
+for number in range(8): os.wait()
+";
+    let output = bench.command(python).args(["-c", program]).output().unwrap();
+    let text = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(String::from_utf8_lossy(&output.stdout), "opened\n");
+    assert_eq!(text.matches("xdma: the card is in use by python").count(), 7, "{text}");
+}
+
 /// Programs that inherit a file of a card in use, but do not use it, print nothing. Those that use it are told who has the card.
 #[test]
 fn an_inherited_file_of_another_process_is_busy() {

@@ -89,6 +89,16 @@ fn a_signal_interrupts_a_call_unless_its_handler_restarts_calls() {
     }
 }
 
+/// A cancelled thread ends with its call, and leaves the channels usable.
+#[test]
+fn threads_can_be_cancelled() {
+    for bench in Bench::all_with_memory() {
+        bench.emulated.inject(Kind::AxiHang(FaultDuration::Millis(1000)).on(Direction::C2H, 0)).unwrap();
+        calls(&bench, &["cancelled"]);
+        bench.check_closed();
+    }
+}
+
 /// A process that is killed during a transfer leaves the channel usable for others.
 #[test]
 fn a_killed_process_leaves_the_channel_usable() {

@@ -145,7 +145,7 @@ pub fn python() -> Option<String> {
 pub const NO_PYTHON: &str = "skipped: python3 is not installed; run: sudo apt-get install -y python3";
 
 /// Returns the path of the library, which cargo builds together with this test.
-fn library() -> PathBuf {
+pub fn library() -> PathBuf {
     let test = std::env::current_exe().unwrap();
     let library = test.with_file_name("libxdma_preload.so");
     assert!(library.is_file(), "{} is not built: cargo build --package xdma-preload", library.display());

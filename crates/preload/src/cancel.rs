@@ -1,0 +1,77 @@
+//! Cancellation of threads (`pthread_cancel`).
+//!
+//! The functions of the C library that this library and the driver use are cancellation points. A thread that ended there would
+//! leave locks held and messages incomplete, so a call disables cancellation. A cancelled call that waits ends like one that a signal
+//! interrupts, and the thread ends when the call returns.
+
+use crate::real;
+use libc::{c_int, pthread_t};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+const DISABLE: c_int = 1;
+
+/// The threads that were cancelled and have not ended a call since.
+static CANCELLED: Mutex<Vec<pthread_t>> = Mutex::new(vec![]);
+/// The number of threads above.
+static COUNT: AtomicUsize = AtomicUsize::new(0);
+
+unsafe extern "C-unwind" {
+    fn pthread_setcancelstate(state: c_int, before: *mut c_int) -> c_int;
+    fn pthread_testcancel();
+}
+
+fn cancelled() -> MutexGuard<'static, Vec<pthread_t>> {
+    CANCELLED.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn this() -> pthread_t {
+    // SAFETY: the function has no preconditions.
+    unsafe { libc::pthread_self() }
+}
+
+/// Executes `body`, during which the thread does not end.
+#[inline]
+pub fn disabled<R>(body: impl FnOnce() -> R) -> R {
+    let mut before = 0;
+    // SAFETY: the pointer is valid for the call. While cancellation is deferred, the functions do not end the thread.
+    unsafe { pthread_setcancelstate(DISABLE, &raw mut before) };
+    let result = body();
+    // SAFETY: as above.
+    unsafe { pthread_setcancelstate(before, std::ptr::null_mut()) };
+    result
+}
+
+/// Returns whether this thread was cancelled.
+pub fn is_requested() -> bool {
+    COUNT.load(Ordering::Relaxed) > 0 && cancelled().contains(&this())
+}
+
+/// Ends the thread if it was cancelled. The functions that are on the stack must not have anything to drop.
+#[inline]
+pub extern "C-unwind" fn test() {
+    if COUNT.load(Ordering::Relaxed) > 0 {
+        forget();
+    }
+    // SAFETY: the function has no preconditions.
+    unsafe { pthread_testcancel() };
+}
+
+#[cold]
+fn forget() {
+    let mut cancelled = cancelled();
+    cancelled.retain(|thread| *thread != this());
+    COUNT.store(cancelled.len(), Ordering::Relaxed);
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn pthread_cancel(thread: pthread_t) -> c_int {
+    let mut cancelled = cancelled();
+    if !cancelled.contains(&thread) {
+        cancelled.push(thread);
+    }
+    COUNT.store(cancelled.len(), Ordering::Relaxed);
+    drop(cancelled);
+    // SAFETY: the contract is that of the C library function.
+    unsafe { real::pthread_cancel(thread) }
+}
