@@ -1,0 +1,80 @@
+//! Computes sums over the cards of several hosts, and compares them with halo2curves on the CPU.
+//!
+//! Started by `mpirun`, Slurm, or Kubernetes' MPI operator: every process is a rank with its own cards. Started alone, it is one rank.
+
+mod args;
+mod cards;
+mod data;
+mod fault;
+mod output;
+
+use anyhow::{Context, Result, ensure};
+use args::Args;
+use clap::Parser;
+use data::Inputs;
+use fault::Fault;
+use output::Output;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tracing_subscriber::filter::LevelFilter;
+use xdma_mpi::{Member, Options, Root, Worker};
+
+fn main() -> ExitCode {
+    // Before MPI is initialized, so that `--help` and usage errors need no other rank.
+    let args = Args::parse();
+    tracing_subscriber::fmt().with_writer(std::io::stderr).with_max_level(LevelFilter::WARN).init();
+    let deadline = Duration::from_secs_f64(args.deadline);
+    let load_deadline = Duration::from_secs_f64(args.load_deadline);
+    let options = Options { deadline, load_deadline, ..Options::default() };
+    xdma_mpi::run(options, |member| {
+        let result = match member {
+            Member::Root(root) => compute(&args, root),
+            Member::Worker(worker) => serve(&args, &worker),
+        };
+        result.map_err(Into::into)
+    })
+}
+
+fn serve(args: &Args, worker: &Worker<'_>) -> Result<()> {
+    let fault = args.fault_of(worker.rank());
+    match fault {
+        Some(Fault::Panic) => panic!("--fault {}:panic", worker.rank()),
+        Some(Fault::Return) => return Ok(()),
+        Some(Fault::Exit) => std::process::exit(0),
+        _ => {}
+    }
+    let cards = Arc::new(cards::open(args, worker.rank(), fault)?);
+    let own_bases = args.own_bases.then(|| data::points(args.pairs, args.seed).into());
+    worker.serve(&cards, own_bases).map_err(anyhow::Error::from_boxed)
+}
+
+fn compute(args: &Args, mut root: Root<'_>) -> Result<()> {
+    let cards = Arc::new(cards::open(args, 0, args.fault_of(0))?);
+    root.open(Arc::clone(&cards));
+    let points: Arc<[_]> = data::points(args.pairs, args.seed).into();
+    let begin = Instant::now();
+    let bases = match args.own_bases {
+        true => root.register_own(Arc::clone(&points))?,
+        false => root.register(Arc::clone(&points))?,
+    };
+    let sent = if args.own_bases || root.size() == 1 { 0 } else { bases.bytes() };
+    let mut output = Output::new(args, root.size(), sent, begin.elapsed());
+    for job in 0..args.jobs {
+        let scalars = data::scalars(args.pairs, args.seed + 1 + u64::from(job));
+        let (sum, report) = root.sum(&bases, &scalars).context("no sum")?;
+        let verified = match args.no_compare {
+            true => None,
+            false => Some(data::is_sum(&sum, &Inputs { points: &points, scalars: &scalars })?),
+        };
+        output.add(report, verified);
+        if verified == Some(false) {
+            output.print(args.json)?;
+        }
+        ensure!(
+            verified != Some(false),
+            "the sum differs from that of halo2curves: a card computed a wrong part; find it with --check"
+        );
+    }
+    output.print(args.json)
+}
