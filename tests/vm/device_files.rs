@@ -83,7 +83,9 @@ fn use_allocations() {
                     let length = [4096, 65_536, 300_000, 1 << 20][(round % 4) as usize];
                     let at = (thread + 1) << 28 | (round % 3) << 21;
                     let mut data: Vec<u8> = Vec::with_capacity(length);
-                    data.extend((0..length as u64).map(|at| (at ^ (at >> 9) ^ (round * 31) ^ (thread * 7)) as u8));
+                    data.extend(
+                        (0..length as u64).map(|at| (at ^ (at >> 9) ^ (round * 31) ^ (thread * 7)) as u8),
+                    );
                     check_round_trip(&h2c, &c2h, &data, at);
                     // The same buffer with other pages, other data, and another size.
                     discard(&mut data);

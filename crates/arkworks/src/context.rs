@@ -1,33 +1,32 @@
-//! The context: a card that computes MSMs, and what happens when it fails.
+//! The context: cards that compute MSMs, and what happens when they fail.
 
 use crate::crossover::{self, Crossover};
 use crate::error::{ContextError, MsmError};
-use crate::scalar_buffers::ScalarBufferPool;
 use crate::stats::{AtomicStats, ContextStats, MsmReport};
-use crate::worker::{Request, SharedState, Worker};
 use std::fmt;
 use std::process;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, OnceLock};
-use std::thread::{self, JoinHandle};
 use std::time::Duration;
 use xdma::card::Card;
-use xdma::msm::{Msm, MsmOptions};
+use xdma::msm::MsmOptions;
+use xdma_cards::{CardSource, CardState, Cards, CardsOptions};
 
-/// What happens when the card fails to compute an MSM, or when a [check](ContextOptions::check_msms) finds its result wrong.
+/// A card goes out of service after this many consecutive failures, each of which can last as long as a timeout, or after this many
+/// wrong results.
+const MAX_FAILURES: u32 = 2;
+/// Time limit for returning a card to service.
+const RESUME_LIMIT: Duration = Duration::from_secs(60);
+
+/// What happens when the cards fail to compute an MSM, or when a [check](ContextOptions::check_msms) finds its result wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub enum OnError {
     /// The CPU computes the MSM, and a warning is logged.
     #[default]
     FallBackToCpu,
-    /// The call panics, for programs in which a slow fallback must not go unnoticed: also while the card is out of service, and if
-    /// a proof is invalid because of the card.
+    /// The call panics, for programs in which a slow fallback must not go unnoticed: also while all cards are out of service, and
+    /// if a proof is invalid because of a card.
     Panic,
 }
-
-/// Smallest maximum number of pairs of a job with which a design is usable. Larger MSMs are split into that many jobs.
-const MIN_JOB_PAIRS: u32 = 64;
 
 /// Options of a [`Context`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,20 +34,23 @@ pub struct ContextOptions {
     /// MSMs with fewer pairs run on the CPU. With `None`, opening the context measures from how many pairs the card is faster
     /// ([`Context::crossover`]), which takes up to a few seconds.
     pub crossover: Option<usize>,
-    /// What happens when the card fails to compute an MSM.
+    /// What happens when the cards fail to compute an MSM.
     pub on_error: OnError,
     /// Whether each MSM on the card is checked by a second MSM on the card, over tags of the points. A wrong result then goes
-    /// undetected with a probability of at most 2^-128, whatever the card does. The check doubles the work of the card and the
-    /// DMA memory for points; the CPU computes an inner product of the scalars, which costs about 0.5 % of the MSM on the CPU.
+    /// undetected with a probability of at most 2^-128, whatever the card does. Another card computes the MSM again, or the CPU
+    /// if there is none. The check doubles the work of the card and the DMA memory for points; the CPU computes an inner product
+    /// of the scalars, which costs about 0.5 % of the MSM on the CPU.
     /// Registering a key then takes about 2 s for each 2^16 points. Proofs do not need this check:
     /// [`OnCard::prove`](crate::OnCard::prove) verifies them. It also takes 32 bytes of memory for each point.
     pub check_msms: bool,
     /// Whether [`OnCard::prove`](crate::OnCard::prove) verifies each proof. It takes about 0.7 ms.
     pub verify_proofs: bool,
+    /// An MSM is divided over several cards only if each part has at least this many pairs ([`CardsOptions::min_part`]).
+    pub min_part: usize,
     /// An MSM times out after 16 times its expected duration, estimated from earlier MSMs
     /// ([`TimeoutEstimator`](xdma::msm::TimeoutEstimator)), plus this margin.
     pub timeout_margin: Duration,
-    /// Options of the MSM client.
+    /// Options of each card's MSM client.
     pub msm: MsmOptions,
 }
 
@@ -59,16 +61,29 @@ impl Default for ContextOptions {
             on_error: OnError::FallBackToCpu,
             check_msms: false,
             verify_proofs: true,
+            min_part: CardsOptions::default().min_part,
             timeout_margin: Duration::from_secs(10),
             msm: MsmOptions::default(),
         }
     }
 }
 
-/// A card that computes MSMs, shared by any number of keys and threads. Clones refer to the same card.
+impl ContextOptions {
+    fn cards(&self) -> CardsOptions {
+        CardsOptions {
+            min_part: self.min_part,
+            max_failures: MAX_FAILURES,
+            check: self.check_msms,
+            timeout_margin: self.timeout_margin,
+            msm: self.msm,
+            ..CardsOptions::default()
+        }
+    }
+}
+
+/// Cards that compute MSMs, shared by any number of keys and threads. Clones refer to the same cards.
 ///
-/// A program creates one context when it starts. The card is released when the last clone and the last registered key are
-/// dropped.
+/// A program creates one context when it starts. The cards are closed when the last clone and the last registered key are dropped.
 ///
 /// ```
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -86,14 +101,9 @@ pub struct Context(Arc<Inner>);
 
 struct Inner {
     options: ContextOptions,
-    card: Card,
-    shared: Arc<SharedState>,
-    /// `None` while the context is being dropped.
-    requests: Option<Sender<Request>>,
-    worker: Option<JoinHandle<()>>,
+    cards: Cards,
     crossover: OnceLock<Crossover>,
-    max_pairs: usize,
-    /// The process that opened the context. A forked child has no worker thread, and must leave the card alone.
+    /// The process that opened the context. A forked child must leave the cards alone.
     process: u32,
     stats: AtomicStats,
     observer: OnceLock<Observer>,
@@ -102,36 +112,32 @@ struct Inner {
 type Observer = Box<dyn Fn(&MsmReport) + Send + Sync>;
 
 impl Context {
-    /// Opens the MSM design of a card and starts the worker thread. Measures the crossover, unless the options set it.
+    /// Opens a context with one card. Measures the crossover, unless the options set it. To open the card again after a failure,
+    /// or for several cards, use [`open_cards`](Self::open_cards).
     ///
     /// # Errors
     ///
-    /// Returns a [`ContextError`] if the MSM design cannot be opened or used, the worker thread cannot be created, or the
-    /// crossover cannot be measured.
+    /// Returns a [`ContextError`] if the MSM design cannot be opened or used, a thread cannot be created, or the crossover cannot be
+    /// measured.
     pub fn open(card: &Card, options: ContextOptions) -> Result<Self, ContextError> {
-        let msm = Msm::open(card, options.msm)?;
-        let design = msm.design();
-        if design.stub || design.max_pairs < MIN_JOB_PAIRS {
-            return Err(ContextError::Unusable { stub: design.stub, max_pairs: design.max_pairs });
-        }
-        let max_pairs = design.max_pairs as usize;
-        let (sender, requests) = channel();
-        let scalar_buffers = ScalarBufferPool::new(card.clone());
-        let shared = Arc::new(SharedState {
-            scalar_buffers,
-            in_service: AtomicBool::new(true),
-            closing: AtomicBool::new(false),
-        });
-        let worker = Worker::new(msm, shared.clone(), options.timeout_margin);
-        let worker = thread::Builder::new().name("xdma-msm".into()).spawn(move || worker.run(&requests))?;
+        let name = card.report().map_or_else(|_| "card".into(), |report| report.bus.location);
+        Self::open_cards([CardSource::opened(name, card.clone())], options)
+    }
+
+    /// Opens a context with several cards ([`Cards`]). A large MSM is divided over them; small ones run on different cards at the
+    /// same time.
+    ///
+    /// # Errors
+    ///
+    /// As [`open`](Self::open).
+    pub fn open_cards(
+        cards: impl IntoIterator<Item = CardSource>,
+        options: ContextOptions,
+    ) -> Result<Self, ContextError> {
         let this = Self(Arc::new(Inner {
             options,
-            card: card.clone(),
-            shared,
-            requests: Some(sender),
-            worker: Some(worker),
+            cards: Cards::open(cards, options.cards())?,
             crossover: OnceLock::new(),
-            max_pairs,
             process: process::id(),
             stats: AtomicStats::default(),
             observer: OnceLock::new(),
@@ -150,9 +156,9 @@ impl Context {
         &self.0.options
     }
 
-    /// Returns the card.
-    pub fn card(&self) -> &Card {
-        &self.0.card
+    /// Returns the cards, for their status and statistics.
+    pub fn cards(&self) -> &Cards {
+        &self.0.cards
     }
 
     /// Returns the number of pairs from which MSMs run on the card, with the measured times.
@@ -160,82 +166,57 @@ impl Context {
         self.0.crossover.get().unwrap_or(Crossover::UNMEASURED)
     }
 
-    /// Returns whether the card is in service. It goes out of service after two consecutive failures, after two wrong results, or
-    /// if it cannot be recovered. From then on, all MSMs run on the CPU.
+    /// Returns whether a card is in service. A card goes out of service after two consecutive failures, after two wrong results, or
+    /// if it cannot be recovered. The others compute its MSMs; if there is none, the CPU does.
     pub fn is_in_service(&self) -> bool {
-        !self.0.is_forked() && self.0.shared.in_service.load(Ordering::Relaxed)
+        self.0.cards.in_service() > 0
     }
 
-    /// Returns the card to service. Call this after fixing the cause of its failures.
+    /// Returns all cards to service. Call this after fixing the cause of their failures.
     ///
     /// # Errors
     ///
-    /// Returns [`MsmError::Recover`] if the MSM client cannot recover the card, and [`MsmError::OutOfService`] if the worker
-    /// thread has ended. If the card was removed or reset, open it again and create another context.
+    /// Returns [`MsmError::Readmit`] with the first card that could not be returned to service, after trying all; and
+    /// [`MsmError::OutOfService`] in a forked child. If a context was opened with an open card that was removed or reset, open
+    /// the card again and create another context.
     pub fn resume(&self) -> Result<(), MsmError> {
-        let (reply, resumed) = channel();
-        self.send(Request::Resume(reply))?;
-        resumed.recv().map_err(|_| MsmError::OutOfService)?
+        if self.0.is_forked() {
+            return Err(MsmError::OutOfService);
+        }
+        let cards = self.0.cards.status().into_iter().enumerate();
+        let out = cards.filter(|(_, card)| matches!(card.state, CardState::OutOfService { .. }));
+        let results: Vec<_> = out.map(|(card, _)| self.0.cards.readmit(card, RESUME_LIMIT)).collect();
+        Ok(results.into_iter().collect::<Result<(), _>>()?)
     }
 
     /// Returns the counts of MSMs over registered points since the context was opened.
     pub fn stats(&self) -> ContextStats {
-        self.0.stats.read()
-    }
-
-    /// Returns the statistics of the H2C channel, which sends points and scalars: bytes, descriptors, doorbells.
-    ///
-    /// # Errors
-    ///
-    /// Returns [`MsmError::OutOfService`] if the worker thread has ended.
-    pub fn h2c_stats(&self) -> Result<xdma::channel::Stats, MsmError> {
-        let (reply, stats) = channel();
-        self.send(Request::Stats(reply))?;
-        stats.recv().map_err(|_| MsmError::OutOfService)
+        let cards = self.0.cards.status();
+        ContextStats { bytes_copied: cards.iter().map(|card| card.bytes_copied).sum(), ..self.0.stats.read() }
     }
 
     /// Sets a function that is called after each MSM over registered points, on the thread that requested the MSM. Only the first
-    /// call of this method has an effect. A function that owns a clone of the context keeps the card open.
+    /// call of this method has an effect. A function that owns a clone of the context keeps the cards open.
     ///
     /// Returns whether this was the first call.
     pub fn set_observer(&self, observer: impl Fn(&MsmReport) + Send + Sync + 'static) -> bool {
         self.0.observer.set(Box::new(observer)).is_ok()
     }
 
-    pub(crate) fn send(&self, request: Request) -> Result<(), MsmError> {
-        self.requests()?.send(request).map_err(|_| MsmError::OutOfService)
-    }
-
-    pub(crate) fn requests(&self) -> Result<&Sender<Request>, MsmError> {
-        if self.0.is_forked() {
-            return Err(MsmError::OutOfService);
-        }
-        self.0.requests.as_ref().ok_or(MsmError::OutOfService)
-    }
-
-    pub(crate) fn is_forked(&self) -> bool {
-        self.0.is_forked()
-    }
-
-    pub(crate) fn scalar_buffers(&self) -> &ScalarBufferPool {
-        &self.0.shared.scalar_buffers
-    }
-
-    /// Returns the maximum number of pairs of a job.
-    pub(crate) fn max_pairs(&self) -> usize {
-        self.0.max_pairs
-    }
-
-    /// Records a proof that was invalid because of a wrong result of the card.
+    /// Records a proof that was invalid because of a wrong result. Which card computed it is known only if MSMs are checked, so it
+    /// counts against all.
     #[cfg(feature = "groth16")]
     pub(crate) fn record_invalid_proof(&self) {
         crate::stats::increment(&self.atomic_stats().invalid_proofs, 1);
         tracing::error!(
-            "the card returned a wrong result; the proof was recomputed on the CPU; check the card with `xdma selftest`"
+            "a card returned a wrong result; the proof was recomputed on the CPU; check the cards with `xdma selftest`, or find the \
+             card with `ContextOptions::check_msms`"
         );
-        // If the worker has ended, every MSM already falls back to the CPU.
-        let _ = self.send(Request::ReportWrongResult);
-        assert!(self.options().on_error != OnError::Panic, "the card returned a wrong result for a proof");
+        for card in 0..self.0.cards.status().len() {
+            // A card whose thread has ended is out of service already.
+            let _ = self.0.cards.report_wrong_result(card);
+        }
+        assert!(self.options().on_error != OnError::Panic, "a card returned a wrong result for a proof");
     }
 
     pub(crate) fn atomic_stats(&self) -> &AtomicStats {
@@ -261,20 +242,5 @@ impl fmt::Debug for Context {
 impl Inner {
     fn is_forked(&self) -> bool {
         self.process != process::id()
-    }
-}
-
-impl Drop for Inner {
-    fn drop(&mut self) {
-        self.shared.closing.store(true, Ordering::Relaxed);
-        // The worker ends when all senders are dropped.
-        self.requests = None;
-        if self.is_forked() {
-            // The thread and the memory are the parent's.
-            std::mem::forget((self.worker.take(), self.shared.clone()));
-        } else if let Some(worker) = self.worker.take() {
-            // If the worker panicked, its thread has printed the panic, and callers have received `MsmError::OutOfService`.
-            let _ = worker.join();
-        }
     }
 }

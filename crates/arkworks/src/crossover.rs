@@ -2,17 +2,13 @@
 
 use crate::context::Context;
 use crate::error::MsmError;
-use crate::msm::{PendingMsm, msm_on_cpu};
-use crate::registry::{DmaPoints, RegisteredSlice};
-use crate::tags::Tags;
+use crate::msm::{finish, msm_on_cpu, start};
+use crate::registry::RegisteredSlice;
 use ark_bn254::{Fr, G1Affine, G1Projective};
 use ark_ec::{CurveGroup, PrimeGroup};
 use ark_ff::{BigInt, Field, PrimeField};
-use ark_std::rand::rngs::OsRng;
 use std::fmt;
 use std::time::{Duration, Instant};
-use xdma::msm::Points;
-use xdma::msm::curve::arkworks::points_to_bytes;
 
 /// The measured numbers of pairs.
 const SIZES: [usize; 5] = [1 << 6, 1 << 8, 1 << 10, 1 << 12, 1 << 14];
@@ -101,33 +97,26 @@ impl fmt::Display for Crossover {
     }
 }
 
-/// Measures MSMs like those of a circuit on the card and on the CPU.
+/// Measures MSMs like those of a circuit on the cards and on the CPU.
 pub(crate) fn measure(context: &Context) -> Result<Crossover, MsmError> {
     let begin = Instant::now();
-    let largest = SIZES[SIZES.len() - 1].min(context.max_pairs());
+    let largest = SIZES[SIZES.len() - 1];
     let (points, scalars) = (points(largest), scalars(largest));
-    let mut dma_points = Points::allocate(context.card(), largest)?;
-    dma_points.fill(|bytes| points_to_bytes(&points, bytes)).map_err(MsmError::from)??;
-    let tags = match context.options().check_msms {
-        true => Some(Tags::new(context.card(), &points, &mut OsRng)?),
-        false => None,
-    };
-    let slice = RegisteredSlice::new("crossover", &points, context.clone(), DmaPoints::new(dma_points), tags);
+    let bases = context.cards().register(points.clone())?;
+    let slice = RegisteredSlice::new("crossover", &points, context.clone(), bases);
     let mut timings: Vec<Timing> = vec![];
-    for pairs in SIZES.into_iter().filter(|size| *size <= largest) {
+    for pairs in SIZES {
         if begin.elapsed() > TIME_LIMIT && timings.len() >= 2 {
             break;
         }
         let (points, scalars) = (&points[..pairs], &scalars[..pairs]);
-        let (card, result) = fastest(|| PendingMsm::new(&slice, 0, scalars)?.finish(&slice, scalars))?;
+        let (card, result) = fastest(|| finish(&mut start(&slice, 0, scalars)?))?;
         let (cpu, expected) = fastest(|| Ok(msm_on_cpu(points, scalars)))?;
         if result != expected {
             return Err(MsmError::WrongResult { pairs });
         }
         timings.push(Timing { pairs, card, cpu });
     }
-    slice.release();
-    context.scalar_buffers().trim();
     Ok(Crossover::from_timings(timings))
 }
 

@@ -1,30 +1,15 @@
 //! Error types.
 
 use xdma::Remedy;
-use xdma::msm::curve::CurveError;
-use xdma::msm::{DataError, DesignError, JobError, MsmOpenError, MsmSubmitError, PrepareError};
+use xdma_cards::{CardsError, ReadmitError, ScalarsError, SumError};
 
 /// Why a [`Context`](crate::Context) could not be opened.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ContextError {
-    /// The MSM design could not be opened.
+    /// A card could not be opened or used.
     #[error(transparent)]
-    Msm(#[from] MsmOpenError),
-    /// The design computes nothing, or only tiny MSMs.
-    #[error(
-        "the MSM design on the card is not usable: {}; load another image",
-        if *.stub { "it has a stub core, which does not compute".into() } else { format!("its jobs have at most {max_pairs} pairs") }
-    )]
-    Unusable {
-        /// Whether the design has a stub core.
-        stub: bool,
-        /// Maximum number of pairs of a job.
-        max_pairs: u32,
-    },
-    /// The worker thread could not be created.
-    #[error("the worker thread could not be created: {0}; raise the thread limit (`ulimit -u`)")]
-    Thread(#[from] std::io::Error),
+    Cards(#[from] CardsError),
     /// The crossover could not be measured.
     #[error("the crossover could not be measured: {0}")]
     Crossover(#[from] MsmError),
@@ -34,59 +19,42 @@ impl ContextError {
     /// Returns the remedy for this error.
     pub fn remedy(&self) -> Remedy {
         match self {
-            Self::Msm(error) => error.remedy(),
-            Self::Unusable { .. } => Remedy::Unsupported,
-            Self::Thread(_) => Remedy::PrepareHost,
+            Self::Cards(error) => error.remedy(),
             Self::Crossover(error) => error.remedy(),
         }
     }
 }
 
-/// Why an MSM could not be computed on the card, or why the card could not be returned to service. The CPU computes the MSM
-/// instead, so the caller of an MSM sees this error only in logs and in
+/// Why an MSM could not be computed on the cards, or why a card could not be returned to service. The CPU computes the MSM instead,
+/// so the caller of an MSM sees this error only in logs and in
 /// [`ComputedOn::CpuAfterFailure`](crate::ComputedOn::CpuAfterFailure).
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum MsmError {
-    /// DMA memory for points or scalars could not be allocated or written.
+    /// The points could not be registered, to measure the crossover.
     #[error(transparent)]
-    Data(#[from] DataError),
-    /// A scalar is not below the group order, so the card does not accept it.
-    #[error("scalar {index} is not below the group order r; reduce it modulo r")]
-    NotCanonical {
-        /// Index of the scalar.
-        index: usize,
-    },
-    /// The job could not be prepared.
+    Register(#[from] xdma_cards::RegisterError),
+    /// A scalar is not below the group order.
     #[error(transparent)]
-    Prepare(PrepareError),
-    /// The job could not be submitted.
+    Scalars(#[from] ScalarsError),
+    /// No card computed the sum.
     #[error(transparent)]
-    Submit(MsmSubmitError),
-    /// The card did not return a result.
-    #[error(transparent)]
-    Job(JobError),
-    /// The result is not a point on the curve.
-    #[error("the card's result is not a point on the curve: {0}; check the card with `xdma selftest`")]
-    InvalidPoint(#[from] CurveError),
-    /// The result does not match the MSM over the tags.
-    #[error(
-        "the card's result is wrong: it does not match the MSM over the tags; check the card with `xdma selftest`"
-    )]
-    TagMismatch,
+    Sum(#[from] SumError),
     /// The result differs from the CPU's.
     #[error(
-        "the card's result for {pairs} pairs differs from the CPU's; check the card with `xdma selftest`"
+        "the result of the cards for {pairs} pairs differs from the CPU's; check them with `xdma selftest`"
     )]
     WrongResult {
         /// Number of pairs.
         pairs: usize,
     },
-    /// The card could not be recovered after an error.
+    /// A card could not be returned to service.
     #[error(transparent)]
-    Recover(DesignError),
-    /// The card is out of service after earlier failures.
-    #[error("the card is out of service after earlier failures; fix the cause, then call `Context::resume`")]
+    Readmit(#[from] ReadmitError),
+    /// All cards are out of service after earlier failures.
+    #[error(
+        "all cards are out of service after earlier failures; fix the cause, then call `Context::resume`"
+    )]
     OutOfService,
 }
 
@@ -94,15 +62,11 @@ impl MsmError {
     /// Returns the remedy for this error.
     pub fn remedy(&self) -> Remedy {
         match self {
-            Self::Data(error) => error.remedy(),
-            Self::Prepare(error) => error.remedy(),
-            Self::Submit(error) => error.remedy(),
-            Self::Job(error) => error.remedy(),
-            Self::Recover(error) => error.remedy(),
-            Self::NotCanonical { .. } => Remedy::Correct,
-            Self::InvalidPoint(_) | Self::WrongResult { .. } | Self::TagMismatch | Self::OutOfService => {
-                Remedy::Recover
-            }
+            Self::Register(error) => error.remedy(),
+            Self::Scalars(_) => Remedy::Correct,
+            Self::Sum(error) => error.remedy(),
+            Self::Readmit(error) => error.remedy(),
+            Self::WrongResult { .. } | Self::OutOfService => Remedy::Recover,
         }
     }
 }
@@ -129,9 +93,9 @@ impl<K> std::fmt::Debug for RegisterKeyError<K> {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum RegisterError {
-    /// DMA memory for the points could not be allocated or written.
+    /// A card has no memory for the points, or a point is invalid.
     #[error(transparent)]
-    Data(#[from] DataError),
+    Cards(#[from] xdma_cards::RegisterError),
     /// The points overlap points that are already registered.
     #[error(
         "the points `{0}` overlap points that are already registered; use the `OnCard` that owns those points"
@@ -143,7 +107,7 @@ impl RegisterError {
     /// Returns the remedy for this error.
     pub fn remedy(&self) -> Remedy {
         match self {
-            Self::Data(error) => error.remedy(),
+            Self::Cards(error) => error.remedy(),
             Self::Overlap(_) => Remedy::Correct,
         }
     }

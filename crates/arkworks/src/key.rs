@@ -3,15 +3,12 @@
 use crate::context::Context;
 use crate::curve::G1Affine;
 use crate::error::{RegisterError, RegisterKeyError};
-use crate::registry::{self, DmaPoints, RegisteredSlice};
-use crate::tags::Tags;
-use ark_std::rand::rngs::OsRng;
+use crate::registry::{self, RegisteredSlice};
 use bytemuck::TransparentWrapper;
 use std::fmt;
 use std::ops::Deref;
-use std::sync::Arc;
-use xdma::msm::curve::arkworks::points_to_bytes;
-use xdma::msm::{DataError, Points};
+use std::sync::{Arc, Weak};
+use xdma_cards::PointSource;
 
 /// A key that contains points for MSMs: a proving key, a committer key, or a plain vector of points.
 ///
@@ -38,8 +35,8 @@ impl MsmKey for Vec<G1Affine> {
     fn precompute(&self) {}
 }
 
-/// A registered key: owns the key, and keeps a copy of its points in DMA memory. MSMs over these points, or over any contiguous
-/// part of them, run on the card until the `OnCard` is dropped.
+/// A registered key: owns the key, and keeps a copy of its points in the DMA memory of each card. MSMs over these points, or over any
+/// contiguous part of them, run on the cards until the `OnCard` is dropped.
 ///
 /// It dereferences to the key, so it can be passed wherever a reference to the key is expected. Copies of the key are not
 /// registered.
@@ -69,7 +66,7 @@ pub struct OnCard<K: MsmKey> {
 }
 
 impl<K: MsmKey> OnCard<K> {
-    /// Copies the points of a key to DMA memory, 64 bytes each, and registers their addresses.
+    /// Copies the points of a key to the DMA memory of each card, 64 bytes each, and registers their addresses.
     ///
     /// # Errors
     ///
@@ -87,10 +84,16 @@ impl<K: MsmKey> OnCard<K> {
 
     /// Removes the registration and returns the key.
     pub fn into_inner(self) -> K {
-        let key = Arc::clone(&self.key);
+        let mut key = Arc::clone(&self.key);
         drop(self);
-        // Only proofs hold further references. They borrow `self`, so none is in progress.
-        Arc::into_inner(key).expect("the key has one owner")
+        loop {
+            match Arc::try_unwrap(key) {
+                Ok(key) => return key,
+                // Proofs borrow `self`, so none is in progress. A card that is opened again at this moment still copies the points.
+                Err(shared) => key = shared,
+            }
+            std::thread::yield_now();
+        }
     }
 
     /// Returns the data that was [precomputed](MsmKey::precompute) from the key: for a proving key, the prepared verifying key.
@@ -105,8 +108,14 @@ impl<K: MsmKey> OnCard<K> {
 
     fn register(&mut self) -> Result<(), RegisterError> {
         let key = Arc::clone(&self.key);
-        for (name, points) in key.bases().into_iter().filter(|(_, points)| !points.is_empty()) {
-            let slice = Arc::new(self.copy_to_dma_memory(name, G1Affine::peel_slice(points))?);
+        for (index, (name, points)) in key.bases().into_iter().enumerate() {
+            if points.is_empty() {
+                continue;
+            }
+            let source = KeyPoints { key: Arc::downgrade(&key), index };
+            let bases = self.context.cards().register(source)?;
+            let slice = RegisteredSlice::new(name, G1Affine::peel_slice(points), self.context.clone(), bases);
+            let slice = Arc::new(slice);
             if !registry::insert(&slice) {
                 return Err(RegisterError::Overlap(name));
             }
@@ -114,23 +123,20 @@ impl<K: MsmKey> OnCard<K> {
         }
         Ok(())
     }
+}
 
-    /// Copies points to DMA memory, and their tags if MSMs are checked.
-    fn copy_to_dma_memory(
-        &self,
-        name: &'static str,
-        points: &[ark_bn254::G1Affine],
-    ) -> Result<RegisteredSlice, DataError> {
-        let card = self.context.card();
-        let mut dma_points = Points::allocate(card, points.len())?;
-        dma_points.fill(|bytes| points_to_bytes(points, bytes))??;
-        // With an invalid point, a correct card would return wrong results.
-        dma_points.check()?;
-        let tags = match self.context.options().check_msms {
-            true => Some(Tags::new(card, points, &mut OsRng)?),
-            false => None,
-        };
-        Ok(RegisteredSlice::new(name, points, self.context.clone(), DmaPoints::new(dma_points), tags))
+/// A slice of a key's points. It does not own the key, which [`OnCard::into_inner`] returns.
+struct KeyPoints<K> {
+    key: Weak<K>,
+    index: usize,
+}
+
+impl<K: MsmKey> PointSource for KeyPoints<K> {
+    fn read(&self, read: &mut dyn FnMut(&[ark_bn254::G1Affine])) {
+        let Some(key) = self.key.upgrade() else { return };
+        if let Some((_, points)) = key.bases().get(self.index) {
+            read(G1Affine::peel_slice(points));
+        }
     }
 }
 
@@ -144,22 +150,14 @@ impl<K: MsmKey> Deref for OnCard<K> {
 
 impl<K: MsmKey> fmt::Debug for OnCard<K> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let points = self.slices.iter().map(|slice| (slice.name, slice.points.points.len()));
+        let points = self.slices.iter().map(|slice| (slice.name, slice.bases.len()));
         f.debug_map().entries(points).finish()
     }
 }
 
 impl<K: MsmKey> Drop for OnCard<K> {
     fn drop(&mut self) {
-        let slices = std::mem::take(&mut self.slices);
-        if self.context.is_forked() {
-            // The memory is the parent's.
-            return std::mem::forget(slices);
-        }
-        for slice in &slices {
-            registry::remove(slice);
-            slice.release();
-        }
-        self.context.scalar_buffers().trim();
+        // The cards free their copies when no MSM uses them any more.
+        self.slices.drain(..).for_each(|slice| registry::remove(&slice));
     }
 }

@@ -13,10 +13,7 @@ mod msm;
 #[cfg(feature = "poly-commit")]
 mod poly_commit;
 mod registry;
-mod scalar_buffers;
 mod stats;
-mod tags;
-mod worker;
 
 pub use context::{Context, ContextOptions, OnError};
 pub use crossover::{Crossover, Timing};

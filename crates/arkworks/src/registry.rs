@@ -5,76 +5,33 @@
 //! address and length would not identify points, because the allocator reuses the memory of a dropped key.
 
 use crate::context::Context;
-use crate::tags::Tags;
 use ark_bn254::G1Affine;
 use std::collections::BTreeMap;
 use std::ops::Range;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
-use xdma::msm::Points;
+use xdma_cards::Bases;
 
 /// The registered slices, by the address of their first point. They do not overlap.
 static REGISTERED: RwLock<BTreeMap<usize, Arc<RegisteredSlice>>> = RwLock::new(BTreeMap::new());
-static NEXT_ID: AtomicU64 = AtomicU64::new(0);
-
-/// Points in DMA memory.
-#[derive(Debug)]
-pub(crate) struct DmaPoints {
-    pub id: u64,
-    pub points: Points,
-    /// Cleared when the owner is dropped. Prepared jobs that use these points are then dropped too.
-    in_use: AtomicBool,
-}
-
-impl DmaPoints {
-    pub fn new(points: Points) -> Arc<Self> {
-        Arc::new(Self { id: NEXT_ID.fetch_add(1, Ordering::Relaxed), points, in_use: AtomicBool::new(true) })
-    }
-
-    pub fn is_in_use(&self) -> bool {
-        self.in_use.load(Ordering::Relaxed)
-    }
-
-    pub fn release(&self) {
-        self.in_use.store(false, Ordering::Relaxed);
-    }
-}
-
 /// A registered slice of points.
 #[derive(Debug)]
 pub(crate) struct RegisteredSlice {
     /// The slice's name in its key, such as `a_query`.
     pub name: &'static str,
     pub context: Context,
-    pub points: Arc<DmaPoints>,
-    /// `None` unless MSMs are checked.
-    pub tags: Option<Tags>,
+    pub bases: Bases,
     /// The addresses of the slice.
     addresses: Range<usize>,
 }
 
 impl RegisteredSlice {
-    pub fn new(
-        name: &'static str,
-        slice: &[G1Affine],
-        context: Context,
-        points: Arc<DmaPoints>,
-        tags: Option<Tags>,
-    ) -> Self {
-        Self { name, context, points, tags, addresses: addresses(slice) }
+    pub fn new(name: &'static str, slice: &[G1Affine], context: Context, bases: Bases) -> Self {
+        Self { name, context, bases, addresses: addresses(slice) }
     }
 
     /// Returns whether it is this slice.
     pub fn is(&self, slice: &[G1Affine]) -> bool {
         self.addresses == addresses(slice)
-    }
-
-    /// Marks the DMA memory as unused. It is freed when no MSM uses it any more.
-    pub fn release(&self) {
-        self.points.release();
-        if let Some(tags) = &self.tags {
-            tags.points.release();
-        }
     }
 }
 

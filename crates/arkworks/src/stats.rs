@@ -69,7 +69,6 @@ pub(crate) struct AtomicStats {
     cpu_fallbacks: AtomicU64,
     recomputed: AtomicU64,
     pub started_early: AtomicU64,
-    pub bytes_copied: AtomicU64,
     pub invalid_proofs: AtomicU64,
 }
 
@@ -98,7 +97,7 @@ impl AtomicStats {
             cpu_fallbacks: read(&self.cpu_fallbacks),
             recomputed: read(&self.recomputed),
             started_early: read(&self.started_early),
-            bytes_copied: read(&self.bytes_copied),
+            bytes_copied: 0,
             invalid_proofs: read(&self.invalid_proofs),
         }
     }

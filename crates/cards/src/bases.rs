@@ -10,30 +10,44 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 static NEXT_ID: AtomicU64 = AtomicU64::new(0);
 
+/// Points in host memory, from which the cards' copies are made: when they are registered, and when a card is opened again.
+///
+/// Every vector, slice or array that can be sent to other threads is one. Implement this trait for points that something else owns.
+pub trait PointSource: Send + Sync + 'static {
+    /// Calls `read` with the points, which must always be the same. Does nothing if they no longer exist.
+    fn read(&self, read: &mut dyn FnMut(&[G1Affine]));
+}
+
+impl<T: AsRef<[G1Affine]> + Send + Sync + 'static> PointSource for T {
+    fn read(&self, read: &mut dyn FnMut(&[G1Affine])) {
+        read(self.as_ref());
+    }
+}
+
 /// Registered points, of which every card in service has a copy. Clones refer to the same points. The cards free their copies when
 /// the last clone and the last [`PendingSum`](crate::PendingSum) over these points are dropped.
 #[derive(Clone)]
 pub struct Bases(Arc<Owner>);
 
 impl Bases {
-    pub(crate) fn new(points: Box<dyn AsRef<[G1Affine]> + Send + Sync>, tags: Option<Tags>, shared: Arc<Shared>) -> Self {
+    pub(crate) fn new(
+        source: Box<dyn PointSource>,
+        len: usize,
+        tags: Option<Tags>,
+        shared: Arc<Shared>,
+    ) -> Self {
         let id = NEXT_ID.fetch_add(1, Ordering::Relaxed);
-        Self(Arc::new(Owner { data: Arc::new(BasesData { id, points, tags }), shared }))
+        Self(Arc::new(Owner { data: Arc::new(BasesData { id, len, source, tags }), shared }))
     }
 
     /// Returns the number of points.
     pub fn len(&self) -> usize {
-        self.data().points().len()
+        self.data().len
     }
 
     /// Returns whether there are no points.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
-    }
-
-    /// Returns the points.
-    pub fn points(&self) -> &[G1Affine] {
-        self.data().points()
     }
 
     pub(crate) fn data(&self) -> &Arc<BasesData> {
@@ -63,22 +77,26 @@ impl Drop for Owner {
     }
 }
 
-/// Points in host memory, from which the cards' copies are made.
+/// Registered points, shared by the parts of sums and the threads of cards.
 pub(crate) struct BasesData {
     pub id: u64,
-    points: Box<dyn AsRef<[G1Affine]> + Send + Sync>,
+    len: usize,
+    source: Box<dyn PointSource>,
     /// `None` unless sums are checked.
     pub tags: Option<Tags>,
 }
 
 impl BasesData {
-    pub fn points(&self) -> &[G1Affine] {
-        (*self.points).as_ref()
+    /// Returns what `read` returns for the points, or `None` if they no longer exist.
+    pub fn read<R>(&self, mut read: impl FnMut(&[G1Affine]) -> R) -> Option<R> {
+        let mut result = None;
+        self.source.read(&mut |points| result = Some(read(points)));
+        result
     }
 }
 
 impl fmt::Debug for BasesData {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Bases").field("len", &self.points().len()).field("tags", &self.tags).finish()
+        f.debug_struct("Bases").field("len", &self.len).field("tags", &self.tags).finish()
     }
 }

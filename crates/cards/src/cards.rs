@@ -1,6 +1,6 @@
 //! Several cards behind the interface of one.
 
-use crate::bases::Bases;
+use crate::bases::{Bases, PointSource};
 use crate::error::{CardsError, MemberError, ReadmitError, RegisterError, SumError};
 use crate::options::CardsOptions;
 use crate::queues::Control;
@@ -11,7 +11,6 @@ use crate::status::CardStatus;
 use crate::sum::{PendingSum, Sum, SumState};
 use crate::tags::Tags;
 use crate::worker::Worker;
-use ark_bn254::G1Affine;
 use ark_std::rand::rngs::OsRng;
 use std::fmt;
 use std::ops::Range;
@@ -20,7 +19,6 @@ use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 use xdma::channel::Stats;
-use xdma::msm::DataError;
 use xdma::msm::curve::CurveError;
 
 /// Several cards as one engine. All methods can be called from any number of threads.
@@ -73,22 +71,24 @@ impl Cards {
             let worker = Worker::new(index, source, options, Arc::clone(&this.shared));
             let sender = sender.clone();
             let thread = thread::Builder::new().name(format!("xdma-card-{index}"));
-            let thread = thread.spawn(move || worker.run(&sender));
-            this.threads
-                .push(thread.map_err(|error| CardsError::Card { card: names[index].clone(), source: error.into() })?);
+            let thread = thread.spawn(move || worker.run(sender));
+            this.threads.push(
+                thread
+                    .map_err(|error| CardsError::Card { card: names[index].clone(), source: error.into() })?,
+            );
         }
         drop(sender);
-        let (mut open, mut error) = (0, None);
+        // A thread that panics sends nothing.
+        let mut results: Vec<_> = names.iter().map(|_| Err(MemberError::ThreadEnded)).collect();
         // Opening a card is bounded by its own deadlines.
-        for (index, result) in &opened {
-            match result {
-                Ok(()) => open += 1,
-                Err(source) => error = Some(CardsError::Card { card: names[index].clone(), source }),
+        opened.into_iter().for_each(|(index, result)| results[index] = result);
+        let is_any_open = results.iter().any(Result::is_ok);
+        let failed = results.into_iter().zip(&names).find_map(|(result, name)| Some((result.err()?, name)));
+        match failed {
+            Some((source, name)) if options.require_all || !is_any_open => {
+                Err(CardsError::Card { card: name.clone(), source })
             }
-        }
-        match error {
-            Some(error) if options.require_all || open == 0 => Err(error),
-            None if open == 0 => Err(CardsError::NoCards),
+            None if !is_any_open => Err(CardsError::NoCards),
             _ => Ok(this),
         }
     }
@@ -99,19 +99,24 @@ impl Cards {
     }
 
     /// Copies points to the memory of every card, 64 bytes each, or twice that with the [check](CardsOptions::check). Every card
-    /// gets all points, so that it can compute any part. Cards that are out of service get them when they are readmitted. Keeps
-    /// `points` for that purpose.
+    /// gets all points, so that it can compute any part. Cards that are out of service get them when they are readmitted; `points`
+    /// is kept for that purpose.
     ///
     /// # Errors
     ///
     /// Returns a [`RegisterError`] if a point is not on the curve, or if a card in service has no memory for them.
-    pub fn register(&self, points: impl AsRef<[G1Affine]> + Send + Sync + 'static) -> Result<Bases, RegisterError> {
-        let slice = points.as_ref();
-        if let Some(index) = slice.iter().position(|point| !point.is_on_curve()) {
+    pub fn register(&self, points: impl PointSource) -> Result<Bases, RegisterError> {
+        let (mut len, mut tags, mut invalid) = (0, None, None);
+        points.read(&mut |points| {
+            len = points.len();
+            // With an invalid point, a correct card would return wrong results.
+            invalid = points.iter().position(|point| !point.is_on_curve());
+            tags = (self.options.check && invalid.is_none()).then(|| Tags::new(points, &mut OsRng));
+        });
+        if let Some(index) = invalid {
             return Err(CurveError::NotOnCurve { index }.into());
         }
-        let tags = self.options.check.then(|| Tags::new(slice, &mut OsRng));
-        let bases = Bases::new(Box::new(points), tags, Arc::clone(&self.shared));
+        let bases = Bases::new(Box::new(points), len, tags, Arc::clone(&self.shared));
         let mut loads = vec![];
         let sent = self.shared.control_all(|_| {
             let (reply, loaded) = channel();
@@ -125,7 +130,6 @@ impl Cards {
         let results = loads.into_iter().enumerate().map(|(index, loaded)| (index, loaded.recv()));
         for (index, result) in results.collect::<Vec<_>>() {
             match result {
-                Ok(Err(DataError::Curve(error))) => return Err(error.into()),
                 Ok(Err(source)) => return Err(RegisterError::Card { card: self.name(index), source }),
                 // The thread of a card has ended, so the card is out of service.
                 Ok(Ok(())) | Err(_) => {}
@@ -215,6 +219,16 @@ impl Cards {
                 Err(ReadmitError::Card { card: name, source: MemberError::ThreadEnded })
             }
         }
+    }
+
+    /// Counts a wrong result that the caller found against a card, for example if a proof is invalid. After
+    /// [`max_failures`](CardsOptions::max_failures) wrong results, the card is taken out of service.
+    ///
+    /// # Errors
+    ///
+    /// Returns [`ReadmitError::NoSuchCard`] or [`ReadmitError::Closed`].
+    pub fn report_wrong_result(&self, card: usize) -> Result<(), ReadmitError> {
+        self.send(card, Control::ReportWrongResult)
     }
 
     /// Returns the statistics of a card's H2C channel, which sends points and scalars, or `None` if the card is not open.

@@ -4,7 +4,7 @@ use crate::bases::BasesData;
 use crate::error::{MemberError, PartError};
 use crate::options::CardsOptions;
 use crate::queues::Part;
-use crate::scalar_buffers::{JobInputs, ScalarBuffer, ScalarBufferPool};
+use crate::scalar_buffers::{JobInputs, Reuse, ScalarBuffer, ScalarBufferPool};
 use crate::scalars::Scalars;
 use crate::shared::Computed;
 use ark_bn254::{Fr, G1Affine, G1Projective};
@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use xdma::card::Card;
 use xdma::channel::Stats;
 use xdma::msm::curve::arkworks::{points_to_bytes, result_to_projective};
-use xdma::msm::{DataError, DesignError, JobError, Msm, Points, TimeoutEstimator};
+use xdma::msm::{DataError, DesignError, JobError, Msm, Points, PrepareError, TimeoutEstimator};
 
 /// Smallest maximum number of pairs of a job with which a design is usable. Larger sums are split into that many jobs.
 const MIN_JOB_PAIRS: u32 = 64;
@@ -42,7 +42,12 @@ impl Computer {
             return Err(MemberError::Unusable { stub: design.stub, max_pairs: design.max_pairs });
         }
         let buffers = ScalarBufferPool::new(card.clone());
-        Ok(Self { msm, buffers, points: HashMap::new(), timeouts: TimeoutEstimator::new(options.timeout_margin) })
+        Ok(Self {
+            msm,
+            buffers,
+            points: HashMap::new(),
+            timeouts: TimeoutEstimator::new(options.timeout_margin),
+        })
     }
 
     /// Returns the maximum number of pairs of a job.
@@ -56,7 +61,8 @@ impl Computer {
 
     /// Copies points and their tags to DMA memory.
     pub fn load(&mut self, bases: &BasesData) -> Result<(), DataError> {
-        let points = self.copy(bases.points())?;
+        // The owner of points that no longer exist is about to free the cards' copies.
+        let Some(points) = bases.read(|points| self.copy(points)).transpose()? else { return Ok(()) };
         let tags = bases.tags.as_ref().map(|tags| self.copy(&tags.points)).transpose()?;
         self.points.insert(bases.id, LoadedPoints { points, tags });
         Ok(())
@@ -77,6 +83,13 @@ impl Computer {
         self.points.remove(&bases);
     }
 
+    /// Recovers the card and its client, also after the card was gone or reset, or if its engine hangs and the card can be reset.
+    pub fn restart(&mut self) -> Result<(), MemberError> {
+        self.msm.card().recover()?;
+        Ok(self.msm.recover()?)
+    }
+
+    /// Recovers the client after an error.
     pub fn recover(&mut self) -> Result<(), DesignError> {
         self.msm.recover()
     }
@@ -89,15 +102,21 @@ impl Computer {
         }
         let points = sum.first + part.pairs.start..sum.first + part.pairs.end;
         let scalars = sum.scalar_range.start + part.pairs.start..sum.scalar_range.start + part.pairs.end;
-        // The fields are borrowed separately: the points while the client computes.
-        let Self { msm, buffers, points: loaded, timeouts } = self;
-        let loaded = loaded.get(&sum.bases.id).ok_or(PartError::NoPoints)?;
+        let (msm, timeouts) = (&mut self.msm, &mut self.timeouts);
+        let loaded = self.points.get(&sum.bases.id).ok_or(PartError::NoPoints)?;
         let inputs = |is_tags, offset: usize| JobInputs {
             points: (sum.bases.id, is_tags),
             point_range: points.clone(),
             scalar_range: offset..offset + points.len(),
         };
-        let (mut buffer, offset, bytes_copied) = buffers.acquire(&sum.scalars, &scalars, &inputs(false, 0))?;
+        let acquired = self.buffers.acquire(&sum.scalars, &scalars, &inputs(false, 0), Reuse::AnyStart)?;
+        let (mut buffer, mut offset, mut bytes_copied) = acquired;
+        let prepared = buffer.job(msm, &loaded.points, inputs(false, offset)).map(drop);
+        if let Err(PrepareError::Data(DataError::SplitBeat { .. })) = prepared {
+            self.buffers.release(buffer);
+            (buffer, offset, bytes_copied) =
+                self.buffers.acquire(&sum.scalars, &scalars, &inputs(false, 0), Reuse::EvenStart)?;
+        }
         let mut run = Run { msm, buffer: &mut buffer, timeouts, is_unwanted };
         let result = run.job(&loaded.points, inputs(false, offset))?;
         let tag = match &loaded.tags {
@@ -106,7 +125,7 @@ impl Computer {
         };
         // After a failure, the card may still read the buffer. It is then dropped, and `xdma` keeps its memory until the card has
         // finished with it.
-        buffers.release(buffer);
+        self.buffers.release(buffer);
         let point = result_to_projective(&result)?;
         if let (Some(tag), Some(tags)) = (tag, &sum.bases.tags) {
             let tag = result_to_projective(&tag)?;
@@ -122,9 +141,10 @@ impl Computer {
         let points = self.copy(&[G1Affine::generator(); 2])?;
         let scalars = Scalars::from_fr([Fr::from(3), Fr::from(10)]);
         let inputs = JobInputs { points: (u64::MAX, false), point_range: 0..2, scalar_range: 0..2 };
-        let (mut buffer, ..) = self.buffers.acquire(&scalars, &(0..2), &inputs)?;
+        let (mut buffer, ..) = self.buffers.acquire(&scalars, &(0..2), &inputs, Reuse::EvenStart)?;
         let (msm, timeouts) = (&mut self.msm, &mut self.timeouts);
-        let result = Run { msm, buffer: &mut buffer, timeouts, is_unwanted: &|| false }.job(&points, inputs)?;
+        let result =
+            Run { msm, buffer: &mut buffer, timeouts, is_unwanted: &|| false }.job(&points, inputs)?;
         match result_to_projective(&result)? == G1Projective::generator() * Fr::from(13) {
             true => Ok(()),
             false => Err(PartError::Wrong { expected: "the known result of the test sum" }),

@@ -4,6 +4,7 @@ use crate::source::BoxedError;
 use std::sync::Arc;
 use std::time::Duration;
 use xdma::Remedy;
+use xdma::card::CardError;
 use xdma::msm::curve::CurveError;
 use xdma::msm::{DataError, DesignError, JobError, MsmOpenError, MsmSubmitError, PrepareError};
 
@@ -54,6 +55,9 @@ pub enum MemberError {
     Data(#[from] DataError),
     /// It could not be recovered after an error.
     #[error(transparent)]
+    Card(#[from] CardError),
+    /// Its MSM client could not be recovered after an error.
+    #[error(transparent)]
     Recover(#[from] DesignError),
     /// It failed the test sum, two pairs with a known result, that precedes readmission.
     #[error("the test sum failed: {0}")]
@@ -72,6 +76,7 @@ impl MemberError {
             Self::Unusable { .. } => Remedy::Unsupported,
             Self::Thread(_) => Remedy::PrepareHost,
             Self::Data(error) => error.remedy(),
+            Self::Card(error) => error.remedy(),
             Self::Recover(error) => error.remedy(),
             Self::Test(error) => error.remedy(),
             Self::ThreadEnded => Remedy::Reopen,
@@ -221,7 +226,9 @@ impl std::fmt::Display for CardFailure {
 #[non_exhaustive]
 pub enum SumError {
     /// The ranges do not lie within the points and scalars.
-    #[error("{pairs} pairs from point {first} on and from scalar {first_scalar} on, but there are {points} points and {scalars} scalars; shorten the sum")]
+    #[error(
+        "{pairs} pairs from point {first} on and from scalar {first_scalar} on, but there are {points} points and {scalars} scalars; shorten the sum"
+    )]
     OutOfRange {
         /// First point.
         first: usize,
@@ -235,7 +242,9 @@ pub enum SumError {
         scalars: usize,
     },
     /// The numbers of points and scalars differ.
-    #[error("{points} points and {scalars} scalars do not form pairs; pass as many scalars as points, or submit a range")]
+    #[error(
+        "{points} points and {scalars} scalars do not form pairs; pass as many scalars as points, or submit a range"
+    )]
     Counts {
         /// Number of points.
         points: usize,
@@ -254,7 +263,9 @@ pub enum SumError {
         failures: Vec<CardFailure>,
     },
     /// The sum did not finish in time. It is still in progress.
-    #[error("{pairs} pairs of the sum are not finished within {waited:?}; wait again, or drop the sum. {state}")]
+    #[error(
+        "{pairs} pairs of the sum are not finished within {waited:?}; wait again, or drop the sum. {state}"
+    )]
     Deadline {
         /// Number of pairs without a result.
         pairs: usize,
@@ -282,7 +293,9 @@ impl SumError {
     /// Returns the remedy for this error.
     pub fn remedy(&self) -> Remedy {
         match self {
-            Self::OutOfRange { .. } | Self::Counts { .. } | Self::ForeignBases | Self::Taken => Remedy::Correct,
+            Self::OutOfRange { .. } | Self::Counts { .. } | Self::ForeignBases | Self::Taken => {
+                Remedy::Correct
+            }
             Self::NoCardLeft { .. } => Remedy::Recover,
             Self::Deadline { .. } => Remedy::WaitAgain,
             Self::Closed => Remedy::Reopen,
@@ -312,7 +325,9 @@ pub enum ReadmitError {
         source: MemberError,
     },
     /// The card did not recover, and it was passed already open, so it cannot be opened again.
-    #[error("card {card} did not recover: {source}; it was passed already open, so open it again and create `Cards` anew")]
+    #[error(
+        "card {card} did not recover: {source}; it was passed already open, so open it again and create `Cards` anew"
+    )]
     NotReopenable {
         /// The card's name.
         card: Arc<str>,

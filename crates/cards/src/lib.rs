@@ -19,7 +19,7 @@ mod sum;
 mod tags;
 mod worker;
 
-pub use bases::Bases;
+pub use bases::{Bases, PointSource};
 pub use cards::Cards;
 pub use error::{
     CardFailure, CardsError, MemberError, PartError, ReadmitError, RegisterError, ScalarsError, SumError,

@@ -34,6 +34,8 @@ pub(crate) enum Control {
     Unload(u64),
     /// Recovers or reopens the card, and returns it to service.
     Readmit(Sender<Result<(), ReadmitFailure>>),
+    /// Reports that a result of the card was wrong.
+    ReportWrongResult,
     /// Requests the statistics of the H2C channel.
     Stats(Sender<Stats>),
 }
@@ -117,7 +119,8 @@ impl Queue {
     pub fn finish(&mut self, time: Duration, bytes_copied: u64) {
         let pairs = std::mem::take(&mut self.running);
         let (all_pairs, all_seconds) = self.measured;
-        self.measured = (all_pairs * DECAY + pairs as f64, all_seconds * DECAY + time.as_secs_f64().max(1e-9));
+        self.measured =
+            (all_pairs * DECAY + pairs as f64, all_seconds * DECAY + time.as_secs_f64().max(1e-9));
         self.status.parts += 1;
         self.status.pairs += pairs as u64;
         self.status.bytes_copied += bytes_copied;
@@ -233,7 +236,7 @@ mod tests {
 
     fn sum(pairs: usize) -> Part {
         let shared = Arc::new(Shared::new(&[], &CardsOptions::default()));
-        let bases = Bases::new(Box::new(vec![Default::default(); pairs]), None, shared);
+        let bases = Bases::new(Box::new(vec![]), pairs, None, shared);
         let scalars = Scalars::from_fr(vec![Default::default(); pairs]);
         let sum = SumState::new(Arc::clone(bases.data()), 0, scalars, 0..pairs);
         Part { sum, pairs: 0..pairs, tried: vec![] }

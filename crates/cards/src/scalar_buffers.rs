@@ -20,6 +20,15 @@ pub(crate) struct JobInputs {
     pub scalar_range: Range<usize>,
 }
 
+/// Which scalars of a buffer a job may start at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Reuse {
+    /// At any. If it is an odd one, a beat of two scalars can lie in two ranges of memory that are not contiguous for the card.
+    AnyStart,
+    /// At an even one.
+    EvenStart,
+}
+
 /// Scalars in DMA memory.
 #[derive(Debug)]
 pub(crate) struct ScalarBuffer {
@@ -30,12 +39,12 @@ pub(crate) struct ScalarBuffer {
 }
 
 impl ScalarBuffer {
-    /// Returns where the buffer has these scalars, if it has them. A job must start at an even scalar.
-    fn find(&self, scalars: &Scalars, range: &Range<usize>) -> Option<usize> {
+    /// Returns where the buffer has these scalars, if it has them.
+    fn find(&self, scalars: &Scalars, range: &Range<usize>, reuse: Reuse) -> Option<usize> {
         let (id, held) = self.contents.as_ref()?;
         let has = *id == scalars.id && held.start <= range.start && range.end <= held.end;
         let offset = range.start.checked_sub(held.start).filter(|_| has)?;
-        offset.is_multiple_of(2).then_some(offset)
+        (reuse == Reuse::AnyStart || offset.is_multiple_of(2)).then_some(offset)
     }
 
     /// Returns the job with these inputs. Prepares it if the buffer does not have it yet.
@@ -87,9 +96,13 @@ impl ScalarBufferPool {
         scalars: &Scalars,
         range: &Range<usize>,
         inputs: &JobInputs,
+        reuse: Reuse,
     ) -> Result<(ScalarBuffer, usize, u64), DataError> {
-        let found =
-            self.idle.iter().enumerate().find_map(|(at, buffer)| Some((at, buffer.find(scalars, range)?)));
+        let found = self
+            .idle
+            .iter()
+            .enumerate()
+            .find_map(|(at, buffer)| Some((at, buffer.find(scalars, range, reuse)?)));
         if let Some((at, offset)) = found {
             return Ok((self.idle.remove(at), offset, 0));
         }

@@ -118,6 +118,9 @@ fn write<'a>(scalars: impl Iterator<Item = &'a [u64; 4]>, bytes: &mut [u8]) {
 /// Does not show the scalars, which can be secret.
 impl fmt::Debug for Scalars {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Scalars").field("len", &self.len()).field("form", &self.form()).finish_non_exhaustive()
+        f.debug_struct("Scalars")
+            .field("len", &self.len())
+            .field("form", &self.form())
+            .finish_non_exhaustive()
     }
 }

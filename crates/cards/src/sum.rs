@@ -134,7 +134,12 @@ impl Progress {
 }
 
 impl SumState {
-    pub fn new(bases: Arc<BasesData>, first: usize, scalars: Scalars, scalar_range: Range<usize>) -> Arc<Self> {
+    pub fn new(
+        bases: Arc<BasesData>,
+        first: usize,
+        scalars: Scalars,
+        scalar_range: Range<usize>,
+    ) -> Arc<Self> {
         let progress = Progress {
             left: scalar_range.len(),
             sum: G1Projective::ZERO,

@@ -37,7 +37,7 @@ impl Worker {
     }
 
     /// Opens the card, reports whether that succeeded, and runs until the cards are closed.
-    pub fn run(mut self, opened: &Sender<(usize, Result<(), MemberError>)>) {
+    pub fn run(mut self, opened: Sender<(usize, Result<(), MemberError>)>) {
         let shared = Arc::clone(&self.shared);
         let _ending = Ending { shared: &shared, card: self.index };
         let result = self.open();
@@ -47,6 +47,8 @@ impl Worker {
         }
         // Sending fails if another card failed to open, and the caller has given up.
         let _ = opened.send((self.index, result));
+        // The caller waits until all senders are dropped.
+        drop(opened);
         loop {
             match self.shared.next(self.index) {
                 Next::Close => break,
@@ -91,6 +93,13 @@ impl Worker {
                 self.bases.remove(&bases);
                 if let Some(computer) = &mut self.computer {
                     computer.unload(bases);
+                }
+            }
+            Control::ReportWrongResult => {
+                self.wrong_results += 1;
+                self.shared.with_card(self.index, |queue| queue.status.wrong_results += 1);
+                if self.wrong_results >= self.options.max_failures.max(1) {
+                    self.shared.take_out(self.index, &format!("{} results were wrong", self.wrong_results));
                 }
             }
             Control::Readmit(reply) => drop(reply.send(self.readmit())),
@@ -184,7 +193,7 @@ impl Worker {
     /// Returns `None` as the error if the card is not open.
     fn recover_and_test(&mut self) -> Result<(), Option<MemberError>> {
         let computer = self.computer.as_mut().ok_or(None)?;
-        computer.recover().map_err(MemberError::Recover)?;
+        computer.restart().map_err(Some)?;
         self.load_missing().and_then(|()| self.test()).map_err(Some)
     }
 

@@ -14,7 +14,6 @@ use crate::error::MsmError;
 use crate::msm;
 use crate::registry::{self, RegisteredSlice};
 use crate::stats::{ComputedOn, increment};
-use crate::worker::PendingBatch;
 use ark_bn254::{Fr, G1Projective, G2Projective};
 use ark_ec::VariableBaseMSM;
 use ark_ff::{BigInt, PrimeField};
@@ -26,6 +25,7 @@ use bytemuck::TransparentWrapper;
 use std::cell::RefCell;
 use std::marker::PhantomData;
 use std::sync::Arc;
+use xdma_cards::{PendingSum, Scalars};
 
 #[cfg(feature = "parallel")]
 use rayon::prelude::*;
@@ -42,25 +42,18 @@ struct ProofState {
     on_cpu: bool,
     /// The canonical assignment without the constant one at its start.
     scalars: Arc<[BigInt<4>]>,
-    early: Option<EarlyBatch>,
+    early: Vec<EarlyMsm>,
     g2: Option<G2Projective>,
 }
 
-/// MSMs that were started early, with the assignment as scalars.
-struct EarlyBatch {
-    pending: PendingBatch,
-    msms: Vec<EarlyMsm>,
-}
-
+/// An MSM that was started early, with the assignment as scalars.
 struct EarlyMsm {
     slice: Arc<RegisteredSlice>,
     /// The index of the first point in the registered slice.
     offset: usize,
     /// The index of the first scalar.
     first: usize,
-    pairs: usize,
-    /// The index of the MSM's first job in the batch.
-    job: usize,
+    pending: PendingSum,
 }
 
 /// Makes a proof the current one of this thread until the scope is dropped.
@@ -70,7 +63,7 @@ pub(super) struct ProofScope {
 
 impl ProofScope {
     pub fn enter(key: Arc<ProvingKey<CardBn254>>, on_cpu: bool) -> Self {
-        let state = ProofState { key, on_cpu, scalars: Arc::default(), early: None, g2: None };
+        let state = ProofState { key, on_cpu, scalars: Arc::default(), early: vec![], g2: None };
         Self { previous: CURRENT_PROOF.replace(Some(state)) }
     }
 }
@@ -122,7 +115,7 @@ fn start_early_msms<F: PrimeField>(assignment: &[F], input_count: usize) {
     });
     let Some(key) = key else { return };
     let scalars = to_canonical(assignment);
-    let early = submit_early_batch(&key, &scalars, input_count);
+    let early = submit_early_msms(&key, &scalars, input_count).unwrap_or_default();
     CURRENT_PROOF.with_borrow_mut(|proof| {
         if let Some(proof) = proof {
             (proof.scalars, proof.early) = (scalars, early);
@@ -144,31 +137,27 @@ fn to_canonical<F: PrimeField>(assignment: &[F]) -> Arc<[BigInt<4>]> {
     return assignment.iter().map(convert).collect();
 }
 
-fn submit_early_batch(
+fn submit_early_msms(
     key: &ProvingKey<CardBn254>,
-    scalars: &[BigInt<4>],
+    scalars: &Arc<[BigInt<4>]>,
     input_count: usize,
-) -> Option<EarlyBatch> {
+) -> Option<Vec<EarlyMsm>> {
     let private = input_count.checked_sub(1)?;
     // The first points of A and B1 belong to the constant one, which the prover adds itself. L has no points for public inputs.
     let queries = [(key.a_query.get(1..)?, 0), (key.b_g1_query.get(1..)?, 0), (&key.l_query[..], private)];
-    let (mut jobs, mut msms, mut context) = (vec![], vec![], None);
+    let (mut early, shared) = (vec![], Scalars::from_canonical(Arc::clone(scalars)).ok()?);
     for (points, first) in queries {
         let pairs = points.len().min(scalars.len().checked_sub(first)?);
         let points = G1Affine::peel_slice(&points[..pairs]);
         let Some((slice, offset)) = registry::find(points) else { continue };
-        let fits = pairs > 0 && pairs <= slice.context.max_pairs();
-        if !fits || !matches!(msm::choose_device(&slice.context, pairs), ComputedOn::Card) {
+        if pairs == 0 || !matches!(msm::choose_device(&slice.context, pairs), ComputedOn::Card) {
             continue;
         }
-        let job = jobs.len();
-        jobs.extend(msm::msm_jobs(&slice, offset, first..first + pairs));
-        context = Some(slice.context.clone());
-        msms.push(EarlyMsm { slice, offset, first, pairs, job });
+        // An error is not lost: it occurs again when the prover requests the MSM.
+        let Ok(pending) = msm::start_range(&slice, offset, &shared, first..first + pairs) else { continue };
+        early.push(EarlyMsm { slice, offset, first, pending });
     }
-    // An error is not lost: it occurs again when the prover requests the MSMs.
-    let pending = msm::enqueue(&context?, scalars, jobs).ok()?;
-    Some(EarlyBatch { pending, msms })
+    Some(early)
 }
 
 /// Returns whether an MSM over these points belongs to the current proof, and that proof is recomputed on the CPU.
@@ -188,31 +177,20 @@ pub(crate) fn wait_early_g1(
     offset: usize,
     scalars: &[BigInt<4>],
 ) -> Option<Result<G1Projective, MsmError>> {
-    let (mut early, job) = CURRENT_PROOF.with_borrow_mut(|proof| {
+    let mut early = CURRENT_PROOF.with_borrow_mut(|proof| {
         let proof = proof.as_mut()?;
         let is_requested = |msm: &EarlyMsm| {
-            msm.slice.points.id == slice.points.id
+            std::ptr::eq(&*msm.slice, slice)
                 && msm.offset == offset
-                && msm.pairs == scalars.len()
-                && proof.scalars[msm.first..msm.first + msm.pairs] == *scalars
+                && msm.pending.pairs() == scalars.len()
+                && proof.scalars[msm.first..msm.first + scalars.len()] == *scalars
         };
-        let at = proof.early.as_ref()?.msms.iter().position(is_requested)?;
-        let mut early = proof.early.take()?;
-        let job = early.msms.swap_remove(at).job;
-        Some((early, job))
+        let at = proof.early.iter().position(is_requested)?;
+        Some(proof.early.swap_remove(at))
     })?;
-    let result = msm::wait_and_check(slice, &mut early.pending, job, offset, scalars);
-    // A job that could not be prepared with the common scalars is attempted with scalars of its own.
-    let result = (!matches!(result, Err(MsmError::Prepare(_)))).then_some(result);
-    if result.is_some() {
-        increment(&slice.context.atomic_stats().started_early, 1);
-    }
-    CURRENT_PROOF.with_borrow_mut(|proof| {
-        if let Some(proof) = proof {
-            proof.early = Some(early);
-        }
-    });
-    result
+    let result = msm::finish(&mut early.pending);
+    increment(&slice.context.atomic_stats().started_early, 1);
+    Some(result)
 }
 
 /// If `bases` are the points of the current proof's H, computes the G2 MSM, which the prover requests last.

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use xdma::card::CardOptions;
 use xdma_arkworks::curve::{G1Affine, G1Projective};
 use xdma_arkworks::{Context, ContextError, ContextOptions, MsmKey, OnCard, OnError, RegisterError};
+use xdma_cards::{CardsError, MemberError};
 use xdma_emulated_card::emulator::faults::Kind;
 use xdma_emulated_card::emulator::logic::MsmModelOptions;
 
@@ -133,7 +134,7 @@ fn errors_panic_if_the_options_say_so() {
         scope.spawn(|| G1Projective::msm_bigint(&key, &scalars(100))).join().unwrap_err()
     });
     let text = panic.downcast_ref::<String>().unwrap();
-    assert!(text.contains("the card failed to compute the MSM over points"), "{text}");
+    assert!(text.contains("the cards failed to compute the MSM over points"), "{text}");
     assert_eq!(check_msm(&fixture, &key, 1), 1);
 }
 
@@ -179,7 +180,11 @@ fn an_unusable_design_is_refused() {
     let emulated = emulated(model);
     let card = xdma_emulated_card::connect(&emulated, CardOptions::default()).unwrap();
     let error = Context::open(&card, options()).map(drop).unwrap_err();
-    assert!(matches!(error, ContextError::Unusable { max_pairs: 0, .. }), "{error}");
+    let ContextError::Cards(CardsError::Card { source: MemberError::Unusable { max_pairs: 0, .. }, .. }) =
+        error
+    else {
+        panic!("{error}")
+    };
 }
 
 /// A child process has no worker thread and no DMA memory. It has no threads of rayon either, so it cannot compute.
@@ -194,7 +199,8 @@ fn a_forked_child_leaves_the_card_alone() {
     // SAFETY: the child uses no other thread, and ends without running destructors of others.
     let child = unsafe { libc::fork() };
     if child == 0 {
-        let refused = context.resume().is_err() && context.h2c_stats().is_err() && !context.is_in_service();
+        let refused =
+            context.resume().is_err() && context.cards().h2c_stats(0).is_none() && !context.is_in_service();
         drop((key, context, card));
         // SAFETY: as above.
         unsafe { libc::_exit(if refused { 0 } else { 1 }) }

@@ -5,3 +5,4 @@ mod common;
 mod faults;
 mod groth16;
 mod keys;
+mod several;

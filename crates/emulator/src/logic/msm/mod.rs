@@ -5,8 +5,10 @@
 //! sent, the writes wait forever, as in the real design. The core consumes pairs at a configurable rate, and only from the FIFOs.
 //! Sums are computed by arkworks, and tested against halo2curves.
 //!
-//! Clocks are derived from wall-clock time and [`MsmModelOptions::clock_khz`], so the counters describe this model and not the
-//! hardware. The duration of a reduction depends on the host's processors.
+//! [`CORE_BUSY`](xdma_regs::msm::CORE_BUSY) counts the cycles that the design's core would need ([`CoreCycles`]), whatever the rate
+//! of this model: it is the same on every machine. The other clocks are derived from wall-clock time and
+//! [`MsmModelOptions::clock_khz`], so they describe this model and not the hardware. The duration of a reduction depends on the
+//! host's processors.
 //!
 //! # Hostile data
 //! Coordinates are reduced modulo p and scalars modulo r. A point that is not on the curve is replaced by the curve's generator,
@@ -14,6 +16,7 @@
 
 mod arithmetic;
 mod axi;
+mod cycles;
 mod fifo;
 mod registers;
 mod shared;
@@ -21,6 +24,7 @@ mod state;
 #[cfg(test)]
 mod tests;
 
+pub use cycles::CoreCycles;
 pub use fifo::Checksum;
 pub use state::Window;
 

@@ -4,6 +4,7 @@
 //! else reads or changes it.
 
 use super::arithmetic;
+use super::cycles::CoreCycles;
 use super::fifo::{Checksum, Fifo};
 use super::registers::PAIR_COUNT;
 use super::{Core, MsmModelOptions};
@@ -65,7 +66,6 @@ pub(super) struct Task {
 /// Clock counters, kept as time in nanoseconds.
 #[derive(Default)]
 pub(super) struct Clocks {
-    pub(super) busy: Nanos,
     pub(super) starve_scalar: Nanos,
     pub(super) starve_point: Nanos,
     pub(super) starve_both: Nanos,
@@ -105,6 +105,8 @@ pub(super) struct State {
     pub(super) irq_enable: Irq,
     pub(super) irq_status: Irq,
     pub(super) clocks: Clocks,
+    /// Cycles that the design's core would have been busy.
+    pub(super) busy_cycles: u64,
     /// The high halves of the 64-bit registers, latched when the low halves were read.
     pub(super) latched: [u32; PAIR_COUNT],
     pub(super) reset_at: Nanos,
@@ -139,6 +141,7 @@ impl State {
             irq_enable: Irq::empty(),
             irq_status: Irq::empty(),
             clocks: Clocks::default(),
+            busy_cycles: 0,
             latched: [0; PAIR_COUNT],
             reset_at: now,
             accounted: now,
@@ -162,9 +165,6 @@ impl State {
         loop {
             let elapsed = now.saturating_sub(self.core_time);
             let Some(ready) = self.ready() else {
-                if self.reducing() {
-                    self.clocks.busy += elapsed;
-                }
                 self.core_time = self.core_time.max(now);
                 break;
             };
@@ -180,9 +180,7 @@ impl State {
             if allowed == 0 {
                 break;
             }
-            let spent = self.time_of(allowed);
-            self.clocks.busy += spent;
-            self.core_time += spent;
+            self.core_time += self.time_of(allowed);
             self.consume(allowed);
         }
         self.check_watchdog(now);
@@ -210,7 +208,7 @@ impl State {
         (self.options.core == Core::Real).then_some(1e9 / rate)
     }
 
-    /// Returns the time that `pairs` take. Without a rate, they take no time, but one clock each is counted.
+    /// Returns the time that `pairs` take in this model. Without a rate, they take no time.
     fn time_of(&self, pairs: u64) -> Nanos {
         self.pair_time().map_or(0, |time| (pairs as f64 * time).round() as Nanos)
     }
@@ -222,6 +220,10 @@ impl State {
         let scalars = allowed.min(task.scalars_left).min(self.scalars.elements() as u64);
         let points = allowed.min(task.points_left).min(self.points.elements() as u64);
         let first_pair = *task.first_pair.get_or_insert(at);
+        self.busy_cycles += match self.options.core {
+            Core::Real => CoreCycles::new(self.options.window_bits).pairs(points),
+            Core::Checksum => points,
+        };
         match self.options.core {
             Core::Real => {
                 self.scalars.pop(scalars as usize, |bytes| task.buffer.scalars.extend_from_slice(bytes));
@@ -276,6 +278,8 @@ impl State {
             && let Some(sum) = sum
             && let Some(task) = self.tasks.front_mut()
         {
+            let montgomery = task.mode.contains(Mode::MONTGOMERY);
+            self.busy_cycles += CoreCycles::new(self.options.window_bits).reduction(montgomery);
             task.phase = Phase::Done(arithmetic::result(sum, &mut self.random));
             self.deliver();
         }
@@ -458,12 +462,6 @@ impl State {
     /// Returns the number of clocks in `time`.
     pub(super) fn clocks_in(&self, time: Nanos) -> u64 {
         (u128::from(time) * u128::from(self.options.clock_khz) / 1_000_000) as u64
-    }
-
-    /// Returns the clocks in which the core consumed a pair or reduced.
-    pub(super) fn busy_clocks(&self) -> u64 {
-        let taken = if self.pair_time().is_none() { self.points.consumed } else { 0 };
-        self.clocks_in(self.clocks.busy) + taken
     }
 
     /// Checks the watchdog: if a window is stalled while the other FIFO is empty, the host must have stopped sending.

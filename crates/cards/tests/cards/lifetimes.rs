@@ -1,0 +1,127 @@
+//! What happens to sums, cards and memory at the end.
+
+use crate::common::{Fixture, LIMIT, cpu, emulated, eventually, options, points, scalars, slow};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::{Duration, Instant};
+use xdma::card::{Card, CardName, CardOptions};
+use xdma::unstable::card::Companions;
+use xdma::unstable::memory::ReleaseObserver;
+use xdma_cards::{CardSource, Cards, CardsOptions, ReadmitError, Scalars, SumError};
+use xdma_emulated_card::emulator::EmulatedCard;
+use xdma_emulated_card::emulator::faults::Kind;
+use xdma_emulated_card::emulator::logic::MsmModelOptions;
+
+#[test]
+fn dropping_the_cards_ends_sums_in_progress() {
+    let fixture = Fixture::new(vec![slow(100.0); 2], 2000, options());
+    let scalars = Scalars::from_fr(fixture.scalars.clone());
+    let mut pending: Vec<_> =
+        (0..4).map(|_| fixture.cards.submit(&fixture.bases, 0, &scalars, 0..2000).unwrap()).collect();
+    std::thread::sleep(Duration::from_millis(100));
+    let begin = Instant::now();
+    let other = {
+        // Moves the cards out of the fixture, to drop them first.
+        let cards = std::thread::spawn(move || drop(fixture));
+        pending.iter_mut().all(|pending| matches!(pending.wait(LIMIT), Err(SumError::Closed))) && {
+            cards.join().unwrap();
+            true
+        }
+    };
+    // They would take 20 s.
+    assert!(other && begin.elapsed() < Duration::from_secs(8), "{:?}", begin.elapsed());
+}
+
+#[test]
+fn an_abandoned_sum_leaves_the_cards_usable() {
+    let fixture = Fixture::new(vec![slow(1000.0); 2], 2000, options());
+    let scalars = Scalars::from_fr(fixture.scalars.clone());
+    let begin = Instant::now();
+    for _ in 0..3 {
+        let error = fixture.cards.sum(&fixture.bases, &scalars, Duration::from_millis(200)).unwrap_err();
+        assert!(matches!(error, SumError::Deadline { .. }), "{error}");
+    }
+    let mut small = fixture.cards.submit(&fixture.bases, 0, &scalars, 0..10).unwrap();
+    assert!(small.wait(LIMIT).unwrap().point == cpu(&fixture.points[..10], &fixture.scalars[..10]));
+    // The abandoned sums would take 3 s.
+    assert!(begin.elapsed() < Duration::from_secs(2), "{:?}", begin.elapsed());
+    assert_eq!(fixture.in_service(), [0, 1]);
+    assert!(fixture.cards.status().iter().all(|card| card.failures == 0));
+}
+
+/// Counts the bytes of DMA memory in use.
+#[derive(Default)]
+struct InUse(AtomicI64);
+
+impl ReleaseObserver for InUse {
+    fn allocated(&self, _: u64, len: u64) {
+        self.0.fetch_add(len as i64, Ordering::Relaxed);
+    }
+
+    fn released(&self, _: u64, len: u64) {
+        self.0.fetch_sub(len as i64, Ordering::Relaxed);
+    }
+}
+
+fn open(emulated: &EmulatedCard, in_use: &Arc<InUse>) -> Card {
+    let companions = Companions { observer: Some(in_use.clone()), model: None };
+    let name = CardName::Socket(emulated.socket().into());
+    xdma::unstable::card::open(&name, CardOptions::default(), companions).unwrap()
+}
+
+#[test]
+fn memory_is_returned() {
+    let emulated = [0, 1].map(|_| emulated(MsmModelOptions::default()));
+    let in_use = [0, 1].map(|_| Arc::<InUse>::default());
+    let bytes = || in_use.iter().map(|in_use| in_use.0.load(Ordering::Relaxed)).collect::<Vec<_>>();
+    let sources = [0, 1].map(|card: usize| {
+        let (emulated, in_use) = (emulated[card].clone(), in_use[card].clone());
+        CardSource::with(format!("card {card}"), move || Ok::<_, std::io::Error>(open(&emulated, &in_use)))
+    });
+    let cards = Cards::open(sources, CardsOptions { check: true, ..options() }).unwrap();
+    let before = bytes();
+    let (points, scalars) = (points(3000), Scalars::from_fr(scalars(3000)));
+    for _ in 0..3 {
+        let bases = cards.register(points.clone()).unwrap();
+        let pending = cards.submit(&bases, 0, &scalars, 0..3000).unwrap();
+        drop(bases);
+        assert!(bytes().iter().zip(&before).all(|(now, before)| *now >= before + 2 * 3000 * 64));
+        let mut pending = pending;
+        pending.wait(LIMIT).unwrap();
+        drop(pending);
+        eventually("memory stays in use after the points are dropped", || bytes() == before);
+    }
+    // A card that fails returns its memory when it is opened again.
+    let bases = cards.register(points.clone()).unwrap();
+    let with_points = bytes();
+    emulated[1].inject(Kind::LinkDown).unwrap();
+    cards.sum(&bases, &scalars, LIMIT).unwrap();
+    emulated[1].inject(Kind::LinkUp).unwrap();
+    cards.readmit(1, LIMIT).unwrap();
+    assert!(bytes()[1] <= 2 * with_points[1], "{:?}, {with_points:?}", bytes());
+    drop((bases, cards));
+    assert_eq!(bytes()[0], 0);
+}
+
+#[test]
+fn a_card_that_was_passed_open_cannot_be_opened_again() {
+    let emulated = emulated(MsmModelOptions::default());
+    let card = xdma_emulated_card::connect(&emulated, CardOptions::default()).unwrap();
+    let cards = Cards::open([CardSource::opened("mine", card)], options()).unwrap();
+    let bases = cards.register(points(100)).unwrap();
+    let scalars = Scalars::from_fr(scalars(100));
+    emulated.inject(Kind::AxiSlaveError).unwrap();
+    assert!(matches!(cards.sum(&bases, &scalars, LIMIT), Err(SumError::NoCardLeft { .. })));
+    // This card recovers without being opened again, also after its link was down.
+    cards.readmit(0, LIMIT).unwrap();
+    assert!(cards.sum(&bases, &scalars, LIMIT).is_ok());
+    emulated.inject(Kind::LinkDown).unwrap();
+    assert!(cards.sum(&bases, &scalars, LIMIT).is_err());
+    emulated.inject(Kind::LinkUp).unwrap();
+    cards.readmit(0, LIMIT).unwrap();
+    assert!(cards.sum(&bases, &scalars, LIMIT).is_ok());
+    emulated.inject(Kind::ProcessGone).unwrap();
+    assert!(cards.sum(&bases, &scalars, LIMIT).is_err());
+    let error = cards.readmit(0, LIMIT).unwrap_err();
+    assert!(matches!(error, ReadmitError::NotReopenable { .. }), "{error}");
+}
