@@ -8,19 +8,26 @@ use std::time::Duration;
 use xdma::card::CardOptions;
 use xdma::regs::Direction;
 use xdma_cards::{CardSource, Cards, CardsOptions};
-use xdma_emulated_card::described;
 use xdma_emulated_card::emulator::faults::{FaultDuration, Kind, Plan};
 use xdma_emulated_card::emulator::logic::{
     Design, MsmModelOptions,
     msm::{BitFlip, Window},
 };
 use xdma_emulated_card::emulator::{CardFile, EmulatedCard, EmulatorOptions};
+use xdma_emulated_card::{connect, described, start_like};
 
 /// Pairs per second of a card that a fault hits while it computes.
 const SLOWED: f64 = 8192.0;
 
+/// The cards of a rank.
+pub struct RankCards {
+    pub cards: Arc<Cards>,
+    /// The emulated card that a fault hits. It stops after the cards are closed, since fields are dropped in this order.
+    _faulty: Option<Arc<EmulatedCard>>,
+}
+
 /// Opens the cards of a rank.
-pub fn open(args: &Args, rank: usize, fault: Option<Fault>) -> Result<Arc<Cards>> {
+pub fn open(args: &Args, rank: usize, fault: Option<Fault>) -> Result<RankCards> {
     let options = CardsOptions {
         check: args.check,
         min_part: args.min_part,
@@ -39,9 +46,9 @@ pub fn open(args: &Args, rank: usize, fault: Option<Fault>) -> Result<Arc<Cards>
     };
     let cards = Arc::new(Cards::open(sources, options).context("cannot open this rank's cards")?);
     if let Some(fault) = fault {
-        inject_while_computing(fault, &cards, faulty);
+        inject_while_computing(fault, &cards, faulty.clone());
     }
-    Ok(cards)
+    Ok(RankCards { cards, _faulty: faulty })
 }
 
 fn named(args: &Args) -> Vec<CardSource> {
@@ -52,36 +59,33 @@ fn named(args: &Args) -> Vec<CardSource> {
     args.card.iter().map(source).collect()
 }
 
-/// Returns emulated cards, and the one that a fault hits. Their names contain the rank, since logs of all ranks are mixed.
+/// Returns emulated cards, and the one that a fault hits: the last. Their names contain the rank, since the logs of all ranks are
+/// mixed.
 fn emulated(
     count: u16,
     rank: usize,
     fault: Option<Fault>,
 ) -> Result<(Vec<CardSource>, Option<Arc<EmulatedCard>>)> {
-    let (mut sources, mut faulty) = (vec![], None);
-    for index in 0..count {
-        let fault = fault.filter(|_| index + 1 == count);
-        let card = Arc::new(start(fault)?);
-        if fault.is_some() {
-            faulty = Some(Arc::clone(&card));
-        }
-        let options = described(&CardFile::f1(), CardOptions::default());
-        let open = move || xdma_emulated_card::connect(&card, options.clone());
-        sources.push(CardSource::with(format!("emulated-{rank}.{index}"), open));
-    }
-    Ok((sources, faulty))
+    let options = CardOptions::default;
+    let name = |index| format!("emulated-{rank}.{index}");
+    let healthy = |index| CardSource::with(name(index), move || start_like(CardFile::f1(), options()));
+    let Some(fault) = fault else { return Ok(((0..count).map(healthy).collect(), None)) };
+    let faulty = Arc::new(start(fault)?);
+    let card = Arc::clone(&faulty);
+    let open = move || connect(&card, described(&CardFile::f1(), options()));
+    let sources = (0..count - 1).map(healthy).chain([CardSource::with(name(count - 1), open)]);
+    Ok((sources.collect(), Some(faulty)))
 }
 
-fn start(fault: Option<Fault>) -> Result<EmulatedCard> {
+fn start(fault: Fault) -> Result<EmulatedCard> {
     let (mut model, mut options) = (MsmModelOptions::default(), EmulatorOptions::default());
     match fault {
-        Some(Fault::CardWrong) => model.flip = Some(BitFlip { window: Window::Scalars, byte: 64, mask: 1 }),
-        Some(Fault::CardHung) => {
+        Fault::CardWrong => model.flip = Some(BitFlip { window: Window::Scalars, byte: 64, mask: 1 }),
+        Fault::CardHung => {
             let hang = Kind::AxiHang(FaultDuration::Forever).on(Direction::H2C, 0);
             options.faults = Plan { faults: vec![hang] };
         }
-        Some(_) => model.pairs_per_second = Some(SLOWED),
-        None => {}
+        _ => model.pairs_per_second = Some(SLOWED),
     }
     EmulatedCard::start(options, Design::Msm(model).build()).context("cannot start an emulated card")
 }

@@ -14,6 +14,7 @@ use clap::Parser;
 use data::Inputs;
 use fault::Fault;
 use output::Output;
+use std::io::{IsTerminal, stderr};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -23,7 +24,11 @@ use xdma_mpi::{Member, Options, Root, Worker};
 fn main() -> ExitCode {
     // Before MPI is initialized, so that `--help` and usage errors need no other rank.
     let args = Args::parse();
-    tracing_subscriber::fmt().with_writer(std::io::stderr).with_max_level(LevelFilter::WARN).init();
+    tracing_subscriber::fmt()
+        .with_writer(stderr)
+        .with_ansi(stderr().is_terminal())
+        .with_max_level(LevelFilter::WARN)
+        .init();
     let deadline = Duration::from_secs_f64(args.deadline);
     let load_deadline = Duration::from_secs_f64(args.load_deadline);
     let options = Options { deadline, load_deadline, ..Options::default() };
@@ -44,14 +49,14 @@ fn serve(args: &Args, worker: &Worker<'_>) -> Result<()> {
         Some(Fault::Exit) => std::process::exit(0),
         _ => {}
     }
-    let cards = Arc::new(cards::open(args, worker.rank(), fault)?);
+    let rank = cards::open(args, worker.rank(), fault)?;
     let own_bases = args.own_bases.then(|| data::points(args.pairs, args.seed).into());
-    worker.serve(&cards, own_bases).map_err(anyhow::Error::from_boxed)
+    worker.serve(&rank.cards, own_bases).map_err(anyhow::Error::from_boxed)
 }
 
 fn compute(args: &Args, mut root: Root<'_>) -> Result<()> {
-    let cards = Arc::new(cards::open(args, 0, args.fault_of(0))?);
-    root.open(Arc::clone(&cards));
+    let rank = cards::open(args, 0, args.fault_of(0))?;
+    root.open(Arc::clone(&rank.cards));
     let points: Arc<[_]> = data::points(args.pairs, args.seed).into();
     let begin = Instant::now();
     let bases = match args.own_bases {
