@@ -91,7 +91,7 @@ pub enum Failure {
         seen: usize,
     },
     /// Ranks did not do their part in time.
-    #[error("within {waited:.1?} ({phase}){}{}", list("no answer from", .silent), list("late, but answering:", .late))]
+    #[error("waited {waited:.1?} for {phase}: {}", answers(.silent, .late))]
     Silent {
         /// What was waited for.
         phase: &'static str,
@@ -103,7 +103,7 @@ pub enum Failure {
         late: Vec<String>,
     },
     /// The root did not do its part in time.
-    #[error("no answer from the root, rank 0, within {waited:.1?} ({phase}); reported by {reporter}")]
+    #[error("{reporter} waited {waited:.1?} for {phase}: no answer from the root, rank 0")]
     RootSilent {
         /// What was waited for.
         phase: &'static str,
@@ -133,11 +133,11 @@ fn places_have(places: &[Place]) -> String {
     format!("{} {}", names.join(", "), if names.len() == 1 { "has" } else { "have" })
 }
 
-fn list(title: &str, names: &[String]) -> String {
-    match names {
-        [] => String::new(),
-        names => format!("; {title} {}", names.join(", ")),
-    }
+fn answers(silent: &[String], late: &[String]) -> String {
+    let list =
+        |title: &str, names: &[String]| (!names.is_empty()).then(|| format!("{title} {}", names.join(", ")));
+    let lists = [list("no answer from", silent), list("late, but alive:", late)];
+    lists.into_iter().flatten().collect::<Vec<_>>().join("; ")
 }
 
 #[cfg(test)]
@@ -158,7 +158,7 @@ mod tests {
             silent: vec![place(1).to_string()],
             late: vec![],
         };
-        assert_eq!(silent.to_string(), "within 5.0s (the parts); no answer from rank 1 (host nodeb)");
+        assert_eq!(silent.to_string(), "waited 5.0s for the parts: no answer from rank 1 (host nodeb)");
         let unknown = Failure::Left { place: Place { rank: 7, host: None } };
         assert!(unknown.to_string().starts_with("rank 7 (host not known"), "{unknown}");
     }

@@ -16,7 +16,7 @@ mod world;
 
 pub use failure::{Failure, Place, exit_code};
 pub use options::Options;
-pub use report::{CardPart, FailedPart, RankReport, SumReport};
-pub use root::{Root, RootBases, RootError};
+pub use report::{CardPart, FailedPart, PartReport, RankReport, SumReport};
+pub use root::{Ranks, Root, RootBases, RootError};
 pub use session::{BoxedError, Member, run};
 pub use worker::Worker;

@@ -18,11 +18,17 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 use xdma_cards::{Bases, Cards, RegisterError, Scalars, SumError};
 
-/// The root of a job, before its cards are open.
+/// The root of a job, whose cards are not yet open.
 pub struct Root<'a> {
     world: Option<&'a World>,
     options: Options,
-    cards: Option<Arc<Cards>>,
+}
+
+/// The cards of all ranks, as one engine for sums.
+pub struct Ranks<'a> {
+    world: Option<&'a World>,
+    options: Options,
+    cards: Arc<Cards>,
     /// Speed and number of cards of each rank, after the latest sum.
     ranks: Vec<(Option<f64>, usize)>,
     registered: usize,
@@ -34,13 +40,10 @@ pub struct RootBases {
     bases: Bases,
 }
 
-/// Why the root has no sum. If there are other ranks, their failures end the job instead.
+/// Why the root has no sum.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum RootError {
-    /// The root has no cards yet.
-    #[error("the root has no cards; call `Root::open` first")]
-    NotOpen,
     /// The numbers of points and scalars differ.
     #[error("{points} points and {scalars} scalars do not form pairs; pass as many scalars as points")]
     Counts {
@@ -70,7 +73,7 @@ pub enum RootError {
 
 impl<'a> Root<'a> {
     pub(crate) fn new(world: Option<&'a World>, options: Options) -> Self {
-        Self { world, options, cards: None, ranks: vec![], registered: 0 }
+        Self { world, options }
     }
 
     /// Returns the number of ranks.
@@ -79,20 +82,24 @@ impl<'a> Root<'a> {
     }
 
     /// Uses these cards for the root's part of each sum, and waits until the workers have opened theirs.
-    pub fn open(&mut self, cards: Arc<Cards>) {
-        self.ranks = vec![(None, cards.in_service())];
-        self.cards = Some(cards);
-        if let Some(world) = self.world {
-            let cards = |_, record| match record {
+    pub fn open(self, cards: Arc<Cards>) -> Ranks<'a> {
+        let Self { world, options } = self;
+        let mut ranks = vec![(None, cards.in_service())];
+        if let Some(world) = world {
+            let serving = |_, record| match record {
                 Record::Serving { cards } => Some((None, cards)),
                 _ => None,
             };
-            self.ranks.extend(world.collect(
-                "the workers to open their cards",
-                self.options.load_deadline,
-                cards,
-            ));
+            ranks.extend(world.collect("the workers to open their cards", options.load_deadline, serving));
         }
+        Ranks { world, options, cards, ranks, registered: 0 }
+    }
+}
+
+impl Ranks<'_> {
+    /// Returns the number of ranks.
+    pub fn size(&self) -> usize {
+        self.ranks.len()
     }
 
     /// Sends points to all ranks, 64 bytes each, once, and registers them with all cards. Checks on all ranks that the points arrived
@@ -100,7 +107,8 @@ impl<'a> Root<'a> {
     ///
     /// # Errors
     ///
-    /// Returns a [`RootError`] of the root's own cards. Failures of other ranks end the job.
+    /// Returns a [`RootError`] if there are too many points, or if the cards of a single rank fail. With several ranks, a failure of
+    /// cards ends the job.
     pub fn register(&mut self, points: impl Into<Arc<[G1Affine]>>) -> Result<RootBases, RootError> {
         self.register_points(points.into(), true)
     }
@@ -116,18 +124,18 @@ impl<'a> Root<'a> {
     }
 
     fn register_points(&mut self, points: Arc<[G1Affine]>, broadcast: bool) -> Result<RootBases, RootError> {
-        let cards = Arc::clone(self.cards.as_ref().ok_or(RootError::NotOpen)?);
         let count = points.len();
         check_count(count)?;
         let bases = match self.world {
-            None => cards.register(points)?,
+            None => self.cards.register(points)?,
             Some(world) => {
                 world.workers().for_each(|rank| world.order(rank, &Order::Bases { count, broadcast }));
                 if broadcast {
                     send_points(world, &points);
                 }
                 compare_digests(world, &digest(&points));
-                let bases = register(world, &cards, points)?;
+                let bases = register(world, &self.cards, points)
+                    .unwrap_or_else(|error| world.fail(error.to_string()));
                 let registered = |_, record| matches!(record, Record::Registered).then_some(());
                 world.collect("the workers' cards to get the bases", self.options.load_deadline, registered);
                 bases
@@ -142,10 +150,9 @@ impl<'a> Root<'a> {
     ///
     /// # Errors
     ///
-    /// Returns a [`RootError`] of the arguments or of the root's own cards. Failures of other ranks end the job. In no case is a part of
-    /// the sum returned.
+    /// Returns a [`RootError`] if the arguments do not fit, if the cards of a single rank fail, or if the reduction was damaged. With
+    /// several ranks, a failure of cards ends the job. In no case is a part of the sum returned.
     pub fn sum(&mut self, bases: &RootBases, scalars: &[Fr]) -> Result<(G1Projective, SumReport), RootError> {
-        let cards = Arc::clone(self.cards.as_ref().ok_or(RootError::NotOpen)?);
         if bases.bases.len() != scalars.len() {
             return Err(RootError::Counts { points: bases.bases.len(), scalars: scalars.len() });
         }
@@ -158,7 +165,13 @@ impl<'a> Root<'a> {
         let scattered = begin.elapsed();
         let own = Scalars::from_fr(scalars[..parts[0]].to_vec());
         let limit = self.options.deadline;
-        let (mut sum, report) = compute_part(self.world, limit, &cards, &bases.bases, 0, &own)?;
+        let (mut sum, report) =
+            match (compute_part(self.world, limit, &self.cards, &bases.bases, 0, &own), self.world) {
+                (Ok(part), _) => part,
+                // The workers already wait for the reduction.
+                (Err(error), Some(world)) => world.fail(error.to_string()),
+                (Err(error), None) => return Err(error.into()),
+            };
         let mut reports = vec![report];
         if let Some(world) = self.world {
             let part = |_, record| match record {

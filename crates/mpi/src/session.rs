@@ -19,6 +19,16 @@ pub enum Member<'a> {
     Worker(Worker<'a>),
 }
 
+impl Member<'_> {
+    /// Returns this process's rank.
+    pub fn rank(&self) -> usize {
+        match self {
+            Self::Root(_) => 0,
+            Self::Worker(worker) => worker.rank(),
+        }
+    }
+}
+
 /// Runs `program` as a rank of a job, and returns the process's exit code. Call it once, from the main thread.
 ///
 /// If a launcher such as `mpirun` or Slurm started the process, this initializes MPI. Otherwise, the process is the only rank, and MPI

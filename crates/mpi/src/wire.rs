@@ -155,7 +155,7 @@ mod tests {
         let mut parts = [1, 2, 5].map(|k| sum_to_wire(&multiple(k)));
         let mut sums = [10, 2, 0].map(|k| sum_to_wire(&multiple(k)));
         sums[2] = sum_to_wire(&G1Projective::ZERO);
-        let (mut len, mut datatype) = (3, std::ptr::null_mut());
+        let (mut len, mut datatype): (_, *mut c_void) = (3, std::ptr::null_mut());
         // SAFETY: the arguments of an `MPI_User_function`, with three elements in each array.
         unsafe {
             add(parts.as_mut_ptr().cast(), sums.as_mut_ptr().cast(), &mut len, (&raw mut datatype).cast())

@@ -36,18 +36,21 @@ impl<'a> Worker<'a> {
     }
 
     /// Computes parts of sums with these cards until the root's program has returned. `own_bases` are this rank's copies of the points
-    /// that the root registers with [`Root::register_own`](crate::Root::register_own), in the same order.
+    /// that the root registers with [`Ranks::register_own`](crate::Ranks::register_own), in the same order.
     ///
-    /// # Errors
-    ///
-    /// Returns the error of a card that no other card of this rank could replace, and errors of bases. The program passes it on to
-    /// [`run`](crate::run), which ends the job.
-    pub fn serve(
+    /// If a part cannot be computed, because a card failed that no other card of this rank could replace, this does not return: it
+    /// reports the cause to the root, which ends the job.
+    pub fn serve(self, cards: &Cards, own_bases: impl IntoIterator<Item = Arc<[G1Affine]>>) {
+        // At once, since closing cards that hang takes time.
+        self.execute_orders(cards, own_bases.into_iter())
+            .unwrap_or_else(|error| self.world.fail(error.to_string()));
+    }
+
+    fn execute_orders(
         &self,
         cards: &Cards,
-        own_bases: impl IntoIterator<Item = Arc<[G1Affine]>>,
+        mut own_bases: impl Iterator<Item = Arc<[G1Affine]>>,
     ) -> Result<(), BoxedError> {
-        let mut own_bases = own_bases.into_iter();
         let mut bases: Vec<Bases> = vec![];
         self.world.record(&Record::Serving { cards: cards.in_service() });
         loop {
@@ -142,7 +145,10 @@ pub(crate) fn compute_part(
         Some(world) => {
             let is_over = || pending.is_finished() || begin.elapsed() >= limit;
             world.wait("this rank's cards", limit, Vec::new, || is_over().then_some(()));
-            pending.wait(Duration::ZERO)?
+            pending.wait(Duration::ZERO).map_err(|error| match error {
+                SumError::Deadline { pairs, state, .. } => SumError::Deadline { pairs, waited: limit, state },
+                error => error,
+            })?
         }
     };
     let report = report(&sum, cards, scalars.len(), begin.elapsed());

@@ -146,6 +146,7 @@ impl World {
         let limit = limit + if self.is_root() { ROOT_GRACE } else { WORKER_GRACE };
         let (begin, mut pause) = (Instant::now(), Pause::new());
         loop {
+            let is_over = begin.elapsed() > limit;
             if let Some(value) = ready() {
                 return value;
             }
@@ -153,7 +154,7 @@ impl World {
                 true => self.receive_records(),
                 false => self.answer(),
             }
-            if begin.elapsed() > limit {
+            if is_over {
                 self.end_at_deadline(phase, begin.elapsed(), &pending());
             }
             pause.sleep();

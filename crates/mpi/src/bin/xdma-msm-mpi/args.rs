@@ -47,6 +47,9 @@ pub struct Args {
     /// Time limit in seconds for starting all ranks and for the bases.
     #[arg(long, value_name = "SECONDS", default_value_t = 600.0, value_parser = seconds)]
     pub load_deadline: f64,
+    /// Time limit in seconds of a rank's wait for the next order of the root, which compares each sum with the CPU's in between.
+    #[arg(long, value_name = "SECONDS", default_value_t = 3600.0, value_parser = seconds)]
+    pub idle_limit: f64,
     /// Part of the time limit of a card that does not depend on the number of pairs, in seconds. A card that exceeds it is taken out.
     #[arg(long, value_name = "SECONDS", default_value_t = 10.0, value_parser = seconds)]
     pub card_margin: f64,

@@ -73,6 +73,15 @@ impl Fault {
     }
 }
 
+/// Lets a fault happen that hits the rank before it opens its cards.
+pub fn happen_at_start(fault: Option<Fault>) {
+    match fault {
+        Some(Fault::Panic) => panic!("--fault panic"),
+        Some(Fault::Exit) => std::process::exit(0),
+        _ => {}
+    }
+}
+
 /// Waits until the last card computes, and then lets the fault happen. `emulated` is that card.
 pub fn inject_while_computing(fault: Fault, cards: &Arc<Cards>, emulated: Option<Arc<EmulatedCard>>) {
     let cards = Arc::downgrade(cards);

@@ -31,43 +31,43 @@ fn main() -> ExitCode {
         .init();
     let deadline = Duration::from_secs_f64(args.deadline);
     let load_deadline = Duration::from_secs_f64(args.load_deadline);
-    let options = Options { deadline, load_deadline, ..Options::default() };
+    let idle_limit = Duration::from_secs_f64(args.idle_limit);
+    let options = Options { deadline, load_deadline, idle_limit };
     xdma_mpi::run(options, |member| {
+        fault::happen_at_start(args.fault_of(member.rank()));
         let result = match member {
             Member::Root(root) => compute(&args, root),
-            Member::Worker(worker) => serve(&args, &worker),
+            Member::Worker(worker) => serve(&args, worker),
         };
         result.map_err(Into::into)
     })
 }
 
-fn serve(args: &Args, worker: &Worker<'_>) -> Result<()> {
+fn serve(args: &Args, worker: Worker<'_>) -> Result<()> {
     let fault = args.fault_of(worker.rank());
-    match fault {
-        Some(Fault::Panic) => panic!("--fault {}:panic", worker.rank()),
-        Some(Fault::Return) => return Ok(()),
-        Some(Fault::Exit) => std::process::exit(0),
-        _ => {}
+    if fault == Some(Fault::Return) {
+        return Ok(());
     }
     let rank = cards::open(args, worker.rank(), fault)?;
     let own_bases = args.own_bases.then(|| data::points(args.pairs, args.seed).into());
-    worker.serve(&rank.cards, own_bases).map_err(anyhow::Error::from_boxed)
+    worker.serve(&rank.cards, own_bases);
+    Ok(())
 }
 
-fn compute(args: &Args, mut root: Root<'_>) -> Result<()> {
+fn compute(args: &Args, root: Root<'_>) -> Result<()> {
     let rank = cards::open(args, 0, args.fault_of(0))?;
-    root.open(Arc::clone(&rank.cards));
+    let mut ranks = root.open(Arc::clone(&rank.cards));
     let points: Arc<[_]> = data::points(args.pairs, args.seed).into();
     let begin = Instant::now();
     let bases = match args.own_bases {
-        true => root.register_own(Arc::clone(&points))?,
-        false => root.register(Arc::clone(&points))?,
+        true => ranks.register_own(Arc::clone(&points))?,
+        false => ranks.register(Arc::clone(&points))?,
     };
-    let sent = if args.own_bases || root.size() == 1 { 0 } else { bases.bytes() };
-    let mut output = Output::new(args, root.size(), sent, begin.elapsed());
+    let sent = if args.own_bases || ranks.size() == 1 { 0 } else { bases.bytes() };
+    let mut output = Output::new(args, ranks.size(), sent, begin.elapsed());
     for job in 0..args.jobs {
         let scalars = data::scalars(args.pairs, args.seed + 1 + u64::from(job));
-        let (sum, report) = root.sum(&bases, &scalars).context("no sum")?;
+        let (sum, report) = ranks.sum(&bases, &scalars).context("no sum")?;
         let verified = match args.no_compare {
             true => None,
             false => Some(data::is_sum(&sum, &Inputs { points: &points, scalars: &scalars })?),
