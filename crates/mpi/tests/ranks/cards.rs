@@ -3,7 +3,7 @@
 use crate::job::{Job, can_run};
 use serde_json::Value;
 
-const SIZE: &str = "--json --pairs 2^14 --min-part 2^10 --card-margin 2";
+const SIZE: &str = "--json --pairs 2^14 --min-part 2^10 --card-margin 1";
 /// Pairs of a rank, and of a card.
 const RANK: u64 = 1 << 12;
 const CARD: u64 = 1 << 11;
@@ -89,7 +89,7 @@ fn the_root_without_a_card_left_ends_the_job() {
 #[test]
 fn a_card_that_exceeds_the_deadline_of_the_job_is_named() {
     if can_run() {
-        let ended = Job::new("--cards 2 --pairs 2^12 --min-part 2^8 --deadline 3 --fault 2:card-hung").run();
-        ended.bad(70, &["rank 2 (host ", "not finished within 3s", "card emulated-2.1: computes 512 pairs"]);
+        let ended = Job::new("--cards 2 --pairs 2^12 --min-part 2^8 --deadline 2 --fault 2:card-hung").run();
+        ended.bad(70, &["rank 2 (host ", "not finished within 2s", "card emulated-2.1: computes 512 pairs"]);
     }
 }

@@ -58,7 +58,7 @@ fn a_failure_on_another_host_names_the_host() {
         return;
     }
     let directory = tempfile::tempdir().unwrap();
-    let arguments = "--pairs 2^12 --deadline 3 --fault 3";
+    let arguments = "--pairs 2^12 --deadline 2 --fault 3";
     job(directory.path(), &format!("{arguments}:card-gone"))
         .run()
         .bad(70, &["rank 3 (host nodeb)", "the card is gone"]);

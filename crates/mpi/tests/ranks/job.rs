@@ -4,12 +4,12 @@ use serde_json::Value;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// Only one job runs at a time.
-static TURN: Mutex<()> = Mutex::new(());
+/// Makes the marks of jobs unique.
+static JOBS: AtomicU32 = AtomicU32::new(0);
 /// Ends a job that hangs, and so fails its test. Far above what any job takes, since the processors can be busy with other builds.
 const TIMEOUT: &str = "90";
 /// Identifies the processes of a job.
@@ -44,7 +44,6 @@ pub fn can_run() -> bool {
 /// A job that `mpirun` starts.
 pub struct Job {
     command: Command,
-    _turn: MutexGuard<'static, ()>,
 }
 
 impl Job {
@@ -65,7 +64,6 @@ impl Job {
 
     /// A job without its programs, with these options of `mpirun`.
     pub fn on_hosts(options: &str) -> Self {
-        let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
         let mut command = Command::new("timeout");
         command.args([
             "-k",
@@ -81,7 +79,7 @@ impl Job {
         ]);
         command.args(options.split_whitespace()).env_remove("RUST_BACKTRACE");
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        Self { command, _turn: turn }
+        Self { command }
     }
 
     pub fn command(&mut self) -> &mut Command {
@@ -95,9 +93,9 @@ impl Job {
 
     /// Starts the job, calls `meanwhile` with its mark, and waits for its end.
     pub fn run_while(mut self, meanwhile: impl FnOnce(&str)) -> Ended {
-        let mark = format!("{MARK}={}", std::process::id());
-        let (begin, mut child) =
-            (Instant::now(), self.command.env(MARK, std::process::id().to_string()).spawn().unwrap());
+        let job = format!("{}.{}", std::process::id(), JOBS.fetch_add(1, Ordering::Relaxed));
+        let (begin, mark) = (Instant::now(), format!("{MARK}={job}"));
+        let mut child = self.command.env(MARK, job).spawn().unwrap();
         let (out, err) = (read(child.stdout.take()), read(child.stderr.take()));
         meanwhile(&mark);
         let status = child.wait().unwrap();
@@ -152,10 +150,12 @@ fn processes(mark: &str, rank: Option<usize>) -> Vec<u32> {
 
 /// Runs the program alone, without a launcher.
 pub fn alone(program: &Path, arguments: &str, variables: &[(&str, &str)]) -> Ended {
-    let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
     let mut command = Command::new("timeout");
-    command.args(["-k", "5", TIMEOUT]).arg(program).args(arguments.split_whitespace());
-    command.envs(variables.iter().copied()).stdin(Stdio::null());
+    // `env` sets the variables, so that `timeout` is found even with an empty search path.
+    command
+        .args(["-k", "5", TIMEOUT, "env"])
+        .args(variables.iter().map(|(name, value)| format!("{name}={value}")));
+    command.arg(program).args(arguments.split_whitespace()).stdin(Stdio::null());
     let begin = Instant::now();
     let child: Child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     let output = child.wait_with_output().unwrap();

@@ -1,6 +1,6 @@
 //! Jobs of several ranks, started by `mpirun`, with emulated cards.
 //!
-//! The tests skip if `mpirun` is not installed. One job runs at a time, since each has several ranks with several cards.
+//! The tests skip if `mpirun` is not installed.
 
 mod cards;
 mod hosts;
