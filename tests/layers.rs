@@ -22,14 +22,15 @@ const LAYERS: [&str; 11] = [
 ];
 
 /// The published packages, and the packages of this workspace on which each may depend.
-const PACKAGES: [(&str, &[&str]); 11] = [
+const PACKAGES: [(&str, &[&str]); 12] = [
     ("xdma-card-file", &[]),
     ("xdma-regs", &[]),
     ("xdma-rtl", &[]),
     ("xdma", &["xdma-regs"]),
     ("xdma-emulator", &["xdma-card-file", "xdma-regs", "xdma-rtl"]),
     ("xdma-emulated-card", &["xdma", "xdma-emulator"]),
-    ("xdma-arkworks", &["xdma"]),
+    ("xdma-cards", &["xdma"]),
+    ("xdma-arkworks", &["xdma", "xdma-cards"]),
     ("vfio-setup", &["xdma"]),
     ("xdma-chardev", &["xdma"]),
     ("xdma-preload", &["xdma", "xdma-chardev"]),

@@ -1,10 +1,12 @@
-//! Computes one MSM on the card. Its data can be sent in three ways, for comparison.
+//! Computes one MSM on the card, or on several. With one card, its data can be sent in three ways, for comparison.
 //!
 //!     cargo run --release --example msm                                   # 2^16 pairs
 //!     cargo run --release --example msm -- --pairs 1048576
 //!     cargo run --release --example msm -- --mode chunked --chunk 512 --repeat 5
 //!     cargo run --release --example msm -- --mode chunked --chunk all      # deadlocks, and reports why
 //!     cargo run --release --example msm -- --points points.bin --scalars scalars.bin
+//!     cargo run --release --example msm -- --cards 8                       # divided over emulated cards
+//!     cargo run --release --example msm -- --card 0000:3b:00.0 --card 0000:5e:00.0
 //!
 //! Typical output of the first command:
 //!
@@ -26,6 +28,7 @@
 //! little-endian.
 
 mod feed;
+mod several;
 
 use anyhow::{Context, Result, bail, ensure};
 use ark_bn254::{Fr, G1Affine};
@@ -39,7 +42,7 @@ use std::time::Duration;
 use xdma::channel::{Ring, Wait};
 use xdma::msm::TimeoutEstimator;
 use xdma::msm::curve::arkworks as curve;
-use xdma_examples::card::{CardArgs, Cost};
+use xdma_examples::card::{CardArgs, CardsArgs, Cost};
 use xdma_examples::kernel_driver::{self, KernelCost};
 use xdma_examples::{data, human};
 
@@ -47,7 +50,7 @@ use xdma_examples::{data, human};
 #[derive(Parser)]
 struct Args {
     #[command(flatten)]
-    card: CardArgs,
+    cards: CardsArgs,
     /// Number of generated points and scalars, at most 2^26.
     #[arg(long, default_value_t = 1 << 16, value_parser = clap::value_parser!(u32).range(..=1 << 26), conflicts_with_all = ["points", "scalars"])]
     pairs: u32,
@@ -176,7 +179,23 @@ fn main() -> Result<()> {
     let progress = ProgressBar::new(u64::from(args.repeat) + 1)
         .with_style(ProgressStyle::with_template("{elapsed:>4} [{bar:40}] {pos}/{len} {msg}")?);
     progress.enable_steady_tick(Duration::from_millis(200));
-    let report = run(&args, &points, &scalars, &progress);
+    let verified = match args.cards.single()? {
+        Some(card) => run_one(&args, &card, &points, &scalars, &progress)?,
+        None => several::run(&args, points, scalars, &progress)?,
+    };
+    ensure!(verified != Some(false), "the card's sum differs from the CPU's");
+    Ok(())
+}
+
+/// Computes the MSM on one card, and prints the report. Returns whether the CPU computed the same point.
+fn run_one(
+    args: &Args,
+    card: &CardArgs,
+    points: &[G1Affine],
+    scalars: &[Fr],
+    progress: &ProgressBar,
+) -> Result<Option<bool>> {
+    let report = run(args, card, points, scalars, progress);
     progress.finish_and_clear();
     let report = report?;
     if args.json {
@@ -184,8 +203,7 @@ fn main() -> Result<()> {
     } else {
         print(&report);
     }
-    ensure!(report.verified != Some(false), "the card's sum differs from the CPU's");
-    Ok(())
+    Ok(report.verified)
 }
 
 fn inputs(args: &Args) -> Result<(Vec<G1Affine>, Vec<Fr>)> {
@@ -200,10 +218,16 @@ fn inputs(args: &Args) -> Result<(Vec<G1Affine>, Vec<Fr>)> {
     }
 }
 
-fn run(args: &Args, points: &[G1Affine], scalars: &[Fr], progress: &ProgressBar) -> Result<MsmReport> {
+fn run(
+    args: &Args,
+    card_args: &CardArgs,
+    points: &[G1Affine],
+    scalars: &[Fr],
+    progress: &ProgressBar,
+) -> Result<MsmReport> {
     progress.set_message("opening the card");
-    let card = args.card.open()?;
-    let name = args.card.describe(&card)?;
+    let card = card_args.open()?;
+    let name = card_args.describe(&card)?;
     let chunk = match args.chunk {
         None => None,
         Some(Chunk::Pairs(chunk)) => Some(chunk),
@@ -211,7 +235,7 @@ fn run(args: &Args, points: &[G1Affine], scalars: &[Fr], progress: &ProgressBar)
     };
     let limit = match args.timeout {
         Some(seconds) => Limit::Fixed(Duration::from_secs_f64(seconds)),
-        None => Limit::Estimated(TimeoutEstimator::new(args.card.timeout_margin())),
+        None => Limit::Estimated(TimeoutEstimator::new(card_args.timeout_margin())),
     };
     let ring = args.ring.map_or(Ring::Chain, Ring::from);
     progress.set_message("writing points and scalars");
@@ -286,12 +310,13 @@ fn print(report: &MsmReport) {
         human::bandwidth(report.bytes, median),
         human::seconds(report.seconds_result)
     );
-    println!(
-        "  {}",
-        match report.verified {
-            Some(true) => "verified: the CPU (arkworks) computes the same point",
-            Some(false) => "WRONG: the CPU (arkworks) computes another point",
-            None => "not checked against the CPU (--no-check)",
-        }
-    );
+    println!("  {}", verdict(report.verified));
+}
+
+fn verdict(verified: Option<bool>) -> &'static str {
+    match verified {
+        Some(true) => "verified: the CPU (arkworks) computes the same point",
+        Some(false) => "WRONG: the CPU (arkworks) computes another point",
+        None => "not checked against the CPU (--no-check)",
+    }
 }

@@ -24,7 +24,7 @@
 //! The columns on the right show the cost of sending the same data through the kernel's driver, calculated from its source code:
 //! calls of `write()`, pinned pages, and descriptors.
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
 use ark_bn254::{Bn254, Fr};
 use ark_ff::UniformRand;
 use ark_groth16::{Groth16, Proof, ProvingKey};
@@ -34,6 +34,7 @@ use semaphore_rs_ark_circom::CircomReduction;
 use serde::Serialize;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
+use xdma::channel::Stats;
 use xdma_arkworks::groth16::{from_bn254_key, into_bn254_proof};
 use xdma_arkworks::{CardBn254, ComputedOn, Context, MsmReport, OnCard};
 use xdma_examples::card::CardArgs;
@@ -148,14 +149,19 @@ impl Prover {
         Ok(into_bn254_proof(proof))
     }
 
+    /// Returns the statistics of the channel that sends points and scalars.
+    fn channel(&self) -> Result<Stats> {
+        self.context.cards().h2c_stats(0).context("the card is not open")
+    }
+
     fn report(&self, number: u32) -> Result<ProofReport> {
         let witness = self.circuit.witness(number.into())?;
-        let (before, channel) = (self.context.stats(), self.context.h2c_stats()?);
+        let (before, channel) = (self.context.stats(), self.channel()?);
         let begin = Instant::now();
         let proof = self.prove(&witness)?;
         let seconds = begin.elapsed().as_secs_f64();
         let verified = self.circuit.verify(&witness, &proof)?;
-        let (after, now) = (self.context.stats(), self.context.h2c_stats()?);
+        let (after, now) = (self.context.stats(), self.channel()?);
         let msms = std::mem::take(&mut *self.msms.lock().unwrap_or_else(PoisonError::into_inner));
         Ok(ProofReport {
             msms,

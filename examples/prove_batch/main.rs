@@ -1,7 +1,8 @@
-//! A service loop: several threads share the card and create many proofs with one key. While the card computes the MSMs of one
-//! proof, the CPU works on another one.
+//! A service loop: several threads share one card, or several, and create many proofs with one key. While the cards compute the MSMs of
+//! one proof, the CPU works on another one.
 //!
 //!     cargo run --release --example prove_batch -- --proofs 100
+//!     cargo run --release --example prove_batch -- --cards 8
 //!
 //! Typical output:
 //!
@@ -27,7 +28,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 use xdma_arkworks::groth16::{from_bn254_key, into_bn254_proof};
 use xdma_arkworks::{CardBn254, OnCard};
-use xdma_examples::card::CardArgs;
+use xdma_cards::CardStatus;
+use xdma_examples::card::CardsArgs;
 use xdma_examples::first_error::FirstError;
 use xdma_examples::human;
 use xdma_examples::msm_args::MsmArgs;
@@ -47,7 +49,7 @@ pub struct Args {
     #[command(flatten)]
     msm: MsmArgs,
     #[command(flatten)]
-    card: CardArgs,
+    cards: CardsArgs,
     /// Print one JSON object instead of text.
     #[arg(long)]
     json: bool,
@@ -56,7 +58,7 @@ pub struct Args {
 /// The output of `--json`.
 #[derive(Serialize)]
 pub struct BatchReport {
-    card: String,
+    pub cards: Vec<CardReport>,
     depth: usize,
     crossover: Option<usize>,
     workers: u32,
@@ -70,6 +72,16 @@ pub struct BatchReport {
     pub msms_started_early: u64,
     pub msms_on_cpu: u64,
     bytes_copied: u64,
+}
+
+/// What one card has done.
+#[derive(Serialize)]
+pub struct CardReport {
+    card: String,
+    /// Number of MSMs, or parts of MSMs, that it computed.
+    pub parts: u64,
+    pairs: u64,
+    failures: u64,
 }
 
 #[derive(Serialize)]
@@ -144,16 +156,14 @@ fn main() -> Result<()> {
 }
 
 pub fn run(args: &Args) -> Result<BatchReport> {
-    let card = args.card.open()?;
-    let name = args.card.describe(&card)?;
-    let context = args.msm.open(&args.card, &card)?;
+    let (names, context) = args.msm.open_cards(&args.cards)?;
     let (circuit, key) = args.circuit.read()?;
     let key = OnCard::new(&context, from_bn254_key(key))?;
     let template = "{elapsed:>4} [{bar:40}] {pos}/{len} proofs, {per_sec}, {eta} left";
     let progress = ProgressBar::new(args.proofs.into()).with_style(ProgressStyle::with_template(template)?);
     progress.enable_steady_tick(Duration::from_millis(200));
     if !args.json {
-        progress.suspend(|| println!("{name}\n{}", context.crossover()));
+        progress.suspend(|| println!("{}\n{}", names.join("\n"), context.crossover()));
     }
     let (next, first_error) = (AtomicU32::new(0), FirstError::default());
     let service = Service { circuit, key, proofs: args.proofs, next, progress, first_error };
@@ -171,8 +181,15 @@ pub fn run(args: &Args) -> Result<BatchReport> {
     service.first_error.into_result()?;
     let verified = u32::try_from(latencies.len()).context("more proofs than requested")?;
     let stats = context.stats();
+    let cards = names.into_iter().zip(context.cards().status());
+    let report = |(card, status): (_, CardStatus)| CardReport {
+        card,
+        parts: status.parts,
+        pairs: status.pairs,
+        failures: status.failures + status.wrong_results,
+    };
     Ok(BatchReport {
-        card: name,
+        cards: cards.map(report).collect(),
         depth: args.circuit.depth,
         crossover: context.crossover().min_pairs(),
         workers: args.workers,
@@ -208,5 +225,11 @@ fn print(report: &BatchReport, json: bool) -> Result<()> {
         human::count(report.msms_on_cpu),
         human::bytes(report.bytes_copied)
     );
+    if report.cards.len() > 1 {
+        for (at, CardReport { parts, pairs, failures, .. }) in report.cards.iter().enumerate() {
+            let [parts, pairs, failures] = [parts, pairs, failures].map(|count| human::count(*count));
+            println!("  card {at}: {parts} MSMs or parts, {pairs} pairs, {failures} failures");
+        }
+    }
     Ok(())
 }

@@ -1,6 +1,6 @@
-//! The `--card` option, and the cost of transfers.
+//! The options `--card` and `--cards`, and the cost of transfers.
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use clap::{Args, ValueEnum};
 use serde::Serialize;
 use std::io::{IsTerminal, stderr};
@@ -16,12 +16,33 @@ use xdma_emulated_card::{CardChoice, StartError, described, find_description};
 use xdma_emulator::logic::{Design, Logic, MsmModelOptions};
 use xdma_emulator::{CardFile, EmulatorOptions};
 
-/// The options of every example.
+/// The options of an example that uses one card.
 #[derive(Args, Clone, Debug)]
 pub struct CardArgs {
     /// The card: a PCI address, unix:PATH of a vfio-user socket, or an emulated card: f1, alveo, or a file that describes one.
     #[arg(long, env = "XDMA_CARD", default_value = "f1", value_name = "BDF|unix:PATH|NAME|FILE.toml")]
     pub card: CardChoice,
+    #[command(flatten)]
+    pub opening: OpeningArgs,
+}
+
+/// The options of an example that uses one card or several.
+#[derive(Args, Clone, Debug)]
+pub struct CardsArgs {
+    /// The card: a PCI address, unix:PATH of a vfio-user socket, or an emulated card: f1, alveo, or a file that describes one.
+    /// Repeat it for several cards.
+    #[arg(long, env = "XDMA_CARD", default_value = "f1", value_name = "BDF|unix:PATH|NAME|FILE.toml")]
+    pub card: Vec<CardChoice>,
+    /// Number of emulated cards like --card.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=16))]
+    pub cards: Option<u8>,
+    #[command(flatten)]
+    pub opening: OpeningArgs,
+}
+
+/// The options for opening a card.
+#[derive(Args, Clone, Debug)]
+pub struct OpeningArgs {
     /// A description of a real card, which names its BARs: `xdma survey` writes one.
     #[arg(long, value_name = "NAME|FILE.toml", value_parser = find_description)]
     pub card_file: Option<CardFile>,
@@ -61,32 +82,125 @@ impl CardArgs {
     /// # Errors
     /// If the card cannot be opened, or the options contradict each other.
     pub fn open(&self) -> Result<Card> {
+        self.opening.open(&self.card)
+    }
+
+    /// Opens a card with AXI-Stream channels. An emulated card loops each H2C stream back to the C2H stream of the same number.
+    ///
+    /// # Errors
+    /// If the card cannot be opened.
+    pub fn open_streams(&self) -> Result<Card> {
+        self.opening.open_streams(&self.card)
+    }
+
+    /// Returns the margin of the timeout of each job ([`OpeningArgs::timeout_margin`]).
+    pub fn timeout_margin(&self) -> Duration {
+        self.opening.timeout_margin()
+    }
+
+    /// Describes the card in one line.
+    ///
+    /// # Errors
+    /// If the card cannot be read.
+    pub fn describe(&self, card: &Card) -> Result<String> {
+        describe(&self.card, card)
+    }
+}
+
+impl CardsArgs {
+    /// Opens all cards. Returns each with its description in one line.
+    ///
+    /// # Errors
+    /// If a card cannot be opened, or the options contradict each other.
+    pub fn open(&self) -> Result<Vec<(String, Card)>> {
+        let choices = self.choices()?;
+        let open = |choice: &CardChoice| {
+            let card = self.opening.open(choice)?;
+            Ok((describe(choice, &card)?, card))
+        };
+        choices.iter().map(open).collect()
+    }
+
+    /// Returns the cards to open.
+    ///
+    /// # Errors
+    /// If `--cards` does not refer to one emulated card.
+    pub fn choices(&self) -> Result<Vec<CardChoice>> {
+        match (self.cards, &self.card[..]) {
+            (None, choices) => Ok(choices.to_vec()),
+            (Some(count), [choice]) => {
+                ensure!(
+                    count == 1 || choice.emulated().is_some(),
+                    "`--cards {count}` starts emulated cards, and {choice} is not one: repeat `--card` for several real cards"
+                );
+                Ok(vec![choice.clone(); count.into()])
+            }
+            (Some(count), _) => {
+                anyhow::bail!(
+                    "`--cards {count}` requires one emulated `--card`; omit it to use the cards named by `--card`"
+                )
+            }
+        }
+    }
+
+    /// Returns whether all cards are emulated.
+    pub fn are_emulated(&self) -> bool {
+        self.card.iter().all(|choice| choice.emulated().is_some())
+    }
+
+    /// Returns the options as those of one card, if they name only one.
+    ///
+    /// # Errors
+    /// As [`choices`](Self::choices).
+    pub fn single(&self) -> Result<Option<CardArgs>> {
+        let choices = self.choices()?;
+        let opening = self.opening.clone();
+        Ok(match &choices[..] {
+            [card] => Some(CardArgs { card: card.clone(), opening }),
+            _ => None,
+        })
+    }
+}
+
+fn describe(choice: &CardChoice, card: &Card) -> Result<String> {
+    let report = card.report()?;
+    let emulated = if choice.emulated().is_some() { "emulated " } else { "" };
+    Ok(format!("{emulated}{choice} ({:04x}:{:04x} over {})", report.vendor, report.device, report.bus.kind))
+}
+
+impl OpeningArgs {
+    /// Opens a card. The library's log goes to standard error.
+    ///
+    /// # Errors
+    /// If the card cannot be opened, or the options contradict each other.
+    pub fn open(&self, choice: &CardChoice) -> Result<Card> {
         init_log();
         #[cfg(feature = "rtl")]
-        anyhow::ensure!(
+        ensure!(
             self.trace.is_none() || matches!(self.logic, LogicName::Rtl),
             "`--trace` requires the simulated design: add `--logic rtl`"
         );
         let card = match self.logic {
-            LogicName::Msm => self.open_msm(),
+            LogicName::Msm => self.open_msm(choice),
             #[cfg(feature = "rtl")]
-            LogicName::Rtl => self.open_rtl()?,
+            LogicName::Rtl => self.open_rtl(choice)?,
         };
-        card.with_context(|| self.cannot_open())
+        card.with_context(|| cannot_open(choice))
     }
 
     /// Opens the card. An emulated card has the MSM design, whatever its description names.
-    fn open_msm(&self) -> Result<Card, StartError> {
-        self.open_as(EmulatorOptions::like, Design::Msm(MsmModelOptions::default()).build())
+    fn open_msm(&self, choice: &CardChoice) -> Result<Card, StartError> {
+        self.open_as(choice, EmulatorOptions::like, Design::Msm(MsmModelOptions::default()).build())
     }
 
     /// Opens the card, which has this logic if it is emulated.
     fn open_as(
         &self,
+        choice: &CardChoice,
         emulated: impl FnOnce(CardFile) -> EmulatorOptions,
         logic: Arc<dyn Logic>,
     ) -> Result<Card, StartError> {
-        match &self.card {
+        match choice {
             CardChoice::Emulated { card, .. } => {
                 let options = described(card, self.options());
                 xdma_emulated_card::start(emulated(CardFile::clone(card)), logic, options)
@@ -104,48 +218,31 @@ impl CardArgs {
         self.card_file.as_ref().map_or(options, |card| described(card, options))
     }
 
-    fn cannot_open(&self) -> String {
-        match &self.card {
-            CardChoice::Named(CardName::Pci(_)) => {
-                format!("cannot open card {} (`vfio-setup doctor` lists what is missing)", self.card)
-            }
-            card => format!("cannot open card {card}"),
-        }
-    }
-
-    /// Opens a card with AXI-Stream channels. An emulated card loops each H2C stream back to the C2H stream of the same number.
-    ///
-    /// # Errors
-    /// If the card cannot be opened.
-    pub fn open_streams(&self) -> Result<Card> {
+    fn open_streams(&self, choice: &CardChoice) -> Result<Card> {
         init_log();
         let with_streams = |card| EmulatorOptions::like(card).with_streams();
-        let card = self.open_as(with_streams, Design::Loopback.build());
-        card.with_context(|| self.cannot_open())
+        let card = self.open_as(choice, with_streams, Design::Loopback.build());
+        card.with_context(|| cannot_open(choice))
     }
 
     #[cfg(feature = "rtl")]
-    fn open_rtl(&self) -> Result<Result<Card, StartError>> {
+    fn open_rtl(&self, choice: &CardChoice) -> Result<Result<Card, StartError>> {
         use xdma_emulator::logic;
-        anyhow::ensure!(
-            matches!(self.card, CardChoice::Emulated { .. }),
-            "`--logic rtl` requires an emulated card; {} has its own logic",
-            self.card
+        ensure!(
+            matches!(choice, CardChoice::Emulated { .. }),
+            "`--logic rtl` requires an emulated card; {choice} has its own logic"
         );
         let design = Arc::new(logic::Rtl::new(logic::Variant::Full));
         if let Some(path) = &self.trace {
             let built = cfg!(feature = "rtl-trace");
-            anyhow::ensure!(
-                built,
-                "`--trace` requires the feature `rtl-trace`: build with `--features rtl-trace`"
-            );
-            anyhow::ensure!(
+            ensure!(built, "`--trace` requires the feature `rtl-trace`: build with `--features rtl-trace`");
+            ensure!(
                 design.trace(path, self.trace_levels),
                 "cannot write {}: check that the directory exists and is writable",
                 path.display()
             );
         }
-        Ok(self.open_as(EmulatorOptions::like, design))
+        Ok(self.open_as(choice, EmulatorOptions::like, design))
     }
 
     /// Returns the margin of the timeout of each job ([`TimeoutEstimator`](xdma::msm::TimeoutEstimator)). It is larger for a
@@ -157,18 +254,14 @@ impl CardArgs {
             LogicName::Rtl => Duration::from_secs(600),
         }
     }
+}
 
-    /// Describes the card in one line.
-    ///
-    /// # Errors
-    /// If the card cannot be read.
-    pub fn describe(&self, card: &Card) -> Result<String> {
-        let report = card.report()?;
-        let emulated = if self.card.emulated().is_some() { "emulated " } else { "" };
-        Ok(format!(
-            "{emulated}{} ({:04x}:{:04x} over {})",
-            self.card, report.vendor, report.device, report.bus.kind
-        ))
+fn cannot_open(choice: &CardChoice) -> String {
+    match choice {
+        CardChoice::Named(CardName::Pci(_)) => {
+            format!("cannot open card {choice} (`vfio-setup doctor` lists what is missing)")
+        }
+        card => format!("cannot open card {card}"),
     }
 }
 

@@ -131,6 +131,16 @@ fn prove_batch_verifies_its_proofs() {
     assert!(report.latency.p50 > 0.0 && report.latency.p50 <= report.latency.max);
 }
 
+#[test]
+fn prove_batch_uses_several_cards() {
+    let words = ["prove_batch", "--depth", "16", "--proofs", "4", "--workers", "3", "--cards", "2"];
+    let report = prove_batch::run(&prove_batch::Args::try_parse_from(words).unwrap()).unwrap();
+    assert_eq!((report.verified, report.msms_on_card, report.msms_on_cpu), (4, 16, 0));
+    // The MSMs of this circuit are too small to be divided.
+    let parts: Vec<_> = report.cards.iter().map(|card| card.parts).collect();
+    assert!(parts.iter().sum::<u64>() == 16 && parts.iter().all(|parts| *parts > 0), "{parts:?}");
+}
+
 fn circuit(words: &[&str]) -> anyhow::Result<CircuitArgs> {
     #[derive(Parser)]
     struct Command {

@@ -133,6 +133,43 @@ fn msm_reports_its_counts(mode: &str) -> Result<()> {
     Ok(())
 }
 
+/// `CORE_BUSY` of a card after its part of an MSM of random scalars in canonical form: an addition for each window of each pair, and
+/// the reduction.
+fn core_cycles(pairs: u64) -> u64 {
+    20 * pairs + 534_806
+}
+
+#[test]
+fn msm_is_divided_over_several_cards() -> Result<()> {
+    for options in ["--cards 4", "--card f1 --card alveo --card f1 --card f1"] {
+        let report = report("msm", &format!("--pairs {PAIRS} {options}"))?;
+        ensure!(report["verified"] == true, "`verified` is {}", report["verified"]);
+        let cards = report["cards"].as_array().context("`cards` is not a list")?;
+        ensure!(cards.len() == 4 && count(&report, "pairs")? == PAIRS, "{report}");
+        for card in cards {
+            check_card(card)?;
+            let pairs = count(card, "pairs")?;
+            ensure!((1024..=1026).contains(&pairs), "the first MSM is not divided equally: {report}");
+            ensure!(count(card, "core_cycles")? == core_cycles(pairs), "{report}");
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn msm_refuses_contradicting_options_for_several_cards() -> Result<()> {
+    for (options, reason) in [
+        ("--cards 2 --card f1 --card f1", "requires one emulated `--card`"),
+        ("--cards 2 --card 0000:3b:00.0", "0000:3b:00.0 is not one"),
+        ("--cards 2 --mode chunked", "only `--mode program`"),
+        ("--cards 0", "0 is not in 1..=16"),
+    ] {
+        let error = report("msm", &format!("--pairs 100 {options}")).unwrap_err().to_string();
+        ensure!(error.contains(reason), "{options}: {error}");
+    }
+    Ok(())
+}
+
 #[test]
 fn msm_reports_its_counts_in_mode_chunked() -> Result<()> {
     msm_reports_its_counts("chunked")

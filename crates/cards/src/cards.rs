@@ -129,10 +129,9 @@ impl Cards {
         // Each thread computes at most one part first, which its deadline bounds.
         let results = loads.into_iter().enumerate().map(|(index, loaded)| (index, loaded.recv()));
         for (index, result) in results.collect::<Vec<_>>() {
-            match result {
-                Ok(Err(source)) => return Err(RegisterError::Card { card: self.name(index), source }),
-                // The thread of a card has ended, so the card is out of service.
-                Ok(Ok(())) | Err(_) => {}
+            // Without a reply, the thread of the card has ended, so the card is out of service.
+            if let Ok(Err(source)) = result {
+                return Err(RegisterError::Card { card: self.name(index), source });
             }
         }
         Ok(bases)

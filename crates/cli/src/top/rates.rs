@@ -63,6 +63,20 @@ impl Rates {
         Self { channels, msm: has_design.then(|| msm(&before.msm, &now.msm, seconds)) }
     }
 
+    /// Returns the bytes per second of all channels whose name begins with `direction`.
+    pub fn bytes_per_second(&self, direction: &str) -> f64 {
+        let channels = self.channels.iter().filter(|channel| channel.name.starts_with(direction));
+        channels.map(|channel| channel.bytes_per_second).sum()
+    }
+
+    pub fn stalls(&self) -> u64 {
+        self.channels.iter().map(|channel| channel.stalls).sum()
+    }
+
+    pub fn errors(&self) -> u64 {
+        self.channels.iter().map(|channel| channel.errors).sum()
+    }
+
     pub fn object(&self) -> Value {
         let channels: Vec<_> = self.channels.iter().map(ChannelRates::object).collect();
         json!({ "channels": channels, "msm": self.msm.as_ref().map(MsmRates::object) })

@@ -12,8 +12,12 @@ use std::time::Duration;
 
 const HEADER: &str = "channel  bytes/s    jobs/s queue      p50      p99 stalls errors";
 
+const SUMMARY_HEADER: &str = "    MSMs/s   pairs/s queue   core idle      H2C      C2H stalls errors card";
+
 /// One line of the screen.
 enum Row<'a> {
+    SummaryHeader,
+    Summary(&'a WatchedCard),
     Title(&'a WatchedCard),
     Header,
     Channel(&'a WatchedCard, &'a ChannelRates),
@@ -34,11 +38,23 @@ fn rows(card: &WatchedCard) -> Vec<Row<'_>> {
     rows
 }
 
-/// Draws all cards below each other, starting at row `first`, or earlier if the last rows then leave space. Returns the first row that
+/// Returns one row for each card, if there are several, and then the details of each.
+fn all_rows(cards: &[WatchedCard]) -> Vec<Row<'_>> {
+    let mut rows = vec![];
+    if cards.len() > 1 {
+        rows.push(Row::SummaryHeader);
+        rows.extend(cards.iter().map(Row::Summary));
+        rows.push(Row::Gap);
+    }
+    rows.extend(cards.iter().flat_map(self::rows));
+    rows.pop();
+    rows
+}
+
+/// Draws a summary and all cards below each other, starting at row `first`, or earlier if the last rows then leave space. Returns the first row that
 /// is shown.
 pub fn draw(frame: &mut Frame, cards: &[WatchedCard], first: usize) -> usize {
-    let mut rows: Vec<_> = cards.iter().flat_map(rows).collect();
-    rows.pop();
+    let rows = all_rows(cards);
     let [body, foot] = Layout::vertical([Constraint::Min(0), Constraint::Length(1)]).areas(frame.area());
     let shown = usize::from(body.height).min(rows.len());
     let first = first.min(rows.len() - shown);
@@ -56,6 +72,14 @@ pub fn draw(frame: &mut Frame, cards: &[WatchedCard], first: usize) -> usize {
 
 fn draw_row(frame: &mut Frame, row: &Row, at: Rect) {
     match row {
+        Row::SummaryHeader => frame.render_widget(Line::from(SUMMARY_HEADER).dim(), at),
+        Row::Summary(card) => {
+            let line = Line::from(summary_text(card));
+            frame.render_widget(
+                if card.ended || card.rates.errors() > 0 { line.fg(Color::Red) } else { line },
+                at,
+            );
+        }
         Row::Title(card) => {
             let title = Line::from(card.title()).bold();
             frame.render_widget(if card.ended { title.fg(Color::Red) } else { title }, at);
@@ -93,6 +117,23 @@ fn row_text(channel: &ChannelRates) -> String {
     format!("{name:<6} {bytes:>9} {jobs:>9} {in_flight:>5} {p50:>8} {p99:>8} {stalls:>6} {errors:>6}")
 }
 
+/// Formats a card as one row, in the columns of [`SUMMARY_HEADER`].
+fn summary_text(card: &WatchedCard) -> String {
+    let rates = &card.rates;
+    let rate = |value: Option<f64>| value.map_or_else(|| "-".into(), short);
+    let msm = rates.msm.as_ref();
+    let [jobs, pairs] = [msm.map(|msm| msm.jobs_per_second), msm.map(|msm| msm.pairs_per_second)].map(rate);
+    let queued = msm.map_or_else(|| "-".into(), |msm| msm.in_flight.to_string());
+    let idle =
+        msm.and_then(|msm| msm.idle).map_or_else(|| "-".into(), |idle| format!("{:.1} %", idle * 100.0));
+    let [h2c, c2h] = ["H2C", "C2H"].map(|direction| short(rates.bytes_per_second(direction)));
+    let (stalls, errors) = (rates.stalls(), rates.errors());
+    format!(
+        "{jobs:>10} {pairs:>9} {queued:>5} {idle:>11} {h2c:>8} {c2h:>8} {stalls:>6} {errors:>6} {}",
+        card.title()
+    )
+}
+
 fn msm_text(msm: &MsmRates) -> String {
     let idle = msm.idle.map_or("unknown".into(), |idle| format!("{:.1} %", idle * 100.0));
     let (jobs, pairs) = (short(msm.jobs_per_second), short(msm.pairs_per_second));
@@ -102,6 +143,11 @@ fn msm_text(msm: &MsmRates) -> String {
 /// Formats all cards as plain text.
 pub fn text(cards: &[WatchedCard]) -> String {
     let mut lines = vec![];
+    if cards.len() > 1 {
+        lines.push(SUMMARY_HEADER.into());
+        lines.extend(cards.iter().map(summary_text));
+        lines.push(String::new());
+    }
     for card in cards {
         lines.extend([card.title(), HEADER.into()]);
         lines.extend(card.rates.channels.iter().map(row_text));
@@ -129,8 +175,8 @@ mod tests {
     use xdma::stats::Reader;
     use xdma_emulator::CardFile;
 
-    /// Draws a card of this process after ten successful transfers. Returns the screen and the first row shown.
-    fn drawn(width: u16, height: u16, first: usize) -> (String, usize) {
+    /// Returns the statistics of a card of this process after ten successful transfers.
+    fn watched() -> WatchedCard {
         let card = xdma_emulated_card::start_like(CardFile::f1(), CardOptions::default()).unwrap();
         let mut channel = card.h2c(2).unwrap();
         let location = card.report().unwrap().bus.location;
@@ -142,10 +188,33 @@ mod tests {
             channel.transfer(&buffer, 0..4096, 0x5000_0000, Duration::from_secs(10)).unwrap();
         }
         watched.update();
+        watched
+    }
+
+    /// Draws a card. Returns the screen and the first row shown.
+    fn drawn(width: u16, height: u16, first: usize) -> (String, usize) {
+        draw_on(width, height, &[watched()], first)
+    }
+
+    fn draw_on(width: u16, height: u16, cards: &[WatchedCard], first: usize) -> (String, usize) {
         let mut terminal = Terminal::new(TestBackend::new(width, height)).unwrap();
         let mut shown = 0;
-        terminal.draw(|frame| shown = draw(frame, &[watched], first)).unwrap();
+        terminal.draw(|frame| shown = draw(frame, cards, first)).unwrap();
         (terminal.backend().to_string(), shown)
+    }
+
+    #[test]
+    fn several_cards_have_one_row_each() {
+        let cards = [watched(), watched(), watched()];
+        let seen = [draw_on(160, 30, &cards, 0).0, text(&cards)];
+        for seen in &seen {
+            let header = seen.lines().position(|line| line.contains("pairs/s queue")).unwrap();
+            let summary: Vec<_> = seen.lines().skip(header + 1).take(3).collect();
+            for (line, card) in summary.iter().zip(&cards) {
+                assert!(line.contains(&card.title()) && line.contains(" 0 "), "{seen}");
+            }
+        }
+        assert!(!text(&cards[..1]).contains(SUMMARY_HEADER), "one card needs no summary");
     }
 
     #[test]
