@@ -12,7 +12,6 @@ mod process;
 mod registers;
 mod run;
 mod schedule;
-mod soak;
 mod suites;
 mod table;
 mod vm;
@@ -108,7 +107,7 @@ fn main() -> ExitCode {
         }
         Command::BenchVm { json } => bench_vm(json),
         Command::Fuzz { targets, seconds, keep } => fuzz::fuzz(&targets, seconds, keep),
-        Command::Soak { minutes, seed, json } => soak::soak(minutes, seed, json),
+        Command::Soak { minutes, seed, json } => soak(minutes, seed, json),
         Command::Registers => registers::write(&Workspace::find()).map(|()| true),
     });
     match result {
@@ -129,4 +128,13 @@ fn bench_vm(json: bool) -> Result<bool> {
     let counts = suites::count(&mut run, rig)?;
     println!("{}", if json { counts.to_string() } else { format!("{counts:#}") });
     Ok(true)
+}
+
+/// Runs the bench `soak`, a stress test with injected faults, with the emulated card's rules enforced. Returns whether it succeeded.
+fn soak(minutes: f64, seed: u64, json: bool) -> Result<bool> {
+    let mut command = std::process::Command::new(env!("CARGO"));
+    command.current_dir(Workspace::find().root).env("XDMA_STRICT", "1");
+    let arguments = format!("bench --quiet --package xdma --bench soak -- --minutes {minutes} --seed {seed}");
+    command.args(arguments.split(' ')).args(json.then_some("--json"));
+    Ok(command.status().context("cargo did not start")?.success())
 }

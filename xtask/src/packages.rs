@@ -20,9 +20,12 @@ const PROGRAMS: &[(&str, &str, &str)] = &[
     ("cargo-fuzz", CARGO, "cargo-fuzz"),
     ("cc", APT, "gcc"),
     ("iverilog", APT, "iverilog"),
+    (LIBCLANG, APT, "libclang-dev"),
     (LIBELF, APT, "libelf1"),
     (LIBPYTHON, APT, "libpython3-dev"),
     ("make", APT, "make"),
+    ("mpicc", APT, "libopenmpi-dev"),
+    ("mpirun", APT, "openmpi-bin"),
     ("python3", APT, "python3"),
     (VENV, APT, "python3-venv"),
     ("strace", APT, "strace"),
@@ -32,10 +35,13 @@ const PROGRAMS: &[(&str, &str, &str)] = &[
     ("xz", APT, "xz-utils"),
 ];
 
-/// Requirements that are not programs: a library of the kernel's objtool, a library that cocotb loads, and Python's module `venv`.
+/// Requirements that are not programs: libraries for MPI's bindings, the kernel's objtool and cocotb, and Python's module `venv`.
+pub const LIBCLANG: &str = "libclang";
 pub const LIBELF: &str = "libelf";
 pub const LIBPYTHON: &str = "libpython3";
 pub const VENV: &str = "python3-venv";
+/// A command that finds the library and its headers.
+const CLANG: &str = "ls /usr/lib/llvm-*/lib/libclang*.so* /usr/lib/llvm-*/lib/clang/*/include/stddef.h";
 /// A Python script that exits with 0 if the interpreter's shared library is installed.
 const FIND_LIBPYTHON: &str = "import os, sysconfig as s; v = s.get_config_var; \
      os.stat(os.path.join(v('LIBDIR'), v('INSTSONAME')))";
@@ -65,6 +71,7 @@ fn install_command(programs: &[&str]) -> String {
 
 fn is_installed(program: &str) -> bool {
     match program {
+        LIBCLANG => succeeds("sh", &["-c", CLANG]),
         LIBELF => succeeds("python3", &["-c", "import ctypes; ctypes.CDLL('libelf.so.1')"]),
         LIBPYTHON => succeeds("python3", &["-c", FIND_LIBPYTHON]),
         VENV => succeeds("python3", &["-c", "import ensurepip"]),

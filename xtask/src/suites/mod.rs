@@ -1,17 +1,13 @@
-//! The suites. To add one, add a file to this directory and a line to [`SUITES`].
+//! The suites. To add one, add a file to this directory, or a constant to `checks.rs`, and a line to [`SUITES`].
 
 mod benches;
-mod build;
-mod clippy;
+mod checks;
 mod counts;
 mod docs;
 mod features;
-mod fmt;
 mod hdl;
-mod publish;
 mod release;
 mod rig;
-mod rtl;
 mod tests;
 mod vm;
 
@@ -53,9 +49,9 @@ pub type Stage = &'static [Lane];
 
 /// All suites. No check of the first two stages depends on timing.
 pub const SUITES: &[Stage] = &[
-    &[&[fmt::SUITE, build::SUITE], &[hdl::SUITE, benches::SUITE, rig::SUITE]],
-    &[&[clippy::SUITE, features::SUITE, docs::SUITE, publish::SUITE], &[rtl::SUITE]],
-    &[&[vm::SUITE, counts::SUITE, release::SUITE], &[tests::SUITE]],
+    &[&[checks::FMT, checks::BUILD], &[hdl::SUITE, benches::SUITE, rig::SUITE]],
+    &[&[checks::CLIPPY, features::SUITE, docs::SUITE, checks::PUBLISH], &[checks::RTL]],
+    &[&[vm::SUITE, counts::SUITE, release::SUITE], &[tests::SUITE, checks::MPI]],
 ];
 
 /// The packages for builds, clippy and tests: always the same, so that each crate is compiled once. `xdma-rtl` needs Verilator.

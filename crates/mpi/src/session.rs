@@ -1,0 +1,73 @@
+//! The start and the end of a job.
+
+use crate::failure::exit_code;
+use crate::options::Options;
+use crate::root::Root;
+use crate::worker::Worker;
+use crate::world::World;
+use std::error::Error;
+use std::process::ExitCode;
+
+/// An error of a rank's program.
+pub type BoxedError = Box<dyn Error + Send + Sync>;
+
+/// What this process is in its job.
+pub enum Member<'a> {
+    /// Rank 0, or a process without a launcher. It computes sums with the cards of all ranks.
+    Root(Root<'a>),
+    /// Any other rank. It serves the root.
+    Worker(Worker<'a>),
+}
+
+impl Member<'_> {
+    /// Returns this process's rank.
+    pub fn rank(&self) -> usize {
+        match self {
+            Self::Root(_) => 0,
+            Self::Worker(worker) => worker.rank(),
+        }
+    }
+}
+
+/// Runs `program` as a rank of a job, and returns the process's exit code. Call it once, from the main thread.
+///
+/// If a launcher such as `mpirun` or Slurm started the process, this initializes MPI. Otherwise, the process is the only rank, and MPI
+/// is not touched: it need not be installed correctly, or at all.
+///
+/// A job succeeds on all ranks or on none. An error that `program` returns, a return before the root is done, and a panic on any
+/// thread end the job on all ranks, with an [exit code](exit_code) and a message that names the rank; this function then does not
+/// return. It sets a panic hook for that purpose.
+pub fn run(options: Options, program: impl FnOnce(Member<'_>) -> Result<(), BoxedError>) -> ExitCode {
+    let Some(world) = World::join(options) else {
+        return match program(Member::Root(Root::new(None, options))) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => {
+                // As from `main`, to which an error would be returned.
+                eprintln!("xdma-mpi: {}", chain(&*error));
+                ExitCode::from(exit_code::FAILED)
+            }
+        };
+    };
+    let member = match world.is_root() {
+        true => Member::Root(Root::new(Some(&world), options)),
+        false => Member::Worker(Worker::new(&world)),
+    };
+    match program(member) {
+        Ok(()) => world.finish(),
+        Err(error) => world.fail(chain(&*error)),
+    }
+    ExitCode::SUCCESS
+}
+
+/// Returns the text of an error and its sources. Many errors repeat their source's text, which is left out.
+fn chain(error: &(dyn Error + 'static)) -> String {
+    let (mut text, mut source) = (error.to_string(), error.source());
+    while let Some(error) = source {
+        let next = error.to_string();
+        if !text.contains(&next) {
+            text = format!("{text}: {next}");
+        }
+        source = error.source();
+    }
+    text
+}

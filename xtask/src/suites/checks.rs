@@ -1,0 +1,93 @@
+//! Suites that only run `cargo` commands.
+
+use super::{Level, PACKAGES, Suite};
+use crate::packages::LIBCLANG;
+
+pub const FMT: Suite = Suite {
+    name: "fmt",
+    about: "all code is formatted with rustfmt",
+    minutes: 0.1,
+    level: Level::Quick,
+    needs: &["cargo-fmt"],
+    run: |run| {
+        run.check_cargo("fmt --all --check");
+        Ok(())
+    },
+};
+
+/// A separate suite, so that the table shows the compile time of the suites `tests` and `vm`.
+pub const BUILD: Suite = Suite {
+    name: "build",
+    about: "libraries, programs, examples and tests compile",
+    minutes: 6.0,
+    level: Level::Quick,
+    needs: &["cc"],
+    run: |run| {
+        run.check_cargo(&format!("test --no-run {PACKAGES}"));
+        // Excluded from the default test targets, since it runs in virtual machines.
+        run.check_cargo(&format!("test --no-run {PACKAGES} --test vm"));
+        Ok(())
+    },
+};
+
+pub const CLIPPY: Suite = Suite {
+    name: "clippy",
+    about: "no warnings in any target of the workspace",
+    minutes: 1.0,
+    level: Level::Quick,
+    needs: &["cargo-clippy", "cc"],
+    run: |run| {
+        run.check_cargo(&format!("clippy {PACKAGES} --all-targets -- -D warnings"));
+        // Excluded from `--all-targets`, since it runs in virtual machines.
+        run.check_cargo(&format!("clippy {PACKAGES} --test vm -- -D warnings"));
+        Ok(())
+    },
+};
+
+pub const PUBLISH: Suite = Suite {
+    name: "publish",
+    about: "the crates can be published; with --full they also build from their packages",
+    minutes: 0.1,
+    level: Level::Default,
+    needs: &["c++", "cc", "verilator"],
+    run: |run| {
+        let verify = if run.level == Level::Full { "" } else { "--no-verify" };
+        run.check_cargo(&format!("publish --workspace --dry-run --allow-dirty {verify}"));
+        Ok(())
+    },
+};
+
+pub const RTL: Suite = Suite {
+    name: "rtl",
+    about: "the simulated design, and the driver, the examples and the feed study on it; with --full also clippy with the feature, and the build with traces",
+    minutes: 2.5,
+    level: Level::Default,
+    needs: &["c++", "cargo-clippy", "cc", "verilator"],
+    run: |run| {
+        run.check_cargo("clippy --package xdma-rtl --all-targets -- -D warnings");
+        run.cargo_test("--package xdma-rtl --tests")?;
+        let rtl = format!("{PACKAGES} --features rtl");
+        // The tests run these examples, and `--test` alone does not build them.
+        run.check_cargo(&format!("build {rtl} --example msm --example prove --example feed_study"));
+        run.cargo_test(&format!("{rtl} --test rtl --test reports"))?;
+        if run.level == Level::Full {
+            // No other test depends on the feature.
+            let targets = "--lib --bins --examples --test rtl --test reports";
+            run.check_cargo(&format!("clippy {rtl} {targets} -- -D warnings"));
+            run.check_cargo(&format!("check {PACKAGES} --features rtl-trace"));
+        }
+        Ok(())
+    },
+};
+
+pub const MPI: Suite = Suite {
+    name: "mpi",
+    about: "sums over several ranks that `mpirun` starts, and their failures",
+    minutes: 1.5,
+    level: Level::Default,
+    needs: &["cargo-clippy", "cc", LIBCLANG, "mpicc", "mpirun"],
+    run: |run| {
+        run.check_cargo("clippy --package xdma-mpi --features mpi --all-targets -- -D warnings");
+        run.cargo_test("--package xdma-mpi --features mpi")
+    },
+};
