@@ -57,12 +57,13 @@ fn each_call_behaves_as_with_the_kernel_module() {
         "info",
         "descriptors",
         "closed",
-        "exec",
         "events",
     ] {
         run(&bench, &["calls", name]);
     }
     run(&bench, &["stdio"]);
+    // With `--exclusive`, the card stays with the parent.
+    run_in(&[], &bench, &["calls", "exec"]);
 }
 
 #[test]
