@@ -51,27 +51,41 @@ pub fn is_requested() -> bool {
 #[inline]
 pub extern "C-unwind" fn test() {
     if COUNT.load(Ordering::Relaxed) > 0 {
-        forget();
+        end_if_cancelled();
     }
-    // SAFETY: the function has no preconditions.
-    unsafe { pthread_testcancel() };
 }
 
 #[cold]
-fn forget() {
-    let mut cancelled = cancelled();
-    cancelled.retain(|thread| *thread != this());
-    COUNT.store(cancelled.len(), Ordering::Relaxed);
+extern "C-unwind" fn end_if_cancelled() {
+    if !forget() {
+        return;
+    }
+    // SAFETY: the function has no preconditions.
+    unsafe { pthread_testcancel() };
+    // The program has disabled cancellation, so that the thread ends later.
+    add(this());
 }
 
-#[unsafe(no_mangle)]
-unsafe extern "C" fn pthread_cancel(thread: pthread_t) -> c_int {
+/// Returns whether this thread was cancelled. A later thread can have the same identity, so the thread is forgotten before it ends.
+fn forget() -> bool {
+    let mut cancelled = cancelled();
+    let before = cancelled.len();
+    cancelled.retain(|thread| *thread != this());
+    COUNT.store(cancelled.len(), Ordering::Relaxed);
+    cancelled.len() < before
+}
+
+fn add(thread: pthread_t) {
     let mut cancelled = cancelled();
     if !cancelled.contains(&thread) {
         cancelled.push(thread);
     }
     COUNT.store(cancelled.len(), Ordering::Relaxed);
-    drop(cancelled);
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn pthread_cancel(thread: pthread_t) -> c_int {
+    add(thread);
     // SAFETY: the contract is that of the C library function.
     unsafe { real::pthread_cancel(thread) }
 }
