@@ -70,6 +70,25 @@ fn a_large_sum_takes_less_time_on_more_cards() {
     assert!(four < one * 3 / 4, "{one:?}, {four:?}");
 }
 
+/// The scalars of the next sum are copied while the card computes, without mixing up the sums.
+#[test]
+fn queued_sums_with_their_own_scalars() {
+    let fixture = Fixture::new(vec![slow(20_000.0); 2], 600, options());
+    let values: Vec<_> = (0..20).map(|sum| fixture.scalars[sum..sum + 400].to_vec()).collect();
+    let start = |(sum, values): (usize, &Vec<_>)| {
+        let scalars = Scalars::from_fr(values.clone());
+        fixture.cards.submit(&fixture.bases, 7 * sum, &scalars, 0..400).unwrap()
+    };
+    let mut pending: Vec<_> = values.iter().enumerate().map(start).collect();
+    // The parts of some sums disappear from the queues.
+    pending.drain(5..9);
+    let values: Vec<_> = values.iter().enumerate().filter(|(sum, _)| !(5..9).contains(sum)).collect();
+    for ((sum, values), mut pending) in values.into_iter().zip(pending) {
+        let expected = cpu(&fixture.points[7 * sum..7 * sum + 400], values);
+        assert!(pending.wait(LIMIT).unwrap().point == expected, "{sum}");
+    }
+}
+
 /// The cycles of the design do not depend on the speed of this host.
 #[test]
 fn a_split_sum_takes_each_card_its_share_of_cycles() {
