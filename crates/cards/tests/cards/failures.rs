@@ -1,14 +1,19 @@
 //! Cards that are removed, hang, or return wrong results.
 
 use crate::common::{Fixture, LIMIT, cpu, emulated, eventually, options, points, scalars, slow, source};
+use ark_bn254::G1Affine;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 use xdma::card::CardOptions;
 use xdma::regs::Direction;
-use xdma_cards::{CardSource, Cards, CardsOptions, PartError, ReadmitError, Scalars, Sum, SumError};
-use xdma_emulated_card::emulator::faults::{FaultDuration, Injection, Kind};
+use xdma_cards::{
+    CardSource, Cards, CardsOptions, PartError, PointSource, ReadmitError, Scalars, Sum, SumError,
+};
+use xdma_emulated_card::emulator::faults::{FaultDuration, Injection, Kind, Plan};
 use xdma_emulated_card::emulator::logic::msm::{BitFlip, Window};
 use xdma_emulated_card::emulator::logic::{Design, MsmModelOptions};
+use xdma_emulated_card::emulator::{EmulatedCard, EmulatorOptions};
 
 /// Three cards and a sum that takes them half a second. Its parts do not fit into the FIFOs, so the cards are fed while they compute.
 fn busy_cards(options: CardsOptions) -> Fixture {
@@ -220,4 +225,68 @@ fn wrong_results_that_the_caller_finds_take_the_card_out() {
     eventually("card 1 stays in service", || fixture.in_service() == [0]);
     fixture.check();
     assert!(fixture.cards.report_wrong_result(2).is_err());
+}
+
+/// Whatever the cards do, except for returning wrong data silently, a sum is right or an error.
+#[test]
+fn with_random_faults_a_sum_is_right_or_an_error() {
+    let (mut right, mut failed_parts, mut errors) = (0, 0, 0);
+    for seed in 0..8 {
+        let emulated: Vec<_> = (0..3)
+            .map(|card| {
+                let mut faults = Plan::chaos(10 * seed + card);
+                // The sums are short.
+                faults.faults.iter_mut().for_each(|injection| injection.after %= 40);
+                let options =
+                    EmulatorOptions { faults, ..EmulatorOptions::default() }.with_function_reset(true);
+                let design = Design::Msm(MsmModelOptions::default()).build();
+                Arc::new(EmulatedCard::start(options, design).unwrap())
+            })
+            .collect();
+        let sources = emulated.iter().enumerate().map(|(index, card)| source(&format!("card {index}"), card));
+        let options =
+            CardsOptions { timeout_margin: Duration::from_secs(1), require_all: false, ..options() };
+        let Ok(cards) = Cards::open(sources.collect::<Vec<_>>(), options) else { continue };
+        let (points, scalars) = (points(3000), scalars(3000));
+        let expected = cpu(&points, &scalars);
+        let bases = cards.register(points).unwrap();
+        for _ in 0..12 {
+            match cards.sum(&bases, &Scalars::from_fr(scalars.clone()), LIMIT) {
+                Ok(sum) => {
+                    assert!(sum.point == expected, "seed {seed}: a wrong sum from {:?}", sum.parts);
+                    right += 1;
+                    failed_parts += sum.failures.len();
+                }
+                Err(SumError::NoCardLeft { .. }) => errors += 1,
+                Err(error) => panic!("seed {seed}: {error}"),
+            }
+            // A card that is not ready yet stays out of service.
+            (0..3).for_each(|card| drop(cards.readmit(card, LIMIT)));
+        }
+    }
+    println!("{right} right, {failed_parts} failed parts, {errors} without a card");
+    assert!(right >= 30 && failed_parts >= 5, "{right} right, {failed_parts} failed parts, {errors} errors");
+}
+
+/// Points whose owner panics when a card copies them.
+struct PanickingPoints(AtomicU32);
+
+impl PointSource for PanickingPoints {
+    fn read(&self, read: &mut dyn FnMut(&[G1Affine])) {
+        assert!(self.0.fetch_add(1, Ordering::Relaxed) == 0, "this panic is part of the test");
+        read(&points(10));
+    }
+}
+
+#[test]
+fn a_panic_in_a_thread_takes_its_card_out_and_nothing_hangs() {
+    let fixture = Fixture::new(vec![MsmModelOptions::default(); 2], 200, options());
+    fixture.check();
+    drop(fixture.cards.register(PanickingPoints(AtomicU32::new(0))));
+    eventually("a card without a thread is in service", || fixture.in_service().is_empty());
+    assert!(matches!(fixture.sum(), Err(SumError::NoCardLeft { .. })));
+    let error = fixture.cards.readmit(0, LIMIT).unwrap_err();
+    assert!(error.to_string().contains("its thread ended"), "{error}");
+    assert!(fixture.cards.h2c_stats(1).is_none());
+    drop(fixture.cards.register(points(10)));
 }
