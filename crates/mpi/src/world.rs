@@ -51,9 +51,10 @@ struct Mailbox {
 
 impl World {
     /// Initializes MPI if a launcher started this process. Otherwise, returns `None`, and touches nothing of MPI.
-    pub fn join(options: Options) -> Option<Self> {
-        let launched = launched_processes()?;
-        let (universe, _) = mpi::initialize_with_threading(Threading::Funneled)?;
+    pub fn join(options: Options) -> Result<Option<Self>, Failure> {
+        let Some(launched) = launched_processes() else { return Ok(None) };
+        let initialized = mpi::initialize_with_threading(Threading::Funneled);
+        let (universe, _) = initialized.ok_or(Failure::AlreadyInitialized)?;
         let communicator = universe.world();
         abort_on_panic(&communicator);
         let host = processor_name().unwrap_or_else(|_| "unknown".into());
@@ -74,7 +75,7 @@ impl World {
         if !this.is_root() {
             this.record(&Record::Joined { host, version: env!("CARGO_PKG_VERSION").into() });
         }
-        Some(this)
+        Ok(Some(this))
     }
 
     pub fn rank(&self) -> usize {
