@@ -83,14 +83,14 @@ impl Cards {
         // Opening a card is bounded by its own deadlines.
         opened.into_iter().for_each(|(index, result)| results[index] = result);
         let is_any_open = results.iter().any(Result::is_ok);
-        let failed = results.into_iter().zip(&names).find_map(|(result, name)| Some((result.err()?, name)));
-        match failed {
-            Some((source, name)) if options.require_all || !is_any_open => {
-                Err(CardsError::Card { card: name.clone(), source })
+        let failed = results.into_iter().zip(names).filter_map(|(result, name)| Some((name, result.err()?)));
+        for (card, source) in failed {
+            if options.require_all || !is_any_open {
+                return Err(CardsError::Card { card, source });
             }
-            None if !is_any_open => Err(CardsError::NoCards),
-            _ => Ok(this),
+            tracing::warn!(%card, error = %source, "the card cannot be used; the others are used without it");
         }
+        if is_any_open { Ok(this) } else { Err(CardsError::NoCards) }
     }
 
     /// Returns the options.

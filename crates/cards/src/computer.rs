@@ -6,15 +6,19 @@ use crate::options::CardsOptions;
 use crate::queues::Part;
 use crate::scalar_buffers::{JobInputs, Reuse, ScalarBuffer, ScalarBufferPool};
 use crate::scalars::Scalars;
-use crate::shared::Computed;
+use crate::sum::SumState;
 use ark_bn254::{Fr, G1Affine, G1Projective};
 use ark_ec::{AffineRepr, PrimeGroup};
 use std::collections::HashMap;
+use std::ops::Range;
 use std::time::{Duration, Instant};
 use xdma::card::Card;
 use xdma::channel::Stats;
 use xdma::msm::curve::arkworks::{points_to_bytes, result_to_projective};
-use xdma::msm::{DataError, DesignError, JobError, Msm, Points, PrepareError, TimeoutEstimator};
+use xdma::msm::{
+    DataError, DesignError, Job, JobError, JobTicket, Msm, Points, PrepareError, TimeoutEstimator,
+};
+use xdma::regs::msm::RESULT_BYTES;
 
 /// Smallest maximum number of pairs of a job with which a design is usable. Larger sums are split into that many jobs.
 const MIN_JOB_PAIRS: u32 = 64;
@@ -94,83 +98,82 @@ impl Computer {
         self.msm.recover()
     }
 
-    /// Computes a part of a sum, and checks the result if the points have tags. Gives up when `is_unwanted` returns true.
-    pub fn compute(&mut self, part: &Part, is_unwanted: &dyn Fn() -> bool) -> Result<Computed, PartError> {
-        let (sum, begin) = (&part.sum, Instant::now());
-        if is_unwanted() {
-            return Err(PartError::Unwanted);
+    /// Returns whether a job is on the card, for example one whose result is no longer needed.
+    pub fn is_busy(&self) -> bool {
+        self.msm.in_flight() > 0
+    }
+
+    /// Copies the scalars of a part to the card's memory, and prepares its job.
+    pub fn prepare(&mut self, sum: &SumState, pairs: &Range<usize>) -> Result<Inputs, PartError> {
+        let points = sum.first + pairs.start..sum.first + pairs.end;
+        let (scalars, bases) = (sum.scalars_of(pairs), sum.bases.id);
+        let loaded = self.points.get(&bases).ok_or(PartError::NoPoints)?;
+        let mut inputs = Inputs::acquire(&mut self.buffers, sum, bases, points, scalars, Reuse::AnyStart)?;
+        match inputs.job(&self.msm, &loaded.points, false).map(drop) {
+            Err(PrepareError::Data(DataError::SplitBeat { .. })) => {
+                let Inputs { points, scalars, buffer, .. } = inputs;
+                self.buffers.release(buffer);
+                Ok(Inputs::acquire(&mut self.buffers, sum, bases, points, scalars, Reuse::EvenStart)?)
+            }
+            prepared => Ok(prepared.map(|()| inputs)?),
         }
-        let points = sum.first + part.pairs.start..sum.first + part.pairs.end;
-        let scalars = sum.scalar_range.start + part.pairs.start..sum.scalar_range.start + part.pairs.end;
-        let (msm, timeouts) = (&mut self.msm, &mut self.timeouts);
-        let loaded = self.points.get(&sum.bases.id).ok_or(PartError::NoPoints)?;
-        let inputs = |is_tags, offset: usize| JobInputs {
-            points: (sum.bases.id, is_tags),
-            point_range: points.clone(),
-            scalar_range: offset..offset + points.len(),
-        };
-        let acquired = self.buffers.acquire(&sum.scalars, &scalars, &inputs(false, 0), Reuse::AnyStart)?;
-        let (mut buffer, mut offset, mut bytes_copied) = acquired;
-        let prepared = buffer.job(msm, &loaded.points, inputs(false, offset)).map(drop);
-        if let Err(PrepareError::Data(DataError::SplitBeat { .. })) = prepared {
-            self.buffers.release(buffer);
-            (buffer, offset, bytes_copied) =
-                self.buffers.acquire(&sum.scalars, &scalars, &inputs(false, 0), Reuse::EvenStart)?;
-        }
-        let mut run = Run { msm, buffer: &mut buffer, timeouts, is_unwanted };
-        let result = run.job(&loaded.points, inputs(false, offset))?;
-        let tag = match &loaded.tags {
-            Some(tags) => Some(run.job(tags, inputs(true, offset))?),
+    }
+
+    /// Makes the memory of inputs available again that were not used, or whose jobs have ended.
+    pub fn release(&mut self, inputs: Inputs) {
+        self.buffers.release(inputs.buffer);
+    }
+
+    /// Computes a part of a sum, and checks the result if the points have tags. Calls `meanwhile` while the card computes. Gives up
+    /// when `is_unwanted` returns true.
+    pub fn compute(
+        &mut self,
+        part: &Part,
+        mut inputs: Inputs,
+        is_unwanted: &dyn Fn() -> bool,
+        meanwhile: impl FnOnce(&mut Self, &Inputs),
+    ) -> Result<(G1Projective, u64), PartError> {
+        let running = self.start(&mut inputs, false)?;
+        meanwhile(self, &inputs);
+        let result = self.wait(&running, is_unwanted)?;
+        let tag = match &part.sum.bases.tags {
+            Some(_) => {
+                let running = self.start(&mut inputs, true)?;
+                Some(self.wait(&running, is_unwanted)?)
+            }
             None => None,
         };
         // After a failure, the card may still read the buffer. It is then dropped, and `xdma` keeps its memory until the card has
         // finished with it.
+        let Inputs { points, scalars, buffer, bytes_copied, .. } = inputs;
         self.buffers.release(buffer);
         let point = result_to_projective(&result)?;
-        if let (Some(tag), Some(tags)) = (tag, &sum.bases.tags) {
+        if let (Some(tag), Some(tags)) = (tag, &part.sum.bases.tags) {
             let tag = result_to_projective(&tag)?;
-            if !tags.verify(&point, &tag, points, sum.scalars.slice(&scalars)) {
+            if !tags.verify(&point, &tag, points, part.sum.scalars.slice(&scalars)) {
                 return Err(PartError::Wrong { expected: "the sum over the tags of the points" });
             }
         }
-        Ok(Computed { point, time: begin.elapsed(), bytes_copied })
+        Ok((point, bytes_copied))
     }
 
-    /// Computes a sum of two pairs whose result is known.
-    pub fn test(&mut self) -> Result<(), PartError> {
-        let points = self.copy(&[G1Affine::generator(); 2])?;
-        let scalars = Scalars::from_fr([Fr::from(3), Fr::from(10)]);
-        let inputs = JobInputs { points: (u64::MAX, false), point_range: 0..2, scalar_range: 0..2 };
-        let (mut buffer, ..) = self.buffers.acquire(&scalars, &(0..2), &inputs, Reuse::EvenStart)?;
-        let (msm, timeouts) = (&mut self.msm, &mut self.timeouts);
-        let result =
-            Run { msm, buffer: &mut buffer, timeouts, is_unwanted: &|| false }.job(&points, inputs)?;
-        match result_to_projective(&result)? == G1Projective::generator() * Fr::from(13) {
-            true => Ok(()),
-            false => Err(PartError::Wrong { expected: "the known result of the test sum" }),
-        }
-    }
-}
-
-/// The jobs of a part.
-struct Run<'a> {
-    msm: &'a mut Msm,
-    buffer: &'a mut ScalarBuffer,
-    timeouts: &'a mut TimeoutEstimator,
-    is_unwanted: &'a dyn Fn() -> bool,
-}
-
-impl Run<'_> {
-    /// Runs one job. If a second one were queued and data of the first were lost on its way to the card, the design would use data
-    /// of the second in its place, and the results would be wrong. A job that is alone does not finish, and times out.
-    fn job(
-        &mut self,
-        points: &Points,
-        inputs: JobInputs,
-    ) -> Result<[u8; xdma::regs::msm::RESULT_BYTES], PartError> {
-        let job = self.buffer.job(self.msm, points, inputs)?;
+    /// Starts a job over the points, or over their tags. If a second one were queued and data of the first were lost on its way to
+    /// the card, the design would use data of the second in its place, and the results would be wrong. A job that is alone does not
+    /// finish, and times out.
+    fn start(&mut self, inputs: &mut Inputs, is_tags: bool) -> Result<Running, PartError> {
+        let loaded = self.points.get(&inputs.bases).ok_or(PartError::NoPoints)?;
+        let points = if is_tags { loaded.tags.as_ref().ok_or(PartError::NoPoints)? } else { &loaded.points };
+        let job = inputs.job(&self.msm, points, is_tags)?;
         let (pairs, begin) = (u64::from(job.pairs()), Instant::now());
-        let ticket = self.msm.submit(job)?;
+        Ok(Running { ticket: self.msm.submit(job)?, pairs, begin })
+    }
+
+    fn wait(
+        &mut self,
+        running: &Running,
+        is_unwanted: &dyn Fn() -> bool,
+    ) -> Result<[u8; RESULT_BYTES], PartError> {
+        let Running { ticket, pairs, begin } = *running;
         let timeout = self.timeouts.timeout(pairs);
         loop {
             let remaining = timeout.saturating_sub(begin.elapsed());
@@ -179,7 +182,7 @@ impl Run<'_> {
                     self.timeouts.record(pairs, begin.elapsed());
                     return Ok(output.bytes);
                 }
-                Err(JobError::Deadline { .. }) if (self.is_unwanted)() => return Err(PartError::Unwanted),
+                Err(JobError::Deadline { .. }) if is_unwanted() => return Err(PartError::Unwanted),
                 Err(JobError::Deadline { .. }) if remaining > CHECK_INTERVAL => {}
                 Err(JobError::Deadline { label, pairs, state, channel, .. }) => {
                     // Reports the whole timeout. The last wait was only a part of it.
@@ -189,4 +192,69 @@ impl Run<'_> {
             }
         }
     }
+
+    /// Computes a sum of two pairs whose result is known.
+    pub fn test(&mut self) -> Result<(), PartError> {
+        let points = self.copy(&[G1Affine::generator(); 2])?;
+        let scalars = Scalars::from_fr([Fr::from(3), Fr::from(10)]);
+        let mut memory = xdma::msm::Scalars::allocate(self.msm.card(), 2, scalars.form())?;
+        memory.fill(|bytes| scalars.write(&(0..2), bytes))?;
+        let job = self.msm.prepare(&points, &memory)?;
+        let running = Running { ticket: self.msm.submit(&job)?, pairs: 2, begin: Instant::now() };
+        let result = self.wait(&running, &|| false)?;
+        match result_to_projective(&result)? == G1Projective::generator() * Fr::from(13) {
+            true => Ok(()),
+            false => Err(PartError::Wrong { expected: "the known result of the test sum" }),
+        }
+    }
+}
+
+/// The scalars of a part in the card's memory, with its prepared job.
+pub(crate) struct Inputs {
+    /// The identity of the points.
+    pub bases: u64,
+    points: Range<usize>,
+    scalars: Range<usize>,
+    buffer: ScalarBuffer,
+    /// The index of the first scalar in the buffer.
+    offset: usize,
+    bytes_copied: u64,
+}
+
+impl Inputs {
+    fn acquire(
+        buffers: &mut ScalarBufferPool,
+        sum: &SumState,
+        bases: u64,
+        points: Range<usize>,
+        scalars: Range<usize>,
+        reuse: Reuse,
+    ) -> Result<Self, DataError> {
+        let first_job = job_inputs(bases, false, &points, 0);
+        let (buffer, offset, bytes_copied) = buffers.acquire(&sum.scalars, &scalars, &first_job, reuse)?;
+        Ok(Self { bases, points, scalars, buffer, offset, bytes_copied })
+    }
+
+    /// Returns whether the buffer also has the scalars of another part.
+    pub fn has_scalars(&self, sum: &SumState, pairs: &Range<usize>) -> bool {
+        self.buffer.find(&sum.scalars, &sum.scalars_of(pairs), Reuse::AnyStart).is_some()
+    }
+
+    /// Returns the job over the points, or over their tags.
+    fn job(&mut self, msm: &Msm, points: &Points, is_tags: bool) -> Result<&Job, PrepareError> {
+        let inputs = job_inputs(self.bases, is_tags, &self.points, self.offset);
+        self.buffer.job(msm, points, inputs)
+    }
+}
+
+fn job_inputs(bases: u64, is_tags: bool, points: &Range<usize>, offset: usize) -> JobInputs {
+    let scalar_range = offset..offset + points.len();
+    JobInputs { points: (bases, is_tags), point_range: points.clone(), scalar_range }
+}
+
+/// A job on the card.
+struct Running {
+    ticket: JobTicket,
+    pairs: u64,
+    begin: Instant,
 }

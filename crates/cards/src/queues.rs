@@ -202,6 +202,11 @@ impl Queues {
         Some(Next::Part(part))
     }
 
+    /// Returns the part that a card probably computes next.
+    pub fn peek(&self, card: usize) -> Option<(&Arc<SumState>, Range<usize>)> {
+        self.cards[card].parts.front().map(|part| (&part.sum, part.pairs.clone()))
+    }
+
     /// Takes the last part of the card that finishes last, if this card finishes the part earlier.
     fn steal(&mut self, thief: usize) -> Option<Part> {
         let backlog = |card: &usize| self.candidate(*card).backlog;

@@ -40,7 +40,7 @@ pub(crate) struct ScalarBuffer {
 
 impl ScalarBuffer {
     /// Returns where the buffer has these scalars, if it has them.
-    fn find(&self, scalars: &Scalars, range: &Range<usize>, reuse: Reuse) -> Option<usize> {
+    pub fn find(&self, scalars: &Scalars, range: &Range<usize>, reuse: Reuse) -> Option<usize> {
         let (id, held) = self.contents.as_ref()?;
         let has = *id == scalars.id && held.start <= range.start && range.end <= held.end;
         let offset = range.start.checked_sub(held.start).filter(|_| has)?;

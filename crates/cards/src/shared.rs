@@ -6,6 +6,7 @@ use crate::queues::{Control, Next, Part, Queue, Queues};
 use crate::status::{CardState, CardStatus};
 use crate::sum::{PartReport, SumState};
 use ark_bn254::G1Projective;
+use std::ops::Range;
 use std::process;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -117,6 +118,16 @@ impl Shared {
         }
         self.changed.notify_all();
         true
+    }
+
+    /// Returns what a card does next, if there is something.
+    pub fn try_next(&self, card: usize) -> Option<Next> {
+        self.queues().next(card)
+    }
+
+    /// Returns the part that a card probably computes next.
+    pub fn peek(&self, card: usize) -> Option<(Arc<SumState>, Range<usize>)> {
+        self.queues().peek(card).map(|(sum, pairs)| (Arc::clone(sum), pairs))
     }
 
     /// Waits until there is something to do for a card.

@@ -152,6 +152,12 @@ impl SumState {
         Arc::new(Self { bases, first, scalars, scalar_range, abandoned, progress, changed })
     }
 
+    /// Returns the range of the scalars of a part.
+    pub fn scalars_of(&self, pairs: &Range<usize>) -> Range<usize> {
+        let start = self.scalar_range.start;
+        start + pairs.start..start + pairs.end
+    }
+
     fn progress(&self) -> MutexGuard<'_, Progress> {
         self.progress.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -2,16 +2,20 @@
 //! busy while callers compute.
 
 use crate::bases::BasesData;
-use crate::computer::Computer;
+use crate::computer::{Computer, Inputs};
 use crate::error::{MemberError, PartError};
 use crate::numa;
 use crate::options::CardsOptions;
 use crate::queues::{Control, Next, Part, ReadmitFailure};
-use crate::shared::Shared;
+use crate::shared::{Computed, Shared};
 use crate::source::CardSource;
+use crate::sum::SumState;
+use ark_bn254::G1Projective;
 use std::collections::HashMap;
+use std::ops::Range;
 use std::sync::mpsc::Sender;
 use std::sync::{Arc, Weak};
+use std::time::Instant;
 use xdma::Remedy;
 use xdma::msm::DataError;
 
@@ -24,6 +28,8 @@ pub(crate) struct Worker {
     computer: Option<Computer>,
     /// All registered points, from which a reopened card gets its copies.
     bases: HashMap<u64, Weak<BasesData>>,
+    /// What was prepared for the next part while the card computed.
+    ahead: Option<Ahead>,
     /// Failures since the latest result.
     failures: u32,
     /// Wrong results since the card was last put into service.
@@ -33,7 +39,17 @@ pub(crate) struct Worker {
 impl Worker {
     pub fn new(index: usize, source: CardSource, options: CardsOptions, shared: Arc<Shared>) -> Self {
         let bases = HashMap::new();
-        Self { index, source, options, shared, computer: None, bases, failures: 0, wrong_results: 0 }
+        Self {
+            index,
+            source,
+            options,
+            shared,
+            computer: None,
+            bases,
+            ahead: None,
+            failures: 0,
+            wrong_results: 0,
+        }
     }
 
     /// Opens the card, reports whether that succeeded, and runs until the cards are closed.
@@ -50,7 +66,12 @@ impl Worker {
         // The caller waits until all senders are dropped.
         drop(opened);
         loop {
-            match self.shared.next(self.index) {
+            let next = self.shared.try_next(self.index).unwrap_or_else(|| {
+                // Idle: another card took the part.
+                self.release_ahead();
+                self.shared.next(self.index)
+            });
+            match next {
                 Next::Close => break,
                 Next::Control(control) => self.control(control),
                 Next::Part(part) => self.compute(part),
@@ -91,6 +112,9 @@ impl Worker {
             Control::Load(bases, reply) => drop(reply.send(self.load(&bases))),
             Control::Unload(bases) => {
                 self.bases.remove(&bases);
+                if self.ahead.as_ref().is_some_and(|ahead| ahead.inputs.bases == bases) {
+                    self.release_ahead();
+                }
                 if let Some(computer) = &mut self.computer {
                     computer.unload(bases);
                 }
@@ -122,18 +146,53 @@ impl Worker {
     }
 
     fn compute(&mut self, part: Part) {
-        let shared = Arc::clone(&self.shared);
+        let (shared, begin) = (Arc::clone(&self.shared), Instant::now());
         let mut claim = Claim { shared: &shared, card: self.index, part: Some(part) };
-        let (Some(part), Some(computer)) = (&claim.part, &mut self.computer) else { return };
-        let is_unwanted = || part.sum.is_unwanted() || shared.is_closing();
-        let result = computer.compute(part, &is_unwanted);
+        let Some(part) = &claim.part else { return };
+        let result = self.compute_part(part);
         let Some(part) = claim.part.take() else { return };
         match result {
-            Ok(computed) => {
+            Ok((point, bytes_copied)) => {
                 self.failures = 0;
-                self.shared.finish(self.index, part, computed);
+                self.shared.finish(self.index, part, Computed { point, time: begin.elapsed(), bytes_copied });
             }
             Err(error) => self.handle_failure(part, &Arc::new(error)),
+        }
+    }
+
+    /// Returns the result of a part, and the number of bytes of scalars that were copied. Prepares the next part while the card
+    /// computes.
+    fn compute_part(&mut self, part: &Part) -> Result<(G1Projective, u64), PartError> {
+        let is_unwanted = || part.sum.is_unwanted() || self.shared.is_closing();
+        if is_unwanted() {
+            return Err(PartError::Unwanted);
+        }
+        let computer = self.computer.as_mut().ok_or(PartError::NoPoints)?;
+        let inputs = match self.ahead.take() {
+            Some(ahead) if ahead.is_for(part) => ahead.inputs,
+            other => {
+                other.into_iter().for_each(|ahead| computer.release(ahead.inputs));
+                computer.prepare(&part.sum, &part.pairs)?
+            }
+        };
+        let (shared, index, ahead) = (&self.shared, self.index, &mut self.ahead);
+        computer.compute(part, inputs, &is_unwanted, |computer, current| {
+            let Some((sum, pairs)) = shared.peek(index) else { return };
+            // Parts with common scalars use one buffer, one after the other.
+            if sum.is_unwanted() || current.has_scalars(&sum, &pairs) {
+                return;
+            }
+            // If this fails, it fails again when the part's turn comes.
+            *ahead = computer.prepare(&sum, &pairs).ok().map(|inputs| {
+                let sum = Arc::downgrade(&sum);
+                Ahead { sum, pairs, inputs }
+            });
+        })
+    }
+
+    fn release_ahead(&mut self) {
+        if let (Some(ahead), Some(computer)) = (self.ahead.take(), &mut self.computer) {
+            computer.release(ahead.inputs);
         }
     }
 
@@ -141,7 +200,7 @@ impl Worker {
     fn handle_failure(&mut self, part: Part, error: &Arc<PartError>) {
         if error.spares_the_card() {
             self.shared.fail(self.index, part, error);
-            if matches!(**error, PartError::Unwanted) {
+            if self.computer.as_ref().is_some_and(Computer::is_busy) {
                 // Removes the abandoned job from the card. This is not a failure of the card.
                 self.recover();
             }
@@ -180,7 +239,7 @@ impl Worker {
                 _ => {}
             }
             // All handles to the card are closed before it is opened again.
-            self.computer = None;
+            (self.ahead, self.computer) = (None, None);
             let tested = self.open().and_then(|()| self.test());
             tested.map_err(|source| failure(source, self.source.is_openable()))?;
         }
@@ -212,6 +271,20 @@ impl Worker {
     fn test(&mut self) -> Result<(), MemberError> {
         let Some(computer) = &mut self.computer else { return Ok(()) };
         computer.test().map_err(MemberError::Test)
+    }
+}
+
+/// A part that was prepared while the card computed another one.
+struct Ahead {
+    /// Does not keep the sum's scalars in memory.
+    sum: Weak<SumState>,
+    pairs: Range<usize>,
+    inputs: Inputs,
+}
+
+impl Ahead {
+    fn is_for(&self, part: &Part) -> bool {
+        std::ptr::eq(self.sum.as_ptr(), Arc::as_ptr(&part.sum)) && self.pairs == part.pairs
     }
 }
 

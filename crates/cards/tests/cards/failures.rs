@@ -6,9 +6,10 @@ use std::time::{Duration, Instant};
 use xdma::card::CardOptions;
 use xdma::regs::Direction;
 use xdma_cards::{CardSource, Cards, CardsOptions, PartError, ReadmitError, Scalars, Sum, SumError};
-use xdma_emulated_card::emulator::faults::{FaultDuration, Injection, Kind};
+use xdma_emulated_card::emulator::faults::{FaultDuration, Injection, Kind, Plan};
 use xdma_emulated_card::emulator::logic::msm::{BitFlip, Window};
 use xdma_emulated_card::emulator::logic::{Design, MsmModelOptions};
+use xdma_emulated_card::emulator::{EmulatedCard, EmulatorOptions};
 
 /// Three cards and a sum that takes them half a second. Its parts do not fit into the FIFOs, so the cards are fed while they compute.
 fn busy_cards(options: CardsOptions) -> Fixture {
@@ -220,4 +221,45 @@ fn wrong_results_that_the_caller_finds_take_the_card_out() {
     eventually("card 1 stays in service", || fixture.in_service() == [0]);
     fixture.check();
     assert!(fixture.cards.report_wrong_result(2).is_err());
+}
+
+/// Whatever the cards do, except for returning wrong data silently, a sum is right or an error.
+#[test]
+fn with_random_faults_a_sum_is_right_or_an_error() {
+    let (mut right, mut failed_parts, mut errors) = (0, 0, 0);
+    for seed in 0..8 {
+        let emulated: Vec<_> = (0..3)
+            .map(|card| {
+                let mut faults = Plan::chaos(10 * seed + card);
+                // The sums are short.
+                faults.faults.iter_mut().for_each(|injection| injection.after %= 40);
+                let options =
+                    EmulatorOptions { faults, ..EmulatorOptions::default() }.with_function_reset(true);
+                let design = Design::Msm(MsmModelOptions::default()).build();
+                Arc::new(EmulatedCard::start(options, design).unwrap())
+            })
+            .collect();
+        let sources = emulated.iter().enumerate().map(|(index, card)| source(&format!("card {index}"), card));
+        let options =
+            CardsOptions { timeout_margin: Duration::from_secs(1), require_all: false, ..options() };
+        let Ok(cards) = Cards::open(sources.collect::<Vec<_>>(), options) else { continue };
+        let (points, scalars) = (points(3000), scalars(3000));
+        let expected = cpu(&points, &scalars);
+        let bases = cards.register(points).unwrap();
+        for _ in 0..12 {
+            match cards.sum(&bases, &Scalars::from_fr(scalars.clone()), LIMIT) {
+                Ok(sum) => {
+                    assert!(sum.point == expected, "seed {seed}: a wrong sum from {:?}", sum.parts);
+                    right += 1;
+                    failed_parts += sum.failures.len();
+                }
+                Err(SumError::NoCardLeft { .. }) => errors += 1,
+                Err(error) => panic!("seed {seed}: {error}"),
+            }
+            // A card that is not ready yet stays out of service.
+            (0..3).for_each(|card| drop(cards.readmit(card, LIMIT)));
+        }
+    }
+    println!("{right} right, {failed_parts} failed parts, {errors} without a card");
+    assert!(right >= 30 && failed_parts >= 5, "{right} right, {failed_parts} failed parts, {errors} errors");
 }

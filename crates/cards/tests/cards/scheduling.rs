@@ -10,18 +10,18 @@ use xdma_emulated_card::emulator::logic::msm::CoreCycles;
 
 #[test]
 fn parts_follow_the_measured_speeds() {
-    let fixture = Fixture::new(vec![slow(20_000.0), slow(5_000.0)], 8000, options());
+    let fixture = Fixture::new(vec![slow(5_000.0), slow(1_250.0)], 2000, options());
     let pairs = |card: &str| {
         let sum = fixture.check();
         sum.parts.iter().filter(|part| &*part.card == card).map(|part| part.pairs.len()).sum::<usize>()
     };
-    assert_eq!(pairs("card 1"), 4000, "nothing was measured before the first sum");
+    assert_eq!(pairs("card 1"), 1000, "nothing was measured before the first sum");
     let second = pairs("card 1");
-    // With exact speeds, a fifth.
-    assert!((800..2700).contains(&second), "{second}");
+    // With exact speeds, a fifth. The arithmetic of the model takes time as well, more on a busy machine.
+    assert!((200..800).contains(&second), "{second}");
     let status = fixture.cards.status();
     let speeds = [0, 1].map(|card: usize| status[card].speed.unwrap());
-    assert!(speeds[0] > 1.5 * speeds[1], "{speeds:?}");
+    assert!(speeds[0] > 1.3 * speeds[1], "{speeds:?}");
 }
 
 #[test]
@@ -68,6 +68,25 @@ fn a_large_sum_takes_less_time_on_more_cards() {
     // 1 s against 250 ms, plus the arithmetic of the model.
     let (one, four) = (time(1), time(4));
     assert!(four < one * 3 / 4, "{one:?}, {four:?}");
+}
+
+/// The scalars of the next sum are copied while the card computes, without mixing up the sums.
+#[test]
+fn queued_sums_with_their_own_scalars() {
+    let fixture = Fixture::new(vec![slow(20_000.0); 2], 600, options());
+    let values: Vec<_> = (0..20).map(|sum| fixture.scalars[sum..sum + 400].to_vec()).collect();
+    let start = |(sum, values): (usize, &Vec<_>)| {
+        let scalars = Scalars::from_fr(values.clone());
+        fixture.cards.submit(&fixture.bases, 7 * sum, &scalars, 0..400).unwrap()
+    };
+    let mut pending: Vec<_> = values.iter().enumerate().map(start).collect();
+    // The parts of some sums disappear from the queues.
+    pending.drain(5..9);
+    let values: Vec<_> = values.iter().enumerate().filter(|(sum, _)| !(5..9).contains(sum)).collect();
+    for ((sum, values), mut pending) in values.into_iter().zip(pending) {
+        let expected = cpu(&fixture.points[7 * sum..7 * sum + 400], values);
+        assert!(pending.wait(LIMIT).unwrap().point == expected, "{sum}");
+    }
 }
 
 /// The cycles of the design do not depend on the speed of this host.
