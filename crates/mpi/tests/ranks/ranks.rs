@@ -110,6 +110,15 @@ fn an_early_exit_ends_the_job() {
 }
 
 #[test]
+fn cards_that_do_not_get_the_bases_in_time_end_the_job() {
+    if can_run() {
+        let arguments = "--pairs 2^15 --check --load-deadline 0.5";
+        let ended = Job::of_programs(&[(2, program(), arguments)]).run();
+        ended.bad(70, &["(host ", "for its cards to get the bases"]);
+    }
+}
+
+#[test]
 fn a_card_that_cannot_be_opened_ends_the_job() {
     if can_run() {
         let missing = "--pairs 2^10 --card unix:/nonexistent/card";
