@@ -141,14 +141,38 @@ fn only_the_msm_client_uses_the_designs_registers() {
     }
 }
 
-#[test]
-fn packages_depend_only_on_lower_packages() {
+fn metadata() -> Value {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let manifest = concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml");
     let arguments =
         ["metadata", "--no-deps", "--format-version", "1", "--offline", "--manifest-path", manifest];
     let output = Command::new(cargo).args(arguments).output().unwrap();
-    let metadata: Value = serde_json::from_slice(&output.stdout).unwrap();
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
+/// Its build fails where no MPI library is installed.
+#[test]
+fn only_an_unpublished_package_needs_mpi_and_only_with_a_feature() {
+    let metadata = metadata();
+    let needs_mpi =
+        |package: &&Value| package["dependencies"].as_array().unwrap().iter().any(|of| of["name"] == "mpi");
+    let packages: Vec<_> = metadata["packages"].as_array().unwrap().iter().filter(needs_mpi).collect();
+    let [package] = packages[..] else { panic!("{} packages need MPI", packages.len()) };
+    assert_eq!((&package["name"], &package["publish"]), (&"xdma-mpi".into(), &Value::Array(vec![])));
+    assert_eq!(package["features"]["default"], Value::Array(vec![]));
+    let dependencies = package["dependencies"].as_array().unwrap();
+    assert!(dependencies.iter().all(|of| of["kind"] == "dev" || of["optional"] == true));
+    for target in package["targets"].as_array().unwrap() {
+        let is_program = target["kind"][0] == "bin" || target["name"] == "sum" || target["name"] == "ranks";
+        assert_eq!(is_program, target["required-features"] == serde_json::json!(["mpi"]), "{target}");
+    }
+    let default: Vec<_> = metadata["workspace_default_members"].as_array().unwrap().iter().collect();
+    assert!(!default.contains(&&package["id"]));
+}
+
+#[test]
+fn packages_depend_only_on_lower_packages() {
+    let metadata = metadata();
     let packages = metadata["packages"].as_array().unwrap();
     let published = packages.iter().filter(|package| package["publish"].is_null());
     assert_eq!(published.clone().count(), PACKAGES.len());

@@ -90,6 +90,9 @@ pub enum Failure {
         /// Number of processes according to the MPI library.
         seen: usize,
     },
+    /// The program has initialized MPI itself.
+    #[error("MPI is already initialized; `xdma_mpi::run` does that, and must be called once, first")]
+    AlreadyInitialized,
     /// Ranks did not do their part in time.
     #[error("waited {waited:.1?} for {phase}: {}", answers(.silent, .late))]
     Silent {
@@ -118,7 +121,7 @@ impl Failure {
     /// Returns the [exit code](exit_code).
     pub fn code(&self) -> u8 {
         match self {
-            Self::Rank { .. } => exit_code::FAILED,
+            Self::Rank { .. } | Self::AlreadyInitialized => exit_code::FAILED,
             Self::Left { .. } => exit_code::LEFT,
             Self::Version { .. } | Self::Unreadable { .. } | Self::OtherMpi { .. } => exit_code::INCOMPATIBLE,
             Self::DifferentBases { .. } => exit_code::DIFFERENT_BASES,

@@ -1,7 +1,7 @@
-#![doc = include_str!("../README.md")]
-#![deny(missing_docs)]
 // Without the feature, the package builds where no MPI is installed, and is empty.
 #![cfg(feature = "mpi")]
+#![cfg_attr(feature = "mpi", doc = include_str!("../README.md"))]
+#![deny(missing_docs)]
 
 mod failure;
 mod message;

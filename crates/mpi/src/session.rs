@@ -38,15 +38,10 @@ impl Member<'_> {
 /// thread end the job on all ranks, with an [exit code](exit_code) and a message that names the rank; this function then does not
 /// return. It sets a panic hook for that purpose.
 pub fn run(options: Options, program: impl FnOnce(Member<'_>) -> Result<(), BoxedError>) -> ExitCode {
-    let Some(world) = World::join(options) else {
-        return match program(Member::Root(Root::new(None, options))) {
-            Ok(()) => ExitCode::SUCCESS,
-            Err(error) => {
-                // As from `main`, to which an error would be returned.
-                eprintln!("xdma-mpi: {}", chain(&*error));
-                ExitCode::from(exit_code::FAILED)
-            }
-        };
+    let world = match World::join(options) {
+        Ok(Some(world)) => world,
+        Ok(None) => return end(program(Member::Root(Root::new(None, options)))),
+        Err(failure) => return end(Err(failure.into())),
     };
     let member = match world.is_root() {
         true => Member::Root(Root::new(Some(&world), options)),
@@ -57,6 +52,17 @@ pub fn run(options: Options, program: impl FnOnce(Member<'_>) -> Result<(), Boxe
         Err(error) => world.fail(chain(&*error)),
     }
     ExitCode::SUCCESS
+}
+
+/// Prints an error, as if `main` had returned it, and returns the exit code of a process without other ranks.
+fn end(result: Result<(), BoxedError>) -> ExitCode {
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("xdma-mpi: {}", chain(&*error));
+            ExitCode::from(exit_code::FAILED)
+        }
+    }
 }
 
 /// Returns the text of an error and its sources. Many errors repeat their source's text, which is left out.

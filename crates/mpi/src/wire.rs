@@ -115,7 +115,7 @@ unsafe extern "C" fn add(parts: *mut c_void, sums: *mut c_void, len: *mut c_int,
         let (part, sum) = unsafe { (parts.add(index).read_unaligned(), sums.add(index).read_unaligned()) };
         let sum = match (sum_from_wire(&part), sum_from_wire(&sum)) {
             (Some(part), Some(sum)) => sum_to_wire(&(part + sum)),
-            // Not reduced, so that whoever reads the result sees that it is not a point. No failure can be returned here.
+            // Not reduced, so that the root sees that the result is not a point. This function cannot return an error.
             _ => Wire([u64::MAX; 12]),
         };
         // SAFETY: as above.

@@ -121,9 +121,7 @@ pub(crate) fn register(
     thread::scope(|scope| {
         let thread = scope.spawn(|| cards.register(points));
         let limit = world.options.load_deadline;
-        world.wait("this rank's cards to get the bases", limit, Vec::new, || {
-            thread.is_finished().then_some(())
-        });
+        world.wait_for_own("its cards to get the bases", limit, || thread.is_finished().then_some(()));
         // A panic on any thread has ended the job.
         thread.join().unwrap_or(Err(RegisterError::Closed))
     })
@@ -144,7 +142,7 @@ pub(crate) fn compute_part(
         None => pending.wait(limit)?,
         Some(world) => {
             let is_over = || pending.is_finished() || begin.elapsed() >= limit;
-            world.wait("this rank's cards", limit, Vec::new, || is_over().then_some(()));
+            world.wait_for_own("its cards to compute", limit, || is_over().then_some(()));
             pending.wait(Duration::ZERO).map_err(|error| match error {
                 SumError::Deadline { pairs, state, .. } => SumError::Deadline { pairs, waited: limit, state },
                 error => error,

@@ -51,9 +51,10 @@ struct Mailbox {
 
 impl World {
     /// Initializes MPI if a launcher started this process. Otherwise, returns `None`, and touches nothing of MPI.
-    pub fn join(options: Options) -> Option<Self> {
-        let launched = launched_processes()?;
-        let (universe, _) = mpi::initialize_with_threading(Threading::Funneled)?;
+    pub fn join(options: Options) -> Result<Option<Self>, Failure> {
+        let Some(launched) = launched_processes() else { return Ok(None) };
+        let initialized = mpi::initialize_with_threading(Threading::Funneled);
+        let (universe, _) = initialized.ok_or(Failure::AlreadyInitialized)?;
         let communicator = universe.world();
         abort_on_panic(&communicator);
         let host = processor_name().unwrap_or_else(|_| "unknown".into());
@@ -74,7 +75,7 @@ impl World {
         if !this.is_root() {
             this.record(&Record::Joined { host, version: env!("CARGO_PKG_VERSION").into() });
         }
-        Some(this)
+        Ok(Some(this))
     }
 
     pub fn rank(&self) -> usize {
@@ -134,7 +135,7 @@ impl World {
     }
 
     /// Waits until `ready` returns a value. Meanwhile, notices failures on other ranks and answers the root. Ends the job at the
-    /// deadline, and names the ranks of `pending` that are silent.
+    /// deadline, and names the ranks of `pending` that are silent. A worker waits for the root, whatever `pending` returns.
     pub fn wait<T>(
         &self,
         phase: &'static str,
@@ -142,20 +143,49 @@ impl World {
         pending: impl Fn() -> Vec<usize>,
         mut ready: impl FnMut() -> Option<T>,
     ) -> T {
+        let grace = if self.is_root() { ROOT_GRACE } else { WORKER_GRACE };
+        match self.wait_until(phase, limit + grace, &mut ready) {
+            Ok(value) => value,
+            Err(waited) if self.is_root() => self.end_at_deadline(phase, waited, &pending()),
+            Err(waited) => {
+                let reporter = self.place(self.rank());
+                self.abort(&Failure::RootSilent { phase, waited, reporter })
+            }
+        }
+    }
+
+    /// Waits as [`wait`](Self::wait) does, for something that this rank itself does. At the deadline, this rank has failed.
+    pub fn wait_for_own<T>(
+        &self,
+        phase: &'static str,
+        limit: Duration,
+        mut ready: impl FnMut() -> Option<T>,
+    ) -> T {
+        let result = self.wait_until(phase, limit, &mut ready);
+        result.unwrap_or_else(|waited| self.fail(format!("waited {waited:.1?} for {phase}")))
+    }
+
+    /// Returns how long this waited if `ready` returned no value in time.
+    fn wait_until<T>(
+        &self,
+        phase: &'static str,
+        limit: Duration,
+        ready: &mut dyn FnMut() -> Option<T>,
+    ) -> Result<T, Duration> {
         self.phase.set(phase);
-        let limit = limit + if self.is_root() { ROOT_GRACE } else { WORKER_GRACE };
         let (begin, mut pause) = (Instant::now(), Pause::new());
         loop {
+            // Before `ready`, which may succeed even if this process was stopped until now.
             let is_over = begin.elapsed() > limit;
             if let Some(value) = ready() {
-                return value;
+                return Ok(value);
             }
             match self.is_root() {
                 true => self.receive_records(),
                 false => self.answer(),
             }
             if is_over {
-                self.end_at_deadline(phase, begin.elapsed(), &pending());
+                return Err(begin.elapsed());
             }
             pause.sleep();
         }
@@ -239,11 +269,8 @@ impl World {
         }
     }
 
-    /// Ends the job at a deadline. The root asks the pending ranks what they are doing, and names those that do not answer.
+    /// Ends the job at a deadline of the root. Asks the pending ranks what they are doing, and names those that do not answer.
     fn end_at_deadline(&self, phase: &'static str, waited: Duration, pending: &[usize]) -> ! {
-        if !self.is_root() {
-            self.abort(&Failure::RootSilent { phase, waited, reporter: self.place(self.rank()) });
-        }
         let mut answers: Vec<Option<String>> = vec![None; self.size()];
         pending.iter().for_each(|rank| self.send(*rank, QUESTION, &()));
         let end = Instant::now() + ANSWER_LIMIT;

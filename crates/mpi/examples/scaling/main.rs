@@ -2,7 +2,7 @@
 //! contains its tables.
 //!
 //!     cargo run --package xdma-mpi --example scaling
-//!     cargo run --package xdma-mpi --example scaling -- --memory 150 --network 100 --cpu 0.4
+//!     cargo run --package xdma-mpi --example scaling -- --memory 150 --network 100 --cpu 0.05
 //!
 //! It needs no MPI. The cycles are those of the design (`CoreCycles`), everything else is an input.
 
@@ -32,7 +32,7 @@ struct Args {
     /// Milliseconds of one level of a reduction.
     #[arg(long, default_value_t = Inputs::default().level * 1e3)]
     level: f64,
-    /// Processor seconds of a proof apart from its sums, for each million pairs of its sums.
+    /// Processor seconds of a proof of the example `prove`, apart from its sums.
     #[arg(long, default_value_t = Inputs::default().cpu)]
     cpu: f64,
     /// Check each part by tags, which doubles the work of the cards.

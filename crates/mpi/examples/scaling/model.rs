@@ -11,6 +11,8 @@ const POINT_BYTES: f64 = 64.0;
 const SCALAR_BYTES: f64 = 32.0;
 /// Accesses to a scalar in memory before the card reads it: the copy to DMA memory reads it, and reads and writes the destination.
 const COPY_ACCESSES: f64 = 3.0;
+/// Pairs of the sums of a proof of the example `prove`.
+const PROOF_SUMS: [u64; 4] = [8192, 5574, 5578, 5578];
 /// Cards that share a NUMA node and the uplink of a PCIe switch.
 const CARDS_PER_NODE: u64 = 8;
 /// Cards of a host in the table of hosts.
@@ -31,7 +33,7 @@ pub struct Inputs {
     pub network: f64,
     /// Time of one level of a reduction.
     pub level: f64,
-    /// Processor seconds of a proof apart from its sums, for each million pairs of its sums.
+    /// Processor seconds of a proof apart from its sums.
     pub cpu: f64,
     /// Whether each part is checked by tags.
     pub check: bool,
@@ -46,7 +48,7 @@ impl Default for Inputs {
             memory: 60e9,
             network: 25e9 / 8.0,
             level: 0.1e-3,
-            cpu: 30.0,
+            cpu: 0.11,
             check: false,
         }
     }
@@ -100,6 +102,11 @@ impl Inputs {
         [sent / self.network, compute, f64::from(levels) * self.level]
     }
 
+    /// Returns the seconds of a card for the sums of a proof.
+    fn proof(&self) -> f64 {
+        PROOF_SUMS.iter().map(|pairs| self.part(*pairs, 1)).sum()
+    }
+
     /// Returns each resource, and how many cards that always compute it feeds.
     fn cards_fed(&self) -> [(&'static str, f64); 5] {
         let (rate, repeats) = (self.card_rate(), self.repeats());
@@ -108,7 +115,7 @@ impl Inputs {
             ("an uplink of a PCIe switch", self.uplink / (rate * PAIR_BYTES * repeats)),
             ("the memory of a NUMA node", self.memory / (rate * self.memory_bytes())),
             ("a host's network, if scalars come through it", self.network / (rate * SCALAR_BYTES)),
-            ("64 processors that compute the rest of the proofs", 64.0 / (self.cpu * rate / 1e6)),
+            ("64 processors that compute the rest of the proofs", 64.0 / self.cpu * self.proof()),
         ]
     }
 }
@@ -130,7 +137,7 @@ fn cards_table(text: &mut String, inputs: &Inputs) -> std::fmt::Result {
     )?;
     writeln!(text, "|---|---|---|---|---|---|")?;
     for exponent in [16, 20, 24] {
-        for cards in [1, 2, 4, 8, 16] {
+        for cards in [1, 2, 4, 8] {
             let (one, all) = (inputs.sum(1 << exponent, 1), inputs.sum(1 << exponent, cards));
             let efficiency = one / all / cards as f64 * 100.0;
             let whole = cards as f64 / inputs.part(1 << exponent, cards);
@@ -146,23 +153,26 @@ fn cards_table(text: &mut String, inputs: &Inputs) -> std::fmt::Result {
 }
 
 fn hosts_table(text: &mut String, inputs: &Inputs) -> std::fmt::Result {
+    let fast = Inputs { network: 4.0 * inputs.network, ..*inputs };
+    let gigabits = |inputs: &Inputs| inputs.network * 8.0 / 1e9;
     writeln!(
         text,
-        "| pairs | hosts | scalars, ms | cards, ms | reduction, ms | sum, ms | against one host |"
+        "| pairs | hosts | cards, ms | reduction, ms | {0:.0} Gbit/s: scalars, ms | sum, ms | speed-up | {1:.0} Gbit/s: scalars, ms | sum, ms | speed-up |",
+        gigabits(inputs),
+        gigabits(&fast)
     )?;
-    writeln!(text, "|---|---|---|---|---|---|---|")?;
-    for exponent in [20, 24, 26] {
+    writeln!(text, "|---|---|---|---|---|---|---|---|---|---|")?;
+    for exponent in [20, 24] {
         let alone = inputs.sum(1 << exponent, CARDS_PER_HOST);
         for hosts in [1, 2, 4, 8] {
-            let parts = inputs.sum_over_hosts(1 << exponent, hosts);
-            let [scalars, cards, reduction] = parts.map(|seconds| seconds * 1e3);
-            let all: f64 = parts.iter().sum();
-            writeln!(
-                text,
-                "| 2^{exponent} | {hosts} | {scalars:.1} | {cards:.1} | {reduction:.1} | {:.1} | {:.2} times as fast |",
-                all * 1e3,
-                alone / all
-            )?;
+            let [_, cards, reduction] = inputs.sum_over_hosts(1 << exponent, hosts);
+            write!(text, "| 2^{exponent} | {hosts} | {:.1} | {:.1} |", cards * 1e3, reduction * 1e3)?;
+            for network in [inputs, &fast] {
+                let parts = network.sum_over_hosts(1 << exponent, hosts);
+                let all: f64 = parts.iter().sum();
+                write!(text, " {:.1} | {:.1} | {:.2} |", parts[0] * 1e3, all * 1e3, alone / all)?;
+            }
+            writeln!(text)?;
         }
     }
     writeln!(text)
@@ -179,11 +189,12 @@ fn limits_table(text: &mut String, inputs: &Inputs) -> std::fmt::Result {
     writeln!(
         text,
         "\nA card consumes {:.1} million pairs per second: {:.2} GB/s over its link, {:.2} GB/s of memory accesses, and {:.2} GB/s of \
-         new scalars. Its copy of 2^26 points takes {:.0} GiB.",
+         new scalars. Its copy of 2^26 points takes {:.0} GiB. It computes the sums of {:.0} small proofs per second.",
         rate / 1e6,
         gigabytes(PAIR_BYTES * inputs.repeats()),
         gigabytes(inputs.memory_bytes()),
         gigabytes(SCALAR_BYTES),
-        POINT_BYTES * inputs.repeats() * f64::from(1 << 26) / f64::from(1 << 30)
+        POINT_BYTES * inputs.repeats() * f64::from(1 << 26) / f64::from(1 << 30),
+        1.0 / inputs.proof()
     )
 }

@@ -6,18 +6,23 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Stdio};
 
-/// Called like ssh: options, the host, and a command.
-const AGENT: &str = "#!/bin/sh\n\
-    while [ \"${1#-}\" != \"$1\" ]; do shift; done\n\
-    host=$1; shift\n\
-    exec unshare --uts sh -c \"hostname $host; $*\"\n";
+/// Returns a script that is called like ssh: with options, the host, and a command. `unshare` gives that host its name.
+fn agent(unshare: &str) -> String {
+    format!(
+        "#!/bin/sh\n\
+         while [ \"${{1#-}}\" != \"$1\" ]; do shift; done\n\
+         host=$1; shift\n\
+         exec unshare {unshare} sh -c \"hostname $host; $*\"\n"
+    )
+}
 
 /// Returns a job on two hosts with two ranks each.
-fn job(directory: &Path, arguments: &str) -> Job {
+fn job(unshare: &str, directory: &Path, arguments: &str) -> Job {
+    let script = agent(unshare);
     let agent = directory.join("agent");
-    fs::write(&agent, AGENT).unwrap();
+    fs::write(&agent, script).unwrap();
     fs::set_permissions(&agent, fs::Permissions::from_mode(0o755)).unwrap();
     let mut job = Job::on_hosts("--mca btl self,vader,tcp --host nodea:2,nodeb:2");
     let command = job.command();
@@ -29,24 +34,30 @@ fn job(directory: &Path, arguments: &str) -> Job {
     job
 }
 
-fn can_name_hosts() -> bool {
-    let can_unshare =
-        Command::new("unshare").args(["--uts", "true"]).status().is_ok_and(|status| status.success());
-    if !can_unshare {
+/// Returns the options with which this user may start a process under another host name. Without any, prints that the test skips.
+fn naming_options() -> Option<&'static str> {
+    if !can_run() {
+        return None;
+    }
+    let is_permitted = |options: &&str| {
+        let status =
+            Command::new("unshare").args(options.split(' ')).arg("true").stderr(Stdio::null()).status();
+        status.is_ok_and(|status| status.success())
+    };
+    let found = ["--uts", "--user --map-root-user --uts"].into_iter().find(is_permitted);
+    if found.is_none() {
         println!(
-            "skipped: `unshare --uts` is not permitted, which gives the second host its name; run as root"
+            "skipped: `unshare --user --uts` is not permitted, which gives the second host its name; run as root"
         );
     }
-    can_unshare
+    found
 }
 
 #[test]
 fn two_hosts_compute_a_sum() {
-    if !can_run() || !can_name_hosts() {
-        return;
-    }
+    let Some(unshare) = naming_options() else { return };
     let directory = tempfile::tempdir().unwrap();
-    let output = job(directory.path(), "--json --cards 2 --pairs 2^16 --min-part 2^12").run().good();
+    let output = job(unshare, directory.path(), "--json --cards 2 --pairs 2^16 --min-part 2^12").run().good();
     let ranks = output["sums"][0]["ranks"].as_array().unwrap();
     let hosts: BTreeSet<_> = ranks.iter().map(|rank| rank["host"].as_str().unwrap()).collect();
     assert_eq!(hosts, BTreeSet::from(["nodea", "nodeb"]));
@@ -54,16 +65,16 @@ fn two_hosts_compute_a_sum() {
 
 #[test]
 fn a_failure_on_another_host_names_the_host() {
-    if !can_run() || !can_name_hosts() {
-        return;
-    }
+    let Some(unshare) = naming_options() else { return };
     let directory = tempfile::tempdir().unwrap();
     let arguments = "--pairs 2^12 --deadline 2 --fault 3";
-    job(directory.path(), &format!("{arguments}:card-gone"))
+    job(unshare, directory.path(), &format!("{arguments}:card-gone"))
         .run()
         .bad(70, &["rank 3 (host nodeb)", "the card is gone"]);
-    job(directory.path(), &format!("{arguments}:stop"))
+    job(unshare, directory.path(), &format!("{arguments}:stop"))
         .run()
         .bad(75, &["no answer from rank 3 (host nodeb)"]);
-    job(directory.path(), &format!("{arguments}:kill")).run().bad(137, &["process rank 3 ", "on node nodeb"]);
+    job(unshare, directory.path(), &format!("{arguments}:kill"))
+        .run()
+        .bad(137, &["process rank 3 ", "on node nodeb"]);
 }

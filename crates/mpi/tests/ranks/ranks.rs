@@ -46,6 +46,31 @@ fn a_rank_that_hangs_is_named_at_the_deadline() {
 }
 
 #[test]
+fn a_waiting_rank_leaves_the_processor_to_others() {
+    if !can_run() {
+        return;
+    }
+    let ended = Job::new(&format!("{SIZE} --deadline 5 --fault 2:stop")).run_while(|mark| {
+        let process = await_rank(mark, 0);
+        // The root's cards have finished by then, and it waits for the part of rank 2.
+        thread::sleep(Duration::from_secs(4));
+        let before = processor_time(process);
+        thread::sleep(Duration::from_secs(2));
+        let used = processor_time(process) - before;
+        assert!(used < Duration::from_millis(300), "{used:?} of two seconds");
+    });
+    ended.bad(75, &["no answer from rank 2"]);
+}
+
+/// Returns the processor time that a process has used, in steps of 10 ms.
+fn processor_time(process: u32) -> Duration {
+    let stat = std::fs::read_to_string(format!("/proc/{process}/stat")).unwrap();
+    // User and system time are the 14th and 15th field; the second one, in parentheses, can contain spaces.
+    let fields = stat.rsplit_once(')').unwrap().1.split_whitespace().skip(11).take(2);
+    Duration::from_millis(fields.map(|ticks| 10 * ticks.parse::<u64>().unwrap()).sum())
+}
+
+#[test]
 fn a_root_that_hangs_is_named_by_a_worker() {
     if can_run() {
         let ended = Job::new(&format!("{SIZE} --deadline 2 --idle-limit 1 --fault 0:stop")).run();
@@ -106,6 +131,15 @@ fn an_early_exit_ends_the_job() {
         let ended = Job::new(&format!("{SIZE} --fault 2:exit")).run();
         ended.bad(1, &["process rank 2 "]);
         assert!(ended.time < SOON);
+    }
+}
+
+#[test]
+fn cards_that_do_not_get_the_bases_in_time_end_the_job() {
+    if can_run() {
+        let arguments = "--pairs 2^15 --check --load-deadline 0.5";
+        let ended = Job::of_programs(&[(2, program(), arguments)]).run();
+        ended.bad(70, &["(host ", "for its cards to get the bases"]);
     }
 }
 
