@@ -1,6 +1,7 @@
 //! Pools of hugepages, of the whole host or of one NUMA node.
 
 use super::{Host, Refusal, SetupError};
+use std::fmt;
 use std::str::FromStr;
 
 /// Sizes of hugepages.
@@ -43,6 +44,13 @@ impl PageSize {
 /// A request for a minimum number of hugepages, such as `2M=64,1G=2`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Wanted(pub Vec<(PageSize, u64)>);
+
+impl fmt::Display for Wanted {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let parts: Vec<_> = self.0.iter().map(|(size, count)| format!("{}={count}", size.name())).collect();
+        f.write_str(&parts.join(","))
+    }
+}
 
 /// The error for a text that is not a request for hugepages.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -166,6 +174,7 @@ mod tests {
     #[test]
     fn requests() {
         let both = Wanted(vec![(PageSize::Huge2M, 64), (PageSize::Huge1G, 2)]);
+        assert_eq!(both.to_string(), "2M=64,1G=2");
         assert_eq!("2M=64,1G=2".parse(), Ok(both));
         for bad in
             ["", "2M", "2M=", "4K=1", "2M=1,2M=2", "2M=-1", "2M=+1", "2M=99999999999999999999", "2M=1,"]

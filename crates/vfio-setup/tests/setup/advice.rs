@@ -1,0 +1,295 @@
+//! Advice works when it is pasted, and does no harm.
+
+use crate::support::{CARD, OTHER, Tree, address};
+use clap::Parser;
+use clap::error::ErrorKind;
+use std::path::{Path, PathBuf};
+use vfio_setup::cli::Cli;
+use vfio_setup::doctor::{self, DoctorOptions, Verdict};
+use vfio_setup::{BindOptions, Plan, persist};
+
+/// Returns the command lines of `vfio-setup` in a text, up to the end of the sentence, quotation or shell command.
+fn command_lines(text: &str) -> Vec<String> {
+    let mut lines = Vec::new();
+    for (start, name) in text.match_indices("vfio-setup ") {
+        let is_word =
+            text[..start].chars().next_back().is_none_or(|c| c.is_whitespace() || "`\"(".contains(c));
+        let rest = &text[start + name.len()..];
+        if is_word && rest.starts_with(|c: char| c.is_ascii_lowercase() || c == '-') {
+            let end = rest.find(['`', '"', ';', ',', ')', '#', '|', '>', '\\', '\n']).unwrap_or(rest.len());
+            lines.push(format!("vfio-setup {}", rest[..end].trim_end_matches(['.', ' '])));
+        }
+    }
+    lines
+}
+
+fn accepted(line: &str) {
+    let words = line.split_whitespace().map(|word| word.trim_matches('\''));
+    match Cli::try_parse_from(words) {
+        Err(error) if error.kind() != ErrorKind::DisplayHelp => panic!("{line}: {error}"),
+        _ => {}
+    }
+}
+
+fn sources() -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    let mut directories = vec![Path::new(env!("CARGO_MANIFEST_DIR")).join("src")];
+    while let Some(directory) = directories.pop() {
+        for entry in std::fs::read_dir(directory).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() { directories.push(path) } else { found.push(path) }
+        }
+    }
+    found
+}
+
+/// The commands in every string of the crate, except those that `advice.rs` puts together, which the other tests of this file obtain.
+#[test]
+fn every_command_in_the_sources_is_accepted() {
+    let mut count = 0;
+    for path in sources() {
+        let text = std::fs::read_to_string(&path).unwrap();
+        let (text, _) = text.split_once("#[cfg(test)]\nmod tests").unwrap_or((&text, ""));
+        for line in text.lines().filter(|line| !line.trim_start().starts_with("//")) {
+            for command in command_lines(line).iter().filter(|command| *command != "vfio-setup {name}") {
+                let command = command.replace("{address}", CARD);
+                assert!(!command.contains('{'), "{}: this command is put together: {line}", path.display());
+                accepted(&command);
+                count += 1;
+            }
+        }
+        // Only root can write to sysfs, and `sudo` does not apply to a redirection.
+        for line in text.lines().filter(|line| line.contains("echo ") && line.contains(" > ")) {
+            assert!(path.ends_with("step.rs"), "{}: {line}", path.display());
+        }
+    }
+    assert!(count > 20, "{count}");
+}
+
+#[test]
+fn every_command_in_the_guide_is_accepted() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/guide.md");
+    let Ok(text) = std::fs::read_to_string(path) else {
+        return println!("skipped: the guide is not part of the package");
+    };
+    let commands = command_lines(&text);
+    assert!(commands.len() > 10, "{commands:?}");
+    for command in commands {
+        accepted(&command.replace('…', ""));
+    }
+}
+
+fn options() -> DoctorOptions {
+    DoctorOptions { register_bar: None, memory: 8 << 20, mode: None }
+}
+
+/// Pastes the remedies of problems and of notes about memory until there are none. Returns what was pasted.
+fn follow_doctor(tree: &Tree) -> Vec<String> {
+    let mut pasted: Vec<String> = Vec::new();
+    for _ in 0..6 {
+        let diagnosis = doctor::examine(&tree.host(), address(CARD), &options()).unwrap();
+        let wanted = |check: &&doctor::Check| {
+            check.verdict == Verdict::Bad || check.verdict == Verdict::Note && check.name == "hugepages"
+        };
+        let Some(check) = diagnosis.checks.iter().find(wanted) else { return pasted };
+        let remedy = check.remedy.clone().unwrap();
+        tree.paste(&remedy).unwrap_or_else(|error| panic!("{check:?}: {error}"));
+        assert!(!pasted.contains(&remedy), "it did not help: {check:?}");
+        pasted.push(remedy);
+    }
+    panic!("no end: {pasted:?}");
+}
+
+#[test]
+fn following_doctor_ends_with_a_usable_card() {
+    let known = Tree::with_card();
+    let custom = || {
+        let tree = Tree::new();
+        tree.function(CARD, "0x10ee", "0xbeef", "0x058000");
+        tree.group(7, &[CARD]);
+        tree
+    };
+    let no_group = custom();
+    no_group.file("etc/group", "root:x:0:\n");
+    let lost = custom();
+    lost.lose(CARD);
+    let no_node = custom();
+    no_node.driver_is_vfio(CARD);
+    no_node.file(&format!("sys/bus/pci/devices/{CARD}/driver_override"), "vfio-pci\n");
+    std::fs::remove_file(no_node.path("dev/vfio/7")).unwrap();
+    for (name, tree) in
+        [("known", known), ("custom", custom()), ("no group", no_group), ("lost", lost), ("no node", no_node)]
+    {
+        let pasted = follow_doctor(&tree);
+        assert!(
+            pasted.iter().any(|line| line.contains("vfio-setup bind") || line.contains("unbind")),
+            "{name}: {pasted:?}"
+        );
+        assert_eq!(tree.driver_of(CARD).as_deref(), Some("vfio-pci"), "{name}: {pasted:?}");
+        let custom_ids = name != "known";
+        let binds = pasted.iter().filter(|line| line.contains("vfio-setup bind"));
+        assert!(binds.clone().all(|line| line.contains(" --any") == custom_ids), "{name}: {pasted:?}");
+    }
+}
+
+#[test]
+fn following_doctor_without_an_iommu() {
+    let tree = Tree::new();
+    tree.function(CARD, "0x10ee", "0xbeef", "0x058000");
+    let diagnosis = doctor::examine(&tree.host(), address(CARD), &options()).unwrap();
+    let iommu = diagnosis.checks.iter().find(|check| check.name == "IOMMU").unwrap();
+    let remedy = iommu.remedy.clone().unwrap();
+    let command = remedy.split('`').rfind(|text| text.contains("vfio-setup")).unwrap();
+    assert_eq!(command, "sudo vfio-setup bind 0000:00:1d.0 --any --no-iommu --group fpga");
+    tree.paste(command).unwrap();
+    let options = DoctorOptions { mode: Some("noiommu".parse()), ..options() };
+    let diagnosis = doctor::examine(&tree.host(), address(CARD), &options).unwrap();
+    let pages = diagnosis.checks.iter().find(|check| check.name == "hugepages").unwrap();
+    assert_eq!(pages.verdict, Verdict::Bad);
+    tree.paste(pages.remedy.as_ref().unwrap()).unwrap();
+}
+
+#[test]
+fn the_commands_of_persist_repeat_its_options() {
+    let tree = Tree::new();
+    tree.function(CARD, "0x10ee", "0xbeef", "0x058000");
+    tree.group(7, &[CARD]);
+    let options = BindOptions {
+        any: true,
+        hugepages: "2M=8".parse().unwrap(),
+        node: Some(1),
+        group: Some("kvm".into()),
+        ..BindOptions::default()
+    };
+    let changes = persist::persist(&tree.host(), &[address(CARD)], &options).unwrap();
+    let command = changes
+        .notes
+        .iter()
+        .find_map(|note| note.split('`').find(|text| text.contains("vfio-setup bind")))
+        .unwrap();
+    assert_eq!(command, "sudo vfio-setup bind 0000:00:1d.0 --any --hugepages 2M=8 --node 1 --group kvm");
+    tree.paste(command).unwrap();
+    assert_eq!(tree.driver_of(CARD).as_deref(), Some("vfio-pci"));
+}
+
+#[test]
+fn a_low_memlock_limit_of_a_card_with_custom_ids() {
+    let tree = Tree::new();
+    tree.function(CARD, "0x10ee", "0xbeef", "0x058000");
+    tree.group(7, &[CARD]);
+    tree.process_of_ada("1000 990");
+    tree.file(
+        "proc/self/limits",
+        "Max locked memory         65536                65536                bytes\n",
+    );
+    let diagnosis = doctor::examine(&tree.host(), address(CARD), &options()).unwrap();
+    let memlock = diagnosis.checks.iter().find(|check| check.name == "memlock").unwrap();
+    let remedy = memlock.remedy.clone().unwrap();
+    let command = remedy.split('`').nth(1).unwrap();
+    assert_eq!(command, "sudo vfio-setup persist 0000:00:1d.0 --any --group fpga");
+    tree.paste(command).unwrap();
+}
+
+#[test]
+fn nobody_is_told_to_join_a_powerful_group() {
+    let tree = Tree::with_card();
+    tree.driver_is_vfio(CARD);
+    tree.file("etc/group", "root:x:0:\ndisk:x:6:\nfpga:x:990:ada\n");
+    tree.set_owner("dev/vfio/7", 0, 6, 0o660);
+    tree.process_of_ada("1000");
+    let diagnosis = doctor::examine(&tree.host(), address(CARD), &options()).unwrap();
+    let permission = diagnosis.checks.iter().find(|check| check.name == "permission").unwrap();
+    assert_eq!(permission.remedy.as_deref(), Some("sudo vfio-setup bind 0000:00:1d.0 --group fpga"));
+}
+
+/// Returns the refusal to bind the card.
+fn refused(tree: &Tree) -> String {
+    let error = Plan::bind(&tree.host(), &[address(CARD)], &BindOptions::default()).unwrap_err();
+    assert_eq!(error.exit_code(), 3, "{error}");
+    error.to_string()
+}
+
+fn interface(tree: &Tree, name: &str, function: &str) {
+    tree.link(&format!("sys/class/net/{name}"), &format!("../../devices/pci0000:00/{function}/net/{name}"));
+    let directory = format!("sys/devices/pci0000:00/{function}/net/{name}");
+    tree.file(&format!("{directory}/flags"), "0x1003\n");
+    tree.file(&format!("{directory}/operstate"), "up\n");
+    tree.directory(&format!("{directory}/device"));
+}
+
+#[test]
+fn the_connection_of_the_machine_is_kept() {
+    const DOWN: &str = "`sudo ip link set ens5 down`";
+    let tree = Tree::with_card();
+    interface(&tree, "ens5", CARD);
+    tree.file("sys/class/net/lo/operstate", "up\n");
+    let error = refused(&tree);
+    assert!(error.contains("ens5 is up (it connects this machine to its network"), "{error}");
+    assert!(!error.contains("down"), "it is the only one: {error}");
+    // A bridge of containers is no connection.
+    tree.file("sys/class/net/docker0/operstate", "up\n");
+    assert!(!refused(&tree).contains("down"));
+    interface(&tree, "ens6", OTHER);
+    assert!(refused(&tree).contains(DOWN), "there is another one");
+    for (file, line) in [
+        (
+            "proc/net/route",
+            "Iface Destination Gateway Flags RefCnt Use Metric Mask MTU Window IRTT\nens5 00000000 0101A8C0 0003 0 0 0 00000000 0 0 0\n",
+        ),
+        (
+            "proc/net/ipv6_route",
+            "00000000000000000000000000000000 00 00000000000000000000000000000000 00 fe80 00000400 1 0 00000003 ens5\n",
+        ),
+    ] {
+        tree.file(file, line);
+        assert!(!refused(&tree).contains("down"), "{file}");
+        tree.file(file, &line.replace("ens5", "ens6"));
+        assert!(refused(&tree).contains(DOWN), "{file}");
+    }
+    tree.link("sys/devices/pci0000:00/0000:00:1d.0/net/ens5/master", "../bond0");
+    assert!(!refused(&tree).contains("down"), "a bond is built on it");
+}
+
+#[test]
+fn the_file_systems_of_the_machine_are_kept() {
+    let tree = Tree::with_card();
+    tree.link("sys/block/sda", &format!("../devices/pci0000:00/{CARD}/ata1/block/sda"));
+    tree.file(&format!("sys/devices/pci0000:00/{CARD}/ata1/block/sda/dev"), "8:0\n");
+    let mounted = |at: &str| {
+        tree.file("proc/self/mountinfo", &format!("22 1 8:0 / {at} rw - ext4 /dev/sda rw\n"));
+        refused(&tree)
+    };
+    for at in
+        ["/", "/boot", "/boot/efi", "/usr", "/var/lib/docker", "/home", "/nix/store", "/run/lock", "/tmp"]
+    {
+        let error = mounted(at);
+        assert!(error.contains("belongs to the running system") && !error.contains("umount"), "{error}");
+    }
+    for (at, command) in [
+        ("/srv", "`sudo umount /srv`"),
+        ("/mnt/my\\040data", "`sudo umount '/mnt/my data'`"),
+        ("/run/media/ada/stick", "`sudo umount /run/media/ada/stick`"),
+        ("/usrdata", "`sudo umount /usrdata`"),
+    ] {
+        assert!(mounted(at).contains(command), "{at}: {}", mounted(at));
+    }
+    let error = mounted("/mnt/\\033]0;x");
+    assert!(!error.contains("umount") && !error.contains('\x1b'), "{error}");
+}
+
+#[test]
+fn swap_is_ended_only_if_its_contents_fit_into_memory() {
+    let tree = Tree::with_card();
+    tree.link("sys/block/sda", &format!("../devices/pci0000:00/{CARD}/ata1/block/sda"));
+    tree.file(&format!("sys/devices/pci0000:00/{CARD}/ata1/block/sda/dev"), "8:0\n");
+    tree.file("proc/meminfo", "MemAvailable:     204800 kB\n");
+    let used = |kib: u64| {
+        tree.file(
+            "proc/swaps",
+            &format!("Filename Type Size Used Priority\n/dev/sda partition 900000 {kib} -2\n"),
+        );
+        refused(&tree)
+    };
+    assert!(used(1000).contains("`sudo swapoff /dev/sda`"));
+    assert!(!used(200_000).contains("swapoff"));
+}
