@@ -1,13 +1,16 @@
 //! The commands that `vfio-setup` tells its users to type. Each works when it is pasted.
 
+use super::hugepages::{PageSize, Wanted};
 use super::{BindOptions, Host, accounts, persist, select, udev};
 use std::fmt::Write as _;
 use xdma::card::PciAddress;
 use xdma::unstable::bus::sysfs::Function;
 
-/// Returns the group to name in commands: that of the installed udev rules, or else `fpga`.
-pub fn group(host: &Host) -> String {
-    udev::persisted_group(host).ok().flatten().unwrap_or_else(|| persist::GROUP.into())
+/// Returns the group to name in commands: that of the installed udev rules, unless udev does not accept it.
+fn group(host: &Host) -> String {
+    let installed = udev::persisted_group(host).ok().flatten();
+    let fits = |group: &String| udev::check(host, group).is_ok_and(|unfit| unfit.is_none());
+    installed.filter(fits).unwrap_or_else(|| udev::system_group(host).into())
 }
 
 /// Returns the options that commands on a function need.
@@ -64,18 +67,18 @@ pub fn bind_without_iommu(host: &Host, function: &Function) -> String {
     bind_with(host, &[function.address()], &options)
 }
 
-/// Returns the command that reserves hugepages, and changes nothing else about a bound function; without a function, that of the whole
-/// host at each boot.
-pub fn hugepages(host: &Host, function: Option<&Function>, count: u64) -> String {
-    let pages = super::hugepages::Wanted(vec![(super::hugepages::PageSize::Huge2M, count)]);
-    match function {
-        Some(function) => {
-            bind_with(host, &[function.address()], &BindOptions { hugepages: pages, ..options(function) })
-        }
-        None => {
-            persist_with(host, &[], &BindOptions { hugepages: pages, ..BindOptions::default() }, &group(host))
-        }
+/// Returns the command that reserves hugepages of 2 MiB, and changes nothing else about a bound function. `None` if the function can be
+/// bound only without an IOMMU, which is the user's decision.
+pub fn hugepages(host: &Host, function: &Function, count: u64) -> Option<String> {
+    if function.iommu_group().is_ok_and(|group| group.is_none()) {
+        return None;
     }
+    let options = BindOptions { hugepages: pages(count), ..options(function) };
+    Some(bind_with(host, &[function.address()], &options))
+}
+
+fn pages(count: u64) -> Wanted {
+    Wanted(vec![(PageSize::Huge2M, count)])
 }
 
 /// Returns the command that persists the binding of functions with these options for a group.
@@ -84,12 +87,28 @@ pub fn persist_with(host: &Host, named: &[PciAddress], options: &BindOptions, gr
     command(host, "persist", named, &options)
 }
 
-/// Returns the command that persists the binding of a function, or of all cards, for a group.
-pub fn persist(host: &Host, function: Option<&Function>, group: &str) -> String {
-    match function {
-        Some(function) => persist_with(host, &[function.address()], &options(function), group),
-        None => persist_with(host, &[], &BindOptions::default(), group),
+/// Returns the command that persists the binding of a function in addition to what is persisted already. `None` if the function can be
+/// bound only without an IOMMU, which is the user's decision.
+pub fn persist(host: &Host, function: &Function) -> Option<String> {
+    let ((mut named, mut all), own) = (persist::installed(host).ok()?, options(function));
+    if function.iommu_group().is_ok_and(|group| group.is_none()) && !all.no_iommu {
+        return None;
     }
+    if !named.contains(&function.address()) {
+        named.push(function.address());
+    }
+    all.any |= own.any;
+    all.no_iommu |= own.no_iommu;
+    Some(persist_with(host, &named, &all, &group(host)))
+}
+
+/// Returns the command that persists what is persisted already, or the binding of all cards, with a number of hugepages of 2 MiB, if any
+/// are missing, and with no-IOMMU mode.
+pub fn persist_host(host: &Host, missing_pages: Option<u64>, no_iommu: bool) -> Option<String> {
+    let (named, mut all) = persist::installed(host).ok()?;
+    all.no_iommu |= no_iommu;
+    all.hugepages = missing_pages.map_or(all.hugepages, pages);
+    Some(persist_with(host, &named, &all, &group(host)))
 }
 
 /// Returns the command that returns a function to the kernel.

@@ -73,6 +73,14 @@ pub(super) fn binds_by_ids(rules: &str, vendor: u16, device: u16) -> bool {
     rules.lines().any(|line| line.starts_with(BY_IDS)) && Model::of(vendor, device).is_card()
 }
 
+/// Returns the addresses that the rules of [`text`] name, and whether they needed `--any`.
+pub(super) fn named(rules: &str) -> (Vec<PciAddress>, bool) {
+    let address = |line: &str| line.strip_prefix("KERNEL==\"")?.split_once('"')?.0.parse().ok();
+    let mut addresses: Vec<_> = rules.lines().filter_map(address).collect();
+    addresses.dedup();
+    (addresses, rules.lines().any(|line| line.starts_with("SUBSYSTEM==\"vfio\"")))
+}
+
 /// Returns udev rules that bind functions when they appear, at boot or when an image is loaded, regardless of the order in which modules
 /// are loaded.
 pub(super) fn text(targets: &Targets, group: &str) -> Result<String, SetupError> {

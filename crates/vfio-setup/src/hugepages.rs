@@ -95,6 +95,15 @@ impl Pool {
         }
     }
 
+    /// Returns the pool whose file this is, with a leading slash.
+    pub(super) fn of_file(path: &str) -> Option<Self> {
+        let size =
+            PageSize::ALL.into_iter().find(|size| path.contains(&format!("/{}/", size.directory())))?;
+        let node = path.strip_prefix("/sys/devices/system/node/node").and_then(|rest| rest.split_once('/'));
+        let pool = Self { size, node: node.and_then(|(node, _)| node.parse().ok()) };
+        (path == format!("/{}", pool.file())).then_some(pool)
+    }
+
     /// Returns the file that sets the number of pages.
     pub(super) fn file(self) -> String {
         format!("{}/nr_hugepages", self.directory())

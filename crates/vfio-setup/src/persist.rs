@@ -127,6 +127,26 @@ fn change(host: &Host, path: &str, wanted: Option<&(&str, String)>) -> Result<Op
     Ok(Some(Change { path: format!("/{path}"), kind, text }))
 }
 
+/// Returns the functions and options with which `persist` wrote the installed files, as far as they are there, without the group.
+///
+/// # Errors
+///
+/// A file cannot be read.
+pub(super) fn installed(host: &Host) -> Result<(Vec<PciAddress>, BindOptions), SetupError> {
+    let load = |path: &str| Ok::<_, SetupError>(files::load(host, path)?.unwrap_or_default());
+    let (named, any) = binding::named(&load(BINDING)?);
+    let mut options = BindOptions { any, no_iommu: !load(NO_IOMMU)?.is_empty(), ..BindOptions::default() };
+    for line in load(HUGEPAGES)?.lines() {
+        let mut fields = line.strip_prefix("w ").unwrap_or_default().split_whitespace();
+        let pool = fields.next().and_then(Pool::of_file);
+        if let (Some(pool), Some(Ok(count))) = (pool, fields.last().map(str::parse)) {
+            options.hugepages.0.push((pool.size, count));
+            options.node = pool.node;
+        }
+    }
+    Ok((named, options))
+}
+
 /// Plans the removal of the files of `persist`. Files that were edited since are kept.
 ///
 /// # Errors

@@ -1,25 +1,29 @@
 //! Checks of a host that do not depend on a function, so that it can be prepared before there is a card.
 
-use super::{Check, DoctorOptions, process};
+use super::{Check, DoctorOptions, Verdict, process};
 use crate::accounts::{self, Identity};
 use crate::select::VFIO;
-use crate::{BindOptions, Host, SetupError, advice, persist, udev};
+use crate::{Host, SetupError, advice, persist, udev};
 use xdma::unstable::bus::sysfs::Function;
 
 pub(super) fn check(host: &Host, options: &DoctorOptions, checks: &mut Vec<Check>) -> Result<(), SetupError> {
     let identity = Identity::read(host)?;
-    checks.push(iommu(host)?);
+    let missing = process::pages(host, options, None)?.missing();
+    let iommu = iommu(host, missing)?;
+    // Without an IOMMU, the user decides first whether cards may access all memory.
+    let undecided = iommu.verdict == Verdict::Bad;
+    checks.push(iommu);
     checks.push(driver(host)?);
     checks.push(users(host, &identity)?);
-    match rules(host, None)? {
-        Some(check) => checks.push(check),
-        None => {
-            let remedy = advice::persist(host, None, &advice::group(host));
-            checks.push(Check::note("udev rules", "cards are not bound when they appear", remedy));
-        }
-    }
-    checks.push(process::memlock(host, options, &identity, None)?);
-    checks.push(process::hugepages(host, options, None, None)?);
+    let all = || if undecided { None } else { advice::persist_host(host, missing, false) };
+    let rules = rules(host, None)?;
+    // What is persisted can be extended; otherwise one command persists everything that is missing.
+    let more = if rules.is_some() { all() } else { None };
+    checks.push(rules.unwrap_or_else(|| {
+        Check::note("udev rules", "none: cards are not bound when they appear", Check::or_see_above(all()))
+    }));
+    checks.push(process::memlock(host, options, &identity, more.clone())?);
+    checks.push(process::hugepages(host, options, None, None, more)?);
     Ok(())
 }
 
@@ -32,7 +36,7 @@ pub(super) fn no_card() -> Check {
     )
 }
 
-fn iommu(host: &Host) -> Result<Check, SetupError> {
+fn iommu(host: &Host, missing_pages: Option<u64>) -> Result<Check, SetupError> {
     const NAME: &str = "IOMMU";
     if !host.path("sys/class").is_dir() {
         return Ok(Check::skipped(NAME, "unknown: this system is not running"));
@@ -52,12 +56,7 @@ fn iommu(host: &Host) -> Result<Check, SetupError> {
         "none is in use",
         format!(
             "enable VT-d or AMD-Vi in the firmware, and boot with `intel_iommu=on` on Intel; in a guest without an IOMMU (EC2): `{}`",
-            advice::persist_with(
-                host,
-                &[],
-                &BindOptions { no_iommu: true, ..BindOptions::default() },
-                &advice::group(host)
-            )
+            advice::persist_host(host, missing_pages, true).unwrap_or_default()
         ),
     ))
 }
@@ -94,7 +93,7 @@ fn driver(host: &Host) -> Result<Check, SetupError> {
 
 fn users(host: &Host, identity: &Identity) -> Result<Check, SetupError> {
     const NAME: &str = "group";
-    let name = advice::group(host);
+    let name = udev::persisted_group(host)?.unwrap_or_else(|| persist::GROUP.into());
     let Ok(group) = accounts::group(host, &name) else {
         return Ok(Check::bad(
             NAME,
@@ -121,9 +120,11 @@ pub(super) fn rules(host: &Host, function: Option<&Function>) -> Result<Option<C
     let Some(unfit) = udev::check(host, &group)? else {
         return Ok(Some(Check::good(NAME, format!("for the group {group}"))));
     };
-    let better =
-        if accounts::group(host, &group).is_err() { group.as_str() } else { udev::system_group(host) };
-    let remedy = advice::persist(host, function, better);
+    let remedy = match function {
+        Some(function) => advice::persist(host, function),
+        None => advice::persist_host(host, None, false),
+    };
+    let remedy = Check::or_see_above(remedy);
     Ok(Some(match unfit.is_ignored {
         true => Check::bad(NAME, unfit.found, remedy),
         false => Check::note(NAME, unfit.found, remedy),

@@ -64,6 +64,11 @@ impl Check {
         Self { name, verdict: Verdict::Bad, found: found.into(), remedy: Some(remedy.into()) }
     }
 
+    /// Replaces a remedy that depends on a decision of the user.
+    fn or_see_above(remedy: Option<String>) -> String {
+        remedy.unwrap_or_else(|| "see IOMMU and udev rules above".into())
+    }
+
     fn skipped(name: &'static str, why: impl Into<String>) -> Self {
         Self { name, verdict: Verdict::Skipped, found: why.into(), remedy: None }
     }

@@ -24,9 +24,13 @@ pub(super) fn check(context: &Context, checks: &mut Vec<Check>) -> Result<(), Se
     if context.mode == Some(Mode::NoIommu) {
         checks.push(capabilities(context));
     } else {
-        checks.push(memlock(context.host, context.options, &context.identity, Some(&context.function))?);
+        let persist = advice::persist(context.host, &context.function);
+        checks.push(memlock(context.host, context.options, &context.identity, persist)?);
     }
-    checks.push(hugepages(context.host, context.options, Some(&context.function), context.mode)?);
+    let (host, function, options) = (context.host, Some(&context.function), context.options);
+    let bind = pages(host, options, function)?.missing();
+    let bind = bind.and_then(|count| advice::hugepages(host, &context.function, count));
+    checks.push(hugepages(host, options, function, context.mode, bind)?);
     Ok(())
 }
 
@@ -86,7 +90,7 @@ pub(super) fn memlock(
     host: &Host,
     options: &DoctorOptions,
     identity: &Identity,
-    function: Option<&Function>,
+    persist: Option<String>,
 ) -> Result<Check, SetupError> {
     const NAME: &str = "memlock";
     let need = options.memory;
@@ -105,32 +109,60 @@ pub(super) fn memlock(
         Some(Ok(bytes)) => Check::bad(
             NAME,
             format!("{} MiB can be locked, {needed}", bytes >> 20),
-            format!(
-                "ulimit -l unlimited   # if that is not permitted: `{}`, then log in again as a member of the group; for a service: LimitMEMLOCK=infinity",
-                advice::persist(host, function, &advice::group(host))
-            ),
+            match persist {
+                Some(persist) => format!(
+                    "ulimit -l unlimited   # if that is not permitted: `{persist}`, then log in again as a member of the group; for a service: LimitMEMLOCK=infinity"
+                ),
+                None => "ulimit -l unlimited   # if that is not permitted, see IOMMU and udev rules above; for a service: LimitMEMLOCK=infinity".into(),
+            },
         ),
     })
 }
 
-pub(super) fn hugepages(
+/// The hugepages of 2 MiB that a function, or the host, needs and has.
+pub(super) struct Pages {
+    pool: Pool,
+    free: u64,
+    total: u64,
+    need: u64,
+}
+
+impl Pages {
+    /// Returns how many pages the pool must have if it has too few.
+    pub fn missing(&self) -> Option<u64> {
+        (self.free < self.need).then(|| self.total + self.need - self.free)
+    }
+}
+
+pub(super) fn pages(
     host: &Host,
     options: &DoctorOptions,
     function: Option<&Function>,
-    mode: Option<Mode>,
-) -> Result<Check, SetupError> {
-    const NAME: &str = "hugepages";
+) -> Result<Pages, SetupError> {
     let node = function.map(Function::numa_node).transpose()?.flatten();
     let pool = |node| Pool { size: PageSize::Huge2M, node };
     // If the kernel has no pool for the node that the firmware reports, use the pool of the host.
     let pool = if pool(node).total(host).is_ok() { pool(node) } else { pool(None) };
     let (free, total) = (pool.free(host).unwrap_or(0), pool.total(host).unwrap_or(0));
     let need = options.memory.div_ceil(PageSize::Huge2M.bytes());
+    Ok(Pages { pool, free, total, need })
+}
+
+/// Checks the hugepages. `remedy` is the command that reserves those that are missing.
+pub(super) fn hugepages(
+    host: &Host,
+    options: &DoctorOptions,
+    function: Option<&Function>,
+    mode: Option<Mode>,
+    remedy: Option<String>,
+) -> Result<Check, SetupError> {
+    const NAME: &str = "hugepages";
+    let pages = pages(host, options, function)?;
+    let Pages { pool, free, need, .. } = pages;
     let found = format!("{free} pages of 2 MiB are free{}, {need} needed (--memory)", pool.place());
-    let enough = total + need.saturating_sub(free);
-    let remedy = advice::hugepages(host, function, enough);
+    let remedy = Check::or_see_above(remedy);
     Ok(match mode {
-        _ if free >= need => Check::good(NAME, found),
+        _ if pages.missing().is_none() => Check::good(NAME, found),
         Some(Mode::NoIommu) => Check::bad(NAME, found, remedy),
         _ => Check::note(NAME, format!("{found}; small pages are used instead"), remedy),
     })

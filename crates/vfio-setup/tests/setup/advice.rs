@@ -132,10 +132,128 @@ fn following_doctor_ends_with_a_usable_card() {
     }
 }
 
+/// Returns the commands of a remedy: from its beginning up to a comment, and those in backticks.
+fn commands(remedy: &str) -> Vec<&str> {
+    let starts = ["sudo ", "echo ", "newgrp ", "ulimit ", "export ", "unset "];
+    let is_command = |text: &&str| starts.iter().any(|start| text.starts_with(start));
+    let quoted = remedy.split('`').skip(1).step_by(2);
+    std::iter::once(remedy.split("   #").next().unwrap()).chain(quoted).filter(is_command).collect()
+}
+
+fn with_ids(device: &str, group: bool) -> Tree {
+    let tree = Tree::new();
+    tree.function(CARD, "0x10ee", device, "0x058000");
+    if group {
+        tree.group(7, &[CARD]);
+    } else {
+        std::fs::remove_dir_all(tree.path("sys/class/iommu/dmar0")).unwrap();
+    }
+    tree
+}
+
+fn bound(tree: Tree, group: Option<&str>) -> Tree {
+    let no_iommu = !tree.path(&format!("sys/bus/pci/devices/{CARD}/iommu_group")).exists();
+    let options =
+        BindOptions { any: true, no_iommu, group: group.map(str::to_string), ..BindOptions::default() };
+    let host = tree.host();
+    Plan::bind(&host, &[address(CARD)], &options).unwrap().apply(&host).unwrap();
+    tree
+}
+
+fn of_ada(tree: Tree) -> Tree {
+    tree.process_of_ada("1000");
+    tree.file(
+        "proc/self/limits",
+        "Max locked memory         65536                65536                bytes\n",
+    );
+    tree
+}
+
+fn persisted(tree: Tree, no_iommu: bool) -> Tree {
+    let options =
+        BindOptions { any: true, no_iommu, hugepages: "1G=2".parse().unwrap(), ..BindOptions::default() };
+    persist::persist(&tree.host(), &[address(CARD)], &options).unwrap().apply(&tree.host()).unwrap();
+    tree.file("etc/group", "fpga:x:1005:\n");
+    tree
+}
+
+fn without_card() -> Tree {
+    let tree = Tree::new();
+    tree.file("etc/group", "root:x:0:\n");
+    tree
+}
+
+/// Every command of `doctor` works when it is the first one that is pasted.
+#[test]
+fn every_remedy_works_on_its_own() {
+    let hosts: [(&str, fn() -> Tree); 10] = [
+        ("a known card", Tree::with_card),
+        ("custom IDs", || with_ids("0xbeef", true)),
+        ("custom IDs, of ada", || of_ada(with_ids("0xbeef", true))),
+        ("bound for root", || of_ada(bound(with_ids("0xbeef", true), None))),
+        ("bound for a group", || of_ada(bound(with_ids("0x903f", true), Some("kvm")))),
+        ("no IOMMU", || of_ada(with_ids("0xbeef", false))),
+        ("bound without IOMMU", || of_ada(bound(with_ids("0xbeef", false), Some("fpga")))),
+        ("persisted", || persisted(with_ids("0xbeef", true), false)),
+        ("persisted without IOMMU", || of_ada(persisted(with_ids("0xbeef", false), true))),
+        ("no card", without_card),
+    ];
+    let mut count = 0;
+    for (name, host) in hosts {
+        for mode in [None, Some("noiommu".parse()), Some("cdev".parse())] {
+            let options = DoctorOptions { mode, memory: 64 << 20, register_bar: None };
+            let checks =
+                |tree: &Tree| match doctor::cards(&tree.host()).unwrap().is_empty() && name == "no card" {
+                    true => doctor::examine_host(&tree.host(), &options, true).unwrap().checks,
+                    false => doctor::examine(&tree.host(), address(CARD), &options).unwrap().checks,
+                };
+            for check in checks(&host()) {
+                for command in check.remedy.iter().flat_map(|remedy| commands(remedy)) {
+                    // There is no card to be found in the imitated host.
+                    if !command.contains("/sys/bus/pci/rescan") {
+                        host()
+                            .paste(command)
+                            .unwrap_or_else(|error| panic!("{name}, {}: {error}", check.name));
+                        count += 1;
+                    }
+                }
+            }
+        }
+    }
+    assert!(count > 60, "{count}");
+}
+
+/// A second `persist` would otherwise remove what the first one wrote.
+#[test]
+fn commands_that_persist_keep_what_is_persisted() {
+    let tree = persisted(with_ids("0xbeef", true), false);
+    tree.file("usr/lib/systemd/libsystemd-shared-258.so", "");
+    let diagnosis = doctor::examine(&tree.host(), address(CARD), &options()).unwrap();
+    let rules = diagnosis.checks.iter().find(|check| check.name == "udev rules").unwrap();
+    assert_eq!(
+        rules.remedy.as_deref(),
+        Some(
+            "sudo groupadd --system xdma && sudo vfio-setup persist 0000:00:1d.0 --any --hugepages 1G=2 --node 1 --group xdma"
+        )
+    );
+    let tree = without_card();
+    std::fs::remove_dir_all(tree.path("sys/class/iommu/dmar0")).unwrap();
+    for _ in 0..2 {
+        for check in doctor::examine_host(&tree.host(), &options(), false).unwrap().checks {
+            for command in check.remedy.iter().flat_map(|remedy| commands(remedy)) {
+                tree.paste(command).unwrap();
+            }
+        }
+    }
+    assert!(
+        tree.path("etc/modprobe.d/xdma-noiommu.conf").exists()
+            && tree.path("etc/tmpfiles.d/xdma-hugepages.conf").exists()
+    );
+}
+
 #[test]
 fn following_doctor_without_an_iommu() {
-    let tree = Tree::new();
-    tree.function(CARD, "0x10ee", "0xbeef", "0x058000");
+    let tree = with_ids("0xbeef", false);
     let diagnosis = doctor::examine(&tree.host(), address(CARD), &options()).unwrap();
     let iommu = diagnosis.checks.iter().find(|check| check.name == "IOMMU").unwrap();
     let remedy = iommu.remedy.clone().unwrap();
