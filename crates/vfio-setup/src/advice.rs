@@ -1,7 +1,6 @@
 //! The commands that `vfio-setup` tells its users to type. Each works when it is pasted.
 
-use super::hugepages::{PageSize, Wanted};
-use super::{BindOptions, Host, accounts, persist, select, udev};
+use super::{BindOptions, Host, SetupError, accounts, persist, select, udev};
 use std::fmt::Write as _;
 use xdma::card::PciAddress;
 use xdma::unstable::bus::sysfs::Function;
@@ -11,6 +10,18 @@ fn group(host: &Host) -> String {
     let installed = udev::persisted_group(host).ok().flatten();
     let fits = |group: &String| udev::check(host, group).is_ok_and(|unfit| unfit.is_none());
     installed.filter(fits).unwrap_or_else(|| udev::system_group(host).into())
+}
+
+/// Returns the group that `bind` can give the nodes to: that of `/dev/iommu`, if it was configured for other programs, since `bind` does
+/// not take it from them.
+pub fn bind_group(host: &Host) -> String {
+    const ALL_READ_AND_WRITE: u32 = 0o006;
+    let configured = |node: &str| {
+        let owner = host.kernel().owner(&host.path(node)).ok()?;
+        let is_shared = owner.gid != 0 && owner.mode & ALL_READ_AND_WRITE != ALL_READ_AND_WRITE;
+        is_shared.then(|| accounts::group_name(host, owner.gid))
+    };
+    ["dev/iommu", "dev/vfio/vfio"].into_iter().find_map(configured).unwrap_or_else(|| group(host))
 }
 
 /// Returns the options that commands on a function need.
@@ -55,60 +66,27 @@ pub fn bind_with(host: &Host, named: &[PciAddress], options: &BindOptions) -> St
     command(host, "bind", named, options)
 }
 
-/// Returns the command that binds a function for the group of the card's users.
-pub fn bind(host: &Host, function: &Function) -> String {
-    let options = BindOptions { group: Some(group(host)), ..options(function) };
-    bind_with(host, &[function.address()], &options)
+/// Returns the command that persists the binding of functions with these options.
+pub fn persist_with(host: &Host, named: &[PciAddress], options: &BindOptions) -> String {
+    command(host, "persist", named, &BindOptions { user: None, ..options.clone() })
 }
 
-/// Returns the command that binds a function without an IOMMU.
-pub fn bind_without_iommu(host: &Host, function: &Function) -> String {
-    let options = BindOptions { group: Some(group(host)), no_iommu: true, ..options(function) };
-    bind_with(host, &[function.address()], &options)
-}
-
-/// Returns the command that reserves hugepages of 2 MiB, and changes nothing else about a bound function. `None` if the function can be
-/// bound only without an IOMMU, which is the user's decision.
-pub fn hugepages(host: &Host, function: &Function, count: u64) -> Option<String> {
-    if function.iommu_group().is_ok_and(|group| group.is_none()) {
-        return None;
+/// Returns the functions and options that keep what is persisted already, and add a function.
+pub fn to_persist(
+    host: &Host,
+    function: Option<&Function>,
+) -> Result<(Vec<PciAddress>, BindOptions), SetupError> {
+    let (mut named, mut all) = persist::installed(host)?;
+    if let Some(function) = function {
+        let own = options(function);
+        if !named.contains(&function.address()) {
+            named.push(function.address());
+        }
+        all.any |= own.any;
+        all.no_iommu |= own.no_iommu;
     }
-    let options = BindOptions { hugepages: pages(count), ..options(function) };
-    Some(bind_with(host, &[function.address()], &options))
-}
-
-fn pages(count: u64) -> Wanted {
-    Wanted(vec![(PageSize::Huge2M, count)])
-}
-
-/// Returns the command that persists the binding of functions with these options for a group.
-pub fn persist_with(host: &Host, named: &[PciAddress], options: &BindOptions, group: &str) -> String {
-    let options = BindOptions { group: Some(group.into()), user: None, ..options.clone() };
-    command(host, "persist", named, &options)
-}
-
-/// Returns the command that persists the binding of a function in addition to what is persisted already. `None` if the function can be
-/// bound only without an IOMMU, which is the user's decision.
-pub fn persist(host: &Host, function: &Function) -> Option<String> {
-    let ((mut named, mut all), own) = (persist::installed(host).ok()?, options(function));
-    if function.iommu_group().is_ok_and(|group| group.is_none()) && !all.no_iommu {
-        return None;
-    }
-    if !named.contains(&function.address()) {
-        named.push(function.address());
-    }
-    all.any |= own.any;
-    all.no_iommu |= own.no_iommu;
-    Some(persist_with(host, &named, &all, &group(host)))
-}
-
-/// Returns the command that persists what is persisted already, or the binding of all cards, with a number of hugepages of 2 MiB, if any
-/// are missing, and with no-IOMMU mode.
-pub fn persist_host(host: &Host, missing_pages: Option<u64>, no_iommu: bool) -> Option<String> {
-    let (named, mut all) = persist::installed(host).ok()?;
-    all.no_iommu |= no_iommu;
-    all.hugepages = missing_pages.map_or(all.hugepages, pages);
-    Some(persist_with(host, &named, &all, &group(host)))
+    all.group = Some(group(host));
+    Ok((named, all))
 }
 
 /// Returns the command that returns a function to the kernel.

@@ -106,7 +106,8 @@ fn check_group(
     group: &str,
 ) -> Result<Option<String>, SetupError> {
     let Some(unfit) = udev::check(host, group)? else { return Ok(None) };
-    let remedy = advice::persist_with(host, named, options, udev::system_group(host));
+    let better = BindOptions { group: Some(udev::system_group(host).into()), ..options.clone() };
+    let remedy = advice::persist_with(host, named, &better);
     if unfit.is_ignored {
         return Err(Refusal::GroupIgnored { found: unfit.found, remedy }.into());
     }

@@ -1,6 +1,6 @@
 //! Checks of the function itself, which do not depend on the user.
 
-use super::{Check, Context, host};
+use super::{Check, Context, host, remedy};
 use crate::mode::{self, Mode, UnknownMode};
 use crate::presence::Presence;
 use crate::reset::Reset;
@@ -17,7 +17,7 @@ pub(super) fn check(context: &Context, checks: &mut Vec<Check>) -> Result<(), Se
     checks.push(iommu(context)?);
     checks.push(group(context)?);
     checks.push(reset(context)?);
-    checks.extend(host::rules(context.host, Some(&context.function))?);
+    checks.extend(host::rules(context.host, || remedy::persist(context))?);
     checks.push(vfio_mode(context)?);
     checks.push(users(context)?);
     Ok(())
@@ -32,6 +32,13 @@ fn identity(context: &Context) -> Result<Check, SetupError> {
             NAME,
             format!("{id}, behind Intel VMD, so it cannot be used from user space"),
             "disable VMD for this slot in the firmware; the card then has an address in domain 0000",
+        ));
+    }
+    if context.function.is_bridge()? {
+        return Ok(Check::bad(
+            NAME,
+            format!("{id}, a bridge"),
+            "name the card behind it; `lspci -D -t` shows the tree",
         ));
     }
     Ok(match select::model(&context.function)? {
@@ -102,16 +109,7 @@ fn driver(context: &Context) -> Result<Check, SetupError> {
         Some(driver) => format!("bound to {driver}"),
         None => "not bound to a driver".into(),
     };
-    let remedy = match context.function.iommu_group()? {
-        Some(_) => bind(context),
-        None => "see IOMMU below".into(),
-    };
-    Ok(Check::bad(NAME, found, remedy))
-}
-
-/// Returns the command that binds the function for the group of its users.
-pub(super) fn bind(context: &Context) -> String {
-    advice::bind(context.host, &context.function)
+    Ok(Check::bad(NAME, found, remedy::bind(context)))
 }
 
 fn iommu(context: &Context) -> Result<Check, SetupError> {
@@ -128,7 +126,7 @@ fn iommu(context: &Context) -> Result<Check, SetupError> {
             "none is in use for this function",
             format!(
                 "enable VT-d or AMD-Vi in the firmware, and boot with `intel_iommu=on` on Intel; in a guest without an IOMMU (EC2): `{}`",
-                advice::bind_without_iommu(context.host, &context.function)
+                remedy::bind_without_iommu(context)
             ),
         ),
     })
@@ -194,7 +192,7 @@ fn vfio_mode(context: &Context) -> Result<Check, SetupError> {
             Check::bad(NAME, found, "unset XDMA_VFIO")
         }
         (None, None) if names.is_empty() => {
-            let (address, bind) = (context.function.address(), bind(context));
+            let (address, bind) = (context.function.address(), remedy::bind(context));
             let remedy =
                 format!("{}; {bind}   # in a container, pass the node in instead", advice::unbind(address));
             Check::bad(NAME, "there is no node for the card in /dev/vfio", remedy)

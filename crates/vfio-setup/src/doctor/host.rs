@@ -1,10 +1,9 @@
 //! Checks of a host that do not depend on a function, so that it can be prepared before there is a card.
 
-use super::{Check, DoctorOptions, Verdict, process};
+use super::{Check, DoctorOptions, Verdict, process, remedy};
 use crate::accounts::{self, Identity};
 use crate::select::VFIO;
-use crate::{Host, SetupError, advice, persist, udev};
-use xdma::unstable::bus::sysfs::Function;
+use crate::{Host, SetupError, persist, udev};
 
 pub(super) fn check(host: &Host, options: &DoctorOptions, checks: &mut Vec<Check>) -> Result<(), SetupError> {
     let identity = Identity::read(host)?;
@@ -15,15 +14,18 @@ pub(super) fn check(host: &Host, options: &DoctorOptions, checks: &mut Vec<Check
     checks.push(iommu);
     checks.push(driver(host)?);
     checks.push(users(host, &identity)?);
-    let all = || if undecided { None } else { advice::persist_host(host, missing, false) };
-    let rules = rules(host, None)?;
-    // What is persisted can be extended; otherwise one command persists everything that is missing.
-    let more = if rules.is_some() { all() } else { None };
-    checks.push(rules.unwrap_or_else(|| {
-        Check::note("udev rules", "none: cards are not bound when they appear", Check::or_see_above(all()))
-    }));
-    checks.push(process::memlock(host, options, &identity, more.clone())?);
-    checks.push(process::hugepages(host, options, None, None, more)?);
+    const DECIDE: &str = "see IOMMU above";
+    let all = || if undecided { DECIDE.into() } else { remedy::persist_host(host, missing, false) };
+    let rules = rules(host, all)?;
+    // One command persists everything that is missing.
+    let more = if rules.is_some() { all() } else { "see udev rules above".into() };
+    checks.push(
+        rules.unwrap_or_else(|| {
+            Check::note("udev rules", "none: cards are not bound when they appear", all())
+        }),
+    );
+    checks.push(process::memlock(host, options, &identity, || more.clone())?);
+    checks.push(process::hugepages(host, options, None, None, |_| more.clone())?);
     Ok(())
 }
 
@@ -56,7 +58,7 @@ fn iommu(host: &Host, missing_pages: Option<u64>) -> Result<Check, SetupError> {
         "none is in use",
         format!(
             "enable VT-d or AMD-Vi in the firmware, and boot with `intel_iommu=on` on Intel; in a guest without an IOMMU (EC2): `{}`",
-            advice::persist_host(host, missing_pages, true).unwrap_or_default()
+            remedy::persist_host(host, missing_pages, true)
         ),
     ))
 }
@@ -114,19 +116,14 @@ fn users(host: &Host, identity: &Identity) -> Result<Check, SetupError> {
 }
 
 /// Checks the group of the rules that `persist` has installed. Returns `None` if there are no rules.
-pub(super) fn rules(host: &Host, function: Option<&Function>) -> Result<Option<Check>, SetupError> {
+pub(super) fn rules(host: &Host, remedy: impl Fn() -> String) -> Result<Option<Check>, SetupError> {
     const NAME: &str = "udev rules";
     let Some(group) = udev::persisted_group(host)? else { return Ok(None) };
     let Some(unfit) = udev::check(host, &group)? else {
         return Ok(Some(Check::good(NAME, format!("for the group {group}"))));
     };
-    let remedy = match function {
-        Some(function) => advice::persist(host, function),
-        None => advice::persist_host(host, None, false),
-    };
-    let remedy = Check::or_see_above(remedy);
     Ok(Some(match unfit.is_ignored {
-        true => Check::bad(NAME, unfit.found, remedy),
-        false => Check::note(NAME, unfit.found, remedy),
+        true => Check::bad(NAME, unfit.found, remedy()),
+        false => Check::note(NAME, unfit.found, remedy()),
     }))
 }

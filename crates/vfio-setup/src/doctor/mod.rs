@@ -3,6 +3,7 @@
 mod function;
 mod host;
 mod process;
+mod remedy;
 
 use super::accounts::Identity;
 use super::mode::{self, Mode, UnknownMode};
@@ -62,11 +63,6 @@ impl Check {
 
     fn bad(name: &'static str, found: impl Into<String>, remedy: impl Into<String>) -> Self {
         Self { name, verdict: Verdict::Bad, found: found.into(), remedy: Some(remedy.into()) }
-    }
-
-    /// Replaces a remedy that depends on a decision of the user.
-    fn or_see_above(remedy: Option<String>) -> String {
-        remedy.unwrap_or_else(|| "see IOMMU and udev rules above".into())
     }
 
     fn skipped(name: &'static str, why: impl Into<String>) -> Self {

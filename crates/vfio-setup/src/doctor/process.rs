@@ -1,11 +1,11 @@
 //! Checks of the permissions and limits of this process.
 
-use super::{Check, Context, DoctorOptions, function};
+use super::{Check, Context, DoctorOptions, remedy};
 use crate::accounts::{self, Capability, Identity};
 use crate::hugepages::{PageSize, Pool};
 use crate::kernel::Owner;
 use crate::mode::{self, Mode};
-use crate::{Host, SetupError, advice, status};
+use crate::{Host, SetupError, status};
 use xdma::unstable::bus::sysfs::Function;
 
 /// Groups whose members can take over the machine. Nobody is to join them in order to use a card.
@@ -24,12 +24,10 @@ pub(super) fn check(context: &Context, checks: &mut Vec<Check>) -> Result<(), Se
     if context.mode == Some(Mode::NoIommu) {
         checks.push(capabilities(context));
     } else {
-        let persist = advice::persist(context.host, &context.function);
-        checks.push(memlock(context.host, context.options, &context.identity, persist)?);
+        checks.push(memlock(context.host, context.options, &context.identity, || remedy::persist(context))?);
     }
     let (host, function, options) = (context.host, Some(&context.function), context.options);
-    let bind = pages(host, options, function)?.missing();
-    let bind = bind.and_then(|count| advice::hugepages(host, &context.function, count));
+    let bind = |count| remedy::hugepages(context, count);
     checks.push(hugepages(host, options, function, context.mode, bind)?);
     Ok(())
 }
@@ -37,7 +35,7 @@ pub(super) fn check(context: &Context, checks: &mut Vec<Check>) -> Result<(), Se
 fn permission(context: &Context, name: &'static str, node: &str) -> Result<Check, SetupError> {
     let owner = match context.host.kernel().owner(&context.host.path(node)) {
         Ok(owner) => owner,
-        Err(error) => return Ok(Check::bad(name, format!("/{node}: {error}"), function::bind(context))),
+        Err(error) => return Ok(Check::bad(name, format!("/{node}: {error}"), remedy::bind(context))),
     };
     let group = accounts::group_name(context.host, owner.gid);
     let user = accounts::user_name(context.host, owner.uid);
@@ -47,7 +45,7 @@ fn permission(context: &Context, name: &'static str, node: &str) -> Result<Check
     }
     let is_powerful = owner.gid == 0 || POWERFUL.contains(&group.as_str());
     let remedy = if owner.mode & 0o060 != 0o060 || is_powerful {
-        function::bind(context)
+        remedy::bind(context)
     } else if context.identity.joined_later(context.host, owner.gid)? {
         format!("newgrp {group}   # or log in again, since you joined the group after this login")
     } else {
@@ -90,7 +88,7 @@ pub(super) fn memlock(
     host: &Host,
     options: &DoctorOptions,
     identity: &Identity,
-    persist: Option<String>,
+    persist: impl Fn() -> String,
 ) -> Result<Check, SetupError> {
     const NAME: &str = "memlock";
     let need = options.memory;
@@ -109,12 +107,10 @@ pub(super) fn memlock(
         Some(Ok(bytes)) => Check::bad(
             NAME,
             format!("{} MiB can be locked, {needed}", bytes >> 20),
-            match persist {
-                Some(persist) => format!(
-                    "ulimit -l unlimited   # if that is not permitted: `{persist}`, then log in again as a member of the group; for a service: LimitMEMLOCK=infinity"
-                ),
-                None => "ulimit -l unlimited   # if that is not permitted, see IOMMU and udev rules above; for a service: LimitMEMLOCK=infinity".into(),
-            },
+            format!(
+                "ulimit -l unlimited   # if that is not permitted: `{}`, then log in again as a member of the group; for a service: LimitMEMLOCK=infinity",
+                persist()
+            ),
         ),
     })
 }
@@ -148,22 +144,23 @@ pub(super) fn pages(
     Ok(Pages { pool, free, total, need })
 }
 
-/// Checks the hugepages. `remedy` is the command that reserves those that are missing.
+/// Checks the hugepages. `remedy` returns the command that raises their number.
 pub(super) fn hugepages(
     host: &Host,
     options: &DoctorOptions,
     function: Option<&Function>,
     mode: Option<Mode>,
-    remedy: Option<String>,
+    remedy: impl Fn(u64) -> String,
 ) -> Result<Check, SetupError> {
     const NAME: &str = "hugepages";
     let pages = pages(host, options, function)?;
     let Pages { pool, free, need, .. } = pages;
     let found = format!("{free} pages of 2 MiB are free{}, {need} needed (--memory)", pool.place());
-    let remedy = Check::or_see_above(remedy);
-    Ok(match mode {
-        _ if pages.missing().is_none() => Check::good(NAME, found),
-        Some(Mode::NoIommu) => Check::bad(NAME, found, remedy),
-        _ => Check::note(NAME, format!("{found}; small pages are used instead"), remedy),
+    Ok(match (pages.missing(), mode) {
+        (None, _) => Check::good(NAME, found),
+        (Some(count), Some(Mode::NoIommu)) => Check::bad(NAME, found, remedy(count)),
+        (Some(count), _) => {
+            Check::note(NAME, format!("{found}; small pages are used instead"), remedy(count))
+        }
     })
 }

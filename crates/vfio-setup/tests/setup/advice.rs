@@ -1,5 +1,6 @@
 //! Advice works when it is pasted, and does no harm.
 
+use crate::release;
 use crate::support::{CARD, OTHER, Tree, address};
 use clap::Parser;
 use clap::error::ErrorKind;
@@ -183,10 +184,30 @@ fn without_card() -> Tree {
     tree
 }
 
+#[test]
+fn a_card_in_use_is_to_be_released_first() {
+    let tree = with_ids("0x903f", true);
+    tree.driver(CARD, "xdma");
+    tree.file("proc/meminfo", "MemAvailable:     2048 kB\n");
+    let check = |name: &str| {
+        let diagnosis = doctor::examine(&tree.host(), address(CARD), &options()).unwrap();
+        diagnosis.checks.into_iter().find(|check| check.name == name).unwrap().remedy.unwrap()
+    };
+    assert!(check("hugepages").contains("request fewer pages"), "there is too little memory");
+    release::interface(&tree, "ens5", CARD);
+    assert_eq!(
+        check("driver"),
+        "end its uses first (see users), then `sudo vfio-setup bind 0000:00:1d.0 --group fpga`"
+    );
+}
+
+/// A host with its description.
+type Scenario = (&'static str, fn() -> Tree);
+
 /// Every command of `doctor` works when it is the first one that is pasted.
 #[test]
 fn every_remedy_works_on_its_own() {
-    let hosts: [(&str, fn() -> Tree); 10] = [
+    let hosts: [Scenario; 15] = [
         ("a known card", Tree::with_card),
         ("custom IDs", || with_ids("0xbeef", true)),
         ("custom IDs, of ada", || of_ada(with_ids("0xbeef", true))),
@@ -196,6 +217,36 @@ fn every_remedy_works_on_its_own() {
         ("bound without IOMMU", || of_ada(bound(with_ids("0xbeef", false), Some("fpga")))),
         ("persisted", || persisted(with_ids("0xbeef", true), false)),
         ("persisted without IOMMU", || of_ada(persisted(with_ids("0xbeef", false), true))),
+        ("a foreign member", || {
+            let tree = with_ids("0x903f", true);
+            tree.function(OTHER, "0x8086", "0xa102", "0x010601");
+            tree.group(7, &[OTHER]);
+            tree.driver(OTHER, "ahci");
+            tree
+        }),
+        ("lost", || {
+            let tree = persisted(with_ids("0x903f", true), false);
+            tree.lose(CARD);
+            tree
+        }),
+        ("a bridge", || {
+            let tree = Tree::new();
+            tree.function(CARD, "0x8086", "0x2030", "0x060400");
+            tree.group(7, &[CARD]);
+            tree
+        }),
+        ("without an image", || {
+            let tree = Tree::new();
+            tree.function(CARD, "0x1d0f", "0x1042", "0x058000");
+            tree.group(7, &[CARD]);
+            tree
+        }),
+        ("iommufd of others", || {
+            let tree = with_ids("0x903f", true);
+            tree.kernel().node("dev/iommu", 0o660);
+            tree.set_owner("dev/iommu", 0, 44, 0o660);
+            of_ada(tree)
+        }),
         ("no card", without_card),
     ];
     let mut count = 0;
@@ -210,7 +261,7 @@ fn every_remedy_works_on_its_own() {
             for check in checks(&host()) {
                 for command in check.remedy.iter().flat_map(|remedy| commands(remedy)) {
                     // There is no card to be found in the imitated host.
-                    if !command.contains("/sys/bus/pci/rescan") {
+                    if !command.contains("/sys/bus/pci/rescan") || name == "lost" {
                         host()
                             .paste(command)
                             .unwrap_or_else(|error| panic!("{name}, {}: {error}", check.name));
@@ -318,96 +369,4 @@ fn nobody_is_told_to_join_a_powerful_group() {
     let diagnosis = doctor::examine(&tree.host(), address(CARD), &options()).unwrap();
     let permission = diagnosis.checks.iter().find(|check| check.name == "permission").unwrap();
     assert_eq!(permission.remedy.as_deref(), Some("sudo vfio-setup bind 0000:00:1d.0 --group fpga"));
-}
-
-/// Returns the refusal to bind the card.
-fn refused(tree: &Tree) -> String {
-    let error = Plan::bind(&tree.host(), &[address(CARD)], &BindOptions::default()).unwrap_err();
-    assert_eq!(error.exit_code(), 3, "{error}");
-    error.to_string()
-}
-
-fn interface(tree: &Tree, name: &str, function: &str) {
-    tree.link(&format!("sys/class/net/{name}"), &format!("../../devices/pci0000:00/{function}/net/{name}"));
-    let directory = format!("sys/devices/pci0000:00/{function}/net/{name}");
-    tree.file(&format!("{directory}/flags"), "0x1003\n");
-    tree.file(&format!("{directory}/operstate"), "up\n");
-    tree.directory(&format!("{directory}/device"));
-}
-
-#[test]
-fn the_connection_of_the_machine_is_kept() {
-    const DOWN: &str = "`sudo ip link set ens5 down`";
-    let tree = Tree::with_card();
-    interface(&tree, "ens5", CARD);
-    tree.file("sys/class/net/lo/operstate", "up\n");
-    let error = refused(&tree);
-    assert!(error.contains("ens5 is up (it connects this machine to its network"), "{error}");
-    assert!(!error.contains("down"), "it is the only one: {error}");
-    // A bridge of containers is no connection.
-    tree.file("sys/class/net/docker0/operstate", "up\n");
-    assert!(!refused(&tree).contains("down"));
-    interface(&tree, "ens6", OTHER);
-    assert!(refused(&tree).contains(DOWN), "there is another one");
-    for (file, line) in [
-        (
-            "proc/net/route",
-            "Iface Destination Gateway Flags RefCnt Use Metric Mask MTU Window IRTT\nens5 00000000 0101A8C0 0003 0 0 0 00000000 0 0 0\n",
-        ),
-        (
-            "proc/net/ipv6_route",
-            "00000000000000000000000000000000 00 00000000000000000000000000000000 00 fe80 00000400 1 0 00000003 ens5\n",
-        ),
-    ] {
-        tree.file(file, line);
-        assert!(!refused(&tree).contains("down"), "{file}");
-        tree.file(file, &line.replace("ens5", "ens6"));
-        assert!(refused(&tree).contains(DOWN), "{file}");
-    }
-    tree.link("sys/devices/pci0000:00/0000:00:1d.0/net/ens5/master", "../bond0");
-    assert!(!refused(&tree).contains("down"), "a bond is built on it");
-}
-
-#[test]
-fn the_file_systems_of_the_machine_are_kept() {
-    let tree = Tree::with_card();
-    tree.link("sys/block/sda", &format!("../devices/pci0000:00/{CARD}/ata1/block/sda"));
-    tree.file(&format!("sys/devices/pci0000:00/{CARD}/ata1/block/sda/dev"), "8:0\n");
-    let mounted = |at: &str| {
-        tree.file("proc/self/mountinfo", &format!("22 1 8:0 / {at} rw - ext4 /dev/sda rw\n"));
-        refused(&tree)
-    };
-    for at in
-        ["/", "/boot", "/boot/efi", "/usr", "/var/lib/docker", "/home", "/nix/store", "/run/lock", "/tmp"]
-    {
-        let error = mounted(at);
-        assert!(error.contains("belongs to the running system") && !error.contains("umount"), "{error}");
-    }
-    for (at, command) in [
-        ("/srv", "`sudo umount /srv`"),
-        ("/mnt/my\\040data", "`sudo umount '/mnt/my data'`"),
-        ("/run/media/ada/stick", "`sudo umount /run/media/ada/stick`"),
-        ("/usrdata", "`sudo umount /usrdata`"),
-    ] {
-        assert!(mounted(at).contains(command), "{at}: {}", mounted(at));
-    }
-    let error = mounted("/mnt/\\033]0;x");
-    assert!(!error.contains("umount") && !error.contains('\x1b'), "{error}");
-}
-
-#[test]
-fn swap_is_ended_only_if_its_contents_fit_into_memory() {
-    let tree = Tree::with_card();
-    tree.link("sys/block/sda", &format!("../devices/pci0000:00/{CARD}/ata1/block/sda"));
-    tree.file(&format!("sys/devices/pci0000:00/{CARD}/ata1/block/sda/dev"), "8:0\n");
-    tree.file("proc/meminfo", "MemAvailable:     204800 kB\n");
-    let used = |kib: u64| {
-        tree.file(
-            "proc/swaps",
-            &format!("Filename Type Size Used Priority\n/dev/sda partition 900000 {kib} -2\n"),
-        );
-        refused(&tree)
-    };
-    assert!(used(1000).contains("`sudo swapoff /dev/sda`"));
-    assert!(!used(200_000).contains("swapoff"));
 }

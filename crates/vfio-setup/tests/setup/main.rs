@@ -9,6 +9,7 @@ mod live;
 mod persist;
 mod presence;
 mod refusals;
+mod release;
 mod reset;
 mod rules;
 mod shell;
