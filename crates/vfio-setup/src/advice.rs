@@ -66,6 +66,12 @@ pub fn bind_with(host: &Host, named: &[PciAddress], options: &BindOptions) -> St
     command(host, "bind", named, options)
 }
 
+/// Returns the command that binds the function at an address. It has the options that this function needs.
+pub fn bind_command(host: &Host, address: PciAddress) -> String {
+    let options = host.sysfs().function(address).map(|function| options(&function)).unwrap_or_default();
+    bind_with(host, &[address], &options)
+}
+
 /// Returns the command that persists the binding of functions with these options.
 pub fn persist_with(host: &Host, named: &[PciAddress], options: &BindOptions) -> String {
     command(host, "persist", named, &BindOptions { user: None, ..options.clone() })

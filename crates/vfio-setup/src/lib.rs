@@ -38,6 +38,7 @@ pub mod text;
 pub mod udev;
 pub mod usage;
 
+pub use advice::bind_command;
 pub use error::{Refusal, SetupError};
 pub use host::Host;
 pub use plan::{BindOptions, Plan};

@@ -36,7 +36,7 @@ impl Manual {
     ///
     /// The page cannot be rendered.
     pub fn page(&self) -> io::Result<Vec<u8>> {
-        self.render(&self.built(), None)
+        self.render(&self.built(), &[])
     }
 
     /// Writes the page of the tool, and those of its commands, to a directory, which is created if necessary.
@@ -46,11 +46,15 @@ impl Manual {
     /// A file cannot be written.
     pub fn write_to(&self, directory: &Path) -> io::Result<()> {
         fs::create_dir_all(directory)?;
-        let tool = self.built();
-        fs::write(directory.join(Man::new(tool.clone()).get_filename()), self.render(&tool, None)?)?;
-        for command in tool.get_subcommands().filter(|command| !command.is_hide_set()) {
-            let page = self.render(command, Some(command.get_name()))?;
-            fs::write(directory.join(Man::new(command.clone()).get_filename()), page)?;
+        self.write(&self.built(), &[], directory)
+    }
+
+    /// Writes the page of a command, which these words name, and those of its own commands.
+    fn write(&self, command: &Command, words: &[&str], directory: &Path) -> io::Result<()> {
+        let name = Man::new(command.clone()).get_filename();
+        fs::write(directory.join(name), self.render(command, words)?)?;
+        for command in command.get_subcommands().filter(|command| !command.is_hide_set()) {
+            self.write(command, &[words, &[command.get_name()]].concat(), directory)?;
         }
         Ok(())
     }
@@ -61,8 +65,8 @@ impl Manual {
         tool
     }
 
-    /// Renders the page of the tool, or of the command with this name.
-    fn render(&self, command: &Command, name: Option<&str>) -> io::Result<Vec<u8>> {
+    /// Renders the page of a command, which these words name.
+    fn render(&self, command: &Command, words: &[&str]) -> io::Result<Vec<u8>> {
         let (man, mut page) = (Man::new(command.clone()), Vec::new());
         man.render_title(&mut page)?;
         man.render_name_section(&mut page)?;
@@ -87,7 +91,7 @@ impl Manual {
             roff.text([roman(*text)]);
         }
         roff.control("SH", ["EXAMPLES"]);
-        for example in self.examples_of(name) {
+        for example in self.examples_of(words) {
             roff.control("TP", []);
             roff.text([bold(example.line)]);
             roff.text([roman(example.text)]);
@@ -96,13 +100,14 @@ impl Manual {
         Ok(page)
     }
 
-    /// Returns the examples of a command, or without a name all of them.
-    pub fn examples_of<'a>(&'a self, name: Option<&'a str>) -> impl Iterator<Item = &'a Example> {
-        let is_of = move |example: &&Example| {
+    /// Returns the examples of the command that these words name; without words, all of them.
+    pub fn examples_of(&self, words: &[&str]) -> impl Iterator<Item = &Example> {
+        self.examples.iter().filter(move |example| {
             let line = example.line.strip_prefix("sudo ").unwrap_or(example.line);
-            name.is_none() || line.split_whitespace().nth(1) == name
-        };
-        self.examples.iter().filter(is_of)
+            let given: Vec<_> =
+                line.split_whitespace().filter(|word| !word.starts_with('-')).skip(1).collect();
+            given.starts_with(words)
+        })
     }
 }
 

@@ -41,7 +41,7 @@ const EXAMPLES: [Example; 17] = [
     ),
     example("vfio-setup persist --dry-run", "Show the files that repeat `bind` at each boot."),
     example(
-        "sudo vfio-setup --root /mnt/image persist --hugepages 2M=128",
+        "sudo vfio-setup persist --root /mnt/image --hugepages 2M=128",
         "Prepare the image of a machine: every card with known PCI IDs will be bound when it appears.",
     ),
     example("sudo vfio-setup undo", "Remove these files."),

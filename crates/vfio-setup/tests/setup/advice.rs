@@ -185,6 +185,14 @@ fn without_card() -> Tree {
 }
 
 #[test]
+fn the_command_that_other_tools_suggest() {
+    let command = |tree: &Tree| vfio_setup::bind_command(&tree.host(), address(CARD));
+    assert_eq!(command(&with_ids("0xbeef", true)), "sudo vfio-setup bind 0000:00:1d.0 --any");
+    assert_eq!(command(&with_ids("0x903f", true)), "sudo vfio-setup bind 0000:00:1d.0");
+    assert_eq!(command(&Tree::new()), "sudo vfio-setup bind 0000:00:1d.0");
+}
+
+#[test]
 fn a_card_in_use_is_to_be_released_first() {
     let tree = with_ids("0x903f", true);
     tree.driver(CARD, "xdma");
