@@ -1,5 +1,5 @@
-//! `vfio-setup unbind` after a process that used the card was killed: the vendor's driver must find it as after a reset. The test
-//! binds the card again at the end.
+//! `vfio-setup unbind` after a process that used the card was killed: the vendor's driver must find it as after a reset. And while
+//! `vfio-pci` has the card's PCI IDs. The tests bind the card again at the end.
 
 use memmap2::{MmapOptions, MmapRaw};
 use std::fs::{self, File};
@@ -34,6 +34,13 @@ fn setup(arguments: &[&str]) -> String {
     let text = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
     assert!(output.status.success(), "{arguments:?}: {text}");
     text
+}
+
+/// Binds the card again.
+fn bind(function: &str) {
+    let mut arguments = vec!["bind", "--group", "fpga", function];
+    arguments.extend((std::env::var("XDMA_VFIO").as_deref() == Ok("noiommu")).then_some("--no-iommu"));
+    setup(&arguments);
 }
 
 /// The XDMA registers of a function without a driver.
@@ -92,8 +99,32 @@ fn unbinding_quiesces_the_card_of_a_killed_process() {
     let changed = changed_controls(&registers);
     drop(registers);
     fs::write(format!("/sys/bus/pci/devices/{function}/enable"), "0").unwrap();
-    let mut bind = vec!["bind", "--group", "fpga", &*function];
-    bind.extend((std::env::var("XDMA_VFIO").as_deref() == Ok("noiommu")).then_some("--no-iommu"));
-    setup(&bind);
+    bind(&function);
     assert!(changed.is_empty(), "{changed:#x?}");
+}
+
+#[test]
+fn what_unbind_suggests_returns_a_card_whose_ids_vfio_pci_has() {
+    let CardName::Pci(address) = Bench::memory(EmulatorOptions::default()).name() else {
+        panic!("XDMA_CARD is not a PCI function")
+    };
+    let function = address.to_string();
+    let directory = format!("/sys/bus/pci/devices/{function}");
+    let id = |name: &str| {
+        let text = fs::read_to_string(format!("{directory}/{name}")).unwrap();
+        text.trim().trim_start_matches("0x").to_string()
+    };
+    fs::write("/sys/bus/pci/drivers/vfio-pci/new_id", format!("{} {}", id("vendor"), id("device"))).unwrap();
+    let output = Command::new("vfio-setup").args(["unbind", &*function]).output().unwrap();
+    let text = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(1), "{text}");
+    assert!(text.contains(&format!("vfio-pci took {function} again")) && text.contains("new_id"), "{text}");
+    let driver = || fs::read_link(format!("{directory}/driver")).ok();
+    assert!(driver().unwrap().ends_with("vfio-pci"), "the steps were reverted");
+    // This is root, and the guest has no sudo.
+    let typed = text.split('`').find(|text| text.contains("remove_id")).unwrap().replace("sudo ", "");
+    let output = Command::new("sh").args(["-c", &*typed]).output().unwrap();
+    assert!(output.status.success(), "{typed}: {output:?}");
+    assert_eq!(driver(), None, "{typed}: {output:?}");
+    bind(&function);
 }

@@ -179,13 +179,15 @@ fn hint(error: &(dyn Error + 'static)) -> Option<String> {
     let doctor = || fixed("run `vfio-setup doctor` for a diagnosis");
     let reset = || {
         fixed(
-            "to reset a PCI card, run as root: `echo 1 > /sys/bus/pci/devices/ADDRESS/reset`; to reset an emulated card, restart it",
+            "to reset a PCI card, run `echo 1 | sudo tee /sys/bus/pci/devices/ADDRESS/reset`; to reset an emulated card, restart it",
         )
     };
     let is_node = |path: &Path| path.starts_with("/dev");
     if let Some(error) = error.downcast_ref() {
         return match error {
-            BusError::NotBound { address, .. } => Some(format!("run `sudo vfio-setup bind {address}`")),
+            BusError::NotBound { address, .. } => {
+                Some(format!("run `{}`", vfio_setup::bind_command(&vfio_setup::Host::new("/"), *address)))
+            }
             BusError::NotFound { path, .. } if !is_node(path) => Some(format!(
                 "to serve an emulated card there, run `xdma emulate --socket {}`",
                 path.display()

@@ -30,7 +30,7 @@ pub fn user(host: &Host, name: &str) -> Result<Account, SetupError> {
 /// There is no such group.
 pub fn group(host: &Host, name: &str) -> Result<Account, SetupError> {
     let remedy = format!(
-        "create it (`groupadd --system {name}`), or use its number if it belongs to a directory service (`getent group {name}`)"
+        "create it (`sudo groupadd --system {name}`), or use its number if it belongs to a directory service (`getent group {name}`)"
     );
     find(host, "group", name, remedy)
 }
@@ -42,12 +42,17 @@ fn find(host: &Host, kind: &'static str, name: &str, remedy: String) -> Result<A
     let file = if kind == "user" { "/etc/passwd" } else { "/etc/group" };
     let text = host.text(&file[1..])?.unwrap_or_default();
     let found = entries(&text).find(|fields| fields[0] == name).and_then(|fields| fields[2].parse().ok());
-    // The name is written to configuration files, so special characters are not accepted.
-    let plain = name.bytes().all(|b| b.is_ascii_alphanumeric() || b"_-.".contains(&b));
-    match found.filter(|_| plain) {
+    match found.filter(|_| is_plain(name)) {
         Some(id) => Ok(Account { name: name.into(), id }),
         None => Err(Refusal::NoAccount { kind, name: name.into(), file, remedy }.into()),
     }
+}
+
+/// Returns whether a name has no special characters. It is written to configuration files and commands.
+pub(super) fn is_plain(name: &str) -> bool {
+    !name.is_empty()
+        && !name.starts_with('-')
+        && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"_-.".contains(&b))
 }
 
 /// Returns the fields of the lines of `passwd` or `group` that have at least a name, a password and a number.

@@ -4,7 +4,7 @@ use super::kernel::Owner;
 use super::plan::{Plan, needs_owner};
 use super::select::VFIO;
 use super::step::{Action, Expect, Ownership, Write};
-use super::{Host, SetupError, mode};
+use super::{Host, SetupError, claims, mode};
 use std::path::{Path, PathBuf};
 use xdma::card::PciAddress;
 
@@ -34,6 +34,9 @@ impl Plan {
             if let Err(reason) = done {
                 let left = undo.iter().rev().filter_map(|undo| revert(host, undo).err()).collect();
                 return Err(SetupError::Failed { step: step.describe(host), reason, left });
+            }
+            if let Action::Write { write: Write { expect: Expect::Not(address, _), .. }, .. } = &step.action {
+                notes.extend(claims::note_on_returned(host, &host.sysfs().function(*address)?)?);
             }
         }
         Ok(notes)
@@ -120,7 +123,7 @@ fn verify(host: &Host, write: &Write) -> Result<(), String> {
         Expect::AtLeast(count, what) => match file(&write.path)?.parse::<u64>() {
             Ok(seen) if seen >= *count => Ok(()),
             seen => Err(format!(
-                "the kernel provided {} of {count} {what}, because free memory is scarce or fragmented: request fewer, or reserve them at boot (`persist --hugepages`, or the kernel command line)",
+                "the kernel provided {} of {count} {what}, because free memory is scarce or fragmented: request fewer, or reserve them at boot (option --hugepages of `vfio-setup persist`, or the kernel command line)",
                 seen.unwrap_or(0)
             )),
         },
@@ -140,7 +143,10 @@ fn verify(host: &Host, write: &Write) -> Result<(), String> {
             )),
         },
         Expect::Not(address, unwanted) => match driver(host, *address)? {
-            Some(seen) if seen == *unwanted => Err(format!("{address} is still bound to {unwanted}")),
+            Some(seen) if seen == *unwanted => {
+                let why = host.sysfs().function(*address).map(|function| claims::explain(host, &function));
+                Err(format!("{unwanted} took {address} again{}", why.unwrap_or_default()))
+            }
             _ => Ok(()),
         },
     }

@@ -1,3 +1,4 @@
+use super::presence::Presence;
 use super::usage::Use;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -10,12 +11,12 @@ use xdma::unstable::bus::sysfs::SysfsError;
 pub enum Refusal {
     /// The command needs root.
     #[error(
-        "this command changes the system; run it as root (`sudo vfio-setup ...`). `plan` previews the changes"
+        "this command changes the system; run it as root, with `sudo`. `vfio-setup plan` previews the changes of `bind`, and `vfio-setup plan --unbind` those of `unbind`"
     )]
     NotRoot,
     /// No card was named, and none was found.
     #[error(
-        "no XDMA card was found by its PCI IDs; name the function (`lspci -D` lists them), or load the card's image and rescan (`echo 1 > /sys/bus/pci/rescan`)"
+        "no XDMA card was found by its PCI IDs; name the function (`lspci -D` lists them), or load the card's image and rescan (`echo 1 | sudo tee /sys/bus/pci/rescan`)"
     )]
     NoCard,
     /// The IDs of the function are not those of a known card.
@@ -41,6 +42,19 @@ pub enum Refusal {
          from user space: disable VMD for this slot in the firmware; the card then has an address in domain 0000"
     )]
     BehindVmd(PciAddress),
+    /// The function does not answer as the kernel describes it.
+    #[error("{address} does not work: {presence}. Remove it and find it again: {}", presence.remedy(*address).unwrap_or_default())]
+    Lost {
+        /// The function.
+        address: PciAddress,
+        /// How it answers.
+        presence: Presence,
+    },
+    /// A function that is not there, and whose IDs are therefore unknown, was to be bound at each boot.
+    #[error(
+        "there is no function {0} yet, so its PCI IDs are unknown, and --any would bind any other function at this address, too: leave out --any for a card with known IDs, or run this again when the card is there"
+    )]
+    UnknownIds(PciAddress),
     /// The function is a bridge.
     #[error("{0} is a bridge; name the card behind it")]
     Bridge(PciAddress),
@@ -122,8 +136,20 @@ pub enum Refusal {
         /// Available memory in bytes.
         available: u64,
     },
+    /// udev ignores rules for the group.
+    #[error(
+        "{found}. Use a system group: `{remedy}`, then add the users to it (`sudo usermod -aG` with the group and the user)"
+    )]
+    GroupIgnored {
+        /// The problem.
+        found: String,
+        /// The command with another group.
+        remedy: String,
+    },
     /// A file that `persist` would write exists, and was not written by `persist` or was edited since.
-    #[error("{0} was not written by `vfio-setup persist`, or was edited since; move it away, then try again")]
+    #[error(
+        "{0} was not written by `vfio-setup persist`, or was edited since; move it away (`sudo mv {0} {0}.old`), then try again"
+    )]
     NotOurs(String),
     /// A directory is not safe to write to.
     #[error("{path} is {reason}, so another user could change files in it")]

@@ -14,7 +14,7 @@ use xdma::card::PciAddress;
 
 const FUNCTION: &str = "sys/bus/pci/devices/0000:00:1d.0";
 /// The sysfs and procfs files of a function and of the host.
-const FILES: [&str; 26] = [
+const FILES: [&str; 31] = [
     "sys/bus/pci/devices/0000:00:1d.0/vendor",
     "sys/bus/pci/devices/0000:00:1d.0/device",
     "sys/bus/pci/devices/0000:00:1d.0/class",
@@ -41,6 +41,11 @@ const FILES: [&str; 26] = [
     "etc/passwd",
     "etc/group",
     "etc/udev/rules.d/60-xdma.rules",
+    "etc/udev/rules.d/61-xdma-bind.rules",
+    "etc/driverctl.d/pci-0000:00:1d.0",
+    "etc/modprobe.d/vfio.conf",
+    "sys/bus/pci/devices/0000:00:1d.0/config",
+    "sys/bus/pci/devices/0000:00:1d.0/secondary_bus_number",
 ];
 
 /// A kernel that refuses every operation.
@@ -99,8 +104,9 @@ pub fn sysfs(bytes: &[u8]) {
     let _ = persist::undo(&host);
     let _ = accounts::Identity::read(&host).map(|identity| identity.joined_later(&host, 7));
     let address = "0000:00:1d.0".parse().expect("an address");
-    let _ =
-        doctor::examine(&host, address, &DoctorOptions { memory: 1 << 20, register_bar: None, mode: None });
+    let options = DoctorOptions { memory: 1 << 20, register_bar: None, mode: None };
+    let _ = doctor::examine(&host, address, &options).map(|diagnosis| text::diagnosis(&diagnosis));
+    let _ = doctor::examine_host(&host, &options, true);
 }
 
 fn fill(root: &Path, u: &mut Unstructured<'_>) -> Result<()> {

@@ -2,7 +2,8 @@
 
 use super::kernel::{Kernel, RunningKernel};
 use super::{Refusal, SetupError};
-use std::io;
+use std::fs::{self, File};
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use xdma::unstable::bus::sysfs::{Sysfs, bounded, bounded_names};
 
@@ -62,6 +63,16 @@ impl Host {
         read(&self.path(path))
     }
 
+    /// Reads at most `length` bytes from the beginning of a file, which sysfs reads from the device. Returns none if there is no such
+    /// file.
+    pub(super) fn beginning(&self, path: &str, length: usize) -> Result<Vec<u8>, SetupError> {
+        let path = self.path(path);
+        match beginning(&path, length) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+            bytes => bytes.map_err(|source| SetupError::io(&path, source)),
+        }
+    }
+
     /// Returns the names in a directory, sorted, or nothing if there is no such directory.
     pub(super) fn names(&self, path: &str) -> Result<Vec<String>, SetupError> {
         self.names_up_to(path, MAX_NAMES)
@@ -96,4 +107,14 @@ pub(super) fn read(path: &Path) -> Result<Option<String>, SetupError> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(source) => Err(SetupError::io(path, source)),
     }
+}
+
+fn beginning(path: &Path, length: usize) -> io::Result<Vec<u8>> {
+    // Opening a pipe waits, and reading an endless file never ends.
+    if !fs::metadata(path)?.is_file() {
+        return Err(io::Error::other("it is not a regular file"));
+    }
+    let mut bytes = Vec::new();
+    File::open(path)?.take(length as u64).read_to_end(&mut bytes)?;
+    Ok(bytes)
 }

@@ -1,6 +1,7 @@
 //! Pools of hugepages, of the whole host or of one NUMA node.
 
 use super::{Host, Refusal, SetupError};
+use std::fmt;
 use std::str::FromStr;
 
 /// Sizes of hugepages.
@@ -44,6 +45,13 @@ impl PageSize {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Wanted(pub Vec<(PageSize, u64)>);
 
+impl fmt::Display for Wanted {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let parts: Vec<_> = self.0.iter().map(|(size, count)| format!("{}={count}", size.name())).collect();
+        f.write_str(&parts.join(","))
+    }
+}
+
 /// The error for a text that is not a request for hugepages.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("`{0}` is not a number of hugepages: use 2M=64, 1G=2 or 2M=64,1G=2")]
@@ -85,6 +93,15 @@ impl Pool {
             None => format!("sys/kernel/mm/hugepages/{}", self.size.directory()),
             Some(node) => format!("sys/devices/system/node/node{node}/hugepages/{}", self.size.directory()),
         }
+    }
+
+    /// Returns the pool whose file this is, with a leading slash.
+    pub(super) fn of_file(path: &str) -> Option<Self> {
+        let size =
+            PageSize::ALL.into_iter().find(|size| path.contains(&format!("/{}/", size.directory())))?;
+        let node = path.strip_prefix("/sys/devices/system/node/node").and_then(|rest| rest.split_once('/'));
+        let pool = Self { size, node: node.and_then(|(node, _)| node.parse().ok()) };
+        (path == format!("/{}", pool.file())).then_some(pool)
     }
 
     /// Returns the file that sets the number of pages.
@@ -166,6 +183,7 @@ mod tests {
     #[test]
     fn requests() {
         let both = Wanted(vec![(PageSize::Huge2M, 64), (PageSize::Huge1G, 2)]);
+        assert_eq!(both.to_string(), "2M=64,1G=2");
         assert_eq!("2M=64,1G=2".parse(), Ok(both));
         for bad in
             ["", "2M", "2M=", "4K=1", "2M=1,2M=2", "2M=-1", "2M=+1", "2M=99999999999999999999", "2M=1,"]

@@ -7,7 +7,12 @@
 #![deny(missing_docs)]
 
 pub mod accounts;
+mod advice;
 mod apply;
+mod binding;
+pub mod claims;
+#[doc(hidden)]
+pub mod cli;
 pub mod doctor;
 mod error;
 mod files;
@@ -18,15 +23,22 @@ mod holders;
 mod host;
 pub mod hugepages;
 pub mod kernel;
+pub mod manual;
 pub mod mode;
 pub mod persist;
 mod plan;
+pub mod presence;
+pub mod release;
+pub mod reset;
 pub mod select;
+mod shell;
 pub mod status;
 mod step;
 pub mod text;
+pub mod udev;
 pub mod usage;
 
+pub use advice::bind_command;
 pub use error::{Refusal, SetupError};
 pub use host::Host;
 pub use plan::{BindOptions, Plan};
@@ -35,7 +47,7 @@ pub use step::{Step, StepReport};
 /// The exit codes of the binary.
 pub const EXIT_CODES: &str = "\
 Exit codes:
-  0  success, or nothing to do; `doctor`: the card can be used
+  0  success, or nothing to do; `doctor`: the card can be used; `doctor --host`: the host is ready for one
   1  failed; all changes were reverted, except that a loaded module stays loaded
   2  wrong command line
   3  refused, and nothing was changed: not found, in use, not permitted, or set up by someone else

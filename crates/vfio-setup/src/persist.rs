@@ -1,19 +1,23 @@
 //! Configuration files for udev, kmod, systemd and PAM that do the same as `bind` at each boot, and their removal.
 
+use super::binding::{self, Targets};
 use super::hugepages::Pool;
 use super::plan::{self, BindOptions};
-use super::{Host, Refusal, SetupError, accounts, files, select};
+use super::{Host, Refusal, SetupError, accounts, advice, claims, files, udev};
 use serde::Serialize;
-use xdma::regs::ids::Model;
+use xdma::card::PciAddress;
 use xdma::unstable::bus::sysfs::Function;
 
 /// udev rules that give the nodes of known cards to the group `fpga`, taken from the package's `udev` directory.
 pub const RULES: &str = include_str!("../udev/60-xdma.rules");
 
-const OWNERSHIP: &str = "etc/udev/rules.d/60-xdma.rules";
-const BINDING: &str = "etc/udev/rules.d/61-xdma-bind.rules";
+/// The group of the card's users, unless another is requested.
+pub const GROUP: &str = "fpga";
+
+pub(super) const OWNERSHIP: &str = "etc/udev/rules.d/60-xdma.rules";
+pub(super) const BINDING: &str = "etc/udev/rules.d/61-xdma-bind.rules";
 const MODULES: &str = "etc/modules-load.d/xdma.conf";
-const NO_IOMMU: &str = "etc/modprobe.d/xdma-noiommu.conf";
+pub(super) const NO_IOMMU: &str = "etc/modprobe.d/xdma-noiommu.conf";
 const HUGEPAGES: &str = "etc/tmpfiles.d/xdma-hugepages.conf";
 const LIMITS: &str = "etc/security/limits.d/60-xdma.conf";
 /// All files that `persist` can write.
@@ -56,22 +60,26 @@ pub struct Changes {
     pub notes: Vec<String>,
 }
 
-/// Plans the files that make every boot repeat `bind` with these options.
+/// Plans the files that make every boot repeat `bind` with these options. If there is no card yet, those that appear later are bound by
+/// their IDs, so that the image of a machine can be prepared.
 ///
 /// # Errors
 ///
 /// [`Refusal`], including [`Refusal::NotOurs`] for an existing file that `persist` did not write.
-pub fn persist(
-    host: &Host,
-    named: &[xdma::card::PciAddress],
-    options: &BindOptions,
-) -> Result<Changes, SetupError> {
-    let functions = select::functions(host, named, options.any)?;
-    plan::check_groups(host, &functions, options.no_iommu)?;
-    let group = accounts::group(host, options.group.as_deref().unwrap_or("fpga"))?.name;
+pub fn persist(host: &Host, named: &[PciAddress], options: &BindOptions) -> Result<Changes, SetupError> {
+    let targets = Targets::select(host, named, options.any)?;
+    plan::check_presence(host, &targets.present)?;
+    plan::check_groups(host, &targets.present, options.no_iommu)?;
+    let group = accounts::group(host, options.group.as_deref().unwrap_or(GROUP))?.name;
+    let mut notes = targets.notes();
+    notes.extend(check_group(host, named, options, &group)?);
+    for function in &targets.present {
+        notes.extend(claims::notes_on_bind(host, function)?);
+    }
+    notes.extend(notes_on(host, named, options, &group));
     let mut wanted = vec![
-        (OWNERSHIP, RULES.replace("fpga", &group)),
-        (BINDING, binding(&functions, &group)?),
+        (OWNERSHIP, RULES.replace(GROUP, &group)),
+        (BINDING, binding::text(&targets, &group)?),
         (MODULES, "vfio-pci\n".to_string()),
         (LIMITS, limits(&group)),
     ];
@@ -79,11 +87,31 @@ pub fn persist(
         wanted.push((NO_IOMMU, "options vfio enable_unsafe_noiommu_mode=1\n".into()));
     }
     if !options.hugepages.0.is_empty() {
-        wanted.push((HUGEPAGES, hugepages(host, &functions, options)?));
+        wanted.push((HUGEPAGES, hugepages(host, &targets.present, options)?));
     }
     let files = PATHS.iter().map(|path| change(host, path, wanted.iter().find(|w| w.0 == *path)));
     let files = files.collect::<Result<Vec<_>, _>>()?.into_iter().flatten().collect();
-    Ok(Changes { files, notes: notes(host, options) })
+    Ok(Changes { files, notes })
+}
+
+/// Checks that udev accepts the group. Returns a note if only some versions do.
+///
+/// # Errors
+///
+/// [`Refusal::GroupIgnored`] if the host's version does not.
+fn check_group(
+    host: &Host,
+    named: &[PciAddress],
+    options: &BindOptions,
+    group: &str,
+) -> Result<Option<String>, SetupError> {
+    let Some(unfit) = udev::check(host, group)? else { return Ok(None) };
+    let better = BindOptions { group: Some(udev::system_group(host).into()), ..options.clone() };
+    let remedy = advice::persist_with(host, named, &better);
+    if unfit.is_ignored {
+        return Err(Refusal::GroupIgnored { found: unfit.found, remedy }.into());
+    }
+    Ok(Some(format!("{}; use a system group: `{remedy}`", unfit.found)))
 }
 
 fn change(host: &Host, path: &str, wanted: Option<&(&str, String)>) -> Result<Option<Change>, SetupError> {
@@ -100,6 +128,26 @@ fn change(host: &Host, path: &str, wanted: Option<&(&str, String)>) -> Result<Op
     Ok(Some(Change { path: format!("/{path}"), kind, text }))
 }
 
+/// Returns the functions and options with which `persist` wrote the installed files, as far as they are there, without the group.
+///
+/// # Errors
+///
+/// A file cannot be read.
+pub(super) fn installed(host: &Host) -> Result<(Vec<PciAddress>, BindOptions), SetupError> {
+    let load = |path: &str| Ok::<_, SetupError>(files::load(host, path)?.unwrap_or_default());
+    let (named, any) = binding::named(&load(BINDING)?);
+    let mut options = BindOptions { any, no_iommu: !load(NO_IOMMU)?.is_empty(), ..BindOptions::default() };
+    for line in load(HUGEPAGES)?.lines() {
+        let mut fields = line.strip_prefix("w ").unwrap_or_default().split_whitespace();
+        let pool = fields.next().and_then(Pool::of_file);
+        if let (Some(pool), Some(Ok(count))) = (pool, fields.last().map(str::parse)) {
+            options.hugepages.0.push((pool.size, count));
+            options.node = pool.node;
+        }
+    }
+    Ok((named, options))
+}
+
 /// Plans the removal of the files of `persist`. Files that were edited since are kept.
 ///
 /// # Errors
@@ -114,7 +162,7 @@ pub fn undo(host: &Host) -> Result<Changes, SetupError> {
     }
     let removes = changes.files.iter().any(|file| file.kind == ChangeKind::Removed);
     if removes {
-        changes.notes.push("cards stay bound until the next boot, or until `vfio-setup unbind`".into());
+        changes.notes.push("cards stay bound until the next boot, or until `sudo vfio-setup unbind`".into());
     }
     Ok(changes)
 }
@@ -169,51 +217,6 @@ impl Change {
     }
 }
 
-/// Returns udev rules that bind functions when they appear, at boot or when an image is loaded, regardless of the order in which modules
-/// are loaded.
-fn binding(functions: &[Function], group: &str) -> Result<String, SetupError> {
-    let (mut lines, mut owners) = (String::new(), String::new());
-    for function in functions {
-        let (address, vendor, device) = (function.address(), function.vendor()?, function.device()?);
-        lines += &format!(
-            "KERNEL==\"{address}\", ATTR{{vendor}}==\"{vendor:#06x}\", ATTR{{device}}==\"{device:#06x}\", GOTO=\"xdma_bind\"\n"
-        );
-        if !Model::of(vendor, device).is_card() {
-            owners += &owner_rules(&address.to_string(), group);
-        }
-    }
-    Ok(format!(
-        "# Binds these functions to vfio-pci when they appear.
-{owners}
-ACTION!=\"add\", GOTO=\"xdma_bind_end\"
-SUBSYSTEM!=\"pci\", GOTO=\"xdma_bind_end\"
-{lines}GOTO=\"xdma_bind_end\"
-
-LABEL=\"xdma_bind\"
-# No other driver may bind from here on. A driver that was faster is unbound.
-ATTR{{driver_override}}=\"vfio-pci\"
-DRIVER==\"?*\", DRIVER!=\"vfio-pci\", ATTR{{driver/unbind}}=\"$kernel\"
-# Loading the module binds the function. If the module was already loaded, the probe does.
-IMPORT{{builtin}}=\"kmod load vfio-pci\"
-DRIVER!=\"vfio-pci\", ATTR{{subsystem/drivers_probe}}=\"$kernel\"
-
-LABEL=\"xdma_bind_end\"
-"
-    ))
-}
-
-/// Returns udev rules that give the group access to a function's VFIO nodes. They are for a function whose IDs are not in
-/// [`RULES`].
-fn owner_rules(address: &str, group: &str) -> String {
-    let owned = format!("GROUP=\"{group}\", MODE=\"0660\"\n");
-    let member = |number: &str| format!("TEST==\"/sys/kernel/iommu_groups/{number}/devices/{address}\"");
-    format!(
-        "SUBSYSTEM==\"vfio\", KERNEL==\"[0-9]*\", {}, {owned}SUBSYSTEM==\"vfio\", KERNEL==\"noiommu-[0-9]*\", {}, {owned}SUBSYSTEM==\"vfio-dev\", KERNELS==\"{address}\", {owned}",
-        member("%k"),
-        member("%n"),
-    )
-}
-
 fn limits(group: &str) -> String {
     // pam_limits would read a plain number as a name.
     let range =
@@ -228,17 +231,22 @@ fn hugepages(host: &Host, functions: &[Function], options: &BindOptions) -> Resu
     let mut text = "# Applied by systemd-tmpfiles at boot. If memory is already fragmented, the kernel provides fewer pages.\n".to_string();
     for &(size, count) in &options.hugepages.0 {
         let pool = Pool { size, node };
-        // Fails if the kernel has no pages of this size.
-        pool.total(host)?;
+        // Fails if the kernel has no pages of this size. The files of a system that is not running have no /sys.
+        if host.is_system() || host.path("sys/kernel").is_dir() {
+            pool.total(host)?;
+        }
         text += &format!("w /{} - - - - {count}\n", pool.file());
     }
     Ok(text)
 }
 
-fn notes(host: &Host, options: &BindOptions) -> Vec<String> {
+fn notes_on(host: &Host, named: &[PciAddress], options: &BindOptions, group: &str) -> Vec<String> {
+    let bind = advice::bind_with(host, named, &BindOptions { group: Some(group.into()), ..options.clone() });
     let mut notes = vec![
         "limits.d applies to logins only; a service needs `LimitMEMLOCK=infinity` in its unit".to_string(),
-        "these files take effect at the next boot; to bind now, run `vfio-setup bind`".into(),
+        format!(
+            "these files take effect at the next boot, or when a card appears; to bind a card that is there now, type `{bind}`"
+        ),
     ];
     let built_in = host.path("sys/module/vfio").is_dir() && !host.path("sys/module/vfio/initstate").exists();
     if options.no_iommu && built_in {

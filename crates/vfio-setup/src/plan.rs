@@ -1,9 +1,11 @@
 //! Planning of `bind` and `unbind`: all checks are made and all steps are planned before the first write.
 
 use super::hugepages::{Pool, Wanted};
+use super::presence::Presence;
+use super::reset::Reset;
 use super::select::{self, VFIO};
 use super::step::{Action, Expect, Ownership, Step, Write};
-use super::{Host, Refusal, SetupError, accounts, apply};
+use super::{Host, Refusal, SetupError, accounts, apply, claims};
 use std::path::Path;
 use xdma::card::PciAddress;
 use xdma::unstable::bus::sysfs::Function;
@@ -47,9 +49,12 @@ impl Plan {
     /// [`Refusal`], or a file cannot be read.
     pub fn bind(host: &Host, named: &[PciAddress], options: &BindOptions) -> Result<Self, SetupError> {
         let functions = select::functions(host, named, options.any)?;
+        check_presence(host, &functions)?;
         check_groups(host, &functions, options.no_iommu)?;
         let mut plan = Self { functions: addresses(&functions), steps: Vec::new(), notes: Vec::new() };
         for function in &functions {
+            plan.notes.extend(claims::notes_on_bind(host, function)?);
+            plan.notes.extend(note_on_reset(host, function)?);
             // A function that is already bound may be in use; it stays bound.
             if function.driver()?.as_deref() != Some(VFIO) {
                 plan.notes.extend(select::require_idle(host, function)?);
@@ -86,7 +91,7 @@ impl Plan {
         }
         if !plan.steps.is_empty() && host.text(NO_IOMMU_SWITCH)?.as_deref() == Some("Y") {
             plan.notes.push(format!(
-                "no-IOMMU mode stays enabled; to disable it, run as root: `echo N > /{NO_IOMMU_SWITCH}`"
+                "no-IOMMU mode stays enabled; to disable it, type `echo N | sudo tee /{NO_IOMMU_SWITCH}`"
             ));
         }
         Ok(plan)
@@ -224,6 +229,7 @@ impl Plan {
                 if only { vec![override_write(function, Some(VFIO.into())), back] } else { vec![back] };
             self.add(Action::Write { write, undo }, format!("{VFIO} releases {address}"));
         }
+        self.notes.extend(claims::notes_on_unbind(host, function)?);
         if bound || only && driver.is_none() {
             let write = probe(host, address, Expect::Not(address, VFIO));
             self.add(
@@ -237,6 +243,24 @@ impl Plan {
 
 fn addresses(functions: &[Function]) -> Vec<PciAddress> {
     functions.iter().map(Function::address).collect()
+}
+
+/// Checks that the functions answer as the kernel describes them.
+pub(super) fn check_presence(host: &Host, functions: &[Function]) -> Result<(), SetupError> {
+    for function in functions {
+        match Presence::of(host, function)? {
+            Presence::Present => {}
+            presence => return Err(Refusal::Lost { address: function.address(), presence }.into()),
+        }
+    }
+    Ok(())
+}
+
+/// Returns a note if a reset of the function would hit others.
+fn note_on_reset(host: &Host, function: &Function) -> Result<Option<String>, SetupError> {
+    let reset = Reset::of(host, function)?;
+    let hits_others = !reset.others().is_empty();
+    Ok(hits_others.then(|| format!("a reset of {} is possible {reset}", function.address())))
 }
 
 /// Checks that a process can use the IOMMU groups of the functions, or that no-IOMMU mode is possible if it was requested.

@@ -1,7 +1,10 @@
 //! The state of the host: cards with their drivers, groups, nodes and links; IOMMU, hugepages and limits.
 
+use super::claims::{self, Claim};
 use super::hugepages::{self, PageSize, Pool};
 use super::mode::{self, Mode};
+use super::presence::Presence;
+use super::reset::Reset;
 use super::select::{self, VFIO};
 use super::{Host, SetupError};
 use serde::Serialize;
@@ -38,6 +41,10 @@ pub struct FunctionStatus {
     pub group_members: Vec<String>,
     /// Existing VFIO nodes.
     pub nodes: Vec<String>,
+    /// The reason why the function does not work, if the device does not answer as the kernel describes it.
+    pub problem: Option<String>,
+    /// What to do about the problem.
+    pub remedy: Option<String>,
     /// VFIO modes in which the function can be opened now.
     #[serde(serialize_with = "mode::names")]
     pub modes: Vec<Mode>,
@@ -51,6 +58,12 @@ pub struct FunctionStatus {
     pub numa_node: Option<u32>,
     /// Reset methods of the kernel for this function.
     pub reset_methods: Vec<String>,
+    /// How the function can be reset.
+    pub reset: String,
+    /// Other functions that a reset of this one would hit.
+    pub reset_hits: Vec<String>,
+    /// Settings outside the function by which a driver claims it.
+    pub claims: Vec<Claim>,
 }
 
 /// State that concerns all functions.
@@ -99,6 +112,17 @@ impl Status {
         Ok(Self { functions, problems, host: HostStatus::read(host)? })
     }
 
+    /// Reads the state of the named functions.
+    ///
+    /// # Errors
+    ///
+    /// A function does not exist, or it cannot be read.
+    pub fn of(host: &Host, named: &[PciAddress]) -> Result<Self, SetupError> {
+        let read = |&address: &PciAddress| FunctionStatus::read(host, &host.sysfs().function(address)?);
+        let functions = named.iter().map(read).collect::<Result<_, SetupError>>()?;
+        Ok(Self { functions, problems: Vec::new(), host: HostStatus::read(host)? })
+    }
+
     /// Returns the status of some functions.
     pub fn functions_of(&self, addresses: &[PciAddress]) -> Vec<&FunctionStatus> {
         let named = |address: &str| addresses.iter().any(|named| named.to_string() == address);
@@ -114,6 +138,8 @@ impl FunctionStatus {
             let members = group.members.iter().filter(|&&member| member != function.address());
             members.map(ToString::to_string).chain(group.others.iter().cloned()).collect()
         });
+        let (presence, reset) = (Presence::of(host, function)?, Reset::of(host, function)?);
+        let works = presence == Presence::Present;
         Ok(Self {
             address: function.address().to_string(),
             id: format!("{vendor:04x}:{device:04x}"),
@@ -123,12 +149,17 @@ impl FunctionStatus {
             group: group.map(|group| group.number),
             group_members: members,
             nodes: nodes(host, function)?,
-            modes: mode::modes(host, function)?,
+            problem: (!works).then(|| presence.to_string()),
+            remedy: presence.remedy(function.address()),
+            modes: if works { mode::modes(host, function)? } else { Vec::new() },
             link: link.map(|link| link.now.to_string()),
             link_most: link.map(|link| link.most.to_string()),
             link_degraded: link.is_some_and(|link: Link| link.is_degraded()),
             numa_node: function.numa_node()?,
             reset_methods: function.reset_methods()?,
+            reset: reset.to_string(),
+            reset_hits: reset.others(),
+            claims: claims::of(host, function)?,
         })
     }
 }

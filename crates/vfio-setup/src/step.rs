@@ -149,6 +149,6 @@ fn quoted(text: &str) -> String {
 
 impl fmt::Display for Write {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "`echo {} > {}`", quoted(&self.text), self.path.display())
+        write!(f, "`echo {} | sudo tee {}`", quoted(&self.text), self.path.display())
     }
 }

@@ -1,6 +1,7 @@
 //! Output as text. Colours are escape sequences, which the caller strips if they are not wanted.
 
 use super::Host;
+use super::claims::Effect;
 use super::doctor::{Diagnosis, Verdict};
 use super::mode::Mode;
 use super::persist::{ChangeKind, Changes};
@@ -58,6 +59,7 @@ fn row(function: &FunctionStatus) -> Row {
     };
     let modes: Vec<_> = function.modes.iter().map(Mode::to_string).collect();
     let (modes_style, modes) = match function.modes.as_slice() {
+        _ if function.problem.is_some() => (BAD, "does not work".into()),
         [] => (DIM, "-".into()),
         [Mode::NoIommu] => (WARN, Mode::NoIommu.to_string()),
         _ => (GOOD, modes.join(", ")),
@@ -100,6 +102,10 @@ fn details(text: &mut String, function: &FunctionStatus) {
     let mut line = |detail: String| {
         let _ = writeln!(text, "  {} {detail}", styled(DIM, &function.address));
     };
+    if let (Some(problem), Some(remedy)) = (&function.problem, &function.remedy) {
+        line(styled(BAD, problem));
+        line(format!("{} {remedy}", styled(BOLD, "->")));
+    }
     if !function.nodes.is_empty() {
         line(format!("nodes {}", function.nodes.join(", ")));
     }
@@ -112,7 +118,14 @@ fn details(text: &mut String, function: &FunctionStatus) {
     if let Some(only) =
         function.driver_override.as_ref().filter(|only| function.driver.as_ref() != Some(only))
     {
-        line(format!("driver_override allows only {only}"));
+        line(format!("driver_override allows only {}", only.escape_debug()));
+    }
+    for claim in &function.claims {
+        let when = if claim.effect == Effect::Later { " when it appears" } else { "" };
+        line(format!("{} claims it{when}: {}", claim.driver, claim.setting));
+    }
+    if !function.reset_hits.is_empty() {
+        line(format!("a reset is possible {}", function.reset));
     }
 }
 

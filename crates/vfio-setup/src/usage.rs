@@ -1,5 +1,6 @@
 //! Current uses of a function. A function in use is never unbound from its driver.
 
+use super::release::{self, Release};
 use super::{Host, SetupError, holders};
 use std::collections::BTreeSet;
 use std::fmt;
@@ -13,16 +14,28 @@ use xdma::unstable::bus::sysfs::Function;
 #[serde(rename_all = "snake_case")]
 pub enum Use {
     /// One of its network interfaces is up.
-    Network(String),
+    Network {
+        /// The interface.
+        name: String,
+        /// How to take it down.
+        release: Release,
+    },
     /// A file system on one of its disks is mounted.
     Mounted {
         /// The disk or partition.
         disk: String,
         /// The mount point.
         at: String,
+        /// How to unmount it.
+        release: Release,
     },
     /// A disk or partition is used for swap.
-    Swap(String),
+    Swap {
+        /// The disk or partition.
+        disk: String,
+        /// How to end that.
+        release: Release,
+    },
     /// A RAID, LVM, encrypted or similar device is built on a disk.
     Holder {
         /// The disk or partition.
@@ -46,9 +59,13 @@ pub enum Use {
 impl fmt::Display for Use {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Network(name) => write!(f, "network interface {name} is up (`ip link set {name} down`)"),
-            Self::Mounted { disk, at } => write!(f, "/dev/{disk} is mounted at {at} (`umount {at}`)"),
-            Self::Swap(disk) => write!(f, "/dev/{disk} is swap (`swapoff /dev/{disk}`)"),
+            Self::Network { name, release } => {
+                write!(f, "network interface {} is up {release}", name.escape_debug())
+            }
+            Self::Mounted { disk, at, release } => {
+                write!(f, "/dev/{disk} is mounted at {} {release}", at.escape_debug())
+            }
+            Self::Swap { disk, release } => write!(f, "/dev/{disk} is swap {release}"),
             Self::Holder { disk, holder } => write!(f, "/dev/{disk} is part of {holder}"),
             Self::Held(disk) => write!(f, "the kernel is using /dev/{disk}, for example as part of a pool"),
             // A process can choose its name, so escape sequences for root's terminal are escaped.
@@ -106,7 +123,8 @@ fn networks(host: &Host, address: PciAddress, uses: &mut BTreeSet<Use>) -> Resul
         let state = host.text(&format!("sys/class/net/{name}/operstate"))?;
         // An interface with invalid flags counts as up.
         if flags.map_or(true, |flags| flags & UP != 0) || state.as_deref() == Some("up") {
-            uses.insert(Use::Network(name));
+            let release = release::network(host, &name)?;
+            uses.insert(Use::Network { name, release });
         }
     }
     Ok(())
@@ -125,9 +143,13 @@ fn disks(host: &Host, address: PciAddress, uses: &mut BTreeSet<Use>) -> Result<(
             let number = host.text(&format!("{entry}/dev"))?.unwrap_or_default();
             let node = format!("/dev/{part}");
             let known = uses.len();
-            uses.extend(mounted(&mounts, &number, &node).map(|at| Use::Mounted { disk: part.clone(), at }));
-            if swaps.lines().any(|line| line.split_whitespace().next() == Some(&node)) {
-                uses.insert(Use::Swap(part.clone()));
+            uses.extend(mounted(&mounts, &number, &node).map(|at| Use::Mounted {
+                disk: part.clone(),
+                release: release::mount(&at),
+                at: release::decoded(&at),
+            }));
+            if let Some(line) = swaps.lines().find(|line| line.split_whitespace().next() == Some(&node)) {
+                uses.insert(Use::Swap { disk: part.clone(), release: release::swap(host, part, line)? });
             }
             let holders = host.names(&format!("{entry}/holders"))?;
             uses.extend(holders.into_iter().map(|holder| Use::Holder { disk: part.clone(), holder }));

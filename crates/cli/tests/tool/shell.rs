@@ -38,11 +38,16 @@ fn completions_contain_all_commands() {
 #[test]
 fn manual_pages() {
     let page = run("man").good();
-    assert!(page.contains(".TH xdma 1") && page.contains("Exit codes"), "{page}");
+    assert!(page.contains(".TH xdma 1") && page.contains(".SH \"EXIT STATUS\""), "{page}");
     let folder = tempfile::tempdir().unwrap();
     run(&format!("man --dir {}", folder.path().display())).good();
-    for command in COMMANDS {
-        assert!(folder.path().join(format!("xdma-{command}.1")).exists(), "{command}");
+    for page in COMMANDS.into_iter().chain(["bench-compare"]) {
+        let text = std::fs::read_to_string(folder.path().join(format!("xdma-{page}.1"))).unwrap();
+        for section in ["NAME", "SYNOPSIS", "\"EXIT STATUS\"", "ENVIRONMENT", "EXAMPLES"] {
+            assert!(text.contains(&format!(".SH {section}\n")), "no {section} in {page}: {text}");
+        }
+        let (_, examples) = text.split_once(".SH EXAMPLES\n").unwrap();
+        assert!(examples.contains("xdma "), "{page}: {examples}");
     }
     run("man --dir /dev/null/pages").bad(1, &["/dev/null/pages"]);
 }

@@ -1,18 +1,23 @@
 //! Checks of the function itself, which do not depend on the user.
 
-use super::{Check, Context};
+use super::{Check, Context, host, remedy};
 use crate::mode::{self, Mode, UnknownMode};
+use crate::presence::Presence;
+use crate::reset::Reset;
 use crate::select::{self, VFIO};
-use crate::{SetupError, usage};
+use crate::{SetupError, advice, usage};
 use xdma::regs::ids::Model;
 
 pub(super) fn check(context: &Context, checks: &mut Vec<Check>) -> Result<(), SetupError> {
     checks.push(identity(context)?);
+    checks.push(config_space(context));
     checks.push(bars(context)?);
     checks.push(link(context)?);
     checks.push(driver(context)?);
     checks.push(iommu(context)?);
     checks.push(group(context)?);
+    checks.push(reset(context)?);
+    checks.extend(host::rules(context.host, || remedy::persist(context))?);
     checks.push(vfio_mode(context)?);
     checks.push(users(context)?);
     Ok(())
@@ -29,12 +34,19 @@ fn identity(context: &Context) -> Result<Check, SetupError> {
             "disable VMD for this slot in the firmware; the card then has an address in domain 0000",
         ));
     }
+    if context.function.is_bridge()? {
+        return Ok(Check::bad(
+            NAME,
+            format!("{id}, a bridge"),
+            "name the card behind it; `lspci -D -t` shows the tree",
+        ));
+    }
     Ok(match select::model(&context.function)? {
         Model::Card(name) => Check::good(NAME, format!("{id}, {name}")),
         Model::NoImage => Check::bad(
             NAME,
             format!("{id}: an F1 card without an image"),
-            "sudo fpga-load-local-image -S 0 -I agfi-...; sudo fpga-describe-local-image -S 0 -R -H",
+            "sudo fpga-load-local-image -S 0 -I AGFI; sudo fpga-describe-local-image -S 0 -R -H   # with the ID of your image",
         ),
         Model::Unknown => Check::note(
             NAME,
@@ -44,26 +56,41 @@ fn identity(context: &Context) -> Result<Check, SetupError> {
     })
 }
 
+fn config_space(context: &Context) -> Check {
+    const NAME: &str = "config space";
+    let presence = context.presence;
+    match presence.remedy(context.function.address()) {
+        Some(remedy) => Check::bad(NAME, presence.to_string(), remedy),
+        None => Check::good(NAME, "the card answers as the kernel describes it"),
+    }
+}
+
+const NO_ANSWER: &str = "the kernel shows what the card was before, see above";
+
 fn bars(context: &Context) -> Result<Check, SetupError> {
     const NAME: &str = "BARs";
     const MIN_SIZE: u64 = 0x8000;
+    if context.presence != Presence::Present {
+        return Ok(Check::skipped(NAME, NO_ANSWER));
+    }
     let bars = context.function.bars()?;
     if bars.iter().any(|&size| size >= MIN_SIZE) {
         let sizes = bars.iter().enumerate().filter(|(_, size)| **size > 0);
         let sizes: Vec<_> = sizes.map(|(index, size)| format!("BAR{index} {} KiB", size >> 10)).collect();
         return Ok(Check::good(NAME, sizes.join(", ")));
     }
-    let remedy = "echo 1 > /sys/bus/pci/devices/BDF/remove; echo 1 > /sys/bus/pci/rescan";
-    let remedy = remedy.replace("BDF", &context.function.address().to_string());
     Ok(Check::bad(
         NAME,
         "none is large enough for the XDMA registers (32 KiB); is the design loaded?",
-        remedy,
+        advice::rescan(context.function.address()),
     ))
 }
 
 fn link(context: &Context) -> Result<Check, SetupError> {
     const NAME: &str = "link";
+    if context.presence != Presence::Present {
+        return Ok(Check::skipped(NAME, NO_ANSWER));
+    }
     Ok(match context.function.link()? {
         None => Check::skipped(NAME, "unknown"),
         Some(link) if link.is_degraded() => Check::note(
@@ -82,17 +109,7 @@ fn driver(context: &Context) -> Result<Check, SetupError> {
         Some(driver) => format!("bound to {driver}"),
         None => "not bound to a driver".into(),
     };
-    let remedy = match context.function.iommu_group()? {
-        Some(_) => bind(context, ""),
-        None => "see IOMMU below".into(),
-    };
-    Ok(Check::bad(NAME, found, remedy))
-}
-
-/// Returns the command that binds the function for the group fpga.
-pub(super) fn bind(context: &Context, more: &str) -> String {
-    let any = if select::model(&context.function).is_ok_and(Model::is_card) { "" } else { " --any" };
-    format!("sudo vfio-setup bind {}{any}{more} --group fpga", context.function.address())
+    Ok(Check::bad(NAME, found, remedy::bind(context)))
 }
 
 fn iommu(context: &Context) -> Result<Check, SetupError> {
@@ -108,8 +125,8 @@ fn iommu(context: &Context) -> Result<Check, SetupError> {
             NAME,
             "none is in use for this function",
             format!(
-                "enable VT-d or AMD-Vi in the firmware, and boot with `intel_iommu=on`; in a guest without an IOMMU (EC2): {}",
-                bind(context, " --no-iommu")
+                "enable VT-d or AMD-Vi in the firmware, and boot with `intel_iommu=on` on Intel; in a guest without an IOMMU (EC2): `{}`",
+                remedy::bind_without_iommu(context)
             ),
         ),
     })
@@ -126,6 +143,26 @@ fn group(context: &Context) -> Result<Check, SetupError> {
     }
     let remedy = "bind all members to vfio-pci if they are yours; otherwise move the card to another slot";
     Ok(Check::bad(NAME, format!("{} also contains {}", group.node(), foreign.join(", ")), remedy))
+}
+
+fn reset(context: &Context) -> Result<Check, SetupError> {
+    const NAME: &str = "reset";
+    let reset = Reset::of(context.host, &context.function)?;
+    let found = reset.to_string();
+    Ok(match reset {
+        Reset::Alone(_) => Check::good(NAME, found),
+        Reset::WithOthers(others) if others.is_empty() => Check::good(NAME, found),
+        Reset::WithOthers(_) => Check::note(
+            NAME,
+            found,
+            "before such a reset, end all programs that use these functions; the kernel makes one by itself only while all of them are bound to vfio-pci and none is open",
+        ),
+        Reset::Impossible => Check::note(
+            NAME,
+            found,
+            "opening the card brings its channels to rest; for a full reset, load its image again, or switch the machine off and on",
+        ),
+    })
 }
 
 fn vfio_mode(context: &Context) -> Result<Check, SetupError> {
@@ -155,7 +192,10 @@ fn vfio_mode(context: &Context) -> Result<Check, SetupError> {
             Check::bad(NAME, found, "unset XDMA_VFIO")
         }
         (None, None) if names.is_empty() => {
-            Check::bad(NAME, "there is no node for the card in /dev/vfio", bind(context, ""))
+            let (address, bind) = (context.function.address(), remedy::bind(context));
+            let remedy =
+                format!("{}; {bind}   # in a container, pass the node in instead", advice::unbind(address));
+            Check::bad(NAME, "there is no node for the card in /dev/vfio", remedy)
         }
         (None, None) => Check::bad(
             NAME,

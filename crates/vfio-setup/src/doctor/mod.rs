@@ -1,11 +1,14 @@
 //! Checks everything that can prevent the library from opening a card as this user, and suggests remedies.
 
 mod function;
+mod host;
 mod process;
+mod remedy;
 
 use super::accounts::Identity;
 use super::mode::{self, Mode, UnknownMode};
-use super::{Host, SetupError, select};
+use super::presence::Presence;
+use super::{Host, Refusal, SetupError, select};
 use serde::Serialize;
 use std::error::Error;
 use xdma::card::{CardName, CardOptions, PciAddress};
@@ -70,7 +73,7 @@ impl Check {
 /// All checks of a function, in order.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Diagnosis {
-    /// The function.
+    /// The function, or `host`.
     pub address: String,
     /// The checks.
     pub checks: Vec<Check>,
@@ -91,15 +94,38 @@ struct Context<'a> {
     identity: Identity,
     /// Mode in which the library would open the card, if any.
     mode: Option<Mode>,
+    /// How the function answers.
+    presence: Presence,
 }
 
-/// Returns the addresses of the XDMA cards of a host.
+/// Returns the addresses of the XDMA cards of a host, which may have none.
 ///
 /// # Errors
 ///
-/// There is no card.
+/// Sysfs cannot be read.
 pub fn cards(host: &Host) -> Result<Vec<PciAddress>, SetupError> {
-    Ok(select::functions(host, &[], false)?.iter().map(Function::address).collect())
+    // The files of a system that is not running have no /sys.
+    if !host.path("sys/bus/pci/devices").is_dir() {
+        return Ok(Vec::new());
+    }
+    match select::functions(host, &[], false) {
+        Err(SetupError::Refused(Refusal::NoCard)) => Ok(Vec::new()),
+        functions => Ok(functions?.iter().map(Function::address).collect()),
+    }
+}
+
+/// Examines the host itself, as far as that is possible without a card.
+///
+/// # Errors
+///
+/// A file of the host cannot be read.
+pub fn examine_host(host: &Host, options: &DoctorOptions, needs_card: bool) -> Result<Diagnosis, SetupError> {
+    let mut checks = Vec::new();
+    if needs_card {
+        checks.push(host::no_card());
+    }
+    host::check(host, options, &mut checks)?;
+    Ok(Diagnosis { address: "host".into(), checks })
 }
 
 /// Examines a function. The last check opens the card, if the host is the running system.
@@ -114,7 +140,8 @@ pub fn examine(host: &Host, address: PciAddress, options: &DoctorOptions) -> Res
         Ok(function) => {
             let mode = select_mode(&mode::modes(host, &function)?, options.mode.as_ref());
             let identity = Identity::read(host)?;
-            let context = Context { host, function, options, identity, mode };
+            let presence = Presence::of(host, &function)?;
+            let context = Context { host, function, options, identity, mode, presence };
             function::check(&context, &mut checks)?;
             process::check(&context, &mut checks)?;
             checks.push(open(&context));
@@ -136,6 +163,9 @@ fn open(context: &Context) -> Check {
     const NAME: &str = "open";
     if !context.host.is_system() {
         return Check::skipped(NAME, "cards are not opened with --root");
+    }
+    if context.presence != Presence::Present {
+        return Check::skipped(NAME, "the card does not work, see above");
     }
     if context.mode.is_none() {
         return Check::skipped(NAME, "not possible yet, see above");

@@ -28,7 +28,8 @@ fn text(bytes: &[u8]) -> String {
 
 #[test]
 fn the_exit_codes_are_in_the_help_of_every_command() {
-    for command in ["", "status", "plan", "bind", "unbind", "persist", "undo", "doctor"] {
+    for command in ["", "status", "plan", "bind", "unbind", "persist", "undo", "doctor", "completions", "man"]
+    {
         let mut arguments: Vec<_> = Some(command).filter(|c| !c.is_empty()).into_iter().collect();
         arguments.push("--help");
         let output = run(&Tree::new(), &arguments);
@@ -61,6 +62,29 @@ fn status_as_text_and_json() {
     );
     assert_eq!(card["modes"], Value::Array(Vec::new()));
     assert_eq!(status["host"]["iommu"], true);
+}
+
+#[test]
+fn status_of_one_function() {
+    let tree = Tree::with_card();
+    tree.function("0000:00:1e.0", "0x8086", "0x1572", "0x020000");
+    let status = json(&run(&tree, &["status", "0000:00:1e.0", "--json"]));
+    let functions = status["functions"].as_array().unwrap();
+    assert_eq!((functions.len(), &functions[0]["id"]), (1, &"8086:1572".into()));
+    assert_eq!(code(&run(&tree, &["status", "0000:00:1f.0"])), 3);
+    assert_eq!(code(&run(&tree, &["status", "--all", CARD])), 2);
+}
+
+#[test]
+fn doctor_without_a_card_examines_the_host() {
+    let tree = Tree::new();
+    let report = json(&run(&tree, &["doctor", "--json"]));
+    assert_eq!((&report["good"], &report["host"]["checks"][0]["name"]), (&false.into(), &"cards".into()));
+    assert_eq!(code(&run(&tree, &["doctor"])), 4);
+    assert_eq!(code(&run(&tree, &["persist"])), 0);
+    let output = run(&tree, &["doctor", "--host", "--memory", "4"]);
+    assert_eq!(code(&output), 0, "{output:?}");
+    assert!(text(&output.stdout).starts_with("host\n"), "{output:?}");
 }
 
 #[test]

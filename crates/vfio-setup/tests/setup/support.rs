@@ -1,5 +1,6 @@
 //! A directory tree that imitates a host, and a fake kernel that reacts to writes.
 
+use clap::Parser;
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::fs;
@@ -9,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use tempfile::TempDir;
 use vfio_setup::Host;
+use vfio_setup::cli::{self, Cli};
 use vfio_setup::kernel::{FileId, FileKind, Kernel, Owner};
 use vfio_setup::mode::Mode;
 use xdma::card::PciAddress;
@@ -48,6 +50,8 @@ pub struct State {
     pub has_iommufd: RefCell<bool>,
     /// Whether the kernel was built without no-IOMMU mode.
     pub lacks_no_iommu: RefCell<bool>,
+    /// IDs that drivers were given, each as driver and `vendor device`.
+    pub ids: RefCell<Vec<(&'static str, String)>>,
 }
 
 impl Tree {
@@ -215,6 +219,68 @@ impl Tree {
         (owner.uid, owner.gid, owner.mode)
     }
 
+    /// Gives a function a configuration space with these words at the beginning; the rest is zero, except for the address of BAR 0.
+    pub fn config(&self, address: &str, vendor: u16, device: u16, bar: u32) {
+        let mut header = [0u8; 64];
+        header[..2].copy_from_slice(&vendor.to_le_bytes());
+        header[2..4].copy_from_slice(&device.to_le_bytes());
+        header[16..20].copy_from_slice(&bar.to_le_bytes());
+        fs::write(self.kernel.device(address).join("config"), header).unwrap();
+    }
+
+    /// Makes a function read all ones, as after its image is lost.
+    pub fn lose(&self, address: &str) {
+        fs::write(self.kernel.device(address).join("config"), [0xff; 64]).unwrap();
+        let _ = fs::remove_file(self.path("removed-from"));
+        symlink(self.kernel.device(address), self.path("removed-from")).unwrap();
+    }
+
+    /// Does what a user does who pastes advice into a shell: runs its commands up to a comment, and fails with the first that fails.
+    pub fn paste(&self, advice: &str) -> Result<(), String> {
+        let commands = advice.split("   #").next().unwrap();
+        commands
+            .split("; ")
+            .flat_map(|part| part.split(" && "))
+            .try_for_each(|command| self.type_command(command))
+    }
+
+    fn type_command(&self, command: &str) -> Result<(), String> {
+        let words: Vec<_> = command.split_whitespace().collect();
+        match words.as_slice() {
+            ["sudo", "groupadd", "--system", name] => {
+                let text = self.text("etc/group");
+                self.file("etc/group", &format!("{text}{name}:x:991:\n"));
+                Ok(())
+            }
+            ["sudo", "driverctl", "unset-override", address] => {
+                fs::remove_file(self.path(&format!("etc/driverctl.d/pci-{address}")))
+                    .map_err(|e| e.to_string())
+            }
+            // These change the shell, accounts and files of the user, or the card, which this host does not imitate.
+            ["newgrp" | "ulimit" | "export" | "unset", ..]
+            | ["sudo", "usermod" | "setcap" | "fpga-load-local-image" | "fpga-describe-local-image", ..] => {
+                Ok(())
+            }
+            ["sudo", "vfio-setup", ..] => {
+                let cli = Cli::try_parse_from(&words[1..]).map_err(|error| format!("{command}: {error}"))?;
+                let outcome = cli::run(&self.host(), &cli.command).map_err(|error| error.to_string())?;
+                assert_eq!(outcome.code, 0, "{command}");
+                Ok(())
+            }
+            ["echo", ..] => {
+                let (echo, tee) =
+                    command.split_once(" | sudo tee ").ok_or_else(|| format!("no tee: {command}"))?;
+                let text = echo["echo".len()..].trim().trim_matches('"');
+                let text = if text.is_empty() { "\n" } else { text };
+                let kernel = FakeKernel(self.kernel.clone());
+                tee.split_whitespace().try_for_each(|file| {
+                    kernel.write(&self.path(&file[1..]), text).map_err(|error| format!("{command}: {error}"))
+                })
+            }
+            _ => Err(format!("not a command: {command}")),
+        }
+    }
+
     /// Returns the operations on the kernel, in order.
     pub fn log(&self) -> Vec<String> {
         self.kernel.log.borrow().clone()
@@ -318,12 +384,38 @@ impl State {
         self.group(address).is_some() || switch.is_ok_and(|text| text == "Y\n")
     }
 
+    /// Returns a driver that was given the IDs of a function.
+    fn driver_by_ids(&self, address: &str) -> Option<String> {
+        let id = |name: &str| {
+            let text = fs::read_to_string(self.device(address).join(name)).unwrap();
+            u32::from_str_radix(text.trim().trim_start_matches("0x"), 16).unwrap()
+        };
+        let ids = format!("{:x} {:x}", id("vendor"), id("device"));
+        self.ids.borrow().iter().find(|(_, known)| *known == ids).map(|(driver, _)| driver.to_string())
+    }
+
+    fn remove_ids(&self, driver: &str, ids: &str) -> io::Result<()> {
+        let mut known = self.ids.borrow_mut();
+        // As in the kernel, one entry at a time.
+        let entry = known.iter().position(|(of, known)| *of == driver && known == ids);
+        known.remove(entry.ok_or_else(|| io::Error::from_raw_os_error(19))?);
+        Ok(())
+    }
+
     fn probe(&self, address: &str) {
-        let driver = self.only_driver(address).unwrap_or_else(|| "xdma".into());
+        let by_ids = || self.driver_by_ids(address);
+        let driver = self.only_driver(address).or_else(by_ids).unwrap_or_else(|| "xdma".into());
         let loaded = self.path("sys/bus/pci/drivers").join(&driver).is_dir();
         if loaded && self.driver(address).is_none() && (driver != "vfio-pci" || self.viable(address)) {
             self.attach(address, &driver);
         }
+    }
+
+    /// Finds a function again that was removed. It answers with its IDs now.
+    fn rescan(&self) -> io::Result<()> {
+        let found = fs::read_link(self.path("removed-from"))?;
+        fs::rename(self.path("removed"), &found)?;
+        fs::remove_file(found.join("config"))
     }
 
     fn react(&self, path: &Path, text: &str) -> io::Result<()> {
@@ -333,6 +425,9 @@ impl State {
         match name {
             "driver_override" if text == "\n" => fs::write(path, "(null)\n"),
             "unbind" => self.detach(text, parent),
+            "remove_id" => self.remove_ids(parent, text),
+            "remove" => fs::rename(path.parent().unwrap(), self.path("removed")),
+            "rescan" => self.rescan(),
             "bind" if self.only_driver(text).is_some_and(|only| only != parent) => {
                 Err(io::Error::from_raw_os_error(19))
             }
@@ -346,6 +441,9 @@ impl State {
             }
             "nr_hugepages" => {
                 let given = text.parse::<u64>().unwrap().min(self.pages.borrow().unwrap_or(u64::MAX));
+                let free = path.with_file_name("free_hugepages");
+                let number = |path: &Path| fs::read_to_string(path).unwrap().trim().parse::<u64>().unwrap();
+                fs::write(&free, format!("{}\n", (number(&free) + given).saturating_sub(number(path))))?;
                 fs::write(path, format!("{given}\n"))
             }
             _ if !path.exists() => Err(io::Error::from_raw_os_error(2)),

@@ -1,0 +1,88 @@
+//! The commands that `doctor` suggests. Each is planned first; if it would be refused, the reason is given instead.
+
+use super::Context;
+use crate::hugepages::{PageSize, Wanted};
+use crate::select;
+use crate::{BindOptions, Host, Plan, Refusal, SetupError, accounts, advice, persist};
+use xdma::card::PciAddress;
+use xdma::regs::ids::Model;
+
+/// Returns the command that binds the function for the group of its users.
+pub(super) fn bind(context: &Context) -> String {
+    let group = Some(advice::bind_group(context.host));
+    planned_bind(context, BindOptions { group, ..advice::options(&context.function) })
+}
+
+/// Returns the command that binds the function without an IOMMU.
+pub(super) fn bind_without_iommu(context: &Context) -> String {
+    let group = Some(advice::bind_group(context.host));
+    planned_bind(context, BindOptions { group, no_iommu: true, ..advice::options(&context.function) })
+}
+
+/// Returns the command that reserves hugepages of 2 MiB, and changes nothing else about a bound function.
+pub(super) fn hugepages(context: &Context, count: u64) -> String {
+    let hugepages = Wanted(vec![(PageSize::Huge2M, count)]);
+    planned_bind(context, BindOptions { hugepages, ..advice::options(&context.function) })
+}
+
+fn planned_bind(context: &Context, options: BindOptions) -> String {
+    let (host, named) = (context.host, [context.function.address()]);
+    if select::model(&context.function).is_ok_and(|model| model == Model::NoImage) {
+        return "see function above".into();
+    }
+    let command = advice::bind_with(host, &named, &options);
+    or_reason(command, Plan::bind(host, &named, &with_existing_group(host, options)))
+}
+
+/// Returns the command that persists the binding of the function in addition to what is persisted already.
+pub(super) fn persist(context: &Context) -> String {
+    match advice::to_persist(context.host, Some(&context.function)) {
+        Ok((named, options)) => planned_persist(context.host, &named, options),
+        Err(error) => error.to_string(),
+    }
+}
+
+/// Returns the command that persists what is persisted already, or the binding of all cards, with a number of hugepages of 2 MiB, if any
+/// are missing.
+pub(super) fn persist_host(host: &Host, missing_pages: Option<u64>, no_iommu: bool) -> String {
+    match advice::to_persist(host, None) {
+        Ok((named, mut options)) => {
+            options.no_iommu |= no_iommu;
+            if let Some(count) = missing_pages {
+                options.hugepages = Wanted(vec![(PageSize::Huge2M, count)]);
+                options.node = None;
+            }
+            planned_persist(host, &named, options)
+        }
+        Err(error) => error.to_string(),
+    }
+}
+
+fn planned_persist(host: &Host, named: &[PciAddress], options: BindOptions) -> String {
+    let command = advice::persist_with(host, named, &options);
+    let mut options = with_existing_group(host, options);
+    // `persist` needs a group. The number of a system group stands for the one that the command creates first.
+    options.group.get_or_insert_with(|| "0".into());
+    or_reason(command, persist::persist(host, named, &options))
+}
+
+/// Removes a group that does not exist, which the command creates first.
+fn with_existing_group(host: &Host, options: BindOptions) -> BindOptions {
+    let group = options.group.filter(|group| accounts::group(host, group).is_ok());
+    BindOptions { group, ..options }
+}
+
+fn or_reason<T>(command: String, planned: Result<T, SetupError>) -> String {
+    match planned {
+        Ok(_) => command,
+        Err(SetupError::Refused(refusal)) => match refusal {
+            Refusal::InUse { .. } => format!("end its uses first (see users), then `{command}`"),
+            Refusal::ForeignMembers { .. } => "see group".into(),
+            Refusal::NoIommu(_) => "see IOMMU".into(),
+            Refusal::Lost { .. } => "see config space".into(),
+            Refusal::BehindVmd(_) | Refusal::Bridge(_) => "see function".into(),
+            other => other.to_string(),
+        },
+        Err(error) => error.to_string(),
+    }
+}
