@@ -1,11 +1,15 @@
 //! Cards that are removed, hang, or return wrong results.
 
 use crate::common::{Fixture, LIMIT, cpu, emulated, eventually, options, points, scalars, slow, source};
+use ark_bn254::G1Affine;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 use xdma::card::CardOptions;
 use xdma::regs::Direction;
-use xdma_cards::{CardSource, Cards, CardsOptions, PartError, ReadmitError, Scalars, Sum, SumError};
+use xdma_cards::{
+    CardSource, Cards, CardsOptions, PartError, PointSource, ReadmitError, Scalars, Sum, SumError,
+};
 use xdma_emulated_card::emulator::faults::{FaultDuration, Injection, Kind, Plan};
 use xdma_emulated_card::emulator::logic::msm::{BitFlip, Window};
 use xdma_emulated_card::emulator::logic::{Design, MsmModelOptions};
@@ -262,4 +266,27 @@ fn with_random_faults_a_sum_is_right_or_an_error() {
     }
     println!("{right} right, {failed_parts} failed parts, {errors} without a card");
     assert!(right >= 30 && failed_parts >= 5, "{right} right, {failed_parts} failed parts, {errors} errors");
+}
+
+/// Points whose owner panics when a card copies them.
+struct PanickingPoints(AtomicU32);
+
+impl PointSource for PanickingPoints {
+    fn read(&self, read: &mut dyn FnMut(&[G1Affine])) {
+        assert!(self.0.fetch_add(1, Ordering::Relaxed) == 0, "this panic is part of the test");
+        read(&points(10));
+    }
+}
+
+#[test]
+fn a_panic_in_a_thread_takes_its_card_out_and_nothing_hangs() {
+    let fixture = Fixture::new(vec![MsmModelOptions::default(); 2], 200, options());
+    fixture.check();
+    drop(fixture.cards.register(PanickingPoints(AtomicU32::new(0))));
+    eventually("a card without a thread is in service", || fixture.in_service().is_empty());
+    assert!(matches!(fixture.sum(), Err(SumError::NoCardLeft { .. })));
+    let error = fixture.cards.readmit(0, LIMIT).unwrap_err();
+    assert!(error.to_string().contains("its thread ended"), "{error}");
+    assert!(fixture.cards.h2c_stats(1).is_none());
+    drop(fixture.cards.register(points(10)));
 }

@@ -6,9 +6,10 @@
 //! Sums are computed by arkworks, and tested against halo2curves.
 //!
 //! [`CORE_BUSY`](xdma_regs::msm::CORE_BUSY) counts the cycles that the design's core would need ([`CoreCycles`]), whatever the rate
-//! of this model: it is the same on every machine. The other clocks are derived from wall-clock time and
-//! [`MsmModelOptions::clock_khz`], so they describe this model and not the hardware. The duration of a reduction depends on the
-//! host's processors.
+//! of this model: it is the same on every machine. [`CYCLES`](xdma_regs::msm::CYCLES) counts the same cycles while the core is busy,
+//! and otherwise wall-clock time, so the share of busy cycles is that of a core of the design's speed with the waits of this host. The
+//! other clocks are derived from wall-clock time and [`MsmModelOptions::clock_khz`], so they describe this model and not the hardware.
+//! The duration of a reduction depends on the host's processors.
 //!
 //! # Hostile data
 //! Coordinates are reduced modulo p and scalars modulo r. A point that is not on the curve is replaced by the curve's generator,

@@ -67,7 +67,7 @@ fn read_pair(state: &State, offset: u32, now: Nanos) -> u64 {
         PUSHED_POINTS => state.points.pushed,
         CONSUMED_SCALARS => state.scalars.consumed,
         CONSUMED_POINTS => state.points.consumed,
-        CYCLES => state.clocks_in(now - state.reset_at),
+        CYCLES => state.cycles(now),
         CORE_BUSY => state.busy_cycles,
         STARVE_SCALAR => state.clocks_in(clocks.starve_scalar),
         STARVE_POINT => state.clocks_in(clocks.starve_point),

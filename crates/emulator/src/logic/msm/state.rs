@@ -66,6 +66,8 @@ pub(super) struct Task {
 /// Clock counters, kept as time in nanoseconds.
 #[derive(Default)]
 pub(super) struct Clocks {
+    /// Time in which the core consumed pairs or reduced.
+    pub(super) busy: Nanos,
     pub(super) starve_scalar: Nanos,
     pub(super) starve_point: Nanos,
     pub(super) starve_both: Nanos,
@@ -165,6 +167,9 @@ impl State {
         loop {
             let elapsed = now.saturating_sub(self.core_time);
             let Some(ready) = self.ready() else {
+                if self.reducing() {
+                    self.clocks.busy += elapsed;
+                }
                 self.core_time = self.core_time.max(now);
                 break;
             };
@@ -180,7 +185,9 @@ impl State {
             if allowed == 0 {
                 break;
             }
-            self.core_time += self.time_of(allowed);
+            let spent = self.time_of(allowed);
+            self.clocks.busy += spent;
+            self.core_time += spent;
             self.consume(allowed);
         }
         self.check_watchdog(now);
@@ -462,6 +469,12 @@ impl State {
     /// Returns the number of clocks in `time`.
     pub(super) fn clocks_in(&self, time: Nanos) -> u64 {
         (u128::from(time) * u128::from(self.options.clock_khz) / 1_000_000) as u64
+    }
+
+    /// Returns the clocks since the reset: those of the wall clock while the core waited, and those of the design while it was busy.
+    pub(super) fn cycles(&self, now: Nanos) -> u64 {
+        let waited = (now - self.reset_at).saturating_sub(self.clocks.busy);
+        self.clocks_in(waited) + self.busy_cycles
     }
 
     /// Checks the watchdog: if a window is stalled while the other FIFO is empty, the host must have stopped sending.
