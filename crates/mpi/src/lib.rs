@@ -6,6 +6,7 @@
 mod failure;
 mod message;
 mod options;
+mod process;
 mod report;
 mod root;
 mod session;

@@ -1,0 +1,71 @@
+//! This process: how it was started, and how it ends.
+
+use crate::failure::exit_code;
+use mpi::ffi;
+use mpi::topology::SimpleCommunicator;
+use mpi::traits::{AsRaw, Communicator};
+use std::panic;
+use std::thread;
+use std::time::Duration;
+
+/// Returns the number of processes that the launcher started, if it says so, or `None` if no launcher started this process.
+#[allow(clippy::option_option)]
+pub(crate) fn launched_processes() -> Option<Option<usize>> {
+    let number = |name| std::env::var(name).ok().and_then(|text| text.parse().ok());
+    // Open MPI; MPICH, Intel MPI, and Slurm with PMI-2; Slurm with PMIx does not say how many.
+    let sizes = ["OMPI_COMM_WORLD_SIZE", "PMI_SIZE"];
+    let is_launched =
+        sizes.iter().chain(&["PMI_RANK", "PMIX_RANK"]).any(|name| std::env::var_os(name).is_some());
+    is_launched.then(|| sizes.into_iter().find_map(number))
+}
+
+/// Makes a panic on any thread end the job. Otherwise, unwinding would finalize MPI, which waits for ranks that wait for this one.
+pub(crate) fn abort_on_panic(communicator: &SimpleCommunicator) {
+    struct Handle(ffi::MPI_Comm);
+    // SAFETY: the handle of MPI_COMM_WORLD is valid in all threads until MPI is finalized.
+    unsafe impl Send for Handle {}
+    // SAFETY: as above.
+    unsafe impl Sync for Handle {}
+    impl Handle {
+        fn abort(&self) {
+            // SAFETY: the handle is valid. The call does not return, and aborting is all that is left to do: with a library that
+            // does not allow calls from this thread, it at worst aborts in another way.
+            unsafe { ffi::MPI_Abort(self.0, exit_code::PANIC.into()) };
+        }
+    }
+    let (handle, rank, print) = (Handle(communicator.as_raw()), communicator.rank(), panic::take_hook());
+    panic::set_hook(Box::new(move |info| {
+        print(info);
+        eprintln!(
+            "xdma-mpi: rank {rank} panicked; the job ends without a result (exit code {})",
+            exit_code::PANIC
+        );
+        handle.abort();
+    }));
+}
+
+/// Ends the process if MPI is not finalized in time, as when another rank is killed at that moment.
+pub(crate) fn abort_if_finalizing_takes_longer_than(limit: Duration) {
+    thread::spawn(move || {
+        thread::sleep(limit);
+        eprintln!("xdma-mpi: finalizing MPI took longer than {limit:.0?}; another rank may have died");
+        std::process::exit(exit_code::SILENT.into());
+    });
+}
+
+/// The pause between two polls. It grows, so that a short wait is precise, and a long one costs no processor time.
+pub(crate) struct Pause(Duration);
+
+impl Pause {
+    const FIRST: Duration = Duration::from_micros(1);
+    const LONGEST: Duration = Duration::from_millis(1);
+
+    pub fn new() -> Self {
+        Self(Self::FIRST)
+    }
+
+    pub fn sleep(&mut self) {
+        thread::sleep(self.0);
+        self.0 = (self.0 * 2).min(Self::LONGEST);
+    }
+}
