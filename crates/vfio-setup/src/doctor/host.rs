@@ -25,7 +25,11 @@ pub(super) fn check(host: &Host, options: &DoctorOptions, checks: &mut Vec<Check
         }),
     );
     checks.push(process::memlock(host, options, &identity, || more.clone())?);
-    checks.push(process::hugepages(host, options, None, None, |_| more.clone())?);
+    let pages = |count| match remedy::persisted_pages(host, count) {
+        true => "they are reserved at the next boot".into(),
+        false => more.clone(),
+    };
+    checks.push(process::hugepages(host, options, None, None, pages)?);
     Ok(())
 }
 
@@ -79,7 +83,14 @@ fn driver(host: &Host) -> Result<Check, SetupError> {
     for list in lists {
         let Some(text) = host.text(&list)? else { continue };
         known = true;
-        if text.contains("/vfio-pci.ko") {
+        // A line begins with the path of a module. In the list of modules in the kernel, it is the whole line.
+        let is_driver = |line: &str| {
+            line.split(':')
+                .next()
+                .and_then(|path| path.rsplit('/').next())
+                .is_some_and(|name| name.starts_with("vfio-pci.ko"))
+        };
+        if text.lines().any(is_driver) {
             return Ok(Check::good(NAME, format!("this kernel has {VFIO}; `bind` loads it")));
         }
     }

@@ -48,14 +48,20 @@ pub(super) fn persist_host(host: &Host, missing_pages: Option<u64>, no_iommu: bo
     match advice::to_persist(host, None) {
         Ok((named, mut options)) => {
             options.no_iommu |= no_iommu;
-            if let Some(count) = missing_pages {
-                options.hugepages = Wanted(vec![(PageSize::Huge2M, count)]);
-                options.node = None;
+            if let Some(count) = missing_pages.filter(|&count| !persisted_pages(host, count)) {
+                options.hugepages.0.retain(|(size, _)| *size != PageSize::Huge2M);
+                options.hugepages.0.push((PageSize::Huge2M, count));
             }
             planned_persist(host, &named, options)
         }
         Err(error) => error.to_string(),
     }
+}
+
+/// Returns whether at least this number of hugepages of 2 MiB is persisted already.
+pub(super) fn persisted_pages(host: &Host, count: u64) -> bool {
+    let installed = persist::installed(host).map(|(_, options)| options.hugepages.0).unwrap_or_default();
+    installed.iter().any(|&(size, persisted)| size == PageSize::Huge2M && persisted >= count)
 }
 
 fn planned_persist(host: &Host, named: &[PciAddress], options: BindOptions) -> String {

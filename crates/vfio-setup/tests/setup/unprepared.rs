@@ -40,6 +40,11 @@ fn a_host_without_a_card_is_prepared_step_by_step() {
         "lib/modules/6.12.1/modules.dep",
         "kernel/drivers/vfio/pci/vfio-pci.ko.xz: kernel/drivers/vfio/vfio.ko.xz\n",
     );
+    assert_eq!(host_check(&tree, "driver").verdict, Verdict::Good);
+    tree.file("lib/modules/6.12.1/modules.dep", "my-vfio-pci.ko: vfio.ko\n");
+    assert_eq!(host_check(&tree, "driver").verdict, Verdict::Bad);
+    // As depmod writes it for a module without a directory.
+    tree.file("lib/modules/6.12.1/modules.dep", "vfio-pci.ko: vfio.ko\n");
     for name in ["group", "udev rules"] {
         let check = host_check(&tree, name);
         assert_ne!(check.verdict, Verdict::Good, "{check:?}");
@@ -51,6 +56,19 @@ fn a_host_without_a_card_is_prepared_step_by_step() {
     assert!(
         tree.text(BINDING).contains("\nATTR{modalias}==\"pci:v000010EEd0000903Fsv*\", GOTO=\"xdma_bind\"\n")
     );
+}
+
+#[test]
+fn persisted_hugepages_are_kept() {
+    let tree = Tree::new();
+    tree.file("sys/kernel/mm/hugepages/hugepages-2048kB/free_hugepages", "0\n");
+    let options = BindOptions { hugepages: "2M=64,1G=2".parse().unwrap(), ..BindOptions::default() };
+    persist::persist(&tree.host(), &[], &options).unwrap().apply(&tree.host()).unwrap();
+    assert_eq!(host_check(&tree, "hugepages").remedy.as_deref(), Some("they are reserved at the next boot"));
+    let options = BindOptions { hugepages: "2M=1,1G=2".parse().unwrap(), ..BindOptions::default() };
+    persist::persist(&tree.host(), &[], &options).unwrap().apply(&tree.host()).unwrap();
+    let remedy = host_check(&tree, "hugepages").remedy.unwrap();
+    assert_eq!(remedy, "sudo vfio-setup persist --hugepages 1G=2,2M=6 --group fpga");
 }
 
 #[test]
