@@ -17,9 +17,27 @@ pub mod descriptor {
 pub mod memory {
     pub use crate::memory::mapper::{Addressing, Extent, Isolation, Mapper, MemoryRef};
     pub use crate::memory::pinned::PinnedMemory;
+    pub use crate::memory::raw::RawMemory;
     pub use crate::memory::release_observer::ReleaseObserver;
     pub use crate::memory::shared_memory::SharedMemory;
     pub use crate::memory::space::DmaSpace;
+
+    use crate::memory::{Buffer, MemoryError};
+
+    /// Returns the address of a buffer's first byte in this process. The memory is mapped as long as the buffer exists. Code that uses
+    /// the pointer must create no reference to bytes that the card may write.
+    pub fn pointer(buffer: &Buffer) -> *mut u8 {
+        buffer.as_mut_ptr()
+    }
+
+    /// Checks that neither a transfer nor a run of a program uses a buffer.
+    ///
+    /// # Errors
+    ///
+    /// [`MemoryError::InFlight`], [`MemoryError::Quarantined`].
+    pub fn check_idle(buffer: &Buffer) -> Result<(), MemoryError> {
+        buffer.check_idle()
+    }
 }
 
 /// Channels without a card.
@@ -62,6 +80,7 @@ pub mod card {
     use crate::card::{Card, CardError, CardName, CardOptions};
     use crate::memory::MemoryError;
     use crate::memory::pinned::PinnedMemory;
+    use crate::memory::raw::RawMemory;
     use crate::memory::shared_memory::SharedMemory;
     use crate::regs::Direction;
     use std::any::Any;
@@ -147,6 +166,26 @@ pub mod card {
     ) -> Result<PinnedMemory, MemoryError> {
         // SAFETY: the caller's contract.
         unsafe { card.pin(ptr, len, direction, owner) }
+    }
+
+    /// Makes `len` bytes at `ptr`, which other code owns, accessible to the card, in place as far as the bus can pin them.
+    ///
+    /// # Errors
+    ///
+    /// [`MemoryError`] if the range is empty, or cannot be mapped or staged.
+    ///
+    /// # Safety
+    ///
+    /// The bytes are plain bytes, and stay allocated until [`RawMemory::release`] has succeeded. While a method of [`RawMemory`] that
+    /// takes `&mut self` runs, nothing else accesses them. No Rust reference to bytes that the card may write is used before that.
+    pub unsafe fn register_raw(
+        card: &Card,
+        ptr: *mut u8,
+        len: u64,
+        direction: Direction,
+    ) -> Result<RawMemory, MemoryError> {
+        // SAFETY: the caller's contract.
+        unsafe { card.register_raw(ptr, len, direction) }
     }
 
     /// Allocates memory that other processes can map and write.
