@@ -46,7 +46,54 @@ pub mod channel {
     pub use crate::channel::write_back::{WORDS, WriteBackArea};
     pub use crate::stats::channel::Counters;
 
-    use crate::channel::{Channel, ChannelOptions, OpenError};
+    use crate::channel::stream::Sender;
+    use crate::channel::{Channel, ChannelOptions, OpenError, Poll, PollError, SubmitError, Ticket};
+    use crate::memory::DmaMemory;
+    use std::ops::Range;
+
+    /// As [`Channel::submit`], with a result that fits in registers. It is inlined, for callers that add little to it.
+    ///
+    /// # Errors
+    ///
+    /// As [`Channel::submit`].
+    #[inline(always)]
+    pub fn submit(
+        channel: &mut Channel,
+        memory: &impl DmaMemory,
+        range: Range<u64>,
+        card: u64,
+    ) -> Result<Ticket, Box<SubmitError>> {
+        channel.submit_boxed(memory, range, card)
+    }
+
+    /// Returns the channel of a sender, for callers that keep all channels in one type.
+    pub fn of_sender(sender: Sender) -> Channel {
+        sender.into_channel()
+    }
+
+    /// Sends `range` of `memory`, in bytes, on the channel of a sender; `ends` is whether a packet ends with it.
+    ///
+    /// # Errors
+    ///
+    /// As [`Sender::send`].
+    pub fn send(
+        channel: &mut Channel,
+        memory: &impl DmaMemory,
+        range: Range<u64>,
+        ends: bool,
+    ) -> Result<Ticket, SubmitError> {
+        channel.send(memory, range, ends)
+    }
+
+    /// As [`Channel::poll`], with a result that fits in registers. It is inlined, for callers that add little to it.
+    ///
+    /// # Errors
+    ///
+    /// As [`Channel::poll`].
+    #[inline(always)]
+    pub fn poll(channel: &mut Channel, ticket: Ticket) -> Result<Poll, Box<PollError>> {
+        channel.poll_boxed(ticket)
+    }
 
     /// Opens a channel: stops it and sets it up.
     ///

@@ -95,7 +95,7 @@ impl Parts {
     /// Calls `each` with each staged part: its range of the caller's bytes, and its buffer.
     pub fn each_staged(
         &mut self,
-        each: &mut dyn FnMut(Range<u64>, &mut Buffer) -> Result<(), MemoryError>,
+        mut each: impl FnMut(Range<u64>, &mut Buffer) -> Result<(), MemoryError>,
     ) -> Result<(), MemoryError> {
         let mut staged = self.all.iter_mut().filter(|part| part.staged);
         staged.try_for_each(|part| each(part.range.clone(), &mut part.buffer))

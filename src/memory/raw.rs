@@ -57,7 +57,7 @@ impl RawMemory {
     pub fn synchronize(&mut self) -> Result<(), MemoryError> {
         self.parts.check_idle()?;
         let (access, ptr) = (self.access(), self.ptr);
-        self.parts.each_staged(&mut |range, buffer| {
+        self.parts.each_staged(|range, buffer| {
             let len = (range.end - range.start) as usize;
             // SAFETY: inside the owner's memory, which is allocated and which nothing else accesses now. It is a staged part, so the
             // card has no access to it.

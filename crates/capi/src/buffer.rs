@@ -3,9 +3,10 @@
 use crate::card::{CARDS, xdma_card};
 use crate::children::{Child, Uses};
 use crate::error::{Failure, run};
+use crate::kind::Kind;
 use crate::pointers::{self, Out, handle, invalid, xdma_direction};
+use crate::shared::SharedTable;
 use crate::status::{XDMA_ERROR_RANGE, XDMA_REMEDY_CORRECT, xdma_status};
-use crate::table::{Kind, Table};
 use std::ffi::c_void;
 use std::ops::Range;
 use xdma::memory::{Access, Buffer, DmaMemory, MemoryError};
@@ -31,10 +32,11 @@ unsafe impl Sync for BufferObject {}
 
 pub(crate) enum Memory {
     Allocated(Buffer),
-    Registered(RawMemory),
+    /// In a box, so that a buffer that was allocated is found with few instructions.
+    Registered(Box<RawMemory>),
 }
 
-pub(crate) static BUFFERS: Table<BufferObject, { 1 << 18 }> = Table::new(Kind::Buffer);
+pub(crate) static BUFFERS: SharedTable<BufferObject, { 1 << 18 }> = SharedTable::new(Kind::Buffer);
 
 impl BufferObject {
     pub fn allocated(buffer: Buffer, child: Child) -> Self {
@@ -93,16 +95,16 @@ impl BufferObject {
 
 /// Returns the range of `size` bytes from `offset` on. The driver checks it against the memory.
 #[inline(always)]
-pub(crate) fn range(offset: u64, size: u64) -> Range<u64> {
-    offset..offset.wrapping_add(size)
+pub(crate) fn range(offset: u64, size: u64) -> Result<Range<u64>, Failure> {
+    match offset.checked_add(size) {
+        Some(end) => Ok(offset..end),
+        None => Err(beyond(offset, size)),
+    }
 }
 
-/// Checks that a range that the driver refused does not end beyond 2^64.
 #[cold]
-pub(crate) fn explain_range(offset: u64, size: u64, otherwise: Failure) -> Failure {
-    if offset.checked_add(size).is_some() {
-        return otherwise;
-    }
+#[inline(never)]
+fn beyond(offset: u64, size: u64) -> Failure {
     let text =
         format!("{size} bytes from offset {offset} on end beyond 2^64; pass a range inside of the buffer");
     Failure::new(XDMA_ERROR_RANGE, XDMA_REMEDY_CORRECT, text)
@@ -136,12 +138,11 @@ pub unsafe extern "C" fn xdma_buffer_allocate(
     buffer: *mut *mut xdma_buffer,
 ) -> xdma_status {
     run(|| {
-        let (buffer, card) = (Out::new(buffer)?, CARDS.shared(card)?);
+        let (buffer, card) = (Out::new(buffer)?, CARDS.get(card)?);
         let memory = card.card.allocate(size, pointers::direction(direction)?)?;
         let object = BufferObject::allocated(memory, card.child(Kind::Buffer));
         // SAFETY: the caller passes NULL or a valid pointer.
-        unsafe { buffer.set(handle(BUFFERS.insert(object, 0)?)) };
-        Ok(())
+        unsafe { buffer.put(handle(BUFFERS.insert(object)?)) }
     })
 }
 
@@ -164,7 +165,7 @@ pub unsafe extern "C" fn xdma_buffer_register(
     buffer: *mut *mut xdma_buffer,
 ) -> xdma_status {
     run(|| {
-        let (buffer, card) = (Out::new(buffer)?, CARDS.shared(card)?);
+        let (buffer, card) = (Out::new(buffer)?, CARDS.get(card)?);
         let direction = pointers::direction(direction)?;
         if data.is_null() {
             return Err(pointers::null("the pointer to the memory"));
@@ -178,20 +179,19 @@ pub unsafe extern "C" fn xdma_buffer_register(
         // calls with the buffer that copy it. The object is dropped only there.
         let memory = unsafe { register_raw(&card.card, data, size, direction)? };
         let object = BufferObject {
-            memory: Memory::Registered(memory),
+            memory: Memory::Registered(Box::new(memory)),
             data,
             uses: Uses::default(),
             _child: card.child(Kind::Buffer),
         };
         // SAFETY: the caller passes NULL or a valid pointer.
-        unsafe { buffer.set(handle(insert_registered(object)?)) };
-        Ok(())
+        unsafe { buffer.put(handle(insert_registered(object)?)) }
     })
 }
 
 /// Stores registered memory. If there is no free handle, takes it from the card again before the object is dropped.
 fn insert_registered(object: BufferObject) -> Result<u64, Failure> {
-    BUFFERS.insert_or(object, 0, |object| {
+    BUFFERS.insert_or(object, |object| {
         if let Memory::Registered(memory) = &object.memory
             && memory.release().is_err()
         {
@@ -210,7 +210,7 @@ pub unsafe extern "C" fn xdma_buffer_get_info(
     info: *mut xdma_buffer_info,
 ) -> xdma_status {
     run(|| {
-        let (info, buffer) = (Out::new(info)?, BUFFERS.shared(buffer)?);
+        let (info, buffer) = (Out::new(info)?, BUFFERS.get(buffer)?);
         let (staged, registered) = match &buffer.memory {
             Memory::Allocated(_) => (0, false),
             Memory::Registered(memory) => (memory.staged_bytes(), true),
@@ -221,8 +221,7 @@ pub unsafe extern "C" fn xdma_buffer_get_info(
         };
         let value = xdma_buffer_info { size: buffer.len(), staged, registered, direction };
         // SAFETY: the caller passes NULL or a valid pointer.
-        unsafe { info.set(value) };
-        Ok(())
+        unsafe { info.put(value) }
     })
 }
 
@@ -239,10 +238,9 @@ pub unsafe extern "C" fn xdma_buffer_get_data(
     data: *mut *mut c_void,
 ) -> xdma_status {
     run(|| {
-        let (data, buffer) = (Out::new(data)?, BUFFERS.shared(buffer)?);
+        let (data, buffer) = (Out::new(data)?, BUFFERS.get(buffer)?);
         // SAFETY: the caller passes NULL or a valid pointer.
-        unsafe { data.set(buffer.data.cast()) };
-        Ok(())
+        unsafe { data.put(buffer.data.cast()) }
     })
 }
 
@@ -279,7 +277,7 @@ pub unsafe extern "C" fn xdma_buffer_read(
     run(|| {
         // SAFETY: the caller passes NULL or a valid pointer, and the bytes are only written to.
         let data = unsafe { pointers::bytes_mut(data, size)? };
-        Ok(BUFFERS.shared(buffer)?.read(offset, data)?)
+        Ok(BUFFERS.get(buffer)?.read(offset, data)?)
     })
 }
 

@@ -2,9 +2,11 @@
 
 use crate::children::{Child, Children};
 use crate::error::{Failure, run};
+use crate::kind::Kind;
 use crate::pointers::{self, Options, Out, handle, invalid};
+use crate::shared::SharedTable;
 use crate::status::xdma_status;
-use crate::table::{Kind, Table};
+use crate::tables;
 use crate::thread;
 use std::ffi::c_char;
 use std::sync::Arc;
@@ -28,7 +30,7 @@ impl CardObject {
     }
 }
 
-pub(crate) static CARDS: Table<CardObject, 256> = Table::new(Kind::Card);
+pub(crate) static CARDS: SharedTable<CardObject, 256> = SharedTable::new(Kind::Card);
 
 /// Page sizes of allocated memory.
 pub type xdma_pages = u32;
@@ -218,7 +220,7 @@ impl From<&Report> for xdma_card_info {
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn xdma_card_options_init(options: *mut xdma_card_options) -> xdma_status {
     // SAFETY: the caller passes NULL or a valid pointer.
-    run(|| unsafe { Ok(Out::new(options)?.set(xdma_card_options::new())) })
+    run(|| unsafe { Out::new(options)?.put(xdma_card_options::new()) })
 }
 
 /// Opens a card.
@@ -243,11 +245,11 @@ pub unsafe extern "C" fn xdma_card_open(
         let (name, options) =
             unsafe { (pointers::text(name, "the card's name")?, pointers::options(options)?) };
         thread::watch_forks();
+        tables::mark_null();
         let opened = name.parse::<CardName>()?.open(options.try_into()?)?;
         let object = CardObject { card: opened, children: Arc::default() };
         // SAFETY: as above.
-        unsafe { card.set(handle(CARDS.insert(object, 0)?)) };
-        Ok(())
+        unsafe { card.put(handle(CARDS.insert(object)?)) }
     })
 }
 
@@ -274,10 +276,9 @@ pub unsafe extern "C" fn xdma_card_close(card: *mut xdma_card) -> xdma_status {
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn xdma_card_get_info(card: *mut xdma_card, info: *mut xdma_card_info) -> xdma_status {
     run(|| {
-        let (info, card) = (Out::new(info)?, CARDS.shared(card)?);
+        let (info, card) = (Out::new(info)?, CARDS.get(card)?);
         // SAFETY: the caller passes NULL or a valid pointer.
-        unsafe { info.set((&card.card.report()?).into()) };
-        Ok(())
+        unsafe { info.put((&card.card.report()?).into()) }
     })
 }
 
@@ -295,7 +296,7 @@ pub unsafe extern "C" fn xdma_card_describe(
     length: *mut usize,
 ) -> xdma_status {
     run(|| {
-        let report = CARDS.shared(card)?.card.report()?;
+        let report = CARDS.get(card)?.card.report()?;
         // SAFETY: the caller passes NULL or valid pointers.
         unsafe { pointers::store_text(&report, text, capacity, length) }
     })
@@ -310,7 +311,7 @@ pub unsafe extern "C" fn xdma_card_describe(
 /// stays busy.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn xdma_card_recover(card: *mut xdma_card) -> xdma_status {
-    run(|| Ok(CARDS.shared(card)?.card.recover()?))
+    run(|| Ok(CARDS.get(card)?.card.recover()?))
 }
 
 /// Resets the function of a card, then recovers the card as xdma_card_recover does.
@@ -320,7 +321,7 @@ pub unsafe extern "C" fn xdma_card_recover(card: *mut xdma_card) -> xdma_status 
 /// Errors: as xdma_card_recover; XDMA_ERROR_UNSUPPORTED or XDMA_ERROR_HOST if the function has no reset.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn xdma_card_reset(card: *mut xdma_card) -> xdma_status {
-    run(|| Ok(CARDS.shared(card)?.card.reset()?))
+    run(|| Ok(CARDS.get(card)?.card.reset()?))
 }
 
 /// Stores the number of bytes in quarantine in `bytes`: memory of transfers that ended without proof that the card had finished with it,
@@ -330,10 +331,9 @@ pub unsafe extern "C" fn xdma_card_reset(card: *mut xdma_card) -> xdma_status {
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn xdma_card_get_quarantined(card: *mut xdma_card, bytes: *mut u64) -> xdma_status {
     run(|| {
-        let (bytes, card) = (Out::new(bytes)?, CARDS.shared(card)?);
+        let (bytes, card) = (Out::new(bytes)?, CARDS.get(card)?);
         // SAFETY: the caller passes NULL or a valid pointer.
-        unsafe { bytes.set(card.card.quarantined_bytes()) };
-        Ok(())
+        unsafe { bytes.put(card.card.quarantined_bytes()) }
     })
 }
 
@@ -344,10 +344,9 @@ pub unsafe extern "C" fn xdma_card_get_quarantined(card: *mut xdma_card, bytes: 
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn xdma_user_size(card: *mut xdma_card, size: *mut u64) -> xdma_status {
     run(|| {
-        let (size, card) = (Out::new(size)?, CARDS.shared(card)?);
+        let (size, card) = (Out::new(size)?, CARDS.get(card)?);
         // SAFETY: the caller passes NULL or a valid pointer.
-        unsafe { size.set(card.card.user()?.size()) };
-        Ok(())
+        unsafe { size.put(card.card.user()?.size()) }
     })
 }
 
@@ -360,10 +359,9 @@ pub unsafe extern "C" fn xdma_user_size(card: *mut xdma_card, size: *mut u64) ->
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn xdma_user_read(card: *mut xdma_card, offset: u32, value: *mut u32) -> xdma_status {
     run(|| {
-        let (value, card) = (Out::new(value)?, CARDS.shared(card)?);
+        let (value, card) = (Out::new(value)?, CARDS.get(card)?);
         // SAFETY: the caller passes NULL or a valid pointer.
-        unsafe { value.set(card.card.user()?.read(offset)?) };
-        Ok(())
+        unsafe { value.put(card.card.user()?.read(offset)?) }
     })
 }
 
@@ -372,5 +370,5 @@ pub unsafe extern "C" fn xdma_user_read(card: *mut xdma_card, offset: u32, value
 /// The write is posted: the call returns before the card has received it. Any thread may call this. Errors: as xdma_user_read.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn xdma_user_write(card: *mut xdma_card, offset: u32, value: u32) -> xdma_status {
-    run(|| Ok(CARDS.shared(card)?.card.user()?.write(offset, value)?))
+    run(|| Ok(CARDS.get(card)?.card.user()?.write(offset, value)?))
 }

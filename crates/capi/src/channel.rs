@@ -1,18 +1,19 @@
 //! Channels: transfers, and streams that send.
 
-use crate::buffer::{BUFFERS, Memory, explain_range, range, xdma_buffer};
+use crate::buffer::{BUFFERS, Memory, range, xdma_buffer};
 use crate::card::{CARDS, xdma_card};
 use crate::children::Child;
 use crate::error::{Failure, call, run};
+use crate::kind::Kind;
+use crate::owned::OwnedTable;
 use crate::pointers::{self, Options, Out, handle, invalid, xdma_direction};
 use crate::status::{XDMA_OK, XDMA_PENDING, xdma_status};
-use crate::table::{Kind, Table};
-use crate::thread;
 use std::ffi::c_char;
+use std::ops::Range;
 use std::time::Duration;
-use xdma::channel::stream::Sender;
-use xdma::channel::{Channel, ChannelOptions, Poll, Ring, Ticket, Wait};
-use xdma::memory::DmaMemory;
+use xdma::channel::{Channel, ChannelOptions, Poll, Ring, SubmitError, Ticket, Wait};
+use xdma::unstable::channel as unstable;
+use xdma::unstable::memory::RawMemory;
 
 /// An open DMA channel, memory-mapped or a stream that sends.
 ///
@@ -20,19 +21,17 @@ use xdma::memory::DmaMemory;
 /// xdma_channel_attach pass it on. When a thread ends, its channels are detached.
 pub struct xdma_channel(());
 
+/// The channel is first, so that its address is that of the object, which saves instructions.
+#[repr(C)]
 pub(crate) struct ChannelObject {
-    link: Link,
+    channel: Channel,
+    sends: bool,
     child: Child,
-}
-
-enum Link {
-    Memory(Channel),
-    Stream(Sender),
 }
 
 impl ChannelObject {
     pub fn new(channel: Channel, child: Child) -> Self {
-        Self { link: Link::Memory(channel), child }
+        Self { channel, sends: false, child }
     }
 
     /// Counts a handle that is opened from this channel.
@@ -42,14 +41,11 @@ impl ChannelObject {
 
     #[inline(always)]
     pub fn channel(&mut self) -> &mut Channel {
-        match &mut self.link {
-            Link::Memory(channel) => channel,
-            Link::Stream(sender) => sender,
-        }
+        &mut self.channel
     }
 }
 
-pub(crate) static CHANNELS: Table<ChannelObject, 1024> = Table::new(Kind::Channel);
+pub(crate) static CHANNELS: OwnedTable<ChannelObject, 1024> = OwnedTable::new(Kind::Channel);
 
 /// Identifies a submitted transfer, run or packet. It is a plain value: copy it freely, and drop it without a call. Do not change it.
 #[repr(C)]
@@ -203,7 +199,7 @@ pub struct xdma_channel_stats {
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn xdma_channel_options_init(options: *mut xdma_channel_options) -> xdma_status {
     // SAFETY: the caller passes NULL or a valid pointer.
-    run(|| unsafe { Ok(Out::new(options)?.set(xdma_channel_options::new())) })
+    run(|| unsafe { Out::new(options)?.put(xdma_channel_options::new()) })
 }
 
 /// Opens a memory-mapped channel, 0 to 3, of a direction, and stores the handle in `channel`.
@@ -222,15 +218,14 @@ pub unsafe extern "C" fn xdma_channel_open(
     channel: *mut *mut xdma_channel,
 ) -> xdma_status {
     run(|| {
-        let (out, card) = (Out::new(channel)?, CARDS.shared(card)?);
+        let (out, card) = (Out::new(channel)?, CARDS.get(card)?);
         // SAFETY: the caller passes NULL or valid pointers.
         let options = unsafe { pointers::options(options)? };
         let direction = pointers::direction(direction)?;
         let channel = card.card.channel(direction, number as usize, options.try_into()?)?;
         let object = ChannelObject::new(channel, card.child(Kind::Channel));
         // SAFETY: as above.
-        unsafe { out.set(handle(CHANNELS.insert(object, thread::owner())?)) };
-        Ok(())
+        unsafe { out.put(handle(CHANNELS.insert(object)?)) }
     })
 }
 
@@ -245,14 +240,14 @@ pub unsafe extern "C" fn xdma_sender_open(
     channel: *mut *mut xdma_channel,
 ) -> xdma_status {
     run(|| {
-        let (out, card) = (Out::new(channel)?, CARDS.shared(card)?);
+        let (out, card) = (Out::new(channel)?, CARDS.get(card)?);
         // SAFETY: the caller passes NULL or valid pointers.
         let options = unsafe { pointers::options(options)? };
         let sender = card.card.stream_h2c(number as usize, options.try_into()?)?;
-        let object = ChannelObject { link: Link::Stream(sender), child: card.child(Kind::Channel) };
+        let channel = unstable::of_sender(sender);
+        let object = ChannelObject { channel, sends: true, child: card.child(Kind::Channel) };
         // SAFETY: as above.
-        unsafe { out.set(handle(CHANNELS.insert(object, thread::owner())?)) };
-        Ok(())
+        unsafe { out.put(handle(CHANNELS.insert(object)?)) }
     })
 }
 
@@ -277,19 +272,28 @@ pub unsafe extern "C" fn xdma_submit(
 ) -> xdma_status {
     run(|| {
         let ticket = Out::new(ticket)?;
-        let channel = CHANNELS.owned(channel)?.channel();
-        let buffer = BUFFERS.shared(buffer)?;
+        let channel = CHANNELS.get(channel)?.channel();
+        // SAFETY: there is a channel, so a card was opened, which marks NULL.
+        let buffer = unsafe { BUFFERS.get_marked(buffer)? };
+        let range = range(offset, size)?;
         let submitted = match &buffer.memory {
-            Memory::Allocated(memory) => channel.submit(memory, range(offset, size), card_address),
-            Memory::Registered(memory) => channel.submit(memory, range(offset, size), card_address),
+            Memory::Allocated(memory) => unstable::submit(channel, memory, range, card_address)?,
+            Memory::Registered(memory) => submit_registered(channel, memory, range, card_address)?,
         };
-        match submitted {
-            // SAFETY: the caller passes NULL or a valid pointer.
-            Ok(submitted) => unsafe { ticket.set(submitted.into()) },
-            Err(error) => return Err(explain_range(offset, size, error.into())),
-        }
-        Ok(())
+        // SAFETY: the caller passes NULL or a valid pointer.
+        unsafe { ticket.put(submitted.into()) }
     })
+}
+
+/// Not inlined, which makes transfers of allocated memory cheaper.
+#[inline(never)]
+fn submit_registered(
+    channel: &mut Channel,
+    memory: &RawMemory,
+    range: Range<u64>,
+    card_address: u64,
+) -> Result<Ticket, Box<SubmitError>> {
+    unstable::submit(channel, memory, range, card_address)
 }
 
 /// Returns XDMA_OK if a transfer, run or packet is finished, and XDMA_PENDING if not.
@@ -302,7 +306,7 @@ pub unsafe extern "C" fn xdma_submit(
 /// XDMA_ERROR_RECALLED.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn xdma_poll(channel: *mut xdma_channel, ticket: xdma_ticket) -> xdma_status {
-    call(|| match CHANNELS.owned(channel)?.channel().poll(ticket.into())? {
+    call(|| match unstable::poll(CHANNELS.get(channel)?.channel(), ticket.into())? {
         Poll::Ready => Ok(XDMA_OK),
         Poll::Pending => Ok(XDMA_PENDING),
     })
@@ -320,18 +324,21 @@ pub unsafe extern "C" fn xdma_wait(
     timeout: u64,
 ) -> xdma_status {
     run(|| {
-        let (channel, ticket) = (CHANNELS.owned(channel)?.channel(), ticket.into());
-        match channel.poll(ticket)? {
+        let channel = CHANNELS.get(channel)?.channel();
+        match unstable::poll(channel, ticket.into())? {
             Poll::Ready => Ok(()),
-            Poll::Pending => wait(channel, ticket, timeout),
+            Poll::Pending => wait(channel, ticket.sequence, timeout),
         }
     })
 }
 
+/// Waits for a submission of this channel that is pending. The whole ticket is not passed on, which saves instructions.
 #[cold]
 #[inline(never)]
-fn wait(channel: &mut Channel, ticket: Ticket, timeout: u64) -> Result<(), Failure> {
-    Ok(channel.wait(ticket, Duration::from_nanos(timeout))?)
+fn wait(channel: &mut Channel, sequence: u64, timeout: u64) -> Result<(), Failure> {
+    let latest = channel.last_ticket().map_or(xdma_ticket { channel: 0, sequence }, xdma_ticket::from);
+    let ticket = xdma_ticket { sequence, ..latest };
+    Ok(channel.wait(ticket.into(), Duration::from_nanos(timeout))?)
 }
 
 /// Moves `size` bytes between byte `offset` of `buffer` and the card addresses from `card_address` on, and waits for at most `timeout`
@@ -373,29 +380,18 @@ pub unsafe extern "C" fn xdma_send(
     ticket: *mut xdma_ticket,
 ) -> xdma_status {
     run(|| {
-        let (ticket, object) = (Out::new(ticket)?, CHANNELS.owned(channel)?);
-        let Link::Stream(sender) = &mut object.link else { return Err(not_a_sender()) };
-        let buffer = BUFFERS.shared(buffer)?;
+        let (ticket, object) = (Out::new(ticket)?, CHANNELS.get(channel)?);
+        if !object.sends {
+            return Err(not_a_sender());
+        }
+        let (channel, buffer, range) = (object.channel(), BUFFERS.get(buffer)?, range(offset, size)?);
         let submitted = match &buffer.memory {
-            Memory::Allocated(memory) => send(sender, memory, offset, size, ends_packet != 0),
-            Memory::Registered(memory) => send(sender, memory, offset, size, ends_packet != 0),
+            Memory::Allocated(memory) => unstable::send(channel, memory, range, ends_packet != 0)?,
+            Memory::Registered(memory) => unstable::send(channel, &**memory, range, ends_packet != 0)?,
         };
         // SAFETY: the caller passes NULL or a valid pointer.
-        unsafe { ticket.set(submitted?.into()) };
-        Ok(())
+        unsafe { ticket.put(submitted.into()) }
     })
-}
-
-fn send(
-    sender: &mut Sender,
-    memory: &impl DmaMemory,
-    offset: u64,
-    size: u64,
-    ends: bool,
-) -> Result<Ticket, Failure> {
-    let range = range(offset, size);
-    let sent = if ends { sender.send(memory, range) } else { sender.send_part(memory, range) };
-    sent.map_err(|error| explain_range(offset, size, error.into()))
 }
 
 #[cold]
@@ -415,7 +411,7 @@ fn not_a_sender() -> Failure {
 /// the memory in flight; XDMA_ERROR_GONE.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn xdma_channel_stop(channel: *mut xdma_channel) -> xdma_status {
-    run(|| Ok(CHANNELS.owned(channel)?.channel().stop()?))
+    run(|| Ok(CHANNELS.get(channel)?.channel().stop()?))
 }
 
 /// Makes a channel that failed, was stopped, or whose card was reset usable again. Work in flight is lost.
@@ -423,7 +419,7 @@ pub unsafe extern "C" fn xdma_channel_stop(channel: *mut xdma_channel) -> xdma_s
 /// Only the channel's thread may call this. Errors: as xdma_channel_stop; XDMA_ERROR_ENGINE if an error remains; XDMA_ERROR_RECALLED.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn xdma_channel_recover(channel: *mut xdma_channel) -> xdma_status {
-    run(|| Ok(CHANNELS.owned(channel)?.channel().recover()?))
+    run(|| Ok(CHANNELS.get(channel)?.channel().recover()?))
 }
 
 /// Reads the status register, and fails the channel if it shows an error. xdma_wait does this too; programs that only poll call this
@@ -433,7 +429,7 @@ pub unsafe extern "C" fn xdma_channel_recover(channel: *mut xdma_channel) -> xdm
 /// XDMA_ERROR_GONE.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn xdma_channel_check(channel: *mut xdma_channel) -> xdma_status {
-    run(|| Ok(CHANNELS.owned(channel)?.channel().check()?))
+    run(|| Ok(CHANNELS.get(channel)?.channel().check()?))
 }
 
 /// Enables the interrupt of a channel again. Poll after this call and before sleeping on the descriptor of the interrupt: work that
@@ -442,7 +438,7 @@ pub unsafe extern "C" fn xdma_channel_check(channel: *mut xdma_channel) -> xdma_
 /// Only the channel's thread may call this. Errors: as xdma_channel_check.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn xdma_channel_rearm_interrupt(channel: *mut xdma_channel) -> xdma_status {
-    run(|| Ok(CHANNELS.owned(channel)?.channel().rearm_interrupt()?))
+    run(|| Ok(CHANNELS.get(channel)?.channel().rearm_interrupt()?))
 }
 
 /// Stores the statistics of a channel in `stats`.
@@ -454,7 +450,7 @@ pub unsafe extern "C" fn xdma_channel_get_stats(
     stats: *mut xdma_channel_stats,
 ) -> xdma_status {
     run(|| {
-        let (out, channel) = (Out::new(stats)?, CHANNELS.owned(channel)?.channel());
+        let (out, channel) = (Out::new(stats)?, CHANNELS.get(channel)?.channel());
         let stats = channel.stats();
         let value = xdma_channel_stats {
             submitted: stats.submitted,
@@ -470,8 +466,7 @@ pub unsafe extern "C" fn xdma_channel_get_stats(
             recoveries: stats.recoveries,
         };
         // SAFETY: the caller passes NULL or a valid pointer.
-        unsafe { out.set(value) };
-        Ok(())
+        unsafe { out.put(value) }
     })
 }
 
@@ -486,7 +481,7 @@ pub unsafe extern "C" fn xdma_channel_describe(
     length: *mut usize,
 ) -> xdma_status {
     run(|| {
-        let snapshot = CHANNELS.owned(channel)?.channel().snapshot()?;
+        let snapshot = CHANNELS.get(channel)?.channel().snapshot()?;
         // SAFETY: the caller passes NULL or valid pointers.
         unsafe { pointers::store_text(&snapshot, text, capacity, length) }
     })
@@ -516,10 +511,5 @@ pub unsafe extern "C" fn xdma_channel_attach(channel: *mut xdma_channel) -> xdma
 /// the engine was not seen idle: the channel is closed, but the memory of its transfers stays allocated until the card is closed.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn xdma_channel_close(channel: *mut xdma_channel) -> xdma_status {
-    run(|| {
-        Ok(match CHANNELS.close_owned(channel)?.link {
-            Link::Memory(channel) => channel.close()?,
-            Link::Stream(sender) => sender.close()?,
-        })
-    })
+    run(|| Ok(CHANNELS.close(channel)?.channel.close()?))
 }

@@ -1,8 +1,8 @@
 //! The handles that were opened from a card, which must be closed before the card.
 
 use crate::error::Failure;
+use crate::kind::Kind;
 use crate::status::{XDMA_ERROR_IN_USE, XDMA_REMEDY_TRY_AGAIN};
-use crate::table::Kind;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 

@@ -158,6 +158,18 @@ classify! {
     };
 }
 
+/// Errors that are boxed on the fast path.
+impl<E> From<Box<E>> for Failure
+where
+    Failure: From<E>,
+{
+    #[cold]
+    #[inline(never)]
+    fn from(error: Box<E>) -> Self {
+        (*error).into()
+    }
+}
+
 impl From<BadCardName> for Failure {
     #[cold]
     fn from(error: BadCardName) -> Self {

@@ -35,7 +35,7 @@ pub extern "C" fn xdma_last_error() -> *const xdma_error {
 
 /// Why a call fails. It is one pointer, so that a result without a value fits in a register.
 #[derive(Debug)]
-pub(crate) struct Failure(Box<Details>);
+pub struct Failure(Box<Details>);
 
 #[derive(Debug)]
 struct Details {
@@ -72,7 +72,7 @@ pub(crate) fn call(body: impl FnOnce() -> Outcome) -> xdma_status {
     match catch_unwind(AssertUnwindSafe(body)) {
         Ok(Ok(status)) => status,
         Ok(Err(failure)) => store(failure),
-        Err(panic) => panicked(&*panic),
+        Err(panic) => panicked(panic),
     }
 }
 
@@ -82,13 +82,13 @@ pub(crate) fn run(body: impl FnOnce() -> Result<(), Failure>) -> xdma_status {
     match catch_unwind(AssertUnwindSafe(body)) {
         Ok(Ok(())) => XDMA_OK,
         Ok(Err(failure)) => store(failure),
-        Err(panic) => panicked(&*panic),
+        Err(panic) => panicked(panic),
     }
 }
 
 #[cold]
 #[inline(never)]
-fn panicked(panic: &(dyn Any + Send)) -> xdma_status {
+fn panicked(panic: Box<dyn Any + Send>) -> xdma_status {
     let text = panic.downcast_ref::<&str>().copied();
     let text = text.or(panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("no message");
     let message = format!("a bug in libxdma: {text}; close the handle, and report this");

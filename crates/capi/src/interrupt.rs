@@ -3,9 +3,10 @@
 use crate::card::{CARDS, CardObject, xdma_card};
 use crate::children::Child;
 use crate::error::{Failure, run};
+use crate::kind::Kind;
 use crate::pointers::{self, Out, handle, xdma_direction};
+use crate::shared::{Shared, SharedTable};
 use crate::status::xdma_status;
-use crate::table::{Kind, Shared, Table};
 use std::ffi::c_int;
 use std::os::fd::{AsFd, AsRawFd};
 use std::time::Duration;
@@ -19,14 +20,13 @@ pub(crate) struct InterruptObject {
     _child: Child,
 }
 
-pub(crate) static INTERRUPTS: Table<InterruptObject, 4096> = Table::new(Kind::Interrupt);
+pub(crate) static INTERRUPTS: SharedTable<InterruptObject, 4096> = SharedTable::new(Kind::Interrupt);
 
 fn open(card: Shared<'_, CardObject>, source: Source, out: Out<*mut xdma_interrupt>) -> Result<(), Failure> {
     let object =
         InterruptObject { interrupt: card.card.interrupt(source)?, _child: card.child(Kind::Interrupt) };
     // SAFETY: the caller passes NULL or a valid pointer.
-    unsafe { out.set(handle(INTERRUPTS.insert(object, 0)?)) };
-    Ok(())
+    unsafe { out.put(handle(INTERRUPTS.insert(object)?)) }
 }
 
 /// Enables the interrupt of line `line`, 0 to 15, of the user logic, and stores the handle in `interrupt`.
@@ -44,7 +44,7 @@ pub unsafe extern "C" fn xdma_interrupt_open_user(
 ) -> xdma_status {
     run(|| {
         let out = Out::new(interrupt)?;
-        open(CARDS.shared(card)?, Source::User(line as usize), out)
+        open(CARDS.get(card)?, Source::User(line as usize), out)
     })
 }
 
@@ -61,7 +61,7 @@ pub unsafe extern "C" fn xdma_interrupt_open_channel(
     run(|| {
         let out = Out::new(interrupt)?;
         let source = Source::Channel(pointers::direction(direction)?, number as usize);
-        open(CARDS.shared(card)?, source, out)
+        open(CARDS.get(card)?, source, out)
     })
 }
 
@@ -75,10 +75,9 @@ pub unsafe extern "C" fn xdma_interrupt_get_fd(
     descriptor: *mut c_int,
 ) -> xdma_status {
     run(|| {
-        let (out, interrupt) = (Out::new(descriptor)?, INTERRUPTS.shared(interrupt)?);
+        let (out, interrupt) = (Out::new(descriptor)?, INTERRUPTS.get(interrupt)?);
         // SAFETY: the caller passes NULL or a valid pointer.
-        unsafe { out.set(interrupt.interrupt.as_fd().as_raw_fd()) };
-        Ok(())
+        unsafe { out.put(interrupt.interrupt.as_fd().as_raw_fd()) }
     })
 }
 
@@ -91,10 +90,9 @@ pub unsafe extern "C" fn xdma_interrupt_take(
     count: *mut u64,
 ) -> xdma_status {
     run(|| {
-        let (out, interrupt) = (Out::new(count)?, INTERRUPTS.shared(interrupt)?);
+        let (out, interrupt) = (Out::new(count)?, INTERRUPTS.get(interrupt)?);
         // SAFETY: the caller passes NULL or a valid pointer.
-        unsafe { out.set(interrupt.interrupt.take()) };
-        Ok(())
+        unsafe { out.put(interrupt.interrupt.take()) }
     })
 }
 
@@ -109,10 +107,9 @@ pub unsafe extern "C" fn xdma_interrupt_wait(
     count: *mut u64,
 ) -> xdma_status {
     run(|| {
-        let (out, interrupt) = (Out::new(count)?, INTERRUPTS.shared(interrupt)?);
+        let (out, interrupt) = (Out::new(count)?, INTERRUPTS.get(interrupt)?);
         // SAFETY: the caller passes NULL or a valid pointer.
-        unsafe { out.set(interrupt.interrupt.wait(Duration::from_nanos(timeout))?) };
-        Ok(())
+        unsafe { out.put(interrupt.interrupt.wait(Duration::from_nanos(timeout))?) }
     })
 }
 

@@ -3,11 +3,11 @@
 //! C and C++ programs do not use this crate, but the library that `install.sh` installs; the README beside it shows how. The functions
 //! here are those of the header, and their documentation is the header's. The package [`xdma`] is for Rust programs.
 //!
-//! - *Handles*: an object of the driver is a slot of a table, and a handle is a number in the form of a pointer ([`table`]). A handle that was
+//! - *Handles*: an object of the driver is in a slot of a table, and a handle is a number in the form of a pointer (`kind.rs`). A handle that was
 //!   closed, is NULL, or is of another type is an error, never undefined behaviour.
 //! - *Threads*: cards, buffers, programs, interrupts, points, scalars and jobs may be used by several threads at a time. Channels, receivers
-//!   and MSM clients belong to one thread ([`thread`]). The wrong thread is an error.
-//! - *Errors*: a call returns a status, and stores cause and remedy for its thread ([`error`]). A panic becomes a status.
+//!   and MSM clients belong to one thread (`owned.rs`). The wrong thread is an error.
+//! - *Errors*: a call returns a status, and stores cause and remedy for its thread. A panic becomes a status.
 //!
 //! What the library cannot check are pointers to the caller's own memory, including results and text: each must be NULL or valid.
 
@@ -25,20 +25,23 @@ mod children;
 mod classify;
 mod error;
 mod interrupt;
+mod kind;
 mod msm;
 mod msm_data;
+mod owned;
 mod pointers;
 mod program;
 mod receiver;
+mod shared;
 mod status;
-mod table;
+mod tables;
 mod thread;
 mod version;
 
 pub use buffer::*;
 pub use card::*;
 pub use channel::*;
-pub use error::*;
+pub use error::{xdma_error, xdma_last_error};
 pub use interrupt::*;
 pub use msm::*;
 pub use msm_data::*;
@@ -55,22 +58,24 @@ pub mod unstable {
     use crate::buffer::{BUFFERS, BufferObject, xdma_buffer};
     use crate::channel::{CHANNELS, ChannelObject, xdma_channel};
     use crate::children::Children;
+    use crate::kind::Kind;
     use crate::pointers::handle;
-    use crate::table::Kind;
-    use crate::thread;
+    use crate::tables;
     use std::sync::Arc;
     use xdma::channel::Channel;
     use xdma::memory::Buffer;
 
     /// Returns a handle for a channel; NULL if no handle is free.
     pub fn channel(channel: Channel) -> *mut xdma_channel {
+        tables::mark_null();
         let object = ChannelObject::new(channel, Arc::<Children>::default().add(Kind::Channel));
-        handle(CHANNELS.insert(object, thread::owner()).unwrap_or_default())
+        handle(CHANNELS.insert(object).unwrap_or_default())
     }
 
     /// Returns a handle for a buffer; NULL if no handle is free.
     pub fn buffer(buffer: Buffer) -> *mut xdma_buffer {
+        tables::mark_null();
         let object = BufferObject::allocated(buffer, Arc::<Children>::default().add(Kind::Buffer));
-        handle(BUFFERS.insert(object, 0).unwrap_or_default())
+        handle(BUFFERS.insert(object).unwrap_or_default())
     }
 }

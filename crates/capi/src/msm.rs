@@ -4,11 +4,12 @@ use crate::card::{CARDS, xdma_card};
 use crate::channel::{ring, xdma_channel_options, xdma_ring};
 use crate::children::{Child, Uses};
 use crate::error::{Failure, call, run};
+use crate::kind::Kind;
 use crate::msm_data::{POINTS, SCALARS, xdma_points, xdma_scalars};
+use crate::owned::OwnedTable;
 use crate::pointers::{self, Options, Out, handle, length};
+use crate::shared::SharedTable;
 use crate::status::{XDMA_OK, XDMA_PENDING, xdma_status};
-use crate::table::{Kind, Table};
-use crate::thread;
 use std::ops::Range;
 use std::time::Duration;
 use xdma::channel::{ChannelOptions, Poll};
@@ -33,8 +34,8 @@ pub(crate) struct JobObject {
     _child: Child,
 }
 
-pub(crate) static MSMS: Table<MsmObject, 256> = Table::new(Kind::Msm);
-pub(crate) static JOBS: Table<JobObject, 16384> = Table::new(Kind::Job);
+pub(crate) static MSMS: OwnedTable<MsmObject, 256> = OwnedTable::new(Kind::Msm);
+pub(crate) static JOBS: SharedTable<JobObject, 16384> = SharedTable::new(Kind::Job);
 
 /// Options for opening a client. Initialise them with xdma_msm_options_init, then change what differs.
 #[repr(C)]
@@ -159,7 +160,7 @@ impl From<Output> for xdma_msm_result {
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn xdma_msm_options_init(options: *mut xdma_msm_options) -> xdma_status {
     // SAFETY: the caller passes NULL or a valid pointer.
-    run(|| unsafe { Ok(Out::new(options)?.set(xdma_msm_options::new())) })
+    run(|| unsafe { Out::new(options)?.put(xdma_msm_options::new()) })
 }
 
 /// Opens the design on a card: resets it, opens one channel of each direction, and stores the handle in `msm`.
@@ -174,14 +175,13 @@ pub unsafe extern "C" fn xdma_msm_open(
     msm: *mut *mut xdma_msm,
 ) -> xdma_status {
     run(|| {
-        let (out, card) = (Out::new(msm)?, CARDS.shared(card)?);
+        let (out, card) = (Out::new(msm)?, CARDS.get(card)?);
         // SAFETY: the caller passes NULL or valid pointers.
         let options = unsafe { pointers::options(options)? };
         let msm = Msm::open(&card.card, options.try_into()?)?;
         let object = MsmObject { msm, child: card.child(Kind::Msm) };
         // SAFETY: as above.
-        unsafe { out.set(handle(MSMS.insert(object, thread::owner())?)) };
-        Ok(())
+        unsafe { out.put(handle(MSMS.insert(object)?)) }
     })
 }
 
@@ -194,7 +194,7 @@ pub unsafe extern "C" fn xdma_msm_get_design(
     design: *mut xdma_msm_design,
 ) -> xdma_status {
     run(|| {
-        let (out, msm) = (Out::new(design)?, &MSMS.owned(msm)?.msm);
+        let (out, msm) = (Out::new(design)?, &MSMS.get(msm)?.msm);
         let design = msm.design();
         let value = xdma_msm_design {
             stub: design.stub.into(),
@@ -207,8 +207,7 @@ pub unsafe extern "C" fn xdma_msm_get_design(
             chunk: msm.chunk(),
         };
         // SAFETY: the caller passes NULL or a valid pointer.
-        unsafe { out.set(value) };
-        Ok(())
+        unsafe { out.put(value) }
     })
 }
 
@@ -230,15 +229,14 @@ pub unsafe extern "C" fn xdma_msm_prepare(
     job: *mut *mut xdma_job,
 ) -> xdma_status {
     run(|| {
-        let (out, msm) = (Out::new(job)?, MSMS.owned(msm)?);
-        let (points, scalars) = (POINTS.shared(points)?, SCALARS.shared(scalars)?);
+        let (out, msm) = (Out::new(job)?, MSMS.get(msm)?);
+        let (points, scalars) = (POINTS.get(points)?, SCALARS.get(scalars)?);
         let [point_range, scalar_range] = [elements(first_point, count)?, elements(first_scalar, count)?];
         let job = msm.msm.prepare_range(&points.points, point_range, &scalars.scalars, scalar_range)?;
         let uses = [points.uses.clone(), scalars.uses.clone()];
         let object = JobObject { job, _uses: uses, _child: msm.child.sibling(Kind::Job) };
         // SAFETY: the caller passes NULL or a valid pointer.
-        unsafe { out.set(handle(JOBS.insert(object, 0)?)) };
-        Ok(())
+        unsafe { out.put(handle(JOBS.insert(object)?)) }
     })
 }
 
@@ -259,11 +257,10 @@ pub unsafe extern "C" fn xdma_msm_submit(
     ticket: *mut xdma_msm_ticket,
 ) -> xdma_status {
     run(|| {
-        let (out, msm) = (Out::new(ticket)?, &mut MSMS.owned(msm)?.msm);
-        let submitted = msm.submit(&JOBS.shared(job)?.job)?;
+        let (out, msm) = (Out::new(ticket)?, &mut MSMS.get(msm)?.msm);
+        let submitted = msm.submit(&JOBS.get(job)?.job)?;
         // SAFETY: the caller passes NULL or a valid pointer.
-        unsafe { out.set(submitted.into()) };
-        Ok(())
+        unsafe { out.put(submitted.into()) }
     })
 }
 
@@ -272,7 +269,7 @@ pub unsafe extern "C" fn xdma_msm_submit(
 /// Only the client's thread may call this. Errors: as xdma_msm_poll.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn xdma_msm_poll_accepted(msm: *mut xdma_msm, ticket: xdma_msm_ticket) -> xdma_status {
-    call(|| match MSMS.owned(msm)?.msm.poll_accepted(ticket.into())? {
+    call(|| match MSMS.get(msm)?.msm.poll_accepted(ticket.into())? {
         Poll::Ready => Ok(XDMA_OK),
         Poll::Pending => Ok(XDMA_PENDING),
     })
@@ -293,7 +290,7 @@ pub unsafe extern "C" fn xdma_msm_poll(
     result: *mut xdma_msm_result,
 ) -> xdma_status {
     call(|| {
-        let (out, msm) = (Out::new(result)?, &mut MSMS.owned(msm)?.msm);
+        let (out, msm) = (Out::new(result)?, &mut MSMS.get(msm)?.msm);
         let Some(output) = msm.poll(ticket.into())? else { return Ok(XDMA_PENDING) };
         // SAFETY: the caller passes NULL or a valid pointer.
         unsafe { out.set(output.into()) };
@@ -313,11 +310,10 @@ pub unsafe extern "C" fn xdma_msm_wait(
     result: *mut xdma_msm_result,
 ) -> xdma_status {
     run(|| {
-        let (out, msm) = (Out::new(result)?, &mut MSMS.owned(msm)?.msm);
+        let (out, msm) = (Out::new(result)?, &mut MSMS.get(msm)?.msm);
         let output = msm.wait(ticket.into(), Duration::from_nanos(timeout))?;
         // SAFETY: the caller passes NULL or a valid pointer.
-        unsafe { out.set(output.into()) };
-        Ok(())
+        unsafe { out.put(output.into()) }
     })
 }
 
@@ -326,7 +322,7 @@ pub unsafe extern "C" fn xdma_msm_wait(
 /// Only the client's thread may call this. Errors: as xdma_channel_recover.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn xdma_msm_recover(msm: *mut xdma_msm) -> xdma_status {
-    run(|| Ok(MSMS.owned(msm)?.msm.recover()?))
+    run(|| Ok(MSMS.get(msm)?.msm.recover()?))
 }
 
 /// Makes a client belong to no thread, so that another one can attach it.
@@ -351,7 +347,7 @@ pub unsafe extern "C" fn xdma_msm_attach(msm: *mut xdma_msm) -> xdma_status {
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn xdma_msm_close(msm: *mut xdma_msm) -> xdma_status {
     run(|| {
-        drop(MSMS.close_owned(msm)?);
+        drop(MSMS.close(msm)?);
         Ok(())
     })
 }

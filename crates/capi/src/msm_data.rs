@@ -3,9 +3,10 @@
 use crate::card::{CARDS, xdma_card};
 use crate::children::{Child, Uses};
 use crate::error::{Failure, run};
+use crate::kind::Kind;
 use crate::pointers::{self, Out, handle, invalid, length};
+use crate::shared::SharedTable;
 use crate::status::{XDMA_ERROR_RANGE, XDMA_REMEDY_CORRECT, xdma_status};
-use crate::table::{Kind, Table};
 use std::ffi::c_void;
 use xdma::msm::{Points, ScalarForm, Scalars};
 use xdma::regs::msm::{POINT_BYTES, SCALAR_BYTES};
@@ -28,8 +29,8 @@ pub(crate) struct ScalarsObject {
     _child: Child,
 }
 
-pub(crate) static POINTS: Table<PointsObject, 16384> = Table::new(Kind::Points);
-pub(crate) static SCALARS: Table<ScalarsObject, 16384> = Table::new(Kind::Scalars);
+pub(crate) static POINTS: SharedTable<PointsObject, 16384> = SharedTable::new(Kind::Points);
+pub(crate) static SCALARS: SharedTable<ScalarsObject, 16384> = SharedTable::new(Kind::Scalars);
 
 /// Form of scalars in memory.
 pub type xdma_scalar_form = u32;
@@ -71,12 +72,11 @@ pub unsafe extern "C" fn xdma_points_allocate(
     points: *mut *mut xdma_points,
 ) -> xdma_status {
     run(|| {
-        let (out, card) = (Out::new(points)?, CARDS.shared(card)?);
+        let (out, card) = (Out::new(points)?, CARDS.get(card)?);
         let points = Points::allocate(&card.card, length(count)?)?;
         let object = PointsObject { points, uses: Uses::default(), _child: card.child(Kind::Points) };
         // SAFETY: the caller passes NULL or a valid pointer.
-        unsafe { out.set(handle(POINTS.insert(object, 0)?)) };
-        Ok(())
+        unsafe { out.put(handle(POINTS.insert(object)?)) }
     })
 }
 
@@ -137,7 +137,7 @@ pub unsafe extern "C" fn xdma_scalars_allocate(
     scalars: *mut *mut xdma_scalars,
 ) -> xdma_status {
     run(|| {
-        let (out, card) = (Out::new(scalars)?, CARDS.shared(card)?);
+        let (out, card) = (Out::new(scalars)?, CARDS.get(card)?);
         let form = match form {
             XDMA_SCALARS_CANONICAL => ScalarForm::Canonical,
             XDMA_SCALARS_MONTGOMERY => ScalarForm::Montgomery,
@@ -146,8 +146,7 @@ pub unsafe extern "C" fn xdma_scalars_allocate(
         let scalars = Scalars::allocate(&card.card, length(count)?, form)?;
         let object = ScalarsObject { scalars, uses: Uses::default(), _child: card.child(Kind::Scalars) };
         // SAFETY: the caller passes NULL or a valid pointer.
-        unsafe { out.set(handle(SCALARS.insert(object, 0)?)) };
-        Ok(())
+        unsafe { out.put(handle(SCALARS.insert(object)?)) }
     })
 }
 
@@ -187,8 +186,7 @@ pub unsafe extern "C" fn xdma_scalars_get_data(
         let (out, mut scalars) = (Out::new(data)?, SCALARS.exclusive(scalars)?);
         let first = scalars.scalars.fill(|bytes| bytes.as_mut_ptr())?;
         // SAFETY: the caller passes NULL or a valid pointer.
-        unsafe { out.set(first.cast()) };
-        Ok(())
+        unsafe { out.put(first.cast()) }
     })
 }
 

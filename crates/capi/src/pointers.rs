@@ -41,6 +41,18 @@ impl<T> Out<T> {
         // SAFETY: as required of the caller.
         unsafe { self.0.write(value) }
     }
+
+    /// Stores the value as the last step of a call.
+    ///
+    /// # Safety
+    ///
+    /// As for [`set`](Self::set).
+    #[inline(always)]
+    pub unsafe fn put(self, value: T) -> Result<(), Failure> {
+        // SAFETY: as required of the caller.
+        unsafe { self.set(value) };
+        Ok(())
+    }
 }
 
 #[cold]

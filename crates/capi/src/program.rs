@@ -1,12 +1,13 @@
 //! Lists of transfers, and programs built from them.
 
-use crate::buffer::{BUFFERS, Memory, explain_range, range, xdma_buffer};
+use crate::buffer::{BUFFERS, Memory, range, xdma_buffer};
 use crate::channel::{CHANNELS, xdma_channel, xdma_ticket};
 use crate::children::{Child, Uses};
 use crate::error::{Failure, run};
+use crate::kind::Kind;
 use crate::pointers::{Out, handle, invalid, length, null};
+use crate::shared::SharedTable;
 use crate::status::xdma_status;
-use crate::table::{Kind, Table};
 use std::collections::HashMap;
 use xdma::channel::{Channel, Program, Transfers};
 
@@ -19,7 +20,7 @@ pub(crate) struct ProgramObject {
     _child: Child,
 }
 
-pub(crate) static PROGRAMS: Table<ProgramObject, { 1 << 16 }> = Table::new(Kind::Program);
+pub(crate) static PROGRAMS: SharedTable<ProgramObject, { 1 << 16 }> = SharedTable::new(Kind::Program);
 
 /// One transfer of a list: `size` bytes between byte `offset` of `buffer` and the card addresses from `card_address` on.
 #[repr(C)]
@@ -53,12 +54,12 @@ unsafe fn transfers(
     for index in 0..count {
         // SAFETY: as required of the caller.
         let xdma_segment { buffer, offset, size, card_address } = unsafe { segments.add(index).read() };
-        let buffer = BUFFERS.shared(buffer)?;
+        let buffer = BUFFERS.get(buffer)?;
         let added = match &buffer.memory {
-            Memory::Allocated(memory) => list.add(memory, range(offset, size), card_address),
-            Memory::Registered(memory) => list.add(memory, range(offset, size), card_address),
+            Memory::Allocated(memory) => list.add(memory, range(offset, size)?, card_address),
+            Memory::Registered(memory) => list.add(&**memory, range(offset, size)?, card_address),
         };
-        added.map_err(|error| explain_range(offset, size, error.into()))?;
+        added?;
         uses.entry(buffer.uses().id()).or_insert_with(|| buffer.uses().clone());
     }
     Ok((list, uses.into_values().collect()))
@@ -78,14 +79,13 @@ pub unsafe extern "C" fn xdma_submit_list(
     ticket: *mut xdma_ticket,
 ) -> xdma_status {
     run(|| {
-        let (ticket, channel) = (Out::new(ticket)?, CHANNELS.owned(channel)?.channel());
+        let (ticket, channel) = (Out::new(ticket)?, CHANNELS.get(channel)?.channel());
         // SAFETY: the caller passes NULL or a valid pointer.
         let (list, uses) = unsafe { transfers(channel, segments, count)? };
         let submitted = channel.start(&list)?;
         drop(uses);
         // SAFETY: as above.
-        unsafe { ticket.set(submitted.into()) };
-        Ok(())
+        unsafe { ticket.put(submitted.into()) }
     })
 }
 
@@ -103,7 +103,7 @@ pub unsafe extern "C" fn xdma_program_build(
     program: *mut *mut xdma_program,
 ) -> xdma_status {
     run(|| {
-        let (out, object) = (Out::new(program)?, CHANNELS.owned(channel)?);
+        let (out, object) = (Out::new(program)?, CHANNELS.get(channel)?);
         if count == 0 {
             return Err(invalid("the list of segments is empty; add a segment"));
         }
@@ -113,8 +113,7 @@ pub unsafe extern "C" fn xdma_program_build(
         let (list, uses) = unsafe { transfers(channel, segments, count)? };
         let object = ProgramObject { program: channel.program(&list)?, _uses: uses, _child: child };
         // SAFETY: as above.
-        unsafe { out.set(handle(PROGRAMS.insert(object, 0)?)) };
-        Ok(())
+        unsafe { out.put(handle(PROGRAMS.insert(object)?)) }
     })
 }
 
@@ -132,11 +131,10 @@ pub unsafe extern "C" fn xdma_program_run(
 ) -> xdma_status {
     run(|| {
         let ticket = Out::new(ticket)?;
-        let channel = CHANNELS.owned(channel)?.channel();
-        let submitted = channel.run(&PROGRAMS.shared(program)?.program)?;
+        let channel = CHANNELS.get(channel)?.channel();
+        let submitted = channel.run(&PROGRAMS.get(program)?.program)?;
         // SAFETY: the caller passes NULL or a valid pointer.
-        unsafe { ticket.set(submitted.into()) };
-        Ok(())
+        unsafe { ticket.put(submitted.into()) }
     })
 }
 

@@ -4,10 +4,10 @@ use crate::card::{CARDS, xdma_card};
 use crate::channel::xdma_channel_options;
 use crate::children::Child;
 use crate::error::{Failure, call, run};
+use crate::kind::Kind;
+use crate::owned::OwnedTable;
 use crate::pointers::{self, Options, Out, handle};
 use crate::status::{XDMA_ERROR_FOREIGN, XDMA_OK, XDMA_PENDING, XDMA_REMEDY_CORRECT, xdma_status};
-use crate::table::{Kind, Table};
-use crate::thread;
 use std::ffi::c_void;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -27,7 +27,7 @@ pub(crate) struct ReceiverObject {
     _child: Child,
 }
 
-pub(crate) static RECEIVERS: Table<ReceiverObject, 256> = Table::new(Kind::Receiver);
+pub(crate) static RECEIVERS: OwnedTable<ReceiverObject, 256> = OwnedTable::new(Kind::Receiver);
 
 /// Options for opening a stream to receive. Initialise them with xdma_receiver_options_init, then change what differs.
 #[repr(C)]
@@ -130,7 +130,7 @@ impl ReceiverObject {
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn xdma_receiver_options_init(options: *mut xdma_receiver_options) -> xdma_status {
     // SAFETY: the caller passes NULL or a valid pointer.
-    run(|| unsafe { Ok(Out::new(options)?.set(xdma_receiver_options::new())) })
+    run(|| unsafe { Out::new(options)?.put(xdma_receiver_options::new()) })
 }
 
 /// Opens C2H stream channel `number`, 0 to 3, to receive packets, and stores the handle in `receiver`.
@@ -147,7 +147,7 @@ pub unsafe extern "C" fn xdma_receiver_open(
 ) -> xdma_status {
     static NEXT_ID: AtomicU64 = AtomicU64::new(1);
     run(|| {
-        let (out, card) = (Out::new(receiver)?, CARDS.shared(card)?);
+        let (out, card) = (Out::new(receiver)?, CARDS.get(card)?);
         // SAFETY: the caller passes NULL or valid pointers.
         let options = ReceiverOptions::try_from(unsafe { pointers::options(options)? })?;
         let receiver = card.card.stream_c2h(number as usize, options)?;
@@ -155,8 +155,7 @@ pub unsafe extern "C" fn xdma_receiver_open(
         let id = NEXT_ID.fetch_add(1, Ordering::Relaxed);
         let object = ReceiverObject { receiver, blocks, id, taken: 0, _child: card.child(Kind::Receiver) };
         // SAFETY: as above.
-        unsafe { out.set(handle(RECEIVERS.insert(object, thread::owner())?)) };
-        Ok(())
+        unsafe { out.put(handle(RECEIVERS.insert(object)?)) }
     })
 }
 
@@ -173,7 +172,7 @@ pub unsafe extern "C" fn xdma_receiver_poll(
     received: *mut xdma_received,
 ) -> xdma_status {
     call(|| {
-        let (out, receiver) = (Out::new(received)?, RECEIVERS.owned(receiver)?);
+        let (out, receiver) = (Out::new(received)?, RECEIVERS.get(receiver)?);
         let Some(received) = receiver.receiver.poll()? else { return Ok(XDMA_PENDING) };
         // SAFETY: the caller passes NULL or a valid pointer.
         unsafe { out.set(receiver.hold(received)) };
@@ -192,11 +191,10 @@ pub unsafe extern "C" fn xdma_receiver_wait(
     timeout: u64,
 ) -> xdma_status {
     run(|| {
-        let (out, receiver) = (Out::new(received)?, RECEIVERS.owned(receiver)?);
+        let (out, receiver) = (Out::new(received)?, RECEIVERS.get(receiver)?);
         let received = receiver.receiver.wait(Duration::from_nanos(timeout))?;
         // SAFETY: the caller passes NULL or a valid pointer.
-        unsafe { out.set(receiver.hold(received)) };
-        Ok(())
+        unsafe { out.put(receiver.hold(received)) }
     })
 }
 
@@ -213,7 +211,7 @@ pub unsafe extern "C" fn xdma_received_read(
     size: u64,
 ) -> xdma_status {
     run(|| {
-        let receiver = RECEIVERS.owned(receiver)?;
+        let receiver = RECEIVERS.get(receiver)?;
         // SAFETY: the caller passes NULL or a valid pointer, and the bytes are only written to.
         let data = unsafe { pointers::bytes_mut(data, size)? };
         let place = receiver.place(received)?;
@@ -233,7 +231,7 @@ pub unsafe extern "C" fn xdma_received_recycle(
     received: xdma_received,
 ) -> xdma_status {
     run(|| {
-        let receiver = RECEIVERS.owned(receiver)?;
+        let receiver = RECEIVERS.get(receiver)?;
         let place = receiver.place(received)?;
         let Some((_, block)) = receiver.blocks[place].take() else { return Ok(()) };
         Ok(receiver.receiver.recycle(block)?)
@@ -251,7 +249,7 @@ pub unsafe extern "C" fn xdma_receiver_set_max_posted(
     receiver: *mut xdma_receiver,
     buffers: u32,
 ) -> xdma_status {
-    run(|| Ok(RECEIVERS.owned(receiver)?.receiver.set_max_posted(buffers as usize)?))
+    run(|| Ok(RECEIVERS.get(receiver)?.receiver.set_max_posted(buffers as usize)?))
 }
 
 /// Stops the engine. Data in completed buffers can still be received; a packet that arrived in part is lost.
@@ -259,7 +257,7 @@ pub unsafe extern "C" fn xdma_receiver_set_max_posted(
 /// Only the receiver's thread may call this. Errors: as xdma_channel_stop.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn xdma_receiver_stop(receiver: *mut xdma_receiver) -> xdma_status {
-    run(|| Ok(RECEIVERS.owned(receiver)?.receiver.stop()?))
+    run(|| Ok(RECEIVERS.get(receiver)?.receiver.stop()?))
 }
 
 /// Makes a receiver that failed or was stopped receive again.
@@ -267,7 +265,7 @@ pub unsafe extern "C" fn xdma_receiver_stop(receiver: *mut xdma_receiver) -> xdm
 /// Only the receiver's thread may call this. Errors: as xdma_channel_recover.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn xdma_receiver_recover(receiver: *mut xdma_receiver) -> xdma_status {
-    run(|| Ok(RECEIVERS.owned(receiver)?.receiver.recover()?))
+    run(|| Ok(RECEIVERS.get(receiver)?.receiver.recover()?))
 }
 
 /// Makes a receiver belong to no thread, so that another one can attach it.
@@ -292,5 +290,5 @@ pub unsafe extern "C" fn xdma_receiver_attach(receiver: *mut xdma_receiver) -> x
 /// buffers to 0 before the last packet, or closing takes the idle limit of the card.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn xdma_receiver_close(receiver: *mut xdma_receiver) -> xdma_status {
-    run(|| Ok(RECEIVERS.close_owned(receiver)?.receiver.close()?))
+    run(|| Ok(RECEIVERS.close(receiver)?.receiver.close()?))
 }

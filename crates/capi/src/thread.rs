@@ -1,12 +1,9 @@
 //! The identity of threads and processes, for handles that belong to one of them.
 
-use crate::table::OWNED;
+use crate::tables;
 use std::arch::asm;
 use std::sync::Once;
 use std::sync::atomic::{AtomicBool, Ordering};
-
-/// Guard of a handle that belongs to no thread.
-pub const NOBODY: u64 = 0;
 
 static FORKED: AtomicBool = AtomicBool::new(false);
 
@@ -19,8 +16,7 @@ struct Exit;
 
 impl Drop for Exit {
     fn drop(&mut self) {
-        let ending = current();
-        OWNED.iter().for_each(|table| table.detach_all(ending));
+        tables::detach_all(current());
     }
 }
 
@@ -50,7 +46,7 @@ pub fn is_forked() -> bool {
 pub fn watch_forks() {
     extern "C" fn in_child() {
         FORKED.store(true, Ordering::Relaxed);
-        crate::table::ALL.iter().for_each(|table| table.invalidate_all());
+        tables::invalidate_all();
     }
     static ONCE: Once = Once::new();
     // SAFETY: the function only stores to atomics, which a child of a process with several threads may do.
