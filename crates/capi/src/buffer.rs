@@ -36,7 +36,7 @@ pub(crate) enum Memory {
     Registered(Box<RawMemory>),
 }
 
-pub(crate) static BUFFERS: SharedTable<BufferObject, { 1 << 18 }> = SharedTable::new(Kind::Buffer);
+pub(crate) static BUFFERS: SharedTable<BufferObject, { 1 << 17 }> = SharedTable::new(Kind::Buffer);
 
 impl BufferObject {
     pub fn allocated(buffer: Buffer, child: Child) -> Self {

@@ -20,7 +20,7 @@ pub(crate) struct ProgramObject {
     _child: Child,
 }
 
-pub(crate) static PROGRAMS: SharedTable<ProgramObject, { 1 << 16 }> = SharedTable::new(Kind::Program);
+pub(crate) static PROGRAMS: SharedTable<ProgramObject, { 1 << 15 }> = SharedTable::new(Kind::Program);
 
 /// One transfer of a list: `size` bytes between byte `offset` of `buffer` and the card addresses from `card_address` on.
 #[repr(C)]

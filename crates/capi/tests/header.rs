@@ -10,8 +10,18 @@ const WRITE_VARIABLE: &str = "XDMA_WRITE_HEADER";
 
 /// The source files, in the order of the header.
 const SOURCES: [&str; 12] = [
-    "status", "error", "version", "pointers", "card", "buffer", "channel", "program", "receiver", "interrupt",
-    "msm_data", "msm",
+    "status",
+    "error",
+    "version",
+    "pointers",
+    "card",
+    "buffer",
+    "channel",
+    "program",
+    "receiver",
+    "interrupt",
+    "msm_data",
+    "msm",
 ];
 
 fn root() -> PathBuf {
@@ -93,7 +103,8 @@ fn every_function_is_in_the_header_the_map_and_the_manual_page() {
     for name in functions() {
         assert!(header.contains(&format!("{name}(")), "{name} is not in the header");
         assert!(map.contains(&format!("        {name};\n")), "{name} is not in the map");
-        let is_listed = page.lines().any(|line| line.starts_with(".BR ") && line.contains(&format!("{name} ()")));
+        let is_listed =
+            page.lines().any(|line| line.starts_with(".BR ") && line.contains(&format!("{name} ()")));
         assert!(is_listed, "{name} is not in the manual page");
     }
     let listed = page.lines().filter_map(|line| line.strip_prefix(".BR xdma_")?.split_once(" ()"));
