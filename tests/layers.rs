@@ -22,7 +22,7 @@ const LAYERS: [&str; 11] = [
 ];
 
 /// The published packages, and the packages of this workspace on which each may depend.
-const PACKAGES: [(&str, &[&str]); 11] = [
+const PACKAGES: [(&str, &[&str]); 12] = [
     ("xdma-card-file", &[]),
     ("xdma-regs", &[]),
     ("xdma-rtl", &[]),
@@ -30,6 +30,7 @@ const PACKAGES: [(&str, &[&str]); 11] = [
     ("xdma-emulator", &["xdma-card-file", "xdma-regs", "xdma-rtl"]),
     ("xdma-emulated-card", &["xdma", "xdma-emulator"]),
     ("xdma-arkworks", &["xdma"]),
+    ("xdma-capi", &["xdma"]),
     ("vfio-setup", &["xdma"]),
     ("xdma-chardev", &["xdma"]),
     ("xdma-preload", &["xdma", "xdma-chardev"]),

@@ -13,15 +13,18 @@ if [ $# -lt 1 ] || [ $# -gt 2 ]; then
 fi
 prefix=$1
 here=$(cd "$(dirname "$0")" && pwd)
-version=$(sed -n 's/^version = "\(.*\)"/\1/p' "$here/../../Cargo.toml" | head -n 1)
+# In the workspace, the version and the build directory are those of the workspace.
+workspace=$here/../..
+[ -f "$workspace/crates/capi/install.sh" ] || workspace=$here
+version=$(sed -n 's/^version = "\(.*\)"/\1/p' "$workspace/Cargo.toml" | head -n 1)
 # What `rustc --print native-static-libs` lists for the archive.
 libraries="-lgcc_s -lutil -lrt -lpthread -lm -ldl -lc"
 
 if [ $# = 2 ]; then
     archive=$2
 else
-    cargo build --release --package xdma-capi --manifest-path "$here/../../Cargo.toml"
-    archive=${CARGO_TARGET_DIR:-$here/../../target}/release/libxdma_capi.a
+    cargo build --release --package xdma-capi --manifest-path "$workspace/Cargo.toml"
+    archive=${CARGO_TARGET_DIR:-$workspace/target}/release/libxdma_capi.a
 fi
 
 root=${DESTDIR:-}$prefix

@@ -561,7 +561,7 @@ typedef struct xdma_msm_ticket {
  */
 typedef struct xdma_msm_result {
   /**
-   * X, Y, Z, 32 bytes each, little-endian: homogeneous (x = X/Z, y = Y/Z), in Montgomery form, each below 2p; Z is 0 for infinity.
+   * X, Y, Z, 32 bytes each, little-endian: homogeneous (x = X/Z, y = Y/Z), in Montgomery form, each below 2p; Z is 0 or p for infinity.
    */
   uint8_t point[96];
   /**

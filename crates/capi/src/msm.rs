@@ -140,7 +140,7 @@ impl From<xdma_msm_ticket> for JobTicket {
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct xdma_msm_result {
-    /// X, Y, Z, 32 bytes each, little-endian: homogeneous (x = X/Z, y = Y/Z), in Montgomery form, each below 2p; Z is 0 for infinity.
+    /// X, Y, Z, 32 bytes each, little-endian: homogeneous (x = X/Z, y = Y/Z), in Montgomery form, each below 2p; Z is 0 or p for infinity.
     pub point: [u8; 96],
     /// Number of the job: jobs of a client are numbered from 0 on, modulo 2^32.
     pub label: u32,

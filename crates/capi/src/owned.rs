@@ -173,7 +173,7 @@ impl<T: Send, const N: usize> OwnedTable<T, N> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::error::{run, xdma_last_error};
+    use crate::error::run;
     use crate::status::{XDMA_ERROR_HANDLE, XDMA_ERROR_NULL, XDMA_OK};
 
     static TABLE: OwnedTable<u32, 4> = OwnedTable::new(Kind::Channel);
@@ -197,15 +197,18 @@ mod tests {
         TABLE.detach(pointer()).unwrap();
         assert_eq!(get(handle), XDMA_ERROR_THREAD);
         assert!(TABLE.attach(ptr::null_mut::<()>()).is_err());
-        std::thread::spawn(move || TABLE.attach(ptr::without_provenance_mut::<()>(handle as usize)).unwrap())
-            .join()
-            .unwrap();
-        // The other thread has ended, which detached the object.
-        TABLE.detach_all(1);
-        assert_eq!(get(0), XDMA_ERROR_NULL);
-        // SAFETY: valid until the next error of this thread.
-        assert_eq!(unsafe { (*xdma_last_error()).status }, XDMA_ERROR_NULL);
-        let _ = get(handle) == XDMA_ERROR_HANDLE;
+        let other = std::thread::spawn(move || {
+            TABLE.attach(ptr::without_provenance_mut::<()>(handle as usize)).unwrap();
+            thread::current()
+        });
+        let other = other.join().unwrap();
+        assert!(TABLE.attach(pointer()).is_err(), "it belongs to the other thread");
+        TABLE.detach_all(other);
+        TABLE.attach(pointer()).unwrap();
+        assert_eq!(TABLE.close(pointer()).unwrap(), 7);
+        assert_eq!((get(handle), get(0)), (XDMA_ERROR_HANDLE, XDMA_ERROR_NULL));
+        let second = TABLE.insert(8).unwrap();
+        assert_eq!((get(handle), get(second)), (XDMA_ERROR_HANDLE, XDMA_OK));
     }
 
     #[test]

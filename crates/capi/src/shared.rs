@@ -254,3 +254,53 @@ impl<T, const N: usize> Drop for Exclusive<'_, T, N> {
         self.slot.tag.store(self.handle, Ordering::SeqCst);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::run;
+    use crate::status::{XDMA_ERROR_HANDLE, XDMA_ERROR_HANDLES, XDMA_ERROR_NULL, XDMA_OK};
+
+    static TABLE: SharedTable<u32, 4> = SharedTable::new(Kind::Buffer);
+
+    fn pointer(handle: u64) -> *const () {
+        ptr::without_provenance(handle as usize)
+    }
+
+    fn get(handle: u64) -> i32 {
+        run(|| TABLE.get(pointer(handle)).map(drop))
+    }
+
+    #[test]
+    fn a_handle_is_valid_until_it_is_closed() {
+        for bad in [0, 2, 16, 18, u64::MAX, &raw const TABLE as u64] {
+            assert_ne!(get(bad), XDMA_OK, "{bad:#x} in an empty table");
+        }
+        TABLE.mark_null();
+        // SAFETY: as just done.
+        assert_eq!(run(|| unsafe { TABLE.get_marked(pointer(0)).map(drop) }), XDMA_ERROR_NULL);
+        let handles = [1, 2, 3].map(|object| TABLE.insert(object).unwrap());
+        assert_eq!(run(|| TABLE.insert(4).map(drop)), XDMA_ERROR_HANDLES);
+        assert!(handles.iter().all(|handle| get(*handle) == XDMA_OK));
+        for bad in [handles[0] ^ 1, handles[0] | EXCLUSIVE, handles[0] + GENERATION] {
+            assert_eq!(get(bad), XDMA_ERROR_HANDLE, "{bad:#x}");
+            assert_eq!(run(|| TABLE.exclusive(pointer(bad)).map(drop)), XDMA_ERROR_HANDLE, "{bad:#x}");
+        }
+
+        // A call that uses the object excludes one that changes it, and the other way round.
+        let shared = TABLE.get(pointer(handles[0])).unwrap();
+        assert_eq!(*shared, 1);
+        assert_eq!(run(|| TABLE.exclusive(pointer(handles[0])).map(drop)), XDMA_ERROR_BUSY);
+        drop(shared);
+        let mut exclusive = TABLE.exclusive(pointer(handles[0])).unwrap();
+        *exclusive = 5;
+        assert_eq!(get(handles[0]), XDMA_ERROR_BUSY);
+        drop(exclusive);
+        assert_eq!(TABLE.exclusive(pointer(handles[0])).unwrap().close(), 5);
+        assert_eq!(get(handles[0]), XDMA_ERROR_HANDLE);
+        let reused = TABLE.insert(6).unwrap();
+        assert_eq!((get(handles[0]), get(reused)), (XDMA_ERROR_HANDLE, XDMA_OK));
+        TABLE.invalidate_all();
+        assert_eq!(get(reused), XDMA_ERROR_HANDLE);
+    }
+}

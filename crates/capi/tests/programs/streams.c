@@ -51,8 +51,10 @@ int main(int argc, char **argv) {
     OK(xdma_receiver_wait(receiver, &first, LIMIT));
     FAILS(XDMA_ERROR_NULL, xdma_receiver_wait(receiver, NULL, LIMIT));
     FAILS(XDMA_ERROR_NULL, xdma_receiver_poll(receiver, NULL));
-    while (xdma_receiver_poll(receiver, &last) == XDMA_PENDING) {
+    xdma_status status;
+    while ((status = xdma_receiver_poll(receiver, &last)) == XDMA_PENDING) {
     }
+    check_status(__LINE__, "xdma_receiver_poll", XDMA_OK, status);
     OK(xdma_wait(sender, ticket, LIMIT));
     CHECK(first.size == 512 && !first.ends_packet && last.size == 488 && last.ends_packet);
     OK(xdma_received_read(receiver, first, 0, seen, 512));
