@@ -74,6 +74,27 @@ int main(int argc, char **argv) {
     FAILS(XDMA_ERROR_FOREIGN, xdma_received_read(receiver, more, 0, seen, 1));
     OK(xdma_received_recycle(receiver, last));
 
+    /* A packet that is larger than the FIFO of the user logic is in flight until the program receives it. */
+    enum { LARGE = 128 << 10 };
+    xdma_buffer *large = NULL;
+    uint64_t total = 0;
+    OK(xdma_buffer_allocate(card, LARGE, XDMA_H2C, &large));
+    OK(xdma_send(sender, large, 0, LARGE, 1, &ticket));
+    CHECK(xdma_poll(sender, ticket) == XDMA_PENDING);
+    FAILS(XDMA_ERROR_TIMEOUT, xdma_wait(sender, ticket, XDMA_MILLISECONDS(10)));
+    CHECK(xdma_last_error()->remedy == XDMA_REMEDY_WAIT_AGAIN);
+    FAILS(XDMA_ERROR_IN_FLIGHT, xdma_buffer_close(large));
+    FAILS(XDMA_ERROR_IN_FLIGHT, xdma_buffer_write(large, 0, packet, 1));
+    FAILS(XDMA_ERROR_IN_FLIGHT, xdma_buffer_sync(large));
+    do {
+        OK(xdma_receiver_wait(receiver, &more, LIMIT));
+        OK(xdma_received_recycle(receiver, more));
+        total += more.size;
+    } while (!more.ends_packet);
+    CHECK(total == LARGE);
+    OK(xdma_wait(sender, ticket, LIMIT));
+    OK(xdma_buffer_close(large));
+
     OK(xdma_receiver_detach(receiver));
     FAILS(XDMA_ERROR_THREAD, xdma_receiver_detach(receiver));
     FAILS(XDMA_ERROR_THREAD, xdma_receiver_poll(receiver, &more));
