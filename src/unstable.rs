@@ -251,3 +251,33 @@ pub mod card {
         card.registers()
     }
 }
+
+/// Points in memory that other code owns.
+pub mod msm {
+    use crate::card::Card;
+    use crate::memory::MemoryError;
+    use crate::msm::{DataError, Points};
+
+    /// Uses `count` points of 64 bytes at `points` in place, as far as the bus can pin them.
+    ///
+    /// # Errors
+    ///
+    /// As [`Points::register`].
+    ///
+    /// # Safety
+    ///
+    /// The bytes stay allocated, and nothing writes them, until [`release_points`] has succeeded.
+    pub unsafe fn register_points(card: &Card, points: *const u8, count: usize) -> Result<Points, DataError> {
+        // SAFETY: the caller's contract. The memory is only read.
+        unsafe { Points::register_raw(card, points.cast_mut(), count) }
+    }
+
+    /// Returns points of [`register_points`] to their owner. For other points, this does nothing.
+    ///
+    /// # Errors
+    ///
+    /// [`MemoryError::InFlight`] while a job uses them; [`MemoryError::Map`] if they cannot be unmapped. The card may then still read them.
+    pub fn release_points(points: &Points) -> Result<(), MemoryError> {
+        points.release()
+    }
+}

@@ -29,7 +29,8 @@ impl RawMemory {
     /// # Safety
     ///
     /// The bytes are plain bytes, and stay allocated until [`release`](Self::release) has succeeded. While a method that takes
-    /// `&mut self` runs, nothing else accesses them. No Rust reference to bytes that the card may write is used before that.
+    /// `&mut self` runs, nothing else accesses them, and while the result of [`bytes`](Self::bytes) is used, nothing writes them. No Rust
+    /// reference to bytes that the card may write is used before that.
     pub(crate) unsafe fn new(
         space: &DmaSpace,
         ptr: *mut u8,
@@ -82,6 +83,21 @@ impl RawMemory {
             // After an unmapping that succeeds, it does not matter how transfers ended. Staged parts never were the owner's memory.
             Ok(()) | Err(MemoryError::Quarantined) => self.parts.revoke(),
             Err(error) => Err(error),
+        }
+    }
+
+    /// Returns the owner's memory.
+    ///
+    /// # Errors
+    ///
+    /// [`MemoryError::WrongAccess`] if the card may write it.
+    pub(crate) fn bytes(&self) -> Result<&[u8], MemoryError> {
+        match self.access() {
+            // SAFETY: the memory is allocated, the card only reads it, and nothing else writes it now, by the contract of `new`.
+            Access::CardReads => {
+                Ok(unsafe { std::slice::from_raw_parts(self.ptr, self.parts.len() as usize) })
+            }
+            has => Err(MemoryError::WrongAccess { has, remedy: "use `read`" }),
         }
     }
 

@@ -1508,10 +1508,23 @@ xdma_status xdma_points_allocate(struct xdma_card *card,
                                  struct xdma_points **points);
 
 /**
+ * Uses `count` points of the caller at `data` in place, as far as the bus can pin memory, and stores the handle in `points`.
+ *
+ * The points have the form of xdma_points_write. The memory stays the caller's: it must stay allocated, and its contents must not change,
+ * until xdma_points_close has succeeded. Any thread may call this.
+ *
+ * Errors: as xdma_points_allocate; XDMA_ERROR_ARGUMENT if `count` is 0.
+ */
+xdma_status xdma_points_register(struct xdma_card *card,
+                                 const void *data,
+                                 uint64_t count,
+                                 struct xdma_points **points);
+
+/**
  * Writes `count` points from number `first` on: 64 bytes each, x then y, little-endian, in Montgomery form modulo p; zeros for infinity.
  *
- * Any thread may call this. Errors: XDMA_ERROR_NULL, XDMA_ERROR_HANDLE, XDMA_ERROR_RANGE; XDMA_ERROR_IN_FLIGHT while a job uses the
- * points; XDMA_ERROR_BUSY while another thread is in a call with the points.
+ * Any thread may call this. Errors: XDMA_ERROR_NULL, XDMA_ERROR_HANDLE, XDMA_ERROR_RANGE; XDMA_ERROR_ARGUMENT for registered points, which
+ * are the caller's; XDMA_ERROR_IN_FLIGHT while a job uses the points; XDMA_ERROR_BUSY while another thread is in a call with the points.
  */
 xdma_status xdma_points_write(struct xdma_points *points,
                               uint64_t first,
@@ -1527,10 +1540,11 @@ xdma_status xdma_points_write(struct xdma_points *points,
 xdma_status xdma_points_check(struct xdma_points *points);
 
 /**
- * Closes points. Close jobs that use them first.
+ * Closes points. Close jobs that use them first. After success the card has no access to registered points, which the caller may free.
  *
  * Any thread may call this. Errors: XDMA_ERROR_NULL, XDMA_ERROR_HANDLE; XDMA_ERROR_IN_USE while a job that uses them is open;
- * XDMA_ERROR_BUSY while another thread is in a call with the points.
+ * XDMA_ERROR_BUSY while another thread is in a call with the points; for registered points also XDMA_ERROR_IN_FLIGHT while a job is in
+ * flight, and XDMA_ERROR_MEMORY if they cannot be unmapped. The points then stay open.
  */
 xdma_status xdma_points_close(struct xdma_points *points);
 

@@ -10,6 +10,7 @@ use crate::status::{XDMA_ERROR_RANGE, XDMA_REMEDY_CORRECT, xdma_status};
 use std::ffi::c_void;
 use xdma::msm::{Points, ScalarForm, Scalars};
 use xdma::regs::msm::{POINT_BYTES, SCALAR_BYTES};
+use xdma::unstable::msm as unstable;
 
 /// The points of jobs, in memory that the card reads. They belong to the process; any thread may use them, several at a time.
 pub struct xdma_points(());
@@ -80,10 +81,42 @@ pub unsafe extern "C" fn xdma_points_allocate(
     })
 }
 
+/// Uses `count` points of the caller at `data` in place, as far as the bus can pin memory, and stores the handle in `points`.
+///
+/// The points have the form of xdma_points_write. The memory stays the caller's: it must stay allocated, and its contents must not change,
+/// until xdma_points_close has succeeded. Any thread may call this.
+///
+/// Errors: as xdma_points_allocate; XDMA_ERROR_ARGUMENT if `count` is 0.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn xdma_points_register(
+    card: *mut xdma_card,
+    data: *const c_void,
+    count: u64,
+    points: *mut *mut xdma_points,
+) -> xdma_status {
+    run(|| {
+        let (out, card) = (Out::new(points)?, CARDS.get(card)?);
+        // SAFETY: the caller passes NULL or a valid pointer. This checks both and the size.
+        unsafe { elements(data, count, POINT_BYTES)? };
+        // SAFETY: the caller keeps the points allocated and does not change them until they are closed, which releases them. The object is
+        // dropped only there.
+        let points = unsafe { unstable::register_points(&card.card, data.cast(), length(count)?)? };
+        let object = PointsObject { points, uses: Uses::default(), _child: card.child(Kind::Points) };
+        let inserted = POINTS.insert_or(object, |object| {
+            if unstable::release_points(&object.points).is_err() {
+                // The card keeps the memory, so the object must not be dropped.
+                std::mem::forget(object);
+            }
+        });
+        // SAFETY: as above.
+        unsafe { out.put(handle(inserted?)) }
+    })
+}
+
 /// Writes `count` points from number `first` on: 64 bytes each, x then y, little-endian, in Montgomery form modulo p; zeros for infinity.
 ///
-/// Any thread may call this. Errors: XDMA_ERROR_NULL, XDMA_ERROR_HANDLE, XDMA_ERROR_RANGE; XDMA_ERROR_IN_FLIGHT while a job uses the
-/// points; XDMA_ERROR_BUSY while another thread is in a call with the points.
+/// Any thread may call this. Errors: XDMA_ERROR_NULL, XDMA_ERROR_HANDLE, XDMA_ERROR_RANGE; XDMA_ERROR_ARGUMENT for registered points, which
+/// are the caller's; XDMA_ERROR_IN_FLIGHT while a job uses the points; XDMA_ERROR_BUSY while another thread is in a call with the points.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn xdma_points_write(
     points: *mut xdma_points,
@@ -109,15 +142,17 @@ pub unsafe extern "C" fn xdma_points_check(points: *mut xdma_points) -> xdma_sta
     run(|| Ok(POINTS.exclusive(points)?.points.check()?))
 }
 
-/// Closes points. Close jobs that use them first.
+/// Closes points. Close jobs that use them first. After success the card has no access to registered points, which the caller may free.
 ///
 /// Any thread may call this. Errors: XDMA_ERROR_NULL, XDMA_ERROR_HANDLE; XDMA_ERROR_IN_USE while a job that uses them is open;
-/// XDMA_ERROR_BUSY while another thread is in a call with the points.
+/// XDMA_ERROR_BUSY while another thread is in a call with the points; for registered points also XDMA_ERROR_IN_FLIGHT while a job is in
+/// flight, and XDMA_ERROR_MEMORY if they cannot be unmapped. The points then stay open.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn xdma_points_close(points: *mut xdma_points) -> xdma_status {
     run(|| {
         let points = POINTS.exclusive(points)?;
         points.uses.check_none("job", "points")?;
+        unstable::release_points(&points.points)?;
         drop(points.close());
         Ok(())
     })

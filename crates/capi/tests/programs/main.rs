@@ -103,11 +103,14 @@ fn the_generators_multiple_is_the_generator() {
     let bench = Bench::msm();
     let program = bench.compile(Compiler::Gcc, Linking::Shared, &[], "tests/programs/msm.c");
     let output = bench.run(&program, &["a", "b"]);
-    let hex = output.lines().find_map(|line| line.strip_prefix("result ")).unwrap();
-    let bytes: Vec<u8> =
-        (0..96).map(|at| u8::from_str_radix(&hex[2 * at..2 * at + 2], 16).unwrap()).collect();
-    let point = xdma::msm::curve::arkworks::result_to_point(bytes.as_slice().try_into().unwrap()).unwrap();
-    assert_eq!(point, ark_bn254::G1Affine::generator());
+    let results: Vec<&str> = output.lines().filter_map(|line| line.strip_prefix("result ")).collect();
+    assert_eq!(results.len(), 2, "of allocated and of registered points");
+    for hex in results {
+        let byte = |at: usize| u8::from_str_radix(&hex[2 * at..2 * at + 2], 16).unwrap();
+        let bytes: [u8; 96] = std::array::from_fn(byte);
+        let point = xdma::msm::curve::arkworks::result_to_point(&bytes).unwrap();
+        assert_eq!(point, ark_bn254::G1Affine::generator());
+    }
 }
 
 #[test]

@@ -23,6 +23,15 @@ static int is_zero(const unsigned char *bytes) {
     return memcmp(bytes, zeros, 32) == 0 || memcmp(bytes, MODULUS, 32) == 0;
 }
 
+/* Prints a result for the test that runs this program. */
+static void print_result(const xdma_msm_result *result) {
+    printf("result ");
+    for (size_t at = 0; at < sizeof result->point; at++) {
+        printf("%02x", result->point[at]);
+    }
+    printf("\n");
+}
+
 int main(int argc, char **argv) {
     CHECK(argc == 3);
     xdma_card *card = NULL, *other = NULL;
@@ -58,6 +67,15 @@ int main(int argc, char **argv) {
     FAILS(XDMA_ERROR_RANGE, xdma_points_write(points, UINT64_MAX, bytes, COUNT));
     FAILS(XDMA_ERROR_NULL, xdma_points_write(points, 0, NULL, COUNT));
     OK(xdma_points_check(points));
+    xdma_points *own = NULL;
+    FAILS(XDMA_ERROR_NULL, xdma_points_register(card, NULL, COUNT, &own));
+    FAILS(XDMA_ERROR_ARGUMENT, xdma_points_register(card, bytes, 0, &own));
+    FAILS(XDMA_ERROR_ARGUMENT, xdma_points_register(card, bytes, UINT64_MAX, &own));
+    static unsigned char kept[COUNT * 64];
+    memcpy(kept, bytes, sizeof kept);
+    OK(xdma_points_register(card, kept, COUNT, &own));
+    OK(xdma_points_check(own));
+    FAILS(XDMA_ERROR_ARGUMENT, xdma_points_write(own, 0, bytes, COUNT));
     bytes[64 * 7] ^= 1;
     OK(xdma_points_write(points, 7, bytes + 64 * 7, 1));
     FAILS(XDMA_ERROR_DATA, xdma_points_check(points));
@@ -99,13 +117,23 @@ int main(int argc, char **argv) {
     OK(xdma_msm_poll_accepted(msm, ticket));
     OK(xdma_msm_wait(msm, ticket, LIMIT, &result));
     CHECK(result.label == 0 && !is_zero(result.point + 64));
-    printf("result ");
-    for (size_t at = 0; at < sizeof result.point; at++) {
-        printf("%02x", result.point[at]);
-    }
-    printf("\n");
+    print_result(&result);
     FAILS(XDMA_ERROR_LOST, xdma_msm_wait(msm, ticket, LIMIT, &result));
     FAILS(XDMA_ERROR_LOST, xdma_msm_poll(msm, ticket, &result));
+
+    /* The same with points in memory of this program. */
+    xdma_job *own_job = NULL;
+    xdma_msm_result own_result;
+    OK(xdma_msm_prepare(msm, own, 0, scalars, 0, COUNT, &own_job));
+    OK(xdma_msm_submit(msm, own_job, &ticket));
+    OK(xdma_msm_wait(msm, ticket, LIMIT, &own_result));
+    CHECK(own_result.label == 1 && !is_zero(own_result.point + 64));
+    print_result(&own_result);
+    FAILS(XDMA_ERROR_IN_USE, xdma_points_close(own));
+    OK(xdma_job_close(own_job));
+    OK(xdma_points_close(own));
+    FAILS(XDMA_ERROR_HANDLE, xdma_points_close(own));
+    memset(kept, 0, sizeof kept);
 
     /* The scalars are written again, for the same job: 0 G is infinity. */
     memset(data, 0, COUNT * 32);
@@ -114,7 +142,7 @@ int main(int argc, char **argv) {
     while ((status = xdma_msm_poll(msm, second, &result)) == XDMA_PENDING) {
     }
     check_status(__LINE__, "xdma_msm_poll", XDMA_OK, status);
-    CHECK(result.label == 1 && is_zero(result.point + 64));
+    CHECK(result.label == 2 && is_zero(result.point + 64));
     second.client++;
     FAILS(XDMA_ERROR_FOREIGN, xdma_msm_poll(msm, second, &result));
     FAILS(XDMA_ERROR_FOREIGN, xdma_msm_poll_accepted(msm, second));
