@@ -92,10 +92,6 @@ impl Options for xdma_card_options {
             reserved: 0,
         }
     }
-
-    fn size(&self) -> u32 {
-        self.size
-    }
 }
 
 /// Returns the driver's option for a number of which negative values select the default.

@@ -129,16 +129,14 @@ impl Options for xdma_channel_options {
             reserved: 0,
         }
     }
-
-    fn size(&self) -> u32 {
-        self.size
-    }
 }
 
 impl TryFrom<xdma_channel_options> for ChannelOptions {
     type Error = Failure;
 
     fn try_from(options: xdma_channel_options) -> Result<Self, Failure> {
+        // Again for options inside of others.
+        pointers::check_size::<xdma_channel_options>(options.size)?;
         Ok(Self {
             ring: ring(options.ring)?,
             slots: options.slots as usize,

@@ -6,7 +6,7 @@
 //! | bits | objects that any thread may use ([`shared`](crate::shared)) | objects of one thread ([`owned`](crate::owned)) |
 //! |---|---|---|
 //! | 3:0 | kind, not 0, so NULL is no handle | the same |
-//! | 4 | 0; set in the slot while a call has exclusive use of the object | 0 |
+//! | 4 | 0 | 0 |
 //! | up to 22, or 14 | slot, from bit 5 on | slot, from bit 5 on |
 //! | up to 63 | generation, from bit 23 on | 0 in bits 47:15; generation, from bit 48 on |
 

@@ -12,7 +12,7 @@ use crate::shared::SharedTable;
 use crate::status::{XDMA_OK, XDMA_PENDING, xdma_status};
 use std::ops::Range;
 use std::time::Duration;
-use xdma::channel::{ChannelOptions, Poll};
+use xdma::channel::Poll;
 use xdma::msm::{Job, JobTicket, Msm, MsmOptions, Output};
 use xdma::regs::msm::RESULT_BYTES;
 
@@ -70,10 +70,6 @@ impl Options for xdma_msm_options {
             channel: xdma_channel_options::new(),
         }
     }
-
-    fn size(&self) -> u32 {
-        self.size
-    }
 }
 
 impl TryFrom<xdma_msm_options> for MsmOptions {
@@ -85,7 +81,7 @@ impl TryFrom<xdma_msm_options> for MsmOptions {
             c2h: options.c2h as usize,
             ring: ring(options.ring)?,
             chunk: (options.chunk > 0).then_some(options.chunk),
-            channel: ChannelOptions::try_from(pointers::check_options(options.channel)?)?,
+            channel: options.channel.try_into()?,
         })
     }
 }

@@ -168,35 +168,36 @@ pub(crate) unsafe fn store_text(
     Ok(())
 }
 
-/// Options, whose first field is the size of the structure that the caller was compiled with.
+/// Options, whose first field, `size`, is the size of the structure that the caller was compiled with.
 pub(crate) trait Options: Copy {
+    /// Returns the defaults.
     fn new() -> Self;
-
-    fn size(&self) -> u32;
 }
 
 /// Returns the caller's options, or the defaults for NULL.
 ///
 /// # Safety
 ///
-/// The pointer is NULL or valid for reads.
+/// The pointer is NULL or valid for reads of the number of bytes that its first field states.
 pub(crate) unsafe fn options<O: Options>(pointer: *const O) -> Result<O, Failure> {
     if pointer.is_null() {
         return Ok(O::new());
     }
-    // SAFETY: as required of the caller. All fields are integers or flags that were initialised by `new`, or zeroed by the caller.
-    check_options(unsafe { pointer.read() })
+    // SAFETY: the first field exists in every version of the structure.
+    check_size::<O>(unsafe { pointer.cast::<u32>().read() })?;
+    // SAFETY: the structure has this size, and all of its fields are integers.
+    Ok(unsafe { pointer.read() })
 }
 
-/// Checks the size of options.
-pub(crate) fn check_options<O: Options>(options: O) -> Result<O, Failure> {
-    if options.size() as usize != size_of::<O>() {
-        let (has, expected) = (options.size(), size_of::<O>());
-        let text = format_args!(
-            "the options have size {has}, not {expected}: initialise them with their init function, and compile with the header \
-             of this version of the library"
-        );
-        return Err(invalid(text));
+/// Checks the size of options that the caller stated.
+pub(crate) fn check_size<O: Options>(size: u32) -> Result<(), Failure> {
+    let expected = size_of::<O>();
+    if size as usize == expected {
+        return Ok(());
     }
-    Ok(options)
+    let text = format_args!(
+        "the options have size {size}, not {expected}: initialise them with their init function, and compile with the header of this \
+         version of the library"
+    );
+    Err(invalid(text))
 }

@@ -11,7 +11,6 @@ use crate::status::{XDMA_ERROR_FOREIGN, XDMA_OK, XDMA_PENDING, XDMA_REMEDY_CORRE
 use std::ffi::c_void;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
-use xdma::channel::ChannelOptions;
 use xdma::channel::stream::{Discard, Received, Receiver, ReceiverOptions};
 
 /// An open C2H stream channel with its receive buffers. It belongs to a thread, as an xdma_channel does.
@@ -62,10 +61,6 @@ impl Options for xdma_receiver_options {
             channel: xdma_channel_options::new(),
         }
     }
-
-    fn size(&self) -> u32 {
-        self.size
-    }
 }
 
 impl TryFrom<xdma_receiver_options> for ReceiverOptions {
@@ -75,7 +70,7 @@ impl TryFrom<xdma_receiver_options> for ReceiverOptions {
         let nanos = Duration::from_nanos;
         let discard = Discard { quiet: nanos(options.discard_quiet), limit: nanos(options.discard_limit) };
         Ok(Self {
-            channel: ChannelOptions::try_from(pointers::check_options(options.channel)?)?,
+            channel: options.channel.try_into()?,
             buffers: options.buffers as usize,
             bytes: options.buffer_size,
             max_posted: options.max_posted as usize,

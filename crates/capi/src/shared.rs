@@ -12,8 +12,9 @@ use std::ptr;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
-/// Marks the handle of an object while a call has exclusive use of it.
-const EXCLUSIVE: u64 = 1 << 4;
+/// Inverted in the tag of a slot while a call has exclusive use of the object. It is a bit of the slot's number, so that no number is equal
+/// to the tag of the slot that it names then.
+const EXCLUSIVE: u64 = 1 << SLOT_SHIFT;
 /// The lowest bit of the generation.
 const GENERATION: u64 = 1 << 23;
 
@@ -43,7 +44,7 @@ unsafe impl<T: Send + Sync, const N: usize> Sync for SharedTable<T, N> {}
 impl<T: Send + Sync, const N: usize> SharedTable<T, N> {
     /// Creates an empty table.
     pub const fn new(kind: Kind) -> Self {
-        assert!(N.is_power_of_two() && (N as u64) << SLOT_SHIFT <= GENERATION);
+        assert!(N.is_power_of_two() && N >= 2 && (N as u64) << SLOT_SHIFT <= GENERATION);
         let slots = [const {
             Slot {
                 tag: AtomicU64::new(0),
@@ -152,7 +153,7 @@ impl<T: Send + Sync, const N: usize> SharedTable<T, N> {
     #[inline(never)]
     fn refuse(&self, handle: u64) -> Failure {
         let (name, tag) = (self.kind.name(), self.slot(handle).tag.load(Ordering::Acquire));
-        if Kind::of(handle) != Some(self.kind) || tag != handle | EXCLUSIVE {
+        if Kind::of(handle) != Some(self.kind) || tag != handle ^ EXCLUSIVE {
             return not_valid(handle, self.kind);
         }
         let text = format!("another thread is changing or closing the {name}; call again once it is done");
@@ -164,7 +165,7 @@ impl<T: Send + Sync, const N: usize> SharedTable<T, N> {
         let handle = handle.addr() as u64;
         let slot = self.slot(handle);
         let mark =
-            || slot.tag.compare_exchange(handle, handle | EXCLUSIVE, Ordering::SeqCst, Ordering::SeqCst);
+            || slot.tag.compare_exchange(handle, handle ^ EXCLUSIVE, Ordering::SeqCst, Ordering::SeqCst);
         if Kind::of(handle) != Some(self.kind) || mark().is_err() {
             return Err(self.refuse(handle));
         }
@@ -278,11 +279,13 @@ mod tests {
         }
         TABLE.mark_null();
         // SAFETY: as just done.
-        assert_eq!(run(|| unsafe { TABLE.get_marked(pointer(0)).map(drop) }), XDMA_ERROR_NULL);
+        let get_marked = |handle| run(|| unsafe { TABLE.get_marked(pointer(handle)).map(drop) });
+        assert_eq!(get_marked(0), XDMA_ERROR_NULL);
+        assert!((0..64).all(|bit| get_marked(1 << bit) != XDMA_OK && get(1 << bit) != XDMA_OK));
         let handles = [1, 2, 3].map(|object| TABLE.insert(object).unwrap());
         assert_eq!(run(|| TABLE.insert(4).map(drop)), XDMA_ERROR_HANDLES);
         assert!(handles.iter().all(|handle| get(*handle) == XDMA_OK));
-        for bad in [handles[0] ^ 1, handles[0] | EXCLUSIVE, handles[0] + GENERATION] {
+        for bad in [handles[0] ^ 1, handles[0] ^ 16, handles[0] + GENERATION] {
             assert_eq!(get(bad), XDMA_ERROR_HANDLE, "{bad:#x}");
             assert_eq!(run(|| TABLE.exclusive(pointer(bad)).map(drop)), XDMA_ERROR_HANDLE, "{bad:#x}");
         }
@@ -295,6 +298,11 @@ mod tests {
         let mut exclusive = TABLE.exclusive(pointer(handles[0])).unwrap();
         *exclusive = 5;
         assert_eq!(get(handles[0]), XDMA_ERROR_BUSY);
+        assert!(
+            (0..64).all(
+                |bit| get(handles[0] ^ 1 << bit) != XDMA_OK || handles.contains(&(handles[0] ^ 1 << bit))
+            )
+        );
         drop(exclusive);
         assert_eq!(TABLE.exclusive(pointer(handles[0])).unwrap().close(), 5);
         assert_eq!(get(handles[0]), XDMA_ERROR_HANDLE);

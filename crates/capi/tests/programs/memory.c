@@ -378,6 +378,52 @@ static void recovery(xdma_card *card) {
     OK(xdma_channel_close(h2c));
 }
 
+/* Every function that takes a handle refuses this one. */
+static void refused(uintptr_t number) {
+    void *bad = (void *)number;
+    uint64_t bytes;
+    CHECK(xdma_card_get_quarantined(bad, &bytes) < 0);
+    CHECK(xdma_buffer_sync(bad) < 0);
+    CHECK(xdma_buffer_read(bad, 0, &bytes, 1) < 0);
+    CHECK(xdma_channel_check(bad) < 0);
+    CHECK(xdma_channel_attach(bad) < 0);
+    CHECK(xdma_channel_detach(bad) < 0);
+    CHECK(xdma_program_close(bad) < 0);
+    CHECK(xdma_receiver_stop(bad) < 0);
+    CHECK(xdma_receiver_attach(bad) < 0);
+    CHECK(xdma_interrupt_take(bad, &bytes) < 0);
+    CHECK(xdma_msm_recover(bad) < 0);
+    CHECK(xdma_msm_attach(bad) < 0);
+    CHECK(xdma_points_check(bad) < 0);
+    CHECK(xdma_scalars_check(bad) < 0);
+    CHECK(xdma_job_close(bad) < 0);
+}
+
+/* Numbers that are no handles: valid ones with one bit changed, addresses, and random ones. */
+static void garbage(xdma_card *card) {
+    xdma_channel *channel = NULL;
+    xdma_buffer *buffer = NULL;
+    OK(xdma_channel_open(card, XDMA_H2C, 0, NULL, &channel));
+    OK(xdma_buffer_allocate(card, 64, XDMA_H2C, &buffer));
+    uintptr_t handles[] = {(uintptr_t)card, (uintptr_t)channel, (uintptr_t)buffer, 0, UINTPTR_MAX, (uintptr_t)&card};
+    for (size_t at = 0; at < sizeof handles / sizeof *handles; at++) {
+        for (int bit = 0; bit < 64; bit++) {
+            refused(handles[at] ^ (uintptr_t)1 << bit);
+        }
+    }
+    uint64_t random = 88172645463325252u;
+    for (int round = 0; round < 10000; round++) {
+        random ^= random << 13;
+        random ^= random >> 7;
+        random ^= random << 17;
+        refused((uintptr_t)random);
+        refused((uintptr_t)(random & 0x7fff)); /* empty slots */
+    }
+    OK(xdma_transfer(channel, buffer, 0, 64, 0, LIMIT));
+    OK(xdma_buffer_close(buffer));
+    OK(xdma_channel_close(channel));
+}
+
 int main(int argc, char **argv) {
     CHECK(argc == 3);
     snprintf(name, sizeof name, "%s", argv[1]);
@@ -392,6 +438,7 @@ int main(int argc, char **argv) {
     registered(card);
     interrupts(card);
     recovery(card);
+    garbage(card);
     OK(xdma_card_close(other));
     OK(xdma_card_close(card));
     puts("passed");
