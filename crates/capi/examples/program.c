@@ -1,4 +1,4 @@
-/* Builds a program of many transfers once, and runs it again and again with one doorbell each. */
+/* Builds a program of many transfers once, and runs it again and again, with about one doorbell each. */
 #include "example.h"
 
 enum { CHUNKS = 64, CHUNK = 4096, RUNS = 100 };

@@ -57,9 +57,12 @@ static void *guess(void *argument) {
     return NULL;
 }
 
+static atomic_int waits;
+
 static void *wait_for_interrupt(void *argument) {
     uint64_t count = 0;
-    OK(xdma_interrupt_wait(argument, XDMA_SECONDS(1), &count));
+    waits = 1;
+    OK(xdma_interrupt_wait(argument, XDMA_SECONDS(3), &count));
     return NULL;
 }
 
@@ -140,7 +143,9 @@ int main(int argc, char **argv) {
     xdma_interrupt *interrupt = NULL;
     OK(xdma_interrupt_open_user(card, 0, &interrupt));
     CHECK(pthread_create(&threads[0], NULL, wait_for_interrupt, interrupt) == 0);
-    usleep(200000);
+    while (!waits) {
+    }
+    usleep(500000);
     FAILS(XDMA_ERROR_BUSY, xdma_interrupt_close(interrupt));
     CHECK(xdma_last_error()->remedy == XDMA_REMEDY_TRY_AGAIN);
     CHECK(pthread_join(threads[0], NULL) == 0);
