@@ -17,9 +17,27 @@ pub mod descriptor {
 pub mod memory {
     pub use crate::memory::mapper::{Addressing, Extent, Isolation, Mapper, MemoryRef};
     pub use crate::memory::pinned::PinnedMemory;
+    pub use crate::memory::raw::RawMemory;
     pub use crate::memory::release_observer::ReleaseObserver;
     pub use crate::memory::shared_memory::SharedMemory;
     pub use crate::memory::space::DmaSpace;
+
+    use crate::memory::{Buffer, MemoryError};
+
+    /// Returns the address of a buffer's first byte in this process. The memory is mapped as long as the buffer exists. Code that uses
+    /// the pointer must create no reference to bytes that the card may write.
+    pub fn pointer(buffer: &Buffer) -> *mut u8 {
+        buffer.as_mut_ptr()
+    }
+
+    /// Checks that neither a transfer nor a run of a program uses a buffer.
+    ///
+    /// # Errors
+    ///
+    /// [`MemoryError::InFlight`], [`MemoryError::Quarantined`].
+    pub fn check_idle(buffer: &Buffer) -> Result<(), MemoryError> {
+        buffer.check_idle()
+    }
 }
 
 /// Channels without a card.
@@ -28,7 +46,54 @@ pub mod channel {
     pub use crate::channel::write_back::{WORDS, WriteBackArea};
     pub use crate::stats::channel::Counters;
 
-    use crate::channel::{Channel, ChannelOptions, OpenError};
+    use crate::channel::stream::Sender;
+    use crate::channel::{Channel, ChannelOptions, OpenError, Poll, PollError, SubmitError, Ticket};
+    use crate::memory::DmaMemory;
+    use std::ops::Range;
+
+    /// As [`Channel::submit`], with a result that fits in registers. It is inlined, for callers that add little to it.
+    ///
+    /// # Errors
+    ///
+    /// As [`Channel::submit`].
+    #[inline(always)]
+    pub fn submit(
+        channel: &mut Channel,
+        memory: &impl DmaMemory,
+        range: Range<u64>,
+        card: u64,
+    ) -> Result<Ticket, Box<SubmitError>> {
+        channel.submit_boxed(memory, range, card)
+    }
+
+    /// Returns the channel of a sender, for callers that keep all channels in one type.
+    pub fn of_sender(sender: Sender) -> Channel {
+        sender.into_channel()
+    }
+
+    /// Sends `range` of `memory`, in bytes, on the channel of a sender; `ends` is whether a packet ends with it.
+    ///
+    /// # Errors
+    ///
+    /// As [`Sender::send`].
+    pub fn send(
+        channel: &mut Channel,
+        memory: &impl DmaMemory,
+        range: Range<u64>,
+        ends: bool,
+    ) -> Result<Ticket, SubmitError> {
+        channel.send(memory, range, ends)
+    }
+
+    /// As [`Channel::poll`], with a result that fits in registers. It is inlined, for callers that add little to it.
+    ///
+    /// # Errors
+    ///
+    /// As [`Channel::poll`].
+    #[inline(always)]
+    pub fn poll(channel: &mut Channel, ticket: Ticket) -> Result<Poll, Box<PollError>> {
+        channel.poll_boxed(ticket)
+    }
 
     /// Opens a channel: stops it and sets it up.
     ///
@@ -62,6 +127,7 @@ pub mod card {
     use crate::card::{Card, CardError, CardName, CardOptions};
     use crate::memory::MemoryError;
     use crate::memory::pinned::PinnedMemory;
+    use crate::memory::raw::RawMemory;
     use crate::memory::shared_memory::SharedMemory;
     use crate::regs::Direction;
     use std::any::Any;
@@ -149,6 +215,26 @@ pub mod card {
         unsafe { card.pin(ptr, len, direction, owner) }
     }
 
+    /// Makes `len` bytes at `ptr`, which other code owns, accessible to the card, in place as far as the bus can pin them.
+    ///
+    /// # Errors
+    ///
+    /// [`MemoryError`] if the range is empty, or cannot be mapped or staged.
+    ///
+    /// # Safety
+    ///
+    /// The bytes are plain bytes, and stay allocated until [`RawMemory::release`] has succeeded. While a method of [`RawMemory`] that
+    /// takes `&mut self` runs, nothing else accesses them. No Rust reference to bytes that the card may write is used before that.
+    pub unsafe fn register_raw(
+        card: &Card,
+        ptr: *mut u8,
+        len: u64,
+        direction: Direction,
+    ) -> Result<RawMemory, MemoryError> {
+        // SAFETY: the caller's contract.
+        unsafe { card.register_raw(ptr, len, direction) }
+    }
+
     /// Allocates memory that other processes can map and write.
     ///
     /// # Errors
@@ -163,5 +249,35 @@ pub mod card {
     /// writes them can make the card write anywhere in the machine's memory.
     pub fn registers(card: &Card) -> Arc<dyn Bar> {
         card.registers()
+    }
+}
+
+/// Points in memory that other code owns.
+pub mod msm {
+    use crate::card::Card;
+    use crate::memory::MemoryError;
+    use crate::msm::{DataError, Points};
+
+    /// Uses `count` points of 64 bytes at `points` in place, as far as the bus can pin them.
+    ///
+    /// # Errors
+    ///
+    /// As [`Points::register`].
+    ///
+    /// # Safety
+    ///
+    /// The bytes stay allocated, and nothing writes them, until [`release_points`] has succeeded.
+    pub unsafe fn register_points(card: &Card, points: *const u8, count: usize) -> Result<Points, DataError> {
+        // SAFETY: the caller's contract. The memory is only read.
+        unsafe { Points::register_raw(card, points.cast_mut(), count) }
+    }
+
+    /// Returns points of [`register_points`] to their owner. For other points, this does nothing.
+    ///
+    /// # Errors
+    ///
+    /// [`MemoryError::InFlight`] while a job uses them; [`MemoryError::Map`] if they cannot be unmapped. The card may then still read them.
+    pub fn release_points(points: &Points) -> Result<(), MemoryError> {
+        points.release()
     }
 }

@@ -22,7 +22,7 @@ const LAYERS: [&str; 11] = [
 ];
 
 /// The published packages, and the packages of this workspace on which each may depend.
-const PACKAGES: [(&str, &[&str]); 12] = [
+const PACKAGES: [(&str, &[&str]); 13] = [
     ("xdma-card-file", &[]),
     ("xdma-regs", &[]),
     ("xdma-rtl", &[]),
@@ -31,6 +31,7 @@ const PACKAGES: [(&str, &[&str]); 12] = [
     ("xdma-emulated-card", &["xdma", "xdma-emulator"]),
     ("xdma-cards", &["xdma"]),
     ("xdma-arkworks", &["xdma", "xdma-cards"]),
+    ("xdma-capi", &["xdma"]),
     ("vfio-setup", &["xdma"]),
     ("xdma-chardev", &["xdma"]),
     ("xdma-preload", &["xdma", "xdma-chardev"]),

@@ -32,6 +32,7 @@ use crate::channel::{
 };
 use crate::memory::order::Claims;
 use crate::memory::pinned::PinnedMemory;
+use crate::memory::raw::RawMemory;
 use crate::memory::shared_memory::SharedMemory;
 use crate::memory::{
     Access, Buffer, DmaSpace, HugePages, MemoryError, Process, RegisterError, Registered, SharedBlock, ToCard,
@@ -390,6 +391,19 @@ impl Card {
     ) -> Result<PinnedMemory, MemoryError> {
         // SAFETY: the caller's contract.
         unsafe { PinnedMemory::new(&self.inner.space, ptr, len, access(direction), owner) }
+    }
+
+    /// # Safety
+    ///
+    /// As for [`RawMemory::new`].
+    pub(crate) unsafe fn register_raw(
+        &self,
+        ptr: *mut u8,
+        len: u64,
+        direction: Direction,
+    ) -> Result<RawMemory, MemoryError> {
+        // SAFETY: the caller's contract.
+        unsafe { RawMemory::new(&self.inner.space, ptr, len, access(direction)) }
     }
 
     pub(crate) fn allocate_shared(

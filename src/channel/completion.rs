@@ -56,9 +56,29 @@ impl Channel {
         }
     }
 
-    /// Handles the common cases with a single job in flight: finished, or not.
+    /// As [`poll`](Self::poll), but inlined as a whole, and with a boxed error, so that the result fits in registers. For callers that
+    /// are not inlined themselves.
+    #[inline(always)]
+    pub(crate) fn poll_boxed(&mut self, ticket: Ticket) -> Result<Poll, Box<PollError>> {
+        let result = match self.engine.ring {
+            Ring::Chain => self.poll_inline::<Chain>(ticket),
+            Ring::Credits => self.poll_inline::<Credits>(ticket),
+        };
+        match result {
+            PollResult::Ready => Ok(Poll::Ready),
+            PollResult::Pending => Ok(Poll::Pending),
+            PollResult::Failed(error) => Err(error),
+        }
+    }
+
     #[inline(never)]
     fn poll_fast<F: RingOps>(&mut self, ticket: Ticket) -> PollResult {
+        self.poll_inline::<F>(ticket)
+    }
+
+    /// Handles the common cases with a single job in flight: finished, or not.
+    #[inline(always)]
+    fn poll_inline<F: RingOps>(&mut self, ticket: Ticket) -> PollResult {
         let (number, done, next) = (ticket.sequence, self.queue.done(), self.queue.next());
         if ticket.channel != self.id || number >= next {
             return foreign();

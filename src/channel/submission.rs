@@ -43,6 +43,42 @@ impl Channel {
         }
     }
 
+    /// As [`submit`](Self::submit), but inlined as a whole, and with a boxed error, so that the result fits in registers. For callers
+    /// that are not inlined themselves.
+    #[inline(always)]
+    pub(crate) fn submit_boxed(
+        &mut self,
+        memory: &impl DmaMemory,
+        range: Range<u64>,
+        card: u64,
+    ) -> Result<Ticket, Refusal> {
+        match memory.piece(range.clone()) {
+            Some(piece) if self.fits_one_descriptor(memory.access(), &piece, card) => {
+                let channel = self.id;
+                match self.engine.ring {
+                    Ring::Chain => self
+                        .submit_piece_inline::<Chain>(&piece, card, piece.len())
+                        .map(|sequence| Ticket { channel, sequence }),
+                    Ring::Credits => self
+                        .submit_piece_inline::<Credits>(&piece, card, piece.len())
+                        .map(|sequence| Ticket { channel, sequence }),
+                }
+            }
+            _ => self.submit_pieces_boxed(memory, range, card),
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn submit_pieces_boxed(
+        &mut self,
+        memory: &impl DmaMemory,
+        range: Range<u64>,
+        card: u64,
+    ) -> Result<Ticket, Refusal> {
+        Ok(self.submit_pieces(memory, range, card)?)
+    }
+
     /// Makes a ticket from a job's number.
     #[inline(always)]
     fn ticket(&self, submitted: Result<u64, Refusal>) -> Result<Ticket, SubmitError> {
@@ -77,17 +113,26 @@ impl Channel {
         card: u64,
         bytes: u64,
     ) -> Result<u64, Refusal> {
-        let fill = |slots: &mut Slots| (slots.next(), fill_slot(slots, piece, card, bytes));
-        match self.enqueue_fast::<F>(self.engine.slots.base(), 1, fill) {
+        self.submit_piece_inline::<F>(piece, card, bytes)
+    }
+
+    #[inline(always)]
+    fn submit_piece_inline<F: RingOps>(
+        &mut self,
+        piece: &Piece<'_>,
+        card: u64,
+        bytes: u64,
+    ) -> Result<u64, Refusal> {
+        match self.enqueue_fast::<F>(self.engine.slots.base(), 1, Single { piece, card, bytes }) {
             Some(number) => Ok(number),
-            None => self.submit_piece_slow(piece, card, bytes),
+            None => self.submit_piece_slow(*piece, card, bytes),
         }
     }
 
     #[inline(never)]
-    fn submit_piece_slow(&mut self, piece: &Piece<'_>, card: u64, bytes: u64) -> Result<u64, Refusal> {
+    fn submit_piece_slow(&mut self, piece: Piece<'_>, card: u64, bytes: u64) -> Result<u64, Refusal> {
         self.admit()?;
-        let job = fill_slot(&mut self.engine.slots, piece, card, bytes);
+        let job = fill_slot(&mut self.engine.slots, &piece, card, bytes);
         self.enqueue(job, 1)
     }
 
@@ -186,9 +231,9 @@ impl Channel {
 
     #[inline(never)]
     fn run_program_on<F: RingOps>(&mut self, program: &Arc<ProgramData>) -> Result<u64, Refusal> {
-        let fill = |_: &mut Slots| (program.start, run_job(program));
         if program.kind == self.kind
-            && let Some(number) = self.enqueue_fast::<F>(program.start.list, program.descriptors, fill)
+            && let Some(number) =
+                self.enqueue_fast::<F>(program.start.list, program.descriptors, Run(program))
         {
             return Ok(number);
         }
@@ -245,12 +290,7 @@ impl Channel {
     /// of it. Returns the job's number, or `None` without having changed anything. The job enters the queue before the
     /// doorbell, so that its memory counts as in flight.
     #[inline(always)]
-    fn enqueue_fast<F: RingOps>(
-        &mut self,
-        list: u64,
-        descriptors: u32,
-        fill: impl FnOnce(&mut Slots) -> (Start, Job),
-    ) -> Option<u64> {
+    fn enqueue_fast<F: RingOps>(&mut self, list: u64, descriptors: u32, fill: impl Fill) -> Option<u64> {
         let recalled = self.is_recalled();
         let Self { engine, queue, counters, .. } = self;
         let Engine { registers, slots, progress, .. } = engine;
@@ -262,7 +302,7 @@ impl Channel {
         {
             return None;
         }
-        let (start, job) = fill(slots);
+        let (start, job) = fill.fill(slots);
         queue.push_posted(number, job, progress.posted() + u64::from(descriptors));
         counters.count_doorbell(number + 1, descriptors);
         F::post_now(mapped, progress, start, descriptors);
@@ -336,6 +376,35 @@ impl Channel {
             }
         }
         Ok(())
+    }
+}
+
+/// Fills the slots of a job. A trait rather than a closure, because a closure cannot be marked to be inlined.
+trait Fill {
+    fn fill(self, slots: &mut Slots) -> (Start, Job);
+}
+
+/// A transfer of one descriptor.
+struct Single<'a> {
+    piece: &'a Piece<'a>,
+    card: u64,
+    bytes: u64,
+}
+
+impl Fill for Single<'_> {
+    #[inline(always)]
+    fn fill(self, slots: &mut Slots) -> (Start, Job) {
+        (slots.next(), fill_slot(slots, self.piece, self.card, self.bytes))
+    }
+}
+
+/// A run of a program.
+struct Run<'a>(&'a Arc<ProgramData>);
+
+impl Fill for Run<'_> {
+    #[inline(always)]
+    fn fill(self, _: &mut Slots) -> (Start, Job) {
+        (self.0.start, run_job(self.0))
     }
 }
 

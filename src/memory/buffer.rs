@@ -385,6 +385,15 @@ impl Buffer {
     pub(crate) fn handle(&self) -> &Arc<Handle> {
         &self.handle
     }
+
+    pub(crate) fn as_mut_ptr(&self) -> *mut u8 {
+        self.handle.ptr()
+    }
+
+    /// Checks that neither a transfer nor a run of a program uses the memory.
+    pub(crate) fn check_idle(&self) -> Result<(), MemoryError> {
+        self.handle.check_idle()
+    }
 }
 
 impl DmaMemory for Buffer {

@@ -42,6 +42,7 @@ mod pool;
 mod process;
 #[cfg(test)]
 mod quarantine_tests;
+pub(crate) mod raw;
 mod registered;
 pub(crate) mod release_observer;
 mod sealed;

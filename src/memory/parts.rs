@@ -92,6 +92,15 @@ impl Parts {
         self.all.iter().try_for_each(|part| part.buffer.handle().check_idle())
     }
 
+    /// Calls `each` with each staged part: its range of the caller's bytes, and its buffer.
+    pub fn each_staged(
+        &mut self,
+        mut each: impl FnMut(Range<u64>, &mut Buffer) -> Result<(), MemoryError>,
+    ) -> Result<(), MemoryError> {
+        let mut staged = self.all.iter_mut().filter(|part| part.staged);
+        staged.try_for_each(|part| each(part.range.clone(), &mut part.buffer))
+    }
+
     /// Copies the caller's bytes to the staged parts.
     pub fn copy_in(&mut self, bytes: &[u8]) -> Result<(), MemoryError> {
         for part in self.all.iter_mut().filter(|p| p.staged) {

@@ -238,6 +238,61 @@ fn into_inner_returns_what_the_card_wrote() {
 }
 
 #[test]
+fn raw_memory_is_synchronised_and_released() {
+    for pinned in [false, true] {
+        let (recorder, space) = space(pinned);
+        let (mut sent, mut received) = (vec![1u8; 50_001], vec![0u8; 50_001]);
+        let (from, to) = (sent.as_mut_ptr(), received.as_mut_ptr());
+        // SAFETY: the vectors are neither moved nor freed before the memory is released, and accessed only between calls.
+        let (mut source, mut sink) = unsafe {
+            (
+                raw::RawMemory::new(&space, from, 50_001, Access::CardReads).unwrap(),
+                raw::RawMemory::new(&space, to, 50_001, Access::CardWrites).unwrap(),
+            )
+        };
+        let is_in_place = source.staged_bytes() < 8192 && sink.staged_bytes() < 8192;
+        assert_eq!(is_in_place, pinned);
+        // SAFETY: as above.
+        unsafe { from.write_bytes(2, 50_001) };
+        source.synchronize().unwrap();
+        let read = pieces(&source, 0..50_001).into_iter().flat_map(|(at, len)| recorder.card_reads(at, len));
+        assert!(read.eq([2; 50_001]));
+        pieces(&sink, 0..50_001)
+            .into_iter()
+            .for_each(|(at, len)| recorder.card_writes(at, &vec![3; len as usize]));
+        sink.synchronize().unwrap();
+        let mut last = [0; 2];
+        sink.read(49_999, &mut last).unwrap();
+        assert_eq!(last, [3, 3]);
+
+        let mut pins = vec![];
+        sink.pieces(0..50_001, &mut |piece| pins.push(piece.handle().pin())).unwrap();
+        assert!(matches!(sink.synchronize(), Err(MemoryError::InFlight(_))));
+        assert!(matches!(sink.release(), Err(MemoryError::InFlight(_))));
+        drop(pins);
+        let mapped = recorder.mapped();
+        [&source, &sink].into_iter().for_each(|memory| memory.release().unwrap());
+        assert_eq!(recorder.mapped(), mapped - if pinned { 2 } else { 0 }, "the owner's pages are unmapped");
+        drop((source, sink));
+        assert!(sent.iter().all(|byte| *byte == 2) && received.iter().all(|byte| *byte == 3));
+    }
+}
+
+#[test]
+fn raw_memory_that_cannot_be_unmapped_is_not_released() {
+    let (recorder, space) = space(true);
+    let mut data = vec![0u8; 50_000];
+    // SAFETY: the vector is freed after the memory was released.
+    let memory =
+        unsafe { raw::RawMemory::new(&space, data.as_mut_ptr(), 50_000, Access::CardReads).unwrap() };
+    recorder.refuse_unmap.store(true, Ordering::Relaxed);
+    assert!(matches!(memory.release(), Err(MemoryError::Map(_))));
+    recorder.refuse_unmap.store(false, Ordering::Relaxed);
+    memory.release().unwrap();
+    memory.release().unwrap();
+}
+
+#[test]
 fn a_vector_in_flight_is_kept_and_not_returned() {
     let (recorder, space) = space(true);
     let registered = space.register(vec![7u8; 20_000], Access::CardReads).unwrap();

@@ -5,7 +5,8 @@
 use super::{DataError, ScalarForm, curve};
 use crate::card::Card;
 use crate::channel::{InvalidTransfer, Transfers};
-use crate::memory::{Buffer, RegisterError, Registered, ToCard, bytes_of};
+use crate::memory::raw::RawMemory;
+use crate::memory::{Buffer, MemoryError, RegisterError, Registered, ToCard, bytes_of};
 use crate::regs::Direction;
 use crate::regs::msm::{BEAT, POINT_BYTES, POINT_WINDOW, SCALAR_BYTES, SCALAR_WINDOW};
 use std::fmt;
@@ -31,6 +32,26 @@ trait Elements: Send + Sync {
     fn bytes(&self) -> &[u8];
 
     fn add(&self, transfers: &mut Transfers, bytes: Range<u64>, card: u64) -> Result<(), InvalidTransfer>;
+
+    /// Returns memory that is not Rust's to its owner.
+    fn release(&self) -> Result<(), MemoryError> {
+        Ok(())
+    }
+}
+
+impl Elements for RawMemory {
+    fn bytes(&self) -> &[u8] {
+        // Memory that the card only reads is available as a slice.
+        RawMemory::bytes(self).unwrap_or_default()
+    }
+
+    fn add(&self, transfers: &mut Transfers, bytes: Range<u64>, card: u64) -> Result<(), InvalidTransfer> {
+        transfers.add(self, bytes, card).map(drop)
+    }
+
+    fn release(&self) -> Result<(), MemoryError> {
+        RawMemory::release(self)
+    }
 }
 
 impl<T: ToCard> Elements for Registered<T> {
@@ -94,6 +115,30 @@ impl Points {
         const { assert!(size_of::<T>() == POINT_BYTES, "a point has 64 bytes") };
         let count = points.len();
         Ok(Self { memory: Memory::Registered(Box::new(card.register(points, Direction::H2C)?)), count })
+    }
+
+    /// Uses points in memory that other code owns.
+    ///
+    /// # Safety
+    ///
+    /// As for [`RawMemory::new`]. Nothing writes the points until [`release`](Self::release) has succeeded.
+    pub(crate) unsafe fn register_raw(card: &Card, points: *mut u8, count: usize) -> Result<Self, DataError> {
+        let bytes = byte_offset(count, POINT_BYTES);
+        // SAFETY: passed on to our caller.
+        let memory = unsafe { card.register_raw(points, bytes, Direction::H2C)? };
+        Ok(Self { memory: Memory::Registered(Box::new(memory)), count })
+    }
+
+    /// Returns points that other code owns to their owner. For other points, this does nothing.
+    ///
+    /// # Errors
+    ///
+    /// As [`RawMemory::release`].
+    pub(crate) fn release(&self) -> Result<(), MemoryError> {
+        match &self.memory {
+            Memory::Allocated(_) => Ok(()),
+            Memory::Registered(elements) => elements.release(),
+        }
     }
 
     /// Copies points from `64 * count` bytes.

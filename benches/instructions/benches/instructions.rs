@@ -8,14 +8,13 @@
 //! counters of a mapped BAR.
 
 use std::collections::BTreeMap;
-use std::hint::black_box;
 use std::path::Path;
 use std::process::{Command, ExitCode, Stdio};
 use xdma::channel::{Poll, Program, Ring, Ticket};
 use xdma_instructions::Plain;
+use xdma_instructions::comparison::{ROUNDS, in_c, in_rust};
+use xdma_instructions::measured;
 
-/// Number of measurements per run. The figure is their mean.
-const ROUNDS: u64 = 100;
 /// Chunks of an MSM of 2^20 pairs, 1,024 pairs each.
 const CHUNKS: u64 = 1024;
 
@@ -114,10 +113,43 @@ const CASES: [Case; 9] = [
     },
 ];
 
-/// Marks the code to count: callgrind counts the calls made by this function.
-#[inline(never)]
-fn measured<R>(what: impl FnOnce() -> R) -> R {
-    black_box(what())
+/// A transfer in Rust and in C. Both counts include the caller, because the compiler inlines a part of the library into a Rust program.
+struct Comparison {
+    name: &'static str,
+    rust: (&'static str, fn()),
+    c: (&'static str, fn()),
+}
+
+/// Maximum number of instructions that a transfer costs more in C.
+const MAX_MORE_IN_C: u64 = 20;
+
+const COMPARISONS: [Comparison; 2] = [
+    Comparison {
+        name: "chain-transfer in C",
+        rust: ("chain-rust", || in_rust(Ring::Chain)),
+        c: ("chain-c", || in_c(Ring::Chain)),
+    },
+    Comparison {
+        name: "credits-transfer in C",
+        rust: ("credits-rust", || in_rust(Ring::Credits)),
+        c: ("credits-c", || in_c(Ring::Credits)),
+    },
+];
+
+impl Comparison {
+    /// Counts and prints both. Returns whether the difference is as small as required.
+    fn report(&self) -> Result<bool, String> {
+        let [rust, c] = [count(self.rust.0)?.all(), count(self.c.0)?.all()];
+        let more = c as f64 - rust as f64;
+        let verdict = if c > rust + MAX_MORE_IN_C * ROUNDS { "  MORE THAN ALLOWED" } else { "" };
+        println!(
+            "{}: {:.1} instructions a xdma_submit and xdma_wait, {:.1} more than in Rust (limit {MAX_MORE_IN_C}){verdict}",
+            self.name,
+            c as f64 / ROUNDS as f64,
+            more / ROUNDS as f64,
+        );
+        Ok(verdict.is_empty() && rust > 0)
+    }
 }
 
 fn rerun(ring: Ring) {
@@ -187,32 +219,34 @@ fn poll(plain: &mut Plain, ticket: Ticket) -> bool {
 
 fn main() -> ExitCode {
     if let Ok(name) = std::env::var("XDMA_BENCH_CASE") {
-        (CASES.iter().find(|case| case.name == name).expect("a case has this name").run)();
+        let compared = COMPARISONS.iter().flat_map(|comparison| [comparison.rust, comparison.c]);
+        let mut all = CASES.iter().map(|case| (case.name, case.run)).chain(compared);
+        all.find(|(known, _)| *known == name).expect("a case has this name").1();
         return ExitCode::SUCCESS;
     }
-    let mut passed = true;
-    for case in &CASES {
-        match count(case) {
-            Ok(cost) => passed &= cost.report(case),
-            Err(error) => {
-                eprintln!("{}: {error}", case.name);
-                return ExitCode::FAILURE;
-            }
+    let cases = CASES.iter().map(|case| Ok(count(case.name)?.report(case)));
+    let results = cases.chain(COMPARISONS.iter().map(Comparison::report));
+    // Counts all, even if one has failed.
+    let passed = results.fold(true, |passed, result| match result {
+        Ok(is_within_limit) => passed && is_within_limit,
+        Err(error) => {
+            eprintln!("{error}");
+            false
         }
-    }
+    });
     if passed { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
 /// Runs a case under callgrind.
-fn count(case: &Case) -> Result<Cost, String> {
+fn count(name: &str) -> Result<Cost, String> {
     let program = std::env::current_exe().map_err(|e| e.to_string())?;
-    let out = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("callgrind.{}", case.name));
+    let out = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("callgrind.{name}"));
     let output = Command::new("valgrind")
         .args(["--tool=callgrind", "--toggle-collect=*instructions::measured*"])
         .args(["--compress-strings=no", "--compress-pos=no"])
         .arg(format!("--callgrind-out-file={}", out.display()))
         .arg(program)
-        .env("XDMA_BENCH_CASE", case.name)
+        .env("XDMA_BENCH_CASE", name)
         .stdin(Stdio::null())
         .output()
         .map_err(|e| {
@@ -256,6 +290,11 @@ impl Cost {
             }
         }
         cost
+    }
+
+    /// Returns all instructions, with those of the caller.
+    fn all(&self) -> u64 {
+        self.files.values().sum::<u64>() + self.caller
     }
 
     fn report(&self, case: &Case) -> bool {

@@ -3,7 +3,10 @@
 //!
 //! Only benches and tests use it. It panics if it is used incorrectly.
 
+pub mod comparison;
+
 use std::collections::BTreeMap;
+use std::hint::black_box;
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
@@ -16,6 +19,12 @@ use xdma::regs::{Direction, Identifier, REGISTER_SPACE, Target};
 use xdma::unstable::bus::{Bar, BusError, Mapped, counts};
 use xdma::unstable::channel::{self, ChannelContext, Counters, WriteBackArea};
 use xdma::unstable::memory::{Addressing, DmaSpace, Extent, Isolation, Mapper, MemoryRef};
+
+/// Marks the code to count: callgrind counts the calls made by this function.
+#[inline(never)]
+pub fn measured<R>(what: impl FnOnce() -> R) -> R {
+    black_box(what())
+}
 
 /// Registers in plain memory, accessed like those of a mapped BAR.
 #[derive(Debug)]
@@ -113,6 +122,12 @@ pub struct Plain {
     pub points: Buffer,
     #[allow(dead_code, reason = "not every user of this type needs it")]
     pub space: Arc<DmaSpace>,
+    pub engine: PlainEngine,
+}
+
+/// The engine of a channel of a card in plain memory.
+pub struct PlainEngine {
+    direction: Direction,
     bar: Arc<PlainBar>,
     mapper: Arc<PlainMapper>,
     /// Address of the last write-back.
@@ -149,7 +164,13 @@ impl Plain {
         let options = ChannelOptions { ring: Some(ring), ..ChannelOptions::default() };
         // SAFETY: this is the only user of the card.
         let channel = unsafe { channel::open(context, options) }.unwrap();
-        Self { channel, scalars, points, space, bar, mapper, address: 0, completed: 0 }
+        Self {
+            channel,
+            scalars,
+            points,
+            space,
+            engine: PlainEngine { direction, bar, mapper, address: 0, completed: 0 },
+        }
     }
 
     /// Returns a list of `pairs` transfers from each of two buffers, interleaved as for an MSM.
@@ -167,9 +188,16 @@ impl Plain {
         self.channel.program(&self.transfers(pairs)).unwrap()
     }
 
+    /// Completes this number of descriptors, as [`PlainEngine::complete`] does.
+    pub fn complete(&mut self, descriptors: u32) {
+        self.engine.complete(descriptors);
+    }
+}
+
+impl PlainEngine {
     /// Completes this number of descriptors: writes the new count to the write-back address of the channel, as the engine would.
     pub fn complete(&mut self, descriptors: u32) {
-        let block = Target::channel(self.channel.direction()).base(0);
+        let block = Target::channel(self.direction).base(0);
         let [low, high] =
             [WRITE_BACK_LO, WRITE_BACK_HI].map(|at| self.bar.read32((block + at).into()).unwrap());
         let address = u64::from(high) << 32 | u64::from(low);

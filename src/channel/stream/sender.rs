@@ -58,7 +58,7 @@ impl Sender {
     ///
     /// As [`Channel::submit`].
     pub fn send(&mut self, memory: &impl DmaMemory, range: Range<u64>) -> Result<Ticket, SubmitError> {
-        self.submit_part(memory, range, true)
+        self.channel.send(memory, range, true)
     }
 
     /// Sends `range` of `memory`, in bytes, as a part of a packet that continues with the next transfer. The engine starts each
@@ -69,21 +69,12 @@ impl Sender {
     ///
     /// As [`Channel::submit`].
     pub fn send_part(&mut self, memory: &impl DmaMemory, range: Range<u64>) -> Result<Ticket, SubmitError> {
-        self.submit_part(memory, range, false)
+        self.channel.send(memory, range, false)
     }
 
-    fn submit_part(
-        &mut self,
-        memory: &impl DmaMemory,
-        range: Range<u64>,
-        ends: bool,
-    ) -> Result<Ticket, SubmitError> {
-        self.channel.engine.slots.set_ends_packet(ends);
-        // A stream has no card addresses.
-        let submitted = self.channel.submit(memory, range, 0);
-        // Everything that is not submitted by this function is a whole packet.
-        self.channel.engine.slots.set_ends_packet(true);
-        submitted
+    /// Returns the channel, for callers that keep all channels in one type.
+    pub(crate) fn into_channel(self) -> Channel {
+        self.channel
     }
 
     /// Closes the channel.
@@ -93,6 +84,23 @@ impl Sender {
     /// As [`Channel::close`].
     pub fn close(self) -> Result<(), CloseError> {
         self.channel.close()
+    }
+}
+
+impl Channel {
+    /// Sends `range` of `memory`, in bytes, on a stream channel; `ends` is whether a packet ends with it.
+    pub(crate) fn send(
+        &mut self,
+        memory: &impl DmaMemory,
+        range: Range<u64>,
+        ends: bool,
+    ) -> Result<Ticket, SubmitError> {
+        self.engine.slots.set_ends_packet(ends);
+        // A stream has no card addresses.
+        let submitted = self.submit(memory, range, 0);
+        // Everything that is not submitted by this function is a whole packet.
+        self.engine.slots.set_ends_packet(true);
+        submitted
     }
 }
 
