@@ -1,6 +1,7 @@
 //! Results from an emulated card cannot be mistaken for those of a real one.
 
-use crate::support::{json, run};
+use crate::support::{run, run_experiments};
+use serde_json::Value;
 
 #[test]
 fn every_result_says_that_the_card_is_emulated() {
@@ -20,9 +21,10 @@ fn every_result_says_that_the_card_is_emulated() {
         format!("read --logic memory --address 0 --length 4096 {file}"),
         format!("write --logic loopback --stream --packet 1000 {file} --receive {file}.out"),
     ] {
-        let text = run(&command).good();
+        let text = run_experiments(&command).good();
         assert!(text.contains("emulated"), "{command}: {text}");
-        let object = json(&command);
+        let object: Value =
+            serde_json::from_str(&run_experiments(&format!("{command} --json")).good()).unwrap();
         let emulated = [&object["emulated"], &object["machine"]["card"]["emulated"]];
         let noted = object["notes"].to_string().contains("from an emulated card");
         assert!(emulated.contains(&&true.into()) || noted, "{command}: {object}");
