@@ -1,7 +1,6 @@
 //! Pinned blocks.
 
 use super::{Block, PAGE};
-use crate::exclusive::uses_own_heap;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use xdma::card::Card;
@@ -68,15 +67,13 @@ fn size_of_pinned(memory: &PinnedMemory) -> usize {
     xdma::memory::DmaMemory::byte_len(memory) as usize
 }
 
-/// Returns the memory for a transfer in place, or `None` if the data must be copied.
+/// Returns the memory for a transfer in place, or `None` if the data must be copied. The card is open in this process, so the block
+/// and its pins are not those of a parent.
 #[inline]
 pub fn in_place(card: &Card, address: usize, length: usize, direction: Direction) -> Option<InPlace> {
-    if !uses_own_heap() {
-        return None;
-    }
     let block = super::block(address)?;
     let offset = address - block.start().addr();
-    if UNSUPPORTED.load(Ordering::Relaxed) || length > block.size() - offset {
+    if length > block.size() - offset {
         return None;
     }
     let pinned = block.pins.lock(direction).clone();
@@ -91,7 +88,7 @@ pub fn in_place(card: &Card, address: usize, length: usize, direction: Direction
 #[cold]
 fn pin_block(card: &Card, block: &'static Block, direction: Direction) -> Option<Arc<PinnedMemory>> {
     let pins = &block.pins;
-    if pins.uses.fetch_add(1, Ordering::Relaxed) == 0 {
+    if UNSUPPORTED.load(Ordering::Relaxed) || pins.uses.fetch_add(1, Ordering::Relaxed) == 0 {
         return None;
     }
     // Locked until the block is pinned: another thread may pin it for its own transfer, or exclude it.
