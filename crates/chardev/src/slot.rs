@@ -1,7 +1,10 @@
 //! A page of memory through which a client's thread and the broker exchange requests and replies.
 //!
-//! Each side sleeps on the page's first word (a futex). The other side may be hostile: it can change every word at any time. A
-//! request is therefore copied once and then checked, and nothing in the page is ever an address or an index of this process.
+//! Each side waits for a change of the page's first word. It first yields the processor a few times, which is enough for a short
+//! call, and then sleeps (a futex). It marks the word before it sleeps, so that the other side makes a system call only to wake it.
+//!
+//! The other side may be hostile: it can change every word at any time. A request is therefore copied once and then checked, and
+//! nothing in the page is ever an address or an index of this process.
 
 #![allow(unsafe_code, reason = "the page is shared with another process")]
 
@@ -9,7 +12,7 @@ use crate::wire::{Reply, Request};
 use memmap2::{MmapOptions, MmapRaw};
 use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, ftruncate, memfd_create};
 use rustix::io::Errno;
-use rustix::thread::futex;
+use rustix::thread::{futex, sched_yield};
 use std::fs::File;
 use std::io;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -24,15 +27,20 @@ const CANCEL: usize = 1;
 const REQUEST: usize = 2;
 const REPLY: usize = REQUEST + Request::BYTES / 4;
 
-/// The values of the first word.
+/// The values of the first word. At first, it is 0.
 mod turn {
-    /// The client may write a request.
-    pub const CLIENT: u32 = 0;
     /// The broker executes the request.
     pub const BROKER: u32 = 1;
-    /// The reply is complete.
+    /// The reply is complete. The client may write the next request.
     pub const REPLIED: u32 = 2;
+    /// Added to a value while the other side sleeps, or is about to.
+    pub const SLEEPING: u32 = 1 << 30;
+    /// Changes whenever a thread of the broker is woken for another reason than a request.
+    pub const WOKEN: u32 = 1 << 31;
 }
+
+/// How often a side yields the processor before it sleeps.
+const YIELDS: u32 = 30;
 
 /// One side's mapping of the page.
 #[derive(Debug)]
@@ -87,20 +95,45 @@ impl Slot {
         bytes
     }
 
-    fn pass(&self, turn: u32) {
-        self.words()[TURN].store(turn, Ordering::Release);
-        // The call fails only for invalid arguments.
-        let _ = futex::wake(&self.words()[TURN], futex::Flags::empty(), 1);
+    /// Returns the value of the first word, without the mark.
+    fn turn(&self) -> u32 {
+        self.words()[TURN].load(Ordering::Acquire) & !turn::SLEEPING
     }
 
-    /// Sleeps while the first word has the value `turn`, at most for `limit`. Returns early after a signal.
+    fn pass(&self, turn: u32) {
+        let before = self.words()[TURN].swap(turn, Ordering::AcqRel);
+        if before & turn::SLEEPING != 0 {
+            self.wake_sleeper(1);
+        }
+    }
+
+    fn wake_sleeper(&self, count: u32) {
+        // The call fails only for invalid arguments.
+        let _ = futex::wake(&self.words()[TURN], futex::Flags::empty(), count);
+    }
+
+    /// Yields the processor until the value of the first word is no longer `turn`, a few times. Returns whether it has changed.
+    fn yields_until_changed(&self, turn: u32) -> bool {
+        (0..YIELDS).any(|_| {
+            sched_yield();
+            self.turn() != turn
+        })
+    }
+
+    /// Sleeps while the value of the first word is `turn`, at most for `limit`. Returns early after a signal.
     fn sleep(&self, turn: u32, limit: Option<Duration>) {
         let limit = limit.map(|limit| futex::Timespec {
             tv_sec: limit.as_secs() as i64,
             tv_nsec: limit.subsec_nanos().into(),
         });
+        let (word, marked) = (&self.words()[TURN], turn | turn::SLEEPING);
+        // The mark may remain from an earlier sleep that has reached its limit.
+        let mark = word.compare_exchange(turn, marked, Ordering::AcqRel, Ordering::Acquire);
+        if mark.is_err_and(|value| value != marked) {
+            return;
+        }
         // The caller checks the word again, whatever the result is.
-        let _ = futex::wait(&self.words()[TURN], futex::Flags::empty(), turn, limit.as_ref());
+        let _ = futex::wait(word, futex::Flags::empty(), marked, limit.as_ref());
     }
 
     /// The client: passes a request to the broker.
@@ -112,20 +145,19 @@ impl Slot {
 
     /// The client: waits for the reply to a request, at most until `deadline`.
     pub fn receive(&self, deadline: Instant) -> Option<Reply> {
-        loop {
-            let value = self.words()[TURN].load(Ordering::Acquire);
-            if value == turn::REPLIED {
-                break;
-            }
+        let mut value = self.turn();
+        if value != turn::REPLIED && self.yields_until_changed(value) {
+            value = self.turn();
+        }
+        while value != turn::REPLIED {
             let left = deadline.saturating_duration_since(Instant::now());
             if left.is_zero() {
                 return None;
             }
             self.sleep(value, Some(left));
+            value = self.turn();
         }
-        let reply = Reply::from_bytes(&self.load::<{ Reply::BYTES }>(REPLY));
-        self.words()[TURN].store(turn::CLIENT, Ordering::Relaxed);
-        reply
+        Reply::from_bytes(&self.load::<{ Reply::BYTES }>(REPLY))
     }
 
     /// The client: cancels the request in progress.
@@ -135,11 +167,11 @@ impl Slot {
 
     /// The broker: waits for the next request. Returns `None` if the thread was woken for another reason.
     pub(crate) fn next(&self) -> Option<Result<Request, Errno>> {
-        let value = self.words()[TURN].load(Ordering::Acquire);
-        if value != turn::BROKER {
+        let value = self.turn();
+        if value != turn::BROKER && !self.yields_until_changed(value) {
             self.sleep(value, None);
         }
-        let is_request = self.words()[TURN].load(Ordering::Acquire) == turn::BROKER;
+        let is_request = self.turn() == turn::BROKER;
         is_request.then(|| Request::from_bytes(&self.load::<{ Request::BYTES }>(REQUEST)).ok_or(Errno::PROTO))
     }
 
@@ -157,8 +189,8 @@ impl Slot {
     /// The broker: wakes the thread that waits for a request.
     pub(crate) fn wake(&self) {
         // A thread that was about to sleep sees the changed value.
-        self.words()[TURN].fetch_xor(1 << 31, Ordering::Release);
-        let _ = futex::wake(&self.words()[TURN], futex::Flags::empty(), i32::MAX as u32);
+        self.words()[TURN].fetch_xor(turn::WOKEN, Ordering::Release);
+        self.wake_sleeper(i32::MAX as u32);
     }
 }
 
