@@ -29,7 +29,7 @@ static NEXT_ID: AtomicU64 = AtomicU64::new(0);
 /// ```
 #[derive(Clone)]
 pub struct Scalars {
-    /// Identifies the contents. It is never used again, unlike an address.
+    /// Identifies the contents. Unlike an address, an ID is never reused.
     pub(crate) id: u64,
     source: Arc<Source>,
 }
@@ -91,7 +91,7 @@ impl Scalars {
         }
     }
 
-    /// Returns the scalars in `range`, which is inside of them.
+    /// Returns the scalars in `range`, which must not exceed their number.
     pub(crate) fn slice(&self, range: &Range<usize>) -> Slice<'_> {
         match &*self.source {
             Source::Canonical(scalars) => Slice::Canonical(&(**scalars).as_ref()[range.clone()]),
