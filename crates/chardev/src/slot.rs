@@ -1,7 +1,7 @@
 //! A page of memory through which a client's thread and the broker exchange requests and replies.
 //!
 //! Each side sleeps on the page's first word (a futex). The other side may be hostile: it can change every word at any time. A
-//! request is therefore copied once and then checked, and nothing in the page is ever an address or an index of this process.
+//! request is therefore copied once before it is checked. This process never uses a word of the page as an address or an index.
 
 #![allow(unsafe_code, reason = "the page is shared with another process")]
 
@@ -69,7 +69,7 @@ impl Slot {
 
     fn words(&self) -> &[AtomicU32; WORDS] {
         // SAFETY: the mapping is page-aligned, longer than the array, and lives as long as `self`. Both sides access the words only
-        // atomically; what a hostile process does instead is at worst a torn value.
+        // atomically. Other accesses by a hostile process result at worst in a torn value.
         unsafe { &*self.map.as_ptr().cast() }
     }
 
@@ -89,11 +89,11 @@ impl Slot {
 
     fn pass(&self, turn: u32) {
         self.words()[TURN].store(turn, Ordering::Release);
-        // The call fails only for invalid arguments.
+        // The result can be ignored, because the call fails only for invalid arguments.
         let _ = futex::wake(&self.words()[TURN], futex::Flags::empty(), 1);
     }
 
-    /// Sleeps while the first word has the value `turn`, at most for `limit`. Returns early after a signal.
+    /// Sleeps while the first word has the value `turn`, for at most `limit`. Returns early after a signal.
     fn sleep(&self, turn: u32, limit: Option<Duration>) {
         let limit = limit.map(|limit| futex::Timespec {
             tv_sec: limit.as_secs() as i64,
@@ -110,7 +110,7 @@ impl Slot {
         self.pass(turn::BROKER);
     }
 
-    /// The client: waits for the reply to a request, at most until `deadline`.
+    /// The client: waits for the reply to a request until `deadline` at the latest.
     pub fn receive(&self, deadline: Instant) -> Option<Reply> {
         loop {
             let value = self.words()[TURN].load(Ordering::Acquire);
@@ -156,7 +156,7 @@ impl Slot {
 
     /// The broker: wakes the thread that waits for a request.
     pub(crate) fn wake(&self) {
-        // A thread that was about to sleep sees the changed value.
+        // The word is changed before the wake-up, so a thread that is about to sleep sees the new value and does not sleep.
         self.words()[TURN].fetch_xor(1 << 31, Ordering::Release);
         let _ = futex::wake(&self.words()[TURN], futex::Flags::empty(), i32::MAX as u32);
     }
@@ -188,7 +188,7 @@ mod tests {
             assert_eq!(reply, Reply { result: -(position as i64), in_window: position % 2 == 0 });
         }
         server.join().unwrap();
-        // Nobody replies.
+        // There is no broker that would reply.
         client.send(&Request::new(Operation::Check, 0));
         assert_eq!(client.receive(Instant::now() + Duration::from_millis(10)), None);
     }

@@ -52,7 +52,8 @@ extern "C" fn start() {
     }
 }
 
-/// The locks that a thread holds while it forks. Otherwise a child process would wait for a thread that it does not have.
+/// The locks that a thread takes before it forks. Without this, the child could inherit a lock held by a thread that does not exist in
+/// the child, and wait for it forever.
 struct Locks(Cell<Option<(heap::Guard, stdio::Guard, listing::Guard)>>);
 
 // SAFETY: only the thread that holds the locks accesses the cell.
