@@ -3,7 +3,7 @@
 /// Type of the program header that names the dynamic linker.
 const PT_INTERP: usize = 3;
 
-/// Returns whether a 64-bit ELF program names a dynamic linker. `program` must contain at least the program's headers.
+/// Returns whether a 64-bit ELF program names a dynamic linker. `bytes` must contain at least the program's headers.
 pub fn has_interpreter(bytes: &[u8]) -> bool {
     let word = |at: usize, size: usize| {
         let bytes = bytes.get(at..at.checked_add(size)?)?;

@@ -188,7 +188,7 @@ mod tests {
             assert_eq!(reply, Reply { result: -(position as i64), in_window: position % 2 == 0 });
         }
         server.join().unwrap();
-        // There is no broker that would reply.
+        // No broker is left that could reply.
         client.send(&Request::new(Operation::Check, 0));
         assert_eq!(client.receive(Instant::now() + Duration::from_millis(10)), None);
     }
