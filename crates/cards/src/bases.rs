@@ -24,8 +24,8 @@ impl<T: AsRef<[G1Affine]> + Send + Sync + 'static> PointSource for T {
     }
 }
 
-/// Registered points, of which every card in service has a copy. Clones refer to the same points. The cards free their copies when
-/// the last clone and the last [`PendingSum`](crate::PendingSum) over these points are dropped.
+/// Registered points, of which every card in service has a copy. Clones refer to the same points. The cards free their copies
+/// when the last clone and the last [`PendingSum`](crate::PendingSum) over these points are dropped.
 #[derive(Clone)]
 pub struct Bases(Arc<Owner>);
 
@@ -65,7 +65,8 @@ impl fmt::Debug for Bases {
     }
 }
 
-/// Frees the cards' copies of the points when it is dropped. Parts of sums do not refer to it, so it is never dropped with a lock held.
+/// Frees the cards' copies of the points when it is dropped. Parts of sums do not refer to it, so it is never dropped with a
+/// lock held.
 struct Owner {
     data: Arc<BasesData>,
     shared: Arc<Shared>,

@@ -23,7 +23,8 @@ use xdma::msm::curve::CurveError;
 
 /// Several cards as one engine. All methods can be called from any number of threads.
 ///
-/// Each card has a thread, which owns its MSM client. Dropping `Cards` ends all sums with [`SumError::Closed`] and closes the cards.
+/// Each card has a thread, which owns its MSM client. Dropping `Cards` ends all sums with [`SumError::Closed`] and closes the
+/// cards.
 ///
 /// ```
 /// use ark_bn254::{Fr, G1Affine};
@@ -98,9 +99,9 @@ impl Cards {
         &self.options
     }
 
-    /// Copies points to the memory of every card, 64 bytes each, or twice that with the [check](CardsOptions::check). Every card
-    /// gets all points, so that it can compute any part. Cards that are out of service get them when they are readmitted; `points`
-    /// is kept for that purpose.
+    /// Copies points to the memory of every card, 64 bytes each, or twice that with the [check](CardsOptions::check). Every
+    /// card gets all points, so that it can compute any part. Cards that are out of service get them when they are readmitted;
+    /// `points` is kept for that purpose.
     ///
     /// # Errors
     ///
@@ -141,8 +142,8 @@ impl Cards {
     ///
     /// # Errors
     ///
-    /// Returns a [`SumError`] if the numbers of points and scalars differ, if no card is left, or at the deadline. The sum is then
-    /// abandoned.
+    /// Returns a [`SumError`] if the numbers of points and scalars differ, if no card is left, or at the deadline. The sum is
+    /// then abandoned.
     pub fn sum(&self, bases: &Bases, scalars: &Scalars, limit: Duration) -> Result<Sum, SumError> {
         if bases.len() != scalars.len() {
             return Err(SumError::Counts { points: bases.len(), scalars: scalars.len() });
@@ -150,7 +151,8 @@ impl Cards {
         self.submit(bases, 0, scalars, 0..scalars.len())?.wait(limit)
     }
 
-    /// Starts a sum over a range of scalars and the same number of points, starting at index `first`. Does not wait for the result.
+    /// Starts a sum over a range of scalars and the same number of points, starting at index `first`. Does not wait for the
+    /// result.
     ///
     /// # Errors
     ///
@@ -196,9 +198,9 @@ impl Cards {
         self.status().iter().filter(|card| card.is_in_service()).count()
     }
 
-    /// Returns a card to service after the cause of its failure was fixed. The card is recovered. If that fails, it is opened again
-    /// and gets its copies of all registered points. It must then compute a small test sum correctly. Does nothing if the card is in
-    /// service. Waits for at most `limit`.
+    /// Returns a card to service after the cause of its failure was fixed. The card is recovered. If that fails, it is opened
+    /// again and gets its copies of all registered points. It must then compute a small test sum correctly. Does nothing if the
+    /// card is in service. Waits for at most `limit`.
     ///
     /// # Errors
     ///

@@ -87,8 +87,8 @@ impl Computer {
         self.points.remove(&bases);
     }
 
-    /// Recovers the card and its client. This also works after the card was gone or reset, and for an engine that hangs, if the card
-    /// can be reset.
+    /// Recovers the card and its client. This also works after the card was gone or reset, and for an engine that hangs, if the
+    /// card can be reset.
     pub fn restart(&mut self) -> Result<(), MemberError> {
         self.msm.card().recover()?;
         Ok(self.msm.recover()?)
@@ -125,8 +125,8 @@ impl Computer {
         self.buffers.release(inputs.buffer);
     }
 
-    /// Computes a part of a sum, and checks the result if the points have tags. Calls `meanwhile` while the card computes. Gives up
-    /// when `is_unwanted` returns true.
+    /// Computes a part of a sum, and checks the result if the points have tags. Calls `meanwhile` while the card computes.
+    /// Gives up when `is_unwanted` returns true.
     pub fn compute(
         &mut self,
         part: &Part,
@@ -144,8 +144,8 @@ impl Computer {
             }
             None => None,
         };
-        // The buffer is released only after success. After a failure, the card may still read it, so it is dropped instead, and `xdma`
-        // keeps its memory until the card has finished with it.
+        // The buffer is released only after success. After a failure, the card may still read it, so it is dropped instead, and
+        // `xdma` keeps its memory until the card has finished with it.
         let Inputs { points, scalars, buffer, bytes_copied, .. } = inputs;
         self.buffers.release(buffer);
         let point = result_to_projective(&result)?;
@@ -158,9 +158,9 @@ impl Computer {
         Ok((point, bytes_copied))
     }
 
-    /// Starts a job over the points, or over their tags. Only one job is in flight at a time. If data of a job is lost on its way to the
-    /// card, the job does not finish, and times out. With a second job queued, the design would use data of the second in place of the
-    /// lost data, and the results would be wrong.
+    /// Starts a job over the points, or over their tags. Only one job is in flight at a time. If data of a job is lost on its
+    /// way to the card, the job does not finish, and times out. With a second job queued, the design would use data of the
+    /// second in place of the lost data, and the results would be wrong.
     fn start(&mut self, inputs: &mut Inputs, is_tags: bool) -> Result<Running, PartError> {
         let loaded = self.points.get(&inputs.bases).ok_or(PartError::NoPoints)?;
         let points = if is_tags { loaded.tags.as_ref().ok_or(PartError::NoPoints)? } else { &loaded.points };

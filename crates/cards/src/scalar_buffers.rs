@@ -72,7 +72,8 @@ impl ScalarBuffer {
 impl Drop for ScalarBuffer {
     fn drop(&mut self) {
         self.jobs.clear();
-        // This fails if the card may still read the memory after a failed job. The memory then keeps its contents, and is never reused.
+        // This fails if the card may still read the memory after a failed job. The memory then keeps its contents, and is never
+        // reused.
         let _ = self.memory.fill(|bytes| bytes.zeroize());
     }
 }
@@ -89,8 +90,8 @@ impl ScalarBufferPool {
         Self { card, idle: vec![] }
     }
 
-    /// Returns a buffer with these scalars, the index of the first of them, and the number of bytes that were copied. Prefers a buffer
-    /// that already has a job with these `inputs`.
+    /// Returns a buffer with these scalars, the index of the first of them, and the number of bytes that were copied. Prefers a
+    /// buffer that already has a job with these `inputs`.
     pub fn acquire(
         &mut self,
         scalars: &Scalars,

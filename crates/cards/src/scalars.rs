@@ -12,8 +12,8 @@ use xdma::regs::msm::SCALAR_BYTES;
 
 static NEXT_ID: AtomicU64 = AtomicU64::new(0);
 
-/// Scalars for any number of sums. Each card copies only its parts, 32 bytes a scalar, and copies a part once even if several sums
-/// use it. Clones refer to the same scalars.
+/// Scalars for any number of sums. Each card copies only its parts, 32 bytes a scalar, and copies a part once even if several
+/// sums use it. Clones refer to the same scalars.
 ///
 /// The caller's vector is moved in and kept until the last clone and the last sum that uses it are dropped. Pass an `Arc<[_]>` to
 /// keep using it.

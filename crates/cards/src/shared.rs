@@ -137,7 +137,8 @@ impl Shared {
             if let Some(next) = queues.next(card) {
                 return next;
             }
-            // This wait needs no deadline: it is not a wait for the card. The thread sleeps until it gets work or the cards are closed.
+            // This wait needs no deadline: it is not a wait for the card. The thread sleeps until it gets work or the cards are
+            // closed.
             queues = self.changed.wait(queues).unwrap_or_else(PoisonError::into_inner);
         }
     }

@@ -63,8 +63,8 @@ impl PendingSum {
     ///
     /// # Errors
     ///
-    /// Returns [`SumError::Deadline`] if the sum is not finished in time. The sum is then still in progress. All other errors are final,
-    /// and no part of the sum is returned.
+    /// Returns [`SumError::Deadline`] if the sum is not finished in time. The sum is then still in progress. All other errors
+    /// are final, and no part of the sum is returned.
     pub fn wait(&mut self, limit: Duration) -> Result<Sum, SumError> {
         let begin = Instant::now();
         let mut progress = self.state.progress();

@@ -1,5 +1,5 @@
-//! The thread of a card. It owns everything that belongs to the card, so callers need no lock on the card, and the card stays busy
-//! while callers compute.
+//! The thread of a card. It owns everything that belongs to the card, so callers need no lock on the card, and the card stays
+//! busy while callers compute.
 
 use crate::bases::BasesData;
 use crate::computer::{Computer, Inputs};

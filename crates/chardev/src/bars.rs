@@ -59,7 +59,8 @@ impl Bars {
         if !count.is_multiple_of(WORD) || is_write && address == 0 {
             return Err(Errno::INVAL);
         }
-        // In the kernel module, a read returns the descriptors of queued transfers. Here, there are none that another call could see.
+        // In the kernel module, a read returns the descriptors of queued transfers. Here, there are none that another call
+        // could see.
         if !is_write {
             return Ok(0);
         }

@@ -245,8 +245,8 @@ impl State {
         self.sharing.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Wakes the threads whose client has disconnected, or all threads if the broker stops. They sleep on a futex, so the end of the
-    /// connection does not wake them.
+    /// Wakes the threads whose client has disconnected, or all threads if the broker stops. They sleep on a futex, so the end
+    /// of the connection does not wake them.
     fn wake_closed(&self) {
         let stop = self.stop.load(Ordering::Relaxed);
         for entry in self.sharing_entries().iter().filter(|entry| stop || has_hung_up(&entry.connection)) {

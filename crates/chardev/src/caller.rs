@@ -73,7 +73,8 @@ pub trait Caller {
     /// `EFAULT` if it is not.
     fn probe(&self, address: u64, length: u64) -> Result<(), Errno>;
 
-    /// Returns whether the caller has cancelled the call, or no longer waits for it. This is called only while the call has to wait.
+    /// Returns whether the caller has cancelled the call, or no longer waits for it. This is called only while the call has to
+    /// wait.
     fn is_cancelled(&self) -> bool;
 
     /// Returns memory that the card can access for this call, or `None` if the data must be copied.

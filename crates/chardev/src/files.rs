@@ -17,7 +17,8 @@ use xdma::unstable::memory::SharedMemory;
 
 /// Maximum number of open files.
 const MAX_FILES: usize = 4096;
-/// Lowest file descriptor for this side's end of an open file. In a process that uses the card itself, the program uses lower ones.
+/// Lowest file descriptor for this side's end of an open file. In a process that uses the card itself, the program uses lower
+/// ones.
 const LOWEST: i32 = 500;
 
 /// A card's device files and its open files.
@@ -27,7 +28,8 @@ pub struct Files {
     open: Mutex<Open>,
 }
 
-/// The open files. A file's number consists of its index and the number of files opened before it, so that no number is used twice.
+/// The open files. A file's number consists of its index and the number of files opened before it, so that no number is used
+/// twice.
 #[derive(Debug, Default)]
 struct Open {
     places: Vec<Option<(u64, Arc<File>)>>,
@@ -91,13 +93,13 @@ impl Files {
         self.device.size(node)
     }
 
-    /// Opens the file that a request names. Returns the program's file descriptor, whose first message is a [`FileHeader`]. For an
-    /// event file, this is an eventfd.
+    /// Opens the file that a request names. Returns the program's file descriptor, whose first message is a [`FileHeader`]. For
+    /// an event file, this is an eventfd.
     ///
     /// # Errors
     ///
-    /// `ENOENT` if the card does not have the file, `EBUSY` if it is a C2H stream that is already open, `ENFILE` if too many files are
-    /// open, or an error of the system.
+    /// `ENOENT` if the card does not have the file, `EBUSY` if it is a C2H stream that is already open, `ENFILE` if too many
+    /// files are open, or an error of the system.
     pub fn open(&self, request: &Request) -> Result<OwnedFd, Errno> {
         let (node, flags) = (self.check(request)?, request.flags);
         if let Node::Events(line) = node {
@@ -124,7 +126,8 @@ impl Files {
         Ok(theirs)
     }
 
-    /// Returns this side's end of an open file. In a process that uses the card itself, the caller must protect it from the program.
+    /// Returns this side's end of an open file. In a process that uses the card itself, the caller must protect it from the
+    /// program.
     pub fn end(&self, number: u64) -> Option<RawFd> {
         self.get(number).ok().map(|file| file.end.as_raw_fd())
     }

@@ -79,8 +79,8 @@ impl Node {
         })
     }
 
-    /// Returns the card number and the device file that a path names: `/dev/xdma0_h2c_1` is channel 1 of card 0. Names of links that
-    /// older udev rules created, such as `/dev/xdma/card0/h2c1`, are also accepted.
+    /// Returns the card number and the device file that a path names: `/dev/xdma0_h2c_1` is channel 1 of card 0. Names of links
+    /// that older udev rules created, such as `/dev/xdma/card0/h2c1`, are also accepted.
     pub fn from_path(path: &str) -> Option<(u32, Self)> {
         let rest = path.strip_prefix("/dev/xdma")?;
         let (card, name) = match rest.strip_prefix("/card") {
@@ -99,8 +99,8 @@ impl Node {
     }
 
     /// Returns the card and the BAR that a path in sysfs names, such as `/sys/bus/pci/devices/0000:3b:00.0/resource0`, or
-    /// `resource0_wc` in the same directory. The card is given by the [`pci_number`] of its address. For a path through a device file
-    /// of card 0, such as `/sys/class/xdma/xdma0_user/device/resource0`, it is 0.
+    /// `resource0_wc` in the same directory. The card is given by the [`pci_number`] of its address. For a path through a
+    /// device file of card 0, such as `/sys/class/xdma/xdma0_user/device/resource0`, it is 0.
     pub fn from_resource(path: &str) -> Option<(u64, Self)> {
         let (folder, name) = path.strip_prefix("/sys/")?.rsplit_once('/')?;
         let number = name.strip_prefix("resource")?;

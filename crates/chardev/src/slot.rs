@@ -68,8 +68,8 @@ impl Slot {
     }
 
     fn words(&self) -> &[AtomicU32; WORDS] {
-        // SAFETY: the mapping is page-aligned, longer than the array, and lives as long as `self`. Both sides access the words only
-        // atomically. Other accesses by a hostile process result at worst in a torn value.
+        // SAFETY: the mapping is page-aligned, longer than the array, and lives as long as `self`. Both sides access the words
+        // only atomically. Other accesses by a hostile process result at worst in a torn value.
         unsafe { &*self.map.as_ptr().cast() }
     }
 

@@ -1,7 +1,7 @@
 //! The data of a call on a memory-mapped channel.
 //!
-//! If the card can access the caller's memory, the data is transferred in place. Otherwise the data passes through two halves of the
-//! channel's DMA memory: while the engine transfers one half, the other half is copied.
+//! If the card can access the caller's memory, the data is transferred in place. Otherwise the data passes through two halves
+//! of the channel's DMA memory: while the engine transfers one half, the other half is copied.
 
 use crate::caller::{Caller, InPlace};
 use crate::errno;

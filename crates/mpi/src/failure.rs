@@ -3,8 +3,8 @@
 use std::fmt;
 use std::time::Duration;
 
-/// The exit codes of a job that fails, which are passed to `MPI_Abort`. `mpirun` exits with the same code. A rank that is killed by a
-/// signal ends the job with 128 plus the signal's number.
+/// The exit codes of a job that fails, which are passed to `MPI_Abort`. `mpirun` exits with the same code. A rank that is
+/// killed by a signal ends the job with 128 plus the signal's number.
 pub mod exit_code {
     /// A rank failed: its cards, or its program.
     pub const FAILED: u8 = 70;

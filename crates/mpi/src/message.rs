@@ -22,8 +22,8 @@ pub(crate) enum Order {
         /// Number of the worker's pairs.
         count: usize,
     },
-    /// The job is done. Report that, but do not finalize MPI yet: the launcher can hang or crash if a rank aborts while another one
-    /// finalizes MPI.
+    /// The job is done. Report that, but do not finalize MPI yet: the launcher can hang or crash if a rank aborts while another
+    /// one finalizes MPI.
     Done,
     /// All ranks have reported the end of the job: finalize MPI.
     Release,

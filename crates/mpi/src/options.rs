@@ -7,11 +7,11 @@ use std::time::Duration;
 pub struct Options {
     /// Limit of each step of a sum: sending the scalars, computing, reducing. The default is 60 s.
     pub deadline: Duration,
-    /// Limit for starting all ranks, and for distributing and registering bases. With the check of `xdma-cards`, registering takes about
-    /// 2 s of CPU time for each 2^16 points. The default is 10 minutes.
+    /// Limit for starting all ranks, and for distributing and registering bases. With the check of `xdma-cards`, registering
+    /// takes about 2 s of CPU time for each 2^16 points. The default is 10 minutes.
     pub load_deadline: Duration,
-    /// How long a worker waits for the root's next order. The root does other work between orders, so the limit is long. It only ends
-    /// workers whose root hangs. The default is an hour.
+    /// How long a worker waits for the root's next order. The root does other work between orders, so the limit is long. It
+    /// only ends workers whose root hangs. The default is an hour.
     pub idle_limit: Duration,
 }
 

@@ -8,7 +8,8 @@ use std::panic;
 use std::thread;
 use std::time::Duration;
 
-/// Returns the number of processes that the launcher started, if the launcher reports it, or `None` if no launcher started this process.
+/// Returns the number of processes that the launcher started, if the launcher reports it, or `None` if no launcher started this
+/// process.
 #[allow(clippy::option_option)]
 pub(crate) fn launched_processes() -> Option<Option<usize>> {
     let number = |name| std::env::var(name).ok().and_then(|text| text.parse().ok());
@@ -19,8 +20,8 @@ pub(crate) fn launched_processes() -> Option<Option<usize>> {
     is_launched.then(|| sizes.into_iter().find_map(number))
 }
 
-/// Makes a panic on any thread end the job. Otherwise, unwinding would finalize MPI, and this would wait for ranks that wait for this
-/// one.
+/// Makes a panic on any thread end the job. Otherwise, unwinding would finalize MPI, and this would wait for ranks that wait
+/// for this one.
 pub(crate) fn abort_on_panic(communicator: &SimpleCommunicator) {
     struct Handle(ffi::MPI_Comm);
     // SAFETY: the handle of MPI_COMM_WORLD is valid in all threads until MPI is finalized.
@@ -29,8 +30,8 @@ pub(crate) fn abort_on_panic(communicator: &SimpleCommunicator) {
     unsafe impl Sync for Handle {}
     impl Handle {
         fn abort(&self) {
-            // SAFETY: the handle is valid. The call does not return. If the library does not allow calls from this thread, the process
-            // aborts in another way at worst, and the job ends all the same.
+            // SAFETY: the handle is valid. The call does not return. If the library does not allow calls from this thread, the
+            // process aborts in another way at worst, and the job ends all the same.
             unsafe { ffi::MPI_Abort(self.0, exit_code::PANIC.into()) };
         }
     }

@@ -49,7 +49,8 @@ pub struct PartReport {
     pub failures: Vec<FailedPart>,
     /// Cards in service after the sum.
     pub cards_in_service: usize,
-    /// Measured pairs per second of these cards together, if all have been measured. The root divides the next sum in proportion to it.
+    /// Measured pairs per second of these cards together, if all have been measured. The root divides the next sum in
+    /// proportion to it.
     pub speed: Option<f64>,
 }
 

@@ -107,14 +107,14 @@ impl Ranks<'_> {
     ///
     /// # Errors
     ///
-    /// Returns a [`RootError`] if there are too many points, or if the cards of a single rank fail. With several ranks, a failure of
-    /// cards ends the job.
+    /// Returns a [`RootError`] if there are too many points, or if the cards of a single rank fail. With several ranks, a
+    /// failure of cards ends the job.
     pub fn register(&mut self, points: impl Into<Arc<[G1Affine]>>) -> Result<RootBases, RootError> {
         self.register_points(points.into(), true)
     }
 
-    /// Registers points of which each worker passes its own copy to [`Worker::serve`](crate::Worker::serve), for example from a key
-    /// file on each host. Only a digest is sent. If a rank has different points, the job ends and the error names the rank.
+    /// Registers points of which each worker passes its own copy to [`Worker::serve`](crate::Worker::serve), for example from a
+    /// key file on each host. Only a digest is sent. If a rank has different points, the job ends and the error names the rank.
     ///
     /// # Errors
     ///
@@ -145,14 +145,14 @@ impl Ranks<'_> {
         Ok(RootBases { index: self.registered - 1, bases })
     }
 
-    /// Computes a sum with the cards of all ranks. Each rank gets only its own scalars, 32 bytes each, and returns a point of 96 bytes.
-    /// The sizes of the parts are in proportion to the measured speed of the ranks' cards.
+    /// Computes a sum with the cards of all ranks. Each rank gets only its own scalars, 32 bytes each, and returns a point of
+    /// 96 bytes. The sizes of the parts are in proportion to the measured speed of the ranks' cards.
     ///
     /// # Errors
     ///
-    /// Returns a [`RootError`] if the numbers of points and scalars differ or are too large, if the job has a single rank and its cards
-    /// fail, or if the result of the reduction was corrupted. With several ranks, a failure of cards ends the job. A partial sum is never
-    /// returned.
+    /// Returns a [`RootError`] if the numbers of points and scalars differ or are too large, if the job has a single rank and
+    /// its cards fail, or if the result of the reduction was corrupted. With several ranks, a failure of cards ends the job. A
+    /// partial sum is never returned.
     pub fn sum(&mut self, bases: &RootBases, scalars: &[Fr]) -> Result<(G1Projective, SumReport), RootError> {
         if bases.bases.len() != scalars.len() {
             return Err(RootError::Counts { points: bases.bases.len(), scalars: scalars.len() });

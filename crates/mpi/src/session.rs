@@ -31,12 +31,12 @@ impl Member<'_> {
 
 /// Runs `program` as a rank of a job, and returns the process's exit code. Call it once, from the main thread.
 ///
-/// If a launcher such as `mpirun` or Slurm started the process, this function initializes MPI. Otherwise, the process is the only rank,
-/// and MPI is not called. It does not even have to be installed correctly.
+/// If a launcher such as `mpirun` or Slurm started the process, this function initializes MPI. Otherwise, the process is the
+/// only rank, and MPI is not called. It does not even have to be installed correctly.
 ///
-/// A job succeeds on all ranks or on none. The job ends on all ranks if `program` returns an error, if it returns before the root is
-/// done, or if any thread panics. The process then exits with an [exit code](exit_code) and a message that names the rank, and this
-/// function does not return. It sets a panic hook for that purpose.
+/// A job succeeds on all ranks or on none. The job ends on all ranks if `program` returns an error, if it returns before the
+/// root is done, or if any thread panics. The process then exits with an [exit code](exit_code) and a message that names the
+/// rank, and this function does not return. It sets a panic hook for that purpose.
 pub fn run(options: Options, program: impl FnOnce(Member<'_>) -> Result<(), BoxedError>) -> ExitCode {
     let world = match World::join(options) {
         Ok(Some(world)) => world,

@@ -8,8 +8,8 @@ use mpi::ffi::MPI_Datatype;
 use std::ffi::{c_int, c_void};
 use std::sync::LazyLock;
 
-/// An element of 64-bit words, least significant first. Field elements are in Montgomery form, in which arkworks stores them. MPI does
-/// not split an element. The words are native, so all hosts must have the same byte order.
+/// An element of 64-bit words, least significant first. Field elements are in Montgomery form, in which arkworks stores them.
+/// MPI does not split an element. The words are native, so all hosts must have the same byte order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(transparent)]
 pub(crate) struct Wire<const WORDS: usize>(pub [u64; WORDS]);
@@ -27,7 +27,8 @@ macro_rules! equivalence {
         static $datatype: LazyLock<UserDatatype> =
             LazyLock::new(|| UserDatatype::contiguous($words, &u64::equivalent_datatype()));
 
-        // SAFETY: `Wire` is transparent over an array of that many `u64`, which the data type describes, and has no invalid values.
+        // SAFETY: `Wire` is transparent over an array of that many `u64`, which the data type describes, and has no invalid
+        // values.
         unsafe impl Equivalence for Wire<$words> {
             type Out = DatatypeRef<'static>;
 
@@ -115,7 +116,8 @@ unsafe extern "C" fn add(parts: *mut c_void, sums: *mut c_void, len: *mut c_int,
         let (part, sum) = unsafe { (parts.add(index).read_unaligned(), sums.add(index).read_unaligned()) };
         let sum = match (sum_from_wire(&part), sum_from_wire(&sum)) {
             (Some(part), Some(sum)) => sum_to_wire(&(part + sum)),
-            // This function cannot return an error. A coordinate that is not reduced shows the root that the result is not a point.
+            // This function cannot return an error. A coordinate that is not reduced shows the root that the result is not a
+            // point.
             _ => Wire([u64::MAX; 12]),
         };
         // SAFETY: as above.

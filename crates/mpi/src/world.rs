@@ -1,8 +1,8 @@
 //! The ranks of a job: messages, waits with a deadline, and the end of the job.
 //!
-//! Only the main thread calls MPI. Operations that could block use the immediate functions of MPI (`MPI_Isend` and others). They are
-//! polled, with sleeps in between. A waiting rank thus leaves the processor to its cards' threads, notices failures of other ranks, and
-//! answers the root's questions.
+//! Only the main thread calls MPI. Operations that could block use the immediate functions of MPI (`MPI_Isend` and others).
+//! They are polled, with sleeps in between. A waiting rank thus leaves the processor to its cards' threads, notices failures of
+//! other ranks, and answers the root's questions.
 
 use crate::failure::{Failure, Place};
 use crate::message::{Order, Record};
@@ -134,8 +134,9 @@ impl World {
         }
     }
 
-    /// Waits until `ready` returns a value. Meanwhile, notices failures on other ranks and answers the root. At the deadline, ends the
-    /// job and names the ranks in `pending` that are silent. A worker always waits for the root, whatever `pending` returns.
+    /// Waits until `ready` returns a value. Meanwhile, notices failures on other ranks and answers the root. At the deadline,
+    /// ends the job and names the ranks in `pending` that are silent. A worker always waits for the root, whatever `pending`
+    /// returns.
     pub fn wait<T>(
         &self,
         phase: &'static str,
@@ -216,8 +217,8 @@ impl World {
         });
     }
 
-    /// Waits until each worker has sent a record for which `accept` returns a value. Returns the values in the order of the workers.
-    /// Drops records that are not accepted.
+    /// Waits until each worker has sent a record for which `accept` returns a value. Returns the values in the order of the
+    /// workers. Drops records that are not accepted.
     pub fn collect<T>(
         &self,
         phase: &'static str,

@@ -1,8 +1,8 @@
 //! Cancellation of threads (`pthread_cancel`).
 //!
-//! The C library functions that this library and the driver use are cancellation points. A thread that ended there would leave locks
-//! held and messages incomplete, so each call disables cancellation. If a call is waiting when its thread is cancelled, the call ends
-//! as if a signal had interrupted it. The thread ends when the call returns.
+//! The C library functions that this library and the driver use are cancellation points. A thread that ended there would leave
+//! locks held and messages incomplete, so each call disables cancellation. If a call is waiting when its thread is cancelled,
+//! the call ends as if a signal had interrupted it. The thread ends when the call returns.
 
 use crate::real;
 use libc::{c_int, pthread_t};

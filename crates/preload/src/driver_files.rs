@@ -59,8 +59,8 @@ pub fn is_code_of_library(address: *const c_void) -> bool {
     (&raw const __ehdr_start..&raw const etext).contains(&address.cast())
 }
 
-/// Opens descriptors until no number below [`LOWEST`] is free, and returns them. Opens none if the limit of the process does not allow
-/// many more.
+/// Opens descriptors until no number below [`LOWEST`] is free, and returns them. Opens none if the limit of the process does
+/// not allow many more.
 fn occupy_low_numbers() -> Vec<c_int> {
     let mut occupied = vec![];
     let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
@@ -83,7 +83,8 @@ fn occupy_low_numbers() -> Vec<c_int> {
     occupied
 }
 
-/// Returns all open descriptors with the close-on-exec flag, which those of the driver have. Returns none if `/proc` is not mounted.
+/// Returns all open descriptors with the close-on-exec flag, which those of the driver have. Returns none if `/proc` is not
+/// mounted.
 fn open_descriptors() -> HashSet<c_int> {
     let entries = std::fs::read_dir("/proc/self/fd").into_iter().flatten().flatten();
     let fds: Vec<c_int> = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect();

@@ -39,7 +39,8 @@ pub fn start() {
         // The library is loaded once.
         let _ = SETTINGS.set(settings);
         // Functions that are registered later run earlier, so the program's own functions can still use the card. With the null
-        // handle, this function does not run together with the destructors of this library, which is before those of other libraries.
+        // handle, this function does not run together with the destructors of this library, which is before those of other
+        // libraries.
         // SAFETY: the function has the required type. If it cannot be registered, the next user of the card resets the card.
         unsafe { __cxa_atexit(close_card, null_mut(), null_mut()) };
     }
@@ -65,8 +66,8 @@ pub fn uses_own_heap() -> bool {
     settings().is_some() && !FORKED.load(Ordering::Relaxed)
 }
 
-/// Opens a device file again that this process has inherited through `exec`. The card was closed with the previous program. Returns the
-/// file's new number, or 0 if the card cannot be opened.
+/// Opens a device file again that this process has inherited through `exec`. The card was closed with the previous program.
+/// Returns the file's new number, or 0 if the card cannot be opened.
 pub fn reopen(fd: c_int, header: &FileHeader) -> u64 {
     let Some(settings) = settings() else { return header.file };
     let request =
@@ -78,7 +79,8 @@ pub fn reopen(fd: c_int, header: &FileHeader) -> u64 {
     }
     let Ok((_, Some(new))) = call_for_descriptor(settings, &request) else { return 0 };
     let number = open::header(new).map_or(0, |header| header.file);
-    // SAFETY: `new` was just opened, and `fd` is a socket whose peer is closed. `exec` has kept `fd`, so it has no close-on-exec flag.
+    // SAFETY: `new` was just opened, and `fd` is a socket whose peer is closed. `exec` has kept `fd`, so it has no
+    // close-on-exec flag.
     unsafe {
         real::dup2(new, fd);
         real::close(new);

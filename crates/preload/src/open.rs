@@ -40,8 +40,8 @@ fn simplified(path: &str) -> Cow<'_, str> {
     components.flat_map(|component| ["/", component]).collect::<String>().into()
 }
 
-/// Like [`device`], but also accepts paths that name an open file descriptor, such as `/dev/stdin`. Opening such a path opens the file
-/// again.
+/// Like [`device`], but also accepts paths that name an open file descriptor, such as `/dev/stdin`. Opening such a path opens
+/// the file again.
 ///
 /// # Safety
 ///
@@ -126,7 +126,8 @@ fn request_node(node: Node, card: u64, flags: c_int) -> c_int {
     }
 }
 
-/// Opens the file of a BAR in sysfs, if it belongs to the broker's card. The kernel refuses to map the file while a driver uses the card.
+/// Opens the file of a BAR in sysfs, if it belongs to the broker's card. The kernel refuses to map the file while a driver uses
+/// the card.
 ///
 /// # Safety
 ///

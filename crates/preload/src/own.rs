@@ -92,8 +92,8 @@ impl Caller for Own {
 }
 
 impl Signals {
-    /// Returns whether the call is interrupted: by a signal whose handler does not restart calls or that terminates the process, or by
-    /// the cancellation of the thread. Runs the handlers of other signals.
+    /// Returns whether the call is interrupted: by a signal whose handler does not restart calls or that terminates the
+    /// process, or by the cancellation of the thread. Runs the handlers of other signals.
     pub fn interrupt(&self) -> bool {
         if cancel::is_requested() {
             return true;

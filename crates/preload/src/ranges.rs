@@ -1,8 +1,9 @@
 //! Ranges of this process's memory that are known to be accessible.
 //!
-//! When the kernel has copied data from or to a buffer, later calls with the same buffer access it directly, without the kernel's
-//! check. A function that changes mappings clears all ranges. This library does not notice memory that the C library itself unmaps in
-//! `free`. A program that passes such memory to a later call is terminated with SIGSEGV instead of receiving EFAULT.
+//! When the kernel has copied data from or to a buffer, later calls with the same buffer access it directly, without the
+//! kernel's check. A function that changes mappings clears all ranges. This library does not notice memory that the C library
+//! itself unmaps in `free`. A program that passes such memory to a later call is terminated with SIGSEGV instead of receiving
+//! EFAULT.
 
 use crate::{heap, real};
 use libc::{c_int, c_void};

@@ -17,8 +17,8 @@ fn process() -> u32 {
     unsafe { libc::getpid() as u32 }
 }
 
-/// Returns whether the table belongs to this process. After `vfork`, a child shares its parent's memory but not its file descriptors,
-/// so it must not change the table.
+/// Returns whether the table belongs to this process. After `vfork`, a child shares its parent's memory but not its file
+/// descriptors, so it must not change the table.
 pub fn owns_table() -> bool {
     PROCESS.load(Ordering::Relaxed) == process()
 }
@@ -52,8 +52,8 @@ extern "C" fn start() {
     }
 }
 
-/// The locks that a thread takes before it forks. Without this, the child could inherit a lock held by a thread that does not exist in
-/// the child, and wait for it forever.
+/// The locks that a thread takes before it forks. Without this, the child could inherit a lock held by a thread that does not
+/// exist in the child, and wait for it forever.
 struct Locks(Cell<Option<(heap::Guard, stdio::Guard, listing::Guard)>>);
 
 // SAFETY: only the thread that holds the locks accesses the cell.

@@ -260,8 +260,8 @@ macro_rules! fopen {
 
 fopen! { fopen fopen64 }
 
-/// Reopens a standard stream as a device file. This stores another stream in the C library's variable. Streams other than the standard
-/// ones are rejected, because the program may have further pointers to them.
+/// Reopens a standard stream as a device file. This stores another stream in the C library's variable. Streams other than the
+/// standard ones are rejected, because the program may have further pointers to them.
 unsafe fn reopen(path: *const c_char, mode: *const c_char, old: *mut FILE) -> *mut FILE {
     // SAFETY: the caller's contract is that of the C library's function.
     unsafe {

@@ -113,8 +113,8 @@ impl Identity {
         self.capabilities >> capability as u32 & 1 != 0
     }
 
-    /// Returns whether the user is a member of a group according to `/etc/group`, but this process is not, because the user was added
-    /// after the login.
+    /// Returns whether the user is a member of a group according to `/etc/group`, but this process is not, because the user was
+    /// added after the login.
     ///
     /// # Errors
     ///

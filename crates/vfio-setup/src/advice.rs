@@ -12,8 +12,8 @@ fn group(host: &Host) -> String {
     installed.filter(fits).unwrap_or_else(|| udev::system_group(host).into())
 }
 
-/// Returns the group that `bind` can give access to the nodes. If `/dev/iommu` was configured for other programs, this is the group of
-/// `/dev/iommu`, because `bind` does not change it.
+/// Returns the group that `bind` can give access to the nodes. If `/dev/iommu` was configured for other programs, this is the
+/// group of `/dev/iommu`, because `bind` does not change it.
 pub fn bind_group(host: &Host) -> String {
     const ALL_READ_AND_WRITE: u32 = 0o006;
     let configured = |node: &str| {
@@ -110,8 +110,8 @@ pub fn rescan(address: PciAddress) -> String {
     format!("echo 1 | sudo tee /sys/bus/pci/devices/{address}/remove /sys/bus/pci/rescan")
 }
 
-/// Returns a word of a shell command, in quotes if necessary. Returns `None` if it is empty, an option, or contains control characters,
-/// which a terminal would interpret.
+/// Returns a word of a shell command, in quotes if necessary. Returns `None` if it is empty, an option, or contains control
+/// characters, which a terminal would interpret.
 pub fn word(text: &str) -> Option<String> {
     let is_plain = |c: char| c.is_ascii_alphanumeric() || "_./:-@+=,".contains(c);
     match text {

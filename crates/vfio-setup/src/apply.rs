@@ -47,8 +47,8 @@ impl Plan {
 ///
 /// # Errors
 ///
-/// Quiescing did not finish in time. The function must then not be returned, because the kernel cannot unbind a function that this
-/// process still holds.
+/// Quiescing did not finish in time. The function must then not be returned, because the kernel cannot unbind a function that
+/// this process still holds.
 fn quiesce(host: &Host, address: PciAddress) -> Result<Option<String>, String> {
     let function = host.sysfs().function(address).map_err(SetupError::from);
     let reason = match function.and_then(|function| mode::modes(host, &function)) {

@@ -81,8 +81,8 @@ pub(super) fn named(rules: &str) -> (Vec<PciAddress>, bool) {
     (addresses, rules.lines().any(|line| line.starts_with("SUBSYSTEM==\"vfio\"")))
 }
 
-/// Returns udev rules that bind functions when they appear, at boot or when an image is loaded, regardless of the order in which modules
-/// are loaded.
+/// Returns udev rules that bind functions when they appear, at boot or when an image is loaded, regardless of the order in
+/// which modules are loaded.
 pub(super) fn text(targets: &Targets, group: &str) -> Result<String, SetupError> {
     let (mut lines, mut owners) = (String::new(), String::new());
     for function in &targets.present {
@@ -118,7 +118,8 @@ LABEL=\"xdma_bind_end\"
     ))
 }
 
-/// Returns udev rules that give the group access to a function's VFIO nodes. They are for a function whose IDs are not in [`RULES`].
+/// Returns udev rules that give the group access to a function's VFIO nodes. They are for a function whose IDs are not in
+/// [`RULES`].
 fn owner_rules(address: &str, group: &str) -> String {
     let owned = format!("GROUP=\"{group}\", MODE=\"0660\"\n");
     let member = |number: &str| format!("TEST==\"/sys/kernel/iommu_groups/{number}/devices/{address}\"");

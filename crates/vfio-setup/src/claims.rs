@@ -1,8 +1,8 @@
 //! Settings outside a function that decide which driver binds to it: PCI IDs that were given to a driver, and overrides that are
 //! applied whenever the function appears.
 //!
-//! The kernel does not list the IDs of a driver. They can be found on the kernel command line, in modprobe's configuration, or by their
-//! effect: without an override, `vfio-pci` binds only to functions whose IDs it was given.
+//! The kernel does not list the IDs of a driver. They can be found on the kernel command line, in modprobe's configuration, or
+//! by their effect: without an override, `vfio-pci` binds only to functions whose IDs it was given.
 
 use super::select::VFIO;
 use super::{Host, SetupError, advice, binding, persist};
@@ -176,8 +176,9 @@ fn rules(host: &Host, function: &Function, claims: &mut Vec<Claim>) -> Result<()
     Ok(())
 }
 
-/// Returns the files in some directories whose names end in `end`, with their text. As in modprobe and udev, a file hides files of the
-/// same name in later directories. Files that cannot be read are skipped, because they give no information about the function.
+/// Returns the files in some directories whose names end in `end`, with their text. As in modprobe and udev, a file hides files
+/// of the same name in later directories. Files that cannot be read are skipped, because they give no information about the
+/// function.
 fn files(host: &Host, directories: &[&str], end: &str) -> Result<Vec<(String, String)>, SetupError> {
     let mut files: Vec<(String, String)> = Vec::new();
     let mut seen = std::collections::BTreeSet::new();
@@ -206,8 +207,8 @@ struct Ids {
     device: u32,
 }
 
-/// Returns the entries of a parameter `ids` that match a function: `vendor:device[:subvendor[:subdevice[:class[:mask]]]]`, separated by
-/// commas. Entries that the kernel would ignore are skipped.
+/// Returns the entries of a parameter `ids` that match a function: `vendor:device[:subvendor[:subdevice[:class[:mask]]]]`,
+/// separated by commas. Entries that the kernel would ignore are skipped.
 fn matching(value: &str, function: &Function) -> Result<Vec<Ids>, SetupError> {
     const ANY: u32 = u32::MAX;
     let (vendor, device) = (u32::from(function.vendor()?), u32::from(function.device()?));

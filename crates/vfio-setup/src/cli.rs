@@ -65,8 +65,8 @@ pub enum Command {
     },
     /// Write and show configuration files that do the same as `bind` at each boot
     ///
-    /// If there is no card yet, every card with known PCI IDs is bound when it appears. This makes it possible to prepare the image of a
-    /// machine.
+    /// If there is no card yet, every card with known PCI IDs is bound when it appears. This makes it possible to prepare the
+    /// image of a machine.
     #[command(after_help = EXIT_CODES)]
     Persist {
         #[command(flatten)]

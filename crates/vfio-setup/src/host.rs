@@ -63,8 +63,8 @@ impl Host {
         read(&self.path(path))
     }
 
-    /// Reads at most `length` bytes from the beginning of a file whose content sysfs reads from the device. Returns no bytes if there is
-    /// no such file.
+    /// Reads at most `length` bytes from the beginning of a file whose content sysfs reads from the device. Returns no bytes if
+    /// there is no such file.
     pub(super) fn beginning(&self, path: &str, length: usize) -> Result<Vec<u8>, SetupError> {
         let path = self.path(path);
         match beginning(&path, length) {

@@ -60,8 +60,8 @@ pub struct Changes {
     pub notes: Vec<String>,
 }
 
-/// Plans the files that make every boot repeat `bind` with these options. If there is no card yet, cards that appear later are bound by
-/// their IDs. This makes it possible to prepare the image of a machine.
+/// Plans the files that make every boot repeat `bind` with these options. If there is no card yet, cards that appear later are
+/// bound by their IDs. This makes it possible to prepare the image of a machine.
 ///
 /// # Errors
 ///
@@ -128,8 +128,8 @@ fn change(host: &Host, path: &str, wanted: Option<&(&str, String)>) -> Result<Op
     Ok(Some(Change { path: format!("/{path}"), kind, text }))
 }
 
-/// Returns the functions and options with which `persist` wrote the installed files. Files that do not exist are left out, and so is the
-/// group.
+/// Returns the functions and options with which `persist` wrote the installed files. Files that do not exist are left out, and
+/// so is the group.
 ///
 /// # Errors
 ///

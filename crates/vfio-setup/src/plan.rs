@@ -77,7 +77,8 @@ impl Plan {
         Ok(plan)
     }
 
-    /// Creates the plan that returns functions to the kernel's own drivers; without names, all XDMA cards that are bound to `vfio-pci`.
+    /// Creates the plan that returns functions to the kernel's own drivers; without names, all XDMA cards that are bound to
+    /// `vfio-pci`.
     ///
     /// # Errors
     ///

@@ -1,7 +1,7 @@
 //! Whether a function still answers as the kernel describes it.
 //!
-//! Most files of a function in sysfs show what the kernel read when the function appeared. They do not change when the FPGA is configured
-//! again or its link goes down. Only the file `config` is read from the device.
+//! Most files of a function in sysfs show what the kernel read when the function appeared. They do not change when the FPGA is
+//! configured again or its link goes down. Only the file `config` is read from the device.
 
 use super::{Host, SetupError, advice};
 use std::fmt;

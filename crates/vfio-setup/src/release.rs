@@ -82,7 +82,8 @@ const SYSTEM: [&str; 19] = [
     "/root", "/sbin", "/snap", "/sys", "/sysroot", "/usr", "/var",
 ];
 
-/// Returns how to unmount a file system. Refuses file systems that belong to the system. `at` is the mount point as in `mountinfo`.
+/// Returns how to unmount a file system. Refuses file systems that belong to the system. `at` is the mount point as in
+/// `mountinfo`.
 pub fn mount(at: &str) -> Release {
     let at = decoded(at);
     let below = |directory: &&str| {

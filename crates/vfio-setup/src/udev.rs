@@ -1,7 +1,7 @@
 //! The groups that udev accepts for a device node.
 //!
-//! udev 258 and 259 ignore a rule whose group is outside the system range. Later versions accept the rule, but call it deprecated. The
-//! range is a constant that is set when systemd is built.
+//! udev 258 and 259 ignore a rule whose group is outside the system range. Later versions accept the rule, but call it
+//! deprecated. The range is a constant that is set when systemd is built.
 
 use super::{Host, SetupError, accounts, files, persist};
 
@@ -17,8 +17,8 @@ const LIBRARIES: [&str; 6] = [
     "usr/lib/riscv64-linux-gnu/systemd",
 ];
 
-/// Returns the version of the host's systemd, which is also the version of its udev. Returns `None` if systemd's library is not in one
-/// of the usual directories.
+/// Returns the version of the host's systemd, which is also the version of its udev. Returns `None` if systemd's library is not
+/// in one of the usual directories.
 ///
 /// # Errors
 ///

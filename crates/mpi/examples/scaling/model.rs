@@ -9,7 +9,8 @@ const WINDOW_BITS: u8 = 13;
 const PAIR_BYTES: f64 = 96.0;
 const POINT_BYTES: f64 = 64.0;
 const SCALAR_BYTES: f64 = 32.0;
-/// Accesses to a scalar in memory before the card reads it: the copy to DMA memory reads it, and reads and writes the destination.
+/// Accesses to a scalar in memory before the card reads it: the copy to DMA memory reads it, and reads and writes the
+/// destination.
 const COPY_ACCESSES: f64 = 3.0;
 /// Pairs of the sums of a proof of the example `prove`.
 const PROOF_SUMS: [u64; 4] = [8192, 5574, 5578, 5578];

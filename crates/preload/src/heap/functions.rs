@@ -34,8 +34,8 @@ unsafe extern "C" fn free(memory: *mut c_void) {
     }
 }
 
-/// Frees memory of the C library. The first call looks up the C library's `free`. During this lookup, `dlsym` frees the text of an earlier
-/// error. That text is leaked, because no other function can free it yet.
+/// Frees memory of the C library. The first call looks up the C library's `free`. During this lookup, `dlsym` frees the text of
+/// an earlier error. That text is leaked, because no other function can free it yet.
 unsafe fn free_real(memory: *mut c_void) {
     static LOOKUP: AtomicBool = AtomicBool::new(false);
     static IS_KNOWN: AtomicBool = AtomicBool::new(false);

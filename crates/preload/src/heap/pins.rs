@@ -67,8 +67,8 @@ fn size_of_pinned(memory: &PinnedMemory) -> usize {
     xdma::memory::DmaMemory::byte_len(memory) as usize
 }
 
-/// Returns the memory for a transfer in place, or `None` if the data must be copied. The card is open in this process, so the block
-/// and its pins do not belong to a parent process.
+/// Returns the memory for a transfer in place, or `None` if the data must be copied. The card is open in this process, so the
+/// block and its pins do not belong to a parent process.
 #[inline]
 pub fn in_place(card: &Card, address: usize, length: usize, direction: Direction) -> Option<InPlace> {
     let block = super::block(address)?;
@@ -122,9 +122,9 @@ fn pin_block(card: &Card, block: &'static Block, direction: Direction) -> Option
     }
 }
 
-/// Writes to each page without changing it, so that the program keeps the same page when it writes later. Before Linux 6.2, a page that
-/// is pinned only for reading can be the zero page, or a page that is shared with a child process. The program's next write would then
-/// replace the page.
+/// Writes to each page without changing it, so that the program keeps the same page when it writes later. Before Linux 6.2, a
+/// page that is pinned only for reading can be the zero page, or a page that is shared with a child process. The program's next
+/// write would then replace the page.
 fn make_private(block: &Block) {
     for offset in (0..block.size()).step_by(PAGE) {
         // SAFETY: the block is accessible memory; the program accesses it only as plain bytes.

@@ -42,8 +42,8 @@ pub(super) fn persist(context: &Context) -> String {
     }
 }
 
-/// Returns the command that persists a number of 2 MiB hugepages if some are missing. The command keeps the persisted configuration, or
-/// binds all cards if there is none.
+/// Returns the command that persists a number of 2 MiB hugepages if some are missing. The command keeps the persisted
+/// configuration, or binds all cards if there is none.
 pub(super) fn persist_host(host: &Host, missing_pages: Option<u64>, no_iommu: bool) -> String {
     match advice::to_persist(host, None) {
         Ok((named, mut options)) => {

@@ -6,16 +6,16 @@ use xdma_emulated_card::CardChoice;
 
 /// Computes multi-scalar multiplications over the cards of all ranks, and compares them with halo2curves.
 ///
-/// Start it with `mpirun`, Slurm's `srun`, or Kubernetes' MPI operator. Each process is a rank with its own cards. Without a launcher,
-/// the process is a single rank.
+/// Start it with `mpirun`, Slurm's `srun`, or Kubernetes' MPI operator. Each process is a rank with its own cards. Without a
+/// launcher, the process is a single rank.
 #[derive(Parser)]
 #[command(name = "xdma-msm-mpi")]
 pub struct Args {
     /// Number of emulated cards for each rank.
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=64))]
     pub cards: u16,
-    /// A card for each rank, instead of emulated cards of type f1; repeat the option for more cards. A PCI address, unix:PATH of a
-    /// vfio-user socket, or an emulated card. The same names are used on all hosts. To use different cards for each rank:
+    /// A card for each rank, instead of emulated cards of type f1; repeat the option for more cards. A PCI address, unix:PATH
+    /// of a vfio-user socket, or an emulated card. The same names are used on all hosts. To use different cards for each rank:
     /// `mpirun -n 1 PROGRAM --card A : -n 1 PROGRAM --card B`.
     #[arg(long, value_name = "BDF|unix:PATH|NAME|FILE.toml", conflicts_with = "cards")]
     pub card: Vec<CardChoice>,
@@ -47,16 +47,17 @@ pub struct Args {
     /// Time limit in seconds for starting all ranks and for registering the bases.
     #[arg(long, value_name = "SECONDS", default_value_t = 600.0, value_parser = seconds)]
     pub load_deadline: f64,
-    /// Time limit in seconds for a rank's wait for the root's next order. Between orders, the root compares the sum with the CPU's.
+    /// Time limit in seconds for a rank's wait for the root's next order. Between orders, the root compares the sum with the
+    /// CPU's.
     #[arg(long, value_name = "SECONDS", default_value_t = 3600.0, value_parser = seconds)]
     pub idle_limit: f64,
-    /// The part of a card's time limit that does not depend on the number of pairs, in seconds. A card that exceeds its limit is taken
-    /// out of service.
+    /// The part of a card's time limit that does not depend on the number of pairs, in seconds. A card that exceeds its limit
+    /// is taken out of service.
     #[arg(long, value_name = "SECONDS", default_value_t = 10.0, value_parser = seconds)]
     pub card_margin: f64,
-    /// For tests and demonstrations: a rank and the fault to inject there. `kill`, `stop` and `thread-panic` hit the rank while its cards
-    /// compute. `panic`, `return` and `exit` hit it before it serves the root. `card-gone`, `card-hung` and `card-wrong` hit its last
-    /// card, which must be an emulated card of `--cards`.
+    /// For tests and demonstrations: a rank and the fault to inject there. `kill`, `stop` and `thread-panic` hit the rank while
+    /// its cards compute. `panic`, `return` and `exit` hit it before it serves the root. `card-gone`, `card-hung` and
+    /// `card-wrong` hit its last card, which must be an emulated card of `--cards`.
     #[arg(long, value_name = "RANK:FAULT")]
     pub fault: Option<RankFault>,
     /// Print one JSON object instead of text.

@@ -59,8 +59,8 @@ fn named(args: &Args) -> Vec<CardSource> {
     args.card.iter().map(source).collect()
 }
 
-/// Returns the emulated cards, and the card that a fault hits, which is the last one. The names contain the rank, because the logs of all
-/// ranks are mixed.
+/// Returns the emulated cards, and the card that a fault hits, which is the last one. The names contain the rank, because the
+/// logs of all ranks are mixed.
 fn emulated(
     count: u16,
     rank: usize,

@@ -1,6 +1,7 @@
 //! Computes sums over the cards of several hosts, and compares them with halo2curves on the CPU.
 //!
-//! If it is started by `mpirun`, Slurm or Kubernetes' MPI operator, every process is a rank with its own cards. Otherwise, it is one rank.
+//! If it is started by `mpirun`, Slurm or Kubernetes' MPI operator, every process is a rank with its own cards. Otherwise, it
+//! is one rank.
 
 mod args;
 mod cards;
