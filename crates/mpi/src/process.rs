@@ -30,8 +30,8 @@ pub(crate) fn abort_on_panic(communicator: &SimpleCommunicator) {
     unsafe impl Sync for Handle {}
     impl Handle {
         fn abort(&self) {
-            // SAFETY: the handle is valid. The call does not return. If the library does not allow calls from this thread, the
-            // process aborts in another way at worst, and the job ends all the same.
+            // SAFETY: the handle is valid. The call does not return, and only aborting is left to do. If the library does not allow
+            // calls from this thread, the process at worst aborts in another way.
             unsafe { ffi::MPI_Abort(self.0, exit_code::PANIC.into()) };
         }
     }

@@ -30,7 +30,7 @@ pub unsafe fn copy(from: *const u8, to: *mut u8, length: usize) {
 unsafe fn copy_vectors(from: *const u8, to: *mut u8, length: usize) {
     let whole = length / BLOCK * BLOCK;
     for block in (0..whole).step_by(BLOCK) {
-        // This loop is unrolled by hand. It has no closures, because these would be compiled without the vector instructions.
+        // A loop without closures, because closures would be compiled without the vector instructions. The compiler unrolls it.
         for offset in (block..block + BLOCK).step_by(VECTOR) {
             // SAFETY: the vector is inside both buffers.
             unsafe {
