@@ -80,7 +80,7 @@ impl BufferObject {
         match &mut self.memory {
             Memory::Allocated(buffer) => Ok(buffer.write(offset, from)?),
             Memory::Registered(memory) if end <= memory.byte_len() => {
-                // Also checks that no transfer uses the memory.
+                // This also checks that no transfer uses the memory.
                 memory.synchronize()?;
                 // SAFETY: inside the registered memory, as just checked. The two may overlap, since both are the caller's.
                 unsafe { self.data.add(offset as usize).copy_from(from.as_ptr(), from.len()) };
@@ -176,7 +176,7 @@ pub unsafe extern "C" fn xdma_buffer_register(
         }
         let data = data.cast();
         // SAFETY: the caller keeps the memory allocated until the buffer is closed, which releases it, and does not access it during
-        // calls with the buffer that copy it. The object is dropped only there.
+        // calls with the buffer that copy it. The object is dropped only when the buffer is closed.
         let memory = unsafe { register_raw(&card.card, data, size, direction)? };
         let object = BufferObject {
             memory: Memory::Registered(Box::new(memory)),

@@ -135,7 +135,7 @@ impl TryFrom<xdma_channel_options> for ChannelOptions {
     type Error = Failure;
 
     fn try_from(options: xdma_channel_options) -> Result<Self, Failure> {
-        // Again for options inside of others.
+        // The size is checked here too, because these options can be nested in other options.
         pointers::check_size::<xdma_channel_options>(options.size)?;
         Ok(Self {
             ring: ring(options.ring)?,

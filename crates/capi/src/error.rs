@@ -29,7 +29,7 @@ pub struct xdma_error {
 /// until it ends; do not free them. Any thread may call this. It does not fail.
 #[unsafe(no_mangle)]
 pub extern "C" fn xdma_last_error() -> *const xdma_error {
-    // Fails in a thread whose storage is already destroyed.
+    // This fails in an ending thread whose thread-local storage has already been destroyed.
     LAST.try_with(|last| last.0.get().cast_const().cast()).unwrap_or(&raw const NONE.0)
 }
 
@@ -68,7 +68,7 @@ pub(crate) type Outcome = Result<xdma_status, Failure>;
 /// Runs the body of a call. Stores the details of an error, and turns a panic into an error.
 #[inline(always)]
 pub(crate) fn call(body: impl FnOnce() -> Outcome) -> xdma_status {
-    // After a panic, the objects that the body used are only good for closing, which checks their state.
+    // After a panic, the objects that the body used can only be closed. Closing checks their state.
     match catch_unwind(AssertUnwindSafe(body)) {
         Ok(Ok(status)) => status,
         Ok(Err(failure)) => store(failure),
@@ -130,10 +130,10 @@ fn store(failure: Failure) -> xdma_status {
     let message = CString::new(message.replace('\0', " ")).unwrap_or_default();
     let shown =
         xdma_error { status, remedy, message: message.as_ptr(), advice: status::advice(remedy).as_ptr() };
-    // In a thread whose storage is already destroyed, the status alone must do.
+    // In an ending thread whose thread-local storage has already been destroyed, only the status is returned.
     let _ = LAST.try_with(|last| {
         // SAFETY: only this thread accesses its error, this function does so without calling anything that does, and the caller of
-        // `xdma_last_error` does not use the old one any more.
+        // `xdma_last_error` no longer uses the old one.
         unsafe { *last.0.get() = Last { shown, message: Some(message) } };
     });
     status

@@ -83,7 +83,7 @@ pub(crate) fn handle<H>(handle: u64) -> *mut H {
 
 /// Returns a number of bytes or elements as the driver's type.
 pub(crate) fn length(count: u64) -> Result<usize, Failure> {
-    // A slice has at most this many bytes.
+    // Rust limits a slice to this many bytes.
     if count <= isize::MAX as u64 {
         Ok(count as usize)
     } else {

@@ -101,7 +101,7 @@ impl ReceiverObject {
         let block = self.taken * places + free as u64;
         self.taken += 1;
         let (size, ends_packet) = (received.len() as u32, received.ends_packet().into());
-        // There are as many places as buffers, so one is free.
+        // There are as many entries as buffers, so one is free.
         self.blocks[free] = Some((block, received));
         xdma_received { receiver: self.id, block, size, ends_packet }
     }

@@ -121,7 +121,7 @@ impl<T: Send + Sync, const N: usize> SharedTable<T, N> {
         let handle = handle.addr() as u64;
         let slot = self.slot(handle);
         let shared = Shared::of(slot);
-        // An empty slot is tagged 0.
+        // The tag of an empty slot is 0, so handle 0 must be refused separately.
         let is_valid = slot.tag.load(Ordering::SeqCst) == handle && handle != 0;
         if is_valid { Ok(shared) } else { Err(Self::refuse_shared(handle, self, shared)) }
     }
@@ -136,7 +136,7 @@ impl<T: Send + Sync, const N: usize> SharedTable<T, N> {
         let handle = handle.addr() as u64;
         let slot = self.slot(handle);
         let shared = Shared::of(slot);
-        // The slot of NULL has another tag.
+        // `mark_null` has given the slot of NULL another tag, so NULL needs no check.
         let is_valid = slot.tag.load(Ordering::SeqCst) == handle;
         if is_valid { Ok(shared) } else { Err(Self::refuse_shared(handle, self, shared)) }
     }
@@ -290,7 +290,7 @@ mod tests {
             assert_eq!(run(|| TABLE.exclusive(pointer(bad)).map(drop)), XDMA_ERROR_HANDLE, "{bad:#x}");
         }
 
-        // A call that uses the object excludes one that changes it, and the other way round.
+        // A call that uses the object excludes a call that changes it, and vice versa.
         let shared = TABLE.get(pointer(handles[0])).unwrap();
         assert_eq!(*shared, 1);
         assert_eq!(run(|| TABLE.exclusive(pointer(handles[0])).map(drop)), XDMA_ERROR_BUSY);

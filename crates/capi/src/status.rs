@@ -98,7 +98,7 @@ pub(crate) fn remedy(remedy: Remedy) -> xdma_remedy {
         Remedy::Close => XDMA_REMEDY_CLOSE,
         Remedy::PrepareHost => XDMA_REMEDY_PREPARE_HOST,
         Remedy::Unsupported => XDMA_REMEDY_UNSUPPORTED,
-        // `Correct`, and any that is added.
+        // `Correct`, and any remedy that is added later.
         _ => XDMA_REMEDY_CORRECT,
     }
 }

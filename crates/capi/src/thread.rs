@@ -32,7 +32,7 @@ pub fn current() -> u64 {
 
 /// Returns the current thread as the owner of handles, and arranges for them to be detached when it ends.
 pub fn owner() -> u64 {
-    // Fails in a thread that is already ending; its handles then stay attached to it.
+    // This fails in a thread that is already ending. Its handles then stay attached to it.
     let _ = EXIT.try_with(|_| ());
     current()
 }

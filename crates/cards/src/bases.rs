@@ -10,9 +10,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 static NEXT_ID: AtomicU64 = AtomicU64::new(0);
 
-/// Points in host memory, from which the cards' copies are made: when they are registered, and when a card is opened again.
+/// Points in host memory. The cards' copies are made from them when the points are registered, and when a card is opened again.
 ///
-/// Every vector, slice or array that can be sent to other threads is one. Implement this trait for points that something else owns.
+/// Vectors, slices and arrays that can be sent to other threads implement this trait. Implement it for points with another owner.
 pub trait PointSource: Send + Sync + 'static {
     /// Calls `read` with the points, which must always be the same. Does nothing if they no longer exist.
     fn read(&self, read: &mut dyn FnMut(&[G1Affine]));
@@ -24,8 +24,8 @@ impl<T: AsRef<[G1Affine]> + Send + Sync + 'static> PointSource for T {
     }
 }
 
-/// Registered points, of which every card in service has a copy. Clones refer to the same points. The cards free their copies when
-/// the last clone and the last [`PendingSum`](crate::PendingSum) over these points are dropped.
+/// Registered points, of which every card in service has a copy. Clones refer to the same points. The cards free their copies
+/// when the last clone and the last [`PendingSum`](crate::PendingSum) over these points are dropped.
 #[derive(Clone)]
 pub struct Bases(Arc<Owner>);
 
@@ -65,7 +65,8 @@ impl fmt::Debug for Bases {
     }
 }
 
-/// Frees the points of the cards when it is dropped. Parts of sums do not hold it, so it is never dropped with a lock held.
+/// Frees the cards' copies of the points when it is dropped. Parts of sums do not refer to it, so it is never dropped with a
+/// lock held.
 struct Owner {
     data: Arc<BasesData>,
     shared: Arc<Shared>,

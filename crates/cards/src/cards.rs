@@ -23,7 +23,8 @@ use xdma::msm::curve::CurveError;
 
 /// Several cards as one engine. All methods can be called from any number of threads.
 ///
-/// Each card has a thread, which owns its MSM client. Dropping this ends all sums with [`SumError::Closed`] and closes the cards.
+/// Each card has a thread, which owns its MSM client. Dropping `Cards` ends all sums with [`SumError::Closed`] and closes the
+/// cards.
 ///
 /// ```
 /// use ark_bn254::{Fr, G1Affine};
@@ -65,7 +66,7 @@ impl Cards {
         let names: Vec<_> = sources.iter().map(|source| Arc::clone(&source.name)).collect();
         let shared = Arc::new(Shared::new(&names, &options));
         let (sender, opened) = channel();
-        // Dropped, and so closed, on each error.
+        // An error below drops this, which closes the cards that are already open.
         let mut this = Self { shared, threads: vec![], options };
         for (index, source) in sources.into_iter().enumerate() {
             let worker = Worker::new(index, source, options, Arc::clone(&this.shared));
@@ -98,9 +99,9 @@ impl Cards {
         &self.options
     }
 
-    /// Copies points to the memory of every card, 64 bytes each, or twice that with the [check](CardsOptions::check). Every card
-    /// gets all points, so that it can compute any part. Cards that are out of service get them when they are readmitted; `points`
-    /// is kept for that purpose.
+    /// Copies points to the memory of every card, 64 bytes each, or twice that with the [check](CardsOptions::check). Every
+    /// card gets all points, so that it can compute any part. Cards that are out of service get them when they are readmitted;
+    /// `points` is kept for that purpose.
     ///
     /// # Errors
     ///
@@ -137,12 +138,12 @@ impl Cards {
         Ok(bases)
     }
 
-    /// Computes a sum over all points of `bases`, and waits for it, at most for `limit`.
+    /// Computes a sum over all points of `bases`, and waits for the result for at most `limit`.
     ///
     /// # Errors
     ///
-    /// Returns a [`SumError`] if the numbers of points and scalars differ, if no card is left, or at the deadline. The sum is then
-    /// abandoned.
+    /// Returns a [`SumError`] if the numbers of points and scalars differ, if no card is left, or at the deadline. The sum is
+    /// then abandoned.
     pub fn sum(&self, bases: &Bases, scalars: &Scalars, limit: Duration) -> Result<Sum, SumError> {
         if bases.len() != scalars.len() {
             return Err(SumError::Counts { points: bases.len(), scalars: scalars.len() });
@@ -150,7 +151,8 @@ impl Cards {
         self.submit(bases, 0, scalars, 0..scalars.len())?.wait(limit)
     }
 
-    /// Starts a sum over a range of scalars, and as many points from index `first` on. Does not wait for it.
+    /// Starts a sum over a range of scalars and the same number of points, starting at index `first`. Does not wait for the
+    /// result.
     ///
     /// # Errors
     ///
@@ -186,7 +188,7 @@ impl Cards {
         Ok(PendingSum::new(state, Arc::clone(&self.shared), bases.clone()))
     }
 
-    /// Returns what each card has done, in the order in which they were opened.
+    /// Returns the status of each card, in the order in which the cards were opened.
     pub fn status(&self) -> Vec<CardStatus> {
         self.shared.status()
     }
@@ -196,9 +198,9 @@ impl Cards {
         self.status().iter().filter(|card| card.is_in_service()).count()
     }
 
-    /// Returns a card to service after its cause of failure was fixed. The card is recovered; if that fails, it is opened again,
-    /// and gets its copies of all registered points. It must compute a small test sum correctly. Does nothing for a card in
-    /// service. Waits at most for `limit`.
+    /// Returns a card to service after the cause of its failure was fixed. The card is recovered. If that fails, it is opened
+    /// again and gets its copies of all registered points. It must then compute a small test sum correctly. Does nothing if the
+    /// card is in service. Waits for at most `limit`.
     ///
     /// # Errors
     ///
@@ -220,7 +222,7 @@ impl Cards {
         }
     }
 
-    /// Counts a wrong result that the caller found against a card, for example if a proof is invalid. After
+    /// Reports that the caller found a result of this card to be wrong, for example because a proof is invalid. After
     /// [`max_failures`](CardsOptions::max_failures) wrong results, the card is taken out of service.
     ///
     /// # Errors
@@ -264,7 +266,7 @@ impl Drop for Cards {
     fn drop(&mut self) {
         let threads = std::mem::take(&mut self.threads);
         if self.shared.is_forked() {
-            // The threads are the parent's.
+            // The threads belong to the parent process, so they cannot be joined here.
             return std::mem::forget(threads);
         }
         self.shared.close();

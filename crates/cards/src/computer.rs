@@ -20,7 +20,7 @@ use xdma::msm::{
 };
 use xdma::regs::msm::RESULT_BYTES;
 
-/// Smallest maximum number of pairs of a job with which a design is usable. Larger sums are split into that many jobs.
+/// A design whose jobs have fewer pairs than this is not usable, because a sum would be split into too many jobs.
 const MIN_JOB_PAIRS: u32 = 64;
 /// Interval at which a wait checks whether its result is still needed.
 const CHECK_INTERVAL: Duration = Duration::from_millis(100);
@@ -65,7 +65,7 @@ impl Computer {
 
     /// Copies points and their tags to DMA memory.
     pub fn load(&mut self, bases: &BasesData) -> Result<(), DataError> {
-        // The owner of points that no longer exist is about to free the cards' copies.
+        // If the points no longer exist, their owner is about to free the cards' copies, so there is nothing to load.
         let Some(points) = bases.read(|points| self.copy(points)).transpose()? else { return Ok(()) };
         let tags = bases.tags.as_ref().map(|tags| self.copy(&tags.points)).transpose()?;
         self.points.insert(bases.id, LoadedPoints { points, tags });
@@ -87,7 +87,8 @@ impl Computer {
         self.points.remove(&bases);
     }
 
-    /// Recovers the card and its client, also after the card was gone or reset, or if its engine hangs and the card can be reset.
+    /// Recovers the card and its client. This also works after the card was gone or reset, and for an engine that hangs, if the
+    /// card can be reset.
     pub fn restart(&mut self) -> Result<(), MemberError> {
         self.msm.card().recover()?;
         Ok(self.msm.recover()?)
@@ -119,13 +120,13 @@ impl Computer {
         }
     }
 
-    /// Makes the memory of inputs available again that were not used, or whose jobs have ended.
+    /// Returns the memory of inputs to the pool. The inputs must be unused, or their jobs must have ended.
     pub fn release(&mut self, inputs: Inputs) {
         self.buffers.release(inputs.buffer);
     }
 
-    /// Computes a part of a sum, and checks the result if the points have tags. Calls `meanwhile` while the card computes. Gives up
-    /// when `is_unwanted` returns true.
+    /// Computes a part of a sum, and checks the result if the points have tags. Calls `meanwhile` while the card computes.
+    /// Gives up when `is_unwanted` returns true.
     pub fn compute(
         &mut self,
         part: &Part,
@@ -143,8 +144,8 @@ impl Computer {
             }
             None => None,
         };
-        // After a failure, the card may still read the buffer. It is then dropped, and `xdma` keeps its memory until the card has
-        // finished with it.
+        // The buffer is released only after success. After a failure, the card may still read it, so it is dropped instead, and
+        // `xdma` keeps its memory until the card has finished with it.
         let Inputs { points, scalars, buffer, bytes_copied, .. } = inputs;
         self.buffers.release(buffer);
         let point = result_to_projective(&result)?;
@@ -157,9 +158,9 @@ impl Computer {
         Ok((point, bytes_copied))
     }
 
-    /// Starts a job over the points, or over their tags. If a second one were queued and data of the first were lost on its way to
-    /// the card, the design would use data of the second in its place, and the results would be wrong. A job that is alone does not
-    /// finish, and times out.
+    /// Starts a job over the points, or over their tags. Only one job is in flight at a time. If data of a job is lost on its
+    /// way to the card, the job does not finish, and times out. With a second job queued, the design would use data of the
+    /// second in place of the lost data, and the results would be wrong.
     fn start(&mut self, inputs: &mut Inputs, is_tags: bool) -> Result<Running, PartError> {
         let loaded = self.points.get(&inputs.bases).ok_or(PartError::NoPoints)?;
         let points = if is_tags { loaded.tags.as_ref().ok_or(PartError::NoPoints)? } else { &loaded.points };
@@ -216,7 +217,7 @@ pub(crate) struct Inputs {
     points: Range<usize>,
     scalars: Range<usize>,
     buffer: ScalarBuffer,
-    /// The index of the first scalar in the buffer.
+    /// The index in the buffer of the part's first scalar.
     offset: usize,
     bytes_copied: u64,
 }

@@ -36,7 +36,7 @@ pub enum MemberError {
     /// Its MSM design could not be opened.
     #[error(transparent)]
     Msm(#[from] MsmOpenError),
-    /// The design computes nothing, or only tiny MSMs.
+    /// The design does not compute, or computes only tiny MSMs.
     #[error(
         "its MSM design is not usable: {}; load another image",
         if *.stub { "it has a stub core, which does not compute".into() } else { format!("its jobs have at most {max_pairs} pairs") }
@@ -160,7 +160,7 @@ pub enum PartError {
     /// The result is wrong.
     #[error("the card's result is wrong: it does not match {expected}; check the card with `xdma selftest`")]
     Wrong {
-        /// What it was compared with.
+        /// The value with which the result was compared.
         expected: &'static str,
     },
     /// The card could not be recovered after an error.
@@ -259,19 +259,19 @@ pub enum SumError {
     NoCardLeft {
         /// Number of pairs of the part.
         pairs: usize,
-        /// What failed during this sum. Empty if all cards were out of service before.
+        /// What failed during this sum. Empty if all cards were already out of service.
         failures: Vec<CardFailure>,
     },
     /// The sum did not finish in time. It is still in progress.
     #[error(
-        "{pairs} pairs of the sum are not finished within {waited:?}; wait again, or drop the sum. {state}"
+        "{pairs} pairs of the sum were not finished within {waited:?}; wait again, or drop the sum. {state}"
     )]
     Deadline {
         /// Number of pairs without a result.
         pairs: usize,
         /// Time limit of the wait.
         waited: Duration,
-        /// What the cards do, for people.
+        /// What the cards are doing, in words for a person to read.
         state: String,
     },
     /// The result was already returned.
@@ -326,7 +326,7 @@ pub enum ReadmitError {
     },
     /// The card did not recover, and it was passed already open, so it cannot be opened again.
     #[error(
-        "card {card} did not recover: {source}; it was passed already open, so open it again and create `Cards` anew"
+        "card {card} did not recover: {source}; it was passed already open, so open it again and create new `Cards`"
     )]
     NotReopenable {
         /// The card's name.
@@ -336,7 +336,7 @@ pub enum ReadmitError {
         source: MemberError,
     },
     /// The card did not answer in time. Its thread continues, and the card may still be readmitted.
-    #[error("card {card} was not readmitted within {waited:?}; look at its status, or try again")]
+    #[error("card {card} was not readmitted within {waited:?}; check its status, or try again")]
     Deadline {
         /// The card's name.
         card: Arc<str>,

@@ -29,7 +29,7 @@ fn processors(nodes: &Path, node: u32) -> io::Result<Option<CpuSet>> {
     Ok((set.count() > 0).then_some(set))
 }
 
-/// Parses a list such as `0-3,8`. Ignores what is not a number or a range.
+/// Parses a list such as `0-3,8`. Ignores items that are not numbers or ranges.
 fn parse_list(text: &str) -> Vec<usize> {
     let mut numbers = vec![];
     for range in text.trim().split(',') {

@@ -7,16 +7,16 @@ use xdma::msm::MsmOptions;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CardsOptions {
     /// A sum is split over cards only if each part has at least this many pairs. Each part costs its card one reduction of the
-    /// design's buckets, so smaller parts waste the cards. The default is 2^15 pairs, which take the design about as long as its
-    /// reduction.
+    /// design's buckets, so small parts waste time on reductions. The default is 2^15 pairs: the design needs about as long for
+    /// them as for one reduction.
     pub min_part: usize,
     /// A card is taken out of service after this many consecutive failures, or after this many wrong results. A card that is
-    /// gone, or that cannot be recovered, is taken out at once. The default is 1; 0 counts as 1.
+    /// gone, or that cannot be recovered, is taken out immediately. The default is 1; 0 has the same effect as 1.
     pub max_failures: u32,
-    /// Whether each part is checked by a second MSM on the same card, over tags of the points. A wrong result then goes undetected
-    /// with a probability of at most 2^-128, whatever the card does. The check doubles the work of the cards and their DMA memory
-    /// for points, and registering takes about 2 s of CPU time for each 2^16 points. Without it, a wrong result that is a point of
-    /// the curve is **not** detected.
+    /// Whether each part is checked by a second MSM on the same card, over tags of the points. A wrong result then goes
+    /// undetected with a probability of at most 2^-128, whatever the card does. The check doubles the work of the cards and
+    /// their DMA memory for points. Registering takes about 2 s of CPU time for each 2^16 points. Without the check, a wrong
+    /// result that is a point on the curve is **not** detected.
     pub check: bool,
     /// Whether opening fails if one of the cards cannot be opened. Otherwise, such a card is out of service until it is
     /// [readmitted](crate::Cards::readmit), and at least one card must open.

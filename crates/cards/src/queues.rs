@@ -1,4 +1,4 @@
-//! The queues of the cards: what each one computes next.
+//! The queues of the cards, which decide what each card computes next.
 
 use crate::bases::BasesData;
 use crate::error::{MemberError, PartError};
@@ -46,7 +46,7 @@ pub(crate) struct ReadmitFailure {
     pub is_openable: bool,
 }
 
-/// What the thread of a card does next.
+/// The next action of a card's thread.
 pub(crate) enum Next {
     Close,
     Control(Control),
@@ -97,12 +97,12 @@ impl Queue {
         self.parts.iter().map(|part| part.pairs.len()).sum()
     }
 
-    /// Pairs that it computes or that wait for it.
+    /// Returns the number of pairs that the card computes or that wait for it.
     fn load(&self) -> f64 {
         (self.running + self.queued()) as f64
     }
 
-    /// Queues a request, unless the thread has ended. The sender of the reply is then dropped.
+    /// Queues a request. If the thread has ended, drops the request instead, and with it the sender of the reply.
     pub fn control(&mut self, control: Control) {
         if !self.ended {
             self.controls.push_back(control);
@@ -151,7 +151,7 @@ pub(crate) struct Queues {
 }
 
 impl Queues {
-    /// Queues a part, or divides it over several cards. Returns it if no card is left that could compute it.
+    /// Queues a part, or divides it over several cards. Returns the part if no card is left that could compute it.
     pub fn assign(&mut self, part: Part, min_part: usize) -> Result<(), Part> {
         let cards: Vec<usize> = (0..self.cards.len())
             .filter(|card| self.cards[*card].status.is_in_service() && !part.tried.contains(card))
@@ -178,7 +178,7 @@ impl Queues {
         Candidate { backlog: self.cards[card].load() / speed, speed }
     }
 
-    /// Returns a card's measured speed; before its first part, the mean of the others.
+    /// Returns a card's measured speed. Before the card's first part, returns the mean speed of the other cards.
     fn speed(&self, card: usize) -> f64 {
         let measured: Vec<f64> = self.cards.iter().filter_map(|card| card.status.speed).collect();
         let mean = || measured.iter().sum::<f64>() / measured.len() as f64;
@@ -186,7 +186,7 @@ impl Queues {
         if speed.is_finite() && speed > 0.0 { speed } else { 1.0 }
     }
 
-    /// Returns what a card does next.
+    /// Returns the next action of a card.
     pub fn next(&mut self, card: usize) -> Option<Next> {
         if self.closing {
             return Some(Next::Close);
@@ -202,12 +202,12 @@ impl Queues {
         Some(Next::Part(part))
     }
 
-    /// Returns the part that a card probably computes next.
+    /// Returns the part that a card will probably compute next.
     pub fn peek(&self, card: usize) -> Option<(&Arc<SumState>, Range<usize>)> {
         self.cards[card].parts.front().map(|part| (&part.sum, part.pairs.clone()))
     }
 
-    /// Takes the last part of the card that finishes last, if this card finishes the part earlier.
+    /// Takes the last part from the queue of the card that would finish last, if this card can finish the part earlier.
     fn steal(&mut self, thief: usize) -> Option<Part> {
         let backlog = |card: &usize| self.candidate(*card).backlog;
         let waiting = (0..self.cards.len()).filter(|card| !self.cards[*card].parts.is_empty());
@@ -282,7 +282,7 @@ mod tests {
         let mut queues = queues(&[None, None]);
         queues.assign(Part { tried: vec![0], ..sum(500) }, 1).unwrap();
         assert_eq!(loads(&queues), [0, 500]);
-        // Card 0 is idle, and yet does not steal it.
+        // Card 0 is idle, but does not steal the part.
         assert!(queues.next(0).is_none());
         assert!(queues.assign(Part { tried: vec![0, 1], ..sum(500) }, 1).is_err());
         let parts = queues.take_out(1, "test".into());

@@ -20,12 +20,12 @@ pub(crate) struct JobInputs {
     pub scalar_range: Range<usize>,
 }
 
-/// Which scalars of a buffer a job may start at.
+/// The positions in a buffer at which the scalars of a job may start.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Reuse {
-    /// At any. If it is an odd one, a beat of two scalars can lie in two ranges of memory that are not contiguous for the card.
+    /// Any index. After an odd index, a beat of two scalars can lie in two ranges of memory that are not contiguous for the card.
     AnyStart,
-    /// At an even one.
+    /// Only an even index.
     EvenStart,
 }
 
@@ -39,7 +39,7 @@ pub(crate) struct ScalarBuffer {
 }
 
 impl ScalarBuffer {
-    /// Returns where the buffer has these scalars, if it has them.
+    /// Returns the index of these scalars in the buffer, or `None` if the buffer does not contain them.
     pub fn find(&self, scalars: &Scalars, range: &Range<usize>, reuse: Reuse) -> Option<usize> {
         let (id, held) = self.contents.as_ref()?;
         let has = *id == scalars.id && held.start <= range.start && range.end <= held.end;
@@ -47,7 +47,7 @@ impl ScalarBuffer {
         (reuse == Reuse::AnyStart || offset.is_multiple_of(2)).then_some(offset)
     }
 
-    /// Returns the job with these inputs. Prepares it if the buffer does not have it yet.
+    /// Returns the job with these inputs. Prepares the job if the buffer does not have it yet.
     pub fn job(&mut self, msm: &Msm, points: &Points, inputs: JobInputs) -> Result<&Job, PrepareError> {
         if let Some(at) = self.jobs.iter().position(|(prepared, _)| *prepared == inputs) {
             return Ok(&self.jobs[at].1);
@@ -68,11 +68,12 @@ impl ScalarBuffer {
     }
 }
 
-/// Scalars can be secret.
+/// Erases the scalars, because they can be secret.
 impl Drop for ScalarBuffer {
     fn drop(&mut self) {
         self.jobs.clear();
-        // After a failed job, the card may still read the memory. It then keeps its contents, and is never used again.
+        // This fails if the card may still read the memory after a failed job. The memory then keeps its contents, and is never
+        // reused.
         let _ = self.memory.fill(|bytes| bytes.zeroize());
     }
 }
@@ -89,8 +90,8 @@ impl ScalarBufferPool {
         Self { card, idle: vec![] }
     }
 
-    /// Returns a buffer with these scalars, the index of their first one in it, and the number of bytes that were copied. `inputs`
-    /// are those of a job that may be prepared already.
+    /// Returns a buffer with these scalars, the index of the first of them, and the number of bytes that were copied. Prefers a
+    /// buffer that already has a job with these `inputs`.
     pub fn acquire(
         &mut self,
         scalars: &Scalars,

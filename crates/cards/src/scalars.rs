@@ -12,8 +12,8 @@ use xdma::regs::msm::SCALAR_BYTES;
 
 static NEXT_ID: AtomicU64 = AtomicU64::new(0);
 
-/// Scalars for any number of sums. Each card copies only its parts, 32 bytes a scalar, and copies a part once even if several sums
-/// use it. Clones refer to the same scalars.
+/// Scalars for any number of sums. Each card copies only its parts, 32 bytes a scalar, and copies a part once even if several
+/// sums use it. Clones refer to the same scalars.
 ///
 /// The caller's vector is moved in and kept until the last clone and the last sum that uses it are dropped. Pass an `Arc<[_]>` to
 /// keep using it.
@@ -29,7 +29,7 @@ static NEXT_ID: AtomicU64 = AtomicU64::new(0);
 /// ```
 #[derive(Clone)]
 pub struct Scalars {
-    /// Identifies the contents. It is never used again, unlike an address.
+    /// Identifies the contents. Unlike an address, an ID is never reused.
     pub(crate) id: u64,
     source: Arc<Source>,
 }
@@ -91,7 +91,7 @@ impl Scalars {
         }
     }
 
-    /// Returns the scalars in `range`, which is inside of them.
+    /// Returns the scalars in `range`, which must not exceed their number.
     pub(crate) fn slice(&self, range: &Range<usize>) -> Slice<'_> {
         match &*self.source {
             Source::Canonical(scalars) => Slice::Canonical(&(**scalars).as_ref()[range.clone()]),

@@ -18,7 +18,7 @@ pub(crate) struct Shared {
     changed: Condvar,
     closing: AtomicBool,
     min_part: usize,
-    /// The process that opened the cards. A forked child has no threads of the cards, and must leave the cards alone.
+    /// The process that opened the cards. A forked child has no card threads, and must not use the cards.
     process: u32,
 }
 
@@ -65,7 +65,7 @@ impl Shared {
         self.queues().cards.iter().map(Queue::status).collect()
     }
 
-    /// Describes what the cards do, for the text of an error.
+    /// Describes what the cards are doing, for the text of an error.
     pub fn describe(&self) -> String {
         let describe = |card: CardStatus| match card.state {
             CardState::InService => {
@@ -79,7 +79,7 @@ impl Shared {
         self.status().into_iter().map(describe).collect::<Vec<_>>().join("; ")
     }
 
-    /// Queues all of a sum.
+    /// Queues all pairs of a sum.
     pub fn start(&self, sum: &Arc<SumState>) -> Result<(), SumError> {
         if self.is_forked() || self.is_closing() {
             return Err(SumError::Closed);
@@ -120,24 +120,25 @@ impl Shared {
         true
     }
 
-    /// Returns what a card does next, if there is something.
+    /// Returns the next action of a card, if there is one.
     pub fn try_next(&self, card: usize) -> Option<Next> {
         self.queues().next(card)
     }
 
-    /// Returns the part that a card probably computes next.
+    /// Returns the part that a card will probably compute next.
     pub fn peek(&self, card: usize) -> Option<(Arc<SumState>, Range<usize>)> {
         self.queues().peek(card).map(|(sum, pairs)| (Arc::clone(sum), pairs))
     }
 
-    /// Waits until there is something to do for a card.
+    /// Waits for the next action of a card.
     pub fn next(&self, card: usize) -> Next {
         let mut queues = self.queues();
         loop {
             if let Some(next) = queues.next(card) {
                 return next;
             }
-            // Not a wait for the card: the thread sleeps until it gets work, or the cards are closed.
+            // This wait needs no deadline: it is not a wait for the card. The thread sleeps until it gets work or the cards are
+            // closed.
             queues = self.changed.wait(queues).unwrap_or_else(PoisonError::into_inner);
         }
     }
@@ -205,7 +206,7 @@ impl Shared {
         });
     }
 
-    /// Ends all sums, and makes all threads of cards end.
+    /// Ends all sums and all card threads.
     pub fn close(&self) {
         self.closing.store(true, Ordering::Relaxed);
         let parts = {

@@ -33,8 +33,8 @@ impl CardSource {
         Self { name: name.into().into(), opened: Some(card), open: None }
     }
 
-    /// A card that `open` opens, each time it has to be opened. All handles to the card that this opened before have been dropped
-    /// by then.
+    /// A card that is opened by calling `open`. Before `open` is called again, all handles to the card from the previous call
+    /// have been dropped.
     pub fn with<E: Error + Send + Sync + 'static>(
         name: impl Into<String>,
         mut open: impl FnMut() -> Result<Card, E> + Send + 'static,

@@ -15,8 +15,8 @@ impl Candidate {
     }
 }
 
-/// Returns the pairs of each card, so that all cards that take a part finish at the same time. Every part has at least `min` pairs
-/// up to rounding, so a small sum goes as a whole to the card that finishes first.
+/// Returns the number of pairs for each card, so that all cards that take a part finish at the same time. Every part has at
+/// least `min` pairs, apart from rounding. A small sum therefore goes as a whole to the card that would finish it first.
 pub(crate) fn split(pairs: usize, cards: &[Candidate], min: usize) -> Vec<usize> {
     let mut active: Vec<usize> = (0..cards.len()).collect();
     let mut shares = vec![0; cards.len()];
@@ -37,7 +37,8 @@ pub(crate) fn split(pairs: usize, cards: &[Candidate], min: usize) -> Vec<usize>
     shares
 }
 
-/// Returns the parts with which all active cards finish at the same time. Those of cards that finish their backlog later are negative.
+/// Returns the parts with which all active cards finish at the same time. A part is negative if its card finishes its backlog
+/// later than that.
 fn level(pairs: usize, cards: &[Candidate], active: &[usize]) -> Vec<f64> {
     let sum = |value: fn(&Candidate) -> f64| active.iter().map(|card| value(&cards[*card])).sum::<f64>();
     let end = (pairs as f64 + sum(|card| card.backlog * card.speed)) / sum(|card| card.speed);

@@ -1,4 +1,4 @@
-//! What the cards have done.
+//! The status of the cards.
 
 use crate::error::PartError;
 use std::sync::Arc;
@@ -11,12 +11,12 @@ pub enum CardState {
     InService,
     /// The card was taken out of service, or could not be opened.
     OutOfService {
-        /// Why, for people.
+        /// Why, in words for a person to read.
         reason: Arc<str>,
     },
 }
 
-/// What a card has done since it was opened by [`Cards`](crate::Cards).
+/// The status of a card, and counters since it was opened by [`Cards`](crate::Cards).
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct CardStatus {
@@ -24,7 +24,7 @@ pub struct CardStatus {
     pub name: Arc<str>,
     /// Its state.
     pub state: CardState,
-    /// The NUMA node to whose processors its thread is pinned, if it is.
+    /// The NUMA node to whose processors the card's thread is pinned, if the thread is pinned.
     pub pinned_to: Option<u32>,
     /// Number of parts that it computed.
     pub parts: u64,

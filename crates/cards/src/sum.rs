@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 pub struct Sum {
     /// The sum of all products.
     pub point: G1Projective,
-    /// The parts from which it was added.
+    /// The parts that were added.
     pub parts: Vec<PartReport>,
     /// Cards that failed to compute a part. Other cards computed it.
     pub failures: Vec<CardFailure>,
@@ -59,12 +59,12 @@ impl PendingSum {
         self.state.progress().is_finished()
     }
 
-    /// Waits for the result, at most for `limit`. The result is returned once.
+    /// Waits for the result for at most `limit`. The result is returned only once.
     ///
     /// # Errors
     ///
-    /// Returns [`SumError::Deadline`] if the sum is not finished in time; it is then still in progress. Other errors are final, and
-    /// no part of the sum is returned.
+    /// Returns [`SumError::Deadline`] if the sum is not finished in time. The sum is then still in progress. All other errors
+    /// are final, and no part of the sum is returned.
     pub fn wait(&mut self, limit: Duration) -> Result<Sum, SumError> {
         let begin = Instant::now();
         let mut progress = self.state.progress();
@@ -162,7 +162,7 @@ impl SumState {
         self.progress.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Returns whether no result is needed: the sum was abandoned, or a part has failed for good.
+    /// Returns whether the result is no longer needed, because the sum was abandoned or has already failed.
     pub fn is_unwanted(&self) -> bool {
         self.abandoned.load(Ordering::Relaxed) || self.progress().error.is_some()
     }

@@ -2,8 +2,7 @@
 //!
 //! Each point P_i has a tag T_i = r P_i + rho_i G, with secret random r and rho_i. The card computes A = Σ s_i P_i and B = Σ s_i
 //! T_i. The results match if B = r A + (Σ s_i rho_i) G. Whatever the card does, a wrong A is accepted with a probability of at
-//! most 2^-128, because the tags hide r (2G2T, arXiv 2602.23464). The inner product Σ s_i rho_i is nearly all that the host
-//! computes.
+//! most 2^-128, because the tags hide r (2G2T, arXiv 2602.23464). The host computes little more than the inner product Σ s_i rho_i.
 
 use crate::scalars::Slice;
 use ark_bn254::{Fr, G1Affine, G1Projective};
@@ -49,8 +48,7 @@ impl Tags {
     ) -> bool {
         let rho = &self.rho[points];
         let masks = match scalars {
-            // A canonical scalar s that is interpreted as Montgomery form has the value s / 2^256. One multiplication corrects the
-            // whole sum.
+            // A canonical scalar s, interpreted as Montgomery form, has the value s / 2^256. One multiplication corrects the whole sum.
             Slice::Canonical(scalars) => {
                 let montgomery = |scalar: &BigInt<4>| Fr::new_unchecked(*scalar);
                 inner_product(rho, scalars, montgomery) * Fr::new_unchecked(Fr::R2)

@@ -1,4 +1,4 @@
-//! The thread of a card. It owns everything that belongs to the card, so that callers need no lock on the card, and the card is
+//! The thread of a card. It owns everything that belongs to the card, so callers need no lock on the card, and the card stays
 //! busy while callers compute.
 
 use crate::bases::BasesData;
@@ -61,13 +61,13 @@ impl Worker {
             Ok(()) => self.put_in_service(),
             Err(error) => self.shared.take_out(self.index, &error.to_string()),
         }
-        // Sending fails if another card failed to open, and the caller has given up.
+        // Sending fails if another card failed to open and the caller has stopped waiting.
         let _ = opened.send((self.index, result));
         // The caller waits until all senders are dropped.
         drop(opened);
         loop {
             let next = self.shared.try_next(self.index).unwrap_or_else(|| {
-                // Idle: another card took the part.
+                // The queue is empty, so another card took the part that was prepared.
                 self.release_ahead();
                 self.shared.next(self.index)
             });
@@ -86,7 +86,7 @@ impl Worker {
         self.load_missing()
     }
 
-    /// Runs this thread on the processors next to the card. A failure costs speed only.
+    /// Pins this thread to the processors of the card's NUMA node. A failure affects only the speed, so it is logged and ignored.
     fn pin(&self, card: &xdma::card::Card) {
         let node = card.report().ok().and_then(|report| report.bus.node);
         let Some(node) = node.filter(|_| self.options.pin) else { return };
@@ -178,11 +178,11 @@ impl Worker {
         let (shared, index, ahead) = (&self.shared, self.index, &mut self.ahead);
         computer.compute(part, inputs, &is_unwanted, |computer, current| {
             let Some((sum, pairs)) = shared.peek(index) else { return };
-            // Parts with common scalars use one buffer, one after the other.
+            // Parts with the same scalars share a buffer, so the next part is prepared after this one.
             if sum.is_unwanted() || current.has_scalars(&sum, &pairs) {
                 return;
             }
-            // If this fails, it fails again when the part's turn comes.
+            // An error can be ignored here: preparing the part fails again when it is its turn.
             *ahead = computer.prepare(&sum, &pairs).ok().map(|inputs| {
                 let sum = Arc::downgrade(&sum);
                 Ahead { sum, pairs, inputs }
@@ -214,7 +214,7 @@ impl Worker {
         if is_gone || self.failures.max(self.wrong_results) >= self.options.max_failures.max(1) {
             self.shared.take_out(self.index, &error.to_string());
         }
-        // First, so that other cards do not wait for this one's recovery.
+        // Reassign the part before the recovery, so that other cards do not wait for this one.
         self.shared.fail(self.index, part, error);
         if !is_gone && !error.is_wrong_result() {
             self.recover();
@@ -227,7 +227,7 @@ impl Worker {
         }
     }
 
-    /// Recovers the card; if that fails, opens it again. Either way, it must pass a test before it is put into service.
+    /// Recovers the card, or opens it again if that fails. In both cases, it must pass a test before it is put into service.
     fn readmit(&mut self) -> Result<(), ReadmitFailure> {
         if self.shared.with_card(self.index, |queue| queue.status.is_in_service()) {
             return Ok(());
@@ -249,7 +249,7 @@ impl Worker {
         Ok(())
     }
 
-    /// Returns `None` as the error if the card is not open.
+    /// Returns `Err(None)` if the card is not open.
     fn recover_and_test(&mut self) -> Result<(), Option<MemberError>> {
         let computer = self.computer.as_mut().ok_or(None)?;
         computer.restart().map_err(Some)?;
@@ -276,7 +276,7 @@ impl Worker {
 
 /// A part that was prepared while the card computed another one.
 struct Ahead {
-    /// Does not keep the sum's scalars in memory.
+    /// A weak reference, so that the sum's scalars are not kept in memory.
     sum: Weak<SumState>,
     pairs: Range<usize>,
     inputs: Inputs,
@@ -288,7 +288,7 @@ impl Ahead {
     }
 }
 
-/// A part that a card computes. If the thread panics, other cards get the part, and this one is taken out of service.
+/// A part that a card is computing. If the thread panics, other cards get the part, and this card is taken out of service.
 struct Claim<'a> {
     shared: &'a Shared,
     card: usize,
@@ -303,7 +303,7 @@ impl Drop for Claim<'_> {
     }
 }
 
-/// Marks the end of a thread, also by a panic, so that nothing waits for it.
+/// Marks the end of a thread, even by a panic, so that no caller waits for it.
 struct Ending<'a> {
     shared: &'a Shared,
     card: usize,

@@ -1,4 +1,4 @@
-//! The BARs of a card that are not opened for every card: those of the `bypass` files, and of the `resourceN` files in sysfs.
+//! The BARs that are opened only when they are used: those of the `bypass` files, and of the `resourceN` files in sysfs.
 
 use crate::caller::Caller;
 use crate::errno::of_bus;
@@ -42,7 +42,7 @@ impl Bars {
         (self.register_bar + 1..COUNT).find_map(|index| self.get(index))
     }
 
-    /// Executes `read` or `write` on a file that is for a BAR, but not for `user` and `control`.
+    /// Executes `read` or `write` on a file of a BAR other than `user` and `control`.
     pub fn transfer(
         &self,
         node: Node,
@@ -59,7 +59,8 @@ impl Bars {
         if !count.is_multiple_of(WORD) || is_write && address == 0 {
             return Err(Errno::INVAL);
         }
-        // A read returns the descriptors of queued transfers. Here, no other call can see them.
+        // In the kernel module, a read returns the descriptors of queued transfers. Here, there are none that another call
+        // could see.
         if !is_write {
             return Ok(0);
         }

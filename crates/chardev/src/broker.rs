@@ -30,7 +30,7 @@ pub const BROKER_PID_VARIABLE: &str = "XDMA_BROKER_PID";
 const MAX_CONNECTIONS: usize = 1024;
 /// Maximum number of connections with shared memory. Each needs two windows.
 const MAX_SHARING: usize = 64;
-/// File descriptors for all of these, and for the card.
+/// Number of file descriptors for all of these, and for the card.
 const MAX_DESCRIPTORS: u64 = 8192;
 /// Interval at which the broker removes closed files and checks whether to stop.
 const CHECK: Timespec = Timespec { tv_sec: 0, tv_nsec: 100_000_000 };
@@ -210,7 +210,7 @@ impl State {
         client.reply(result, descriptor.as_ref().map(AsFd::as_fd).as_slice())
     }
 
-    /// Gives a client shared memory, or replies with an error if there is none. The client then continues without it.
+    /// Gives a client shared memory. If none is left, replies with an error, and the client continues without shared memory.
     fn share(&self, client: &Client) -> Result<Option<Sharing<'_>>, Errno> {
         let shared = if client.is_shared() { Err(Errno::INVAL) } else { self.sharing(client) };
         match shared {
@@ -245,7 +245,8 @@ impl State {
         self.sharing.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Wakes threads whose client has disconnected, or all if the broker stops. They sleep on memory, not on the connection.
+    /// Wakes the threads whose client has disconnected, or all threads if the broker stops. They sleep on a futex, so the end
+    /// of the connection does not wake them.
     fn wake_closed(&self) {
         let stop = self.stop.load(Ordering::Relaxed);
         for entry in self.sharing_entries().iter().filter(|entry| stop || has_hung_up(&entry.connection)) {
@@ -259,7 +260,7 @@ fn failed(errno: Errno) -> i64 {
     -i64::from(errno.raw_os_error())
 }
 
-/// Allows as many open files as the limits above need, if the system does.
+/// Raises the limit of open files to what the limits above need, if the system permits it.
 fn raise_file_limit() {
     let limit = getrlimit(Resource::Nofile);
     let current = limit.maximum.map_or(MAX_DESCRIPTORS, |maximum| maximum.min(MAX_DESCRIPTORS));

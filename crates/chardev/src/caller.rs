@@ -1,4 +1,4 @@
-//! The caller of a device file, as the implementation of the calls sees it.
+//! The interface between the implementation of the calls and the caller of a device file.
 
 use rustix::io::Errno;
 use std::ops::Range;
@@ -18,7 +18,7 @@ pub enum CardMemory {
     Window(Arc<SharedMemory>),
 }
 
-/// Where the card accesses the data of a call.
+/// The memory in which the card accesses the data of a call.
 #[derive(Clone, Debug)]
 pub struct InPlace {
     /// The memory.
@@ -73,7 +73,8 @@ pub trait Caller {
     /// `EFAULT` if it is not.
     fn probe(&self, address: u64, length: u64) -> Result<(), Errno>;
 
-    /// Returns whether the caller has cancelled the call, or no longer waits for it. Called only while the call has to wait.
+    /// Returns whether the caller has cancelled the call, or no longer waits for it. This is called only while the call has to
+    /// wait.
     fn is_cancelled(&self) -> bool;
 
     /// Returns memory that the card can access for this call, or `None` if the data must be copied.

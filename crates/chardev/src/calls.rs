@@ -1,7 +1,7 @@
 //! Counters of the calls on device files, for `xdma run --explain`.
 //!
 //! Each process maps a file with its counters, so they survive even if the process is killed. A file is an array of words: a
-//! header, then a slot per kind of call. The report reads them all in the end.
+//! header, followed by a slot for each kind of call. At the end, the report reads all files.
 
 use crate::node::Node;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -18,7 +18,7 @@ const NAME: usize = 2;
 /// Number of slots. Each is a key, a number of calls, and a number of bytes.
 const SLOTS: usize = 1024;
 const SLOT: usize = 3;
-/// The node of a key without one.
+/// The value that a key without a device file stores as its file.
 const NO_NODE: u64 = 0xfff;
 
 /// A function that was called on a device file.
@@ -92,7 +92,7 @@ pub struct CallKey {
 }
 
 impl CallKey {
-    /// The detail of a transfer for which the data was not copied.
+    /// The detail of a transfer whose data was not copied.
     pub const IN_PLACE: u32 = 1;
 
     fn to_bits(self) -> u64 {
@@ -126,7 +126,7 @@ impl<'a> Counters<'a> {
     /// Number of words.
     pub const WORDS: usize = HEADER + SLOTS * SLOT;
 
-    /// Returns the counters in these words, or `None` if their number is wrong. In the beginning, all words are 0.
+    /// Returns the counters in these words, or `None` if the number of words is wrong. Initially, all words are 0.
     pub fn new(words: &'a [AtomicU64]) -> Option<Self> {
         (words.len() == Self::WORDS).then_some(Self(words))
     }
@@ -149,7 +149,7 @@ impl<'a> Counters<'a> {
         (self.0[0].load(Ordering::Relaxed), String::from_utf8_lossy(&name).into_owned())
     }
 
-    /// Counts a call. Takes no lock, so signal handlers and children may call it too.
+    /// Counts a call. Takes no lock, so signal handlers and child processes may also call it.
     pub fn add(self, key: CallKey, bytes: u64) {
         let bits = key.to_bits();
         let start = (bits.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32) as usize;

@@ -1,4 +1,4 @@
-//! A client of the broker as a caller: its memory is that of another process.
+//! A client of the broker as a caller whose memory belongs to another process.
 
 use crate::caller::{Caller, CardMemory, InPlace};
 use crate::errno;
@@ -33,7 +33,7 @@ pub(crate) struct Client {
     pub process: rustix::process::Pid,
     cancelled: Cell<bool>,
     shared: OnceCell<Shared>,
-    /// Whether the client permits the use of the window for the current call, and whether it was used.
+    /// Whether the client permits the use of the window for the current call, and whether the window was used.
     permits_window: Cell<bool>,
     used_window: Cell<bool>,
 }
@@ -66,7 +66,7 @@ impl Client {
         self.shared.get().is_some()
     }
 
-    /// From now on, requests and replies pass through the slot.
+    /// Switches to shared memory: all later requests and replies pass through the slot.
     pub fn share(&self, shared: Shared) {
         // Checked by the caller.
         let _ = self.shared.set(shared);
@@ -134,11 +134,11 @@ impl Caller for Client {
         if copied.map_err(of_access)? == from.len() { Ok(()) } else { Err(Errno::FAULT) }
     }
 
-    /// The data passes through a bounce buffer, since no slice may refer to memory that the card can write.
+    /// The data passes through a bounce buffer, because no slice may refer to memory to which the card can write.
     fn copy_out(&self, address: u64, from: &Buffer, length: u64) -> Result<(), Errno> {
         let mut bounce = vec![0u8; length as usize];
         from.read(0, &mut bounce).map_err(|error| errno::of_memory(&error))?;
-        // A client that no longer waits may have reused the memory.
+        // If the client no longer waits, it may have reused the memory for other data.
         if self.is_cancelled() {
             return Err(Errno::INTR);
         }

@@ -49,7 +49,7 @@ pub struct Device {
     pub(crate) events: Events,
     /// Set by `XDMA_IOCOFFLINE` and cleared by `XDMA_IOCONLINE`.
     pub(crate) offline: AtomicBool,
-    /// Set when the broker ends: transfers in progress end too.
+    /// Set when the broker ends, so that transfers in progress also end.
     pub(crate) closing: Arc<AtomicBool>,
     channels: Vec<DmaChannel>,
 }
@@ -122,7 +122,7 @@ impl Device {
         self.report.bus.location.parse().ok().map(pci_number)
     }
 
-    /// Returns the size that the file of a BAR in sysfs has; 0 for a device file.
+    /// Returns the size of the file of a BAR in sysfs, or 0 for a device file.
     pub(crate) fn size(&self, node: Node) -> u64 {
         match node {
             Node::Resource(bar) => self.bars.get(bar.into()).map_or(0, |bar| bar.bar().size()),

@@ -217,7 +217,8 @@ impl Engine {
     }
 }
 
-/// Checks the buffer of a write that is copied in several pieces. If part of it is unreadable, no data must reach the card.
+/// Checks the buffer of a write that is copied in several pieces. If a part of the buffer is unreadable, no data may reach the
+/// card.
 fn probe(transfer: &Transfer) -> Result<(), Errno> {
     if transfer.count > HALF { transfer.caller.probe(transfer.address, transfer.count) } else { Ok(()) }
 }

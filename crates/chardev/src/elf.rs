@@ -1,9 +1,9 @@
-//! Recognizes programs that the preload library does not reach.
+//! Recognizes programs that do not load the preload library.
 
 /// Type of the program header that names the dynamic linker.
 const PT_INTERP: usize = 3;
 
-/// Returns whether a 64-bit ELF program, of which this is at least the start, names a dynamic linker.
+/// Returns whether a 64-bit ELF program names a dynamic linker. `bytes` must contain at least the program's headers.
 pub fn has_interpreter(bytes: &[u8]) -> bool {
     let word = |at: usize, size: usize| {
         let bytes = bytes.get(at..at.checked_add(size)?)?;

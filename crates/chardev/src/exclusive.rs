@@ -1,4 +1,4 @@
-//! What a process needs to know to use a card by itself, without a broker.
+//! The settings with which a process uses a card without a broker.
 
 use crate::device::{Device, DeviceOptions};
 use crate::node::{Node, pci_number};
@@ -18,8 +18,7 @@ pub struct Exclusive {
     pub card: CardName,
     /// Options of the device files.
     pub options: DeviceOptions,
-    /// The minor numbers of the card's files, as a bit mask. With it, a program can look for the files without opening
-    /// the card.
+    /// The minor numbers of the card's files, as a bit mask. A program can use it to find the files without opening the card.
     pub minors: u128,
     /// A file that the process locks while it uses the card. It contains the name of the process.
     pub lock: PathBuf,
@@ -48,7 +47,7 @@ impl fmt::Display for Exclusive {
     }
 }
 
-/// Why a text is not an [`Exclusive`].
+/// The text is not a valid [`Exclusive`].
 #[derive(Debug, thiserror::Error)]
 #[error("{EXCLUSIVE_VARIABLE} was not set by `xdma run` of this version")]
 pub struct BadExclusive;

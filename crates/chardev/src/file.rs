@@ -33,7 +33,7 @@ pub(crate) struct File {
     pub node: Node,
     flags: u32,
     position: Mutex<u64>,
-    /// The other end of the file descriptor's socket pair. It hangs up when the last duplicate of the file descriptor is closed.
+    /// The other end of the socket pair. It hangs up when the last duplicate of the program's file descriptor is closed.
     pub end: OwnedFd,
 }
 
@@ -83,7 +83,7 @@ impl File {
                 }
                 Ok(done)
             }
-            // The position stays as it is.
+            // The position does not change.
             Node::H2c(_) | Node::C2h(_) => {
                 self.move_data(device, caller, [address, count, position], is_write)
             }
@@ -134,7 +134,7 @@ impl File {
     fn registers<'a>(&self, device: &'a Device) -> Result<&'a Registers, Errno> {
         match self.node {
             Node::Control => Ok(&device.control),
-            // The kernel module maps a wrong BAR for the channels' files.
+            // The kernel module maps the wrong BAR for the channels' files.
             Node::Bypass | Node::BypassH2c(_) | Node::BypassC2h(_) => {
                 device.bars.bypass().ok_or(Errno::NODEV)
             }

@@ -17,17 +17,19 @@ use xdma::unstable::memory::SharedMemory;
 
 /// Maximum number of open files.
 const MAX_FILES: usize = 4096;
-/// Lowest file descriptor of this side of a file. In a process that uses the card itself, the program uses lower ones.
+/// Lowest file descriptor for this side's end of an open file. In a process that uses the card itself, the program uses lower
+/// ones.
 const LOWEST: i32 = 500;
 
-/// A card's device files, and those that are open.
+/// A card's device files and its open files.
 #[derive(Debug)]
 pub struct Files {
     device: Device,
     open: Mutex<Open>,
 }
 
-/// The open files. A file's number is its place and the number of files opened before it, so that no number is used twice.
+/// The open files. A file's number consists of its index and the number of files opened before it, so that no number is used
+/// twice.
 #[derive(Debug, Default)]
 struct Open {
     places: Vec<Option<(u64, Arc<File>)>>,
@@ -70,12 +72,12 @@ impl Open {
 }
 
 impl Files {
-    /// Returns the device files of a card, none of which is open.
+    /// Creates the device files of a card. No file is open.
     pub fn new(device: Device) -> Self {
         Self { device, open: Mutex::default() }
     }
 
-    /// Returns the file that a request names with its minor number.
+    /// Returns the file with the minor number in a request.
     ///
     /// # Errors
     ///
@@ -86,18 +88,18 @@ impl Files {
         if is_of_card && self.device.has(node) { Ok(node) } else { Err(Errno::NOENT) }
     }
 
-    /// Returns the size that the file of a BAR in sysfs has; 0 for a device file.
+    /// Returns the size of the file of a BAR in sysfs, or 0 for a device file.
     pub fn size(&self, node: Node) -> u64 {
         self.device.size(node)
     }
 
-    /// Opens the file that a request names. Returns the file descriptor, whose first message is a [`FileHeader`]. An event
-    /// file is an eventfd.
+    /// Opens the file that a request names. Returns the program's file descriptor, whose first message is a [`FileHeader`]. For
+    /// an event file, this is an eventfd.
     ///
     /// # Errors
     ///
-    /// `ENOENT` if the card does not have the file, `EBUSY` if it is an open C2H stream, `ENFILE` if too many files are open, or
-    /// an error of the system.
+    /// `ENOENT` if the card does not have the file, `EBUSY` if it is a C2H stream that is already open, `ENFILE` if too many
+    /// files are open, or an error of the system.
     pub fn open(&self, request: &Request) -> Result<OwnedFd, Errno> {
         let (node, flags) = (self.check(request)?, request.flags);
         if let Node::Events(line) = node {
@@ -112,19 +114,20 @@ impl Files {
         }
         let (ours, theirs) =
             socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?;
-        // Fails if the process may not have that many.
+        // This fails if the limit of the process does not allow such a high file descriptor.
         let ours = fcntl_dupfd_cloexec(&ours, LOWEST).unwrap_or(ours);
         open.insert(|number| {
             let header = FileHeader { minor: node.minor(), flags, file: number };
             send(&ours, &header.to_bytes(), SendFlags::NOSIGNAL)?;
-            // A write that the preload library does not see must fail, not vanish.
+            // A write that the preload library does not intercept must fail instead of being lost.
             shutdown(&theirs, Shutdown::Write)?;
             Ok(File::new(node, flags, ours))
         })?;
         Ok(theirs)
     }
 
-    /// Returns this side's end of an open file. A process that uses the card itself must protect it from the program.
+    /// Returns this side's end of an open file. In a process that uses the card itself, the caller must protect it from the
+    /// program.
     pub fn end(&self, number: u64) -> Option<RawFd> {
         self.get(number).ok().map(|file| file.end.as_raw_fd())
     }

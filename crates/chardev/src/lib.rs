@@ -7,15 +7,15 @@
 //! - The preload library opens the card in the process itself ([`Exclusive`]).
 //!
 //! A client and the broker exchange requests through a [`Slot`] in shared memory, and the data of calls up to [`WINDOW`] bytes
-//! through windows that the card accesses. Without an IOMMU, and for larger calls, the broker copies the data from or to the memory
-//! of the calling process (`process_vm_readv`). What a client does to the shared memory affects only its own calls.
+//! through windows that the card accesses. Without an IOMMU, and for larger calls, the broker copies the data from or to the
+//! memory of the calling process (`process_vm_readv`). If a client corrupts the shared memory, only its own calls are affected.
 //!
-//! Both implement [`Caller`], through which the calls access the memory of the calling thread.
+//! Both ways implement [`Caller`], through which the calls access the memory of the calling thread.
 //!
 //! In a program, an open file is one end of a socket pair. `dup`, `fork`, `exec` and file descriptor passing therefore work
-//! without help from the library, and the other side detects when the last file descriptor is closed. The socket always contains
-//! one unread message: it identifies the file to a program that inherits it, and makes the file descriptor readable for `poll`.
-//! An event file is an eventfd.
+//! without help from the library, and the other side detects when the last file descriptor is closed. The socket always
+//! contains one unread message. It identifies the file to a program that inherits the file descriptor, and makes the file
+//! descriptor readable for `poll`. An event file is an eventfd.
 
 #![deny(unsafe_code)]
 #![deny(missing_docs)]

@@ -1,4 +1,4 @@
-//! Limits of the waits of a call.
+//! Time limits for the waits of a call.
 
 use crate::caller::Caller;
 use crate::errno;
@@ -17,8 +17,8 @@ pub(crate) struct WaitLimit<'a> {
     /// Zero means no limit.
     limit: Duration,
     closing: &'a AtomicBool,
-    /// When the wait for the current piece began. Like the kernel module's, the time limit applies to a piece, not to the call.
-    /// `None` before the first wait, since most transfers complete without reading a clock.
+    /// When the wait for the current piece began. As in the kernel module, the time limit applies to a piece, not to the whole
+    /// call. `None` before the first wait, because most transfers complete before the clock has to be read.
     begin: Cell<Option<Instant>>,
 }
 

@@ -27,7 +27,7 @@ pub enum Node {
     BypassH2c(u8),
     /// The descriptors of a channel from card to host, 0 to 3: `bypass_c2h_0`.
     BypassC2h(u8),
-    /// The file `resourceN` of a BAR in sysfs, 0 to 5. It is no device file, but is served like one.
+    /// The file `resourceN` of a BAR in sysfs, 0 to 5. It is not a device file, but is served like one.
     Resource(u8),
 }
 
@@ -63,7 +63,7 @@ impl Node {
 
     /// Returns the file with a minor number.
     pub fn from_minor(minor: u32) -> Option<Self> {
-        // Programs with the preload library execute this in every call.
+        // Every call through the preload library executes this, so it must be fast.
         let from = |first: u32| (minor - first) as u8;
         Some(match minor {
             0 => Self::User,
@@ -79,8 +79,8 @@ impl Node {
         })
     }
 
-    /// Returns the card number and the device file that a path names: `/dev/xdma0_h2c_1` is channel 1 of card 0. The names of
-    /// the links that older udev rules created are also accepted, such as `/dev/xdma/card0/h2c1`.
+    /// Returns the card number and the device file that a path names: `/dev/xdma0_h2c_1` is channel 1 of card 0. Names of links
+    /// that older udev rules created, such as `/dev/xdma/card0/h2c1`, are also accepted.
     pub fn from_path(path: &str) -> Option<(u32, Self)> {
         let rest = path.strip_prefix("/dev/xdma")?;
         let (card, name) = match rest.strip_prefix("/card") {
@@ -99,8 +99,8 @@ impl Node {
     }
 
     /// Returns the card and the BAR that a path in sysfs names, such as `/sys/bus/pci/devices/0000:3b:00.0/resource0`, or
-    /// `resource0_wc` in the same directory. The card is [`pci_number`] of its address. For a path through a device file of card
-    /// 0, such as `/sys/class/xdma/xdma0_user/device/resource0`, it is 0.
+    /// `resource0_wc` in the same directory. The card is given by the [`pci_number`] of its address. For a path through a
+    /// device file of card 0, such as `/sys/class/xdma/xdma0_user/device/resource0`, it is 0.
     pub fn from_resource(path: &str) -> Option<(u64, Self)> {
         let (folder, name) = path.strip_prefix("/sys/")?.rsplit_once('/')?;
         let number = name.strip_prefix("resource")?;

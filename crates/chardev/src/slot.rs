@@ -3,8 +3,8 @@
 //! Each side waits for a change of the page's first word. It first yields the processor a few times, which is enough for a short
 //! call, and then sleeps (a futex). It marks the word before it sleeps, so that the other side makes a system call only to wake it.
 //!
-//! The other side may be hostile: it can change every word at any time. A request is therefore copied once and then checked, and
-//! nothing in the page is ever an address or an index of this process.
+//! The other side may be hostile: it can change every word at any time. A request is therefore copied once before it is checked.
+//! This process never uses a word of the page as an address or an index.
 
 #![allow(unsafe_code, reason = "the page is shared with another process")]
 
@@ -76,8 +76,8 @@ impl Slot {
     }
 
     fn words(&self) -> &[AtomicU32; WORDS] {
-        // SAFETY: the mapping is page-aligned, longer than the array, and lives as long as `self`. Both sides access the words only
-        // atomically; what a hostile process does instead is at worst a torn value.
+        // SAFETY: the mapping is page-aligned, longer than the array, and lives as long as `self`. Both sides access the words
+        // only atomically. Other accesses by a hostile process result at worst in a torn value.
         unsafe { &*self.map.as_ptr().cast() }
     }
 
@@ -143,7 +143,7 @@ impl Slot {
         self.pass(turn::BROKER);
     }
 
-    /// The client: waits for the reply to a request, at most until `deadline`.
+    /// The client: waits for the reply to a request until `deadline` at the latest.
     pub fn receive(&self, deadline: Instant) -> Option<Reply> {
         let mut value = self.turn();
         if value != turn::REPLIED && self.yields_until_changed(value) {
@@ -188,7 +188,7 @@ impl Slot {
 
     /// The broker: wakes the thread that waits for a request.
     pub(crate) fn wake(&self) {
-        // A thread that was about to sleep sees the changed value.
+        // The word is changed before the wake-up, so a thread that is about to sleep sees the new value and does not sleep.
         self.words()[TURN].fetch_xor(turn::WOKEN, Ordering::Release);
         self.wake_sleeper(i32::MAX as u32);
     }
@@ -220,7 +220,7 @@ mod tests {
             assert_eq!(reply, Reply { result: -(position as i64), in_window: position % 2 == 0 });
         }
         server.join().unwrap();
-        // Nobody replies.
+        // No broker is left that could reply.
         client.send(&Request::new(Operation::Check, 0));
         assert_eq!(client.receive(Instant::now() + Duration::from_millis(10)), None);
     }

@@ -93,7 +93,7 @@ impl Incoming {
                 Some(current) => current,
                 None => match self.receive(wait_limit) {
                     Ok(received) => (received, 0),
-                    // What has arrived is delivered; the next wait of this call ends with the error.
+                    // Deliver the data that has arrived. The next wait in this call returns the error.
                     Err(_) if filled > 0 => {
                         transfer.caller.write(transfer.address + offset, &page[..filled])?;
                         return Ok((filled, false));

@@ -1,7 +1,7 @@
 //! The data of a call on a memory-mapped channel.
 //!
-//! If the caller's memory permits it, the card accesses it in place. Otherwise the data passes through two halves of the
-//! channel's DMA memory: while the engine transfers one half, the other is copied.
+//! If the card can access the caller's memory, the data is transferred in place. Otherwise the data passes through two halves
+//! of the channel's DMA memory: while the engine transfers one half, the other half is copied.
 
 use crate::caller::{Caller, InPlace};
 use crate::errno;
@@ -49,7 +49,7 @@ impl Progress<'_> {
         self.transfer.position + if self.fixed { 0 } else { offset }
     }
 
-    /// Transfers the data in memory of the caller.
+    /// Transfers the data in place, in the caller's memory.
     pub fn in_place(&mut self, memory: &InPlace) -> Result<(), Errno> {
         for (offset, length) in pieces(self.transfer.count, PIECE) {
             let card = self.card(offset);

@@ -1,16 +1,16 @@
-//! What ends a job.
+//! The failures that end a job.
 
 use std::fmt;
 use std::time::Duration;
 
-/// The exit codes of a job that fails, which are passed to `MPI_Abort`. `mpirun` exits with the same code. A rank that is killed by a
-/// signal ends the job with 128 plus the signal's number.
+/// The exit codes of a job that fails, which are passed to `MPI_Abort`. `mpirun` exits with the same code. A rank that is
+/// killed by a signal ends the job with 128 plus the signal's number.
 pub mod exit_code {
     /// A rank failed: its cards, or its program.
     pub const FAILED: u8 = 70;
     /// A rank's program returned before the end of the job.
     pub const LEFT: u8 = 71;
-    /// The ranks do not belong together: another version, or another MPI library than the launcher's.
+    /// The ranks do not match: a rank has another version, or was built with another MPI library than that of the launcher.
     pub const INCOMPATIBLE: u8 = 72;
     /// Ranks have different bases.
     pub const DIFFERENT_BASES: u8 = 73;
@@ -35,7 +35,7 @@ impl fmt::Display for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.host {
             Some(host) => write!(f, "rank {} (host {host})", self.rank),
-            None => write!(f, "rank {} (host not known, it never answered)", self.rank),
+            None => write!(f, "rank {} (host unknown, it never answered)", self.rank),
         }
     }
 }
@@ -59,13 +59,13 @@ pub enum Failure {
         place: Place,
     },
     /// Ranks have other bases than the root.
-    #[error("{} other bases than the root: another key file, or another order; give all ranks the same", places_have(.places))]
+    #[error("{} other bases than the root: another key file, or another order; use the same on all ranks", places_have(.places))]
     DifferentBases {
         /// The ranks.
         places: Vec<Place>,
     },
     /// A rank was built from another version.
-    #[error("{place}: it runs version {version} of this program, the root {}; start the same program on all hosts", env!("CARGO_PKG_VERSION"))]
+    #[error("{place}: it runs version {version} of this program, but the root runs {}; start the same program on all hosts", env!("CARGO_PKG_VERSION"))]
     Version {
         /// The rank.
         place: Place,
@@ -80,7 +80,7 @@ pub enum Failure {
         /// The cause.
         cause: String,
     },
-    /// The launcher started several processes that do not see each other.
+    /// The launcher started several processes that cannot reach each other through MPI.
     #[error(
         "the launcher started {launched} processes, but MPI sees {seen}; use the `mpirun` of the MPI library with which this program was built"
     )]
@@ -91,21 +91,23 @@ pub enum Failure {
         seen: usize,
     },
     /// The program has initialized MPI itself.
-    #[error("MPI is already initialized; `xdma_mpi::run` does that, and must be called once, first")]
+    #[error(
+        "MPI is already initialized; `xdma_mpi::run` initializes it, and must be called only once, before any other use of MPI"
+    )]
     AlreadyInitialized,
-    /// Ranks did not do their part in time.
+    /// Ranks did not finish a step in time.
     #[error("waited {waited:.1?} for {phase}: {}", answers(.silent, .late))]
     Silent {
-        /// What was waited for.
+        /// What the root waited for.
         phase: &'static str,
-        /// How long.
+        /// How long it waited.
         waited: Duration,
         /// Ranks that do not answer.
         silent: Vec<String>,
         /// Ranks that answer, with what they are doing.
         late: Vec<String>,
     },
-    /// The root did not do its part in time.
+    /// The root did not finish a step in time.
     #[error("{reporter} waited {waited:.1?} for {phase}: no answer from the root, rank 0")]
     RootSilent {
         /// What was waited for.
@@ -163,6 +165,6 @@ mod tests {
         };
         assert_eq!(silent.to_string(), "waited 5.0s for the parts: no answer from rank 1 (host nodeb)");
         let unknown = Failure::Left { place: Place { rank: 7, host: None } };
-        assert!(unknown.to_string().starts_with("rank 7 (host not known"), "{unknown}");
+        assert!(unknown.to_string().starts_with("rank 7 (host unknown"), "{unknown}");
     }
 }

@@ -1,9 +1,9 @@
-//! Control messages, as JSON: orders of the root, and records of the workers. Points and scalars are sent as MPI data types instead.
+//! Control messages, as JSON: orders from the root, and records from the workers. Points and scalars are sent as MPI data types.
 
 use crate::report::PartReport;
 use serde::{Deserialize, Serialize};
 
-/// What the root tells a worker to do.
+/// An order from the root to a worker.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) enum Order {
     /// Take part in the distribution of bases, or register the worker's own.
@@ -13,7 +13,7 @@ pub(crate) enum Order {
         /// Whether the root broadcasts the points. Otherwise, the worker has its own copy.
         broadcast: bool,
     },
-    /// Compute a part of a sum.
+    /// Compute the worker's part of a sum.
     Sum {
         /// Index of the bases, in the order of their registration.
         bases: usize,
@@ -22,7 +22,8 @@ pub(crate) enum Order {
         /// Number of the worker's pairs.
         count: usize,
     },
-    /// The job is done. Report that, but do not finalize MPI yet: an abort while another rank finalizes upsets the launcher.
+    /// The job is done. Report that, but do not finalize MPI yet: the launcher can hang or crash if a rank aborts while another
+    /// one finalizes MPI.
     Done,
     /// All ranks have reported the end of the job: finalize MPI.
     Release,
@@ -43,10 +44,10 @@ pub(crate) enum Record {
     Part(PartReport),
     /// The worker's program has returned after [`Order::Done`].
     Finished,
-    /// The worker's program has returned before that.
+    /// The worker's program has returned before [`Order::Done`].
     Left,
     /// The worker failed.
     Failed { cause: String },
-    /// The answer to a question at a deadline: what the worker waits for.
+    /// The answer to the root's question at a deadline: what the worker is waiting for.
     Alive { phase: String },
 }

@@ -8,18 +8,20 @@ use std::panic;
 use std::thread;
 use std::time::Duration;
 
-/// Returns the number of processes that the launcher started, if it says so, or `None` if no launcher started this process.
+/// Returns the number of processes that the launcher started, if the launcher reports it, or `None` if no launcher started this
+/// process.
 #[allow(clippy::option_option)]
 pub(crate) fn launched_processes() -> Option<Option<usize>> {
     let number = |name| std::env::var(name).ok().and_then(|text| text.parse().ok());
-    // Open MPI; MPICH, Intel MPI, and Slurm with PMI-2; Slurm with PMIx does not say how many.
+    // Open MPI; MPICH, Intel MPI, and Slurm with PMI-2. Slurm with PMIx does not report the number.
     let sizes = ["OMPI_COMM_WORLD_SIZE", "PMI_SIZE"];
     let is_launched =
         sizes.iter().chain(&["PMI_RANK", "PMIX_RANK"]).any(|name| std::env::var_os(name).is_some());
     is_launched.then(|| sizes.into_iter().find_map(number))
 }
 
-/// Makes a panic on any thread end the job. Otherwise, unwinding would finalize MPI, which waits for ranks that wait for this one.
+/// Makes a panic on any thread end the job. Otherwise, unwinding would finalize MPI, and this would wait for ranks that wait
+/// for this one.
 pub(crate) fn abort_on_panic(communicator: &SimpleCommunicator) {
     struct Handle(ffi::MPI_Comm);
     // SAFETY: the handle of MPI_COMM_WORLD is valid in all threads until MPI is finalized.
@@ -28,8 +30,8 @@ pub(crate) fn abort_on_panic(communicator: &SimpleCommunicator) {
     unsafe impl Sync for Handle {}
     impl Handle {
         fn abort(&self) {
-            // SAFETY: the handle is valid. The call does not return, and aborting is all that is left to do: with a library that
-            // does not allow calls from this thread, it at worst aborts in another way.
+            // SAFETY: the handle is valid. The call does not return, and only aborting is left to do. If the library does not allow
+            // calls from this thread, the process at worst aborts in another way.
             unsafe { ffi::MPI_Abort(self.0, exit_code::PANIC.into()) };
         }
     }
@@ -44,7 +46,7 @@ pub(crate) fn abort_on_panic(communicator: &SimpleCommunicator) {
     }));
 }
 
-/// Ends the process if MPI is not finalized in time, as when another rank is killed at that moment.
+/// Ends the process if MPI is not finalized in time, for example because another rank is killed at that moment.
 pub(crate) fn abort_if_finalizing_takes_longer_than(limit: Duration) {
     thread::spawn(move || {
         thread::sleep(limit);
@@ -53,7 +55,7 @@ pub(crate) fn abort_if_finalizing_takes_longer_than(limit: Duration) {
     });
 }
 
-/// The pause between two polls. It grows, so that a short wait is precise, and a long one costs no processor time.
+/// The pause between two polls. It grows, so that a short wait is precise and a long one costs hardly any processor time.
 pub(crate) struct Pause(Duration);
 
 impl Pause {

@@ -1,4 +1,4 @@
-//! What a sum cost, and who computed it.
+//! The cost of a sum, and the ranks and cards that computed it.
 
 use serde::{Deserialize, Serialize};
 
@@ -12,9 +12,9 @@ pub struct SumReport {
     pub ranks: Vec<RankReport>,
     /// Seconds to send the scalars to all ranks.
     pub scatter_seconds: f64,
-    /// Seconds from then until every rank had its part.
+    /// Seconds from the end of sending the scalars until every rank had computed its part.
     pub compute_seconds: f64,
-    /// Seconds of the reduction: the root's wait for the sum of all parts, once every rank had its part.
+    /// Seconds of the reduction: the root's wait for the sum of all parts, after every rank had computed its part.
     pub reduce_seconds: f64,
 }
 
@@ -26,16 +26,16 @@ pub struct RankReport {
     pub rank: usize,
     /// Its host.
     pub host: String,
-    /// Bytes of scalars sent to it, 32 for each of its pairs. The root's own are not sent.
+    /// Bytes of scalars sent to the rank, 32 for each of its pairs. The root's own scalars are not sent.
     pub scalar_bytes: usize,
-    /// Bytes of its partial sum: a point of 96 bytes.
+    /// Bytes of the rank's partial sum: a point of 96 bytes.
     pub result_bytes: usize,
-    /// What its cards did.
+    /// The work of its cards.
     #[serde(flatten)]
     pub part: PartReport,
 }
 
-/// What the cards of a rank did for a sum.
+/// The work of a rank's cards for a sum.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct PartReport {
@@ -43,13 +43,14 @@ pub struct PartReport {
     pub pairs: usize,
     /// Seconds that the cards needed.
     pub seconds: f64,
-    /// The parts from which the rank's part was added.
+    /// The cards' parts, whose sum is the rank's part.
     pub cards: Vec<CardPart>,
     /// Parts that a card failed to compute. Another card of the rank computed them.
     pub failures: Vec<FailedPart>,
     /// Cards in service after the sum.
     pub cards_in_service: usize,
-    /// Measured pairs per second of these cards, if all have been measured. The root divides the next sum by it.
+    /// Measured pairs per second of these cards together, if all have been measured. The root divides the next sum in
+    /// proportion to it.
     pub speed: Option<f64>,
 }
 

@@ -24,7 +24,7 @@ pub struct Root<'a> {
     options: Options,
 }
 
-/// The cards of all ranks, as one engine for sums.
+/// The cards of all ranks, used as one engine for sums.
 pub struct Ranks<'a> {
     world: Option<&'a World>,
     options: Options,
@@ -34,13 +34,13 @@ pub struct Ranks<'a> {
     registered: usize,
 }
 
-/// Points that the cards of all ranks have. They stay there until the job ends.
+/// Points that were copied to the cards of all ranks. The copies are kept until the job ends.
 pub struct RootBases {
     index: usize,
     bases: Bases,
 }
 
-/// Why the root has no sum.
+/// Why the root could not register points or compute a sum.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum RootError {
@@ -66,7 +66,7 @@ pub enum RootError {
     Sum(#[from] SumError),
     /// The reduction returned something that is not a point.
     #[error(
-        "the reduction returned no point on the curve, so a rank's partial sum was damaged; check the hosts' memory and network"
+        "the reduction did not return a point on the curve, so a rank's partial sum was corrupted; check the hosts' memory and network"
     )]
     NotAPoint,
 }
@@ -81,7 +81,7 @@ impl<'a> Root<'a> {
         self.world.map_or(1, World::size)
     }
 
-    /// Uses these cards for the root's part of each sum, and waits until the workers have opened theirs.
+    /// Uses these cards for the root's part of each sum. Waits until the workers have opened their cards.
     pub fn open(self, cards: Arc<Cards>) -> Ranks<'a> {
         let Self { world, options } = self;
         let mut ranks = vec![(None, cards.in_service())];
@@ -102,23 +102,23 @@ impl Ranks<'_> {
         self.ranks.len()
     }
 
-    /// Sends points to all ranks, 64 bytes each, once, and registers them with all cards. Checks on all ranks that the points arrived
-    /// undamaged.
+    /// Sends points to all ranks, 64 bytes each, and registers them with all cards. Checks on all ranks that the points arrived
+    /// unchanged.
     ///
     /// # Errors
     ///
-    /// Returns a [`RootError`] if there are too many points, or if the cards of a single rank fail. With several ranks, a failure of
-    /// cards ends the job.
+    /// Returns a [`RootError`] if there are too many points, or if the cards of a single rank fail. With several ranks, a
+    /// failure of cards ends the job.
     pub fn register(&mut self, points: impl Into<Arc<[G1Affine]>>) -> Result<RootBases, RootError> {
         self.register_points(points.into(), true)
     }
 
-    /// Registers points of which each worker passes its own copy to [`Worker::serve`](crate::Worker::serve), for example from a key
-    /// file on each host. Nothing is sent but a digest. If a rank has other points, the job ends and its rank is named.
+    /// Registers points of which each worker passes its own copy to [`Worker::serve`](crate::Worker::serve), for example from a
+    /// key file on each host. Only a digest is sent. If a rank has different points, the job ends and the error names the rank.
     ///
     /// # Errors
     ///
-    /// As [`register`](Self::register).
+    /// The same as for [`register`](Self::register).
     pub fn register_own(&mut self, points: impl Into<Arc<[G1Affine]>>) -> Result<RootBases, RootError> {
         self.register_points(points.into(), false)
     }
@@ -145,13 +145,14 @@ impl Ranks<'_> {
         Ok(RootBases { index: self.registered - 1, bases })
     }
 
-    /// Computes a sum with the cards of all ranks. Each rank gets only its scalars, 32 bytes each, and returns a point of 96 bytes. The
-    /// parts follow the measured speed of the ranks' cards.
+    /// Computes a sum with the cards of all ranks. Each rank gets only its own scalars, 32 bytes each, and returns a point of
+    /// 96 bytes. The sizes of the parts are in proportion to the measured speed of the ranks' cards.
     ///
     /// # Errors
     ///
-    /// Returns a [`RootError`] if the arguments do not fit, if the cards of a single rank fail, or if the reduction was damaged. With
-    /// several ranks, a failure of cards ends the job. In no case is a part of the sum returned.
+    /// Returns a [`RootError`] if the numbers of points and scalars differ or are too large, if the job has a single rank and
+    /// its cards fail, or if the result of the reduction was corrupted. With several ranks, a failure of cards ends the job. A
+    /// partial sum is never returned.
     pub fn sum(&mut self, bases: &RootBases, scalars: &[Fr]) -> Result<(G1Projective, SumReport), RootError> {
         if bases.bases.len() != scalars.len() {
             return Err(RootError::Counts { points: bases.bases.len(), scalars: scalars.len() });
@@ -168,7 +169,7 @@ impl Ranks<'_> {
         let (mut sum, report) =
             match (compute_part(self.world, limit, &self.cards, &bases.bases, 0, &own), self.world) {
                 (Ok(part), _) => part,
-                // The workers already wait for the reduction.
+                // The workers already wait for the reduction, so the job cannot go on without the root's part.
                 (Err(error), Some(world)) => world.fail(error.to_string()),
                 (Err(error), None) => return Err(error.into()),
             };
@@ -242,7 +243,7 @@ impl RootBases {
         self.len() == 0
     }
 
-    /// Returns the bytes that each worker received for points that were sent: 64 for each.
+    /// Returns the number of bytes of points that each worker received: 64 for each point that was sent.
     pub fn bytes(&self) -> usize {
         self.len() * WirePoint::BYTES
     }
@@ -263,7 +264,7 @@ fn send_points(world: &World, points: &[G1Affine]) {
     }
 }
 
-/// Ends the job if a rank has other points.
+/// Ends the job if a rank has different points.
 fn compare_digests(world: &World, own: &str) {
     let differs = |rank, record| match record {
         Record::Digest(digest) => Some((rank, digest != own)),

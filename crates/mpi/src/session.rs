@@ -11,7 +11,7 @@ use std::process::ExitCode;
 /// An error of a rank's program.
 pub type BoxedError = Box<dyn Error + Send + Sync>;
 
-/// What this process is in its job.
+/// The role of this process in its job.
 pub enum Member<'a> {
     /// Rank 0, or a process without a launcher. It computes sums with the cards of all ranks.
     Root(Root<'a>),
@@ -31,12 +31,12 @@ impl Member<'_> {
 
 /// Runs `program` as a rank of a job, and returns the process's exit code. Call it once, from the main thread.
 ///
-/// If a launcher such as `mpirun` or Slurm started the process, this initializes MPI. Otherwise, the process is the only rank, and MPI
-/// is not touched: it need not be installed correctly, or at all.
+/// If a launcher such as `mpirun` or Slurm started the process, this function initializes MPI. Otherwise, the process is the
+/// only rank, and MPI is not called. It does not even have to be installed correctly.
 ///
-/// A job succeeds on all ranks or on none. An error that `program` returns, a return before the root is done, and a panic on any
-/// thread end the job on all ranks, with an [exit code](exit_code) and a message that names the rank; this function then does not
-/// return. It sets a panic hook for that purpose.
+/// A job succeeds on all ranks or on none. The job ends on all ranks if `program` returns an error, if it returns before the
+/// root is done, or if any thread panics. The process then exits with an [exit code](exit_code) and a message that names the
+/// rank, and this function does not return. It sets a panic hook for that purpose.
 pub fn run(options: Options, program: impl FnOnce(Member<'_>) -> Result<(), BoxedError>) -> ExitCode {
     let world = match World::join(options) {
         Ok(Some(world)) => world,
@@ -65,7 +65,7 @@ fn end(result: Result<(), BoxedError>) -> ExitCode {
     }
 }
 
-/// Returns the text of an error and its sources. Many errors repeat their source's text, which is left out.
+/// Returns the text of an error and its sources. Leaves out the text of a source that the error already repeats.
 fn chain(error: &(dyn Error + 'static)) -> String {
     let (mut text, mut source) = (error.to_string(), error.source());
     while let Some(error) = source {

@@ -21,8 +21,8 @@ pub(crate) fn shares(pairs: usize, weights: &[f64]) -> Vec<usize> {
     weights.iter().enumerate().map(share).collect()
 }
 
-/// Returns the weights of ranks with these speeds, in pairs per second, and these numbers of cards in service. A rank whose speed is
-/// not yet measured counts as much per card as the mean of the others.
+/// Returns the weights of ranks with these speeds, in pairs per second, and these numbers of cards in service. If a rank's
+/// speed is not yet measured, each of its cards gets the mean weight of a card of the other ranks.
 pub(crate) fn weights(ranks: &[(Option<f64>, usize)]) -> Vec<f64> {
     let measured = || ranks.iter().filter(|(speed, cards)| speed.is_some() && *cards > 0);
     let (speed, cards) =

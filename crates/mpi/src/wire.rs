@@ -8,8 +8,8 @@ use mpi::ffi::MPI_Datatype;
 use std::ffi::{c_int, c_void};
 use std::sync::LazyLock;
 
-/// An element of 64-bit words, least significant first. Field elements are in Montgomery form, in which arkworks stores them. MPI does
-/// not split an element. The words are native, so all hosts must have the same byte order.
+/// An element of 64-bit words, least significant first. Field elements are in Montgomery form, in which arkworks stores them.
+/// MPI does not split an element. The words are native, so all hosts must have the same byte order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(transparent)]
 pub(crate) struct Wire<const WORDS: usize>(pub [u64; WORDS]);
@@ -23,11 +23,12 @@ pub(crate) type WireSum = Wire<12>;
 
 macro_rules! equivalence {
     ($($words:literal: $datatype:ident),*) => {$(
-        /// Made once: MPI compares handles, not contents.
+        /// Created only once, because MPI compares the handles of data types, not their contents.
         static $datatype: LazyLock<UserDatatype> =
             LazyLock::new(|| UserDatatype::contiguous($words, &u64::equivalent_datatype()));
 
-        // SAFETY: `Wire` is transparent over an array of that many `u64`, which the data type describes, and has no invalid values.
+        // SAFETY: `Wire` is transparent over an array of that many `u64`, which the data type describes, and has no invalid
+        // values.
         unsafe impl Equivalence for Wire<$words> {
             type Out = DatatypeRef<'static>;
 
@@ -76,7 +77,7 @@ pub(crate) fn point_to_wire(point: &G1Affine) -> WirePoint {
     Wire(words)
 }
 
-/// Returns `None` if a coordinate is not reduced. Does not check that the point is on the curve, as registering it does.
+/// Returns `None` if a coordinate is not reduced. Does not check that the point is on the curve, because registering it does.
 pub(crate) fn point_from_wire(wire: &WirePoint) -> Option<G1Affine> {
     wire.is_reduced().then(|| G1Affine::new_unchecked(wire.coordinate(0), wire.coordinate(1)))
 }
@@ -115,7 +116,8 @@ unsafe extern "C" fn add(parts: *mut c_void, sums: *mut c_void, len: *mut c_int,
         let (part, sum) = unsafe { (parts.add(index).read_unaligned(), sums.add(index).read_unaligned()) };
         let sum = match (sum_from_wire(&part), sum_from_wire(&sum)) {
             (Some(part), Some(sum)) => sum_to_wire(&(part + sum)),
-            // Not reduced, so that the root sees that the result is not a point. This function cannot return an error.
+            // This function cannot return an error. A coordinate that is not reduced shows the root that the result is not a
+            // point.
             _ => Wire([u64::MAX; 12]),
         };
         // SAFETY: as above.

@@ -35,13 +35,13 @@ impl<'a> Worker<'a> {
         self.world.size()
     }
 
-    /// Computes parts of sums with these cards until the root's program has returned. `own_bases` are this rank's copies of the points
-    /// that the root registers with [`Ranks::register_own`](crate::Ranks::register_own), in the same order.
+    /// Computes parts of sums with these cards until the root's program has returned. `own_bases` are this rank's copies of the
+    /// points that the root registers with [`Ranks::register_own`](crate::Ranks::register_own), in the same order.
     ///
-    /// If a part cannot be computed, because a card failed that no other card of this rank could replace, this does not return: it
-    /// reports the cause to the root, which ends the job.
+    /// If a card fails and no other card of this rank can compute its part, this function does not return. It reports the cause
+    /// to the root, which ends the job.
     pub fn serve(self, cards: &Cards, own_bases: impl IntoIterator<Item = Arc<[G1Affine]>>) {
-        // At once, since closing cards that hang takes time.
+        // The error is reported before the caller closes the cards, because closing cards that hang takes time.
         self.execute_orders(cards, own_bases.into_iter())
             .unwrap_or_else(|error| self.world.fail(error.to_string()));
     }

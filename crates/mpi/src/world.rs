@@ -1,7 +1,8 @@
 //! The ranks of a job: messages, waits with a deadline, and the end of the job.
 //!
-//! MPI is called from the main thread only. All calls that could wait are immediate ones, which are polled with sleeps in between, so
-//! that a waiting rank leaves the processor to its cards' threads, notices failures of other ranks, and answers at a deadline.
+//! Only the main thread calls MPI. Operations that could block use the immediate functions of MPI (`MPI_Isend` and others).
+//! They are polled, with sleeps in between. A waiting rank thus leaves the processor to its cards' threads, notices failures of
+//! other ranks, and answers the root's questions.
 
 use crate::failure::{Failure, Place};
 use crate::message::{Order, Record};
@@ -19,13 +20,13 @@ use std::collections::VecDeque;
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// Orders of the root to a worker.
+/// Orders from the root to a worker.
 const ORDER: Tag = 1;
-/// Records of a worker to the root.
+/// Records from a worker to the root.
 const RECORD: Tag = 2;
-/// Questions of the root whether a worker is alive.
+/// Questions from the root to a worker, to find out whether the worker is alive.
 const QUESTION: Tag = 3;
-/// How long a worker that has reported its failure waits for the root to end the job, before it does so itself.
+/// How long a worker that has reported its failure waits for the root to end the job. After that, it ends the job itself.
 const ABORT_GRACE: Duration = Duration::from_secs(5);
 
 /// The ranks of a job that a launcher started.
@@ -34,7 +35,7 @@ pub(crate) struct World {
     addition: UnsafeUserOperation,
     pub communicator: SimpleCommunicator,
     pub options: Options,
-    /// Each rank's host, and its records that were not yet consumed. A worker knows only its own host.
+    /// Each rank's host, and the records that it sent and that were not yet consumed. A worker knows only its own host.
     mailboxes: RefCell<Vec<Mailbox>>,
     phase: Cell<&'static str>,
     /// Whether the root has said that the job is done.
@@ -49,7 +50,7 @@ struct Mailbox {
 }
 
 impl World {
-    /// Initializes MPI if a launcher started this process. Otherwise, returns `None`, and touches nothing of MPI.
+    /// Initializes MPI if a launcher started this process. Otherwise, returns `None` without calling MPI.
     pub fn join(options: Options) -> Result<Option<Self>, Failure> {
         let Some(launched) = launched_processes() else { return Ok(None) };
         let initialized = mpi::initialize_with_threading(Threading::Funneled);
@@ -114,7 +115,7 @@ impl World {
         self.communicator.abort(failure.code().into())
     }
 
-    /// Ends the job because this rank failed. A worker reports it to the root, which knows whom to name.
+    /// Ends the job because this rank failed. A worker reports the failure to the root, which knows the hosts of all ranks.
     pub fn fail(&self, cause: String) -> ! {
         if !self.is_root() {
             self.record(&Record::Failed { cause: cause.clone() });
@@ -133,8 +134,9 @@ impl World {
         }
     }
 
-    /// Waits until `ready` returns a value. Meanwhile, notices failures on other ranks and answers the root. Ends the job at the
-    /// deadline, and names the ranks of `pending` that are silent. A worker waits for the root, whatever `pending` returns.
+    /// Waits until `ready` returns a value. Meanwhile, notices failures on other ranks and answers the root. At the deadline,
+    /// ends the job and names the ranks in `pending` that are silent. A worker always waits for the root, whatever `pending`
+    /// returns.
     pub fn wait<T>(
         &self,
         phase: &'static str,
@@ -153,7 +155,7 @@ impl World {
         }
     }
 
-    /// Waits as [`wait`](Self::wait) does, for something that this rank itself does. At the deadline, this rank has failed.
+    /// Waits as [`wait`](Self::wait) does, but for this rank's own work. At the deadline, this rank reports a failure.
     pub fn wait_for_own<T>(
         &self,
         phase: &'static str,
@@ -174,7 +176,7 @@ impl World {
         self.phase.set(phase);
         let (begin, mut pause) = (Instant::now(), Pause::new());
         loop {
-            // Before `ready`, which may succeed even if this process was stopped until now.
+            // The time is read before `ready` is called: even if this process was stopped until now, `ready` may succeed.
             let is_over = begin.elapsed() > limit;
             if let Some(value) = ready() {
                 return Ok(value);
@@ -190,7 +192,7 @@ impl World {
         }
     }
 
-    /// Waits until MPI has completed the request that `start` makes over `buffer`. Until then, every rank can be the one that is late.
+    /// Waits until MPI has completed the request that `start` makes. At the deadline, any rank can be the one that is late.
     pub fn complete<'a, D: ?Sized + 'a>(
         &self,
         phase: &'static str,
@@ -215,8 +217,8 @@ impl World {
         });
     }
 
-    /// Waits for a record of each worker, for which `accept` returns a value. Returns the values in the order of the workers. Drops
-    /// records that are not accepted.
+    /// Waits until each worker has sent a record for which `accept` returns a value. Returns the values in the order of the
+    /// workers. Drops records that are not accepted.
     pub fn collect<T>(
         &self,
         phase: &'static str,
@@ -261,7 +263,7 @@ impl World {
         }
     }
 
-    /// Answers a question of the root whether this worker is alive.
+    /// Answers the root if it has asked whether this worker is alive.
     fn answer(&self) {
         if self.receive::<()>(Some(0), QUESTION).is_some() {
             self.record(&Record::Alive { phase: self.phase.get().into() });
@@ -313,7 +315,7 @@ impl World {
         self.complete_quickly(rank, |scope| process.immediate_send_with_tag(scope, &bytes[..], tag));
     }
 
-    /// Receives a message of `rank`, or of any, if one has arrived.
+    /// Receives a message from `rank`, or from any rank if it is `None`, if one has arrived.
     fn receive<T: DeserializeOwned>(&self, rank: Option<usize>, tag: Tag) -> Option<(usize, T)> {
         let (message, status) = match rank {
             Some(rank) => {
@@ -358,7 +360,7 @@ impl World {
         self.done.set(true);
     }
 
-    /// Ends a job that has succeeded. No rank finalizes MPI before all have reported the end.
+    /// Ends a job that has succeeded. No rank finalizes MPI before all ranks have reported the end.
     pub fn finish(self) {
         if self.is_root() {
             self.workers().for_each(|rank| self.order(rank, &Order::Done));

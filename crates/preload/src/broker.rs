@@ -10,7 +10,7 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use xdma_chardev::{Operation, Reply, Request};
 
-/// The lowest file descriptor of a connection, and of the driver. Programs rarely use file descriptors in this range.
+/// The lowest file descriptor for connections, and for the driver's files. Programs rarely use file descriptors in this range.
 pub const LOWEST: c_int = 500;
 
 static NEXT_ID: AtomicU64 = AtomicU64::new(1);
@@ -44,7 +44,7 @@ pub fn invalidate() {
 
 impl Drop for Connection {
     fn drop(&mut self) {
-        // The program may have replaced the file descriptor by one of its own.
+        // The program may have replaced the file descriptor with one of its own.
         if table::is_internal_with(self.socket, self.id) {
             table::clear(self.socket);
             // SAFETY: the socket belongs to this library.
@@ -99,7 +99,7 @@ impl Connection {
         }
     }
 
-    /// Asks the broker for shared memory.
+    /// Requests shared memory from the broker.
     fn share(&mut self) -> Result<(), c_int> {
         let (result, files) = self.call_over_socket(&Request::new(Operation::Share, 0))?;
         if result == 0
@@ -191,7 +191,7 @@ impl Connection {
 /// Executes a request. Returns the result or a negative errno, and the file descriptor in the reply, if any.
 pub fn call(request: &Request) -> Result<(i64, Option<c_int>), c_int> {
     let generation = GENERATION.load(Ordering::Relaxed);
-    // While a thread exits, its connection may already be destroyed.
+    // While a thread exits, its connection may already have been destroyed.
     let existing = CONNECTION.try_with(Cell::take).ok().flatten();
     let connection = match existing.filter(|connection| connection.generation == generation) {
         Some(connection) => connection,

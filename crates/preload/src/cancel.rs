@@ -1,8 +1,8 @@
 //! Cancellation of threads (`pthread_cancel`).
 //!
-//! The functions of the C library that this library and the driver use are cancellation points. A thread that ended there would
-//! leave locks held and messages incomplete, so a call disables cancellation. A cancelled call that waits ends like one that a signal
-//! interrupts, and the thread ends when the call returns.
+//! The C library functions that this library and the driver use are cancellation points. A thread that ended there would leave
+//! locks held and messages incomplete, so each call disables cancellation. If a call is waiting when its thread is cancelled,
+//! the call ends as if a signal had interrupted it. The thread ends when the call returns.
 
 use crate::real;
 use libc::{c_int, pthread_t};
@@ -11,7 +11,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 const DISABLE: c_int = 1;
 
-/// The threads that were cancelled and have not ended a call since.
+/// The threads that were cancelled and have not returned from a call since then.
 static CANCELLED: Mutex<Vec<pthread_t>> = Mutex::new(vec![]);
 /// The number of threads above.
 static COUNT: AtomicUsize = AtomicUsize::new(0);
@@ -30,7 +30,7 @@ fn this() -> pthread_t {
     unsafe { libc::pthread_self() }
 }
 
-/// Executes `body`, during which the thread does not end.
+/// Executes `body` with cancellation disabled, so that the thread does not end in it.
 #[inline]
 pub fn disabled<R>(body: impl FnOnce() -> R) -> R {
     let mut before = 0;
@@ -62,11 +62,11 @@ extern "C-unwind" fn end_if_cancelled() {
     }
     // SAFETY: the function has no preconditions.
     unsafe { pthread_testcancel() };
-    // The program has disabled cancellation, so that the thread ends later.
+    // The program itself has disabled cancellation, so the thread ends later.
     add(this());
 }
 
-/// Returns whether this thread was cancelled. A later thread can have the same identity, so the thread is forgotten before it ends.
+/// Returns whether this thread was cancelled. Removes the thread from the list, because a later thread can have the same ID.
 fn forget() -> bool {
     let mut cancelled = cancelled();
     let before = cancelled.len();

@@ -5,7 +5,7 @@ use std::ptr::copy_nonoverlapping;
 
 /// Size in bytes of a vector.
 const VECTOR: usize = size_of::<__m256i>();
-/// Number of bytes copied by each turn of the loop.
+/// Number of bytes copied by each iteration of the loop.
 const BLOCK: usize = 16 * VECTOR;
 
 /// Copies `length` bytes. Takes fewer instructions than `memcpy`, which repeats a string instruction for large copies.
@@ -30,7 +30,7 @@ pub unsafe fn copy(from: *const u8, to: *mut u8, length: usize) {
 unsafe fn copy_vectors(from: *const u8, to: *mut u8, length: usize) {
     let whole = length / BLOCK * BLOCK;
     for block in (0..whole).step_by(BLOCK) {
-        // A loop without closures, which would be compiled without the vector instructions. It is unrolled.
+        // A loop without closures, because closures would be compiled without the vector instructions. The compiler unrolls it.
         for offset in (block..block + BLOCK).step_by(VECTOR) {
             // SAFETY: the vector is inside both buffers.
             unsafe {

@@ -7,7 +7,7 @@ use xdma_chardev::{Call, Node};
 
 // SAFETY, for all functions below: the contract for the caller is that of the C library function of the same name.
 
-/// Passes the address of the caller on.
+/// Passes the address of the caller to `close_for`.
 #[unsafe(naked)]
 #[unsafe(no_mangle)]
 unsafe extern "C" fn close(fd: c_int) -> c_int {
@@ -95,7 +95,7 @@ fn duplicated(from: c_int, to: c_int) -> c_int {
     }
     if to >= 0 && to != from && (tracked(from) || tracked(to)) && owns_table() {
         if table::is_internal(to) {
-            // The program has taken a connection's file descriptor.
+            // The program has replaced a connection's file descriptor.
             broker::invalidate();
         }
         table::copy(from, to);
@@ -127,7 +127,7 @@ macro_rules! fcntl {
 
 fcntl! { fcntl fcntl64 }
 
-/// Rejects device files other than event files. They are always ready, and `epoll` does not support such files.
+/// Rejects device files other than event files. Device files are always ready, and `epoll` does not support files that are.
 #[unsafe(no_mangle)]
 unsafe extern "C" fn epoll_ctl(
     epoll: c_int,

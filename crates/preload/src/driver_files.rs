@@ -28,7 +28,7 @@ pub fn keep<R>(body: impl FnOnce() -> R) -> R {
     result
 }
 
-/// Creates a memory file. Those of the driver's DMA memory are created when the program uses a channel for the first time.
+/// Creates a memory file. The driver creates the files of its DMA memory when the program uses a channel for the first time.
 #[unsafe(no_mangle)]
 unsafe extern "C" fn memfd_create(name: *const c_char, flags: c_uint) -> c_int {
     // SAFETY: the caller's contract is that of the C library's function. The new descriptor belongs to nothing else.
@@ -37,7 +37,7 @@ unsafe extern "C" fn memfd_create(name: *const c_char, flags: c_uint) -> c_int {
         if fd < 0 || exclusive::settings().is_none() || CStr::from_ptr(name) != DMA_MEMORY {
             return fd;
         }
-        // Fails if the process may not have that many.
+        // This fails if the limit of the process does not allow such a high descriptor.
         let moved = real::fcntl(fd, libc::F_DUPFD_CLOEXEC, LOWEST as usize as *mut c_void);
         if moved >= 0 {
             real::close(fd);
@@ -54,12 +54,13 @@ unsafe extern "C" {
     static etext: c_char;
 }
 
-/// Returns whether an address is that of code in this library, which includes the driver.
+/// Returns whether an address is in the code of this library, which includes the driver.
 pub fn is_code_of_library(address: *const c_void) -> bool {
     (&raw const __ehdr_start..&raw const etext).contains(&address.cast())
 }
 
-/// Opens descriptors until no number below [`LOWEST`] is free, unless the process may not have many more. Returns them.
+/// Opens descriptors until no number below [`LOWEST`] is free, and returns them. Opens none if the limit of the process does
+/// not allow many more.
 fn occupy_low_numbers() -> Vec<c_int> {
     let mut occupied = vec![];
     let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
@@ -82,7 +83,8 @@ fn occupy_low_numbers() -> Vec<c_int> {
     occupied
 }
 
-/// Returns all open descriptors that are closed on `exec`, like those of the driver. Without the file system `/proc`, returns none.
+/// Returns all open descriptors with the close-on-exec flag, which those of the driver have. Returns none if `/proc` is not
+/// mounted.
 fn open_descriptors() -> HashSet<c_int> {
     let entries = std::fs::read_dir("/proc/self/fd").into_iter().flatten().flatten();
     let fds: Vec<c_int> = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect();

@@ -14,10 +14,10 @@ use std::time::{Duration, Instant};
 use xdma::card::CardOptions;
 use xdma_chardev::{Device, EXCLUSIVE_VARIABLE, Exclusive, FileHeader, Files, Node, Operation, Request};
 
-/// How long the end of the process waits for other threads that are in a call.
+/// How long the process waits at exit for other threads that are in a call.
 const EXIT_LIMIT: Duration = Duration::from_secs(2);
 
-/// How often the name of the process that uses the card is read, at intervals of 1 ms.
+/// Number of attempts to read the name of the process that uses the card, at intervals of 1 ms.
 const NAME_ATTEMPTS: u32 = 100;
 
 static SETTINGS: OnceLock<Exclusive> = OnceLock::new();
@@ -38,9 +38,10 @@ pub fn start() {
     if let Some(settings) = std::env::var(EXCLUSIVE_VARIABLE).ok().and_then(|text| text.parse().ok()) {
         // The library is loaded once.
         let _ = SETTINGS.set(settings);
-        // Functions that are registered later run earlier, so those of the program can still use the card. The null handle
-        // prevents that this one runs with the destructors of this library, before those of others.
-        // SAFETY: the function has the required type. If it cannot be registered, the next user of the card resets it.
+        // Functions that are registered later run earlier, so the program's own functions can still use the card. With the null
+        // handle, this function does not run together with the destructors of this library, which is before those of other
+        // libraries.
+        // SAFETY: the function has the required type. If it cannot be registered, the next user of the card resets the card.
         unsafe { __cxa_atexit(close_card, null_mut(), null_mut()) };
     }
 }
@@ -65,20 +66,21 @@ pub fn uses_own_heap() -> bool {
     settings().is_some() && !FORKED.load(Ordering::Relaxed)
 }
 
-/// Opens a device file that this process has inherited through `exec`: the card was closed with the previous program. Returns its
-/// new number, or 0 if the card cannot be opened.
+/// Opens a device file again that this process has inherited through `exec`. The card was closed with the previous program.
+/// Returns the file's new number, or 0 if the card cannot be opened.
 pub fn reopen(fd: c_int, header: &FileHeader) -> u64 {
     let Some(settings) = settings() else { return header.file };
     let request =
         Request { flags: header.flags, value: header.minor.into(), ..Request::new(Operation::Open, 0) };
-    // Many programs do not use the files that they inherit, so a message would confuse.
+    // Many programs do not use the files that they inherit, so a message here would confuse the user.
     if is_locked(settings) {
         INHERITED.store(true, Ordering::Relaxed);
         return 0;
     }
     let Ok((_, Some(new))) = call_for_descriptor(settings, &request) else { return 0 };
     let number = open::header(new).map_or(0, |header| header.file);
-    // SAFETY: `new` was just opened, and `fd` is the dead end of a socket pair. `exec` has kept it, so it has no close-on-exec flag.
+    // SAFETY: `new` was just opened, and `fd` is a socket whose peer is closed. `exec` has kept `fd`, so it has no
+    // close-on-exec flag.
     unsafe {
         real::dup2(new, fd);
         real::close(new);
@@ -86,9 +88,9 @@ pub fn reopen(fd: c_int, header: &FileHeader) -> u64 {
     number
 }
 
-/// Prepares a child process: the card stays with its parent.
+/// Prepares a child process. The card stays with the parent.
 pub fn start_child() {
-    // If another thread of the parent is just opening the card, the child must not wait for it.
+    // If another thread of the parent is opening the card at this moment, the child must not wait for that thread.
     if !FILES.load(Ordering::Relaxed).is_null() || OPENING.try_lock().is_err() {
         FORKED.store(true, Ordering::Relaxed);
     }
@@ -160,7 +162,7 @@ impl FilesGuard {
     }
 }
 
-/// Returns the error of a call while the card is not open in this process.
+/// Returns the error for a call while the card is not open in this process.
 #[cold]
 fn not_open() -> c_int {
     let settings = settings().filter(|_| INHERITED.load(Ordering::Relaxed));
@@ -176,7 +178,7 @@ impl Drop for FilesGuard {
 /// Returns the device files. The first call opens the card.
 fn open_card(settings: &Exclusive) -> Result<FilesGuard, c_int> {
     if FORKED.load(Ordering::Relaxed) {
-        report("the card is in use by the parent process, which `xdma run --exclusive` gave it to");
+        report("the card is in use by the parent process, which owns it under `xdma run --exclusive`");
         return Err(libc::EBUSY);
     }
     // The threads that the driver starts must not receive the program's signals.
@@ -217,7 +219,7 @@ fn is_locked(settings: &Exclusive) -> bool {
     open_lock(settings).is_ok_and(|file| file.try_lock().is_err())
 }
 
-/// Locks the card for this process. The file names the process, for others that try to open the card.
+/// Locks the card for this process. Writes the name of this process to the lock file, so that other processes can report it.
 fn lock(settings: &Exclusive) -> Result<File, c_int> {
     let mut file = open_lock(settings)?;
     if file.try_lock().is_err() {
@@ -231,12 +233,12 @@ fn lock(settings: &Exclusive) -> Result<File, c_int> {
     }
     let name = std::fs::read_to_string("/proc/self/comm").unwrap_or_default();
     let text = format!("{} (process {})", name.trim(), std::process::id());
-    // If the name cannot be written, the message lacks it.
+    // If the name cannot be written, the other processes' messages omit it.
     let _ = file.set_len(0).and_then(|()| file.rewind()).and_then(|()| file.write_all(text.as_bytes()));
     Ok(file)
 }
 
-/// Returns the name of the process that has locked the card. It writes the name just after it has locked the file.
+/// Returns the name of the process that has locked the card. That process writes its name just after it has locked the file.
 fn holder(file: &mut File) -> String {
     for _ in 0..NAME_ATTEMPTS {
         let mut name = String::new();
@@ -248,7 +250,7 @@ fn holder(file: &mut File) -> String {
     "another process".into()
 }
 
-/// Prints a line in one piece, since other processes may print at the same time.
+/// Prints a line with a single call, because other processes may print at the same time.
 fn report(text: &str) {
     // There is no other place to report an error.
     let _ = std::io::stderr().write_all(format!("xdma: {text}\n").as_bytes());
@@ -259,14 +261,14 @@ extern "C" fn close_card(_: *mut c_void) {
     if FORKED.load(Ordering::Relaxed) {
         return;
     }
-    // The C library does this only after this function.
+    // The C library flushes its streams only after this function, when the card is closed.
     crate::stdio::flush_all();
     let files = FILES.swap(null_mut(), Ordering::SeqCst);
     // SAFETY: the pointer is that of `open_card`, and it is freed only below.
     let Some(shared) = (unsafe { files.as_ref() }) else { return };
     shared.cancel_all();
     crate::heap::unpin_all();
-    // Other threads may still be in a call. They end soon, since the calls are cancelled.
+    // Other threads may still be in a call. The calls were cancelled, so they end soon.
     let start = Instant::now();
     while USERS.load(Ordering::SeqCst) > 0 {
         if start.elapsed() > EXIT_LIMIT {
@@ -274,6 +276,6 @@ extern "C" fn close_card(_: *mut c_void) {
         }
         thread::sleep(Duration::from_millis(1));
     }
-    // SAFETY: there are no users, and later ones find a null pointer.
+    // SAFETY: there are no users, and later users find a null pointer.
     drop(unsafe { Box::from_raw(files) });
 }

@@ -40,7 +40,7 @@ pub fn library() -> Option<&'static CStr> {
     }
 }
 
-/// Gives a child process counters of its own.
+/// Gives a child process its own counters.
 pub fn start_child() {
     COUNTERS.store(std::ptr::null_mut(), Ordering::Relaxed);
 }
@@ -54,7 +54,7 @@ pub fn is_enabled() -> bool {
 #[inline]
 pub fn note_in_place() {
     if is_enabled() {
-        // While a thread exits, the note may already be destroyed.
+        // While a thread exits, the variable may already have been destroyed.
         let _ = IN_PLACE.try_with(|in_place| in_place.set(true));
     }
 }
@@ -73,7 +73,7 @@ pub fn count(call: Call, node: Node, result: isize) -> isize {
 #[inline]
 pub fn count_ioctl(node: Node, command: libc::c_ulong, result: c_int) -> c_int {
     if is_enabled() {
-        // An ioctl may transfer data too. The note must not remain for the next call.
+        // An ioctl may also transfer data. Clear the flag, so that it does not remain set for the next call.
         let _ = IN_PLACE.try_with(Cell::take);
         add(Call::Ioctl, node, command as u32, if result < 0 { -1 } else { 0 });
     }
@@ -97,7 +97,7 @@ fn counters() -> Option<Counters<'static>> {
         words = cancel::disabled(create)?;
         match COUNTERS.compare_exchange(std::ptr::null_mut(), words, Ordering::AcqRel, Ordering::Acquire) {
             Ok(_) => {}
-            // Another thread was faster. The superfluous file stays empty.
+            // Another thread has mapped a file at the same time. The file of this thread stays empty.
             Err(theirs) => words = theirs,
         }
     }
@@ -143,7 +143,7 @@ pub fn remark(text: &str) {
     if let Some(name) = folder.and_then(|folder| CString::new(format!("{folder}/{REMARKS}")).ok()) {
         let text = format!("{}\n", text.replace('\n', " "));
         let flags = libc::O_WRONLY | libc::O_CREAT | libc::O_APPEND | libc::O_CLOEXEC;
-        // SAFETY: plain system calls on a descriptor of this function. A remark that cannot be written is lost.
+        // SAFETY: plain system calls on a descriptor of this function. If the remark cannot be written, it is lost.
         cancel::disabled(|| unsafe {
             let fd = real::open(name.as_ptr(), flags, 0o600);
             if fd >= 0 {

@@ -24,14 +24,14 @@ struct Fields {
 const END: c_int = 0x10;
 /// `_IO_ERR_SEEN`.
 const ERROR: c_int = 0x20;
-/// The C library does not divide reads into blocks if the buffer is smaller.
+/// If a stream's buffer is smaller than this, the C library does not divide reads into blocks.
 const SMALLEST_BLOCK: usize = 128;
 
 /// Reads up to `count` bytes. Returns the number of bytes.
 ///
 /// # Safety
 ///
-/// As for `fread_unlocked`; `device` must be that of the stream.
+/// As for `fread_unlocked`. `device` must be the device file of the stream.
 unsafe fn read_bytes(device: &Stream, to: *mut c_void, count: usize, stream: *mut FILE) -> usize {
     let fields = stream.cast::<Fields>();
     let mut done = 0;

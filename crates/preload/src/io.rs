@@ -43,7 +43,7 @@ fn transfer(
     errno::result(service::call(&request))
 }
 
-/// Returns the result of a call. Here, the thread ends if it was cancelled.
+/// Returns the result of a call. If the thread was cancelled, it ends here.
 fn ended(result: isize) -> isize {
     cancel::test();
     result
@@ -370,7 +370,7 @@ fn map_device(
             if error == -i64::from(libc::ENODEV) {
                 print_once(c"xdma: cannot map registers of a card over a socket; use pread and pwrite\n");
             }
-            // Without a free file descriptor, the file of the reply is lost.
+            // If no file descriptor is free, the file in the reply is lost.
             errno::set(if error < 0 { -error as c_int } else { libc::EMFILE });
             libc::MAP_FAILED
         }

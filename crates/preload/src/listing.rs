@@ -1,4 +1,4 @@
-//! Listings of `/dev` include the device files.
+//! Adds the device files to listings of `/dev`.
 
 use crate::open::is_dev;
 use crate::{real, status};

@@ -26,7 +26,7 @@ pub unsafe fn device(dir: c_int, path: *const c_char) -> Option<(u32, Node)> {
         false => None,
     };
     if found.is_none() && explain::is_enabled() && path.starts_with("/dev/xdma") {
-        explain::remark(&format!("{}: {path} is no device file", explain::program()));
+        explain::remark(&format!("{}: {path} is not a device file", explain::program()));
     }
     found
 }
@@ -40,7 +40,8 @@ fn simplified(path: &str) -> Cow<'_, str> {
     components.flat_map(|component| ["/", component]).collect::<String>().into()
 }
 
-/// As [`device`], also for paths that name an open file descriptor, such as `/dev/stdin`. Opening one opens its file again.
+/// Like [`device`], but also accepts paths that name an open file descriptor, such as `/dev/stdin`. Opening such a path opens
+/// the file again.
 ///
 /// # Safety
 ///
@@ -104,7 +105,7 @@ fn request_node(node: Node, card: u64, flags: c_int) -> c_int {
     let value = node.minor().into();
     let request = Request { flags, value, position: card, ..Request::new(Operation::Open, 0) };
     match service::call_for_descriptor(&request) {
-        // The table has no place for it.
+        // The file descriptor is beyond the table.
         (0, Some(fd)) if !table::holds(fd) => {
             // SAFETY: the descriptor was just received.
             unsafe { real::close(fd) };
@@ -125,7 +126,8 @@ fn request_node(node: Node, card: u64, flags: c_int) -> c_int {
     }
 }
 
-/// Opens the file of a BAR in sysfs, if it is that of the broker's card. The kernel refuses to map it while a driver uses the card.
+/// Opens the file of a BAR in sysfs, if it belongs to the broker's card. The kernel refuses to map the file while a driver uses
+/// the card.
 ///
 /// # Safety
 ///
@@ -150,7 +152,7 @@ pub fn header(fd: c_int) -> Option<FileHeader> {
     FileHeader::from_bytes(bytes.get(..usize::try_from(length).ok()?)?)
 }
 
-/// Forgets a device file that the C library itself has closed, when its number is used again.
+/// Removes the entry of a device file that the C library itself has closed, when its file descriptor is reused.
 fn opened(fd: c_int) -> c_int {
     if table::get(fd).is_some() && crate::startup::owns_table() {
         table::clear(fd);

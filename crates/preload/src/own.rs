@@ -27,14 +27,14 @@ pub struct Own {
     signals: Signals,
 }
 
-/// The signals of a thread that waits. They are blocked, so that none is missed, and each is examined before its handler runs.
+/// The signals of a waiting thread. They are blocked, so that none is missed and each can be examined before its handler runs.
 #[derive(Default)]
 pub struct Signals {
     /// The thread's signal mask before it had to wait.
     mask: Cell<Option<libc::sigset_t>>,
 }
 
-/// What a pending signal does to a call that waits.
+/// The effect of a pending signal on a waiting call.
 enum Effect {
     None,
     /// A handler with `SA_RESTART`, or a stop: the call continues.
@@ -92,8 +92,8 @@ impl Caller for Own {
 }
 
 impl Signals {
-    /// Returns whether a signal interrupts the call: its handler does not restart calls, or it terminates the process. Runs the
-    /// handlers of other signals. The cancellation of the thread also interrupts the call.
+    /// Returns whether the call is interrupted: by a signal whose handler does not restart calls or that terminates the
+    /// process, or by the cancellation of the thread. Runs the handlers of other signals.
     pub fn interrupt(&self) -> bool {
         if cancel::is_requested() {
             return true;
@@ -128,7 +128,7 @@ impl Drop for Signals {
     }
 }
 
-/// Runs `body` with this thread's signals blocked. Threads that it starts inherit this.
+/// Runs `body` with this thread's signals blocked. Threads that `body` starts inherit the signal mask.
 pub fn with_signals_blocked<R>(body: impl FnOnce() -> R) -> R {
     let mask = block_signals();
     let result = body();
@@ -136,7 +136,7 @@ pub fn with_signals_blocked<R>(body: impl FnOnce() -> R) -> R {
     result
 }
 
-/// Blocks all signals but those that report errors. Returns the previous mask.
+/// Blocks all signals except those that report errors. Returns the previous mask.
 fn block_signals() -> libc::sigset_t {
     let mut before = MaybeUninit::zeroed();
     // SAFETY: the sets are valid for the calls, and initialised by them.
@@ -229,7 +229,7 @@ type Copy = unsafe extern "C" fn(
     libc::c_ulong,
 ) -> libc::ssize_t;
 
-/// Copies between the program's memory and the driver's by the kernel, which checks the program's address.
+/// Lets the kernel copy between the program's memory and the driver's, because the kernel checks the program's address.
 fn kernel_copy(address: u64, own: *mut u8, length: u64, copy: Copy) -> Result<(), c_int> {
     let len = length as usize;
     let local = libc::iovec { iov_base: own.cast(), iov_len: len };

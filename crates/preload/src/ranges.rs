@@ -1,8 +1,9 @@
 //! Ranges of this process's memory that are known to be accessible.
 //!
-//! When the kernel has copied data from or to a buffer, later calls with the same buffer access it directly, without the kernel's
-//! check. A function that changes mappings clears all ranges. Memory that the C library itself unmaps in `free` is not noticed: a
-//! program that passes it afterwards terminates with SIGSEGV instead of receiving EFAULT.
+//! When the kernel has copied data from or to a buffer, later calls with the same buffer access it directly, without the
+//! kernel's check. A function that changes mappings clears all ranges. This library does not notice memory that the C library
+//! itself unmaps in `free`. A program that passes such memory to a later call is terminated with SIGSEGV instead of receiving
+//! EFAULT.
 
 use crate::{heap, real};
 use libc::{c_int, c_void};
@@ -56,7 +57,7 @@ fn is_known(address: u64, length: u64, writable: bool) -> bool {
     let fits = |range: Range| {
         range.start <= address && end <= range.end && range.changes == changes && range.writable >= writable
     };
-    // While a thread exits, its ranges may already be destroyed.
+    // While a thread exits, its ranges may already have been destroyed.
     KNOWN.try_with(|known| known.ranges.iter().any(|range| fits(range.get()))).unwrap_or(false)
 }
 
@@ -96,7 +97,7 @@ changes! {
     pkey_mprotect(address: *mut c_void, length: usize, protection: c_int, key: c_int) -> c_int;
 }
 
-/// Moves a mapping, and replaces what is mapped at the new place.
+/// Moves a mapping, and replaces whatever is mapped at the new address.
 #[unsafe(no_mangle)]
 unsafe extern "C" fn mremap(
     address: *mut c_void,

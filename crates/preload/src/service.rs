@@ -1,4 +1,4 @@
-//! Executes requests: in this process, if it uses the card exclusively, or else by the broker.
+//! Executes requests: in this process if it uses the card exclusively, otherwise through the broker.
 
 use crate::{broker, cancel, exclusive};
 use libc::c_int;

@@ -12,7 +12,7 @@ use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 use xdma_chardev::has_interpreter;
 
-/// The start of a program, which contains its headers.
+/// Number of bytes read from the start of a program, which contains its headers.
 const HEADERS: u64 = 4096;
 
 /// Device files that were opened for file actions: the address of the actions, and the file descriptor.
@@ -63,7 +63,7 @@ unsafe extern "C" {
     static environ: *const *const c_char;
 }
 
-/// Names a program that will run without this library.
+/// Reports a program that will run without this library.
 ///
 /// # Safety
 ///

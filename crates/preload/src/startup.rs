@@ -17,7 +17,7 @@ fn process() -> u32 {
     unsafe { libc::getpid() as u32 }
 }
 
-/// Returns whether the table is that of this process. A child after `vfork` shares its parent's memory, but not its file
+/// Returns whether the table belongs to this process. After `vfork`, a child shares its parent's memory but not its file
 /// descriptors, so it must not change the table.
 pub fn owns_table() -> bool {
     PROCESS.load(Ordering::Relaxed) == process()
@@ -52,7 +52,8 @@ extern "C" fn start() {
     }
 }
 
-/// The locks that a thread holds while it forks. Otherwise a child process would wait for a thread that it does not have.
+/// The locks that a thread takes before it forks. Without this, the child could inherit a lock held by a thread that does not
+/// exist in the child, and wait for it forever.
 struct Locks(Cell<Option<(heap::Guard, stdio::Guard, listing::Guard)>>);
 
 // SAFETY: only the thread that holds the locks accesses the cell.
@@ -63,7 +64,7 @@ static LOCKS: Locks = Locks(Cell::new(None));
 unsafe extern "C" fn lock_all() {
     let streams = stdio::lock();
     let listings = listing::lock();
-    // The others allocate while they are locked.
+    // This lock is taken last, because code that holds the other locks allocates.
     LOCKS.0.set(Some((heap::lock(), streams, listings)));
 }
 
@@ -87,7 +88,7 @@ unsafe extern "C" fn start_child() {
     permit_broker();
 }
 
-/// Permits the broker to access this process's memory where only ancestors have access by default (`ptrace_scope` 1).
+/// Permits the broker to access this process's memory on systems where only ancestors have access by default (`ptrace_scope` 1).
 fn permit_broker() {
     let broker = BROKER_PROCESS.load(Ordering::Relaxed);
     if broker == 0 {

@@ -77,7 +77,7 @@ impl Stream {
     ///
     /// As for `read`.
     pub unsafe fn read(&self, buffer: *mut c_void, count: usize) -> isize {
-        // The C library would keep the lock of a stream whose thread ends here.
+        // If the thread ended here, the stream would stay locked, so cancellation is disabled.
         // SAFETY: the caller's contract.
         self.advance(cancel::disabled(|| unsafe { read(self.fd, buffer, count) }))
     }
@@ -90,7 +90,7 @@ impl Stream {
         moved
     }
 
-    /// Moves the position. The origin `SEEK_CUR` is the known offset, and a move by 0 only returns it.
+    /// Moves the position. `SEEK_CUR` is relative to the known offset. A move by 0 only returns that offset.
     fn seek(&self, by: i64, whence: c_int) -> i64 {
         let known = self.offset.load(Ordering::Relaxed);
         let (to, whence) = match whence {
@@ -155,7 +155,7 @@ unsafe extern "C" fn close_stream(cookie: *mut c_void) -> c_int {
     }
 }
 
-/// Writes the data in the buffers of all streams that no thread uses.
+/// Flushes all streams that no thread is using.
 pub fn flush_all() {
     // Held until the end, so that no stream is freed.
     for (address, _) in lock().iter() {
@@ -190,7 +190,7 @@ fn stream(fd: c_int, mode: *const c_char) -> *mut FILE {
     }
 }
 
-/// Makes the standard stream of a file descriptor work if it is a device file, and restores the usual one if it is not.
+/// Replaces the standard stream of a file descriptor if it is a device file. Restores the original stream if it is not.
 pub fn replace_standard(fd: c_int) {
     let standard = match fd {
         0 => &raw mut stdin,
@@ -260,8 +260,8 @@ macro_rules! fopen {
 
 fopen! { fopen fopen64 }
 
-/// Reopens a standard stream as a device file. The C library's variable then contains another stream, so other streams, to which
-/// the program may have more pointers, are rejected.
+/// Reopens a standard stream as a device file. This stores another stream in the C library's variable. Streams other than the
+/// standard ones are rejected, because the program may have further pointers to them.
 unsafe fn reopen(path: *const c_char, mode: *const c_char, old: *mut FILE) -> *mut FILE {
     // SAFETY: the caller's contract is that of the C library's function.
     unsafe {

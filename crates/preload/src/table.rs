@@ -1,6 +1,6 @@
 //! The table of file descriptors that are device files.
 //!
-//! A device file cannot have a descriptor beyond the table. By default, no process has that many.
+//! A device file cannot have a descriptor beyond the table. By default, processes cannot open that many descriptors.
 
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use xdma_chardev::Node;
@@ -29,7 +29,7 @@ pub struct Entry {
     pub file: u64,
 }
 
-/// Returns whether the table has a place for a file descriptor.
+/// Returns whether the table has an entry for a file descriptor.
 pub fn holds(fd: i32) -> bool {
     at(fd).is_some()
 }
@@ -70,7 +70,7 @@ pub fn copy(from: i32, to: i32) {
     }
 }
 
-/// Marks a file descriptor of this library. `id` tells it from later ones with the same number.
+/// Marks a file descriptor of this library. `id` distinguishes it from later file descriptors with the same number.
 pub fn set_internal(fd: i32, id: u64) {
     if let Some(kind) = at(fd) {
         FILES[fd as usize].store(id, Ordering::Relaxed);

@@ -33,7 +33,7 @@ copies! {
         from: c_int, from_at: *mut i64, to: c_int, to_at: *mut i64, count: usize, flags: c_uint);
 }
 
-/// Submits requests up to the first for a device file.
+/// Submits requests up to the first one for a device file.
 #[unsafe(no_mangle)]
 unsafe extern "C" fn io_submit(context: *mut c_void, count: c_long, requests: *mut *mut c_void) -> c_int {
     // SAFETY: the caller passes `count` pointers to structures of the kernel.
@@ -48,7 +48,8 @@ unsafe extern "C" fn io_submit(context: *mut c_void, count: c_long, requests: *m
         }
         device => {
             let count = device.map_or(count, |(at, _)| at as c_long);
-            // The program may have loaded libaio in a way that hides its functions. They only make this system call.
+            // The program may have loaded libaio in a way that hides its functions. These only make this system call, so it is
+            // made here.
             // SAFETY: the caller's contract is that of the library's function.
             let submitted = unsafe { libc::syscall(libc::SYS_io_submit, context, count, requests) };
             if submitted < 0 { -errno::get() } else { submitted as c_int }

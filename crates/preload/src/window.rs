@@ -9,7 +9,7 @@ use std::ptr::null_mut;
 use std::time::{Duration, Instant};
 use xdma_chardev::{Operation, Reply, Request, Slot, USES_WINDOW, WINDOW};
 
-/// How long a call sleeps before it checks for signals and for the end of the broker, at first and later.
+/// How long a call sleeps before it checks for signals and for the end of the broker: initially, and later.
 const SLICES: [Duration; 2] = [Duration::from_millis(2), Duration::from_millis(5)];
 
 pub struct Shared {

@@ -48,7 +48,7 @@ fn find(host: &Host, kind: &'static str, name: &str, remedy: String) -> Result<A
     }
 }
 
-/// Returns whether a name has no special characters. It is written to configuration files and commands.
+/// Returns whether a name has no special characters, so that it can be written to configuration files and commands.
 pub(super) fn is_plain(name: &str) -> bool {
     !name.is_empty()
         && !name.starts_with('-')
@@ -113,8 +113,8 @@ impl Identity {
         self.capabilities >> capability as u32 & 1 != 0
     }
 
-    /// Returns whether the user is a member of a group according to `/etc/group`, but this process is not: the user was added after the
-    /// login.
+    /// Returns whether the user is a member of a group according to `/etc/group`, but this process is not, because the user was
+    /// added after the login.
     ///
     /// # Errors
     ///

@@ -1,19 +1,19 @@
-//! The commands that `vfio-setup` tells its users to type. Each works when it is pasted.
+//! The commands that `vfio-setup` suggests. Each works when it is pasted.
 
 use super::{BindOptions, Host, SetupError, accounts, persist, select, udev};
 use std::fmt::Write as _;
 use xdma::card::PciAddress;
 use xdma::unstable::bus::sysfs::Function;
 
-/// Returns the group to name in commands: that of the installed udev rules, unless udev does not accept it.
+/// Returns the group to use in commands: the group of the installed udev rules, unless udev does not accept it.
 fn group(host: &Host) -> String {
     let installed = udev::persisted_group(host).ok().flatten();
     let fits = |group: &String| udev::check(host, group).is_ok_and(|unfit| unfit.is_none());
     installed.filter(fits).unwrap_or_else(|| udev::system_group(host).into())
 }
 
-/// Returns the group that `bind` can give the nodes to: that of `/dev/iommu`, if it was configured for other programs, since `bind` does
-/// not take it from them.
+/// Returns the group that `bind` can give access to the nodes. If `/dev/iommu` was configured for other programs, this is the
+/// group of `/dev/iommu`, because `bind` does not change it.
 pub fn bind_group(host: &Host) -> String {
     const ALL_READ_AND_WRITE: u32 = 0o006;
     let configured = |node: &str| {
@@ -77,7 +77,7 @@ pub fn persist_with(host: &Host, named: &[PciAddress], options: &BindOptions) ->
     command(host, "persist", named, &BindOptions { user: None, ..options.clone() })
 }
 
-/// Returns the functions and options that keep what is persisted already, and add a function.
+/// Returns the functions and options that keep the persisted configuration and add a function.
 pub fn to_persist(
     host: &Host,
     function: Option<&Function>,
@@ -110,8 +110,8 @@ pub fn rescan(address: PciAddress) -> String {
     format!("echo 1 | sudo tee /sys/bus/pci/devices/{address}/remove /sys/bus/pci/rescan")
 }
 
-/// Returns a word of a shell command, in quotes if necessary; `None` if it is empty, an option, or contains control characters, on which
-/// a terminal would act.
+/// Returns a word of a shell command, in quotes if necessary. Returns `None` if it is empty, an option, or contains control
+/// characters, which a terminal would interpret.
 pub fn word(text: &str) -> Option<String> {
     let is_plain = |c: char| c.is_ascii_alphanumeric() || "_./:-@+=,".contains(c);
     match text {

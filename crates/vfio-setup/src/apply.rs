@@ -43,12 +43,12 @@ impl Plan {
     }
 }
 
-/// Quiesces a card. If that fails, returns a note, and the function is returned to the kernel nevertheless.
+/// Quiesces a card. If that fails, returns a note, and the caller still returns the function to the kernel.
 ///
 /// # Errors
 ///
-/// Quiescing did not finish in time. The function is then not returned, because the kernel cannot unbind a function that this process
-/// still holds.
+/// Quiescing did not finish in time. The function must then not be returned, because the kernel cannot unbind a function that
+/// this process still holds.
 fn quiesce(host: &Host, address: PciAddress) -> Result<Option<String>, String> {
     let function = host.sysfs().function(address).map_err(SetupError::from);
     let reason = match function.and_then(|function| mode::modes(host, &function)) {
@@ -71,7 +71,7 @@ fn execute(host: &Host, action: &Action, undo: &mut Vec<Undo>) -> Result<(), Str
         Action::LoadVfio => {
             host.kernel().load_module(VFIO).map_err(|error| error.to_string())?;
             let there = host.path(&format!("sys/bus/pci/drivers/{VFIO}")).is_dir();
-            if there { Ok(()) } else { Err("the module was loaded, but there is no driver vfio-pci".into()) }
+            if there { Ok(()) } else { Err("the module was loaded, but vfio-pci did not appear".into()) }
         }
         // This changes nothing that could be reverted.
         Action::Quiesce { function } => quiesce(host, *function).map(drop),
@@ -97,7 +97,7 @@ fn execute(host: &Host, action: &Action, undo: &mut Vec<Undo>) -> Result<(), Str
 
 fn write_and_check(host: &Host, write: &Write) -> Result<(), String> {
     let written = host.kernel().write(&write.path, &write.text);
-    // Success of the write is not enough: the kernel may ignore or only partly fulfil a request.
+    // A successful write is not enough: the kernel may ignore a request, or fulfil it only in part.
     match (verify(host, write), written) {
         (Ok(()), Ok(())) => Ok(()),
         (_, Err(error)) => Err(explain(&write.path, &error)),
@@ -118,7 +118,7 @@ fn verify(host: &Host, write: &Write) -> Result<(), String> {
     match &write.expect {
         Expect::Text(text) => match file(&write.path)? {
             seen if seen == *text => Ok(()),
-            seen => Err(format!("the file reads `{seen}` afterwards")),
+            seen => Err(format!("the file contains `{seen}` afterwards")),
         },
         Expect::AtLeast(count, what) => match file(&write.path)?.parse::<u64>() {
             Ok(seen) if seen >= *count => Ok(()),

@@ -1,4 +1,4 @@
-//! udev rules that bind functions to `vfio-pci` when they appear, also those that are not there yet.
+//! udev rules that bind functions to `vfio-pci` when they appear, including functions that do not exist yet.
 
 use super::persist::RULES;
 use super::{Host, Refusal, SetupError, select};
@@ -8,16 +8,16 @@ use xdma::unstable::bus::sysfs::Function;
 
 /// The functions that the rules bind.
 pub(super) struct Targets {
-    /// Functions that exist; their rules name their address and IDs.
+    /// Functions that exist. Their rules contain their address and IDs.
     pub present: Vec<Function>,
-    /// Addresses at which there is no function yet; cards with known IDs are bound there.
+    /// Addresses at which there is no function yet. Cards with known IDs are bound there.
     pub absent: Vec<PciAddress>,
-    /// Cards with known IDs are bound at any address.
+    /// Whether cards with known IDs are bound at any address.
     pub anywhere: bool,
 }
 
 impl Targets {
-    /// Selects the named functions, or else all cards; if there is none, those that will appear.
+    /// Selects the named functions. Without names, selects all cards, or the cards that will appear if there is none yet.
     pub fn select(host: &Host, named: &[PciAddress], any: bool) -> Result<Self, SetupError> {
         let has_functions = host.path("sys/bus/pci/devices").is_dir();
         if named.is_empty() {
@@ -45,11 +45,11 @@ impl Targets {
         Ok(Self { present, absent, anywhere: false })
     }
 
-    /// Returns notes on functions that are not there yet.
+    /// Returns notes on functions that do not exist yet.
     pub fn notes(&self) -> Vec<String> {
         let mut notes = Vec::new();
         if self.anywhere {
-            notes.push("there is no XDMA card yet: every card with known PCI IDs is bound to vfio-pci when it appears. For a card with custom IDs, run this again when it is there".to_string());
+            notes.push("there is no XDMA card yet: every card with known PCI IDs is bound to vfio-pci when it appears. For a card with custom IDs, run this command again when the card has appeared".to_string());
         }
         for address in &self.absent {
             notes.push(format!("there is no function {address} yet: a card with known PCI IDs is bound to vfio-pci when it appears there"));
@@ -81,8 +81,8 @@ pub(super) fn named(rules: &str) -> (Vec<PciAddress>, bool) {
     (addresses, rules.lines().any(|line| line.starts_with("SUBSYSTEM==\"vfio\"")))
 }
 
-/// Returns udev rules that bind functions when they appear, at boot or when an image is loaded, regardless of the order in which modules
-/// are loaded.
+/// Returns udev rules that bind functions when they appear, at boot or when an image is loaded, regardless of the order in
+/// which modules are loaded.
 pub(super) fn text(targets: &Targets, group: &str) -> Result<String, SetupError> {
     let (mut lines, mut owners) = (String::new(), String::new());
     for function in &targets.present {
@@ -118,7 +118,8 @@ LABEL=\"xdma_bind_end\"
     ))
 }
 
-/// Returns udev rules that give the group access to a function's VFIO nodes. They are for a function whose IDs are not in [`RULES`].
+/// Returns udev rules that give the group access to a function's VFIO nodes. They are for a function whose IDs are not in
+/// [`RULES`].
 fn owner_rules(address: &str, group: &str) -> String {
     let owned = format!("GROUP=\"{group}\", MODE=\"0660\"\n");
     let member = |number: &str| format!("TEST==\"/sys/kernel/iommu_groups/{number}/devices/{address}\"");

@@ -1,8 +1,8 @@
 //! Settings outside a function that decide which driver binds to it: PCI IDs that were given to a driver, and overrides that are
 //! applied whenever the function appears.
 //!
-//! The kernel does not list the IDs of a driver. They are known from the kernel command line, from modprobe's configuration, or from
-//! their effect: without an override, `vfio-pci` binds only to functions with its IDs.
+//! The kernel does not list the IDs of a driver. They can be found on the kernel command line, in modprobe's configuration, or
+//! by their effect: without an override, `vfio-pci` binds only to functions whose IDs it was given.
 
 use super::select::VFIO;
 use super::{Host, SetupError, advice, binding, persist};
@@ -79,7 +79,7 @@ pub fn of(host: &Host, function: &Function) -> Result<Vec<Claim>, SetupError> {
         command_line(host, function, driver, &mut claims)?;
         modprobe(host, function, driver, &mut claims)?;
     }
-    // No setting explains the binding, so somebody wrote to `new_id`.
+    // No setting explains the binding, so the IDs were written to `new_id`.
     let bound = function.driver()?.filter(|driver| STUBS.contains(&driver.as_str()));
     if let Some(driver) = bound.filter(|driver| !claims.iter().any(|claim| claim.driver == *driver))
         && function.driver_override()?.is_none()
@@ -154,7 +154,7 @@ fn driverctl(host: &Host, address: PciAddress, claims: &mut Vec<Claim>) -> Resul
     Ok(())
 }
 
-/// Adds claims by udev rules. A rules file of others counts if it names `vfio-pci` and the function.
+/// Adds claims by udev rules. A rules file that `persist` did not write counts if it names `vfio-pci` and the function.
 fn rules(host: &Host, function: &Function, claims: &mut Vec<Claim>) -> Result<(), SetupError> {
     let (vendor, device) = (function.vendor()?, function.device()?);
     let address = format!("\"{}\"", function.address());
@@ -176,8 +176,9 @@ fn rules(host: &Host, function: &Function, claims: &mut Vec<Claim>) -> Result<()
     Ok(())
 }
 
-/// Returns the files in some directories whose names end in `end`, with their text. As in modprobe and udev, a file hides those of the
-/// same name in later directories. Files that cannot be read are skipped, because they say nothing about the function.
+/// Returns the files in some directories whose names end in `end`, with their text. As in modprobe and udev, a file hides files
+/// of the same name in later directories. Files that cannot be read are skipped, because they give no information about the
+/// function.
 fn files(host: &Host, directories: &[&str], end: &str) -> Result<Vec<(String, String)>, SetupError> {
     let mut files: Vec<(String, String)> = Vec::new();
     let mut seen = std::collections::BTreeSet::new();
@@ -199,15 +200,15 @@ fn is_module(name: &str, driver: &str) -> bool {
     name.replace('_', "-") == driver
 }
 
-/// The vendor and device that an entry of a parameter `ids` names. All ones match any ID.
+/// The vendor and device in an entry of a parameter `ids`. All ones match any ID.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Ids {
     vendor: u32,
     device: u32,
 }
 
-/// Returns the entries of a parameter `ids` that match a function: `vendor:device[:subvendor[:subdevice[:class[:mask]]]]`, separated by
-/// commas. Entries that the kernel would ignore are skipped.
+/// Returns the entries of a parameter `ids` that match a function: `vendor:device[:subvendor[:subdevice[:class[:mask]]]]`,
+/// separated by commas. Entries that the kernel would ignore are skipped.
 fn matching(value: &str, function: &Function) -> Result<Vec<Ids>, SetupError> {
     const ANY: u32 = u32::MAX;
     let (vendor, device) = (u32::from(function.vendor()?), u32::from(function.device()?));
@@ -215,7 +216,7 @@ fn matching(value: &str, function: &Function) -> Result<Vec<Ids>, SetupError> {
     let entry = |text: &str| {
         let mut numbers = text.split(':').map(|number| u32::from_str_radix(number, 16).ok());
         let ids = Ids { vendor: numbers.next()??, device: numbers.next()?? };
-        // Subsystem IDs are not compared: a claim that is named although it does not apply does no harm.
+        // Subsystem IDs are not compared: reporting a claim that does not apply does no harm.
         let (wanted, mask) = (numbers.nth(2).flatten().unwrap_or(0), numbers.next().flatten().unwrap_or(0));
         let fits = |wanted: u32, is: u32| wanted == ANY || wanted == is;
         (fits(ids.vendor, vendor) && fits(ids.device, device) && (wanted ^ class) & mask == 0).then_some(ids)
@@ -223,7 +224,7 @@ fn matching(value: &str, function: &Function) -> Result<Vec<Ids>, SetupError> {
     Ok(value.split(',').filter_map(entry).collect())
 }
 
-/// Explains why a driver still claims a function that was to be returned, and what to type.
+/// Explains why a driver still claims a function that should have been returned, and what to type.
 pub(super) fn explain(host: &Host, function: &Function) -> String {
     let address = function.address();
     let claims = of(host, function).unwrap_or_default();
@@ -286,7 +287,7 @@ pub(super) fn notes_on_bind(host: &Host, function: &Function) -> Result<Vec<Stri
     Ok(others.map(note).collect())
 }
 
-/// Returns a note if a function that was returned to the kernel has no driver of its own now.
+/// Returns a note if a function that was returned to the kernel is not bound to its own driver now.
 pub(super) fn note_on_returned(host: &Host, function: &Function) -> Result<Option<String>, SetupError> {
     let address = function.address();
     let ids = format!("{:04x} {:04x}", function.vendor()?, function.device()?);
@@ -300,7 +301,7 @@ pub(super) fn note_on_returned(host: &Host, function: &Function) -> Result<Optio
             function.driver_override()?.unwrap_or_default().escape_debug()
         )),
         None if host.path("sys/bus/pci/drivers/xdma").is_dir() => Some(format!(
-            "{address} has no driver now: xdma is loaded, but does not know its PCI IDs, or failed on it (see `dmesg`). To add the IDs, type `echo \"{ids}\" | sudo tee /sys/bus/pci/drivers/xdma/new_id`"
+            "{address} has no driver now: xdma is loaded, but does not know its PCI IDs, or failed to bind to it (see `dmesg`). To add the IDs, type `echo \"{ids}\" | sudo tee /sys/bus/pci/drivers/xdma/new_id`"
         )),
         None => Some(format!(
             "{address} has no driver now; to load the kernel module for it, type `sudo modprobe xdma`"

@@ -1,4 +1,4 @@
-//! The command line, and how each command is run.
+//! The command line, and the execution of each command.
 
 use super::doctor::{self, DoctorOptions};
 use super::hugepages::Wanted;
@@ -58,19 +58,20 @@ pub enum Command {
         /// PCI addresses of the functions; by default all XDMA cards.
         #[arg(value_name = "BDF")]
         functions: Vec<PciAddress>,
-        /// The BAR with the XDMA registers, 0 to 5, through which the card is brought to rest [default: found by MSI-X capability or
+        /// The BAR with the XDMA registers, 0 to 5, through which the card is quiesced [default: found by MSI-X capability or
         /// identifiers].
         #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(0..6))]
         register_bar: Option<u8>,
     },
     /// Write and show configuration files that do the same as `bind` at each boot
     ///
-    /// If there is no card yet, every card with known PCI IDs is bound when it appears, so that the image of a machine can be prepared.
+    /// If there is no card yet, every card with known PCI IDs is bound when it appears. This makes it possible to prepare the
+    /// image of a machine.
     #[command(after_help = EXIT_CODES)]
     Persist {
         #[command(flatten)]
         args: BindArgs,
-        /// Group whose members may use the cards: a system group, since udev does not accept others.
+        /// Group whose members may use the cards. It must be a system group, because udev does not accept other groups.
         #[arg(long, default_value = persist::GROUP)]
         group: String,
         /// Only show the files.
@@ -170,7 +171,7 @@ pub struct Outcome {
 }
 
 impl Cli {
-    /// Returns the BAR with the XDMA registers through which `unbind` brings a card to rest, if it was named.
+    /// Returns the BAR with the XDMA registers through which `unbind` quiesces a card, if the user named one.
     pub fn register_bar(&self) -> Option<usize> {
         match self.command {
             Command::Unbind { register_bar, .. } => register_bar.map(usize::from),

@@ -50,9 +50,9 @@ pub enum Refusal {
         /// How it answers.
         presence: Presence,
     },
-    /// A function that is not there, and whose IDs are therefore unknown, was to be bound at each boot.
+    /// The function to bind at each boot does not exist, so its IDs are unknown.
     #[error(
-        "there is no function {0} yet, so its PCI IDs are unknown, and --any would bind any other function at this address, too: leave out --any for a card with known IDs, or run this again when the card is there"
+        "there is no function {0} yet, so its PCI IDs are unknown, and --any would also bind any other function at this address: leave out --any for a card with known IDs, or run this command again when the card has appeared"
     )]
     UnknownIds(PciAddress),
     /// The function is a bridge.
@@ -99,7 +99,7 @@ pub enum Refusal {
         /// The remedy.
         remedy: String,
     },
-    /// A shared node has an owner that someone else has set.
+    /// A shared node has an owner that was set for other programs.
     #[error(
         "{node} belongs to user {uid} and group {gid}, which were set for other programs; add your user to that group, or change the owner of the node by hand"
     )]
@@ -146,7 +146,7 @@ pub enum Refusal {
         /// The command with another group.
         remedy: String,
     },
-    /// A file that `persist` would write exists, and was not written by `persist` or was edited since.
+    /// A file that `persist` would write already exists. It was not written by `persist`, or was edited since.
     #[error(
         "{0} was not written by `vfio-setup persist`, or was edited since; move it away (`sudo mv {0} {0}.old`), then try again"
     )]

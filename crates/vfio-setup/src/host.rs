@@ -63,8 +63,8 @@ impl Host {
         read(&self.path(path))
     }
 
-    /// Reads at most `length` bytes from the beginning of a file, which sysfs reads from the device. Returns none if there is no such
-    /// file.
+    /// Reads at most `length` bytes from the beginning of a file whose content sysfs reads from the device. Returns no bytes if
+    /// there is no such file.
     pub(super) fn beginning(&self, path: &str, length: usize) -> Result<Vec<u8>, SetupError> {
         let path = self.path(path);
         match beginning(&path, length) {
@@ -91,7 +91,7 @@ impl Host {
         }
     }
 
-    /// Checks for root, which changes to the running system need.
+    /// Checks that this process is root, because changes to the running system need root.
     pub(super) fn require_root(&self) -> Result<(), SetupError> {
         if self.is_system() && !rustix::process::geteuid().is_root() {
             return Err(Refusal::NotRoot.into());
@@ -110,7 +110,7 @@ pub(super) fn read(path: &Path) -> Result<Option<String>, SetupError> {
 }
 
 fn beginning(path: &Path, length: usize) -> io::Result<Vec<u8>> {
-    // Opening a pipe waits, and reading an endless file never ends.
+    // Opening a pipe blocks, and reading an endless file never ends.
     if !fs::metadata(path)?.is_file() {
         return Err(io::Error::other("it is not a regular file"));
     }

@@ -127,7 +127,7 @@ impl Pool {
     ///
     /// # Errors
     ///
-    /// As [`total`](Self::total).
+    /// The same as for [`total`](Self::total).
     pub fn free(self, host: &Host) -> Result<u64, SetupError> {
         self.read(host, "free_hugepages")
     }

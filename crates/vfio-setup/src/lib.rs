@@ -1,8 +1,8 @@
-//! Prepares a host for cards on `vfio-pci`. This is the implementation of the program `vfio-setup`; tests replace the root directory
-//! and the kernel.
+//! Prepares a host for cards on `vfio-pci`. This is the implementation of the program `vfio-setup`; tests replace the root
+//! directory and the kernel.
 //!
-//! Before the first write, all checks are made and all steps are planned ([`Plan`]). Each write is read back, and a failure reverts
-//! the steps before it. A function in use keeps its driver, and settings made by others are not overwritten.
+//! Before the first write, all checks are made and all steps are planned ([`Plan`]). Each write is read back, and a failure
+//! reverts the steps before it. A function in use keeps its driver, and settings made by others are not overwritten.
 
 #![deny(missing_docs)]
 

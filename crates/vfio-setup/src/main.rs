@@ -18,7 +18,8 @@ fn main() -> ExitCode {
         Outcome { text: String::new(), json: json!({ "error": error.to_string(), "exit_code": code }), code }
     });
     let text = if cli.json { format!("{}\n", outcome.json) } else { outcome.text };
-    // This strips colours if standard output is not a terminal or NO_COLOR is set. A closed pipe, as with `head`, is not an error.
+    // This strips colours if standard output is not a terminal or NO_COLOR is set. A closed pipe, as with `head`, is not an
+    // error.
     let _ = anstream::stdout().write_all(text.as_bytes());
     ExitCode::from(outcome.code)
 }

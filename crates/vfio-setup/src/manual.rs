@@ -12,7 +12,7 @@ use std::path::Path;
 pub struct Example {
     /// The command line.
     pub line: &'static str,
-    /// What it does.
+    /// The effect of the command.
     pub text: &'static str,
 }
 
@@ -21,11 +21,11 @@ pub struct Example {
 pub struct Manual {
     /// The tool.
     pub tool: Command,
-    /// Its exit codes, which the help of its commands ends with: a heading, and a line for each.
+    /// Its exit codes, as at the end of the help of its commands: a heading, and a line for each code.
     pub exit_codes: &'static str,
     /// Environment variables with their meanings.
     pub environment: &'static [(&'static str, &'static str)],
-    /// Examples of all commands. The first word is the tool, after `sudo` if root is needed, and the second one the command.
+    /// Examples of all commands. Each consists of `sudo` if root is needed, then the name of the tool, then the command.
     pub examples: &'static [Example],
 }
 
@@ -39,7 +39,7 @@ impl Manual {
         self.render(&self.built(), &[])
     }
 
-    /// Writes the page of the tool, and those of its commands, to a directory, which is created if necessary.
+    /// Writes the pages of the tool and of its commands to a directory. Creates the directory if necessary.
     ///
     /// # Errors
     ///
@@ -49,7 +49,7 @@ impl Manual {
         self.write(&self.built(), &[], directory)
     }
 
-    /// Writes the page of a command, which these words name, and those of its own commands.
+    /// Writes the pages of the command with these words, and of its subcommands.
     fn write(&self, command: &Command, words: &[&str], directory: &Path) -> io::Result<()> {
         let name = Man::new(command.clone()).get_filename();
         fs::write(directory.join(name), self.render(command, words)?)?;
@@ -65,7 +65,7 @@ impl Manual {
         tool
     }
 
-    /// Renders the page of a command, which these words name.
+    /// Renders the page of the command with these words.
     fn render(&self, command: &Command, words: &[&str]) -> io::Result<Vec<u8>> {
         let (man, mut page) = (Man::new(command.clone()), Vec::new());
         man.render_title(&mut page)?;
@@ -81,7 +81,7 @@ impl Manual {
         if notes != self.exit_codes && !notes.is_empty() {
             preformatted(&mut roff, "NOTES", &notes);
         }
-        // The heading of the help takes the place of the section's heading there.
+        // The first line of the exit codes is a heading for the help. The manual page has its own heading for the section.
         let codes = self.exit_codes.split_once('\n').map_or(self.exit_codes, |(_, codes)| codes);
         preformatted(&mut roff, "EXIT STATUS", codes);
         roff.control("SH", ["ENVIRONMENT"]);
@@ -100,7 +100,7 @@ impl Manual {
         Ok(page)
     }
 
-    /// Returns the examples of the command that these words name; without words, all of them.
+    /// Returns the examples of the command with these words. Without words, returns all examples.
     pub fn examples_of(&self, words: &[&str]) -> impl Iterator<Item = &Example> {
         self.examples.iter().filter(move |example| {
             let line = example.line.strip_prefix("sudo ").unwrap_or(example.line);

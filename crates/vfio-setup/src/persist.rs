@@ -60,8 +60,8 @@ pub struct Changes {
     pub notes: Vec<String>,
 }
 
-/// Plans the files that make every boot repeat `bind` with these options. If there is no card yet, those that appear later are bound by
-/// their IDs, so that the image of a machine can be prepared.
+/// Plans the files that make every boot repeat `bind` with these options. If there is no card yet, cards that appear later are
+/// bound by their IDs. This makes it possible to prepare the image of a machine.
 ///
 /// # Errors
 ///
@@ -128,7 +128,8 @@ fn change(host: &Host, path: &str, wanted: Option<&(&str, String)>) -> Result<Op
     Ok(Some(Change { path: format!("/{path}"), kind, text }))
 }
 
-/// Returns the functions and options with which `persist` wrote the installed files, as far as they are there, without the group.
+/// Returns the functions and options with which `persist` wrote the installed files. Files that do not exist are left out, and
+/// so is the group.
 ///
 /// # Errors
 ///
@@ -218,7 +219,7 @@ impl Change {
 }
 
 fn limits(group: &str) -> String {
-    // pam_limits would read a plain number as a name.
+    // pam_limits would interpret a plain number as a name.
     let range =
         if group.bytes().all(|b| b.is_ascii_digit()) { format!("{group}:{group}") } else { group.into() };
     format!(

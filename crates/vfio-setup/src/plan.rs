@@ -77,7 +77,8 @@ impl Plan {
         Ok(plan)
     }
 
-    /// Creates the plan that returns functions to the kernel's own drivers; without names, all XDMA cards that are bound to `vfio-pci`.
+    /// Creates the plan that returns functions to the kernel's own drivers; without names, all XDMA cards that are bound to
+    /// `vfio-pci`.
     ///
     /// # Errors
     ///
@@ -256,7 +257,7 @@ pub(super) fn check_presence(host: &Host, functions: &[Function]) -> Result<(), 
     Ok(())
 }
 
-/// Returns a note if a reset of the function would hit others.
+/// Returns a note if a reset of the function would also reset other functions.
 fn note_on_reset(host: &Host, function: &Function) -> Result<Option<String>, SetupError> {
     let reset = Reset::of(host, function)?;
     let hits_others = !reset.others().is_empty();
@@ -299,7 +300,7 @@ fn ownership(host: &Host, options: &BindOptions) -> Result<Option<Ownership>, Se
 ///
 /// # Errors
 ///
-/// [`Refusal::SharedNode`]: someone has configured the node for other programs, and it stays as it is.
+/// [`Refusal::SharedNode`] if the node was configured for other programs. The node is then not changed.
 pub(super) fn needs_owner(host: &Host, node: &Path, owner: Ownership) -> Result<bool, SetupError> {
     const ALL_READ_AND_WRITE: u32 = 0o006;
     let Ok(now) = host.kernel().owner(node) else { return Ok(false) };

@@ -1,7 +1,7 @@
 //! Whether a function still answers as the kernel describes it.
 //!
-//! Most files of a function in sysfs show what the kernel read when the function appeared. An FPGA that was configured again, or whose
-//! link is down, leaves them as they are. The file `config` is read from the device.
+//! Most files of a function in sysfs show what the kernel read when the function appeared. They do not change when the FPGA is
+//! configured again or its link goes down. Only the file `config` is read from the device.
 
 use super::{Host, SetupError, advice};
 use std::fmt;
@@ -14,15 +14,15 @@ const HEADER: usize = 64;
 /// How a function answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Presence {
-    /// As the kernel describes it, or that is unknown.
+    /// It answers as the kernel describes it, or whether it does is unknown.
     Present,
-    /// All ones: it does not answer.
+    /// It does not answer: its registers read all ones.
     Gone,
-    /// With other PCI IDs than those that the kernel found.
+    /// It answers with PCI IDs other than those that the kernel found.
     Replaced {
-        /// The vendor that it reports.
+        /// The vendor ID that it reports.
         vendor: u16,
-        /// The device that it reports.
+        /// The device ID that it reports.
         device: u16,
     },
     /// Its BARs have no addresses, although the kernel assigned some: it was reset or configured without the kernel's knowledge.
@@ -58,13 +58,13 @@ impl Presence {
         Ok(Self::Present)
     }
 
-    /// Returns what to do about a function that does not answer as expected.
+    /// Returns the remedy for a function that does not answer as expected.
     pub fn remedy(self, address: PciAddress) -> Option<String> {
         let rescan = advice::rescan(address);
         match self {
             Self::Present => None,
             _ => Some(format!(
-                "{rescan}   # end its programs first; if it does not come back, load the image, or reboot with the image in flash"
+                "{rescan}   # end the programs that use the card first; if it does not come back, load its image, or reboot with the image in flash"
             )),
         }
     }
@@ -75,7 +75,7 @@ impl fmt::Display for Presence {
         match self {
             Self::Present => f.write_str("it answers"),
             Self::Gone => f.write_str(
-                "its configuration space reads ff: the card lost its image or its link, and the kernel shows what it was before",
+                "its configuration space reads ff: the card lost its image or its link, and the kernel still shows its earlier state",
             ),
             Self::Replaced { vendor, device } => write!(
                 f,

@@ -1,6 +1,6 @@
 //! How to end the use of a function without harm to the machine.
 //!
-//! A command is suggested only if the machine keeps its network connection and its own file systems.
+//! A command is suggested only if the machine keeps its network connection and its system's file systems.
 
 use super::{Host, SetupError, advice};
 use std::fmt;
@@ -10,9 +10,9 @@ use std::fs;
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Release {
-    /// By this command.
+    /// The use can be ended by this command.
     Command(String),
-    /// Not at all, for this reason.
+    /// The use should not be ended, for this reason.
     Keep(&'static str),
 }
 
@@ -32,7 +32,7 @@ fn command(prefix: &str, argument: &str) -> Release {
     }
 }
 
-/// Returns how to take a network interface down, which must not be the one that connects the machine.
+/// Returns how to take a network interface down. Refuses the interface that connects the machine to its network.
 pub fn network(host: &Host, name: &str) -> Result<Release, SetupError> {
     let entries = host.names(&format!("sys/class/net/{name}"))?;
     if entries.iter().any(|entry| entry == "master" || entry.starts_with("upper_")) {
@@ -66,7 +66,7 @@ fn has_default_route(host: &Host, name: &str) -> Result<bool, SetupError> {
 
 fn another_is_up(host: &Host, name: &str) -> Result<bool, SetupError> {
     for other in host.names("sys/class/net")?.iter().filter(|other| *other != name && *other != "lo") {
-        // A virtual interface does not connect the machine.
+        // A virtual interface does not connect the machine to a network.
         let is_device = fs::symlink_metadata(host.path(&format!("sys/class/net/{other}/device"))).is_ok();
         let state = host.text(&format!("sys/class/net/{other}/operstate"))?;
         if is_device && state.as_deref() == Some("up") {
@@ -76,13 +76,14 @@ fn another_is_up(host: &Host, name: &str) -> Result<bool, SetupError> {
     Ok(false)
 }
 
-/// Directories of the system, whose file systems must stay mounted.
+/// Directories of the running system. Their file systems must stay mounted.
 const SYSTEM: [&str; 19] = [
     "/bin", "/boot", "/dev", "/efi", "/etc", "/gnu", "/home", "/lib", "/nix", "/opt", "/ostree", "/proc",
     "/root", "/sbin", "/snap", "/sys", "/sysroot", "/usr", "/var",
 ];
 
-/// Returns how to unmount a file system, which must not belong to the system. `at` is as in `mountinfo`.
+/// Returns how to unmount a file system. Refuses file systems that belong to the system. `at` is the mount point as in
+/// `mountinfo`.
 pub fn mount(at: &str) -> Release {
     let at = decoded(at);
     let below = |directory: &&str| {
@@ -117,7 +118,8 @@ pub fn decoded(text: &str) -> String {
     decoded + rest
 }
 
-/// Returns how to stop the use of a disk for swap, for which its contents must fit into free memory. `line` is that of `/proc/swaps`.
+/// Returns how to stop the use of a disk for swap. The swapped data must fit into free memory. `line` is the disk's line in
+/// `/proc/swaps`.
 pub fn swap(host: &Host, disk: &str, line: &str) -> Result<Release, SetupError> {
     let used = line.split_whitespace().nth(3).and_then(|kib| kib.parse::<u64>().ok());
     let memory = host.text("proc/meminfo")?.unwrap_or_default();

@@ -1,6 +1,6 @@
-//! What a reset of a function would hit.
+//! How a function can be reset, and which other functions the reset would affect.
 //!
-//! A function without a reset of its own can be reset only with everything behind the bridge above it (a hot reset).
+//! A function without its own reset method can be reset only together with everything behind the bridge above it (a hot reset).
 
 use super::{Host, SetupError};
 use std::fmt;
@@ -10,11 +10,11 @@ use xdma::unstable::bus::sysfs::Function;
 /// How a function can be reset.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Reset {
-    /// Alone, by these methods of the kernel, in the order in which it tries them.
+    /// It can be reset alone, by these methods of the kernel, in the order in which the kernel tries them.
     Alone(Vec<String>),
-    /// Only by a hot reset, which also hits these functions, each with its driver.
+    /// It can be reset only by a hot reset, which also affects these functions, each with its driver.
     WithOthers(Vec<(PciAddress, Option<String>)>),
-    /// Not at all: there is no method, and no bridge above it that could reset its bus.
+    /// It cannot be reset: there is no method, and no bridge above it that could reset its bus.
     Impossible,
 }
 
@@ -51,7 +51,7 @@ impl Reset {
         Ok(Self::WithOthers(others))
     }
 
-    /// Returns the functions that a reset would hit besides this one.
+    /// Returns the other functions that a reset would affect.
     pub fn others(&self) -> Vec<String> {
         match self {
             Self::WithOthers(others) => others.iter().map(named).collect(),
@@ -90,7 +90,7 @@ struct Bridge {
     subordinate: u8,
 }
 
-/// Returns the bridges of a domain. Functions without the files of a bridge are none.
+/// Returns the bridges of a domain. Functions without the files of a bridge are skipped.
 fn buses(host: &Host, domain: u32, all: &[Function]) -> Vec<Bridge> {
     let bridge = |function: &Function| {
         let address = function.address();

@@ -11,9 +11,9 @@ use std::path::Path;
 const ENVIRONMENT: [(&str, &str); 2] = [
     (
         "XDMA_VFIO",
-        "The only way in which programs open a card: cdev, type1 or noiommu. `doctor` examines that way. Without it, cdev and type1 are tried; noiommu is used only on request.",
+        "The mode in which programs open a card: cdev, type1 or noiommu. `doctor` examines this mode. If the variable is not set, cdev and type1 are tried; noiommu is used only on request.",
     ),
-    ("NO_COLOR", "If set, the output has no colours. A pipe or file never gets any."),
+    ("NO_COLOR", "If set, the output has no colours. Output to a pipe or file never has colours."),
 ];
 
 const fn example(line: &'static str, text: &'static str) -> Example {

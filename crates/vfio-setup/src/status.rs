@@ -43,7 +43,7 @@ pub struct FunctionStatus {
     pub nodes: Vec<String>,
     /// The reason why the function does not work, if the device does not answer as the kernel describes it.
     pub problem: Option<String>,
-    /// What to do about the problem.
+    /// The remedy for the problem.
     pub remedy: Option<String>,
     /// VFIO modes in which the function can be opened now.
     #[serde(serialize_with = "mode::names")]
@@ -60,7 +60,7 @@ pub struct FunctionStatus {
     pub reset_methods: Vec<String>,
     /// How the function can be reset.
     pub reset: String,
-    /// Other functions that a reset of this one would hit.
+    /// Other functions that a reset of this one would affect.
     pub reset_hits: Vec<String>,
     /// Settings outside the function by which a driver claims it.
     pub claims: Vec<Claim>,

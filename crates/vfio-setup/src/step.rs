@@ -61,8 +61,8 @@ pub(super) struct Ownership {
 }
 
 impl Ownership {
-    /// Returns the owner and mode of a node after the change. The mode grants access to a group only if one was named, and never to
-    /// others.
+    /// Returns the owner and mode of a node after the change. The mode grants access to a group only if one was named, and
+    /// never to other users.
     pub fn applied(self, now: Owner) -> Owner {
         let mode = if self.gid.is_some() { 0o660 } else { 0o600 };
         Owner { uid: self.uid.unwrap_or(now.uid), gid: self.gid.unwrap_or(now.gid), mode }

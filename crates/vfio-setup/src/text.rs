@@ -1,4 +1,4 @@
-//! Output as text. Colours are escape sequences, which the caller strips if they are not wanted.
+//! Output as text. Colours are escape sequences, which the caller removes if they are not wanted.
 
 use super::Host;
 use super::claims::Effect;

@@ -1,13 +1,13 @@
-//! What udev accepts as group of a device node.
+//! The groups that udev accepts for a device node.
 //!
-//! udev 258 and 259 ignore a rule whose group is outside the system range; later versions accept it, but call it deprecated. The range is
-//! a constant of systemd's build.
+//! udev 258 and 259 ignore a rule whose group is outside the system range. Later versions accept the rule, but call it
+//! deprecated. The range is a constant that is set when systemd is built.
 
 use super::{Host, SetupError, accounts, files, persist};
 
 /// Highest ID of a system group.
 const SYSTEM_MAX: u32 = 999;
-/// Directories with systemd's own library, whose name contains the version.
+/// Directories of systemd's private library, whose name contains the version.
 const LIBRARIES: [&str; 6] = [
     "usr/lib/systemd",
     "usr/lib64/systemd",
@@ -17,7 +17,8 @@ const LIBRARIES: [&str; 6] = [
     "usr/lib/riscv64-linux-gnu/systemd",
 ];
 
-/// Returns the version of the host's systemd, and so of its udev, if its library is in one of the usual directories.
+/// Returns the version of the host's systemd, which is also the version of its udev. Returns `None` if systemd's library is not
+/// in one of the usual directories.
 ///
 /// # Errors
 ///
@@ -36,7 +37,7 @@ pub fn version(host: &Host) -> Result<Option<u32>, SetupError> {
     Ok(None)
 }
 
-/// Returns the group that the installed udev rules name, if they are there.
+/// Returns the group in the installed udev rules, if rules are installed.
 ///
 /// # Errors
 ///
@@ -48,7 +49,7 @@ pub fn persisted_group(host: &Host) -> Result<Option<String>, SetupError> {
     Ok(group.map(|(group, _)| group.to_string()).filter(|group| accounts::is_plain(group)))
 }
 
-/// A group that udev does not accept, or only for the time being.
+/// A group that udev does not accept, or will not accept in future versions.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UnfitGroup {
     /// The problem.
@@ -84,7 +85,7 @@ pub fn check(host: &Host, group: &str) -> Result<Option<UnfitGroup>, SetupError>
     Ok(Some(UnfitGroup { found, is_ignored }))
 }
 
-/// Returns the name of a group for the rules: one that exists and is a system group, or else a name that is free.
+/// Returns the name of a group for the rules: an existing system group, or otherwise a name that is free.
 pub fn system_group(host: &Host) -> &'static str {
     const NAMES: [&str; 3] = [persist::GROUP, "xdma", "vfio-users"];
     let fits = |name: &&str| accounts::group(host, name).map_or(true, |group| group.id <= SYSTEM_MAX);

@@ -33,7 +33,7 @@ pub enum Use {
     Swap {
         /// The disk or partition.
         disk: String,
-        /// How to end that.
+        /// How to end the use.
         release: Release,
     },
     /// A RAID, LVM, encrypted or similar device is built on a disk.
@@ -81,8 +81,8 @@ impl fmt::Display for Use {
 pub struct Uses {
     /// Uses that cannot be faked.
     pub certain: Vec<Use>,
-    /// Processes that could not be examined, or have a file open that only has the name of one of the function's files. Any user can
-    /// create such a file, in a private mount namespace.
+    /// Processes that could not be examined, or that have a file open which only has the same name as one of the function's
+    /// files. Any user can create such a file in a private mount namespace.
     pub doubtful: Vec<String>,
 }
 
@@ -171,8 +171,8 @@ fn visible_disk(path: &str) -> String {
     parse().unwrap_or_else(|| path.to_string())
 }
 
-/// Returns the mount points of a disk according to `mountinfo`, by device number, or by name for file systems with a number of their
-/// own. The source name of a FUSE file system is ignored, because its user can choose it.
+/// Returns the mount points of a disk according to `mountinfo`. The disk is found by its device number, or by its name for file
+/// systems with their own device number. The source name of a FUSE file system is ignored, because its user can choose it.
 fn mounted(mounts: &str, number: &str, node: &str) -> impl Iterator<Item = String> {
     mounts.lines().filter_map(move |line| {
         let (fields, source) = line.split_once(" - ")?;

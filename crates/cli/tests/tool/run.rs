@@ -131,7 +131,7 @@ assert not library.freopen(b'/dev/xdma0_h2c_0', b'w', stream)
     );
     assert_eq!(ended.code, 0, "{}", ended.err);
     for text in [
-        "/dev/xdma0_xvc is no device file",
+        "/dev/xdma0_xvc is not a device file",
         "static, which is statically linked",
         "ioctl 0x7177 on h2c_0 is unknown",
         "mmap of user needs vfio-pci",

@@ -1,5 +1,5 @@
-//! A model of proving hosts: how long a sum takes over cards and hosts, and what limits a service. `docs/scaling.md` explains it, and
-//! contains its tables.
+//! A model of proving hosts: how long a sum takes over cards and hosts, and what limits a service. `docs/scaling.md` explains
+//! it, and contains its tables.
 //!
 //!     cargo run --package xdma-mpi --example scaling
 //!     cargo run --package xdma-mpi --example scaling -- --memory 150 --network 100 --cpu 0.05

@@ -9,7 +9,8 @@ const WINDOW_BITS: u8 = 13;
 const PAIR_BYTES: f64 = 96.0;
 const POINT_BYTES: f64 = 64.0;
 const SCALAR_BYTES: f64 = 32.0;
-/// Accesses to a scalar in memory before the card reads it: the copy to DMA memory reads it, and reads and writes the destination.
+/// Accesses to a scalar in memory before the card reads it: the copy to DMA memory reads it, and reads and writes the
+/// destination.
 const COPY_ACCESSES: f64 = 3.0;
 /// Pairs of the sums of a proof of the example `prove`.
 const PROOF_SUMS: [u64; 4] = [8192, 5574, 5578, 5578];
@@ -55,7 +56,7 @@ impl Default for Inputs {
 }
 
 impl Inputs {
-    /// Returns how often a card computes each part.
+    /// Returns the number of times a card computes each part.
     fn repeats(&self) -> f64 {
         if self.check { 2.0 } else { 1.0 }
     }
@@ -70,7 +71,7 @@ impl Inputs {
         PAIR_BYTES * self.repeats() + COPY_ACCESSES * SCALAR_BYTES
     }
 
-    /// Returns the pairs per second of each of some cards of a host that compute at the same time.
+    /// Returns the pairs per second of each card when `cards` cards of a host compute at the same time.
     fn rate(&self, cards: u64) -> f64 {
         let sharing = cards.min(CARDS_PER_NODE) as f64;
         let rates = [
@@ -93,9 +94,9 @@ impl Inputs {
         self.part(pairs.div_ceil(cards), cards)
     }
 
-    /// Returns the seconds of sending scalars to other hosts, of a sum over their cards, and of its reduction.
+    /// Returns the seconds for sending scalars to other hosts, for computing the sum on all cards, and for the reduction.
     fn sum_over_hosts(&self, pairs: u64, hosts: u64) -> [f64; 3] {
-        // The root sends the parts of all other hosts through its own network.
+        // The root sends the parts of all other hosts through its own network link.
         let sent = pairs as f64 * SCALAR_BYTES * (hosts - 1) as f64 / hosts as f64;
         let levels = hosts.next_power_of_two().trailing_zeros();
         let compute = self.sum(pairs.div_ceil(hosts), CARDS_PER_HOST);
@@ -107,7 +108,7 @@ impl Inputs {
         PROOF_SUMS.iter().map(|pairs| self.part(*pairs, 1)).sum()
     }
 
-    /// Returns each resource, and how many cards that always compute it feeds.
+    /// Returns each resource, and how many continuously computing cards it can feed.
     fn cards_fed(&self) -> [(&'static str, f64); 5] {
         let (rate, repeats) = (self.card_rate(), self.repeats());
         [

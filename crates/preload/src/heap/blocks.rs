@@ -31,7 +31,7 @@ pub struct Block {
     start: usize,
     /// Size in bytes: a multiple of the page size.
     size: usize,
-    /// Its number plus 1.
+    /// The block's number plus 1.
     number: u32,
     /// The number plus 1 of the next free block of this size.
     next: AtomicU32,
@@ -148,7 +148,7 @@ impl Block {
     /// Returns the block that contains an address.
     #[inline]
     pub fn containing(address: usize) -> Option<&'static Self> {
-        // Loaded first: if it is not 0, the other addresses are valid.
+        // `UNUSED` must be loaded first: if it is not 0, the other addresses are valid.
         let used = UNUSED.load(Ordering::Acquire);
         let offset = address.wrapping_sub(START.load(Ordering::Relaxed));
         if offset >= used {
@@ -171,7 +171,7 @@ impl Block {
             return false;
         }
         let was_changed = self.pins.is_excluded();
-        // A card that could not be stopped may still write the block, so it must not be used again.
+        // A card that could not be stopped may still write to the block, so the block must not be reused.
         if !self.pins.release() {
             return true;
         }
@@ -189,7 +189,7 @@ impl Block {
         true
     }
 
-    /// Replaces the block's pages by new ones, which are accessible, unlocked and zero. Returns whether it succeeded.
+    /// Replaces the block's pages with new ones that are accessible, unlocked and zero. Returns whether this succeeded.
     fn renew(&self) -> bool {
         let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_FIXED;
         // SAFETY: the block is not in use.
@@ -215,7 +215,7 @@ impl Lists {
     }
 }
 
-/// Makes reserved pages accessible. The kernel refuses it if it has no memory for them.
+/// Makes reserved pages accessible. The kernel refuses this if it has no memory for them.
 fn make_accessible(start: usize, bytes: usize) -> Option<()> {
     // SAFETY: the pages are reserved and not in use.
     let result = unsafe { real::mprotect(with_exposed_provenance_mut(start), bytes, ACCESSIBLE) };
@@ -226,7 +226,7 @@ fn table() -> *mut Block {
     with_exposed_provenance_mut(TABLE.load(Ordering::Acquire))
 }
 
-/// Returns the place of the number of a page's block.
+/// Returns the table entry with the number of a page's block.
 #[inline]
 fn page_number(page: usize) -> &'static AtomicU32 {
     let pages: *const AtomicU32 = with_exposed_provenance(PAGES.load(Ordering::Acquire));
@@ -235,7 +235,7 @@ fn page_number(page: usize) -> &'static AtomicU32 {
     unsafe { &*pages.add(page) }
 }
 
-/// Reserves the address range and the tables. Returns whether it succeeded.
+/// Reserves the address range and the tables. Returns whether this succeeded.
 fn reserve() -> bool {
     let _lists = lock();
     match START.load(Ordering::Acquire) {
@@ -263,10 +263,10 @@ fn map(bytes: usize) -> Option<usize> {
     (mapped != libc::MAP_FAILED).then(|| mapped.expose_provenance())
 }
 
-/// Unpins all blocks in a range whose mapping the program changes, and copies their data from now on.
+/// Unpins all blocks in a range whose mapping the program changes. From then on, their data is copied.
 pub fn exclude(address: *const c_void, length: usize) {
     if !uses_own_heap() {
-        return; // the pins are those of the parent
+        return; // the pins belong to the parent
     }
     for block in in_range(address.addr()..address.addr().saturating_add(length)) {
         block.pins.exclude();

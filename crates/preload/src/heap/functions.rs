@@ -34,8 +34,8 @@ unsafe extern "C" fn free(memory: *mut c_void) {
     }
 }
 
-/// Frees memory of the C library. The first call looks up its `free`, which frees the text of an earlier error of `dlsym`: that text
-/// is lost, since nothing else can free it yet.
+/// Frees memory of the C library. The first call looks up the C library's `free`. During this lookup, `dlsym` frees the text of
+/// an earlier error. That text is leaked, because no other function can free it yet.
 unsafe fn free_real(memory: *mut c_void) {
     static LOOKUP: AtomicBool = AtomicBool::new(false);
     static IS_KNOWN: AtomicBool = AtomicBool::new(false);
@@ -49,7 +49,7 @@ unsafe fn free_real(memory: *mut c_void) {
 
 #[unsafe(no_mangle)]
 unsafe extern "C" fn realloc(memory: *mut c_void, size: usize) -> *mut c_void {
-    // SAFETY: see above. Both memories have `kept` bytes.
+    // SAFETY: see above. Both blocks have `kept` bytes.
     unsafe {
         match block(memory.addr()) {
             Some(block) if size > 0 && size <= block.size() && size > block.size() / 2 => memory,

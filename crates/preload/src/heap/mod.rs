@@ -1,12 +1,12 @@
 //! Large allocations of the program, in memory that the card can access in place.
 //!
-//! In a process that has the card to itself, allocations of [`LARGE`] bytes or more and those with the alignment of a page come
-//! from this library. It never unmaps them, so it can pin them for the card and keep them pinned: a transfer from or to such a
-//! buffer needs no copy. The first transfer of a buffer copies; the second one pins it.
+//! In a process that owns the card, allocations of at least [`LARGE`] bytes and page-aligned allocations come from this
+//! library. It never unmaps them, so it can pin them for the card and keep them pinned. A transfer from or to such a buffer
+//! needs no copy. The first transfer of a buffer copies the data; the second one pins the buffer.
 //!
 //! When a buffer is freed, it stays pinned for the next allocation of its size, up to [`CACHE`] bytes of such buffers. Functions
-//! that change mappings (`munmap`, `madvise`, ...) unpin the buffers that they affect, since the kernel would otherwise give the
-//! program other pages than the card. After `fork`, the kernel copies pinned pages for the child, so the parent keeps its own.
+//! that change mappings (`munmap`, `madvise`, ...) unpin the buffers that they affect, because the program and the card would
+//! otherwise use different pages. After `fork`, the kernel copies pinned pages for the child, so the parent keeps its own pages.
 
 mod blocks;
 mod functions;
@@ -40,7 +40,8 @@ fn allocate(size: usize, align: usize, zeroed: bool) -> Option<*mut c_void> {
     Block::allocate(size, zeroed).map(|block| block.start().cast())
 }
 
-/// Frees a block. In a child of the process that has the card, it stays allocated, since it may be pinned for the parent.
+/// Frees a block. In a child of the process that owns the card, the block stays allocated, because it may be pinned for the
+/// parent.
 fn free(block: &Block, memory: *mut c_void) {
     if exclusive::uses_own_heap() && (block.start().cast() != memory || !block.free()) {
         eprintln!("xdma: the program freed memory that is not allocated");

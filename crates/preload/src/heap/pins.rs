@@ -13,7 +13,7 @@ use xdma_chardev::{CardMemory, InPlace};
 /// Maximum size in bytes of all pinned blocks, counted for each direction.
 const MAX_PINNED: usize = 4 << 30;
 
-/// Whether the card's bus cannot pin memory.
+/// Whether the card's bus is unable to pin memory.
 static UNSUPPORTED: AtomicBool = AtomicBool::new(false);
 static PINNED: AtomicUsize = AtomicUsize::new(0);
 
@@ -46,7 +46,7 @@ impl Pins {
         }
     }
 
-    /// Unpins the block, and copies its data from now on.
+    /// Unpins the block. From then on, its data is copied.
     pub fn exclude(&self) {
         self.excluded.store(true, Ordering::Relaxed);
         self.unpin();
@@ -67,8 +67,8 @@ fn size_of_pinned(memory: &PinnedMemory) -> usize {
     xdma::memory::DmaMemory::byte_len(memory) as usize
 }
 
-/// Returns the memory for a transfer in place, or `None` if the data must be copied. The card is open in this process, so the block
-/// and its pins are not those of a parent.
+/// Returns the memory for a transfer in place, or `None` if the data must be copied. The card is open in this process, so the
+/// block and its pins do not belong to a parent process.
 #[inline]
 pub fn in_place(card: &Card, address: usize, length: usize, direction: Direction) -> Option<InPlace> {
     let block = super::block(address)?;
@@ -84,14 +84,14 @@ pub fn in_place(card: &Card, address: usize, length: usize, direction: Direction
     Some(InPlace { memory: CardMemory::Pinned(memory), offset: offset as u64 })
 }
 
-/// Pins a block, if it is used for the second time.
+/// Pins a block if it is used for the second time.
 #[cold]
 fn pin_block(card: &Card, block: &'static Block, direction: Direction) -> Option<Arc<PinnedMemory>> {
     let pins = &block.pins;
     if UNSUPPORTED.load(Ordering::Relaxed) || pins.uses.fetch_add(1, Ordering::Relaxed) == 0 {
         return None;
     }
-    // Locked until the block is pinned: another thread may pin it for its own transfer, or exclude it.
+    // The lock is held until the block is pinned, because another thread may pin the block for its own transfer, or exclude it.
     let mut place = pins.lock(direction);
     if place.is_some() || pins.is_excluded() {
         return place.clone();
@@ -114,7 +114,7 @@ fn pin_block(card: &Card, block: &'static Block, direction: Direction) -> Option
             PINNED.fetch_sub(size, Ordering::Relaxed);
             match error {
                 MemoryError::Map(MapError::NotShareable) => UNSUPPORTED.store(true, Ordering::Relaxed),
-                // For example, the limit on locked memory is reached.
+                // For example, the limit for locked memory was reached.
                 _ => pins.excluded.store(true, Ordering::Relaxed),
             }
             None
@@ -122,14 +122,15 @@ fn pin_block(card: &Card, block: &'static Block, direction: Direction) -> Option
     }
 }
 
-/// Writes each page without changing it, so that the program keeps the page when it writes to it. Before Linux 6.2, memory that is
-/// pinned only for reading can be the page of zeros, or one that a child process shares: the program's next write then replaces it.
+/// Writes to each page without changing it, so that the program keeps the same page when it writes later. Before Linux 6.2, a
+/// page that is pinned only for reading can be the zero page, or a page that is shared with a child process. The program's next
+/// write would then replace the page.
 fn make_private(block: &Block) {
     for offset in (0..block.size()).step_by(PAGE) {
         // SAFETY: the block is accessible memory; the program accesses it only as plain bytes.
         let byte = unsafe { AtomicU8::from_ptr(block.start().add(offset)) };
         let value = byte.load(Ordering::Relaxed);
-        // If it fails, the program has just written.
+        // If this fails, the program has just written to the page itself.
         let _ = byte.compare_exchange(value, value, Ordering::Relaxed, Ordering::Relaxed);
     }
 }

@@ -65,7 +65,7 @@ fn config_space(context: &Context) -> Check {
     }
 }
 
-const NO_ANSWER: &str = "the kernel shows what the card was before, see above";
+const NO_ANSWER: &str = "the kernel shows the card's earlier state, see above";
 
 fn bars(context: &Context) -> Result<Check, SetupError> {
     const NAME: &str = "BARs";
@@ -155,12 +155,12 @@ fn reset(context: &Context) -> Result<Check, SetupError> {
         Reset::WithOthers(_) => Check::note(
             NAME,
             found,
-            "before such a reset, end all programs that use these functions; the kernel makes one by itself only while all of them are bound to vfio-pci and none is open",
+            "before such a reset, end all programs that use these functions; the kernel makes such a reset by itself only while all of them are bound to vfio-pci and none is open",
         ),
         Reset::Impossible => Check::note(
             NAME,
             found,
-            "opening the card brings its channels to rest; for a full reset, load its image again, or switch the machine off and on",
+            "opening the card stops its channels; for a full reset, load its image again, or switch the machine off and on",
         ),
     })
 }

@@ -1,4 +1,4 @@
-//! Checks of a host that do not depend on a function, so that it can be prepared before there is a card.
+//! Checks of a host that do not depend on a function, so that the host can be prepared before there is a card.
 
 use super::{Check, DoctorOptions, Verdict, process, remedy};
 use crate::accounts::{self, Identity};
@@ -9,7 +9,7 @@ pub(super) fn check(host: &Host, options: &DoctorOptions, checks: &mut Vec<Check
     let identity = Identity::read(host)?;
     let missing = process::pages(host, options, None)?.missing();
     let iommu = iommu(host, missing)?;
-    // Without an IOMMU, the user decides first whether cards may access all memory.
+    // Without an IOMMU, the user must first decide whether cards may access all memory.
     let undecided = iommu.verdict == Verdict::Bad;
     checks.push(iommu);
     checks.push(driver(host)?);
@@ -38,7 +38,7 @@ pub(super) fn no_card() -> Check {
     Check::bad(
         "cards",
         "no XDMA card was found by its PCI IDs",
-        "echo 1 | sudo tee /sys/bus/pci/rescan   # after its image was loaded; for a card with custom IDs, see `vfio-setup status --all`, and name it",
+        "echo 1 | sudo tee /sys/bus/pci/rescan   # after its image was loaded; find a card with custom IDs with `vfio-setup status --all`, and name it",
     )
 }
 
@@ -83,7 +83,7 @@ fn driver(host: &Host) -> Result<Check, SetupError> {
     for list in lists {
         let Some(text) = host.text(&list)? else { continue };
         known = true;
-        // A line begins with the path of a module. In the list of modules in the kernel, it is the whole line.
+        // A line begins with the path of a module. In the list of built-in modules, the path is the whole line.
         let is_driver = |line: &str| {
             line.split(':')
                 .next()

@@ -46,7 +46,7 @@ pub struct Check {
     pub name: &'static str,
     /// Result.
     pub verdict: Verdict,
-    /// What was found.
+    /// The finding.
     pub found: String,
     /// The remedy, usually a command.
     pub remedy: Option<String>,

@@ -8,7 +8,7 @@ use crate::mode::{self, Mode};
 use crate::{Host, SetupError, status};
 use xdma::unstable::bus::sysfs::Function;
 
-/// Groups whose members can take over the machine. Nobody is to join them in order to use a card.
+/// Groups whose members can take over the machine. `doctor` never suggests joining them.
 const POWERFUL: [&str; 10] =
     ["root", "wheel", "sudo", "admin", "adm", "docker", "lxd", "disk", "shadow", "libvirt"];
 
@@ -137,7 +137,7 @@ pub(super) fn pages(
 ) -> Result<Pages, SetupError> {
     let node = function.map(Function::numa_node).transpose()?.flatten();
     let pool = |node| Pool { size: PageSize::Huge2M, node };
-    // If the kernel has no pool for the node that the firmware reports, use the pool of the host.
+    // If the kernel has no pool for the node that the firmware reports, use the pool of the whole host.
     let pool = if pool(node).total(host).is_ok() { pool(node) } else { pool(None) };
     let (free, total) = (pool.free(host).unwrap_or(0), pool.total(host).unwrap_or(0));
     let need = options.memory.div_ceil(PageSize::Huge2M.bytes());

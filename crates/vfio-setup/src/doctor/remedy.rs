@@ -1,4 +1,4 @@
-//! The commands that `doctor` suggests. Each is planned first; if it would be refused, the reason is given instead.
+//! The commands that `doctor` suggests. Each command is planned first. If it would be refused, the reason is shown instead.
 
 use super::Context;
 use crate::hugepages::{PageSize, Wanted};
@@ -34,7 +34,7 @@ fn planned_bind(context: &Context, options: BindOptions) -> String {
     or_reason(command, Plan::bind(host, &named, &with_existing_group(host, options)))
 }
 
-/// Returns the command that persists the binding of the function in addition to what is persisted already.
+/// Returns the command that persists the binding of the function and keeps the persisted configuration.
 pub(super) fn persist(context: &Context) -> String {
     match advice::to_persist(context.host, Some(&context.function)) {
         Ok((named, options)) => planned_persist(context.host, &named, options),
@@ -42,8 +42,8 @@ pub(super) fn persist(context: &Context) -> String {
     }
 }
 
-/// Returns the command that persists what is persisted already, or the binding of all cards, with a number of hugepages of 2 MiB, if any
-/// are missing.
+/// Returns the command that persists a number of 2 MiB hugepages if some are missing. The command keeps the persisted
+/// configuration, or binds all cards if there is none.
 pub(super) fn persist_host(host: &Host, missing_pages: Option<u64>, no_iommu: bool) -> String {
     match advice::to_persist(host, None) {
         Ok((named, mut options)) => {
@@ -67,12 +67,12 @@ pub(super) fn persisted_pages(host: &Host, count: u64) -> bool {
 fn planned_persist(host: &Host, named: &[PciAddress], options: BindOptions) -> String {
     let command = advice::persist_with(host, named, &options);
     let mut options = with_existing_group(host, options);
-    // `persist` needs a group. The number of a system group stands for the one that the command creates first.
+    // `persist` needs a group that exists. A placeholder, 0, stands for the group that the command creates first.
     options.group.get_or_insert_with(|| "0".into());
     or_reason(command, persist::persist(host, named, &options))
 }
 
-/// Removes a group that does not exist, which the command creates first.
+/// Removes the group from the options if it does not exist, because the command creates it before it binds.
 fn with_existing_group(host: &Host, options: BindOptions) -> BindOptions {
     let group = options.group.filter(|group| accounts::group(host, group).is_ok());
     BindOptions { group, ..options }

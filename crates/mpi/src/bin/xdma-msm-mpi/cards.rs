@@ -16,7 +16,7 @@ use xdma_emulated_card::emulator::logic::{
 use xdma_emulated_card::emulator::{CardFile, EmulatedCard, EmulatorOptions};
 use xdma_emulated_card::{connect, described, start_like};
 
-/// Pairs per second of a card that a fault hits while it computes.
+/// Speed in pairs per second of a card with an injected fault. It is low, so that the fault hits while the card computes.
 const SLOWED: f64 = 8192.0;
 
 /// The cards of a rank.
@@ -59,8 +59,8 @@ fn named(args: &Args) -> Vec<CardSource> {
     args.card.iter().map(source).collect()
 }
 
-/// Returns emulated cards, and the one that a fault hits: the last. Their names contain the rank, since the logs of all ranks are
-/// mixed.
+/// Returns the emulated cards, and the card that a fault hits, which is the last one. The names contain the rank, because the
+/// logs of all ranks are mixed.
 fn emulated(
     count: u16,
     rank: usize,

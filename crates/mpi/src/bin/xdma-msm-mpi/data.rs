@@ -37,7 +37,7 @@ pub fn scalars(count: usize, seed: u64) -> Vec<Fr> {
     (0..count).map(|_| Fr::rand(&mut rng)).collect()
 }
 
-/// Returns whether `sum` is what halo2curves computes, which shares no code with the emulated cards.
+/// Returns whether halo2curves computes the same sum. It shares no code with the emulated cards.
 pub fn is_sum(sum: &G1Projective, inputs: &Inputs<'_>) -> Result<bool> {
     let mut points = vec![0; inputs.points.len() * POINT_BYTES];
     arkworks::points_to_bytes(inputs.points, &mut points)?;

@@ -67,13 +67,13 @@ impl FromStr for RankFault {
 }
 
 impl Fault {
-    /// Returns whether the fault is one of a card.
+    /// Returns whether the fault is that of a card.
     pub fn is_of_card(self) -> bool {
         matches!(self, Self::CardGone | Self::CardHung | Self::CardWrong)
     }
 }
 
-/// Lets a fault happen that hits the rank before it opens its cards.
+/// Injects a fault that hits the rank before it opens its cards.
 pub fn happen_at_start(fault: Option<Fault>) {
     match fault {
         Some(Fault::Panic) => panic!("--fault panic"),
@@ -82,7 +82,7 @@ pub fn happen_at_start(fault: Option<Fault>) {
     }
 }
 
-/// Waits until the last card computes, and then lets the fault happen. `emulated` is that card.
+/// Waits until the last card computes, and then injects the fault. `emulated` is that card.
 pub fn inject_while_computing(fault: Fault, cards: &Arc<Cards>, emulated: Option<Arc<EmulatedCard>>) {
     let cards = Arc::downgrade(cards);
     thread::spawn(move || {
@@ -90,7 +90,7 @@ pub fn inject_while_computing(fault: Fault, cards: &Arc<Cards>, emulated: Option
         while !cards.upgrade().is_none_or(computes) {
             thread::sleep(Duration::from_millis(1));
         }
-        // Well inside the part, which takes the slowed card longer than this.
+        // The fault must hit during the part. The slowed card needs longer than this for it.
         thread::sleep(Duration::from_millis(100));
         match (fault, emulated) {
             (Fault::Kill, _) => signal(Signal::KILL),

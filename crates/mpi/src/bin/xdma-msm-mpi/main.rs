@@ -1,6 +1,7 @@
 //! Computes sums over the cards of several hosts, and compares them with halo2curves on the CPU.
 //!
-//! Started by `mpirun`, Slurm, or Kubernetes' MPI operator: every process is a rank with its own cards. Started alone, it is one rank.
+//! If it is started by `mpirun`, Slurm or Kubernetes' MPI operator, every process is a rank with its own cards. Otherwise, it
+//! is one rank.
 
 mod args;
 mod cards;
@@ -22,7 +23,7 @@ use tracing_subscriber::filter::LevelFilter;
 use xdma_mpi::{Member, Options, Root, Worker};
 
 fn main() -> ExitCode {
-    // Before MPI is initialized, so that `--help` and usage errors need no other rank.
+    // Parse the arguments before MPI is initialized, so that `--help` and usage errors need no other rank.
     let args = Args::parse();
     tracing_subscriber::fmt()
         .with_writer(stderr)
