@@ -41,7 +41,8 @@ pub struct ContextOptions {
     /// if there is none. The check doubles the work of the card and the DMA memory for points; the CPU computes an inner product
     /// of the scalars, which costs about 0.5 % of the MSM on the CPU.
     /// Registering a key then takes about 2 s for each 2^16 points. Proofs do not need this check:
-    /// [`OnCard::prove`](crate::OnCard::prove) verifies them. It also takes 32 bytes of memory for each point.
+    /// [`OnCard::prove`](crate::OnCard::prove) verifies them. It also takes 96 bytes of host memory for each point: its tag, and a
+    /// secret scalar.
     pub check_msms: bool,
     /// Whether [`OnCard::prove`](crate::OnCard::prove) verifies each proof. It takes about 0.7 ms.
     pub verify_proofs: bool,

@@ -58,6 +58,9 @@ pub(crate) struct Queue {
     pub status: CardStatus,
     /// Maximum number of pairs of a job.
     pub max_pairs: usize,
+    /// A smaller part counts as one of this many pairs: its time is mostly that of the design's reduction. Otherwise, a card that
+    /// computed a small part would seem so slow that it would get no part of large sums any more.
+    smallest: usize,
     parts: VecDeque<Part>,
     controls: VecDeque<Control>,
     /// Whether its thread has ended.
@@ -68,7 +71,7 @@ pub(crate) struct Queue {
 }
 
 impl Queue {
-    pub fn new(name: Arc<str>) -> Self {
+    pub fn new(name: Arc<str>, smallest: usize) -> Self {
         let status = CardStatus {
             name,
             state: CardState::OutOfService { reason: "the card is being opened".into() },
@@ -85,7 +88,8 @@ impl Queue {
             last_error: None,
         };
         let (parts, controls) = (VecDeque::new(), VecDeque::new());
-        Self { status, max_pairs: 0, parts, controls, ended: false, running: 0, measured: (0.0, 0.0) }
+        let (ended, running, measured) = (false, 0, (0.0, 0.0));
+        Self { status, max_pairs: 0, smallest, parts, controls, ended, running, measured }
     }
 
     pub fn status(&self) -> CardStatus {
@@ -97,9 +101,15 @@ impl Queue {
         self.parts.iter().map(|part| part.pairs.len()).sum()
     }
 
-    /// Returns the number of pairs that the card computes or that wait for it.
+    /// The cost of a part, in pairs.
+    fn cost(&self, pairs: usize) -> f64 {
+        pairs.max(self.smallest) as f64
+    }
+
+    /// The cost of what it computes and of what waits for it.
     fn load(&self) -> f64 {
-        (self.running + self.queued()) as f64
+        let running = if self.running > 0 { self.cost(self.running) } else { 0.0 };
+        running + self.parts.iter().map(|part| self.cost(part.pairs.len())).sum::<f64>()
     }
 
     /// Queues a request. If the thread has ended, drops the request instead, and with it the sender of the reply.
@@ -109,10 +119,10 @@ impl Queue {
         }
     }
 
-    /// Records that the thread has ended. Drops all requests.
-    pub fn end(&mut self) {
+    /// Records that the thread has ended. Returns all requests, to be dropped without the lock: they can own the caller's points.
+    pub fn end(&mut self) -> VecDeque<Control> {
         self.ended = true;
-        self.controls.clear();
+        std::mem::take(&mut self.controls)
     }
 
     /// Records that the running part has ended with a result.
@@ -120,7 +130,7 @@ impl Queue {
         let pairs = std::mem::take(&mut self.running);
         let (all_pairs, all_seconds) = self.measured;
         self.measured =
-            (all_pairs * DECAY + pairs as f64, all_seconds * DECAY + time.as_secs_f64().max(1e-9));
+            (all_pairs * DECAY + self.cost(pairs), all_seconds * DECAY + time.as_secs_f64().max(1e-9));
         self.status.parts += 1;
         self.status.pairs += pairs as u64;
         self.status.bytes_copied += bytes_copied;
@@ -213,7 +223,8 @@ impl Queues {
         let waiting = (0..self.cards.len()).filter(|card| !self.cards[*card].parts.is_empty());
         let victim = waiting.max_by(|a, b| backlog(a).total_cmp(&backlog(b)))?;
         let part = self.cards[victim].parts.back()?;
-        let is_earlier = part.pairs.len() as f64 / self.speed(thief) < backlog(&victim);
+        let cost = self.cards[thief].cost(part.pairs.len());
+        let is_earlier = cost / self.speed(thief) < backlog(&victim);
         let fits = part.pairs.len() <= self.cards[thief].max_pairs;
         let allowed = !part.tried.contains(&thief);
         if is_earlier && fits && allowed { self.cards[victim].parts.pop_back() } else { None }
@@ -249,7 +260,7 @@ mod tests {
 
     fn queues(speeds: &[Option<f64>]) -> Queues {
         let card = |speed: &Option<f64>| {
-            let mut queue = Queue::new("card".into());
+            let mut queue = Queue::new("card".into(), 1);
             (queue.status.state, queue.status.speed, queue.max_pairs) = (CardState::InService, *speed, 1000);
             queue
         };
@@ -290,6 +301,21 @@ mod tests {
         assert!(parts.into_iter().all(|part| queues.assign(part, 1).is_err()));
         queues.assign(sum(500), 1).unwrap();
         assert_eq!(loads(&queues), [500, 0]);
+    }
+
+    #[test]
+    fn a_card_that_computed_a_small_part_still_gets_large_ones() {
+        const MIN_PART: usize = 1000;
+        let mut queues = queues(&[None, None]);
+        queues.cards.iter_mut().for_each(|queue| queue.smallest = MIN_PART);
+        for (card, pairs) in [(0, 10), (1, 1000)] {
+            queues.assign(Part { tried: vec![1 - card], ..sum(pairs) }, MIN_PART).unwrap();
+            assert!(matches!(queues.next(card), Some(Next::Part(_))));
+            // The same speed: a microsecond for each pair, and as long as 1000 pairs for the reduction.
+            queues.cards[card].finish(Duration::from_micros(pairs as u64 + 1000), 0);
+        }
+        queues.assign(sum(10_000), MIN_PART).unwrap();
+        assert!(loads(&queues).iter().all(|load| *load > 3000), "{:?}", loads(&queues));
     }
 
     #[test]

@@ -10,6 +10,7 @@ use std::ops::Range;
 use std::process;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread;
 use std::time::Duration;
 
 /// The queues, behind a lock that is held only to move parts and counts.
@@ -31,7 +32,9 @@ pub(crate) struct Computed {
 
 impl Shared {
     pub fn new(names: &[Arc<str>], options: &CardsOptions) -> Self {
-        let cards = names.iter().map(|name| Queue::new(Arc::clone(name))).collect();
+        // With a larger minimum, which keeps sums whole, the time of a part still depends on its size.
+        let smallest = options.min_part.clamp(1, CardsOptions::default().min_part);
+        let cards = names.iter().map(|name| Queue::new(Arc::clone(name), smallest)).collect();
         Self {
             queues: Mutex::new(Queues { cards, closing: false }),
             changed: Condvar::new(),
@@ -150,8 +153,9 @@ impl Shared {
             queue.finish(time, bytes_copied);
             Arc::clone(&queue.status.name)
         });
-        tracing::debug!(card = %name, pairs = part.pairs.len(), ?time, "part");
-        part.sum.add(&point, PartReport { card: name, pairs: part.pairs, time });
+        let pairs = part.pairs.len();
+        part.sum.add(&point, PartReport { card: Arc::clone(&name), pairs: part.pairs, time });
+        log(|| tracing::debug!(card = %name, pairs, ?time, "part"));
     }
 
     /// Records that a card failed to compute a part, and gives the part to others.
@@ -168,10 +172,12 @@ impl Shared {
             Arc::clone(&queue.status.name)
         });
         let pairs = part.pairs.len();
-        tracing::warn!(card = %name, pairs, %error, "the card failed to compute a part of a sum; other cards compute it");
-        part.sum.record_failure(CardFailure { card: name, pairs, error: Arc::clone(error) });
+        part.sum.record_failure(CardFailure { card: Arc::clone(&name), pairs, error: Arc::clone(error) });
         part.tried.push(card);
         self.assign(part);
+        log(|| {
+            tracing::warn!(card = %name, pairs, %error, "the card failed to compute a part of a sum; other cards compute it");
+        });
     }
 
     /// Takes a card out of service, and gives the parts that waited for it to others.
@@ -182,17 +188,19 @@ impl Shared {
             let (name, was_in_service) = (Arc::clone(&status.name), status.is_in_service());
             (name, was_in_service, queues.take_out(card, reason.into()))
         };
-        if was_in_service {
-            tracing::warn!(card = %name, reason, "the card is out of service until it is readmitted");
-        }
         for part in parts {
             self.assign(part);
+        }
+        if was_in_service {
+            log(|| {
+                tracing::warn!(card = %name, reason, "the card is out of service until it is readmitted");
+            });
         }
     }
 
     /// Records that the thread of a card has ended.
     pub fn end(&self, card: usize) {
-        self.with_card(card, Queue::end);
+        drop(self.with_card(card, Queue::end));
         if !self.is_closing() {
             self.take_out(card, &PartError::ThreadEnded.to_string());
         }
@@ -209,13 +217,22 @@ impl Shared {
     /// Ends all sums and all card threads.
     pub fn close(&self) {
         self.closing.store(true, Ordering::Relaxed);
-        let parts = {
+        let (parts, controls) = {
             let mut queues = self.queues();
             queues.closing = true;
-            queues.cards.iter_mut().for_each(Queue::end);
-            queues.drain()
+            let controls: Vec<_> = queues.cards.iter_mut().map(Queue::end).collect();
+            (queues.drain(), controls)
         };
+        drop(controls);
         self.changed.notify_all();
         parts.iter().for_each(|part| part.sum.fail_closed());
+    }
+}
+
+/// Logs an event, after the work that it reports. A subscriber can panic: that of `tracing_subscriber::fmt` does if it writes to a
+/// pipe that was closed. No part is lost then. While the thread unwinds, nothing is logged, since a second panic ends the process.
+fn log(event: impl FnOnce()) {
+    if !thread::panicking() {
+        event();
     }
 }

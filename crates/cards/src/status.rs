@@ -36,7 +36,9 @@ pub struct CardStatus {
     pub wrong_results: u64,
     /// How often it was readmitted.
     pub readmissions: u64,
-    /// Measured pairs per second, in which recent parts count most. `None` before the first part.
+    /// Measured pairs per second, in which recent parts count most. A part of fewer than
+    /// [`min_part`](crate::CardsOptions::min_part) pairs, or 2^15 if that is less, counts as one of that many, since its time is mostly
+    /// that of the design's reduction. `None` before the first part.
     pub speed: Option<f64>,
     /// Pairs that it computes now.
     pub running_pairs: u64,

@@ -66,6 +66,10 @@ impl PendingSum {
     /// Returns [`SumError::Deadline`] if the sum is not finished in time. The sum is then still in progress. All other errors
     /// are final, and no part of the sum is returned.
     pub fn wait(&mut self, limit: Duration) -> Result<Sum, SumError> {
+        if self.shared.is_forked() {
+            // Nothing in this process computes it.
+            return Err(SumError::Closed);
+        }
         let begin = Instant::now();
         let mut progress = self.state.progress();
         while !progress.is_finished() {

@@ -149,14 +149,13 @@ impl Worker {
         let (shared, begin) = (Arc::clone(&self.shared), Instant::now());
         let mut claim = Claim { shared: &shared, card: self.index, part: Some(part) };
         let Some(part) = &claim.part else { return };
-        let result = self.compute_part(part);
-        let Some(part) = claim.part.take() else { return };
-        match result {
+        match self.compute_part(part) {
             Ok((point, bytes_copied)) => {
                 self.failures = 0;
+                let Some(part) = claim.part.take() else { return };
                 self.shared.finish(self.index, part, Computed { point, time: begin.elapsed(), bytes_copied });
             }
-            Err(error) => self.handle_failure(part, &Arc::new(error)),
+            Err(error) => self.handle_failure(claim, &Arc::new(error)),
         }
     }
 
@@ -197,9 +196,9 @@ impl Worker {
     }
 
     /// Gives a part to other cards, and recovers this one or takes it out of service.
-    fn handle_failure(&mut self, part: Part, error: &Arc<PartError>) {
+    fn handle_failure(&mut self, claim: Claim<'_>, error: &Arc<PartError>) {
         if error.spares_the_card() {
-            self.shared.fail(self.index, part, error);
+            claim.fail(error);
             if self.computer.as_ref().is_some_and(Computer::is_busy) {
                 // Removes the abandoned job from the card. This is not a failure of the card.
                 self.recover();
@@ -215,7 +214,7 @@ impl Worker {
             self.shared.take_out(self.index, &error.to_string());
         }
         // Reassign the part before the recovery, so that other cards do not wait for this one.
-        self.shared.fail(self.index, part, error);
+        claim.fail(error);
         if !is_gone && !error.is_wrong_result() {
             self.recover();
         }
@@ -293,6 +292,15 @@ struct Claim<'a> {
     shared: &'a Shared,
     card: usize,
     part: Option<Part>,
+}
+
+impl Claim<'_> {
+    /// Gives the part to other cards.
+    fn fail(mut self, error: &Arc<PartError>) {
+        if let Some(part) = self.part.take() {
+            self.shared.fail(self.card, part, error);
+        }
+    }
 }
 
 impl Drop for Claim<'_> {

@@ -32,6 +32,26 @@ fn dropping_the_cards_ends_sums_in_progress() {
     assert!(other && begin.elapsed() < Duration::from_secs(8), "{:?}", begin.elapsed());
 }
 
+/// A child process has none of the threads that compute.
+#[test]
+fn a_sum_of_the_parent_is_closed_in_a_forked_child() {
+    let fixture = Fixture::new(vec![slow(1000.0)], 500, options());
+    let scalars = Scalars::from_fr(fixture.scalars.clone());
+    let mut pending = fixture.cards.submit(&fixture.bases, 0, &scalars, 0..500).unwrap();
+    // SAFETY: the child uses no other thread, and ends without running destructors of others.
+    let child = unsafe { libc::fork() };
+    if child == 0 {
+        let is_closed = matches!(pending.wait(LIMIT), Err(SumError::Closed));
+        // SAFETY: as above.
+        unsafe { libc::_exit(if is_closed { 0 } else { 1 }) }
+    }
+    let mut status = 0;
+    // SAFETY: the child exists.
+    unsafe { libc::waitpid(child, &raw mut status, 0) };
+    assert_eq!(status, 0);
+    assert!(pending.wait(LIMIT).unwrap().point == cpu(&fixture.points, &fixture.scalars));
+}
+
 #[test]
 fn an_abandoned_sum_leaves_the_cards_usable() {
     let fixture = Fixture::new(vec![slow(1000.0); 2], 2000, options());

@@ -1,8 +1,8 @@
 //! Sums equal those of the CPU.
 
 use crate::common::{Fixture, LIMIT, cpu, emulated, options, points, scalars, source};
-use ark_bn254::{Fr, G1Projective};
-use ark_ff::{AdditiveGroup, BigInt, PrimeField};
+use ark_bn254::{Fr, G1Affine, G1Projective};
+use ark_ff::{AdditiveGroup, BigInt, Field, PrimeField};
 use std::sync::Arc;
 use std::time::Duration;
 use xdma_cards::{
@@ -40,6 +40,31 @@ fn ranges_and_both_forms_of_scalars() {
             assert!(sum.point == expected, "{first}, {range:?}");
             assert!(pending.is_finished() && matches!(pending.wait(LIMIT), Err(SumError::Taken)));
         }
+    }
+}
+
+/// Infinity, equal points, opposite points and zeros are not mistaken for wrong results, wherever a sum begins.
+#[test]
+fn special_points_and_scalars_pass_the_check() {
+    let mut points = points(70);
+    (points[0], points[3], points[65]) = (G1Affine::identity(), -points[4], points[66]);
+    let mut values = scalars(70);
+    (values[3], values[5], values[66]) = (values[4], Fr::ZERO, Fr::ONE);
+    let emulated = [0, 1].map(|_| emulated(MsmModelOptions::default()));
+    let sources = emulated.iter().map(|card| source("card", card));
+    let cards = Cards::open(sources, CardsOptions { check: true, min_part: 1, ..options() }).unwrap();
+    let (bases, empty) = (cards.register(points.clone()).unwrap(), cards.register(vec![]).unwrap());
+    for values in [values, vec![Fr::ZERO; 70]] {
+        let scalars = Scalars::from_fr(values.clone());
+        for (first, range) in [(0, 0..1), (5, 5..6), (0, 0..70), (3, 3..5), (1, 2..65), (65, 66..67)] {
+            let sum = cards.submit(&bases, first, &scalars, range.clone()).unwrap().wait(LIMIT).unwrap();
+            assert!(sum.failures.is_empty(), "{first}, {range:?}: {:?}", sum.failures);
+            assert!(sum.point == cpu(&points[first..first + range.len()], &values[range]));
+        }
+        assert_eq!(
+            cards.submit(&empty, 0, &scalars, 70..70).unwrap().wait(LIMIT).unwrap().point,
+            G1Projective::ZERO
+        );
     }
 }
 
