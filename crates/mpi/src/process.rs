@@ -5,6 +5,7 @@ use mpi::ffi;
 use mpi::topology::SimpleCommunicator;
 use mpi::traits::{AsRaw, Communicator};
 use std::panic;
+use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 use std::thread;
 use std::time::Duration;
 
@@ -46,13 +47,18 @@ pub(crate) fn abort_on_panic(communicator: &SimpleCommunicator) {
     }));
 }
 
-/// Ends the process if MPI is not finalized in time, for example because another rank is killed at that moment.
-pub(crate) fn abort_if_finalizing_takes_longer_than(limit: Duration) {
+/// Ends the process unless the returned value is dropped in time, once MPI is finalized. Another rank may be killed at that moment.
+#[must_use]
+pub(crate) fn abort_if_finalizing_takes_longer_than(limit: Duration) -> Sender<()> {
+    let (finalizing, finalized) = channel();
     thread::spawn(move || {
-        thread::sleep(limit);
-        eprintln!("xdma-mpi: finalizing MPI took longer than {limit:.0?}; another rank may have died");
-        std::process::exit(exit_code::SILENT.into());
+        // The program may do other things afterwards, for any time.
+        if finalized.recv_timeout(limit) == Err(RecvTimeoutError::Timeout) {
+            eprintln!("xdma-mpi: finalizing MPI took longer than {limit:.0?}; another rank may have died");
+            std::process::exit(exit_code::SILENT.into());
+        }
     });
+    finalizing
 }
 
 /// The pause between two polls. It grows, so that a short wait is precise and a long one costs hardly any processor time.
@@ -69,5 +75,18 @@ impl Pause {
     pub fn sleep(&mut self) {
         thread::sleep(self.0);
         self.0 = (self.0 * 2).min(Self::LONGEST);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_program_continues_after_mpi_is_finalized() {
+        let limit = Duration::from_millis(50);
+        drop(abort_if_finalizing_takes_longer_than(limit));
+        // Otherwise, the process ends here.
+        thread::sleep(4 * limit);
     }
 }

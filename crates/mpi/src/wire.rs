@@ -1,7 +1,7 @@
 //! Points and scalars as MPI data types.
 
 use ark_bn254::{Fq, Fr, G1Affine, G1Projective};
-use ark_ff::{BigInt, PrimeField};
+use ark_ff::{AdditiveGroup, BigInt, PrimeField, Zero};
 use mpi::collective::UnsafeUserOperation;
 use mpi::datatype::{DatatypeRef, Equivalence, UserDatatype};
 use mpi::ffi::MPI_Datatype;
@@ -18,7 +18,8 @@ pub(crate) struct Wire<const WORDS: usize>(pub [u64; WORDS]);
 pub(crate) type WireScalar = Wire<4>;
 /// An affine point, 64 bytes: x, then y. Infinity is (0, 0).
 pub(crate) type WirePoint = Wire<8>;
-/// A partial sum, 96 bytes: a Jacobian point, X, then Y, then Z.
+/// A partial sum, 96 bytes: a Jacobian point, X, then Y, then Z. Infinity is (1, 1, 0) only, so that memory which no rank has written
+/// is not a part.
 pub(crate) type WireSum = Wire<12>;
 
 macro_rules! equivalence {
@@ -83,6 +84,7 @@ pub(crate) fn point_from_wire(wire: &WirePoint) -> Option<G1Affine> {
 }
 
 pub(crate) fn sum_to_wire(sum: &G1Projective) -> WireSum {
+    let sum = if sum.is_zero() { &G1Projective::ZERO } else { sum };
     let mut words = [0; 12];
     for (words, coordinate) in words.chunks_exact_mut(4).zip([sum.x, sum.y, sum.z]) {
         words.copy_from_slice(&coordinate.0.0);
@@ -90,10 +92,13 @@ pub(crate) fn sum_to_wire(sum: &G1Projective) -> WireSum {
     Wire(words)
 }
 
-/// Returns `None` if a coordinate is not reduced.
+/// Returns `None` if a coordinate is not reduced, or if Z is zero and this is not (1, 1, 0).
 pub(crate) fn sum_from_wire(wire: &WireSum) -> Option<G1Projective> {
     let coordinate = |element| wire.coordinate(element);
-    wire.is_reduced().then(|| G1Projective::new_unchecked(coordinate(0), coordinate(1), coordinate(2)))
+    let sum = wire
+        .is_reduced()
+        .then(|| G1Projective::new_unchecked(coordinate(0), coordinate(1), coordinate(2)))?;
+    (!sum.is_zero() || *wire == sum_to_wire(&sum)).then_some(sum)
 }
 
 /// Returns the reduction of partial sums: the addition of points.
@@ -129,7 +134,6 @@ unsafe extern "C" fn add(parts: *mut c_void, sums: *mut c_void, len: *mut c_int,
 mod tests {
     use super::*;
     use ark_ec::{AffineRepr, CurveGroup, PrimeGroup};
-    use ark_ff::AdditiveGroup;
 
     #[test]
     fn points_and_scalars_are_the_same_after_the_transport() {
@@ -149,6 +153,14 @@ mod tests {
         assert!(scalar_from_wire(&Wire([u64::MAX; 4])).is_none());
         assert!(point_from_wire(&Wire([u64::MAX; 8])).is_none());
         assert!(sum_from_wire(&Wire([u64::MAX; 12])).is_none());
+    }
+
+    #[test]
+    fn memory_that_no_rank_has_written_is_not_a_part() {
+        assert!(sum_from_wire(&WireSum::ZERO).is_none());
+        let generator = G1Projective::generator();
+        let opposite = generator - generator.double() + generator;
+        assert_eq!(sum_from_wire(&sum_to_wire(&opposite)), Some(G1Projective::ZERO));
     }
 
     #[test]

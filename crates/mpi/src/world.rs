@@ -145,7 +145,7 @@ impl World {
         mut ready: impl FnMut() -> Option<T>,
     ) -> T {
         let grace = if self.is_root() { ROOT_GRACE } else { WORKER_GRACE };
-        match self.wait_until(phase, limit + grace, &mut ready) {
+        match self.wait_until(phase, limit.saturating_add(grace), &mut ready) {
             Ok(value) => value,
             Err(waited) if self.is_root() => self.end_at_deadline(phase, waited, &pending()),
             Err(waited) => {
@@ -345,7 +345,7 @@ impl World {
             let (mut request, begin, mut pause) = (start(scope), Instant::now(), Pause::new());
             while let Err(unfinished) = request.test() {
                 request = unfinished;
-                if begin.elapsed() > self.options.deadline + WORKER_GRACE {
+                if begin.elapsed() > self.options.deadline.saturating_add(WORKER_GRACE) {
                     let (phase, waited) = ("a control message", begin.elapsed());
                     let silent = vec![self.place(other).to_string()];
                     self.abort(&Failure::Silent { phase, waited, silent, late: vec![] });
@@ -375,9 +375,11 @@ impl World {
             self.await_abort();
             self.abort(&Failure::Left { place: self.place(self.rank()) });
         }
-        abort_if_finalizing_takes_longer_than(self.options.deadline + WORKER_GRACE);
+        let finalizing =
+            abort_if_finalizing_takes_longer_than(self.options.deadline.saturating_add(WORKER_GRACE));
         let Self { addition, communicator, universe, .. } = self;
         drop((addition, communicator));
         drop(universe);
+        drop(finalizing);
     }
 }
