@@ -270,7 +270,9 @@ impl Drop for Cards {
             return std::mem::forget(threads);
         }
         self.shared.close();
-        for thread in threads {
+        // A point source can own the cards, and may be dropped by the thread of a card, which then ends by itself.
+        let this = thread::current().id();
+        for thread in threads.into_iter().filter(|thread| thread.thread().id() != this) {
             // A panic has already been printed, and the card was taken out of service.
             let _ = thread.join();
         }

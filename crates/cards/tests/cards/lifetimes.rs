@@ -1,13 +1,16 @@
 //! What happens to sums, cards and memory at the end.
 
-use crate::common::{Fixture, LIMIT, cpu, emulated, eventually, options, points, scalars, slow};
+use crate::common::{Fixture, LIMIT, cpu, emulated, eventually, options, points, scalars, slow, source};
+use ark_bn254::G1Affine;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::mpsc::{Sender, channel};
+use std::thread::{self, ThreadId};
 use std::time::{Duration, Instant};
 use xdma::card::{Card, CardName, CardOptions};
 use xdma::unstable::card::Companions;
 use xdma::unstable::memory::ReleaseObserver;
-use xdma_cards::{CardSource, Cards, CardsOptions, ReadmitError, Scalars, SumError};
+use xdma_cards::{CardSource, Cards, CardsOptions, PointSource, ReadmitError, Scalars, SumError};
 use xdma_emulated_card::emulator::EmulatedCard;
 use xdma_emulated_card::emulator::faults::Kind;
 use xdma_emulated_card::emulator::logic::MsmModelOptions;
@@ -18,11 +21,11 @@ fn dropping_the_cards_ends_sums_in_progress() {
     let scalars = Scalars::from_fr(fixture.scalars.clone());
     let mut pending: Vec<_> =
         (0..4).map(|_| fixture.cards.submit(&fixture.bases, 0, &scalars, 0..2000).unwrap()).collect();
-    std::thread::sleep(Duration::from_millis(100));
+    thread::sleep(Duration::from_millis(100));
     let begin = Instant::now();
     let other = {
         // Moves the cards out of the fixture, to drop them first.
-        let cards = std::thread::spawn(move || drop(fixture));
+        let cards = thread::spawn(move || drop(fixture));
         pending.iter_mut().all(|pending| matches!(pending.wait(LIMIT), Err(SumError::Closed))) && {
             cards.join().unwrap();
             true
@@ -30,6 +33,48 @@ fn dropping_the_cards_ends_sums_in_progress() {
     };
     // They would take 20 s.
     assert!(other && begin.elapsed() < Duration::from_secs(8), "{:?}", begin.elapsed());
+}
+
+/// Points that own the cards on which they are registered.
+struct Owning {
+    points: Vec<G1Affine>,
+    /// Dropped first.
+    _cards: Arc<Cards>,
+    _dropped: Dropped,
+}
+
+impl PointSource for Owning {
+    fn read(&self, read: &mut dyn FnMut(&[G1Affine])) {
+        read(&self.points);
+    }
+}
+
+/// Tells which thread drops it, and whether that thread panics.
+struct Dropped(Sender<(ThreadId, bool)>);
+
+impl Drop for Dropped {
+    fn drop(&mut self) {
+        self.0.send((thread::current().id(), thread::panicking())).unwrap();
+    }
+}
+
+/// The last owner of the cards is dropped by the thread of a card, which cannot wait for itself.
+#[test]
+fn the_thread_of_a_card_can_drop_the_cards() {
+    let emulated = emulated(slow(500.0));
+    let cards = Arc::new(Cards::open([source("card", &emulated)], options()).unwrap());
+    let (sender, dropped) = channel();
+    let owning = Owning { points: points(300), _cards: Arc::clone(&cards), _dropped: Dropped(sender) };
+    let bases = cards.register(owning).unwrap();
+    let pending = cards.submit(&bases, 0, &Scalars::from_fr(scalars(300)), 0..300).unwrap();
+    eventually("the part does not run", || cards.status()[0].running_pairs > 0);
+    drop((cards, pending, bases));
+    let (by, is_panicking) = dropped.recv_timeout(LIMIT).unwrap();
+    assert!(by != thread::current().id() && !is_panicking);
+    // The card is closed: it serves one client at a time.
+    eventually("the card stays open", || {
+        xdma_emulated_card::connect(&emulated, CardOptions::default()).is_ok()
+    });
 }
 
 /// A child process has none of the threads that compute.
