@@ -24,9 +24,12 @@ pub mod memory {
 
     use crate::memory::{Buffer, MemoryError};
 
-    /// Returns the address of a buffer's first byte in this process. The memory is mapped as long as the buffer exists. Code that uses
-    /// the pointer must create no reference to bytes that the card may write.
-    pub fn pointer(buffer: &Buffer) -> *mut u8 {
+    /// Returns the address of a buffer's first byte in this process.
+    ///
+    /// # Safety
+    ///
+    /// The pointer is not used after the buffer is dropped, and no reference is created to bytes that the card may write.
+    pub unsafe fn pointer(buffer: &Buffer) -> *mut u8 {
         buffer.as_mut_ptr()
     }
 
@@ -223,7 +226,7 @@ pub mod card {
     ///
     /// # Safety
     ///
-    /// The bytes are plain bytes, and stay allocated until [`RawMemory::release`] has succeeded. While a method of [`RawMemory`] that
+    /// The bytes are plain bytes, and stay allocated until [`RawMemory::release`] has succeeded and the result is dropped. While a method of [`RawMemory`] that
     /// takes `&mut self` runs, nothing else accesses them. No Rust reference to bytes that the card may write is used before that.
     pub unsafe fn register_raw(
         card: &Card,
@@ -266,13 +269,13 @@ pub mod msm {
     ///
     /// # Safety
     ///
-    /// The bytes stay allocated, and nothing writes them, until [`release_points`] has succeeded.
+    /// The bytes stay allocated, and nothing writes them, until [`release_points`] has succeeded and the points are dropped.
     pub unsafe fn register_points(card: &Card, points: *const u8, count: usize) -> Result<Points, DataError> {
         // SAFETY: the caller's contract. The memory is only read.
         unsafe { Points::register_raw(card, points.cast_mut(), count) }
     }
 
-    /// Returns points of [`register_points`] to their owner. For other points, this does nothing.
+    /// Revokes the card's access to points of [`register_points`]. For other points, this does nothing.
     ///
     /// # Errors
     ///

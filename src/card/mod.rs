@@ -2,6 +2,7 @@
 
 mod capability;
 mod error;
+mod foreign;
 mod identify;
 mod inspect;
 mod interrupts;
@@ -31,9 +32,6 @@ use crate::channel::{
     WriteBackArea,
 };
 use crate::memory::order::Claims;
-use crate::memory::pinned::PinnedMemory;
-use crate::memory::raw::RawMemory;
-use crate::memory::shared_memory::SharedMemory;
 use crate::memory::{
     Access, Buffer, DmaSpace, HugePages, MemoryError, Process, RegisterError, Registered, SharedBlock, ToCard,
 };
@@ -377,41 +375,6 @@ impl Card {
         direction: Direction,
     ) -> Result<Registered<T>, RegisterError<T>> {
         self.inner.space.register(data, access(direction))
-    }
-
-    /// # Safety
-    ///
-    /// As for [`PinnedMemory::new`].
-    pub(crate) unsafe fn pin(
-        &self,
-        ptr: *mut u8,
-        len: u64,
-        direction: Direction,
-        owner: Box<dyn Any + Send + Sync>,
-    ) -> Result<PinnedMemory, MemoryError> {
-        // SAFETY: the caller's contract.
-        unsafe { PinnedMemory::new(&self.inner.space, ptr, len, access(direction), owner) }
-    }
-
-    /// # Safety
-    ///
-    /// As for [`RawMemory::new`].
-    pub(crate) unsafe fn register_raw(
-        &self,
-        ptr: *mut u8,
-        len: u64,
-        direction: Direction,
-    ) -> Result<RawMemory, MemoryError> {
-        // SAFETY: the caller's contract.
-        unsafe { RawMemory::new(&self.inner.space, ptr, len, access(direction)) }
-    }
-
-    pub(crate) fn allocate_shared(
-        &self,
-        len: u64,
-        direction: Direction,
-    ) -> Result<SharedMemory, MemoryError> {
-        self.inner.space.allocate_shared(len, access(direction))
     }
 
     /// Returns the user logic's registers.

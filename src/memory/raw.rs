@@ -28,7 +28,7 @@ impl RawMemory {
     ///
     /// # Safety
     ///
-    /// The bytes are plain bytes, and stay allocated until [`release`](Self::release) has succeeded. While a method that takes
+    /// The bytes are plain bytes, and stay allocated until [`release`](Self::release) has succeeded and this is dropped. While a method that takes
     /// `&mut self` runs, nothing else accesses them, and while the result of [`bytes`](Self::bytes) is used, nothing writes them. No Rust
     /// reference to bytes that the card may write is used before that.
     pub(crate) unsafe fn new(
@@ -70,7 +70,8 @@ impl RawMemory {
         })
     }
 
-    /// Revokes the card's access to the memory, and returns it to its owner. May be called again after an error.
+    /// Revokes the card's access to the memory, which then belongs to its owner once this is dropped. May be called again after an
+    /// error.
     ///
     /// Running a program that still uses the memory is an error afterwards.
     ///

@@ -33,7 +33,7 @@ trait Elements: Send + Sync {
 
     fn add(&self, transfers: &mut Transfers, bytes: Range<u64>, card: u64) -> Result<(), InvalidTransfer>;
 
-    /// Returns memory that is not Rust's to its owner.
+    /// Revokes the card's access to memory that is not Rust's.
     fn release(&self) -> Result<(), MemoryError> {
         Ok(())
     }
@@ -121,7 +121,7 @@ impl Points {
     ///
     /// # Safety
     ///
-    /// As for [`RawMemory::new`]. Nothing writes the points until [`release`](Self::release) has succeeded.
+    /// As for [`RawMemory::new`]. Nothing writes the points until [`release`](Self::release) has succeeded and these are dropped.
     pub(crate) unsafe fn register_raw(card: &Card, points: *mut u8, count: usize) -> Result<Self, DataError> {
         let bytes = byte_offset(count, POINT_BYTES);
         // SAFETY: passed on to our caller.
@@ -129,7 +129,7 @@ impl Points {
         Ok(Self { memory: Memory::Registered(Box::new(memory)), count })
     }
 
-    /// Returns points that other code owns to their owner. For other points, this does nothing.
+    /// Revokes the card's access to points that other code owns. For other points, this does nothing.
     ///
     /// # Errors
     ///

@@ -40,7 +40,8 @@ pub(crate) static BUFFERS: SharedTable<BufferObject, { 1 << 17 }> = SharedTable:
 
 impl BufferObject {
     pub fn allocated(buffer: Buffer, child: Child) -> Self {
-        let data = pointer(&buffer);
+        // SAFETY: the object holds the buffer. C gets the pointer, which it must not use after it has closed the buffer.
+        let data = unsafe { pointer(&buffer) };
         Self { memory: Memory::Allocated(buffer), data, uses: Uses::default(), _child: child }
     }
 
