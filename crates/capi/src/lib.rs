@@ -28,6 +28,7 @@ mod interrupt;
 mod kind;
 mod msm;
 mod msm_data;
+mod numbers;
 mod owned;
 mod pointers;
 mod program;

@@ -5,13 +5,13 @@
 //! the number of a thread is an address, with bits 63:47 equal to 0.
 
 use crate::error::Failure;
-use crate::kind::{Kind, SLOT_SHIFT, check_not_forked, full, not_valid};
+use crate::kind::{Kind, SLOT_SHIFT, not_valid};
+use crate::numbers::Numbers;
 use crate::status::{XDMA_ERROR_THREAD, XDMA_REMEDY_CORRECT};
 use crate::thread;
 use std::cell::UnsafeCell;
 use std::ptr;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// First bit of the generation.
 const GENERATION_SHIFT: u32 = 48;
@@ -33,9 +33,7 @@ struct Slot<T> {
 pub struct OwnedTable<T, const N: usize> {
     kind: Kind,
     slots: [Slot<T>; N],
-    free: Mutex<Vec<usize>>,
-    /// Number of slots that have ever been used.
-    used: AtomicUsize,
+    numbers: Numbers,
 }
 
 // SAFETY: objects are `Send`, and a reference to one is created only in the thread that owns it.
@@ -52,7 +50,7 @@ impl<T: Send, const N: usize> OwnedTable<T, N> {
                 last: AtomicU64::new(0),
             }
         }; N];
-        Self { kind, slots, free: Mutex::new(Vec::new()), used: AtomicUsize::new(0) }
+        Self { kind, slots, numbers: Numbers::new(0) }
     }
 
     #[inline(always)]
@@ -62,14 +60,14 @@ impl<T: Send, const N: usize> OwnedTable<T, N> {
 
     /// Makes all handles invalid, without dropping their objects.
     pub fn invalidate_all(&self) {
-        let used = self.used.load(Ordering::Acquire);
-        self.slots[..used].iter().for_each(|slot| slot.key.store(EMPTY, Ordering::Release));
+        let end = self.numbers.end();
+        self.slots[..end].iter().for_each(|slot| slot.key.store(EMPTY, Ordering::Release));
     }
 
     /// Detaches all objects of a thread.
     pub fn detach_all(&self, owner: u64) {
-        let used = self.used.load(Ordering::Acquire);
-        for slot in &self.slots[..used] {
+        let end = self.numbers.end();
+        for slot in &self.slots[..end] {
             let handle = slot.last.load(Ordering::Acquire);
             let _ = slot.key.compare_exchange(handle ^ owner, handle, Ordering::Release, Ordering::Relaxed);
         }
@@ -77,7 +75,7 @@ impl<T: Send, const N: usize> OwnedTable<T, N> {
 
     /// Stores an object that belongs to this thread, and returns its handle.
     pub fn insert(&self, object: T) -> Result<u64, Failure> {
-        let number = self.reserve()?;
+        let number = self.numbers.reserve(self.kind, N, N)?;
         let slot = &self.slots[number];
         let generation = (slot.last.load(Ordering::Relaxed) >> GENERATION_SHIFT) + 1;
         let handle = generation << GENERATION_SHIFT | (number as u64) << SLOT_SHIFT | self.kind as u64;
@@ -86,21 +84,6 @@ impl<T: Send, const N: usize> OwnedTable<T, N> {
         unsafe { *slot.object.get() = Box::into_raw(Box::new(object)) };
         slot.key.store(handle ^ thread::owner(), Ordering::Release);
         Ok(handle)
-    }
-
-    /// Takes a slot from the free ones.
-    fn reserve(&self) -> Result<usize, Failure> {
-        check_not_forked()?;
-        let mut free = self.free.lock().unwrap_or_else(PoisonError::into_inner);
-        let used = self.used.load(Ordering::Relaxed);
-        match free.pop() {
-            Some(number) => Ok(number),
-            None if used < N => {
-                self.used.store(used + 1, Ordering::Release);
-                Ok(used)
-            }
-            None => Err(full(self.kind, N)),
-        }
     }
 
     /// Returns the object of a handle, if it belongs to this thread.
@@ -144,7 +127,7 @@ impl<T: Send, const N: usize> OwnedTable<T, N> {
         let object = unsafe { *Box::from_raw(ptr::replace(slot.object.get(), ptr::null_mut())) };
         if handle >> GENERATION_SHIFT < GENERATIONS {
             let number = (handle >> SLOT_SHIFT) as usize & (N - 1);
-            self.free.lock().unwrap_or_else(PoisonError::into_inner).push(number);
+            self.numbers.release(number);
         }
         Ok(object)
     }

@@ -4,13 +4,13 @@
 //! handle first, and fails if another call uses the object.
 
 use crate::error::Failure;
-use crate::kind::{Kind, SLOT_SHIFT, check_not_forked, full, not_valid};
+use crate::kind::{Kind, SLOT_SHIFT, not_valid};
+use crate::numbers::Numbers;
 use crate::status::{XDMA_ERROR_BUSY, XDMA_REMEDY_TRY_AGAIN};
 use std::cell::UnsafeCell;
 use std::ops::{Deref, DerefMut};
 use std::ptr;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Inverted in the tag of a slot while a call has exclusive use of the object. It is a bit of the slot's number, so that no number is equal
 /// to the tag of the slot that it names then.
@@ -33,9 +33,8 @@ struct Slot<T> {
 pub struct SharedTable<T, const N: usize> {
     kind: Kind,
     slots: [Slot<T>; N],
-    free: Mutex<Vec<usize>>,
-    /// Number of slots that have ever been used, with the first, which is never used, because NULL names it.
-    used: AtomicUsize,
+    /// Slot 0 is never used, because NULL names it.
+    numbers: Numbers,
 }
 
 // SAFETY: objects are `Send` and `Sync`. An exclusive reference to one is created only while no other call uses it.
@@ -53,7 +52,7 @@ impl<T: Send + Sync, const N: usize> SharedTable<T, N> {
                 last: AtomicU64::new(0),
             }
         }; N];
-        Self { kind, slots, free: Mutex::new(Vec::new()), used: AtomicUsize::new(1) }
+        Self { kind, slots, numbers: Numbers::new(1) }
     }
 
     #[inline(always)]
@@ -68,8 +67,8 @@ impl<T: Send + Sync, const N: usize> SharedTable<T, N> {
 
     /// Makes all handles invalid, without dropping their objects.
     pub fn invalidate_all(&self) {
-        let used = self.used.load(Ordering::Acquire);
-        self.slots[1..used].iter().for_each(|slot| slot.tag.store(0, Ordering::Release));
+        let end = self.numbers.end();
+        self.slots[1..end].iter().for_each(|slot| slot.tag.store(0, Ordering::Release));
     }
 
     /// Stores an object, and returns its handle.
@@ -79,27 +78,12 @@ impl<T: Send + Sync, const N: usize> SharedTable<T, N> {
 
     /// Stores an object like [`insert`](Self::insert), and calls `undo` with it if there is no free handle.
     pub fn insert_or(&self, object: T, undo: impl FnOnce(T)) -> Result<u64, Failure> {
-        match self.reserve() {
+        match self.numbers.reserve(self.kind, N, N - 1) {
             Ok(number) => Ok(self.fill(number, object)),
             Err(failure) => {
                 undo(object);
                 Err(failure)
             }
-        }
-    }
-
-    /// Takes a slot from the free ones.
-    fn reserve(&self) -> Result<usize, Failure> {
-        check_not_forked()?;
-        let mut free = self.free.lock().unwrap_or_else(PoisonError::into_inner);
-        let used = self.used.load(Ordering::Relaxed);
-        match free.pop() {
-            Some(number) => Ok(number),
-            None if used < N => {
-                self.used.store(used + 1, Ordering::Release);
-                Ok(used)
-            }
-            None => Err(full(self.kind, N - 1)),
         }
     }
 
@@ -228,7 +212,7 @@ impl<T, const N: usize> Exclusive<'_, T, N> {
         // `Box::into_raw`.
         let object = unsafe { *Box::from_raw(ptr::replace(self.slot.object.get(), ptr::null_mut())) };
         let number = (self.handle >> SLOT_SHIFT) as usize & (N - 1);
-        self.table.free.lock().unwrap_or_else(PoisonError::into_inner).push(number);
+        self.table.numbers.release(number);
         std::mem::forget(self);
         object
     }
