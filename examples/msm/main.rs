@@ -198,12 +198,17 @@ fn run_one(
     let report = run(args, card, points, scalars, progress);
     progress.finish_and_clear();
     let report = report?;
-    if args.json {
-        println!("{}", serde_json::to_string(&report)?);
-    } else {
-        print(&report);
-    }
+    show(args, &report, print)?;
     Ok(report.verified)
+}
+
+/// Prints a report: as JSON if requested, or with `print`.
+fn show<R: Serialize>(args: &Args, report: &R, print: fn(&R)) -> Result<()> {
+    match args.json {
+        true => println!("{}", serde_json::to_string(report)?),
+        false => print(report),
+    }
+    Ok(())
 }
 
 fn inputs(args: &Args) -> Result<(Vec<G1Affine>, Vec<Fr>)> {

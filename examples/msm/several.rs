@@ -1,6 +1,6 @@
 //! One MSM on several cards.
 
-use crate::{Args, FeedMode, verdict};
+use crate::{Args, FeedMode, show, verdict};
 use anyhow::{Context, Result, ensure};
 use ark_bn254::{Fr, G1Affine};
 use ark_ec::CurveGroup;
@@ -56,11 +56,7 @@ pub fn run(
     let report = compute(args, points, scalars, progress);
     progress.finish_and_clear();
     let report = report?;
-    if args.json {
-        println!("{}", serde_json::to_string(&report)?);
-    } else {
-        print(&report);
-    }
+    show(args, &report, print)?;
     Ok(report.verified)
 }
 

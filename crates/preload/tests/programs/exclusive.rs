@@ -91,7 +91,7 @@ if os.fork() == 0:
     }
 }
 
-/// Of processes that open the card at the same time, one gets it, and all others are told its name.
+/// If processes open the card at the same time, one of them gets it. The errors of the others name it.
 #[test]
 fn one_of_many_openers_gets_the_card() {
     let Some(python) = python() else { return println!("{NO_PYTHON}") };
@@ -116,7 +116,7 @@ for number in range(8): os.wait()
     assert_eq!(text.matches("xdma: the card is in use by python").count(), 7, "{text}");
 }
 
-/// Programs that inherit a file of a card in use, but do not use it, print nothing. Those that use it are told who has the card.
+/// A program that inherits a file of a card in use prints nothing unless it uses the file. The error then names the owner of the card.
 #[test]
 fn an_inherited_file_of_another_process_is_busy() {
     let bench = Bench::exclusive_memory();
