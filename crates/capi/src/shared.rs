@@ -133,11 +133,13 @@ impl<T: Send + Sync, const N: usize> SharedTable<T, N> {
     }
 
     /// Explains why a handle was not accepted.
+    ///
+    /// A handle that is valid was marked when the call looked: the other call has ended since.
     #[cold]
     #[inline(never)]
     fn refuse(&self, handle: u64) -> Failure {
         let (name, tag) = (self.kind.name(), self.slot(handle).tag.load(Ordering::Acquire));
-        if Kind::of(handle) != Some(self.kind) || tag != handle ^ EXCLUSIVE {
+        if Kind::of(handle) != Some(self.kind) || ![handle, handle ^ EXCLUSIVE].contains(&tag) {
             return not_valid(handle, self.kind);
         }
         let text = format!("another thread is changing or closing the {name}; call again once it is done");
@@ -288,6 +290,8 @@ mod tests {
             )
         );
         drop(exclusive);
+        // The other call may end before the refusal is explained.
+        assert_eq!(run(|| Err::<(), _>(TABLE.refuse(handles[0]))), XDMA_ERROR_BUSY);
         assert_eq!(TABLE.exclusive(pointer(handles[0])).unwrap().close(), 5);
         assert_eq!(get(handles[0]), XDMA_ERROR_HANDLE);
         let reused = TABLE.insert(6).unwrap();

@@ -31,10 +31,23 @@ static inline void check_status(int line, const char *text, xdma_status expected
     }
 }
 
+/* Checks a status that may be one of several. */
+static inline void check_allowed(int line, xdma_status status, int allowed) {
+    if (!allowed) {
+        fprintf(stderr, "line %d: %s is not expected; last error: %s\n", line, xdma_status_name(status),
+                xdma_last_error()->message);
+        exit(1);
+    }
+}
+
 #define CHECK(condition) check_that(__LINE__, #condition, !!(condition))
 /* The call succeeds. */
 #define OK(call) check_status(__LINE__, #call, XDMA_OK, (call))
 /* The call fails with this status. */
 #define FAILS(status, call) check_status(__LINE__, #call, (status), (call))
+/* The status that a call returned is one of these. */
+#define EITHER(status, first, second) check_allowed(__LINE__, (status), (status) == (first) || (status) == (second))
+#define ANY_OF(status, first, second, third) \
+    check_allowed(__LINE__, (status), (status) == (first) || (status) == (second) || (status) == (third))
 
 #endif

@@ -39,7 +39,7 @@ static void *send_until_stopped(void *argument) {
     int sent = 0;
     while (!stop || sent == 0) {
         xdma_status status = xdma_transfer(channel, buffer, 0, 64, 0, LIMIT);
-        CHECK(status == XDMA_OK || status == XDMA_ERROR_BUSY);
+        EITHER(status, XDMA_OK, XDMA_ERROR_BUSY);
         sent += status == XDMA_OK;
     }
     OK(xdma_channel_detach(channel));
@@ -52,7 +52,7 @@ static void *guess(void *argument) {
     while (!stop) {
         char byte;
         xdma_status status = xdma_buffer_read(*current, 0, &byte, 1);
-        CHECK(status == XDMA_OK || status == XDMA_ERROR_BUSY || status == XDMA_ERROR_HANDLE);
+        ANY_OF(status, XDMA_OK, XDMA_ERROR_BUSY, XDMA_ERROR_HANDLE);
     }
     return NULL;
 }
@@ -82,7 +82,7 @@ static void child_processes(xdma_channel *channel, const char *name) {
         FAILS(XDMA_ERROR_HANDLE, xdma_channel_close(channel));
         FAILS(XDMA_ERROR_HANDLE, xdma_card_close(card));
         xdma_status status = xdma_card_open(name, NULL, &second);
-        CHECK(status == XDMA_ERROR_FORKED || status == XDMA_ERROR_TAKEN);
+        EITHER(status, XDMA_ERROR_FORKED, XDMA_ERROR_TAKEN);
         _exit(0);
     }
     int status = 1;
@@ -113,7 +113,7 @@ int main(int argc, char **argv) {
     CHECK(pthread_create(&threads[1], NULL, send_until_stopped, second) == 0);
     for (int round = 0; round < 200; round++) {
         xdma_status status = xdma_buffer_write(buffer, 0, "x", 1);
-        CHECK(status == XDMA_OK || status == XDMA_ERROR_BUSY || status == XDMA_ERROR_IN_FLIGHT);
+        ANY_OF(status, XDMA_OK, XDMA_ERROR_BUSY, XDMA_ERROR_IN_FLIGHT);
     }
     stop = 1;
     CHECK(pthread_join(threads[0], NULL) == 0 && pthread_join(threads[1], NULL) == 0);
