@@ -95,7 +95,7 @@ impl Channel {
             return if self.is_recalled() { self.poll_slow::<F>(number) } else { PollResult::Pending };
         }
         let is_usual = !word.is_error() && self.queue.is_plain(number);
-        if is_usual && F::record_write_back(progress, word) && self.retire_oldest() {
+        if is_usual && F::record_write_back(progress, word) && self.retire_job(number) {
             return PollResult::Ready;
         }
         self.poll_slow::<F>(number)
@@ -163,10 +163,15 @@ impl Channel {
     /// Removes the oldest job from the queue if it is finished. Returns whether it was.
     #[inline(always)]
     fn retire_oldest(&mut self) -> bool {
-        let Some(ended) = self.queue.finish(self.engine.progress.completed()) else { return false };
-        self.counters.count_completed(ended.number + 1, ended.bytes);
-        self.engine.slots.release(ended.slots, ended.pinned);
-        self.queue.clear(ended);
+        self.retire_job(self.queue.done())
+    }
+
+    /// Removes job `number`, the oldest, from the queue if it is finished. Returns whether it was.
+    #[inline(always)]
+    fn retire_job(&mut self, number: u64) -> bool {
+        let Some(ended) = self.queue.finish(number, self.engine.progress.completed()) else { return false };
+        self.counters.count_completed(number + 1, ended.bytes);
+        self.engine.slots.release(ended.slots, ended.pin.is_some());
         true
     }
 

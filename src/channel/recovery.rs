@@ -197,10 +197,9 @@ impl Channel {
         self.counters.add(Count::Abandoned, self.in_flight() as u64);
         self.counters.set(Count::Done, self.queue.next());
         self.queue.abandon(error);
-        while let Some((ended, pin)) = self.queue.end() {
-            pin.into_iter().for_each(&each);
-            self.engine.slots.release(ended.slots, ended.pinned);
-            self.queue.clear(ended);
+        while let Some(ended) = self.queue.end() {
+            ended.pin.as_deref().into_iter().for_each(&each);
+            self.engine.slots.release(ended.slots, ended.pin.is_some());
         }
     }
 
