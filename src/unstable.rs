@@ -98,6 +98,13 @@ pub mod channel {
         channel.poll_boxed(ticket)
     }
 
+    /// Returns true if a transfer or run is finished and was seen to be so with few instructions. Otherwise, call [`Channel::poll`] or
+    /// [`Channel::wait`], which handle every case. It is inlined, for callers that add little to it.
+    #[inline(always)]
+    pub fn is_finished(channel: &mut Channel, ticket: Ticket) -> bool {
+        channel.is_finished(ticket)
+    }
+
     /// Opens a channel: stops it and sets it up.
     ///
     /// # Errors

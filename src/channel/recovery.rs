@@ -3,6 +3,7 @@
 //! All memory that is released here is released after [`Channel::halt`] succeeded, which proves that the engine is idle. If it
 //! fails, nothing may be released: the jobs stay in flight, and closing the channel quarantines their memory.
 
+use super::completion::release;
 use super::error::{CloseError, EngineError};
 use super::handle::Channel;
 use super::queue::Pinned;
@@ -198,8 +199,8 @@ impl Channel {
         self.counters.set(Count::Done, self.queue.next());
         self.queue.abandon(error);
         while let Some(ended) = self.queue.end() {
-            ended.pin.as_deref().into_iter().for_each(&each);
-            self.engine.slots.release(ended.slots, ended.pin.is_some());
+            ended.pin().into_iter().for_each(&each);
+            release(ended, &mut self.engine.slots);
         }
     }
 

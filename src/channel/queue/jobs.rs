@@ -158,18 +158,18 @@ impl Jobs {
 
     /// Ends job `number`, the oldest, if it is finished at a count of `completed`.
     #[inline(always)]
-    pub fn finish(&mut self, number: u64, completed: u64) -> Option<Ended> {
+    pub fn finish(&mut self, number: u64, completed: u64) -> Option<Ended<'_>> {
         let at = self.index(number);
         let entry = &mut self.entries[at];
         if entry.end > completed {
             return None;
         }
         self.running.end_before(number + 1);
-        Some(entry.take())
+        Some(entry.ended())
     }
 
     /// Ends the oldest job, whether or not it is finished.
-    pub fn end(&mut self) -> Option<Ended> {
+    pub fn end(&mut self) -> Option<Ended<'_>> {
         let number = self.done();
         if number == self.next() {
             self.waiting = 0;
@@ -177,17 +177,38 @@ impl Jobs {
         }
         self.running.end_before(number + 1);
         let at = self.index(number);
-        Some(self.entries[at].take())
+        Some(self.entries[at].ended())
     }
 }
 
-/// A job that has ended. Dropping it releases the memory that it pinned.
+/// A job that has ended, and whose entry still pins its memory.
+#[must_use]
 #[derive(Debug)]
-pub struct Ended {
-    /// The memory that the job pinned itself.
-    pub pin: Option<Arc<dyn Pinned>>,
-    pub slots: u32,
-    pub bytes: u64,
+pub struct Ended<'a>(&'a mut Entry);
+
+impl Ended<'_> {
+    #[inline(always)]
+    pub fn slots(&self) -> u32 {
+        self.0.slots
+    }
+
+    #[inline(always)]
+    pub fn bytes(&self) -> u64 {
+        self.0.bytes
+    }
+
+    /// Returns the memory that the job pins itself.
+    pub fn pin(&self) -> Option<&dyn Pinned> {
+        self.0.pin.as_deref()
+    }
+
+    /// Releases the memory that the job pins itself. Returns false if there is none, since its slots pin it.
+    #[inline(always)]
+    pub fn unpin(self) -> bool {
+        let pins = self.0.pin.is_some();
+        self.0.pin = None;
+        pins
+    }
 }
 
 impl Entry {
@@ -200,11 +221,10 @@ impl Entry {
         }
     }
 
-    /// Empties the entry of a job that has ended.
     #[inline(always)]
-    fn take(&mut self) -> Ended {
+    fn ended(&mut self) -> Ended<'_> {
         self.end = NEVER;
-        Ended { pin: self.pin.take(), slots: self.slots, bytes: self.bytes }
+        Ended(self)
     }
 }
 
@@ -266,11 +286,13 @@ mod tests {
                         let (_, expected, _, end) = model.pop_front().unwrap();
                         prop_assert!(jobs.finish(jobs.done(), end - 1).is_none());
                         let last = jobs.finish(jobs.done(), end).unwrap();
-                        prop_assert_eq!((last.slots, last.bytes), (expected, expected.into()));
+                        prop_assert_eq!((last.slots(), last.bytes()), (expected, expected.into()));
+                        prop_assert!(!last.unpin());
                     }
                     Step::Abandon => {
                         let mut ended = 0;
-                        while jobs.end().is_some() {
+                        while let Some(last) = jobs.end() {
+                            last.unpin();
                             ended += 1;
                         }
                         prop_assert_eq!(ended, model.len());

@@ -129,7 +129,7 @@ impl Queue {
 
     /// Ends job `number`, the oldest, if it is finished at a count of `completed`.
     #[inline(always)]
-    pub fn finish(&mut self, number: u64, completed: u64) -> Option<Ended> {
+    pub fn finish(&mut self, number: u64, completed: u64) -> Option<Ended<'_>> {
         self.jobs.finish(number, completed)
     }
 
@@ -153,7 +153,7 @@ impl Queue {
     }
 
     /// Ends the oldest job, finished or not.
-    pub fn end(&mut self) -> Option<Ended> {
+    pub fn end(&mut self) -> Option<Ended<'_>> {
         self.jobs.end()
     }
 }
