@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 use xdma::card::{Card, CardError, CardOptions};
 use xdma::channel::{
-    Channel, ChannelOptions, EngineError, Ring, Snapshot, SubmitError, Ticket, TransferError, WaitError,
+    Channel, ChannelOptions, EngineError, Ring, Snapshot, SubmitError, Ticket, TransferError, Wait, WaitError,
 };
 use xdma::memory::Buffer;
 use xdma::regs::Direction;
