@@ -2,7 +2,8 @@
 //!
 //! It is in the library, so that the compiler optimises it independently of the other cases.
 
-use crate::{Plain, measured};
+use crate::Plain;
+use crate::callgrind::measured;
 use std::hint::black_box;
 use std::time::Duration;
 use xdma::channel::{Channel, Ring};
