@@ -36,12 +36,16 @@ impl From<regs::Direction> for Direction {
     }
 }
 
+/// The longest time that calls accept in seconds, about 30 years.
+const MAX_SECONDS: f64 = 1e9;
+
 /// Returns a time in seconds as a duration.
 #[inline]
 pub fn seconds(name: &str, value: f64) -> Result<Duration, Failure> {
-    Duration::try_from_secs_f64(value).map_err(|_| {
-        invalid(format!("`{name}` is {value} seconds; pass a finite number that is not negative"))
-    })
+    if (0.0..=MAX_SECONDS).contains(&value) {
+        return Ok(Duration::from_secs_f64(value));
+    }
+    Err(invalid(format!("`{name}` is {value} seconds; pass a number from 0 to {MAX_SECONDS}")))
 }
 
 /// Returns the range of `size` bytes from `offset` on; up to the end if there is no size.

@@ -6,7 +6,7 @@ use crate::channel::Channel;
 use crate::errors::{Failure, invalid};
 use crate::interrupt::Interrupt;
 use crate::msm::{Msm, Points, Scalars};
-use crate::process::{close_at_exit, detached};
+use crate::process::{close_at_exit, detached, has_views};
 use crate::receiver::{Receiver, Sender};
 use crate::registers::{Registers, UserRegisters};
 use crate::slot::{Child, Children, Close, Slot};
@@ -325,6 +325,11 @@ impl Card {
         let (ptr, len) = arguments::bytes(&object)?;
         if direction == Direction::C2H && object.readonly() {
             return Err(invalid("the object is read-only, and the card would write it; pass a writable one"));
+        }
+        if has_views(ptr.addr(), len) {
+            return Err(invalid(
+                "the object is a view of a buffer, which a card uses already; use that buffer",
+            ));
         }
         let card = self.inner.slot.lock(py)?;
         // SAFETY: the object keeps the bytes allocated until the buffer releases it, which it does after the memory was taken from the

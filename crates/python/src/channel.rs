@@ -66,6 +66,16 @@ impl ChannelStats {
 }
 
 impl Channel {
+    #[cfg(feature = "instructions")]
+    pub fn new(
+        slot: Child<Slot<xdma::channel::Channel>>,
+        interrupt: Child<Slot<Option<Interrupt>>>,
+        direction: regs::Direction,
+        number: usize,
+    ) -> Self {
+        Self { slot, interrupt, direction, number }
+    }
+
     pub fn open(
         py: Python<'_>,
         card: &Card,

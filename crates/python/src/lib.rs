@@ -10,6 +10,8 @@ mod channel;
 mod errors;
 mod interrupt;
 mod msm;
+#[cfg(feature = "instructions")]
+mod plain;
 mod process;
 mod program;
 mod receiver;
@@ -23,6 +25,9 @@ use pyo3::prelude::*;
 mod _xdma {
     use pyo3::prelude::*;
 
+    #[cfg(feature = "instructions")]
+    #[pymodule_export]
+    use crate::plain::{Engine, plain};
     #[pymodule_export]
     use crate::{
         arguments::Direction,
@@ -36,6 +41,7 @@ mod _xdma {
         receiver::{Receiver, Sender},
         registers::{RegisterValue, Registers, UserRegisters},
     };
+
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
         crate::errors::import(module.py())

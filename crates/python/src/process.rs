@@ -52,6 +52,13 @@ pub fn add_view(address: usize, size: usize) {
     lock(&VIEWED).insert(address, size);
 }
 
+/// Returns whether a range has memory of a buffer that Python code can see.
+pub fn has_views(address: usize, size: usize) -> bool {
+    let viewed = lock(&VIEWED);
+    let last = viewed.range(..address.saturating_add(size)).next_back();
+    last.is_some_and(|(start, len)| start.saturating_add(*len) > address)
+}
+
 pub fn remove_view(address: usize) {
     lock(&VIEWED).remove(&address);
 }

@@ -103,6 +103,7 @@ impl<T: Send> Slot<T> {
         body: impl FnOnce(&mut T) -> Result<R, Failure> + Send,
     ) -> Result<R, Failure> {
         drop(self.lock(py)?);
+        let _contender = Contender::new(&self.contenders);
         detached(py, || match &mut *lock(&self.object) {
             Some(object) => body(object),
             None => Err(closed(self.what)),
@@ -239,6 +240,7 @@ pub trait Close: Send + Sync {
 
 impl<T: Send> Close for Slot<T> {
     fn close_with_card(&self) {
+        let _contender = Contender::new(&self.contenders);
         let object = lock(&self.object).take();
         drop(object);
     }

@@ -62,6 +62,19 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: item.name == "test_every_function_has_a_test_of_success_and_of_misuse")
 
 
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Prints the results in the format of ``cargo test``, which ``cargo xtask test`` reads."""
+    counts = {kind: terminalreporter.stats.get(kind, []) for kind in ("passed", "failed", "error", "skipped")}
+    for report in counts["failed"] + counts["error"]:
+        terminalreporter.write_line(f"test {report.nodeid} ... FAILED")
+    for report in counts["skipped"]:
+        terminalreporter.write_line(f"test {report.nodeid} ... ignored, {report.longrepr[2]}")
+    failed = len(counts["failed"] + counts["error"])
+    verdict = "FAILED" if failed else "ok"
+    passed, ignored = len(counts["passed"]), len(counts["skipped"])
+    terminalreporter.write_line(f"test result: {verdict}. {passed} passed; {failed} failed; {ignored} ignored")
+
+
 @pytest.fixture
 def card() -> Iterator[xdma.Card]:
     with xdma.Card.emulate(logic="memory") as card:

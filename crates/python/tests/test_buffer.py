@@ -131,6 +131,10 @@ def test_a_numpy_array_is_registered(card: xdma.Card) -> None:
         card.register(bytes(100), xdma.C2H)
     with pytest.raises(xdma.ArgumentError):
         card.register(bytearray(), xdma.H2C)
+    buffer = card.allocate(8192, xdma.H2C)
+    for view in (memoryview(buffer), numpy.frombuffer(buffer, "u1")[100:200]):
+        with pytest.raises(xdma.ArgumentError, match="view of a buffer"):
+            card.register(view, xdma.H2C)
     with pytest.raises(TypeError):
         card.register(5, xdma.H2C)  # type: ignore[arg-type]
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import subprocess
+import sys
 from collections.abc import Callable
+from pathlib import Path
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
 
@@ -128,3 +130,31 @@ def test_the_demo_says_that_the_card_is_emulated(run: Run) -> None:
     result = run("import runpy; runpy.run_module('xdma.demo', run_name='__main__')")
     assert result.returncode == 0, result
     assert "emulated" in result.stdout and "compared equal" in result.stdout and "MSM" in result.stdout
+
+
+ROOT = Path(__file__).parents[3]
+
+
+def test_the_readmes_program_works_word_for_word(run: Run) -> None:
+    program = (ROOT / "README.md").read_text().split("```python\n")[1].split("```")[0]
+    assert len(program.strip().splitlines()) <= 10
+    result = run(program)
+    assert result.returncode == 0 and result.stderr == "", result
+    assert result.stdout == f"f1 emulated {sum(range(1024))}\n"
+
+
+def test_every_program_of_this_packages_readme_works(run: Run) -> None:
+    programs = (ROOT / "crates/python/README.md").read_text().split("```python\n")[1:]
+    assert len(programs) >= 4
+    for program in programs:
+        result = run(program.split("```")[0])
+        assert result.returncode == 0 and result.stderr == "", result
+
+
+def test_a_program_uses_a_card_by_name(tmp_path: Path) -> None:
+    # As in a virtual machine, but with an emulated card.
+    f1 = (ROOT / "crates/card-file/cards/f1.toml").read_text()
+    (tmp_path / "memory.toml").write_text(f1.replace('design = "msm"', 'design = "memory"'))
+    command = [sys.executable, "-X", "faulthandler", str(ROOT / "crates/python/tests/on_card.py"), "memory.toml"]
+    result = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, timeout=100)
+    assert result.returncode == 0 and result.stdout == "done on memory.toml\n", result
