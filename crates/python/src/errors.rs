@@ -76,7 +76,8 @@ impl From<Failure> for PyErr {
         };
         let exception = Python::try_attach(|py| {
             let class = CLASSES.get(py)?.bind(py).get_item(class).ok()??;
-            Some(PyErr::from_value(class.call1((text.as_str(),)).ok()?))
+            // It may fail with the exception of a signal handler.
+            Some(class.call1((text.as_str(),)).map_or_else(|error| error, PyErr::from_value))
         });
         exception.flatten().unwrap_or_else(|| PyRuntimeError::new_err(text))
     }

@@ -70,19 +70,19 @@ def step(things, allowed):
 def work(steps, main):
     things, done = opened() if main else shared, 0
     while done < steps:
-        if main:
-            signal.setitimer(signal.ITIMER_REAL, 0.05)
+        done += 1
         try:
-            step(things, failed)
-            done += 1
+            try:
+                if main:
+                    signal.setitimer(signal.ITIMER_REAL, 0.05)
+                step(things, failed)
+            finally:
+                if main:
+                    signal.setitimer(signal.ITIMER_REAL, 0)
         except Alarm:
             pass
-        finally:
-            if main:
-                signal.setitimer(signal.ITIMER_REAL, 0)
         if main and done % 300 == 0:
             things[:] = opened()
-            done += 1
 
 shared = [thing for thing in opened() if not isinstance(thing, (xdma.Interrupt, xdma.Receiver))]
 threads = [threading.Thread(target=work, args=({steps}, False), daemon=True) for _ in range({threads})]
