@@ -205,6 +205,15 @@ impl Points {
         })
     }
 
+    fn __enter__(this: Py<Self>) -> Py<Self> {
+        this
+    }
+
+    #[pyo3(signature = (*_exception))]
+    fn __exit__(&self, py: Python<'_>, _exception: &Bound<'_, PyAny>) -> Result<(), Failure> {
+        self.close(py)
+    }
+
     fn __repr__(&self) -> String {
         format!("<xdma.Points: {}{}>", self.count, if self.closed() { ", closed" } else { "" })
     }
@@ -243,6 +252,15 @@ impl Scalars {
         })
     }
 
+    fn __enter__(this: Py<Self>) -> Py<Self> {
+        this
+    }
+
+    #[pyo3(signature = (*_exception))]
+    fn __exit__(&self, py: Python<'_>, _exception: &Bound<'_, PyAny>) -> Result<(), Failure> {
+        self.close(py)
+    }
+
     fn __repr__(&self) -> String {
         format!("<xdma.Scalars: {}{}>", self.count, if self.closed() { ", closed" } else { "" })
     }
@@ -268,6 +286,15 @@ impl Job {
             drop(job);
             Ok(())
         })
+    }
+
+    fn __enter__(this: Py<Self>) -> Py<Self> {
+        this
+    }
+
+    #[pyo3(signature = (*_exception))]
+    fn __exit__(&self, py: Python<'_>, _exception: &Bound<'_, PyAny>) -> Result<(), Failure> {
+        self.close(py)
     }
 
     fn __repr__(&self) -> String {

@@ -120,6 +120,14 @@ def test_misuse_of_sums(msm_card: xdma.Card, card: xdma.Card) -> None:
         card.msm()
 
 
+def test_data_is_closed_by_with_statements(msm_card: xdma.Card) -> None:
+    with msm_card.msm() as msm, msm_card.points(bytes(64)) as points, msm_card.scalars(bytes(32)) as scalars:
+        with msm.prepare(points, scalars) as job:
+            msm.wait(msm.submit(job))
+        assert job.closed and not points.closed
+    assert points.closed and scalars.closed and msm.closed
+
+
 def test_numbers() -> None:
     point = bn254.multiply(bn254.GENERATOR, 12345)
     assert point is not None and (point[1] ** 2 - point[0] ** 3 - 3) % bn254.P == 0
