@@ -54,8 +54,8 @@ pub const SUITES: &[Stage] = &[
     &[&[vm::SUITE, counts::SUITE, release::SUITE], &[tests::SUITE, checks::MPI, hdl::PYTHON]],
 ];
 
-/// The packages for builds, clippy and tests: always the same, so that each crate is compiled once. `xdma-rtl` needs Verilator.
-pub const PACKAGES: &str = "--workspace --exclude xdma-rtl";
+/// The packages for builds, clippy and tests: always the same, so that each crate is compiled once. The excluded ones need Verilator.
+pub const PACKAGES: &str = "--workspace --exclude xdma-rtl --exclude xdma-rtl-dma";
 
 /// Returns the suites of all stages.
 pub fn all(stages: &'static [Stage]) -> impl Iterator<Item = &'static Suite> {
