@@ -341,13 +341,13 @@ impl Card {
 
     /// Opens memory-mapped H2C channel number (0 to 3), which moves data to the card.
     ///
-    /// ring is "auto" (credits if the channel has them), "chain" or "credits". wait is how waits wait: "spin-then-yield", "spin", "hybrid"
-    /// (polls for up to 50 us, then sleeps until the channel interrupts) or "interrupt". slots is the number of descriptors for single
+    /// ring is "auto" (credits if the channel has them), "chain" or "credits". wait is how waits wait: "hybrid" polls
+    /// for up to 50 us, then sleeps until the channel interrupts; "interrupt" sleeps at once; "spin-then-yield" and "spin" poll. slots is the number of descriptors for single
     /// transfers, at most 512. With fixed_address, every transfer accesses one card address. check_idle reads the busy bit before a
     /// chain is started again. interrupt lets the channel interrupt, for Channel.fileno; the waits that sleep include it.
     ///
     /// Raises BusyError if the channel is already open; UnsupportedError if the card does not have it; ArgumentError.
-    #[pyo3(signature = (number=0, *, ring="auto", wait="spin-then-yield", slots=256, fixed_address=false, check_idle=true, interrupt=false))]
+    #[pyo3(signature = (number=0, *, ring="auto", wait="hybrid", slots=256, fixed_address=false, check_idle=true, interrupt=false))]
     #[expect(clippy::too_many_arguments, reason = "keyword arguments")]
     fn h2c(
         &self,
@@ -365,7 +365,7 @@ impl Card {
     }
 
     /// Opens memory-mapped C2H channel number (0 to 3), which moves data from the card. Arguments and exceptions are those of h2c.
-    #[pyo3(signature = (number=0, *, ring="auto", wait="spin-then-yield", slots=256, fixed_address=false, check_idle=true, interrupt=false))]
+    #[pyo3(signature = (number=0, *, ring="auto", wait="hybrid", slots=256, fixed_address=false, check_idle=true, interrupt=false))]
     #[expect(clippy::too_many_arguments, reason = "keyword arguments")]
     fn c2h(
         &self,
@@ -384,7 +384,7 @@ impl Card {
 
     /// Opens H2C stream channel number (0 to 3), to send packets. Arguments and exceptions are those of h2c; UnsupportedError also if the
     /// channel is not a stream.
-    #[pyo3(signature = (number=0, *, ring="auto", wait="spin-then-yield", slots=256, interrupt=false))]
+    #[pyo3(signature = (number=0, *, ring="auto", wait="hybrid", slots=256, interrupt=false))]
     fn sender(
         &self,
         py: Python<'_>,
@@ -405,7 +405,7 @@ impl Card {
     /// ArgumentError. If discard_quiet is not None, old data is discarded until none has arrived for so many seconds, for at most
     /// 5 seconds. timeout is the time limit of iteration in seconds. Exceptions are those of h2c.
     #[pyo3(signature = (number=0, *, buffers=64, buffer_size=65536, max_posted=None, max_packet=67_108_864, discard_quiet=None, timeout=5.0,
-        ring="auto", wait="spin-then-yield"))]
+        ring="auto", wait="hybrid"))]
     #[expect(clippy::too_many_arguments, reason = "keyword arguments")]
     fn receiver(
         &self,
@@ -452,7 +452,7 @@ impl Card {
     /// h2c and c2h are the numbers of the channels that stream and that fetch results; chunk is the number of pairs per chunk, even, or None
     /// for that of the design. ring, wait and slots are as for Card.h2c; "auto" selects chains. Raises UnsupportedError if the card's
     /// logic is not this design; otherwise as h2c.
-    #[pyo3(signature = (*, h2c=0, c2h=0, chunk=None, ring="auto", wait="spin-then-yield", slots=256))]
+    #[pyo3(signature = (*, h2c=0, c2h=0, chunk=None, ring="auto", wait="hybrid", slots=256))]
     #[expect(clippy::too_many_arguments, reason = "keyword arguments")]
     fn msm(
         &self,

@@ -296,7 +296,7 @@ impl Channel {
 
     /// As transfer, as a coroutine.
     ///
-    /// With interrupt=True, or with a wait that sleeps, it sleeps on the channel's interrupt; otherwise it polls at least every millisecond.
+    /// It sleeps on the channel's interrupt, or polls at least every millisecond if the channel was opened with a wait that polls.
     /// If it is cancelled, the transfer continues: the channel keeps the memory until it is finished, and last_ticket identifies it.
     #[pyo3(signature = (buffer, address=0, *, offset=0, size=None, timeout=5.0))]
     fn transfer_async<'py>(

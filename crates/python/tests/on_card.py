@@ -56,7 +56,9 @@ async def loop(card: xdma.Card) -> None:
     data = os.urandom(1 << 20)
     source.write(data)
     for interrupt in (False, card.info.interrupts):
-        with card.h2c(interrupt=interrupt) as h2c, card.c2h(interrupt=interrupt) as c2h:
+        wait = "hybrid" if interrupt else "spin-then-yield"
+        with card.h2c(wait=wait) as h2c, card.c2h(wait=wait) as c2h:
+            check((h2c.fileno() is None) != interrupt, "channels have a descriptor if they interrupt")
             await h2c.transfer_async(source, 64)
             await asyncio.gather(*(c2h.transfer_async(sink, 64 + at, offset=at, size=1 << 18) for at in range(0, 1 << 20, 1 << 18)))
             check(sink.read() == data, "tasks move bytes")

@@ -11,14 +11,14 @@ import xdma
 from xdma import bn254
 
 
-@pytest.mark.parametrize("interrupt", [False, True])
-def test_transfers_in_a_loop(card: xdma.Card, interrupt: bool) -> None:
+@pytest.mark.parametrize("wait", ["hybrid", "spin-then-yield"])
+def test_transfers_in_a_loop(card: xdma.Card, wait: xdma._xdma._Wait) -> None:
     async def main() -> None:
         data = os.urandom(1 << 20)
         source = card.allocate(len(data), xdma.H2C)
         source.write(data)
         sinks = [card.allocate(1 << 18, xdma.C2H) for _ in range(4)]
-        with card.h2c(interrupt=interrupt) as h2c, card.c2h(interrupt=interrupt) as c2h:
+        with card.h2c(wait=wait) as h2c, card.c2h(wait=wait) as c2h:
             await h2c.transfer_async(source, 0)
             await asyncio.gather(*(c2h.transfer_async(sink, at << 18) for at, sink in enumerate(sinks)))
             await h2c.wait_async(h2c.submit(source, 4096, size=64))
@@ -27,11 +27,11 @@ def test_transfers_in_a_loop(card: xdma.Card, interrupt: bool) -> None:
     asyncio.run(main())
 
 
-@pytest.mark.parametrize("interrupt", [False, True])
-def test_other_tasks_run_and_time_limits_hold(interrupt: bool) -> None:
+@pytest.mark.parametrize("wait", ["hybrid", "spin-then-yield"])
+def test_other_tasks_run_and_time_limits_hold(wait: xdma._xdma._Wait) -> None:
     async def main() -> None:
         with xdma.Card.emulate(logic="loopback", idle_limit=0.2) as card:
-            sender, buffer = card.sender(interrupt=interrupt), card.allocate(1 << 20, xdma.H2C)
+            sender, buffer = card.sender(wait=wait), card.allocate(1 << 20, xdma.H2C)
             ticks = 0
 
             async def tick() -> None:
@@ -49,10 +49,10 @@ def test_other_tasks_run_and_time_limits_hold(interrupt: bool) -> None:
     asyncio.run(main())
 
 
-@pytest.mark.parametrize("interrupt", [False, True])
-def test_a_cancelled_transfer_continues_in_memory_that_is_kept(interrupt: bool) -> None:
+@pytest.mark.parametrize("wait", ["hybrid", "spin-then-yield"])
+def test_a_cancelled_transfer_continues_in_memory_that_is_kept(wait: xdma._xdma._Wait) -> None:
     async def main() -> None:
-        with xdma.Card.emulate(logic="loopback") as card, card.sender(interrupt=interrupt) as sender:
+        with xdma.Card.emulate(logic="loopback") as card, card.sender(wait=wait) as sender:
             buffer = card.allocate(1 << 20, xdma.H2C)
             buffer.write(b"\x07" * len(buffer))
             task = asyncio.create_task(sender.wait_async(sender.submit(buffer)))

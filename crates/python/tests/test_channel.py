@@ -201,11 +201,11 @@ def test_work_is_lost_when_the_card_is_recovered(card: xdma.Card) -> None:
 def test_a_full_ring_is_busy(stuck: Stuck) -> None:
     card, _, _ = stuck
     buffer = card.allocate(1 << 20, xdma.H2C)
-    with card.sender(1, slots=2) as channel:
-        with pytest.raises(xdma.BusyError) as caught:
-            for _ in range(1000):
-                channel.submit(buffer)
-        assert caught.value.remedy is xdma.Remedy.TRY_AGAIN
+    channel = card.sender(1, slots=2)
+    with pytest.raises(xdma.BusyError) as caught:
+        for _ in range(1000):
+            channel.submit(buffer)
+    assert caught.value.remedy is xdma.Remedy.TRY_AGAIN
 
 
 def test_an_engine_that_hangs_keeps_its_memory(stuck: Stuck) -> None:

@@ -40,7 +40,7 @@ def test_a_channel_interrupts(card: xdma.Card) -> None:
         assert select.select([channel], [], [], 5)[0] == [channel]
         channel.wait(ticket)
         assert interrupt.take() >= 1
-    with card.h2c() as polling:
+    with card.h2c(wait="spin") as polling:
         assert polling.fileno() is None
         polling.rearm_interrupt()
 

@@ -88,7 +88,7 @@ class Card:
         number: int = 0,
         *,
         ring: _Ring = "auto",
-        wait: _Wait = "spin-then-yield",
+        wait: _Wait = "hybrid",
         slots: int = 256,
         fixed_address: bool = False,
         check_idle: bool = True,
@@ -99,7 +99,7 @@ class Card:
         number: int = 0,
         *,
         ring: _Ring = "auto",
-        wait: _Wait = "spin-then-yield",
+        wait: _Wait = "hybrid",
         slots: int = 256,
         fixed_address: bool = False,
         check_idle: bool = True,
@@ -110,7 +110,7 @@ class Card:
         number: int = 0,
         *,
         ring: _Ring = "auto",
-        wait: _Wait = "spin-then-yield",
+        wait: _Wait = "hybrid",
         slots: int = 256,
         interrupt: bool = False,
     ) -> Sender: ...
@@ -125,7 +125,7 @@ class Card:
         discard_quiet: float | None = None,
         timeout: float = 5.0,
         ring: _Ring = "auto",
-        wait: _Wait = "spin-then-yield",
+        wait: _Wait = "hybrid",
     ) -> Receiver: ...
     def points(self, data: Bytes) -> Points: ...
     def scalars(self, data: Bytes, form: _Form = "canonical") -> Scalars: ...
@@ -136,7 +136,7 @@ class Card:
         c2h: int = 0,
         chunk: int | None = None,
         ring: _Ring = "auto",
-        wait: _Wait = "spin-then-yield",
+        wait: _Wait = "hybrid",
         slots: int = 256,
     ) -> Msm: ...
     def user_interrupt(self, line: int) -> Interrupt: ...
