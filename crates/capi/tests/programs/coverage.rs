@@ -15,7 +15,7 @@ fn every_function_is_tested_with_success_and_with_misuse() {
         .filter(|name| name.starts_with("xdma_"))
         .collect();
     assert!(functions.len() > 60, "{functions:?}");
-    let sources = ["memory", "streams", "msm", "threads"];
+    let sources = ["memory", "streams", "msm", "threads", "diagnosis"];
     let text =
         sources.map(|name| fs::read_to_string(root().join(format!("tests/programs/{name}.c"))).unwrap());
     let text = text.concat();

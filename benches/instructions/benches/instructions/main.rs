@@ -7,13 +7,14 @@
 //! after a warm-up of the case. It needs no benchmark framework. The card's registers are plain memory, with the checks and
 //! counters of a mapped BAR.
 
-use std::collections::BTreeMap;
-use std::path::Path;
-use std::process::{Command, ExitCode, Stdio};
+mod cost;
+mod in_c;
+
+use cost::Cost;
+use std::process::{Command, ExitCode};
 use xdma::channel::{Poll, Program, Ring, Ticket};
-use xdma_instructions::Plain;
-use xdma_instructions::comparison::{ROUNDS, in_c, in_rust};
-use xdma_instructions::measured;
+use xdma_instructions::comparison::ROUNDS;
+use xdma_instructions::{Plain, measured};
 
 /// Chunks of an MSM of 2^20 pairs, 1,024 pairs each.
 const CHUNKS: u64 = 1024;
@@ -113,45 +114,6 @@ const CASES: [Case; 9] = [
     },
 ];
 
-/// A transfer in Rust and in C. Both counts include the caller, because the compiler inlines a part of the library into a Rust program.
-struct Comparison {
-    name: &'static str,
-    rust: (&'static str, fn()),
-    c: (&'static str, fn()),
-}
-
-/// Maximum number of instructions that a transfer costs more in C.
-const MAX_MORE_IN_C: u64 = 20;
-
-const COMPARISONS: [Comparison; 2] = [
-    Comparison {
-        name: "chain-transfer in C",
-        rust: ("chain-rust", || in_rust(Ring::Chain)),
-        c: ("chain-c", || in_c(Ring::Chain)),
-    },
-    Comparison {
-        name: "credits-transfer in C",
-        rust: ("credits-rust", || in_rust(Ring::Credits)),
-        c: ("credits-c", || in_c(Ring::Credits)),
-    },
-];
-
-impl Comparison {
-    /// Counts and prints both. Returns whether the difference is as small as required.
-    fn report(&self) -> Result<bool, String> {
-        let [rust, c] = [count(self.rust.0)?.all(), count(self.c.0)?.all()];
-        let more = c as f64 - rust as f64;
-        let verdict = if c > rust + MAX_MORE_IN_C * ROUNDS { "  MORE THAN ALLOWED" } else { "" };
-        println!(
-            "{}: {:.1} instructions a xdma_submit and xdma_wait, {:.1} more than in Rust (limit {MAX_MORE_IN_C}){verdict}",
-            self.name,
-            c as f64 / ROUNDS as f64,
-            more / ROUNDS as f64,
-        );
-        Ok(verdict.is_empty() && rust > 0)
-    }
-}
-
 fn rerun(ring: Ring) {
     let mut plain = Plain::new(ring);
     // All descriptors of the program fit into the credits.
@@ -217,15 +179,39 @@ fn poll(plain: &mut Plain, ticket: Ticket) -> bool {
     measured(|| plain.channel.poll(ticket).unwrap() == Poll::Ready)
 }
 
+impl Case {
+    /// Prints the cost of the case. Returns whether it is as small as required.
+    fn report(&self, cost: &Cost) -> bool {
+        let total: u64 = cost.files.values().sum();
+        let each = |count: u64| count as f64 / self.units as f64;
+        let verdict = match total {
+            // This happens if the library is inlined into its caller.
+            0 => "  NOTHING COUNTED",
+            _ if total > self.limit * self.units => "  MORE THAN ALLOWED",
+            _ => "",
+        };
+        let Case { name, each: unit, limit, target, .. } = self;
+        println!(
+            "{name}: {:.1} instructions a {unit} (target {target}, limit {limit}){verdict}",
+            each(total)
+        );
+        let mut parts: Vec<_> = cost.files.iter().filter(|(_, count)| each(**count) >= 0.5).collect();
+        parts.sort_by_key(|(_, count)| std::cmp::Reverse(**count));
+        parts.iter().for_each(|(file, count)| println!("    {:6.1}  {file}", each(**count)));
+        println!("    {:6.1}  not included: the caller", each(cost.caller));
+        verdict.is_empty()
+    }
+}
+
 fn main() -> ExitCode {
     if let Ok(name) = std::env::var("XDMA_BENCH_CASE") {
-        let compared = COMPARISONS.iter().flat_map(|comparison| [comparison.rust, comparison.c]);
+        let compared = in_c::COMPARISONS.iter().map(|comparison| (comparison.name, comparison.in_rust));
         let mut all = CASES.iter().map(|case| (case.name, case.run)).chain(compared);
         all.find(|(known, _)| *known == name).expect("a case has this name").1();
         return ExitCode::SUCCESS;
     }
-    let cases = CASES.iter().map(|case| Ok(count(case.name)?.report(case)));
-    let results = cases.chain(COMPARISONS.iter().map(Comparison::report));
+    let cases = CASES.iter().map(|case| Ok(case.report(&count_case(case.name)?)));
+    let results = cases.chain([in_c::report()]);
     // Counts all, even if one has failed.
     let passed = results.fold(true, |passed, result| match result {
         Ok(is_within_limit) => passed && is_within_limit,
@@ -237,96 +223,8 @@ fn main() -> ExitCode {
     if passed { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
-/// Runs a case under callgrind.
-fn count(name: &str) -> Result<Cost, String> {
-    let program = std::env::current_exe().map_err(|e| e.to_string())?;
-    let out = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("callgrind.{name}"));
-    let output = Command::new("valgrind")
-        .args(["--tool=callgrind", "--toggle-collect=*instructions::measured*"])
-        .args(["--compress-strings=no", "--compress-pos=no"])
-        .arg(format!("--callgrind-out-file={}", out.display()))
-        .arg(program)
-        .env("XDMA_BENCH_CASE", name)
-        .stdin(Stdio::null())
-        .output()
-        .map_err(|e| {
-            format!("cannot start valgrind: {e}; install it, for example with `apt-get install valgrind`")
-        })?;
-    if !output.status.success() {
-        return Err(String::from_utf8_lossy(&output.stderr).into_owned());
-    }
-    Ok(Cost::parse(&std::fs::read_to_string(&out).map_err(|e| e.to_string())?))
-}
-
-/// The cost of a case: the library's instructions by source file, and the caller's instructions.
-#[derive(Default)]
-struct Cost {
-    files: BTreeMap<String, u64>,
-    caller: u64,
-}
-
-impl Cost {
-    /// Parses callgrind's output. Lines with costs follow the function (`fn=`) and the file to which they belong (`fl=`, or `fi=`
-    /// and `fe=` for an inlined function of another file).
-    fn parse(text: &str) -> Self {
-        let (mut cost, mut file, mut in_caller, mut is_call) = (Self::default(), String::new(), false, false);
-        for line in text.lines() {
-            match line.split_once('=') {
-                Some(("fl" | "fi" | "fe", name)) => file = short(name),
-                Some(("fn", name)) => in_caller = name.contains("measured"),
-                // The next line is the cost of the called function, which is counted under that function.
-                Some(("calls", _)) => is_call = true,
-                _ if !line.starts_with(|c: char| c.is_ascii_digit()) => {}
-                _ if is_call => is_call = false,
-                _ => {
-                    let count = line.split(' ').nth(1).and_then(|count| count.parse().ok()).unwrap_or(0);
-                    let to = if in_caller {
-                        &mut cost.caller
-                    } else {
-                        cost.files.entry(file.clone()).or_insert(0)
-                    };
-                    *to += count;
-                }
-            }
-        }
-        cost
-    }
-
-    /// Returns all instructions, with those of the caller.
-    fn all(&self) -> u64 {
-        self.files.values().sum::<u64>() + self.caller
-    }
-
-    fn report(&self, case: &Case) -> bool {
-        let total: u64 = self.files.values().sum();
-        let each = |count: u64| count as f64 / case.units as f64;
-        let verdict = match total {
-            // This happens if the library is inlined into its caller.
-            0 => "  NOTHING COUNTED",
-            _ if total > case.limit * case.units => "  MORE THAN ALLOWED",
-            _ => "",
-        };
-        let Case { name, each: unit, limit, target, .. } = case;
-        println!(
-            "{name}: {:.1} instructions a {unit} (target {target}, limit {limit}){verdict}",
-            each(total)
-        );
-        let mut parts: Vec<_> = self.files.iter().filter(|(_, count)| each(**count) >= 0.5).collect();
-        parts.sort_by_key(|(_, count)| std::cmp::Reverse(**count));
-        parts.iter().for_each(|(file, count)| println!("    {:6.1}  {file}", each(**count)));
-        println!("    {:6.1}  not included: the caller", each(self.caller));
-        verdict.is_empty()
-    }
-}
-
-/// Returns the path of a source file without the parts that differ between machines.
-fn short(path: &str) -> String {
-    match path.rsplit_once("/library/") {
-        Some((_, file)) => file.replace("/src", ""),
-        None => path
-            .rsplit_once("/src/")
-            .or(path.rsplit_once("/benches/"))
-            .map_or(path, |(_, file)| file)
-            .to_owned(),
-    }
+/// Runs a case in a process of its own.
+fn count_case(name: &str) -> Result<Cost, String> {
+    let mut program = Command::new(std::env::current_exe().map_err(|e| e.to_string())?);
+    cost::count(name, "*instructions::measured*", program.env("XDMA_BENCH_CASE", name))
 }
