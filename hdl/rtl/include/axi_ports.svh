@@ -1,7 +1,7 @@
 `ifndef AXI_PORTS_SVH
 `define AXI_PORTS_SVH
 
-// Port lists of AXI4 and AXI4-Lite slaves, and the matching connections. IN is the prefix of signals that the master drives, OUT
+// Port lists of AXI4 and AXI4-Lite slaves and of AXI4 masters, and the matching connections. IN is the prefix of signals that the master drives, OUT
 // of signals that the slave drives. The _INCR forms have no burst type, like the ports of the AWS shell. A port list ends with a
 // comma, so another port must follow; a connection list does not. Verible can parse only these forms without the macro
 // definitions.
@@ -15,6 +15,11 @@
 `define AXI4_WRITE_MONITOR(IN, OUT, ID_W, ADDR_W, DATA_W) \
   `AXI4_WRITE_LIST(input wire, input wire, IN, OUT, ID_W, ADDR_W, DATA_W) \
   input wire [1:0] IN``awburst,
+
+// For a master; all its signals have the prefix PORT.
+`define AXI4_WRITE_MASTER_PORTS(PORT, ID_W, ADDR_W, DATA_W) \
+  `AXI4_WRITE_LIST(output logic, input wire, PORT, PORT, ID_W, ADDR_W, DATA_W) \
+  output logic [1:0] PORT``awburst,
 
 `define AXI4_WRITE_LIST(MASTER, SLAVE, IN, OUT, ID_W, ADDR_W, DATA_W) \
   MASTER [    ID_W-1:0] IN``awid, \
@@ -37,18 +42,25 @@
   `AXI4_READ_PORTS_INCR(IN, OUT, ID_W, ADDR_W, DATA_W) \
   input wire [1:0] IN``arburst,
 `define AXI4_READ_PORTS_INCR(IN, OUT, ID_W, ADDR_W, DATA_W) \
-  input wire   [  ID_W-1:0] IN``arid, \
-  input wire   [ADDR_W-1:0] IN``araddr, \
-  input wire   [       7:0] IN``arlen, \
-  input wire   [       2:0] IN``arsize, \
-  input wire                IN``arvalid, \
-  output logic              OUT``arready, \
-  output logic [  ID_W-1:0] OUT``rid, \
-  output logic [DATA_W-1:0] OUT``rdata, \
-  output logic [       1:0] OUT``rresp, \
-  output logic              OUT``rlast, \
-  output logic              OUT``rvalid, \
-  input wire                IN``rready,
+  `AXI4_READ_LIST(input wire, output logic, IN, OUT, ID_W, ADDR_W, DATA_W)
+// For a master; all its signals have the prefix PORT.
+`define AXI4_READ_MASTER_PORTS(PORT, ID_W, ADDR_W, DATA_W) \
+  `AXI4_READ_LIST(output logic, input wire, PORT, PORT, ID_W, ADDR_W, DATA_W) \
+  output logic [1:0] PORT``arburst,
+
+`define AXI4_READ_LIST(MASTER, SLAVE, IN, OUT, ID_W, ADDR_W, DATA_W) \
+  MASTER [  ID_W-1:0] IN``arid, \
+  MASTER [ADDR_W-1:0] IN``araddr, \
+  MASTER [       7:0] IN``arlen, \
+  MASTER [       2:0] IN``arsize, \
+  MASTER              IN``arvalid, \
+  SLAVE               OUT``arready, \
+  SLAVE  [  ID_W-1:0] OUT``rid, \
+  SLAVE  [DATA_W-1:0] OUT``rdata, \
+  SLAVE  [       1:0] OUT``rresp, \
+  SLAVE               OUT``rlast, \
+  SLAVE               OUT``rvalid, \
+  MASTER              IN``rready,
 
 // 32-bit addresses and data, without AWPROT and ARPROT.
 `define AXIL_PORTS(IN, OUT) \

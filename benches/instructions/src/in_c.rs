@@ -1,20 +1,23 @@
 //! The same transfers in Rust and in a C program, `transfer.c`, with the static and with the shared library. The counts include the
 //! caller, because the compiler inlines a part of the library into a Rust program.
 
-use crate::{cost, count_case};
+use crate::callgrind::{count, count_program};
+use crate::comparison::{ROUNDS, in_rust};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use xdma::channel::Ring;
-use xdma_instructions::comparison::{ROUNDS, in_rust};
 
+/// A transfer to compare.
 pub struct Comparison {
-    /// The case in Rust.
+    /// The name of the case in Rust.
     pub name: &'static str,
+    /// The case in Rust.
     pub in_rust: fn(),
     /// The arguments of the C program.
     arguments: &'static [&'static str],
 }
 
+/// All comparisons.
 pub const COMPARISONS: [Comparison; 2] = [
     Comparison { name: "chain-transfer in Rust", in_rust: || in_rust(Ring::Chain), arguments: &[] },
     Comparison {
@@ -24,26 +27,31 @@ pub const COMPARISONS: [Comparison; 2] = [
     },
 ];
 
-/// A library, and the maximum number of instructions that a transfer costs more with it than in Rust.
-const LIBRARIES: [(&str, u64); 2] = [("static", 20), ("shared", 60)];
+/// The libraries, and the maximum number of instructions that a transfer costs more with each than in Rust. With the shared library, two
+/// calls through the procedure linkage table and one of `__tls_get_addr` are added.
+const LIBRARIES: [(&str, u64); 2] = [("static", 20), ("shared", 30)];
 
 const SOURCES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/src");
-const WORK: &str = env!("CARGO_TARGET_TMPDIR");
 
-/// Prints the counts of all comparisons. Returns whether the differences are as small as required.
-pub fn report() -> Result<bool, String> {
-    let prefix = install()?;
+/// Prints the counts of all comparisons. Returns whether the differences are as small as required. `work` is a directory for files, in
+/// cargo's target directory.
+///
+/// # Errors
+///
+/// If something cannot be built, or fails.
+pub fn report(work: &Path) -> Result<bool, String> {
+    let prefix = install(work)?;
     let mut passed = true;
     for (library, limit) in LIBRARIES {
-        let program = compile(library, &prefix)?;
+        let program = compile(library, work, &prefix)?;
         for Comparison { name, arguments, .. } in &COMPARISONS {
-            let rust = count_case(name)?.all();
+            let rust = count(name)?.all();
             let mut command = Command::new(&program);
             command.args(*arguments).env("LD_LIBRARY_PATH", prefix.join("lib"));
             let name = name.replace("in Rust", &format!("in C with the {library} library"));
-            let c = cost::count(&name, "measured_*", &command)?.all();
-            let is_within_limit = rust > 0 && c > rust && c <= rust + limit * ROUNDS;
-            let verdict = if is_within_limit { "" } else { "  NOT AS EXPECTED" };
+            let c = count_program(&command, "measured_*")?.all();
+            let is_within_limit = rust > 0 && c > 0 && c <= rust + limit * ROUNDS;
+            let verdict = if is_within_limit { "" } else { "  MORE THAN ALLOWED" };
             println!(
                 "{name}: {:.1} instructions a xdma_submit and xdma_wait, {:.1} more than in Rust (limit {limit}){verdict}",
                 c as f64 / ROUNDS as f64,
@@ -56,12 +64,12 @@ pub fn report() -> Result<bool, String> {
 }
 
 /// Builds the C library together with the functions of `comparison.rs`, and installs it. Returns its prefix.
-fn install() -> Result<PathBuf, String> {
-    let target = Path::new(WORK).parent().expect("the directory is in the target directory");
+fn install(work: &Path) -> Result<PathBuf, String> {
+    let target = work.parent().expect("the directory is in the target directory");
     let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or("cargo".into()));
-    cargo.args(["rustc", "--quiet", "--profile", "bench", "--package", "xdma-instructions", "--lib"]);
+    cargo.args(["rustc", "--quiet", "--release", "--package", "xdma-instructions", "--lib"]);
     run(cargo.args(["--crate-type", "staticlib", "--target-dir"]).arg(target))?;
-    let prefix = Path::new(WORK).join("libxdma-instructions");
+    let prefix = work.join("libxdma-instructions");
     let mut install = Command::new(Path::new(SOURCES).join("../../../crates/capi/install.sh"));
     install.env("CC", "cc -Wl,--version-script=transfer.map").current_dir(SOURCES);
     run(install.arg(&prefix).arg(target.join("release/libxdma_instructions.a")))?;
@@ -69,8 +77,8 @@ fn install() -> Result<PathBuf, String> {
 }
 
 /// Compiles the C program with a library.
-fn compile(library: &str, prefix: &Path) -> Result<PathBuf, String> {
-    let program = Path::new(WORK).join(format!("transfer-{library}"));
+fn compile(library: &str, work: &Path, prefix: &Path) -> Result<PathBuf, String> {
+    let program = work.join(format!("transfer-{library}"));
     let mut cc = Command::new("cc");
     cc.args(["-O2", "transfer.c", "-o"]).arg(&program).current_dir(SOURCES);
     cc.arg("-I").arg(prefix.join("include")).arg("-L").arg(prefix.join("lib"));

@@ -7,14 +7,12 @@
 //! after a warm-up of the case. It needs no benchmark framework. The card's registers are plain memory, with the checks and
 //! counters of a mapped BAR.
 
-mod cost;
-mod in_c;
-
-use cost::Cost;
-use std::process::{Command, ExitCode};
+use std::path::Path;
+use std::process::ExitCode;
 use xdma::channel::{Poll, Program, Ring, Ticket};
+use xdma_instructions::callgrind::{Cost, count, measured, wanted};
 use xdma_instructions::comparison::ROUNDS;
-use xdma_instructions::{Plain, measured};
+use xdma_instructions::{Plain, in_c};
 
 /// Chunks of an MSM of 2^20 pairs, 1,024 pairs each.
 const CHUNKS: u64 = 1024;
@@ -179,39 +177,15 @@ fn poll(plain: &mut Plain, ticket: Ticket) -> bool {
     measured(|| plain.channel.poll(ticket).unwrap() == Poll::Ready)
 }
 
-impl Case {
-    /// Prints the cost of the case. Returns whether it is as small as required.
-    fn report(&self, cost: &Cost) -> bool {
-        let total: u64 = cost.files.values().sum();
-        let each = |count: u64| count as f64 / self.units as f64;
-        let verdict = match total {
-            // This happens if the library is inlined into its caller.
-            0 => "  NOTHING COUNTED",
-            _ if total > self.limit * self.units => "  MORE THAN ALLOWED",
-            _ => "",
-        };
-        let Case { name, each: unit, limit, target, .. } = self;
-        println!(
-            "{name}: {:.1} instructions a {unit} (target {target}, limit {limit}){verdict}",
-            each(total)
-        );
-        let mut parts: Vec<_> = cost.files.iter().filter(|(_, count)| each(**count) >= 0.5).collect();
-        parts.sort_by_key(|(_, count)| std::cmp::Reverse(**count));
-        parts.iter().for_each(|(file, count)| println!("    {:6.1}  {file}", each(**count)));
-        println!("    {:6.1}  not included: the caller", each(cost.caller));
-        verdict.is_empty()
-    }
-}
-
 fn main() -> ExitCode {
-    if let Ok(name) = std::env::var("XDMA_BENCH_CASE") {
+    if let Some(name) = wanted() {
         let compared = in_c::COMPARISONS.iter().map(|comparison| (comparison.name, comparison.in_rust));
         let mut all = CASES.iter().map(|case| (case.name, case.run)).chain(compared);
         all.find(|(known, _)| *known == name).expect("a case has this name").1();
         return ExitCode::SUCCESS;
     }
-    let cases = CASES.iter().map(|case| Ok(case.report(&count_case(case.name)?)));
-    let results = cases.chain([in_c::report()]);
+    let cases = CASES.iter().map(|case| Ok(report(case, &count(case.name)?)));
+    let results = cases.chain([in_c::report(Path::new(env!("CARGO_TARGET_TMPDIR")))]);
     // Counts all, even if one has failed.
     let passed = results.fold(true, |passed, result| match result {
         Ok(is_within_limit) => passed && is_within_limit,
@@ -223,8 +197,21 @@ fn main() -> ExitCode {
     if passed { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
-/// Runs a case in a process of its own.
-fn count_case(name: &str) -> Result<Cost, String> {
-    let mut program = Command::new(std::env::current_exe().map_err(|e| e.to_string())?);
-    cost::count(name, "*instructions::measured*", program.env("XDMA_BENCH_CASE", name))
+/// Prints the instructions of a case. Returns whether they are as few as required.
+fn report(case: &Case, cost: &Cost) -> bool {
+    let total: u64 = cost.files.values().sum();
+    let each = |count: u64| count as f64 / case.units as f64;
+    let verdict = match total {
+        // This happens if the library is inlined into its caller.
+        0 => "  NOTHING COUNTED",
+        _ if total > case.limit * case.units => "  MORE THAN ALLOWED",
+        _ => "",
+    };
+    let Case { name, each: unit, limit, target, .. } = case;
+    println!("{name}: {:.1} instructions a {unit} (target {target}, limit {limit}){verdict}", each(total));
+    let mut parts: Vec<_> = cost.files.iter().filter(|(_, count)| each(**count) >= 0.5).collect();
+    parts.sort_by_key(|(_, count)| std::cmp::Reverse(**count));
+    parts.iter().for_each(|(file, count)| println!("    {:6.1}  {file}", each(**count)));
+    println!("    {:6.1}  not included: the caller", each(cost.caller));
+    verdict.is_empty()
 }

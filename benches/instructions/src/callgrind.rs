@@ -1,19 +1,48 @@
-//! Counting instructions with callgrind.
+//! Counts the instructions of a case: the program runs itself under `valgrind --tool=callgrind`.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::hint::black_box;
 use std::process::{Command, Stdio};
+use tempfile::NamedTempFile;
 
-/// Counts the instructions of a program in the functions whose names match `functions`.
-pub fn count(name: &str, functions: &str, command: &Command) -> Result<Cost, String> {
-    let out = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("callgrind.{}", name.replace(' ', "-")));
+/// Environment variable with the name of the case that a program under callgrind runs.
+const CASE: &str = "XDMA_BENCH_CASE";
+
+/// Marks the code to count: callgrind counts the calls made by this function.
+#[inline(never)]
+pub fn measured<R>(what: impl FnOnce() -> R) -> R {
+    black_box(what())
+}
+
+/// Returns the name of the case to run, if this program was started by [`count`].
+pub fn wanted() -> Option<String> {
+    std::env::var(CASE).ok()
+}
+
+/// Runs this program under callgrind, where [`wanted`] returns the name of the case.
+///
+/// # Errors
+///
+/// If valgrind is missing or the program fails.
+pub fn count(name: &str) -> Result<Cost, String> {
+    let mut program = Command::new(std::env::current_exe().map_err(|e| e.to_string())?);
+    count_program(program.env(CASE, name), "*callgrind::measured*")
+}
+
+/// Runs a program under callgrind, and counts the calls made by the functions whose names match `functions`, and by those themselves.
+///
+/// # Errors
+///
+/// If valgrind is missing or the program fails.
+pub fn count_program(program: &Command, functions: &str) -> Result<Cost, String> {
+    let out = NamedTempFile::new().map_err(|e| e.to_string())?;
     let output = Command::new("valgrind")
         .args(["--tool=callgrind", "--compress-strings=no", "--compress-pos=no"])
         .arg(format!("--toggle-collect={functions}"))
-        .arg(format!("--callgrind-out-file={}", out.display()))
-        .arg(command.get_program())
-        .args(command.get_args())
-        .envs(command.get_envs().filter_map(|(name, value)| Some((name, value?))))
+        .arg(format!("--callgrind-out-file={}", out.path().display()))
+        .arg(program.get_program())
+        .args(program.get_args())
+        .envs(program.get_envs().filter_map(|(name, value)| Some((name, value?))))
         .stdin(Stdio::null())
         .output()
         .map_err(|e| {
@@ -22,7 +51,7 @@ pub fn count(name: &str, functions: &str, command: &Command) -> Result<Cost, Str
     if !output.status.success() {
         return Err(String::from_utf8_lossy(&output.stderr).into_owned());
     }
-    Ok(Cost::parse(&std::fs::read_to_string(&out).map_err(|e| e.to_string())?))
+    Ok(Cost::parse(&std::fs::read_to_string(out.path()).map_err(|e| e.to_string())?))
 }
 
 /// The cost of a case: the library's instructions by source file, and the caller's instructions.
