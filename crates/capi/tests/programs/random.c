@@ -1,11 +1,11 @@
 /* Random calls with random handles: open, closed, of the wrong type, of the other card, of another thread, NULL, and numbers that are no
  * handles. First one thread, whose calls depend only on the seed; then several. No call may crash, or return a status that does not exist,
- * and in the end everything can be closed. */
+ * and in the end everything can be closed. An argument after the two cards is the number of calls of each thread. */
 #include "check.h"
 #include <pthread.h>
 #include <stdatomic.h>
 
-enum { CALLS = 5000, HANDLES = 1024, BYTES = 8192, THREADS = 3, SEED = 20261130 };
+enum { HANDLES = 1024, BYTES = 8192, THREADS = 3, SEED = 20261130 };
 
 enum kind { CARD, BUFFER, CHANNEL, PROGRAM, RECEIVER, INTERRUPT, MSM, POINTS, SCALARS, JOB, KINDS };
 
@@ -29,6 +29,7 @@ struct state {
 
 static struct state states[THREADS];
 static const char *names[2];
+static long calls_of_thread = 5000;
 
 static uint64_t next(struct state *s) {
     s->random ^= s->random << 13;
@@ -52,6 +53,11 @@ static uint64_t number(struct state *s) {
     default:
         return below(s, BYTES);
     }
+}
+
+/* The size or the offset of a transfer: mostly inside of a buffer. */
+static uint64_t piece(struct state *s) {
+    return below(s, 4) ? below(s, BYTES / 16) : number(s);
 }
 
 /* An option or an index: mostly valid. */
@@ -223,6 +229,34 @@ static void call_buffer(struct state *s) {
     }
 }
 
+/* Changes a ticket, or a block, sometimes: C programs can do that, though they must not. */
+static uint64_t tampered(struct state *s, uint64_t value) {
+    switch (below(s, 16)) {
+    case 0:
+        return value + below(s, 3) - 1;
+    case 1:
+        return number(s);
+    default:
+        return value;
+    }
+}
+
+static xdma_ticket ticket(struct state *s) {
+    return (xdma_ticket){tampered(s, s->ticket.channel), tampered(s, s->ticket.sequence)};
+}
+
+static xdma_msm_ticket msm_ticket(struct state *s) {
+    return (xdma_msm_ticket){tampered(s, s->msm_ticket.client), tampered(s, s->msm_ticket.sequence)};
+}
+
+static xdma_received block(struct state *s) {
+    xdma_received changed = s->block;
+    changed.receiver = tampered(s, changed.receiver);
+    changed.block = tampered(s, changed.block);
+    changed.size = (uint32_t)tampered(s, changed.size);
+    return changed;
+}
+
 /* A callback that calls the library. */
 static void help(void *context) {
     struct state *s = context;
@@ -255,21 +289,20 @@ static void call_channel(struct state *s) {
     case 5:
     case 6:
     case 7:
-        CALL(xdma_submit(any(s, CHANNEL), any(s, BUFFER), number(s), number(s), number(s), OUT(s->ticket)));
+        CALL(xdma_submit(any(s, CHANNEL), any(s, BUFFER), piece(s), piece(s), piece(s), OUT(s->ticket)));
         break;
     case 8:
     case 9:
-        CALL(xdma_poll(any(s, CHANNEL), s->ticket));
+        CALL(xdma_poll(any(s, CHANNEL), ticket(s)));
         break;
     case 10:
-        CALL(xdma_wait(any(s, CHANNEL), s->ticket, limit(s)));
+        CALL(xdma_wait(any(s, CHANNEL), ticket(s), limit(s)));
         break;
     case 11:
-        s->ticket.sequence += below(s, 3) - 1;
-        CALL(xdma_transfer(any(s, CHANNEL), any(s, BUFFER), number(s), number(s), number(s), limit(s)));
+        CALL(xdma_transfer(any(s, CHANNEL), any(s, BUFFER), piece(s), piece(s), piece(s), limit(s)));
         break;
     case 12:
-        CALL(xdma_send(any(s, CHANNEL), any(s, BUFFER), number(s), number(s), (uint32_t)below(s, 2), OUT(s->ticket)));
+        CALL(xdma_send(any(s, CHANNEL), any(s, BUFFER), piece(s), piece(s), (uint32_t)below(s, 2), OUT(s->ticket)));
         break;
     case 13:
         CALL(below(s, 2) ? xdma_channel_stop(any(s, CHANNEL)) : xdma_channel_settle(any(s, CHANNEL), limit(s)));
@@ -349,10 +382,10 @@ static void call_receiver(struct state *s) {
         CALL(xdma_receiver_wait(any(s, RECEIVER), OUT(s->block), limit(s)));
         break;
     case 4:
-        CALL(xdma_received_read(any(s, RECEIVER), s->block, number(s), OUT(s->bytes[0]), length(s)));
+        CALL(xdma_received_read(any(s, RECEIVER), block(s), number(s), OUT(s->bytes[0]), length(s)));
         break;
     case 5:
-        CALL(xdma_received_recycle(any(s, RECEIVER), s->block));
+        CALL(xdma_received_recycle(any(s, RECEIVER), block(s)));
         break;
     case 6:
         CALL(xdma_receiver_set_max_posted(any(s, RECEIVER), small(s, 5)));
@@ -414,9 +447,9 @@ static void call_msm(struct state *s) {
         CALL(xdma_msm_submit(any(s, MSM), any(s, JOB), OUT(s->msm_ticket)));
         break;
     case 10:
-        CALL(xdma_msm_poll(any(s, MSM), s->msm_ticket, OUT(result)));
-        CALL(xdma_msm_poll_accepted(any(s, MSM), s->msm_ticket));
-        CALL(xdma_msm_wait(any(s, MSM), s->msm_ticket, limit(s), OUT(result)));
+        CALL(xdma_msm_poll(any(s, MSM), msm_ticket(s), OUT(result)));
+        CALL(xdma_msm_poll_accepted(any(s, MSM), msm_ticket(s)));
+        CALL(xdma_msm_wait(any(s, MSM), msm_ticket(s), limit(s), OUT(result)));
         break;
     case 11:
         CALL(xdma_msm_describe(any(s, MSM), (char *)s->bytes, size, NULL));
@@ -436,7 +469,7 @@ static void *run(void *argument) {
     static void (*const calls[])(struct state *) = {call_card,    call_buffer,  call_buffer,   call_channel, call_channel,
                                                     call_channel, call_program, call_receiver, call_msm};
     struct state *s = argument;
-    for (int count = 0; count < CALLS; count++) {
+    for (long count = 0; count < calls_of_thread; count++) {
         calls[below(s, sizeof calls / sizeof *calls)](s);
     }
     return NULL;
@@ -494,7 +527,10 @@ static void close_all(void) {
 }
 
 int main(int argc, char **argv) {
-    CHECK(argc == 3);
+    CHECK(argc == 3 || argc == 4);
+    if (argc == 4) {
+        calls_of_thread = atol(argv[3]);
+    }
     for (int at = 0; at < 2; at++) {
         names[at] = argv[at + 1];
     }
@@ -514,7 +550,7 @@ int main(int argc, char **argv) {
     close_all();
     for (int thread = 0; thread < THREADS; thread++) {
         printf("%ld calls succeeded, %ld failed\n", states[thread].succeeded, states[thread].failed);
-        CHECK(states[thread].succeeded > CALLS / 50 && states[thread].failed > CALLS / 50);
+        CHECK(states[thread].succeeded > calls_of_thread / 50 && states[thread].failed > calls_of_thread / 50);
     }
     puts("passed");
     return 0;
