@@ -3,8 +3,9 @@
 #
 #   image.sh small RIG OUT PROGRAM...     busybox, the modules, and programs with the host's libraries
 #   image.sh debian RIG OUT PROGRAM...    the same, with Debian's kmod, udev and systemd
-#   image.sh programs RIG OUT LIBXDMA     those of dd, fio, Python and numpy that the host has, the C programs of crates/preload, and
-#                                         libxdma, from a build of crates/capi, with its test programs
+#   image.sh programs RIG OUT LIBXDMA MODULE
+#                                         those of dd, fio, Python and numpy that the host has; the C programs of crates/preload; libxdma,
+#                                         from a build of crates/capi, with its test programs; the Python module, whose native part is MODULE
 #   image.sh job RIG OUT JOB SAVED        the script of one boot, and files that an earlier boot saved
 set -euo pipefail
 
@@ -72,6 +73,10 @@ programs)
     done
     strip -o "$tree/usr/lib/libxdma.so.0" "$tree/libxdma/lib/libxdma.so.0"
     rm -r "$tree/libxdma"
+    module=$tree/usr/lib/python3/dist-packages/xdma
+    mkdir -p "$module"
+    cp "$crates"/python/python/xdma/*.py "$module"
+    strip -o "$module/_xdma.abi3.so" "$2"
     rm -rf "$tree"/usr/lib/python3*/{config-*,ensurepip,lib2to3,pydoc_data,test}
     find "$tree" -type d -name tests -prune -exec rm -r {} +
     find "$tree" -type f \( -path '*/bin/*' -o -name '*.so' \) -exec ldd {} + |
