@@ -94,7 +94,6 @@ impl<T: Send, const N: usize> OwnedTable<T, N> {
     ///
     /// The handle is not valid, or belongs to another thread.
     #[inline(always)]
-    #[expect(clippy::mut_from_ref, reason = "the owner makes the reference unique")]
     pub fn get<H>(&self, handle: *mut H) -> Result<&mut T, Failure> {
         self.find(handle).ok_or_else(|| Self::refuse(handle.addr() as u64, self))
     }
