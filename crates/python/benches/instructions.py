@@ -67,8 +67,10 @@ def main() -> None:
         package = Path(directory)
         shutil.copytree(ROOT / "crates/python/python/xdma", package / "xdma", ignore=shutil.ignore_patterns("*.so"))
         shutil.copy(target / "release/lib_xdma.so", package / "xdma/_xdma.abi3.so")
+        # On the chain ring, nothing can be completed before something was submitted.
+        nothing = of_a_round(package, True, 64, NOTHING)
         for name, (credits, size, body) in CASES.items():
-            figure = of_a_round(package, credits, size, body) - of_a_round(package, credits, size, NOTHING)
+            figure = of_a_round(package, credits, size, body) - nothing
             print(f"{name}: {figure:.0f} instructions", flush=True)
 
 
