@@ -24,7 +24,15 @@ def alarm(*_):
 signal.signal(signal.SIGALRM, alarm)
 
 def opened():
-    memory, streams, msm = xdma.Card.emulate(logic="memory", idle_limit=0.1), xdma.Card.emulate(logic="loopback", idle_limit=0.1), xdma.Card.emulate(idle_limit=0.1)
+    while True:
+        try:
+            return try_opened()
+        except xdma.HungError:
+            # The engine's thread did not run in time, on a machine that is busy.
+            pass
+
+def try_opened():
+    memory, streams, msm = xdma.Card.emulate(logic="memory", idle_limit=0.3), xdma.Card.emulate(logic="loopback", idle_limit=0.3), xdma.Card.emulate(idle_limit=0.3)
     h2c, c2h, source, sink = memory.h2c(interrupt=True), memory.c2h(wait="hybrid"), memory.allocate(8192, xdma.H2C), memory.allocate(8192, xdma.C2H)
     client, points, scalars = msm.msm(), msm.points(bytes(640)), msm.scalars(bytes(320))
     job = client.prepare(points, scalars)
