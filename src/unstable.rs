@@ -101,6 +101,13 @@ pub mod channel {
         channel.poll_boxed(ticket)
     }
 
+    /// Returns true if a transfer or run is finished and was seen to be so with few instructions. Otherwise, call [`Channel::poll`] or
+    /// [`Channel::wait`], which handle every case. It is inlined, for callers that add little to it.
+    #[inline(always)]
+    pub fn is_finished(channel: &mut Channel, ticket: Ticket) -> bool {
+        channel.is_finished(ticket)
+    }
+
     /// As [`Channel::wait`], but returns [`Poll::Pending`] if the transfer is not finished within `limit`. For callers that wait in
     /// slices, which would count a timeout and read the registers at the end of each.
     ///
