@@ -51,7 +51,7 @@ pub type Stage = &'static [Lane];
 pub const SUITES: &[Stage] = &[
     &[&[checks::FMT, checks::BUILD], &[hdl::SUITE, benches::SUITE, rig::SUITE]],
     &[&[checks::CLIPPY, features::SUITE, docs::SUITE, checks::PUBLISH], &[checks::RTL]],
-    &[&[vm::SUITE, counts::SUITE, release::SUITE], &[tests::SUITE, checks::MPI]],
+    &[&[vm::SUITE, counts::SUITE, release::SUITE], &[tests::SUITE, checks::MPI, hdl::PYTHON]],
 ];
 
 /// The packages for builds, clippy and tests: always the same, so that each crate is compiled once. The excluded ones need Verilator.
