@@ -12,7 +12,7 @@ use signal_hook::iterator::Signals;
 use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, exit};
@@ -81,14 +81,19 @@ impl Run {
             return Err(Failure::Usage(text).into());
         }
         let card = self.card()?;
+        // A program that changes its user still reaches the broker, which checks who connects.
+        let mode = if self.exclusive { 0o700 } else { 0o711 };
         let folder = tempfile::Builder::new()
             .prefix("xdma-run-")
-            .permissions(fs::Permissions::from_mode(0o700))
+            .permissions(fs::Permissions::from_mode(mode))
             .tempdir()
             .context("cannot create a directory for the sockets")?;
         let calls = folder.path().join(CALLS);
         if self.explain {
-            fs::create_dir(&calls).context("cannot create a directory for the report")?;
+            fs::DirBuilder::new()
+                .mode(0o700)
+                .create(&calls)
+                .context("cannot create a directory for the report")?;
         }
         let status = match self.exclusive {
             true => self.run_exclusively(&card, folder.path(), &program, &library)?,
