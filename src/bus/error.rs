@@ -110,9 +110,9 @@ pub enum BusError {
         after: Duration,
     },
     /// The card's process has ended, or the device has been removed.
-    #[error("the card is gone: {reason}; close it, and open it again when it is back")]
+    #[error("the card is gone: {reason}")]
     Gone {
-        /// The evidence for it.
+        /// The evidence for it, and the remedy.
         reason: String,
     },
     /// The card's process sent a reply that violates the protocol.

@@ -266,7 +266,9 @@ impl Work {
         {
             let requested = self.registers.read32(irq(request))?;
             if requested == GONE {
-                return Err(BusError::Gone { reason: "the interrupt block reads all ones".into() });
+                let reason =
+                    "the interrupt block reads all ones; close it, and open it again when it is back";
+                return Err(BusError::Gone { reason: reason.into() });
             }
             // Disabling a source also deasserts INTx.
             self.registers.write32(irq(disable), requested)?;

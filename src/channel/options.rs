@@ -32,7 +32,7 @@ impl fmt::Display for Ring {
 /// use xdma::regs::Direction;
 ///
 /// # let card = xdma_emulated_card::start(EmulatorOptions::default(), Arc::new(Memory::new()), CardOptions::default())?;
-/// let options = ChannelOptions { ring: Some(Ring::Chain), wait: Wait::Hybrid, ..ChannelOptions::default() };
+/// let options = ChannelOptions { ring: Some(Ring::Chain), wait: Wait::Spin, ..ChannelOptions::default() };
 /// let channel = card.channel(Direction::H2C, 0, options)?;
 /// assert_eq!(channel.ring(), Ring::Chain);
 /// # Ok(())
@@ -48,9 +48,10 @@ pub struct ChannelOptions {
     pub fixed_address: bool,
     /// Whether to read the busy bit before a chain is started again. Whether silicon needs this has not been verified.
     pub check_idle: bool,
-    /// Whether the channel interrupts when it completes a transfer or run, and when it fails: for `Card::interrupt`.
+    /// Whether the channel interrupts when it completes a transfer or run, and when it fails: for `Card::interrupt`. A wait that
+    /// sleeps takes the interrupt; to leave it to the caller, poll, or select a [`Wait`] mode that does not sleep.
     pub interrupt: bool,
-    /// How to wait. Modes that sleep enable the interrupt.
+    /// How to wait. Modes that sleep, such as the default, enable the interrupt.
     pub wait: Wait,
 }
 
@@ -73,10 +74,12 @@ impl Default for ChannelOptions {
 pub enum Wait {
     /// Polls without yielding the processor: the fastest on a dedicated processor.
     Spin,
-    /// Polls, and yields to other threads between polls after the first 1,024.
-    #[default]
+    /// Polls, and yields to other threads between polls after the first 1,024. On a crowded host, every other thread then runs
+    /// for a time slice first.
     SpinThenYield,
     /// Polls for about as long as recent waits took if they were short (1 to 50 us), then sleeps until the channel interrupts.
+    /// The default. On a card without interrupts, the channel uses [`SpinThenYield`](Self::SpinThenYield) instead.
+    #[default]
     Hybrid,
     /// Sleeps immediately.
     Interrupt,

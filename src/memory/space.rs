@@ -328,6 +328,8 @@ pub struct DmaSpace {
     pages: HugePages,
     node: Option<u32>,
     fell_back: AtomicBool,
+    /// Whether the fallback was logged.
+    warned: AtomicBool,
 }
 
 impl fmt::Debug for DmaSpace {
@@ -365,7 +367,15 @@ impl DmaSpace {
             process: Process::this(),
         };
         let (reads, writes) = (Pool::new(pages), Pool::new(pages));
-        Self { inner: Arc::new(inner), reads, writes, pages, node, fell_back: AtomicBool::new(false) }
+        Self {
+            inner: Arc::new(inner),
+            reads,
+            writes,
+            pages,
+            node,
+            fell_back: AtomicBool::new(false),
+            warned: AtomicBool::new(false),
+        }
     }
 
     /// Reports all allocations and releases from now on to `observer`.
@@ -394,7 +404,15 @@ impl DmaSpace {
             Access::CardReads => &self.reads,
             Access::CardWrites => &self.writes,
         };
-        Pool::allocate(pool, len, zeroed, |bytes| self.map_host_memory(bytes, access))
+        let buffer = Pool::allocate(pool, len, zeroed, |bytes| self.map_host_memory(bytes, access))?;
+        // Less than a hugepage gains little from one.
+        if len >= PageSize::Huge2M.bytes() && self.fell_back() && !self.warned.swap(true, Ordering::Relaxed) {
+            let page = PageSize::Base;
+            tracing::warn!(
+                "no 2 MiB hugepages are free, using pages of {page}: `echo 64 > /proc/sys/vm/nr_hugepages`"
+            );
+        }
+        Ok(buffer)
     }
 
     /// Registers the caller's own vector. If the bus can pin memory, the vector is used in place, except for pages that may also
@@ -463,12 +481,8 @@ impl DmaSpace {
             Access::CardWrites => Writers::All,
         };
         let memory = HostMemory::allocate(len, pages, self.node, writers)?;
-        let small = memory.page() == PageSize::Base && pages == self.pages;
-        if small && !self.fell_back.swap(true, Ordering::Relaxed) {
-            let page = PageSize::Base;
-            tracing::warn!(
-                "no 2 MiB hugepages are free, using pages of {page}: `echo 64 > /proc/sys/vm/nr_hugepages`"
-            );
+        if memory.page() == PageSize::Base && pages == self.pages {
+            self.fell_back.store(true, Ordering::Relaxed);
         }
         // SAFETY: the mapping owns the memory. It is accessed only through `Allocation`, which creates no reference to memory
         // that the card may write.

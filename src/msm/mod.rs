@@ -146,7 +146,8 @@ impl Msm {
         let c2h = card.c2h(options.c2h)?;
         let result = card.allocate(regs::RESULT_BYTES as u64, Direction::C2H)?;
         user.write(regs::CTRL, regs::Ctrl::SOFT_RESET.bits())?;
-        let result_interrupt = match channel.wait.sleeps() {
+        // On a card without interrupts, the channel polls whatever was requested.
+        let result_interrupt = match h2c.options().wait.sleeps() {
             true => Some(card.interrupt(Source::User(0))?),
             false => None,
         };

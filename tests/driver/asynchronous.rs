@@ -38,6 +38,27 @@ fn options(ring: Ring) -> ChannelOptions {
 }
 
 #[test]
+fn everything_can_be_awaited_with_default_options() {
+    let (bench, _) = msm_bench();
+    let card = bench.open();
+    let mut client = Msm::open(&card, MsmOptions::default()).unwrap();
+    let points = Points::allocate(&card, 64).unwrap();
+    let scalars = Scalars::allocate(&card, 64, ScalarForm::Canonical).unwrap();
+    let job = client.prepare(&points, &scalars).unwrap();
+    let ticket = client.submit(&job).unwrap();
+    block_on(client.wait_async(ticket, LIMIT)).unwrap();
+    drop(client);
+    let bench = Bench::memory(EmulatorOptions::default());
+    let card = bench.open();
+    let source = card.allocate(64, Direction::H2C).unwrap();
+    let mut channel = card.h2c(0).unwrap();
+    block_on(channel.transfer_async(&source, 0..64, 0, LIMIT)).unwrap();
+    let mut pool = Pool::new(vec![card.h2c(1).unwrap(), card.h2c(2).unwrap()]).unwrap();
+    let ticket = pool.submit(&source, 0..64, 0).unwrap();
+    block_on(pool.wait_async(ticket, LIMIT)).unwrap();
+}
+
+#[test]
 fn transfers_are_awaited_and_no_wake_up_is_lost() {
     // Completions occur before, while and after the task goes to sleep.
     let latency = Latency { fetch: Duration::from_micros(100), completion: Duration::from_micros(200) };
@@ -186,10 +207,12 @@ fn errors_end_an_asynchronous_wait() {
         assert!(matches!(error.engine(), Some(EngineError::Failed { .. })), "{error}");
         h2c.recover().unwrap();
     }
-    let mut polled = card.h2c(1).unwrap();
+    let spin = ChannelOptions { wait: Wait::Spin, ..ChannelOptions::default() };
+    let mut polled = card.channel(Direction::H2C, 1, spin).unwrap();
     bench.inject(Kind::AxiHang(xdma_emulator::faults::FaultDuration::Millis(50)).on(Direction::H2C, 1));
     let error = block_on(polled.transfer_async(&source, 0..64, 0x5000_0000, LIMIT)).unwrap_err();
     assert!(matches!(error, TransferError::Wait(WaitError::NoInterrupt)), "{error}");
+    assert!(error.to_string().contains("`ChannelOptions::wait` set to `Wait::Hybrid`"), "{error}");
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 use xdma::card::{InterruptError, Source};
-use xdma::channel::{ChannelOptions, EngineError, Poll, PollError, Ring};
+use xdma::channel::{ChannelOptions, EngineError, Poll, PollError, Ring, Wait};
 use xdma::msm::{Msm, MsmOptions, Points, ScalarForm, Scalars};
 use xdma::regs::{Direction, msm};
 use xdma_emulator::EmulatorOptions;
@@ -37,10 +37,11 @@ fn a_channel_interrupts_for_each_transfer() {
 }
 
 #[test]
-fn a_channel_does_not_interrupt_by_default() {
+fn a_channel_that_polls_does_not_interrupt() {
     let bench = Bench::memory(EmulatorOptions::default());
     let card = bench.open();
-    let mut channel = card.h2c(0).unwrap();
+    let options = ChannelOptions { wait: Wait::Spin, ..ChannelOptions::default() };
+    let mut channel = card.channel(Direction::H2C, 0, options).unwrap();
     let interrupt = card.interrupt(Source::Channel(Direction::H2C, 0)).unwrap();
     let buffer = card.allocate(64, Direction::H2C).unwrap();
     channel.transfer(&buffer, 0..64, 0, LIMIT).unwrap();

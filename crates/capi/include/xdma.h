@@ -298,7 +298,7 @@ typedef struct xdma_channel_options {
    */
   xdma_ring ring;
   /**
-   * How waits wait: XDMA_WAIT_*. On a card without interrupts, waits poll.
+   * How waits wait: XDMA_WAIT_*; initially XDMA_WAIT_HYBRID. On a card without interrupts, waits poll.
    */
   xdma_wait_mode wait;
   /**
@@ -314,7 +314,8 @@ typedef struct xdma_channel_options {
    */
   uint32_t check_idle;
   /**
-   * If not 0: the channel interrupts when it completes work and when it fails, for xdma_interrupt_open_channel.
+   * If not 0: the channel interrupts when it completes work and when it fails, for xdma_interrupt_open_channel. A wait that
+   * sleeps takes the interrupt; to leave it to the caller, poll, or wait with XDMA_WAIT_SPIN.
    */
   uint32_t interrupt;
   /**

@@ -101,7 +101,7 @@ pub struct xdma_channel_options {
     pub size: u32,
     /// Descriptor ring: XDMA_RING_*.
     pub ring: xdma_ring,
-    /// How waits wait: XDMA_WAIT_*. On a card without interrupts, waits poll.
+    /// How waits wait: XDMA_WAIT_*; initially XDMA_WAIT_HYBRID. On a card without interrupts, waits poll.
     pub wait: xdma_wait_mode,
     /// Number of descriptors for single transfers, rounded up to a power of two, at most 512.
     pub slots: u32,
@@ -109,7 +109,8 @@ pub struct xdma_channel_options {
     pub fixed_address: u32,
     /// If not 0: the busy bit is read before a chain is started again.
     pub check_idle: u32,
-    /// If not 0: the channel interrupts when it completes work and when it fails, for xdma_interrupt_open_channel.
+    /// If not 0: the channel interrupts when it completes work and when it fails, for xdma_interrupt_open_channel. A wait that
+    /// sleeps takes the interrupt; to leave it to the caller, poll, or wait with XDMA_WAIT_SPIN.
     pub interrupt: u32,
     /// Reserved; 0.
     pub reserved: u32,
@@ -121,7 +122,7 @@ impl Options for xdma_channel_options {
         Self {
             size: size_of::<Self>() as u32,
             ring: XDMA_RING_AUTO,
-            wait: XDMA_WAIT_SPIN_THEN_YIELD,
+            wait: XDMA_WAIT_HYBRID,
             slots: slots as u32,
             fixed_address: fixed_address.into(),
             check_idle: check_idle.into(),

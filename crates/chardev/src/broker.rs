@@ -224,14 +224,13 @@ impl State {
             if self.is_stopping() || entry.closed.load(Ordering::Relaxed) {
                 return;
             }
-            match slot.next(seen) {
-                None => {}
-                Some(Ok(request)) => {
-                    if self.answer(client, &request).is_err() {
-                        return;
-                    }
-                }
+            let answered = match slot.next(seen) {
+                Some(Ok(request)) => self.answer(client, &request),
                 Some(Err(errno)) => return warn_of(client, errno),
+                None => Ok(()),
+            };
+            if answered.is_err() {
+                return;
             }
         }
     }

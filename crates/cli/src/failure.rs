@@ -14,7 +14,7 @@ use xdma::channel::{
 use xdma::memory::{MapError, MemoryError};
 use xdma::msm::MsmOpenError;
 use xdma::regs::Direction;
-use xdma::stats::PageError;
+use xdma::stats::{PageError, Reader};
 use xdma_emulated_card::{StartError, UnnamedCard};
 
 /// The exit codes of the program.
@@ -173,6 +173,13 @@ fn users(node: &Path) -> Option<String> {
     (!users.is_empty()).then(|| users.join(", "))
 }
 
+/// Names the process that has the card of a socket open, if it is one of this user that uses the library.
+fn client(socket: &Path) -> Option<String> {
+    let location = socket.display().to_string();
+    let page = Reader::all().into_iter().flatten().find(|page| page.location() == location)?;
+    Some(format!("process {} has it open", page.process()))
+}
+
 /// Returns a remedy that uses this program or `vfio-setup`; the library's own texts mention neither.
 fn hint(error: &(dyn Error + 'static)) -> Option<String> {
     let fixed = |hint: &str| Some(hint.to_owned());
@@ -195,6 +202,7 @@ fn hint(error: &(dyn Error + 'static)) -> Option<String> {
             BusError::NotFound { .. } | BusError::NoMode { .. } => doctor(),
             BusError::Permission { path, .. } if is_node(path) => doctor(),
             BusError::Taken { path, .. } if is_node(path) => users(path),
+            BusError::Taken { path, .. } => client(path),
             _ => None,
         };
     }

@@ -15,6 +15,7 @@ mod output;
 mod packets;
 mod regs;
 mod run;
+mod run_folder;
 mod selftest;
 mod shell;
 mod survey;
@@ -155,9 +156,12 @@ impl Command {
     }
 
     /// Returns what is logged without `RUST_LOG`: warnings, except those of an emulated card about the rules that the experiments
-    /// of `survey` and `selftest` break on purpose.
+    /// of `survey` and `selftest` break on purpose, and those of channels that are closed after an error, which this program
+    /// reports itself.
     fn default_log(&self) -> Targets {
-        let warnings = Targets::new().with_default(LevelFilter::WARN);
+        let warnings = Targets::new()
+            .with_default(LevelFilter::WARN)
+            .with_target("xdma::channel::recovery", LevelFilter::OFF);
         match self {
             Self::Survey(_) | Self::Selftest(_) => warnings
                 .with_target("xdma_emulator", LevelFilter::ERROR)

@@ -3,6 +3,7 @@
 use crate::card::{CardArgs, LogicName};
 use crate::explain;
 use crate::failure::Failure;
+use crate::run_folder::RunFolder;
 use anyhow::{Context, Result, bail};
 use clap::Args;
 use nix::sys::signal::{Signal, kill};
@@ -12,7 +13,7 @@ use signal_hook::iterator::Signals;
 use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, exit};
@@ -31,8 +32,6 @@ const LIBRARY: &str = "libxdma_preload.so";
 const NOT_SERVED: &str = "the card cannot be served as device files";
 /// The environment variable that names the preload library.
 const LIBRARY_VARIABLE: &str = "XDMA_PRELOAD";
-/// The directory of the counters for `--explain`.
-const CALLS: &str = "calls";
 /// A marker that every Go program contains, in reverse, so that this program does not contain it.
 const GO_REVERSED: &[u8] = b":fnidliub oG \xff";
 /// Signals that the terminal also sends to the program.
@@ -81,26 +80,16 @@ impl Run {
             return Err(Failure::Usage(text).into());
         }
         let card = self.card()?;
-        // A program that changes its user still reaches the broker, which checks who connects.
-        let mode = if self.exclusive { 0o700 } else { 0o711 };
-        let folder = tempfile::Builder::new()
-            .prefix("xdma-run-")
-            .permissions(fs::Permissions::from_mode(mode))
-            .tempdir()
-            .context("cannot create a directory for the sockets")?;
-        let calls = folder.path().join(CALLS);
+        let folder = RunFolder::create().context("cannot create a directory for the sockets")?;
         if self.explain {
-            fs::DirBuilder::new()
-                .mode(0o700)
-                .create(&calls)
-                .context("cannot create a directory for the report")?;
+            folder.create_calls().context("cannot create a directory for the report")?;
         }
         let status = match self.exclusive {
-            true => self.run_exclusively(&card, folder.path(), &program, &library)?,
-            false => self.run_with_broker(&card, folder.path(), &program, &library)?,
+            true => self.run_exclusively(&card, &folder, &program, &library)?,
+            false => self.run_with_broker(&card, &folder, &program, &library)?,
         };
         if self.explain {
-            eprint!("{}", explain::report(&calls));
+            eprint!("{}", explain::report(&folder.calls()));
         }
         drop(folder);
         // Report termination by a signal as a shell does.
@@ -116,12 +105,13 @@ impl Run {
     fn run_with_broker(
         &self,
         card: &CardArgs,
-        folder: &Path,
+        folder: &RunFolder,
         program: &Path,
         library: &Path,
     ) -> Result<ExitStatus> {
         let device = Device::new(card.open()?, self.options()).context(NOT_SERVED)?;
-        let broker = Broker::start(device, &folder.join("broker")).context("cannot start the broker")?;
+        let broker = folder.broker().and_then(|path| Broker::start(device, &path));
+        let broker = broker.context("cannot start the broker")?;
         let process = std::process::id().to_string();
         let variables = [(BROKER_VARIABLE, broker.path().into()), (BROKER_PID_VARIABLE, process.into())];
         self.start(program, library, folder, &variables)
@@ -131,17 +121,17 @@ impl Run {
     fn run_exclusively(
         &self,
         card: &CardArgs,
-        folder: &Path,
+        folder: &RunFolder,
         program: &Path,
         library: &Path,
     ) -> Result<ExitStatus> {
-        let (name, _emulated) = card.serve(&folder.join("card"))?;
+        let (name, _emulated) = card.serve(&folder.card())?;
         let open = || {
             let card =
                 name.open(CardOptions::default()).with_context(|| format!("cannot open card {name}"))?;
             Device::new(card, self.options()).context(NOT_SERVED)
         };
-        let exclusive = Exclusive::new(name.clone(), &open()?, self.options(), folder.join("lock"));
+        let exclusive = Exclusive::new(name.clone(), &open()?, self.options(), folder.lock());
         let variables = [(EXCLUSIVE_VARIABLE, exclusive.to_string().into())];
         let status = self.start(program, library, folder, &variables)?;
         // A program that was killed has left the card as it was. Opening it restores its state, unless a child process that the
@@ -168,7 +158,7 @@ impl Run {
         &self,
         program: &Path,
         library: &Path,
-        folder: &Path,
+        folder: &RunFolder,
         variables: &[(&str, OsString)],
     ) -> Result<ExitStatus> {
         let mut command = Command::new(program);
@@ -184,7 +174,7 @@ impl Run {
         }
         command.env("LD_PRELOAD", preload).envs(variables.iter().map(|(name, value)| (name, value)));
         if self.explain {
-            command.env(EXPLAIN_VARIABLE, folder.join(CALLS));
+            command.env(EXPLAIN_VARIABLE, folder.calls());
         }
         // Before the program starts, so that no signal ends this process without the broker's cleanup.
         let handled = OF_TERMINAL.into_iter().chain(FORWARDED).filter(|signal| !is_ignored(*signal));

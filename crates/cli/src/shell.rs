@@ -13,10 +13,10 @@ const ENVIRONMENT: [(&str, &str); 4] = [
     ("XDMA_CARD", "The card, if there is no --card."),
     (
         "XDMA_VFIO",
-        "The only way in which a PCI card is opened: cdev, type1 or noiommu. Without it, cdev and type1 are tried; noiommu is used only on request.",
+        "How PCI cards are opened: cdev, type1 or noiommu [default: cdev if possible, otherwise type1].",
     ),
     ("RUST_LOG", "What is logged to standard error, such as xdma=debug [default: warn]."),
-    ("NO_COLOR", "If set, the output has no colours. A pipe or file never gets any."),
+    ("NO_COLOR", "If not empty, disables colours. Output to a pipe or a file never has any."),
 ];
 
 const fn example(line: &'static str, text: &'static str) -> Example {

@@ -54,8 +54,14 @@ impl fmt::Display for Wanted {
 
 /// The error for a text that is not a request for hugepages.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("`{0}` is not a number of hugepages: use 2M=64, 1G=2 or 2M=64,1G=2")]
-pub struct ParseHugepagesError(String);
+pub enum ParseHugepagesError {
+    /// The kernel of this architecture has no pages of this size.
+    #[error("`{0}` is not a size of hugepages: the sizes are 2M and 1G, as in 2M=64,1G=2")]
+    Size(String),
+    /// The text is not a list of sizes and numbers, or names a size twice.
+    #[error("`{0}` is not a number of hugepages: use 2M=64, 1G=2 or 2M=64,1G=2")]
+    Count(String),
+}
 
 impl FromStr for Wanted {
     type Err = ParseHugepagesError;
@@ -63,15 +69,15 @@ impl FromStr for Wanted {
     fn from_str(text: &str) -> Result<Self, ParseHugepagesError> {
         let mut wanted: Vec<(PageSize, u64)> = Vec::new();
         for part in text.split(',') {
-            let (name, count) = part.split_once('=').ok_or_else(|| ParseHugepagesError(text.into()))?;
+            let invalid = || ParseHugepagesError::Count(text.into());
+            let (name, count) = part.split_once('=').ok_or_else(invalid)?;
             let size = PageSize::ALL.into_iter().find(|size| size.name() == name);
-            let plain = count.bytes().all(|b| b.is_ascii_digit());
-            match (size, count.parse()) {
-                (Some(size), Ok(count)) if plain && wanted.iter().all(|w| w.0 != size) => {
-                    wanted.push((size, count))
-                }
-                _ => return Err(ParseHugepagesError(text.into())),
+            let size = size.ok_or_else(|| ParseHugepagesError::Size(name.into()))?;
+            let is_repeated = wanted.iter().any(|(other, _)| *other == size);
+            if is_repeated || !count.bytes().all(|byte| byte.is_ascii_digit()) {
+                return Err(invalid());
             }
+            wanted.push((size, count.parse().map_err(|_| invalid())?));
         }
         Ok(Self(wanted))
     }
@@ -191,5 +197,7 @@ mod tests {
             let error = bad.parse::<Wanted>().unwrap_err().to_string();
             assert!(error.contains("2M=64"), "{bad}: {error}");
         }
+        let size = "2M=1,3M=4".parse::<Wanted>().unwrap_err().to_string();
+        assert!(size.starts_with("`3M` is not a size of hugepages"), "{size}");
     }
 }

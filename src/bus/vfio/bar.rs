@@ -135,5 +135,5 @@ unsafe impl Bar for VfioBar {
 
 /// Converts the error of a failed access: the kernel fails an access only if the device is no longer there.
 pub(super) fn gone(what: &str, error: &io::Error) -> BusError {
-    BusError::Gone { reason: format!("{what} failed: {error}") }
+    BusError::Gone { reason: format!("{what} failed: {error}; close it, and open it again when it is back") }
 }

@@ -172,9 +172,7 @@ impl Connection {
             counts::system_call();
             match self.received.receive(&mut self.stream) {
                 Ok(0) => {
-                    return Err(
-                        self.fail(BusError::Gone { reason: "its process closed the connection".into() })
-                    );
+                    return Err(self.ended("its process closed the connection"));
                 }
                 Ok(_) => {}
                 // The kernel does not restart a read from a socket with a timeout after a signal.
@@ -194,13 +192,23 @@ impl Connection {
                 let after = self.timeout;
                 self.fail(BusError::Timeout { what: command.name(), after })
             }
-            _ => self.fail(BusError::Gone { reason: error.to_string() }),
+            _ => self.ended(&format!("the connection to its process failed: {error}")),
         }
+    }
+
+    /// Marks the connection as unusable because the card's process has probably ended.
+    fn ended(&mut self, evidence: &str) -> BusError {
+        self.fail(BusError::Gone {
+            reason: format!("{evidence}; start that process again, then open the card again"),
+        })
     }
 
     /// Marks the connection as unusable.
     fn fail(&mut self, error: BusError) -> BusError {
-        self.failure = Some(error.to_string());
+        self.failure = Some(match &error {
+            BusError::Gone { reason } => reason.clone(),
+            other => other.to_string(),
+        });
         error
     }
 }

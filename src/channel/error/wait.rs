@@ -56,7 +56,7 @@ pub enum WaitError {
     },
     /// The wait would sleep, and the channel has no interrupt.
     #[error(
-        "the channel has no interrupt to sleep on; open it with `Wait::Hybrid` or `Wait::Interrupt`, or wait by polling"
+        "the channel has no interrupt to sleep on; open it with `ChannelOptions::wait` set to `Wait::Hybrid` or `Wait::Interrupt` if the card has interrupts, or wait by polling"
     )]
     NoInterrupt,
     /// The thread or task cannot sleep.

@@ -1,5 +1,6 @@
 //! The command `xdma top`: shows the statistics pages of running programs.
 
+mod columns;
 mod rates;
 mod screen;
 

@@ -1,18 +1,21 @@
 //! Drawing of the statistics on a terminal, and as plain text.
 
 use super::WatchedCard;
+use super::columns::{CHANNEL, Column, SUMMARY, fitting, heads, values};
 use super::rates::{ChannelRates, MsmRates};
-use crate::number::{nanoseconds, short};
+use crate::number::short;
 use ratatui::Frame;
 use ratatui::layout::{Constraint, Layout, Rect};
 use ratatui::style::{Color, Style, Stylize};
 use ratatui::text::Line;
 use ratatui::widgets::{Gauge, Paragraph, Sparkline};
-use std::time::Duration;
 
-const HEADER: &str = "channel  bytes/s    jobs/s queue      p50      p99 stalls errors";
-
-const SUMMARY_HEADER: &str = "    MSMs/s   pairs/s queue   core idle      H2C      C2H stalls errors card";
+/// Width of the name of a channel.
+const NAME: usize = 7;
+/// Space for the name of a card in the summary.
+const CARD: usize = 16;
+/// Smallest width of a sparkline: that of its head.
+const SPARKLINE: usize = "  recent p50".len();
 
 /// One line of the screen.
 enum Row<'a> {
@@ -64,7 +67,7 @@ pub fn draw(frame: &mut Frame, cards: &[WatchedCard], first: usize) -> usize {
     }
     let keys = match (above, below) {
         (0, 0) => "q: quit".into(),
-        _ => format!("q: quit, arrow keys: scroll ({above} lines above, {below} below)"),
+        _ => format!("q: quit, arrows: scroll, {above} lines above, {below} below"),
     };
     frame.render_widget(Line::from(keys).dim(), foot);
     first
@@ -72,9 +75,11 @@ pub fn draw(frame: &mut Frame, cards: &[WatchedCard], first: usize) -> usize {
 
 fn draw_row(frame: &mut Frame, row: &Row, at: Rect) {
     match row {
-        Row::SummaryHeader => frame.render_widget(Line::from(SUMMARY_HEADER).dim(), at),
+        Row::SummaryHeader => {
+            frame.render_widget(Line::from(summary_head(&summary_columns(at.width))).dim(), at);
+        }
         Row::Summary(card) => {
-            let line = Line::from(summary_text(card));
+            let line = Line::from(summary_text(&summary_columns(at.width), card));
             frame.render_widget(
                 if card.ended || card.rates.errors() > 0 { line.fg(Color::Red) } else { line },
                 at,
@@ -84,7 +89,11 @@ fn draw_row(frame: &mut Frame, row: &Row, at: Rect) {
             let title = Line::from(card.title()).bold();
             frame.render_widget(if card.ended { title.fg(Color::Red) } else { title }, at);
         }
-        Row::Header => frame.render_widget(Line::from(format!("{HEADER}  recent p50")).dim(), at),
+        Row::Header => {
+            let columns = channel_columns(at.width);
+            let recent = if has_sparkline(&columns, at.width) { "  recent p50" } else { "" };
+            frame.render_widget(Line::from(channel_head(&columns) + recent).dim(), at);
+        }
         Row::Channel(card, channel) => draw_channel(frame, card, channel, at),
         Row::Msm(msm) => frame.render_widget(Line::from(msm_text(msm)), at),
         Row::Fifo(name, filled, depth) => frame.render_widget(gauge(name, *filled, *depth), at),
@@ -93,13 +102,45 @@ fn draw_row(frame: &mut Frame, row: &Row, at: Rect) {
 }
 
 fn draw_channel(frame: &mut Frame, card: &WatchedCard, channel: &ChannelRates, at: Rect) {
+    let columns = channel_columns(at.width);
+    let text = channel_text(&columns, channel);
     let [left, right] =
-        Layout::horizontal([Constraint::Length(HEADER.len() as u16 + 2), Constraint::Min(0)]).areas(at);
+        Layout::horizontal([Constraint::Length(channel_head(&columns).len() as u16 + 2), Constraint::Min(0)])
+            .areas(at);
     let style = if channel.errors > 0 { Style::new().fg(Color::Red) } else { Style::new() };
-    frame.render_widget(Paragraph::new(row_text(channel)).style(style), left);
-    if let Some((_, times)) = card.history.iter().find(|(name, _)| *name == channel.name) {
+    frame.render_widget(Paragraph::new(text).style(style), left);
+    let history = card.history.iter().find(|(name, _)| *name == channel.name);
+    if let Some((_, times)) = history.filter(|_| has_sparkline(&columns, at.width)) {
         frame.render_widget(Sparkline::default().data(times.iter().copied()).fg(Color::Cyan), right);
     }
+}
+
+fn channel_columns(width: u16) -> Vec<&'static Column<ChannelRates>> {
+    fitting(&CHANNEL, usize::from(width).saturating_sub(NAME))
+}
+
+fn channel_head(columns: &[&Column<ChannelRates>]) -> String {
+    format!("{:NAME$}{}", "channel", heads(columns))
+}
+
+fn channel_text(columns: &[&Column<ChannelRates>], channel: &ChannelRates) -> String {
+    format!("{:NAME$}{}", channel.name, values(columns, channel))
+}
+
+fn has_sparkline(columns: &[&Column<ChannelRates>], width: u16) -> bool {
+    channel_head(columns).len() + SPARKLINE <= usize::from(width)
+}
+
+fn summary_columns(width: u16) -> Vec<&'static Column<WatchedCard>> {
+    fitting(&SUMMARY, usize::from(width).saturating_sub(CARD))
+}
+
+fn summary_head(columns: &[&Column<WatchedCard>]) -> String {
+    heads(columns) + " card"
+}
+
+fn summary_text(columns: &[&Column<WatchedCard>], card: &WatchedCard) -> String {
+    format!("{} {}", values(columns, card), card.title())
 }
 
 fn gauge(name: &str, filled: u64, depth: u64) -> Gauge<'static> {
@@ -110,47 +151,26 @@ fn gauge(name: &str, filled: u64, depth: u64) -> Gauge<'static> {
         .gauge_style(Color::Blue)
 }
 
-fn row_text(channel: &ChannelRates) -> String {
-    let ChannelRates { name, bytes_per_second, jobs_per_second, in_flight, stalls, errors, .. } = channel;
-    let (bytes, jobs) = (short(*bytes_per_second), short(*jobs_per_second));
-    let (p50, p99) = (time(channel.p50), time(channel.p99));
-    format!("{name:<6} {bytes:>9} {jobs:>9} {in_flight:>5} {p50:>8} {p99:>8} {stalls:>6} {errors:>6}")
-}
-
-/// Formats a card as one row, in the columns of [`SUMMARY_HEADER`].
-fn summary_text(card: &WatchedCard) -> String {
-    let rates = &card.rates;
-    let rate = |value: Option<f64>| value.map_or_else(|| "-".into(), short);
-    let msm = rates.msm.as_ref();
-    let [jobs, pairs] = [msm.map(|msm| msm.jobs_per_second), msm.map(|msm| msm.pairs_per_second)].map(rate);
-    let queued = msm.map_or_else(|| "-".into(), |msm| msm.in_flight.to_string());
-    let idle =
-        msm.and_then(|msm| msm.idle).map_or_else(|| "-".into(), |idle| format!("{:.1} %", idle * 100.0));
-    let [h2c, c2h] = ["H2C", "C2H"].map(|direction| short(rates.bytes_per_second(direction)));
-    let (stalls, errors) = (rates.stalls(), rates.errors());
-    format!(
-        "{jobs:>10} {pairs:>9} {queued:>5} {idle:>11} {h2c:>8} {c2h:>8} {stalls:>6} {errors:>6} {}",
-        card.title()
-    )
-}
-
 fn msm_text(msm: &MsmRates) -> String {
     let idle = msm.idle.map_or("unknown".into(), |idle| format!("{:.1} %", idle * 100.0));
     let (jobs, pairs) = (short(msm.jobs_per_second), short(msm.pairs_per_second));
-    format!("MSM: {jobs} jobs/s, {pairs} pairs/s, {} queued, core idle: {idle}", msm.in_flight)
+    // The most important values come first, for narrow terminals.
+    format!("MSM: {jobs} jobs/s, core idle: {idle}, {pairs} pairs/s, {} queued", msm.in_flight)
 }
 
 /// Formats all cards as plain text.
 pub fn text(cards: &[WatchedCard]) -> String {
     let mut lines = vec![];
     if cards.len() > 1 {
-        lines.push(SUMMARY_HEADER.into());
-        lines.extend(cards.iter().map(summary_text));
+        let columns = summary_columns(u16::MAX);
+        lines.push(summary_head(&columns));
+        lines.extend(cards.iter().map(|card| summary_text(&columns, card)));
         lines.push(String::new());
     }
+    let columns = channel_columns(u16::MAX);
     for card in cards {
-        lines.extend([card.title(), HEADER.into()]);
-        lines.extend(card.rates.channels.iter().map(row_text));
+        lines.extend([card.title(), channel_head(&columns)]);
+        lines.extend(card.rates.channels.iter().map(|channel| channel_text(&columns, channel)));
         if let Some(msm) = &card.rates.msm {
             let ([scalars, points], [scalar_depth, point_depth]) = (msm.filled, msm.depths);
             lines.push(msm_text(msm));
@@ -162,14 +182,11 @@ pub fn text(cards: &[WatchedCard]) -> String {
     lines.join("\n")
 }
 
-fn time(time: Option<Duration>) -> String {
-    time.map_or_else(|| "-".into(), |time| nanoseconds(time.as_nanos().try_into().unwrap_or(u64::MAX)))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use ratatui::{Terminal, backend::TestBackend};
+    use std::time::Duration;
     use xdma::card::CardOptions;
     use xdma::regs::Direction;
     use xdma::stats::Reader;
@@ -214,7 +231,7 @@ mod tests {
                 assert!(line.contains(&card.title()) && line.contains(" 0 "), "{seen}");
             }
         }
-        assert!(!text(&cards[..1]).contains(SUMMARY_HEADER), "one card needs no summary");
+        assert!(!text(&cards[..1]).contains("MSMs/s"), "one card needs no summary");
     }
 
     #[test]
@@ -235,9 +252,16 @@ mod tests {
         assert!(first == 2 && seen.contains("H2C 2") && seen.contains("2 lines above, 0 below"), "{seen}");
     }
 
+    /// At 50 columns, each line ends with a whole column.
     #[test]
-    fn a_time_may_be_missing() {
-        assert_eq!(time(Some(Duration::from_micros(1500))), "1.50 ms");
-        assert_eq!(time(None), "-");
+    fn a_narrow_terminal_shows_whole_columns() {
+        let (seen, _) = drawn(50, 20, 0);
+        let head = seen.lines().find(|line| line.contains("channel")).unwrap();
+        assert!(head.contains("channel  bytes/s    jobs/s      p50 stalls errors"), "{seen}");
+        let cards = [watched(), watched()];
+        let (seen, _) = draw_on(50, 20, &cards, 0);
+        assert!(seen.contains("    MSMs/s   core idle errors card"), "{seen}");
+        let (seen, _) = draw_on(50, 3, &cards, 0);
+        assert!(seen.contains("0 lines above, 9 below"), "{seen}");
     }
 }

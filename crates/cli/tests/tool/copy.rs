@@ -213,3 +213,17 @@ fn raw_data_is_not_written_to_a_terminal() {
         assert!(output.status.code() == Some(2) && text.contains("name a file, or pipe it"), "{text}");
     }
 }
+
+/// Hugepages matter only to buffers that fill one.
+#[test]
+fn a_small_transfer_does_not_ask_for_hugepages() {
+    let mut file = tempfile::NamedTempFile::new().unwrap();
+    file.write_all(&[1; 16]).unwrap();
+    let mut command = xdma(&format!("write --address 0 --logic memory {}", file.path().display()));
+    let output = command.env_remove("RUST_LOG").output().unwrap();
+    assert!(
+        output.status.success() && output.stderr.is_empty(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+}

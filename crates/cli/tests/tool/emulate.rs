@@ -1,9 +1,9 @@
 //! `emulate`.
 
-use crate::support::{Ended, interrupt, json, pattern, piped, run, run_with};
+use crate::support::{Ended, interrupt, json, pattern, piped, run, run_with, xdma};
 use serde_json::Value;
 use std::io::{BufRead, BufReader};
-use std::process::Child;
+use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
 use xdma::card::{Card, CardOptions};
@@ -90,6 +90,24 @@ fn the_card_and_its_qemu_options_are_described_as_text() {
         "-device '{\"driver\":\"vfio-user-pci\"",
     ] {
         assert!(text.contains(part), "{part:?} is missing: {text}");
+    }
+}
+
+/// The error is one line, which names the remedy once.
+#[test]
+fn a_card_whose_process_was_killed_is_reported_once() {
+    let mut card = Served::new("--logic memory");
+    let mut bench = xdma(&format!("bench --address 0 --time 100 {}", card.option()));
+    let pipes = bench.env_remove("RUST_LOG").stdout(Stdio::null()).stderr(Stdio::piped());
+    let bench = pipes.spawn().unwrap();
+    let opened = || run(&format!("top --once --interval 0.1 --pid {}", bench.id())).out.contains("H2C 0");
+    while !opened() {}
+    card.child.kill().unwrap();
+    let ended = Ended::from(bench.wait_with_output().unwrap());
+    let lines: Vec<_> = ended.err.lines().filter(|line| !line.contains("hugepages")).collect();
+    assert_eq!((ended.code, lines.len()), (3, 1), "{}", ended.err);
+    for part in ["the card is gone", "start that process again, then open the card again"] {
+        assert_eq!(lines[0].matches(part).count(), 1, "{}", ended.err);
     }
 }
 

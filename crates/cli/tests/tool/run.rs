@@ -3,6 +3,7 @@
 use crate::support::{run, xdma};
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use xdma_testkit::command::Ended;
 
@@ -41,6 +42,24 @@ fn signals_are_forwarded_unless_they_are_ignored() {
     let xdma = env!("CARGO_BIN_EXE_xdma");
     let ended = script("", &format!("trap '' HUP; {xdma} run -- sh -c '{inner}'"));
     assert_eq!((ended.code, ended.out.as_str()), (0, "alive\n"), "{}", ended.err);
+}
+
+#[test]
+fn the_directory_of_a_killed_run_is_removed_by_the_next_one() {
+    let parent = tempfile::tempdir().unwrap();
+    let script = |text: &str| {
+        let library = std::env::current_exe().unwrap().with_file_name("libxdma_preload.so");
+        let mut command = xdma("run --");
+        command.args(["sh", "-c", text]).env("XDMA_PRELOAD", library).env("TMPDIR", parent.path());
+        command.output().unwrap()
+    };
+    let folders = || parent.path().read_dir().unwrap().count();
+    let killed = script("kill -9 $PPID");
+    assert_eq!((killed.status.signal(), folders()), (Some(9), 1));
+    let inner = format!("{} run -- true; ls \"$TMPDIR\" | wc -l", env!("CARGO_BIN_EXE_xdma"));
+    let ended = Ended::from(script(&inner));
+    assert_eq!(ended.out.trim(), "1", "only that of the running command: {}", ended.err);
+    assert_eq!(folders(), 0);
 }
 
 #[test]
