@@ -48,7 +48,7 @@ impl Drop for Connection {
         if table::is_internal_with(self.socket, self.id) {
             table::clear(self.socket);
             // SAFETY: the socket belongs to this library.
-            unsafe { real::close(self.socket) };
+            cancel::disabled(|| unsafe { real::close(self.socket) });
         }
     }
 }
