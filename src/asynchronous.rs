@@ -48,6 +48,9 @@ impl<A: Waitable> Waiting<'_, A> {
             return Ok(());
         }
         while let Some(most) = self.before_sleep()? {
+            if most.is_zero() {
+                return Err(self.deadline_error());
+            }
             let files = self.target.events().map(|event| event.map(|event| event.as_fd()));
             let slept = readable(files, most).await;
             self.after_sleep(slept)?;

@@ -216,8 +216,7 @@ fn msm_errors() {
         Correct "an even number": MsmOpenError::OddChunk { chunk: 3 };
         Correct "without `as_found`": MsmOpenError::from(CardError::AsFound), MsmOpenError::from(OpenError::AsFound);
         Correct "0 to 15": MsmOpenError::from(InterruptError::NoSource(Source::User(16)));
-        Correct "at least one byte": MsmOpenError::from(MemoryError::Empty), DataError::from(MemoryError::Empty),
-            JobError::from(MemoryError::Empty);
+        Correct "at least one byte": MsmOpenError::from(MemoryError::Empty), DataError::from(MemoryError::Empty);
         Unsupported "no BAR 3": MsmOpenError::from(BusError::NoBar(3)), MsmSubmitError::from(BusError::NoBar(3)),
             DesignError::from(BusError::NoBar(3)), JobError::from(BusError::NoBar(3));
         Correct "pass whole points": DataError::Size { what: "points", len: 63, size: 64 };

@@ -49,10 +49,13 @@ pub mod channel {
     pub use crate::channel::write_back::{WORDS, WriteBackArea};
     pub use crate::stats::channel::Counters;
 
-    use crate::channel::stream::Sender;
-    use crate::channel::{Channel, ChannelOptions, OpenError, Poll, PollError, SubmitError, Ticket};
+    use crate::channel::stream::{ReceiveError, Received, Receiver, Sender};
+    use crate::channel::{
+        Channel, ChannelOptions, OpenError, Poll, PollError, SubmitError, Ticket, WaitError,
+    };
     use crate::memory::DmaMemory;
     use std::ops::Range;
+    use std::time::Duration;
 
     /// As [`Channel::submit`], with a result that fits in registers. It is inlined, for callers that add little to it.
     ///
@@ -96,6 +99,38 @@ pub mod channel {
     #[inline(always)]
     pub fn poll(channel: &mut Channel, ticket: Ticket) -> Result<Poll, Box<PollError>> {
         channel.poll_boxed(ticket)
+    }
+
+    /// Returns true if a transfer or run is finished and was seen to be so with few instructions. Otherwise, call [`Channel::poll`] or
+    /// [`Channel::wait`], which handle every case. It is inlined, for callers that add little to it.
+    #[inline(always)]
+    pub fn is_finished(channel: &mut Channel, ticket: Ticket) -> bool {
+        channel.is_finished(ticket)
+    }
+
+    /// As [`Channel::wait`], but returns [`Poll::Pending`] if the transfer is not finished within `limit`. For callers that wait in
+    /// slices, which would count a timeout and read the registers at the end of each.
+    ///
+    /// # Errors
+    ///
+    /// As [`Channel::wait`], except [`WaitError::Deadline`].
+    pub fn wait_slice(channel: &mut Channel, ticket: Ticket, limit: Duration) -> Result<Poll, WaitError> {
+        channel.wait_slice(ticket, limit)
+    }
+
+    /// As [`Receiver::wait`], but returns `None` if no buffer was completed within `limit`.
+    ///
+    /// # Errors
+    ///
+    /// As [`Receiver::wait`], except [`WaitError::Deadline`].
+    pub fn receive_slice(receiver: &mut Receiver, limit: Duration) -> Result<Option<Received>, ReceiveError> {
+        receiver.wait_slice(limit)
+    }
+
+    /// Counts a timeout, and returns the error of a wait that ended after `waited`. If the registers cannot be read, it is the error of
+    /// reading them.
+    pub fn deadline_error(channel: &Channel, waited: Duration) -> WaitError {
+        channel.deadline_error(waited)
     }
 
     /// Opens a channel: stops it and sets it up.

@@ -22,10 +22,11 @@ const LAYERS: [&str; 11] = [
 ];
 
 /// The published packages, and the packages of this workspace on which each may depend.
-const PACKAGES: [(&str, &[&str]); 13] = [
+const PACKAGES: [(&str, &[&str]); 14] = [
     ("xdma-card-file", &[]),
     ("xdma-regs", &[]),
     ("xdma-rtl", &[]),
+    ("xdma-rtl-dma", &[]),
     ("xdma", &["xdma-regs"]),
     ("xdma-emulator", &["xdma-card-file", "xdma-regs", "xdma-rtl"]),
     ("xdma-emulated-card", &["xdma", "xdma-emulator"]),

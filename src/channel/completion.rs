@@ -3,7 +3,9 @@
 use super::error::{EngineError, Fail, PollError, TransferError, WaitError};
 use super::handle::{Channel, Ticket};
 use super::options::Ring;
+use super::queue::Ended;
 use super::ring::{Chain, Credits, RingOps};
+use super::slots::Slots;
 use crate::bus::counts;
 use crate::memory::DmaMemory;
 use crate::regs::channel::Status;
@@ -30,6 +32,16 @@ enum PollResult {
 #[inline(never)]
 fn foreign() -> PollResult {
     PollResult::Failed(PollError::ForeignTicket.into())
+}
+
+/// Frees the slots and the memory of a job that has ended.
+#[inline(always)]
+pub(super) fn release(ended: Ended<'_>, slots: &mut Slots) {
+    let count = ended.slots();
+    slots.release(count);
+    if !ended.unpin() {
+        slots.drop_pins(count);
+    }
 }
 
 impl Channel {
@@ -76,35 +88,59 @@ impl Channel {
         self.poll_inline::<F>(ticket)
     }
 
-    /// Handles the common cases with a single job in flight: finished, or not.
     #[inline(always)]
     fn poll_inline<F: RingOps>(&mut self, ticket: Ticket) -> PollResult {
+        match self.poll_common::<F>(ticket) {
+            Some(Poll::Ready) => PollResult::Ready,
+            Some(Poll::Pending) => PollResult::Pending,
+            None => self.poll_slow::<F>(ticket),
+        }
+    }
+
+    /// Returns whether a transfer or run is finished, in the common cases of a finished job and of a single job in flight. `None` in all
+    /// others.
+    #[inline(always)]
+    fn poll_common<F: RingOps>(&mut self, ticket: Ticket) -> Option<Poll> {
+        if self.queue.has_waiting() {
+            return None;
+        }
         let (number, done, next) = (ticket.sequence, self.queue.done(), self.queue.next());
-        if ticket.channel != self.id || number >= next {
-            return foreign();
+        if ticket.channel != self.id || number >= next || !self.queue.is_plain(number) {
+            return None;
         }
         if number < done {
-            return if self.queue.is_plain(number) { PollResult::Ready } else { self.outcome(number) };
+            return Some(Poll::Ready);
         }
-        if done + 1 != next || self.queue.has_waiting() {
-            return self.poll_slow::<F>(number);
+        if done + 1 != next {
+            return None;
         }
         let progress = &mut self.engine.progress;
         let word = progress.word.load();
         if progress.word.is_known(word) {
-            return if self.is_recalled() { self.poll_slow::<F>(number) } else { PollResult::Pending };
+            return (!self.is_recalled()).then_some(Poll::Pending);
         }
-        let is_usual = !word.is_error() && self.queue.is_plain(number);
-        if is_usual && F::record_write_back(progress, word) && self.retire_oldest() {
-            return PollResult::Ready;
-        }
-        self.poll_slow::<F>(number)
+        let is_finished = !word.is_error() && F::record_write_back(progress, word) && self.retire_job(number);
+        is_finished.then_some(Poll::Ready)
     }
 
-    /// Handles every case, including those that [`poll_fast`](Self::poll_fast) does not.
+    /// Returns true if a transfer or run is finished, in the common cases. It is inlined as a whole; if it returns false, the caller polls.
+    #[inline(always)]
+    pub(crate) fn is_finished(&mut self, ticket: Ticket) -> bool {
+        let seen = match self.engine.ring {
+            Ring::Chain => self.poll_common::<Chain>(ticket),
+            Ring::Credits => self.poll_common::<Credits>(ticket),
+        };
+        seen == Some(Poll::Ready)
+    }
+
+    /// Handles every case.
     #[inline(never)]
-    fn poll_slow<F: RingOps>(&mut self, number: u64) -> PollResult {
-        match self.reap::<F>() {
+    fn poll_slow<F: RingOps>(&mut self, ticket: Ticket) -> PollResult {
+        let number = ticket.sequence;
+        if ticket.channel != self.id || number >= self.queue.next() {
+            return foreign();
+        }
+        match if number < self.queue.done() { Ok(()) } else { self.reap::<F>() } {
             Ok(()) if number < self.queue.done() => match self.queue.is_plain(number) {
                 true => PollResult::Ready,
                 false => self.outcome(number),
@@ -163,10 +199,16 @@ impl Channel {
     /// Removes the oldest job from the queue if it is finished. Returns whether it was.
     #[inline(always)]
     fn retire_oldest(&mut self) -> bool {
-        let Some(ended) = self.queue.finish(self.engine.progress.completed()) else { return false };
-        self.counters.count_completed(ended.number + 1, ended.bytes);
-        self.engine.slots.release(ended.slots, ended.pinned);
-        self.queue.clear(ended);
+        self.retire_job(self.queue.done())
+    }
+
+    /// Removes job `number`, the oldest, from the queue if it is finished. Returns whether it was.
+    #[inline(always)]
+    fn retire_job(&mut self, number: u64) -> bool {
+        let Self { queue, engine, counters, .. } = self;
+        let Some(ended) = queue.finish(number, engine.progress.completed()) else { return false };
+        counters.count_completed(number + 1, ended.bytes());
+        release(ended, &mut engine.slots);
         true
     }
 

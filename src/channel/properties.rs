@@ -60,10 +60,13 @@ proptest! {
             } else {
                 match jobs.pop_front() {
                     Some((_, Some(pin))) => {
-                        slots.release(1, true);
+                        slots.release(1);
                         drop(pin);
                     }
-                    Some((count, None)) => slots.release(count as u32, false),
+                    Some((count, None)) => {
+                        slots.release(count as u32);
+                        slots.drop_pins(count as u32);
+                    }
                     None => {}
                 }
             }

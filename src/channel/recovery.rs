@@ -3,6 +3,7 @@
 //! All memory that is released here is released after [`Channel::halt`] succeeded, which proves that the engine is idle. If it
 //! fails, nothing may be released: the jobs stay in flight, and closing the channel quarantines their memory.
 
+use super::completion::release;
 use super::error::{CloseError, EngineError};
 use super::handle::Channel;
 use super::queue::Pinned;
@@ -197,10 +198,9 @@ impl Channel {
         self.counters.add(Count::Abandoned, self.in_flight() as u64);
         self.counters.set(Count::Done, self.queue.next());
         self.queue.abandon(error);
-        while let Some((ended, pin)) = self.queue.end() {
-            pin.into_iter().for_each(&each);
-            self.engine.slots.release(ended.slots, ended.pinned);
-            self.queue.clear(ended);
+        while let Some(ended) = self.queue.end() {
+            ended.pin().into_iter().for_each(&each);
+            release(ended, &mut self.engine.slots);
         }
     }
 

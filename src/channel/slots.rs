@@ -136,20 +136,17 @@ impl Slots {
         self.filled += 1;
     }
 
-    /// Frees the oldest `count` slots, with which the engine is done. `pinned_by_job` states that their job pinned the memory,
-    /// and not the slots.
+    /// Frees the oldest `count` slots, with which the engine is done. If they pin their memory, call [`drop_pins`](Self::drop_pins) next.
     #[inline(always)]
-    pub fn release(&mut self, count: u32, pinned_by_job: bool) {
-        if !pinned_by_job {
-            self.drop_pins(count);
-        }
+    pub fn release(&mut self, count: u32) {
         self.emptied += u64::from(count);
     }
 
+    /// Releases the memory that the `count` slots pinned that were freed last.
     #[cold]
     #[inline(never)]
-    fn drop_pins(&mut self, count: u32) {
-        for position in self.emptied..self.emptied + u64::from(count) {
+    pub fn drop_pins(&mut self, count: u32) {
+        for position in self.emptied - u64::from(count)..self.emptied {
             let slot = self.slot(position);
             self.pins[slot] = None;
         }

@@ -291,15 +291,14 @@ impl Channel {
     /// doorbell, so that its memory counts as in flight.
     #[inline(always)]
     fn enqueue_fast<F: RingOps>(&mut self, list: u64, descriptors: u32, fill: impl Fill) -> Option<u64> {
+        if self.queue.has_waiting() {
+            return None;
+        }
         let recalled = self.is_recalled();
         let Self { engine, queue, counters, .. } = self;
         let Engine { registers, slots, progress, .. } = engine;
         let (number, mapped) = (queue.next(), registers.mapped()?);
-        if queue.has_waiting()
-            || !queue.admits(number)
-            || recalled
-            || !F::is_ready(mapped, progress, list, descriptors)
-        {
+        if !queue.admits(number) || recalled || !F::is_ready(mapped, progress, list, descriptors) {
             return None;
         }
         let (start, job) = fill.fill(slots);

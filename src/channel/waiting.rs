@@ -71,8 +71,16 @@ impl<'a, A: Waitable> Waiting<'a, A> {
     }
 
     pub fn run(mut self, wait: Wait) -> Result<(), WaitError> {
+        match self.run_until_limit(wait)? {
+            Poll::Ready => Ok(()),
+            Poll::Pending => Err(self.deadline_error()),
+        }
+    }
+
+    /// As [`run`](Self::run), but returns [`Poll::Pending`] at the limit.
+    fn run_until_limit(&mut self, wait: Wait) -> Result<Poll, WaitError> {
         if !wait.sleeps() && self.poll_times(SPINS - 1)? {
-            return Ok(());
+            return Ok(Poll::Ready);
         }
         match wait {
             Wait::Spin => self.spin(),
@@ -82,42 +90,56 @@ impl<'a, A: Waitable> Waiting<'a, A> {
         }
     }
 
-    /// Polls up to `count` times. Returns whether the work is finished.
+    /// The error of a wait that reached its limit.
+    pub fn deadline_error(&self) -> WaitError {
+        self.target.busy_channel().deadline_error(self.limit)
+    }
+
+    /// Returns the time until the limit.
+    fn left(&self) -> Duration {
+        self.limit.saturating_sub(self.begin.elapsed())
+    }
+
+    /// Polls up to `count` times, or until the limit. Returns whether the work is finished.
     fn poll_times(&mut self, count: u32) -> Result<bool, WaitError> {
         for _ in 0..count {
             if self.is_ready()? {
                 return Ok(true);
             }
             // While a job waits for the engine, each poll reads a register, which may take long over a socket.
-            if self.target.busy_channel().queue.has_waiting() && self.begin.elapsed() >= self.limit {
-                return Err(self.target.busy_channel().deadline_error(self.limit));
+            if self.target.busy_channel().queue.has_waiting() && self.left().is_zero() {
+                return Ok(false);
             }
             std::hint::spin_loop();
         }
         Ok(false)
     }
 
-    fn spin(&mut self) -> Result<(), WaitError> {
+    fn spin(&mut self) -> Result<Poll, WaitError> {
         while !self.poll_times(SPINS)? {
-            self.check_periodically()?;
+            if !self.check_periodically()? {
+                return Ok(Poll::Pending);
+            }
         }
-        Ok(())
+        Ok(Poll::Ready)
     }
 
-    fn spin_then_yield(&mut self) -> Result<(), WaitError> {
+    fn spin_then_yield(&mut self) -> Result<Poll, WaitError> {
         while !self.is_ready()? {
-            self.check_periodically()?;
+            if !self.check_periodically()? {
+                return Ok(Poll::Pending);
+            }
             counts::system_call();
             std::thread::yield_now();
         }
-        Ok(())
+        Ok(Poll::Ready)
     }
 
-    fn spin_then_sleep(&mut self) -> Result<(), WaitError> {
+    fn spin_then_sleep(&mut self) -> Result<Poll, WaitError> {
         while self.begin.elapsed() < *self.target.spin_limit() {
             if self.poll_times(64)? {
                 self.adapt();
-                return Ok(());
+                return Ok(Poll::Ready);
             }
         }
         let slept = self.sleep();
@@ -130,27 +152,30 @@ impl<'a, A: Waitable> Waiting<'a, A> {
         *limit = adapted(*limit, self.begin.elapsed());
     }
 
-    fn sleep(&mut self) -> Result<(), WaitError> {
+    fn sleep(&mut self) -> Result<Poll, WaitError> {
         while let Some(most) = self.before_sleep()? {
+            if most.is_zero() {
+                return Ok(Poll::Pending);
+            }
             let events = self.target.events();
             counts::system_call();
             let slept = readable(events.map(|event| event.map(|event| event.as_fd())), most);
             self.after_sleep(slept.map(|ready| ready.contains(&true)))?;
         }
-        Ok(())
+        Ok(Poll::Ready)
     }
 
-    /// Enables the interrupts, polls, and returns the maximum time to sleep; `None` if the work is finished. A completion
-    /// is either seen by this poll, or raises an interrupt that wakes the sleeping thread.
+    /// Enables the interrupts, polls, and returns the maximum time to sleep, which is zero at the limit; `None` if the work is
+    /// finished. A completion is either seen by this poll, or raises an interrupt that wakes the sleeping thread.
     pub fn before_sleep(&mut self) -> Result<Option<Duration>, WaitError> {
         self.target.rearm()?;
         if self.is_ready()? {
             self.target.busy_channel().counters.add(Count::Missed, self.overslept.into());
             return Ok(None);
         }
-        let left = self.limit.saturating_sub(self.begin.elapsed());
+        let left = self.left();
         if left.is_zero() {
-            return Err(self.target.busy_channel().deadline_error(self.limit));
+            return Ok(Some(left));
         }
         if self.target.events().iter().all(Option::is_none) {
             return Err(WaitError::NoInterrupt);
@@ -166,17 +191,17 @@ impl<'a, A: Waitable> Waiting<'a, A> {
         Ok(self.target.check()?)
     }
 
-    /// Checks the deadline, and the status registers every [`STATUS_INTERVAL`].
-    fn check_periodically(&mut self) -> Result<(), WaitError> {
+    /// Checks the status registers every [`STATUS_INTERVAL`]. Returns whether there is time left.
+    fn check_periodically(&mut self) -> Result<bool, WaitError> {
         let now = Instant::now();
         if now - self.begin >= self.limit {
-            return Err(self.target.busy_channel().deadline_error(self.limit));
+            return Ok(false);
         }
         if now >= self.next_check {
             self.target.check()?;
             self.next_check = Instant::now() + STATUS_INTERVAL;
         }
-        Ok(())
+        Ok(true)
     }
 }
 
@@ -229,6 +254,17 @@ impl Channel {
     fn wait_on(&mut self, ticket: Ticket, limit: Duration) -> Result<(), WaitError> {
         let wait = self.options.wait;
         Waiting::new(self, ticket, limit).run(wait)
+    }
+
+    /// As [`wait`](Self::wait), but returns [`Poll::Pending`] if the transfer is not finished within `limit`, for callers that
+    /// wait in slices.
+    ///
+    /// # Errors
+    ///
+    /// As [`poll`](Self::poll), and [`WaitError::Sleep`].
+    pub(crate) fn wait_slice(&mut self, ticket: Ticket, limit: Duration) -> Result<Poll, WaitError> {
+        let wait = self.options.wait;
+        Waiting::new(self, ticket, limit).run_until_limit(wait)
     }
 
     /// Returns the error of a wait that reached its limit of `waited`. If the registers cannot be read, it is the error of

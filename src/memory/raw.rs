@@ -50,6 +50,15 @@ impl RawMemory {
         self.parts.staged_bytes()
     }
 
+    /// Checks that no transfer uses the memory.
+    ///
+    /// # Errors
+    ///
+    /// [`MemoryError::InFlight`], [`MemoryError::Quarantined`].
+    pub fn check_idle(&self) -> Result<(), MemoryError> {
+        self.parts.check_idle()
+    }
+
     /// Copies the staged parts: from the owner's memory if the card reads it, to the owner's memory if the card writes it.
     ///
     /// # Errors

@@ -363,9 +363,6 @@ pub enum JobError {
     /// A channel failed.
     #[error(transparent)]
     Channel(#[from] TransferError),
-    /// The result could not be copied.
-    #[error(transparent)]
-    Memory(#[from] MemoryError),
     /// A register access failed.
     #[error(transparent)]
     Bus(#[from] BusError),
@@ -382,7 +379,6 @@ impl JobError {
             Self::NoResult | Self::ForeignTicket => Remedy::Correct,
             Self::Gone => Remedy::Reopen,
             Self::Channel(error) => error.remedy(),
-            Self::Memory(error) => error.remedy(),
             Self::Bus(error) => error.remedy(),
         }
     }

@@ -41,6 +41,7 @@ mod design;
 mod error;
 mod job;
 mod options;
+mod result_buffer;
 pub(crate) mod running;
 mod statistics;
 mod timeout;
@@ -56,8 +57,8 @@ pub use timeout::TimeoutEstimator;
 use crate::bus::BusError;
 use crate::card::{Card, Interrupt, Source, UserBar};
 use crate::channel::{Channel, ChannelOptions, EngineError, Poll, Ring, Wait, WaitError};
-use crate::memory::Buffer;
 use crate::regs::{Direction, GONE, msm as regs};
+use result_buffer::ResultBuffer;
 use running::{RunningJob, Stage};
 use statistics::{ClientCounters, SAMPLE_INTERVAL};
 use std::collections::VecDeque;
@@ -119,7 +120,7 @@ pub struct Msm {
     pub(crate) design: Design,
     pub(crate) h2c: Channel,
     pub(crate) c2h: Channel,
-    result: Buffer,
+    result: ResultBuffer,
     /// Fires when a result is available, if waits sleep.
     pub(crate) result_interrupt: Option<Interrupt>,
     chunk: Option<u32>,
@@ -144,7 +145,7 @@ impl Msm {
         let channel = ChannelOptions { ring: Some(options.ring.unwrap_or(Ring::Chain)), ..options.channel };
         let h2c = card.channel(Direction::H2C, options.h2c, channel)?;
         let c2h = card.c2h(options.c2h)?;
-        let result = card.allocate(regs::RESULT_BYTES as u64, Direction::C2H)?;
+        let result = ResultBuffer::allocate(card)?;
         user.write(regs::CTRL, regs::Ctrl::SOFT_RESET.bits())?;
         // On a card without interrupts, the channel polls whatever was requested.
         let result_interrupt = match h2c.options().wait.sleeps() {
@@ -388,10 +389,7 @@ impl Msm {
                     GONE => return Err(JobError::Gone),
                     _ => return Ok(None),
                 }
-                // Otherwise, a result that is lost on its way would look like the one of the previous job.
-                self.result.write(0, &[0u8; regs::RESULT_BYTES])?;
-                let len = regs::RESULT_BYTES as u64;
-                job.stage = Stage::Fetching(self.c2h.submit(&self.result, 0..len, regs::RESULT_WINDOW)?);
+                job.stage = Stage::Fetching(self.result.fetch(&mut self.c2h)?);
                 Ok(None)
             }
             Stage::Fetching(fetch) => {
@@ -404,8 +402,7 @@ impl Msm {
                     GONE => return Err(JobError::Gone),
                     label => return Err(JobError::WrongLabel { expected, label }),
                 }
-                let mut bytes = [0; regs::RESULT_BYTES];
-                self.result.read(0, &mut bytes)?;
+                let bytes = self.result.bytes();
                 self.user.write(regs::POP_RESULT, 1)?;
                 let sequence = job.sequence;
                 tracing::debug!(parent: &job.span, "result");

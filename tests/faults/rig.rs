@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 use xdma::card::{Card, CardError, CardOptions};
 use xdma::channel::{
-    Channel, ChannelOptions, EngineError, Ring, Snapshot, SubmitError, Ticket, TransferError, WaitError,
+    Channel, ChannelOptions, EngineError, Ring, Snapshot, SubmitError, Ticket, TransferError, Wait, WaitError,
 };
 use xdma::memory::Buffer;
 use xdma::regs::Direction;
@@ -61,14 +61,15 @@ impl Rig {
         let options = EmulatorOptions::default().with_function_reset(function_reset);
         let emulated = EmulatedCard::start(options, Arc::new(Memory::new())).unwrap();
         let card = open(&emulated).unwrap();
+        // Waits do not sleep, because the tests of interrupts take the interrupts themselves.
+        let options = ChannelOptions {
+            ring: Some(ring),
+            wait: Wait::SpinThenYield,
+            interrupt: true,
+            ..Default::default()
+        };
         let channel = |direction, index| RigChannel {
-            channel: card
-                .channel(
-                    direction,
-                    index,
-                    ChannelOptions { ring: Some(ring), interrupt: true, ..Default::default() },
-                )
-                .unwrap(),
+            channel: card.channel(direction, index, options).unwrap(),
             buffer: card.allocate(LEN, direction).unwrap(),
             address: 0x10_0003 * (index as u64 + 1),
         };

@@ -9,6 +9,7 @@ mod iommu;
 mod nodes;
 mod programs;
 mod prover;
+mod python;
 mod remapping_bus;
 mod removal;
 mod returning;

@@ -35,7 +35,7 @@ const CASES: [Case; 9] = [
         each: "submit and poll of a program",
         units: ROUNDS,
         target: 120,
-        limit: 181,
+        limit: 168,
         run: || rerun(Ring::Chain),
     },
     Case {
@@ -43,7 +43,7 @@ const CASES: [Case; 9] = [
         each: "submit and poll of a program",
         units: ROUNDS,
         target: 98,
-        limit: 150,
+        limit: 137,
         run: || rerun(Ring::Credits),
     },
     Case {
@@ -51,7 +51,7 @@ const CASES: [Case; 9] = [
         each: "submit and wait of one transfer",
         units: ROUNDS,
         target: 141,
-        limit: 203,
+        limit: 189,
         run: || transfer(Ring::Chain),
     },
     Case {
@@ -59,7 +59,7 @@ const CASES: [Case; 9] = [
         each: "submit and wait of one transfer",
         units: ROUNDS,
         target: 106,
-        limit: 172,
+        limit: 158,
         run: || transfer(Ring::Credits),
     },
     Case {
@@ -67,7 +67,7 @@ const CASES: [Case; 9] = [
         each: "submit and wait of one transfer of a queue of 1",
         units: ROUNDS,
         target: 141,
-        limit: 203,
+        limit: 189,
         run: || queue(1),
     },
     Case {
@@ -75,7 +75,7 @@ const CASES: [Case; 9] = [
         each: "submit and wait of one transfer of a queue of 16",
         units: 16 * ROUNDS,
         target: 148,
-        limit: 297,
+        limit: 275,
         run: || queue(16),
     },
     Case {
@@ -83,7 +83,7 @@ const CASES: [Case; 9] = [
         each: "submit and wait of one transfer of a queue of 250",
         units: 250 * ROUNDS,
         target: 148,
-        limit: 297,
+        limit: 275,
         run: || queue(250),
     },
     Case {

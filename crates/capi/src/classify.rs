@@ -147,7 +147,6 @@ classify! {
         JobError::Lost | JobError::NoResult | JobError::Interrupted { .. } => XDMA_ERROR_LOST,
         JobError::ForeignTicket => XDMA_ERROR_FOREIGN,
         JobError::Channel(error) => error.status(),
-        JobError::Memory(error) => error.status(),
         JobError::Bus(error) => error.status(),
         other => of_remedy(other.remedy()),
     };

@@ -88,7 +88,7 @@ pub(crate) fn run(body: impl FnOnce() -> Result<(), Failure>) -> xdma_status {
 
 #[cold]
 #[inline(never)]
-fn panicked(panic: Box<dyn Any + Send>) -> xdma_status {
+pub(crate) fn panicked(panic: Box<dyn Any + Send>) -> xdma_status {
     let text = panic.downcast_ref::<&str>().copied();
     let text = text.or(panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("no message");
     let message = format!("a bug in libxdma: {text}; close the handle, and report this");

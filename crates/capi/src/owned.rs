@@ -86,18 +86,29 @@ impl<T: Send, const N: usize> OwnedTable<T, N> {
         Ok(handle)
     }
 
-    /// Returns the object of a handle, if it belongs to this thread.
+    /// Returns the object of a handle.
+    ///
+    /// # Errors
+    ///
+    /// The handle is not valid, or belongs to another thread.
     #[inline(always)]
     #[expect(clippy::mut_from_ref, reason = "the owner makes the reference unique")]
     pub fn get<H>(&self, handle: *mut H) -> Result<&mut T, Failure> {
+        self.find(handle).ok_or_else(|| Self::refuse(handle.addr() as u64, self))
+    }
+
+    /// Returns the object of a handle, if it belongs to this thread.
+    #[inline(always)]
+    #[expect(clippy::mut_from_ref, reason = "the owner makes the reference unique")]
+    pub fn find<H>(&self, handle: *mut H) -> Option<&mut T> {
         let handle = handle.addr() as u64;
         let slot = self.slot(handle);
         if slot.key.load(Ordering::Relaxed) != handle ^ thread::current() {
-            return Err(Self::refuse(handle, self));
+            return None;
         }
         // SAFETY: the object exists, since only its owner, this thread, removes it. No other thread has a reference to it, and in this
         // thread a call that has one does not call back into the library.
-        Ok(unsafe { &mut **slot.object.get() })
+        Some(unsafe { &mut **slot.object.get() })
     }
 
     /// Explains why a handle was not accepted.

@@ -53,8 +53,8 @@ module dma_complete #(
     input  wire               wready,
     input  wire               bvalid
 );
-  `PARAMETER_CHECK(dma_complete_DATA_W, DATA_W >= 32 && (DATA_W & (DATA_W - 1)) == 0,
-                   "dma_complete: DATA_W must be a power of two of at least 32")
+  `PARAMETER_CHECK(dma_complete_DATA_W, DATA_W >= 64 && (DATA_W & (DATA_W - 1)) == 0,
+                   "dma_complete: DATA_W must be a power of two of at least 64")
   `PARAMETER_CHECK(dma_complete_ADDR_W, ADDR_W >= 1, "dma_complete: ADDR_W must be at least 1")
 
   localparam logic [23:0] MAGIC_STOPPED = 24'd1 << xdma_regs_pkg::CHANNEL_STATUS_MAGIC_STOPPED;

@@ -120,24 +120,23 @@ module dma_engine #(
   integer c;
   always_comb begin
     read_data = '0;
-    if (read_addr[31:16] == '0) begin
-      for (c = 0; c < N; c = c + 1) begin
-        if (read_addr[11:8] == 4'((c < H2C) ? c : c - H2C)) begin
-          if (read_target == ((c < H2C) ? xdma_regs_pkg::TARGET_H2C : xdma_regs_pkg::TARGET_C2H))
-            read_data = channel_data[32*c+:32];
-          if (read_target == ((c < H2C) ? xdma_regs_pkg::TARGET_H2C_SGDMA : xdma_regs_pkg::TARGET_C2H_SGDMA))
-            read_data = sgdma_data[32*c+:32];
-        end
-      end
-      if (read_addr[11:8] == '0) begin
-        case (read_target)
-          xdma_regs_pkg::TARGET_IRQ: read_data = irq_data;
-          xdma_regs_pkg::TARGET_CONFIG: read_data = config_data;
-          xdma_regs_pkg::TARGET_COMMON: read_data = common_data;
-          default: ;
-        endcase
+    for (c = 0; c < N; c = c + 1) begin
+      if (read_addr[11:8] == 4'((c < H2C) ? c : c - H2C)) begin
+        if (read_target == ((c < H2C) ? xdma_regs_pkg::TARGET_H2C : xdma_regs_pkg::TARGET_C2H))
+          read_data = channel_data[32*c+:32];
+        if (read_target == ((c < H2C) ? xdma_regs_pkg::TARGET_H2C_SGDMA : xdma_regs_pkg::TARGET_C2H_SGDMA))
+          read_data = sgdma_data[32*c+:32];
       end
     end
+    if (read_addr[11:8] == '0) begin
+      case (read_target)
+        xdma_regs_pkg::TARGET_IRQ: read_data = irq_data;
+        xdma_regs_pkg::TARGET_CONFIG: read_data = config_data;
+        xdma_regs_pkg::TARGET_COMMON: read_data = common_data;
+        default: ;
+      endcase
+    end
+    if (read_addr[31:16] != '0) read_data = '0;
   end
 
   logic [1:0] size;

@@ -170,6 +170,15 @@ module dma_fetch #(
     else if (m_valid && m_ready) at_upper <= 1'b1;
   end
 
+`ifdef FORMAL
+  // The buffer has room for every beat that arrives.
+  logic f_past = 1'b0;
+  always_ff @(posedge clk) begin
+    f_past <= 1'b1;
+    if (f_past && rst_n && push) assert (always_room);
+  end
+`endif
+
   wire unused = &{1'b0, first[4:0], last_lane[0], always_room, half, last_half, rresp[0]};
 endmodule
 

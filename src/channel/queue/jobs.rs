@@ -156,48 +156,59 @@ impl Jobs {
         self.running.begin(number, program);
     }
 
-    /// Ends the oldest job if it is finished at a count of `completed`. The caller must [`clear`](Self::clear) it next.
+    /// Ends job `number`, the oldest, if it is finished at a count of `completed`.
     #[inline(always)]
-    pub fn finish(&mut self, completed: u64) -> Option<Ended> {
-        let number = self.done();
-        let entry = &self.entries[self.index(number)];
+    pub fn finish(&mut self, number: u64, completed: u64) -> Option<Ended<'_>> {
+        let at = self.index(number);
+        let entry = &mut self.entries[at];
         if entry.end > completed {
             return None;
         }
         self.running.end_before(number + 1);
-        Some(entry.ended(number))
+        Some(entry.ended())
     }
 
-    /// Removes the oldest job, whether or not it is finished. The caller must [`clear`](Self::clear) it next.
-    pub fn end(&mut self) -> Option<(Ended, Option<&dyn Pinned>)> {
+    /// Ends the oldest job, whether or not it is finished.
+    pub fn end(&mut self) -> Option<Ended<'_>> {
         let number = self.done();
         if number == self.next() {
             self.waiting = 0;
             return None;
         }
         self.running.end_before(number + 1);
-        let entry = &self.entries[self.index(number)];
-        Some((entry.ended(number), entry.pin.as_deref()))
-    }
-
-    /// Releases the memory pinned by a job that has ended.
-    #[inline(always)]
-    pub fn clear(&mut self, ended: Ended) {
-        let at = self.index(ended.number);
-        let entry = &mut self.entries[at];
-        entry.end = NEVER;
-        entry.pin = None;
+        let at = self.index(number);
+        Some(self.entries[at].ended())
     }
 }
 
-/// Summary of a job that has ended.
-#[derive(Clone, Copy, Debug)]
-pub struct Ended {
-    pub number: u64,
-    /// Whether the job pinned memory itself.
-    pub pinned: bool,
-    pub slots: u32,
-    pub bytes: u64,
+/// A job that has ended, and whose entry still pins its memory.
+#[must_use]
+#[derive(Debug)]
+pub struct Ended<'a>(&'a mut Entry);
+
+impl Ended<'_> {
+    #[inline(always)]
+    pub fn slots(&self) -> u32 {
+        self.0.slots
+    }
+
+    #[inline(always)]
+    pub fn bytes(&self) -> u64 {
+        self.0.bytes
+    }
+
+    /// Returns the memory that the job pins itself.
+    pub fn pin(&self) -> Option<&dyn Pinned> {
+        self.0.pin.as_deref()
+    }
+
+    /// Releases the memory that the job pins itself. Returns false if there is none, since its slots pin it.
+    #[inline(always)]
+    pub fn unpin(self) -> bool {
+        let pins = self.0.pin.is_some();
+        self.0.pin = None;
+        pins
+    }
 }
 
 impl Entry {
@@ -211,8 +222,9 @@ impl Entry {
     }
 
     #[inline(always)]
-    fn ended(&self, number: u64) -> Ended {
-        Ended { number, pinned: self.pin.is_some(), slots: self.slots, bytes: self.bytes }
+    fn ended(&mut self) -> Ended<'_> {
+        self.end = NEVER;
+        Ended(self)
     }
 }
 
@@ -272,15 +284,15 @@ mod tests {
                     // The engine completes only posted descriptors.
                     Step::Pop if model.front().is_some_and(|job| job.2 == 0) => {
                         let (_, expected, _, end) = model.pop_front().unwrap();
-                        prop_assert!(jobs.finish(end - 1).is_none());
-                        let last = jobs.finish(end).unwrap();
-                        prop_assert_eq!((last.slots, last.bytes), (expected, expected.into()));
-                        jobs.clear(last);
+                        prop_assert!(jobs.finish(jobs.done(), end - 1).is_none());
+                        let last = jobs.finish(jobs.done(), end).unwrap();
+                        prop_assert_eq!((last.slots(), last.bytes()), (expected, expected.into()));
+                        prop_assert!(!last.unpin());
                     }
                     Step::Abandon => {
                         let mut ended = 0;
-                        while let Some((last, _)) = jobs.end() {
-                            jobs.clear(last);
+                        while let Some(last) = jobs.end() {
+                            last.unpin();
                             ended += 1;
                         }
                         prop_assert_eq!(ended, model.len());
@@ -290,7 +302,7 @@ mod tests {
                 }
                 prop_assert_eq!((jobs.len(), jobs.is_full()), (model.len(), model.len() == MAX_JOBS));
                 prop_assert_eq!((jobs.next(), jobs.done()), (pushed, pushed - model.len() as u64));
-                prop_assert!(model.front().is_some_and(|job| job.2 == 0) || jobs.finish(NEVER - 1).is_none());
+                prop_assert!(model.front().is_some_and(|job| job.2 == 0) || jobs.finish(jobs.done(), NEVER - 1).is_none());
                 prop_assert_eq!(jobs.has_waiting(), model.iter().any(|job| job.2 > 0));
                 let front = jobs.front().map(|job| (job.slot, job.remaining, job.end));
                 prop_assert_eq!(front, model.front().map(|job| (job.0, job.2, job.3)));

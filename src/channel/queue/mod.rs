@@ -127,16 +127,10 @@ impl Queue {
         self.jobs.post(count, end);
     }
 
-    /// Ends the oldest job if it is finished at a count of `completed`. The caller must [`clear`](Self::clear) it next.
+    /// Ends job `number`, the oldest, if it is finished at a count of `completed`.
     #[inline(always)]
-    pub fn finish(&mut self, completed: u64) -> Option<Ended> {
-        self.jobs.finish(completed)
-    }
-
-    /// Releases the memory pinned by a job that has ended.
-    #[inline(always)]
-    pub fn clear(&mut self, ended: Ended) {
-        self.jobs.clear(ended);
+    pub fn finish(&mut self, number: u64, completed: u64) -> Option<Ended<'_>> {
+        self.jobs.finish(number, completed)
     }
 
     /// Returns whether a job finished normally and was not timed, if it has ended.
@@ -158,9 +152,8 @@ impl Queue {
         self.outcomes.record_failure(self.done()..self.next(), error);
     }
 
-    /// Ends the oldest job, finished or not, and returns the memory that it pinned. The caller must [`clear`](Self::clear) it
-    /// next.
-    pub fn end(&mut self) -> Option<(Ended, Option<&dyn Pinned>)> {
+    /// Ends the oldest job, finished or not.
+    pub fn end(&mut self) -> Option<Ended<'_>> {
         self.jobs.end()
     }
 }

@@ -301,6 +301,16 @@ impl Receiver {
         }
     }
 
+    /// As [`wait`](Self::wait), but returns `None` if no buffer was completed within `limit`.
+    pub(crate) fn wait_slice(&mut self, limit: Duration) -> Result<Option<Received>, ReceiveError> {
+        let ticket = self.oldest()?.ok_or(ReceiveError::NoBuffers)?;
+        match self.channel.wait_slice(ticket, limit) {
+            Ok(Poll::Ready) => self.dequeue().map(Some),
+            Ok(Poll::Pending) => Ok(None),
+            Err(error) => Err(self.after_failure(error)),
+        }
+    }
+
     /// Returns the oldest posted buffer, which is filled.
     pub(crate) fn dequeue(&mut self) -> Result<Received, ReceiveError> {
         let number = self.buffers.dequeue().ok_or(ReceiveError::NoBuffers)?;

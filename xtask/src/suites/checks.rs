@@ -64,8 +64,9 @@ pub const RTL: Suite = Suite {
     level: Level::Default,
     needs: &["c++", "cargo-clippy", "cc", "verilator"],
     run: |run| {
-        run.check_cargo("clippy --package xdma-rtl --all-targets -- -D warnings");
-        run.cargo_test("--package xdma-rtl --tests")?;
+        let designs = "--package xdma-rtl --package xdma-rtl-dma";
+        run.check_cargo(&format!("clippy {designs} --all-targets -- -D warnings"));
+        run.cargo_test(&format!("{designs} --tests"))?;
         let rtl = format!("{PACKAGES} --features rtl");
         // The tests run these examples, and `--test` alone does not build them.
         run.check_cargo(&format!("build {rtl} --example msm --example prove --example feed_study"));

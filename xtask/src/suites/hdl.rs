@@ -1,4 +1,4 @@
-//! Checks the MSM design in `hdl/`: its register map, and everything in `hdl/check.py`.
+//! Suites in Python: the checks of the MSM design in `hdl/`, and the tests of the Python module.
 
 use super::{Level, Suite};
 use crate::run::Run;
@@ -16,6 +16,26 @@ pub const SUITE: Suite = Suite {
     run: |run| {
         run.check("register map", |run| registers::check(run.workspace));
         check_design(run)
+    },
+};
+
+pub const PYTHON: Suite = Suite {
+    name: "python",
+    about: "the Python module, installed by pip: tests with pytest, types, 10^5 transfers without a leak",
+    minutes: 1.5,
+    level: Level::Default,
+    needs: &["cc", "python3", packages::VENV],
+    run: |run| {
+        let package = run.workspace.root.join("crates/python");
+        let python = install_python(run, &package.join("requirements.txt"))?;
+        // By default, pip builds in release mode, with a copy of maturin.
+        let mut install = run.command(&python, "-m pip install --quiet --disable-pip-version-check");
+        install.args(["--no-deps", "--no-build-isolation", "--force-reinstall"]).arg(&package);
+        install.env("MATURIN_PEP517_ARGS", "--profile dev");
+        run.succeed(install)?;
+        let mut tests = run.command(&python, "-X faulthandler -m pytest");
+        tests.arg(package.join("tests"));
+        run.count_tests(tests).map(drop)
     },
 };
 

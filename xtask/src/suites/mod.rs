@@ -51,11 +51,11 @@ pub type Stage = &'static [Lane];
 pub const SUITES: &[Stage] = &[
     &[&[checks::FMT, checks::BUILD], &[hdl::SUITE, benches::SUITE, rig::SUITE]],
     &[&[checks::CLIPPY, features::SUITE, docs::SUITE, checks::PUBLISH], &[checks::RTL]],
-    &[&[vm::SUITE, counts::SUITE, release::SUITE], &[tests::SUITE, checks::MPI]],
+    &[&[vm::SUITE, counts::SUITE, release::SUITE], &[tests::SUITE, checks::MPI, hdl::PYTHON]],
 ];
 
-/// The packages for builds, clippy and tests: always the same, so that each crate is compiled once. `xdma-rtl` needs Verilator.
-pub const PACKAGES: &str = "--workspace --exclude xdma-rtl";
+/// The packages for builds, clippy and tests: always the same, so that each crate is compiled once. The excluded ones need Verilator.
+pub const PACKAGES: &str = "--workspace --exclude xdma-rtl --exclude xdma-rtl-dma";
 
 /// Returns the suites of all stages.
 pub fn all(stages: &'static [Stage]) -> impl Iterator<Item = &'static Suite> {

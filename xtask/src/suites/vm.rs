@@ -34,7 +34,8 @@ fn run_machines(run: &mut Run) -> Result<()> {
     let tests = Tests { driver: list(run, &driver)?, vm: list(run, &vm)? };
     let work = run.workspace.work_dir("vm")?;
     let guest = [driver.as_path(), &vm, &setup, &xdma, &xdma.with_file_name("libxdma_preload.so")];
-    for (kind, programs) in [("small", &guest[..]), ("debian", &guest), ("programs", &[])] {
+    let module = xdma.with_file_name("lib_xdma.so");
+    for (kind, programs) in [("small", &guest[..]), ("debian", &guest), ("programs", &[&module])] {
         rig.make_image(kind, &work.join(kind).with_extension("cpio"), programs)?;
     }
     let launcher = Launcher { rig, catalog: Catalog::read()?, xdma, work };

@@ -3,7 +3,8 @@
 #
 #   image.sh small RIG OUT PROGRAM...     busybox, the modules, and programs with the host's libraries
 #   image.sh debian RIG OUT PROGRAM...    the same, with Debian's kmod, udev and systemd
-#   image.sh programs RIG OUT             those of dd, fio, Python and numpy that the host has, and the C programs of crates/preload
+#   image.sh programs RIG OUT MODULE      those of dd, fio, Python and numpy that the host has, the C programs of crates/preload, and the
+#                                         Python module, whose native part is MODULE
 #   image.sh job RIG OUT JOB SAVED        the script of one boot, and files that an earlier boot saved
 set -euo pipefail
 
@@ -63,6 +64,10 @@ programs)
     for name in calls packets stdio; do
         cc -O2 -pthread -o "$tree/usr/bin/$name" "$here/../../../crates/preload/tests/programs/$name.c"
     done
+    module=$tree/usr/lib/python3/dist-packages/xdma
+    mkdir -p "$module"
+    cp "$here"/../../../crates/python/python/xdma/*.py "$module"
+    strip -o "$module/_xdma.abi3.so" "$1"
     rm -rf "$tree"/usr/lib/python3*/{config-*,ensurepip,lib2to3,pydoc_data,test}
     find "$tree" -type d -name tests -prune -exec rm -r {} +
     find "$tree" -type f \( -path '*/bin/*' -o -name '*.so' \) -exec ldd {} + |

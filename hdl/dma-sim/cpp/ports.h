@@ -1,0 +1,32 @@
+// The ports of `dma_engine` except the clock; the layout must match `src/ports.rs`. Outputs of the engine are sampled before the last
+// edge.
+#pragma once
+#include <cstdint>
+
+struct Axi {
+    // From the engine.
+    uint64_t awaddr, araddr, wstrb;
+    uint8_t wdata[64];
+    // To the engine.
+    uint8_t rdata[64];
+    uint8_t awready, wready, bvalid, bid, bresp;
+    uint8_t arready, rvalid, rid, rresp, rlast;
+    // From the engine.
+    uint8_t awvalid, awid, awlen, awsize, awburst;
+    uint8_t wvalid, wlast, bready;
+    uint8_t arvalid, arid, arlen, arsize, arburst, rready;
+};
+
+struct Ports {
+    Axi host, card;
+    // To the engine.
+    uint32_t lite_awaddr, lite_wdata, lite_araddr;
+    uint16_t user_irq, irq_ack;
+    uint8_t rst_n, flr, max_payload, max_read_request;
+    uint8_t lite_awvalid, lite_wvalid, lite_bready, lite_arvalid, lite_rready;
+    // From the engine.
+    uint8_t lite_awready, lite_wready, lite_bvalid, lite_arready, lite_rvalid;
+    uint8_t flr_done, card_dead;
+    uint16_t irq_req;
+    uint32_t lite_rdata;
+};

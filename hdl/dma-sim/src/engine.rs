@@ -1,0 +1,179 @@
+//! The simulated engine.
+
+use crate::{Memory, Ports};
+use std::ffi::c_void;
+use std::ptr::NonNull;
+
+unsafe extern "C" {
+    fn dma_engine_new() -> *mut c_void;
+    fn dma_engine_free(engine: *mut c_void);
+    fn dma_engine_step(engine: *mut c_void, ports: *mut Ports);
+}
+
+/// Channels of each direction.
+const CHANNELS: u8 = 4;
+/// The number of clocks after which a wait fails.
+const PATIENCE: u64 = 10_000_000;
+
+/// A descriptor: host address, card address, length in bytes.
+pub type Transfer = (u64, u64, u32);
+
+/// The engine between two memories.
+pub struct Engine {
+    raw: NonNull<c_void>,
+    ports: Ports,
+    cycle: u64,
+    /// Host memory.
+    pub host: Memory,
+    /// Card memory.
+    pub card: Memory,
+    /// The number of pulses on each interrupt line. All are acknowledged at once.
+    pub pulses: [u64; 16],
+}
+
+impl Engine {
+    /// Creates and resets the engine. `max_read_request` is encoded as in DevCtl.
+    pub fn new(host: Memory, card: Memory, max_read_request: u8) -> Self {
+        // SAFETY: `new` has no preconditions; it returns the pointer that the other functions expect.
+        let raw = NonNull::new(unsafe { dma_engine_new() }).expect("C++'s `new` does not return null");
+        let ports = Ports { max_read_request, max_payload: 1, ..Ports::default() };
+        let mut engine = Self { raw, ports, cycle: 0, host, card, pulses: [0; 16] };
+        for _ in 0..8 {
+            engine.clock();
+        }
+        engine.ports.rst_n = 1;
+        (engine.ports.lite_bready, engine.ports.lite_rready) = (1, 1);
+        engine.step();
+        engine
+    }
+
+    /// Creates memory of the host, in which the IDs of payload come first.
+    pub fn host_memory(latency: u64, reads: usize) -> Memory {
+        Memory::new(latency, reads, CHANNELS)
+    }
+
+    /// Creates memory of the card.
+    pub fn card_memory(latency: u64) -> Memory {
+        Memory::new(latency, usize::MAX, CHANNELS)
+    }
+
+    /// Returns the number of clocks run.
+    pub fn cycle(&self) -> u64 {
+        self.cycle
+    }
+
+    fn clock(&mut self) {
+        // SAFETY: the engine is alive, and `Ports` is laid out as in `ports.h`.
+        unsafe { dma_engine_step(self.raw.as_ptr(), &mut self.ports) };
+    }
+
+    /// Runs one clock.
+    pub fn step(&mut self) {
+        self.host.drive(&mut self.ports.host);
+        self.card.drive(&mut self.ports.card);
+        self.clock();
+        self.host.take(&self.ports.host);
+        self.card.take(&self.ports.card);
+        self.ports.irq_ack = self.ports.irq_req;
+        for (line, pulses) in self.pulses.iter_mut().enumerate() {
+            *pulses += u64::from(self.ports.irq_req >> line & 1);
+        }
+        self.cycle += 1;
+    }
+
+    /// Reads a register.
+    pub fn read(&mut self, address: u32) -> u32 {
+        (self.ports.lite_arvalid, self.ports.lite_araddr) = (1, address);
+        loop {
+            self.step();
+            self.ports.lite_arvalid &= !self.ports.lite_arready;
+            if self.ports.lite_rvalid != 0 {
+                return self.ports.lite_rdata;
+            }
+        }
+    }
+
+    /// Writes a register.
+    pub fn write(&mut self, address: u32, value: u32) {
+        (self.ports.lite_awvalid, self.ports.lite_awaddr) = (1, address);
+        (self.ports.lite_wvalid, self.ports.lite_wdata) = (1, value);
+        loop {
+            self.step();
+            self.ports.lite_awvalid &= !self.ports.lite_awready;
+            self.ports.lite_wvalid &= !self.ports.lite_wready;
+            if self.ports.lite_bvalid != 0 {
+                return;
+            }
+        }
+    }
+
+    /// Runs until `done` returns true.
+    ///
+    /// # Panics
+    ///
+    /// If that takes ten million clocks.
+    pub fn until(&mut self, mut done: impl FnMut(&mut Self) -> bool) {
+        let end = self.cycle + PATIENCE;
+        while !done(self) {
+            assert!(self.cycle < end, "the engine hangs");
+            self.step();
+        }
+    }
+
+    /// Writes a list of descriptors at host address `list`, which must be a multiple of 4 KiB, in adjacent blocks of 64. The last
+    /// descriptor has Stop and Completed. Returns the adjacent count for the start register.
+    pub fn lay(&mut self, to_card: bool, list: u64, transfers: &[Transfer]) -> u32 {
+        let count = transfers.len();
+        // The k-th descriptor of a block of n has the count n-2-k, and the last one the size of the next block minus one.
+        let block = |i: usize| (64 - i % 64).min(count - i) as u32;
+        for (i, &(host, card, len)) in transfers.iter().enumerate() {
+            let end = i + 1 == count;
+            let adjacent = match block(i) {
+                _ if end => 0,
+                1 => block(i + 1) - 1,
+                n => n - 2,
+            };
+            let (source, destination) = if to_card { (host, card) } else { (card, host) };
+            let control = u64::from(0xad4b_0000 | adjacent << 8 | if end { 3 } else { 0 });
+            let next = if end { 0 } else { list + 32 * (i as u64 + 1) };
+            let quads = [control | u64::from(len) << 32, source, destination, next];
+            self.host.poke(list + 32 * i as u64, &quads.map(u64::to_le_bytes).concat());
+        }
+        block(0) - 1
+    }
+
+    /// Prepares channel `index` to run the list at `list`, with a write-back to `word`. [`Engine::ring`] starts it.
+    pub fn prepare(&mut self, to_card: bool, index: u32, list: u64, adjacent: u32, word: u64) {
+        let base = base(to_card, index);
+        self.write(base + 0x04, 0);
+        for (offset, value) in [(0x88, word), (0x4080, list)] {
+            self.write(base + offset, value as u32);
+            self.write(base + offset + 4, (value >> 32) as u32);
+        }
+        self.write(base + 0x4088, adjacent);
+    }
+
+    /// Sets Run, with all errors logged and write-back on.
+    pub fn ring(&mut self, to_card: bool, index: u32) {
+        let logged = if to_card { 0x00ff_fe7e } else { 0x00f8_3e7e };
+        self.write(base(to_card, index) + 0x04, 0x0400_0001 | logged);
+    }
+
+    /// Returns the status and the completed count of a channel, after it is idle.
+    pub fn outcome(&mut self, to_card: bool, index: u32) -> (u32, u32) {
+        let base = base(to_card, index);
+        self.until(|engine| engine.read(base + 0x40) & 1 == 0);
+        (self.read(base + 0x44), self.read(base + 0x48))
+    }
+}
+
+fn base(to_card: bool, index: u32) -> u32 {
+    (if to_card { 0 } else { 0x1000 }) + 0x100 * index
+}
+
+impl Drop for Engine {
+    fn drop(&mut self) {
+        // SAFETY: the engine is alive, and nothing uses it afterwards.
+        unsafe { dma_engine_free(self.raw.as_ptr()) };
+    }
+}

@@ -1,0 +1,78 @@
+//! The ports of `dma_engine`.
+
+/// An AXI4 port that the engine masters. The memory behind it sets `awready`, `wready`, `arready` and the signals of the channels B
+/// and R; the engine sets the others.
+#[repr(C)]
+#[derive(Clone, Debug)]
+#[allow(missing_docs)]
+pub struct Axi {
+    pub awaddr: u64,
+    pub araddr: u64,
+    pub wstrb: u64,
+    pub wdata: [u8; 64],
+    pub rdata: [u8; 64],
+    pub awready: u8,
+    pub wready: u8,
+    pub bvalid: u8,
+    pub bid: u8,
+    pub bresp: u8,
+    pub arready: u8,
+    pub rvalid: u8,
+    pub rid: u8,
+    pub rresp: u8,
+    pub rlast: u8,
+    pub awvalid: u8,
+    pub awid: u8,
+    pub awlen: u8,
+    pub awsize: u8,
+    pub awburst: u8,
+    pub wvalid: u8,
+    pub wlast: u8,
+    pub bready: u8,
+    pub arvalid: u8,
+    pub arid: u8,
+    pub arlen: u8,
+    pub arsize: u8,
+    pub arburst: u8,
+    pub rready: u8,
+}
+
+impl Default for Axi {
+    fn default() -> Self {
+        // SAFETY: zero is a valid value of all fields, which are integers and arrays of integers.
+        unsafe { std::mem::zeroed() }
+    }
+}
+
+/// The inputs for the next clock edge, and the outputs sampled just before the previous edge. Named as in the RTL, with `lite_` for
+/// `s_axil_`.
+#[repr(C)]
+#[derive(Clone, Debug, Default)]
+#[allow(missing_docs)]
+pub struct Ports {
+    pub host: Axi,
+    pub card: Axi,
+    pub lite_awaddr: u32,
+    pub lite_wdata: u32,
+    pub lite_araddr: u32,
+    pub user_irq: u16,
+    pub irq_ack: u16,
+    pub rst_n: u8,
+    pub flr: u8,
+    pub max_payload: u8,
+    pub max_read_request: u8,
+    pub lite_awvalid: u8,
+    pub lite_wvalid: u8,
+    pub lite_bready: u8,
+    pub lite_arvalid: u8,
+    pub lite_rready: u8,
+    pub lite_awready: u8,
+    pub lite_wready: u8,
+    pub lite_bvalid: u8,
+    pub lite_arready: u8,
+    pub lite_rvalid: u8,
+    pub flr_done: u8,
+    pub card_dead: u8,
+    pub irq_req: u16,
+    pub lite_rdata: u32,
+}
