@@ -142,9 +142,10 @@ stream = ctypes.c_void_p(library.fopen(b'/dev/null', b'w'))
 assert not library.freopen(b'/dev/xdma0_h2c_0', b'w', stream)
 text, end = (lambda name: ctypes.c_char_p(name.encode())), ctypes.c_void_p(None)
 arguments = [text(str(number)) for number in range(9)]
-# None of these programs can be started.
+# None of these programs can be started. `execlp` then starts a shell.
 assert library.execl(text('./execl'), *arguments, end) == -1
-assert library.execlp(text('./execlp'), end) == -1
+if os.fork() == 0: os._exit(library.execlp(text('./execlp'), text('execlp'), end))
+os.wait()
 empty = (ctypes.c_void_p * 1)(None)
 assert library.execle(text('./execle'), *arguments, end, empty) == -1
 assert library.fexecve(os.open('fexecve', os.O_RDONLY), empty, empty) == -1
