@@ -32,10 +32,11 @@ mkdir -p "$root/include" "$root/lib/pkgconfig" "$root/share/man/man3"
 install -m 644 "$here/include/xdma.h" "$root/include/xdma.h"
 install -m 644 "$archive" "$root/lib/libxdma.a"
 
-# rustc cannot give symbols a version, so the shared library is linked here.
+# rustc cannot give symbols a version, so the shared library is linked here. It stays loaded after `dlclose`: a card that is still open has
+# threads that run its code.
 ${CC:-cc} -shared -o "$root/lib/libxdma.so.$version" -Wl,-soname,libxdma.so.0 -Wl,--version-script="$here/xdma.map" \
     -Wl,--whole-archive "$root/lib/libxdma.a" -Wl,--no-whole-archive -Wl,--gc-sections -Wl,--no-undefined \
-    -Wl,-z,relro,-z,now $libraries
+    -Wl,-z,relro,-z,now,-z,nodelete $libraries
 ln -sf "libxdma.so.$version" "$root/lib/libxdma.so.0"
 ln -sf libxdma.so.0 "$root/lib/libxdma.so"
 

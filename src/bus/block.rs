@@ -90,7 +90,7 @@ impl Block {
         let Some(first) = self.mapped else {
             return self.bar.write32(self.start + u64::from(register), value);
         };
-        counts::register_writes(1);
+        counts::register_write();
         // SAFETY: as in `read`.
         unsafe { first.byte_add(register as usize).cast::<u32>().write_volatile(value.to_le()) };
         Ok(())

@@ -5,7 +5,7 @@
 
 use std::cell::Cell;
 use std::ops::Sub;
-use std::thread::LocalKey;
+use std::ptr;
 
 /// Counts of a thread since it started.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -30,47 +30,58 @@ impl Sub for Counts {
     }
 }
 
+/// One thread-local variable for all counts: in a shared library, a function then looks up its address once.
+struct Cells {
+    writes: Cell<u64>,
+    reads: Cell<u64>,
+    calls: Cell<u64>,
+}
+
 thread_local! {
-    static WRITES: Cell<u64> = const { Cell::new(0) };
-    static READS: Cell<u64> = const { Cell::new(0) };
-    static CALLS: Cell<u64> = const { Cell::new(0) };
+    static COUNTS: Cells = const { Cells { writes: Cell::new(0), reads: Cell::new(0), calls: Cell::new(0) } };
+}
+
+/// Returns the counts of this thread. Unlike a longer closure that is passed to `LocalKey::with`, this is always inlined.
+#[inline(always)]
+fn cells<'a>() -> &'a Cells {
+    // SAFETY: the variable is initialised by a constant and needs no destructor, so it exists as long as its thread, and the
+    // reference is neither stored nor passed to another thread: `Cells` is not `Sync`.
+    unsafe { &*COUNTS.with(ptr::from_ref) }
 }
 
 impl Counts {
     /// Returns the current thread's counts. Subtract two readings to measure what happened in between.
     pub fn now() -> Self {
-        Self { register_writes: WRITES.get(), register_reads: READS.get(), system_calls: CALLS.get() }
+        let Cells { writes, reads, calls } = cells();
+        Self { register_writes: writes.get(), register_reads: reads.get(), system_calls: calls.get() }
     }
 }
 
-/// Adds to a count. Unlike `LocalKey::set`, this is inlined.
-#[inline(always)]
-fn add(count: &'static LocalKey<Cell<u64>>, more: u64) {
-    count.with(|count| count.set(count.get() + more));
-}
-
 /// Counts a register write, for an implementation of [`super::Bar`].
-#[inline]
-pub fn register_write() {
-    register_writes(1);
-}
-
-/// Counts several register writes.
 #[inline(always)]
-pub(crate) fn register_writes(count: u64) {
-    add(&WRITES, count);
+pub fn register_write() {
+    register_accesses(0, 1);
 }
 
 /// Counts a register read, for an implementation of [`super::Bar`].
-#[inline]
+#[inline(always)]
 pub fn register_read() {
-    add(&READS, 1);
+    register_accesses(1, 0);
+}
+
+/// Counts several register accesses at once.
+#[inline(always)]
+pub(crate) fn register_accesses(reads: u64, writes: u64) {
+    let counts = cells();
+    counts.reads.set(counts.reads.get() + reads);
+    counts.writes.set(counts.writes.get() + writes);
 }
 
 /// Counts a system call, for an implementation of [`super::Bus`].
 #[inline]
 pub fn system_call() {
-    add(&CALLS, 1);
+    let calls = &cells().calls;
+    calls.set(calls.get() + 1);
 }
 
 #[cfg(test)]

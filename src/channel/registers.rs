@@ -185,16 +185,20 @@ impl Registers {
 pub(super) struct Mapped<'a>(Direct<'a>);
 
 impl Mapped<'_> {
-    /// Returns whether the engine is idle; false if the register reads all ones.
+    /// Returns whether the engine is idle; false if the register reads all ones. If it is idle, the caller starts it, and passes the
+    /// read to [`start`](Self::start), which counts it together with the writes.
     #[inline(always)]
     pub fn is_idle(self) -> bool {
-        counts::register_read();
-        self.0.read::<STATUS>() & Status::BUSY.bits() == 0
+        let is_idle = self.0.read::<STATUS>() & Status::BUSY.bits() == 0;
+        if !is_idle {
+            counts::register_read();
+        }
+        is_idle
     }
 
-    /// As [`Registers::start`].
+    /// As [`Registers::start`]. `reads` is the number of reads before, which were not counted.
     #[inline(always)]
-    pub fn start(self, word: u32, list: u64, adjacent: u8) {
+    pub fn start(self, word: u32, list: u64, adjacent: u8, reads: u64) {
         self.0.write::<CONTROL_W1C>(Control::RUN.bits());
         self.0.write::<WRITE_BACK_LO>(word);
         self.0.write::<{ SGDMA + sgdma::DESCRIPTOR_LO }>(list as u32);
@@ -202,14 +206,14 @@ impl Mapped<'_> {
         self.0.write::<{ SGDMA + sgdma::DESCRIPTOR_ADJACENT }>(adjacent.into());
         order::before_doorbell();
         self.0.write::<CONTROL_W1S>(Control::RUN.bits());
-        counts::register_writes(6);
+        counts::register_accesses(reads, 6);
     }
 
     /// Posts `count` more descriptors by adding credits.
     #[inline(always)]
     pub fn write_credits(self, count: u32) {
         self.0.write::<{ SGDMA + sgdma::CREDITS }>(count);
-        counts::register_writes(1);
+        counts::register_write();
     }
 }
 

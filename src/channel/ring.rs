@@ -84,8 +84,8 @@ impl RingOps for Chain {
 
     #[inline(always)]
     fn post_now(registers: Mapped<'_>, progress: &mut Progress, start: Start, count: u32) {
-        let word = progress.start(count);
-        registers.start(word, start.first, start.adjacent);
+        let (reads, word) = (progress.check_idle.into(), progress.start(count));
+        registers.start(word, start.first, start.adjacent, reads);
     }
 
     fn available(engine: &mut Engine, _: Start, wanted: u32) -> Result<u32, Fail> {

@@ -1,6 +1,7 @@
 //! Tests that need a real kernel. They run in a virtual machine, with the card bound to `vfio-pci`. `xtask/src/vm/machines.toml`
 //! defines which machine runs which module.
 
+mod c_programs;
 mod card;
 mod death;
 

@@ -7,11 +7,12 @@
 //! after a warm-up of the case. It needs no benchmark framework. The card's registers are plain memory, with the checks and
 //! counters of a mapped BAR.
 
+use std::path::Path;
 use std::process::ExitCode;
 use xdma::channel::{Poll, Program, Ring, Ticket};
-use xdma_instructions::Plain;
 use xdma_instructions::callgrind::{Cost, count, measured, wanted};
-use xdma_instructions::comparison::{ROUNDS, in_c, in_rust};
+use xdma_instructions::comparison::ROUNDS;
+use xdma_instructions::{Plain, in_c};
 
 /// Chunks of an MSM of 2^20 pairs, 1,024 pairs each.
 const CHUNKS: u64 = 1024;
@@ -111,45 +112,6 @@ const CASES: [Case; 9] = [
     },
 ];
 
-/// A transfer in Rust and in C. Both counts include the caller, because the compiler inlines a part of the library into a Rust program.
-struct Comparison {
-    name: &'static str,
-    rust: (&'static str, fn()),
-    c: (&'static str, fn()),
-}
-
-/// Maximum number of instructions that a transfer costs more in C.
-const MAX_MORE_IN_C: u64 = 20;
-
-const COMPARISONS: [Comparison; 2] = [
-    Comparison {
-        name: "chain-transfer in C",
-        rust: ("chain-rust", || in_rust(Ring::Chain)),
-        c: ("chain-c", || in_c(Ring::Chain)),
-    },
-    Comparison {
-        name: "credits-transfer in C",
-        rust: ("credits-rust", || in_rust(Ring::Credits)),
-        c: ("credits-c", || in_c(Ring::Credits)),
-    },
-];
-
-impl Comparison {
-    /// Counts and prints both. Returns whether the difference is as small as required.
-    fn report(&self) -> Result<bool, String> {
-        let [rust, c] = [count(self.rust.0)?.all(), count(self.c.0)?.all()];
-        let more = c as f64 - rust as f64;
-        let verdict = if c > rust + MAX_MORE_IN_C * ROUNDS { "  MORE THAN ALLOWED" } else { "" };
-        println!(
-            "{}: {:.1} instructions a xdma_submit and xdma_wait, {:.1} more than in Rust (limit {MAX_MORE_IN_C}){verdict}",
-            self.name,
-            c as f64 / ROUNDS as f64,
-            more / ROUNDS as f64,
-        );
-        Ok(verdict.is_empty() && rust > 0)
-    }
-}
-
 fn rerun(ring: Ring) {
     let mut plain = Plain::new(ring);
     // All descriptors of the program fit into the credits.
@@ -217,13 +179,13 @@ fn poll(plain: &mut Plain, ticket: Ticket) -> bool {
 
 fn main() -> ExitCode {
     if let Some(name) = wanted() {
-        let compared = COMPARISONS.iter().flat_map(|comparison| [comparison.rust, comparison.c]);
+        let compared = in_c::COMPARISONS.iter().map(|comparison| (comparison.name, comparison.in_rust));
         let mut all = CASES.iter().map(|case| (case.name, case.run)).chain(compared);
         all.find(|(known, _)| *known == name).expect("a case has this name").1();
         return ExitCode::SUCCESS;
     }
     let cases = CASES.iter().map(|case| Ok(report(case, &count(case.name)?)));
-    let results = cases.chain(COMPARISONS.iter().map(Comparison::report));
+    let results = cases.chain([in_c::report(Path::new(env!("CARGO_TARGET_TMPDIR")))]);
     // Counts all, even if one has failed.
     let passed = results.fold(true, |passed, result| match result {
         Ok(is_within_limit) => passed && is_within_limit,

@@ -25,14 +25,24 @@ pub fn wanted() -> Option<String> {
 ///
 /// If valgrind is missing or the program fails.
 pub fn count(name: &str) -> Result<Cost, String> {
-    let program = std::env::current_exe().map_err(|e| e.to_string())?;
+    let mut program = Command::new(std::env::current_exe().map_err(|e| e.to_string())?);
+    count_program(program.env(CASE, name), "*callgrind::measured*")
+}
+
+/// Runs a program under callgrind, and counts the calls made by the functions whose names match `functions`, and by those themselves.
+///
+/// # Errors
+///
+/// If valgrind is missing or the program fails.
+pub fn count_program(program: &Command, functions: &str) -> Result<Cost, String> {
     let out = NamedTempFile::new().map_err(|e| e.to_string())?;
     let output = Command::new("valgrind")
-        .args(["--tool=callgrind", "--toggle-collect=*callgrind::measured*"])
-        .args(["--compress-strings=no", "--compress-pos=no"])
+        .args(["--tool=callgrind", "--compress-strings=no", "--compress-pos=no"])
+        .arg(format!("--toggle-collect={functions}"))
         .arg(format!("--callgrind-out-file={}", out.path().display()))
-        .arg(program)
-        .env(CASE, name)
+        .arg(program.get_program())
+        .args(program.get_args())
+        .envs(program.get_envs().filter_map(|(name, value)| Some((name, value?))))
         .stdin(Stdio::null())
         .output()
         .map_err(|e| {

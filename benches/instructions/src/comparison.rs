@@ -1,13 +1,14 @@
-//! The same transfer in Rust and in C, for a comparison of their instructions.
+//! The same transfer in Rust, and what `transfer.c` needs for it in C, for a comparison of their instructions.
 //!
 //! It is in the library, so that the compiler optimises it independently of the other cases.
 
-use crate::Plain;
 use crate::callgrind::measured;
+use crate::{Plain, PlainEngine};
 use std::hint::black_box;
+use std::sync::Mutex;
 use std::time::Duration;
 use xdma::channel::{Channel, Ring};
-use xdma_capi::{XDMA_OK, xdma_submit, xdma_ticket, xdma_wait};
+use xdma_capi::{xdma_buffer, xdma_channel};
 
 /// Number of measurements per run. A figure is their mean.
 pub const ROUNDS: u64 = 100;
@@ -30,20 +31,31 @@ pub fn in_rust(ring: Ring) {
     }
 }
 
-/// Measures the same transfers through the functions of the C library.
-pub fn in_c(ring: Ring) {
-    let Plain { channel, scalars, mut engine, .. } = Plain::new(ring);
-    let (channel, buffer) = (xdma_capi::unstable::channel(channel), xdma_capi::unstable::buffer(scalars));
-    let (size, address, limit) = black_box((4096, 0x1000, 10_000_000_000));
-    let mut ticket = xdma_ticket { channel: 0, sequence: 0 };
-    for round in 0..3 + ROUNDS {
-        let ticket_pointer = &raw mut ticket;
-        // SAFETY: the ticket is valid for writes.
-        let begin = move || unsafe { xdma_submit(channel, buffer, 0, size, address, ticket_pointer) };
-        assert_eq!(if round < 3 { begin() } else { measured(begin) }, XDMA_OK);
-        engine.complete(1);
-        // SAFETY: no argument is a pointer to memory.
-        let end = move || unsafe { xdma_wait(channel, ticket, limit) };
-        assert_eq!(if round < 3 { end() } else { measured(end) }, XDMA_OK);
+/// The engine of the channel that the C program uses.
+static ENGINE: Mutex<Option<PlainEngine>> = Mutex::new(None);
+
+/// For `transfer.c`: stores handles for a channel and a buffer.
+///
+/// # Safety
+///
+/// Both pointers are valid for writes.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn bench_open(
+    credits: bool,
+    channel: *mut *mut xdma_channel,
+    buffer: *mut *mut xdma_buffer,
+) {
+    let plain = Plain::new(if credits { Ring::Credits } else { Ring::Chain });
+    // SAFETY: the caller's contract.
+    unsafe {
+        channel.write(xdma_capi::unstable::channel(plain.channel));
+        buffer.write(xdma_capi::unstable::buffer(plain.scalars));
     }
+    *ENGINE.lock().unwrap() = Some(plain.engine);
+}
+
+/// For `transfer.c`: completes a transfer.
+#[unsafe(no_mangle)]
+pub extern "C" fn bench_complete() {
+    ENGINE.lock().unwrap().as_mut().expect("the channel is open").complete(1);
 }

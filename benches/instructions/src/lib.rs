@@ -5,6 +5,7 @@
 
 pub mod callgrind;
 pub mod comparison;
+pub mod in_c;
 
 use std::collections::BTreeMap;
 use std::ptr::NonNull;

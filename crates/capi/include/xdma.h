@@ -49,7 +49,7 @@ typedef struct xdma_card xdma_card;
  * An open DMA channel, memory-mapped or a stream that sends.
  *
  * It belongs to the thread that opened it: calls from other threads return XDMA_ERROR_THREAD. xdma_channel_detach and
- * xdma_channel_attach pass it on. When a thread ends, its channels are detached.
+ * xdma_channel_attach pass it on. When a thread other than the main thread ends, its channels are detached.
  */
 typedef struct xdma_channel xdma_channel;
 
@@ -120,6 +120,11 @@ typedef struct xdma_error {
    */
   const char *advice;
 } xdma_error;
+
+/**
+ * How much is logged: the messages of a level and of all those before it.
+ */
+typedef uint32_t xdma_log_level;
 
 /**
  * Page sizes of allocated memory.
@@ -339,6 +344,13 @@ typedef struct xdma_ticket {
 } xdma_ticket;
 
 /**
+ * Code of the program that a recovery calls repeatedly while an engine is busy. `context` is what was passed with it.
+ *
+ * It may call functions of the library with other handles. It must return: no longjmp, exception, or end of the thread.
+ */
+typedef void (*xdma_help)(void *context);
+
+/**
  * Statistics of a channel since its card was opened.
  */
 typedef struct xdma_channel_stats {
@@ -387,6 +399,52 @@ typedef struct xdma_channel_stats {
    */
   uint64_t recoveries;
 } xdma_channel_stats;
+
+/**
+ * Counters of the performance monitor of an engine.
+ */
+typedef struct xdma_performance {
+  /**
+   * Clock cycles of the core.
+   */
+  uint64_t cycles;
+  /**
+   * Beats of the data path, each of xdma_card_info.data_width bytes.
+   */
+  uint64_t beats;
+  /**
+   * Whether a counter has reached its maximum, 2^42 - 1, at which it stops.
+   */
+  bool saturated;
+} xdma_performance;
+
+/**
+ * How long transfers, runs and packets took, from their submission until the driver saw their completion, in nanoseconds.
+ *
+ * The driver measures a sample of them. A time is rounded up, by at most a quarter. All fields are 0 if there are no samples.
+ */
+typedef struct xdma_latencies {
+  /**
+   * Number of samples since the card was opened.
+   */
+  uint64_t samples;
+  /**
+   * The time that half of them took at most.
+   */
+  uint64_t median;
+  /**
+   * The time that 90 % took at most.
+   */
+  uint64_t percent_90;
+  /**
+   * The time that 99 % took at most.
+   */
+  uint64_t percent_99;
+  /**
+   * The time that all of them took at most.
+   */
+  uint64_t longest;
+} xdma_latencies;
 
 /**
  * One transfer of a list: `size` bytes between byte `offset` of `buffer` and the card addresses from `card_address` on.
@@ -566,7 +624,7 @@ typedef struct xdma_msm_result {
    */
   uint8_t point[96];
   /**
-   * Number of the job: jobs of a client are numbered from 0 on, modulo 2^32.
+   * Label of the job: jobs of a client are numbered from 0 on, or from the label that xdma_msm_set_label has set.
    */
   uint32_t label;
 } xdma_msm_result;
@@ -762,6 +820,36 @@ typedef struct xdma_msm_result {
 #define XDMA_REMEDY_UNSUPPORTED 9
 
 /**
+ * Nothing is logged.
+ */
+#define XDMA_LOG_OFF 0
+
+/**
+ * What failed while no call could return it, such as closing a card that is still busy.
+ */
+#define XDMA_LOG_ERROR 1
+
+/**
+ * Fallbacks and risks, such as a card without an IOMMU.
+ */
+#define XDMA_LOG_WARN 2
+
+/**
+ * Recoveries, and data that was discarded.
+ */
+#define XDMA_LOG_INFO 3
+
+/**
+ * Errors of channels with the state of their rings; opening and closing; memory, programs and jobs.
+ */
+#define XDMA_LOG_DEBUG 4
+
+/**
+ * Everything.
+ */
+#define XDMA_LOG_TRACE 5
+
+/**
  * Host to card.
  */
 #define XDMA_H2C 0
@@ -898,6 +986,20 @@ const struct xdma_error *xdma_last_error(void);
 const char *xdma_version(void);
 
 /**
+ * Writes the driver's log to a file descriptor from now on: one line of UTF-8 for each message up to `level`, XDMA_LOG_*, with its time in
+ * UTC. With XDMA_LOG_OFF, the log ends, and `descriptor` is not used. Initially the log is off.
+ *
+ * The library duplicates the descriptor, so the caller may close it. Messages come from any thread that is in a call, and a line is written
+ * with one call of write, which delays that call if it blocks. Lines that cannot be written are lost. As with every write, a pipe without
+ * a reader raises SIGPIPE.
+ *
+ * Any thread may call this. Errors: XDMA_ERROR_ARGUMENT for an invalid level or descriptor; XDMA_ERROR_FORKED in a child of a process that
+ * had opened a card.
+ */
+xdma_status xdma_log(xdma_log_level level,
+                     int descriptor);
+
+/**
  * Sets all options to their defaults.
  *
  * Any thread may call this. Errors: XDMA_ERROR_NULL.
@@ -914,7 +1016,7 @@ xdma_status xdma_card_options_init(struct xdma_card_options *options);
  *
  * Errors: XDMA_ERROR_NULL; XDMA_ERROR_ARGUMENT for a name or an option that is invalid; XDMA_ERROR_NOT_FOUND, XDMA_ERROR_PERMISSION,
  * XDMA_ERROR_TAKEN, XDMA_ERROR_HOST if the card cannot be opened; XDMA_ERROR_UNSUPPORTED if it is not an XDMA card; XDMA_ERROR_HUNG;
- * XDMA_ERROR_GONE; XDMA_ERROR_HANDLES.
+ * XDMA_ERROR_GONE; XDMA_ERROR_HANDLES; XDMA_ERROR_FORKED in a child of a process that had opened a card.
  */
 xdma_status xdma_card_open(const char *name,
                            const struct xdma_card_options *options,
@@ -1063,9 +1165,9 @@ xdma_status xdma_buffer_get_data(const struct xdma_buffer *buffer,
 /**
  * Copies `size` bytes at `data` to byte `offset` of an H2C buffer, with any alignment.
  *
- * Any thread may call this. Errors: XDMA_ERROR_NULL, XDMA_ERROR_HANDLE; XDMA_ERROR_ARGUMENT for a C2H buffer; XDMA_ERROR_RANGE;
- * XDMA_ERROR_IN_FLIGHT while a transfer uses the buffer; XDMA_ERROR_BUSY while another thread is in a call with the buffer. Nothing is
- * copied then.
+ * Any thread may call this. Errors: XDMA_ERROR_NULL, XDMA_ERROR_HANDLE; XDMA_ERROR_ARGUMENT for a C2H buffer, or if `data` is in the
+ * buffer itself; XDMA_ERROR_RANGE; XDMA_ERROR_IN_FLIGHT while a transfer uses the buffer; XDMA_ERROR_BUSY while another thread is in a
+ * call with the buffer. Nothing is copied then.
  */
 xdma_status xdma_buffer_write(struct xdma_buffer *buffer,
                               uint64_t offset,
@@ -1076,7 +1178,7 @@ xdma_status xdma_buffer_write(struct xdma_buffer *buffer,
  * Copies `size` bytes from byte `offset` of a buffer to `data`, with any alignment.
  *
  * What a card writes is complete once its transfer is finished. Any thread may call this. Errors: XDMA_ERROR_NULL, XDMA_ERROR_HANDLE,
- * XDMA_ERROR_BUSY, XDMA_ERROR_RANGE. Nothing is copied then.
+ * XDMA_ERROR_BUSY, XDMA_ERROR_RANGE; XDMA_ERROR_ARGUMENT if `data` is in the buffer itself. Nothing is copied then.
  */
 xdma_status xdma_buffer_read(const struct xdma_buffer *buffer,
                              uint64_t offset,
@@ -1106,6 +1208,35 @@ xdma_status xdma_buffer_sync(struct xdma_buffer *buffer);
  * memory must stay allocated.
  */
 xdma_status xdma_buffer_close(struct xdma_buffer *buffer);
+
+/**
+ * Reads a register of the XDMA core, or of the MSM design, by its name, into `value`.
+ *
+ * `block` is one of h2c0 to h2c3, c2h0 to c2h3, irq, config, h2c0_sgdma to c2h3_sgdma, sgdma_common and msm; `name` is the name of the
+ * register in that block, such as "status", or "channel_vectors[1]" for an element of an array. xdma_registers_describe lists them; the
+ * case of letters does not matter. The call reads the whole block. Numbers of 64 bits are read as one register.
+ *
+ * Any thread may call this, also while channels are in use.
+ *
+ * Errors: XDMA_ERROR_NULL, XDMA_ERROR_HANDLE, XDMA_ERROR_BUSY; XDMA_ERROR_ARGUMENT if there is no such block or register, or if reading the
+ * register would clear it; XDMA_ERROR_UNSUPPORTED for msm if the card's logic is not that design; XDMA_ERROR_GONE.
+ */
+xdma_status xdma_register_read(struct xdma_card *card,
+                               const char *block,
+                               const char *name,
+                               uint64_t *value);
+
+/**
+ * Describes all registers of a block, with their fields, as text, stored as by xdma_card_describe. `block` is as for xdma_register_read.
+ *
+ * Registers that are cleared by reading are not read. Any thread may call this, also while channels are in use. Errors: as
+ * xdma_register_read.
+ */
+xdma_status xdma_registers_describe(struct xdma_card *card,
+                                    const char *block,
+                                    char *text,
+                                    size_t capacity,
+                                    size_t *length);
 
 /**
  * Sets all options to their defaults.
@@ -1228,6 +1359,28 @@ xdma_status xdma_channel_stop(struct xdma_channel *channel);
 xdma_status xdma_channel_recover(struct xdma_channel *channel);
 
 /**
+ * Recovers a channel as xdma_channel_recover does, and calls `help` with `context` repeatedly while the engine is busy.
+ *
+ * This is for user logic that stalls the engine, and that must be told by a register, for example with xdma_user_write, to accept or drop
+ * data. Calls with this channel return XDMA_ERROR_BUSY while `help` runs.
+ *
+ * Only the channel's thread may call this. Errors: as xdma_channel_recover; XDMA_ERROR_NULL also if `help` is NULL.
+ */
+xdma_status xdma_channel_recover_with(struct xdma_channel *channel,
+                                      xdma_help help,
+                                      void *context);
+
+/**
+ * Waits until all work is finished and the registers of the engine agree, for at most `timeout` nanoseconds.
+ *
+ * This is for programs that do not trust the completion in memory alone. It reads registers. Only the channel's thread may call this.
+ *
+ * Errors: as xdma_wait; XDMA_ERROR_TIMEOUT also if the registers do not agree in time.
+ */
+xdma_status xdma_channel_settle(struct xdma_channel *channel,
+                                uint64_t timeout);
+
+/**
  * Reads the status register, and fails the channel if it shows an error. xdma_wait does this too; programs that only poll call this
  * about every millisecond.
  *
@@ -1284,6 +1437,31 @@ xdma_status xdma_channel_attach(struct xdma_channel *channel);
  * the engine was not seen idle: the channel is closed, but the memory of its transfers stays allocated until the card is closed.
  */
 xdma_status xdma_channel_close(struct xdma_channel *channel);
+
+/**
+ * Clears and starts the performance monitor of a channel.
+ *
+ * It counts from the next start of the engine, or at once if the engine is running. On the chain ring, it stops with the next transfer or
+ * run; on the credits ring, it counts until it is started again. Only the channel's thread may call this.
+ *
+ * Errors: XDMA_ERROR_NULL, XDMA_ERROR_HANDLE, XDMA_ERROR_THREAD, XDMA_ERROR_GONE.
+ */
+xdma_status xdma_channel_start_monitor(struct xdma_channel *channel);
+
+/**
+ * Stores the counters of the performance monitor of a channel in `performance`. It reads at least five registers.
+ *
+ * Only the channel's thread may call this. Errors: XDMA_ERROR_NULL, XDMA_ERROR_HANDLE, XDMA_ERROR_THREAD, XDMA_ERROR_GONE.
+ */
+xdma_status xdma_channel_get_performance(struct xdma_channel *channel,
+                                         struct xdma_performance *performance);
+
+/**
+ * Stores the latencies of a channel in `latencies`. It reads no register.
+ *
+ * Only the channel's thread may call this. Errors: XDMA_ERROR_NULL, XDMA_ERROR_HANDLE, XDMA_ERROR_THREAD.
+ */
+xdma_status xdma_channel_get_latencies(struct xdma_channel *channel, struct xdma_latencies *latencies);
 
 /**
  * Starts `count` transfers as one, and stores the ticket for all of them in `ticket`.
@@ -1417,6 +1595,15 @@ xdma_status xdma_receiver_stop(struct xdma_receiver *receiver);
  * Only the receiver's thread may call this. Errors: as xdma_channel_recover.
  */
 xdma_status xdma_receiver_recover(struct xdma_receiver *receiver);
+
+/**
+ * Recovers a receiver as xdma_receiver_recover does, and calls `help` with `context` repeatedly while the engine is busy.
+ *
+ * Everything else is as with xdma_channel_recover_with.
+ */
+xdma_status xdma_receiver_recover_with(struct xdma_receiver *receiver,
+                                       xdma_help help,
+                                       void *context);
 
 /**
  * Makes a receiver belong to no thread, so that another one can attach it.
@@ -1565,8 +1752,8 @@ xdma_status xdma_scalars_allocate(struct xdma_card *card,
 /**
  * Writes `count` scalars from number `first` on: 32 bytes each, little-endian, in the form of the scalars.
  *
- * Any thread may call this. Errors: XDMA_ERROR_NULL, XDMA_ERROR_HANDLE, XDMA_ERROR_RANGE; XDMA_ERROR_IN_FLIGHT while a job uses the
- * scalars; XDMA_ERROR_BUSY while another thread is in a call with the scalars.
+ * Any thread may call this. Errors: XDMA_ERROR_NULL, XDMA_ERROR_HANDLE, XDMA_ERROR_RANGE; XDMA_ERROR_ARGUMENT if `data` is in the memory
+ * of the scalars itself; XDMA_ERROR_IN_FLIGHT while a job uses the scalars; XDMA_ERROR_BUSY while another thread is in a call with the scalars.
  */
 xdma_status xdma_scalars_write(struct xdma_scalars *scalars,
                                uint64_t first,
@@ -1625,6 +1812,25 @@ xdma_status xdma_msm_open(struct xdma_card *card,
  * Only the client's thread may call this. Errors: XDMA_ERROR_NULL, XDMA_ERROR_HANDLE, XDMA_ERROR_THREAD.
  */
 xdma_status xdma_msm_get_design(struct xdma_msm *msm, struct xdma_msm_design *design);
+
+/**
+ * Describes the state of the design in a sentence: the levels of its FIFOs, its errors, and whether it is in a deadlock. The text is
+ * stored as by xdma_card_describe.
+ *
+ * Only the client's thread may call this. Errors: XDMA_ERROR_NULL, XDMA_ERROR_HANDLE, XDMA_ERROR_THREAD, XDMA_ERROR_GONE.
+ */
+xdma_status xdma_msm_describe(struct xdma_msm *msm,
+                              char *text,
+                              size_t capacity,
+                              size_t *length);
+
+/**
+ * Sets the label of the next job, which is returned with its result. Each job after it has the next number, modulo 2^32.
+ *
+ * Only the client's thread may call this. Errors: XDMA_ERROR_NULL, XDMA_ERROR_HANDLE, XDMA_ERROR_THREAD.
+ */
+xdma_status xdma_msm_set_label(struct xdma_msm *msm,
+                               uint32_t label);
 
 /**
  * Prepares a job of `count` pairs: points from number `first_point` on, scalars from number `first_scalar` on. Stores the handle in `job`.

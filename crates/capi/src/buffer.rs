@@ -64,11 +64,18 @@ impl BufferObject {
         }
     }
 
-    fn read(&self, offset: u64, to: &mut [u8]) -> Result<(), MemoryError> {
+    /// Checks that the caller's data are not in the buffer itself.
+    fn check_apart(&self, data: &[u8]) -> Result<(), Failure> {
+        pointers::check_apart(data.as_ptr(), data.len(), self.data, self.len() as usize)
+    }
+
+    fn read(&self, offset: u64, to: &mut [u8]) -> Result<(), Failure> {
+        self.check_apart(to)?;
         match &self.memory {
-            Memory::Allocated(buffer) => buffer.read(offset, to),
-            Memory::Registered(memory) => memory.read(offset, to),
+            Memory::Allocated(buffer) => buffer.read(offset, to)?,
+            Memory::Registered(memory) => memory.read(offset, to)?,
         }
+        Ok(())
     }
 
     fn write(&mut self, offset: u64, from: &[u8]) -> Result<(), Failure> {
@@ -78,13 +85,14 @@ impl BufferObject {
                 "the card writes this buffer, so the program only reads it; allocate one for H2C",
             ));
         }
+        self.check_apart(from)?;
         match &mut self.memory {
             Memory::Allocated(buffer) => Ok(buffer.write(offset, from)?),
             Memory::Registered(memory) if end <= memory.byte_len() => {
                 // This also checks that no transfer uses the memory.
                 memory.synchronize()?;
-                // SAFETY: inside the registered memory, as just checked. The two may overlap, since both are the caller's.
-                unsafe { self.data.add(offset as usize).copy_from(from.as_ptr(), from.len()) };
+                // SAFETY: inside the registered memory, as just checked, and apart from the data.
+                unsafe { self.data.add(offset as usize).copy_from_nonoverlapping(from.as_ptr(), from.len()) };
                 Ok(memory.synchronize()?)
             }
             Memory::Registered(memory) => {
@@ -247,9 +255,9 @@ pub unsafe extern "C" fn xdma_buffer_get_data(
 
 /// Copies `size` bytes at `data` to byte `offset` of an H2C buffer, with any alignment.
 ///
-/// Any thread may call this. Errors: XDMA_ERROR_NULL, XDMA_ERROR_HANDLE; XDMA_ERROR_ARGUMENT for a C2H buffer; XDMA_ERROR_RANGE;
-/// XDMA_ERROR_IN_FLIGHT while a transfer uses the buffer; XDMA_ERROR_BUSY while another thread is in a call with the buffer. Nothing is
-/// copied then.
+/// Any thread may call this. Errors: XDMA_ERROR_NULL, XDMA_ERROR_HANDLE; XDMA_ERROR_ARGUMENT for a C2H buffer, or if `data` is in the
+/// buffer itself; XDMA_ERROR_RANGE; XDMA_ERROR_IN_FLIGHT while a transfer uses the buffer; XDMA_ERROR_BUSY while another thread is in a
+/// call with the buffer. Nothing is copied then.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn xdma_buffer_write(
     buffer: *mut xdma_buffer,
@@ -267,7 +275,7 @@ pub unsafe extern "C" fn xdma_buffer_write(
 /// Copies `size` bytes from byte `offset` of a buffer to `data`, with any alignment.
 ///
 /// What a card writes is complete once its transfer is finished. Any thread may call this. Errors: XDMA_ERROR_NULL, XDMA_ERROR_HANDLE,
-/// XDMA_ERROR_BUSY, XDMA_ERROR_RANGE. Nothing is copied then.
+/// XDMA_ERROR_BUSY, XDMA_ERROR_RANGE; XDMA_ERROR_ARGUMENT if `data` is in the buffer itself. Nothing is copied then.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn xdma_buffer_read(
     buffer: *const xdma_buffer,
@@ -278,7 +286,7 @@ pub unsafe extern "C" fn xdma_buffer_read(
     run(|| {
         // SAFETY: the caller passes NULL or a valid pointer, and the bytes are only written to.
         let data = unsafe { pointers::bytes_mut(data, size)? };
-        Ok(BUFFERS.get(buffer)?.read(offset, data)?)
+        BUFFERS.get(buffer)?.read(offset, data)
     })
 }
 

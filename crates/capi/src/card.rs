@@ -2,7 +2,7 @@
 
 use crate::children::{Child, Children};
 use crate::error::{Failure, run};
-use crate::kind::Kind;
+use crate::kind::{Kind, check_not_forked};
 use crate::pointers::{self, Options, Out, handle, invalid};
 use crate::shared::SharedTable;
 use crate::status::xdma_status;
@@ -228,7 +228,7 @@ pub unsafe extern "C" fn xdma_card_options_init(options: *mut xdma_card_options)
 ///
 /// Errors: XDMA_ERROR_NULL; XDMA_ERROR_ARGUMENT for a name or an option that is invalid; XDMA_ERROR_NOT_FOUND, XDMA_ERROR_PERMISSION,
 /// XDMA_ERROR_TAKEN, XDMA_ERROR_HOST if the card cannot be opened; XDMA_ERROR_UNSUPPORTED if it is not an XDMA card; XDMA_ERROR_HUNG;
-/// XDMA_ERROR_GONE; XDMA_ERROR_HANDLES.
+/// XDMA_ERROR_GONE; XDMA_ERROR_HANDLES; XDMA_ERROR_FORKED in a child of a process that had opened a card.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn xdma_card_open(
     name: *const c_char,
@@ -240,6 +240,8 @@ pub unsafe extern "C" fn xdma_card_open(
         // SAFETY: the caller passes NULL or valid pointers.
         let (name, options) =
             unsafe { (pointers::text(name, "the card's name")?, pointers::options(options)?) };
+        // Opening a card stops its engines, so a process that cannot use it must not open it.
+        check_not_forked()?;
         thread::watch_forks();
         tables::mark_null();
         let opened = name.parse::<CardName>()?.open(options.try_into()?)?;

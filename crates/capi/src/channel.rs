@@ -8,7 +8,7 @@ use crate::kind::Kind;
 use crate::owned::OwnedTable;
 use crate::pointers::{self, Options, Out, handle, invalid, xdma_direction};
 use crate::status::{XDMA_OK, XDMA_PENDING, xdma_status};
-use std::ffi::c_char;
+use std::ffi::{c_char, c_void};
 use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
@@ -19,7 +19,7 @@ use xdma::unstable::memory::RawMemory;
 /// An open DMA channel, memory-mapped or a stream that sends.
 ///
 /// It belongs to the thread that opened it: calls from other threads return XDMA_ERROR_THREAD. xdma_channel_detach and
-/// xdma_channel_attach pass it on. When a thread ends, its channels are detached.
+/// xdma_channel_attach pass it on. When a thread other than the main thread ends, its channels are detached.
 pub struct xdma_channel(());
 
 /// The channel is first, so that its address is that of the object, which saves instructions.
@@ -421,6 +421,40 @@ pub unsafe extern "C" fn xdma_channel_stop(channel: *mut xdma_channel) -> xdma_s
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn xdma_channel_recover(channel: *mut xdma_channel) -> xdma_status {
     run(|| Ok(CHANNELS.get(channel)?.channel().recover()?))
+}
+
+/// Code of the program that a recovery calls repeatedly while an engine is busy. `context` is what was passed with it.
+///
+/// It may call functions of the library with other handles. It must return: no longjmp, exception, or end of the thread.
+pub type xdma_help = Option<unsafe extern "C" fn(context: *mut c_void)>;
+
+/// Recovers a channel as xdma_channel_recover does, and calls `help` with `context` repeatedly while the engine is busy.
+///
+/// This is for user logic that stalls the engine, and that must be told by a register, for example with xdma_user_write, to accept or drop
+/// data. Calls with this channel return XDMA_ERROR_BUSY while `help` runs.
+///
+/// Only the channel's thread may call this. Errors: as xdma_channel_recover; XDMA_ERROR_NULL also if `help` is NULL.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn xdma_channel_recover_with(
+    channel: *mut xdma_channel,
+    help: xdma_help,
+    context: *mut c_void,
+) -> xdma_status {
+    run(|| {
+        // SAFETY: the caller passes NULL or a function with this contract.
+        let mut help = unsafe { pointers::callback(help, context)? };
+        Ok(CHANNELS.lend(channel, |object| object.channel().recover_with(&mut help))??)
+    })
+}
+
+/// Waits until all work is finished and the registers of the engine agree, for at most `timeout` nanoseconds.
+///
+/// This is for programs that do not trust the completion in memory alone. It reads registers. Only the channel's thread may call this.
+///
+/// Errors: as xdma_wait; XDMA_ERROR_TIMEOUT also if the registers do not agree in time.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn xdma_channel_settle(channel: *mut xdma_channel, timeout: u64) -> xdma_status {
+    run(|| Ok(CHANNELS.get(channel)?.channel().settle(Duration::from_nanos(timeout))?))
 }
 
 /// Reads the status register, and fails the channel if it shows an error. xdma_wait does this too; programs that only poll call this

@@ -10,6 +10,7 @@ use crate::owned::OwnedTable;
 use crate::pointers::{self, Options, Out, handle, length};
 use crate::shared::SharedTable;
 use crate::status::{XDMA_OK, XDMA_PENDING, xdma_status};
+use std::ffi::c_char;
 use std::ops::Range;
 use std::time::Duration;
 use xdma::channel::Poll;
@@ -138,7 +139,7 @@ impl From<xdma_msm_ticket> for JobTicket {
 pub struct xdma_msm_result {
     /// X, Y, Z, 32 bytes each, little-endian: homogeneous (x = X/Z, y = Y/Z), in Montgomery form, each below 2p; Z is 0 or p for infinity.
     pub point: [u8; 96],
-    /// Number of the job: jobs of a client are numbered from 0 on, modulo 2^32.
+    /// Label of the job: jobs of a client are numbered from 0 on, or from the label that xdma_msm_set_label has set.
     pub label: u32,
 }
 
@@ -204,6 +205,35 @@ pub unsafe extern "C" fn xdma_msm_get_design(
         };
         // SAFETY: the caller passes NULL or a valid pointer.
         unsafe { out.put(value) }
+    })
+}
+
+/// Describes the state of the design in a sentence: the levels of its FIFOs, its errors, and whether it is in a deadlock. The text is
+/// stored as by xdma_card_describe.
+///
+/// Only the client's thread may call this. Errors: XDMA_ERROR_NULL, XDMA_ERROR_HANDLE, XDMA_ERROR_THREAD, XDMA_ERROR_GONE.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn xdma_msm_describe(
+    msm: *mut xdma_msm,
+    text: *mut c_char,
+    capacity: usize,
+    length: *mut usize,
+) -> xdma_status {
+    run(|| {
+        let state = MSMS.get(msm)?.msm.state()?;
+        // SAFETY: the caller passes NULL or valid pointers.
+        unsafe { pointers::store_text(&state, text, capacity, length) }
+    })
+}
+
+/// Sets the label of the next job, which is returned with its result. Each job after it has the next number, modulo 2^32.
+///
+/// Only the client's thread may call this. Errors: XDMA_ERROR_NULL, XDMA_ERROR_HANDLE, XDMA_ERROR_THREAD.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn xdma_msm_set_label(msm: *mut xdma_msm, label: u32) -> xdma_status {
+    run(|| {
+        MSMS.get(msm)?.msm.set_label(label);
+        Ok(())
     })
 }
 

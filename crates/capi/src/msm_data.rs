@@ -187,8 +187,8 @@ pub unsafe extern "C" fn xdma_scalars_allocate(
 
 /// Writes `count` scalars from number `first` on: 32 bytes each, little-endian, in the form of the scalars.
 ///
-/// Any thread may call this. Errors: XDMA_ERROR_NULL, XDMA_ERROR_HANDLE, XDMA_ERROR_RANGE; XDMA_ERROR_IN_FLIGHT while a job uses the
-/// scalars; XDMA_ERROR_BUSY while another thread is in a call with the scalars.
+/// Any thread may call this. Errors: XDMA_ERROR_NULL, XDMA_ERROR_HANDLE, XDMA_ERROR_RANGE; XDMA_ERROR_ARGUMENT if `data` is in the memory
+/// of the scalars itself; XDMA_ERROR_IN_FLIGHT while a job uses the scalars; XDMA_ERROR_BUSY while another thread is in a call with the scalars.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn xdma_scalars_write(
     scalars: *mut xdma_scalars,
@@ -201,7 +201,11 @@ pub unsafe extern "C" fn xdma_scalars_write(
         let at = place("scalars", first, count, scalars.scalars.len(), SCALAR_BYTES)?;
         // SAFETY: the caller passes NULL or a valid pointer.
         let data = unsafe { elements(data, count, SCALAR_BYTES)? };
-        Ok(scalars.scalars.fill(|to| to[at..at + data.len()].copy_from_slice(data))?)
+        scalars.scalars.fill(|to| {
+            pointers::check_apart(data.as_ptr(), data.len(), to.as_ptr(), to.len())?;
+            to[at..at + data.len()].copy_from_slice(data);
+            Ok(())
+        })?
     })
 }
 

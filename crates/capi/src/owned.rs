@@ -7,7 +7,7 @@
 use crate::error::Failure;
 use crate::kind::{Kind, SLOT_SHIFT, not_valid};
 use crate::numbers::Numbers;
-use crate::status::{XDMA_ERROR_THREAD, XDMA_REMEDY_CORRECT};
+use crate::status::{XDMA_ERROR_BUSY, XDMA_ERROR_THREAD, XDMA_REMEDY_CORRECT, XDMA_REMEDY_TRY_AGAIN};
 use crate::thread;
 use std::cell::UnsafeCell;
 use std::ptr;
@@ -19,6 +19,8 @@ const GENERATION_SHIFT: u32 = 48;
 const GENERATIONS: u64 = 0xfffe;
 /// Key of a slot without an object. No handle has this generation.
 const EMPTY: u64 = u64::MAX;
+/// Combined with the handle while a callback of the caller runs. No thread control block has this address.
+const LENT: u64 = 1;
 
 #[repr(C, align(32))]
 struct Slot<T> {
@@ -92,7 +94,6 @@ impl<T: Send, const N: usize> OwnedTable<T, N> {
     ///
     /// The handle is not valid, or belongs to another thread.
     #[inline(always)]
-    #[expect(clippy::mut_from_ref, reason = "the owner makes the reference unique")]
     pub fn get<H>(&self, handle: *mut H) -> Result<&mut T, Failure> {
         self.find(handle).ok_or_else(|| Self::refuse(handle.addr() as u64, self))
     }
@@ -107,7 +108,7 @@ impl<T: Send, const N: usize> OwnedTable<T, N> {
             return None;
         }
         // SAFETY: the object exists, since only its owner, this thread, removes it. No other thread has a reference to it, and in this
-        // thread a call that has one does not call back into the library.
+        // thread a call that has one does not call back into the library, unless it has changed the key (`lend`).
         Some(unsafe { &mut **slot.object.get() })
     }
 
@@ -117,14 +118,39 @@ impl<T: Send, const N: usize> OwnedTable<T, N> {
     fn refuse(handle: u64, table: &Self) -> Failure {
         let slot = table.slot(handle);
         let is_last = handle != 0 && slot.last.load(Ordering::Acquire) == handle;
-        if !is_last || slot.key.load(Ordering::Acquire) == EMPTY {
+        let key = slot.key.load(Ordering::Acquire);
+        if !is_last || key == EMPTY {
             return not_valid(handle, table.kind);
         }
-        let name = table.kind.name();
-        let text = format!(
-            "the {name} belongs to another thread; use it there, or detach it there and attach it here"
-        );
-        Failure::new(XDMA_ERROR_THREAD, XDMA_REMEDY_CORRECT, text)
+        let (status, remedy, what) = match key ^ handle {
+            LENT => (
+                XDMA_ERROR_BUSY,
+                XDMA_REMEDY_TRY_AGAIN,
+                "is in a call that is running its callback; call again once that call has returned",
+            ),
+            0 => {
+                (XDMA_ERROR_THREAD, XDMA_REMEDY_CORRECT, "belongs to no thread; attach it to this one first")
+            }
+            owner if owner == thread::current() => {
+                (XDMA_ERROR_THREAD, XDMA_REMEDY_CORRECT, "belongs to this thread already; use it")
+            }
+            _ => (
+                XDMA_ERROR_THREAD,
+                XDMA_REMEDY_CORRECT,
+                "belongs to another thread; use it there, or detach it there and attach it here",
+            ),
+        };
+        Failure::new(status, remedy, format!("the {} {what}", table.kind.name()))
+    }
+
+    /// Calls `with` with an object that belongs to this thread. Until it returns, the handle is refused, so it may call the caller's code.
+    pub fn lend<H, R>(&self, handle: *mut H, with: impl FnOnce(&mut T) -> R) -> Result<R, Failure> {
+        let object = self.get(handle)?;
+        let handle = handle.addr() as u64;
+        let slot = self.slot(handle);
+        let _restore = Restore { key: &slot.key, to: slot.key.load(Ordering::Relaxed) };
+        slot.key.store(handle ^ LENT, Ordering::Release);
+        Ok(with(object))
     }
 
     /// Removes an object that belongs to this thread.
@@ -164,11 +190,23 @@ impl<T: Send, const N: usize> OwnedTable<T, N> {
     }
 }
 
+/// Restores the key of a slot when it is dropped, also after a panic.
+struct Restore<'a> {
+    key: &'a AtomicU64,
+    to: u64,
+}
+
+impl Drop for Restore<'_> {
+    fn drop(&mut self) {
+        self.key.store(self.to, Ordering::Release);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::error::run;
-    use crate::status::{XDMA_ERROR_HANDLE, XDMA_ERROR_NULL, XDMA_OK};
+    use crate::status::{XDMA_ERROR_HANDLE, XDMA_ERROR_INTERNAL, XDMA_ERROR_NULL, XDMA_OK};
 
     static TABLE: OwnedTable<u32, 4> = OwnedTable::new(Kind::Channel);
 
@@ -203,6 +241,42 @@ mod tests {
         assert_eq!((get(handle), get(0)), (XDMA_ERROR_HANDLE, XDMA_ERROR_NULL));
         let second = TABLE.insert(8).unwrap();
         assert_eq!((get(handle), get(second)), (XDMA_ERROR_HANDLE, XDMA_OK));
+    }
+
+    #[test]
+    fn an_object_that_is_lent_is_refused() {
+        static LENT: OwnedTable<u32, 1> = OwnedTable::new(Kind::Receiver);
+        let handle = LENT.insert(5).unwrap();
+        let pointer = || ptr::without_provenance_mut::<()>(handle as usize);
+        let get = || run(|| LENT.get(pointer()).map(drop));
+        let nested = || {
+            let other = std::thread::spawn(move || {
+                run(|| LENT.get(ptr::without_provenance_mut::<()>(handle as usize)).map(drop))
+            });
+            let close = run(|| LENT.close(pointer()).map(drop));
+            let [attach, detach] = [run(|| LENT.attach(pointer())), run(|| LENT.detach(pointer()))];
+            [get(), close, attach, detach, other.join().unwrap()]
+        };
+        assert_eq!(LENT.lend(pointer(), |object| (*object, nested())).unwrap(), (5, [XDMA_ERROR_BUSY; 5]));
+        assert_eq!(get(), XDMA_OK);
+        assert_eq!(run(|| LENT.lend(pointer(), |_| panic!("a test"))), XDMA_ERROR_INTERNAL);
+        assert_eq!(LENT.close(pointer()).unwrap(), 5);
+    }
+
+    #[test]
+    fn a_refusal_says_to_whom_the_object_belongs() {
+        static TABLE: OwnedTable<u32, 1> = OwnedTable::new(Kind::Channel);
+        let handle = TABLE.insert(5).unwrap();
+        let pointer = || ptr::without_provenance_mut::<()>(handle as usize);
+        let text = |result: Result<(), Failure>| format!("{:?}", result.unwrap_err());
+        assert!(text(TABLE.attach(pointer())).contains("this thread already"));
+        let other = std::thread::spawn(move || {
+            let pointer = ptr::without_provenance_mut::<()>(handle as usize);
+            text(TABLE.get(pointer).map(drop))
+        });
+        assert!(other.join().unwrap().contains("another thread"));
+        TABLE.detach(pointer()).unwrap();
+        assert!(text(TABLE.get(pointer()).map(drop)).contains("no thread"));
     }
 
     #[test]

@@ -120,6 +120,34 @@ pub(crate) unsafe fn bytes_mut<'a>(data: *mut c_void, len: u64) -> Result<&'a mu
     }
 }
 
+/// Returns the caller's function as a closure.
+///
+/// # Safety
+///
+/// The function may be called with `context` as long as the closure is used, and returns.
+pub(crate) unsafe fn callback(
+    function: Option<unsafe extern "C" fn(*mut c_void)>,
+    context: *mut c_void,
+) -> Result<impl FnMut(), Failure> {
+    let function = function.ok_or_else(|| null("the function"))?;
+    // SAFETY: as required of the caller.
+    Ok(move || unsafe { function(context) })
+}
+
+/// Checks that the caller's `len` bytes at `data` are not in the `size` bytes of an object at `memory`, from or to which they are copied.
+pub(crate) fn check_apart(
+    data: *const u8,
+    len: usize,
+    memory: *const u8,
+    size: usize,
+) -> Result<(), Failure> {
+    let (data, memory) = (data.addr(), memory.addr());
+    if data < memory.saturating_add(size) && memory < data.saturating_add(len) {
+        return Err(invalid("the data overlaps the memory of the object itself; pass other memory"));
+    }
+    Ok(())
+}
+
 /// Returns the text of a C string.
 ///
 /// # Safety

@@ -1,7 +1,7 @@
 //! Streams that receive.
 
 use crate::card::{CARDS, xdma_card};
-use crate::channel::xdma_channel_options;
+use crate::channel::{xdma_channel_options, xdma_help};
 use crate::children::Child;
 use crate::error::{Failure, call, run};
 use crate::kind::Kind;
@@ -261,6 +261,22 @@ pub unsafe extern "C" fn xdma_receiver_stop(receiver: *mut xdma_receiver) -> xdm
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn xdma_receiver_recover(receiver: *mut xdma_receiver) -> xdma_status {
     run(|| Ok(RECEIVERS.get(receiver)?.receiver.recover()?))
+}
+
+/// Recovers a receiver as xdma_receiver_recover does, and calls `help` with `context` repeatedly while the engine is busy.
+///
+/// Everything else is as with xdma_channel_recover_with.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn xdma_receiver_recover_with(
+    receiver: *mut xdma_receiver,
+    help: xdma_help,
+    context: *mut c_void,
+) -> xdma_status {
+    run(|| {
+        // SAFETY: the caller passes NULL or a function with this contract.
+        let mut help = unsafe { pointers::callback(help, context)? };
+        Ok(RECEIVERS.lend(receiver, |object| object.receiver.recover_with(&mut help))??)
+    })
 }
 
 /// Makes a receiver belong to no thread, so that another one can attach it.

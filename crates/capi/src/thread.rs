@@ -16,7 +16,11 @@ struct Exit;
 
 impl Drop for Exit {
     fn drop(&mut self) {
-        tables::detach_all(current());
+        // When the main thread ends, the process ends, and handlers of `atexit` in this thread may close its handles.
+        // SAFETY: plain system calls.
+        if unsafe { libc::gettid() != libc::getpid() } {
+            tables::detach_all(current());
+        }
     }
 }
 

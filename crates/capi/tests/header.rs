@@ -9,14 +9,17 @@ use std::path::{Path, PathBuf};
 const WRITE_VARIABLE: &str = "XDMA_WRITE_HEADER";
 
 /// The source files, in the order of the header.
-const SOURCES: [&str; 12] = [
+const SOURCES: [&str; 15] = [
     "status",
     "error",
     "version",
+    "log",
     "pointers",
     "card",
     "buffer",
+    "registers",
     "channel",
+    "measure",
     "program",
     "receiver",
     "interrupt",

@@ -2,6 +2,7 @@
 
 use crate::card::LogicName;
 use crate::failure::Failure;
+use crate::output::quoted;
 use crate::{number, output};
 use anyhow::{Context, Result};
 use clap::{Args, ValueEnum};
@@ -250,16 +251,6 @@ fn qemu_arguments(socket: &Path) -> Vec<String> {
     ]
     .map(String::from)
     .into()
-}
-
-/// Quotes an argument for a shell, if necessary.
-fn quoted(argument: &str) -> String {
-    let plain = |c: char| c.is_ascii_alphanumeric() || "-_=,./:".contains(c);
-    if argument.chars().all(plain) {
-        argument.into()
-    } else {
-        format!("'{}'", argument.replace('\'', "'\\''"))
-    }
 }
 
 #[cfg(test)]

@@ -36,3 +36,13 @@ pub fn check_writable(path: &Path) -> Result<()> {
     let checked = opened.and_then(|_| if existed { Ok(()) } else { std::fs::remove_file(path) });
     checked.with_context(|| format!("cannot write {}", path.display()))
 }
+
+/// Quotes an argument for a shell, if necessary.
+pub fn quoted(argument: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_=,./:".contains(c);
+    if argument.chars().all(plain) {
+        argument.into()
+    } else {
+        format!("'{}'", argument.replace('\'', "'\\''"))
+    }
+}

@@ -254,8 +254,7 @@ fn find_library() -> Result<PathBuf> {
     }
     let program = std::env::current_exe().context("cannot find this program's directory")?;
     let folder = program.parent().unwrap_or(Path::new("/"));
-    let places =
-        [folder.join(LIBRARY), folder.join("../lib").join(LIBRARY), folder.join("deps").join(LIBRARY)];
+    let places = ["", "../lib", "../lib/xdma", "deps"].map(|place| folder.join(place).join(LIBRARY));
     places.into_iter().find(|path| path.is_file()).with_context(|| {
         format!(
             "cannot find {LIBRARY} beside {}: build it with `cargo build --release --package xdma-preload`, or set {LIBRARY_VARIABLE} to its path",

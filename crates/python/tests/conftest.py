@@ -84,7 +84,7 @@ def card() -> Iterator[xdma.Card]:
 
 @pytest.fixture
 def streams() -> Iterator[xdma.Card]:
-    with xdma.Card.emulate(logic="loopback", idle_limit=0.5) as card:
+    with xdma.Card.emulate(logic="loopback", idle_limit=2) as card:
         yield card
 
 
@@ -97,7 +97,7 @@ def msm_card() -> Iterator[xdma.Card]:
 @pytest.fixture
 def stuck() -> Iterator[tuple[xdma.Card, xdma.Channel, xdma.Buffer]]:
     """A card whose stream accepts no data, so a transfer that was submitted never ends."""
-    with xdma.Card.emulate(logic="loopback", idle_limit=0.2) as card:
+    with xdma.Card.emulate(logic="loopback", idle_limit=1) as card:
         channel, buffer = card.sender(), card.allocate(1 << 22, xdma.H2C)
         yield card, channel, buffer
 

@@ -30,7 +30,7 @@ def test_transfers_in_a_loop(card: xdma.Card, wait: xdma._xdma._Wait) -> None:
 @pytest.mark.parametrize("wait", ["hybrid", "spin-then-yield"])
 def test_other_tasks_run_and_time_limits_hold(wait: xdma._xdma._Wait) -> None:
     async def main() -> None:
-        with xdma.Card.emulate(logic="loopback", idle_limit=0.2) as card:
+        with xdma.Card.emulate(logic="loopback", idle_limit=1) as card:
             sender, buffer = card.sender(wait=wait), card.allocate(1 << 20, xdma.H2C)
             ticks = 0
 

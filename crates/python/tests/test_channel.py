@@ -210,7 +210,9 @@ def test_a_full_ring_is_busy(stuck: Stuck) -> None:
 
 def test_an_engine_that_hangs_keeps_its_memory(stuck: Stuck) -> None:
     card, channel, buffer = stuck
-    channel.submit(buffer)
+    # The engine stops between descriptors, so it must be inside of one.
+    with pytest.raises(xdma.TimeoutError):
+        channel.transfer(buffer, timeout=0.5)
     with pytest.raises(xdma.HungError, match="does not become idle") as hung:
         channel.stop()
     assert hung.value.remedy is xdma.Remedy.RESET and buffer.in_flight

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import pytest
+
+import xdma
 
 PROGRAM = """
 import gc, inspect, itertools, random, signal, sys, threading
@@ -22,7 +24,15 @@ def alarm(*_):
 signal.signal(signal.SIGALRM, alarm)
 
 def opened():
-    memory, streams, msm = xdma.Card.emulate(logic="memory", idle_limit=0.1), xdma.Card.emulate(logic="loopback", idle_limit=0.1), xdma.Card.emulate(idle_limit=0.1)
+    while True:
+        try:
+            return try_opened()
+        except xdma.HungError:
+            # The engine's thread did not run in time, on a machine that is busy.
+            pass
+
+def try_opened():
+    memory, streams, msm = xdma.Card.emulate(logic="memory", idle_limit=0.3), xdma.Card.emulate(logic="loopback", idle_limit=0.3), xdma.Card.emulate(idle_limit=0.3)
     h2c, c2h, source, sink = memory.h2c(interrupt=True), memory.c2h(wait="hybrid"), memory.allocate(8192, xdma.H2C), memory.allocate(8192, xdma.C2H)
     client, points, scalars = msm.msm(), msm.points(bytes(640)), msm.scalars(bytes(320))
     job = client.prepare(points, scalars)
@@ -103,3 +113,66 @@ def test_odd_calls_raise_exceptions(run: Callable[..., subprocess.CompletedProce
 def test_odd_calls_of_several_threads_raise_exceptions(run: Callable[..., subprocess.CompletedProcess[str]]) -> None:
     result = run(PROGRAM.format(seed=7, steps=700, threads=2), timeout=100)
     assert result.returncode == 0 and result.stdout == "done\n", result.stderr
+
+
+class Closes:
+    """A number that closes something when it is used as one."""
+
+    def __init__(self, close: Callable[[], None]) -> None:
+        self.close = close
+
+    def __index__(self) -> int:
+        self.close()
+        return 64
+
+
+def test_arguments_that_run_code(card: xdma.Card) -> None:
+    buffer = card.allocate(4096, xdma.H2C)
+
+    def fails() -> Iterator[tuple[xdma.Buffer, int]]:
+        yield buffer, 0
+        raise ZeroDivisionError
+
+    def closes() -> Iterator[tuple[xdma.Buffer, int]]:
+        other = card.allocate(64, xdma.H2C)
+        yield other, 0
+        other.close()
+        yield buffer, 64
+
+    with card.h2c() as channel:
+        for build in (channel.program, channel.submit_list):
+            with pytest.raises(ZeroDivisionError):
+                build(fails())
+        # The list keeps the memory of a buffer that was closed meanwhile.
+        channel.wait(channel.submit_list(closes()))
+        with pytest.raises(xdma.ClosedError):
+            channel.transfer(buffer, Closes(buffer.close))  # type: ignore[arg-type]
+        other = card.allocate(4096, xdma.H2C)
+        with pytest.raises(xdma.ClosedError):
+            channel.submit_list([(other, Closes(card.close))])  # type: ignore[list-item]
+    assert card.closed
+
+
+def test_objects_that_are_resurrected(run: Callable[..., subprocess.CompletedProcess[str]]) -> None:
+    result = run(
+        """
+import gc, xdma
+kept = []
+class Holder:
+    def __init__(self):
+        self.card = xdma.Card.emulate(logic="memory")
+        self.channel, self.buffer = self.card.h2c(), self.card.allocate(4096, xdma.H2C)
+        self.view, self.cycle = memoryview(self.buffer), self
+    def __del__(self):
+        kept.append(self)
+for _ in range(3):
+    Holder()
+    gc.collect()
+assert len(kept) == 3
+for holder in kept:
+    holder.view[0] = 1
+    holder.channel.transfer(holder.buffer)
+print("done")
+"""
+    )
+    assert result.returncode == 0 and result.stdout == "done\n" and result.stderr == "", result

@@ -108,7 +108,7 @@ def test_the_interpreter_ends_while_threads_wait(run: Run) -> None:
     result = run(
         """
 import asyncio, threading, time, xdma
-card = xdma.Card.emulate(logic="loopback", idle_limit=0.2)
+card = xdma.Card.emulate(logic="loopback", idle_limit=1)
 channel, buffer = card.sender(), card.allocate(1 << 22, xdma.H2C)
 interrupt, receiver = card.user_interrupt(0), card.receiver(1)
 for call in (lambda: channel.transfer(buffer, timeout=60), lambda: channel.wait(channel.last_ticket, 60),

@@ -118,7 +118,9 @@ def test_misuse_of_streams(streams: xdma.Card, card: xdma.Card) -> None:
     with pytest.raises(xdma.HungError):
         with streams.sender() as sender:
             # Longer than the card's FIFO.
-            sender.send(streams.allocate(1 << 20, xdma.H2C))
+            ticket = sender.send(streams.allocate(1 << 20, xdma.H2C))
+            with pytest.raises(xdma.TimeoutError):
+                sender.wait(ticket, 0.5)
 
 
 def test_a_receiver_that_waits_for_data_closes(streams: xdma.Card) -> None:

@@ -12,3 +12,5 @@ pub mod corpus;
 pub mod model;
 #[cfg(feature = "driver")]
 pub mod process;
+#[cfg(feature = "schema")]
+pub mod schema;

@@ -7,9 +7,10 @@ use super::presence::Presence;
 use super::reset::Reset;
 use super::select::{self, VFIO};
 use super::{Host, SetupError};
-use serde::Serialize;
+use serde::{Serialize, Serializer};
+use serde_json::json;
 use xdma::card::PciAddress;
-use xdma::unstable::bus::sysfs::{Function, Link};
+use xdma::unstable::bus::sysfs::{Function, Link, LinkState};
 
 /// The state of a host.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -49,9 +50,11 @@ pub struct FunctionStatus {
     #[serde(serialize_with = "mode::names")]
     pub modes: Vec<Mode>,
     /// Current speed and width of the link.
-    pub link: Option<String>,
+    #[serde(serialize_with = "link_object")]
+    pub link: Option<LinkState>,
     /// Highest speed and width that the card supports.
-    pub link_most: Option<String>,
+    #[serde(serialize_with = "link_object")]
+    pub link_most: Option<LinkState>,
     /// Whether the link is slower or narrower than the card supports.
     pub link_degraded: bool,
     /// NUMA node.
@@ -78,6 +81,7 @@ pub struct HostStatus {
     /// Pools of hugepages that have pages.
     pub hugepages: Vec<PoolStatus>,
     /// Number of bytes that this process may lock, or `unlimited`.
+    #[serde(serialize_with = "limit_number")]
     pub memlock: Option<String>,
 }
 
@@ -92,6 +96,21 @@ pub struct PoolStatus {
     pub free: u64,
     /// Number of all pages.
     pub total: u64,
+}
+
+/// Serializes the state of a link as numbers.
+fn link_object<S: Serializer>(link: &Option<LinkState>, to: S) -> Result<S::Ok, S::Error> {
+    let object =
+        |link: LinkState| json!({ "megatransfers_per_second": link.megatransfers, "lanes": link.width });
+    link.map(object).serialize(to)
+}
+
+/// Serializes a limit as a number, unless it is `unlimited`.
+fn limit_number<S: Serializer>(limit: &Option<String>, to: S) -> Result<S::Ok, S::Error> {
+    match limit.as_ref().map(|text| text.parse::<u64>()) {
+        Some(Ok(bytes)) => bytes.serialize(to),
+        _ => limit.serialize(to),
+    }
 }
 
 impl Status {
@@ -152,8 +171,8 @@ impl FunctionStatus {
             problem: (!works).then(|| presence.to_string()),
             remedy: presence.remedy(function.address()),
             modes: if works { mode::modes(host, function)? } else { Vec::new() },
-            link: link.map(|link| link.now.to_string()),
-            link_most: link.map(|link| link.most.to_string()),
+            link: link.map(|link| link.now),
+            link_most: link.map(|link| link.most),
             link_degraded: link.is_some_and(|link: Link| link.is_degraded()),
             numa_node: function.numa_node()?,
             reset_methods: function.reset_methods()?,

@@ -71,7 +71,10 @@ fn row(function: &FunctionStatus) -> Row {
         (driver, or_dash(function.driver.clone())),
         (PLAIN, or_dash(function.group.map(|group| group.to_string()))),
         (PLAIN, or_dash(function.numa_node.map(|node| node.to_string()))),
-        (if function.link_degraded { WARN } else { PLAIN }, or_dash(function.link.clone())),
+        (
+            if function.link_degraded { WARN } else { PLAIN },
+            or_dash(function.link.map(|link| link.to_string())),
+        ),
         (modes_style, modes),
     ]
 }

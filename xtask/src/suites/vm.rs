@@ -33,9 +33,10 @@ fn run_machines(run: &mut Run) -> Result<()> {
         (program("driver")?, program("vm")?, program("vfio-setup")?, program("xdma")?);
     let tests = Tests { driver: list(run, &driver)?, vm: list(run, &vm)? };
     let work = run.workspace.work_dir("vm")?;
-    let guest = [driver.as_path(), &vm, &setup, &xdma, &xdma.with_file_name("libxdma_preload.so")];
-    let module = xdma.with_file_name("lib_xdma.so");
-    for (kind, programs) in [("small", &guest[..]), ("debian", &guest), ("programs", &[&module])] {
+    let library = |name| xdma.with_file_name(name);
+    let [preload, capi, module] = ["libxdma_preload.so", "libxdma_capi.a", "lib_xdma.so"].map(library);
+    let guest = [driver.as_path(), &vm, &setup, &xdma, &preload];
+    for (kind, programs) in [("small", &guest[..]), ("debian", &guest), ("programs", &[&capi, &module])] {
         rig.make_image(kind, &work.join(kind).with_extension("cpio"), programs)?;
     }
     let launcher = Launcher { rig, catalog: Catalog::read()?, xdma, work };

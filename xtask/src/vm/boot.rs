@@ -52,7 +52,7 @@ impl Launcher {
         let mut text = String::new();
         let mut parts = vec![if machine.debian { "debian" } else { "small" }];
         // Programs of the host.
-        parts.extend(jobs.iter().any(|job| job.contains(" programs::")).then_some("programs"));
+        parts.extend(jobs.iter().any(|job| job.contains("programs::")).then_some("programs"));
         for job in jobs {
             self.make_initrd(&parts, job, saved_files(&text), &dir)?;
             text += &self.run(machine, &dir, &mut card)?;

@@ -3,8 +3,9 @@
 #
 #   image.sh small RIG OUT PROGRAM...     busybox, the modules, and programs with the host's libraries
 #   image.sh debian RIG OUT PROGRAM...    the same, with Debian's kmod, udev and systemd
-#   image.sh programs RIG OUT MODULE      those of dd, fio, Python and numpy that the host has, the C programs of crates/preload, and the
-#                                         Python module, whose native part is MODULE
+#   image.sh programs RIG OUT LIBXDMA MODULE
+#                                         those of dd, fio, Python and numpy that the host has; the C programs of crates/preload; libxdma,
+#                                         from a build of crates/capi, with its test programs; the Python module, whose native part is MODULE
 #   image.sh job RIG OUT JOB SAVED        the script of one boot, and files that an earlier boot saved
 set -euo pipefail
 
@@ -60,14 +61,22 @@ programs)
     for path in "${paths[@]}"; do
         [ ! -e "$path" ] || (cd / && cp -a --parents "${path#/}" "$tree")
     done
-    mkdir -p "$tree/usr/bin"
+    crates=$here/../../../crates
+    mkdir -p "$tree/usr/bin" "$tree/usr/lib"
     for name in calls packets stdio; do
-        cc -O2 -pthread -o "$tree/usr/bin/$name" "$here/../../../crates/preload/tests/programs/$name.c"
+        cc -O2 -pthread -o "$tree/usr/bin/$name" "$crates/preload/tests/programs/$name.c"
     done
+    "$crates/capi/install.sh" "$tree/libxdma" "$1"
+    for name in diagnosis ends memory msm random streams threads; do
+        cc -D_DEFAULT_SOURCE -pthread -o "$tree/usr/bin/libxdma-$name" "$crates/capi/tests/programs/$name.c" \
+            -I"$tree/libxdma/include" -L"$tree/libxdma/lib" -lxdma
+    done
+    strip -o "$tree/usr/lib/libxdma.so.0" "$tree/libxdma/lib/libxdma.so.0"
+    rm -r "$tree/libxdma"
     module=$tree/usr/lib/python3/dist-packages/xdma
     mkdir -p "$module"
-    cp "$here"/../../../crates/python/python/xdma/*.py "$module"
-    strip -o "$module/_xdma.abi3.so" "$1"
+    cp "$crates"/python/python/xdma/*.py "$module"
+    strip -o "$module/_xdma.abi3.so" "$2"
     rm -rf "$tree"/usr/lib/python3*/{config-*,ensurepip,lib2to3,pydoc_data,test}
     find "$tree" -type d -name tests -prune -exec rm -r {} +
     find "$tree" -type f \( -path '*/bin/*' -o -name '*.so' \) -exec ldd {} + |

@@ -151,7 +151,7 @@ mod tests {
 
     fn tests(catalog: &Catalog) -> Tests {
         let excluded = catalog.exclusions.iter().map(|e| e.test.clone());
-        let files = "card iommu death device_files nodes prover unprivileged stranger returning";
+        let files = "card c_programs iommu death device_files nodes prover unprivileged stranger returning";
         Tests {
             driver: excluded.chain(["memory::works".into()]).collect(),
             vm: files.split(' ').map(|file| format!("{file}::test")).collect(),

@@ -8,6 +8,8 @@
 #include <xdma.h>
 
 #define LIMIT XDMA_SECONDS(10)
+/* A register of the emulated user logic that drives its interrupt lines. */
+#define USER_IRQ_REGISTER 0xd00
 
 static inline void check_that(int line, const char *text, int holds) {
     if (!holds) {

@@ -1,10 +1,13 @@
-//! Every function has a test of success and one of misuse.
+//! Every function has a test of success and one of misuse, and is called at random.
 
 use crate::support::root;
 use std::fs;
 
 /// Functions without errors.
 const INFALLIBLE: [&str; 3] = ["xdma_last_error", "xdma_status_name", "xdma_version"];
+
+/// Functions that are not among the random calls: they take no handle.
+const UNRANDOM: [&str; 3] = ["xdma_log", "xdma_status_name", "xdma_version"];
 
 #[test]
 fn every_function_is_tested_with_success_and_with_misuse() {
@@ -15,12 +18,14 @@ fn every_function_is_tested_with_success_and_with_misuse() {
         .filter(|name| name.starts_with("xdma_"))
         .collect();
     assert!(functions.len() > 60, "{functions:?}");
-    let sources = ["memory", "streams", "msm", "threads"];
+    let sources = ["memory", "streams", "msm", "threads", "diagnosis"];
     let text =
         sources.map(|name| fs::read_to_string(root().join(format!("tests/programs/{name}.c"))).unwrap());
     let text = text.concat();
+    let random = fs::read_to_string(root().join("tests/programs/random.c")).unwrap();
     for name in functions {
         let call = format!("{name}(");
+        assert!(UNRANDOM.contains(&name) || random.contains(&call), "{name} is not among the random calls");
         if INFALLIBLE.contains(&name) {
             assert!(text.contains(&call), "{name} is not called");
             continue;

@@ -66,6 +66,10 @@ programs! {
     streams: "tests/programs/streams.c" on streams ["a"];
     msm: "tests/programs/msm.c" on msm ["a", "b"];
     threads: "tests/programs/threads.c" on memory ["a"];
+    diagnosis: "tests/programs/diagnosis.c" on memory ["a"];
+    ends: "tests/programs/ends.c" on memory ["a"];
+    random_on_memory: "tests/programs/random.c" on memory ["a", "b"];
+    random_on_msm: "tests/programs/random.c" on msm ["a", "b"];
     example_loopback: "examples/loopback.c" on memory ["a"];
     example_program: "examples/program.c" on memory ["a"];
     example_event_loop: "examples/event_loop.c" on memory ["a"];
@@ -95,6 +99,16 @@ fn the_readmes_program_works() {
     for linking in [Linking::Shared, Linking::Static] {
         bench.run(&bench.compile(Compiler::Gcc, linking, &[], source.to_str().unwrap()), &["a"]);
     }
+}
+
+#[test]
+fn a_plugin_may_close_the_library_while_a_card_is_open() {
+    let bench = Bench::memory();
+    // The program only looks functions up, so it is not linked with the library.
+    let program =
+        bench.compile(Compiler::Gcc, Linking::Shared, &["-Wl,--as-needed"], "tests/programs/plugin.c");
+    bench.run(&program, &["a"]);
+    bench.run_under_valgrind(&program, &["a"]);
 }
 
 #[test]

@@ -32,6 +32,50 @@ static void print_result(const xdma_msm_result *result) {
     printf("\n");
 }
 
+/* The design's window for scalars, and its register that drops all data. */
+#define SCALAR_WINDOW 0x10000000
+#define CONTROL_REGISTER 0x220
+#define CONTROL_FLUSH 2
+
+/* An engine that is stuck, and what ends that. */
+struct stuck {
+    xdma_card *card;
+    xdma_channel *channel;
+    int calls;
+};
+
+static void flush(void *context) {
+    struct stuck *stuck = context;
+    if (stuck->calls++ == 0) {
+        FAILS(XDMA_ERROR_BUSY, xdma_channel_check(stuck->channel));
+        FAILS(XDMA_ERROR_BUSY, xdma_channel_attach(stuck->channel));
+        FAILS(XDMA_ERROR_BUSY, xdma_channel_recover_with(stuck->channel, flush, context));
+        FAILS(XDMA_ERROR_BUSY, xdma_channel_close(stuck->channel));
+    }
+    OK(xdma_user_write(stuck->card, CONTROL_REGISTER, CONTROL_FLUSH));
+}
+
+/* Scalars without points: the design accepts a part of them, then the engine waits until the design drops data. */
+static void recovery_with_help(xdma_card *card) {
+    struct stuck stuck = {card, NULL, 0};
+    xdma_buffer *buffer = NULL;
+    xdma_ticket ticket;
+    OK(xdma_buffer_allocate(card, 1 << 20, XDMA_H2C, &buffer));
+    OK(xdma_channel_open(card, XDMA_H2C, 0, NULL, &stuck.channel));
+    OK(xdma_submit(stuck.channel, buffer, 0, 1 << 20, SCALAR_WINDOW, &ticket));
+    FAILS(XDMA_ERROR_TIMEOUT, xdma_wait(stuck.channel, ticket, XDMA_MILLISECONDS(20)));
+    FAILS(XDMA_ERROR_TIMEOUT, xdma_channel_settle(stuck.channel, XDMA_MILLISECONDS(1)));
+    FAILS(XDMA_ERROR_IN_FLIGHT, xdma_buffer_close(buffer));
+    FAILS(XDMA_ERROR_NULL, xdma_channel_recover_with(stuck.channel, NULL, NULL));
+    FAILS(XDMA_ERROR_HANDLE, xdma_channel_recover_with((xdma_channel *)(void *)card, flush, &stuck));
+    CHECK(stuck.calls == 0);
+    OK(xdma_channel_recover_with(stuck.channel, flush, &stuck));
+    CHECK(stuck.calls > 0);
+    OK(xdma_channel_check(stuck.channel));
+    OK(xdma_buffer_close(buffer));
+    OK(xdma_channel_close(stuck.channel));
+}
+
 int main(int argc, char **argv) {
     CHECK(argc == 3);
     xdma_card *card = NULL, *other = NULL;
@@ -52,6 +96,10 @@ int main(int argc, char **argv) {
     OK(xdma_msm_get_design(msm, &design));
     CHECK(design.chunk == 64 && design.tasks > 0 && design.max_pairs >= COUNT);
     FAILS(XDMA_ERROR_NULL, xdma_msm_get_design(msm, NULL));
+    char text[1024];
+    OK(xdma_msm_describe(msm, text, sizeof text, NULL));
+    CHECK(strstr(text, "in the FIFOs"));
+    FAILS(XDMA_ERROR_NULL, xdma_msm_describe(NULL, text, sizeof text, NULL));
 
     xdma_points *points = NULL, *foreign = NULL;
     unsigned char bytes[COUNT * 64];
@@ -95,6 +143,7 @@ int main(int argc, char **argv) {
     memset(scalar, 0xff, sizeof scalar);
     OK(xdma_scalars_write(scalars, 1, scalar, 1));
     FAILS(XDMA_ERROR_RANGE, xdma_scalars_write(scalars, COUNT, scalar, 1));
+    FAILS(XDMA_ERROR_ARGUMENT, xdma_scalars_write(scalars, 0, (char *)data + 8, 2));
     FAILS(XDMA_ERROR_DATA, xdma_scalars_check(scalars));
     memset(scalar, 0, sizeof scalar);
     OK(xdma_scalars_write(scalars, 1, scalar, 1));
@@ -153,8 +202,11 @@ int main(int argc, char **argv) {
     FAILS(XDMA_ERROR_NULL, xdma_msm_recover(NULL));
     FAILS(XDMA_ERROR_LOST, xdma_msm_wait(msm, ticket, LIMIT, &result));
     CHECK(xdma_last_error()->remedy == XDMA_REMEDY_RECOVER);
+    OK(xdma_msm_set_label(msm, 4000000000u));
+    FAILS(XDMA_ERROR_NULL, xdma_msm_set_label(NULL, 0));
     OK(xdma_msm_submit(msm, job, &ticket));
     OK(xdma_msm_wait(msm, ticket, LIMIT, &result));
+    CHECK(result.label == 4000000000u);
 
     OK(xdma_msm_detach(msm));
     FAILS(XDMA_ERROR_THREAD, xdma_msm_detach(msm));
@@ -176,6 +228,7 @@ int main(int argc, char **argv) {
     FAILS(XDMA_ERROR_HANDLE, xdma_msm_prepare(msm, points, 0, scalars, 0, COUNT, &nothing));
     OK(xdma_msm_close(msm));
     FAILS(XDMA_ERROR_HANDLE, xdma_msm_close(msm));
+    recovery_with_help(card);
     OK(xdma_card_close(other));
     OK(xdma_card_close(card));
     puts("passed");

@@ -1,6 +1,10 @@
 /* Streams, on a card whose user logic sends back what it receives: each function, with success and with misuse. */
 #include "check.h"
 
+static void help_nothing(void *context) {
+    (void)context;
+}
+
 int main(int argc, char **argv) {
     CHECK(argc == 2);
     xdma_card *card = NULL;
@@ -119,6 +123,10 @@ int main(int argc, char **argv) {
     OK(xdma_receiver_set_max_posted(receiver, 0));
     OK(xdma_receiver_recover(receiver));
     FAILS(XDMA_ERROR_NULL, xdma_receiver_recover(NULL));
+    OK(xdma_receiver_stop(receiver));
+    FAILS(XDMA_ERROR_NULL, xdma_receiver_recover_with(receiver, NULL, NULL));
+    FAILS(XDMA_ERROR_HANDLE, xdma_receiver_recover_with((xdma_receiver *)(void *)sender, help_nothing, NULL));
+    OK(xdma_receiver_recover_with(receiver, help_nothing, NULL));
     FAILS(XDMA_ERROR_IN_USE, xdma_card_close(card));
     CHECK(strstr(xdma_last_error()->message, "1 of type xdma_receiver"));
     OK(xdma_receiver_close(receiver));

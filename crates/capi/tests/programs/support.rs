@@ -6,7 +6,7 @@ use std::process::{Command, Output};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
-use xdma_emulated_card::emulator::logic::{Logic, Loopback, Memory, of};
+use xdma_emulated_card::emulator::logic::{Design, Logic, Loopback, Memory, MsmModelOptions};
 use xdma_emulated_card::emulator::{CardFile, EmulatedCard, EmulatorOptions};
 
 /// Directories with C programs.
@@ -73,10 +73,10 @@ impl Bench {
 
     /// A card with the MSM design, and one with memory.
     pub fn msm() -> Self {
-        let card = CardFile::f1();
-        let logic = of(&card);
+        // Without the watchdog of the design, an engine that it stalls stays busy.
+        let logic = Design::Msm(MsmModelOptions { watchdog: 0, ..MsmModelOptions::default() }).build();
         Self::with_cards([
-            (EmulatorOptions::like(card), logic),
+            (EmulatorOptions::like(CardFile::f1()), logic),
             (EmulatorOptions::default(), Arc::new(Memory::new())),
         ])
     }

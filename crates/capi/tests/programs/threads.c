@@ -1,6 +1,7 @@
 /* Handles in several threads and in child processes: misuse is an error, never undefined behaviour. */
 #include "check.h"
 #include <pthread.h>
+#include <sched.h>
 #include <stdatomic.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -62,8 +63,37 @@ static atomic_int waits;
 static void *wait_for_interrupt(void *argument) {
     uint64_t count = 0;
     waits = 1;
-    OK(xdma_interrupt_wait(argument, XDMA_SECONDS(3), &count));
+    OK(xdma_interrupt_wait(argument, LIMIT, &count));
+    CHECK(count > 0);
     return NULL;
+}
+
+/* Threads that close one handle at the same time: one of them succeeds. */
+static atomic_int closed, ready;
+
+static void *close_buffer(void *argument) {
+    ready++;
+    while (ready < 2) {
+        sched_yield();
+    }
+    xdma_status status = xdma_buffer_close(argument);
+    ANY_OF(status, XDMA_OK, XDMA_ERROR_BUSY, XDMA_ERROR_HANDLE);
+    closed += status == XDMA_OK;
+    return NULL;
+}
+
+static void race_to_close(void) {
+    for (int round = 0; round < 200; round++) {
+        pthread_t threads[2];
+        xdma_buffer *both = NULL;
+        OK(xdma_buffer_allocate(card, 64, XDMA_H2C, &both));
+        closed = ready = 0;
+        for (int at = 0; at < 2; at++) {
+            CHECK(pthread_create(&threads[at], NULL, close_buffer, both) == 0);
+        }
+        CHECK(pthread_join(threads[0], NULL) == 0 && pthread_join(threads[1], NULL) == 0);
+        CHECK(closed == 1);
+    }
 }
 
 static void run(void *(*body)(void *), void *argument) {
@@ -81,8 +111,8 @@ static void child_processes(xdma_channel *channel, const char *name) {
         FAILS(XDMA_ERROR_HANDLE, xdma_submit(channel, buffer, 0, 64, 0, &ticket));
         FAILS(XDMA_ERROR_HANDLE, xdma_channel_close(channel));
         FAILS(XDMA_ERROR_HANDLE, xdma_card_close(card));
-        xdma_status status = xdma_card_open(name, NULL, &second);
-        EITHER(status, XDMA_ERROR_FORKED, XDMA_ERROR_TAKEN);
+        FAILS(XDMA_ERROR_FORKED, xdma_card_open(name, NULL, &second));
+        FAILS(XDMA_ERROR_FORKED, xdma_log(XDMA_LOG_INFO, 2));
         _exit(0);
     }
     int status = 1;
@@ -148,9 +178,12 @@ int main(int argc, char **argv) {
     usleep(500000);
     FAILS(XDMA_ERROR_BUSY, xdma_interrupt_close(interrupt));
     CHECK(xdma_last_error()->remedy == XDMA_REMEDY_TRY_AGAIN);
+    OK(xdma_user_write(card, USER_IRQ_REGISTER, 1));
     CHECK(pthread_join(threads[0], NULL) == 0);
+    OK(xdma_user_write(card, USER_IRQ_REGISTER, 0));
     OK(xdma_interrupt_close(interrupt));
 
+    race_to_close();
     child_processes(channel, argv[1]);
     OK(xdma_channel_close(channel));
     OK(xdma_channel_close(second));

@@ -3,18 +3,21 @@
 use super::results::median;
 use crate::card::is_emulated;
 use crate::number;
+use crate::output::quoted;
 use anyhow::{Context, Result};
 use hdrhistogram::Histogram;
+use jiff::Timestamp;
 use nix::sched::{CpuSet, sched_setaffinity};
 use nix::sys::resource::{UsageWho, getrusage};
 use nix::sys::time::TimeValLike;
 use nix::unistd::Pid;
 use serde::{Deserialize, Serialize};
+use std::fmt;
 use std::fs::read_to_string;
 use std::hint::black_box;
 use std::ops::{AddAssign, Sub};
 use std::time::{Duration, Instant};
-use xdma::card::Report;
+use xdma::card::{Link, Report};
 
 /// Maximum share of its time that the calibration loop may lose.
 const MAX_LOST: f64 = 0.02;
@@ -25,9 +28,15 @@ const MAX_SWITCHES: f64 = 100.0;
 /// Maximum difference between rounds, relative to their median.
 const MAX_SPREAD: f64 = 0.2;
 
-/// The machine and the card.
+/// The machine, the card and the run.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Machine {
+    /// Time at which the run ended, such as `2026-11-30T17:00:00Z`.
+    pub date: String,
+    /// The command line, quoted for a shell.
+    pub command: String,
+    /// Name of the host.
+    pub host: String,
     pub card: CardDescription,
     pub cpu: String,
     pub processors: usize,
@@ -52,13 +61,57 @@ pub struct CardDescription {
     pub bus: String,
     /// Whether the card is emulated by a program.
     pub emulated: bool,
-    pub link: Option<String>,
+    pub link: Option<LinkDescription>,
     pub ring: String,
     /// Wait mode of the channels.
     pub wait: String,
     pub address: u64,
     /// Whether small pages were used because no hugepages were free.
     pub small_pages: bool,
+}
+
+/// The PCI Express link.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct LinkDescription {
+    pub generation: u32,
+    pub lanes: u32,
+    /// What the card supports.
+    pub max_generation: u32,
+    pub max_lanes: u32,
+}
+
+impl LinkDescription {
+    fn new((now, best): (Link, Link)) -> Self {
+        let (max_generation, max_lanes) = (best.generation, best.lanes);
+        Self { generation: now.generation, lanes: now.lanes, max_generation, max_lanes }
+    }
+
+    /// Returns the bytes per second that the link carries in each direction, headers of packets included; `None` if the link is
+    /// not trained, or of an unknown generation.
+    pub fn bytes_per_second(&self) -> Option<f64> {
+        // Line rate of a lane, and the share that its encoding leaves.
+        let bits = match self.generation {
+            1 => 2.5e9 * 0.8,
+            2 => 5e9 * 0.8,
+            3 => 8e9 * 128.0 / 130.0,
+            4 => 16e9 * 128.0 / 130.0,
+            5 => 32e9 * 128.0 / 130.0,
+            _ => return None,
+        };
+        (self.lanes > 0).then_some(bits / 8.0 * f64::from(self.lanes))
+    }
+
+    /// Returns the name of the current speed and width.
+    pub fn name(&self) -> String {
+        Link { generation: self.generation, lanes: self.lanes }.to_string()
+    }
+}
+
+impl fmt::Display for LinkDescription {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let best = Link { generation: self.max_generation, lanes: self.max_lanes };
+        write!(f, "{}, the card supports {best}", self.name())
+    }
 }
 
 /// Disturbances by other work on the machine.
@@ -94,7 +147,11 @@ impl Machine {
         let pages = |what: &str| {
             read(&format!("/sys/kernel/mm/hugepages/hugepages-2048kB/{what}")).trim().parse().unwrap_or(0)
         };
+        let words: Vec<_> = std::env::args().map(|word| quoted(&word)).collect();
         Self {
+            date: Timestamp::now().strftime("%FT%TZ").to_string(),
+            command: words.join(" "),
+            host: read("/proc/sys/kernel/hostname").trim().into(),
             card,
             cpu: field("model name").or_else(|| field("CPU implementer")).unwrap_or_else(|| "unknown".into()),
             processors,
@@ -156,8 +213,11 @@ impl Machine {
         let host = if self.virtual_machine { ", virtual machine" } else { "" };
         let pages = if card.small_pages { "; none were free for this run" } else { "" };
         vec![
+            ("date", self.date.clone()),
+            ("command", self.command.clone()),
+            ("host", self.host.clone()),
             ("card", format!("{}, {} over {}", card.name, card.identity, card.bus)),
-            ("link", card.link.clone().unwrap_or_else(|| "unknown".into())),
+            ("link", card.link.map_or_else(|| "unknown".into(), |link| link.to_string())),
             ("driver", format!("{} ring, wait mode {}", card.ring, card.wait)),
             ("card address", format!("{:#x}", card.address)),
             ("processors", format!("{processors} × {}{host}", self.cpu)),
@@ -188,7 +248,7 @@ impl CardDescription {
             identity: format!("{:04x}:{:04x}", report.vendor, report.device),
             bus: report.bus.kind.into(),
             emulated: is_emulated(report),
-            link: report.link.map(|(now, best)| format!("{now}, the card supports {best}")),
+            link: report.link.map(LinkDescription::new),
             ring,
             wait,
             address,
@@ -335,6 +395,16 @@ pub mod tests {
             small_pages: false,
         };
         Machine::read(card, 2, None, Noise::default())
+    }
+
+    #[test]
+    fn the_limit_of_a_link_follows_from_its_generation_and_width() {
+        let link =
+            |generation, lanes| LinkDescription { generation, lanes, max_generation: 5, max_lanes: 16 };
+        assert_eq!(link(1, 4).bytes_per_second(), Some(1e9));
+        assert_eq!(link(3, 16).bytes_per_second().map(f64::round), Some(15_753_846_154.0));
+        assert_eq!((link(0, 0).bytes_per_second(), link(7, 1).bytes_per_second()), (None, None));
+        assert_eq!(link(3, 8).to_string(), "Gen3 x8, the card supports Gen5 x16");
     }
 
     #[test]

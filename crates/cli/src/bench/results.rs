@@ -11,7 +11,7 @@ use xdma::regs::Direction;
 /// Name of the file format.
 const FORMAT: &str = "xdma bench";
 /// Version of the file format. Other versions are rejected.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 /// Percentiles that are reported.
 pub const PERCENTILES: [f64; 6] = [50.0, 90.0, 99.0, 99.9, 99.99, 99.999];
 /// Number of samples that must lie above a percentile for it to be reported, since fewer would mostly show chance. The median is always
@@ -245,6 +245,6 @@ mod tests {
         assert!(error("").contains("EOF") && error("[1]").contains("invalid"));
         assert!(error(r#"{"format": "mp3", "version": 1}"#).contains("\"mp3\""));
         assert!(error(r#"{"format": "xdma bench", "version": 7}"#).contains("measure again"));
-        assert!(error(r#"{"format": "xdma bench", "version": 1}"#).contains("machine"));
+        assert!(error(r#"{"format": "xdma bench", "version": 2}"#).contains("machine"));
     }
 }

@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use xdma::card::{Card, CardOptions};
 use xdma::regs::Direction;
 use xdma_emulator::logic::{MsmModel, MsmModelOptions};
+use xdma_testkit::schema::check;
 
 fn file(folder: &Path, data: &[u8]) -> String {
     let path = folder.join("input");
@@ -61,6 +62,7 @@ fn pipes_work_like_files() {
     assert!(seen == data, "standard output carries only the data");
     let output = child.wait_with_output().unwrap();
     let object: serde_json::Value = serde_json::from_slice(&output.stderr).unwrap();
+    check("xdma-read", &object);
     assert_eq!(object["bytes"], 3_000_000, "the report is on standard error");
     // A reader that closes the pipe early.
     let mut child = piped(&format!("read {option} --address 0 --length 64M"));

@@ -24,6 +24,7 @@ impl Served {
         let mut line = String::new();
         BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
         let description = serde_json::from_str(&line).unwrap_or_else(|error| panic!("{error}: {line}"));
+        xdma_testkit::schema::check("xdma-emulate", &description);
         Self { child, description, folder }
     }
 

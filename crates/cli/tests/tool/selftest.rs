@@ -8,6 +8,7 @@ use xdma_emulator::card_file::{Alignment, Design, MemoryRange, SHIPPED, Switches
 use xdma_emulator::faults::{BadCompletion, FaultDuration, Injection, Kind, Plan};
 use xdma_emulator::logic::{Memory, of};
 use xdma_emulator::{CardFile, EmulatedCard, EmulatorOptions, Latency};
+use xdma_testkit::schema::check_output;
 
 const STEPS: [&str; 12] = [
     "identity",
@@ -37,6 +38,7 @@ fn selftest(options: EmulatorOptions, arguments: &str) -> (Value, i32) {
     let text = String::from_utf8(output.stdout).unwrap();
     // If a step failed, the report is followed by the error as another object.
     let report = text.lines().next().unwrap_or_else(|| panic!("{}", String::from_utf8_lossy(&output.stderr)));
+    check_output("xdma", "selftest", &text);
     (
         serde_json::from_str(report).unwrap_or_else(|error| panic!("{error}: {text}")),
         output.status.code().unwrap(),

@@ -6,6 +6,7 @@ use std::io::Read;
 use std::sync::Arc;
 use xdma_emulator::logic::Loopback;
 use xdma_emulator::{EmulatedCard, EmulatorOptions, Switches};
+use xdma_testkit::schema::check;
 
 /// Starts a card that several runs of the tool can use, and that stores what they send. Returns it and the option that names it.
 fn loopback() -> (EmulatedCard, String) {
@@ -37,6 +38,7 @@ fn files_and_pipes_are_sent_as_packets_and_received_again() {
     let output = xdma(&format!("read {option} --packets 3 --channels 3 --json")).output().unwrap();
     assert!(output.stdout == data);
     let received: Value = serde_json::from_slice(&output.stderr).unwrap();
+    check("xdma-read", &received);
     assert_eq!((&received["packets"], &received["ring"]), (&sent["packets"], &"credits".into()));
     assert_eq!(card.violations(), []);
 }
@@ -58,6 +60,7 @@ fn packets_are_sent_and_received_at_the_same_time() {
     assert!(output.stdout == data);
     let report = String::from_utf8(output.stderr).unwrap();
     let report: Value = serde_json::from_str(report.lines().last().unwrap()).unwrap();
+    check("xdma-write", &report);
     assert_eq!(report["packets"], serde_json::json!([300_000, 300_000, 300_000, 100_001]));
     assert_eq!(report["received"]["packets"], report["packets"]);
     assert_eq!(report["received"]["verified"], true);

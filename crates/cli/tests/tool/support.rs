@@ -8,6 +8,7 @@ use std::thread;
 use xdma_emulator::logic::{Logic, Memory};
 use xdma_emulator::{EmulatedCard, EmulatorOptions};
 pub use xdma_testkit::command::Ended;
+use xdma_testkit::schema::check_output;
 
 /// Returns the program with arguments that are separated by blanks, and without a card in the environment.
 pub fn xdma(arguments: &str) -> Command {
@@ -16,19 +17,31 @@ pub fn xdma(arguments: &str) -> Command {
     command
 }
 
+#[track_caller]
 pub fn run(arguments: &str) -> Ended {
-    xdma(arguments).stdin(Stdio::null()).output().unwrap().into()
+    checked(arguments, xdma(arguments).stdin(Stdio::null()).output().unwrap().into())
+}
+
+/// Checks the JSON on standard output, if it was requested and standard output carries no data.
+#[track_caller]
+fn checked(arguments: &str, ended: Ended) -> Ended {
+    if arguments.contains("--json") && ended.out.starts_with('{') {
+        check_output("xdma", arguments, &ended.out);
+    }
+    ended
 }
 
 /// Runs experiments on a card that is emulated in the program. They break rules on purpose, so the card must not be strict.
 pub fn run_experiments(arguments: &str) -> Ended {
-    xdma(arguments).env_remove("XDMA_STRICT").stdin(Stdio::null()).output().unwrap().into()
+    let mut command = xdma(arguments);
+    checked(arguments, command.env_remove("XDMA_STRICT").stdin(Stdio::null()).output().unwrap().into())
 }
 
 /// Runs the program with `--json`, and returns its output.
 #[track_caller]
 pub fn json(arguments: &str) -> Value {
     let text = run(&format!("{arguments} --json")).good();
+    assert!(text.starts_with('{'), "{text}");
     serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error}: {text}"))
 }
 

@@ -1,4 +1,4 @@
-//! A plot as SVG, with the legend as HTML above it, where it cannot cover the lines.
+//! A plot as SVG, with the name of each line at its end.
 
 use super::axis::{Axis, Unit};
 use super::escaped;
@@ -8,6 +8,8 @@ use plotters::style::text_anchor::{HPos, Pos, VPos};
 
 /// Size in pixels, before the browser scales the plot.
 const SIZE: (u32, u32) = (640, 380);
+/// Distance of the names of two lines, in pixels.
+const LABEL_HEIGHT: i32 = 16;
 /// Placeholders. The page's style sheet replaces them with colours that suit a light or dark background.
 const INK: RGBColor = RGBColor(0x33, 0x33, 0x33);
 const GRID: RGBColor = RGBColor(0xdd, 0xdd, 0xdd);
@@ -35,6 +37,10 @@ pub struct Chart {
     pub x: (&'static str, Unit),
     pub y: (&'static str, Unit),
     pub lines: Vec<Line>,
+    /// A limit of `y` and its name.
+    pub limit: Option<(String, f64)>,
+    /// Further values that fit on the axis of `y`, so that two plots have the same axis.
+    pub also: Vec<f64>,
 }
 
 /// A line through points, in ascending order of `x`.
@@ -64,20 +70,10 @@ impl Chart {
         }
         let mut svg = String::new();
         self.draw(&mut svg).map_err(|error| anyhow!("{}: {error}", self.title))?;
-        let keys = self.lines.iter().filter(|line| !line.points.is_empty()).map(|line| {
-            let style = if line.dashed { "dashed" } else { "solid" };
-            let RGBColor(r, g, b) = line.colour;
-            let key = format!(
-                "<svg width=\"24\" height=\"8\"><line x1=\"0\" y1=\"4\" x2=\"24\" y2=\"4\" stroke=\"#{r:02X}{g:02X}{b:02X}\" \
-                 class=\"{style}\"/></svg>"
-            );
-            format!("<span class=\"key\">{key}{}</span>", escaped(&line.name))
-        });
         Ok(format!(
-            "<figure>\n<figcaption><h3>{}</h3><p>{}</p></figcaption>\n<div class=\"keys\">{}</div>\n{svg}\n</figure>\n",
+            "<figure>\n<figcaption><h3>{}</h3><p>{}</p></figcaption>\n{svg}\n</figure>\n",
             escaped(self.title),
             escaped(&self.note),
-            keys.collect::<String>()
         ))
     }
 
@@ -88,11 +84,12 @@ impl Chart {
             let (low, high) = point.range.unwrap_or((point.y, point.y));
             [low, point.y, high]
         });
-        let y = Axis::new(self.y.1, heights);
+        let limit = self.limit.iter().map(|(_, value)| *value);
+        let y = Axis::new(self.y.1, heights.chain(limit).chain(self.also.iter().copied()));
         let area = SVGBackend::with_string(svg, SIZE).into_drawing_area();
         let mut chart = ChartBuilder::on(&area)
             .margin(8)
-            .margin_right(24)
+            .margin_right(self.label_width())
             .x_label_area_size(48)
             .y_label_area_size(100)
             .build_cartesian_2d(x.clone(), y.clone())?;
@@ -107,6 +104,14 @@ impl Chart {
             .y_desc(self.y.0)
             .axis_desc_style(label.pos(Pos::new(HPos::Center, VPos::Center)))
             .draw()?;
+        if let Some((name, value)) = &self.limit {
+            let (ends, at) = (x.range(), y.position(*value));
+            let line = [(ends.start, at), (ends.end, at)];
+            chart.draw_series(DashedLineSeries::new(line, 3, 4, INK.stroke_width(1)))?;
+            let style = ("sans-serif", 14).into_font().color(&INK).pos(Pos::new(HPos::Left, VPos::Bottom));
+            chart.draw_series([Text::new(name.clone(), (ends.start, at), style)])?;
+        }
+        let mut labels = vec![];
         let middle = (self.lines.len() as f64 - 1.0) / 2.0;
         for (at, line) in self.lines.iter().enumerate() {
             let offset = x.line_offset() * (at as f64 - middle);
@@ -124,10 +129,49 @@ impl Chart {
             }))?;
             if line.marks {
                 let fill = line.colour.filled();
-                chart.draw_series(positions.into_iter().map(|position| Circle::new(position, 3, fill)))?;
+                chart
+                    .draw_series(positions.iter().copied().map(|position| Circle::new(position, 3, fill)))?;
             }
+            labels.extend(positions.last().map(|end| (chart.backend_coord(end), line)));
+        }
+        labels.sort_by_key(|((_, y), _)| *y);
+        let heights = spread(labels.iter().map(|((_, y), _)| *y).collect(), LABEL_HEIGHT, SIZE.1 as i32 - 60);
+        for (((x, _), line), y) in labels.into_iter().zip(heights) {
+            let style = ("sans-serif", 15).into_font().color(&line.colour);
+            area.draw_text(&line.name, &style.pos(Pos::new(HPos::Left, VPos::Center)), (x + 8, y))?;
         }
         area.present()?;
         Ok(())
+    }
+
+    /// Returns the width of the names of the lines.
+    fn label_width(&self) -> u32 {
+        let longest = self.lines.iter().map(|line| line.name.chars().count()).max().unwrap_or(0);
+        16 + 9 * longest as u32
+    }
+}
+
+/// Moves labels at ascending heights apart, so that they do not overlap, and up from the bottom.
+fn spread(mut heights: Vec<i32>, gap: i32, bottom: i32) -> Vec<i32> {
+    for at in 1..heights.len() {
+        heights[at] = heights[at].max(heights[at - 1] + gap);
+    }
+    let mut limit = bottom;
+    for height in heights.iter_mut().rev() {
+        *height = (*height).min(limit);
+        limit = *height - gap;
+    }
+    heights
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn labels_do_not_overlap() {
+        assert_eq!(spread(vec![10, 12, 13, 100], 16, 300), [10, 26, 42, 100]);
+        assert_eq!(spread(vec![290, 295, 299], 16, 300), [268, 284, 300]);
+        assert_eq!(spread(vec![], 16, 300), [0; 0]);
     }
 }

@@ -5,8 +5,9 @@ mod chart;
 mod plots;
 
 use super::compare::{Comparison, Row};
+use super::machine::{self, Machine};
 use super::results::{Directions, Latency, PERCENTILES, Results, Throughput};
-use super::{machine, text};
+use super::text;
 use crate::number::{bytes, nanoseconds, rate};
 use crate::output;
 use anyhow::{Context, Result};
@@ -27,7 +28,9 @@ pub fn page(results: &Results) -> Result<String> {
     let title = format!("Card {}", card.name);
     let kind = if card.emulated { " (emulated, not silicon)" } else { "" };
     let about = format!("{} over {}{kind}; {} s for each figure", card.identity, card.bus, results.time);
+    let Machine { date, command, host, .. } = &results.machine;
     let body = [
+        format!("<p class=\"soft\">{date} on {}: <code>{}</code></p>\n", escaped(host), escaped(command)),
         notes(&results.warnings, results.machine.is_noisy()),
         tiles(results),
         heading("Latency", &plots(plots::latency(results))?),
@@ -84,7 +87,7 @@ fn notes(warnings: &[String], noisy: bool) -> String {
     if all.is_empty() { all } else { format!("<div class=\"notes\"><ul>{all}</ul></div>\n") }
 }
 
-/// Returns the most important figures.
+/// Returns the most important figures, in grey if there are warnings about them.
 fn tiles(results: &Results) -> String {
     let mut tiles = vec![];
     for direction in [Directions::H2C, Directions::C2H] {
@@ -115,7 +118,8 @@ fn tiles(results: &Results) -> String {
             escaped(&text)
         )
     };
-    format!("<div class=\"tiles\">{}</div>\n", tiles.into_iter().map(tile).collect::<String>())
+    let class = if results.warnings.is_empty() { "tiles" } else { "tiles doubtful" };
+    format!("<div class=\"{class}\">{}</div>\n", tiles.into_iter().map(tile).collect::<String>())
 }
 
 fn plots(charts: Vec<Chart>) -> Result<String> {
@@ -265,10 +269,31 @@ mod tests {
     }
 
     #[test]
+    fn figures_that_a_warning_doubts_are_grey() {
+        let mut machine = quiet();
+        let of = |machine: &Machine| page(&Results::new(machine.clone(), 0.1, vec![], vec![])).unwrap();
+        assert!(of(&machine).contains("<div class=\"tiles\">"));
+        machine.card.emulated = true;
+        assert!(of(&machine).contains("<div class=\"tiles doubtful\">"));
+    }
+
+    #[test]
+    fn the_date_the_command_and_the_host_are_shown() {
+        let machine = Machine { command: "xdma bench --card 'a&b'".into(), host: "fpga7".into(), ..quiet() };
+        let page = page(&Results::new(machine, 0.1, vec![], vec![])).unwrap();
+        assert!(page.contains("on fpga7: <code>xdma bench --card &#39;a&amp;b&#39;</code>"), "{page}");
+    }
+
+    #[test]
     fn every_plot_colour_has_a_dark_variant() {
         let style = include_str!("style.css");
         for plotters::style::RGBColor(r, g, b) in chart::CATEGORIES.into_iter().chain(chart::SEQUENCE) {
-            assert!(style.contains(&format!("[stroke=\"#{r:02X}{g:02X}{b:02X}\"]")), "{r:02X}{g:02X}{b:02X}");
+            for kind in ["stroke", "fill"] {
+                assert!(
+                    style.contains(&format!("[{kind}=\"#{r:02X}{g:02X}{b:02X}\"]")),
+                    "{kind} {r:02X}{g:02X}{b:02X}"
+                );
+            }
         }
     }
 }

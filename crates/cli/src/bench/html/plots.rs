@@ -5,7 +5,7 @@ use super::chart::{CATEGORIES, Chart, Line, Point, SEQUENCE};
 use crate::bench::compare::Row;
 use crate::bench::machine::range;
 use crate::bench::results::{Directions, Latency, Results, Sweep, Throughput, Times};
-use crate::number::bytes;
+use crate::number::{bytes, rate};
 use plotters::style::RGBColor;
 
 const PERCENTILE: (&str, Unit) = ("percentile", Unit::Percentile);
@@ -25,6 +25,8 @@ pub fn latency(results: &Results) -> Vec<Chart> {
         x: PERCENTILE,
         y: TIME,
         lines: curves(&results.latency_of(directions).collect::<Vec<_>>()),
+        limit: None,
+        also: results.latency.iter().flat_map(|of| &of.total.curve).map(|(_, time)| *time as f64).collect(),
     }
     };
     let parts = |directions, title| {
@@ -51,13 +53,20 @@ pub fn latency(results: &Results) -> Vec<Chart> {
                 part("submission", CATEGORIES[2], |of| &of.submit),
                 part("completion", CATEGORIES[3], |of| &of.completion),
             ],
+            limit: None,
+            also: results
+                .latency
+                .iter()
+                .flat_map(|of| [&of.submit, &of.completion])
+                .flat_map(|of| of.rounds.clone())
+                .collect(),
         }
     };
     vec![
-        cdf(Directions::H2C, "Latency to the card, by size"),
-        cdf(Directions::C2H, "Latency from the card, by size"),
-        parts(Directions::H2C, "Latency to the card, by part"),
-        parts(Directions::C2H, "Latency from the card, by part"),
+        cdf(Directions::H2C, "Latency to the card (H2C), by size"),
+        cdf(Directions::C2H, "Latency from the card (C2H), by size"),
+        parts(Directions::H2C, "Latency to the card (H2C), by part"),
+        parts(Directions::C2H, "Latency from the card (C2H), by part"),
     ]
 }
 
@@ -84,6 +93,7 @@ pub fn throughput(results: &Results) -> Vec<Chart> {
         });
         line(name(directions), colour(directions), points)
     };
+    let limit = || link_limit(results);
     let size = |sweep| fixed(sweep).map_or(String::new(), |of| bytes(of.bytes));
     vec![
         Chart {
@@ -92,13 +102,17 @@ pub fn throughput(results: &Results) -> Vec<Chart> {
             x: SIZE,
             y: ("throughput", Unit::Rate),
             lines: lines(Sweep::Size, |at| at.bytes as f64),
+            limit: limit(),
+            also: vec![],
         },
         Chart {
             title: "Throughput by transfers in flight",
             note: format!("One channel, transfers of {}. {BARS}", size(Sweep::Depth)),
             x: ("transfers in flight", Unit::Count),
-            y: ("throughput", Unit::RateFromZero),
+            y: ("throughput", Unit::Rate),
             lines: lines(Sweep::Depth, |at| at.depth as f64),
+            limit: limit(),
+            also: vec![],
         },
         Chart {
             title: "Throughput by channels",
@@ -109,6 +123,8 @@ pub fn throughput(results: &Results) -> Vec<Chart> {
             x: ("channels of each direction", Unit::Count),
             y: ("throughput", Unit::RateFromZero),
             lines: lines(Sweep::Channels, |at| at.channels as f64),
+            limit: limit(),
+            also: vec![],
         },
         Chart {
             title: "Processor time",
@@ -116,8 +132,17 @@ pub fn throughput(results: &Results) -> Vec<Chart> {
             x: SIZE,
             y: ("share of one processor", Unit::Share),
             lines: [Directions::H2C, Directions::C2H].map(cpu).into(),
+            limit: None,
+            also: vec![],
         },
     ]
+}
+
+/// Returns the limit that the card's link sets in each direction.
+fn link_limit(results: &Results) -> Option<(String, f64)> {
+    let link = results.machine.card.link?;
+    let limit = link.bytes_per_second()?;
+    Some((format!("limit of the link in each direction, {}: {}", link.name(), rate(limit)), limit))
 }
 
 /// Returns the plots of a comparison.
@@ -139,6 +164,8 @@ pub fn comparison(rows: &[Row], before: &Results, after: &Results) -> Vec<Chart>
             x,
             y,
             lines: [Directions::H2C, Directions::C2H].map(line_of).into(),
+            limit: None,
+            also: vec![],
         }
     };
     let both = |of: &dyn Fn(&Results, Directions) -> Vec<Point>, marks| {
@@ -178,6 +205,8 @@ pub fn comparison(rows: &[Row], before: &Results, after: &Results) -> Vec<Chart>
             x: SIZE,
             y: ("throughput", Unit::Rate),
             lines: both(&by_size, true),
+            limit: link_limit(after),
+            also: vec![],
         },
         ratio(Some(Sweep::Size), "Throughput, after / before", &format!("Higher is better. {noise}")),
         Chart {
@@ -188,6 +217,8 @@ pub fn comparison(rows: &[Row], before: &Results, after: &Results) -> Vec<Chart>
             x: PERCENTILE,
             y: TIME,
             lines: both(&cdf, false),
+            limit: None,
+            also: vec![],
         },
         ratio(None, "Median latency, after / before", &format!("Lower is better. {noise}")),
     ]
@@ -226,8 +257,8 @@ fn colour(directions: Directions) -> RGBColor {
 
 fn name(directions: Directions) -> String {
     match directions {
-        Directions::H2C => "to the card (H2C)".into(),
-        Directions::C2H => "from the card (C2H)".into(),
-        Directions::Both => "both directions".into(),
+        Directions::H2C => "H2C".into(),
+        Directions::C2H => "C2H".into(),
+        Directions::Both => "both".into(),
     }
 }
