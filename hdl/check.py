@@ -15,6 +15,7 @@ These run if named, or with `--all`:
     covers     the cover task of each proof, and three proofs with a deeper bound
     planted    each bug in formal/planted.toml is found by the check named there
     multiplier the size of the tiled multiplier, against a limit
+    engine     the size of the DMA engine with 1 + 1 and 4 + 4 channels, against limits
 
 hdl/README.md lists the tools and the run times. The log of each check is in `DIR/logs`; see `--build`.
 """
@@ -39,7 +40,7 @@ from checks.parts import checks
 from checks.sources import HDL, YOWASP, yosys
 
 DEFAULT = ("self", "lint", "illegal", "proofs", "cocotb", "synthesis")
-LONG = ("covers", "planted", "multiplier")
+LONG = ("covers", "planted", "multiplier", "engine")
 
 
 def warm_up(build: Path, processes: Processes) -> None:

@@ -28,7 +28,7 @@ const PACKAGES: [(&str, &[&str]); 14] = [
     ("xdma-rtl", &[]),
     ("xdma-rtl-dma", &[]),
     ("xdma", &["xdma-regs"]),
-    ("xdma-emulator", &["xdma-card-file", "xdma-regs", "xdma-rtl"]),
+    ("xdma-emulator", &["xdma-card-file", "xdma-regs", "xdma-rtl", "xdma-rtl-dma"]),
     ("xdma-emulated-card", &["xdma", "xdma-emulator"]),
     ("xdma-cards", &["xdma"]),
     ("xdma-arkworks", &["xdma", "xdma-cards"]),

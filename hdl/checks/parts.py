@@ -6,7 +6,7 @@ import shutil
 import sys
 import tomllib
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
@@ -32,6 +32,8 @@ class Size:
     files: str
     until: str
     limits: dict[str, int]
+    # Parameters of the top that differ from their defaults.
+    parameters: dict[str, int] = field(default_factory=dict)
 
 
 FLIP_FLOPS = "flip-flop bits"
@@ -48,6 +50,19 @@ MULTIPLIER = Size(
     "map_memory",
     {"DSP48E2": 381, FLIP_FLOPS: 70_000},
 )
+
+
+def engine(channels: int, limits: dict[str, int]) -> Size:
+    """The DMA engine with this number of channels in each direction."""
+    shared = ["rtl/common/skid.sv", "rtl/common/sfifo.sv", "rtl/axi/axil_slave.sv"]
+    files = shared + [file for file in modules(HDL) if file.startswith("rtl/dma/")]
+    return Size("dma_engine", " ".join(files), "map_ffram", limits, {"H2C": channels, "C2H": channels})
+
+
+ENGINES = {
+    "1_and_1": engine(1, {"RAMB18E2": 60, FLIP_FLOPS: 13_500}),
+    "4_and_4": engine(4, {"RAMB18E2": 240, FLIP_FLOPS: 35_000}),
+}
 
 
 def lint() -> Iterator[tuple[str, Body]]:
@@ -191,10 +206,13 @@ def cells(stat: str, kind: str) -> int:
 
 def size(job: Job, part: Size) -> None:
     read = f"read_verilog -sv {INCLUDE} {' '.join(PACKAGES)} {part.files}"
+    for name, value in part.parameters.items():
+        read += f"; chparam -set {name} {value} {part.top}"
     map_it = f"synth_xilinx -family xcup -top {part.top} -run begin:{part.until}"
     text = job.succeed(yosys(f"{read}; {map_it}; stat -width"))
     figures = {kind: cells(text, kind) for kind in part.limits}
-    job.note = ", ".join(f"{part.top} {count:,} {kind} of {part.limits[kind]:,}" for kind, count in figures.items())
+    name = " ".join([part.top, *(f"{name}={value}" for name, value in part.parameters.items())])
+    job.note = ", ".join(f"{name} {count:,} {kind} of {part.limits[kind]:,}" for kind, count in figures.items())
     for kind, limit in part.limits.items():
         if not 0 < figures[kind] <= limit:
             raise Failed(f"{figures[kind]} {kind}; expected 1 to {limit}")
@@ -234,6 +252,7 @@ def checks() -> Iterator[tuple[str, Body]]:
         "covers": proofs(long=True),
         "planted": planted(),
         "multiplier": iter([("fp_mul_tiled", partial(size, part=MULTIPLIER))]),
+        "engine": iter([(channels, partial(size, part=part)) for channels, part in ENGINES.items()]),
     }
     for part, bodies in parts.items():
         for name, body in bodies:

@@ -12,6 +12,8 @@ use super::memory_tracker::MemoryTracker;
 use super::notifier::Notifier;
 use super::options::{Behaviour, EmulatorOptions};
 use super::registers::ConfigBlock;
+#[cfg(feature = "rtl-dma")]
+use super::rtl_dma::RtlDma;
 use super::throttle::Throttle;
 use std::io;
 use std::sync::{Arc, Mutex, OnceLock, Weak};
@@ -36,6 +38,9 @@ pub(super) struct CardModel {
     threads: Mutex<Vec<JoinHandle<()>>>,
     /// Shuts down the server of this card.
     shutdown: Arc<OnceLock<ShutdownFn>>,
+    /// The simulated engine, which replaces the channels and their registers.
+    #[cfg(feature = "rtl-dma")]
+    pub rtl_dma: Option<Arc<RtlDma>>,
 }
 
 pub(super) type ShutdownFn = Box<dyn Fn() + Send + Sync>;
@@ -61,30 +66,42 @@ impl Shell for CardShell {
 impl CardModel {
     /// Builds the card, attaches the logic and starts the channels' threads.
     pub fn start(options: EmulatorOptions, logic: Arc<dyn Logic>) -> io::Result<Self> {
+        Self::build(Self::shared(options, logic), None, Arc::default())
+    }
+
+    /// Builds the card with the simulated engine, and starts its thread.
+    #[cfg(feature = "rtl-dma")]
+    pub fn start_rtl_dma(options: EmulatorOptions, logic: Arc<dyn Logic>) -> io::Result<Self> {
+        let shared = Arc::new(Self::shared(options, logic));
+        let engine = Arc::new(RtlDma::new(&shared));
+        shared.logic.attach(Arc::clone(&engine) as Arc<dyn Shell>);
+        let config = Arc::new(Mutex::new(ConfigSpace::new(&shared.options.card)));
+        let card = Self {
+            shared,
+            config_block: ConfigBlock::default(),
+            config,
+            channels: vec![],
+            threads: Mutex::default(),
+            shutdown: Arc::default(),
+            rtl_dma: Some(Arc::clone(&engine)),
+        };
+        card.apply(lock(&card.config).effects());
+        let thread = std::thread::Builder::new().name("xdma rtl".into());
+        lock(&card.threads).push(thread.spawn(move || engine.run())?);
+        Ok(card)
+    }
+
+    /// The state of a new card that its parts share.
+    fn shared(options: EmulatorOptions, logic: Arc<dyn Logic>) -> Shared {
         let log = Arc::new(EventLog::default());
         let irq = Arc::new(Irq::new(&options.card.function, Arc::clone(&log)));
-        let config = Arc::new(Mutex::new(ConfigSpace::new(&options.card)));
         let axi_timeout = AxiTimeout::new(options.axi_timeout);
         let throttle = Throttle::new(options.link_rate);
         let link = Arc::default();
         let guest = Arc::new(GuestMemory::new(MemoryTracker::new(Arc::clone(&log), Arc::clone(&link))));
         let faults = FaultInjector::new(&options.faults);
-        Self::build(
-            Shared {
-                behaviour: Behaviour::of(&options.card),
-                options,
-                log,
-                guest,
-                link,
-                irq,
-                logic,
-                axi_timeout,
-                throttle,
-                faults,
-            },
-            config,
-            Arc::default(),
-        )
+        let behaviour = Behaviour::of(&options.card);
+        Shared { behaviour, options, log, guest, link, irq, logic, axi_timeout, throttle, faults }
     }
 
     /// Builds the card after an image was loaded: the same PCI function with new channels and new logic. The client's maps and
@@ -103,15 +120,17 @@ impl CardModel {
         let behaviour = Behaviour::of(&options.card);
         let shared =
             Shared { options, behaviour, log, guest, link, irq, logic, axi_timeout, throttle, faults };
-        Self::build(shared, Arc::clone(&self.config), Arc::clone(&self.shutdown))
+        Self::build(shared, Some(Arc::clone(&self.config)), Arc::clone(&self.shutdown))
     }
 
     fn build(
         shared: Shared,
-        config: Arc<Mutex<ConfigSpace>>,
+        config: Option<Arc<Mutex<ConfigSpace>>>,
         shutdown: Arc<OnceLock<ShutdownFn>>,
     ) -> io::Result<Self> {
         let shared = Arc::new(shared);
+        let new_config = || Arc::new(Mutex::new(ConfigSpace::new(&shared.options.card)));
+        let config = config.unwrap_or_else(new_config);
         let channels = channels(&shared);
         let notifiers = channels.iter().map(|channel| Arc::clone(&channel.notifier)).collect();
         let shell = CardShell { shared: Arc::downgrade(&shared), notifiers };
@@ -123,6 +142,8 @@ impl CardModel {
             channels,
             threads: Mutex::default(),
             shutdown,
+            #[cfg(feature = "rtl-dma")]
+            rtl_dma: None,
         };
         card.apply(lock(&card.config).effects());
         for channel in card.channels() {
@@ -199,6 +220,10 @@ impl CardModel {
             self.shared.guest.tracker.clear();
             self.channels.iter().for_each(|channel| channel.kick());
         }
+        #[cfg(feature = "rtl-dma")]
+        if let Some(engine) = &self.rtl_dma {
+            engine.set_sizes(effects.max_payload, effects.max_read_request);
+        }
     }
 
     /// Resets engines, registers and logic. Configuration space is left to the caller: a function reset clears it, VFIO's device
@@ -210,6 +235,10 @@ impl CardModel {
             _ => {}
         }
         self.channels.iter().for_each(|channel| channel.reset());
+        #[cfg(feature = "rtl-dma")]
+        if let Some(engine) = &self.rtl_dma {
+            engine.reset();
+        }
         self.shared.irq.reset();
         self.shared.link.reset_limits();
         self.config_block.reset();
@@ -348,6 +377,10 @@ impl CardModel {
     /// Stops the engines permanently, in any state.
     pub fn halt(&self) {
         self.channels.iter().for_each(|channel| channel.quit());
+        #[cfg(feature = "rtl-dma")]
+        if let Some(engine) = &self.rtl_dma {
+            engine.quit();
+        }
     }
 
     /// Stops the engines permanently, and waits for their threads.

@@ -170,6 +170,12 @@ impl Irq {
         }
     }
 
+    /// Sends the message of a vector, for an engine that decides itself which messages to send.
+    #[cfg(feature = "rtl-dma")]
+    pub fn send(&self, vector: usize) {
+        self.change(|state| state.message(vector, &self.log));
+    }
+
     /// Returns whether the legacy line is asserted.
     pub fn intx(&self) -> bool {
         let state = lock(&self.state);

@@ -63,6 +63,8 @@ mod notifier;
 mod options;
 mod perf;
 mod registers;
+#[cfg(feature = "rtl-dma")]
+mod rtl_dma;
 mod server;
 mod slot;
 mod throttle;
@@ -139,9 +141,23 @@ impl EmulatedCard {
         Self::serve(options, logic, Some(path))
     }
 
+    /// Like [`EmulatedCard::start`], but with the DMA engine of `hdl/rtl/dma` instead of the model of the XDMA core, simulated cycle by
+    /// cycle. It has four channels in each direction, memory-mapped, whatever the description of the card says.
+    ///
+    /// Faults of channels, switches and delays have no effect. The card has MSI-X only.
+    #[cfg(feature = "rtl-dma")]
+    pub fn start_rtl_dma(options: EmulatorOptions, logic: Arc<dyn Logic>) -> Result<Self, Error> {
+        check_options(&options)?;
+        Self::serve_card(CardModel::start_rtl_dma(options, logic).map_err(Error::Threads)?, None)
+    }
+
     fn serve(options: EmulatorOptions, logic: Arc<dyn Logic>, path: Option<&Path>) -> Result<Self, Error> {
         check_options(&options)?;
-        let slot = Arc::new(Slot::new(CardModel::start(options, logic).map_err(Error::Threads)?));
+        Self::serve_card(CardModel::start(options, logic).map_err(Error::Threads)?, path)
+    }
+
+    fn serve_card(card: CardModel, path: Option<&Path>) -> Result<Self, Error> {
+        let slot = Arc::new(Slot::new(card));
         let service = Service::start(Arc::clone(&slot), path).map_err(|source| {
             let path = path.map_or_else(std::env::temp_dir, Path::to_path_buf);
             match source.kind() {

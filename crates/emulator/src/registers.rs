@@ -42,6 +42,12 @@ impl CardModel {
             return;
         }
         for (word, range, first) in words(offset, data.len()) {
+            #[cfg(feature = "rtl-dma")]
+            let value = match &self.rtl_dma {
+                Some(engine) => engine.read(word as u32).to_le_bytes(),
+                None => self.register(word as u32).to_le_bytes(),
+            };
+            #[cfg(not(feature = "rtl-dma"))]
             let value = self.register(word as u32).to_le_bytes();
             let len = range.len();
             data[range].copy_from_slice(&value[first..first + len]);
@@ -54,6 +60,14 @@ impl CardModel {
         self.check_width(offset, data.len());
         for (word, range, first) in words(offset, data.len()) {
             let (value, mask) = masked(&data[range], first);
+            #[cfg(feature = "rtl-dma")]
+            if let Some(engine) = &self.rtl_dma {
+                // The engine ignores writes that do not cover a word.
+                if mask == u32::MAX {
+                    engine.write(word as u32, value);
+                }
+                continue;
+            }
             let kept = if mask == u32::MAX { 0 } else { self.kept(word as u32) & !mask };
             self.set_register(word as u32, kept | value);
         }

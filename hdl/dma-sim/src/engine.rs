@@ -1,6 +1,6 @@
 //! The simulated engine.
 
-use crate::{Memory, Ports};
+use crate::{Axi, Memory, Ports};
 use std::ffi::c_void;
 use std::ptr::NonNull;
 
@@ -18,26 +18,35 @@ const PATIENCE: u64 = 10_000_000;
 /// A descriptor: host address, card address, length in bytes.
 pub type Transfer = (u64, u64, u32);
 
-/// The engine between two memories.
-pub struct Engine {
+/// What is behind an AXI4 port of the engine.
+pub trait Bus {
+    /// Sets the signals for the next edge.
+    fn drive(&mut self, port: &mut Axi);
+    /// Takes what the edge transferred.
+    fn take(&mut self, port: &Axi);
+}
+
+/// The engine between two buses.
+pub struct Engine<H = Memory, C = Memory> {
     raw: NonNull<c_void>,
     ports: Ports,
     cycle: u64,
-    /// Host memory.
-    pub host: Memory,
-    /// Card memory.
-    pub card: Memory,
-    /// The number of pulses on each interrupt line. All are acknowledged at once.
-    pub pulses: [u64; 16],
+    /// The host's side.
+    pub host: H,
+    /// The card's side.
+    pub card: C,
 }
 
-impl Engine {
+// SAFETY: an engine is not tied to the thread that created it, and only one thread uses it at a time.
+unsafe impl<H: Send, C: Send> Send for Engine<H, C> {}
+
+impl<H: Bus, C: Bus> Engine<H, C> {
     /// Creates and resets the engine. `max_read_request` is encoded as in DevCtl.
-    pub fn new(host: Memory, card: Memory, max_read_request: u8) -> Self {
+    pub fn new(host: H, card: C, max_read_request: u8) -> Self {
         // SAFETY: `new` has no preconditions; it returns the pointer that the other functions expect.
         let raw = NonNull::new(unsafe { dma_engine_new() }).expect("C++'s `new` does not return null");
         let ports = Ports { max_read_request, max_payload: 1, ..Ports::default() };
-        let mut engine = Self { raw, ports, cycle: 0, host, card, pulses: [0; 16] };
+        let mut engine = Self { raw, ports, cycle: 0, host, card };
         for _ in 0..8 {
             engine.clock();
         }
@@ -45,16 +54,6 @@ impl Engine {
         (engine.ports.lite_bready, engine.ports.lite_rready) = (1, 1);
         engine.step();
         engine
-    }
-
-    /// Creates memory of the host, in which the IDs of payload come first.
-    pub fn host_memory(latency: u64, reads: usize) -> Memory {
-        Memory::new(latency, reads, CHANNELS)
-    }
-
-    /// Creates memory of the card.
-    pub fn card_memory(latency: u64) -> Memory {
-        Memory::new(latency, usize::MAX, CHANNELS)
     }
 
     /// Returns the number of clocks run.
@@ -75,33 +74,73 @@ impl Engine {
         self.host.take(&self.ports.host);
         self.card.take(&self.ports.card);
         self.ports.irq_ack = self.ports.irq_req;
-        for (line, pulses) in self.pulses.iter_mut().enumerate() {
-            *pulses += u64::from(self.ports.irq_req >> line & 1);
-        }
         self.cycle += 1;
+    }
+
+    /// Returns the interrupt lines that were pulsed at the last edge. All are acknowledged at the next one.
+    pub fn interrupts(&self) -> u16 {
+        self.ports.irq_req
+    }
+
+    /// Sets the levels of the user interrupt requests.
+    pub fn set_user_irq(&mut self, levels: u16) {
+        self.ports.user_irq = levels;
+    }
+
+    /// Sets the sizes from DevCtl, encoded as there.
+    pub fn set_sizes(&mut self, max_payload: u8, max_read_request: u8) {
+        (self.ports.max_payload, self.ports.max_read_request) = (max_payload & 3, max_read_request & 7);
+    }
+
+    /// Performs a function-level reset.
+    pub fn function_reset(&mut self) {
+        self.ports.flr = 1;
+        self.until(|engine| engine.ports.flr_done != 0);
+        self.ports.flr = 0;
+        self.step();
+    }
+
+    /// Begins to read a register. Run clocks until [`Engine::end_read`] returns its value.
+    pub fn begin_read(&mut self, address: u32) {
+        (self.ports.lite_arvalid, self.ports.lite_araddr) = (1, address);
+    }
+
+    /// Returns the value of the register, if the last clock returned it. Call this after each clock.
+    pub fn end_read(&mut self) -> Option<u32> {
+        self.ports.lite_arvalid &= !self.ports.lite_arready;
+        (self.ports.lite_rvalid != 0).then_some(self.ports.lite_rdata)
+    }
+
+    /// Begins to write a register. Run clocks until [`Engine::end_write`] returns true.
+    pub fn begin_write(&mut self, address: u32, value: u32) {
+        (self.ports.lite_awvalid, self.ports.lite_awaddr) = (1, address);
+        (self.ports.lite_wvalid, self.ports.lite_wdata) = (1, value);
+    }
+
+    /// Returns whether the last clock completed the write. Call this after each clock.
+    pub fn end_write(&mut self) -> bool {
+        self.ports.lite_awvalid &= !self.ports.lite_awready;
+        self.ports.lite_wvalid &= !self.ports.lite_wready;
+        self.ports.lite_bvalid != 0
     }
 
     /// Reads a register.
     pub fn read(&mut self, address: u32) -> u32 {
-        (self.ports.lite_arvalid, self.ports.lite_araddr) = (1, address);
+        self.begin_read(address);
         loop {
             self.step();
-            self.ports.lite_arvalid &= !self.ports.lite_arready;
-            if self.ports.lite_rvalid != 0 {
-                return self.ports.lite_rdata;
+            if let Some(value) = self.end_read() {
+                return value;
             }
         }
     }
 
     /// Writes a register.
     pub fn write(&mut self, address: u32, value: u32) {
-        (self.ports.lite_awvalid, self.ports.lite_awaddr) = (1, address);
-        (self.ports.lite_wvalid, self.ports.lite_wdata) = (1, value);
+        self.begin_write(address, value);
         loop {
             self.step();
-            self.ports.lite_awvalid &= !self.ports.lite_awready;
-            self.ports.lite_wvalid &= !self.ports.lite_wready;
-            if self.ports.lite_bvalid != 0 {
+            if self.end_write() {
                 return;
             }
         }
@@ -118,6 +157,25 @@ impl Engine {
             assert!(self.cycle < end, "the engine hangs");
             self.step();
         }
+    }
+
+    /// Returns the status and the completed count of a channel, after it is idle.
+    pub fn outcome(&mut self, to_card: bool, index: u32) -> (u32, u32) {
+        let base = base(to_card, index);
+        self.until(|engine| engine.read(base + 0x40) & 1 == 0);
+        (self.read(base + 0x44), self.read(base + 0x48))
+    }
+}
+
+impl Engine {
+    /// Creates memory of the host, in which the IDs of payload come first.
+    pub fn host_memory(latency: u64, reads: usize) -> Memory {
+        Memory::new(latency, reads, CHANNELS)
+    }
+
+    /// Creates memory of the card.
+    pub fn card_memory(latency: u64) -> Memory {
+        Memory::new(latency, usize::MAX, CHANNELS)
     }
 
     /// Writes a list of descriptors at host address `list`, which must be a multiple of 4 KiB, in adjacent blocks of 64. The last
@@ -158,20 +216,13 @@ impl Engine {
         let logged = if to_card { 0x00ff_fe7e } else { 0x00f8_3e7e };
         self.write(base(to_card, index) + 0x04, 0x0400_0001 | logged);
     }
-
-    /// Returns the status and the completed count of a channel, after it is idle.
-    pub fn outcome(&mut self, to_card: bool, index: u32) -> (u32, u32) {
-        let base = base(to_card, index);
-        self.until(|engine| engine.read(base + 0x40) & 1 == 0);
-        (self.read(base + 0x44), self.read(base + 0x48))
-    }
 }
 
 fn base(to_card: bool, index: u32) -> u32 {
     (if to_card { 0 } else { 0x1000 }) + 0x100 * index
 }
 
-impl Drop for Engine {
+impl<H, C> Drop for Engine<H, C> {
     fn drop(&mut self) {
         // SAFETY: the engine is alive, and nothing uses it afterwards.
         unsafe { dma_engine_free(self.raw.as_ptr()) };

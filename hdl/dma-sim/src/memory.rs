@@ -1,6 +1,6 @@
 //! Memory behind an AXI4 port.
 
-use crate::Axi;
+use crate::{Axi, Bus};
 use std::collections::{HashMap, VecDeque};
 
 const PAGE: u64 = 4096;
@@ -114,8 +114,25 @@ impl Memory {
         (address..address + len as u64).map(|at| self.pages.beat(at)[(at % BEAT) as usize]).collect()
     }
 
-    /// Sets the signals for the next edge.
-    pub fn drive(&mut self, port: &mut Axi) {
+    fn write(&mut self, port: &Axi) {
+        let write = self.writes.front_mut().expect("the engine sends addresses no later than their data");
+        let span = if write.id < self.data_ids { &mut self.data } else { &mut self.write_backs };
+        span.add(self.cycle);
+        let beat = self.pages.beat(write.address);
+        for (lane, byte) in port.wdata.iter().enumerate().filter(|(lane, _)| port.wstrb >> lane & 1 != 0) {
+            beat[lane] = *byte;
+        }
+        write.advance();
+        assert_eq!(write.left == 0, port.wlast != 0, "WLAST");
+        if write.left == 0 {
+            self.responses.push_back((write.id, self.cycle + self.latency));
+            self.writes.pop_front();
+        }
+    }
+}
+
+impl Bus for Memory {
+    fn drive(&mut self, port: &mut Axi) {
         port.awready = 1;
         port.wready = 1;
         port.arready = u8::from(self.reads.len() < self.reads_under_way);
@@ -130,8 +147,7 @@ impl Memory {
         }
     }
 
-    /// Takes what the edge transferred.
-    pub fn take(&mut self, port: &Axi) {
+    fn take(&mut self, port: &Axi) {
         if port.arvalid & port.arready != 0 {
             if port.arid < self.data_ids {
                 self.addresses.add(self.cycle);
@@ -161,22 +177,6 @@ impl Memory {
             self.write(port);
         }
         self.cycle += 1;
-    }
-
-    fn write(&mut self, port: &Axi) {
-        let write = self.writes.front_mut().expect("the engine sends addresses no later than their data");
-        let span = if write.id < self.data_ids { &mut self.data } else { &mut self.write_backs };
-        span.add(self.cycle);
-        let beat = self.pages.beat(write.address);
-        for (lane, byte) in port.wdata.iter().enumerate().filter(|(lane, _)| port.wstrb >> lane & 1 != 0) {
-            beat[lane] = *byte;
-        }
-        write.advance();
-        assert_eq!(write.left == 0, port.wlast != 0, "WLAST");
-        if write.left == 0 {
-            self.responses.push_back((write.id, self.cycle + self.latency));
-            self.writes.pop_front();
-        }
     }
 }
 

@@ -2,6 +2,9 @@
 
 use super::{Level, PACKAGES, Suite};
 use crate::packages::LIBCLANG;
+use crate::run::Run;
+use anyhow::Result;
+use std::fs;
 
 pub const FMT: Suite = Suite {
     name: "fmt",
@@ -76,10 +79,23 @@ pub const RTL: Suite = Suite {
             let targets = "--lib --bins --examples --test rtl --test reports";
             run.check_cargo(&format!("clippy {rtl} {targets} -- -D warnings"));
             run.check_cargo(&format!("check {PACKAGES} --features rtl-trace"));
+            engine_conformance(run)?;
         }
         Ok(())
     },
 };
+
+/// Runs the conformance tests of the emulated card on the simulated DMA engine, and prints which of them do not apply.
+fn engine_conformance(run: &mut Run) -> Result<()> {
+    let list = fs::read_to_string(run.workspace.root.join("hdl/dma-sim/excluded.txt"))?;
+    println!("conformance tests that do not apply to the DMA engine:\n{list}");
+    let tests = list.lines().filter_map(|line| line.split_once(": "));
+    let skips: String = tests.map(|(test, _)| format!(" --skip {test}")).collect();
+    run.check_cargo("clippy --package xdma-emulator --features rtl-dma --lib -- -D warnings");
+    run.cargo_test(&format!(
+        "--package xdma-emulator --features rtl-dma --test conformance -- --exact{skips}"
+    ))
+}
 
 pub const MPI: Suite = Suite {
     name: "mpi",

@@ -133,6 +133,15 @@ fn connect(card: &EmulatedCard, host: &Host) -> Client {
     client
 }
 
+/// Starts the card: the model, or the DMA engine of `hdl/rtl/dma` with the feature `rtl-dma`.
+fn start(options: EmulatorOptions, fabric: Arc<Fabric>) -> EmulatedCard {
+    #[cfg(feature = "rtl-dma")]
+    let card = EmulatedCard::start_rtl_dma(options, fabric);
+    #[cfg(not(feature = "rtl-dma"))]
+    let card = EmulatedCard::start(options, fabric);
+    card.expect("the card starts")
+}
+
 impl Rig {
     /// Starts a card like the board on which the tests run: see [`like`].
     pub fn new(options: EmulatorOptions) -> Self {
@@ -144,7 +153,7 @@ impl Rig {
         let watchdog = watchdog();
         let fabric = Arc::new(Fabric::default());
         let bar = options.card.register_bar().expect("a card has registers") as u32;
-        let card = EmulatedCard::start(options, fabric.clone()).expect("the card starts");
+        let card = start(options, fabric.clone());
         let host = Host::new(IOVA, HOST_BYTES);
         let client = connect(&card, &host);
         let mut rig = Self {
@@ -346,7 +355,8 @@ impl Rig {
 
 impl Drop for Rig {
     fn drop(&mut self) {
-        if !std::thread::panicking() {
+        // The engine of `hdl/rtl/dma` does not record violations.
+        if !std::thread::panicking() && !cfg!(feature = "rtl-dma") {
             self.check_violations();
         }
         let _ = self.client.shutdown();

@@ -1,0 +1,174 @@
+//! Host memory behind the engine's port. Like the F2 shell, it answers SLVERR where an access is refused, and while bus mastering is
+//! off.
+
+use crate::channel::Shared;
+use crate::guest::Cursor;
+use crate::log::{ChannelId, DmaFault, DmaFaultReason, Purpose};
+use std::collections::VecDeque;
+use std::sync::Arc;
+use xdma_regs::{Direction, MAX_CHANNELS};
+use xdma_rtl_dma::{Axi, Bus};
+
+const BEAT: u64 = 64;
+const OKAY: u8 = 0;
+const SLVERR: u8 = 2;
+
+/// The rest of a burst.
+struct Burst {
+    id: u8,
+    address: u64,
+    left: u32,
+    /// A beat was refused, and with it the rest.
+    refused: bool,
+}
+
+impl Burst {
+    fn new(id: u8, address: u64, len: u8) -> Self {
+        Self { id, address: address / BEAT * BEAT, left: u32::from(len) + 1, refused: false }
+    }
+
+    fn advance(&mut self) {
+        self.address += BEAT;
+        self.left -= 1;
+    }
+}
+
+/// The host's side of the engine.
+pub(crate) struct HostBus {
+    shared: Arc<Shared>,
+    cursor: Cursor,
+    reads: VecDeque<Burst>,
+    writes: VecDeque<Burst>,
+    /// The response to the oldest write so far.
+    resp: u8,
+    responses: VecDeque<(u8, u8)>,
+    /// The beat that is offered, so that it is read only once.
+    offered: Option<([u8; BEAT as usize], u8)>,
+    cycle: u64,
+    active: u64,
+}
+
+impl HostBus {
+    pub fn new(shared: &Arc<Shared>) -> Self {
+        Self {
+            shared: Arc::clone(shared),
+            cursor: Cursor::default(),
+            reads: VecDeque::new(),
+            writes: VecDeque::new(),
+            resp: OKAY,
+            responses: VecDeque::new(),
+            offered: None,
+            cycle: 0,
+            active: 0,
+        }
+    }
+
+    /// Returns the clock of the last transfer.
+    pub fn last_activity(&self) -> u64 {
+        self.active
+    }
+
+    /// Counts an access to a register as activity.
+    pub fn touch(&mut self) {
+        self.active = self.cycle;
+    }
+
+    fn refused(&self, iova: u64, reason: DmaFaultReason, write: bool, id: u8) {
+        // Clients of the port: payload of one direction first, then all channels, H2C first.
+        let id = usize::from(id);
+        let (purpose, number) = match (id.checked_sub(MAX_CHANNELS), write) {
+            (None, _) => (Purpose::Payload, id + if write { MAX_CHANNELS } else { 0 }),
+            (Some(number), false) => (Purpose::Fetch, number),
+            (Some(number), true) => (Purpose::WriteBack, number),
+        };
+        let direction = if number < MAX_CHANNELS { Direction::H2C } else { Direction::C2H };
+        let channel = ChannelId { direction, index: number % MAX_CHANNELS };
+        self.shared.log.dma_fault(DmaFault { iova, write, purpose, reason, channel });
+    }
+
+    fn read(&mut self, id: u8, address: u64) -> ([u8; BEAT as usize], u8) {
+        let mut data = [0xff; BEAT as usize];
+        if !self.shared.link.bus_master() {
+            return (data, SLVERR);
+        }
+        match self.cursor.read(&self.shared.guest, address, &mut data) {
+            Ok(()) => (data, OKAY),
+            Err((iova, reason)) => {
+                self.refused(iova, reason, false, id);
+                (data, SLVERR)
+            }
+        }
+    }
+
+    fn write(&mut self, port: &Axi) {
+        let write = self.writes.front_mut().expect("the engine sends addresses no later than their data");
+        let (id, address) = (write.id, write.address);
+        write.advance();
+        let first = port.wstrb.trailing_zeros() as usize;
+        let end = (64 - port.wstrb.leading_zeros()) as usize;
+        assert_eq!(port.wstrb.count_ones() as usize, end - first, "strobes have no holes");
+        let bytes = &port.wdata[first..end];
+        if !self.shared.link.bus_master() {
+            self.resp = SLVERR;
+        } else if let Err((iova, reason)) =
+            self.cursor.write(&self.shared.guest, address + first as u64, bytes)
+        {
+            self.refused(iova, reason, true, id);
+            self.resp = SLVERR;
+        }
+        if port.wlast != 0 {
+            self.writes.pop_front();
+            self.responses.push_back((id, self.resp));
+            self.resp = OKAY;
+        }
+    }
+}
+
+impl Bus for HostBus {
+    fn drive(&mut self, port: &mut Axi) {
+        (port.awready, port.wready, port.arready) = (1, u8::from(!self.writes.is_empty()), 1);
+        if self.offered.is_none()
+            && let Some(&Burst { id, address, refused, .. }) = self.reads.front()
+        {
+            let beat = if refused { ([0xff; BEAT as usize], SLVERR) } else { self.read(id, address) };
+            self.offered = Some(beat);
+        }
+        port.rvalid = u8::from(self.offered.is_some());
+        if let (Some((data, resp)), Some(burst)) = (&self.offered, self.reads.front()) {
+            port.rdata = *data;
+            (port.rid, port.rresp, port.rlast) = (burst.id, *resp, u8::from(burst.left == 1));
+        }
+        port.bvalid = u8::from(!self.responses.is_empty());
+        if let Some(&(id, resp)) = self.responses.front() {
+            (port.bid, port.bresp) = (id, resp);
+        }
+    }
+
+    fn take(&mut self, port: &Axi) {
+        self.cycle += 1;
+        if port.rvalid & port.rready != 0 {
+            self.offered = None;
+            let read = self.reads.front_mut().expect("a beat of the oldest read was offered");
+            read.refused = port.rresp != OKAY;
+            read.advance();
+            if read.left == 0 {
+                self.reads.pop_front();
+            }
+        }
+        if port.bvalid & port.bready != 0 {
+            self.responses.pop_front();
+        }
+        if port.wvalid & port.wready != 0 {
+            self.write(port);
+        }
+        if port.arvalid != 0 {
+            self.reads.push_back(Burst::new(port.arid, port.araddr, port.arlen));
+        }
+        if port.awvalid != 0 {
+            self.writes.push_back(Burst::new(port.awid, port.awaddr, port.awlen));
+        }
+        if (port.arvalid | port.rvalid | port.awvalid | port.wvalid | port.bvalid) != 0 {
+            self.active = self.cycle;
+        }
+    }
+}
