@@ -99,7 +99,7 @@ impl DerefMut for Buffer {
 }
 
 /// Returns the median. These calls run kernel code, whose counts vary.
-fn median(mut samples: Vec<u64>) -> u64 {
+pub fn median(mut samples: Vec<u64>) -> u64 {
     samples.sort_unstable();
     samples[samples.len() / 2]
 }

@@ -11,6 +11,7 @@ mod control;
 mod count;
 mod faults;
 mod files;
+mod switches;
 
 use anyhow::{Context, Result, ensure};
 use control::Control;
@@ -25,6 +26,9 @@ fn main() -> Result<()> {
     if card == files::ROLE {
         println!("{}", files::count()?);
         return Ok(());
+    }
+    if card == switches::ROLE {
+        return switches::answer();
     }
     let address = card.parse()?;
     let mut control =
@@ -46,7 +50,10 @@ fn main() -> Result<()> {
     let exclusive = files::counts(&card, &["--exclusive"])?;
     println!(
         "{}",
-        json!({ "transfers": transfers, "program": program, "files": files, "exclusive files": exclusive })
+        json!({
+            "transfers": transfers, "program": program, "files": files, "exclusive files": exclusive,
+            "two switches": switches::count()?,
+        })
     );
     Ok(())
 }

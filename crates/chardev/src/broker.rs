@@ -6,17 +6,18 @@ use crate::files::{Files, has_hung_up};
 use crate::slot::Slot;
 use crate::wire::{Operation, Request};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fs::{Mode, chmod};
 use rustix::io::Errno;
 use rustix::net::sockopt::socket_peercred;
 use rustix::net::{
-    AddressFamily, SocketAddrUnix, SocketFlags, SocketType, accept_with, bind, listen, socket_with,
+    AddressFamily, SocketAddrUnix, SocketFlags, SocketType, UCred, accept_with, bind, listen, socket_with,
 };
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use rustix::process::{Pid, Resource, Rlimit, geteuid, getrlimit, setrlimit};
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
@@ -27,11 +28,11 @@ pub const BROKER_VARIABLE: &str = "XDMA_BROKER";
 pub const BROKER_PID_VARIABLE: &str = "XDMA_BROKER_PID";
 
 /// Maximum number of connections. Each client thread that makes calls has its own.
-const MAX_CONNECTIONS: usize = 1024;
+const MAX_CONNECTIONS: usize = 8192;
 /// Maximum number of connections with shared memory. Each needs two windows.
 const MAX_SHARING: usize = 64;
 /// Number of file descriptors for all of these, and for the card.
-const MAX_DESCRIPTORS: u64 = 8192;
+const MAX_DESCRIPTORS: u64 = 16384;
 /// Interval at which the broker removes closed files and checks whether to stop.
 const CHECK: Timespec = Timespec { tv_sec: 0, tv_nsec: 100_000_000 };
 
@@ -46,7 +47,8 @@ pub struct Broker {
 #[derive(Debug)]
 struct State {
     files: Files,
-    connections: AtomicUsize,
+    /// The process of each connection.
+    connections: Mutex<Vec<Pid>>,
     sharing: Mutex<Vec<Arc<Entry>>>,
     stop: AtomicBool,
 }
@@ -81,11 +83,13 @@ impl Broker {
         let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
         let listener = socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None)?;
         bind(&listener, &SocketAddrUnix::new(path)?)?;
+        // A process that changes its user keeps its access, see `admits`.
+        chmod(path, Mode::RWXU | Mode::RWXG | Mode::RWXO)?;
         listen(&listener, 64)?;
         raise_file_limit();
         let shared = Arc::new(State {
             files: Files::new(device),
-            connections: AtomicUsize::new(0),
+            connections: Mutex::default(),
             sharing: Mutex::default(),
             stop: AtomicBool::new(false),
         });
@@ -124,7 +128,7 @@ impl Drop for Broker {
 impl State {
     fn accept(self: &Arc<Self>, listener: &OwnedFd) {
         thread::scope(|scope| {
-            while !self.stop.load(Ordering::Relaxed) {
+            while !self.is_stopping() {
                 // A signal that interrupts the wait is harmless: the loop continues.
                 let _ = poll(&mut [PollFd::new(listener, PollFlags::IN)], Some(&CHECK));
                 self.files.sweep();
@@ -139,53 +143,91 @@ impl State {
                         continue;
                     }
                 };
-                if self.connections.load(Ordering::Relaxed) >= MAX_CONNECTIONS {
-                    tracing::warn!(
-                        "a client was refused: {MAX_CONNECTIONS} client threads are already connected"
-                    );
+                let Ok(peer) = socket_peercred(&connection) else { continue };
+                if !self.admits(&peer) {
                     continue;
                 }
-                let Ok(peer) = socket_peercred(&connection) else { continue };
-                self.connections.fetch_add(1, Ordering::Relaxed);
+                self.connections().push(peer.pid);
                 let serve = thread::Builder::new().name("client".into());
                 let served = serve.spawn_scoped(scope, move || {
                     self.serve(&Client::new(connection, peer.pid));
-                    self.connections.fetch_sub(1, Ordering::Relaxed);
+                    self.remove(peer.pid);
                 });
                 if let Err(error) = served {
                     tracing::warn!(%error, "a client was refused: no thread could be started");
-                    self.connections.fetch_sub(1, Ordering::Relaxed);
+                    self.remove(peer.pid);
                 }
             }
-            while self.connections.load(Ordering::Relaxed) > 0 {
+            while !self.connections().is_empty() {
                 self.wake_closed();
                 thread::sleep(Duration::from_millis(1));
             }
         });
     }
 
+    /// Returns whether to serve a new connection: from a process of this user or the administrator, or from one that was
+    /// admitted before it changed its user.
+    fn admits(&self, peer: &UCred) -> bool {
+        let connections = self.connections();
+        if connections.len() >= MAX_CONNECTIONS {
+            tracing::warn!("a client was refused: {MAX_CONNECTIONS} client threads are already connected");
+            return false;
+        }
+        let admitted = peer.uid.is_root() || peer.uid == geteuid() || connections.contains(&peer.pid);
+        if !admitted {
+            tracing::warn!(process = ?peer.pid, user = peer.uid.as_raw(), "a client of another user was refused");
+        }
+        admitted
+    }
+
+    fn connections(&self) -> MutexGuard<'_, Vec<Pid>> {
+        self.connections.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Removes a connection of a process.
+    fn remove(&self, process: Pid) {
+        let mut connections = self.connections();
+        if let Some(at) = connections.iter().position(|other| *other == process) {
+            connections.swap_remove(at);
+        }
+    }
+
     /// Answers a client's requests until it disconnects.
     fn serve(&self, client: &Client) {
-        let mut sharing = None;
-        while !self.stop.load(Ordering::Relaxed)
-            && sharing.as_ref().is_none_or(|sharing: &Sharing| !sharing.entry.closed.load(Ordering::Relaxed))
-        {
+        while !self.is_stopping() {
             let request = match client.next() {
                 Ok(Some(request)) => request,
                 Ok(None) => continue,
-                Err(Errno::PROTO) => {
-                    tracing::warn!(process = ?client.process, "a client sent an invalid request");
-                    return;
-                }
-                Err(_) => return,
+                Err(errno) => return warn_of(client, errno),
             };
-            // The request to cancel has already completed.
-            if request.operation == Operation::Cancel {
-                continue;
+            if request.operation == Operation::Share {
+                match self.share(client) {
+                    Ok(Some((sharing, shared))) => {
+                        return self.serve_shared(client, &sharing.entry, &shared.slot);
+                    }
+                    Ok(None) => continue,
+                    Err(_) => return,
+                }
             }
-            let answered = match request.operation {
-                Operation::Share => self.share(client).map(|shared| sharing = shared),
-                _ => self.answer(client, &request),
+            // The request to cancel has already completed.
+            if request.operation != Operation::Cancel && self.answer(client, &request).is_err() {
+                return;
+            }
+        }
+    }
+
+    /// Answers the requests in a client's slot until it disconnects.
+    fn serve_shared(&self, client: &Client, entry: &Entry, slot: &Slot) {
+        loop {
+            // Before the checks, so that a wake-up after them is noticed.
+            let seen = slot.turn();
+            if self.is_stopping() || entry.closed.load(Ordering::Relaxed) {
+                return;
+            }
+            let answered = match slot.next(seen) {
+                Some(Ok(request)) => self.answer(client, &request),
+                Some(Err(errno)) => return warn_of(client, errno),
+                None => Ok(()),
             };
             if answered.is_err() {
                 return;
@@ -193,7 +235,13 @@ impl State {
         }
     }
 
+    fn is_stopping(&self) -> bool {
+        self.stop.load(Ordering::Relaxed)
+    }
+
+    #[inline]
     fn answer(&self, client: &Client, request: &Request) -> Result<(), Errno> {
+        client.begin(request);
         let (result, descriptor) = match request.operation {
             Operation::Open => match self.files.open(request) {
                 Ok(descriptor) => (Ok(0), Some(descriptor)),
@@ -211,14 +259,12 @@ impl State {
     }
 
     /// Gives a client shared memory. If none is left, replies with an error, and the client continues without shared memory.
-    fn share(&self, client: &Client) -> Result<Option<Sharing<'_>>, Errno> {
-        let shared = if client.is_shared() { Err(Errno::INVAL) } else { self.sharing(client) };
-        match shared {
+    fn share<'a>(&self, client: &'a Client) -> Result<Option<(Sharing<'_>, &'a Shared)>, Errno> {
+        match self.sharing(client) {
             Ok((sharing, shared, slot)) => {
                 let [h2c, c2h] = &shared.windows;
                 client.reply(0, &[slot.as_fd(), h2c.file().as_fd(), c2h.file().as_fd()])?;
-                client.share(shared);
-                Ok(Some(sharing))
+                Ok(Some((sharing, client.share(shared))))
             }
             Err(errno) => client.reply(failed(errno), &[]).map(|()| None),
         }
@@ -248,11 +294,18 @@ impl State {
     /// Wakes the threads whose client has disconnected, or all threads if the broker stops. They sleep on a futex, so the end
     /// of the connection does not wake them.
     fn wake_closed(&self) {
-        let stop = self.stop.load(Ordering::Relaxed);
+        let stop = self.is_stopping();
         for entry in self.sharing_entries().iter().filter(|entry| stop || has_hung_up(&entry.connection)) {
             entry.closed.store(true, Ordering::Relaxed);
             entry.slot.wake();
         }
+    }
+}
+
+/// Reports a client that violates the protocol.
+fn warn_of(client: &Client, errno: Errno) {
+    if errno == Errno::PROTO {
+        tracing::warn!(process = ?client.process, "a client sent an invalid request");
     }
 }
 

@@ -7,38 +7,40 @@ use xdma::card::Card;
 use xdma::channel::{Channel, SubmitError, Ticket};
 use xdma::memory::Buffer;
 use xdma::regs::Direction;
+use xdma::unstable::channel::submit;
 use xdma::unstable::memory::{PinnedMemory, SharedMemory};
 
 /// Memory of the caller that the card can access.
-#[derive(Clone, Debug)]
-pub enum CardMemory {
+#[derive(Debug)]
+pub enum CardMemory<'a> {
     /// The memory of the buffer itself.
     Pinned(Arc<PinnedMemory>),
     /// A window that the caller shares with the broker. The caller copies the data.
-    Window(Arc<SharedMemory>),
+    Window(&'a SharedMemory),
 }
 
 /// The memory in which the card accesses the data of a call.
-#[derive(Clone, Debug)]
-pub struct InPlace {
+#[derive(Debug)]
+pub struct InPlace<'a> {
     /// The memory.
-    pub memory: CardMemory,
+    pub memory: CardMemory<'a>,
     /// Where the data starts in the memory, in bytes.
     pub offset: u64,
 }
 
-impl InPlace {
+impl InPlace<'_> {
     /// Submits a transfer of the bytes in `range` of the data.
+    #[inline]
     pub(crate) fn submit(
         &self,
         channel: &mut Channel,
         range: Range<u64>,
         card: u64,
-    ) -> Result<Ticket, SubmitError> {
+    ) -> Result<Ticket, Box<SubmitError>> {
         let range = self.offset + range.start..self.offset + range.end;
         match &self.memory {
-            CardMemory::Pinned(memory) => channel.submit(&**memory, range, card),
-            CardMemory::Window(memory) => channel.submit(&**memory, range, card),
+            CardMemory::Pinned(memory) => submit(channel, &**memory, range, card),
+            CardMemory::Window(memory) => submit(channel, *memory, range, card),
         }
     }
 }
@@ -73,12 +75,15 @@ pub trait Caller {
     /// `EFAULT` if it is not.
     fn probe(&self, address: u64, length: u64) -> Result<(), Errno>;
 
+    /// Prepares for a wait that may be long. This is called once, before the first [`is_cancelled`](Self::is_cancelled).
+    fn begin_wait(&self) {}
+
     /// Returns whether the caller has cancelled the call, or no longer waits for it. This is called only while the call has to
     /// wait.
     fn is_cancelled(&self) -> bool;
 
     /// Returns memory that the card can access for this call, or `None` if the data must be copied.
-    fn in_place(&self, card: &Card, address: u64, length: u64, direction: Direction) -> Option<InPlace> {
+    fn in_place(&self, card: &Card, address: u64, length: u64, direction: Direction) -> Option<InPlace<'_>> {
         let _ = (card, address, length, direction);
         None
     }

@@ -43,7 +43,7 @@ pub(crate) struct Client {
 pub(crate) struct Shared {
     pub slot: Arc<Slot>,
     /// For data to the card and from it.
-    pub windows: [Arc<SharedMemory>; 2],
+    pub windows: [SharedMemory; 2],
 }
 
 impl Client {
@@ -62,48 +62,39 @@ impl Client {
         nix::unistd::Pid::from_raw(self.process.as_raw_nonzero().get())
     }
 
-    pub fn is_shared(&self) -> bool {
-        self.shared.get().is_some()
-    }
-
     /// Switches to shared memory: all later requests and replies pass through the slot.
-    pub fn share(&self, shared: Shared) {
-        // Checked by the caller.
-        let _ = self.shared.set(shared);
+    pub fn share(&self, shared: Shared) -> &Shared {
+        self.shared.get_or_init(|| shared)
     }
 
-    /// Waits for the next request. Returns `None` if there is none yet, or an error if the client violates the protocol or has
-    /// disconnected.
+    /// Waits for the next request over the socket. Returns `None` if there is none yet, or an error if the client violates the
+    /// protocol or has disconnected.
     pub fn next(&self) -> Result<Option<Request>, Errno> {
-        let request = match self.shared.get() {
-            Some(shared) => match shared.slot.next() {
-                Some(request) => request?,
-                None => return Ok(None),
-            },
-            None => {
-                match poll(&mut [PollFd::new(&self.connection, PollFlags::IN)], Some(&CHECK)) {
-                    Ok(0) | Err(Errno::INTR) => return Ok(None),
-                    ready => ready?,
-                };
-                let mut bytes = [0; Request::BYTES + 1];
-                match recv(&self.connection, &mut bytes, RecvFlags::empty())? {
-                    (0, _) => return Err(Errno::CONNRESET),
-                    (length, _) => Request::from_bytes(&bytes[..length]).ok_or(Errno::PROTO)?,
-                }
-            }
+        match poll(&mut [PollFd::new(&self.connection, PollFlags::IN)], Some(&CHECK)) {
+            Ok(0) | Err(Errno::INTR) => return Ok(None),
+            ready => ready?,
         };
+        let mut bytes = [0; Request::BYTES + 1];
+        match recv(&self.connection, &mut bytes, RecvFlags::empty())? {
+            (0, _) => Err(Errno::CONNRESET),
+            (length, _) => Request::from_bytes(&bytes[..length]).map(Some).ok_or(Errno::PROTO),
+        }
+    }
+
+    /// Prepares the execution of a request.
+    #[inline]
+    pub fn begin(&self, request: &Request) {
         self.cancelled.set(false);
         self.used_window.set(false);
         let moves = Operation::is_transfer(request.operation);
         self.permits_window.set(moves && request.flags & USES_WINDOW != 0 && request.length <= WINDOW);
-        Ok(Some(request))
     }
 
     /// Sends the reply to the current request, and file descriptors.
+    #[inline]
     pub fn reply(&self, result: i64, descriptors: &[BorrowedFd]) -> Result<(), Errno> {
         let reply = Reply { result, in_window: self.used_window.get() };
-        let shared = self.shared.get();
-        if shared.is_none() || !descriptors.is_empty() {
+        if self.shared.get().is_none() || !descriptors.is_empty() {
             let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(3))];
             let mut rights = SendAncillaryBuffer::new(&mut space);
             if !descriptors.is_empty() {
@@ -113,7 +104,7 @@ impl Client {
             let flags = SendFlags::NOSIGNAL | SendFlags::DONTWAIT;
             sendmsg(&self.connection, &[IoSlice::new(&reply.to_bytes())], &mut rights, flags)?;
         }
-        if let Some(shared) = shared {
+        if let Some(shared) = self.shared.get() {
             shared.slot.reply(reply);
         }
         Ok(())
@@ -163,11 +154,16 @@ impl Caller for Client {
         Ok(())
     }
 
-    fn in_place(&self, _card: &Card, _address: u64, length: u64, direction: Direction) -> Option<InPlace> {
+    fn in_place(
+        &self,
+        _card: &Card,
+        _address: u64,
+        length: u64,
+        direction: Direction,
+    ) -> Option<InPlace<'_>> {
         let shared = self.shared.get().filter(|_| self.permits_window.get() && length <= WINDOW)?;
         self.used_window.set(direction == Direction::C2H);
-        let window = &shared.windows[direction as usize];
-        Some(InPlace { memory: CardMemory::Window(window.clone()), offset: 0 })
+        Some(InPlace { memory: CardMemory::Window(&shared.windows[direction as usize]), offset: 0 })
     }
 
     fn is_cancelled(&self) -> bool {

@@ -51,7 +51,8 @@ pub struct Device {
     pub(crate) offline: AtomicBool,
     /// Set when the broker ends, so that transfers in progress also end.
     pub(crate) closing: Arc<AtomicBool>,
-    channels: Vec<DmaChannel>,
+    /// The channels of each direction, by their index.
+    channels: [Vec<DmaChannel>; 2],
 }
 
 impl Device {
@@ -64,13 +65,14 @@ impl Device {
         let report = card.report()?;
         let registers = |bar| Ok::<_, DeviceError>(Registers::new(xdma::unstable::card::bar(&card, bar)?));
         let closing = Arc::<AtomicBool>::default();
-        let channels = report.channels.iter().map(|channel| {
-            let timeout = match channel.direction {
-                Direction::H2C => options.h2c_timeout,
-                Direction::C2H => options.c2h_timeout,
-            };
-            DmaChannel::new(card.clone(), channel, timeout, closing.clone())
-        });
+        let channels = |direction, timeout| {
+            let channels = report.channels.iter().filter(move |channel| channel.direction == direction);
+            // A card numbers the channels of a direction from 0.
+            let channels = channels.enumerate().take_while(|(number, channel)| channel.index == *number);
+            channels
+                .map(|(_, channel)| DmaChannel::new(card.clone(), channel, timeout, closing.clone()))
+                .collect()
+        };
         Ok(Self {
             control: registers(report.register_bar)?,
             user: report.user_bar.map(registers).transpose()?,
@@ -78,7 +80,10 @@ impl Device {
             events: Events::new(&card),
             offline: AtomicBool::new(false),
             closing: closing.clone(),
-            channels: channels.collect(),
+            channels: [
+                channels(Direction::H2C, options.h2c_timeout),
+                channels(Direction::C2H, options.c2h_timeout),
+            ],
             report,
             card,
         })
@@ -108,13 +113,14 @@ impl Device {
         &self.card
     }
 
+    #[inline]
     pub(crate) fn channel(&self, node: Node) -> Option<&DmaChannel> {
         let (direction, index) = match node {
             Node::H2c(index) | Node::BypassH2c(index) => (Direction::H2C, index),
             Node::C2h(index) | Node::BypassC2h(index) => (Direction::C2H, index),
             _ => return None,
         };
-        self.channels.iter().find(|channel| channel.is(direction, usize::from(index)))
+        self.channels[direction as usize].get(usize::from(index))
     }
 
     /// Returns [`pci_number`] of the card's address, or `None` if the card has no PCI address.

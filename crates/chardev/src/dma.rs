@@ -1,14 +1,15 @@
 //! The device files `h2c_N` and `c2h_N`: each call is a transfer.
 //!
-//! A call locks its channel, so calls on one channel never interleave.
+//! A call locks its channel, so calls on one channel never interleave. The lock is fair: calls execute in the order in which they
+//! arrive.
 
 use crate::errno;
-use crate::fair::{FairGuard, FairMutex};
 use crate::ioctl::Perf;
 use crate::limit::WaitLimit;
 use crate::perf::Run;
 use crate::stream::{Incoming, send};
 use crate::transfer::{HALF, Progress, Transfer};
+use parking_lot::FairMutex;
 use rustix::io::Errno;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -51,10 +52,6 @@ enum Engine {
 impl DmaChannel {
     pub fn new(card: Card, report: &ChannelReport, timeout: Duration, closing: Arc<AtomicBool>) -> Self {
         Self { card, report: *report, timeout, closing, state: FairMutex::new(State::default()) }
-    }
-
-    pub fn is(&self, direction: Direction, index: usize) -> bool {
-        (self.report.direction, self.report.index) == (direction, index)
     }
 
     pub fn is_stream(&self) -> bool {
@@ -107,6 +104,7 @@ impl DmaChannel {
     }
 
     /// Executes a call. Returns the number of bytes transferred, or an error if there are none.
+    #[inline]
     pub fn transfer(&self, transfer: &Transfer, is_write: bool) -> Result<u64, Errno> {
         if is_write != (self.report.direction == Direction::H2C) {
             return Err(Errno::INVAL);
@@ -124,6 +122,7 @@ impl DmaChannel {
     }
 
     /// Applies the alignment rules of the kernel module (`check_transfer_align`).
+    #[inline]
     fn check_alignment(&self, transfer: &Transfer, count: u64, fixed: bool) -> Result<(), Errno> {
         let alignments = &self.report.alignments;
         let (address, granularity) = (u64::from(alignments.address()), u64::from(alignments.length()));
@@ -137,7 +136,8 @@ impl DmaChannel {
         if aligned { Ok(()) } else { Err(Errno::INVAL) }
     }
 
-    fn run(&self, state: &mut FairGuard<'_, State>, transfer: &Transfer) -> Result<u64, Errno> {
+    #[inline]
+    fn run(&self, state: &mut State, transfer: &Transfer) -> Result<u64, Errno> {
         let limit = WaitLimit::new(transfer.caller, self.timeout, &self.closing);
         let fixed = state.fixed;
         let engine = match &mut state.engine {
@@ -165,6 +165,7 @@ impl DmaChannel {
         }
     }
 
+    #[inline]
     fn transfer_memory(&self, mut progress: Progress, halves: &mut [Buffer; 2]) -> Result<(), Errno> {
         let &Transfer { caller, address, count, .. } = progress.transfer;
         let direction = self.report.direction;

@@ -3,16 +3,16 @@
 use crate::caller::Caller;
 use crate::device::Device;
 use crate::dma::{DmaChannel, MAX_COUNT};
-use crate::errno::of_card;
+use crate::errno::{of_bus, of_card};
 use crate::ioctl::{self, Aperture, Perf};
 use crate::node::Node;
 use crate::registers::Registers;
 use crate::transfer::Transfer;
 use crate::wire::{Operation, Request};
+use parking_lot::Mutex;
 use rustix::io::Errno;
 use std::os::fd::OwnedFd;
 use std::sync::atomic::Ordering;
-use std::sync::{Mutex, PoisonError};
 use xdma::card::CardError;
 
 // Constants of the kernel's system call interface on x86-64.
@@ -26,6 +26,10 @@ const PROT_WRITE: u32 = 2;
 const SEEK_SET: i32 = 0;
 const SEEK_CUR: i32 = 1;
 const SEEK_END: i32 = 2;
+
+/// Offsets in the config space (PCI Local Bus Specification 3.0, section 6.1).
+const SUBSYSTEM_VENDOR: u16 = 0x2c;
+const SUBSYSTEM: u16 = 0x2e;
 
 /// An open file, as created by `open`. All duplicates of its file descriptor share it.
 #[derive(Debug)]
@@ -43,6 +47,7 @@ impl File {
     }
 
     /// Executes a request. Returns the result of the call.
+    #[inline]
     pub fn call(&self, device: &Device, caller: &dyn Caller, request: &Request) -> Result<u64, Errno> {
         match request.operation {
             Operation::Read | Operation::ReadAt => self.transfer(device, caller, request, false),
@@ -55,6 +60,7 @@ impl File {
         }
     }
 
+    #[inline]
     fn transfer(
         &self,
         device: &Device,
@@ -92,6 +98,7 @@ impl File {
         }
     }
 
+    #[inline]
     fn move_data(
         &self,
         device: &Device,
@@ -152,7 +159,7 @@ impl File {
         if !self.node.is_dma() && !matches!(self.node, Node::Resource(_)) {
             return Err(Errno::SPIPE);
         }
-        let mut position = self.position.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut position = self.position.lock();
         let base = match whence {
             SEEK_SET => 0,
             SEEK_CUR => *position as i64,
@@ -260,6 +267,11 @@ impl File {
         bytes.fill(0);
         bytes[8..10].copy_from_slice(&device.report.vendor.to_le_bytes());
         bytes[10..12].copy_from_slice(&device.report.device.to_le_bytes());
+        for (at, offset) in [(12, SUBSYSTEM_VENDOR), (14, SUBSYSTEM)] {
+            let id = xdma::unstable::card::config_read(device.card(), offset, 2)
+                .map_err(|error| of_bus(&error))?;
+            bytes[at..at + 2].copy_from_slice(&(id as u16).to_le_bytes());
+        }
         bytes[20..24].copy_from_slice(&ioctl::DRIVER_VERSION.to_le_bytes());
         // A card that is connected over a socket has no PCI address.
         if let Ok(location) = device.report.bus.location.parse::<xdma::card::PciAddress>() {
@@ -270,10 +282,10 @@ impl File {
     }
 
     fn position(&self) -> u64 {
-        *self.position.lock().unwrap_or_else(PoisonError::into_inner)
+        *self.position.lock()
     }
 
     fn set_position(&self, position: u64) {
-        *self.position.lock().unwrap_or_else(PoisonError::into_inner) = position;
+        *self.position.lock() = position;
     }
 }

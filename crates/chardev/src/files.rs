@@ -5,12 +5,13 @@ use crate::device::Device;
 use crate::file::File;
 use crate::node::Node;
 use crate::wire::{FileHeader, Request, WINDOW};
+use parking_lot::{Mutex, MutexGuard};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::{Errno, fcntl_dupfd_cloexec};
 use rustix::net::{AddressFamily, SendFlags, Shutdown, SocketFlags, SocketType, send, shutdown, socketpair};
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use xdma::regs::Direction;
 use xdma::unstable::card::allocate_shared;
 use xdma::unstable::memory::SharedMemory;
@@ -137,6 +138,7 @@ impl Files {
     /// # Errors
     ///
     /// The errno of the call; `EBADF` if the file is not open.
+    #[inline]
     pub fn call(&self, caller: &dyn Caller, request: &Request) -> Result<u64, Errno> {
         self.get(request.file)?.call(&self.device, caller, request)
     }
@@ -163,11 +165,9 @@ impl Files {
     }
 
     /// Allocates windows for data to the card and from it, which the broker shares with a client.
-    pub(crate) fn windows(&self) -> Result<[Arc<SharedMemory>; 2], Errno> {
-        let window = |direction| {
-            let window = allocate_shared(self.device.card(), WINDOW, direction);
-            window.map(Arc::new).map_err(|_| Errno::OPNOTSUPP)
-        };
+    pub(crate) fn windows(&self) -> Result<[SharedMemory; 2], Errno> {
+        let window =
+            |direction| allocate_shared(self.device.card(), WINDOW, direction).map_err(|_| Errno::OPNOTSUPP);
         Ok([window(Direction::H2C)?, window(Direction::C2H)?])
     }
 
@@ -176,12 +176,13 @@ impl Files {
         self.lock().sweep();
     }
 
+    #[inline]
     fn get(&self, number: u64) -> Result<Arc<File>, Errno> {
         self.lock().get(number).cloned().ok_or(Errno::BADF)
     }
 
     fn lock(&self) -> MutexGuard<'_, Open> {
-        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+        self.open.lock()
     }
 }
 

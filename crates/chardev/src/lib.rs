@@ -31,9 +31,9 @@ mod elf;
 mod errno;
 mod events;
 mod exclusive;
-mod fair;
 mod file;
 mod files;
+mod futex;
 pub mod ioctl;
 mod limit;
 mod node;
@@ -42,7 +42,10 @@ mod registers;
 mod slot;
 mod stream;
 mod transfer;
+mod turn;
 mod wire;
+
+use std::sync;
 
 pub use broker::{BROKER_PID_VARIABLE, BROKER_VARIABLE, Broker};
 pub use caller::{Caller, CardMemory, InPlace};

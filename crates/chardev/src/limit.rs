@@ -6,10 +6,13 @@ use rustix::io::Errno;
 use std::cell::Cell;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
-use xdma::channel::{Channel, Ticket, TransferError, WaitError};
+use xdma::channel::{Channel, Poll, Ticket, TransferError, WaitError};
+use xdma::unstable::channel::poll;
 
 /// Minimum and maximum duration of a wait before the next check for a cancellation.
 const SLICES: [Duration; 2] = [Duration::from_millis(1), Duration::from_millis(20)];
+/// Number of polls before a wait that may be long. They take a few microseconds.
+const POLLS: u32 = 256;
 
 /// Limits the waits of a call: they end when the call times out or its caller cancels it.
 pub(crate) struct WaitLimit<'a> {
@@ -30,6 +33,7 @@ impl<'a> WaitLimit<'a> {
     /// Returns the duration of the next wait, or an error if the call was cancelled or has timed out.
     pub fn slice(&self) -> Result<Duration, Errno> {
         let Some(begin) = self.begin.get() else {
+            self.caller.begin_wait();
             self.begin.set(Some(Instant::now()));
             return Ok(SLICES[0]);
         };
@@ -51,9 +55,26 @@ impl<'a> WaitLimit<'a> {
     }
 
     /// Waits for a ticket.
+    #[inline]
     pub fn wait(&self, channel: &mut Channel, ticket: Ticket) -> Result<(), Errno> {
+        match poll(channel, ticket) {
+            Ok(Poll::Ready) => Ok(()),
+            _ => self.wait_longer(channel, ticket),
+        }
+    }
+
+    #[inline(never)]
+    fn wait_longer(&self, channel: &mut Channel, ticket: Ticket) -> Result<(), Errno> {
+        for _ in 0..POLLS {
+            match channel.poll(ticket) {
+                Ok(Poll::Ready) => return Ok(()),
+                Ok(Poll::Pending) => std::hint::spin_loop(),
+                Err(_) => break, // which the wait below reports again
+            }
+        }
+        let mut slice = self.slice()?;
         loop {
-            match channel.wait(ticket, SLICES[0]) {
+            match channel.wait(ticket, slice) {
                 Ok(()) => {
                     self.restart();
                     return Ok(());
@@ -61,7 +82,7 @@ impl<'a> WaitLimit<'a> {
                 Err(WaitError::Deadline { .. }) => {}
                 Err(error) => return Err(errno::of_transfer(&TransferError::from(error))),
             }
-            self.slice()?;
+            slice = self.slice()?;
         }
     }
 }

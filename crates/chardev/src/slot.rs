@@ -1,46 +1,31 @@
 //! A page of memory through which a client's thread and the broker exchange requests and replies.
 //!
-//! Each side waits for a change of the page's first word. It first yields the processor a few times, which is enough for a short
-//! call, and then sleeps (a futex). It marks the word before it sleeps, so that the other side makes a system call only to wake it.
-//!
 //! The other side may be hostile: it can change every word at any time. A request is therefore copied once before it is checked.
 //! This process never uses a word of the page as an address or an index.
 
 #![allow(unsafe_code, reason = "the page is shared with another process")]
 
+use crate::turn::{self, Turn};
 use crate::wire::{Reply, Request};
 use memmap2::{MmapOptions, MmapRaw};
 use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, ftruncate, memfd_create};
 use rustix::io::Errno;
-use rustix::thread::{futex, sched_yield};
 use std::fs::File;
 use std::io;
-use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::{Duration, Instant};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::time::Duration;
 
 /// Size of the page in bytes.
 const BYTES: usize = 4096;
-/// Number of words in use.
-const WORDS: usize = 2 + Request::BYTES / 4 + Reply::BYTES / 4;
-const TURN: usize = 0;
-const CANCEL: usize = 1;
-const REQUEST: usize = 2;
-const REPLY: usize = REQUEST + Request::BYTES / 4;
 
-/// The values of the first word. At first, it is 0.
-mod turn {
-    /// The broker executes the request.
-    pub const BROKER: u32 = 1;
-    /// The reply is complete. The client may write the next request.
-    pub const REPLIED: u32 = 2;
-    /// Added to a value while the other side sleeps, or is about to.
-    pub const SLEEPING: u32 = 1 << 30;
-    /// Changes whenever a thread of the broker is woken for another reason than a request.
-    pub const WOKEN: u32 = 1 << 31;
+/// The contents of the page.
+#[repr(C)]
+struct Page {
+    turn: Turn,
+    is_cancelled: AtomicU32,
+    request: [AtomicU64; Request::WORDS],
+    reply: [AtomicU64; Reply::WORDS],
 }
-
-/// How often a side yields the processor before it sleeps.
-const YIELDS: u32 = 30;
 
 /// One side's mapping of the page.
 #[derive(Debug)]
@@ -75,123 +60,85 @@ impl Slot {
         Ok(Self { map: MmapOptions::new().len(BYTES).map_raw(file)? })
     }
 
-    fn words(&self) -> &[AtomicU32; WORDS] {
-        // SAFETY: the mapping is page-aligned, longer than the array, and lives as long as `self`. Both sides access the words
+    #[inline]
+    fn page(&self) -> &Page {
+        const { assert!(size_of::<Page>() <= BYTES) };
+        // SAFETY: the mapping is page-aligned, longer than the structure, and lives as long as `self`. Both sides access the words
         // only atomically. Other accesses by a hostile process result at worst in a torn value.
         unsafe { &*self.map.as_ptr().cast() }
     }
 
-    fn store(&self, at: usize, bytes: &[u8]) {
-        for (word, bytes) in self.words()[at..].iter().zip(bytes.as_chunks::<4>().0) {
-            word.store(u32::from_le_bytes(*bytes), Ordering::Relaxed);
-        }
-    }
-
-    fn load<const N: usize>(&self, at: usize) -> [u8; N] {
-        let mut bytes = [0; N];
-        for (word, bytes) in self.words()[at..].iter().zip(bytes.as_chunks_mut::<4>().0) {
-            *bytes = word.load(Ordering::Relaxed).to_le_bytes();
-        }
-        bytes
-    }
-
-    /// Returns the value of the first word, without the mark.
-    fn turn(&self) -> u32 {
-        self.words()[TURN].load(Ordering::Acquire) & !turn::SLEEPING
-    }
-
-    fn pass(&self, turn: u32) {
-        let before = self.words()[TURN].swap(turn, Ordering::AcqRel);
-        if before & turn::SLEEPING != 0 {
-            self.wake_sleeper(1);
-        }
-    }
-
-    fn wake_sleeper(&self, count: u32) {
-        // The call fails only for invalid arguments.
-        let _ = futex::wake(&self.words()[TURN], futex::Flags::empty(), count);
-    }
-
-    /// Yields the processor until the value of the first word is no longer `turn`, a few times. Returns whether it has changed.
-    fn yields_until_changed(&self, turn: u32) -> bool {
-        (0..YIELDS).any(|_| {
-            sched_yield();
-            self.turn() != turn
-        })
-    }
-
-    /// Sleeps while the value of the first word is `turn`, at most for `limit`. Returns early after a signal.
-    fn sleep(&self, turn: u32, limit: Option<Duration>) {
-        let limit = limit.map(|limit| futex::Timespec {
-            tv_sec: limit.as_secs() as i64,
-            tv_nsec: limit.subsec_nanos().into(),
-        });
-        let (word, marked) = (&self.words()[TURN], turn | turn::SLEEPING);
-        // The mark may remain from an earlier sleep that has reached its limit.
-        let mark = word.compare_exchange(turn, marked, Ordering::AcqRel, Ordering::Acquire);
-        if mark.is_err_and(|value| value != marked) {
-            return;
-        }
-        // The caller checks the word again, whatever the result is.
-        let _ = futex::wait(word, futex::Flags::empty(), marked, limit.as_ref());
-    }
-
     /// The client: passes a request to the broker.
+    #[inline]
     pub fn send(&self, request: &Request) {
-        self.words()[CANCEL].store(0, Ordering::Relaxed);
-        self.store(REQUEST, &request.to_bytes());
-        self.pass(turn::BROKER);
+        let page = self.page();
+        page.is_cancelled.store(0, Ordering::Relaxed);
+        store(&page.request, request.to_words());
+        page.turn.pass(turn::BROKER);
     }
 
-    /// The client: waits for the reply to a request until `deadline` at the latest.
-    pub fn receive(&self, deadline: Instant) -> Option<Reply> {
-        let mut value = self.turn();
-        if value != turn::REPLIED && self.yields_until_changed(value) {
-            value = self.turn();
-        }
-        while value != turn::REPLIED {
-            let left = deadline.saturating_duration_since(Instant::now());
-            if left.is_zero() {
-                return None;
-            }
-            self.sleep(value, Some(left));
-            value = self.turn();
-        }
-        Reply::from_bytes(&self.load::<{ Reply::BYTES }>(REPLY))
+    /// The client: returns the reply to a request if it is complete after a short time.
+    #[inline]
+    pub fn receive_soon(&self) -> Option<Reply> {
+        let page = self.page();
+        page.turn.wait_shortly_for(turn::REPLIED).then(|| Reply::from_words(load(&page.reply)))
+    }
+
+    /// The client: sleeps until the reply to a request is complete, at most for `limit`. Returns early after a signal.
+    pub fn receive(&self, limit: Duration) -> Option<Reply> {
+        let page = self.page();
+        page.turn.sleep_for(turn::REPLIED, limit).then(|| Reply::from_words(load(&page.reply)))
     }
 
     /// The client: cancels the request in progress.
     pub fn cancel(&self) {
-        self.words()[CANCEL].store(1, Ordering::Relaxed);
+        self.page().is_cancelled.store(1, Ordering::Relaxed);
     }
 
-    /// The broker: waits for the next request. Returns `None` if the thread was woken for another reason.
-    pub(crate) fn next(&self) -> Option<Result<Request, Errno>> {
-        let value = self.turn();
-        if value != turn::BROKER && !self.yields_until_changed(value) {
-            self.sleep(value, None);
-        }
-        let is_request = self.turn() == turn::BROKER;
-        is_request.then(|| Request::from_bytes(&self.load::<{ Request::BYTES }>(REQUEST)).ok_or(Errno::PROTO))
+    /// The broker: returns whose turn it is, for [`next`](Self::next).
+    #[inline]
+    pub(crate) fn turn(&self) -> u32 {
+        self.page().turn.get()
+    }
+
+    /// The broker: waits for the next request. Returns `None` if the thread was woken for another reason since it was the turn
+    /// that [`turn`](Self::turn) has returned.
+    #[inline]
+    pub(crate) fn next(&self, seen: u32) -> Option<Result<Request, Errno>> {
+        let page = self.page();
+        let is_request = page.turn.wait_for(turn::BROKER, seen);
+        is_request.then(|| Request::from_words(load(&page.request)).ok_or(Errno::PROTO))
     }
 
     /// The broker: passes the reply to the client.
+    #[inline]
     pub(crate) fn reply(&self, reply: Reply) {
-        self.store(REPLY, &reply.to_bytes());
-        self.pass(turn::REPLIED);
+        let page = self.page();
+        store(&page.reply, reply.to_words());
+        page.turn.pass(turn::REPLIED);
     }
 
     /// The broker: returns whether the client has cancelled its request.
     pub(crate) fn is_cancelled(&self) -> bool {
-        self.words()[CANCEL].load(Ordering::Relaxed) != 0
+        self.page().is_cancelled.load(Ordering::Relaxed) != 0
     }
 
     /// The broker: wakes the thread that waits for a request.
     pub(crate) fn wake(&self) {
-        // The word is changed before the wake-up, so a thread that is about to sleep sees the new value and does not sleep.
-        self.words()[TURN].fetch_xor(turn::WOKEN, Ordering::Release);
-        self.wake_sleeper(i32::MAX as u32);
+        self.page().turn.wake();
     }
+}
+
+#[inline]
+fn store<const N: usize>(to: &[AtomicU64; N], words: [u64; N]) {
+    for (to, word) in to.iter().zip(words) {
+        to.store(word, Ordering::Relaxed);
+    }
+}
+
+#[inline]
+fn load<const N: usize>(from: &[AtomicU64; N]) -> [u64; N] {
+    std::array::from_fn(|at| from[at].load(Ordering::Relaxed))
 }
 
 #[cfg(test)]
@@ -206,7 +153,7 @@ mod tests {
         let server = std::thread::spawn(move || {
             for expected in 0..1000 {
                 let request = loop {
-                    if let Some(request) = broker.next() {
+                    if let Some(request) = broker.next(broker.turn()) {
                         break request.unwrap();
                     }
                 };
@@ -216,13 +163,13 @@ mod tests {
         });
         for position in 0..1000 {
             client.send(&Request { position, ..Request::new(Operation::Seek, 7) });
-            let reply = client.receive(Instant::now() + Duration::from_secs(60)).unwrap();
+            let reply = client.receive_soon().or_else(|| client.receive(Duration::from_secs(60))).unwrap();
             assert_eq!(reply, Reply { result: -(position as i64), in_window: position % 2 == 0 });
         }
         server.join().unwrap();
         // No broker is left that could reply.
         client.send(&Request::new(Operation::Check, 0));
-        assert_eq!(client.receive(Instant::now() + Duration::from_millis(10)), None);
+        assert_eq!(client.receive(Duration::from_millis(10)), None);
     }
 
     #[test]

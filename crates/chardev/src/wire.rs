@@ -39,6 +39,7 @@ pub const WINDOW: u64 = 1 << 20;
 pub const USES_WINDOW: u32 = 1;
 
 impl Operation {
+    /// All operations, in the order of their numbers, which start at 1.
     const ALL: [Self; 11] = [
         Self::Open,
         Self::Check,
@@ -87,31 +88,31 @@ impl Request {
         Self { operation, flags: 0, file, position: 0, address: 0, length: 0, value: 0 }
     }
 
+    /// Size of the message in words.
+    pub(crate) const WORDS: usize = Self::BYTES / 8;
+
+    #[inline]
+    pub(crate) fn to_words(self) -> [u64; Self::WORDS] {
+        let head = u64::from(self.operation as u32) | u64::from(self.flags) << 32;
+        [head, self.file, self.position, self.address, self.length, self.value]
+    }
+
+    #[inline]
+    pub(crate) fn from_words(
+        [head, file, position, address, length, value]: [u64; Self::WORDS],
+    ) -> Option<Self> {
+        let operation = *Operation::ALL.get((head as u32).wrapping_sub(1) as usize)?;
+        Some(Self { operation, flags: (head >> 32) as u32, file, position, address, length, value })
+    }
+
     /// Encodes the message.
     pub fn to_bytes(self) -> [u8; Self::BYTES] {
-        let head = u64::from(self.operation as u32) | u64::from(self.flags) << 32;
-        let words = [head, self.file, self.position, self.address, self.length, self.value];
-        let mut bytes = [0; Self::BYTES];
-        for (word, bytes) in words.into_iter().zip(bytes.as_chunks_mut::<8>().0) {
-            *bytes = word.to_le_bytes();
-        }
-        bytes
+        to_bytes(self.to_words())
     }
 
     /// Decodes a message. Returns `None` if its length is wrong or its operation is unknown.
     pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
-        let bytes: &[u8; Self::BYTES] = bytes.try_into().ok()?;
-        let word = |at: usize| u64::from_le_bytes(bytes.as_chunks::<8>().0[at]);
-        let operation = Operation::ALL.into_iter().find(|operation| *operation as u32 == word(0) as u32)?;
-        Some(Self {
-            operation,
-            flags: (word(0) >> 32) as u32,
-            file: word(1),
-            position: word(2),
-            address: word(3),
-            length: word(4),
-            value: word(5),
-        })
+        Self::from_words(to_words(bytes)?)
     }
 }
 
@@ -128,20 +129,42 @@ impl Reply {
     /// Size of the message in bytes.
     pub const BYTES: usize = 16;
 
-    /// Encodes the message.
-    pub fn to_bytes(self) -> [u8; Self::BYTES] {
-        let mut bytes = [0; Self::BYTES];
-        bytes[..8].copy_from_slice(&self.result.to_le_bytes());
-        bytes[8] = self.in_window.into();
-        bytes
+    /// Size of the message in words.
+    pub(crate) const WORDS: usize = Self::BYTES / 8;
+
+    #[inline]
+    pub(crate) fn to_words(self) -> [u64; Self::WORDS] {
+        [self.result as u64, self.in_window.into()]
     }
 
-    /// Decodes a message.
-    pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
-        let bytes: &[u8; Self::BYTES] = bytes.try_into().ok()?;
-        let result = i64::from_le_bytes(bytes.as_chunks::<8>().0[0]);
-        Some(Self { result, in_window: bytes[8] != 0 })
+    #[inline]
+    pub(crate) fn from_words([result, in_window]: [u64; Self::WORDS]) -> Self {
+        Self { result: result as i64, in_window: in_window != 0 }
     }
+
+    /// Encodes the message.
+    pub fn to_bytes(self) -> [u8; Self::BYTES] {
+        to_bytes(self.to_words())
+    }
+
+    /// Decodes a message. Returns `None` if its length is wrong.
+    pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        to_words(bytes).map(Self::from_words)
+    }
+}
+
+fn to_bytes<const WORDS: usize, const BYTES: usize>(words: [u64; WORDS]) -> [u8; BYTES] {
+    let mut bytes = [0; BYTES];
+    for (word, bytes) in words.into_iter().zip(bytes.as_chunks_mut::<8>().0) {
+        *bytes = word.to_le_bytes();
+    }
+    bytes
+}
+
+fn to_words<const WORDS: usize>(bytes: &[u8]) -> Option<[u64; WORDS]> {
+    let (words, rest) = bytes.as_chunks::<8>();
+    let words: &[[u8; 8]; WORDS] = words.try_into().ok().filter(|_| rest.is_empty())?;
+    Some(words.map(u64::from_le_bytes))
 }
 
 /// The magic number at the start of a [`FileHeader`].

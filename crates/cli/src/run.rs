@@ -82,7 +82,7 @@ impl Run {
         let card = self.card()?;
         let folder = RunFolder::create().context("cannot create a directory for the sockets")?;
         if self.explain {
-            fs::create_dir(folder.calls()).context("cannot create a directory for the report")?;
+            folder.create_calls().context("cannot create a directory for the report")?;
         }
         let status = match self.exclusive {
             true => self.run_exclusively(&card, &folder, &program, &library)?,
@@ -110,7 +110,8 @@ impl Run {
         library: &Path,
     ) -> Result<ExitStatus> {
         let device = Device::new(card.open()?, self.options()).context(NOT_SERVED)?;
-        let broker = Broker::start(device, &folder.broker()).context("cannot start the broker")?;
+        let broker = folder.broker().and_then(|path| Broker::start(device, &path));
+        let broker = broker.context("cannot start the broker")?;
         let process = std::process::id().to_string();
         let variables = [(BROKER_VARIABLE, broker.path().into()), (BROKER_PID_VARIABLE, process.into())];
         self.start(program, library, folder, &variables)

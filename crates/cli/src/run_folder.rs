@@ -1,8 +1,8 @@
 //! The directory of `xdma run`, and the removal of directories that killed processes left behind.
 
-use std::fs::{self, File, OpenOptions, Permissions};
+use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
 use std::io;
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use tempfile::TempDir;
 
@@ -12,8 +12,9 @@ const PREFIX: &str = "xdma-run-";
 const CALLS: &str = "calls";
 /// The file that a program locks while it uses the card with `--exclusive`.
 const LOCK: &str = "lock";
-/// The permissions of the directory.
+/// The permissions of the directory, at first and while a broker serves programs.
 const MODE: u32 = 0o700;
+const REACHABLE: u32 = 0o711;
 
 /// A private directory, which is removed when dropped. A lock on it shows other processes that its owner is alive.
 pub struct RunFolder {
@@ -42,9 +43,11 @@ impl RunFolder {
         }
     }
 
-    /// Returns the path of the broker's socket.
-    pub fn broker(&self) -> PathBuf {
-        self.folder.path().join("broker")
+    /// Returns the path of the broker's socket. A program that changes its user can still reach it. The broker checks who
+    /// connects.
+    pub fn broker(&self) -> io::Result<PathBuf> {
+        fs::set_permissions(self.folder.path(), Permissions::from_mode(REACHABLE))?;
+        Ok(self.folder.path().join("broker"))
     }
 
     /// Returns the path of an emulated card's socket.
@@ -58,6 +61,11 @@ impl RunFolder {
 
     pub fn calls(&self) -> PathBuf {
         self.folder.path().join(CALLS)
+    }
+
+    /// Creates the directory of [`calls`](Self::calls), only for this user.
+    pub fn create_calls(&self) -> io::Result<()> {
+        DirBuilder::new().mode(MODE).create(self.calls())
     }
 }
 
@@ -77,7 +85,8 @@ fn remove_if_stale(path: &Path, user: u32) -> io::Result<()> {
     let folder =
         options.read(true).custom_flags(nix::libc::O_DIRECTORY | nix::libc::O_NOFOLLOW).open(path)?;
     let status = folder.metadata()?;
-    if status.uid() != user || status.mode() & 0o777 != MODE || folder.try_lock().is_err() {
+    let is_own = status.uid() == user && [MODE, REACHABLE].contains(&(status.mode() & 0o777));
+    if !is_own || folder.try_lock().is_err() {
         return Ok(());
     }
     if File::open(path.join(LOCK)).is_ok_and(|lock| lock.try_lock().is_err()) {
@@ -89,8 +98,6 @@ fn remove_if_stale(path: &Path, user: u32) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::fs::DirBuilder;
-    use std::os::unix::fs::DirBuilderExt;
 
     fn folder(parent: &Path, name: &str) -> PathBuf {
         let path = parent.join(name);

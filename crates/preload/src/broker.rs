@@ -1,7 +1,7 @@
 //! The connections to the broker. Each thread that makes calls has its own.
 
 use crate::window::Shared;
-use crate::{errno, real, table};
+use crate::{cancel, errno, real, table};
 use libc::{c_int, c_void};
 use std::cell::Cell;
 use std::fs::File;
@@ -33,7 +33,7 @@ struct Connection {
 
 thread_local! {
     /// Empty while a request is in progress. A signal handler that makes a call in the meantime uses a connection of its own.
-    static CONNECTION: Cell<Option<Connection>> = const { Cell::new(None) };
+    static CONNECTION: Cell<Option<Box<Connection>>> = const { Cell::new(None) };
 }
 
 /// Invalidates the connections of all threads, in a child process or when the program has replaced a connection's file
@@ -48,13 +48,14 @@ impl Drop for Connection {
         if table::is_internal_with(self.socket, self.id) {
             table::clear(self.socket);
             // SAFETY: the socket belongs to this library.
-            unsafe { real::close(self.socket) };
+            cancel::disabled(|| unsafe { real::close(self.socket) });
         }
     }
 }
 
 impl Connection {
-    fn new() -> Result<Self, c_int> {
+    #[cold]
+    fn new() -> Result<Box<Self>, c_int> {
         let path = BROKER.get_or_init(|| Some(std::env::var_os("XDMA_BROKER")?.into_encoded_bytes()));
         let path = path.as_deref().ok_or(libc::ENOENT)?;
         // SAFETY: a zeroed address is valid.
@@ -89,7 +90,7 @@ impl Connection {
                 match libc::connect(socket, (&raw const address).cast(), length) {
                     0 => {
                         this.share()?;
-                        return Ok(this);
+                        return Ok(Box::new(this));
                     }
                     _ if errno::get() == libc::EINTR => {}
                     // The broker has exited, so the card is no longer available.
@@ -111,17 +112,24 @@ impl Connection {
         Ok(())
     }
 
-    fn call(&self, request: &Request) -> Result<(i64, Option<c_int>), c_int> {
-        let Some(shared) = &self.shared else {
-            let (result, [file, ..]) = self.call_over_socket(request)?;
-            return Ok((result, file.map(IntoRawFd::into_raw_fd)));
-        };
-        let result = shared.call(request, self.socket)?;
-        let has_file = result >= 0 && matches!(request.operation, Operation::Open | Operation::Map);
-        if !has_file {
-            return Ok((result, None));
+    /// Executes a request whose reply has no file descriptor.
+    #[inline]
+    fn call(&self, request: &Request) -> Result<i64, c_int> {
+        match &self.shared {
+            Some(shared) => shared.call(request, self.socket),
+            None => cancel::disabled(|| self.call_over_socket(request)).map(|(result, _)| result),
         }
-        let (_, [file, ..]) = self.receive().map_err(|_| libc::ENODEV)?;
+    }
+
+    /// Executes a request whose reply may have a file descriptor.
+    fn call_for_descriptor(&self, request: &Request) -> Result<(i64, Option<c_int>), c_int> {
+        let (result, [file, ..]) = match &self.shared {
+            None => self.call_over_socket(request)?,
+            Some(shared) => match shared.call(request, self.socket)? {
+                error if error < 0 => return Ok((error, None)),
+                _ => self.receive().map_err(|_| libc::ENODEV)?,
+            },
+        };
         Ok((result, file.map(IntoRawFd::into_raw_fd)))
     }
 
@@ -188,16 +196,30 @@ impl Connection {
     }
 }
 
-/// Executes a request. Returns the result or a negative errno, and the file descriptor in the reply, if any.
-pub fn call(request: &Request) -> Result<(i64, Option<c_int>), c_int> {
-    let generation = GENERATION.load(Ordering::Relaxed);
-    // While a thread exits, its connection may already have been destroyed.
-    let existing = CONNECTION.try_with(Cell::take).ok().flatten();
-    let connection = match existing.filter(|connection| connection.generation == generation) {
-        Some(connection) => connection,
-        None => Connection::new()?,
+/// Executes a request whose reply has no file descriptor. Returns the result.
+#[inline]
+pub fn call(request: &Request) -> Result<i64, c_int> {
+    with_connection(|connection| connection.call(request))
+}
+
+/// Executes a request. Returns the result, and the file descriptor in the reply, if any.
+pub fn call_for_descriptor(request: &Request) -> Result<(i64, Option<c_int>), c_int> {
+    with_connection(|connection| connection.call_for_descriptor(request))
+}
+
+/// Passes this thread's connection to `body`. If `body` fails, the connection is closed.
+#[inline]
+fn with_connection<R>(body: impl Fn(&Connection) -> Result<R, c_int>) -> Result<R, c_int> {
+    let call = |place: &Cell<Option<Box<Connection>>>| {
+        let generation = GENERATION.load(Ordering::Relaxed);
+        let connection = match place.take() {
+            Some(connection) if connection.generation == generation => connection,
+            _ => cancel::disabled(Connection::new)?,
+        };
+        let result = body(&connection)?;
+        place.set(Some(connection));
+        Ok(result)
     };
-    let result = connection.call(request)?;
-    let _ = CONNECTION.try_with(|slot| slot.set(Some(connection)));
-    Ok(result)
+    // While a thread exits, its connection may already have been destroyed.
+    CONNECTION.try_with(call).unwrap_or_else(|_| call(&Cell::new(None)))
 }

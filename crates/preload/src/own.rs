@@ -6,8 +6,9 @@ use libc::c_int;
 use std::cell::Cell;
 use std::mem::MaybeUninit;
 use xdma::card::Card;
-use xdma::memory::Buffer;
+use xdma::memory::{Buffer, DmaMemory};
 use xdma::regs::Direction;
+use xdma::unstable::memory::pointer;
 use xdma_chardev::{Caller, Errno, InPlace};
 
 /// Page size for probing memory.
@@ -54,15 +55,11 @@ impl Caller for Own {
     }
 
     fn copy_out(&self, address: u64, from: &Buffer, length: u64) -> Result<(), Errno> {
-        if !ranges::is_writable(address, length) {
-            let mut bounce = vec![0u8; length as usize];
-            from.read(0, &mut bounce).map_err(|_| Errno::IO)?;
-            return self.write(address, &bounce);
+        if length > from.byte_len() {
+            return Err(Errno::IO);
         }
-        // SAFETY: the program has passed this memory for the result of its call, and it was writable when the kernel last copied
-        // to it.
-        let to = unsafe { std::slice::from_raw_parts_mut(address as *mut u8, length as usize) };
-        from.read(0, to).map_err(|_| Errno::IO)
+        // SAFETY: the buffer has that many bytes, and is not used afterwards. No reference to them is made.
+        unsafe { copy_out(address, pointer(from), length) }.map_err(Errno::from_raw_os_error)
     }
 
     fn probe(&self, address: u64, length: u64) -> Result<(), Errno> {
@@ -80,10 +77,14 @@ impl Caller for Own {
         Ok(())
     }
 
-    fn in_place(&self, card: &Card, address: u64, length: u64, direction: Direction) -> Option<InPlace> {
+    fn in_place(&self, card: &Card, address: u64, length: u64, direction: Direction) -> Option<InPlace<'_>> {
         let memory = heap::in_place(card, address as usize, length as usize, direction)?;
         explain::note_in_place();
         Some(memory)
+    }
+
+    fn begin_wait(&self) {
+        self.signals.block();
     }
 
     fn is_cancelled(&self) -> bool {
@@ -92,17 +93,22 @@ impl Caller for Own {
 }
 
 impl Signals {
+    /// Blocks the thread's signals until this is dropped. Returns the previous mask.
+    pub fn block(&self) -> libc::sigset_t {
+        self.mask.get().unwrap_or_else(|| {
+            let mask = block_signals();
+            self.mask.set(Some(mask));
+            mask
+        })
+    }
+
     /// Returns whether the call is interrupted: by a signal whose handler does not restart calls or that terminates the
     /// process, or by the cancellation of the thread. Runs the handlers of other signals.
     pub fn interrupt(&self) -> bool {
         if cancel::is_requested() {
             return true;
         }
-        let mask = self.mask.get().unwrap_or_else(|| {
-            let mask = block_signals();
-            self.mask.set(Some(mask));
-            mask
-        });
+        let mask = self.block();
         let mut continues = false;
         for signal in pending(&mask) {
             match effect(signal) {

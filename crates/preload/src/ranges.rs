@@ -1,20 +1,27 @@
 //! Ranges of this process's memory that are known to be accessible.
 //!
 //! When the kernel has copied data from or to a buffer, later calls with the same buffer access it directly, without the
-//! kernel's check. A function that changes mappings clears all ranges. This library does not notice memory that the C library
-//! itself unmaps in `free`. A program that passes such memory to a later call is terminated with SIGSEGV instead of receiving
-//! EFAULT.
+//! kernel's check. A function that changes mappings clears all ranges, and so does one that frees memory which the C library may
+//! unmap. Not noticed are heaps of other threads than the main one, which the C library unmaps as a whole when they are empty. A
+//! program that passes such memory to a later call is terminated with SIGSEGV instead of receiving EFAULT.
 
 use crate::{heap, real};
 use libc::{c_int, c_void};
 use std::cell::Cell;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 /// Number of ranges that each thread remembers.
 const RANGES: usize = 8;
 
 /// Number of changes to this process's mappings.
 static CHANGES: AtomicU64 = AtomicU64::new(0);
+
+/// Whether a range was ever recorded.
+static USED: AtomicBool = AtomicBool::new(false);
+
+/// Size in bytes of the smallest block that the C library maps on its own, unless the program has changed it (`mallopt`). It
+/// returns memory at the end of its heap when at least this much is free.
+const MAPPED: usize = 128 << 10;
 
 #[derive(Clone, Copy)]
 struct Range {
@@ -63,6 +70,7 @@ fn is_known(address: u64, length: u64, writable: bool) -> bool {
 
 /// Records that a range is accessible.
 pub fn add(address: u64, length: u64, writable: bool) {
+    USED.store(true, Ordering::Relaxed);
     let changes = CHANGES.load(Ordering::Acquire);
     let range = Range { start: address, end: address.saturating_add(length), changes, writable };
     // As above.
@@ -76,6 +84,27 @@ pub fn add(address: u64, length: u64, writable: bool) {
 /// Clears the ranges of all threads.
 fn clear() {
     CHANGES.fetch_add(1, Ordering::Release);
+}
+
+/// Executes a function that frees the C library's block `memory`, or moves it. Clears the ranges if the C library may have
+/// unmapped memory.
+///
+/// # Safety
+///
+/// `memory` must be null or a block of the C library.
+#[inline]
+pub unsafe fn while_freeing<R>(memory: *mut c_void, free: impl FnOnce() -> R) -> R {
+    if !USED.load(Ordering::Relaxed) {
+        return free();
+    }
+    // SAFETY: the caller's contract. With the argument 0, `sbrk` changes nothing and makes no system call.
+    let (is_mapped, end) = unsafe { (real::malloc_usable_size(memory) >= MAPPED, libc::sbrk(0)) };
+    let result = free();
+    // SAFETY: as above.
+    if is_mapped || unsafe { libc::sbrk(0) } < end {
+        clear();
+    }
+    result
 }
 
 /// Defines functions that change the mappings of a range.

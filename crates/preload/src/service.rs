@@ -8,7 +8,7 @@ use xdma_chardev::Request;
 pub fn call_for_descriptor(request: &Request) -> (i64, Option<c_int>) {
     let result = cancel::disabled(|| match exclusive::settings() {
         Some(settings) => exclusive::call_for_descriptor(settings, request),
-        None => broker::call(request),
+        None => broker::call_for_descriptor(request),
     });
     result.unwrap_or_else(|errno| (-i64::from(errno), None))
 }
@@ -19,5 +19,5 @@ pub fn call(request: &Request) -> i64 {
     if exclusive::settings().is_some() {
         return cancel::disabled(|| exclusive::call(request));
     }
-    call_for_descriptor(request).0
+    broker::call(request).unwrap_or_else(|errno| -i64::from(errno))
 }

@@ -4,7 +4,7 @@
 use crate::open::{device, open_device};
 use crate::{errno, explain, real};
 use libc::{c_char, c_int, c_void, mode_t, pid_t};
-use std::ffi::CStr;
+use std::ffi::{CStr, CString};
 use std::fs::File;
 use std::io::Read;
 use std::os::unix::ffi::OsStrExt;
@@ -119,6 +119,86 @@ fn is_static(path: &Path) -> bool {
     let mut start = vec![];
     let read = File::open(path).and_then(|file| file.take(HEADERS).read_to_end(&mut start));
     read.is_ok() && start.starts_with(b"\x7fELF") && !has_interpreter(&start)
+}
+
+/// The registers that pass the first arguments of a function.
+type Registers = [*const c_char; 6];
+
+/// Returns the argument with the number `at` of a function with a variable number of arguments, all of which are pointers.
+///
+/// # Safety
+///
+/// The pointers are those of `variadic`, and the function has that many arguments.
+unsafe fn argument(registers: &Registers, stack: *const *const c_char, at: usize) -> *const c_char {
+    match registers.get(at) {
+        Some(argument) => *argument,
+        // SAFETY: the caller's contract.
+        None => unsafe { *stack.add(at - registers.len()) },
+    }
+}
+
+/// Defines functions with a variable number of arguments, the first of which is the path of a program to start. Rust cannot
+/// define them itself. Each passes its arguments to a function, which returns the address of the C library's function, and then
+/// jumps there.
+macro_rules! variadic {
+    ($($name:ident, $check:ident, $environment:expr;)*) => {$(
+        #[unsafe(naked)]
+        #[unsafe(no_mangle)]
+        unsafe extern "C" fn $name() {
+            std::arch::naked_asm!(
+                "lea rax, [rsp + 8]",
+                "push r9", "push r8", "push rcx", "push rdx", "push rsi", "push rdi",
+                "mov rdi, rsp",
+                "mov rsi, rax",
+                "sub rsp, 8",
+                "call {}",
+                "add rsp, 8",
+                "pop rdi", "pop rsi", "pop rdx", "pop rcx", "pop r8", "pop r9",
+                "jmp rax",
+                sym $check,
+            )
+        }
+
+        unsafe extern "C" fn $check(registers: &Registers, stack: *const *const c_char) -> *mut c_void {
+            static REAL: real::Real = real::Real::new(match CStr::from_bytes_with_nul(concat!(stringify!($name), "\0").as_bytes()) {
+                Ok(name) => name,
+                Err(_) => panic!("a function name contains no NUL byte"),
+            });
+            let environment: unsafe fn(&Registers, *const *const c_char) -> *const *const c_char = $environment;
+            // SAFETY: the caller's contract is that of the C library's function.
+            unsafe { check_program(registers[0], environment(registers, stack)) };
+            REAL.address()
+        }
+    )*};
+}
+
+variadic! {
+    // SAFETY: the C library defines the variable.
+    execl, check_execl, |_, _| unsafe { environ };
+    // SAFETY: as above.
+    execlp, check_execlp, |_, _| unsafe { environ };
+    execle, check_execle, |registers, stack| {
+        // SAFETY: the arguments end with a null pointer, and the environment follows.
+        let mut ends = (1..).filter(|at| unsafe { argument(registers, stack, *at) }.is_null());
+        // SAFETY: as above.
+        ends.next().map_or(std::ptr::null(), |end| unsafe { argument(registers, stack, end + 1) }.cast())
+    };
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn fexecve(
+    fd: c_int,
+    arguments: *const *const c_char,
+    environment: *const *const c_char,
+) -> c_int {
+    let link =
+        explain::is_enabled().then(|| std::fs::read_link(format!("/proc/self/fd/{fd}")).ok()).flatten();
+    let path = link.and_then(|path| CString::new(path.into_os_string().into_encoded_bytes()).ok());
+    // SAFETY: the caller's contract is that of the C library's function.
+    unsafe {
+        check_program(path.as_deref().map_or(std::ptr::null(), CStr::as_ptr), environment);
+        real::fexecve(fd, arguments, environment)
+    }
 }
 
 /// Defines functions that start a program.

@@ -1,16 +1,16 @@
 //! The memory that a thread shares with the broker: the slot for requests, and windows for data.
 
 use crate::own::{self, Signals};
-use crate::{errno, real};
+use crate::{cancel, errno, real};
 use libc::{c_int, c_void};
 use std::fs::File;
 use std::os::fd::AsRawFd;
 use std::ptr::null_mut;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use xdma_chardev::{Operation, Reply, Request, Slot, USES_WINDOW, WINDOW};
 
-/// How long a call sleeps before it checks for signals and for the end of the broker: initially, and later.
-const SLICES: [Duration; 2] = [Duration::from_millis(2), Duration::from_millis(5)];
+/// How long a call sleeps before it checks for signals and for the end of the broker.
+const SLICE: Duration = Duration::from_millis(5);
 
 pub struct Shared {
     slot: Slot,
@@ -49,46 +49,60 @@ impl Shared {
         Some(Self { slot: Slot::map(slot).ok()?, windows: [h2c?, c2h?] })
     }
 
-    /// Executes a request. `socket` is the connection to the broker.
+    /// Executes a request. `socket` is the connection to the broker. Contains no cancellation point on its shortest path.
+    #[inline]
     pub fn call(&self, request: &Request, socket: c_int) -> Result<i64, c_int> {
         let mut request = *request;
-        if request.operation.is_transfer() {
-            self.prepare(&mut request)?;
+        // A bad buffer ends the call, but not the connection.
+        if request.operation.is_transfer()
+            && let Err(errno) = self.prepare(&mut request)
+        {
+            return Ok(-i64::from(errno));
         }
         let reply = self.exchange(&request, socket)?;
         if reply.in_window && reply.result > 0 {
             let length = (reply.result as u64).min(request.length).min(WINDOW);
-            // SAFETY: as above.
-            unsafe { own::copy_out(request.address, self.windows[1].0, length) }?;
+            // SAFETY: the window has at least that many bytes, and only this thread uses it.
+            if let Err(errno) = unsafe { own::copy_out(request.address, self.windows[1].0, length) } {
+                return Ok(-i64::from(errno));
+            }
         }
         Ok(reply.result)
     }
 
     /// Copies the data of a write to the window, if the window is used and large enough.
+    #[inline]
     fn prepare(&self, request: &mut Request) -> Result<(), c_int> {
         if !(1..=WINDOW).contains(&request.length) {
             request.flags &= !USES_WINDOW;
         }
         let is_write = matches!(request.operation, Operation::Write | Operation::WriteAt);
         if is_write && request.flags & USES_WINDOW != 0 {
-            // SAFETY: the window has at least that many bytes, and only this thread uses it.
+            // SAFETY: as above.
             unsafe { own::copy_in(request.address, self.windows[0].0, request.length) }?;
         }
         Ok(())
     }
 
     /// Passes a request to the broker, and waits for the reply.
+    #[inline]
     fn exchange(&self, request: &Request, socket: c_int) -> Result<Reply, c_int> {
         self.slot.send(request);
-        if let Some(reply) = self.slot.receive(Instant::now() + SLICES[0]) {
-            return Ok(reply);
+        match self.slot.receive_soon() {
+            Some(reply) => Ok(reply),
+            None => cancel::disabled(|| self.receive(socket)),
         }
+    }
+
+    /// Sleeps until the reply is complete. The thread's signals are blocked, so that each is examined before its handler runs.
+    #[cold]
+    fn receive(&self, socket: c_int) -> Result<Reply, c_int> {
         let signals = Signals::default();
         loop {
             if signals.interrupt() {
                 self.slot.cancel();
             }
-            if let Some(reply) = self.slot.receive(Instant::now() + SLICES[1]) {
+            if let Some(reply) = self.slot.receive(SLICE) {
                 return Ok(reply);
             }
             if has_hung_up(socket) {

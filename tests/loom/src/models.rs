@@ -11,7 +11,7 @@ use loom::sync::Arc;
 use loom::sync::atomic::Ordering;
 use loom::thread;
 
-const MISSED_WAKEUP: &str = "the driver sleeps forever";
+pub const MISSED_WAKEUP: &str = "a thread sleeps forever";
 
 /// Waits until the card has written `count` back.
 fn wait<O: Orderings>(shared: &Shared, count: u32) {
@@ -150,13 +150,13 @@ fn sleep(arms_first: bool) {
     assert!(done || interrupts, "{MISSED_WAKEUP}");
 }
 
-fn holds(model: fn()) {
+pub fn holds(model: fn()) {
     let mut builder = loom::model::Builder::new();
     builder.preemption_bound = Some(3);
     builder.check(model);
 }
 
-fn fails(model: fn()) {
+pub fn fails(model: fn()) {
     let reason = std::panic::catch_unwind(|| holds(model)).expect_err("loom found nothing wrong");
     let text = reason.downcast_ref::<String>().map(String::as_str).or(reason.downcast_ref::<&str>().copied());
     // Fail if loom gave up for another reason, such as the size of the model.

@@ -123,6 +123,9 @@ fn what_is_not_supported_is_explained() {
     elf[..5].copy_from_slice(b"\x7fELF\x02");
     fs::write(&program, elf).unwrap();
     fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
+    for copy in ["execl", "execlp", "execle", "fexecve"] {
+        fs::copy(&program, folder.path().join(copy)).unwrap();
+    }
     let python = "import ctypes, fcntl, mmap, os
 f = os.open('/dev/xdma0_h2c_0', os.O_RDWR)
 u = os.open('/dev/xdma0_user', os.O_RDWR)
@@ -137,14 +140,24 @@ assert library.lio_listio(0, (ctypes.c_void_p * 2)(None, ctypes.addressof(reques
 library.fopen.restype = library.freopen.restype = ctypes.c_void_p
 stream = ctypes.c_void_p(library.fopen(b'/dev/null', b'w'))
 assert not library.freopen(b'/dev/xdma0_h2c_0', b'w', stream)
+text, end = (lambda name: ctypes.c_char_p(name.encode())), ctypes.c_void_p(None)
+arguments = [text(str(number)) for number in range(9)]
+# None of these programs can be started. `execlp` then starts a shell.
+assert library.execl(text('./execl'), *arguments, end) == -1
+if os.fork() == 0: os._exit(library.execlp(text('./execlp'), text('execlp'), end))
+os.wait()
+empty = (ctypes.c_void_p * 1)(None)
+assert library.execle(text('./execle'), *arguments, end, empty) == -1
+assert library.fexecve(os.open('fexecve', os.O_RDONLY), empty, empty) == -1
 ";
     let file = folder.path().join("program.py");
     fs::write(&file, python).unwrap();
     let ended = script(
         "--explain",
         &format!(
-            "test -e /dev/xdma0_xvc; {} 2>/dev/null; env -i true; python3 {}",
+            "test -e /dev/xdma0_xvc; {} 2>/dev/null; env -i true; cd {}; python3 {}",
             program.display(),
+            folder.path().display(),
             file.display()
         ),
     );
@@ -152,6 +165,10 @@ assert not library.freopen(b'/dev/xdma0_h2c_0', b'w', stream)
     for text in [
         "/dev/xdma0_xvc is not a device file",
         "static, which is statically linked",
+        "started ./execl, which is statically linked",
+        "started ./execlp, which is statically linked",
+        "started ./execle in an environment whose LD_PRELOAD lacks",
+        "/fexecve in an environment whose LD_PRELOAD lacks",
         "ioctl 0x7177 on h2c_0 is unknown",
         "mmap of user needs vfio-pci",
         "sendfile on ",

@@ -1,7 +1,7 @@
 //! The C library's functions for memory.
 
 use super::{PAGE, allocate, block, free as free_block};
-use crate::{errno, real};
+use crate::{errno, ranges, real};
 use libc::{c_int, c_void};
 use std::ptr::null_mut;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -43,7 +43,7 @@ unsafe fn free_real(memory: *mut c_void) {
         return;
     }
     // SAFETY: see above.
-    unsafe { real::free(memory) };
+    unsafe { ranges::while_freeing(memory, || real::free(memory)) };
     IS_KNOWN.store(true, Ordering::Relaxed);
 }
 
@@ -64,7 +64,7 @@ unsafe extern "C" fn realloc(memory: *mut c_void, size: usize) -> *mut c_void {
                 }
                 new
             }
-            None => real::realloc(memory, size),
+            None => ranges::while_freeing(memory, || real::realloc(memory, size)),
         }
     }
 }

@@ -70,7 +70,12 @@ fn size_of_pinned(memory: &PinnedMemory) -> usize {
 /// Returns the memory for a transfer in place, or `None` if the data must be copied. The card is open in this process, so the
 /// block and its pins do not belong to a parent process.
 #[inline]
-pub fn in_place(card: &Card, address: usize, length: usize, direction: Direction) -> Option<InPlace> {
+pub fn in_place(
+    card: &Card,
+    address: usize,
+    length: usize,
+    direction: Direction,
+) -> Option<InPlace<'static>> {
     let block = super::block(address)?;
     let offset = address - block.start().addr();
     if length > block.size() - offset {

@@ -2,6 +2,7 @@
 #define _GNU_SOURCE
 #include <dirent.h>
 #include <fcntl.h>
+#include <malloc.h>
 #include <poll.h>
 #include <pthread.h>
 #include <signal.h>
@@ -10,6 +11,7 @@
 #include <sys/epoll.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/sendfile.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -561,6 +563,72 @@ static void check_cancelled(void)
 	CHECK(pread(c, b, PAGE, 0) == PAGE);
 }
 
+// Memory that the C library unmaps when it is freed.
+static void check_freed(void)
+{
+	int h = file("/dev/xdma0_h2c_0", O_RDWR), c = file("/dev/xdma0_c2h_0", O_RDWR);
+	CHECK(mallopt(M_MMAP_THRESHOLD, 1 << 17));
+	for (int moves = 0; moves < 2; moves++) {
+		char *volatile b = malloc(1 << 20), *volatile old = b;
+		memset(b, 'z', 1 << 20);
+		for (int i = 0; i < 2; i++)
+			CHECK(pwrite(h, b, PAGE, 0) == PAGE && pread(c, b, PAGE, 0) == PAGE);
+		if (moves)
+			CHECK((b = realloc(b, 1 << 30)));
+		else
+			free(b);
+		if (b == old && moves)
+			continue; // it grew where it was
+		FAILS(pwrite(h, old, PAGE, 0), EFAULT);
+		FAILS(pread(c, old, PAGE, 0), EFAULT);
+	}
+}
+
+#define THREADS 1100
+static pthread_barrier_t all;
+
+static void *read_with_all(void *fd)
+{
+	char b[PAGE];
+	CHECK(pread(*(int *)fd, b, PAGE, 0) == PAGE);
+	pthread_barrier_wait(&all);
+	return NULL;
+}
+
+// More threads than there were connections in earlier versions, all of them at the same time.
+static void check_many(void)
+{
+	static pthread_t threads[THREADS];
+	struct rlimit limit;
+	int c = file("/dev/xdma0_c2h_0", O_RDWR);
+	CHECK(getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_max >= 2048);
+	limit.rlim_cur = limit.rlim_max;
+	CHECK(setrlimit(RLIMIT_NOFILE, &limit) == 0);
+	pthread_attr_t small;
+	CHECK(pthread_attr_init(&small) == 0 && pthread_attr_setstacksize(&small, 1 << 17) == 0);
+	CHECK(pthread_barrier_init(&all, NULL, THREADS) == 0);
+	for (int i = 0; i < THREADS; i++)
+		CHECK(pthread_create(&threads[i], &small, read_with_all, &c) == 0);
+	for (int i = 0; i < THREADS; i++)
+		CHECK(pthread_join(threads[i], NULL) == 0);
+}
+
+static void *write_as_other(void *fd)
+{
+	static char b[PAGE];
+	CHECK(pwrite(*(int *)fd, b, PAGE, 0) == PAGE);
+	return NULL;
+}
+
+// A thread whose first call follows a change of the user.
+static void check_user(void)
+{
+	pthread_t thread;
+	int h = file("/dev/xdma0_h2c_0", O_RDWR);
+	CHECK(setgid(65534) == 0 && setuid(65534) == 0);
+	CHECK(pthread_create(&thread, NULL, write_as_other, &h) == 0 && pthread_join(thread, NULL) == 0);
+}
+
 int main(int argc, char **argv)
 {
 	static const struct {
@@ -571,7 +639,7 @@ int main(int argc, char **argv)
 		{ "fault", check_fault }, { "lengths", check_lengths }, { "others", check_others }, { "vectors", check_vectors },
 		{ "ioctls", check_ioctls }, { "perf", check_perf }, { "aperture", check_aperture }, { "offline", check_offline }, { "registers", check_registers }, { "info", check_info }, { "maps", check_maps }, { "bypass", check_bypass },
 		{ "descriptors", check_descriptors }, { "closed", check_closed }, { "numbers", check_numbers }, { "exit", check_exit }, { "exited", check_exited }, { "exec", check_exec }, { "events", check_events }, { "timeout", check_timeout },
-		{ "failure", check_failure }, { "interrupted", check_interrupted }, { "restarted", check_restarted }, { "cancelled", check_cancelled },
+		{ "failure", check_failure }, { "interrupted", check_interrupted }, { "freed", check_freed }, { "many", check_many }, { "user", check_user }, { "restarted", check_restarted }, { "cancelled", check_cancelled },
 	};
 	if (argc == 3 && !strcmp(argv[1], "inherited")) {
 		check_inherited(atoi(argv[2]));

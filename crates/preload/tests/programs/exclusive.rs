@@ -74,9 +74,12 @@ fn a_child_that_outlives_the_program_does_not_keep_the_card() {
 import os, sys
 h = os.open('/dev/xdma0_h2c_0', os.O_RDWR)
 os.pwrite(h, b'text', 0)
+started = os.pipe()
 if os.fork() == 0:
+    os.write(started[1], b'x')
     sys.stdin.read()
     os._exit(0)
+os.read(started[0], 1) # until then, the child may not have closed its copies of the driver's descriptors
 {end}
 "
         );

@@ -1,7 +1,9 @@
 //! The semantics of the kernel module, call by call, on memory-mapped channels.
 
-use crate::support::{Bench, TIMEOUT};
-use std::os::unix::process::ExitStatusExt;
+use crate::support::{Bench, TIMEOUT, check, library};
+use std::fs::Permissions;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::time::{Duration, Instant};
 use xdma::regs::Direction;
 use xdma_emulated_card::emulator::faults::{FaultDuration, Kind};
@@ -70,8 +72,9 @@ fn a_transfer_that_hangs_times_out() {
 fn a_failed_transfer_returns_an_error_immediately() {
     for bench in Bench::all_with_memory() {
         bench.emulated.inject(Kind::BadMagic.on(Direction::H2C, 0)).unwrap();
+        let program = bench.compile("calls.c");
         let begin = Instant::now();
-        calls(&bench, &["failure"]);
+        check(bench.command(program).arg("failure").output().unwrap());
         assert!(begin.elapsed() < TIMEOUT);
         calls(&bench, &["lengths"]);
     }
@@ -87,6 +90,35 @@ fn a_signal_interrupts_a_call_unless_its_handler_restarts_calls() {
         bench.emulated.inject(hang()).unwrap();
         calls(&bench, &["restarted"]);
     }
+}
+
+/// With `--exclusive`, large blocks are never unmapped.
+#[test]
+fn freed_memory_is_a_bad_address() {
+    calls(&Bench::memory(), &["freed"]);
+}
+
+#[test]
+fn more_than_a_thousand_threads_call_at_once() {
+    Bench::all_with_memory().iter().for_each(|bench| calls(bench, &["many"]));
+}
+
+/// The broker serves a process that has changed its user, but no process that was always another user's.
+#[test]
+fn a_process_keeps_its_access_when_it_changes_its_user() {
+    if std::fs::metadata("/proc/self").unwrap().uid() != 0 {
+        return println!("skipped: only the administrator can change the user");
+    }
+    let bench = Bench::memory();
+    std::fs::set_permissions(bench.folder.path(), Permissions::from_mode(0o711)).unwrap();
+    calls(&bench, &["user"]);
+    // A copy that the other user can read.
+    let copy = bench.folder.path().join("library.so");
+    std::fs::copy(library(), &copy).unwrap();
+    let mut stranger = bench.command(bench.compile("calls.c"));
+    let output = stranger.arg("open").env("LD_PRELOAD", &copy).uid(65534).output().unwrap();
+    // The dynamic linker would report a library that it cannot load.
+    assert!(!output.status.success() && output.stderr.is_empty(), "{output:?}");
 }
 
 /// A cancelled thread ends with its call, and leaves the channels usable.
