@@ -1213,7 +1213,7 @@ xdma_status xdma_buffer_close(struct xdma_buffer *buffer);
  * Reads a register of the XDMA core, or of the MSM design, by its name, into `value`.
  *
  * `block` is one of h2c0 to h2c3, c2h0 to c2h3, irq, config, h2c0_sgdma to c2h3_sgdma, sgdma_common and msm; `name` is the name of the
- * register in that block, such as "status", or "channel_vectors[1]" for an element of an array. xdma_registers_describe lists them; the
+ * register in that block, such as `status`, or `channel_vectors[1]` for an element of an array. xdma_registers_describe lists them; the
  * case of letters does not matter. The call reads the whole block. Numbers of 64 bits are read as one register.
  *
  * Any thread may call this, also while channels are in use.
