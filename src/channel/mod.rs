@@ -25,17 +25,17 @@
 //!
 //! | operation | instructions |
 //! |---|---|
-//! | running a program again and polling it once, chain ring | 177, with one status read and six register writes |
-//! | the same, credits ring | 146, with one register write |
-//! | submitting one transfer and waiting for it once it is done, chain ring | 198 |
-//! | the same, credits ring | 167 |
-//! | the same, chain ring, with 16 or 250 transfers in flight | 290 |
+//! | running a program again and polling it once, chain ring | 161, with one status read and six register writes |
+//! | the same, credits ring | 133, with one register write |
+//! | submitting one transfer and waiting for it once it is done, chain ring | 178 |
+//! | the same, credits ring | 154 |
+//! | the same, chain ring, with 16 or 250 transfers in flight | 270 |
 //! | building a chain, per descriptor | 37 |
 //!
 //! These include 9 instructions for the statistics that other processes can read ([`Stats`]), and 3 to 6 for the counts of
 //! register accesses ([`counts`](crate::bus::counts)).
 //!
-//! Instructions that the compiler inlines into the caller are not included. With them, one transfer takes 242 instructions in a
+//! Instructions that the compiler inlines into the caller are not included. With them, one transfer takes 229 instructions in a
 //! guest under `vfio-pci` (`cargo xtask bench-vm`).
 //!
 //! Neither submitting nor polling takes a lock or allocates (`cargo test --test allocations`), and neither enters the kernel
