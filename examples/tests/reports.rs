@@ -26,9 +26,7 @@ fn report(example: &str, options: &str) -> Result<Value> {
     let output = Command::new(program(example)?).arg("--json").args(options.split_whitespace()).output()?;
     let errors = String::from_utf8_lossy(&output.stderr);
     ensure!(output.status.success(), "{example} {options} ended with {}: {errors}", output.status);
-    let value = serde_json::from_slice(&output.stdout).context("standard output is not one JSON value")?;
-    xdma_testkit::schema::check(&format!("example-{example}"), &value);
-    Ok(value)
+    serde_json::from_slice(&output.stdout).context("standard output is not one JSON value")
 }
 
 fn count(report: &Value, key: &str) -> Result<u64> {
