@@ -42,7 +42,11 @@
 mod admission;
 mod axi_timeout;
 mod card;
+#[cfg(feature = "rtl-dma")]
+mod card_bus;
 mod channel;
+#[cfg(feature = "rtl-dma")]
+mod clock;
 mod command;
 mod config_space;
 pub mod control;

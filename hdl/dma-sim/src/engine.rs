@@ -1,6 +1,6 @@
 //! The simulated engine.
 
-use crate::{Axi, Memory, Ports};
+use crate::{Bus, Memory, Ports};
 use std::ffi::c_void;
 use std::ptr::NonNull;
 
@@ -17,14 +17,6 @@ const PATIENCE: u64 = 10_000_000;
 
 /// A descriptor: host address, card address, length in bytes.
 pub type Transfer = (u64, u64, u32);
-
-/// What is behind an AXI4 port of the engine.
-pub trait Bus {
-    /// Sets the signals for the next edge.
-    fn drive(&mut self, port: &mut Axi);
-    /// Takes what the edge transferred.
-    fn take(&mut self, port: &Axi);
-}
 
 /// The engine between two buses.
 pub struct Engine<H = Memory, C = Memory> {
