@@ -3,7 +3,7 @@
 use super::log::lock;
 use super::notifier::Notifier;
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 use std::thread;
 
 /// A design that a [`Clock`] runs.
@@ -65,4 +65,13 @@ impl<S: Simulation> Clock<S> {
         self.notify();
         result
     }
+}
+
+/// Sets the level of an interrupt request.
+pub(super) fn set_level(levels: &AtomicU32, line: usize, level: bool) {
+    let bit = 1u32.checked_shl(line as u32).unwrap_or(0);
+    match level {
+        true => levels.fetch_or(bit, Ordering::AcqRel),
+        false => levels.fetch_and(!bit, Ordering::AcqRel),
+    };
 }

@@ -43,16 +43,18 @@
 mod admission;
 mod axi_timeout;
 mod card;
-#[cfg(feature = "rtl-dma")]
+#[cfg(any(feature = "f2", feature = "rtl-dma"))]
 mod card_bus;
 mod channel;
-#[cfg(feature = "rtl-dma")]
+#[cfg(any(feature = "f2", feature = "rtl-dma"))]
 mod clock;
 mod command;
 mod config_space;
 pub mod control;
 mod device;
 mod engine;
+#[cfg(feature = "f2")]
+mod f2;
 pub mod faults;
 #[cfg(any(fuzzing, test))]
 #[doc(hidden)]
@@ -160,6 +162,13 @@ impl EmulatedCard {
     fn serve(options: EmulatorOptions, logic: Arc<dyn Logic>, path: Option<&Path>) -> Result<Self, Error> {
         check_options(&options)?;
         Self::serve_card(CardModel::start(options, logic).map_err(Error::Threads)?, path)
+    }
+
+    /// Returns the counters of the F2 shell by the names that AWS's tool prints (`fpga-describe-local-image --metrics`), if the card
+    /// has such a shell.
+    #[cfg(feature = "f2")]
+    pub fn shell_metrics(&self) -> Option<BTreeMap<String, u64>> {
+        self.slot.card().f2.as_ref().map(|image| image.metrics())
     }
 
     fn serve_card(card: CardModel, path: Option<&Path>) -> Result<Self, Error> {

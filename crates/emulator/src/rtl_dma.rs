@@ -7,7 +7,7 @@ mod host;
 
 use super::card_bus::CardBus;
 use super::channel::Shared;
-use super::clock::{Clock, Simulation};
+use super::clock::{Clock, Simulation, set_level};
 use super::logic::Shell;
 use host::HostBus;
 use std::sync::Arc;
@@ -140,13 +140,4 @@ impl Shell for RtlDma {
         set_level(&self.user_irq, line, level);
         self.clock.notify();
     }
-}
-
-/// Sets the level of an interrupt request.
-fn set_level(levels: &AtomicU32, line: usize, level: bool) {
-    let bit = 1u32.checked_shl(line as u32).unwrap_or(0);
-    match level {
-        true => levels.fetch_or(bit, Ordering::AcqRel),
-        false => levels.fetch_and(!bit, Ordering::AcqRel),
-    };
 }

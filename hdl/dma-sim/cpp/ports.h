@@ -40,9 +40,9 @@ struct F2Ports {
     // Mastered by the image, by the shell, and by the image without the MSM design.
     Axi pcim, pcis, design;
     Lite ocl, user;
-    uint16_t irq_ack, irq_req;
+    uint16_t irq_ack, irq_req, design_irq;
     // To the image.
-    uint8_t rst_n, flr, max_payload, max_read_request, design_irq;
+    uint8_t rst_n, flr, max_payload, max_read_request;
     // From the image.
     uint8_t flr_done, card_dead, busy;
 };

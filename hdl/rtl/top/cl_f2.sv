@@ -185,7 +185,7 @@ module cl_f2 #(
       `AXIL_CONNECT(m_axil_, user_, user_),
       `AXI4_WRITE_CONNECT(m_axi_, card_, card_),
       `AXI4_READ_CONNECT(m_axi_, card_, card_),
-      .design_irq
+      .design_irq({15'd0, design_irq})
   );
   assign cl_sh_pcim_awid = 16'(host_awid);
   assign cl_sh_pcim_wid = '0;

@@ -33,7 +33,8 @@ module f2_bridge #(
     `AXIL_MASTER_PORTS(m_axil_)
     `AXI4_WRITE_MASTER_PORTS(m_axi_, SHELL_ID_W + 1, ADDR_W, DATA_W)
     `AXI4_READ_MASTER_PORTS(m_axi_, SHELL_ID_W + 1, ADDR_W, DATA_W)
-    input  wire         design_irq
+    // Levels.
+    input  wire  [15:0] design_irq
 );
   localparam int CARD_ID_W = 2;
 
@@ -89,7 +90,7 @@ module f2_bridge #(
       .m_card_rready(card_rready),
       .max_payload,
       .max_read_request,
-      .user_irq({15'd0, design_irq}),
+      .user_irq(design_irq),
       .irq_req,
       .irq_ack,
       .flr,
