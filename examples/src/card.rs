@@ -251,6 +251,10 @@ impl OpeningArgs {
             matches!(choice, CardChoice::Emulated { .. }),
             "`--logic rtl` requires an emulated card; {choice} has its own logic"
         );
+        if choice.emulated().is_some_and(|card| card.interrupt_bar().is_some()) {
+            ensure!(self.trace.is_none(), "`--trace` does not support the image for F2: choose another card");
+            return Ok(self.open_as(choice, EmulatorOptions::like, Arc::new(logic::InImage)));
+        }
         let design = Arc::new(logic::Rtl::new(logic::Variant::Full));
         if let Some(path) = &self.trace {
             let built = cfg!(feature = "rtl-trace");

@@ -41,9 +41,8 @@ fn main() {
     let here = PathBuf::from(variable("CARGO_MANIFEST_DIR"));
     let out = PathBuf::from(variable("OUT_DIR"));
     let rtl = here.join("rtl");
-    let models = || {
-        MODELS.iter().filter(|model| env::var_os(format!("CARGO_FEATURE_{}", model.feature)).is_some())
-    };
+    let models =
+        || MODELS.iter().filter(|model| env::var_os(format!("CARGO_FEATURE_{}", model.feature)).is_some());
     // The engine alone does not use the MSM design.
     let folders = if models().any(|model| model.feature == "F2") { &FOLDERS[..] } else { &FOLDERS[..3] };
     for source in folders.iter().chain(&["include"]).map(|name| rtl.join(name)) {

@@ -99,7 +99,7 @@ impl CardModel {
     }
 
     /// The state of a new card that its parts share.
-    fn shared(options: EmulatorOptions, logic: Arc<dyn Logic>) -> Shared {
+    pub fn shared(options: EmulatorOptions, logic: Arc<dyn Logic>) -> Shared {
         let log = Arc::new(EventLog::default());
         let irq = Arc::new(Irq::new(&options.card, Arc::clone(&log)));
         let axi_timeout = AxiTimeout::new(options.axi_timeout);

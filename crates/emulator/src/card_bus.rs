@@ -171,9 +171,8 @@ impl Bus for CardBus {
         self.advance();
         (port.awready, port.wready, port.arready) = (1, u8::from(!self.order.is_empty()), 1);
         if self.sending.is_none() {
-            let answered = |master: &usize| {
-                self.reads[*master].front().is_some_and(|read| read.resp.is_some())
-            };
+            let answered =
+                |master: &usize| self.reads[*master].front().is_some_and(|read| read.resp.is_some());
             self.sending = (0..MASTERS).find(answered).map(|master| id(master) as u8);
         }
         port.rvalid = u8::from(self.sending.is_some());

@@ -333,6 +333,11 @@ impl F2Image {
         self.with(Simulated::function_reset);
     }
 
+    /// Kills the PCIM port.
+    pub fn kill_pcim(&self) {
+        self.clock.with(|simulated| simulated.pcim.kill());
+    }
+
     /// Returns the shell's counters, by the names that AWS's tool prints.
     pub fn metrics(&self) -> BTreeMap<String, u64> {
         self.clock.with(|simulated| simulated.pcim.metrics.by_name())

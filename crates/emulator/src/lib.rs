@@ -171,6 +171,15 @@ impl EmulatedCard {
         self.slot.card().f2.as_ref().map(|image| image.metrics())
     }
 
+    /// Kills the PCIM port of an F2 shell, as a time-out of 8 microseconds does: it answers nothing until another image is
+    /// [loaded](Self::load). Other cards do not have it.
+    #[cfg(feature = "f2")]
+    pub fn kill_pcim(&self) {
+        if let Some(image) = &self.slot.card().f2 {
+            image.kill_pcim();
+        }
+    }
+
     fn serve_card(card: CardModel, path: Option<&Path>) -> Result<Self, Error> {
         let slot = Arc::new(Slot::new(card));
         let service = Service::start(Arc::clone(&slot), path).map_err(|source| {

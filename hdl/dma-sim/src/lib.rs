@@ -8,13 +8,15 @@
 mod engine;
 #[cfg(feature = "f2")]
 mod f2;
+mod list;
 mod memory;
 mod ports;
 
 #[cfg(feature = "engine")]
-pub use engine::{Engine, Transfer};
+pub use engine::Engine;
 #[cfg(feature = "f2")]
 pub use f2::{F2, Image};
+pub use list::{Transfer, list};
 pub use memory::{Memory, Span};
 #[cfg(feature = "engine")]
 pub use ports::Ports;

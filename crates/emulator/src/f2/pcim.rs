@@ -105,8 +105,7 @@ impl Pcim {
     }
 
     /// Kills the port, as a time-out does. Only another image revives it.
-    pub fn kill(&mut self, reason: Metric) {
-        self.metrics.add(reason, 1);
+    pub fn kill(&mut self) {
         self.dead = true;
         self.reads.clear();
         self.writes.clear();
@@ -133,14 +132,7 @@ impl Pcim {
     fn accept(&mut self, id: u8, address: u64, len: u8, size: u8, burst: u8) -> Burst {
         let broken = self.check_address(address, len, size, burst);
         let latency = self.rng.random_range(LATENCY);
-        Burst {
-            id,
-            address,
-            left: u32::from(len) + 1,
-            broken,
-            due: self.cycle + latency,
-            data: vec![],
-        }
+        Burst { id, address, left: u32::from(len) + 1, broken, due: self.cycle + latency, data: vec![] }
     }
 
     /// Logs an access that an IOMMU refused.
@@ -164,7 +156,7 @@ impl Pcim {
         let mut data = [0xff; BEAT as usize];
         if read.broken.is_none() {
             let from = read.address / BEAT * BEAT;
-            if let Err((iova, reason)) = self.cursor.read(&self.shared.guest, from, &mut data) {
+            if let Err((iova, reason)) = self.cursor.read_beat(&self.shared.guest, from, &mut data) {
                 read.broken = Some(Metric::Range);
                 data.fill(0xff);
                 let id = read.id;
@@ -185,8 +177,7 @@ impl Pcim {
         let whole = if begins { u64::from(first & !3) == write.address % BEAT } else { first == 0 }
             && (write.left == 0 || end == 64);
         if port.wstrb == 0 || port.wstrb.count_ones() != end - first || !whole {
-            write.broken =
-                write.broken.or(Some(if begins { Metric::FirstBytes } else { Metric::LastBytes }));
+            write.broken = write.broken.or(Some(if begins { Metric::FirstBytes } else { Metric::LastBytes }));
         } else {
             if begins {
                 write.address = write.address / BEAT * BEAT + u64::from(first);
@@ -206,8 +197,7 @@ impl Pcim {
     /// Passes a complete write on, unless it broke a rule.
     fn complete(&mut self, mut write: Burst) {
         if write.broken.is_none()
-            && let Err((iova, reason)) =
-                self.cursor.write(&self.shared.guest, write.address, &write.data)
+            && let Err((iova, reason)) = self.cursor.write(&self.shared.guest, write.address, &write.data)
         {
             self.refused(iova, reason, true, write.id);
             write.broken = Some(Metric::Range);
@@ -234,7 +224,8 @@ impl Pcim {
         }
         let reasons = [Metric::WChannel, Metric::RReady, Metric::BReady];
         if let Some((_, reason)) = self.waits.iter().zip(reasons).find(|(wait, _)| **wait > TIMEOUT) {
-            self.kill(reason);
+            self.metrics.add(reason, 1);
+            self.kill();
         }
     }
 
@@ -307,6 +298,209 @@ impl Bus for Pcim {
         self.watch(port);
         if (port.arvalid | port.rvalid | port.awvalid | port.wvalid | port.bvalid) != 0 {
             self.active = self.cycle;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::EmulatorOptions;
+    use crate::card::CardModel;
+    use crate::guest::Permissions;
+    use crate::logic::Memory;
+    use xdma_card_file::CardFile;
+
+    const IOVA: u64 = 0x12_3400_0000;
+
+    /// A port with 64 KiB of host memory, and its signals.
+    struct Rig {
+        pcim: Pcim,
+        port: Axi,
+    }
+
+    fn rig() -> Rig {
+        limited(Limits { reads: 32, one_read_per_id: false })
+    }
+
+    fn limited(limits: Limits) -> Rig {
+        let options = EmulatorOptions::like(CardFile::f2());
+        let shared = Arc::new(CardModel::shared(options, Arc::new(Memory::with_size(0))));
+        let file = tempfile::tempfile().unwrap();
+        file.set_len(0x1_0000).unwrap();
+        let allowed = Permissions { read: true, write: true };
+        shared.guest.map(IOVA, 0x1_0000, allowed, Some(&file), 0).unwrap();
+        shared.link.set_bus_master(true);
+        Rig { pcim: Pcim::new(&shared, limits), port: Axi { bready: 1, rready: 1, ..Axi::default() } }
+    }
+
+    impl Rig {
+        fn clock(&mut self) {
+            self.pcim.drive(&mut self.port);
+            let port = self.port.clone();
+            self.pcim.take(&port);
+            self.port.awvalid &= !port.awready;
+            self.port.arvalid &= !port.arready;
+        }
+
+        fn address(&mut self, address: u64, beats: u8, size: u8, burst: u8) {
+            (self.port.awvalid, self.port.awaddr, self.port.awlen) = (1, address, beats - 1);
+            (self.port.awsize, self.port.awburst) = (size, burst);
+            while self.port.awvalid != 0 {
+                self.clock();
+            }
+        }
+
+        fn beat(&mut self, strobes: u64, last: bool) {
+            (self.port.wvalid, self.port.wstrb, self.port.wlast) = (1, strobes, u8::from(last));
+            self.port.wdata = [0x5a; 64];
+            while self.port.wready == 0 || self.port.wvalid == 0 {
+                self.clock();
+            }
+            self.port.wvalid = 0;
+            self.port.wready = 0;
+        }
+
+        fn response(&mut self) -> u8 {
+            while self.port.bvalid == 0 {
+                self.clock();
+            }
+            let resp = self.port.bresp;
+            self.clock();
+            resp
+        }
+
+        fn read(&mut self, address: u64, beats: u8) -> (u8, [u8; 64], u64) {
+            (self.port.arvalid, self.port.araddr, self.port.arlen) = (1, address, beats - 1);
+            (self.port.arsize, self.port.arburst) = (WHOLE, INCR);
+            let begin = self.pcim.cycle;
+            loop {
+                self.clock();
+                if self.port.rvalid & self.port.rlast != 0 {
+                    return (self.port.rresp, self.port.rdata, self.pcim.cycle - begin);
+                }
+            }
+        }
+
+        fn metric(&self, name: &str) -> u64 {
+            self.pcim.metrics.by_name()[name]
+        }
+
+        fn byte(&mut self, at: u64) -> u8 {
+            let (resp, data, _) = self.read(at / 64 * 64, 1);
+            assert_eq!(resp, OKAY);
+            data[(at % 64) as usize]
+        }
+    }
+
+    #[test]
+    fn a_correct_write_arrives_and_is_counted() {
+        let mut rig = rig();
+        rig.address(IOVA + 4, 2, WHOLE, INCR);
+        rig.beat(!0xf, false);
+        rig.beat(0xff, true);
+        assert_eq!(rig.response(), OKAY);
+        assert_eq!([3, 4, 63, 71, 72].map(|at| rig.byte(IOVA + at)), [0, 0x5a, 0x5a, 0x5a, 0]);
+        assert_eq!(rig.metric("pcim-write-count"), 17);
+        let errors = rig.pcim.metrics.by_name().into_iter().filter(|(name, _)| name.contains("error"));
+        assert!(errors.map(|(_, count)| count).all(|count| count == 0));
+    }
+
+    /// A write that breaks a rule: address, size, burst type, and the strobes and WLAST of its beats.
+    type Broken = (u64, u8, u8, &'static [(u64, bool)], &'static str);
+
+    #[test]
+    fn a_write_that_breaks_a_rule_is_refused_and_counted() {
+        const ALL: u64 = u64::MAX;
+        let broken: [Broken; 10] = [
+            (IOVA, 5, INCR, &[(ALL, true)], "pcim-axi-protocol-request-size-error"),
+            (IOVA, WHOLE, 0, &[(ALL, true)], "pcim-axi-protocol-request-size-error"),
+            (IOVA + 4032, WHOLE, INCR, &[(ALL, false), (ALL, true)], "pcim-axi-protocol-4K-cross-error"),
+            (IOVA + 1, WHOLE, INCR, &[(ALL, true)], "pcim-axi-protocol-first-byte-enable-error"),
+            (IOVA, WHOLE, INCR, &[(!0xf, true)], "pcim-axi-protocol-first-byte-enable-error"),
+            (IOVA, WHOLE, INCR, &[(0xf00f, true)], "pcim-axi-protocol-first-byte-enable-error"),
+            (IOVA, WHOLE, INCR, &[(0xff, false), (ALL, true)], "pcim-axi-protocol-first-byte-enable-error"),
+            (IOVA, WHOLE, INCR, &[(ALL, false), (!1, true)], "pcim-axi-protocol-last-byte-enable-error"),
+            (IOVA, WHOLE, INCR, &[(ALL, true), (ALL, true)], "pcim-axi-protocol-write-incomplete-error"),
+            (IOVA + 0x1_0000, WHOLE, INCR, &[(ALL, true)], "pcim-range-error"),
+        ];
+        for (address, size, burst, beats, name) in broken {
+            let mut rig = rig();
+            rig.address(address, beats.len() as u8, size, burst);
+            beats.iter().for_each(|&(strobes, last)| rig.beat(strobes, last));
+            assert_eq!(rig.response(), SLVERR, "{name}");
+            assert_eq!((rig.metric(name), rig.metric("pcim-write-count")), (1, 0), "{name}");
+            assert_eq!(rig.byte(IOVA + 32), 0, "{name}: nothing is passed on");
+        }
+    }
+
+    #[test]
+    fn reads_are_refused_by_the_same_rules() {
+        for (address, beats, name) in [
+            (IOVA + 4032, 2, "pcim-axi-protocol-4K-cross-error"),
+            (IOVA + 2, 1, "pcim-axi-protocol-first-byte-enable-error"),
+            (IOVA - 64, 1, "pcim-range-error"),
+        ] {
+            let mut rig = rig();
+            let (resp, data, _) = rig.read(address, beats);
+            rig.clock();
+            assert_eq!((resp, data, rig.metric(name)), (SLVERR, [0xff; 64], 1), "{name}");
+        }
+        let mut rig = rig();
+        rig.pcim.shared.link.set_bus_master(false);
+        assert_eq!(rig.read(IOVA, 1).0, SLVERR);
+        rig.clock();
+        assert_eq!(rig.metric("pcim-axi-protocol-bus-master-enable-error"), 1);
+    }
+
+    #[test]
+    fn eight_microseconds_without_data_or_ready_kill_the_port() {
+        for name in ["wchannel", "rready", "bready"] {
+            let mut rig = rig();
+            match name {
+                "wchannel" => rig.address(IOVA, 2, WHOLE, INCR),
+                "rready" => {
+                    rig.port.rready = 0;
+                    _ = rig.read(IOVA, 1);
+                }
+                _ => {
+                    rig.port.bready = 0;
+                    rig.address(IOVA, 1, WHOLE, INCR);
+                    rig.beat(u64::MAX, true);
+                }
+            }
+            (0..TIMEOUT - 2).for_each(|_| rig.clock());
+            assert!(!rig.pcim.dead, "{name}");
+            (0..700).for_each(|_| rig.clock());
+            assert!(rig.pcim.dead, "{name}");
+            assert_eq!(rig.metric(&format!("pcim-axi-protocol-{name}-error")), 1);
+            rig.port.arvalid = 1;
+            (0..2 * TIMEOUT).for_each(|_| rig.clock());
+            assert_eq!(
+                (rig.port.arvalid, rig.port.rvalid, rig.port.bvalid),
+                (1, 0, 0),
+                "nothing is accepted"
+            );
+        }
+    }
+
+    #[test]
+    fn reads_take_their_latency_and_are_limited() {
+        let mut rig = limited(Limits { reads: 2, one_read_per_id: false });
+        assert!(rig.read(IOVA, 1).2 >= LATENCY.start);
+        for (limits, accepted) in [
+            (Limits { reads: 2, one_read_per_id: false }, 2),
+            (Limits { reads: 32, one_read_per_id: true }, 1),
+        ] {
+            let mut rig = limited(limits);
+            let mut count = 0;
+            (rig.port.araddr, rig.port.arsize, rig.port.arburst) = (IOVA, WHOLE, INCR);
+            for _ in 0..LATENCY.start - 100 {
+                rig.port.arvalid = 1;
+                rig.clock();
+                count += u32::from(rig.port.arvalid == 0);
+            }
+            assert_eq!(count, accepted, "{limits:?}");
         }
     }
 }
