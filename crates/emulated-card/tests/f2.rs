@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 use std::time::Duration;
-use xdma::card::{Card, CardOptions};
+use xdma::card::{Card, CardOptions, Source};
 use xdma::regs::{Direction, msm};
 use xdma_emulated_card::connect;
 use xdma_emulator::logic::{InImage, Logic, Memory};
@@ -135,4 +135,48 @@ fn the_design_in_the_image_answers() {
     assert_eq!(card.user().unwrap().read(msm::EXTENSION_ID).unwrap(), msm::EXTENSION_ID_VALUE);
     round_trip(&card, msm::SCRATCH_WINDOW, 64);
     assert_no_errors(&emulated);
+}
+
+/// The cards that differ from the shipped one in one fact on which sources disagree.
+fn contradictions() -> Vec<(&'static str, CardFile)> {
+    let with = |change: fn(&mut CardFile)| {
+        let mut card = CardFile::f2();
+        change(&mut card);
+        card
+    };
+    vec![
+        ("64 reads under way", with(|card| card.shell.outstanding_reads = 64.into())),
+        ("8 reads under way", with(|card| card.shell.outstanding_reads = 8.into())),
+        ("one read for each ID", with(|card| card.shell.one_read_per_id = true.into())),
+        ("masked lines are acknowledged", with(|card| card.shell.ack_masked = true.into())),
+        ("128 bytes reported", with(|card| card.shell.reported_payload = 128.into())),
+        ("512 bytes reported", with(|card| card.shell.reported_payload = 512.into())),
+        ("1024 bytes reported", with(|card| card.shell.reported_payload = 1024.into())),
+        ("payloads of 128 bytes", with(|card| card.function.max_payload = 128)),
+        ("payloads of 512 bytes", with(|card| card.function.max_payload = 512)),
+        ("no function-level reset", with(|card| card.function.reset = false)),
+    ]
+}
+
+#[test]
+fn the_driver_works_whichever_of_the_contradicting_sources_is_right() {
+    for (what, description) in contradictions() {
+        println!("{what}");
+        let options = EmulatorOptions::like(description.clone());
+        let emulated = EmulatedCard::start(options, Arc::new(Memory::new())).unwrap();
+        let card = open(&emulated);
+        for (address, len) in [(0x1000, 64), (0x2003, 4099), (0x1_0000_0040, 40_000)] {
+            round_trip(&card, address, len);
+        }
+        let line = card.interrupt(Source::User(3)).unwrap();
+        for _ in 0..3 {
+            card.user().unwrap().write(Memory::USER_IRQ as u32, 1 << 3).unwrap();
+            assert_eq!(line.wait(LIMIT).unwrap(), 1);
+            card.user().unwrap().write(Memory::USER_IRQ as u32, 0).unwrap();
+        }
+        drop(line);
+        assert_eq!(card.reset().is_ok(), description.function.reset, "{what}");
+        round_trip(&card, 0x1000, 5000);
+        assert_no_errors(&emulated);
+    }
 }

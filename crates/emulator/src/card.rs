@@ -3,7 +3,7 @@
 use super::axi_timeout::AxiTimeout;
 use super::channel::{ChannelModel, Shared};
 use super::config_space::{ConfigSpace, Effects};
-#[cfg(feature = "f2")]
+#[cfg(feature = "rtl-f2")]
 use super::f2::F2Image;
 use super::faults::{FaultInjector, InjectionPoint, Kind};
 use super::guest::GuestMemory;
@@ -44,7 +44,7 @@ pub(super) struct CardModel {
     #[cfg(feature = "rtl-dma")]
     pub rtl_dma: Option<Arc<RtlDma>>,
     /// The simulated image of an F2 card, which also replaces BAR4.
-    #[cfg(feature = "f2")]
+    #[cfg(feature = "rtl-f2")]
     pub f2: Option<Arc<F2Image>>,
 }
 
@@ -89,7 +89,7 @@ impl CardModel {
             threads: Mutex::default(),
             shutdown: Arc::default(),
             rtl_dma: Some(Arc::clone(&engine)),
-            #[cfg(feature = "f2")]
+            #[cfg(feature = "rtl-f2")]
             f2: None,
         };
         card.apply(lock(&card.config).effects());
@@ -138,7 +138,7 @@ impl CardModel {
         let shared = Arc::new(shared);
         let new_config = || Arc::new(Mutex::new(ConfigSpace::new(&shared.options.card)));
         let config = config.unwrap_or_else(new_config);
-        #[cfg(feature = "f2")]
+        #[cfg(feature = "rtl-f2")]
         if shared.options.card.interrupt_bar().is_some() {
             return Self::build_f2(shared, config, shutdown);
         }
@@ -155,7 +155,7 @@ impl CardModel {
             shutdown,
             #[cfg(feature = "rtl-dma")]
             rtl_dma: None,
-            #[cfg(feature = "f2")]
+            #[cfg(feature = "rtl-f2")]
             f2: None,
         };
         card.apply(lock(&card.config).effects());
@@ -168,7 +168,7 @@ impl CardModel {
     }
 
     /// Builds a card with the simulated image for F2, and starts its thread.
-    #[cfg(feature = "f2")]
+    #[cfg(feature = "rtl-f2")]
     fn build_f2(
         shared: Arc<Shared>,
         config: Arc<Mutex<ConfigSpace>>,
@@ -263,7 +263,7 @@ impl CardModel {
         if let Some(engine) = &self.rtl_dma {
             engine.set_sizes(effects.max_payload, effects.max_read_request);
         }
-        #[cfg(feature = "f2")]
+        #[cfg(feature = "rtl-f2")]
         if let Some(image) = &self.f2 {
             image.set_sizes(effects.max_payload, effects.max_read_request);
         }
@@ -282,7 +282,7 @@ impl CardModel {
         if let Some(engine) = &self.rtl_dma {
             engine.reset();
         }
-        #[cfg(feature = "f2")]
+        #[cfg(feature = "rtl-f2")]
         if let Some(image) = &self.f2 {
             image.reset();
         }
@@ -395,7 +395,7 @@ impl CardModel {
     fn axi_read(&self, offset: u64, limit: u64, data: &mut [u8]) {
         pieces(offset, data.len(), |address, range| {
             let piece = &mut data[range];
-            #[cfg(feature = "f2")]
+            #[cfg(feature = "rtl-f2")]
             if let Some(image) = self.f2.as_ref().filter(|_| address < limit) {
                 return image.memory_read(address, piece);
             }
@@ -411,7 +411,7 @@ impl CardModel {
     /// Writes through the AXI port. Drops writes that are not accepted.
     fn axi_write(&self, offset: u64, limit: u64, data: &[u8]) {
         pieces(offset, data.len(), |address, range| {
-            #[cfg(feature = "f2")]
+            #[cfg(feature = "rtl-f2")]
             if let Some(image) = self.f2.as_ref().filter(|_| address < limit) {
                 return image.memory_write(address, &data[range]);
             }
@@ -446,7 +446,7 @@ impl CardModel {
         if let Some(engine) = &self.rtl_dma {
             engine.quit();
         }
-        #[cfg(feature = "f2")]
+        #[cfg(feature = "rtl-f2")]
         if let Some(image) = &self.f2 {
             image.quit();
         }

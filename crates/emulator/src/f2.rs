@@ -58,7 +58,11 @@ struct Simulated {
 
 impl Simulated {
     fn new(shared: &Arc<Shared>, image: Image, user_irq: Arc<AtomicU32>) -> Self {
-        let limits = Limits { reads: 32, one_read_per_id: false };
+        let shell = shared.options.card.shell;
+        let limits = Limits {
+            reads: shell.outstanding_reads.or(32) as usize,
+            one_read_per_id: shell.one_read_per_id.or(false),
+        };
         Self {
             image: F2::new(image),
             pcim: Pcim::new(shared, limits),
@@ -96,8 +100,9 @@ impl Simulated {
         let lines = ports.irq_req;
         for line in (0..16).filter(|line| lines >> line & 1 != 0) {
             self.shared.irq.send(line);
-            // No acknowledgement was seen for a line that is masked. The engine waits for it.
-            match self.shared.irq.block_read(ENABLE) >> line & 1 != 0 {
+            let masked = self.shared.irq.block_read(ENABLE) >> line & 1 == 0;
+            // Without an acknowledgement, the engine waits for it.
+            match !masked || self.shared.options.card.shell.ack_masked.or(false) {
                 true => self.acknowledge.push((now + ACKNOWLEDGE, 1 << line)),
                 false => self.patience_ends = now + PATIENCE,
             }
@@ -321,6 +326,8 @@ impl F2Image {
     /// Sets the sizes from DevCtl, encoded as there.
     pub fn set_sizes(&self, max_payload: u32, max_read_request: u32) {
         self.with(|simulated| {
+            let reported = simulated.shared.options.card.shell.reported_payload.known();
+            let max_payload = reported.map_or(max_payload, |bytes| bytes.ilog2() - 7);
             let ports = &mut simulated.image.ports;
             // The shell's signals end at 1,024 bytes.
             (ports.max_payload, ports.max_read_request) =

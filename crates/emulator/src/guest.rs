@@ -21,7 +21,7 @@ pub(super) enum AccessKind {
     Read,
     Write,
     /// A read of a whole beat, of which the engine may need only a part.
-    #[cfg(any(feature = "f2", feature = "rtl-dma"))]
+    #[cfg(any(feature = "rtl-f2", feature = "rtl-dma"))]
     Beat,
 }
 
@@ -55,7 +55,7 @@ impl Map {
         let allowed = match access {
             AccessKind::Read => self.allowed.read,
             AccessKind::Write => self.allowed.write,
-            #[cfg(any(feature = "f2", feature = "rtl-dma"))]
+            #[cfg(any(feature = "rtl-f2", feature = "rtl-dma"))]
             AccessKind::Beat => self.allowed.read,
         };
         match (allowed, self.reachable) {
@@ -178,7 +178,7 @@ impl Cursor {
         let offset = iova - map.iova;
         let len = (map.size - offset).min(len as u64);
         let guard = match access {
-            #[cfg(any(feature = "f2", feature = "rtl-dma"))]
+            #[cfg(any(feature = "rtl-f2", feature = "rtl-dma"))]
             AccessKind::Beat => guest.tracker.begin_beat(iova, len),
             _ => guest.tracker.begin_access(iova, len),
         };
@@ -199,7 +199,7 @@ impl Cursor {
     }
 
     /// Fills `buffer` with a beat, of which the engine may need only a part.
-    #[cfg(any(feature = "f2", feature = "rtl-dma"))]
+    #[cfg(any(feature = "rtl-f2", feature = "rtl-dma"))]
     pub fn read_beat(
         &mut self,
         guest: &GuestMemory,

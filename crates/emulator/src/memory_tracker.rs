@@ -45,7 +45,7 @@ impl MemoryTracker {
     }
 
     /// Records a read of a whole beat. The bytes around those that the engine needs may have been released.
-    #[cfg(any(feature = "f2", feature = "rtl-dma"))]
+    #[cfg(any(feature = "rtl-f2", feature = "rtl-dma"))]
     pub fn begin_beat(&self, address: u64, len: u64) -> AccessGuard<'_> {
         let range = range(address, len);
         if !range.is_empty() && lock(&self.state).released.gaps(&range).next().is_none() {

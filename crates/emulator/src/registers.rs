@@ -69,7 +69,7 @@ impl CardModel {
         if let Some(engine) = &self.rtl_dma {
             return Some(engine.read(address));
         }
-        #[cfg(feature = "f2")]
+        #[cfg(feature = "rtl-f2")]
         if let Some(image) = &self.f2 {
             return Some(image.read(address));
         }
@@ -88,7 +88,7 @@ impl CardModel {
             }
             return true;
         }
-        #[cfg(feature = "f2")]
+        #[cfg(feature = "rtl-f2")]
         if let Some(image) = &self.f2 {
             if whole {
                 image.write(address, value);

@@ -3,7 +3,7 @@
 //! Each channel calls the logic from its own thread, so implementations must synchronize internally. Data is passed as a volatile
 //! view of host memory, which should be read or written only once.
 
-#[cfg(feature = "f2")]
+#[cfg(feature = "rtl-f2")]
 mod in_image;
 mod loopback;
 mod memory;
@@ -11,7 +11,7 @@ pub mod msm;
 #[cfg(feature = "rtl")]
 mod rtl;
 
-#[cfg(feature = "f2")]
+#[cfg(feature = "rtl-f2")]
 pub use in_image::InImage;
 pub use loopback::Loopback;
 pub use memory::Memory;
