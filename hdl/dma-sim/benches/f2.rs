@@ -5,7 +5,7 @@
 
 use halo2curves::bn256::{Fq, Fr, G1, G1Affine};
 use halo2curves::ff::{Field, PrimeField};
-use halo2curves::group::{Curve, Group};
+use halo2curves::group::Curve;
 use rand::{RngExt, SeedableRng, rngs::StdRng};
 use std::time::Instant;
 use xdma_regs::msm::*;
