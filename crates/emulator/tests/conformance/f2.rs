@@ -1,7 +1,7 @@
 //! The vendor's kernel module (XIL) on AWS F2, access by access: poll mode works unaided, and MSI-X mode after a helper has set up the
 //! shell's interrupt block in BAR2 (AWS, sdk/apps/msix-interrupts). The module writes only to the BAR with the engine.
 //!
-//! With the feature `f2`, the engine is the simulated one.
+//! With the feature `rtl-f2`, the engine is the simulated one.
 
 use crate::host::{COMPLETED, STOP};
 use crate::interrupts::{MSIX, Vectors};
