@@ -58,6 +58,7 @@ pub fn check(card: &CardFile) -> Result<(), Error> {
     check_bars(card)?;
     check_function(card)?;
     check_core(card)?;
+    check_shell(card)?;
     check_logic(card)
 }
 
@@ -199,6 +200,20 @@ fn check_core(card: &CardFile) -> Result<(), Error> {
     )
 }
 
+fn check_shell(card: &CardFile) -> Result<(), Error> {
+    let (reads, payload) = (card.shell.outstanding_reads.known(), card.shell.reported_payload.known());
+    expect(
+        reads.is_none_or(|reads| (1..=256).contains(&reads)),
+        "shell.outstanding_reads",
+        "1 to 256 reads can be under way",
+    )?;
+    expect(
+        payload.is_none_or(|payload| [128, 256, 512, 1024].contains(&payload)),
+        "shell.reported_payload",
+        "the shell reports 128, 256, 512 or 1024 bytes",
+    )
+}
+
 fn check_logic(card: &CardFile) -> Result<(), Error> {
     let streams = card.channels.interface == Interface::Stream;
     if let Some(design) = card.logic.design.known() {
@@ -221,4 +236,28 @@ fn check_logic(card: &CardFile) -> Result<(), Error> {
         )?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_f2_card_has_its_parts_in_their_places() {
+        let refused = |key: &str, change: fn(&mut CardFile)| {
+            let mut card = CardFile::f2();
+            change(&mut card);
+            match card.check() {
+                Err(Error::Invalid { key: named, .. }) => assert_eq!(named, key),
+                other => panic!("{key}: {other:?}"),
+            }
+        };
+        refused("bar.user_offset", |card| card.bars[0].user_offset = Some(crate::Bytes(0x4000)));
+        refused("bar.user_offset", |card| card.bars[0].user_offset = Some(crate::Bytes(64 << 20)));
+        refused("bar.user_offset", |card| card.bars[0].user_offset = Some(crate::Bytes(0x1_0800)));
+        refused("bar.user_offset", |card| card.bars[2].user_offset = Some(crate::Bytes(0x1_0000)));
+        refused("bar.holds", |card| card.bars[2].holds = Holds::Interrupts.into());
+        refused("bar.holds", |card| card.bars[1].size = 0x4000);
+        refused("function.msix", |card| card.function.msix.iter_mut().for_each(|msix| msix.table = 0x4000));
+    }
 }

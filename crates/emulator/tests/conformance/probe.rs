@@ -24,11 +24,13 @@ fn cards() -> Vec<Card> {
         card(CardFile::alveo(), 1, 1, false),
         card(CardFile::alveo(), 2, 2, true),
         card(CardFile::alveo(), 1, 3, false),
+        #[cfg(not(feature = "rtl-dma"))]
+        card(CardFile::f2(), 1, 1, false),
     ]
 }
 
 /// `is_config_bar`: finds the first BAR of at least 32 KiB that has both identifiers. On the way, it reads registers of the custom logic.
-fn find_config_bar(rig: &mut Rig) -> Option<u32> {
+pub fn find_config_bar(rig: &mut Rig) -> Option<u32> {
     (0..6).find(|bar| {
         let size = rig.client.region(*bar).map_or(0, |region| region.size);
         size >= 0x8000
