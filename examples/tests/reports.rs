@@ -258,6 +258,34 @@ mod checks {
     }
 }
 
+/// Runs examples on the simulated image for F2: the engine alone in RTL, and with the MSM design.
+#[cfg(feature = "rtl-f2")]
+mod f2 {
+    use super::report;
+    use anyhow::{Result, ensure};
+
+    #[test]
+    fn a_proof_is_verified() -> Result<()> {
+        super::check_proof(&report("prove", "--card f2 --depth 16")?)
+    }
+
+    #[test]
+    fn a_proof_of_the_whole_image_is_verified() -> Result<()> {
+        super::check_proof(&report("prove", "--card f2 --logic rtl --depth 16")?)
+    }
+
+    #[test]
+    fn the_whole_image_computes_the_right_sum_in_each_mode() -> Result<()> {
+        for mode in ["program", "chunked"] {
+            let options =
+                format!("--card f2 --logic rtl --pairs 1500 --chunk 256 --mode {mode} --montgomery");
+            let report = report("msm", &options)?;
+            ensure!(report["verified"] == true, "{mode}: `verified` is {}", report["verified"]);
+        }
+        Ok(())
+    }
+}
+
 /// Runs examples, including the feed study, on the simulated design.
 #[cfg(feature = "rtl")]
 mod rtl {

@@ -62,22 +62,22 @@ pub const PUBLISH: Suite = Suite {
 
 pub const RTL: Suite = Suite {
     name: "rtl",
-    about: "the simulated design, and the driver, the examples and the feed study on it; with --full also clippy with the feature, and the build with traces",
+    about: "the simulated design, and the driver, the examples and the feed study on it; the F2 image; with --full also clippy with the feature, and the build with traces",
     minutes: 2.5,
     level: Level::Default,
     needs: &["c++", "cargo-clippy", "cc", "verilator"],
     run: |run| {
         let designs = "--package xdma-rtl --package xdma-rtl-dma";
-        run.check_cargo(&format!("clippy {designs} --all-targets -- -D warnings"));
+        run.check_cargo(&format!("clippy {designs} --features xdma-rtl-dma/f2 --all-targets -- -D warnings"));
         run.cargo_test(&format!("{designs} --tests"))?;
         let rtl = format!("{PACKAGES} --features rtl");
         // The tests run these examples, and `--test` alone does not build them.
         run.check_cargo(&format!("build {rtl} --example msm --example prove --example feed_study"));
-        run.cargo_test(&format!("{rtl} --test rtl --test reports"))?;
+        run.cargo_test(&format!("{rtl} --test rtl --test reports --test f2"))?;
+        run.cargo_test("--package xdma-emulator --features rtl --lib --test conformance f2::")?;
         if run.level == Level::Full {
             // No other test depends on the feature.
-            let targets = "--lib --bins --examples --test rtl --test reports";
-            run.check_cargo(&format!("clippy {rtl} {targets} -- -D warnings"));
+            run.check_cargo(&format!("clippy {rtl} --lib --bins --examples --tests -- -D warnings"));
             run.check_cargo(&format!("check {PACKAGES} --features rtl-trace"));
             engine_conformance(run)?;
         }
@@ -92,9 +92,7 @@ fn engine_conformance(run: &mut Run) -> Result<()> {
     let tests = list.lines().filter_map(|line| line.split_once(": "));
     let skips: String = tests.map(|(test, _)| format!(" --skip {test}")).collect();
     run.check_cargo("clippy --package xdma-emulator --features rtl-dma --lib -- -D warnings");
-    run.cargo_test(&format!(
-        "--package xdma-emulator --features rtl-dma --test conformance -- --exact{skips}"
-    ))
+    run.cargo_test(&format!("-p xdma-emulator --features rtl-dma --test conformance -- --exact{skips}"))
 }
 
 pub const MPI: Suite = Suite {
