@@ -236,7 +236,7 @@ module cl_f2 #(
       .write_data(sda_write_data),
       .read(sda_read),
       .read_addr(sda_read_addr),
-      .read_data('0)
+      .read_data(32'd0)
   );
 
   // The memory is not used, but the HDK requires its module on the pins.

@@ -76,23 +76,25 @@ pub const RTL: Suite = Suite {
         run.cargo_test(&format!("{rtl} --test rtl --test reports --test f2"))?;
         run.cargo_test("--package xdma-emulator --features rtl --lib --test conformance f2::")?;
         if run.level == Level::Full {
-            // No other test depends on the feature.
             run.check_cargo(&format!("clippy {rtl} --lib --bins --examples --tests -- -D warnings"));
             run.check_cargo(&format!("check {PACKAGES} --features rtl-trace"));
-            engine_conformance(run)?;
+            run.check_cargo("clippy --package xdma-emulator --features rtl-dma --lib -- -D warnings");
+            let skip = skips(run, "excluded.txt")?;
+            run.cargo_test(&format!("-p xdma-emulator -F rtl-dma --test conformance -- --exact{skip}"))?;
+            let skip = skips(run, "excluded-f2.txt")?;
+            run.environment.push(("XDMA_LIKE", "f2".into()));
+            run.cargo_test(&format!("-p xdma -F xdma-emulator/rtl-f2 --test driver -- --exact{skip}"))?;
         }
         Ok(())
     },
 };
 
-/// Runs the conformance tests of the emulated card on the simulated DMA engine, and prints which of them do not apply.
-fn engine_conformance(run: &mut Run) -> Result<()> {
-    let list = fs::read_to_string(run.workspace.root.join("hdl/dma-sim/excluded.txt"))?;
-    println!("conformance tests that do not apply to the DMA engine:\n{list}");
+/// Returns the arguments that skip the tests that do not apply to a simulated engine, and prints which these are.
+fn skips(run: &Run, list: &str) -> Result<String> {
+    let list = fs::read_to_string(run.workspace.root.join("hdl/dma-sim").join(list))?;
+    println!("tests that do not apply to the simulated engine:\n{list}");
     let tests = list.lines().filter_map(|line| line.split_once(": "));
-    let skips: String = tests.map(|(test, _)| format!(" --skip {test}")).collect();
-    run.check_cargo("clippy --package xdma-emulator --features rtl-dma --lib -- -D warnings");
-    run.cargo_test(&format!("-p xdma-emulator --features rtl-dma --test conformance -- --exact{skips}"))
+    Ok(tests.map(|(test, _)| format!(" --skip {test}")).collect())
 }
 
 pub const MPI: Suite = Suite {
