@@ -294,7 +294,7 @@ fn init_log() {
     let _ = registry().with(layer.with_filter(filter)).try_init();
 }
 
-/// Doorbells and descriptors of one channel, and register accesses and system calls of one thread, over a period of time.
+/// Doorbells and descriptors of one channel, register accesses and system calls, over a period of time.
 #[derive(Clone, Copy, Debug, Default, Serialize)]
 pub struct Cost {
     /// Descriptors posted to the engine.
@@ -323,7 +323,7 @@ impl std::ops::Add for Cost {
     }
 }
 
-/// Measures a [`Cost`]. Start and read it on the thread that uses the channel.
+/// Measures a [`Cost`]. Start and read it on the thread that uses the channel, with the channel's current statistics and counts.
 pub struct Meter {
     counts: Counts,
     stats: Stats,
@@ -331,9 +331,9 @@ pub struct Meter {
 }
 
 impl Meter {
-    /// Starts measuring. `stats` are the current statistics of the channel.
-    pub fn start(stats: Stats) -> Self {
-        Self { counts: Counts::now(), stats, begin: Instant::now() }
+    /// Starts measuring.
+    pub fn start(stats: Stats, counts: Counts) -> Self {
+        Self { counts, stats, begin: Instant::now() }
     }
 
     /// Returns the seconds since the start.
@@ -341,9 +341,9 @@ impl Meter {
         self.begin.elapsed().as_secs_f64()
     }
 
-    /// Returns the cost since the start. `stats` are the current statistics of the same channel.
-    pub fn cost(&self, stats: Stats) -> Cost {
-        let counts = Counts::now() - self.counts;
+    /// Returns the cost since the start.
+    pub fn cost(&self, stats: Stats, counts: Counts) -> Cost {
+        let counts = counts - self.counts;
         Cost {
             descriptors: stats.descriptors - self.stats.descriptors,
             doorbells: stats.doorbells - self.stats.doorbells,
