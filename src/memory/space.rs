@@ -415,7 +415,7 @@ impl DmaSpace {
     }
 
     /// Counts an allocation in small pages. Returns true once, when as much as a hugepage was allocated: less gains little from one.
-    fn is_warning_due(&self, len: u64) -> bool {
+    pub(super) fn is_warning_due(&self, len: u64) -> bool {
         let before = self.allocated.fetch_add(len, Ordering::Relaxed);
         let page = PageSize::Huge2M.bytes();
         before < page && before.saturating_add(len) >= page
