@@ -67,10 +67,10 @@ pub const RTL: Suite = Suite {
     level: Level::Default,
     needs: &["c++", "cargo-clippy", "cc", "verilator"],
     run: |run| {
-        let designs = "--package xdma-rtl --package xdma-rtl-dma";
+        let designs = "--package xdma-rtl --package xdma-rtl-dma --features xdma-rtl/test-designs";
         run.check_cargo(&format!("clippy {designs} --all-targets -- -D warnings"));
         run.cargo_test(&format!("{designs} --tests"))?;
-        let rtl = format!("{PACKAGES} --features rtl");
+        let rtl = format!("{PACKAGES} --features rtl,xdma-rtl/test-designs");
         // The tests run these examples, and `--test` alone does not build them.
         run.check_cargo(&format!("build {rtl} --example msm --example prove --example feed_study"));
         run.cargo_test(&format!("{rtl} --test rtl --test reports"))?;

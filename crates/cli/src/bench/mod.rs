@@ -240,7 +240,7 @@ fn split(figures: &[Figure]) -> (Vec<results::Latency>, Vec<results::Throughput>
 
 /// Creates a progress bar with the current figure and the remaining time, on standard error if it is a terminal.
 fn progress(steps: u64) -> ProgressBar {
-    let style = ProgressStyle::with_template("{bar:30} {percent:>3} % {eta:>4}  {msg}");
+    let style = ProgressStyle::with_template("{bar:20} {percent:>3} % {eta:>4}  {wide_msg}");
     let bar = ProgressBar::with_draw_target(Some(steps), ProgressDrawTarget::stderr());
     bar.with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
 }
