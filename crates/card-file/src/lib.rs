@@ -29,6 +29,7 @@
 //! | `[core]`, `[core.versions]` | [`Core`], [`Versions`]: the XDMA core |
 //! | `[channels]`, `[channels.fixed_address]` | [`Channels`], [`Alignment`] |
 //! | `[switches]` | [`Switches`]: behaviour that no manual specifies |
+//! | `[shell]` | [`Shell`]: AWS's F2 shell |
 //! | `[logic]` | [`Logic`]: what is behind the core |
 //!
 //! [`SHIPPED`] lists the descriptions that are part of this crate. None was surveyed on silicon: they were put together from
@@ -81,6 +82,9 @@ pub struct CardFile {
     /// Behaviour that no manual specifies.
     #[serde(default)]
     pub switches: Switches,
+    /// AWS's F2 shell, for cards with [such](Holds::Interrupts) a shell.
+    #[serde(default, skip_serializing_if = "Shell::is_unknown")]
+    pub shell: Shell,
     /// What is behind the core.
     #[serde(default)]
     pub logic: Logic,
@@ -202,6 +206,10 @@ pub struct Bar {
     /// What it holds. If unknown, reads of the emulated card's BAR return all ones, and writes are dropped.
     #[serde(default)]
     pub holds: Setting<Holds>,
+    /// In the BAR that holds the core's registers: the offset from which on it holds the user logic's registers. Default: none
+    /// are there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user_offset: Option<Bytes>,
     /// Number of bytes at its end that do not respond. If unknown, 0.
     #[serde(default)]
     pub reserved: Setting<Bytes>,
@@ -217,6 +225,10 @@ pub enum Holds {
     User,
     /// The card's memory (the "DMA bypass" port).
     Memory,
+    /// A second block of XDMA registers, which only delivers interrupts, as in AWS's F2 shell. Its enable mask and vector numbers
+    /// decide which of the core's 16 interrupt lines become messages. Its identifiers announce one channel in each direction,
+    /// which moves no data.
+    Interrupts,
 }
 
 /// The XDMA core.
@@ -346,6 +358,29 @@ impl Switches {
     }
 }
 
+/// What sources leave open, or contradict each other about, in AWS's F2 shell. Only the simulated engine is affected.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Shell {
+    /// The number of reads of host memory that can be under way, 1 to 256. If unknown, 32 (AWS-Shell-ERRATA). AWS's own engine is
+    /// built for 64.
+    pub outstanding_reads: Setting<u32>,
+    /// Whether a read waits while one with the same ID is under way. If unknown, no: AWS's own engine uses one ID, though
+    /// AWS-Shell-ERRATA calls that unsupported.
+    pub one_read_per_id: Setting<bool>,
+    /// Whether a pulse on an interrupt line that is masked is acknowledged. If unknown, no, as seen on F1.
+    pub ack_masked: Setting<bool>,
+    /// The largest payload that the shell reports to the custom logic, in bytes: 128, 256, 512 or 1024. If unknown, the one in
+    /// Device Control.
+    pub reported_payload: Setting<u32>,
+}
+
+impl Shell {
+    fn is_unknown(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
 /// What is behind the core.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -398,6 +433,11 @@ impl CardFile {
         shipped::parse(SHIPPED[1].1)
     }
 
+    /// Returns the description of an AWS F2 card with an XDMA engine in its custom logic.
+    pub fn f2() -> Self {
+        shipped::parse(SHIPPED[2].1)
+    }
+
     /// Reads a description from a file.
     ///
     /// # Errors
@@ -433,6 +473,11 @@ impl CardFile {
     /// Returns the first BAR with the user logic's registers.
     pub fn user_bar(&self) -> Option<usize> {
         self.bar_with(Holds::User)
+    }
+
+    /// Returns the BAR with the block that only delivers interrupts.
+    pub fn interrupt_bar(&self) -> Option<usize> {
+        self.bar_with(Holds::Interrupts)
     }
 
     fn bar_with(&self, holds: Holds) -> Option<usize> {
