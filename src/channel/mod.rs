@@ -26,11 +26,11 @@
 //! | operation | instructions |
 //! |---|---|
 //! | running a program again and polling it once, chain ring | 156, with one status read and six register writes |
-//! | the same, credits ring | 130, with one register write |
+//! | the same, credits ring | 129, with one register write |
 //! | submitting one transfer and waiting for it once it is done, chain ring | 176 |
-//! | the same, credits ring | 152 |
-//! | the same, chain ring, with 16 or 250 transfers in flight | 270 |
-//! | building a chain, per descriptor | 37 |
+//! | the same, credits ring | 151 |
+//! | the same, chain ring, with 16 or 250 transfers in flight | 265 |
+//! | building a chain, per descriptor | 39 |
 //!
 //! These include 9 instructions for the statistics that other processes can read ([`Stats`]), and up to 4 for the counts of
 //! register accesses ([`counts`](crate::bus::counts)).
