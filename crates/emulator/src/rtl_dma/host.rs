@@ -1,5 +1,5 @@
-//! Host memory behind the engine's port. Like the F2 shell, it answers SLVERR where an access is refused, and while bus mastering is
-//! off.
+//! Host memory behind the engine's port. Like the F2 shell, the bridge answers SLVERR while bus mastering is off, and to a read that
+//! the host refuses. A write that the host's IOMMU refuses is lost and gets OKAY, since PCIe writes are posted.
 
 use crate::channel::Shared;
 use crate::guest::Cursor;
@@ -114,7 +114,6 @@ impl HostBus {
             self.cursor.write(&self.shared.guest, address + first as u64, bytes)
         {
             self.refused(iova, reason, true, id);
-            self.resp = SLVERR;
         }
         if port.wlast != 0 {
             self.writes.pop_front();
