@@ -230,6 +230,15 @@ pub mod card {
         card.bar(index)
     }
 
+    /// Returns the user logic's registers.
+    ///
+    /// # Errors
+    ///
+    /// As [`Card::user`].
+    pub fn user(card: &Card) -> Result<Arc<dyn Bar>, crate::card::CardError> {
+        card.user_registers()
+    }
+
     /// Pins `len` bytes at `ptr` for transfers in a direction. `owner` is dropped once the card can no longer access them.
     ///
     /// # Errors

@@ -8,7 +8,7 @@ use xdma::channel::stream::ReceiverOptions;
 use xdma::channel::{ChannelOptions, OpenError, Ring, Wait};
 use xdma::regs::Direction;
 use xdma_emulated_card::{connect, described, start};
-use xdma_emulator::card_file::{Intx, SHIPPED, Setting};
+use xdma_emulator::card_file::{Holds, Intx, SHIPPED, Setting};
 use xdma_emulator::logic::{AxiResponse, Burst, Logic, Loopback, Memory, Shell};
 use xdma_emulator::{CardFile, EmulatedCard, EmulatorOptions};
 use xdma_testkit::bench::{LIMIT, assert_few_missed, pattern};
@@ -207,6 +207,7 @@ fn cards_by_interrupts() -> Vec<(CardFile, Interrupts)> {
     vec![
         (card("f1"), Interrupts::PerSource),
         (card("7-series"), Interrupts::PerSource),
+        (card("f2"), Interrupts::PerSource),
         (card("eight-vectors"), shared(InterruptKind::Msix, 8)),
         (message, shared(InterruptKind::Msi, 1)),
         (line, shared(InterruptKind::Intx, 1)),
@@ -239,9 +240,13 @@ fn user_lines_interrupt_on_every_kind_of_vector() {
             assert!(matches!(card.interrupt(Source::User(0)), Err(InterruptError::NoVectors)));
             continue;
         }
-        let lines: Vec<_> = (0..16).map(|line| card.interrupt(Source::User(line)).unwrap()).collect();
+        // F2 has 16 interrupts in all.
+        let count = if card.report().unwrap().interrupt_bar.is_some() { 14 } else { 16 };
+        let lines: Vec<_> = (0..count).map(|line| card.interrupt(Source::User(line)).unwrap()).collect();
+        let beyond = card.interrupt(Source::User(count)).unwrap_err();
+        assert!(matches!(beyond, InterruptError::NoSource(_)), "{mode}: {beyond}");
         for round in 0..40u32 {
-            let raised = if round % 4 == 0 { 0xffff } else { 1 << (round % 16) };
+            let raised = if round % 4 == 0 { 0xffff } else { 1 << (round % count as u32) };
             raise(raised);
             for (number, line) in lines.iter().enumerate() {
                 if raised >> number & 1 != 0 {
@@ -354,5 +359,112 @@ fn the_register_bar_cannot_be_the_user_bar() {
         let error = connect(&emulated, options).err().unwrap();
         assert!(matches!(error, CardError::UserBarHasRegisters(_)), "{error}");
         assert_eq!(error.remedy(), xdma::Remedy::Correct);
+    }
+}
+
+/// The shell's interrupt block as a process without the driver sees it: enable mask, and vector numbers of lines 0 to 15.
+fn shell_block(card: &Card) -> [u32; 5] {
+    let bar = xdma::unstable::card::bar(card, 2).unwrap();
+    [0x2004, 0x2080, 0x2084, 0x2088, 0x208c].map(|register| bar.read32(register).unwrap())
+}
+
+const SHELL_RESET: [u32; 5] = [0; 5];
+const SHELL_ROUTED: [u32; 5] = [0xffff, 0x0302_0100, 0x0706_0504, 0x0b0a_0908, 0x0f0e_0d0c];
+
+#[test]
+fn on_f2_the_shells_block_is_set_up_with_the_interrupts_and_reset_with_the_card() {
+    let options = EmulatorOptions::like(CardFile::f2());
+    let emulated = EmulatedCard::start(options, Arc::new(Memory::new())).unwrap();
+    let card = connect(&emulated, CardOptions::default()).unwrap();
+    let report = card.report().unwrap();
+    assert_eq!((report.register_bar, report.user_bar, report.user_offset), (0, Some(0), 0x1_0000));
+    assert_eq!(report.interrupt_bar, Some(2));
+    assert_eq!(shell_block(&card), SHELL_RESET, "nothing is enabled before the first interrupt is requested");
+    let line = card.interrupt(Source::User(3)).unwrap();
+    assert_eq!(shell_block(&card), SHELL_ROUTED);
+    let raise = |lines: u32| card.user().unwrap().write(Memory::USER_IRQ as u32, lines).unwrap();
+    raise(1 << 3);
+    assert_eq!(line.wait(LIMIT).unwrap(), 1);
+    raise(0);
+    // A function reset also resets the block.
+    card.reset().unwrap();
+    assert_eq!(shell_block(&card), SHELL_ROUTED);
+    drop(line);
+    let line = card.interrupt(Source::User(3)).unwrap();
+    raise(1 << 3);
+    assert_eq!(line.wait(LIMIT).unwrap(), 1);
+    drop((line, card));
+    let options = CardOptions { as_found: true, ..CardOptions::default() };
+    assert_eq!(shell_block(&connect(&emulated, options).unwrap()), SHELL_RESET);
+    assert_eq!(emulated.violations(), []);
+}
+
+/// An image of F2 without an engine: only the shell's block answers, whose channels move no data.
+#[test]
+fn on_f2_the_shells_block_is_not_taken_for_an_engine() {
+    let mut card = CardFile::f2();
+    // The custom logic has registers in BAR0, and the block is the only XDMA in the card.
+    (card.bars[0].holds, card.bars[0].user_offset) = (Holds::User.into(), None);
+    (card.bars[1].holds, card.bars[2].holds) = (Holds::Registers.into(), Setting::Unknown);
+    let emulated = EmulatedCard::start(EmulatorOptions::like(card), Arc::new(Memory::new())).unwrap();
+    let error = connect(&emulated, CardOptions::default()).unwrap_err();
+    assert!(matches!(error, CardError::NotXdma { .. }));
+    let text = error.to_string();
+    for part in [
+        "AWS F2",
+        "BAR0 reads 0x00000000",
+        "BAR2 reads 0x1fc20006",
+        "only delivers interrupts",
+        "--register-bar",
+    ] {
+        assert!(text.contains(part), "{part}: {text}");
+    }
+    // As the message says: a shell whose XDMA core moves data can be used by naming its BAR.
+    let options = CardOptions { register_bar: Some(2), ..CardOptions::default() };
+    let report = connect(&emulated, options).unwrap().report().unwrap();
+    assert_eq!((report.register_bar, report.user_bar, report.interrupt_bar), (2, Some(0), None));
+}
+
+/// F1 and F2 images can have the same identifiers. The BARs tell them apart.
+#[test]
+fn f1_and_f2_are_told_apart_by_their_bars() {
+    for (card, registers) in [(CardFile::f1(), 2), (CardFile::f2(), 0)] {
+        assert_eq!((card.function.vendor, card.function.device), (0x1d0f, 0xf001));
+        let emulated = EmulatedCard::start(EmulatorOptions::like(card), Arc::new(Memory::new())).unwrap();
+        let report = connect(&emulated, CardOptions::default()).unwrap().report().unwrap();
+        assert_eq!(report.register_bar, registers);
+        assert_eq!(report.interrupt_bar.is_some(), registers == 0);
+    }
+}
+
+/// On F2, the engine's registers share a BAR with the user logic's, and the shell's block has a BAR of its own. Safe code reaches
+/// neither as user registers.
+#[test]
+fn on_f2_user_registers_are_only_those_behind_the_engine() {
+    let emulated =
+        EmulatedCard::start(EmulatorOptions::like(CardFile::f2()), Arc::new(Memory::new())).unwrap();
+    let refused = |register_bar, user_bar| {
+        let options = CardOptions { register_bar, user_bar, ..CardOptions::default() };
+        let error = connect(&emulated, options).unwrap_err();
+        assert!(matches!(error, CardError::UserBarHasRegisters(_)), "{register_bar:?} {user_bar:?}: {error}");
+    };
+    for register_bar in [None, Some(0)] {
+        refused(register_bar, Some(0));
+        refused(register_bar, Some(2));
+    }
+    // The engine in BAR0 would be the user BAR.
+    refused(Some(2), None);
+    refused(Some(2), Some(0));
+    let card = connect(&emulated, CardOptions::default()).unwrap();
+    let user = card.user().unwrap();
+    let size = (64 << 20) - (64 << 10);
+    assert_eq!(user.size(), size);
+    user.write(0x10, 7).unwrap();
+    assert_eq!(user.read(0x10).unwrap(), 7);
+    let whole = xdma::unstable::card::bar(&card, 0).unwrap();
+    assert_eq!((whole.read32(0x1_0010).unwrap(), whole.read32(0x10).unwrap()), (7, 0));
+    for outside in [size as u32, u32::MAX - 3, u32::MAX & !0xffff] {
+        user.read(outside).unwrap_err();
+        user.write(outside, 1).unwrap_err();
     }
 }

@@ -8,6 +8,7 @@ pub mod counts;
 mod error;
 mod ready;
 pub mod sysfs;
+mod tail;
 pub mod vfio;
 pub mod vfio_user;
 
@@ -16,6 +17,7 @@ pub use block::Mapped;
 pub(crate) use block::{Block, Direct};
 pub use error::BusError;
 pub(crate) use ready::readable;
+pub(crate) use tail::Tail;
 
 use crate::memory::Mapper;
 use std::fmt;

@@ -89,7 +89,9 @@ pub enum InterruptError {
     #[error("the card has no interrupts: neither MSI-X nor MSI nor INTx; poll instead")]
     NoVectors,
     /// The card has no such interrupt source.
-    #[error("the card has no interrupt for {0}; user lines are 0 to 15")]
+    #[error(
+        "the card has no interrupt for {0}; user lines are 0 to 15, but AWS F2 has only 16 interrupts for channels and lines"
+    )]
     NoSource(Source),
     /// The card was opened with [`as_found`](super::CardOptions::as_found), or is gone.
     #[error(transparent)]

@@ -1,6 +1,8 @@
 //! Identifying the BARs of a card.
 
+use super::aws::{self, ENGINE_BAR, SHELL_BAR};
 use super::capability::{self, MSIX};
+use super::interrupts::USER_LINES;
 use super::{CardError, CardOptions};
 use crate::bus::{BARS, Bus};
 use crate::regs::ids::Model;
@@ -18,7 +20,16 @@ pub(super) struct Layout {
     pub vendor: u16,
     pub device: u16,
     pub register_bar: usize,
-    pub user_bar: Option<usize>,
+    pub user: Option<UserRegisters>,
+    /// The BAR with the interrupt block of AWS's F2 shell.
+    pub interrupt_bar: Option<usize>,
+}
+
+/// Where the user logic's registers are: in a BAR, from an offset on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct UserRegisters {
+    pub bar: usize,
+    pub offset: u64,
 }
 
 impl Layout {
@@ -26,7 +37,8 @@ impl Layout {
     ///
     /// A read of a BAR may have side effects, and one whose logic does not respond blocks until a timeout. Therefore only these
     /// are read: the BAR that the options name, or else the BAR with the MSI-X table (every XDMA core with MSI-X has the table in
-    /// its register BAR), or else the BAR that the PCI identifiers imply.
+    /// its register BAR), or else the BAR that the PCI identifiers imply. On F2, which is recognized by its BARs, only BAR0 can
+    /// hold an engine; BAR2 is read for the error message.
     pub fn find(bus: &dyn Bus, options: CardOptions) -> Result<Self, CardError> {
         let (vendor, device) = (bus.config_read(0, 2)? as u16, bus.config_read(2, 2)? as u16);
         if vendor == 0xffff {
@@ -39,12 +51,12 @@ impl Layout {
                 continue;
             }
             let ids = identifiers(bus, bar)?;
-            if ids[0].is(Target::Irq, 0) && ids[1].is(Target::Config, 0) {
-                if options.user_bar == Some(bar) {
-                    return Err(CardError::UserBarHasRegisters(bar));
-                }
-                let user_bar = options.user_bar.or_else(|| user_bar(bars, bar));
-                return Ok(Self { vendor, device, register_bar: bar, user_bar });
+            let only_interrupts = aws::is_f2(bars) && options.register_bar.is_none() && bar != ENGINE_BAR;
+            if is_xdma(ids) && !only_interrupts {
+                let user = find_user(bus, bar, options.user_bar)?;
+                let f2 = aws::is_f2(bars) && bar == ENGINE_BAR && is_xdma(identifiers(bus, SHELL_BAR)?);
+                let interrupt_bar = f2.then_some(SHELL_BAR);
+                return Ok(Self { vendor, device, register_bar: bar, user, interrupt_bar });
             }
             seen.push((bar, ids));
         }
@@ -55,8 +67,18 @@ impl Layout {
                 return Err(CardError::Gone { what: "the register BAR" });
             }
         }
-        let reason = explain(vendor, bars, options.register_bar, &seen);
+        let reason = explain((vendor, device), bars, options.register_bar, &seen);
         Err(CardError::NotXdma { vendor, device, reason })
+    }
+}
+
+impl Layout {
+    /// Returns how many lines of the user logic have an interrupt on a card with this number of channels.
+    pub fn user_lines(&self, channels: usize) -> usize {
+        match self.interrupt_bar {
+            Some(_) => aws::LINES.saturating_sub(channels),
+            None => USER_LINES,
+        }
     }
 }
 
@@ -74,8 +96,11 @@ fn candidates(
     if let Some(bar) = options.register_bar {
         return Ok(vec![bar]);
     }
-    let mut found: Vec<usize> = msix_bar(bus)?.into_iter().collect();
     let bars = bus.description().bars;
+    if aws::is_f2(bars) {
+        return Ok(vec![ENGINE_BAR, SHELL_BAR]);
+    }
+    let mut found: Vec<usize> = msix_bar(bus)?.into_iter().collect();
     let fitting: Vec<usize> = (0..BARS).filter(|&bar| fits(bars, bar)).collect();
     match Model::of(vendor, device) {
         _ if vendor == AMAZON => found.push(AMAZON_REGISTER_BAR),
@@ -97,13 +122,36 @@ fn identifiers(bus: &dyn Bus, bar: usize) -> Result<[Identifier; 2], CardError> 
     Ok([read(Target::Irq)?, read(Target::Config)?])
 }
 
-/// Returns the first BAR before the register BAR, as the kernel's `xdma` driver chooses it.
+fn is_xdma(ids: [Identifier; 2]) -> bool {
+    ids[0].is(Target::Irq, 0) && ids[1].is(Target::Config, 0)
+}
+
+/// Returns where the user logic's registers are: in the BAR that the options name, behind the engine's on F2, or else in the first
+/// BAR before the register BAR, as the kernel's `xdma` driver chooses it. These are never the registers of an engine.
+fn find_user(
+    bus: &dyn Bus,
+    registers: usize,
+    named: Option<usize>,
+) -> Result<Option<UserRegisters>, CardError> {
+    let bars = bus.description().bars;
+    let f2 = aws::is_f2(bars);
+    if f2 && registers == ENGINE_BAR && named.is_none() {
+        return Ok(Some(UserRegisters { bar: ENGINE_BAR, offset: aws::USER_OFFSET }));
+    }
+    let Some(bar) = named.or_else(|| user_bar(bars, registers)) else { return Ok(None) };
+    // F2 has two BARs that can hold registers of XDMA.
+    if bar == registers || f2 && fits(bars, bar) && bar <= SHELL_BAR && is_xdma(identifiers(bus, bar)?) {
+        return Err(CardError::UserBarHasRegisters(bar));
+    }
+    Ok(Some(UserRegisters { bar, offset: 0 }))
+}
+
 fn user_bar(bars: [u64; BARS], registers: usize) -> Option<usize> {
     (0..registers).find(|&bar| bars[bar] > 0)
 }
 
 fn explain(
-    vendor: u16,
+    (vendor, device): (u16, u16),
     bars: [u64; BARS],
     named: Option<usize>,
     seen: &[(usize, [Identifier; 2])],
@@ -120,10 +168,21 @@ fn explain(
         (None, []) => "no BAR is known to hold them".into(),
         _ => format!("{read}, where XDMA reads 0x1fc2.... and 0x1fc3...."),
     };
+    let image = "load an image with `fpga-load-local-image`";
     match (vendor, others.as_slice()) {
-        (AMAZON, _) if named.is_none() => {
-            format!("{found}; load an image whose shell includes XDMA (so far F2 shells do not)")
+        (AMAZON, _) if Model::of(vendor, device) == Model::NoImage => {
+            format!("the FPGA has no image; {image}, and rescan the PCI bus")
         }
+        _ if Model::of(vendor, device) == Model::Management => {
+            "this is the management function of an AWS F2 card; the card is function 0 at the same address"
+                .into()
+        }
+        _ if named.is_none() && aws::is_f2(bars) => format!(
+            "this is an AWS F2 card, and {found}. The XDMA block in BAR2 of F2's shell only delivers interrupts, so the custom logic \
+             must bring a DMA engine, at the start of BAR0; {image} that has one (hdl/f2 in the sources of `xdma`). If the shell has an \
+             XDMA core that moves data, name BAR 2 as the register BAR (`register_bar` in the options, `--register-bar` of the tools)"
+        ),
+        (AMAZON, _) if named.is_none() => format!("{found}; {image} whose shell includes XDMA"),
         (_, []) => format!("{found}; load a design with XDMA"),
         (_, others) => format!(
             "{found}; if the registers are in one of {}, which were not read because reads may have side effects, name the register \
@@ -147,12 +206,12 @@ mod tests {
     #[test]
     fn the_error_for_a_card_without_xdma_names_what_was_read_and_what_was_not() {
         let ids = [Identifier(0), Identifier(1)];
-        let text = explain(AMAZON, [0, 0, 64 << 10, 0, 0, 0], None, &[(2, ids)]);
-        assert!(text.contains("BAR2 reads 0x00000000") && text.contains("F2"), "{text}");
-        let text = explain(0x10ee, [64 << 10, 128 << 10, 4096, 0, 0, 0], None, &[]);
+        let text = explain((AMAZON, 0xf001), [0, 0, 64 << 10, 0, 0, 0], None, &[(2, ids)]);
+        assert!(text.contains("BAR2 reads 0x00000000") && text.contains("shell includes XDMA"), "{text}");
+        let text = explain((0x10ee, 0x903f), [64 << 10, 128 << 10, 4096, 0, 0, 0], None, &[]);
         assert!(text.contains("no BAR is known") && text.contains("BAR0 (64 KiB), BAR1 (128 KiB)"), "{text}");
-        let text = explain(0x10ee, [64 << 10, 128 << 10, 4096, 0, 0, 0], None, &[(1, ids)]);
+        let text = explain((0x10ee, 0x903f), [64 << 10, 128 << 10, 4096, 0, 0, 0], None, &[(1, ids)]);
         assert!(text.contains("BAR1 reads") && text.contains("one of BAR0 (64 KiB), which"), "{text}");
-        assert!(explain(0x10ee, [0; BARS], Some(3), &[]).contains("BAR3 does not exist"));
+        assert!(explain((0x10ee, 0x903f), [0; BARS], Some(3), &[]).contains("BAR3 does not exist"));
     }
 }

@@ -1,5 +1,6 @@
 //! Opening cards, and access to their channels, memory, interrupts and user registers.
 
+mod aws;
 mod capability;
 mod error;
 mod foreign;
@@ -25,7 +26,7 @@ pub use report::{ChannelReport, Report};
 pub use user::UserBar;
 pub use vectors::Interrupts;
 
-use crate::bus::{Bar, Bus};
+use crate::bus::{Bar, Bus, Tail};
 use crate::channel::stream::{Receiver, ReceiverOptions, Sender};
 use crate::channel::{
     Channel, ChannelContext, ChannelOptions, EngineError, Event, IDLE_LIMIT, OpenError, SharedState, Wait,
@@ -38,7 +39,8 @@ use crate::memory::{
 use crate::regs::map::Block;
 use crate::regs::{Direction, IDENTIFIER, MAX_CHANNELS, Target};
 use crate::stats::{CLIENT_WORDS, Page};
-use identify::Layout;
+use aws::ShellInterrupts;
+use identify::{Layout, UserRegisters};
 use pcie::ReadRequest;
 use quiesce::{Channels, Command};
 use std::any::Any;
@@ -126,6 +128,8 @@ pub struct Card {
 struct Inner {
     bus: Arc<dyn Bus>,
     registers: Arc<dyn Bar>,
+    /// The block through which an F2 shell delivers interrupts.
+    shell: Option<ShellInterrupts>,
     layout: Layout,
     idle_limit: Duration,
     space: Arc<DmaSpace>,
@@ -185,12 +189,14 @@ impl Card {
         let _span = tracing::debug_span!("open", card = bus.description().location).entered();
         let layout = Layout::find(&*bus, options)?;
         let registers = bus.bar(layout.register_bar)?;
+        let shell = layout.interrupt_bar.map(|bar| bus.bar(bar).map(ShellInterrupts)).transpose()?;
         let CardOptions { idle_limit, as_found, .. } = options;
         let (command, read_request) = (Command::read(&*bus)?, ReadRequest::find(&*bus)?);
         if as_found {
             command.enable_registers(&*bus)?;
         } else {
             quiesce::quiesce(&*bus, &*registers, Channels::Closed, idle_limit)?;
+            shell.as_ref().map_or(Ok(()), ShellInterrupts::reset)?;
             enable_dma(&*bus, command, read_request)?;
         }
         let node = options.node.or(bus.description().node);
@@ -204,6 +210,7 @@ impl Card {
         let inner = Inner {
             bus,
             registers,
+            shell,
             layout,
             idle_limit,
             space,
@@ -377,14 +384,14 @@ impl Card {
         self.inner.space.register(data, access(direction))
     }
 
-    /// Returns the user logic's registers.
+    /// Returns the user logic's registers. On AWS F2, these are the registers behind the first 64 KiB of BAR0, which the engine's
+    /// registers occupy.
     ///
     /// # Errors
     ///
     /// [`CardError::NoUserBar`] if the card has no user BAR.
     pub fn user(&self) -> Result<UserBar, CardError> {
-        let index = self.inner.layout.user_bar.ok_or(CardError::NoUserBar)?;
-        Ok(UserBar { bar: self.inner.bus.bar(index)? })
+        Ok(UserBar { bar: self.user_registers()? })
     }
 
     /// Reads a block of registers. Write-only registers are skipped. Registers with read side effects are skipped unless `force`
@@ -407,6 +414,12 @@ impl Card {
 
     pub(crate) fn bar(&self, index: usize) -> Result<Arc<dyn Bar>, BusError> {
         self.inner.bus.bar(index)
+    }
+
+    pub(crate) fn user_registers(&self) -> Result<Arc<dyn Bar>, CardError> {
+        let UserRegisters { bar, offset } = self.inner.layout.user.ok_or(CardError::NoUserBar)?;
+        let bar = self.inner.bus.bar(bar)?;
+        Ok(if offset == 0 { bar } else { Arc::new(Tail::new(bar, offset)) })
     }
 
     pub(crate) fn registers(&self) -> Arc<dyn Bar> {
@@ -476,14 +489,16 @@ impl Card {
     /// [`CardError::Gone`] while the card is gone; [`CardError::Hung`] if an engine stays busy.
     pub fn recover(&self) -> Result<(), CardError> {
         self.check_not_as_found()?;
-        let Inner { bus, registers, command, read_request, idle_limit, shared, .. } = &*self.inner;
+        let Inner { bus, registers, shell, command, read_request, idle_limit, shared, .. } = &*self.inner;
         let setup = shared.lock_setup();
         let stopped = quiesce::quiesce(&**bus, &**registers, Channels::Open, *idle_limit);
         let enabled = stopped.and_then(|()| {
             enable_dma(&**bus, *command, *read_request)?;
             // Before other threads recover their channels, whose interrupts would arrive on vector 0.
             let vectors = self.inner.vectors.lock().unwrap_or_else(PoisonError::into_inner);
-            Ok(vectors.as_ref().map_or(Ok(()), |vectors| vectors.write_vectors(&**registers))?)
+            let Some(vectors) = &*vectors else { return Ok(()) };
+            vectors.write_vectors(&**registers)?;
+            Ok(shell.as_ref().map_or(Ok(()), ShellInterrupts::enable)?)
         });
         // After the reset, so that a channel that was recovered concurrently is notified too. Also after a failure, since engines
         // may have been halted.
@@ -552,10 +567,11 @@ impl Drop for Inner {
         let hung = self.shared.hung.load(Ordering::Acquire);
         let limit = if hung { Duration::ZERO } else { self.idle_limit };
         let stopped = quiesce::quiesce(&*self.bus, &*self.registers, Channels::Closed, limit);
+        let masked = self.shell.as_ref().map_or(Ok(()), |shell| shell.reset().map_err(CardError::from));
         let restored = self.read_request.map_or(Ok(()), |found| found.restore(&*self.bus));
         // This also stops an engine that hangs from accessing memory. Quarantined memory is released after this, if it succeeds.
         let cut_off = self.command.restore(&*self.bus);
-        match stopped.and(cut_off).and(restored) {
+        match stopped.and(masked).and(cut_off).and(restored) {
             Ok(()) => tracing::debug!(card = self.bus.description().location, "card closed"),
             Err(CardError::Gone { .. } | CardError::Bus(BusError::Gone { .. })) => {
                 tracing::debug!(card = self.bus.description().location, "closed a card that was gone");

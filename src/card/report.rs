@@ -1,7 +1,6 @@
 //! The description of a card and its capabilities.
 
 use super::identify::Layout;
-use super::interrupts::USER_LINES;
 use super::{CardError, Interrupts, Link, quiesce};
 use crate::bus::{Bar, Bus, Description};
 use crate::memory::{CallerMemory, DmaSpace};
@@ -50,6 +49,10 @@ pub struct Report {
     pub register_bar: usize,
     /// Index of the BAR with the user logic's registers.
     pub user_bar: Option<usize>,
+    /// Offset of the user logic's registers in that BAR, in bytes. It is 0 unless the BAR also holds the XDMA registers.
+    pub user_offset: u64,
+    /// Index of the BAR with the interrupt block of an AWS F2 shell, through which all interrupts go.
+    pub interrupt_bar: Option<usize>,
     /// How interrupts are delivered, if the program uses any.
     pub interrupts: Interrupts,
     /// The channels that exist, H2C first.
@@ -88,13 +91,15 @@ impl Report {
         };
         let channels: Vec<_> =
             quiesce::channels(registers)?.into_iter().map(channel).collect::<Result<_, _>>()?;
-        let sources = channels.len() + USER_LINES;
+        let sources = channels.len() + layout.user_lines(channels.len());
         Ok(Self {
             bus: bus.description().clone(),
             vendor: layout.vendor,
             device: layout.device,
             register_bar: layout.register_bar,
-            user_bar: layout.user_bar,
+            user_bar: layout.user.map(|user| user.bar),
+            user_offset: layout.user.map_or(0, |user| user.offset),
+            interrupt_bar: layout.interrupt_bar,
             interrupts: Interrupts::of(bus.description(), sources),
             channels,
             data_width: config::data_width_bytes(config(config::DATA_WIDTH)?),

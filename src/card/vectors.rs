@@ -5,7 +5,8 @@
 //! when its owner takes the interrupt or waits for the next one. Enabling a source that is still asserted fires it again, so no
 //! interrupt is lost.
 
-use super::interrupts::{Source, USER_LINES};
+use super::aws::ShellInterrupts;
+use super::interrupts::Source;
 use super::{Inner, InterruptError, quiesce};
 use crate::bus::{Bar, Bus, BusError, Description, InterruptKind, readable};
 use crate::regs::irq::{
@@ -94,6 +95,8 @@ impl Wakeup {
 /// All sources: the channels that exist, H2C first, then the user lines.
 pub(super) struct Vectors {
     channels: Vec<(Direction, usize)>,
+    /// Number of user lines that have an interrupt.
+    lines: usize,
     sources: Arc<Vec<Wakeup>>,
     mode: Interrupts,
     /// Value of the vector registers if all sources share INTx.
@@ -109,14 +112,15 @@ impl Vectors {
             .iter()
             .map(|&(direction, channel, _)| (direction, channel))
             .collect();
-        let count = channels.len() + USER_LINES;
+        let lines = card.layout.user_lines(channels.len());
+        let count = channels.len() + lines;
         let mode = Interrupts::of(card.bus.description(), count);
         if mode == Interrupts::None {
             return Err(InterruptError::NoVectors);
         }
         let sources = Arc::new((0..count).map(|_| Wakeup::new()).collect::<Result<Vec<_>, _>>()?);
         let pin = card.bus.config_read(INTERRUPT_PIN, 1)?.saturating_sub(1) as u8;
-        let mut this = Self { channels, sources, mode, pin, dispatcher: None };
+        let mut this = Self { channels, lines, sources, mode, pin, dispatcher: None };
         this.write_vectors(&*card.registers)?;
         match mode {
             Interrupts::Shared { kind, vectors } => {
@@ -128,6 +132,8 @@ impl Vectors {
                 card.bus.set_interrupts(InterruptKind::Msix, &events)?;
             }
         }
+        // Messages that the shell sends before MSI-X is enabled can be lost.
+        card.shell.as_ref().map_or(Ok(()), ShellInterrupts::enable)?;
         Ok(this)
     }
 
@@ -154,7 +160,7 @@ impl Vectors {
         };
         let numbers = |first: usize| pack_vectors(std::array::from_fn(|at| vector(first + at)));
         for (register, first, count) in
-            [(CHANNEL_VECTORS, 0, self.channels.len()), (USER_VECTORS, self.channels.len(), USER_LINES)]
+            [(CHANNEL_VECTORS, 0, self.channels.len()), (USER_VECTORS, self.channels.len(), self.lines)]
         {
             for at in (0..count).step_by(4) {
                 registers.write32(irq(register + at as u32), numbers(first + at))?;
@@ -171,7 +177,7 @@ impl Vectors {
                 let at = self.channels.iter().position(|&known| known == (direction, channel));
                 at.map(|at| (at, 1 << at)).ok_or_else(missing)?
             }
-            Source::User(line) if line < USER_LINES => (self.channels.len() + line, 1 << line),
+            Source::User(line) if line < self.lines => (self.channels.len() + line, 1 << line),
             Source::User(_) => return Err(missing()),
         };
         Ok((self.sources.clone(), at, bit))

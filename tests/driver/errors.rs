@@ -119,7 +119,7 @@ fn a_bar_without_identifiers_is_refused() {
 
 #[test]
 fn invalid_names_are_not_cards() {
-    contains("f2".parse::<CardName>().unwrap_err(), &["`f2` is not a card", "PCI address", "unix:PATH"]);
+    contains("f3".parse::<CardName>().unwrap_err(), &["`f3` is not a card", "PCI address", "unix:PATH"]);
     let name: CardName = "ffff:ff:1f.7".parse().unwrap();
     contains(name.open(CardOptions::default()).unwrap_err(), &["no PCI function ffff:ff:1f.7", "lspci"]);
 }

@@ -98,9 +98,10 @@ fn check_function(card: &CardFile) -> Result<(), Error> {
     let vectors = u64::from(msix.vectors);
     let (table, pending) = (end(msix.table, 16 * vectors), end(msix.pending, vectors.div_ceil(64) * 8));
     expect(
-        card.register_bar() != Some(msix.bar) || u64::from(msix.table.min(msix.pending)) >= REGISTER_SPACE,
+        ![card.register_bar(), card.interrupt_bar()].contains(&Some(msix.bar))
+            || u64::from(msix.table.min(msix.pending)) >= REGISTER_SPACE,
         "function.msix",
-        "table and pending bits in the register BAR must come after the registers, from 0x8000 on",
+        "table and pending bits in a BAR with registers or the interrupt block must come after these, from 0x8000 on",
     )?;
     expect(
         bar.is_some_and(|bar| table.max(pending) <= bar.size)
@@ -123,12 +124,18 @@ fn check_bars(card: &CardFile) -> Result<(), Error> {
         free = bar.index + if bar.width == 64 { 2 } else { 1 };
         expect(free <= BARS, "bar.index", format!("a function has {BARS} BARs, and a 64-bit one takes two"))?;
     }
-    let registers: Vec<&Bar> =
-        card.bars.iter().filter(|bar| bar.holds == Setting::Known(Holds::Registers)).collect();
+    let holding = |holds| card.bars.iter().filter(move |bar| bar.holds == Setting::Known(holds));
+    let registers: Vec<&Bar> = holding(Holds::Registers).collect();
     expect(
         registers.len() == 1 && registers[0].size >= REGISTER_SPACE,
         "bar.holds",
         "exactly one BAR, of at least 32K, must hold the registers",
+    )?;
+    expect(
+        holding(Holds::Interrupts).count() <= 1
+            && holding(Holds::Interrupts).all(|bar| bar.size >= REGISTER_SPACE),
+        "bar.holds",
+        "at most one BAR, of at least 32K, can hold the interrupt block",
     )
 }
 
@@ -141,6 +148,18 @@ fn check_bar(bar: &Bar) -> Result<(), Error> {
         format!("a size is a power of two, at least {least} here"),
     )?;
     expect(bar.width == 64 || bar.size <= 1 << 31, "bar.size", "a BAR with 32-bit addresses has at most 2G")?;
+    if let Some(offset) = bar.user_offset {
+        expect(
+            bar.holds == Setting::Known(Holds::Registers),
+            "bar.user_offset",
+            "only the BAR that holds the registers can also have user registers",
+        )?;
+        expect(
+            (REGISTER_SPACE..bar.size).contains(&offset.0) && offset.0.is_multiple_of(4096),
+            "bar.user_offset",
+            "user registers begin behind the core's registers (32K), inside the BAR, at a multiple of 4096",
+        )?;
+    }
     let reserved = bar.reserved.known().unwrap_or_default();
     expect(reserved.0 <= bar.size, "bar.reserved", "the reserved bytes exceed the BAR")
 }

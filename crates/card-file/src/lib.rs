@@ -202,6 +202,10 @@ pub struct Bar {
     /// What it holds. If unknown, reads of the emulated card's BAR return all ones, and writes are dropped.
     #[serde(default)]
     pub holds: Setting<Holds>,
+    /// In the BAR that holds the core's registers: the offset from which on it holds the user logic's registers. Default: none
+    /// are there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user_offset: Option<Bytes>,
     /// Number of bytes at its end that do not respond. If unknown, 0.
     #[serde(default)]
     pub reserved: Setting<Bytes>,
@@ -217,6 +221,10 @@ pub enum Holds {
     User,
     /// The card's memory (the "DMA bypass" port).
     Memory,
+    /// A second block of XDMA registers, which only delivers interrupts, as in AWS's F2 shell. Its enable mask and vector numbers
+    /// decide which of the core's 16 interrupt lines become messages. Its identifiers announce one channel in each direction,
+    /// which moves no data.
+    Interrupts,
 }
 
 /// The XDMA core.
@@ -398,6 +406,11 @@ impl CardFile {
         shipped::parse(SHIPPED[1].1)
     }
 
+    /// Returns the description of an AWS F2 card with an XDMA engine in its custom logic.
+    pub fn f2() -> Self {
+        shipped::parse(SHIPPED[2].1)
+    }
+
     /// Reads a description from a file.
     ///
     /// # Errors
@@ -433,6 +446,11 @@ impl CardFile {
     /// Returns the first BAR with the user logic's registers.
     pub fn user_bar(&self) -> Option<usize> {
         self.bar_with(Holds::User)
+    }
+
+    /// Returns the BAR with the block that only delivers interrupts.
+    pub fn interrupt_bar(&self) -> Option<usize> {
+        self.bar_with(Holds::Interrupts)
     }
 
     fn bar_with(&self, holds: Holds) -> Option<usize> {

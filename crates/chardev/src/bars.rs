@@ -20,7 +20,8 @@ const SPACING: u64 = 0x400;
 #[derive(Debug)]
 pub(crate) struct Bars {
     card: Card,
-    register_bar: usize,
+    /// The BAR after which a bypass BAR is searched. F2 has none: the next one belongs to its shell.
+    register_bar: Option<usize>,
     bars: [OnceLock<Option<Registers>>; COUNT],
     h2c_channels: u64,
 }
@@ -29,7 +30,8 @@ impl Bars {
     pub fn new(card: Card, report: &Report) -> Self {
         let h2c = report.channels.iter().filter(|channel| channel.direction == Direction::H2C);
         let h2c_channels = h2c.count() as u64;
-        Self { card, register_bar: report.register_bar, bars: Default::default(), h2c_channels }
+        let register_bar = report.interrupt_bar.is_none().then_some(report.register_bar);
+        Self { card, register_bar, bars: Default::default(), h2c_channels }
     }
 
     pub fn get(&self, index: usize) -> Option<&Registers> {
@@ -39,7 +41,7 @@ impl Bars {
 
     /// Returns the bypass BAR: the one that follows the registers (`identify_bars` in the kernel module).
     pub fn bypass(&self) -> Option<&Registers> {
-        (self.register_bar + 1..COUNT).find_map(|index| self.get(index))
+        (self.register_bar? + 1..COUNT).find_map(|index| self.get(index))
     }
 
     /// Executes `read` or `write` on a file of a BAR other than `user` and `control`.

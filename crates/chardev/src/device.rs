@@ -63,7 +63,10 @@ impl Device {
     /// Returns a [`DeviceError`] if the card's report cannot be created or a BAR cannot be accessed.
     pub fn new(card: Card, options: DeviceOptions) -> Result<Self, DeviceError> {
         let report = card.report()?;
-        let registers = |bar| Ok::<_, DeviceError>(Registers::new(xdma::unstable::card::bar(&card, bar)?));
+        let user = match xdma::unstable::card::user(&card) {
+            Err(CardError::NoUserBar) => None,
+            user => Some(Registers::new(user?)),
+        };
         let closing = Arc::<AtomicBool>::default();
         let channels = |direction, timeout| {
             let channels = report.channels.iter().filter(move |channel| channel.direction == direction);
@@ -74,8 +77,8 @@ impl Device {
                 .collect()
         };
         Ok(Self {
-            control: registers(report.register_bar)?,
-            user: report.user_bar.map(registers).transpose()?,
+            control: Registers::new(xdma::unstable::card::registers(&card)),
+            user,
             bars: Bars::new(card.clone(), &report),
             events: Events::new(&card),
             offline: AtomicBool::new(false),

@@ -67,9 +67,14 @@ fn text(subject: &Subject, report: &Report, rings: &[Vec<Ring>], design: Option<
     let mut text = if subject.emulated { format!("emulated card: {report}") } else { report.to_string() };
     let bars = report.bus.bars.iter().enumerate().filter(|(_, size)| **size > 0);
     for (bar, size) in bars {
+        let user = Some(bar) == report.user_bar;
         let role = match bar {
+            _ if bar == report.register_bar && user => {
+                &format!(" (XDMA registers; user logic from {:#x} on)", report.user_offset)
+            }
             _ if bar == report.register_bar => " (XDMA registers)",
-            _ if Some(bar) == report.user_bar => " (user logic)",
+            _ if user => " (user logic)",
+            _ if Some(bar) == report.interrupt_bar => " (interrupt block of the F2 shell)",
             _ => "",
         };
         // Writing to a string cannot fail.
@@ -144,6 +149,8 @@ fn object(subject: &Subject, report: &Report, rings: &[Vec<Ring>], design: Optio
         "bar_bytes": report.bus.bars,
         "register_bar": report.register_bar,
         "user_bar": report.user_bar,
+        "user_offset": report.user_offset,
+        "interrupt_bar": report.interrupt_bar,
         "data_width_bytes": report.data_width,
         "max_payload_bytes": report.max_payload,
         "max_read_request_bytes": report.max_read_request,

@@ -9,7 +9,7 @@ use serde_json::json;
 use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
-use xdma::card::{BusError, Card, CardError};
+use xdma::card::{BusError, Card};
 use xdma::regs::MAX_CHANNELS;
 use xdma::regs::map::{Access, Block};
 use xdma::unstable::bus::Bar;
@@ -84,14 +84,16 @@ impl FromStr for BarName {
 }
 
 impl BarName {
-    /// Returns the number of the BAR on a card.
-    fn number(self, card: &Card) -> Result<usize> {
+    /// Returns the BAR of a card, and whether it holds registers of an XDMA core.
+    fn find(self, card: &Card) -> Result<(Arc<dyn Bar>, bool)> {
         let report = card.report()?;
-        Ok(match self {
-            Self::User => report.user_bar.ok_or(CardError::NoUserBar)?,
+        let number = match self {
+            Self::User => return Ok((card::user(card)?, false)),
             Self::Xdma => report.register_bar,
             Self::Number(number) => number,
-        })
+        };
+        let is_core = number == report.register_bar || Some(number) == report.interrupt_bar;
+        Ok((card::bar(card, number)?, is_core))
     }
 }
 
@@ -217,9 +219,7 @@ struct Words {
 
 impl Words {
     fn new(card: &Card, bar: BarName, width: Width, offset: u64, count: u64) -> Result<Self> {
-        let number = bar.number(card)?;
-        let is_core = number == card.report()?.register_bar;
-        let bar = card::bar(card, number)?;
+        let (bar, is_core) = bar.find(card)?;
         // The error names the first word outside the BAR; no word is accessed.
         let (size, step) = (bar.size(), u64::from(width.bytes()));
         if !offset.is_multiple_of(step) {

@@ -126,7 +126,7 @@ mod tests {
 
     #[test]
     fn names() {
-        for like in ["f1", "alveo", "7-series"] {
+        for like in ["f1", "f2", "alveo", "7-series"] {
             let choice: CardChoice = like.parse().unwrap();
             assert_eq!(
                 (choice.to_string(), choice.emulated()),
@@ -136,7 +136,7 @@ mod tests {
         for name in ["0000:00:1d.0", "unix:/run/card"] {
             assert_eq!(name.parse::<CardChoice>().unwrap(), CardChoice::Named(name.parse().unwrap()));
         }
-        for bad in ["f2", "unix:", "00:1d"] {
+        for bad in ["f3", "unix:", "00:1d"] {
             let error = bad.parse::<CardChoice>().unwrap_err().to_string();
             assert!(error.contains("PCI address") && error.contains("alveo"), "{bad}: {error}");
         }

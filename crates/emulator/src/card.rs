@@ -94,7 +94,7 @@ impl CardModel {
     /// The state of a new card that its parts share.
     fn shared(options: EmulatorOptions, logic: Arc<dyn Logic>) -> Shared {
         let log = Arc::new(EventLog::default());
-        let irq = Arc::new(Irq::new(&options.card.function, Arc::clone(&log)));
+        let irq = Arc::new(Irq::new(&options.card, Arc::clone(&log)));
         let axi_timeout = AxiTimeout::new(options.axi_timeout);
         let throttle = Throttle::new(options.link_rate);
         let link = Arc::default();
@@ -291,9 +291,13 @@ impl CardModel {
             return self.msix_read(index, offset, data);
         }
         match bar.holds.known() {
-            Some(Holds::Registers) => self.xdma_read(offset, data),
+            Some(Holds::Registers) => match user_offset(bar, offset) {
+                Some(offset) => self.user_read(index, offset, data),
+                None => self.xdma_read(offset, data),
+            },
             Some(Holds::User) => self.user_read(index, offset, data),
             Some(Holds::Memory) => self.axi_read(offset, usable(bar), data),
+            Some(Holds::Interrupts) => self.interrupt_block_read(offset, data),
             None => data.fill(0xff),
         }
     }
@@ -307,9 +311,13 @@ impl CardModel {
             return self.msix_write(index, offset, data);
         }
         match bar.holds.known() {
-            Some(Holds::Registers) => self.xdma_write(offset, data),
+            Some(Holds::Registers) => match user_offset(bar, offset) {
+                Some(offset) => self.user_write(index, offset, data),
+                None => self.xdma_write(offset, data),
+            },
             Some(Holds::User) => self.user_write(index, offset, data),
             Some(Holds::Memory) => self.axi_write(offset, usable(bar), data),
+            Some(Holds::Interrupts) => self.interrupt_block_write(offset, data),
             None => {}
         }
     }
@@ -409,6 +417,11 @@ fn channels(shared: &Arc<Shared>) -> Vec<Arc<ChannelModel>> {
 /// Returns how many bytes of a BAR answer.
 fn usable(bar: &Bar) -> u64 {
     bar.size - bar.reserved.known().unwrap_or_default().0
+}
+
+/// Returns the offset among the user logic's registers of an offset in the register BAR, or `None` for the core's registers.
+fn user_offset(bar: &Bar, offset: u64) -> Option<u64> {
+    offset.checked_sub(bar.user_offset?.0)
 }
 
 fn covers(bar: &Bar, offset: u64, len: usize) -> bool {

@@ -2,7 +2,11 @@
 //!
 //! A message is sent on the rising edge of source AND mask, so enabling a source that is already high sends one too. MSI-X takes
 //! precedence over MSI, and MSI over the legacy line.
+//!
+//! If the card has a [block that only delivers interrupts](InterruptBlock), messages with vectors 0 to 15 are pulses on its lines, and
+//! those with higher vectors are lost.
 
+use super::interrupt_block::InterruptBlock;
 use super::log::{EventLog, add, lock};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use std::fs::File;
@@ -13,7 +17,7 @@ use vfio_bindings::bindings::vfio::{
     VFIO_IRQ_SET_ACTION_MASK, VFIO_IRQ_SET_ACTION_TRIGGER, VFIO_IRQ_SET_ACTION_UNMASK,
     VFIO_IRQ_SET_DATA_EVENTFD, VFIO_PCI_INTX_IRQ_INDEX, VFIO_PCI_MSI_IRQ_INDEX, VFIO_PCI_MSIX_IRQ_INDEX,
 };
-use xdma_card_file::{Function, Intx, Msix};
+use xdma_card_file::{CardFile, Intx, Msix};
 use xdma_regs::irq;
 
 /// Vector control bit 0.
@@ -87,6 +91,8 @@ struct State {
     /// The eventfds of the MSI vectors.
     msi: Vec<Option<File>>,
     intx_line: IntxLine,
+    /// The block in another BAR through which all messages go.
+    block: Option<InterruptBlock>,
 }
 
 /// A word of the MSI-X capability's structures in a BAR.
@@ -107,7 +113,8 @@ pub(super) struct Irq {
 }
 
 impl Irq {
-    pub fn new(function: &Function, log: Arc<EventLog>) -> Self {
+    pub fn new(card: &CardFile, log: Arc<EventLog>) -> Self {
+        let function = &card.function;
         let vectors = function.msix.map_or(0, |msix| msix.vectors.into());
         let vector =
             || Vector { words: [0, 0, 0, CONTROL_RESET], programmed: false, pending: false, eventfd: None };
@@ -121,6 +128,7 @@ impl Irq {
             bus_master: false,
             msi: std::iter::repeat_with(|| None).take(function.msi_vectors.into()).collect(),
             intx_line: IntxLine { missing: function.intx == Intx::None, ..IntxLine::default() },
+            block: card.interrupt_bar().map(|_| InterruptBlock::default()),
         };
         Self { state: Mutex::new(state), msix: function.msix, log }
     }
@@ -167,6 +175,18 @@ impl Irq {
                 let bit = 1 << line;
                 state.user.sources = state.user.sources & !bit | if level { bit } else { 0 };
             });
+        }
+    }
+
+    /// Reads a register of the block that only delivers interrupts.
+    pub fn block_read(&self, address: u32) -> u32 {
+        lock(&self.state).block.as_ref().map_or(0, |block| block.read(address))
+    }
+
+    /// Writes a register of the block that only delivers interrupts.
+    pub fn block_write(&self, address: u32, value: u32) {
+        if let Some(block) = &mut lock(&self.state).block {
+            block.write(address, value, &self.log);
         }
     }
 
@@ -309,6 +329,7 @@ impl Irq {
             state.user_vectors = [0; 4];
             state.channel_vectors = [0; 2];
             state.table.iter_mut().for_each(Vector::reset);
+            state.block.iter_mut().for_each(|block| *block = InterruptBlock::default());
         });
     }
 }
@@ -395,7 +416,11 @@ impl State {
         }
     }
 
-    fn message(&mut self, vector: usize, log: &EventLog) {
+    fn message(&mut self, mut vector: usize, log: &EventLog) {
+        if let Some(block) = &self.block {
+            let Some(through) = block.vector(vector) else { return };
+            vector = through;
+        }
         if self.msix() {
             // The vector is sent together with all other pending vectors.
             if let Some(vector) = self.table.get_mut(vector) {
@@ -450,7 +475,6 @@ mod tests {
     use super::*;
     use std::os::fd::{FromRawFd, IntoRawFd};
     use vmm_sys_util::eventfd::{EFD_NONBLOCK, EventFd};
-    use xdma_card_file::CardFile;
     use xdma_regs::msix;
 
     const FDS: u32 = VFIO_IRQ_SET_ACTION_TRIGGER | VFIO_IRQ_SET_DATA_EVENTFD;
@@ -461,7 +485,7 @@ mod tests {
     }
 
     fn bench() -> Bench {
-        let irq = Irq::new(&CardFile::alveo().function, Arc::default());
+        let irq = Irq::new(&CardFile::alveo(), Arc::default());
         let eventfds: Vec<_> = (0..4).map(|_| EventFd::new(EFD_NONBLOCK).unwrap()).collect();
         irq.set_irqs(VFIO_PCI_MSIX_IRQ_INDEX, FDS, 0, 4, eventfds.iter().map(file).collect()).unwrap();
         irq.configure(true, false, false);
@@ -516,7 +540,7 @@ mod tests {
 
     #[test]
     fn the_line_masks_itself_and_fires_again_while_asserted() {
-        let irq = Irq::new(&CardFile::alveo().function, Arc::default());
+        let irq = Irq::new(&CardFile::alveo(), Arc::default());
         let eventfd = EventFd::new(EFD_NONBLOCK).unwrap();
         irq.set_irqs(VFIO_PCI_INTX_IRQ_INDEX, FDS, 0, 1, vec![file(&eventfd)]).unwrap();
         irq.write(irq::USER_ENABLE, 1, 0);
@@ -531,7 +555,7 @@ mod tests {
 
     #[test]
     fn only_eventfds_are_accepted() {
-        let irq = Irq::new(&CardFile::alveo().function, Arc::default());
+        let irq = Irq::new(&CardFile::alveo(), Arc::default());
         let file = tempfile::tempfile().unwrap();
         assert!(irq.set_irqs(VFIO_PCI_MSIX_IRQ_INDEX, FDS, 0, 1, vec![file]).is_err());
         assert!(irq.set_irqs(VFIO_PCI_MSIX_IRQ_INDEX, FDS, 32, 1, vec![]).is_err());

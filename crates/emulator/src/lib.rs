@@ -21,6 +21,7 @@
 //! | Run set while idle, but Run is already set | ignores it: Run must be cleared first |
 //! | first descriptor's address written while running | uses it from the next Run on |
 //! | fetch with bus mastering off | holds the request until bus mastering is on or Run falls |
+//! | Run set in an F2 shell's interrupt block | the channel stays busy until Run is cleared |
 //! | memory released or unmapped while an engine uses it | continues; an unmap waits for the access to finish |
 //!
 //! Events that no client can cause, such as a link going down, are injected with [`EmulatedCard::inject`].
@@ -53,6 +54,7 @@ pub mod faults;
 #[doc(hidden)]
 pub mod fuzz;
 mod guest;
+mod interrupt_block;
 mod irq;
 mod link;
 mod log;

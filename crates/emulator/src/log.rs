@@ -58,6 +58,8 @@ pub enum Rule {
     StartWhileRunning,
     /// Bus mastering is enabled when a channel may fetch.
     BusMasterOff,
+    /// The channels of a block that only delivers interrupts are not started.
+    InterruptBlockStarted,
     /// Memory is released only when the card no longer uses it. Detected only if the client reports its releases, through a
     /// [`ReleaseObserver`](super::ReleaseObserver) or [`control`](super::control).
     ReleasedMemory,
@@ -83,6 +85,7 @@ impl Rule {
             Self::ReleasedMemory => "access to memory that the driver has released",
             Self::UnmappedInFlight => "memory unmapped while the card used it",
             Self::BusMasterOff => "descriptor fetch with bus mastering off",
+            Self::InterruptBlockStarted => "Run set in the block that only delivers interrupts",
         }
     }
 }

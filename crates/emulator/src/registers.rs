@@ -73,6 +73,26 @@ impl CardModel {
         }
     }
 
+    /// Reads the block that only delivers interrupts.
+    pub(super) fn interrupt_block_read(&self, offset: u64, data: &mut [u8]) {
+        self.check_width(offset, data.len());
+        for (word, range, first) in words(offset, data.len()) {
+            let value = self.shared.irq.block_read(word as u32).to_le_bytes();
+            let len = range.len();
+            data[range].copy_from_slice(&value[first..first + len]);
+        }
+    }
+
+    /// Writes the block that only delivers interrupts. Partial words are ignored.
+    pub(super) fn interrupt_block_write(&self, offset: u64, data: &[u8]) {
+        self.check_width(offset, data.len());
+        for (word, range, first) in words(offset, data.len()) {
+            if let (value, u32::MAX) = masked(&data[range], first) {
+                self.shared.irq.block_write(word as u32, value);
+            }
+        }
+    }
+
     /// Reads the MSI-X table or the pending bits.
     pub(super) fn msix_read(&self, bar: usize, offset: u64, data: &mut [u8]) {
         self.check_msix_width(offset, data.len());

@@ -1,4 +1,6 @@
-//! PCI identifiers of XDMA cards, as in the table of the vendor's kernel module (dma_ip_drivers, `xdma_mod.c`).
+//! PCI identifiers of XDMA cards, as in the table of the vendor's kernel module (dma_ip_drivers, `xdma_mod.c`), and of AWS's cards.
+
+use std::ops::RangeInclusive;
 
 /// The model of a card, according to its PCI identifiers.
 ///
@@ -14,14 +16,18 @@ pub enum Model {
     Card(&'static str),
     /// An AWS card without an image. Its IDs change when an image is loaded.
     NoImage,
+    /// The management function of an AWS F2 card, which AWS's tools use. It is not a card.
+    Management,
     /// Unknown IDs. AWS images can have any IDs.
     Unknown,
 }
 
-/// Device IDs of the designs in the AWS development kit, as in the vendor's driver.
-const AWS: [u16; 2] = [0xf000, 0xf001];
-/// Device ID of an F1 card without an image.
-const AWS_NO_IMAGE: u16 = 0x1042;
+/// Device IDs that AWS's tools accept for images with Amazon's vendor ID (aws-fpga, hdk/README.md).
+const AWS: RangeInclusive<u16> = 0xf000..=0xf0ff;
+/// Device ID of F2's management function.
+const AWS_MANAGEMENT: u16 = 0x9248;
+/// Device IDs of F1 and F2 cards without an image.
+const AWS_NO_IMAGE: [u16; 2] = [0x1042, 0x9048];
 
 const ULTRASCALE_PLUS: [u16; 17] = [
     0x903f, 0x9011, 0x9012, 0x9014, 0x9018, 0x9021, 0x9022, 0x9024, 0x9028, 0x9031, 0x9032, 0x9034, 0x9038,
@@ -39,7 +45,8 @@ impl Model {
     pub fn of(vendor: u16, device: u16) -> Self {
         match vendor {
             0x1d0f if AWS.contains(&device) => Self::Card("AWS F1/F2"),
-            0x1d0f if device == AWS_NO_IMAGE => Self::NoImage,
+            0x1d0f if AWS_NO_IMAGE.contains(&device) => Self::NoImage,
+            0x1d0f if device == AWS_MANAGEMENT => Self::Management,
             0x10ee if ULTRASCALE_PLUS.contains(&device) => Self::Card("UltraScale+"),
             0x10ee if ULTRASCALE.contains(&device) => Self::Card("UltraScale"),
             0x10ee if SERIES_7.contains(&device) => Self::Card("7 series"),
@@ -57,7 +64,8 @@ impl Model {
     pub fn name(self) -> &'static str {
         match self {
             Self::Card(name) => name,
-            Self::NoImage => "F1, no image",
+            Self::NoImage => "AWS, no image",
+            Self::Management => "AWS F2, management",
             Self::Unknown => "",
         }
     }

@@ -31,11 +31,16 @@ pub enum Refusal {
         /// Device ID.
         device: u16,
     },
-    /// The function is an F1 card without an image.
+    /// The function is an AWS card without an image.
     #[error(
-        "{0} is an F1 card without an image; load one first (`fpga-load-local-image`), which changes the card's PCI IDs"
+        "{0} is an AWS card without an image; load one first (`fpga-load-local-image`), which changes the card's PCI IDs"
     )]
     NoImage(PciAddress),
+    /// The function is the management function of an AWS F2 card.
+    #[error(
+        "{0} is the management function of an AWS F2 card, which AWS's tools use and which no program drives; name the card, function 0 of the same device"
+    )]
+    Management(PciAddress),
     /// The function is behind an Intel Volume Management Device.
     #[error(
         "{0} is behind Intel VMD, which presents it in a separate PCI domain and handles its interrupts and DMA, so it cannot be used \

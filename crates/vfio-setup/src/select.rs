@@ -49,6 +49,7 @@ pub fn functions(host: &Host, named: &[PciAddress], any: bool) -> Result<Vec<Fun
             return Err(Refusal::BehindVmd(address).into());
         }
         match model(&function)? {
+            Model::Management => Err(Refusal::Management(address).into()),
             Model::NoImage if !any => Err(Refusal::NoImage(address).into()),
             Model::Unknown if !any => Err(Refusal::UnknownCard { address, vendor, device }.into()),
             _ => Ok(function),

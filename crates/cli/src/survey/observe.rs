@@ -8,8 +8,8 @@ use xdma::regs::{Direction, IDENTIFIER, Identifier, Target, config};
 use xdma::unstable::card::{capability, config_read, registers};
 use xdma_emulator::CardFile;
 use xdma_emulator::card_file::{
-    Alignment, Bar, Channels, Core, FORMAT, Function, Holds, Interface, Intx, Link, Logic, Msix, Setting,
-    Switches, Versions,
+    Alignment, Bar, Bytes, Channels, Core, FORMAT, Function, Holds, Interface, Intx, Link, Logic, Msix,
+    Setting, Switches, Versions,
 };
 
 const MSI: u8 = 0x05;
@@ -117,7 +117,13 @@ fn bars(card: &Card, report: &Report) -> Result<Vec<Bar>> {
             size,
             width: if low >> 1 & 3 == 2 { 64 } else { 32 },
             prefetchable: low & 8 != 0,
-            holds: (index == report.register_bar).then_some(Holds::Registers).into(),
+            holds: match index {
+                _ if index == report.register_bar => Holds::Registers.into(),
+                _ if Some(index) == report.interrupt_bar => Holds::Interrupts.into(),
+                _ => Setting::Unknown,
+            },
+            user_offset: (Some(index) == report.user_bar && report.user_offset > 0)
+                .then_some(Bytes(report.user_offset)),
             reserved: Setting::Unknown,
         });
     }

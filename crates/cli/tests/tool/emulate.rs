@@ -159,7 +159,7 @@ fn invalid_options_are_rejected() {
     run("emulate --socket s --logic memory --core-rate 5").bad(2, &["--logic msm"]);
     run("emulate --socket s --faults /nowhere/plan").bad(1, &["cannot read the fault plan /nowhere/plan"]);
     run("emulate --socket s --faults Cargo.toml").bad(1, &["not a fault plan"]);
-    run("emulate --socket s --like f2").bad(2, &["`f2` is not a card", "alveo", ".toml"]);
+    run("emulate --socket s --like f3").bad(2, &["`f3` is not a card", "alveo", ".toml"]);
     run("emulate --socket s --switch colour=1").bad(2, &["`colour=1` is not a switch", "unknown field"]);
     run("emulate --socket s --switch stop_clears_run=3").bad(2, &["not a switch", "boolean"]);
 }

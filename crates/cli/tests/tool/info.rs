@@ -49,7 +49,7 @@ fn streams_are_shown_with_their_rings() {
 #[test]
 fn a_missing_card_is_an_error() {
     run("info --card unix:/nowhere/card").bad(3, &["cannot open card", "xdma emulate --socket"]);
-    run("info --card f2").bad(2, &["`f2` is not a card"]);
+    run("info --card f3").bad(2, &["`f3` is not a card"]);
     run("info --card unix:/nowhere/card --logic memory").bad(2, &["--logic is for emulated cards"]);
     let ended = run("info --card unix:/nowhere/card --json");
     let object: Value = serde_json::from_str(&ended.out).unwrap();

@@ -45,8 +45,13 @@ fn identity(context: &Context) -> Result<Check, SetupError> {
         Model::Card(name) => Check::good(NAME, format!("{id}, {name}")),
         Model::NoImage => Check::bad(
             NAME,
-            format!("{id}: an F1 card without an image"),
+            format!("{id}: an AWS card without an image"),
             "sudo fpga-load-local-image -S 0 -I AGFI; sudo fpga-describe-local-image -S 0 -R -H   # with the ID of your image",
+        ),
+        Model::Management => Check::bad(
+            NAME,
+            format!("{id}: the management function of an AWS F2 card, which only AWS's tools use"),
+            "name the card: function 0 of the same device",
         ),
         Model::Unknown => Check::note(
             NAME,

@@ -52,7 +52,7 @@ fn a_host_without_cards_and_one_with_garbage_in_sysfs() {
     let tree = Tree::new();
     assert!(shown(&tree, false).contains("no XDMA card"));
     tree.function(CARD, "0x1d0f", "0x1042", "0x058000");
-    assert!(shown(&tree, false).contains("F1, no image"));
+    assert!(shown(&tree, false).contains("AWS, no image"));
     tree.file(&format!("sys/bus/pci/devices/{CARD}/numa_node"), "near\n");
     let text = shown(&tree, false);
     assert!(text.contains("unreadable: 0000:00:1d.0") && text.contains("`near`"), "{text}");
