@@ -77,7 +77,7 @@ pub enum LogicName {
     /// A functional model of the MSM design.
     Msm,
     /// The MSM design itself, simulated cycle by cycle.
-    #[cfg(feature = "rtl")]
+    #[cfg(feature = "rtl-f2")]
     Rtl,
 }
 
@@ -220,7 +220,7 @@ impl OpeningArgs {
         );
         let card = match self.logic {
             LogicName::Msm => self.open_msm(choice),
-            #[cfg(feature = "rtl")]
+            #[cfg(feature = "rtl-f2")]
             LogicName::Rtl => self.open_rtl(choice)?,
         };
         card.with_context(|| cannot_open(choice))
@@ -270,13 +270,31 @@ impl OpeningArgs {
         card.with_context(|| cannot_open(choice))
     }
 
-    #[cfg(feature = "rtl")]
+    #[cfg(feature = "rtl-f2")]
     fn open_rtl(&self, choice: &CardChoice) -> Result<Result<Card, StartError>> {
         use xdma_emulator::logic;
         ensure!(
             matches!(choice, CardChoice::Emulated { .. }),
             "`--logic rtl` requires an emulated card; {choice} has its own logic"
         );
+        if choice.emulated().is_some_and(|card| card.interrupt_bar().is_some()) {
+            #[cfg(feature = "rtl")]
+            ensure!(self.trace.is_none(), "`--trace` does not support the image for F2: choose another card");
+            return Ok(self.open_as(choice, EmulatorOptions::like, Arc::new(logic::InImage)));
+        }
+        self.open_design(choice)
+    }
+
+    #[cfg(all(feature = "rtl-f2", not(feature = "rtl")))]
+    fn open_design(&self, choice: &CardChoice) -> Result<Result<Card, StartError>> {
+        anyhow::bail!(
+            "`--logic rtl` with card {choice} requires the feature `rtl`: build with `--features rtl`, or choose f2"
+        )
+    }
+
+    #[cfg(feature = "rtl")]
+    fn open_design(&self, choice: &CardChoice) -> Result<Result<Card, StartError>> {
+        use xdma_emulator::logic;
         let design = Arc::new(logic::Rtl::new(logic::Variant::Full));
         if let Some(path) = &self.trace {
             let built = cfg!(feature = "rtl-trace");
@@ -299,7 +317,7 @@ impl OpeningArgs {
         }
         match self.logic {
             LogicName::Msm => Duration::from_secs(10),
-            #[cfg(feature = "rtl")]
+            #[cfg(feature = "rtl-f2")]
             LogicName::Rtl => Duration::from_secs(600),
         }
     }

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
+from checks import f2
 from checks.job import Body, BugFound, Failed, Job, runs
 from checks.sources import HDL, INCLUDE, PACKAGES, YOWASP, modules, parametrised, verilator, yosys
 
@@ -20,6 +21,7 @@ TOPS = [
     "msm_design -GFP_IMPL=0 -GII=2",
     "dma_engine",
     "dma_engine -GH2C=4 -GC2H=4",
+    "cl_f2",
 ]
 SBY = ["yowasp-sby", "--yosys", YOWASP[0], "--smtbmc", YOWASP[1], "--witness", YOWASP[2], "-j", "1"]
 
@@ -84,12 +86,14 @@ def lint() -> Iterator[tuple[str, Body]]:
     files = [str(file.relative_to(HDL)) for file in sorted(HDL.rglob("*.sv*"))]
     yield "verible", runs(["verible-verilog-lint", "--rules_config", "lint/verible.rules", *files])
     read = [*PACKAGES, *modules(HDL), "sim/sv/unit_parts.sv", "syn/feed.sv"]
-    for top in ["cl_msm", "dma_engine", "feed", "unit_parts"]:
+    for top in ["cl_msm", "cl_f2", "dma_engine", "feed", "unit_parts"]:
         script = f"read_verilog -sv {INCLUDE} {' '.join(read)}; hierarchy -check -top {top}"
         yield f"yosys_{top}", runs(yosys(script, "-q"))
         icarus = ["iverilog", "-g2012", INCLUDE, "-t", "null", "-s", top, *read]
         yield f"icarus_{top}", runs(icarus)
     yield "no_implicit_nets", no_implicit_nets
+    yield "f2_ports", f2.ports
+    yield "f2_folder", f2.folder
 
 
 def no_implicit_nets(job: Job) -> None:

@@ -1,4 +1,4 @@
-//! Translates the engine, with four channels in each direction, to C++ with Verilator, and compiles it with `cc`.
+//! Translates the engine and the images for F2 to C++ with Verilator, and compiles them with `cc`.
 
 use std::env;
 use std::ffi::OsStr;
@@ -6,16 +6,46 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-const FOLDERS: [&str; 3] = ["common", "axi", "dma"];
+/// A top module with its parameters, the C++ file with its C interface, and the feature that includes it.
+struct Model {
+    top: &'static str,
+    folder: &'static str,
+    parameters: &'static [&'static str],
+    shim: &'static str,
+    feature: &'static str,
+}
+
+const MODELS: [Model; 3] = [
+    Model {
+        top: "dma_engine",
+        folder: "dma",
+        parameters: &["H2C=4", "C2H=4"],
+        shim: "engine.cpp",
+        feature: "ENGINE",
+    },
+    Model { top: "f2_bridge", folder: "top", parameters: &[], shim: "f2.cpp", feature: "F2" },
+    // Field arithmetic is computed in C through DPI.
+    Model { top: "cl_f2", folder: "top", parameters: &["FP_IMPL=2"], shim: "f2.cpp", feature: "F2" },
+];
+const FOLDERS: [&str; 5] = ["common", "axi", "dma", "msm", "top"];
 /// Packages must precede the modules that use them.
-const PACKAGES: [&str; 4] =
-    ["common/msm_regs_pkg.sv", "common/xdma_regs_pkg.sv", "common/msm_pkg.sv", "dma/dma_pkg.sv"];
+const PACKAGES: [&str; 5] = [
+    "common/msm_regs_pkg.sv",
+    "common/xdma_regs_pkg.sv",
+    "common/msm_pkg.sv",
+    "dma/dma_pkg.sv",
+    "msm/bn254_pkg.sv",
+];
 
 fn main() {
     let here = PathBuf::from(variable("CARGO_MANIFEST_DIR"));
-    let folder = PathBuf::from(variable("OUT_DIR")).join("engine");
+    let out = PathBuf::from(variable("OUT_DIR"));
     let rtl = here.join("rtl");
-    for source in FOLDERS.iter().chain(&["include"]).map(|name| rtl.join(name)) {
+    let models =
+        || MODELS.iter().filter(|model| env::var_os(format!("CARGO_FEATURE_{}", model.feature)).is_some());
+    // The engine alone does not use the MSM design.
+    let folders = if models().any(|model| model.feature == "F2") { &FOLDERS[..] } else { &FOLDERS[..3] };
+    for source in folders.iter().chain(&["include"]).map(|name| rtl.join(name)) {
         println!("cargo::rerun-if-changed={}", source.display());
     }
     println!("cargo::rerun-if-changed={}", here.join("cpp").display());
@@ -28,35 +58,46 @@ fn main() {
     if clippy || env::var_os("DOCS_RS").is_some() {
         return;
     }
-    verilate(&rtl, &folder);
     let runtime = PathBuf::from(verilator(&["--getenv", "VERILATOR_ROOT"]).trim()).join("include");
-    let mut build = cc::Build::new();
-    build.cpp(true).std("c++17").warnings(false).cargo_warnings(false).debug(false);
-    build.opt_level(3).include(&runtime).include(runtime.join("vltstd")).include(&folder);
-    for (name, value) in [("VM_COVERAGE", "0"), ("VM_SC", "0"), ("VM_TRACE", "0"), ("VL_TIME_CONTEXT", "1")] {
-        build.define(name, value);
+    for model in models() {
+        let folder = out.join(model.top);
+        verilate(model, &rtl, &folder);
+        let mut build = compiler(&runtime);
+        build.include(&folder).files(cpp_files(&folder)).file(here.join("cpp").join(model.shim));
+        build.define("MODEL", Some(format!("V{}", model.top).as_str()));
+        build.define("HEADER", Some(format!("\"V{}.h\"", model.top).as_str()));
+        build.define("NAME(x)", Some(format!("{}_##x", model.top).as_str()));
+        if model.top == "f2_bridge" {
+            build.define("BRIDGE", None);
+        }
+        // Two models compile the same file, so each has its own output folder.
+        build.out_dir(&folder).compile(&format!("model_{}", model.top));
     }
-    build.file(runtime.join("verilated.cpp")).file(runtime.join("verilated_threads.cpp"));
-    build.files(cpp_files(&folder)).file(here.join("cpp/engine.cpp")).compile("dma_engine");
+    // After the archives that use it, for linkers that search each archive only once.
+    let mut common = compiler(&runtime);
+    for file in ["verilated.cpp", "verilated_threads.cpp", "verilated_dpi.cpp"] {
+        common.file(runtime.join(file));
+    }
+    common.file(here.join("cpp/fp.cpp")).compile("dma_verilated");
 }
 
-fn verilate(rtl: &Path, folder: &Path) {
+fn verilate(model: &Model, rtl: &Path, folder: &Path) {
     // Stale files of an earlier run would be compiled too.
     let _ = fs::remove_dir_all(folder);
     let mut arguments: Vec<String> =
         ["--cc", "-O3", "--no-assert", "-Wno-fatal", "-Wno-lint"].map(String::from).into();
     // Otherwise the message for an illegal parameter (`parameter_check.svh`) is only a warning.
     arguments.extend(["-Werror-USERERROR", "--output-split", "20000"].map(String::from));
-    arguments.extend(["--x-assign", "fast", "--x-initial", "fast", "--prefix", "Vengine"].map(String::from));
-    arguments.extend(["--top-module", "dma_engine", "-GH2C=4", "-GC2H=4", "-Mdir"].map(String::from));
-    arguments.push(folder.display().to_string());
+    arguments.extend(["--x-assign", "fast", "--x-initial", "fast", "--prefix"].map(String::from));
+    arguments.extend([format!("V{}", model.top), "--top-module".into(), model.top.into()]);
+    arguments.extend(model.parameters.iter().map(|parameter| format!("-G{parameter}")));
+    arguments.extend(["-Mdir".into(), folder.display().to_string()]);
     arguments.push(format!("-I{}", rtl.join("include").display()));
     for name in FOLDERS {
         arguments.extend(["-y".into(), rtl.join(name).display().to_string()]);
     }
-    arguments.extend(
-        PACKAGES.iter().chain(&["dma/dma_engine.sv"]).map(|name| rtl.join(name).display().to_string()),
-    );
+    let top = format!("{}/{}.sv", model.folder, model.top);
+    arguments.extend(PACKAGES.iter().chain(&[top.as_str()]).map(|name| rtl.join(name).display().to_string()));
     verilator(&arguments);
 }
 
@@ -66,6 +107,16 @@ fn verilator(arguments: &[impl AsRef<OsStr>]) -> String {
     });
     assert!(output.status.success(), "verilator: {}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+fn compiler(runtime: &Path) -> cc::Build {
+    let mut build = cc::Build::new();
+    build.cpp(true).std("c++17").warnings(false).cargo_warnings(false).debug(false);
+    build.opt_level(3).include(runtime).include(runtime.join("vltstd"));
+    for (name, value) in [("VM_COVERAGE", "0"), ("VM_SC", "0"), ("VM_TRACE", "0"), ("VL_TIME_CONTEXT", "1")] {
+        build.define(name, value);
+    }
+    build
 }
 
 fn cpp_files(folder: &Path) -> Vec<PathBuf> {

@@ -58,6 +58,7 @@ pub fn check(card: &CardFile) -> Result<(), Error> {
     check_bars(card)?;
     check_function(card)?;
     check_core(card)?;
+    check_shell(card)?;
     check_logic(card)
 }
 
@@ -196,6 +197,20 @@ fn check_core(card: &CardFile) -> Result<(), Error> {
             .all(|rule| rule.address.is_power_of_two() && rule.length.is_power_of_two()),
         "channels",
         "alignments must be powers of two",
+    )
+}
+
+fn check_shell(card: &CardFile) -> Result<(), Error> {
+    let (reads, payload) = (card.shell.outstanding_reads.known(), card.shell.reported_payload.known());
+    expect(
+        reads.is_none_or(|reads| (1..=256).contains(&reads)),
+        "shell.outstanding_reads",
+        "1 to 256 reads can be under way",
+    )?;
+    expect(
+        payload.is_none_or(|payload| [128, 256, 512, 1024].contains(&payload)),
+        "shell.reported_payload",
+        "the shell reports 128, 256, 512 or 1024 bytes",
     )
 }
 

@@ -29,6 +29,7 @@
 //! | `[core]`, `[core.versions]` | [`Core`], [`Versions`]: the XDMA core |
 //! | `[channels]`, `[channels.fixed_address]` | [`Channels`], [`Alignment`] |
 //! | `[switches]` | [`Switches`]: behaviour that no manual specifies |
+//! | `[shell]` | [`Shell`]: AWS's F2 shell |
 //! | `[logic]` | [`Logic`]: what is behind the core |
 //!
 //! [`SHIPPED`] lists the descriptions that are part of this crate. None was surveyed on silicon: they were put together from
@@ -81,6 +82,9 @@ pub struct CardFile {
     /// Behaviour that no manual specifies.
     #[serde(default)]
     pub switches: Switches,
+    /// AWS's F2 shell, for cards with [such](Holds::Interrupts) a shell.
+    #[serde(default, skip_serializing_if = "Shell::is_unknown")]
+    pub shell: Shell,
     /// What is behind the core.
     #[serde(default)]
     pub logic: Logic,
@@ -351,6 +355,29 @@ impl Switches {
             stop_ends_idle_stream: self.stop_ends_idle_stream.or_else(other.stop_ends_idle_stream),
             narrow_stream_buffers: self.narrow_stream_buffers.or_else(other.narrow_stream_buffers),
         }
+    }
+}
+
+/// What sources leave open, or contradict each other about, in AWS's F2 shell. Only the simulated engine is affected.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Shell {
+    /// The number of reads of host memory that can be under way, 1 to 256. If unknown, 32 (AWS-Shell-ERRATA). AWS's own engine is
+    /// built for 64.
+    pub outstanding_reads: Setting<u32>,
+    /// Whether a read waits while one with the same ID is under way. If unknown, no: AWS's own engine uses one ID, though
+    /// AWS-Shell-ERRATA calls that unsupported.
+    pub one_read_per_id: Setting<bool>,
+    /// Whether a pulse on an interrupt line that is masked is acknowledged. If unknown, no, as seen on F1.
+    pub ack_masked: Setting<bool>,
+    /// The largest payload that the shell reports to the custom logic, in bytes: 128, 256, 512 or 1024. If unknown, the one in
+    /// Device Control.
+    pub reported_payload: Setting<u32>,
+}
+
+impl Shell {
+    fn is_unknown(&self) -> bool {
+        *self == Self::default()
     }
 }
 

@@ -84,6 +84,8 @@ impl LogicName {
         match self {
             Self::Msm => Design::Msm(options).build(),
             #[cfg(feature = "rtl")]
+            Self::Rtl if card.interrupt_bar().is_some() => Arc::new(logic::InImage),
+            #[cfg(feature = "rtl")]
             Self::Rtl => Arc::new(logic::Rtl::new(logic::Variant::Full)),
             Self::Memory => Arc::new(Memory::of(card)),
             Self::Loopback => Design::Loopback.build(),

@@ -3,6 +3,8 @@
 use super::axi_timeout::AxiTimeout;
 use super::channel::{ChannelModel, Shared};
 use super::config_space::{ConfigSpace, Effects};
+#[cfg(feature = "rtl-f2")]
+use super::f2::F2Image;
 use super::faults::{FaultInjector, InjectionPoint, Kind};
 use super::guest::GuestMemory;
 use super::irq::Irq;
@@ -41,6 +43,9 @@ pub(super) struct CardModel {
     /// The simulated engine, which replaces the channels and their registers.
     #[cfg(feature = "rtl-dma")]
     pub rtl_dma: Option<Arc<RtlDma>>,
+    /// The simulated image of an F2 card, which also replaces BAR4.
+    #[cfg(feature = "rtl-f2")]
+    pub f2: Option<Arc<F2Image>>,
 }
 
 pub(super) type ShutdownFn = Box<dyn Fn() + Send + Sync>;
@@ -84,6 +89,8 @@ impl CardModel {
             threads: Mutex::default(),
             shutdown: Arc::default(),
             rtl_dma: Some(Arc::clone(&engine)),
+            #[cfg(feature = "rtl-f2")]
+            f2: None,
         };
         card.apply(lock(&card.config).effects());
         let thread = std::thread::Builder::new().name("xdma rtl".into());
@@ -92,7 +99,7 @@ impl CardModel {
     }
 
     /// The state of a new card that its parts share.
-    fn shared(options: EmulatorOptions, logic: Arc<dyn Logic>) -> Shared {
+    pub fn shared(options: EmulatorOptions, logic: Arc<dyn Logic>) -> Shared {
         let log = Arc::new(EventLog::default());
         let irq = Arc::new(Irq::new(&options.card, Arc::clone(&log)));
         let axi_timeout = AxiTimeout::new(options.axi_timeout);
@@ -131,6 +138,10 @@ impl CardModel {
         let shared = Arc::new(shared);
         let new_config = || Arc::new(Mutex::new(ConfigSpace::new(&shared.options.card)));
         let config = config.unwrap_or_else(new_config);
+        #[cfg(feature = "rtl-f2")]
+        if shared.options.card.interrupt_bar().is_some() {
+            return Self::build_f2(shared, config, shutdown);
+        }
         let channels = channels(&shared);
         let notifiers = channels.iter().map(|channel| Arc::clone(&channel.notifier)).collect();
         let shell = CardShell { shared: Arc::downgrade(&shared), notifiers };
@@ -144,6 +155,8 @@ impl CardModel {
             shutdown,
             #[cfg(feature = "rtl-dma")]
             rtl_dma: None,
+            #[cfg(feature = "rtl-f2")]
+            f2: None,
         };
         card.apply(lock(&card.config).effects());
         for channel in card.channels() {
@@ -151,6 +164,32 @@ impl CardModel {
             let channel = Arc::clone(channel);
             lock(&card.threads).push(thread.spawn(move || channel.run())?);
         }
+        Ok(card)
+    }
+
+    /// Builds a card with the simulated image for F2, and starts its thread.
+    #[cfg(feature = "rtl-f2")]
+    fn build_f2(
+        shared: Arc<Shared>,
+        config: Arc<Mutex<ConfigSpace>>,
+        shutdown: Arc<OnceLock<ShutdownFn>>,
+    ) -> io::Result<Self> {
+        let image = Arc::new(F2Image::new(&shared));
+        shared.logic.attach(Arc::clone(&image) as Arc<dyn Shell>);
+        let card = Self {
+            shared,
+            config_block: ConfigBlock::default(),
+            config,
+            channels: vec![],
+            threads: Mutex::default(),
+            shutdown,
+            #[cfg(feature = "rtl-dma")]
+            rtl_dma: None,
+            f2: Some(Arc::clone(&image)),
+        };
+        card.apply(lock(&card.config).effects());
+        let thread = std::thread::Builder::new().name("xdma f2".into());
+        lock(&card.threads).push(thread.spawn(move || image.run())?);
         Ok(card)
     }
 
@@ -224,6 +263,10 @@ impl CardModel {
         if let Some(engine) = &self.rtl_dma {
             engine.set_sizes(effects.max_payload, effects.max_read_request);
         }
+        #[cfg(feature = "rtl-f2")]
+        if let Some(image) = &self.f2 {
+            image.set_sizes(effects.max_payload, effects.max_read_request);
+        }
     }
 
     /// Resets engines, registers and logic. Configuration space is left to the caller: a function reset clears it, VFIO's device
@@ -238,6 +281,10 @@ impl CardModel {
         #[cfg(feature = "rtl-dma")]
         if let Some(engine) = &self.rtl_dma {
             engine.reset();
+        }
+        #[cfg(feature = "rtl-f2")]
+        if let Some(image) = &self.f2 {
+            image.reset();
         }
         self.shared.irq.reset();
         self.shared.link.reset_limits();
@@ -292,6 +339,7 @@ impl CardModel {
         }
         match bar.holds.known() {
             Some(Holds::Registers) => match user_offset(bar, offset) {
+                Some(_) if self.simulated_user_read(offset, data) => {}
                 Some(offset) => self.user_read(index, offset, data),
                 None => self.xdma_read(offset, data),
             },
@@ -312,6 +360,7 @@ impl CardModel {
         }
         match bar.holds.known() {
             Some(Holds::Registers) => match user_offset(bar, offset) {
+                Some(_) if self.simulated_user_write(offset, data) => {}
                 Some(offset) => self.user_write(index, offset, data),
                 None => self.xdma_write(offset, data),
             },
@@ -346,6 +395,10 @@ impl CardModel {
     fn axi_read(&self, offset: u64, limit: u64, data: &mut [u8]) {
         pieces(offset, data.len(), |address, range| {
             let piece = &mut data[range];
+            #[cfg(feature = "rtl-f2")]
+            if let Some(image) = self.f2.as_ref().filter(|_| address < limit) {
+                return image.memory_read(address, piece);
+            }
             let view = VolatileSlice::from(&mut piece[..]);
             let logic = &self.shared.logic;
             let read = |at: u64, view: &VolatileSlice<'_>| logic.read(PCIS_ID, at, Burst::Increment, view);
@@ -358,6 +411,10 @@ impl CardModel {
     /// Writes through the AXI port. Drops writes that are not accepted.
     fn axi_write(&self, offset: u64, limit: u64, data: &[u8]) {
         pieces(offset, data.len(), |address, range| {
+            #[cfg(feature = "rtl-f2")]
+            if let Some(image) = self.f2.as_ref().filter(|_| address < limit) {
+                return image.memory_write(address, &data[range]);
+            }
             let mut piece = data[range].to_vec();
             let view = VolatileSlice::from(&mut piece[..]);
             let logic = &self.shared.logic;
@@ -388,6 +445,10 @@ impl CardModel {
         #[cfg(feature = "rtl-dma")]
         if let Some(engine) = &self.rtl_dma {
             engine.quit();
+        }
+        #[cfg(feature = "rtl-f2")]
+        if let Some(image) = &self.f2 {
+            image.quit();
         }
     }
 

@@ -20,6 +20,9 @@ const MAX_MAPS: usize = 65_535;
 pub(super) enum AccessKind {
     Read,
     Write,
+    /// A read of a whole beat, of which the engine may need only a part.
+    #[cfg(any(feature = "rtl-f2", feature = "rtl-dma"))]
+    Beat,
 }
 
 /// The accesses that a map permits.
@@ -52,6 +55,8 @@ impl Map {
         let allowed = match access {
             AccessKind::Read => self.allowed.read,
             AccessKind::Write => self.allowed.write,
+            #[cfg(any(feature = "rtl-f2", feature = "rtl-dma"))]
+            AccessKind::Beat => self.allowed.read,
         };
         match (allowed, self.reachable) {
             (false, _) => Err(DmaFaultReason::Permission),
@@ -172,7 +177,11 @@ impl Cursor {
         let mapping = memory.as_ref().ok_or(DmaFaultReason::Unmapped)?;
         let offset = iova - map.iova;
         let len = (map.size - offset).min(len as u64);
-        let guard = guest.tracker.begin_access(iova, len);
+        let guard = match access {
+            #[cfg(any(feature = "rtl-f2", feature = "rtl-dma"))]
+            AccessKind::Beat => guest.tracker.begin_beat(iova, len),
+            _ => guest.tracker.begin_access(iova, len),
+        };
         let result = f(&mapping.slice(offset as usize, len as usize));
         drop((guard, memory));
         self.0 = Some(map);
@@ -186,12 +195,33 @@ impl Cursor {
         iova: u64,
         buffer: &mut [u8],
     ) -> Result<(), (u64, DmaFaultReason)> {
+        self.read_as(AccessKind::Read, guest, iova, buffer)
+    }
+
+    /// Fills `buffer` with a beat, of which the engine may need only a part.
+    #[cfg(any(feature = "rtl-f2", feature = "rtl-dma"))]
+    pub fn read_beat(
+        &mut self,
+        guest: &GuestMemory,
+        iova: u64,
+        buffer: &mut [u8],
+    ) -> Result<(), (u64, DmaFaultReason)> {
+        self.read_as(AccessKind::Beat, guest, iova, buffer)
+    }
+
+    fn read_as(
+        &mut self,
+        kind: AccessKind,
+        guest: &GuestMemory,
+        iova: u64,
+        buffer: &mut [u8],
+    ) -> Result<(), (u64, DmaFaultReason)> {
         let mut done = 0;
         while done < buffer.len() {
             let rest = &mut buffer[done..];
             let at = iova.wrapping_add(done as u64);
             let (len, copy) = (rest.len(), |data: &VolatileSlice<'_>| data.copy_to(rest));
-            done += self.with(guest, at, len, AccessKind::Read, copy).map_err(|reason| (at, reason))?;
+            done += self.with(guest, at, len, kind, copy).map_err(|reason| (at, reason))?;
         }
         Ok(())
     }

@@ -191,7 +191,7 @@ impl Irq {
     }
 
     /// Sends the message of a vector, for an engine that decides itself which messages to send.
-    #[cfg(feature = "rtl-dma")]
+    #[cfg(any(feature = "rtl-f2", feature = "rtl-dma"))]
     pub fn send(&self, vector: usize) {
         self.change(|state| state.message(vector, &self.log));
     }

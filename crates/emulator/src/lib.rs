@@ -43,12 +43,18 @@
 mod admission;
 mod axi_timeout;
 mod card;
+#[cfg(any(feature = "rtl-f2", feature = "rtl-dma"))]
+mod card_bus;
 mod channel;
+#[cfg(any(feature = "rtl-f2", feature = "rtl-dma"))]
+mod clock;
 mod command;
 mod config_space;
 pub mod control;
 mod device;
 mod engine;
+#[cfg(feature = "rtl-f2")]
+mod f2;
 pub mod faults;
 #[cfg(any(fuzzing, test))]
 #[doc(hidden)]
@@ -156,6 +162,22 @@ impl EmulatedCard {
     fn serve(options: EmulatorOptions, logic: Arc<dyn Logic>, path: Option<&Path>) -> Result<Self, Error> {
         check_options(&options)?;
         Self::serve_card(CardModel::start(options, logic).map_err(Error::Threads)?, path)
+    }
+
+    /// Returns the counters of the F2 shell by the names that AWS's tool prints (`fpga-describe-local-image --metrics`), if the card
+    /// has such a shell.
+    #[cfg(feature = "rtl-f2")]
+    pub fn shell_metrics(&self) -> Option<BTreeMap<String, u64>> {
+        self.slot.card().f2.as_ref().map(|image| image.metrics())
+    }
+
+    /// Kills the PCIM port of an F2 shell, as a time-out of 8 microseconds does: it answers nothing until another image is
+    /// [loaded](Self::load). Other cards do not have it.
+    #[cfg(feature = "rtl-f2")]
+    pub fn kill_pcim(&self) {
+        if let Some(image) = &self.slot.card().f2 {
+            image.kill_pcim();
+        }
     }
 
     fn serve_card(card: CardModel, path: Option<&Path>) -> Result<Self, Error> {

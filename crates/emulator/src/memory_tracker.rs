@@ -44,6 +44,17 @@ impl MemoryTracker {
         AccessGuard { tracker: self, range }
     }
 
+    /// Records a read of a whole beat. The bytes around those that the engine needs may have been released.
+    #[cfg(any(feature = "rtl-f2", feature = "rtl-dma"))]
+    pub fn begin_beat(&self, address: u64, len: u64) -> AccessGuard<'_> {
+        let range = range(address, len);
+        if !range.is_empty() && lock(&self.state).released.gaps(&range).next().is_none() {
+            self.log.violation(Rule::ReleasedMemory, address, None);
+        }
+        // So releasing the bytes around is no violation either.
+        AccessGuard { tracker: self, range: 0..0 }
+    }
+
     /// Records that the client maps or unmaps these addresses. A driver may unmap memory only if the card no longer uses it, or
     /// if bus mastering is off.
     pub fn remapped(&self, address: u64, len: u64) {

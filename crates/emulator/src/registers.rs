@@ -42,13 +42,8 @@ impl CardModel {
             return;
         }
         for (word, range, first) in words(offset, data.len()) {
-            #[cfg(feature = "rtl-dma")]
-            let value = match &self.rtl_dma {
-                Some(engine) => engine.read(word as u32).to_le_bytes(),
-                None => self.register(word as u32).to_le_bytes(),
-            };
-            #[cfg(not(feature = "rtl-dma"))]
-            let value = self.register(word as u32).to_le_bytes();
+            let simulated = self.simulated_register(word as u32);
+            let value = simulated.unwrap_or_else(|| self.register(word as u32)).to_le_bytes();
             let len = range.len();
             data[range].copy_from_slice(&value[first..first + len]);
         }
@@ -60,17 +55,66 @@ impl CardModel {
         self.check_width(offset, data.len());
         for (word, range, first) in words(offset, data.len()) {
             let (value, mask) = masked(&data[range], first);
-            #[cfg(feature = "rtl-dma")]
-            if let Some(engine) = &self.rtl_dma {
-                // The engine ignores writes that do not cover a word.
-                if mask == u32::MAX {
-                    engine.write(word as u32, value);
-                }
+            if self.set_simulated_register(word as u32, value, mask) {
                 continue;
             }
             let kept = if mask == u32::MAX { 0 } else { self.kept(word as u32) & !mask };
             self.set_register(word as u32, kept | value);
         }
+    }
+
+    /// Reads a register of a simulated engine, if the card has one.
+    fn simulated_register(&self, address: u32) -> Option<u32> {
+        #[cfg(feature = "rtl-dma")]
+        if let Some(engine) = &self.rtl_dma {
+            return Some(engine.read(address));
+        }
+        #[cfg(feature = "rtl-f2")]
+        if let Some(image) = &self.f2 {
+            return Some(image.read(address));
+        }
+        let _ = address;
+        None
+    }
+
+    /// Writes a register of a simulated engine, which ignores writes that do not cover a word. Returns whether the card has such an
+    /// engine.
+    fn set_simulated_register(&self, address: u32, value: u32, mask: u32) -> bool {
+        let whole = mask == u32::MAX;
+        #[cfg(feature = "rtl-dma")]
+        if let Some(engine) = &self.rtl_dma {
+            if whole {
+                engine.write(address, value);
+            }
+            return true;
+        }
+        #[cfg(feature = "rtl-f2")]
+        if let Some(image) = &self.f2 {
+            if whole {
+                image.write(address, value);
+            }
+            return true;
+        }
+        let _ = (address, value, whole);
+        false
+    }
+
+    /// Reads the user logic's registers behind those of a simulated engine. Returns whether the card has one.
+    pub(super) fn simulated_user_read(&self, offset: u64, data: &mut [u8]) -> bool {
+        words(offset, data.len()).all(|(word, range, first)| {
+            let Some(value) = self.simulated_register(word as u32) else { return false };
+            let len = range.len();
+            data[range].copy_from_slice(&value.to_le_bytes()[first..first + len]);
+            true
+        })
+    }
+
+    /// Writes the user logic's registers behind those of a simulated engine. Returns whether the card has one.
+    pub(super) fn simulated_user_write(&self, offset: u64, data: &[u8]) -> bool {
+        words(offset, data.len()).all(|(word, range, first)| {
+            let (value, mask) = masked(&data[range], first);
+            self.set_simulated_register(word as u32, value, mask)
+        })
     }
 
     /// Reads the block that only delivers interrupts.

@@ -1,5 +1,5 @@
-// C interface of `dma_engine` for Rust: one call per clock.
-#include "Vengine.h"
+// C interface of `dma_engine` for Rust: one call per clock. `build.rs` defines MODEL, HEADER and NAME.
+#include HEADER
 #include <verilated.h>
 #include <cstring>
 #include "ports.h"
@@ -40,22 +40,22 @@
 namespace {
 struct Sim {
     VerilatedContext context;
-    Vengine top{&context};
+    MODEL top{&context};
 };
 }  // namespace
 
 extern "C" {
-void* dma_engine_new() { return new Sim; }
+void* NAME(new)() { return new Sim; }
 
-void dma_engine_free(void* raw) {
+void NAME(free)(void* raw) {
     Sim* sim = static_cast<Sim*>(raw);
     sim->top.final();
     delete sim;
 }
 
 // Runs one clock: drives the inputs and samples the outputs before the rising edge.
-void dma_engine_step(void* raw, Ports* ports) {
-    Vengine& top = static_cast<Sim*>(raw)->top;
+void NAME(step)(void* raw, Ports* ports) {
+    MODEL& top = static_cast<Sim*>(raw)->top;
     Ports& p = *ports;
     top.rst_n = p.rst_n;
     top.flr = p.flr;

@@ -1,4 +1,4 @@
-// The ports of `dma_engine` except the clock; the layout must match `src/ports.rs`. Outputs of the engine are sampled before the last
+// The ports of `dma_engine` and of the F2 image except the clock; the layout must match `src/ports.rs`. Outputs of the engine are sampled before the last
 // edge.
 #pragma once
 #include <cstdint>
@@ -29,4 +29,20 @@ struct Ports {
     uint8_t flr_done, card_dead;
     uint16_t irq_req;
     uint32_t lite_rdata;
+};
+
+struct Lite {
+    uint32_t awaddr, wdata, araddr, rdata;
+    uint8_t awvalid, awready, wvalid, wready, bvalid, bready, arvalid, arready, rvalid, rready;
+};
+
+struct F2Ports {
+    // Mastered by the image, by the shell, and by the image without the MSM design.
+    Axi pcim, pcis, design;
+    Lite ocl, user;
+    uint16_t irq_ack, irq_req, design_irq;
+    // To the image.
+    uint8_t rst_n, flr, max_payload, max_read_request;
+    // From the image.
+    uint8_t flr_done, card_dead, busy;
 };

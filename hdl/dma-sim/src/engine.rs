@@ -1,6 +1,6 @@
 //! The simulated engine.
 
-use crate::{Axi, Memory, Ports};
+use crate::{Bus, Memory, Ports, Transfer};
 use std::ffi::c_void;
 use std::ptr::NonNull;
 
@@ -14,17 +14,6 @@ unsafe extern "C" {
 const CHANNELS: u8 = 4;
 /// The number of clocks after which a wait fails.
 const PATIENCE: u64 = 10_000_000;
-
-/// A descriptor: host address, card address, length in bytes.
-pub type Transfer = (u64, u64, u32);
-
-/// What is behind an AXI4 port of the engine.
-pub trait Bus {
-    /// Sets the signals for the next edge.
-    fn drive(&mut self, port: &mut Axi);
-    /// Takes what the edge transferred.
-    fn take(&mut self, port: &Axi);
-}
 
 /// The engine between two buses.
 pub struct Engine<H = Memory, C = Memory> {
@@ -181,23 +170,9 @@ impl Engine {
     /// Writes a list of descriptors at host address `list`, which must be a multiple of 4 KiB, in adjacent blocks of 64. The last
     /// descriptor has Stop and Completed. Returns the adjacent count for the start register.
     pub fn lay(&mut self, to_card: bool, list: u64, transfers: &[Transfer]) -> u32 {
-        let count = transfers.len();
-        // The k-th descriptor of a block of n has the count n-2-k, and the last one the size of the next block minus one.
-        let block = |i: usize| (64 - i % 64).min(count - i) as u32;
-        for (i, &(host, card, len)) in transfers.iter().enumerate() {
-            let end = i + 1 == count;
-            let adjacent = match block(i) {
-                _ if end => 0,
-                1 => block(i + 1) - 1,
-                n => n - 2,
-            };
-            let (source, destination) = if to_card { (host, card) } else { (card, host) };
-            let control = u64::from(0xad4b_0000 | adjacent << 8 | if end { 3 } else { 0 });
-            let next = if end { 0 } else { list + 32 * (i as u64 + 1) };
-            let quads = [control | u64::from(len) << 32, source, destination, next];
-            self.host.poke(list + 32 * i as u64, &quads.map(u64::to_le_bytes).concat());
-        }
-        block(0) - 1
+        let (bytes, adjacent) = crate::list(to_card, list, transfers);
+        self.host.poke(list, &bytes);
+        adjacent
     }
 
     /// Prepares channel `index` to run the list at `list`, with a write-back to `word`. [`Engine::ring`] starts it.

@@ -1,12 +1,25 @@
-//! The DMA engine of `hdl/rtl/dma` with four channels in each direction, simulated cycle by cycle.
+//! The DMA engine of `hdl/rtl/dma`, simulated cycle by cycle: alone, with four channels in each direction (feature `engine`), and in
+//! the image for AWS F2, with one (feature `f2`).
 //!
-//! [`Engine`] is the engine between two [buses](Bus), host and card, such as [`Memory`]. The simulation is deterministic: the same calls take the same number
-//! of cycles on every machine.
+//! `Engine` is the engine between two [buses](Bus), host and card, such as [`Memory`]. The simulation is deterministic: the same calls take the same number
+//! of cycles on every machine. `F2` is the image with all ports of the shell that it uses.
 
+#[cfg(feature = "engine")]
 mod engine;
+#[cfg(feature = "f2")]
+mod f2;
+mod list;
 mod memory;
 mod ports;
 
-pub use engine::{Bus, Engine, Transfer};
+#[cfg(feature = "engine")]
+pub use engine::Engine;
+#[cfg(feature = "f2")]
+pub use f2::{F2, Image};
+pub use list::{Transfer, list};
 pub use memory::{Memory, Span};
-pub use ports::{Axi, Ports};
+#[cfg(feature = "engine")]
+pub use ports::Ports;
+pub use ports::{Axi, Bus};
+#[cfg(feature = "f2")]
+pub use ports::{F2Ports, Lite};

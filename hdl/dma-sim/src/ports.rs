@@ -1,4 +1,4 @@
-//! The ports of `dma_engine`.
+//! The ports of `dma_engine` and of the F2 image.
 
 /// An AXI4 port that the engine masters. The memory behind it sets `awready`, `wready`, `arready` and the signals of the channels B
 /// and R; the engine sets the others.
@@ -44,8 +44,17 @@ impl Default for Axi {
     }
 }
 
+/// What is behind an AXI4 port that the design masters.
+pub trait Bus {
+    /// Sets the signals for the next edge.
+    fn drive(&mut self, port: &mut Axi);
+    /// Takes what the edge transferred.
+    fn take(&mut self, port: &Axi);
+}
+
 /// The inputs for the next clock edge, and the outputs sampled just before the previous edge. Named as in the RTL, with `lite_` for
 /// `s_axil_`.
+#[cfg(feature = "engine")]
 #[repr(C)]
 #[derive(Clone, Debug, Default)]
 #[allow(missing_docs)]
@@ -75,4 +84,50 @@ pub struct Ports {
     pub card_dead: u8,
     pub irq_req: u16,
     pub lite_rdata: u32,
+}
+
+/// An AXI4-Lite port. The master sets the addresses, the data, and `bready` and `rready`.
+#[cfg(feature = "f2")]
+#[repr(C)]
+#[derive(Clone, Debug, Default)]
+#[allow(missing_docs)]
+pub struct Lite {
+    pub awaddr: u32,
+    pub wdata: u32,
+    pub araddr: u32,
+    pub rdata: u32,
+    pub awvalid: u8,
+    pub awready: u8,
+    pub wvalid: u8,
+    pub wready: u8,
+    pub bvalid: u8,
+    pub bready: u8,
+    pub arvalid: u8,
+    pub arready: u8,
+    pub rvalid: u8,
+    pub rready: u8,
+}
+
+/// The ports of the F2 image, in the same way. `design` and `user` are used without the MSM design; IDs of `design` below 4 are
+/// channels of the engine, and the others are those of `pcis`.
+#[cfg(feature = "f2")]
+#[repr(C)]
+#[derive(Clone, Debug, Default)]
+#[allow(missing_docs)]
+pub struct F2Ports {
+    pub pcim: Axi,
+    pub pcis: Axi,
+    pub design: Axi,
+    pub ocl: Lite,
+    pub user: Lite,
+    pub irq_ack: u16,
+    pub irq_req: u16,
+    pub design_irq: u16,
+    pub rst_n: u8,
+    pub flr: u8,
+    pub max_payload: u8,
+    pub max_read_request: u8,
+    pub flr_done: u8,
+    pub card_dead: u8,
+    pub busy: u8,
 }

@@ -64,23 +64,47 @@
 
 // 32-bit addresses and data, without AWPROT and ARPROT.
 `define AXIL_PORTS(IN, OUT) \
-  input wire   [31:0] IN``awaddr, \
-  input wire          IN``awvalid, \
-  output logic        OUT``awready, \
-  input wire   [31:0] IN``wdata, \
-  input wire   [ 3:0] IN``wstrb, \
-  input wire          IN``wvalid, \
-  output logic        OUT``wready, \
-  output logic [ 1:0] OUT``bresp, \
-  output logic        OUT``bvalid, \
-  input wire          IN``bready, \
-  input wire   [31:0] IN``araddr, \
-  input wire          IN``arvalid, \
-  output logic        OUT``arready, \
-  output logic [31:0] OUT``rdata, \
-  output logic [ 1:0] OUT``rresp, \
-  output logic        OUT``rvalid, \
-  input wire          IN``rready,
+  `AXIL_LIST(input wire, output logic, IN, OUT)
+// For a master; all its signals have the prefix PORT.
+`define AXIL_MASTER_PORTS(PORT) \
+  `AXIL_LIST(output logic, input wire, PORT, PORT)
+
+`define AXIL_LIST(MASTER, SLAVE, IN, OUT) \
+  MASTER [31:0] IN``awaddr, \
+  MASTER        IN``awvalid, \
+  SLAVE         OUT``awready, \
+  MASTER [31:0] IN``wdata, \
+  MASTER [ 3:0] IN``wstrb, \
+  MASTER        IN``wvalid, \
+  SLAVE         OUT``wready, \
+  SLAVE  [ 1:0] OUT``bresp, \
+  SLAVE         OUT``bvalid, \
+  MASTER        IN``bready, \
+  MASTER [31:0] IN``araddr, \
+  MASTER        IN``arvalid, \
+  SLAVE         OUT``arready, \
+  SLAVE  [31:0] OUT``rdata, \
+  SLAVE  [ 1:0] OUT``rresp, \
+  SLAVE         OUT``rvalid, \
+  MASTER        IN``rready,
+
+// The signals between two modules.
+`define AXIL_WIRES(PORT) \
+  logic [31:0] PORT``awaddr, PORT``wdata, PORT``araddr, PORT``rdata; \
+  logic [3:0] PORT``wstrb; \
+  logic [1:0] PORT``bresp, PORT``rresp; \
+  logic PORT``awvalid, PORT``awready, PORT``wvalid, PORT``wready, PORT``bvalid, PORT``bready; \
+  logic PORT``arvalid, PORT``arready, PORT``rvalid, PORT``rready;
+`define AXI4_WIRES(PORT, ID_W, ADDR_W, DATA_W) \
+  logic [ID_W-1:0] PORT``awid, PORT``bid, PORT``arid, PORT``rid; \
+  logic [ADDR_W-1:0] PORT``awaddr, PORT``araddr; \
+  logic [7:0] PORT``awlen, PORT``arlen; \
+  logic [2:0] PORT``awsize, PORT``arsize; \
+  logic [1:0] PORT``awburst, PORT``arburst, PORT``bresp, PORT``rresp; \
+  logic [DATA_W-1:0] PORT``wdata, PORT``rdata; \
+  logic [DATA_W/8-1:0] PORT``wstrb; \
+  logic PORT``awvalid, PORT``awready, PORT``wvalid, PORT``wready, PORT``wlast, PORT``bvalid, PORT``bready; \
+  logic PORT``arvalid, PORT``arready, PORT``rvalid, PORT``rready, PORT``rlast;
 
 `define AXI4_WRITE_CONNECT(PORT, IN, OUT) \
   `AXI4_WRITE_CONNECT_INCR(PORT, IN, OUT), \

@@ -43,7 +43,7 @@ module cl_msm #(
   always_ff @(posedge clk_main_a0) rst_pipe <= {rst_pipe[0], rst_main_n};
   wire rst_n = rst_pipe[1];
 
-  logic irq;
+  logic irq, busy;
 
   msm_design #(
       .SC_DEPTH(SC_DEPTH),
@@ -63,7 +63,8 @@ module cl_msm #(
       .s_axi_arburst(msm_pkg::INCR),
       .wr_full(cl_sh_dma_wr_full),
       `AXIL_CONNECT(s_axil_, sh_ocl_, ocl_sh_),
-      .irq
+      .irq,
+      .busy
   );
   // Reads are never held up.
   assign cl_sh_dma_rd_full = 1'b0;
@@ -86,7 +87,7 @@ module cl_msm #(
     end
   end
 
-  wire unused = &{1'b0, sh_cl_apppf_irq_ack[15:1]};
+  wire unused = &{1'b0, busy, sh_cl_apppf_irq_ack[15:1]};
 endmodule
 
 `default_nettype wire

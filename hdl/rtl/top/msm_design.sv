@@ -46,7 +46,9 @@ module msm_design #(
     `AXIL_PORTS(s_axil_, s_axil_)
 
     // An active-high level.
-    output logic irq
+    output logic irq,
+    // A task is queued or runs.
+    output logic busy
 );
   `PARAMETER_CHECK(msm_design_DATA_W, DATA_W == 512, "msm_design: DATA_W must be 512, since a beat is a point")
   `PARAMETER_CHECK(msm_design_ADDR_W, ADDR_W >= 32 && ADDR_W <= 64, "msm_design: ADDR_W must be 32 to 64")
@@ -236,6 +238,7 @@ module msm_design #(
       .tasks,
       .results
   );
+  assign busy = tasks != '0;
 
   generate
     if (STUB != 0) begin : g_stub

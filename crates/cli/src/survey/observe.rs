@@ -9,7 +9,7 @@ use xdma::unstable::card::{capability, config_read, registers};
 use xdma_emulator::CardFile;
 use xdma_emulator::card_file::{
     Alignment, Bar, Bytes, Channels, Core, FORMAT, Function, Holds, Interface, Intx, Link, Logic, Msix,
-    Setting, Switches, Versions,
+    Setting, Shell, Switches, Versions,
 };
 
 const MSI: u8 = 0x05;
@@ -30,6 +30,7 @@ pub fn observe(card: &Card) -> Result<CardFile> {
         core: core(card, &report)?,
         channels: channels(&report)?,
         switches: Switches::default(),
+        shell: Shell::default(),
         logic: Logic::default(),
     };
     file.notes.extend(inexpressible(card, &report)?);

@@ -3,12 +3,16 @@
 //! Each channel calls the logic from its own thread, so implementations must synchronize internally. Data is passed as a volatile
 //! view of host memory, which should be read or written only once.
 
+#[cfg(feature = "rtl-f2")]
+mod in_image;
 mod loopback;
 mod memory;
 pub mod msm;
 #[cfg(feature = "rtl")]
 mod rtl;
 
+#[cfg(feature = "rtl-f2")]
+pub use in_image::InImage;
 pub use loopback::Loopback;
 pub use memory::Memory;
 pub use msm::{MsmModel, MsmModelOptions};
@@ -144,6 +148,11 @@ pub trait Logic: Send + Sync {
 
     /// Resets the logic. Memory behind the AXI port keeps its contents.
     fn reset(&self);
+
+    /// Returns whether the design is part of the simulated image for AWS F2, so that nothing calls this logic.
+    fn is_in_image(&self) -> bool {
+        false
+    }
 
     /// Clears the memory behind the AXI port, as on a card whose memory controller is reset together with the function. Does
     /// nothing by default, for logic without memory.

@@ -91,7 +91,7 @@ impl HostBus {
         if !self.shared.link.bus_master() {
             return (data, SLVERR);
         }
-        match self.cursor.read(&self.shared.guest, address, &mut data) {
+        match self.cursor.read_beat(&self.shared.guest, address, &mut data) {
             Ok(()) => (data, OKAY),
             Err((iova, reason)) => {
                 self.refused(iova, reason, false, id);

@@ -13,16 +13,16 @@ const TRIGGER: u32 = 0x04 | 0x20;
 const UNMASK: u32 = 0x01 | 0x10;
 const INTX: u32 = 0;
 const MSI: u32 = 1;
-const MSIX: u32 = 2;
+pub const MSIX: u32 = 2;
 /// The value that the vendor driver writes to 0x90 in interrupt mode.
 const MASK: u32 = 0x00f8_3e1e;
 
 /// The eventfds of a card's vectors.
-struct Vectors(Vec<EventFd>);
+pub struct Vectors(Vec<EventFd>);
 
 impl Vectors {
     /// Passes eventfds for `count` vectors of interrupt `index` to the card.
-    fn connect(rig: &mut Rig, index: u32, count: u32) -> Self {
+    pub fn connect(rig: &mut Rig, index: u32, count: u32) -> Self {
         let event = |_| EventFd::new(libc::EFD_NONBLOCK | libc::EFD_CLOEXEC).unwrap();
         let events: Vec<EventFd> = (0..count).map(event).collect();
         for (start, event) in (0..).zip(&events) {
@@ -36,7 +36,7 @@ impl Vectors {
         self.0[vector].read().unwrap_or(0)
     }
 
-    fn wait(&self, vector: usize) -> u64 {
+    pub fn wait(&self, vector: usize) -> u64 {
         let start = Instant::now();
         loop {
             match self.fired(vector) {
@@ -48,7 +48,7 @@ impl Vectors {
     }
 
     /// Asserts that no vector fires within a short time.
-    fn silent(&self) {
+    pub fn silent(&self) {
         std::thread::sleep(Duration::from_millis(3));
         let fired: Vec<usize> = (0..self.0.len()).filter(|vector| self.fired(*vector) > 0).collect();
         assert!(fired.is_empty(), "vectors {fired:?} fired");

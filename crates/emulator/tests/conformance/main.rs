@@ -20,6 +20,9 @@ mod chains;
 mod config_space;
 mod credits;
 mod edges;
+// With `rtl-dma`, all cards have the engine alone, without F2's shell.
+#[cfg(not(feature = "rtl-dma"))]
+mod f2;
 mod fabric;
 mod faults;
 mod host;

@@ -24,6 +24,8 @@ fn cards() -> Vec<Card> {
         card(CardFile::alveo(), 1, 1, false),
         card(CardFile::alveo(), 2, 2, true),
         card(CardFile::alveo(), 1, 3, false),
+        #[cfg(not(feature = "rtl-dma"))]
+        card(CardFile::f2(), 1, 1, false),
     ]
 }
 

@@ -1,7 +1,7 @@
-//! The custom logic behind the engine's port.
+//! The custom logic behind the card's side of a simulated engine.
 
-use crate::channel::Shared;
-use crate::logic::{AxiResponse, Burst};
+use super::channel::Shared;
+use super::logic::{AxiResponse, Burst, PCIS_ID};
 use std::collections::VecDeque;
 use std::sync::Arc;
 use vm_memory::VolatileSlice;
@@ -9,6 +9,18 @@ use xdma_regs::MAX_CHANNELS;
 use xdma_rtl_dma::{Axi, Bus};
 
 const BEAT: u64 = 64;
+/// The masters: the channels of the engine, and BAR4.
+const MASTERS: usize = MAX_CHANNELS + 1;
+
+/// Returns the number of the master with an ID.
+fn master(id: u8) -> usize {
+    usize::from(id).min(MAX_CHANNELS)
+}
+
+/// Returns the ID of a master.
+fn id(master: usize) -> usize {
+    if master == MAX_CHANNELS { PCIS_ID } else { master }
+}
 
 /// A burst to the logic.
 struct Access {
@@ -73,14 +85,14 @@ impl Access {
 /// The card's side of the engine.
 pub(crate) struct CardBus {
     shared: Arc<Shared>,
-    /// The accesses of each channel, oldest first, and whether the oldest waits for the logic.
-    reads: [VecDeque<Access>; MAX_CHANNELS],
-    writes: [VecDeque<Access>; MAX_CHANNELS],
-    waits: [[bool; MAX_CHANNELS]; 2],
-    /// The channels of the writes whose data has not arrived completely.
+    /// The accesses of each master, oldest first, and whether the oldest waits for the logic.
+    reads: [VecDeque<Access>; MASTERS],
+    writes: [VecDeque<Access>; MASTERS],
+    waits: [[bool; MASTERS]; 2],
+    /// The IDs of the writes whose data has not arrived completely.
     order: VecDeque<u8>,
     responses: VecDeque<(u8, u8)>,
-    /// The channel whose read is being sent.
+    /// The ID whose read is being sent.
     sending: Option<u8>,
     cycle: u64,
     active: u64,
@@ -117,29 +129,29 @@ impl CardBus {
     }
 
     fn advance(&mut self) {
-        for channel in 0..MAX_CHANNELS {
-            if let Some(read) = self.reads[channel].front_mut().filter(|read| read.resp.is_none())
-                && !self.waits[0][channel]
+        for master in 0..MASTERS {
+            if let Some(read) = self.reads[master].front_mut().filter(|read| read.resp.is_none())
+                && !self.waits[0][master]
             {
-                read.advance(&self.shared, channel, false);
-                self.waits[0][channel] = read.resp.is_none();
+                read.advance(&self.shared, id(master), false);
+                self.waits[0][master] = read.resp.is_none();
             }
-            if let Some(write) = self.writes[channel].front_mut().filter(|write| write.complete)
-                && !self.waits[1][channel]
+            if let Some(write) = self.writes[master].front_mut().filter(|write| write.complete)
+                && !self.waits[1][master]
             {
-                write.advance(&self.shared, channel, true);
-                self.waits[1][channel] = write.resp.is_none();
+                write.advance(&self.shared, id(master), true);
+                self.waits[1][master] = write.resp.is_none();
                 if let Some(resp) = write.resp {
-                    self.writes[channel].pop_front();
-                    self.responses.push_back((channel as u8, resp));
+                    self.writes[master].pop_front();
+                    self.responses.push_back((id(master) as u8, resp));
                 }
             }
         }
     }
 
     fn write(&mut self, port: &Axi) {
-        let channel = *self.order.front().expect("the engine sends addresses no later than their data");
-        let open = self.writes[usize::from(channel)].iter_mut().find(|write| !write.complete);
+        let id = *self.order.front().expect("the engine sends addresses no later than their data");
+        let open = self.writes[master(id)].iter_mut().find(|write| !write.complete);
         let write = open.expect("the write is open");
         let first = port.wstrb.trailing_zeros() as usize;
         let end = (64 - port.wstrb.leading_zeros()) as usize;
@@ -159,18 +171,17 @@ impl Bus for CardBus {
         self.advance();
         (port.awready, port.wready, port.arready) = (1, u8::from(!self.order.is_empty()), 1);
         if self.sending.is_none() {
-            let answered = |channel: &u8| {
-                self.reads[usize::from(*channel)].front().is_some_and(|read| read.resp.is_some())
-            };
-            self.sending = (0..MAX_CHANNELS as u8).find(answered);
+            let answered =
+                |master: &usize| self.reads[*master].front().is_some_and(|read| read.resp.is_some());
+            self.sending = (0..MASTERS).find(answered).map(|master| id(master) as u8);
         }
         port.rvalid = u8::from(self.sending.is_some());
-        if let Some(channel) = self.sending {
-            let read = self.reads[usize::from(channel)].front().expect("an answered read is being sent");
+        if let Some(id) = self.sending {
+            let read = self.reads[master(id)].front().expect("an answered read is being sent");
             let at = read.sent * BEAT as usize;
             port.rdata.copy_from_slice(&read.data[at..at + BEAT as usize]);
             let last = at + BEAT as usize == read.data.len();
-            (port.rid, port.rresp, port.rlast) = (channel, read.resp.unwrap_or(0), u8::from(last));
+            (port.rid, port.rresp, port.rlast) = (id, read.resp.unwrap_or(0), u8::from(last));
         }
         port.bvalid = u8::from(!self.responses.is_empty());
         if let Some(&(id, resp)) = self.responses.front() {
@@ -181,7 +192,7 @@ impl Bus for CardBus {
     fn take(&mut self, port: &Axi) {
         self.cycle += 1;
         if port.rvalid & port.rready != 0 {
-            let queue = &mut self.reads[usize::from(port.rid)];
+            let queue = &mut self.reads[master(port.rid)];
             queue.front_mut().expect("an answered read is being sent").sent += 1;
             if port.rlast != 0 {
                 queue.pop_front();
@@ -197,11 +208,11 @@ impl Bus for CardBus {
         if port.arvalid != 0 {
             let data = vec![0; (usize::from(port.arlen) + 1) * BEAT as usize];
             let access = Access::new(port.araddr / BEAT * BEAT, port.arburst, data);
-            self.reads[usize::from(port.arid)].push_back(access);
+            self.reads[master(port.arid)].push_back(access);
         }
         if port.awvalid != 0 {
             self.order.push_back(port.awid);
-            self.writes[usize::from(port.awid)].push_back(Access::new(port.awaddr, port.awburst, vec![]));
+            self.writes[master(port.awid)].push_back(Access::new(port.awaddr, port.awburst, vec![]));
         }
         if (port.arvalid | port.rvalid | port.awvalid | port.wvalid | port.bvalid) != 0 {
             self.active = self.cycle;

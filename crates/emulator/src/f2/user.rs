@@ -1,0 +1,45 @@
+//! The registers of the custom logic behind the image's AXI4-Lite port.
+
+use crate::channel::Shared;
+use xdma_rtl_dma::Lite;
+
+/// The BAR that has them.
+const BAR: usize = 0;
+
+/// What has been accepted of a write.
+#[derive(Default)]
+pub(super) struct UserRegisters {
+    address: Option<u32>,
+    data: Option<u32>,
+}
+
+impl UserRegisters {
+    pub fn drive(&self, port: &mut Lite) {
+        (port.awready, port.wready) = (1, 1);
+        port.arready = u8::from(port.rvalid == 0);
+    }
+
+    pub fn take(&mut self, port: &mut Lite, shared: &Shared) {
+        if port.bvalid & port.bready != 0 {
+            port.bvalid = 0;
+        }
+        if port.rvalid & port.rready != 0 {
+            port.rvalid = 0;
+        }
+        if port.awvalid != 0 {
+            self.address = Some(port.awaddr);
+        }
+        if port.wvalid != 0 {
+            self.data = Some(port.wdata);
+        }
+        if let (Some(address), Some(data)) = (self.address, self.data) {
+            shared.logic.user_write(BAR, address.into(), data);
+            port.bvalid = 1;
+            *self = Self::default();
+        }
+        if port.arvalid & port.arready != 0 {
+            port.rdata = shared.logic.user_read(BAR, port.araddr.into());
+            port.rvalid = 1;
+        }
+    }
+}

@@ -1,0 +1,133 @@
+`default_nettype none
+
+`include "axi_ports.svh"
+
+// The part of an F2 image between shell and design: the DMA engine with its registers at offset 0 of BAR0, and the design's
+// registers above 64 KiB. The engine and PCIS reach the same card addresses.
+module f2_bridge #(
+    localparam int DATA_W = 512,
+    localparam int ADDR_W = 64,
+    localparam int HOST_ID_W = 4,
+    localparam int SHELL_ID_W = 16
+) (
+    input wire clk,
+    input wire rst_n,
+
+    // OCL, PCIS and PCIM.
+    `AXIL_PORTS(s_axil_, s_axil_)
+    `AXI4_WRITE_PORTS(s_axi_, s_axi_, SHELL_ID_W, ADDR_W, DATA_W)
+    `AXI4_READ_PORTS(s_axi_, s_axi_, SHELL_ID_W, ADDR_W, DATA_W)
+    `AXI4_WRITE_MASTER_PORTS(m_host_, HOST_ID_W, ADDR_W, DATA_W)
+    `AXI4_READ_MASTER_PORTS(m_host_, HOST_ID_W, ADDR_W, DATA_W)
+    input  wire  [ 1:0] max_payload,
+    input  wire  [ 2:0] max_read_request,
+    output logic [15:0] irq_req,
+    input  wire  [15:0] irq_ack,
+    input  wire         flr,
+    output logic        flr_done,
+    // The design did not answer the engine.
+    output logic        card_dead,
+
+    // The design, and its reset.
+    output logic        design_rst_n,
+    `AXIL_MASTER_PORTS(m_axil_)
+    `AXI4_WRITE_MASTER_PORTS(m_axi_, SHELL_ID_W + 1, ADDR_W, DATA_W)
+    `AXI4_READ_MASTER_PORTS(m_axi_, SHELL_ID_W + 1, ADDR_W, DATA_W)
+    // Levels.
+    input  wire  [15:0] design_irq
+);
+  localparam int CARD_ID_W = 2;
+
+  // The registers of the engine and of the design.
+  `AXIL_WIRES(regs_)
+  axil_split #(
+      .BITS(16)
+  ) u_split (
+      .clk,
+      .rst_n,
+      `AXIL_CONNECT(s_axil_, s_axil_, s_axil_),
+      `AXIL_CONNECT(low_, regs_, regs_),
+      `AXIL_CONNECT(high_, m_axil_, m_axil_)
+  );
+
+  `AXI4_WIRES(card_, SHELL_ID_W, ADDR_W, DATA_W)
+  logic [CARD_ID_W-1:0] engine_awid, engine_arid;
+  logic engine_bvalid, engine_rvalid;
+  dma_engine u_engine (
+      .clk,
+      .rst_n,
+      `AXIL_CONNECT(s_axil_, regs_, regs_),
+      `AXI4_READ_CONNECT(m_host_, m_host_, m_host_),
+      `AXI4_WRITE_CONNECT(m_host_, m_host_, m_host_),
+      .m_card_awid(engine_awid),
+      .m_card_awaddr(card_awaddr),
+      .m_card_awlen(card_awlen),
+      .m_card_awsize(card_awsize),
+      .m_card_awburst(card_awburst),
+      .m_card_awvalid(card_awvalid),
+      .m_card_awready(card_awready),
+      .m_card_wdata(card_wdata),
+      .m_card_wstrb(card_wstrb),
+      .m_card_wlast(card_wlast),
+      .m_card_wvalid(card_wvalid),
+      .m_card_wready(card_wready),
+      .m_card_bid(card_bid[CARD_ID_W-1:0]),
+      .m_card_bresp(card_bresp),
+      .m_card_bvalid(engine_bvalid),
+      .m_card_bready(card_bready),
+      .m_card_arid(engine_arid),
+      .m_card_araddr(card_araddr),
+      .m_card_arlen(card_arlen),
+      .m_card_arsize(card_arsize),
+      .m_card_arburst(card_arburst),
+      .m_card_arvalid(card_arvalid),
+      .m_card_arready(card_arready),
+      .m_card_rid(card_rid[CARD_ID_W-1:0]),
+      .m_card_rdata(card_rdata),
+      .m_card_rresp(card_rresp),
+      .m_card_rlast(card_rlast),
+      .m_card_rvalid(engine_rvalid),
+      .m_card_rready(card_rready),
+      .max_payload,
+      .max_read_request,
+      .user_irq(design_irq),
+      .irq_req,
+      .irq_ack,
+      .flr,
+      .flr_done,
+      .card_dead
+  );
+  assign card_awid = SHELL_ID_W'(engine_awid);
+  assign card_arid = SHELL_ID_W'(engine_arid);
+
+  // A function-level reset also resets the design. Late responses of a design that was given up must not reach the engine's next
+  // requests.
+  logic given_up;
+  assign engine_bvalid = card_bvalid && !given_up;
+  assign engine_rvalid = card_rvalid && !given_up;
+  always_ff @(posedge clk) begin
+    design_rst_n <= rst_n && !flr_done;
+    if (!rst_n || !design_rst_n) given_up <= 1'b0;
+    else if (card_dead) given_up <= 1'b1;
+  end
+
+  axi_join #(
+      .DATA_W(DATA_W),
+      .ADDR_W(ADDR_W),
+      .ID_W(SHELL_ID_W),
+      .QUEUE(16)
+  ) u_join (
+      .clk,
+      .rst_n(design_rst_n),
+      `AXI4_WRITE_CONNECT(a_axi_, s_axi_, s_axi_),
+      `AXI4_READ_CONNECT(a_axi_, s_axi_, s_axi_),
+      `AXI4_WRITE_CONNECT(b_axi_, card_, card_),
+      `AXI4_READ_CONNECT(b_axi_, card_, card_),
+      `AXI4_WRITE_CONNECT(m_axi_, m_axi_, m_axi_),
+      `AXI4_READ_CONNECT(m_axi_, m_axi_, m_axi_)
+  );
+
+  wire unused = &{1'b0, card_bid, card_rid};
+endmodule
+
+`default_nettype wire
