@@ -230,6 +230,8 @@ pub mod card {
         card.bar(index)
     }
 
+    pub use crate::card::aws::{SHELL_BAR as F2_SHELL_BAR, ShellInterrupts, is_f2};
+
     /// Returns the user logic's registers.
     ///
     /// # Errors

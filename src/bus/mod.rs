@@ -7,6 +7,7 @@ mod block;
 pub mod counts;
 mod error;
 mod ready;
+mod resource;
 pub mod sysfs;
 mod tail;
 pub mod vfio;
@@ -17,6 +18,7 @@ pub use block::Mapped;
 pub(crate) use block::{Block, Direct};
 pub use error::BusError;
 pub(crate) use ready::readable;
+pub use resource::Resource;
 pub(crate) use tail::Tail;
 
 use crate::memory::Mapper;

@@ -4,12 +4,10 @@ use super::aws::{self, ENGINE_BAR, SHELL_BAR};
 use super::capability::{self, MSIX};
 use super::interrupts::USER_LINES;
 use super::{CardError, CardOptions};
-use crate::bus::{BARS, Bus};
-use crate::regs::ids::Model;
+use crate::bus::{BARS, Bar, Bus, BusError};
+use crate::regs::ids::{AMAZON, Model};
 use crate::regs::{GONE, IDENTIFIER, Identifier, REGISTER_SPACE, Target};
 
-/// Amazon's PCI vendor ID.
-const AMAZON: u16 = 0x1d0f;
 /// The register BAR of Amazon's cards.
 const AMAZON_REGISTER_BAR: usize = 2;
 /// Offset of the register in the MSI-X capability that names the BAR of its table.
@@ -50,11 +48,12 @@ impl Layout {
             if !fits(bars, bar) || seen.iter().any(|&(known, _)| known == bar) {
                 continue;
             }
-            let ids = identifiers(bus, bar)?;
+            let ids = identifiers(&*bus.bar(bar)?)?;
             let only_interrupts = aws::is_f2(bars) && options.register_bar.is_none() && bar != ENGINE_BAR;
             if is_xdma(ids) && !only_interrupts {
                 let user = find_user(bus, bar, options.user_bar)?;
-                let f2 = aws::is_f2(bars) && bar == ENGINE_BAR && is_xdma(identifiers(bus, SHELL_BAR)?);
+                let f2 =
+                    aws::is_f2(bars) && bar == ENGINE_BAR && is_xdma(identifiers(&*bus.bar(SHELL_BAR)?)?);
                 let interrupt_bar = f2.then_some(SHELL_BAR);
                 return Ok(Self { vendor, device, register_bar: bar, user, interrupt_bar });
             }
@@ -116,13 +115,14 @@ fn msix_bar(bus: &dyn Bus) -> Result<Option<usize>, CardError> {
     Ok(Some((bus.config_read(capability + MSIX_TABLE, 4)? & 7) as usize))
 }
 
-fn identifiers(bus: &dyn Bus, bar: usize) -> Result<[Identifier; 2], CardError> {
-    let bar = bus.bar(bar)?;
+/// Returns the identifiers of the interrupt and the configuration block.
+pub(super) fn identifiers(bar: &dyn Bar) -> Result<[Identifier; 2], BusError> {
     let read = |target: Target| bar.read32((target.base(0) + IDENTIFIER).into()).map(Identifier);
     Ok([read(Target::Irq)?, read(Target::Config)?])
 }
 
-fn is_xdma(ids: [Identifier; 2]) -> bool {
+/// Returns whether these are the identifiers of XDMA.
+pub(super) fn is_xdma(ids: [Identifier; 2]) -> bool {
     ids[0].is(Target::Irq, 0) && ids[1].is(Target::Config, 0)
 }
 
@@ -140,7 +140,8 @@ fn find_user(
     }
     let Some(bar) = named.or_else(|| user_bar(bars, registers)) else { return Ok(None) };
     // F2 has two BARs that can hold registers of XDMA.
-    if bar == registers || f2 && fits(bars, bar) && bar <= SHELL_BAR && is_xdma(identifiers(bus, bar)?) {
+    let may_hold = f2 && (bar == ENGINE_BAR || bar == SHELL_BAR);
+    if bar == registers || may_hold && is_xdma(identifiers(&*bus.bar(bar)?)?) {
         return Err(CardError::UserBarHasRegisters(bar));
     }
     Ok(Some(UserRegisters { bar, offset: 0 }))

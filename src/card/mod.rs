@@ -1,6 +1,6 @@
 //! Opening cards, and access to their channels, memory, interrupts and user registers.
 
-mod aws;
+pub(crate) mod aws;
 mod capability;
 mod error;
 mod foreign;
@@ -189,7 +189,10 @@ impl Card {
         let _span = tracing::debug_span!("open", card = bus.description().location).entered();
         let layout = Layout::find(&*bus, options)?;
         let registers = bus.bar(layout.register_bar)?;
-        let shell = layout.interrupt_bar.map(|bar| bus.bar(bar).map(ShellInterrupts)).transpose()?;
+        let shell = match layout.interrupt_bar {
+            Some(bar) => ShellInterrupts::find(bus.bar(bar)?)?,
+            None => None,
+        };
         let CardOptions { idle_limit, as_found, .. } = options;
         let (command, read_request) = (Command::read(&*bus)?, ReadRequest::find(&*bus)?);
         if as_found {

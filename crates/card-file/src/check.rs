@@ -237,3 +237,27 @@ fn check_logic(card: &CardFile) -> Result<(), Error> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_f2_card_has_its_parts_in_their_places() {
+        let refused = |key: &str, change: fn(&mut CardFile)| {
+            let mut card = CardFile::f2();
+            change(&mut card);
+            match card.check() {
+                Err(Error::Invalid { key: named, .. }) => assert_eq!(named, key),
+                other => panic!("{key}: {other:?}"),
+            }
+        };
+        refused("bar.user_offset", |card| card.bars[0].user_offset = Some(crate::Bytes(0x4000)));
+        refused("bar.user_offset", |card| card.bars[0].user_offset = Some(crate::Bytes(64 << 20)));
+        refused("bar.user_offset", |card| card.bars[0].user_offset = Some(crate::Bytes(0x1_0800)));
+        refused("bar.user_offset", |card| card.bars[2].user_offset = Some(crate::Bytes(0x1_0000)));
+        refused("bar.holds", |card| card.bars[2].holds = Holds::Interrupts.into());
+        refused("bar.holds", |card| card.bars[1].size = 0x4000);
+        refused("function.msix", |card| card.function.msix.iter_mut().for_each(|msix| msix.table = 0x4000));
+    }
+}

@@ -22,6 +22,9 @@ pub enum Model {
     Unknown,
 }
 
+/// Amazon's PCI vendor ID.
+pub const AMAZON: u16 = 0x1d0f;
+
 /// Device IDs that AWS's tools accept for images with Amazon's vendor ID (aws-fpga, hdk/README.md).
 const AWS: RangeInclusive<u16> = 0xf000..=0xf0ff;
 /// Device ID of F2's management function.
@@ -44,9 +47,9 @@ impl Model {
     /// Returns the model for a vendor and device ID.
     pub fn of(vendor: u16, device: u16) -> Self {
         match vendor {
-            0x1d0f if AWS.contains(&device) => Self::Card("AWS F1/F2"),
-            0x1d0f if AWS_NO_IMAGE.contains(&device) => Self::NoImage,
-            0x1d0f if device == AWS_MANAGEMENT => Self::Management,
+            AMAZON if AWS.contains(&device) => Self::Card("AWS F1/F2"),
+            AMAZON if AWS_NO_IMAGE.contains(&device) => Self::NoImage,
+            AMAZON if device == AWS_MANAGEMENT => Self::Management,
             0x10ee if ULTRASCALE_PLUS.contains(&device) => Self::Card("UltraScale+"),
             0x10ee if ULTRASCALE.contains(&device) => Self::Card("UltraScale"),
             0x10ee if SERIES_7.contains(&device) => Self::Card("7 series"),

@@ -73,7 +73,11 @@ fn execute(host: &Host, action: &Action, undo: &mut Vec<Undo>) -> Result<(), Str
             let there = host.path(&format!("sys/bus/pci/drivers/{VFIO}")).is_dir();
             if there { Ok(()) } else { Err("the module was loaded, but vfio-pci did not appear".into()) }
         }
-        // This changes nothing that could be reverted.
+        // These change nothing that could be reverted.
+        Action::Wait(time) => {
+            host.kernel().sleep(*time);
+            Ok(())
+        }
         Action::Quiesce { function } => quiesce(host, *function).map(drop),
         Action::Write { write, undo: back } => {
             // `undo` is processed from the end, which restores the order of `back`.

@@ -5,7 +5,7 @@ use super::hugepages::Wanted;
 use super::mode::Mode;
 use super::persist::{self, Changes};
 use super::status::Status;
-use super::{BindOptions, EXIT_CODES, Host, Plan, SetupError, shell, text};
+use super::{BindOptions, EXIT_CODES, Host, Plan, SetupError, f2, shell, text};
 use clap::{Args, Parser, Subcommand};
 use clap_complete::Shell;
 use serde_json::{Value, json};
@@ -98,6 +98,19 @@ pub enum Command {
         /// The BAR with the XDMA registers, 0 to 5 [default: found by MSI-X capability or identifiers].
         #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(0..6))]
         register_bar: Option<u8>,
+    },
+    /// Make the shell of AWS F2 cards deliver the interrupts of an engine in the custom logic to the kernel module `xdma`
+    ///
+    /// The module does not set up the shell's interrupt block in BAR2, without which no interrupt arrives. Run this command whenever
+    /// the module was loaded, and after the card was reset or its image loaded. With the module's poll_mode=1, it is not needed.
+    #[command(after_help = EXIT_CODES)]
+    F2Interrupts {
+        /// PCI addresses of the functions.
+        #[arg(value_name = "BDF", required = true)]
+        functions: Vec<PciAddress>,
+        /// Return the block to its state after power-up, in which it delivers no interrupts.
+        #[arg(long)]
+        disable: bool,
     },
     /// Print a shell completion script.
     #[command(after_help = EXIT_CODES)]
@@ -217,6 +230,10 @@ pub fn run(host: &Host, command: &Command) -> Result<Outcome, SetupError> {
                 mode: Mode::from_environment().transpose(),
             };
             examine(host, functions, *only_host, &options)
+        }
+        Command::F2Interrupts { functions, disable } => {
+            let done = f2::set_up_interrupts(host, functions, *disable)?;
+            Ok(Outcome { text: done.join("\n") + "\n", json: json!({ "done": done }), code: 0 })
         }
         Command::Completions { shell } => shell::completions(*shell),
         Command::Man { dir } => shell::manual(dir.as_deref()),

@@ -41,6 +41,26 @@ pub enum Refusal {
         "{0} is the management function of an AWS F2 card, which AWS's tools use and which no program drives; name the card, function 0 of the same device"
     )]
     Management(PciAddress),
+    /// The function is not an AWS F2 card.
+    #[error(
+        "{0} is not an AWS F2 card: only those have BARs of 64 MiB, 64 KiB and 128 GiB, and deliver interrupts through BAR2"
+    )]
+    NotF2(PciAddress),
+    /// The function is used through VFIO.
+    #[error(
+        "{0} is bound to vfio-pci, and programs of `xdma` set up its interrupts themselves; this command is for the kernel module `xdma` only"
+    )]
+    InterruptsOfVfio(PciAddress),
+    /// No driver has enabled the function's interrupts.
+    #[error(
+        "{0} is not bound to the kernel module `xdma`, and messages that are sent before a driver has enabled MSI-X can be lost for good; load the module first (`sudo modprobe xdma`)"
+    )]
+    InterruptsWithoutDriver(PciAddress),
+    /// BAR2 of the function has no interrupt block.
+    #[error(
+        "BAR2 of {0} does not have the interrupt block of F2's shell; check the image with `sudo fpga-describe-local-image -S 0 -H`, or use poll_mode=1 of the module"
+    )]
+    NoShellBlock(PciAddress),
     /// The function is behind an Intel Volume Management Device.
     #[error(
         "{0} is behind Intel VMD, which presents it in a separate PCI domain and handles its interrupts and DMA, so it cannot be used \
@@ -89,6 +109,11 @@ pub enum Refusal {
         "{0} is not behind an IOMMU: enable VT-d or AMD-Vi in the firmware (and boot with `intel_iommu=on` if the kernel disables it by default). In a guest without an IOMMU, such as on EC2, the only way is --no-iommu, which lets the card access all memory"
     )]
     NoIommu(PciAddress),
+    /// The function is a card of an AWS instance, and is not behind an IOMMU.
+    #[error(
+        "{0} is not behind an IOMMU, and AWS's virtual instances have none: add --no-iommu, the mode that AWS's own setup script for F2 uses. The card can then access all memory of this instance"
+    )]
+    NoIommuOnAws(PciAddress),
     /// The function is behind an IOMMU, and no-IOMMU mode was requested.
     #[error("{0} is behind an IOMMU, which protects this machine; leave out --no-iommu")]
     HasIommu(PciAddress),

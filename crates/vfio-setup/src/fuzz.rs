@@ -10,11 +10,14 @@ use std::fs;
 use std::io;
 use std::os::unix::fs::symlink;
 use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
 use xdma::card::PciAddress;
+use xdma::unstable::bus::Bar;
 
 const FUNCTION: &str = "sys/bus/pci/devices/0000:00:1d.0";
 /// The sysfs and procfs files of a function and of the host.
-const FILES: [&str; 31] = [
+const FILES: [&str; 33] = [
     "sys/bus/pci/devices/0000:00:1d.0/vendor",
     "sys/bus/pci/devices/0000:00:1d.0/device",
     "sys/bus/pci/devices/0000:00:1d.0/class",
@@ -26,6 +29,8 @@ const FILES: [&str; 31] = [
     "sys/bus/pci/devices/0000:00:1d.0/current_link_width",
     "sys/bus/pci/devices/0000:00:1d.0/max_link_speed",
     "sys/bus/pci/devices/0000:00:1d.0/max_link_width",
+    "run/udev/data/+pci:0000:00:1d.0",
+    "proc/uptime",
     "sys/module/vfio/parameters/enable_unsafe_noiommu_mode",
     "sys/kernel/iommu_groups/7/name",
     "sys/kernel/iommu_groups/7/type",
@@ -69,6 +74,12 @@ impl Kernel for RefusingKernel {
     }
 
     fn quiesce(&self, _: PciAddress, _: &[Mode]) -> io::Result<()> {
+        Err(io::ErrorKind::PermissionDenied.into())
+    }
+
+    fn sleep(&self, _: Duration) {}
+
+    fn map_bar(&self, _: &Path) -> io::Result<Arc<dyn Bar>> {
         Err(io::ErrorKind::PermissionDenied.into())
     }
 

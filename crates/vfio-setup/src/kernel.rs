@@ -8,10 +8,11 @@ use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::sync::mpsc;
+use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::Duration;
 use xdma::card::{BusError, Card, CardError, CardOptions, PciAddress};
+use xdma::unstable::bus::{Bar, Resource};
 
 /// Owner and permissions of a node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
@@ -87,6 +88,16 @@ pub trait Kernel {
     ///
     /// The card cannot be opened, or it is not an XDMA card. [`io::ErrorKind::TimedOut`] if the attempt is still in progress.
     fn quiesce(&self, address: PciAddress, modes: &[mode::Mode]) -> io::Result<()>;
+
+    /// Waits for this time.
+    fn sleep(&self, time: Duration);
+
+    /// Maps a BAR through its file in sysfs.
+    ///
+    /// # Errors
+    ///
+    /// That of the kernel.
+    fn map_bar(&self, path: &Path) -> io::Result<Arc<dyn Bar>>;
 
     /// Waits until udev has processed all events so far, if udev is running.
     fn settle(&self);
@@ -169,13 +180,13 @@ impl RunningKernel {
         self.root == Path::new("/")
     }
 
-    /// Opens an existing file for writing. Symbolic links in its path, which are common in sysfs, are resolved inside the root; the
+    /// Opens an existing file. Symbolic links in its path, which are common in sysfs, are resolved inside the root; the
     /// file itself must not be a link.
-    fn open(&self, path: &Path) -> io::Result<OwnedFd> {
+    fn open(&self, path: &Path, access: OFlags) -> io::Result<OwnedFd> {
         let root =
             rustix::fs::open(&self.root, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
         let inside = path.strip_prefix(&self.root).map_err(io::Error::other)?;
-        let flags = OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        let flags = access | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
         let within = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
         Ok(rustix::fs::openat2(root, inside, flags, Mode::empty(), within)?)
     }
@@ -207,7 +218,7 @@ fn program(name: &str) -> io::Result<Command> {
 
 impl Kernel for RunningKernel {
     fn write(&self, path: &Path, text: &str) -> io::Result<()> {
-        let file = self.open(path)?;
+        let file = self.open(path, OFlags::WRONLY)?;
         if self.is_system() && rustix::fs::fstatfs(&file)?.f_type != SYSFS {
             return Err(io::Error::other("the file is not in sysfs"));
         }
@@ -270,6 +281,14 @@ impl Kernel for RunningKernel {
             io::Error::new(io::ErrorKind::TimedOut, text)
         };
         ended.recv_timeout(QUIESCE_LIMIT).map_err(late)?
+    }
+
+    fn sleep(&self, time: Duration) {
+        thread::sleep(time);
+    }
+
+    fn map_bar(&self, path: &Path) -> io::Result<Arc<dyn Bar>> {
+        Ok(Arc::new(Resource::map(&self.open(path, OFlags::RDWR)?.into())?))
     }
 
     fn settle(&self) {

@@ -15,6 +15,7 @@ pub mod claims;
 pub mod cli;
 pub mod doctor;
 mod error;
+pub mod f2;
 mod files;
 #[cfg(any(fuzzing, test))]
 #[doc(hidden)]

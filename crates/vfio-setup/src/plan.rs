@@ -5,9 +5,10 @@ use super::presence::Presence;
 use super::reset::Reset;
 use super::select::{self, VFIO};
 use super::step::{Action, Expect, Ownership, Step, Write};
-use super::{Host, Refusal, SetupError, accounts, apply, claims};
+use super::{Host, Refusal, SetupError, accounts, apply, claims, f2};
 use std::path::Path;
 use xdma::card::PciAddress;
+use xdma::regs::ids::AMAZON;
 use xdma::unstable::bus::sysfs::Function;
 
 /// Options of `bind` and `persist`.
@@ -166,6 +167,10 @@ impl Plan {
             let undo = vec![override_write(function, before), back];
             self.add(Action::Write { write, undo }, format!("the driver {driver} releases {address}"));
         }
+        if let Some(time) = f2::settling(host, function)? {
+            let why = "its image was loaded a moment ago, and its registers may not answer yet";
+            self.add(Action::Wait(time), format!("{address}: {why}"));
+        }
         let bound = Expect::Driver(address, Some(VFIO.into()));
         let undo = vec![driver_write(host, VFIO, "unbind", address, Expect::Driver(address, None))];
         self.add(
@@ -273,6 +278,7 @@ pub(super) fn check_groups(host: &Host, functions: &[Function], no_iommu: bool) 
             Some(group) if !group.no_iommu && no_iommu => return Err(Refusal::HasIommu(address).into()),
             Some(group) => select::require_viable(host, function, &group, &to_bind)?,
             None if no_iommu => {}
+            None if function.vendor()? == AMAZON => return Err(Refusal::NoIommuOnAws(address).into()),
             None => return Err(Refusal::NoIommu(address).into()),
         }
     }

@@ -13,7 +13,7 @@ pub const VFIO: &str = "vfio-pci";
 const HARMLESS: [&str; 3] = [VFIO, "pci-stub", "pcieport"];
 
 /// The kernel module for XDMA cards.
-const XDMA: &str = "xdma";
+pub(super) const XDMA: &str = "xdma";
 
 /// Returns the model of a function by its PCI IDs. A function with unknown IDs that is bound to the kernel's `xdma` module counts as
 /// a card.

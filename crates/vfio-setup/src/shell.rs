@@ -20,7 +20,7 @@ const fn example(line: &'static str, text: &'static str) -> Example {
     Example { line, text }
 }
 
-const EXAMPLES: [Example; 17] = [
+const EXAMPLES: [Example; 18] = [
     example("vfio-setup status", "Show the cards and the state of the host."),
     example("vfio-setup status 0000:3b:00.0 --json", "Show one function, for a script."),
     example("vfio-setup plan --group fpga --hugepages 2M=128", "Preview the changes of `bind`."),
@@ -47,6 +47,10 @@ const EXAMPLES: [Example; 17] = [
     example("sudo vfio-setup undo", "Remove these files."),
     example("vfio-setup doctor 0000:3b:00.0", "Find out why this user cannot open a card."),
     example("vfio-setup doctor --host", "Check a host that has no card yet."),
+    example(
+        "sudo vfio-setup f2-interrupts 0000:34:00.0",
+        "On AWS F2, after `modprobe xdma`: let the kernel module receive interrupts.",
+    ),
     example(
         "vfio-setup completions bash > ~/.local/share/bash-completion/completions/vfio-setup",
         "Install the completions for bash.",

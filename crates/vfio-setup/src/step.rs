@@ -5,6 +5,7 @@ use super::{Host, accounts};
 use serde::Serialize;
 use std::fmt;
 use std::path::PathBuf;
+use std::time::Duration;
 use xdma::card::PciAddress;
 
 /// A step of a plan.
@@ -22,6 +23,8 @@ pub(super) enum Action {
     LoadVfio,
     /// Writes a file of the kernel.
     Write { write: Write, undo: Vec<Write> },
+    /// Waits.
+    Wait(Duration),
     /// Opens the card through VFIO and closes it, which quiesces it even if a killed process left it active.
     Quiesce { function: PciAddress },
     /// Sets the owner of the nodes of a function, which may not exist before the earlier steps.
@@ -86,6 +89,7 @@ impl Step {
             Action::Write { write, .. } => {
                 format!("echo {} > {}", quoted(&write.text), host.shown(&write.path))
             }
+            Action::Wait(time) => format!("sleep {}", time.as_secs()),
             Action::Quiesce { function } => format!("open {function} through VFIO and close it"),
             Action::OwnNodes { function, owner } => {
                 format!("{} of {function}: {}", nodes_of(host, *function), owner.text(host))
@@ -106,6 +110,7 @@ impl Step {
             Action::Write { write, .. } => {
                 ("write", Some(host.shown(&write.path)), Some(write.text.trim_end().to_string()))
             }
+            Action::Wait(time) => ("wait", None, Some(time.as_secs().to_string())),
             Action::Quiesce { function } => ("quiesce", None, Some(function.to_string())),
             Action::OwnNodes { function, owner } => {
                 ("own", Some(nodes_of(host, *function)), Some(owner.text(host)))
@@ -119,11 +124,11 @@ impl Step {
 /// A step, as in the JSON output.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct StepReport {
-    /// `load_module`, `write`, `quiesce` or `own`.
+    /// `load_module`, `write`, `wait`, `quiesce` or `own`.
     pub kind: &'static str,
     /// The file or node.
     pub path: Option<String>,
-    /// The text to write, the module, the function, or the owner.
+    /// The text to write, the module, the number of seconds, the function, or the owner.
     pub value: Option<String>,
     /// The reason for the change.
     pub why: String,

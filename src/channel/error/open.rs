@@ -1,6 +1,6 @@
 //! Opening and closing channels.
 
-use super::{EngineError, Fail};
+use super::engine::{EngineError, Fail};
 use crate::Remedy;
 use crate::memory::{MemoryError, PageSize};
 use crate::regs::{Direction, MAX_CHANNELS};

@@ -1,6 +1,6 @@
 //! Submitting transfers and programs.
 
-use super::{EngineError, Fail};
+use super::engine::{EngineError, Fail};
 use crate::Remedy;
 use crate::memory::{Access, MemoryError, PageSize};
 use crate::regs::Direction;

@@ -1,6 +1,7 @@
 //! Polling and waiting.
 
-use super::{EngineError, Fail, SubmitError};
+use super::engine::{EngineError, Fail};
+use super::submit::SubmitError;
 use crate::Remedy;
 use crate::channel::snapshot::Snapshot;
 use crate::memory::MemoryError;

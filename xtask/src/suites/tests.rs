@@ -30,9 +30,9 @@ pub const SUITE: Suite = Suite {
             level => {
                 run.cargo_test(PACKAGES)?;
                 // With --full, the tests of driver and card also run on the functions of other boards.
-                let boards = ["msi", "eight-vectors", "7-series", "streams", "c2h-only", "three-and-one"];
-                boards.iter().filter(|_| level == Level::Full).try_for_each(|&board| {
-                    run.environment.push(("XDMA_LIKE", board.into()));
+                let like = ["msi", "eight-vectors", "7-series", "streams", "c2h-only", "three-and-one", "f2"];
+                like.iter().filter(|_| level == Level::Full).try_for_each(|&card| {
+                    run.environment.push(("XDMA_LIKE", card.into()));
                     run.cargo_test("--package xdma --package xdma-emulator --test driver --test conformance")
                 })
             }

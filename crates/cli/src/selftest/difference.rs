@@ -11,7 +11,7 @@ pub fn identity_of(file: &CardFile) -> CardFile {
     // The state of the link depends on the slot.
     (card.function.link.generation, card.function.link.lanes) = (1, 1);
     for bar in &mut card.bars {
-        (bar.holds, bar.reserved) = Default::default();
+        (bar.holds, bar.user_offset, bar.reserved) = Default::default();
     }
     (card.channels.fixed_address, card.channels.credits) = Default::default();
     (card.switches, card.logic) = Default::default();

@@ -28,7 +28,7 @@ fn observable(card: &CardFile, probed: bool) -> CardFile {
     (seen.name, seen.notes, seen.logic) = (String::new(), vec![], Default::default());
     for bar in &mut seen.bars {
         bar.reserved = Setting::Unknown;
-        if Some(bar.index) != card.register_bar() {
+        if ![card.register_bar(), card.interrupt_bar()].contains(&Some(bar.index)) {
             bar.holds = Setting::Unknown;
         }
     }

@@ -5,11 +5,14 @@
 
 use crate::host::{COMPLETED, STOP};
 use crate::interrupts::{MSIX, Vectors};
+use crate::probe::find_config_bar;
 use crate::rig::{Channel, LIST, Rig, WORD, c2h, h2c, pieces};
 use xdma_emulator::{CardFile, EmulatorOptions, Rule};
 
 /// The BAR with the shell's interrupt block.
 const BLOCK: u32 = 2;
+/// Its registers that decide which lines become which messages.
+const ROUTING: [u64; 5] = [0x2004, 0x2080, 0x2084, 0x2088, 0x208c];
 /// The values of `engine_start_mode_config` in interrupt mode and with `poll_mode=1`.
 const INTERRUPT: u32 = 0x00f8_3e1e;
 const POLL: u32 = 0x04f8_3e18;
@@ -136,4 +139,64 @@ fn the_channels_of_the_shells_block_move_no_data() {
     rig.bar_write(BLOCK, 0x0004, 1);
     assert_eq!(rig.bar_read(BLOCK, 0x0040), 1, "busy");
     rig.expect_violation(Rule::InterruptBlockStarted);
+}
+
+/// The probe finds the engine before the shell's block, which has the same identifiers, and leaves the block alone.
+#[test]
+fn the_probe_does_not_touch_the_shells_block() {
+    let mut rig = f2();
+    assert_eq!(find_config_bar(&mut rig), Some(0));
+    assert_eq!([0x2000, 0x3000].map(|at| rig.bar_read(BLOCK, at) >> 16), [0x1fc2, 0x1fc3]);
+    set_up_interrupts(&mut rig);
+    rig.write(0x2008, 0xffff);
+    assert_eq!(ROUTING.map(|at| rig.bar_read(BLOCK, at)), [0; 5]);
+}
+
+/// Raises and lowers a user line.
+fn pulse(rig: &mut Rig, line: usize) {
+    for level in [true, false] {
+        rig.fabric.user_irq(line, level);
+        // The engine has seen the level once it answers.
+        rig.read(0x2040);
+    }
+}
+
+#[test]
+fn the_shells_block_masks_and_numbers_the_lines() {
+    let mut rig = f2();
+    let vectors = set_up_interrupts(&mut rig);
+    help(&mut rig);
+    rig.write(0x2008, 0xffff);
+    // User line 3 has vector 5, so it pulses the shell's line 5.
+    rig.bar_write(BLOCK, 0x200c, 1 << 5);
+    pulse(&mut rig, 3);
+    vectors.silent();
+    rig.bar_write(BLOCK, 0x2008, 1 << 5);
+    vectors.silent();
+    pulse(&mut rig, 3);
+    assert_eq!(vectors.wait(5), 1);
+    rig.bar_write(BLOCK, 0x2084, 0x0706_1104);
+    pulse(&mut rig, 3);
+    assert_eq!(vectors.wait(17), 1, "F2 has 33 vectors, and the block can name each");
+    vectors.silent();
+}
+
+/// FLR is advertised. It is presumed to reset the shell's block.
+#[test]
+fn a_function_reset_masks_the_lines() {
+    let mut rig = f2();
+    help(&mut rig);
+    assert_ne!(ROUTING.map(|at| rig.bar_read(BLOCK, at)), [0; 5]);
+    let express = rig.capability(0x10).expect("PCI Express");
+    assert_eq!(rig.config32(express + 4) >> 28 & 1, 1);
+    let control = rig.config16(express + 8) | 0x8000;
+    rig.config_write(express + 8, &control.to_le_bytes());
+    assert_eq!(ROUTING.map(|at| rig.bar_read(BLOCK, at)), [0; 5]);
+}
+
+#[test]
+fn user_registers_are_behind_the_engines() {
+    let mut rig = f2();
+    rig.bar_write(0, 0x1_0010, 7);
+    assert_eq!((rig.bar_read(0, 0x1_0010), rig.bar_read(0, 0x10)), (7, 0));
 }

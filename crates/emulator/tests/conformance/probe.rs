@@ -30,7 +30,7 @@ fn cards() -> Vec<Card> {
 }
 
 /// `is_config_bar`: finds the first BAR of at least 32 KiB that has both identifiers. On the way, it reads registers of the custom logic.
-fn find_config_bar(rig: &mut Rig) -> Option<u32> {
+pub fn find_config_bar(rig: &mut Rig) -> Option<u32> {
     (0..6).find(|bar| {
         let size = rig.client.region(*bar).map_or(0, |region| region.size);
         size >= 0x8000

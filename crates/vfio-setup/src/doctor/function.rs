@@ -5,12 +5,13 @@ use crate::mode::{self, Mode, UnknownMode};
 use crate::presence::Presence;
 use crate::reset::Reset;
 use crate::select::{self, VFIO};
-use crate::{SetupError, advice, usage};
-use xdma::regs::ids::Model;
+use crate::{SetupError, advice, f2, usage};
+use xdma::regs::ids::{AMAZON, Model};
 
 pub(super) fn check(context: &Context, checks: &mut Vec<Check>) -> Result<(), SetupError> {
     checks.push(identity(context)?);
     checks.push(config_space(context));
+    checks.extend(image(context)?);
     checks.push(bars(context)?);
     checks.push(link(context)?);
     checks.push(driver(context)?);
@@ -70,6 +71,14 @@ fn config_space(context: &Context) -> Check {
     }
 }
 
+/// Waits until the registers of a card answer whose image was loaded a moment ago.
+fn image(context: &Context) -> Result<Option<Check>, SetupError> {
+    let Some(time) = f2::settling(context.host, &context.function)? else { return Ok(None) };
+    context.host.kernel().sleep(time);
+    let found = format!("loaded a moment ago; waited {} s, until its registers answer", time.as_secs());
+    Ok(Some(Check::good("image", found)))
+}
+
 const NO_ANSWER: &str = "the kernel shows the card's earlier state, see above";
 
 fn bars(context: &Context) -> Result<Check, SetupError> {
@@ -126,6 +135,14 @@ fn iommu(context: &Context) -> Result<Check, SetupError> {
             "use a machine with an IOMMU if possible",
         ),
         Some(_) => Check::good(NAME, "the card can access only memory that was mapped for it"),
+        None if context.function.vendor()? == AMAZON => Check::bad(
+            NAME,
+            "none is in use for this function; AWS's virtual instances have none",
+            format!(
+                "{}   # as AWS's own setup script does; the card can then access all memory of this instance",
+                remedy::bind_without_iommu(context)
+            ),
+        ),
         None => Check::bad(
             NAME,
             "none is in use for this function",

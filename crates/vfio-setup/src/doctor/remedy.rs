@@ -84,9 +84,9 @@ fn or_reason<T>(command: String, planned: Result<T, SetupError>) -> String {
         Err(SetupError::Refused(refusal)) => match refusal {
             Refusal::InUse { .. } => format!("end its uses first (see users), then `{command}`"),
             Refusal::ForeignMembers { .. } => "see group".into(),
-            Refusal::NoIommu(_) => "see IOMMU".into(),
+            Refusal::NoIommu(_) | Refusal::NoIommuOnAws(_) => "see IOMMU".into(),
             Refusal::Lost { .. } => "see config space".into(),
-            Refusal::BehindVmd(_) | Refusal::Bridge(_) => "see function".into(),
+            Refusal::BehindVmd(_) | Refusal::Bridge(_) | Refusal::Management(_) => "see function".into(),
             other => other.to_string(),
         },
         Err(error) => error.to_string(),

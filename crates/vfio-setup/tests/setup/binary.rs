@@ -30,8 +30,19 @@ fn text(bytes: &[u8]) -> String {
 
 #[test]
 fn the_exit_codes_are_in_the_help_of_every_command() {
-    for command in ["", "status", "plan", "bind", "unbind", "persist", "undo", "doctor", "completions", "man"]
-    {
+    for command in [
+        "",
+        "status",
+        "plan",
+        "bind",
+        "unbind",
+        "persist",
+        "undo",
+        "doctor",
+        "f2-interrupts",
+        "completions",
+        "man",
+    ] {
         let mut arguments: Vec<_> = Some(command).filter(|c| !c.is_empty()).into_iter().collect();
         arguments.push("--help");
         let output = run(&Tree::new(), &arguments);

@@ -5,6 +5,7 @@ mod binary;
 mod bind;
 mod claims;
 mod doctor;
+mod f2;
 mod live;
 mod persist;
 mod presence;

@@ -4,8 +4,8 @@ use clap::{CommandFactory, Parser};
 use std::process::{Command, Output};
 use vfio_setup::cli::Cli;
 
-const COMMANDS: [&str; 9] =
-    ["status", "plan", "bind", "unbind", "persist", "undo", "doctor", "completions", "man"];
+const COMMANDS: [&str; 10] =
+    ["status", "plan", "bind", "unbind", "persist", "undo", "doctor", "f2-interrupts", "completions", "man"];
 
 fn run(arguments: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_vfio-setup")).args(arguments).output().unwrap()
@@ -71,5 +71,5 @@ fn the_examples_are_accepted() {
         Cli::try_parse_from(&words).unwrap_or_else(|error| panic!("{line}: {error}"));
         count += 1;
     }
-    assert_eq!(count, 17);
+    assert_eq!(count, 18);
 }

@@ -8,12 +8,15 @@ use std::io;
 use std::os::unix::fs::{DirBuilderExt, symlink};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
 use tempfile::TempDir;
 use vfio_setup::Host;
 use vfio_setup::cli::{self, Cli};
 use vfio_setup::kernel::{FileId, FileKind, Kernel, Owner};
 use vfio_setup::mode::Mode;
 use xdma::card::PciAddress;
+use xdma::unstable::bus::{Bar, Resource};
 
 pub const CARD: &str = "0000:00:1d.0";
 pub const OTHER: &str = "0000:00:1e.0";
@@ -492,6 +495,15 @@ impl Kernel for FakeKernel {
         let names: Vec<_> = modes.iter().map(Mode::to_string).collect();
         self.0.log.borrow_mut().push(format!("quiesce {address} by {}", names.join(", ")));
         self.0.quiesce_error.borrow().map_or(Ok(()), |kind| Err(io::Error::new(kind, "the reason")))
+    }
+
+    fn sleep(&self, time: Duration) {
+        self.0.log.borrow_mut().push(format!("sleep {}", time.as_secs()));
+    }
+
+    fn map_bar(&self, path: &Path) -> io::Result<Arc<dyn Bar>> {
+        let file = fs::File::options().read(true).write(true).open(path)?;
+        Ok(Arc::new(Resource::map(&file)?))
     }
 
     fn settle(&self) {
