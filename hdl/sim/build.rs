@@ -50,7 +50,9 @@ fn main() {
     let here = PathBuf::from(variable("CARGO_MANIFEST_DIR"));
     let out = PathBuf::from(variable("OUT_DIR"));
     let rtl = here.join("rtl");
-    for source in [rtl.as_path(), &here.join("sv"), &here.join("cpp"), Path::new("build.rs")] {
+    // Not all of `rtl`, which also contains the DMA engine.
+    let folders = FOLDERS.iter().chain(&["include"]).map(|name| rtl.join(name));
+    for source in folders.chain([here.join("sv"), here.join("cpp"), here.join("build.rs")]) {
         println!("cargo::rerun-if-changed={}", source.display());
     }
     // Clippy and rustdoc do not link the design, so they do not need Verilator.

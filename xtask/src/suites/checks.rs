@@ -62,7 +62,7 @@ pub const PUBLISH: Suite = Suite {
 
 pub const RTL: Suite = Suite {
     name: "rtl",
-    about: "the simulated design, and the driver, the examples and the feed study on it; with --full also clippy with the feature, and the build with traces",
+    about: "the simulated design, and the driver, the examples and the feed study on it; with --full also the build with traces, and the driver and the emulated card's tests on the DMA engine",
     minutes: 2.5,
     level: Level::Default,
     needs: &["c++", "cargo-clippy", "cc", "verilator"],
@@ -79,22 +79,23 @@ pub const RTL: Suite = Suite {
             let targets = "--lib --bins --examples --test rtl --test reports";
             run.check_cargo(&format!("clippy {rtl} {targets} -- -D warnings"));
             run.check_cargo(&format!("check {PACKAGES} --features rtl-trace"));
-            engine_conformance(run)?;
+            let engine =
+                "--package xdma-emulator --package xdma-testkit --package xdma-examples --features rtl-dma";
+            run.check_cargo(&format!("clippy {engine} --lib -- -D warnings"));
+            engine_tests(run, "excluded.txt", "xdma-emulator --features rtl-dma --test conformance")?;
+            engine_tests(run, "excluded-driver.txt", "xdma --features xdma-testkit/rtl-dma --test driver")?;
         }
         Ok(())
     },
 };
 
-/// Runs the conformance tests of the emulated card on the simulated DMA engine, and prints which of them do not apply.
-fn engine_conformance(run: &mut Run) -> Result<()> {
-    let list = fs::read_to_string(run.workspace.root.join("hdl/dma-sim/excluded.txt"))?;
-    println!("conformance tests that do not apply to the DMA engine:\n{list}");
-    let tests = list.lines().filter_map(|line| line.split_once(": "));
-    let skips: String = tests.map(|(test, _)| format!(" --skip {test}")).collect();
-    run.check_cargo("clippy --package xdma-emulator --features rtl-dma --lib -- -D warnings");
-    run.cargo_test(&format!(
-        "--package xdma-emulator --features rtl-dma --test conformance -- --exact{skips}"
-    ))
+/// Runs tests on the simulated DMA engine, and prints which of them do not apply.
+fn engine_tests(run: &mut Run, list: &str, tests: &str) -> Result<()> {
+    let list = fs::read_to_string(run.workspace.root.join("hdl/dma-sim").join(list))?;
+    println!("tests that do not apply to the DMA engine:\n{list}");
+    let skip = |line: &str| Some(format!(" --skip {}", line.split_once(": ")?.0));
+    let skips: String = list.lines().filter_map(skip).collect();
+    run.cargo_test(&format!("--package {tests} -- --exact{skips}"))
 }
 
 pub const MPI: Suite = Suite {
