@@ -7,7 +7,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from checks.job import Failed, Job, Processes, session_members
-from checks.parts import FLIP_FLOPS, cells, is_long, tasks, verdict
+from checks.parts import FLIP_FLOPS, LUTS, cells, is_long, tasks, verdict
 from checks.sources import parameters
 
 
@@ -33,6 +33,8 @@ class Reading(unittest.TestCase):
             self.assertEqual(cells(stat, "DSP48E2"), 3)
             self.assertEqual(cells(stat, FLIP_FLOPS), 20)
             self.assertEqual(cells(stat, "RAMB18E2"), 0)
+        mapped = "=== design hierarchy ===\n 3 LUT6\n 2 INV\n 2 RAM64M8\n 1 SRL16E\n 5 FDRE\n 4 FDSE\n 7 RAMB18E2\n 9 MUXF7\n"
+        self.assertEqual([cells(mapped, kind) for kind in [LUTS, FLIP_FLOPS, "RAMB18E2"]], [22, 9, 7])
 
     def test_localparams_are_not_parameters(self) -> None:
         text = (

@@ -185,6 +185,10 @@ fn card_and_memory_errors() {
         Unsupported "poll instead": InterruptError::NoVectors;
         Correct "0 to 15": InterruptError::NoSource(Source::User(16));
         Unsupported "no BAR 3": CardError::from(BusError::NoBar(3)), InterruptError::from(BusError::NoBar(3));
+        PrepareHost "`ulimit -n`": CardError::from(BusError::Refused {
+            what: "an eventfd",
+            cause: io::Error::from_raw_os_error(libc::EMFILE),
+        });
         PrepareHost "refused": MapError::Refused { iova: 0, len, cause: refused() };
         Correct "allocate it from the card": MapError::NotShareable;
         PrepareHost "raise it": MapError::Locked { len, limit: 64 << 10, source: refused() };

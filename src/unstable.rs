@@ -49,6 +49,7 @@ pub mod channel {
     pub use crate::channel::write_back::{WORDS, WriteBackArea};
     pub use crate::stats::channel::Counters;
 
+    use crate::bus::counts::Counts;
     use crate::channel::stream::{ReceiveError, Received, Receiver, Sender};
     use crate::channel::{
         Channel, ChannelOptions, OpenError, Poll, PollError, SubmitError, Ticket, WaitError,
@@ -70,6 +71,11 @@ pub mod channel {
         card: u64,
     ) -> Result<Ticket, Box<SubmitError>> {
         channel.submit_boxed(memory, range, card)
+    }
+
+    /// Returns the channel's accesses to its mapped registers, and the counts of this thread, which have all else.
+    pub fn counts(channel: &Channel) -> Counts {
+        Counts::now() + channel.register_accesses()
     }
 
     /// Returns the channel of a sender, for callers that keep all channels in one type.
@@ -125,6 +131,15 @@ pub mod channel {
     /// As [`Receiver::wait`], except [`WaitError::Deadline`].
     pub fn receive_slice(receiver: &mut Receiver, limit: Duration) -> Result<Option<Received>, ReceiveError> {
         receiver.wait_slice(limit)
+    }
+
+    /// Reads the status register, and fails the receiver if it shows an error. For callers that only poll.
+    ///
+    /// # Errors
+    ///
+    /// As [`Receiver::wait`], except [`WaitError::Deadline`].
+    pub fn check_receiver(receiver: &mut Receiver) -> Result<(), ReceiveError> {
+        receiver.check()
     }
 
     /// Counts a timeout, and returns the error of a wait that ended after `waited`. If the registers cannot be read, it is the error of
@@ -303,9 +318,26 @@ pub mod card {
 
 /// Points in memory that other code owns.
 pub mod msm {
+    use crate::bus::counts::Counts;
     use crate::card::Card;
+    use crate::channel::WaitError;
     use crate::memory::MemoryError;
-    use crate::msm::{DataError, Points};
+    use crate::msm::{DataError, JobError, Msm, Points};
+
+    /// As [`super::channel::counts`], for both channels of the client.
+    pub fn counts(msm: &Msm) -> Counts {
+        super::channel::counts(&msm.h2c) + msm.c2h.register_accesses()
+    }
+
+    /// Finds errors of the client's engines that they do not report in memory, as [`Msm::wait`] does. For callers that only poll.
+    ///
+    /// # Errors
+    ///
+    /// As [`Msm::wait`], except [`JobError::Deadline`].
+    pub fn check(msm: &mut Msm) -> Result<(), JobError> {
+        let checked = msm.h2c.check().and_then(|()| msm.c2h.check());
+        checked.map_err(|error| msm.interrupted(WaitError::Engine(error).into()))
+    }
 
     /// Uses `count` points of 64 bytes at `points` in place, as far as the bus can pin them.
     ///

@@ -18,11 +18,13 @@
 //! previous one has ended. The figures come from this simulation only, and are the same on every machine.
 
 mod host;
+mod levels;
 mod report;
 
 use anyhow::{Context, Result};
 use clap::{Parser, ValueEnum};
 use host::{Data, Run, RunConfig};
+use indicatif::ProgressIterator;
 use serde_json::json;
 use std::path::PathBuf;
 
@@ -98,18 +100,17 @@ fn main() -> Result<()> {
     let args = Args::parse();
     let data = Data::random(args.pairs, args.core);
     let mut runs = vec![];
-    let configs = configs(&args);
-    for (number, config) in configs.iter().enumerate() {
-        eprint!("\rrun {} of {}", number + 1, configs.len());
+    // The bar appears on a terminal only.
+    for config in configs(&args).iter().progress() {
         runs.push(host::run(config, &data, &mut |_| ())?);
     }
-    eprintln!();
     if args.json {
         println!("{}", serde_json::to_string(&runs.iter().map(to_json).collect::<Vec<_>>())?);
         return Ok(());
     }
     runs.iter().for_each(|run| println!("{}", to_text(run)));
-    let html = report::html(&runs, &data)?;
+    let command: Vec<_> = std::env::args().skip(1).collect();
+    let html = report::html(&runs, &data, &format!("feed_study {}", command.join(" ")))?;
     std::fs::write(&args.html, html).with_context(|| args.html.display().to_string())?;
     println!("wrote the report to {}", args.html.display());
     Ok(())

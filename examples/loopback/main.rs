@@ -20,6 +20,7 @@ use clap::Parser;
 use std::time::Duration;
 use xdma::regs::Direction;
 use xdma::regs::msm::{SCRATCH_SIZE, SCRATCH_WINDOW};
+use xdma::unstable::channel::counts;
 use xdma_examples::card::{CardArgs, Meter};
 use xdma_examples::human;
 
@@ -53,13 +54,13 @@ pub fn run(args: &Args) -> Result<()> {
     source.write(0, &data)?;
     let sink = card.allocate(args.bytes, Direction::C2H)?;
     for (what, channel, buffer) in [("write", &mut h2c, &source), ("read", &mut c2h, &sink)] {
-        let meter = Meter::start(channel.stats());
+        let meter = Meter::start(channel.stats(), counts(channel));
         // `submit` starts the transfer and returns immediately; `wait` blocks until it is finished.
         let ticket = channel.submit(buffer, 0..args.bytes, args.address)?;
         channel
             .wait(ticket, Duration::from_secs(10))
             .with_context(|| format!("the {what} did not finish"))?;
-        let (seconds, cost) = (meter.seconds(), meter.cost(channel.stats()));
+        let (seconds, cost) = (meter.seconds(), meter.cost(channel.stats(), counts(channel)));
         println!(
             "  {what:5} {} in {}; descriptors: {}, doorbells: {}, register writes: {}, register reads: {}, system calls: {} ({} ring)",
             human::bytes(args.bytes),

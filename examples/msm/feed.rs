@@ -12,6 +12,8 @@ use xdma::channel::{Channel, ChannelOptions, Ring, Transfers, Wait};
 use xdma::msm::curve::arkworks as curve;
 use xdma::msm::{Job, Msm, MsmOptions, Output, Points, ScalarForm, Scalars, TimeoutEstimator};
 use xdma::regs::{Direction, msm as regs};
+use xdma::unstable::channel::counts;
+use xdma::unstable::msm;
 use xdma_examples::card::{Cost, Meter};
 use xdma_examples::first_error::FirstError;
 
@@ -119,13 +121,21 @@ impl Feeder {
 
     fn program(&mut self, data: &Data, limit: Duration) -> Result<Fed> {
         let job = data.job.as_ref().context("no job was prepared")?;
-        let meter = Meter::start(self.msm.channel().stats());
+        let meter = self.meter();
         let ticket = self.msm.submit(job)?;
         self.msm.wait_accepted(ticket, limit)?;
         let accepted = meter.seconds();
         let output = self.msm.wait(ticket, limit)?;
-        let (result, cost) = (meter.seconds(), meter.cost(self.msm.channel().stats()));
+        let (result, cost) = (meter.seconds(), self.cost(&meter));
         Ok(Fed { output, accepted, result, cost })
+    }
+
+    fn meter(&mut self) -> Meter {
+        Meter::start(self.msm.channel().stats(), msm::counts(&self.msm))
+    }
+
+    fn cost(&mut self, meter: &Meter) -> Cost {
+        meter.cost(self.msm.channel().stats(), msm::counts(&self.msm))
     }
 
     /// Starts a task in the design, sends its data with `feed`, and waits for the result. `feed` returns the cost of other threads.
@@ -135,7 +145,7 @@ impl Feeder {
         limit: Duration,
         feed: fn(&mut Self, &Data, Duration) -> Result<Cost>,
     ) -> Result<Fed> {
-        let meter = Meter::start(self.msm.channel().stats());
+        let meter = self.meter();
         let ticket = self.msm.start(data.points.len() as u32, data.scalars.form())?;
         let others = match feed(self, data, limit) {
             Ok(cost) => cost,
@@ -143,7 +153,7 @@ impl Feeder {
         };
         let accepted = meter.seconds();
         let output = self.msm.wait(ticket, limit)?;
-        let (result, cost) = (meter.seconds(), meter.cost(self.msm.channel().stats()) + others);
+        let (result, cost) = (meter.seconds(), self.cost(&meter) + others);
         Ok(Fed { output, accepted, result, cost })
     }
 
@@ -206,9 +216,9 @@ impl Feeder {
         let (second, cost) = thread::scope(|scope| {
             let other = scope.spawn(|| {
                 let mut channel = second;
-                let meter = Meter::start(channel.stats());
+                let meter = Meter::start(channel.stats(), counts(&channel));
                 feed(&mut channel, "points", &point_lists);
-                let cost = meter.cost(channel.stats());
+                let cost = meter.cost(channel.stats(), counts(&channel));
                 (channel, cost)
             });
             feed(self.msm.channel(), "scalars", &scalar_lists);

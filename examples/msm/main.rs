@@ -177,7 +177,7 @@ fn main() -> Result<()> {
         scalars.len()
     );
     let progress = ProgressBar::new(u64::from(args.repeat) + 1)
-        .with_style(ProgressStyle::with_template("{elapsed:>4} [{bar:40}] {pos}/{len} {msg}")?);
+        .with_style(ProgressStyle::with_template("{elapsed:>4} [{bar:20}] {pos}/{len} {msg}")?);
     progress.enable_steady_tick(Duration::from_millis(200));
     let verified = match args.cards.single()? {
         Some(card) => run_one(&args, &card, &points, &scalars, &progress)?,

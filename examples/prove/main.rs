@@ -177,7 +177,7 @@ impl Prover {
 fn main() -> Result<()> {
     let args = Args::parse();
     let progress = ProgressBar::new(args.proofs.into())
-        .with_style(ProgressStyle::with_template("{elapsed:>4} [{bar:40}] {pos}/{len} {msg}")?);
+        .with_style(ProgressStyle::with_template("{elapsed:>4} [{bar:20}] {pos}/{len} {msg}")?);
     progress.set_message("opening the card");
     let card = args.card.open()?;
     let name = args.card.describe(&card)?;

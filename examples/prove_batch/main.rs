@@ -159,7 +159,7 @@ pub fn run(args: &Args) -> Result<BatchReport> {
     let (names, context) = args.msm.open_cards(&args.cards)?;
     let (circuit, key) = args.circuit.read()?;
     let key = OnCard::new(&context, from_bn254_key(key))?;
-    let template = "{elapsed:>4} [{bar:40}] {pos}/{len} proofs, {per_sec}, {eta} left";
+    let template = "{elapsed:>4} [{bar:20}] {pos}/{len} proofs, {per_sec}, {eta} left";
     let progress = ProgressBar::new(args.proofs.into()).with_style(ProgressStyle::with_template(template)?);
     progress.enable_steady_tick(Duration::from_millis(200));
     if !args.json {

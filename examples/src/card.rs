@@ -56,6 +56,10 @@ pub struct OpeningArgs {
     /// The user logic of an emulated card.
     #[arg(long, value_enum, default_value = "msm")]
     pub logic: LogicName,
+    /// The DMA engine of an emulated card.
+    #[cfg(feature = "rtl-dma")]
+    #[arg(long, value_enum, default_value = "model")]
+    pub engine: EngineName,
     /// Write an FST trace of the simulated design to this file (feature `rtl-trace`).
     #[cfg(feature = "rtl")]
     #[arg(long, value_name = "FILE")]
@@ -74,6 +78,16 @@ pub enum LogicName {
     Msm,
     /// The MSM design itself, simulated cycle by cycle.
     #[cfg(feature = "rtl-f2")]
+    Rtl,
+}
+
+/// DMA engine of an emulated card.
+#[cfg(feature = "rtl-dma")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum EngineName {
+    /// A model of the XDMA core.
+    Model,
+    /// The DMA engine of `hdl/rtl/dma`, simulated cycle by cycle.
     Rtl,
 }
 
@@ -199,6 +213,11 @@ impl OpeningArgs {
             self.trace.is_none() || matches!(self.logic, LogicName::Rtl),
             "`--trace` requires the simulated design: add `--logic rtl`"
         );
+        #[cfg(feature = "rtl-dma")]
+        ensure!(
+            self.engine == EngineName::Model || choice.emulated().is_some(),
+            "`--engine rtl` requires an emulated card; {choice} has its own engine"
+        );
         let card = match self.logic {
             LogicName::Msm => self.open_msm(choice),
             #[cfg(feature = "rtl-f2")]
@@ -222,7 +241,12 @@ impl OpeningArgs {
         match choice {
             CardChoice::Emulated { card, .. } => {
                 let options = described(card, self.options());
-                xdma_emulated_card::start(emulated(CardFile::clone(card)), logic, options)
+                let emulated = emulated(CardFile::clone(card));
+                #[cfg(feature = "rtl-dma")]
+                if self.engine == EngineName::Rtl {
+                    return xdma_emulated_card::start_rtl_dma(emulated, logic, options);
+                }
+                xdma_emulated_card::start(emulated, logic, options)
             }
             CardChoice::Named(name) => name.open(self.options()).map_err(StartError::from),
         }
@@ -239,6 +263,8 @@ impl OpeningArgs {
 
     fn open_streams(&self, choice: &CardChoice) -> Result<Card> {
         init_log();
+        #[cfg(feature = "rtl-dma")]
+        ensure!(self.engine == EngineName::Model, "`--engine rtl` has no streams: omit it");
         let with_streams = |card| EmulatorOptions::like(card).with_streams();
         let card = self.open_as(choice, with_streams, Design::Loopback.build());
         card.with_context(|| cannot_open(choice))
@@ -285,6 +311,10 @@ impl OpeningArgs {
     /// Returns the margin of the timeout of each job ([`TimeoutEstimator`](xdma::msm::TimeoutEstimator)). It is larger for a
     /// simulated design, which takes seconds to simulate milliseconds.
     pub fn timeout_margin(&self) -> Duration {
+        #[cfg(feature = "rtl-dma")]
+        if self.engine == EngineName::Rtl {
+            return Duration::from_secs(600);
+        }
         match self.logic {
             LogicName::Msm => Duration::from_secs(10),
             #[cfg(feature = "rtl-f2")]
@@ -312,7 +342,7 @@ fn init_log() {
     let _ = registry().with(layer.with_filter(filter)).try_init();
 }
 
-/// Doorbells and descriptors of one channel, and register accesses and system calls of one thread, over a period of time.
+/// Doorbells and descriptors of one channel, register accesses and system calls, over a period of time.
 #[derive(Clone, Copy, Debug, Default, Serialize)]
 pub struct Cost {
     /// Descriptors posted to the engine.
@@ -341,7 +371,7 @@ impl std::ops::Add for Cost {
     }
 }
 
-/// Measures a [`Cost`]. Start and read it on the thread that uses the channel.
+/// Measures a [`Cost`]. Start and read it on the thread that uses the channel, with the channel's current statistics and counts.
 pub struct Meter {
     counts: Counts,
     stats: Stats,
@@ -349,9 +379,9 @@ pub struct Meter {
 }
 
 impl Meter {
-    /// Starts measuring. `stats` are the current statistics of the channel.
-    pub fn start(stats: Stats) -> Self {
-        Self { counts: Counts::now(), stats, begin: Instant::now() }
+    /// Starts measuring.
+    pub fn start(stats: Stats, counts: Counts) -> Self {
+        Self { counts, stats, begin: Instant::now() }
     }
 
     /// Returns the seconds since the start.
@@ -359,9 +389,9 @@ impl Meter {
         self.begin.elapsed().as_secs_f64()
     }
 
-    /// Returns the cost since the start. `stats` are the current statistics of the same channel.
-    pub fn cost(&self, stats: Stats) -> Cost {
-        let counts = Counts::now() - self.counts;
+    /// Returns the cost since the start.
+    pub fn cost(&self, stats: Stats, counts: Counts) -> Cost {
+        let counts = counts - self.counts;
         Cost {
             descriptors: stats.descriptors - self.stats.descriptors,
             doorbells: stats.doorbells - self.stats.doorbells,

@@ -338,7 +338,30 @@ mod rtl {
         let runs = report("feed_study", &format!("--depth 1024 --pairs 65536 {options}"))?;
         let runs = runs.as_array().context("standard output is not a list of runs")?;
         ensure!(runs.len() == count, "{} runs instead of {count}", runs.len());
-        runs.iter().try_for_each(|run| check(run).with_context(|| run.to_string()))
+        runs.iter()
+            .try_for_each(|run| check_schema(run).and_then(|()| check(run)).with_context(|| run.to_string()))
+    }
+
+    /// Checks that a run has the members of the schema and their types. A validator would be another dependency of the examples.
+    fn check_schema(run: &Value) -> Result<()> {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/schemas/example-feed_study.json");
+        let schema: Value = serde_json::from_str(&std::fs::read_to_string(path)?)?;
+        let of = schema["items"]["properties"].as_object().context("the schema has no properties")?;
+        let run = run.as_object().context("a run is not an object")?;
+        let names = |object: &serde_json::Map<String, Value>| object.keys().cloned().collect::<BTreeSet<_>>();
+        ensure!(names(run) == names(of), "the members differ from those of {path}");
+        for (name, schema) in of {
+            let value = &run[name];
+            let is_valid = match schema["type"].as_str() {
+                Some("string") => value.is_string(),
+                Some("boolean") => value.is_boolean(),
+                Some("integer") => value.is_u64(),
+                Some("number") => value.is_number(),
+                _ => schema["enum"].as_array().is_some_and(|allowed| allowed.contains(value)),
+            };
+            ensure!(is_valid, "`{name}` is {value}, not {schema}");
+        }
+        Ok(())
     }
 
     fn number(run: &Value, key: &str) -> Result<f64> {

@@ -32,13 +32,20 @@ class Size:
 
     top: str
     files: str
+    # The step of `synth_xilinx` to stop before; empty to map everything.
     until: str
     limits: dict[str, int]
     # Parameters of the top that differ from their defaults.
     parameters: dict[str, int] = field(default_factory=dict)
 
 
-FLIP_FLOPS = "flip-flop bits"
+FLIP_FLOPS, LUTS = "flip-flop bits", "LUTs"
+# The LUTs of a cell (UG574). Those of memories and shift registers count too.
+LUTS_OF = {
+    **dict.fromkeys(["INV", "LUT1", "LUT2", "LUT3", "LUT4", "LUT5", "LUT6", "SRL16E", "SRLC32E"], 1),
+    **dict.fromkeys(["RAM32M", "RAM64M"], 4),
+    **dict.fromkeys(["RAM32M16", "RAM64M8"], 8),
+}
 FEED = Size(
     "feed",
     "rtl/common/skid.sv rtl/common/sfifo.sv rtl/axi/axi_window.sv rtl/axi/axi_write.sv rtl/axi/scalar_fifo.sv"
@@ -58,12 +65,12 @@ def engine(channels: int, limits: dict[str, int]) -> Size:
     """The DMA engine with this number of channels in each direction."""
     shared = ["rtl/common/skid.sv", "rtl/common/sfifo.sv", "rtl/axi/axil_slave.sv"]
     files = shared + [file for file in modules(HDL) if file.startswith("rtl/dma/")]
-    return Size("dma_engine", " ".join(files), "map_ffram", limits, {"H2C": channels, "C2H": channels})
+    return Size("dma_engine", " ".join(files), "", limits, {"H2C": channels, "C2H": channels})
 
 
 ENGINES = {
-    "1_and_1": engine(1, {"RAMB18E2": 60, FLIP_FLOPS: 13_500}),
-    "4_and_4": engine(4, {"RAMB18E2": 240, FLIP_FLOPS: 35_000}),
+    "1_and_1": engine(1, {LUTS: 18_000, "RAMB18E2": 60, FLIP_FLOPS: 13_500}),
+    "4_and_4": engine(4, {LUTS: 60_000, "RAMB18E2": 240, FLIP_FLOPS: 35_000}),
 }
 
 
@@ -201,8 +208,11 @@ def cells(stat: str, kind: str) -> int:
             case _:
                 continue
         if kind == FLIP_FLOPS:
-            if flip_flop := re.fullmatch(r"\$(?:dff|dffe|sdff|sdffe|sdffce)_(\d+)", name):
-                total += int(count) * int(flip_flop[1])
+            if flip_flop := re.fullmatch(r"\$(?:dff|dffe|sdff|sdffe|sdffce)_(\d+)|FD[RSCP]E", name):
+                total += int(count) * int(flip_flop[1] or 1)
+        elif kind == LUTS:
+            if re.match(r"LUT|INV$|SRL|RAM\d", name):
+                total += int(count) * LUTS_OF[name]
         elif name == kind:
             total += int(count)
     return total
@@ -212,9 +222,11 @@ def size(job: Job, part: Size) -> None:
     read = f"read_verilog -sv {INCLUDE} {' '.join(PACKAGES)} {part.files}"
     for name, value in part.parameters.items():
         read += f"; chparam -set {name} {value} {part.top}"
-    map_it = f"synth_xilinx -family xcup -top {part.top} -run begin:{part.until}"
-    text = job.succeed(yosys(f"{read}; {map_it}; stat -width"))
-    figures = {kind: cells(text, kind) for kind in part.limits}
+    map_it = f"synth_xilinx -family xcup -noiopad -noclkbuf -top {part.top} -run begin:{part.until}"
+    # In a file, because yosys in WebAssembly prints nothing after it has run abc.
+    stat = job.scratch / "stat"
+    job.succeed(yosys(f"{read}; {map_it}; tee -o {stat} stat -width"))
+    figures = {kind: cells(stat.read_text(), kind) for kind in part.limits}
     name = " ".join([part.top, *(f"{name}={value}" for name, value in part.parameters.items())])
     job.note = ", ".join(f"{name} {count:,} {kind} of {part.limits[kind]:,}" for kind, count in figures.items())
     for kind, limit in part.limits.items():

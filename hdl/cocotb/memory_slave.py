@@ -57,6 +57,8 @@ class MemorySlave:
         self.reads, self.writes = [], []  # (address, beats) of all requests
         self.hang = False  # accept, but do not respond
         self.under_way = self.most_reads = 0
+        self.owners = {}  # the IDs of the reads of each 64 KiB
+        self.overtaken = 0  # beats returned before those of an older read with another ID
         arguments = (dut.clk, dut.rst_n, False)
         self.aw = AxiAWSink(AxiAWBus.from_prefix(dut, prefix), *arguments)
         self.w = AxiWSink(AxiWBus.from_prefix(dut, prefix), *arguments)
@@ -117,7 +119,8 @@ class MemorySlave:
             self.most_reads = max(self.most_reads, self.under_way)
             base = address // BEAT * BEAT
             places = [base + (BEAT * i if burst else 0) for i in range(beats)]
-            self.read_queues.setdefault(int(ar.arid), deque()).append((self.due(), deque(places)))
+            self.owners.setdefault(address >> 16, set()).add(int(ar.arid))
+            self.read_queues.setdefault(int(ar.arid), deque()).append((self.due(), deque(places), len(self.reads)))
 
     async def send_reads(self):
         while True:
@@ -126,7 +129,8 @@ class MemorySlave:
             if self.hang or not ready or self.r.count() > 1:
                 continue
             key = self.rng.choice(ready)
-            places = self.read_queues[key][0][1]
+            _, places, number = self.read_queues[key][0]
+            self.overtaken += any(queue and queue[0][2] < number for queue in self.read_queues.values())
             at = places.popleft()
             if not places:
                 self.read_queues[key].popleft()

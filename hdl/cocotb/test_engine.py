@@ -190,6 +190,13 @@ async def all_channels_at_once(dut):
     for run in runs:
         await run
     assert b.host.most_reads > 8
+    # Each client has an ID of its own, so the slave may reorder across clients, and does; it must not within one.
+    for number, channel in enumerate(ALL):
+        assert b.host.owners[LIST + 0x1_0000 * number >> 16] == {2 + number}
+        memory, place = (b.host, DATA) if channel.to_card else (b.card, CARD)
+        place += 0x10_0000 * channel.index + 0x40_0000 * channel.to_card
+        assert memory.owners[place >> 16] == {channel.index}
+    assert min(b.host.overtaken, b.card.overtaken) > 100
 
 
 @cocotb.test(timeout_time=5, timeout_unit="ms")
@@ -199,7 +206,28 @@ async def requests_follow_the_read_request_size(dut):
         dut.max_read_request.value = code
         b.host.reads.clear()
         await transfer(b, H2C, b.pieces(H2C, 6, 5000))
-        assert max(count for _, count in b.host.reads) == beats
+        assert max(count for at, count in b.host.reads if at >= DATA) == beats
+
+
+@cocotb.test(timeout_time=5, timeout_unit="ms")
+async def a_block_is_fetched_with_one_request(dut):
+    b = await bench(dut)
+    for channel in [H2C, C2H]:
+        # Two blocks of 64, and one of 22. Then blocks of 1, 64, and 35, at addresses that are not multiples of a beat.
+        for at, fetches in [(LIST, [(0, 32), (2048, 32), (4096, 11)]), (LIST + 2048 - 32, [(0, 1), (32, 32), (2080, 18)])]:
+            b.host.reads.clear()
+            await transfer(b, channel, b.pieces(channel, 150 if at == LIST else 100, 100), at=at)
+            assert [(a - at, count) for a, count in b.host.reads if a < DATA] == fetches
+        # A block that the list says continues in the next page is divided there.
+        pieces, at = b.pieces(channel, 40, 100), LIST + 4096 - 32 * 9
+        b.lay(channel, pieces, at=at)
+        for number in range(39):
+            b.host.memory.write(at + 32 * number + 1, bytes([38 - number]))
+        b.host.reads.clear()
+        b.running[channel.word] = channel, pieces
+        await b.go(channel, 39, channel.go, at=at)
+        assert await b.outcome(channel) == (0x06, 40)
+        assert [(a - at, count) for a, count in b.host.reads if a < DATA] == [(0, 5), (32 * 9, 16)]
 
 
 @cocotb.test(timeout_time=2, timeout_unit="ms")
@@ -333,12 +361,18 @@ async def clearing_run_stops_after_the_current_descriptor(dut):
         for delay in [0, 40, 150, 400, 900]:
             pieces = b.pieces(channel, 40, 700)
             b.running[channel.word] = channel, pieces
+            places = [(card if channel.to_card else host, length) for host, card, length, _ in pieces]
+            for at, length in places:
+                b.memory(channel, False).write(at, b"." * length)
             await b.go(channel, b.lay(channel, pieces), channel.go | WRITE_BACK)
             await ClockCycles(dut.clk, delay)
             await b.write(channel.base + 0x0C, 1)
             status, count = await b.outcome(channel)
             assert (status, count < 40) in [(0x40, True), (0x06, False), (0x46, False)], f"{delay}: {status:#x} {count}"
             b.check(channel, pieces[:count])
+            # Descriptors beyond the count wrote nothing.
+            for at, length in places[count:]:
+                assert b.memory(channel, False).read(at, length) == b"." * length
             await transfer(b, channel, b.pieces(channel, 3, 300))
 
 

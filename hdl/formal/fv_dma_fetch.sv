@@ -1,7 +1,7 @@
 `default_nettype none
 
-// Proves descriptor fetch: no request that crosses a multiple of its size (and with it 4 KiB), none without reserved room or
-// without permission, no more descriptors than allowed, and descriptors in the order of the list and nothing after its end.
+// Proves descriptor fetch: no request that crosses 4 KiB or exceeds the block, none without reserved room or without permission, no
+// more descriptors than allowed, and descriptors in the order of the list and nothing after its end.
 //
 // The list is adjacent in memory. Descriptor number N, at address 32 N, has N in the lower bits of its length.
 module fv_dma_fetch (
@@ -16,8 +16,7 @@ module fv_dma_fetch (
     input wire       m_ready,
     input wire [5:0] next_adjacent
 );
-  (* anyconst *)
-  logic [1:0] size;
+  localparam int FETCH = 14, BEATS = 8;
   (* anyconst *)
   logic [7:0] first;
   (* anyconst *)
@@ -27,7 +26,7 @@ module fv_dma_fetch (
   logic [7:0] last;
   (* anyconst *)
   logic bad;
-  logic [4:0] requested;
+  logic [6:0] requested;
   logic quiet, empty, arvalid, m_stop, m_completed, m_bad, m_failed, m_valid;
   logic [31:0] araddr, m_source, m_destination;
   logic [7:0] arlen;
@@ -51,7 +50,8 @@ module fv_dma_fetch (
 
   dma_fetch #(
       .ADDR_W(32),
-      .BEATS (8)
+      .FETCH (FETCH),
+      .BEATS (BEATS)
   ) dut (
       .first({19'd0, first, 5'd0}),
       .rresp(2'b00),
@@ -63,7 +63,8 @@ module fv_dma_fetch (
   // Beats requested less descriptors taken. Each beat that left the buffer had one or two.
   logic signed [7:0] reserved;
   wire [7:0] beats = arlen + 1'b1;
-  wire [9:0] bytes_in_block = (10'd128 << size) - 1'b1;
+  // Descriptors that follow the next one, as the list says.
+  logic [5:0] following;
 
   always_ff @(posedge clk) begin
     past <= 1'b1;
@@ -71,13 +72,14 @@ module fv_dma_fetch (
     if (!rst_n) begin
       {started, left, reserved} <= '0;
     end else if (past) begin
-      assume (size != 2'd3);
       assume (start == !started);
       started <= 1'b1;
       if ($past(rst_n && halt)) assume (halt);
       assume (!rvalid || left != '0);
       assume (allowance != '0);
       if (start) expected <= first;
+      if (start) following <= first_adjacent;
+      else if (rvalid) following <= next_adjacent;
       if (arvalid && arready) {at, left} <= {araddr[31:6], 6'd0, beats};
       else if (rvalid) {at, left} <= {at + 32'd64, left - 1'b1};
 
@@ -85,9 +87,12 @@ module fv_dma_fetch (
       if ($past(rst_n && arvalid && !arready)) assert (arvalid && $stable({araddr, arlen}));
       if (arvalid) begin
         assert (araddr[4:0] == '0 && left == '0);
-        assert (({22'd0, araddr[9:0]} & {22'd0, bytes_in_block}) + {18'd0, beats, 6'd0} <= 32'(bytes_in_block) + 32'd64);
+        assert ({1'b0, araddr[11:6], 6'd0} + {beats, 6'd0} <= 14'd4096);
       end
-      if (requested != '0) assert (permitted && !halt && {5'd0, requested} <= allowance && quiet);
+      if (requested != '0) begin
+        assert (permitted && !halt && 10'(requested) <= allowance && quiet);
+        assert (requested <= 7'(following) + 7'd1 && requested <= 7'(FETCH));
+      end
       if (quiet) assert (!arvalid && left == '0);
 
       // Descriptors.
@@ -98,10 +103,12 @@ module fv_dma_fetch (
       end
       if (m_valid && m_ready) expected <= expected + 1'b1;
       reserved <= reserved + ((arvalid && arready) ? $signed(beats) : 8'sd0) - ((m_valid && m_ready) ? 8'sd1 : 8'sd0);
-      assert (reserved <= 8'sd8);
+      assert (reserved <= $signed(8'(BEATS)));
       cover (m_valid && expected == first + 8'd5);
       cover (m_valid && m_bad && expected == first + 8'd2);
-      cover (arvalid && beats == 8'd8);
+      cover (arvalid && beats == 8'(FETCH / 2 + 1));
+      // Two requests, divided by a page.
+      cover (arvalid && araddr[11:0] == '0 && expected[6:0] == 7'd127 && beats == 8'd2);
     end
   end
 

@@ -1,4 +1,4 @@
-//! Translates the design to C++ with Verilator, once for each of [`VARIANTS`], and compiles it with `cc`.
+//! Translates the design to C++ with Verilator, once for each of the variants, and compiles it with `cc`.
 
 use std::env;
 use std::ffi::OsStr;
@@ -26,13 +26,17 @@ const fn unit(name: &'static str) -> Variant {
 }
 
 /// FP_IMPL: 0 is the `*` operator, 2 is C through DPI.
-const VARIANTS: &[Variant] = &[
+const VARIANTS: [Variant; 3] = [
     design("full", &["C=13", "ML=33", "AL=2", "FP_IMPL=2"]),
+    design("stub", &["STUB=1"]),
+    design("stub_deep", &["STUB=1", "SC_DEPTH=4096", "PT_DEPTH=4096"]),
+];
+
+/// Those of the feature `test-designs`.
+const TEST_VARIANTS: [Variant; 6] = [
     design("small", &["C=8", "ML=12", "FP_IMPL=2"]),
     design("halved", &["C=7", "ML=12", "II=2", "RETRY=4", "FP_IMPL=2", "SC_DEPTH=64", "PT_DEPTH=32"]),
     design("pure", &["C=8", "ML=12", "FP_IMPL=0"]),
-    design("stub", &["STUB=1"]),
-    design("stub_deep", &["STUB=1", "SC_DEPTH=4096", "PT_DEPTH=4096"]),
     unit("unit_fp_mul"),
     unit("unit_ec_add"),
     unit("unit_parts"),
@@ -46,7 +50,9 @@ fn main() {
     let here = PathBuf::from(variable("CARGO_MANIFEST_DIR"));
     let out = PathBuf::from(variable("OUT_DIR"));
     let rtl = here.join("rtl");
-    for source in [rtl.as_path(), &here.join("sv"), &here.join("cpp"), Path::new("build.rs")] {
+    // Not all of `rtl`, which also contains the DMA engine.
+    let folders = FOLDERS.iter().chain(&["include"]).map(|name| rtl.join(name));
+    for source in folders.chain([here.join("sv"), here.join("cpp"), here.join("build.rs")]) {
         println!("cargo::rerun-if-changed={}", source.display());
     }
     // Clippy and rustdoc do not link the design, so they do not need Verilator.
@@ -71,18 +77,22 @@ fn main() {
     }
     common.file(here.join("cpp/fp.cpp")).compile("verilated");
 
+    let mut variants: Vec<&Variant> = VARIANTS.iter().collect();
+    if env::var_os("CARGO_FEATURE_TEST_DESIGNS").is_some() {
+        variants.extend(&TEST_VARIANTS);
+    }
     // Build the variants in parallel: most consist of one large file, which occupies a single compiler process.
     let next = AtomicUsize::new(0);
     thread::scope(|scope| {
         for _ in 0..thread::available_parallelism().map_or(1, usize::from) {
             scope.spawn(|| {
-                while let Some(variant) = VARIANTS.get(next.fetch_add(1, Ordering::Relaxed)) {
+                while let Some(variant) = variants.get(next.fetch_add(1, Ordering::Relaxed)) {
                     build(variant, &here, &out, &runtime, trace);
                 }
             });
         }
     });
-    for variant in VARIANTS {
+    for variant in variants {
         println!("cargo::rustc-link-search=native={}", out.join(variant.name).display());
         println!("cargo::rustc-link-lib=static=model_{}", variant.name);
     }

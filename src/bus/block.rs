@@ -1,6 +1,7 @@
 //! Windows of registers whose bounds are checked once, when the window is created.
 
-use super::{Bar, BusError, check_register, counts};
+use super::counts::{Cells, Counts};
+use super::{Bar, BusError, check_register};
 use std::fmt;
 use std::marker::PhantomData;
 use std::ptr::NonNull;
@@ -33,6 +34,8 @@ pub struct Block {
     start: u64,
     /// The window's first register, if the BAR is mapped.
     mapped: Option<NonNull<u8>>,
+    /// The accesses through the mapping. Thread-local counts would cost a shared library a function call for each doorbell.
+    counts: Cells,
 }
 
 // SAFETY: any thread may access the registers behind the pointer (`Mapped::new`), and `bar` keeps them mapped (`Bar`).
@@ -64,7 +67,7 @@ impl Block {
             }
             None => None,
         };
-        Ok(Self { bar, start, mapped })
+        Ok(Self { bar, start, mapped, counts: Cells::new() })
     }
 
     /// Reads the register at offset `register` of the window.
@@ -75,7 +78,7 @@ impl Block {
     pub fn read(&self, register: u32) -> Result<u32, BusError> {
         check_register(Self::SIZE, register.into())?;
         let Some(first) = self.mapped else { return self.bar.read32(self.start + u64::from(register)) };
-        counts::register_read();
+        self.counts.add(1, 0);
         // SAFETY: inside the window and aligned, as just checked; `new` checked the window.
         Ok(u32::from_le(unsafe { first.byte_add(register as usize).cast::<u32>().read_volatile() }))
     }
@@ -90,7 +93,7 @@ impl Block {
         let Some(first) = self.mapped else {
             return self.bar.write32(self.start + u64::from(register), value);
         };
-        counts::register_write();
+        self.counts.add(0, 1);
         // SAFETY: as in `read`.
         unsafe { first.byte_add(register as usize).cast::<u32>().write_volatile(value.to_le()) };
         Ok(())
@@ -99,20 +102,31 @@ impl Block {
     /// Returns direct access to the registers, if the BAR is mapped. Register offsets are checked at compile time.
     #[inline(always)]
     pub fn direct(&self) -> Option<Direct<'_>> {
-        self.mapped.map(|first| Direct { first, _block: PhantomData })
+        self.mapped.map(|first| Direct { first, counts: &self.counts })
+    }
+
+    /// Returns the number of accesses through the mapping so far. The BAR counts all others.
+    pub fn counts(&self) -> Counts {
+        self.counts.get()
     }
 }
 
-/// Direct access to the mapped registers of a [`Block`]. Accesses are not [counted](counts): the caller counts several of them
+/// Direct access to the mapped registers of a [`Block`]. The caller [counts](Self::count) several accesses
 /// together.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy)]
 pub struct Direct<'a> {
     first: NonNull<u8>,
-    /// The block's BAR keeps the registers mapped.
-    _block: PhantomData<&'a Block>,
+    /// Borrowed from the block, whose BAR keeps the registers mapped.
+    counts: &'a Cells,
 }
 
 impl Direct<'_> {
+    /// Counts accesses.
+    #[inline(always)]
+    pub fn count(self, reads: u64, writes: u64) {
+        self.counts.add(reads, writes);
+    }
+
     /// Reads a register.
     #[inline(always)]
     pub fn read<const REGISTER: u32>(self) -> u32 {
@@ -178,14 +192,13 @@ mod tests {
         for mapped in [None, Some(0x4500)] {
             let bar = ArrayBar::new(mapped);
             let block = Block::new(bar.clone(), 0x400).unwrap();
-            let before = counts::Counts::now();
             block.write(0x40fc, 7).unwrap();
             assert_eq!(bar.registers[0x44fc / 4].load(Ordering::Relaxed), 7);
             assert_eq!(block.read(0x40fc).unwrap(), 7);
-            let seen = counts::Counts::now() - before;
-            // A BAR without a mapping counts its own accesses. This test BAR does not.
+            // A BAR without a mapping counts its own accesses.
             let expected = u64::from(mapped.is_some());
-            assert_eq!((seen.register_writes, seen.register_reads), (expected, expected));
+            let Counts { register_writes, register_reads, .. } = block.counts();
+            assert_eq!((register_writes, register_reads), (expected, expected));
         }
     }
 

@@ -1,13 +1,12 @@
-//! Per-thread counts of register accesses and system calls.
+//! Counts of register accesses and system calls.
 //!
 //! The code that performs an access counts it, on its own thread: each register access of a [`super::Bar`], each system call
-//! of a bus, and each time a wait yields the processor.
+//! of a bus, and each time a wait yields the processor. A channel whose registers are mapped counts its own register accesses instead.
 
 use std::cell::Cell;
-use std::ops::Sub;
-use std::ptr;
+use std::ops::{Add, Sub};
 
-/// Counts of a thread since it started.
+/// Counts of a thread since it started, or of a channel since it was opened.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
     /// Writes to card registers.
@@ -16,6 +15,18 @@ pub struct Counts {
     pub register_reads: u64,
     /// System calls.
     pub system_calls: u64,
+}
+
+impl Add for Counts {
+    type Output = Self;
+
+    fn add(self, other: Self) -> Self {
+        Self {
+            register_writes: self.register_writes + other.register_writes,
+            register_reads: self.register_reads + other.register_reads,
+            system_calls: self.system_calls + other.system_calls,
+        }
+    }
 }
 
 impl Sub for Counts {
@@ -30,58 +41,59 @@ impl Sub for Counts {
     }
 }
 
-/// One thread-local variable for all counts: in a shared library, a function then looks up its address once.
-struct Cells {
+/// Counts that are still increasing.
+#[derive(Debug)]
+pub(super) struct Cells {
     writes: Cell<u64>,
     reads: Cell<u64>,
     calls: Cell<u64>,
 }
 
-thread_local! {
-    static COUNTS: Cells = const { Cells { writes: Cell::new(0), reads: Cell::new(0), calls: Cell::new(0) } };
+impl Cells {
+    pub const fn new() -> Self {
+        Self { writes: Cell::new(0), reads: Cell::new(0), calls: Cell::new(0) }
+    }
+
+    /// Counts register accesses.
+    #[inline(always)]
+    pub fn add(&self, reads: u64, writes: u64) {
+        self.reads.set(self.reads.get() + reads);
+        self.writes.set(self.writes.get() + writes);
+    }
+
+    pub fn get(&self) -> Counts {
+        let Self { writes, reads, calls } = self;
+        Counts { register_writes: writes.get(), register_reads: reads.get(), system_calls: calls.get() }
+    }
 }
 
-/// Returns the counts of this thread. Unlike a longer closure that is passed to `LocalKey::with`, this is always inlined.
-#[inline(always)]
-fn cells<'a>() -> &'a Cells {
-    // SAFETY: the variable is initialised by a constant and needs no destructor, so it exists as long as its thread, and the
-    // reference is neither stored nor passed to another thread: `Cells` is not `Sync`.
-    unsafe { &*COUNTS.with(ptr::from_ref) }
+thread_local! {
+    static COUNTS: Cells = const { Cells::new() };
 }
 
 impl Counts {
     /// Returns the current thread's counts. Subtract two readings to measure what happened in between.
     pub fn now() -> Self {
-        let Cells { writes, reads, calls } = cells();
-        Self { register_writes: writes.get(), register_reads: reads.get(), system_calls: calls.get() }
+        COUNTS.with(Cells::get)
     }
 }
 
 /// Counts a register write, for an implementation of [`super::Bar`].
-#[inline(always)]
+#[inline]
 pub fn register_write() {
-    register_accesses(0, 1);
+    COUNTS.with(|counts| counts.add(0, 1));
 }
 
 /// Counts a register read, for an implementation of [`super::Bar`].
-#[inline(always)]
+#[inline]
 pub fn register_read() {
-    register_accesses(1, 0);
-}
-
-/// Counts several register accesses at once.
-#[inline(always)]
-pub(crate) fn register_accesses(reads: u64, writes: u64) {
-    let counts = cells();
-    counts.reads.set(counts.reads.get() + reads);
-    counts.writes.set(counts.writes.get() + writes);
+    COUNTS.with(|counts| counts.add(1, 0));
 }
 
 /// Counts a system call, for an implementation of [`super::Bus`].
 #[inline]
 pub fn system_call() {
-    let calls = &cells().calls;
-    calls.set(calls.get() + 1);
+    COUNTS.with(|Cells { calls, .. }| calls.set(calls.get() + 1));
 }
 
 #[cfg(test)]

@@ -124,7 +124,7 @@ pub enum BusError {
         reason: String,
     },
     /// The kernel or the card's process refused the request.
-    #[error("{what} was refused: {cause}")]
+    #[error("{what} was refused: {cause}{}", if lacks_files(cause) { "; close files, or raise the limit with `ulimit -n`" } else { "" })]
     Refused {
         /// The request.
         what: &'static str,
@@ -158,6 +158,7 @@ impl BusError {
             | Self::NotAccepting { .. } => Remedy::PrepareHost,
             Self::Taken { .. } => Remedy::TryAgain,
             Self::Timeout { .. } | Self::Gone { .. } | Self::Protocol { .. } => Remedy::Reopen,
+            Self::Refused { cause, .. } if lacks_files(cause) => Remedy::PrepareHost,
             Self::Refused { .. } | Self::NoBar(_) => Remedy::Unsupported,
             Self::UnknownMode(_) | Self::BadOffset { .. } => Remedy::Correct,
         }
@@ -177,6 +178,11 @@ impl From<UnknownMode> for BusError {
     fn from(error: UnknownMode) -> Self {
         Self::UnknownMode(error)
     }
+}
+
+/// Returns whether a request failed for lack of file descriptors.
+fn lacks_files(cause: &io::Error) -> bool {
+    matches!(cause.raw_os_error(), Some(libc::EMFILE | libc::ENFILE))
 }
 
 #[cfg(test)]

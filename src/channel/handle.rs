@@ -11,6 +11,7 @@ use super::slots::Slots;
 use super::snapshot::{RingState, Snapshot};
 use super::transfers::Transfers;
 use super::write_back::CompletionWord;
+use crate::bus::counts::Counts;
 use crate::memory::{DmaSpace, Process, SpaceId};
 use crate::regs::channel::{CONTROL, Control, IRQ_ENABLE, WRITE_BACK_HI};
 use crate::regs::sgdma::FETCH_HALT_W1C;
@@ -224,6 +225,11 @@ impl Channel {
     pub fn stats(&self) -> Stats {
         // A child does not have this memory.
         if self.process.is_forked() { Stats::default() } else { self.counters.stats() }
+    }
+
+    /// Returns the number of accesses to the channel's registers, if they are mapped. Otherwise, the thread counts them.
+    pub(crate) fn register_accesses(&self) -> Counts {
+        self.engine.registers.counts()
     }
 
     /// Returns the latencies of jobs since the card was opened; `None` in a child of the process that opened it.

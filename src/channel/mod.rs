@@ -25,14 +25,14 @@
 //!
 //! | operation | instructions |
 //! |---|---|
-//! | running a program again and polling it once, chain ring | 161, with one status read and six register writes |
-//! | the same, credits ring | 133, with one register write |
-//! | submitting one transfer and waiting for it once it is done, chain ring | 178 |
-//! | the same, credits ring | 154 |
-//! | the same, chain ring, with 16 or 250 transfers in flight | 270 |
-//! | building a chain, per descriptor | 37 |
+//! | running a program again and polling it once, chain ring | 156, with one status read and six register writes |
+//! | the same, credits ring | 129, with one register write |
+//! | submitting one transfer and waiting for it once it is done, chain ring | 176 |
+//! | the same, credits ring | 151 |
+//! | the same, chain ring, with 16 or 250 transfers in flight | 265 |
+//! | building a chain, per descriptor | 39 |
 //!
-//! These include 9 instructions for the statistics that other processes can read ([`Stats`]), and 3 to 6 for the counts of
+//! These include 9 instructions for the statistics that other processes can read ([`Stats`]), and up to 4 for the counts of
 //! register accesses ([`counts`](crate::bus::counts)).
 //!
 //! Instructions that the compiler inlines into the caller are not included. With them, one transfer takes 229 instructions in a

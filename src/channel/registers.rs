@@ -2,7 +2,8 @@
 
 use super::error::{EngineError, Fail};
 use super::snapshot::{RingState, Snapshot};
-use crate::bus::{Bar, Block, BusError, Direct, counts};
+use crate::bus::counts::{self, Counts};
+use crate::bus::{Bar, Block, BusError, Direct};
 use crate::memory::order;
 use crate::regs::channel::{
     COMPLETED_COUNT, CONTROL, CONTROL_W1C, CONTROL_W1S, Control, IRQ_ENABLE, PERF_CONTROL, STATUS, STATUS_RC,
@@ -53,6 +54,11 @@ impl Registers {
     #[inline(always)]
     pub fn mapped(&self) -> Option<Mapped<'_>> {
         self.block.direct().map(Mapped)
+    }
+
+    /// Returns the number of accesses to mapped registers.
+    pub fn counts(&self) -> Counts {
+        self.block.counts()
     }
 
     /// Posts `count` more descriptors by adding credits.
@@ -191,7 +197,7 @@ impl Mapped<'_> {
     pub fn is_idle(self) -> bool {
         let is_idle = self.0.read::<STATUS>() & Status::BUSY.bits() == 0;
         if !is_idle {
-            counts::register_read();
+            self.0.count(1, 0);
         }
         is_idle
     }
@@ -206,14 +212,14 @@ impl Mapped<'_> {
         self.0.write::<{ SGDMA + sgdma::DESCRIPTOR_ADJACENT }>(adjacent.into());
         order::before_doorbell();
         self.0.write::<CONTROL_W1S>(Control::RUN.bits());
-        counts::register_accesses(reads, 6);
+        self.0.count(reads, 6);
     }
 
     /// Posts `count` more descriptors by adding credits.
     #[inline(always)]
     pub fn write_credits(self, count: u32) {
         self.0.write::<{ SGDMA + sgdma::CREDITS }>(count);
-        counts::register_write();
+        self.0.count(0, 1);
     }
 }
 

@@ -442,6 +442,7 @@ fn an_error_without_a_write_back_ends_a_wait_early() {
 #[test]
 fn a_poll_reads_no_register_and_a_submission_writes_few() {
     use crate::bus::counts::Counts;
+    use crate::unstable::channel::counts;
     // The fake does not count register accesses, so this BAR does.
     #[derive(Debug)]
     struct Counting(Arc<Fake>);
@@ -461,21 +462,65 @@ fn a_poll_reads_no_register_and_a_submission_writes_few() {
     }
     for (ring, writes, reads) in [(Ring::Chain, 6, 1), (Ring::Credits, 1, 0)] {
         let fake = Arc::new(Fake::default());
-        let mut channel = fake.open_through(Arc::new(Counting(fake.clone())), ring);
-        let buffer = channel.space.allocate(64, Access::CardReads).unwrap();
-        let before = Counts::now();
-        let ticket = channel.submit(&buffer, 0..64, 0).unwrap();
-        let submitted = Counts::now();
-        let seen = submitted - before;
-        assert_eq!(
-            (seen.register_writes, seen.register_reads, seen.system_calls),
-            (writes, reads, 0),
-            "{ring}"
-        );
-        assert_eq!(channel.poll(ticket).unwrap(), Poll::Pending);
-        fake.write_back(1);
-        assert_eq!(channel.poll(ticket).unwrap(), Poll::Ready);
-        assert_eq!(Counts::now(), submitted, "{ring}");
+        let memory = Arc::new(MappedBar::new());
+        for bar in [Arc::new(Counting(fake.clone())) as Arc<dyn Bar>, memory.clone()] {
+            let mut channel = fake.open_through(bar.clone(), ring);
+            let buffer = channel.space.allocate(64, Access::CardReads).unwrap();
+            let before = counts(&channel);
+            let ticket = channel.submit(&buffer, 0..64, 0).unwrap();
+            let submitted = counts(&channel);
+            let expected = Counts { register_writes: writes, register_reads: reads, system_calls: 0 };
+            assert_eq!(submitted - before, expected, "{ring} {bar:?}");
+            assert_eq!(channel.poll(ticket).unwrap(), Poll::Pending);
+            match bar.mapped() {
+                None => fake.write_back(1),
+                Some(_) => fake.write_word(memory.write_back(), 1),
+            }
+            assert_eq!(channel.poll(ticket).unwrap(), Poll::Ready);
+            assert_eq!(counts(&channel), submitted, "{ring} {bar:?}");
+        }
+    }
+}
+
+/// Registers in memory, mapped like those of a card under `vfio-pci`.
+struct MappedBar(Box<[AtomicU32]>);
+
+impl MappedBar {
+    fn new() -> Self {
+        let registers: Box<[AtomicU32]> = (0..0x1_0000 / 4).map(|_| AtomicU32::new(0)).collect();
+        registers[0].store(Identifier::new(Target::H2C, 0, false).0, Ordering::Relaxed);
+        Self(registers)
+    }
+
+    /// Returns the channel's current write-back address.
+    fn write_back(&self) -> u64 {
+        let [low, high] = [0x88, 0x8c].map(|at| self.0[at / 4].load(Ordering::Relaxed));
+        u64::from(high) << 32 | u64::from(low)
+    }
+}
+
+impl std::fmt::Debug for MappedBar {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("MappedBar")
+    }
+}
+
+// SAFETY: the registers are atomics, which live as long as `self`.
+unsafe impl Bar for MappedBar {
+    fn size(&self) -> u64 {
+        self.0.len() as u64 * 4
+    }
+    fn read32(&self, offset: u64) -> Result<u32, BusError> {
+        Ok(self.0[offset as usize / 4].load(Ordering::Relaxed))
+    }
+    fn write32(&self, offset: u64, value: u32) -> Result<(), BusError> {
+        self.0[offset as usize / 4].store(value, Ordering::Relaxed);
+        Ok(())
+    }
+    fn mapped(&self) -> Option<crate::bus::Mapped<'_>> {
+        let base = std::ptr::NonNull::new(self.0.as_ptr().cast_mut().cast())?;
+        // SAFETY: as above; 32-bit accesses are atomic.
+        Some(unsafe { crate::bus::Mapped::new(base, self.size()) })
     }
 }
 

@@ -328,8 +328,8 @@ pub struct DmaSpace {
     pages: HugePages,
     node: Option<u32>,
     fell_back: AtomicBool,
-    /// Whether the fallback was logged.
-    warned: AtomicBool,
+    /// Number of bytes allocated since then.
+    allocated: AtomicU64,
 }
 
 impl fmt::Debug for DmaSpace {
@@ -374,7 +374,7 @@ impl DmaSpace {
             pages,
             node,
             fell_back: AtomicBool::new(false),
-            warned: AtomicBool::new(false),
+            allocated: AtomicU64::new(0),
         }
     }
 
@@ -405,14 +405,20 @@ impl DmaSpace {
             Access::CardWrites => &self.writes,
         };
         let buffer = Pool::allocate(pool, len, zeroed, |bytes| self.map_host_memory(bytes, access))?;
-        // Less than a hugepage gains little from one.
-        if len >= PageSize::Huge2M.bytes() && self.fell_back() && !self.warned.swap(true, Ordering::Relaxed) {
+        if self.fell_back() && self.is_warning_due(len) {
             let page = PageSize::Base;
             tracing::warn!(
                 "no 2 MiB hugepages are free, using pages of {page}: `echo 64 > /proc/sys/vm/nr_hugepages`"
             );
         }
         Ok(buffer)
+    }
+
+    /// Counts an allocation in small pages. Returns true once, when as much as a hugepage was allocated: less gains little from one.
+    pub(super) fn is_warning_due(&self, len: u64) -> bool {
+        let before = self.allocated.fetch_add(len, Ordering::Relaxed);
+        let page = PageSize::Huge2M.bytes();
+        before < page && before.saturating_add(len) >= page
     }
 
     /// Registers the caller's own vector. If the bus can pin memory, the vector is used in place, except for pages that may also
@@ -481,7 +487,7 @@ impl DmaSpace {
             Access::CardWrites => Writers::All,
         };
         let memory = HostMemory::allocate(len, pages, self.node, writers)?;
-        if memory.page() == PageSize::Base && pages == self.pages {
+        if memory.page() == PageSize::Base && pages == HugePages::Prefer {
             self.fell_back.store(true, Ordering::Relaxed);
         }
         // SAFETY: the mapping owns the memory. It is accessed only through `Allocation`, which creates no reference to memory

@@ -434,3 +434,11 @@ proptest::proptest! {
         }
     }
 }
+
+#[test]
+fn a_lack_of_hugepages_is_reported_once_a_hugepage_would_be_full() {
+    let (_, space) = space(true);
+    let due = |len| space.is_warning_due(len);
+    assert!(!due(16) && !due((2 << 20) - 17));
+    assert!(due(1) && !due(1) && !due(4 << 20));
+}

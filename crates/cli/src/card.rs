@@ -4,8 +4,8 @@ use crate::failure::Failure;
 use anyhow::{Context, Result};
 use clap::{Args, ValueEnum};
 use std::path::Path;
-use std::sync::Arc;
-use xdma::card::{Card, CardName, CardOptions, Report};
+use std::sync::{Arc, OnceLock};
+use xdma::card::{Card, CardName, CardOptions, PciAddress, Report};
 use xdma_emulated_card::{CardChoice, described, find_description};
 use xdma_emulator::card_file::{self, Setting};
 #[cfg(feature = "rtl")]
@@ -119,6 +119,21 @@ pub fn is_emulated(report: &Report) -> bool {
     report.bus.kind == "vfio-user"
 }
 
+/// The PCI address of the card that this program opens, for advice about errors.
+static ADDRESS: OnceLock<PciAddress> = OnceLock::new();
+
+/// Returns the PCI address of the card that this program opens, if it has one.
+pub fn address() -> Option<PciAddress> {
+    ADDRESS.get().copied()
+}
+
+fn remember(choice: &CardChoice) {
+    if let CardChoice::Named(CardName::Pci(address)) = choice {
+        // A command opens one card.
+        let _ = ADDRESS.set(*address);
+    }
+}
+
 impl CardArgs {
     /// Returns the options that select a card and the logic of an emulated one.
     pub fn new(card: CardChoice, logic: Option<LogicName>) -> Self {
@@ -178,6 +193,7 @@ impl CardArgs {
     /// Opens the card with `options`.
     pub fn open_with(&self, options: CardOptions) -> Result<Card> {
         let (choice, options) = (self.choice()?, self.with_bars(options));
+        remember(&choice);
         let opened = match (&choice, self.logic) {
             (choice, None) => choice.open(options),
             (CardChoice::Emulated { card, .. }, Some(logic)) => {
@@ -197,7 +213,9 @@ impl CardArgs {
     /// Returns the name by which other processes can open the card. An emulated card is served at a socket with the path `path`,
     /// until it is dropped.
     pub fn serve(&self, path: &Path) -> Result<(CardName, Option<EmulatedCard>)> {
-        let card = match self.choice()? {
+        let choice = self.choice()?;
+        remember(&choice);
+        let card = match choice {
             CardChoice::Named(name) => return Ok((name, None)),
             CardChoice::Emulated { card, .. } => card,
         };

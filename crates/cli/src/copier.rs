@@ -48,7 +48,7 @@ pub fn whole_blocks(bytes: u64) -> u64 {
 /// Creates a progress bar that shows the throughput, on standard error if it is a terminal.
 pub fn progress(what: &str, bytes: Option<u64>) -> ProgressBar {
     let style = match bytes {
-        Some(_) => "{msg} {bar:30} {bytes}/{total_bytes} {bytes_per_sec} {eta}",
+        Some(_) => "{msg} {wide_bar} {bytes}/{total_bytes} {bytes_per_sec} {eta}",
         None => "{msg} {spinner} {bytes} {bytes_per_sec}",
     };
     let style = ProgressStyle::with_template(style).unwrap_or_else(|_| ProgressStyle::default_bar());

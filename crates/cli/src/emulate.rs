@@ -25,7 +25,7 @@ pub struct Emulate {
     /// Path of a socket that accepts control commands as JSON lines (see the documentation of `xdma_emulator::control`).
     #[arg(long)]
     control: Option<PathBuf>,
-    /// The card to emulate: a shipped description (f1, alveo, msi, eight-vectors, 7-series, streams, c2h-only, three-and-one), or a
+    /// The card to emulate: a shipped description (f1, f2, alveo, msi, eight-vectors, 7-series, streams, c2h-only, three-and-one), or a
     /// file as `xdma survey` writes it.
     #[arg(long, default_value = "f1", value_name = "NAME|FILE.toml", value_parser = find_description)]
     like: CardFile,

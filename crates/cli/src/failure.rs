@@ -1,12 +1,13 @@
 //! The program's own errors, the hints that it adds to the library's errors, and the exit codes.
 
+use crate::card;
 use std::error::Error;
 use std::ops::Range;
 use std::path::Path;
 use std::time::Duration;
 use vfio_setup::status::{FunctionStatus, Status};
 use vfio_setup::{Host, usage};
-use xdma::card::{BusError, CardError};
+use xdma::card::{BusError, CardError, PciAddress};
 use xdma::channel::stream::{BufferError, ReceiveError};
 use xdma::channel::{
     CloseError, EngineError, InvalidTransfer, OpenError, SubmitError, TransferError, WaitError,
@@ -112,9 +113,14 @@ pub fn exit_code(error: &anyhow::Error) -> u8 {
 
 /// Returns the text of an error with its causes and a hint. A cause that the text already includes is not repeated.
 pub fn text(error: &anyhow::Error) -> String {
+    text_about(error, card::address())
+}
+
+/// As [`text`], for a card with this PCI address.
+fn text_about(error: &anyhow::Error, card: Option<PciAddress>) -> String {
     let mut text = String::new();
     for cause in error.chain() {
-        let hint = hint(innermost(cause)).map(|hint| format!("; {hint}"));
+        let hint = hint(innermost(cause), card).map(|hint| format!("; {hint}"));
         let cause = format!("{cause}{}", hint.unwrap_or_default());
         match text.as_str() {
             "" => text = cause,
@@ -180,20 +186,22 @@ fn client(socket: &Path) -> Option<String> {
     Some(format!("process {} has it open", page.process()))
 }
 
-/// Returns a remedy that uses this program or `vfio-setup`; the library's own texts mention neither.
-fn hint(error: &(dyn Error + 'static)) -> Option<String> {
+/// Returns a remedy that uses this program or `vfio-setup`; the library's own texts mention neither. `card` is the card's PCI address.
+fn hint(error: &(dyn Error + 'static), card: Option<PciAddress>) -> Option<String> {
     let fixed = |hint: &str| Some(hint.to_owned());
     let doctor = || fixed("run `vfio-setup doctor` for a diagnosis");
-    let reset = || {
-        fixed(
-            "to reset a PCI card, run `echo 1 | sudo tee /sys/bus/pci/devices/ADDRESS/reset`; to reset an emulated card, restart it",
-        )
+    let reset = || match card {
+        Some(card) => {
+            Some(format!("to reset the card, run `echo 1 | sudo tee /sys/bus/pci/devices/{card}/reset`"))
+        }
+        None => fixed("to reset an emulated card, restart it"),
     };
+    let bind = || card.map(|card| vfio_setup::bind_command(&Host::new("/"), card));
     let is_node = |path: &Path| path.starts_with("/dev");
     if let Some(error) = error.downcast_ref() {
         return match error {
             BusError::NotBound { address, .. } => {
-                Some(format!("run `{}`", vfio_setup::bind_command(&vfio_setup::Host::new("/"), *address)))
+                Some(format!("run `{}`", vfio_setup::bind_command(&Host::new("/"), *address)))
             }
             BusError::NotFound { path, .. } if !is_node(path) => Some(format!(
                 "to serve an emulated card there, run `xdma emulate --socket {}`",
@@ -212,7 +220,7 @@ fn hint(error: &(dyn Error + 'static)) -> Option<String> {
                 fixed("running the command again recovers the channel")
             }
             EngineError::Recalled { .. } => {
-                fixed("to use the card again, run `sudo vfio-setup bind ADDRESS`")
+                bind().map(|command| format!("to use the card again, run `{command}`"))
             }
             EngineError::Hung { .. } => reset(),
             _ => None,
@@ -236,7 +244,7 @@ fn hint(error: &(dyn Error + 'static)) -> Option<String> {
             fixed("or run `sudo vfio-setup persist`, which raises the limit for logins")
         }
         (_, _, Some(MemoryError::Map(MapError::NeedsHugePages))) => {
-            fixed("or run `sudo vfio-setup bind --hugepages 2M=64`")
+            bind().map(|command| format!("or run `{command} --hugepages 2M=64`"))
         }
         _ => None,
     }
@@ -343,6 +351,25 @@ mod tests {
         };
         assert!(text(&missing("/run/card").into()).contains("xdma emulate --socket /run/card"));
         assert!(text(&missing("/dev/vfio/7").into()).contains("vfio-setup doctor"));
+    }
+
+    #[test]
+    fn hints_name_the_card() {
+        let card: PciAddress = "0000:3b:00.0".parse().unwrap();
+        let needs = || anyhow::Error::new(MemoryError::from(MapError::NeedsHugePages));
+        let shown = text_about(&needs(), Some(card));
+        assert!(shown.ends_with("or run `sudo vfio-setup bind 0000:3b:00.0 --hugepages 2M=64`"), "{shown}");
+        assert!(text_about(&needs(), None).ends_with("nr_hugepages`"));
+        let hung = || {
+            anyhow::Error::new(CardError::Hung {
+                direction: Direction::H2C,
+                channel: 1,
+                status: 1,
+                tried: "",
+            })
+        };
+        assert!(text_about(&hung(), Some(card)).ends_with("/sys/bus/pci/devices/0000:3b:00.0/reset`"));
+        assert!(text_about(&hung(), None).ends_with("restart it"));
     }
 
     #[test]

@@ -32,6 +32,12 @@ pub fn parse(text: &str) -> Result<u64, String> {
     value.ok_or_else(|| format!("`{text}` does not fit in 64 bits"))
 }
 
+/// Parses a number from 1 to `MAX`, of which an option may take several.
+pub fn count<const MAX: u8>(text: &str) -> Result<u8, String> {
+    let count = text.parse().ok().filter(|count| (1..=MAX).contains(count));
+    count.ok_or_else(|| format!("`{text}` is not a number from 1 to {MAX}; list several as in 1,2,4"))
+}
+
 /// Parses a number of seconds.
 pub fn seconds(text: &str) -> Result<Duration, String> {
     let time = text.parse().ok().filter(|time: &f64| (0.001..=1e6).contains(time));

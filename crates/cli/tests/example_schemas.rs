@@ -9,7 +9,13 @@ fn reports_conform_to_their_schemas() {
     // Cargo places examples in `examples`, next to the directory `deps` of this test program.
     let test = std::env::current_exe().unwrap();
     let examples = test.ancestors().nth(2).unwrap().join("examples");
-    for command in ["msm --pairs 300", "msm --pairs 3000 --cards 2", "prove", "prove --overlap"] {
+    for command in [
+        "msm --pairs 300",
+        "msm --pairs 3000 --cards 2",
+        "prove",
+        "prove --overlap",
+        "prove_batch --proofs 2",
+    ] {
         let (example, options) = command.split_once(' ').unwrap_or((command, ""));
         let program = examples.join(example);
         assert!(

@@ -61,7 +61,27 @@ pub fn start(
     logic: Arc<dyn Logic>,
     options: CardOptions,
 ) -> Result<Card, StartError> {
-    let emulated = Arc::new(EmulatedCard::start(emulated, logic)?);
+    attach(EmulatedCard::start(emulated, logic)?, options)
+}
+
+/// Like [`start`], but with the DMA engine of `hdl/rtl/dma` instead of the model of the XDMA core
+/// ([`EmulatedCard::start_rtl_dma`]).
+///
+/// # Errors
+///
+/// [`StartError`].
+#[cfg(feature = "rtl-dma")]
+pub fn start_rtl_dma(
+    emulated: EmulatorOptions,
+    logic: Arc<dyn Logic>,
+    options: CardOptions,
+) -> Result<Card, StartError> {
+    attach(EmulatedCard::start_rtl_dma(emulated, logic)?, options)
+}
+
+/// Opens a card that stops when the last handle to it is dropped.
+fn attach(emulated: EmulatedCard, options: CardOptions) -> Result<Card, StartError> {
+    let emulated = Arc::new(emulated);
     let model = Box::new(Attached(emulated.clone()));
     let card = open(&emulated, options, Some(model))?;
     emulated.unlink_socket();

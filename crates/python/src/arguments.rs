@@ -3,6 +3,7 @@
 use crate::errors::{Failure, invalid};
 use pyo3::buffer::PyUntypedBuffer;
 use pyo3::prelude::*;
+use pyo3::types::PyMemoryView;
 use std::ops::Range;
 use std::time::Duration;
 use xdma::channel::{ChannelOptions, Ring, Wait};
@@ -16,6 +17,17 @@ pub enum Direction {
     H2C,
     /// Card to host: the card writes the buffer.
     C2H,
+}
+
+#[pymethods]
+impl Direction {
+    /// Pickles and copies it as the constant of the package.
+    fn __reduce__(&self) -> &'static str {
+        match self {
+            Self::H2C => "H2C",
+            Self::C2H => "C2H",
+        }
+    }
 }
 
 impl From<Direction> for regs::Direction {
@@ -63,6 +75,15 @@ pub fn range(offset: u64, size: Option<u64>, len: u64) -> Result<Range<u64>, Fai
     Ok(offset..end)
 }
 
+/// Returns an object's memory.
+pub fn view(data: &Bound<'_, PyAny>) -> PyResult<PyUntypedBuffer> {
+    // A memoryview fills in the strides, which arrays of ctypes lack.
+    PyUntypedBuffer::get(data).or_else(|error| match PyMemoryView::from(data) {
+        Ok(view) => PyUntypedBuffer::get(&view),
+        Err(_) => Err(error),
+    })
+}
+
 /// Returns the address and length of an object's bytes.
 pub fn bytes(data: &PyUntypedBuffer) -> Result<(*const u8, usize), Failure> {
     if !data.is_c_contiguous() {
@@ -71,6 +92,17 @@ pub fn bytes(data: &PyUntypedBuffer) -> Result<(*const u8, usize), Failure> {
         return Err(invalid(text));
     }
     Ok((data.buf_ptr().cast_const().cast(), data.len_bytes()))
+}
+
+/// Checks that an object's bytes may have any value, so that a card may write them.
+pub fn check_plain(data: &PyUntypedBuffer) -> Result<(), Failure> {
+    // Names of fields are between colons.
+    let has_pointers =
+        data.format().to_bytes().split(|byte| *byte == b':').step_by(2).any(|part| part.contains(&b'O'));
+    if has_pointers {
+        return Err(invalid("the object contains references to Python objects; pass an array of numbers"));
+    }
+    Ok(())
 }
 
 /// Options of a channel, as keyword arguments.

@@ -64,26 +64,40 @@ pub enum Memory {
 }
 
 /// Memory of a Python object.
-pub struct Registered {
-    raw: ManuallyDrop<RawMemory>,
-    object: ManuallyDrop<PyUntypedBuffer>,
+pub struct Registered(ManuallyDrop<Lent>);
+
+struct Lent {
+    raw: RawMemory,
+    object: PyUntypedBuffer,
+    generation: u64,
+}
+
+/// What was dropped while a transfer used it.
+static IN_FLIGHT: Mutex<Vec<Lent>> = Mutex::new(Vec::new());
+
+/// Releases objects that were dropped while a transfer used them, if the transfer has ended. Another thread that does so is enough.
+pub fn release_finished() {
+    let Ok(mut all) = IN_FLIGHT.try_lock() else { return };
+    let is_finished = |lent: &mut Lent| lent.generation == generation() && lent.raw.release().is_ok();
+    let finished: Vec<_> = all.extract_if(.., is_finished).collect();
+    drop(all);
+    // Runs Python code.
+    drop(finished);
 }
 
 impl Registered {
     pub fn new(raw: RawMemory, object: PyUntypedBuffer) -> Self {
-        Self { raw: ManuallyDrop::new(raw), object: ManuallyDrop::new(object) }
+        Self(ManuallyDrop::new(Lent { raw, object, generation: generation() }))
     }
 }
 
 impl Drop for Registered {
     fn drop(&mut self) {
-        // If the card may still access the memory, the object is never freed.
-        if self.raw.release().is_ok() {
-            // SAFETY: dropped only here.
-            unsafe {
-                ManuallyDrop::drop(&mut self.raw);
-                ManuallyDrop::drop(&mut self.object);
-            }
+        // SAFETY: taken only here.
+        let lent = unsafe { ManuallyDrop::take(&mut self.0) };
+        if lent.raw.release().is_err() {
+            // The card may still access the memory.
+            lock(&IN_FLIGHT).push(lent);
         }
     }
 }
@@ -118,7 +132,7 @@ macro_rules! on_memory {
 
 impl Registered {
     pub fn raw(&self) -> &RawMemory {
-        &self.raw
+        &self.0.raw
     }
 }
 
@@ -126,20 +140,20 @@ impl Memory {
     fn check_idle(&self) -> Result<(), MemoryError> {
         match self {
             Self::Allocated(buffer) => check_idle(buffer),
-            Self::Registered(registered) => registered.raw.check_idle(),
+            Self::Registered(registered) => registered.raw().check_idle(),
         }
     }
 
     fn synchronize(&mut self) -> Result<(), MemoryError> {
         match self {
             Self::Allocated(buffer) => check_idle(buffer),
-            Self::Registered(registered) => registered.raw.synchronize(),
+            Self::Registered(registered) => registered.0.raw.synchronize(),
         }
     }
 
     /// Returns whether it is an object that cannot be changed, such as `bytes`.
     fn is_immutable(&self) -> bool {
-        matches!(self, Self::Registered(registered) if registered.object.readonly())
+        matches!(self, Self::Registered(registered) if registered.0.object.readonly())
     }
 }
 
@@ -148,13 +162,13 @@ impl Inner {
         let (staged, len) = match &memory {
             Memory::Allocated(buffer) => (None, buffer.byte_len()),
             Memory::Registered(registered) => {
-                (Some(registered.raw.staged_bytes()), registered.raw.byte_len())
+                (Some(registered.raw().staged_bytes()), registered.raw().byte_len())
             }
         };
         let data = match &memory {
             // SAFETY: the memory is dropped only when no view exists, and is used only through copies and views.
             Memory::Allocated(buffer) => unsafe { pointer(buffer) },
-            Memory::Registered(registered) => registered.object.buf_ptr().cast(),
+            Memory::Registered(registered) => registered.0.object.buf_ptr().cast(),
         };
         let state = Mutex::new(State { memory: Some(memory), views: 0, is_closed: false });
         Self { state, data, len, direction, staged, generation: generation() }
@@ -182,6 +196,10 @@ impl Close for Inner {
         let memory = if state.views == 0 { state.memory.take() } else { None };
         drop(state);
         drop(memory);
+    }
+
+    fn is_memory(&self) -> bool {
+        true
     }
 }
 
@@ -223,7 +241,7 @@ impl Buffer {
             return Err(views(text));
         }
         if let Some(Memory::Registered(registered)) = &state.memory {
-            registered.raw.release()?;
+            registered.raw().release()?;
         }
         state.is_closed = true;
         let memory = state.memory.take();
@@ -293,7 +311,7 @@ impl Buffer {
     /// Raises BusyError while a transfer uses the buffer.
     #[pyo3(signature = (data, offset=0))]
     fn write(&self, data: &Bound<'_, PyAny>, offset: u64) -> Result<(), Failure> {
-        let data = PyUntypedBuffer::get(data)?;
+        let data = arguments::view(data)?;
         let (from, len) = arguments::bytes(&data)?;
         let mut open = self.open()?;
         if self.child.direction == regs::Direction::C2H {

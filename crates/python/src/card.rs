@@ -1,7 +1,7 @@
 //! Cards.
 
 use crate::arguments::{self, Direction, channel_options, seconds};
-use crate::buffer::{self, Buffer, Memory, Registered};
+use crate::buffer::{self, Buffer, Memory, Registered, release_finished};
 use crate::channel::Channel;
 use crate::errors::{Failure, invalid};
 use crate::interrupt::Interrupt;
@@ -10,7 +10,6 @@ use crate::process::{close_at_exit, detached, has_views};
 use crate::receiver::{Receiver, Sender};
 use crate::registers::{Registers, UserRegisters};
 use crate::slot::{Child, Children, Close, Slot};
-use pyo3::buffer::PyUntypedBuffer;
 use pyo3::prelude::*;
 use std::sync::Arc;
 use xdma::card::{CardOptions, Interrupts, Mode, Report, Source};
@@ -32,6 +31,7 @@ impl Close for Inner {
         self.slot.close_with_card();
         // What another thread opened in between.
         self.children.close_all();
+        release_finished();
     }
 }
 
@@ -314,15 +314,18 @@ impl Card {
     /// in a direction.
     ///
     /// Whole pages are used in place if the bus can pin memory (CardInfo.registers_in_place); the rest, and on other buses everything,
-    /// is staged: see Buffer.sync. The object cannot be resized until the buffer is closed. It must be writable for C2H.
+    /// is staged: see Buffer.sync. The object cannot be resized until the buffer is closed. It must be writable for C2H. If the buffer is
+    /// dropped while a transfer uses it, the object is released by a later call of this function, or with the card.
     fn register(
         &self,
         py: Python<'_>,
         data: &Bound<'_, PyAny>,
         direction: Direction,
     ) -> Result<Buffer, Failure> {
-        let object = PyUntypedBuffer::get(data)?;
+        release_finished();
+        let object = arguments::view(data)?;
         let (ptr, len) = arguments::bytes(&object)?;
+        arguments::check_plain(&object)?;
         if direction == Direction::C2H && object.readonly() {
             return Err(invalid("the object is read-only, and the card would write it; pass a writable one"));
         }

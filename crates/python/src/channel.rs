@@ -3,7 +3,7 @@
 use crate::arguments::{self, Direction, seconds};
 use crate::buffer::Buffer;
 use crate::card::Card;
-use crate::errors::Failure;
+use crate::errors::{Failure, invalid};
 use crate::on_memory;
 use crate::program::{self, Program};
 use crate::slot::{Child, Slot};
@@ -360,8 +360,35 @@ impl Channel {
     }
 
     /// Makes a channel that failed, was stopped, or whose card was reset usable again. Work in flight is lost.
-    fn recover(&self, py: Python<'_>) -> Result<(), Failure> {
-        self.slot.with(py, |channel| Ok(channel.recover()?))
+    ///
+    /// help, if not None, is called without arguments repeatedly while the engine is busy. It is for user logic that stalls the engine, and
+    /// that a register can make accept or drop data. Calls of help on this channel raise BusyError. If it raises an exception, it is not
+    /// called again, and recover raises the exception at its end.
+    #[pyo3(signature = (help=None))]
+    fn recover(&self, py: Python<'_>, help: Option<Py<PyAny>>) -> Result<(), Failure> {
+        self.slot.with_help(py, help, |channel, help| Ok(channel.recover_with(help)?))
+    }
+
+    /// Waits until all work is finished and the engine's registers agree, for at most timeout seconds. A wait ends once the engine has
+    /// reported completion in memory, which can be slightly earlier. Raises as wait.
+    #[pyo3(signature = (timeout=5.0))]
+    fn settle(&self, py: Python<'_>, timeout: f64) -> Result<(), Failure> {
+        let limit = seconds("timeout", timeout)?;
+        let last = self.slot.lock(py)?.last_ticket();
+        if let Some(ticket) = last {
+            self.wait_for(py, ticket, limit)?;
+        }
+        self.slot.with(py, |channel| Ok(channel.settle(limit)?))
+    }
+
+    /// Returns the time in seconds within which a share of the sampled transfers completed, such as 0.5 for the median; None without samples.
+    /// One transfer of a few is sampled.
+    fn latency(&self, py: Python<'_>, share: f64) -> Result<Option<f64>, Failure> {
+        if !(0.0..=1.0).contains(&share) {
+            return Err(invalid(format!("`share` is {share}; pass a number from 0 to 1")));
+        }
+        let latencies = self.slot.lock(py)?.latencies();
+        Ok(latencies.and_then(|all| all.percentile(share)).map(|time| time.as_secs_f64()))
     }
 
     /// Closes the channel: stops its engine, and abandons work in flight.

@@ -49,6 +49,14 @@ pub fn closed(what: &str) -> Failure {
 }
 
 #[cold]
+pub fn lent(what: &str) -> Failure {
+    let text = format!(
+        "the {what} is in use by the call that runs this function; use it when that call has returned"
+    );
+    Failure::Driver("BusyError", text)
+}
+
+#[cold]
 pub fn views(text: impl Into<String>) -> Failure {
     Failure::Driver("BufferError", text.into())
 }

@@ -9,6 +9,7 @@ mod card;
 mod channel;
 mod errors;
 mod interrupt;
+mod log;
 mod msm;
 #[cfg(feature = "instructions")]
 mod plain;
@@ -35,6 +36,7 @@ mod _xdma {
         card::{Card, CardInfo},
         channel::{Channel, ChannelStats, Ticket},
         interrupt::Interrupt,
+        log::log,
         msm::{Job, JobTicket, Msm, MsmDesign, MsmResult, Points, Scalars},
         process::{after_fork, at_exit},
         program::Program,
@@ -44,6 +46,7 @@ mod _xdma {
 
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
+        crate::process::remember_process();
         crate::errors::import(module.py())
     }
 

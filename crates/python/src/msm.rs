@@ -3,11 +3,12 @@
 use crate::arguments::{self, channel_options, seconds};
 use crate::card::Card;
 use crate::errors::{Failure, invalid};
+use crate::process::lock;
 use crate::slot::{Child, Children, Slot};
 use pyo3::buffer::PyUntypedBuffer;
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use xdma::channel::Poll;
 use xdma::msm::{DataError, JobError, MsmOptions, Output, ScalarForm};
@@ -17,6 +18,7 @@ use xdma::regs::msm::{POINT_BYTES, RESULT_BYTES, SCALAR_BYTES};
 #[pyclass(frozen, module = "xdma")]
 pub struct Msm {
     slot: Child<Slot<xdma::msm::Msm>>,
+    last: Mutex<Option<JobTicket>>,
 }
 
 /// Points of jobs, in memory that the card reads. Card.points allocates them.
@@ -96,7 +98,7 @@ struct Elements {
 
 impl Elements {
     fn new(what: &'static str, size: usize, data: &Bound<'_, PyAny>) -> Result<Self, Failure> {
-        let object = PyUntypedBuffer::get(data)?;
+        let object = arguments::view(data)?;
         let (_, len) = arguments::bytes(&object)?;
         if !len.is_multiple_of(size) {
             return Err(DataError::Size { what, len, size }.into());
@@ -317,7 +319,7 @@ impl MsmResult {
         PyBytes::new(py, &self.bytes)
     }
 
-    /// Number of the job: jobs of a client are numbered from 0 on, modulo 2^32.
+    /// Number of the job: jobs of a client are numbered from 0 on, or from the label that set_label has set, modulo 2^32.
     #[getter]
     fn label(&self) -> u32 {
         self.label
@@ -357,7 +359,12 @@ impl Msm {
         let channel = channel_options(ring, wait, slots, false, true, false)?;
         let options = MsmOptions { h2c, c2h, ring: channel.ring, chunk, channel };
         let slot = card.child(py, "MSM client", |card| Ok(xdma::msm::Msm::open(card, options)?))?;
-        Ok(Self { slot })
+        Ok(Self { slot, last: Mutex::default() })
+    }
+
+    fn remember(&self, ticket: xdma::msm::JobTicket) -> JobTicket {
+        *lock(&self.last) = Some(JobTicket(ticket));
+        JobTicket(ticket)
     }
 
     fn child<T: Send>(&self, what: &'static str, object: T) -> Child<Slot<T>> {
@@ -416,6 +423,19 @@ impl Msm {
         self.slot.is_closed()
     }
 
+    /// The ticket of the last job submitted, or None.
+    #[getter]
+    fn last_ticket(&self, py: Python<'_>) -> Result<Option<JobTicket>, Failure> {
+        drop(self.slot.lock(py)?);
+        Ok(*lock(&self.last))
+    }
+
+    /// Sets the label of the next job, which its result has. Each job after it has the next number, modulo 2^32.
+    fn set_label(&self, py: Python<'_>, label: u32) -> Result<(), Failure> {
+        self.slot.lock(py)?.set_label(label);
+        Ok(())
+    }
+
     /// Prepares a job of count pairs: points from number first_point on, scalars from number first_scalar on. count None is all of them,
     /// in which case both must be equally many.
     ///
@@ -433,7 +453,7 @@ impl Msm {
     ) -> Result<Job, Failure> {
         let end = |first: usize, all: usize| count.map_or(all, |count| first.saturating_add(count));
         let msm = self.slot.lock(py)?;
-        let (points, scalars) = (points.get().slot.lock(py)?, scalars.get().slot.lock(py)?);
+        let (points, scalars) = (points.get().slot.lock_too(py)?, scalars.get().slot.lock_too(py)?);
         let ranges =
             (first_point..end(first_point, points.len()), first_scalar..end(first_scalar, scalars.len()));
         let job = msm.prepare_range(&points, ranges.0, &scalars, ranges.1)?;
@@ -445,8 +465,8 @@ impl Msm {
     /// Raises BusyError if there are already as many: poll earlier ones; ArgumentError if the job was prepared for another card.
     fn submit(&self, py: Python<'_>, job: &Bound<'_, Job>) -> Result<JobTicket, Failure> {
         let mut msm = self.slot.lock(py)?;
-        let job = job.get().slot.lock(py)?;
-        Ok(JobTicket(msm.submit(&job)?))
+        let job = job.get().slot.lock_too(py)?;
+        Ok(self.remember(msm.submit(&job)?))
     }
 
     /// Returns whether the card has accepted all data of a job, so that its scalars may be written again. Raises as poll.
@@ -484,6 +504,11 @@ impl Msm {
         Ok(this.py().import("xdma._waiting")?.call_method1("result", (&this, ticket, timeout))?)
     }
 
+    /// Raises the error that the status registers show, which poll does not read.
+    fn _check(&self, py: Python<'_>) -> Result<(), Failure> {
+        self.slot.with(py, |msm| Ok(xdma::unstable::msm::check(msm)?))
+    }
+
     /// Returns the result of a job, or raises the error of a wait that took `waited` seconds.
     fn _expire(
         &self,
@@ -503,7 +528,8 @@ impl Msm {
     ///
     /// With check, verifies first that every point is on the curve and every scalar below r, which takes longer than the rest. Raises
     /// ArgumentError for lengths that are not whole elements, or different numbers of points and scalars; otherwise as wait. To use
-    /// points again, keep them on the card with Card.points and prepare jobs.
+    /// points again, keep them on the card with Card.points and prepare jobs. If the wait ends early, the job continues: last_ticket
+    /// identifies it.
     #[pyo3(signature = (points, scalars, *, form="canonical", check=false, timeout=5.0))]
     fn compute(
         &self,
@@ -526,6 +552,7 @@ impl Msm {
             }
             Ok(msm.submit(&msm.prepare(&points, &scalars)?)?)
         })?;
+        self.remember(ticket);
         self.result(py, ticket, limit)
     }
 

@@ -3,12 +3,14 @@
 use crate::slot::Close;
 use pyo3::prelude::*;
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 /// Counts the forks that led to this process. Objects remember the count with which they were created.
 static GENERATION: AtomicU64 = AtomicU64::new(0);
+/// The process in which this module was imported, or the last one forked from it.
+static PROCESS: AtomicU32 = AtomicU32::new(0);
 static ENDS: AtomicBool = AtomicBool::new(false);
 /// Number of threads in calls that have released the GIL.
 static DETACHED: AtomicUsize = AtomicUsize::new(0);
@@ -70,10 +72,18 @@ pub fn close_at_exit(card: &Arc<dyn Close>) {
     cards.push(Arc::downgrade(card));
 }
 
-/// Called in a forked process, before any other Python code.
+/// Called when the module is imported.
+pub fn remember_process() {
+    PROCESS.store(std::process::id(), Ordering::Relaxed);
+}
+
+/// Called in a forked process, before any other Python code. Does nothing in a process that was not forked.
 #[pyfunction]
 #[pyo3(name = "_after_fork")]
 pub fn after_fork() {
+    if PROCESS.swap(std::process::id(), Ordering::Relaxed) == std::process::id() {
+        return;
+    }
     GENERATION.fetch_add(1, Ordering::Relaxed);
     DETACHED.store(0, Ordering::Relaxed);
     // The forking thread held the GIL, and so does everything that locks these.

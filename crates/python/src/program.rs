@@ -63,7 +63,7 @@ impl Program {
 
     pub fn run(&self, py: Python<'_>, channel: &Channel) -> Result<Ticket, Failure> {
         let mut channel = channel.slot().lock(py)?;
-        let program = self.slot.lock(py)?;
+        let program = self.slot.lock_too(py)?;
         Ok(Ticket(channel.run(&program)?))
     }
 }

@@ -232,6 +232,11 @@ impl Receiver {
         Ok(this.py().import("xdma._waiting")?.call_method1("receive", (&this, limit.as_secs_f64()))?)
     }
 
+    /// Raises the error that the status register shows, which poll does not read.
+    fn _check(&self, py: Python<'_>) -> Result<(), Failure> {
+        self.slot.with(py, |stream| Ok(unstable::check_receiver(&mut stream.receiver)?))
+    }
+
     /// Raises the error of a wait that took `waited` seconds.
     fn _expire(&self, py: Python<'_>, waited: f64) -> Result<(), Failure> {
         let waited = seconds("waited", waited)?;
@@ -265,11 +270,12 @@ impl Receiver {
         self.slot.with(py, |stream| Ok(stream.receiver.stop()?))
     }
 
-    /// Makes a receiver that failed or was stopped receive again.
-    fn recover(&self, py: Python<'_>) -> Result<(), Failure> {
-        self.slot.with(py, |stream| {
+    /// Makes a receiver that failed or was stopped receive again. help is as for Channel.recover.
+    #[pyo3(signature = (help=None))]
+    fn recover(&self, py: Python<'_>, help: Option<Py<PyAny>>) -> Result<(), Failure> {
+        self.slot.with_help(py, help, |stream, help| {
             stream.packet.clear();
-            Ok(stream.receiver.recover()?)
+            Ok(stream.receiver.recover_with(help)?)
         })
     }
 

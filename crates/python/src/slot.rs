@@ -1,14 +1,15 @@
 //! Objects of the driver that Python threads share, and waiting for them.
 
-use crate::errors::{Failure, closed, forked};
+use crate::errors::{Failure, closed, forked, lent};
 use crate::process::{detached, ends, generation, lock};
 use pyo3::exceptions::PySystemExit;
 use pyo3::prelude::*;
 use std::collections::BTreeMap;
 use std::ops::{Deref, DerefMut};
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, TryLockError, Weak};
-use std::thread::sleep;
+use std::thread::{self, ThreadId, sleep};
 use std::time::{Duration, Instant};
 
 /// Maximum time between two checks for signals.
@@ -23,6 +24,8 @@ pub struct Slot<T: Send + 'static> {
     object: Mutex<Option<T>>,
     /// Number of threads that try to lock it.
     contenders: AtomicUsize,
+    /// The thread in which a call on the object runs Python code.
+    lent_to: Mutex<Option<ThreadId>>,
     generation: u64,
     /// What it is, in messages.
     what: &'static str,
@@ -48,7 +51,7 @@ impl<T> DerefMut for Locked<'_, T> {
 impl<T: Send> Slot<T> {
     pub fn new(what: &'static str, object: T) -> Self {
         let (object, contenders) = (Mutex::new(Some(object)), AtomicUsize::new(0));
-        Self { object, contenders, generation: generation(), what }
+        Self { object, contenders, lent_to: Mutex::new(None), generation: generation(), what }
     }
 
     pub fn is_forked(&self) -> bool {
@@ -74,13 +77,34 @@ impl<T: Send> Slot<T> {
         self.check_process()?;
         let guard = match self.try_lock() {
             Some(guard) => guard,
-            None => self.lock_contended(py)?,
+            None => self.lock_contended(py, true)?,
         };
+        self.locked(guard)
+    }
+
+    /// As `lock`, in a call that has locked another object: no signal handler, which might use that object, runs while it waits.
+    #[inline]
+    pub fn lock_too(&self, py: Python<'_>) -> Result<Locked<'_, T>, Failure> {
+        self.check_process()?;
+        let guard = match self.try_lock() {
+            Some(guard) => guard,
+            None => self.lock_contended(py, false)?,
+        };
+        self.locked(guard)
+    }
+
+    #[inline]
+    fn locked<'a>(&self, guard: MutexGuard<'a, Option<T>>) -> Result<Locked<'a, T>, Failure> {
         if guard.is_some() { Ok(Locked(guard)) } else { Err(closed(self.what)) }
     }
 
     #[cold]
-    fn lock_contended(&self, py: Python<'_>) -> Result<MutexGuard<'_, Option<T>>, Failure> {
+    fn lock_contended(
+        &self,
+        py: Python<'_>,
+        handles_signals: bool,
+    ) -> Result<MutexGuard<'_, Option<T>>, Failure> {
+        self.check_not_lent()?;
         let _contender = Contender::new(&self.contenders);
         loop {
             let begin = Instant::now();
@@ -89,7 +113,11 @@ impl<T: Send> Slot<T> {
                     sleep(PAUSE);
                 }
             });
-            check_signals(py)?;
+            if handles_signals {
+                check_signals(py)?;
+                // A handler may fork.
+                self.check_process()?;
+            }
             if let Some(guard) = self.try_lock() {
                 return Ok(guard);
             }
@@ -108,6 +136,42 @@ impl<T: Send> Slot<T> {
             Some(object) => body(object),
             None => Err(closed(self.what)),
         })
+    }
+
+    /// As `with`, for a function that calls the given one repeatedly, which calls `help`. An exception of `help` is returned after the
+    /// function has ended. Calls of `help` on this object fail.
+    pub fn with_help<R: Send>(
+        &self,
+        py: Python<'_>,
+        help: Option<Py<PyAny>>,
+        body: impl FnOnce(&mut T, &mut dyn FnMut()) -> Result<R, Failure> + Send,
+    ) -> Result<R, Failure> {
+        let mut raised = None;
+        let mut call = || {
+            let Some(help) = help.as_ref().filter(|_| raised.is_none()) else { return };
+            raised = Python::try_attach(|py| help.call0(py).err()).flatten();
+            if self.is_forked() {
+                // A forked process does not have the card.
+                resume_unwind(Box::new(()));
+            }
+        };
+        let result = self.with(py, |object| {
+            *lock(&self.lent_to) = Some(thread::current().id());
+            let result = catch_unwind(AssertUnwindSafe(|| body(object, &mut call)));
+            *lock(&self.lent_to) = None;
+            match result {
+                Err(_) if self.is_forked() => Err(forked(self.what)),
+                result => result.unwrap_or_else(|panic| resume_unwind(panic)),
+            }
+        });
+        match raised {
+            Some(error) => Err(error.into()),
+            None => result,
+        }
+    }
+
+    fn check_not_lent(&self) -> Result<(), Failure> {
+        if *lock(&self.lent_to) == Some(thread::current().id()) { Err(lent(self.what)) } else { Ok(()) }
     }
 
     /// Waits for at most `limit`, with the GIL released. `step` waits for a given time and returns a result if there is one; `expired`
@@ -134,6 +198,8 @@ impl<T: Send> Slot<T> {
                 return Ok(result);
             }
             check_signals(py)?;
+            // A handler may fork.
+            self.check_process()?;
             if left.is_zero() {
                 return self.with(py, |object| expired(object, limit));
             }
@@ -180,6 +246,7 @@ impl<T: Send> Slot<T> {
         if self.is_forked() {
             return Ok(());
         }
+        self.check_not_lent()?;
         let _contender = Contender::new(&self.contenders);
         detached(py, || {
             let object = lock(&self.object).take();
@@ -236,10 +303,19 @@ pub fn check_signals(py: Python<'_>) -> Result<(), Failure> {
 pub trait Close: Send + Sync {
     /// Closes the object. Called with the GIL released.
     fn close_with_card(&self);
+
+    /// Returns whether it is memory, which transfers of other objects may use.
+    fn is_memory(&self) -> bool {
+        false
+    }
 }
 
 impl<T: Send> Close for Slot<T> {
     fn close_with_card(&self) {
+        // The call that runs Python code, which closes the card, still uses it. It is closed when it is dropped.
+        if self.check_not_lent().is_err() {
+            return;
+        }
         let _contender = Contender::new(&self.contenders);
         let object = lock(&self.object).take();
         drop(object);
@@ -262,9 +338,10 @@ impl Children {
     /// Closes all objects. Called with the GIL released.
     pub fn close_all(&self) {
         let children = std::mem::take(&mut *lock(&self.objects));
-        for child in children.into_values().filter_map(|child| child.upgrade()) {
-            child.close_with_card();
-        }
+        let mut children: Vec<_> = children.into_values().filter_map(|child| child.upgrade()).collect();
+        // Channels first: memory of a Python object is released only when no transfer uses it.
+        children.sort_by_key(|child| child.is_memory());
+        children.iter().for_each(|child| child.close_with_card());
     }
 
     fn remove(&self, number: u64) {

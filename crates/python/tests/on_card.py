@@ -97,6 +97,43 @@ def children(card: xdma.Card) -> None:
     check(view[0] == 1, "the parent's memory is unchanged")
 
 
+def registered_in_flight(card: xdma.Card) -> None:
+    array = bytearray(1 << 20)
+    with card.h2c() as h2c:
+        # Nothing but the transfer keeps the buffer.
+        h2c.submit(card.register(array, xdma.H2C))
+        h2c.settle()
+        check((h2c.latency(1) or 0) > 0, "latencies are sampled")
+        card.register(bytearray(4096), xdma.H2C).close()
+        array.append(1)
+        h2c.submit(card.register(array, xdma.H2C))
+        h2c.stop()
+        h2c.recover(lambda: None)
+        h2c.transfer(card.allocate(64, xdma.H2C))
+
+
+def forks_in_a_wait(card: xdma.Card) -> None:
+    if not card.info.interrupts:
+        return
+    parent, child = os.getpid(), 0
+
+    def fork(*_: object) -> None:
+        nonlocal child
+        child = os.fork()
+
+    signal.signal(signal.SIGUSR1, fork)
+    with card.user_interrupt(2) as interrupt:
+        timer = threading.Timer(0.1, os.kill, (parent, signal.SIGUSR1))
+        timer.start()
+        try:
+            interrupt.wait(1)
+        except xdma.ForkedError:
+            os._exit(0)
+        check(os.getpid() == parent, "a wait ends in a forked process")
+        timer.join()
+    check(os.waitpid(child, 0)[1] == 0, "a process forked in a wait leaves the card alone")
+
+
 def main() -> None:
     # Twice, since closing leaves the card usable.
     for _ in range(2):
@@ -108,6 +145,8 @@ def main() -> None:
             asyncio.run(loop(card))
             interrupts(card)
             children(card)
+            registered_in_flight(card)
+            forks_in_a_wait(card)
         check(card.closed, "the card is closed")
     print(f"done on {sys.argv[1]}")
 

@@ -4,6 +4,7 @@ import asyncio
 import gc
 import os
 import threading
+import time
 
 import pytest
 
@@ -144,5 +145,25 @@ def test_misuse_of_coroutines(card: xdma.Card) -> None:
             coroutine = channel.transfer_async(buffer)
         with pytest.raises(xdma.ClosedError):
             await coroutine
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("what", ["interrupt", "receiver", "hybrid", "spin"])
+def test_closing_the_card_ends_tasks_that_wait(what: str) -> None:
+    async def main() -> None:
+        with xdma.Card.emulate(logic="loopback", idle_limit=1) as card:
+            if what == "interrupt":
+                task: asyncio.Task[object] = asyncio.create_task(card.user_interrupt(1).wait_async(60))
+            elif what == "receiver":
+                task = asyncio.create_task(card.receiver().receive_async(60))
+            else:
+                sender = card.sender(wait="hybrid" if what == "hybrid" else "spin")
+                task = asyncio.create_task(sender.transfer_async(card.allocate(1 << 22, xdma.H2C), timeout=60))
+            await asyncio.sleep(0.1)
+        begin = time.monotonic()
+        with pytest.raises(xdma.ClosedError):
+            await task
+        assert time.monotonic() - begin < 5
 
     asyncio.run(main())

@@ -1,6 +1,9 @@
 from __future__ import annotations
 
+import array
+import ctypes
 import gc
+import mmap
 
 import numpy
 import pytest
@@ -165,3 +168,60 @@ def test_a_buffer_in_flight_is_neither_read_nor_written(
         array.extend(b"x")
         channel.submit(card.allocate(1 << 24, xdma.H2C))
         assert len(receiver.receive()) == 1 << 24
+
+
+def test_objects_with_references_are_not_registered(card: xdma.Card) -> None:
+    # A card that wrote them would make the interpreter crash.
+    record = numpy.zeros(10, dtype=[("Object", "u8"), ("o", object)])
+    for array in (numpy.array([object()] * 10), record):
+        for direction in (xdma.H2C, xdma.C2H):
+            with pytest.raises(xdma.ArgumentError, match="references"):
+                card.register(array, direction)
+    with pytest.raises(xdma.ArgumentError, match="references"):
+        card.register((ctypes.py_object * 10)(), xdma.C2H)
+    card.register(numpy.zeros(10, dtype=[("Object", "u8"), ("O", "u1")]), xdma.C2H).close()
+
+
+def test_objects_of_ctypes_and_the_standard_library(card: xdma.Card) -> None:
+    sources = [(ctypes.c_uint32 * 1024)(*range(1024)), array.array("I", range(1024)), mmap.mmap(-1, 4096)]
+    sources[2][:] = bytes(sources[1])
+    with card.h2c() as h2c, card.c2h() as c2h:
+        for source in sources:
+            sink = (ctypes.c_char * 4096)()
+            with card.register(source, xdma.H2C) as sent, card.register(sink, xdma.C2H) as received:
+                h2c.transfer(sent)
+                c2h.transfer(received)
+                received.sync()
+            assert bytes(sink) == bytes(sources[1])
+            buffer = card.allocate(4096, xdma.H2C)
+            buffer.write(source)
+            assert buffer.read() == bytes(sink)
+
+
+@pytest.mark.parametrize("channel_first", [True, False])
+def test_objects_in_flight_are_released_with_the_card(channel_first: bool) -> None:
+    array = bytearray(1 << 22)
+    with xdma.Card.emulate(logic="loopback", idle_limit=1) as card:
+        if channel_first:
+            channel, buffer = card.sender(), card.register(array, xdma.H2C)
+        else:
+            buffer, channel = card.register(array, xdma.H2C), card.sender()
+        for _ in range(3):
+            channel.submit(buffer)
+        assert buffer.in_flight
+    array.append(1)
+
+
+def test_an_object_dropped_in_flight_is_released_later(streams: xdma.Card) -> None:
+    array = bytearray(1 << 22)
+    with streams.sender() as sender:
+        ticket = sender.submit(streams.register(array, xdma.H2C))
+        gc.collect()
+        with pytest.raises(BufferError):
+            array.append(1)
+        with streams.receiver(max_posted=128) as receiver:
+            assert len(receiver.receive()) == len(array)
+            receiver.set_max_posted(0)
+        sender.wait(ticket)
+        streams.register(bytearray(64), xdma.H2C)
+        array.append(1)

@@ -223,3 +223,73 @@ def test_an_engine_that_hangs_keeps_its_memory(stuck: Stuck) -> None:
     assert channel.closed and card.quarantined_bytes >= len(buffer)
     with pytest.raises(xdma.ArgumentError, match="may still access"):
         buffer.read()
+
+
+def test_work_settles(card: xdma.Card, stuck: Stuck) -> None:
+    buffer = card.allocate(1 << 20, xdma.H2C)
+    with card.h2c() as channel:
+        channel.settle()
+        for _ in range(5):
+            channel.submit(buffer)
+        channel.settle()
+        assert channel.in_flight == 0
+        with pytest.raises(xdma.ArgumentError):
+            channel.settle(-1)
+    with pytest.raises(xdma.ClosedError):
+        channel.settle()
+    _, sender, large = stuck
+    sender.submit(large)
+    with pytest.raises(xdma.TimeoutError, match="200ms"):
+        sender.settle(0.2)
+
+
+def test_latencies_are_sampled(card: xdma.Card) -> None:
+    buffer = card.allocate(64, xdma.H2C)
+    with card.h2c() as channel:
+        assert channel.latency(0.5) is None
+        for _ in range(200):
+            channel.transfer(buffer)
+        median, last = channel.latency(0.5), channel.latency(1)
+        assert median is not None and last is not None and 0 < median <= last < 5
+        for share in (-0.1, 1.1, float("nan")):
+            with pytest.raises(xdma.ArgumentError, match="share"):
+                channel.latency(share)
+
+
+def test_a_recovery_with_help(stuck: Stuck) -> None:
+    card, channel, buffer = stuck
+    channel.submit(buffer)
+    time.sleep(0.1)
+    receivers = []
+
+    def drain() -> None:
+        """Accepts the data for which the engine waits."""
+        if receivers:
+            return
+        for call in (channel.recover, channel.check, channel.stop, channel.close, lambda: channel.in_flight):
+            with pytest.raises(xdma.BusyError, match="in use by the call"):
+                call()
+        receivers.append(card.receiver(max_posted=64))
+
+    with pytest.raises(xdma.HungError):
+        channel.recover()
+    channel.recover(drain)
+    with receivers[0] as receiver:
+        ticket = channel.submit(buffer, size=64)
+        assert len(list(receiver.packets(idle=0.5))) >= 1
+        channel.wait(ticket)
+        receiver.recover(lambda: None)
+        receiver.set_max_posted(0)
+
+
+def test_help_that_raises_or_closes(stuck: Stuck) -> None:
+    card, channel, buffer = stuck
+    channel.submit(buffer)
+    time.sleep(0.1)
+    with pytest.raises(ZeroDivisionError):
+        channel.recover(lambda: 1 / 0)
+    with pytest.raises(TypeError):
+        channel.recover(5)  # type: ignore[arg-type]
+    with pytest.raises(xdma.HungError):
+        channel.recover(card.close)
+    assert card.closed

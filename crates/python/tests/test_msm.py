@@ -140,3 +140,19 @@ def test_numbers() -> None:
     ):
         with pytest.raises(ValueError):
             call()
+
+
+def test_a_sum_whose_wait_ends_early_is_not_lost(msm_card: xdma.Card) -> None:
+    with msm_card.msm() as msm:
+        assert msm.last_ticket is None
+        msm.set_label(2**32 - 1)
+        with pytest.raises(xdma.TimeoutError):
+            msm.compute(bytes(64 << 12), bytes(32 << 12), timeout=0)
+        ticket = msm.last_ticket
+        assert ticket is not None and msm.wait(ticket).label == 2**32 - 1
+        assert msm.compute(bytes(64), bytes(32)).label == 0
+        for label in (-1, 2**32):
+            with pytest.raises(OverflowError):
+                msm.set_label(label)
+    with pytest.raises(xdma.ClosedError):
+        msm.last_ticket

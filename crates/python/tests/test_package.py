@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import builtins
+import copy
 import inspect
 import pickle
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import conftest
@@ -49,7 +51,7 @@ def test_exceptions_have_cause_remedy_and_advice() -> None:
 @pytest.mark.unrecorded
 def test_the_types_match(tmp_path: Path) -> None:
     allowed = Path(__file__).with_name("stubtest.txt")
-    command = [sys.executable, "-m", "mypy.stubtest", "xdma", "--allowlist", str(allowed)]
+    command = [sys.executable, "-m", "mypy.stubtest", "xdma", "--allowlist", str(allowed), "--ignore-unused-allowlist"]
     result = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
     assert result.returncode == 0, result.stdout
     program = tmp_path / "program.py"
@@ -84,3 +86,37 @@ def test_every_function_has_a_test_of_success_and_of_misuse(request: pytest.Fixt
     harmless = {name for name in functions if name.endswith(".close")} | {"MsmResult.affine"}
     assert sorted(set(functions) - conftest.SUCCESS) == []
     assert sorted(set(functions) - conftest.MISUSE - harmless) == []
+
+
+def test_directions_are_copied_and_pickled() -> None:
+    for direction in (xdma.H2C, xdma.C2H):
+        for same in (copy.copy(direction), copy.deepcopy({1: direction})[1], pickle.loads(pickle.dumps(direction))):
+            assert same is getattr(xdma, "H2C" if direction == xdma.H2C else "C2H")
+    assert str(xdma.H2C.__reduce__()) == "H2C"
+    with pytest.raises(TypeError):
+        xdma.H2C.__reduce__(1)  # type: ignore[call-arg]
+
+
+def test_the_log(run: Callable[..., subprocess.CompletedProcess[str]]) -> None:
+    result = run(
+        """
+import xdma
+def use():
+    with xdma.Card.emulate(logic="memory") as card, card.h2c() as channel:
+        channel.transfer(card.allocate(64, xdma.H2C))
+use()
+xdma.log("debug")
+use()
+xdma.log("off")
+use()
+for level in ("all", "", "5", "WARN"):
+    try:
+        xdma.log(level)
+    except xdma.ArgumentError as error:
+        assert "trace" in str(error)
+    else:
+        raise AssertionError(level)
+print("done")
+"""
+    )
+    assert result.stdout == "done\n" and result.stderr.count("channel opened") == 1, result

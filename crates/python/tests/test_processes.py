@@ -7,6 +7,8 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import xdma
+
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
 
 FORK = """
@@ -158,3 +160,38 @@ def test_a_program_uses_a_card_by_name(tmp_path: Path) -> None:
     command = [sys.executable, "-X", "faulthandler", str(ROOT / "crates/python/tests/on_card.py"), "memory.toml"]
     result = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, timeout=100)
     assert result.returncode == 0 and result.stdout == "done on memory.toml\n", result
+
+
+def test_a_signal_handler_forks_during_a_wait(run: Run) -> None:
+    result = run(
+        """
+import os, signal, threading, xdma
+card = xdma.Card.emulate(logic="loopback", idle_limit=1)
+channel, buffer = card.sender(), card.allocate(1 << 22, xdma.H2C)
+interrupt, receiver, ticket = card.user_interrupt(0), card.receiver(1), channel.submit(buffer)
+parent, child = os.getpid(), 0
+def fork(*_):
+    global child
+    child = os.fork()
+signal.signal(signal.SIGUSR1, fork)
+for call in (lambda: channel.wait(ticket, 0.5), lambda: interrupt.wait(0.5), lambda: receiver.receive(0.5), lambda: channel.recover(fork)):
+    timer = threading.Timer(0.1, os.kill, (parent, signal.SIGUSR1))
+    timer.start()
+    try:
+        ended = repr(call())
+    except xdma.Error as error:
+        ended = type(error).__name__
+    if os.getpid() != parent:
+        os._exit(0 if ended == "ForkedError" else 1)
+    timer.join()
+    print(ended, os.waitpid(child, 0)[1])
+"""
+    )
+    assert result.stdout == "TimeoutError 0\n0 0\nTimeoutError 0\nHungError 0\n", result
+
+
+def test_the_function_for_forked_processes_does_nothing_in_others(card: xdma.Card) -> None:
+    view = memoryview(card.allocate(64, xdma.H2C))
+    view[0] = 7
+    xdma._after_fork()
+    assert view[0] == 7 and not card.closed

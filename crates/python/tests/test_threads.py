@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import subprocess
 import threading
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -65,3 +67,35 @@ def test_threads_open_and_close_cards() -> None:
 
     with ThreadPoolExecutor(4) as pool:
         list(pool.map(work, range(4)))
+
+
+def test_a_signal_handler_uses_an_object_that_a_call_has_locked(run: Callable[..., subprocess.CompletedProcess[str]]) -> None:
+    result = run(
+        """
+import signal, threading, time, xdma
+card = xdma.Card.emulate()
+msm, points, scalars = card.msm(), card.points(bytes(64 << 14)), card.scalars(bytes(32 << 14))
+stop = threading.Event()
+def check():
+    while not stop.is_set():
+        points.check()
+thread = threading.Thread(target=check, daemon=True)
+thread.start()
+calls = 0
+def handler(*_):
+    global calls
+    calls += 1
+    assert msm.in_flight == 0
+signal.signal(signal.SIGALRM, handler)
+signal.setitimer(signal.ITIMER_REAL, 0.02, 0.02)
+end = time.monotonic() + 2
+while time.monotonic() < end:
+    # Waits for `points` while it has locked `msm`.
+    msm.prepare(points, scalars)
+signal.setitimer(signal.ITIMER_REAL, 0)
+stop.set(), thread.join()
+print("done" if calls > 3 else calls)
+""",
+        timeout=40,
+    )
+    assert result.stdout == "done\n" and result.returncode == 0, result

@@ -50,7 +50,10 @@ impl Bench {
     pub fn new(options: EmulatorOptions, design: Design) -> Self {
         let Some(mut control) = control() else {
             let options = EmulatorOptions { card: like(options.card), ..options };
+            #[cfg(not(feature = "rtl-dma"))]
             let card = EmulatedCard::start(options, design.build());
+            #[cfg(feature = "rtl-dma")]
+            let card = EmulatedCard::start_rtl_dma(options, design.build());
             return Self { location: Location::Local(card.expect("an emulated card can be started")) };
         };
         let served = control.options().expect("the card responds").card;

@@ -1,5 +1,9 @@
 //! Random transfers on all channels.
 
+#[path = "../benches/cycles/chains.rs"]
+mod chains;
+
+use chains::Case;
 use rand::rngs::StdRng;
 use rand::{Rng, RngExt, SeedableRng};
 use xdma_rtl_dma::{Engine, Transfer};
@@ -76,4 +80,20 @@ fn random_transfers_on_all_channels_at_once() {
             }
         }
     }
+}
+
+/// At least 90 % of the width of the data path, or of the bytes in flight by the latency.
+#[test]
+fn chains_reach_90_percent_of_the_limit() {
+    for (latency, reads, code) in [(250, 64, 2), (500, 32, 1)] {
+        let case = Case { latency, reads, code, count: 256, len: 4096 };
+        let (h2c, c2h) = (case.rates(&[true])[0], case.rates(&[false])[0]);
+        assert!(h2c >= 0.9 * case.limit(), "H2C: {h2c} bytes a cycle, {} is the limit", case.limit());
+        assert!(c2h >= 0.9 * 64.0, "C2H: {c2h} bytes a cycle");
+        let both = case.rates(&[true, false]);
+        assert!(both[0] >= 0.9 * case.limit() && both[1] >= 0.9 * 64.0, "{both:?} bytes a cycle at once");
+    }
+    // Descriptors of 512 bytes, which the blocks of 64 feed.
+    let small = Case { latency: 500, reads: 64, code: 2, count: 1024, len: 512 };
+    assert!(small.rates(&[true])[0] >= 0.75 * 64.0, "{:?}", small.rates(&[true]));
 }

@@ -50,15 +50,24 @@ module dma_align #(
   logic spilling;
 
   wire take = s_valid && s_ready;
-  wire [2*DATA_W-1:0] doubled = {s_data, s_data} << {s_rotate, 3'b000};
-  wire [DATA_W-1:0] low_lanes = ~({DATA_W{1'b1}} << {rotate, 3'b000});
+  wire [STRB_W-1:0] high_lanes = {STRB_W{1'b1}} << rotate;
+
+  // In stages, one for each bit of the number of lanes.
+  logic [DATA_W-1:0] rotated, merged;
+  integer i;
+  always_comb begin
+    rotated = s_data;
+    for (i = 0; i < S; i = i + 1)
+    if (s_rotate[i]) rotated = (rotated << (8 << i)) | (rotated >> (DATA_W - (8 << i)));
+    for (i = 0; i < STRB_W; i = i + 1) merged[8*i+:8] = high_lanes[i] ? turned[8*i+:8] : held[8*i+:8];
+  end
 
   assign s_ready = !(valid && spills);
   assign quiet   = !valid && !spilling && !m_valid;
 
   always_ff @(posedge clk) begin
     if (take) begin
-      turned <= doubled[2*DATA_W-1:DATA_W];
+      turned <= rotated;
       rotate <= s_rotate;
       resp <= s_resp;
       opens <= s_first;
@@ -69,7 +78,7 @@ module dma_align #(
       held <= turned;
       held_resp <= resp;
     end
-    m_data <= (held & low_lanes) | (turned & ~low_lanes);
+    m_data <= merged;
     m_resp <= (spilling || (!opens && !resp[1])) ? held_resp : resp;
     if (!rst_n) begin
       valid <= 1'b0;
@@ -81,8 +90,6 @@ module dma_align #(
       m_valid <= spilling || (valid && !ends_short);
     end
   end
-
-  wire unused = &{1'b0, doubled[DATA_W-1:0]};
 endmodule
 
 `default_nettype wire

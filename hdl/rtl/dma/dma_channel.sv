@@ -10,12 +10,18 @@ module dma_channel #(
     // 1: H2C. 0: C2H.
     parameter bit TO_CARD = 1'b1,
     parameter int ADDR_W = 64,
+    // Bits in a beat of payload. Those of descriptors have 512.
+    parameter int DATA_W = 512,
     // Requests and bursts under way.
     parameter int READS = 64,
     parameter int WRITES = 32,
+    // Beats per burst.
+    parameter int BURST = 64,
     // Beats of payload in the buffer.
     parameter int BUFFER = 1024,
-    localparam int DATA_W = 512,
+    // Descriptors per request, and beats of them in the buffer.
+    parameter int FETCH = 64,
+    parameter int FETCH_BEATS = 64,
     localparam int STRB_W = DATA_W / 8
 ) (
     input wire clk,
@@ -39,7 +45,7 @@ module dma_channel #(
     input  wire               read_dead,
     input  wire               write_dead,
     // To the registers.
-    output logic [       4:0] requested,
+    output logic [       6:0] requested,
     output logic [      31:0] count,
     output logic [      23:0] raised,
     output logic              running,
@@ -63,7 +69,7 @@ module dma_channel #(
     input  wire               d_arready,
     input  wire               d_rvalid,
     output logic              d_rready,
-    input  wire  [DATA_W-1:0] f_rdata,
+    input  wire  [     511:0] f_rdata,
     input  wire  [       1:0] f_rresp,
     input  wire               f_rlast,
     input  wire  [DATA_W-1:0] d_rdata,
@@ -92,7 +98,7 @@ module dma_channel #(
     input  wire               b_wready,
     input  wire               b_bvalid
 );
-  `PARAMETER_CHECK(dma_channel_BUFFER, BUFFER >= 128, "dma_channel: BUFFER must be at least 128")
+  `PARAMETER_CHECK(dma_channel_BUFFER, BUFFER >= 2 * BURST, "dma_channel: BUFFER must be at least twice BURST")
 
   localparam int S = $clog2(STRB_W);
   localparam int LEN_W = dma_pkg::LEN_W;
@@ -133,14 +139,15 @@ module dma_channel #(
   logic [LEN_W-1:0] length;
   logic stop, completed, bad, fetch_failed, descriptor_valid, descriptor_ready;
   dma_fetch #(
-      .ADDR_W(ADDR_W)
+      .ADDR_W(ADDR_W),
+      .FETCH (FETCH),
+      .BEATS (FETCH_BEATS)
   ) u_fetch (
       .clk,
       .rst_n,
       .start,
       .first,
       .first_adjacent,
-      .size,
       .permitted,
       .allowance,
       .requested,
@@ -280,6 +287,7 @@ module dma_channel #(
       .DATA_W(DATA_W),
       .ADDR_W(ADDR_W),
       .LEN_W (LEN_W),
+      .BURST (BURST),
       .WRITES(WRITES),
       .BUFFER(BUFFER),
       .TAG_W (TAG_W)

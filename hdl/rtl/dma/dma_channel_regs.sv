@@ -33,7 +33,7 @@ module dma_channel_regs #(
     output logic        errors,
     output logic        permitted,
     output logic [ 9:0] allowance,
-    input  wire  [ 4:0] requested,
+    input  wire  [ 6:0] requested,
     input  wire  [31:0] count,
     input  wire  [23:0] raised,
     input  wire         running,

@@ -215,7 +215,7 @@ module dma_engine #(
       logic [5:0] first_adjacent;
       logic [23:0] logged, raised;
       logic [9:0] allowance;
-      logic [4:0] requested;
+      logic [6:0] requested;
       logic [31:0] count;
       wire [3:0] target = TO_CARD ? xdma_regs_pkg::TARGET_H2C : xdma_regs_pkg::TARGET_C2H;
       wire [3:0] sgdma_target = TO_CARD ? xdma_regs_pkg::TARGET_H2C_SGDMA : xdma_regs_pkg::TARGET_C2H_SGDMA;

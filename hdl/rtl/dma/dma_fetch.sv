@@ -3,14 +3,16 @@
 `include "parameter_check.svh"
 
 // The descriptor fetch of a channel. It reads adjacent descriptors in one request, and ahead of their use as far as the buffer and
-// the credits permit. The next request continues from the last descriptor fetched. Requests end at multiples of their size and
-// therefore never cross 4 KiB.
+// the credits permit. The next request continues from the last descriptor fetched. No request crosses 4 KiB. Its size is not
+// limited to that of payload requests: a bridge splits bursts.
 //
 // After a descriptor with Stop, one without the magic number, or a failed request, nothing follows.
 module dma_fetch #(
     parameter int ADDR_W = 64,
-    // Beats of two descriptors in the buffer.
-    parameter int BEATS = 32,
+    // Descriptors per request. A block has at most 64.
+    parameter int FETCH = 64,
+    // Beats of two descriptors in the buffer. With room for two requests, the second is under way while the first is used.
+    parameter int BEATS = 64,
     localparam int DATA_W = 512,
     localparam int LEN_W = 28
 ) (
@@ -21,13 +23,11 @@ module dma_fetch #(
     input  wire               start,
     input  wire  [ADDR_W-1:0] first,
     input  wire  [       5:0] first_adjacent,
-    // Beats per request: 2, 4 or 8.
-    input  wire  [       1:0] size,
     // Software permits requests, for at most `allowance` descriptors.
     input  wire               permitted,
     input  wire  [       9:0] allowance,
     // The number of descriptors requested in this cycle.
-    output logic [       4:0] requested,
+    output logic [       6:0] requested,
     // No further request is sent, and the buffer is emptied.
     input  wire               halt,
     // No request is under way.
@@ -55,7 +55,8 @@ module dma_fetch #(
     input  wire               m_ready
 );
   `PARAMETER_CHECK(dma_fetch_ADDR_W, ADDR_W >= 32 && ADDR_W <= 64, "dma_fetch: ADDR_W must be 32 to 64")
-  `PARAMETER_CHECK(dma_fetch_BEATS, BEATS >= 8, "dma_fetch: BEATS must be at least 8")
+  `PARAMETER_CHECK(dma_fetch_FETCH, FETCH >= 1 && FETCH <= 64, "dma_fetch: FETCH must be 1 to 64")
+  `PARAMETER_CHECK(dma_fetch_BEATS, BEATS >= FETCH / 2 + 1, "dma_fetch: BEATS must be at least FETCH / 2 + 1")
 
   localparam int BW = $clog2(BEATS + 1);
   // Words of a descriptor.
@@ -67,16 +68,17 @@ module dma_fetch #(
   logic running, waiting;  // not ended; a request is under way
   logic [BW-1:0] free;  // beats of the buffer
 
-  // Descriptors up to the next multiple of the request size: 4, 8 or 16.
-  wire [4:0] limit = 5'd4 << size;
-  wire [4:0] to_end = limit - (next[4:0] & (limit - 1'b1));
-  wire [4:0] in_block = (adjacent >= {1'b0, to_end}) ? to_end : adjacent[4:0] + 1'b1;
-  wire [4:0] count = (10'(in_block) <= allowance) ? in_block : allowance[4:0];
-  wire [4:0] last_lane = {4'd0, next[0]} + count - 1'b1;
-  wire [3:0] beats = last_lane[4:1] + 1'b1;
+  // The rest of the block, in this page.
+  wire [6:0] in_block = {1'b0, adjacent} + 1'b1;
+  wire [7:0] to_end = 8'd128 - {1'b0, next[6:0]};
+  wire [6:0] in_page = (8'(in_block) > to_end) ? to_end[6:0] : in_block;
+  wire [6:0] at_most = (in_page > 7'(FETCH)) ? 7'(FETCH) : in_page;
+  wire [6:0] count = (10'(at_most) > allowance) ? allowance[6:0] : at_most;
+  wire [6:0] last_lane = {6'd0, next[0]} + count - 1'b1;
+  wire [5:0] beats = last_lane[6:1] + 1'b1;
 
   logic request;
-  logic [4:0] left;  // descriptors of the request that have not arrived
+  logic [6:0] left;  // descriptors of the request that have not arrived
   logic upper;  // the next one is in the upper half of its beat
   wire send = running && !waiting && !request && permitted && !halt && !start && free >= BW'(beats);
   wire take = rvalid && waiting;
@@ -84,7 +86,7 @@ module dma_fetch #(
 
   // The descriptors of a beat that are part of the request. Those after the end of the list are dropped.
   wire lower_here = !upper;
-  wire upper_here = upper || left > 5'd1;
+  wire upper_here = upper || left > 7'd1;
   wire [255:0] lower_half = rdata[255:0];
   wire [255:0] upper_half = rdata[511:256];
   wire failed = rresp[1];
@@ -108,7 +110,7 @@ module dma_fetch #(
     if (start) {next, adjacent} <= {first[ADDR_W-1:5], first_adjacent};
     else if (push) {next, adjacent} <= {last_half[NEXT+5+:ADDR_W-5], last_half[CONTROL+8+:6]};
     if (send) {left, upper} <= {count, next[0]};
-    else if (take) {left, upper} <= {left - 5'(lower_here) - 5'(upper_here), 1'b0};
+    else if (take) {left, upper} <= {left - 7'(lower_here) - 7'(upper_here), 1'b0};
     if (!rst_n) begin
       request <= 1'b0;
       waiting <= 1'b0;

@@ -5,17 +5,20 @@ use std::ffi::{CString, c_char, c_int, c_void};
 use std::path::Path;
 use std::ptr::NonNull;
 
-/// A configuration of the design, from `VARIANTS` in `build.rs`.
+/// A configuration of the design, from `build.rs`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Variant {
     /// The intended configuration: C = 13, products of 33 cycles, computed in C.
     Full,
     /// C = 8, products of 12 cycles, computed in C. The reduction is short.
+    #[cfg(feature = "test-designs")]
     Small,
     /// C = 7, an addition every second cycle with six multipliers, FIFOs of 64 scalars and 32 points, a retry queue of 4
     /// additions.
+    #[cfg(feature = "test-designs")]
     Halved,
     /// Like [`Variant::Small`], but every product is simulated.
+    #[cfg(feature = "test-designs")]
     Pure,
     /// The stub core, which computes no MSM, with FIFOs of 1,024 scalars and points.
     Stub,
@@ -63,8 +66,11 @@ impl Variant {
     fn functions(self) -> &'static Functions {
         match self {
             Self::Full => functions!(full),
+            #[cfg(feature = "test-designs")]
             Self::Small => functions!(small),
+            #[cfg(feature = "test-designs")]
             Self::Halved => functions!(halved),
+            #[cfg(feature = "test-designs")]
             Self::Pure => functions!(pure),
             Self::Stub => functions!(stub),
             Self::StubDeep => functions!(stub_deep),

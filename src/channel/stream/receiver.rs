@@ -301,6 +301,11 @@ impl Receiver {
         }
     }
 
+    /// Finds errors that the engine does not report in memory, as [`wait`](Self::wait) does.
+    pub(crate) fn check(&mut self) -> Result<(), ReceiveError> {
+        self.channel.check().map_err(|error| self.after_failure(WaitError::Engine(error)))
+    }
+
     /// As [`wait`](Self::wait), but returns `None` if no buffer was completed within `limit`.
     pub(crate) fn wait_slice(&mut self, limit: Duration) -> Result<Option<Received>, ReceiveError> {
         let ticket = self.oldest()?.ok_or(ReceiveError::NoBuffers)?;

@@ -10,10 +10,10 @@ pub const SUITE: Suite = Suite {
     level: Level::Quick,
     needs: &["cargo-deny"],
     run: |run| {
-        run.check_cargo("deny --offline check licenses sources bans");
+        run.check_cargo("deny --workspace --offline check licenses sources bans");
         // cargo-deny downloads the advisory database.
         if is_reachable("github.com:443") {
-            run.check_cargo("deny check advisories");
+            run.check_cargo("deny --workspace check advisories");
         } else {
             run.tally.skipped.push(
                 "known vulnerabilities: cannot reach github.com, which hosts the advisory database".into(),

@@ -62,15 +62,15 @@ pub const PUBLISH: Suite = Suite {
 
 pub const RTL: Suite = Suite {
     name: "rtl",
-    about: "the simulated design, and the driver, the examples and the feed study on it; the F2 image; with --full also clippy with the feature, and the build with traces",
+    about: "the simulated design, and the driver, the examples and the feed study on it; with --full also the build with traces, and the driver and the emulated card's tests on the DMA engine",
     minutes: 2.5,
     level: Level::Default,
     needs: &["c++", "cargo-clippy", "cc", "verilator"],
     run: |run| {
-        let designs = "--package xdma-rtl --package xdma-rtl-dma";
-        run.check_cargo(&format!("clippy {designs} --features xdma-rtl-dma/f2 --all-targets -- -D warnings"));
+        let designs = "--package xdma-rtl --package xdma-rtl-dma --features xdma-rtl/test-designs";
+        run.check_cargo(&format!("clippy {designs},xdma-rtl-dma/f2 --all-targets -- -D warnings"));
         run.cargo_test(&format!("{designs} --tests"))?;
-        let rtl = format!("{PACKAGES} --features rtl");
+        let rtl = format!("{PACKAGES} --features rtl,xdma-rtl/test-designs");
         // The tests run these examples, and `--test` alone does not build them.
         run.check_cargo(&format!("build {rtl} --example msm --example prove --example feed_study"));
         run.cargo_test(&format!("{rtl} --test rtl --test reports --test f2"))?;
@@ -78,23 +78,25 @@ pub const RTL: Suite = Suite {
         if run.level == Level::Full {
             run.check_cargo(&format!("clippy {rtl} --lib --bins --examples --tests -- -D warnings"));
             run.check_cargo(&format!("check {PACKAGES} --features rtl-trace"));
-            run.check_cargo("clippy --package xdma-emulator --features rtl-dma --lib -- -D warnings");
-            let skip = skips(run, "excluded.txt")?;
-            run.cargo_test(&format!("-p xdma-emulator -F rtl-dma --test conformance -- --exact{skip}"))?;
-            let skip = skips(run, "excluded-f2.txt")?;
+            let engine =
+                "--package xdma-emulator --package xdma-testkit --package xdma-examples --features rtl-dma";
+            run.check_cargo(&format!("clippy {engine} --lib -- -D warnings"));
+            engine_tests(run, "excluded.txt", "xdma-emulator --features rtl-dma --test conformance")?;
+            engine_tests(run, "excluded-driver.txt", "xdma --features xdma-testkit/rtl-dma --test driver")?;
             run.environment.push(("XDMA_LIKE", "f2".into()));
-            run.cargo_test(&format!("-p xdma -F xdma-emulator/rtl-f2 --test driver -- --exact{skip}"))?;
+            engine_tests(run, "excluded-f2.txt", "xdma --features xdma-emulator/rtl-f2 --test driver")?;
         }
         Ok(())
     },
 };
 
-/// Returns the arguments that skip the tests that do not apply to a simulated engine, and prints which these are.
-fn skips(run: &Run, list: &str) -> Result<String> {
+/// Runs tests on the simulated DMA engine, and prints which of them do not apply.
+fn engine_tests(run: &mut Run, list: &str, tests: &str) -> Result<()> {
     let list = fs::read_to_string(run.workspace.root.join("hdl/dma-sim").join(list))?;
-    println!("tests that do not apply to the simulated engine:\n{list}");
-    let tests = list.lines().filter_map(|line| line.split_once(": "));
-    Ok(tests.map(|(test, _)| format!(" --skip {test}")).collect())
+    println!("tests that do not apply to the DMA engine:\n{list}");
+    let skip = |line: &str| Some(format!(" --skip {}", line.split_once(": ")?.0));
+    let skips: String = list.lines().filter_map(skip).collect();
+    run.cargo_test(&format!("--package {tests} -- --exact{skips}"))
 }
 
 pub const MPI: Suite = Suite {

@@ -9,7 +9,7 @@ use std::thread::available_parallelism;
 
 pub const SUITE: Suite = Suite {
     name: "hdl",
-    about: "the MSM design: lint, proofs, cocotb, synthesis; with --full also planted bugs and covers",
+    about: "the MSM design and the DMA engine: lint, proofs, cocotb, synthesis; with --full also planted bugs and covers",
     minutes: 3.0,
     level: Level::Default,
     needs: &["c++", "cc", "iverilog", "make", "python3", packages::LIBPYTHON, packages::VENV, "verilator"],
@@ -46,9 +46,7 @@ fn check_design(run: &mut Run) -> Result<()> {
     let mut check = run.command(python, "");
     check.arg(hdl.join("check.py")).arg("--build").arg(run.workspace.target.join("hdl"));
     check.args(["--jobs", &available_parallelism()?.to_string()]);
-    if run.level == Level::Full {
-        check.arg("--all");
-    }
+    check.args((run.level == Level::Full).then_some("--all"));
     let text = run.count_tests(check)?;
     run.notes.extend(text.lines().filter_map(|line| line.strip_prefix("note: ")).map(String::from));
     Ok(())

@@ -2,7 +2,7 @@
 # Creates the guest's file systems, as archives that the kernel unpacks in sequence:
 #
 #   image.sh small RIG OUT PROGRAM...     busybox, the modules, and programs with the host's libraries
-#   image.sh debian RIG OUT PROGRAM...    the same, with Debian's kmod, udev and systemd
+#   image.sh debian RIG OUT PROGRAM...    the same, with Debian's kmod, udev and systemd, the host's dpkg, and the Debian package /xdma.deb
 #   image.sh programs RIG OUT LIBXDMA MODULE
 #                                         those of dd, fio, Python and numpy that the host has; the C programs of crates/preload; libxdma,
 #                                         from a build of crates/capi, with its test programs; the Python module, whose native part is MODULE
@@ -52,6 +52,15 @@ debian)
         [ -e "$tree/$dir" ] || ln -s "usr/$dir" "$tree/$dir"
     done
     add_common "$@"
+    # The host's release is older than that of the tree, so programs of the host run with the libraries of the tree.
+    package=(/usr/bin/{dpkg,dpkg-deb,dpkg-query,getent,tar} /usr/sbin/{groupadd,ldconfig,start-stop-daemon} /usr/share/dpkg)
+    (cd / && cp -an --parents "${package[@]#/}" "$tree")
+    ldd "${package[@]:0:6}" | grep -o '/[^ :]*\.so[^ :]*' | sort -u | while read -r library; do
+        [ -e "$tree/usr/lib/x86_64-linux-gnu/${library##*/}" ] || cp -L "$library" "$tree/usr/lib/x86_64-linux-gnu"
+    done
+    mkdir -p "$tree"/var/lib/dpkg/{info,updates} && : >"$tree/var/lib/dpkg/status"
+    "$here/../../../packaging/deb.sh" "$tree" "$(dirname "$4")" >/dev/null
+    mv "$tree"/xdma_*.deb "$tree/xdma.deb"
     ;;
 programs)
     paths=(/usr/bin/dd /usr/bin/fio /usr/lib/python3/dist-packages/numpy)

@@ -46,13 +46,13 @@ pub struct Benchmark {
     #[arg(long, value_parser = number::parse, value_delimiter = ',')]
     sizes: Vec<u64>,
     /// Numbers of transfers in flight on each channel; throughput is measured with each [default: 1,2,4,8,16,32].
-    #[arg(long, value_delimiter = ',', value_parser = clap::value_parser!(u8).range(1..=64))]
+    #[arg(long, value_delimiter = ',', value_parser = number::count::<64>)]
     depths: Vec<u8>,
     /// Numbers of channels of each direction; throughput is measured with each [default: 1,2,4, as far as the card has them].
-    #[arg(long, value_delimiter = ',', value_parser = clap::value_parser!(u8).range(1..=4))]
+    #[arg(long, value_delimiter = ',', value_parser = number::count::<4>)]
     channels: Vec<u8>,
     /// Number of transfers in flight on each channel while sizes or channels are varied.
-    #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u8).range(1..=64))]
+    #[arg(long, default_value_t = 4, value_parser = number::count::<64>)]
     depth: u8,
     /// Time to measure each figure [default: 0.4].
     #[arg(long, value_name = "SECONDS", value_parser = number::seconds)]
@@ -240,7 +240,7 @@ fn split(figures: &[Figure]) -> (Vec<results::Latency>, Vec<results::Throughput>
 
 /// Creates a progress bar with the current figure and the remaining time, on standard error if it is a terminal.
 fn progress(steps: u64) -> ProgressBar {
-    let style = ProgressStyle::with_template("{bar:30} {percent:>3} % {eta:>4}  {msg}");
+    let style = ProgressStyle::with_template("{bar:20} {percent:>3} % {eta:>4}  {wide_msg}");
     let bar = ProgressBar::with_draw_target(Some(steps), ProgressDrawTarget::stderr());
     bar.with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
 }

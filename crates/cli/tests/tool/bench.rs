@@ -220,6 +220,7 @@ fn impossible_measurements_are_rejected() {
     run("bench --sizes 2G").bad(2, &["1 byte to 1G"]);
     run("bench --time 0").bad(2, &["not a number of seconds"]);
     run("bench --depths 0").bad(2, &["--depths"]);
+    run("bench --channels 0..1").bad(2, &["`0..1` is not a number from 1 to 4", "1,2,4"]);
     run("bench --channels 5").bad(2, &["--channels"]);
     run("bench --wait never").bad(2, &["spin-then-yield"]);
     run("bench --cpu 4000").bad(1, &["processor 4000", "nproc"]);

@@ -1,5 +1,5 @@
-//! Host memory behind the engine's port. Like the F2 shell, it answers SLVERR where an access is refused, and while bus mastering is
-//! off.
+//! Host memory behind the engine's port. Like the F2 shell, the bridge answers SLVERR while bus mastering is off, and to a read that
+//! the host refuses. A write that the host's IOMMU refuses is lost and gets OKAY, since PCIe writes are posted.
 
 use crate::channel::Shared;
 use crate::guest::Cursor;
@@ -101,25 +101,25 @@ impl HostBus {
     }
 
     fn write(&mut self, port: &Axi) {
-        let write = self.writes.front_mut().expect("the engine sends addresses no later than their data");
-        let (id, address) = (write.id, write.address);
-        write.advance();
+        let mut write = self.writes.pop_front().expect("the engine sends addresses no later than their data");
         let first = port.wstrb.trailing_zeros() as usize;
         let end = (64 - port.wstrb.leading_zeros()) as usize;
         assert_eq!(port.wstrb.count_ones() as usize, end - first, "strobes have no holes");
-        let bytes = &port.wdata[first..end];
+        let (bytes, at) = (&port.wdata[first..end], write.address + first as u64);
         if !self.shared.link.bus_master() {
             self.resp = SLVERR;
-        } else if let Err((iova, reason)) =
-            self.cursor.write(&self.shared.guest, address + first as u64, bytes)
+        } else if !write.refused
+            && let Err((iova, reason)) = self.cursor.write(&self.shared.guest, at, bytes)
         {
-            self.refused(iova, reason, true, id);
-            self.resp = SLVERR;
+            self.refused(iova, reason, true, write.id);
+            write.refused = true;
         }
         if port.wlast != 0 {
-            self.writes.pop_front();
-            self.responses.push_back((id, self.resp));
+            self.responses.push_back((write.id, self.resp));
             self.resp = OKAY;
+        } else {
+            write.advance();
+            self.writes.push_front(write);
         }
     }
 }

@@ -61,6 +61,7 @@ from ._xdma import (
     UserRegisters,
     _after_fork,
     _at_exit,
+    log,
 )
 
 H2C = Direction.H2C
@@ -108,4 +109,5 @@ __all__ = [
     "Ticket",
     "UnsupportedError",
     "UserRegisters",
+    "log",
 ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 from collections.abc import Iterator
 from typing import TypeVar
@@ -15,7 +16,7 @@ T = TypeVar("T")
 SHORTEST_PAUSE = 50e-6
 LONGEST_PAUSE = 1e-3
 LONGEST_SLEEP = 0.01
-"""Bounds the delay that a lost interrupt causes, in seconds."""
+"""Bounds the delay that a lost interrupt, or closing the object, causes, in seconds."""
 
 
 class Pauses:
@@ -25,11 +26,19 @@ class Pauses:
         self._clock = asyncio.get_running_loop().time
         self._end = self._clock() + limit
         self._pause = 0.0
+        self._next_check = self._clock()
 
     @property
     def left(self) -> float:
         """The time until the limit in seconds, 0 or less after it."""
         return self._end - self._clock()
+
+    def is_check_due(self) -> bool:
+        """Returns whether to read the status register, which costs more than a poll."""
+        due = self._clock() >= self._next_check
+        if due:
+            self._next_check = self._clock() + LONGEST_SLEEP
+        return due
 
     async def pause(self) -> None:
         await asyncio.sleep(max(0.0, min(self._pause, self.left)))
@@ -40,7 +49,13 @@ async def readable(descriptor: int, limit: float) -> None:
     """Waits until a descriptor is readable, for at most limit seconds."""
     loop = asyncio.get_running_loop()
     # A loop has one callback for a descriptor, and several tasks can wait for it.
-    own = os.dup(descriptor)
+    try:
+        own = os.dup(descriptor)
+    except OSError as error:
+        if error.errno != errno.EBADF:
+            raise
+        # Another thread has just closed the object, which the caller finds.
+        return
     event = asyncio.Event()
     loop.add_reader(own, event.set)
     try:
@@ -81,12 +96,14 @@ async def interrupt(interrupt: Interrupt, timeout: float) -> int:
         fired = interrupt.take()
         if fired or pauses.left <= 0:
             return fired
-        await readable(interrupt.fileno(), pauses.left)
+        await readable(interrupt.fileno(), min(pauses.left, LONGEST_SLEEP))
 
 
 async def receive(receiver: Receiver, timeout: float) -> bytes:
     pauses = Pauses(timeout)
     while (packet := receiver.poll()) is None:
+        if pauses.is_check_due():
+            receiver._check()
         if pauses.left <= 0:
             receiver._expire(timeout)
         await pauses.pause()
@@ -96,6 +113,8 @@ async def receive(receiver: Receiver, timeout: float) -> bytes:
 async def result(msm: Msm, ticket: JobTicket, timeout: float) -> MsmResult:
     pauses = Pauses(timeout)
     while (found := msm.poll(ticket)) is None:
+        if pauses.is_check_due():
+            msm._check()
         if pauses.left <= 0:
             return msm._expire(ticket, timeout)
         await pauses.pause()

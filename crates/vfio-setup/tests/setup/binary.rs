@@ -1,8 +1,10 @@
 //! The program: exit codes, JSON, text.
 
 use crate::support::{CARD, Tree};
+use clap::Parser;
 use serde_json::Value;
 use std::process::{Command, Output};
+use vfio_setup::cli::{self, Cli};
 use xdma_testkit::schema::{check_output, names};
 
 #[track_caller]
@@ -259,7 +261,21 @@ fn doctor_reports_problems_by_exit_code() {
     assert!(text(&output.stdout).contains("  ok    driver       vfio-pci\n"), "{output:?}");
 }
 
-/// `bind`, `unbind` and `undo` need a host that they may change; the library's tests and those in the VM run them.
+/// The program has no kernel here that would react to its writes, so this calls its functions.
+#[test]
+fn commands_that_change_the_host_conform_to_their_schemas() {
+    let tree = Tree::with_card();
+    for arguments in
+        ["plan", "bind", "bind --hugepages 2M=4", "status", "doctor", "plan --unbind", "unbind", "unbind"]
+    {
+        let cli = Cli::parse_from(["vfio-setup"].into_iter().chain(arguments.split_whitespace()));
+        let outcome =
+            cli::run(&tree.host(), &cli.command).unwrap_or_else(|error| panic!("{arguments}: {error}"));
+        check_output("vfio-setup", arguments, &outcome.json.to_string());
+    }
+    assert!(tree.log().iter().any(|line| line.ends_with("unbind")), "{:?}", tree.log());
+}
+
 #[test]
 fn every_command_has_a_schema_of_its_json() {
     let tree = Tree::with_card();

@@ -168,7 +168,7 @@ fn responses_wait_until_the_master_is_ready() {
     assert_eq!(responses, 4, "one B per complete burst");
 }
 
-/// Needs `cargo test -p xdma-rtl --features trace`. GTKWave can read the file.
+/// Needs `cargo test -p xdma-rtl --features test-designs,trace`. GTKWave can read the file.
 #[cfg(feature = "trace")]
 #[test]
 fn a_trace_is_written() {
