@@ -21,7 +21,7 @@ pub enum Direction {
 
 #[pymethods]
 impl Direction {
-    /// Pickles and copies it as the constant of the package.
+    /// Returns the name of the constant as which the direction is pickled and copied.
     fn __reduce__(&self) -> &'static str {
         match self {
             Self::H2C => "H2C",
@@ -48,7 +48,7 @@ impl From<regs::Direction> for Direction {
     }
 }
 
-/// The longest time that calls accept in seconds, about 30 years.
+/// The longest time that calls accept, in seconds: about 30 years.
 const MAX_SECONDS: f64 = 1e9;
 
 /// Returns a time in seconds as a duration.
@@ -60,7 +60,7 @@ pub fn seconds(name: &str, value: f64) -> Result<Duration, Failure> {
     Err(invalid(format!("`{name}` is {value} seconds; pass a number from 0 to {MAX_SECONDS}")))
 }
 
-/// Returns the range of `size` bytes from `offset` on; up to the end if there is no size.
+/// Returns the range of `size` bytes from `offset` on. Without a size, the range ends with the buffer.
 #[inline]
 pub fn range(offset: u64, size: Option<u64>, len: u64) -> Result<Range<u64>, Failure> {
     let end = match size {

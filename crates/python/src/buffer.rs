@@ -18,13 +18,13 @@ use xdma::unstable::memory::{RawMemory, check_idle, pointer};
 
 /// Memory that a card reads or writes.
 ///
-/// A buffer of Card.allocate supports the buffer protocol without a copy: memoryview(buffer) and
-/// numpy.frombuffer(buffer, dtype) show the memory itself, one dimension of len(buffer) bytes. Views of an H2C buffer are
+/// A buffer from Card.allocate supports the buffer protocol without a copy: memoryview(buffer) and
+/// numpy.frombuffer(buffer, dtype) show the memory itself, as one dimension of len(buffer) bytes. Views of an H2C buffer are
 /// writable; views of a C2H buffer are read-only, since the card writes it.
 ///
 /// While a transfer uses the buffer, the card accesses the memory at the same time as Python code that uses a view. Such a view
-/// shows old or new bytes, and the card reads bytes from before or after a change. It does not crash. Finish the transfer first:
-/// in_flight says whether one uses the buffer. read and write do that check.
+/// shows old or new bytes, and the card reads bytes from before or after a change; nothing crashes. For consistent data, wait until
+/// the transfer is finished: in_flight tells whether one uses the buffer. read and write check this.
 ///
 /// A buffer cannot be closed while it has views. If its card is closed, the views stay valid, and the memory is freed with
 /// the last of them. In a forked process, views show zeros.
@@ -38,19 +38,19 @@ pub struct Inner {
     data: *mut u8,
     len: u64,
     direction: regs::Direction,
-    /// Number of bytes that are staged.
+    /// Number of bytes of a registered object that are staged.
     staged: Option<u64>,
     generation: u64,
 }
 
-// SAFETY: the pointer belongs to the memory in the state, or to the caller's object. All uses are while the GIL is held, or the state
-// is locked.
+// SAFETY: the pointer belongs to the memory in the state, or to the caller's object. It is used only while the GIL is held or
+// the state is locked.
 unsafe impl Send for Inner {}
 // SAFETY: as above.
 unsafe impl Sync for Inner {}
 
 struct State {
-    /// Without memory, the buffer is closed.
+    /// `None` once the buffer is closed.
     memory: Option<Memory>,
     /// Number of views.
     views: usize,
@@ -72,16 +72,17 @@ struct Lent {
     generation: u64,
 }
 
-/// What was dropped while a transfer used it.
+/// Memory that was dropped while a transfer used it.
 static IN_FLIGHT: Mutex<Vec<Lent>> = Mutex::new(Vec::new());
 
-/// Releases objects that were dropped while a transfer used them, if the transfer has ended. Another thread that does so is enough.
+/// Releases objects that were dropped while a transfer used them, if the transfer has ended. Returns at once if another
+/// thread is doing so.
 pub fn release_finished() {
     let Ok(mut all) = IN_FLIGHT.try_lock() else { return };
     let is_finished = |lent: &mut Lent| lent.generation == generation() && lent.raw.release().is_ok();
     let finished: Vec<_> = all.extract_if(.., is_finished).collect();
     drop(all);
-    // Runs Python code.
+    // This may run Python code, so the lock is not held.
     drop(finished);
 }
 
@@ -102,7 +103,7 @@ impl Drop for Registered {
     }
 }
 
-/// A locked buffer, which is open.
+/// An open buffer, locked.
 pub struct Open<'a>(MutexGuard<'a, State>);
 
 impl Open<'_> {
@@ -275,7 +276,7 @@ impl Buffer {
         !self.child.is_forked() && self.open().is_err()
     }
 
-    /// Number of bytes of a registered object that are staged in memory of the driver, which sync copies. 0 for allocated
+    /// Number of bytes of a registered object that are staged in the driver's memory, and that sync copies. 0 for allocated
     /// buffers.
     #[getter]
     fn staged(&self) -> u64 {
@@ -286,7 +287,7 @@ impl Buffer {
         self.child.len as usize
     }
 
-    /// Returns a copy of size bytes from offset on, in bytes; up to the end if size is None.
+    /// Returns a copy of size bytes from byte offset on, or of all bytes from there on if size is None.
     ///
     /// Raises BusyError while a transfer uses the buffer.
     #[pyo3(signature = (offset=0, size=None))]
@@ -306,7 +307,7 @@ impl Buffer {
         Ok(copied?)
     }
 
-    /// Copies data, any contiguous object with the buffer protocol, to byte offset of an H2C buffer.
+    /// Copies data to an H2C buffer, from byte offset on. data is any contiguous object that supports the buffer protocol.
     ///
     /// Raises BusyError while a transfer uses the buffer.
     #[pyo3(signature = (data, offset=0))]
@@ -332,8 +333,8 @@ impl Buffer {
         Ok(open.memory_mut().synchronize()?)
     }
 
-    /// Copies the bytes of a registered object that are staged: to the card's copy if the buffer is for H2C, and to the object if it is
-    /// for C2H. Call it after changing the object and before an H2C transfer, and after a C2H transfer before reading the object.
+    /// Copies the staged bytes of a registered object: for H2C from the object to the driver's memory, and for C2H from there to the
+    /// object. Call it between a change of the object and an H2C transfer, and between a C2H transfer and reading the object.
     ///
     /// Does nothing for allocated buffers. Raises BusyError while a transfer uses the buffer.
     fn sync(&self) -> Result<(), Failure> {

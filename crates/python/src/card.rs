@@ -29,7 +29,7 @@ impl Close for Inner {
     fn close_with_card(&self) {
         self.children.close_all();
         self.slot.close_with_card();
-        // What another thread opened in between.
+        // Another thread may have opened something in the meantime.
         self.children.close_all();
         release_finished();
     }
@@ -37,8 +37,8 @@ impl Close for Inner {
 
 /// An open card. Open one with Card.open or Card.emulate; use it in a with statement, which closes it.
 ///
-/// Any thread may use it and everything that is opened from it. Calls on one object take turns. Closing the card stops its engines
-/// and closes everything that was opened from it.
+/// Any thread may use it and everything that is opened from it. Calls on the same object run one at a time. Closing the card stops its
+/// engines and closes everything that was opened from it.
 #[pyclass(frozen, module = "xdma")]
 pub struct Card {
     inner: Arc<Inner>,
@@ -57,7 +57,7 @@ pub struct CardInfo {
     h2c_channels: Vec<usize>,
     /// Numbers of the C2H channels.
     c2h_channels: Vec<usize>,
-    /// Whether the channels are AXI-Stream channels, which have packets and no card addresses.
+    /// Whether the channels are AXI-Stream channels, which carry packets and have no card addresses.
     streams: bool,
     /// Width of the data path in bytes.
     data_width: u32,
@@ -198,13 +198,12 @@ impl Card {
     /// Opens a card.
     ///
     /// name is a PCI address such as "0000:3b:00.0", of a function that is bound to vfio-pci; "unix:PATH" for a vfio-user socket; or an
-    /// emulated card: "f1", "alveo" or the path of a description that ends in ".toml". If there is no name, the environment variable
-    /// XDMA_CARD names the card; without that, an emulated card like an AWS F1 instance is used, unless this machine has XDMA cards,
-    /// in which case one must be named.
+    /// emulated card, named as for emulate. If name is None, the environment variable XDMA_CARD names the card. If that is not set
+    /// either, the card is an emulated AWS F1 card; if the machine has XDMA cards, ArgumentError is raised instead, and lists them.
     ///
     /// pages is the page size of allocated memory: "prefer-huge", "4K", "2M" or "1G". mode is the VFIO mode: "cdev", "type1" or
-    /// "noiommu"; None tries the first two. register_bar and user_bar are indices of BARs, 0 to 5; None detects them. numa_node is that of
-    /// allocated memory; None selects the card's. idle_limit is the time in seconds in which an engine must become idle when a
+    /// "noiommu"; None tries the first two. register_bar and user_bar are indices of BARs, 0 to 5; None detects them. numa_node is the node
+    /// of allocated memory; None selects the card's. idle_limit is the time in seconds within which an engine must become idle when a
     /// channel or the card is opened, stopped or closed. With inspect_only, engines are left as they are, and channels cannot be opened.
     ///
     /// Raises NotFoundError, PermissionError, HostError, BusyError, UnsupportedError, HungError, GoneError, ArgumentError.
@@ -248,9 +247,10 @@ impl Card {
 
     /// Starts an emulated card in this process, and opens it.
     ///
-    /// like is "f1", "alveo", "7-series", "streams" or another description that is included, or the path of one that ends in ".toml". logic is
-    /// the design behind its engine: "memory", which stores what is written; "loopback", which returns stream packets; or "msm", the
-    /// model of the MSM design. None selects that of the description.
+    /// like is the name of an included description, "f1", "f2", "alveo", "msi", "eight-vectors", "7-series", "streams", "c2h-only" or
+    /// "three-and-one", or the path of another one, which ends in ".toml". logic is the design behind the card's engine: "memory", which
+    /// stores what is written; "loopback", which returns stream packets; or "msm", the model of the MSM design. None selects the
+    /// description's.
     #[staticmethod]
     #[pyo3(signature = (like="f1", *, logic=None, idle_limit=6.0))]
     fn emulate(py: Python<'_>, like: &str, logic: Option<&str>, idle_limit: f64) -> Result<Self, Failure> {
@@ -310,12 +310,12 @@ impl Card {
         })
     }
 
-    /// Makes the bytes of data, a contiguous object with the buffer protocol such as a numpy array, accessible to the card for transfers
-    /// in a direction.
+    /// Makes the bytes of data accessible to the card for transfers in a direction. data is a contiguous object that supports the buffer
+    /// protocol, such as a numpy array.
     ///
-    /// Whole pages are used in place if the bus can pin memory (CardInfo.registers_in_place); the rest, and on other buses everything,
-    /// is staged: see Buffer.sync. The object cannot be resized until the buffer is closed. It must be writable for C2H. If the buffer is
-    /// dropped while a transfer uses it, the object is released by a later call of this function, or with the card.
+    /// If the bus can pin memory (CardInfo.registers_in_place), whole pages are used in place, and the rest is staged; otherwise
+    /// everything is staged: see Buffer.sync. The object cannot be resized until the buffer is closed. It must be writable for C2H. If the
+    /// buffer is dropped while a transfer uses it, the object is released by a later call of this function, or when the card is closed.
     fn register(
         &self,
         py: Python<'_>,
@@ -335,19 +335,20 @@ impl Card {
             ));
         }
         let card = self.inner.slot.lock(py)?;
-        // SAFETY: the object keeps the bytes allocated until the buffer releases it, which it does after the memory was taken from the
-        // card. Only Python code accesses them, as plain bytes. The buffer copies them while it holds the GIL.
+        // SAFETY: the object keeps the bytes allocated until the buffer releases it, after the card has lost access to them. Only
+        // Python code accesses them, as plain bytes. The buffer copies them while it holds the GIL.
         let raw = unsafe { register_raw(&card, ptr.cast_mut(), len as u64, direction.into())? };
         let memory = Memory::Registered(Registered::new(raw, object));
         Ok(Buffer::new(Child::new(&self.inner.children, buffer::Inner::new(memory, direction.into()))))
     }
 
-    /// Opens memory-mapped H2C channel number (0 to 3), which moves data to the card.
+    /// Opens the memory-mapped H2C channel with this number (0 to 3), which moves data to the card.
     ///
-    /// ring is "auto" (credits if the channel has them), "chain" or "credits". wait is how waits wait: "hybrid" polls
-    /// for up to 50 us, then sleeps until the channel interrupts; "interrupt" sleeps at once; "spin-then-yield" and "spin" poll. slots is the number of descriptors for single
-    /// transfers, at most 512. With fixed_address, every transfer accesses one card address. check_idle reads the busy bit before a
-    /// chain is started again. interrupt lets the channel interrupt, for Channel.fileno; the waits that sleep include it.
+    /// ring is "auto" (credits if the channel has them), "chain" or "credits". wait selects how the channel waits: "hybrid" polls for
+    /// up to 50 us, then sleeps until the channel interrupts; "interrupt" sleeps at once; "spin-then-yield" and "spin" poll. slots is the
+    /// number of descriptors for single transfers, at most 512. With fixed_address, a transfer accesses a single card address. With
+    /// check_idle, the busy bit is read before a chain is started again. interrupt enables the channel's interrupt, for Channel.fileno;
+    /// "hybrid" and "interrupt" enable it in any case.
     ///
     /// Raises BusyError if the channel is already open; UnsupportedError if the card does not have it; ArgumentError.
     #[pyo3(signature = (number=0, *, ring="auto", wait="hybrid", slots=256, fixed_address=false, check_idle=true, interrupt=false))]
@@ -367,7 +368,8 @@ impl Card {
         Channel::open(py, self, regs::Direction::H2C, number, options)
     }
 
-    /// Opens memory-mapped C2H channel number (0 to 3), which moves data from the card. Arguments and exceptions are those of h2c.
+    /// Opens the memory-mapped C2H channel with this number (0 to 3), which moves data from the card. Arguments and exceptions
+    /// are those of h2c.
     #[pyo3(signature = (number=0, *, ring="auto", wait="hybrid", slots=256, fixed_address=false, check_idle=true, interrupt=false))]
     #[expect(clippy::too_many_arguments, reason = "keyword arguments")]
     fn c2h(
@@ -385,8 +387,8 @@ impl Card {
         Channel::open(py, self, regs::Direction::C2H, number, options)
     }
 
-    /// Opens H2C stream channel number (0 to 3), to send packets. Arguments and exceptions are those of h2c; UnsupportedError also if the
-    /// channel is not a stream.
+    /// Opens the H2C stream channel with this number (0 to 3), to send packets. Arguments and exceptions are those of h2c;
+    /// UnsupportedError is also raised if the channel is not a stream.
     #[pyo3(signature = (number=0, *, ring="auto", wait="hybrid", slots=256, interrupt=false))]
     fn sender(
         &self,
@@ -401,12 +403,12 @@ impl Card {
         Sender::open(py, self, number, options)
     }
 
-    /// Opens C2H stream channel number (0 to 3), to receive packets.
+    /// Opens the C2H stream channel with this number (0 to 3), to receive packets.
     ///
-    /// buffers is the number of receive buffers, 1 to 256; buffer_size the size of each in bytes, a multiple of 64; max_posted the number
-    /// of buffers that the engine has at a time, None for all. A packet longer than max_packet bytes is discarded, and raises
-    /// ArgumentError. If discard_quiet is not None, old data is discarded until none has arrived for so many seconds, for at most
-    /// 5 seconds. timeout is the time limit of iteration in seconds. Exceptions are those of h2c.
+    /// buffers is the number of receive buffers, 1 to 256; buffer_size the size of each in bytes, a multiple of 64; max_posted the largest
+    /// number of buffers that the engine has at a time, None for all. A packet longer than max_packet bytes is discarded, and raises
+    /// ArgumentError. If discard_quiet is not None, old data is discarded until none has arrived for that many seconds, but for at
+    /// most 5 seconds. timeout is the time limit of iteration in seconds. Exceptions are those of h2c.
     #[pyo3(signature = (number=0, *, buffers=64, buffer_size=65536, max_posted=None, max_packet=67_108_864, discard_quiet=None, timeout=5.0,
         ring="auto", wait="hybrid"))]
     #[expect(clippy::too_many_arguments, reason = "keyword arguments")]
@@ -438,13 +440,14 @@ impl Card {
         )
     }
 
-    /// Copies points to memory that the card reads: 64 bytes each, as Points describes. Raises ArgumentError if data has another length.
+    /// Copies points to memory that the card reads: 64 bytes each, as Points describes. Raises ArgumentError if data does not
+    /// consist of whole points.
     fn points(&self, py: Python<'_>, data: &Bound<'_, PyAny>) -> Result<Points, Failure> {
         Points::open(py, self, data)
     }
 
     /// Copies scalars to memory that the card reads: 32 bytes each, in the form "canonical" or "montgomery", as Scalars describes. Raises
-    /// ArgumentError if data has another length.
+    /// ArgumentError if data does not consist of whole scalars.
     #[pyo3(signature = (data, form="canonical"))]
     fn scalars(&self, py: Python<'_>, data: &Bound<'_, PyAny>, form: &str) -> Result<Scalars, Failure> {
         Scalars::open(py, self, data, form)
@@ -452,9 +455,9 @@ impl Card {
 
     /// Opens the MSM design on the card: resets it, and opens one channel of each direction.
     ///
-    /// h2c and c2h are the numbers of the channels that stream and that fetch results; chunk is the number of pairs per chunk, even, or None
-    /// for that of the design. ring, wait and slots are as for Card.h2c; "auto" selects chains. Raises UnsupportedError if the card's
-    /// logic is not this design; otherwise as h2c.
+    /// h2c is the number of the channel that streams points and scalars, and c2h that of the channel that fetches results. chunk
+    /// is the number of pairs per chunk, an even number; None selects the design's. ring, wait and slots are as for Card.h2c, except that
+    /// "auto" selects chains. Raises UnsupportedError if the card's logic is not this design, and the exceptions of h2c.
     #[pyo3(signature = (*, h2c=0, c2h=0, chunk=None, ring="auto", wait="hybrid", slots=256))]
     #[expect(clippy::too_many_arguments, reason = "keyword arguments")]
     fn msm(
@@ -476,16 +479,16 @@ impl Card {
         Registers::of(py, self)
     }
 
-    /// The registers of the user logic, by offset. Raises UnsupportedError if the card has no BAR for them.
+    /// The registers of the user logic, by offset. Raises UnsupportedError if the card has no BAR with them.
     #[getter]
     fn user(&self, py: Python<'_>) -> Result<UserRegisters, Failure> {
         UserRegisters::of(py, self)
     }
 
-    /// Enables the interrupt of line (0 to 15) of the user logic.
+    /// Enables the interrupt of a line of the user logic, 0 to 15. AWS F2 has fewer lines: they share 16 interrupts with the channels.
     ///
     /// The logic holds its line until the interrupt is acknowledged in a way that the logic defines: acknowledge first, then look for
-    /// work. Raises ArgumentError for a line above 15, and UnsupportedError if the card has no interrupts.
+    /// work. Raises ArgumentError for a line that the card does not have, and UnsupportedError if the card has no interrupts.
     fn user_interrupt(&self, py: Python<'_>, line: usize) -> Result<Interrupt, Failure> {
         Interrupt::open(py, self, Source::User(line))
     }
@@ -501,7 +504,7 @@ impl Card {
         Interrupt::open(py, self, Source::Channel(direction.into(), number))
     }
 
-    /// Recovers the card without closing it, after its link was down, after it was reset by others, or when an engine hangs.
+    /// Recovers the card without closing it, after its link was down, after another program reset it, or when an engine hangs.
     ///
     /// Transfers in flight are lost: each channel raises EngineError until it is recovered. Raises GoneError while the card is gone, and
     /// HungError if an engine stays busy.
@@ -509,8 +512,8 @@ impl Card {
         self.inner.slot.with(py, |card| Ok(card.recover()?))
     }
 
-    /// Resets the function of the card, then recovers it as recover does. Afterwards every channel must be recovered, the user logic set
-    /// up, and interrupts opened again.
+    /// Resets the function of the card, then recovers it as recover does. Afterwards, recover every channel, set up the user logic,
+    /// and open interrupts again.
     fn reset(&self, py: Python<'_>) -> Result<(), Failure> {
         self.inner.slot.with(py, |card| Ok(card.reset()?))
     }

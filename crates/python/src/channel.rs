@@ -19,7 +19,7 @@ use xdma::unstable::channel as unstable;
 #[pyclass(frozen, subclass, module = "xdma")]
 pub struct Channel {
     slot: Child<Slot<xdma::channel::Channel>>,
-    /// For event loops.
+    /// The interrupt for event loops.
     interrupt: Child<Slot<Option<Interrupt>>>,
     direction: regs::Direction,
     number: usize,
@@ -35,7 +35,7 @@ pub struct Ticket(pub xdma::channel::Ticket);
 pub struct ChannelStats {
     /// Transfers, runs and packets submitted.
     submitted: u64,
-    /// Those that completed with success.
+    /// Those that completed successfully.
     completed: u64,
     /// Those that ended with an error, or because the channel was stopped.
     abandoned: u64,
@@ -100,7 +100,7 @@ impl Channel {
         let interrupts = options.interrupt || options.wait.sleeps();
         let enable = |card: &xdma::card::Card| match card.interrupt(Source::Channel(direction, number)) {
             Ok(interrupt) => Ok(Some(interrupt)),
-            // Waits poll then.
+            // Waits then poll.
             Err(InterruptError::NoVectors) if !options.interrupt => Ok(None),
             Err(error) => Err(error.into()),
         };
@@ -212,11 +212,11 @@ impl Channel {
     }
 
     /// Moves size bytes between byte offset of the buffer and the card addresses from address on, and waits for at most timeout
-    /// seconds. size None is up to the end of the buffer.
+    /// seconds. If size is None, the range ends with the buffer.
     ///
-    /// Raises BusyError if the ring is full; ArgumentError for a wrong range, a buffer of another card or of the other direction;
-    /// TimeoutError: the transfer is then still in flight, as last_ticket; EngineError, GoneError. If a signal handler raises an exception,
-    /// such as KeyboardInterrupt, the transfer is still in flight too.
+    /// Raises BusyError if the ring is full; ArgumentError for a wrong range, or a buffer of another card or of the other direction;
+    /// TimeoutError, EngineError and GoneError. After TimeoutError, or if a signal handler raises an exception such as KeyboardInterrupt,
+    /// the transfer is still in flight, and last_ticket identifies it.
     #[pyo3(signature = (buffer, address=0, *, offset=0, size=None, timeout=5.0))]
     fn transfer(
         &self,
@@ -238,9 +238,10 @@ impl Channel {
     }
 
     /// Starts a transfer of size bytes between byte offset of the buffer and the card addresses from address on, and returns its
-    /// ticket without waiting. size None is up to the end of the buffer.
+    /// ticket without waiting. If size is None, the range ends with the buffer.
     ///
-    /// The card uses the memory until the transfer is finished, and the channel keeps the memory until then. Raises as transfer.
+    /// The card uses the memory until the transfer is finished, and the channel keeps the memory until then. Raises the exceptions of
+    /// transfer, except TimeoutError.
     #[pyo3(signature = (buffer, address=0, *, offset=0, size=None))]
     fn submit(
         &self,
@@ -257,18 +258,18 @@ impl Channel {
     /// Starts several transfers as one, and returns the ticket for all of them.
     ///
     /// segments is an iterable of tuples (buffer, address), (buffer, address, offset) or (buffer, address, offset, size), with the
-    /// meaning of the arguments of submit. All descriptors must be free in the ring at once; build a program for more.
+    /// meaning of the arguments of submit. The ring must have enough free descriptors for all of them; build a program for more.
     fn submit_list(&self, py: Python<'_>, segments: &Bound<'_, PyAny>) -> Result<Ticket, Failure> {
         let transfers = program::transfers(self.direction, segments)?;
         Ok(Ticket(self.slot.lock(py)?.start(&transfers)?))
     }
 
-    /// Builds a program of transfers. segments is as for submit_list. On a stream that sends, a program is one packet.
+    /// Builds a program of transfers. segments is as for submit_list. On a Sender, a program is one packet.
     fn program(&self, py: Python<'_>, segments: &Bound<'_, PyAny>) -> Result<Program, Failure> {
         Program::build(py, self, segments)
     }
 
-    /// Starts a program, and returns the ticket of the run. Touches no descriptor, and does not block.
+    /// Starts a program, and returns the ticket of the run. Writes no descriptor, and does not block.
     ///
     /// Raises BusyError if the ring is full; ArgumentError if the program was built for another card, direction or ring.
     fn run(&self, py: Python<'_>, program: &Bound<'_, Program>) -> Result<Ticket, Failure> {
@@ -277,7 +278,7 @@ impl Channel {
 
     /// Returns whether a transfer, run or packet is finished. Does not block.
     ///
-    /// Errors that the engine does not report in memory are found by wait and check. Raises ArgumentError for a ticket of another
+    /// It does not find errors that the engine does not report in memory; wait and check do. Raises ArgumentError for a ticket of another
     /// channel; EngineError if the engine failed or was stopped before the transfer finished; GoneError.
     fn poll(&self, py: Python<'_>, ticket: &Bound<'_, Ticket>) -> Result<bool, Failure> {
         let mut channel = self.slot.lock(py)?;
@@ -286,7 +287,7 @@ impl Channel {
 
     /// Waits until a transfer, run or packet is finished, for at most timeout seconds.
     ///
-    /// Raises as poll, and TimeoutError: the transfer is then still in flight.
+    /// Raises the exceptions of poll, and TimeoutError, after which the transfer is still in flight.
     #[pyo3(signature = (ticket, timeout=5.0))]
     fn wait(&self, py: Python<'_>, ticket: &Bound<'_, Ticket>, timeout: f64) -> Result<(), Failure> {
         let (limit, ticket) = (seconds("timeout", timeout)?, ticket.get().0);
@@ -294,9 +295,9 @@ impl Channel {
         if ready { Ok(()) } else { self.wait_for(py, ticket, limit) }
     }
 
-    /// As transfer, as a coroutine.
+    /// Like transfer, as a coroutine.
     ///
-    /// It sleeps on the channel's interrupt, or polls at least every millisecond if the channel was opened with a wait that polls.
+    /// It sleeps on the channel's interrupt, or polls at least once a millisecond if the channel was opened with a wait that polls.
     /// If it is cancelled, the transfer continues: the channel keeps the memory until it is finished, and last_ticket identifies it.
     #[pyo3(signature = (buffer, address=0, *, offset=0, size=None, timeout=5.0))]
     fn transfer_async<'py>(
@@ -312,7 +313,7 @@ impl Channel {
         Ok(this.py().import("xdma._waiting")?.call_method1("transfer", arguments)?)
     }
 
-    /// As wait, as a coroutine; see transfer_async. If it is cancelled, the ticket can be waited for again.
+    /// Like wait, as a coroutine; see transfer_async. If it is cancelled, the ticket can be waited for again.
     #[pyo3(signature = (ticket, timeout=5.0))]
     fn wait_async<'py>(
         this: Bound<'py, Self>,
@@ -329,8 +330,8 @@ impl Channel {
         self.slot.with(py, |channel| Err(unstable::deadline_error(channel, waited).into()))
     }
 
-    /// Returns a file descriptor that becomes readable when the channel interrupts, for select, poll and event loops; None if it was opened
-    /// without interrupt=True and with a wait that does not sleep.
+    /// Returns a file descriptor that becomes readable when the channel interrupts, for select, poll and event loops. Returns None if the
+    /// channel was opened without interrupt=True and with a wait that does not sleep.
     ///
     /// Call rearm_interrupt, then poll, before sleeping on it. Do not read from it, and do not close it.
     fn fileno(&self, py: Python<'_>) -> Result<Option<i32>, Failure> {
@@ -339,15 +340,15 @@ impl Channel {
         Ok(self.interrupt.lock(py)?.as_ref().map(|interrupt| interrupt.as_fd().as_raw_fd()))
     }
 
-    /// Clears and enables the interrupt of the channel again. Poll after this call and before sleeping: work that finished before the call
-    /// does not interrupt.
+    /// Clears the interrupt of the channel, and enables it again. Poll after this call and before sleeping: work that finished before the
+    /// call does not interrupt.
     fn rearm_interrupt(&self, py: Python<'_>) -> Result<(), Failure> {
         self.interrupt.with(py, |interrupt| Ok(interrupt.as_ref().map(Interrupt::take))).map(drop)?;
         self.slot.with(py, |channel| Ok(channel.rearm_interrupt()?))
     }
 
-    /// Reads the status register, and raises EngineError if it shows an error. wait does this too; programs that only poll call this about
-    /// every millisecond.
+    /// Reads the status register, and raises EngineError if it shows an error. wait does this too; programs that only poll should
+    /// call this about once a millisecond.
     fn check(&self, py: Python<'_>) -> Result<(), Failure> {
         self.slot.with(py, |channel| Ok(channel.check()?))
     }
@@ -361,16 +362,16 @@ impl Channel {
 
     /// Makes a channel that failed, was stopped, or whose card was reset usable again. Work in flight is lost.
     ///
-    /// help, if not None, is called without arguments repeatedly while the engine is busy. It is for user logic that stalls the engine, and
-    /// that a register can make accept or drop data. Calls of help on this channel raise BusyError. If it raises an exception, it is not
-    /// called again, and recover raises the exception at its end.
+    /// help, if not None, is called repeatedly, without arguments, while the engine is busy. It is for user logic that stalls the engine:
+    /// help can write a register that makes the logic accept or drop data. If help uses this channel, that call raises BusyError. If help
+    /// raises an exception, it is not called again, and recover raises the exception when it ends.
     #[pyo3(signature = (help=None))]
     fn recover(&self, py: Python<'_>, help: Option<Py<PyAny>>) -> Result<(), Failure> {
         self.slot.with_help(py, help, |channel, help| Ok(channel.recover_with(help)?))
     }
 
-    /// Waits until all work is finished and the engine's registers agree, for at most timeout seconds. A wait ends once the engine has
-    /// reported completion in memory, which can be slightly earlier. Raises as wait.
+    /// Waits until all work is finished and the engine's registers agree, for at most timeout seconds. wait returns as soon as the
+    /// engine has reported completion in memory, which can be slightly earlier. Raises the exceptions of wait.
     #[pyo3(signature = (timeout=5.0))]
     fn settle(&self, py: Python<'_>, timeout: f64) -> Result<(), Failure> {
         let limit = seconds("timeout", timeout)?;
@@ -381,8 +382,8 @@ impl Channel {
         self.slot.with(py, |channel| Ok(channel.settle(limit)?))
     }
 
-    /// Returns the time in seconds within which a share of the sampled transfers completed, such as 0.5 for the median; None without samples.
-    /// One transfer of a few is sampled.
+    /// Returns the time in seconds within which a share of the sampled transfers completed; None without samples. share is 0 to 1,
+    /// such as 0.5 for the median. Only some of the transfers are sampled.
     fn latency(&self, py: Python<'_>, share: f64) -> Result<Option<f64>, Failure> {
         if !(0.0..=1.0).contains(&share) {
             return Err(invalid(format!("`share` is {share}; pass a number from 0 to 1")));
@@ -393,7 +394,7 @@ impl Channel {
 
     /// Closes the channel: stops its engine, and abandons work in flight.
     ///
-    /// Raises HungError or GoneError if the engine was not seen idle: the channel is closed, but the memory of its transfers stays
+    /// Raises HungError or GoneError if the engine was not seen idle: the channel is then closed, but the memory of its transfers stays
     /// allocated until the card is closed. Closing it twice does nothing.
     fn close(&self, py: Python<'_>) -> Result<(), Failure> {
         let closed = self.slot.close(py, |channel| Ok(channel.close()?));

@@ -37,7 +37,7 @@ impl Interrupt {
         self.slot.wait(py, limit, fired, |_, _| Ok(0))
     }
 
-    /// As wait, as a coroutine.
+    /// Like wait, as a coroutine.
     #[pyo3(signature = (timeout=5.0))]
     fn wait_async(this: Bound<'_, Self>, timeout: f64) -> Result<Bound<'_, PyAny>, Failure> {
         seconds("timeout", timeout)?;
@@ -51,7 +51,7 @@ impl Interrupt {
 
     /// Returns the file descriptor, which becomes readable when the interrupt fires, for select, poll and event loops.
     ///
-    /// Do not read from it: take does, and enables the interrupt again. Do not close it: close does.
+    /// Do not read from it: take does that, and enables the interrupt again. Do not close it: close does that.
     fn fileno(&self, py: Python<'_>) -> Result<i32, Failure> {
         Ok(self.slot.lock(py)?.as_fd().as_raw_fd())
     }

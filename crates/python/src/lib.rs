@@ -1,7 +1,7 @@
 //! The native part of the Python package `xdma`.
 //!
 //! Every object of the driver is in a [`slot::Slot`], so that any Python thread may use any object at any time: calls exclude each
-//! other, a closed object is an error, and a wait releases both the GIL and the slot.
+//! other, the use of a closed object is an error, and a wait releases both the GIL and the slot.
 
 mod arguments;
 mod buffer;

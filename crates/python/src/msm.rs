@@ -39,8 +39,8 @@ pub struct Scalars {
     count: usize,
 }
 
-/// A job: points and scalars as one program, prepared once and submitted any number of times. Msm.prepare prepares one. It keeps the memory
-/// of its points and scalars.
+/// A job: points and scalars as one program, prepared once and submitted any number of times. Msm.prepare prepares one. A job keeps the
+/// memory of its points and scalars.
 #[pyclass(frozen, module = "xdma")]
 pub struct Job {
     slot: Child<Slot<xdma::msm::Job>>,
@@ -187,8 +187,8 @@ impl Points {
         self.slot.lock(py)?.fill(|to| data.copy_to(first, to))?
     }
 
-    /// Checks that every point is on the curve or at infinity, which the card does not. Raises ArgumentError with the number of the first
-    /// point that is not, and BusyError while a job uses the points.
+    /// Checks that every point is on the curve or at infinity; the card does not check this. Raises ArgumentError with the number of the
+    /// first point that is not, and BusyError while a job uses the points.
     fn check(&self, py: Python<'_>) -> Result<(), Failure> {
         self.slot.with(py, |points| Ok(points.check()?))
     }
@@ -234,8 +234,8 @@ impl Scalars {
         self.slot.lock(py)?.fill(|to| data.copy_to(first, to))?
     }
 
-    /// Checks that every scalar is below r, which the card does not. Raises ArgumentError with the number of the first scalar that is not,
-    /// and BusyError while a job uses the scalars.
+    /// Checks that every scalar is below r; the card does not check this. Raises ArgumentError with the number of the first scalar that is
+    /// not, and BusyError while a job uses the scalars.
     fn check(&self, py: Python<'_>) -> Result<(), Failure> {
         self.slot.with(py, |scalars| Ok(scalars.check()?))
     }
@@ -430,14 +430,14 @@ impl Msm {
         Ok(*lock(&self.last))
     }
 
-    /// Sets the label of the next job, which its result has. Each job after it has the next number, modulo 2^32.
+    /// Sets the label of the next job, which its result has too. Each later job has the next number, modulo 2^32.
     fn set_label(&self, py: Python<'_>, label: u32) -> Result<(), Failure> {
         self.slot.lock(py)?.set_label(label);
         Ok(())
     }
 
-    /// Prepares a job of count pairs: points from number first_point on, scalars from number first_scalar on. count None is all of them,
-    /// in which case both must be equally many.
+    /// Prepares a job of count pairs: points from number first_point on, scalars from number first_scalar on. If count is
+    /// None, the job has all points and scalars from there on, which must then be equally many.
     ///
     /// Scalars may be written again when no job that uses them is in flight. Raises ArgumentError for a range outside of the points or
     /// scalars, different counts, more pairs than the design accepts, or points of another card.
@@ -462,7 +462,8 @@ impl Msm {
 
     /// Starts a job, and returns its ticket without waiting. Up to MsmDesign.tasks jobs can be in flight.
     ///
-    /// Raises BusyError if there are already as many: poll earlier ones; ArgumentError if the job was prepared for another card.
+    /// Raises BusyError if that many are in flight already: poll the earlier ones first. Raises ArgumentError if the job was prepared for
+    /// another card.
     fn submit(&self, py: Python<'_>, job: &Bound<'_, Job>) -> Result<JobTicket, Failure> {
         let mut msm = self.slot.lock(py)?;
         let job = job.get().slot.lock_too(py)?;
@@ -482,7 +483,8 @@ impl Msm {
         Ok(self.slot.lock(py)?.poll(ticket.get().0)?.map(MsmResult::from))
     }
 
-    /// Waits for the result of a job, for at most timeout seconds. Raises as poll, and TimeoutError: the job is then still in flight.
+    /// Waits for the result of a job, for at most timeout seconds. Raises the exceptions of poll, and TimeoutError, after
+    /// which the job is still in flight.
     #[pyo3(signature = (ticket, timeout=5.0))]
     fn wait(
         &self,
@@ -493,7 +495,7 @@ impl Msm {
         self.result(py, ticket.get().0, seconds("timeout", timeout)?)
     }
 
-    /// As wait, as a coroutine. If it is cancelled, the job continues, and its ticket can be waited for again.
+    /// Like wait, as a coroutine. If it is cancelled, the job continues, and its ticket can be waited for again.
     #[pyo3(signature = (ticket, timeout=5.0))]
     fn wait_async<'py>(
         this: Bound<'py, Self>,
@@ -523,13 +525,13 @@ impl Msm {
         Ok(output?.into())
     }
 
-    /// Computes the sum of scalar times point over all pairs, from bytes: 64 per point as for Points, 32 per scalar as for Scalars. Waits for
-    /// at most timeout seconds.
+    /// Computes the sum of scalar times point over all pairs, from bytes: 64 per point as for Points, 32 per scalar as for Scalars. Waits
+    /// for at most timeout seconds.
     ///
-    /// With check, verifies first that every point is on the curve and every scalar below r, which takes longer than the rest. Raises
-    /// ArgumentError for lengths that are not whole elements, or different numbers of points and scalars; otherwise as wait. To use
-    /// points again, keep them on the card with Card.points and prepare jobs. If the wait ends early, the job continues: last_ticket
-    /// identifies it.
+    /// With check, it first verifies that every point is on the curve and every scalar below r, which takes longer than the rest. Raises
+    /// ArgumentError for lengths that are not whole elements, or different numbers of points and scalars, and the exceptions of wait. If
+    /// the wait ends early, the job continues: last_ticket identifies it. To use points again, allocate them with Card.points, and prepare
+    /// jobs.
     #[pyo3(signature = (points, scalars, *, form="canonical", check=false, timeout=5.0))]
     fn compute(
         &self,

@@ -18,7 +18,7 @@ static DETACHED: AtomicUsize = AtomicUsize::new(0);
 static VIEWED: Mutex<BTreeMap<usize, usize>> = Mutex::new(BTreeMap::new());
 /// All open cards.
 static CARDS: Mutex<Vec<Weak<dyn Close>>> = Mutex::new(Vec::new());
-/// Time that threads have to leave their waits at the end of the interpreter.
+/// The time that threads have to leave their waits when the interpreter ends.
 const GRACE: Duration = Duration::from_secs(1);
 
 pub fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -65,7 +65,7 @@ pub fn remove_view(address: usize) {
     lock(&VIEWED).remove(&address);
 }
 
-/// Has the card closed at the end of the interpreter.
+/// Registers the card to be closed when the interpreter ends.
 pub fn close_at_exit(card: &Arc<dyn Close>) {
     let mut cards = lock(&CARDS);
     cards.retain(|card| card.strong_count() > 0);

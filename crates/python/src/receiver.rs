@@ -33,11 +33,11 @@ impl Sender {
 
 #[pymethods]
 impl Sender {
-    /// Sends size bytes from byte offset of an H2C buffer on, and returns the ticket without waiting. size None is up to the end of the
-    /// buffer.
+    /// Sends size bytes of an H2C buffer from byte offset on, and returns the ticket without waiting. If size is None, the range ends with
+    /// the buffer.
     ///
-    /// If ends_packet, a packet ends with the last byte. Otherwise it continues with the next call; the size should then be a
-    /// multiple of 64 bytes. Raises as Channel.submit.
+    /// If ends_packet is true, the packet ends with the last byte. Otherwise it continues with the next call; the size should then be a
+    /// multiple of 64 bytes. Raises the exceptions of Channel.submit.
     #[pyo3(signature = (buffer, *, offset=0, size=None, ends_packet=true))]
     fn send(
         this: PyRef<'_, Self>,
@@ -193,10 +193,10 @@ impl Receiver {
         Ok(self.slot.lock(py)?.receiver.discarded().bytes)
     }
 
-    /// Waits for the next packet for at most timeout seconds; None is the receiver's timeout. Returns its bytes.
+    /// Waits for the next packet, and returns its bytes. Waits for at most timeout seconds; None selects the receiver's timeout.
     ///
-    /// Raises TimeoutError if no packet was completed in time, in which case nothing is lost; ArgumentError if the engine has no buffer, or if
-    /// a packet is longer than max_packet; EngineError, GoneError.
+    /// Raises TimeoutError if no packet was completed in time, in which case nothing is lost; ArgumentError if the engine has no buffer, or
+    /// if a packet is longer than max_packet; EngineError, GoneError.
     #[pyo3(signature = (timeout=None))]
     fn receive<'py>(&self, py: Python<'py>, timeout: Option<f64>) -> Result<Bound<'py, PyBytes>, Failure> {
         let limit = timeout.map_or(Ok(self.timeout), |timeout| seconds("timeout", timeout))?;
@@ -208,8 +208,8 @@ impl Receiver {
         Ok(self.slot.lock(py)?.poll()?.map(|packet| PyBytes::new(py, &packet)))
     }
 
-    /// Returns an iterator over packets. It ends after count packets, if count is not None, and when none has arrived for idle
-    /// seconds, if idle is not None; otherwise it raises TimeoutError then, after the receiver's timeout.
+    /// Returns an iterator over packets. It ends after count packets, if count is not None. When no packet arrives for idle seconds, it
+    /// ends too; if idle is None, it instead raises TimeoutError when none arrives within the receiver's timeout.
     #[pyo3(signature = (count=None, *, idle=None))]
     fn packets<'py>(
         this: Bound<'py, Self>,
@@ -222,7 +222,7 @@ impl Receiver {
         Ok(this.py().import("xdma._waiting")?.call_method1("packets", (&this, count, idle))?)
     }
 
-    /// As receive, as a coroutine. Cancelling it loses nothing.
+    /// Like receive, as a coroutine. Cancelling it loses nothing.
     #[pyo3(signature = (timeout=None))]
     fn receive_async<'py>(
         this: Bound<'py, Self>,
@@ -259,8 +259,8 @@ impl Receiver {
         Self::receive_async(this, None)
     }
 
-    /// Sets the maximum number of buffers that the engine has at a time. With fewer, the stream is held back sooner; with 0, the engine
-    /// becomes idle once it has filled those that it has, which makes closing quick.
+    /// Sets the maximum number of buffers that the engine has at a time. With fewer buffers, the stream is held back sooner. With 0,
+    /// the engine becomes idle once it has filled the buffers that it has, so closing is quick.
     fn set_max_posted(&self, py: Python<'_>, buffers: usize) -> Result<(), Failure> {
         self.slot.with(py, |stream| Ok(stream.receiver.set_max_posted(buffers)?))
     }

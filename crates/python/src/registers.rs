@@ -94,7 +94,7 @@ impl Registers {
     }
 }
 
-/// Reads a register, in two words if it is a pair. Checks that a value of all ones is not that of a card that is gone.
+/// Reads a register, in two words if it is a pair. After a value of all ones, checks that the card is not gone.
 fn read(card: &xdma::card::Card, place: &Place<'_>) -> Result<u64, Failure> {
     let address = place.address();
     let word = |address: u32| match place.block.space {
@@ -116,7 +116,8 @@ impl Registers {
         self.read(py, name, false)
     }
 
-    /// Reads a register. force also reads registers that reading clears, such as "h2c0.status_rc": their value is then lost to others.
+    /// Reads a register. With force, registers that reading clears, such as "h2c0.status_rc", can be read; their value is then lost to
+    /// other readers.
     ///
     /// Raises KeyError for an unknown name; ArgumentError for a register that cannot be read, or only with force; GoneError.
     #[pyo3(signature = (name, *, force=false))]
@@ -263,7 +264,7 @@ impl UserRegisters {
 
 #[pymethods]
 impl UserRegisters {
-    /// Size of the BAR in bytes.
+    /// Size of the range of these registers in bytes.
     #[getter]
     fn size(&self, py: Python<'_>) -> Result<u64, Failure> {
         Ok(self.card.slot.lock(py)?.user()?.size())
@@ -271,7 +272,7 @@ impl UserRegisters {
 
     /// Reads a register. This is a round trip to the card. All ones may mean that the card is gone.
     ///
-    /// Raises ArgumentError for an offset that is not aligned or outside of the BAR, and GoneError.
+    /// Raises ArgumentError for an offset that is not aligned or outside of the range, and GoneError.
     fn read(&self, py: Python<'_>, offset: u32) -> Result<u32, Failure> {
         self.card.slot.with(py, |card| Ok(card.user()?.read(offset)?))
     }

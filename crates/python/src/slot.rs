@@ -27,7 +27,7 @@ pub struct Slot<T: Send + 'static> {
     /// The thread in which a call on the object runs Python code.
     lent_to: Mutex<Option<ThreadId>>,
     generation: u64,
-    /// What it is, in messages.
+    /// The name of the object in messages.
     what: &'static str,
 }
 
@@ -82,7 +82,8 @@ impl<T: Send> Slot<T> {
         self.locked(guard)
     }
 
-    /// As `lock`, in a call that has locked another object: no signal handler, which might use that object, runs while it waits.
+    /// Like `lock`, for a call that has already locked another object. It runs no signal handlers while it waits, since they might use
+    /// that object.
     #[inline]
     pub fn lock_too(&self, py: Python<'_>) -> Result<Locked<'_, T>, Failure> {
         self.check_process()?;
@@ -138,8 +139,8 @@ impl<T: Send> Slot<T> {
         })
     }
 
-    /// As `with`, for a function that calls the given one repeatedly, which calls `help`. An exception of `help` is returned after the
-    /// function has ended. Calls of `help` on this object fail.
+    /// Like `with`, but also passes `body` a function that calls `help`. An exception that `help` raised is returned when `body` has ended.
+    /// If `help` uses this object, that call fails.
     pub fn with_help<R: Send>(
         &self,
         py: Python<'_>,

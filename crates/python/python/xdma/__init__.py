@@ -10,8 +10,8 @@
 b'hello'
 
 Sizes and offsets are in bytes, times in seconds. Every wait has a time limit, releases the GIL, and ends with KeyboardInterrupt on Ctrl-C.
-The exceptions derive from xdma.Error; an argument of a wrong type raises TypeError, and a negative or too large number OverflowError. The
-package has run on emulated cards only, never on silicon: Card.emulated says whether a card is emulated.
+The package's exceptions derive from xdma.Error; an argument of the wrong type raises TypeError, and a negative or too large number
+OverflowError. The package has run on emulated cards only, never on silicon: Card.emulated says whether a card is emulated.
 """
 
 import atexit as _atexit

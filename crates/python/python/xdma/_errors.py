@@ -1,4 +1,4 @@
-"""The exceptions of the package: one class for each remedy, and a few subclasses that are also built-in exceptions."""
+"""The exceptions of the package. Each class has a remedy, and some classes are also built-in exceptions."""
 
 from __future__ import annotations
 

@@ -16,11 +16,11 @@ T = TypeVar("T")
 SHORTEST_PAUSE = 50e-6
 LONGEST_PAUSE = 1e-3
 LONGEST_SLEEP = 0.01
-"""Bounds the delay that a lost interrupt, or closing the object, causes, in seconds."""
+"""The longest delay, in seconds, after a lost interrupt or after the object was closed."""
 
 
 class Pauses:
-    """Sleeps between polls: first for none, then for growing times of at most a millisecond."""
+    """Pauses between polls: at first none, then longer and longer ones of up to a millisecond."""
 
     def __init__(self, limit: float) -> None:
         self._clock = asyncio.get_running_loop().time
@@ -48,13 +48,13 @@ class Pauses:
 async def readable(descriptor: int, limit: float) -> None:
     """Waits until a descriptor is readable, for at most limit seconds."""
     loop = asyncio.get_running_loop()
-    # A loop has one callback for a descriptor, and several tasks can wait for it.
+    # A loop has only one callback for each descriptor, but several tasks may wait for it.
     try:
         own = os.dup(descriptor)
     except OSError as error:
         if error.errno != errno.EBADF:
             raise
-        # Another thread has just closed the object, which the caller finds.
+        # Another thread has just closed the object; the caller notices in its next call.
         return
     event = asyncio.Event()
     loop.add_reader(own, event.set)

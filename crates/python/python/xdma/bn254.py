@@ -1,7 +1,7 @@
-"""Numbers of BN254 in the byte order of the MSM design.
+"""BN254 points and scalars in the byte format of the MSM design.
 
-A point is a pair (x, y) of numbers below P with y^2 = x^3 + 3, or None for infinity. These functions use Python's numbers, about a
-microsecond for each. Provers have their points and scalars as bytes already.
+A point is a pair (x, y) of numbers below P with y^2 = x^3 + 3, or None for infinity. These functions use Python integers and are
+meant for tests and small programs. Provers already have their points and scalars as bytes.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _FROM_MONTGOMERY = pow(_MONTGOMERY, -1, P)
 
 
 def points_to_bytes(points: Iterable[Point]) -> bytes:
-    """Returns the points in 64 bytes each: x then y, little-endian, in Montgomery form; zeros for infinity."""
+    """Returns 64 bytes for each point: x then y, little-endian, in Montgomery form; zeros for infinity."""
     return b"".join(_coordinates(point) for point in points)
 
 
@@ -35,7 +35,7 @@ def _coordinates(point: Point) -> bytes:
 
 
 def scalars_to_bytes(scalars: Iterable[int]) -> bytes:
-    """Returns the scalars, numbers below R, in 32 bytes each, little-endian, in canonical form."""
+    """Returns 32 bytes for each scalar, a number below R: little-endian, in canonical form."""
     return b"".join(_scalar(scalar) for scalar in scalars)
 
 
@@ -46,7 +46,7 @@ def _scalar(scalar: int) -> bytes:
 
 
 def affine(result: bytes) -> Point:
-    """Returns the point of a result, 96 bytes: X, Y, Z, homogeneous, in Montgomery form. None is infinity."""
+    """Returns the point in a result of 96 bytes: homogeneous X, Y, Z in Montgomery form. Returns None for infinity."""
     if len(result) != 96:
         raise ValueError(f"a result has 96 bytes, and this has {len(result)}; pass MsmResult.bytes")
     x, y, z = (int.from_bytes(result[at : at + 32], "little") * _FROM_MONTGOMERY % P for at in (0, 32, 64))

@@ -1,6 +1,6 @@
-"""Tries the package on an emulated card: ``python -m xdma.demo``.
+"""Tests the package on emulated cards: ``python -m xdma.demo``.
 
-Transfers bytes to the card and back, sends packets, runs a multi-scalar multiplication, and compares everything with what it must be.
+Transfers bytes to the card and back, sends packets, runs a multi-scalar multiplication, and compares each result with the expected one.
 """
 
 from __future__ import annotations
