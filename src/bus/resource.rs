@@ -1,4 +1,4 @@
-//! A BAR that is mapped through its file in sysfs, while a driver of the kernel keeps the function.
+//! A BAR that is mapped through its file in sysfs, while the function is bound to a kernel driver.
 
 use super::{Bar, BusError, check_register, counts};
 use memmap2::{MmapOptions, MmapRaw};
@@ -17,7 +17,7 @@ impl Resource {
     ///
     /// # Errors
     ///
-    /// That of the kernel.
+    /// The kernel's error.
     pub fn map(file: &File) -> io::Result<Self> {
         Ok(Self { map: MmapOptions::new().map_raw(file)? })
     }

@@ -1,4 +1,4 @@
-//! The end of a BAR as a BAR of its own.
+//! The upper part of a BAR, as a BAR of its own.
 
 use super::{Bar, BarFile, BusError, check_access, check_register};
 use std::sync::Arc;

@@ -10,16 +10,17 @@ use crate::bus::{BARS, Bar, BusError};
 use crate::regs::irq::{USER_ENABLE, USER_VECTORS, pack_vectors};
 use std::sync::Arc;
 
-/// The BARs of F2's application function (aws-fpga, "AWS FPGA PCIe Memory Map"). F1 has a BAR1 and a BAR0 of 32 MiB.
+/// The BARs of F2's application function (aws-fpga, "AWS FPGA PCIe Memory Map"). F1 has a BAR1,
+/// and its BAR0 has 32 MiB.
 const F2_BARS: [u64; BARS] = [64 << 20, 0, 64 << 10, 0, 128 << 30, 0];
 /// The BAR with the registers of an engine in the custom logic.
 pub(super) const ENGINE_BAR: usize = 0;
 /// The BAR with the shell's interrupt block.
 pub const SHELL_BAR: usize = 2;
-/// Where the user logic's registers begin in [`ENGINE_BAR`], behind those of the engine.
+/// Where the user logic's registers begin in [`ENGINE_BAR`], after those of the engine.
 pub(super) const USER_OFFSET: u64 = 64 << 10;
-/// Number of interrupt lines from the custom logic to the shell. An engine in the custom logic pulses the line whose number is the
-/// vector of the source; higher vectors have no line.
+/// Number of interrupt lines from the custom logic to the shell. To send a vector, an engine in the custom logic pulses the line of
+/// that number; vectors from 16 on have no line.
 pub(super) const LINES: usize = 16;
 /// The enable mask of all lines.
 const ALL: u32 = (1 << LINES) - 1;

@@ -90,7 +90,7 @@ pub enum InterruptError {
     NoVectors,
     /// The card has no such interrupt source.
     #[error(
-        "the card has no interrupt for {0}; user lines are 0 to 15, but AWS F2 has only 16 interrupts for channels and lines"
+        "the card has no interrupt for {0}; user lines are 0 to 15; AWS F2 has fewer, as lines and channels share 16 interrupts"
     )]
     NoSource(Source),
     /// The card was opened with [`as_found`](super::CardOptions::as_found), or is gone.

@@ -36,7 +36,7 @@ impl Layout {
     /// A read of a BAR may have side effects, and one whose logic does not respond blocks until a timeout. Therefore only these
     /// are read: the BAR that the options name, or else the BAR with the MSI-X table (every XDMA core with MSI-X has the table in
     /// its register BAR), or else the BAR that the PCI identifiers imply. On F2, which is recognized by its BARs, only BAR0 can
-    /// hold an engine; BAR2 is read for the error message.
+    /// hold an engine; BAR2 is read for the shell's interrupt block, and for the error message.
     pub fn find(bus: &dyn Bus, options: CardOptions) -> Result<Self, CardError> {
         let (vendor, device) = (bus.config_read(0, 2)? as u16, bus.config_read(2, 2)? as u16);
         if vendor == 0xffff {
@@ -60,7 +60,7 @@ impl Layout {
             seen.push((bar, ids));
         }
         if !seen.is_empty() && seen.iter().all(|(_, ids)| ids.iter().all(|id| id.0 == GONE)) {
-            // A BAR that the user named, and that does not answer, may be another one.
+            // If a BAR that the user named does not answer, it may be the wrong one.
             let answers = options.register_bar.is_some() && bus.config_read(0, 2)? as u16 != 0xffff;
             if !answers {
                 return Err(CardError::Gone { what: "the register BAR" });
@@ -126,7 +126,7 @@ pub(super) fn is_xdma(ids: [Identifier; 2]) -> bool {
     ids[0].is(Target::Irq, 0) && ids[1].is(Target::Config, 0)
 }
 
-/// Returns where the user logic's registers are: in the BAR that the options name, behind the engine's on F2, or else in the first
+/// Returns where the user logic's registers are: in the BAR that the options name, after the engine's on F2, or else in the first
 /// BAR before the register BAR, as the kernel's `xdma` driver chooses it. These are never the registers of an engine.
 fn find_user(
     bus: &dyn Bus,
@@ -169,7 +169,7 @@ fn explain(
         (None, []) => "no BAR is known to hold them".into(),
         _ => format!("{read}, where XDMA reads 0x1fc2.... and 0x1fc3...."),
     };
-    let image = "load an image with `fpga-load-local-image`";
+    let image = "use `fpga-load-local-image` to load an image";
     match (vendor, others.as_slice()) {
         (AMAZON, _) if Model::of(vendor, device) == Model::NoImage => {
             format!("the FPGA has no image; {image}, and rescan the PCI bus")
@@ -180,8 +180,8 @@ fn explain(
         }
         _ if named.is_none() && aws::is_f2(bars) => format!(
             "this is an AWS F2 card, and {found}. The XDMA block in BAR2 of F2's shell only delivers interrupts, so the custom logic \
-             must bring a DMA engine, at the start of BAR0; {image} that has one (hdl/f2 in the sources of `xdma`). If the shell has an \
-             XDMA core that moves data, name BAR 2 as the register BAR (`register_bar` in the options, `--register-bar` of the tools)"
+             must have a DMA engine, with its registers at the start of BAR0; {image} that has one (hdl/f2 in the sources of `xdma`). If \
+             the shell's XDMA core moves data, name BAR2 as the register BAR (`register_bar` in the options, `--register-bar` of the tools)"
         ),
         (AMAZON, _) if named.is_none() => format!("{found}; {image} whose shell includes XDMA"),
         (_, []) => format!("{found}; load a design with XDMA"),

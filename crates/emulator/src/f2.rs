@@ -26,7 +26,7 @@ const SLICE: u64 = 50;
 const IDLE: u64 = 60;
 /// The maximum number of clocks for the work that a register write starts, in synchronous mode.
 const INLINE: u64 = 400_000;
-/// The clocks that the shell waits for the end of a function-level reset: 4 ms.
+/// The clocks for which the shell waits for the end of a function-level reset: 4 ms.
 const RESET: u64 = 1_000_000;
 /// The clocks from a pulse to its acknowledgement.
 const ACKNOWLEDGE: u64 = 20;
@@ -43,15 +43,15 @@ const HOST_ID: u8 = 0x20;
 struct Simulated {
     image: F2,
     pcim: Pcim,
-    /// What is behind an image without the design.
+    /// The logic behind an image without the design.
     card: Option<CardBus>,
     user: UserRegisters,
     user_irq: Arc<AtomicU32>,
-    /// The lines to acknowledge, with the clock for it.
+    /// The lines to acknowledge, each with the clock at which to do so.
     acknowledge: Vec<(u64, u16)>,
     /// The clock at which the engine no longer waits for an acknowledgement.
     patience_ends: u64,
-    /// A time-out of PCIS left a transaction open.
+    /// Whether a time-out of PCIS left a transaction open.
     pcis_dead: bool,
     shared: Arc<Shared>,
 }
@@ -109,7 +109,7 @@ impl Simulated {
         }
     }
 
-    /// Runs clocks until `done` returns a value. Returns `None` after a time-out of the shell.
+    /// Runs the clock until `done` returns a value. Returns `None` if it does not within this number of clocks.
     fn until<R>(&mut self, clocks: u64, mut done: impl FnMut(&mut F2) -> Option<R>) -> Option<R> {
         (0..clocks).find_map(|_| {
             self.step();
@@ -233,7 +233,7 @@ impl Simulated {
     fn function_reset(&mut self) {
         self.image.ports.flr = 1;
         if self.until(RESET, |image| (image.ports.flr_done != 0).then_some(())).is_none() {
-            tracing::error!("the image did not end a function-level reset within 4 ms");
+            tracing::error!("the image did not finish a function-level reset within 4 ms");
         }
         self.image.ports.flr = 0;
         if let Some(card) = &mut self.card {
@@ -323,13 +323,13 @@ impl F2Image {
         self.with(|simulated| simulated.pcis_write(address, data));
     }
 
-    /// Sets the sizes from DevCtl, encoded as there.
+    /// Sets the sizes from DevCtl, in its encoding.
     pub fn set_sizes(&self, max_payload: u32, max_read_request: u32) {
         self.with(|simulated| {
             let reported = simulated.shared.options.card.shell.reported_payload.known();
             let max_payload = reported.map_or(max_payload, |bytes| bytes.ilog2() - 7);
             let ports = &mut simulated.image.ports;
-            // The shell's signals end at 1,024 bytes.
+            // The shell's signals cannot express more than 1,024 bytes.
             (ports.max_payload, ports.max_read_request) =
                 (max_payload.min(3) as u8, max_read_request.min(3) as u8);
         });

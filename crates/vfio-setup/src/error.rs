@@ -58,7 +58,7 @@ pub enum Refusal {
     InterruptsWithoutDriver(PciAddress),
     /// BAR2 of the function has no interrupt block.
     #[error(
-        "BAR2 of {0} does not have the interrupt block of F2's shell; check the image with `sudo fpga-describe-local-image -S 0 -H`, or use poll_mode=1 of the module"
+        "BAR2 of {0} does not have the interrupt block of F2's shell; check the image with `sudo fpga-describe-local-image -S 0 -H`, or load the module with `poll_mode=1`"
     )]
     NoShellBlock(PciAddress),
     /// The function is behind an Intel Volume Management Device.

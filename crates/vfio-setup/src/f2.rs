@@ -12,8 +12,8 @@ use xdma::unstable::card::{F2_SHELL_BAR, ShellInterrupts, is_f2};
 /// interface dead (Xilinx/XRT, pull request 8601).
 const SETTLING: f64 = 10.0;
 
-/// Returns how many more seconds the registers of a card may not answer, because its image was loaded a moment ago: loading one makes
-/// the function disappear and appear again. Returns `None` if they answer, or if udev did not note when the function appeared.
+/// Returns the time for which the registers of a card may still not answer because its image was just loaded. Loading an image makes
+/// the function disappear and appear again. Returns `None` if that time is over, or if udev did not record when the function appeared.
 pub(super) fn settling(host: &Host, function: &Function) -> Result<Option<Duration>, SetupError> {
     if function.vendor()? != AMAZON {
         return Ok(None);
@@ -33,7 +33,7 @@ pub(super) fn settling(host: &Host, function: &Function) -> Result<Option<Durati
 ///
 /// # Errors
 ///
-/// [`Refusal`], and nothing was changed; or the kernel does not allow access to the BAR.
+/// A [`Refusal`], in which case nothing was changed; or the kernel does not allow access to the BAR.
 pub fn set_up_interrupts(
     host: &Host,
     named: &[PciAddress],
@@ -64,7 +64,7 @@ fn set_up(host: &Host, address: PciAddress, disable: bool) -> Result<String, Set
     let failed = |reason: String| SetupError::Failed { step: format!("/{file}"), reason, left: Vec::new() };
     let bar = host.kernel().map_bar(&path).map_err(|error| {
         failed(format!(
-            "{error}. If the kernel protects BARs that a driver uses (CONFIG_IO_STRICT_DEVMEM), boot with `iomem=relaxed`; if it is locked down (secure boot), use poll_mode=1 of the module instead"
+            "{error}. If the kernel protects BARs that a driver uses (CONFIG_IO_STRICT_DEVMEM), boot with `iomem=relaxed`; if it is locked down (secure boot), load the module with `poll_mode=1` instead"
         ))
     })?;
     let shell = ShellInterrupts::find(bar).map_err(|error| failed(error.to_string()))?;
@@ -79,6 +79,6 @@ fn set_up(host: &Host, address: PciAddress, disable: bool) -> Result<String, Set
     let enabled = shell.is_enabled().map_err(|error| failed(error.to_string()))?;
     match enabled != disable {
         true => Ok(format!("the shell of {address} {done}")),
-        false => Err(failed("its registers read back other values than were written".into())),
+        false => Err(failed("its registers do not read back the values that were written".into())),
     }
 }

@@ -10,17 +10,17 @@ pub(super) enum Metric {
     Crossing,
     BusMaster,
     RequestSize,
-    /// WLAST at another beat than the length says.
+    /// WLAST is not at the beat that the length implies.
     WriteIncomplete,
     /// The first beat of a burst: the strobes do not begin at the address, or have holes.
     FirstBytes,
-    /// The other beats.
+    /// The same for the other beats.
     LastBytes,
     /// The time-outs after which the port is dead.
     BReady,
     RReady,
     WChannel,
-    /// Double words.
+    /// Double words written, and read.
     Written,
     Read,
     OclTimeout,

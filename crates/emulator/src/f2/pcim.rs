@@ -1,5 +1,5 @@
-//! The PCIM port of the F2 shell: host memory behind rules whose violation the shell answers with SLVERR, and time-outs after which it
-//! is dead (AWS "Shell Interface Specification").
+//! The PCIM port of the F2 shell, through which the custom logic reaches host memory (AWS "Shell Interface Specification"). The shell
+//! answers requests that break its rules with SLVERR. After a time-out, the port is dead.
 //!
 //! Reads are answered in order, after a latency that varies. READY is low now and then.
 
@@ -25,10 +25,10 @@ const WHOLE: u8 = 6;
 pub(super) const TIMEOUT: u64 = 2000;
 /// AWS assumes that a read takes 2 microseconds on average.
 const LATENCY: std::ops::Range<u64> = 400..600;
-/// A READY signal is low in one of this number of clocks.
+/// On average, a READY signal is low in one of this many clocks.
 const STALL: u32 = 16;
 
-/// The behaviour of a shell where sources contradict each other.
+/// The limits of the shell about which sources contradict each other.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Limits {
     /// Reads under way.
@@ -40,7 +40,7 @@ pub(super) struct Limits {
 /// A burst whose address was accepted.
 struct Burst {
     id: u8,
-    /// Of the next beat of a read, and of the first byte of a write.
+    /// The address of the next beat of a read, or of the first byte of a write.
     address: u64,
     left: u32,
     /// The rule that it broke first.

@@ -3,10 +3,10 @@
 use crate::channel::Shared;
 use xdma_rtl_dma::Lite;
 
-/// The BAR that has them.
+/// The BAR with these registers.
 const BAR: usize = 0;
 
-/// What has been accepted of a write.
+/// The parts of a write that have been accepted.
 #[derive(Default)]
 pub(super) struct UserRegisters {
     address: Option<u32>,
