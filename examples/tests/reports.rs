@@ -292,6 +292,7 @@ mod rtl {
     use super::report;
     use anyhow::{Context, Result, ensure};
     use serde_json::{Value, json};
+    use std::collections::BTreeSet;
 
     /// Largest share of the time in which a core may wait for data.
     const MAX_IDLE: f64 = 0.001;
