@@ -132,10 +132,14 @@ impl<T: Send> Slot<T> {
         body: impl FnOnce(&mut T) -> Result<R, Failure> + Send,
     ) -> Result<R, Failure> {
         drop(self.lock(py)?);
-        let _contender = Contender::new(&self.contenders);
-        detached(py, || match &mut *lock(&self.object) {
-            Some(object) => body(object),
-            None => Err(closed(self.what)),
+        detached(py, || {
+            // A thread that repeats such calls would keep the object from threads that only try to lock it.
+            self.yield_to_contenders();
+            let _contender = Contender::new(&self.contenders);
+            match &mut *lock(&self.object) {
+                Some(object) => body(object),
+                None => Err(closed(self.what)),
+            }
         })
     }
 
