@@ -7,6 +7,7 @@ mod foreign;
 mod identify;
 mod inspect;
 mod interrupts;
+mod lease;
 pub(crate) mod name;
 mod pcie;
 mod quiesce;
@@ -41,6 +42,7 @@ use crate::regs::{Direction, IDENTIFIER, MAX_CHANNELS, Target};
 use crate::stats::{CLIENT_WORDS, Page};
 use aws::ShellInterrupts;
 use identify::{Layout, UserRegisters};
+use lease::Lease;
 use pcie::ReadRequest;
 use quiesce::{Channels, Command};
 use std::any::Any;
@@ -581,30 +583,5 @@ impl Drop for Inner {
             }
             Err(error) => tracing::error!(%error, "the card was closed but may still be busy"),
         }
-    }
-}
-
-/// The claim to a channel, released when the channel is closed. It keeps the card open.
-struct Lease {
-    card: Arc<Inner>,
-    bit: u32,
-}
-
-impl Lease {
-    fn acquire(card: &Arc<Inner>, direction: Direction, channel: usize) -> Result<Self, OpenError> {
-        if channel >= MAX_CHANNELS {
-            return Err(OpenError::BadNumber { direction, channel });
-        }
-        let bit = 1 << channel_index(direction, channel);
-        if !card.claims.acquire(bit) {
-            return Err(OpenError::Taken { direction, channel });
-        }
-        Ok(Self { card: card.clone(), bit })
-    }
-}
-
-impl Drop for Lease {
-    fn drop(&mut self) {
-        self.card.claims.release(self.bit);
     }
 }

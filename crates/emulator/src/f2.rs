@@ -118,14 +118,8 @@ impl Simulated {
     }
 
     fn ocl_read(&mut self, address: u32) -> u32 {
-        let ocl = &mut self.image.ports.ocl;
-        (ocl.arvalid, ocl.araddr, ocl.rready) = (1, address, 1);
-        let value = self.until(TIMEOUT, |image| {
-            let ocl = &mut image.ports.ocl;
-            ocl.arvalid &= !ocl.arready;
-            (ocl.rvalid != 0).then_some(ocl.rdata)
-        });
-        self.image.ports.ocl.rready = 0;
+        self.image.ports.ocl.begin_read(address);
+        let value = self.until(TIMEOUT, |image| image.ports.ocl.end_read());
         value.unwrap_or_else(|| {
             self.pcim.metrics.add(Metric::OclTimeout, 1);
             u32::MAX
@@ -133,15 +127,8 @@ impl Simulated {
     }
 
     fn ocl_write(&mut self, address: u32, value: u32) {
-        let ocl = &mut self.image.ports.ocl;
-        (ocl.awvalid, ocl.awaddr, ocl.wvalid, ocl.wdata, ocl.bready) = (1, address, 1, value, 1);
-        let done = self.until(TIMEOUT, |image| {
-            let ocl = &mut image.ports.ocl;
-            ocl.awvalid &= !ocl.awready;
-            ocl.wvalid &= !ocl.wready;
-            (ocl.bvalid != 0).then_some(())
-        });
-        self.image.ports.ocl.bready = 0;
+        self.image.ports.ocl.begin_write(address, value);
+        let done = self.until(TIMEOUT, |image| image.ports.ocl.end_write().then_some(()));
         if done.is_none() {
             self.pcim.metrics.add(Metric::OclTimeout, 1);
         }

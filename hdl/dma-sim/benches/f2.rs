@@ -39,14 +39,11 @@ impl Host {
     }
 
     fn get(&mut self, register: u32) -> u32 {
-        let ocl = &mut self.image.ports.ocl;
-        (ocl.arvalid, ocl.araddr, ocl.rready) = (1, register, 1);
+        self.image.ports.ocl.begin_read(register);
         loop {
             self.step();
-            let ocl = &mut self.image.ports.ocl;
-            ocl.arvalid &= !ocl.arready;
-            if ocl.rvalid != 0 {
-                return ocl.rdata;
+            if let Some(value) = self.image.ports.ocl.end_read() {
+                return value;
             }
         }
     }
@@ -56,14 +53,10 @@ impl Host {
     }
 
     fn set(&mut self, register: u32, value: u32) {
-        let ocl = &mut self.image.ports.ocl;
-        (ocl.awvalid, ocl.awaddr, ocl.wvalid, ocl.wdata, ocl.bready) = (1, register, 1, value, 1);
+        self.image.ports.ocl.begin_write(register, value);
         loop {
             self.step();
-            let ocl = &mut self.image.ports.ocl;
-            ocl.awvalid &= !ocl.awready;
-            ocl.wvalid &= !ocl.wready;
-            if ocl.bvalid != 0 {
+            if self.image.ports.ocl.end_write() {
                 return;
             }
         }

@@ -1,5 +1,5 @@
-// The ports of `dma_engine` and of the F2 image except the clock; the layout must match `src/ports.rs`. Outputs of the engine are sampled before the last
-// edge.
+// The ports of `dma_engine` and of the F2 image except the clock; the layout must match
+// `src/ports.rs`. Outputs are sampled before the last edge.
 #pragma once
 #include <cstdint>
 
@@ -17,23 +17,19 @@ struct Axi {
     uint8_t arvalid, arid, arlen, arsize, arburst, rready;
 };
 
-struct Ports {
-    Axi host, card;
-    // To the engine.
-    uint32_t lite_awaddr, lite_wdata, lite_araddr;
-    uint16_t user_irq, irq_ack;
-    uint8_t rst_n, flr, max_payload, max_read_request;
-    uint8_t lite_awvalid, lite_wvalid, lite_bready, lite_arvalid, lite_rready;
-    // From the engine.
-    uint8_t lite_awready, lite_wready, lite_bvalid, lite_arready, lite_rvalid;
-    uint8_t flr_done, card_dead;
-    uint16_t irq_req;
-    uint32_t lite_rdata;
-};
-
 struct Lite {
     uint32_t awaddr, wdata, araddr, rdata;
     uint8_t awvalid, awready, wvalid, wready, bvalid, bready, arvalid, arready, rvalid, rready;
+};
+
+struct Ports {
+    Axi host, card;
+    Lite lite;
+    uint16_t user_irq, irq_ack, irq_req;
+    // To the engine.
+    uint8_t rst_n, flr, max_payload, max_read_request;
+    // From the engine.
+    uint8_t flr_done, card_dead;
 };
 
 struct F2Ports {

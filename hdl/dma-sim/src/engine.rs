@@ -40,7 +40,6 @@ impl<H: Bus, C: Bus> Engine<H, C> {
             engine.clock();
         }
         engine.ports.rst_n = 1;
-        (engine.ports.lite_bready, engine.ports.lite_rready) = (1, 1);
         engine.step();
         engine
     }
@@ -91,26 +90,22 @@ impl<H: Bus, C: Bus> Engine<H, C> {
 
     /// Begins to read a register. Run clocks until [`Engine::end_read`] returns its value.
     pub fn begin_read(&mut self, address: u32) {
-        (self.ports.lite_arvalid, self.ports.lite_araddr) = (1, address);
+        self.ports.lite.begin_read(address);
     }
 
     /// Returns the value of the register, if the last clock returned it. Call this after each clock.
     pub fn end_read(&mut self) -> Option<u32> {
-        self.ports.lite_arvalid &= !self.ports.lite_arready;
-        (self.ports.lite_rvalid != 0).then_some(self.ports.lite_rdata)
+        self.ports.lite.end_read()
     }
 
     /// Begins to write a register. Run clocks until [`Engine::end_write`] returns true.
     pub fn begin_write(&mut self, address: u32, value: u32) {
-        (self.ports.lite_awvalid, self.ports.lite_awaddr) = (1, address);
-        (self.ports.lite_wvalid, self.ports.lite_wdata) = (1, value);
+        self.ports.lite.begin_write(address, value);
     }
 
     /// Returns whether the last clock completed the write. Call this after each clock.
     pub fn end_write(&mut self) -> bool {
-        self.ports.lite_awvalid &= !self.ports.lite_awready;
-        self.ports.lite_wvalid &= !self.ports.lite_wready;
-        self.ports.lite_bvalid != 0
+        self.ports.lite.end_write()
     }
 
     /// Reads a register.

@@ -1,8 +1,8 @@
 //! The DMA engine of `hdl/rtl/dma`, simulated cycle by cycle: alone, with four channels in each direction (feature `engine`), and in
 //! the image for AWS F2, with one (feature `f2`).
 //!
-//! `Engine` is the engine between two [buses](Bus), host and card, such as [`Memory`]. The simulation is deterministic: the same calls take the same number
-//! of cycles on every machine. `F2` is the image with all ports of the shell that it uses.
+//! `Engine` is the engine between two [buses](Bus), host and card, such as [`Memory`]. `F2` is the image with all ports of the shell
+//! that it uses. The simulation is deterministic: the same calls take the same number of cycles on every machine.
 
 #[cfg(feature = "engine")]
 mod engine;
@@ -18,8 +18,8 @@ pub use engine::Engine;
 pub use f2::{F2, Image};
 pub use list::{Transfer, list};
 pub use memory::{Memory, Span};
+#[cfg(feature = "f2")]
+pub use ports::F2Ports;
 #[cfg(feature = "engine")]
 pub use ports::Ports;
-pub use ports::{Axi, Bus};
-#[cfg(feature = "f2")]
-pub use ports::{F2Ports, Lite};
+pub use ports::{Axi, Bus, Lite};

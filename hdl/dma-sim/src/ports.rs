@@ -52,42 +52,7 @@ pub trait Bus {
     fn take(&mut self, port: &Axi);
 }
 
-/// The inputs for the next clock edge, and the outputs sampled just before the previous edge. Named as in the RTL, with `lite_` for
-/// `s_axil_`.
-#[cfg(feature = "engine")]
-#[repr(C)]
-#[derive(Clone, Debug, Default)]
-#[allow(missing_docs)]
-pub struct Ports {
-    pub host: Axi,
-    pub card: Axi,
-    pub lite_awaddr: u32,
-    pub lite_wdata: u32,
-    pub lite_araddr: u32,
-    pub user_irq: u16,
-    pub irq_ack: u16,
-    pub rst_n: u8,
-    pub flr: u8,
-    pub max_payload: u8,
-    pub max_read_request: u8,
-    pub lite_awvalid: u8,
-    pub lite_wvalid: u8,
-    pub lite_bready: u8,
-    pub lite_arvalid: u8,
-    pub lite_rready: u8,
-    pub lite_awready: u8,
-    pub lite_wready: u8,
-    pub lite_bvalid: u8,
-    pub lite_arready: u8,
-    pub lite_rvalid: u8,
-    pub flr_done: u8,
-    pub card_dead: u8,
-    pub irq_req: u16,
-    pub lite_rdata: u32,
-}
-
-/// An AXI4-Lite port. The master sets the addresses, the data, and `bready` and `rready`.
-#[cfg(feature = "f2")]
+/// An AXI4-Lite port. The master makes one access at a time.
 #[repr(C)]
 #[derive(Clone, Debug, Default)]
 #[allow(missing_docs)]
@@ -106,6 +71,53 @@ pub struct Lite {
     pub arready: u8,
     pub rvalid: u8,
     pub rready: u8,
+}
+
+impl Lite {
+    /// Begins a read. Call [`Lite::end_read`] after each clock until it returns the value.
+    pub fn begin_read(&mut self, address: u32) {
+        (self.arvalid, self.araddr, self.rready) = (1, address, 1);
+    }
+
+    /// Returns the value, if the last clock returned it.
+    pub fn end_read(&mut self) -> Option<u32> {
+        self.arvalid &= !self.arready;
+        (self.rvalid != 0).then_some(self.rdata)
+    }
+
+    /// Begins a write. Call [`Lite::end_write`] after each clock until it returns true.
+    pub fn begin_write(&mut self, address: u32, value: u32) {
+        (self.awvalid, self.awaddr) = (1, address);
+        (self.wvalid, self.wdata, self.bready) = (1, value, 1);
+    }
+
+    /// Returns whether the last clock completed the write.
+    pub fn end_write(&mut self) -> bool {
+        self.awvalid &= !self.awready;
+        self.wvalid &= !self.wready;
+        self.bvalid != 0
+    }
+}
+
+/// The inputs for the next clock edge, and the outputs sampled just before the previous edge. Named as in the RTL, with `lite` for
+/// `s_axil`.
+#[cfg(feature = "engine")]
+#[repr(C)]
+#[derive(Clone, Debug, Default)]
+#[allow(missing_docs)]
+pub struct Ports {
+    pub host: Axi,
+    pub card: Axi,
+    pub lite: Lite,
+    pub user_irq: u16,
+    pub irq_ack: u16,
+    pub irq_req: u16,
+    pub rst_n: u8,
+    pub flr: u8,
+    pub max_payload: u8,
+    pub max_read_request: u8,
+    pub flr_done: u8,
+    pub card_dead: u8,
 }
 
 /// The ports of the F2 image, in the same way. `design` and `user` are used without the MSM design; IDs of `design` below 4 are
