@@ -6,7 +6,7 @@ use std::time::Duration;
 use xdma::card::{Card, CardError, CardOptions, InterruptError, InterruptKind, Interrupts, Source};
 use xdma::channel::stream::ReceiverOptions;
 use xdma::channel::{ChannelOptions, OpenError, Ring, Wait};
-use xdma::regs::Direction;
+use xdma::regs::{Direction, REGISTER_SPACE};
 use xdma_emulated_card::{connect, described, start};
 use xdma_emulator::card_file::{Holds, Intx, SHIPPED, Setting};
 use xdma_emulator::logic::{AxiResponse, Burst, Logic, Loopback, Memory, Shell};
@@ -360,6 +360,30 @@ fn the_register_bar_cannot_be_the_user_bar() {
         assert!(matches!(error, CardError::UserBarHasRegisters(_)), "{error}");
         assert_eq!(error.remedy(), xdma::Remedy::Correct);
     }
+}
+
+#[test]
+fn no_combination_of_options_makes_registers_of_xdma_user_registers() {
+    let bars = [None, Some(0), Some(1), Some(2), Some(3), Some(4), Some(5), Some(6), Some(usize::MAX)];
+    let mut opened = 0;
+    for description in shipped() {
+        let emulated =
+            EmulatedCard::start(EmulatorOptions::like(description.clone()), Arc::new(Memory::new())).unwrap();
+        for (register_bar, user_bar) in bars.iter().flat_map(|of| bars.map(|user| (*of, user))) {
+            let options = CardOptions { register_bar, user_bar, ..CardOptions::default() };
+            let Ok(card) = connect(&emulated, options) else { continue };
+            let Ok(user) = card.user() else { continue };
+            opened += 1;
+            for block in (0..REGISTER_SPACE as u32).step_by(0x1000) {
+                let is_xdma = user.read(block).is_ok_and(|id| id >> 20 == 0x1fc);
+                assert!(!is_xdma, "{}: {options:?} reaches the registers at {block:#x}", description.name);
+            }
+            // Offsets have 32 bits, so no end of a larger BAR can be passed.
+            let Ok(end) = u32::try_from(user.size()) else { continue };
+            assert!(user.write(end, 0).is_err() && user.read(end - 1).is_err(), "{options:?}");
+        }
+    }
+    assert!(opened > 2 * SHIPPED.len(), "{opened} cards with user registers");
 }
 
 /// The shell's interrupt block as a process without the driver sees it: enable mask, and vector numbers of lines 0 to 15.
