@@ -164,8 +164,8 @@ impl EmulatedCard {
         Self::serve_card(CardModel::start(options, logic).map_err(Error::Threads)?, path)
     }
 
-    /// Returns the counters of the F2 shell by the names that AWS's tool prints (`fpga-describe-local-image --metrics`), if the card
-    /// has such a shell.
+    /// Returns the metrics of the F2 shell by the names that AWS's tool prints (`fpga-describe-local-image --metrics`), if the card has
+    /// such a shell. The values without `-count` and `-addr` in their names are flags.
     #[cfg(feature = "rtl-f2")]
     pub fn shell_metrics(&self) -> Option<BTreeMap<String, u64>> {
         self.slot.card().f2.as_ref().map(|image| image.metrics())
@@ -177,6 +177,25 @@ impl EmulatedCard {
     pub fn kill_pcim(&self) {
         if let Some(image) = &self.slot.card().f2 {
             image.kill_pcim();
+        }
+    }
+
+    /// Makes one in eight requests of the PCIM port of an F2 shell take up to `longest` longer. One microsecond is 250 clocks of the
+    /// simulated image. Other cards do not have it.
+    #[cfg(feature = "rtl-f2")]
+    pub fn set_pcim_spikes(&self, longest: Duration) {
+        if let Some(image) = &self.slot.card().f2 {
+            image.set_pcim_spikes(longest);
+        }
+    }
+
+    /// Makes the logic behind the engine of an F2 card no longer answer accesses to its registers, so that the shell's time-out of 8
+    /// microseconds expires, until another image is [loaded](Self::load). It has no effect on other cards, and none on
+    /// [`InImage`](logic::InImage).
+    #[cfg(feature = "rtl-f2")]
+    pub fn hang_user_registers(&self) {
+        if let Some(image) = &self.slot.card().f2 {
+            image.hang_user_registers();
         }
     }
 
