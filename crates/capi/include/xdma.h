@@ -161,15 +161,6 @@ typedef struct xdma_card_options {
    */
   int32_t user_bar;
   /**
-   * Offset of the user logic's registers in that BAR, in bytes: 0 unless the BAR also holds the XDMA registers. xdma_user_read and
-   * xdma_user_write add it.
-   */
-  uint64_t user_offset;
-  /**
-   * Index of the BAR with the interrupt block of an AWS F2 shell, through which all interrupts go; -1 on other cards.
-   */
-  int32_t interrupt_bar;
-  /**
    * NUMA node of allocated memory; -1 for the card's own node.
    */
   int32_t numa_node;
@@ -244,6 +235,15 @@ typedef struct xdma_card_info {
    * Index of the BAR with the user logic's registers; -1 if there is none.
    */
   int32_t user_bar;
+  /**
+   * Offset of the user logic's registers in that BAR, in bytes: 0 unless the BAR also holds the XDMA registers. xdma_user_read and
+   * xdma_user_write add it.
+   */
+  uint64_t user_offset;
+  /**
+   * Index of the BAR with the interrupt block of an AWS F2 shell, through which all interrupts go; -1 on other cards.
+   */
+  int32_t interrupt_bar;
   /**
    * NUMA node of the card; -1 if the system reports none.
    */

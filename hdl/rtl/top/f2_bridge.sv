@@ -1,10 +1,13 @@
 `default_nettype none
 
 `include "axi_ports.svh"
+`include "parameter_check.svh"
 
 // The part of an F2 image between shell and design: the DMA engine with its registers at offset 0 of BAR0, and the design's
 // registers above 64 KiB. The engine and PCIS reach the same card addresses.
 module f2_bridge #(
+    // The clocks for which a response to PCIS waits for the shell, which gives an access up after 2,000.
+    parameter int PCIS_CYCLES = 4096,
     localparam int DATA_W = 512,
     localparam int ADDR_W = 64,
     localparam int HOST_ID_W = 4,
@@ -36,6 +39,8 @@ module f2_bridge #(
     // Levels.
     input  wire  [15:0] design_irq
 );
+  `PARAMETER_CHECK(f2_bridge_PCIS_CYCLES, PCIS_CYCLES >= 2, "f2_bridge: PCIS_CYCLES must be at least 2")
+
   localparam int CARD_ID_W = 2;
 
   // The registers of the engine and of the design.
@@ -113,8 +118,8 @@ module f2_bridge #(
 
   // After a time-out of 8 microseconds, the shell may no longer take the responses of an access that it ended itself. They are
   // dropped then, as they would block those to the engine.
-  localparam int PCIS_CYCLES = 4096;
-  logic [$clog2(PCIS_CYCLES)-1:0] pcis_waits;
+  localparam int PCIS_W = $clog2(PCIS_CYCLES);
+  logic [PCIS_W-1:0] pcis_waits;
   logic pcis_given_up;
   wire pcis_bready = s_axi_bready || pcis_given_up;
   wire pcis_rready = s_axi_rready || pcis_given_up;
@@ -123,7 +128,7 @@ module f2_bridge #(
   always_ff @(posedge clk) begin
     pcis_waits <= (pcis_waiting && !pcis_taken && design_rst_n) ? pcis_waits + 1'b1 : '0;
     if (!design_rst_n || pcis_taken) pcis_given_up <= 1'b0;
-    else if (pcis_waits == '1) pcis_given_up <= 1'b1;
+    else if (pcis_waits == PCIS_W'(PCIS_CYCLES - 1)) pcis_given_up <= 1'b1;
   end
 
   axi_join #(
