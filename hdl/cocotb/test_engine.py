@@ -526,7 +526,7 @@ async def the_count_wraps_at_24_bits_and_the_register_does_not(dut):
         pieces = b.pieces(channel, 5, 200)
         await b.write(0x6014, channel.common)
         await b.go(channel, b.lay(channel, pieces, each=COMPLETED), channel.go | WRITE_BACK)
-        # Counting this far takes hours.
+        # Counting this far would take too long.
         dut.g_channel[ALL.index(channel)].u_channel.u_complete.count.value = 0xFF_FFFE
         await b.write(0x6018, channel.common)
         assert await b.outcome(channel) == (0x06, 0x100_0003)

@@ -100,6 +100,9 @@ impl Access {
         self.hang = self.hang.filter(|until| !until.is_over());
         if shared.axi_timeout.expires(self.since, Instant::now) {
             add(&shared.log.count.axi_timeouts, 1);
+            if self.accepted {
+                shared.logic.discard_responses(channel);
+            }
             self.data.fill(0xff);
             self.resp = Some(OKAY);
         }
