@@ -16,7 +16,7 @@ use pcim::{Limits, Pcim, TIMEOUT};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use user::UserRegisters;
 use xdma_regs::irq;
 use xdma_rtl_dma::{Bus, F2, Image};
@@ -134,9 +134,9 @@ impl Simulated {
         u32::MAX
     }
 
-    fn ocl_write(&mut self, address: u32, value: u32) {
+    fn ocl_write(&mut self, address: u32, value: u32, strobes: u8) {
         if !self.ocl_dead {
-            self.image.ports.ocl.begin_write(address, value);
+            self.image.ports.ocl.begin_write(address, value, strobes);
             if self.until(TIMEOUT, |image| image.ports.ocl.end_write().then_some(())).is_some() {
                 return;
             }
@@ -262,6 +262,10 @@ impl Simulation for Simulated {
         let last = self.pcim.last_activity().max(card).max(self.patience_ends);
         self.image.ports.busy == 0 && self.acknowledge.is_empty() && self.image.cycle() > last + IDLE
     }
+
+    fn wake(&self) -> Option<Instant> {
+        self.card.as_ref()?.wake()
+    }
 }
 
 /// The simulated image.
@@ -304,10 +308,10 @@ impl F2Image {
         self.with(|simulated| simulated.ocl_read(address))
     }
 
-    /// Writes a word of BAR0.
-    pub fn write(&self, address: u32, value: u32) {
+    /// Writes the bytes of a word of BAR0 that `strobes` selects.
+    pub fn write(&self, address: u32, value: u32, strobes: u8) {
         self.with(|simulated| {
-            simulated.ocl_write(address, value);
+            simulated.ocl_write(address, value, strobes);
             simulated.pcim.touch();
             if self.synchronous {
                 let end = simulated.image.cycle() + INLINE;
