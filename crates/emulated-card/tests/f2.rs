@@ -6,7 +6,7 @@ use std::thread::{scope, sleep};
 use std::time::{Duration, Instant};
 use vm_memory::VolatileSlice;
 use xdma::card::{Card, CardError, CardOptions, Source};
-use xdma::channel::{Channel, ChannelOptions, CloseError, EngineError, Wait};
+use xdma::channel::{Channel, ChannelOptions, CloseError, EngineError, Ring, Transfers, Wait};
 use xdma::memory::Buffer;
 use xdma::regs::{Direction, msm};
 use xdma_emulated_card::connect;
@@ -271,6 +271,33 @@ fn a_pcis_time_out_does_not_concern_the_engine() {
     assert_eq!(u32::from_le_bytes(seen), 0x1234_5678, "the write did not reach the memory");
     drop((bar, card));
     load_again(&emulated);
+}
+
+/// A chain of 40 blocks. With credits, the engine fetches each descriptor on its own, which takes a million clocks.
+#[test]
+fn a_long_chain_runs_repeatedly() {
+    let emulated = start(Arc::new(Memory::new()));
+    let card = open(&emulated);
+    let options = ChannelOptions { ring: Some(Ring::Chain), ..ChannelOptions::default() };
+    let mut h2c = card.channel(Direction::H2C, 0, options).unwrap();
+    let mut source = card.allocate(2500 * 32, Direction::H2C).unwrap();
+    let sink = card.allocate(2500 * 32, Direction::C2H).unwrap();
+    let mut pieces = Transfers::new(Direction::H2C);
+    for at in 0..2500 {
+        pieces.add(&source, at * 32..at * 32 + 32, (2499 - at) * 32).unwrap();
+    }
+    let program = h2c.program(&pieces).unwrap();
+    for round in 0..2 {
+        let data = pattern(2500 * 32, round);
+        source.write(0, &data).unwrap();
+        let ticket = h2c.run(&program).unwrap();
+        h2c.wait(ticket, LIMIT).unwrap();
+        card.c2h(0).unwrap().transfer(&sink, 0..2500 * 32, 0, LIMIT).unwrap();
+        let mut back = vec![0; 2500 * 32];
+        sink.read(0, &mut back).unwrap();
+        assert!(back.chunks(32).eq(data.rchunks(32)), "round {round}");
+    }
+    assert_no_errors(&emulated);
 }
 
 /// Sets a user line of [`Memory`].
