@@ -1,5 +1,6 @@
 //! The options `--card` and `--cards`, and the cost of transfers.
 
+use crate::human::{cannot, help_width};
 use anyhow::{Context, Result, ensure};
 use clap::{Args, ValueEnum};
 use serde::Serialize;
@@ -43,6 +44,7 @@ pub struct CardsArgs {
 
 /// The options for opening a card.
 #[derive(Args, Clone, Debug)]
+#[command(term_width = help_width())]
 pub struct OpeningArgs {
     /// A description of a real card, which names its BARs: `xdma survey` writes one.
     #[arg(long, value_name = "NAME|FILE.toml", value_parser = find_description)]
@@ -299,11 +301,7 @@ impl OpeningArgs {
         if let Some(path) = &self.trace {
             let built = cfg!(feature = "rtl-trace");
             ensure!(built, "`--trace` requires the feature `rtl-trace`: build with `--features rtl-trace`");
-            ensure!(
-                design.trace(path, self.trace_levels),
-                "cannot write {}: check that the directory exists and is writable",
-                path.display()
-            );
+            ensure!(design.trace(path, self.trace_levels), "{}", cannot("write the trace", path));
         }
         Ok(self.open_as(choice, EmulatorOptions::like, design))
     }
