@@ -1,6 +1,6 @@
 //! The options `--card` and `--cards`, and the cost of transfers.
 
-use crate::human::{cannot, help_width};
+use crate::human::help_width;
 use anyhow::{Context, Result, ensure};
 use clap::{Args, ValueEnum};
 use serde::Serialize;
@@ -301,7 +301,11 @@ impl OpeningArgs {
         if let Some(path) = &self.trace {
             let built = cfg!(feature = "rtl-trace");
             ensure!(built, "`--trace` requires the feature `rtl-trace`: build with `--features rtl-trace`");
-            ensure!(design.trace(path, self.trace_levels), "{}", cannot("write the trace", path));
+            ensure!(
+                design.trace(path, self.trace_levels),
+                "{}",
+                crate::human::cannot("write the trace", path)
+            );
         }
         Ok(self.open_as(choice, EmulatorOptions::like, design))
     }

@@ -3,8 +3,24 @@
 
 use std::path::PathBuf;
 use std::process::Command;
+use xdma_testkit::command::with_functions;
 use xdma_testkit::schema::check;
 use xdma_testkit::terminal::check_help;
+
+/// All examples, except `feed_study`, which needs Verilator and uses no card.
+const EXAMPLES: [&str; 11] = [
+    "async_msm",
+    "commit",
+    "loopback",
+    "msm",
+    "multi_channel",
+    "own_memory",
+    "prove",
+    "prove_batch",
+    "registers",
+    "stream_receive",
+    "user_interrupt",
+];
 
 fn program(example: &str) -> PathBuf {
     // Cargo places examples in `examples`, next to the directory `deps` of this test program.
@@ -16,20 +32,24 @@ fn program(example: &str) -> PathBuf {
 
 #[test]
 fn help_fits_the_terminal() {
-    for example in [
-        "async_msm",
-        "commit",
-        "loopback",
-        "msm",
-        "multi_channel",
-        "own_memory",
-        "prove",
-        "prove_batch",
-        "registers",
-        "stream_receive",
-        "user_interrupt",
-    ] {
+    for example in EXAMPLES {
         check_help(program(example).to_str().unwrap(), &["--help"]);
+    }
+}
+
+/// Beside a real card, no example uses an emulated card unless it is named.
+#[test]
+fn examples_do_not_choose_between_a_real_and_an_emulated_card() {
+    let root = tempfile::tempdir().unwrap();
+    let card = root.path().join("0000:3b:00.0");
+    std::fs::create_dir(&card).unwrap();
+    std::fs::write(card.join("vendor"), "0x10ee").unwrap();
+    std::fs::write(card.join("device"), "0x9038").unwrap();
+    for example in EXAMPLES {
+        let Some(mut command) = with_functions(root.path(), &program(example)) else { return };
+        let output = command.output().unwrap();
+        let text = String::from_utf8_lossy(&output.stderr);
+        assert!(!output.status.success() && text.contains("--card (0000:3b:00.0)"), "{example}: {text}");
     }
 }
 

@@ -154,6 +154,8 @@ fn two_results_are_compared() {
     assert_eq!(rows.len(), list(&result, "latency").len() + list(&result, "throughput").len());
     assert!(rows.iter().all(|row| row["verdict"] == "noise" && row["ratio"] == 1.0), "{same}");
     assert_eq!(same["emulated"], true);
+    // The guide recommends this.
+    assert_eq!(result["machine"]["card"]["wait"], "hybrid");
     let mut faster = result.clone();
     let scale = |value: &mut Value, by: f64| *value = object!(value.as_f64().unwrap() * by);
     let first = &mut faster["throughput"][0];
