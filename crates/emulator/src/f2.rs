@@ -16,6 +16,7 @@ use pcim::{Limits, Pcim, TIMEOUT};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Instant;
 use user::UserRegisters;
 use xdma_regs::irq;
 use xdma_rtl_dma::{Bus, F2, Image};
@@ -126,8 +127,8 @@ impl Simulated {
         })
     }
 
-    fn ocl_write(&mut self, address: u32, value: u32) {
-        self.image.ports.ocl.begin_write(address, value);
+    fn ocl_write(&mut self, address: u32, value: u32, strobes: u8) {
+        self.image.ports.ocl.begin_write(address, value, strobes);
         let done = self.until(TIMEOUT, |image| image.ports.ocl.end_write().then_some(()));
         if done.is_none() {
             self.pcim.metrics.add(Metric::OclTimeout, 1);
@@ -246,6 +247,10 @@ impl Simulation for Simulated {
         let last = self.pcim.last_activity().max(card).max(self.patience_ends);
         self.image.ports.busy == 0 && self.acknowledge.is_empty() && self.image.cycle() > last + IDLE
     }
+
+    fn wake(&self) -> Option<Instant> {
+        self.card.as_ref()?.wake()
+    }
 }
 
 /// The simulated image.
@@ -288,10 +293,10 @@ impl F2Image {
         self.with(|simulated| simulated.ocl_read(address))
     }
 
-    /// Writes a word of BAR0.
-    pub fn write(&self, address: u32, value: u32) {
+    /// Writes the bytes of a word of BAR0 that `strobes` selects.
+    pub fn write(&self, address: u32, value: u32, strobes: u8) {
         self.with(|simulated| {
-            simulated.ocl_write(address, value);
+            simulated.ocl_write(address, value, strobes);
             simulated.pcim.touch();
             if self.synchronous {
                 let end = simulated.image.cycle() + INLINE;

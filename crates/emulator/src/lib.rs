@@ -124,6 +124,13 @@ pub enum Error {
     /// The fault plan names a channel that the card does not have.
     #[error("invalid fault plan: {0}")]
     FaultPlan(#[from] UnknownChannel),
+    /// There is no model of the DMA engine with these channels.
+    #[cfg(feature = "rtl-dma")]
+    #[error(
+        "the simulated DMA engine has memory-mapped channels, 4 + 4, 1 + 1, 1 + 3 or 3 + 1; this card has {} + {}, {:?}",
+        .0.h2c, .0.c2h, .0.interface
+    )]
+    Engine(xdma_card_file::Channels),
     /// A thread could not be started.
     #[error("cannot start the card's threads")]
     Threads(#[source] io::Error),
@@ -150,13 +157,20 @@ impl EmulatedCard {
     }
 
     /// Like [`EmulatedCard::start`], but with the DMA engine of `hdl/rtl/dma` instead of the model of the XDMA core, simulated cycle by
-    /// cycle. It has four channels in each direction, memory-mapped, whatever the description of the card says.
+    /// cycle. The engine replaces the core, the switches and the alignments in the description of the card. Delays have no effect. The
+    /// card has MSI-X only.
     ///
-    /// Faults of channels, switches and delays have no effect. The card has MSI-X only.
+    /// Of the faults of channels, those are injected that buses and messages show: bad completions (all as SLVERR), lost writes,
+    /// descriptors without magic number (by the beat of two), AXI errors, hangs, and lost interrupts.
+    ///
+    /// # Errors
+    ///
+    /// As [`EmulatedCard::start`], and [`Error::Engine`].
     #[cfg(feature = "rtl-dma")]
-    pub fn start_rtl_dma(options: EmulatorOptions, logic: Arc<dyn Logic>) -> Result<Self, Error> {
+    pub fn start_rtl_dma(mut options: EmulatorOptions, logic: Arc<dyn Logic>) -> Result<Self, Error> {
         check_options(&options)?;
-        Self::serve_card(CardModel::start_rtl_dma(options, logic).map_err(Error::Threads)?, None)
+        rtl_dma::describe(&mut options.card);
+        Self::serve_card(CardModel::start_rtl_dma(options, logic)?, None)
     }
 
     fn serve(options: EmulatorOptions, logic: Arc<dyn Logic>, path: Option<&Path>) -> Result<Self, Error> {
@@ -214,7 +228,7 @@ impl EmulatedCard {
     pub fn inject(&self, injection: impl Into<Injection>) -> Result<(), UnknownChannel> {
         let (card, injection) = (self.slot.card(), injection.into());
         if let Some(id) = injection.on
-            && !card.channels().iter().any(|channel| channel.id == id)
+            && !has_channel(&card.shared.options, id)
         {
             return Err(UnknownChannel(id));
         }
@@ -300,13 +314,16 @@ impl EmulatedCard {
 
 fn check_options(options: &EmulatorOptions) -> Result<(), Error> {
     options.card.check()?;
-    let channels = options.card.channels;
-    let count = |direction| if direction == Direction::H2C { channels.h2c } else { channels.c2h };
     let mut named = options.faults.faults.iter().filter_map(|injection| injection.on);
-    match named.find(|id| id.index >= count(id.direction)) {
+    match named.find(|&id| !has_channel(options, id)) {
         Some(id) => Err(UnknownChannel(id).into()),
         None => Ok(()),
     }
+}
+
+fn has_channel(options: &EmulatorOptions, id: ChannelId) -> bool {
+    let channels = options.card.channels;
+    id.index < if id.direction == Direction::H2C { channels.h2c } else { channels.c2h }
 }
 
 impl fmt::Debug for EmulatedCard {

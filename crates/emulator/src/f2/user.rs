@@ -1,4 +1,5 @@
-//! The registers of the custom logic behind the image's AXI4-Lite port.
+//! The registers of the custom logic behind the image's AXI4-Lite port. As in the MSM design, writes that do not cover a word have no
+//! effect.
 
 use crate::channel::Shared;
 use xdma_rtl_dma::Lite;
@@ -10,7 +11,8 @@ const BAR: usize = 0;
 #[derive(Default)]
 pub(super) struct UserRegisters {
     address: Option<u32>,
-    data: Option<u32>,
+    /// The data and its strobes.
+    data: Option<(u32, u8)>,
 }
 
 impl UserRegisters {
@@ -30,10 +32,12 @@ impl UserRegisters {
             self.address = Some(port.awaddr);
         }
         if port.wvalid != 0 {
-            self.data = Some(port.wdata);
+            self.data = Some((port.wdata, port.wstrb));
         }
-        if let (Some(address), Some(data)) = (self.address, self.data) {
-            shared.logic.user_write(BAR, address.into(), data);
+        if let (Some(address), Some((data, strobes))) = (self.address, self.data) {
+            if strobes == 0xf {
+                shared.logic.user_write(BAR, address.into(), data);
+            }
             port.bvalid = 1;
             *self = Self::default();
         }
