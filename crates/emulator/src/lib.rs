@@ -108,7 +108,7 @@ pub enum Error {
     #[error("{} is in use: another process is listening there; stop it or choose another path", .0.display())]
     PathInUse(PathBuf),
     /// The socket could not be created.
-    #[error("cannot listen at {}", path.display())]
+    #[error("cannot listen at {}: {source}", path.display())]
     Socket {
         /// The path of the socket.
         path: PathBuf,

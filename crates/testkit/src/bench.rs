@@ -83,9 +83,10 @@ impl Bench {
         self.try_open(CardOptions::default()).expect("the card can be opened")
     }
 
-    /// Opens the card with a short idle limit, for tests in which an engine never becomes idle.
+    /// Opens the card with a short idle limit, for tests in which an engine never becomes idle. A simulated engine takes longer to become
+    /// idle, if it does.
     pub fn open_with_short_idle_limit(&self) -> Card {
-        let idle_limit = Duration::from_millis(500);
+        let idle_limit = Duration::from_millis(if cfg!(feature = "rtl-dma") { 1500 } else { 500 });
         self.try_open(CardOptions { idle_limit, ..CardOptions::default() }).expect("the card can be opened")
     }
 
