@@ -1,6 +1,6 @@
 //! Suites that only run `cargo` commands.
 
-use super::{Level, PACKAGES, Suite};
+use super::{Level, PACKAGES, SIMULATED, Suite};
 use crate::packages::LIBCLANG;
 use crate::run::Run;
 use anyhow::Result;
@@ -40,9 +40,8 @@ pub const CLIPPY: Suite = Suite {
     level: Level::Quick,
     needs: &["cargo-clippy", "cc"],
     run: |run| {
-        run.check_cargo(&format!("clippy {PACKAGES} --all-targets -- -D warnings"));
-        // Excluded from `--all-targets`, since it runs in virtual machines.
-        run.check_cargo(&format!("clippy {PACKAGES} --test vm -- -D warnings"));
+        run.check_cargo(&format!("clippy {SIMULATED} --all-targets -- -D warnings"));
+        run.check_cargo(&format!("clippy {SIMULATED} --test vm -- -D warnings"));
         Ok(())
     },
 };
@@ -65,21 +64,17 @@ pub const RTL: Suite = Suite {
     about: "the simulated design, and the driver, the examples and the feed study on it; with --full also the build with traces, and the driver and the emulated card's tests on the DMA engine",
     minutes: 2.5,
     level: Level::Default,
-    needs: &["c++", "cargo-clippy", "cc", "verilator"],
+    needs: &["c++", "cc", "verilator"],
     run: |run| {
-        let designs = "--package xdma-rtl --package xdma-rtl-dma --features xdma-rtl/test-designs";
-        run.check_cargo(&format!("clippy {designs},xdma-rtl-dma/f2 --all-targets -- -D warnings"));
-        run.cargo_test(&format!("{designs} --tests"))?;
-        let rtl = format!("{PACKAGES} --features rtl,xdma-rtl/test-designs");
         // The tests run these examples, and `--test` alone does not build them.
-        run.check_cargo(&format!("build {rtl} --example msm --example prove --example feed_study"));
-        run.cargo_test(&format!("{rtl} --test rtl --test reports --test f2"))?;
-        run.cargo_test("--package xdma-emulator --features rtl --lib --test conformance f2::")?;
+        run.check_cargo(&format!("build {SIMULATED} --example msm --example prove --example feed_study"));
+        let tests = "--test system --test units --test transfers --test rtl --test reports --test f2";
+        run.cargo_test(&format!("{SIMULATED} {tests}"))?;
+        run.cargo_test(&format!("{SIMULATED} --test conformance f2::"))?;
         if run.level == Level::Full {
-            run.check_cargo(&format!("clippy {rtl} --lib --bins --examples --tests -- -D warnings"));
+            run.cargo_test("--package xdma-emulator --features rtl --lib")?;
             run.check_cargo(&format!("check {PACKAGES} --features rtl-trace"));
-            let engine =
-                "--package xdma-emulator --package xdma-testkit --package xdma-examples --features rtl-dma";
+            let engine = "-p xdma-emulator -p xdma-testkit -p xdma-examples --features rtl-dma";
             run.check_cargo(&format!("clippy {engine} --lib -- -D warnings"));
             engine_tests(run, "excluded.txt", "xdma-emulator --features rtl-dma --test conformance")?;
             engine_tests(run, "excluded-driver.txt", "xdma --features xdma-testkit/rtl-dma --test driver")?;
@@ -106,7 +101,12 @@ pub const MPI: Suite = Suite {
     level: Level::Default,
     needs: &["cargo-clippy", "cc", LIBCLANG, "mpicc", "mpirun"],
     run: |run| {
-        run.check_cargo("clippy --package xdma-mpi --features mpi --all-targets -- -D warnings");
-        run.cargo_test("--package xdma-mpi --features mpi")
+        // With all packages and their features, so that nothing is compiled again.
+        run.check_cargo(&format!("clippy {SIMULATED},xdma-mpi/mpi --all-targets -- -D warnings"));
+        let mpi = format!("{PACKAGES} --features xdma-mpi/mpi");
+        run.check_cargo(&format!("build {mpi} --example sum"));
+        run.cargo_test(&format!("{mpi} --bin xdma-msm-mpi --test ranks --test scaling"))?;
+        run.cargo_test(&format!("{mpi} --lib -- failure:: process:: shares:: wire::"))?;
+        run.cargo_test(&format!("{mpi} --doc crates/mpi"))
     },
 };

@@ -22,8 +22,7 @@ pub const SUITE: Suite = Suite {
                         // As on docs.rs, which has no Verilator. A separate directory keeps the build script of other builds current.
                         cargo
                             .env("DOCS_RS", "1")
-                            .arg("--target-dir")
-                            .arg(run.workspace.target.join("docs-rs"));
+                            .env("CARGO_TARGET_DIR", run.workspace.target.join("docs-rs"));
                     }
                     run.succeed(cargo)
                 });

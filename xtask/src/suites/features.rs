@@ -18,15 +18,14 @@ pub const SUITE: Suite = Suite {
     level: Level::Quick,
     needs: &["cc"],
     run: |run| {
-        // The suite `rtl` builds the package and the features that need Verilator.
-        let level = run.level;
-        let is_checked = |name: &str| name == "xdma" || level == Level::Full && !name.starts_with("xdma-rtl");
+        // The suite `rtl` builds the packages and the features that need Verilator.
+        let is_full = run.level == Level::Full;
+        let is_checked = |name: &str| name == "xdma" || is_full && !name.starts_with("xdma-rtl");
+        let is_own = |name: &&String| is_full && *name != "default" && !name.starts_with("rtl");
         for package in published(run)?.into_iter().filter(|package| is_checked(&package.name)) {
-            run.check_cargo(&format!("check --package {} --no-default-features", package.name));
-            let is_own = |name: &&String| *name != "default" && !name.starts_with("rtl");
-            for feature in package.features.keys().filter(is_own) {
-                let options = format!("--no-default-features --features {feature}");
-                run.check_cargo(&format!("check --package {} {options}", package.name));
+            for feature in std::iter::once(&String::new()).chain(package.features.keys().filter(is_own)) {
+                let only = format!("--package {} --no-default-features --features={feature}", package.name);
+                run.check_cargo(&format!("check {only}"));
             }
         }
         run.check("packages of the default build", |run| {

@@ -49,13 +49,16 @@ pub type Stage = &'static [Lane];
 
 /// All suites. No check of the first two stages depends on timing.
 pub const SUITES: &[Stage] = &[
-    &[&[checks::FMT, checks::BUILD], &[hdl::SUITE, benches::SUITE, rig::SUITE]],
-    &[&[checks::CLIPPY, features::SUITE, docs::SUITE, checks::PUBLISH], &[checks::RTL]],
-    &[&[vm::SUITE, counts::SUITE, release::SUITE], &[tests::SUITE, checks::MPI, hdl::PYTHON]],
+    &[&[checks::FMT, checks::BUILD], &[benches::SUITE, rig::SUITE]],
+    &[&[checks::CLIPPY, features::SUITE, docs::SUITE, checks::PUBLISH, checks::RTL], &[hdl::SUITE]],
+    &[&[vm::SUITE, checks::MPI, counts::SUITE, release::SUITE], &[tests::SUITE, hdl::PYTHON]],
 ];
 
 /// The packages for builds, clippy and tests: always the same, so that each crate is compiled once. The excluded ones need Verilator.
 pub const PACKAGES: &str = "--workspace --exclude xdma-rtl --exclude xdma-rtl-dma";
+
+/// All packages, with the simulated design and engine. Needs Verilator, except for clippy.
+pub const SIMULATED: &str = "--workspace --features rtl,xdma-rtl/test-designs";
 
 /// Returns the suites of all stages.
 pub fn all(stages: &'static [Stage]) -> impl Iterator<Item = &'static Suite> {

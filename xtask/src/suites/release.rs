@@ -23,9 +23,8 @@ pub const SUITE: Suite = Suite {
         }
         run.check_cargo("run --release --example prove -- --json");
         // Overflow checks as in a debug build, but with a release build's optimisation.
-        run.cargo_test(
-            "--release --config profile.release.package.xdma.overflow-checks=true --package xdma --test arguments",
-        )
+        let checked = "--config profile.release.package.xdma.overflow-checks=true";
+        run.cargo_test(&format!("--release {checked} --package xdma --test arguments"))
     },
 };
 

@@ -2,7 +2,7 @@
 //!
 //! `XDMA_BOOTS=intel-f1-cdev,persistent` boots only these two machines.
 
-use super::{Level, PACKAGES, Suite};
+use super::{Level, PACKAGES, SIMULATED, Suite};
 use crate::run::{Run, executable};
 use crate::table::duration;
 use crate::vm::boot::Launcher;
@@ -33,8 +33,8 @@ fn run_machines(run: &mut Run) -> Result<()> {
     };
     if catalog.machines.iter().filter(selected).any(|machine| machine.rtl) {
         // The same build as in the suite `rtl`. The next one replaces the program.
-        let rtl = format!("build {PACKAGES} --features rtl,xdma-rtl/test-designs --bin xdma");
-        std::fs::copy(executable(&run.build(&rtl)?, "xdma")?, work.join("xdma-rtl"))?;
+        let messages = run.build(&format!("build {SIMULATED} --bin xdma"))?;
+        std::fs::copy(executable(&messages, "xdma")?, work.join("xdma-rtl"))?;
     }
     // The same build as for the suite `tests`.
     let targets = "--lib --bin xdma --bin vfio-setup --test driver --test vm";
