@@ -1,33 +1,16 @@
 //! Runs examples as programs on the emulated card, and checks the output of `--json`.
 
+mod common;
+
 use anyhow::{Context, Result, ensure};
+use common::report;
 use serde_json::Value;
-use std::path::PathBuf;
-use std::process::Command;
 
 /// Not a multiple of [`CHUNK`], so that the last chunk is shorter than the others.
 const PAIRS: u64 = 4100;
 const CHUNK: u64 = 256;
 /// Size in bytes of one scalar plus one affine point, in the card's format.
 const BYTES_PER_PAIR: u64 = 32 + 64;
-
-/// Returns the path of an example. Cargo places examples in `examples`, next to the directory `deps` of this test program.
-fn program(example: &str) -> Result<PathBuf> {
-    let test = std::env::current_exe()?;
-    let profile =
-        test.ancestors().nth(2).context("the test program is not in a target directory of cargo")?;
-    let path = profile.join("examples").join(example);
-    ensure!(path.is_file(), "{example} is not built; run: cargo build --package xdma-examples --examples");
-    Ok(path)
-}
-
-/// Runs an example with `--json`, and returns its output, which must be a single JSON value.
-fn report(example: &str, options: &str) -> Result<Value> {
-    let output = Command::new(program(example)?).arg("--json").args(options.split_whitespace()).output()?;
-    let errors = String::from_utf8_lossy(&output.stderr);
-    ensure!(output.status.success(), "{example} {options} ended with {}: {errors}", output.status);
-    serde_json::from_slice(&output.stdout).context("standard output is not one JSON value")
-}
 
 fn count(report: &Value, key: &str) -> Result<u64> {
     report[key].as_u64().with_context(|| format!("`{key}` is {}, not a count", report[key]))

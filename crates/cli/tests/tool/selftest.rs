@@ -87,6 +87,17 @@ fn faulty(fault: impl Into<Injection>) -> EmulatorOptions {
     EmulatorOptions { faults, ..EmulatorOptions::like(card) }
 }
 
+/// Checks that a fault stops the test at this step.
+fn stops_with(fault: Kind, step: &str, part: &str) {
+    let mut options = faulty(fault);
+    if fault == Kind::WriteBackEarly {
+        let completion = Duration::from_millis(20);
+        options.latency = Latency { completion, ..Latency::default() };
+    }
+    println!("{fault:?}");
+    stops_at(selftest(options, "--scratch 0 --reset"), step, part);
+}
+
 #[test]
 fn each_fault_stops_the_test_at_its_step() {
     use Kind::*;
@@ -116,15 +127,12 @@ fn each_fault_stops_the_test_at_its_step() {
         (ResetClears, "reset", "other contents"),
         (LinkDown, "identity", "gone"),
     ];
-    for (fault, step, part) in table {
-        let mut options = faulty(fault);
-        if fault == WriteBackEarly {
-            let completion = Duration::from_millis(20);
-            options.latency = Latency { completion, ..Latency::default() };
+    // In parallel, since most of them wait for the card.
+    std::thread::scope(|scope| {
+        for cases in table.chunks(6) {
+            scope.spawn(|| cases.iter().for_each(|&(fault, step, part)| stops_with(fault, step, part)));
         }
-        println!("{fault:?}");
-        stops_at(selftest(options, "--scratch 0 --reset"), step, part);
-    }
+    });
     // A link that comes up is no fault, and a process that ends leaves no card.
     let tested = table.map(|(fault, ..)| fault.name());
     let others: Vec<_> =
