@@ -1,7 +1,8 @@
 //! Fault plans: random plans against a driver that follows the table of `docs/faults.md`, and invalid plans.
 
+use std::fmt::Display;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use xdma::card::{Card, CardOptions};
 use xdma::channel::{Channel, EngineError};
 use xdma::memory::Buffer;
@@ -32,6 +33,18 @@ fn transfer_with_recovery(card: &Card, channel: &mut Channel, buffer: &Buffer, s
     panic!("seed {seed}: no recovery succeeded");
 }
 
+/// Repeats `open` until no fault prevents it.
+fn eventually<T, E: Display>(mut open: impl FnMut() -> Result<T, E>) -> T {
+    let begin = Instant::now();
+    loop {
+        match open() {
+            Ok(opened) => return opened,
+            Err(error) => assert!(begin.elapsed() < Duration::from_secs(20), "{error}"),
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
 #[test]
 fn a_driver_that_follows_the_table_moves_correct_data_under_random_faults() {
     for seed in 0..12 {
@@ -39,13 +52,9 @@ fn a_driver_that_follows_the_table_moves_correct_data_under_random_faults() {
             .with_function_reset(true);
         let emulated = EmulatedCard::start(options, Arc::new(Memory::new())).unwrap();
         let card_options = CardOptions { idle_limit: Duration::from_millis(200), ..CardOptions::default() };
-        let open = || xdma_emulated_card::connect(&emulated, card_options);
-        let card = (0..50).find_map(|_| open().ok()).expect("the card can be opened");
-        let channel = |open: &dyn Fn() -> Option<Channel>| {
-            (0..50).find_map(|_| open()).expect("the channel can be opened")
-        };
-        let mut h2c = channel(&|| card.h2c(0).ok());
-        let mut c2h = channel(&|| card.c2h(0).ok());
+        let card = eventually(|| xdma_emulated_card::connect(&emulated, card_options));
+        let mut h2c = eventually(|| card.h2c(0));
+        let mut c2h = eventually(|| card.c2h(0));
         let mut source = card.allocate(LEN, Direction::H2C).unwrap();
         let sink = card.allocate(LEN, Direction::C2H).unwrap();
         for round in 0..60 {
